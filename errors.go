@@ -1,0 +1,75 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The outcome of a proposal is one of three: a result; an error that is ErrNotApplied, and the
+// command has not been and will never be applied; or an error that is ErrOutcomeUnknown, and it may
+// or may not be applied, now or later. Every error of Propose is one of the two.
+var (
+	// ErrNotApplied says that the command was not applied and never will be. It is safe to propose it again.
+	ErrNotApplied = errors.New("raft: command not applied")
+
+	// ErrOutcomeUnknown says that the wait ended with the command in flight.
+	ErrOutcomeUnknown = errors.New("raft: outcome of command unknown")
+)
+
+// Reasons why a command was not applied, or a read not served.
+var (
+	// ErrOverloaded says that too much is waiting already: to be committed, applied or sent to a leader.
+	ErrOverloaded = errors.New("raft: overloaded")
+
+	// ErrTooLarge says that the command exceeds Config.MaxCommandBytes.
+	ErrTooLarge = errors.New("raft: command too large")
+
+	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
+	ErrNotLeader = errors.New("raft: not leader")
+
+	// ErrClosed says that the node was closed.
+	ErrClosed = errors.New("raft: closed")
+
+	// ErrStopped says that the node has stopped because of a failure, which Node.Err tells.
+	ErrStopped = errors.New("raft: stopped")
+)
+
+// Errors of a storage, and of starting on one.
+var (
+	// ErrCompacted says that entries were asked for that the log doesn't hold (any more).
+	ErrCompacted = errors.New("raft: entries not in the log")
+
+	// ErrNoSnapshot says that there is no snapshot.
+	ErrNoSnapshot = errors.New("raft: no snapshot")
+
+	// ErrCorrupt says that stored data is damaged.
+	ErrCorrupt = errors.New("raft: stored data is corrupt")
+
+	// ErrLocked says that another process, or another part of this one, uses the storage.
+	ErrLocked = errors.New("raft: storage is in use")
+
+	// ErrConfig says that a Config can't be used.
+	ErrConfig = errors.New("raft: invalid config")
+)
+
+// Reasons why a server takes no part in its cluster; Status reports them.
+var (
+	// ErrBootstrapMismatch says that two servers were given different Bootstrap lists.
+	ErrBootstrapMismatch = errors.New("raft: servers have different Bootstrap lists")
+
+	// ErrOtherIncarnation says that the cluster knows this server with another disk than the one it has. It may have voted
+	// or acknowledged with that disk, so it can't just go on: it must be removed from the cluster and added anew.
+	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: remove it and add it anew")
+
+	// ErrOtherCluster says that messages of another cluster arrive.
+	ErrOtherCluster = errors.New("raft: messages from another cluster")
+)
+
+// ErrMalformed says that bytes are not what they should encode.
+var ErrMalformed = errors.New("raft: malformed")
+
+// notApplied returns an error that is both ErrNotApplied and its reason.
+func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }
+
+// outcomeUnknown returns an error that is both ErrOutcomeUnknown and its reason.
+func outcomeUnknown(reason error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, reason) }

@@ -1,0 +1,3 @@
+module github.com/e17579a5/raft
+
+go 1.26

@@ -1,0 +1,25 @@
+package raft
+
+import "io"
+
+// A StateMachine is what the log drives: the user's state (§3.5.1, §5.1). It must be deterministic:
+// the same entries in the same order give the same state, the same results and the same snapshots
+// on every server. A clock, randomness, or an iteration over a map that shows in a result breaks that.
+//
+// All methods are called from one goroutine, one at a time. A method that panics or fails stops the
+// node with the cause; an entry is never skipped.
+type StateMachine interface {
+	// Apply applies a batch of committed commands in order and puts the result of entries[i] into
+	// results[i]. Both slices are as long as each other; every entry is an EntryCommand. An entry's
+	// Data is valid during the call only, and a result is read before the next call: both may live in
+	// buffers that are used again. A command that makes no sense must have a result that says so:
+	// refusing is the state machine's business, not an error.
+	Apply(entries []Entry, results [][]byte)
+
+	// Snapshot captures the state as of the last Apply. What it returns is written by another
+	// goroutine while Apply goes on, so it must not see what comes later.
+	Snapshot() (io.WriterTo, error)
+
+	// Restore replaces the state by the one in a snapshot.
+	Restore(io.Reader) error
+}

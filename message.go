@@ -1,0 +1,120 @@
+package raft
+
+import "strconv"
+
+// A MessageKind says what a Message asks or answers.
+type MessageKind uint8
+
+// Kinds of messages. Requests are answered by a server in any role; responses are consumed by the
+// role that asked.
+const (
+	// PreVoteRequest asks whether a vote in Term would be granted, without raising anybody's term (§9.6).
+	PreVoteRequest MessageKind = 1 + iota
+	// PreVoteResponse answers it. Term is the term that was asked about when Granted, the voter's own otherwise.
+	PreVoteResponse
+	// VoteRequest is RequestVote (§3.4). With Servers it asks to found a cluster of exactly these.
+	VoteRequest
+	// VoteResponse answers it.
+	VoteResponse
+	// AppendRequest is AppendEntries (§3.5) with the previous entry at (Index, LogTerm). Without entries it is a probe.
+	AppendRequest
+	// AppendResponse answers it: "my log matches yours up to Index, durably", or, when not Granted,
+	// "it doesn't hold the previous entry at Index; look at or before (Hint, LogTerm)".
+	AppendResponse
+	// Heartbeat asserts leadership in Term, and nothing about the log but a commit index that the
+	// receiver is known to have. With a Round it is to be answered; without, it only tells the commit.
+	Heartbeat
+	// HeartbeatResponse answers the heartbeat of the same Round. Index is what is durable and known to
+	// match; Hint is what has been received and matches, durable or not.
+	HeartbeatResponse
+	// TimeoutNow tells the receiver to campaign at once (§3.10).
+	TimeoutNow
+	// ForwardRequest offers commands (§6.2) to the leader of exactly this Term. Number is the origin's lowest
+	// unanswered number: below it, nothing will ever be offered again.
+	ForwardRequest
+	// ForwardResponse lists in Numbers the forwarded commands that the leader of Term refused for all of Term.
+	ForwardResponse
+	// ReadRequest asks the leader for a read index (§6.4) for all reads of this origin up to Number.
+	ReadRequest
+	// ReadResponse answers it: after applying up to Index, the reads up to Number may be served.
+	ReadResponse
+
+	lastMessageKind = ReadResponse
+)
+
+var messageKindNames = [...]string{
+	PreVoteRequest: "PreVoteRequest", PreVoteResponse: "PreVoteResponse",
+	VoteRequest: "VoteRequest", VoteResponse: "VoteResponse",
+	AppendRequest: "AppendRequest", AppendResponse: "AppendResponse",
+	Heartbeat: "Heartbeat", HeartbeatResponse: "HeartbeatResponse",
+	TimeoutNow:     "TimeoutNow",
+	ForwardRequest: "ForwardRequest", ForwardResponse: "ForwardResponse",
+	ReadRequest: "ReadRequest", ReadResponse: "ReadResponse",
+}
+
+// String returns the name of the kind.
+func (k MessageKind) String() string {
+	if k > 0 && k <= lastMessageKind {
+		return messageKindNames[k]
+	}
+	return "message kind " + strconv.Itoa(int(k))
+}
+
+// A Message is what one server says to another. The envelope is in every message; of the other
+// fields each kind uses those that its own comment and theirs name, and leaves the rest zero.
+// A message is a value: it and what it points to are never changed once sent.
+type Message struct {
+	Kind     MessageKind
+	From, To ServerID
+
+	// Cluster is the sender's cluster; zero while it has none.
+	Cluster ClusterID
+	// FromIncarnation is that of the sender's disk. ToIncarnation is the one that the sender's
+	// configuration names for the receiver, or zero when it names none.
+	FromIncarnation, ToIncarnation Incarnation
+	// Term is the sender's current term, except in a pre-vote.
+	Term Term
+
+	// Index and LogTerm are a place in a log: the candidate's last entry (votes), the entry before
+	// Entries (AppendRequest), what was matched or refused (AppendResponse, HeartbeatResponse), the
+	// read index (ReadResponse).
+	Index   Index
+	LogTerm Term
+	// Hint accompanies Index in AppendResponse and HeartbeatResponse.
+	Hint Index
+	// Commit is the leader's commit index (AppendRequest, Heartbeat, ReadResponse).
+	Commit Index
+	// Round numbers the leader's rounds of heartbeats within its term, and the attempts of a candidate.
+	Round uint64
+	// Start is the start counter of the origin of a request, repeated in its answer.
+	Start uint64
+	// Number belongs to forwards and reads.
+	Number uint64
+
+	// Granted is the answer to a vote, a pre-vote or an append.
+	Granted bool
+	// Transfer marks a vote asked on a leader's behalf (§3.10): stickiness doesn't apply to it.
+	Transfer bool
+	// Mismatch marks a refusal to found a cluster, because the server was given another list.
+	Mismatch bool
+
+	// Entries are the entries after Index (AppendRequest; contiguous, terms never falling) or
+	// commands without index and term (ForwardRequest).
+	Entries []Entry
+	// Numbers are the refused commands (ForwardResponse).
+	Numbers []uint64
+	// Servers is the whole Bootstrap list, sorted by ID, of a candidate that wants to found a cluster.
+	Servers []Server
+}
+
+// size is what a message counts for against limits in bytes.
+func (m *Message) size() int {
+	n := messageOverhead
+	for i := range m.Entries {
+		n += m.Entries[i].size()
+	}
+	return n
+}
+
+// messageOverhead is about what a message takes in memory beside its entries.
+const messageOverhead = 256
