@@ -1,0 +1,332 @@
+package raft_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// A mailbox is a handler that keeps what it gets.
+type mailbox struct {
+	mu       sync.Mutex
+	messages []raft.Message
+	times    []time.Time
+	lost     []raft.ServerID
+	stream   func(from raft.ServerID, stream io.ReadCloser)
+}
+
+func (b *mailbox) Receive(m raft.Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.messages = append(b.messages, m)
+	b.times = append(b.times, time.Now())
+}
+
+func (b *mailbox) Lost(id raft.ServerID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = append(b.lost, id)
+}
+
+func (b *mailbox) Stream(from raft.ServerID, stream io.ReadCloser) { b.stream(from, stream) }
+
+// numbers returns the numbers of the messages so far, in the order of their arrival.
+func (b *mailbox) numbers() []uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var numbers []uint64
+	for _, m := range b.messages {
+		numbers = append(numbers, m.Number)
+	}
+	return numbers
+}
+
+// gone returns who was lost so far.
+func (b *mailbox) gone() []raft.ServerID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]raft.ServerID(nil), b.lost...)
+}
+
+// joinAll starts a transport and a mailbox for each of the servers.
+func joinAll(t *testing.T, network *raft.Network, ids ...raft.ServerID) (map[raft.ServerID]raft.Transport, map[raft.ServerID]*mailbox) {
+	transports, boxes := map[raft.ServerID]raft.Transport{}, map[raft.ServerID]*mailbox{}
+	for _, id := range ids {
+		transports[id], boxes[id] = network.Join(id), &mailbox{}
+		require.NoError(t, transports[id].Start(raft.Server{ID: id}, boxes[id]))
+		t.Cleanup(func() { require.NoError(t, transports[id].Close()) })
+	}
+	return transports, boxes
+}
+
+// sendAll sends messages with the numbers from 1 to n.
+func sendAll(from raft.Transport, to raft.ServerID, n int) {
+	for i := range n {
+		from.Send(raft.Message{Kind: raft.Heartbeat, To: to, Number: uint64(i) + 1})
+	}
+}
+
+func upTo(n int) []uint64 {
+	numbers := make([]uint64, n)
+	for i := range numbers {
+		numbers[i] = uint64(i) + 1
+	}
+	return numbers
+}
+
+func TestNetworkWithoutFaultsHandsOverAtOnce(t *testing.T) {
+	transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{}), "a", "b")
+	sendAll(transports["a"], "b", 3)
+	require.Equal(t, upTo(3), boxes["b"].numbers())
+	transports["a"].Send(raft.Message{To: "nobody"})
+	require.Empty(t, boxes["a"].numbers())
+}
+
+func TestNetworkDelaysInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := raft.Faults{MinDelay: 5 * time.Millisecond, MaxDelay: 20 * time.Millisecond}
+		transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{Seed: 1, Faults: faults}), "a", "b")
+		start := time.Now()
+		sendAll(transports["a"], "b", 100)
+		synctest.Wait()
+		require.Empty(t, boxes["b"].numbers(), "nothing arrives before its time")
+		time.Sleep(faults.MaxDelay)
+		synctest.Wait()
+		require.Equal(t, upTo(100), boxes["b"].numbers())
+		for _, at := range boxes["b"].times {
+			require.GreaterOrEqual(t, at.Sub(start), faults.MinDelay)
+		}
+	})
+}
+
+func TestNetworkFaultsHaveTheirShareAndTheirSeed(t *testing.T) {
+	run := func(seed uint64, faults raft.Faults) (got []uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{Seed: seed, Faults: faults}), "a", "b")
+			sendAll(transports["a"], "b", 1000)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			got = boxes["b"].numbers()
+		})
+		return got
+	}
+	require.InDelta(t, 750, len(run(1, raft.Faults{Loss: 0.25})), 60)
+	require.InDelta(t, 1250, len(run(1, raft.Faults{Duplicate: 0.25})), 60)
+	require.Empty(t, run(1, raft.Faults{Loss: 1}))
+	require.Len(t, run(1, raft.Faults{Duplicate: 1}), 2000)
+
+	all := raft.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.5}
+	require.Equal(t, run(7, all), run(7, all), "the same seed gives the same luck")
+	require.NotEqual(t, run(7, all), run(8, all), "another seed gives another one")
+	reordered := run(3, raft.Faults{MaxDelay: 30 * time.Millisecond, Reorder: 0.5})
+	require.NotEqual(t, upTo(1000), reordered)
+	require.ElementsMatch(t, upTo(1000), reordered)
+}
+
+func TestNetworkPartitions(t *testing.T) {
+	network := raft.NewNetwork(raft.NetworkConfig{})
+	transports, boxes := joinAll(t, network, "a", "b", "c", "d")
+	reached := func() string {
+		for _, box := range boxes {
+			box.messages = nil
+		}
+		for _, from := range []raft.ServerID{"a", "b", "c", "d"} {
+			for _, to := range []raft.ServerID{"a", "b", "c", "d"} {
+				if from != to {
+					transports[from].Send(raft.Message{From: from, To: to})
+				}
+			}
+		}
+		s := ""
+		for _, to := range []raft.ServerID{"a", "b", "c", "d"} {
+			s += string(to) + "<"
+			for _, m := range boxes[to].messages {
+				s += string(m.From)
+			}
+			s += " "
+		}
+		return s
+	}
+	require.Equal(t, "a<bcd b<acd c<abd d<abc ", reached())
+	network.Cut("a", "b")
+	require.Equal(t, "a<bcd b<cd c<abd d<abc ", reached(), "one way")
+	network.Heal()
+	network.Partition([]raft.ServerID{"a", "b"}, []raft.ServerID{"c"})
+	require.Equal(t, "a<bd b<ad c<d d<abc ", reached(), "d is in no group: the partition is partial")
+	network.Heal()
+	network.Isolate("c")
+	require.Equal(t, "a<bd b<ad c< d<ab ", reached())
+	network.SetLinkFaults("a", "c", raft.Faults{})
+	require.Equal(t, "a<bd b<ad c<a d<ab ", reached())
+	network.SetFaults(raft.Faults{Cut: true})
+	require.Equal(t, "a< b< c< d< ", reached())
+	network.Heal()
+	require.Equal(t, "a<bcd b<acd c<abd d<abc ", reached())
+}
+
+func TestNetworkLosesWhatIsOnItsWayWhenCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := raft.NewNetwork(raft.NetworkConfig{Faults: raft.Faults{MinDelay: time.Millisecond}})
+		transports, boxes := joinAll(t, network, "a", "b")
+		sendAll(transports["a"], "b", 3)
+		network.Cut("a", "b")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Empty(t, boxes["b"].numbers())
+	})
+}
+
+func TestNetworkBoundsWhatIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := raft.NewNetwork(raft.NetworkConfig{Faults: raft.Faults{MinDelay: time.Second}})
+		transports, boxes := joinAll(t, network, "a", "b")
+		sendAll(transports["a"], "b", 17<<10)
+		for range 2 {
+			transports["b"].Send(raft.Message{To: "a", Entries: []raft.Entry{{Data: make([]byte, 60<<20)}}})
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Len(t, boxes["b"].numbers(), 16<<10, "16,384 messages one way")
+		require.Len(t, boxes["a"].numbers(), 1, "64 MiB one way")
+	})
+}
+
+func TestNetworkTellsWhoIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := raft.NewNetwork(raft.NetworkConfig{})
+		transports, boxes := joinAll(t, network, "a", "b", "c", "d")
+		network.Cut("a", "c")
+		network.SetLinkFaults("a", "d", raft.Faults{MinDelay: time.Millisecond})
+		require.NoError(t, transports["a"].Close())
+		require.Equal(t, []raft.ServerID{"a"}, boxes["b"].gone())
+		require.Empty(t, boxes["c"].gone(), "the news can't get there")
+		require.Empty(t, boxes["d"].gone(), "the news takes time")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []raft.ServerID{"a"}, boxes["d"].gone())
+		require.NoError(t, transports["a"].Close(), "a second time does nothing")
+		require.Len(t, boxes["b"].gone(), 1)
+
+		sendAll(transports["a"], "b", 1)
+		require.Empty(t, boxes["b"].numbers(), "the closed send nothing")
+		require.Error(t, transports["a"].Start(raft.Server{ID: "a"}, boxes["a"]))
+		sendAll(transports["b"], "a", 1)
+		require.Empty(t, boxes["a"].numbers(), "the closed receive nothing")
+
+		again := network.Join("a")
+		require.Error(t, again.Start(raft.Server{ID: "x"}, boxes["a"]), "another server's transport")
+		require.NoError(t, again.Start(raft.Server{ID: "a"}, boxes["a"]))
+		require.Error(t, network.Join("a").Start(raft.Server{ID: "a"}, boxes["a"]), "it has joined already")
+		sendAll(transports["b"], "a", 1)
+		require.Equal(t, upTo(1), boxes["a"].numbers())
+		require.NoError(t, again.Close())
+	})
+}
+
+func TestNetworkCloseWaitsForTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{}), "a", "b")
+		leave := make(chan struct{})
+		boxes["b"].stream = func(_ raft.ServerID, stream io.ReadCloser) {
+			_, err := io.ReadAll(stream)
+			require.Error(t, err, "closing breaks the stream")
+			<-leave
+		}
+		w, err := transports["a"].OpenStream(t.Context(), "b")
+		require.NoError(t, err)
+		_, err = io.WriteString(w, "x")
+		require.NoError(t, err)
+		closed := make(chan error)
+		go func() { closed <- transports["b"].Close() }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			require.Fail(t, "Close returned while the handler was at work")
+		default:
+		}
+		close(leave)
+		require.NoError(t, <-closed)
+		_, err = io.WriteString(w, "x")
+		require.Error(t, err)
+	})
+}
+
+func TestNetworkStreams(t *testing.T) {
+	type outcome struct {
+		from raft.ServerID
+		data string
+		err  error
+	}
+	setUp := func(t *testing.T, faults raft.Faults) (*raft.Network, raft.Transport, chan outcome) {
+		network := raft.NewNetwork(raft.NetworkConfig{Faults: faults})
+		transports, boxes := joinAll(t, network, "a", "b")
+		outcomes := make(chan outcome, 1)
+		boxes["b"].stream = func(from raft.ServerID, stream io.ReadCloser) {
+			data, err := io.ReadAll(stream)
+			outcomes <- outcome{from, string(data), err}
+		}
+		return network, transports["a"], outcomes
+	}
+	t.Run("whole", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, a, outcomes := setUp(t, raft.Faults{MinDelay: time.Second})
+			start := time.Now()
+			w, err := a.OpenStream(t.Context(), "b")
+			require.NoError(t, err)
+			for i := range 3 {
+				_, err = fmt.Fprint(w, i)
+				require.NoError(t, err)
+			}
+			require.NoError(t, w.Close())
+			require.Equal(t, outcome{from: "a", data: "012"}, <-outcomes)
+			require.Equal(t, time.Second, time.Since(start))
+		})
+	})
+	breaks := map[string]func(*raft.Network, context.CancelFunc){
+		"cut":              func(n *raft.Network, _ context.CancelFunc) { n.Cut("a", "b") },
+		"cut the way back": func(n *raft.Network, _ context.CancelFunc) { n.Cut("b", "a") },
+		"context ends":     func(_ *raft.Network, cancel context.CancelFunc) { cancel() },
+	}
+	for name, breakIt := range breaks {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network, a, outcomes := setUp(t, raft.Faults{})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				w, err := a.OpenStream(ctx, "b")
+				require.NoError(t, err)
+				_, err = fmt.Fprint(w, "part")
+				require.NoError(t, err)
+				breakIt(network, cancel)
+				got := <-outcomes
+				require.Equal(t, "part", got.data)
+				require.Error(t, got.err, "a broken stream doesn't look like a whole one")
+				_, err = fmt.Fprint(w, "more")
+				require.Error(t, err)
+			})
+		})
+	}
+	t.Run("refused", func(t *testing.T) {
+		network, a, _ := setUp(t, raft.Faults{})
+		_, err := a.OpenStream(t.Context(), "nobody")
+		require.Error(t, err)
+		network.Cut("b", "a")
+		_, err = a.OpenStream(t.Context(), "b")
+		require.Error(t, err)
+		network.SetFaults(raft.Faults{Loss: 1})
+		_, err = a.OpenStream(t.Context(), "b")
+		require.Error(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = a.OpenStream(ctx, "b")
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

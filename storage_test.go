@@ -1,0 +1,233 @@
+package raft_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+)
+
+// entriesOf makes entries of one term, from an index on.
+func entriesOf(term raft.Term, first raft.Index, data ...string) []raft.Entry {
+	entries := make([]raft.Entry, len(data))
+	for i, d := range data {
+		entries[i] = raft.Entry{
+			Index: first + raft.Index(i), Term: term, Kind: raft.EntryCommand,
+			Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(i), Data: []byte(d),
+		}
+	}
+	return entries
+}
+
+// storeSnapshot stores the bytes of a snapshot and commits them.
+func storeSnapshot(t require.TestingT, s raft.Storage, index raft.Index, term raft.Term, data string) *raft.SnapshotMeta {
+	meta := raft.SnapshotMeta{Index: index, Term: term}
+	w, err := s.CreateSnapshot(meta)
+	require.NoError(t, err)
+	_, err = io.WriteString(w, data)
+	require.NoError(t, err)
+	require.NoError(t, w.Commit())
+	return &meta
+}
+
+// A plainLog is the stupid version of a storage: what MemoryStorage is compared with.
+type plainLog struct {
+	before  raft.Index // the entry before the first one
+	entries []raft.Entry
+}
+
+func (p *plainLog) last() raft.Index { return p.before + raft.Index(len(p.entries)) }
+
+func TestMemoryStorageKeepsWhatAPlainLogKeeps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		storage := raft.NewMemoryStorage()
+		plain := plainLog{}
+		term := raft.Term(1)
+		var state raft.DurableState
+		var snapshot raft.SnapshotMeta
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) {
+				from := raft.Index(rapid.Uint64Range(uint64(max(plain.before, snapshot.Index))+1, uint64(plain.last())+1).Draw(t, "from"))
+				term += raft.Term(rapid.IntRange(0, 1).Draw(t, "rise"))
+				state.HardState = raft.HardState{Term: term, Vote: "b"}
+				var entries []raft.Entry
+				for i, size := range rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 10, 3000, 5000}), 1, 40).Draw(t, "sizes") {
+					kind := rapid.SampledFrom([]raft.EntryKind{raft.EntryCommand, raft.EntryNoOp, raft.EntryConfiguration}).Draw(t, "kind")
+					e := raft.Entry{Index: from + raft.Index(i), Term: term, Kind: kind, Data: bytes.Repeat([]byte{byte(i)}, size)}
+					if kind == raft.EntryCommand {
+						e.Origin = raft.Origin{Server: raft.ServerID(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "server")), Start: uint64(term)}
+						e.Number = uint64(i) + 1
+					}
+					entries = append(entries, e)
+				}
+				require.NoError(t, storage.Write(raft.Write{State: state, Entries: entries}))
+				plain.entries = append(plain.entries[:from-plain.before-1:from-plain.before-1], entries...)
+			},
+			"snapshot": func(t *rapid.T) {
+				index := raft.Index(rapid.Uint64Range(uint64(max(plain.before, snapshot.Index)), uint64(plain.last())+3).Draw(t, "index"))
+				if index == 0 || index == snapshot.Index {
+					return
+				}
+				at := term
+				if index > plain.before && index <= plain.last() && rapid.Bool().Draw(t, "agrees") {
+					at = plain.entries[index-plain.before-1].Term
+				} else {
+					term++
+					at = term
+				}
+				meta := storeSnapshot(t, storage, index, at, fmt.Sprint(index))
+				require.NoError(t, storage.Write(raft.Write{State: state, Snapshot: meta}))
+				if index > plain.last() || index <= plain.before || plain.entries[index-plain.before-1].Term != at {
+					plain = plainLog{before: index}
+				}
+				snapshot = *meta
+			},
+			"compact": func(t *rapid.T) {
+				if snapshot.Index == 0 {
+					return
+				}
+				to := raft.Index(rapid.Uint64Range(1, uint64(snapshot.Index)).Draw(t, "to"))
+				require.NoError(t, storage.Write(raft.Write{State: state, Compact: to}))
+				if to > plain.before {
+					plain = plainLog{before: to, entries: plain.entries[to-plain.before:]}
+				}
+			},
+			"reopen": func(t *rapid.T) { storage = storage.Reopen() },
+			"entries": func(t *rapid.T) {
+				after := raft.Index(rapid.Uint64Range(0, uint64(plain.last())+2).Draw(t, "after"))
+				last := after + raft.Index(rapid.Uint64Range(0, 50).Draw(t, "count"))
+				limit := rapid.IntRange(0, 20000).Draw(t, "limit")
+				got, err := storage.Entries(after, last, limit)
+				if after < plain.before || after >= plain.last() || last == after {
+					require.ErrorIs(t, err, raft.ErrCompacted)
+					return
+				}
+				require.NoError(t, err)
+				var want []raft.Entry
+				for bytes, i := 0, after-plain.before; i < raft.Index(len(plain.entries)); i++ {
+					e := plain.entries[i]
+					if len(want) > 0 {
+						bytes += len(e.Data)
+					}
+					if e.Index > last || bytes > limit {
+						break
+					}
+					want = append(want, e)
+				}
+				require.Equal(t, want, got)
+			},
+			"": func(t *rapid.T) {
+				storage = storage.Reopen() // a storage is loaded once
+				saved, err := storage.Load()
+				require.NoError(t, err)
+				require.Equal(t, state, saved.State)
+				require.Equal(t, snapshot, saved.Snapshot)
+				require.Equal(t, plain.last(), saved.Last)
+				var runs []raft.TermRun
+				var configurations []raft.Entry
+				for _, e := range plain.entries {
+					if e.Index <= snapshot.Index {
+						continue
+					}
+					if len(runs) == 0 || runs[len(runs)-1].Term != e.Term {
+						runs = append(runs, raft.TermRun{First: e.Index, Term: e.Term})
+					}
+					if e.Kind == raft.EntryConfiguration {
+						configurations = append(configurations, e)
+					}
+				}
+				require.Equal(t, runs, saved.Runs)
+				require.Equal(t, configurations, saved.Configurations)
+			},
+		})
+	})
+}
+
+func TestMemoryStorageHandsOutWhatStays(t *testing.T) {
+	storage := raft.NewMemoryStorage()
+	given := entriesOf(1, 1, "one", "two", "three")
+	require.NoError(t, storage.Write(raft.Write{Entries: given}))
+	copy(given[1].Data, "XXX")
+	got, err := storage.Entries(0, 3, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, entriesOf(1, 1, "one", "two", "three"), got, "what was handed in isn't kept")
+
+	require.NoError(t, storage.Write(raft.Write{Entries: entriesOf(2, 2, "TWO", "THREE")}))
+	require.Equal(t, entriesOf(1, 1, "one", "two", "three"), got, "what was handed out isn't changed by a truncation")
+	got, err = storage.Entries(1, 3, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, entriesOf(2, 2, "TWO", "THREE"), got)
+}
+
+func TestMemoryStorageSnapshotIsCurrentOnlyOnceNamed(t *testing.T) {
+	storage := raft.NewMemoryStorage()
+	_, _, err := storage.OpenSnapshot()
+	require.ErrorIs(t, err, raft.ErrNoSnapshot)
+	require.NoError(t, storage.Write(raft.Write{Entries: entriesOf(1, 1, "one", "two")}))
+
+	first := storeSnapshot(t, storage, 1, 1, "state at 1")
+	_, _, err = storage.OpenSnapshot()
+	require.ErrorIs(t, err, raft.ErrNoSnapshot, "its bytes are stored, but no Write has named it")
+	require.NoError(t, storage.Write(raft.Write{Snapshot: first}))
+	meta, reader, err := storage.OpenSnapshot()
+	require.NoError(t, err)
+	require.Equal(t, *first, meta)
+
+	require.NoError(t, storage.Write(raft.Write{Snapshot: storeSnapshot(t, storage, 2, 1, "state at 2")}))
+	data, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	require.Equal(t, "state at 1", string(data), "an open reader stays readable")
+
+	w, err := storage.CreateSnapshot(raft.SnapshotMeta{Index: 3, Term: 1})
+	require.NoError(t, err)
+	require.NoError(t, w.Abort())
+	require.NoError(t, w.Commit(), "a second end does nothing")
+	_, err = w.Write([]byte("x"))
+	require.Error(t, err)
+	require.ErrorContains(t, storage.Write(raft.Write{Snapshot: &raft.SnapshotMeta{Index: 3, Term: 1}}), "not committed")
+}
+
+func TestMemoryStorageRefusesForEverAfterAFailedWrite(t *testing.T) {
+	for name, bad := range map[string]raft.Write{
+		"a gap":                         {Entries: entriesOf(1, 4, "four")},
+		"an entry out of order":         {Entries: append(entriesOf(1, 3, "three"), entriesOf(1, 5, "five")...)},
+		"an unknown snapshot":           {Snapshot: &raft.SnapshotMeta{Index: 2, Term: 1}},
+		"compaction without a snapshot": {Compact: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storage := raft.NewMemoryStorage()
+			require.NoError(t, storage.Write(raft.Write{Entries: entriesOf(1, 1, "one", "two")}))
+			bad.State.Term = 9
+			failure := storage.Write(bad)
+			require.Error(t, failure)
+			require.Equal(t, failure, storage.Write(raft.Write{Entries: entriesOf(1, 3, "three")}))
+			saved, err := storage.Reopen().Load()
+			require.NoError(t, err)
+			require.Equal(t, raft.Saved{Last: 2, Runs: []raft.TermRun{{First: 1, Term: 1}}}, saved, "nothing of it was stored")
+		})
+	}
+}
+
+func TestMemoryStorageFailsOnceClosed(t *testing.T) {
+	storage := raft.NewMemoryStorage()
+	w, err := storage.CreateSnapshot(raft.SnapshotMeta{Index: 1, Term: 1})
+	require.NoError(t, err)
+	require.NoError(t, storage.Close())
+	require.NoError(t, storage.Close())
+	require.ErrorIs(t, storage.Write(raft.Write{}), fs.ErrClosed)
+	require.ErrorIs(t, w.Commit(), fs.ErrClosed)
+	_, err = storage.Load()
+	require.ErrorIs(t, err, fs.ErrClosed)
+	_, err = storage.Entries(0, 1, 1)
+	require.ErrorIs(t, err, fs.ErrClosed)
+	_, err = storage.CreateSnapshot(raft.SnapshotMeta{})
+	require.ErrorIs(t, err, fs.ErrClosed)
+	_, _, err = storage.OpenSnapshot()
+	require.ErrorIs(t, err, fs.ErrClosed)
+}
