@@ -1,0 +1,43 @@
+package main
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// commandHeader is what a command begins with: the client and its count of commands, which makes
+// each command of a run different from all others.
+const commandHeader = 16
+
+// hashSeed is the same for all machines and clients of the process.
+var hashSeed = maphash.MakeSeed()
+
+// result64 is the result of a command: a hash of it, so that a client can tell that the answer
+// belongs to its command.
+func result64(command []byte) uint64 { return maphash.Bytes(hashSeed, command) }
+
+// A Machine is the state machine of a server, the same in every peer. It keeps what shows afterwards
+// whether two servers applied the same commands: a hash chain over them, which depends on their
+// order, and the sum of their hashes, which clients can form too.
+type Machine struct {
+	count atomic.Uint64 // commands applied; stored after the other fields
+	chain uint64
+	sum   uint64
+	_     [40]byte // machines of different servers share no cache line
+}
+
+// Apply applies a command and returns its result. It is called by one goroutine at a time.
+func (m *Machine) Apply(command []byte) uint64 {
+	h := result64(command)
+	m.chain = (m.chain ^ h) * 0x9e3779b97f4a7c15
+	m.chain ^= m.chain >> 29
+	m.sum += h
+	m.count.Store(m.count.Load() + 1)
+	return h
+}
+
+// AppendResult applies a command and appends its result in 8 bytes, for peers whose results are bytes.
+func (m *Machine) AppendResult(b, command []byte) []byte {
+	return binary.LittleEndian.AppendUint64(b, m.Apply(command))
+}
