@@ -2,7 +2,6 @@ package raft
 
 import (
 	"container/heap"
-	"math/bits"
 	"time"
 )
 
@@ -136,22 +135,4 @@ func (q *packets) Pop() any {
 	(*q)[last] = packet{}
 	*q = (*q)[:last]
 	return p
-}
-
-// mix hashes two numbers into one.
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
-	x := hi ^ lo ^ a
-	x ^= x >> 32
-	x *= 0xd6e8feb86659fd93
-	x ^= x >> 32
-	return x
-}
-
-// hashString hashes a string.
-func hashString(seed uint64, s string) uint64 {
-	for i := range len(s) {
-		seed = mix(seed, uint64(s[i]))
-	}
-	return mix(seed, uint64(len(s)))
 }

@@ -1,45 +1,6 @@
 package raft
 
-// A CoreConfig is what a Core is made of. The zero values of the limits and durations stand for the
-// defaults, which each of them names.
-type CoreConfig struct {
-	ID      ServerID
-	Address string
-
-	// Saved is what the storage holds. Incarnation is used when it holds nothing: a random number, not 0.
-	Saved       Saved
-	Incarnation Incarnation
-
-	// Bootstrap is the list of the servers that found the cluster together. It is used only while
-	// there is no log. Without it, a server without state waits to be added.
-	Bootstrap []Server
-
-	// Seed makes this server's timeouts different from those of others and of earlier runs, and is the
-	// source of the ClusterID.
-	Seed uint64
-
-	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears nothing
-	// before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the Heartbeat.
-	Heartbeat, ElectionTimeout Duration
-
-	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
-	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
-	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
-	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536).
-	MaxPending int
-	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB).
-	MaxAppendBytes int
-	// WindowMessages and WindowBytes bound what is on its way to a peer (256, 4 MiB).
-	WindowMessages, WindowBytes int
-	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB).
-	TailBytes int
-	// MaxWrites bounds the writes handed out and not yet persisted (1). What gathers meanwhile becomes
-	// the next one.
-	MaxWrites int
-
-	// Now is the time of the start.
-	Now Instant
-}
+import "slices"
 
 // Effects are what a Core wants done. Every one of them is safe to perform at once, in any order, and
 // beside each other; only writes are performed in the order of their numbers.
@@ -82,62 +43,342 @@ type Answer struct {
 // current time, which never goes back.
 //
 // Several events may come between two calls of Drain; what they cause is then done together.
-type Core struct{}
+type Core struct {
+	id     ServerID
+	config CoreConfig
+
+	// state is what was decided; it is durable once the write that carries it is.
+	state DurableState
+	log   entryLog
+	out   outbox
+	role  role
+
+	now       Instant
+	deadlines [numDeadlines]deadline
+	soonest   Instant // no armed deadline is earlier
+	attempt   uint64  // elections tried; makes each timeout another one
+
+	proposals proposals
+	reads     reads
+
+	answers []Answer
+	fetches []Fetch
+	// applying are the last indexes of the batches that the state machine works on; fetching says that
+	// the next one is being read from the disk, fetched is what was read.
+	applying []Index
+	fetching bool
+	fetched  []Entry
+
+	serversChanged bool
+	trouble        error // why this server takes no part, as far as it knows
+}
+
+// A role is what a server is in its current term, with the data of that role and nothing else: *follower,
+// *candidate or *leader. Stepping down is an assignment.
+type role interface{ clone() role }
+
+// maxApplying bounds the batches handed to the state machine and not yet reported. What is committed
+// meanwhile goes into the next one.
+const maxApplying = 4
 
 // NewCore returns a core that has started from what the storage holds. Its first write records the start.
-func NewCore(config CoreConfig) (*Core, error) { return nil, ErrConfig }
+func NewCore(config CoreConfig) (*Core, error) {
+	if err := config.normalize(); err != nil {
+		return nil, err
+	}
+	if err := config.checkSaved(); err != nil {
+		return nil, err
+	}
+	log, err := newLog(&config.Saved)
+	if err != nil {
+		return nil, err
+	}
+	c := &Core{
+		id: config.ID, config: config, state: config.Saved.State, log: log,
+		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
+		proposals: proposals{base: 1, nextFree: 1},
+	}
+	c.config.Saved = Saved{}
+	if c.state.Server == "" {
+		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
+	}
+	c.state.Start++
+	c.out.termChanged()
+	if configuration := log.configuration(); configuration != nil && !configuration.names(c.id, c.state.Incarnation) {
+		c.trouble = ErrOtherIncarnation
+	}
+	c.armElection()
+	if c.alone() {
+		c.arm(electDeadline, 0) // there is nobody to wait for
+	}
+	return c, nil
+}
 
-// Receive takes a message from another server.
-func (c *Core) Receive(now Instant, m Message) {}
+// Origin returns what tags the commands that callers propose at this server.
+func (c *Core) Origin() Origin { return Origin{c.id, c.state.Start} }
 
-// Propose takes a command from a caller and returns the number by which an Answer will name it. The core
-// offers it to one leader after the other until it is applied here, refused for good, or canceled, and
-// never lets it be applied twice. The data is kept and must not be changed.
-func (c *Core) Propose(now Instant, data []byte) uint64 { return 0 }
+// alone says whether this server is its cluster's only voter.
+func (c *Core) alone() bool {
+	if configuration := c.log.configuration(); configuration != nil {
+		return configuration.soleVoter(c.id)
+	}
+	return len(c.config.Bootstrap) == 1
+}
 
-// Cancel ends a Propose: it is answered, with ErrNotApplied if the command never left this server
-// and isn't in its log, and with ErrOutcomeUnknown otherwise. It does nothing if the call was answered already.
-func (c *Core) Cancel(number uint64, reason error) {}
+// Receive takes a message from another server. The term rule stands here and nowhere else (§3.3): who hears of
+// a higher term adopts it, and who is spoken to in a lower one refuses.
+func (c *Core) Receive(now Instant, m Message) {
+	c.advance(now)
+	if !c.admit(&m) {
+		return
+	}
+	asksVote := m.Kind == VoteRequest || m.Kind == PreVoteRequest
+	if asksVote && !m.Transfer && c.leaderHeard() {
+		// A server that was removed, or cut off, must not depose a leader that its peers hear: it isn't
+		// even answered, and its term isn't looked at (§4.2.3).
+		return
+	}
+	// The term of a pre-vote is one that might be, not one that is.
+	mayBe := m.Kind == PreVoteRequest || m.Kind == PreVoteResponse && m.Granted
+	switch {
+	case mayBe:
+	case m.Term > c.state.Term:
+		c.adoptTerm(m.Term)
+	case m.Term < c.state.Term:
+		c.refuseOldTerm(&m)
+		return
+	}
+	c.dispatch(&m)
+}
 
-// Read takes a linearizable read (§6.4) and returns the number by which an Answer will name it: when
-// that comes, the state machine is at least as new as the call.
-func (c *Core) Read(now Instant) uint64 { return 0 }
+// dispatch hands a message of the current term to who consumes it: requests to the server, responses to the
+// role that asked.
+func (c *Core) dispatch(m *Message) {
+	switch m.Kind {
+	case PreVoteRequest:
+		c.answerPreVote(m)
+	case VoteRequest:
+		c.answerVote(m)
+	case AppendRequest:
+		c.answerAppend(m)
+	case Heartbeat:
+		c.answerHeartbeat(m)
+	case TimeoutNow:
+		c.timeoutNow(m)
+	case ForwardRequest:
+		c.takeForwards(m)
+	case ForwardResponse:
+		c.forwardsRefused(m)
+	case ReadRequest:
+		c.takeRead(m)
+	case ReadResponse:
+		c.readConfirmed(m)
+	default:
+		switch r := c.role.(type) {
+		case *candidate:
+			c.voteAnswered(r, m)
+		case *leader:
+			c.leaderAnswered(r, m)
+		}
+	}
+}
 
-// CancelRead ends a Read. It is not answered.
-func (c *Core) CancelRead(number uint64) {}
+// leaderAnswered takes a peer's answer. Only the disk that the configuration names counts: an answer that a
+// lost disk gave says nothing about the one that took its place.
+func (c *Core) leaderAnswered(l *leader, m *Message) {
+	p := l.peer(m.From)
+	if p == nil || p.incarnation != m.FromIncarnation {
+		return
+	}
+	switch m.Kind {
+	case AppendResponse:
+		c.appendAnswered(l, p, m)
+	case HeartbeatResponse:
+		c.heartbeatAnswered(l, p, m)
+	}
+}
 
-// Persisted reports that every write up to number n is durable.
-func (c *Core) Persisted(now Instant, n WriteNumber) {}
+// refuseOldTerm tells who speaks in a lower term about the current one, if it will want to know.
+func (c *Core) refuseOldTerm(m *Message) {
+	switch m.Kind {
+	case VoteRequest:
+		c.send(Message{Kind: VoteResponse, To: m.From})
+	case AppendRequest:
+		c.send(Message{Kind: AppendResponse, To: m.From, Index: m.Index})
+	case Heartbeat:
+		if m.Round != 0 {
+			c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round})
+		}
+	}
+}
 
-// Fetched reports what Storage.Entries returned for a fetch.
-func (c *Core) Fetched(now Instant, f Fetch, entries []Entry, err error) {}
+// adoptTerm enters a higher term as a follower: the vote is free again, and whatever waits to claim
+// something in the old term is dropped.
+func (c *Core) adoptTerm(term Term) {
+	assert(term > c.state.Term, "Terms Rise")
+	c.state.HardState = HardState{Term: term}
+	c.out.termChanged()
+	c.become(&follower{})
+}
 
-// Applied reports that the state machine has applied a batch, with what Applier.Apply returned. Batches
-// are reported in order.
-func (c *Core) Applied(now Instant, batch Batch) {}
+// stepDown ends this server's leadership or candidacy without a new term. Its vote stays: it is for the
+// term, not for the role.
+func (c *Core) stepDown() { c.become(&follower{}) }
 
-// Lost reports that the process of a server seems to be gone. It is a hint.
-func (c *Core) Lost(now Instant, server ServerID) {}
+// become changes the role. What belonged to the old one goes with it; callers who waited for it wait for the
+// next leader.
+func (c *Core) become(r role) {
+	c.role = r
+	c.disarm(heartbeatDeadline)
+	c.disarm(quorumDeadline)
+	c.disarm(stickyDeadline)
+	if _, leads := r.(*leader); leads {
+		c.disarm(electDeadline)
+	} else {
+		c.armElection()
+	}
+	c.reads.asked = 0
+}
 
-// Tick tells the time. It is due at Deadline at the latest; events that happened before are handed in first.
-func (c *Core) Tick(now Instant) {}
-
-// Deadline returns when Tick is due next.
-func (c *Core) Deadline() Instant { return 0 }
+// leader returns who leads the current term as far as this server knows, or "".
+func (c *Core) leaderID() ServerID {
+	switch r := c.role.(type) {
+	case *leader:
+		return c.id
+	case *follower:
+		return r.leader
+	}
+	return ""
+}
 
 // Drain fills e with everything that the events since the last call want done. The slices of e are
 // used again; what they point to is not.
-func (c *Core) Drain(e *Effects) {}
+func (c *Core) Drain(e *Effects) {
+	clear(e.Messages)
+	clear(e.Apply)
+	clear(e.Answers)
+	*e = Effects{Messages: e.Messages[:0], Apply: e.Apply[:0], Fetches: e.Fetches[:0], Answers: e.Answers[:0]}
+
+	c.offerProposals()
+	c.askReads()
+	switch r := c.role.(type) {
+	case *leader:
+		c.drainLeader(r)
+	case *follower:
+		c.acknowledge(r)
+	}
+	c.drainApply(e)
+	c.releaseReads()
+	c.armRetry()
+	c.drainWrite(e)
+
+	e.Messages, c.out.ready = c.out.ready, e.Messages
+	e.Fetches, c.fetches = c.fetches, e.Fetches
+	e.Answers, c.answers = c.answers, e.Answers
+	if c.serversChanged {
+		c.serversChanged = false
+		e.Servers = c.otherServers()
+	}
+	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
+}
+
+// otherServers returns the servers that this one may speak to. It isn't nil.
+func (c *Core) otherServers() []Server {
+	others := []Server{}
+	if configuration := c.log.configuration(); configuration != nil {
+		for i := range configuration.Members {
+			if s := configuration.Members[i].Server; s.ID != c.id {
+				others = append(others, s)
+			}
+		}
+		return others
+	}
+	for _, s := range c.config.Bootstrap {
+		if s.ID != c.id {
+			others = append(others, s)
+		}
+	}
+	return others
+}
+
+// drainApply hands what is committed to the state machine, from the tail or by way of the disk.
+func (c *Core) drainApply(e *Effects) {
+	l := &c.log
+	for l.handed < l.commit && !c.fetching && len(c.applying) < maxApplying {
+		entries := c.fetched
+		c.fetched = nil
+		if entries == nil {
+			entries = l.tail.entries(l.handed, l.commit, maxInt)
+		}
+		if entries == nil {
+			c.fetching = true
+			c.fetches = append(c.fetches, Fetch{After: l.handed, Last: l.commit, MaxBytes: fetchBytes})
+			return
+		}
+		l.handed = entries[len(entries)-1].Index
+		c.applying = append(c.applying, l.handed)
+		e.Apply = append(e.Apply, entries)
+	}
+}
+
+// fetchBytes is how much is read from the disk at a time.
+const fetchBytes = 1 << 20
+
+// Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
+// not in this term, are not taken. A fetch for a peer may have come too late, and then has no entries; any
+// other failure is the storage's and ends the node, so it isn't reported here.
+func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
+	c.advance(now)
+	next := f.After
+	for i := range entries {
+		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
+			entries = entries[:i]
+			break
+		}
+		next++
+	}
+	if f.For == "" {
+		assert(c.fetching && f.After == c.log.handed && len(entries) > 0, "Committed Entries Are Stored")
+		c.fetching, c.fetched = false, entries
+		return
+	}
+	if l, leads := c.role.(*leader); leads {
+		if p := l.peer(f.For); p != nil {
+			c.fetchedToSend(l, p, f, entries)
+		}
+	}
+}
+
+// Applied reports that the state machine has applied a batch, with what Applier.Apply returned. Batches
+// are reported in order; several may be reported as one.
+func (c *Core) Applied(now Instant, batch Batch) {
+	c.advance(now)
+	l := &c.log
+	assert(batch.Last > l.applied && batch.Last <= l.handed, "Cursors Ordered")
+	l.applied = batch.Last
+	done := 0
+	for done < len(c.applying) && c.applying[done] <= batch.Last {
+		done++
+	}
+	c.applying = append(c.applying[:0], c.applying[done:]...)
+	c.commandsApplied(&batch)
+	if r, leads := c.role.(*leader); leads {
+		r.releaseQuota(min(l.commit, l.stable), l.applied)
+	}
+}
 
 // Clone returns an independent copy.
-func (c *Core) Clone() *Core { return c }
-
-// AppendState appends an encoding of everything that decides the core's further behaviour, except the
-// luck of its timeouts: deadlines show only as armed or passed, counters only relative to each other. Two
-// cores with equal encodings behave alike. name gives each server's name in the encoding,
-// so that servers can be permuted.
-func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte { return b }
-
-// Check verifies the invariants of the state that are too dear to assert at each change. It returns the
-// first that doesn't hold, by its name.
-func (c *Core) Check() error { return nil }
+func (c *Core) Clone() *Core {
+	n := *c
+	n.log = c.log.clone()
+	n.role = c.role.clone()
+	n.out.flights = slices.Clone(c.out.flights)
+	n.out.ready = slices.Clone(c.out.ready)
+	n.out.held = slices.Clone(c.out.held)
+	n.proposals = c.proposals.clone()
+	n.reads = c.reads.clone()
+	n.answers = slices.Clone(c.answers)
+	n.fetches = slices.Clone(c.fetches)
+	n.applying = slices.Clone(c.applying)
+	return &n
+}

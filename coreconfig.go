@@ -1,0 +1,170 @@
+package raft
+
+import "fmt"
+
+// A CoreConfig is what a Core is made of. The zero values of the limits and durations stand for the
+// defaults, which each of them names.
+type CoreConfig struct {
+	ID      ServerID
+	Address string
+
+	// Saved is what the storage holds. Incarnation is used when it holds nothing: a random number, not 0.
+	Saved       Saved
+	Incarnation Incarnation
+
+	// Bootstrap is the list of the servers that found the cluster together. It is used only while
+	// there is no log. Without it, a server without state waits to be added.
+	Bootstrap []Server
+
+	// Seed makes this server's timeouts different from those of others and of earlier runs, and is the
+	// source of the ClusterID.
+	Seed uint64
+
+	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears nothing
+	// before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the Heartbeat.
+	Heartbeat, ElectionTimeout Duration
+
+	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
+	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
+	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
+	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536).
+	MaxPending int
+	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB).
+	MaxAppendBytes int
+	// WindowMessages and WindowBytes bound what is on its way to a peer (256, 4 MiB).
+	WindowMessages, WindowBytes int
+	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB).
+	TailBytes int
+	// MaxWrites bounds the writes handed out and not yet persisted (1). What gathers meanwhile becomes
+	// the next one.
+	MaxWrites int
+
+	// Now is the time of the start.
+	Now Instant
+}
+
+// Defaults of CoreConfig.
+const (
+	defaultHeartbeat       = 100 * Millisecond
+	defaultElectionTimeout = Second
+	defaultQuotaBytes      = 64 << 20
+	defaultMaxPending      = 1 << 16
+	defaultMaxAppendBytes  = 256 << 10
+	defaultWindowMessages  = 256
+	defaultWindowBytes     = 4 << 20
+	defaultTailBytes       = 16 << 20
+	defaultMaxWrites       = 1
+)
+
+// normalize fills in the defaults and refuses what can't be used.
+func (c *CoreConfig) normalize() error {
+	for _, duration := range []struct {
+		value        *Duration
+		name         string
+		defaultValue Duration
+	}{
+		{&c.Heartbeat, "Heartbeat", defaultHeartbeat},
+		{&c.ElectionTimeout, "ElectionTimeout", defaultElectionTimeout},
+	} {
+		if *duration.value < 0 {
+			return fmt.Errorf("%w: %s is negative", ErrConfig, duration.name)
+		}
+		if *duration.value == 0 {
+			*duration.value = duration.defaultValue
+		}
+	}
+	for _, limit := range []struct {
+		value        *int
+		name         string
+		defaultValue int
+	}{
+		{&c.MaxUncommittedBytes, "MaxUncommittedBytes", defaultQuotaBytes},
+		{&c.MaxUnappliedBytes, "MaxUnappliedBytes", defaultQuotaBytes},
+		{&c.MaxPendingBytes, "MaxPendingBytes", defaultQuotaBytes},
+		{&c.MaxPending, "MaxPending", defaultMaxPending},
+		{&c.MaxAppendBytes, "MaxAppendBytes", defaultMaxAppendBytes},
+		{&c.WindowMessages, "WindowMessages", defaultWindowMessages},
+		{&c.WindowBytes, "WindowBytes", defaultWindowBytes},
+		{&c.TailBytes, "TailBytes", defaultTailBytes},
+		{&c.MaxWrites, "MaxWrites", defaultMaxWrites},
+	} {
+		if *limit.value < 0 {
+			return fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
+		}
+		if *limit.value == 0 {
+			*limit.value = limit.defaultValue
+		}
+	}
+	if c.ElectionTimeout < 2*c.Heartbeat {
+		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
+	}
+	if err := checkServer(Server{c.ID, c.Address}); err != nil {
+		return err
+	}
+	return c.normalizeBootstrap()
+}
+
+// normalizeBootstrap sorts the list, since it is compared between servers, and refuses one that names a
+// server twice or leaves out this one.
+func (c *CoreConfig) normalizeBootstrap() error {
+	if len(c.Bootstrap) == 0 {
+		return nil
+	}
+	if len(c.Bootstrap) > MaxMembers {
+		return fmt.Errorf("%w: Bootstrap has %d servers, more than %d", ErrConfig, len(c.Bootstrap), MaxMembers)
+	}
+	c.Bootstrap = sortedServers(c.Bootstrap)
+	self := false
+	for i, server := range c.Bootstrap {
+		if err := checkServer(server); err != nil {
+			return fmt.Errorf("%w in Bootstrap", err)
+		}
+		if i > 0 && c.Bootstrap[i-1].ID == server.ID {
+			return fmt.Errorf("%w: Bootstrap names server %q twice", ErrConfig, server.ID)
+		}
+		self = self || server.ID == c.ID
+	}
+	if !self {
+		return fmt.Errorf("%w: Bootstrap doesn't name this server, %q", ErrConfig, c.ID)
+	}
+	return nil
+}
+
+// checkServer refuses an ID or an address that no message could carry.
+func checkServer(s Server) error {
+	if s.ID == "" || len(s.ID) > MaxServerID {
+		return fmt.Errorf("%w: server ID %q has %d bytes, not 1 to %d", ErrConfig, s.ID, len(s.ID), MaxServerID)
+	}
+	if len(s.Address) > MaxAddress {
+		return fmt.Errorf("%w: the address of server %q has %d bytes, more than %d", ErrConfig, s.ID, len(s.Address), MaxAddress)
+	}
+	return nil
+}
+
+// checkSaved refuses what no storage that keeps its contract can hold.
+func (c *CoreConfig) checkSaved() error {
+	s := &c.Saved
+	if s.State.Server != "" && s.State.Server != c.ID {
+		return fmt.Errorf("%w: the storage belongs to server %q, not to %q", ErrConfig, s.State.Server, c.ID)
+	}
+	if s.State.Server == "" && (s.Last > 0 || s.State.Term > 0) {
+		return fmt.Errorf("%w: a log without an identity", ErrCorrupt)
+	}
+	if s.State.Server == "" && c.Incarnation == 0 {
+		return fmt.Errorf("%w: a new storage needs an Incarnation", ErrConfig)
+	}
+	next, term := s.Snapshot.Index+1, s.Snapshot.Term
+	if s.Last < s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
+		return fmt.Errorf("%w: the log ends at %d with %d terms after a snapshot at %d", ErrCorrupt, s.Last, len(s.Runs), s.Snapshot.Index)
+	}
+	for i, run := range s.Runs {
+		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last || run.Term < term || i > 0 && run.Term == term {
+			return fmt.Errorf("%w: the log has a gap or falling terms at %d", ErrCorrupt, run.First)
+		}
+		next, term = run.First+1, run.Term
+	}
+	if term > s.State.Term {
+		return fmt.Errorf("%w: the log holds term %d, but the server only knows %d", ErrCorrupt, term, s.State.Term)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package raft_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// cores is a cluster of bare Cores for tests of single rules: the test decides which message arrives, which disk has
+// finished and when time passes. Unless told otherwise, everything happens at once and in order.
+type cores struct {
+	t       *testing.T
+	now     raft.Instant
+	ids     []raft.ServerID
+	servers map[raft.ServerID]*server
+	network []raft.Message // sent and not delivered, oldest first
+}
+
+// server is one Core with its disk.
+type server struct {
+	core    *raft.Core
+	config  raft.CoreConfig
+	saved   raft.DurableState
+	log     []raft.Entry // on the disk
+	writes  []raft.Write // handed out and not yet done
+	applied []raft.Entry
+	answers []raft.Answer
+	fetches []raft.Fetch
+
+	slowDisk bool // writes wait until finishWrites
+	cut      bool // messages to and from it are lost
+}
+
+const (
+	heartbeat = 10 * raft.Millisecond
+	election  = 100 * raft.Millisecond
+)
+
+// newCores starts servers a, b, c, …, which are to found a cluster.
+func newCores(t *testing.T, n int) *cores {
+	c := &cores{t: t, servers: map[raft.ServerID]*server{}}
+	var list []raft.Server
+	for i := range n {
+		id := raft.ServerID(rune('a' + i))
+		c.ids = append(c.ids, id)
+		list = append(list, raft.Server{ID: id, Address: string(id) + ":1"})
+	}
+	for i, id := range c.ids {
+		c.servers[id] = &server{config: raft.CoreConfig{
+			ID: id, Bootstrap: list, Seed: 1, Incarnation: raft.Incarnation(100 + i),
+			Heartbeat: heartbeat, ElectionTimeout: election,
+		}}
+		c.start(id)
+	}
+	return c
+}
+
+// start starts a server from its disk.
+func (c *cores) start(id raft.ServerID) {
+	s := c.servers[id]
+	config := s.config
+	config.Now = c.now
+	config.Saved = raft.Saved{State: s.saved, Last: raft.Index(len(s.log))}
+	for i, e := range s.log {
+		if i == 0 || s.log[i-1].Term != e.Term {
+			config.Saved.Runs = append(config.Saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Kind == raft.EntryConfiguration {
+			config.Saved.Configurations = append(config.Saved.Configurations, e)
+		}
+	}
+	core, err := raft.NewCore(config)
+	require.NoError(c.t, err)
+	*s = server{core: core, config: s.config, saved: s.saved, log: s.log}
+	c.drain(id)
+}
+
+// restart crashes a server: what its disk hasn't finished is lost.
+func (c *cores) restart(id raft.ServerID) { c.start(id) }
+
+// drain performs a core's effects, but for delivering its messages.
+func (c *cores) drain(id raft.ServerID) {
+	s := c.servers[id]
+	for again := true; again; {
+		var e raft.Effects
+		s.core.Drain(&e)
+		again = false
+		if !s.cut {
+			c.network = append(c.network, e.Messages...)
+		}
+		s.answers = append(s.answers, e.Answers...)
+		s.fetches = append(s.fetches, e.Fetches...)
+		if e.Write != nil {
+			s.writes = append(s.writes, *e.Write)
+			if !s.slowDisk {
+				c.persist(id)
+				again = true
+			}
+		}
+		for _, entries := range e.Apply {
+			batch := raft.Batch{Last: entries[len(entries)-1].Index, Term: entries[len(entries)-1].Term}
+			for _, entry := range entries {
+				s.applied = append(s.applied, entry)
+				if entry.Kind == raft.EntryCommand && entry.Origin == s.core.Origin() {
+					batch.Commands = append(batch.Commands, raft.AppliedCommand{Number: entry.Number, Index: entry.Index, Result: entry.Data})
+				}
+			}
+			s.core.Applied(c.now, batch)
+			again = true
+		}
+		require.NoError(c.t, s.core.Check(), "server %s", id)
+	}
+}
+
+// persist lets a disk do everything that it was given.
+func (c *cores) persist(id raft.ServerID) {
+	s := c.servers[id]
+	for _, w := range s.writes {
+		s.saved = w.State
+		if len(w.Entries) > 0 {
+			s.log = append(s.log[:w.Entries[0].Index-1:w.Entries[0].Index-1], w.Entries...)
+		}
+		s.core.Persisted(c.now, w.Number)
+	}
+	s.writes = nil
+}
+
+// finishWrites ends a slow disk's delay.
+func (c *cores) finishWrites(id raft.ServerID) {
+	c.persist(id)
+	c.drain(id)
+}
+
+// deliver delivers one message.
+func (c *cores) deliver(m raft.Message) {
+	if s := c.servers[m.To]; s != nil && !s.cut {
+		s.core.Receive(c.now, m)
+		c.drain(m.To)
+	}
+}
+
+// settle delivers messages until there are none.
+func (c *cores) settle() {
+	for i := 0; len(c.network) > 0; i++ {
+		require.Less(c.t, i, 10000, "messages without end")
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+}
+
+// take removes the messages from the network that a test wants to look at, and keeps the others.
+func (c *cores) take(wanted func(raft.Message) bool) []raft.Message {
+	var taken, kept []raft.Message
+	for _, m := range c.network {
+		if wanted(m) {
+			taken = append(taken, m)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	c.network = kept
+	return taken
+}
+
+// pass lets time pass in steps of a heartbeat, delivering everything.
+func (c *cores) pass(d raft.Duration) {
+	for end := c.now + raft.Instant(d); c.now < end; {
+		c.now += raft.Instant(heartbeat / 2)
+		for _, id := range c.ids {
+			c.servers[id].core.Tick(c.now)
+			c.drain(id)
+		}
+		c.settle()
+	}
+}
+
+// elect lets a server win an election by timeout, while the others' time stands still.
+func (c *cores) elect(id raft.ServerID) {
+	s := c.servers[id]
+	for range 3 {
+		if s.core.Status().Role == "leader" {
+			return
+		}
+		c.now = max(c.now, s.core.Deadline())
+		s.core.Tick(c.now)
+		c.drain(id)
+		c.settle()
+	}
+	require.Equal(c.t, "leader", s.core.Status().Role, "server %s", id)
+}
+
+// leader returns the leader of the highest term.
+func (c *cores) leader() raft.ServerID {
+	var found raft.ServerID
+	var term raft.Term
+	for _, id := range c.ids {
+		if s := c.servers[id].core.Status(); s.Role == "leader" && s.Term > term {
+			found, term = id, s.Term
+		}
+	}
+	return found
+}
+
+// propose proposes at a server and delivers everything.
+func (c *cores) propose(id raft.ServerID, command string) uint64 {
+	number := c.servers[id].core.Propose(c.now, []byte(command))
+	c.drain(id)
+	c.settle()
+	return number
+}
+
+// status returns a server's status.
+func (c *cores) status(id raft.ServerID) raft.CoreStatus { return c.servers[id].core.Status() }
+
+// commands returns the commands that a server has applied.
+func (c *cores) commands(id raft.ServerID) []string {
+	commands := []string{}
+	for _, e := range c.servers[id].applied {
+		if e.Kind == raft.EntryCommand {
+			commands = append(commands, string(e.Data))
+		}
+	}
+	return commands
+}
+
+func TestThreeServersFoundAClusterAndCommit(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			c := newCores(t, n)
+			c.pass(5 * election)
+			leader := c.leader()
+			require.NotEmpty(t, leader)
+			for i, id := range c.ids {
+				c.propose(id, fmt.Sprint("command ", i))
+				read := c.servers[id].core.Read(c.now)
+				c.drain(id)
+				c.settle()
+				answers := c.servers[id].answers
+				require.Len(t, answers, 2)
+				require.NoError(t, answers[0].Err)
+				require.Equal(t, fmt.Sprint("command ", i), string(answers[0].Result))
+				require.Equal(t, raft.Answer{Number: read, Read: true, Index: answers[0].Index}, answers[1])
+			}
+			c.pass(2 * heartbeat)
+			for _, id := range c.ids {
+				require.Len(t, c.commands(id), n)
+				require.Equal(t, c.commands(leader), c.commands(id))
+				require.Equal(t, c.status(leader).Configuration, c.status(id).Configuration)
+			}
+		})
+	}
+}

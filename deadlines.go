@@ -1,0 +1,115 @@
+package raft
+
+// A deadline is one thing that time can do to a core. It is off, armed, or passed: decisions look only at
+// that, never at the clock, so that a model checker may let any armed deadline pass in any order.
+type deadline struct {
+	state deadlineState
+	at    Instant // when it passes; luck, not state
+}
+
+type deadlineState uint8
+
+const (
+	deadlineOff deadlineState = iota
+	deadlineArmed
+	deadlinePassed
+)
+
+// The deadlines of a core.
+type deadlineName int
+
+const (
+	// electDeadline: a follower or candidate campaigns when it passes (§3.4).
+	electDeadline deadlineName = iota
+	// stickyDeadline: until it passes, a leader was heard lately, and votes are not given away (§4.2.3).
+	stickyDeadline
+	// heartbeatDeadline: a leader starts a round when it passes.
+	heartbeatDeadline
+	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
+	quorumDeadline
+	// diskDeadline: no write has become durable for too long. While it has passed, this server neither leads
+	// nor campaigns.
+	diskDeadline
+	// retryDeadline: forwards and reads that the leader hasn't answered are sent again when it passes.
+	retryDeadline
+
+	numDeadlines
+)
+
+// never is later than every instant.
+const never = Instant(1<<63 - 1)
+
+// arm makes a deadline pass after d.
+func (c *Core) arm(name deadlineName, d Duration) {
+	at := c.now + Instant(d)
+	c.deadlines[name] = deadline{deadlineArmed, at}
+	c.soonest = min(c.soonest, at)
+}
+
+// disarm turns a deadline off.
+func (c *Core) disarm(name deadlineName) { c.deadlines[name] = deadline{} }
+
+// armed says whether a deadline is yet to pass.
+func (c *Core) armed(name deadlineName) bool { return c.deadlines[name].state == deadlineArmed }
+
+// passed says whether a deadline has passed and nobody has dealt with it.
+func (c *Core) passed(name deadlineName) bool { return c.deadlines[name].state == deadlinePassed }
+
+// advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on them.
+func (c *Core) advance(now Instant) {
+	c.now = max(c.now, now)
+	if c.now < c.soonest {
+		return
+	}
+	c.soonest = never
+	for i := range c.deadlines {
+		d := &c.deadlines[i]
+		if d.state != deadlineArmed {
+			continue
+		}
+		if d.at <= c.now {
+			d.state = deadlinePassed
+		} else {
+			c.soonest = min(c.soonest, d.at)
+		}
+	}
+}
+
+// Deadline returns when Tick is due next.
+func (c *Core) Deadline() Instant {
+	next := never
+	for i := range c.deadlines {
+		switch d := &c.deadlines[i]; {
+		case d.state == deadlineArmed:
+			next = min(next, d.at)
+		case d.state == deadlinePassed && deadlineName(i) != stickyDeadline && deadlineName(i) != diskDeadline:
+			return c.now // it waits to be acted upon
+		}
+	}
+	return next
+}
+
+// Tick tells the time. It is due at Deadline at the latest; what happened before is handed in first, so that
+// an answer that was queued during a pause counts before the deadline that it was to meet.
+func (c *Core) Tick(now Instant) {
+	c.advance(now)
+	if c.passed(diskDeadline) {
+		if _, leads := c.role.(*leader); leads {
+			c.stepDown()
+		}
+	}
+	if c.passed(quorumDeadline) {
+		c.stepDown()
+	}
+	if c.passed(heartbeatDeadline) {
+		c.startRound(c.role.(*leader))
+	}
+	if c.passed(electDeadline) {
+		c.campaign()
+	}
+	if c.passed(retryDeadline) {
+		c.disarm(retryDeadline)
+		c.retryForwards()
+		c.retryReads()
+	}
+}

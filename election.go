@@ -1,0 +1,279 @@
+package raft
+
+// follower is a server that obeys a leader, or waits to hear of one (§3.4).
+type follower struct {
+	leader ServerID // of this term; "" while unknown
+
+	// matched is how far this log is known to equal the leader's: set by accepted appends, never past last.
+	// What may be acknowledged of it is min(matched, stable): so an acknowledgement needs no
+	// queue of its own at the gate, and however many appends and writes came meanwhile, one answer says it.
+	matched Index
+	// acked is the highest index acknowledged to this leader. owes says that the leader waits for an answer even
+	// if that hasn't grown (it repeated or probed something).
+	acked Index
+	owes  bool
+}
+
+func (f *follower) clone() role { n := *f; return &n }
+
+// candidate is a server that asks for votes: first whether it would get them (§9.6), then for them (§3.4).
+type candidate struct {
+	pre      bool
+	transfer bool // on behalf of the leader (§3.10)
+
+	// ownVote is the write that makes the candidate's own vote durable; until then it doesn't count.
+	ownVote WriteNumber
+	// ballots are the votes of others, granted, each server once.
+	ballots []ballot
+}
+
+// A ballot is a granted vote and the disk that remembers it.
+type ballot struct {
+	from        ServerID
+	incarnation Incarnation
+}
+
+func (r *candidate) clone() role {
+	n := *r
+	n.ballots = append([]ballot(nil), r.ballots...)
+	return &n
+}
+
+// armElection starts waiting for a leader, or for votes: a time in [1, 1.5) election timeouts, another one for
+// each server, term and attempt, so that split votes don't repeat (§3.4).
+func (c *Core) armElection() {
+	timeout := c.config.ElectionTimeout
+	spread := max(uint64(timeout)/2, 1)
+	c.arm(electDeadline, timeout+Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
+}
+
+// leaderHeard says whether this server leads or has heard from a leader within the least election timeout (§4.2.3).
+func (c *Core) leaderHeard() bool {
+	_, leads := c.role.(*leader)
+	return leads || c.armed(stickyDeadline)
+}
+
+// mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a cluster, and
+// its disk isn't stalled.
+func (c *Core) mayCampaign() bool {
+	if c.passed(diskDeadline) {
+		return false
+	}
+	if configuration := c.log.configuration(); configuration != nil {
+		return configuration.votes(c.id) && configuration.names(c.id, c.state.Incarnation)
+	}
+	return c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
+}
+
+// campaign asks whether an election would be won. Until it would, nobody's term rises: a server that is cut off
+// comes back without disturbing anybody (§9.6).
+func (c *Core) campaign() {
+	c.attempt++
+	if !c.mayCampaign() {
+		c.armElection()
+		return
+	}
+	r := &candidate{pre: true}
+	c.become(r)
+	c.askVotes(r)
+	c.countVotes(r)
+}
+
+// startElection enters the next term and asks for votes in it (§3.4).
+func (c *Core) startElection(transfer bool) {
+	c.adoptTerm(c.state.Term + 1)
+	c.state.Vote = c.id
+	r := &candidate{transfer: transfer, ownVote: c.everything()}
+	c.become(r)
+	c.askVotes(r)
+}
+
+// askVotes asks every other voter.
+func (c *Core) askVotes(r *candidate) {
+	last := Message{Index: c.log.last, LogTerm: c.log.lastTerm(), Transfer: r.transfer}
+	if c.log.configuration() == nil {
+		last.Servers = c.config.Bootstrap
+	}
+	for _, to := range c.otherServers() {
+		if configuration := c.log.configuration(); configuration != nil && !configuration.votes(to.ID) {
+			continue
+		}
+		m := last
+		m.To = to.ID
+		if r.pre {
+			// It claims nothing, so nothing needs to be durable. Its term is the one that would be entered.
+			m.Kind = PreVoteRequest
+			c.stamp(&m)
+			m.Term = c.state.Term + 1
+			c.out.send(m, 0)
+		} else {
+			m.Kind = VoteRequest
+			c.send(m)
+		}
+	}
+}
+
+// answerPreVote says whether a vote would be granted. It changes nothing here.
+func (c *Core) answerPreVote(m *Message) {
+	if m.Term <= c.state.Term || !c.log.upToDate(place{m.Index, m.LogTerm}) {
+		c.send(Message{Kind: PreVoteResponse, To: m.From})
+		return
+	}
+	answer := Message{Kind: PreVoteResponse, To: m.From, Granted: true}
+	c.stamp(&answer)
+	answer.Term = m.Term
+	c.out.send(answer, 0)
+}
+
+// answerVote grants the vote of this term to the first who asks with a log at least as up-to-date (§3.4, §3.6.1). The
+// grant leaves when it is durable, and with it everything decided before.
+func (c *Core) answerVote(m *Message) {
+	free := c.state.Vote == "" || c.state.Vote == m.From
+	if !free || !c.log.upToDate(place{m.Index, m.LogTerm}) {
+		c.send(Message{Kind: VoteResponse, To: m.From})
+		return
+	}
+	if _, asks := c.role.(*candidate); asks {
+		c.stepDown() // it was only asking for pre-votes, and has none of this term's votes of its own
+	}
+	if c.state.Vote == "" {
+		c.state.Vote = m.From
+		c.out.dirty = true
+	}
+	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good one.
+	c.armElection()
+	answer := Message{Kind: VoteResponse, To: m.From, Granted: true, Term: c.state.Term}
+	c.stamp(&answer)
+	c.out.send(answer, c.everything())
+}
+
+// everything is the number of the write that makes all durable that was decided so far.
+func (c *Core) everything() WriteNumber {
+	if c.out.dirty || c.log.written < c.log.last {
+		return c.out.issued + 1
+	}
+	return c.out.issued
+}
+
+// voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those of another
+// term or another disk are not taken at all.
+func (c *Core) voteAnswered(r *candidate, m *Message) {
+	kind, term := VoteResponse, c.state.Term
+	if r.pre {
+		kind, term = PreVoteResponse, c.state.Term+1
+	}
+	if m.Kind != kind || m.Term != term || !m.Granted {
+		return
+	}
+	for i := range r.ballots {
+		if r.ballots[i].from == m.From {
+			r.ballots[i].incarnation = m.FromIncarnation
+			c.countVotes(r)
+			return
+		}
+	}
+	r.ballots = append(r.ballots, ballot{m.From, m.FromIncarnation})
+	c.countVotes(r)
+}
+
+// countVotes moves on when a quorum has granted: from the pre-vote to the election, from the election to leadership.
+func (c *Core) countVotes(r *candidate) {
+	if !c.elected(r) {
+		return
+	}
+	if r.pre {
+		c.startElection(false)
+		return
+	}
+	c.lead(r)
+}
+
+// elected says whether a quorum has granted its votes. To found a cluster, every server must.
+func (c *Core) elected(r *candidate) bool {
+	granted := func(id ServerID, incarnation Incarnation) bool {
+		if id == c.id {
+			return r.pre || r.ownVote <= c.out.durable
+		}
+		for _, b := range r.ballots {
+			if b.from == id && (incarnation == 0 || b.incarnation == incarnation) {
+				return true
+			}
+		}
+		return false
+	}
+	configuration := c.log.configuration()
+	if configuration == nil {
+		for _, server := range c.config.Bootstrap {
+			if !granted(server.ID, 0) {
+				return false
+			}
+		}
+		return len(c.config.Bootstrap) > 0
+	}
+	return configuration.quorum(func(i int) uint64 {
+		if m := &configuration.Members[i]; granted(m.ID, m.Incarnation) {
+			return 1
+		}
+		return 0
+	}) == 1
+}
+
+// lead begins a leadership: with an entry of the new term, under which the entries of earlier terms become committed (§3.6.2,
+// §6.4). In a new cluster that entry is the first configuration.
+func (c *Core) lead(r *candidate) {
+	first := Entry{Kind: EntryNoOp}
+	if c.log.configuration() == nil {
+		first = c.found(r.ballots)
+	}
+	l := &leader{begin: c.log.last + 1}
+	c.become(l)
+	c.appendEntry(first)
+	for _, member := range c.log.configuration().Members {
+		if member.ID != c.id {
+			l.peers = append(l.peers, progress{id: member.ID, incarnation: member.Incarnation, next: l.begin})
+		}
+	}
+	c.arm(quorumDeadline, c.config.ElectionTimeout)
+	c.startRound(l)
+}
+
+// follow obeys the leader of this term, and puts off this server's own candidacy. A second leader in one term can't be.
+func (c *Core) follow(id ServerID) *follower {
+	f, follows := c.role.(*follower)
+	if !follows {
+		_, leads := c.role.(*leader)
+		assert(!leads, "Election Safety")
+		f = &follower{}
+		c.become(f)
+	}
+	if f.leader == "" {
+		// What is committed equals every later leader's log (Leader Completeness).
+		f.leader, f.matched, f.acked = id, c.log.commit, 0
+		c.trouble = nil
+	}
+	assert(f.leader == id, "Election Safety")
+	c.armElection()
+	c.arm(stickyDeadline, c.config.ElectionTimeout)
+	return f
+}
+
+// timeoutNow campaigns at once, past pre-vote and stickiness, because the leader asks for it (§3.10).
+func (c *Core) timeoutNow(m *Message) {
+	f, follows := c.role.(*follower)
+	if follows && (f.leader == "" || f.leader == m.From) && c.mayCampaign() && c.log.configuration() != nil {
+		c.attempt++
+		c.startElection(true)
+	}
+}
+
+// Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its followers may
+// look for another leader soon, and find one only if a quorum has lost it too.
+func (c *Core) Lost(now Instant, server ServerID) {
+	c.advance(now)
+	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {
+		f.leader = ""
+		c.disarm(stickyDeadline)
+		spread := max(uint64(c.config.Heartbeat)/2, 1)
+		c.arm(electDeadline, Duration(c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+	}
+}

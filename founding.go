@@ -1,0 +1,142 @@
+package raft
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// A cluster is founded once. A candidate without a log needs the vote of every server of its Bootstrap list,
+// and each vote names the incarnation of the voter's disk. The founder's first entry is the configuration with
+// the cluster's ID and all incarnations; from then on a vote, an acknowledgement or an answer to a heartbeat
+// counts only when it comes from the disk that the configuration names.
+//
+// Without this, one replaced disk and an unchanged Bootstrap list lose committed entries: the server that lost
+// its log and the one that never got it are a majority of three, and found the cluster a second time. With it,
+// a second founding needs a server that holds an entry of the first to vote for an empty log, and none does.
+
+// admit says whether a message concerns this server as it is now: it is well formed, and comes from its cluster,
+// or from those that it may found or join one with. What isn't admitted doesn't touch the term.
+func (c *Core) admit(m *Message) bool {
+	if m.To != c.id || m.From == c.id || m.From == "" || !m.wellFormed() {
+		return false
+	}
+	switch {
+	case c.state.Cluster == m.Cluster:
+		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
+			c.trouble = ErrOtherIncarnation
+			return false
+		}
+		return c.state.Cluster != ClusterID{} || c.mayFoundWith(m)
+	case c.state.Cluster == ClusterID{}:
+		// A cluster that names this very disk is one to belong to. One that names another knew a disk that this
+		// server has lost, with votes and acknowledgements on it.
+		if m.ToIncarnation != c.state.Incarnation {
+			if m.ToIncarnation != 0 {
+				c.trouble = ErrOtherIncarnation
+			}
+			return false
+		}
+		return true
+	case m.Cluster == ClusterID{}:
+		return c.admitUnfounded(m)
+	}
+	c.trouble = ErrOtherCluster
+	return false
+}
+
+// admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs to this
+// server's cluster. Its answers count if it has the disk that the configuration names: it was elected with, but
+// hasn't got the first entry. If it wants to found a cluster it is told that there is one.
+func (c *Core) admitUnfounded(m *Message) bool {
+	switch m.Kind {
+	case PreVoteRequest:
+		c.send(Message{Kind: PreVoteResponse, To: m.From})
+		return false
+	case VoteRequest:
+		c.send(Message{Kind: VoteResponse, To: m.From})
+		return false
+	}
+	return c.log.configuration() != nil && c.log.configuration().names(m.From, m.FromIncarnation)
+}
+
+// mayFoundWith judges a message between two servers without a cluster: both must have the same list.
+func (c *Core) mayFoundWith(m *Message) bool {
+	switch m.Kind {
+	case PreVoteRequest, VoteRequest:
+		if slices.Equal(m.Servers, c.config.Bootstrap) {
+			return true
+		}
+		if len(c.config.Bootstrap) > 0 {
+			c.trouble = ErrBootstrapMismatch
+			c.send(Message{Kind: PreVoteResponse, To: m.From, Mismatch: true})
+		}
+		return false
+	case PreVoteResponse, VoteResponse:
+		if m.Mismatch {
+			c.trouble = ErrBootstrapMismatch
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// found returns the first entry of the log: the configuration of a new cluster, with the disks that voted for it.
+func (c *Core) found(votes []ballot) Entry {
+	high, low := c.luck(luckClusterHigh, uint64(c.state.Incarnation), uint64(c.state.Term)),
+		c.luck(luckClusterLow, uint64(c.state.Incarnation), uint64(c.state.Term))
+	binary.BigEndian.PutUint64(c.state.Cluster[:8], high)
+	binary.BigEndian.PutUint64(c.state.Cluster[8:], low)
+	c.out.dirty = true
+
+	configuration := Configuration{Cluster: c.state.Cluster}
+	for _, server := range c.config.Bootstrap {
+		member := Member{Server: server, Role: Voter, Incarnation: c.state.Incarnation}
+		for _, b := range votes {
+			if b.from == server.ID {
+				member.Incarnation = b.incarnation
+			}
+		}
+		configuration.Members = append(configuration.Members, member)
+	}
+	return Entry{Kind: EntryConfiguration, Data: AppendConfiguration(nil, &configuration)}
+}
+
+// join makes this server a member of the cluster that a leader speaks for.
+func (c *Core) join(cluster ClusterID) {
+	if c.state.Cluster == (ClusterID{}) {
+		c.state.Cluster = cluster
+		c.out.dirty = true
+		c.trouble = nil
+	}
+}
+
+// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never fall
+// and are not above the sender's, with configurations that can be read.
+func (m *Message) wellFormed() bool {
+	if m.Kind != AppendRequest {
+		return true
+	}
+	index, term := m.Index, m.LogTerm
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if e.Index != index+1 || e.Term < term || e.Term > m.Term || e.Term == 0 {
+			return false
+		}
+		if e.Kind == EntryConfiguration {
+			if _, err := DecodeConfiguration(e.Data); err != nil {
+				return false
+			}
+		}
+		index, term = e.Index, e.Term
+	}
+	return term <= m.Term
+}
+
+// sortedServers returns a copy of a list in the order of the IDs.
+func sortedServers(servers []Server) []Server {
+	sorted := slices.Clone(servers)
+	slices.SortFunc(sorted, func(a, b Server) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return sorted
+}

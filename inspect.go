@@ -1,0 +1,239 @@
+package raft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
+
+// CoreStatus is what a core shows of itself.
+type CoreStatus struct {
+	ID          ServerID
+	Role        string // "follower", "pre-candidate", "candidate" or "leader"
+	Term        Term
+	Vote        ServerID
+	Leader      ServerID // of this term; "" while unknown
+	Incarnation Incarnation
+	Start       uint64
+	Cluster     ClusterID
+
+	// Snapshot ≤ Applied ≤ Commit ≤ Last, and Stable ≤ Last.
+	Snapshot, Applied, Commit, Stable, Last Index
+	LastTerm                                Term
+
+	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared and not to be changed.
+	Configuration *Configuration
+	// PendingProposals and PendingReads count the callers who wait.
+	PendingProposals, PendingReads int
+	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it doesn't: ErrBootstrapMismatch,
+	// ErrOtherIncarnation or ErrOtherCluster.
+	Trouble error
+}
+
+// Status returns what the core is and knows.
+func (c *Core) Status() CoreStatus {
+	return CoreStatus{
+		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
+		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
+		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
+		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
+		Configuration:    c.log.configuration(),
+		PendingProposals: len(c.proposals.items) - c.proposals.skip, PendingReads: len(c.reads.waiting),
+		Trouble: c.trouble,
+	}
+}
+
+func (c *Core) roleName() string {
+	switch r := c.role.(type) {
+	case *leader:
+		return "leader"
+	case *candidate:
+		if r.pre {
+			return "pre-candidate"
+		}
+		return "candidate"
+	}
+	return "follower"
+}
+
+// AppendState appends an encoding of everything that decides the core's further behaviour, except the
+// luck of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
+// the last durable one. Two cores with equal encodings behave alike. name gives each server's name in the encoding,
+// so that servers can be permuted; "" has the name 0.
+func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
+	s := &stateEncoder{b: b, name: name}
+	s.durableState(&c.state)
+	s.log(&c.log)
+	s.outbox(&c.out)
+	for _, d := range c.deadlines {
+		s.b = append(s.b, byte(d.state))
+	}
+	switch r := c.role.(type) {
+	case *follower:
+		s.b = append(s.b, 'f', s.name(r.leader))
+		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes))
+	case *candidate:
+		s.candidate(r, c.out.durable)
+	case *leader:
+		s.leader(r)
+	}
+	s.callers(c)
+	return s.b
+}
+
+// stateEncoder writes a core's state.
+type stateEncoder struct {
+	b    []byte
+	name func(ServerID) byte
+}
+
+func (s *stateEncoder) numbers(values ...uint64) {
+	for _, v := range values {
+		s.b = binary.AppendUvarint(s.b, v)
+	}
+}
+
+func flag(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *stateEncoder) durableState(d *DurableState) {
+	s.b = append(s.b, s.name(d.Server), s.name(d.Vote))
+	s.b = append(s.b, d.Cluster[:]...)
+	s.numbers(uint64(d.Term), uint64(d.Incarnation), d.Start, uint64(d.MaxLease))
+}
+
+func (s *stateEncoder) log(l *entryLog) {
+	s.numbers(uint64(l.base.index), uint64(l.base.term), uint64(l.last), uint64(l.commit), uint64(l.handed),
+		uint64(l.applied), uint64(l.written), uint64(l.stable), uint64(len(l.runs)))
+	for _, run := range l.runs {
+		s.numbers(uint64(run.First), uint64(run.Term))
+	}
+	s.numbers(uint64(len(l.configurations)))
+	for _, p := range l.configurations {
+		s.numbers(uint64(p.index))
+	}
+	s.numbers(uint64(l.tail.count()))
+	for _, chunk := range l.tail.chunks {
+		s.entries(chunk.entries)
+	}
+}
+
+func (s *stateEncoder) entries(entries []Entry) {
+	s.numbers(uint64(len(entries)))
+	for i := range entries {
+		e := &entries[i]
+		s.b = append(s.b, byte(e.Kind), s.name(e.Origin.Server))
+		s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number, uint64(len(e.Data)))
+		s.b = append(s.b, e.Data...)
+	}
+}
+
+func (s *stateEncoder) outbox(o *outbox) {
+	// What waits for a write that is durable already doesn't wait.
+	s.numbers(uint64(o.issued-o.durable), flag(o.dirty), uint64(max(o.termWrite, o.durable)-o.durable))
+	for _, f := range o.flights {
+		s.numbers(uint64(f.last))
+	}
+	s.numbers(uint64(len(o.ready)), uint64(len(o.held)))
+	for i := range o.ready {
+		s.Message(&o.ready[i])
+	}
+	for i := range o.held {
+		s.numbers(uint64(o.held[i].after - o.durable))
+		s.Message(&o.held[i].message)
+	}
+}
+
+// Message writes a message, with its servers by their names.
+func (s *stateEncoder) Message(m *Message) { s.b = AppendMessageState(s.b, m, s.name) }
+
+// AppendMessageState appends an encoding of a message in which servers have the names that name gives them, as in
+// Core.AppendState: equal encodings are equal messages, up to the names.
+func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
+	s := &stateEncoder{b: b, name: name}
+	s.b = append(s.b, byte(m.Kind), name(m.From), name(m.To))
+	s.b = append(s.b, m.Cluster[:]...)
+	s.numbers(uint64(m.FromIncarnation), uint64(m.ToIncarnation), uint64(m.Term), uint64(m.Index), uint64(m.LogTerm),
+		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number,
+		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), uint64(len(m.Numbers)), uint64(len(m.Servers)))
+	s.numbers(m.Numbers...)
+	s.entries(m.Entries)
+	return s.b
+}
+
+func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
+	s.b = append(s.b, 'c')
+	s.numbers(flag(r.pre), flag(r.transfer), uint64(max(r.ownVote, durable)-durable))
+	ballots := slices.Clone(r.ballots)
+	slices.SortFunc(ballots, func(a, b ballot) int { return int(s.name(a.from)) - int(s.name(b.from)) })
+	for _, b := range ballots {
+		s.b = append(s.b, s.name(b.from))
+		s.numbers(uint64(b.incarnation))
+	}
+}
+
+func (s *stateEncoder) leader(l *leader) {
+	s.b = append(s.b, 'l')
+	// Rounds count only relative to each other: what differs is who has answered how far behind the last.
+	s.numbers(uint64(l.begin), l.round-l.confirmed, l.round-min(l.tracked, l.round), uint64(len(l.quota)), uint64(l.counted))
+	peers := make([][]byte, 0, len(l.peers))
+	for i := range l.peers {
+		peers = append(peers, s.progress(&l.peers[i], l.round))
+	}
+	slices.SortFunc(peers, bytes.Compare)
+	s.b = append(s.b, bytes.Join(peers, nil)...)
+	for _, list := range [][]askedRead{l.reads.idle, l.reads.asked} {
+		s.numbers(uint64(len(list)))
+		for _, r := range list {
+			s.b = append(s.b, s.name(r.from))
+			s.numbers(r.start, r.number, l.round-min(r.round, l.round), uint64(r.index))
+		}
+	}
+	for i := range l.forwards {
+		f := &l.forwards[i]
+		s.b = append(s.b, s.name(f.origin.Server))
+		s.numbers(f.origin.Start, f.lowest, uint64(len(f.seen)))
+		for _, state := range f.seen {
+			s.b = append(s.b, byte(state))
+		}
+	}
+}
+
+func (s *stateEncoder) progress(p *progress, round uint64) []byte {
+	n := stateEncoder{name: s.name}
+	n.b = append(n.b, n.name(p.id))
+	checked := uint64(0)
+	if p.checked != 0 {
+		checked = round - p.checked + 1
+	}
+	n.numbers(uint64(p.incarnation), uint64(p.match), uint64(p.next), flag(p.replicating), flag(p.waiting),
+		flag(p.fetching), round-p.round, checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)))
+	if p.checked != 0 {
+		n.numbers(uint64(p.checkedNext))
+	}
+	for _, w := range p.window {
+		n.numbers(uint64(w.last))
+	}
+	return n.b
+}
+
+// callers writes what callers at this server wait for, and what its state machine does.
+func (s *stateEncoder) callers(c *Core) {
+	p := &c.proposals
+	s.numbers(p.base, p.nextFree, uint64(p.proven), uint64(len(p.items)-p.skip))
+	for _, item := range p.items[p.skip:] {
+		s.numbers(uint64(item.state), uint64(item.term))
+	}
+	s.numbers(c.reads.next, c.reads.asked, uint64(len(c.reads.waiting)))
+	for _, r := range c.reads.waiting {
+		s.numbers(r.number, flag(r.known), uint64(r.index))
+	}
+	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(len(c.applying)))
+	for _, last := range c.applying {
+		s.numbers(uint64(last))
+	}
+}

@@ -1,0 +1,137 @@
+package raft
+
+import "fmt"
+
+// An InvariantError says which invariant of the protocol doesn't hold. It means a bug, in this package
+// or in whoever drives the Core; a node that meets one stops.
+type InvariantError struct {
+	Name   string // as in Figure 3, or as the function that asserts it says
+	Detail string
+}
+
+// Error names the invariant.
+func (e *InvariantError) Error() string {
+	if e.Detail == "" {
+		return "raft: broken invariant: " + e.Name
+	}
+	return "raft: broken invariant: " + e.Name + ": " + e.Detail
+}
+
+// assert panics with an InvariantError unless the condition holds. It is for what this package itself
+// guarantees, never for input.
+func assert(condition bool, name string) {
+	if !condition {
+		panic(&InvariantError{Name: name})
+	}
+}
+
+// Check verifies the invariants of the state that are too dear to assert at each change. It returns the
+// first that doesn't hold, by its name.
+func (c *Core) Check() error {
+	for _, check := range []func() error{c.checkCursors, c.checkRuns, c.checkTail, c.checkRole, c.checkGate} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// broken returns an InvariantError.
+func broken(name, format string, args ...any) error {
+	return &InvariantError{Name: name, Detail: fmt.Sprintf(format, args...)}
+}
+
+// checkCursors: applied ≤ handed ≤ commit ≤ last, stable ≤ written ≤ last, base ≤ commit.
+func (c *Core) checkCursors() error {
+	l := &c.log
+	if l.applied > l.handed || l.handed > l.commit || l.commit > l.last ||
+		l.stable > l.written || l.written > l.last || l.base.index > l.commit {
+		return broken("Cursors Ordered", "base %d applied %d handed %d commit %d stable %d written %d last %d",
+			l.base.index, l.applied, l.handed, l.commit, l.stable, l.written, l.last)
+	}
+	return nil
+}
+
+// checkRuns: the term runs begin at base+1 and rise in index and in term, up to no more than the current term.
+func (c *Core) checkRuns() error {
+	l := &c.log
+	if (len(l.runs) == 0) != (l.last == l.base.index) {
+		return broken("Terms Rise", "%d runs for (%d, %d]", len(l.runs), l.base.index, l.last)
+	}
+	index, term := l.base.index, l.base.term
+	for i, run := range l.runs {
+		if i == 0 && run.First != index+1 || i > 0 && (run.First <= index || run.Term <= term) || run.Term < term {
+			return broken("Terms Rise", "run %d begins at %d in term %d", i, run.First, run.Term)
+		}
+		index, term = run.First, run.Term
+	}
+	if index > l.last || term > c.state.Term {
+		return broken("Terms Rise", "last run (%d, term %d), last %d, current term %d", index, term, l.last, c.state.Term)
+	}
+	return nil
+}
+
+// checkTail: the tail is contiguous, ends at last, holds (stable, last], and agrees with the runs.
+func (c *Core) checkTail() error {
+	l := &c.log
+	next := l.last + 1 - l.tail.count()
+	if l.tail.count() > 0 && l.tail.after()+1 != next || next > l.stable+1 {
+		return broken("Tail Holds Unstable", "tail begins at %d, stable %d, last %d", next, l.stable, l.last)
+	}
+	for _, chunk := range l.tail.chunks {
+		for i := range chunk.entries {
+			e := &chunk.entries[i]
+			if e.Index != next || !l.matches(e.Index, e.Term) {
+				return broken("Tail Matches Log", "entry (%d, term %d) at place %d", e.Index, e.Term, next)
+			}
+			next++
+		}
+	}
+	return nil
+}
+
+// checkRole: a leader's and a candidate's data fit the log and the configuration.
+func (c *Core) checkRole() error {
+	switch r := c.role.(type) {
+	case *leader:
+		if c.state.Vote != c.id {
+			return broken("Leader Voted For Itself", "vote %q", c.state.Vote)
+		}
+		for i := range r.peers {
+			p := &r.peers[i]
+			if p.match >= p.next || p.next > c.log.last+1 {
+				return broken("Progress Ordered", "peer %s: match %d next %d last %d", p.id, p.match, p.next, c.log.last)
+			}
+			if p.windowBytes < 0 || len(p.window) == 0 && p.windowBytes != 0 {
+				return broken("Window Accounted", "peer %s: %d bytes in %d messages", p.id, p.windowBytes, len(p.window))
+			}
+		}
+		if r.uncommitted < 0 || r.unapplied < 0 {
+			return broken("Quota Accounted", "uncommitted %d unapplied %d", r.uncommitted, r.unapplied)
+		}
+	case *candidate:
+		if !r.pre && c.state.Vote != c.id {
+			return broken("Candidate Voted For Itself", "vote %q", c.state.Vote)
+		}
+	case *follower:
+		if r.matched > c.log.last || r.acked > r.matched {
+			return broken("Acknowledged Within Matched", "acked %d matched %d last %d", r.acked, r.matched, c.log.last)
+		}
+	}
+	return nil
+}
+
+// checkGate: what is held waits for a write that is still to come, and claims the current term.
+func (c *Core) checkGate() error {
+	o := &c.out
+	for i := range o.held {
+		h := &o.held[i]
+		if h.after <= o.durable || h.after > o.issued+1 {
+			return broken("Gate", "%v waits for write %d of %d, durable %d", h.message.Kind, h.after, o.issued, o.durable)
+		}
+		if h.message.Term != c.state.Term {
+			return broken("Gate", "%v of term %d held in term %d", h.message.Kind, h.message.Term, c.state.Term)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,317 @@
+package raft
+
+import "sort"
+
+// entryLog is what a core knows of its log. To decide, Raft needs the term at an index, never an entry's
+// bytes: so the log is a list of term runs and a few cursors. The entries themselves are on
+// the disk; the recent ones are also in the tail.
+//
+//	 base            applied   handed  commit                last
+//	  │                 │         │      │                     │
+//	──┼─────────────────┼─────────┼──────┼─────────────────────┤
+//	  │   in the log    │      stable ───┼───▶ written ───▶    │
+//
+// The cursors chase the log's right end and only ever move right, except that a truncation takes stable
+// and written back with it. applied ≤ handed ≤ commit ≤ last and stable ≤ written ≤ last.
+type entryLog struct {
+	// base is the last entry before the log: (0, 0), or the last that the snapshot covers.
+	base place
+	// runs are the terms of (base, last].
+	runs []TermRun
+	last Index
+
+	// commit is moved by the leader's peers (§3.5), or follows the leader's. Everything up to it is final.
+	commit Index
+	// handed is moved by Drain: up to here entries were given to the state machine.
+	handed Index
+	// applied is moved by Core.Applied.
+	applied Index
+	// written is moved by Drain: up to here entries were given to the storage.
+	written Index
+	// stable is moved by Core.Persisted: up to here the log is durable.
+	stable Index
+
+	// configurations are the configurations in the log, in order; the first may come from the snapshot.
+	// The last one counts from the moment it is appended (§4.1).
+	configurations []placedConfiguration
+
+	tail tail
+}
+
+// A place is a position in a log with the term of the entry there.
+type place struct {
+	index Index
+	term  Term
+}
+
+// A placedConfiguration is a configuration and the index of its entry.
+type placedConfiguration struct {
+	index         Index
+	configuration *Configuration
+}
+
+// newLog returns the log that a storage holds.
+func newLog(saved *Saved) (entryLog, error) {
+	base := place{saved.Snapshot.Index, saved.Snapshot.Term}
+	l := entryLog{
+		base: base, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
+		commit: base.index, handed: base.index, applied: base.index, written: saved.Last, stable: saved.Last,
+	}
+	if base.index > 0 {
+		configuration := saved.Snapshot.Configuration
+		l.configurations = append(l.configurations, placedConfiguration{saved.Snapshot.ConfigurationIndex, &configuration})
+	}
+	for i := range saved.Configurations {
+		e := &saved.Configurations[i]
+		configuration, err := DecodeConfiguration(e.Data)
+		if err != nil {
+			return l, err
+		}
+		l.configurations = append(l.configurations, placedConfiguration{e.Index, &configuration})
+	}
+	return l, nil
+}
+
+// configuration returns the latest configuration in the log, or nil.
+func (l *entryLog) configuration() *Configuration {
+	if n := len(l.configurations); n > 0 {
+		return l.configurations[n-1].configuration
+	}
+	return nil
+}
+
+// term returns the term of the entry at an index, and whether the log knows it.
+func (l *entryLog) term(index Index) (Term, bool) {
+	if index == l.base.index {
+		return l.base.term, true
+	}
+	if index < l.base.index || index > l.last {
+		return 0, false
+	}
+	// The last run is the one that is asked for nearly always.
+	if run := l.runs[len(l.runs)-1]; index >= run.First {
+		return run.Term, true
+	}
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].First > index })
+	return l.runs[i-1].Term, true
+}
+
+// matches says whether the log holds an entry of this term at this index.
+func (l *entryLog) matches(index Index, term Term) bool {
+	t, ok := l.term(index)
+	return ok && t == term
+}
+
+// lastTerm returns the term of the last entry.
+func (l *entryLog) lastTerm() Term {
+	t, _ := l.term(l.last)
+	return t
+}
+
+// upToDate says whether a log that ends at p is at least as up-to-date as this one (§3.6.1).
+func (l *entryLog) upToDate(p place) bool {
+	if t := l.lastTerm(); p.term != t {
+		return p.term > t
+	}
+	return p.index >= l.last
+}
+
+// lastWithin returns the last place at or before index whose term is at most term. Two logs that disagree at
+// index can agree no further right than there, since terms never fall along a log: with it
+// a whole term of conflicting entries is passed over in one step (§3.5).
+func (l *entryLog) lastWithin(index Index, term Term) place {
+	index = min(index, l.last)
+	for i := len(l.runs) - 1; i >= 0; i-- {
+		run := l.runs[i]
+		if run.First <= index {
+			if run.Term <= term {
+				return place{index, run.Term}
+			}
+			index = run.First - 1
+		}
+	}
+	return l.base
+}
+
+// append adds an entry at the right end.
+func (l *entryLog) append(e Entry) {
+	assert(e.Index == l.last+1, "Log Contiguous")
+	assert(e.Term >= l.lastTerm(), "Terms Rise")
+	if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
+		l.runs = append(l.runs, TermRun{e.Index, e.Term})
+	}
+	l.tail.append(e)
+	l.last = e.Index
+}
+
+// truncate drops everything after an index: entries that a leader's log contradicts. What is committed is
+// never among them (Leader Completeness, §3.6.3); if it were, obeying would lose it.
+func (l *entryLog) truncate(after Index) {
+	assert(after >= l.commit, "Leader Completeness: a leader contradicts what is committed")
+	l.last = after
+	l.written = min(l.written, after)
+	l.stable = min(l.stable, after)
+	for n := len(l.runs); n > 0 && l.runs[n-1].First > after; n-- {
+		l.runs = l.runs[:n-1]
+	}
+	for n := len(l.configurations); n > 0 && l.configurations[n-1].index > after; n-- {
+		l.configurations = l.configurations[:n-1]
+	}
+	l.tail.truncate(after)
+}
+
+// commitTo moves commit to the right.
+func (l *entryLog) commitTo(index Index) {
+	assert(index <= l.last, "Commit Within Log")
+	l.commit = max(l.commit, index)
+}
+
+// clone returns an independent copy.
+func (l *entryLog) clone() entryLog {
+	n := *l
+	n.runs = append([]TermRun(nil), l.runs...)
+	n.configurations = append([]placedConfiguration(nil), l.configurations...)
+	n.tail = l.tail.clone()
+	return n
+}
+
+// tail holds the recent entries of a log: always those that are not stable, and as many more as its bound allows.
+// A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
+// messages, writes, the state machine and clones may share the slots without copying.
+type tail struct {
+	chunks []chunk
+	bytes  int
+}
+
+// A chunk is a run of entries. What lies between its length and its capacity belongs to one tail alone.
+type chunk struct {
+	entries []Entry
+	bytes   int
+}
+
+// Sizes of chunks in entries: the first ones are small, so that a short log costs little.
+const minChunk, maxChunk = 8, 512
+
+// count returns the number of entries.
+func (t *tail) count() Index {
+	if len(t.chunks) == 0 {
+		return 0
+	}
+	last := t.chunks[len(t.chunks)-1].entries
+	return last[len(last)-1].Index - t.after()
+}
+
+// after returns the index before the first entry of a tail that isn't empty.
+func (t *tail) after() Index { return t.chunks[0].entries[0].Index - 1 }
+
+// append adds an entry.
+func (t *tail) append(e Entry) {
+	n := len(t.chunks)
+	if n == 0 || len(t.chunks[n-1].entries) == cap(t.chunks[n-1].entries) {
+		size := minChunk
+		if n > 0 {
+			size = min(max(2*len(t.chunks[n-1].entries), minChunk), maxChunk)
+		}
+		t.chunks = append(t.chunks, chunk{entries: make([]Entry, 0, size)})
+		n++
+	}
+	last := &t.chunks[n-1]
+	last.entries = append(last.entries, e)
+	last.bytes += e.size()
+	t.bytes += e.size()
+}
+
+// truncate drops the entries after an index.
+func (t *tail) truncate(after Index) {
+	for n := len(t.chunks); n > 0; n-- {
+		last := &t.chunks[n-1]
+		first := last.entries[0].Index
+		if first <= after {
+			keep := min(int(after-first)+1, len(last.entries))
+			for i := keep; i < len(last.entries); i++ {
+				last.bytes -= last.entries[i].size()
+				t.bytes -= last.entries[i].size()
+			}
+			last.entries = last.entries[:keep:keep]
+			return
+		}
+		t.bytes -= last.bytes
+		t.chunks = t.chunks[:n-1]
+	}
+}
+
+// shrink drops whole chunks from the left while the tail holds more than limit bytes, but none with an entry after keep.
+func (t *tail) shrink(limit int, keep Index) {
+	drop := 0
+	for drop < len(t.chunks)-1 && t.bytes > limit && t.chunks[drop+1].entries[0].Index-1 <= keep {
+		t.bytes -= t.chunks[drop].bytes
+		drop++
+	}
+	if drop > 0 {
+		n := copy(t.chunks, t.chunks[drop:])
+		clear(t.chunks[n:])
+		t.chunks = t.chunks[:n]
+	}
+}
+
+// entries returns entries of (after, last], beginning with after+1: at least one and not more than fit
+// into maxBytes beyond it, all from one chunk. It returns nil when after+1 isn't in the tail.
+func (t *tail) entries(after, last Index, maxBytes int) []Entry {
+	if after >= last {
+		return nil
+	}
+	i := t.find(after + 1)
+	if i < 0 {
+		return nil
+	}
+	all := t.chunks[i].entries
+	from := int(after + 1 - all[0].Index)
+	to := min(int(last+1-all[0].Index), len(all))
+	for n, bytes := from, 0; n < to; n++ {
+		if bytes += all[n].size(); bytes > maxBytes && n > from {
+			to = n
+		}
+	}
+	return all[from:to:to]
+}
+
+// all returns the entries of (after, last] in one slice. All of them are in the tail.
+func (t *tail) all(after, last Index) []Entry {
+	var joined []Entry
+	for after < last {
+		run := t.entries(after, last, maxInt)
+		assert(len(run) > 0, "Tail Holds Unstable")
+		after += Index(len(run))
+		if after == last && joined == nil {
+			return run
+		}
+		joined = append(joined, run...)
+	}
+	return joined
+}
+
+// find returns the chunk that holds an index, or -1. It is one of the last ones nearly always.
+func (t *tail) find(index Index) int {
+	for i := len(t.chunks) - 1; i >= 0; i-- {
+		entries := t.chunks[i].entries
+		if first := entries[0].Index; index >= first {
+			if int(index-first) >= len(entries) {
+				return -1
+			}
+			return i
+		}
+	}
+	return -1
+}
+
+// clone returns a copy that shares the entries but never writes a slot of the original.
+func (t *tail) clone() tail {
+	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes}
+	if last := len(n.chunks) - 1; last >= 0 {
+		entries := n.chunks[last].entries
+		n.chunks[last].entries = entries[:len(entries):len(entries)]
+	}
+	return n
+}
+
+const maxInt = int(^uint(0) >> 1)

@@ -1,0 +1,157 @@
+package raft
+
+// outbox is the gate. A message is a claim, and a claim leaves when what it claims is durable: until then the
+// message doesn't exist outside the core, so nobody who drives one can get "persist before send" wrong.
+//
+// Writes are numbered in the order in which they are handed out. What a message claims is in some write, issued
+// or about to be, and the message waits for the number of that write:
+//
+//	message in term T                claims                          leaves when
+//	─────────────────────────────    ────────────────────────────    ─────────────────────────────────────
+//	any at all, refusals too         "I am in term T"                the first write that carried T is durable
+//	vote granted                     "my vote in T is yours"         every write so far, the next included, is
+//	append accepted up to i          "my log matches yours to i"     i ≤ stable (see follower.matched)
+//	heartbeat, and its answer        the term                        T is durable
+//	leader's append                  the term                        at once: T was durable before it could win
+//	pre-vote asked or granted        nothing new                     at once
+//
+// A message that waits keeps the term in which it was decided and is dropped when the term rises: sent later
+// under another term, it would claim what was never checked in that one.
+//
+// A server's own vote and its own match index count by the same rule: when they are durable, not when they
+// are cast (§10.2.1). A leader's appends leave while its own disk is still writing.
+type outbox struct {
+	// issued is the number of the last write handed out, durable of the last one known to be durable.
+	issued, durable WriteNumber
+	// flights are the writes in (durable, issued].
+	flights []flight
+
+	// dirty says that the durable state has changed since the last write.
+	dirty bool
+	// termWrite is the first write that carries the current term and the current start: what leaves before
+	// it is durable claims nothing.
+	termWrite WriteNumber
+
+	ready []Message
+	held  []heldMessage
+}
+
+// A flight is a write that was handed out and isn't durable yet.
+type flight struct {
+	number WriteNumber
+	// last is how far the log is stable once the write is durable. A truncation lowers it: an old
+	// write's confirmation covers only what no later one has replaced.
+	last Index
+}
+
+// A heldMessage waits for a write.
+type heldMessage struct {
+	after   WriteNumber
+	message Message
+}
+
+// send lets a message leave once write number after is durable.
+func (o *outbox) send(m Message, after WriteNumber) {
+	if after <= o.durable {
+		o.ready = append(o.ready, m)
+		return
+	}
+	o.held = append(o.held, heldMessage{after, m})
+}
+
+// termChanged notes that the next write carries a new term: what waits in the old one is dropped.
+func (o *outbox) termChanged() {
+	o.dirty = true
+	o.termWrite = o.issued + 1
+	clear(o.held)
+	o.held = o.held[:0]
+}
+
+// truncated notes that no write in flight covers anything after an index any more.
+func (o *outbox) truncated(after Index) {
+	for i := range o.flights {
+		o.flights[i].last = min(o.flights[i].last, after)
+	}
+}
+
+// persisted notes that every write up to n is durable, releases what waited for them, and returns how far
+// the log is stable by their account.
+func (o *outbox) persisted(n WriteNumber) (stable Index) {
+	assert(n > o.durable && n <= o.issued, "Writes Persist In Order")
+	o.durable = n
+	done := 0
+	for done < len(o.flights) && o.flights[done].number <= n {
+		// A later write may reach less far than an earlier one, when it followed a truncation; but
+		// then the earlier one's mark was lowered too.
+		stable = max(stable, o.flights[done].last)
+		done++
+	}
+	o.flights = append(o.flights[:0], o.flights[done:]...)
+
+	kept := o.held[:0]
+	for i := range o.held {
+		if h := &o.held[i]; h.after <= n {
+			o.ready = append(o.ready, h.message)
+		} else {
+			kept = append(kept, *h)
+		}
+	}
+	clear(o.held[len(kept):])
+	o.held = kept
+	return stable
+}
+
+// drainWrite hands out what isn't written yet, as one write.
+func (c *Core) drainWrite(e *Effects) {
+	o, l := &c.out, &c.log
+	if !o.dirty && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
+		return
+	}
+	o.issued++
+	o.flights = append(o.flights, flight{o.issued, l.last})
+	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.all(l.written, l.last)}
+	o.dirty = false
+	l.written = l.last
+	if c.deadlines[diskDeadline].state == deadlineOff {
+		c.arm(diskDeadline, c.config.ElectionTimeout)
+	}
+}
+
+// Persisted reports that every write up to number n is durable.
+func (c *Core) Persisted(now Instant, n WriteNumber) {
+	c.advance(now)
+	l := &c.log
+	l.stable = max(l.stable, c.out.persisted(n))
+	assert(l.stable <= l.written, "Cursors Ordered")
+	if len(c.out.flights) > 0 {
+		c.arm(diskDeadline, c.config.ElectionTimeout)
+	} else {
+		c.disarm(diskDeadline)
+	}
+	switch r := c.role.(type) {
+	case *candidate:
+		c.countVotes(r)
+	case *leader:
+		c.advanceCommit(r)
+	}
+}
+
+// send addresses a message, stamps it with who this server is and with its term, and lets it leave when the
+// term is durable.
+func (c *Core) send(m Message) {
+	c.stamp(&m)
+	m.Term = c.state.Term
+	c.out.send(m, c.out.termWrite)
+}
+
+// stamp fills in the envelope of a message, but for the term.
+func (c *Core) stamp(m *Message) {
+	m.From = c.id
+	m.Cluster = c.state.Cluster
+	m.FromIncarnation = c.state.Incarnation
+	if configuration := c.log.configuration(); configuration != nil {
+		if i := configuration.find(m.To); i >= 0 {
+			m.ToIncarnation = configuration.Members[i].Incarnation
+		}
+	}
+}

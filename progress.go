@@ -1,0 +1,100 @@
+package raft
+
+// progress is what a leader knows of one peer, and what is on its way there.
+//
+// A peer is probed until one of its answers shows where the logs agree: one append at a time. From then on appends are
+// pipelined: next runs ahead of match by what is in the window, without waiting for answers. When something
+// on the way was lost, it is probed again.
+type progress struct {
+	id          ServerID
+	incarnation Incarnation // of the disk that counts
+
+	match Index // durable there and equal to this log
+	next  Index // the next entry to send; match < next ≤ last+1
+
+	// replicating says that the logs are known to agree before next. While probing, waiting says that an answer is due.
+	replicating bool
+	waiting     bool
+	// fetching says that the next entries are being read from the disk.
+	fetching bool
+
+	// window are the appends that have not been acknowledged, in order; they are bounded in number and in bytes.
+	window      []windowed
+	windowBytes int
+
+	// round is the last round that the peer has answered. checked is the round with which everything before checkedNext
+	// was on its way; 0 for none.
+	round       uint64
+	checked     uint64
+	checkedNext Index
+
+	// told is the commit index that the peer was last told, owed is up to where its callers wait for it: the last entry that it
+	// forwarded, or the last index that it was given for a read.
+	told, owed Index
+}
+
+// A windowed append ends with the entry at last.
+type windowed struct {
+	last  Index
+	bytes int
+}
+
+// full says whether no more may be sent for now.
+func (p *progress) full(config *CoreConfig) bool {
+	if p.fetching {
+		return true
+	}
+	if !p.replicating {
+		return p.waiting
+	}
+	return len(p.window) >= config.WindowMessages || p.windowBytes >= config.WindowBytes
+}
+
+// sent notes that an append was sent.
+func (p *progress) sent(last Index, bytes int) {
+	p.next = last + 1
+	p.window = append(p.window, windowed{last, bytes})
+	p.windowBytes += bytes
+	p.waiting = !p.replicating
+}
+
+// acknowledge notes that everything up to match is durable there, and makes room in the window.
+func (p *progress) acknowledge(match Index) {
+	p.match = max(p.match, match)
+	p.next = max(p.next, p.match+1)
+	done := 0
+	for done < len(p.window) && p.window[done].last <= p.match {
+		p.windowBytes -= p.window[done].bytes
+		done++
+	}
+	p.window = append(p.window[:0], p.window[done:]...)
+}
+
+// probe starts over from next, because something sent was lost or refused. The window is forgotten with
+// it: it can't leak.
+func (p *progress) probe(next Index) {
+	p.next = max(next, p.match+1)
+	p.replicating, p.waiting, p.checked = false, false, 0
+	p.window, p.windowBytes = p.window[:0], 0
+}
+
+// heartbeat notes that everything sent so far went ahead of the heartbeat of a round.
+func (p *progress) heartbeat(round uint64) {
+	if p.checked == 0 {
+		p.checked, p.checkedNext = round, p.next
+	}
+}
+
+// answered notes the answer to a heartbeat, which says how far the peer has received. If it lacks what went ahead of
+// the heartbeat, that was lost; the next answer is then waited for no longer.
+func (p *progress) answered(round uint64, received Index) {
+	p.round = max(p.round, round)
+	if p.checked == 0 || round < p.checked {
+		return
+	}
+	lost := p.waiting || received+1 < p.checkedNext
+	p.checked = 0
+	if lost && p.next > p.match {
+		p.probe(min(max(p.match, received)+1, p.next))
+	}
+}

@@ -1,0 +1,354 @@
+package raft
+
+import "slices"
+
+// leader is the server whose log counts in its term (§3.5).
+type leader struct {
+	begin Index // of the entry that began the term; nothing is read before it is committed
+	peers []progress
+
+	// round is the last round of heartbeats sent, confirmed the last that a quorum has answered. tracked is the round that
+	// shows whether there is still a quorum: the first one sent since confirmed.
+	round, confirmed uint64
+	tracked          uint64
+	trackedAt        Instant
+
+	reads    leaderReads
+	forwards []forwarder
+
+	// quota are the proposals of this term that aren't applied yet; uncommitted and unapplied add them up. Those before
+	// counted are committed and stable.
+	quota                  []charge
+	counted                int
+	uncommitted, unapplied int
+}
+
+// A charge is one proposal against the leader's limits.
+type charge struct {
+	index Index
+	bytes int
+}
+
+func (l *leader) clone() role {
+	n := *l
+	n.peers = slices.Clone(l.peers)
+	for i := range n.peers {
+		n.peers[i].window = slices.Clone(n.peers[i].window)
+	}
+	n.reads = l.reads.clone()
+	n.forwards = slices.Clone(l.forwards)
+	for i := range n.forwards {
+		n.forwards[i].seen = slices.Clone(n.forwards[i].seen)
+	}
+	n.quota = slices.Clone(l.quota)
+	return &n
+}
+
+// peer returns the progress of a server, or nil.
+func (l *leader) peer(id ServerID) *progress {
+	for i := range l.peers {
+		if l.peers[i].id == id {
+			return &l.peers[i]
+		}
+	}
+	return nil
+}
+
+// appendEntry puts an entry of this term at the end of the leader's log.
+func (c *Core) appendEntry(e Entry) {
+	e.Index, e.Term = c.log.last+1, c.state.Term
+	c.log.append(e)
+	c.configurationAppended(&e)
+}
+
+// configurationAppended lets a configuration take effect from the moment that it is in the log (§4.1).
+func (c *Core) configurationAppended(e *Entry) {
+	if e.Kind != EntryConfiguration {
+		return
+	}
+	configuration, err := DecodeConfiguration(e.Data)
+	assert(err == nil, "Configurations Decode")
+	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
+	c.serversChanged = true
+}
+
+// charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
+func (c *Core) charge(l *leader, bytes int) bool {
+	over := l.uncommitted > 0 && l.uncommitted+bytes > c.config.MaxUncommittedBytes ||
+		l.unapplied > 0 && l.unapplied+bytes > c.config.MaxUnappliedBytes
+	if over {
+		return false
+	}
+	l.quota = append(l.quota, charge{c.log.last + 1, bytes})
+	l.uncommitted += bytes
+	l.unapplied += bytes
+	return true
+}
+
+// releaseQuota gives back what is committed and stable, and what is applied.
+func (l *leader) releaseQuota(committed, applied Index) {
+	for l.counted < len(l.quota) && l.quota[l.counted].index <= committed {
+		l.uncommitted -= l.quota[l.counted].bytes
+		l.counted++
+	}
+	done := 0
+	for done < l.counted && l.quota[done].index <= applied {
+		l.unapplied -= l.quota[done].bytes
+		done++
+	}
+	l.quota = append(l.quota[:0], l.quota[done:]...)
+	l.counted -= done
+}
+
+// advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other, provided that the
+// entry there is of the leader's own term. An older entry may be on a majority and still be replaced (Figure 8); it
+// commits only under one of this term (§3.6.2).
+func (c *Core) advanceCommit(l *leader) {
+	configuration := c.log.configuration()
+	held := Index(configuration.quorum(func(i int) uint64 {
+		member := &configuration.Members[i]
+		if member.ID == c.id {
+			return uint64(c.log.stable)
+		}
+		if p := l.peer(member.ID); p != nil {
+			return uint64(p.match)
+		}
+		return 0
+	}))
+	if held > c.log.commit && held >= l.begin {
+		c.log.commitTo(held)
+	}
+	l.releaseQuota(min(c.log.commit, c.log.stable), c.log.applied)
+}
+
+// drainLeader sends what peers have not got yet: entries, and the news of what is committed.
+func (c *Core) drainLeader(l *leader) {
+	c.startReadRound(l)
+	for i := range l.peers {
+		p := &l.peers[i]
+		c.sendAppends(p)
+		c.tellCommit(p)
+	}
+}
+
+// sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
+// where the logs agree.
+func (c *Core) sendAppends(p *progress) {
+	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
+		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
+		if entries == nil && p.next <= c.log.last {
+			p.fetching = true
+			c.fetches = append(c.fetches, Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: fetchBytes})
+			return
+		}
+		c.sendAppend(p, entries)
+	}
+}
+
+// sendAppend sends one append. It needs no write of this term to be durable but the one by which the leader won: so it
+// travels while this server's own disk is writing (§10.2.1).
+func (c *Core) sendAppend(p *progress, entries []Entry) {
+	previous, ok := c.log.term(p.next - 1)
+	assert(ok, "Leader Knows Terms")
+	m := Message{Kind: AppendRequest, To: p.id, Index: p.next - 1, LogTerm: previous, Commit: c.log.commit, Entries: entries}
+	last := p.next - 1 + Index(len(entries))
+	p.sent(last, m.size())
+	p.told = max(p.told, min(c.log.commit, last))
+	c.send(m)
+}
+
+// fetchedToSend sends entries that came from the disk, unless the peer needs others by now.
+func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
+	p.fetching = false
+	if p.next != f.After+1 || p.full(&c.config) {
+		return
+	}
+	if len(entries) == 0 {
+		p.probe(p.next)
+		p.waiting = true // until the next heartbeat is answered
+		return
+	}
+	for len(entries) > 0 && !p.full(&c.config) {
+		n, bytes := 1, 0
+		for ; n < len(entries); n++ {
+			if bytes += entries[n].size(); bytes > c.config.MaxAppendBytes {
+				break
+			}
+		}
+		c.sendAppend(p, entries[:n:n])
+		entries = entries[n:]
+	}
+}
+
+// tellCommit tells a peer at once what is committed if callers there wait for it; the others learn it with the next append
+// or heartbeat.
+func (c *Core) tellCommit(p *progress) {
+	commit := min(c.log.commit, p.match)
+	if p.told < p.owed && p.told < commit {
+		p.told = commit
+		c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit})
+	}
+}
+
+// startRound sends a heartbeat to everyone. A quorum of answers shows that no other leader was elected before it left: this
+// renews the leadership (§6.2) and confirms the reads that wait for it (§6.4).
+func (c *Core) startRound(l *leader) {
+	l.round++
+	if l.tracked <= l.confirmed {
+		l.tracked, l.trackedAt = l.round, c.now
+	}
+	if c.log.commit >= l.begin {
+		l.reads.join(l.round, c.log.commit)
+	}
+	for i := range l.peers {
+		p := &l.peers[i]
+		p.heartbeat(l.round)
+		p.told = max(p.told, min(c.log.commit, p.match))
+		c.send(Message{Kind: Heartbeat, To: p.id, Round: l.round, Commit: min(c.log.commit, p.match)})
+	}
+	c.arm(heartbeatDeadline, c.config.Heartbeat)
+	c.confirmRounds(l)
+}
+
+// confirmRounds finds the last round that a quorum has answered.
+func (c *Core) confirmRounds(l *leader) {
+	configuration := c.log.configuration()
+	confirmed := configuration.quorum(func(i int) uint64 {
+		member := &configuration.Members[i]
+		if member.ID == c.id {
+			return l.round
+		}
+		if p := l.peer(member.ID); p != nil {
+			return p.round
+		}
+		return 0
+	})
+	if confirmed <= l.confirmed {
+		return
+	}
+	l.confirmed = confirmed
+	if l.tracked <= confirmed {
+		// The time runs from when the round left: its answers say nothing about later.
+		c.arm(quorumDeadline, c.config.ElectionTimeout-Duration(c.now-l.trackedAt))
+	}
+	c.confirmReads(l)
+}
+
+// heartbeatAnswered takes the answer to a heartbeat.
+func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
+	if m.Round > l.round || m.Index > c.log.last || m.Hint > c.log.last {
+		return
+	}
+	p.acknowledge(m.Index)
+	p.answered(m.Round, m.Hint)
+	c.advanceCommit(l)
+	c.confirmRounds(l)
+}
+
+// appendAnswered takes the answer to an append.
+func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
+	if m.Granted {
+		if m.Index > c.log.last {
+			return
+		}
+		p.acknowledge(m.Index)
+		p.replicating, p.waiting = true, false
+		c.advanceCommit(l)
+		return
+	}
+	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
+	if m.Index <= p.match || !p.replicating && m.Index != p.next-1 {
+		return
+	}
+	p.probe(c.log.lastWithin(m.Hint, m.LogTerm).index + 1)
+}
+
+// answerAppend takes a leader's entries (§3.5).
+func (c *Core) answerAppend(m *Message) {
+	f := c.follow(m.From)
+	l := &c.log
+	entries := m.Entries
+	previous := place{m.Index, m.LogTerm}
+	if previous.index < l.commit {
+		// What is committed equals the leader's log: only what lies beyond is looked at.
+		skip := min(int(l.commit-previous.index), len(entries))
+		previous.index += Index(skip)
+		entries = entries[skip:]
+		if skip > 0 {
+			previous.term = m.Entries[skip-1].Term
+		}
+		if previous.index < l.commit {
+			f.owes = true
+			return
+		}
+		assert(l.matches(previous.index, previous.term), "Leader Completeness: a leader contradicts what is committed")
+	}
+	if !l.matches(previous.index, previous.term) {
+		agree := l.lastWithin(previous.index, previous.term)
+		c.send(Message{Kind: AppendResponse, To: m.From, Index: m.Index, Hint: agree.index, LogTerm: agree.term})
+		return
+	}
+	c.appendAfter(f, m.Cluster, previous.index, entries)
+	matched := previous.index + Index(len(entries))
+	f.matched = max(f.matched, matched)
+	f.owes = f.owes || matched <= l.stable
+	l.commitTo(max(l.commit, min(m.Commit, f.matched)))
+}
+
+// appendAfter makes the log continue with entries after an index. Entries that it has already stay: a repeated or late
+// append shortens nothing. Only an entry of another term, and what follows it, gives way.
+func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries []Entry) {
+	l := &c.log
+	for i := range entries {
+		e := &entries[i]
+		if l.matches(e.Index, e.Term) {
+			continue
+		}
+		if e.Index <= l.last {
+			assert(f.matched < e.Index, "Log Matching: a leader contradicts itself")
+			c.truncate(e.Index - 1)
+		}
+		c.join(cluster)
+		for ; i < len(entries); i++ {
+			l.append(entries[i])
+			c.configurationAppended(&entries[i])
+			c.commandLogged(&entries[i])
+		}
+		return
+	}
+}
+
+// truncate drops what a leader contradicts, and with it the configurations there (§4.1).
+func (c *Core) truncate(after Index) {
+	before := len(c.log.configurations)
+	c.log.truncate(after)
+	c.out.truncated(after)
+	if len(c.log.configurations) != before {
+		c.serversChanged = true
+	}
+}
+
+// acknowledge tells the leader how far the log equals its own, durably.
+func (c *Core) acknowledge(f *follower) {
+	if f.leader == "" {
+		return
+	}
+	durable := min(f.matched, c.log.stable)
+	if durable > f.acked || f.owes {
+		f.acked, f.owes = durable, false
+		c.send(Message{Kind: AppendResponse, To: f.leader, Granted: true, Index: durable})
+	}
+}
+
+// answerHeartbeat obeys a leader. The commit index that a heartbeat carries is one that this disk is known to hold.
+func (c *Core) answerHeartbeat(m *Message) {
+	f := c.follow(m.From)
+	if m.Commit > c.log.commit && m.Commit <= c.log.last {
+		f.matched = max(f.matched, m.Commit)
+		c.log.commitTo(m.Commit)
+	}
+	if m.Round != 0 {
+		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round,
+			Index: min(f.matched, c.log.stable), Hint: f.matched})
+	}
+}
