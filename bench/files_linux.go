@@ -28,3 +28,6 @@ func warnOfMemoryFiles(log io.Writer, c runConfig) {
 		fmt.Fprintf(log, "warning: %s is in memory: a sync costs nothing there; use -dir\n", dir)
 	}
 }
+
+// datasync makes the data of a file durable.
+func datasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }

@@ -71,6 +71,7 @@ func allPeers() []Peer {
 		hashicorpMemory,
 		etcdYielding,
 		etcdPlain,
+		floorPeer{},
 	}
 }
 

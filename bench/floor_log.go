@@ -1,0 +1,116 @@
+package main
+
+import "sync"
+
+// A floorLog is bytes that many append to and several readers take, each at its own pace. It lies in
+// chunks, which are used again when all readers have passed them.
+type floorLog struct {
+	mu      sync.Mutex
+	end     uint64 // records appended
+	tail    *floorChunk
+	free    *floorChunk
+	readers [floorReaders]floorReader
+	active  int // readers that there are
+}
+
+// A floorChunk is a piece of the log. Bytes below used are never changed until it is used again.
+type floorChunk struct {
+	bytes []byte
+	used  int
+	next  *floorChunk
+	// left counts the readers that have not passed it.
+	left int
+}
+
+// A floorReader is the place of one reader.
+type floorReader struct {
+	chunk  *floorChunk
+	offset int
+	// held is the first chunk of which the reader may still use bytes that it took.
+	held *floorChunk
+	// woken says that the reader wants to be woken; signaled that it was, since it took last.
+	woken, signaled bool
+	wake            chan struct{}
+}
+
+// newFloorLog returns an empty log with some readers. The one for the machine takes without being woken.
+func newFloorLog(readers ...int) *floorLog {
+	l := &floorLog{active: len(readers)}
+	l.tail = &floorChunk{bytes: make([]byte, floorChunkSize), left: l.active}
+	for _, i := range readers {
+		l.readers[i] = floorReader{chunk: l.tail, held: l.tail, wake: make(chan struct{}, 1), woken: i != floorToMachine}
+	}
+	return l
+}
+
+// append appends a record in two parts and wakes the readers that aren't woken yet.
+func (l *floorLog) append(header, command []byte) {
+	var wake [floorReaders]bool
+	l.mu.Lock()
+	t := l.tail
+	if size := len(header) + len(command); t.used+size > len(t.bytes) {
+		t = l.grow(size)
+	}
+	t.used += copy(t.bytes[t.used:], header)
+	t.used += copy(t.bytes[t.used:], command)
+	l.end++
+	for i := range l.readers {
+		if r := &l.readers[i]; r.woken && !r.signaled {
+			r.signaled = true
+			wake[i] = true
+		}
+	}
+	l.mu.Unlock()
+	for i, w := range wake {
+		if w {
+			l.readers[i].wake <- struct{}{}
+		}
+	}
+}
+
+// grow begins a new tail that has room for size bytes.
+func (l *floorLog) grow(size int) *floorChunk {
+	c := l.free
+	if c != nil && len(c.bytes) >= size {
+		l.free = c.next
+		c.used, c.next = 0, nil
+	} else {
+		c = &floorChunk{bytes: make([]byte, max(floorChunkSize, size))}
+	}
+	c.left = l.active
+	l.tail.next = c
+	l.tail = c
+	return c
+}
+
+// take returns what a reader hasn't taken yet, and how many records the log has up to there. What it
+// took before must not be used any more.
+func (l *floorLog) take(reader int, parts [][]byte) ([][]byte, uint64) {
+	parts = parts[:0]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := &l.readers[reader]
+	r.signaled = false
+	for r.held != r.chunk {
+		r.held = l.release(r.held)
+	}
+	for {
+		if r.offset < r.chunk.used {
+			parts = append(parts, r.chunk.bytes[r.offset:r.chunk.used])
+			r.offset = r.chunk.used
+		}
+		if r.chunk.next == nil {
+			return parts, l.end
+		}
+		r.chunk, r.offset = r.chunk.next, 0
+	}
+}
+
+// release counts a reader that has passed a chunk, and returns the next one.
+func (l *floorLog) release(c *floorChunk) *floorChunk {
+	next := c.next
+	if c.left--; c.left == 0 {
+		c.next, l.free = l.free, c
+	}
+	return next
+}
