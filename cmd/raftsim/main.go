@@ -1,0 +1,129 @@
+// Command raftsim runs simulated clusters, as many as it is told or for as long, on all cores, and reports every
+// violation of an invariant with the command that repeats it.
+//
+//	go run ./cmd/raftsim -runs 10000
+//	go run ./cmd/raftsim -for 10m
+//	go run ./cmd/raftsim -seed 4711 -v
+//	go run ./cmd/raftsim -replay FILE
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "raftsim:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are what the flags say.
+type settings struct {
+	runs     int
+	duration time.Duration
+	start    uint64
+	seed     uint64
+	one      bool
+	verbose  bool
+	servers  int
+	faults   string
+	workers  int
+	replay   string
+	out      string
+	quiet    bool
+	shrink   bool
+	failures int
+}
+
+func run(arguments []string) error {
+	var s settings
+	flags := flag.NewFlagSet("raftsim", flag.ContinueOnError)
+	flags.IntVar(&s.runs, "runs", 10_000, "how many runs")
+	flags.DurationVar(&s.duration, "for", 0, "how long, instead of -runs")
+	flags.Uint64Var(&s.start, "start", 1, "the first seed; the others follow")
+	seed := flags.String("seed", "", "one run, of this seed")
+	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
+	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
+	flags.StringVar(&s.faults, "faults", "", "kinds of faults, instead of what each seed draws: "+strings.Join(sim.FaultNames, ","))
+	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
+	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
+	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file, shortened (with -seed)")
+	flags.BoolVar(&s.quiet, "quiet", false, "no progress line")
+	flags.BoolVar(&s.shrink, "shrink", true, "shorten a failure before it is printed")
+	flags.IntVar(&s.failures, "failures", 10, "stop after so many failures")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
+		return fmt.Errorf("-runs, -workers and -failures are at least 1")
+	}
+	if s.servers < 0 || s.servers > sim.MaxServers {
+		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
+	}
+	if _, err := faultKinds(s.faults); err != nil {
+		return err
+	}
+	switch {
+	case s.replay != "":
+		return replay(&s)
+	case *seed != "":
+		if _, err := fmt.Sscan(*seed, &s.seed); err != nil {
+			return fmt.Errorf("-seed %q is not a number", *seed)
+		}
+		return single(&s)
+	}
+	return many(&s)
+}
+
+// faultKinds reads the names of kinds of faults; 0 for none.
+func faultKinds(names string) (int64, error) {
+	kinds := int64(0)
+	if names == "" {
+		return 0, nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		found := false
+		for i, known := range sim.FaultNames {
+			if name == known {
+				kinds |= 1 << i
+				found = true
+			}
+		}
+		if !found {
+			return 0, fmt.Errorf("-faults: %q is none of %s", name, strings.Join(sim.FaultNames, ","))
+		}
+	}
+	return kinds, nil
+}
+
+// params returns the parameters of a seed, narrowed by the flags.
+func (s *settings) params(seed uint64) sim.Params {
+	p := sim.Swarm(seed)
+	if s.servers > 0 {
+		p.Servers = int64(s.servers)
+	}
+	if kinds, err := faultKinds(s.faults); err == nil && kinds != 0 {
+		p.FaultKinds = kinds
+	}
+	return p
+}
+
+// command returns what to type to see a seed's run again.
+func (s *settings) command(seed uint64) string {
+	c := fmt.Sprintf("go run ./cmd/raftsim -seed %d", seed)
+	if s.servers > 0 {
+		c += fmt.Sprintf(" -servers %d", s.servers)
+	}
+	if s.faults != "" {
+		c += " -faults " + s.faults
+	}
+	return c + " -v"
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// A tally adds up runs. Each worker has its own.
+type tally struct {
+	total    sim.Stats
+	events   []int // of each run
+	settled  []int
+	twoTerms int // runs that committed under two leaders
+	crashed  int // runs in which a server crashed
+	both     int
+	servers  [sim.MaxServers + 1]int
+	failures []failure
+}
+
+type failure struct {
+	seed      uint64
+	violation *sim.Violation
+}
+
+func (t *tally) add(r *sim.Result, seed uint64) {
+	t.total.Add(&r.Stats)
+	t.events = append(t.events, r.Stats.Events)
+	t.settled = append(t.settled, int(r.Stats.Settled))
+	t.servers[r.Params.Servers]++
+	two, crash := r.Stats.Leaders >= 2, r.Stats.Crashes > 0
+	if two {
+		t.twoTerms++
+	}
+	if crash {
+		t.crashed++
+	}
+	if two && crash {
+		t.both++
+	}
+	if r.Violation != nil {
+		t.failures = append(t.failures, failure{seed, r.Violation})
+	}
+}
+
+func (t *tally) merge(o *tally) {
+	t.total.Add(&o.total)
+	t.events = append(t.events, o.events...)
+	t.settled = append(t.settled, o.settled...)
+	t.twoTerms += o.twoTerms
+	t.crashed += o.crashed
+	t.both += o.both
+	for i := range t.servers {
+		t.servers[i] += o.servers[i]
+	}
+	t.failures = append(t.failures, o.failures...)
+}
+
+// many does run after run on all cores.
+func many(s *settings) error {
+	var next, events, failed atomic.Int64
+	begun := time.Now()
+	left := func() bool {
+		if failed.Load() >= int64(s.failures) {
+			return false
+		}
+		if s.duration > 0 {
+			return time.Since(begun) < s.duration
+		}
+		return next.Load() < int64(s.runs)
+	}
+	tallies := make([]tally, s.workers)
+	var group sync.WaitGroup
+	for i := range tallies {
+		t := &tallies[i]
+		group.Go(func() {
+			w := sim.NewWorld(sim.Options{})
+			for left() {
+				n := next.Add(1)
+				if s.duration == 0 && n > int64(s.runs) {
+					return
+				}
+				seed := s.start + uint64(n) - 1
+				r := w.RunParams(s.params(seed))
+				t.add(&r, seed)
+				events.Add(int64(r.Stats.Events))
+				if r.Violation != nil {
+					failed.Add(1)
+					fmt.Printf("seed %d: %v\n  %s\n", seed, r.Violation, s.command(seed))
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { group.Wait(); close(done) }()
+	progress(s, done, begun, &next, &events, &failed)
+
+	var t tally
+	for i := range tallies {
+		t.merge(&tallies[i])
+	}
+	t.print(time.Since(begun), s.workers)
+	if n := len(t.failures); n > 0 {
+		return fmt.Errorf("%d of %d runs broke an invariant", n, len(t.events))
+	}
+	return nil
+}
+
+// progress shows how far the runs are until they are done.
+func progress(s *settings, done <-chan struct{}, begun time.Time, next, events, failed *atomic.Int64) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			if !s.quiet {
+				fmt.Fprint(os.Stderr, "\r\033[K")
+			}
+			return
+		case <-tick.C:
+			if !s.quiet {
+				took := time.Since(begun)
+				fmt.Fprintf(os.Stderr, "\r%6s  %d runs  %d events  %.0f events/s  %d failures ",
+					took.Round(time.Second), next.Load(), events.Load(), float64(events.Load())/took.Seconds(), failed.Load())
+			}
+		}
+	}
+}
+
+// print prints what happened.
+func (t *tally) print(took time.Duration, workers int) {
+	runs := max(len(t.events), 1)
+	slices.Sort(t.events)
+	slices.Sort(t.settled)
+	at := func(sorted []int, percent int) int {
+		if len(sorted) == 0 {
+			return 0
+		}
+		return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
+	}
+	percent := func(n int) float64 { return 100 * float64(n) / float64(runs) }
+	s := &t.total
+	fmt.Printf("%d runs in %s on %d workers: %d events, %.0f events/s, %.0f per worker; %d failures\n",
+		len(t.events), took.Round(time.Millisecond), workers, s.Events,
+		float64(s.Events)/took.Seconds(), float64(s.Events)/took.Seconds()/float64(workers), len(t.failures))
+	fmt.Printf("events in a run: least %d, 5%% %d, 25%% %d, median %d, 75%% %d, 95%% %d, most %d\n",
+		at(t.events, 0), at(t.events, 5), at(t.events, 25), at(t.events, 50), at(t.events, 75), at(t.events, 95), at(t.events, 100))
+	fmt.Printf("runs that committed under two leaders: %.1f%%; in which a server crashed: %.1f%%; both: %.1f%%\n",
+		percent(t.twoTerms), percent(t.crashed), percent(t.both))
+	fmt.Print("servers:")
+	for n, count := range t.servers {
+		if count > 0 {
+			fmt.Printf("  %d in %.1f%%", n, percent(count))
+		}
+	}
+	fmt.Printf("\nprogress after the last fault, in election timeouts: median %.1f, 95%% %.1f, 99%% %.1f, most %.1f\n",
+		float64(at(t.settled, 50))/10, float64(at(t.settled, 95))/10, float64(at(t.settled, 99))/10, float64(at(t.settled, 100))/10)
+	fmt.Printf("elections %d, crashes %d, recoveries %d, wiped disks %d, writes %d, lost %d, truncations %d, messages %d, dropped %d\n",
+		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
+	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d\n",
+		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
+	fmt.Print("faults:")
+	for i, name := range sim.FaultNames {
+		fmt.Printf(" %s %d", name, s.Faults[i])
+	}
+	fmt.Println()
+}

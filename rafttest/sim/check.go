@@ -1,0 +1,274 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// status is what is looked at in a core after every event.
+type status struct {
+	role                          string
+	term                          raft.Term
+	commit, applied, stable, last raft.Index
+}
+
+// leads is the role of a leader.
+const leads = "leader"
+
+// look returns the status of a server that is up.
+func (s *server) look() status {
+	shown := s.core.Status()
+	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last}
+}
+
+// observe compares what a core shows of itself after an event with what it showed before.
+func (w *World) observe(i int) {
+	s := &w.servers[i]
+	now := s.look()
+	before := s.status
+	if now == before {
+		return
+	}
+	s.status = now
+	w.hash = mix(w.hash ^ uint64(now.term)<<48 ^ uint64(now.commit)<<32 ^ uint64(now.applied)<<16 ^
+		uint64(now.stable)<<8 ^ uint64(now.last)<<4 ^ uint64(i))
+	if now.applied > now.commit || now.commit > now.last || now.stable > now.last {
+		w.fail(Cursors, i, "applied %d, commit %d, stable %d, last %d", now.applied, now.commit, now.stable, now.last)
+	}
+	if now.term < before.term || now.commit < before.commit || now.applied < before.applied {
+		w.fail(Cursors, i, "term %d, commit %d, applied %d fall to %d, %d, %d",
+			before.term, before.commit, before.applied, now.term, now.commit, now.applied)
+	}
+	if now.term >= maxTerm {
+		w.fail(BoundedMemory, i, "term %d", now.term)
+		return
+	}
+	if now.role == leads {
+		w.observeLeader(i, &before)
+	}
+	if now.commit != before.commit {
+		w.observeCommit(i)
+	}
+	if now.stable != before.stable {
+		w.checkStable(i)
+	}
+}
+
+// observeLeader checks what only a leader must obey.
+func (w *World) observeLeader(i int, before *status) {
+	s, now := &w.servers[i], &w.servers[i].status
+	l := w.ghost.leader(now.term)
+	if before.role == leads && before.term == now.term {
+		if now.last < before.last {
+			w.fail(LeaderAppendOnly, i, "the log falls from %d to %d in term %d", before.last, now.last, now.term)
+		}
+		return
+	}
+	if l.server != 0 && (int(l.server) != i+1 || l.life != s.life) {
+		w.fail(ElectionSafety, i, "leads term %d, which server %d has led", now.term, l.server)
+		return
+	}
+	*l = leader{int8(i + 1), s.life}
+	w.stats.Elections++
+
+	// What leaders of earlier terms have committed is in the log now: it was written before the
+	// leader's own vote counted, so all of it is in the view.
+	var committed raft.Index
+	for t := raft.Term(0); t < now.term; t++ {
+		committed = max(committed, w.ghost.commits[t])
+	}
+	if committed > 0 && (raft.Index(len(s.view)) < committed || s.view[committed-1] != w.ghost.committed[committed-1]) {
+		w.fail(LeaderCompleteness, i, "the leader of term %d lacks index %d, which was committed before", now.term, committed)
+	}
+}
+
+// observeCommit checks that a commit index was moved rightly.
+func (w *World) observeCommit(i int) {
+	now := &w.servers[i].status
+	g := &w.ghost
+	if now.role != leads {
+		if now.commit > g.commit() {
+			w.fail(CommitKnown, i, "commit %d, but no leader has committed more than %d", now.commit, g.commit())
+		}
+		return
+	}
+	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
+	// the whole log before it (Log Matching).
+	holds, witness := 0, (*disk)(nil)
+	for j := 0; j < w.n; j++ {
+		if d := w.servers[j].member; d.term(now.commit) == now.term {
+			holds++
+			witness = d
+		}
+	}
+	if holds <= w.n/2 {
+		w.fail(QuorumDurable, i, "commits index %d in term %d, which only %d of %d disks hold", now.commit, now.term, holds, w.n)
+		return
+	}
+	g.commits[now.term] = max(g.commits[now.term], now.commit)
+	w.commitFrom(i, witness, now.commit)
+}
+
+// commitFrom takes the log of a disk for committed up to an index.
+func (w *World) commitFrom(i int, d *disk, to raft.Index) {
+	g := &w.ghost
+	from := g.commit()
+	if from >= to {
+		return
+	}
+	if from > 0 && d.slots[from-1] != g.committed[from-1] {
+		w.fail(StateMachineSafety, i, "commits index %d on a log that differs at index %d, which was committed before", to, from)
+		return
+	}
+	for index := from + 1; index <= to; index++ {
+		e := &d.entries[index-1]
+		g.committed = append(g.committed, d.slots[index-1])
+		var result uint64
+		var command raft.Index
+		if index > 1 {
+			command = g.commands[index-2]
+		}
+		if e.Kind == raft.EntryCommand {
+			command = index
+			w.commitCommand(i, e)
+			g.one[0], g.result[0] = *e, nil
+			g.reference.Apply(g.one[:], g.result[:])
+			result = hashBytes(g.result[0])
+		}
+		g.results = append(g.results, result)
+		g.commands = append(g.commands, command)
+	}
+}
+
+// commitCommand notes that a command is committed, once and for all.
+func (w *World) commitCommand(i int, e *raft.Entry) {
+	o := w.operationOf(e)
+	switch {
+	case o == nil || o.data != hashBytes(e.Data):
+		w.fail(ExactlyOnce, i, "index %d holds a command that nobody proposed (%s/%d number %d)",
+			e.Index, e.Origin.Server, e.Origin.Start, e.Number)
+	case o.index != 0:
+		w.fail(ExactlyOnce, i, "the command at index %d is committed at index %d already", e.Index, o.index)
+	case o.outcome == outcomeNotApplied:
+		w.fail(ExactlyOnce, i, "the command at index %d was answered with ErrNotApplied", e.Index)
+	default:
+		o.index = e.Index
+		w.stats.Commands++
+	}
+}
+
+// checkStable checks that what the core takes for stable is what the disk holds.
+func (w *World) checkStable(i int) {
+	s := &w.servers[i]
+	stable := s.status.stable
+	if stable == 0 {
+		return
+	}
+	if stable > s.disk.last() || stable > raft.Index(len(s.view)) || s.disk.slots[stable-1] != s.view[stable-1] {
+		w.fail(StableIsDurable, i, "stable is %d; the disk holds %d entries, and not these", stable, s.disk.last())
+	}
+}
+
+// checkWrite checks a write that is handed out, and adds it to the view of the server's log.
+func (w *World) checkWrite(i int, write *raft.Write) {
+	s := &w.servers[i]
+	before := s.disk.state
+	number := raft.WriteNumber(1)
+	if n := len(s.writes); n > 0 {
+		before, number = s.writes[n-1].State, s.writes[n-1].Number+1
+	} else if s.lastWrite > 0 {
+		number = s.lastWrite + 1
+	}
+	now := write.State
+	switch {
+	case write.Number != number:
+		w.fail(WritesInOrder, i, "write %d follows write %d", write.Number, number-1)
+	case now.Term < before.Term || now.Term == before.Term && before.Vote != "" && now.Vote != before.Vote:
+		w.fail(WritesInOrder, i, "term %d and vote %q replace term %d and vote %q", now.Term, now.Vote, before.Term, before.Vote)
+	case now.Start < before.Start || before.Incarnation != 0 && now.Incarnation != before.Incarnation ||
+		before.Cluster != (raft.ClusterID{}) && now.Cluster != before.Cluster:
+		w.fail(WritesInOrder, i, "the identity of the disk changes")
+	}
+	s.lastWrite = write.Number
+	if w.violation != nil || len(write.Entries) == 0 {
+		return
+	}
+	first := write.Entries[0].Index
+	last := raft.Index(len(s.view))
+	if first == 0 || first > last+1 {
+		w.fail(WritesInOrder, i, "a write of index %d follows a log of %d entries", first, last)
+		return
+	}
+	if first <= last {
+		w.stats.Truncations++
+		if first <= s.checked {
+			w.fail(StateMachineSafety, i, "index %d is replaced, which is committed", first)
+		}
+		if s.ledHere == now.Term {
+			w.fail(LeaderAppendOnly, i, "the leader of term %d replaces index %d", now.Term, first)
+		}
+		s.view = s.view[:first-1]
+	}
+	w.extendView(i, write.Entries)
+	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
+		s.ledHere = s.status.term
+	}
+	w.checkCommitted(i)
+}
+
+// extendView appends entries to the view of a log and looks each up in the log of logs.
+func (w *World) extendView(i int, entries []raft.Entry) {
+	s := &w.servers[i]
+	var before slot
+	if n := len(s.view); n > 0 {
+		before = s.view[n-1]
+	}
+	for j := range entries {
+		e := &entries[j]
+		if e.Index != raft.Index(len(s.view)+1) || e.Term < before.term || e.Term > s.status.term {
+			w.fail(WritesInOrder, i, "index %d in term %d follows index %d in term %d", e.Index, e.Term, len(s.view), before.term)
+			return
+		}
+		before = slot{e.Term, chainEntry(before.chain, e)}
+		s.view = append(s.view, before)
+		w.matchLog(i, e.Index, before)
+	}
+}
+
+// matchLog checks Log Matching for an entry that appears in a log.
+func (w *World) matchLog(i int, index raft.Index, now slot) {
+	known := w.ghost.at(index)
+	for _, k := range *known {
+		if k.term == now.term {
+			if k.chain != now.chain {
+				w.fail(LogMatching, i, "index %d in term %d is another entry, or follows others, than elsewhere", index, now.term)
+			}
+			return
+		}
+	}
+	*known = append(*known, now)
+}
+
+// checkCommitted compares the part of a server's log that it knows to be committed with what is.
+func (w *World) checkCommitted(i int) {
+	s := &w.servers[i]
+	to := min(s.status.commit, raft.Index(len(s.view)), w.ghost.commit())
+	if to > s.checked {
+		s.checked = to
+		if s.view[to-1] != w.ghost.committed[to-1] {
+			w.fail(StateMachineSafety, i, "index %d is committed here, and with another entry elsewhere", to)
+		}
+	}
+}
+
+// checkApply checks that the next command that a state machine gets is the next one that is committed.
+func (w *World) checkApply(r *replica, e *raft.Entry) {
+	g := &w.ghost
+	switch {
+	case e.Index > g.commit():
+		w.fail(StateMachineSafety, r.server, "applies index %d, but only %d is committed", e.Index, g.commit())
+	case e.Term != g.committed[e.Index-1].term:
+		w.fail(StateMachineSafety, r.server, "applies index %d in term %d, committed in term %d",
+			e.Index, e.Term, g.committed[e.Index-1].term)
+	case e.Index <= r.command || e.Index > 1 && g.commands[e.Index-2] != r.command:
+		w.fail(StateMachineSafety, r.server, "applies the command at index %d after that at %d", e.Index, r.command)
+	}
+	r.command = e.Index
+}

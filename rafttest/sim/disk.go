@@ -1,0 +1,111 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// A slot is what the checks keep of an entry: its term and a hash over it and everything before it. Two
+// logs with equal chains at an index are equal up to there.
+type slot struct {
+	term  raft.Term
+	chain uint64
+}
+
+// chainEntry returns the chain of e in a log whose chain before e is prev.
+func chainEntry(prev uint64, e *raft.Entry) uint64 {
+	h := mix(prev ^ uint64(e.Term)<<8 ^ uint64(e.Kind))
+	h = mix(h ^ uint64(e.Index))
+	if e.Number != 0 {
+		h = mix(h ^ e.Number ^ e.Origin.Start<<40 ^ uint64(serverOf(e.Origin.Server))<<32)
+	}
+	return h ^ hashBytes(e.Data)
+}
+
+// hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end.
+func hashBytes(b []byte) uint64 {
+	h := uint64(len(b)) + 0xcbf29ce484222325
+	for len(b) >= 8 {
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		h = (h ^ w) * 0x100000001b3
+		h ^= h >> 29
+		b = b[8:]
+	}
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 0x100000001b3
+	}
+	return mix(h)
+}
+
+// A disk holds what is durable at a server. Writes that wait for it are in the server's queue, and gone
+// when that crashes.
+type disk struct {
+	state   raft.DurableState
+	entries []raft.Entry // from index 1
+	slots   []slot       // of entries
+}
+
+func (d *disk) reset() {
+	d.state = raft.DurableState{}
+	d.entries = d.entries[:0]
+	d.slots = d.slots[:0]
+}
+
+func (d *disk) last() raft.Index { return raft.Index(len(d.entries)) }
+
+// term returns the term of the entry at i; 0 where there is none.
+func (d *disk) term(i raft.Index) raft.Term {
+	if i == 0 || i > d.last() {
+		return 0
+	}
+	return d.slots[i-1].term
+}
+
+// perform makes a write durable.
+func (d *disk) perform(w *raft.Write) {
+	d.state = w.State
+	if len(w.Entries) == 0 {
+		return
+	}
+	from := w.Entries[0].Index - 1 // at most d.last(): checkWrite has seen to it
+	d.entries, d.slots = d.entries[:from], d.slots[:from]
+	var chain uint64
+	if from > 0 {
+		chain = d.slots[from-1].chain
+	}
+	for i := range w.Entries {
+		chain = chainEntry(chain, &w.Entries[i])
+		d.slots = append(d.slots, slot{w.Entries[i].Term, chain})
+	}
+	d.entries = append(d.entries, w.Entries...)
+}
+
+// saved returns what a storage would load.
+func (d *disk) saved() raft.Saved {
+	saved := raft.Saved{State: d.state, Last: d.last()}
+	for i := range d.entries {
+		e := &d.entries[i]
+		if i == 0 || d.entries[i-1].Term != e.Term {
+			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Kind == raft.EntryConfiguration {
+			saved.Configurations = append(saved.Configurations, *e)
+		}
+	}
+	return saved
+}
+
+// read returns what Storage.Entries would.
+func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
+	last := min(f.Last, d.last())
+	if f.After >= last {
+		return nil, raft.ErrCompacted
+	}
+	bytes, end := 0, f.After
+	for end < last {
+		bytes += len(d.entries[end].Data)
+		if bytes > f.MaxBytes && end > f.After {
+			break
+		}
+		end++
+	}
+	return append([]raft.Entry(nil), d.entries[f.After:end]...), nil
+}

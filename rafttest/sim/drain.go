@@ -1,0 +1,138 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// drain takes the effects of a core. Messages are checked against the disk as it was before the write that comes
+// with them.
+func (w *World) drain(i int) {
+	s := &w.servers[i]
+	s.held = false
+	e := &w.effects
+	s.core.Drain(e)
+	w.observe(i)
+	w.stats.Drains++
+	for j := range e.Messages {
+		m := &e.Messages[j]
+		w.checkMessage(i, m)
+		if w.violation != nil {
+			return
+		}
+		w.send(m)
+	}
+	if e.Write != nil {
+		w.checkWrite(i, e.Write)
+		if w.violation != nil {
+			return
+		}
+		s.writes = append(s.writes, e.Write)
+		if len(s.writes) > int(w.params.Writes) {
+			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
+		}
+	} else if s.checked < s.status.commit {
+		w.checkCommitted(i)
+	}
+	for _, entries := range e.Apply {
+		if len(entries) == 0 {
+			w.fail(StateMachineSafety, i, "an empty batch")
+			return
+		}
+		s.batches = append(s.batches, entries)
+	}
+	s.fetches = append(s.fetches, e.Fetches...)
+	for j := range e.Answers {
+		w.checkAnswer(i, &e.Answers[j])
+	}
+	w.checks++
+	if w.checks%16 == 0 {
+		if err := s.core.Check(); err != nil {
+			w.fail(CoreCheck, i, "%v", err)
+		}
+	}
+	if w.timed && w.violation == nil {
+		w.planLanes(i)
+	}
+}
+
+// send puts a message on its way.
+func (w *World) send(m *raft.Message) {
+	from, to := serverOf(m.From), serverOf(m.To)
+	l := &w.links[from][to]
+	l.sent++
+	w.stats.Messages++
+	if m.Kind == raft.AppendRequest || m.Kind == raft.Heartbeat {
+		l.envelope = raft.Message{From: m.From, To: m.To, Cluster: m.Cluster, Term: m.Term,
+			FromIncarnation: m.FromIncarnation, ToIncarnation: m.ToIncarnation}
+	}
+	if w.trace != nil {
+		w.trace.sent(m)
+	}
+	if w.timed {
+		w.transmit(m, l, from, to)
+		return
+	}
+	if len(l.bag) == 0 {
+		l.base = l.sent - 1
+	}
+	l.bag = append(l.bag, sentMessage{message: *m, label: label(m)})
+}
+
+// label returns a short name for what a message says. Its upper half is the term.
+func label(m *raft.Message) uint32 {
+	h := mix(uint64(m.Kind)<<56 ^ uint64(m.Term)<<32 ^ uint64(m.Index))
+	h = mix(h ^ uint64(m.LogTerm)<<40 ^ uint64(m.Hint)<<20 ^ uint64(m.Commit))
+	h = mix(h ^ m.Round<<40 ^ m.Start<<20 ^ m.Number)
+	h = mix(h ^ uint64(len(m.Entries))<<32 ^ uint64(len(m.Numbers))<<8)
+	if m.Granted {
+		h = mix(h + 1)
+	}
+	if n := len(m.Entries); n > 0 {
+		h = mix(h ^ hashBytes(m.Entries[n-1].Data) ^ uint64(m.Entries[n-1].Term))
+	}
+	return uint32(m.Term&0xffff)<<16 | uint32(h&0xffff)
+}
+
+// find returns the message that a delivery names. If it isn't there, because the events that led to it were left
+// out, it is the one most like it: the list then still means about the same.
+func (w *World) find(e *Event) *raft.Message {
+	l := &w.links[e.Peer][e.Server]
+	if e.N > int64(l.base) && e.N <= int64(l.base)+int64(len(l.bag)) {
+		if s := &l.bag[e.N-int64(l.base)-1]; s.label == e.Label && s.message.Kind == e.Kind {
+			return w.take(e, l, int(e.N-int64(l.base)-1))
+		}
+	}
+	best, score := -1, 0
+	for j := len(l.bag) - 1; j >= 0; j-- {
+		s := &l.bag[j]
+		if s.message.Kind != e.Kind {
+			continue
+		}
+		now := 1
+		if s.label>>16 == e.Label>>16 {
+			now += 2
+		}
+		if !s.delivered {
+			now++
+		}
+		if s.label == e.Label {
+			now += 4
+		}
+		if now > score {
+			best, score = j, now
+		}
+	}
+	if best < 0 || score == 1 {
+		return nil
+	}
+	return w.take(e, l, best)
+}
+
+// take notes that a message is delivered, under the name that it really has.
+func (w *World) take(e *Event, l *link, j int) *raft.Message {
+	s := &l.bag[j]
+	s.delivered = true
+	e.N, e.Label = int64(l.base)+int64(j)+1, s.label
+	if w.record && len(w.history) > 0 {
+		w.history[len(w.history)-1] = *e
+	}
+	return &s.message
+}

@@ -1,0 +1,262 @@
+package sim
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/e17579a5/raft"
+)
+
+// An Op is what an Event does.
+type Op uint8
+
+// Operations. Each means something in any state of the cluster: one that can't happen (a crash of a server that
+// is down, the delivery of a message that was never sent) does nothing.
+const (
+	// OpStart starts a server that is down, from what its disk holds.
+	OpStart Op = 1 + iota
+	// OpCrash ends a server's process. N queued writes have reached the disk, the others are lost.
+	OpCrash
+	// OpWipe crashes a server, if it is up, and replaces its disk by an empty one.
+	OpWipe
+	// OpDeliver delivers a message from Peer, also one that was delivered before.
+	OpDeliver
+	// OpExpire lets the server's next deadline pass.
+	OpExpire
+	// OpPersist completes N queued writes, at least one.
+	OpPersist
+	// OpApply applies N batches of committed entries, at least one.
+	OpApply
+	// OpRead reads the entries that the oldest fetch asks for from the disk. (OpFetched reports them.)
+	OpRead
+	// OpFetched reports the oldest fetch that was read.
+	OpFetched
+	// OpPropose proposes command N.
+	OpPropose
+	// OpQuery reads, as operation N.
+	OpQuery
+	// OpCancel gives up operation N.
+	OpCancel
+	// OpLost tells the server that the process of Peer seems to be gone.
+	OpLost
+	// OpTransfer delivers a TimeoutNow from Peer, if Peer leads.
+	OpTransfer
+	// OpDrain takes the effects that were held back.
+	OpDrain
+
+	// OpCut cuts the link from Peer to the server, OpJoin mends it, OpHeal mends all. They matter to
+	// the events in which time passes by itself, which follow.
+	OpCut
+	OpJoin
+	OpHeal
+	// OpFound starts all servers and lets time pass until they are a cluster.
+	OpFound
+	// OpPass lets N nanoseconds pass: messages arrive, disks write, deadlines pass.
+	OpPass
+	// OpSettle ends all faults and lets time pass until the cluster has made progress.
+	OpSettle
+
+	lastOp = OpSettle
+)
+
+var opNames = [...]string{
+	OpStart: "start", OpCrash: "crash", OpWipe: "wipe", OpDeliver: "deliver", OpExpire: "expire",
+	OpPersist: "persist", OpApply: "apply", OpRead: "read-log", OpFetched: "fetched",
+	OpPropose: "propose", OpQuery: "read", OpCancel: "cancel", OpLost: "lost", OpTransfer: "transfer",
+	OpDrain: "drain", OpCut: "cut", OpJoin: "join", OpHeal: "heal",
+	OpFound: "found", OpPass: "pass", OpSettle: "settle",
+}
+
+// String returns the operation's name in a schedule's file.
+func (o Op) String() string {
+	if o > 0 && o <= lastOp {
+		return opNames[o]
+	}
+	return "op " + strconv.Itoa(int(o))
+}
+
+// pairs reports whether the operation has a Peer.
+func (o Op) pairs() bool {
+	return o == OpDeliver || o == OpTransfer || o == OpCut || o == OpJoin || o == OpLost
+}
+
+// alone reports whether the operation concerns no single server.
+func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || o == OpSettle }
+
+// counts reports whether N means something.
+func (o Op) counts() bool {
+	switch o {
+	case OpCrash, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver:
+		return true
+	}
+	return false
+}
+
+// An Event is one step of a run.
+type Event struct {
+	Op     Op
+	Server int8 // where it happens, from 0
+	Peer   int8 // the other one, from 0
+
+	// Hold keeps the effects of the event in the core: they are drained with those of a later event.
+	Hold bool
+
+	// Kind and Label say which message is delivered: the Nth from Peer to Server, if its content has
+	// this label; or else the one with this label; or else the latest of this kind and in the same term
+	// (upper half of the label), of this kind, that wasn't delivered yet.
+	Kind  raft.MessageKind
+	Label uint32
+
+	// At is the time before which the event doesn't happen, in nanoseconds.
+	At int64
+	N  int64
+	// Data is the command that is proposed; nil for one that the simulator makes of N.
+	Data []byte
+}
+
+// appendText appends the event as a line of a schedule's file, without a newline.
+func (e *Event) appendText(b []byte) []byte {
+	b = append(b, e.Op.String()...)
+	switch {
+	case e.Op.pairs():
+		b = append(b, ' ', '1'+byte(e.Peer), '>', '1'+byte(e.Server))
+	case !e.Op.alone():
+		b = append(b, ' ', '1'+byte(e.Server))
+	}
+	if e.Op == OpDeliver {
+		b = append(append(b, ' '), e.Kind.String()...)
+	}
+	if e.Op.counts() {
+		b = strconv.AppendInt(append(b, ' '), e.N, 10)
+	}
+	if e.Op == OpDeliver {
+		b = strconv.AppendUint(append(b, ' '), uint64(e.Label), 16)
+	}
+	if e.Op == OpPropose && e.Data != nil {
+		b = hex.AppendEncode(append(b, " data="...), e.Data)
+	}
+	if e.At != 0 {
+		b = strconv.AppendInt(append(b, " at="...), e.At, 10)
+	}
+	if e.Hold {
+		b = append(b, " hold"...)
+	}
+	return b
+}
+
+// String returns the event as a line of a schedule's file.
+func (e Event) String() string { return string(e.appendText(nil)) }
+
+// parseEvent reads a line of a schedule's file.
+func parseEvent(line string) (Event, error) {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return Event{}, fmt.Errorf("no event")
+	}
+	var e Event
+	for o := OpStart; o <= lastOp; o++ {
+		if o.String() == words[0] {
+			e.Op = o
+		}
+	}
+	if e.Op == 0 {
+		return e, fmt.Errorf("no event is called %q", words[0])
+	}
+	words = words[1:]
+	take := func() string {
+		if len(words) == 0 {
+			return ""
+		}
+		w := words[0]
+		words = words[1:]
+		return w
+	}
+	if err := e.parseServers(take); err != nil {
+		return e, err
+	}
+	if e.Op == OpDeliver {
+		if err := e.parseKind(take()); err != nil {
+			return e, err
+		}
+	}
+	if e.Op.counts() {
+		if w := take(); w != "" {
+			n, err := strconv.ParseInt(w, 10, 64)
+			if err != nil || n < 0 {
+				return e, fmt.Errorf("%q is not a number", w)
+			}
+			e.N = n
+		}
+	}
+	if e.Op == OpDeliver {
+		if w := take(); w != "" {
+			label, err := strconv.ParseUint(w, 16, 32)
+			if err != nil {
+				return e, fmt.Errorf("%q is not a label", w)
+			}
+			e.Label = uint32(label)
+		}
+	}
+	return e, e.parseOptions(words)
+}
+
+func (e *Event) parseServers(take func() string) error {
+	server := func(c byte) (int8, bool) { return int8(c - '1'), c >= '1' && c < '1'+MaxServers }
+	switch {
+	case e.Op.pairs():
+		w := take()
+		if len(w) != 3 || w[1] != '>' {
+			return fmt.Errorf("%s: %q is not a link like 1>2", e.Op, w)
+		}
+		a, okA := server(w[0])
+		b, okB := server(w[2])
+		if !okA || !okB || a == b {
+			return fmt.Errorf("%s: %q is not a link like 1>2", e.Op, w)
+		}
+		e.Peer, e.Server = a, b
+	case !e.Op.alone():
+		w := take()
+		if len(w) != 1 {
+			return fmt.Errorf("%s: %q is not a server from 1 to %d", e.Op, w, MaxServers)
+		}
+		s, ok := server(w[0])
+		if !ok {
+			return fmt.Errorf("%s: %q is not a server from 1 to %d", e.Op, w, MaxServers)
+		}
+		e.Server = s
+	}
+	return nil
+}
+
+func (e *Event) parseKind(word string) error {
+	for k := raft.PreVoteRequest; k <= raft.ReadResponse; k++ {
+		if k.String() == word {
+			e.Kind = k
+			return nil
+		}
+	}
+	return fmt.Errorf("deliver: no message is called %q", word)
+}
+
+func (e *Event) parseOptions(words []string) error {
+	for _, w := range words {
+		name, value, _ := strings.Cut(w, "=")
+		var err error
+		switch name {
+		case "hold":
+			e.Hold = true
+		case "at":
+			e.At, err = strconv.ParseInt(value, 10, 64)
+		case "data":
+			e.Data, err = hex.DecodeString(value)
+		default:
+			return fmt.Errorf("%q means nothing here", w)
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %v", w, err)
+		}
+	}
+	return nil
+}

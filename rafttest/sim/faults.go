@@ -1,0 +1,236 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// A fault is something that goes wrong in a timed run.
+type fault int
+
+const (
+	faultCrash       fault = iota // one server
+	faultCrashLeader              // the leader
+	faultPower                    // all servers at once
+	faultTorn                     // a server, in the middle of its next write
+	faultIsolate                  // one server is cut off
+	faultIsolateLead              // the leader is cut off
+	faultSplit                    // two parts
+	faultOneWay                   // some links in one direction
+	faultBridge                   // two parts that only one server connects
+	faultFunnel                   // the leader reaches one other server only
+	faultPause                    // a process stands still
+	faultStall                    // a disk stands still
+	faultStallLeader              // the leader's
+	faultTransfer                 // the leader asks another server to campaign
+	faultHint                     // a server believes that the leader's process is gone
+	faultWipe                     // a disk is replaced by an empty one
+
+	numFaults
+)
+
+// FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
+var FaultNames = []string{
+	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
+	"pause", "stall", "stall-leader", "transfer", "hint", "wipe",
+}
+
+// swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
+func swarmFaults(h uint64) int64 {
+	kinds := int64(mix(h+1)) & (1<<numFaults - 1)
+	if mix(h+2)%8 != 0 {
+		kinds &^= 1 << faultWipe
+	}
+	if mix(h+3)%4 != 0 {
+		kinds |= 1 << faultCrashLeader
+	}
+	if kinds&(1<<faultCrash|1<<faultCrashLeader|1<<faultPower) == 0 {
+		kinds |= 1 << (h % 3)
+	}
+	return kinds
+}
+
+// outsideHappens lets something happen that doesn't come from the lanes of a server.
+func (w *World) outsideHappens(it *item, i int) {
+	switch it.what {
+	case itemClient:
+		w.clientActs()
+	case itemCancel:
+		w.step(Event{Op: OpCancel, Server: it.a, N: it.n}, nil)
+	case itemLost:
+		w.step(Event{Op: OpLost, Server: it.a, Peer: it.b}, nil)
+	case itemFault:
+		w.faultHappens()
+	case itemMend:
+		if int64(w.mending) == it.n {
+			w.step(Event{Op: OpHeal}, nil)
+		}
+	case itemRestart:
+		w.step(Event{Op: OpStart, Server: it.a}, nil)
+	case itemCrash:
+		if it.life == w.servers[i].life {
+			w.crashes(i)
+		}
+	case itemProbe:
+		w.probe(i)
+	}
+	if s := &w.servers[i]; s.up && w.violation == nil {
+		w.planTick(i)
+	}
+}
+
+// leading returns the server that leads in the highest term, or -1.
+func (w *World) leading() int {
+	found, term := -1, raft.Term(0)
+	for i := 0; i < w.n; i++ {
+		if s := &w.servers[i]; s.up && s.status.role == leads && s.status.term > term {
+			found, term = i, s.status.term
+		}
+	}
+	return found
+}
+
+// faultHappens draws the next fault and lets it happen.
+func (w *World) faultHappens() {
+	w.faults++
+	h := w.luck.draw(luckFault, 0, 0, w.faults)
+	p := &w.params
+	w.queue.push(item{at: w.now + spread(mix(h+1), p.FaultTime), what: itemFault})
+	kinds := p.FaultKinds & (1<<numFaults - 1)
+	if kinds == 0 {
+		return
+	}
+	kind := fault(below(mix(h+2), int64(numFaults)))
+	for kinds&(1<<kind) == 0 {
+		kind = (kind + 1) % numFaults
+	}
+	victim := int(below(mix(h+3), p.Servers))
+	leader := w.leading()
+	span := spread(mix(h+4), p.FaultSpan)
+	h = mix(h + 5)
+	w.stats.Faults[kind]++
+	switch kind {
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultHint:
+		if leader < 0 {
+			leader = victim
+		}
+		w.leaderSuffers(kind, leader, victim, span)
+	case faultCrash:
+		w.crashes(victim)
+	case faultPower:
+		for i := 0; i < w.n; i++ {
+			w.crashes(i)
+		}
+	case faultTorn:
+		w.servers[victim].doomed = true
+	case faultPause:
+		w.servers[victim].paused = w.now + span
+	case faultStall:
+		w.servers[victim].stalled = w.now + span
+	case faultWipe:
+		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
+			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim)})
+		}
+	default:
+		w.part(kind, victim, span, h)
+	}
+}
+
+// leaderSuffers lets a fault happen that aims at the leader.
+func (w *World) leaderSuffers(kind fault, leader, other int, span int64) {
+	if other == leader {
+		if other = (other + 1) % w.n; other == leader && kind != faultCrashLeader && kind != faultStallLeader {
+			return // a cluster of one
+		}
+	}
+	switch kind {
+	case faultCrashLeader:
+		w.crashes(leader)
+	case faultIsolateLead:
+		w.part(faultIsolate, leader, span, 0)
+	case faultFunnel:
+		for i := 0; i < w.n; i++ {
+			if i != leader && i != other {
+				w.step(Event{Op: OpCut, Server: int8(i), Peer: int8(leader)}, nil)
+			}
+		}
+		w.mendAfter(span)
+	case faultStallLeader:
+		w.servers[leader].stalled = w.now + span
+	case faultTransfer:
+		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
+		w.planTick(other)
+	case faultHint:
+		w.step(Event{Op: OpLost, Server: int8(other), Peer: int8(leader)}, nil)
+		w.planTick(other)
+	}
+}
+
+// part cuts links for a while.
+func (w *World) part(kind fault, victim int, span int64, h uint64) {
+	for a := 0; a < w.n; a++ {
+		for b := 0; b < w.n; b++ {
+			sideA, sideB := h>>a&1, h>>b&1
+			cut := false
+			switch kind {
+			case faultIsolate:
+				cut = a == victim || b == victim
+			case faultSplit:
+				cut = sideA != sideB
+			case faultBridge:
+				cut = sideA != sideB && a != victim && b != victim
+			case faultOneWay:
+				cut = mix(h+uint64(8*a+b))%3 == 0
+			}
+			if cut && a != b {
+				w.step(Event{Op: OpCut, Server: int8(b), Peer: int8(a)}, nil)
+			}
+		}
+	}
+	w.mendAfter(span)
+}
+
+// mendAfter mends all links after a while, unless others are cut before.
+func (w *World) mendAfter(span int64) {
+	w.mending++
+	w.queue.push(item{at: w.now + span, what: itemMend, n: int64(w.mending)})
+}
+
+// crashes crashes a server, loses a part of what it was writing, tells some others, and plans its return.
+func (w *World) crashes(i int) {
+	s := &w.servers[i]
+	if !s.up {
+		return
+	}
+	kept := int64(0)
+	for kept < int64(len(s.writes)) && permille(w.next(luckKeep, i), w.params.Keep) {
+		kept++
+	}
+	w.step(Event{Op: OpCrash, Server: int8(i), N: kept}, nil)
+	w.queue.push(item{at: w.now + spread(w.next(luckRestart, i), w.params.DownTime), what: itemRestart, a: int8(i)})
+	for j := 0; j < w.n; j++ {
+		if h := w.next(luckLost, i); j != i && h%2 == 0 {
+			w.queue.push(item{at: w.now + w.params.Delay + below(mix(h), w.params.Heartbeat), what: itemLost, a: int8(j), b: int8(i)})
+		}
+	}
+}
+
+// clientActs lets a client do something, and plans when the next one does.
+func (w *World) clientActs() {
+	w.clients++
+	n := int64(w.clients)
+	h := w.luck.draw(luckClient, 0, 0, w.clients)
+	p := &w.params
+	w.queue.push(item{at: w.now + spread(mix(h+1), p.ClientTime), what: itemClient})
+	i := int(below(mix(h+2), p.Servers))
+	s := &w.servers[i]
+	if !s.up || s.wiped || s.paused > w.now {
+		return
+	}
+	e := Event{Op: OpPropose, Server: int8(i), N: n}
+	if permille(mix(h+3), p.Reads) {
+		e.Op = OpQuery
+	}
+	if permille(mix(h+4), p.Cancels) {
+		w.queue.push(item{at: w.now + below(mix(h+5), p.ClientWait), what: itemCancel, a: int8(i), n: n})
+	}
+	w.stepHeld(e, nil)
+	w.planTick(i)
+}

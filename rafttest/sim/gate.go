@@ -1,0 +1,133 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// checkMessage checks the claims of a message that leaves a server against its disk and against what an
+// observer knows.
+func (w *World) checkMessage(i int, m *raft.Message) {
+	s := &w.servers[i]
+	durable := &s.disk.state
+	if m.From != s.id || serverOf(m.To) >= w.n || m.To == s.id {
+		w.fail(Gate, i, "%v from %q to %q", m.Kind, m.From, m.To)
+		return
+	}
+	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
+	if !mayBe && m.Term > durable.Term {
+		w.fail(Gate, i, "%v claims term %d, durable is %d", m.Kind, m.Term, durable.Term)
+	}
+	if m.Commit > w.ghost.commit() {
+		w.fail(CommitKnown, i, "%v names commit %d, but no leader has committed more than %d", m.Kind, m.Commit, w.ghost.commit())
+	}
+	switch m.Kind {
+	case raft.VoteRequest:
+		w.checkVote(i, m.Term, i)
+	case raft.VoteResponse:
+		if m.Granted {
+			w.checkVote(i, m.Term, serverOf(m.To))
+		}
+	case raft.AppendResponse:
+		if m.Granted {
+			w.checkMatch(i, m)
+		}
+	case raft.HeartbeatResponse:
+		w.checkMatch(i, m)
+	case raft.AppendRequest, raft.Heartbeat:
+		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
+			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind, m.Term)
+		}
+	case raft.ForwardRequest, raft.ReadRequest:
+		if m.Start != durable.Start {
+			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
+		}
+	}
+}
+
+// checkVote checks a vote that leaves: it is durable, and the only one of this disk in its term.
+func (w *World) checkVote(i int, term raft.Term, candidate int) {
+	s := &w.servers[i]
+	if s.disk.state.Term == term && serverOf(s.disk.state.Vote) != candidate {
+		w.fail(Gate, i, "votes for server %d in term %d, but on disk is a vote for %q", candidate+1, term, s.disk.state.Vote)
+	}
+	number := i
+	if s.wiped {
+		number += MaxServers
+	}
+	vote := w.ghost.vote(number, term)
+	if *vote != 0 && int(*vote) != candidate+1 {
+		w.fail(OneVote, i, "votes for servers %d and %d in term %d", *vote, candidate+1, term)
+	}
+	*vote = int8(candidate + 1)
+}
+
+// checkMatch checks an acknowledgement: what it covers is durable, and equals the log of the leader that it is
+// for, as long as that leads.
+func (w *World) checkMatch(i int, m *raft.Message) {
+	s := &w.servers[i]
+	if m.Index == 0 {
+		return
+	}
+	if m.Index > s.disk.last() {
+		w.fail(Gate, i, "%v up to index %d, but %d entries are durable", m.Kind, m.Index, s.disk.last())
+		return
+	}
+	to := &w.servers[serverOf(m.To)]
+	if to.status.role != leads || to.status.term != m.Term || m.Index > raft.Index(len(to.view)) {
+		return
+	}
+	if to.view[m.Index-1] != s.disk.slots[m.Index-1] {
+		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind, m.Index)
+	}
+}
+
+// checkAnswer checks what a caller is told, and returns the operation.
+func (w *World) checkAnswer(i int, a *raft.Answer) {
+	s := &w.servers[i]
+	numbers := s.proposals
+	if a.Read {
+		numbers = s.reads
+	}
+	if a.Number >= uint64(len(numbers)) || numbers[a.Number] == 0 {
+		w.fail(Answers, i, "answers call %d, which was never made", a.Number)
+		return
+	}
+	o := &w.ops[numbers[a.Number]-1]
+	if o.outcome != outcomeOpen && !(o.read && o.outcome == outcomeGone) {
+		w.fail(Answers, i, "answers operation %d a second time", numbers[a.Number])
+		return
+	}
+	if a.Read {
+		w.checkRead(i, o, a)
+	} else {
+		s.open--
+		w.checkOutcome(i, o, a)
+	}
+}
+
+func (w *World) checkRead(i int, o *operation, a *raft.Answer) {
+	s := &w.servers[i]
+	if o.outcome == outcomeGone {
+		return // given up when the answer was on its way already
+	}
+	s.open--
+	o.outcome = outcomeDone
+	if a.Err != nil {
+		w.stats.Refused++
+		return
+	}
+	w.stats.Reads++
+	if a.Index < o.since {
+		w.fail(FreshReads, i, "a read sees index %d, but %d was acknowledged before it was called", a.Index, o.since)
+	}
+	if command := w.lastCommand(a.Index); s.replica.command < command {
+		w.fail(FreshReads, i, "a read is answered at index %d, but the state machine is at %d", a.Index, s.replica.command)
+	}
+	w.ghost.acknowledged = max(w.ghost.acknowledged, a.Index)
+}
+
+// lastCommand returns the index of the last committed command up to i.
+func (w *World) lastCommand(i raft.Index) raft.Index {
+	if i == 0 || w.ghost.commit() == 0 {
+		return 0
+	}
+	return w.ghost.commands[min(i, w.ghost.commit())-1]
+}

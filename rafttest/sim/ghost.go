@@ -1,0 +1,123 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// A ghost is what an observer knows who sees everything and forgets nothing, crashes included. The
+// cluster itself never looks at it.
+type ghost struct {
+	// log has, for each index, the entries that ever stood there in any log, one for each term.
+	log [][]slot
+
+	// committed is the log as far as some leader has committed it; entries and results belong to it.
+	// result is a hash, 0 where there is no command; command is the index of the last command up to there.
+	committed []slot
+	results   []uint64
+	commands  []raft.Index
+	reference raft.StateMachine
+	one       [1]raft.Entry
+	result    [1][]byte
+
+	// leaders and commits, by term: who led, and how far it had committed.
+	leaders []leader
+	commits []raft.Index
+
+	// votes, by disk and term: the server that got it, plus 1.
+	votes [2 * MaxServers][]int8
+
+	acknowledged raft.Index // the highest index that was ever answered to a client
+}
+
+// A leader is the one of a term.
+type leader struct {
+	server int8 // plus 1; 0 for none
+	life   uint32
+}
+
+func (g *ghost) reset(reference raft.StateMachine) {
+	for i := range g.log {
+		g.log[i] = g.log[i][:0]
+	}
+	g.log = g.log[:0]
+	g.committed, g.results, g.commands = g.committed[:0], g.results[:0], g.commands[:0]
+	g.leaders, g.commits = g.leaders[:0], g.commits[:0]
+	for i := range g.votes {
+		g.votes[i] = g.votes[i][:0]
+	}
+	g.reference = reference
+	g.acknowledged = 0
+}
+
+func (g *ghost) commit() raft.Index { return raft.Index(len(g.committed)) }
+
+// at returns the list of the entries that ever stood at an index.
+func (g *ghost) at(i raft.Index) *[]slot {
+	for raft.Index(len(g.log)) < i {
+		if len(g.log) < cap(g.log) {
+			g.log = g.log[:len(g.log)+1]
+		} else {
+			g.log = append(g.log, nil)
+		}
+	}
+	return &g.log[i-1]
+}
+
+// maxTerm bounds the terms of a run: with the luck of no run do they rise that far.
+const maxTerm = 1 << 16
+
+// leader returns the place for the leader of a term.
+func (g *ghost) leader(t raft.Term) *leader {
+	for raft.Term(len(g.leaders)) <= t {
+		g.leaders = append(g.leaders, leader{})
+		g.commits = append(g.commits, 0)
+	}
+	return &g.leaders[t]
+}
+
+// vote returns the place for a disk's vote in a term.
+func (g *ghost) vote(disk int, t raft.Term) *int8 {
+	for raft.Term(len(g.votes[disk])) <= t {
+		g.votes[disk] = append(g.votes[disk], 0)
+	}
+	return &g.votes[disk][t]
+}
+
+// An operation is a call of a client.
+type operation struct {
+	server  int8
+	life    uint32
+	read    bool
+	outcome outcome
+	number  uint64 // in the core
+	index   raft.Index
+	data    uint64     // hash of the command
+	since   raft.Index // what was acknowledged when a read was called
+	started bool
+}
+
+// An outcome is what a client was told.
+type outcome uint8
+
+const (
+	outcomeOpen outcome = iota
+	outcomeDone
+	outcomeNotApplied
+	outcomeUnknown
+	outcomeGone // the server crashed first, or the read was given up
+)
+
+// operationOf returns the operation behind a command in the log; nil if nobody proposed it.
+func (w *World) operationOf(e *raft.Entry) *operation {
+	s := serverOf(e.Origin.Server)
+	if s >= w.n {
+		return nil
+	}
+	starts := w.servers[s].starts
+	if e.Origin.Start >= uint64(len(starts)) {
+		return nil
+	}
+	numbers := starts[e.Origin.Start].byNumber
+	if e.Number >= uint64(len(numbers)) || numbers[e.Number] == 0 {
+		return nil
+	}
+	return &w.ops[numbers[e.Number]-1]
+}

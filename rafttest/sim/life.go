@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/e17579a5/raft"
+)
+
+// errGivenUp is why a client gives up.
+var errGivenUp = errors.New("given up")
+
+// start starts a server from what its disk holds.
+func (w *World) start(i int) bool {
+	s := &w.servers[i]
+	if s.up {
+		return false
+	}
+	w.forget(s)
+	s.life++
+	config := w.params.config()
+	config.ID, config.Address = s.id, string(s.id)
+	config.Saved = s.disk.saved()
+	incarnation := uint64(0)
+	if s.wiped {
+		incarnation = 1
+	}
+	config.Incarnation = raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, incarnation) | 1)
+	for j := 0; j < w.n; j++ {
+		id := w.servers[j].id
+		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
+	}
+	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
+	config.Now = w.local(s)
+	core, err := raft.NewCore(config)
+	if err != nil {
+		w.fail(Assertion, i, "doesn't start: %v", err)
+		return true
+	}
+	s.core, s.up = core, true
+	s.start = core.Origin().Start
+	if want := s.disk.state.Start + 1; s.start != want {
+		w.fail(WritesInOrder, i, "start %d follows start %d", s.start, want-1)
+		return true
+	}
+	for uint64(len(s.starts)) <= s.start {
+		s.starts = append(s.starts, lifeOps{})
+	}
+	if !s.wiped {
+		// A start that was never durable is repeated: nothing of the one before can have left the server.
+		s.starts[s.start] = lifeOps{}
+	}
+	s.replica.inner, s.replica.command = w.machine(), 0
+	s.applier = raft.NewApplier(&s.replica, core.Origin())
+	s.view = append(s.view[:0], s.disk.slots...)
+	s.status = s.look()
+	if s.life > 1 {
+		w.stats.Restarts++
+	}
+	if s.status.term < s.disk.state.Term {
+		w.fail(Cursors, i, "starts in term %d, durable is %d", s.status.term, s.disk.state.Term)
+	}
+	w.observe(i)
+	w.drain(i)
+	return true
+}
+
+// crash ends a process. The oldest n of its queued writes have reached the disk.
+func (w *World) crash(i int, n int64) bool {
+	s := &w.servers[i]
+	if !s.up {
+		return false
+	}
+	n = min(n, int64(len(s.writes)))
+	for _, write := range s.writes[:n] {
+		s.disk.perform(write)
+	}
+	w.stats.Crashes++
+	w.stats.Lost += len(s.writes) - int(n)
+	for j := range w.ops {
+		if o := &w.ops[j]; o.started && o.outcome == outcomeOpen && int(o.server) == i && o.life == s.life {
+			o.outcome = outcomeGone
+		}
+	}
+	w.forget(s)
+	return true
+}
+
+// wipe replaces a server's disk by an empty one. Its cluster doesn't count the new one. It happens to a
+// minority at most, and to a member of a cluster only: who loses more has lost it.
+func (w *World) wipe(i int) bool {
+	s := &w.servers[i]
+	wiped := 0
+	for j := 0; j < w.n; j++ {
+		if w.servers[j].wiped {
+			wiped++
+		}
+	}
+	if s.wiped || wiped >= (w.n-1)/2 || w.ghost.commit() == 0 {
+		return false
+	}
+	if s.up {
+		w.crash(i, 0)
+	}
+	s.wiped = true
+	s.disk = &s.spare[1]
+	w.stats.Wipes++
+	return true
+}

@@ -1,0 +1,39 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/e17579a5/raft"
+)
+
+// checkOutcome checks the answer to a proposal.
+func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
+	g := &w.ghost
+	switch {
+	case a.Err == nil:
+		o.outcome = outcomeDone
+		w.stats.Answered++
+		if o.index == 0 || o.index != a.Index || a.Index > g.commit() {
+			w.fail(NothingLost, i, "command %d is acknowledged at index %d, committed is it at %d (0: not)", a.Number, a.Index, o.index)
+			return
+		}
+		if hashBytes(a.Result) != g.results[a.Index-1] {
+			w.fail(ReplicasEqual, i, "command %d is answered with %x, which isn't the result of index %d", a.Number, a.Result, a.Index)
+		}
+		g.acknowledged = max(g.acknowledged, a.Index)
+	case errors.Is(a.Err, raft.ErrNotApplied):
+		o.outcome = outcomeNotApplied
+		w.stats.Refused++
+		if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
+			w.fail(Answers, i, "command %d: %v is two outcomes", a.Number, a.Err)
+		}
+		if o.index != 0 {
+			w.fail(ExactlyOnce, i, "command %d is answered with ErrNotApplied, but committed at index %d", a.Number, o.index)
+		}
+	case errors.Is(a.Err, raft.ErrOutcomeUnknown):
+		o.outcome = outcomeUnknown
+		w.stats.Unknown++
+	default:
+		w.fail(Answers, i, "command %d: %v is no outcome", a.Number, a.Err)
+	}
+}

@@ -1,0 +1,156 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// MaxServers is the greatest number of servers in a simulated cluster.
+const MaxServers = 7
+
+// Params are what one run is like. Each seed draws its own (Swarm): with the same for all, the rarer
+// faults hide behind the more frequent ones. Times are in nanoseconds, chances in thousandths.
+type Params struct {
+	Seed    int64 // of all luck in the run
+	Servers int64 // in the cluster, 1 to MaxServers
+
+	// Settings of the cores (raft.CoreConfig).
+	Heartbeat, Election                       int64
+	MaxUncommitted, MaxUnapplied, MaxWaiting  int64
+	MaxPending, MaxAppend                     int64
+	WindowMessages, WindowBytes, Tail, Writes int64
+
+	// The network: a message takes Delay to Delay+Jitter, and now and then DelaySlow more.
+	Delay, Jitter, Slow, DelaySlow int64
+	Loss, Duplicate, Reorder       int64
+
+	// The disks: a write takes WriteTime to three times of it. Merge is the chance that all that is queued is
+	// written together. At a crash each queued write in turn has survived with the chance Keep, until one hasn't.
+	WriteTime, Merge, Keep int64
+
+	// The other lanes.
+	ApplyTime, FetchTime int64
+
+	// Hold is the chance that effects are not drained after an event; they are within HoldTime.
+	Hold, HoldTime int64
+
+	// Drift is how much faster or slower than others a clock runs at most, in millionths.
+	Drift int64
+
+	// Clients: an operation every ClientTime or so, of which Reads are reads and Cancels are given up
+	// after up to ClientWait. A command has up to CommandSize bytes.
+	ClientTime, Reads, Cancels, ClientWait, CommandSize int64
+
+	// Faults: one every FaultTime or so that lasts for about FaultSpan. FaultKinds is the set of kinds that happen,
+	// a bit for each (fault). A crashed server comes back after about DownTime.
+	FaultTime, FaultSpan, FaultKinds, DownTime int64
+
+	// Events is how many events reach a core before the faults stop.
+	Events int64
+	// Found is 1 if the cluster is founded before the faults begin.
+	Found int64
+}
+
+// A param is a field of Params, by the name that it has in a schedule's file.
+type param struct {
+	name  string
+	value *int64
+}
+
+func (p *Params) all() []param {
+	return []param{
+		{"seed", &p.Seed}, {"servers", &p.Servers},
+		{"heartbeat", &p.Heartbeat}, {"election", &p.Election},
+		{"max-uncommitted", &p.MaxUncommitted}, {"max-unapplied", &p.MaxUnapplied},
+		{"max-waiting", &p.MaxWaiting}, {"max-pending", &p.MaxPending}, {"max-append", &p.MaxAppend},
+		{"window-messages", &p.WindowMessages}, {"window-bytes", &p.WindowBytes},
+		{"tail", &p.Tail}, {"writes", &p.Writes},
+		{"delay", &p.Delay}, {"jitter", &p.Jitter}, {"slow", &p.Slow}, {"delay-slow", &p.DelaySlow},
+		{"loss", &p.Loss}, {"duplicate", &p.Duplicate}, {"reorder", &p.Reorder},
+		{"write-time", &p.WriteTime}, {"merge", &p.Merge}, {"keep", &p.Keep},
+		{"apply-time", &p.ApplyTime}, {"fetch-time", &p.FetchTime},
+		{"hold", &p.Hold}, {"hold-time", &p.HoldTime}, {"drift", &p.Drift},
+		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
+		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
+		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
+		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found},
+	}
+}
+
+// Calm returns parameters without any fault or chance, as a start for schedules written by hand.
+func Calm(seed uint64, servers int) Params {
+	ms := int64(raft.Millisecond)
+	return Params{
+		Seed: int64(seed), Servers: int64(servers),
+		Heartbeat: 100 * ms, Election: 1000 * ms,
+		MaxUncommitted: 64 << 20, MaxUnapplied: 64 << 20, MaxWaiting: 64 << 20,
+		MaxPending: 1 << 16, MaxAppend: 256 << 10,
+		WindowMessages: 256, WindowBytes: 4 << 20, Tail: 16 << 20, Writes: 1,
+		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
+		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
+		FaultTime: 1000 * ms, FaultSpan: 1000 * ms, DownTime: 500 * ms,
+		Events: 2000, Found: 1,
+	}
+}
+
+// Swarm returns the parameters of a seed.
+func Swarm(seed uint64) Params {
+	n := uint64(0)
+	next := func() uint64 { n++; return luck(seed).draw(luckParams, 0, 0, n) }
+	p := Calm(seed, int(pick(next(), 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 4, 4, 2, 6, 7, 1)))
+	ms := int64(raft.Millisecond)
+
+	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
+	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
+	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxUnapplied = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxWaiting = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxPending = pick(next(), 2, 10, 100, 1<<16)
+	p.MaxAppend = pick(next(), 1, 300, 2000, 256<<10)
+	p.WindowMessages = pick(next(), 1, 2, 5, 256)
+	p.WindowBytes = pick(next(), 1, 1000, 10_000, 4<<20)
+	p.Tail = pick(next(), 1, 500, 5000, 16<<20)
+	p.Writes = pick(next(), 1, 1, 2, 4)
+
+	p.Delay = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/20, p.Heartbeat/5)
+	p.Jitter = pick(next(), 0, p.Delay/10, p.Delay, 5*p.Delay)
+	p.Slow = pick(next(), 0, 0, 10, 50)
+	p.DelaySlow = pick(next(), p.Heartbeat, p.Election, 5*p.Election)
+	p.Loss = pick(next(), 0, 0, 0, 10, 50, 200)
+	p.Duplicate = pick(next(), 0, 0, 0, 10, 100)
+	p.Reorder = pick(next(), 0, 0, 0, 100, 1000)
+
+	p.WriteTime = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/3)
+	p.Merge = pick(next(), 0, 0, 300, 1000)
+	p.Keep = pick(next(), 0, 500, 500, 900)
+	p.ApplyTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/10)
+	p.FetchTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/3)
+	p.Hold = pick(next(), 0, 0, 100, 500)
+	p.HoldTime = pick(next(), p.Delay, p.Heartbeat/10)
+	p.Drift = pick(next(), 0, 1000, 100_000, 300_000)
+
+	p.ClientTime = p.Election / pick(next(), 2, 5, 10, 20, 40)
+	p.Reads = pick(next(), 0, 100, 300, 600)
+	p.Cancels = pick(next(), 0, 0, 200, 600)
+	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
+	p.CommandSize = pick(next(), 8, 32, 32, 400)
+
+	p.FaultTime = p.Election * pick(next(), 1, 2, 4, 8) / 4
+	p.FaultSpan = p.Election * pick(next(), 1, 2, 4, 8, 12) / 4
+	p.FaultKinds = swarmFaults(next())
+	p.DownTime = p.Election * pick(next(), 1, 2, 4, 12) / 8
+	p.Events = 1500 + below(next(), 2500)
+	p.Found = pick(next(), 1, 1, 1, 1, 0)
+	return p
+}
+
+// MaxEvents bounds the events of the phases without faults: a run that needs more doesn't make progress.
+const MaxEvents = 200_000
+
+// config returns the settings of one server's core.
+func (p *Params) config() raft.CoreConfig {
+	return raft.CoreConfig{
+		Heartbeat: raft.Duration(p.Heartbeat), ElectionTimeout: raft.Duration(p.Election),
+		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
+		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
+		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),
+		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes),
+	}
+}

@@ -1,0 +1,194 @@
+package sim
+
+import (
+	"bytes"
+
+	"github.com/e17579a5/raft"
+)
+
+// Phases of a run, each with luck of its own.
+const (
+	phaseFound = 1 + iota
+	phaseFaults
+	phaseSettle
+	phasePass // and up
+)
+
+// FoundElections and SettleElections are the numbers of election timeouts within which a cluster must be founded, and
+// must have made progress after the last fault.
+const (
+	FoundElections  = 30
+	SettleElections = 60
+)
+
+// performMacro lets time pass as an event of a list says.
+func (w *World) performMacro(e *Event) bool {
+	if w.macro > 0 {
+		return false
+	}
+	w.macros++
+	w.macro = w.macros
+	if w.record && w.macro == w.expandAt {
+		w.history = w.history[:len(w.history)-1]
+	}
+	switch e.Op {
+	case OpFound:
+		w.found()
+	case OpPass:
+		w.passes++
+		w.beginTimed(phasePass + w.passes)
+		end := w.now + min(e.N, never)
+		w.loop(end, func() bool { return false })
+		w.now = end
+	case OpSettle:
+		w.settle()
+	}
+	w.endTimed()
+	w.macro = 0
+	return true
+}
+
+// found starts all servers on empty disks, without any fault, until they are a cluster with a leader.
+func (w *World) found() {
+	w.calm = true
+	w.beginTimed(phaseFound)
+	for i := 0; i < w.n; i++ {
+		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
+		w.planTick(i)
+	}
+	limit := w.stats.Events + MaxEvents
+	done := func() bool {
+		for i := 0; i < w.n; i++ {
+			if s := &w.servers[i]; s.status.commit == 0 || s.disk.last() == 0 {
+				return false
+			}
+		}
+		return w.leading() >= 0
+	}
+	w.loop(w.now+FoundElections*w.params.Election, func() bool { return done() || w.stats.Events > limit })
+	if w.violation == nil && !done() {
+		w.fail(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
+	}
+}
+
+// faultPhase lets clients work and things go wrong.
+func (w *World) faultPhase() {
+	w.beginTimed(phaseFaults)
+	if w.params.Found == 0 {
+		for i := 0; i < w.n; i++ {
+			w.queue.push(item{at: w.now + below(w.next(luckRestart, i), w.params.Election), what: itemRestart, a: int8(i)})
+		}
+	}
+	w.queue.push(item{at: w.now, what: itemClient})
+	w.queue.push(item{at: w.now + w.params.FaultTime, what: itemFault})
+	end := w.stats.Events + int(w.params.Events)
+	w.loop(never, func() bool { return w.stats.Events >= end })
+	w.endTimed()
+}
+
+// settle ends all faults, and demands that every server gets a command through, that a read is served everywhere, that no
+// call stays open, and that all copies of the state become equal.
+func (w *World) settle() {
+	w.heal()
+	w.calm = true
+	w.beginTimed(phaseSettle)
+	w.probes = [MaxServers]int64{}
+	for i := 0; i < w.n; i++ {
+		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
+		w.planTick(i)
+		if !w.servers[i].wiped {
+			w.probe(i)
+		}
+	}
+	limit := w.stats.Events + MaxEvents
+	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
+	w.loop(w.now+SettleElections*slowest, func() bool { return w.settled() || w.stats.Events > limit })
+	w.stats.Settled = (w.now - begun) * 10 / slowest
+	if w.violation != nil {
+		return
+	}
+	if !w.settled() {
+		w.fail(Convergence, -1, "%d election timeouts after the last fault %s", SettleElections, w.unsettled())
+		return
+	}
+	w.checkStates()
+}
+
+// probe proposes a command at a server, unless one is on its way, and has another look later.
+func (w *World) probe(i int) {
+	w.queue.push(item{at: w.now + w.params.Heartbeat, what: itemProbe, a: int8(i)})
+	if n := w.probes[i]; n != 0 && w.ops[n].outcome != outcomeNotApplied {
+		return
+	}
+	n := int64(len(w.ops))
+	w.probes[i] = n
+	w.step(Event{Op: OpPropose, Server: int8(i), N: n}, nil)
+	w.step(Event{Op: OpQuery, Server: int8(i), N: n + 1}, nil)
+}
+
+// settled says whether the cluster has made progress and all servers agree.
+func (w *World) settled() bool {
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		if s.wiped {
+			continue
+		}
+		n := w.probes[i]
+		if !s.up || s.status.applied != w.ghost.commit() || s.status.last != w.ghost.commit() || s.open > 0 ||
+			n == 0 || w.ops[n].outcome != outcomeDone {
+			return false
+		}
+	}
+	return w.leading() >= 0
+}
+
+// unsettled says what is missing.
+func (w *World) unsettled() string {
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		name := string(s.id)
+		switch n := w.probes[i]; {
+		case s.wiped:
+		case !s.up:
+			return "server " + name + " is down"
+		case n == 0 || w.ops[n].outcome != outcomeDone:
+			return "server " + name + " can't get a command through"
+		case s.open > 0:
+			return "a call at server " + name + " is not answered"
+		case s.status.applied != w.ghost.commit():
+			return "server " + name + " has not applied all that is committed"
+		case s.status.last != w.ghost.commit():
+			return "server " + name + " has another log than the leader"
+		}
+	}
+	return "nobody leads"
+}
+
+// checkStates compares the state machines.
+func (w *World) checkStates() {
+	var want bytes.Buffer
+	if !w.snapshot(w.ghost.reference, &want) {
+		return
+	}
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		var got bytes.Buffer
+		if s.wiped || !w.snapshot(s.replica.inner, &got) {
+			continue
+		}
+		if !bytes.Equal(want.Bytes(), got.Bytes()) {
+			w.fail(ReplicasEqual, i, "the snapshot at index %d differs from that of the same commands applied one by one", w.ghost.commit())
+			return
+		}
+	}
+}
+
+// snapshot takes a snapshot, if the machine can.
+func (w *World) snapshot(m raft.StateMachine, into *bytes.Buffer) bool {
+	s, err := m.Snapshot()
+	if err != nil || s == nil {
+		return false
+	}
+	_, err = s.WriteTo(into)
+	return err == nil
+}

@@ -1,0 +1,128 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// An item is something that happens by itself at an instant of a timed run.
+type item struct {
+	at    int64
+	order uint64 // among items of the same instant: the first planned first, wake-ups last
+	what  itemKind
+	a, b  int8   // servers
+	life  uint32 // of server a; the item is void in another one. 0 for any
+	n     int64
+}
+
+type itemKind uint8
+
+const (
+	itemDeliver itemKind = iota
+	itemTick
+	itemWrite
+	itemApply
+	itemRead
+	itemFetched
+	itemDrain
+	itemClient
+	itemCancel
+	itemLost
+	itemFault
+	itemMend
+	itemRestart
+	itemCrash
+	itemProbe
+)
+
+// A queue is a heap of items, the next one first.
+type queue struct {
+	items []item
+	count uint64
+}
+
+func (q *queue) reset() { q.items, q.count = q.items[:0], 0 }
+
+func (a *item) before(b *item) bool { return a.at < b.at || a.at == b.at && a.order < b.order }
+
+// push adds an item.
+func (q *queue) push(it item) {
+	q.count++
+	it.order = q.count
+	if it.what == itemTick {
+		it.order |= 1 << 62 // what happened before a deadline is handed in before it
+	}
+	q.items = append(q.items, it)
+	i := len(q.items) - 1
+	for i > 0 {
+		parent := (i - 1) / 4
+		if !it.before(&q.items[parent]) {
+			break
+		}
+		q.items[i] = q.items[parent]
+		i = parent
+	}
+	q.items[i] = it
+}
+
+// pop removes the first item of a queue that isn't empty.
+func (q *queue) pop() item {
+	first := q.items[0]
+	n := len(q.items) - 1
+	it := q.items[n]
+	q.items = q.items[:n]
+	i := 0
+	for {
+		least := 4*i + 1
+		if least >= n {
+			break
+		}
+		for c, end := least+1, min(least+4, n); c < end; c++ {
+			if q.items[c].before(&q.items[least]) {
+				least = c
+			}
+		}
+		if !q.items[least].before(&it) {
+			break
+		}
+		q.items[i] = q.items[least]
+		i = least
+	}
+	if n > 0 {
+		q.items[i] = it
+	}
+	return first
+}
+
+// A slab holds the messages that are under way in a timed run.
+type slab struct {
+	cells []cell
+	free  []int32
+}
+
+type cell struct {
+	message raft.Message
+	number  uint64 // on its link
+	copies  int8   // that still have to arrive
+}
+
+func (s *slab) reset() {
+	clear(s.cells)
+	s.cells, s.free = s.cells[:0], s.free[:0]
+}
+
+// put stores a message and returns its place.
+func (s *slab) put(m *raft.Message, number uint64, copies int8) int32 {
+	if n := len(s.free); n > 0 {
+		i := s.free[n-1]
+		s.free = s.free[:n-1]
+		s.cells[i] = cell{*m, number, copies}
+		return i
+	}
+	s.cells = append(s.cells, cell{*m, number, copies})
+	return int32(len(s.cells) - 1)
+}
+
+// release gives one copy's share of a place back.
+func (s *slab) release(i int32) {
+	if s.cells[i].copies--; s.cells[i].copies == 0 {
+		s.free = append(s.free, i)
+	}
+}

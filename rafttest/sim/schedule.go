@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Schedule is a run that can be repeated, written down, shortened and kept: its parameters and its events.
+type Schedule struct {
+	Params Params
+	Events []Event
+	// Expect is the name of the invariant that the schedule breaks, or "" when it breaks none.
+	Expect string
+}
+
+// header is the first line of a schedule's file.
+const header = "raft schedule 1"
+
+// MarshalText returns the schedule in its text format: a first line with the version of the format, a line per
+// parameter that isn't 0, an empty line, and a line per event.
+func (s *Schedule) MarshalText() ([]byte, error) {
+	b := append([]byte(header), '\n')
+	if s.Expect != "" {
+		b = append(append(append(b, "expect "...), s.Expect...), '\n')
+	}
+	for _, p := range s.Params.all() {
+		if *p.value != 0 {
+			b = append(append(b, p.name...), ' ')
+			b = append(strconv.AppendInt(b, *p.value, 10), '\n')
+		}
+	}
+	b = append(b, '\n')
+	for i := range s.Events {
+		b = append(s.Events[i].appendText(b), '\n')
+	}
+	return b, nil
+}
+
+// UnmarshalText reads what MarshalText wrote. Lines that begin with # and what follows a "  #" are comments.
+func (s *Schedule) UnmarshalText(text []byte) error {
+	*s = Schedule{}
+	params := s.Params.all()
+	inEvents := false
+	for i, raw := range bytes.Split(text, []byte("\n")) {
+		line, _, _ := strings.Cut(string(raw), "  #")
+		line = strings.TrimSpace(line)
+		if i == 0 {
+			if line != header {
+				return fmt.Errorf("schedule: line 1 is %q, not %q", line, header)
+			}
+			continue
+		}
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		if line == "" {
+			inEvents = true
+			continue
+		}
+		if inEvents {
+			e, err := parseEvent(line)
+			if err != nil {
+				return fmt.Errorf("schedule: line %d: %w", i+1, err)
+			}
+			s.Events = append(s.Events, e)
+			continue
+		}
+		if err := s.parseParam(params, line); err != nil {
+			return fmt.Errorf("schedule: line %d: %w", i+1, err)
+		}
+	}
+	if s.Params.Servers < 1 || s.Params.Servers > MaxServers {
+		return fmt.Errorf("schedule: %d servers; 1 to %d are possible", s.Params.Servers, MaxServers)
+	}
+	return nil
+}
+
+func (s *Schedule) parseParam(params []param, line string) error {
+	name, value, _ := strings.Cut(line, " ")
+	if name == "expect" {
+		s.Expect = value
+		return nil
+	}
+	for _, p := range params {
+		if p.name != name {
+			continue
+		}
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %q is not a number", name, value)
+		}
+		*p.value = n
+		return nil
+	}
+	return fmt.Errorf("no parameter is called %q", name)
+}

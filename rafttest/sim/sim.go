@@ -1,0 +1,91 @@
+// Package sim runs whole clusters of raft.Core in one thread: their networks, disks, clocks, crashes and clients are
+// simulated, and everything that chance decides follows from a seed. The same seed gives the same run, byte
+// for byte, on any machine. After every step it is checked that no invariant of the protocol is broken.
+//
+// A run of a seed (World.Run) is a timed one: surroundings that are drawn from the seed act by themselves. Whatever
+// reaches a core in it is an Event. The list of these events, a Schedule, repeats the run without any time
+// or chance (World.Replay), and still means something when events are left out of it: so a failure can be cut
+// down (Shrink) to the few events that it takes, read as a transcript, and kept as a file.
+package sim
+
+// A Result is what came of a run.
+type Result struct {
+	Params    Params
+	Stats     Stats
+	Hash      uint64 // over everything that happened: equal runs have equal hashes
+	Violation *Violation
+}
+
+// Run does the run of a seed with parameters of its own (Swarm).
+func (w *World) Run(seed uint64) Result { return w.RunParams(Swarm(seed)) }
+
+// RunParams does a run with given parameters: a cluster is founded, things go wrong for a while, then all faults end
+// and the cluster must make progress.
+func (w *World) RunParams(p Params) Result {
+	w.reset(p)
+	w.guard(func() {
+		if p.Found != 0 {
+			w.step(Event{Op: OpFound}, nil)
+		}
+		if w.violation == nil {
+			w.faultPhase()
+		}
+		w.step(Event{Op: OpSettle}, nil)
+	})
+	return w.result()
+}
+
+// Replay repeats a schedule.
+func (w *World) Replay(s *Schedule) Result {
+	w.reset(s.Params)
+	w.guard(func() {
+		for i := range s.Events {
+			if w.violation != nil {
+				break
+			}
+			w.step(s.Events[i], nil)
+		}
+	})
+	return w.result()
+}
+
+// Record does a run once more, of which Run or Replay told a violation, and returns it as a schedule that ends there.
+func (w *World) Record(run func(*World) Result) Schedule {
+	w.record = true
+	r := run(w)
+	if r.Violation != nil && r.Violation.Name != Convergence && r.Violation.macro > 0 {
+		// It happened while time passed by itself: what did so is written down too.
+		w.expandAt = r.Violation.macro
+		r = run(w)
+	}
+	w.record, w.expandAt = false, 0
+	s := Schedule{Params: r.Params, Events: append([]Event(nil), w.history...)}
+	if r.Violation != nil {
+		s.Expect = r.Violation.Name
+	}
+	return s
+}
+
+// guard runs f and takes a panic, in the core or in a state machine, for a violation.
+func (w *World) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.violation = nil
+			w.fail(Assertion, -1, "%v", p)
+		}
+	}()
+	f()
+}
+
+func (w *World) result() Result {
+	w.stats.Leaders = 0
+	for _, commit := range w.ghost.commits {
+		if commit > 0 {
+			w.stats.Leaders++
+		}
+	}
+	if w.violation != nil {
+		w.violation.Step = w.stats.Steps
+	}
+	return Result{w.params, w.stats, w.hash, w.violation}
+}

@@ -1,0 +1,44 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSeeds runs a fixed set of seeds.
+func TestSeeds(t *testing.T) {
+	w := NewWorld(Options{})
+	for seed := uint64(1); seed <= 300; seed++ {
+		r := w.Run(seed)
+		require.Nil(t, r.Violation, "go run ./cmd/raftsim -seed %d -v", seed)
+	}
+}
+
+// TestSameRun demands that a run leaves nothing behind that the next one in the same world feels.
+func TestSameRun(t *testing.T) {
+	w := NewWorld(Options{})
+	for seed := uint64(1); seed <= 20; seed++ {
+		first := w.Run(seed)
+		w.Run(seed + 1000)
+		require.Equal(t, first, w.Run(seed), "seed %d again", seed)
+		require.Equal(t, first, NewWorld(Options{}).Run(seed), "seed %d in a new world", seed)
+	}
+}
+
+// TestReplay demands that the schedule of a run is the run.
+func TestReplay(t *testing.T) {
+	w := NewWorld(Options{})
+	for seed := uint64(1); seed <= 60; seed++ {
+		first := w.Run(seed)
+		s := w.Record(func(w *World) Result { return w.Run(seed) })
+		again := w.Replay(&s)
+		require.Equal(t, first.Hash, again.Hash, "seed %d", seed)
+
+		text, err := s.MarshalText()
+		require.NoError(t, err)
+		var read Schedule
+		require.NoError(t, read.UnmarshalText(text))
+		require.Equal(t, s, read)
+	}
+}

@@ -1,0 +1,282 @@
+package sim
+
+import (
+	"encoding/binary"
+
+	"github.com/e17579a5/raft"
+)
+
+// step lets one event happen. Whatever reaches a core goes through here, in timed runs as in repeated ones; m is
+// the message of a delivery in a timed run, nil otherwise. It reports whether the event could happen.
+func (w *World) step(e Event, m *raft.Message) bool {
+	if int(e.Server) >= w.n || int(e.Peer) >= w.n || w.violation != nil {
+		return false
+	}
+	if e.At > w.now {
+		w.now = e.At
+	}
+	e.At = w.now
+	recorded := w.record && (w.macro == 0 || w.macro == w.expandAt)
+	if recorded {
+		if e.Op == OpDeliver && m != nil {
+			e.Label = label(m)
+		}
+		w.history = append(w.history, e)
+	}
+	if w.trace != nil {
+		w.trace.begin(w, &e, m)
+	}
+	happened := w.perform(&e, m)
+	if happened {
+		w.stats.Steps++
+		w.hash = mix(w.hash ^ uint64(w.now)<<8 ^ uint64(e.Op)<<3 ^ uint64(e.Server))
+	} else if recorded && w.violation == nil {
+		w.history = w.history[:len(w.history)-1]
+	}
+	if w.trace != nil {
+		w.trace.end(w, happened)
+	}
+	return happened
+}
+
+// perform does what step keeps the books of.
+func (w *World) perform(e *Event, m *raft.Message) bool {
+	s := &w.servers[e.Server]
+	i := int(e.Server)
+	switch e.Op {
+	case OpStart:
+		return w.start(i)
+	case OpCrash:
+		return w.crash(i, e.N)
+	case OpWipe:
+		return w.wipe(i)
+	case OpCut, OpJoin:
+		l := &w.links[e.Peer][e.Server]
+		changed := l.cut != (e.Op == OpCut)
+		l.cut = e.Op == OpCut
+		return changed
+	case OpHeal:
+		w.heal()
+		return true
+	case OpFound, OpPass, OpSettle:
+		return w.performMacro(e)
+	}
+	if !s.up {
+		return false
+	}
+	switch e.Op {
+	case OpDrain:
+		w.drain(i)
+		return true
+	case OpRead:
+		return w.readLog(s)
+	}
+	if !w.input(e, s, m) {
+		return false
+	}
+	w.stats.Events++
+	w.observe(i)
+	if e.Hold && w.violation == nil {
+		s.held = true
+		return true
+	}
+	w.drain(i)
+	return true
+}
+
+// input hands an event to a core.
+func (w *World) input(e *Event, s *server, m *raft.Message) bool {
+	now := w.local(s)
+	switch e.Op {
+	case OpDeliver:
+		if m == nil {
+			if m = w.find(e); m == nil {
+				return false
+			}
+		}
+		s.core.Receive(now, *m)
+	case OpExpire:
+		at := w.until(s, s.core.Deadline())
+		if at == never {
+			return false
+		}
+		w.now = at
+		s.core.Tick(w.local(s))
+	case OpPersist:
+		return w.persist(s, e.N)
+	case OpApply:
+		return w.apply(s, e.N)
+	case OpFetched:
+		if len(s.fetched) == 0 {
+			return false
+		}
+		f := s.fetched[0]
+		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
+		s.core.Fetched(now, f.fetch, f.entries)
+	case OpPropose, OpQuery:
+		return w.call(e, s)
+	case OpCancel:
+		return w.cancel(e, s)
+	case OpLost:
+		s.core.Lost(now, w.servers[e.Peer].id)
+	case OpTransfer:
+		return w.transfer(e, s)
+	default:
+		return false
+	}
+	return true
+}
+
+// persist makes the oldest n writes durable.
+func (w *World) persist(s *server, n int64) bool {
+	n = max(n, 1)
+	if int64(len(s.writes)) < n {
+		n = int64(len(s.writes))
+	}
+	if n == 0 {
+		return false
+	}
+	var number raft.WriteNumber
+	for _, write := range s.writes[:n] {
+		s.disk.perform(write)
+		number = write.Number
+	}
+	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
+	w.stats.Writes++
+	s.core.Persisted(w.local(s), number)
+	return true
+}
+
+// apply lets the state machine apply the oldest n batches, which are reported as one.
+func (w *World) apply(s *server, n int64) bool {
+	n = min(max(n, 1), int64(len(s.batches)))
+	if n == 0 {
+		return false
+	}
+	var all raft.Batch
+	for _, entries := range s.batches[:n] {
+		batch, err := s.applier.Apply(entries)
+		if err != nil {
+			w.fail(Assertion, w.index(s), "%v", err)
+			return true
+		}
+		all.Last, all.Term = batch.Last, batch.Term
+		all.Commands = append(all.Commands, batch.Commands...)
+	}
+	s.batches = s.batches[:copy(s.batches, s.batches[n:])]
+	if w.violation == nil {
+		s.core.Applied(w.local(s), all)
+	}
+	return true
+}
+
+// readLog reads what the oldest fetch asks for. The report comes later, when the log may have changed.
+func (w *World) readLog(s *server) bool {
+	if len(s.fetches) == 0 {
+		return false
+	}
+	f := s.fetches[0]
+	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
+	entries, err := s.disk.read(f)
+	if err != nil && f.For == "" {
+		w.fail(Assertion, w.index(s), "fetches committed entries (%d, %d], which the disk doesn't hold", f.After, f.Last)
+		return true
+	}
+	s.fetched = append(s.fetched, fetchedEntries{f, entries})
+	return true
+}
+
+// index returns the number of a server, from 0.
+func (w *World) index(s *server) int { return s.replica.server }
+
+// call proposes a command or reads.
+func (w *World) call(e *Event, s *server) bool {
+	for int64(len(w.ops)) <= e.N {
+		w.ops = append(w.ops, operation{})
+	}
+	o := &w.ops[e.N]
+	if o.started {
+		return false
+	}
+	*o = operation{started: true, server: e.Server, life: s.life, read: e.Op == OpQuery, since: w.ghost.acknowledged}
+	numbers := &s.reads
+	if o.read {
+		o.number = s.core.Read(w.local(s))
+	} else {
+		data := w.command(e)
+		o.data = hashBytes(data)
+		o.number = s.core.Propose(w.local(s), data)
+		numbers = &s.proposals
+	}
+	if o.number > 1<<20 {
+		w.fail(Answers, int(e.Server), "call number %d", o.number)
+		return true
+	}
+	for uint64(len(*numbers)) <= o.number {
+		*numbers = append(*numbers, 0)
+	}
+	(*numbers)[o.number] = int32(e.N + 1)
+	s.open++
+	if !o.read && !s.wiped {
+		life := &s.starts[s.start]
+		for uint64(len(life.byNumber)) <= o.number {
+			life.byNumber = append(life.byNumber, 0)
+		}
+		life.byNumber[o.number] = int32(e.N + 1)
+	}
+	return true
+}
+
+// command returns the command that an event proposes.
+func (w *World) command(e *Event) []byte {
+	if e.Data != nil {
+		return e.Data
+	}
+	if w.options.Command != nil {
+		return w.options.Command(e.N)
+	}
+	size := 8 + below(w.luck.draw(luckData, 0, 0, uint64(e.N)), w.params.CommandSize-7)
+	data := make([]byte, size)
+	binary.LittleEndian.PutUint64(data, uint64(e.N))
+	return data
+}
+
+// cancel gives up a call.
+func (w *World) cancel(e *Event, s *server) bool {
+	if e.N >= int64(len(w.ops)) {
+		return false
+	}
+	o := &w.ops[e.N]
+	if !o.started || o.outcome != outcomeOpen || o.server != e.Server || o.life != s.life {
+		return false
+	}
+	if o.read {
+		s.core.CancelRead(o.number)
+		o.outcome = outcomeGone
+		s.open--
+		return true
+	}
+	s.core.Cancel(o.number, errGivenUp)
+	return true
+}
+
+// transfer delivers a TimeoutNow of the leader Peer, in the envelope of the last message that it sent as one.
+func (w *World) transfer(e *Event, s *server) bool {
+	l, from := &w.links[e.Peer][e.Server], &w.servers[e.Peer]
+	if l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {
+		return false
+	}
+	m := l.envelope
+	m.Kind = raft.TimeoutNow
+	s.core.Receive(w.local(s), m)
+	return true
+}
+
+// heal mends all links.
+func (w *World) heal() {
+	for i := range w.links {
+		for j := range w.links[i] {
+			w.links[i][j].cut = false
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// In a timed run the surroundings act by themselves: messages arrive after a delay, disks need their
+// time, deadlines pass. Everything that then reaches a core is an Event, and a list of these repeats the
+// run without any time at all.
+
+// beginTimed lets time pass by itself from the present state on. What was under way on the network is lost.
+func (w *World) beginTimed(phase uint64) {
+	w.timed, w.phase = true, phase
+	w.queue.reset()
+	w.slab.reset()
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		s.tickAt, s.writing, s.applying, s.reading = 0, false, false, false
+		s.paused, s.stalled, s.doomed = 0, 0, false
+		s.nth = [luckCheck + 1]uint64{}
+		for j := range w.links[i] {
+			w.links[i][j].arriving = 0
+		}
+		if !s.up {
+			continue
+		}
+		if s.held {
+			w.queue.push(item{at: w.now, what: itemDrain, a: int8(i), life: s.life})
+		}
+		for range s.fetched {
+			w.queue.push(item{at: w.now, what: itemFetched, a: int8(i), life: s.life})
+		}
+		w.planLanes(i)
+		w.planTick(i)
+	}
+}
+
+// endTimed stops the time.
+func (w *World) endTimed() {
+	w.timed, w.calm = false, false
+	w.queue.reset()
+	w.slab.reset()
+}
+
+// planLanes plans the ends of what the lanes of a server begin to do.
+func (w *World) planLanes(i int) {
+	s := &w.servers[i]
+	p := &w.params
+	if !s.writing && len(s.writes) > 0 {
+		s.writing = true
+		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime), what: itemWrite, a: int8(i), life: s.life})
+		if s.doomed {
+			s.doomed = false
+			w.queue.push(item{at: w.now + w.takes(luckWrite, i, p.WriteTime)/2, what: itemCrash, a: int8(i), life: s.life})
+		}
+	}
+	if !s.applying && len(s.batches) > 0 {
+		s.applying = true
+		w.queue.push(item{at: w.now + w.takes(luckApply, i, p.ApplyTime), what: itemApply, a: int8(i), life: s.life})
+	}
+	if !s.reading && len(s.fetches) > 0 {
+		s.reading = true
+		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckFetch, i, p.FetchTime), what: itemRead, a: int8(i), life: s.life})
+	}
+}
+
+// takes returns how long something takes: without faults never longer than a tenth of a heartbeat.
+func (w *World) takes(what, i int, mean int64) int64 {
+	if w.calm {
+		mean = min(mean, w.params.Heartbeat/20)
+	}
+	return spread(w.next(what, i), mean)
+}
+
+// planTick plans the next wake-up of a server.
+func (w *World) planTick(i int) {
+	s := &w.servers[i]
+	if !s.up {
+		return
+	}
+	d := s.core.Deadline()
+	if d == s.deadline && s.tickAt != 0 {
+		return
+	}
+	s.deadline = d
+	at := w.until(s, d)
+	if at == never || s.tickAt != 0 && s.tickAt <= at && s.tickAt > w.now {
+		return
+	}
+	s.tickAt = at
+	w.queue.push(item{at: at, what: itemTick, a: int8(i), life: s.life})
+}
+
+// loop lets things happen until done, or until an instant.
+func (w *World) loop(end int64, done func() bool) {
+	for w.violation == nil && len(w.queue.items) > 0 && !done() {
+		if w.queue.items[0].at > end {
+			w.now = end
+			return
+		}
+		it := w.queue.pop()
+		w.now = max(w.now, it.at)
+		w.happen(&it)
+	}
+}
+
+// happen lets an item of the queue happen.
+func (w *World) happen(it *item) {
+	i := int(it.a)
+	s := &w.servers[i]
+	if it.what <= itemDrain {
+		if s.paused > w.now {
+			w.queue.push(item{at: s.paused, what: it.what, a: it.a, b: it.b, life: it.life, n: it.n})
+			return
+		}
+		if it.life != 0 && (it.life != s.life || !s.up) {
+			return
+		}
+		w.laneHappens(it, i)
+		if s.up && w.violation == nil {
+			w.planTick(i)
+		}
+		return
+	}
+	w.outsideHappens(it, i)
+}
+
+// laneHappens lets something happen that reaches a server's core.
+func (w *World) laneHappens(it *item, i int) {
+	s := &w.servers[i]
+	e := Event{Server: it.a, Peer: it.b, N: it.n}
+	switch it.what {
+	case itemDeliver:
+		cell := &w.slab.cells[it.n]
+		if s.up {
+			e.Op, e.Kind, e.N = OpDeliver, cell.message.Kind, int64(cell.number)
+			w.stepHeld(e, &cell.message)
+		}
+		w.slab.release(int32(it.n))
+	case itemTick:
+		w.tick(i, it.at)
+	case itemWrite:
+		s.writing = false
+		e.Op, e.N = OpPersist, 1
+		if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
+			e.N = int64(len(s.writes))
+		}
+		w.stepHeld(e, nil)
+		w.planLanes(i)
+	case itemApply:
+		s.applying = false
+		e.Op, e.N = OpApply, 1
+		if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
+			e.N = int64(len(s.batches))
+		}
+		w.stepHeld(e, nil)
+		w.planLanes(i)
+	case itemRead:
+		s.reading = false
+		e.Op = OpRead
+		if w.step(e, nil) {
+			w.queue.push(item{at: w.now + w.takes(luckFetch, i, w.params.FetchTime), what: itemFetched, a: it.a, life: s.life})
+		}
+		w.planLanes(i)
+	case itemFetched:
+		e.Op = OpFetched
+		w.stepHeld(e, nil)
+	case itemDrain:
+		if s.held {
+			e.Op = OpDrain
+			w.step(e, nil)
+		}
+	}
+}
+
+// tick wakes a server up, unless its deadline has moved on.
+func (w *World) tick(i int, planned int64) {
+	s := &w.servers[i]
+	if planned != s.tickAt && s.tickAt > w.now {
+		return // an earlier plan, replaced
+	}
+	s.tickAt = 0
+	d := s.core.Deadline()
+	s.deadline = d
+	at := w.until(s, d)
+	if at > w.now {
+		if at != never {
+			s.tickAt = at
+			w.queue.push(item{at: at, what: itemTick, a: int8(i), life: s.life})
+		}
+		return
+	}
+	w.stepHeld(Event{Op: OpExpire, Server: int8(i)}, nil)
+}
+
+// stepHeld is step, after which the effects may be held back for a while.
+func (w *World) stepHeld(e Event, m *raft.Message) {
+	i := int(e.Server)
+	if w.params.Hold > 0 && permille(w.next(luckHold, i), w.params.Hold) {
+		e.Hold = true
+		s := &w.servers[i]
+		if !s.held {
+			w.queue.push(item{at: w.now + 1 + below(w.next(luckHold, i), w.params.HoldTime), what: itemDrain, a: e.Server, life: s.life})
+		}
+	}
+	w.step(e, m)
+}
+
+// transmit plans the arrival of a message.
+func (w *World) transmit(m *raft.Message, l *link, from, to int) {
+	p := &w.params
+	if l.cut {
+		w.stats.Dropped++
+		return
+	}
+	h := w.luck.draw(luckNetwork, from, to, l.sent)
+	delay, copies := p.Delay+below(h, p.Jitter+1), int8(1)
+	reordered := false
+	if w.calm {
+		delay = min(delay, p.Heartbeat/20)
+	} else {
+		if p.Loss > 0 && permille(mix(h+1), p.Loss) {
+			w.stats.Dropped++
+			return
+		}
+		if p.Slow > 0 && permille(mix(h+2), p.Slow) {
+			delay += below(mix(h+3), p.DelaySlow)
+			reordered = true
+		}
+		if p.Duplicate > 0 && permille(mix(h+4), p.Duplicate) {
+			copies = 2
+		}
+		reordered = reordered || p.Reorder > 0 && permille(mix(h+5), p.Reorder)
+	}
+	at := w.now + delay
+	if !reordered {
+		at = max(at, l.arriving)
+		l.arriving = at
+	}
+	place := int64(w.slab.put(m, l.sent, copies))
+	w.queue.push(item{at: at, what: itemDeliver, a: int8(to), b: int8(from), n: place})
+	if copies == 2 {
+		at += 1 + below(mix(h+6), p.DelaySlow)
+		w.queue.push(item{at: at, what: itemDeliver, a: int8(to), b: int8(from), n: place})
+	}
+}

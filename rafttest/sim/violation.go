@@ -1,0 +1,72 @@
+package sim
+
+import "fmt"
+
+// Names of what is checked, as the papers have them where they do.
+const (
+	// ElectionSafety: at most one leader in a term (Figure 3).
+	ElectionSafety = "Election Safety"
+	// LeaderAppendOnly: a leader never overwrites or deletes entries of its log (Figure 3).
+	LeaderAppendOnly = "Leader Append-Only"
+	// LogMatching: logs with an entry of the same index and term are equal up to there (Figure 3).
+	LogMatching = "Log Matching"
+	// LeaderCompleteness: what was committed in a term is in the logs of the leaders of later ones (Figure 3).
+	LeaderCompleteness = "Leader Completeness"
+	// StateMachineSafety: what one server applied at an index, no other applies differently (Figure 3).
+	StateMachineSafety = "State Machine Safety"
+	// OneVote: a disk votes for one candidate in a term, across restarts.
+	OneVote = "One Vote"
+	// Cursors: applied ≤ commit ≤ last and stable ≤ last; terms, commit and applied never fall in one life.
+	Cursors = "Cursors"
+	// StableIsDurable: what a core takes for stable is on its disk.
+	StableIsDurable = "Stable Is Durable"
+	// QuorumDurable: a leader commits what a quorum has on disk, and by an entry of its own term (§3.6.2).
+	QuorumDurable = "Quorum Durable"
+	// CommitKnown: nobody believes committed what no leader has committed.
+	CommitKnown = "Commit Known"
+	// Gate: what a message claims is durable when it leaves.
+	Gate = "Gate"
+	// WritesInOrder: writes are numbered without gaps, follow the log, and never move a term or a vote back.
+	WritesInOrder = "Writes In Order"
+	// ExactlyOnce: no command is applied twice, nor after its caller was told that it never will be.
+	ExactlyOnce = "Exactly Once"
+	// NothingLost: an acknowledged command is committed, at the index that was named.
+	NothingLost = "Nothing Lost"
+	// ReplicasEqual: every copy of the state machine gives the same results, and so do answers to callers.
+	ReplicasEqual = "Replicas Equal"
+	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.
+	FreshReads = "Fresh Reads"
+	// Answers: a call is answered once, with an error that says whether the command may be applied.
+	Answers = "Answers"
+	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.
+	BoundedMemory = "Bounded Memory"
+	// Convergence: without faults the cluster makes progress, and all copies become equal.
+	Convergence = "Convergence"
+	// Assertion: no assertion of the core is broken, nor does it panic.
+	Assertion = "Assertion"
+	// CoreCheck: the core finds its own invariants intact (raft.Core.Check).
+	CoreCheck = "Core Check"
+)
+
+// A Violation says which invariant doesn't hold.
+type Violation struct {
+	Name   string
+	Detail string
+	Server int   // from 0; -1 when it is nobody's in particular
+	At     int64 // nanoseconds since the start of the run
+	Step   int   // events of the schedule that happened before
+
+	macro int // the macro event in which it happened
+}
+
+// Error implements error.
+func (v *Violation) Error() string {
+	if v.Server < 0 {
+		return fmt.Sprintf("%s: %s", v.Name, v.Detail)
+	}
+	return fmt.Sprintf("%s at server %d: %s", v.Name, v.Server+1, v.Detail)
+}
+
+func newViolation(name string, server int, at int64, format string, args ...any) *Violation {
+	return &Violation{Name: name, Detail: fmt.Sprintf(format, args...), Server: server, At: at}
+}

@@ -1,0 +1,246 @@
+package sim
+
+import (
+	"github.com/e17579a5/raft"
+)
+
+// Options are what a run is made of beside its Params.
+type Options struct {
+	// Machine makes the state machine of a server; nil for the simulator's own.
+	Machine func() raft.StateMachine
+	// Command makes the nth command; nil for the simulator's own. It depends on n only.
+	Command func(n int64) []byte
+	// Invariant, when not nil, is checked on every copy of the state machine after every batch.
+	Invariant func(raft.StateMachine) error
+}
+
+// A World is a whole cluster and its surroundings, in one thread. It can be used for one run after the other.
+type World struct {
+	params    Params
+	options   Options
+	luck      luck
+	now       int64 // nanoseconds since the start of the run
+	n         int   // servers
+	servers   [MaxServers]server
+	links     [MaxServers][MaxServers]link
+	ghost     ghost
+	stats     Stats
+	violation *Violation
+
+	effects raft.Effects // reused by every drain
+
+	// timed is true while time passes by itself: what waits is then in the queue. Otherwise it waits for an
+	// event that names it.
+	timed bool
+	calm  bool // no more faults
+	queue queue
+	slab  slab
+
+	// operations of clients, by number
+	ops     []operation
+	clients uint64 // operations that the clients of the timed run have started
+	faults  uint64 // that the timed run has started
+	checks  uint64
+
+	record   bool    // keep what happens in history
+	macros   int     // macro events so far
+	macro    int     // the number of the one that is going on; 0 for none
+	expandAt int     // the number of the one whose events are kept instead of itself
+	history  []Event // so far
+	trace    *transcript
+	hash     uint64 // over everything that happened
+
+	phase   uint64 // of a timed run, for its luck
+	passes  uint64
+	probes  [MaxServers]int64 // operations by which progress is proved
+	mending int               // counts the times that links were cut
+}
+
+// A server is one member of the cluster with all that belongs to it.
+type server struct {
+	id     raft.ServerID
+	up     bool
+	life   uint32 // counts starts, of whatever disk
+	core   *raft.Core
+	disk   *disk
+	member *disk // the disk that the cluster's configuration counts: disk, or the one that was wiped
+	spare  [2]disk
+	wiped  bool
+	start  uint64 // counter of the current life's start, from 1
+
+	// The lanes: what the core has handed out and not got back.
+	writes  []*raft.Write
+	batches [][]raft.Entry
+	fetches []raft.Fetch
+	fetched []fetchedEntries
+
+	applier *raft.Applier
+	replica replica
+
+	lastWrite raft.WriteNumber // of this life
+
+	open    int // calls without an answer
+	status  status
+	view    []slot     // the log with all writes that were issued
+	checked raft.Index // the commit up to which the view was compared with what is committed
+	ledHere raft.Term  // the last term in which this life of the server led and has written an entry of that term
+
+	// numbers maps the numbers of the core's proposals and reads to operations, plus 1.
+	proposals, reads []int32
+	// life of each start on the member disk, to find the operation behind an Origin.
+	starts []lifeOps
+
+	clockRate int64 // millionths by which the clock is faster than time
+	clockBase int64
+
+	// Timed runs.
+	deadline raft.Instant // for which the tick is planned
+	tickAt   int64        // the earliest tick in the queue; 0 for none
+	paused   int64        // until then nothing happens here
+	stalled  int64        // until then the disk does nothing
+	writing  bool
+	applying bool
+	reading  bool
+	held     bool // effects wait for a drain
+	doomed   bool // to crash at the next write
+	nth      [luckCheck + 1]uint64
+}
+
+// lifeOps are the operations proposed in one life of a server, by their number in the core.
+type lifeOps struct{ byNumber []int32 }
+
+type fetchedEntries struct {
+	fetch   raft.Fetch
+	entries []raft.Entry
+}
+
+// A link carries messages from one server to another.
+type link struct {
+	cut      bool
+	sent     uint64 // messages, so far
+	base     uint64 // number of the first message in bag, minus 1
+	bag      []sentMessage
+	arriving int64        // when the last message in order arrives
+	envelope raft.Message // of the last message that only a leader sends, without its content
+}
+
+type sentMessage struct {
+	message   raft.Message
+	label     uint32
+	delivered bool
+}
+
+// NewWorld returns a World.
+func NewWorld(options Options) *World {
+	w := &World{options: options}
+	for i := range w.servers {
+		w.servers[i].id = raft.ServerID([]byte{'1' + byte(i)})
+		w.servers[i].replica = replica{w: w, server: i}
+	}
+	return w
+}
+
+// serverOf returns the number of a server, from 0; MaxServers for a name that isn't one of ours.
+func serverOf(id raft.ServerID) int {
+	if len(id) == 1 && id[0] >= '1' && id[0] < '1'+MaxServers {
+		return int(id[0] - '1')
+	}
+	return MaxServers
+}
+
+// reset prepares the world for a run.
+func (w *World) reset(p Params) {
+	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, int(p.Servers)
+	w.violation, w.timed, w.calm = nil, false, false
+	w.stats = Stats{Servers: w.n}
+	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
+	w.ops = w.ops[:0]
+	w.history = w.history[:0]
+	w.hash = uint64(p.Seed)
+	w.queue.reset()
+	w.slab.reset()
+	w.ghost.reset(w.machine())
+	for i := range w.servers {
+		w.resetServer(i)
+		for j := range w.links[i] {
+			l := &w.links[i][j]
+			*l = link{bag: l.bag[:0]}
+		}
+	}
+}
+
+func (w *World) resetServer(i int) {
+	s := &w.servers[i]
+	s.up, s.core, s.wiped, s.life, s.start = false, nil, false, 0, 0
+	s.disk, s.member = &s.spare[0], &s.spare[0]
+	s.spare[0].reset()
+	s.spare[1].reset()
+	s.starts = s.starts[:0]
+	s.nth = [luckCheck + 1]uint64{}
+	s.paused, s.stalled, s.doomed = 0, 0, false
+	if w.params.Drift > 0 {
+		s.clockRate = below(w.luck.draw(luckClock, i, 0, 0), 2*w.params.Drift) - w.params.Drift
+	} else {
+		s.clockRate = 0
+	}
+	s.clockBase = 1 + below(w.luck.draw(luckClock, i, 0, 1), 1e9)
+	w.forget(s)
+}
+
+// forget clears what a process loses when it ends.
+func (w *World) forget(s *server) {
+	s.up, s.core, s.applier = false, nil, nil
+	s.writes, s.batches = s.writes[:0], s.batches[:0]
+	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
+	s.view = s.view[:0]
+	s.status, s.checked, s.ledHere = status{}, 0, 0
+	s.proposals, s.reads = s.proposals[:0], s.reads[:0]
+	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
+	s.doomed, s.lastWrite, s.open = false, 0, 0
+}
+
+func (w *World) machine() raft.StateMachine {
+	if w.options.Machine != nil {
+		return w.options.Machine()
+	}
+	return new(chainMachine)
+}
+
+// next draws the luck of what at server s for another time.
+func (w *World) next(what, s int) uint64 {
+	w.servers[s].nth[what]++
+	return w.luck.draw(what, s+1, int(w.phase), w.servers[s].nth[what])
+}
+
+// clock returns what the clock of s shows at an instant of the run.
+func (s *server) clock(at int64) int64 { return s.clockBase + at + at*s.clockRate/1_000_000 }
+
+// local returns the time on the clock of s.
+func (w *World) local(s *server) raft.Instant { return raft.Instant(s.clock(w.now)) }
+
+// never is later than any run lasts.
+const never = int64(1) << 42
+
+// until returns the first time, from now on, at which the clock of s shows t or later.
+func (w *World) until(s *server, t raft.Instant) int64 {
+	span := int64(t) - s.clockBase
+	if span >= never {
+		return never
+	}
+	g := span * 1_000_000 / (1_000_000 + s.clockRate)
+	for s.clock(g) < int64(t) {
+		g++
+	}
+	for s.clock(g-1) >= int64(t) {
+		g--
+	}
+	return max(g, w.now)
+}
+
+// fail reports that an invariant doesn't hold. The first report counts.
+func (w *World) fail(name string, server int, format string, args ...any) {
+	if w.violation == nil {
+		w.violation = newViolation(name, server, w.now, format, args...)
+		w.violation.macro = w.macro
+	}
+}
