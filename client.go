@@ -1,0 +1,203 @@
+package raft
+
+import (
+	"context"
+	"fmt"
+)
+
+// Propose replicates a command and returns what the state machine answered to it. It can be called at
+// any server: the command finds its way to the leader, and is offered to the next one when that
+// changes, until it is applied or ctx ends. It is never applied twice. The command is copied before
+// Propose returns, for whatever reason it does.
+//
+// An error is either ErrNotApplied: the command wasn't applied and never will be, so it is safe to
+// propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the reason:
+// ctx.Err(), ErrOverloaded, ErrTooLarge, ErrClosed, or ErrStopped with the failure that stopped the node.
+func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
+	if len(command) > n.config.MaxCommandBytes {
+		return nil, notApplied(fmt.Errorf("%w: %d bytes, more than %d", ErrTooLarge, len(command), n.config.MaxCommandBytes))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, notApplied(err)
+	}
+	w := n.newWaiter()
+	if err := n.inbox.propose(w, n.copyCommand(command)); err != nil {
+		n.recycle(w)
+		return nil, notApplied(err)
+	}
+	select {
+	case <-w.done:
+		result, err := w.result, w.err
+		n.recycle(w)
+		return result, err
+	case <-ctx.Done():
+		// The core knows whether the command has left this server. It answers at once. The waiter isn't
+		// used again: the loop may see the cancellation after it gave another answer.
+		n.inbox.cancel(w, ctx.Err())
+		<-w.done
+		return w.result, w.err
+	}
+}
+
+// Read waits until the state machine of this server is at least as new as the call: what was
+// acknowledged anywhere before Read was called shows in it when Read returns nil (§6.4). It can be called
+// at any server, costs no entry in the log, and many reads share one round to the other servers. The
+// state is then read by the caller, who must see to it that this is safe beside Apply.
+//
+// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure.
+func (n *Node) Read(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return readFailed(err)
+	}
+	w := n.newWaiter()
+	w.read = true
+	if err := n.inbox.read(w); err != nil {
+		n.recycle(w)
+		return readFailed(err)
+	}
+	select {
+	case <-w.done:
+		err := w.err
+		n.recycle(w)
+		if err != nil {
+			return readFailed(err)
+		}
+		return nil
+	case <-ctx.Done():
+		n.inbox.cancel(w, ctx.Err())
+		return readFailed(ctx.Err())
+	}
+}
+
+func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
+
+// A waiter is a caller of Propose or Read that waits for its answer. It belongs to the caller until it is
+// in the inbox, and again from the token in done on; in between, to the loop.
+type waiter struct {
+	done   chan struct{} // gets one token, when result and err are set
+	result []byte
+	err    error
+
+	read   bool
+	number uint64 // that the core gave
+}
+
+// newWaiter returns a waiter, perhaps one that was recycled.
+func (n *Node) newWaiter() *waiter {
+	if w, ok := n.waiterPool.Get().(*waiter); ok {
+		return w
+	}
+	return &waiter{done: make(chan struct{}, 1)}
+}
+
+// recycle gives a waiter back that was answered, or never waited. Nobody else refers to it.
+func (n *Node) recycle(w *waiter) {
+	w.result, w.err, w.read, w.number = nil, nil, false, 0
+	n.waiterPool.Put(w)
+}
+
+// answer ends the wait. It is called once per wait.
+func (w *waiter) answer(result []byte, err error) {
+	w.result, w.err = result, err
+	w.done <- struct{}{}
+}
+
+// waiters finds the callers that wait by the numbers that the core gave them. Numbers rise one by one and
+// are answered roughly in order, so that a ring holds nearly all: a slot for each of the next numbers.
+// Who waits so much longer than others that a newer one needs the slot moves to a map.
+type waiters struct {
+	ring  []*waiter // the waiter with number i is in slot i modulo the length, a power of two
+	late  map[uint64]*waiter
+	count int // of those in the ring
+}
+
+// The ring grows with those who wait, up to its limit.
+const (
+	minWaiterRing = 64
+	maxWaiterRing = 1 << 18
+)
+
+// put adds a waiter by its number.
+func (t *waiters) put(w *waiter) {
+	if 2*t.count >= len(t.ring) && len(t.ring) < maxWaiterRing {
+		t.grow()
+	}
+	slot := &t.ring[w.number&uint64(len(t.ring)-1)]
+	if old := *slot; old != nil {
+		if t.late == nil {
+			t.late = make(map[uint64]*waiter)
+		}
+		t.late[old.number] = old
+		t.count--
+	}
+	*slot = w
+	t.count++
+}
+
+// grow doubles the ring. Numbers that differ in the smaller ring differ in the larger one.
+func (t *waiters) grow() {
+	ring := make([]*waiter, max(minWaiterRing, 2*len(t.ring)))
+	for _, w := range t.ring {
+		if w != nil {
+			ring[w.number&uint64(len(ring)-1)] = w
+		}
+	}
+	t.ring = ring
+}
+
+// take removes the waiter with a number and returns it, or nil.
+func (t *waiters) take(number uint64) *waiter {
+	if len(t.ring) > 0 {
+		slot := &t.ring[number&uint64(len(t.ring)-1)]
+		if w := *slot; w != nil && w.number == number {
+			*slot = nil
+			t.count--
+			return w
+		}
+	}
+	w := t.late[number]
+	delete(t.late, number)
+	return w
+}
+
+// holds says whether a waiter is still to be answered.
+func (t *waiters) holds(w *waiter) bool {
+	return len(t.ring) > 0 && t.ring[w.number&uint64(len(t.ring)-1)] == w || t.late[w.number] == w
+}
+
+// each calls f with every waiter, in no particular order.
+func (t *waiters) each(f func(*waiter)) {
+	for _, w := range t.ring {
+		if w != nil {
+			f(w)
+		}
+	}
+	for _, w := range t.late {
+		f(w)
+	}
+}
+
+// copyCommand copies a command into a piece of memory that it shares with its neighbours in time, since
+// they live and die together in the log.
+func (n *Node) copyCommand(command []byte) []byte {
+	if len(command) > slabBytes/8 {
+		return append(make([]byte, 0, len(command)), command...)
+	}
+	s, ok := n.slabPool.Get().(*slab)
+	if !ok {
+		s = new(slab)
+	}
+	if len(command) > cap(s.free)-len(s.free) {
+		s.free = make([]byte, 0, slabBytes)
+	}
+	from := len(s.free)
+	s.free = append(s.free, command...)
+	data := s.free[from:len(s.free):len(s.free)]
+	n.slabPool.Put(s)
+	return data
+}
+
+// A slab is memory for commands: what lies past its length was never written.
+type slab struct{ free []byte }
+
+const slabBytes = 16 << 10

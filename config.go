@@ -1,0 +1,168 @@
+package raft
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// A Config says what a Node is made of. ID, Machine, Storage and Transport are needed; the zero value of
+// everything else is a default that works. All servers of a cluster should have the same durations and
+// limits, though nothing breaks when they don't.
+type Config struct {
+	// ID is this server's name: 1 to MaxServerID bytes, for ever its own.
+	ID ServerID
+	// Address is where the other servers reach this one, as the Transport understands it. When it is
+	// empty, it is what Bootstrap says, or else what the cluster's configuration in the log says.
+	Address string
+
+	// Machine is the state that the log drives. It must be empty: what was applied in an earlier life is
+	// applied again.
+	Machine StateMachine
+	// Storage and Transport belong to the node from Start on: Close, or a Start that fails, closes them.
+	Storage   Storage
+	Transport Transport
+
+	// Bootstrap is the list of the servers that found a cluster together, this one among them, the same
+	// on each of them. It is used while there is no state yet, and ignored ever after. For the first
+	// start all of them must be up. A server with neither state nor Bootstrap waits to be added.
+	Bootstrap []Server
+
+	// Heartbeat is how often a leader shows that it lives (100 ms). ElectionTimeout is how long the
+	// others wait for that before they elect another one: each a random time in [1, 1.5) times this
+	// (1 s). It is at least twice the Heartbeat; and well above the time that a write to the disk and a
+	// message take, since a leader whose disk or network is silent for so long steps down.
+	Heartbeat, ElectionTimeout time.Duration
+
+	// MaxCommandBytes is the size of the largest command (1 MiB, at most MaxCommandSize). A larger one
+	// is refused with ErrTooLarge.
+	MaxCommandBytes int
+
+	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting
+	// (65,536), MaxPendingBytes the commands in bytes (64 MiB). MaxUncommittedBytes bounds the log above
+	// what is committed and stored here (64 MiB), MaxUnappliedBytes the log above what is applied
+	// (64 MiB). What exceeds one of them is refused with ErrOverloaded.
+	MaxPending, MaxPendingBytes, MaxUncommittedBytes, MaxUnappliedBytes int
+
+	// MaxInboxMessages and MaxInboxBytes bound the messages from other servers that wait to be looked at
+	// (16,384, 64 MiB). Appends and forwards beyond that are dropped, to be sent again; for the rest
+	// (votes, heartbeats and answers) there is room for as many messages once more.
+	MaxInboxMessages, MaxInboxBytes int
+
+	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB). WindowMessages and
+	// WindowBytes bound what is on its way to one server and not acknowledged (256, 4 MiB).
+	MaxAppendBytes, WindowMessages, WindowBytes int
+	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB). A server that lags
+	// further behind is served from the disk.
+	TailBytes int
+	// MaxWrites bounds the writes that the storage is given at a time (1). What gathers meanwhile
+	// becomes the next one, so that a larger number rarely helps.
+	MaxWrites int
+
+	// Seed makes the timeouts of this server, which are random, repeatable. With 0 one is drawn from the
+	// operating system; no two servers may have the same.
+	Seed uint64
+
+	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term, index
+	// and peer. nil stands for slog.Default().
+	Logger *slog.Logger
+}
+
+// Defaults of what the core doesn't know.
+const (
+	defaultMaxCommandBytes  = 1 << 20
+	defaultMaxInboxMessages = 16 << 10
+	defaultMaxInboxBytes    = 64 << 20
+)
+
+// normalize fills in the defaults and returns the core's share of the config. It refuses what can't be used.
+func (c *Config) normalize() (CoreConfig, error) {
+	switch {
+	case c.Machine == nil:
+		return CoreConfig{}, fmt.Errorf("%w: no Machine", ErrConfig)
+	case c.Storage == nil:
+		return CoreConfig{}, fmt.Errorf("%w: no Storage", ErrConfig)
+	case c.Transport == nil:
+		return CoreConfig{}, fmt.Errorf("%w: no Transport", ErrConfig)
+	}
+	for _, limit := range []struct {
+		value        *int
+		name         string
+		defaultValue int
+	}{
+		{&c.MaxCommandBytes, "MaxCommandBytes", defaultMaxCommandBytes},
+		{&c.MaxInboxMessages, "MaxInboxMessages", defaultMaxInboxMessages},
+		{&c.MaxInboxBytes, "MaxInboxBytes", defaultMaxInboxBytes},
+	} {
+		if *limit.value < 0 {
+			return CoreConfig{}, fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
+		}
+		if *limit.value == 0 {
+			*limit.value = limit.defaultValue
+		}
+	}
+	if c.MaxCommandBytes > MaxCommandSize {
+		return CoreConfig{}, fmt.Errorf("%w: MaxCommandBytes is %d, more than %d", ErrConfig, c.MaxCommandBytes, MaxCommandSize)
+	}
+	if c.Seed == 0 {
+		c.Seed = randomNumber()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	core := CoreConfig{
+		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed, Incarnation: Incarnation(randomNumber()),
+		Heartbeat: Duration(c.Heartbeat), ElectionTimeout: Duration(c.ElectionTimeout),
+		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
+		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
+		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
+		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites,
+	}
+	if err := core.normalize(); err != nil {
+		return CoreConfig{}, err
+	}
+	c.MaxPending, c.MaxPendingBytes = core.MaxPending, core.MaxPendingBytes
+	return core, nil
+}
+
+// randomNumber draws a number other than 0.
+func randomNumber() uint64 {
+	for {
+		var b [8]byte
+		_, _ = crand.Read(b[:]) // it never fails
+		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
+			return n
+		}
+	}
+}
+
+// ownAddress returns where others reach this server: from the config, or else from the newest
+// configuration in the storage that names it.
+func (c *Config) ownAddress(saved *Saved) (string, error) {
+	if c.Address != "" {
+		return c.Address, nil
+	}
+	for _, server := range c.Bootstrap {
+		if server.ID == c.ID {
+			return server.Address, nil
+		}
+	}
+	configurations := []Configuration{saved.Snapshot.Configuration}
+	for i := range saved.Configurations {
+		configuration, err := DecodeConfiguration(saved.Configurations[i].Data)
+		if err != nil {
+			return "", fmt.Errorf("%w: configuration at %d: %w", ErrCorrupt, saved.Configurations[i].Index, err)
+		}
+		configurations = append(configurations, configuration)
+	}
+	for i := len(configurations) - 1; i >= 0; i-- {
+		for _, member := range configurations[i].Members {
+			if member.ID == c.ID {
+				return member.Address, nil
+			}
+		}
+	}
+	return "", nil
+}

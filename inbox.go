@@ -1,0 +1,239 @@
+package raft
+
+import "sync"
+
+// An inbox is where everything comes in that the loop is to know: from callers, from other servers and
+// from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form by
+// themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits here.
+type inbox struct {
+	maxMessages, maxMessageBytes  int
+	maxProposals, maxCommandBytes int
+
+	wake chan struct{} // holds a token when the loop is to be woken
+
+	mu       sync.Mutex
+	sleeping bool
+	events   events
+	closed   error // why nothing is taken any more
+}
+
+// events are what gathered since the loop last looked.
+type events struct {
+	some bool // whether there is anything
+
+	persisted WriteNumber // the highest reported
+	batches   []Batch
+	fetched   []fetched
+	lost      []ServerID
+	messages  []Message
+	proposals []proposal
+	reads     []*waiter
+	cancels   []cancellation
+	queries   []chan<- Status
+	stop      error // the first reason to stop: errClose or a failure
+
+	// What the messages and the proposals count for against the limits: bulk is appends and forwards.
+	bulk, bulkBytes, commandBytes int
+}
+
+// A proposal is a command with the caller that waits for it.
+type proposal struct {
+	data   []byte
+	waiter *waiter
+}
+
+// A cancellation says that a caller doesn't want to wait any longer.
+type cancellation struct {
+	waiter *waiter
+	reason error
+}
+
+// fetched is what the storage answered to a fetch.
+type fetched struct {
+	fetch   Fetch
+	entries []Entry
+}
+
+// keepEvents is how many elements a slice of events may have room for and be used again. Beyond, it was
+// a burst, and its memory is given back.
+const keepEvents = 16 << 10
+
+// reset empties the events and lets go of what they hold.
+func (ev *events) reset() {
+	*ev = events{
+		batches: emptied(ev.batches), fetched: emptied(ev.fetched), lost: emptied(ev.lost), messages: emptied(ev.messages),
+		proposals: emptied(ev.proposals), reads: emptied(ev.reads), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
+	}
+}
+
+func emptied[T any](s []T) []T {
+	if cap(s) > keepEvents {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
+// take exchanges what gathered for the empty events of the caller. With nothing there it returns false,
+// and the loop must wait for a token before it asks again, or for its alarm.
+func (in *inbox) take(ev *events) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.sleeping = !in.events.some
+	if in.sleeping {
+		return false
+	}
+	in.events, *ev = *ev, in.events
+	return true
+}
+
+// added notes that something was put in, and lets go of mu.
+func (in *inbox) added() {
+	in.events.some = true
+	wake := in.sleeping
+	in.sleeping = false
+	in.mu.Unlock()
+	if wake {
+		select {
+		case in.wake <- struct{}{}:
+		default: // a token is there, from before the alarm woke the loop
+		}
+	}
+}
+
+// receive takes a message of another server, or drops it. Under pressure the appends and forwards go
+// first: they are sent again, while votes, heartbeats and answers keep the cluster together.
+func (in *inbox) receive(m Message) {
+	bulk := m.Kind == AppendRequest || m.Kind == ForwardRequest
+	size := 0
+	if bulk {
+		size = m.size()
+	}
+	in.mu.Lock()
+	ev := &in.events
+	switch {
+	case in.closed != nil,
+		bulk && ev.bulk >= in.maxMessages,
+		bulk && ev.bulk > 0 && ev.bulkBytes+size > in.maxMessageBytes,
+		!bulk && len(ev.messages)-ev.bulk >= in.maxMessages:
+		in.mu.Unlock()
+		return
+	}
+	if bulk {
+		ev.bulk++
+		ev.bulkBytes += size
+	}
+	ev.messages = append(ev.messages, m)
+	in.added()
+}
+
+// lost takes the hint that a server's process is gone.
+func (in *inbox) lost(id ServerID) {
+	in.mu.Lock()
+	if in.closed != nil || len(in.events.lost) >= MaxMembers {
+		in.mu.Unlock()
+		return
+	}
+	in.events.lost = append(in.events.lost, id)
+	in.added()
+}
+
+// propose takes a command. An error means that it didn't.
+func (in *inbox) propose(w *waiter, data []byte) error {
+	in.mu.Lock()
+	ev := &in.events
+	switch {
+	case in.closed != nil:
+		in.mu.Unlock()
+		return in.closed // it doesn't change any more
+	case len(ev.proposals) >= in.maxProposals,
+		len(ev.proposals) > 0 && ev.commandBytes+len(data) > in.maxCommandBytes:
+		in.mu.Unlock()
+		return ErrOverloaded
+	}
+	ev.commandBytes += len(data)
+	ev.proposals = append(ev.proposals, proposal{data, w})
+	in.added()
+	return nil
+}
+
+// read takes a read. An error means that it didn't.
+func (in *inbox) read(w *waiter) error {
+	in.mu.Lock()
+	switch {
+	case in.closed != nil:
+		in.mu.Unlock()
+		return in.closed
+	case len(in.events.reads) >= in.maxProposals:
+		in.mu.Unlock()
+		return ErrOverloaded
+	}
+	in.events.reads = append(in.events.reads, w)
+	in.added()
+	return nil
+}
+
+// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so there
+// are no more of them than callers.
+func (in *inbox) cancel(w *waiter, reason error) {
+	in.mu.Lock()
+	if in.closed != nil {
+		in.mu.Unlock()
+		return // every waiter is being answered
+	}
+	in.events.cancels = append(in.events.cancels, cancellation{w, reason})
+	in.added()
+}
+
+// query asks for the status. It reports false when the loop has ended.
+func (in *inbox) query(answer chan<- Status) bool {
+	in.mu.Lock()
+	if in.closed != nil {
+		in.mu.Unlock()
+		return false
+	}
+	in.events.queries = append(in.events.queries, answer)
+	in.added()
+	return true
+}
+
+// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked for.
+
+func (in *inbox) persisted(n WriteNumber) {
+	in.mu.Lock()
+	in.events.persisted = n
+	in.added()
+}
+
+func (in *inbox) applied(batch Batch) {
+	in.mu.Lock()
+	in.events.batches = append(in.events.batches, batch)
+	in.added()
+}
+
+func (in *inbox) fetched(f fetched) {
+	in.mu.Lock()
+	in.events.fetched = append(in.events.fetched, f)
+	in.added()
+}
+
+// stop tells the loop to end. The first reason counts.
+func (in *inbox) stop(reason error) {
+	in.mu.Lock()
+	if in.closed != nil || in.events.stop != nil {
+		in.mu.Unlock()
+		return
+	}
+	in.events.stop = reason
+	in.added()
+}
+
+// close lets nothing in any more and returns what had gathered.
+func (in *inbox) close(reason error) events {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = reason
+	rest := in.events
+	in.events = events{}
+	return rest
+}

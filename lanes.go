@@ -1,0 +1,181 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core bounds what
+// it asks for, and so the queue is bounded too.
+type queue[T any] struct {
+	wake chan struct{} // holds a token when the lane is to be woken
+
+	mu               sync.Mutex
+	items            []T
+	sleeping, closed bool
+}
+
+func newQueue[T any]() *queue[T] { return &queue[T]{wake: make(chan struct{}, 1)} }
+
+// put adds items. It never blocks.
+func (q *queue[T]) put(items ...T) {
+	if len(items) == 0 {
+		return
+	}
+	q.mu.Lock()
+	q.items = append(q.items, items...)
+	q.rouse()
+}
+
+// close ends the lane once it has done what it is at. What it hasn't begun is dropped.
+func (q *queue[T]) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.rouse()
+}
+
+// rouse lets go of mu and wakes the lane if it sleeps.
+func (q *queue[T]) rouse() {
+	wake := q.sleeping
+	q.sleeping = false
+	q.mu.Unlock()
+	if wake {
+		q.wake <- struct{}{} // there is room: the lane takes one token for each time that it slept
+	}
+}
+
+// take waits for work and exchanges it for an empty slice. It reports false when the queue is closed.
+func (q *queue[T]) take(empty []T) ([]T, bool) {
+	for {
+		q.mu.Lock()
+		if q.closed {
+			q.mu.Unlock()
+			return nil, false
+		}
+		if len(q.items) > 0 {
+			items := q.items
+			q.items = empty
+			q.mu.Unlock()
+			return items, true
+		}
+		q.sleeping = true
+		q.mu.Unlock()
+		<-q.wake
+	}
+}
+
+// isClosed says whether what has been taken is to be dropped.
+func (q *queue[T]) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
+// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails. A failure
+// stops the node.
+func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
+	var failure error = &PanicError{Where: where} // unless guard returns: then do has ended the goroutine
+	defer func() {
+		if failure != nil {
+			n.inbox.stop(failure)
+		}
+	}()
+	failure = guard(where, func() error {
+		var spare []T
+		for {
+			items, ok := q.take(spare)
+			if !ok {
+				return nil
+			}
+			for i := range items {
+				if i > 0 && q.isClosed() {
+					return nil
+				}
+				if err := do(items[i]); err != nil {
+					return err
+				}
+			}
+			spare = emptied(items)
+		}
+	})
+}
+
+// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is tried
+// again: what the disk holds is not known any more.
+func (n *Node) writeLane() {
+	defer n.leave(&n.storageUsers, n.closeStorage)
+	work(n, n.writes, "storage", func(w *Write) error {
+		begin := time.Now()
+		if err := n.config.Storage.Write(*w); err != nil {
+			return fmt.Errorf("raft: write %d: %w", w.Number, err)
+		}
+		if took := time.Since(begin); took >= n.slow {
+			n.logger.Warn("raft: slow write", "took", took, "term", w.State.Term)
+		}
+		n.inbox.persisted(w.Number)
+		return nil
+	})
+}
+
+// fetchLane reads entries that have left memory. That a peer's entries are compacted by now is no failure.
+func (n *Node) fetchLane() {
+	defer n.leave(&n.storageUsers, n.closeStorage)
+	work(n, n.fetches, "storage", func(f Fetch) error {
+		begin := time.Now()
+		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
+		if err != nil && (f.For == "" || !errors.Is(err, ErrCompacted)) {
+			return fmt.Errorf("raft: read entries after %d: %w", f.After, err)
+		}
+		if took := time.Since(begin); took >= n.slow {
+			n.logger.Warn("raft: slow read", "took", took, "index", f.After+1, "peer", f.For)
+		}
+		n.inbox.fetched(fetched{f, entries})
+		return nil
+	})
+}
+
+// applyLane drives the state machine.
+func (n *Node) applyLane() {
+	defer n.leave(nil, nil)
+	work(n, n.applies, "state machine", func(entries []Entry) error {
+		begin := time.Now()
+		batch, err := n.applier.Apply(entries)
+		if err != nil {
+			return err
+		}
+		if took := time.Since(begin); took >= n.slow {
+			n.logger.Warn("raft: slow state machine", "took", took, "index", batch.Last)
+		}
+		n.inbox.applied(batch)
+		return nil
+	})
+}
+
+// A PanicError is a panic that was caught, in this package or in what it was given. It stops the node.
+type PanicError struct {
+	Where string // "core", "storage", "state machine" or "transport"
+	Value any    // what was panicked with; nil when the goroutine was ended by runtime.Goexit
+	Stack []byte
+}
+
+// Error tells the value; the stack is for the log.
+func (e *PanicError) Error() string { return fmt.Sprintf("raft: %s panicked: %v", e.Where, e.Value) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// guard calls f and returns its panic as an error. It doesn't return when f ends the goroutine.
+func guard(where string, f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Where: where, Value: r, Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,418 @@
+package raft
+
+// The goroutines of a node:
+//
+//	goroutine   owns                        waits for                        ends when
+//	─────────   ─────────────────────────   ──────────────────────────────   ───────────────────────────────────
+//	run         the core and the waiters    the inbox, the core's deadline   Close, a failure, a broken invariant
+//	writeLane   Storage.Write               writes from the loop             its queue is closed
+//	fetchLane   Storage.Entries             fetches from the loop            its queue is closed
+//	applyLane   the state machine           batches from the loop            its queue is closed
+//
+// Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants done
+// and goes on. What is in flight is bounded by the core's own limits, and so the queues are too. The last of
+// run and the two storage lanes closes the storage, and the last of all lets Close return; so a storage or
+// a state machine that hangs holds up its own lane, and nobody else. The transport's goroutines only put
+// something into the inbox.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine. Its methods
+// may be called by any goroutine, also from within the state machine, except that Apply must not wait for a
+// command or a read of its own node.
+type Node struct {
+	config  Config
+	logger  *slog.Logger
+	slow    time.Duration // a write or an Apply that takes so long is logged
+	inbox   inbox
+	writes  *queue[*Write]
+	fetches *queue[Fetch]
+	applies *queue[[]Entry]
+	applier *Applier
+
+	waiterPool, slabPool sync.Pool // of *waiter and *slab; a node has its own, or else a bubble would meet another's channels
+
+	// What follows belongs to the loop until done is closed.
+	core      *Core
+	epoch     time.Time // Instant 0
+	alarm     alarm
+	events    events
+	handed    int     // how many of events.proposals the core has
+	proposing *waiter // the one that it is being given
+	read      Instant // when the clock was last read
+	effects   Effects
+	proposals waiters
+	reads     waiters
+	seen      standing
+	step      string // what the loop is at, for the report of a panic
+
+	done   chan struct{}
+	failed error  // set before done is closed
+	last   Status // likewise
+
+	users, storageUsers   atomic.Int32
+	released              chan struct{}
+	closing, storageClose error // what closing transport and storage returned, set before released is closed
+}
+
+// errClose is the reason to stop that is no failure.
+var errClose = errors.New("closed by the caller")
+
+// Start starts a server on what its storage holds. The storage and the transport are the node's from now on:
+// Close closes them, and so does a Start that fails.
+//
+// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged, or what
+// the storage or the transport returned.
+func Start(config Config) (*Node, error) {
+	n, err := newNode(config)
+	if err == nil {
+		err = n.open()
+	}
+	if err != nil {
+		if config.Transport != nil {
+			err = errors.Join(err, guard("transport", config.Transport.Close))
+		}
+		if config.Storage != nil {
+			err = errors.Join(err, guard("storage", config.Storage.Close))
+		}
+		return nil, err
+	}
+	go n.run()
+	go n.writeLane()
+	go n.fetchLane()
+	go n.applyLane()
+	return n, nil
+}
+
+// newNode makes a node of what the storage holds.
+func newNode(config Config) (*Node, error) {
+	core, err := config.normalize()
+	if err != nil {
+		return nil, err
+	}
+	err = guard("storage", func() (err error) {
+		core.Saved, err = config.Storage.Load()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raft: load: %w", err)
+	}
+	if config.Address, err = config.ownAddress(&core.Saved); err != nil {
+		return nil, err
+	}
+	core.Address = config.Address
+	n := &Node{
+		config: config, logger: config.Logger.With("node", config.ID), slow: max(time.Duration(core.ElectionTimeout)/4, time.Millisecond),
+		inbox: inbox{
+			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
+			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
+			wake: make(chan struct{}, 1),
+		},
+		writes: newQueue[*Write](), fetches: newQueue[Fetch](), applies: newQueue[[]Entry](),
+		epoch: time.Now(), done: make(chan struct{}), released: make(chan struct{}),
+	}
+	err = guard("core", func() (err error) {
+		n.core, err = NewCore(core)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.applier = NewApplier(config.Machine, n.core.Origin())
+	n.users.Store(4)
+	n.storageUsers.Store(3)
+	return n, nil
+}
+
+// open lets the transport bring messages. They wait in the inbox until the loop runs.
+func (n *Node) open() error {
+	err := guard("transport", func() error {
+		return n.config.Transport.Start(Server{ID: n.config.ID, Address: n.config.Address}, (*handler)(n))
+	})
+	if err != nil {
+		return fmt.Errorf("raft: start transport: %w", err)
+	}
+	return nil
+}
+
+// Err returns the failure that stopped the node. It is nil while the node runs, and after Close.
+func (n *Node) Err() error {
+	select {
+	case <-n.done:
+		return n.failed
+	default:
+		return nil
+	}
+}
+
+// Done is closed when the node has stopped, by Close or by a failure: it takes no part any more, every
+// caller has an answer, and Err and Status tell the end. The transport and the storage are then being
+// closed, which Close waits for.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Close stops the node and answers all callers at once. It returns when everything is released, or when ctx
+// ends: then a call to the storage, the transport or the state machine hasn't returned, and the rest is
+// released when it does. The error is ctx.Err(), or what closing the storage and the transport returned. A
+// second Close changes nothing.
+func (n *Node) Close(ctx context.Context) error {
+	n.inbox.stop(errClose)
+	select {
+	case <-n.released:
+		return errors.Join(n.closing, n.storageClose)
+	default:
+	}
+	select {
+	case <-n.released:
+		return errors.Join(n.closing, n.storageClose)
+	case <-ctx.Done():
+		return fmt.Errorf("raft: close: %w", ctx.Err())
+	}
+}
+
+// handler is the node's side towards the transport.
+type handler Node
+
+// Receive implements Handler.
+func (h *handler) Receive(m Message) { h.inbox.receive(m) }
+
+// Lost implements Handler.
+func (h *handler) Lost(server ServerID) { h.inbox.lost(server) }
+
+// Stream implements Handler. No message of this version announces a stream, so one that comes is refused.
+func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
+	if err := stream.Close(); err != nil {
+		h.logger.Warn("raft: close stream", "peer", from, "err", err)
+	}
+}
+
+// run is the loop with its one edge: whatever goes wrong inside ends here.
+func (n *Node) run() {
+	defer n.leave(&n.storageUsers, n.closeStorage)
+	n.step = "core"
+	var cause error = &PanicError{Where: n.step} // unless guard returns: then something has ended the goroutine
+	intact := false
+	defer func() { n.finish(cause, intact) }()
+	cause = guard("core", n.loop)
+	var panicked *PanicError
+	if intact = !errors.As(cause, &panicked) || panicked.Where != "core"; !intact {
+		panicked.Where = n.step
+	}
+}
+
+// loop takes what has gathered, hands it to the core, and sees to what the core wants done, until there is a
+// reason to stop.
+func (n *Node) loop() error {
+	n.alarm.timer = time.NewTimer(0)
+	defer n.alarm.timer.Stop()
+	for {
+		n.handed = 0
+		n.events.reset()
+		if !n.inbox.take(&n.events) {
+			woken := n.alarm.wait(n.inbox.wake, n.core.Deadline(), n.read)
+			if !n.inbox.take(&n.events) && woken {
+				continue // a token from before the alarm
+			}
+		}
+		if n.events.stop != nil {
+			return n.events.stop
+		}
+		n.handIn()
+		n.core.Drain(&n.effects)
+		n.perform()
+		n.observe()
+	}
+}
+
+// now reads the clock.
+func (n *Node) now() Instant { return Instant(time.Since(n.epoch)) }
+
+// An alarm wakes the loop at the core's deadline.
+type alarm struct {
+	timer *time.Timer
+	at    Instant // when the timer fires; 0 when it has
+}
+
+// wait waits for a token, and then returns true, or for the deadline. A deadline that has moved away leaves the
+// timer as it is, since it moves with nearly every event; the timer then fires early and is set again. Only when much of
+// the time is over is it set anew at once, so that an idle server isn't woken for nothing.
+func (a *alarm) wait(wake <-chan struct{}, deadline, now Instant) bool {
+	if deadline < a.at || a.at == 0 || deadline-a.at > a.at-now {
+		if deadline <= now {
+			return false
+		}
+		a.at = deadline
+		a.timer.Reset(time.Duration(deadline - now))
+	}
+	select {
+	case <-wake:
+		return true
+	case <-a.timer.C:
+		a.at = 0
+		return false
+	}
+}
+
+// handIn gives the core what happened: the clock is read once and after everything was taken, reports and
+// messages come first and the tick last. Otherwise a pause would depose a leader whose answers are
+// already here.
+func (n *Node) handIn() {
+	now := n.now()
+	n.read = now
+	c, ev := n.core, &n.events
+	if ev.persisted > 0 {
+		c.Persisted(now, ev.persisted)
+	}
+	for i := range ev.batches {
+		c.Applied(now, ev.batches[i])
+	}
+	for i := range ev.fetched {
+		c.Fetched(now, ev.fetched[i].fetch, ev.fetched[i].entries)
+	}
+	for i := range ev.messages {
+		c.Receive(now, ev.messages[i])
+	}
+	for _, server := range ev.lost {
+		c.Lost(now, server)
+	}
+	for n.handed < len(ev.proposals) {
+		p := &ev.proposals[n.handed]
+		n.handed, n.proposing = n.handed+1, p.waiter
+		p.waiter.number = c.Propose(now, p.data)
+		n.proposals.put(p.waiter)
+		n.proposing = nil
+	}
+	for i, w := range ev.reads {
+		w.number = c.Read(now)
+		n.reads.put(w)
+		ev.reads[i] = nil
+	}
+	for _, cancel := range ev.cancels {
+		n.cancel(cancel)
+	}
+	c.Tick(now)
+}
+
+// cancel ends a wait that hasn't ended by now.
+func (n *Node) cancel(c cancellation) {
+	w := c.waiter
+	switch {
+	case !w.read:
+		if n.proposals.holds(w) {
+			n.core.Cancel(w.number, c.reason)
+		}
+	case n.reads.holds(w):
+		n.reads.take(w.number)
+		n.core.CancelRead(w.number)
+	}
+}
+
+// perform sees to what the core wants done. Each of these is safe at once; the disk begins first, since it
+// takes longest.
+func (n *Node) perform() {
+	e := &n.effects
+	if e.Write != nil {
+		n.writes.put(e.Write)
+	}
+	n.step = "transport"
+	if e.Servers != nil {
+		n.config.Transport.SetServers(e.Servers)
+	}
+	for i := range e.Messages {
+		n.config.Transport.Send(e.Messages[i])
+	}
+	n.step = "core"
+	n.applies.put(e.Apply...)
+	n.fetches.put(e.Fetches...)
+	n.answer()
+}
+
+// answer gives callers the answers that the core has for them.
+func (n *Node) answer() {
+	for i := range n.effects.Answers {
+		a := &n.effects.Answers[i]
+		waiting := &n.proposals
+		if a.Read {
+			waiting = &n.reads
+		}
+		if w := waiting.take(a.Number); w != nil {
+			w.answer(a.Result, a.Err)
+		}
+	}
+}
+
+// finish ends the node's part in the cluster: every caller gets an honest answer, and then everything is
+// let go. intact says that the core can still be asked.
+func (n *Node) finish(cause error, intact bool) {
+	reason := ErrClosed
+	if cause != errClose {
+		n.failed = cause
+		reason = fmt.Errorf("%w: %w", ErrStopped, cause)
+		n.logFailure(cause)
+	}
+	rest := n.inbox.close(reason)
+	if intact {
+		intact = guard("core", func() error { n.settle(&rest, reason); return nil }) == nil
+	}
+	n.last = n.stoppedStatus(intact)
+	for _, ev := range []*events{&n.events, &rest} {
+		for _, p := range ev.proposals[n.handed:] {
+			p.waiter.answer(nil, notApplied(reason)) // the core never saw it
+		}
+		n.handed = 0
+		for _, w := range ev.reads {
+			if w != nil {
+				w.answer(nil, reason)
+			}
+		}
+		for _, q := range ev.queries {
+			reply(q, n.last)
+		}
+	}
+	if n.proposing != nil { // the core broke on it
+		n.proposing.answer(nil, outcomeUnknown(reason))
+	}
+	n.proposals.each(func(w *waiter) { w.answer(nil, outcomeUnknown(reason)) })
+	n.reads.each(func(w *waiter) { w.answer(nil, reason) })
+	n.proposals, n.reads = waiters{}, waiters{}
+	close(n.done)
+
+	n.writes.close()
+	n.fetches.close()
+	n.applies.close()
+	n.closing = guard("transport", n.config.Transport.Close)
+}
+
+// settle lets the core answer what it can: it knows what was applied, and which commands never left this
+// server.
+func (n *Node) settle(rest *events, reason error) {
+	now := n.now()
+	for _, ev := range []*events{&n.events, rest} {
+		for i := range ev.batches {
+			n.core.Applied(now, ev.batches[i])
+		}
+	}
+	n.proposals.each(func(w *waiter) { n.core.Cancel(w.number, reason) })
+	n.core.Drain(&n.effects)
+	n.answer()
+}
+
+// leave is called by each goroutine when it ends. The last user of something closes that.
+func (n *Node) leave(users *atomic.Int32, closeIt func()) {
+	if users != nil && users.Add(-1) == 0 {
+		closeIt()
+	}
+	if n.users.Add(-1) == 0 {
+		close(n.released)
+	}
+}
+
+func (n *Node) closeStorage() { n.storageClose = guard("storage", n.config.Storage.Close) }

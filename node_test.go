@@ -1,0 +1,233 @@
+package raft_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// A journal is a state machine that keeps the commands it applied; the result of a command is how many there are.
+type journal struct {
+	mu       sync.Mutex
+	commands []string
+	before   func(command string) // called with each command before it is applied
+}
+
+func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
+	for i, e := range entries {
+		if j.before != nil {
+			j.before(string(e.Data))
+		}
+		j.mu.Lock()
+		j.commands = append(j.commands, string(e.Data))
+		results[i] = fmt.Append(nil, len(j.commands))
+		j.mu.Unlock()
+	}
+}
+
+func (j *journal) Snapshot() (io.WriterTo, error) {
+	return nil, errors.New("a journal has no snapshots")
+}
+func (j *journal) Restore(io.Reader) error { return errors.New("a journal has no snapshots") }
+
+// applied returns the commands applied so far.
+func (j *journal) applied() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]string(nil), j.commands...)
+}
+
+// A disk is a storage in memory whose writes can fail and hang.
+type disk struct {
+	*raft.MemoryStorage
+	mu   sync.Mutex
+	fail error         // what every Write returns
+	hang chan struct{} // what every Write waits for, if not nil
+}
+
+func (d *disk) Write(w raft.Write) error {
+	d.mu.Lock()
+	fail, hang := d.fail, d.hang
+	d.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+	if fail != nil {
+		return fail
+	}
+	return d.MemoryStorage.Write(w)
+}
+
+func (d *disk) set(fail error, hang chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail, d.hang = fail, hang
+}
+
+// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of them wait.
+type cluster struct {
+	t        *testing.T
+	network  *raft.Network
+	ids      []raft.ServerID
+	nodes    map[raft.ServerID]*raft.Node
+	machines map[raft.ServerID]*journal
+	disks    map[raft.ServerID]*disk
+	adjust   func(*raft.Config) // applied to each config before a start
+}
+
+const electionTimeout = time.Second
+
+// newCluster makes servers a, b, c, …, without starting them.
+func newCluster(t *testing.T, n int, faults raft.Faults) *cluster {
+	c := &cluster{
+		t: t, network: raft.NewNetwork(raft.NetworkConfig{Seed: 1, Faults: faults}), nodes: map[raft.ServerID]*raft.Node{},
+		machines: map[raft.ServerID]*journal{}, disks: map[raft.ServerID]*disk{}, adjust: func(*raft.Config) {},
+	}
+	for i := range n {
+		id := raft.ServerID(rune('a' + i))
+		c.ids = append(c.ids, id)
+		c.disks[id] = &disk{MemoryStorage: raft.NewMemoryStorage()}
+	}
+	return c
+}
+
+// startCluster makes servers and starts them.
+func startCluster(t *testing.T, n int, faults raft.Faults) *cluster {
+	c := newCluster(t, n, faults)
+	for _, id := range c.ids {
+		c.start(id)
+	}
+	return c
+}
+
+// config returns the config that a server starts with.
+func (c *cluster) config(id raft.ServerID) raft.Config {
+	config := raft.Config{
+		ID: id, Machine: c.machines[id], Storage: c.disks[id], Transport: c.network.Join(id),
+		Heartbeat: electionTimeout / 10, ElectionTimeout: electionTimeout, Seed: uint64(id[0]),
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, other := range c.ids {
+		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: other, Address: "at " + string(other)})
+	}
+	c.adjust(&config)
+	return config
+}
+
+// start starts a server, or starts it again, with an empty state machine.
+func (c *cluster) start(id raft.ServerID) *raft.Node {
+	c.machines[id] = &journal{}
+	c.disks[id] = &disk{MemoryStorage: c.disks[id].Reopen()}
+	node, err := raft.Start(c.config(id))
+	require.NoError(c.t, err)
+	c.nodes[id] = node
+	c.t.Cleanup(func() { _ = node.Close(context.Background()) })
+	return node
+}
+
+// close closes a server.
+func (c *cluster) close(id raft.ServerID) {
+	require.NoError(c.t, c.nodes[id].Close(c.t.Context()))
+}
+
+// leader waits for a leader that all servers agree on, leaving out some, and returns it with the others.
+func (c *cluster) leader(without ...raft.ServerID) (leader *raft.Node, others []*raft.Node) {
+	for range 100 {
+		leader, others = nil, nil
+		agreed, asked := 0, 0
+		for _, id := range c.ids {
+			if contains(without, id) {
+				continue
+			}
+			status := c.nodes[id].Status()
+			if asked++; status.Role == "leader" {
+				leader = c.nodes[id]
+			} else {
+				others = append(others, c.nodes[id])
+			}
+			for _, other := range c.ids {
+				if !contains(without, other) && c.nodes[other].Status().Leader == status.Leader && status.Leader != "" {
+					agreed++
+				}
+			}
+		}
+		if leader != nil && agreed == asked*asked {
+			return leader, others
+		}
+		time.Sleep(electionTimeout / 10)
+	}
+	require.Fail(c.t, "no leader")
+	return nil, nil
+}
+
+func contains(ids []raft.ServerID, id raft.ServerID) bool {
+	for _, other := range ids {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
+
+// within returns a context that ends after d.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestNodeAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startCluster(t, 1, raft.Faults{})
+		for i := range 3 {
+			result, err := c.nodes["a"].Propose(t.Context(), fmt.Append(nil, "command ", i))
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint(i+1), string(result))
+			require.NoError(t, c.nodes["a"].Read(t.Context()))
+		}
+		status := c.nodes["a"].Status()
+		require.Equal(t, "leader", status.Role)
+		require.Equal(t, status.Last, status.Applied)
+		c.close("a")
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, []string{"command 0", "command 1", "command 2"}, c.machines["a"].applied())
+	})
+}
+
+func TestNodesAnswerAtEveryServer(t *testing.T) {
+	for name, faults := range map[string]raft.Faults{
+		"perfect network": {},
+		"slow network":    {MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond},
+		"bad network":     {MaxDelay: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.1, Reorder: 0.2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := startCluster(t, 3, faults)
+				want := 0
+				for round := range 10 {
+					for _, id := range c.ids {
+						want++
+						result, err := c.nodes[id].Propose(within(t, time.Minute), fmt.Appendf(nil, "%s %d", id, round))
+						require.NoError(t, err)
+						require.Equal(t, fmt.Sprint(want), string(result))
+						for _, reader := range c.ids {
+							require.NoError(t, c.nodes[reader].Read(within(t, time.Minute)))
+							require.Len(t, c.machines[reader].applied(), want, "a read sees what was acknowledged before")
+						}
+					}
+				}
+			})
+		})
+	}
+}

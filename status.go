@@ -1,0 +1,123 @@
+package raft
+
+import (
+	"errors"
+	"slices"
+)
+
+// A Status is what a node shows of itself at one moment.
+type Status struct {
+	ID   ServerID
+	Role string // "follower", "pre-candidate", "candidate" or "leader"; "stopped" at the end
+	Term Term
+
+	// Leader leads in Term, as far as this server knows; "" while it knows of none. LeaderAddress is where to
+	// reach it.
+	Leader        ServerID
+	LeaderAddress string
+
+	// Applied ≤ Commit ≤ Last, and Stable ≤ Last: what the state machine has applied, what is committed,
+	// what is in the log, and what of it is on this server's disk. Snapshot is what the current snapshot
+	// covers.
+	Snapshot, Applied, Commit, Stable, Last Index
+
+	// Cluster is zero and Members is empty until the server belongs to a cluster. They are as in the latest
+	// configuration in the log, committed or not.
+	Cluster ClusterID
+	Members []Member
+
+	// PendingProposals and PendingReads count the callers who wait.
+	PendingProposals, PendingReads int
+
+	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
+	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster or ErrNoCluster.
+	Trouble error
+}
+
+// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added to a cluster.
+var ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
+
+// Status returns what the node is and knows now, or, when it has stopped, what it knew at the end.
+func (n *Node) Status() Status {
+	answer := make(chan Status, 1)
+	if n.inbox.query(answer) {
+		return <-answer
+	}
+	<-n.done
+	s := n.last
+	s.Members = slices.Clone(s.Members)
+	return s
+}
+
+// status makes a Status of the core's own.
+func (n *Node) status() Status {
+	c := n.core.Status()
+	s := Status{
+		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
+		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
+		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, Trouble: c.Trouble,
+	}
+	if c.Configuration != nil {
+		s.Members = slices.Clone(c.Configuration.Members)
+	} else if len(n.config.Bootstrap) == 0 && s.Trouble == nil {
+		s.Trouble = ErrNoCluster
+	}
+	for i := range s.Members {
+		if s.Members[i].ID == s.Leader {
+			s.LeaderAddress = s.Members[i].Address
+		}
+	}
+	return s
+}
+
+// stoppedStatus is the last status. Of a core that is broken only the name is known.
+func (n *Node) stoppedStatus(intact bool) Status {
+	s := Status{ID: n.config.ID}
+	if intact {
+		s = n.status()
+	}
+	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads = "stopped", "", "", 0, 0
+	return s
+}
+
+// reply answers a question for the status, unless it was answered.
+func reply(question chan<- Status, s Status) {
+	select {
+	case question <- s:
+	default:
+	}
+}
+
+// A standing is what the log tells about when it changes.
+type standing struct {
+	role   string
+	term   Term
+	leader ServerID
+}
+
+// observe answers who asked for the status, and logs a change of the role.
+func (n *Node) observe() {
+	for _, q := range n.events.queries {
+		reply(q, n.status())
+	}
+	n.events.queries = emptied(n.events.queries)
+	now := standing{n.core.roleName(), n.core.state.Term, n.core.leaderID()}
+	if now == n.seen {
+		return
+	}
+	was := n.seen
+	n.seen = now
+	if now.role != was.role || now.leader != "" {
+		n.logger.Info("raft: "+now.role, "term", now.term, "index", n.core.log.last, "peer", now.leader)
+	}
+}
+
+// logFailure says why the node stops, with the stack if it was a panic.
+func (n *Node) logFailure(cause error) {
+	attributes := []any{"err", cause, "term", n.seen.term}
+	var panicked *PanicError
+	if errors.As(cause, &panicked) {
+		attributes = append(attributes, "stack", string(panicked.Stack))
+	}
+	n.logger.Error("raft: stopped", attributes...)
+}
