@@ -1,0 +1,82 @@
+package tcp_test
+
+import (
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+)
+
+// An echo is a handler that calls a function for each message.
+type echo func(m raft.Message)
+
+func (e echo) Receive(m raft.Message) { e(m) }
+
+func (e echo) Lost(raft.ServerID) {}
+
+func (e echo) Stream(_ raft.ServerID, stream io.ReadCloser) { _ = stream.Close() }
+
+// pair connects two servers over loopback.
+func pair(b *testing.B, atA, atB func(raft.Message)) (*tcp.Transport, *tcp.Transport) {
+	b.Helper()
+	var transports [2]*tcp.Transport
+	var servers []raft.Server
+	for i, id := range []raft.ServerID{"a", "b"} {
+		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{})
+		require.NoError(b, err)
+		b.Cleanup(func() { require.NoError(b, transport.Close()) })
+		transports[i] = transport
+		servers = append(servers, raft.Server{ID: id, Address: transport.Addr().String()})
+	}
+	require.NoError(b, transports[0].Start(servers[0], echo(atA)))
+	require.NoError(b, transports[1].Start(servers[1], echo(atB)))
+	transports[0].SetServers(servers[1:])
+	transports[1].SetServers(servers[:1])
+	return transports[0], transports[1]
+}
+
+// A lone message there and back: four hand-overs between goroutines and a round trip.
+func BenchmarkPingPong(b *testing.B) {
+	back := make(chan struct{}, 1)
+	var far *tcp.Transport
+	near, far := pair(b,
+		func(raft.Message) { back <- struct{}{} },
+		func(m raft.Message) {
+			far.Send(raft.Message{Kind: raft.HeartbeatResponse, From: "b", To: "a", Term: 1, Round: m.Round})
+		})
+	m := raft.Message{Kind: raft.Heartbeat, From: "a", To: "b", Term: 1, Round: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		near.Send(m)
+		<-back
+	}
+}
+
+// Appends one way, with so many in flight that nothing is dropped.
+func BenchmarkThroughput(b *testing.B) {
+	for _, size := range []struct {
+		name           string
+		entries, bytes int
+	}{{"1x128", 1, 128}, {"64x128", 64, 128}, {"1x4096", 1, 4096}, {"16x64KiB", 16, 64 << 10}} {
+		b.Run(size.name, func(b *testing.B) {
+			window := make(chan struct{}, max(1, min(256, 4<<20/(size.entries*size.bytes))))
+			near, _ := pair(b, func(raft.Message) {}, func(raft.Message) { <-window })
+			m := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: 1, Entries: make([]raft.Entry, size.entries)}
+			for i := range m.Entries {
+				m.Entries[i] = raft.Entry{
+					Index: raft.Index(1_000_000 + i), Term: 1, Kind: raft.EntryCommand,
+					Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(1_000_000 + i), Data: make([]byte, size.bytes),
+				}
+			}
+			b.SetBytes(int64(size.entries * size.bytes))
+			b.ReportAllocs()
+			for b.Loop() {
+				window <- struct{}{}
+				near.Send(m)
+			}
+		})
+	}
+}

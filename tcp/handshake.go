@@ -1,0 +1,182 @@
+package tcp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/e17579a5/raft"
+)
+
+// protocolVersion is the version of the handshake and the frames.
+const protocolVersion = 1
+
+// preamble is what either side says first. It doesn't change its shape with the version.
+var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, raft.WireVersion}
+
+// What a connection is for.
+const (
+	forMessages byte = 1 + iota
+	forStream
+)
+
+// Answers to a hello.
+const (
+	accepted byte = 1 + iota
+	refused
+)
+
+// maxHello bounds the frames of a handshake.
+const maxHello = 4 << 10
+
+// maxReason bounds the reason of a refusal.
+const maxReason = 1 << 10
+
+// A hello is what the side that dials says of itself.
+type hello struct {
+	purpose byte
+	from    raft.Server
+	to      raft.ServerID
+}
+
+// errRefused says that the other side doesn't want the connection.
+var errRefused = errors.New("refused by the other side")
+
+// greet is the handshake of the side that dials. It returns the reader that goes on with the connection.
+func greet(conn net.Conn, h hello) (*frameReader, error) {
+	frame := append(preamble[:], make([]byte, frameHeader)...)
+	frame = append(frame, h.purpose)
+	frame = appendText(frame, string(h.from.ID))
+	frame = appendText(frame, h.from.Address)
+	frame = appendText(frame, string(h.to))
+	sealFrame(frame[len(preamble):])
+	if _, err := conn.Write(frame); err != nil {
+		return nil, err
+	}
+	if err := readPreamble(conn); err != nil {
+		return nil, err
+	}
+	reader := &frameReader{conn: conn, max: maxHello}
+	body, err := reader.read()
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", unexpected(err))
+	}
+	text := texts{left: body}
+	verdict := text.byte()
+	id := raft.ServerID(text.next())
+	reason := text.next()
+	switch {
+	case !text.ok():
+		return nil, fmt.Errorf("%w: malformed answer", errFrame)
+	case verdict == refused:
+		return nil, fmt.Errorf("%w, which is %q: %s", errRefused, id, reason)
+	case verdict != accepted:
+		return nil, fmt.Errorf("%w: unknown answer %d", errFrame, verdict)
+	case id != h.to:
+		return nil, fmt.Errorf("the server there is %q, not %q", id, h.to)
+	}
+	return reader, nil
+}
+
+// awaitHello begins the handshake of the side that listens.
+func awaitHello(conn net.Conn) (hello, *frameReader, error) {
+	if err := readPreamble(conn); err != nil {
+		return hello{}, nil, err
+	}
+	reader := &frameReader{conn: conn, max: maxHello}
+	body, err := reader.read()
+	if err != nil {
+		return hello{}, nil, fmt.Errorf("read the hello: %w", unexpected(err))
+	}
+	text := texts{left: body}
+	h := hello{purpose: text.byte()}
+	h.from.ID = raft.ServerID(text.next())
+	h.from.Address = text.next()
+	h.to = raft.ServerID(text.next())
+	if !text.ok() || len(h.from.ID) > raft.MaxServerID || len(h.from.Address) > raft.MaxAddress {
+		return hello{}, nil, fmt.Errorf("%w: malformed hello", errFrame)
+	}
+	return h, reader, nil
+}
+
+// answer ends the handshake of the side that listens: with a refusal, when there is a reason for one.
+func answer(conn net.Conn, self raft.ServerID, reason error) error {
+	frame := append(preamble[:], make([]byte, frameHeader)...)
+	if reason == nil {
+		frame = appendText(append(frame, accepted), string(self))
+		frame = appendText(frame, "")
+	} else {
+		text := reason.Error()
+		frame = appendText(append(frame, refused), string(self))
+		frame = appendText(frame, text[:min(len(text), maxReason)])
+	}
+	sealFrame(frame[len(preamble):])
+	_, err := conn.Write(frame)
+	return err
+}
+
+// readPreamble reads what the other side says first, and returns an error unless it is what this side
+// would say.
+func readPreamble(conn net.Conn) error {
+	var got [len(preamble)]byte
+	if _, err := io.ReadFull(conn, got[:]); err != nil {
+		return fmt.Errorf("read the preamble: %w", unexpected(err))
+	}
+	switch {
+	case string(got[:4]) != string(preamble[:4]):
+		return fmt.Errorf("%w: begins with %q, not %q: no raft server, or one with other settings of TLS", errFrame, got[:4], preamble[:4])
+	case got[4] != preamble[4]:
+		return fmt.Errorf("%w: speaks version %d of the protocol, not %d", errVersion, got[4], preamble[4])
+	case got[5] != preamble[5]:
+		return fmt.Errorf("%w: speaks version %d of the messages, not %d", errVersion, got[5], preamble[5])
+	}
+	return nil
+}
+
+// errVersion says that the other side is of a version that this one doesn't understand.
+var errVersion = errors.New("wrong version")
+
+// unexpected turns an end of the connection into an error that can't be taken for a good end.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func appendText(b []byte, text string) []byte {
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+	return append(b, text...)
+}
+
+// texts takes a frame of the handshake apart. Once something is missing it returns zeros.
+type texts struct {
+	left    []byte
+	missing bool
+}
+
+func (t *texts) byte() byte {
+	if len(t.left) < 1 {
+		t.missing = true
+		return 0
+	}
+	b := t.left[0]
+	t.left = t.left[1:]
+	return b
+}
+
+func (t *texts) next() string {
+	if len(t.left) < 2 || len(t.left)-2 < int(binary.LittleEndian.Uint16(t.left)) {
+		t.missing = true
+		return ""
+	}
+	end := 2 + int(binary.LittleEndian.Uint16(t.left))
+	text := string(t.left[2:end])
+	t.left = t.left[end:]
+	return text
+}
+
+// ok reports whether all was there, and nothing else.
+func (t *texts) ok() bool { return !t.missing && len(t.left) == 0 }

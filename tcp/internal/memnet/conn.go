@@ -1,0 +1,230 @@
+package memnet
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// bufferSize is how much a connection holds in each direction that was written and not yet read.
+const bufferSize = 64 << 10
+
+// A Conn is one end of a connection.
+type Conn struct {
+	in, out       *half
+	local, remote Address
+	read, write   deadline
+}
+
+// Pipe returns the two ends of a new connection. The first one is at the address near.
+func Pipe(near, far Address) (*Conn, *Conn) {
+	a, b := newHalf(), newHalf()
+	return &Conn{in: a, out: b, local: near, remote: far}, &Conn{in: b, out: a, local: far, remote: near}
+}
+
+// Read waits for bytes. It returns io.EOF after the other end was closed, and ECONNRESET after a Reset.
+func (c *Conn) Read(b []byte) (int, error) {
+	if c.read.isPassed() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	for {
+		n, again, err := c.in.read(b)
+		if n > 0 || err != nil || len(b) == 0 {
+			return n, err
+		}
+		select {
+		case <-again:
+		case <-c.read.passed():
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// Write waits for room as long as the other end's buffer is full.
+func (c *Conn) Write(b []byte) (written int, err error) {
+	if c.write.isPassed() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	for {
+		n, again, err := c.out.write(b)
+		written += n
+		b = b[n:]
+		if len(b) == 0 || err != nil {
+			return written, err
+		}
+		select {
+		case <-again:
+		case <-c.write.passed():
+			return written, os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// Close closes the connection. The other end can still read what was written before.
+func (c *Conn) Close() error {
+	c.in.fail(net.ErrClosed, syscall.ECONNRESET)
+	c.out.fail(io.EOF, net.ErrClosed)
+	return nil
+}
+
+// Reset breaks the connection for both ends.
+func (c *Conn) Reset() {
+	c.in.reset()
+	c.out.reset()
+}
+
+// LocalAddr returns this end's address.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the other end's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.read.set(t)
+	c.write.set(t)
+	return nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.read.set(t)
+	return nil
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.write.set(t)
+	return nil
+}
+
+// A half carries bytes in one direction.
+type half struct {
+	mu      sync.Mutex
+	bytes   []byte
+	changed chan struct{} // closed, and made anew, with each change
+
+	// Once they are set, nothing is written any more, and nothing read beyond bytes.
+	readErr, writeErr error
+}
+
+func newHalf() *half { return &half{changed: make(chan struct{})} }
+
+// change wakes who waits. The caller holds mu.
+func (h *half) change() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// read returns bytes, an error, or what to wait for.
+func (h *half) read(b []byte) (n int, again <-chan struct{}, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.readErr == net.ErrClosed {
+		return 0, nil, h.readErr
+	}
+	if len(h.bytes) > 0 {
+		n = copy(b, h.bytes)
+		h.bytes = h.bytes[n:]
+		h.change()
+		return n, nil, nil
+	}
+	return 0, h.changed, h.readErr
+}
+
+// write takes what there is room for, and returns what to wait for if that isn't all.
+func (h *half) write(b []byte) (n int, again <-chan struct{}, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.writeErr != nil {
+		return 0, nil, h.writeErr
+	}
+	n = min(len(b), bufferSize-len(h.bytes))
+	if n > 0 {
+		h.bytes = append(h.bytes, b[:n]...)
+		h.change()
+	}
+	return n, h.changed, nil
+}
+
+// fail sets what reading and writing return from now on, unless they fail already.
+func (h *half) fail(read, write error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.readErr == nil || read == net.ErrClosed {
+		h.readErr = read
+	}
+	if h.writeErr == nil || write == net.ErrClosed {
+		h.writeErr = write
+	}
+	h.change()
+}
+
+// reset throws away what was written and not read.
+func (h *half) reset() {
+	h.fail(syscall.ECONNRESET, syscall.ECONNRESET)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes = nil
+}
+
+// A deadline is a time after which waiting ends. It can be moved while somebody waits.
+type deadline struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	done  chan struct{} // closed when the time has passed; nil while there is no deadline
+}
+
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() {
+		<-d.done // it has just passed
+	}
+	d.timer = nil
+	passed := isClosed(d.done)
+	switch wait := time.Until(t); {
+	case t.IsZero():
+		if passed {
+			d.done = nil
+		}
+	case wait <= 0:
+		if d.done == nil {
+			d.done = make(chan struct{})
+		}
+		if !passed {
+			close(d.done)
+		}
+	default:
+		if d.done == nil || passed {
+			d.done = make(chan struct{})
+		}
+		done := d.done
+		d.timer = time.AfterFunc(wait, func() { close(done) })
+	}
+}
+
+// passed returns a channel that is closed when the deadline passes. It is made here if there is none
+// yet, for a deadline that is set while somebody waits.
+func (d *deadline) passed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done == nil {
+		d.done = make(chan struct{})
+	}
+	return d.done
+}
+
+func (d *deadline) isPassed() bool { return isClosed(d.passed()) }
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,374 @@
+package tcp
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// A peer is another server: the queue of what waits to be sent to it, and the goroutine that sends.
+//
+// A peer that SetServers names is a member; it lives until the transport is closed. Another is a guest:
+// it connected by itself, and is forgotten once no connection is left.
+type peer struct {
+	transport *Transport
+	id        raft.ServerID
+
+	// wake has a token when the sender has something to look at. The first message of an empty queue
+	// puts one in, and so does everything that sets dial or changes the peer's standing.
+	wake chan struct{}
+
+	mu      sync.Mutex
+	member  bool
+	address string
+	queue   queue
+	in      *link // the newest connection that the peer dialled, for messages
+	out     *link // the one that this side dialled
+
+	// dial asks for a connection though nothing is queued.
+	dial bool
+	// retryAt is when the peer may be dialled again. Until then messages are dropped.
+	retryAt  time.Time
+	failures int
+	// suspect says that a connection broke: a refused attempt to dial will mean that the process is gone.
+	// reported says that this was told already, and the peer hasn't been seen since.
+	suspect, reported bool
+}
+
+func newPeer(t *Transport, s raft.Server) *peer {
+	return &peer{
+		transport: t, id: s.ID, address: s.Address,
+		wake:  make(chan struct{}, 1),
+		queue: queue{maxBytes: t.options.QueueBytes, maxMessages: t.options.QueueMessages, maxFrame: t.options.MaxFrame},
+	}
+}
+
+func (p *peer) rouse() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// appoint makes the peer a member at an address.
+func (p *peer) appoint(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.member && p.address == address {
+		return
+	}
+	moved := p.address != address
+	p.member, p.address = true, address
+	if moved && p.out != nil {
+		abandon(p.out.raw) // the sender sees it break
+	}
+	if moved || p.out == nil {
+		p.dial, p.retryAt, p.failures = true, time.Time{}, 0
+	}
+	p.rouse()
+}
+
+// dismiss makes the peer a guest.
+func (p *peer) dismiss() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.member = false
+	p.rouse()
+}
+
+func (p *peer) isMember() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.member
+}
+
+// server returns who the peer is and where.
+func (p *peer) server() raft.Server {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return raft.Server{ID: p.id, Address: p.address}
+}
+
+// send queues a message, or drops it.
+func (p *peer) send(m *raft.Message) {
+	p.mu.Lock()
+	if !p.retryAt.IsZero() && time.Now().Before(p.retryAt) {
+		p.mu.Unlock()
+		return
+	}
+	first, dropped := p.queue.add(m)
+	p.mu.Unlock()
+	if first {
+		p.rouse()
+	}
+	if dropped != nil {
+		p.transport.log.Warn("tcp: drop messages", "peer", string(p.id), "error", dropped)
+	}
+}
+
+// attach notes a connection that the peer has dialled. It takes the place of an earlier one, and
+// proves that the peer can be dialled now.
+func (p *peer) attach(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.in != nil {
+		abandon(p.in.raw)
+	}
+	p.in = l
+	p.retryAt, p.failures, p.suspect, p.reported = time.Time{}, 0, false, false
+	p.dial = p.out == nil
+	p.rouse()
+}
+
+// detach notes that a connection that the peer had dialled has ended. If this side has none, it dials
+// in order to know whether the peer's process is gone; if it has one, that will tell.
+func (p *peer) detach(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.in != l {
+		return // another has taken its place
+	}
+	p.in = nil
+	if p.member && p.out == nil && !p.reported {
+		p.suspect, p.dial = true, true
+	}
+	p.rouse()
+}
+
+// run is the sender. It ends when the transport is closed or the peer forgotten.
+func (p *peer) run() {
+	for {
+		l := p.connect()
+		if l == nil {
+			return
+		}
+		cause := p.serve(l)
+		p.transport.release(l.raw)
+		p.disconnected(cause)
+	}
+}
+
+// connect waits until there is a reason to connect, and does. It returns nil when the sender is to end.
+func (p *peer) connect() *link {
+	t := p.transport
+	logged := ""
+	for t.ctx.Err() == nil {
+		to, wait, wanted := p.destination()
+		if !wanted || wait > 0 {
+			if p.idle(wait); p.forgotten() {
+				return nil
+			}
+			continue
+		}
+		start := time.Now()
+		l, err := t.dial(t.ctx, forMessages, to)
+		switch {
+		case err == nil && p.connected(l, to.Address):
+			t.log.Info("tcp: connected", "peer", string(p.id), "address", to.Address, "took", time.Since(start))
+			return l
+		case err == nil:
+			t.release(l.raw)
+			continue
+		case t.ctx.Err() != nil:
+			return nil
+		}
+		// A server that is down is one line in the log, not one for each attempt.
+		if text := err.Error(); text != logged {
+			logged = text
+			t.log.Warn("tcp: can't connect", "peer", string(p.id), "address", to.Address, "error", err)
+		}
+		if p.failed(err) {
+			t.handler.Lost(p.id)
+		}
+	}
+	return nil
+}
+
+// idle waits until there is something new, or for as long as it is told, unless that is 0.
+func (p *peer) idle(wait time.Duration) {
+	var passed <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		passed = timer.C
+	}
+	select {
+	case <-p.wake:
+	case <-passed:
+	case <-p.transport.ctx.Done():
+	}
+}
+
+// forgotten reports whether the peer is a guest without a connection, and takes it out of the transport.
+func (p *peer) forgotten() bool {
+	p.transport.mu.Lock()
+	defer p.transport.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.member || p.in != nil || p.out != nil {
+		return false
+	}
+	delete(p.transport.peers, p.id)
+	return true
+}
+
+// destination returns where to connect to, how long to wait before, and whether to connect at all.
+func (p *peer) destination() (to raft.Server, wait time.Duration, wanted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.address == "" || !p.dial && p.queue.empty() {
+		p.queue.clear() // without an address, there may be something in it
+		return raft.Server{}, 0, false
+	}
+	if !p.retryAt.IsZero() {
+		wait = time.Until(p.retryAt)
+	}
+	return raft.Server{ID: p.id, Address: p.address}, wait, true
+}
+
+// connected notes a connection to the address. It reports false if the peer has moved meanwhile.
+func (p *peer) connected(l *link, address string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.address != address {
+		return false
+	}
+	l.since = time.Now()
+	p.out = l
+	p.dial, p.suspect, p.reported, p.retryAt = false, false, false, time.Time{}
+	return true
+}
+
+// failed notes that the peer couldn't be reached. It reports whether its process seems to be gone.
+func (p *peer) failed(err error) (gone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dial = false
+	p.queue.clear()
+	p.backOff()
+	if p.suspect && connectionRefused(err) {
+		p.suspect, p.reported = false, true
+		return true
+	}
+	return false
+}
+
+// disconnected notes that the connection to the peer broke. It is dialled again, to know whether
+// its process is gone: at once, unless the connection didn't last.
+func (p *peer) disconnected(cause error) {
+	if p.transport.ctx.Err() != nil {
+		return
+	}
+	p.transport.log.Warn("tcp: connection lost", "peer", string(p.id), "error", cause)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.out.since) >= p.transport.options.MaxBackoff {
+		p.failures = 0
+	} else {
+		p.backOff()
+	}
+	p.out = nil
+	p.dial = p.member
+	p.suspect = p.member
+	p.rouse()
+}
+
+// backOff sets the time of the next attempt to connect.
+func (p *peer) backOff() {
+	wait := p.transport.options.MaxBackoff
+	if doubled := p.transport.options.MinBackoff << min(p.failures, 30); doubled > 0 {
+		wait = min(wait, doubled)
+	}
+	p.failures++
+	p.retryAt = time.Now().Add(wait - rand.N(wait/2+1))
+}
+
+// wsaConnectionRefused is the number of ECONNREFUSED in Windows, which the syscall package doesn't map.
+const wsaConnectionRefused = syscall.Errno(10061)
+
+func connectionRefused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaConnectionRefused)
+}
+
+var errStopped = errors.New("the transport was closed")
+
+// serve writes what is queued until the connection breaks or the transport is closed.
+func (p *peer) serve(l *link) error {
+	broken := make(chan error, 1)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		broken <- watch(l)
+	}()
+	defer func() {
+		abandon(l.raw)
+		<-watching
+	}()
+	w := writer{conn: l.conn, timeout: p.transport.options.WriteTimeout}
+	var batch []byte
+	for {
+		batch = p.take(batch)
+		if len(batch) > 0 {
+			if err := w.write(batch); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-p.wake:
+		case err := <-broken:
+			return err
+		case <-p.transport.ctx.Done():
+			return errStopped
+		}
+	}
+}
+
+// take returns all that is queued. The queue goes on in the memory of the last batch, which was written.
+func (p *peer) take(written []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queue.swap(written)
+}
+
+// watch reads from a connection that only this side writes to, in order to see it break.
+func watch(l *link) error {
+	if _, err := l.reader.read(); err != nil {
+		return unexpected(err)
+	}
+	return errors.New("the other side wrote where it only reads")
+}
+
+// A writer writes batches. Each piece of a batch must get on within the timeout.
+type writer struct {
+	conn    net.Conn
+	timeout time.Duration
+	armed   time.Time // when the deadline was set last
+}
+
+// maxWrite is how much the timeout counts for.
+const maxWrite = 1 << 20
+
+func (w *writer) write(batch []byte) error {
+	for len(batch) > 0 {
+		// Setting a deadline costs more than reading the clock, so it is set ahead for a while: a write
+		// has between three quarters of the timeout and all of it.
+		if now := time.Now(); now.Sub(w.armed) > w.timeout/4 {
+			if err := w.conn.SetWriteDeadline(now.Add(w.timeout)); err != nil {
+				return err
+			}
+			w.armed = now
+		}
+		n, err := w.conn.Write(batch[:min(len(batch), maxWrite)])
+		if err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}

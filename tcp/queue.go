@@ -1,0 +1,88 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/e17579a5/raft"
+)
+
+// A queue holds messages to one server, encoded as the frames that will be written. What is being
+// written counts too until it is swapped for the next batch.
+type queue struct {
+	maxBytes, maxMessages int
+	maxFrame              int
+
+	frames   []byte
+	messages int
+	// writing counts what the last swap has handed out.
+	writingBytes, writingMessages int
+	// full says that a message was dropped since the queue was last empty.
+	full bool
+}
+
+// maxSpare is the largest buffer that is kept for the next batch.
+const maxSpare = 1 << 20
+
+var errQueueFull = errors.New("too much waits to be sent")
+
+// add queues a message, or drops it: then it returns why, the first time. first says that the queue
+// was empty.
+func (q *queue) add(m *raft.Message) (first bool, dropped error) {
+	bytes, messages := q.maxBytes, q.maxMessages
+	if len(m.Entries) > 0 {
+		bytes, messages = bytes-bytes/8, messages-messages/8
+	}
+	before := len(q.frames)
+	if q.messages+q.writingMessages >= messages || before+q.writingBytes >= bytes {
+		return false, q.drop(errQueueFull)
+	}
+	q.frames = append(q.frames, make([]byte, frameHeader)...)
+	q.frames = raft.AppendMessage(q.frames, m)
+	frame := q.frames[before:]
+	switch size := len(frame) - frameHeader; {
+	case size > q.maxFrame:
+		q.frames = q.frames[:before]
+		return false, fmt.Errorf("a %v of %d bytes exceeds MaxFrame, which is %d", m.Kind, size, q.maxFrame)
+	case q.messages+q.writingMessages > 0 && len(q.frames)+q.writingBytes > bytes:
+		q.frames = q.frames[:before]
+		return false, q.drop(errQueueFull)
+	}
+	sealFrame(frame)
+	q.messages++
+	return before == 0, nil
+}
+
+// drop returns the reason of a drop once in each time that the queue is full.
+func (q *queue) drop(reason error) error {
+	if q.full {
+		return nil
+	}
+	q.full = true
+	return reason
+}
+
+// swap hands out all frames. The queue goes on in the memory of those that it handed out before.
+func (q *queue) swap(written []byte) []byte {
+	batch := q.frames
+	q.writingBytes, q.writingMessages = len(batch), q.messages
+	if cap(written) > maxSpare {
+		written = nil
+	}
+	q.frames, q.messages = written[:0], 0
+	if len(batch) == 0 {
+		q.full = false
+	}
+	return batch
+}
+
+func (q *queue) empty() bool { return q.messages == 0 }
+
+// clear drops everything.
+func (q *queue) clear() {
+	if cap(q.frames) > maxSpare {
+		q.frames = nil
+	}
+	q.frames, q.messages, q.full = q.frames[:0], 0, false
+	q.writingBytes, q.writingMessages = 0, 0
+}

@@ -1,0 +1,192 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// accept takes connections until the transport is closed.
+func (t *Transport) accept() {
+	for failures := 0; ; {
+		raw, err := t.listener.Accept()
+		switch {
+		case t.ctx.Err() != nil:
+			if err == nil {
+				abandon(raw)
+			}
+			return
+		case err != nil:
+			// Out of file descriptors, most likely. That passes, or is for people to mend.
+			failures++
+			t.log.Error("tcp: accept", "error", err)
+			t.wait(min(time.Millisecond<<min(failures, 10), time.Second))
+			continue
+		}
+		failures = 0
+		if err := t.receive(raw); err != nil {
+			t.log.Error("tcp: refuse a connection", "remote", raw.RemoteAddr().String(), "error", err)
+			abandon(raw)
+		}
+	}
+}
+
+// wait lets time pass, unless the transport is closed.
+func (t *Transport) wait(span time.Duration) {
+	timer := time.NewTimer(span)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.ctx.Done():
+	}
+}
+
+// receive starts a goroutine for a connection that was accepted.
+func (t *Transport) receive(raw net.Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return net.ErrClosed
+	}
+	if t.handshakes >= maxHandshakes {
+		return fmt.Errorf("%d others haven't said yet who they are", t.handshakes)
+	}
+	t.handshakes++
+	t.conns[raw] = struct{}{}
+	t.running.Go(func() {
+		defer t.release(raw)
+		from, err := t.welcome(raw)
+		if err != nil && t.ctx.Err() == nil {
+			t.log.Error("tcp: drop a connection", "peer", string(from), "remote", raw.RemoteAddr().String(), "error", err)
+		}
+	})
+	return nil
+}
+
+// welcome shakes hands with who has dialled, and then receives what the connection is for until it ends.
+// It returns who that is, and an error unless the other side ended it.
+func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
+	l := &link{raw: raw, conn: t.identity.received(raw)}
+	h, err := t.admit(l)
+	t.mu.Lock()
+	t.handshakes--
+	t.mu.Unlock()
+	if err != nil {
+		return h.from.ID, fmt.Errorf("shake hands: %w", err)
+	}
+	if h.purpose == forStream {
+		defer t.endStream()
+		if err := l.accept(t.self.ID); err != nil {
+			return h.from.ID, err
+		}
+		l.reader.max = streamChunk
+		t.handler.Stream(h.from.ID, &streamReader{transport: t, link: l})
+		return h.from.ID, nil
+	}
+	p, err := t.host(h.from, l)
+	if err != nil {
+		return h.from.ID, errors.Join(err, answer(l.conn, t.self.ID, err))
+	}
+	if err := l.accept(t.self.ID); err != nil {
+		p.detach(l)
+		return h.from.ID, err
+	}
+	err = t.receiveMessages(l, h.from.ID)
+	p.detach(l)
+	if !errors.Is(err, errFrame) && !errors.Is(err, raft.ErrMalformed) {
+		err = nil // it broke: nothing to see
+	}
+	return h.from.ID, err
+}
+
+// admit hears who has dialled, and refuses who isn't wanted.
+func (t *Transport) admit(l *link) (hello, error) {
+	if err := l.raw.SetDeadline(time.Now().Add(t.options.DialTimeout)); err != nil {
+		return hello{}, err
+	}
+	h, reader, err := awaitHello(l.conn)
+	l.reader = reader
+	switch {
+	case errors.Is(err, errVersion):
+	case err != nil:
+		return h, err
+	case h.to != t.self.ID:
+		err = fmt.Errorf("the server %q was meant", h.to)
+	case h.from.ID == t.self.ID || h.from.ID == "":
+		err = fmt.Errorf("a connection from %q itself", h.from.ID)
+	case h.purpose != forMessages && h.purpose != forStream:
+		err = fmt.Errorf("a connection for the unknown purpose %d", h.purpose)
+	default:
+		err = t.identity.proves(l.conn, h.from.ID)
+	}
+	if err == nil && h.purpose == forStream {
+		err = t.beginStream()
+	}
+	if err != nil {
+		// The other side may be gone already, and then there is nobody to tell.
+		_ = answer(l.conn, t.self.ID, err)
+	}
+	return h, err
+}
+
+// host attaches the connection to the peer that has dialled it, which becomes a guest if it isn't known.
+func (t *Transport) host(from raft.Server, l *link) (*peer, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, net.ErrClosed
+	}
+	p := t.peers[from.ID]
+	if p == nil {
+		guests := 0
+		for _, other := range t.peers {
+			if !other.isMember() {
+				guests++
+			}
+		}
+		if guests >= maxGuests {
+			return nil, fmt.Errorf("%d servers that are no members are connected already", guests)
+		}
+		p = t.addPeer(from)
+	}
+	p.attach(l)
+	return p, nil
+}
+
+// accept tells the other side that it is welcome.
+func (l *link) accept(self raft.ServerID) error {
+	if err := answer(l.conn, self, nil); err != nil {
+		return err
+	}
+	return l.raw.SetDeadline(time.Time{})
+}
+
+// receiveMessages hands what arrives to the handler until the connection ends.
+func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
+	l.reader.max = t.options.MaxFrame
+	var decoder raft.Decoder
+	for {
+		body, err := l.reader.read()
+		if err != nil {
+			return err
+		}
+		m, err := decoder.DecodeMessage(body)
+		if err != nil {
+			return err
+		}
+		if m.From != from || m.To != t.self.ID {
+			return fmt.Errorf("%w: a message from %q to %q came from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
+		}
+		if len(m.Entries) > 0 {
+			l.reader.keep() // the entries' data lies in it
+		}
+		if t.ctx.Err() != nil {
+			return io.EOF
+		}
+		t.handler.Receive(m)
+	}
+}

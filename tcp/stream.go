@@ -1,0 +1,154 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/e17579a5/raft"
+)
+
+// streamChunk is the largest piece of a stream in a frame.
+const streamChunk = 64 << 10
+
+// OpenStream implements raft.Transport. Close of the stream says that all was written; only then does
+// the receiver see io.EOF.
+func (t *Transport) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	w, err := t.openStream(ctx, to)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: open a stream to %q: %w", to, err)
+	}
+	return w, nil
+}
+
+func (t *Transport) openStream(ctx context.Context, to raft.ServerID) (*streamWriter, error) {
+	p := t.peer(to)
+	switch {
+	case t.ctx.Err() != nil:
+		return nil, net.ErrClosed
+	case p == nil:
+		return nil, errors.New("no such server is known")
+	}
+	// Dialling ends with ctx and with the transport. So does the stream: by its connection, which
+	// either of them closes.
+	dialling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
+
+	l, err := t.dial(dialling, forStream, p.server())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+		return nil, err
+	}
+	return &streamWriter{
+		transport: t, link: l, ctx: ctx,
+		stop: context.AfterFunc(ctx, func() { abandon(l.raw) }),
+	}, nil
+}
+
+// A streamWriter is this side's end of a stream to another server. It is used by one goroutine at a time.
+type streamWriter struct {
+	transport *Transport
+	link      *link
+	ctx       context.Context
+	stop      func() bool // keeps ctx from closing the connection
+	frame     []byte
+	err       error // why it broke
+	closed    bool
+}
+
+// Write writes b in frames.
+func (w *streamWriter) Write(b []byte) (written int, err error) {
+	if w.closed {
+		return 0, fmt.Errorf("tcp: write to a stream: %w", net.ErrClosed)
+	}
+	for len(b) > 0 && w.err == nil {
+		piece := b[:min(len(b), streamChunk)]
+		if w.writeFrame(piece); w.err == nil {
+			written += len(piece)
+			b = b[len(piece):]
+		}
+	}
+	return written, w.err
+}
+
+// writeFrame writes one frame, and notes if that failed.
+func (w *streamWriter) writeFrame(body []byte) {
+	w.frame = append(w.frame[:0], make([]byte, frameHeader)...)
+	w.frame = append(w.frame, body...)
+	sealFrame(w.frame)
+	if _, err := w.link.conn.Write(w.frame); err != nil {
+		if w.ctx.Err() != nil {
+			err = errors.Join(context.Cause(w.ctx), err)
+		}
+		w.err = fmt.Errorf("tcp: write to a stream: %w", err)
+	}
+}
+
+// Close tells the receiver that this was all. A stream that broke stays broken.
+func (w *streamWriter) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	if w.err == nil {
+		w.writeFrame(nil)
+	}
+	w.stop()
+	w.transport.release(w.link.raw)
+	return w.err
+}
+
+// A streamReader is this side's end of a stream from another server.
+type streamReader struct {
+	transport *Transport
+	link      *link
+	left      []byte // of the frame read last
+	err       error  // what further reads return
+}
+
+// Read returns io.EOF when the writer has closed the stream, and another error when it broke.
+func (r *streamReader) Read(b []byte) (int, error) {
+	for len(r.left) == 0 && r.err == nil {
+		r.left, r.err = r.link.reader.read()
+		switch {
+		case r.err != nil:
+			r.err = fmt.Errorf("tcp: read from a stream: %w", unexpected(r.err))
+		case len(r.left) == 0:
+			r.err = io.EOF
+		}
+	}
+	if len(r.left) == 0 && len(b) > 0 {
+		return 0, r.err
+	}
+	n := copy(b, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}
+
+// Close breaks the stream, if the writer hasn't closed it yet.
+func (r *streamReader) Close() error {
+	r.transport.release(r.link.raw)
+	return nil
+}
+
+// beginStream makes room for a stream to be received, if there is any.
+func (t *Transport) beginStream() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.streams >= maxStreams {
+		return fmt.Errorf("%d streams are being received already", t.streams)
+	}
+	t.streams++
+	return nil
+}
+
+func (t *Transport) endStream() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.streams--
+}
