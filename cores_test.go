@@ -93,6 +93,11 @@ func (c *cores) drain(id raft.ServerID) {
 		}
 		s.answers = append(s.answers, e.Answers...)
 		s.fetches = append(s.fetches, e.Fetches...)
+		for _, f := range e.Fetches {
+			last := min(f.Last, raft.Index(len(s.log)))
+			s.core.Fetched(c.now, f, s.log[f.After:last:last])
+			again = true
+		}
 		if e.Write != nil {
 			s.writes = append(s.writes, *e.Write)
 			if !s.slowDisk {

@@ -215,6 +215,9 @@ func (s *stateEncoder) progress(p *progress, round uint64) []byte {
 	if p.checked != 0 {
 		n.numbers(uint64(p.checkedNext))
 	}
+	if p.waiting {
+		n.numbers(uint64(p.probed))
+	}
 	for _, w := range p.window {
 		n.numbers(uint64(w.last))
 	}

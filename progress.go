@@ -12,9 +12,11 @@ type progress struct {
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 
-	// replicating says that the logs are known to agree before next. While probing, waiting says that an answer is due.
+	// replicating says that the logs are known to agree before next. While probing, waiting says that an answer is due,
+	// to whether they agree at probed.
 	replicating bool
 	waiting     bool
+	probed      Index
 	// fetching says that the next entries are being read from the disk.
 	fetching bool
 
@@ -22,8 +24,8 @@ type progress struct {
 	window      []windowed
 	windowBytes int
 
-	// round is the last round that the peer has answered. checked is the round with which everything before checkedNext
-	// was on its way; 0 for none.
+	// round is the last round that the peer has answered. checked is the round with which everything before checkedNext,
+	// and the probe that is waited for, was on its way; 0 for none.
 	round       uint64
 	checked     uint64
 	checkedNext Index
@@ -52,10 +54,13 @@ func (p *progress) full(config *CoreConfig) bool {
 
 // sent notes that an append was sent.
 func (p *progress) sent(last Index, bytes int) {
+	if !p.replicating {
+		p.probed, p.waiting = p.next-1, true
+		p.checked = 0 // no round so far left after this probe, so none can tell that it was lost
+	}
 	p.next = last + 1
 	p.window = append(p.window, windowed{last, bytes})
 	p.windowBytes += bytes
-	p.waiting = !p.replicating
 }
 
 // acknowledge notes that everything up to match is durable there, and makes room in the window.
@@ -86,15 +91,18 @@ func (p *progress) heartbeat(round uint64) {
 }
 
 // answered notes the answer to a heartbeat, which says how far the peer has received. If it lacks what went ahead of
-// the heartbeat, that was lost; the next answer is then waited for no longer.
+// the heartbeat, that was lost and is sent again. A probe is repeated where it was: the peer may know of less than its log
+// holds, when it has just started.
 func (p *progress) answered(round uint64, received Index) {
 	p.round = max(p.round, round)
 	if p.checked == 0 || round < p.checked {
 		return
 	}
-	lost := p.waiting || received+1 < p.checkedNext
 	p.checked = 0
-	if lost && p.next > p.match {
-		p.probe(min(max(p.match, received)+1, p.next))
+	switch {
+	case p.replicating && received+1 < p.checkedNext:
+		p.probe(received + 1)
+	case p.waiting:
+		p.probe(max(p.probed, received) + 1)
 	}
 }

@@ -165,7 +165,7 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	}
 	if len(entries) == 0 {
 		p.probe(p.next)
-		p.waiting = true // until the next heartbeat is answered
+		p.probed, p.waiting = p.next-1, true // until the next heartbeat is answered
 		return
 	}
 	for len(entries) > 0 && !p.full(&c.config) {
@@ -257,7 +257,7 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 		return
 	}
 	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
-	if m.Index <= p.match || !p.replicating && m.Index != p.next-1 {
+	if m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
 		return
 	}
 	p.probe(c.log.lastWithin(m.Hint, m.LogTerm).index + 1)

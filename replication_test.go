@@ -1,0 +1,86 @@
+package raft_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// settleCounting delivers messages until there are none, and counts the entries on their way to one server.
+func (c *cores) settleCounting(to raft.ServerID) (entries int) {
+	for len(c.network) > 0 {
+		m := c.network[0]
+		c.network = c.network[1:]
+		if m.Kind == raft.AppendRequest && m.To == to {
+			entries += len(m.Entries)
+		}
+		c.deliver(m)
+	}
+	return entries
+}
+
+// tick lets a server's next deadline pass.
+func (c *cores) tick(id raft.ServerID) {
+	s := c.servers[id]
+	c.now = max(c.now, s.core.Deadline())
+	s.core.Tick(c.now)
+	c.drain(id)
+}
+
+// behindAfterRestart returns a cluster that has just restarted as a whole, with 200 commands on every disk and 5 more on
+// those of a and b: a has asked for pre-votes.
+func behindAfterRestart(t *testing.T) *cores {
+	c := newCores(t, 3)
+	c.elect("a")
+	for i := range 200 {
+		c.propose("a", fmt.Sprint(i))
+	}
+	c.servers["c"].cut = true
+	for i := range 5 {
+		c.propose("a", fmt.Sprint("more ", i))
+	}
+	for _, id := range c.ids {
+		c.restart(id)
+	}
+	c.network = nil
+	c.tick("a")
+	return c
+}
+
+// §3.5: a refusal says where the logs may agree, so that little is sent twice. A server that has just started doesn't know
+// what is committed: its log counts, not that.
+func TestRefusalLeadsToWhereTheLogsAgree(t *testing.T) {
+	c := behindAfterRestart(t)
+	require.LessOrEqual(t, c.settleCounting("c"), 10)
+	require.Equal(t, c.status("a").Last, c.status("c").Last)
+}
+
+func TestLostProbeIsRepeatedWhereItWas(t *testing.T) {
+	c := behindAfterRestart(t)
+	for c.status("a").Role != "leader" {
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	lost := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" })
+	require.Len(t, lost, 1)
+	entries := c.settleCounting("c")
+	require.Zero(t, entries, "nothing tells yet that the probe was lost")
+	for range 2 {
+		c.tick("a")
+		entries += c.settleCounting("c")
+	}
+	require.LessOrEqual(t, entries, 10)
+	require.Equal(t, c.status("a").Last, c.status("c").Last)
+}
+
+// The round that begins a leadership leaves before the first append: its answer doesn't tell that the append was lost.
+func TestFirstAppendIsSentOnce(t *testing.T) {
+	c := newCores(t, 3)
+	c.tick("a")
+	require.Equal(t, 1, c.settleCounting("c"))
+	require.Equal(t, "leader", c.status("a").Role)
+}
