@@ -71,6 +71,8 @@ func allPeers() []Peer {
 		hashicorpMemory,
 		etcdYielding,
 		etcdPlain,
+		dragonboatPebble,
+		dragonboatTan,
 		floorPeer{},
 	}
 }
