@@ -232,10 +232,17 @@ func (c *Core) become(r role) {
 	c.disarm(heartbeatDeadline)
 	c.disarm(quorumDeadline)
 	c.disarm(stickyDeadline)
-	if _, leads := r.(*leader); leads {
+	switch r.(type) {
+	case *leader:
 		c.disarm(electDeadline)
-	} else {
+	case *candidate:
 		c.armElection()
+	case *follower:
+		// Who waits for a leader goes on waiting, no longer: a hopeless candidate that only raises the
+		// term must not starve a good one.
+		if c.deadlines[electDeadline].state == deadlineOff {
+			c.armElection()
+		}
 	}
 	c.reads.asked = 0
 }

@@ -1,0 +1,35 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// §3.4: a follower waits anew when it grants its vote. A candidate that can't win only makes it enter the term: otherwise, one
+// that is quick enough keeps those from trying who could.
+func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.propose("a", "x")
+	c.servers["a"].cut = true
+	b := c.servers["b"].core
+	c.now += raft.Instant(election)
+	b.Tick(c.now) // a isn't heard any more
+	due, term := b.Deadline(), b.Status().Term
+	require.Greater(t, due, c.now)
+	for c.now < due-1 {
+		term++
+		c.now += (due - c.now + 1) / 2
+		c.deliver(raft.Message{Kind: raft.VoteRequest, From: "c", To: "b", Cluster: b.Status().Cluster,
+			FromIncarnation: 102, ToIncarnation: 101, Term: term})
+		require.Equal(t, raft.HardState{Term: term}, raft.HardState{Term: b.Status().Term, Vote: b.Status().Vote})
+		require.Equal(t, due, b.Deadline())
+	}
+	c.tick("b")
+	require.Equal(t, "pre-candidate", b.Status().Role)
+	c.settle()
+	require.Equal(t, "leader", b.Status().Role)
+}
