@@ -2,21 +2,49 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
+// single does the run of one seed. A failure is cut down to the events that it takes.
 func single(s *settings) error {
 	w := sim.NewWorld(sim.Options{})
-	r := w.RunParams(s.params(s.seed))
-	fmt.Printf("%+v\n", r.Stats)
-	if r.Violation != nil {
-		return r.Violation
+	p := s.params(s.seed)
+	r := w.RunParams(p)
+	if r.Violation == nil {
+		if s.verbose {
+			r = w.TranscriptOf(os.Stdout, p, true)
+		}
+		fmt.Printf("seed %d: %d events, %d leaders committed, hash %016x: no violation\n%+v\n",
+			s.seed, r.Stats.Events, r.Stats.Leaders, r.Hash, r.Stats)
+		return nil
 	}
-	return nil
+	schedule := w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) })
+	fmt.Printf("seed %d: %v\n%d events of the schedule, of which %d reached a core\n",
+		s.seed, r.Violation, r.Violation.Step, r.Stats.Events)
+	if s.shrink {
+		schedule = w.Shrink(schedule, sim.DefaultBudget)
+		fmt.Printf("shortened to %d events\n", len(schedule.Events))
+	}
+	if s.verbose || s.shrink {
+		w.Transcript(os.Stdout, &schedule, s.verbose && !s.shrink)
+	}
+	if s.out != "" {
+		text, err := schedule.MarshalText()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.out, text, 0o644); err != nil {
+			return err
+		}
+		fmt.Printf("go run ./cmd/raftsim -replay %s\n", s.out)
+	}
+	return r.Violation
 }
 
+// replay repeats a schedule from a file.
 func replay(s *settings) error {
 	text, err := os.ReadFile(s.replay)
 	if err != nil {
@@ -24,11 +52,16 @@ func replay(s *settings) error {
 	}
 	var schedule sim.Schedule
 	if err := schedule.UnmarshalText(text); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", s.replay, err)
 	}
-	r := sim.NewWorld(sim.Options{}).Replay(&schedule)
+	var out io.Writer = io.Discard
+	if s.verbose {
+		out = os.Stdout
+	}
+	r := sim.NewWorld(sim.Options{}).Transcript(out, &schedule, false)
 	if r.Violation != nil {
 		return r.Violation
 	}
+	fmt.Printf("%s: %d events, hash %016x: no violation\n", s.replay, r.Stats.Events, r.Hash)
 	return nil
 }

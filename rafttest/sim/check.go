@@ -210,7 +210,6 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
 		s.ledHere = s.status.term
 	}
-	w.checkCommitted(i)
 }
 
 // extendView appends entries to the view of a log and looks each up in the log of logs.

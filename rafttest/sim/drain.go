@@ -20,6 +20,9 @@ func (w *World) drain(i int) {
 		w.send(m)
 	}
 	if e.Write != nil {
+		if w.trace != nil {
+			w.trace.wrote(e.Write)
+		}
 		w.checkWrite(i, e.Write)
 		if w.violation != nil {
 			return
@@ -28,7 +31,9 @@ func (w *World) drain(i int) {
 		if len(s.writes) > int(w.params.Writes) {
 			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
 		}
-	} else if s.checked < s.status.commit {
+	}
+	if len(s.writes) < int(w.params.Writes) || e.Write != nil {
+		// Otherwise the log may have changed without a write that says so yet.
 		w.checkCommitted(i)
 	}
 	for _, entries := range e.Apply {
@@ -40,6 +45,9 @@ func (w *World) drain(i int) {
 	}
 	s.fetches = append(s.fetches, e.Fetches...)
 	for j := range e.Answers {
+		if w.trace != nil {
+			w.trace.answered(&e.Answers[j])
+		}
 		w.checkAnswer(i, &e.Answers[j])
 	}
 	w.checks++

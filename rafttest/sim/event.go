@@ -94,6 +94,9 @@ func (o Op) counts() bool {
 	return false
 }
 
+// The kinds of messages.
+const firstKind, lastKind = raft.PreVoteRequest, raft.ReadResponse
+
 // An Event is one step of a run.
 type Event struct {
 	Op     Op
@@ -231,7 +234,7 @@ func (e *Event) parseServers(take func() string) error {
 }
 
 func (e *Event) parseKind(word string) error {
-	for k := raft.PreVoteRequest; k <= raft.ReadResponse; k++ {
+	for k := firstKind; k <= lastKind; k++ {
 		if k.String() == word {
 			e.Kind = k
 			return nil

@@ -14,11 +14,12 @@ const (
 	phasePass // and up
 )
 
-// FoundElections and SettleElections are the numbers of election timeouts within which a cluster must be founded, and
-// must have made progress after the last fault.
+// FoundElections is the number of election timeouts within which a cluster must be founded. SettleElections is the number
+// of them within which something must become stable, committed or applied somewhere after the last fault, and again after
+// each time that it did, until all is done. (How long all takes depends on how much there is to catch up with.)
 const (
 	FoundElections  = 30
-	SettleElections = 60
+	SettleElections = 20
 )
 
 // performMacro lets time pass as an event of a list says.
@@ -102,13 +103,20 @@ func (w *World) settle() {
 	}
 	limit := w.stats.Events + MaxEvents
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
-	w.loop(w.now+SettleElections*slowest, func() bool { return w.settled() || w.stats.Events > limit })
+	moved, place := w.now, uint64(0)
+	w.loop(never, func() bool {
+		if now := w.place(); now != place {
+			moved, place = w.now, now
+		}
+		return w.settled() || w.now-moved > SettleElections*slowest || w.stats.Events > limit
+	})
 	w.stats.Settled = (w.now - begun) * 10 / slowest
 	if w.violation != nil {
 		return
 	}
 	if !w.settled() {
-		w.fail(Convergence, -1, "%d election timeouts after the last fault %s", SettleElections, w.unsettled())
+		w.fail(Convergence, -1, "%d election timeouts after the last fault, and %d after something moved, %s",
+			w.stats.Settled/10, (w.now-moved)/slowest, w.unsettled())
 		return
 	}
 	w.checkStates()
@@ -124,6 +132,16 @@ func (w *World) probe(i int) {
 	w.probes[i] = n
 	w.step(Event{Op: OpPropose, Server: int8(i), N: n}, nil)
 	w.step(Event{Op: OpQuery, Server: int8(i), N: n + 1}, nil)
+}
+
+// place sums up how far all servers have come.
+func (w *World) place() uint64 {
+	sum := uint64(0)
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i].status
+		sum = 3*sum + uint64(s.applied+s.commit+s.stable)
+	}
+	return sum
 }
 
 // settled says whether the cluster has made progress and all servers agree.

@@ -23,6 +23,7 @@ func (w *World) Run(seed uint64) Result { return w.RunParams(Swarm(seed)) }
 // and the cluster must make progress.
 func (w *World) RunParams(p Params) Result {
 	w.reset(p)
+	w.stamped = true
 	w.guard(func() {
 		if p.Found != 0 {
 			w.step(Event{Op: OpFound}, nil)
@@ -38,6 +39,7 @@ func (w *World) RunParams(p Params) Result {
 // Replay repeats a schedule.
 func (w *World) Replay(s *Schedule) Result {
 	w.reset(s.Params)
+	w.stamped = false
 	w.guard(func() {
 		for i := range s.Events {
 			if w.violation != nil {

@@ -15,7 +15,9 @@ func (w *World) step(e Event, m *raft.Message) bool {
 	if e.At > w.now {
 		w.now = e.At
 	}
-	e.At = w.now
+	if w.stamped {
+		e.At = w.now
+	}
 	recorded := w.record && (w.macro == 0 || w.macro == w.expandAt)
 	if recorded {
 		if e.Op == OpDeliver && m != nil {
@@ -93,6 +95,9 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 			if m = w.find(e); m == nil {
 				return false
 			}
+		}
+		if w.trace != nil {
+			w.trace.delivered(m)
 		}
 		s.core.Receive(now, *m)
 	case OpExpire:

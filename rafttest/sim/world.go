@@ -42,6 +42,7 @@ type World struct {
 	faults  uint64 // that the timed run has started
 	checks  uint64
 
+	stamped  bool    // the run is a timed one: its events happen at the instants at which they do
 	record   bool    // keep what happens in history
 	macros   int     // macro events so far
 	macro    int     // the number of the one that is going on; 0 for none
