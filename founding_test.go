@@ -1,0 +1,132 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// A cluster is founded once, by all servers of its list, and knows their disks from then on (founding.go).
+
+func TestFoundingNeedsEveryServer(t *testing.T) {
+	c := newCores(t, 3)
+	c.servers["c"].cut = true
+	c.pass(20 * election)
+	require.Empty(t, c.leader())
+	c.servers["c"].cut = false
+	c.pass(5 * election)
+	leader := c.leader()
+	require.NotEmpty(t, leader)
+	first := c.servers[leader].log[0]
+	require.Equal(t, raft.EntryConfiguration, first.Kind)
+	configuration, err := raft.DecodeConfiguration(first.Data)
+	require.NoError(t, err)
+	for i, member := range configuration.Members {
+		require.Equal(t, c.status(member.ID).Incarnation, member.Incarnation)
+		require.Equal(t, c.ids[i], member.ID)
+	}
+	require.Equal(t, configuration.Cluster, c.status("c").Cluster)
+}
+
+// wipe replaces a server's disk.
+func (c *cores) wipe(id raft.ServerID) {
+	s := c.servers[id]
+	s.config.Incarnation += 1000
+	s.saved, s.log = raft.DurableState{}, nil
+	c.start(id)
+}
+
+// One replaced disk and one server that lagged behind are a majority of three: they must not found the cluster anew.
+func TestReplacedDiskDoesNotFoundASecondCluster(t *testing.T) {
+	c := newCores(t, 3)
+	withheld := c.electWithout("a", raft.AppendRequest)
+	for _, m := range withheld {
+		if m.To == "b" {
+			c.deliver(m)
+		}
+	}
+	c.settle()
+	require.Equal(t, c.status("a").Last, c.status("a").Commit, "a and b have founded it")
+	c.servers["a"].cut = true
+	c.wipe("b")
+	c.pass(50 * election)
+	require.Empty(t, c.status("b").Cluster)
+	require.NotEqual(t, "leader", c.status("b").Role)
+	require.NotEqual(t, "leader", c.status("c").Role)
+
+	c.servers["a"].cut = false
+	c.pass(20 * election)
+	require.Equal(t, c.status("a").Cluster, c.status("c").Cluster)
+	require.NotEmpty(t, c.leader())
+	require.ErrorIs(t, c.status("b").Trouble, raft.ErrOtherIncarnation)
+	require.Zero(t, c.status("b").Last, "it takes no part")
+}
+
+func TestDifferentBootstrapListsAreReported(t *testing.T) {
+	c := newCores(t, 3)
+	s := c.servers["c"]
+	s.config.Bootstrap = append([]raft.Server(nil), s.config.Bootstrap...)
+	s.config.Bootstrap[0].Address = "elsewhere:1"
+	c.restart("c")
+	c.pass(5 * election)
+	require.Empty(t, c.leader())
+	require.ErrorIs(t, c.status("c").Trouble, raft.ErrBootstrapMismatch)
+	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
+}
+
+// Traffic of another cluster is refused before it touches the term.
+func TestAnotherClusterIsNotHeard(t *testing.T) {
+	c := founded(t, 3)
+	b := c.status("b")
+	c.deliver(raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1},
+		FromIncarnation: 100})
+	require.Equal(t, b.Term, c.status("b").Term)
+	require.ErrorIs(t, c.status("b").Trouble, raft.ErrOtherCluster)
+}
+
+// A server that voted for the founder but has nothing of the cluster yet still votes in it.
+func TestVoterWithoutAClusterStillVotes(t *testing.T) {
+	c := newCores(t, 3)
+	withheld := c.electWithout("a", raft.AppendRequest)
+	for _, m := range withheld {
+		if m.To == "b" {
+			c.deliver(m)
+		}
+	}
+	c.settle()
+	c.servers["a"].cut = true
+	require.Empty(t, c.status("c").Cluster)
+	c.pass(20 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.Equal(t, c.status("b").Cluster, c.status("c").Cluster)
+}
+
+// A server without state and without a list waits, and refuses nobody's cluster.
+func TestServerWithoutBootstrapWaits(t *testing.T) {
+	core, err := raft.NewCore(raft.CoreConfig{ID: "x", Incarnation: 1})
+	require.NoError(t, err)
+	core.Tick(core.Deadline() + 1)
+	var e raft.Effects
+	core.Drain(&e)
+	require.Empty(t, e.Messages)
+	require.Equal(t, "follower", core.Status().Role)
+}
+
+func TestBadCoreConfigsAreNamed(t *testing.T) {
+	for name, config := range map[string]raft.CoreConfig{
+		"server ID":              {Incarnation: 1},
+		"Incarnation":            {ID: "a"},
+		"negative":               {ID: "a", Incarnation: 1, Heartbeat: -1},
+		"less than twice":        {ID: "a", Incarnation: 1, Heartbeat: 10, ElectionTimeout: 19},
+		"twice":                  {ID: "a", Incarnation: 1, Bootstrap: []raft.Server{{ID: "a"}, {ID: "a"}}},
+		"doesn't name":           {ID: "a", Incarnation: 1, Bootstrap: []raft.Server{{ID: "b"}}},
+		"belongs to":             {ID: "a", Saved: raft.Saved{State: raft.DurableState{Server: "b"}}},
+		"MaxAppendBytes is nega": {ID: "a", Incarnation: 1, MaxAppendBytes: -5},
+	} {
+		_, err := raft.NewCore(config)
+		require.ErrorIs(t, err, raft.ErrConfig, name)
+		require.ErrorContains(t, err, name)
+	}
+}

@@ -1,0 +1,83 @@
+package raft_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// coreFiles decide; everything else in this package waits, or is a port.
+var coreFiles = []string{
+	"raft.go", "types.go", "message.go", "coreconfig.go", "deadlines.go", "luck.go", "outbox.go", "log.go", "election.go",
+	"founding.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "invariant.go",
+	"inspect.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go",
+}
+
+// The core is deterministic because it can't be anything else: it has no clock, no goroutine, no lock, no channel, no map
+// to range over, and knows nothing of the shell.
+func TestCoreIsPure(t *testing.T) {
+	forbidden := map[string]bool{"time": true, "sync": true, "sync/atomic": true, "os": true, "net": true, "context": true,
+		"log": true, "log/slog": true, "math/rand": true, "math/rand/v2": true, "crypto/rand": true, "runtime": true, "maps": true}
+	shell := map[string]bool{"Node": true, "Config": true, "Transport": true, "Network": true, "Start": true, "MemoryStorage": true}
+	for _, name := range coreFiles {
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, name, nil, 0)
+		require.NoError(t, err)
+		for _, imported := range file.Imports {
+			path, err := strconv.Unquote(imported.Path.Value)
+			require.NoError(t, err)
+			require.False(t, forbidden[path], "%s imports %s", name, path)
+		}
+		fields := map[*ast.Ident]bool{}
+		ast.Inspect(file, func(n ast.Node) bool {
+			where := func() string { return files.Position(n.Pos()).String() }
+			switch n := n.(type) {
+			case *ast.GoStmt, *ast.SelectStmt, *ast.ChanType, *ast.SendStmt:
+				require.Fail(t, "the core waits", "%s: %T", where(), n)
+			case *ast.MapType:
+				// The decoder only looks IDs up in its map; a core has none that somebody could range over.
+				require.Equal(t, "codec_bytes.go", name, "%s: a map", where())
+			case *ast.SelectorExpr:
+				fields[n.Sel] = true
+			case *ast.Field:
+				for _, name := range n.Names {
+					fields[name] = true
+				}
+			case *ast.FuncDecl:
+				fields[n.Name] = n.Recv != nil
+			case *ast.KeyValueExpr:
+				if key, ok := n.Key.(*ast.Ident); ok {
+					fields[key] = true
+				}
+			case *ast.Ident:
+				require.False(t, shell[n.Name] && !fields[n], "%s: the core names the shell's %s", where(), n.Name)
+			}
+			return true
+		})
+	}
+}
+
+// The root package imports the standard library alone.
+func TestRootImportsTheStandardLibraryOnly(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	seen := 0
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		seen++
+		file, err := parser.ParseFile(token.NewFileSet(), entry.Name(), nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, imported := range file.Imports {
+			require.NotContains(t, strings.Split(imported.Path.Value, "/")[0], ".", "%s imports %s", entry.Name(), imported.Path.Value)
+		}
+	}
+	require.Greater(t, seen, len(coreFiles))
+}

@@ -1,0 +1,222 @@
+package raft_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// Exactly once by default: an offer is for one term, and comes again only when no copy of it can commit (proposals.go).
+
+// forwards takes the forwards from the network.
+func (c *cores) forwards() []raft.Message { return c.take(is(raft.ForwardRequest)) }
+
+// offer proposes at a server without delivering anything, and returns the forward.
+func (c *cores) offer(id raft.ServerID, command string) (number uint64, forward raft.Message) {
+	number = c.servers[id].core.Propose(c.now, []byte(command))
+	c.drain(id)
+	sent := c.forwards()
+	require.Len(c.t, sent, 1)
+	return number, sent[0]
+}
+
+func TestForwardIsTakenOnce(t *testing.T) {
+	c := founded(t, 3)
+	_, forward := c.offer("b", "x")
+	for range 3 {
+		c.deliver(forward)
+	}
+	c.settle()
+	c.deliver(forward) // after it was answered, too
+	c.settle()
+	require.Equal(t, []string{"first", "x"}, c.commands("b"))
+	require.Len(t, c.servers["b"].answers, 1)
+	require.NoError(t, c.servers["b"].answers[0].Err)
+}
+
+func TestLostForwardIsSentAgain(t *testing.T) {
+	c := founded(t, 3)
+	c.offer("b", "x")
+	c.pass(3 * heartbeat)
+	require.Equal(t, []string{"first", "x"}, c.commands("b"))
+	require.Len(t, c.servers["b"].answers, 1)
+}
+
+// A forward to the leader of one term isn't taken by the leader of another, nor by the same server in another term.
+func TestForwardIsForOneTerm(t *testing.T) {
+	c := founded(t, 3)
+	_, forward := c.offer("b", "x")
+	c.servers["a"].cut = true
+	c.elect("c")
+	before := c.status("c").Last
+	toOther := forward
+	toOther.To = "c"
+	c.deliver(toOther)
+	require.Equal(t, before, c.status("c").Last)
+
+	c.servers["a"].cut = false
+	c.pass(2 * election)
+	c.servers["c"].cut = true
+	c.elect("a")
+	before = c.status("a").Last
+	c.deliver(forward)
+	require.Equal(t, before, c.status("a").Last)
+}
+
+// The origin offers a command again after it has applied an entry of a later term without having met it; not before.
+func TestCommandIsOfferedAgainWhenProvenLost(t *testing.T) {
+	c := founded(t, 3)
+	_, lost := c.offer("b", "x") // never arrives
+	c.servers["a"].cut = true
+	withheld := c.electWithout("c", raft.AppendRequest)
+	c.pass(0)
+	for range 3 { // b knows the new leader by its heartbeat, but has applied nothing of its term
+		c.now += raft.Instant(heartbeat)
+		c.servers["b"].core.Tick(c.now)
+		c.drain("b")
+		require.Empty(t, c.forwards())
+	}
+	for _, m := range withheld {
+		c.deliver(m)
+	}
+	c.settle()
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"first", "x"}, c.commands("b"))
+	c.servers["a"].cut = false
+	c.deliver(lost)
+	c.pass(2 * election)
+	for _, id := range c.ids {
+		require.Equal(t, []string{"first", "x"}, c.commands(id))
+	}
+}
+
+// A leader that is deposed with a command in its log waits for the log to tell what became of it.
+func TestDeposedLeaderLearnsTheFate(t *testing.T) {
+	for _, survives := range []bool{true, false} {
+		c := founded(t, 3)
+		c.servers["b"].cut = !survives
+		c.servers["c"].cut = true
+		a := c.servers["a"]
+		a.core.Propose(c.now, []byte("x"))
+		c.drain("a")
+		for _, m := range c.take(is(raft.AppendRequest)) {
+			c.deliver(m)
+		}
+		a.cut = true
+		c.network = nil
+		c.servers["b"].cut, c.servers["c"].cut = false, false
+		c.elect("b")
+		require.Len(t, a.answers, 1, "nothing is known yet")
+		a.cut = false
+		c.pass(2 * election)
+		require.Len(t, a.answers, 2)
+		require.NoError(t, a.answers[1].Err)
+		for _, id := range c.ids {
+			require.Equal(t, []string{"first", "x"}, c.commands(id), "survives: %v", survives)
+		}
+	}
+}
+
+func TestCancelSaysWhetherTheCommandLeft(t *testing.T) {
+	c := newCores(t, 3)
+	b := c.servers["b"]
+	early := b.core.Propose(c.now, []byte("no leader yet"))
+	c.drain("b")
+	b.core.Cancel(early, context.Canceled)
+	c.drain("b")
+	require.Len(t, b.answers, 1)
+	require.ErrorIs(t, b.answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, b.answers[0].Err, context.Canceled)
+
+	c.elect("a")
+	number, forward := c.offer("b", "x")
+	b.core.Cancel(number, context.DeadlineExceeded)
+	c.drain("b")
+	require.Len(t, b.answers, 2)
+	require.ErrorIs(t, b.answers[1].Err, raft.ErrOutcomeUnknown)
+	require.ErrorIs(t, b.answers[1].Err, context.DeadlineExceeded)
+	c.deliver(forward)
+	c.settle()
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"x"}, c.commands("b"), "it was in flight, and arrived")
+	require.Len(t, b.answers, 2)
+}
+
+// What a leader refuses it refuses for its whole term: "not applied" is a promise.
+func TestRefusalIsRemembered(t *testing.T) {
+	c := founded(t, 3)
+	a := c.servers["a"]
+	a.config.MaxUncommittedBytes = 1000
+	c.restart("a")
+	c.pass(election)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	for _, id := range []raft.ServerID{"a", "b", "c"} {
+		c.servers[id].answers = nil
+	}
+	c.servers["c"].cut = true
+	c.servers["b"].slowDisk = true
+	a.core.Propose(c.now, make([]byte, 900))
+	c.drain("a")
+	number, forward := c.offer("b", "too much")
+	c.deliver(forward)
+	refusals := c.take(is(raft.ForwardResponse))
+	require.Len(t, refusals, 1)
+	require.Equal(t, []uint64{number}, refusals[0].Numbers)
+
+	// There is room again, and a copy of the forward arrives before the origin has heard of the refusal.
+	c.settle()
+	c.finishWrites("b")
+	c.servers["b"].slowDisk = false
+	c.settle()
+	c.deliver(forward)
+	c.settle()
+	c.deliver(refusals[0])
+	c.settle()
+	c.pass(2 * heartbeat)
+	require.Len(t, c.servers["b"].answers, 1)
+	require.ErrorIs(t, c.servers["b"].answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, c.servers["b"].answers[0].Err, raft.ErrOverloaded)
+	require.NotContains(t, c.commands("b"), "too much")
+}
+
+// A leader without a quorum refuses instead of growing.
+func TestUncommittedBytesAreBounded(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["b"].cut, c.servers["c"].cut = true, true
+	a := c.servers["a"]
+	for range 80 {
+		a.core.Propose(c.now, make([]byte, 1<<20))
+		c.drain("a")
+	}
+	refused := 0
+	for _, answer := range a.answers[1:] {
+		require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+		require.ErrorIs(t, answer.Err, raft.ErrOverloaded)
+		refused++
+	}
+	require.Equal(t, 80-63, refused)
+}
+
+// An answer to a request of an earlier start releases no read of today.
+func TestReadAnswersAreForOneStart(t *testing.T) {
+	c := founded(t, 3)
+	b := c.servers["b"]
+	b.core.Read(c.now)
+	c.drain("b")
+	c.settle()
+	require.Len(t, b.answers, 1)
+	old := raft.Message{Kind: raft.ReadResponse, From: "a", To: "b", Term: c.status("a").Term, Start: c.status("b").Start, Number: 1,
+		Index: 1, Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation}
+	c.restart("b")
+	c.pass(2 * heartbeat)
+	b.core.Read(c.now)
+	c.drain("b")
+	c.deliver(old)
+	require.Empty(t, b.answers)
+	c.settle()
+	require.Len(t, b.answers, 1)
+}
