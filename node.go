@@ -198,13 +198,17 @@ func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
 func (n *Node) run() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	n.step = "core"
-	var cause error = &PanicError{Where: n.step} // unless guard returns: then something has ended the goroutine
-	intact := false
-	defer func() { n.finish(cause, intact) }()
-	cause = guard("core", n.loop)
-	var panicked *PanicError
-	if intact = !errors.As(cause, &panicked) || panicked.Where != "core"; !intact {
-		panicked.Where = n.step
+	broken := &PanicError{} // unless guard returns: then something has ended the goroutine
+	var cause error = broken
+	defer func() {
+		if broken != nil {
+			broken.Where = n.step
+		}
+		n.finish(cause, broken == nil)
+	}()
+	cause = guard("", n.loop)
+	if !errors.As(cause, &broken) || broken.Where != "" {
+		broken = nil // another goroutine's panic, if it was one
 	}
 }
 

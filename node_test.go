@@ -62,6 +62,9 @@ func (d *disk) Write(w raft.Write) error {
 	if hang != nil {
 		<-hang
 	}
+	if p, ok := fail.(panicError); ok {
+		panic(p.error)
+	}
 	if fail != nil {
 		return fail
 	}
@@ -83,6 +86,8 @@ type cluster struct {
 	machines map[raft.ServerID]*journal
 	disks    map[raft.ServerID]*disk
 	adjust   func(*raft.Config) // applied to each config before a start
+
+	transport *saboteur // of server a, in some tests
 }
 
 const electionTimeout = time.Second

@@ -1,0 +1,198 @@
+package raft_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// A tally is a replicated number. A command is what to add to it, in digits; the result is the sum.
+type tally struct{ value atomic.Int64 }
+
+func (t *tally) Apply(entries []raft.Entry, results [][]byte) {
+	for i, e := range entries {
+		add, err := strconv.ParseInt(string(e.Data), 10, 64)
+		if err != nil {
+			results[i] = []byte("not a number") // the same on every server
+			continue
+		}
+		results[i] = strconv.AppendInt(nil, t.value.Add(add), 10)
+	}
+}
+
+func (t *tally) Snapshot() (io.WriterTo, error) {
+	return nil, errors.New("a tally is replayed from its log")
+}
+
+func (t *tally) Restore(io.Reader) error {
+	return errors.New("a tally is replayed from its log")
+}
+
+// Three servers in one process, on an in-memory network and in-memory disks.
+func ExampleStart() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	network := raft.NewNetwork(raft.NetworkConfig{})
+	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	tallies, nodes := make([]tally, len(servers)), make([]*raft.Node, len(servers))
+	for i, server := range servers {
+		node, err := raft.Start(raft.Config{
+			ID: server.ID, Machine: &tallies[i], Storage: raft.NewMemoryStorage(), Transport: network.Join(server.ID),
+			Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
+			Heartbeat: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer func() {
+			if err := node.Close(ctx); err != nil {
+				log.Print(err)
+			}
+		}()
+		nodes[i] = node
+	}
+
+	for _, node := range nodes { // any server will do
+		sum, err := node.Propose(ctx, []byte("5"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("sum:", string(sum))
+	}
+	if err := nodes[2].Read(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("c has", tallies[2].value.Load())
+	// Output:
+	// sum: 5
+	// sum: 10
+	// sum: 15
+	// c has 15
+}
+
+// newTally starts a cluster of one server.
+func newTally() (*raft.Node, *tally) {
+	machine := &tally{}
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: machine, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return node, machine
+}
+
+// The error of Propose says what became of the command.
+func ExampleNode_Propose() {
+	node, _ := newTally()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tell := func(result []byte, err error) {
+		switch {
+		case err == nil:
+			fmt.Println("applied:", string(result))
+		case errors.Is(err, raft.ErrNotApplied):
+			fmt.Println("not applied, and safe to propose again")
+		case errors.Is(err, raft.ErrOutcomeUnknown):
+			fmt.Println("applied or not: look before proposing again")
+		}
+	}
+	tell(node.Propose(ctx, []byte("7")))
+	if err := node.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	tell(node.Propose(ctx, []byte("7")))
+	// Output:
+	// applied: 7
+	// not applied, and safe to propose again
+}
+
+// Read makes reading the local state linearizable.
+func ExampleNode_Read() {
+	node, machine := newTally()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := node.Propose(ctx, []byte("3")); err != nil {
+		log.Fatal(err)
+	}
+	if err := node.Read(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(machine.value.Load())
+	if err := node.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output: 3
+}
+
+func ExampleNode_Status() {
+	node, _ := newTally()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := node.Read(ctx); err != nil { // waits for a leader
+		log.Fatal(err)
+	}
+	status := node.Status()
+	fmt.Println(status.ID, "is", status.Role, "of term", status.Term)
+	for _, member := range status.Members {
+		fmt.Println("member", member.ID, member.Role)
+	}
+	if err := node.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// a is leader of term 1
+	// member a voter
+}
+
+// Done and Err tell a supervisor that a node has stopped, and why.
+func ExampleNode_Done() {
+	node, _ := newTally()
+	go func() {
+		<-node.Done()
+		if err := node.Err(); err != nil {
+			log.Fatal(err) // the disk or the state machine failed
+		}
+	}()
+	if err := node.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	<-node.Done()
+	fmt.Println("closed:", node.Err())
+	// Output: closed: <nil>
+}
+
+// A storage in memory outlives the node that wrote it, so tests can restart servers.
+func ExampleMemoryStorage_Reopen() {
+	storage := raft.NewMemoryStorage()
+	for range 2 {
+		node, err := raft.Start(raft.Config{
+			ID: "a", Machine: &tally{}, Storage: storage, Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+			Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		sum, err := node.Propose(context.Background(), []byte("1"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(sum))
+		if err := node.Close(context.Background()); err != nil {
+			log.Fatal(err)
+		}
+		storage = storage.Reopen()
+	}
+	// Output:
+	// 1
+	// 2
+}

@@ -1,0 +1,167 @@
+package raft
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func newTestInbox() *inbox {
+	return &inbox{maxMessages: 4, maxMessageBytes: 3 * (messageOverhead + entryOverhead), maxProposals: 3, maxCommandBytes: 10,
+		wake: make(chan struct{}, 1)}
+}
+
+func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
+	bulk := func(bytes int) Message {
+		return Message{Kind: AppendRequest, Entries: []Entry{{Data: make([]byte, bytes)}}}
+	}
+	kinds := func(in *inbox) map[MessageKind]int {
+		var ev events
+		in.take(&ev)
+		kinds := map[MessageKind]int{}
+		for _, m := range ev.messages {
+			kinds[m.Kind]++
+		}
+		return kinds
+	}
+	in := newTestInbox()
+	for range 10 {
+		in.receive(Message{Kind: ForwardRequest})
+	}
+	require.Equal(t, map[MessageKind]int{ForwardRequest: 4}, kinds(in), "bounded in number")
+	for range 10 {
+		in.receive(bulk(0))
+	}
+	require.Equal(t, map[MessageKind]int{AppendRequest: 3}, kinds(in), "bounded in bytes")
+	in.receive(bulk(1 << 20))
+	in.receive(bulk(0))
+	require.Equal(t, map[MessageKind]int{AppendRequest: 1}, kinds(in), "one always has room, however large")
+
+	for range 10 {
+		in.receive(bulk(0))
+		in.receive(Message{Kind: ForwardRequest})
+	}
+	for range 10 {
+		in.receive(Message{Kind: VoteRequest})
+	}
+	require.Equal(t, 4, kinds(in)[VoteRequest], "votes have a reserve, which is bounded too")
+	for range 10 {
+		in.receive(Message{Kind: Heartbeat})
+	}
+	in.receive(bulk(0))
+	require.Equal(t, map[MessageKind]int{AppendRequest: 1, Heartbeat: 4}, kinds(in), "and don't take the place of appends")
+	for range 2 * MaxMembers {
+		in.lost("x")
+	}
+	var ev events
+	in.take(&ev)
+	require.Len(t, ev.lost, MaxMembers)
+}
+
+func TestInboxBoundsCallers(t *testing.T) {
+	in := newTestInbox()
+	for range 3 {
+		require.NoError(t, in.propose(&waiter{}, []byte("x")))
+		require.NoError(t, in.read(&waiter{}))
+	}
+	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrOverloaded)
+	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
+	var ev events
+	require.True(t, in.take(&ev))
+	require.NoError(t, in.propose(&waiter{}, make([]byte, 20)), "one always has room")
+	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrOverloaded)
+	rest := in.close(ErrClosed)
+	require.Len(t, rest.proposals, 1)
+	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrClosed)
+	require.ErrorIs(t, in.read(&waiter{}), ErrClosed)
+	require.False(t, in.query(nil))
+	in.receive(Message{Kind: Heartbeat})
+	in.cancel(&waiter{}, nil)
+	in.stop(ErrStopped)
+	require.False(t, in.take(&events{}), "nothing gets in any more")
+}
+
+func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
+	in := newTestInbox()
+	in.receive(Message{Kind: Heartbeat})
+	require.Empty(t, in.wake, "the loop is at work")
+	var ev events
+	require.True(t, in.take(&ev))
+	ev.reset()
+	require.False(t, in.take(&ev))
+	in.receive(Message{Kind: Heartbeat})
+	in.receive(Message{Kind: Heartbeat})
+	require.Len(t, in.wake, 1)
+	require.True(t, in.take(&ev))
+	require.Len(t, ev.messages, 2)
+}
+
+func TestEventsGiveABurstsMemoryBack(t *testing.T) {
+	ev := events{messages: make([]Message, 1, keepEvents+1), reads: make([]*waiter, 1, keepEvents), bulk: 1, some: true}
+	ev.reads[0] = &waiter{}
+	ev.reset()
+	require.Zero(t, cap(ev.messages))
+	require.Equal(t, keepEvents, cap(ev.reads))
+	require.Nil(t, ev.reads[:1][0], "nothing is held on to")
+	require.Zero(t, ev.bulk)
+	require.False(t, ev.some)
+}
+
+func TestWaitersAreFoundLikeInAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var table waiters
+		plain := map[uint64]*waiter{}
+		next := uint64(1)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			// The first waiters may wait long while thousands come and go.
+			for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "come") {
+				w := &waiter{number: next}
+				table.put(w)
+				plain[next] = w
+				next++
+			}
+			keep := rapid.SampledFrom([]uint64{1, 2, 7, 1000}).Draw(t, "keep")
+			for number := uint64(0); number <= next; number++ {
+				w := plain[number]
+				if w == nil {
+					require.Nil(t, table.take(number))
+					continue
+				}
+				require.True(t, table.holds(w))
+				if number%keep != 0 {
+					require.Same(t, w, table.take(number))
+					require.False(t, table.holds(w))
+					delete(plain, number)
+				}
+			}
+			left := map[uint64]*waiter{}
+			table.each(func(w *waiter) { left[w.number] = w })
+			require.Equal(t, plain, left)
+		}
+	})
+}
+
+func TestCommandsAreCopiedApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := &Node{}
+		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 2000, 5000}), 1, 100).Draw(t, "sizes")
+		var copies [][]byte
+		for i, size := range sizes {
+			command := make([]byte, size)
+			for j := range command {
+				command[j] = byte(i)
+			}
+			copied := n.copyCommand(command)
+			require.Equal(t, len(copied), cap(copied), "nobody appends into a neighbour")
+			clear(command)
+			copies = append(copies, copied)
+		}
+		for i, size := range sizes {
+			require.Len(t, copies[i], size)
+			for _, b := range copies[i] {
+				require.Equal(t, byte(i), b)
+			}
+		}
+	})
+}
