@@ -66,6 +66,7 @@ type Cluster interface {
 // allPeers are the peers in the order of the tables.
 func allPeers() []Peer {
 	return []Peer{
+		raftPeer{},
 		hashicorpBolt,
 		hashicorpWAL,
 		hashicorpMemory,
