@@ -1,0 +1,48 @@
+// Package raft is the Raft consensus algorithm as a library: it keeps a state machine of yours the same on
+// several servers, and goes on while a majority of them lives.
+//
+// A service embeds it in three steps: implement a StateMachine, Start a Node on a Storage and a Transport
+// (packages wal and tcp, or NewMemoryStorage and NewNetwork for tests), and call Propose and Read at any
+// server. The counter in examples/counter is such a service, to be copied.
+//
+// # The idea
+//
+// An event goes in, effects come out, and every effect is already safe to perform.
+//
+//	clients ──┐                ┌──────────┐            ┌─ disk     Write    ──▶ storage       ──▶ Persisted ─┐
+//	peers   ──┤     events     │   Core   │  effects   ├─ catch-up Fetch    ──▶ storage       ──▶ Fetched   ─┤
+//	clock   ──┼───────────────▶│ decides, │───────────▶├─ network  Messages ──▶ peers         ──▶ Receive   ─┤
+//	reports ──┤   one inbox    │ does not │            └─ machine  Apply    ──▶ state machine ──▶ Applied   ─┤
+//	          │                │   act    │                                                                  │
+//	          │                └──────────┘                                                                  │
+//	          └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//
+// What decides is deterministic: Core is plain single-threaded code without a clock, a lock or a
+// goroutine. What waits is outside: Node runs a Core with a disk, a network and a state machine. The same
+// Core runs in the simulator of rafttest, thousands of times faster than real time.
+//
+// # What is promised
+//
+//   - A result that Propose returns is that of a command which a majority of the disks holds, and which every
+//     state machine applies at the same place.
+//   - An error of Propose says which of two it is: ErrNotApplied, the command was not and will never be applied; or
+//     ErrOutcomeUnknown. There is no third.
+//   - A command is applied at most once, however often it was forwarded, repeated or offered to another leader.
+//   - After Read has returned nil, this server's state machine shows everything that was acknowledged anywhere before
+//     Read was called.
+//   - Nothing leaves a server that rests on something its disk doesn't hold yet.
+//   - No panic crosses the API, and no goroutine is left after Close but one inside a call of yours.
+//
+// # What it is not
+//
+// It doesn't defend against servers that lie, and it can't go on without a majority. The members of a cluster are those
+// of Bootstrap, and the log is kept whole. It is no database: what the state machine keeps is yours.
+//
+// # Reading order
+//
+// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go for the
+// cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go and proposals.go. The
+// goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis, "Consensus: Bridging Theory and Practice",
+// figures those of the paper, "In Search of an Understandable Consensus Algorithm" (extended version). Where this package leaves them
+// is in docs/divergence.md, and why it is built as it is in docs/design.md.
+package raft
