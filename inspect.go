@@ -38,7 +38,7 @@ func (c *Core) Status() CoreStatus {
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		Configuration:    c.log.configuration(),
-		PendingProposals: len(c.proposals.items) - c.proposals.skip, PendingReads: len(c.reads.waiting),
+		PendingProposals: c.proposals.count(), PendingReads: len(c.reads.waiting),
 		Trouble: c.trouble,
 	}
 }
@@ -227,9 +227,12 @@ func (s *stateEncoder) progress(p *progress, round uint64) []byte {
 // callers writes what callers at this server wait for, and what its state machine does.
 func (s *stateEncoder) callers(c *Core) {
 	p := &c.proposals
-	s.numbers(p.base, p.nextFree, uint64(p.proven), uint64(len(p.items)-p.skip))
-	for _, item := range p.items[p.skip:] {
-		s.numbers(uint64(item.state), uint64(item.term))
+	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
+	for i := range p.items {
+		if item := &p.items[i]; item.state != pendingDone {
+			s.numbers(item.number, uint64(item.state), uint64(item.term), uint64(len(item.data)))
+			s.b = append(s.b, item.data...)
+		}
 	}
 	s.numbers(c.reads.next, c.reads.asked, uint64(len(c.reads.waiting)))
 	for _, r := range c.reads.waiting {

@@ -1,6 +1,9 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // A command is offered to one leader at a time, and applied at most once without anything being replicated to that end.
 //
@@ -17,11 +20,12 @@ import "slices"
 
 // proposals are the commands of callers at this server, in any role.
 type proposals struct {
-	// base is the lowest number that isn't answered; items[i] has number base+i, once skip items are passed over.
-	base  uint64
-	items []pending
-	skip  int
-	bytes int
+	// next is the number that the next command gets.
+	next uint64
+	// items are in the order of their numbers. The first skip of them, and done of the others, are answered.
+	items      []pending
+	skip, done int
+	bytes      int
 
 	// nextFree is the lowest number that may be free to be offered.
 	nextFree uint64
@@ -33,9 +37,10 @@ type proposals struct {
 
 // A pending command waits for its answer.
 type pending struct {
-	data  []byte
-	state pendingState
-	term  Term // in which it was offered last
+	number uint64
+	data   []byte
+	state  pendingState
+	term   Term // in which it was offered last
 }
 
 type pendingState uint8
@@ -54,18 +59,63 @@ func (p *proposals) clone() proposals {
 	return n
 }
 
-// end is the number that the next command gets.
-func (p *proposals) end() uint64 { return p.base + uint64(len(p.items)-p.skip) }
+// count returns how many commands wait for their answers.
+func (p *proposals) count() int { return len(p.items) - p.skip - p.done }
+
+// base is the lowest number that isn't answered.
+func (p *proposals) base() uint64 {
+	if p.skip < len(p.items) {
+		return p.items[p.skip].number
+	}
+	return p.next
+}
+
+// place returns the place of the first item with at least this number.
+func (p *proposals) place(number uint64) int {
+	base := p.base()
+	if number <= base {
+		return p.skip
+	}
+	// Numbers rise along the items, by one nearly always: so it is here or further left.
+	at := p.skip + int(min(number-base, uint64(len(p.items)-p.skip)))
+	if at < len(p.items) && p.items[at].number == number {
+		return at
+	}
+	return p.skip + sort.Search(at-p.skip, func(i int) bool { return p.items[p.skip+i].number >= number })
+}
 
 // find returns a command that waits for its answer, or nil.
 func (p *proposals) find(number uint64) *pending {
-	if number < p.base || number >= p.end() {
-		return nil
-	}
-	if item := &p.items[p.skip+int(number-p.base)]; item.state != pendingDone {
-		return item
+	at := p.place(number)
+	if at < len(p.items) && p.items[at].number == number && p.items[at].state != pendingDone {
+		return &p.items[at]
 	}
 	return nil
+}
+
+// from returns the first command with at least this number that waits for its answer, or nil.
+func (p *proposals) from(number uint64) *pending {
+	for at := p.place(number); at < len(p.items); at++ {
+		if p.items[at].state != pendingDone {
+			return &p.items[at]
+		}
+	}
+	return nil
+}
+
+// answered lets go of an item. What is answered takes no room for long, even while an earlier command waits.
+func (p *proposals) answered(item *pending) {
+	p.bytes -= len(item.data) + entryOverhead
+	*item = pending{number: item.number, state: pendingDone}
+	p.done++
+	for p.skip < len(p.items) && p.items[p.skip].state == pendingDone {
+		p.skip++
+		p.done--
+	}
+	if gone := p.skip + p.done; gone == len(p.items) || gone > 64 && gone > len(p.items)/2 {
+		p.items = slices.DeleteFunc(p.items, func(item pending) bool { return item.state == pendingDone })
+		p.skip, p.done = 0, 0
+	}
 }
 
 // Propose takes a command from a caller and returns the number by which an Answer will name it. The core
@@ -74,13 +124,14 @@ func (p *proposals) find(number uint64) *pending {
 func (c *Core) Propose(now Instant, data []byte) uint64 {
 	c.advance(now)
 	p := &c.proposals
-	number := p.end()
-	p.items = append(p.items, pending{data: data})
-	size := len(data) + entryOverhead
-	p.bytes += size
-	if p.bytes > c.config.MaxPendingBytes && p.bytes > size || len(p.items)-p.skip > c.config.MaxPending {
-		c.answer(number, Answer{Err: notApplied(ErrOverloaded)})
+	number, size := p.next, len(data)+entryOverhead
+	p.next++
+	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
+		return number
 	}
+	p.items = append(p.items, pending{number: number, data: data})
+	p.bytes += size
 	return number
 }
 
@@ -106,17 +157,7 @@ func (c *Core) answer(number uint64, a Answer) {
 		return
 	}
 	c.unforward(item)
-	p.bytes -= len(item.data) + entryOverhead
-	*item = pending{state: pendingDone}
-	for p.skip < len(p.items) && p.items[p.skip].state == pendingDone {
-		p.skip++
-		p.base++
-	}
-	if p.skip == len(p.items) || p.skip > 64 && p.skip > len(p.items)/2 {
-		n := copy(p.items, p.items[p.skip:])
-		clear(p.items[n:])
-		p.items, p.skip = p.items[:n], 0
-	}
+	p.answered(item)
 	a.Number = number
 	c.answers = append(c.answers, a)
 }
@@ -132,14 +173,15 @@ func (c *Core) unforward(item *pending) {
 func (c *Core) offerProposals() {
 	p := &c.proposals
 	to := c.leaderID()
-	if to == "" || p.nextFree >= p.end() {
+	if to == "" || p.nextFree >= p.next {
 		return
 	}
-	first := max(p.nextFree, p.base)
-	p.nextFree = p.end()
+	first := p.nextFree
+	p.nextFree = p.next
 	if l, leads := c.role.(*leader); leads {
-		for number := first; number < p.nextFree; number++ {
-			c.offerHere(l, number)
+		for item := p.from(first); item != nil; item = p.from(first) {
+			first = item.number + 1
+			c.offerHere(l, item)
 		}
 		return
 	}
@@ -147,17 +189,16 @@ func (c *Core) offerProposals() {
 }
 
 // offerHere appends a command to this leader's own log, or refuses it.
-func (c *Core) offerHere(l *leader, number uint64) {
-	item := c.proposals.find(number)
-	if item == nil || item.state != pendingFree {
+func (c *Core) offerHere(l *leader, item *pending) {
+	if item.state != pendingFree {
 		return
 	}
 	if !c.charge(l, len(item.data)+entryOverhead) {
-		c.answer(number, Answer{Err: notApplied(ErrOverloaded)})
+		c.answer(item.number, Answer{Err: notApplied(ErrOverloaded)})
 		return
 	}
 	item.state, item.term = pendingLogged, c.state.Term
-	c.appendEntry(Entry{Kind: EntryCommand, Origin: c.Origin(), Number: number, Data: item.data})
+	c.appendEntry(Entry{Kind: EntryCommand, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
 // forward sends the commands in a state, from a number on, to the leader of this term, in messages of bounded size, until
@@ -168,16 +209,16 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 	total, bytes := 0, 0
 	flush := func() {
 		if len(entries) > 0 {
-			c.send(Message{Kind: ForwardRequest, To: to, Start: c.state.Start, Number: p.base, Entries: entries})
+			c.send(Message{Kind: ForwardRequest, To: to, Start: c.state.Start, Number: p.base(), Entries: entries})
 			entries, bytes = nil, 0
 		}
 	}
-	for number := first; number < p.end() && total < limit; number++ {
-		item := p.find(number)
-		if item == nil || item.state != state || state == pendingForwarded && item.term != c.state.Term {
+	for at := p.place(first); at < len(p.items) && total < limit; at++ {
+		item := &p.items[at]
+		if item.state != state || state == pendingForwarded && item.term != c.state.Term {
 			continue
 		}
-		e := Entry{Kind: EntryCommand, Number: number, Data: item.data}
+		e := Entry{Kind: EntryCommand, Number: item.number, Data: item.data}
 		if bytes > 0 && bytes+e.size() > c.config.MaxAppendBytes {
 			flush()
 		}
@@ -197,7 +238,7 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 func (c *Core) retryForwards() {
 	to := c.leaderID()
 	if c.proposals.unseen > 0 && to != "" && to != c.id {
-		c.forward(to, c.proposals.base, pendingForwarded, c.config.MaxAppendBytes)
+		c.forward(to, c.proposals.base(), pendingForwarded, c.config.MaxAppendBytes)
 	}
 }
 
@@ -247,12 +288,12 @@ func (c *Core) commandsApplied(batch *Batch) {
 		return
 	}
 	p.proven = batch.Term
-	for number := p.base; number < p.end(); number++ {
-		item := p.find(number)
-		if item != nil && item.state != pendingFree && item.term < batch.Term {
+	for at := p.skip; at < len(p.items); at++ {
+		item := &p.items[at]
+		if item.state != pendingFree && item.state != pendingDone && item.term < batch.Term {
 			c.unforward(item)
 			item.state = pendingFree
-			p.nextFree = min(p.nextFree, number)
+			p.nextFree = min(p.nextFree, item.number)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
-		proposals: proposals{base: 1, nextFree: 1},
+		proposals: proposals{next: 1, nextFree: 1},
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
