@@ -1,0 +1,134 @@
+package simfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// A file is an inode that somebody has opened.
+type file struct {
+	fs     *FS
+	node   *inode
+	name   string // when it was opened
+	life   uint64
+	closed bool
+}
+
+// begin counts a call, and fails if the file can't be used any more. The lock is held.
+func (f *file) begin(c Call) error {
+	c.Name = f.name
+	if err := f.fs.call(c); err != nil {
+		return err
+	}
+	if f.closed {
+		return &fs.PathError{Op: string(c.Op), Path: f.name, Err: fs.ErrClosed}
+	}
+	if f.life != f.fs.life {
+		return &fs.PathError{Op: string(c.Op), Path: f.name, Err: ErrPower}
+	}
+	return nil
+}
+
+// ReadAt implements vfs.File.
+func (f *file) ReadAt(p []byte, offset int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.begin(Call{Op: OpRead, Offset: offset, Length: len(p)}); err != nil {
+		return 0, err
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("simfs: read at %d", offset)
+	}
+	n := 0
+	if offset < int64(len(f.node.data)) {
+		n = copy(p, f.node.data[offset:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements vfs.File. One that is made to fail writes a part, by luck.
+func (f *file) WriteAt(p []byte, offset int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	err := f.begin(Call{Op: OpWrite, Offset: offset, Length: len(p)})
+	if f.closed || f.life != f.fs.life {
+		return 0, err
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("simfs: write at %d", offset)
+	}
+	key := f.fs.luck(writeLuck, f.node.number, f.node.writes, 0)
+	if err != nil {
+		p = p[:int(key%uint64(len(p)/SectorSize+1))*SectorSize]
+	} else if room := f.fs.room(f.node); room >= 0 && offset+int64(len(p)) > room {
+		p = p[:max(room-offset, 0)]
+		err = &fs.PathError{Op: string(OpWrite), Path: f.name, Err: ErrFull}
+	}
+	if len(p) > 0 {
+		f.node.data = writeTo(f.node.data, p, offset)
+		f.fs.record(change{kind: written, node: f.node, number: f.node.writes, offset: offset, data: append([]byte(nil), p...)})
+	}
+	f.node.writes++
+	return len(p), err
+}
+
+// room returns how long a file may become; -1 is any length.
+func (f *FS) room(node *inode) int64 {
+	if f.capacity == 0 {
+		return -1
+	}
+	return max(f.capacity-f.used()+int64(len(node.data)), int64(len(node.data)))
+}
+
+// writeTo writes p at an offset of data, with zeros before if it is shorter.
+func writeTo(data, p []byte, offset int64) []byte {
+	if end := offset + int64(len(p)); end > int64(len(data)) {
+		data = append(data, make([]byte, end-int64(len(data)))...)
+	}
+	copy(data[offset:], p)
+	return data
+}
+
+// Size implements vfs.File.
+func (f *file) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.begin(Call{Op: OpSize}); err != nil {
+		return 0, err
+	}
+	return int64(len(f.node.data)), nil
+}
+
+// Sync implements vfs.File. One that is made to fail writes some of what it should, by luck, and forgets the
+// rest: from then on it is in the page cache only, and no later Sync writes it.
+func (f *file) Sync() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.begin(Call{Op: OpSync}); err != nil {
+		if !f.closed && f.life == f.fs.life && !isPower(err) {
+			f.fs.forget(f.node)
+		}
+		return err
+	}
+	f.fs.barrier(change{kind: syncedFile, node: f.node})
+	return nil
+}
+
+// Close implements vfs.File. One that is made to fail closes all the same.
+func (f *file) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	err := f.begin(Call{Op: OpClose})
+	if f.closed {
+		return err
+	}
+	f.closed = true
+	if f.life == f.fs.life {
+		f.node.open--
+	}
+	return err
+}

@@ -1,0 +1,384 @@
+// Package simfs is a file system in memory that fails the way real ones do, and the same way each time. It
+// remembers what was not synced: at a power cut each such write is kept, lost or torn between sectors,
+// and each change of a directory kept or lost. Calls fail when they are told to, a failed sync forgets what
+// it should have written, the disk fills up, and bytes rot.
+//
+// What luck decides is a hash of the seed and of what it is about ("the third write to the second file,
+// at the first power cut, its fifth sector"), never the next number of a stream. So removing one call
+// from a run leaves the luck of the others alone. There is no clock and no other randomness.
+package simfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+// SectorSize is the number of bytes that a power cut keeps or loses together.
+const SectorSize = 512
+
+// ErrPower is what calls return once the power has failed, and what the files return that were open then.
+var ErrPower = errors.New("simfs: the power failed")
+
+// ErrFull is what a write returns for which there is no room. It is syscall.ENOSPC.
+var ErrFull = fmt.Errorf("simfs: %w", syscall.ENOSPC)
+
+// An Op is what a Call does.
+type Op string
+
+// Ops, one for each method of vfs.FS and vfs.File.
+const (
+	OpMkdirAll Op = "mkdir"
+	OpCreate   Op = "create"
+	OpOpen     Op = "open"
+	OpRename   Op = "rename"
+	OpRemove   Op = "remove"
+	OpList     Op = "list"
+	OpSyncDir  Op = "syncdir"
+	OpLock     Op = "lock"
+	OpRead     Op = "read"
+	OpWrite    Op = "write"
+	OpSize     Op = "size"
+	OpSync     Op = "sync"
+	OpClose    Op = "close"
+)
+
+// A Call is one call to the file system or a file.
+type Call struct {
+	Number int // counts all calls, from 1
+	Op     Op
+	Name   string // of the file or directory; of a rename the old one
+	To     string // the new name
+	Offset int64
+	Length int // in bytes, of a read or write
+}
+
+// String returns the call without its number, with names as they are in their directory.
+func (c Call) String() string {
+	s := string(c.Op) + " " + filepath.Base(c.Name)
+	switch c.Op {
+	case OpRename:
+		s += " " + filepath.Base(c.To)
+	case OpRead, OpWrite:
+		s += fmt.Sprintf(" %d+%d", c.Offset, c.Length)
+	}
+	return s
+}
+
+// FS is the file system: a vfs.FS. It may be used by several goroutines at once; it is as deterministic as
+// the order of their calls.
+type FS struct {
+	mu       sync.Mutex
+	seed     uint64
+	calls    int
+	hook     func(Call) error
+	capacity int64 // bytes in all files; 0 is no limit
+	deferred bool
+
+	dirs  map[string]bool
+	names map[string]*inode // as one sees them
+	disk  map[string]*inode // as a power cut would leave them
+	locks map[string]bool
+	// journal holds what isn't durable yet, in the order of the calls.
+	journal []change
+	inodes  uint64 // number of files created so far
+	changes uint64 // number of changes of directories so far
+
+	life    uint64 // rises when all processes die; files opened before are dead
+	cuts    uint64 // number of power cuts so far
+	issued  int64  // number of syncs so far, when they are deferred
+	settled int64  // how many of them have been done
+}
+
+var _ vfs.FS = (*FS)(nil)
+
+// An inode is a file, whatever its name.
+type inode struct {
+	number uint64
+	data   []byte // as one sees it: the page cache
+	disk   []byte // what is durable
+	writes uint64 // so far
+	open   int    // how many have it open
+}
+
+// New returns an empty file system with this luck.
+func New(seed uint64) *FS {
+	return &FS{
+		seed: seed, dirs: map[string]bool{"/": true, ".": true},
+		names: map[string]*inode{}, disk: map[string]*inode{}, locks: map[string]bool{},
+	}
+}
+
+// OnCall sets a function that sees each call before it is done and can make it fail. It must not use the file system.
+func (f *FS) OnCall(hook func(Call) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
+// FailAt makes the call with this number fail with err, and no other.
+func (f *FS) FailAt(number int, err error) {
+	f.OnCall(func(c Call) error {
+		if c.Number == number {
+			return err
+		}
+		return nil
+	})
+}
+
+// PowerOffAfter makes every call after the one with this number fail with ErrPower. Cut then tells what is
+// left.
+func (f *FS) PowerOffAfter(number int) {
+	f.OnCall(func(c Call) error {
+		if c.Number > number {
+			return ErrPower
+		}
+		return nil
+	})
+}
+
+// SetCapacity limits the bytes in all files; 0 is no limit. A write beyond it is cut short with ErrFull.
+func (f *FS) SetCapacity(bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.capacity = bytes
+}
+
+// Calls returns the number of calls so far.
+func (f *FS) Calls() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
+// Used returns how many bytes the files take.
+func (f *FS) Used() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used()
+}
+
+func (f *FS) used() int64 {
+	n := int64(0)
+	for _, node := range f.names {
+		n += int64(len(node.data))
+	}
+	return n
+}
+
+// Names returns the paths of all files, sorted.
+func (f *FS) Names() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.names))
+}
+
+// Bytes returns a copy of what a file holds; nil when there is no such file.
+func (f *FS) Bytes(name string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if node := f.names[clean(name)]; node != nil {
+		return slices.Clone(node.data)
+	}
+	return nil
+}
+
+// Rot changes a byte of a file, in the page cache and on the disk, by exclusive or with mask. It says whether
+// there is such a byte.
+func (f *FS) Rot(name string, offset int64, mask byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := f.names[clean(name)]
+	if node == nil || offset >= int64(len(node.data)) {
+		return false
+	}
+	node.data[offset] ^= mask
+	if offset < int64(len(node.disk)) {
+		node.disk[offset] ^= mask
+	}
+	return true
+}
+
+// clean makes one name of a path.
+func clean(name string) string { return filepath.Clean(name) }
+
+// call counts a call and asks the hook.
+func (f *FS) call(c Call) error {
+	f.calls++
+	c.Number = f.calls
+	if f.hook != nil {
+		if err := f.hook(c); err != nil {
+			return &fs.PathError{Op: string(c.Op), Path: c.Name, Err: err}
+		}
+	}
+	return nil
+}
+
+func notThere(op Op, name string) error {
+	return &fs.PathError{Op: string(op), Path: name, Err: fs.ErrNotExist}
+}
+
+// MkdirAll implements vfs.FS.
+func (f *FS) MkdirAll(dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir = clean(dir)
+	if err := f.call(Call{Op: OpMkdirAll, Name: dir}); err != nil {
+		return err
+	}
+	for d := dir; !f.dirs[d]; d = filepath.Dir(d) {
+		f.dirs[d] = true
+	}
+	return nil
+}
+
+// Create implements vfs.FS.
+func (f *FS) Create(name string) (vfs.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name = clean(name)
+	if err := f.call(Call{Op: OpCreate, Name: name}); err != nil {
+		return nil, err
+	}
+	if !f.dirs[filepath.Dir(name)] {
+		return nil, notThere(OpCreate, name)
+	}
+	if f.names[name] != nil {
+		return nil, &fs.PathError{Op: string(OpCreate), Path: name, Err: fs.ErrExist}
+	}
+	f.inodes++
+	node := &inode{number: f.inodes}
+	f.names[name] = node
+	f.record(change{kind: linked, node: node, name: name})
+	return f.file(name, node), nil
+}
+
+func (f *FS) file(name string, node *inode) *file {
+	node.open++
+	return &file{fs: f, node: node, name: name, life: f.life}
+}
+
+// Open implements vfs.FS.
+func (f *FS) Open(name string) (vfs.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name = clean(name)
+	if err := f.call(Call{Op: OpOpen, Name: name}); err != nil {
+		return nil, err
+	}
+	node := f.names[name]
+	if node == nil {
+		return nil, notThere(OpOpen, name)
+	}
+	return f.file(name, node), nil
+}
+
+// Rename implements vfs.FS. It refuses to rename an open file, as some systems do.
+func (f *FS) Rename(oldName, newName string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	oldName, newName = clean(oldName), clean(newName)
+	if err := f.call(Call{Op: OpRename, Name: oldName, To: newName}); err != nil {
+		return err
+	}
+	node := f.names[oldName]
+	if node == nil {
+		return notThere(OpRename, oldName)
+	}
+	if node.open > 0 {
+		return &fs.PathError{Op: string(OpRename), Path: oldName, Err: errors.New("the file is open")}
+	}
+	delete(f.names, oldName)
+	f.names[newName] = node
+	f.record(change{kind: renamed, node: node, name: newName, old: oldName})
+	return nil
+}
+
+// Remove implements vfs.FS.
+func (f *FS) Remove(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name = clean(name)
+	if err := f.call(Call{Op: OpRemove, Name: name}); err != nil {
+		return err
+	}
+	node := f.names[name]
+	if node == nil {
+		return notThere(OpRemove, name)
+	}
+	delete(f.names, name)
+	f.record(change{kind: unlinked, node: node, name: name})
+	return nil
+}
+
+// List implements vfs.FS.
+func (f *FS) List(dir string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir = clean(dir)
+	if err := f.call(Call{Op: OpList, Name: dir}); err != nil {
+		return nil, err
+	}
+	if !f.dirs[dir] {
+		return nil, notThere(OpList, dir)
+	}
+	var names []string
+	for name := range f.names {
+		if filepath.Dir(name) == dir {
+			names = append(names, filepath.Base(name))
+		}
+	}
+	slices.SortFunc(names, cmp.Compare[string])
+	return names, nil
+}
+
+// SyncDir implements vfs.FS.
+func (f *FS) SyncDir(dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir = clean(dir)
+	if err := f.call(Call{Op: OpSyncDir, Name: dir}); err != nil {
+		return err
+	}
+	f.barrier(change{kind: syncedDir, name: dir})
+	return nil
+}
+
+// Lock implements vfs.FS. The lock ends with the process: with Kill and Cut.
+func (f *FS) Lock(name string) (io.Closer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name = clean(name)
+	if err := f.call(Call{Op: OpLock, Name: name}); err != nil {
+		return nil, err
+	}
+	if f.locks[name] {
+		return nil, &fs.PathError{Op: string(OpLock), Path: name, Err: vfs.ErrLocked}
+	}
+	f.locks[name] = true
+	return &lock{fs: f, name: name, life: f.life}, nil
+}
+
+type lock struct {
+	fs   *FS
+	name string
+	life uint64
+}
+
+func (l *lock) Close() error {
+	l.fs.mu.Lock()
+	defer l.fs.mu.Unlock()
+	if l.life == l.fs.life {
+		delete(l.fs.locks, l.name)
+	}
+	return nil
+}
