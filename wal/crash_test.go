@@ -1,0 +1,99 @@
+package wal_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+)
+
+var errFault = errors.New("the disk says no")
+
+func TestLogIsWhatTheModelSays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		fs := simfs.New(rapid.Uint64().Draw(t, "luck"))
+		w := newWriter(rapid.Uint64().Draw(t, "seed"))
+		require.NoError(t, w.open(small(fs)))
+		t.Repeat(map[string]func(*rapid.T){
+			"step": func(t *rapid.T) { require.NoError(t, w.step()) },
+			"close": func(t *rapid.T) {
+				require.NoError(t, w.log.Close())
+				require.NoError(t, w.open(small(fs)))
+			},
+			"kill": func(t *rapid.T) {
+				fs.Kill()
+				require.NoError(t, w.open(small(fs)))
+			},
+			"cut": func(t *rapid.T) {
+				fs.Cut()
+				require.NoError(t, w.open(small(fs)))
+			},
+			"cut within": func(t *rapid.T) {
+				fs.PowerOffAfter(fs.Calls() + rapid.IntRange(0, 12).Draw(t, "calls"))
+				err := w.steps(10)
+				if err != nil {
+					require.ErrorIs(t, err, simfs.ErrPower)
+				}
+				fs.Cut()
+				require.NoError(t, w.open(small(fs)))
+			},
+			"": func(t *rapid.T) { require.NoError(t, w.now.differsIn(w.log)) },
+		})
+	})
+}
+
+func TestPowerCutAfterEachCall(t *testing.T) {
+	for seed := range uint64(2) {
+		whole := simfs.New(seed)
+		require.NoError(t, newWriter(seed).run(whole, 60))
+		for n := range whole.Calls() {
+			about := fmt.Sprintf("seed %d, power cut after call %d", seed, n)
+			fs := simfs.New(seed)
+			fs.PowerOffAfter(n)
+			w := newWriter(seed)
+			if err := w.run(fs, 60); err != nil { // housekeeping fails without one
+				require.ErrorIs(t, err, simfs.ErrPower, about)
+			}
+			fs.Cut()
+			w.goOn(t, fs, about)
+		}
+	}
+}
+
+func TestEachCallFailsOnce(t *testing.T) {
+	for seed := range uint64(2) {
+		whole := simfs.New(seed)
+		require.NoError(t, newWriter(seed).run(whole, 60))
+		for n := 1; n <= whole.Calls(); n++ {
+			about := fmt.Sprintf("seed %d, call %d fails", seed, n)
+			fs := simfs.New(seed)
+			fs.FailAt(n, errFault)
+			w := newWriter(seed)
+			err := w.run(fs, 60)
+			if err != nil {
+				require.ErrorIs(t, err, errFault, about)
+			}
+			if w.log != nil {
+				failed := w.log.Write(raft.Write{State: raft.DurableState{Start: 99}}) != nil
+				if failed {
+					require.Error(t, w.log.Write(raft.Write{State: raft.DurableState{Start: 99}}), about)
+				} else {
+					w.now.state = raft.DurableState{Start: 99}
+					w.next = w.now
+				}
+				w.log.Close()
+			}
+			if n%2 == 0 {
+				fs.Kill() // the page cache shows what the disk may not have
+				require.NoError(t, w.open(small(fs)), about)
+			}
+			fs.Cut()
+			w.goOn(t, fs, about)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package wal
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+// Open opens the log in a directory, which is created if it doesn't exist. Nobody else can open it before
+// Close; they get raft.ErrLocked. A log that is damaged isn't opened: the error is a *CorruptError,
+// and raft.ErrCorrupt. What a power cut tore off a write that hadn't returned yet isn't damage.
+func Open(dir string, options Options) (*Log, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{dir: dir, options: options, fs: options.FS, salt: options.Salt}
+	l.busy = make(chan struct{}, 1)
+	l.spare = make(chan *spare, 1)
+	l.drained = make(chan struct{})
+	l.snapshots.files = make(map[vfs.File]struct{})
+	if err := l.fs.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
+	}
+	l.lock, err = l.fs.Lock(l.path(lockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		err = raft.ErrLocked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
+	}
+	if err := l.open(); err != nil {
+		if len(l.spare) == 0 {
+			l.spare <- &spare{}
+		}
+		l.closeFiles()
+		l.lock.Close()
+		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
+	}
+	l.keeper.start(l)
+	l.wrote()
+	return l, nil
+}
+
+func (l *Log) open() error {
+	names, err := l.fs.List(l.dir)
+	if err != nil {
+		return err
+	}
+	var segments, snapshots []uint64
+	for _, name := range names {
+		if number, ok := fileNumber(name, segmentSuffix); ok {
+			segments = append(segments, number)
+		}
+		if number, ok := fileNumber(name, snapshotSuffix); ok {
+			snapshots = append(snapshots, number)
+		}
+		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) {
+			if err := l.fs.Remove(l.path(name)); err != nil {
+				return err
+			}
+		}
+	}
+	slices.Sort(segments)
+	slices.Sort(snapshots)
+	if len(segments) == 0 {
+		if len(snapshots) > 0 {
+			return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds snapshots, but no segment of a log"}
+		}
+		return l.create()
+	}
+	r := replay{log: l}
+	if err := r.run(segments); err != nil {
+		return err
+	}
+	stale, err := l.chooseSnapshot(snapshots)
+	if err != nil {
+		return err
+	}
+	if err := l.save(r.configurations); err != nil {
+		return err
+	}
+	if err := l.settle(&r); err != nil {
+		return err
+	}
+	for _, number := range stale {
+		if err := l.fs.Remove(l.path(fileName(number, snapshotSuffix))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the first segment of a new log. It gets its name when it is complete: so the oldest segment
+// always has a head.
+func (l *Log) create() error {
+	l.opens = 1
+	l.contents.first = 1
+	l.snapshots.next = 1
+	b, s := l.appendHead(nil, 1, nil)
+	s.size = max(min(firstSegmentSize, l.options.SegmentSize), int64(s.end)+headerSize)
+	file, err := l.fs.Create(s.name + temporary)
+	if err != nil {
+		return err
+	}
+	if err := fill(file, b, s.size); err != nil {
+		file.Close()
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := l.fs.Rename(s.name+temporary, s.name); err != nil {
+		return err
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	if s.file, err = l.fs.Open(s.name); err != nil {
+		return err
+	}
+	s.synced = s.end
+	l.segments, l.active = []*segment{s}, s
+	l.spare <- l.newSpare(s)
+	return nil
+}
+
+// fill writes b and zeros up to size, and syncs.
+func fill(file vfs.File, b []byte, size int64) error {
+	if _, err := file.WriteAt(b, 0); err != nil {
+		return err
+	}
+	for at := int64(len(b)); at < size; {
+		n, err := file.WriteAt(zeros[:min(size-at, int64(len(zeros)))], at)
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return file.Sync()
+}
+
+// chooseSnapshot finds the current snapshot, or the newest one before it that is intact and that the log
+// goes on from. It returns the files that can't serve for that. They may go once it is durable
+// what is current; but while the current one is damaged, all stay.
+func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
+	current := l.contents.snapshot
+	l.snapshots.next = current.file + 1
+	l.snapshots.unswept = true
+	var damage error
+	if current.file != 0 {
+		_, damage = l.verify(current.file, &current.meta)
+		if damage != nil && !errors.Is(damage, raft.ErrCorrupt) {
+			return nil, damage
+		}
+	}
+	for _, number := range numbers {
+		l.snapshots.next = max(l.snapshots.next, number+1)
+		if number == current.file {
+			if damage == nil {
+				l.snapshots.stored = append(l.snapshots.stored, current)
+			}
+			continue
+		}
+		meta, err := l.verify(number, nil)
+		if err != nil && !errors.Is(err, raft.ErrCorrupt) {
+			return nil, err
+		}
+		if ref := (snapshotRef{file: number, meta: meta}); err == nil && number < current.file && l.isFallback(ref) {
+			l.snapshots.stored = append(l.snapshots.stored, ref)
+		} else {
+			stale = append(stale, number)
+		}
+	}
+	if damage == nil {
+		return stale, nil
+	}
+	if len(l.snapshots.stored) == 0 {
+		return nil, damage
+	}
+	fallback := slices.MaxFunc(l.snapshots.stored, func(a, b snapshotRef) int {
+		return cmp.Compare(a.meta.Index, b.meta.Index)
+	})
+	l.options.Logger.Error("wal: snapshot damaged, an older one is used", "dir", l.dir,
+		"error", damage, "index", current.meta.Index, "older", fallback.meta.Index)
+	l.contents.snapshot = fallback
+	return nil, nil
+}
+
+// verify reads a snapshot to its end and returns what it is. With meta, it must be that one.
+func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (raft.SnapshotMeta, error) {
+	r, err := l.openSnapshotFile(number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return raft.SnapshotMeta{}, &CorruptError{File: l.path(fileName(number, snapshotSuffix)), Offset: -1, Reason: "it is missing"}
+	}
+	if err != nil {
+		return raft.SnapshotMeta{}, err
+	}
+	defer r.file.Close()
+	if err := r.mustBe(meta); err != nil {
+		return raft.SnapshotMeta{}, err
+	}
+	for {
+		if err := r.nextBlock(); errors.Is(err, io.EOF) {
+			return r.meta, nil
+		} else if err != nil {
+			return raft.SnapshotMeta{}, err
+		}
+	}
+}
+
+// save notes what Load returns, and refuses a log that doesn't go on from its snapshot.
+func (l *Log) save(configurations []raft.Entry) error {
+	t := &l.contents
+	snapshot := t.snapshot.meta
+	if t.last < snapshot.Index || t.first > snapshot.Index+1 {
+		return &CorruptError{File: l.dir, Offset: -1, Reason: fmt.Sprintf(
+			"the log holds entries %d to %d, but the snapshot ends at %d", t.first, t.last, snapshot.Index)}
+	}
+	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, Last: t.last}
+	l.saved.Runs = slices.Clone(trimRuns(t.runs, snapshot.Index+1, t.last))
+	for _, e := range configurations {
+		if e.Index > snapshot.Index {
+			l.saved.Configurations = append(l.saved.Configurations, e)
+		}
+	}
+	return nil
+}
+
+// settle makes durable what was found, and notes it in a record: after a sync that failed, the page cache may
+// show what the disk doesn't have, and the next sync says nothing of it. So whatever isn't proven to
+// be synced is written anew. The record is unlike any before, since it counts the opens; what was cut
+// off behind it can't be taken for its continuation.
+func (l *Log) settle(r *replay) error {
+	l.opens++
+	s := l.active
+	if len(r.unproven) > 0 {
+		if _, err := s.file.WriteAt(r.unproven, int64(s.synced)); err != nil {
+			return err
+		}
+	}
+	// Names that are there may be of a process that died before it synced the directory.
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	state := l.checkpoint()
+	record := state.append(append([]byte(nil), zeros[:headerSize]...))
+	if s.fits(len(record)) {
+		_, err := l.append(record, header{kind: kindOpen, entries: uint32(len(record) - headerSize)})
+		return err
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.synced = s.end
+	if err := l.begin(0); err != nil { // the head is such a record too
+		return err
+	}
+	if err := l.active.file.Sync(); err != nil {
+		return err
+	}
+	l.active.synced = l.active.end
+	return nil
+}

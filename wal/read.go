@@ -1,0 +1,205 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/e17579a5/raft"
+)
+
+// Bounds of how much is read from a file at once.
+const (
+	minReadBytes = 16 << 10
+	maxReadBytes = 1 << 20
+	maxGuess     = 4096 // entries that memory is taken for before they are seen
+)
+
+// Entries returns entries of (after, last]. See raft.Storage.
+func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	if err := l.enter(); err != nil {
+		return nil, err
+	}
+	defer l.leave()
+	r := reader{log: l, next: after + 1, last: last, budget: maxBytes}
+	for {
+		more, err := r.open()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return r.entries, nil
+		}
+		err = r.read()
+		l.release(r.segment)
+		if err != nil {
+			return nil, fmt.Errorf("wal: read entries after %d: %w", after, err)
+		}
+	}
+}
+
+// A reader collects entries, from one stretch after the other.
+type reader struct {
+	log        *Log
+	next, last raft.Index // what is still wanted
+	budget     int        // bytes of data beyond the first entry
+	entries    []raft.Entry
+	full       bool // no more fit
+	generation uint64
+	decoder    raft.Decoder
+
+	// The stretch that is being read.
+	segment *segment
+	limit   raft.Index // the index after its last entry
+	offset  uint32     // of the next frame or, at end, of what follows its record
+	end     uint32     // of the record
+	bound   uint32     // of the segment
+	skip    raft.Index // the index at offset, at most next
+
+	// window holds bytes of the segment from windowAt on. Entries share its memory.
+	window   []byte
+	windowAt uint32
+}
+
+// open finds the stretch of the next entry and keeps its segment from being removed. It says
+// whether there is one to read.
+func (r *reader) open() (bool, error) {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := &l.contents
+	if len(r.entries) == 0 {
+		r.generation = t.generation
+		if r.next <= t.compacted || r.next < t.first || r.next > t.last || r.last < r.next {
+			return false, raft.ErrCompacted
+		}
+	}
+	// After a truncation meanwhile, what comes now might not continue what was read before.
+	r.last = min(r.last, t.last)
+	if r.full || r.next > r.last || r.generation != t.generation || r.next < t.first {
+		return false, nil
+	}
+	i, p := t.find(r.next)
+	r.segment, r.limit = t.stretches[i].segment, min(t.limit(i), r.last+1)
+	r.offset, r.end, r.skip = p.offset, p.end, p.index
+	r.bound = r.segment.end
+	r.window, r.windowAt = nil, 0
+	r.segment.readers++
+	return true, nil
+}
+
+// release lets a segment be removed again.
+func (l *Log) release(s *segment) {
+	l.mu.Lock()
+	s.readers--
+	wake := s.readers == 0 && len(l.garbage) > 0
+	l.mu.Unlock()
+	if wake {
+		l.keeper.signal()
+	}
+}
+
+// read reads the stretch to its end, or until the budget is used up.
+func (r *reader) read() error {
+	for r.skip < r.limit {
+		if r.offset == r.end {
+			if err := r.nextRecord(); err != nil {
+				return err
+			}
+			continue
+		}
+		frame, err := r.bytes(r.offset, frameSize)
+		if err != nil {
+			return err
+		}
+		length, crc := little.Uint32(frame), little.Uint32(frame[4:])
+		body := r.offset + frameSize
+		if r.end < body || r.end-body < length {
+			return r.corrupt(r.offset, "an entry ends past the end of its record")
+		}
+		if r.skip == r.next {
+			b, err := r.bytes(body, length)
+			if err != nil {
+				return err
+			}
+			if crc32.Checksum(b, castagnoli) != crc {
+				return r.corrupt(r.offset, fmt.Sprintf("the checksum of entry %d is wrong", r.next))
+			}
+			if err := r.take(b); err != nil || r.full {
+				return err
+			}
+		}
+		r.skip++
+		r.offset = body + length
+	}
+	return nil
+}
+
+// take decodes the next entry and adds it if it fits.
+func (r *reader) take(b []byte) error {
+	e, rest, err := r.decoder.DecodeEntry(b)
+	if err != nil {
+		return r.corrupt(r.offset, fmt.Sprintf("entry %d: %v", r.next, err))
+	}
+	if len(rest) > 0 || e.Index != r.next {
+		return r.corrupt(r.offset, fmt.Sprintf("entry %d in the place of %d", e.Index, r.next))
+	}
+	if len(r.entries) > 0 {
+		if len(e.Data) > r.budget {
+			r.full = true
+			return nil
+		}
+		r.budget -= len(e.Data)
+	}
+	if r.entries == nil {
+		fit := max(r.budget, 0) / (len(e.Data) + 1)
+		r.entries = make([]raft.Entry, 0, min(int64(fit), int64(min(r.last-r.next, maxGuess)))+1)
+	}
+	r.entries = append(r.entries, e)
+	r.next++
+	return nil
+}
+
+// nextRecord moves on to the entries of the record after the one that ended.
+func (r *reader) nextRecord() error {
+	at := next(r.end)
+	b, err := r.bytes(at, headerSize)
+	if err != nil {
+		return err
+	}
+	h, ok := parseHeader(b, r.segment.key, at)
+	if !ok {
+		return r.corrupt(at, "not a record")
+	}
+	r.offset, r.end = at+headerSize+h.entries, h.end(at)
+	if h.kind != kindBatch {
+		r.offset = r.end // where the log was opened
+	}
+	return nil
+}
+
+// bytes returns n bytes at an offset of the segment. They are never changed.
+func (r *reader) bytes(at, n uint32) ([]byte, error) {
+	if r.bound < at || r.bound-at < n {
+		return nil, r.corrupt(at, "the log ends too early")
+	}
+	if at < r.windowAt || uint64(at)+uint64(n) > uint64(r.windowAt)+uint64(len(r.window)) {
+		size := min(max(r.budget+r.budget/4, minReadBytes), maxReadBytes)
+		size = min(max(size, int(n)), int(r.bound-at))
+		window := make([]byte, size)
+		if k, err := r.segment.file.ReadAt(window, int64(at)); err != nil && (!errors.Is(err, io.EOF) || k < int(n)) {
+			if errors.Is(err, io.EOF) {
+				return nil, r.corrupt(at, "the file ends too early")
+			}
+			return nil, err
+		}
+		r.window, r.windowAt = window, at
+	}
+	from := at - r.windowAt
+	return r.window[from : from+n : from+n], nil
+}
+
+func (r *reader) corrupt(at uint32, reason string) error {
+	return &CorruptError{File: r.segment.name, Offset: int64(at), Reason: reason}
+}

@@ -1,0 +1,340 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// A replay reads the segments of a log, from the oldest to the newest, and rebuilds what it holds.
+//
+// Where the log ends is the question. A record that is torn or was never written looks like one that was
+// damaged; but every record says up to where the segment was synced before it was written. So:
+//
+//	|  A  |  B  |  C  |/////|  E  |
+//	                  x     E says: synced up to x, or less  → nobody was told about what was at x; cut off
+//	                        E says: synced past x            → what was at x was promised: corrupt
+//
+// E is found although the chain and the lengths before it are broken, because a header is recognised at
+// its place alone.
+type replay struct {
+	log            *Log
+	configurations []raft.Entry
+	unproven       []byte // what to write anew, from active.synced on
+
+	buf     []byte // of the segment that is replayed
+	started bool   // the first head was read
+	change  change
+	decoder raft.Decoder
+}
+
+// A found segment is one with the beginning of its file.
+type found struct {
+	segment *segment
+	begun   bool // it has a preamble and a head
+	head    checkpoint
+}
+
+// run replays the segments with these numbers.
+func (r *replay) run(numbers []uint64) error {
+	l := r.log
+	for i, number := range numbers[1:] {
+		if number != numbers[i]+1 {
+			return &CorruptError{File: l.path(fileName(numbers[i]+1, segmentSuffix)), Offset: -1, Reason: "it is missing"}
+		}
+	}
+	all := make([]found, 0, len(numbers))
+	newest := -1
+	for i, number := range numbers {
+		f, err := r.peek(number)
+		if f.segment != nil {
+			l.segments = append(l.segments, f.segment) // to be closed in any case
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, f)
+		if f.begun {
+			newest = i
+		}
+	}
+	for i := range all[:newest+1] {
+		if !all[i].begun {
+			return corrupt(all[i].segment, 0, "it doesn't begin like a segment of this log")
+		}
+	}
+	if newest < 0 {
+		return corrupt(all[0].segment, 0, "it doesn't begin like a segment of a log")
+	}
+	for i := range all[:newest+1] {
+		var following *checkpoint
+		if i < newest {
+			following = &all[i+1].head
+		}
+		if err := r.segment(&all[i], following); err != nil {
+			return err
+		}
+	}
+	l.active = all[newest].segment
+	if s := l.active; s.synced < s.end {
+		r.unproven = slices.Clone(r.buf[s.synced:s.end])
+	}
+	if err := r.unbegun(all[newest+1:]); err != nil {
+		return err
+	}
+	l.segments = l.segments[:newest+1]
+	l.dropUnneeded()
+	return nil
+}
+
+// peek opens a segment and reads its preamble and its head.
+func (r *replay) peek(number uint64) (found, error) {
+	l := r.log
+	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix))}
+	file, err := l.fs.Open(s.name)
+	if err != nil {
+		return found{}, err
+	}
+	s.file = file
+	s.key = preamble{salt: l.salt, number: number}.key()
+	f := found{segment: s}
+	if s.size, err = file.Size(); err != nil {
+		return f, err
+	}
+	if s.size > math.MaxInt32 {
+		return f, corrupt(s, 0, "it is larger than a segment can be")
+	}
+	b := make([]byte, preambleSize+headerSize)
+	if err := readFull(s, b, 0); err != nil {
+		return f, notBegun(err)
+	}
+	p, version, _, ok := parsePreamble(b)
+	if !ok || p.number != number {
+		return f, nil
+	}
+	if version != formatVersion {
+		return f, fmt.Errorf("wal: %s has format version %d; known is %d", s.name, version, formatVersion)
+	}
+	s.key = p.key()
+	if len(l.segments) == 0 {
+		l.salt = p.salt
+	} else if p.salt != l.salt {
+		return f, corrupt(s, 0, "it belongs to another log")
+	}
+	h, ok := parseHeader(b[preambleSize:], s.key, preambleSize)
+	if !ok || h.kind != kindHead || int64(h.end(preambleSize)) > s.size {
+		return f, nil
+	}
+	record := make([]byte, headerSize+h.length)
+	if err := readFull(s, record, preambleSize); err != nil {
+		return f, notBegun(err)
+	}
+	_, _, chain, _ := parsePreamble(b)
+	if chainOver(record, chain) != h.chain {
+		return f, nil
+	}
+	if err := f.head.decode(record[headerSize:]); err != nil {
+		return f, corrupt(s, preambleSize, err.Error())
+	}
+	f.begun = true
+	s.end, s.chain = next(h.end(preambleSize)), h.chain
+	return f, nil
+}
+
+// notBegun says that a file which ends before its head does is no error.
+func notBegun(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// readFull reads all of b from an offset of a segment; if the file is too short, it fails with io.EOF.
+func readFull(s *segment, b []byte, at int64) error {
+	n, err := s.file.ReadAt(b, at)
+	if n == len(b) {
+		return nil
+	}
+	return err
+}
+
+// segment replays a segment that has begun. following is the head of the next one, which says where this
+// one ends; without, this one is the newest.
+func (r *replay) segment(f *found, following *checkpoint) error {
+	s := f.segment
+	if err := r.head(f); err != nil {
+		return err
+	}
+	if cap(r.buf) < int(s.size) {
+		r.buf = make([]byte, s.size)
+	}
+	r.buf = r.buf[:s.size]
+	if err := readFull(s, r.buf, 0); err != nil {
+		return err
+	}
+	for following == nil || s.end != following.priorEnd {
+		more, err := r.record(s)
+		if err != nil {
+			return err
+		}
+		if more {
+			continue
+		}
+		if following != nil {
+			return corrupt(s, s.end, "a record is damaged")
+		}
+		return r.proof(s)
+	}
+	if s.chain != following.priorChain {
+		return corrupt(s, s.end, "the next segment continues another one")
+	}
+	s.synced = s.end
+	return nil
+}
+
+// head takes the state from the head of a segment.
+func (r *replay) head(f *found) error {
+	l, head := r.log, &f.head
+	t := &l.contents
+	if !r.started {
+		r.started = true
+		t.first, t.last = head.last+1, head.last
+	} else if head.last != t.last {
+		return corrupt(f.segment, preambleSize, fmt.Sprintf("it continues a log up to %d, not %d", head.last, t.last))
+	}
+	r.adopt(head)
+	return nil
+}
+
+func (r *replay) adopt(c *checkpoint) {
+	t := &r.log.contents
+	r.log.opens = c.opens
+	t.durable, t.snapshot = c.durable, c.snapshot
+	t.compact(c.compacted)
+}
+
+// record replays the record at the end of s, and moves the end behind it. It says whether there was one.
+func (r *replay) record(s *segment) (bool, error) {
+	at := s.end
+	if int64(at) >= s.size {
+		return false, nil
+	}
+	h, ok := parseHeader(r.buf[at:], s.key, at)
+	if !ok || int64(at)+headerSize+int64(h.length) > s.size {
+		return false, nil
+	}
+	record := r.buf[at:h.end(at)]
+	if chainOver(record, s.chain) != h.chain {
+		return false, nil
+	}
+	s.synced = max(s.synced, h.synced)
+	if h.kind == kindMark {
+		return false, nil
+	}
+	if err := r.replayed(s, h, record); err != nil {
+		return false, corrupt(s, at, err.Error())
+	}
+	s.end, s.chain = next(h.end(at)), h.chain
+	return true, nil
+}
+
+// replayed makes a record take effect.
+func (r *replay) replayed(s *segment, h header, record []byte) error {
+	body := record[headerSize:]
+	switch h.kind {
+	case kindOpen:
+		var c checkpoint
+		if err := c.decode(body); err != nil {
+			return err
+		}
+		if last := r.log.contents.last; c.last != last {
+			return fmt.Errorf("opened with a log up to %d, not %d", c.last, last)
+		}
+		r.adopt(&c)
+		return nil
+	case kindBatch:
+		c := &r.change
+		if err := c.decode(body[:h.entries]); err != nil {
+			return err
+		}
+		if c.flags&changesEntries != 0 {
+			n := len(r.configurations)
+			for n > 0 && r.configurations[n-1].Index >= c.first {
+				n--
+			}
+			r.configurations = r.configurations[:n]
+		}
+		if c.flags&dropsLog != 0 {
+			r.configurations = nil
+		}
+		if err := c.walkFrames(record, headerSize+int(h.entries), r.configuration); err != nil {
+			return err
+		}
+		return r.log.contents.apply(c, s, s.end)
+	}
+	return fmt.Errorf("a record of the unknown kind %d", h.kind)
+}
+
+// configuration notes a configuration entry.
+func (r *replay) configuration(b []byte) error {
+	e, rest, err := r.decoder.DecodeEntry(slices.Clone(b))
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 || e.Kind != raft.EntryConfiguration {
+		return fmt.Errorf("entry %d isn't a configuration", e.Index)
+	}
+	r.configurations = append(r.configurations, e)
+	return nil
+}
+
+// proof looks behind the end of the newest segment for a record which says that what should be there
+// was synced.
+func (r *replay) proof(s *segment) error {
+	for at := s.end; int64(at)+headerSize <= s.size; at += recordAlign {
+		if little.Uint64(r.buf[at:]) != s.key+uint64(at) {
+			continue
+		}
+		if h, ok := parseHeader(r.buf[at:], s.key, at); ok && h.synced > s.end {
+			return corrupt(s, s.end, fmt.Sprintf("a record is damaged, and the one at %d proves that it was there", at))
+		}
+	}
+	return nil
+}
+
+// unbegun looks at the segments after the newest one. The first of them becomes the spare again, unless
+// a record in it proves that it had begun; there are no others unless something is wrong.
+func (r *replay) unbegun(left []found) error {
+	l := r.log
+	sp := l.newSpare(l.active)
+	for i, f := range left {
+		s := f.segment
+		b := make([]byte, s.size)
+		if err := readFull(s, b, 0); err != nil {
+			return err
+		}
+		for at := uint32(0); int64(at)+headerSize <= s.size; at += recordAlign {
+			if little.Uint64(b[at:]) != s.key+uint64(at) {
+				continue
+			}
+			if h, ok := parseHeader(b[at:], s.key, at); ok && h.synced > 0 {
+				return corrupt(s, 0, fmt.Sprintf("its head is damaged, and the record at %d proves that it was there", at))
+			}
+		}
+		if i > 0 {
+			return corrupt(s, 0, "it isn't the next segment, and has no head")
+		}
+		sp.file, sp.size = s.file, s.size
+	}
+	l.segments = l.segments[:len(l.segments)-len(left)]
+	l.spare <- sp
+	return nil
+}
+
+func corrupt(s *segment, at uint32, reason string) error {
+	return &CorruptError{File: s.name, Offset: int64(at), Reason: reason}
+}

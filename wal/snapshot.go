@@ -1,0 +1,310 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+// snapshots are the snapshots in the directory, and who is writing or reading one.
+type snapshots struct {
+	stored  []snapshotRef // committed, in the order of their files
+	next    uint64        // number of the next file
+	files   map[vfs.File]struct{}
+	unswept bool // there may be some that aren't needed any more
+}
+
+// closeAll closes the files that are still open.
+func (s *snapshots) closeAll() {
+	for file := range s.files {
+		file.Close()
+	}
+	clear(s.files)
+}
+
+// CreateSnapshot starts to store a snapshot, in a file that counts as one only after Commit. See
+// raft.Storage.
+func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+	if err := l.enter(); err != nil {
+		return nil, err
+	}
+	defer l.leave()
+	l.mu.Lock()
+	ref := snapshotRef{file: l.snapshots.next, meta: meta}
+	l.snapshots.next++
+	l.mu.Unlock()
+	name := l.path(fileName(ref.file, snapshotSuffix))
+	file, err := l.fs.Create(name + temporary)
+	if err != nil {
+		return nil, fmt.Errorf("wal: create snapshot: %w", err)
+	}
+	l.mu.Lock()
+	l.snapshots.files[file] = struct{}{}
+	l.mu.Unlock()
+	w := &snapshotWriter{log: l, ref: ref, name: name, file: file}
+	w.buf, w.crc = appendSnapshotHeader(nil, &meta)
+	w.block = len(w.buf)
+	w.buf = append(w.buf, zeros[:blockHeaderSize]...)
+	return w, nil
+}
+
+// closeFile closes the file of a snapshot, unless Close already has.
+func (l *Log) closeFile(file vfs.File) error {
+	l.mu.Lock()
+	_, open := l.snapshots.files[file]
+	delete(l.snapshots.files, file)
+	l.mu.Unlock()
+	if !open {
+		return nil
+	}
+	return file.Close()
+}
+
+// storedSnapshot returns the newest stored snapshot that meta names.
+func (l *Log) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.snapshots.stored) - 1; i >= 0; i-- {
+		ref := l.snapshots.stored[i]
+		if ref.meta.Index == meta.Index && ref.meta.Term == meta.Term {
+			return ref, nil
+		}
+	}
+	return snapshotRef{}, fmt.Errorf("%w: no snapshot of index %d and term %d was stored", ErrWrite, meta.Index, meta.Term)
+}
+
+// OpenSnapshot reads the current snapshot. See raft.Storage.
+func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+	if err := l.enter(); err != nil {
+		return raft.SnapshotMeta{}, nil, err
+	}
+	defer l.leave()
+	for {
+		ref := l.currentSnapshot()
+		if ref.file == 0 {
+			return raft.SnapshotMeta{}, nil, raft.ErrNoSnapshot
+		}
+		blocks, err := l.openBlocks(ref)
+		if errors.Is(err, fs.ErrNotExist) && l.currentSnapshot().file != ref.file {
+			continue // another one became current just now
+		}
+		if err != nil {
+			return raft.SnapshotMeta{}, nil, fmt.Errorf("wal: open snapshot: %w", err)
+		}
+		l.mu.Lock()
+		l.snapshots.files[blocks.file] = struct{}{}
+		l.mu.Unlock()
+		return ref.meta, &snapshotReader{log: l, blocks: blocks}, nil
+	}
+}
+
+func (l *Log) currentSnapshot() snapshotRef {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.contents.snapshot
+}
+
+// sweepSnapshots removes the snapshots that aren't needed any more. Of those before the current one, the
+// newest stays while the log goes on from it: should the current one turn out damaged, it takes its place.
+func (l *Log) sweepSnapshots() error {
+	for _, ref := range l.unneededSnapshots() {
+		if err := l.fs.Remove(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.mu.Lock()
+			l.snapshots.unswept = true
+			l.mu.Unlock()
+			return err
+		}
+		l.mu.Lock()
+		for i := range l.snapshots.stored {
+			if l.snapshots.stored[i].file == ref.file {
+				l.snapshots.stored = append(l.snapshots.stored[:i:i], l.snapshots.stored[i+1:]...)
+				break
+			}
+		}
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+func (l *Log) unneededSnapshots() []snapshotRef {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.snapshots.unswept {
+		return nil
+	}
+	l.snapshots.unswept = false
+	current, fallback := l.contents.snapshot, snapshotRef{}
+	for _, ref := range l.snapshots.stored {
+		if ref.file != current.file && l.isFallback(ref) && ref.meta.Index >= fallback.meta.Index {
+			fallback = ref
+		}
+	}
+	var unneeded []snapshotRef
+	for _, ref := range l.snapshots.stored {
+		if ref.file != current.file && ref.file != fallback.file && ref.meta.Index <= current.meta.Index {
+			unneeded = append(unneeded, ref)
+		}
+	}
+	return unneeded
+}
+
+// isFallback says whether a snapshot could take the place of the current one.
+func (l *Log) isFallback(ref snapshotRef) bool {
+	return ref.meta.Index <= l.contents.snapshot.meta.Index && l.contents.covers(&ref.meta)
+}
+
+// A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled, and before the
+// first one the header.
+type snapshotWriter struct {
+	log    *Log
+	ref    snapshotRef
+	name   string
+	file   vfs.File
+	at     int64 // of the buffer in the file
+	synced int64 // up to where the file is
+	buf    []byte
+	block  int // where in the buffer the block begins
+	crc    uint32
+	err    error // the first one
+	ended  bool  // by Commit or Abort
+}
+
+// Write implements io.Writer.
+func (w *snapshotWriter) Write(p []byte) (int, error) {
+	if err := w.log.enter(); err != nil {
+		return 0, err
+	}
+	defer w.log.leave()
+	if w.ended {
+		return 0, fmt.Errorf("wal: write snapshot: %w", fs.ErrClosed)
+	}
+	n := 0
+	for n < len(p) && w.err == nil {
+		room := w.block + blockHeaderSize + maxBlock - len(w.buf)
+		k := min(room, len(p)-n)
+		w.buf = append(w.buf, p[n:n+k]...)
+		if n += k; k == room {
+			w.endBlock()
+			w.flush()
+		}
+	}
+	if w.err != nil {
+		return 0, fmt.Errorf("wal: write snapshot: %w", w.err)
+	}
+	return n, nil
+}
+
+// endBlock completes the block in the buffer and begins another one.
+func (w *snapshotWriter) endBlock() {
+	b := w.buf[w.block:]
+	little.PutUint32(b, uint32(len(b)-blockHeaderSize))
+	w.crc = blockCRC(w.crc, b)
+	little.PutUint32(b[4:], w.crc)
+	w.block = len(w.buf)
+	w.buf = append(w.buf, zeros[:blockHeaderSize]...)
+}
+
+// flush writes the complete blocks.
+func (w *snapshotWriter) flush() {
+	if w.err != nil {
+		return
+	}
+	if _, w.err = w.file.WriteAt(w.buf[:w.block], w.at); w.err != nil {
+		return
+	}
+	w.at += int64(w.block)
+	w.buf = append(w.buf[:0], w.buf[w.block:]...)
+	w.block = 0
+	if w.at-w.synced >= snapshotSyncEvery {
+		w.err = w.file.Sync()
+		w.synced = w.at
+	}
+}
+
+// Commit implements raft.SnapshotWriter.
+func (w *snapshotWriter) Commit() error {
+	if w.ended {
+		return nil
+	}
+	if err := w.log.enter(); err != nil {
+		return err
+	}
+	defer w.log.leave()
+	w.ended = true
+	if err := w.commit(); err != nil {
+		return fmt.Errorf("wal: commit snapshot: %w", err)
+	}
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	w.log.snapshots.stored = append(w.log.snapshots.stored, w.ref)
+	return nil
+}
+
+func (w *snapshotWriter) commit() error {
+	if len(w.buf) > w.block+blockHeaderSize {
+		w.endBlock()
+	}
+	w.endBlock() // an empty one is the end
+	w.flush()
+	if w.err == nil {
+		w.err = w.file.Sync()
+	}
+	if err := w.log.closeFile(w.file); w.err == nil {
+		w.err = err
+	}
+	if w.err == nil {
+		w.err = w.log.fs.Rename(w.name+temporary, w.name)
+	}
+	if w.err != nil {
+		w.remove(w.name + temporary)
+		return w.err
+	}
+	if w.err = w.log.fs.SyncDir(w.log.dir); w.err != nil {
+		w.remove(w.name)
+	}
+	return w.err
+}
+
+// Abort implements raft.SnapshotWriter.
+func (w *snapshotWriter) Abort() error {
+	if w.ended {
+		return nil
+	}
+	if err := w.log.enter(); err != nil {
+		return err
+	}
+	defer w.log.leave()
+	w.ended = true
+	w.log.closeFile(w.file)
+	w.remove(w.name + temporary)
+	return nil
+}
+
+// remove removes a file that nobody needs. If it stays, the next Open removes it.
+func (w *snapshotWriter) remove(name string) {
+	if err := w.log.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.log.options.Logger.Warn("wal: snapshot not removed", "file", name, "error", err)
+	}
+}
+
+// A snapshotReader reads a snapshot for a caller of OpenSnapshot.
+type snapshotReader struct {
+	log    *Log
+	blocks *blockReader
+}
+
+// Read implements io.Reader.
+func (r *snapshotReader) Read(p []byte) (int, error) {
+	if err := r.log.enter(); err != nil {
+		return 0, err
+	}
+	defer r.log.leave()
+	return r.blocks.Read(p)
+}
+
+// Close implements io.Closer.
+func (r *snapshotReader) Close() error { return r.log.closeFile(r.blocks.file) }

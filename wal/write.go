@@ -1,0 +1,266 @@
+package wal
+
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft"
+)
+
+// maxKeptBuffer is how large the buffer of writes may stay between them.
+const maxKeptBuffer = 4 << 20
+
+// Write makes w durable: one record, one write, one sync. See raft.Storage.
+func (l *Log) Write(w raft.Write) error {
+	l.busy <- struct{}{}
+	defer func() { <-l.busy }()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.write(&w); err != nil {
+		return l.fail(fmt.Errorf("wal: write: %w", err))
+	}
+	return nil
+}
+
+// usable returns why nothing can be written any more.
+func (l *Log) usable() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	return l.failed
+}
+
+// fail makes every later Write fail: what the disk holds is not known any more.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = fmt.Errorf("wal: an earlier write failed: %w", err)
+	return err
+}
+
+func (l *Log) write(w *raft.Write) error {
+	c := &l.change
+	if err := l.plan(w, c); err != nil {
+		return err
+	}
+	if c.flags == 0 {
+		return nil // all of it is durable already
+	}
+	record := c.append(append(l.buf[:0], zeros[:headerSize]...))
+	entriesAt := len(record)
+	if len(w.Entries) > 0 {
+		record = c.appendFrames(record, w.Entries)
+	}
+	at, err := l.append(record, header{kind: kindBatch, entries: uint32(entriesAt - headerSize)})
+	if err != nil {
+		return err
+	}
+	if err := l.publish(c, at); err != nil {
+		return err
+	}
+	l.wrote()
+	return nil
+}
+
+// plan describes in c what w changes, and refuses what can't be.
+func (l *Log) plan(w *raft.Write, c *change) error {
+	t := &l.contents
+	c.reset()
+	if w.State != t.durable {
+		c.flags |= changesState
+		c.durable = w.State
+	}
+	snapshot, first, last := t.snapshot.meta.Index, max(t.first, t.compacted+1), t.last
+	if w.Snapshot != nil {
+		ref, err := l.storedSnapshot(w.Snapshot)
+		if err != nil {
+			return err
+		}
+		c.flags |= changesSnapshot
+		c.snapshot = ref
+		snapshot = w.Snapshot.Index
+		if snapshot < t.snapshot.meta.Index {
+			return fmt.Errorf("%w: a snapshot at %d after one at %d", ErrWrite, snapshot, t.snapshot.meta.Index)
+		}
+		if !t.agrees(w.Snapshot) {
+			c.flags |= dropsLog
+			first, last = snapshot+1, snapshot
+		}
+	}
+	if len(w.Entries) > 0 {
+		if err := checkEntries(w.Entries, first, last); err != nil {
+			return err
+		}
+		c.setEntries(w.Entries)
+	}
+	if w.Compact > snapshot {
+		return fmt.Errorf("%w: compact up to %d, past the snapshot at %d", ErrWrite, w.Compact, snapshot)
+	}
+	if w.Compact > t.compacted {
+		c.flags |= changesCompacted
+		c.compacted = w.Compact
+	}
+	return nil
+}
+
+// checkEntries refuses entries that are not contiguous, don't follow an entry of a log from first to last, or
+// are too much for one record.
+func checkEntries(entries []raft.Entry, first, last raft.Index) error {
+	from := entries[0].Index
+	if from < first || from > last+1 {
+		return fmt.Errorf("%w: entry %d in a log of entries %d to %d", ErrWrite, from, first, last)
+	}
+	size := int64(0)
+	for i := range entries {
+		if entries[i].Index != from+raft.Index(i) {
+			return fmt.Errorf("%w: entry %d after entry %d", ErrWrite, entries[i].Index, from+raft.Index(i)-1)
+		}
+		if len(entries[i].Data) > raft.MaxCommandSize {
+			return fmt.Errorf("%w: entry %d has %d bytes, more than %d", ErrWrite, entries[i].Index, len(entries[i].Data), raft.MaxCommandSize)
+		}
+		size += int64(len(entries[i].Data)) + maxEntryOverhead
+	}
+	if size > maxRecord-maxPrelude {
+		return fmt.Errorf("%w: %d bytes of entries, more than %d", ErrWrite, size, maxRecord-maxPrelude)
+	}
+	return nil
+}
+
+// Bounds of what a record holds besides the data of its entries: of an entry a frame, its origin and
+// its numbers, once more as a term run and a configuration; and a configuration with a snapshot.
+const (
+	maxEntryOverhead = frameSize + 2 + raft.MaxServerID + 6*10 + 3*10
+	maxPrelude       = 4 << 20
+)
+
+// append writes a record to the active segment, or to the next one when it doesn't fit, syncs it, and
+// returns its offset. The record's first bytes are free for the header.
+func (l *Log) append(record []byte, h header) (uint32, error) {
+	if !l.active.fits(len(record)) {
+		if err := l.begin(len(record)); err != nil {
+			return 0, err
+		}
+	}
+	s := l.active
+	at := s.end
+	h.synced = s.synced
+	chain := seal(record, h, s.key, at, s.chain)
+	padded := pad(record, at, s.size)
+	if cap(padded) <= maxKeptBuffer {
+		l.buf = padded
+	}
+	if _, err := s.file.WriteAt(padded, int64(at)); err != nil {
+		return 0, err
+	}
+	if err := s.file.Sync(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	s.end = next(at + uint32(len(record)))
+	l.mu.Unlock()
+	s.chain, s.synced, s.marked = chain, s.end, false
+	return at, nil
+}
+
+// begin makes the next segment the active one. Its head is written, but not synced.
+func (l *Log) begin(need int) error {
+	old := l.active
+	sp := <-l.spare
+	defer func() { l.spare <- sp }()
+	b, s := l.appendHead(nil, sp.number, old)
+	need += int(s.end) + recordAlign + headerSize
+	if err := l.finishSpare(sp, int64(need)); err != nil {
+		return err
+	}
+	s.file = sp.file
+	if _, err := s.file.WriteAt(pad(b, 0, sp.size), 0); err != nil {
+		return err
+	}
+	s.size = max(sp.size, int64(need))
+	l.mu.Lock()
+	l.segments = append(l.segments, s)
+	l.mu.Unlock()
+	l.active = s
+	*sp = *l.newSpare(s)
+	l.goal.Store(0)
+	l.wakeAt = 0
+	return nil
+}
+
+// appendHead appends the preamble and the head of the segment after old, which is nil when there is
+// none, and returns the segment as it is then.
+func (l *Log) appendHead(b []byte, number uint64, old *segment) ([]byte, *segment) {
+	p := preamble{salt: l.salt, number: number}
+	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix)), key: p.key()}
+	state := l.checkpoint()
+	if old != nil {
+		state.priorEnd, state.priorChain = old.end, old.chain
+	}
+	b, s.chain = appendPreamble(b, p)
+	b = append(b, zeros[:headerSize]...)
+	b = state.append(b)
+	length := uint32(len(b) - preambleSize - headerSize)
+	s.chain = seal(b[preambleSize:], header{kind: kindHead, entries: length}, s.key, preambleSize, s.chain)
+	s.end = next(uint32(len(b)))
+	return b, s
+}
+
+// checkpoint returns the whole state as of now.
+func (l *Log) checkpoint() checkpoint {
+	t := &l.contents
+	return checkpoint{opens: l.opens, last: t.last, compacted: t.compacted, durable: t.durable, snapshot: t.snapshot}
+}
+
+// publish makes a change that is durable visible.
+func (l *Log) publish(c *change, at uint32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.contents.apply(c, l.active, at); err != nil {
+		return err
+	}
+	if c.flags&(changesCompacted|changesSnapshot) != 0 {
+		l.dropUnneeded()
+		l.snapshots.unswept = true
+	}
+	return nil
+}
+
+// dropUnneeded moves the segments to the garbage that nothing is read from any more.
+func (l *Log) dropUnneeded() {
+	oldest := l.contents.oldest(l.active.number)
+	n := 0
+	for l.segments[n].number < oldest {
+		n++
+	}
+	l.garbage = append(l.garbage, l.segments[:n]...)
+	l.segments = append([]*segment(nil), l.segments[n:]...)
+}
+
+// Mark writes the mark that the last batch is synced, without a sync of its own. The log does so by
+// itself unless Options.Inline is set.
+func (l *Log) Mark() error {
+	l.busy <- struct{}{}
+	defer func() { <-l.busy }()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.writeMark()
+}
+
+// writeMark writes a mark unless there is one, or nothing can be written any more. The next batch, which
+// is a mark too, takes its place.
+func (l *Log) writeMark() error {
+	s := l.active
+	if s.marked || l.failed != nil {
+		return nil
+	}
+	record := append(l.buf[:0], zeros[:headerSize]...)
+	seal(record, header{kind: kindMark, synced: s.synced}, s.key, s.end, s.chain)
+	if _, err := s.file.WriteAt(record, int64(s.end)); err != nil {
+		return l.fail(fmt.Errorf("wal: write mark: %w", err))
+	}
+	s.marked = true
+	return nil
+}
