@@ -109,7 +109,9 @@ func (c *Core) Tick(now Instant) {
 	}
 	if c.passed(retryDeadline) {
 		c.disarm(retryDeadline)
-		c.retryForwards()
-		c.retryReads()
+		if c.out.termWrite <= c.out.durable { // or else what was sent first is still waiting here
+			c.retryForwards()
+			c.retryReads()
+		}
 	}
 }

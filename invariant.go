@@ -124,6 +124,9 @@ func (c *Core) checkRole() error {
 // checkGate: what is held waits for a write that is still to come, and claims the current term.
 func (c *Core) checkGate() error {
 	o := &c.out
+	if len(o.held) > maxHeld {
+		return broken("Gate", "%d messages wait, more than %d", len(o.held), maxHeld)
+	}
 	for i := range o.held {
 		h := &o.held[i]
 		if h.after <= o.durable || h.after > o.issued+1 {

@@ -50,10 +50,16 @@ type heldMessage struct {
 	message Message
 }
 
+// maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on any network.
+const maxHeld = 1 << 10
+
 // send lets a message leave once write number after is durable.
 func (o *outbox) send(m Message, after WriteNumber) {
 	if after <= o.durable {
 		o.ready = append(o.ready, m)
+		return
+	}
+	if len(o.held) == maxHeld {
 		return
 	}
 	o.held = append(o.held, heldMessage{after, m})
