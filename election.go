@@ -248,7 +248,7 @@ func (c *Core) follow(id ServerID) *follower {
 	}
 	if f.leader == "" {
 		// What is committed equals every later leader's log (Leader Completeness).
-		f.leader, f.matched, f.acked = id, c.log.commit, 0
+		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.trouble = nil
 	}
 	assert(f.leader == id, "Election Safety")

@@ -1,0 +1,248 @@
+package raft_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+var update = flag.Bool("update", false, "write the transcripts in testdata anew; read the diff before it is committed")
+
+// TestTranscripts plays the stories in testdata/*.transcript. A story is a list of commands, each after "> ", and of what
+// the cores did then:
+//
+//	> cluster N            start servers a, b, …, which are to found a cluster
+//	> elect S              let S's election timeout pass, and deliver everything
+//	> timeout S            let S's next deadline pass
+//	> propose S TEXT       a caller proposes at S
+//	> read S               a caller reads at S
+//	> deliver [KIND] [S→T] deliver the oldest message, of a kind or on a way if given
+//	> drop [KIND] [S→T]    lose all such messages
+//	> settle               deliver messages until there are none
+//	> pass N               let N heartbeat intervals pass, delivering everything, and say only what came of it
+//	> cut S, heal S        lose everything to and from S; stop that
+//	> slow S, finish S     S's writes wait; those handed out are done
+//	> restart S            crash S and start it from its disk
+//	> status               show every server
+//
+// The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else happened there.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.transcript")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".transcript"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			played := play(t, string(text))
+			if *update {
+				require.NoError(t, os.WriteFile(file, []byte(played), 0o666))
+				return
+			}
+			require.Equal(t, string(text), played, "go test -run TestTranscripts -update . writes it anew")
+		})
+	}
+}
+
+// play repeats the commands and comments of a story and fills in what happens.
+func play(t *testing.T, story string) string {
+	p := &player{t: t}
+	for line := range strings.Lines(story) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "> "):
+			p.out.WriteString(line + "\n")
+			p.command(strings.Fields(line[2:]))
+		case strings.HasPrefix(line, "#"):
+			p.out.WriteString(line + "\n")
+		case line == "":
+			p.out.WriteString("\n")
+		}
+	}
+	return p.out.String()
+}
+
+// player plays one story.
+type player struct {
+	t    *testing.T
+	c    *cores
+	out  strings.Builder
+	seen map[raft.ServerID]*shown
+}
+
+// shown is what the transcript has told of a server.
+type shown struct {
+	status           raft.CoreStatus
+	applied, answers int
+	starts           uint64
+}
+
+func (p *player) command(words []string) {
+	id := raft.ServerID("")
+	if len(words) > 1 {
+		id = raft.ServerID(words[1])
+	}
+	quiet := false
+	switch words[0] {
+	case "cluster":
+		p.c = newCores(p.t, int(words[1][0]-'0'))
+		p.seen = map[raft.ServerID]*shown{}
+		for _, id := range p.c.ids {
+			p.seen[id] = &shown{}
+		}
+	case "elect":
+		p.c.elect(id)
+		quiet = true
+	case "timeout":
+		p.c.now = max(p.c.now, p.c.servers[id].core.Deadline())
+		p.c.servers[id].core.Tick(p.c.now)
+		p.c.drain(id)
+	case "propose":
+		p.c.servers[id].core.Propose(p.c.now, []byte(strings.Join(words[2:], " ")))
+		p.c.drain(id)
+	case "read":
+		p.c.servers[id].core.Read(p.c.now)
+		p.c.drain(id)
+	case "deliver":
+		p.deliver(words[1:])
+	case "drop":
+		for range p.c.take(p.matching(words[1:])) {
+			p.out.WriteString("lost\n")
+		}
+	case "settle":
+		p.c.settle()
+		quiet = true
+	case "pass":
+		p.c.pass(raft.Duration(words[1][0]-'0') * heartbeat)
+		quiet = true
+	case "cut", "heal":
+		p.c.servers[id].cut = words[0] == "cut"
+	case "slow":
+		p.c.servers[id].slowDisk = true
+	case "finish":
+		p.c.finishWrites(id)
+	case "restart":
+		p.c.restart(id)
+	case "status":
+		p.status()
+	default:
+		require.Fail(p.t, "unknown command", "%q", words)
+	}
+	p.tell(quiet)
+}
+
+// matching returns whether a message is of a kind and on a way.
+func (p *player) matching(words []string) func(raft.Message) bool {
+	return func(m raft.Message) bool {
+		for _, word := range words {
+			if from, to, way := strings.Cut(word, "→"); way {
+				if string(m.From) != from || string(m.To) != to {
+					return false
+				}
+			} else if m.Kind.String() != word {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func (p *player) deliver(words []string) {
+	found := false
+	messages := p.c.take(func(m raft.Message) bool {
+		if found || !p.matching(words)(m) {
+			return false
+		}
+		found = true
+		return true
+	})
+	require.True(p.t, found, "no message to deliver: %q", words)
+	p.c.deliver(messages[0])
+}
+
+// tell writes what is new: messages on the network, and what changed in the servers.
+func (p *player) tell(quiet bool) {
+	for _, id := range p.c.ids {
+		s, old := p.c.servers[id], p.seen[id]
+		now := s.core.Status()
+		if old.starts != now.Start {
+			*old = shown{status: raft.CoreStatus{Role: "follower", Term: now.Term}, starts: now.Start}
+			fmt.Fprintf(&p.out, "%s: start %d in term %d, log to %d\n", id, now.Start, now.Term, now.Last)
+		}
+		if now.Role != old.status.Role || now.Term != old.status.Term {
+			fmt.Fprintf(&p.out, "%s: %s in term %d\n", id, now.Role, now.Term)
+		}
+		if now.Commit != old.status.Commit {
+			fmt.Fprintf(&p.out, "%s: commit %d\n", id, now.Commit)
+		}
+		for _, e := range s.applied[old.applied:] {
+			if e.Kind == raft.EntryCommand {
+				fmt.Fprintf(&p.out, "%s: apply %d %q\n", id, e.Index, e.Data)
+			}
+		}
+		for _, a := range s.answers[old.answers:] {
+			fmt.Fprintf(&p.out, "%s: answer %s\n", id, answerText(a))
+		}
+		if !quiet && len(s.writes) > 0 {
+			fmt.Fprintf(&p.out, "%s: %d write in progress\n", id, len(s.writes))
+		}
+		*old = shown{status: now, applied: len(s.applied), answers: len(s.answers), starts: now.Start}
+	}
+	if !quiet {
+		for _, m := range p.c.network {
+			fmt.Fprintf(&p.out, "  %s\n", messageText(&m))
+		}
+	}
+}
+
+func (p *player) status() {
+	for _, id := range p.c.ids {
+		s := p.c.status(id)
+		fmt.Fprintf(&p.out, "%s: %-9s term %d, last %d (term %d), stable %d, commit %d, applied %d\n",
+			id, s.Role, s.Term, s.Last, s.LastTerm, s.Stable, s.Commit, s.Applied)
+	}
+}
+
+func answerText(a raft.Answer) string {
+	switch {
+	case a.Err != nil:
+		return a.Err.Error()
+	case a.Read:
+		return fmt.Sprintf("read at %d", a.Index)
+	}
+	return fmt.Sprintf("%q at %d", a.Result, a.Index)
+}
+
+func messageText(m *raft.Message) string {
+	text := fmt.Sprintf("%s→%s %v term %d", m.From, m.To, m.Kind, m.Term)
+	switch m.Kind {
+	case raft.PreVoteRequest, raft.VoteRequest:
+		text += fmt.Sprintf(", log ends at %d (term %d)", m.Index, m.LogTerm)
+	case raft.PreVoteResponse, raft.VoteResponse:
+		text += fmt.Sprintf(", granted %v", m.Granted)
+	case raft.AppendRequest:
+		text += fmt.Sprintf(", after %d (term %d), %d entries, commit %d", m.Index, m.LogTerm, len(m.Entries), m.Commit)
+	case raft.AppendResponse:
+		if m.Granted {
+			return text + fmt.Sprintf(", matches to %d", m.Index)
+		}
+		text += fmt.Sprintf(", nothing at %d, look at %d (term %d)", m.Index, m.Hint, m.LogTerm)
+	case raft.Heartbeat:
+		text += fmt.Sprintf(", round %d, commit %d", m.Round, m.Commit)
+	case raft.HeartbeatResponse:
+		text += fmt.Sprintf(", round %d, durable to %d, received to %d", m.Round, m.Index, m.Hint)
+	case raft.ReadRequest, raft.ReadResponse, raft.ForwardRequest:
+		text += fmt.Sprintf(", number %d", m.Number)
+		if m.Kind == raft.ReadResponse {
+			text += fmt.Sprintf(", index %d", m.Index)
+		}
+	}
+	return text
+}
