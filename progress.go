@@ -63,10 +63,18 @@ func (p *progress) sent(last Index, bytes int) {
 	p.windowBytes += bytes
 }
 
+// agree notes that the logs agree up to an index, durably or not: that ends probing if no more was asked.
+func (p *progress) agree(index Index) {
+	if p.waiting && p.probed <= index || p.next == index+1 {
+		p.replicating, p.waiting = true, false
+	}
+}
+
 // acknowledge notes that everything up to match is durable there, and makes room in the window.
 func (p *progress) acknowledge(match Index) {
 	p.match = max(p.match, match)
 	p.next = max(p.next, p.match+1)
+	p.agree(p.match)
 	done := 0
 	for done < len(p.window) && p.window[done].last <= p.match {
 		p.windowBytes -= p.window[done].bytes
@@ -95,6 +103,7 @@ func (p *progress) heartbeat(round uint64) {
 // holds, when it has just started.
 func (p *progress) answered(round uint64, received Index) {
 	p.round = max(p.round, round)
+	p.agree(received)
 	if p.checked == 0 || round < p.checked {
 		return
 	}

@@ -252,7 +252,6 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 			return
 		}
 		p.acknowledge(m.Index)
-		p.replicating, p.waiting = true, false
 		c.advanceCommit(l)
 		return
 	}

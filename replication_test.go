@@ -84,3 +84,34 @@ func TestFirstAppendIsSentOnce(t *testing.T) {
 	require.Equal(t, 1, c.settleCounting("c"))
 	require.Equal(t, "leader", c.status("a").Role)
 }
+
+// A peer that acknowledges what it has hasn't answered the probe: until it does, more isn't sent to it.
+func TestOnlyTheAnswerToAProbeEndsProbing(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true
+	for i := range 5 {
+		c.propose("a", fmt.Sprint(i))
+	}
+	c.pass(2 * heartbeat)
+	c.servers["a"].cut, c.servers["c"].cut = true, false
+	for c.status("b").Role != "leader" {
+		if len(c.network) == 0 {
+			c.tick("b")
+			continue
+		}
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	probes := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" })
+	require.Len(t, probes, 1)
+	c.settle() // c answers the heartbeat, and acknowledges what is committed
+	for i := range 5 {
+		c.servers["b"].core.Propose(c.now, []byte(fmt.Sprint("more ", i)))
+		c.drain("b")
+	}
+	require.Empty(t, c.take(is(raft.AppendRequest)))
+	c.deliver(probes[0])
+	c.settle()
+	require.Equal(t, c.status("b").Last, c.status("c").Last)
+}
