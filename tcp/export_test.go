@@ -1,9 +1,52 @@
 package tcp
 
-// What tests of other packages need to know.
+import (
+	"net"
+
+	"github.com/e17579a5/raft"
+)
+
+// The limits, for tests from outside.
 const (
 	MaxGuests     = maxGuests
 	MaxStreams    = maxStreams
 	MaxHandshakes = maxHandshakes
 	StreamChunk   = streamChunk
 )
+
+// Preamble returns what either side says first.
+func Preamble() []byte { return append([]byte(nil), preamble[:]...) }
+
+// Frame returns a frame with the body.
+func Frame(body []byte) []byte {
+	frame := append(make([]byte, frameHeader), body...)
+	sealFrame(frame)
+	return frame
+}
+
+// Hello returns the frame that follows the preamble of who dials.
+func Hello(purpose byte, from raft.Server, to raft.ServerID) []byte {
+	body := appendText([]byte{purpose}, string(from.ID))
+	body = appendText(body, from.Address)
+	return Frame(appendText(body, string(to)))
+}
+
+// GreetForMessages shakes hands with who was dialled.
+func GreetForMessages(conn net.Conn, from raft.Server, to raft.ServerID) error {
+	_, err := greet(conn, hello{purpose: forMessages, from: from, to: to})
+	return err
+}
+
+// GreetForStream shakes hands with who was dialled.
+func GreetForStream(conn net.Conn, from raft.Server, to raft.ServerID) error {
+	_, err := greet(conn, hello{purpose: forStream, from: from, to: to})
+	return err
+}
+
+// Welcome shakes hands with who has dialled.
+func Welcome(conn net.Conn, self raft.ServerID) error {
+	if _, _, err := awaitHello(conn); err != nil {
+		return err
+	}
+	return answer(conn, self, nil)
+}

@@ -41,6 +41,7 @@ const (
 type frameReader struct {
 	conn           io.Reader
 	max            int // the largest body that is accepted
+	proven         int // the largest frame that has come
 	buffer         []byte
 	low, next, end int
 }
@@ -62,6 +63,7 @@ func (r *frameReader) read() ([]byte, error) {
 				if crc32.Checksum(have[4:need], castagnoli) != binary.LittleEndian.Uint32(have) {
 					return nil, fmt.Errorf("%w: wrong checksum", errFrame)
 				}
+				r.proven = max(r.proven, need)
 				return have[frameHeader:need:need], nil
 			}
 		}
@@ -83,8 +85,8 @@ func (r *frameReader) fill(need int) error {
 	fits := have > 0 && r.next+need <= len(r.buffer)
 	if !fits && len(r.buffer)-r.end < minRead {
 		if len(r.buffer)-r.low < max(need, have+minRead) {
-			// A frame that claims to be large gets as much again as it has shown.
-			chunk := make([]byte, max(readChunk, min(need, 2*have+readChunk)))
+			// A frame that claims to be large gets as much again as it has shown, or as an earlier one has.
+			chunk := make([]byte, max(readChunk, min(need, max(2*have+readChunk, r.proven))))
 			copy(chunk, r.buffer[r.next:r.end])
 			r.buffer, r.low = chunk, 0
 		} else {

@@ -228,6 +228,9 @@ func (p *peer) destination() (to raft.Server, wait time.Duration, wanted bool) {
 	if !p.retryAt.IsZero() {
 		wait = time.Until(p.retryAt)
 	}
+	if wait <= 0 {
+		p.dial = false // what asks for a connection from now on asks for another attempt
+	}
 	return raft.Server{ID: p.id, Address: p.address}, wait, true
 }
 
@@ -244,17 +247,22 @@ func (p *peer) connected(l *link, address string) bool {
 	return true
 }
 
+// suspectAttempts is how often a server whose connection broke is dialled, though there is nothing to
+// send, until it is clear whether its process is gone.
+const suspectAttempts = 4
+
 // failed notes that the peer couldn't be reached. It reports whether its process seems to be gone.
 func (p *peer) failed(err error) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dial = false
 	p.queue.clear()
 	p.backOff()
 	if p.suspect && connectionRefused(err) {
 		p.suspect, p.reported = false, true
 		return true
 	}
+	// A process that ends doesn't close everything at the same moment: its listener may outlive its connections.
+	p.dial = p.dial || p.suspect && p.failures <= suspectAttempts
 	return false
 }
 

@@ -19,10 +19,16 @@ type queue struct {
 	writingBytes, writingMessages int
 	// full says that a message was dropped since the queue was last empty.
 	full bool
+	// slack counts the batches in a row that took only a small part of a large buffer.
+	slack int
 }
 
-// maxSpare is the largest buffer that is kept for the next batch.
-const maxSpare = 1 << 20
+// The two buffers of a queue are used in turn for ever, unless they are much larger than they need be:
+// a buffer of more than maxSpare that less than an eighth was used of maxSlack times is given up.
+const (
+	maxSpare = 64 << 10
+	maxSlack = 256
+)
 
 var errQueueFull = errors.New("too much waits to be sent")
 
@@ -66,8 +72,14 @@ func (q *queue) drop(reason error) error {
 func (q *queue) swap(written []byte) []byte {
 	batch := q.frames
 	q.writingBytes, q.writingMessages = len(batch), q.messages
-	if cap(written) > maxSpare {
-		written = nil
+	switch {
+	case cap(written) <= maxSpare:
+	case len(written) >= cap(written)/8:
+		q.slack = 0
+	case q.slack < maxSlack:
+		q.slack++
+	default:
+		written, q.slack = nil, 0
 	}
 	q.frames, q.messages = written[:0], 0
 	if len(batch) == 0 {

@@ -289,6 +289,7 @@ func TestUnknownServerIsAnswered(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		leader := c.start("leader", "fresh")
 		fresh := c.start("fresh") // was told of nobody
+		pass(time.Second)
 		leader.tell("fresh", 1)
 		require.Equal(t, []uint64{1}, fresh.received())
 		fresh.tell("leader", 2)
@@ -398,6 +399,7 @@ func TestLostWithoutAConnectionOfOnesOwn(t *testing.T) {
 			return c.network.Dial(ctx, address)
 		}
 		a := c.startWith(options, "a", "b")
+		synctest.Wait()
 		b := c.start("b", "a")
 		pass(2 * time.Second)
 		require.Equal(t, 2, dials)

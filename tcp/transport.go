@@ -148,18 +148,17 @@ func (t *Transport) Send(m raft.Message) {
 // Close implements raft.Transport. It waits for calls of the handler that are under way.
 func (t *Transport) Close() error {
 	t.mu.Lock()
-	first := !t.closed
-	t.closed = true
-	t.cancel()
-	for conn := range t.conns {
-		abandon(conn)
+	var err error
+	if !t.closed {
+		t.closed = true
+		t.cancel()
+		// The listener goes first: others see the connections break, dial again, and are refused.
+		err = t.listener.Close()
+		for conn := range t.conns {
+			abandon(conn)
+		}
 	}
 	t.mu.Unlock()
-
-	var err error
-	if first {
-		err = t.listener.Close()
-	}
 	t.running.Wait()
 	return err
 }
