@@ -161,6 +161,11 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number,
 		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), uint64(len(m.Numbers)), uint64(len(m.Servers)))
 	s.numbers(m.Numbers...)
+	for _, server := range m.Servers {
+		s.b = append(s.b, s.name(server.ID))
+		s.numbers(uint64(len(server.Address)))
+		s.b = append(s.b, server.Address...)
+	}
 	s.entries(m.Entries)
 	return s.b
 }
@@ -170,6 +175,7 @@ func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 	s.numbers(flag(r.pre), flag(r.transfer), uint64(max(r.ownVote, durable)-durable))
 	ballots := slices.Clone(r.ballots)
 	slices.SortFunc(ballots, func(a, b ballot) int { return int(s.name(a.from)) - int(s.name(b.from)) })
+	s.numbers(uint64(len(ballots)))
 	for _, b := range ballots {
 		s.b = append(s.b, s.name(b.from))
 		s.numbers(uint64(b.incarnation))
@@ -178,11 +184,14 @@ func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 
 func (s *stateEncoder) leader(l *leader) {
 	s.b = append(s.b, 'l')
-	// Rounds count only relative to each other: what differs is who has answered how far behind the last.
-	s.numbers(uint64(l.begin), l.round-l.confirmed, l.round-min(l.tracked, l.round), uint64(len(l.quota)), uint64(l.counted))
+	// Rounds are not made relative to the last one: messages that are on their way name them.
+	s.numbers(uint64(l.begin), l.round, l.confirmed, l.tracked, uint64(len(l.quota)), uint64(l.counted))
+	for _, q := range l.quota {
+		s.numbers(uint64(q.index), uint64(q.bytes))
+	}
 	peers := make([][]byte, 0, len(l.peers))
 	for i := range l.peers {
-		peers = append(peers, s.progress(&l.peers[i], l.round))
+		peers = append(peers, s.progress(&l.peers[i]))
 	}
 	slices.SortFunc(peers, bytes.Compare)
 	s.b = append(s.b, bytes.Join(peers, nil)...)
@@ -190,28 +199,29 @@ func (s *stateEncoder) leader(l *leader) {
 		s.numbers(uint64(len(list)))
 		for _, r := range list {
 			s.b = append(s.b, s.name(r.from))
-			s.numbers(r.start, r.number, l.round-min(r.round, l.round), uint64(r.index))
+			s.numbers(r.start, r.number, r.round, uint64(r.index))
 		}
 	}
+	forwards := make([][]byte, 0, len(l.forwards))
 	for i := range l.forwards {
 		f := &l.forwards[i]
-		s.b = append(s.b, s.name(f.origin.Server))
-		s.numbers(f.origin.Start, f.lowest, uint64(len(f.seen)))
+		n := stateEncoder{name: s.name, b: []byte{s.name(f.origin.Server)}}
+		n.numbers(f.origin.Start, f.lowest, uint64(len(f.seen)))
 		for _, state := range f.seen {
-			s.b = append(s.b, byte(state))
+			n.b = append(n.b, byte(state))
 		}
+		forwards = append(forwards, n.b)
 	}
+	slices.SortFunc(forwards, bytes.Compare)
+	s.numbers(uint64(len(forwards)))
+	s.b = append(s.b, bytes.Join(forwards, nil)...)
 }
 
-func (s *stateEncoder) progress(p *progress, round uint64) []byte {
+func (s *stateEncoder) progress(p *progress) []byte {
 	n := stateEncoder{name: s.name}
 	n.b = append(n.b, n.name(p.id))
-	checked := uint64(0)
-	if p.checked != 0 {
-		checked = round - p.checked + 1
-	}
 	n.numbers(uint64(p.incarnation), uint64(p.match), uint64(p.next), flag(p.replicating), flag(p.waiting),
-		flag(p.fetching), round-p.round, checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)))
+		flag(p.fetching), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)))
 	if p.checked != 0 {
 		n.numbers(uint64(p.checkedNext))
 	}
@@ -219,7 +229,7 @@ func (s *stateEncoder) progress(p *progress, round uint64) []byte {
 		n.numbers(uint64(p.probed))
 	}
 	for _, w := range p.window {
-		n.numbers(uint64(w.last))
+		n.numbers(uint64(w.last), uint64(w.bytes))
 	}
 	return n.b
 }

@@ -1,0 +1,54 @@
+package raft_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// Who takes two states for one because their encodings are equal misses what only one of them leads to. A message
+// names its round: so the same answer means another thing to a leader that is one round further.
+func TestStatesDifferInTheirRounds(t *testing.T) {
+	c := founded(t, 3)
+	a := c.servers["a"].core
+	round := func() []raft.Message { // begins a round and returns its answers
+		c.tick("a")
+		for _, beat := range c.take(is(raft.Heartbeat)) {
+			c.deliver(beat)
+		}
+		answers := c.take(is(raft.HeartbeatResponse))
+		require.Len(t, answers, 2)
+		return answers
+	}
+	answer := func(answers []raft.Message) {
+		for _, m := range answers {
+			c.deliver(m)
+		}
+	}
+	answer(round())
+	late := round()
+	earlier := a.Clone()
+	answer(late)
+	round()
+	later := a.Clone()
+
+	confirms := func(core *raft.Core) bool {
+		after := core.Clone()
+		after.Receive(c.now, late[0])
+		return !bytes.Equal(core.AppendState(nil, letter), after.AppendState(nil, letter))
+	}
+	require.True(t, confirms(earlier))
+	require.False(t, confirms(later))
+	require.NotEqual(t, earlier.AppendState(nil, letter), later.AppendState(nil, letter))
+}
+
+func TestStatesDifferInWhatCallersSay(t *testing.T) {
+	c := founded(t, 3)
+	one, other := c.servers["b"].core.Clone(), c.servers["b"].core.Clone()
+	one.Propose(c.now, []byte("one"))
+	other.Propose(c.now, []byte("two"))
+	require.NotEqual(t, one.AppendState(nil, letter), other.AppendState(nil, letter))
+}
