@@ -270,7 +270,7 @@ func (c *Core) answerAppend(m *Message) {
 	previous := place{m.Index, m.LogTerm}
 	if previous.index < l.commit {
 		// What is committed equals the leader's log: only what lies beyond is looked at.
-		skip := min(int(l.commit-previous.index), len(entries))
+		skip := int(min(l.commit-previous.index, Index(len(entries))))
 		previous.index += Index(skip)
 		entries = entries[skip:]
 		if skip > 0 {

@@ -115,3 +115,27 @@ func TestOnlyTheAnswerToAProbeEndsProbing(t *testing.T) {
 	c.settle()
 	require.Equal(t, c.status("b").Last, c.status("c").Last)
 }
+
+// Indexes have 64 bits where an int has 32.
+func TestOldAppendFarBelowCommit(t *testing.T) {
+	const last = 1 << 31
+	configuration := raft.Configuration{Cluster: raft.ClusterID{1}}
+	for i, id := range []raft.ServerID{"a", "b", "c"} {
+		configuration.Members = append(configuration.Members,
+			raft.Member{Server: raft.Server{ID: id}, Role: raft.Voter, Incarnation: raft.Incarnation(100 + i)})
+	}
+	first := raft.Entry{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &configuration)}
+	core, err := raft.NewCore(raft.CoreConfig{ID: "b", Saved: raft.Saved{
+		State: raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "b", Incarnation: 101, Cluster: configuration.Cluster},
+		Last:  last, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: []raft.Entry{first},
+	}})
+	require.NoError(t, err)
+	m := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Cluster: configuration.Cluster, FromIncarnation: 100, Term: 1}
+	newest := m
+	newest.Index, newest.LogTerm, newest.Commit = last, 1, last
+	core.Receive(0, newest)
+	require.Equal(t, raft.Index(last), core.Status().Commit)
+	m.Entries = []raft.Entry{first}
+	core.Receive(0, m)
+	require.NoError(t, core.Check())
+}
