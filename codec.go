@@ -121,7 +121,7 @@ func DecodeMessage(b []byte) (Message, error) { return new(Decoder).DecodeMessag
 
 // DecodeMessage decodes like the function of that name.
 func (d *Decoder) DecodeMessage(b []byte) (Message, error) {
-	r := reader{left: b, ids: d}
+	r := reader{bytes: b, ids: d}
 	var m Message
 	r.message(&m)
 	r.end("message")
@@ -149,7 +149,7 @@ func (r *reader) message(m *Message) {
 	m.From = r.serverID("message: From")
 	m.To = r.serverID("message: To")
 	if fields&fieldCluster != 0 {
-		copy(m.Cluster[:], r.bytes(uint64(len(m.Cluster)), "message: Cluster"))
+		copy(m.Cluster[:], r.next(uint64(len(m.Cluster)), "message: Cluster"))
 		r.check(m.Cluster != ClusterID{}, "message: Cluster is zero, yet present")
 	}
 	if fields&fieldFromIncarnation != 0 {

@@ -48,18 +48,25 @@ func appendString(b []byte, s string) []byte {
 
 // A reader takes an encoding apart. Once something is wrong it stays so: err says what it was, nothing
 // is left, and every further read returns zero.
+//
+// It moves an offset and leaves the slice alone: a pointer that is written with every byte would cost a
+// write barrier each while the garbage collector marks.
 type reader struct {
-	left []byte
-	ids  *Decoder
-	err  error
+	bytes []byte
+	at    int // up to where they were read
+	ids   *Decoder
+	err   error
 }
+
+// left returns how many bytes are left.
+func (r *reader) left() int { return len(r.bytes) - r.at }
 
 // fail records the first error.
 func (r *reader) fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 	}
-	r.left = nil
+	r.at = len(r.bytes)
 }
 
 func (r *reader) check(holds bool, otherwise string) {
@@ -78,61 +85,62 @@ func (r *reader) present(v uint64, name string) uint64 {
 
 // end checks that nothing is left.
 func (r *reader) end(what string) {
-	if len(r.left) > 0 {
-		r.fail("%s: %d bytes behind its end", what, len(r.left))
+	if r.left() > 0 {
+		r.fail("%s: %d bytes behind its end", what, r.left())
 	}
 }
 
-// bytes returns the next n bytes without a copy, and nil for none.
-func (r *reader) bytes(n uint64, name string) []byte {
-	if n > uint64(len(r.left)) {
-		r.fail("%s: %d bytes, but only %d are left", name, n, len(r.left))
+// next returns the next n bytes without a copy, and nil for none.
+func (r *reader) next(n uint64, name string) []byte {
+	if n > uint64(r.left()) {
+		r.fail("%s: %d bytes, but only %d are left", name, n, r.left())
 		return nil
 	}
 	if n == 0 {
 		return nil
 	}
-	b := r.left[:n:n]
-	r.left = r.left[n:]
-	return b
+	start := r.at
+	r.at += int(n)
+	return r.bytes[start:r.at:r.at]
 }
 
 func (r *reader) byte(name string) byte {
-	if len(r.left) == 0 {
+	if r.at >= len(r.bytes) {
 		r.fail("%s: cut off", name)
 		return 0
 	}
-	v := r.left[0]
-	r.left = r.left[1:]
+	v := r.bytes[r.at]
+	r.at++
 	return v
 }
 
 func (r *reader) uint32(name string) uint32 {
-	if b := r.bytes(4, name); b != nil {
+	if b := r.next(4, name); b != nil {
 		return binary.LittleEndian.Uint32(b)
 	}
 	return 0
 }
 
 func (r *reader) uint64(name string) uint64 {
-	if b := r.bytes(8, name); b != nil {
+	if b := r.next(8, name); b != nil {
 		return binary.LittleEndian.Uint64(b)
 	}
 	return 0
 }
 
 func (r *reader) uvarint(name string) uint64 {
-	if len(r.left) > 0 && r.left[0] < 0x80 {
-		v := uint64(r.left[0])
-		r.left = r.left[1:]
-		return v
+	if r.at < len(r.bytes) {
+		if v := r.bytes[r.at]; v < 0x80 {
+			r.at++
+			return uint64(v)
+		}
 	}
 	return r.longUvarint(name)
 }
 
 // longUvarint reads a varint of several bytes. It refuses one with more bytes than its value needs.
 func (r *reader) longUvarint(name string) uint64 {
-	v, n := binary.Uvarint(r.left)
+	v, n := binary.Uvarint(r.bytes[r.at:])
 	switch {
 	case n == 0:
 		r.fail("%s: cut off", name)
@@ -144,15 +152,15 @@ func (r *reader) longUvarint(name string) uint64 {
 		r.fail("%s: %d bytes for the number %d", name, n, v)
 		return 0
 	}
-	r.left = r.left[n:]
+	r.at += n
 	return v
 }
 
 // count reads the length of a list whose elements take at least size bytes each.
 func (r *reader) count(size int, name string) int {
 	n := r.uvarint(name)
-	if most := len(r.left) / size; n > uint64(most) {
-		r.fail("%s: %d of them in %d bytes", name, n, len(r.left))
+	if most := r.left() / size; n > uint64(most) {
+		r.fail("%s: %d of them in %d bytes", name, n, r.left())
 		return 0
 	}
 	return int(n)
@@ -164,7 +172,7 @@ func (r *reader) serverID(name string) ServerID {
 		r.fail("%s: a server ID of %d bytes, more than %d", name, n, MaxServerID)
 		return ""
 	}
-	return r.ids.id(r.bytes(n, name))
+	return r.ids.id(r.next(n, name))
 }
 
 func (r *reader) string(limit uint64, name string) string {
@@ -173,5 +181,5 @@ func (r *reader) string(limit uint64, name string) string {
 		r.fail("%s: %d bytes, more than %d", name, n, limit)
 		return ""
 	}
-	return string(r.bytes(n, name))
+	return string(r.next(n, name))
 }

@@ -52,11 +52,11 @@ func DecodeEntry(b []byte) (e Entry, rest []byte, err error) { return new(Decode
 
 // DecodeEntry decodes like the function of that name.
 func (d *Decoder) DecodeEntry(b []byte) (e Entry, rest []byte, err error) {
-	r := reader{left: b, ids: d}
+	r := reader{bytes: b, ids: d}
 	if r.entry(&e); r.err != nil {
 		return Entry{}, nil, r.err
 	}
-	return e, r.left, nil
+	return e, b[r.at:], nil
 }
 
 func (r *reader) entry(e *Entry) {
@@ -82,7 +82,7 @@ func (r *reader) entry(e *Entry) {
 		r.fail("entry: Data of %d bytes, more than %d", size, MaxCommandSize)
 		return
 	}
-	e.Data = r.bytes(size, "entry: Data")
+	e.Data = r.next(size, "entry: Data")
 }
 
 // configurationVersion is the version of the encoding of a Configuration.
@@ -111,7 +111,7 @@ func AppendConfiguration(b []byte, c *Configuration) []byte {
 // checks the limits, that the members are sorted by ID, each there once, and that their roles are
 // known. An error wraps ErrMalformed and says what is wrong.
 func DecodeConfiguration(b []byte) (Configuration, error) {
-	r := reader{left: b, ids: new(Decoder)}
+	r := reader{bytes: b, ids: new(Decoder)}
 	var c Configuration
 	r.configuration(&c)
 	r.end("configuration")
@@ -126,7 +126,7 @@ func (r *reader) configuration(c *Configuration) {
 		r.fail("configuration: of version %d, not %d", version, configurationVersion)
 		return
 	}
-	copy(c.Cluster[:], r.bytes(uint64(len(c.Cluster)), "configuration: Cluster"))
+	copy(c.Cluster[:], r.next(uint64(len(c.Cluster)), "configuration: Cluster"))
 	n := r.count(minMemberBytes, "configuration: Members")
 	if n > MaxMembers {
 		r.fail("configuration: %d Members, more than %d", n, MaxMembers)
