@@ -77,7 +77,7 @@ func (p *peer) appoint(address string) {
 func (p *peer) dismiss() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.member = false
+	p.member, p.suspect = false, false
 	p.rouse()
 }
 
@@ -156,7 +156,6 @@ func (p *peer) run() {
 // connect waits until there is a reason to connect, and does. It returns nil when the sender is to end.
 func (p *peer) connect() *link {
 	t := p.transport
-	logged := ""
 	for t.ctx.Err() == nil {
 		to, wait, wanted := p.destination()
 		if !wanted || wait > 0 {
@@ -177,9 +176,7 @@ func (p *peer) connect() *link {
 		case t.ctx.Err() != nil:
 			return nil
 		}
-		// A server that is down is one line in the log, not one for each attempt.
-		if text := err.Error(); text != logged {
-			logged = text
+		if t.logged.isNew("dial", string(p.id), err) {
 			t.log.Warn("tcp: can't connect", "peer", string(p.id), "address", to.Address, "error", err)
 		}
 		if p.failed(err) {

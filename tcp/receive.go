@@ -29,7 +29,9 @@ func (t *Transport) accept() {
 		}
 		failures = 0
 		if err := t.receive(raw); err != nil {
-			t.log.Error("tcp: refuse a connection", "remote", raw.RemoteAddr().String(), "error", err)
+			if t.logged.isNew("accept", "", err) {
+				t.log.Error("tcp: refuse a connection", "remote", raw.RemoteAddr().String(), "error", err)
+			}
 			abandon(raw)
 		}
 	}
@@ -60,7 +62,7 @@ func (t *Transport) receive(raw net.Conn) error {
 	t.running.Go(func() {
 		defer t.release(raw)
 		from, err := t.welcome(raw)
-		if err != nil && t.ctx.Err() == nil {
+		if err != nil && t.ctx.Err() == nil && t.logged.isNew("receive", string(from), err) {
 			t.log.Error("tcp: drop a connection", "peer", string(from), "remote", raw.RemoteAddr().String(), "error", err)
 		}
 	})

@@ -29,6 +29,7 @@ type Transport struct {
 	self    raft.Server
 	handler raft.Handler
 	log     *slog.Logger
+	logged  remarks
 
 	// mu is locked before that of a peer.
 	mu         sync.RWMutex
