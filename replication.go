@@ -96,7 +96,7 @@ func (l *leader) releaseQuota(committed, applied Index) {
 		l.unapplied -= l.quota[done].bytes
 		done++
 	}
-	l.quota = append(l.quota[:0], l.quota[done:]...)
+	l.quota = l.quota[done:] // append makes room anew when it must: what stays isn't moved each time
 	l.counted -= done
 }
 
