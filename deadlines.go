@@ -98,7 +98,7 @@ func (c *Core) Tick(now Instant) {
 			c.stepDown()
 		}
 	}
-	if c.passed(quorumDeadline) {
+	if c.passed(quorumDeadline) && !c.alone() { // the only voter confirms itself with the next round
 		c.stepDown()
 	}
 	if c.passed(heartbeatDeadline) {

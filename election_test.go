@@ -33,3 +33,16 @@ func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
 	c.settle()
 	require.Equal(t, "leader", b.Status().Role)
 }
+
+// Who is its own quorum goes on leading after a pause, however long: nobody else can have been elected.
+func TestSoleVoterLeadsOnAfterAPause(t *testing.T) {
+	c := founded(t, 1)
+	term := c.status("a").Term
+	c.now += raft.Instant(50 * election)
+	c.servers["a"].core.Tick(c.now)
+	c.drain("a")
+	require.Equal(t, "leader", c.status("a").Role)
+	c.pass(5 * election)
+	require.Equal(t, "leader", c.status("a").Role)
+	require.Equal(t, term, c.status("a").Term)
+}
