@@ -227,6 +227,7 @@ func (c *Core) lead(r *candidate) {
 	}
 	l := &leader{begin: c.log.last + 1}
 	c.become(l)
+	c.trouble = nil
 	c.appendEntry(first)
 	for _, member := range c.log.configuration().Members {
 		if member.ID != c.id {

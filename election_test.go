@@ -46,3 +46,13 @@ func TestSoleVoterLeadsOnAfterAPause(t *testing.T) {
 	require.Equal(t, "leader", c.status("a").Role)
 	require.Equal(t, term, c.status("a").Term)
 }
+
+// A wrong Bootstrap list that was put right is no trouble any more, not to the one who leads either.
+func TestTroubleEndsWithLeadership(t *testing.T) {
+	c := newCores(t, 3)
+	c.deliver(raft.Message{Kind: raft.PreVoteRequest, From: "b", To: "a", Term: 1, Servers: []raft.Server{{ID: "a"}, {ID: "b"}}})
+	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
+	c.elect("a")
+	c.settle()
+	require.NoError(t, c.status("a").Trouble)
+}
