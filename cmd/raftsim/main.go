@@ -41,6 +41,7 @@ type settings struct {
 	quiet    bool
 	shrink   bool
 	failures int
+	first    bool
 }
 
 func run(arguments []string) error {
@@ -55,12 +56,16 @@ func run(arguments []string) error {
 	flags.StringVar(&s.faults, "faults", "", "kinds of faults, instead of what each seed draws: "+strings.Join(sim.FaultNames, ","))
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
-	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file, shortened (with -seed)")
+	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")
 	flags.BoolVar(&s.quiet, "quiet", false, "no progress line")
 	flags.BoolVar(&s.shrink, "shrink", true, "shorten a failure before it is printed")
+	flags.BoolVar(&s.first, "first", false, "stop at the first failure, and shorten it")
 	flags.IntVar(&s.failures, "failures", 10, "stop after so many failures")
 	if err := flags.Parse(arguments); err != nil {
 		return err
+	}
+	if s.first {
+		s.failures = 1
 	}
 	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
 		return fmt.Errorf("-runs, -workers and -failures are at least 1")

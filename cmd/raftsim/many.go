@@ -91,6 +91,9 @@ func many(s *settings) error {
 				events.Add(int64(r.Stats.Events))
 				if r.Violation != nil {
 					failed.Add(1)
+					if s.first {
+						return
+					}
 					fmt.Printf("seed %d: %v\n  %s\n", seed, r.Violation, s.command(seed))
 				}
 			}
@@ -106,9 +109,25 @@ func many(s *settings) error {
 	}
 	t.print(time.Since(begun), s.workers)
 	if n := len(t.failures); n > 0 {
+		if s.first {
+			return s.shorten(&t)
+		}
 		return fmt.Errorf("%d of %d runs broke an invariant", n, len(t.events))
 	}
 	return nil
+}
+
+// shorten looks at the failure that came first, or of those that came together the one with the fewest events.
+func (s *settings) shorten(t *tally) error {
+	best := t.failures[0]
+	for _, f := range t.failures {
+		if f.violation.Step < best.violation.Step {
+			best = f
+		}
+	}
+	fmt.Printf("caught after %d runs: %v\n", len(t.events), best.violation)
+	s.seed = best.seed
+	return single(s)
 }
 
 // progress shows how far the runs are until they are done.

@@ -87,8 +87,8 @@ func (w *World) faultPhase() {
 	w.endTimed()
 }
 
-// settle ends all faults, and demands that every server gets a command through, that a read is served everywhere, that no
-// call stays open, and that all copies of the state become equal.
+// settle ends all faults, and demands first that what is in the logs is committed, without another command to push it, and
+// that no call stays open; then that every server gets a command and a read through; and that all copies of the state are equal.
 func (w *World) settle() {
 	w.heal()
 	w.calm = true
@@ -97,9 +97,6 @@ func (w *World) settle() {
 	for i := 0; i < w.n; i++ {
 		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
 		w.planTick(i)
-		if !w.servers[i].wiped {
-			w.probe(i)
-		}
 	}
 	limit := w.stats.Events + MaxEvents
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
@@ -108,13 +105,24 @@ func (w *World) settle() {
 		if now := w.place(); now != place {
 			moved, place = w.now, now
 		}
-		return w.settled() || w.now-moved > SettleElections*slowest || w.stats.Events > limit
+		if w.settled() {
+			if w.probes != [MaxServers]int64{} {
+				return true
+			}
+			for i := 0; i < w.n; i++ {
+				if !w.servers[i].wiped {
+					w.probe(i)
+					w.planTick(i)
+				}
+			}
+		}
+		return w.now-moved > SettleElections*slowest || w.stats.Events > limit
 	})
 	w.stats.Settled = (w.now - begun) * 10 / slowest
 	if w.violation != nil {
 		return
 	}
-	if !w.settled() {
+	if !w.settled() || w.probes == [MaxServers]int64{} {
 		w.fail(Convergence, -1, "%d election timeouts after the last fault, and %d after something moved, %s",
 			w.stats.Settled/10, (w.now-moved)/slowest, w.unsettled())
 		return
@@ -153,7 +161,7 @@ func (w *World) settled() bool {
 		}
 		n := w.probes[i]
 		if !s.up || s.status.applied != w.ghost.commit() || s.status.last != w.ghost.commit() || s.open > 0 ||
-			n == 0 || w.ops[n].outcome != outcomeDone {
+			n != 0 && w.ops[n].outcome != outcomeDone {
 			return false
 		}
 	}
@@ -169,7 +177,7 @@ func (w *World) unsettled() string {
 		case s.wiped:
 		case !s.up:
 			return "server " + name + " is down"
-		case n == 0 || w.ops[n].outcome != outcomeDone:
+		case n != 0 && w.ops[n].outcome != outcomeDone:
 			return "server " + name + " can't get a command through"
 		case s.open > 0:
 			return "a call at server " + name + " is not answered"
