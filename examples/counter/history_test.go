@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An outcome is what a client was told about an attempt.
+type outcome int
+
+const (
+	acknowledged outcome = iota // applied, with the value after it
+	refused                     // never applied
+	unknown                     // applied at most once, at any time from its begin on
+)
+
+// An operation is what one client did, from begin to end: it tried to add an amount, or read the value.
+type operation struct {
+	amount     int64 // added, more than 0; 0 for a read
+	value      int64 // after it, when it was acknowledged
+	outcome    outcome
+	begin, end time.Duration
+}
+
+// low is the value before the operation.
+func (o *operation) low() int64 { return o.value - o.amount }
+
+// A history is what clients of a counter that begins at 0 saw.
+//
+// Amounts are large random numbers, so that a sum tells what was added. On the line from 0 to the last
+// value each acknowledged attempt occupies the stretch from low to value, and what lies between must be
+// attempts whose outcome is unknown, each once:
+//
+//	0        low    value                low    value  last
+//	├── gap ──┼──────┼──────┼─────────────┼──────┼──────┤
+//	 unknown    acked  acked    unknown     acked   unknown
+//
+// An acknowledged attempt that was lost, or whose value is wrong, overlaps another one; a refused one that
+// was applied leaves a gap that the unknown ones don't fill, and so does one that was applied twice.
+type history []operation
+
+// check returns how many attempts with an unknown outcome were applied, or what is wrong with the history.
+// last is the value at the end.
+func (h history) check(last int64) (applied int, err error) {
+	if err := h.checkOrder(); err != nil {
+		return 0, err
+	}
+	var added, reads []operation
+	open, denied := history{}, history{}
+	for _, o := range h {
+		switch {
+		case o.amount == 0 && o.outcome == acknowledged:
+			reads = append(reads, o)
+		case o.amount == 0:
+		case o.outcome == acknowledged:
+			added = append(added, o)
+		case o.outcome == unknown:
+			open = append(open, o)
+		default:
+			denied = append(denied, o)
+		}
+	}
+	slices.SortFunc(added, func(a, b operation) int { return cmp.Compare(a.value, b.value) })
+	added = append(added, operation{value: last, end: math.MaxInt64})
+	at := int64(0)
+	for _, o := range added {
+		if o.low() < at {
+			return applied, fmt.Errorf("%+v was acknowledged, but the counter had passed %d by then", o, o.low())
+		}
+		if o.low() > at {
+			rest, found := open.fill(o.low()-at, o.end)
+			if !found {
+				return applied, fmt.Errorf("nothing explains what was added from %d to %d, before %+v%s", at, o.low(), o,
+					denied.suspect(open, o.low()-at, o.end))
+			}
+			applied += len(open) - len(rest)
+			open = rest
+		}
+		at = o.value
+	}
+	for _, r := range reads {
+		i, _ := slices.BinarySearchFunc(added, r.value, func(o operation, v int64) int { return cmp.Compare(o.value, v) })
+		if i == len(added) || r.value > added[i].low() && r.value < added[i].value {
+			return applied, fmt.Errorf("%+v read a value that the counter never had", r)
+		}
+	}
+	return applied, nil
+}
+
+// checkOrder checks that what ended before something else began comes before it on the line.
+func (h history) checkOrder() error {
+	var answered []operation
+	for _, o := range h {
+		if o.outcome == acknowledged {
+			answered = append(answered, o)
+		}
+	}
+	ended := slices.Clone(answered)
+	slices.SortFunc(answered, func(a, b operation) int { return cmp.Compare(a.begin, b.begin) })
+	slices.SortFunc(ended, func(a, b operation) int { return cmp.Compare(a.end, b.end) })
+	highest := operation{}
+	for _, o := range answered {
+		for len(ended) > 0 && ended[0].end < o.begin {
+			if ended[0].value > highest.value {
+				highest = ended[0]
+			}
+			ended = ended[1:]
+		}
+		if o.low() < highest.value {
+			return fmt.Errorf("%+v began after %+v had ended, but doesn't see it", o, highest)
+		}
+	}
+	return nil
+}
+
+// fillFrom bounds how many attempts a gap is filled from: those that began last before its end.
+const fillFrom = 28
+
+// fill finds attempts that together added sum and began before end, and returns the others.
+func (h history) fill(sum int64, end time.Duration) (rest history, found bool) {
+	candidates := history{}
+	for _, o := range h {
+		if o.begin <= end && o.amount <= sum {
+			candidates = append(candidates, o)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b operation) int { return cmp.Compare(b.begin, a.begin) })
+	candidates = candidates[:min(len(candidates), fillFrom)]
+	// Every sum of one half is looked up among the sums of the other.
+	half := len(candidates) / 2
+	sums := map[int64]int{}
+	for set := range 1 << half {
+		sums[candidates[:half].sum(set)] = set
+	}
+	for set := range 1 << (len(candidates) - half) {
+		if other, ok := sums[sum-candidates[half:].sum(set)]; ok {
+			used := map[operation]bool{}
+			for i, o := range candidates {
+				used[o] = (set<<half|other)>>i&1 == 1
+			}
+			return slices.DeleteFunc(slices.Clone(h), func(o operation) bool { return used[o] }), true
+		}
+	}
+	return nil, false
+}
+
+// sum adds up a set of attempts, bit i of which stands for the i-th.
+func (h history) sum(set int) int64 {
+	sum := int64(0)
+	for i := range h {
+		if set>>i&1 == 1 {
+			sum += h[i].amount
+		}
+	}
+	return sum
+}
+
+// suspect says so when one refused attempt more explains a gap.
+func (h history) suspect(open history, sum int64, end time.Duration) string {
+	for _, o := range h {
+		if o.amount == sum {
+			return fmt.Sprintf(", unless %+v was applied", o)
+		}
+		if _, found := open.fill(sum-o.amount, end); found && o.amount < sum {
+			return fmt.Sprintf(", unless %+v was applied", o)
+		}
+	}
+	return ""
+}
+
+func TestHistoryCheck(t *testing.T) {
+	const ms = time.Millisecond
+	acked := func(amount, value int64, begin, end time.Duration) operation {
+		return operation{amount: amount, value: value, begin: begin * ms, end: end * ms}
+	}
+	open := func(amount int64, begin time.Duration) operation {
+		return operation{amount: amount, outcome: unknown, begin: begin * ms, end: (begin + 1) * ms}
+	}
+	denied := func(amount int64, begin time.Duration) operation {
+		return operation{amount: amount, outcome: refused, begin: begin * ms, end: (begin + 1) * ms}
+	}
+	for _, c := range []struct {
+		name    string
+		history history
+		last    int64
+		want    string // in the error; "" for none
+		applied int
+	}{
+		{"nothing", nil, 0, "", 0},
+		{"one after the other", history{acked(5, 5, 1, 2), acked(7, 12, 3, 4), acked(0, 12, 5, 6)}, 12, "", 0},
+		{"at the same time", history{acked(5, 12, 1, 4), acked(7, 7, 1, 4)}, 12, "", 0},
+		{"unknown applied", history{acked(5, 5, 1, 2), open(30, 3), open(40, 3), acked(7, 52, 3, 9)}, 52, "", 1},
+		{"unknown applied at the end", history{open(30, 3), open(40, 3), open(50, 3), acked(7, 57, 3, 9)}, 127, "", 3},
+		{"unknown applied later than others", history{open(30, 1), acked(5, 5, 3, 4), acked(7, 42, 5, 6)}, 42, "", 1},
+		{"unknown seen by a read", history{acked(5, 5, 1, 2), open(30, 3), acked(0, 35, 4, 5)}, 35, "", 1},
+		{"refused not applied", history{denied(9, 1), acked(5, 5, 2, 3)}, 5, "", 0},
+
+		{"acknowledged and lost at the end", history{acked(5, 5, 1, 2), acked(7, 12, 3, 4)}, 5, "had passed", 0},
+		{"acknowledged and lost in the middle", history{acked(5, 5, 1, 3), acked(7, 7, 2, 4)}, 7, "had passed", 0},
+		{"applied twice", history{acked(5, 10, 1, 2)}, 10, "nothing explains", 0},
+		{"unknown applied twice", history{open(30, 1), acked(5, 65, 2, 3)}, 65, "nothing explains", 0},
+		{"unknown applied before it began", history{acked(5, 35, 1, 2), open(30, 3)}, 35, "nothing explains", 0},
+		{"refused and applied", history{denied(9, 1), acked(5, 14, 2, 3)}, 14, "unless {amount:9", 0},
+		{"refused and applied beside unknown", history{denied(9, 1), open(30, 1), acked(5, 44, 2, 3)}, 44, "unless {amount:9", 0},
+		{"applied after its acknowledgement", history{acked(5, 12, 1, 2), acked(7, 7, 3, 4)}, 12, "doesn't see it", 0},
+		{"a read of the past", history{acked(5, 5, 1, 2), acked(0, 0, 3, 4)}, 5, "doesn't see it", 0},
+		{"two reads turn back", history{acked(5, 5, 1, 9), acked(0, 5, 2, 3), acked(0, 0, 4, 5)}, 5, "doesn't see it", 0},
+		{"a read within an attempt", history{acked(5, 5, 1, 9), acked(0, 3, 1, 9)}, 5, "never had", 0},
+		{"a read of the future", history{acked(5, 5, 1, 9), acked(0, 8, 1, 9)}, 5, "never had", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			applied, err := c.history.check(c.last)
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.applied, applied)
+		})
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The long version: go test ./examples/counter -run TestLeaderKilledUnderLoad -v -timeout 30m -kills 50 -stops 20 -pause 3s
+var (
+	kills = flag.Int("kills", 3, "how often the leader is killed")
+	stops = flag.Int("stops", 1, "how often the leader is stopped, to go on later")
+	pause = flag.Duration("pause", 1700*time.Millisecond, "for how long it is stopped")
+)
+
+const (
+	loadClients = 8
+	// maxAmount keeps sums of amounts apart, and millions of them within an int64.
+	maxAmount = 1 << 41
+	// quiet is how many operations must be answered between two faults.
+	quiet = 100
+)
+
+// Three processes, clients at all of them, and the leader killed or stopped again and again in the midst of it:
+// no increment that was acknowledged is lost, none that was refused is applied, none is applied twice, and
+// everybody sees them in the order in which they happened.
+//
+// SIGKILL leaves the page cache alone: what a power cut does to files is not tested here.
+func TestLeaderKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	p := startProcesses(t)
+	p.value(p.servers[0])
+	l := startLoad(t, p)
+
+	faults := slices.Concat(slices.Repeat([]string{"kill"}, *kills), slices.Repeat([]string{"stop"}, *stops))
+	rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	var failovers []time.Duration
+	stopped := 0
+	for _, fault := range faults {
+		l.awaitAnswers(quiet)
+		leader := p.leader()
+		if fault == "kill" {
+			p.kill(leader)
+			failovers = append(failovers, l.awaitAnswers(1))
+			p.start(leader)
+			p.value(leader)
+			continue
+		}
+		paused := []*process{leader}
+		if stopped++; stopped%4 == 0 { // now and then without a quorum
+			paused = append(paused, p.servers[(slices.Index(p.servers, leader)+1)%3])
+		}
+		for _, s := range paused {
+			p.pause(s)
+		}
+		<-time.After(*pause)
+		for _, s := range paused {
+			p.resume(s)
+		}
+		for _, s := range paused {
+			p.value(s)
+		}
+	}
+	l.awaitAnswers(quiet)
+	seen := l.stop()
+
+	last := p.value(p.servers[0])
+	p.requireValue(last)
+	applied, err := seen.check(last)
+	require.NoError(t, err)
+	counts := map[outcome]int{}
+	reads := 0
+	for _, o := range seen {
+		if o.amount == 0 {
+			reads++
+		} else {
+			counts[o.outcome]++
+		}
+	}
+	require.Positive(t, counts[acknowledged])
+	slices.Sort(failovers)
+	t.Logf("%d kills, %d stops of %v: %d increments acknowledged, %d refused, %d unknown (%d of them applied), %d reads",
+		*kills, *stops, *pause, counts[acknowledged], counts[refused], counts[unknown], applied, reads)
+	if len(failovers) > 0 {
+		t.Logf("from a kill to the next answer: median %v, worst %v", failovers[len(failovers)/2], failovers[len(failovers)-1])
+	}
+}
+
+// What was acknowledged survives the end of all processes at once, clean or not.
+func TestAllProcessesEnd(t *testing.T) {
+	t.Parallel()
+	p := startProcesses(t)
+	l := startLoad(t, p)
+	for _, end := range []func(*process){p.terminate, p.kill} {
+		l.awaitAnswers(quiet)
+		for _, s := range p.servers {
+			end(s)
+		}
+		for _, s := range p.servers {
+			p.start(s)
+		}
+	}
+	l.awaitAnswers(quiet)
+	seen := l.stop()
+	last := p.value(p.servers[0])
+	p.requireValue(last)
+	_, err := seen.check(last)
+	require.NoError(t, err)
+	for _, s := range p.servers {
+		p.terminate(s)
+	}
+}
+
+// load is clients that add and read at random servers, one operation after the other, and remember all of it.
+type load struct {
+	t       *testing.T
+	p       *processes
+	begin   time.Time
+	cancel  context.CancelFunc
+	clients sync.WaitGroup
+
+	mu      sync.Mutex
+	history history
+	broken  error // an answer that no server should give
+	// answers counts the operations that were answered with a value, and latest is when the latest of them
+	// began: so one sees that a cluster is well again.
+	answers int
+	latest  time.Duration
+}
+
+func startLoad(t *testing.T, p *processes) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{t: t, p: p, begin: time.Now(), cancel: cancel}
+	for range loadClients {
+		l.clients.Go(func() { l.run(ctx) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		l.clients.Wait()
+	})
+	return l
+}
+
+// stop ends the load and returns what the clients saw.
+func (l *load) stop() history {
+	l.t.Helper()
+	l.cancel()
+	l.clients.Wait()
+	require.NoError(l.t, l.broken)
+	return l.history
+}
+
+// awaitAnswers waits for n answers, the last of them to an operation that began after the call, and returns how
+// long that took.
+func (l *load) awaitAnswers(n int) time.Duration {
+	l.t.Helper()
+	answered := func() (int, time.Duration) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.answers, l.latest
+	}
+	had, _ := answered()
+	from := time.Since(l.begin)
+	require.Eventually(l.t, func() bool {
+		answers, latest := answered()
+		return answers >= had+n && latest > from
+	}, patience, pollEach, "the cluster answers no more")
+	return time.Since(l.begin) - from
+}
+
+// run is one client. A request that is under way when ctx ends is still waited for.
+func (l *load) run(ctx context.Context) {
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 1500 * time.Millisecond}
+	for ctx.Err() == nil {
+		o := operation{begin: time.Since(l.begin)}
+		if rand.IntN(8) > 0 {
+			o.amount = 1 + rand.Int64N(maxAmount)
+		}
+		err := l.operate(client, &o)
+		o.end = time.Since(l.begin)
+		l.add(o, err)
+		if o.outcome != acknowledged {
+			<-time.After(pollEach)
+		}
+	}
+}
+
+// add remembers an operation.
+func (l *load) add(o operation, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.history = append(l.history, o)
+	l.broken = errors.Join(l.broken, err)
+	if o.outcome == acknowledged {
+		l.answers++
+		l.latest = max(l.latest, o.begin)
+	}
+}
+
+// operate carries out one operation and fills in its outcome. An error is an answer that no server should give.
+func (l *load) operate(client *http.Client, o *operation) error {
+	url := "http://" + l.p.servers[rand.IntN(len(l.p.servers))].web + "/counter"
+	var w *http.Response
+	var err error
+	if o.amount > 0 {
+		w, err = client.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"add": %d}`, o.amount)))
+	} else {
+		w, err = client.Get(url)
+	}
+	o.outcome = unknown
+	if err != nil {
+		if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "dial" {
+			o.outcome = refused // it was never sent
+		}
+		return nil
+	}
+	defer func() { _ = w.Body.Close() }() // nothing is lost with it
+	var answer struct {
+		Value   *int64
+		Error   string
+		Outcome string
+	}
+	if err := json.NewDecoder(w.Body).Decode(&answer); err != nil {
+		return nil // the server died while it answered
+	}
+	switch {
+	case w.StatusCode == http.StatusOK && answer.Value != nil:
+		o.outcome, o.value = acknowledged, *answer.Value
+	case w.StatusCode == http.StatusServiceUnavailable && answer.Outcome == "not applied" && answer.Error != "":
+		o.outcome = refused
+	case w.StatusCode == http.StatusGatewayTimeout && answer.Outcome == "unknown" && answer.Error != "":
+	default:
+		return fmt.Errorf("%s: %+v", w.Status, answer)
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+// Counter is a replicated counter: a service on top of package raft, written to be copied.
+//
+// Without flags it runs three servers in one process; with -id it runs one server of a cluster:
+//
+//	go run ./examples/counter
+//	go run ./examples/counter -id a -peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 -http 127.0.0.1:8001 -data DIR
+//
+// The state machine is in counter.go, the service in service.go; this file puts them together, and
+// options.go reads the flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wal"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "counter:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs servers until ctx ends or one of them fails.
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
+	o, err := parseOptions(args, out)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2*len(o.run))
+	for i, self := range o.run {
+		stop, err := start(o, self, o.http[i], failed)
+		if err != nil {
+			return fmt.Errorf("server %s: %w", self.ID, err)
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	first, last := o.http[0], o.http[len(o.http)-1]
+	if _, err := fmt.Fprintf(out, `Data: %s
+Try:  curl -d '{"add": 5}' http://%s/counter
+      curl http://%s/counter
+      curl http://%s/status
+Ctrl-C ends it.
+`, o.data, first, last, first); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// start starts one server, and returns what stops it. An error that ends it earlier goes to failed.
+func start(o options, self raft.Server, web string, failed chan<- error) (stop func() error, err error) {
+	listener, err := net.Listen("tcp", web)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := tcp.Listen(self.Address, tcp.Options{})
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	dir := filepath.Join(o.data, string(self.ID))
+	store, err := wal.Open(dir, wal.Options{})
+	if err != nil {
+		return nil, errors.Join(err, transport.Close(), listener.Close())
+	}
+	machine := &counter{}
+	node, err := raft.Start(raft.Config{
+		ID:        self.ID,
+		Machine:   machine,
+		Storage:   store,
+		Transport: transport,
+		Bootstrap: o.cluster,
+	})
+	if err != nil { // store and transport are closed: Start owns them
+		return nil, errors.Join(err, listener.Close())
+	}
+	if err := checkAddress(node, self); err != nil {
+		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+	}
+	server := &http.Server{
+		Handler:      (&service{node, machine, o.timeout}).handler(),
+		ReadTimeout:  o.timeout,
+		WriteTimeout: 2 * o.timeout,
+		IdleTimeout:  time.Minute,
+	}
+	go func() { failed <- server.Serve(listener) }()
+	go func() { <-node.Done(); failed <- node.Err() }()
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
+		defer cancel()
+		return errors.Join(node.Close(ctx), server.Shutdown(ctx)) // all who wait are answered first
+	}, nil
+}
+
+// checkAddress refuses an address other than the one by which the cluster knows this server: nobody would look
+// for it there.
+func checkAddress(node *raft.Node, self raft.Server) error {
+	for _, m := range node.Status().Members {
+		if m.ID == self.ID && m.Address != self.Address {
+			return fmt.Errorf("the stored address is %s, not %s: use that one, or another -data", m.Address, self.Address)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// options are what the flags say.
+type options struct {
+	cluster []raft.Server // all servers
+	run     []raft.Server // those that run in this process
+	http    []string      // the HTTP address of each of these
+	data    string        // the folder of the folders of the servers
+	timeout time.Duration // for one request
+}
+
+// parseOptions reads the command line. What is wrong with it is told to out and in the error.
+func parseOptions(args []string, out io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("counter", flag.ContinueOnError)
+	flags.SetOutput(out)
+	id := flags.String("id", "", "run only this server, in place of all")
+	peers := flags.String("peers", "", "all servers of the cluster, `id=host:port,...` (default those of -raft)")
+	addresses := flags.String("raft", "", "in place of -peers: `host:port,...` of servers a, b and c (default 127.0.0.1:7001, 7002 and 7003)")
+	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default 127.0.0.1:8080, 8081, ...)")
+	flags.StringVar(&o.data, "data", "", "the `folder` that the data are kept in, in one subfolder per server (default raft-counter in the user's cache folder)")
+	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
+	if o.timeout <= 0 {
+		return o, fmt.Errorf("-timeout %v is not positive", o.timeout)
+	}
+	if *peers != "" && *addresses != "" {
+		return o, errors.New("-peers and -raft exclude each other")
+	}
+	if *peers == "" {
+		if *peers, err = nameServers(cmp.Or(*addresses, "127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003")); err != nil {
+			return o, err
+		}
+	}
+	if o.cluster, err = parsePeers(*peers); err != nil {
+		return o, err
+	}
+	var ports []string
+	for i, server := range o.cluster {
+		if *id == "" || *id == string(server.ID) {
+			o.run = append(o.run, server)
+			ports = append(ports, fmt.Sprintf("127.0.0.1:%d", 8080+i))
+		}
+	}
+	if len(o.run) == 0 {
+		return o, fmt.Errorf("-id %q is not among -peers %s", *id, *peers)
+	}
+	if o.http = ports; *web != "" {
+		o.http = strings.Split(*web, ",")
+	}
+	if len(o.http) != len(o.run) {
+		return o, fmt.Errorf("-http %s has %d addresses for %d servers", *web, len(o.http), len(o.run))
+	}
+	if o.data == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return o, fmt.Errorf("no folder for the data, -data is needed: %w", err)
+		}
+		o.data = filepath.Join(cache, "raft-counter")
+	}
+	return o, nil
+}
+
+// nameServers calls three addresses a, b and c.
+func nameServers(addresses string) (peers string, err error) {
+	list := strings.Split(addresses, ",")
+	if len(list) != 3 {
+		return "", fmt.Errorf("-raft %s has %d addresses for 3 servers", addresses, len(list))
+	}
+	return fmt.Sprintf("a=%s,b=%s,c=%s", list[0], list[1], list[2]), nil
+}
+
+// parsePeers reads "a=host:port,b=host:port". An ID is also the name of a folder.
+func parsePeers(peers string) ([]raft.Server, error) {
+	var servers []raft.Server
+	for peer := range strings.SplitSeq(peers, ",") {
+		id, address, found := strings.Cut(peer, "=")
+		if !found || !filepath.IsLocal(id) || filepath.Base(id) != id || id == "." {
+			return nil, fmt.Errorf("-peers: %q is not id=host:port", peer)
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return nil, fmt.Errorf("server %s: %w", id, err)
+		}
+		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: address})
+	}
+	return servers, nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+func TestOptionsDefaults(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache) // what os.UserCacheDir looks at, here and there
+	t.Setenv("HOME", cache)
+	t.Setenv("LocalAppData", cache)
+	o, err := parseOptions(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []raft.Server{
+		{ID: "a", Address: "127.0.0.1:7001"}, {ID: "b", Address: "127.0.0.1:7002"}, {ID: "c", Address: "127.0.0.1:7003"},
+	}, o.cluster)
+	require.Equal(t, o.cluster, o.run)
+	require.Equal(t, []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"}, o.http)
+	require.Equal(t, "raft-counter", filepath.Base(o.data))
+	require.Equal(t, 3*time.Second, o.timeout)
+
+	o, err = parseOptions([]string{"-raft", ":1,:2,:3", "-http", ":4,:5,:6", "-data", "there"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []raft.Server{{ID: "a", Address: ":1"}, {ID: "b", Address: ":2"}, {ID: "c", Address: ":3"}}, o.run)
+	require.Equal(t, []string{":4", ":5", ":6"}, o.http)
+	require.Equal(t, "there", o.data)
+}
+
+func TestOptionsOfOneServer(t *testing.T) {
+	o, err := parseOptions([]string{"-id", "y", "-peers", "x=host:1,y=host:2", "-data", "d", "-timeout", "1s"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []raft.Server{{ID: "x", Address: "host:1"}, {ID: "y", Address: "host:2"}}, o.cluster)
+	require.Equal(t, []raft.Server{{ID: "y", Address: "host:2"}}, o.run)
+	require.Equal(t, []string{"127.0.0.1:8081"}, o.http, "each of the servers has a port of its own by default")
+	require.Equal(t, time.Second, o.timeout)
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"start"}, `unknown argument "start"`},
+		{[]string{"-port", "1"}, "-port"},
+		{[]string{"-timeout", "0"}, "-timeout 0s"},
+		{[]string{"-timeout", "3"}, `"3" for flag -timeout`},
+		{[]string{"-raft", ":1,:2"}, "2 addresses for 3 servers"},
+		{[]string{"-raft", ":1,:2,:3", "-peers", "a=:1"}, "exclude each other"},
+		{[]string{"-raft", ":1,2,:3"}, "server b: address 2: missing port"},
+		{[]string{"-peers", "a=:1,b"}, `"b" is not id=host:port`},
+		{[]string{"-peers", "=:1"}, `"=:1" is not id=host:port`},
+		{[]string{"-peers", "../a=:1"}, `"../a=:1" is not id=host:port`},
+		{[]string{"-peers", ".=:1"}, `".=:1" is not id=host:port`},
+		{[]string{"-id", "d"}, `-id "d" is not among`},
+		{[]string{"-http", ":1"}, "1 addresses for 3 servers"},
+		{[]string{"-id", "a", "-http", ":1,:2"}, "2 addresses for 1 servers"},
+	} {
+		_, err := parseOptions(c.args, io.Discard)
+		require.ErrorContains(t, err, c.want, "%q", c.args)
+	}
+}

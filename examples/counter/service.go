@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// maxBody bounds the body of a request, in bytes.
+const maxBody = 64 << 10
+
+// A service answers HTTP requests at one server of the cluster; any server answers any request.
+type service struct {
+	node    *raft.Node
+	counter *counter
+	timeout time.Duration // for one request
+}
+
+// handler returns the routes. Another path is answered by 404, another method by 405.
+func (s *service) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /counter", s.add)
+	mux.HandleFunc("GET /counter", s.get)
+	mux.HandleFunc("GET /status", s.status)
+	return mux
+}
+
+// The bodies of answers.
+type (
+	value struct {
+		Value int64 `json:"value"`
+	}
+	failure struct {
+		Error   string `json:"error"`
+		Outcome string `json:"outcome,omitempty"`
+	}
+	status struct {
+		ID      raft.ServerID `json:"id"`
+		Role    string        `json:"role"`
+		Term    raft.Term     `json:"term"`
+		Leader  raft.ServerID `json:"leader"` // "" when there is none
+		Commit  raft.Index    `json:"commit"`
+		Applied raft.Index    `json:"applied"`
+		Members []member      `json:"members"`
+		Trouble string        `json:"trouble,omitempty"` // such as -peers that differ from server to server
+	}
+	member struct {
+		ID      raft.ServerID `json:"id"`
+		Address string        `json:"address"`
+		Role    string        `json:"role"`
+	}
+)
+
+// add adds the amount in the body, and answers the value once that is applied.
+func (s *service) add(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	amount, err := readAmount(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		answer(w, http.StatusRequestEntityTooLarge, failure{Error: err.Error()})
+		return
+	}
+	if err != nil {
+		answer(w, http.StatusBadRequest, failure{Error: err.Error()})
+		return
+	}
+	result, err := s.node.Propose(ctx, encode(amount))
+	if errors.Is(err, raft.ErrNotApplied) { // and never will be: it is safe to send it again
+		answer(w, http.StatusServiceUnavailable, failure{err.Error(), "not applied"})
+		return
+	}
+	if err != nil { // it may have been applied, or may still be
+		answer(w, http.StatusGatewayTimeout, failure{err.Error(), "unknown"})
+		return
+	}
+	sum, err := decode(result)
+	if err != nil {
+		answer(w, http.StatusConflict, failure{Error: "overflow: the sum is not an int64"})
+		return
+	}
+	answer(w, http.StatusOK, value{sum})
+}
+
+// readAmount reads {"add": 5}. An empty body stands for 1.
+func readAmount(body io.Reader) (int64, error) {
+	text, err := io.ReadAll(body)
+	if err != nil || len(text) == 0 {
+		return 1, err
+	}
+	var request struct{ Add *int64 }
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil {
+		return 0, err
+	}
+	if _, err := decoder.Token(); err != io.EOF || request.Add == nil {
+		return 0, errors.New(`the body is not {"add": N}`)
+	}
+	return *request.Add, nil
+}
+
+// get answers the value, linearizably: it shows all that was answered before the request came.
+func (s *service) get(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	if err := s.node.Read(ctx); err != nil {
+		answer(w, http.StatusServiceUnavailable, failure{err.Error(), "not applied"})
+		return
+	}
+	answer(w, http.StatusOK, value{s.counter.Value()})
+}
+
+// status answers what this server knows, without asking another one.
+func (s *service) status(w http.ResponseWriter, _ *http.Request) {
+	is := s.node.Status()
+	body := status{is.ID, is.Role, is.Term, is.Leader, is.Commit, is.Applied, []member{}, ""}
+	for _, m := range is.Members {
+		body.Members = append(body.Members, member{m.ID, m.Address, m.Role.String()})
+	}
+	if is.Trouble != nil {
+		body.Trouble = is.Trouble.Error()
+	}
+	answer(w, http.StatusOK, body)
+}
+
+// answer writes body as JSON.
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		slog.Debug("counter: the client is gone", "error", err)
+	}
+}

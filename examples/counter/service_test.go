@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+const requestTimeout = 3 * time.Second
+
+// cluster is three services in one bubble, over disks and a network in memory.
+type cluster struct {
+	network  *raft.Network
+	nodes    []*raft.Node
+	handlers []http.Handler
+}
+
+// bubble runs a test on a cluster in virtual time. It has a leader, unless the network is cut from the start.
+func bubble(t *testing.T, faults raft.Faults, test func(*testing.T, *cluster)) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{network: raft.NewNetwork(raft.NetworkConfig{Faults: faults})}
+		servers := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}, {ID: "c", Address: "c:1"}}
+		for i, self := range servers {
+			machine := &counter{}
+			node, err := raft.Start(raft.Config{
+				ID: self.ID, Machine: machine, Storage: raft.NewMemoryStorage(), Transport: c.network.Join(self.ID),
+				Bootstrap: servers, Seed: uint64(i + 1), Logger: slog.New(slog.DiscardHandler),
+			})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, node.Close(context.Background())) }()
+			c.nodes = append(c.nodes, node)
+			c.handlers = append(c.handlers, (&service{node, machine, requestTimeout}).handler())
+		}
+		if !faults.Cut {
+			require.NoError(t, c.nodes[0].Read(t.Context()))
+		}
+		test(t, c)
+	})
+}
+
+// ask sends a request to a server, and returns the code and the body, which is JSON unless the mux has answered.
+func (c *cluster) ask(t *testing.T, server int, method, path, body string) (int, map[string]any) {
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	w := httptest.NewRecorder()
+	c.handlers[server].ServeHTTP(w, r)
+	if w.Header().Get("Content-Type") != "application/json" {
+		return w.Code, nil
+	}
+	decoder := json.NewDecoder(w.Body)
+	decoder.UseNumber() // a float64 hasn't the digits of an int64
+	var answer map[string]any
+	require.NoError(t, decoder.Decode(&answer))
+	_, err := decoder.Token()
+	require.ErrorIs(t, err, io.EOF)
+	return w.Code, answer
+}
+
+// requireValue demands that a request is answered with a value.
+func (c *cluster) requireValue(t *testing.T, want int64, server int, method, body string) {
+	t.Helper()
+	code, answer := c.ask(t, server, method, "/counter", body)
+	require.Equal(t, http.StatusOK, code, answer)
+	require.Equal(t, map[string]any{"value": json.Number(strconv.FormatInt(want, 10))}, answer)
+}
+
+// requireFailure demands that a request fails with an error that contains a text, and an outcome or none.
+func (c *cluster) requireFailure(t *testing.T, wantCode int, text, outcome string, server int, method, body string) {
+	t.Helper()
+	code, answer := c.ask(t, server, method, "/counter", body)
+	require.Equal(t, wantCode, code, answer)
+	require.Contains(t, answer["error"], text)
+	if outcome == "" {
+		require.NotContains(t, answer, "outcome")
+	} else {
+		require.Equal(t, outcome, answer["outcome"])
+	}
+}
+
+// leader returns the server that leads, and its name.
+func (c *cluster) leader(t *testing.T) (int, raft.ServerID) {
+	for i, node := range c.nodes {
+		if status := node.Status(); status.Role == "leader" {
+			return i, status.ID
+		}
+	}
+	require.FailNow(t, "nobody leads")
+	return 0, ""
+}
+
+// What is added at one server shows at all others at once.
+func TestServiceAddsAndReadsAtEveryServer(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		want := int64(0)
+		for server := range 3 {
+			for body, amount := range map[string]int64{`{"add": 5}`: 5, "": 1, ` {"add":-2} `: -2, `{"add": 0}`: 0} {
+				want += amount
+				c.requireValue(t, want, server, http.MethodPost, body)
+				for other := range 3 {
+					c.requireValue(t, want, other, http.MethodGet, "")
+				}
+			}
+		}
+	})
+}
+
+func TestServiceRefusesOverflow(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		for _, edge := range []int64{math.MaxInt64, math.MinInt64} {
+			further := 1 | edge>>63 // 1 or -1
+			c.requireValue(t, edge, 0, http.MethodPost, `{"add": `+strconv.FormatInt(edge, 10)+`}`)
+			c.requireFailure(t, http.StatusConflict, "overflow", "", 1, http.MethodPost, `{"add": `+strconv.FormatInt(further, 10)+`}`)
+			c.requireValue(t, edge, 2, http.MethodGet, "")
+			// Back to 0, in two steps, since there is no -MinInt64.
+			c.requireValue(t, further, 0, http.MethodPost, `{"add": `+strconv.FormatInt(further-edge, 10)+`}`)
+			c.requireValue(t, 0, 0, http.MethodPost, `{"add": `+strconv.FormatInt(-further, 10)+`}`)
+		}
+	})
+}
+
+func TestServiceRefusesMalformedRequests(t *testing.T) {
+	padded := func(size int) string { return strings.Repeat(" ", size-len(`{"add":1}`)) + `{"add":1}` }
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		for _, body := range []string{
+			" ", "5", "null", "{}", `{"add": null}`, `{"add": "5"}`, `{"add": 1.5}`, `{"add": 9223372036854775808}`,
+			`{"add": 5`, `{"add": 5} {"add": 5}`, `{"add": 5, "to": "b"}`, `[{"add": 5}]`, "\xff",
+		} {
+			code, answer := c.ask(t, 0, http.MethodPost, "/counter", body)
+			require.Equal(t, http.StatusBadRequest, code, "%q: %v", body, answer)
+			require.NotEmpty(t, answer["error"], "%q", body)
+		}
+		c.requireFailure(t, http.StatusRequestEntityTooLarge, "too large", "", 0, http.MethodPost, padded(maxBody+1))
+		c.requireFailure(t, http.StatusRequestEntityTooLarge, "too large", "", 0, http.MethodPost, strings.Repeat("x", 10*maxBody))
+		c.requireValue(t, 0, 0, http.MethodGet, "")
+		c.requireValue(t, 1, 0, http.MethodPost, padded(maxBody))
+
+		for _, wrong := range [][2]string{{http.MethodPut, "/counter"}, {http.MethodDelete, "/counter"}, {http.MethodPost, "/status"}} {
+			code, _ := c.ask(t, 0, wrong[0], wrong[1], "")
+			require.Equal(t, http.StatusMethodNotAllowed, code, wrong)
+		}
+		code, _ := c.ask(t, 0, http.MethodGet, "/", "")
+		require.Equal(t, http.StatusNotFound, code)
+		c.requireValue(t, 1, 0, http.MethodGet, "")
+	})
+}
+
+// Without a leader no command leaves a server, and so none is ever applied. The answer comes when the time is up.
+func TestServiceWithoutLeader(t *testing.T) {
+	bubble(t, raft.Faults{Cut: true}, func(t *testing.T, c *cluster) {
+		for _, method := range []string{http.MethodPost, http.MethodGet} {
+			begin := time.Now()
+			c.requireFailure(t, http.StatusServiceUnavailable, "deadline exceeded", "not applied", 0, method, "")
+			require.Equal(t, requestTimeout, time.Since(begin))
+		}
+		c.network.SetFaults(raft.Faults{})
+		require.NoError(t, c.nodes[0].Read(t.Context()))
+		c.requireValue(t, 0, 0, http.MethodGet, "")
+	})
+}
+
+// A leader that is cut off can't know what becomes of a command that it has appended.
+func TestServiceLosesTheConnectionToTheOutcome(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		leader, id := c.leader(t)
+		c.network.Isolate(id)
+		c.requireFailure(t, http.StatusGatewayTimeout, "deadline exceeded", "unknown", leader, http.MethodPost, `{"add": 5}`)
+		c.requireFailure(t, http.StatusServiceUnavailable, "deadline exceeded", "not applied", leader, http.MethodGet, "")
+
+		others := (leader + 1) % 3
+		c.requireValue(t, 1, others, http.MethodPost, "")
+		c.network.SetFaults(raft.Faults{})
+		c.requireValue(t, 1, leader, http.MethodGet, "")
+	})
+}
+
+// A node that is closed takes nothing any more.
+func TestServiceWhileClosing(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		require.NoError(t, c.nodes[1].Close(t.Context()))
+		c.requireFailure(t, http.StatusServiceUnavailable, "closed", "not applied", 1, http.MethodPost, "")
+		c.requireFailure(t, http.StatusServiceUnavailable, "closed", "not applied", 1, http.MethodGet, "")
+	})
+}
+
+func TestServiceStatus(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		c.requireValue(t, 1, 0, http.MethodPost, "")
+		c.requireValue(t, 1, 1, http.MethodGet, "")
+		leader, id := c.leader(t)
+		for server, name := range []string{"a", "b", "c"} {
+			code, status := c.ask(t, server, http.MethodGet, "/status", "")
+			require.Equal(t, http.StatusOK, code)
+			require.Equal(t, name, status["id"])
+			require.Equal(t, string(id), status["leader"])
+			if server == leader {
+				require.Equal(t, "leader", status["role"])
+			} else {
+				require.Equal(t, "follower", status["role"])
+			}
+			require.Equal(t, []any{
+				map[string]any{"id": "a", "address": "a:1", "role": "voter"},
+				map[string]any{"id": "b", "address": "b:1", "role": "voter"},
+				map[string]any{"id": "c", "address": "c:1", "role": "voter"},
+			}, status["members"])
+			for _, key := range []string{"term", "commit", "applied"} {
+				require.IsType(t, json.Number(""), status[key], key)
+			}
+		}
+		_, status := c.ask(t, leader, http.MethodGet, "/status", "")
+		require.Equal(t, status["commit"], status["applied"])
+	})
+}
+
+// A server that has never heard of a cluster says so, with empty fields of the right types.
+func TestServiceStatusAlone(t *testing.T) {
+	bubble(t, raft.Faults{Cut: true}, func(t *testing.T, c *cluster) {
+		code, status := c.ask(t, 0, http.MethodGet, "/status", "")
+		require.Equal(t, http.StatusOK, code)
+		require.Equal(t, "", status["leader"])
+		require.Equal(t, []any{}, status["members"])
+	})
+}
