@@ -12,6 +12,9 @@ import (
 // in memory takes about 16 bytes for that much log.
 const pointSpacing = 4096
 
+// maxIndex bounds the indexes that a file may hold, so that nothing overflows.
+const maxIndex = 1 << 62
+
 // A point is the place of an entry in a segment.
 type point struct {
 	index  raft.Index
@@ -67,6 +70,14 @@ func (t *contents) apply(c *change, s *segment, at uint32) error {
 	}
 	if c.flags&changesCompacted != 0 {
 		t.compact(c.compacted)
+	}
+	return nil
+}
+
+// check returns which of the orders that always hold doesn't.
+func (t *contents) check() error {
+	if t.last > maxIndex || t.snapshot.meta.Index > t.last || t.compacted > t.snapshot.meta.Index {
+		return fmt.Errorf("a log up to %d, with a snapshot at %d, forgotten up to %d", t.last, t.snapshot.meta.Index, t.compacted)
 	}
 	return nil
 }

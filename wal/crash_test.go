@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 )
+
+var seeds = flag.Uint64("seeds", 1, "how many histories have each of their calls fail")
 
 var errFault = errors.New("the disk says no")
 
@@ -48,7 +51,8 @@ func TestLogIsWhatTheModelSays(t *testing.T) {
 }
 
 func TestPowerCutAfterEachCall(t *testing.T) {
-	for seed := range uint64(2) {
+	t.Parallel()
+	for seed := range *seeds {
 		whole := simfs.New(seed)
 		require.NoError(t, newWriter(seed).run(whole, 60))
 		for n := range whole.Calls() {
@@ -66,7 +70,8 @@ func TestPowerCutAfterEachCall(t *testing.T) {
 }
 
 func TestEachCallFailsOnce(t *testing.T) {
-	for seed := range uint64(2) {
+	t.Parallel()
+	for seed := range *seeds {
 		whole := simfs.New(seed)
 		require.NoError(t, newWriter(seed).run(whole, 60))
 		for n := 1; n <= whole.Calls(); n++ {

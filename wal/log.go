@@ -27,7 +27,8 @@ type Log struct {
 	target int64  // size of the next segment
 	wakeAt uint32 // from this end of the active segment on, more of the next one is to be filled
 
-	// spare holds the segment after the active one, which the keeper fills; who received it, owns it.
+	// spare holds the segment after the active one, which the keeper fills; who received it, owns it, and may
+	// dispose of garbage.
 	spare chan *spare
 	goal  atomic.Int64 // up to where the spare is to be filled
 

@@ -149,7 +149,9 @@ type writer struct {
 func newWriter(seed uint64) *writer { return &writer{rng: rand.New(rand.NewPCG(seed, 1)), term: 1} }
 
 // open opens the log and checks that it is in one of the states that it may be in.
-func (w *writer) open(options wal.Options) error {
+func (w *writer) open(options wal.Options) error { return w.openAt(dir, options) }
+
+func (w *writer) openAt(dir string, options wal.Options) error {
 	l, err := wal.Open(dir, options)
 	if err != nil {
 		return err

@@ -260,7 +260,15 @@ func (l *Log) settle(r *replay) error {
 		return err
 	}
 	s.synced = s.end
-	if err := l.begin(0); err != nil { // the head is such a record too
+	err := l.begin(0) // the head is such a record too
+	if isFull(err) {
+		// A server whose disk is full can start, and tell. What the record guards against is a batch that was cut off
+		// and reappears behind the same bytes; it would have to follow the head of another segment, written
+		// with it and torn from it, and for that there was no room either.
+		l.options.Logger.Error("wal: no room for another segment", "dir", l.dir, "error", err)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if err := l.active.file.Sync(); err != nil {

@@ -81,7 +81,7 @@ func (r *replay) run(numbers []uint64) error {
 	}
 	l.active = all[newest].segment
 	if s := l.active; s.synced < s.end {
-		r.unproven = slices.Clone(r.buf[s.synced:s.end])
+		r.unproven = slices.Clone(r.buf[s.synced:min(int64(s.end), s.size)]) // what is missing is padding
 	}
 	if err := r.unbegun(all[newest+1:]); err != nil {
 		return err
@@ -206,15 +206,19 @@ func (r *replay) head(f *found) error {
 	} else if head.last != t.last {
 		return corrupt(f.segment, preambleSize, fmt.Sprintf("it continues a log up to %d, not %d", head.last, t.last))
 	}
-	r.adopt(head)
+	if err := r.adopt(head); err != nil {
+		return corrupt(f.segment, preambleSize, err.Error())
+	}
 	return nil
 }
 
-func (r *replay) adopt(c *checkpoint) {
+// adopt takes over a checkpoint.
+func (r *replay) adopt(c *checkpoint) error {
 	t := &r.log.contents
 	r.log.opens = c.opens
 	t.durable, t.snapshot = c.durable, c.snapshot
 	t.compact(c.compacted)
+	return t.check()
 }
 
 // record replays the record at the end of s, and moves the end behind it. It says whether there was one.
@@ -254,8 +258,7 @@ func (r *replay) replayed(s *segment, h header, record []byte) error {
 		if last := r.log.contents.last; c.last != last {
 			return fmt.Errorf("opened with a log up to %d, not %d", c.last, last)
 		}
-		r.adopt(&c)
-		return nil
+		return r.adopt(&c)
 	case kindBatch:
 		c := &r.change
 		if err := c.decode(body[:h.entries]); err != nil {
@@ -274,7 +277,10 @@ func (r *replay) replayed(s *segment, h header, record []byte) error {
 		if err := c.walkFrames(record, headerSize+int(h.entries), r.configuration); err != nil {
 			return err
 		}
-		return r.log.contents.apply(c, s, s.end)
+		if err := r.log.contents.apply(c, s, s.end); err != nil {
+			return err
+		}
+		return r.log.contents.check()
 	}
 	return fmt.Errorf("a record of the unknown kind %d", h.kind)
 }

@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"io/fs"
+	"runtime"
+	"syscall"
 
 	"github.com/e17579a5/raft/wal/vfs"
 )
@@ -57,6 +59,13 @@ func (l *Log) fillSpare() (more bool, err error) {
 		return false, nil
 	}
 	return true, l.prepare(sp)
+}
+
+// isFull says whether an error means that the disk has no room.
+func isFull(err error) bool {
+	const windowsDiskFull = syscall.Errno(112)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		runtime.GOOS == "windows" && errors.Is(err, windowsDiskFull)
 }
 
 // finishSpare makes a spare ready for use, with room for need bytes at least. The keeper has done that
@@ -115,6 +124,8 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 // removeGarbage removes the oldest segment that isn't needed, except one that may become the spare,
 // and says whether there was one.
 func (l *Log) removeGarbage() (bool, error) {
+	sp := <-l.spare
+	defer func() { l.spare <- sp }()
 	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > 1 || s.size < l.options.SegmentSize })
 	if s == nil {
 		return false, nil
@@ -132,7 +143,8 @@ func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 	return l.garbage[0]
 }
 
-// dispose takes the oldest segment out of the garbage and, by calling away, its name out of the directory.
+// dispose takes the oldest segment out of the garbage and, by calling away, its name out of the directory. The
+// caller has received the spare, so that nobody else disposes of anything.
 // The directory is synced after each: were they to vanish in another order than their own, a crash
 // could leave a gap, which is refused. When that sync fails, it isn't known any more what a crash would
 // leave, and no other segment is disposed of before the next Open.

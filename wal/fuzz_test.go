@@ -1,0 +1,182 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+const fuzzDir = "/fuzz"
+
+func fuzzOptions(fs vfs.FS) Options {
+	return Options{FS: fs, SegmentSize: MinSegmentSize, Salt: 1, Inline: true}
+}
+
+// openAnything opens what a file holds and reads all of it. Whatever it holds, nothing panics; and a
+// log that opens can be read and written.
+func openAnything(t *testing.T, segment []byte) error {
+	disk := simfs.New(1)
+	require.NoError(t, disk.MkdirAll(fuzzDir))
+	file, err := disk.Create(fuzzDir + "/" + fileName(1, segmentSuffix))
+	require.NoError(t, err)
+	_, err = file.WriteAt(segment, 0)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	l, err := Open(fuzzDir, fuzzOptions(disk))
+	if err != nil {
+		return err
+	}
+	saved, err := l.Load()
+	require.NoError(t, err)
+	for at := saved.Snapshot.Index; at < saved.Last; {
+		entries, err := l.Entries(at, saved.Last, 1000)
+		if err != nil {
+			require.True(t, errors.Is(err, raft.ErrCorrupt), err)
+			break
+		}
+		at += raft.Index(len(entries))
+	}
+	if saved.Last < maxIndex {
+		entry := raft.Entry{Index: saved.Last + 1, Term: 1, Kind: raft.EntryNoOp}
+		require.NoError(t, l.Write(raft.Write{Entries: []raft.Entry{entry}}))
+		got, err := l.Entries(saved.Last, saved.Last+1, 1)
+		require.NoError(t, err)
+		require.Equal(t, []raft.Entry{entry}, got)
+	}
+	require.NoError(t, l.Close())
+	return nil
+}
+
+// sampleSegment returns a segment with a little of everything.
+func sampleSegment(t require.TestingT) []byte {
+	disk := simfs.New(1)
+	l, err := Open(fuzzDir, fuzzOptions(disk))
+	require.NoError(t, err)
+	entries := []raft.Entry{
+		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &raft.Configuration{})},
+		{Index: 2, Term: 2, Kind: raft.EntryNoOp},
+		{Index: 3, Term: 2, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 7, Data: []byte("data")},
+	}
+	state := raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "b", Incarnation: 3, Start: 4}
+	require.NoError(t, l.Write(raft.Write{State: state, Entries: entries}))
+	require.NoError(t, l.Write(raft.Write{State: state, Entries: entries[1:2]}))
+	require.NoError(t, l.Close())
+	return disk.Bytes(fuzzDir + "/" + fileName(1, segmentSuffix))
+}
+
+// FuzzSegment opens a segment of arbitrary bytes.
+func FuzzSegment(f *testing.F) {
+	sample := sampleSegment(f)
+	f.Add(sample)
+	f.Add(sample[:1000])
+	f.Add(sample[:50])
+	f.Add([]byte{})
+	for i := 0; i < 600; i += 7 {
+		flipped := append([]byte(nil), sample[:1024]...)
+		flipped[i] ^= 1 << (i % 8)
+		f.Add(flipped)
+	}
+	f.Fuzz(func(t *testing.T, segment []byte) {
+		if len(segment) <= 1<<20 {
+			_ = openAnything(t, segment)
+		}
+	})
+}
+
+// sealed makes a segment of records with these bodies, all of them with the right checksums. data is a list
+// of records: kind, start of the entries, length, body; the latter three are a byte, or as many.
+func sealed(data []byte) []byte {
+	p := preamble{salt: 1, number: 1}
+	b, chain := appendPreamble(nil, p)
+	for len(data) >= 3 {
+		kind, entries, length := data[0], int(data[1]), int(data[2])
+		data = data[3:]
+		length = min(length, len(data))
+		at := len(b)
+		b = append(b, zeros[:headerSize]...)
+		b = append(b, data[:length]...)
+		h := header{kind: recordKind(kind), entries: uint32(min(entries, length))}
+		chain = seal(b[at:], h, p.key(), uint32(at), chain)
+		b = append(b, zeros[:int(next(uint32(len(b))))-len(b)]...)
+		data = data[length:]
+	}
+	return append(b, zeros[:1024]...)
+}
+
+// FuzzRecords opens a segment of records with arbitrary bodies behind right checksums: what a bug, or
+// somebody with bad intentions, could have written.
+func FuzzRecords(f *testing.F) {
+	record := func(kind recordKind, entries int, body []byte) []byte {
+		return append([]byte{byte(kind), byte(entries), byte(len(body))}, body...)
+	}
+	empty := checkpoint{opens: 1}
+	head := record(kindHead, 255, empty.append(nil))
+	var c change
+	entries := []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 2, Term: 5, Kind: raft.EntryConfiguration}}
+	c.setEntries(entries)
+	prelude := c.append(make([]byte, headerSize))
+	body := c.appendFrames(prelude, entries)[headerSize:]
+	batch := record(kindBatch, len(prelude)-headerSize, body)
+	f.Add(head)
+	f.Add(append(head[:len(head):len(head)], batch...))
+	f.Add(append(append(head[:len(head):len(head)], batch...), batch...))
+	f.Add(append(head[:len(head):len(head)], head...))
+	opened := checkpoint{opens: 2, last: 9, compacted: 1 << 60}
+	f.Add(append(head[:len(head):len(head)], record(kindOpen, 255, opened.append(nil))...))
+	full := checkpoint{last: 1<<64 - 1, compacted: 1<<64 - 1}
+	f.Add(append(record(kindHead, 255, full.append(nil)), batch...))
+	for i := range body {
+		wrong := append([]byte(nil), body...)
+		wrong[i] ^= 0x81
+		f.Add(append(head[:len(head):len(head)], record(kindBatch, len(prelude)-headerSize, wrong)...))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) <= 1<<16 {
+			_ = openAnything(t, sealed(data))
+		}
+	})
+}
+
+func TestUnknownVersionIsRefused(t *testing.T) {
+	require.NoError(t, openAnything(t, sampleSegment(t)))
+	b, _ := appendPreamble(nil, preamble{salt: 1, number: 1})
+	b[8] = 2
+	little.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+	err := openAnything(t, append(b, sampleSegment(t)[preambleSize:]...))
+	require.ErrorContains(t, err, "format version 2")
+	require.NotErrorIs(t, err, raft.ErrCorrupt)
+}
+
+func TestLimitsOfARecord(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("two such entries don't fit into memory")
+	}
+	large := make([]raft.Entry, 2)
+	data := make([]byte, raft.MaxCommandSize+1) // never touched
+	for i := range large {
+		large[i] = raft.Entry{Index: raft.Index(i + 1), Term: 1, Kind: raft.EntryCommand, Data: data[:raft.MaxCommandSize]}
+	}
+	require.NoError(t, checkEntries(large[:1], 1, 0))
+	require.ErrorIs(t, checkEntries(large, 1, 0), ErrWrite)
+	large[0].Data = data
+	require.ErrorIs(t, checkEntries(large[:1], 1, 0), ErrWrite)
+}
+
+// An entry is at most as long as the limit on a record assumes.
+func TestOverheadOfAnEntry(t *testing.T) {
+	const most = 1<<64 - 1
+	id := raft.ServerID(fmt.Sprintf("%0*d", raft.MaxServerID, 1))
+	e := raft.Entry{Index: most, Term: most, Kind: raft.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
+	var c change
+	c.setEntries([]raft.Entry{e, e})
+	b := c.appendFrames(c.append(nil), []raft.Entry{e, e})
+	require.LessOrEqual(t, len(b), 2*maxEntryOverhead+100)
+}
