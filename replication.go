@@ -137,8 +137,12 @@ func (c *Core) sendAppends(p *progress) {
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
 		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
 		if entries == nil && p.next <= c.log.last {
+			room := c.config.MaxAppendBytes
+			if p.replicating {
+				room = c.config.WindowBytes - p.windowBytes // what doesn't fit would be read in vain
+			}
 			p.fetching = true
-			c.fetches = append(c.fetches, Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: fetchBytes})
+			c.fetches = append(c.fetches, Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
 			return
 		}
 		c.sendAppend(p, entries)

@@ -139,3 +139,30 @@ func TestOldAppendFarBelowCommit(t *testing.T) {
 	core.Receive(0, m)
 	require.NoError(t, core.Check())
 }
+
+// What a peer that lags needs is read from the disk about once, though it takes more than a window.
+func TestCatchingUpReadsLittleTwice(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true
+	a := c.servers["a"]
+	a.config.TailBytes = 1
+	c.restart("a")
+	c.elect("a")
+	const count, size = 10000, 1000
+	for range 10 {
+		for range count / 10 {
+			a.core.Propose(c.now, make([]byte, size))
+		}
+		c.drain("a")
+		c.settle()
+	}
+	c.servers["c"].cut, a.fetches = false, nil
+	c.pass(4 * heartbeat)
+	require.Equal(t, c.status("a").Last, c.status("c").Last)
+	bytes := 0
+	for _, f := range a.fetches {
+		bytes += min(f.MaxBytes, int(f.Last-f.After)*size)
+	}
+	require.Less(t, bytes, 2*count*size)
+	require.Less(t, len(a.fetches), 100)
+}
