@@ -38,7 +38,7 @@ func (c *Core) Status() CoreStatus {
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		Configuration:    c.log.configuration(),
-		PendingProposals: c.proposals.count(), PendingReads: len(c.reads.waiting),
+		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(),
 		Trouble: c.trouble,
 	}
 }
@@ -244,8 +244,11 @@ func (s *stateEncoder) callers(c *Core) {
 			s.b = append(s.b, item.data...)
 		}
 	}
-	s.numbers(c.reads.next, c.reads.asked, uint64(len(c.reads.waiting)))
+	s.numbers(c.reads.next, c.reads.asked, uint64(c.reads.count()))
 	for _, r := range c.reads.waiting {
+		if r.canceled {
+			continue
+		}
 		s.numbers(r.number, flag(r.known), uint64(r.index))
 	}
 	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(len(c.applying)))

@@ -1,6 +1,9 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // A read is linearizable when the state that serves it holds every write that was acknowledged before the
 // read began. It needs no entry in the log (§6.4): the leader, once it has committed an entry of its own term, takes its commit index
@@ -10,17 +13,20 @@ import "slices"
 // reads are the reads of callers at this server, in any role.
 type reads struct {
 	next uint64 // the number that the next read gets, less one
-	// waiting are in the order of their numbers. Those whose index is known come first.
-	waiting []waitingRead
+	// waiting are in the order of their numbers. Those whose index is known come first. canceled counts those
+	// that nobody waits for any more; the last one is none of them.
+	waiting  []waitingRead
+	canceled int
 	// asked is the number up to which the leader of this term was asked.
 	asked uint64
 }
 
 // A waitingRead waits for its index, and then for the state machine to get there.
 type waitingRead struct {
-	number uint64
-	known  bool
-	index  Index
+	number   uint64
+	known    bool
+	canceled bool
+	index    Index
 }
 
 func (r *reads) clone() reads {
@@ -28,6 +34,9 @@ func (r *reads) clone() reads {
 	n.waiting = slices.Clone(r.waiting)
 	return n
 }
+
+// count returns how many reads wait.
+func (r *reads) count() int { return len(r.waiting) - r.canceled }
 
 // unknown returns the place of the first read that has no index yet.
 func (r *reads) unknown() int {
@@ -45,7 +54,7 @@ func (c *Core) Read(now Instant) uint64 {
 	c.advance(now)
 	c.reads.next++
 	number := c.reads.next
-	if len(c.reads.waiting) >= c.config.MaxPending {
+	if c.reads.count() >= c.config.MaxPending {
 		c.answers = append(c.answers, Answer{Number: number, Read: true, Err: ErrOverloaded})
 		return number
 	}
@@ -55,7 +64,22 @@ func (c *Core) Read(now Instant) uint64 {
 
 // CancelRead ends a Read. It is not answered.
 func (c *Core) CancelRead(number uint64) {
-	c.reads.waiting = slices.DeleteFunc(c.reads.waiting, func(r waitingRead) bool { return r.number == number })
+	r := &c.reads
+	at := sort.Search(len(r.waiting), func(i int) bool { return r.waiting[i].number >= number })
+	if at == len(r.waiting) || r.waiting[at].number != number || r.waiting[at].canceled {
+		return
+	}
+	r.waiting[at].canceled = true
+	r.canceled++
+	// Many calls may end at once: so places are given back together.
+	for n := len(r.waiting); n > 0 && r.waiting[n-1].canceled; n-- {
+		r.waiting = r.waiting[:n-1]
+		r.canceled--
+	}
+	if r.canceled > 64 && r.canceled > len(r.waiting)/2 {
+		r.waiting = slices.DeleteFunc(r.waiting, func(w waitingRead) bool { return w.canceled })
+		r.canceled = 0
+	}
 }
 
 // askReads asks the leader for an index for all reads up to the newest. Reads that come meanwhile are asked
@@ -108,10 +132,14 @@ func (c *Core) releaseReads() {
 	done := 0
 	for done < len(c.reads.waiting) {
 		r := &c.reads.waiting[done]
-		if !r.known || r.index > c.log.applied {
+		if !r.canceled && (!r.known || r.index > c.log.applied) {
 			break
 		}
-		c.answers = append(c.answers, Answer{Number: r.number, Read: true, Index: c.log.applied})
+		if r.canceled {
+			c.reads.canceled--
+		} else {
+			c.answers = append(c.answers, Answer{Number: r.number, Read: true, Index: c.log.applied})
+		}
 		done++
 	}
 	if done > 0 {

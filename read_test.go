@@ -1,0 +1,68 @@
+package raft_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+)
+
+// However reads come and are given up while there is no leader, no more wait than the limit says, and those that
+// still wait when there is one are answered once and in order.
+func TestReadsThatAreGivenUpTakeNoRoom(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		c := newCores(t, 3)
+		s := c.servers["a"]
+		limit := rapid.IntRange(1, 300).Draw(r, "limit")
+		s.config.MaxPending = limit
+		c.restart("a")
+		var waiting []uint64
+		refused := 0
+		for range rapid.IntRange(1, 20).Draw(r, "rounds") {
+			for range rapid.IntRange(0, 100).Draw(r, "reads") {
+				if number := s.core.Read(c.now); len(waiting) < limit {
+					waiting = append(waiting, number)
+				} else {
+					refused++
+				}
+			}
+			for range rapid.IntRange(0, 100).Draw(r, "cancellations") {
+				if len(waiting) == 0 {
+					break
+				}
+				i := rapid.IntRange(0, len(waiting)-1).Draw(r, "which")
+				s.core.CancelRead(waiting[i])
+				s.core.CancelRead(waiting[i])
+				waiting = slices.Delete(waiting, i, i+1)
+			}
+			c.drain("a")
+			require.Len(r, s.answers, refused)
+			require.Equal(r, len(waiting), s.core.Status().PendingReads)
+		}
+		s.answers = nil
+		c.pass(5 * election)
+		var answered []uint64
+		for _, a := range s.answers {
+			require.Equal(r, raft.Answer{Number: a.Number, Read: true, Index: a.Index}, a)
+			answered = append(answered, a.Number)
+		}
+		require.True(r, slices.Equal(waiting, answered))
+		require.Zero(r, s.core.Status().PendingReads)
+	})
+}
+
+// All callers may give up at the same moment: that must not hold up the one loop that everything goes through.
+func BenchmarkCancelRead(b *testing.B) {
+	core, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, MaxPending: max(b.N, 1<<16)})
+	require.NoError(b, err)
+	for range max(b.N, 1<<16) {
+		core.Read(0)
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		core.CancelRead(uint64(i + 1))
+	}
+}
