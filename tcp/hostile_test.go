@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -45,25 +46,10 @@ func requireEnded(t *testing.T, conn net.Conn) {
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 	for b := make([]byte, 4096); ; {
 		if _, err := conn.Read(b); err != nil {
-			require.NotErrorIs(t, err, errDeadline)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 			return
 		}
 	}
-}
-
-var errDeadline = func() error {
-	var d deadlineError
-	return d
-}()
-
-// A deadlineError is any error of a deadline that passed.
-type deadlineError struct{}
-
-func (deadlineError) Error() string { return "deadline" }
-
-func (deadlineError) Is(err error) bool {
-	timeout, ok := err.(net.Error)
-	return ok && timeout.Timeout()
 }
 
 func TestGarbageInPlaceOfAHandshake(t *testing.T) {
@@ -295,6 +281,26 @@ func TestLogIsQuiet(t *testing.T) {
 		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: can't connect" node=a peer=c`), "in 100 s")
 		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: can't connect" node=a peer=d`))
 		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: drop a connection" node=b peer=a`))
+	})
+}
+
+// A server that takes connections and drops them is not dialled without a pause.
+func TestConnectionsThatDontLast(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		conns := c.hang("b")
+		a := c.start("a", "b")
+		accepted := 0
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+			select {
+			case conn := <-conns:
+				accepted++
+				require.NoError(t, conn.Close())
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		require.GreaterOrEqual(t, accepted, 12)
+		require.LessOrEqual(t, accepted, 30)
+		require.Empty(t, a.lostServers(), "its process is there")
 	})
 }
 

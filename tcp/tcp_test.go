@@ -387,6 +387,21 @@ func TestLost(t *testing.T) {
 	})
 }
 
+// A host that falls silent may have a process that lives.
+func TestSilenceIsNoLoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a", "b")
+		c.start("b", "a")
+		pass(2 * time.Second)
+		c.network.Silence(address("b"), true)
+		c.network.Silence(address("a"), true)
+		c.network.Reset(address("a"))
+		c.network.Reset(address("b"))
+		pass(time.Minute)
+		require.Empty(t, a.lostServers())
+	})
+}
+
 // Only one side had connected: the other learns of it all the same.
 func TestLostWithoutAConnectionOfOnesOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
