@@ -25,18 +25,16 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 		n.recycle(w)
 		return nil, notApplied(err)
 	}
-	select {
-	case <-w.done:
-		result, err := w.result, w.err
-		n.recycle(w)
-		return result, err
-	case <-ctx.Done():
+	if !w.wait(ctx) {
 		// The core knows whether the command has left this server. It answers at once. The waiter isn't
 		// used again: the loop may see the cancellation after it gave another answer.
 		n.inbox.cancel(w, ctx.Err())
 		<-w.done
 		return w.result, w.err
 	}
+	result, err := w.result, w.err
+	n.recycle(w)
+	return result, err
 }
 
 // Read waits until the state machine of this server is at least as new as the call: what was
@@ -55,18 +53,16 @@ func (n *Node) Read(ctx context.Context) error {
 		n.recycle(w)
 		return readFailed(err)
 	}
-	select {
-	case <-w.done:
-		err := w.err
-		n.recycle(w)
-		if err != nil {
-			return readFailed(err)
-		}
-		return nil
-	case <-ctx.Done():
+	if !w.wait(ctx) {
 		n.inbox.cancel(w, ctx.Err())
 		return readFailed(ctx.Err())
 	}
+	err := w.err
+	n.recycle(w)
+	if err != nil {
+		return readFailed(err)
+	}
+	return nil
 }
 
 func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
@@ -94,6 +90,21 @@ func (n *Node) newWaiter() *waiter {
 func (n *Node) recycle(w *waiter) {
 	w.result, w.err, w.read, w.number = nil, nil, false, 0
 	n.waiterPool.Put(w)
+}
+
+// wait waits for the answer. It reports false when ctx ended first.
+func (w *waiter) wait(ctx context.Context) bool {
+	ended := ctx.Done()
+	if ended == nil { // a plain receive is quicker than a choice
+		<-w.done
+		return true
+	}
+	select {
+	case <-w.done:
+		return true
+	case <-ended:
+		return false
+	}
 }
 
 // answer ends the wait. It is called once per wait.

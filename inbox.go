@@ -22,6 +22,7 @@ type events struct {
 	some bool // whether there is anything
 
 	persisted WriteNumber // the highest reported
+	writes    int         // how many were reported
 	batches   []Batch
 	fetched   []fetched
 	lost      []ServerID
@@ -75,7 +76,7 @@ func emptied[T any](s []T) []T {
 }
 
 // take exchanges what gathered for the empty events of the caller. With nothing there it returns false,
-// and the loop must wait for a token before it asks again, or for its alarm.
+// and the loop must wait for a token before it asks again.
 func (in *inbox) take(ev *events) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -96,8 +97,16 @@ func (in *inbox) added() {
 	if wake {
 		select {
 		case in.wake <- struct{}{}:
-		default: // a token is there, from before the alarm woke the loop
+		default: // a token is there: from the alarm, or from before the alarm
 		}
+	}
+}
+
+// alarm wakes the loop because of the time.
+func (in *inbox) alarm() {
+	select {
+	case in.wake <- struct{}{}:
+	default: // it is about to wake anyway
 	}
 }
 
@@ -202,6 +211,7 @@ func (in *inbox) query(answer chan<- Status) bool {
 func (in *inbox) persisted(n WriteNumber) {
 	in.mu.Lock()
 	in.events.persisted = n
+	in.events.writes++
 	in.added()
 }
 

@@ -8,13 +8,13 @@ import (
 )
 
 func newTestInbox() *inbox {
-	return &inbox{maxMessages: 4, maxMessageBytes: 3 * (messageOverhead + entryOverhead), maxProposals: 3, maxCommandBytes: 10,
+	return &inbox{maxMessages: 4, maxMessageBytes: 3 * (messageOverhead + 2*entryOverhead), maxProposals: 3, maxCommandBytes: 10,
 		wake: make(chan struct{}, 1)}
 }
 
 func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 	bulk := func(bytes int) Message {
-		return Message{Kind: AppendRequest, Entries: []Entry{{Data: make([]byte, bytes)}}}
+		return Message{Kind: AppendRequest, Entries: []Entry{{Data: make([]byte, bytes+entryOverhead)}}}
 	}
 	kinds := func(in *inbox) map[MessageKind]int {
 		var ev events
@@ -113,7 +113,7 @@ func TestWaitersAreFoundLikeInAMap(t *testing.T) {
 		var table waiters
 		plain := map[uint64]*waiter{}
 		next := uint64(1)
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			// The first waiters may wait long while thousands come and go.
 			for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "come") {
 				w := &waiter{number: next}

@@ -108,12 +108,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 func (n *Node) writeLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	work(n, n.writes, "storage", func(w *Write) error {
-		begin := time.Now()
 		if err := n.config.Storage.Write(*w); err != nil {
 			return fmt.Errorf("raft: write %d: %w", w.Number, err)
-		}
-		if took := time.Since(begin); took >= n.slow {
-			n.logger.Warn("raft: slow write", "took", took, "term", w.State.Term)
 		}
 		n.inbox.persisted(w.Number)
 		return nil
@@ -124,13 +120,9 @@ func (n *Node) writeLane() {
 func (n *Node) fetchLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	work(n, n.fetches, "storage", func(f Fetch) error {
-		begin := time.Now()
 		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
 		if err != nil && (f.For == "" || !errors.Is(err, ErrCompacted)) {
 			return fmt.Errorf("raft: read entries after %d: %w", f.After, err)
-		}
-		if took := time.Since(begin); took >= n.slow {
-			n.logger.Warn("raft: slow read", "took", took, "index", f.After+1, "peer", f.For)
 		}
 		n.inbox.fetched(fetched{f, entries})
 		return nil
@@ -141,17 +133,34 @@ func (n *Node) fetchLane() {
 func (n *Node) applyLane() {
 	defer n.leave(nil, nil)
 	work(n, n.applies, "state machine", func(entries []Entry) error {
-		begin := time.Now()
 		batch, err := n.applier.Apply(entries)
 		if err != nil {
 			return err
 		}
-		if took := time.Since(begin); took >= n.slow {
-			n.logger.Warn("raft: slow state machine", "took", took, "index", batch.Last)
-		}
 		n.inbox.applied(batch)
 		return nil
 	})
+}
+
+// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it reads anyway.
+type stopwatch struct {
+	items int // handed over and not reported
+	since Instant
+}
+
+// begin notes that items were handed over.
+func (s *stopwatch) begin(now Instant, items int) {
+	if s.items == 0 {
+		s.since = now
+	}
+	s.items += items
+}
+
+// end notes that items were reported, and returns how long the lane took for them.
+func (s *stopwatch) end(now Instant, items int) time.Duration {
+	took := time.Duration(now - s.since)
+	s.items, s.since = s.items-items, now
+	return took
 }
 
 // A PanicError is a panic that was caught, in this package or in what it was given. It stops the node.

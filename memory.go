@@ -37,13 +37,12 @@ type memoryData struct {
 	origins     []Origin       // what the numbers in memoryRecord.origin stand for
 }
 
-// A memoryChunk holds neighbouring entries. A byte of it is written once: truncation shortens records,
-// and the next entry then starts a new chunk, so that what was handed out stays as it is.
+// A memoryChunk holds neighbouring entries. A byte of it is written once: truncation shortens only records,
+// and the next entry's data goes behind what is there, so that what was handed out stays as it is.
 type memoryChunk struct {
 	first   Index
 	records []memoryRecord
 	bytes   []byte
-	sealed  bool // by a truncation
 }
 
 // A memoryRecord is an entry without its index and without pointers.
@@ -219,7 +218,6 @@ func (d *memoryData) truncate(from Index) {
 			continue
 		}
 		chunk.records = chunk.records[:from-chunk.first]
-		chunk.sealed = true
 		d.last = from - 1
 	}
 }
@@ -232,7 +230,7 @@ func (d *memoryData) append(e *Entry) {
 		chunk = d.chunks[n-1]
 		size = min(2*cap(chunk.bytes), maxMemoryChunk)
 		full := len(chunk.records) == cap(chunk.records) || len(e.Data) > cap(chunk.bytes)-len(chunk.bytes)
-		if chunk.sealed || full {
+		if full {
 			chunk = nil
 		}
 	}

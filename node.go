@@ -32,7 +32,7 @@ import (
 type Node struct {
 	config  Config
 	logger  *slog.Logger
-	slow    time.Duration // a write or an Apply that takes so long is logged
+	slow    time.Duration // a write or a batch that takes so long is logged
 	inbox   inbox
 	writes  *queue[*Write]
 	fetches *queue[Fetch]
@@ -53,6 +53,8 @@ type Node struct {
 	proposals waiters
 	reads     waiters
 	seen      standing
+	writing   stopwatch
+	applying  stopwatch
 	step      string // what the loop is at, for the report of a panic
 
 	done   chan struct{}
@@ -215,15 +217,16 @@ func (n *Node) run() {
 // loop takes what has gathered, hands it to the core, and sees to what the core wants done, until there is a
 // reason to stop.
 func (n *Node) loop() error {
-	n.alarm.timer = time.NewTimer(0)
+	n.alarm.timer = time.AfterFunc(time.Duration(never), n.inbox.alarm)
 	defer n.alarm.timer.Stop()
 	for {
 		n.handed = 0
 		n.events.reset()
 		if !n.inbox.take(&n.events) {
-			woken := n.alarm.wait(n.inbox.wake, n.core.Deadline(), n.read)
-			if !n.inbox.take(&n.events) && woken {
-				continue // a token from before the alarm
+			n.alarm.set(n.core.Deadline(), n.read)
+			<-n.inbox.wake
+			if !n.inbox.take(&n.events) && !n.alarm.due(n.now()) {
+				continue // a token that came after what it was for
 			}
 		}
 		if n.events.stop != nil {
@@ -241,28 +244,28 @@ func (n *Node) now() Instant { return Instant(time.Since(n.epoch)) }
 
 // An alarm wakes the loop at the core's deadline.
 type alarm struct {
-	timer *time.Timer
-	at    Instant // when the timer fires; 0 when it has
+	timer *time.Timer // puts a token into the inbox
+	at    Instant     // when it does; 0 for never
 }
 
-// wait waits for a token, and then returns true, or for the deadline. A deadline that has moved away leaves the
-// timer as it is, since it moves with nearly every event; the timer then fires early and is set again. Only when much of
-// the time is over is it set anew at once, so that an idle server isn't woken for nothing.
-func (a *alarm) wait(wake <-chan struct{}, deadline, now Instant) bool {
-	if deadline < a.at || a.at == 0 || deadline-a.at > a.at-now {
-		if deadline <= now {
-			return false
-		}
-		a.at = deadline
-		a.timer.Reset(time.Duration(deadline - now))
+// set sets the alarm. A deadline that has moved away leaves the timer as it is, since it moves with nearly
+// every event; the timer then fires early and is set again. Only when more than half of the time is over is it
+// set anew at once, so that an idle server isn't woken for nothing.
+func (a *alarm) set(deadline, now Instant) {
+	if now < a.at && a.at <= deadline && deadline-a.at <= a.at-now {
+		return
 	}
-	select {
-	case <-wake:
-		return true
-	case <-a.timer.C:
-		a.at = 0
+	a.at = deadline
+	a.timer.Reset(time.Duration(deadline - now))
+}
+
+// due says whether the time has come that the alarm was set for.
+func (a *alarm) due(now Instant) bool {
+	if now < a.at {
 		return false
 	}
+	a.at = 0
+	return true
 }
 
 // handIn gives the core what happened: the clock is read once and after everything was taken, reports and
@@ -273,7 +276,15 @@ func (n *Node) handIn() {
 	n.read = now
 	c, ev := n.core, &n.events
 	if ev.persisted > 0 {
+		if took := n.writing.end(now, ev.writes); took >= n.slow {
+			n.logger.Warn("raft: slow write", "took", took, "term", n.seen.term)
+		}
 		c.Persisted(now, ev.persisted)
+	}
+	if batches := len(ev.batches); batches > 0 {
+		if took := n.applying.end(now, batches); took >= n.slow {
+			n.logger.Warn("raft: slow state machine", "took", took, "term", n.seen.term, "index", ev.batches[batches-1].Last)
+		}
 	}
 	for i := range ev.batches {
 		c.Applied(now, ev.batches[i])
@@ -324,6 +335,7 @@ func (n *Node) cancel(c cancellation) {
 func (n *Node) perform() {
 	e := &n.effects
 	if e.Write != nil {
+		n.writing.begin(n.read, 1)
 		n.writes.put(e.Write)
 	}
 	n.step = "transport"
@@ -334,6 +346,7 @@ func (n *Node) perform() {
 		n.config.Transport.Send(e.Messages[i])
 	}
 	n.step = "core"
+	n.applying.begin(n.read, len(e.Apply))
 	n.applies.put(e.Apply...)
 	n.fetches.put(e.Fetches...)
 	n.answer()

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +231,7 @@ func TestFailingStorageStopsTheNode(t *testing.T) {
 		leader, others := c.leader()
 		id := leader.Status().ID
 		broken := errors.New("the disk is broken")
+		c.network.Isolate(id) // else the others' disks may be enough, and their answers first
 		c.disks[id].set(broken, nil)
 		got := <-propose(t.Context(), leader, "in flight")
 		require.ErrorIs(t, got.err, raft.ErrOutcomeUnknown, "it may have reached the others")
@@ -341,6 +343,59 @@ func (s *saboteur) Send(m raft.Message) {
 		harm()
 	}
 	s.Transport.Send(m)
+}
+
+// What can't be read can't be applied; that a peer's entries can't be read is no better.
+func TestFailingReadsStopTheNode(t *testing.T) {
+	broken := errors.New("the disk can't be read")
+	synctest.Test(t, func(t *testing.T) {
+		c := startCluster(t, 1, raft.Faults{})
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		c.close("a")
+		c.adjust = func(config *raft.Config) { config.Storage = newUnreadable(c.disks["a"].Reopen(), broken, true) }
+		requireStopped(t, c.start("a"), broken)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, raft.Faults{})
+		disks := map[raft.ServerID]*unreadable{}
+		c.adjust = func(config *raft.Config) {
+			disks[config.ID] = newUnreadable(c.disks[config.ID].MemoryStorage, broken, false)
+			config.Storage, config.TailBytes = disks[config.ID], 1
+		}
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		leader, others := c.leader()
+		late := others[0].Status().ID
+		c.close(late)
+		for range 10 {
+			_, err := leader.Propose(t.Context(), []byte("x"))
+			require.NoError(t, err)
+		}
+		disks[leader.Status().ID].broken.Store(true)
+		c.start(late)
+		requireStopped(t, leader, broken)
+	})
+}
+
+// An unreadable storage has entries that can't be read from some time on.
+type unreadable struct {
+	*raft.MemoryStorage
+	reason error
+	broken atomic.Bool
+}
+
+func newUnreadable(storage *raft.MemoryStorage, reason error, broken bool) *unreadable {
+	s := &unreadable{MemoryStorage: storage, reason: reason}
+	s.broken.Store(broken)
+	return s
+}
+
+func (s *unreadable) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	if s.broken.Load() {
+		return nil, s.reason
+	}
+	return s.MemoryStorage.Entries(after, last, maxBytes)
 }
 
 func TestUnknownEntryStopsTheNode(t *testing.T) {

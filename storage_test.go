@@ -46,107 +46,122 @@ func (p *plainLog) last() raft.Index { return p.before + raft.Index(len(p.entrie
 
 func TestMemoryStorageKeepsWhatAPlainLogKeeps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		storage := raft.NewMemoryStorage()
-		plain := plainLog{}
-		term := raft.Term(1)
-		var state raft.DurableState
-		var snapshot raft.SnapshotMeta
-		t.Repeat(map[string]func(*rapid.T){
-			"append": func(t *rapid.T) {
-				from := raft.Index(rapid.Uint64Range(uint64(max(plain.before, snapshot.Index))+1, uint64(plain.last())+1).Draw(t, "from"))
-				term += raft.Term(rapid.IntRange(0, 1).Draw(t, "rise"))
-				state.HardState = raft.HardState{Term: term, Vote: "b"}
-				var entries []raft.Entry
-				for i, size := range rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 10, 3000, 5000}), 1, 40).Draw(t, "sizes") {
-					kind := rapid.SampledFrom([]raft.EntryKind{raft.EntryCommand, raft.EntryNoOp, raft.EntryConfiguration}).Draw(t, "kind")
-					e := raft.Entry{Index: from + raft.Index(i), Term: term, Kind: kind, Data: bytes.Repeat([]byte{byte(i)}, size)}
-					if kind == raft.EntryCommand {
-						e.Origin = raft.Origin{Server: raft.ServerID(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "server")), Start: uint64(term)}
-						e.Number = uint64(i) + 1
-					}
-					entries = append(entries, e)
-				}
-				require.NoError(t, storage.Write(raft.Write{State: state, Entries: entries}))
-				plain.entries = append(plain.entries[:from-plain.before-1:from-plain.before-1], entries...)
-			},
-			"snapshot": func(t *rapid.T) {
-				index := raft.Index(rapid.Uint64Range(uint64(max(plain.before, snapshot.Index)), uint64(plain.last())+3).Draw(t, "index"))
-				if index == 0 || index == snapshot.Index {
-					return
-				}
-				at := term
-				if index > plain.before && index <= plain.last() && rapid.Bool().Draw(t, "agrees") {
-					at = plain.entries[index-plain.before-1].Term
-				} else {
-					term++
-					at = term
-				}
-				meta := storeSnapshot(t, storage, index, at, fmt.Sprint(index))
-				require.NoError(t, storage.Write(raft.Write{State: state, Snapshot: meta}))
-				if index > plain.last() || index <= plain.before || plain.entries[index-plain.before-1].Term != at {
-					plain = plainLog{before: index}
-				}
-				snapshot = *meta
-			},
-			"compact": func(t *rapid.T) {
-				if snapshot.Index == 0 {
-					return
-				}
-				to := raft.Index(rapid.Uint64Range(1, uint64(snapshot.Index)).Draw(t, "to"))
-				require.NoError(t, storage.Write(raft.Write{State: state, Compact: to}))
-				if to > plain.before {
-					plain = plainLog{before: to, entries: plain.entries[to-plain.before:]}
-				}
-			},
-			"reopen": func(t *rapid.T) { storage = storage.Reopen() },
-			"entries": func(t *rapid.T) {
-				after := raft.Index(rapid.Uint64Range(0, uint64(plain.last())+2).Draw(t, "after"))
-				last := after + raft.Index(rapid.Uint64Range(0, 50).Draw(t, "count"))
-				limit := rapid.IntRange(0, 20000).Draw(t, "limit")
-				got, err := storage.Entries(after, last, limit)
-				if after < plain.before || after >= plain.last() || last == after {
-					require.ErrorIs(t, err, raft.ErrCompacted)
-					return
-				}
-				require.NoError(t, err)
-				var want []raft.Entry
-				for bytes, i := 0, after-plain.before; i < raft.Index(len(plain.entries)); i++ {
-					e := plain.entries[i]
-					if len(want) > 0 {
-						bytes += len(e.Data)
-					}
-					if e.Index > last || bytes > limit {
-						break
-					}
-					want = append(want, e)
-				}
-				require.Equal(t, want, got)
-			},
-			"": func(t *rapid.T) {
-				storage = storage.Reopen() // a storage is loaded once
-				saved, err := storage.Load()
-				require.NoError(t, err)
-				require.Equal(t, state, saved.State)
-				require.Equal(t, snapshot, saved.Snapshot)
-				require.Equal(t, plain.last(), saved.Last)
-				var runs []raft.TermRun
-				var configurations []raft.Entry
-				for _, e := range plain.entries {
-					if e.Index <= snapshot.Index {
-						continue
-					}
-					if len(runs) == 0 || runs[len(runs)-1].Term != e.Term {
-						runs = append(runs, raft.TermRun{First: e.Index, Term: e.Term})
-					}
-					if e.Kind == raft.EntryConfiguration {
-						configurations = append(configurations, e)
-					}
-				}
-				require.Equal(t, runs, saved.Runs)
-				require.Equal(t, configurations, saved.Configurations)
-			},
-		})
+		t.Repeat(rapid.StateMachineActions(&storageComparison{storage: raft.NewMemoryStorage(), term: 1}))
 	})
+}
+
+// A storageComparison does the same to a MemoryStorage and to a plain log.
+type storageComparison struct {
+	storage  *raft.MemoryStorage
+	plain    plainLog
+	term     raft.Term
+	state    raft.DurableState
+	snapshot raft.SnapshotMeta
+}
+
+// Append writes entries, after the last one or in place of some.
+func (c *storageComparison) Append(t *rapid.T) {
+	from := raft.Index(rapid.Uint64Range(uint64(max(c.plain.before, c.snapshot.Index))+1, uint64(c.plain.last())+1).Draw(t, "from"))
+	c.term += raft.Term(rapid.IntRange(0, 1).Draw(t, "rise"))
+	c.state.HardState = raft.HardState{Term: c.term, Vote: "b"}
+	var entries []raft.Entry
+	for i, size := range rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 10, 3000, 5000}), 1, 40).Draw(t, "sizes") {
+		kind := rapid.SampledFrom([]raft.EntryKind{raft.EntryCommand, raft.EntryNoOp, raft.EntryConfiguration}).Draw(t, "kind")
+		e := raft.Entry{Index: from + raft.Index(i), Term: c.term, Kind: kind, Data: bytes.Repeat([]byte{byte(i)}, size)}
+		if kind == raft.EntryCommand {
+			e.Origin = raft.Origin{Server: raft.ServerID(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "server")), Start: uint64(c.term)}
+			e.Number = uint64(i) + 1
+		}
+		entries = append(entries, e)
+	}
+	require.NoError(t, c.storage.Write(raft.Write{State: c.state, Entries: entries}))
+	c.plain.entries = append(c.plain.entries[:from-c.plain.before-1:from-c.plain.before-1], entries...)
+}
+
+// Snapshot makes a snapshot the current one: of the log, past its end, or of another log.
+func (c *storageComparison) Snapshot(t *rapid.T) {
+	index := raft.Index(rapid.Uint64Range(uint64(max(c.plain.before, c.snapshot.Index)), uint64(c.plain.last())+3).Draw(t, "index"))
+	if index == 0 || index == c.snapshot.Index {
+		return
+	}
+	at := c.term
+	if index > c.plain.before && index <= c.plain.last() && rapid.Bool().Draw(t, "agrees") {
+		at = c.plain.entries[index-c.plain.before-1].Term
+	} else {
+		c.term++
+		at = c.term
+	}
+	meta := storeSnapshot(t, c.storage, index, at, fmt.Sprint(index))
+	require.NoError(t, c.storage.Write(raft.Write{State: c.state, Snapshot: meta}))
+	if index > c.plain.last() || index <= c.plain.before || c.plain.entries[index-c.plain.before-1].Term != at {
+		c.plain = plainLog{before: index}
+	}
+	c.snapshot = *meta
+}
+
+// Compact forgets a part of what the snapshot covers.
+func (c *storageComparison) Compact(t *rapid.T) {
+	if c.snapshot.Index == 0 {
+		return
+	}
+	to := raft.Index(rapid.Uint64Range(1, uint64(c.snapshot.Index)).Draw(t, "to"))
+	require.NoError(t, c.storage.Write(raft.Write{State: c.state, Compact: to}))
+	if to > c.plain.before {
+		c.plain = plainLog{before: to, entries: c.plain.entries[to-c.plain.before:]}
+	}
+}
+
+// Reopen restarts.
+func (c *storageComparison) Reopen(t *rapid.T) { c.storage = c.storage.Reopen() }
+
+// Entries reads a range, which may not be there.
+func (c *storageComparison) Entries(t *rapid.T) {
+	after := raft.Index(rapid.Uint64Range(0, uint64(c.plain.last())+2).Draw(t, "after"))
+	last := after + raft.Index(rapid.Uint64Range(0, 50).Draw(t, "count"))
+	limit := rapid.IntRange(0, 20000).Draw(t, "limit")
+	got, err := c.storage.Entries(after, last, limit)
+	if after < c.plain.before || after >= c.plain.last() || last == after {
+		require.ErrorIs(t, err, raft.ErrCompacted)
+		return
+	}
+	require.NoError(t, err)
+	var want []raft.Entry
+	for bytes, i := 0, after-c.plain.before; i < raft.Index(len(c.plain.entries)); i++ {
+		e := c.plain.entries[i]
+		if len(want) > 0 {
+			bytes += len(e.Data)
+		}
+		if e.Index > last || bytes > limit {
+			break
+		}
+		want = append(want, e)
+	}
+	require.Equal(t, want, got)
+}
+
+// Check compares what is loaded, after each step.
+func (c *storageComparison) Check(t *rapid.T) {
+	c.storage = c.storage.Reopen() // a storage is loaded once
+	saved, err := c.storage.Load()
+	require.NoError(t, err)
+	require.Equal(t, c.state, saved.State)
+	require.Equal(t, c.snapshot, saved.Snapshot)
+	require.Equal(t, c.plain.last(), saved.Last)
+	var runs []raft.TermRun
+	var configurations []raft.Entry
+	for _, e := range c.plain.entries {
+		if e.Index <= c.snapshot.Index {
+			continue
+		}
+		if len(runs) == 0 || runs[len(runs)-1].Term != e.Term {
+			runs = append(runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Kind == raft.EntryConfiguration {
+			configurations = append(configurations, e)
+		}
+	}
+	require.Equal(t, runs, saved.Runs)
+	require.Equal(t, configurations, saved.Configurations)
 }
 
 func TestMemoryStorageHandsOutWhatStays(t *testing.T) {

@@ -1,0 +1,39 @@
+package raft
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the next one.
+func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, err := newNode(Config{
+			ID: "a", Machine: breaker{}, Storage: NewMemoryStorage(), Transport: NewNetwork(NetworkConfig{}).Join("a"),
+			Bootstrap: []Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(t, err)
+		broken, unseen, reading := n.newWaiter(), n.newWaiter(), n.newWaiter()
+		require.NoError(t, n.inbox.propose(broken, nil))
+		require.NoError(t, n.inbox.propose(unseen, nil))
+		require.NoError(t, n.inbox.read(reading))
+		n.core = nil // whatever touches it now, panics
+		n.run()
+		for _, w := range []*waiter{broken, unseen, reading} {
+			require.Len(t, w.done, 1)
+			require.ErrorIs(t, w.err, ErrStopped)
+		}
+		require.ErrorIs(t, broken.err, ErrOutcomeUnknown)
+		require.ErrorIs(t, unseen.err, ErrNotApplied)
+		var panicked *PanicError
+		require.ErrorAs(t, n.Err(), &panicked)
+		require.Equal(t, "core", panicked.Where)
+		require.Equal(t, Status{ID: "a", Role: "stopped"}, n.Status())
+	})
+}
+
+// A breaker is a state machine that is never used.
+type breaker struct{ StateMachine }
