@@ -27,7 +27,8 @@ type CoreConfig struct {
 	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
 	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
-	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536).
+	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536, at most
+	// 131,072).
 	MaxPending int
 	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB).
 	MaxAppendBytes int
@@ -94,6 +95,9 @@ func (c *CoreConfig) normalize() error {
 		if *limit.value == 0 {
 			*limit.value = limit.defaultValue
 		}
+	}
+	if c.MaxPending > maxForwarded {
+		return fmt.Errorf("%w: MaxPending is %d, more than %d", ErrConfig, c.MaxPending, maxForwarded)
 	}
 	if c.ElectionTimeout < 2*c.Heartbeat {
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
@@ -162,6 +166,9 @@ func (c *CoreConfig) checkSaved() error {
 			return fmt.Errorf("%w: the log has a gap or falling terms at %d", ErrCorrupt, run.First)
 		}
 		next, term = run.First+1, run.Term
+	}
+	if s.Last > 0 && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
+		return fmt.Errorf("%w: a log to %d without a cluster or its configuration", ErrCorrupt, s.Last)
 	}
 	if term > s.State.Term {
 		return fmt.Errorf("%w: the log holds term %d, but the server only knows %d", ErrCorrupt, term, s.State.Term)

@@ -18,7 +18,7 @@ import (
 // admit says whether a message concerns this server as it is now: it is well formed, and comes from its cluster,
 // or from those that it may found or join one with. What isn't admitted doesn't touch the term.
 func (c *Core) admit(m *Message) bool {
-	if m.To != c.id || m.From == c.id || m.From == "" || !m.wellFormed() {
+	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > maxTerm || !m.wellFormed() {
 		return false
 	}
 	switch {

@@ -343,8 +343,8 @@ func (l *leader) forwarder(origin Origin, lowest uint64) *forwarder {
 // takeForwards appends forwarded commands, each number once, and refuses what exceeds the limits.
 func (c *Core) takeForwards(m *Message) {
 	l, leads := c.role.(*leader)
-	if !leads {
-		return
+	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+		return // what a lost disk has offered is nothing that the one in its place waits for
 	}
 	origin := Origin{m.From, m.Start}
 	f := l.forwarder(origin, m.Number)
