@@ -42,6 +42,7 @@ type settings struct {
 	shrink   bool
 	failures int
 	first    bool
+	hash     bool
 }
 
 func run(arguments []string) error {
@@ -60,6 +61,7 @@ func run(arguments []string) error {
 	flags.BoolVar(&s.quiet, "quiet", false, "no progress line")
 	flags.BoolVar(&s.shrink, "shrink", true, "shorten a failure before it is printed")
 	flags.BoolVar(&s.first, "first", false, "stop at the first failure, and shorten it")
+	flags.BoolVar(&s.hash, "hash", false, "print nothing but a hash over everything that happened (with -workers 1)")
 	flags.IntVar(&s.failures, "failures", 10, "stop after so many failures")
 	if err := flags.Parse(arguments); err != nil {
 		return err

@@ -21,6 +21,7 @@ type tally struct {
 	both     int
 	servers  [sim.MaxServers + 1]int
 	failures []failure
+	hash     uint64 // over the runs, in their order
 }
 
 type failure struct {
@@ -33,6 +34,7 @@ func (t *tally) add(r *sim.Result, seed uint64) {
 	t.events = append(t.events, r.Stats.Events)
 	t.settled = append(t.settled, int(r.Stats.Settled))
 	t.servers[r.Params.Servers]++
+	t.hash = t.hash*0x9e3779b97f4a7c15 + r.Hash
 	two, crash := r.Stats.Leaders >= 2, r.Stats.Crashes > 0
 	if two {
 		t.twoTerms++
@@ -106,6 +108,10 @@ func many(s *settings) error {
 	var t tally
 	for i := range tallies {
 		t.merge(&tallies[i])
+	}
+	if s.hash {
+		fmt.Printf("hash %016x\n", tallies[0].hash)
+		return nil
 	}
 	t.print(time.Since(begun), s.workers)
 	if n := len(t.failures); n > 0 {

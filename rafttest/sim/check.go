@@ -36,6 +36,12 @@ func (w *World) observe(i int) {
 		w.fail(Cursors, i, "term %d, commit %d, applied %d fall to %d, %d, %d",
 			before.term, before.commit, before.applied, now.term, now.commit, now.applied)
 	}
+	if s.sticky && now.term != before.term {
+		w.fail(Stickiness, i, "a vote that is asked for raises the term to %d while a leader is heard", now.term)
+	}
+	if now.term != before.term {
+		s.heard = 0
+	}
 	if now.term >= maxTerm {
 		w.fail(BoundedMemory, i, "term %d", now.term)
 		return
@@ -66,6 +72,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	*l = leader{int8(i + 1), s.life}
+	s.leaderSince = w.local(s)
 	w.stats.Elections++
 
 	// What leaders of earlier terms have committed is in the log now: it was written before the
@@ -209,6 +216,26 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	w.extendView(i, write.Entries)
 	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
 		s.ledHere = s.status.term
+		w.checkQuota(i)
+	}
+}
+
+// checkQuota checks that what a leader has taken in its term and not committed, durably here, is within its limit, or is a
+// single command.
+func (w *World) checkQuota(i int) {
+	s := &w.servers[i]
+	p := &w.params
+	from := max(min(s.status.commit, s.status.stable), s.termBegin-1)
+	last := raft.Index(len(s.view))
+	if from >= last {
+		return
+	}
+	bytes := s.view[last-1].total
+	if from > 0 {
+		bytes -= s.view[from-1].total
+	}
+	if limit := max(p.MaxUncommitted, int64(w.biggest)+entryOverhead); bytes > uint64(limit) {
+		w.fail(BoundedMemory, i, "%d bytes of commands are not committed, %d are allowed", bytes, limit)
 	}
 }
 
@@ -225,7 +252,10 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 			w.fail(WritesInOrder, i, "index %d in term %d follows index %d in term %d", e.Index, e.Term, len(s.view), before.term)
 			return
 		}
-		before = slot{e.Term, chainEntry(before.chain, e)}
+		if e.Term != before.term {
+			s.termBegin = e.Index
+		}
+		before = before.next(e)
 		s.view = append(s.view, before)
 		w.matchLog(i, e.Index, before)
 	}

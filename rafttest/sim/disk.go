@@ -7,7 +7,11 @@ import "github.com/e17579a5/raft"
 type slot struct {
 	term  raft.Term
 	chain uint64
+	total uint64 // bytes of all commands so far, by the core's count
 }
+
+// entryOverhead is what the core counts a command for beside its data.
+const entryOverhead = 96
 
 // chainEntry returns the chain of e in a log whose chain before e is prev.
 func chainEntry(prev uint64, e *raft.Entry) uint64 {
@@ -17,6 +21,15 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 		h = mix(h ^ e.Number ^ e.Origin.Start<<40 ^ uint64(serverOf(e.Origin.Server))<<32)
 	}
 	return h ^ hashBytes(e.Data)
+}
+
+// next returns the slot of e after this one.
+func (s slot) next(e *raft.Entry) slot {
+	total := s.total
+	if e.Kind == raft.EntryCommand {
+		total += uint64(len(e.Data)) + entryOverhead
+	}
+	return slot{e.Term, chainEntry(s.chain, e), total}
 }
 
 // hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end.
@@ -67,13 +80,13 @@ func (d *disk) perform(w *raft.Write) {
 	}
 	from := w.Entries[0].Index - 1 // at most d.last(): checkWrite has seen to it
 	d.entries, d.slots = d.entries[:from], d.slots[:from]
-	var chain uint64
+	var before slot
 	if from > 0 {
-		chain = d.slots[from-1].chain
+		before = d.slots[from-1]
 	}
 	for i := range w.Entries {
-		chain = chainEntry(chain, &w.Entries[i])
-		d.slots = append(d.slots, slot{w.Entries[i].Term, chain})
+		before = before.next(&w.Entries[i])
+		d.slots = append(d.slots, before)
 	}
 	d.entries = append(d.entries, w.Entries...)
 }

@@ -27,6 +27,9 @@ func (w *World) drain(i int) {
 		if w.violation != nil {
 			return
 		}
+		if len(s.writes) == 0 {
+			s.writeSince = w.local(s)
+		}
 		s.writes = append(s.writes, e.Write)
 		if len(s.writes) > int(w.params.Writes) {
 			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))

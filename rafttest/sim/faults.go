@@ -20,6 +20,7 @@ const (
 	faultStall                    // a disk stands still
 	faultStallLeader              // the leader's
 	faultTransfer                 // the leader asks another server to campaign
+	faultCoup                     // the leader does so, and hears nothing from then on
 	faultHint                     // a server believes that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
 
@@ -29,7 +30,7 @@ const (
 // FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
-	"pause", "stall", "stall-leader", "transfer", "hint", "wipe",
+	"pause", "stall", "stall-leader", "transfer", "coup", "hint", "wipe",
 }
 
 // swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
@@ -107,7 +108,7 @@ func (w *World) faultHappens() {
 	h = mix(h + 5)
 	w.stats.Faults[kind]++
 	switch kind {
-	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultHint:
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultHint:
 		if leader < 0 {
 			leader = victim
 		}
@@ -157,6 +158,15 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64) {
 	case faultTransfer:
 		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
 		w.planTick(other)
+	case faultCoup:
+		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
+		w.planTick(other)
+		for i := 0; i < w.n; i++ {
+			if i != leader {
+				w.step(Event{Op: OpCut, Server: int8(leader), Peer: int8(i)}, nil)
+			}
+		}
+		w.mendAfter(span)
 	case faultHint:
 		w.step(Event{Op: OpLost, Server: int8(other), Peer: int8(leader)}, nil)
 		w.planTick(other)

@@ -141,6 +141,25 @@ func Swarm(seed uint64) Params {
 	return p
 }
 
+// fill gives the settings of the cores that are 0 the values that they have in Calm.
+func (p *Params) fill() {
+	calm := Calm(uint64(p.Seed), int(p.Servers))
+	to, from := p.settings(), calm.settings()
+	for i := range to {
+		if *to[i] == 0 {
+			*to[i] = *from[i]
+		}
+	}
+}
+
+// settings are those of the cores.
+func (p *Params) settings() []*int64 {
+	return []*int64{
+		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
+		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes,
+	}
+}
+
 // MaxEvents bounds the events of the phases without faults: a run that needs more doesn't make progress.
 const MaxEvents = 200_000
 

@@ -38,6 +38,7 @@ func (w *World) performMacro(e *Event) bool {
 	case OpPass:
 		w.passes++
 		w.beginTimed(phasePass + w.passes)
+		w.resend()
 		end := w.now + min(e.N, never)
 		w.loop(end, func() bool { return false })
 		w.now = end
@@ -47,6 +48,21 @@ func (w *World) performMacro(e *Event) bool {
 	w.endTimed()
 	w.macro = 0
 	return true
+}
+
+// resend puts what was sent and not delivered, event by event, under way again.
+func (w *World) resend() {
+	for from := range w.links {
+		for to := range w.links[from] {
+			l := &w.links[from][to]
+			for j := range l.bag {
+				if s := &l.bag[j]; !s.delivered {
+					s.delivered = true
+					w.transmit(&s.message, l, from, to)
+				}
+			}
+		}
+	}
 }
 
 // found starts all servers on empty disks, without any fault, until they are a cluster with a leader.

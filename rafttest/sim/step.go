@@ -23,6 +23,9 @@ func (w *World) step(e Event, m *raft.Message) bool {
 		if e.Op == OpDeliver && m != nil {
 			e.Label = label(m)
 		}
+		if e.Op == OpPropose && w.options.Command != nil {
+			e.Data = w.command(&e)
+		}
 		w.history = append(w.history, e)
 	}
 	if w.trace != nil {
@@ -73,11 +76,20 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	case OpRead:
 		return w.readLog(s)
 	}
+	if e.Op == OpDeliver {
+		if m == nil {
+			if m = w.find(e); m == nil {
+				return false
+			}
+		}
+		w.expectSticky(s, m)
+	}
 	if !w.input(e, s, m) {
 		return false
 	}
 	w.stats.Events++
 	w.observe(i)
+	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
 		s.held = true
 		return true
@@ -91,11 +103,6 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 	now := w.local(s)
 	switch e.Op {
 	case OpDeliver:
-		if m == nil {
-			if m = w.find(e); m == nil {
-				return false
-			}
-		}
 		if w.trace != nil {
 			w.trace.delivered(m)
 		}
@@ -147,6 +154,7 @@ func (w *World) persist(s *server, n int64) bool {
 		number = write.Number
 	}
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
+	s.writeSince = w.local(s)
 	w.stats.Writes++
 	s.core.Persisted(w.local(s), number)
 	return true
@@ -210,6 +218,7 @@ func (w *World) call(e *Event, s *server) bool {
 	} else {
 		data := w.command(e)
 		o.data = hashBytes(data)
+		w.biggest = max(w.biggest, len(data))
 		o.number = s.core.Propose(w.local(s), data)
 		numbers = &s.proposals
 	}

@@ -38,6 +38,12 @@ const (
 	FreshReads = "Fresh Reads"
 	// Answers: a call is answered once, with an error that says whether the command may be applied.
 	Answers = "Answers"
+	// Stickiness: who hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).
+	Stickiness = "Stickiness"
+	// CheckQuorum: a leader that no quorum answers steps down (§6.2).
+	CheckQuorum = "Check Quorum"
+	// StalledDisk: a leader whose disk stands still steps down.
+	StalledDisk = "Stalled Disk"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.
 	BoundedMemory = "Bounded Memory"
 	// Convergence: without faults the cluster makes progress, and all copies become equal.

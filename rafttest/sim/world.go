@@ -54,6 +54,7 @@ type World struct {
 	phase   uint64 // of a timed run, for its luck
 	passes  uint64
 	probes  [MaxServers]int64 // operations by which progress is proved
+	biggest int               // command that was proposed, in bytes
 	mending int               // counts the times that links were cut
 }
 
@@ -80,7 +81,16 @@ type server struct {
 
 	lastWrite raft.WriteNumber // of this life
 
-	open    int // calls without an answer
+	open int // calls without an answer
+
+	// What the checks of times know, on the server's clock.
+	heard       raft.Instant // when a leader of the present term was heard last; 0 for not
+	sticky      bool         // the message that is being delivered must not raise the term
+	answered    [MaxServers]raft.Instant
+	leaderSince raft.Instant
+	writeSince  raft.Instant // when the oldest queued write began to wait, or one before it was done
+	termBegin   raft.Index   // of the last term in the view
+
 	status  status
 	view    []slot     // the log with all writes that were issued
 	checked raft.Index // the commit up to which the view was compared with what is committed
@@ -151,10 +161,12 @@ func serverOf(id raft.ServerID) int {
 
 // reset prepares the world for a run.
 func (w *World) reset(p Params) {
+	p.fill()
 	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, int(p.Servers)
 	w.violation, w.timed, w.calm = nil, false, false
 	w.stats = Stats{Servers: w.n}
 	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
+	w.biggest = 0
 	w.ops = w.ops[:0]
 	w.history = w.history[:0]
 	w.hash = uint64(p.Seed)
@@ -198,6 +210,7 @@ func (w *World) forget(s *server) {
 	s.proposals, s.reads = s.proposals[:0], s.reads[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open = false, 0, 0
+	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
 }
 
 func (w *World) machine() raft.StateMachine {

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSameOnAnyMachine demands that a seed's run is the same, to the last event, where an int has 32 bits.
+func TestSameOnAnyMachine(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("builds for linux/386 and runs it beside linux/amd64")
+	}
+	dir := t.TempDir()
+	outputs := map[string]string{}
+	for _, arch := range []string{"amd64", "386"} {
+		binary := filepath.Join(dir, arch)
+		build := exec.Command("go", "build", "-o", binary, ".")
+		build.Env = append(build.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		out, err = exec.Command(binary, "-runs", "200", "-workers", "1", "-quiet", "-hash").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Regexp(t, "^hash [0-9a-f]{16}\n$", string(out))
+		outputs[arch] = string(out)
+	}
+	require.Equal(t, outputs["amd64"], outputs["386"])
+}
+
+// TestFlags demands an error that names what is wrong.
+func TestFlags(t *testing.T) {
+	for arguments, want := range map[string]string{
+		"-servers=8":         "-servers is 8",
+		"-runs=0":            "-runs",
+		"-faults=fire":       `"fire"`,
+		"-seed=x":            `"x"`,
+		"-replay=none.there": "none.there",
+	} {
+		require.ErrorContains(t, run([]string{arguments}), want)
+	}
+}

@@ -1,0 +1,65 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// patience is how many election timeouts, on its own clock, a leader may go on without answers or a disk: the core gives up
+// after one, counted from what it sent last.
+const patience = 3
+
+// expectSticky notes whether a message that is about to be delivered must not raise the server's term.
+func (w *World) expectSticky(s *server, m *raft.Message) {
+	s.sticky = m.Kind == raft.VoteRequest && !m.Transfer && !s.wiped && (s.status.role == leads ||
+		s.heard != 0 && w.local(s) < s.heard+raft.Instant(w.params.Election))
+}
+
+// checkTimes keeps the times of what a server has heard, and checks what must not last.
+func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
+	s := &w.servers[i]
+	s.sticky = false
+	if s.status.role != "follower" {
+		s.heard = 0
+	}
+	switch e.Op {
+	case OpDeliver:
+		if m.Term != s.status.term {
+			return
+		}
+		switch m.Kind {
+		case raft.AppendRequest, raft.Heartbeat:
+			if s.status.role == "follower" {
+				s.heard = w.local(s)
+			}
+		case raft.AppendResponse, raft.HeartbeatResponse:
+			s.answered[e.Peer] = w.local(s)
+		}
+	case OpLost:
+		s.heard = 0
+	case OpExpire:
+		if s.status.role == leads {
+			w.checkLeadership(i)
+		}
+	}
+}
+
+// checkLeadership checks, when a leader has just looked at its clock, that it may go on.
+func (w *World) checkLeadership(i int) {
+	s := &w.servers[i]
+	limit := raft.Instant(patience * w.params.Election)
+	now := w.local(s)
+	if len(s.writes) > 0 && now-s.writeSince > limit && now-s.leaderSince > limit {
+		w.fail(StalledDisk, i, "leads on, though no write became durable for %d election timeouts", patience)
+	}
+	if now-s.leaderSince <= limit {
+		return
+	}
+	answer := 1
+	for j := 0; j < w.n; j++ {
+		if j != i && s.answered[j] != 0 && now-s.answered[j] <= limit {
+			answer++
+		}
+	}
+	if answer <= w.n/2 {
+		w.fail(CheckQuorum, i, "leads on, though only %d of %d servers, itself among them, answered for %d election timeouts",
+			answer, w.n, patience)
+	}
+}
