@@ -208,6 +208,21 @@ func (f *FS) Rot(name string, offset int64, mask byte) bool {
 	return true
 }
 
+// Overwrite replaces bytes of a file by those that another history left there, in the page cache and on the
+// disk. It says whether the file is long enough.
+func (f *FS) Overwrite(name string, offset int64, with []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := f.names[clean(name)]
+	end := offset + int64(len(with))
+	if node == nil || end > int64(len(node.data)) || end > int64(len(node.disk)) {
+		return false
+	}
+	copy(node.data[offset:], with)
+	copy(node.disk[offset:], with)
+	return true
+}
+
 // clean makes one name of a path.
 func clean(name string) string { return filepath.Clean(name) }
 
@@ -360,6 +375,9 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 	name = clean(name)
 	if err := f.call(Call{Op: OpLock, Name: name}); err != nil {
 		return nil, err
+	}
+	if !f.dirs[filepath.Dir(name)] {
+		return nil, notThere(OpLock, name)
 	}
 	if f.locks[name] {
 		return nil, &fs.PathError{Op: string(OpLock), Path: name, Err: vfs.ErrLocked}
