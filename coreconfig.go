@@ -20,15 +20,16 @@ type CoreConfig struct {
 	// source of the ClusterID.
 	Seed uint64
 
-	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears nothing
-	// before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the Heartbeat.
+	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears
+	// nothing before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the
+	// Heartbeat.
 	Heartbeat, ElectionTimeout Duration
 
 	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
 	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
-	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536, at most
-	// 131,072).
+	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536,
+	// at most 131,072).
 	MaxPending int
 	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB).
 	MaxAppendBytes int

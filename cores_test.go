@@ -9,8 +9,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// cores is a cluster of bare Cores for tests of single rules: the test decides which message arrives, which disk has
-// finished and when time passes. Unless told otherwise, everything happens at once and in order.
+// cores is a cluster of bare Cores for tests of single rules: the test decides which message arrives, which
+// disk has finished and when time passes. Unless told otherwise, everything happens at once and in order.
 type cores struct {
 	t       *testing.T
 	now     raft.Instant

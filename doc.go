@@ -17,9 +17,9 @@
 //	          │                └──────────┘                                                                  │
 //	          └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //
-// What decides is deterministic: Core is plain single-threaded code without a clock, a lock or a
-// goroutine. What waits is outside: Node runs a Core with a disk, a network and a state machine. The same
-// Core runs in the simulator of rafttest, thousands of times faster than real time.
+// What decides is deterministic: Core is plain single-threaded code without a clock, a lock or a goroutine.
+// What waits is outside: Node runs a Core with a disk, a network and a state machine. The same Core runs in
+// the simulator of rafttest, thousands of times faster than real time.
 //
 // # What is promised
 //
@@ -35,14 +35,16 @@
 //
 // # What it is not
 //
-// It doesn't defend against servers that lie, and it can't go on without a majority. The members of a cluster are those
-// of Bootstrap, and the log is kept whole. It is no database: what the state machine keeps is yours.
+// It doesn't defend against servers that lie, and it can't go on without a majority. The members of a
+// cluster are those of Bootstrap, and the log is kept whole. It is no database: what the state machine
+// keeps is yours.
 //
 // # Reading order
 //
-// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go for the
-// cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go and proposals.go. The
-// goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis, "Consensus: Bridging Theory and Practice",
-// figures those of the paper, "In Search of an Understandable Consensus Algorithm" (extended version). Where this package leaves them
-// is in docs/divergence.md, and why it is built as it is in docs/design.md.
+// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go
+// for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go
+// and proposals.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
+// "Consensus: Bridging Theory and Practice", figures those of the paper, "In Search of an Understandable
+// Consensus Algorithm" (extended version). Where this package leaves them is in docs/divergence.md, and why
+// it is built as it is in docs/design.md.
 package raft

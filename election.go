@@ -8,8 +8,8 @@ type follower struct {
 	// What may be acknowledged of it is min(matched, stable): so an acknowledgement needs no
 	// queue of its own at the gate, and however many appends and writes came meanwhile, one answer says it.
 	matched Index
-	// acked is the highest index acknowledged to this leader. owes says that the leader waits for an answer even
-	// if that hasn't grown (it repeated or probed something).
+	// acked is the highest index acknowledged to this leader. owes says that the leader waits for an answer
+	// even if that hasn't grown (it repeated or probed something).
 	acked Index
 	owes  bool
 }
@@ -47,14 +47,15 @@ func (c *Core) armElection() {
 	c.arm(electDeadline, timeout+Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
 }
 
-// leaderHeard says whether this server leads or has heard from a leader within the least election timeout (§4.2.3).
+// leaderHeard says whether this server leads or has heard from a leader within the least election timeout
+// (§4.2.3).
 func (c *Core) leaderHeard() bool {
 	_, leads := c.role.(*leader)
 	return leads || c.armed(stickyDeadline)
 }
 
-// mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a cluster, and
-// its disk isn't stalled.
+// mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a
+// cluster, and its disk isn't stalled.
 func (c *Core) mayCampaign() bool {
 	if c.passed(diskDeadline) {
 		return false
@@ -125,8 +126,8 @@ func (c *Core) answerPreVote(m *Message) {
 	c.out.send(answer, 0)
 }
 
-// answerVote grants the vote of this term to the first who asks with a log at least as up-to-date (§3.4, §3.6.1). The
-// grant leaves when it is durable, and with it everything decided before.
+// answerVote grants the vote of this term to the first who asks with a log at least as up-to-date (§3.4,
+// §3.6.1). The grant leaves when it is durable, and with it everything decided before.
 func (c *Core) answerVote(m *Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
 	if !free || !c.log.upToDate(place{m.Index, m.LogTerm}) {
@@ -140,7 +141,8 @@ func (c *Core) answerVote(m *Message) {
 		c.state.Vote = m.From
 		c.out.dirty = true
 	}
-	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good one.
+	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good
+	// one.
 	c.armElection()
 	answer := Message{Kind: VoteResponse, To: m.From, Granted: true, Term: c.state.Term}
 	c.stamp(&answer)
@@ -155,8 +157,8 @@ func (c *Core) everything() WriteNumber {
 	return c.out.issued
 }
 
-// voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those of another
-// term or another disk are not taken at all.
+// voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those
+// of another term or another disk are not taken at all.
 func (c *Core) voteAnswered(r *candidate, m *Message) {
 	kind, term := VoteResponse, c.state.Term
 	if r.pre {
@@ -176,7 +178,8 @@ func (c *Core) voteAnswered(r *candidate, m *Message) {
 	c.countVotes(r)
 }
 
-// countVotes moves on when a quorum has granted: from the pre-vote to the election, from the election to leadership.
+// countVotes moves on when a quorum has granted: from the pre-vote to the election, from the election to
+// leadership.
 func (c *Core) countVotes(r *candidate) {
 	if !c.elected(r) {
 		return
@@ -218,8 +221,8 @@ func (c *Core) elected(r *candidate) bool {
 	}) == 1
 }
 
-// lead begins a leadership: with an entry of the new term, under which the entries of earlier terms become committed (§3.6.2,
-// §6.4). In a new cluster that entry is the first configuration.
+// lead begins a leadership: with an entry of the new term, under which the entries of earlier terms become
+// committed (§3.6.2, §6.4). In a new cluster that entry is the first configuration.
 func (c *Core) lead(r *candidate) {
 	first := Entry{Kind: EntryNoOp}
 	if c.log.configuration() == nil {
@@ -238,7 +241,8 @@ func (c *Core) lead(r *candidate) {
 	c.startRound(l)
 }
 
-// follow obeys the leader of this term, and puts off this server's own candidacy. A second leader in one term can't be.
+// follow obeys the leader of this term, and puts off this server's own candidacy. A second leader in one
+// term can't be.
 func (c *Core) follow(id ServerID) *follower {
 	f, follows := c.role.(*follower)
 	if !follows {
@@ -267,8 +271,8 @@ func (c *Core) timeoutNow(m *Message) {
 	}
 }
 
-// Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its followers may
-// look for another leader soon, and find one only if a quorum has lost it too.
+// Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its
+// followers may look for another leader soon, and find one only if a quorum has lost it too.
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {

@@ -57,8 +57,9 @@ var (
 	// ErrBootstrapMismatch says that two servers were given different Bootstrap lists.
 	ErrBootstrapMismatch = errors.New("raft: servers have different Bootstrap lists")
 
-	// ErrOtherIncarnation says that the cluster knows this server with another disk than the one it has. It may have voted
-	// or acknowledged with that disk, so it can't just go on: it must be removed from the cluster and added anew.
+	// ErrOtherIncarnation says that the cluster knows this server with another disk than the one it has. It
+	// may have voted or acknowledged with that disk, so it can't just go on: it must be removed from the
+	// cluster and added anew.
 	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: remove it and add it anew")
 
 	// ErrOtherCluster says that messages of another cluster arrive.

@@ -15,8 +15,8 @@ import (
 // its log and the one that never got it are a majority of three, and found the cluster a second time. With it,
 // a second founding needs a server that holds an entry of the first to vote for an empty log, and none does.
 
-// admit says whether a message concerns this server as it is now: it is well formed, and comes from its cluster,
-// or from those that it may found or join one with. What isn't admitted doesn't touch the term.
+// admit says whether a message concerns this server as it is now: it is well formed, and comes from its
+// cluster, or from those that it may found or join one with. What isn't admitted doesn't touch the term.
 func (c *Core) admit(m *Message) bool {
 	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > maxTerm || !m.wellFormed() {
 		return false
@@ -82,7 +82,8 @@ func (c *Core) mayFoundWith(m *Message) bool {
 	return false
 }
 
-// found returns the first entry of the log: the configuration of a new cluster, with the disks that voted for it.
+// found returns the first entry of the log: the configuration of a new cluster, with the disks that voted
+// for it.
 func (c *Core) found(votes []ballot) Entry {
 	high, low := c.luck(luckClusterHigh, uint64(c.state.Incarnation), uint64(c.state.Term)),
 		c.luck(luckClusterLow, uint64(c.state.Incarnation), uint64(c.state.Term))
@@ -112,8 +113,8 @@ func (c *Core) join(cluster ClusterID) {
 	}
 }
 
-// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never fall
-// and are not above the sender's, with configurations that can be read.
+// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never
+// fall and are not above the sender's, with configurations that can be read.
 func (m *Message) wellFormed() bool {
 	if m.Kind != AppendRequest {
 		return true

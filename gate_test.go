@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// The gate: a message leaves when what it claims is durable (outbox.go). Each test holds a disk back and looks at
-// what is on the network meanwhile.
+// The gate: a message leaves when what it claims is durable (outbox.go). Each test holds a disk back and
+// looks at what is on the network meanwhile.
 
 // slow returns a cluster in which a leads and the disk of one server waits to be told.
 func slow(t *testing.T, id raft.ServerID) *cores {
@@ -159,7 +159,8 @@ func TestGateForgetsWhatWasTruncated(t *testing.T) {
 	require.Len(t, c.take(func(m raft.Message) bool { return m.Kind == raft.AppendResponse && m.Index == last+1 }), 1)
 }
 
-// A leader whose own disk stalls for an election timeout stops leading, and doesn't campaign until it works again.
+// A leader whose own disk stalls for an election timeout stops leading, and doesn't campaign until it works
+// again.
 func TestStalledDiskEndsALeadership(t *testing.T) {
 	c := slow(t, "a")
 	c.propose("a", "x")

@@ -21,12 +21,13 @@ type CoreStatus struct {
 	Snapshot, Applied, Commit, Stable, Last Index
 	LastTerm                                Term
 
-	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared and not to be changed.
+	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared
+	// and not to be changed.
 	Configuration *Configuration
 	// PendingProposals and PendingReads count the callers who wait.
 	PendingProposals, PendingReads int
-	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it doesn't: ErrBootstrapMismatch,
-	// ErrOtherIncarnation or ErrOtherCluster.
+	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
+	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation or ErrOtherCluster.
 	Trouble error
 }
 
@@ -56,10 +57,10 @@ func (c *Core) roleName() string {
 	return "follower"
 }
 
-// AppendState appends an encoding of everything that decides the core's further behaviour, except the
-// luck of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
-// the last durable one. Two cores with equal encodings behave alike. name gives each server's name in the encoding,
-// so that servers can be permuted; "" has the name 0.
+// AppendState appends an encoding of everything that decides the core's further behaviour, except the luck
+// of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
+// the last durable one. Two cores with equal encodings behave alike. name gives each server's name in the
+// encoding, so that servers can be permuted; "" has the name 0.
 func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 	s := &stateEncoder{b: b, name: name}
 	s.durableState(&c.state)
@@ -151,8 +152,8 @@ func (s *stateEncoder) outbox(o *outbox) {
 // Message writes a message, with its servers by their names.
 func (s *stateEncoder) Message(m *Message) { s.b = AppendMessageState(s.b, m, s.name) }
 
-// AppendMessageState appends an encoding of a message in which servers have the names that name gives them, as in
-// Core.AppendState: equal encodings are equal messages, up to the names.
+// AppendMessageState appends an encoding of a message in which servers have the names that name gives them,
+// as in Core.AppendState: equal encodings are equal messages, up to the names.
 func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 	s := &stateEncoder{b: b, name: name}
 	s.b = append(s.b, byte(m.Kind), name(m.From), name(m.To))

@@ -175,8 +175,8 @@ func (l *entryLog) clone() entryLog {
 	return n
 }
 
-// tail holds the recent entries of a log: always those that are not stable, and as many more as its bound allows.
-// A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
+// tail holds the recent entries of a log: always those that are not stable, and as many more as its bound
+// allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
 // messages, writes, the state machine and clones may share the slots without copying.
 type tail struct {
 	chunks []chunk
@@ -240,7 +240,8 @@ func (t *tail) truncate(after Index) {
 	}
 }
 
-// shrink drops whole chunks from the left while the tail holds more than limit bytes, but none with an entry after keep.
+// shrink drops whole chunks from the left while the tail holds more than limit bytes, but none with an
+// entry after keep.
 func (t *tail) shrink(limit int, keep Index) {
 	drop := 0
 	for drop < len(t.chunks)-1 && t.bytes > limit && t.chunks[drop+1].entries[0].Index-1 <= keep {

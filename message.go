@@ -10,13 +10,15 @@ type MessageKind uint8
 const (
 	// PreVoteRequest asks whether a vote in Term would be granted, without raising anybody's term (§9.6).
 	PreVoteRequest MessageKind = 1 + iota
-	// PreVoteResponse answers it. Term is the term that was asked about when Granted, the voter's own otherwise.
+	// PreVoteResponse answers it. Term is the term that was asked about when Granted, the voter's own
+	// otherwise.
 	PreVoteResponse
 	// VoteRequest is RequestVote (§3.4). With Servers it asks to found a cluster of exactly these.
 	VoteRequest
 	// VoteResponse answers it.
 	VoteResponse
-	// AppendRequest is AppendEntries (§3.5) with the previous entry at (Index, LogTerm). Without entries it is a probe.
+	// AppendRequest is AppendEntries (§3.5) with the previous entry at (Index, LogTerm). Without entries it
+	// is a probe.
 	AppendRequest
 	// AppendResponse answers it: "my log matches yours up to Index, durably", or, when not Granted,
 	// "it doesn't hold the previous entry at Index; look at or before (Hint, LogTerm)".

@@ -50,7 +50,8 @@ type heldMessage struct {
 	message Message
 }
 
-// maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on any network.
+// maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on
+// any network.
 const maxHeld = 1 << 10
 
 // send lets a message leave once write number after is durable.

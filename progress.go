@@ -2,9 +2,9 @@ package raft
 
 // progress is what a leader knows of one peer, and what is on its way there.
 //
-// A peer is probed until one of its answers shows where the logs agree: one append at a time. From then on appends are
-// pipelined: next runs ahead of match by what is in the window, without waiting for answers. When something
-// on the way was lost, it is probed again.
+// A peer is probed until one of its answers shows where the logs agree: one append at a time. From then on
+// appends are pipelined: next runs ahead of match by what is in the window, without waiting for answers.
+// When something on the way was lost, it is probed again.
 type progress struct {
 	id          ServerID
 	incarnation Incarnation // of the disk that counts
@@ -12,26 +12,27 @@ type progress struct {
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 
-	// replicating says that the logs are known to agree before next. While probing, waiting says that an answer is due,
-	// to whether they agree at probed.
+	// replicating says that the logs are known to agree before next. While probing, waiting says that an
+	// answer is due, to whether they agree at probed.
 	replicating bool
 	waiting     bool
 	probed      Index
 	// fetching says that the next entries are being read from the disk.
 	fetching bool
 
-	// window are the appends that have not been acknowledged, in order; they are bounded in number and in bytes.
+	// window are the appends that have not been acknowledged, in order; they are bounded in number and in
+	// bytes.
 	window      []windowed
 	windowBytes int
 
-	// round is the last round that the peer has answered. checked is the round with which everything before checkedNext,
-	// and the probe that is waited for, was on its way; 0 for none.
+	// round is the last round that the peer has answered. checked is the round with which everything before
+	// checkedNext, and the probe that is waited for, was on its way; 0 for none.
 	round       uint64
 	checked     uint64
 	checkedNext Index
 
-	// told is the commit index that the peer was last told, owed is up to where its callers wait for it: the last entry that it
-	// forwarded, or the last index that it was given for a read.
+	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
+	// the last entry that it forwarded, or the last index that it was given for a read.
 	told, owed Index
 }
 
@@ -98,9 +99,9 @@ func (p *progress) heartbeat(round uint64) {
 	}
 }
 
-// answered notes the answer to a heartbeat, which says how far the peer has received. If it lacks what went ahead of
-// the heartbeat, that was lost and is sent again. A probe is repeated where it was: the peer may know of less than its log
-// holds, when it has just started.
+// answered notes the answer to a heartbeat, which says how far the peer has received. If it lacks what went
+// ahead of the heartbeat, that was lost and is sent again. A probe is repeated where it was: the peer may
+// know of less than its log holds, when it has just started.
 func (p *progress) answered(round uint64, received Index) {
 	p.round = max(p.round, round)
 	p.agree(received)

@@ -5,18 +5,20 @@ import (
 	"sort"
 )
 
-// A command is offered to one leader at a time, and applied at most once without anything being replicated to that end.
+// A command is offered to one leader at a time, and applied at most once without anything being replicated
+// to that end.
 //
-// Each is tagged with its origin and a number. An offer is for one term: only the leader of exactly that term takes it, each
-// number once, and remembers for the rest of its term what it took and what it refused. The origin offers the command to
-// a later leader only after it has itself applied an entry of a later term without having met it: terms never fall
-// along a log, so no copy of an earlier term can ever commit behind that entry.
+// Each is tagged with its origin and a number. An offer is for one term: only the leader of exactly that
+// term takes it, each number once, and remembers for the rest of its term what it took and what it refused.
+// The origin offers the command to a later leader only after it has itself applied an entry of a later term
+// without having met it: terms never fall along a log, so no copy of an earlier term can ever commit behind
+// that entry.
 //
 //	origin's log:   … 4 4 4 5          the command was offered in term 4 and isn't among these
 //	                        └ applied: whatever was appended in term 4 and isn't before this entry never commits
 //
-// "Not applied" is proven in the same three ways: the command never left; the leader of the term refused it and
-// remembers; or that entry of a later term was applied.
+// "Not applied" is proven in the same three ways: the command never left; the leader of the term refused it
+// and remembers; or that entry of a later term was applied.
 
 // proposals are the commands of callers at this server, in any role.
 type proposals struct {
@@ -135,8 +137,9 @@ func (c *Core) Propose(now Instant, data []byte) uint64 {
 	return number
 }
 
-// Cancel ends a Propose: it is answered, with ErrNotApplied if no copy of the command can be applied any more, and with
-// ErrOutcomeUnknown otherwise; either way it wraps the reason. It does nothing if the call was answered already.
+// Cancel ends a Propose: it is answered, with ErrNotApplied if no copy of the command can be applied any
+// more, and with ErrOutcomeUnknown otherwise; either way it wraps the reason. It does nothing if the call
+// was answered already.
 func (c *Core) Cancel(number uint64, reason error) {
 	item := c.proposals.find(number)
 	if item == nil {
@@ -201,8 +204,8 @@ func (c *Core) offerHere(l *leader, item *pending) {
 	c.appendEntry(Entry{Kind: EntryCommand, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
-// forward sends the commands in a state, from a number on, to the leader of this term, in messages of bounded size, until
-// about limit bytes are sent.
+// forward sends the commands in a state, from a number on, to the leader of this term, in messages of
+// bounded size, until about limit bytes are sent.
 func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int) {
 	p := &c.proposals
 	var entries []Entry
@@ -233,8 +236,8 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 	flush()
 }
 
-// retryForwards sends again, within the term in which they were offered, the oldest of the commands that were forwarded and
-// not seen since. The leader takes each once.
+// retryForwards sends again, within the term in which they were offered, the oldest of the commands that
+// were forwarded and not seen since. The leader takes each once.
 func (c *Core) retryForwards() {
 	to := c.leaderID()
 	if c.proposals.unseen > 0 && to != "" && to != c.id {
@@ -264,8 +267,8 @@ func (c *Core) commandLogged(e *Entry) {
 	}
 }
 
-// forwardsRefused ends the commands that the leader of this term has refused. It remembers them for the rest of the term,
-// and so they will never be in a log.
+// forwardsRefused ends the commands that the leader of this term has refused. It remembers them for the
+// rest of the term, and so they will never be in a log.
 func (c *Core) forwardsRefused(m *Message) {
 	if m.Start != c.state.Start || m.From != c.leaderID() {
 		return
@@ -277,7 +280,8 @@ func (c *Core) forwardsRefused(m *Message) {
 	}
 }
 
-// commandsApplied answers the commands in a batch, and frees those that its last entry's term proves to be lost.
+// commandsApplied answers the commands in a batch, and frees those that its last entry's term proves to be
+// lost.
 func (c *Core) commandsApplied(batch *Batch) {
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
@@ -301,7 +305,8 @@ func (c *Core) commandsApplied(batch *Batch) {
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
 type forwarder struct {
 	origin Origin
-	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers from it on.
+	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers
+	// from it on.
 	lowest uint64
 	seen   []forwardState
 }

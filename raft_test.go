@@ -9,8 +9,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// One test for each rule of the thesis that the core keeps, in the thesis' order. They drive bare cores: the test
-// says when a message arrives, when a disk has finished and when time passes.
+// One test for each rule of the thesis that the core keeps, in the thesis' order. They drive bare cores:
+// the test says when a message arrives, when a disk has finished and when time passes.
 
 func is(kind raft.MessageKind) func(raft.Message) bool {
 	return func(m raft.Message) bool { return m.Kind == kind }

@@ -6,9 +6,10 @@ import (
 )
 
 // A read is linearizable when the state that serves it holds every write that was acknowledged before the
-// read began. It needs no entry in the log (§6.4): the leader, once it has committed an entry of its own term, takes its commit index
-// as the read index; learns from a quorum, by a round of heartbeats begun after that, that it still leads; and the state
-// machine that serves the read waits until it has applied that far.
+// read began. It needs no entry in the log (§6.4): the leader, once it has committed an entry of its own
+// term, takes its commit index as the read index; learns from a quorum, by a round of heartbeats begun
+// after that, that it still leads; and the state machine that serves the read waits until it has applied
+// that far.
 
 // reads are the reads of callers at this server, in any role.
 type reads struct {
@@ -111,8 +112,8 @@ func (c *Core) retryReads() {
 	}
 }
 
-// readConfirmed takes an index from the leader of this term. An answer to an earlier start of this server says nothing about a
-// read of today.
+// readConfirmed takes an index from the leader of this term. An answer to an earlier start of this server
+// says nothing about a read of today.
 func (c *Core) readConfirmed(m *Message) {
 	if m.Start != c.state.Start || m.From != c.leaderID() {
 		return
@@ -175,8 +176,8 @@ func (r *leaderReads) join(round uint64, commit Index) {
 	r.idle = r.idle[:0]
 }
 
-// takeRead takes a request for a read index. It waits for the leader's first commit, and for a round that begins
-// after it came.
+// takeRead takes a request for a read index. It waits for the leader's first commit, and for a round that
+// begins after it came.
 func (c *Core) takeRead(m *Message) {
 	l, leads := c.role.(*leader)
 	if !leads {
@@ -193,8 +194,8 @@ func (c *Core) takeRead(m *Message) {
 	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, start: m.Start, number: m.Number})
 }
 
-// startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its end, all
-// together.
+// startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its
+// end, all together.
 func (c *Core) startReadRound(l *leader) {
 	if len(l.reads.idle) > 0 && c.log.commit >= l.begin && len(l.reads.asked) == 0 {
 		c.startRound(l)

@@ -7,8 +7,8 @@ type leader struct {
 	begin Index // of the entry that began the term; nothing is read before it is committed
 	peers []progress
 
-	// round is the last round of heartbeats sent, confirmed the last that a quorum has answered. tracked is the round that
-	// shows whether there is still a quorum: the first one sent since confirmed.
+	// round is the last round of heartbeats sent, confirmed the last that a quorum has answered. tracked is
+	// the round that shows whether there is still a quorum: the first one sent since confirmed.
 	round, confirmed uint64
 	tracked          uint64
 	trackedAt        Instant
@@ -16,8 +16,8 @@ type leader struct {
 	reads    leaderReads
 	forwards []forwarder
 
-	// quota are the proposals of this term that aren't applied yet; uncommitted and unapplied add them up. Those before
-	// counted are committed and stable.
+	// quota are the proposals of this term that aren't applied yet; uncommitted and unapplied add them up.
+	// Those before counted are committed and stable.
 	quota                  []charge
 	counted                int
 	uncommitted, unapplied int
@@ -100,9 +100,9 @@ func (l *leader) releaseQuota(committed, applied Index) {
 	l.counted -= done
 }
 
-// advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other, provided that the
-// entry there is of the leader's own term. An older entry may be on a majority and still be replaced (Figure 8); it
-// commits only under one of this term (§3.6.2).
+// advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other,
+// provided that the entry there is of the leader's own term. An older entry may be on a majority and still
+// be replaced (Figure 8); it commits only under one of this term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
 	configuration := c.log.configuration()
 	held := Index(configuration.quorum(func(i int) uint64 {
@@ -149,8 +149,8 @@ func (c *Core) sendAppends(p *progress) {
 	}
 }
 
-// sendAppend sends one append. It needs no write of this term to be durable but the one by which the leader won: so it
-// travels while this server's own disk is writing (§10.2.1).
+// sendAppend sends one append. It needs no write of this term to be durable but the one by which the leader
+// won: so it travels while this server's own disk is writing (§10.2.1).
 func (c *Core) sendAppend(p *progress, entries []Entry) {
 	previous, ok := c.log.term(p.next - 1)
 	assert(ok, "Leader Knows Terms")
@@ -184,8 +184,8 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	}
 }
 
-// tellCommit tells a peer at once what is committed if callers there wait for it; the others learn it with the next append
-// or heartbeat.
+// tellCommit tells a peer at once what is committed if callers there wait for it; the others learn it with
+// the next append or heartbeat.
 func (c *Core) tellCommit(p *progress) {
 	commit := min(c.log.commit, p.match)
 	if p.told < p.owed && p.told < commit {
@@ -194,8 +194,8 @@ func (c *Core) tellCommit(p *progress) {
 	}
 }
 
-// startRound sends a heartbeat to everyone. A quorum of answers shows that no other leader was elected before it left: this
-// renews the leadership (§6.2) and confirms the reads that wait for it (§6.4).
+// startRound sends a heartbeat to everyone. A quorum of answers shows that no other leader was elected
+// before it left: this renews the leadership (§6.2) and confirms the reads that wait for it (§6.4).
 func (c *Core) startRound(l *leader) {
 	l.round++
 	if l.tracked <= l.confirmed {
@@ -298,8 +298,8 @@ func (c *Core) answerAppend(m *Message) {
 	l.commitTo(max(l.commit, min(m.Commit, f.matched)))
 }
 
-// appendAfter makes the log continue with entries after an index. Entries that it has already stay: a repeated or late
-// append shortens nothing. Only an entry of another term, and what follows it, gives way.
+// appendAfter makes the log continue with entries after an index. Entries that it has already stay: a
+// repeated or late append shortens nothing. Only an entry of another term, and what follows it, gives way.
 func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries []Entry) {
 	l := &c.log
 	for i := range entries {
@@ -343,7 +343,8 @@ func (c *Core) acknowledge(f *follower) {
 	}
 }
 
-// answerHeartbeat obeys a leader. The commit index that a heartbeat carries is one that this disk is known to hold.
+// answerHeartbeat obeys a leader. The commit index that a heartbeat carries is one that this disk is known
+// to hold.
 func (c *Core) answerHeartbeat(m *Message) {
 	f := c.follow(m.From)
 	if m.Commit > c.log.commit && m.Commit <= c.log.last {

@@ -70,9 +70,9 @@ type Write struct {
 	// State is the whole durable state as of this write, whether it has changed or not.
 	State DurableState
 
-	// Snapshot, when not nil, becomes the current snapshot: its bytes were stored and committed before. A log that
-	// ends before it, or holds an entry of another term at its index, is dropped as a whole; the snapshots before it
-	// may go.
+	// Snapshot, when not nil, becomes the current snapshot: its bytes were stored and committed before. A
+	// log that ends before it, or holds an entry of another term at its index, is dropped as a whole; the
+	// snapshots before it may go.
 	Snapshot *SnapshotMeta
 
 	// Entries go into the log, at the index that each of them names; they are contiguous. Whatever the

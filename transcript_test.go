@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the transcripts in testdata anew; read the diff before it is committed")
 
-// TestTranscripts plays the stories in testdata/*.transcript. A story is a list of commands, each after "> ", and of what
-// the cores did then:
+// TestTranscripts plays the stories in testdata/*.transcript. A story is a list of commands, each after ">
+// ", and of what the cores did then:
 //
 //	> cluster N            start servers a, b, …, which are to found a cluster
 //	> elect S              let S's election timeout pass, and deliver everything
@@ -32,7 +32,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 //	> restart S            crash S and start it from its disk
 //	> status               show every server
 //
-// The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else happened there.
+// The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else
+// happened there.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.transcript")
 	require.NoError(t, err)
