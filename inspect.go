@@ -59,7 +59,8 @@ func (c *Core) roleName() string {
 
 // AppendState appends an encoding of everything that decides the core's further behaviour, except the luck
 // of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
-// the last durable one. Two cores with equal encodings behave alike. name gives each server's name in the
+// the last durable one. Two cores with equal encodings behave alike, but for what their tails let go of
+// when they are full, which only decides what is read from the disk. name gives each server's name in the
 // encoding, so that servers can be permuted; "" has the name 0.
 func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 	s := &stateEncoder{b: b, name: name}

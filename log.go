@@ -255,8 +255,9 @@ func (t *tail) shrink(limit int, keep Index) {
 	}
 }
 
-// entries returns entries of (after, last], beginning with after+1: at least one and not more than fit
-// into maxBytes beyond it, all from one chunk. It returns nil when after+1 isn't in the tail.
+// entries returns entries of (after, last], beginning with after+1: one at least, and more while all of them
+// fit into maxBytes. It returns nil when after+1 isn't in the tail. Where chunks meet shows in nothing but a
+// copy.
 func (t *tail) entries(after, last Index, maxBytes int) []Entry {
 	if after >= last {
 		return nil
@@ -265,30 +266,30 @@ func (t *tail) entries(after, last Index, maxBytes int) []Entry {
 	if i < 0 {
 		return nil
 	}
-	all := t.chunks[i].entries
-	from := int(after + 1 - all[0].Index)
-	to := min(int(last+1-all[0].Index), len(all))
-	for n, bytes := from, 0; n < to; n++ {
-		if bytes += all[n].size(); bytes > maxBytes && n > from {
-			to = n
-		}
-	}
-	return all[from:to:to]
-}
-
-// all returns the entries of (after, last] in one slice. All of them are in the tail.
-func (t *tail) all(after, last Index) []Entry {
 	var joined []Entry
-	for after < last {
-		run := t.entries(after, last, maxInt)
-		assert(len(run) > 0, "Tail Holds Unstable")
+	for budget := maxBytes; ; i++ {
+		all := t.chunks[i].entries
+		from := int(after + 1 - all[0].Index)
+		to := min(int(last+1-all[0].Index), len(all))
+		n := from
+		for ; n < to; n++ {
+			if budget -= all[n].size(); budget < 0 && (n > from || joined != nil) {
+				break
+			}
+		}
+		run := all[from:n:n]
 		after += Index(len(run))
-		if after == last && joined == nil {
-			return run
+		if after == last || n < to || i+1 == len(t.chunks) {
+			if joined == nil {
+				return run
+			}
+			return append(joined, run...)
+		}
+		if joined == nil {
+			joined = make([]Entry, 0, len(run)+min(int(last-after), maxChunk))
 		}
 		joined = append(joined, run...)
 	}
-	return joined
 }
 
 // find returns the chunk that holds an index, or -1. It is one of the last ones nearly always.

@@ -116,7 +116,7 @@ func (c *Core) drainWrite(e *Effects) {
 	}
 	o.issued++
 	o.flights = append(o.flights, flight{o.issued, l.last})
-	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.all(l.written, l.last)}
+	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
 	o.dirty = false
 	l.written = l.last
 	if c.deadlines[diskDeadline].state == deadlineOff {
