@@ -119,10 +119,12 @@ func (h history) checkOrder() error {
 	return nil
 }
 
-// fillFrom bounds how many attempts a gap is filled from: those that began last before its end.
-const fillFrom = 28
+// fillFrom bounds how many attempts a gap is filled from: few at first, since it usually takes few, and since
+// among very many some sum is right by chance.
+var fillFrom = []int{12, 24, 40}
 
-// fill finds attempts that together added sum and began before end, and returns the others.
+// fill finds attempts that together added sum and began before end, and returns the others. It looks at those
+// that began last.
 func (h history) fill(sum int64, end time.Duration) (rest history, found bool) {
 	candidates := history{}
 	for _, o := range h {
@@ -131,34 +133,48 @@ func (h history) fill(sum int64, end time.Duration) (rest history, found bool) {
 		}
 	}
 	slices.SortFunc(candidates, func(a, b operation) int { return cmp.Compare(b.begin, a.begin) })
-	candidates = candidates[:min(len(candidates), fillFrom)]
-	// Every sum of one half is looked up among the sums of the other.
-	half := len(candidates) / 2
-	sums := map[int64]int{}
-	for set := range 1 << half {
-		sums[candidates[:half].sum(set)] = set
-	}
-	for set := range 1 << (len(candidates) - half) {
-		if other, ok := sums[sum-candidates[half:].sum(set)]; ok {
+	for _, most := range fillFrom {
+		few := candidates[:min(len(candidates), most)]
+		if set, found := few.subset(sum); found {
 			used := map[operation]bool{}
-			for i, o := range candidates {
-				used[o] = (set<<half|other)>>i&1 == 1
+			for i, o := range few {
+				used[o] = set>>i&1 == 1
 			}
 			return slices.DeleteFunc(slices.Clone(h), func(o operation) bool { return used[o] }), true
+		}
+		if len(few) == len(candidates) {
+			break
 		}
 	}
 	return nil, false
 }
 
-// sum adds up a set of attempts, bit i of which stands for the i-th.
-func (h history) sum(set int) int64 {
-	sum := int64(0)
-	for i := range h {
-		if set>>i&1 == 1 {
-			sum += h[i].amount
+// subset finds attempts that together added sum; bit i stands for the i-th. Each sum over one half of them is looked
+// up among those over the other.
+func (h history) subset(sum int64) (set uint64, found bool) {
+	half := len(h) / 2
+	low := h[:half].sums()
+	sets := make(map[int64]uint64, len(low))
+	for set, s := range low {
+		sets[s] = uint64(set)
+	}
+	for set, s := range h[half:].sums() {
+		if other, ok := sets[sum-s]; ok {
+			return uint64(set)<<half | other, true
 		}
 	}
-	return sum
+	return 0, false
+}
+
+// sums returns what each subset adds, by its bits.
+func (h history) sums() []int64 {
+	sums := []int64{0}
+	for _, o := range h {
+		for _, s := range sums {
+			sums = append(sums, s+o.amount)
+		}
+	}
+	return sums
 }
 
 // suspect says so when one refused attempt more explains a gap.
@@ -185,6 +201,10 @@ func TestHistoryCheck(t *testing.T) {
 	denied := func(amount int64, begin time.Duration) operation {
 		return operation{amount: amount, outcome: refused, begin: begin * ms, end: (begin + 1) * ms}
 	}
+	many := history{} // whose first 30 add up to 30<<40 - 15<<20
+	for i := range 40 {
+		many = append(many, open(1<<40+int64(i-15)<<20, 1))
+	}
 	for _, c := range []struct {
 		name    string
 		history history
@@ -199,6 +219,7 @@ func TestHistoryCheck(t *testing.T) {
 		{"unknown applied at the end", history{open(30, 3), open(40, 3), open(50, 3), acked(7, 57, 3, 9)}, 127, "", 3},
 		{"unknown applied later than others", history{open(30, 1), acked(5, 5, 3, 4), acked(7, 42, 5, 6)}, 42, "", 1},
 		{"unknown seen by a read", history{acked(5, 5, 1, 2), open(30, 3), acked(0, 35, 4, 5)}, 35, "", 1},
+		{"many unknown applied", many, 30<<40 - 15<<20, "", 30},
 		{"refused not applied", history{denied(9, 1), acked(5, 5, 2, 3)}, 5, "", 0},
 
 		{"acknowledged and lost at the end", history{acked(5, 5, 1, 2), acked(7, 12, 3, 4)}, 5, "had passed", 0},

@@ -18,19 +18,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The long version: go test ./examples/counter -run TestLeaderKilledUnderLoad -v -timeout 30m -kills 50 -stops 20 -pause 3s
+// The long version: go test ./examples/counter -run TestLeaderKilledUnderLoad -v -timeout 30m -kills 50 -stops 20 -pause 3s -quiet 2000
 var (
 	kills = flag.Int("kills", 3, "how often the leader is killed")
 	stops = flag.Int("stops", 1, "how often the leader is stopped, to go on later")
 	pause = flag.Duration("pause", 1700*time.Millisecond, "for how long it is stopped")
+	quiet = flag.Int("quiet", 100, "how many operations are answered between two faults")
 )
 
 const (
 	loadClients = 8
 	// maxAmount keeps sums of amounts apart, and millions of them within an int64.
-	maxAmount = 1 << 41
-	// quiet is how many operations must be answered between two faults.
-	quiet = 100
+	maxAmount = 1 << 42
 )
 
 // Three processes, clients at all of them, and the leader killed or stopped again and again in the midst of it:
@@ -49,7 +48,7 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 	var failovers []time.Duration
 	stopped := 0
 	for _, fault := range faults {
-		l.awaitAnswers(quiet)
+		l.awaitAnswers(*quiet)
 		leader := p.leader()
 		if fault == "kill" {
 			p.kill(leader)
@@ -73,7 +72,7 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 			p.value(s)
 		}
 	}
-	l.awaitAnswers(quiet)
+	l.awaitAnswers(*quiet)
 	seen := l.stop()
 
 	last := p.value(p.servers[0])
@@ -104,7 +103,7 @@ func TestAllProcessesEnd(t *testing.T) {
 	p := startProcesses(t)
 	l := startLoad(t, p)
 	for _, end := range []func(*process){p.terminate, p.kill} {
-		l.awaitAnswers(quiet)
+		l.awaitAnswers(*quiet)
 		for _, s := range p.servers {
 			end(s)
 		}
@@ -112,7 +111,7 @@ func TestAllProcessesEnd(t *testing.T) {
 			p.start(s)
 		}
 	}
-	l.awaitAnswers(quiet)
+	l.awaitAnswers(*quiet)
 	seen := l.stop()
 	last := p.value(p.servers[0])
 	p.requireValue(last)

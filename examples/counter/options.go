@@ -68,7 +68,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 		o.http = strings.Split(*web, ",")
 	}
 	if len(o.http) != len(o.run) {
-		return o, fmt.Errorf("-http %s has %d addresses for %d servers", *web, len(o.http), len(o.run))
+		return o, fmt.Errorf("-http %s: servers need %d addresses, not %d", *web, len(o.run), len(o.http))
 	}
 	if o.data == "" {
 		cache, err := os.UserCacheDir()
@@ -84,7 +84,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 func nameServers(addresses string) (peers string, err error) {
 	list := strings.Split(addresses, ",")
 	if len(list) != 3 {
-		return "", fmt.Errorf("-raft %s has %d addresses for 3 servers", addresses, len(list))
+		return "", fmt.Errorf("-raft %s: servers need 3 addresses, not %d", addresses, len(list))
 	}
 	return fmt.Sprintf("a=%s,b=%s,c=%s", list[0], list[1], list[2]), nil
 }

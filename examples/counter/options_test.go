@@ -51,7 +51,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-port", "1"}, "-port"},
 		{[]string{"-timeout", "0"}, "-timeout 0s"},
 		{[]string{"-timeout", "3"}, `"3" for flag -timeout`},
-		{[]string{"-raft", ":1,:2"}, "2 addresses for 3 servers"},
+		{[]string{"-raft", ":1,:2"}, "need 3 addresses, not 2"},
 		{[]string{"-raft", ":1,:2,:3", "-peers", "a=:1"}, "exclude each other"},
 		{[]string{"-raft", ":1,2,:3"}, "server b: address 2: missing port"},
 		{[]string{"-peers", "a=:1,b"}, `"b" is not id=host:port`},
@@ -59,8 +59,8 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-peers", "../a=:1"}, `"../a=:1" is not id=host:port`},
 		{[]string{"-peers", ".=:1"}, `".=:1" is not id=host:port`},
 		{[]string{"-id", "d"}, `-id "d" is not among`},
-		{[]string{"-http", ":1"}, "1 addresses for 3 servers"},
-		{[]string{"-id", "a", "-http", ":1,:2"}, "2 addresses for 1 servers"},
+		{[]string{"-http", ":1"}, "need 3 addresses, not 1"},
+		{[]string{"-id", "a", "-http", ":1,:2"}, "need 1 addresses, not 2"},
 	} {
 		_, err := parseOptions(c.args, io.Discard)
 		require.ErrorContains(t, err, c.want, "%q", c.args)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,13 +24,23 @@ type service struct {
 	timeout time.Duration // for one request
 }
 
-// handler returns the routes. Another path is answered by 404, another method by 405.
+// handler returns the routes.
 func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /counter", s.add)
 	mux.HandleFunc("GET /counter", s.get)
+	mux.HandleFunc("/counter", wrongMethod("GET, HEAD, POST"))
 	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("/status", wrongMethod("GET, HEAD"))
 	return mux
+}
+
+// wrongMethod refuses requests to a path that takes other methods.
+func wrongMethod(allowed string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		answer(w, http.StatusMethodNotAllowed, failure{Error: "the method is not one of " + allowed})
+	}
 }
 
 // The bodies of answers.
@@ -98,7 +109,7 @@ func readAmount(body io.Reader) (int64, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil {
-		return 0, err
+		return 0, fmt.Errorf(`the body is not {"add": N}: %w`, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF || request.Add == nil {
 		return 0, errors.New(`the body is not {"add": N}`)

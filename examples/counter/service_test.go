@@ -139,7 +139,7 @@ func TestServiceRefusesMalformedRequests(t *testing.T) {
 		} {
 			code, answer := c.ask(t, 0, http.MethodPost, "/counter", body)
 			require.Equal(t, http.StatusBadRequest, code, "%q: %v", body, answer)
-			require.NotEmpty(t, answer["error"], "%q", body)
+			require.Contains(t, answer["error"], `the body is not {"add": N}`, "%q", body)
 		}
 		c.requireFailure(t, http.StatusRequestEntityTooLarge, "too large", "", 0, http.MethodPost, padded(maxBody+1))
 		c.requireFailure(t, http.StatusRequestEntityTooLarge, "too large", "", 0, http.MethodPost, strings.Repeat("x", 10*maxBody))
@@ -147,8 +147,9 @@ func TestServiceRefusesMalformedRequests(t *testing.T) {
 		c.requireValue(t, 1, 0, http.MethodPost, padded(maxBody))
 
 		for _, wrong := range [][2]string{{http.MethodPut, "/counter"}, {http.MethodDelete, "/counter"}, {http.MethodPost, "/status"}} {
-			code, _ := c.ask(t, 0, wrong[0], wrong[1], "")
+			code, answer := c.ask(t, 0, wrong[0], wrong[1], "")
 			require.Equal(t, http.StatusMethodNotAllowed, code, wrong)
+			require.Contains(t, answer["error"], "GET, HEAD", wrong)
 		}
 		code, _ := c.ask(t, 0, http.MethodGet, "/", "")
 		require.Equal(t, http.StatusNotFound, code)
@@ -178,8 +179,7 @@ func TestServiceLosesTheConnectionToTheOutcome(t *testing.T) {
 		c.requireFailure(t, http.StatusGatewayTimeout, "deadline exceeded", "unknown", leader, http.MethodPost, `{"add": 5}`)
 		c.requireFailure(t, http.StatusServiceUnavailable, "deadline exceeded", "not applied", leader, http.MethodGet, "")
 
-		others := (leader + 1) % 3
-		c.requireValue(t, 1, others, http.MethodPost, "")
+		c.requireValue(t, 1, (leader+1)%3, http.MethodPost, "")
 		c.network.SetFaults(raft.Faults{})
 		c.requireValue(t, 1, leader, http.MethodGet, "")
 	})
@@ -230,5 +230,21 @@ func TestServiceStatusAlone(t *testing.T) {
 		require.Equal(t, http.StatusOK, code)
 		require.Equal(t, "", status["leader"])
 		require.Equal(t, []any{}, status["members"])
+		require.NotContains(t, status, "trouble")
+	})
+}
+
+// A server that takes no part in a cluster says why.
+func TestServiceStatusInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, err := raft.Start(raft.Config{
+			ID: "a", Machine: &counter{}, Storage: raft.NewMemoryStorage(), Logger: slog.New(slog.DiscardHandler),
+			Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, node.Close(context.Background())) }()
+		c := &cluster{handlers: []http.Handler{(&service{node, &counter{}, requestTimeout}).handler()}}
+		_, status := c.ask(t, 0, http.MethodGet, "/status", "")
+		require.Equal(t, raft.ErrNoCluster.Error(), status["trouble"])
 	})
 }
