@@ -33,4 +33,4 @@ var errClosed = fmt.Errorf("wal: %w", fs.ErrClosed)
 
 // ErrWrite says that a Write can't be: it leaves a gap in the log, names a snapshot that isn't there,
 // or is larger than the format can hold.
-var ErrWrite = errors.New("wal: impossible write")
+var ErrWrite = errors.New("impossible write")

@@ -90,7 +90,8 @@ func (l *Log) tryMark() bool {
 // wrote has done, here or by the keeper, what follows a batch.
 func (l *Log) wrote() {
 	l.mu.Lock()
-	tidy := len(l.garbage) > 0 || l.snapshots.unswept
+	tidy := l.untidy
+	l.untidy = false
 	l.mu.Unlock()
 	tidy = l.wantSpare() || tidy
 	if l.options.Inline {

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type Log struct {
 	contents  contents
 	segments  []*segment // all that are needed, in order; the last one is the active one
 	garbage   []*segment // those before them, not removed yet
+	untidy    bool       // there may be something to remove
 	stuck     bool       // a directory sync failed: nothing is removed any more
 	snapshots snapshots
 	loaded    bool
@@ -51,15 +53,18 @@ type Log struct {
 
 var _ raft.Storage = (*Log)(nil)
 
-// Load returns what was found by Open. It is called once.
+// Load returns what was found by Open. It is called once; a second call fails, since the log may have changed.
 func (l *Log) Load() (raft.Saved, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return raft.Saved{}, errClosed
 	}
+	if l.loaded {
+		return raft.Saved{}, errors.New("wal: the log was loaded already")
+	}
 	saved := l.saved
-	l.saved = raft.Saved{}
+	l.loaded, l.saved = true, raft.Saved{}
 	return saved, nil
 }
 

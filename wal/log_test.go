@@ -31,6 +31,8 @@ func TestNewLogIsEmpty(t *testing.T) {
 	saved, err := l.Load()
 	require.NoError(t, err)
 	require.Equal(t, raft.Saved{}, saved)
+	_, err = l.Load()
+	require.ErrorContains(t, err, "loaded already")
 	_, err = l.Entries(0, 1, 100)
 	require.ErrorIs(t, err, raft.ErrCompacted)
 	_, _, err = l.OpenSnapshot()

@@ -153,7 +153,7 @@ func fill(file vfs.File, b []byte, size int64) error {
 func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 	current := l.contents.snapshot
 	l.snapshots.next = current.file + 1
-	l.snapshots.unswept = true
+	l.snapshots.unswept, l.untidy = true, true
 	var damage error
 	if current.file != 0 {
 		_, damage = l.verify(current.file, &current.meta)

@@ -26,6 +26,7 @@ type replay struct {
 	configurations []raft.Entry
 	unproven       []byte // what to write anew, from active.synced on
 
+	size    int64  // of the largest segment
 	buf     []byte // of the segment that is replayed
 	started bool   // the first head was read
 	change  change
@@ -69,6 +70,9 @@ func (r *replay) run(numbers []uint64) error {
 	}
 	if newest < 0 {
 		return corrupt(all[0].segment, 0, "it doesn't begin like a segment of a log")
+	}
+	for _, f := range all {
+		r.size = max(r.size, f.segment.size)
 	}
 	for i := range all[:newest+1] {
 		var following *checkpoint
@@ -169,8 +173,8 @@ func (r *replay) segment(f *found, following *checkpoint) error {
 	if err := r.head(f); err != nil {
 		return err
 	}
-	if cap(r.buf) < int(s.size) {
-		r.buf = make([]byte, s.size)
+	if r.buf == nil {
+		r.buf = make([]byte, r.size)
 	}
 	r.buf = r.buf[:s.size]
 	if err := readFull(s, r.buf, 0); err != nil {
@@ -319,7 +323,7 @@ func (r *replay) unbegun(left []found) error {
 	sp := l.newSpare(l.active)
 	for i, f := range left {
 		s := f.segment
-		b := make([]byte, s.size)
+		b := r.buf[:s.size]
 		if err := readFull(s, b, 0); err != nil {
 			return err
 		}

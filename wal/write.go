@@ -222,7 +222,7 @@ func (l *Log) publish(c *change, at uint32) error {
 	}
 	if c.flags&(changesCompacted|changesSnapshot) != 0 {
 		l.dropUnneeded()
-		l.snapshots.unswept = true
+		l.snapshots.unswept, l.untidy = true, true
 	}
 	return nil
 }
@@ -236,6 +236,7 @@ func (l *Log) dropUnneeded() {
 	}
 	l.garbage = append(l.garbage, l.segments[:n]...)
 	l.segments = append([]*segment(nil), l.segments[n:]...)
+	l.untidy = l.untidy || n > 0
 }
 
 // Mark writes the mark that the last batch is synced, without a sync of its own. The log does so by
