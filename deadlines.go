@@ -93,6 +93,11 @@ func (c *Core) Deadline() Instant {
 // an answer that was queued during a pause counts before the deadline that it was to meet.
 func (c *Core) Tick(now Instant) {
 	c.advance(now)
+	c.meetDeadlines()
+}
+
+// meetDeadlines acts on the deadlines that have passed.
+func (c *Core) meetDeadlines() {
 	if c.passed(diskDeadline) {
 		if _, leads := c.role.(*leader); leads {
 			c.stepDown()
@@ -114,4 +119,33 @@ func (c *Core) Tick(now Instant) {
 			c.retryReads()
 		}
 	}
+}
+
+// deadlineNames are the deadlines for those who let them pass by name.
+var deadlineNames = [numDeadlines]string{
+	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
+	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry",
+}
+
+// Armed appends the names of the deadlines that are yet to pass to names: what time may do next to this core.
+func (c *Core) Armed(names []string) []string {
+	for i := range c.deadlines {
+		if c.deadlines[i].state == deadlineArmed {
+			names = append(names, deadlineNames[i])
+		}
+	}
+	return names
+}
+
+// Pass lets the armed deadline of a name pass, whatever the time is, and does what Tick would then do. It reports
+// whether there was one. A model checker, for which the time stands still, lets the deadlines pass in any order.
+func (c *Core) Pass(name string) bool {
+	for i := range c.deadlines {
+		if d := &c.deadlines[i]; deadlineNames[i] == name && d.state == deadlineArmed {
+			d.state = deadlinePassed
+			c.meetDeadlines()
+			return true
+		}
+	}
+	return false
 }
