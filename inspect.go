@@ -119,8 +119,12 @@ func (s *stateEncoder) log(l *entryLog) {
 		s.numbers(uint64(p.index))
 	}
 	s.numbers(uint64(l.tail.count()))
-	for _, chunk := range l.tail.chunks {
+	for i, chunk := range l.tail.chunks {
 		s.entries(chunk.entries)
+		if i == len(l.tail.chunks)-1 {
+			// What the chunk has room for goes to the peers in one append with what it holds.
+			s.numbers(uint64(cap(chunk.entries) - len(chunk.entries)))
+		}
 	}
 }
 

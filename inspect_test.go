@@ -53,6 +53,27 @@ func TestStatesDifferInWhatCallersSay(t *testing.T) {
 	require.NotEqual(t, one.AppendState(nil, letter), other.AppendState(nil, letter))
 }
 
+// A clone goes on as its original does, to the last effect: also where the appends to a peer are split.
+func TestCloneGoesOnLikeItsOriginal(t *testing.T) {
+	c := founded(t, 3)
+	original := c.servers["a"].core
+	clone := original.Clone()
+	require.Equal(t, original.AppendState(nil, letter), clone.AppendState(nil, letter))
+	var ours, theirs raft.Effects
+	for range 12 { // more than the first chunk of the log's tail holds
+		for _, core := range []*raft.Core{original, clone} {
+			core.Propose(c.now, []byte("one"))
+			core.Propose(c.now, []byte("two"))
+		}
+		original.Drain(&ours)
+		clone.Drain(&theirs)
+		require.Equal(t, ours, theirs)
+		require.NotEmpty(t, ours.Messages)
+		require.Equal(t, original.AppendState(nil, letter), clone.AppendState(nil, letter))
+		clone = clone.Clone()
+	}
+}
+
 func TestDeadlinesPassByName(t *testing.T) {
 	c := founded(t, 3)
 	a, b := c.servers["a"].core, c.servers["b"].core

@@ -177,7 +177,7 @@ func (l *entryLog) clone() entryLog {
 
 // tail holds the recent entries of a log: always those that are not stable, and as many more as its bound
 // allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
-// messages, writes, the state machine and clones may share the slots without copying.
+// messages, writes and the state machine may share the slots without copying, and clones all but the last chunk's.
 type tail struct {
 	chunks []chunk
 	bytes  int
@@ -306,12 +306,14 @@ func (t *tail) find(index Index) int {
 	return -1
 }
 
-// clone returns a copy that shares the entries but never writes a slot of the original.
+// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of which it
+// takes as much room as the original has, so that both go on alike: where a chunk ends, an append to a peer ends.
 func (t *tail) clone() tail {
 	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes}
 	if last := len(n.chunks) - 1; last >= 0 {
-		entries := n.chunks[last].entries
-		n.chunks[last].entries = entries[:len(entries):len(entries)]
+		if entries := n.chunks[last].entries; len(entries) < cap(entries) {
+			n.chunks[last].entries = append(make([]Entry, 0, cap(entries)), entries...)
+		}
 	}
 	return n
 }
