@@ -42,3 +42,12 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, s, read)
 	}
 }
+
+// TestClone demands that clones of cores live on as cores do, whatever their originals do later. (A clone may cut its
+// messages elsewhere: it never writes into the memory that it shares.)
+func TestClone(t *testing.T) {
+	w := NewWorld(Options{Clone: true})
+	for seed := uint64(1); seed <= 60; seed++ {
+		require.Nil(t, w.Run(seed).Violation, "seed %d", seed)
+	}
+}

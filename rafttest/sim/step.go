@@ -84,6 +84,9 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		}
 		w.expectSticky(s, m)
 	}
+	if w.options.Clone {
+		w.swap(i)
+	}
 	if !w.input(e, s, m) {
 		return false
 	}

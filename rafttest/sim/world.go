@@ -12,6 +12,9 @@ type Options struct {
 	Command func(n int64) []byte
 	// Invariant, when not nil, is checked on every copy of the state machine after every batch.
 	Invariant func(raft.StateMachine) error
+	// Clone puts a clone in the place of a core before every event, and goes on to disturb the original: nothing of
+	// that may show.
+	Clone bool
 }
 
 // A World is a whole cluster and its surroundings, in one thread. It can be used for one run after the other.
