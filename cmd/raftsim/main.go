@@ -67,7 +67,7 @@ func run(arguments []string) error {
 		return err
 	}
 	if s.first {
-		s.failures = 1
+		s.failures = 5
 	}
 	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
 		return fmt.Errorf("-runs, -workers and -failures are at least 1")

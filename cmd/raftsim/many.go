@@ -65,11 +65,14 @@ func (t *tally) merge(o *tally) {
 
 // many does run after run on all cores.
 func many(s *settings) error {
-	var next, events, failed atomic.Int64
+	var next, events, failed, first atomic.Int64
 	begun := time.Now()
 	left := func() bool {
 		if failed.Load() >= int64(s.failures) {
 			return false
+		}
+		if n := first.Load(); n > 0 && next.Load() > 2*n+20 {
+			return false // enough to choose from
 		}
 		if s.duration > 0 {
 			return time.Since(begun) < s.duration
@@ -94,7 +97,8 @@ func many(s *settings) error {
 				if r.Violation != nil {
 					failed.Add(1)
 					if s.first {
-						return
+						first.CompareAndSwap(0, n)
+						continue
 					}
 					fmt.Printf("seed %d: %v\n  %s\n", seed, r.Violation, s.command(seed))
 				}
@@ -116,24 +120,30 @@ func many(s *settings) error {
 	t.print(time.Since(begun), s.workers)
 	if n := len(t.failures); n > 0 {
 		if s.first {
-			return s.shorten(&t)
+			return s.shorten(&t, first.Load())
 		}
 		return fmt.Errorf("%d of %d runs broke an invariant", n, len(t.events))
 	}
 	return nil
 }
 
-// shorten looks at the failure that came first, or of those that came together the one with the fewest events.
-func (s *settings) shorten(t *tally) error {
-	best := t.failures[0]
-	for _, f := range t.failures {
-		if f.violation.Step < best.violation.Step {
-			best = f
+// shorten shortens the failures that came first, and reports the one of which least is left.
+func (s *settings) shorten(t *tally, runs int64) error {
+	w := sim.NewWorld(sim.Options{})
+	var best sim.Schedule
+	var found *failure
+	for i := range t.failures {
+		p := s.params(t.failures[i].seed)
+		schedule := w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) })
+		if s.shrink {
+			schedule = w.Shrink(schedule, sim.DefaultBudget/len(t.failures))
+		}
+		if found == nil || len(schedule.Events) < len(best.Events) {
+			best, found = schedule, &t.failures[i]
 		}
 	}
-	fmt.Printf("caught after %d runs: %v\n", len(t.events), best.violation)
-	s.seed = best.seed
-	return single(s)
+	fmt.Printf("caught after %d runs: %v\n  %s\n", runs, found.violation, s.command(found.seed))
+	return s.report(w, &best, found.violation)
 }
 
 // progress shows how far the runs are until they are done.

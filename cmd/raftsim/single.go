@@ -26,10 +26,17 @@ func single(s *settings) error {
 		s.seed, r.Violation, r.Violation.Step, r.Stats.Events)
 	if s.shrink {
 		schedule = w.Shrink(schedule, sim.DefaultBudget)
-		fmt.Printf("shortened to %d events\n", len(schedule.Events))
+	}
+	return s.report(w, &schedule, r.Violation)
+}
+
+// report prints a failure, writes it to a file if it is told to, and returns it.
+func (s *settings) report(w *sim.World, schedule *sim.Schedule, violation *sim.Violation) error {
+	if s.shrink {
+		fmt.Printf("shortened to %d events; columns are servers: role and term, applied/commit/stable/last\n", len(schedule.Events))
 	}
 	if s.verbose || s.shrink {
-		w.Transcript(os.Stdout, &schedule, s.verbose && !s.shrink)
+		w.Transcript(os.Stdout, schedule, s.verbose && !s.shrink)
 	}
 	if s.out != "" {
 		text, err := schedule.MarshalText()
@@ -41,7 +48,7 @@ func single(s *settings) error {
 		}
 		fmt.Printf("go run ./cmd/raftsim -replay %s\n", s.out)
 	}
-	return r.Violation
+	return violation
 }
 
 // replay repeats a schedule from a file.

@@ -54,7 +54,7 @@ func (w *World) drain(i int) {
 		w.checkAnswer(i, &e.Answers[j])
 	}
 	w.checks++
-	if w.checks%16 == 0 {
+	if w.checks%16 == 0 || !w.stamped {
 		if err := s.core.Check(); err != nil {
 			w.fail(CoreCheck, i, "%v", err)
 		}

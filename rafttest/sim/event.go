@@ -43,6 +43,9 @@ const (
 	OpLost
 	// OpTransfer delivers a TimeoutNow from Peer, if Peer leads.
 	OpTransfer
+	// OpProbe delivers an append without entries from Peer, if Peer leads, after index N of its log: a message that any leader
+	// may send at any time.
+	OpProbe
 	// OpDrain takes the effects that were held back.
 	OpDrain
 
@@ -64,7 +67,7 @@ const (
 var opNames = [...]string{
 	OpStart: "start", OpCrash: "crash", OpWipe: "wipe", OpDeliver: "deliver", OpExpire: "expire",
 	OpPersist: "persist", OpApply: "apply", OpRead: "read-log", OpFetched: "fetched",
-	OpPropose: "propose", OpQuery: "read", OpCancel: "cancel", OpLost: "lost", OpTransfer: "transfer",
+	OpPropose: "propose", OpQuery: "read", OpCancel: "cancel", OpLost: "lost", OpTransfer: "transfer", OpProbe: "probe",
 	OpDrain: "drain", OpCut: "cut", OpJoin: "join", OpHeal: "heal",
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
 }
@@ -79,7 +82,7 @@ func (o Op) String() string {
 
 // pairs reports whether the operation has a Peer.
 func (o Op) pairs() bool {
-	return o == OpDeliver || o == OpTransfer || o == OpCut || o == OpJoin || o == OpLost
+	return o == OpDeliver || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost
 }
 
 // alone reports whether the operation concerns no single server.
@@ -88,7 +91,7 @@ func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || 
 // counts reports whether N means something.
 func (o Op) counts() bool {
 	switch o {
-	case OpCrash, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver:
+	case OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver:
 		return true
 	}
 	return false

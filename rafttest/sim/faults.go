@@ -21,6 +21,7 @@ const (
 	faultStallLeader              // the leader's
 	faultTransfer                 // the leader asks another server to campaign
 	faultCoup                     // the leader does so, and hears nothing from then on
+	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
 	faultHint                     // a server believes that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
 
@@ -30,7 +31,7 @@ const (
 // FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
-	"pause", "stall", "stall-leader", "transfer", "coup", "hint", "wipe",
+	"pause", "stall", "stall-leader", "transfer", "coup", "probe", "hint", "wipe",
 }
 
 // swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
@@ -108,11 +109,11 @@ func (w *World) faultHappens() {
 	h = mix(h + 5)
 	w.stats.Faults[kind]++
 	switch kind {
-	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultHint:
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultProbe, faultHint:
 		if leader < 0 {
 			leader = victim
 		}
-		w.leaderSuffers(kind, leader, victim, span)
+		w.leaderSuffers(kind, leader, victim, span, h)
 	case faultCrash:
 		w.crashes(victim)
 	case faultPower:
@@ -135,7 +136,7 @@ func (w *World) faultHappens() {
 }
 
 // leaderSuffers lets a fault happen that aims at the leader.
-func (w *World) leaderSuffers(kind fault, leader, other int, span int64) {
+func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint64) {
 	if other == leader {
 		if other = (other + 1) % w.n; other == leader && kind != faultCrashLeader && kind != faultStallLeader {
 			return // a cluster of one
@@ -167,6 +168,12 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64) {
 			}
 		}
 		w.mendAfter(span)
+	case faultProbe:
+		for range 8 {
+			h = mix(h)
+			w.step(Event{Op: OpProbe, Server: int8(other), Peer: int8(leader), N: below(h, int64(len(w.servers[leader].view)+1))}, nil)
+		}
+		w.planTick(other)
 	case faultHint:
 		w.step(Event{Op: OpLost, Server: int8(other), Peer: int8(leader)}, nil)
 		w.planTick(other)

@@ -134,8 +134,8 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 		return w.cancel(e, s)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
-	case OpTransfer:
-		return w.transfer(e, s)
+	case OpTransfer, OpProbe:
+		return w.impersonate(e, s)
 	default:
 		return false
 	}
@@ -277,14 +277,24 @@ func (w *World) cancel(e *Event, s *server) bool {
 	return true
 }
 
-// transfer delivers a TimeoutNow of the leader Peer, in the envelope of the last message that it sent as one.
-func (w *World) transfer(e *Event, s *server) bool {
+// impersonate delivers what the leader Peer might have sent: a TimeoutNow, or an append without entries. It comes in the
+// envelope of the last message that Peer sent as a leader.
+func (w *World) impersonate(e *Event, s *server) bool {
 	l, from := &w.links[e.Peer][e.Server], &w.servers[e.Peer]
 	if l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {
 		return false
 	}
 	m := l.envelope
 	m.Kind = raft.TimeoutNow
+	if e.Op == OpProbe {
+		if e.N > int64(len(from.view)) {
+			return false
+		}
+		m.Kind, m.Index, m.Commit = raft.AppendRequest, raft.Index(e.N), from.status.commit
+		if e.N > 0 {
+			m.LogTerm = from.view[e.N-1].term
+		}
+	}
 	s.core.Receive(w.local(s), m)
 	return true
 }
