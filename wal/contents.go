@@ -180,7 +180,8 @@ func (t *contents) term(index raft.Index) (raft.Term, bool) {
 	return t.runs[i].Term, true
 }
 
-// agrees says whether the log holds what a snapshot no older than the current one ends with, so that it goes on from it.
+// agrees says whether the log holds what a snapshot no older than the current one ends with, so that it
+// goes on from it.
 func (t *contents) agrees(m *raft.SnapshotMeta) bool {
 	if m.Index > t.last {
 		return false

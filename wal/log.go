@@ -28,8 +28,8 @@ type Log struct {
 	target int64  // size of the next segment
 	wakeAt uint32 // from this end of the active segment on, more of the next one is to be filled
 
-	// spare holds the segment after the active one, which the keeper fills; who received it, owns it, and may
-	// dispose of garbage.
+	// spare holds the segment after the active one, which the keeper fills; who received it, owns it, and
+	// may dispose of garbage.
 	spare chan *spare
 	goal  atomic.Int64 // up to where the spare is to be filled
 
@@ -53,7 +53,8 @@ type Log struct {
 
 var _ raft.Storage = (*Log)(nil)
 
-// Load returns what was found by Open. It is called once; a second call fails, since the log may have changed.
+// Load returns what was found by Open. It is called once; a second call fails, since the log may have
+// changed.
 func (l *Log) Load() (raft.Saved, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

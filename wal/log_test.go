@@ -193,8 +193,8 @@ func TestNothingToWriteIsNoSync(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// One sync for each Write, directories synced after each of their changes, nothing removed before what takes its place is
-// durable: the order of the calls is the proof of the log, so it is written down.
+// One sync for each Write, directories synced after each of their changes, nothing removed before what
+// takes its place is durable: the order of the calls is the proof of the log, so it is written down.
 func TestOrderOfCalls(t *testing.T) {
 	disk := simfs.New(1)
 	var calls strings.Builder

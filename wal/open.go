@@ -198,7 +198,8 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (raft.SnapshotMeta, error) {
 	r, err := l.openSnapshotFile(number)
 	if errors.Is(err, fs.ErrNotExist) {
-		return raft.SnapshotMeta{}, &CorruptError{File: l.path(fileName(number, snapshotSuffix)), Offset: -1, Reason: "it is missing"}
+		name := l.path(fileName(number, snapshotSuffix))
+		return raft.SnapshotMeta{}, &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
 	}
 	if err != nil {
 		return raft.SnapshotMeta{}, err
@@ -234,10 +235,10 @@ func (l *Log) save(configurations []raft.Entry) error {
 	return nil
 }
 
-// settle makes durable what was found, and notes it in a record: after a sync that failed, the page cache may
-// show what the disk doesn't have, and the next sync says nothing of it. So whatever isn't proven to
-// be synced is written anew. The record is unlike any before, since it counts the opens; what was cut
-// off behind it can't be taken for its continuation.
+// settle makes durable what was found, and notes it in a record: after a sync that failed, the page cache
+// may show what the disk doesn't have, and the next sync says nothing of it. So whatever isn't proven to be
+// synced is written anew. The record is unlike any before, since it counts the opens; what was cut off
+// behind it can't be taken for its continuation.
 func (l *Log) settle(r *replay) error {
 	l.opens++
 	s := l.active
@@ -262,9 +263,9 @@ func (l *Log) settle(r *replay) error {
 	s.synced = s.end
 	err := l.begin(0) // the head is such a record too
 	if isFull(err) {
-		// A server whose disk is full can start, and tell. What the record guards against is a batch that was cut off
-		// and reappears behind the same bytes; it would have to follow the head of another segment, written
-		// with it and torn from it, and for that there was no room either.
+		// A server whose disk is full can start, and tell. What the record guards against is a batch that
+		// was cut off and reappears behind the same bytes; it would have to follow the head of another
+		// segment, written with it and torn from it, and for that there was no room either.
 		l.options.Logger.Error("wal: no room for another segment", "dir", l.dir, "error", err)
 		return nil
 	}

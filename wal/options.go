@@ -21,8 +21,8 @@ const (
 // Options are the settings of a log. The zero value is a good choice.
 type Options struct {
 	// SegmentSize is the size in bytes to which files are preallocated, from MinSegmentSize to
-	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. It may differ from one
-	// Open to the next.
+	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. It may
+	// differ from one Open to the next.
 	SegmentSize int64
 
 	// MarkAfter is for how long nothing is written before the last batch is marked as synced; 0

@@ -45,7 +45,8 @@ func (r *replay) run(numbers []uint64) error {
 	l := r.log
 	for i, number := range numbers[1:] {
 		if number != numbers[i]+1 {
-			return &CorruptError{File: l.path(fileName(numbers[i]+1, segmentSuffix)), Offset: -1, Reason: "it is missing"}
+			name := l.path(fileName(numbers[i]+1, segmentSuffix))
+			return &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
 		}
 	}
 	all := make([]found, 0, len(numbers))

@@ -143,11 +143,11 @@ func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 	return l.garbage[0]
 }
 
-// dispose takes the oldest segment out of the garbage and, by calling away, its name out of the directory. The
-// caller has received the spare, so that nobody else disposes of anything.
-// The directory is synced after each: were they to vanish in another order than their own, a crash
-// could leave a gap, which is refused. When that sync fails, it isn't known any more what a crash would
-// leave, and no other segment is disposed of before the next Open.
+// dispose takes the oldest segment out of the garbage and, by calling away, its name out of the directory.
+// The caller has received the spare, so that nobody else disposes of anything. The directory is synced
+// after each: were they to vanish in another order than their own, a crash could leave a gap, which is
+// refused. When that sync fails, it isn't known any more what a crash would leave, and no other segment is
+// disposed of before the next Open.
 func (l *Log) dispose(s *segment, away func() error) error {
 	if s.file != nil {
 		file := s.file

@@ -54,8 +54,8 @@ func TestStaleRecordIsNotTheContinuation(t *testing.T) {
 	}
 }
 
-// The head of a segment and its first batch are synced together, so that a power cut may keep the batch and lose
-// the head. When the segment is begun anew, the batch must not come back behind the new head.
+// The head of a segment and its first batch are synced together, so that a power cut may keep the batch and
+// lose the head. When the segment is begun anew, the batch must not come back behind the new head.
 func TestStaleBatchBehindANewHead(t *testing.T) {
 	for _, room := range []int{400, 90} { // with room for an open record, and without
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
@@ -142,8 +142,9 @@ func TestNewestSegmentWithoutItsHeadIsRefused(t *testing.T) {
 	}
 }
 
-// What was written after a sync that failed may be in the page cache alone. Nothing that it makes superfluous goes before it is
-// durable: here the older snapshot, when an installed one is to take the place of the whole log.
+// What was written after a sync that failed may be in the page cache alone. Nothing that it makes
+// superfluous goes before it is durable: here the older snapshot, when an installed one is to take the
+// place of the whole log.
 func TestNothingIsRemovedOnTheWordOfThePageCache(t *testing.T) {
 	for seed := range uint64(8) {
 		disk := simfs.New(seed)

@@ -105,8 +105,8 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 	return nil
 }
 
-// checkEntries refuses entries that are not contiguous, don't follow an entry of a log from first to last, or
-// are too much for one record.
+// checkEntries refuses entries that are not contiguous, don't follow an entry of a log from first to last,
+// or are too much for one record.
 func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	from := entries[0].Index
 	if from < first || from > last+1 {
@@ -117,8 +117,9 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 		if entries[i].Index != from+raft.Index(i) {
 			return fmt.Errorf("%w: entry %d after entry %d", ErrWrite, entries[i].Index, from+raft.Index(i)-1)
 		}
-		if len(entries[i].Data) > raft.MaxCommandSize {
-			return fmt.Errorf("%w: entry %d has %d bytes, more than %d", ErrWrite, entries[i].Index, len(entries[i].Data), raft.MaxCommandSize)
+		if n := len(entries[i].Data); n > raft.MaxCommandSize {
+			return fmt.Errorf("%w: entry %d has %d bytes, more than %d",
+				ErrWrite, entries[i].Index, n, raft.MaxCommandSize)
 		}
 		size += int64(len(entries[i].Data)) + maxEntryOverhead
 	}

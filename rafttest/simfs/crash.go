@@ -185,8 +185,8 @@ func (f *FS) forget(node *inode) {
 	f.journal = slices.DeleteFunc(f.journal, func(c change) bool { return c.kind == written && c.node == node })
 }
 
-// tear leaves the writes to a file that weren't synced to luck. Each is kept, lost or torn between sectors. A
-// sector that keeps a write has all those before it too, since they had changed the same page.
+// tear leaves the writes to a file that weren't synced to luck. Each is kept, lost or torn between sectors.
+// A sector that keeps a write has all those before it too, since they had changed the same page.
 func (f *FS) tear(node *inode) {
 	mode := f.luck(fileLuck, f.cuts, node.number, 0) % 4
 	if mode == 1 {

@@ -103,8 +103,8 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.node.data)), nil
 }
 
-// Sync implements vfs.File. One that is made to fail writes some of what it should, by luck, and forgets the
-// rest: from then on it is in the page cache only, and no later Sync writes it.
+// Sync implements vfs.File. One that is made to fail writes some of what it should, by luck, and forgets
+// the rest: from then on it is in the page cache only, and no later Sync writes it.
 func (f *file) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -118,7 +118,8 @@ func New(seed uint64) *FS {
 	}
 }
 
-// OnCall sets a function that sees each call before it is done and can make it fail. It must not use the file system.
+// OnCall sets a function that sees each call before it is done and can make it fail. It must not use the
+// file system.
 func (f *FS) OnCall(hook func(Call) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,8 +193,8 @@ func (f *FS) Bytes(name string) []byte {
 	return nil
 }
 
-// Rot changes a byte of a file, in the page cache and on the disk, by exclusive or with mask. It says whether
-// there is such a byte.
+// Rot changes a byte of a file, in the page cache and on the disk, by exclusive or with mask. It says
+// whether there is such a byte.
 func (f *FS) Rot(name string, offset int64, mask byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -80,8 +80,8 @@ func keys(m map[string]bool) []string {
 	return all
 }
 
-// A sector of the disk is one that the page cache held at some time: a later write to it isn't there without
-// the earlier ones.
+// A sector of the disk is one that the page cache held at some time: a later write to it isn't there
+// without the earlier ones.
 func TestSectorsGoThroughTheirHistory(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(100) {

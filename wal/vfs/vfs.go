@@ -24,8 +24,8 @@ type FS interface {
 	// Open opens a file that exists, for reading and writing.
 	Open(name string) (File, error)
 
-	// Rename gives a file another name, atomically. A file that had this name is replaced. Neither may be open.
-	// It is durable after SyncDir.
+	// Rename gives a file another name, atomically. A file that had this name is replaced. Neither may be
+	// open. It is durable after SyncDir.
 	Rename(oldName, newName string) error
 
 	// Remove removes a file. It is durable after SyncDir.
