@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,17 +160,26 @@ func (p *processes) awaitExit(s *process) {
 	}
 }
 
-// pause stops a server in the midst of what it does, and resume lets it go on.
-func (p *processes) pause(s *process) {
+// pause stops servers in the midst of what they do, and resume lets them go on.
+func (p *processes) pause(servers ...*process) {
 	p.t.Helper()
-	require.NoError(p.t, s.command.Process.Signal(syscall.SIGSTOP))
-	s.paused = true
+	for _, s := range servers {
+		require.NoError(p.t, s.command.Process.Signal(syscall.SIGSTOP))
+		s.paused = true
+	}
 }
 
-func (p *processes) resume(s *process) {
+func (p *processes) resume(servers ...*process) {
 	p.t.Helper()
-	require.NoError(p.t, s.command.Process.Signal(syscall.SIGCONT))
-	s.paused = false
+	for _, s := range servers {
+		require.NoError(p.t, s.command.Process.Signal(syscall.SIGCONT))
+		s.paused = false
+	}
+}
+
+// others returns all servers but one.
+func (p *processes) others(than *process) []*process {
+	return slices.DeleteFunc(slices.Clone(p.servers), func(s *process) bool { return s == than })
 }
 
 // leader waits until a server says that it leads, and returns it.
