@@ -119,11 +119,9 @@ func (s *stateEncoder) log(l *entryLog) {
 		s.numbers(uint64(p.index))
 	}
 	s.numbers(uint64(l.tail.count()))
-	for i, chunk := range l.tail.chunks {
-		s.entries(chunk.entries)
-		if i == len(l.tail.chunks)-1 {
-			// What the chunk has room for goes to the peers in one append with what it holds.
-			s.numbers(uint64(cap(chunk.entries) - len(chunk.entries)))
+	for _, chunk := range l.tail.chunks {
+		for i := range chunk.entries {
+			s.entry(&chunk.entries[i]) // where chunks meet shows in nothing
 		}
 	}
 }
@@ -131,11 +129,14 @@ func (s *stateEncoder) log(l *entryLog) {
 func (s *stateEncoder) entries(entries []Entry) {
 	s.numbers(uint64(len(entries)))
 	for i := range entries {
-		e := &entries[i]
-		s.b = append(s.b, byte(e.Kind), s.name(e.Origin.Server))
-		s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number, uint64(len(e.Data)))
-		s.b = append(s.b, e.Data...)
+		s.entry(&entries[i])
 	}
+}
+
+func (s *stateEncoder) entry(e *Entry) {
+	s.b = append(s.b, byte(e.Kind), s.name(e.Origin.Server))
+	s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number, uint64(len(e.Data)))
+	s.b = append(s.b, e.Data...)
 }
 
 func (s *stateEncoder) outbox(o *outbox) {

@@ -306,8 +306,9 @@ func (t *tail) find(index Index) int {
 	return -1
 }
 
-// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of which it
-// takes as much room as the original has, so that both go on alike: where a chunk ends, an append to a peer ends.
+// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of
+// which it takes as much room as the original has: so both go on alike, down to what they let go of when they
+// are full.
 func (t *tail) clone() tail {
 	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes}
 	if last := len(n.chunks) - 1; last >= 0 {
