@@ -84,7 +84,7 @@ func (c *storageComparison) Snapshot(t *rapid.T) {
 	if index == 0 || index == c.snapshot.Index {
 		return
 	}
-	at := c.term
+	var at raft.Term
 	if index > c.plain.before && index <= c.plain.last() && rapid.Bool().Draw(t, "agrees") {
 		at = c.plain.entries[index-c.plain.before-1].Term
 	} else {

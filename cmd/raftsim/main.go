@@ -31,7 +31,6 @@ type settings struct {
 	duration time.Duration
 	start    uint64
 	seed     uint64
-	one      bool
 	verbose  bool
 	servers  int
 	faults   string
