@@ -13,6 +13,9 @@ func (w *World) drain(i int) {
 	w.stats.Drains++
 	for j := range e.Messages {
 		m := &e.Messages[j]
+		if w.trace != nil {
+			w.trace.sends(m, w.links[serverOf(m.From)][serverOf(m.To)].sent+1)
+		}
 		w.checkMessage(i, m)
 		if w.violation != nil {
 			return
@@ -21,7 +24,7 @@ func (w *World) drain(i int) {
 	}
 	if e.Write != nil {
 		if w.trace != nil {
-			w.trace.wrote(e.Write)
+			w.trace.writes(i, e.Write)
 		}
 		w.checkWrite(i, e.Write)
 		if w.violation != nil {
@@ -49,7 +52,7 @@ func (w *World) drain(i int) {
 	s.fetches = append(s.fetches, e.Fetches...)
 	for j := range e.Answers {
 		if w.trace != nil {
-			w.trace.answered(&e.Answers[j])
+			w.trace.answers(w, i, &e.Answers[j])
 		}
 		w.checkAnswer(i, &e.Answers[j])
 	}
@@ -74,17 +77,14 @@ func (w *World) send(m *raft.Message) {
 		l.envelope = raft.Message{From: m.From, To: m.To, Cluster: m.Cluster, Term: m.Term,
 			FromIncarnation: m.FromIncarnation, ToIncarnation: m.ToIncarnation}
 	}
-	if w.trace != nil {
-		w.trace.sent(m)
-	}
 	if w.timed {
-		w.transmit(m, l, from, to)
+		w.transmit(m, l, from, to, l.sent)
 		return
 	}
 	if len(l.bag) == 0 {
 		l.base = l.sent - 1
 	}
-	l.bag = append(l.bag, sentMessage{message: *m, label: label(m)})
+	l.bag = append(l.bag, sentMessage{message: *m, number: l.sent, label: label(m)})
 }
 
 // label returns a short name for what a message says. Its upper half is the term.
@@ -141,6 +141,9 @@ func (w *World) find(e *Event) *raft.Message {
 func (w *World) take(e *Event, l *link, j int) *raft.Message {
 	s := &l.bag[j]
 	s.delivered = true
+	if w.trace != nil {
+		w.trace.delivered(&s.message, s.number)
+	}
 	e.N, e.Label = int64(l.base)+int64(j)+1, s.label
 	if w.record && len(w.history) > 0 {
 		w.history[len(w.history)-1] = *e

@@ -108,6 +108,9 @@ func (w *World) faultHappens() {
 	span := spread(mix(h+4), p.FaultSpan)
 	h = mix(h + 5)
 	w.stats.Faults[kind]++
+	if w.trace != nil {
+		w.traceFault(kind, victim, leader, span)
+	}
 	switch kind {
 	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultProbe, faultHint:
 		if leader < 0 {
@@ -133,6 +136,24 @@ func (w *World) faultHappens() {
 	default:
 		w.part(kind, victim, span, h)
 	}
+}
+
+// traceFault shows a fault to whoever looks on.
+func (w *World) traceFault(kind fault, victim, leader int, span int64) {
+	until := int64(0)
+	switch kind {
+	case faultPause, faultStall, faultStallLeader:
+		until = w.now + span
+	}
+	switch kind {
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultHint:
+		if leader >= 0 {
+			victim = leader
+		}
+	case faultPower, faultSplit, faultOneWay:
+		victim = -1
+	}
+	w.trace.fault(w, kind, victim, until)
 }
 
 // leaderSuffers lets a fault happen that aims at the leader.

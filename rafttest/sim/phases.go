@@ -58,7 +58,7 @@ func (w *World) resend() {
 			for j := range l.bag {
 				if s := &l.bag[j]; !s.delivered {
 					s.delivered = true
-					w.transmit(&s.message, l, from, to)
+					w.transmit(&s.message, l, from, to, s.number)
 				}
 			}
 		}

@@ -39,7 +39,7 @@ func (w *World) step(e Event, m *raft.Message) bool {
 		w.history = w.history[:len(w.history)-1]
 	}
 	if w.trace != nil {
-		w.trace.end(w, happened)
+		w.trace.end(w, &e, happened)
 	}
 	return happened
 }
@@ -81,6 +81,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 			if m = w.find(e); m == nil {
 				return false
 			}
+		} else if w.trace != nil {
+			w.trace.delivered(m, uint64(e.N))
 		}
 		w.expectSticky(s, m)
 	}
@@ -106,9 +108,6 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 	now := w.local(s)
 	switch e.Op {
 	case OpDeliver:
-		if w.trace != nil {
-			w.trace.delivered(m)
-		}
 		s.core.Receive(now, *m)
 	case OpExpire:
 		at := w.until(s, s.core.Deadline())

@@ -133,6 +133,8 @@ func (w *World) laneHappens(it *item, i int) {
 		if s.up {
 			e.Op, e.Kind, e.N = OpDeliver, cell.message.Kind, int64(cell.number)
 			w.stepHeld(e, &cell.message)
+		} else if w.trace != nil {
+			w.trace.misses(w, &cell.message, cell.number)
 		}
 		w.slab.release(int32(it.n))
 	case itemTick:
@@ -204,11 +206,14 @@ func (w *World) stepHeld(e Event, m *raft.Message) {
 	w.step(e, m)
 }
 
-// transmit plans the arrival of a message.
-func (w *World) transmit(m *raft.Message, l *link, from, to int) {
+// transmit plans the arrival of a message, the numberth of its link.
+func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) {
 	p := &w.params
 	if l.cut {
 		w.stats.Dropped++
+		if w.trace != nil {
+			w.trace.loses(from, to, number, true)
+		}
 		return
 	}
 	h := w.luck.draw(luckNetwork, from, to, l.sent)
@@ -219,6 +224,9 @@ func (w *World) transmit(m *raft.Message, l *link, from, to int) {
 	} else {
 		if p.Loss > 0 && permille(mix(h+1), p.Loss) {
 			w.stats.Dropped++
+			if w.trace != nil {
+				w.trace.loses(from, to, number, false)
+			}
 			return
 		}
 		if p.Slow > 0 && permille(mix(h+2), p.Slow) {
@@ -235,7 +243,7 @@ func (w *World) transmit(m *raft.Message, l *link, from, to int) {
 		at = max(at, l.arriving)
 		l.arriving = at
 	}
-	place := int64(w.slab.put(m, l.sent, copies))
+	place := int64(w.slab.put(m, number, copies))
 	w.queue.push(item{at: at, what: itemDeliver, a: int8(to), b: int8(from), n: place})
 	if copies == 2 {
 		at += 1 + below(mix(h+6), p.DelaySlow)

@@ -8,154 +8,60 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A transcript writes what happens in a run for a person to read: a line for each event, with a column for each
+// A transcript is the steps of a run, written for a person to read: a line for each event, with a column for each
 // server that shows its role, its term, and applied/commit/stable/last; the server to which the event
 // happens is marked. What it sends and begins to write follows.
-type transcript struct {
-	out     io.Writer
-	inside  bool // print what happens in macro events too
-	lines   []*line
-	current *line
-}
-
-// A line is one event; macro events hold others.
-type line struct {
-	at      int64
-	what    string
-	server  int
-	effects []string
-}
 
 // Transcript replays a schedule and writes what happens. With details it also shows each event of those in
 // which time passes by itself.
 func (w *World) Transcript(out io.Writer, s *Schedule, details bool) Result {
-	return w.traced(out, details, func() Result { return w.Replay(s) })
+	return w.transcribe(out, details, func(w *World) Result { return w.Replay(s) })
 }
 
 // TranscriptOf does a run with given parameters and writes what happens.
 func (w *World) TranscriptOf(out io.Writer, p Params, details bool) Result {
-	return w.traced(out, details, func() Result { return w.RunParams(p) })
+	return w.transcribe(out, details, func(w *World) Result { return w.RunParams(p) })
 }
 
-func (w *World) traced(out io.Writer, details bool, run func() Result) Result {
-	w.trace = &transcript{out: out, inside: details}
-	defer func() { w.trace = nil }()
-	r := run()
-	w.trace.flush(w)
+func (w *World) transcribe(out io.Writer, details bool, run func(*World) Result) Result {
+	r := w.observed(func(s *Step) {
+		if s.Kind != StepMiss && s.Kind != StepFault && (details || !s.Inside && s.Kind != StepBegin) {
+			s.print(out)
+		}
+	}, run)
 	if r.Violation != nil {
 		fmt.Fprintf(out, "*** %v\n", r.Violation)
 	}
 	return r
 }
 
-// begin notes that an event is about to happen.
-func (t *transcript) begin(w *World, e *Event, m *raft.Message) {
-	l := &line{at: w.now, what: describe(w, e, m), server: int(e.Server)}
-	if e.Op.alone() {
-		l.server = -1
-	}
-	t.lines = append(t.lines, l)
-	t.current = l
-	if e.Op == OpFound || e.Op == OpPass || e.Op == OpSettle {
-		if t.inside {
-			t.print(w, l)
-		}
-	}
-}
-
-// end notes that it has happened, or couldn't.
-func (t *transcript) end(w *World, happened bool) {
-	l := t.lines[len(t.lines)-1]
-	t.lines = t.lines[:len(t.lines)-1]
-	nested := len(t.lines) > 0
-	if happened && (!nested || t.inside) {
-		l.at = w.now
-		t.print(w, l)
-	}
-	t.current = nil
-	if nested {
-		t.current = t.lines[len(t.lines)-1]
-	}
-}
-
-// flush prints what was going on when the run ended in a panic.
-func (t *transcript) flush(w *World) {
-	for _, l := range t.lines {
-		l.what += " !"
-		t.print(w, l)
-	}
-	t.lines = nil
-}
-
-// delivered says which message it is that a delivery delivers.
-func (t *transcript) delivered(m *raft.Message) { t.current.what = deliverText(m) }
-
-// sent notes a message.
-func (t *transcript) sent(m *raft.Message) {
-	if t.current != nil && t.current.server >= 0 {
-		t.current.effects = append(t.current.effects, "→"+string(m.To)+" "+messageText(m))
-	}
-}
-
-// wrote notes a write that is handed out.
-func (t *transcript) wrote(write *raft.Write) {
-	if t.current == nil || t.current.server < 0 {
-		return
-	}
-	text := fmt.Sprintf("writes #%d t%d", write.Number, write.State.Term)
-	if write.State.Vote != "" {
-		text += " vote " + string(write.State.Vote)
-	}
-	if n := len(write.Entries); n > 0 {
-		text += fmt.Sprintf(" (%d…%d]", write.Entries[0].Index-1, write.Entries[n-1].Index)
-	}
-	t.current.effects = append(t.current.effects, text)
-}
-
-// answered notes what a caller is told.
-func (t *transcript) answered(a *raft.Answer) {
-	if t.current == nil || t.current.server < 0 {
-		return
-	}
-	what := "answers command"
-	if a.Read {
-		what = "answers read"
-	}
-	text := fmt.Sprintf("%s %d at %d", what, a.Number, a.Index)
-	if a.Err != nil {
-		text = fmt.Sprintf("%s %d: %v", what, a.Number, a.Err)
-	}
-	t.current.effects = append(t.current.effects, text)
-}
-
-// print prints a line.
-func (t *transcript) print(w *World, l *line) {
-	fmt.Fprintf(t.out, "%11.3f  %-46s", float64(l.at)/1e6, l.what)
-	for i := 0; i < w.n; i++ {
+// print prints a step as a line.
+func (s *Step) print(out io.Writer) {
+	fmt.Fprintf(out, "%11.3f  %-46s", float64(s.At)/1e6, s.Text)
+	for i := range s.Servers {
 		mark := " "
-		if i == l.server {
+		if i == s.Server {
 			mark = "•"
 		}
-		fmt.Fprintf(t.out, " │%s%-17s", mark, w.servers[i].text())
+		fmt.Fprintf(out, " │%s%-17s", mark, s.Servers[i].text())
 	}
-	if len(l.effects) > 0 {
-		fmt.Fprintf(t.out, " │ %s", strings.Join(l.effects, "; "))
+	if len(s.Effects) > 0 {
+		fmt.Fprintf(out, " │ %s", strings.Join(s.Effects, "; "))
 	}
-	fmt.Fprintln(t.out)
+	fmt.Fprintln(out)
 }
 
 // text describes a server in a few characters.
-func (s *server) text() string {
-	if !s.up {
-		return fmt.Sprintf("– t%d %d", s.disk.state.Term, s.disk.last())
+func (s *ServerState) text() string {
+	if !s.Up {
+		return fmt.Sprintf("– t%d %d", s.Term, s.Last)
 	}
-	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", leads: "L"}[s.status.role]
-	now := &s.status
-	return fmt.Sprintf("%s%d %d/%d/%d/%d", role, now.term, now.applied, now.commit, now.stable, now.last)
+	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", leads: "L"}[s.Role]
+	return fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last)
 }
 
 // describe says what an event is.
-func describe(w *World, e *Event, m *raft.Message) string {
+func describe(e *Event, m *raft.Message) string {
 	text := e.String()
 	if m != nil {
 		text = deliverText(m)
@@ -171,6 +77,30 @@ func describe(w *World, e *Event, m *raft.Message) string {
 
 func deliverText(m *raft.Message) string {
 	return fmt.Sprintf("deliver %s>%s %s", m.From, m.To, messageText(m))
+}
+
+// writeText says what a write writes.
+func writeText(write *raft.Write) string {
+	text := fmt.Sprintf("writes #%d t%d", write.Number, write.State.Term)
+	if write.State.Vote != "" {
+		text += " vote " + string(write.State.Vote)
+	}
+	if n := len(write.Entries); n > 0 {
+		text += fmt.Sprintf(" (%d…%d]", write.Entries[0].Index-1, write.Entries[n-1].Index)
+	}
+	return text
+}
+
+// answerText says what a caller is told.
+func answerText(a *raft.Answer) string {
+	what := "answers command"
+	if a.Read {
+		what = "answers read"
+	}
+	if a.Err != nil {
+		return fmt.Sprintf("%s %d: %v", what, a.Number, a.Err)
+	}
+	return fmt.Sprintf("%s %d at %d", what, a.Number, a.Index)
 }
 
 // messageText says what a message says.

@@ -51,7 +51,7 @@ type World struct {
 	macro    int     // the number of the one that is going on; 0 for none
 	expandAt int     // the number of the one whose events are kept instead of itself
 	history  []Event // so far
-	trace    *transcript
+	trace    *recorder
 	hash     uint64 // over everything that happened
 
 	phase   uint64 // of a timed run, for its luck
@@ -140,6 +140,7 @@ type link struct {
 
 type sentMessage struct {
 	message   raft.Message
+	number    uint64 // on its link
 	label     uint32
 	delivered bool
 }

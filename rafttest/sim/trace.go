@@ -1,0 +1,293 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// A Trace is all that happened in a run, in its order. What is shown of a run to a person is made of it: a
+// transcript, or a diagram (package rafttest/diagram).
+type Trace struct {
+	Result Result
+	Steps  []Step
+}
+
+// A StepKind says what a Step is.
+type StepKind uint8
+
+// Kinds of steps.
+const (
+	// StepEvent is an event with all that it caused.
+	StepEvent StepKind = iota
+	// StepBegin and StepEnd enclose the steps of an event in which time passes by itself.
+	StepBegin
+	StepEnd
+	// StepFault is a fault of a timed run. Where it consists of events, these follow.
+	StepFault
+	// StepMiss is the arrival of a message at a server that is down.
+	StepMiss
+	// StepBroken is an event in which the core or the state machine panicked.
+	StepBroken
+)
+
+// A Step is one thing that happened.
+type Step struct {
+	Kind   StepKind
+	Inside bool // an event in which time passes by itself
+	At     int64
+	Event  Event
+	Text   string // what happened, in words
+	Server int    // to which server, from 0; -1 for none in particular
+	Until  int64  // when a pause or a stall ends (StepFault); 0 otherwise
+
+	Delivered int // the message that arrived; 0 for none
+	Sent      []Sent
+	Lost      []Fate // messages that the network swallowed, in this step
+	Answers   []Told
+	Effects   []string // what was sent, written and answered, in words
+
+	Servers   []ServerState // after the step
+	Logs      []LogChange
+	Committed []raft.Entry // that some leader committed first in this step
+}
+
+// A Sent is a message that left a core.
+type Sent struct {
+	Message int // from 1, in the order of sending
+	Content raft.Message
+}
+
+// A Fate says why a message is not delivered: its link is cut, or chance loses it.
+type Fate struct {
+	Message int
+	Cut     bool
+}
+
+// A Told is the answer to a call.
+type Told struct {
+	Operation int64
+	Read      bool
+	Index     raft.Index
+	Err       error
+}
+
+// A ServerState is what is seen of a server from outside.
+type ServerState struct {
+	Up                            bool
+	Role                          string
+	Term                          raft.Term
+	Vote                          raft.ServerID
+	Applied, Commit, Stable, Last raft.Index
+	Writes                        int // handed to the disk and not done
+	Wiped                         bool
+}
+
+// A LogChange says that the log of a server now ends with Entries after index After. It is the log with all writes
+// that were handed out; at a crash, what the disk holds.
+type LogChange struct {
+	Server  int
+	After   raft.Index
+	Entries []raft.Entry
+}
+
+// Trace does a run and returns all that happened in it.
+func (w *World) Trace(run func(*World) Result) Trace {
+	var t Trace
+	t.Result = w.observed(func(s *Step) { t.Steps = append(t.Steps, *s) }, run)
+	return t
+}
+
+// observed does a run and shows each step to see.
+func (w *World) observed(see func(*Step), run func(*World) Result) Result {
+	w.trace = &recorder{see: see, messages: map[flight]int{}}
+	defer func() { w.trace = nil }()
+	r := run(w)
+	w.trace.broken(w)
+	return r
+}
+
+// A recorder makes steps of what the world tells it.
+type recorder struct {
+	see      func(*Step)
+	open     []*Step // events that have begun: an event in which time passes, and the one inside it
+	messages map[flight]int
+	sent     int
+	logs     [MaxServers][]raft.Entry
+	commit   raft.Index
+}
+
+// A flight is a message by its link and its place on that.
+type flight struct {
+	from, to int
+	number   uint64
+}
+
+// begin notes that an event is about to happen.
+func (t *recorder) begin(w *World, e *Event, m *raft.Message) {
+	s := &Step{Event: *e, At: w.now, Text: describe(e, m), Server: int(e.Server), Inside: len(t.open) > 0}
+	if e.Op.alone() {
+		s.Server = -1
+	}
+	if e.Op == OpFound || e.Op == OpPass || e.Op == OpSettle {
+		begun := *s
+		begun.Kind = StepBegin
+		t.show(w, &begun)
+		s.Kind = StepEnd
+	}
+	t.open = append(t.open, s)
+}
+
+// end notes that it has happened, or couldn't.
+func (t *recorder) end(w *World, e *Event, happened bool) {
+	s := t.current()
+	t.open = t.open[:len(t.open)-1]
+	if !happened && s.Kind != StepEnd {
+		return
+	}
+	s.At, s.Event = w.now, *e
+	if e.Op == OpCrash || e.Op == OpWipe {
+		t.reload(w, s)
+	}
+	t.show(w, s)
+}
+
+// broken shows the events that a panic has ended.
+func (t *recorder) broken(w *World) {
+	for i := len(t.open) - 1; i >= 0; i-- {
+		s := t.open[i]
+		s.Kind, s.At = StepBroken, w.now
+		s.Text += " !"
+		t.show(w, s)
+	}
+	t.open = nil
+}
+
+// show completes a step by what is seen after it.
+func (t *recorder) show(w *World, s *Step) {
+	s.Servers = make([]ServerState, w.n)
+	for i := range s.Servers {
+		s.Servers[i] = w.servers[i].seen()
+	}
+	for t.commit < w.ghost.commit() {
+		t.commit++
+		if e := w.committedEntry(t.commit); e != nil {
+			s.Committed = append(s.Committed, *e)
+		}
+	}
+	t.see(s)
+}
+
+// current returns the event that is going on; nil for none.
+func (t *recorder) current() *Step {
+	if len(t.open) == 0 {
+		return nil
+	}
+	return t.open[len(t.open)-1]
+}
+
+// delivered notes which message it is that a delivery delivers.
+func (t *recorder) delivered(m *raft.Message, number uint64) {
+	s := t.current()
+	s.Text = deliverText(m)
+	s.Delivered = t.messages[flight{serverOf(m.From), serverOf(m.To), number}]
+}
+
+// sends notes a message that leaves a core, the numberth of its link.
+func (t *recorder) sends(m *raft.Message, number uint64) {
+	s := t.current()
+	t.sent++
+	t.messages[flight{serverOf(m.From), serverOf(m.To), number}] = t.sent
+	s.Sent = append(s.Sent, Sent{t.sent, *m})
+	s.Effects = append(s.Effects, "→"+string(m.To)+" "+messageText(m))
+}
+
+// loses notes that the network loses a message.
+func (t *recorder) loses(from, to int, number uint64, cut bool) {
+	if s := t.current(); s != nil {
+		s.Lost = append(s.Lost, Fate{t.messages[flight{from, to, number}], cut})
+	}
+}
+
+// misses notes that a message arrives at a server that is down.
+func (t *recorder) misses(w *World, m *raft.Message, number uint64) {
+	from, to := serverOf(m.From), serverOf(m.To)
+	t.show(w, &Step{Kind: StepMiss, Inside: len(t.open) > 0, At: w.now, Server: to, Delivered: t.messages[flight{from, to, number}],
+		Event: Event{Op: OpDeliver, Server: int8(to), Peer: int8(from), Kind: m.Kind},
+		Text:  deliverText(m) + ", which is down"})
+}
+
+// fault notes a fault of a timed run. until is when it ends by itself; 0 where that is an event.
+func (t *recorder) fault(w *World, kind fault, server int, until int64) {
+	t.show(w, &Step{Kind: StepFault, Inside: len(t.open) > 0, At: w.now, Server: server, Until: until,
+		Event: Event{Server: int8(server)}, Text: FaultNames[kind]})
+}
+
+// writes notes a write that is handed out.
+func (t *recorder) writes(i int, write *raft.Write) {
+	s := t.current()
+	s.Effects = append(s.Effects, writeText(write))
+	if len(write.Entries) == 0 {
+		return
+	}
+	after := min(write.Entries[0].Index-1, raft.Index(len(t.logs[i])))
+	t.logs[i] = append(t.logs[i][:after:after], write.Entries...)
+	s.Logs = append(s.Logs, LogChange{i, after, write.Entries})
+}
+
+// reload takes what the disk holds for the log of a server.
+func (t *recorder) reload(w *World, s *Step) {
+	i := s.Server
+	now, same := w.servers[i].disk, 0
+	for same < len(t.logs[i]) && same < len(now.entries) && equalEntries(&t.logs[i][same], &now.entries[same]) {
+		same++
+	}
+	if same == len(t.logs[i]) && same == len(now.entries) {
+		return
+	}
+	t.logs[i] = slices.Clone(now.entries)
+	s.Logs = append(s.Logs, LogChange{i, raft.Index(same), t.logs[i][same:]})
+}
+
+func equalEntries(a, b *raft.Entry) bool {
+	return a.Term == b.Term && chainEntry(0, a) == chainEntry(0, b)
+}
+
+// answers notes what a caller is told.
+func (t *recorder) answers(w *World, i int, a *raft.Answer) {
+	numbers := w.servers[i].proposals
+	if a.Read {
+		numbers = w.servers[i].reads
+	}
+	told := Told{Operation: -1, Read: a.Read, Index: a.Index, Err: a.Err}
+	if a.Number < uint64(len(numbers)) {
+		told.Operation = int64(numbers[a.Number]) - 1
+	}
+	s := t.current()
+	s.Answers = append(s.Answers, told)
+	s.Effects = append(s.Effects, answerText(a))
+}
+
+// seen returns what is seen of a server. What a server that is down shows is what its disk holds.
+func (s *server) seen() ServerState {
+	if !s.up {
+		last := s.disk.last()
+		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped}
+	}
+	now := &s.status
+	return ServerState{
+		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
+		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
+		Writes: len(s.writes), Wiped: s.wiped,
+	}
+}
+
+// committedEntry returns the entry that is committed at an index, from a disk that holds it.
+func (w *World) committedEntry(i raft.Index) *raft.Entry {
+	for j := 0; j < w.n; j++ {
+		if d := w.servers[j].member; i <= d.last() && d.slots[i-1] == w.ghost.committed[i-1] {
+			return &d.entries[i-1]
+		}
+	}
+	return nil
+}
