@@ -1,0 +1,283 @@
+package rafttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/e17579a5/raft"
+)
+
+// A storageModel is the stupid version of a storage: what one must hold. It is never changed in place.
+type storageModel struct {
+	state    raft.DurableState
+	snapshot raft.SnapshotMeta
+	// entries are those in (before, last]. Those up to compacted may be forgotten.
+	before, compacted raft.Index
+	entries           []raft.Entry
+}
+
+func (m *storageModel) last() raft.Index { return m.before + raft.Index(len(m.entries)) }
+
+// entry returns the entry at an index in (before, last].
+func (m *storageModel) entry(index raft.Index) raft.Entry { return m.entries[index-m.before-1] }
+
+// term returns the term at an index, if the log or the snapshot tells it.
+func (m *storageModel) term(index raft.Index) (raft.Term, bool) {
+	switch {
+	case index == m.snapshot.Index:
+		return m.snapshot.Term, true
+	case index <= m.before || index > m.last():
+		return 0, false
+	}
+	return m.entry(index).Term, true
+}
+
+// after returns what is there after a write.
+func (m storageModel) after(w raft.Write) storageModel {
+	m.state = w.State
+	if w.Snapshot != nil {
+		if term, known := m.term(w.Snapshot.Index); !known || term != w.Snapshot.Term {
+			m.before, m.compacted, m.entries = w.Snapshot.Index, w.Snapshot.Index, nil
+		}
+		m.snapshot = *w.Snapshot
+	}
+	if len(w.Entries) > 0 {
+		m.entries = slices.Clone(m.entries[:w.Entries[0].Index-m.before-1])
+		for _, e := range w.Entries {
+			e.Data = bytes.Clone(e.Data)
+			m.entries = append(m.entries, e)
+		}
+	}
+	m.compacted = max(m.compacted, w.Compact)
+	return m
+}
+
+// saved returns what Load must.
+func (m *storageModel) saved() raft.Saved {
+	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, Last: m.last()}
+	for _, e := range m.entries {
+		if e.Index <= m.snapshot.Index {
+			continue
+		}
+		if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != e.Term {
+			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Kind == raft.EntryConfiguration {
+			saved.Configurations = append(saved.Configurations, e)
+		}
+	}
+	return saved
+}
+
+// differs tells in what a storage that has loaded isn't what the model says.
+func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
+	want := m.saved()
+	switch {
+	case saved.State != want.State:
+		return fmt.Errorf("Load returned the state %+v, want %+v", saved.State, want.State)
+	case !sameMeta(saved.Snapshot, want.Snapshot):
+		return fmt.Errorf("Load returned the snapshot %+v, want %+v", saved.Snapshot, want.Snapshot)
+	case saved.Last != want.Last:
+		return fmt.Errorf("Load returned %d as the last index, want %d", saved.Last, want.Last)
+	case !slices.Equal(saved.Runs, want.Runs):
+		return fmt.Errorf("Load returned the terms %v behind snapshot %d, want %v", saved.Runs, want.Snapshot.Index, want.Runs)
+	case !slices.EqualFunc(saved.Configurations, want.Configurations, sameEntry):
+		return fmt.Errorf("Load returned the configurations %s, want %s",
+			describeEntries(saved.Configurations), describeEntries(want.Configurations))
+	}
+	return m.differsIn(storage)
+}
+
+// differsIn tells in what a storage's entries and snapshot aren't what the model says.
+func (m *storageModel) differsIn(storage raft.Storage) error {
+	for after := m.compacted; after < m.last(); {
+		n, err := m.differsAfter(storage, after, m.last(), 1<<10)
+		if err != nil {
+			return err
+		}
+		after += raft.Index(n)
+	}
+	if err := absent(storage, m.last()); err != nil {
+		return err
+	}
+	for after := raft.Index(0); after < m.compacted; after++ {
+		if after < m.before {
+			if err := absent(storage, after); err != nil {
+				return err
+			}
+		} else if _, err := m.differsAfter(storage, after, m.compacted, 1<<10); err != nil && !errors.Is(err, raft.ErrCompacted) {
+			return err
+		}
+	}
+	return m.differsInSnapshot(storage)
+}
+
+// differsAfter checks one call of Entries, and returns how many entries it gave.
+func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index, maxBytes int) (int, error) {
+	call := fmt.Sprintf("Entries(%d, %d, %d)", after, last, maxBytes)
+	got, err := storage.Entries(after, last, maxBytes)
+	if err != nil {
+		return 0, fmt.Errorf("%s of a log with entries %d to %d failed: %w", call, m.before+1, m.last(), err)
+	}
+	if len(got) == 0 {
+		return 0, fmt.Errorf("%s returned nothing, want at least entry %d", call, after+1)
+	}
+	size := 0
+	for i, e := range got {
+		index := after + raft.Index(i) + 1
+		if index > min(last, m.last()) {
+			return 0, fmt.Errorf("%s of a log with entries %d to %d returned %s", call, m.before+1, m.last(), describeEntries(got))
+		}
+		if want := m.entry(index); !sameEntry(e, want) {
+			return 0, fmt.Errorf("%s returned %s where %s should be", call, describeEntry(e), describeEntry(want))
+		}
+		if i > 0 {
+			size += len(e.Data)
+		}
+	}
+	if size > maxBytes {
+		return 0, fmt.Errorf("%s returned %d bytes of data beyond the first entry, want %d at most", call, size, maxBytes)
+	}
+	return len(got), nil
+}
+
+// absent checks that the entry after an index isn't there.
+func absent(storage raft.Storage, after raft.Index) error {
+	got, err := storage.Entries(after, after+1, 1<<10)
+	if errors.Is(err, raft.ErrCompacted) {
+		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("Entries(%d, %d) returned %s, want ErrCompacted: it is not in the log", after, after+1, describeEntries(got))
+	}
+	return fmt.Errorf("Entries(%d, %d) failed with %q, want ErrCompacted: it is not in the log", after, after+1, err)
+}
+
+// differsInSnapshot checks the current snapshot.
+func (m *storageModel) differsInSnapshot(storage raft.Storage) error {
+	meta, reader, err := storage.OpenSnapshot()
+	if m.snapshot.Index == 0 {
+		if err == nil {
+			return errors.Join(fmt.Errorf("OpenSnapshot returned snapshot %d, want ErrNoSnapshot: no Write has named one", meta.Index), reader.Close())
+		}
+		if !errors.Is(err, raft.ErrNoSnapshot) {
+			return fmt.Errorf("OpenSnapshot failed with %q, want ErrNoSnapshot", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("OpenSnapshot failed: %w", err)
+	}
+	if !sameMeta(meta, m.snapshot) {
+		return errors.Join(fmt.Errorf("OpenSnapshot returned the meta %+v, want %+v", meta, m.snapshot), reader.Close())
+	}
+	return errors.Join(readsAs(reader, snapshotBytes(m.snapshot)), reader.Close())
+}
+
+// readsAs checks what a reader of a snapshot gives.
+func readsAs(reader io.Reader, want []byte) error {
+	got, err := io.ReadAll(reader)
+	if err != nil {
+		return fmt.Errorf("reading the snapshot failed: %w", err)
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("the snapshot reads as %s, want %s", describeBytes(got), describeBytes(want))
+	}
+	return nil
+}
+
+// snapshotBytes are the bytes that belong to a snapshot in these checks: different for each, and more than one block.
+func snapshotBytes(meta raft.SnapshotMeta) []byte {
+	name := "state " + strconv.FormatUint(uint64(meta.Index), 10) + " of term " + strconv.FormatUint(uint64(meta.Term), 10) + ". "
+	return bytes.Repeat([]byte(name), 20+int(meta.Index)%3*400)
+}
+
+// writeSnapshot writes in pieces, from memory that it changes after each.
+func writeSnapshot(w io.Writer, data []byte) error {
+	for len(data) > 0 {
+		piece := bytes.Clone(data[:min(len(data), 999)])
+		n, err := w.Write(piece)
+		if err != nil {
+			return fmt.Errorf("writing the snapshot failed: %w", err)
+		}
+		if n != len(piece) {
+			return fmt.Errorf("writing %d bytes of the snapshot returned %d and no error", len(piece), n)
+		}
+		scribble(piece)
+		data = data[n:]
+	}
+	return nil
+}
+
+// commands makes entries of a term behind an index.
+func commands(term raft.Term, after raft.Index, data ...string) []raft.Entry {
+	entries := make([]raft.Entry, len(data))
+	for i, d := range data {
+		index := after + raft.Index(i) + 1
+		entries[i] = raft.Entry{
+			Index: index, Term: term, Kind: raft.EntryCommand,
+			Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(index), Data: []byte(d),
+		}
+	}
+	return entries
+}
+
+// scribble overwrites memory.
+func scribble(b []byte) {
+	for i := range b {
+		b[i] ^= 0xa5
+	}
+}
+
+func sameEntry(a, b raft.Entry) bool {
+	data := bytes.Equal(a.Data, b.Data)
+	a.Data, b.Data = nil, nil
+	return data && reflect.DeepEqual(a, b)
+}
+
+func sameMeta(a, b raft.SnapshotMeta) bool {
+	members := slices.Equal(a.Configuration.Members, b.Configuration.Members)
+	a.Configuration.Members, b.Configuration.Members = nil, nil
+	return members && reflect.DeepEqual(a, b)
+}
+
+func describeBytes(b []byte) string {
+	if len(b) > 40 {
+		return fmt.Sprintf("%q… (%d bytes)", b[:40], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+func describeEntry(e raft.Entry) string {
+	return fmt.Sprintf("entry %d (term %d, %v, number %d of start %d of %q, data %s)",
+		e.Index, e.Term, e.Kind, e.Number, e.Origin.Start, e.Origin.Server, describeBytes(e.Data))
+}
+
+func describeEntries(entries []raft.Entry) string {
+	switch len(entries) {
+	case 0:
+		return "nothing"
+	case 1:
+		return describeEntry(entries[0])
+	}
+	return fmt.Sprintf("entries %d to %d", entries[0].Index, entries[len(entries)-1].Index)
+}
+
+func describeWrite(w *raft.Write) string {
+	s := "Write"
+	if w.Snapshot != nil {
+		s += fmt.Sprintf(" snapshot %d of term %d", w.Snapshot.Index, w.Snapshot.Term)
+	}
+	if n := len(w.Entries); n > 0 {
+		s += fmt.Sprintf(" entries %d to %d of term %d", w.Entries[0].Index, w.Entries[n-1].Index, w.Entries[n-1].Term)
+	}
+	if w.Compact > 0 {
+		s += fmt.Sprintf(" compact %d", w.Compact)
+	}
+	return s
+}

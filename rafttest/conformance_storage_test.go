@@ -1,0 +1,71 @@
+package rafttest_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+// Every storage of this module keeps the contract, over a disk that loses what isn't synced where there is one.
+func TestStorageOfThisModule(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		require.NoError(t, rafttest.TestStorage(rafttest.MemoryDisk))
+	})
+	t.Run("wal", func(t *testing.T) {
+		t.Parallel()
+		require.NoError(t, rafttest.TestStorage(simulatedDisks(openWAL)))
+	})
+	t.Run("wal with its keeper", func(t *testing.T) {
+		t.Parallel()
+		require.NoError(t, rafttest.TestStorage(simulatedDisks(func(fs vfs.FS) (raft.Storage, error) {
+			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
+		})))
+	})
+	t.Run("wal on a real disk", func(t *testing.T) {
+		t.Parallel()
+		dirs := 0
+		require.NoError(t, rafttest.TestStorage(func() rafttest.Disk {
+			dirs++
+			dir := filepath.Join(t.TempDir(), fmt.Sprint(dirs))
+			return rafttest.Disk{Open: func() (raft.Storage, error) {
+				return wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize})
+			}}
+		}))
+	})
+}
+
+func openWAL(fs vfs.FS) (raft.Storage, error) {
+	return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize, Salt: 1, Inline: true})
+}
+
+// simulatedDisks returns disks of different luck.
+func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
+	seed := uint64(0)
+	return func() rafttest.Disk {
+		seed++
+		return rafttest.SimDisk(simfs.New(seed), open)
+	}
+}
+
+// A storage that stands on a vfs.FS is checked over a disk in memory, which loses at each crash what wasn't synced, by luck:
+// give each disk another seed.
+func ExampleTestStorage() {
+	seed := uint64(0)
+	err := rafttest.TestStorage(func() rafttest.Disk {
+		seed++
+		return rafttest.SimDisk(simfs.New(seed), func(fs vfs.FS) (raft.Storage, error) {
+			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
+		})
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
