@@ -47,7 +47,7 @@ func TestReplay(t *testing.T) {
 // messages elsewhere: it never writes into the memory that it shares.)
 func TestClone(t *testing.T) {
 	w := NewWorld(Options{Clone: true})
-	for seed := uint64(1); seed <= 60; seed++ {
+	for seed := uint64(1); seed <= 12; seed++ {
 		require.Nil(t, w.Run(seed).Violation, "seed %d", seed)
 	}
 }
