@@ -20,7 +20,8 @@ const (
 	faultStall                    // a disk stands still
 	faultStallLeader              // the leader's
 	faultTransfer                 // the leader asks another server to campaign
-	faultCoup                     // the leader does so, and hears nothing from then on
+	faultCoup                     // the leader does so, and hears nothing from then on, or everything late
+	faultLag                      // what is sent to a server comes late
 	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
 	faultHint                     // a server believes that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
@@ -31,7 +32,7 @@ const (
 // FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
-	"pause", "stall", "stall-leader", "transfer", "coup", "probe", "hint", "wipe",
+	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "probe", "hint", "wipe",
 }
 
 // swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
@@ -125,6 +126,8 @@ func (w *World) faultHappens() {
 		}
 	case faultTorn:
 		w.servers[victim].doomed = true
+	case faultLag:
+		w.lags(victim, span)
 	case faultPause:
 		w.servers[victim].paused = w.now + span
 	case faultStall:
@@ -183,6 +186,10 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 	case faultCoup:
 		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
 		w.planTick(other)
+		if h%2 == 0 {
+			w.lags(leader, span)
+			return
+		}
 		for i := 0; i < w.n; i++ {
 			if i != leader {
 				w.step(Event{Op: OpCut, Server: int8(leader), Peer: int8(i)}, nil)
@@ -221,6 +228,14 @@ func (w *World) part(kind fault, victim int, span int64, h uint64) {
 				w.step(Event{Op: OpCut, Server: int8(b), Peer: int8(a)}, nil)
 			}
 		}
+	}
+	w.mendAfter(span)
+}
+
+// lags makes everything late that is sent to a server, for a while.
+func (w *World) lags(victim int, span int64) {
+	for i := 0; i < w.n; i++ {
+		w.links[i][victim].lag = span / 2
 	}
 	w.mendAfter(span)
 }

@@ -302,7 +302,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 func (w *World) heal() {
 	for i := range w.links {
 		for j := range w.links[i] {
-			w.links[i][j].cut = false
+			w.links[i][j].cut, w.links[i][j].lag = false, 0
 		}
 	}
 }

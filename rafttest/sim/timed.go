@@ -17,7 +17,7 @@ func (w *World) beginTimed(phase uint64) {
 		s.paused, s.stalled, s.doomed = 0, 0, false
 		s.nth = [luckCheck + 1]uint64{}
 		for j := range w.links[i] {
-			w.links[i][j].arriving = 0
+			w.links[i][j].arriving, w.links[i][j].lag = 0, 0
 		}
 		if !s.up {
 			continue
@@ -217,7 +217,7 @@ func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) 
 		return
 	}
 	h := w.luck.draw(luckNetwork, from, to, l.sent)
-	delay, copies := p.Delay+below(h, p.Jitter+1), int8(1)
+	delay, copies := p.Delay+below(h, p.Jitter+1)+l.lag, int8(1)
 	reordered := false
 	if w.calm {
 		delay = min(delay, p.Heartbeat/20)

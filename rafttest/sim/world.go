@@ -134,6 +134,7 @@ type link struct {
 	sent     uint64 // messages, so far
 	base     uint64 // number of the first message in bag, minus 1
 	bag      []sentMessage
+	lag      int64        // by which a timed run's messages take longer for a while
 	arriving int64        // when the last message in order arrives
 	envelope raft.Message // of the last message that only a leader sends, without its content
 }
