@@ -22,6 +22,7 @@ const (
 	faultTransfer                 // the leader asks another server to campaign
 	faultCoup                     // the leader does so, and hears nothing from then on, or everything late
 	faultLag                      // what is sent to a server comes late
+	faultBlink                    // and meanwhile it crashes and comes back: answers to another life of it arrive
 	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
 	faultHint                     // a server believes that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
@@ -32,7 +33,7 @@ const (
 // FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
-	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "probe", "hint", "wipe",
+	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
 }
 
 // swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
@@ -70,6 +71,9 @@ func (w *World) outsideHappens(it *item, i int) {
 	case itemCrash:
 		if it.life == w.servers[i].life {
 			w.crashes(i)
+		}
+		if it.n != 0 {
+			w.queue.push(item{at: w.now + w.params.DownTime/16, what: itemRestart, a: it.a})
 		}
 	case itemProbe:
 		w.probe(i)
@@ -128,6 +132,9 @@ func (w *World) faultHappens() {
 		w.servers[victim].doomed = true
 	case faultLag:
 		w.lags(victim, span)
+	case faultBlink:
+		w.lags(victim, span)
+		w.queue.push(item{at: w.now + below(h, span/2+1), what: itemCrash, a: int8(victim), life: w.servers[victim].life, n: 1})
 	case faultPause:
 		w.servers[victim].paused = w.now + span
 	case faultStall:
