@@ -16,10 +16,10 @@ type leader struct {
 	reads    leaderReads
 	forwards []forwarder
 
-	// quota are the proposals of this term that aren't applied yet; uncommitted and unapplied add them up.
-	// Those before counted are committed and stable.
+	// quota are the proposals of this term: those before released are applied, those before counted are
+	// committed and stable. uncommitted and unapplied add up the others.
 	quota                  []charge
-	counted                int
+	released, counted      int
 	uncommitted, unapplied int
 }
 
@@ -91,13 +91,16 @@ func (l *leader) releaseQuota(committed, applied Index) {
 		l.uncommitted -= l.quota[l.counted].bytes
 		l.counted++
 	}
-	done := 0
-	for done < l.counted && l.quota[done].index <= applied {
-		l.unapplied -= l.quota[done].bytes
-		done++
+	for l.released < l.counted && l.quota[l.released].index <= applied {
+		l.unapplied -= l.quota[l.released].bytes
+		l.released++
 	}
-	l.quota = l.quota[done:] // append makes room anew when it must: what stays isn't moved each time
-	l.counted -= done
+	// What stays moves to the front when there is as much in front of it: never often, and never far.
+	if l.released > 0 && 2*l.released >= len(l.quota) {
+		l.quota = append(l.quota[:0], l.quota[l.released:]...)
+		l.counted -= l.released
+		l.released = 0
+	}
 }
 
 // advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other,
