@@ -1,0 +1,225 @@
+package rafttest_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+)
+
+// A census counts words: a command is one, and its result is how often it came so far. It has a flaw, or "".
+type census struct {
+	mu      sync.Mutex // a flawed snapshot reads the live state, which isn't to be a data race
+	flaw    string
+	words   map[string]int
+	refused int
+	last    []byte // word
+	result  [20]byte
+}
+
+func newCensus(flaw string) func() raft.StateMachine {
+	return func() raft.StateMachine { return &census{flaw: flaw, words: map[string]int{}} }
+}
+
+func (c *census) Apply(entries []raft.Entry, results [][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range entries {
+		word := entries[i].Data
+		if len(word) == 0 || len(word) > 9 || bytes.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }) {
+			if c.flaw == "panics" {
+				panic("no such word")
+			}
+			c.refused++
+			results[i] = fmt.Appendf(nil, "refused %d", c.refused)
+			continue
+		}
+		c.words[string(word)]++
+		if c.last = word; c.flaw != "keeps data" {
+			c.last = bytes.Clone(word)
+		}
+		results[i] = strconv.AppendInt(nil, int64(c.words[string(word)]), 10)
+		switch c.flaw {
+		case "random results":
+			results[i] = strconv.AppendUint(nil, rand.Uint64(), 10)
+		case "one buffer":
+			results[i] = append(c.result[:0], results[i]...)
+		case "result is data":
+			results[i] = word
+		case "changes data":
+			word[0] = 'X'
+		case "counts the batch":
+			results[i] = strconv.AppendInt(results[i], int64(len(entries)), 10)
+		}
+	}
+	if c.flaw == "counts batches" {
+		c.words["batch"]++
+	}
+}
+
+// A censusSnapshot is what a snapshot holds.
+type censusSnapshot struct {
+	Words   map[string]int
+	Refused int
+	Last    []byte
+	Order   []string // of the words, in the flawed one
+}
+
+func (c *census) Snapshot() (io.WriterTo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	captured := censusSnapshot{Words: maps.Clone(c.words), Refused: c.refused, Last: bytes.Clone(c.last)}
+	if c.flaw == "forgets refusals" {
+		captured.Refused = 0
+	}
+	if c.flaw == "map order" {
+		for word := range c.words {
+			captured.Order = append(captured.Order, word)
+		}
+	}
+	return &censusWriter{c, captured}, nil
+}
+
+type censusWriter struct {
+	census   *census
+	captured censusSnapshot
+}
+
+func (w *censusWriter) WriteTo(to io.Writer) (int64, error) {
+	if w.census.flaw == "live snapshot" {
+		w.census.mu.Lock()
+		defer w.census.mu.Unlock()
+		w.captured = censusSnapshot{Words: w.census.words, Refused: w.census.refused, Last: w.census.last}
+	}
+	b, err := json.Marshal(w.captured)
+	if err != nil {
+		return 0, err
+	}
+	n, err := to.Write(b)
+	switch w.census.flaw {
+	case "swallows the writer's error":
+		return int64(n), nil
+	case "counts wrong":
+		return 0, err
+	}
+	return int64(n), err
+}
+
+func (c *census) Restore(r io.Reader) error {
+	b, err := c.read(r)
+	if err != nil && c.flaw == "swallows the reader's error" {
+		return nil
+	}
+	restored := censusSnapshot{Words: map[string]int{}}
+	if c.flaw == "merges" {
+		restored.Words = c.words
+	}
+	if err := errors.Join(err, json.Unmarshal(b, &restored)); err != nil {
+		return err
+	}
+	c.words, c.refused, c.last = restored.Words, restored.Refused, restored.Last
+	return nil
+}
+
+func (c *census) read(r io.Reader) ([]byte, error) {
+	if c.flaw == "reads once" {
+		b := make([]byte, 1<<20)
+		n, err := r.Read(b)
+		if err == io.EOF {
+			err = nil
+		}
+		return b[:n], err
+	}
+	return io.ReadAll(r)
+}
+
+// word makes up a command.
+func word(r *rand.Rand) []byte { return []byte{'a' + byte(r.IntN(4)), 'a' + byte(r.IntN(4))} }
+
+func amount(r *rand.Rand) []byte { return binary.AppendVarint(nil, r.Int64N(200)-100) }
+
+func TestStateMachineOfThisPackage(t *testing.T) {
+	require.NoError(t, rafttest.TestStateMachine(newCensus(""), word))
+	require.NoError(t, rafttest.TestStateMachine(func() raft.StateMachine { return new(ledger) }, amount))
+}
+
+// TestStateMachine convicts machines that break a rule, each of one rule, and says which.
+func TestStateMachineConvicts(t *testing.T) {
+	for flaw, want := range map[string][]string{
+		"random results":              {"determinism: two machines, one command at a time: the result of command", "on every server"},
+		"map order":                   {"determinism: ", "the snapshot is", "they differ from byte"},
+		"one buffer":                  {"batches: all commands in one batch: the result of command"},
+		"counts the batch":            {"batches: all commands in one batch: the result of command", "don't depend on where a batch ends"},
+		"counts batches":              {"batches: all commands in one batch: the snapshot is"},
+		"keeps data":                  {"lent entries: after the entries' Data was used for something else"},
+		"result is data":              {"lent entries: after the entries' Data was used for something else: the result of command"},
+		"changes data":                {"lent entries: Apply has changed entry"},
+		"live snapshot":               {"isolation: ", "written"},
+		"forgets refusals":            {"restore: a new machine after Restore"},
+		"merges":                      {"restore: a machine with another state after Restore: the snapshot is"},
+		"reads once":                  {"restore: Restore from a reader that gives one byte at a time: Restore failed"},
+		"swallows the reader's error": {"failing reader: Restore returned nil though its reader failed after 0 of"},
+		"swallows the writer's error": {"failing writer: WriteTo returned no error though the writer failed after 0 of"},
+		"counts wrong":                {"WriteTo returned 0, want"},
+		"panics":                      {"determinism: panic: no such word", "conformance_machine_test.go"},
+	} {
+		t.Run(flaw, func(t *testing.T) {
+			t.Parallel()
+			err := rafttest.TestStateMachine(newCensus(flaw), word)
+			require.Error(t, err)
+			for _, part := range want {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+	t.Run("snapshot fails", func(t *testing.T) {
+		err := rafttest.TestStateMachine(func() raft.StateMachine { return noSnapshots{&census{words: map[string]int{}}} }, word)
+		require.ErrorContains(t, err, "Snapshot failed: not today")
+	})
+}
+
+type noSnapshots struct{ *census }
+
+func (noSnapshots) Snapshot() (io.WriterTo, error) { return nil, errors.New("not today") }
+
+// A register is a state machine that holds the last command.
+type register struct{ value []byte }
+
+func (r *register) Apply(entries []raft.Entry, results [][]byte) {
+	for i := range entries {
+		results[i] = slices.Clone(r.value) // what was there before
+		r.value = append(r.value[:0], entries[i].Data...)
+	}
+}
+
+func (r *register) Snapshot() (io.WriterTo, error) {
+	return bytes.NewReader(slices.Clone(r.value)), nil
+}
+
+func (r *register) Restore(from io.Reader) (err error) {
+	r.value, err = io.ReadAll(from)
+	return err
+}
+
+// A state machine is checked with commands that make sense; the check adds others.
+func ExampleTestStateMachine() {
+	err := rafttest.TestStateMachine(
+		func() raft.StateMachine { return new(register) },
+		func(r *rand.Rand) []byte { return fmt.Appendf(nil, "value %d", r.IntN(100)) },
+	)
+	fmt.Println(err)
+	// Output: <nil>
+}
