@@ -12,6 +12,9 @@ type follower struct {
 	// even if that hasn't grown (it repeated or probed something).
 	acked Index
 	owes  bool
+
+	// hurry is how often to ask for pre-votes soon, because the leader's process seems to be gone.
+	hurry int
 }
 
 func (f *follower) clone() role { n := *f; return &n }
@@ -20,6 +23,8 @@ func (f *follower) clone() role { n := *f; return &n }
 type candidate struct {
 	pre      bool
 	transfer bool // on behalf of the leader (§3.10)
+
+	hurry int // as in a follower
 
 	// ownVote is the write that makes the candidate's own vote durable; until then it doesn't count.
 	ownVote WriteNumber
@@ -75,7 +80,16 @@ func (c *Core) campaign() {
 		return
 	}
 	r := &candidate{pre: true}
+	switch was := c.role.(type) {
+	case *follower:
+		r.hurry = max(was.hurry-1, 0)
+	case *candidate:
+		r.hurry = max(was.hurry-1, 0)
+	}
 	c.become(r)
+	if r.hurry > 0 {
+		c.armSoon()
+	}
 	c.askVotes(r)
 	c.countVotes(r)
 }
@@ -253,6 +267,7 @@ func (c *Core) follow(id ServerID) *follower {
 	}
 	if f.leader == "" {
 		// What is committed equals every later leader's log (Leader Completeness).
+		f.hurry = 0
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.trouble = nil
 	}
@@ -271,14 +286,24 @@ func (c *Core) timeoutNow(m *Message) {
 	}
 }
 
+// hurriedPreVotes is how often a follower asks for pre-votes soon after it has lost its leader's process.
+// Once isn't enough: the first to ask finds the others still loyal, and the next to ask may have the
+// shorter log.
+const hurriedPreVotes = 4
+
+// armSoon waits for up to half a heartbeat interval.
+func (c *Core) armSoon() {
+	spread := max(uint64(c.config.Heartbeat)/2, 1)
+	c.arm(electDeadline, Duration(c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+}
+
 // Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its
 // followers may look for another leader soon, and find one only if a quorum has lost it too.
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {
-		f.leader = ""
+		f.leader, f.hurry = "", hurriedPreVotes
 		c.disarm(stickyDeadline)
-		spread := max(uint64(c.config.Heartbeat)/2, 1)
-		c.arm(electDeadline, Duration(c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+		c.armSoon()
 	}
 }

@@ -56,3 +56,37 @@ func TestTroubleEndsWithLeadership(t *testing.T) {
 	c.settle()
 	require.NoError(t, c.status("a").Trouble)
 }
+
+// A lost process is replaced soon, also when the one who notices first asks too early, and the next one has the shorter log.
+func TestLostLeaderIsReplacedSoon(t *testing.T) {
+	for _, ahead := range []raft.ServerID{"b", "c"} {
+		c := founded(t, 3)
+		behind := raft.ServerID("c")
+		if ahead == "c" {
+			behind = "b"
+		}
+		c.servers[behind].cut = true
+		c.propose("a", "x")
+		c.network = nil
+		c.servers[behind].cut = false
+		c.servers["a"].cut = true
+
+		// b asks before c has noticed, and c, which is loyal still, doesn't answer.
+		c.servers["b"].core.Lost(c.now, "a")
+		c.now = c.servers["b"].core.Deadline()
+		c.servers["b"].core.Tick(c.now)
+		c.drain("b")
+		c.settle()
+		require.Equal(t, "pre-candidate", c.status("b").Role)
+		c.servers["c"].core.Lost(c.now, "a")
+		for begin := c.now; c.now < begin+raft.Instant(3*heartbeat); {
+			c.now += raft.Instant(heartbeat) / 10
+			for _, id := range []raft.ServerID{"b", "c"} {
+				c.servers[id].core.Tick(c.now)
+				c.drain(id)
+			}
+			c.settle()
+		}
+		require.Equal(t, "leader", c.status(ahead).Role, "%s has the longer log", ahead)
+	}
+}

@@ -73,7 +73,7 @@ func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 	switch r := c.role.(type) {
 	case *follower:
 		s.b = append(s.b, 'f', s.name(r.leader))
-		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes))
+		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes), uint64(r.hurry))
 	case *candidate:
 		s.candidate(r, c.out.durable)
 	case *leader:
@@ -179,7 +179,7 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 
 func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 	s.b = append(s.b, 'c')
-	s.numbers(flag(r.pre), flag(r.transfer), uint64(max(r.ownVote, durable)-durable))
+	s.numbers(flag(r.pre), flag(r.transfer), uint64(r.hurry), uint64(max(r.ownVote, durable)-durable))
 	ballots := slices.Clone(r.ballots)
 	slices.SortFunc(ballots, func(a, b ballot) int { return int(s.name(a.from)) - int(s.name(b.from)) })
 	s.numbers(uint64(len(ballots)))

@@ -131,6 +131,7 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.applier = NewApplier(config.Machine, n.core.Origin())
+	n.seen = standing{role: n.core.roleName(), term: n.core.state.Term}
 	n.users.Store(4)
 	n.storageUsers.Store(3)
 	return n, nil
