@@ -1,4 +1,4 @@
-// First is a first program: three servers in one process agree on a list of words.
+// First is a first program: a list of words, kept by a cluster of one.
 package main
 
 import (
@@ -12,51 +12,40 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// words is the state that is replicated: the commands that were applied, in order.
-type words struct{ list []string }
+// words is the state that is replicated.
+type words []string
 
 func (w *words) Apply(entries []raft.Entry, results [][]byte) {
 	for i, entry := range entries {
-		w.list = append(w.list, string(entry.Data))
-		results[i] = fmt.Appendf(nil, "word %d", len(w.list))
+		*w = append(*w, string(entry.Data))
+		results[i] = fmt.Appendf(nil, "word %d", len(*w))
 	}
 }
 
 func (w *words) Snapshot() (io.WriterTo, error) {
-	text, err := json.Marshal(w.list)
+	text, err := json.Marshal(w)
 	return bytes.NewReader(text), err
 }
 
-func (w *words) Restore(r io.Reader) error {
-	w.list = nil
-	return json.NewDecoder(r).Decode(&w.list)
-}
+func (w *words) Restore(r io.Reader) error { return json.NewDecoder(r).Decode(w) }
 
 func main() {
-	network := raft.NewNetwork(raft.NetworkConfig{}) // or tcp.Listen
-	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
-	var nodes []*raft.Node
-	for _, server := range servers {
-		node, err := raft.Start(raft.Config{
-			ID:        server.ID,
-			Machine:   &words{},
-			Storage:   raft.NewMemoryStorage(), // or wal.Open
-			Transport: network.Join(server.ID),
-			Bootstrap: servers,
-		})
-		if err != nil {
-			log.Fatal(err)
-		}
-		nodes = append(nodes, node)
+	node, err := raft.Start(raft.Config{
+		ID:        "a",
+		Machine:   new(words),
+		Storage:   raft.NewMemoryStorage(),                         // or wal.Open
+		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"), // or tcp.Listen
+		Bootstrap: []raft.Server{{ID: "a"}},                        // and b, and c
+	})
+	if err != nil {
+		log.Fatal(err)
 	}
-	result, err := nodes[1].Propose(context.Background(), []byte("hello")) // any server will do
+	result, err := node.Propose(context.Background(), []byte("hello")) // at any server
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Printf("%s\n", result)
-	for _, node := range nodes {
-		if err := node.Close(context.Background()); err != nil {
-			log.Print(err)
-		}
+	if err := node.Close(context.Background()); err != nil {
+		log.Fatal(err)
 	}
 }
