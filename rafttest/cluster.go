@@ -1,0 +1,393 @@
+package rafttest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// ClusterOptions are the settings of a Cluster. The zero value is a good choice.
+type ClusterOptions struct {
+	// Network says what the network does to messages from the start. Its default delivers at once.
+	Network raft.NetworkConfig
+
+	// Disk returns the disk of a server. It is called once for each; a server that is started again finds there what it
+	// has left. With nil, servers have a MemoryDisk: what a write has returned for is durable, and a crash loses nothing of
+	// it. Over a SimDisk a crash loses what was not synced.
+	Disk func(server int) Disk
+
+	// Config, when not nil, changes the config of a server each time before it is started.
+	Config func(server int, config *raft.Config)
+}
+
+// A Cluster is servers of one process: real nodes over a raft.Network, each with a state machine of type M. It is for tests of
+// a whole service within a testing/synctest bubble, where time passes at once when everybody waits:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		c := rafttest.NewCluster(t, 3, newMachine, rafttest.ClusterOptions{})
+//		…
+//	})
+//
+// Servers are numbered from 0; as a raft.ServerID the first is "a". A Cluster is used by the goroutine of the test; the nodes
+// may be used by any.
+type Cluster[M raft.StateMachine] struct {
+	// Network connects the servers. It can be told to lose, delay, repeat and reorder messages.
+	Network *raft.Network
+
+	t          testing.TB
+	newMachine func() M
+	options    ClusterOptions
+	servers    []*clusterServer[M]
+	election   time.Duration // the longest election timeout
+	closed     bool
+}
+
+// A clusterServer is one server through all its lives.
+type clusterServer[M raft.StateMachine] struct {
+	raft.Server
+	disk    Disk
+	machine M
+	node    *raft.Node
+	power   *power // of the life that goes on; nil when the server is down
+}
+
+// maxServers is how many servers a Cluster can have: the letters from a to z.
+const maxServers = 26
+
+// patience is how many election timeouts a cluster has to do what is waited for.
+const patience = 100
+
+// NewCluster starts servers that found a cluster. They are closed when the test ends, unless Close was called before.
+func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func() M, options ClusterOptions) *Cluster[M] {
+	t.Helper()
+	if servers < 1 || servers > maxServers {
+		t.Fatalf("rafttest: a cluster of %d servers, not from 1 to %d", servers, maxServers)
+	}
+	c := &Cluster[M]{Network: raft.NewNetwork(options.Network), t: t, newMachine: newMachine, options: options, election: time.Second}
+	for i := range servers {
+		disk := MemoryDisk
+		if options.Disk != nil {
+			disk = func() Disk { return options.Disk(i) }
+		}
+		id := raft.ServerID(rune('a' + i))
+		c.servers = append(c.servers, &clusterServer[M]{Server: raft.Server{ID: id, Address: string(id)}, disk: disk()})
+	}
+	t.Cleanup(c.Close)
+	for i := range c.servers {
+		c.Restart(i)
+	}
+	return c
+}
+
+// Len returns the number of servers, running or not.
+func (c *Cluster[M]) Len() int { return len(c.servers) }
+
+// ID returns the name of a server.
+func (c *Cluster[M]) ID(server int) raft.ServerID { return c.servers[server].Server.ID }
+
+// Node returns the node of a server, or the last one of a server that is down.
+func (c *Cluster[M]) Node(server int) *raft.Node { return c.servers[server].node }
+
+// Machine returns the state machine of a server's node. It lives as long as the node, which goes on to apply commands to it.
+func (c *Cluster[M]) Machine(server int) M { return c.servers[server].machine }
+
+// Running returns the servers that are not down.
+func (c *Cluster[M]) Running() []int {
+	var running []int
+	for i, s := range c.servers {
+		if s.power != nil {
+			running = append(running, i)
+		}
+	}
+	return running
+}
+
+// Restart starts a server that is down, on what its disk holds, with a new state machine.
+func (c *Cluster[M]) Restart(server int) {
+	c.t.Helper()
+	s := c.servers[server]
+	if s.power != nil {
+		c.t.Fatalf("rafttest: server %s runs already", s.ID)
+	}
+	storage, err := s.disk.Open()
+	if err != nil {
+		c.t.Fatalf("rafttest: open the disk of server %s: %v", s.ID, err)
+	}
+	var founders []raft.Server
+	for _, other := range c.servers {
+		founders = append(founders, other.Server)
+	}
+	power := &power{Transport: c.Network.Join(s.ID)}
+	machine := c.newMachine()
+	config := raft.Config{
+		ID: s.ID, Machine: machine, Storage: storage, Transport: power, Bootstrap: founders,
+		Seed: mixSeed(c.options.Network.Seed, server), Logger: slog.New(slog.DiscardHandler),
+	}
+	if c.options.Config != nil {
+		c.options.Config(server, &config)
+	}
+	c.election = max(c.election, config.ElectionTimeout)
+	node, err := raft.Start(config)
+	if err != nil {
+		c.t.Fatalf("rafttest: start server %s: %v", s.ID, err)
+	}
+	s.machine, s.node, s.power = machine, node, power
+}
+
+// mixSeed gives each server its own luck; it is never 0.
+func mixSeed(seed uint64, server int) uint64 { return seed*2654435761 + uint64(server) + 1 }
+
+// Crash ends a server at once, as the loss of its power does: nothing that it sends from now on arrives, whoever waits for it
+// gets an error, and its disk keeps what was durable (see ClusterOptions.Disk).
+func (c *Cluster[M]) Crash(server int) {
+	c.t.Helper()
+	s := c.servers[server]
+	if s.power == nil {
+		c.t.Fatalf("rafttest: server %s is down already", s.ID)
+	}
+	s.power.off.Store(true)
+	if s.disk.Crash != nil {
+		s.disk.Crash()
+	}
+	// Its storage is dead, so what closing it returns doesn't count.
+	if err := c.end(s); err != nil && s.disk.Crash == nil {
+		c.t.Errorf("rafttest: close server %s: %v", s.ID, err)
+	}
+}
+
+// Shutdown closes the node of a server, as a service does that is stopped with care.
+func (c *Cluster[M]) Shutdown(server int) {
+	c.t.Helper()
+	s := c.servers[server]
+	if s.power == nil {
+		c.t.Fatalf("rafttest: server %s is down already", s.ID)
+	}
+	failure := s.node.Err()
+	if err := c.end(s); err != nil || failure != nil {
+		c.t.Errorf("rafttest: close server %s: %v (it had stopped: %v)", s.ID, err, failure)
+	}
+}
+
+// end closes a node and waits until everything that it had is released.
+func (c *Cluster[M]) end(s *clusterServer[M]) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait())
+	defer cancel()
+	s.power = nil
+	return s.node.Close(ctx)
+}
+
+// wait is for how long the cluster is waited for.
+func (c *Cluster[M]) wait() time.Duration { return patience * c.election }
+
+// Leader waits until a server leads that a majority agrees on, and returns it. It fails the test when that doesn't happen within
+// 100 election timeouts.
+func (c *Cluster[M]) Leader() int {
+	c.t.Helper()
+	leader := -1
+	c.await("a leader", func() bool {
+		votes := map[raft.ServerID]int{}
+		var term raft.Term
+		statuses := map[int]raft.Status{}
+		for _, i := range c.Running() {
+			statuses[i] = c.servers[i].node.Status()
+			term = max(term, statuses[i].Term)
+		}
+		for _, status := range statuses {
+			if status.Term == term && status.Leader != "" {
+				votes[status.Leader]++
+			}
+		}
+		for i, status := range statuses {
+			if status.Role == "leader" && status.Term == term && 2*votes[status.ID] > len(c.servers) {
+				leader = i
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// Converge waits until every server that runs has applied the same commands, and fails the test when their snapshots differ
+// then, or when it takes more than 100 election timeouts. Nothing may be proposed meanwhile.
+func (c *Cluster[M]) Converge() {
+	c.t.Helper()
+	c.await("equal logs", func() bool {
+		var applied []raft.Index
+		for _, i := range c.Running() {
+			status := c.servers[i].node.Status()
+			if status.Applied != status.Last || status.Leader == "" {
+				return false
+			}
+			applied = append(applied, status.Applied)
+		}
+		return len(slices.Compact(applied)) <= 1
+	})
+	var first []byte
+	for n, i := range c.Running() {
+		snapshot, err := snapshotOf(c.servers[i].machine)
+		if err != nil {
+			c.t.Fatalf("rafttest: server %s: %v", c.ID(i), err)
+		}
+		if n == 0 {
+			first = snapshot
+		} else if !bytes.Equal(first, snapshot) {
+			c.t.Fatalf("rafttest: servers %s and %s have applied the same commands, but their snapshots differ from byte %d on: %s and %s",
+				c.ID(c.Running()[0]), c.ID(i), differAt(first, snapshot), describeBytes(first), describeBytes(snapshot))
+		}
+	}
+}
+
+// await waits until something is the case.
+func (c *Cluster[M]) await(what string, is func() bool) {
+	c.t.Helper()
+	deadline := time.NewTimer(c.wait())
+	defer deadline.Stop()
+	each := time.NewTicker(10 * time.Millisecond)
+	defer each.Stop()
+	for !is() {
+		select {
+		case <-each.C:
+		case <-deadline.C:
+			c.t.Fatalf("rafttest: waited for %s for %v:%s", what, c.wait(), c.describe())
+		}
+	}
+}
+
+// describe tells what the servers are.
+func (c *Cluster[M]) describe() string {
+	var b strings.Builder
+	for _, s := range c.servers {
+		if s.power == nil {
+			fmt.Fprintf(&b, "\n\t%s: down", s.ID)
+			continue
+		}
+		status := s.node.Status()
+		fmt.Fprintf(&b, "\n\t%s: %s of term %d, leader %q, applied %d, commit %d, stable %d, last %d, stopped by %v",
+			s.ID, status.Role, status.Term, status.Leader, status.Applied, status.Commit, status.Stable, status.Last, s.node.Err())
+	}
+	return b.String()
+}
+
+// Isolate cuts a server off from all others.
+func (c *Cluster[M]) Isolate(server int) { c.Partition([]int{server}, c.others(server)) }
+
+func (c *Cluster[M]) others(server int) []int {
+	var others []int
+	for i := range c.servers {
+		if i != server {
+			others = append(others, i)
+		}
+	}
+	return others
+}
+
+// Partition cuts whatever leads from one of the groups to another. Who is in no group keeps all connections.
+func (c *Cluster[M]) Partition(groups ...[]int) {
+	var named [][]raft.ServerID
+	for _, group := range groups {
+		var ids []raft.ServerID
+		for _, i := range group {
+			ids = append(ids, c.ID(i))
+		}
+		named = append(named, ids)
+	}
+	c.Network.Partition(named...)
+}
+
+// Heal mends every cut. Other faults that the Network was told stay.
+func (c *Cluster[M]) Heal() { c.Network.Heal() }
+
+// Close closes all servers. It fails the test when one had stopped by itself, doesn't end, or leaves a goroutine behind. A second
+// call does nothing.
+func (c *Cluster[M]) Close() {
+	c.t.Helper()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	for _, i := range c.Running() {
+		c.Shutdown(i)
+	}
+	if left := goroutinesOfNodes(); left != "" {
+		c.t.Errorf("rafttest: goroutines are left after all nodes were closed:\n%s", left)
+	}
+}
+
+// goroutinesOfNodes returns the stacks of the goroutines of this bubble that nodes, storages or transports of this module have
+// started. Outside of a bubble there is none: there, they may be those of another test.
+func goroutinesOfNodes() string {
+	if bubble, _ := goroutines(); bubble == "" {
+		return ""
+	}
+	synctest.Wait() // for those that are about to end
+	bubble, stacks := goroutines()
+	var left []string
+	for _, stack := range stacks {
+		if bubbleOf(stack) == bubble && ofNode.MatchString(stack) {
+			left = append(left, stack)
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+var ofNode = regexp.MustCompile(`created by github\.com/e17579a5/raft(/wal|/tcp)?\.`)
+
+// goroutines returns the bubble of this goroutine, or "", and the stacks of all others.
+func goroutines() (bubble string, stacks []string) {
+	text := make([]byte, 1<<20)
+	text = text[:runtime.Stack(text, true)]
+	stacks = strings.Split(string(text), "\n\n")
+	return bubbleOf(stacks[0]), stacks[1:]
+}
+
+// bubbleOf returns the number of the bubble in the head of a goroutine's stack, or "".
+func bubbleOf(stack string) string {
+	head, _, _ := strings.Cut(stack, "\n")
+	_, bubble, _ := strings.Cut(head, "synctest bubble ")
+	number, _, _ := strings.Cut(bubble, "]")
+	if _, err := strconv.Atoi(number); err != nil {
+		return ""
+	}
+	return number
+}
+
+// A power is a transport that falls silent when it is switched off.
+type power struct {
+	raft.Transport
+	off atomic.Bool
+}
+
+func (p *power) Start(self raft.Server, handler raft.Handler) error {
+	return p.Transport.Start(self, &powerHandler{handler, p})
+}
+
+func (p *power) Send(m raft.Message) {
+	if !p.off.Load() {
+		p.Transport.Send(m)
+	}
+}
+
+// A powerHandler hears nothing when the power is off.
+type powerHandler struct {
+	raft.Handler
+	power *power
+}
+
+func (h *powerHandler) Receive(m raft.Message) {
+	if !h.power.off.Load() {
+		h.Handler.Receive(m)
+	}
+}

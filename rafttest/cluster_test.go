@@ -1,0 +1,268 @@
+package rafttest_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+	"github.com/e17579a5/raft/rafttest/simfs"
+)
+
+func newLedger() *ledger { return new(ledger) }
+
+// add proposes an amount at a server and returns the sum.
+func add(t *testing.T, node *raft.Node, amount int64) int64 {
+	t.Helper()
+	result, err := node.Propose(t.Context(), binary.AppendVarint(nil, amount))
+	require.NoError(t, err)
+	sum, n := binary.Varint(result)
+	require.Positive(t, n)
+	return sum
+}
+
+// What is added survives partitions, crashes and restarts, and shows at all servers.
+func TestClusterSurvivesFaults(t *testing.T) {
+	for name, options := range map[string]rafttest.ClusterOptions{
+		"in memory": {},
+		"on disks that lose what isn't synced": {
+			Network: raft.NetworkConfig{Seed: 5, Faults: raft.Faults{MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond, Loss: 0.02}},
+			Disk:    func(server int) rafttest.Disk { return rafttest.SimDisk(simfs.New(uint64(server)), openWAL) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := rafttest.NewCluster(t, 5, newLedger, options)
+				require.Equal(t, 5, c.Len())
+				require.EqualValues(t, 7, add(t, c.Node(0), 7))
+
+				old := c.Leader()
+				c.Isolate(old)
+				require.EqualValues(t, 8, add(t, c.Node((old+1)%5), 1))
+				require.NotEqual(t, old, c.Leader())
+				c.Heal()
+				require.EqualValues(t, 10, add(t, c.Node(old), 2))
+
+				crashed := c.Leader()
+				c.Crash(crashed)
+				require.Equal(t, "stopped", c.Node(crashed).Status().Role)
+				require.NotContains(t, c.Running(), crashed)
+				require.EqualValues(t, 13, add(t, c.Node((crashed+1)%5), 3))
+				c.Restart(crashed)
+
+				for i := range c.Len() { // all of them at once
+					c.Crash(i)
+				}
+				for i := range c.Len() {
+					c.Restart(i)
+				}
+				require.EqualValues(t, 17, add(t, c.Node(2), 4))
+				c.Shutdown(1)
+				c.Restart(1)
+				c.Converge()
+				for i := range c.Len() {
+					require.EqualValues(t, 17, c.Machine(i).sum, c.ID(i))
+				}
+			})
+		})
+	}
+}
+
+// A crash tells nobody anything any more: whoever waits at the server gets an error at once, and the others elect another leader.
+func TestClusterCrashIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
+		leader := c.Leader()
+		c.Isolate(leader)
+		failed := make(chan error)
+		node := c.Node(leader)
+		go func() {
+			_, err := node.Propose(context.Background(), binary.AppendVarint(nil, 1))
+			failed <- err
+		}()
+		synctest.Wait()
+		c.Crash(leader)
+		require.ErrorIs(t, <-failed, raft.ErrOutcomeUnknown)
+		c.Heal()
+		require.NotEqual(t, leader, c.Leader())
+	})
+}
+
+// A failedTest takes the place of a test that is to fail.
+type failedTest struct {
+	testing.TB
+	failures []string
+	cleanups []func()
+}
+
+func (f *failedTest) Helper()          {}
+func (f *failedTest) Cleanup(g func()) { f.cleanups = append(f.cleanups, g) }
+
+func (f *failedTest) Errorf(format string, arguments ...any) {
+	f.failures = append(f.failures, fmt.Sprintf(format, arguments...))
+}
+
+func (f *failedTest) Fatalf(format string, arguments ...any) {
+	f.Errorf(format, arguments...)
+	runtime.Goexit()
+}
+
+// run runs a test and its cleanups to their end and returns what failed.
+func (f *failedTest) run(test func(t testing.TB)) string {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			for _, cleanup := range f.cleanups {
+				cleanup()
+			}
+		}()
+		test(f)
+	}()
+	<-ended
+	return strings.Join(f.failures, "\n")
+}
+
+// A hanging machine doesn't return from Apply before it is let go.
+type hangingMachine struct {
+	ledger
+	letGo chan struct{}
+}
+
+func (h *hangingMachine) Apply(entries []raft.Entry, results [][]byte) {
+	<-h.letGo
+	h.ledger.Apply(entries, results)
+}
+
+func TestClusterFailsTheTest(t *testing.T) {
+	copies := int64(0)
+	drifting := func() *ledger {
+		copies++
+		mine := copies
+		return &ledger{drift: func() int64 { return mine % 2 }}
+	}
+	propose := func(node *raft.Node) {
+		_, _ = node.Propose(context.Background(), binary.AppendVarint(nil, 1)) // the outcome is the node's affair
+	}
+	letGo := make(chan chan struct{}, 1)
+	for name, c := range map[string]struct {
+		test func(t testing.TB)
+		want []string
+	}{
+		"no leader": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
+				c.Leader()
+				c.Crash(0)
+				c.Crash(1)
+				c.Leader()
+			},
+			[]string{"waited for a leader for 1m40s", "\n\ta: down", "\n\tc: ", "of term"},
+		},
+		"different states": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 3, drifting, rafttest.ClusterOptions{})
+				propose(c.Node(0))
+				c.Converge()
+			},
+			[]string{"servers a and b have applied the same commands, but their snapshots differ from byte 0 on"},
+		},
+		"doesn't converge": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
+				propose(c.Node(0))
+				c.Isolate(c.Leader())
+				c.Converge()
+			},
+			[]string{"waited for equal logs"},
+		},
+		"a machine hangs": {
+			func(t testing.TB) {
+				hung := make(chan struct{})
+				letGo <- hung
+				c := rafttest.NewCluster(t, 1, func() *hangingMachine { return &hangingMachine{letGo: hung} }, rafttest.ClusterOptions{})
+				go propose(c.Node(0))
+				synctest.Wait()
+				c.Leader()
+				c.Close()
+			},
+			[]string{"close server a: raft: close: context deadline exceeded", "goroutines are left", "hangingMachine"},
+		},
+		"a machine panics": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, func() *ledger { return &ledger{drift: func() int64 { panic("out of order") }} }, rafttest.ClusterOptions{})
+				propose(c.Node(0))
+			},
+			[]string{"close server a: ", "it had stopped: ", "out of order"},
+		},
+		"runs already": {
+			func(t testing.TB) { rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{}).Restart(0) },
+			[]string{"server a runs already"},
+		},
+		"down already": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{})
+				c.Crash(0)
+				c.Crash(0)
+			},
+			[]string{"server a is down already"},
+		},
+		"too many": {
+			func(t testing.TB) { rafttest.NewCluster(t, 27, newLedger, rafttest.ClusterOptions{}) },
+			[]string{"a cluster of 27 servers, not from 1 to 26"},
+		},
+		"broken disk": {
+			func(t testing.TB) {
+				rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{Disk: func(int) rafttest.Disk {
+					return rafttest.Disk{Open: func() (raft.Storage, error) { return nil, io.ErrUnexpectedEOF }}
+				}})
+			},
+			[]string{"open the disk of server a: unexpected EOF"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				failures := new(failedTest).run(c.test)
+				select {
+				case hung := <-letGo:
+					close(hung)
+				default:
+				}
+				for _, want := range c.want {
+					require.Contains(t, failures, want)
+				}
+			})
+		})
+	}
+}
+
+// A test of a service runs in a bubble, where waiting takes no time.
+func ExampleNewCluster() {
+	testService := func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
+			amount := binary.AppendVarint(nil, 5)
+			if _, err := c.Node(0).Propose(t.Context(), amount); err != nil {
+				t.Fatal(err)
+			}
+			c.Crash(c.Leader())
+			if _, err := c.Node(c.Leader()).Propose(t.Context(), amount); err != nil {
+				t.Fatal(err)
+			}
+			c.Converge()
+			if sum := c.Machine(c.Leader()).sum; sum != 10 {
+				t.Fatalf("the sum is %d", sum)
+			}
+		})
+	}
+	_ = testService // a test's name begins with Test; an example has no testing.T
+}
