@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/diagram"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -37,7 +38,8 @@ const maxCommands = 64
 // it has when the same commands are applied one by one; snapshots must be equal in the end; and the invariants of the
 // protocol must hold. A state machine that isn't deterministic, keeps what it was lent, or panics, fails.
 //
-// A failure is cut down to the events that it takes and written as a schedule, which Replay repeats.
+// A failure is cut down to the events that it takes and written as a schedule, which Replay repeats, and as a diagram,
+// which a browser shows.
 func Check(t *testing.T, p Property) {
 	t.Helper()
 	if p.Machine == nil || p.Command == nil {
@@ -95,6 +97,13 @@ func (r *run) explain(t *testing.T, p Property) {
 		return
 	}
 	t.Logf("to repeat it, copy %s into testdata and call rafttest.Replay with it", name)
+	picture := strings.TrimSuffix(name, ".schedule") + ".html"
+	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(&schedule) })
+	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \""+filepath.ToSlash(name)+"\", …)"); err != nil {
+		t.Logf("the diagram can't be kept: %v", err)
+		return
+	}
+	t.Logf("to see it, open %s in a browser", picture)
 }
 
 // keep writes a schedule to a file outside of the test's own directory.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,4 +98,7 @@ func TestCheckFails(t *testing.T) {
 	require.Contains(t, string(out), "Replicas Equal")
 	require.Regexp(t, `shortened to \d{1,2} events`, string(out))
 	require.Contains(t, string(out), ".schedule")
+	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindSubmatch(out)
+	require.NotNil(t, picture, "%s", out)
+	require.FileExists(t, string(picture[1]))
 }

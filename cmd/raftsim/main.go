@@ -4,6 +4,7 @@
 //	go run ./cmd/raftsim -runs 10000
 //	go run ./cmd/raftsim -for 10m
 //	go run ./cmd/raftsim -seed 4711 -v
+//	go run ./cmd/raftsim -seed 4711 -html FILE
 //	go run ./cmd/raftsim -replay FILE
 package main
 
@@ -37,6 +38,7 @@ type settings struct {
 	workers  int
 	replay   string
 	out      string
+	html     string
 	quiet    bool
 	shrink   bool
 	failures int
@@ -57,6 +59,7 @@ func run(arguments []string) error {
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
 	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")
+	flags.StringVar(&s.html, "html", "", "write a diagram of the run to this file (with -seed, -first or -replay)")
 	flags.BoolVar(&s.quiet, "quiet", false, "no progress line")
 	flags.BoolVar(&s.shrink, "shrink", true, "shorten a failure before it is printed")
 	flags.BoolVar(&s.first, "first", false, "stop at the first failure, and shorten it")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -41,4 +42,14 @@ func TestFlags(t *testing.T) {
 	} {
 		require.ErrorContains(t, run([]string{arguments}), want)
 	}
+}
+
+// TestDiagram demands a diagram of a seed's run, and an error where it can't be written.
+func TestDiagram(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "run.html")
+	require.NoError(t, run([]string{"-seed", "1", "-html", name}))
+	page, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "go run ./cmd/raftsim -seed 1")
+	require.Error(t, run([]string{"-seed", "1", "-html", filepath.Dir(name)}))
 }

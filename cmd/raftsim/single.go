@@ -12,22 +12,39 @@ import (
 func single(s *settings) error {
 	w := sim.NewWorld(sim.Options{})
 	p := s.params(s.seed)
-	r := w.RunParams(p)
+	live := func(w *sim.World) sim.Result { return w.RunParams(p) }
+	r := live(w)
 	if r.Violation == nil {
 		if s.verbose {
 			r = w.TranscriptOf(os.Stdout, p, true)
+		}
+		if err := s.draw(w, s.command(s.seed), live); err != nil {
+			return err
 		}
 		fmt.Printf("seed %d: %d events, %d leaders committed, hash %016x: no violation\n%+v\n",
 			s.seed, r.Stats.Events, r.Stats.Leaders, r.Hash, r.Stats)
 		return nil
 	}
-	schedule := w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) })
+	schedule := w.Record(live)
 	fmt.Printf("seed %d: %v\n%d events of the schedule, of which %d reached a core\n",
 		s.seed, r.Violation, r.Violation.Step, r.Stats.Events)
 	if s.shrink {
 		schedule = w.Shrink(schedule, sim.DefaultBudget)
 	}
-	return s.report(w, &schedule, r.Violation)
+	if err := s.report(w, &schedule, r.Violation); err != r.Violation {
+		return err
+	}
+	repeat := s.command(s.seed)
+	if s.out != "" {
+		repeat = "go run ./cmd/raftsim -v -replay " + s.out
+	}
+	if s.shrink {
+		live = func(w *sim.World) sim.Result { return w.Replay(&schedule) }
+	}
+	if err := s.draw(w, repeat, live); err != nil {
+		return err
+	}
+	return r.Violation
 }
 
 // report prints a failure, writes it to a file if it is told to, and returns it.
@@ -65,7 +82,12 @@ func replay(s *settings) error {
 	if s.verbose {
 		out = os.Stdout
 	}
-	r := sim.NewWorld(sim.Options{}).Transcript(out, &schedule, false)
+	w := sim.NewWorld(sim.Options{})
+	r := w.Transcript(out, &schedule, false)
+	repeat := "go run ./cmd/raftsim -v -replay " + s.replay
+	if err := s.draw(w, repeat, func(w *sim.World) sim.Result { return w.Replay(&schedule) }); err != nil {
+		return err
+	}
 	if r.Violation != nil {
 		return r.Violation
 	}

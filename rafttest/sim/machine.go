@@ -70,7 +70,7 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 	r.inner.Apply(entries, results)
 	if r.w.options.Invariant != nil {
 		if err := r.w.options.Invariant(r.inner); err != nil {
-			r.w.fail("Invariant", r.server, "after index %d: %v", r.command, err)
+			r.w.fail(Invariant, r.server, "after index %d: %v", r.command, err)
 		}
 	}
 	for i := range entries {

@@ -74,6 +74,15 @@ func (p *Params) all() []param {
 	}
 }
 
+// Each calls f with each parameter that isn't 0, by its name in a schedule's file.
+func (p Params) Each(f func(name string, value int64)) {
+	for _, parameter := range p.all() {
+		if *parameter.value != 0 {
+			f(parameter.name, *parameter.value)
+		}
+	}
+}
+
 // Calm returns parameters without any fault or chance, as a start for schedules written by hand.
 func Calm(seed uint64, servers int) Params {
 	ms := int64(raft.Millisecond)

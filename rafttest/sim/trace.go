@@ -199,7 +199,7 @@ func (t *recorder) sends(m *raft.Message, number uint64) {
 	t.sent++
 	t.messages[flight{serverOf(m.From), serverOf(m.To), number}] = t.sent
 	s.Sent = append(s.Sent, Sent{t.sent, *m})
-	s.Effects = append(s.Effects, "→"+string(m.To)+" "+messageText(m))
+	s.Effects = append(s.Effects, "→"+string(m.To)+" "+MessageText(m))
 }
 
 // loses notes that the network loses a message.

@@ -76,7 +76,7 @@ func describe(e *Event, m *raft.Message) string {
 }
 
 func deliverText(m *raft.Message) string {
-	return fmt.Sprintf("deliver %s>%s %s", m.From, m.To, messageText(m))
+	return fmt.Sprintf("deliver %s>%s %s", m.From, m.To, MessageText(m))
 }
 
 // writeText says what a write writes.
@@ -103,8 +103,8 @@ func answerText(a *raft.Answer) string {
 	return fmt.Sprintf("%s %d at %d", what, a.Number, a.Index)
 }
 
-// messageText says what a message says.
-func messageText(m *raft.Message) string {
+// MessageText says what a message says.
+func MessageText(m *raft.Message) string {
 	b := fmt.Sprintf("%v t%d", m.Kind, m.Term)
 	switch m.Kind {
 	case raft.PreVoteRequest, raft.VoteRequest:

@@ -52,6 +52,8 @@ const (
 	Assertion = "Assertion"
 	// CoreCheck: the core finds its own invariants intact (raft.Core.Check).
 	CoreCheck = "Core Check"
+	// Invariant: what the user of the simulator demands of the state machine holds (Options.Invariant).
+	Invariant = "Invariant"
 )
 
 // A Violation says which invariant doesn't hold.

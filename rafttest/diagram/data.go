@@ -1,0 +1,383 @@
+package diagram
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// A run is what the page's program is given. Steps, messages and entries are named by their places in the lists, from 0;
+// servers too. Where nothing is named stands -1.
+type run struct {
+	Servers    int         `json:"servers"`
+	Seed       int64       `json:"seed"`
+	Repeat     string      `json:"repeat,omitempty"`
+	Violation  *violation  `json:"violation,omitempty"`
+	Parameters []parameter `json:"parameters"`
+	Counts     []parameter `json:"counts"`
+	Entries    []entry     `json:"entries"`
+	Messages   []message   `json:"messages"`
+	Steps      []step      `json:"steps"`
+}
+
+type violation struct {
+	Name    string `json:"name"`
+	Meaning string `json:"meaning"`
+	Detail  string `json:"detail"`
+	Server  int    `json:"server"`
+}
+
+type parameter struct {
+	Name  string `json:"name"`
+	Value int64  `json:"value"`
+}
+
+// An entry is one of those that stood in any log.
+type entry struct {
+	Index raft.Index `json:"i"`
+	Term  raft.Term  `json:"t"`
+	Kind  string     `json:"kind"`
+	Text  string     `json:"text"` // short
+	Full  string     `json:"full"`
+}
+
+type message struct {
+	From      int       `json:"from"`
+	To        int       `json:"to"`
+	Kind      string    `json:"kind"`
+	Term      raft.Term `json:"term"`
+	Short     string    `json:"short"` // on the arrow
+	Text      string    `json:"text"`
+	Sent      int       `json:"sent"`           // the step
+	Delivered []int     `json:"at,omitempty"`   // the steps; more than one for a duplicate
+	Fate      string    `json:"fate,omitempty"` // "cut", "lost" or "down", where it got lost
+	FateAt    int       `json:"fateAt,omitempty"`
+}
+
+type step struct {
+	Kind    string   `json:"k"`
+	Inside  bool     `json:"in,omitempty"`
+	At      int64    `json:"at"` // nanoseconds
+	Until   int64    `json:"until,omitempty"`
+	Text    string   `json:"text"`
+	Label   string   `json:"label,omitempty"` // short
+	Server  int      `json:"s"`
+	Peer    int      `json:"p"`
+	Message int      `json:"m"` // delivered
+	Sent    []int    `json:"sent,omitempty"`
+	Cut     bool     `json:"cut,omitempty"` // links are cut, or mended, that lead from Peer to Server
+	Answers []told   `json:"answers,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what was written and answered, in words
+
+	States    []state     `json:"states,omitempty"` // that have changed
+	Logs      []logChange `json:"logs,omitempty"`
+	Committed []int       `json:"committed,omitempty"` // entries that a leader was the first to commit
+}
+
+type told struct {
+	Operation int64  `json:"op"`
+	Read      bool   `json:"read,omitempty"`
+	Outcome   string `json:"outcome"` // "done", "refused" or "unknown"
+	Text      string `json:"text"`
+}
+
+type state struct {
+	Server  int           `json:"s"`
+	Role    string        `json:"role"` // "down" too
+	Term    raft.Term     `json:"term"`
+	Vote    raft.ServerID `json:"vote,omitempty"`
+	Applied raft.Index    `json:"a"`
+	Commit  raft.Index    `json:"c"`
+	Stable  raft.Index    `json:"d"`
+	Last    raft.Index    `json:"l"`
+	Writes  int           `json:"w,omitempty"`
+	Wiped   bool          `json:"wiped,omitempty"`
+}
+
+type logChange struct {
+	Server  int        `json:"s"`
+	After   raft.Index `json:"after"`
+	Entries []int      `json:"entries"`
+}
+
+// A builder makes a run of a trace.
+type builder struct {
+	run     *run
+	entries map[entry]int
+	states  []state
+}
+
+func newRun(t *sim.Trace, repeat string) *run {
+	p := t.Result.Params
+	b := &builder{
+		run:     &run{Servers: int(p.Servers), Seed: p.Seed, Repeat: repeat, Entries: []entry{}, Messages: []message{}, Steps: []step{}},
+		entries: map[entry]int{},
+		states:  make([]state, p.Servers),
+	}
+	if v := t.Result.Violation; v != nil {
+		b.run.Violation = &violation{v.Name, meanings[v.Name], v.Detail, v.Server}
+	}
+	p.Each(func(name string, value int64) {
+		b.run.Parameters = append(b.run.Parameters, parameter{name, value})
+	})
+	s := &t.Result.Stats
+	b.run.Counts = []parameter{
+		{"events at cores", int64(s.Events)}, {"messages", int64(s.Messages)}, {"dropped", int64(s.Dropped)},
+		{"elections", int64(s.Elections)}, {"crashes", int64(s.Crashes)}, {"restarts", int64(s.Restarts)},
+		{"writes", int64(s.Writes)}, {"lost writes", int64(s.Lost)}, {"truncations", int64(s.Truncations)},
+		{"commands committed", int64(s.Commands)}, {"answered", int64(s.Answered)}, {"refused", int64(s.Refused)},
+		{"unknown", int64(s.Unknown)}, {"reads", int64(s.Reads)},
+	}
+	for i := range t.Steps {
+		b.step(i, &t.Steps[i])
+	}
+	return b.run
+}
+
+var stepKinds = map[sim.StepKind]string{
+	sim.StepBegin: "begin", sim.StepEnd: "end", sim.StepFault: "fault", sim.StepMiss: "miss",
+}
+
+// step adds a step.
+func (b *builder) step(number int, s *sim.Step) {
+	to := step{
+		Kind: stepKinds[s.Kind], Inside: s.Inside, At: s.At, Until: s.Until, Text: s.Text, Server: s.Server, Peer: -1,
+		Message: s.Delivered - 1, Label: label(s),
+	}
+	if s.Kind == sim.StepEvent || s.Kind == sim.StepBroken {
+		to.Kind = s.Event.Op.String()
+	}
+	if s.Kind == sim.StepBroken && s.Server < 0 {
+		to.Kind = "end"
+	}
+	switch s.Event.Op {
+	case sim.OpDeliver, sim.OpLost, sim.OpTransfer, sim.OpProbe, sim.OpCut, sim.OpJoin:
+		to.Peer = int(s.Event.Peer)
+	}
+	for _, m := range s.Sent {
+		to.Sent = append(to.Sent, len(b.run.Messages))
+		b.message(number, &m.Content)
+	}
+	b.fates(number, s)
+	for i := range s.Answers {
+		to.Answers = append(to.Answers, answer(&s.Answers[i]))
+	}
+	to.Notes = s.Effects[min(len(s.Sent), len(s.Effects)):]
+	b.changes(&to, s)
+	b.run.Steps = append(b.run.Steps, to)
+}
+
+// fates notes where messages end in a step.
+func (b *builder) fates(number int, s *sim.Step) {
+	if s.Delivered > 0 {
+		m := &b.run.Messages[s.Delivered-1]
+		if s.Kind == sim.StepMiss {
+			m.Fate, m.FateAt = "down", number
+		} else {
+			m.Delivered = append(m.Delivered, number)
+		}
+	}
+	for _, f := range s.Lost {
+		if f.Message == 0 {
+			continue
+		}
+		m := &b.run.Messages[f.Message-1]
+		m.Fate, m.FateAt = "lost", number
+		if f.Cut {
+			m.Fate = "cut"
+		}
+	}
+}
+
+// changes notes what differs after a step.
+func (b *builder) changes(to *step, s *sim.Step) {
+	for i := range s.Servers {
+		from := &s.Servers[i]
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped}
+		if !from.Up {
+			now.Role = "down"
+		}
+		if now != b.states[i] {
+			b.states[i] = now
+			to.States = append(to.States, now)
+		}
+	}
+	for i := range s.Logs {
+		c := &s.Logs[i]
+		to.Logs = append(to.Logs, logChange{c.Server, c.After, b.places(c.Entries)})
+	}
+	if len(s.Committed) > 0 {
+		to.Committed = b.places(s.Committed)
+	}
+}
+
+// places returns the places of entries in the list of all, to which those that are new are added.
+func (b *builder) places(entries []raft.Entry) []int {
+	places := make([]int, 0, len(entries))
+	for i := range entries {
+		e := newEntry(&entries[i])
+		place, known := b.entries[e]
+		if !known {
+			place = len(b.run.Entries)
+			b.entries[e] = place
+			b.run.Entries = append(b.run.Entries, e)
+		}
+		places = append(places, place)
+	}
+	return places
+}
+
+func newEntry(e *raft.Entry) entry {
+	n := entry{Index: e.Index, Term: e.Term, Kind: e.Kind.String()}
+	switch e.Kind {
+	case raft.EntryNoOp:
+		n.Text = "∅"
+	case raft.EntryConfiguration:
+		n.Text = "conf"
+	default:
+		n.Text = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
+	}
+	n.Full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
+	if e.Number != 0 {
+		n.Full += fmt.Sprintf(" %d of server %s, start %d", e.Number, e.Origin.Server, e.Origin.Start)
+	}
+	if len(e.Data) > 0 && e.Kind == raft.EntryCommand {
+		n.Full += ", " + dataText(e.Data)
+	}
+	return n
+}
+
+// shownData is how many bytes of a command are shown.
+const shownData = 40
+
+// dataText shows a command: as it is where it is printable, in hexadecimal digits otherwise.
+func dataText(data []byte) string {
+	cut := data[:min(len(data), shownData)]
+	more := ""
+	if len(cut) < len(data) {
+		more = fmt.Sprintf("… (%d bytes)", len(data))
+	}
+	if printable := utf8.Valid(cut) && !slices.ContainsFunc([]rune(string(cut)), func(r rune) bool { return !strconv.IsPrint(r) }); printable {
+		return strconv.Quote(string(cut)) + more
+	}
+	return "0x" + hex.EncodeToString(cut) + more
+}
+
+func (b *builder) message(number int, m *raft.Message) {
+	b.run.Messages = append(b.run.Messages, message{
+		From: serverOf(m.From), To: serverOf(m.To), Kind: m.Kind.String(), Term: m.Term,
+		Short: shortText(m), Text: sim.MessageText(m), Sent: number,
+	})
+}
+
+// serverOf returns the number of a server of the simulator, whose names are "1" and up.
+func serverOf(id raft.ServerID) int {
+	n, err := strconv.Atoi(string(id))
+	if err != nil {
+		return -1
+	}
+	return n - 1
+}
+
+// shortText says on an arrow what a message says.
+func shortText(m *raft.Message) string {
+	verdict := "✗"
+	if m.Granted {
+		verdict = "✓"
+	}
+	switch m.Kind {
+	case raft.PreVoteRequest:
+		return fmt.Sprintf("pre-vote t%d?", m.Term)
+	case raft.PreVoteResponse:
+		return fmt.Sprintf("pre-vote t%d %s", m.Term, verdict)
+	case raft.VoteRequest:
+		return fmt.Sprintf("vote t%d?", m.Term)
+	case raft.VoteResponse:
+		return fmt.Sprintf("vote t%d %s", m.Term, verdict)
+	case raft.AppendRequest:
+		if len(m.Entries) == 0 {
+			return fmt.Sprintf("probe %d c%d", m.Index, m.Commit)
+		}
+		return fmt.Sprintf("append (%d…%d] c%d", m.Index, m.Entries[len(m.Entries)-1].Index, m.Commit)
+	case raft.AppendResponse:
+		return fmt.Sprintf("up to %d %s", m.Index, verdict)
+	case raft.Heartbeat:
+		return fmt.Sprintf("♥ c%d", m.Commit)
+	case raft.HeartbeatResponse:
+		return fmt.Sprintf("♥ up to %d", m.Index)
+	case raft.TimeoutNow:
+		return "campaign now"
+	case raft.ForwardRequest:
+		return fmt.Sprintf("forward +%d", len(m.Entries))
+	case raft.ForwardResponse:
+		return "refused"
+	case raft.ReadRequest:
+		return fmt.Sprintf("read %d?", m.Number)
+	case raft.ReadResponse:
+		return fmt.Sprintf("read at %d", m.Index)
+	}
+	return m.Kind.String()
+}
+
+// label says in a word or two what a step is; nothing for a delivery, whose arrow says it.
+func label(s *sim.Step) string {
+	e := &s.Event
+	switch s.Kind {
+	case sim.StepFault:
+		return s.Text
+	case sim.StepMiss:
+		return ""
+	}
+	switch e.Op {
+	case sim.OpExpire:
+		return "timeout"
+	case sim.OpPersist:
+		return "on disk"
+	case sim.OpApply:
+		return "applied"
+	case sim.OpPropose:
+		return fmt.Sprintf("command %d", e.N)
+	case sim.OpQuery:
+		return fmt.Sprintf("read %d", e.N)
+	case sim.OpCancel:
+		return fmt.Sprintf("gives up %d", e.N)
+	case sim.OpLost:
+		return fmt.Sprintf("loses %d", e.Peer+1)
+	case sim.OpTransfer:
+		return fmt.Sprintf("told by %d", e.Peer+1)
+	case sim.OpProbe:
+		return fmt.Sprintf("probed by %d", e.Peer+1)
+	case sim.OpCut, sim.OpJoin:
+		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
+	case sim.OpWipe:
+		return "new disk"
+	case sim.OpDeliver, sim.OpDrain:
+		return ""
+	}
+	return e.Op.String()
+}
+
+func answer(a *sim.Told) told {
+	t := told{Operation: a.Operation, Read: a.Read, Outcome: "done"}
+	what := "command"
+	if a.Read {
+		what = "read"
+	}
+	switch {
+	case a.Err == nil:
+		t.Text = fmt.Sprintf("%s %d is answered at index %d", what, a.Operation, a.Index)
+		return t
+	case errors.Is(a.Err, raft.ErrOutcomeUnknown):
+		t.Outcome = "unknown"
+	default:
+		t.Outcome = "refused"
+	}
+	t.Text = fmt.Sprintf("%s %d is answered: %v", what, a.Operation, a.Err)
+	return t
+}
