@@ -143,7 +143,7 @@ func (s *settings) shorten(t *tally, runs int64) error {
 		}
 	}
 	fmt.Printf("caught after %d runs: %v\n  %s\n", runs, found.violation, s.command(found.seed))
-	return s.report(w, &best, found.violation)
+	return s.report(w, found.seed, &best, found.violation)
 }
 
 // progress shows how far the runs are until they are done.

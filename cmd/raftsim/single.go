@@ -31,25 +31,15 @@ func single(s *settings) error {
 	if s.shrink {
 		schedule = w.Shrink(schedule, sim.DefaultBudget)
 	}
-	if err := s.report(w, &schedule, r.Violation); err != r.Violation {
-		return err
-	}
-	repeat := s.command(s.seed)
-	if s.out != "" {
-		repeat = "go run ./cmd/raftsim -v -replay " + s.out
-	}
-	if s.shrink {
-		live = func(w *sim.World) sim.Result { return w.Replay(&schedule) }
-	}
-	if err := s.draw(w, repeat, live); err != nil {
-		return err
-	}
-	return r.Violation
+	return s.report(w, s.seed, &schedule, r.Violation)
 }
 
-// report prints a failure, writes it to a file if it is told to, and returns it.
-func (s *settings) report(w *sim.World, schedule *sim.Schedule, violation *sim.Violation) error {
+// report prints a failure, writes it to files if it is told to, and returns it.
+func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, violation *sim.Violation) error {
+	repeat, drawn := s.command(seed), func(w *sim.World) sim.Result { return w.RunParams(s.params(seed)) }
 	if s.shrink {
+		// In a list of events pauses and stalls only show as gaps: what is not shortened is drawn as it ran.
+		drawn = func(w *sim.World) sim.Result { return w.Replay(schedule) }
 		fmt.Printf("shortened to %d events; columns are servers: role and term, applied/commit/stable/last\n", len(schedule.Events))
 	}
 	if s.verbose || s.shrink {
@@ -63,7 +53,11 @@ func (s *settings) report(w *sim.World, schedule *sim.Schedule, violation *sim.V
 		if err := os.WriteFile(s.out, text, 0o644); err != nil {
 			return err
 		}
-		fmt.Printf("go run ./cmd/raftsim -replay %s\n", s.out)
+		repeat = "go run ./cmd/raftsim -v -replay " + s.out
+		fmt.Println(repeat)
+	}
+	if err := s.draw(w, repeat, drawn); err != nil {
+		return err
 	}
 	return violation
 }
