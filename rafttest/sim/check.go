@@ -73,6 +73,9 @@ func (w *World) observeLeader(i int, before *status) {
 	}
 	*l = leader{int8(i + 1), s.life}
 	s.leaderSince = w.local(s)
+	for j := range w.links[i] {
+		w.links[i][j].appends = 0
+	}
 	w.stats.Elections++
 
 	// What leaders of earlier terms have committed is in the log now: it was written before the
@@ -220,22 +223,28 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	}
 }
 
-// checkQuota checks that what a leader has taken in its term and not committed, durably here, is within its limit, or is a
-// single command.
+// checkQuota checks that what a leader has taken in its term and not committed, durably here, or not applied, is within the
+// limits, or is a single command.
 func (w *World) checkQuota(i int) {
 	s := &w.servers[i]
 	p := &w.params
-	from := max(min(s.status.commit, s.status.stable), s.termBegin-1)
-	last := raft.Index(len(s.view))
-	if from >= last {
-		return
+	above := func(index raft.Index) int64 {
+		from, last := max(index, s.termBegin-1), raft.Index(len(s.view))
+		if from >= last {
+			return 0
+		}
+		bytes := s.view[last-1].total
+		if from > 0 {
+			bytes -= s.view[from-1].total
+		}
+		return int64(bytes)
 	}
-	bytes := s.view[last-1].total
-	if from > 0 {
-		bytes -= s.view[from-1].total
+	single := int64(w.biggest) + entryOverhead
+	if bytes := above(min(s.status.commit, s.status.stable)); bytes > max(p.MaxUncommitted, single) {
+		w.fail(BoundedMemory, i, "%d bytes of commands are not committed, %d are allowed", bytes, p.MaxUncommitted)
 	}
-	if limit := max(p.MaxUncommitted, int64(w.biggest)+entryOverhead); bytes > uint64(limit) {
-		w.fail(BoundedMemory, i, "%d bytes of commands are not committed, %d are allowed", bytes, limit)
+	if bytes := above(s.status.applied); bytes > max(p.MaxUnapplied, single) {
+		w.fail(BoundedMemory, i, "%d bytes of commands are not applied, %d are allowed", bytes, p.MaxUnapplied)
 	}
 }
 

@@ -6,7 +6,7 @@ import "github.com/e17579a5/raft"
 // with them.
 func (w *World) drain(i int) {
 	s := &w.servers[i]
-	s.held = false
+	s.mixed, s.held = s.held, false
 	e := &w.effects
 	s.core.Drain(e)
 	w.observe(i)

@@ -32,6 +32,7 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 	case raft.HeartbeatResponse:
 		w.checkMatch(i, m)
 	case raft.AppendRequest, raft.Heartbeat:
+		w.checkBounds(i, m)
 		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
 			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind, m.Term)
 		}
@@ -39,6 +40,26 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		if m.Start != durable.Start {
 			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
 		}
+	}
+}
+
+// checkBounds checks that what is on its way to a peer is within the limits: appends without an answer, and entries in each.
+func (w *World) checkBounds(i int, m *raft.Message) {
+	if m.Kind != raft.AppendRequest {
+		return
+	}
+	l := &w.links[i][serverOf(m.To)]
+	if w.servers[i].mixed {
+		l.appends = 0 // which of them left before an answer that made room came, can't be told
+	} else if l.appends++; l.appends > w.params.WindowMessages {
+		w.fail(BoundedMemory, i, "%d appends are on their way to %s, %d are allowed", l.appends, m.To, w.params.WindowMessages)
+	}
+	bytes := int64(0)
+	for j := 1; j < len(m.Entries); j++ {
+		bytes += int64(len(m.Entries[j].Data)) + entryOverhead
+	}
+	if bytes > w.params.MaxAppend {
+		w.fail(BoundedMemory, i, "an append has %d bytes beyond its first entry, %d are allowed", bytes, w.params.MaxAppend)
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 	luckKeep
 	luckLost
 	luckCheck
+	luckFreeze
 )
 
 // mix spreads every bit of x over all bits of the result (the finalizer of SplitMix64, by Steele, Lea

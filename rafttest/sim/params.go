@@ -46,6 +46,9 @@ type Params struct {
 	Events int64
 	// Found is 1 if the cluster is founded before the faults begin.
 	Found int64
+	// Freeze is 1 if the faults don't all end: some servers, a minority, stay as they are for good, and the others must
+	// make progress without them.
+	Freeze int64
 }
 
 // A param is a field of Params, by the name that it has in a schedule's file.
@@ -70,7 +73,7 @@ func (p *Params) all() []param {
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
-		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found},
+		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 	}
 }
 
@@ -147,6 +150,7 @@ func Swarm(seed uint64) Params {
 	p.DownTime = p.Election * pick(next(), 1, 2, 4, 12) / 8
 	p.Events = 1500 + below(next(), 2500)
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
+	p.Freeze = pick(next(), 0, 0, 1)
 	return p
 }
 

@@ -110,9 +110,14 @@ func (w *World) settle() {
 	w.calm = true
 	w.beginTimed(phaseSettle)
 	w.probes = [MaxServers]int64{}
+	if w.params.Freeze != 0 && w.ghost.commit() > 0 {
+		w.freeze()
+	}
 	for i := 0; i < w.n; i++ {
-		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
-		w.planTick(i)
+		if s := &w.servers[i]; s.frozen != frozenDown {
+			w.step(Event{Op: OpStart, Server: int8(i)}, nil)
+			w.planTick(i)
+		}
 	}
 	limit := w.stats.Events + MaxEvents
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
@@ -126,7 +131,7 @@ func (w *World) settle() {
 				return true
 			}
 			for i := 0; i < w.n; i++ {
-				if !w.servers[i].wiped {
+				if w.servers[i].healthy() {
 					w.probe(i)
 					w.planTick(i)
 				}
@@ -172,7 +177,7 @@ func (w *World) place() uint64 {
 func (w *World) settled() bool {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
-		if s.wiped {
+		if !s.healthy() {
 			continue
 		}
 		n := w.probes[i]
@@ -190,7 +195,7 @@ func (w *World) unsettled() string {
 		s := &w.servers[i]
 		name := string(s.id)
 		switch n := w.probes[i]; {
-		case s.wiped:
+		case !s.healthy():
 		case !s.up:
 			return "server " + name + " is down"
 		case n != 0 && w.ops[n].outcome != outcomeDone:
@@ -215,7 +220,7 @@ func (w *World) checkStates() {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		var got bytes.Buffer
-		if s.wiped || !w.snapshot(s.replica.inner, &got) {
+		if !s.healthy() || !w.snapshot(s.replica.inner, &got) {
 			continue
 		}
 		if !bytes.Equal(want.Bytes(), got.Bytes()) {

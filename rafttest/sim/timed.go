@@ -44,7 +44,7 @@ func (w *World) endTimed() {
 func (w *World) planLanes(i int) {
 	s := &w.servers[i]
 	p := &w.params
-	if !s.writing && len(s.writes) > 0 {
+	if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk {
 		s.writing = true
 		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime), what: itemWrite, a: int8(i), life: s.life})
 		if s.doomed {

@@ -31,10 +31,14 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 			}
 		case raft.AppendResponse, raft.HeartbeatResponse:
 			s.answered[e.Peer] = w.local(s)
+			w.links[i][e.Peer].appends = 0
 		}
 	case OpLost:
 		s.heard = 0
 	case OpExpire:
+		if next := s.core.Deadline(); next <= w.local(s) {
+			w.fail(DeadlinesMove, i, "the deadline that has just been dealt with is due again")
+		}
 		if s.status.role == leads {
 			w.checkLeadership(i)
 		}

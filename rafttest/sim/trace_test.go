@@ -59,9 +59,14 @@ func checkTrace(t *testing.T, w *World, trace *Trace) {
 	require.Equal(t, trace.Result.Stats.Steps, events)
 	require.Len(t, committed, int(w.ghost.commit()))
 	for i := range w.n {
-		require.Len(t, logs[i], len(w.servers[i].view), "server %d", i+1)
+		s := &w.servers[i]
+		view := s.view
+		if !s.up {
+			view = s.disk.slots
+		}
+		require.Len(t, logs[i], len(view), "server %d", i+1)
 		for j := range logs[i] {
-			require.Equal(t, w.servers[i].view[j].term, logs[i][j].Term)
+			require.Equal(t, view[j].term, logs[i][j].Term)
 		}
 	}
 }

@@ -44,6 +44,8 @@ const (
 	CheckQuorum = "Check Quorum"
 	// StalledDisk: a leader whose disk stands still steps down.
 	StalledDisk = "Stalled Disk"
+	// DeadlinesMove: who was woken up wants to be woken up later.
+	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.
 	BoundedMemory = "Bounded Memory"
 	// Convergence: without faults the cluster makes progress, and all copies become equal.

@@ -71,6 +71,7 @@ type server struct {
 	member *disk // the disk that the cluster's configuration counts: disk, or the one that was wiped
 	spare  [2]disk
 	wiped  bool
+	frozen frozenState
 	start  uint64 // counter of the current life's start, from 1
 
 	// The lanes: what the core has handed out and not got back.
@@ -116,6 +117,7 @@ type server struct {
 	applying bool
 	reading  bool
 	held     bool // effects wait for a drain
+	mixed    bool // the effects being drained are those of several events
 	doomed   bool // to crash at the next write
 	nth      [luckCheck + 1]uint64
 }
@@ -134,6 +136,7 @@ type link struct {
 	sent     uint64 // messages, so far
 	base     uint64 // number of the first message in bag, minus 1
 	bag      []sentMessage
+	appends  int64        // that a leader has sent since an answer to it arrived
 	lag      int64        // by which a timed run's messages take longer for a while
 	arriving int64        // when the last message in order arrives
 	envelope raft.Message // of the last message that only a leader sends, without its content
@@ -189,7 +192,7 @@ func (w *World) reset(p Params) {
 
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
-	s.up, s.core, s.wiped, s.life, s.start = false, nil, false, 0, 0
+	s.up, s.core, s.wiped, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
 	s.disk, s.member = &s.spare[0], &s.spare[0]
 	s.spare[0].reset()
 	s.spare[1].reset()
