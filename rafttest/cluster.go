@@ -40,8 +40,8 @@ type ClusterOptions struct {
 //		…
 //	})
 //
-// Servers are numbered from 0; as a raft.ServerID the first is "a". A Cluster is used by the goroutine of the test; the nodes
-// may be used by any.
+// Servers are numbered from 0; as a raft.ServerID the first is "a". A Cluster is used by the goroutine of the test, but for ID,
+// Node and Machine, which other goroutines may call meanwhile.
 type Cluster[M raft.StateMachine] struct {
 	// Network connects the servers. It can be told to lose, delay, repeat and reorder messages.
 	Network *raft.Network
@@ -57,10 +57,16 @@ type Cluster[M raft.StateMachine] struct {
 // A clusterServer is one server through all its lives.
 type clusterServer[M raft.StateMachine] struct {
 	raft.Server
-	disk    Disk
+	disk Disk
+	life atomic.Pointer[clusterLife[M]] // the latest one
+	down bool                           // it has ended
+}
+
+// A clusterLife is a server from its start to its end.
+type clusterLife[M raft.StateMachine] struct {
 	machine M
 	node    *raft.Node
-	power   *power // of the life that goes on; nil when the server is down
+	power   *power
 }
 
 // maxServers is how many servers a Cluster can have: the letters from a to z.
@@ -82,7 +88,7 @@ func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func(
 			disk = func() Disk { return options.Disk(i) }
 		}
 		id := raft.ServerID(rune('a' + i))
-		c.servers = append(c.servers, &clusterServer[M]{Server: raft.Server{ID: id, Address: string(id)}, disk: disk()})
+		c.servers = append(c.servers, &clusterServer[M]{Server: raft.Server{ID: id, Address: string(id)}, disk: disk(), down: true})
 	}
 	t.Cleanup(c.Close)
 	for i := range c.servers {
@@ -98,16 +104,16 @@ func (c *Cluster[M]) Len() int { return len(c.servers) }
 func (c *Cluster[M]) ID(server int) raft.ServerID { return c.servers[server].Server.ID }
 
 // Node returns the node of a server, or the last one of a server that is down.
-func (c *Cluster[M]) Node(server int) *raft.Node { return c.servers[server].node }
+func (c *Cluster[M]) Node(server int) *raft.Node { return c.servers[server].life.Load().node }
 
 // Machine returns the state machine of a server's node. It lives as long as the node, which goes on to apply commands to it.
-func (c *Cluster[M]) Machine(server int) M { return c.servers[server].machine }
+func (c *Cluster[M]) Machine(server int) M { return c.servers[server].life.Load().machine }
 
 // Running returns the servers that are not down.
 func (c *Cluster[M]) Running() []int {
 	var running []int
 	for i, s := range c.servers {
-		if s.power != nil {
+		if !s.down {
 			running = append(running, i)
 		}
 	}
@@ -118,7 +124,7 @@ func (c *Cluster[M]) Running() []int {
 func (c *Cluster[M]) Restart(server int) {
 	c.t.Helper()
 	s := c.servers[server]
-	if s.power != nil {
+	if !s.down {
 		c.t.Fatalf("rafttest: server %s runs already", s.ID)
 	}
 	storage, err := s.disk.Open()
@@ -143,7 +149,8 @@ func (c *Cluster[M]) Restart(server int) {
 	if err != nil {
 		c.t.Fatalf("rafttest: start server %s: %v", s.ID, err)
 	}
-	s.machine, s.node, s.power = machine, node, power
+	s.life.Store(&clusterLife[M]{machine, node, power})
+	s.down = false
 }
 
 // mixSeed gives each server its own luck; it is never 0.
@@ -154,10 +161,10 @@ func mixSeed(seed uint64, server int) uint64 { return seed*2654435761 + uint64(s
 func (c *Cluster[M]) Crash(server int) {
 	c.t.Helper()
 	s := c.servers[server]
-	if s.power == nil {
+	if s.down {
 		c.t.Fatalf("rafttest: server %s is down already", s.ID)
 	}
-	s.power.off.Store(true)
+	s.life.Load().power.off.Store(true)
 	if s.disk.Crash != nil {
 		s.disk.Crash()
 	}
@@ -171,10 +178,10 @@ func (c *Cluster[M]) Crash(server int) {
 func (c *Cluster[M]) Shutdown(server int) {
 	c.t.Helper()
 	s := c.servers[server]
-	if s.power == nil {
+	if s.down {
 		c.t.Fatalf("rafttest: server %s is down already", s.ID)
 	}
-	failure := s.node.Err()
+	failure := s.life.Load().node.Err()
 	if err := c.end(s); err != nil || failure != nil {
 		c.t.Errorf("rafttest: close server %s: %v (it had stopped: %v)", s.ID, err, failure)
 	}
@@ -184,8 +191,8 @@ func (c *Cluster[M]) Shutdown(server int) {
 func (c *Cluster[M]) end(s *clusterServer[M]) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.wait())
 	defer cancel()
-	s.power = nil
-	return s.node.Close(ctx)
+	s.down = true
+	return s.life.Load().node.Close(ctx)
 }
 
 // wait is for how long the cluster is waited for.
@@ -201,7 +208,7 @@ func (c *Cluster[M]) Leader() int {
 		var term raft.Term
 		statuses := map[int]raft.Status{}
 		for _, i := range c.Running() {
-			statuses[i] = c.servers[i].node.Status()
+			statuses[i] = c.Node(i).Status()
 			term = max(term, statuses[i].Term)
 		}
 		for _, status := range statuses {
@@ -227,7 +234,7 @@ func (c *Cluster[M]) Converge() {
 	c.await("equal logs", func() bool {
 		var applied []raft.Index
 		for _, i := range c.Running() {
-			status := c.servers[i].node.Status()
+			status := c.Node(i).Status()
 			if status.Applied != status.Last || status.Leader == "" {
 				return false
 			}
@@ -237,7 +244,7 @@ func (c *Cluster[M]) Converge() {
 	})
 	var first []byte
 	for n, i := range c.Running() {
-		snapshot, err := snapshotOf(c.servers[i].machine)
+		snapshot, err := snapshotOf(c.Machine(i))
 		if err != nil {
 			c.t.Fatalf("rafttest: server %s: %v", c.ID(i), err)
 		}
@@ -270,13 +277,14 @@ func (c *Cluster[M]) await(what string, is func() bool) {
 func (c *Cluster[M]) describe() string {
 	var b strings.Builder
 	for _, s := range c.servers {
-		if s.power == nil {
+		if s.down {
 			fmt.Fprintf(&b, "\n\t%s: down", s.ID)
 			continue
 		}
-		status := s.node.Status()
+		node := s.life.Load().node
+		status := node.Status()
 		fmt.Fprintf(&b, "\n\t%s: %s of term %d, leader %q, applied %d, commit %d, stable %d, last %d, stopped by %v",
-			s.ID, status.Role, status.Term, status.Leader, status.Applied, status.Commit, status.Stable, status.Last, s.node.Err())
+			s.ID, status.Role, status.Term, status.Leader, status.Applied, status.Commit, status.Stable, status.Last, node.Err())
 	}
 	return b.String()
 }
