@@ -1,0 +1,330 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// A judge checks a step of one server against the whole cluster and its past. The invariants are those of rafttest/sim,
+// by the same names.
+type judge struct {
+	nodes  []*node // of the cluster, after the step
+	i      int     // the server whose step it is
+	before *node
+	step   *step
+	ghost  *ghost
+	// own says that ghost is a copy that may be changed.
+	own bool
+	// reads says that there may still be reads: only they ask for what was acknowledged.
+	reads  bool
+	broken *Violation
+}
+
+func (j *judge) fail(name, format string, args ...any) {
+	if j.broken == nil {
+		j.broken = violated(name, j.i, format, args...)
+	}
+}
+
+// change returns the ghost to be changed.
+func (j *judge) change() *ghost {
+	if !j.own {
+		j.ghost, j.own = j.ghost.clone(), true
+	}
+	return j.ghost
+}
+
+// check looks at all that the step has brought. Afterwards ghost is what the observer knows then.
+func (j *judge) check(e event) {
+	if !j.step.plain {
+		now := &j.step.after.status
+		if e.kind() == eventCrash {
+			j.forget()
+		}
+		if j.step.call != 0 {
+			j.open(e == eventRead)
+		}
+		if now.role == leads && (j.before.status.role != leads || j.before.status.term != now.term) {
+			j.checkLeader()
+		}
+		if now.commit != j.before.status.commit {
+			j.checkCommit()
+		}
+		if j.step.whole {
+			j.checkCommitted()
+		}
+		if !sameLog(j.before.view, j.step.after.view) {
+			j.checkLogs()
+		}
+		for i := range j.step.applied {
+			j.checkApplied(&j.step.applied[i])
+		}
+		for i := range j.step.answers {
+			j.checkAnswer(&j.step.answers[i])
+		}
+	}
+	if j.step.commit > j.ghost.commit() {
+		j.fail(sim.CommitKnown, "tells commit %d, but no leader has committed more than %d", j.step.commit, j.ghost.commit())
+	}
+	if j.step.claims {
+		for _, m := range j.step.sent {
+			j.checkMessage(m)
+		}
+	}
+}
+
+// forget ends the calls at a server that has crashed.
+func (j *judge) forget() {
+	for _, c := range j.ghost.calls {
+		if int(c.server) == j.i {
+			j.dropCalls(func(c *call) bool { return int(c.server) == j.i })
+			return
+		}
+	}
+}
+
+func (j *judge) dropCalls(which func(*call) bool) {
+	g := j.change()
+	kept := g.calls[:0]
+	for i := range g.calls {
+		if !which(&g.calls[i]) {
+			kept = append(kept, g.calls[i])
+		}
+	}
+	g.calls = kept
+}
+
+// open notes a call.
+func (j *judge) open(read bool) {
+	g := j.change()
+	c := call{server: int8(j.i), read: read, start: j.step.after.start, number: j.step.call}
+	if read {
+		c.since = g.acknowledged
+	}
+	g.calls = append(g.calls, c)
+}
+
+// checkLeader checks who begins to lead.
+func (j *judge) checkLeader() {
+	n := j.step.after
+	now := &n.status
+	if l := j.ghost.leaders[now.term]; l.server != 0 && (int(l.server) != j.i+1 || l.start != n.start) {
+		j.fail(sim.ElectionSafety, "leads term %d, which server %d has led", now.term, l.server)
+		return
+	}
+	j.change().leaders[now.term] = leader{int8(j.i + 1), n.start}
+	for index := range j.ghost.committed {
+		if c := &j.ghost.committed[index]; c.in < now.term && at(n.view, raft.Index(index+1)) != c.slot {
+			j.fail(sim.LeaderCompleteness, "the leader of term %d lacks index %d, which was committed before", now.term, index+1)
+			return
+		}
+	}
+}
+
+// checkCommit checks that a commit index was moved rightly.
+func (j *judge) checkCommit() {
+	n := j.step.after
+	now := &n.status
+	if now.role != leads {
+		if now.commit > j.ghost.commit() {
+			j.fail(sim.CommitKnown, "commit %d, but no leader has committed more than %d", now.commit, j.ghost.commit())
+		}
+		return
+	}
+	if now.commit < j.before.status.commit {
+		return // it has started again
+	}
+	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
+	// the whole log before it (Log Matching).
+	holds, witness := 0, (*disk)(nil)
+	for _, other := range j.nodes {
+		if at(other.disk.slots, now.commit).term == now.term {
+			holds++
+			witness = &other.disk
+		}
+	}
+	if holds <= len(j.nodes)/2 {
+		j.fail(sim.QuorumDurable, "commits index %d in term %d, which only %d of %d disks hold", now.commit, now.term, holds, len(j.nodes))
+		return
+	}
+	j.commitFrom(witness)
+}
+
+// commitFrom takes the log of a disk for committed as far as the leader has committed.
+func (j *judge) commitFrom(d *disk) {
+	to, term := j.step.after.status.commit, j.step.after.status.term
+	for i := raft.Index(1); i <= to; i++ {
+		now := at(d.slots, i)
+		if i <= j.ghost.commit() {
+			if j.ghost.committed[i-1].slot != now {
+				j.fail(sim.StateMachineSafety, "commits index %d on a log that differs at index %d, which was committed before", to, i)
+				return
+			}
+			if j.ghost.committed[i-1].in > term {
+				j.change().committed[i-1].in = term
+			}
+			continue
+		}
+		c := committed{slot: now, entry: d.entries[i-1], in: term}
+		if i > 1 {
+			c.result = j.ghost.committed[i-2].result
+		}
+		if c.entry.Kind == raft.EntryCommand {
+			j.checkCommand(&c.entry)
+			c.result = c.result.next(&c.entry)
+		}
+		g := j.change()
+		g.committed = append(g.committed, c)
+	}
+	for _, other := range j.nodes {
+		s := &other.status
+		if s.role == leads && s.term > term && at(other.view, to) != at(d.slots, to) {
+			j.fail(sim.LeaderCompleteness, "commits index %d in term %d, but the leader of term %d lacks it", to, term, s.term)
+		}
+	}
+}
+
+// checkCommand checks that a command is committed once, and not after its caller was told that it never will be.
+func (j *judge) checkCommand(e *raft.Entry) {
+	for i := range j.ghost.committed {
+		if c := &j.ghost.committed[i].entry; c.Kind == e.Kind && c.Origin == e.Origin && c.Number == e.Number {
+			j.fail(sim.ExactlyOnce, "the command at index %d is committed at index %d already", e.Index, i+1)
+		}
+	}
+	for _, c := range j.ghost.refused {
+		if idOf(int(c.server)) == e.Origin.Server && c.start == e.Origin.Start && c.number == e.Number {
+			j.fail(sim.ExactlyOnce, "the command at index %d was answered with ErrNotApplied", e.Index)
+		}
+	}
+}
+
+// checkCommitted compares the part of the log that the server knows to be committed with what is.
+func (j *judge) checkCommitted() {
+	n := j.step.after
+	to := min(n.status.commit, raft.Index(len(n.view)), j.ghost.commit())
+	if to > 0 && at(n.view, to) != j.ghost.committed[to-1].slot {
+		j.fail(sim.StateMachineSafety, "index %d is committed here, and with another entry elsewhere", to)
+	}
+}
+
+// checkLogs checks Log Matching between this server's log and the others': from the last index at which both have the same
+// term on down, they are equal.
+func (j *judge) checkLogs() {
+	own := j.step.after.view
+	for k, other := range j.nodes {
+		for i := raft.Index(min(len(own), len(other.view))); i > 0 && k != j.i; i-- {
+			a, b := at(own, i), at(other.view, i)
+			if a.term != b.term {
+				continue
+			}
+			if a != b {
+				j.fail(sim.LogMatching, "index %d in term %d is another entry, or follows others, than at server %d", i, a.term, k+1)
+			}
+			break
+		}
+	}
+}
+
+// checkApplied checks that an entry that the state machine got is committed.
+func (j *judge) checkApplied(e *raft.Entry) {
+	if e.Index > j.ghost.commit() {
+		j.fail(sim.StateMachineSafety, "applies index %d, but only %d is committed", e.Index, j.ghost.commit())
+		return
+	}
+	if c := &j.ghost.committed[e.Index-1].entry; c.Term != e.Term || c.Kind != e.Kind || c.Origin != e.Origin || c.Number != e.Number {
+		j.fail(sim.StateMachineSafety, "applies another entry at index %d than is committed there", e.Index)
+	}
+}
+
+// checkAnswer checks what a caller is told.
+func (j *judge) checkAnswer(a *raft.Answer) {
+	same := func(c *call) bool {
+		return int(c.server) == j.i && c.read == a.Read && c.start == j.step.after.start && c.number == a.Number
+	}
+	var asked *call
+	for i := range j.ghost.calls {
+		if c := &j.ghost.calls[i]; same(c) {
+			asked = &call{}
+			*asked = *c
+		}
+	}
+	if asked == nil {
+		j.fail(sim.Answers, "answers call %d, which is not open", a.Number)
+		return
+	}
+	j.dropCalls(same)
+	switch {
+	case a.Err == nil && a.Read:
+		j.checkRead(asked, a)
+	case a.Err == nil:
+		j.checkResult(asked, a)
+	case !a.Read && errors.Is(a.Err, raft.ErrNotApplied):
+		g := j.change()
+		g.refused = append(g.refused, *asked)
+		for i := range g.committed {
+			if e := &g.committed[i].entry; e.Origin == (raft.Origin{Server: idOf(j.i), Start: asked.start}) && e.Number == asked.number {
+				j.fail(sim.ExactlyOnce, "command %d is answered with ErrNotApplied, but committed at index %d", a.Number, i+1)
+			}
+		}
+	case !a.Read && !errors.Is(a.Err, raft.ErrOutcomeUnknown):
+		j.fail(sim.Answers, "command %d: %v is no outcome", a.Number, a.Err)
+	}
+}
+
+func (j *judge) checkRead(asked *call, a *raft.Answer) {
+	if a.Index < asked.since {
+		j.fail(sim.FreshReads, "a read sees index %d, but %d was acknowledged before it was called", a.Index, asked.since)
+	}
+	if applied := j.step.after.status.applied; a.Index > applied {
+		j.fail(sim.FreshReads, "a read is answered at index %d, but %d is applied", a.Index, applied)
+	}
+	j.acknowledge(a.Index)
+}
+
+func (j *judge) checkResult(asked *call, a *raft.Answer) {
+	if a.Index == 0 || a.Index > j.ghost.commit() {
+		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, committed are %d", a.Number, a.Index, j.ghost.commit())
+		return
+	}
+	c := &j.ghost.committed[a.Index-1]
+	if c.entry.Origin != (raft.Origin{Server: idOf(j.i), Start: asked.start}) || c.entry.Number != asked.number {
+		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, where another entry is committed", a.Number, a.Index)
+		return
+	}
+	if string(a.Result) != string(c.result.show()) {
+		j.fail(sim.ReplicasEqual, "command %d is answered with %s, which isn't the result of index %d", a.Number, a.Result, a.Index)
+	}
+	j.acknowledge(a.Index)
+}
+
+// show returns what the state machine answers in this state.
+func (m machine) show() []byte { return fmt.Appendf(nil, "%x", uint64(m)) }
+
+func (j *judge) acknowledge(index raft.Index) {
+	if j.reads && index > j.ghost.acknowledged {
+		j.change().acknowledged = index
+	}
+}
+
+// checkMessage checks what a message claims about others.
+func (j *judge) checkMessage(m *message) {
+	c := &m.content
+	switch c.Kind {
+	case raft.AppendRequest, raft.Heartbeat:
+		if c.Term >= raft.Term(len(j.ghost.leaders)) || int(j.ghost.leaders[c.Term].server) != j.i+1 {
+			j.fail(sim.ElectionSafety, "%v in term %d, which it doesn't lead", c.Kind, c.Term)
+		}
+	case raft.AppendResponse, raft.HeartbeatResponse:
+		if c.Index == 0 || c.Kind == raft.AppendResponse && !c.Granted {
+			return
+		}
+		to := j.nodes[m.to]
+		if to.status.role == leads && to.status.term == c.Term && c.Index <= raft.Index(len(to.view)) &&
+			at(to.view, c.Index) != at(j.step.after.disk.slots, c.Index) {
+			j.fail(sim.Gate, "%v up to index %d, where the leader's log differs", c.Kind, c.Index)
+		}
+	}
+}

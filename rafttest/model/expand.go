@@ -1,0 +1,281 @@
+package model
+
+import (
+	"slices"
+)
+
+// A worker finds what may come after a state.
+type worker struct {
+	bounds  *Bounds
+	tables  *tables
+	stepper stepper
+	judge   judge
+	// found takes each state that comes after, with the hash that it shares with those that are like it. Its messages are
+	// only lent.
+	found func(h sum, next *state)
+	// broken takes a step that breaks an invariant.
+	broken func(v *Violation)
+
+	// The state that is expanded, with its parts.
+	state    *state
+	nodes    []*node
+	messages []*message
+	ghost    *ghost
+	sums     []sum // of the state, by naming
+
+	// The step that is tried.
+	move move
+	next state
+	list [][]uint32 // room for lists of messages, one for each loss
+	room [][]sum
+
+	ordinal uint32 // of the step among those of its state
+	steps   uint64 // taken
+	beyond  uint64 // not taken, because they leave the bounds
+}
+
+func newWorker(bounds *Bounds, tables *tables) *worker {
+	w := &worker{bounds: bounds, tables: tables}
+	w.stepper = stepper{tables: tables, bounds: bounds}
+	w.nodes = make([]*node, bounds.Servers)
+	w.judge.nodes = make([]*node, bounds.Servers)
+	w.sums = make([]sum, len(tables.namings))
+	return w
+}
+
+// expand takes every step that is possible in a state.
+func (w *worker) expand(s *state) {
+	w.load(s)
+	w.ordinal = 0
+	for i, n := range w.nodes {
+		w.deliver(i)
+		b := s.budget
+		if b.commands > 0 && (w.bounds.Anywhere || n.status.role == leads) {
+			b.commands--
+			w.try(i, eventPropose, b)
+			b = s.budget
+		}
+		if b.reads > 0 && (w.bounds.Anywhere || n.status.role == leads) {
+			b.reads--
+			w.try(i, eventRead, b)
+			b = s.budget
+		}
+		if len(n.writes) > 0 {
+			w.try(i, eventPersist, b)
+		}
+		if b.crashes > 0 {
+			b.crashes--
+			for keep := range len(n.writes) + 1 {
+				w.try(i, eventCrash+event(keep), b)
+			}
+		}
+		w.pass(i)
+	}
+}
+
+// load finds the parts of a state.
+func (w *worker) load(s *state) {
+	w.state = s
+	w.ghost = w.tables.ghosts.get(s.ghost)
+	hash := s.budget.hash()
+	for k := range w.sums {
+		w.sums[k] = hash.plus(w.ghost.hashes[k])
+	}
+	for i := range w.nodes {
+		w.nodes[i] = w.tables.nodes.get(s.nodes[i])
+		for k := range w.sums {
+			w.sums[k] = w.sums[k].plus(w.nodes[i].hashes[k])
+		}
+	}
+	w.messages = w.messages[:0]
+	for _, id := range s.messages {
+		m := w.tables.message(id)
+		w.messages = append(w.messages, m)
+		for k := range w.sums {
+			w.sums[k] = w.sums[k].plus(m.hashes[k])
+		}
+	}
+}
+
+// deliver lets each message on its way to a server arrive, for good or to arrive again.
+func (w *worker) deliver(i int) {
+	for j, m := range w.messages {
+		if m.to != i || j > 0 && w.messages[j-1] == m {
+			continue
+		}
+		w.try(i, event(m.id), w.state.budget)
+		if b := w.state.budget; b.duplicates > 0 {
+			b.duplicates--
+			w.move.stays = true
+			w.try(i, event(m.id), b)
+			w.move.stays = false
+		}
+	}
+}
+
+// pass lets a server's time pass: one deadline, or the moment at which it is told to campaign.
+func (w *worker) pass(i int) {
+	n, b := w.nodes[i], w.state.budget
+	if !w.bounds.Timeouts && n.status.role == follows {
+		w.try(i, eventTransfer, b)
+	}
+	for k, name := range n.armed {
+		if name != "heartbeat" && name != "retry" && !w.bounds.Timeouts {
+			continue
+		}
+		w.try(i, eventPass+event(k), b)
+	}
+}
+
+// try takes a step.
+func (w *worker) try(i int, e event, b budget) {
+	before := w.nodes[i]
+	st := w.tables.step(&w.stepper, before, e)
+	w.move.server, w.move.event, w.move.step, w.move.lost = i, e, st, w.move.lost[:0]
+	if st.broken != nil {
+		w.broken(st.broken)
+		return
+	}
+	arrives := e.arrival() && !w.move.stays && !w.bounds.Soup
+	if st.after == before && len(st.sent) == 0 && !arrives && st.plain {
+		return // nothing has happened
+	}
+	if st.after.status.term > w.bounds.lastTerm() || st.silent && e.kind() == eventPass {
+		w.beyond++
+		return
+	}
+	after, broken := w.watch(i, e, b, st)
+	if broken != nil {
+		w.broken(broken)
+		return
+	}
+
+	w.next = state{depth: w.state.depth + 1, budget: b, ghost: after.id, nodes: w.state.nodes}
+	w.next.nodes[i] = st.after.id
+	sums := w.sumsAt(0)
+	change := b.hash().minus(w.state.budget.hash())
+	for k := range sums {
+		sums[k] = w.sums[k].plus(change).plus(after.hashes[k]).minus(w.ghost.hashes[k]).
+			plus(st.after.hashes[k]).minus(before.hashes[k])
+	}
+	list := append(w.listAt(0), w.state.messages...)
+	if arrives {
+		m := w.tables.message(uint32(e))
+		at, _ := slices.BinarySearch(list, m.id)
+		list = slices.Delete(list, at, at+1)
+		for k := range sums {
+			sums[k] = sums[k].minus(m.hashes[k])
+		}
+	}
+	for _, m := range st.sent {
+		at, there := slices.BinarySearch(list, m.id)
+		if there && w.bounds.Soup {
+			continue
+		}
+		list = slices.Insert(list, at, m.id)
+		for k := range sums {
+			sums[k] = sums[k].plus(m.hashes[k])
+		}
+	}
+	w.list[0] = w.bury(list, sums, i, before, st.after)
+	w.settle(0, b, len(st.sent) > 0 && !w.bounds.Soup)
+}
+
+// watch checks a step against the whole cluster, and returns what the observer knows then.
+func (w *worker) watch(i int, e event, b budget, st *step) (*ghost, *Violation) {
+	j := &w.judge
+	if st.plain && st.commit <= w.ghost.commit() && !st.claims {
+		return w.ghost, nil
+	}
+	copy(j.nodes, w.nodes)
+	j.nodes[i] = st.after
+	j.i, j.before, j.step, j.ghost, j.own, j.reads, j.broken = i, w.nodes[i], st, w.ghost, false, w.bounds.Reads > 0, nil
+	j.check(e)
+	if j.broken != nil {
+		return nil, j.broken
+	}
+	if !j.own {
+		return w.ghost, nil
+	}
+	return w.tables.addGhost(j.ghost, &w.stepper.buffer), nil
+}
+
+// settle makes room on links that hold too much, in every way, and hands over the states that come of it. A message that is never
+// delivered is as good as lost: so nothing needs to be lost before it stands in the way of another.
+func (w *worker) settle(losses int, b budget, sent bool) {
+	list, sums := w.list[losses], w.room[losses]
+	full := -1
+	if sent {
+		full = w.fullLink(list)
+	}
+	if full < 0 {
+		w.steps++
+		w.next.budget, w.next.messages = b, list
+		w.found(least(sums), &w.next)
+		w.ordinal++
+		return
+	}
+	if b.losses == 0 {
+		w.beyond++
+		return
+	}
+	change := b.hash()
+	if b.losses != endless {
+		b.losses--
+	}
+	change = b.hash().minus(change)
+	for at, id := range list {
+		m := w.tables.message(id)
+		if m.from*MaxServers+m.to != full || at > 0 && list[at-1] == id {
+			continue
+		}
+		w.list[losses+1] = slices.Delete(append(w.listAt(losses+1), list...), at, at+1)
+		rest := w.sumsAt(losses + 1)
+		for k := range rest {
+			rest[k] = sums[k].plus(change).minus(m.hashes[k])
+		}
+		w.move.lost = append(w.move.lost, id)
+		w.settle(losses+1, b, true)
+		w.move.lost = w.move.lost[:len(w.move.lost)-1]
+	}
+}
+
+// fullLink returns a link that holds too much, or -1.
+func (w *worker) fullLink(list []uint32) int {
+	var count [MaxServers * MaxServers]int8
+	for _, id := range list {
+		m := w.tables.message(id)
+		link := m.from*MaxServers + m.to
+		if count[link]++; int(count[link]) > w.bounds.InFlight {
+			return link
+		}
+	}
+	return -1
+}
+
+// listAt returns an empty list of messages to be used after a number of losses.
+func (w *worker) listAt(losses int) []uint32 {
+	for len(w.list) <= losses {
+		w.list = append(w.list, nil)
+	}
+	return w.list[losses][:0]
+}
+
+// sumsAt returns room for the sums after a number of losses.
+func (w *worker) sumsAt(losses int) []sum {
+	for len(w.room) <= losses {
+		w.room = append(w.room, make([]sum, len(w.sums)))
+	}
+	return w.room[losses]
+}
+
+// least returns the least sum: that of the naming under which all states that are alike look the same.
+func least(sums []sum) sum {
+	first := sums[0]
+	for _, s := range sums[1:] {
+		if s.less(first) {
+			first = s
+		}
+	}
+	return first
+}

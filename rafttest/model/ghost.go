@@ -1,0 +1,94 @@
+package model
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// A ghost is what an observer knows who sees everything and forgets nothing, crashes included; the cluster itself never
+// looks at it. It is part of a state: two ways into the same state of the cluster that differ in what was committed
+// or answered before are two. It is never changed.
+type ghost struct {
+	id     uint32
+	hashes []sum // by naming
+
+	// leaders are those of the terms, by term.
+	leaders [MaxTerms + foundingTerm + 1]leader
+	// committed is the log as far as some leader has committed it.
+	committed []committed
+	// acknowledged is the highest index that was ever answered to a caller.
+	acknowledged raft.Index
+	// calls are those that wait for an answer. refused are commands that were answered with ErrNotApplied.
+	calls   []call
+	refused []call
+}
+
+// A leader is the one of a term.
+type leader struct {
+	server int8 // plus 1; 0 for none
+	start  uint64
+}
+
+// A committed entry, with the lowest term in which a leader has committed it, and what comes of it.
+type committed struct {
+	slot
+	entry  raft.Entry
+	in     raft.Term
+	result machine
+}
+
+// A call is a proposal or a read. It ends with the life of its server.
+type call struct {
+	server int8
+	read   bool
+	start  uint64
+	number uint64
+	since  raft.Index // what was acknowledged when a read was called
+}
+
+func (g *ghost) commit() raft.Index { return raft.Index(len(g.committed)) }
+
+// encode appends an encoding of the ghost.
+func (g *ghost) encode(b []byte, naming *naming) []byte {
+	for t, l := range g.leaders {
+		if l.server != 0 {
+			b = append(b, byte(t), naming[l.server-1])
+			b = binary.AppendUvarint(b, l.start)
+		}
+	}
+	b = append(b, 0)
+	b = binary.AppendUvarint(b, uint64(g.acknowledged))
+	entries := make([]raft.Entry, len(g.committed))
+	for i := range g.committed {
+		entries[i] = g.committed[i].entry
+		b = append(b, byte(g.committed[i].in))
+	}
+	b = encodeLog(append(b, 0), &raft.DurableState{}, entries, naming)
+	for _, calls := range [][]call{g.calls, g.refused} {
+		b = append(b, byte(len(calls)))
+		encoded := make([][]byte, 0, len(calls))
+		for _, c := range calls {
+			n := []byte{naming[c.server], 0}
+			if c.read {
+				n[1] = 1
+			}
+			for _, number := range []uint64{c.start, c.number, uint64(c.since)} {
+				n = binary.AppendUvarint(n, number)
+			}
+			encoded = append(encoded, n)
+		}
+		slices.SortFunc(encoded, bytes.Compare)
+		b = append(b, bytes.Join(encoded, nil)...)
+	}
+	return b
+}
+
+// clone returns a copy whose parts may be changed.
+func (g *ghost) clone() *ghost {
+	n := *g
+	n.committed, n.calls, n.refused = slices.Clone(g.committed), slices.Clone(g.calls), slices.Clone(g.refused)
+	return &n
+}

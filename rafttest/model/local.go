@@ -1,0 +1,237 @@
+package model
+
+import (
+	"errors"
+	"io"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// A stepper lets an event happen to a node.
+type stepper struct {
+	tables *tables
+	bounds *Bounds
+
+	effects raft.Effects
+	buffer  []byte
+
+	// The step that is going on: what becomes of the node, what came of it, and what the core showed before.
+	node   node
+	step   step
+	before status
+}
+
+// A replica is the state machine of the node that a step is going on at.
+type replica struct{ *stepper }
+
+// Apply implements raft.StateMachine.
+func (a replica) Apply(entries []raft.Entry, results [][]byte) {
+	for i := range entries {
+		a.node.machine = a.node.machine.next(&entries[i])
+		results[i] = a.node.machine.show()
+	}
+}
+
+// Snapshot implements raft.StateMachine.
+func (a replica) Snapshot() (io.WriterTo, error) { return nil, errors.ErrUnsupported }
+
+// Restore implements raft.StateMachine.
+func (a replica) Restore(io.Reader) error { return errors.ErrUnsupported }
+
+// do returns what an event makes of a node. A panic of the core is a violation.
+func (s *stepper) do(n *node, e event) (result *step) {
+	s.node = *n
+	s.node.hashes, s.node.armed = nil, nil
+	s.step = step{}
+	s.before = n.status
+	defer func() {
+		if r := recover(); r != nil {
+			broken := violated(sim.Assertion, n.server, "%v", r)
+			var invariant *raft.InvariantError
+			if err, ok := r.(error); ok && errors.As(err, &invariant) {
+				broken = violated(sim.Assertion, n.server, "%s", invariant.Name)
+			}
+			s.node.core = nil
+			s.node.status = n.status
+			result = &step{after: n, broken: broken}
+		}
+	}()
+	s.happen(n, e)
+	if s.step.broken == nil {
+		s.settle()
+	}
+	return s.finish(n)
+}
+
+// happen hands an event to the core.
+func (s *stepper) happen(n *node, e event) {
+	if e.kind() == eventCrash || e.kind() == eventStart {
+		s.restart(e.number())
+		return
+	}
+	core := n.core.Clone()
+	s.node.core = core
+	switch {
+	case e.arrival():
+		core.Receive(0, s.tables.message(uint32(e)).content)
+	case e == eventTransfer:
+		core.Receive(0, s.timeoutNow(n))
+	case e == eventPropose:
+		s.step.call = core.Propose(0, []byte("x"))
+	case e == eventRead:
+		s.step.call = core.Read(0)
+	case e == eventPersist:
+		s.persist(1)
+	case e.kind() == eventPass:
+		core.Pass(n.armed[e.number()])
+	}
+	s.observe()
+}
+
+// timeoutNow returns the message that tells a node to campaign, from its leader if it knows one.
+func (s *stepper) timeoutNow(n *node) raft.Message {
+	from := n.status.leader
+	if from == "" {
+		from = idOf((n.server + 1) % s.bounds.Servers)
+	}
+	return raft.Message{Kind: raft.TimeoutNow, From: from, To: idOf(n.server), Cluster: clusterID, Term: n.status.term,
+		FromIncarnation: incarnation, ToIncarnation: incarnation}
+}
+
+// restart crashes the node and starts it again. The oldest n of its queued writes have reached the disk.
+func (s *stepper) restart(n int) {
+	for _, w := range s.node.writes[:n] {
+		s.node.disk = s.node.disk.with(w)
+	}
+	s.node.writes, s.node.view, s.node.machine = nil, s.node.disk.slots, 0
+	core, err := raft.NewCore(raft.CoreConfig{
+		ID: idOf(s.node.server), Saved: s.node.disk.saved(), Seed: 1,
+		MaxWrites: s.bounds.Writes, MaxAppendBytes: s.bounds.AppendBytes,
+	})
+	if err != nil {
+		s.fail(sim.Assertion, "doesn't start: %v", err)
+		return
+	}
+	s.node.core, s.node.start = core, core.Origin().Start
+	if want := s.node.disk.state.Start + 1; s.node.start != want {
+		s.fail(sim.WritesInOrder, "start %d follows start %d", s.node.start, want-1)
+	}
+	s.before = look(core)
+	s.node.status = s.before
+	if s.before.term < s.node.disk.state.Term {
+		s.fail(sim.Cursors, "starts in term %d, durable is %d", s.before.term, s.node.disk.state.Term)
+	}
+}
+
+// persist makes the oldest n writes durable.
+func (s *stepper) persist(n int) {
+	writes := s.node.writes
+	for _, w := range writes[:n] {
+		s.node.disk = s.node.disk.with(w)
+	}
+	s.node.writes = append([]*raft.Write(nil), writes[n:]...)
+	s.node.core.Persisted(0, writes[n-1].Number)
+}
+
+// settle performs the core's effects, and those of what comes of them, until there are none: the state machine applies at
+// once, entries that have left memory are read at once, and writes take effect at once unless disks are asynchronous.
+func (s *stepper) settle() {
+	e := &s.effects
+	for s.step.broken == nil {
+		core := s.node.core
+		core.Drain(e)
+		s.observe()
+		for i := range e.Messages {
+			s.send(&e.Messages[i])
+		}
+		busy := false
+		if e.Write != nil && s.step.broken == nil {
+			s.write(e.Write)
+			busy = !s.bounds.AsyncDisks
+		}
+		s.step.answers = append(s.step.answers, e.Answers...)
+		busy = s.apply(e.Apply) || busy
+		for _, f := range e.Fetches {
+			core.Fetched(0, f, s.node.disk.read(f))
+			busy = true
+		}
+		if s.step.broken != nil || !busy {
+			return
+		}
+		if !s.bounds.AsyncDisks && len(s.node.writes) > 0 {
+			s.persist(len(s.node.writes))
+		}
+		s.observe()
+	}
+}
+
+// read returns what Storage.Entries would.
+func (d *disk) read(f raft.Fetch) []raft.Entry {
+	last := min(f.Last, raft.Index(len(d.entries)))
+	if f.After >= last {
+		return nil
+	}
+	return d.entries[f.After:last:last]
+}
+
+// apply hands entries to the state machine, and reports them.
+func (s *stepper) apply(batches [][]raft.Entry) bool {
+	if len(batches) == 0 {
+		return false
+	}
+	applier := raft.NewApplier(replica{s}, s.node.core.Origin())
+	for _, entries := range batches {
+		batch, err := applier.Apply(entries)
+		if err != nil {
+			s.fail(sim.Assertion, "%v", err)
+			return true
+		}
+		s.step.applied = append(s.step.applied, entries...)
+		s.node.core.Applied(0, batch)
+	}
+	return true
+}
+
+// finish makes a step of what has happened.
+func (s *stepper) finish(n *node) *step {
+	result := s.step
+	if result.broken == nil {
+		if err := s.node.core.Check(); err != nil {
+			s.fail(sim.CoreCheck, "%v", err)
+			result.broken = s.step.broken
+		}
+	}
+	if result.broken != nil {
+		broken := s.node
+		result.after = &broken
+		return &result
+	}
+	result.whole = result.whole || len(s.node.writes) < max(s.bounds.Writes, 1)
+	result.after = s.tables.addNode(&s.node, &s.buffer)
+	now := &result.after.status
+	before := &n.status
+	result.plain = len(result.applied) == 0 && len(result.answers) == 0 && result.call == 0 && now.commit == before.commit &&
+		now.role == before.role && now.term == before.term && n.start == result.after.start && sameLog(n.view, result.after.view)
+	for _, m := range result.sent {
+		c := &m.content
+		result.commit = max(result.commit, c.Commit)
+		switch c.Kind {
+		case raft.AppendRequest, raft.Heartbeat, raft.AppendResponse, raft.HeartbeatResponse:
+			result.claims = true
+		}
+	}
+	return &result
+}
+
+// sameLog says whether two logs are equal.
+func sameLog(a, b []slot) bool {
+	return len(a) == len(b) && (len(a) == 0 || a[len(a)-1] == b[len(b)-1])
+}
+
+// fail reports that an invariant doesn't hold. The first report counts.
+func (s *stepper) fail(name, format string, args ...any) {
+	if s.step.broken == nil {
+		s.step.broken = violated(name, s.node.server, format, args...)
+	}
+}

@@ -1,0 +1,127 @@
+package model
+
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// What one server can be convicted of by itself, whatever the others do, is checked here: once for each step of a
+// node, however many states of the cluster it is part of.
+
+// observe compares what the core shows of itself after an event with what it showed before.
+func (s *stepper) observe() {
+	if s.step.broken != nil {
+		return
+	}
+	now, before := look(s.node.core), s.before
+	s.before, s.node.status = now, now
+	if now.applied > now.commit || now.commit > now.last || now.stable > now.last {
+		s.fail(sim.Cursors, "applied %d, commit %d, stable %d, last %d", now.applied, now.commit, now.stable, now.last)
+	}
+	if now.term < before.term || now.commit < before.commit || now.applied < before.applied {
+		s.fail(sim.Cursors, "term %d, commit %d, applied %d fall to %d, %d, %d",
+			before.term, before.commit, before.applied, now.term, now.commit, now.applied)
+	}
+	if now.role == leads && before.role == leads && now.term == before.term && now.last < before.last {
+		s.fail(sim.LeaderAppendOnly, "the log falls from %d to %d in term %d", before.last, now.last, now.term)
+	}
+	if stable := now.stable; stable > 0 && (stable > raft.Index(len(s.node.disk.entries)) ||
+		at(s.node.disk.slots, stable) != at(s.node.view, stable)) {
+		s.fail(sim.StableIsDurable, "stable is %d; the disk holds %d entries, and not these", stable, len(s.node.disk.entries))
+	}
+}
+
+// write checks a write that is handed out, and queues it.
+func (s *stepper) write(w *raft.Write) {
+	n := &s.node
+	before := &n.disk.state
+	if len(n.writes) > 0 {
+		last := n.writes[len(n.writes)-1]
+		before = &last.State
+		if w.Number != last.Number+1 {
+			s.fail(sim.WritesInOrder, "write %d follows write %d", w.Number, last.Number)
+		}
+	}
+	s.step.whole = true
+	now := &w.State
+	switch {
+	case now.Term < before.Term || now.Term == before.Term && before.Vote != "" && now.Vote != before.Vote:
+		s.fail(sim.WritesInOrder, "term %d and vote %q replace term %d and vote %q", now.Term, now.Vote, before.Term, before.Vote)
+	case now.Start < before.Start || now.Incarnation != before.Incarnation || now.Cluster != before.Cluster:
+		s.fail(sim.WritesInOrder, "the identity of the disk changes")
+	}
+	s.extendView(w)
+	if s.step.broken == nil {
+		s.node.writes = append(s.node.writes[:len(s.node.writes):len(s.node.writes)], w)
+	}
+	if limit := max(s.bounds.Writes, 1); len(s.node.writes) > limit {
+		s.fail(sim.BoundedMemory, "%d writes are handed out at once", len(s.node.writes))
+	}
+}
+
+// extendView adds the entries of a write to the view of the log.
+func (s *stepper) extendView(w *raft.Write) {
+	if len(w.Entries) == 0 {
+		return
+	}
+	n := &s.node
+	first, last := w.Entries[0].Index, raft.Index(len(n.view))
+	if first == 0 || first > last+1 {
+		s.fail(sim.WritesInOrder, "a write of index %d follows a log of %d entries", first, last)
+		return
+	}
+	if first <= last && n.status.role == leads && at(n.view, last).term == n.status.term {
+		s.fail(sim.LeaderAppendOnly, "the leader of term %d replaces index %d", n.status.term, first)
+	}
+	term := at(n.view, first-1).term
+	for i := range w.Entries {
+		e := &w.Entries[i]
+		if e.Index != first+raft.Index(i) || e.Term < term || e.Term > n.status.term {
+			s.fail(sim.WritesInOrder, "index %d in term %d follows term %d", e.Index, e.Term, term)
+			return
+		}
+		term = e.Term
+	}
+	n.view = extend(n.view, w.Entries)
+}
+
+// send checks the claims of a message that leaves against the disk as it is, and puts it on its way.
+func (s *stepper) send(m *raft.Message) {
+	durable := &s.node.disk.state
+	if m.From != idOf(s.node.server) || serverOf(m.To) >= s.bounds.Servers || m.To == m.From {
+		s.fail(sim.Gate, "%v from %q to %q", m.Kind, m.From, m.To)
+		return
+	}
+	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
+	if !mayBe && m.Term > durable.Term {
+		s.fail(sim.Gate, "%v claims term %d, durable is %d", m.Kind, m.Term, durable.Term)
+	}
+	switch m.Kind {
+	case raft.VoteRequest:
+		s.checkVote(m.Term, m.From)
+	case raft.VoteResponse:
+		if m.Granted {
+			s.checkVote(m.Term, m.To)
+		}
+	case raft.AppendResponse, raft.HeartbeatResponse:
+		if (m.Granted || m.Kind == raft.HeartbeatResponse) && m.Index > raft.Index(len(s.node.disk.entries)) {
+			s.fail(sim.Gate, "%v up to index %d, but %d entries are durable", m.Kind, m.Index, len(s.node.disk.entries))
+		}
+	case raft.ForwardRequest, raft.ReadRequest:
+		if m.Start != durable.Start {
+			s.fail(sim.Gate, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
+		}
+	}
+	if m.Round > uint64(s.bounds.Rounds) {
+		s.step.silent = true
+		return
+	}
+	s.step.sent = append(s.step.sent, s.tables.addMessage(m, &s.buffer))
+}
+
+// checkVote checks a vote that leaves: it is the one on the disk. No write replaces a vote in its term, so there is only one.
+func (s *stepper) checkVote(term raft.Term, candidate raft.ServerID) {
+	if d := &s.node.disk.state; d.Term == term && d.Vote != candidate {
+		s.fail(sim.Gate, "votes for server %s in term %d, but on disk is a vote for %q", candidate, term, d.Vote)
+	}
+}

@@ -1,0 +1,49 @@
+package model_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/rafttest/mutants"
+)
+
+// TestMutantIsFound builds the checker with a bug of the protocol and demands that it finds it, and prints the run that
+// shows it. The others take longer: go run ./cmd/raftmutants -model.
+func TestMutantIsFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the checker with a bug")
+	}
+	root, err := mutants.Root()
+	require.NoError(t, err)
+	all, err := mutants.All()
+	require.NoError(t, err)
+	const name = "commit-old-term"
+	for i := range all {
+		if all[i].Name != name {
+			continue
+		}
+		dir := t.TempDir()
+		overlay, err := all[i].Overlay(root, dir)
+		require.NoError(t, err)
+		binary := filepath.Join(dir, "raftmodel.exe")
+		build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftmodel")
+		build.Dir = root
+		out, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+
+		out, err = exec.Command(binary, "-quiet").CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(out), "caught: Quorum Durable")
+		require.NotContains(t, string(out), "exhausted")
+		lines := regexp.MustCompile(`(?m)^ +\d+  .*│.*│.*│`).FindAllString(string(out), -1)
+		// At the least: to be told, two requests for votes and a vote at work, an append, its answer.
+		require.Len(t, lines, 6, "%s", out)
+		require.Contains(t, lines[5], "AppendResponse")
+		return
+	}
+	require.Fail(t, "no such mutant", name)
+}

@@ -1,0 +1,124 @@
+package model
+
+import (
+	"github.com/e17579a5/raft"
+)
+
+// A node is one server in one of its states, with its disk. It is never changed: an event makes another one. Nodes
+// that behave alike are one.
+type node struct {
+	id   uint32
+	core *raft.Core // drained
+	disk disk
+	// writes are handed out and not durable; view is the log with all of them.
+	writes []*raft.Write
+	view   []slot
+	// machine is the state of the state machine. It needs no place in the encoding: applied tells as much.
+	machine machine
+
+	server int
+	status status
+	start  uint64
+	armed  []string // deadlines
+	hashes []sum    // by naming
+}
+
+// status is what is looked at in a core after every event.
+type status struct {
+	role                          string
+	leader                        raft.ServerID
+	term                          raft.Term
+	commit, applied, stable, last raft.Index
+}
+
+// Roles, as raft.CoreStatus has them.
+const (
+	leads         = "leader"
+	follows       = "follower"
+	candidates    = "candidate"
+	preCandidates = "pre-candidate"
+)
+
+func look(c *raft.Core) status {
+	s := c.Status()
+	return status{s.Role, s.Leader, s.Term, s.Commit, s.Applied, s.Stable, s.Last}
+}
+
+// encode appends an encoding of all that decides what the node will do.
+func (n *node) encode(b []byte, naming *naming) []byte {
+	b = n.core.AppendState(b, naming.of)
+	b = encodeLog(b, &n.disk.state, n.disk.entries, naming)
+	for _, w := range n.writes {
+		b = encodeLog(b, &w.State, w.Entries, naming)
+	}
+	return b
+}
+
+// encodeLog appends an encoding of what a disk holds or is to be given.
+func encodeLog(b []byte, state *raft.DurableState, entries []raft.Entry, naming *naming) []byte {
+	// A message is made of the same things, and its encoding is known to be complete.
+	return raft.AppendMessageState(b, &raft.Message{
+		From: state.Server, To: state.Vote, Term: state.Term, Start: state.Start, Cluster: state.Cluster,
+		FromIncarnation: state.Incarnation, Number: uint64(state.MaxLease), Entries: entries,
+	}, naming.of)
+}
+
+// A message is one that some server may send. Equal ones are one.
+type message struct {
+	id       uint32
+	from, to int
+	content  raft.Message
+	hashes   []sum // by naming
+}
+
+// machine is the state machine that is replicated: a hash over all commands in their order, which is
+// also the result of each.
+type machine uint64
+
+// next returns the state after a command.
+func (m machine) next(e *raft.Entry) machine {
+	return machine(mix(uint64(m) ^ chainEntry(0, &raft.Entry{Kind: e.Kind, Origin: e.Origin, Number: e.Number, Data: e.Data})))
+}
+
+// An event is what can happen to a node: a message that arrives, or one of the kinds below with a number.
+type event uint32
+
+// Kinds of events, other than messages.
+const (
+	eventStart event = 1<<31 + iota<<8
+	eventTransfer
+	eventPropose
+	eventRead
+	eventPersist
+	eventCrash // + how many of the writes reach the disk
+	eventPass  // + the deadline's place among those that are armed
+)
+
+// arrival says whether an event is a message, with the event as its number.
+func (e event) arrival() bool { return e < 1<<31 }
+
+func (e event) kind() event { return e &^ 255 }
+func (e event) number() int { return int(e & 255) }
+
+// A step is what an event makes of a node. It depends on nothing but the two.
+type step struct {
+	after *node
+	sent  []*message
+	// applied are the entries that the state machine applied, answers what callers were told.
+	applied []raft.Entry
+	answers []raft.Answer
+	// call is the number of the call that the event made.
+	call uint64
+	// broken is an invariant that doesn't hold.
+	broken *Violation
+	// whole says that the view is all of the log: there is no write that waits for another one to end.
+	whole bool
+	// silent says that a round began that doesn't leave the leader.
+	silent bool
+	// plain says that only the messages matter to who watches the whole cluster.
+	plain bool
+	// commit is the highest commit index that a message sent names; claims says that one is a leader's, or claims
+	// a match.
+	commit raft.Index
+	claims bool
+}

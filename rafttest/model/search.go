@@ -1,0 +1,272 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Options say how to search.
+type Options struct {
+	// Workers is how many states are expanded at a time (as many as there are cores when 0).
+	Workers int
+	// DepthFirst follows each run to its end before it turns to the next, with one worker: what is kept in memory beside the
+	// known states is small, and a violation far from the beginning is met sooner. Otherwise all states that are a
+	// step away come first, then those that are two away and so on, and no shorter run than the first that is
+	// found breaks an invariant.
+	DepthFirst bool
+	// MaxDepth ends every run after that many steps; 0 for no end.
+	MaxDepth int
+	// Unfolded takes states that differ only in who is who for different.
+	Unfolded bool
+}
+
+// A Search explores all runs within some bounds. It is for one use.
+type Search struct {
+	bounds  Bounds
+	options Options
+	tables  *tables
+	known   set
+	parents parents
+
+	steps, beyond, depth, waiting, expanded atomic.Uint64
+
+	mu     sync.Mutex
+	broken *brokenStep
+	stop   atomic.Bool
+}
+
+// A brokenStep breaks an invariant. It is the move that was tried after a state.
+type brokenStep struct {
+	state     uint32
+	violation *Violation
+}
+
+// Progress is how far a search has come.
+type Progress struct {
+	States  uint64 // distinct, with those that are alike taken for one
+	Steps   uint64 // from one state to another or the same
+	Beyond  uint64 // steps that would have left the bounds
+	Depth   int    // steps from the beginning to the furthest state
+	Waiting uint64 // states that are known and yet to be expanded
+	// Nodes are the states of single servers, Messages the distinct messages, Pasts what an observer may know.
+	Nodes, Messages, Pasts int
+}
+
+// A Result is what a search has found.
+type Result struct {
+	Progress
+	// Exhausted says that every run within the bounds was explored.
+	Exhausted bool
+	// Violation is what is broken first; nil if nothing is.
+	Violation *Violation
+}
+
+// New prepares a search.
+func New(bounds Bounds, options Options) (*Search, error) {
+	if err := bounds.normalize(); err != nil {
+		return nil, err
+	}
+	if options.Workers < 0 || options.MaxDepth < 0 || options.MaxDepth > maxDepth {
+		return nil, fmt.Errorf("model: %d workers, depth %d", options.Workers, options.MaxDepth)
+	}
+	if options.Workers == 0 {
+		options.Workers = runtime.GOMAXPROCS(0)
+	}
+	return &Search{bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded))}, nil
+}
+
+// Progress tells how far the search has come. It may be called while Run is under way.
+func (s *Search) Progress() Progress {
+	return Progress{
+		States: s.known.size.Load(), Steps: s.steps.Load(), Beyond: s.beyond.Load(), Depth: int(s.depth.Load()),
+		Waiting: s.waiting.Load(), Nodes: s.tables.nodes.size(), Messages: s.tables.messages.size(), Pasts: s.tables.ghosts.size(),
+	}
+}
+
+// Run searches until everything is explored, an invariant is broken, or ctx ends.
+func (s *Search) Run(ctx context.Context) Result {
+	first, broken := s.first()
+	if broken != nil {
+		s.broken = &brokenStep{violation: broken}
+		return s.result(false)
+	}
+	worker := newWorker(&s.bounds, s.tables)
+	worker.load(first)
+	s.known.add(least(worker.sums), 0)
+	first.number = s.parents.add(parent{})
+	begin := first.append(nil, s.bounds.Servers)
+	defer context.AfterFunc(ctx, func() { s.stop.Store(true) })()
+	if s.options.DepthFirst {
+		return s.result(s.depthFirst(begin))
+	}
+	return s.result(s.breadthFirst(begin))
+}
+
+func (s *Search) result(exhausted bool) Result {
+	r := Result{Progress: s.Progress(), Exhausted: exhausted}
+	if s.broken != nil {
+		r.Exhausted, r.Violation = false, s.broken.violation
+	}
+	return r
+}
+
+// first returns the state in which every server has just started, on a disk that holds the founding.
+func (s *Search) first() (*state, *Violation) {
+	stepper := stepper{tables: s.tables, bounds: &s.bounds}
+	entry := founding(s.bounds.Servers)
+	first := &state{budget: s.bounds.budget()}
+	for i := range s.bounds.Servers {
+		started := stepper.do(&node{server: i, disk: founded(i, entry)}, eventStart)
+		if started.broken != nil {
+			return nil, started.broken
+		}
+		first.nodes[i] = started.after.id
+	}
+	first.ghost = s.tables.addGhost(&ghost{}, &stepper.buffer).id
+	return first, nil
+}
+
+// worker returns a worker that reports to the search. Each state that is new goes to emit.
+func (s *Search) worker(emit func(*state)) *worker {
+	w := newWorker(&s.bounds, s.tables)
+	again := s.options.DepthFirst && s.options.MaxDepth > 0
+	w.found = func(h sum, next *state) {
+		added, sooner := s.known.add(h, next.depth)
+		if added || sooner && again {
+			next.number = s.parents.add(parent{w.state.number, w.ordinal})
+			emit(next)
+		}
+	}
+	w.broken = func(v *Violation) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.broken == nil {
+			s.broken = &brokenStep{w.state.number, v}
+		}
+		s.stop.Store(true)
+	}
+	return w
+}
+
+// count adds to the figures what a worker has done since the last time.
+func (s *Search) count(w *worker, expanded uint64) {
+	s.steps.Add(w.steps)
+	s.beyond.Add(w.beyond)
+	w.steps, w.beyond = 0, 0
+	s.expanded.Add(expanded)
+}
+
+// chunkSize is how many numbers of packed states are handed out at a time.
+const chunkSize = 1 << 14
+
+// breadthFirst explores level by level. It reports whether there was an end to it.
+func (s *Search) breadthFirst(begin []uint32) bool {
+	level := [][]uint32{begin}
+	s.waiting.Store(1)
+	for depth := 1; len(level) > 0; depth++ {
+		if s.options.MaxDepth > 0 && depth > s.options.MaxDepth {
+			return false
+		}
+		var next atomic.Int64
+		var workers sync.WaitGroup
+		var mu sync.Mutex
+		var found [][]uint32
+		for range min(s.options.Workers, len(level)) {
+			workers.Go(func() {
+				chunks := s.expandChunks(level, &next)
+				mu.Lock()
+				defer mu.Unlock()
+				found = append(found, chunks...)
+			})
+		}
+		workers.Wait()
+		if s.stop.Load() {
+			return false
+		}
+		if level = found; len(level) > 0 {
+			s.depth.Store(uint64(depth))
+		}
+	}
+	return true
+}
+
+// expandChunks expands chunks of a level, the next one each time, and returns the states that are found.
+func (s *Search) expandChunks(level [][]uint32, next *atomic.Int64) [][]uint32 {
+	var found [][]uint32
+	var chunk []uint32
+	w := s.worker(func(n *state) {
+		if len(chunk) > chunkSize-256 || chunk == nil {
+			if chunk != nil {
+				found = append(found, chunk)
+			}
+			chunk = make([]uint32, 0, chunkSize)
+		}
+		chunk = n.append(chunk, s.bounds.Servers)
+		s.waiting.Add(1)
+	})
+	for {
+		k := int(next.Add(1)) - 1
+		if k >= len(level) || s.stop.Load() {
+			break
+		}
+		var one state
+		expanded := uint64(0)
+		for rest := level[k]; len(rest) > 0; expanded++ {
+			rest = one.load(rest, s.bounds.Servers)
+			w.expand(&one)
+		}
+		s.waiting.Add(-expanded)
+		s.count(w, expanded)
+		level[k] = nil
+	}
+	if len(chunk) > 0 {
+		found = append(found, chunk)
+	}
+	return found
+}
+
+// depthFirst explores run by run. It reports whether there was an end to it.
+func (s *Search) depthFirst(begin []uint32) bool {
+	n := s.bounds.Servers
+	stack := append([]uint32(nil), begin...)
+	ends := []int{0} // where each state in the stack begins
+	cut := false
+	w := s.worker(func(next *state) {
+		ends = append(ends, len(stack))
+		stack = next.append(stack, n)
+	})
+	var one state
+	var messages []uint32
+	for count := 0; len(ends) > 0; count++ {
+		if count%1024 == 0 {
+			s.count(w, 0)
+			s.waiting.Store(uint64(len(ends)))
+			if s.stop.Load() {
+				return false
+			}
+		}
+		top := ends[len(ends)-1]
+		ends = ends[:len(ends)-1]
+		one.load(stack[top:], n)
+		messages = append(messages[:0], one.messages...)
+		one.messages = messages
+		stack = stack[:top]
+		if s.options.MaxDepth > 0 && int(one.depth) >= s.options.MaxDepth {
+			cut = true
+			continue
+		}
+		if depth := uint64(one.depth) + 1; depth > s.depth.Load() {
+			s.depth.Store(depth)
+		}
+		w.expand(&one)
+		if s.stop.Load() {
+			return false
+		}
+	}
+	s.count(w, 0)
+	s.waiting.Store(0)
+	return !cut
+}

@@ -1,0 +1,184 @@
+package model
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// Transcript writes the run that broke an invariant for a person to read: a line for each step, with a column for each
+// server that shows its role, its term, and applied/commit/stable/last; the server to which the step happens is
+// marked. What it sends follows, and what is lost because of it. It writes nothing when no invariant was broken.
+func (s *Search) Transcript(out io.Writer) {
+	if s.broken == nil {
+		return
+	}
+	t := transcript{out: out, search: s, worker: newWorker(&s.bounds, s.tables)}
+	one, broken := s.first()
+	if broken != nil {
+		fmt.Fprintf(out, "*** %v\n", broken)
+		return
+	}
+	t.print("", -1, one, nil)
+	for _, ordinal := range s.path(s.broken.state) {
+		one = t.follow(one, ordinal)
+	}
+	t.last(one)
+	fmt.Fprintf(out, "*** %v\n", s.broken.violation)
+}
+
+// path returns the steps that lead to a state, in order.
+func (s *Search) path(number uint32) []uint32 {
+	var steps []uint32
+	for number != 0 {
+		p := s.parents.get(number)
+		steps = append(steps, p.step)
+		number = p.state
+	}
+	slices.Reverse(steps)
+	return steps
+}
+
+type transcript struct {
+	out    io.Writer
+	search *Search
+	worker *worker
+	line   int
+}
+
+// follow takes one of the steps after a state, prints it and returns the state after it.
+func (t *transcript) follow(one *state, ordinal uint32) *state {
+	w := t.worker
+	var after *state
+	var what string
+	var effects []string
+	w.broken = func(*Violation) {}
+	w.found = func(_ sum, next *state) {
+		if w.ordinal != ordinal {
+			return
+		}
+		copied := *next
+		copied.messages = slices.Clone(next.messages)
+		after, what, effects = &copied, t.describe(&w.move), t.effects(&w.move)
+	}
+	w.expand(one)
+	t.print(what, w.stateServer(one, after), after, effects)
+	return after
+}
+
+// last prints the step that breaks an invariant.
+func (t *transcript) last(one *state) {
+	w := t.worker
+	w.found = func(sum, *state) {}
+	printed := false
+	w.broken = func(v *Violation) {
+		if *v != *t.search.broken.violation || printed {
+			return
+		}
+		printed = true
+		after := *one
+		t.nodes(t.describe(&w.move)+" !", w.move.server, &after, w.move.step.after, t.effects(&w.move))
+	}
+	w.expand(one)
+}
+
+// stateServer returns the server in which two states differ, or -1.
+func (w *worker) stateServer(a, b *state) int {
+	for i := range w.nodes {
+		if a.nodes[i] != b.nodes[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// print prints a line.
+func (t *transcript) print(what string, server int, after *state, effects []string) {
+	t.nodes(what, server, after, nil, effects)
+}
+
+// nodes prints a line, with a node in place of the server's own if it isn't nil.
+func (t *transcript) nodes(what string, server int, after *state, instead *node, effects []string) {
+	fmt.Fprintf(t.out, "%3d  %-62s", t.line, what)
+	t.line++
+	for i := range t.search.bounds.Servers {
+		n, mark := t.search.tables.nodes.get(after.nodes[i]), " "
+		if i == server {
+			mark = "•"
+			if instead != nil {
+				n = instead
+			}
+		}
+		fmt.Fprintf(t.out, " │%s%-12s", mark, n.text())
+	}
+	if len(effects) > 0 {
+		fmt.Fprintf(t.out, " │ %s", strings.Join(effects, "; "))
+	}
+	fmt.Fprintln(t.out)
+}
+
+// text describes a server in a few characters.
+func (n *node) text() string {
+	role := map[string]string{follows: "F", preCandidates: "P", candidates: "C", leads: "L"}[n.status.role]
+	s := &n.status
+	text := fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.term, s.applied, s.commit, s.stable, s.last)
+	if len(n.writes) > 0 {
+		text += fmt.Sprintf(" w%d", len(n.writes))
+	}
+	return text
+}
+
+// describe says what happens in a step.
+func (t *transcript) describe(m *move) string {
+	id := idOf(m.server)
+	switch e := m.event; {
+	case e.arrival():
+		c := &t.search.tables.message(uint32(e)).content
+		verb := "deliver"
+		if m.stays {
+			verb = "repeat"
+		}
+		return fmt.Sprintf("%s %s>%s %s", verb, c.From, c.To, sim.MessageText(c))
+	case e == eventTransfer:
+		return fmt.Sprintf("%s is told to campaign", id)
+	case e == eventPropose:
+		return fmt.Sprintf("propose at %s", id)
+	case e == eventRead:
+		return fmt.Sprintf("read at %s", id)
+	case e == eventPersist:
+		return fmt.Sprintf("%s's write is durable", id)
+	case e.kind() == eventCrash:
+		return fmt.Sprintf("%s crashes, %d queued writes survive, and starts", id, e.number())
+	case e.kind() == eventPass:
+		return fmt.Sprintf("%s's %s deadline passes", id, t.worker.nodes[m.server].armed[e.number()])
+	}
+	return fmt.Sprintf("event %d at %s", m.event, id)
+}
+
+// effects says what comes of a step.
+func (t *transcript) effects(m *move) []string {
+	var all []string
+	for _, sent := range m.step.sent {
+		all = append(all, "→"+string(sent.content.To)+" "+sim.MessageText(&sent.content))
+	}
+	for i := range m.step.answers {
+		a := &m.step.answers[i]
+		what := "command"
+		if a.Read {
+			what = "read"
+		}
+		text := fmt.Sprintf("answers %s %d at %d", what, a.Number, a.Index)
+		if a.Err != nil {
+			text = fmt.Sprintf("answers %s %d: %v", what, a.Number, a.Err)
+		}
+		all = append(all, text)
+	}
+	for _, id := range m.lost {
+		c := &t.search.tables.message(id).content
+		all = append(all, fmt.Sprintf("lost: %s>%s %s", c.From, c.To, sim.MessageText(c)))
+	}
+	return all
+}
