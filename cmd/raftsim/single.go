@@ -36,9 +36,9 @@ func single(s *settings) error {
 
 // report prints a failure, writes it to files if it is told to, and returns it.
 func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, violation *sim.Violation) error {
+	// What is not shortened is drawn as it ran: in a list of events pauses and stalls show as gaps only.
 	repeat, drawn := s.command(seed), func(w *sim.World) sim.Result { return w.RunParams(s.params(seed)) }
 	if s.shrink {
-		// In a list of events pauses and stalls only show as gaps: what is not shortened is drawn as it ran.
 		drawn = func(w *sim.World) sim.Result { return w.Replay(schedule) }
 		fmt.Printf("shortened to %d events; columns are servers: role and term, applied/commit/stable/last\n", len(schedule.Events))
 	}

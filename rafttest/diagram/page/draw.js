@@ -54,7 +54,7 @@ function draw() {
 // drawLane draws a server's line: a band in the colour of its term, its role as the style of the line, and a bar
 // beneath it while its disk is writing.
 function drawLane(out, g, s, from, to) {
-  const y = g.y(s), tall = g.lane * 0.30;
+  const y = g.y(s), tall = Math.min(g.lane * 0.30, 60);
   spans(from, to, c => { const st = seenAt(c).states[s]; return st.role === "down" ? "down" : `t${st.term}`; }, (a, b, key) => {
     const x = xOf(a), width = (b - a) * view.width;
     if (key === "down") {
@@ -99,7 +99,7 @@ function drawFaults(out, g, from, to) {
     const y = g.y(step.s), disk = step.text !== "pause";
     const what = disk ? "disk stalls" : "paused";
     out.push(`<rect x="${xOf(a)}" y="${disk ? y + 4 : y - 12}" width="${(b - a) * view.width}" height="${disk ? 9 : 24}" fill="${disk ? "#f08c00" : "#495057"}" opacity=".3" data-tip="${what} until ${milliseconds(step.until)}"/>`);
-    out.push(`<text class="small" x="${xOf(a) + 4}" y="${y + 22}">${what}</text>`);
+    if ((b - a) * view.width > 50) out.push(`<text class="small" x="${xOf(a) + 4}" y="${y + (disk ? 22 : -15)}">${what}</text>`);
   });
 }
 
@@ -123,7 +123,7 @@ function drawTimes(out, from, to) {
 // drawNow marks the moment, and lightens what comes after it.
 function drawNow(out, g) {
   const x = xOf(view.column[view.now]);
-  out.push(`<rect x="${x}" y="16" width="${Math.max(chart.clientWidth - x, 0)}" height="${g.height - 16}" fill="#fff" opacity=".5"/>`);
+  if (view.column[view.now] < view.columns.length - 1) out.push(`<rect x="${x}" y="16" width="${Math.max(chart.clientWidth - x, 0)}" height="${g.height - 16}" fill="#fff" opacity=".5"/>`);
   out.push(`<line x1="${x}" x2="${x}" y1="16" y2="${g.height}" stroke="#f08c00" stroke-width="1.5" stroke-dasharray="5 3"/>`);
 }
 
@@ -210,7 +210,8 @@ function drawStep(out, labels, g, column) {
   }
   if (step.s >= 0 && step.k !== "cut" && step.k !== "join") {
     const y = g.y(step.s);
-    out.push(`<g data-i="${i}" class="touched${style}"><circle cx="${x}" cy="${y}" r="9" fill="transparent"/>${sign(step, x, y)}</g>`);
+    const size = Math.min(1, Math.max(0.4, view.width / 14));
+    out.push(`<g data-i="${i}" class="touched${style}" transform="translate(${x} ${y}) scale(${size})"><circle r="9" fill="transparent"/>${sign(step)}</g>`);
   }
   if (i === broken) drawVerdict(labels, g, step, x);
   if (view.width < 16) return;
@@ -257,23 +258,20 @@ function drawChanges(labels, g, i, x, style) {
   }
 }
 
-// sign is the mark of a step on the line of its server.
-function sign(step, x, y) {
+// sign is the mark of a step on the line of its server, around the origin.
+function sign(step) {
   switch (step.k) {
-  case "deliver": {
-    const colour = step.m >= 0 ? messages[step.m].family.colour : "#1c2128";
-    return `<circle cx="${x}" cy="${y}" r="3.5" fill="${colour}"/>`;
-  }
+  case "deliver": return `<circle r="3.5" fill="${step.m >= 0 ? messages[step.m].family.colour : "#1c2128"}"/>`;
   case "miss": return "";
-  case "expire": return `<circle cx="${x}" cy="${y}" r="6.5" fill="#fff" stroke="#1c2128" stroke-width="1.5"/><path d="M${x} ${y - 4}v4h3" stroke="#1c2128" stroke-width="1.3" fill="none"/>`;
-  case "persist": return `<rect x="${x - 4.5}" y="${y - 4.5}" width="9" height="9" fill="#fff" stroke="#e8590c" stroke-width="2"/>`;
-  case "apply": return `<path d="M${x} ${y - 6}l6 6l-6 6l-6 -6z" fill="#fff" stroke="#2b8a3e" stroke-width="2"/>`;
-  case "propose": case "read": return `<path d="M${x - 6} ${y - 12}h12l-6 10z" fill="${step.k === "read" ? "#0b8494" : "#1c2128"}"/>`;
-  case "crash": case "wipe": return `<path d="M${x - 7} ${y - 7}l14 14m0 -14l-14 14" stroke="#c92a2a" stroke-width="4"/>`;
-  case "start": return `<circle cx="${x}" cy="${y}" r="6" fill="#2b8a3e"/>`;
-  case "fault": case "transfer": case "lost": case "cancel": return `<rect x="${x - 4}" y="${y - 4}" width="8" height="8" fill="#c92a2a" transform="rotate(45 ${x} ${y})"/>`;
+  case "expire": return `<circle r="6.5" fill="#fff" stroke="#1c2128" stroke-width="1.5"/><path d="M0 -4v4h3" stroke="#1c2128" stroke-width="1.3" fill="none"/>`;
+  case "persist": return `<rect x="-4.5" y="-4.5" width="9" height="9" fill="#fff" stroke="#e8590c" stroke-width="2"/>`;
+  case "apply": return `<path d="M0 -6l6 6l-6 6l-6 -6z" fill="#fff" stroke="#2b8a3e" stroke-width="2"/>`;
+  case "propose": case "read": return `<path d="M-6 -12h12l-6 10z" fill="${step.k === "read" ? "#0b8494" : "#1c2128"}"/>`;
+  case "crash": case "wipe": return `<path d="M-7 -7l14 14m0 -14l-14 14" stroke="#c92a2a" stroke-width="4"/>`;
+  case "start": return `<circle r="6" fill="#2b8a3e"/>`;
+  case "fault": case "transfer": case "probe": case "lost": case "cancel": return `<path d="M0 -5l5 5l-5 5l-5 -5z" fill="#c92a2a"/>`;
   }
-  return `<circle cx="${x}" cy="${y}" r="2" fill="#1c2128"/>`;
+  return `<circle r="2" fill="#1c2128"/>`;
 }
 
 function drawVerdict(labels, g, step, x) {

@@ -159,7 +159,7 @@ function drawMap() {
   c.lineWidth = 2;
   c.strokeRect(view.first * step, 1, Math.min(room() / view.width, count) * step, tall - 2);
   c.fillStyle = "#c92a2a";
-  if (broken >= 0) c.fillRect(Math.min(view.column[broken] * step, wide - 4), 0, 4, tall);
+  if (broken >= 0) c.fillRect((view.column[broken] + 0.5) * step - 3, 0, 6, tall);
   c.fillStyle = "#e8590c";
   c.fillRect((view.column[view.now] + 0.5) * step - 1, 0, 2, tall);
 }

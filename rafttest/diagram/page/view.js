@@ -14,7 +14,7 @@ const view = {
 };
 
 const gutter = 118; // pixels left of the first column
-const edge = 40;    // pixels right of the last
+const edge = 80;    // pixels right of the last
 
 function layColumns() {
   view.inFold = Array(steps.length).fill(-1);
