@@ -121,7 +121,7 @@ func newRun(t *sim.Trace, repeat string) *run {
 		states:  make([]state, p.Servers),
 	}
 	if v := t.Result.Violation; v != nil {
-		b.run.Violation = &violation{v.Name, meanings[v.Name], v.Detail, v.Server}
+		b.run.Violation = &violation{v.Name, sim.Meaning(v.Name), v.Detail, v.Server}
 	}
 	p.Each(func(name string, value int64) {
 		b.run.Parameters = append(b.run.Parameters, parameter{name, value})

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"os"
 	"regexp"
@@ -184,25 +181,6 @@ func checkComplete(t *testing.T, trace *sim.Trace) {
 }
 
 func name(server int) raft.ServerID { return raft.ServerID(strconv.Itoa(server + 1)) }
-
-// TestMeanings demands that every invariant is explained.
-func TestMeanings(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "../sim/violation.go", nil, 0)
-	require.NoError(t, err)
-	names := 0
-	ast.Inspect(file, func(n ast.Node) bool {
-		if c, ok := n.(*ast.GenDecl); ok && c.Tok == token.CONST {
-			for _, spec := range c.Specs {
-				value, err := strconv.Unquote(spec.(*ast.ValueSpec).Values[0].(*ast.BasicLit).Value)
-				require.NoError(t, err)
-				require.NotEmpty(t, meanings[value], value)
-				names++
-			}
-		}
-		return true
-	})
-	require.Len(t, meanings, names)
-}
 
 // TestData demands that commands are shown as they are where that can be read, and that long ones are cut.
 func TestData(t *testing.T) {

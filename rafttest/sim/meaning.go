@@ -1,0 +1,33 @@
+package sim
+
+// Meaning says in a sentence what an invariant demands, by its name; "" for a name that is none.
+func Meaning(name string) string { return meanings[name] }
+
+var meanings = map[string]string{
+	ElectionSafety:     "At most one server leads in a term (Figure 3).",
+	LeaderAppendOnly:   "A leader never overwrites or deletes entries of its own log (Figure 3).",
+	LogMatching:        "Logs with an entry of the same index and term are equal up to there (Figure 3).",
+	LeaderCompleteness: "What was committed in a term is in the logs of the leaders of all later terms (Figure 3).",
+	StateMachineSafety: "What one server applied at an index, no other server applies differently (Figure 3).",
+	OneVote:            "A disk votes for one candidate in a term, across restarts.",
+	Cursors:            "applied ≤ commit ≤ last and stable ≤ last; terms, commit and applied never fall while a server is up.",
+	StableIsDurable:    "What a core takes for stable is on its disk.",
+	QuorumDurable:      "A leader commits only what a quorum has on disk, and by an entry of its own term (§3.6.2, Figure 8).",
+	CommitKnown:        "Nobody believes committed what no leader has committed.",
+	Gate:               "What a message claims is durable at its sender when it leaves.",
+	WritesInOrder:      "Writes are numbered without gaps, follow the log, and never move a term or a vote back.",
+	ExactlyOnce:        "No command is applied twice, nor after its caller was told that it never will be.",
+	NothingLost:        "An acknowledged command is committed, at the index that was named.",
+	ReplicasEqual:      "Every copy of the state machine gives the same results, and so do the answers to callers.",
+	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
+	Answers:            "A call is answered once, with an error that says whether the command may be applied.",
+	Stickiness:         "A server that hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).",
+	CheckQuorum:        "A leader that no quorum answers steps down (§6.2).",
+	StalledDisk:        "A leader whose disk stands still steps down.",
+	DeadlinesMove:      "Who was woken up at a deadline wants to be woken up later, not at once again.",
+	BoundedMemory:      "What a core keeps, and has on its way, stays within its limits.",
+	Convergence:        "Without faults the cluster makes progress, and all copies become equal.",
+	Assertion:          "No assertion of the core is broken, and neither it nor the state machine panics.",
+	CoreCheck:          "The core finds its own invariants intact.",
+	Invariant:          "The state machine's own invariant holds after every batch of commands.",
+}
