@@ -236,12 +236,16 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 	flush()
 }
 
+// minRetryBytes is how much is sent again at a time, however small messages are: each time takes a heartbeat
+// interval.
+const minRetryBytes = 64 << 10
+
 // retryForwards sends again, within the term in which they were offered, the oldest of the commands that
 // were forwarded and not seen since. The leader takes each once.
 func (c *Core) retryForwards() {
 	to := c.leaderID()
 	if c.proposals.unseen > 0 && to != "" && to != c.id {
-		c.forward(to, c.proposals.base(), pendingForwarded, c.config.MaxAppendBytes)
+		c.forward(to, c.proposals.base(), pendingForwarded, max(c.config.MaxAppendBytes, minRetryBytes))
 	}
 }
 

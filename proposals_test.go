@@ -220,3 +220,20 @@ func TestReadAnswersAreForOneStart(t *testing.T) {
 	c.settle()
 	require.Len(t, b.answers, 1)
 }
+
+// However small messages are, what was lost on the way is all sent again within a heartbeat interval or two.
+func TestManyLostForwardsAreSentAgainSoon(t *testing.T) {
+	c := newCores(t, 3)
+	c.servers["b"].config.MaxAppendBytes = 1
+	c.restart("b")
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	b := c.servers["b"]
+	for range 40 {
+		b.core.Propose(c.now, []byte("x"))
+	}
+	c.drain("b")
+	require.Len(t, c.forwards(), 40)
+	c.pass(4 * heartbeat)
+	require.Len(t, b.answers, 40)
+}
