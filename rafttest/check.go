@@ -99,7 +99,7 @@ func (r *run) explain(t *testing.T, p Property) {
 	t.Logf("to repeat it, copy %s into testdata and call rafttest.Replay with it", name)
 	picture := strings.TrimSuffix(name, ".schedule") + ".html"
 	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(&schedule) })
-	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \""+filepath.ToSlash(name)+"\", …)"); err != nil {
+	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \"testdata/"+filepath.Base(name)+"\", …)"); err != nil {
 		t.Logf("the diagram can't be kept: %v", err)
 		return
 	}

@@ -242,6 +242,9 @@ func newEntry(e *raft.Entry) entry {
 		n.Text = "conf"
 	default:
 		n.Text = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
+		if printable(e.Data) {
+			n.Text = firstRunes(string(e.Data))
+		}
 	}
 	n.Full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
 	if e.Number != 0 {
@@ -263,10 +266,22 @@ func dataText(data []byte) string {
 	if len(cut) < len(data) {
 		more = fmt.Sprintf("… (%d bytes)", len(data))
 	}
-	if printable := utf8.Valid(cut) && !slices.ContainsFunc([]rune(string(cut)), func(r rune) bool { return !strconv.IsPrint(r) }); printable {
+	if printable(cut) {
 		return strconv.Quote(string(cut)) + more
 	}
 	return "0x" + hex.EncodeToString(cut) + more
+}
+
+// firstRunes returns as much of a text as an entry or an event has room for.
+func firstRunes(text string) string {
+	runes := []rune(text)
+	return string(runes[:min(len(runes), 8)])
+}
+
+// printable reports whether a command can be read as it is.
+func printable(data []byte) bool {
+	return len(data) > 0 && utf8.Valid(data) &&
+		!slices.ContainsFunc([]rune(string(data)), func(r rune) bool { return !strconv.IsPrint(r) })
 }
 
 func (b *builder) message(number int, m *raft.Message) {
@@ -342,6 +357,9 @@ func label(s *sim.Step) string {
 	case sim.OpApply:
 		return "applied"
 	case sim.OpPropose:
+		if printable(e.Data) {
+			return fmt.Sprintf("command %d %s", e.N, firstRunes(string(e.Data)))
+		}
 		return fmt.Sprintf("command %d", e.N)
 	case sim.OpQuery:
 		return fmt.Sprintf("read %d", e.N)

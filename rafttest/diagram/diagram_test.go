@@ -206,3 +206,12 @@ func TestWriteFails(t *testing.T) {
 	}
 	require.ErrorContains(t, WriteFile(t.TempDir(), &trace, ""), "diagram: ")
 }
+
+// TestShort demands that a long command is cut between characters.
+func TestShort(t *testing.T) {
+	e := newEntry(&raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("größer als acht")})
+	require.Equal(t, "größer a", e.Text)
+	e = newEntry(&raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte{7}, Origin: raft.Origin{Server: "2", Start: 3}, Number: 4})
+	require.Equal(t, "2.4", e.Text)
+	require.Equal(t, "index 1, term 1: command 4 of server 2, start 3, 0x07", e.Full)
+}

@@ -163,7 +163,7 @@ func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 	case faultPower, faultSplit, faultOneWay:
 		victim = -1
 	}
-	w.trace.fault(w, kind, victim, until)
+	w.trace.fault(w, FaultNames[kind], victim, until)
 }
 
 // leaderSuffers lets a fault happen that aims at the leader.

@@ -40,10 +40,23 @@ func (w *World) freeze() {
 	}
 }
 
+// frozenNames are what a trace calls them.
+var frozenNames = [...]string{
+	frozenDown: "crash for good", frozenOff: "isolate for good", frozenDeaf: "deaf for good", frozenDumb: "dumb for good",
+	frozenDisk: "stall for good", frozenPause: "pause for good",
+}
+
 // freezeServer lets something be wrong with a server for good.
 func (w *World) freezeServer(i int, state frozenState) {
 	s := &w.servers[i]
 	s.frozen = state
+	if w.trace != nil {
+		until := int64(0)
+		if state == frozenDisk || state == frozenPause {
+			until = never
+		}
+		w.trace.fault(w, frozenNames[state], i, until)
+	}
 	switch state {
 	case frozenDown:
 		w.step(Event{Op: OpCrash, Server: int8(i)}, nil)

@@ -218,9 +218,9 @@ func (t *recorder) misses(w *World, m *raft.Message, number uint64) {
 }
 
 // fault notes a fault of a timed run. until is when it ends by itself; 0 where that is an event.
-func (t *recorder) fault(w *World, kind fault, server int, until int64) {
+func (t *recorder) fault(w *World, name string, server int, until int64) {
 	t.show(w, &Step{Kind: StepFault, Inside: len(t.open) > 0, At: w.now, Server: server, Until: until,
-		Event: Event{Server: int8(server)}, Text: FaultNames[kind]})
+		Event: Event{Server: int8(server)}, Text: name})
 }
 
 // writes notes a write that is handed out.

@@ -96,9 +96,9 @@ function drawFaults(out, g, from, to) {
     while (end + 1 < steps.length && steps[end + 1].at < step.until && steps[end + 1].k !== "begin") end++;
     const a = view.column[i], b = view.column[end] + 1;
     if (b < from || a > to) return;
-    const y = g.y(step.s), disk = step.text !== "pause";
+    const y = g.y(step.s), disk = !step.text.startsWith("pause");
     const what = disk ? "disk stalls" : "paused";
-    out.push(`<rect x="${xOf(a)}" y="${disk ? y + 4 : y - 12}" width="${(b - a) * view.width}" height="${disk ? 9 : 24}" fill="${disk ? "#f08c00" : "#495057"}" opacity=".3" data-tip="${what} until ${milliseconds(step.until)}"/>`);
+    out.push(`<rect x="${xOf(a)}" y="${disk ? y + 4 : y - 12}" width="${(b - a) * view.width}" height="${disk ? 9 : 24}" fill="${disk ? "#f08c00" : "#495057"}" opacity=".3" data-tip="${what} ${step.until < 2 ** 42 ? "until " + milliseconds(step.until) : "for good"}"/>`);
     if ((b - a) * view.width > 50) out.push(`<text class="small" x="${xOf(a) + 4}" y="${y + (disk ? 22 : -15)}">${what}</text>`);
   });
 }
@@ -218,7 +218,7 @@ function drawStep(out, labels, g, column) {
   if (step.label && step.k !== "cut" && step.k !== "join") {
     const colour = ["crash", "wipe", "fault"].includes(step.k) ? "#c92a2a" : "#57606a";
     if (step.s >= 0) place(labels, g, "below", step.s, x, step.label, `class="halo${style}" style="font-size:10px;fill:${colour}"`);
-    else labels.push(`<text class="halo${style}" text-anchor="middle" x="${x}" y="${top0 - 2}" style="font-size:10px;fill:${colour}">${escape(step.label)}</text>`);
+    else if (i !== broken) labels.push(`<text class="halo${style}" text-anchor="middle" x="${x}" y="${top0 - 2}" style="font-size:10px;fill:${colour}">${escape(step.label)}</text>`);
   }
   drawChanges(labels, g, i, x, style);
 }

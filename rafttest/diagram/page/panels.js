@@ -16,7 +16,7 @@ function fillHeader() {
 // fillBar makes the legend, whose families of messages can be dimmed and hidden.
 function fillBar() {
   const used = families.filter(f => messages.some(m => m.family === f));
-  const line = style => `<svg width="26" height="10"><line x1="1" x2="25" y1="5" y2="5" ${style}/></svg>`;
+  const line = style => `<svg width="22" height="10"><line x1="1" x2="21" y1="5" y2="5" ${style}/></svg>`;
   const buttons = used.map(f => `<button data-family="${f.name}" class="${view.families[f.name]}" title="full, dim, hidden">${line(`stroke="${f.colour}" stroke-width="2.5"`)} ${f.name}</button>`);
   const keys = [
     line(`stroke="#555" stroke-width="2" stroke-dasharray="7 3"`) + " answer",
@@ -26,9 +26,9 @@ function fillBar() {
     line(`stroke="#f08c00" stroke-width="3"`) + " disk writes",
     `<b style="color:${changeColour.last}">L</b>ast <b style="color:${changeColour.stable}">D</b>isk <b style="color:${changeColour.commit}">C</b>ommit <b style="color:${changeColour.applied}">A</b>pplied`,
   ];
-  const tools = `<button data-tool="causes" class="${view.causes ? "on" : ""}" title="key c">only what led here</button>` +
+  const tools = `<button data-tool="causes" class="${view.causes ? "on" : ""}" title="key c">what led here</button>` +
     (groups.length ? `<button data-tool="fold" class="${view.folded.size ? "on" : ""}" title="key f">fold</button>` : "") +
-    `<button data-tool="all" title="key 0">all</button><button data-tool="end" title="key Home, End">to the end</button>`;
+    `<button data-tool="all" title="key 0">all</button>`;
   byId("bar").innerHTML = buttons.join("") + `<span class="gap"></span>` + keys.map(k => `<span class="key">${k}</span>`).join("") +
     `<span class="gap"></span>` + tools;
 }
@@ -42,7 +42,7 @@ const accused = run.violation ? Number((/index (\d+)/.exec(run.violation.detail)
 function fillLogs() {
   const seen = after[view.now];
   const last = Math.max(seen.committed, ...seen.logs.map(l => l.length), ...seen.states.map(s => s.l));
-  const count = Math.max(Math.floor((byId("logs").clientWidth - 330) / cellWidth), 4);
+  const count = Math.max(Math.floor((byId("logs").clientWidth - 400) / cellWidth), 4);
   const from = Math.max(last - count, 0);
   const rows = [];
   rows.push(logRow(`<b>committed</b>, for who sees all`, "observed", from, last, i => i < seen.committed ? cell(committed[i], "committed") : null, []));
@@ -61,6 +61,7 @@ function fillLogs() {
       return cell(log[i], classes.join(" "));
     }, marks));
   }
+  byId("logs").className = run.servers > 4 ? "many" : "";
   byId("logs").innerHTML = rows.join("");
 }
 
