@@ -109,7 +109,7 @@ func (w *World) observeCommit(i int) {
 		}
 	}
 	if holds <= w.n/2 {
-		w.fail(QuorumDurable, i, "commits index %d in term %d, which only %d of %d disks hold", now.commit, now.term, holds, w.n)
+		w.fail(QuorumDurable, i, "commits index %d in term %d, but only %d of %d disks hold an entry of that term there", now.commit, now.term, holds, w.n)
 		return
 	}
 	g.commits[now.term] = max(g.commits[now.term], now.commit)

@@ -229,7 +229,7 @@ const taken = {above: [], below: []};
 // place writes a text above or below a server's line, in the first row in which it doesn't meet another; where there
 // is none it is left out. It returns where it stands, or null.
 function place(labels, g, side, server, x, text, attributes) {
-  const rows = taken[side][server], half = text.length * 3 + 2;
+  const rows = taken[side][server], half = text.length * (side === "above" ? 3.5 : 3) + 2;
   const count = Math.max(Math.floor((g.lane / 2 - 14) / (side === "above" ? 17 : 11)), 1);
   for (let row = 0; row < count; row++) {
     if (rows[row] > x - half) continue;
@@ -246,8 +246,8 @@ function drawChanges(labels, g, i, x, style) {
   for (const change of changes(i)) {
     if (change.kind === "role") {
       const term = after[i].states[change.server].term, at = labels.length;
-      const placed = place(labels, g, "above", change.server, x, change.text + "  ", `class="role${style}"`);
-      if (placed) labels.splice(at, 0, `<rect class="${style}" x="${x - placed.half - 4}" y="${placed.y - 12}" width="${2 * placed.half + 8}" height="16" rx="3" fill="${termColour(term, 85)}" stroke="${termColour(term, 40)}"/>`);
+      const placed = place(labels, g, "above", change.server, x, change.text, `class="role${style}"`);
+      if (placed) labels.splice(at, 0, `<rect class="${style}" x="${x - placed.half}" y="${placed.y - 12}" width="${2 * placed.half}" height="16" rx="3" fill="${termColour(term, 85)}" stroke="${termColour(term, 40)}"/>`);
     } else if (change.kind !== "term") {
       place(labels, g, "below", change.server, x, change.short, `class="halo${style}" style="font-size:10px;font-weight:700;fill:${changeColour[change.kind]}"`);
     }
