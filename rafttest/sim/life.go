@@ -33,7 +33,7 @@ func (w *World) start(i int) bool {
 	config.Now = w.local(s)
 	core, err := raft.NewCore(config)
 	if err != nil {
-		w.fail(Assertion, i, "doesn't start: %v", err)
+		w.fail(Starts, i, "%v", err)
 		return true
 	}
 	s.core, s.up = core, true

@@ -27,6 +27,7 @@ var meanings = map[string]string{
 	DeadlinesMove:      "Who was woken up at a deadline wants to be woken up later, not at once again.",
 	BoundedMemory:      "What a core keeps, and has on its way, stays within its limits.",
 	Convergence:        "Without faults the cluster makes progress, and all copies become equal.",
+	Starts:             "A server starts from what its disk holds.",
 	Assertion:          "No assertion of the core is broken, and neither it nor the state machine panics.",
 	CoreCheck:          "The core finds its own invariants intact.",
 	Invariant:          "The state machine's own invariant holds after every batch of commands.",

@@ -15,8 +15,8 @@ const (
 )
 
 // FoundElections is the number of election timeouts within which a cluster must be founded. SettleElections is the number
-// of them within which something must become stable, committed or applied somewhere after the last fault, and again after
-// each time that it did, until all is done. (How long all takes depends on how much there is to catch up with.)
+// of them within which something must become stable, committed, applied or answered somewhere after the last fault, and again
+// after each time that it did, until all is done. (How long all takes depends on how much there is to catch up with.)
 const (
 	FoundElections  = 30
 	SettleElections = 20
@@ -163,9 +163,9 @@ func (w *World) probe(i int) {
 	w.step(Event{Op: OpQuery, Server: int8(i), N: n + 1}, nil)
 }
 
-// place sums up how far all servers have come.
+// place sums up how far all servers have come, and their callers.
 func (w *World) place() uint64 {
-	sum := uint64(0)
+	sum := uint64(w.stats.Answered + w.stats.Refused + w.stats.Unknown + w.stats.Reads)
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
 		sum = 3*sum + uint64(s.applied+s.commit+s.stable)

@@ -50,6 +50,8 @@ const (
 	BoundedMemory = "Bounded Memory"
 	// Convergence: without faults the cluster makes progress, and all copies become equal.
 	Convergence = "Convergence"
+	// Starts: a server starts from what its disk holds.
+	Starts = "Starts"
 	// Assertion: no assertion of the core is broken, nor does it panic.
 	Assertion = "Assertion"
 	// CoreCheck: the core finds its own invariants intact (raft.Core.Check).
