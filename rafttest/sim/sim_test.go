@@ -9,7 +9,7 @@ import (
 // TestSeeds runs a fixed set of seeds.
 func TestSeeds(t *testing.T) {
 	w := NewWorld(Options{})
-	for seed := uint64(1); seed <= 300; seed++ {
+	for seed := uint64(1); seed <= 100; seed++ {
 		r := w.Run(seed)
 		require.Nil(t, r.Violation, "go run ./cmd/raftsim -seed %d -v", seed)
 	}
