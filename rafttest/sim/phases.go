@@ -99,7 +99,7 @@ func (w *World) faultPhase() {
 	w.queue.push(item{at: w.now, what: itemClient})
 	w.queue.push(item{at: w.now + w.params.FaultTime, what: itemFault})
 	end := w.stats.Events + int(w.params.Events)
-	w.loop(never, func() bool { return w.stats.Events >= end })
+	w.loop(never/2, func() bool { return w.stats.Events >= end })
 	w.endTimed()
 }
 

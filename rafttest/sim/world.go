@@ -240,8 +240,8 @@ func (s *server) clock(at int64) int64 { return s.clockBase + at + at*s.clockRat
 // local returns the time on the clock of s.
 func (w *World) local(s *server) raft.Instant { return raft.Instant(s.clock(w.now)) }
 
-// never is later than any run lasts.
-const never = int64(1) << 42
+// never is later than any run lasts: about two hours and a half. In half of it at most the faults end.
+const never = int64(1) << 43
 
 // until returns the first time, from now on, at which the clock of s shows t or later.
 func (w *World) until(s *server, t raft.Instant) int64 {
@@ -256,7 +256,7 @@ func (w *World) until(s *server, t raft.Instant) int64 {
 	for s.clock(g-1) >= int64(t) {
 		g--
 	}
-	return max(g, w.now)
+	return min(max(g, w.now), never)
 }
 
 // fail reports that an invariant doesn't hold. The first report counts.
