@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"errors"
+
+	"github.com/e17579a5/raft"
+)
 
 // MaxServers is the greatest number of servers in a simulated cluster.
 const MaxServers = 7
@@ -185,4 +189,13 @@ func (p *Params) config() raft.CoreConfig {
 		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),
 		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes),
 	}
+}
+
+// startable says whether a core takes these settings.
+func (p Params) startable() bool {
+	p.fill()
+	config := p.config()
+	config.ID, config.Incarnation = "1", 1
+	_, err := raft.NewCore(config)
+	return !errors.Is(err, raft.ErrConfig)
 }

@@ -11,6 +11,7 @@ func (w *World) Shrink(s Schedule, budget int) Schedule {
 		return s
 	}
 	k.best.Expect = first.Violation.Name
+	k.failure = first.Violation.kind()
 	k.try(k.best.Params, k.best.Events)
 	for before := -1; before != len(k.best.Events) && k.budget > 0; {
 		before = len(k.best.Events)
@@ -33,12 +34,14 @@ type shrinker struct {
 	best   Schedule
 	budget int
 	trial  []Event
+
+	failure string // Violation.kind of what is to be kept
 }
 
 // try replays a candidate. If it breaks the same invariant it becomes the best one so far, without the events that didn't
-// happen or came too late.
+// happen or came too late. Settings that no server starts with break nothing but themselves.
 func (k *shrinker) try(p Params, events []Event) bool {
-	if k.budget <= 0 {
+	if k.budget <= 0 || !p.startable() {
 		return false
 	}
 	candidate := Schedule{Params: p, Events: events}
@@ -46,7 +49,7 @@ func (k *shrinker) try(p Params, events []Event) bool {
 	r := k.w.Replay(&candidate)
 	k.w.record = false
 	k.budget -= r.Stats.Events + len(events)/4 + 1
-	if r.Violation == nil || r.Violation.Name != k.best.Expect {
+	if r.Violation == nil || r.Violation.kind() != k.failure {
 		return false
 	}
 	k.best.Params = p

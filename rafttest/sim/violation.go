@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // Names of what is checked, as the papers have them where they do.
 const (
@@ -77,6 +81,24 @@ func (v *Violation) Error() string {
 		return fmt.Sprintf("%s: %s", v.Name, v.Detail)
 	}
 	return fmt.Sprintf("%s at server %d: %s", v.Name, v.Server+1, v.Detail)
+}
+
+// kind says what two failures have in common that are one to a person: the name, and where many things go by one
+// name, what was asserted or panicked with, whatever the numbers in it.
+func (v *Violation) kind() string {
+	switch v.Name {
+	case Assertion, CoreCheck, Starts:
+	default:
+		return v.Name
+	}
+	detail := strings.TrimPrefix(v.Detail, "raft: broken invariant: ")
+	detail, _, _ = strings.Cut(detail, ":")
+	return v.Name + ": " + strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, detail)
 }
 
 func newViolation(name string, server int, at int64, format string, args ...any) *Violation {
