@@ -1,0 +1,46 @@
+package rafttest_test
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+	"github.com/e17579a5/raft/tcp"
+)
+
+// over returns what joins servers to a network.
+func over(network *raft.Network) func(id raft.ServerID) (raft.Transport, string, error) {
+	return func(id raft.ServerID) (raft.Transport, string, error) { return network.Join(id), string(id), nil }
+}
+
+// joinTCP joins a server at a port of the system's choice.
+func joinTCP(raft.ServerID) (raft.Transport, string, error) {
+	transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, "", err
+	}
+	return transport, transport.Addr().String(), nil
+}
+
+// Every transport of this module keeps the contract.
+func TestTransportOfThisModule(t *testing.T) {
+	t.Run("in memory", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			require.NoError(t, rafttest.TestTransport(over(raft.NewNetwork(raft.NetworkConfig{})), rafttest.TransportOptions{Inline: true}))
+		})
+	})
+	t.Run("in memory with delays", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			faults := raft.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond}
+			require.NoError(t, rafttest.TestTransport(over(raft.NewNetwork(raft.NetworkConfig{Faults: faults})), rafttest.TransportOptions{}))
+		})
+	})
+	t.Run("tcp", func(t *testing.T) {
+		require.NoError(t, rafttest.TestTransport(joinTCP, rafttest.TransportOptions{}))
+	})
+}
