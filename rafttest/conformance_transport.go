@@ -96,6 +96,7 @@ type testServer struct {
 	messages []raft.Message // received and not yet looked at
 	arrived  chan struct{}  // has a token when there are some
 	streams  chan *testStream
+	opened   []*testStream // all of them
 	hang     chan struct{} // when not nil, Receive waits until it is closed
 	calls    int           // to the handler, that are under way
 	closed   bool          // Close has returned
@@ -107,6 +108,7 @@ type testStream struct {
 	from   raft.ServerID
 	reader io.ReadCloser
 	done   chan struct{}
+	end    func() // closes done, once
 }
 
 // server joins a server, without starting it.
@@ -206,7 +208,7 @@ func (s *testServer) close() error {
 	return err
 }
 
-// makeHang lets the handler hang in Receive from now on, until letGo.
+// makeHang lets the handler hang in Receive from now on, until letGo, which also ends the handling of streams.
 func (s *testServer) makeHang() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,6 +221,9 @@ func (s *testServer) letGo() {
 	if s.hang != nil {
 		close(s.hang)
 		s.hang = nil
+	}
+	for _, stream := range s.opened {
+		stream.end()
 	}
 }
 
@@ -263,9 +268,13 @@ func (h *testHandler) Receive(m raft.Message) {
 func (h *testHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 	h.begin("a stream")
 	defer h.end()
-	stream := &testStream{from, reader, make(chan struct{})}
+	done := make(chan struct{})
+	stream := &testStream{from, reader, done, sync.OnceFunc(func() { close(done) })}
+	h.mu.Lock()
+	h.opened = append(h.opened, stream)
+	h.mu.Unlock()
 	h.streams <- stream
-	<-stream.done
+	<-done
 	_ = reader.Close() // it may have been closed already
 }
 

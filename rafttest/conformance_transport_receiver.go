@@ -14,7 +14,7 @@ import (
 // Sizes of the checks of receivers.
 const (
 	orderedMessages = 2000
-	floodPiece      = 4 << 10 // bytes in a message of a flood
+	floodPiece      = 16 << 10 // bytes in a message of a flood
 )
 
 func checkOrder(n *testNetwork) error {
@@ -108,14 +108,14 @@ func checkHung(n *testNetwork) error {
 	}
 	b.makeHang()
 	before := heap()
-	flood := 3 * n.options.MaxMemory / floodPiece
+	flood := 2 * n.options.MaxMemory / floodPiece
 	for i := range flood {
 		data := bytes.Repeat([]byte{byte(i)}, floodPiece)
 		m := withEnds(raft.Message{
 			Kind: raft.AppendRequest, Number: uint64(i) + 2,
 			Entries: []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 1, Data: data}},
 		}, a, b)
-		if i%1000 > 0 {
+		if i%500 > 0 {
 			a.Send(m)
 			continue
 		}

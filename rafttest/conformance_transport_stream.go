@@ -75,7 +75,7 @@ func checkStream(n *testNetwork) error {
 
 // carries checks that a stream carries every byte, and that only its end looks like one.
 func (n *testNetwork) carries(w io.WriteCloser, stream *testStream, size int) error {
-	defer close(stream.done)
+	defer stream.end()
 	sent := make([]byte, size)
 	for i := range sent {
 		sent[i] = byte(i ^ i>>8 ^ i>>16)
@@ -137,7 +137,7 @@ func checkBrokenStream(n *testNetwork) error {
 			// Close waits for the handler, which sees the stream break.
 			go func() {
 				_, _ = io.Copy(io.Discard, stream.reader) // until it breaks
-				close(stream.done)
+				stream.end()
 			}()
 			return b.Transport.Close()
 		}},
@@ -164,13 +164,7 @@ func (n *testNetwork) breaks(what string, by func(a, b *testServer, cancel func(
 	if err != nil {
 		return err
 	}
-	defer func() {
-		select {
-		case <-stream.done:
-		default:
-			close(stream.done)
-		}
-	}()
+	defer stream.end()
 	if late := n.within("breaking a stream because "+what, func() { err = by(a, b, cancel, stream) }); late != nil || err != nil {
 		return fmt.Errorf("%s: %w", what, errors.Join(late, err))
 	}
@@ -182,11 +176,14 @@ func (n *testNetwork) breaks(what string, by func(a, b *testServer, cancel func(
 	if read == nil {
 		return fmt.Errorf("the reader of a stream returned io.EOF when %s, want another error: the writer hasn't closed it", what)
 	}
-	late = n.within("writing to a stream of which "+what, func() {
-		for written == nil { // it may take a while until the writer learns of it
+	var stop atomic.Bool
+	late = n.within("a Write that fails, to a stream of which "+what, func() {
+		for written == nil && !stop.Load() { // it may take a while until the writer learns of it
 			_, written = w.Write(make([]byte, 64<<10))
+			<-time.After(time.Millisecond)
 		}
 	})
+	stop.Store(true)
 	_ = w.Close() // what it returns tells nothing new
 	return late
 }
@@ -206,7 +203,7 @@ func checkSlowStream(n *testNetwork) error {
 	if err != nil {
 		return err
 	}
-	defer close(stream.done)
+	defer stream.end()
 	var written atomic.Int64
 	failed := make(chan error, 1)
 	go func() {

@@ -1,6 +1,7 @@
 package rafttest_test
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -43,4 +44,17 @@ func TestTransportOfThisModule(t *testing.T) {
 	t.Run("tcp", func(t *testing.T) {
 		require.NoError(t, rafttest.TestTransport(joinTCP, rafttest.TransportOptions{}))
 	})
+}
+
+// A transport is checked on sockets of this machine, or in a bubble over a network in memory.
+func ExampleTestTransport() {
+	err := rafttest.TestTransport(func(raft.ServerID) (raft.Transport, string, error) {
+		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return nil, "", err
+		}
+		return transport, transport.Addr().String(), nil
+	}, rafttest.TransportOptions{})
+	fmt.Println(err)
+	// Output: <nil>
 }

@@ -1,0 +1,422 @@
+package rafttest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+)
+
+// A crooked transport is a good one but for the functions that are set.
+type crooked struct {
+	raft.Transport
+	ended   chan struct{} // closed when the test is over: until then, who is to hang hangs
+	handler raft.Handler
+
+	start      func(self raft.Server, handler raft.Handler) error
+	setServers func([]raft.Server)
+	send       func(raft.Message)
+	openStream func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error)
+	close      func() error
+	receive    func(raft.Message)
+	stream     func(from raft.ServerID, reader io.ReadCloser)
+}
+
+func (c *crooked) Start(self raft.Server, handler raft.Handler) error {
+	c.handler = handler
+	if c.start != nil {
+		return c.start(self, (*crookedHandler)(c))
+	}
+	return c.Transport.Start(self, (*crookedHandler)(c))
+}
+
+func (c *crooked) SetServers(servers []raft.Server) {
+	if c.setServers != nil {
+		c.setServers(servers)
+		return
+	}
+	c.Transport.SetServers(servers)
+}
+
+func (c *crooked) Send(m raft.Message) {
+	if c.send != nil {
+		c.send(m)
+		return
+	}
+	c.Transport.Send(m)
+}
+
+func (c *crooked) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	if c.openStream != nil {
+		return c.openStream(ctx, to)
+	}
+	return c.Transport.OpenStream(ctx, to)
+}
+
+func (c *crooked) Close() error {
+	if c.close != nil {
+		return c.close()
+	}
+	return c.Transport.Close()
+}
+
+// A crookedHandler is what a crooked transport's messages go through.
+type crookedHandler crooked
+
+func (h *crookedHandler) Receive(m raft.Message) {
+	if h.receive != nil {
+		h.receive(m)
+		return
+	}
+	h.handler.Receive(m)
+}
+
+func (h *crookedHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
+	if h.stream != nil {
+		h.stream(from, reader)
+		return
+	}
+	h.handler.Stream(from, reader)
+}
+
+func (h *crookedHandler) Lost(id raft.ServerID) { h.handler.Lost(id) }
+
+// TestTransport convicts transports that break a rule, and says which.
+func TestTransportConvicts(t *testing.T) {
+	inline := rafttest.TransportOptions{Inline: true, MaxMemory: 8 << 20, Patience: time.Second}
+	queued := rafttest.TransportOptions{MaxMemory: 8 << 20, Patience: time.Second}
+	for name, c := range map[string]struct {
+		flaw    func(c *crooked)
+		options rafttest.TransportOptions
+		want    string // in the explanation
+	}{
+		"changes what arrives":           {changesData, inline, "messages: the entries of a message arrived as entries"},
+		"drops a field":                  {dropsField, inline, "messages: a message arrived as {Kind:"},
+		"changes what it is lent":        {changesLent, inline, "messages: Send has changed what it was lent"},
+		"uses its memory again":          {usesMemoryAgain, inline, "messages: a message that was received has changed since"},
+		"swaps neighbours":               {swaps, inline, "messages arrived after a later one, want hardly any"},
+		"loses most":                     {losesMost, inline, "of 2000 messages have arrived, want most of them"},
+		"waits for who is absent":        {waitsForAbsent, inline, "which is not there, hasn't returned within 1s"},
+		"waits for who hangs":            {func(*crooked) {}, queued, "hung receiver: Send to a receiver that hangs hasn't returned within 1s"},
+		"queues without a bound":         {func(c *crooked) { queues(c, false) }, queued, "hung receiver: a receiver that hangs costs"},
+		"lets all wait for who hangs":    {func(c *crooked) { queues(c, true) }, queued, "hung receiver: while b3 hangs: a message from a3 to c3"},
+		"answers nobody it doesn't know": {answersKnownOnly, inline, "answers: a message from a4 to stranger4, sent again and again for 1s, hasn't arrived"},
+		"knows its first servers only":   {knowsFirstOnly, inline, "servers: a message from a5 to late5"},
+		"takes a break for the end":      {takesBreakForEnd, inline, "broken stream: the reader of a stream returned io.EOF when its context ended"},
+		"loses the end of a stream":      {losesEnd, inline, "stream: a stream of 3145728 bytes arrived as"},
+		"mistakes who opened a stream":   {mistakesOpener, inline, "got a stream from a6 as one from somebody"},
+		"buffers a whole stream":         {buffersStream, inline, "slow stream: "},
+		"writes to broken streams":       {learnsNothing, inline, "a Write that fails, to a stream of which its context ended hasn't returned within 1s"},
+		"opens streams to nowhere":       {opensToNowhere, inline, "no stream: OpenStream to a server that is gone, and a Write to it, returned no error"},
+		"closes once":                    {closesOnce, inline, "absent receiver: Close of gone2 failed: closed already"},
+		"starts after Close":             {startsAfterClose, inline, "close: Start after Close returned nil, want an error"},
+		"closes later":                   {closesLater, inline, "after Close had returned"},
+		"never closes":                   {neverCloses, inline, "Close of unstarted10 hasn't returned within 1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network, ended := raft.NewNetwork(raft.NetworkConfig{}), make(chan struct{})
+				err := rafttest.TestTransport(func(id raft.ServerID) (raft.Transport, string, error) {
+					transport := &crooked{Transport: network.Join(id), ended: ended}
+					t.Cleanup(func() { require.NoError(t, transport.Transport.Close()) })
+					c.flaw(transport)
+					return transport, string(id), nil
+				}, c.options)
+				close(ended)
+				require.ErrorContains(t, err, c.want)
+			})
+		})
+	}
+	t.Run("can't join", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			err := rafttest.TestTransport(func(raft.ServerID) (raft.Transport, string, error) {
+				return nil, "", io.ErrNoProgress
+			}, inline)
+			require.ErrorContains(t, err, "joining a0 failed: "+io.ErrNoProgress.Error())
+		})
+	})
+}
+
+// copied returns a message whose entries' data may be changed.
+func copied(m raft.Message) raft.Message {
+	m.Entries = append([]raft.Entry(nil), m.Entries...)
+	for i := range m.Entries {
+		m.Entries[i].Data = bytes.Clone(m.Entries[i].Data)
+	}
+	return m
+}
+
+func changesData(c *crooked) {
+	c.send = func(m raft.Message) {
+		m = copied(m)
+		if len(m.Entries) > 1 {
+			m.Entries[0].Data[0]++
+		}
+		c.Transport.Send(m)
+	}
+}
+
+func dropsField(c *crooked) {
+	c.send = func(m raft.Message) {
+		m.Transfer = false
+		c.Transport.Send(m)
+	}
+}
+
+func changesLent(c *crooked) {
+	c.send = func(m raft.Message) {
+		c.Transport.Send(copied(m))
+		if len(m.Entries) > 1 {
+			m.Entries[0].Data[0]++
+		}
+	}
+}
+
+// usesMemoryAgain hands over entries in memory that the next message's entries are in, too.
+func usesMemoryAgain(c *crooked) {
+	buffer := make([]byte, 1<<20)
+	c.receive = func(m raft.Message) {
+		m = copied(m)
+		for i, used := 0, 0; i < len(m.Entries); i++ {
+			size := copy(buffer[used:], m.Entries[i].Data)
+			m.Entries[i].Data = buffer[used : used+size]
+			used += size
+		}
+		c.handler.Receive(m)
+	}
+}
+
+// swaps sends each second message before the one before it.
+func swaps(c *crooked) {
+	var held *raft.Message
+	c.send = func(m raft.Message) {
+		if held == nil || held.To != m.To {
+			held = &m
+			return
+		}
+		c.Transport.Send(m)
+		c.Transport.Send(*held)
+		held = nil
+	}
+}
+
+func losesMost(c *crooked) {
+	sent := 0
+	c.send = func(m raft.Message) {
+		if sent++; sent%3 == 0 {
+			c.Transport.Send(m)
+		}
+	}
+}
+
+func waitsForAbsent(c *crooked) {
+	c.send = func(m raft.Message) {
+		if m.To == "nobody" {
+			<-c.ended
+		}
+		c.Transport.Send(m)
+	}
+}
+
+// queues has a goroutine that sends what was queued: for each receiver, without a bound, or one for all, with one.
+func queues(c *crooked, shared bool) {
+	var mu sync.Mutex
+	lanes := map[raft.ServerID]chan raft.Message{}
+	c.send = func(m raft.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		to, room := m.To, 1<<16
+		if shared {
+			to, room = "", 16
+		}
+		lane := lanes[to]
+		if lane == nil {
+			lane = make(chan raft.Message, room)
+			lanes[to] = lane
+			go func() {
+				for {
+					select {
+					case m := <-lane:
+						c.Transport.Send(m)
+					case <-c.ended:
+						return
+					}
+				}
+			}()
+		}
+		select {
+		case lane <- m:
+		default:
+		}
+	}
+}
+
+func answersKnownOnly(c *crooked) {
+	var mu sync.Mutex
+	known := map[raft.ServerID]bool{}
+	c.setServers = func(servers []raft.Server) {
+		mu.Lock()
+		defer mu.Unlock()
+		clear(known)
+		for _, s := range servers {
+			known[s.ID] = true
+		}
+	}
+	c.send = func(m raft.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known[m.To] {
+			c.Transport.Send(m)
+		}
+	}
+}
+
+func knowsFirstOnly(c *crooked) {
+	answersKnownOnly(c)
+	set := c.setServers
+	c.setServers = func(servers []raft.Server) {
+		set(servers)
+		c.setServers = func([]raft.Server) {}
+	}
+}
+
+// takesBreakForEnd reads io.EOF whatever has ended a stream.
+func takesBreakForEnd(c *crooked) {
+	c.stream = func(from raft.ServerID, reader io.ReadCloser) { c.handler.Stream(from, endingReader{reader}) }
+}
+
+type endingReader struct{ io.ReadCloser }
+
+func (r endingReader) Read(b []byte) (int, error) {
+	n, err := r.ReadCloser.Read(b)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// losesEnd doesn't send the last piece that was written before Close.
+func losesEnd(c *crooked) {
+	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+		w, err := c.Transport.OpenStream(ctx, to)
+		return &losingWriter{WriteCloser: w}, err
+	}
+}
+
+type losingWriter struct {
+	io.WriteCloser
+	held []byte
+}
+
+func (w *losingWriter) Write(b []byte) (int, error) {
+	if len(b) > 1 {
+		held := w.held
+		w.held = bytes.Clone(b)
+		_, err := w.WriteCloser.Write(held)
+		return len(b), err
+	}
+	return w.WriteCloser.Write(b)
+}
+
+func mistakesOpener(c *crooked) {
+	c.stream = func(_ raft.ServerID, reader io.ReadCloser) { c.handler.Stream("somebody", reader) }
+}
+
+// buffersStream takes large pieces without waiting for the receiver.
+func buffersStream(c *crooked) {
+	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+		w, err := c.Transport.OpenStream(ctx, to)
+		return bufferingWriter{w}, err
+	}
+}
+
+type bufferingWriter struct{ io.WriteCloser }
+
+func (w bufferingWriter) Write(b []byte) (int, error) {
+	if len(b) >= 1<<20 {
+		return len(b), nil
+	}
+	return w.WriteCloser.Write(b)
+}
+
+// learnsNothing takes what is written to a stream that broke.
+func learnsNothing(c *crooked) {
+	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+		w, err := c.Transport.OpenStream(ctx, to)
+		return ignorantWriter{w}, err
+	}
+}
+
+type ignorantWriter struct{ io.WriteCloser }
+
+func (w ignorantWriter) Write(b []byte) (int, error) {
+	_, _ = w.WriteCloser.Write(b)
+	return len(b), nil
+}
+
+func opensToNowhere(c *crooked) {
+	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+		w, err := c.Transport.OpenStream(ctx, to)
+		if err != nil {
+			return nowhere{}, nil
+		}
+		return w, nil
+	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) Close() error                { return nil }
+
+func closesOnce(c *crooked) {
+	closed := false
+	c.close = func() error {
+		if closed {
+			return errors.New("closed already")
+		}
+		closed = true
+		return c.Transport.Close()
+	}
+}
+
+func startsAfterClose(c *crooked) {
+	closed := false
+	c.close = func() error {
+		closed = true
+		return c.Transport.Close()
+	}
+	c.start = func(self raft.Server, handler raft.Handler) error {
+		if closed {
+			return nil
+		}
+		return c.Transport.Start(self, handler)
+	}
+}
+
+// closesLater returns from Close before anything is closed.
+func closesLater(c *crooked) {
+	c.close = func() error {
+		time.AfterFunc(20*time.Millisecond, func() { _ = c.Transport.Close() }) // it never fails
+		return nil
+	}
+}
+
+// neverCloses hangs in a Close without a Start.
+func neverCloses(c *crooked) {
+	c.close = func() error {
+		if c.handler == nil {
+			<-c.ended
+		}
+		return c.Transport.Close()
+	}
+}
