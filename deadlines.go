@@ -27,8 +27,8 @@ const (
 	heartbeatDeadline
 	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
 	quorumDeadline
-	// diskDeadline: no write has become durable for too long. While it has passed, this server neither leads
-	// nor campaigns.
+	// diskDeadline: the disk owes something and has finished nothing for too long. While it has passed,
+	// this server neither leads nor campaigns.
 	diskDeadline
 	// retryDeadline: forwards and reads that the leader hasn't answered are sent again when it passes.
 	retryDeadline
@@ -137,8 +137,9 @@ func (c *Core) Armed(names []string) []string {
 	return names
 }
 
-// Pass lets the armed deadline of a name pass, whatever the time is, and does what Tick would then do. It reports
-// whether there was one. A model checker, for which the time stands still, lets the deadlines pass in any order.
+// Pass lets the armed deadline of a name pass, whatever the time is, and does what Tick would then do. It
+// reports whether there was one. A model checker, for which the time stands still, lets the deadlines pass
+// in any order.
 func (c *Core) Pass(name string) bool {
 	for i := range c.deadlines {
 		if d := &c.deadlines[i]; deadlineNames[i] == name && d.state == deadlineArmed {

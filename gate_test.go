@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -175,4 +176,28 @@ func TestStalledDiskEndsALeadership(t *testing.T) {
 	c.servers["a"].slowDisk = false
 	c.pass(2 * election)
 	require.Equal(t, c.commands(leader), c.commands("a"))
+}
+
+// So does a leader whose disk owes its peers entries that have left memory, though it has nothing to write.
+func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
+	c := founded(t, 3)
+	a := c.servers["a"]
+	a.config.TailBytes = 1
+	c.restart("a")
+	c.pass(election)
+	c.elect("a")
+	c.servers["c"].cut = true
+	for i := range 100 {
+		c.propose("a", fmt.Sprint(i))
+	}
+	c.servers["c"].cut = false
+	a.fetches = nil
+	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
+		c.now += raft.Instant(heartbeat)
+		a.core.Tick(c.now)
+		c.drain("a")
+		c.settle()
+	}
+	require.NotEmpty(t, a.fetches, "c needs what a has only on its disk")
+	require.NotEqual(t, "leader", c.status("a").Role)
 }

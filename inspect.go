@@ -258,7 +258,7 @@ func (s *stateEncoder) callers(c *Core) {
 		}
 		s.numbers(r.number, flag(r.known), uint64(r.index))
 	}
-	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(len(c.applying)))
+	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(c.reading), uint64(len(c.applying)))
 	for _, last := range c.applying {
 		s.numbers(uint64(last))
 	}

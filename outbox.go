@@ -119,8 +119,22 @@ func (c *Core) drainWrite(e *Effects) {
 	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
 	o.dirty = false
 	l.written = l.last
+	c.diskStarts()
+}
+
+// diskStarts begins to watch a disk that was idle.
+func (c *Core) diskStarts() {
 	if c.deadlines[diskDeadline].state == deadlineOff {
 		c.arm(diskDeadline, c.config.ElectionTimeout)
+	}
+}
+
+// diskMoved notes that the disk has finished something, and watches on if there is more.
+func (c *Core) diskMoved() {
+	if len(c.out.flights) > 0 || c.reading > 0 {
+		c.arm(diskDeadline, c.config.ElectionTimeout)
+	} else {
+		c.disarm(diskDeadline)
 	}
 }
 
@@ -130,11 +144,7 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	l := &c.log
 	l.stable = max(l.stable, c.out.persisted(n))
 	assert(l.stable <= l.written, "Cursors Ordered")
-	if len(c.out.flights) > 0 {
-		c.arm(diskDeadline, c.config.ElectionTimeout)
-	} else {
-		c.disarm(diskDeadline)
-	}
+	c.diskMoved()
 	switch r := c.role.(type) {
 	case *candidate:
 		c.countVotes(r)

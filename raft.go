@@ -68,6 +68,8 @@ type Core struct {
 	applying []Index
 	fetching bool
 	fetched  []Entry
+	// reading counts the fetches that were handed out and not reported.
+	reading int
 
 	serversChanged bool
 	trouble        error // why this server takes no part, as far as it knows
@@ -319,7 +321,7 @@ func (c *Core) drainApply(e *Effects) {
 		}
 		if entries == nil {
 			c.fetching = true
-			c.fetches = append(c.fetches, Fetch{After: l.handed, Last: l.commit, MaxBytes: fetchBytes})
+			c.fetch(Fetch{After: l.handed, Last: l.commit, MaxBytes: fetchBytes})
 			return
 		}
 		l.handed = entries[len(entries)-1].Index
@@ -331,11 +333,21 @@ func (c *Core) drainApply(e *Effects) {
 // fetchBytes is how much is read from the disk at a time.
 const fetchBytes = 1 << 20
 
+// fetch asks for entries from the disk.
+func (c *Core) fetch(f Fetch) {
+	c.fetches = append(c.fetches, f)
+	c.reading++
+	c.diskStarts()
+}
+
 // Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
 // not in this term, are not taken. A fetch for a peer may have come too late, and then has no entries; any
 // other failure is the storage's and ends the node, so it isn't reported here.
 func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
+	assert(c.reading > 0, "Fetches Answered Once")
+	c.reading--
+	c.diskMoved()
 	next := f.After
 	for i := range entries {
 		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {

@@ -145,7 +145,7 @@ func (c *Core) sendAppends(p *progress) {
 				room = c.config.WindowBytes - p.windowBytes // what doesn't fit would be read in vain
 			}
 			p.fetching = true
-			c.fetches = append(c.fetches, Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
+			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
 			return
 		}
 		c.sendAppend(p, entries)

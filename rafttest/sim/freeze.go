@@ -9,7 +9,7 @@ const (
 	frozenOff   // it neither hears nor is heard
 	frozenDeaf  // it is heard
 	frozenDumb  // it hears
-	frozenDisk  // its disk takes no writes
+	frozenDisk  // its disk neither writes nor reads
 	frozenPause // its process stands still
 
 	numFrozen

@@ -56,7 +56,7 @@ func (w *World) planLanes(i int) {
 		s.applying = true
 		w.queue.push(item{at: w.now + w.takes(luckApply, i, p.ApplyTime), what: itemApply, a: int8(i), life: s.life})
 	}
-	if !s.reading && len(s.fetches) > 0 {
+	if !s.reading && len(s.fetches) > 0 && s.frozen != frozenDisk {
 		s.reading = true
 		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckFetch, i, p.FetchTime), what: itemRead, a: int8(i), life: s.life})
 	}
