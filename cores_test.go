@@ -30,8 +30,9 @@ type server struct {
 	answers []raft.Answer
 	fetches []raft.Fetch
 
-	slowDisk bool // writes wait until finishWrites
-	cut      bool // messages to and from it are lost
+	slowDisk  bool // writes wait until finishWrites
+	hungReads bool // fetches aren't answered
+	cut       bool // messages to and from it are lost
 }
 
 const (
@@ -94,6 +95,9 @@ func (c *cores) drain(id raft.ServerID) {
 		s.answers = append(s.answers, e.Answers...)
 		s.fetches = append(s.fetches, e.Fetches...)
 		for _, f := range e.Fetches {
+			if s.hungReads {
+				continue
+			}
 			last := min(f.Last, raft.Index(len(s.log)))
 			s.core.Fetched(c.now, f, s.log[f.After:last:last])
 			again = true

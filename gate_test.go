@@ -191,7 +191,7 @@ func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
 		c.propose("a", fmt.Sprint(i))
 	}
 	c.servers["c"].cut = false
-	a.fetches = nil
+	a.fetches, a.hungReads = nil, true
 	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
 		c.now += raft.Instant(heartbeat)
 		a.core.Tick(c.now)
