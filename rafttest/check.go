@@ -1,5 +1,11 @@
-// Package rafttest tests services that stand on package raft: their state machines against a simulated cluster that
-// loses messages, crashes and forgets what wasn't synced (Check).
+// Package rafttest tests what stands on package raft.
+//
+//   - Check is a property test of a state machine: simulated clusters that lose messages, crash and forget what wasn't
+//     synced, by seed. A failure is cut down, told as a transcript, drawn as a page, and can be kept (Replay).
+//   - Cluster runs real nodes in a bubble of testing/synctest, to test a whole service.
+//   - TestStorage, TestTransport and TestStateMachine say what an implementation of these interfaces does wrong.
+//
+// Package history beside it judges what clients saw, sim is the simulator, model the model checker.
 package rafttest
 
 import (
