@@ -64,6 +64,13 @@ func TestApplierKeepsTheResultsOfItsOwnOrigin(t *testing.T) {
 	_, err = applier.Apply([]raft.Entry{command(14, own, 5, []byte("overwrites the machine's buffer"))})
 	require.NoError(t, err)
 	require.Equal(t, want, batch, "results are copies")
+	for _, c := range batch.Commands {
+		require.Equal(t, len(c.Result), cap(c.Result), "nobody appends into a neighbour")
+	}
+
+	batch, err = applier.Apply([]raft.Entry{command(15, own, 6, nil)})
+	require.NoError(t, err)
+	require.Equal(t, []raft.AppliedCommand{{Number: 6, Index: 15}}, batch.Commands, "not the result of an earlier one")
 
 	batch, err = applier.Apply(nil)
 	require.NoError(t, err)

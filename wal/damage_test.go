@@ -216,3 +216,75 @@ func TestSegmentOfAnotherLogIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 	require.ErrorContains(t, err, "another log")
 }
+
+// The last record of a segment may leave the log as long as it was: then it isn't the head of the next segment that
+// misses it.
+func TestDamagedReplacementIsFound(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 100)}))
+	before := fs.Bytes(segmentOne)
+	replacement := commands(1, 1, 100)
+	replacement[0].Term = 2
+	require.NoError(t, l.Write(raft.Write{Entries: replacement}))
+	after := fs.Bytes(segmentOne)
+	next := commands(2, 1, 4000)
+	next[0].Term = 2
+	require.NoError(t, l.Write(raft.Write{Entries: next}))
+	fs.Kill()
+	require.Equal(t, after, fs.Bytes(segmentOne), "the next one begins another segment")
+	for i := range after {
+		if before[i] == after[i] {
+			continue
+		}
+		damaged := fs.Clone()
+		require.True(t, damaged.Rot(segmentOne, int64(i), 1))
+		_, err := wal.Open(dir, small(damaged))
+		require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", i)
+		require.ErrorContains(t, err, segmentOne)
+	}
+}
+
+// A log whose oldest entries are gone, without a snapshot of what they did, isn't opened.
+func TestGapBeforeTheLogIsRefused(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	for index := raft.Index(1); index <= 6; index++ {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 3000)}))
+		if index == 2 {
+			adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
+		}
+	}
+	require.NoError(t, l.Close())
+	fs.Kill()
+	require.NoError(t, fs.Remove(segmentOne))
+	require.NoError(t, fs.Remove(segmentTwo))
+	_, err := wal.Open(dir, small(fs))
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	require.ErrorContains(t, err, "but the snapshot ends at 1")
+}
+
+// A snapshot that was cut off anywhere isn't one, also where a block ends.
+func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 10)}))
+	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
+	require.NoError(t, l.Close())
+	fs.Kill()
+	names := snapshotFiles(fs)
+	require.Len(t, names, 1)
+	whole := fs.Bytes(names[0])
+	for cut := range whole {
+		short := fs.Clone()
+		require.NoError(t, short.Remove(names[0]))
+		file, err := short.Create(names[0])
+		require.NoError(t, err)
+		_, err = file.WriteAt(whole[:cut], 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+		_, err = wal.Open(dir, small(short))
+		require.ErrorIs(t, err, raft.ErrCorrupt, "cut at %d of %d", cut, len(whole))
+		require.ErrorContains(t, err, names[0])
+	}
+}
