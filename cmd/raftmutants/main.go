@@ -1,20 +1,21 @@
-// Command raftmutants builds the simulator with one bug of the protocol after the other and prints how soon each is
-// caught. A bug that the simulator doesn't see is left to the tests of the root package. It fails if one survives
-// both, or no longer applies.
+// Command raftmutants puts one bug after the other into the source and prints what catches it, and how soon: the
+// simulator, or the tests that the mutant names. Where a bug of the core escapes the simulator, the tests of the root
+// package may still catch it. What the simulator catches is shortened, written to a file and repeated from it. The
+// command fails if a bug survives, no longer applies, or leaves a failure that its file doesn't repeat.
 //
 //	go run ./cmd/raftmutants
 //	go run ./cmd/raftmutants -only vote
+//	go run ./cmd/raftmutants -some 10 -turn 3
 package main
 
 import (
-	"context"
+	"cmp"
+	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,22 +32,30 @@ func main() {
 // settings are what the flags say.
 type settings struct {
 	root, dir string
-	runs      int
+	only      string
+	some      int
+	turn      int
 	limit     time.Duration
-	tests     bool
 	keep      string
+	passed    map[string]error // what the tests of packages say of the source as it is
 }
 
+// maxEvents is how many events the failure of a mutant may keep.
+const maxEvents = 40
+
 func run(arguments []string) error {
-	var s settings
+	s := settings{passed: map[string]error{}}
 	flags := flag.NewFlagSet("raftmutants", flag.ContinueOnError)
-	only := flags.String("only", "", "only the mutants whose names contain this")
-	flags.IntVar(&s.runs, "runs", 20_000, "runs of the simulator in which a mutant must be caught")
-	flags.DurationVar(&s.limit, "limit", 3*time.Minute, "time for each")
-	flags.BoolVar(&s.tests, "tests", true, "let the root package's tests try what the simulator doesn't see")
+	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this")
+	flags.IntVar(&s.some, "some", 0, "only so many of them, others at every turn; 0 for all")
+	flags.IntVar(&s.turn, "turn", int(time.Now().Unix()/3600), "whose turn it is, with -some; the hour if it isn't told")
+	flags.DurationVar(&s.limit, "limit", 0, "time for each, instead of what its file says")
 	flags.StringVar(&s.keep, "keep", "", "directory to put the shortened schedules into")
 	if err := flags.Parse(arguments); err != nil {
 		return err
+	}
+	if s.some < 0 || s.turn < 0 || s.limit < 0 {
+		return errors.New("-some, -turn and -limit are at least 0")
 	}
 	var err error
 	if s.root, err = mutants.Root(); err != nil {
@@ -56,98 +65,85 @@ func run(arguments []string) error {
 		return err
 	}
 	defer os.RemoveAll(s.dir)
+	if s.keep == "" {
+		s.keep = s.dir
+	}
 	all, err := mutants.All()
 	if err != nil {
 		return err
 	}
-	survived, tried := 0, 0
-	fmt.Printf("%-32s %-26s %9s %8s %8s  %s\n", "mutant", "killed by", "runs", "time", "events", "what it breaks")
-	for i := range all {
-		m := &all[i]
-		if !strings.Contains(m.Name, *only) {
-			continue
-		}
-		tried++
-		v, err := s.hunt(m)
-		if err != nil {
+	for i := range all { // one that has outlived its text is known at once, whoever's turn it is
+		if _, err := all[i].Apply(s.root); err != nil {
 			return err
 		}
-		if v.by == "" {
+	}
+	return s.table(s.choose(all))
+}
+
+// choose returns the mutants that are wanted.
+func (s *settings) choose(all []mutants.Mutant) []mutants.Mutant {
+	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool { return !strings.Contains(m.Name, s.only) })
+	if s.some == 0 || s.some >= len(all) {
+		return all
+	}
+	fmt.Printf("%d of %d mutants: -some %d -turn %d\n", s.some, len(all), s.some, s.turn)
+	// In the order of a hash of their names neighbours are of different kinds, and a new one moves no other.
+	slices.SortFunc(all, func(a, b mutants.Mutant) int { return cmp.Compare(shuffled(a.Name), shuffled(b.Name)) })
+	chosen := make([]mutants.Mutant, 0, s.some)
+	for i := range s.some {
+		chosen = append(chosen, all[(s.turn*s.some+i)%len(all)])
+	}
+	return chosen
+}
+
+func shuffled(name string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(name)) // never fails
+	return h.Sum64()
+}
+
+// table tries the mutants and prints what came of each.
+func (s *settings) table(all []mutants.Mutant) error {
+	survived, failed, unrepeated, begun := 0, 0, 0, time.Now()
+	var events []int
+	const row = "%-36s %-44s %6s %7s %6s %7s %-6s  %s\n"
+	fmt.Printf(row, "mutant", "killed by", "runs", "time", "events", "shrink", "repeat", "what it breaks")
+	for i := range all {
+		m := &all[i]
+		v, err := s.hunt(m)
+		runs, left, shrink, repeat := "-", "-", "-", "-"
+		switch {
+		case err != nil:
+			failed++
+			v.by = "NOT TRIED"
+		case v.by == "":
 			survived++
 			v.by = "SURVIVED"
+		case v.runs > 0:
+			runs, left, shrink, repeat = fmt.Sprint(v.runs), fmt.Sprint(v.events), seconds(v.shrink), "yes"
+			events = append(events, v.events)
+			if v.unlike != nil {
+				unrepeated++
+				repeat = "NO"
+			}
 		}
-		fmt.Printf("%-32s %-26s %9s %8s %8s  %s\n", m.Name, v.by, v.runs, v.took.Round(10*time.Millisecond), v.events, m.Breaks)
+		fmt.Printf(row, m.Name, v.by, runs, seconds(v.took), left, shrink, repeat, m.Breaks)
+		if err := cmp.Or(err, v.unlike); err != nil {
+			fmt.Printf("    %v\n", err)
+		}
 	}
-	fmt.Printf("%d mutants, %d killed, %d survived\n", tried, tried-survived, survived)
-	if survived > 0 {
-		return fmt.Errorf("%d of %d mutants survived", survived, tried)
+	fmt.Printf("%d mutants, %d killed, %d survived, %d not tried, in %s\n",
+		len(all), len(all)-survived-failed, survived, failed, seconds(time.Since(begun)))
+	if n := len(events); n > 0 {
+		slices.Sort(events)
+		longer := n - len(slices.DeleteFunc(slices.Clone(events), func(left int) bool { return left > maxEvents }))
+		fmt.Printf("the simulator killed %d: events left, median %d, most %d, more than %d in %d\n", n, events[n/2], events[n-1], maxEvents, longer)
+	}
+	if survived > 0 || failed > 0 || unrepeated > 0 {
+		return fmt.Errorf("of %d mutants %d survived and %d couldn't be tried; %d failures aren't repeated by their files",
+			len(all), survived, failed, unrepeated)
 	}
 	return nil
 }
 
-// A verdict says how a mutant was caught.
-type verdict struct {
-	by, runs, events string
-	took             time.Duration
-}
-
-var (
-	caughtLine  = regexp.MustCompile(`(?m)^caught after (\d+) runs: (.*?)(?: at server \d+)?: `)
-	shortLine   = regexp.MustCompile(`(?m)^shortened to (\d+) events`)
-	failureLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\w+)`)
-)
-
-// hunt builds the simulator with a mutant and looks for a run that catches it.
-func (s *settings) hunt(m *mutants.Mutant) (verdict, error) {
-	overlay, err := m.Overlay(s.root, s.dir)
-	if err != nil {
-		return verdict{}, err
-	}
-	binary := filepath.Join(s.dir, m.Name+".exe")
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftsim")
-	build.Dir = s.root
-	if out, err := build.CombinedOutput(); err != nil {
-		return verdict{}, fmt.Errorf("mutant %s doesn't build: %v\n%s", m.Name, err, out)
-	}
-	defer os.Remove(binary)
-	ctx, cancel := context.WithTimeout(context.Background(), s.limit)
-	defer cancel()
-	arguments := []string{"-runs", fmt.Sprint(s.runs), "-first", "-quiet"}
-	if s.keep != "" {
-		arguments = append(arguments, "-out", filepath.Join(s.keep, m.Name+".schedule"))
-	}
-	begun := time.Now()
-	out, _ := exec.CommandContext(ctx, binary, arguments...).CombinedOutput()
-	v := verdict{took: time.Since(begun), runs: "-", events: "-"}
-	if caught := caughtLine.FindStringSubmatch(string(out)); caught != nil {
-		v.runs, v.by = caught[1], caught[2]
-		if short := shortLine.FindStringSubmatch(string(out)); short != nil {
-			v.events = short[1]
-		}
-		return v, nil
-	}
-	if s.tests {
-		v.by = s.testsCatch(m, overlay)
-		v.took = time.Since(begun)
-	}
-	return v, nil
-}
-
-// testsCatch returns the first test of the root package that a mutant fails, or "".
-func (s *settings) testsCatch(m *mutants.Mutant, overlay string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limit)
-	defer cancel()
-	test := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-p", fmt.Sprint(runtime.GOMAXPROCS(0)), ".")
-	test.Dir = s.root
-	out, err := test.CombinedOutput()
-	if err == nil {
-		return ""
-	}
-	if failed := failureLine.FindStringSubmatch(string(out)); failed != nil {
-		return failed[1]
-	}
-	if strings.Contains(string(out), "panic:") {
-		return "a panic in the tests"
-	}
-	return ""
-}
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

@@ -132,6 +132,7 @@ func (s *settings) shorten(t *tally, runs int64) error {
 	w := sim.NewWorld(sim.Options{})
 	var best sim.Schedule
 	var found *failure
+	begun := time.Now()
 	for i := range t.failures {
 		p := s.params(t.failures[i].seed)
 		schedule := w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) })
@@ -143,6 +144,9 @@ func (s *settings) shorten(t *tally, runs int64) error {
 		}
 	}
 	fmt.Printf("caught after %d runs: %v\n  %s\n", runs, found.violation, s.command(found.seed))
+	if s.shrink {
+		fmt.Printf("shortening took %s\n", time.Since(begun).Round(time.Millisecond))
+	}
 	return s.report(w, found.seed, &best, found.violation)
 }
 

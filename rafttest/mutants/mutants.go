@@ -1,6 +1,17 @@
-// Package mutants holds one-line bugs of the protocol, each of which the simulator or a test must catch: the proof
-// that they can fail. A mutant is a file that names a source file, a text found in it exactly once, and what
-// takes its place; it is applied by an overlay of the build, so the source itself is never touched.
+// Package mutants holds small bugs of the protocol and of what carries it out, each of which the simulator or a test
+// must catch: the proof that they can fail. A mutant is a file like
+//
+//	file wal/write.go
+//	breaks what is wrong about it
+//	tests ./wal
+//	--- is
+//	a text that is found in the file exactly once
+//	--- becomes
+//	what takes its place
+//
+// It is applied by an overlay of the build, so the source itself is never touched. The line "tests" names the packages
+// whose tests are to catch it, where the simulator can't. There may also be a line "runs" with a number and a line
+// "time" with a duration, where the budget is another than MaxRuns and MaxTime.
 package mutants
 
 import (
@@ -9,14 +20,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
+)
+
+// What a mutant must be caught within unless its file says otherwise: runs of the simulator, and time for them or
+// for the tests.
+const (
+	MaxRuns = 20_000
+	MaxTime = 3 * time.Minute
 )
 
 // A Mutant is one bug.
 type Mutant struct {
 	Name    string
-	File    string // relative to the module's root
-	Breaks  string // what is wrong about it
+	File    string   // relative to the module's root
+	Breaks  string   // what is wrong about it
+	Tests   []string // packages whose tests are to catch it; none where the simulator is
+	Runs    int
+	Time    time.Duration
 	Is      string // found exactly once in File
 	Becomes string
 }
@@ -47,20 +70,30 @@ func All() ([]Mutant, error) {
 
 // parse reads a mutant's file.
 func parse(name, text string) (Mutant, error) {
-	m := Mutant{Name: name}
+	m := Mutant{Name: name, Runs: MaxRuns, Time: MaxTime}
 	head, rest, ok := strings.Cut(text, "--- is\n")
 	if !ok {
 		return m, fmt.Errorf(`no line "--- is"`)
 	}
 	for line := range strings.Lines(head) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		var err error
 		switch key {
 		case "file":
 			m.File = value
 		case "breaks":
 			m.Breaks = value
+		case "tests":
+			m.Tests = strings.Fields(value)
+		case "runs":
+			m.Runs, err = strconv.Atoi(value)
+		case "time":
+			m.Time, err = time.ParseDuration(value)
 		default:
-			return m, fmt.Errorf("%q means nothing here", key)
+			err = fmt.Errorf("%q means nothing here", key)
+		}
+		if err != nil {
+			return m, err
 		}
 	}
 	m.Is, m.Becomes, ok = strings.Cut(rest, "\n--- becomes\n")
@@ -68,6 +101,9 @@ func parse(name, text string) (Mutant, error) {
 		return m, fmt.Errorf(`no line "--- becomes"`)
 	}
 	m.Becomes = strings.TrimSuffix(m.Becomes, "\n")
+	if m.Runs < 1 || m.Time <= 0 {
+		return m, fmt.Errorf("a budget of %d runs and %v is none", m.Runs, m.Time)
+	}
 	if m.File == "" || m.Breaks == "" || m.Is == "" || m.Is == m.Becomes {
 		return m, fmt.Errorf("file, what it breaks, or a change is missing")
 	}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/e17579a5/raft/rafttest/mutants"
+)
+
+// A verdict says how a mutant was caught.
+type verdict struct {
+	by   string // an invariant or a test; "" when it survived
+	took time.Duration
+
+	// Of the simulator alone:
+	runs   int // until it was caught
+	events int // what is left of the failure
+	shrink time.Duration
+	unlike error // the failure's file doesn't repeat it
+}
+
+var (
+	caughtLine  = regexp.MustCompile(`(?m)^caught after (\d+) runs: (.*?)(?: at server \d+)?: `)
+	shrinkLine  = regexp.MustCompile(`(?m)^shortening took (\S+)$`)
+	shortLine   = regexp.MustCompile(`(?m)^shortened to (\d+) events`)
+	failureLine = regexp.MustCompile(`(?m)^\s*--- FAIL: ([\w/]+)`)
+	runningLine = regexp.MustCompile(`(?m)^\s+(Test\w+)[\w/]* \(\d`)
+	frameLine   = regexp.MustCompile(`(?m)^\S*_test\.(Test\w+)`)
+)
+
+// hunt lets the tests that a mutant names try it, or the simulator, and then the tests of the root package.
+func (s *settings) hunt(m *mutants.Mutant) (verdict, error) {
+	overlay, err := m.Overlay(s.root, s.dir)
+	if err != nil {
+		return verdict{}, err
+	}
+	limit := m.Time
+	if s.limit > 0 {
+		limit = s.limit
+	}
+	if len(m.Tests) > 0 {
+		return s.test(m, overlay, limit, m.Tests)
+	}
+	v, err := s.simulate(m, overlay, limit)
+	if err != nil || v.by != "" {
+		return v, err
+	}
+	return s.test(m, overlay, limit, []string{"."})
+}
+
+// simulate builds the simulator with a mutant and looks for a run that catches it.
+func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Duration) (verdict, error) {
+	binary := filepath.Join(s.dir, m.Name+".exe")
+	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftsim")
+	build.Dir = s.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return verdict{}, fmt.Errorf("mutant %s doesn't build: %v\n%s", m.Name, err, out)
+	}
+	defer os.Remove(binary)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	file := filepath.Join(s.keep, m.Name+".schedule")
+	begun := time.Now()
+	out, _ := exec.CommandContext(ctx, binary, "-runs", strconv.Itoa(m.Runs), "-first", "-quiet", "-out", file).CombinedOutput()
+	v := verdict{took: time.Since(begun)}
+	caught, shrink, short := caughtLine.FindSubmatch(out), shrinkLine.FindSubmatch(out), shortLine.FindSubmatch(out)
+	if caught == nil || shrink == nil || short == nil {
+		return v, nil
+	}
+	v.by = string(caught[2])
+	var err error
+	if v.runs, err = strconv.Atoi(string(caught[1])); err != nil {
+		return v, err
+	}
+	if v.events, err = strconv.Atoi(string(short[1])); err != nil {
+		return v, err
+	}
+	if v.shrink, err = time.ParseDuration(string(shrink[1])); err != nil {
+		return v, err
+	}
+	v.took -= v.shrink
+	v.unlike = repeat(binary, file, out)
+	return v, nil
+}
+
+// repeat repeats a failure from its file, in a process of its own, and demands the transcript that was printed when it
+// was shortened, byte for byte. It ends with what was violated.
+func repeat(binary, file string, first []byte) error {
+	replay := exec.Command(binary, "-v", "-replay", file)
+	var transcript, failure bytes.Buffer
+	replay.Stdout, replay.Stderr = &transcript, &failure
+	if err := replay.Run(); err == nil {
+		return fmt.Errorf("%s: nothing is violated", file)
+	}
+	if transcript.Len() == 0 {
+		return fmt.Errorf("%s: %s", file, strings.TrimSpace(failure.String()))
+	}
+	if !bytes.Contains(first, transcript.Bytes()) {
+		return fmt.Errorf("%s: the transcript is another one", file)
+	}
+	return nil
+}
+
+// test runs the tests of packages with a mutant. What they say counts if they pass without it.
+func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, packages []string) (verdict, error) {
+	for _, name := range packages {
+		err, known := s.passed[name]
+		if !known {
+			var out []byte
+			if out, err = s.goTest(limit, name); err != nil {
+				err = fmt.Errorf("the tests of %s fail without a mutant: %v\n%s", name, err, out)
+			}
+			s.passed[name] = err
+		}
+		if err != nil {
+			return verdict{}, err
+		}
+	}
+	begun := time.Now()
+	out, err := s.goTest(limit, append([]string{"-overlay", overlay}, packages...)...)
+	v := verdict{took: time.Since(begun)}
+	if err == nil {
+		return v, nil
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return v, err
+	}
+	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
+		return v, fmt.Errorf("mutant %s doesn't build:\n%s", m.Name, out)
+	}
+	v.by = culprit(out)
+	return v, nil
+}
+
+// goTest runs go test. Its time limit is the tests' own, so that it is said which of them hangs.
+func (s *settings) goTest(limit time.Duration, arguments ...string) ([]byte, error) {
+	test := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-timeout", limit.String()}, arguments...)...)
+	test.Dir = s.root
+	return test.CombinedOutput()
+}
+
+// culprit returns who caught a mutant, from the output of tests that failed.
+func culprit(out []byte) string {
+	if hung := bytes.Index(out, []byte("panic: test timed out")); hung >= 0 {
+		if test := runningLine.FindSubmatch(out[hung:]); test != nil {
+			return string(test[1]) + ", which hangs"
+		}
+	}
+	if failed := failureLine.FindAllSubmatch(out, -1); failed != nil {
+		return string(failed[0][1])
+	}
+	if bytes.Contains(out, []byte("deadlock")) {
+		return among("a deadlock", out)
+	}
+	return among("a panic", out)
+}
+
+// among names what happened, and the test in which it did if the trace of the stack says so.
+func among(what string, out []byte) string {
+	if test := frameLine.FindSubmatch(out); test != nil {
+		return what + " in " + string(test[1])
+	}
+	return what
+}
