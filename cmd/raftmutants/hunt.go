@@ -126,27 +126,47 @@ func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, 
 		}
 	}
 	begun := time.Now()
-	out, err := s.goTest(limit, append([]string{"-overlay", overlay}, packages...)...)
-	v := verdict{took: time.Since(begun)}
-	if err == nil {
-		return v, nil
+	for _, name := range packages {
+		out, err := s.goTest(limit, name, "-overlay", overlay)
+		if err == nil {
+			continue
+		}
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			return verdict{}, err
+		}
+		if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
+			return verdict{}, fmt.Errorf("mutant %s doesn't build:\n%s", m.Name, out)
+		}
+		return verdict{by: culprit(out), took: time.Since(begun)}, nil
 	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return v, err
-	}
-	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
-		return v, fmt.Errorf("mutant %s doesn't build:\n%s", m.Name, out)
-	}
-	v.by = culprit(out)
-	return v, nil
+	return verdict{took: time.Since(begun)}, nil
 }
 
-// goTest runs go test. Its time limit is the tests' own, so that it is said which of them hangs.
-func (s *settings) goTest(limit time.Duration, arguments ...string) ([]byte, error) {
-	test := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-timeout", limit.String()}, arguments...)...)
+// goTest runs the tests of a package. Their time limit is their own, so that it is said which of them hangs. What
+// fails for a mutant is not for rapid to keep in the source and try again.
+func (s *settings) goTest(limit time.Duration, name string, flags ...string) ([]byte, error) {
+	arguments := append([]string{"test", "-vet=off", "-failfast", "-timeout", limit.String()}, flags...)
+	arguments = append(arguments, name)
+	if s.usesRapid(name) {
+		arguments = append(arguments, "-rapid.nofailfile")
+	}
+	test := exec.Command("go", arguments...)
 	test.Dir = s.root
 	return test.CombinedOutput()
+}
+
+// usesRapid says whether the tests of a package know the flags of rapid.
+func (s *settings) usesRapid(name string) bool {
+	uses, known := s.rapid[name]
+	if !known {
+		list := exec.Command("go", "list", "-test", "-deps", name)
+		list.Dir = s.root
+		out, err := list.Output()
+		uses = err == nil && bytes.Contains(out, []byte("\npgregory.net/rapid"))
+		s.rapid[name] = uses
+	}
+	return uses
 }
 
 // culprit returns who caught a mutant, from the output of tests that failed.

@@ -38,13 +38,14 @@ type settings struct {
 	limit     time.Duration
 	keep      string
 	passed    map[string]error // what the tests of packages say of the source as it is
+	rapid     map[string]bool  // which of them use rapid
 }
 
 // maxEvents is how many events the failure of a mutant may keep.
 const maxEvents = 40
 
 func run(arguments []string) error {
-	s := settings{passed: map[string]error{}}
+	s := settings{passed: map[string]error{}, rapid: map[string]bool{}}
 	flags := flag.NewFlagSet("raftmutants", flag.ContinueOnError)
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this")
 	flags.IntVar(&s.some, "some", 0, "only so many of them, others at every turn; 0 for all")
