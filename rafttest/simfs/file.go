@@ -70,7 +70,7 @@ func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	}
 	if len(p) > 0 {
 		f.node.data = writeTo(f.node.data, p, offset)
-		f.fs.record(change{kind: written, node: f.node, number: f.node.writes, offset: offset, data: append([]byte(nil), p...)})
+		f.fs.record(change{kind: written, node: f.node, number: f.node.writes, offset: offset, data: f.fs.copied(p)})
 	}
 	f.node.writes++
 	return len(p), err
@@ -110,7 +110,7 @@ func (f *file) Sync() error {
 	defer f.fs.mu.Unlock()
 	if err := f.begin(Call{Op: OpSync}); err != nil {
 		if !f.closed && f.life == f.fs.life && !isPower(err) {
-			f.fs.forget(f.node)
+			f.fs.barrier(change{kind: failedFile, node: f.node})
 		}
 		return err
 	}

@@ -97,6 +97,8 @@ type FS struct {
 	cuts    uint64 // number of power cuts so far
 	issued  int64  // number of syncs so far, when they are deferred
 	settled int64  // how many of them have been done
+	losses  Losses
+	reused  [][]byte // buffers of changes
 }
 
 var _ vfs.FS = (*FS)(nil)
