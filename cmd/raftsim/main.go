@@ -35,6 +35,7 @@ type settings struct {
 	verbose  bool
 	servers  int
 	faults   string
+	disk     string
 	workers  int
 	replay   string
 	out      string
@@ -56,6 +57,7 @@ func run(arguments []string) error {
 	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
 	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
 	flags.StringVar(&s.faults, "faults", "", "kinds of faults, instead of what each seed draws: "+strings.Join(sim.FaultNames, ","))
+	flags.StringVar(&s.disk, "disk", "", "what every server keeps its state in, instead of what each seed draws: wal, the real log on a simulated file system, or model")
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
 	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")
@@ -79,6 +81,9 @@ func run(arguments []string) error {
 	}
 	if _, err := faultKinds(s.faults); err != nil {
 		return err
+	}
+	if s.disk != "" && s.disk != "wal" && s.disk != "model" {
+		return fmt.Errorf("-disk is %q, neither wal nor model", s.disk)
 	}
 	switch {
 	case s.replay != "":
@@ -119,6 +124,12 @@ func (s *settings) params(seed uint64) sim.Params {
 	if s.servers > 0 {
 		p.Servers = int64(s.servers)
 	}
+	switch s.disk {
+	case "wal":
+		p = p.WithWAL()
+	case "model":
+		p = p.WithModel()
+	}
 	if kinds, err := faultKinds(s.faults); err == nil && kinds != 0 {
 		p.FaultKinds = kinds
 	}
@@ -133,6 +144,9 @@ func (s *settings) command(seed uint64) string {
 	}
 	if s.faults != "" {
 		c += " -faults " + s.faults
+	}
+	if s.disk != "" {
+		c += " -disk " + s.disk
 	}
 	return c + " -v"
 }

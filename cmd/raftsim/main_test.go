@@ -37,6 +37,7 @@ func TestFlags(t *testing.T) {
 		"-servers=8":         "-servers is 8",
 		"-runs=0":            "-runs",
 		"-faults=fire":       `"fire"`,
+		"-disk=tape":         `"tape"`,
 		"-seed=x":            `"x"`,
 		"-replay=none.there": "none.there",
 	} {

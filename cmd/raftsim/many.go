@@ -203,6 +203,12 @@ func (t *tally) print(took time.Duration, workers int) {
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
 	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d\n",
 		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
+	if s.WALs > 0 {
+		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",
+			s.WALs, s.Opened, s.CutOpening, s.Survived, s.Torn)
+		fmt.Printf("failed writes %d, failed syncs %d, disks full %d, logs found corrupt and replaced %d\n",
+			s.FailedWrites, s.FailedSyncs, s.Full, s.Corrupt)
+	}
 	fmt.Print("faults:")
 	for i, name := range sim.FaultNames {
 		fmt.Printf(" %s %d", name, s.Faults[i])

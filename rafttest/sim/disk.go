@@ -49,15 +49,16 @@ func hashBytes(b []byte) uint64 {
 }
 
 // A disk holds what is durable at a server. Writes that wait for it are in the server's queue, and gone
-// when that crashes.
+// when that crashes. Under a real log it is what that must hold, and what the checks compare with.
 type disk struct {
+	wal     *walDisk // nil without
 	state   raft.DurableState
 	entries []raft.Entry // from index 1
 	slots   []slot       // of entries
 }
 
 func (d *disk) reset() {
-	d.state = raft.DurableState{}
+	d.state, d.wal = raft.DurableState{}, nil
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
 }
@@ -108,6 +109,9 @@ func (d *disk) saved() raft.Saved {
 
 // read returns what Storage.Entries would.
 func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
+	if d.wal != nil {
+		return d.wal.log.Entries(f.After, f.Last, f.MaxBytes)
+	}
 	last := min(f.Last, d.last())
 	if f.After >= last {
 		return nil, raft.ErrCompacted

@@ -34,6 +34,9 @@ func (w *World) drain(i int) {
 			s.writeSince = w.local(s)
 		}
 		s.writes = append(s.writes, e.Write)
+		if s.disk.wal != nil {
+			s.disk.wal.write(e.Write)
+		}
 		if len(s.writes) > int(w.params.Writes) {
 			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
 		}

@@ -15,9 +15,12 @@ type Op uint8
 // Operations. Each means something in any state of the cluster: one that can't happen (a crash of a server that
 // is down, the delivery of a message that was never sent) does nothing.
 const (
-	// OpStart starts a server that is down, from what its disk holds.
+	// OpStart starts a server that is down, from what its disk holds. On the real log, the power fails again at the Nth call
+	// to the file system, if it comes to that; 0 for not.
 	OpStart Op = 1 + iota
-	// OpCrash ends a server's process. N queued writes have reached the disk, the others are lost.
+	// OpCrash ends a server's process. N queued writes have reached the disk, the others are lost; on the real log (Params.WAL)
+	// that is what N%256 says, and N/256 what becomes of the rest: 0 for the power fails and all of it is lost, 1 for the
+	// process is killed and the page cache stays, others are the luck by which the power failure keeps, loses and tears.
 	OpCrash
 	// OpWipe crashes a server, if it is up, and replaces its disk by an empty one.
 	OpWipe
@@ -61,7 +64,16 @@ const (
 	// OpSettle ends all faults and lets time pass until the cluster has made progress.
 	OpSettle
 
-	lastOp = OpSettle
+	// What follows happens to the real log only. OpFailWrite makes the Nth write to a file, counted from now on, fail after a
+	// part of it, and OpFailSync the Nth sync. OpFill leaves room for N bytes on the disk; OpFree makes room, and ends
+	// all that is wrong with the disk for a while. OpRot changes a byte that was durable; N is its luck.
+	OpFailWrite
+	OpFailSync
+	OpFill
+	OpFree
+	OpRot
+
+	lastOp = OpRot
 )
 
 var opNames = [...]string{
@@ -70,6 +82,7 @@ var opNames = [...]string{
 	OpPropose: "propose", OpQuery: "read", OpCancel: "cancel", OpLost: "lost", OpTransfer: "transfer", OpProbe: "probe",
 	OpDrain: "drain", OpCut: "cut", OpJoin: "join", OpHeal: "heal",
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
+	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 }
 
 // String returns the operation's name in a schedule's file.
@@ -91,7 +104,8 @@ func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || 
 // counts reports whether N means something.
 func (o Op) counts() bool {
 	switch o {
-	case OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver:
+	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver,
+		OpFailWrite, OpFailSync, OpFill, OpRot:
 		return true
 	}
 	return false
@@ -134,7 +148,7 @@ func (e *Event) appendText(b []byte) []byte {
 	if e.Op == OpDeliver {
 		b = append(append(b, ' '), e.Kind.String()...)
 	}
-	if e.Op.counts() {
+	if e.Op.counts() && (e.Op != OpStart || e.N != 0) {
 		b = strconv.AppendInt(append(b, ' '), e.N, 10)
 	}
 	if e.Op == OpDeliver {
@@ -187,7 +201,7 @@ func parseEvent(line string) (Event, error) {
 			return e, err
 		}
 	}
-	if e.Op.counts() {
+	if e.Op.counts() && (e.Op != OpStart || len(words) > 0 && words[0][0] >= '0' && words[0][0] <= '9') {
 		if w := take(); w != "" {
 			n, err := strconv.ParseInt(w, 10, 64)
 			if err != nil || n < 0 {

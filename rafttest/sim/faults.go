@@ -34,6 +34,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
+	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
 // swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
@@ -67,7 +68,9 @@ func (w *World) outsideHappens(it *item, i int) {
 			w.step(Event{Op: OpHeal}, nil)
 		}
 	case itemRestart:
-		w.step(Event{Op: OpStart, Server: it.a}, nil)
+		w.step(Event{Op: OpStart, Server: it.a, N: it.n}, nil)
+	case itemFree:
+		w.step(Event{Op: OpFree, Server: it.a}, nil)
 	case itemCrash:
 		if it.life == w.servers[i].life {
 			w.crashes(i)
@@ -100,13 +103,17 @@ func (w *World) faultHappens() {
 	h := w.luck.draw(luckFault, 0, 0, w.faults)
 	p := &w.params
 	w.queue.push(item{at: w.now + spread(mix(h+1), p.FaultTime), what: itemFault})
-	kinds := p.FaultKinds & (1<<numFaults - 1)
+	count := numFaults
+	if p.WAL != 0 {
+		count += numDiskFaults
+	}
+	kinds := p.FaultKinds & (1<<count - 1)
 	if kinds == 0 {
 		return
 	}
-	kind := fault(below(mix(h+2), int64(numFaults)))
+	kind := fault(below(mix(h+2), int64(count)))
 	for kinds&(1<<kind) == 0 {
-		kind = (kind + 1) % numFaults
+		kind = (kind + 1) % count
 	}
 	victim := int(below(mix(h+3), p.Servers))
 	leader := w.leading()
@@ -143,6 +150,8 @@ func (w *World) faultHappens() {
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
 			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim)})
 		}
+	case faultFailWrite, faultFailSync, faultFull, faultRot, faultCutOpening:
+		w.diskFault(kind, victim, span, h)
 	default:
 		w.part(kind, victim, span, h)
 	}
@@ -262,6 +271,9 @@ func (w *World) crashes(i int) {
 	kept := int64(0)
 	for kept < int64(len(s.writes)) && permille(w.next(luckKeep, i), w.params.Keep) {
 		kept++
+	}
+	if w.params.WAL != 0 {
+		kept = w.crashLuck(i) << 8 // which also decides how many are kept
 	}
 	w.step(Event{Op: OpCrash, Server: int8(i), N: kept}, nil)
 	w.queue.push(item{at: w.now + spread(w.next(luckRestart, i), w.params.DownTime), what: itemRestart, a: int8(i)})

@@ -9,17 +9,21 @@ import (
 // errGivenUp is why a client gives up.
 var errGivenUp = errors.New("given up")
 
-// start starts a server from what its disk holds.
-func (w *World) start(i int) bool {
+// start starts a server from what its disk holds. Under a real log, the power fails at the cut-th call to open that.
+func (w *World) start(i int, cut int64) bool {
 	s := &w.servers[i]
 	if s.up {
 		return false
 	}
 	w.forget(s)
+	saved, ok := w.load(i, cut)
+	if !ok {
+		return true
+	}
 	s.life++
 	config := w.params.config()
 	config.ID, config.Address = s.id, string(s.id)
-	config.Saved = s.disk.saved()
+	config.Saved = saved
 	incarnation := uint64(0)
 	if s.wiped {
 		incarnation = 1
@@ -70,39 +74,57 @@ func (w *World) crash(i int, n int64) bool {
 	if !s.up {
 		return false
 	}
-	n = min(n, int64(len(s.writes)))
-	for _, write := range s.writes[:n] {
+	kept := min(n&0xff, int64(len(s.writes)))
+	if s.disk.wal != nil {
+		kept = s.disk.wal.settle(kept)
+	}
+	for _, write := range s.writes[:kept] {
 		s.disk.perform(write)
 	}
 	w.stats.Crashes++
-	w.stats.Lost += len(s.writes) - int(n)
+	if s.disk.wal != nil {
+		w.crashLog(s, s.writes[kept:], n>>8)
+	} else {
+		w.stats.Lost += len(s.writes) - int(kept)
+	}
+	w.ended(i)
+	return true
+}
+
+// ended forgets a process that has ended. Its callers get no answers.
+func (w *World) ended(i int) {
+	s := &w.servers[i]
 	for j := range w.ops {
 		if o := &w.ops[j]; o.started && o.outcome == outcomeOpen && int(o.server) == i && o.life == s.life {
 			o.outcome = outcomeGone
 		}
 	}
 	w.forget(s)
-	return true
 }
 
 // wipe replaces a server's disk by an empty one. Its cluster doesn't count the new one. It happens to a
 // minority at most, and to a member of a cluster only: who loses more has lost it.
 func (w *World) wipe(i int) bool {
 	s := &w.servers[i]
-	wiped := 0
-	for j := 0; j < w.n; j++ {
-		if w.servers[j].wiped {
-			wiped++
-		}
-	}
-	if s.wiped || wiped >= (w.n-1)/2 || w.ghost.commit() == 0 {
+	if !w.expendable(i) {
 		return false
 	}
 	if s.up {
 		w.crash(i, 0)
 	}
-	s.wiped = true
+	s.wiped, s.rotten = true, false
 	s.disk = &s.spare[1]
 	w.stats.Wipes++
 	return true
+}
+
+// expendable says whether a server's disk may be lost: no other one of a minority was, nor is likely to be.
+func (w *World) expendable(i int) bool {
+	lost := 0
+	for j := 0; j < w.n; j++ {
+		if s := &w.servers[j]; s.wiped || s.rotten && j != i {
+			lost++
+		}
+	}
+	return !w.servers[i].wiped && lost < (w.n-1)/2 && w.ghost.commit() > 0
 }

@@ -29,6 +29,8 @@ const (
 	luckLost
 	luckCheck
 	luckFreeze
+	luckDisk
+	luckMark
 )
 
 // mix spreads every bit of x over all bits of the result (the finalizer of SplitMix64, by Steele, Lea

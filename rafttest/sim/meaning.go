@@ -28,6 +28,7 @@ var meanings = map[string]string{
 	BoundedMemory:      "What a core keeps, and has on its way, stays within its limits.",
 	Convergence:        "Without faults the cluster makes progress, and all copies become equal.",
 	Starts:             "A server starts from what its disk holds.",
+	Recovery:           "A log that is opened holds every write that was reported as durable, and of the later ones whole writes, in order.",
 	Assertion:          "No assertion of the core is broken, and neither it nor the state machine panics.",
 	CoreCheck:          "The core finds its own invariants intact.",
 	Invariant:          "The state machine's own invariant holds after every batch of commands.",

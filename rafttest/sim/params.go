@@ -53,6 +53,10 @@ type Params struct {
 	// Freeze is 1 if the faults don't all end: some servers, a minority, stay as they are for good, and the others must
 	// make progress without them.
 	Freeze int64
+
+	// WAL is 1 if every server keeps its state in a real log (package wal) on a simulated file system, in segments of
+	// Segment bytes; 0 if disks are mere models of one.
+	WAL, Segment int64
 }
 
 // A param is a field of Params, by the name that it has in a schedule's file.
@@ -78,6 +82,7 @@ func (p *Params) all() []param {
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
+		{"wal", &p.WAL}, {"segment", &p.Segment},
 	}
 }
 
@@ -102,7 +107,7 @@ func Calm(seed uint64, servers int) Params {
 		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
 		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
 		FaultTime: 1000 * ms, FaultSpan: 1000 * ms, DownTime: 500 * ms,
-		Events: 2000, Found: 1,
+		Events: 2000, Found: 1, Segment: 64 << 10,
 	}
 }
 
@@ -155,6 +160,28 @@ func Swarm(seed uint64) Params {
 	p.Events = 1500 + below(next(), 2500)
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
+	if next()%8 == 0 {
+		p = p.WithWAL()
+	}
+	return p
+}
+
+// WithWAL returns p with the real log for a disk, and with the faults that only this one knows.
+func (p Params) WithWAL() Params {
+	h := luck(p.Seed).draw(luckParams, 0, 1, 0)
+	p.WAL, p.Segment = 1, pick(mix(h+1), 4<<10, 4<<10, 16<<10, 64<<10)
+	kinds := int64(mix(h+2)) & (1<<numDiskFaults - 1) << numFaults
+	if mix(h+3)%4 != 0 {
+		kinds &^= 1 << faultRot
+	}
+	p.FaultKinds = p.FaultKinds&(1<<numFaults-1) | kinds
+	return p
+}
+
+// WithModel returns p with a model for a disk.
+func (p Params) WithModel() Params {
+	p.WAL = 0
+	p.FaultKinds &= 1<<numFaults - 1
 	return p
 }
 

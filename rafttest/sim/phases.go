@@ -110,6 +110,11 @@ func (w *World) settle() {
 	w.calm = true
 	w.beginTimed(phaseSettle)
 	w.probes = [MaxServers]int64{}
+	if w.params.WAL != 0 {
+		for i := 0; i < w.n; i++ {
+			w.step(Event{Op: OpFree, Server: int8(i)}, nil)
+		}
+	}
 	if w.params.Freeze != 0 && w.ghost.commit() > 0 {
 		w.freeze()
 	}

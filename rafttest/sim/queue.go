@@ -30,6 +30,7 @@ const (
 	itemRestart
 	itemCrash
 	itemProbe
+	itemFree
 )
 
 // A queue is a heap of items, the next one first.

@@ -174,8 +174,13 @@ func (k *shrinker) simplify() {
 		}
 		k.change(i, func(e *Event) { e.Hold = false })
 		k.change(i, func(e *Event) {
-			if e.Op == OpCrash || e.Op == OpPersist || e.Op == OpApply {
+			if e.Op == OpStart || e.Op == OpCrash || e.Op == OpPersist || e.Op == OpApply {
 				e.N = 0
+			}
+		})
+		k.change(i, func(e *Event) {
+			if e.Op == OpCrash {
+				e.N &= 0xff
 			}
 		})
 	}

@@ -32,6 +32,9 @@ func (w *World) RunParams(p Params) Result {
 			w.faultPhase()
 		}
 		w.step(Event{Op: OpSettle}, nil)
+		if w.params.WAL != 0 {
+			w.reopen()
+		}
 	})
 	return w.result()
 }

@@ -22,7 +22,18 @@ type Stats struct {
 	Unknown     int
 	Reads       int
 	Settled     int64 // tenths of an election timeout until progress was made after the last fault
-	Faults      [numFaults]int
+	Faults      [numFaults + numDiskFaults]int
+
+	// Of servers with a real log.
+	WALs         int // runs
+	Opened       int // logs
+	CutOpening   int // of them, while the power failed
+	Survived     int // writes, without having been reported
+	Torn         int // writes to a file, at power failures
+	FailedWrites int
+	FailedSyncs  int
+	Full         int // writes and openings that failed for want of room
+	Corrupt      int // logs that were found damaged, and replaced
 }
 
 // Add adds another run's counts.
@@ -37,6 +48,8 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
 		{&s.Truncations, o.Truncations}, {&s.Commands, o.Commands}, {&s.Answered, o.Answered},
 		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads},
+		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},
+		{&s.FailedWrites, o.FailedWrites}, {&s.FailedSyncs, o.FailedSyncs}, {&s.Full, o.Full}, {&s.Corrupt, o.Corrupt},
 	}
 	for _, p := range pairs {
 		*p.to += p.from

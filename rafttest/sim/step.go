@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/e17579a5/raft"
 )
@@ -50,7 +51,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	i := int(e.Server)
 	switch e.Op {
 	case OpStart:
-		return w.start(i)
+		return w.start(i, e.N)
 	case OpCrash:
 		return w.crash(i, e.N)
 	case OpWipe:
@@ -65,6 +66,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return true
 	case OpFound, OpPass, OpSettle:
 		return w.performMacro(e)
+	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot:
+		return w.diskSuffers(s, e)
 	}
 	if !s.up {
 		return false
@@ -93,6 +96,9 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return false
 	}
 	w.stats.Events++
+	if !s.up {
+		return true // its disk has failed
+	}
 	w.observe(i)
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
@@ -147,6 +153,12 @@ func (w *World) persist(s *server, n int64) bool {
 	if int64(len(s.writes)) < n {
 		n = int64(len(s.writes))
 	}
+	if s.disk.wal != nil {
+		if n = s.disk.wal.settle(n); n == 0 && len(s.writes) > 0 {
+			w.diskFails(s, s.disk.wal.issued[0].err)
+			return true
+		}
+	}
 	if n == 0 {
 		return false
 	}
@@ -158,6 +170,9 @@ func (w *World) persist(s *server, n int64) bool {
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.writeSince = w.local(s)
 	w.stats.Writes++
+	if s.disk.wal != nil {
+		w.mark(s, number)
+	}
 	s.core.Persisted(w.local(s), number)
 	return true
 }
@@ -193,6 +208,10 @@ func (w *World) readLog(s *server) bool {
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
 	entries, err := s.disk.read(f)
+	if err != nil && !errors.Is(err, raft.ErrCompacted) {
+		w.diskFails(s, err)
+		return true
+	}
 	if err != nil && f.For == "" {
 		w.fail(Assertion, w.index(s), "fetches committed entries (%d, %d], which the disk doesn't hold", f.After, f.Last)
 		return true

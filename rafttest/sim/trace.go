@@ -45,7 +45,7 @@ type Step struct {
 	Sent      []Sent
 	Lost      []Fate // messages that the network swallowed, in this step
 	Answers   []Told
-	Effects   []string // what was sent, written and answered, in words
+	Effects   []string // what was sent, then what was written and answered, in words
 
 	Servers   []ServerState // after the step
 	Logs      []LogChange
@@ -146,7 +146,7 @@ func (t *recorder) end(w *World, e *Event, happened bool) {
 		return
 	}
 	s.At, s.Event = w.now, *e
-	if e.Op == OpCrash || e.Op == OpWipe {
+	if !e.Op.alone() && !w.servers[e.Server].up {
 		t.reload(w, s)
 	}
 	t.show(w, s)
@@ -199,7 +199,7 @@ func (t *recorder) sends(m *raft.Message, number uint64) {
 	t.sent++
 	t.messages[flight{serverOf(m.From), serverOf(m.To), number}] = t.sent
 	s.Sent = append(s.Sent, Sent{t.sent, *m})
-	s.Effects = append(s.Effects, "→"+string(m.To)+" "+MessageText(m))
+	s.Effects = slices.Insert(s.Effects, len(s.Sent)-1, "→"+string(m.To)+" "+MessageText(m))
 }
 
 // loses notes that the network loses a message.

@@ -56,6 +56,8 @@ const (
 	Convergence = "Convergence"
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
+	// Recovery: a log that is opened holds all that was reported as written, and of what wasn't the first writes or none.
+	Recovery = "Recovery"
 	// Assertion: no assertion of the core is broken, nor does it panic.
 	Assertion = "Assertion"
 	// CoreCheck: the core finds its own invariants intact (raft.Core.Check).

@@ -71,6 +71,7 @@ type server struct {
 	member *disk // the disk that the cluster's configuration counts: disk, or the one that was wiped
 	spare  [2]disk
 	wiped  bool
+	rotten bool // a byte of its disk has changed, and wasn't found yet
 	frozen frozenState
 	start  uint64 // counter of the current life's start, from 1
 
@@ -172,7 +173,7 @@ func (w *World) reset(p Params) {
 	p.fill()
 	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, int(p.Servers)
 	w.violation, w.timed, w.calm = nil, false, false
-	w.stats = Stats{Servers: w.n}
+	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
 	w.biggest = 0
 	w.ops = w.ops[:0]
@@ -192,7 +193,7 @@ func (w *World) reset(p Params) {
 
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
-	s.up, s.core, s.wiped, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
+	s.up, s.core, s.wiped, s.rotten, s.life, s.start, s.frozen = false, nil, false, false, 0, 0, frozenNot
 	s.disk, s.member = &s.spare[0], &s.spare[0]
 	s.spare[0].reset()
 	s.spare[1].reset()

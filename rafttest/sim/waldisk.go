@@ -1,0 +1,353 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wal"
+)
+
+// A walDisk is the real log of a server (package wal) on a simulated file system. A Write runs to its end at once, against a
+// file system that defers syncs; it has happened once the last of its syncs is done, which is when the simulated disk
+// gets to it. Until then the power may fail, and leave all of it, a part, or nothing.
+//
+// Beside it the world keeps what must be durable (disk): a write takes effect there when it is reported. Whenever
+// the log is opened, the two are compared.
+type walDisk struct {
+	fs     *simfs.FS
+	log    *wal.Log // nil while the server is down
+	issued []issued // for each write in the server's queue
+	// unreported are the writes that were in the queue when the last process ended. The first few of them, or all, or none
+	// may be in the log.
+	unreported []*raft.Write
+
+	writes, syncs         int64 // after so many the next one fails; negative for never
+	failedWrite, failSync bool
+	calls                 int64 // after so many the power fails; negative for never
+}
+
+// issued is a write that has run against the file system.
+type issued struct {
+	syncs int64 // all of which are done when it has really happened
+	err   error
+}
+
+// errDisk is what a call to a failing disk returns.
+var errDisk = errors.New("input/output error")
+
+const (
+	walDir    = "/log"
+	markEvery = 4 // marks the log after one in so many writes behind which no other waits
+)
+
+// onCall counts down to the calls that fail.
+func (d *walDisk) onCall(c simfs.Call) error {
+	due := func(left *int64) bool {
+		if *left < 0 {
+			return false
+		}
+		*left--
+		return *left < 0
+	}
+	if d.calls == 0 {
+		return simfs.ErrPower
+	}
+	if d.calls > 0 {
+		d.calls--
+	}
+	switch c.Op {
+	case simfs.OpWrite:
+		if due(&d.writes) {
+			d.failedWrite = true
+			return errDisk
+		}
+	case simfs.OpSync, simfs.OpSyncDir:
+		if due(&d.syncs) {
+			d.failSync = true
+			return errDisk
+		}
+	}
+	return nil
+}
+
+// write runs a write. How it ends is told when the disk gets to it.
+func (d *walDisk) write(w *raft.Write) {
+	err := d.log.Write(*w)
+	d.issued = append(d.issued, issued{d.fs.Issued(), err})
+}
+
+// settle does the syncs of the oldest n writes, or of those before the first that fails, and returns how many these are.
+func (d *walDisk) settle(n int64) int64 {
+	for i := range d.issued[:n] {
+		d.fs.Settle(d.issued[i].syncs)
+		if d.issued[i].err != nil {
+			n = int64(i)
+			break
+		}
+	}
+	if n > 0 {
+		d.issued = d.issued[:copy(d.issued, d.issued[n:])]
+	}
+	return n
+}
+
+// mark lets a log that has nothing to write prove, now and then, that its last write is durable.
+func (w *World) mark(s *server, number raft.WriteNumber) {
+	h := w.luck.draw(luckMark, w.index(s), 0, uint64(s.life)<<24|uint64(number))
+	if len(s.writes) == 0 && h%markEvery == 0 {
+		// An error is one of all writes that follow, and seen by these.
+		_ = s.disk.wal.log.Mark()
+	}
+}
+
+// load returns what a server starts from. It reports false when its log can't be opened: then it stays down.
+func (w *World) load(i int, cut int64) (raft.Saved, bool) {
+	s := &w.servers[i]
+	if w.params.WAL == 0 {
+		return s.disk.saved(), true
+	}
+	replaced := 0
+	if s.wiped {
+		replaced = 1
+	}
+	d := s.disk.wal
+	if d == nil {
+		d = &walDisk{fs: simfs.New(w.luck.draw(luckDisk, i, replaced, 0)), writes: -1, syncs: -1}
+		d.fs.Defer()
+		s.disk.wal = d
+	}
+	d.calls = cut
+	if cut == 0 || s.rotten { // see crashLog
+		d.calls = -1
+	}
+	d.fs.OnCall(d.onCall)
+	salt := w.luck.draw(luckDisk, i, replaced, 1) | 1
+	log, err := wal.Open(walDir, wal.Options{FS: d.fs, SegmentSize: w.params.Segment, Salt: salt, Inline: true})
+	failed := err != nil || d.calls == 0
+	d.calls = -1
+	w.stats.Opened++
+	if failed {
+		w.notOpened(i, cut, err)
+		return raft.Saved{}, false
+	}
+	d.log = log
+	d.fs.Settle(d.fs.Issued())
+	saved, err := log.Load()
+	if err == nil {
+		err = w.recover(s, &saved)
+	}
+	if err != nil {
+		w.fail(Recovery, i, "%v", err)
+		return saved, false
+	}
+	return saved, true
+}
+
+// notOpened deals with a log that couldn't be opened: the power failed, its disk did, or was found rotten.
+func (w *World) notOpened(i int, cut int64, err error) {
+	s := &w.servers[i]
+	d := s.disk.wal
+	d.fs.Settle(d.fs.Issued()) // a call that returned has happened
+	w.countFailures(d)
+	switch {
+	case cut > 0 && (err == nil || errors.Is(err, simfs.ErrPower)):
+		w.stats.CutOpening++
+		d.fs.Reseed(mix(uint64(w.luck) ^ uint64(cut)<<8 ^ uint64(i)))
+		d.fs.Cut()
+	case errors.Is(err, raft.ErrCorrupt) && s.rotten:
+		w.stats.Corrupt++
+		d.fs.Kill()
+		w.replace(i)
+	case errors.Is(err, errDisk), errors.Is(err, simfs.ErrFull):
+		if errors.Is(err, simfs.ErrFull) {
+			w.stats.Full++
+		}
+		d.fs.Kill()
+	default:
+		w.fail(Recovery, i, "%v", err)
+		return
+	}
+	w.note("not started: " + fmt.Sprint(err))
+	w.planStart(i)
+}
+
+// replace puts an empty disk in the place of a rotten one. The server is a stranger from then on.
+func (w *World) replace(i int) {
+	s := &w.servers[i]
+	s.wiped, s.rotten, s.disk = true, false, &s.spare[1]
+	w.stats.Wipes++
+}
+
+// recover compares a log that was opened with what must be in it, and takes it for what is durable.
+func (w *World) recover(s *server, saved *raft.Saved) error {
+	d := s.disk.wal
+	found := &disk{state: saved.State}
+	for after := raft.Index(0); after < saved.Last; {
+		entries, err := d.log.Entries(after, saved.Last, 1<<20)
+		if err != nil {
+			return err
+		}
+		for j := range entries {
+			if after++; entries[j].Index != after {
+				return fmt.Errorf("entry %d is in the place of entry %d", entries[j].Index, after)
+			}
+		}
+		found.perform(&raft.Write{State: saved.State, Entries: entries})
+	}
+	if err := found.differs(saved); err != nil {
+		return err
+	}
+	want := &disk{state: s.disk.state, entries: slices.Clone(s.disk.entries), slots: slices.Clone(s.disk.slots)}
+	last, survived := want.last(), -1
+	for n := 0; ; n++ {
+		if want.state == found.state && slices.Equal(want.slots, found.slots) {
+			survived = n
+		}
+		if n == len(d.unreported) {
+			break
+		}
+		want.perform(d.unreported[n])
+	}
+	if survived < 0 {
+		return fmt.Errorf("the log holds %d entries, term %d, vote %q and start %d, which is none of the %d states that are possible; "+
+			"reported were %d entries, term %d, vote %q and start %d", found.last(), found.state.Term, found.state.Vote, found.state.Start,
+			len(d.unreported)+1, last, s.disk.state.Term, s.disk.state.Vote, s.disk.state.Start)
+	}
+	w.stats.Survived += survived
+	w.stats.Lost += len(d.unreported) - survived
+	w.hash = mix(w.hash ^ uint64(survived)<<32 ^ uint64(found.last()))
+	if len(d.unreported) > 0 {
+		w.note(fmt.Sprintf("recovers %d of %d unreported writes", survived, len(d.unreported)))
+	}
+	d.unreported = nil
+	s.disk.state, s.disk.entries, s.disk.slots = found.state, found.entries, found.slots
+	if w.trace != nil {
+		w.trace.reload(w, w.trace.current())
+	}
+	return nil
+}
+
+// differs returns in what a log's summary of itself isn't what its entries say.
+func (d *disk) differs(saved *raft.Saved) error {
+	want := d.saved()
+	if saved.Last != want.Last || !slices.Equal(saved.Runs, want.Runs) {
+		return fmt.Errorf("the log says that it ends at %d with terms %v, but its entries say %d with %v", saved.Last, saved.Runs, want.Last, want.Runs)
+	}
+	same := func(a, b raft.Entry) bool { return chainEntry(0, &a) == chainEntry(0, &b) }
+	if !slices.EqualFunc(saved.Configurations, want.Configurations, same) {
+		return fmt.Errorf("the log says that it holds %d configurations, but it holds %d, or others", len(saved.Configurations), len(want.Configurations))
+	}
+	return nil
+}
+
+// crashLog ends the process that has a log open; writes are those that were not reported, and luck is what becomes of them.
+func (w *World) crashLog(s *server, writes []*raft.Write, luck int64) {
+	d := s.disk.wal
+	w.countFailures(d)
+	if s.rotten {
+		// What is torn might hide what is rotten: only the proofs that were durable before are sure to be there.
+		luck = min(luck, 1)
+	}
+	before := d.fs.Losses()
+	switch luck {
+	case 0:
+		d.fs.Lose()
+	case 1:
+		d.fs.Kill()
+	default:
+		d.fs.Reseed(mix(uint64(w.luck) ^ uint64(luck)<<8 ^ uint64(w.index(s))))
+		d.fs.Cut()
+	}
+	w.stats.Torn += d.fs.Losses().Torn - before.Torn
+	d.log, d.issued = nil, d.issued[:0]
+	d.unreported = slices.Clone(writes)
+}
+
+// countFailures notes which calls have failed.
+func (w *World) countFailures(d *walDisk) {
+	if d.failedWrite {
+		w.stats.FailedWrites++
+	}
+	if d.failSync {
+		w.stats.FailedSyncs++
+	}
+	d.failedWrite, d.failSync = false, false
+}
+
+// diskFails ends a server whose disk has failed: it stops at once, and acknowledges nothing more.
+func (w *World) diskFails(s *server, err error) {
+	i := w.index(s)
+	rotten := s.rotten && errors.Is(err, raft.ErrCorrupt)
+	if !rotten && !errors.Is(err, errDisk) && !errors.Is(err, simfs.ErrFull) {
+		w.fail(Recovery, i, "the log fails though its disk doesn't: %v", err)
+		return
+	}
+	if errors.Is(err, simfs.ErrFull) {
+		w.stats.Full++
+	}
+	w.note("stops: " + err.Error())
+	w.crashLog(s, s.writes, 1)
+	w.ended(i)
+	w.planStart(i)
+}
+
+// diskSuffers lets something happen to a disk.
+func (w *World) diskSuffers(s *server, e *Event) bool {
+	d := s.disk.wal
+	if d == nil {
+		return false
+	}
+	switch e.Op {
+	case OpFailWrite, OpFailSync:
+		if s.rotten {
+			return false // see crashLog
+		}
+		left := &d.writes
+		if e.Op == OpFailSync {
+			left = &d.syncs
+		}
+		*left = max(e.N, 1) - 1
+	case OpFill:
+		d.fs.SetCapacity(d.fs.Used() + e.N + 1)
+	case OpFree:
+		d.fs.SetCapacity(0)
+		d.writes, d.syncs = -1, -1
+	case OpRot:
+		return w.rot(s, uint64(e.N))
+	}
+	return true
+}
+
+// rot changes a byte of a log. Damage to its last write can't be told from a write that the power tore, unless a mark
+// behind it proves that it was there: so it hits a log that has been idle for long enough to have one.
+func (w *World) rot(s *server, luck uint64) bool {
+	d := s.disk.wal
+	if !s.up || s.rotten || len(s.writes) > 0 || !w.expendable(w.index(s)) {
+		return false
+	}
+	d.writes, d.syncs = -1, -1
+	if err := d.log.Mark(); err != nil {
+		return false
+	}
+	d.fs.Flush()
+	names := d.fs.Names()
+	name := names[below(mix(luck+1), int64(len(names)))]
+	size := int64(len(d.fs.Bytes(name)))
+	for content := d.fs.Bytes(name); size > 0 && content[size-1] == 0; {
+		size--
+	}
+	s.rotten = d.fs.Rot(name, below(mix(luck+2), size), byte(1<<(luck%8)))
+	return s.rotten
+}
+
+// note shows in a trace what a disk did.
+func (w *World) note(text string) {
+	if w.trace != nil {
+		if s := w.trace.current(); s != nil {
+			s.Effects = append(s.Effects, text)
+		}
+	}
+}
