@@ -2,6 +2,7 @@ package raft
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -159,4 +160,18 @@ func TestCommandsAreCopiedApart(t *testing.T) {
 			require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, size), copies[i]), "command %d is another", i)
 		}
 	})
+}
+
+// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't hide why.
+func TestFirstReasonToStopCounts(t *testing.T) {
+	in := newTestInbox()
+	broken := errors.New("broken")
+	in.stop(broken)
+	in.stop(errClose)
+	var ev events
+	require.True(t, in.take(&ev))
+	require.Equal(t, broken, ev.stop)
+	in.close(ErrClosed)
+	in.stop(errClose)
+	require.False(t, in.take(&ev), "there is nobody left to stop")
 }

@@ -236,6 +236,8 @@ func TestFailingStorageStopsTheNode(t *testing.T) {
 		require.ErrorIs(t, got.err, raft.ErrStopped)
 		require.ErrorIs(t, got.err, broken)
 		requireStopped(t, leader, broken)
+		require.NoError(t, leader.Close(t.Context()))
+		require.Equal(t, 1, c.disks[id].failed, "what the disk holds isn't known: nothing is tried again")
 		_, err := others[0].Propose(t.Context(), []byte("the others go on"))
 		require.NoError(t, err)
 	})

@@ -53,6 +53,8 @@ type disk struct {
 	mu   sync.Mutex
 	fail error         // what every Write returns
 	hang chan struct{} // what every Write waits for, if not nil
+
+	failed int // how many Writes returned that
 }
 
 func (d *disk) Write(w raft.Write) error {
@@ -66,6 +68,9 @@ func (d *disk) Write(w raft.Write) error {
 		panic(p.error)
 	}
 	if fail != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.failed++
 		return fail
 	}
 	return d.MemoryStorage.Write(w)
