@@ -82,11 +82,23 @@ func (c *Core) Deadline() Instant {
 		switch d := &c.deadlines[i]; {
 		case d.state == deadlineArmed:
 			next = min(next, d.at)
-		case d.state == deadlinePassed && deadlineName(i) != stickyDeadline && deadlineName(i) != diskDeadline:
-			return c.now // it waits to be acted upon
+		case d.state == deadlinePassed && c.actsOn(deadlineName(i)):
+			return c.now
 		}
 	}
 	return next
+}
+
+// actsOn says whether Tick has something to do about a deadline that has passed. The others are only looked at.
+func (c *Core) actsOn(name deadlineName) bool {
+	switch name {
+	case stickyDeadline:
+		return false
+	case diskDeadline:
+		_, leads := c.role.(*leader)
+		return leads
+	}
+	return true
 }
 
 // Tick tells the time. It is due at Deadline at the latest; what happened before is handed in first, so that

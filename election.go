@@ -294,7 +294,7 @@ const hurriedPreVotes = 4
 // armSoon waits for up to half a heartbeat interval.
 func (c *Core) armSoon() {
 	spread := max(uint64(c.config.Heartbeat)/2, 1)
-	c.arm(electDeadline, Duration(c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+	c.arm(electDeadline, Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
 }
 
 // Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its

@@ -201,3 +201,21 @@ func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
 	require.NotEmpty(t, a.fetches, "c needs what a has only on its disk")
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
+
+// A leader with a stalled disk wants to be woken for that, however many rounds of reads put off its heartbeat.
+func TestStalledLeaderIsDueBetweenReads(t *testing.T) {
+	c := slow(t, "a")
+	a := c.servers["a"]
+	c.propose("a", "x")
+	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
+		c.now += raft.Instant(heartbeat) / 2
+		c.servers["b"].core.Read(c.now)
+		c.drain("b")
+		c.settle()
+		if a.core.Deadline() <= c.now {
+			a.core.Tick(c.now)
+			c.drain("a")
+		}
+	}
+	require.NotEqual(t, "leader", c.status("a").Role)
+}
