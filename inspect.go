@@ -26,6 +26,8 @@ type CoreStatus struct {
 	Configuration *Configuration
 	// PendingProposals and PendingReads count the callers who wait.
 	PendingProposals, PendingReads int
+	// Held counts the messages that wait for the disk.
+	Held int
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation or ErrOtherCluster.
 	Trouble error
@@ -39,7 +41,7 @@ func (c *Core) Status() CoreStatus {
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		Configuration:    c.log.configuration(),
-		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(),
+		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(), Held: len(c.out.held),
 		Trouble: c.trouble,
 	}
 }
