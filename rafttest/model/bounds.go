@@ -6,40 +6,46 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Bounds say which runs are explored: all those that stay within them. A step that would leave them isn't taken. The
-// zero values of Servers, Terms and InFlight stand for 3, 2 and 2.
+// Bounds say which runs are explored: all those that stay within them. A step that would leave them isn't
+// taken. The zero values of Servers, Terms and InFlight stand for 3, 2 and 2.
 type Bounds struct {
 	// Servers is the size of the cluster (2 to MaxServers); all of them vote.
 	Servers int
 	// Terms is how many terms there are beside the one in which the cluster was founded (1 to MaxTerms).
 	Terms int
-	// Commands is how often somebody proposes, Reads how often somebody reads: at servers that lead, or with Anywhere at
-	// every server, so that commands and reads are forwarded.
+	// Commands is how often somebody proposes, Reads how often somebody reads: at servers that lead, or with
+	// Anywhere at every server, so that commands and reads are forwarded.
 	Commands, Reads int
 	Anywhere        bool
-	// InFlight is how many messages a link holds, from one server to another. What is on a link arrives in any order,
-	// or never.
+	// InFlight is how many messages a link holds, from one server to another. What is on a link arrives in
+	// any order, or never.
 	InFlight int
-	// Soup takes the links away: a message that was once sent stays, to arrive at any time, any number of times, or never.
-	// That is more than any InFlight, Losses and Duplicates allow.
+	// Soup takes the links away: a message that was once sent stays, to arrive at any time, any number of
+	// times, or never. That is more than any InFlight, Losses and Duplicates allow.
 	Soup bool
-	// Crashes is how often some server crashes and starts again, Duplicates how often some message arrives and stays
-	// on its link all the same.
+	// Crashes is how often some server crashes and starts again, Duplicates how often some message arrives
+	// and stays on its link all the same.
 	Crashes, Duplicates int
-	// Losses is how often a message makes room for another on a link that is full; negative for any number of times.
+	// Losses is how often a message makes room for another on a link that is full; negative for any number of
+	// times. Who is late for ever isn't counted, but keeps its place on the link.
 	Losses int
 
-	// Timeouts lets every armed deadline pass at any time, so that elections begin with pre-votes, leaders step down and so
-	// on. Without it no time passes; servers then campaign because they are told to by TimeoutNow, at any time.
+	// Timeouts lets every armed deadline pass at any time, so that elections begin with pre-votes, leaders
+	// step down and so on. Without it no time passes; servers then campaign because they are told to by
+	// TimeoutNow, at any time.
 	Timeouts bool
-	// Rounds is how many rounds of heartbeats of each leader leave it. With 0 not even those leave with which it begins: they
-	// are lost, and followers learn of a leader by its appends.
+	// Rounds is how many rounds of heartbeats of each leader leave it. With 0 not even those leave with which
+	// it begins: they are lost, and followers learn of a leader by its appends.
 	Rounds int
-	// AsyncDisks makes the end of each write a step of its own, before which others happen, and a crash, of which
-	// the oldest writes in the disk's queue survive: any number of them. Without it every write takes effect at once.
+	// AsyncDisks makes the end of each write a step of its own, before which others happen, and a crash, of
+	// which the oldest writes in the disk's queue survive: any number of them. Without it every write takes
+	// effect at once.
 	AsyncDisks bool
 	// Writes is how many writes a disk is given at a time (1 when 0).
 	Writes int
+	// Held is how many messages wait for a disk: what would make them more doesn't happen (as many as the
+	// links to the other servers hold when 0).
+	Held int
 	// AppendBytes bounds the entries in one append beyond the first (the default of raft.CoreConfig when 0).
 	AppendBytes int
 }
@@ -79,11 +85,15 @@ func (b *Bounds) normalize() error {
 		{"Losses", b.Losses, -1 << 31, 250},
 		{"Rounds", b.Rounds, 0, maxCount},
 		{"Writes", b.Writes, 0, 4},
+		{"Held", b.Held, 0, 1000},
 		{"AppendBytes", b.AppendBytes, 0, 1 << 30},
 	} {
 		if limit.value < limit.min || limit.value > limit.max {
 			return fmt.Errorf("model: %s is %d; %d to %d are possible", limit.name, limit.value, limit.min, limit.max)
 		}
+	}
+	if b.Held == 0 {
+		b.Held = b.InFlight * (b.Servers - 1)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// A judge checks a step of one server against the whole cluster and its past. The invariants are those of rafttest/sim,
-// by the same names.
+// A judge checks a step of one server against the whole cluster and its past. The invariants are those of
+// rafttest/sim, by the same names.
 type judge struct {
 	nodes  []*node // of the cluster, after the step
 	i      int     // the server whose step it is
@@ -147,7 +147,8 @@ func (j *judge) checkCommit() {
 		}
 	}
 	if holds <= len(j.nodes)/2 {
-		j.fail(sim.QuorumDurable, "commits index %d in term %d, which only %d of %d disks hold", now.commit, now.term, holds, len(j.nodes))
+		j.fail(sim.QuorumDurable, "commits index %d in term %d, which only %d of %d disks hold",
+			now.commit, now.term, holds, len(j.nodes))
 		return
 	}
 	j.commitFrom(witness)
@@ -187,18 +188,24 @@ func (j *judge) commitFrom(d *disk) {
 	}
 }
 
-// checkCommand checks that a command is committed once, and not after its caller was told that it never will be.
+// checkCommand checks that a command is committed once, and not after its caller was told that it never will
+// be.
 func (j *judge) checkCommand(e *raft.Entry) {
 	for i := range j.ghost.committed {
-		if c := &j.ghost.committed[i].entry; c.Kind == e.Kind && c.Origin == e.Origin && c.Number == e.Number {
+		if sameCommand(&j.ghost.committed[i].entry, e) {
 			j.fail(sim.ExactlyOnce, "the command at index %d is committed at index %d already", e.Index, i+1)
 		}
 	}
-	for _, c := range j.ghost.refused {
-		if idOf(int(c.server)) == e.Origin.Server && c.start == e.Origin.Start && c.number == e.Number {
+	for i := range j.ghost.refused {
+		if j.ghost.refused[i].proposed(e) {
 			j.fail(sim.ExactlyOnce, "the command at index %d was answered with ErrNotApplied", e.Index)
 		}
 	}
+}
+
+// sameCommand says whether two entries are of one kind and came from one call.
+func sameCommand(a, b *raft.Entry) bool {
+	return a.Kind == b.Kind && a.Origin == b.Origin && a.Number == b.Number
 }
 
 // checkCommitted compares the part of the log that the server knows to be committed with what is.
@@ -210,8 +217,8 @@ func (j *judge) checkCommitted() {
 	}
 }
 
-// checkLogs checks Log Matching between this server's log and the others': from the last index at which both have the same
-// term on down, they are equal.
+// checkLogs checks Log Matching between this server's log and the others': from the last index at which both
+// have the same term on down, they are equal.
 func (j *judge) checkLogs() {
 	own := j.step.after.view
 	for k, other := range j.nodes {
@@ -234,7 +241,7 @@ func (j *judge) checkApplied(e *raft.Entry) {
 		j.fail(sim.StateMachineSafety, "applies index %d, but only %d is committed", e.Index, j.ghost.commit())
 		return
 	}
-	if c := &j.ghost.committed[e.Index-1].entry; c.Term != e.Term || c.Kind != e.Kind || c.Origin != e.Origin || c.Number != e.Number {
+	if c := &j.ghost.committed[e.Index-1].entry; c.Term != e.Term || !sameCommand(c, e) {
 		j.fail(sim.StateMachineSafety, "applies another entry at index %d than is committed there", e.Index)
 	}
 }
@@ -265,7 +272,7 @@ func (j *judge) checkAnswer(a *raft.Answer) {
 		g := j.change()
 		g.refused = append(g.refused, *asked)
 		for i := range g.committed {
-			if e := &g.committed[i].entry; e.Origin == (raft.Origin{Server: idOf(j.i), Start: asked.start}) && e.Number == asked.number {
+			if asked.proposed(&g.committed[i].entry) {
 				j.fail(sim.ExactlyOnce, "command %d is answered with ErrNotApplied, but committed at index %d", a.Number, i+1)
 			}
 		}
@@ -290,12 +297,13 @@ func (j *judge) checkResult(asked *call, a *raft.Answer) {
 		return
 	}
 	c := &j.ghost.committed[a.Index-1]
-	if c.entry.Origin != (raft.Origin{Server: idOf(j.i), Start: asked.start}) || c.entry.Number != asked.number {
+	if !asked.proposed(&c.entry) {
 		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, where another entry is committed", a.Number, a.Index)
 		return
 	}
 	if string(a.Result) != string(c.result.show()) {
-		j.fail(sim.ReplicasEqual, "command %d is answered with %s, which isn't the result of index %d", a.Number, a.Result, a.Index)
+		j.fail(sim.ReplicasEqual, "command %d is answered with %s, which isn't the result of index %d",
+			a.Number, a.Result, a.Index)
 	}
 	j.acknowledge(a.Index)
 }

@@ -17,8 +17,8 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	return mix(h ^ hashOf(0, []byte(e.Origin.Server)).low ^ hashOf(1, e.Data).high)
 }
 
-// extend returns the slots of a log that continues with entries from the first one's index on. The slots of the old one
-// stay as they are.
+// extend returns the slots of a log that continues with entries from the first one's index on. The slots of
+// the old one stay as they are.
 func extend(slots []slot, entries []raft.Entry) []slot {
 	if len(entries) == 0 {
 		return slots

@@ -10,11 +10,13 @@ type worker struct {
 	tables  *tables
 	stepper stepper
 	judge   judge
-	// found takes each state that comes after, with the hash that it shares with those that are like it. Its messages are
-	// only lent.
+	// found takes each state that comes after, with the hash that it shares with those that are like it. Its
+	// messages are only lent.
 	found func(h sum, next *state)
 	// broken takes a step that breaks an invariant.
 	broken func(v *Violation)
+
+	keep bool // dead messages
 
 	// The state that is expanded, with its parts.
 	state    *state
@@ -140,7 +142,8 @@ func (w *worker) try(i int, e event, b budget) {
 	if st.after == before && len(st.sent) == 0 && !arrives && st.plain {
 		return // nothing has happened
 	}
-	if st.after.status.term > w.bounds.lastTerm() || st.silent && e.kind() == eventPass {
+	now := &st.after.status
+	if now.term > w.bounds.lastTerm() || now.held > w.bounds.Held || st.silent && e.kind() == eventPass {
 		w.beyond++
 		return
 	}
@@ -177,7 +180,10 @@ func (w *worker) try(i int, e event, b budget) {
 			sums[k] = sums[k].plus(m.hashes[k])
 		}
 	}
-	w.list[0] = w.bury(list, sums, i, before, st.after)
+	if !w.keep {
+		list = w.bury(list, sums, i, before, st.after)
+	}
+	w.list[0] = list
 	w.settle(0, b, len(st.sent) > 0 && !w.bounds.Soup)
 }
 
@@ -200,8 +206,9 @@ func (w *worker) watch(i int, e event, b budget, st *step) (*ghost, *Violation) 
 	return w.tables.addGhost(j.ghost, &w.stepper.buffer), nil
 }
 
-// settle makes room on links that hold too much, in every way, and hands over the states that come of it. A message that is never
-// delivered is as good as lost: so nothing needs to be lost before it stands in the way of another.
+// settle makes room on links that hold too much, in every way, and hands over the states that come of it. A
+// message that is never delivered is as good as lost: so nothing needs to be lost before it stands in the way
+// of another.
 func (w *worker) settle(losses int, b budget, sent bool) {
 	list, sums := w.list[losses], w.room[losses]
 	full := -1

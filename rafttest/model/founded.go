@@ -5,8 +5,8 @@ import "github.com/e17579a5/raft"
 // foundingTerm is the term in which the cluster was founded.
 const foundingTerm = 1
 
-// incarnation is that of every disk. They are told apart when a server comes back with another disk than it had, which
-// doesn't happen here; so that servers can be folded, all have one.
+// incarnation is that of every disk. They are told apart when a server comes back with another disk than it
+// had, which doesn't happen here; so that servers can be folded, all have one.
 const incarnation = 1
 
 // clusterID is the name of the cluster.
@@ -19,13 +19,14 @@ func founding(servers int) raft.Entry {
 		configuration.Members = append(configuration.Members, raft.Member{
 			Server: raft.Server{ID: idOf(i)}, Role: raft.Voter, Incarnation: incarnation})
 	}
-	return raft.Entry{Index: 1, Term: foundingTerm, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &configuration)}
+	return raft.Entry{Index: 1, Term: foundingTerm, Kind: raft.EntryConfiguration,
+		Data: raft.AppendConfiguration(nil, &configuration)}
 }
 
-// founded returns the disk with which a server begins. The founding itself is left to the simulator: its first server is
-// another than the rest, and it needs all of them. Here everybody has the first entry, and nobody knows that it is
-// committed. No disk holds the vote of the founding term. That makes no difference, since nobody ever asks for votes
-// in a term that has a log, and all servers are alike.
+// founded returns the disk with which a server begins. The founding itself is left to the simulator: its
+// first server is another than the rest, and it needs all of them. Here everybody has the first entry, and
+// nobody knows that it is committed. No disk holds the vote of the founding term. That makes no difference,
+// since nobody ever asks for votes in a term that has a log, and all servers are alike.
 func founded(server int, first raft.Entry) disk {
 	return disk{
 		state: raft.DurableState{

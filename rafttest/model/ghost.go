@@ -8,9 +8,9 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A ghost is what an observer knows who sees everything and forgets nothing, crashes included; the cluster itself never
-// looks at it. It is part of a state: two ways into the same state of the cluster that differ in what was committed
-// or answered before are two. It is never changed.
+// A ghost is what an observer knows who sees everything and forgets nothing, crashes included; the cluster
+// itself never looks at it. It is part of a state: two ways into the same state of the cluster that differ in
+// what was committed or answered before are two. It is never changed.
 type ghost struct {
 	id     uint32
 	hashes []sum // by naming
@@ -47,6 +47,11 @@ type call struct {
 	start  uint64
 	number uint64
 	since  raft.Index // what was acknowledged when a read was called
+}
+
+// proposed says whether the call is where an entry comes from.
+func (c *call) proposed(e *raft.Entry) bool {
+	return e.Origin == raft.Origin{Server: idOf(int(c.server)), Start: c.start} && e.Number == c.number
 }
 
 func (g *ghost) commit() raft.Index { return raft.Index(len(g.committed)) }

@@ -2,10 +2,10 @@ package model
 
 import "math/bits"
 
-// A sum is a hash of 128 bits: two numbers that are added up apart. What a state consists of is hashed piece by piece, and
-// the hash of the state is the sum of theirs, so that a step only adds what is new and takes away what is gone, and the
-// order of servers and messages doesn't matter. The pieces' hashes are as good as random: two of N states have the same
-// sum with a probability of about N²/2¹²⁹, for 10⁹ states 10⁻²¹.
+// A sum is a hash of 128 bits: two numbers that are added up apart. What a state consists of is hashed piece
+// by piece, and the hash of the state is the sum of theirs, so that a step only adds what is new and takes
+// away what is gone, and the order of servers and messages doesn't matter. The pieces' hashes are as good as
+// random: two of N states have the same sum with a probability of about N²/2¹²⁹, for 10⁹ states 10⁻²¹.
 type sum struct{ high, low uint64 }
 
 func (s sum) plus(t sum) sum  { return sum{s.high + t.high, s.low + t.low} }

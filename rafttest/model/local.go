@@ -134,8 +134,9 @@ func (s *stepper) persist(n int) {
 	s.node.core.Persisted(0, writes[n-1].Number)
 }
 
-// settle performs the core's effects, and those of what comes of them, until there are none: the state machine applies at
-// once, entries that have left memory are read at once, and writes take effect at once unless disks are asynchronous.
+// settle performs the core's effects, and those of what comes of them, until there are none: the state
+// machine applies at once, entries that have left memory are read at once, and writes take effect at once
+// unless disks are asynchronous.
 func (s *stepper) settle() {
 	e := &s.effects
 	for s.step.broken == nil {

@@ -5,8 +5,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// What one server can be convicted of by itself, whatever the others do, is checked here: once for each step of a
-// node, however many states of the cluster it is part of.
+// What one server can be convicted of by itself, whatever the others do, is checked here: once for each step
+// of a node, however many states of the cluster it is part of.
 
 // observe compares what the core shows of itself after an event with what it showed before.
 func (s *stepper) observe() {
@@ -119,7 +119,8 @@ func (s *stepper) send(m *raft.Message) {
 	s.step.sent = append(s.step.sent, s.tables.addMessage(m, &s.buffer))
 }
 
-// checkVote checks a vote that leaves: it is the one on the disk. No write replaces a vote in its term, so there is only one.
+// checkVote checks a vote that leaves: it is the one on the disk. No write replaces a vote in its term, so
+// there is only one.
 func (s *stepper) checkVote(term raft.Term, candidate raft.ServerID) {
 	if d := &s.node.disk.state; d.Term == term && d.Vote != candidate {
 		s.fail(sim.Gate, "votes for server %s in term %d, but on disk is a vote for %q", candidate, term, d.Vote)

@@ -51,8 +51,8 @@ func TestNothingIsBroken(t *testing.T) {
 	}
 }
 
-// Servers that are alike are taken for one another: that changes no verdict, and leaves about one state of n!, a
-// little more because some states look the same to several servers.
+// Servers that are alike are taken for one another: that changes no verdict, and leaves about one state of
+// n!, a little more because some states look the same to several servers.
 func TestFolding(t *testing.T) {
 	for _, c := range []struct {
 		bounds model.Bounds
@@ -126,6 +126,7 @@ func TestBoundsAreRefused(t *testing.T) {
 		"Losses":      {Losses: 251},
 		"Rounds":      {Rounds: -1},
 		"Writes":      {Writes: 5},
+		"Held":        {Held: -1},
 		"AppendBytes": {AppendBytes: -1},
 	} {
 		_, err := model.New(bounds, model.Options{})

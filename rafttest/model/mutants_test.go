@@ -11,8 +11,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
-// TestMutantIsFound builds the checker with a bug of the protocol and demands that it finds it, and prints the run that
-// shows it. The others take longer: go run ./cmd/raftmutants -model.
+// TestMutantIsFound builds the checker with a bug of the protocol and demands that it finds it, and prints
+// the run that shows it. The others take longer: go run ./cmd/raftmodel -mutants.
 func TestMutantIsFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the checker with a bug")

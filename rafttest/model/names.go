@@ -13,8 +13,8 @@ func serverOf(id raft.ServerID) int {
 	return MaxServers
 }
 
-// A naming gives each server another name in encodings. With all namings of n servers, n! of them, states that differ
-// only in who is who have the same set of encodings: the least of these stands for all.
+// A naming gives each server another name in encodings. With all namings of n servers, n! of them, states
+// that differ only in who is who have the same set of encodings: the least of these stands for all.
 type naming [MaxServers]byte
 
 // of returns the name of a server.
@@ -28,7 +28,8 @@ func (n *naming) of(id raft.ServerID) byte {
 	return 255
 }
 
-// namings returns the ways to name n servers from 1 on, each server's own number first; only that one unless fold is set.
+// namings returns the ways to name n servers from 1 on, each server's own number first; only that one unless
+// fold is set.
 func namings(n int, fold bool) []naming {
 	var all []naming
 	var own naming

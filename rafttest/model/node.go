@@ -4,8 +4,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A node is one server in one of its states, with its disk. It is never changed: an event makes another one. Nodes
-// that behave alike are one.
+// A node is one server in one of its states, with its disk. It is never changed: an event makes another one.
+// Nodes that behave alike are one.
 type node struct {
 	id   uint32
 	core *raft.Core // drained
@@ -16,11 +16,12 @@ type node struct {
 	// machine is the state of the state machine. It needs no place in the encoding: applied tells as much.
 	machine machine
 
-	server int
-	status status
-	start  uint64
-	armed  []string // deadlines
-	hashes []sum    // by naming
+	server   int
+	status   status
+	standing standing
+	start    uint64
+	armed    []string // deadlines
+	hashes   []sum    // by naming
 }
 
 // status is what is looked at in a core after every event.
@@ -29,6 +30,7 @@ type status struct {
 	leader                        raft.ServerID
 	term                          raft.Term
 	commit, applied, stable, last raft.Index
+	held                          int
 }
 
 // Roles, as raft.CoreStatus has them.
@@ -41,7 +43,7 @@ const (
 
 func look(c *raft.Core) status {
 	s := c.Status()
-	return status{s.Role, s.Leader, s.Term, s.Commit, s.Applied, s.Stable, s.Last}
+	return status{s.Role, s.Leader, s.Term, s.Commit, s.Applied, s.Stable, s.Last, s.Held}
 }
 
 // encode appends an encoding of all that decides what the node will do.
@@ -117,8 +119,8 @@ type step struct {
 	silent bool
 	// plain says that only the messages matter to who watches the whole cluster.
 	plain bool
-	// commit is the highest commit index that a message sent names; claims says that one is a leader's, or claims
-	// a match.
+	// commit is the highest commit index that a message sent names; claims says that one is a leader's, or
+	// claims a match.
 	commit raft.Index
 	claims bool
 }

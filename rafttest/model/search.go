@@ -12,10 +12,10 @@ import (
 type Options struct {
 	// Workers is how many states are expanded at a time (as many as there are cores when 0).
 	Workers int
-	// DepthFirst follows each run to its end before it turns to the next, with one worker: what is kept in memory beside the
-	// known states is small, and a violation far from the beginning is met sooner. Otherwise all states that are a
-	// step away come first, then those that are two away and so on, and no shorter run than the first that is
-	// found breaks an invariant.
+	// DepthFirst follows each run to its end before it turns to the next, with one worker: what is kept in
+	// memory beside the known states is small, and a violation far from the beginning is met sooner.
+	// Otherwise all states that are a step away come first, then those that are two away and so on, and no
+	// shorter run than the first that is found breaks an invariant.
 	DepthFirst bool
 	// MaxDepth ends every run after that many steps; 0 for no end.
 	MaxDepth int
@@ -32,6 +32,10 @@ type Search struct {
 	parents parents
 
 	steps, beyond, depth, waiting, expanded atomic.Uint64
+
+	// For tests: visit sees each new state, and with keep no message is taken from its link because it is dead.
+	visit func(*state)
+	keep  bool
 
 	mu     sync.Mutex
 	broken *brokenStep
@@ -132,11 +136,15 @@ func (s *Search) first() (*state, *Violation) {
 // worker returns a worker that reports to the search. Each state that is new goes to emit.
 func (s *Search) worker(emit func(*state)) *worker {
 	w := newWorker(&s.bounds, s.tables)
+	w.keep = s.keep
 	again := s.options.DepthFirst && s.options.MaxDepth > 0
 	w.found = func(h sum, next *state) {
 		added, sooner := s.known.add(h, next.depth)
 		if added || sooner && again {
 			next.number = s.parents.add(parent{w.state.number, w.ordinal})
+			if s.visit != nil {
+				s.visit(next)
+			}
 			emit(next)
 		}
 	}

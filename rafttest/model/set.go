@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A set holds the hashes of the states that are known: 16 bytes each, of which 14 are the hash and two the least depth at
-// which it was found.
+// A set holds the hashes of the states that are known: 16 bytes each, of which 14 are the hash and two the
+// least depth at which it was found.
 type set struct {
 	parts [setParts]setPart
 	size  atomic.Uint64
@@ -24,7 +24,8 @@ type setPart struct {
 
 const maxDepth = 1<<16 - 1
 
-// add notes that a state was found at a depth. It reports whether it is new, and whether it was never found so soon.
+// add notes that a state was found at a depth. It reports whether it is new, and whether it was never found
+// so soon.
 func (s *set) add(h sum, depth uint32) (added, sooner bool) {
 	p := &s.parts[h.high%setParts]
 	key := sum{h.high | 1, h.low &^ maxDepth}

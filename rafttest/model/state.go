@@ -7,7 +7,8 @@ type state struct {
 	budget budget
 	ghost  uint32
 	nodes  [MaxServers]uint32
-	// messages are on the links, in the order of their numbers. All links are in one list: a message names its own.
+	// messages are on the links, in the order of their numbers. All links are in one list: a message names
+	// its own.
 	messages []uint32
 }
 
@@ -28,8 +29,8 @@ func (s *state) load(b []uint32, n int) []uint32 {
 	return b[m:]
 }
 
-// A move is a step that is taken: which event happens to which server, what becomes of the message that arrives, and
-// which messages are lost.
+// A move is a step that is taken: which event happens to which server, what becomes of the message that
+// arrives, and which messages are lost.
 type move struct {
 	server int
 	event  event

@@ -7,9 +7,9 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// The states of a cluster are many, but they are made of few nodes and messages. So each of these exists once, under a number;
-// what an event makes of a node is worked out once, when it happens for the first time in any state of the
-// cluster; and a state is a handful of numbers.
+// The states of a cluster are many, but they are made of few nodes and messages. So each of these exists
+// once, under a number; what an event makes of a node is worked out once, when it happens for the first time
+// in any state of the cluster; and a state is a handful of numbers.
 
 // tables hold everything that exists once.
 type tables struct {
@@ -28,8 +28,8 @@ type steps struct {
 	known map[uint64]*step
 }
 
-// A table numbers values from 0 on, in the order in which they are added. Values that are in it can be read while others
-// are added.
+// A table numbers values from 0 on, in the order in which they are added. Values that are in it can be read
+// while others are added.
 type table[T any] struct {
 	mu    sync.Mutex
 	known map[sum]uint32
@@ -97,6 +97,7 @@ func (t *tables) addNode(n *node, buffer *[]byte) *node {
 		added := *n
 		added.id = id
 		added.core = n.core.Clone() // without the buffers that effects were handed out in
+		added.standing = stand(&n.status, &n.disk.state)
 		added.armed = added.core.Armed(nil)
 		added.hashes = t.hashes(hashNode, buffer, n.encode)
 		return &added
@@ -108,7 +109,8 @@ func (t *tables) addMessage(m *raft.Message, buffer *[]byte) *message {
 	encode := func(b []byte, naming *naming) []byte { return raft.AppendMessageState(b, m, naming.of) }
 	*buffer = encode((*buffer)[:0], &t.namings[0])
 	return t.messages.add(hashOf(hashMessage, *buffer), func(id uint32) *message {
-		return &message{id: id, from: serverOf(m.From), to: serverOf(m.To), content: *m, hashes: t.hashes(hashMessage, buffer, encode)}
+		return &message{id: id, from: serverOf(m.From), to: serverOf(m.To), content: *m,
+			hashes: t.hashes(hashMessage, buffer, encode)}
 	})
 }
 

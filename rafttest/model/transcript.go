@@ -9,9 +9,10 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// Transcript writes the run that broke an invariant for a person to read: a line for each step, with a column for each
-// server that shows its role, its term, and applied/commit/stable/last; the server to which the step happens is
-// marked. What it sends follows, and what is lost because of it. It writes nothing when no invariant was broken.
+// Transcript writes the run that broke an invariant for a person to read: a line for each step, with a column
+// for each server that shows its role, its term, and applied/commit/stable/last; the server to which the step
+// happens is marked. What it sends follows, and what is lost because of it. It writes nothing when no
+// invariant was broken.
 func (s *Search) Transcript(out io.Writer) {
 	if s.broken == nil {
 		return
