@@ -4,6 +4,7 @@
 //	go run ./cmd/raftmodel
 //	go run ./cmd/raftmodel -timeouts -async -for 10m
 //	go run ./cmd/raftmodel -depth-first -servers 5
+//	go run ./cmd/raftmodel -mutants
 package main
 
 import (
@@ -14,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/e17579a5/raft/rafttest/model"
@@ -33,6 +33,8 @@ type settings struct {
 	options model.Options
 	limit   time.Duration
 	quiet   bool
+	mutants bool
+	only    string
 }
 
 func parse(arguments []string) (*settings, error) {
@@ -47,18 +49,21 @@ func parse(arguments []string) (*settings, error) {
 	flags.IntVar(&b.InFlight, "in-flight", 2, "messages on a link")
 	flags.IntVar(&b.Crashes, "crashes", 1, "crashes")
 	flags.IntVar(&b.Duplicates, "duplicates", 1, "messages that arrive twice")
-	flags.IntVar(&b.Losses, "losses", -1, "messages lost because a link is full; negative for any number")
+	flags.IntVar(&b.Losses, "losses", 0, "messages lost because a link is full; negative for any number")
 	flags.BoolVar(&b.Soup, "soup", false, "no links: what was sent arrives at any time, any number of times, or never")
 	flags.BoolVar(&b.Timeouts, "timeouts", false, "let deadlines pass, in any order, instead of telling servers to campaign")
 	flags.IntVar(&b.Rounds, "rounds", 0, "rounds of heartbeats beside the first of a leader")
 	flags.BoolVar(&b.AsyncDisks, "async", false, "asynchronous disks: a write's end is a step of its own")
 	flags.IntVar(&b.Writes, "writes", 1, "writes that a disk is given at a time")
+	flags.IntVar(&b.Held, "held", 0, "messages that wait for a disk (default: as many as the links from it hold)")
 	flags.IntVar(&b.AppendBytes, "append-bytes", 0, "bytes of entries in an append, beyond the first (default: the core's)")
 	flags.IntVar(&o.Workers, "workers", runtime.GOMAXPROCS(0), "states expanded at a time")
 	flags.BoolVar(&o.DepthFirst, "depth-first", false, "depth-first, with one worker")
 	flags.IntVar(&o.MaxDepth, "max-depth", 0, "end every run after so many steps")
 	flags.BoolVar(&o.Unfolded, "unfolded", false, "take states that differ only in who is who for different")
-	flags.DurationVar(&s.limit, "for", 0, "stop after this time")
+	flags.DurationVar(&s.limit, "for", 0, "stop after this time; each mutant after a minute if it isn't told")
+	flags.BoolVar(&s.mutants, "mutants", false, "look for one bug of rafttest/mutants after the other, in several small models")
+	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this (with -mutants)")
 	flags.BoolVar(&s.quiet, "quiet", false, "no progress lines")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
@@ -74,7 +79,9 @@ func run(arguments []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(400)
+	if s.mutants {
+		return s.hunt(out)
+	}
 	search, err := model.New(s.bounds, s.options)
 	if err != nil {
 		return err
@@ -135,6 +142,7 @@ func (s *settings) report(search *model.Search, begun time.Time, done <-chan str
 
 // line says how far a search has come.
 func line(p *model.Progress, took time.Duration) string {
-	return fmt.Sprintf("%v: %d distinct states, %d steps, depth %d, %d waiting; made of %d nodes, %d messages, %d pasts; %d steps out of bounds",
+	return fmt.Sprintf("%v: %d distinct states, %d steps, depth %d, %d waiting; "+
+		"made of %d nodes, %d messages, %d pasts; %d steps out of bounds",
 		took.Round(100*time.Millisecond), p.States, p.Steps, p.Depth, p.Waiting, p.Nodes, p.Messages, p.Pasts, p.Beyond)
 }
