@@ -159,7 +159,10 @@ func (w *World) settle() {
 // probe proposes a command at a server, unless one is on its way, and has another look later.
 func (w *World) probe(i int) {
 	w.queue.push(item{at: w.now + w.params.Heartbeat, what: itemProbe, a: int8(i)})
-	if n := w.probes[i]; n != 0 && w.ops[n].outcome != outcomeNotApplied {
+	if !w.servers[i].up {
+		return
+	}
+	if n := w.probes[i]; n != 0 && w.ops[n].outcome != outcomeNotApplied && w.ops[n].outcome != outcomeGone {
 		return
 	}
 	n := int64(len(w.ops))

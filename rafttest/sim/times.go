@@ -19,6 +19,9 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 	if s.status.role != "follower" {
 		s.heard = 0
 	}
+	if len(s.writes) > 0 && s.status.role == leads {
+		w.checkStalled(i)
+	}
 	switch e.Op {
 	case OpDeliver:
 		if m.Term != s.status.term {
@@ -42,6 +45,16 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 		if s.status.role == leads {
 			w.checkLeadership(i)
 		}
+	}
+}
+
+// checkStalled checks that a leader whose disk stands still wants to be woken up, whatever else keeps it busy.
+func (w *World) checkStalled(i int) {
+	s := &w.servers[i]
+	limit, now := raft.Instant(patience*w.params.Election), w.local(s)
+	if now-s.writeSince > limit && now-s.leaderSince > limit && s.core.Deadline() > now {
+		w.fail(StalledDisk, i, "leads on until %d ns from now at least, though no write became durable for %d election timeouts",
+			s.core.Deadline()-now, patience)
 	}
 }
 
