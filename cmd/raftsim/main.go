@@ -6,6 +6,8 @@
 //	go run ./cmd/raftsim -seed 4711 -v
 //	go run ./cmd/raftsim -seed 4711 -html FILE
 //	go run ./cmd/raftsim -replay FILE
+//	go run ./cmd/raftsim -disk wal -runs 1000
+//	go run ./cmd/raftsim -steady -for 10s
 package main
 
 import (
@@ -36,6 +38,7 @@ type settings struct {
 	servers  int
 	faults   string
 	disk     string
+	steady   bool
 	workers  int
 	replay   string
 	out      string
@@ -58,6 +61,7 @@ func run(arguments []string) error {
 	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
 	flags.StringVar(&s.faults, "faults", "", "kinds of faults, instead of what each seed draws: "+strings.Join(sim.FaultNames, ","))
 	flags.StringVar(&s.disk, "disk", "", "what every server keeps its state in, instead of what each seed draws: wal, the real log on a simulated file system, or model")
+	flags.BoolVar(&s.steady, "steady", false, "a cluster in ordinary service without faults, on one core: how much faster than real time? (with -for)")
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
 	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")
@@ -86,6 +90,8 @@ func run(arguments []string) error {
 		return fmt.Errorf("-disk is %q, neither wal nor model", s.disk)
 	}
 	switch {
+	case s.steady:
+		return steady(&s)
 	case s.replay != "":
 		return replay(&s)
 	case *seed != "":

@@ -54,3 +54,9 @@ func TestDiagram(t *testing.T) {
 	require.Contains(t, string(page), "go run ./cmd/raftsim -seed 1")
 	require.Error(t, run([]string{"-seed", "1", "-html", filepath.Dir(name)}))
 }
+
+// TestSteady demands that ordinary service runs, on either disk.
+func TestSteady(t *testing.T) {
+	require.NoError(t, run([]string{"-steady", "-for", "1ms"}))
+	require.NoError(t, run([]string{"-steady", "-for", "1ms", "-disk", "model", "-servers", "5"}))
+}

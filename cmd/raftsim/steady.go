@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// Of a cluster in ordinary service, each run lasts for steadySpan in its own time, and all for steadyFor unless -for is given.
+const (
+	steadySpan = 10 * time.Minute
+	steadyFor  = 10 * time.Second
+)
+
+// steady simulates a cluster in ordinary service on one core, and prints how much faster than real time that was.
+func steady(s *settings) error {
+	servers, limit := 3, steadyFor
+	if s.servers > 0 {
+		servers = s.servers
+	}
+	if s.duration > 0 {
+		limit = s.duration
+	}
+	w := sim.NewWorld(sim.Options{})
+	var total sim.Stats
+	begun, span := time.Now(), time.Duration(0)
+	for seed := s.start; time.Since(begun) < limit; seed++ {
+		p := sim.Steady(seed, servers)
+		if s.disk == "model" {
+			p = p.WithModel()
+		}
+		r := w.RunFor(p, int64(raft.Duration(steadySpan)))
+		if r.Violation != nil {
+			return fmt.Errorf("seed %d: %w", seed, r.Violation)
+		}
+		total.Add(&r.Stats)
+		span += steadySpan
+	}
+	took := time.Since(begun)
+	fmt.Printf("%d servers, %s simulated in %s on one core: %.0f times real time, %.0f events/s\n",
+		servers, span, took.Round(time.Millisecond), span.Seconds()/took.Seconds(), float64(total.Events)/took.Seconds())
+	fmt.Printf("commands %d (%.1f a second), messages %d, writes %d, elections %d\n",
+		total.Commands, float64(total.Commands)/span.Seconds(), total.Messages, total.Writes, total.Elections)
+	return nil
+}

@@ -1,0 +1,35 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// Steady returns parameters of a cluster in ordinary service: heartbeats every 100 ms, a command every 50 ms or so at any of its servers,
+// each of which keeps its state in the real log, and no faults.
+func Steady(seed uint64, servers int) Params {
+	p := Calm(seed, servers)
+	ms := int64(raft.Millisecond)
+	p.WAL, p.Segment = 1, 1<<20
+	p.Jitter, p.Tail = ms, 64<<10
+	p.ClientTime, p.Reads, p.CommandSize = 57*ms, 0, 64 // spread makes it 50 ms on average
+	p.FaultKinds = 0
+	return p
+}
+
+// RunFor does a run with given parameters that lasts for so many nanoseconds: a cluster is founded, clients work, and what
+// goes wrong is as the parameters say.
+func (w *World) RunFor(p Params, span int64) Result {
+	w.reset(p)
+	w.stamped = true
+	w.guard(func() {
+		w.step(Event{Op: OpFound}, nil)
+		if w.violation != nil {
+			return
+		}
+		w.beginTimed(phaseFaults)
+		w.queue.push(item{at: w.now, what: itemClient})
+		w.queue.push(item{at: w.now + p.FaultTime, what: itemFault})
+		w.loop(w.now+span, func() bool { return false })
+		w.endTimed()
+		w.step(Event{Op: OpSettle}, nil)
+	})
+	return w.result()
+}

@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// TestSteady demands that a cluster in ordinary service commits what its clients propose, under one leader.
+func TestSteady(t *testing.T) {
+	const seconds = 60
+	r := NewWorld(Options{}).RunFor(Steady(1, 3), seconds*int64(raft.Second))
+	require.Nil(t, r.Violation)
+	require.GreaterOrEqual(t, r.Stats.Commands, 19*seconds)
+	require.LessOrEqual(t, r.Stats.Commands, 22*seconds)
+	require.Equal(t, 1, r.Stats.Elections)
+	require.Zero(t, r.Stats.Refused+r.Stats.Unknown)
+}
+
+// BenchmarkSteady reports how much faster than real time a cluster in ordinary service is simulated, on one core.
+func BenchmarkSteady(b *testing.B) {
+	w := NewWorld(Options{})
+	span, events := 60*int64(raft.Second), 0
+	for b.Loop() {
+		r := w.RunFor(Steady(1, 3), span)
+		require.Nil(b, r.Violation)
+		events += r.Stats.Events
+	}
+	b.ReportMetric(float64(b.N)*float64(span)/float64(b.Elapsed()), "simulated/real")
+	b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkFaults reports how many events a second reach a core in runs with dense faults, by kind of disk.
+func BenchmarkFaults(b *testing.B) {
+	for name, params := range map[string]func(Params) Params{"model": Params.WithModel, "wal": Params.WithWAL} {
+		b.Run(name, func(b *testing.B) {
+			w := NewWorld(Options{})
+			events, seed := 0, uint64(0)
+			for b.Loop() {
+				seed++
+				r := w.RunParams(params(Swarm(seed)))
+				require.Nil(b, r.Violation)
+				events += r.Stats.Events
+			}
+			b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
