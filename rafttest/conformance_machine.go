@@ -183,7 +183,7 @@ func differAt(a, b []byte) int {
 func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
-		return nil, fmt.Errorf("Snapshot failed: %w", err)
+		return nil, fmt.Errorf("the call of Snapshot failed: %w", err)
 	}
 	return written(snapshot)
 }
@@ -239,7 +239,7 @@ func (m *machineRun) checkLent() error {
 	machine.Apply(lent, results)
 	for i := range lent {
 		if !sameEntry(lent[i], m.entries[i]) {
-			return fmt.Errorf("Apply has changed %s to %s", describeEntry(m.entries[i]), describeEntry(lent[i]))
+			return fmt.Errorf("the call of Apply has changed %s to %s", describeEntry(m.entries[i]), describeEntry(lent[i]))
 		}
 	}
 	kept := make([][]byte, len(results))
@@ -277,7 +277,7 @@ func (m *machineRun) checkIsolation() error {
 		if i%8 == 0 { // several are being written while commands are applied
 			snapshot, err := machine.Snapshot()
 			if err != nil {
-				return fmt.Errorf("Snapshot failed: %w", err)
+				return fmt.Errorf("the call of Snapshot failed: %w", err)
 			}
 			written, result := snapshotWriter(snapshot), make(chan outcome, 1)
 			go func() {
@@ -331,7 +331,7 @@ func (m *machineRun) checkLateWriting(machine raft.StateMachine) error {
 	}
 	snapshot, err := machine.Snapshot()
 	if err != nil {
-		return fmt.Errorf("Snapshot failed: %w", err)
+		return fmt.Errorf("the call of Snapshot failed: %w", err)
 	}
 	apply(machine, m.entries)
 	got, err := written(snapshot)
@@ -415,7 +415,7 @@ func (m *machineRun) checkFailingWriter() error {
 	for _, room := range []int{0, len(whole) / 2, len(whole) - 1} {
 		snapshot, err := machine.Snapshot()
 		if err != nil {
-			return fmt.Errorf("Snapshot failed: %w", err)
+			return fmt.Errorf("the call of Snapshot failed: %w", err)
 		}
 		if _, err := snapshot.WriteTo(&limitedWriter{left: room}); err == nil {
 			return fmt.Errorf("WriteTo returned no error though the writer failed after %d of %d bytes", room, len(whole))
@@ -439,7 +439,7 @@ func (m *machineRun) checkFailingReader() error {
 	for _, length := range []int{0, len(whole) / 2, max(len(whole)-1, 0)} {
 		reader := io.MultiReader(bytes.NewReader(whole[:length]), iotest.ErrReader(errTransfer))
 		if err := m.newMachine().Restore(reader); err == nil {
-			return fmt.Errorf("Restore returned nil though its reader failed after %d of %d bytes", length, len(whole))
+			return fmt.Errorf("the call of Restore returned nil though its reader failed after %d of %d bytes", length, len(whole))
 		}
 	}
 	return nil

@@ -173,7 +173,7 @@ func (s *storageSession) load() (raft.Saved, error) {
 	s.storage = storage
 	saved, err := storage.Load()
 	if err != nil {
-		return raft.Saved{}, fmt.Errorf("Load failed: %w", err)
+		return raft.Saved{}, fmt.Errorf("the call of Load failed: %w", err)
 	}
 	return saved, nil
 }
@@ -268,7 +268,7 @@ func (s *storageSession) store(meta raft.SnapshotMeta, data []byte) error {
 		return err
 	}
 	if err := w.Commit(); err != nil {
-		return fmt.Errorf("Commit failed: %w", err)
+		return fmt.Errorf("the call of Commit failed: %w", err)
 	}
 	return nil
 }

@@ -259,7 +259,7 @@ func checkClose(s *storageSession) error {
 		return errors.New("Write returned nil, want an error")
 	}
 	if _, err := s.storage.Entries(0, 2, 1<<10); err == nil {
-		return errors.New("Entries returned no error, want one")
+		return errors.New("the call of Entries returned no error, want one")
 	}
 	if _, err := s.storage.CreateSnapshot(raft.SnapshotMeta{Index: 2, Term: 1}); err == nil {
 		return errors.New("CreateSnapshot returned no error, want one")
@@ -268,7 +268,7 @@ func checkClose(s *storageSession) error {
 		return errors.New("OpenSnapshot returned no error, want one")
 	}
 	if w.Commit() == nil {
-		return errors.New("Commit of a snapshot that was begun before returned nil, want an error")
+		return errors.New("the Commit of a snapshot that was begun before returned nil, want an error")
 	}
 	return s.open()
 }

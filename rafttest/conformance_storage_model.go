@@ -79,15 +79,15 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
 	want := m.saved()
 	switch {
 	case saved.State != want.State:
-		return fmt.Errorf("Load returned the state %+v, want %+v", saved.State, want.State)
+		return fmt.Errorf("the call of Load returned the state %+v, want %+v", saved.State, want.State)
 	case !sameMeta(saved.Snapshot, want.Snapshot):
-		return fmt.Errorf("Load returned the snapshot %+v, want %+v", saved.Snapshot, want.Snapshot)
+		return fmt.Errorf("the call of Load returned the snapshot %+v, want %+v", saved.Snapshot, want.Snapshot)
 	case saved.Last != want.Last:
-		return fmt.Errorf("Load returned %d as the last index, want %d", saved.Last, want.Last)
+		return fmt.Errorf("the call of Load returned %d as the last index, want %d", saved.Last, want.Last)
 	case !slices.Equal(saved.Runs, want.Runs):
-		return fmt.Errorf("Load returned the terms %v behind snapshot %d, want %v", saved.Runs, want.Snapshot.Index, want.Runs)
+		return fmt.Errorf("the call of Load returned the terms %v behind snapshot %d, want %v", saved.Runs, want.Snapshot.Index, want.Runs)
 	case !slices.EqualFunc(saved.Configurations, want.Configurations, sameEntry):
-		return fmt.Errorf("Load returned the configurations %s, want %s",
+		return fmt.Errorf("the call of Load returned the configurations %s, want %s",
 			describeEntries(saved.Configurations), describeEntries(want.Configurations))
 	}
 	return m.differsIn(storage)
