@@ -35,7 +35,7 @@ func outlived(m *raft.Message, to *standing) bool {
 	case raft.PreVoteRequest, raft.VoteRequest, raft.AppendRequest:
 		return false
 	case raft.PreVoteResponse:
-		return m.Term < to.term || m.Granted && m.Term == to.term
+		return m.Term <= to.term // who granted names the term that was asked about; a refusal isn't counted
 	case raft.Heartbeat:
 		return m.Term < to.term && m.Round == 0
 	case raft.VoteResponse:
@@ -56,6 +56,8 @@ func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
 		return false
 	}
 	switch m.Kind {
+	case raft.PreVoteRequest:
+		return true // it asks about a term beyond the last, or one that is over
 	case raft.VoteRequest:
 		return m.Term < to.term || m.Term == to.term && to.vote != "" &&
 			(to.vote != m.From || !b.Timeouts && (m.Term < from.term || from.role != candidates))
@@ -68,6 +70,9 @@ func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
 // dead says whether a message can't make a difference any more. That it makes none now is looked up rather
 // than believed, so that a core which wrongly listens to it is caught doing so.
 func (w *worker) dead(m *message, from, to *node) bool {
+	if c := &m.content; c.Kind == raft.PreVoteResponse && c.Granted && c.Term > w.bounds.lastTerm() {
+		return true // it can only help into a term beyond the last
+	}
 	if outlived(&m.content, &to.standing) {
 		st := w.tables.step(&w.stepper, to, event(m.id))
 		return st.after == to && len(st.sent) == 0 && st.broken == nil
