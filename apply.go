@@ -7,6 +7,7 @@ import "fmt"
 type Applier struct {
 	machine StateMachine
 	origin  Origin
+	last    Index    // that was applied or restored
 	results [][]byte // of the entries being applied; used again, empty between two calls
 }
 
@@ -66,6 +67,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 		batch.Commands = a.apply(entries[from:to:to], batch.Commands)
 		from = to
 	}
+	a.last = last.Index
 	return batch, nil
 }
 

@@ -15,7 +15,7 @@ import (
 // coreFiles decide; everything else in this package waits, or is a port.
 var coreFiles = []string{
 	"raft.go", "types.go", "message.go", "coreconfig.go", "deadlines.go", "luck.go", "outbox.go", "log.go", "election.go",
-	"founding.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "invariant.go",
+	"founding.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "capture.go", "invariant.go",
 	"inspect.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go",
 }
 
