@@ -12,8 +12,20 @@ import (
 //
 // An error is either ErrNotApplied: the command wasn't applied and never will be, so it is safe to
 // propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the reason:
-// ctx.Err(), ErrOverloaded, ErrTooLarge, ErrClosed, or ErrStopped with the failure that stopped the node.
+// ctx.Err(), ErrOverloaded, ErrTooLarge, ErrClosed, or ErrStopped with the failure that stopped the node. It is
+// also a *CallError, which tells who leads.
 func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
+	result, err := n.propose(ctx, command)
+	if err != nil {
+		return nil, n.callError(err)
+	}
+	return result, nil
+}
+
+// callError adds to the error of a call what is known of the leadership.
+func (n *Node) callError(err error) error { return &CallError{err, n.Leadership()} }
+
+func (n *Node) propose(ctx context.Context, command []byte) ([]byte, error) {
 	if len(command) > n.config.MaxCommandBytes {
 		return nil, notApplied(fmt.Errorf("%w: %d bytes, more than %d", ErrTooLarge, len(command), n.config.MaxCommandBytes))
 	}
@@ -42,8 +54,16 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 // at any server, costs no entry in the log, and many reads share one round to the other servers. The
 // state is then read by the caller, who must see to it that this is safe beside Apply.
 //
-// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure.
+// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure. It is also a
+// *CallError, which tells who leads.
 func (n *Node) Read(ctx context.Context) error {
+	if err := n.waitToRead(ctx); err != nil {
+		return n.callError(err)
+	}
+	return nil
+}
+
+func (n *Node) waitToRead(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return readFailed(err)
 	}

@@ -33,6 +33,11 @@
 //   - Nothing leaves a server that rests on something its disk doesn't hold yet.
 //   - No panic crosses the API, and no goroutine is left after Close but one inside a call of yours.
 //
+// # Looking inside
+//
+// Node.Leadership says who leads, Node.Events yields whatever changes, Node.Status is all that a node knows now. The
+// error of a call is a *CallError, which names the leader.
+//
 // # What it is not
 //
 // It doesn't defend against servers that lie, and it can't go on without a majority. The members of a

@@ -154,6 +154,57 @@ func ExampleNode_Status() {
 	// member a voter
 }
 
+// Events tell who leads, from now on and whenever that changes.
+func ExampleNode_Events() {
+	node, _ := newTally()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for event := range node.Events(ctx) {
+		switch e := event.(type) {
+		case raft.Leadership:
+			if !e.Ready {
+				continue // whoever it is, it isn't this server yet
+			}
+			fmt.Println("this server leads in term", e.Term)
+			go func() {
+				if err := node.Close(ctx); err != nil {
+					log.Print(err)
+				}
+			}()
+		case raft.Stopped:
+			fmt.Println("stopped:", e.Err)
+		}
+	}
+	// Output:
+	// this server leads in term 1
+	// stopped: <nil>
+}
+
+// The error of a call tells what became of it, and who leads.
+func ExampleCallError() {
+	network := raft.NewNetwork(raft.NetworkConfig{})
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: network.Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err = node.Propose(ctx, []byte("1"))
+	if failed, ok := errors.AsType[*raft.CallError](err); ok {
+		fmt.Println("not applied:", errors.Is(err, raft.ErrNotApplied))
+		fmt.Printf("leader: %q at %q\n", failed.Leadership.Leader, failed.Leadership.LeaderAddress)
+	}
+	if err := node.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// not applied: true
+	// leader: "" at ""
+}
+
 // Done and Err tell a supervisor that a node has stopped, and why.
 func ExampleNode_Done() {
 	node, _ := newTally()

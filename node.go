@@ -58,6 +58,8 @@ type Node struct {
 	applying  stopwatch
 	step      string // what the loop is at, for the report of a panic
 
+	board board
+
 	done   chan struct{}
 	failed error  // set before done is closed
 	last   Status // likewise
@@ -131,7 +133,8 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.applier = NewApplier(config.Machine, n.core.Origin())
-	n.seen = standing{role: n.core.roleName(), term: n.core.state.Term}
+	n.seen = n.standing()
+	n.board.post(n.news(standing{})...)
 	n.users.Store(4)
 	n.storageUsers.Store(3)
 	return n, nil
@@ -406,6 +409,7 @@ func (n *Node) finish(cause error, intact bool) {
 	n.reads.each(func(w *waiter) { w.answer(nil, reason) })
 	n.proposals, n.reads = waiters{}, waiters{}
 	close(n.done)
+	n.board.post(Leadership{Term: n.last.Term, Role: n.last.Role}, Stopped{n.failed})
 
 	n.writes.close()
 	n.fetches.close()

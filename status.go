@@ -55,17 +55,11 @@ func (n *Node) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, Trouble: c.Trouble,
+		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, Trouble: n.trouble(),
+		LeaderAddress: n.addressOf(c.Leader),
 	}
 	if c.Configuration != nil {
 		s.Members = slices.Clone(c.Configuration.Members)
-	} else if len(n.config.Bootstrap) == 0 && s.Trouble == nil {
-		s.Trouble = ErrNoCluster
-	}
-	for i := range s.Members {
-		if s.Members[i].ID == s.Leader {
-			s.LeaderAddress = s.Members[i].Address
-		}
 	}
 	return s
 }
@@ -76,39 +70,18 @@ func (n *Node) stoppedStatus(intact bool) Status {
 	if intact {
 		s = n.status()
 	}
-	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads = "stopped", "", "", 0, 0
+	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads = stoppedRole, "", "", 0, 0
 	return s
 }
+
+// stoppedRole is the role of a node that has stopped.
+const stoppedRole = "stopped"
 
 // reply answers a question for the status, unless it was answered.
 func reply(question chan<- Status, s Status) {
 	select {
 	case question <- s:
 	default:
-	}
-}
-
-// A standing is what the log tells about when it changes.
-type standing struct {
-	role   string
-	term   Term
-	leader ServerID
-}
-
-// observe answers who asked for the status, and logs a change of the role.
-func (n *Node) observe() {
-	for _, q := range n.events.queries {
-		reply(q, n.status())
-	}
-	n.events.queries = emptied(n.events.queries)
-	now := standing{n.core.roleName(), n.core.state.Term, n.core.leaderID()}
-	if now == n.seen {
-		return
-	}
-	was := n.seen
-	n.seen = now
-	if now.role != was.role || now.leader != "" {
-		n.logger.Info("raft: "+now.role, "term", now.term, "index", n.core.log.last, "peer", now.leader)
 	}
 }
 
