@@ -21,7 +21,8 @@ const (
 	// is a probe.
 	AppendRequest
 	// AppendResponse answers it: "my log matches yours up to Index, durably", or, when not Granted,
-	// "it doesn't hold the previous entry at Index; look at or before (Hint, LogTerm)".
+	// "it doesn't hold the previous entry at Index; look at or before (Hint, LogTerm)". To a leader of an earlier
+	// term it says nothing but the term.
 	AppendResponse
 	// Heartbeat asserts leadership in Term, and nothing about the log but a commit index that the
 	// receiver is known to have. With a Round it is to be answered; without, it only tells the commit.

@@ -200,17 +200,15 @@ func (c *Core) leaderAnswered(l *leader, m *Message) {
 	}
 }
 
-// refuseOldTerm tells who speaks in a lower term about the current one, if it will want to know.
+// refuseOldTerm tells who speaks in a lower term about the current one, if it will want to know. The refusal names
+// its term and nothing else: when it arrives the other may lead this very term, and would take an index or a round
+// of the old one for an answer to its own probe or round.
 func (c *Core) refuseOldTerm(m *Message) {
-	switch m.Kind {
-	case VoteRequest:
+	switch {
+	case m.Kind == VoteRequest:
 		c.send(Message{Kind: VoteResponse, To: m.From})
-	case AppendRequest:
-		c.send(Message{Kind: AppendResponse, To: m.From, Index: m.Index})
-	case Heartbeat:
-		if m.Round != 0 {
-			c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round})
-		}
+	case m.Kind == AppendRequest, m.Kind == Heartbeat && m.Round != 0:
+		c.send(Message{Kind: AppendResponse, To: m.From})
 	}
 }
 

@@ -66,3 +66,36 @@ func BenchmarkCancelRead(b *testing.B) {
 		core.CancelRead(uint64(i + 1))
 	}
 }
+
+// A read is confirmed by answers to its own round (§6.4). Who refuses a heartbeat of an earlier term answers no
+// round of this one, even if the leader of that term leads this one too and its rounds have come as far since.
+func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	a := c.servers["a"]
+	a.core.Read(c.now)
+	c.drain("a")
+	late := c.take(func(m raft.Message) bool { return m.Kind == raft.Heartbeat && m.To == "b" && m.Round == 2 })
+	require.Len(t, late, 1)
+	c.settle()
+	require.Len(t, a.answers, 1)
+
+	c.restart("a")
+	c.elect("a")
+	c.deliver(late[0])
+	refusals := c.take(func(m raft.Message) bool { return m.From == "b" && m.To == "a" })
+	require.Len(t, refusals, 1)
+
+	a.cut = true
+	c.elect("c")
+	c.propose("c", "new")
+	require.Len(t, c.servers["c"].answers, 1)
+
+	a.cut = false
+	a.core.Read(c.now)
+	c.drain("a")
+	require.Len(t, c.take(func(m raft.Message) bool { return m.Kind == raft.Heartbeat && m.Round == 2 }), 2)
+	c.deliver(refusals[0])
+	require.Equal(t, "leader", c.status("a").Role)
+	require.Empty(t, a.answers, "a read that lacks what was acknowledged before it")
+}
