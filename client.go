@@ -68,7 +68,7 @@ func (n *Node) waitToRead(ctx context.Context) error {
 		return readFailed(err)
 	}
 	w := n.newWaiter()
-	w.read = true
+	w.kind = waitsForRead
 	if err := n.inbox.read(w); err != nil {
 		n.recycle(w)
 		return readFailed(err)
@@ -85,16 +85,48 @@ func (n *Node) waitToRead(ctx context.Context) error {
 	return nil
 }
 
+// call asks the leader for something about the cluster itself, and returns the index of the configuration that
+// it led to. It is as honest about its outcome as Propose.
+func (n *Node) call(ctx context.Context, call Call) (Index, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, notApplied(err)
+	}
+	w := n.newWaiter()
+	w.kind = waitsForCall
+	if err := n.inbox.call(w, call); err != nil {
+		n.recycle(w)
+		return 0, notApplied(err)
+	}
+	if !w.wait(ctx) {
+		n.inbox.cancel(w, ctx.Err())
+		<-w.done
+		return w.index, w.err
+	}
+	index, err := w.index, w.err
+	n.recycle(w)
+	return index, err
+}
+
 func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
 
-// A waiter is a caller of Propose or Read that waits for its answer. It belongs to the caller until it is
+// waiterKind says what a waiter waits for.
+type waiterKind uint8
+
+const (
+	waitsForCommand waiterKind = iota
+	waitsForRead
+	waitsForCall
+)
+
+// A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It belongs to the caller until it is
 // in the inbox, and again from the token in done on; in between, to the loop.
 type waiter struct {
-	done   chan struct{} // gets one token, when result and err are set
+	done   chan struct{} // gets one token, when result, index and err are set
 	result []byte
+	index  Index
 	err    error
 
-	read   bool
+	kind   waiterKind
 	number uint64 // that the core gave
 }
 
@@ -108,7 +140,7 @@ func (n *Node) newWaiter() *waiter {
 
 // recycle gives a waiter back that was answered, or never waited. Nobody else refers to it.
 func (n *Node) recycle(w *waiter) {
-	w.result, w.err, w.read, w.number = nil, nil, false, 0
+	w.result, w.index, w.err, w.kind, w.number = nil, 0, nil, waitsForCommand, 0
 	n.waiterPool.Put(w)
 }
 
@@ -128,8 +160,8 @@ func (w *waiter) wait(ctx context.Context) bool {
 }
 
 // answer ends the wait. It is called once per wait.
-func (w *waiter) answer(result []byte, err error) {
-	w.result, w.err = result, err
+func (w *waiter) answer(a *Answer) {
+	w.result, w.index, w.err = a.Result, a.Index, a.Err
 	w.done <- struct{}{}
 }
 

@@ -35,8 +35,10 @@ const (
 	fieldEntries // a count, not 0, and as many entries
 	fieldNumbers
 	fieldServers
+	fieldCall
+	fieldRefusal // 1 byte
 
-	allFields = fieldServers<<1 - 1
+	allFields = fieldRefusal<<1 - 1
 )
 
 // AppendMessage appends the encoding of m to b. An empty list is encoded as no list.
@@ -79,6 +81,12 @@ func AppendMessage(b []byte, m *Message) []byte {
 			b = appendString(b, s.Address)
 		}
 	}
+	if m.Call != nil {
+		b = appendCall(b, m.Call)
+	}
+	if m.Refusal != 0 {
+		b = append(b, byte(m.Refusal))
+	}
 	return b
 }
 
@@ -110,6 +118,8 @@ func (m *Message) fields() uint32 {
 	set(fieldEntries, len(m.Entries) > 0)
 	set(fieldNumbers, len(m.Numbers) > 0)
 	set(fieldServers, len(m.Servers) > 0)
+	set(fieldCall, m.Call != nil)
+	set(fieldRefusal, m.Refusal != 0)
 	return fields
 }
 
@@ -170,6 +180,12 @@ func (r *reader) message(m *Message) {
 	}
 	if fields&fieldServers != 0 {
 		m.Servers = r.servers()
+	}
+	if fields&fieldCall != 0 {
+		m.Call = r.call()
+	}
+	if fields&fieldRefusal != 0 {
+		m.Refusal = Refusal(r.present(uint64(r.byte("message: Refusal")), "message: Refusal"))
 	}
 }
 

@@ -68,7 +68,7 @@ func sampleConfiguration() raft.Configuration {
 // sampleMessages has every kind once, and every field in one of them.
 func sampleMessages() []raft.Message {
 	var messages []raft.Message
-	for kind := raft.PreVoteRequest; kind <= raft.ReadResponse; kind++ {
+	for kind := raft.PreVoteRequest; kind <= raft.CallResponse; kind++ {
 		m := raft.Message{
 			Kind: kind, From: "a", To: "b", Cluster: raft.ClusterID{0: 1, 15: 2},
 			FromIncarnation: 11, ToIncarnation: 1 << 63, Term: 7,
@@ -88,6 +88,10 @@ func sampleMessages() []raft.Message {
 			m.Start, m.Number, m.Entries = 1, 128, sampleEntries()[3:4]
 		case raft.ForwardResponse:
 			m.Start, m.Numbers = 1, []uint64{1, 128, 1 << 40}
+		case raft.CallRequest:
+			m.Start, m.Number, m.Numbers, m.Call = 1, 2, []uint64{3}, &raft.Call{Kind: 7, Members: sampleConfiguration().Members, Expected: 9}
+		case raft.CallResponse:
+			m.Start, m.Number, m.Refusal, m.Servers = 1, 3, raft.RefusedUnknown, []raft.Server{{ID: "b"}}
 		}
 		messages = append(messages, m)
 	}

@@ -30,7 +30,7 @@ const (
 	// diskDeadline: the disk owes something and has finished nothing for too long. While it has passed,
 	// this server neither leads nor campaigns.
 	diskDeadline
-	// retryDeadline: forwards and reads that the leader hasn't answered are sent again when it passes.
+	// retryDeadline: forwards, reads and calls that the leader hasn't answered are sent again when it passes.
 	retryDeadline
 
 	numDeadlines
@@ -129,6 +129,7 @@ func (c *Core) meetDeadlines() {
 		if c.out.termWrite <= c.out.durable { // or else what was sent first is still waiting here
 			c.retryForwards()
 			c.retryReads()
+			c.retryCalls()
 		}
 	}
 }

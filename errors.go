@@ -49,6 +49,9 @@ var (
 	// ErrTooLarge says that the command exceeds Config.MaxCommandBytes.
 	ErrTooLarge = errors.New("raft: command too large")
 
+	// ErrUnknownCall says that the leader is of a version that doesn't know what it was asked for.
+	ErrUnknownCall = errors.New("raft: the leader's version doesn't know this call")
+
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
 

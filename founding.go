@@ -114,9 +114,13 @@ func (c *Core) join(cluster ClusterID) {
 }
 
 // wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never
-// fall and are not above the sender's, with configurations that can be read.
+// fall and are not above the sender's, with configurations that can be read; and whether a call is there.
 func (m *Message) wellFormed() bool {
-	if m.Kind != AppendRequest {
+	switch m.Kind {
+	case CallRequest:
+		return m.Call != nil && len(m.Numbers) == 1
+	case AppendRequest:
+	default:
 		return true
 	}
 	index, term := m.Index, m.LogTerm

@@ -29,6 +29,7 @@ type events struct {
 	messages  []Message
 	proposals []proposal
 	reads     []*waiter
+	calls     []callAsked
 	cancels   []cancellation
 	queries   []chan<- Status
 	stop      error // the first reason to stop: errClose or a failure
@@ -40,6 +41,12 @@ type events struct {
 // A proposal is a command with the caller that waits for it.
 type proposal struct {
 	data   []byte
+	waiter *waiter
+}
+
+// callAsked is an administrative call with the caller that waits for it.
+type callAsked struct {
+	call   Call
 	waiter *waiter
 }
 
@@ -63,7 +70,7 @@ const keepEvents = 16 << 10
 func (ev *events) reset() {
 	*ev = events{
 		batches: emptied(ev.batches), fetched: emptied(ev.fetched), lost: emptied(ev.lost), messages: emptied(ev.messages),
-		proposals: emptied(ev.proposals), reads: emptied(ev.reads), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
+		proposals: emptied(ev.proposals), reads: emptied(ev.reads), calls: emptied(ev.calls), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
 	}
 }
 
@@ -110,10 +117,10 @@ func (in *inbox) alarm() {
 	}
 }
 
-// receive takes a message of another server, or drops it. Under pressure the appends and forwards go
+// receive takes a message of another server, or drops it. Under pressure the appends, forwards and calls go
 // first: they are sent again, while votes, heartbeats and answers keep the cluster together.
 func (in *inbox) receive(m Message) {
-	bulk := m.Kind == AppendRequest || m.Kind == ForwardRequest
+	bulk := m.Kind == AppendRequest || m.Kind == ForwardRequest || m.Kind == CallRequest
 	size := 0
 	if bulk {
 		size = m.size()
@@ -178,6 +185,22 @@ func (in *inbox) read(w *waiter) error {
 		return ErrOverloaded
 	}
 	in.events.reads = append(in.events.reads, w)
+	in.added()
+	return nil
+}
+
+// call takes an administrative call. An error means that it didn't.
+func (in *inbox) call(w *waiter, call Call) error {
+	in.mu.Lock()
+	switch {
+	case in.closed != nil:
+		in.mu.Unlock()
+		return in.closed
+	case len(in.events.calls) >= maxCalls:
+		in.mu.Unlock()
+		return ErrOverloaded
+	}
+	in.events.calls = append(in.events.calls, callAsked{call, w})
 	in.added()
 	return nil
 }

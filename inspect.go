@@ -24,8 +24,8 @@ type CoreStatus struct {
 	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared
 	// and not to be changed.
 	Configuration *Configuration
-	// PendingProposals and PendingReads count the callers who wait.
-	PendingProposals, PendingReads int
+	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
+	PendingProposals, PendingReads, PendingCalls int
 	// Held counts the messages that wait for the disk.
 	Held int
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
@@ -41,7 +41,8 @@ func (c *Core) Status() CoreStatus {
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		Configuration:    c.log.configuration(),
-		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(), Held: len(c.out.held),
+		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(),
+		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble,
 	}
 }
@@ -176,7 +177,21 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 		s.b = append(s.b, server.Address...)
 	}
 	s.entries(m.Entries)
+	s.numbers(uint64(m.Refusal), flag(m.Call != nil))
+	if m.Call != nil {
+		s.call(m.Call)
+	}
 	return s.b
+}
+
+func (s *stateEncoder) call(call *Call) {
+	s.numbers(uint64(call.Kind), uint64(call.Expected), uint64(len(call.Members)))
+	for i := range call.Members {
+		m := &call.Members[i]
+		s.b = append(s.b, s.name(m.ID), byte(m.Role))
+		s.numbers(uint64(m.Incarnation), uint64(len(m.Address)))
+		s.b = append(s.b, m.Address...)
+	}
 }
 
 func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
@@ -224,6 +239,20 @@ func (s *stateEncoder) leader(l *leader) {
 	slices.SortFunc(forwards, bytes.Compare)
 	s.numbers(uint64(len(forwards)))
 	s.b = append(s.b, bytes.Join(forwards, nil)...)
+	callers := make([][]byte, 0, len(l.callers))
+	for i := range l.callers {
+		r := &l.callers[i]
+		n := stateEncoder{name: s.name, b: []byte{s.name(r.origin.Server)}}
+		n.numbers(r.origin.Start, r.lowest, uint64(len(r.calls)))
+		for _, taken := range r.calls {
+			n.numbers(taken.number, flag(taken.ended), uint64(taken.outcome.index), uint64(taken.outcome.refusal))
+			n.b = append(n.b, s.name(taken.outcome.about))
+		}
+		callers = append(callers, n.b)
+	}
+	slices.SortFunc(callers, bytes.Compare)
+	s.numbers(uint64(len(callers)))
+	s.b = append(s.b, bytes.Join(callers, nil)...)
 }
 
 func (s *stateEncoder) progress(p *progress) []byte {
@@ -259,6 +288,12 @@ func (s *stateEncoder) callers(c *Core) {
 			continue
 		}
 		s.numbers(r.number, flag(r.known), uint64(r.index))
+	}
+	s.numbers(c.calls.next, uint64(len(c.calls.items)))
+	for i := range c.calls.items {
+		item := &c.calls.items[i]
+		s.numbers(item.number, uint64(item.state), uint64(item.term))
+		s.call(item.call)
 	}
 	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(c.reading), uint64(len(c.applying)))
 	for _, last := range c.applying {

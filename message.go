@@ -41,8 +41,14 @@ const (
 	ReadRequest
 	// ReadResponse answers it: after applying up to Index, the reads up to Number may be served.
 	ReadResponse
+	// CallRequest asks the leader of exactly this Term for what Call says. Number is the origin's lowest
+	// unanswered call, Numbers the one that this is.
+	CallRequest
+	// CallResponse answers the call Number: done when Granted, with the Index of the configuration that it led to
+	// or 0; or else refused for all of Term, as Refusal says, on account of the one of Servers if there is one.
+	CallResponse
 
-	lastMessageKind = ReadResponse
+	lastMessageKind = CallResponse
 )
 
 var messageKindNames = [...]string{
@@ -53,6 +59,7 @@ var messageKindNames = [...]string{
 	TimeoutNow:     "TimeoutNow",
 	ForwardRequest: "ForwardRequest", ForwardResponse: "ForwardResponse",
 	ReadRequest: "ReadRequest", ReadResponse: "ReadResponse",
+	CallRequest: "CallRequest", CallResponse: "CallResponse",
 }
 
 // String returns the name of the kind.
@@ -80,7 +87,7 @@ type Message struct {
 
 	// Index and LogTerm are a place in a log: the candidate's last entry (votes), the entry before
 	// Entries (AppendRequest), what was matched or refused (AppendResponse, HeartbeatResponse), the
-	// read index (ReadResponse).
+	// read index (ReadResponse), a configuration (CallResponse).
 	Index   Index
 	LogTerm Term
 	// Hint accompanies Index in AppendResponse and HeartbeatResponse.
@@ -91,10 +98,10 @@ type Message struct {
 	Round uint64
 	// Start is the start counter of the origin of a request, repeated in its answer.
 	Start uint64
-	// Number belongs to forwards and reads.
+	// Number belongs to forwards, reads and calls.
 	Number uint64
 
-	// Granted is the answer to a vote, a pre-vote or an append.
+	// Granted is the answer to a vote, a pre-vote, an append or a call.
 	Granted bool
 	// Transfer marks a vote asked on a leader's behalf (§3.10): stickiness doesn't apply to it.
 	Transfer bool
@@ -104,10 +111,15 @@ type Message struct {
 	// Entries are the entries after Index (AppendRequest; contiguous, terms never falling) or
 	// commands without index and term (ForwardRequest).
 	Entries []Entry
-	// Numbers are the refused commands (ForwardResponse).
+	// Numbers are the refused commands (ForwardResponse), or the number of Call.
 	Numbers []uint64
-	// Servers is the whole Bootstrap list, sorted by ID, of a candidate that wants to found a cluster.
+	// Servers is the whole Bootstrap list, sorted by ID, of a candidate that wants to found a cluster, or the
+	// server on whose account a call was refused.
 	Servers []Server
+
+	// Call is what is asked for (CallRequest), Refusal why it wasn't done (CallResponse).
+	Call    *Call
+	Refusal Refusal
 }
 
 // size is what a message counts for against limits in bytes.
@@ -115,6 +127,9 @@ func (m *Message) size() int {
 	n := messageOverhead
 	for i := range m.Entries {
 		n += m.Entries[i].size()
+	}
+	if m.Call != nil {
+		n += m.Call.size()
 	}
 	return n
 }

@@ -53,6 +53,7 @@ type Node struct {
 	effects   Effects
 	proposals waiters
 	reads     waiters
+	calls     waiters
 	seen      standing
 	writing   stopwatch
 	applying  stopwatch
@@ -318,6 +319,12 @@ func (n *Node) handIn() {
 		n.reads.put(w)
 		ev.reads[i] = nil
 	}
+	for i := range ev.calls {
+		asked := &ev.calls[i]
+		asked.waiter.number = c.Call(now, asked.call)
+		n.calls.put(asked.waiter)
+		asked.waiter = nil
+	}
 	for _, cancel := range ev.cancels {
 		n.cancel(cancel)
 	}
@@ -327,14 +334,20 @@ func (n *Node) handIn() {
 // cancel ends a wait that hasn't ended by now.
 func (n *Node) cancel(c cancellation) {
 	w := c.waiter
-	switch {
-	case !w.read:
+	switch w.kind {
+	case waitsForCommand:
 		if n.proposals.holds(w) {
 			n.core.Cancel(w.number, c.reason)
 		}
-	case n.reads.holds(w):
-		n.reads.take(w.number)
-		n.core.CancelRead(w.number)
+	case waitsForRead:
+		if n.reads.holds(w) {
+			n.reads.take(w.number)
+			n.core.CancelRead(w.number)
+		}
+	case waitsForCall:
+		if n.calls.holds(w) {
+			n.core.CancelCall(w.number, c.reason)
+		}
 	}
 }
 
@@ -365,11 +378,14 @@ func (n *Node) answer() {
 	for i := range n.effects.Answers {
 		a := &n.effects.Answers[i]
 		waiting := &n.proposals
-		if a.Read {
+		switch {
+		case a.Read:
 			waiting = &n.reads
+		case a.Call:
+			waiting = &n.calls
 		}
 		if w := waiting.take(a.Number); w != nil {
-			w.answer(a.Result, a.Err)
+			w.answer(a)
 		}
 	}
 }
@@ -390,12 +406,17 @@ func (n *Node) finish(cause error, intact bool) {
 	n.last = n.stoppedStatus(intact)
 	for _, ev := range []*events{&n.events, &rest} {
 		for _, p := range ev.proposals[n.handed:] {
-			p.waiter.answer(nil, notApplied(reason)) // the core never saw it
+			p.waiter.answer(&Answer{Err: notApplied(reason)}) // the core never saw it
 		}
 		n.handed = 0
 		for _, w := range ev.reads {
 			if w != nil {
-				w.answer(nil, reason)
+				w.answer(&Answer{Err: reason})
+			}
+		}
+		for _, asked := range ev.calls {
+			if asked.waiter != nil {
+				asked.waiter.answer(&Answer{Err: notApplied(reason)})
 			}
 		}
 		for _, q := range ev.queries {
@@ -403,11 +424,12 @@ func (n *Node) finish(cause error, intact bool) {
 		}
 	}
 	if n.proposing != nil { // the core broke on it
-		n.proposing.answer(nil, outcomeUnknown(reason))
+		n.proposing.answer(&Answer{Err: outcomeUnknown(reason)})
 	}
-	n.proposals.each(func(w *waiter) { w.answer(nil, outcomeUnknown(reason)) })
-	n.reads.each(func(w *waiter) { w.answer(nil, reason) })
-	n.proposals, n.reads = waiters{}, waiters{}
+	n.proposals.each(func(w *waiter) { w.answer(&Answer{Err: outcomeUnknown(reason)}) })
+	n.calls.each(func(w *waiter) { w.answer(&Answer{Err: outcomeUnknown(reason)}) })
+	n.reads.each(func(w *waiter) { w.answer(&Answer{Err: reason}) })
+	n.proposals, n.reads, n.calls = waiters{}, waiters{}, waiters{}
 	close(n.done)
 	n.board.post(Leadership{Term: n.last.Term, Role: n.last.Role}, Stopped{n.failed})
 
@@ -427,6 +449,7 @@ func (n *Node) settle(rest *events, reason error) {
 		}
 	}
 	n.proposals.each(func(w *waiter) { n.core.Cancel(w.number, reason) })
+	n.calls.each(func(w *waiter) { n.core.CancelCall(w.number, reason) })
 	n.core.Drain(&n.effects)
 	n.answer()
 }

@@ -255,7 +255,7 @@ func (c *Core) armRetry() {
 		return
 	}
 	n := len(c.reads.waiting)
-	if c.proposals.unseen > 0 || n > 0 && !c.reads.waiting[n-1].known {
+	if c.proposals.unseen > 0 || n > 0 && !c.reads.waiting[n-1].known || c.calls.asked() {
 		c.arm(retryDeadline, c.config.Heartbeat)
 	}
 }
@@ -296,6 +296,7 @@ func (c *Core) commandsApplied(batch *Batch) {
 		return
 	}
 	p.proven = batch.Term
+	c.callsProven(batch.Term)
 	for at := p.skip; at < len(p.items); at++ {
 		item := &p.items[at]
 		if item.state != pendingFree && item.state != pendingDone && item.term < batch.Term {

@@ -28,11 +28,12 @@ type Fetch struct {
 	MaxBytes    int
 }
 
-// An Answer ends a call of Core.Propose or Core.Read.
+// An Answer ends a call of Core.Propose, Core.Read or Core.Call.
 type Answer struct {
 	Number uint64
-	Read   bool  // whether it answers a Read or a Propose
-	Index  Index // where the command was applied, or up to where the reader's state was
+	Read   bool  // whether it answers a Read
+	Call   bool  // whether it answers a Call; when neither, it answers a Propose
+	Index  Index // where the command was applied, up to where the reader's state was, or which configuration stands
 	Result []byte
 	Err    error // nil, or an error that is ErrNotApplied or ErrOutcomeUnknown; a read has other reasons
 }
@@ -60,6 +61,7 @@ type Core struct {
 
 	proposals proposals
 	reads     reads
+	calls     calls
 
 	answers []Answer
 	fetches []Fetch
@@ -175,6 +177,10 @@ func (c *Core) dispatch(m *Message) {
 		c.takeRead(m)
 	case ReadResponse:
 		c.readConfirmed(m)
+	case CallRequest:
+		c.takeCall(m)
+	case CallResponse:
+		c.callAnswered(m)
 	default:
 		switch r := c.role.(type) {
 		case *candidate:
@@ -268,6 +274,7 @@ func (c *Core) Drain(e *Effects) {
 
 	c.offerProposals()
 	c.askReads()
+	c.offerCalls()
 	switch r := c.role.(type) {
 	case *leader:
 		c.drainLeader(r)
@@ -394,6 +401,7 @@ func (c *Core) Clone() *Core {
 	n.out.held = slices.Clone(c.out.held)
 	n.proposals = c.proposals.clone()
 	n.reads = c.reads.clone()
+	n.calls = c.calls.clone()
 	n.answers = slices.Clone(c.answers)
 	n.fetches = slices.Clone(c.fetches)
 	n.applying = slices.Clone(c.applying)

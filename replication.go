@@ -15,6 +15,7 @@ type leader struct {
 
 	reads    leaderReads
 	forwards []forwarder
+	callers  []caller
 
 	// quota are the proposals of this term: those before released are applied, those before counted are
 	// committed and stable. uncommitted and unapplied add up the others.
@@ -40,6 +41,7 @@ func (l *leader) clone() role {
 	for i := range n.forwards {
 		n.forwards[i].seen = slices.Clone(n.forwards[i].seen)
 	}
+	n.callers = cloneCallers(l.callers)
 	n.quota = slices.Clone(l.quota)
 	return &n
 }

@@ -336,6 +336,10 @@ func shortText(m *raft.Message) string {
 		return fmt.Sprintf("read %d?", m.Number)
 	case raft.ReadResponse:
 		return fmt.Sprintf("read at %d", m.Index)
+	case raft.CallRequest:
+		return m.Call.String()
+	case raft.CallResponse:
+		return "call " + verdict
 	}
 	return m.Kind.String()
 }

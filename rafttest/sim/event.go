@@ -112,7 +112,7 @@ func (o Op) counts() bool {
 }
 
 // The kinds of messages.
-const firstKind, lastKind = raft.PreVoteRequest, raft.ReadResponse
+const firstKind, lastKind = raft.PreVoteRequest, raft.CallResponse
 
 // An Event is one step of a run.
 type Event struct {

@@ -130,6 +130,10 @@ func MessageText(m *raft.Message) string {
 		b += fmt.Sprintf(" to %d", m.Number)
 	case raft.ReadResponse:
 		b += fmt.Sprintf(" to %d index %d", m.Number, m.Index)
+	case raft.CallRequest:
+		b += fmt.Sprintf(" %d: %v", m.Numbers[0], m.Call)
+	case raft.CallResponse:
+		b += fmt.Sprintf(" %d%s", m.Number, granted(m))
 	}
 	return b
 }

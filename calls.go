@@ -1,0 +1,330 @@
+package raft
+
+import (
+	"fmt"
+	"slices"
+)
+
+// An administrative call asks the leader for something about the cluster itself. It travels as a command does
+// (proposals.go), by the same rule and so with the same promise: it is offered to the leader of exactly one
+// term, which takes it once and remembers for the rest of its term what became of it; and it is offered to a
+// later leader only after this server has applied an entry of a later term. What the first leader did about it
+// is then either in this server's log, where its outcome is read, or will never be in any. So no call takes effect
+// twice, and an answer is one of the three that a command gets.
+
+// A CallKind says what an administrative call asks for.
+type CallKind uint8
+
+// String returns the kind in words.
+func (k CallKind) String() string { return fmt.Sprintf("call %d", uint8(k)) }
+
+// A Call is a request to the leader about the cluster itself. Which of the fields a kind uses, its comment says;
+// the others are zero.
+type Call struct {
+	Kind CallKind
+	// Members are the servers that the call is about.
+	Members []Member
+	// Expected is the index of the configuration that the caller knows, or 0 for any.
+	Expected Index
+}
+
+// String says what the call asks for.
+func (c *Call) String() string {
+	text := c.Kind.String()
+	for i := range c.Members {
+		text += " " + string(c.Members[i].ID)
+	}
+	return text
+}
+
+// size is what a call counts for against limits in bytes.
+func (c *Call) size() int { return messageOverhead * (1 + len(c.Members)) }
+
+// A Refusal says why a leader didn't do what a call asked for. Zero stands for none.
+type Refusal uint8
+
+// Refusals.
+const (
+	// RefusedUnknown: the leader is of a version that doesn't know this kind of call.
+	RefusedUnknown Refusal = 1 + iota
+)
+
+// refusals are the errors that callers get.
+var refusals = [...]error{
+	RefusedUnknown: ErrUnknownCall,
+}
+
+// err returns the error that stands for a refusal, and the server that it is about, if any.
+func (r Refusal) err(about ServerID) error {
+	err := ErrUnknownCall
+	if int(r) < len(refusals) && r > 0 {
+		err = refusals[r]
+	}
+	if about != "" {
+		err = fmt.Errorf("%w: server %q", err, about)
+	}
+	return err
+}
+
+// maxCalls bounds the calls that callers at one server have waiting. There is rarely more than one.
+const maxCalls = 64
+
+// calls are the administrative calls of callers at this server, in any role.
+type calls struct {
+	next  uint64 // the number of the newest one
+	items []pendingCall
+}
+
+// A pendingCall waits for its answer.
+type pendingCall struct {
+	number uint64
+	call   *Call
+	state  pendingState
+	term   Term // in which it was offered last
+}
+
+func (q *calls) clone() calls { return calls{q.next, slices.Clone(q.items)} }
+
+// find returns a call that waits for its answer, or nil.
+func (q *calls) find(number uint64) *pendingCall {
+	for i := range q.items {
+		if q.items[i].number == number {
+			return &q.items[i]
+		}
+	}
+	return nil
+}
+
+// asked says whether a leader owes an answer.
+func (q *calls) asked() bool {
+	return slices.ContainsFunc(q.items, func(p pendingCall) bool { return p.state == pendingForwarded })
+}
+
+// Call takes an administrative call from a caller and returns the number by which an Answer will name it. The
+// core offers it to one leader after the other until it is answered or canceled.
+func (c *Core) Call(now Instant, call Call) uint64 {
+	c.advance(now)
+	c.calls.next++
+	number := c.calls.next
+	if len(c.calls.items) >= maxCalls {
+		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(ErrOverloaded)})
+		return number
+	}
+	c.calls.items = append(c.calls.items, pendingCall{number: number, call: &call})
+	return number
+}
+
+// CancelCall ends a Call: it is answered as Cancel says. It does nothing if the call was answered already.
+func (c *Core) CancelCall(number uint64, reason error) {
+	item := c.calls.find(number)
+	if item == nil {
+		return
+	}
+	if item.state == pendingFree {
+		c.answerCall(number, 0, notApplied(reason))
+	} else {
+		c.answerCall(number, 0, outcomeUnknown(reason))
+	}
+}
+
+// answerCall ends a call.
+func (c *Core) answerCall(number uint64, index Index, err error) {
+	if c.calls.find(number) == nil {
+		return
+	}
+	c.calls.items = slices.DeleteFunc(c.calls.items, func(p pendingCall) bool { return p.number == number })
+	c.answers = append(c.answers, Answer{Number: number, Call: true, Index: index, Err: err})
+}
+
+// offerCalls offers the calls that are free to the leader, if one is known.
+func (c *Core) offerCalls() { c.sendCalls(pendingFree) }
+
+// retryCalls sends again, within the term in which they were offered, the calls that the leader hasn't answered.
+// It takes each once.
+func (c *Core) retryCalls() {
+	if c.leaderID() != c.id {
+		c.sendCalls(pendingForwarded)
+	}
+}
+
+// sendCalls sends the calls in a state to the leader of this term.
+func (c *Core) sendCalls(state pendingState) {
+	to := c.leaderID()
+	if to == "" {
+		return
+	}
+	for _, item := range slices.Clone(c.calls.items) { // an answer of this server's own takes it out of the list
+		if item.state != state || state == pendingForwarded && item.term != c.state.Term {
+			continue
+		}
+		own := c.calls.find(item.number)
+		own.state, own.term = pendingForwarded, c.state.Term
+		request := Message{Kind: CallRequest, To: to, Start: c.state.Start,
+			Number: c.calls.items[0].number, Numbers: []uint64{item.number}, Call: item.call}
+		if to == c.id {
+			request.From, request.FromIncarnation = c.id, c.state.Incarnation
+			c.takeCall(&request)
+			continue
+		}
+		c.send(request)
+	}
+}
+
+// callsProven frees the calls that an entry of a term, applied here, proves to be lost.
+func (c *Core) callsProven(term Term) {
+	for i := range c.calls.items {
+		if item := &c.calls.items[i]; item.state != pendingFree && item.term < term {
+			item.state = pendingFree
+		}
+	}
+}
+
+// callAnswered takes the answer of the leader of this term.
+func (c *Core) callAnswered(m *Message) {
+	item := c.calls.find(m.Number)
+	if item == nil || m.Start != c.state.Start || m.From != c.leaderID() || item.term != m.Term || item.state == pendingFree {
+		return
+	}
+	about := ServerID("")
+	if len(m.Servers) > 0 {
+		about = m.Servers[0].ID
+	}
+	c.callEnded(m.Number, callOutcome{index: m.Index, refusal: m.Refusal, about: about})
+}
+
+// callEnded answers a call with what the leader says.
+func (c *Core) callEnded(number uint64, outcome callOutcome) {
+	if outcome.refusal != 0 {
+		c.answerCall(number, 0, notApplied(outcome.refusal.err(outcome.about)))
+		return
+	}
+	c.answerCall(number, outcome.index, nil)
+}
+
+// A ticket names a call at the leader: who asked, and by which number.
+type ticket struct {
+	origin Origin
+	number uint64
+}
+
+// A callOutcome is what became of a call: done, with the index of the configuration that it led to or 0, or
+// refused, on account of a server if there is one to name.
+type callOutcome struct {
+	index   Index
+	refusal Refusal
+	about   ServerID
+}
+
+// A takenCall is a call that a leader was asked for in its term.
+type takenCall struct {
+	number  uint64
+	ended   bool
+	outcome callOutcome
+}
+
+// A caller is what a leader remembers of one origin's calls for the rest of its term.
+type caller struct {
+	origin Origin
+	lowest uint64 // the lowest number that the origin may still ask for
+	calls  []takenCall
+}
+
+func cloneCallers(callers []caller) []caller {
+	callers = slices.Clone(callers)
+	for i := range callers {
+		callers[i].calls = slices.Clone(callers[i].calls)
+	}
+	return callers
+}
+
+// caller returns the memory of an origin, or nil if it has started again since.
+func (l *leader) caller(origin Origin) *caller {
+	for i := range l.callers {
+		switch r := &l.callers[i]; {
+		case r.origin.Server != origin.Server:
+		case r.origin.Start > origin.Start:
+			return nil
+		default:
+			if r.origin.Start < origin.Start {
+				*r = caller{origin: origin}
+			}
+			return r
+		}
+	}
+	l.callers = append(l.callers, caller{origin: origin})
+	return &l.callers[len(l.callers)-1]
+}
+
+// find returns a call of this term, or nil.
+func (r *caller) find(number uint64) *takenCall {
+	for i := range r.calls {
+		if r.calls[i].number == number {
+			return &r.calls[i]
+		}
+	}
+	return nil
+}
+
+// takeCall takes a call, each number once. Asked again for one that has ended, it repeats the answer.
+func (c *Core) takeCall(m *Message) {
+	l, leads := c.role.(*leader)
+	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+		return // what a lost disk has asked for is nothing that the one in its place waits for
+	}
+	t := ticket{Origin{m.From, m.Start}, m.Numbers[0]}
+	r := l.caller(t.origin)
+	if r == nil {
+		return
+	}
+	r.lowest = max(r.lowest, m.Number)
+	r.calls = slices.DeleteFunc(r.calls, func(taken takenCall) bool { return taken.number < r.lowest && taken.ended })
+	if taken := r.find(t.number); taken != nil {
+		if taken.ended {
+			c.sendOutcome(t, taken.outcome)
+		}
+		return
+	}
+	if t.number < r.lowest || len(r.calls) >= 2*maxCalls {
+		return
+	}
+	r.calls = append(r.calls, takenCall{number: t.number})
+	c.beginCall(l, t, m.Call)
+}
+
+// beginCall does what a call asks for, or begins to: then endCall tells the outcome later.
+func (c *Core) beginCall(l *leader, t ticket, call *Call) {
+	switch call.Kind {
+	default:
+		c.endCall(l, t, callOutcome{refusal: RefusedUnknown})
+	}
+}
+
+// endCall remembers the outcome of a call, and tells who asked. A call that was forgotten, since its origin has
+// started again, is told to nobody.
+func (c *Core) endCall(l *leader, t ticket, outcome callOutcome) {
+	for i := range l.callers {
+		if l.callers[i].origin != t.origin {
+			continue
+		}
+		if taken := l.callers[i].find(t.number); taken != nil && !taken.ended {
+			taken.ended, taken.outcome = true, outcome
+			c.sendOutcome(t, outcome)
+		}
+	}
+}
+
+// sendOutcome tells the origin what became of its call.
+func (c *Core) sendOutcome(t ticket, outcome callOutcome) {
+	if t.origin.Server == c.id {
+		if t.origin.Start == c.state.Start {
+			c.callEnded(t.number, outcome)
+		}
+		return
+	}
+	m := Message{Kind: CallResponse, To: t.origin.Server, Start: t.origin.Start, Number: t.number,
+		Granted: outcome.refusal == 0, Index: outcome.index, Refusal: outcome.refusal}
+	if outcome.about != "" {
+		m.Servers = []Server{{ID: outcome.about}}
+	}
+	c.send(m)
+}

@@ -1,0 +1,141 @@
+package raft_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// Administrative calls travel as commands do (calls.go).
+
+// call makes a call at a server without delivering anything, and returns the request.
+func (c *cores) call(id raft.ServerID, call raft.Call) (number uint64, request raft.Message) {
+	number = c.servers[id].core.Call(c.now, call)
+	c.drain(id)
+	sent := c.take(is(raft.CallRequest))
+	require.Len(c.t, sent, 1)
+	return number, sent[0]
+}
+
+// A call that the leader doesn't know is refused, and it remembers so for its term.
+func TestUnknownCallIsRefused(t *testing.T) {
+	for _, id := range []raft.ServerID{"a", "b"} { // at the leader, and at another server
+		c := founded(t, 3)
+		s := c.servers[id]
+		before := len(s.answers)
+		number := s.core.Call(c.now, raft.Call{Kind: 200})
+		c.drain(id)
+		c.settle()
+		require.Len(t, s.answers, before+1)
+		answer := s.answers[before]
+		require.True(t, answer.Call)
+		require.Equal(t, number, answer.Number)
+		require.ErrorIs(t, answer.Err, raft.ErrUnknownCall)
+		require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+		require.Zero(t, c.status(id).PendingCalls)
+	}
+}
+
+func TestCallIsAskedForAgainAndAnsweredOnce(t *testing.T) {
+	c := founded(t, 3)
+	b := c.servers["b"]
+	_, lost := c.call("b", raft.Call{Kind: 200})
+	c.pass(3 * heartbeat)
+	require.Len(t, b.answers, 1)
+	for range 3 {
+		c.deliver(lost) // its copies change nothing: the same answer comes, for a call that has ended
+	}
+	require.Len(t, c.take(is(raft.CallResponse)), 3)
+	_, next := c.call("b", raft.Call{Kind: 200})
+	c.deliver(next)
+	require.Len(t, c.take(is(raft.CallResponse)), 1)
+	c.deliver(lost) // the origin has ended with it, and the leader has forgotten it
+	require.Empty(t, c.take(is(raft.CallResponse)))
+}
+
+// What an earlier start of a server has asked for is nothing that the present one waits for.
+func TestCallsAreForOneStart(t *testing.T) {
+	c := founded(t, 3)
+	b := c.servers["b"]
+	_, old := c.call("b", raft.Call{Kind: 200})
+	c.deliver(old)
+	response := c.take(is(raft.CallResponse))
+	require.Len(t, response, 1)
+	c.restart("b")
+	c.pass(2 * heartbeat)
+	number, request := c.call("b", raft.Call{Kind: 200})
+	require.Equal(t, old.Numbers, []uint64{number}, "numbers begin anew")
+	c.deliver(response[0])
+	require.Empty(t, b.answers)
+	c.deliver(request)
+	c.settle()
+	require.Len(t, b.answers, 1)
+	c.deliver(old)
+	require.Empty(t, c.take(is(raft.CallResponse)))
+}
+
+// A call is for the leader of one term, and comes again when an entry of a later term was applied; not before.
+func TestCallIsForOneTerm(t *testing.T) {
+	c := founded(t, 3)
+	b := c.servers["b"]
+	_, lost := c.call("b", raft.Call{Kind: 200})
+	c.servers["a"].cut = true
+	withheld := c.electWithout("c", raft.AppendRequest)
+	for range 3 {
+		c.now += raft.Instant(heartbeat)
+		b.core.Tick(c.now)
+		c.drain("b")
+		require.Empty(t, c.take(is(raft.CallRequest)))
+	}
+	lost.To = "c"
+	c.deliver(lost)
+	require.Empty(t, c.take(is(raft.CallResponse)))
+	for _, m := range withheld {
+		c.deliver(m)
+	}
+	c.settle()
+	c.pass(2 * heartbeat)
+	require.Len(t, b.answers, 1)
+}
+
+func TestCancelSaysWhetherTheCallLeft(t *testing.T) {
+	c := newCores(t, 3)
+	b := c.servers["b"]
+	early := b.core.Call(c.now, raft.Call{Kind: 200})
+	c.drain("b")
+	b.core.CancelCall(early, context.Canceled)
+	c.drain("b")
+	require.Len(t, b.answers, 1)
+	require.ErrorIs(t, b.answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, b.answers[0].Err, context.Canceled)
+
+	c.elect("a")
+	number, request := c.call("b", raft.Call{Kind: 200})
+	b.core.CancelCall(number, context.DeadlineExceeded)
+	b.core.CancelCall(number, context.DeadlineExceeded)
+	c.drain("b")
+	require.Len(t, b.answers, 2)
+	require.ErrorIs(t, b.answers[1].Err, raft.ErrOutcomeUnknown)
+	require.ErrorIs(t, b.answers[1].Err, context.DeadlineExceeded)
+	c.deliver(request)
+	c.settle()
+	require.Len(t, b.answers, 2)
+}
+
+func TestCallsAreBounded(t *testing.T) {
+	c := newCores(t, 3)
+	b := c.servers["b"]
+	for range 65 {
+		b.core.Call(c.now, raft.Call{Kind: 200})
+	}
+	c.drain("b")
+	require.Len(t, b.answers, 1)
+	require.ErrorIs(t, b.answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, b.answers[0].Err, raft.ErrOverloaded)
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	require.Len(t, b.answers, 65)
+}
