@@ -2,18 +2,36 @@ package raft
 
 import "fmt"
 
-// An Applier hands committed entries to a state machine. It is what applying an entry means, in
-// production and in the simulator alike. It is used by one goroutine at a time.
+// An Applier hands committed entries to a state machine, and keeps the sessions' table beside it (§6.3). It is what
+// applying an entry means, in production and in the simulator alike. It is used by one goroutine at a time.
 type Applier struct {
-	machine StateMachine
-	origin  Origin
-	last    Index    // that was applied or restored
-	results [][]byte // of the entries being applied; used again, empty between two calls
+	machine  StateMachine
+	origin   Origin
+	sessions sessions
+	last     Index // that was applied or restored
+
+	// Of the entries being applied; used again, empty between two calls.
+	results  [][]byte
+	commands []Entry
+	outcomes []outcome
+}
+
+// An outcome is what becomes of one of the entries being applied.
+type outcome struct {
+	// place is where the state machine gets the command, and session keeps the result under sequence; again says that
+	// the command is there once only, or was there before: then place is the first copy's, or -1 and result is what was kept.
+	place    int
+	again    bool
+	index    Index
+	session  *session // nil for none
+	sequence uint64
+	result   []byte
+	err      error // why it isn't applied
 }
 
 // NewApplier returns an Applier that keeps the results of the commands that origin proposed.
 func NewApplier(machine StateMachine, origin Origin) *Applier {
-	return &Applier{machine: machine, origin: origin}
+	return &Applier{machine: machine, origin: origin, sessions: newSessions()}
 }
 
 // A Batch is a run of entries that were applied, and what came of it.
@@ -24,11 +42,14 @@ type Batch struct {
 	Commands []AppliedCommand
 }
 
-// An AppliedCommand is the result of one command.
+// An AppliedCommand is the result of one command, or of opening or closing a session.
 type AppliedCommand struct {
 	Number uint64
+	// Index is where the command was applied: of a session's command that was there before, the place of the first copy.
 	Index  Index
 	Result []byte
+	// Err says why the entry was not applied: ErrSessionExpired or ErrSessionAnswered.
+	Err error
 }
 
 // Apply applies the entries in order. It copies the results, since the state machine may use their
@@ -42,7 +63,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	own := 0
 	for i := range entries {
 		switch e := &entries[i]; e.Kind {
-		case EntryCommand:
+		case EntryCommand, EntryOpenSession, EntryCloseSession, EntrySessionCommand:
 			if e.Origin == a.origin {
 				own++
 			}
@@ -51,50 +72,166 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 			return Batch{}, fmt.Errorf("raft: apply entry %d: %s is not known to this version", e.Index, e.Kind)
 		}
 	}
-	last := &entries[len(entries)-1]
+	last := entries[len(entries)-1]
 	batch := Batch{Last: last.Index, Term: last.Term}
 	if own > 0 {
 		batch.Commands = make([]AppliedCommand, 0, own)
 	}
-	for from := 0; from < len(entries); from++ {
-		if entries[from].Kind != EntryCommand {
-			continue
+	for len(entries) > 0 {
+		n, inSessions := a.run(entries)
+		var err error
+		switch {
+		case n == 0:
+			n = 1
+			batch.Commands, err = a.applyOther(&entries[0], batch.Commands)
+		case inSessions:
+			batch.Commands, err = a.applySessions(entries[:n:n], batch.Commands)
+		default:
+			batch.Commands = a.apply(entries[:n:n], batch.Commands)
 		}
-		to := from + 1
-		for to < len(entries) && entries[to].Kind == EntryCommand {
-			to++
+		if err != nil {
+			return Batch{}, err
 		}
-		batch.Commands = a.apply(entries[from:to:to], batch.Commands)
-		from = to
+		if e := &entries[n-1]; !e.command() || e.Index%sessionCheckpoint == 0 {
+			a.sessions.expire()
+		}
+		entries = entries[n:]
 	}
 	a.last = last.Index
 	return batch, nil
 }
 
-// apply applies neighbouring commands and appends the results of the origin's own, which it copies
-// into one piece of memory.
+// command says whether an entry is one for the state machine.
+func (e *Entry) command() bool { return e.Kind == EntryCommand || e.Kind == EntrySessionCommand }
+
+// run returns how many of the first entries are commands that can be applied together, and whether there are sessions'
+// ones among them.
+func (a *Applier) run(entries []Entry) (n int, inSessions bool) {
+	for n < len(entries) && entries[n].command() {
+		inSessions = inSessions || entries[n].Kind == EntrySessionCommand
+		n++
+		if entries[n-1].Index%sessionCheckpoint == 0 && a.sessions.oldest != nil {
+			break
+		}
+	}
+	return n, inSessions
+}
+
+// applyOther applies an entry that isn't a command.
+func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, error) {
+	var result []byte
+	switch e.Kind {
+	case EntryOpenSession:
+		limits, err := decodeOpenSession(e.Data)
+		if err != nil {
+			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
+		}
+		id := SessionID{e.Term, e.Index}
+		a.sessions.open(id, limits)
+		result = AppendSessionID(nil, id)
+	case EntryCloseSession:
+		id, err := decodeCloseSession(e.Data)
+		if err != nil {
+			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
+		}
+		a.sessions.close(id)
+	default:
+		return own, nil
+	}
+	if e.Origin == a.origin {
+		own = append(own, AppliedCommand{Number: e.Number, Index: e.Index, Result: result})
+	}
+	return own, nil
+}
+
+// apply applies neighbouring commands without a session, and appends the results of the origin's own.
 func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand {
+	results := a.call(commands)
+	defer clear(results)
+	before := len(own)
+	for i := range commands {
+		if e := &commands[i]; e.Origin == a.origin {
+			own = append(own, AppliedCommand{Number: e.Number, Index: e.Index, Result: results[i]})
+		}
+	}
+	copyResults(own[before:])
+	return own
+}
+
+// applySessions is apply for commands of which some are in sessions. Those that are new get a place in the table before the
+// state machine gets them, so that a copy among them finds it; their results are kept afterwards.
+func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]AppliedCommand, error) {
+	commands, outcomes := a.commands[:0], a.outcomes[:0]
+	defer func() {
+		clear(commands)
+		clear(outcomes)
+		clear(a.results)
+		a.commands, a.outcomes = commands[:0], outcomes[:0]
+	}()
+	for i := range entries {
+		e := entries[i]
+		o := outcome{place: len(commands), index: e.Index}
+		if e.Kind == EntrySessionCommand {
+			command, data, err := DecodeSessionCommand(e.Data)
+			if err != nil {
+				return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
+			}
+			e.Kind, e.Data = EntryCommand, data
+			a.sessions.begin(&command, &o)
+		}
+		if !o.again && o.err == nil {
+			commands = append(commands, e)
+		}
+		outcomes = append(outcomes, o)
+	}
+	results := a.call(commands)
+	before := len(own)
+	for i := range outcomes {
+		o := &outcomes[i]
+		switch {
+		case o.err != nil:
+		case o.place >= 0:
+			o.result, o.index = results[o.place], commands[o.place].Index
+		}
+		if o.session != nil && !o.again {
+			a.sessions.keep(o)
+		}
+		if e := &entries[i]; e.Origin == a.origin {
+			own = append(own, AppliedCommand{Number: e.Number, Index: o.index, Result: o.result, Err: o.err})
+		}
+	}
+	copyResults(own[before:])
+	return own, nil
+}
+
+// call lets the state machine apply commands. The results are to be cleared once they were read.
+func (a *Applier) call(commands []Entry) [][]byte {
 	if cap(a.results) < len(commands) {
 		a.results = make([][]byte, max(len(commands), 2*cap(a.results)))
 	}
 	results := a.results[:len(commands)]
-	defer clear(results)
-	a.machine.Apply(commands, results)
+	if len(commands) > 0 {
+		a.machine.Apply(commands, results)
+	}
+	return results
+}
 
-	before, bytes := len(own), 0
-	for i := range commands {
-		if e := &commands[i]; e.Origin == a.origin {
-			own = append(own, AppliedCommand{Number: e.Number, Index: e.Index, Result: results[i]})
-			bytes += len(results[i])
-		}
+// copyResults copies results into one piece of memory.
+func copyResults(own []AppliedCommand) {
+	bytes := 0
+	for i := range own {
+		bytes += len(own[i].Result)
 	}
 	arena := make([]byte, 0, bytes)
-	for i := before; i < len(own); i++ {
+	for i := range own {
 		if result := own[i].Result; result != nil {
 			start := len(arena)
 			arena = append(arena, result...)
 			own[i].Result = arena[start:len(arena):len(arena)]
 		}
 	}
-	return own
 }
+
+// AppendSessions appends the table of sessions in the encoding in which snapshots have it. Servers that have applied the same
+// entries have the same one.
+func (a *Applier) AppendSessions(b []byte) []byte { return a.sessions.append(b) }

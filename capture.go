@@ -14,7 +14,7 @@ import (
 //	version    1 byte: captureVersion
 //	index      of the last entry that was applied, as a varint
 //	length     of the section that follows, as a varint
-//	section    the Applier's own replicated state; empty when there is none (Applier.appendState)
+//	section    the Applier's own replicated state (Applier.appendState)
 //	machine    what StateMachine.Snapshot has written, up to the end
 const (
 	captureMagic   = "raft-state"
@@ -44,7 +44,12 @@ func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
 	if machine == nil {
 		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned none", index)
 	}
-	return &capture{index: index, section: a.appendState(nil), machine: machine}, nil
+	section := a.appendState(nil)
+	if len(section) > maxCaptureSection {
+		return nil, fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until the next ones expire",
+			index, len(section), maxCaptureSection)
+	}
+	return &capture{index: index, section: section, machine: machine}, nil
 }
 
 // WriteTo implements io.WriterTo.
@@ -128,13 +133,24 @@ func captureCut(what string, err error) error {
 	return err
 }
 
-// appendState appends what an Applier keeps itself of the replicated state.
-func (a *Applier) appendState(b []byte) []byte { return b }
+// stateVersion is the version of the section.
+const stateVersion = 1
+
+// appendState appends what an Applier keeps itself of the replicated state: a version and the table of sessions.
+func (a *Applier) appendState(b []byte) []byte {
+	return a.sessions.append(append(b, stateVersion))
+}
 
 // restoreState replaces that by what appendState has made of another one.
 func (a *Applier) restoreState(b []byte) error {
-	if len(b) > 0 {
-		return fmt.Errorf("%w: %d bytes of a state that this version doesn't know", ErrMalformed, len(b))
+	r := reader{bytes: b}
+	if version := r.byte("state: version"); version != stateVersion {
+		r.fail("state: of version %d, not %d", version, stateVersion)
 	}
+	table := decodeSessions(&r)
+	if r.end("state"); r.err != nil {
+		return r.err
+	}
+	a.sessions = table
 	return nil
 }

@@ -52,6 +52,10 @@ func sampleEntries() []raft.Entry {
 		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: []byte{1, 2, 3}},
 		{Kind: raft.EntryCommand, Origin: raft.Origin{Server: "b", Start: 1}, Number: 1},
 		{Index: 1 << 63, Term: 1<<64 - 1, Kind: 200, Data: []byte("from a later version")},
+		{Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 1000, Bytes: 1 << 20})},
+		{Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil,
+			&raft.SessionCommand{Session: raft.SessionID{Term: 7, Index: 302}, Sequence: 130, Lowest: 128}, []byte("add 5"))},
+		{Kind: raft.EntryCloseSession, Data: raft.AppendSessionID(nil, raft.SessionID{Term: 7, Index: 302})},
 	}
 }
 

@@ -52,6 +52,14 @@ var (
 	// ErrUnknownCall says that the leader is of a version that doesn't know what it was asked for.
 	ErrUnknownCall = errors.New("raft: the leader's version doesn't know this call")
 
+	// ErrSessionExpired says that there is no such session: it was closed, or others took its place (Config.MaxSessions).
+	// Whether an earlier copy of the command was applied isn't known any more; this one wasn't.
+	ErrSessionExpired = errors.New("raft: session expired")
+
+	// ErrSessionAnswered says that a command's Sequence is below a Lowest that its session has named: the result is
+	// gone, if there was one. This copy of the command wasn't applied.
+	ErrSessionAnswered = errors.New("raft: the session has said that it has the answer")
+
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
 

@@ -114,11 +114,19 @@ func (c *Core) join(cluster ClusterID) {
 }
 
 // wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never
-// fall and are not above the sender's, with configurations that can be read; and whether a call is there.
+// fall and are not above the sender's, with data that can be read; forwarded, what callers may propose; and whether a
+// call is there.
 func (m *Message) wellFormed() bool {
 	switch m.Kind {
 	case CallRequest:
 		return m.Call != nil && len(m.Numbers) == 1
+	case ForwardRequest:
+		for i := range m.Entries {
+			if !m.Entries[i].proposable() {
+				return false
+			}
+		}
+		return true
 	case AppendRequest:
 	default:
 		return true
@@ -129,10 +137,8 @@ func (m *Message) wellFormed() bool {
 		if e.Index != index+1 || e.Term < term || e.Term > m.Term || e.Term == 0 {
 			return false
 		}
-		if e.Kind == EntryConfiguration {
-			if _, err := DecodeConfiguration(e.Data); err != nil {
-				return false
-			}
+		if !e.readable() {
+			return false
 		}
 		index, term = e.Index, e.Term
 	}

@@ -41,6 +41,8 @@ type proposals struct {
 type pending struct {
 	number uint64
 	data   []byte
+	kind   EntryKind
+	first  bool // of a session's command: no other copy of it was ever sent
 	state  pendingState
 	term   Term // in which it was offered last
 }
@@ -120,19 +122,40 @@ func (p *proposals) answered(item *pending) {
 	}
 }
 
+// A Proposal is what a caller wants to have in the log.
+type Proposal struct {
+	// Kind is EntryCommand, EntryOpenSession, EntryCloseSession or EntrySessionCommand.
+	Kind EntryKind
+	// Data is what such an entry carries: the command; or what AppendSessionLimits, AppendSessionID or
+	// AppendSessionCommand makes. It is kept and must not be changed.
+	Data []byte
+	// First says of a session's command that it was never sent before, by this server or another one. That the
+	// session has expired is then proof that the command wasn't applied.
+	First bool
+}
+
 // Propose takes a command from a caller and returns the number by which an Answer will name it. The core
 // offers it to one leader after the other until it is applied here, refused for good, or canceled, and
 // never lets it be applied twice. The data is kept and must not be changed.
 func (c *Core) Propose(now Instant, data []byte) uint64 {
+	return c.ProposeEntry(now, Proposal{Kind: EntryCommand, Data: data})
+}
+
+// ProposeEntry is Propose for an entry of any of the kinds that callers propose. One that isn't well formed is refused.
+func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	c.advance(now)
 	p := &c.proposals
-	number, size := p.next, len(data)+entryOverhead
+	number, size := p.next, len(proposal.Data)+entryOverhead
 	p.next++
 	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
 		return number
 	}
-	p.items = append(p.items, pending{number: number, data: data})
+	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.proposable() {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
+		return number
+	}
+	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, first: proposal.First})
 	p.bytes += size
 	return number
 }
@@ -201,7 +224,7 @@ func (c *Core) offerHere(l *leader, item *pending) {
 		return
 	}
 	item.state, item.term = pendingLogged, c.state.Term
-	c.appendEntry(Entry{Kind: EntryCommand, Origin: c.Origin(), Number: item.number, Data: item.data})
+	c.appendEntry(Entry{Kind: item.kind, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
 // forward sends the commands in a state, from a number on, to the leader of this term, in messages of
@@ -221,7 +244,7 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 		if item.state != state || state == pendingForwarded && item.term != c.state.Term {
 			continue
 		}
-		e := Entry{Kind: EntryCommand, Number: item.number, Data: item.data}
+		e := Entry{Kind: item.kind, Number: item.number, Data: item.data}
 		if bytes > 0 && bytes+e.size() > c.config.MaxAppendBytes {
 			flush()
 		}
@@ -289,6 +312,10 @@ func (c *Core) forwardsRefused(m *Message) {
 func (c *Core) commandsApplied(batch *Batch) {
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
+		if command.Err != nil {
+			c.answer(command.Number, Answer{Err: c.proposals.refusal(command)})
+			continue
+		}
 		c.answer(command.Number, Answer{Index: command.Index, Result: command.Result})
 	}
 	p := &c.proposals
@@ -305,6 +332,15 @@ func (c *Core) commandsApplied(batch *Batch) {
 			p.nextFree = min(p.nextFree, item.number)
 		}
 	}
+}
+
+// refusal returns the error for a session's command that was not applied. Whether an earlier copy was is known only if there
+// never was one.
+func (p *proposals) refusal(command *AppliedCommand) error {
+	if item := p.find(command.Number); item != nil && item.first {
+		return notApplied(command.Err)
+	}
+	return outcomeUnknown(command.Err)
 }
 
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
@@ -375,7 +411,7 @@ func (c *Core) takeForwards(m *Message) {
 			f.seen[at] = forwardRefused
 			if c.charge(l, e.size()) {
 				f.seen[at] = forwardTaken
-				c.appendEntry(Entry{Kind: EntryCommand, Origin: origin, Number: e.Number, Data: e.Data})
+				c.appendEntry(Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data})
 			}
 		}
 		if f.seen[at] == forwardRefused {

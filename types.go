@@ -63,6 +63,12 @@ const (
 	EntryNoOp
 	// EntryConfiguration carries a Configuration in the encoding of AppendConfiguration.
 	EntryConfiguration
+	// EntryOpenSession opens a session, whose ID is the entry's place (§6.3). It carries SessionLimits.
+	EntryOpenSession
+	// EntryCloseSession ends the session that it names.
+	EntryCloseSession
+	// EntrySessionCommand carries a SessionCommand and the command itself (DecodeSessionCommand).
+	EntrySessionCommand
 )
 
 // String returns the kind in words.
@@ -74,6 +80,12 @@ func (k EntryKind) String() string {
 		return "no-op"
 	case EntryConfiguration:
 		return "configuration"
+	case EntryOpenSession:
+		return "open session"
+	case EntryCloseSession:
+		return "close session"
+	case EntrySessionCommand:
+		return "session command"
 	}
 	return "kind " + strconv.Itoa(int(k))
 }
