@@ -12,28 +12,43 @@ import (
 //
 // An error is either ErrNotApplied: the command wasn't applied and never will be, so it is safe to
 // propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the reason:
-// ctx.Err(), ErrOverloaded, ErrTooLarge, ErrClosed, or ErrStopped with the failure that stopped the node. It is
-// also a *CallError, which tells who leads.
+// ctx.Err(), ErrOverloaded, ErrTooLarge, what Config.Validate has returned, ErrClosed, or ErrStopped with the failure that
+// stopped the node. It is also a *CallError, which tells who leads.
 func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
-	result, err := n.propose(ctx, command)
+	if err := n.checkCommand(ctx, command); err != nil {
+		return nil, n.callError(notApplied(err))
+	}
+	return n.propose(ctx, Proposal{Kind: EntryCommand, Data: n.copyCommand(nil, command)})
+}
+
+// callError adds to the error of a call what is known of the leadership.
+func (n *Node) callError(err error) error { return &CallError{err, n.Leadership()} }
+
+// checkCommand says why a command isn't to be proposed.
+func (n *Node) checkCommand(ctx context.Context, command []byte) error {
+	if len(command) > n.config.MaxCommandBytes {
+		return fmt.Errorf("%w: %d bytes, more than %d", ErrTooLarge, len(command), n.config.MaxCommandBytes)
+	}
+	if n.config.Validate != nil {
+		if err := guard("Validate", func() error { return n.config.Validate(command) }); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// propose hands a proposal in and waits for its answer.
+func (n *Node) propose(ctx context.Context, p Proposal) ([]byte, error) {
+	result, err := n.waitForProposal(ctx, p)
 	if err != nil {
 		return nil, n.callError(err)
 	}
 	return result, nil
 }
 
-// callError adds to the error of a call what is known of the leadership.
-func (n *Node) callError(err error) error { return &CallError{err, n.Leadership()} }
-
-func (n *Node) propose(ctx context.Context, command []byte) ([]byte, error) {
-	if len(command) > n.config.MaxCommandBytes {
-		return nil, notApplied(fmt.Errorf("%w: %d bytes, more than %d", ErrTooLarge, len(command), n.config.MaxCommandBytes))
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, notApplied(err)
-	}
+func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) {
 	w := n.newWaiter()
-	if err := n.inbox.propose(w, n.copyCommand(command)); err != nil {
+	if err := n.inbox.propose(w, p); err != nil {
 		n.recycle(w)
 		return nil, notApplied(err)
 	}
@@ -240,21 +255,22 @@ func (t *waiters) each(f func(*waiter)) {
 	}
 }
 
-// copyCommand copies a command into a piece of memory that it shares with its neighbours in time, since
-// they live and die together in the log.
-func (n *Node) copyCommand(command []byte) []byte {
-	if len(command) > slabBytes/8 {
-		return append(make([]byte, 0, len(command)), command...)
+// copyCommand copies a command, after a head, into a piece of memory that it shares with its neighbours in time,
+// since they live and die together in the log.
+func (n *Node) copyCommand(head, command []byte) []byte {
+	size := len(head) + len(command)
+	if size > slabBytes/8 {
+		return append(append(make([]byte, 0, size), head...), command...)
 	}
 	s, ok := n.slabPool.Get().(*slab)
 	if !ok {
 		s = new(slab)
 	}
-	if len(command) > cap(s.free)-len(s.free) {
+	if size > cap(s.free)-len(s.free) {
 		s.free = make([]byte, 0, slabBytes)
 	}
 	from := len(s.free)
-	s.free = append(s.free, command...)
+	s.free = append(append(s.free, head...), command...)
 	data := s.free[from:len(s.free):len(s.free)]
 	n.slabPool.Put(s)
 	return data

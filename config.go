@@ -40,6 +40,18 @@ type Config struct {
 	// is refused with ErrTooLarge.
 	MaxCommandBytes int
 
+	// Validate, when not nil, is asked about each command that is proposed at this server, before anything else knows
+	// of it: a command for which it returns an error is not applied, and its caller gets that error. It is called by the
+	// callers' goroutines, by several at a time and beside Apply, and judges by the command alone: what the state
+	// will be when the command is applied, nobody knows yet.
+	Validate func(command []byte) error
+
+	// MaxSessions is how many sessions the cluster keeps (65,536, at most the constant of that name), and
+	// MaxSessionBytes how much room the results take that are kept for them (64 MiB, at most the constant of that
+	// name), each with 64 bytes beside its own. Where there would be more, the sessions that were used least recently expire.
+	// These limits are in the log with every session: those of the server at which the last one was opened hold for all.
+	MaxSessions, MaxSessionBytes int
+
 	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting
 	// (65,536), MaxPendingBytes the commands in bytes (64 MiB). MaxUncommittedBytes bounds the log above
 	// what is committed and stored here (64 MiB), MaxUnappliedBytes the log above what is applied
@@ -75,6 +87,8 @@ const (
 	defaultMaxCommandBytes  = 1 << 20
 	defaultMaxInboxMessages = 16 << 10
 	defaultMaxInboxBytes    = 64 << 20
+	defaultMaxSessions      = 1 << 16
+	defaultMaxSessionBytes  = 64 << 20
 )
 
 // normalize fills in the defaults and returns the core's share of the config. It refuses what can't be used.
@@ -95,6 +109,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 		{&c.MaxCommandBytes, "MaxCommandBytes", defaultMaxCommandBytes},
 		{&c.MaxInboxMessages, "MaxInboxMessages", defaultMaxInboxMessages},
 		{&c.MaxInboxBytes, "MaxInboxBytes", defaultMaxInboxBytes},
+		{&c.MaxSessions, "MaxSessions", defaultMaxSessions},
+		{&c.MaxSessionBytes, "MaxSessionBytes", defaultMaxSessionBytes},
 	} {
 		if *limit.value < 0 {
 			return CoreConfig{}, fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
@@ -105,6 +121,10 @@ func (c *Config) normalize() (CoreConfig, error) {
 	}
 	if c.MaxCommandBytes > MaxCommandSize {
 		return CoreConfig{}, fmt.Errorf("%w: MaxCommandBytes is %d, more than %d", ErrConfig, c.MaxCommandBytes, MaxCommandSize)
+	}
+	if c.MaxSessions > MaxSessions || c.MaxSessionBytes > MaxSessionBytes {
+		return CoreConfig{}, fmt.Errorf("%w: MaxSessions is %d and MaxSessionBytes %d, more than %d and %d", ErrConfig,
+			c.MaxSessions, c.MaxSessionBytes, MaxSessions, MaxSessionBytes)
 	}
 	if c.Seed == 0 {
 		c.Seed = randomNumber()

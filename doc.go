@@ -28,6 +28,7 @@
 //   - An error of Propose says which of two it is: ErrNotApplied, the command was not and will never be applied; or
 //     ErrOutcomeUnknown. There is no third.
 //   - A command is applied at most once, however often it was forwarded, repeated or offered to another leader.
+//   - A command of a Session is applied at most once however often its client sends it, at whichever servers.
 //   - After Read has returned nil, this server's state machine shows everything that was acknowledged anywhere before
 //     Read was called.
 //   - Nothing leaves a server that rests on something its disk doesn't hold yet.

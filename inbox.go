@@ -38,9 +38,9 @@ type events struct {
 	bulk, bulkBytes, commandBytes int
 }
 
-// A proposal is a command with the caller that waits for it.
+// A proposal is what a caller proposes, and the caller that waits for it.
 type proposal struct {
-	data   []byte
+	Proposal
 	waiter *waiter
 }
 
@@ -154,8 +154,8 @@ func (in *inbox) lost(id ServerID) {
 	in.added()
 }
 
-// propose takes a command. An error means that it didn't.
-func (in *inbox) propose(w *waiter, data []byte) error {
+// propose takes a proposal. An error means that it didn't.
+func (in *inbox) propose(w *waiter, p Proposal) error {
 	in.mu.Lock()
 	ev := &in.events
 	switch {
@@ -163,12 +163,12 @@ func (in *inbox) propose(w *waiter, data []byte) error {
 		in.mu.Unlock()
 		return in.closed // it doesn't change any more
 	case len(ev.proposals) >= in.maxProposals,
-		len(ev.proposals) > 0 && ev.commandBytes+len(data) > in.maxCommandBytes:
+		len(ev.proposals) > 0 && ev.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return ErrOverloaded
 	}
-	ev.commandBytes += len(data)
-	ev.proposals = append(ev.proposals, proposal{data, w})
+	ev.commandBytes += len(p.Data)
+	ev.proposals = append(ev.proposals, proposal{p, w})
 	in.added()
 	return nil
 }

@@ -64,18 +64,18 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 func TestInboxBoundsCallers(t *testing.T) {
 	in := newTestInbox()
 	for range 3 {
-		require.NoError(t, in.propose(&waiter{}, []byte("x")))
+		require.NoError(t, in.propose(&waiter{}, Proposal{Data: []byte("x")}))
 		require.NoError(t, in.read(&waiter{}))
 	}
-	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrOverloaded)
+	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
 	var ev events
 	require.True(t, in.take(&ev))
-	require.NoError(t, in.propose(&waiter{}, make([]byte, 20)), "one always has room")
-	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrOverloaded)
+	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 20)}), "one always has room")
+	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	rest := in.close(ErrClosed)
 	require.Len(t, rest.proposals, 1)
-	require.ErrorIs(t, in.propose(&waiter{}, nil), ErrClosed)
+	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrClosed)
 	require.ErrorIs(t, in.read(&waiter{}), ErrClosed)
 	require.False(t, in.query(nil))
 	in.receive(Message{Kind: Heartbeat})
@@ -151,7 +151,7 @@ func TestCommandsAreCopiedApart(t *testing.T) {
 		var copies [][]byte
 		for i, size := range sizes {
 			command := bytes.Repeat([]byte{byte(i)}, size)
-			copied := n.copyCommand(command)
+			copied := n.copyCommand(nil, command)
 			require.Equal(t, len(copied), cap(copied), "nobody appends into a neighbour")
 			clear(command)
 			copies = append(copies, copied)

@@ -163,9 +163,10 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 	return took
 }
 
-// A PanicError is a panic that was caught, in this package or in what it was given. It stops the node.
+// A PanicError is a panic that was caught, in this package or in what it was given. It stops the node, but for one of
+// Config.Validate, which is the caller's.
 type PanicError struct {
-	Where string // "core", "storage", "state machine" or "transport"
+	Where string // "core", "storage", "state machine", "transport" or "Validate"
 	Value any    // what was panicked with; nil when the goroutine was ended by runtime.Goexit
 	Stack []byte
 }

@@ -310,7 +310,7 @@ func (n *Node) handIn() {
 	for n.handed < len(ev.proposals) {
 		p := &ev.proposals[n.handed]
 		n.handed, n.proposing = n.handed+1, p.waiter
-		p.waiter.number = c.Propose(now, p.data)
+		p.waiter.number = c.ProposeEntry(now, p.Proposal)
 		n.proposals.put(p.waiter)
 		n.proposing = nil
 	}

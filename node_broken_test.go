@@ -17,8 +17,8 @@ func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 		})
 		require.NoError(t, err)
 		broken, unseen, reading := n.newWaiter(), n.newWaiter(), n.newWaiter()
-		require.NoError(t, n.inbox.propose(broken, nil))
-		require.NoError(t, n.inbox.propose(unseen, nil))
+		require.NoError(t, n.inbox.propose(broken, Proposal{}))
+		require.NoError(t, n.inbox.propose(unseen, Proposal{}))
 		require.NoError(t, n.inbox.read(reading))
 		n.core = nil // whatever touches it now, panics
 		n.run()
