@@ -37,8 +37,11 @@ const (
 	fieldServers
 	fieldCall
 	fieldRefusal // 1 byte
+	fieldLease
+	fieldFitness
+	fieldByLease // the bit is the value
 
-	allFields = fieldRefusal<<1 - 1
+	allFields = fieldByLease<<1 - 1
 )
 
 // AppendMessage appends the encoding of m to b. An empty list is encoded as no list.
@@ -87,6 +90,12 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if m.Refusal != 0 {
 		b = append(b, byte(m.Refusal))
 	}
+	if fields&fieldLease != 0 {
+		b = appendUvarint(b, uint64(m.Lease))
+	}
+	if fields&fieldFitness != 0 {
+		b = appendUvarint(b, m.Fitness)
+	}
 	return b
 }
 
@@ -120,6 +129,9 @@ func (m *Message) fields() uint32 {
 	set(fieldServers, len(m.Servers) > 0)
 	set(fieldCall, m.Call != nil)
 	set(fieldRefusal, m.Refusal != 0)
+	set(fieldLease, m.Lease != 0)
+	set(fieldFitness, m.Fitness != 0)
+	set(fieldByLease, m.ByLease)
 	return fields
 }
 
@@ -172,6 +184,7 @@ func (r *reader) message(m *Message) {
 	m.Granted = fields&fieldGranted != 0
 	m.Transfer = fields&fieldTransfer != 0
 	m.Mismatch = fields&fieldMismatch != 0
+	m.ByLease = fields&fieldByLease != 0
 	if fields&fieldEntries != 0 {
 		m.Entries = r.entries()
 	}
@@ -186,6 +199,13 @@ func (r *reader) message(m *Message) {
 	}
 	if fields&fieldRefusal != 0 {
 		m.Refusal = Refusal(r.present(uint64(r.byte("message: Refusal")), "message: Refusal"))
+	}
+	if fields&fieldLease != 0 {
+		m.Lease = Duration(r.present(r.uvarint("message: Lease"), "message: Lease"))
+		r.check(m.Lease >= 0, "message: Lease is negative")
+	}
+	if fields&fieldFitness != 0 {
+		m.Fitness = r.present(r.uvarint("message: Fitness"), "message: Fitness")
 	}
 }
 

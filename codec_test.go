@@ -88,6 +88,12 @@ func sampleMessages() []raft.Message {
 			m.Index, m.LogTerm, m.Commit, m.Entries = 299, 6, 298, sampleEntries()[:2]
 		case raft.AppendResponse:
 			m.Index, m.LogTerm, m.Hint, m.Granted = 301, 7, 280, true
+		case raft.Heartbeat:
+			m.Round, m.Commit, m.Lease = 9, 12, 500*raft.Millisecond
+		case raft.HeartbeatResponse:
+			m.Round, m.Index, m.Hint, m.Lease, m.Fitness = 9, 12, 13, 500*raft.Millisecond, 4
+		case raft.ReadRequest:
+			m.Start, m.Number, m.ByLease = 1, 6, true
 		case raft.ForwardRequest:
 			m.Start, m.Number, m.Entries = 1, 128, sampleEntries()[3:4]
 		case raft.ForwardResponse:
@@ -193,6 +199,9 @@ func drawMessage() *rapid.Generator[raft.Message] {
 			Granted:         rapid.Bool().Draw(t, "Granted"),
 			Transfer:        rapid.Bool().Draw(t, "Transfer"),
 			Mismatch:        rapid.Bool().Draw(t, "Mismatch"),
+			ByLease:         rapid.Bool().Draw(t, "ByLease"),
+			Lease:           raft.Duration(maybe("Lease") >> 1),
+			Fitness:         maybe("Fitness"),
 			Entries:         rapid.SliceOfN(drawEntry(), 0, 4).Draw(t, "Entries"),
 			Numbers:         rapid.SliceOfN(rapid.Uint64(), 0, 4).Draw(t, "Numbers"),
 			Servers:         rapid.SliceOfN(drawServer(), 0, 4).Draw(t, "Servers"),

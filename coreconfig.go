@@ -25,6 +25,14 @@ type CoreConfig struct {
 	// Heartbeat.
 	Heartbeat, ElectionTimeout Duration
 
+	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a server of higher
+	// priority that has caught up. Elections don't look at it.
+	Priority int
+	// MaxLease is the length of the leases that this server takes as a leader and promises as a follower (0 for none, at
+	// most the ElectionTimeout). ClockDrift bounds by how much two servers' clocks may differ in a second
+	// (10 ms, at most a second): the leases are safe only if it holds.
+	MaxLease, ClockDrift Duration
+
 	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
 	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
@@ -49,6 +57,7 @@ type CoreConfig struct {
 const (
 	defaultHeartbeat       = 100 * Millisecond
 	defaultElectionTimeout = Second
+	defaultClockDrift      = 10 * Millisecond
 	defaultQuotaBytes      = 64 << 20
 	defaultMaxPending      = 1 << 16
 	defaultMaxAppendBytes  = 256 << 10
@@ -67,6 +76,8 @@ func (c *CoreConfig) normalize() error {
 	}{
 		{&c.Heartbeat, "Heartbeat", defaultHeartbeat},
 		{&c.ElectionTimeout, "ElectionTimeout", defaultElectionTimeout},
+		{&c.MaxLease, "MaxLease", 0},
+		{&c.ClockDrift, "ClockDrift", defaultClockDrift},
 	} {
 		if *duration.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, duration.name)
@@ -102,6 +113,14 @@ func (c *CoreConfig) normalize() error {
 	}
 	if c.ElectionTimeout < 2*c.Heartbeat {
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
+	}
+	switch {
+	case c.Priority < 0 || c.Priority > MaxPriority:
+		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, MaxPriority)
+	case c.MaxLease > c.ElectionTimeout:
+		return fmt.Errorf("%w: MaxLease is longer than the ElectionTimeout", ErrConfig)
+	case c.ClockDrift > Second:
+		return fmt.Errorf("%w: ClockDrift is more than a second in a second", ErrConfig)
 	}
 	if err := checkServer(Server{c.ID, c.Address}); err != nil {
 		return err

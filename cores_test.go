@@ -31,6 +31,7 @@ type server struct {
 	fetches []raft.Fetch
 
 	slowDisk  bool // writes wait until finishWrites
+	lame      bool // its state machine applies nothing
 	hungReads bool // fetches aren't answered
 	cut       bool // messages to and from it are lost
 }
@@ -42,6 +43,11 @@ const (
 
 // newCores starts servers a, b, c, …, which are to found a cluster.
 func newCores(t *testing.T, n int) *cores {
+	return newCoresWith(t, n, func(*raft.CoreConfig) {})
+}
+
+// newCoresWith does the same, with a change to their settings.
+func newCoresWith(t *testing.T, n int, change func(*raft.CoreConfig)) *cores {
 	c := &cores{t: t, servers: map[raft.ServerID]*server{}}
 	var list []raft.Server
 	for i := range n {
@@ -54,6 +60,7 @@ func newCores(t *testing.T, n int) *cores {
 			ID: id, Bootstrap: list, Seed: 1, Incarnation: raft.Incarnation(100 + i),
 			Heartbeat: heartbeat, ElectionTimeout: election,
 		}}
+		change(&c.servers[id].config)
 		c.start(id)
 	}
 	return c
@@ -110,6 +117,9 @@ func (c *cores) drain(id raft.ServerID) {
 			}
 		}
 		for _, entries := range e.Apply {
+			if s.lame {
+				continue
+			}
 			batch := raft.Batch{Last: entries[len(entries)-1].Index, Term: entries[len(entries)-1].Term}
 			for _, entry := range entries {
 				s.applied = append(s.applied, entry)
@@ -269,7 +279,7 @@ func TestThreeServersFoundAClusterAndCommit(t *testing.T) {
 				require.Len(t, answers, 2)
 				require.NoError(t, answers[0].Err)
 				require.Equal(t, fmt.Sprint("command ", i), string(answers[0].Result))
-				require.Equal(t, raft.Answer{Number: read, Read: true, Index: answers[0].Index}, answers[1])
+				require.Equal(t, raft.Answer{Number: read, Read: true, Index: answers[0].Index, Fresh: c.now}, answers[1])
 			}
 			c.pass(2 * heartbeat)
 			for _, id := range c.ids {

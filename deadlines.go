@@ -32,6 +32,20 @@ const (
 	diskDeadline
 	// retryDeadline: forwards, reads and calls that the leader hasn't answered are sent again when it passes.
 	retryDeadline
+	// successionDeadline: a leader looks for somebody who should rather lead when it passes.
+	successionDeadline
+	// transferDeadline: a leader that hands over gives up when it passes (§3.10).
+	transferDeadline
+	// resignDeadline: a server that is about to stop doesn't wait any longer for the next leader.
+	resignDeadline
+	// leaseDeadline: until it passes, a leader's state is the newest (§6.4.1).
+	leaseDeadline
+	// promiseDeadline: until it passes, this server neither grants nor asks for votes, because it promised
+	// a lease.
+	promiseDeadline
+	// machineDeadline: when it has passed, the state machine hasn't applied what was committed an election
+	// timeout ago; a leader then hands over, if it can.
+	machineDeadline
 
 	numDeadlines
 )
@@ -54,6 +68,14 @@ func (c *Core) armed(name deadlineName) bool { return c.deadlines[name].state ==
 
 // passed says whether a deadline has passed and nobody has dealt with it.
 func (c *Core) passed(name deadlineName) bool { return c.deadlines[name].state == deadlinePassed }
+
+// pending returns when a deadline passes that is armed, and otherwise 0.
+func (c *Core) pending(name deadlineName) Instant {
+	if !c.armed(name) {
+		return 0
+	}
+	return c.deadlines[name].at
+}
 
 // advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on them.
 func (c *Core) advance(now Instant) {
@@ -92,7 +114,7 @@ func (c *Core) Deadline() Instant {
 // actsOn says whether Tick has something to do about a deadline that has passed. The others are only looked at.
 func (c *Core) actsOn(name deadlineName) bool {
 	switch name {
-	case stickyDeadline:
+	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline:
 		return false
 	case diskDeadline:
 		_, leads := c.role.(*leader)
@@ -111,15 +133,24 @@ func (c *Core) Tick(now Instant) {
 // meetDeadlines acts on the deadlines that have passed.
 func (c *Core) meetDeadlines() {
 	if c.passed(diskDeadline) {
-		if _, leads := c.role.(*leader); leads {
-			c.stepDown()
+		if l, leads := c.role.(*leader); leads {
+			c.abdicate(l)
 		}
 	}
 	if c.passed(quorumDeadline) && !c.alone() { // the only voter confirms itself with the next round
 		c.stepDown()
 	}
+	if c.passed(resignDeadline) {
+		c.disarm(resignDeadline)
+	}
+	if c.passed(transferDeadline) {
+		c.endTransfer(c.role.(*leader))
+	}
 	if c.passed(heartbeatDeadline) {
 		c.startRound(c.role.(*leader))
+	}
+	if c.passed(successionDeadline) {
+		c.tick(c.role.(*leader))
 	}
 	if c.passed(electDeadline) {
 		c.campaign()
@@ -137,7 +168,8 @@ func (c *Core) meetDeadlines() {
 // deadlineNames are the deadlines for those who let them pass by name.
 var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
-	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry",
+	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry", transferDeadline: "transfer",
+	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine",
 }
 
 // Armed appends the names of the deadlines that are yet to pass to names: what time may do next to this core.

@@ -52,11 +52,11 @@ func (c *Core) armElection() {
 	c.arm(electDeadline, timeout+Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
 }
 
-// leaderHeard says whether this server leads or has heard from a leader within the least election timeout
-// (§4.2.3).
+// leaderHeard says whether this server leads, has heard from a leader within the least election timeout (§4.2.3), or
+// has promised a lease.
 func (c *Core) leaderHeard() bool {
 	_, leads := c.role.(*leader)
-	return leads || c.armed(stickyDeadline)
+	return leads || c.armed(stickyDeadline) || c.armed(promiseDeadline)
 }
 
 // mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a
@@ -77,6 +77,10 @@ func (c *Core) campaign() {
 	c.attempt++
 	if !c.mayCampaign() {
 		c.armElection()
+		return
+	}
+	if c.armed(promiseDeadline) {
+		c.armQuiet()
 		return
 	}
 	r := &candidate{pre: true}
@@ -252,6 +256,7 @@ func (c *Core) lead(r *candidate) {
 		}
 	}
 	c.arm(quorumDeadline, c.config.ElectionTimeout)
+	c.arm(successionDeadline, c.config.Heartbeat)
 	c.startRound(l)
 }
 
@@ -270,6 +275,8 @@ func (c *Core) follow(id ServerID) *follower {
 		f.hurry = 0
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.trouble = nil
+		c.thank(id)
+		c.disarm(resignDeadline)
 	}
 	assert(f.leader == id, "Election Safety")
 	c.armElection()

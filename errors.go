@@ -63,6 +63,16 @@ var (
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
 
+	// ErrTransferTarget says that a server can't be handed the leadership: it leads already, is unknown, or doesn't
+	// vote; or that there is nobody to hand over to.
+	ErrTransferTarget = errors.New("raft: no server to hand over to")
+
+	// ErrTransferInProgress says that the leader is handing over to another server.
+	ErrTransferInProgress = errors.New("raft: the leader is handing over to another server")
+
+	// ErrTransferGivenUp says that the server that was to lead didn't within an election timeout.
+	ErrTransferGivenUp = errors.New("raft: handing over was given up")
+
 	// ErrClosed says that the node was closed.
 	ErrClosed = errors.New("raft: closed")
 
@@ -107,6 +117,14 @@ var ErrMalformed = errors.New("raft: malformed")
 
 // notApplied returns an error that is both ErrNotApplied and its reason.
 func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }
+
+// transferError returns an error about a server that is to lead.
+func transferError(reason error, about ServerID) error {
+	if about == "" {
+		return reason
+	}
+	return fmt.Errorf("%w: server %q", reason, about)
+}
 
 // outcomeUnknown returns an error that is both ErrOutcomeUnknown and its reason.
 func outcomeUnknown(reason error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, reason) }

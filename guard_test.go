@@ -15,9 +15,9 @@ import (
 // coreFiles decide; everything else in this package waits, or is a port.
 var coreFiles = []string{
 	"raft.go", "types.go", "message.go", "coreconfig.go", "deadlines.go", "luck.go", "outbox.go", "log.go", "election.go",
-	"founding.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "capture.go", "invariant.go",
 	"inspect.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go", "codec_call.go", "calls.go",
 	"session.go", "codec_session.go",
+	"founding.go", "transfer.go", "lease.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "capture.go", "invariant.go",
 }
 
 // The core is deterministic because it can't be anything else: it has no clock, no goroutine, no lock, no channel, no map

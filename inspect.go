@@ -28,6 +28,12 @@ type CoreStatus struct {
 	PendingProposals, PendingReads, PendingCalls int
 	// Held counts the messages that wait for the disk.
 	Held int
+	// Leads says that this server leads and its state machine has applied the entry that began the term.
+	// LeaseUntil is when a leader's lease ends unless it is renewed, 0 while it has none; QuietUntil when what this
+	// server has promised ends, 0 while it has promised nothing. HandingOver is the server that is to lead next.
+	Leads                  bool
+	LeaseUntil, QuietUntil Instant
+	HandingOver            ServerID
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation or ErrOtherCluster.
 	Trouble error
@@ -35,16 +41,28 @@ type CoreStatus struct {
 
 // Status returns what the core is and knows.
 func (c *Core) Status() CoreStatus {
-	return CoreStatus{
+	s := CoreStatus{
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		Configuration:    c.log.configuration(),
-		PendingProposals: c.proposals.count(), PendingReads: c.reads.count(),
+		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
-		Trouble: c.trouble,
+		Trouble: c.trouble, Leads: c.Leads(),
+		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
+	if l, leads := c.role.(*leader); leads {
+		s.HandingOver = l.handover.to
+	}
+	return s
+}
+
+// Leads says whether this server leads and its state machine has applied the entry that began the term: what earlier
+// leaders have committed shows in it.
+func (c *Core) Leads() bool {
+	l, leads := c.role.(*leader)
+	return leads && c.log.applied >= l.begin
 }
 
 func (c *Core) roleName() string {
@@ -144,7 +162,8 @@ func (s *stateEncoder) entry(e *Entry) {
 
 func (s *stateEncoder) outbox(o *outbox) {
 	// What waits for a write that is durable already doesn't wait.
-	s.numbers(uint64(o.issued-o.durable), flag(o.dirty), uint64(max(o.termWrite, o.durable)-o.durable))
+	s.numbers(uint64(o.issued-o.durable), flag(o.dirty), uint64(max(o.termWrite, o.durable)-o.durable),
+		uint64(max(o.leaseWrite, o.durable)-o.durable))
 	for _, f := range o.flights {
 		s.numbers(uint64(f.last))
 	}
@@ -168,8 +187,8 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 	s.b = append(s.b, byte(m.Kind), name(m.From), name(m.To))
 	s.b = append(s.b, m.Cluster[:]...)
 	s.numbers(uint64(m.FromIncarnation), uint64(m.ToIncarnation), uint64(m.Term), uint64(m.Index), uint64(m.LogTerm),
-		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number,
-		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), uint64(len(m.Numbers)), uint64(len(m.Servers)))
+		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number, uint64(m.Lease), m.Fitness,
+		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), flag(m.ByLease), uint64(len(m.Numbers)), uint64(len(m.Servers)))
 	s.numbers(m.Numbers...)
 	for _, server := range m.Servers {
 		s.b = append(s.b, s.name(server.ID))
@@ -213,6 +232,10 @@ func (s *stateEncoder) leader(l *leader) {
 	for _, q := range l.quota[l.released:] {
 		s.numbers(uint64(q.index), uint64(q.bytes))
 	}
+	h := &l.handover
+	s.b = append(s.b, s.name(h.to))
+	s.numbers(flag(h.told), flag(h.given), l.asking.round,
+		h.ticks[0].round, uint64(h.ticks[0].commit), h.ticks[1].round, uint64(h.ticks[1].commit))
 	peers := make([][]byte, 0, len(l.peers))
 	for i := range l.peers {
 		peers = append(peers, s.progress(&l.peers[i]))
@@ -223,7 +246,7 @@ func (s *stateEncoder) leader(l *leader) {
 		s.numbers(uint64(len(list)))
 		for _, r := range list {
 			s.b = append(s.b, s.name(r.from))
-			s.numbers(r.start, r.number, r.round, uint64(r.index))
+			s.numbers(r.start, r.number, r.round, uint64(r.index), flag(r.byLease))
 		}
 	}
 	forwards := make([][]byte, 0, len(l.forwards))
@@ -259,7 +282,7 @@ func (s *stateEncoder) progress(p *progress) []byte {
 	n := stateEncoder{name: s.name}
 	n.b = append(n.b, n.name(p.id))
 	n.numbers(uint64(p.incarnation), uint64(p.match), uint64(p.next), flag(p.replicating), flag(p.waiting),
-		flag(p.fetching), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)))
+		flag(p.fetching), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)), p.promised, p.fitness)
 	if p.checked != 0 {
 		n.numbers(uint64(p.checkedNext))
 	}
@@ -278,16 +301,18 @@ func (s *stateEncoder) callers(c *Core) {
 	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
 	for i := range p.items {
 		if item := &p.items[i]; item.state != pendingDone {
-			s.numbers(item.number, uint64(item.kind), flag(item.first), uint64(item.state), uint64(item.term), uint64(len(item.data)))
+			s.numbers(item.number, uint64(item.kind), flag(item.first), uint64(item.state), uint64(item.term), uint64(item.fence), uint64(len(item.data)))
 			s.b = append(s.b, item.data...)
 		}
 	}
-	s.numbers(c.reads.next, c.reads.asked, uint64(c.reads.count()))
-	for _, r := range c.reads.waiting {
-		if r.canceled {
-			continue
+	s.numbers(c.lastRead)
+	for i := range c.reads {
+		s.numbers(c.reads[i].asked, uint64(c.reads[i].count()))
+		for _, r := range c.reads[i].waiting {
+			if !r.canceled {
+				s.numbers(r.number, flag(r.known), uint64(r.index))
+			}
 		}
-		s.numbers(r.number, flag(r.known), uint64(r.index))
 	}
 	s.numbers(c.calls.next, uint64(len(c.calls.items)))
 	for i := range c.calls.items {
@@ -295,6 +320,8 @@ func (s *stateEncoder) callers(c *Core) {
 		s.numbers(item.number, uint64(item.state), uint64(item.term))
 		s.call(item.call)
 	}
+	s.b = append(s.b, s.name(c.courtesy.to))
+	s.numbers(uint64(c.courtesy.rest), uint64(c.courtesy.times), uint64(c.behind))
 	s.numbers(flag(c.fetching), uint64(len(c.fetched)), uint64(c.reading), uint64(len(c.applying)))
 	for _, last := range c.applying {
 		s.numbers(uint64(last))

@@ -106,6 +106,12 @@ func (c *Core) checkRole() error {
 				return broken("Window Accounted", "peer %s: %d bytes in %d messages", p.id, p.windowBytes, len(p.window))
 			}
 		}
+		if (r.handover.to != "") != (c.deadlines[transferDeadline].state != deadlineOff) {
+			return broken("Handing Over Ends", "to %q, deadline %d", r.handover.to, c.deadlines[transferDeadline].state)
+		}
+		if r.handover.given && c.armed(leaseDeadline) {
+			return broken("Lease Void", "in a term in which another server was let campaign")
+		}
 		if r.uncommitted < 0 || r.unapplied < 0 {
 			return broken("Quota Accounted", "uncommitted %d unapplied %d", r.uncommitted, r.unapplied)
 		}

@@ -37,7 +37,8 @@ const (
 	ForwardRequest
 	// ForwardResponse lists in Numbers the forwarded commands that the leader of Term refused for all of Term.
 	ForwardResponse
-	// ReadRequest asks the leader for a read index (§6.4) for all reads of this origin up to Number.
+	// ReadRequest asks the leader for a read index (§6.4) for all reads of this origin up to Number that a lease may
+	// confirm, or that it may not.
 	ReadRequest
 	// ReadResponse answers it: after applying up to Index, the reads up to Number may be served.
 	ReadResponse
@@ -100,11 +101,19 @@ type Message struct {
 	Start uint64
 	// Number belongs to forwards, reads and calls.
 	Number uint64
+	// Lease is the length of the lease that the leader asks for (Heartbeat), or that is promised
+	// (HeartbeatResponse). 0 is none.
+	Lease Duration
+	// Fitness says how glad the leader may be to hand over to this server (HeartbeatResponse): its priority plus
+	// one, or 0 when it shouldn't lead.
+	Fitness uint64
 
 	// Granted is the answer to a vote, a pre-vote, an append or a call.
 	Granted bool
 	// Transfer marks a vote asked on a leader's behalf (§3.10): stickiness doesn't apply to it.
 	Transfer bool
+	// ByLease marks a read that a lease may confirm (ReadRequest, ReadResponse).
+	ByLease bool
 	// Mismatch marks a refusal to found a cluster, because the server was given another list.
 	Mismatch bool
 

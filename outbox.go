@@ -31,6 +31,8 @@ type outbox struct {
 	// termWrite is the first write that carries the current term and the current start: what leaves before
 	// it is durable claims nothing.
 	termWrite WriteNumber
+	// leaseWrite is the first write that carries the longest lease that may be promised.
+	leaseWrite WriteNumber
 
 	ready []Message
 	held  []heldMessage

@@ -30,6 +30,8 @@ type progress struct {
 	round       uint64
 	checked     uint64
 	checkedNext Index
+	// promised is the last round by which the peer promised a lease; fitness is what it said of itself last.
+	promised, fitness uint64
 
 	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
 	// the last entry that it forwarded, or the last index that it was given for a read.

@@ -45,6 +45,7 @@ type pending struct {
 	first  bool // of a session's command: no other copy of it was ever sent
 	state  pendingState
 	term   Term // in which it was offered last
+	fence  Term // the only term in which it may be appended, and that only here; 0 for any
 }
 
 type pendingState uint8
@@ -132,6 +133,9 @@ type Proposal struct {
 	// First says of a session's command that it was never sent before, by this server or another one. That the
 	// session has expired is then proof that the command wasn't applied.
 	First bool
+	// Fence is the only term in which the entry may be appended, and that by this server only: it is never forwarded,
+	// nor offered to another leader, and refused with ErrNotLeader instead. 0 is no fence.
+	Fence Term
 }
 
 // Propose takes a command from a caller and returns the number by which an Answer will name it. The core
@@ -147,6 +151,10 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	p := &c.proposals
 	number, size := p.next, len(proposal.Data)+entryOverhead
 	p.next++
+	if !c.mayAppend(proposal.Fence) {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotLeader)})
+		return number
+	}
 	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
 		return number
@@ -155,7 +163,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
 		return number
 	}
-	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, first: proposal.First})
+	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, first: proposal.First, fence: proposal.Fence})
 	p.bytes += size
 	return number
 }
@@ -195,6 +203,25 @@ func (c *Core) unforward(item *pending) {
 	}
 }
 
+// mayAppend says whether a command with this fence may yet be appended.
+func (c *Core) mayAppend(fence Term) bool {
+	_, leads := c.role.(*leader)
+	return fence == 0 || leads && fence == c.state.Term
+}
+
+// refuseFenced ends the commands that only a leadership that is over could have appended, and of which no copy can
+// commit.
+func (c *Core) refuseFenced() {
+	p := &c.proposals
+	next := p.base()
+	for item := p.from(next); item != nil; item = p.from(next) {
+		next = item.number + 1
+		if item.state == pendingFree && !c.mayAppend(item.fence) {
+			c.answer(item.number, Answer{Err: notApplied(ErrNotLeader)})
+		}
+	}
+}
+
 // offerProposals offers what is free to the leader, if one is known.
 func (c *Core) offerProposals() {
 	p := &c.proposals
@@ -202,9 +229,13 @@ func (c *Core) offerProposals() {
 	if to == "" || p.nextFree >= p.next {
 		return
 	}
+	l, leads := c.role.(*leader)
+	if leads && l.handover.to != "" {
+		return // until another server leads, or this one goes on
+	}
 	first := p.nextFree
 	p.nextFree = p.next
-	if l, leads := c.role.(*leader); leads {
+	if leads {
 		for item := p.from(first); item != nil; item = p.from(first) {
 			first = item.number + 1
 			c.offerHere(l, item)
@@ -277,8 +308,12 @@ func (c *Core) armRetry() {
 	if c.deadlines[retryDeadline].state != deadlineOff {
 		return
 	}
-	n := len(c.reads.waiting)
-	if c.proposals.unseen > 0 || n > 0 && !c.reads.waiting[n-1].known || c.calls.asked() {
+	open := c.proposals.unseen > 0 || c.calls.asked()
+	for i := range c.reads {
+		n := len(c.reads[i].waiting)
+		open = open || n > 0 && !c.reads[i].waiting[n-1].known
+	}
+	if open {
 		c.arm(retryDeadline, c.config.Heartbeat)
 	}
 }
@@ -332,6 +367,7 @@ func (c *Core) commandsApplied(batch *Batch) {
 			p.nextFree = min(p.nextFree, item.number)
 		}
 	}
+	c.refuseFenced()
 }
 
 // refusal returns the error for a session's command that was not applied. Whether an earlier copy was is known only if there
@@ -391,6 +427,9 @@ func (c *Core) takeForwards(m *Message) {
 	l, leads := c.role.(*leader)
 	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
 		return // what a lost disk has offered is nothing that the one in its place waits for
+	}
+	if l.handover.to != "" {
+		return // they come again, here or at the next leader
 	}
 	origin := Origin{m.From, m.Start}
 	f := l.forwarder(origin, m.Number)

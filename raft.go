@@ -35,7 +35,8 @@ type Answer struct {
 	Call   bool  // whether it answers a Call; when neither, it answers a Propose
 	Index  Index // where the command was applied, up to where the reader's state was, or which configuration stands
 	Result []byte
-	Err    error // nil, or an error that is ErrNotApplied or ErrOutcomeUnknown; a read has other reasons
+	Fresh  Instant // when the state that a reader sees was the newest, or later
+	Err    error   // nil, or an error that is ErrNotApplied or ErrOutcomeUnknown; a read has other reasons
 }
 
 // A Core is one server's part in the protocol: it decides, and does nothing else. Events go in by its
@@ -60,8 +61,10 @@ type Core struct {
 	attempt   uint64  // elections tried; makes each timeout another one
 
 	proposals proposals
-	reads     reads
 	calls     calls
+	reads     [numReadLists]reads
+	lastRead  uint64  // the number of the last read
+	fresh     Instant // when this state was the newest, as far as is known; luck, not state
 
 	answers []Answer
 	fetches []Fetch
@@ -72,6 +75,10 @@ type Core struct {
 	fetched  []Entry
 	// reading counts the fetches that were handed out and not reported.
 	reading int
+	// behind is up to where entries are to be applied before machineDeadline; 0 while all are.
+	behind Index
+
+	courtesy courtesy
 
 	serversChanged bool
 	trouble        error // why this server takes no part, as far as it knows
@@ -100,7 +107,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
-		proposals: proposals{next: 1, nextFree: 1},
+		proposals: proposals{next: 1, nextFree: 1}, fresh: neverSynced,
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
@@ -112,6 +119,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 		c.trouble = ErrOtherIncarnation
 	}
 	c.armElection()
+	if c.state.MaxLease > 0 {
+		c.keepQuiet(c.state.MaxLease) // what was promised before the start is forgotten
+	}
 	if c.alone() {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
@@ -238,6 +248,9 @@ func (c *Core) become(r role) {
 	c.disarm(heartbeatDeadline)
 	c.disarm(quorumDeadline)
 	c.disarm(stickyDeadline)
+	c.disarm(successionDeadline)
+	c.disarm(transferDeadline)
+	c.disarm(leaseDeadline)
 	switch r.(type) {
 	case *leader:
 		c.disarm(electDeadline)
@@ -250,7 +263,8 @@ func (c *Core) become(r role) {
 			c.armElection()
 		}
 	}
-	c.reads.asked = 0
+	c.forgetAsked()
+	c.refuseFenced()
 }
 
 // leader returns who leads the current term as far as this server knows, or "".
@@ -282,6 +296,7 @@ func (c *Core) Drain(e *Effects) {
 		c.acknowledge(r)
 	}
 	c.drainApply(e)
+	c.watchMachine()
 	c.releaseReads()
 	c.armRetry()
 	c.drainWrite(e)
@@ -400,8 +415,10 @@ func (c *Core) Clone() *Core {
 	n.out.ready = slices.Clone(c.out.ready)
 	n.out.held = slices.Clone(c.out.held)
 	n.proposals = c.proposals.clone()
-	n.reads = c.reads.clone()
 	n.calls = c.calls.clone()
+	for i := range n.reads {
+		n.reads[i] = c.reads[i].clone()
+	}
 	n.answers = slices.Clone(c.answers)
 	n.fetches = slices.Clone(c.fetches)
 	n.applying = slices.Clone(c.applying)

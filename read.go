@@ -10,10 +10,22 @@ import (
 // term, takes its commit index as the read index; learns from a quorum, by a round of heartbeats begun
 // after that, that it still leads; and the state machine that serves the read waits until it has applied
 // that far.
+//
+// A read that trusts the clocks is confirmed by the leader's lease instead of a round, when it has one (lease.go).
+// A read that may be stale by so much is served at once if a read was confirmed not longer ago: at the moment when that one
+// was first asked for, nothing had been acknowledged that isn't applied here by now. So the clock that tells how
+// stale it may be is this server's own.
 
-// reads are the reads of callers at this server, in any role.
+// By what reads of callers here are confirmed: they wait in one list each, since what confirms one kind may not be enough
+// for the other.
+const (
+	readsByRound = iota
+	readsByLease
+	numReadLists
+)
+
+// reads are the reads of callers at this server, in any role, that the same confirms.
 type reads struct {
-	next uint64 // the number that the next read gets, less one
 	// waiting are in the order of their numbers. Those whose index is known come first. canceled counts those
 	// that nobody waits for any more; the last one is none of them.
 	waiting  []waitingRead
@@ -28,7 +40,14 @@ type waitingRead struct {
 	known    bool
 	canceled bool
 	index    Index
+	since    Instant // when the leader was first asked for it; notAsked before
 }
+
+// Instants that are none.
+const (
+	notAsked    = never    // of a read
+	neverSynced = -1 << 62 // of a state of which nobody has confirmed anything
+)
 
 func (r *reads) clone() reads {
 	n := *r
@@ -53,19 +72,54 @@ func (r *reads) unknown() int {
 // that comes, the state machine is at least as new as the call.
 func (c *Core) Read(now Instant) uint64 {
 	c.advance(now)
-	c.reads.next++
-	number := c.reads.next
-	if c.reads.count() >= c.config.MaxPending {
-		c.answers = append(c.answers, Answer{Number: number, Read: true, Err: ErrOverloaded})
-		return number
-	}
-	c.reads.waiting = append(c.reads.waiting, waitingRead{number: number})
-	return number
+	return c.read(readsByRound)
 }
 
-// CancelRead ends a Read. It is not answered.
+// ReadByLease takes a read that is linearizable as long as the clocks keep to CoreConfig.ClockDrift (§6.4.1). Without
+// a lease it is as Read.
+func (c *Core) ReadByLease(now Instant) uint64 {
+	c.advance(now)
+	return c.read(readsByLease)
+}
+
+// ReadStale takes a read that is content with a state that was the newest at most maxAge ago, and is as Read if this
+// one isn't known to be that. Answer.Fresh says when it was the newest.
+func (c *Core) ReadStale(now Instant, maxAge Duration) uint64 {
+	c.advance(now)
+	if c.fresh == neverSynced || Duration(c.now-c.fresh) > maxAge {
+		return c.read(readsByRound)
+	}
+	c.lastRead++
+	c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Index: c.log.applied, Fresh: c.fresh})
+	return c.lastRead
+}
+
+// read lets a read wait in a list.
+func (c *Core) read(list int) uint64 {
+	c.lastRead++
+	if c.waitingReads() >= c.config.MaxPending {
+		c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Err: ErrOverloaded})
+		return c.lastRead
+	}
+	r := &c.reads[list]
+	r.waiting = append(r.waiting, waitingRead{number: c.lastRead, since: notAsked})
+	return c.lastRead
+}
+
+// waitingReads counts the reads that wait.
+func (c *Core) waitingReads() int {
+	return c.reads[readsByRound].count() + c.reads[readsByLease].count()
+}
+
+// CancelRead ends a read. It is not answered.
 func (c *Core) CancelRead(number uint64) {
-	r := &c.reads
+	for i := range c.reads {
+		c.reads[i].cancel(number)
+	}
+}
+
+// cancel ends a read of this list, if it is one.
+func (r *reads) cancel(number uint64) {
 	at := sort.Search(len(r.waiting), func(i int) bool { return r.waiting[i].number >= number })
 	if at == len(r.waiting) || r.waiting[at].number != number || r.waiting[at].canceled {
 		return
@@ -86,17 +140,28 @@ func (c *Core) CancelRead(number uint64) {
 // askReads asks the leader for an index for all reads up to the newest. Reads that come meanwhile are asked
 // for together.
 func (c *Core) askReads() {
-	n := len(c.reads.waiting)
+	for list := range c.reads {
+		c.askReadsOf(list)
+	}
+}
+
+// askReadsOf does so for the reads of a list.
+func (c *Core) askReadsOf(list int) {
+	r := &c.reads[list]
+	n := len(r.waiting)
 	if n == 0 {
 		return
 	}
-	newest := c.reads.waiting[n-1]
+	newest := r.waiting[n-1].number
 	leader := c.leaderID()
-	if newest.known || newest.number <= c.reads.asked || leader == "" {
+	if r.waiting[n-1].known || newest <= r.asked || leader == "" {
 		return
 	}
-	c.reads.asked = newest.number
-	request := Message{Kind: ReadRequest, To: leader, Start: c.state.Start, Number: newest.number}
+	r.asked = newest
+	for i := n; i > 0 && r.waiting[i-1].since == notAsked; i-- {
+		r.waiting[i-1].since = c.now
+	}
+	request := Message{Kind: ReadRequest, To: leader, Start: c.state.Start, Number: newest, ByLease: list == readsByLease}
 	if leader == c.id {
 		request.From = c.id
 		c.takeRead(&request)
@@ -108,7 +173,14 @@ func (c *Core) askReads() {
 // retryReads asks again for what has not been answered.
 func (c *Core) retryReads() {
 	if _, leads := c.role.(*leader); !leads {
-		c.reads.asked = 0
+		c.forgetAsked()
+	}
+}
+
+// forgetAsked lets all reads without an index be asked for again.
+func (c *Core) forgetAsked() {
+	for i := range c.reads {
+		c.reads[i].asked = 0
 	}
 }
 
@@ -118,37 +190,49 @@ func (c *Core) readConfirmed(m *Message) {
 	if m.Start != c.state.Start || m.From != c.leaderID() {
 		return
 	}
-	c.readsKnown(m.Number, m.Index)
+	list := readsByRound
+	if m.ByLease {
+		list = readsByLease
+	}
+	c.reads[list].confirm(m.Number, m.Index)
 }
 
-// readsKnown gives its index to every read up to a number: all of them began before the leader was asked.
-func (c *Core) readsKnown(number uint64, index Index) {
-	for i := c.reads.unknown(); i < len(c.reads.waiting) && c.reads.waiting[i].number <= number; i++ {
-		c.reads.waiting[i].known, c.reads.waiting[i].index = true, index
+// confirm gives its index to every read up to a number: all of them began before the leader was asked.
+func (r *reads) confirm(number uint64, index Index) {
+	for i := r.unknown(); i < len(r.waiting) && r.waiting[i].number <= number; i++ {
+		r.waiting[i].known, r.waiting[i].index = true, index
 	}
 }
 
 // releaseReads answers the reads that the state machine has caught up with.
 func (c *Core) releaseReads() {
+	for i := range c.reads {
+		c.releaseReadsOf(&c.reads[i])
+	}
+}
+
+// releaseReadsOf does so for the reads of a list.
+func (c *Core) releaseReadsOf(r *reads) {
 	done := 0
-	for done < len(c.reads.waiting) {
-		r := &c.reads.waiting[done]
-		if !r.canceled && (!r.known || r.index > c.log.applied) {
+	for done < len(r.waiting) {
+		read := &r.waiting[done]
+		if !read.canceled && (!read.known || read.index > c.log.applied) {
 			break
 		}
-		if r.canceled {
-			c.reads.canceled--
+		if read.canceled {
+			r.canceled--
 		} else {
-			c.answers = append(c.answers, Answer{Number: r.number, Read: true, Index: c.log.applied})
+			c.fresh = max(c.fresh, read.since)
+			c.answers = append(c.answers, Answer{Number: read.number, Read: true, Index: c.log.applied, Fresh: read.since})
 		}
 		done++
 	}
 	if done > 0 {
-		c.reads.waiting = append(c.reads.waiting[:0], c.reads.waiting[done:]...)
+		r.waiting = append(r.waiting[:0], r.waiting[done:]...)
 	}
 }
 
-// leaderReads are the reads that a leader has been asked for, each server's newest standing for all before it.
+// leaderReads are the reads that a leader has been asked for, each server's newest of a list standing for all before it.
 type leaderReads struct {
 	// idle wait for the next round to begin, asked for a round to be answered.
 	idle, asked []askedRead
@@ -161,6 +245,8 @@ type askedRead struct {
 	number uint64
 	round  uint64
 	index  Index
+
+	byLease bool
 }
 
 func (r *leaderReads) clone() leaderReads {
@@ -177,21 +263,25 @@ func (r *leaderReads) join(round uint64, commit Index) {
 }
 
 // takeRead takes a request for a read index. It waits for the leader's first commit, and for a round that
-// begins after it came.
+// begins after it came, unless the lease will do.
 func (c *Core) takeRead(m *Message) {
 	l, leads := c.role.(*leader)
 	if !leads {
 		return
 	}
+	if m.ByLease && c.holdsLease(l) {
+		c.answerRead(l, &askedRead{from: m.From, start: m.Start, number: m.Number, byLease: true, index: c.log.commit})
+		return
+	}
 	for i := range l.reads.idle {
-		if r := &l.reads.idle[i]; r.from == m.From {
+		if r := &l.reads.idle[i]; r.from == m.From && r.byLease == m.ByLease {
 			if m.Start > r.start || m.Start == r.start && m.Number > r.number {
 				r.start, r.number = m.Start, m.Number
 			}
 			return
 		}
 	}
-	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, start: m.Start, number: m.Number})
+	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, start: m.Start, number: m.Number, byLease: m.ByLease})
 }
 
 // startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its
@@ -206,16 +296,22 @@ func (c *Core) startReadRound(l *leader) {
 func (c *Core) confirmReads(l *leader) {
 	done := 0
 	for done < len(l.reads.asked) && l.reads.asked[done].round <= l.confirmed {
-		r := l.reads.asked[done]
+		c.answerRead(l, &l.reads.asked[done])
 		done++
-		if r.from == c.id {
-			c.readsKnown(r.number, r.index)
-			continue
-		}
-		if p := l.peer(r.from); p != nil {
-			p.owed = max(p.owed, r.index)
-		}
-		c.send(Message{Kind: ReadResponse, To: r.from, Start: r.start, Number: r.number, Index: r.index})
 	}
 	l.reads.asked = append(l.reads.asked[:0], l.reads.asked[done:]...)
+}
+
+// answerRead gives a server the index that it has asked for.
+func (c *Core) answerRead(l *leader, r *askedRead) {
+	answer := Message{Kind: ReadResponse, To: r.from, Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
+	if r.from == c.id {
+		answer.From = c.id
+		c.readConfirmed(&answer)
+		return
+	}
+	if p := l.peer(r.from); p != nil {
+		p.owed = max(p.owed, r.index)
+	}
+	c.send(answer)
 }

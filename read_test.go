@@ -46,7 +46,7 @@ func TestReadsThatAreGivenUpTakeNoRoom(t *testing.T) {
 		c.pass(5 * election)
 		var answered []uint64
 		for _, a := range s.answers {
-			require.Equal(r, raft.Answer{Number: a.Number, Read: true, Index: a.Index}, a)
+			require.Equal(r, raft.Answer{Number: a.Number, Read: true, Index: a.Index, Fresh: a.Fresh}, a)
 			answered = append(answered, a.Number)
 		}
 		require.True(r, slices.Equal(waiting, answered))

@@ -17,6 +17,9 @@ type leader struct {
 	forwards []forwarder
 	callers  []caller
 
+	handover handover
+	asking   asking
+
 	// quota are the proposals of this term: those before released are applied, those before counted are
 	// committed and stable. uncommitted and unapplied add up the others.
 	quota                  []charge
@@ -72,6 +75,9 @@ func (c *Core) configurationAppended(e *Entry) {
 	assert(err == nil, "Configurations Decode")
 	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
 	c.serversChanged = true
+	if l, leads := c.role.(*leader); leads {
+		c.voidLease(l)
+	}
 }
 
 // charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
@@ -134,6 +140,7 @@ func (c *Core) drainLeader(l *leader) {
 		c.sendAppends(p)
 		c.tellCommit(p)
 	}
+	c.drainTransfer(l)
 }
 
 // sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
@@ -209,13 +216,15 @@ func (c *Core) startRound(l *leader) {
 	if c.log.commit >= l.begin {
 		l.reads.join(l.round, c.log.commit)
 	}
+	lease := c.askLease(l)
 	for i := range l.peers {
 		p := &l.peers[i]
 		p.heartbeat(l.round)
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(Message{Kind: Heartbeat, To: p.id, Round: l.round, Commit: min(c.log.commit, p.match)})
+		c.send(Message{Kind: Heartbeat, To: p.id, Round: l.round, Commit: min(c.log.commit, p.match), Lease: lease})
 	}
 	c.arm(heartbeatDeadline, c.config.Heartbeat)
+	c.takeLease(l)
 	c.confirmRounds(l)
 }
 
@@ -250,7 +259,12 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
 	}
 	p.acknowledge(m.Index)
 	p.answered(m.Round, m.Hint)
+	p.fitness = m.Fitness
+	if c.config.MaxLease > 0 && m.Lease >= c.config.MaxLease {
+		p.promised = max(p.promised, m.Round)
+	}
 	c.advanceCommit(l)
+	c.takeLease(l)
 	c.confirmRounds(l)
 }
 
@@ -358,6 +372,6 @@ func (c *Core) answerHeartbeat(m *Message) {
 	}
 	if m.Round != 0 {
 		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round,
-			Index: min(f.matched, c.log.stable), Hint: f.matched})
+			Index: min(f.matched, c.log.stable), Hint: f.matched, Lease: c.promise(m.Lease), Fitness: c.fitness()})
 	}
 }

@@ -47,6 +47,7 @@ const (
 	MaxAddress     = 1 << 10 // bytes in an address
 	MaxMembers     = 255     // members of a cluster
 	MaxCommandSize = 1 << 30 // bytes in a command, whatever the Config allows
+	MaxPriority    = 1 << 16 // of a server
 
 	// maxTerm leaves room to count on: no cluster gets there, and a message that claims to have is not heard.
 	maxTerm Term = 1 << 62

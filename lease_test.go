@@ -1,0 +1,236 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+const lease = 60 * raft.Millisecond // of the leases in these tests
+
+// newLeaseCores is newCores with leases.
+func newLeaseCores(t *testing.T, n int) *cores {
+	return newCoresWith(t, n, func(config *raft.CoreConfig) {
+		config.MaxLease, config.ClockDrift = lease, 200*raft.Millisecond
+	})
+}
+
+// leased lets a leader get a lease.
+func (c *cores) leased(id raft.ServerID) {
+	c.elect(id)
+	c.pass(3 * heartbeat) // the first promises follow the write that says that there are some
+	require.NotZero(c.t, c.status(id).LeaseUntil)
+}
+
+// readByLease reads and delivers nothing. It returns the answers.
+func (c *cores) readByLease(id raft.ServerID) []raft.Answer {
+	s := c.servers[id]
+	before := len(s.answers)
+	s.core.ReadByLease(c.now)
+	c.drain(id)
+	return s.answers[before:]
+}
+
+// §6.4.1: with a lease a leader serves reads without asking anybody, until it ends.
+func TestLeaseServesReads(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	for _, id := range c.ids[1:] {
+		c.servers[id].cut = true
+	}
+	until := c.status("a").LeaseUntil
+	require.Len(t, c.readByLease("a"), 1)
+	c.now = until - 1
+	require.Len(t, c.readByLease("a"), 1)
+	c.now = until
+	require.Empty(t, c.readByLease("a"), "the lease has ended")
+}
+
+// §6.4.1: the lease is counted from the sending of the round, and is shorter than the promise by the bound on the drift.
+func TestLeaseIsCountedFromTheSending(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	c.pass(heartbeat)
+	c.take(func(raft.Message) bool { return true })
+	a := c.servers["a"].core
+	c.now = max(c.now, a.Deadline())
+	sent := c.now
+	a.Tick(c.now)
+	c.drain("a")
+	heartbeats := c.take(is(raft.Heartbeat))
+	require.Len(t, heartbeats, 2)
+	require.Equal(t, lease, heartbeats[0].Lease)
+	c.now += raft.Instant(20 * raft.Millisecond)
+	received := c.now
+	c.deliver(heartbeats[0])
+	follower := heartbeats[0].To
+	c.settle()
+	require.EqualValues(t, sent+raft.Instant(lease*1000/1200), c.status("a").LeaseUntil)
+	require.EqualValues(t, received+raft.Instant(lease), c.status(follower).QuietUntil)
+}
+
+// Who has promised a lease neither grants votes nor asks for any, though its connection to the leader is lost.
+func TestPromiseIsKeptWhateverConnectionsSay(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	c.servers["a"].cut = true
+	until := c.status("b").QuietUntil
+	require.NotZero(t, until)
+	for _, id := range c.ids[1:] {
+		c.servers[id].core.Lost(c.now, "a")
+	}
+	for c.now < until-raft.Instant(raft.Millisecond) {
+		c.now += raft.Instant(raft.Millisecond)
+		for _, id := range c.ids[1:] {
+			c.servers[id].core.Tick(c.now)
+			c.drain(id)
+			require.Equal(t, "follower", c.status(id).Role)
+		}
+		require.Empty(t, c.network)
+	}
+	c.pass(4 * heartbeat)
+	require.NotEqual(t, raft.ServerID("a"), c.leader(), "the hint makes them hurry afterwards")
+}
+
+// A promise is durable, as a length, before it is given, and a server keeps quiet for that long after a start.
+func TestPromiseOutlastsARestart(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.elect("a")
+	require.Zero(t, c.servers["b"].saved.MaxLease-lease, "written with the first round")
+	c.pass(2 * heartbeat)
+	require.NotZero(t, c.status("b").QuietUntil)
+	c.restart("b")
+	require.EqualValues(t, c.now+raft.Instant(lease), c.status("b").QuietUntil)
+	c.now += raft.Instant(lease) - 1
+	vote := raft.Message{Kind: raft.VoteRequest, From: "c", To: "b", Cluster: c.status("b").Cluster, Term: 9, Index: 9, LogTerm: 9, FromIncarnation: 102}
+	c.deliver(vote)
+	require.EqualValues(t, 1, c.status("b").Term)
+	c.now++
+	c.deliver(vote)
+	require.EqualValues(t, 9, c.status("b").Term)
+}
+
+// With MaxLease 0 nothing is promised, and a restart waits for nothing.
+func TestNoLeasesByDefault(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(5 * heartbeat)
+	for _, id := range c.ids {
+		require.Zero(t, c.status(id).QuietUntil)
+		require.Zero(t, c.status(id).LeaseUntil)
+		require.Zero(t, c.servers[id].saved.MaxLease)
+	}
+	c.restart("b")
+	require.Zero(t, c.status("b").QuietUntil)
+	require.Empty(t, c.readByLease("a"), "without a lease it takes a round")
+	c.settle()
+	require.NoError(t, c.servers["a"].answers[0].Err)
+}
+
+// A leader that has let another server campaign has no lease any more, and takes none in its term, though the
+// transfer is given up.
+func TestTransferVoidsTheLease(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	require.NoError(t, c.transfer("a", "b"))
+	require.Len(t, c.take(is(raft.TimeoutNow)), 1)
+	require.Zero(t, c.status("a").LeaseUntil)
+	require.Empty(t, c.readByLease("a"))
+	for range 40 { // every TimeoutNow is late
+		c.now += raft.Instant(heartbeat / 2)
+		for _, id := range c.ids {
+			c.servers[id].core.Tick(c.now)
+			c.drain(id)
+		}
+		c.take(is(raft.TimeoutNow))
+		c.settle()
+		require.Equal(t, raft.ServerID("a"), c.leader())
+		require.Zero(t, c.status("a").LeaseUntil)
+	}
+	require.Empty(t, c.status("a").HandingOver, "it was given up")
+}
+
+// A follower and a leader's callers share the lease: the leader answers a follower at once.
+func TestFollowerReadsByTheLeadersLease(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	c.servers["c"].cut = true
+	require.Empty(t, c.readByLease("b"))
+	request := c.take(is(raft.ReadRequest))
+	require.Len(t, request, 1)
+	require.True(t, request[0].ByLease)
+	c.deliver(request[0])
+	require.Len(t, c.take(is(raft.ReadResponse)), 1, "no round")
+}
+
+// What a lease confirms is not enough for a read that doesn't trust the clocks.
+func TestLeaseDoesNotConfirmOtherReads(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	a := c.servers["a"]
+	plain := a.core.Read(c.now)
+	byLease := a.core.ReadByLease(c.now)
+	c.drain("a")
+	require.Len(t, a.answers, 1)
+	require.Equal(t, byLease, a.answers[0].Number)
+	c.settle()
+	require.Len(t, a.answers, 2)
+	require.Equal(t, plain, a.answers[1].Number)
+}
+
+// A paused leader notices that its lease has ended before it serves a read.
+func TestPausedLeaderHasNoLease(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	c.now += raft.Instant(10 * raft.Second)
+	require.Empty(t, c.readByLease("a"))
+}
+
+// A read that may be stale counts its age from when this server asked the leader, in the last exchange that was answered.
+func TestStaleReads(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	b := c.servers["b"]
+	b.core.ReadStale(c.now, raft.Second)
+	c.drain("b")
+	require.Empty(t, b.answers, "nothing is known yet")
+	asked := c.now
+	c.now += 7
+	c.settle()
+	require.Len(t, b.answers, 1)
+	require.Equal(t, asked, b.answers[0].Fresh)
+
+	c.servers["a"].cut = true
+	c.now = asked + raft.Instant(raft.Second)
+	b.core.ReadStale(c.now, raft.Second)
+	c.drain("b")
+	require.Len(t, b.answers, 2)
+	require.Equal(t, asked, b.answers[1].Fresh)
+	require.NoError(t, b.answers[1].Err)
+	c.now++
+	b.core.ReadStale(c.now, raft.Second)
+	c.drain("b")
+	require.Len(t, b.answers, 2, "it is too old now")
+}
+
+func TestLeaseConfig(t *testing.T) {
+	for _, test := range []struct {
+		change func(*raft.CoreConfig)
+		want   string
+	}{
+		{func(c *raft.CoreConfig) { c.MaxLease = c.ElectionTimeout + 1 }, "MaxLease"},
+		{func(c *raft.CoreConfig) { c.MaxLease = -1 }, "MaxLease"},
+		{func(c *raft.CoreConfig) { c.ClockDrift = raft.Second + 1 }, "ClockDrift"},
+		{func(c *raft.CoreConfig) { c.Priority = -1 }, "Priority"},
+		{func(c *raft.CoreConfig) { c.Priority = raft.MaxPriority + 1 }, "Priority"},
+	} {
+		config := raft.CoreConfig{ID: "a", Incarnation: 1, ElectionTimeout: election, Heartbeat: heartbeat}
+		test.change(&config)
+		_, err := raft.NewCore(config)
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, test.want)
+	}
+}

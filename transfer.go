@@ -1,0 +1,235 @@
+package raft
+
+// A leader can hand over (§3.10): it takes no more commands, sends the target what it still lacks, and tells it to
+// campaign at once (TimeoutNow), past pre-vote and stickiness. If the target doesn't lead after an election
+// timeout, the leader gives up and takes commands again. Nothing of this is needed for safety: the target
+// wins an election like any other.
+//
+//	leader                                    target
+//	  takes no commands ──▶ appends ──────────▶ durable up to last
+//	  match = last ◀────── acknowledges ────────┘
+//	  TimeoutNow, void lease ─────────────────▶ campaigns in the next term, asks the leader for its vote too
+//
+// It hands over because it is asked to; because its node is about to stop; because its state machine is far behind,
+// or its disk stands still; or because a server of higher priority has caught up.
+
+// handover is what a leader knows of handing over.
+type handover struct {
+	to   ServerID // "" while it isn't handing over
+	told bool     // TimeoutNow was sent since the last tick
+	// given says that a TimeoutNow was sent in this term: from then on there may be another leader at any
+	// moment, whatever was promised.
+	given bool
+
+	// ticks are the rounds and commits at the last two ticks: who has answered a round since the older one
+	// is responsive, and who holds what was committed then has caught up.
+	ticks [2]tick
+}
+
+// A tick is where a leader stood at a moment, one each heartbeat interval.
+type tick struct {
+	round  uint64
+	commit Index
+}
+
+// A courtesy is what a server remembers, also across its leaderships, of having handed over by itself: a target that
+// can't lead must not cost the cluster its leader again and again.
+type courtesy struct {
+	to ServerID // the last time; "" once that server has led
+	// rest is for how many ticks of a leader it isn't done again, times how often it was done in vain.
+	rest, times int
+}
+
+// A leader rests for restElections election timeouts after it has handed over by itself, and for twice as long after each
+// time in vain, up to 1<<maxDoublings times as long.
+const restElections, maxDoublings = 4, 4
+
+// isCourteous notes that this leader hands over by itself.
+func (c *Core) isCourteous(to ServerID) {
+	k := &c.courtesy
+	k.to = to
+	k.rest = restElections << min(k.times, maxDoublings) * int(c.config.ElectionTimeout/c.config.Heartbeat)
+	k.times++
+}
+
+// thank notes that another server leads.
+func (c *Core) thank(id ServerID) {
+	if id == c.courtesy.to {
+		c.courtesy.to, c.courtesy.times = "", 0
+	}
+}
+
+// Transfer begins to hand the leadership of this server over to another one, or to the best one if to is "". It
+// returns nil when it is on its way, or has been already, and otherwise why it isn't: ErrNotLeader,
+// ErrTransferTarget, or ErrTransferInProgress if it is on its way to another one.
+func (c *Core) Transfer(now Instant, to ServerID) error {
+	c.advance(now)
+	l, leads := c.role.(*leader)
+	if !leads {
+		return ErrNotLeader
+	}
+	return c.transfer(l, to)
+}
+
+// transfer does what Transfer says.
+func (c *Core) transfer(l *leader, to ServerID) error {
+	if to == "" && l.handover.to == "" {
+		to = c.successor(l, 0)
+	}
+	if l.handover.to != "" {
+		if to == "" || to == l.handover.to {
+			return nil
+		}
+		return transferError(ErrTransferInProgress, l.handover.to)
+	}
+	if configuration := c.log.configuration(); to == c.id || l.peer(to) == nil || !configuration.votes(to) {
+		return transferError(ErrTransferTarget, to)
+	}
+	c.handOver(l, to)
+	return nil
+}
+
+// handOver begins to hand over.
+func (c *Core) handOver(l *leader, to ServerID) {
+	l.handover.to, l.handover.told = to, false
+	c.arm(transferDeadline, c.config.ElectionTimeout)
+}
+
+// drainTransfer tells the target to campaign once it holds all that this leader does. What is lost on the way
+// is sent again at the next tick.
+func (c *Core) drainTransfer(l *leader) {
+	h := &l.handover
+	if h.to == "" {
+		return
+	}
+	p := l.peer(h.to)
+	if p == nil || !c.log.configuration().votes(h.to) {
+		c.endTransfer(l) // it was removed meanwhile
+		return
+	}
+	if p.match == c.log.last && !h.told {
+		c.sendTimeoutNow(l, h.to)
+		h.told = true
+	}
+}
+
+// sendTimeoutNow lets a server campaign. From this moment on the lease is void, and there will be none in
+// this term: who campaigns on this leader's behalf isn't stopped by what others have promised.
+func (c *Core) sendTimeoutNow(l *leader, to ServerID) {
+	l.handover.given = true
+	c.voidLease(l)
+	c.send(Message{Kind: TimeoutNow, To: to})
+}
+
+// endTransfer gives up: the leader leads on.
+func (c *Core) endTransfer(l *leader) {
+	l.handover.to = ""
+	c.disarm(transferDeadline)
+	c.disarm(resignDeadline)
+}
+
+// tick looks for somebody who should rather lead.
+func (c *Core) tick(l *leader) {
+	c.arm(successionDeadline, c.config.Heartbeat)
+	h := &l.handover
+	h.ticks[0], h.ticks[1], h.told = h.ticks[1], tick{l.round, c.log.commit}, false
+	c.courtesy.rest = max(c.courtesy.rest-1, 0)
+	if h.to != "" || c.courtesy.rest > 0 {
+		return
+	}
+	above := uint64(c.config.Priority) + 1
+	if c.passed(machineDeadline) {
+		above = 0
+	}
+	if to := c.successor(l, above); to != "" {
+		c.isCourteous(to)
+		c.handOver(l, to)
+	}
+}
+
+// maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
+func (c *Core) maySucceed(l *leader, p *progress) bool {
+	since := l.handover.ticks[0].round
+	return c.log.configuration().votes(p.id) && p.fitness > 0 && since > 0 && p.round >= since
+}
+
+// successor returns the server that should lead next: among those that may, have caught up, and are fitter than
+// above, the one of the highest priority, and of these the one that has most of the log. "" says that there is none.
+func (c *Core) successor(l *leader, above uint64) ServerID {
+	var best *progress
+	for i := range l.peers {
+		p := &l.peers[i]
+		if !c.maySucceed(l, p) || p.fitness <= above || p.match < max(l.handover.ticks[0].commit, l.begin) {
+			continue
+		}
+		if best == nil || p.fitness > best.fitness || p.fitness == best.fitness && p.match > best.match {
+			best = p
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return best.id
+}
+
+// fitness is what a server says of itself to the leader: its priority plus one, or 0 when it shouldn't lead,
+// because its disk stands still or its state machine is far behind.
+func (c *Core) fitness() uint64 {
+	if c.passed(diskDeadline) || c.passed(machineDeadline) {
+		return 0
+	}
+	return uint64(c.config.Priority) + 1
+}
+
+// abdicate ends a leadership whose disk stands still. Who holds most of the log, and all that is committed, is told to
+// campaign, so that the cluster needn't wait until it misses its leader.
+func (c *Core) abdicate(l *leader) {
+	var best *progress
+	for i := range l.peers {
+		p := &l.peers[i]
+		if c.maySucceed(l, p) && p.match >= c.log.commit && (best == nil || p.match > best.match) {
+			best = p
+		}
+	}
+	if best != nil {
+		c.sendTimeoutNow(l, best.id)
+	}
+	c.stepDown()
+}
+
+// Resign hands over because this server is about to stop. Until Resigned says that there is nothing to wait for,
+// it should go on: the next leader may need its vote.
+func (c *Core) Resign(now Instant) {
+	c.advance(now)
+	l, leads := c.role.(*leader)
+	if !leads {
+		return
+	}
+	if l.handover.to == "" {
+		to := c.successor(l, 0)
+		if to == "" {
+			return
+		}
+		c.handOver(l, to)
+	}
+	c.arm(resignDeadline, c.config.ElectionTimeout)
+}
+
+// Resigned says that another server leads after Resign, or that it was in vain.
+func (c *Core) Resigned() bool { return !c.armed(resignDeadline) }
+
+// watchMachine notes, at each drain, whether the state machine keeps up: while what was committed an election timeout
+// ago isn't applied, it is far behind.
+func (c *Core) watchMachine() {
+	l := &c.log
+	if c.deadlines[machineDeadline].state != deadlineOff && l.applied < c.behind {
+		return
+	}
+	if l.applied == l.commit {
+		c.disarm(machineDeadline)
+		c.behind = 0
+		return
+	}
+	c.behind = l.commit
+	c.arm(machineDeadline, c.config.ElectionTimeout)
+}

@@ -1,0 +1,275 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// transfer asks a leader to hand over, and drains it.
+func (c *cores) transfer(from, to raft.ServerID) error {
+	err := c.servers[from].core.Transfer(c.now, to)
+	c.drain(from)
+	return err
+}
+
+// §3.10: the leader brings the target up to date before it lets it campaign, and takes no commands meanwhile.
+func TestTransferBringsTheTargetUpToDateFirst(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.servers["b"].cut = true
+	c.propose("a", "x")
+	c.take(func(raft.Message) bool { return true })
+	c.servers["b"].cut = false
+
+	require.NoError(t, c.transfer("a", "b"))
+	require.Empty(t, c.take(is(raft.TimeoutNow)), "b lacks an entry")
+	c.servers["a"].core.Propose(c.now, []byte("own"))
+	c.drain("a")
+	c.servers["c"].core.Propose(c.now, []byte("forwarded"))
+	c.drain("c")
+	c.settle()
+	require.EqualValues(t, 2, c.status("a").Last, "a takes no commands")
+	require.Equal(t, raft.ServerID("b"), c.status("a").HandingOver)
+
+	c.pass(5 * heartbeat)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.Equal(t, []string{"x", "own", "forwarded"}, sorted(c.commands("b"), "x", "own", "forwarded"))
+	require.Len(t, c.servers["a"].answers, 2)
+	for _, a := range c.servers["a"].answers {
+		require.NoError(t, a.Err)
+	}
+}
+
+// sorted returns commands in the order of a list, since nothing says in which order the last ones were taken.
+func sorted(commands []string, order ...string) []string {
+	var result []string
+	for _, want := range order {
+		for _, command := range commands {
+			if command == want {
+				result = append(result, command)
+			}
+		}
+	}
+	return result
+}
+
+// §3.10: if the target doesn't lead after an election timeout, the leader goes on.
+func TestTransferIsGivenUp(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.servers["b"].cut = true
+	require.NoError(t, c.transfer("a", "b"))
+	number := c.servers["a"].core.Propose(c.now, []byte("x"))
+	c.drain("a")
+	c.pass(election / 2)
+	require.Empty(t, c.servers["a"].answers)
+	c.pass(election)
+	require.Equal(t, raft.ServerID("a"), c.leader())
+	require.Len(t, c.servers["a"].answers, 1)
+	require.Equal(t, number, c.servers["a"].answers[0].Number)
+	require.NoError(t, c.servers["a"].answers[0].Err)
+	require.Empty(t, c.status("a").HandingOver)
+}
+
+// A TimeoutNow that is lost is sent again.
+func TestTransferSurvivesLoss(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	require.NoError(t, c.transfer("a", "b"))
+	require.Len(t, c.take(is(raft.TimeoutNow)), 1)
+	c.pass(5 * heartbeat)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+}
+
+// To itself, to who isn't a member, or by who doesn't lead: an error at once.
+func TestTransferIsRefused(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	require.ErrorIs(t, c.transfer("a", "a"), raft.ErrTransferTarget)
+	require.ErrorIs(t, c.transfer("a", "z"), raft.ErrTransferTarget)
+	require.ErrorIs(t, c.transfer("b", "c"), raft.ErrNotLeader)
+	c.servers["b"].cut = true
+	require.NoError(t, c.transfer("a", "b"))
+	require.NoError(t, c.transfer("a", "b"))
+	require.ErrorIs(t, c.transfer("a", "c"), raft.ErrTransferInProgress)
+
+	alone := newCores(t, 1)
+	alone.pass(2 * election)
+	require.ErrorIs(t, alone.transfer("a", ""), raft.ErrTransferTarget)
+}
+
+// The target campaigns past stickiness: the others hear their leader still, and vote all the same (§4.2.3, §3.10).
+func TestTransferGoesPastStickinessAndPreVote(t *testing.T) {
+	c := newCores(t, 5)
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	require.NoError(t, c.transfer("a", "d"))
+	for _, m := range c.network {
+		require.NotEqual(t, raft.PreVoteRequest, m.Kind)
+	}
+	c.settle()
+	require.Equal(t, raft.ServerID("d"), c.leader())
+	require.EqualValues(t, 2, c.status("d").Term)
+}
+
+// A leader whose disk stands still lets another server campaign at once.
+func TestAStalledLeaderHandsOver(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.servers["a"].slowDisk = true
+	c.propose("a", "x")
+	before := c.now
+	c.pass(election + heartbeat)
+	require.NotEqual(t, raft.ServerID("a"), c.leader())
+	require.LessOrEqual(t, c.now-before, raft.Instant(election+2*heartbeat), "nobody had to miss the leader first")
+	require.Contains(t, c.commands(c.leader()), "x")
+}
+
+// A leader whose state machine is an election timeout behind hands over to a server whose machine isn't, and to none other.
+func TestALeaderFarBehindHandsOver(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.servers["a"].lame, c.servers["b"].lame = true, true
+	c.propose("a", "x")
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader())
+	require.Contains(t, c.commands("c"), "x")
+	c.pass(20 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader())
+}
+
+// Priorities: a leader hands over to a server of higher priority once that has caught up, and the highest stays.
+func TestPriorities(t *testing.T) {
+	priority := map[raft.ServerID]int{"b": 1, "c": 2}
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Priority = priority[config.ID] })
+	c.elect("a")
+	c.servers["c"].cut = true
+	c.pass(10 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	c.propose("a", "x")
+	c.servers["c"].cut = false
+	c.pass(2 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader())
+	term := c.status("c").Term
+	c.pass(10 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader())
+	require.Equal(t, term, c.status("c").Term)
+}
+
+// A server of the highest priority that can't lead costs the cluster its leader less and less often.
+func TestCourtesyHasItsLimits(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+		if config.ID == "c" {
+			config.Priority = 1
+		}
+	})
+	c.elect("a")
+	attempts, handing := 0, raft.ServerID("")
+	for end := c.now + raft.Instant(300*election); c.now < end; {
+		c.now += raft.Instant(heartbeat / 2)
+		for _, id := range c.ids {
+			c.servers[id].core.Tick(c.now)
+			c.drain(id)
+		}
+		c.take(is(raft.TimeoutNow)) // they are lost
+		c.settle()
+		now := c.status("a").HandingOver
+		if now != "" && handing == "" {
+			attempts++
+		}
+		handing = now
+	}
+	require.Equal(t, raft.ServerID("a"), c.leader())
+	require.Greater(t, attempts, 4)
+	require.Less(t, attempts, 12)
+	c.pass(100 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader(), "when nothing is lost, c leads")
+}
+
+// Resign hands over, and waits until the next leader has the vote that it may need: in a cluster of two it does.
+func TestResignWaitsForTheNextLeader(t *testing.T) {
+	c := newCores(t, 2)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	a := c.servers["a"].core
+	require.True(t, a.Resigned())
+	a.Resign(c.now)
+	require.False(t, a.Resigned())
+	c.drain("a")
+	c.settle()
+	require.True(t, a.Resigned())
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	c.pass(3 * heartbeat)
+	c.servers["b"].core.Resign(c.now)
+	c.drain("b")
+	c.settle()
+	require.Equal(t, raft.ServerID("a"), c.leader())
+
+	c.servers["b"].core.Resign(c.now)
+	require.True(t, c.servers["b"].core.Resigned(), "who doesn't lead has nothing to wait for")
+}
+
+// Resign is in vain when nobody takes over, and then over after an election timeout.
+func TestResignIsBounded(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.servers["a"].core.Resign(c.now)
+	c.servers["a"].cut = true
+	c.drain("a")
+	require.False(t, c.servers["a"].core.Resigned())
+	c.pass(election + heartbeat)
+	require.True(t, c.servers["a"].core.Resigned())
+}
+
+// A fenced command is never forwarded, and never offered to another leader.
+func TestFences(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	term := c.status("a").Term
+	fenced := func(id raft.ServerID, fence raft.Term, command string) {
+		c.servers[id].core.ProposeEntry(c.now, raft.Proposal{Kind: raft.EntryCommand, Data: []byte(command), Fence: fence})
+		c.drain(id)
+		c.settle()
+	}
+	fenced("a", term, "x")
+	require.NoError(t, c.servers["a"].answers[0].Err)
+
+	fenced("b", term, "at another server")
+	fenced("a", term+1, "in another term")
+	c.servers["a"].cut = true
+	fenced("a", term, "is lost with its leader")
+	require.Len(t, c.servers["a"].answers, 2, "its fate isn't known")
+	c.pass(3 * election)
+	require.NotEqual(t, raft.ServerID("a"), c.leader())
+	c.servers["a"].cut = false
+	c.pass(2 * election)
+	require.Greater(t, c.status("a").Term, term)
+	require.Len(t, c.servers["a"].answers, 3)
+	for _, a := range []raft.Answer{c.servers["a"].answers[1], c.servers["a"].answers[2], c.servers["b"].answers[0]} {
+		require.ErrorIs(t, a.Err, raft.ErrNotLeader)
+		require.ErrorIs(t, a.Err, raft.ErrNotApplied)
+	}
+	for _, id := range c.ids {
+		require.Equal(t, []string{"x"}, c.commands(id))
+	}
+}
+
+// A fenced command that waits while its leader hands over is refused when another one leads.
+func TestFencesEndWithTheLeadership(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	require.NoError(t, c.transfer("a", "b"))
+	c.servers["a"].core.ProposeEntry(c.now, raft.Proposal{Kind: raft.EntryCommand, Data: []byte("x"), Fence: c.status("a").Term})
+	c.drain("a")
+	require.Empty(t, c.servers["a"].answers)
+	c.settle()
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.Len(t, c.servers["a"].answers, 1)
+	require.ErrorIs(t, c.servers["a"].answers[0].Err, raft.ErrNotLeader)
+}
