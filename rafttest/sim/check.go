@@ -7,6 +7,9 @@ type status struct {
 	role                          string
 	term                          raft.Term
 	commit, applied, stable, last raft.Index
+
+	leaseUntil raft.Instant
+	handing    bool // it hands over
 }
 
 // leads is the role of a leader.
@@ -15,7 +18,7 @@ const leads = "leader"
 // look returns the status of a server that is up.
 func (s *server) look() status {
 	shown := s.core.Status()
-	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last}
+	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.HandingOver != ""}
 }
 
 // observe compares what a core shows of itself after an event with what it showed before.
@@ -27,6 +30,9 @@ func (w *World) observe(i int) {
 		return
 	}
 	s.status = now
+	if now.handing && !before.handing {
+		s.handedAt = now.last
+	}
 	w.hash = mix(w.hash ^ uint64(now.term)<<48 ^ uint64(now.commit)<<32 ^ uint64(now.applied)<<16 ^
 		uint64(now.stable)<<8 ^ uint64(now.last)<<4 ^ uint64(i))
 	if now.applied > now.commit || now.commit > now.last || now.stable > now.last {
@@ -52,6 +58,9 @@ func (w *World) observe(i int) {
 	if now.commit != before.commit {
 		w.observeCommit(i)
 	}
+	if now.leaseUntil > before.leaseUntil && now.leaseUntil > w.local(s) {
+		w.checkLease(i)
+	}
 	if now.stable != before.stable {
 		w.checkStable(i)
 	}
@@ -72,6 +81,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	*l = leader{int8(i + 1), s.life}
+	w.checkLeases(i)
 	s.leaderSince = w.local(s)
 	for j := range w.links[i] {
 		w.links[i][j].appends = 0
@@ -156,6 +166,8 @@ func (w *World) commitCommand(i int, e *raft.Entry) {
 			e.Index, e.Origin.Server, e.Origin.Start, e.Number)
 	case o.index != 0:
 		w.fail(ExactlyOnce, i, "the command at index %d is committed at index %d already", e.Index, o.index)
+	case o.fence != 0 && (e.Term != o.fence || w.ghost.leader(e.Term).server != o.server+1):
+		w.fail(Fences, i, "the command at index %d, in term %d, is fenced to term %d of server %d", e.Index, e.Term, o.fence, o.server+1)
 	case o.outcome == outcomeNotApplied:
 		w.fail(ExactlyOnce, i, "the command at index %d was answered with ErrNotApplied", e.Index)
 	default:
@@ -263,6 +275,9 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 		}
 		if e.Term != before.term {
 			s.termBegin = e.Index
+		}
+		if s.status.handing && e.Term == s.status.term && e.Index > s.handedAt && e.Kind == raft.EntryCommand {
+			w.fail(HandingOver, i, "takes the command at index %d after it has begun to hand over at %d", e.Index, s.handedAt)
 		}
 		before = before.next(e)
 		s.view = append(s.view, before)

@@ -73,7 +73,18 @@ const (
 	OpFree
 	OpRot
 
-	lastOp = OpRot
+	// OpHandOver asks the server to hand its leadership over to server N, from 1, or to whom it likes for 0; OpResign says to
+	// it that it is about to stop. OpClock lets its clock run faster than time by N-1,000,000 millionths from now on.
+	OpHandOver
+	OpResign
+	OpClock
+	// OpQueryLease and OpQueryStale read, as operation N, what a lease may confirm and what may be stale. OpProposeFenced
+	// proposes command N to this server alone, in its present term alone.
+	OpQueryLease
+	OpQueryStale
+	OpProposeFenced
+
+	lastOp = OpProposeFenced
 )
 
 var opNames = [...]string{
@@ -82,6 +93,8 @@ var opNames = [...]string{
 	OpPropose: "propose", OpQuery: "read", OpCancel: "cancel", OpLost: "lost", OpTransfer: "transfer", OpProbe: "probe",
 	OpDrain: "drain", OpCut: "cut", OpJoin: "join", OpHeal: "heal",
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
+	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
+	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 }
 
@@ -105,11 +118,15 @@ func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || 
 func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver,
-		OpFailWrite, OpFailSync, OpFill, OpRot:
+		OpFailWrite, OpFailSync, OpFill, OpRot, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced:
 		return true
 	}
 	return false
 }
+
+// proposes and reads say whether the operation is a call of a client's, and of which kind.
+func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced }
+func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The kinds of messages.
 const firstKind, lastKind = raft.PreVoteRequest, raft.CallResponse
@@ -154,7 +171,7 @@ func (e *Event) appendText(b []byte) []byte {
 	if e.Op == OpDeliver {
 		b = strconv.AppendUint(append(b, ' '), uint64(e.Label), 16)
 	}
-	if e.Op == OpPropose && e.Data != nil {
+	if e.Op.proposes() && e.Data != nil {
 		b = hex.AppendEncode(append(b, " data="...), e.Data)
 	}
 	if e.At != 0 {

@@ -26,6 +26,10 @@ const (
 	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
 	faultHint                     // a server believes that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
+	faultHandOver                 // the leader is asked to hand over
+	faultResign                   // a server is told that it is about to stop, and does when it may
+	faultClock                    // a clock runs at another rate from now on
+	faultMachine                  // a state machine stands still
 
 	numFaults
 )
@@ -34,6 +38,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
+	"hand-over", "resign", "clock", "machine",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -80,6 +85,8 @@ func (w *World) outsideHappens(it *item, i int) {
 		}
 	case itemProbe:
 		w.probe(i)
+	case itemResigned:
+		w.stops(it, i)
 	}
 	if s := &w.servers[i]; s.up && w.violation == nil {
 		w.planTick(i)
@@ -124,7 +131,7 @@ func (w *World) faultHappens() {
 		w.traceFault(kind, victim, leader, span)
 	}
 	switch kind {
-	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultProbe, faultHint:
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultProbe, faultHint, faultHandOver, faultResign:
 		if leader < 0 {
 			leader = victim
 		}
@@ -150,6 +157,11 @@ func (w *World) faultHappens() {
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
 			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim)})
 		}
+	case faultClock:
+		w.step(Event{Op: OpClock, Server: int8(victim), N: 1_000_000 - p.Drift + below(h, 2*p.Drift+1)}, nil)
+		w.servers[victim].replan(w, victim)
+	case faultMachine:
+		w.servers[victim].lame = w.now + span
 	case faultFailWrite, faultFailSync, faultFull, faultRot, faultCutOpening:
 		w.diskFault(kind, victim, span, h)
 	default:
@@ -161,11 +173,11 @@ func (w *World) faultHappens() {
 func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 	until := int64(0)
 	switch kind {
-	case faultPause, faultStall, faultStallLeader:
+	case faultPause, faultStall, faultStallLeader, faultMachine:
 		until = w.now + span
 	}
 	switch kind {
-	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultHint:
+	case faultCrashLeader, faultIsolateLead, faultStallLeader, faultFunnel, faultTransfer, faultCoup, faultHint, faultHandOver, faultResign:
 		if leader >= 0 {
 			victim = leader
 		}
@@ -196,12 +208,19 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 		w.mendAfter(span)
 	case faultStallLeader:
 		w.servers[leader].stalled = w.now + span
+	case faultHandOver:
+		target := int64(0)
+		if h%4 != 0 {
+			target = int64(other + 1)
+		}
+		w.step(Event{Op: OpHandOver, Server: int8(leader), N: target}, nil)
+		w.planTick(leader)
+	case faultResign:
+		w.resigns(leader)
 	case faultTransfer:
-		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
-		w.planTick(other)
+		w.toppled(leader, other)
 	case faultCoup:
-		w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
-		w.planTick(other)
+		w.toppled(leader, other)
 		if h%2 == 0 {
 			w.lags(leader, span)
 			return
@@ -222,6 +241,43 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 		w.step(Event{Op: OpLost, Server: int8(other), Peer: int8(leader)}, nil)
 		w.planTick(other)
 	}
+}
+
+// toppled lets another server campaign for the leader. Where there are leases the leader must know of it.
+func (w *World) toppled(leader, other int) {
+	if w.params.MaxLease > 0 {
+		w.step(Event{Op: OpHandOver, Server: int8(leader), N: int64(other + 1)}, nil)
+		w.planTick(leader)
+		return
+	}
+	w.step(Event{Op: OpTransfer, Server: int8(other), Peer: int8(leader)}, nil)
+	w.planTick(other)
+}
+
+// resigns tells a server that it is about to stop.
+func (w *World) resigns(i int) {
+	if s := &w.servers[i]; w.step(Event{Op: OpResign, Server: int8(i)}, nil) {
+		w.queue.push(item{at: w.now + w.params.Heartbeat/4, what: itemResigned, a: int8(i), life: s.life})
+		w.planTick(i)
+	}
+}
+
+// stops ends a server that has resigned once it may.
+func (w *World) stops(it *item, i int) {
+	s := &w.servers[i]
+	switch {
+	case it.life != s.life || !s.up:
+	case s.core.Resigned():
+		w.crashes(i)
+	default:
+		w.queue.push(item{at: w.now + w.params.Heartbeat/4, what: itemResigned, a: it.a, life: it.life})
+	}
+}
+
+// replan plans the next wake-up anew, because the clock has changed.
+func (s *server) replan(w *World, i int) {
+	s.tickAt, s.deadline = 0, 0
+	w.planTick(i)
 }
 
 // part cuts links for a while.
@@ -297,8 +353,16 @@ func (w *World) clientActs() {
 		return
 	}
 	e := Event{Op: OpPropose, Server: int8(i), N: n}
-	if permille(mix(h+3), p.Reads) {
+	switch {
+	case permille(mix(h+3), p.Reads):
 		e.Op = OpQuery
+		if kind := below(mix(h+6), 1000); kind < p.LeaseReads {
+			e.Op = OpQueryLease
+		} else if kind < p.LeaseReads+p.StaleReads {
+			e.Op = OpQueryStale
+		}
+	case permille(mix(h+7), p.Fences):
+		e.Op = OpProposeFenced
 	}
 	if permille(mix(h+4), p.Cancels) {
 		w.queue.push(item{at: w.now + below(mix(h+5), p.ClientWait), what: itemCancel, a: int8(i), n: n})

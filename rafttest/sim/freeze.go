@@ -6,11 +6,12 @@ type frozenState uint8
 const (
 	frozenNot frozenState = iota
 	frozenDown
-	frozenOff   // it neither hears nor is heard
-	frozenDeaf  // it is heard
-	frozenDumb  // it hears
-	frozenDisk  // its disk neither writes nor reads
-	frozenPause // its process stands still
+	frozenOff     // it neither hears nor is heard
+	frozenDeaf    // it is heard
+	frozenDumb    // it hears
+	frozenDisk    // its disk neither writes nor reads
+	frozenPause   // its process stands still
+	frozenMachine // its state machine does
 
 	numFrozen
 )
@@ -43,7 +44,8 @@ func (w *World) freeze() {
 // frozenNames are what a trace calls them.
 var frozenNames = [...]string{
 	frozenDown: "crash for good", frozenOff: "isolate for good", frozenDeaf: "deaf for good", frozenDumb: "dumb for good",
-	frozenDisk: "stall for good", frozenPause: "pause for good",
+	frozenMachine: "stop the state machine for good",
+	frozenDisk:    "stall for good", frozenPause: "pause for good",
 }
 
 // freezeServer lets something be wrong with a server for good.
@@ -52,7 +54,7 @@ func (w *World) freezeServer(i int, state frozenState) {
 	s.frozen = state
 	if w.trace != nil {
 		until := int64(0)
-		if state == frozenDisk || state == frozenPause {
+		if state == frozenDisk || state == frozenPause || state == frozenMachine {
 			until = never
 		}
 		w.trace.fault(w, frozenNames[state], i, until)

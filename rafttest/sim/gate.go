@@ -31,6 +31,11 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		}
 	case raft.HeartbeatResponse:
 		w.checkMatch(i, m)
+		if m.Lease > durable.MaxLease {
+			w.fail(Gate, i, "promises a lease of %d, durable is %d", m.Lease, durable.MaxLease)
+		}
+	case raft.TimeoutNow:
+		w.checkHandOver(i, m)
 	case raft.AppendRequest, raft.Heartbeat:
 		w.checkBounds(i, m)
 		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
@@ -136,13 +141,30 @@ func (w *World) checkRead(i int, o *operation, a *raft.Answer) {
 		return
 	}
 	w.stats.Reads++
-	if a.Index < o.since {
-		w.fail(FreshReads, i, "a read sees index %d, but %d was acknowledged before it was called", a.Index, o.since)
-	}
+	w.checkFresh(i, o, a)
 	if command := w.lastCommand(a.Index); s.replica.command < command {
 		w.fail(FreshReads, i, "a read is answered at index %d, but the state machine is at %d", a.Index, s.replica.command)
 	}
-	w.ghost.acknowledged = max(w.ghost.acknowledged, a.Index)
+	if !o.stale {
+		w.answer(a.Index)
+	}
+}
+
+// checkFresh checks that a read sees what it must: what was acknowledged before it was called, or, if it is content with less,
+// before the instant that it is told, which isn't long ago.
+func (w *World) checkFresh(i int, o *operation, a *raft.Answer) {
+	s := &w.servers[i]
+	if known := w.ghost.answeredBefore(s.at(a.Fresh)); a.Index < known {
+		w.fail(FreshReads, i, "a read sees index %d as the newest of a time at which %d was acknowledged", a.Index, known)
+	}
+	if a.Index >= o.since {
+		return
+	}
+	if !o.stale {
+		w.fail(FreshReads, i, "a read sees index %d, but %d was acknowledged before it was called", a.Index, o.since)
+	} else if age := w.local(s) - a.Fresh; !s.mixed && age > raft.Instant(w.params.ReadAge) {
+		w.fail(FreshReads, i, "a read sees a state that is %d ns old, %d are allowed", age, w.params.ReadAge)
+	}
 }
 
 // lastCommand returns the index of the last committed command up to i.

@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"sort"
+
+	"github.com/e17579a5/raft"
+)
 
 // A ghost is what an observer knows who sees everything and forgets nothing, crashes included. The
 // cluster itself never looks at it.
@@ -25,6 +29,31 @@ type ghost struct {
 	votes [2 * MaxServers][]int8
 
 	acknowledged raft.Index // the highest index that was ever answered to a client
+	answers      []answered // when it rose
+}
+
+// answered says from when on an index was answered to a client.
+type answered struct {
+	at    int64
+	index raft.Index
+}
+
+// answer notes that an index is answered to a client.
+func (w *World) answer(index raft.Index) {
+	g := &w.ghost
+	if index > g.acknowledged {
+		g.acknowledged = index
+		g.answers = append(g.answers, answered{w.now, index})
+	}
+}
+
+// answeredBefore returns the highest index that was answered before an instant.
+func (g *ghost) answeredBefore(at int64) raft.Index {
+	i := sort.Search(len(g.answers), func(i int) bool { return g.answers[i].at >= at })
+	if i == 0 {
+		return 0
+	}
+	return g.answers[i-1].index
 }
 
 // A leader is the one of a term.
@@ -44,7 +73,7 @@ func (g *ghost) reset(reference raft.StateMachine) {
 		g.votes[i] = g.votes[i][:0]
 	}
 	g.reference = reference
-	g.acknowledged = 0
+	g.acknowledged, g.answers = 0, g.answers[:0]
 }
 
 func (g *ghost) commit() raft.Index { return raft.Index(len(g.committed)) }
@@ -92,6 +121,8 @@ type operation struct {
 	data    uint64     // hash of the command
 	since   raft.Index // what was acknowledged when a read was called
 	started bool
+	stale   bool      // a read that may be
+	fence   raft.Term // the term in which a command may be appended, by its server alone; 0 for any
 }
 
 // An outcome is what a client was told.

@@ -21,7 +21,7 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.life++
-	config := w.params.config()
+	config := w.params.config(i)
 	config.ID, config.Address = s.id, string(s.id)
 	config.Saved = saved
 	incarnation := uint64(0)

@@ -20,7 +20,7 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 		if hashBytes(a.Result) != g.results[a.Index-1] {
 			w.fail(ReplicasEqual, i, "command %d is answered with %x, which isn't the result of index %d", a.Number, a.Result, a.Index)
 		}
-		g.acknowledged = max(g.acknowledged, a.Index)
+		w.answer(a.Index)
 	case errors.Is(a.Err, raft.ErrNotApplied):
 		o.outcome = outcomeNotApplied
 		w.stats.Refused++

@@ -42,6 +42,13 @@ type Params struct {
 	// after up to ClientWait. A command has up to CommandSize bytes.
 	ClientTime, Reads, Cancels, ClientWait, CommandSize int64
 
+	// LeaseReads and StaleReads are how many of the reads are such, the latter of a state that is ReadAge old at most; Fences
+	// is how many of the commands are fenced.
+	LeaseReads, StaleReads, ReadAge, Fences int64
+
+	// MaxLease is the longest lease (raft.CoreConfig), Priorities the servers' priorities, two bits each.
+	MaxLease, Priorities int64
+
 	// Faults: one every FaultTime or so that lasts for about FaultSpan. FaultKinds is the set of kinds that happen,
 	// a bit for each (fault). A crashed server comes back after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
@@ -83,6 +90,8 @@ func (p *Params) all() []param {
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"wal", &p.WAL}, {"segment", &p.Segment},
+		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
+		{"max-lease", &p.MaxLease}, {"priorities", &p.Priorities},
 	}
 }
 
@@ -160,6 +169,12 @@ func Swarm(seed uint64) Params {
 	p.Events = 1500 + below(next(), 2500)
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
+	p.MaxLease = pick(next(), 0, 0, p.Election/4, p.Election/2, p.Election, p.Election)
+	p.LeaseReads = pick(next(), 0, 300, 800)
+	p.StaleReads = pick(next(), 0, 100, 200)
+	p.ReadAge = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
+	p.Fences = pick(next(), 0, 0, 100, 500)
+	p.Priorities = pick(next(), 0, 0, int64(next()&0x3fff), int64(next()&0x3fff))
 	if next()%8 == 0 {
 		p = p.WithWAL()
 	}
@@ -207,9 +222,12 @@ func (p *Params) settings() []*int64 {
 // MaxEvents bounds the events of the phases without faults: a run that needs more doesn't make progress.
 const MaxEvents = 200_000
 
-// config returns the settings of one server's core.
-func (p *Params) config() raft.CoreConfig {
+// config returns the settings of one server's core. The clocks keep to the bound on their drift that it names, and
+// two of them differ by just that much now and then.
+func (p *Params) config(server int) raft.CoreConfig {
+	drift := (2*p.Drift*int64(raft.Second) + 999_999 - p.Drift) / (1_000_000 - p.Drift)
 	return raft.CoreConfig{
+		MaxLease: raft.Duration(p.MaxLease), ClockDrift: raft.Duration(drift), Priority: int(p.Priorities >> (2 * server) & 3),
 		Heartbeat: raft.Duration(p.Heartbeat), ElectionTimeout: raft.Duration(p.Election),
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
@@ -221,7 +239,7 @@ func (p *Params) config() raft.CoreConfig {
 // startable says whether a core takes these settings.
 func (p Params) startable() bool {
 	p.fill()
-	config := p.config()
+	config := p.config(0)
 	config.ID, config.Incarnation = "1", 1
 	_, err := raft.NewCore(config)
 	return !errors.Is(err, raft.ErrConfig)

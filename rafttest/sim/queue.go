@@ -31,6 +31,7 @@ const (
 	itemCrash
 	itemProbe
 	itemFree
+	itemResigned
 )
 
 // A queue is a heap of items, the next one first.

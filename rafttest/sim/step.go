@@ -24,7 +24,7 @@ func (w *World) step(e Event, m *raft.Message) bool {
 		if e.Op == OpDeliver && m != nil {
 			e.Label = label(m)
 		}
-		if e.Op == OpPropose && w.options.Command != nil {
+		if e.Op.proposes() && w.options.Command != nil {
 			e.Data = w.command(&e)
 		}
 		w.history = append(w.history, e)
@@ -66,6 +66,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return true
 	case OpFound, OpPass, OpSettle:
 		return w.performMacro(e)
+	case OpClock:
+		return w.setClock(s, e.N-1_000_000)
 	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot:
 		return w.diskSuffers(s, e)
 	}
@@ -133,8 +135,12 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
 		s.core.Fetched(now, f.fetch, f.entries)
-	case OpPropose, OpQuery:
+	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale:
 		return w.call(e, s)
+	case OpHandOver:
+		return w.handOver(e, s)
+	case OpResign:
+		s.core.Resign(now)
 	case OpCancel:
 		return w.cancel(e, s)
 	case OpLost:
@@ -232,15 +238,24 @@ func (w *World) call(e *Event, s *server) bool {
 	if o.started {
 		return false
 	}
-	*o = operation{started: true, server: e.Server, life: s.life, read: e.Op == OpQuery, since: w.ghost.acknowledged}
+	*o = operation{started: true, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged}
 	numbers := &s.reads
-	if o.read {
+	switch e.Op {
+	case OpQuery:
 		o.number = s.core.Read(w.local(s))
-	} else {
+	case OpQueryLease:
+		o.number = s.core.ReadByLease(w.local(s))
+	case OpQueryStale:
+		o.stale = true
+		o.number = s.core.ReadStale(w.local(s), raft.Duration(w.params.ReadAge))
+	default:
 		data := w.command(e)
 		o.data = hashBytes(data)
 		w.biggest = max(w.biggest, len(data))
-		o.number = s.core.Propose(w.local(s), data)
+		if e.Op == OpProposeFenced {
+			o.fence = s.status.term
+		}
+		o.number = s.core.ProposeEntry(w.local(s), raft.Proposal{Kind: raft.EntryCommand, Data: data, Fence: o.fence})
 		numbers = &s.proposals
 	}
 	if o.number > 1<<20 {
@@ -299,7 +314,7 @@ func (w *World) cancel(e *Event, s *server) bool {
 // envelope of the last message that Peer sent as a leader.
 func (w *World) impersonate(e *Event, s *server) bool {
 	l, from := &w.links[e.Peer][e.Server], &w.servers[e.Peer]
-	if l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {
+	if e.Op == OpTransfer && w.params.MaxLease > 0 || l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {
 		return false
 	}
 	m := l.envelope
@@ -315,6 +330,18 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	}
 	s.core.Receive(w.local(s), m)
 	return true
+}
+
+// handOver asks a leader to hand over.
+func (w *World) handOver(e *Event, s *server) bool {
+	to := raft.ServerID("")
+	if e.N > 0 && e.N <= int64(w.n) {
+		to = w.servers[e.N-1].id
+	}
+	if s.status.role != leads {
+		return false
+	}
+	return s.core.Transfer(w.local(s), to) == nil
 }
 
 // heal mends all links.

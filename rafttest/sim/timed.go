@@ -14,7 +14,7 @@ func (w *World) beginTimed(phase uint64) {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		s.tickAt, s.writing, s.applying, s.reading = 0, false, false, false
-		s.paused, s.stalled, s.doomed = 0, 0, false
+		s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
 		s.nth = [luckCheck + 1]uint64{}
 		for j := range w.links[i] {
 			w.links[i][j].arriving, w.links[i][j].lag = 0, 0
@@ -52,9 +52,9 @@ func (w *World) planLanes(i int) {
 			w.queue.push(item{at: w.now + w.takes(luckWrite, i, p.WriteTime)/2, what: itemCrash, a: int8(i), life: s.life})
 		}
 	}
-	if !s.applying && len(s.batches) > 0 {
+	if !s.applying && len(s.batches) > 0 && s.frozen != frozenMachine {
 		s.applying = true
-		w.queue.push(item{at: w.now + w.takes(luckApply, i, p.ApplyTime), what: itemApply, a: int8(i), life: s.life})
+		w.queue.push(item{at: max(w.now, s.lame) + w.takes(luckApply, i, p.ApplyTime), what: itemApply, a: int8(i), life: s.life})
 	}
 	if !s.reading && len(s.fetches) > 0 && s.frozen != frozenDisk {
 		s.reading = true

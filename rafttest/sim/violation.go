@@ -48,6 +48,12 @@ const (
 	CheckQuorum = "Check Quorum"
 	// StalledDisk: a leader whose disk stands still steps down.
 	StalledDisk = "Stalled Disk"
+	// Leases: nobody is elected while a leader holds a lease (§6.4.1).
+	Leases = "Leases"
+	// HandingOver: a leader that hands over takes no commands, and lets campaign who has the whole of its log (§3.10).
+	HandingOver = "Handing Over"
+	// Fences: a fenced command is appended in its term, by the server where it was proposed, or never.
+	Fences = "Fences"
 	// DeadlinesMove: who was woken up wants to be woken up later.
 	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.

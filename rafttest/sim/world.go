@@ -96,24 +96,26 @@ type server struct {
 	writeSince  raft.Instant // when the oldest queued write began to wait, or one before it was done
 	termBegin   raft.Index   // of the last term in the view
 
-	status  status
-	view    []slot     // the log with all writes that were issued
-	checked raft.Index // the commit up to which the view was compared with what is committed
-	ledHere raft.Term  // the last term in which this life of the server led and has written an entry of that term
+	status   status
+	view     []slot     // the log with all writes that were issued
+	checked  raft.Index // the commit up to which the view was compared with what is committed
+	handedAt raft.Index // the end of the log when it began to hand over
+	ledHere  raft.Term  // the last term in which this life of the server led and has written an entry of that term
 
 	// numbers maps the numbers of the core's proposals and reads to operations, plus 1.
 	proposals, reads []int32
 	// life of each start on the member disk, to find the operation behind an Origin.
 	starts []lifeOps
 
-	clockRate int64 // millionths by which the clock is faster than time
-	clockBase int64
+	// clocks are the rates at which the clock has run, the last one now.
+	clocks []clock
 
 	// Timed runs.
 	deadline raft.Instant // for which the tick is planned
 	tickAt   int64        // the earliest tick in the queue; 0 for none
 	paused   int64        // until then nothing happens here
 	stalled  int64        // until then the disk does nothing
+	lame     int64        // until then the state machine does nothing
 	writing  bool
 	applying bool
 	reading  bool
@@ -199,13 +201,12 @@ func (w *World) resetServer(i int) {
 	s.spare[1].reset()
 	s.starts = s.starts[:0]
 	s.nth = [luckCheck + 1]uint64{}
-	s.paused, s.stalled, s.doomed = 0, 0, false
+	s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
+	first := clock{base: 1 + below(w.luck.draw(luckClock, i, 0, 1), 1e9)}
 	if w.params.Drift > 0 {
-		s.clockRate = below(w.luck.draw(luckClock, i, 0, 0), 2*w.params.Drift) - w.params.Drift
-	} else {
-		s.clockRate = 0
+		first.rate = below(w.luck.draw(luckClock, i, 0, 0), 2*w.params.Drift) - w.params.Drift
 	}
-	s.clockBase = 1 + below(w.luck.draw(luckClock, i, 0, 1), 1e9)
+	s.clocks = append(s.clocks[:0], first)
 	w.forget(s)
 }
 
@@ -215,7 +216,7 @@ func (w *World) forget(s *server) {
 	s.writes, s.batches = s.writes[:0], s.batches[:0]
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
-	s.status, s.checked, s.ledHere = status{}, 0, 0
+	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
 	s.proposals, s.reads = s.proposals[:0], s.reads[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open = false, 0, 0
@@ -233,31 +234,6 @@ func (w *World) machine() raft.StateMachine {
 func (w *World) next(what, s int) uint64 {
 	w.servers[s].nth[what]++
 	return w.luck.draw(what, s+1, int(w.phase), w.servers[s].nth[what])
-}
-
-// clock returns what the clock of s shows at an instant of the run.
-func (s *server) clock(at int64) int64 { return s.clockBase + at + at*s.clockRate/1_000_000 }
-
-// local returns the time on the clock of s.
-func (w *World) local(s *server) raft.Instant { return raft.Instant(s.clock(w.now)) }
-
-// never is later than any run lasts: about two hours and a half. In half of it at most the faults end.
-const never = int64(1) << 43
-
-// until returns the first time, from now on, at which the clock of s shows t or later.
-func (w *World) until(s *server, t raft.Instant) int64 {
-	span := int64(t) - s.clockBase
-	if span >= never {
-		return never
-	}
-	g := span * 1_000_000 / (1_000_000 + s.clockRate)
-	for s.clock(g) < int64(t) {
-		g++
-	}
-	for s.clock(g-1) >= int64(t) {
-		g--
-	}
-	return min(max(g, w.now), never)
 }
 
 // fail reports that an invariant doesn't hold. The first report counts.
