@@ -7,6 +7,8 @@
 // when the log is opened; damage to anything else is reported as raft.ErrCorrupt, with the file and the
 // offset, and never cut off, since it may be what this server voted or acknowledged.
 //
+// Inspect, and the command raftwal, look at a log and change nothing.
+//
 // # Files
 //
 // This is version 1 of the format. Numbers are little-endian; "uvarint" and "varint" are those of

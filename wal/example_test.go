@@ -46,3 +46,44 @@ func ExampleOpen() {
 	// last entry: 0
 	// last entry: 1
 }
+
+// Inspect looks at a log that no server has open, and leaves it as it is.
+func ExampleInspect() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	storage, err := wal.Open(dir, wal.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry := raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("add 5")}
+	if err := storage.Write(raft.Write{Entries: []raft.Entry{entry}}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := wal.Inspect(dir, wal.Options{}, nil); errors.Is(err, raft.ErrLocked) {
+		fmt.Println("it is in use")
+	}
+	if err := storage.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	report, err := wal.Inspect(dir, wal.Options{}, func(record *wal.Record) error {
+		for _, e := range record.Entries {
+			fmt.Printf("entry %d: %s\n", e.Index, e.Data)
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, damage := range report.Damage {
+		fmt.Println(damage)
+	}
+	fmt.Println("the log ends at", report.Saved.Last, "and is", report.Tail.State)
+	// Output:
+	// it is in use
+	// entry 1: add 5
+	// the log ends at 1 and is marked
+}

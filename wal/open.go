@@ -54,33 +54,23 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
-	var segments, snapshots []uint64
-	for _, name := range names {
-		if number, ok := fileNumber(name, segmentSuffix); ok {
-			segments = append(segments, number)
-		}
-		if number, ok := fileNumber(name, snapshotSuffix); ok {
-			snapshots = append(snapshots, number)
-		}
-		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) {
-			if err := l.fs.Remove(l.path(name)); err != nil {
-				return err
-			}
+	files := sortFiles(names)
+	for _, name := range files.unfinished {
+		if err := l.fs.Remove(l.path(name)); err != nil {
+			return err
 		}
 	}
-	slices.Sort(segments)
-	slices.Sort(snapshots)
-	if len(segments) == 0 {
-		if len(snapshots) > 0 {
-			return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds snapshots, but no segment of a log"}
+	if len(files.segments) == 0 {
+		if len(files.snapshots) > 0 {
+			return l.noSegments()
 		}
 		return l.create()
 	}
 	r := replay{log: l}
-	if err := r.run(segments); err != nil {
+	if err := r.run(files.segments); err != nil {
 		return err
 	}
-	stale, err := l.chooseSnapshot(snapshots)
+	stale, err := l.chooseSnapshot(files.snapshots)
 	if err != nil {
 		return err
 	}
@@ -96,6 +86,35 @@ func (l *Log) open() error {
 		}
 	}
 	return nil
+}
+
+// logFiles are the files of a log by what they are, in the order of their numbers.
+type logFiles struct {
+	segments, snapshots []uint64
+	unfinished          []string
+}
+
+// sortFiles finds the files of a log among the names in its directory.
+func sortFiles(names []string) (files logFiles) {
+	for _, name := range names {
+		if number, ok := fileNumber(name, segmentSuffix); ok {
+			files.segments = append(files.segments, number)
+		}
+		if number, ok := fileNumber(name, snapshotSuffix); ok {
+			files.snapshots = append(files.snapshots, number)
+		}
+		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) {
+			files.unfinished = append(files.unfinished, name)
+		}
+	}
+	slices.Sort(files.segments)
+	slices.Sort(files.snapshots)
+	return files
+}
+
+// noSegments is what is wrong with a log without segments that has snapshots.
+func (l *Log) noSegments() error {
+	return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds snapshots, but no segment of a log"}
 }
 
 // create makes the first segment of a new log. It gets its name when it is complete: so the oldest segment

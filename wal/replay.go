@@ -28,9 +28,15 @@ type replay struct {
 
 	size    int64  // of the largest segment
 	buf     []byte // of the segment that is replayed
-	started bool   // the first head was read
+	all     []found
+	salted  bool // the first preamble was read
+	started bool // the first head was read
 	change  change
 	decoder raft.Decoder
+	tail    TailState
+
+	// visit, when not nil, is called with every record that was replayed.
+	visit func(s *segment, at uint32, h header, record []byte) error
 }
 
 // A found segment is one with the beginning of its file.
@@ -38,6 +44,7 @@ type found struct {
 	segment *segment
 	begun   bool // it has a preamble and a head
 	head    checkpoint
+	records int // replayed
 }
 
 // run replays the segments with these numbers.
@@ -49,7 +56,6 @@ func (r *replay) run(numbers []uint64) error {
 			return &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
 		}
 	}
-	all := make([]found, 0, len(numbers))
 	newest := -1
 	for i, number := range numbers {
 		f, err := r.peek(number)
@@ -59,11 +65,12 @@ func (r *replay) run(numbers []uint64) error {
 		if err != nil {
 			return err
 		}
-		all = append(all, f)
+		r.all = append(r.all, f)
 		if f.begun {
 			newest = i
 		}
 	}
+	all := r.all
 	for i := range all[:newest+1] {
 		if !all[i].begun {
 			return corrupt(all[i].segment, 0, "it doesn't begin like a segment of this log")
@@ -83,6 +90,9 @@ func (r *replay) run(numbers []uint64) error {
 		if err := r.segment(&all[i], following); err != nil {
 			return err
 		}
+	}
+	if err := r.ended(&all[newest]); err != nil {
+		return err
 	}
 	l.active = all[newest].segment
 	if s := l.active; s.synced < s.end {
@@ -125,8 +135,8 @@ func (r *replay) peek(number uint64) (found, error) {
 		return f, fmt.Errorf("wal: %s has format version %d; known is %d", s.name, version, formatVersion)
 	}
 	s.key = p.key()
-	if len(l.segments) == 0 {
-		l.salt = p.salt
+	if !r.salted {
+		l.salt, r.salted = p.salt, true
 	} else if p.salt != l.salt {
 		return f, corrupt(s, 0, "it belongs to another log")
 	}
@@ -181,12 +191,19 @@ func (r *replay) segment(f *found, following *checkpoint) error {
 	if err := readFull(s, r.buf, 0); err != nil {
 		return err
 	}
+	if err := r.visited(f, preambleSize); err != nil {
+		return err
+	}
 	for following == nil || s.end != following.priorEnd {
+		at := s.end
 		more, err := r.record(s)
 		if err != nil {
 			return err
 		}
 		if more {
+			if err := r.visited(f, at); err != nil {
+				return err
+			}
 			continue
 		}
 		if following != nil {
@@ -198,6 +215,36 @@ func (r *replay) segment(f *found, following *checkpoint) error {
 		return corrupt(s, s.end, "the next segment continues another one")
 	}
 	s.synced = s.end
+	return nil
+}
+
+// visited counts the record at an offset and shows it to the visitor.
+func (r *replay) visited(f *found, at uint32) error {
+	f.records++
+	if r.visit == nil {
+		return nil
+	}
+	s := f.segment
+	h, _ := parseHeader(r.buf[at:], s.key, at)
+	return r.visit(s, at, h, r.buf[at:h.end(at)])
+}
+
+// ended says how the log ends, in the newest segment. Only one batch is being written at a time, right behind the
+// last one: what stands further behind is the past.
+func (r *replay) ended(f *found) error {
+	s := f.segment
+	r.tail = TailUnmarked
+	if int64(s.end)+headerSize > s.size {
+		return nil
+	}
+	h, ok := parseHeader(r.buf[s.end:], s.key, s.end)
+	switch {
+	case ok && h.kind != kindMark:
+		r.tail = TailTorn
+	case ok && chainOver(r.buf[s.end:s.end+headerSize], s.chain) == h.chain:
+		r.tail = TailMarked
+		return r.visited(f, s.end)
+	}
 	return nil
 }
 

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal"
+)
+
+// write makes a log with a snapshot in a directory, and leaves it open.
+func write(t *testing.T) (dir string, log *wal.Log, state raft.DurableState) {
+	t.Helper()
+	dir = t.TempDir()
+	log, err := wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize, Salt: 1, Inline: true})
+	require.NoError(t, err)
+	configuration := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{
+		{Server: raft.Server{ID: "a", Address: "here"}, Role: raft.Voter, Incarnation: 0xabc},
+	}}
+	state = raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "a", Incarnation: 0xabc, Cluster: raft.ClusterID{1}, Start: 3}
+	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{
+		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &configuration)},
+		{Index: 2, Term: 2, Kind: raft.EntryNoOp},
+		{Index: 3, Term: 2, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3}, Number: 1, Data: []byte("the first command")},
+	}}))
+	meta := raft.SnapshotMeta{Index: 2, Term: 2, Configuration: configuration, ConfigurationIndex: 1}
+	snapshot, err := log.CreateSnapshot(meta)
+	require.NoError(t, err)
+	_, err = snapshot.Write([]byte("the state"))
+	require.NoError(t, err)
+	require.NoError(t, snapshot.Commit())
+	require.NoError(t, log.Write(raft.Write{State: state, Snapshot: &meta, Compact: 1}))
+	return dir, log, state
+}
+
+// look runs the command and requires an exit code.
+func look(t *testing.T, code int, arguments ...string) (out, errs string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, code, run(arguments, &stdout, &stderr), "%s%s", &stdout, &stderr)
+	return stdout.String(), stderr.String()
+}
+
+// flip changes a byte of a file, counting from its end if at is negative.
+func flip(t *testing.T, name string, at int) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] ^= 1
+	require.NoError(t, os.WriteFile(name, b, 0o600))
+}
+
+const (
+	segment  = "0000000000000001.wal"
+	snapshot = "0000000000000001.snapshot"
+)
+
+func TestSoundLog(t *testing.T) {
+	dir, log, _ := write(t)
+	require.NoError(t, log.Close())
+	out, errs := look(t, exitSound, dir)
+	require.Empty(t, errs)
+	require.Equal(t, `server     "a", disk 0000000000000abc, cluster 01000000000000000000000000000000
+state      term 2, vote "a", 3 starts, longest lease 0 ns, opened 1 times
+segment    0000000000000001.wal: 4 records in 368 of 4096 bytes
+segment    0000000000000002.wal: not begun, 4096 bytes
+snapshot   0000000000000001.snapshot: current, of 2 in term 2, 83 bytes with frames; cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
+log        entries 1 to 3 are stored, behind a snapshot of 2 in term 2; forgotten to 1
+terms      2 from 3 on
+end        0000000000000001.wal at 368: marked, so everything before it was synced
+sound
+`, out)
+
+	out, errs = look(t, exitSound, "-dump", "-data", "9", dir)
+	require.Empty(t, errs)
+	require.Contains(t, out, `0000000000000001.wal
+        40  head   a log to 0  term 0 start 0
+       120  batch  synced to 120  entries 1 to 3  term 2 vote "a" start 3
+                     1  term 1  configuration  cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
+                     2  term 2  no-op
+                     3  term 2  command  a/3/1  17 bytes "the first"…
+       288  batch  synced to 288  snapshot of 2 in term 2  forgotten to 1
+       368  mark   synced to 368
+`)
+
+	out, errs = look(t, exitSound, "-snapshot", snapshot, dir)
+	require.Empty(t, errs)
+	require.Equal(t, "the state", out)
+}
+
+// A torn write is no damage, and stays as it is.
+func TestTornWrite(t *testing.T) {
+	dir, log, state := write(t)
+	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: raft.EntryNoOp}}}))
+	before, err := os.ReadFile(filepath.Join(dir, segment))
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), before, 0o600)) // without the mark
+	out, _ := look(t, exitSound, dir)
+	require.Contains(t, out, "end        0000000000000001.wal at 424: without a mark: the last 56 bytes may not be synced")
+	flip(t, filepath.Join(dir, segment), 400)
+	for range 2 {
+		out, _ = look(t, exitSound, dir)
+		require.Contains(t, out, "log        entries 1 to 3 are stored")
+		require.Contains(t, out, "end        0000000000000001.wal at 368: a batch was torn while it was written")
+		require.NotContains(t, out, "DAMAGE")
+	}
+}
+
+func TestDamage(t *testing.T) {
+	dir, log, _ := write(t)
+	require.NoError(t, log.Close())
+	flip(t, filepath.Join(dir, segment), 200)
+	out, _ := look(t, exitDamaged, "-dump", dir)
+	require.Contains(t, out, "\n        40  head", "what precedes the damage is shown")
+	require.Contains(t, out, "DAMAGE     wal: "+filepath.Join(dir, segment)+" is corrupt at offset 120: ")
+	require.Contains(t, out, "DAMAGED: no server starts with this log\n")
+	flip(t, filepath.Join(dir, segment), 200)
+
+	flip(t, filepath.Join(dir, snapshot), -10)
+	out, _ = look(t, exitDamaged, dir)
+	require.Contains(t, out, "snapshot   0000000000000001.snapshot: current, damaged\n")
+	require.Contains(t, out, "DAMAGED: no server starts with this log\n")
+	_, errs := look(t, exitDamaged, "-snapshot", snapshot, dir)
+	require.Contains(t, errs, "the checksum of a block is wrong")
+}
+
+// Damage with which a server starts nevertheless is damage all the same.
+func TestDamageThatIsNoObstacle(t *testing.T) {
+	dir, log, _ := write(t)
+	stale, err := log.CreateSnapshot(raft.SnapshotMeta{Index: 3, Term: 2})
+	require.NoError(t, err)
+	require.NoError(t, stale.Commit())
+	require.NoError(t, log.Close())
+	look(t, exitSound, dir)
+	flip(t, filepath.Join(dir, "0000000000000002.snapshot"), 20)
+	out, _ := look(t, exitDamaged, dir)
+	require.Contains(t, out, "DAMAGED: a server starts with this log, without what is damaged\n")
+}
+
+func TestWhatCannotBeLookedAt(t *testing.T) {
+	dir, log, _ := write(t)
+	_, errs := look(t, exitUnread, dir)
+	require.Contains(t, errs, "in use")
+	require.NoError(t, log.Close())
+	_, errs = look(t, exitUnread, t.TempDir())
+	require.Contains(t, errs, "no log there")
+	_, errs = look(t, exitUnread, filepath.Join(dir, "nothing"))
+	require.Contains(t, errs, "no such file or directory")
+	look(t, exitUnread, "-snapshot", "0000000000000009.snapshot", dir)
+
+	preamble, err := os.ReadFile(filepath.Join(dir, segment))
+	require.NoError(t, err)
+	preamble[8]++
+	binary.LittleEndian.PutUint32(preamble[32:], crc32.Checksum(preamble[:32], crc32.MakeTable(crc32.Castagnoli)))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), preamble, 0o600))
+	_, errs = look(t, exitUnread, dir)
+	require.Contains(t, errs, "has format version")
+	for _, arguments := range [][]string{{}, {"-nonsense", dir}, {dir, dir}, {"-data", "-1", dir}, {"-dump", "-snapshot", snapshot, dir}} {
+		out, errs := look(t, exitUsage, arguments...)
+		require.Empty(t, out)
+		require.NotEmpty(t, errs)
+	}
+	_, errs = look(t, exitSound, "-h")
+	require.Contains(t, errs, "-snapshot")
+}

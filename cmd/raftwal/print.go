@@ -1,0 +1,177 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal"
+)
+
+// A printer prints what is in a log. The first error of its writer stays.
+type printer struct {
+	out     io.Writer
+	records bool
+	data    int // bytes of each command
+	segment string
+	err     error
+}
+
+func (p *printer) printf(format string, arguments ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.out, format, arguments...)
+	}
+}
+
+// record prints one record, with its entries.
+func (p *printer) record(r *wal.Record) error {
+	if r.Segment != p.segment {
+		p.segment = r.Segment
+		p.printf("%s\n", r.Segment)
+	}
+	p.printf("%10d  %-5s", r.Offset, r.Kind)
+	if r.Synced > 0 {
+		p.printf("  synced to %d", r.Synced)
+	}
+	if r.Kind == "head" || r.Kind == "open" {
+		p.printf("  a log to %d", r.Last)
+	}
+	if n := len(r.Entries); n > 0 {
+		p.printf("  entries %d to %d", r.Entries[0].Index, r.Entries[n-1].Index)
+	}
+	if d := r.Durable; d != nil {
+		p.printf("  term %d", d.Term)
+		if d.Vote != "" {
+			p.printf(" vote %q", d.Vote)
+		}
+		p.printf(" start %d", d.Start)
+	}
+	if s := r.Snapshot; s != nil {
+		p.printf("  snapshot of %d in term %d", s.Index, s.Term)
+		if r.Drops {
+			p.printf(" in place of the log")
+		}
+	}
+	if r.Compact != nil && *r.Compact > 0 {
+		p.printf("  forgotten to %d", *r.Compact)
+	}
+	p.printf("\n")
+	for i := range r.Entries {
+		p.entry(&r.Entries[i])
+	}
+	return p.err
+}
+
+// entry prints one entry.
+func (p *printer) entry(e *raft.Entry) {
+	p.printf("%22d  term %d  %s", e.Index, e.Term, e.Kind)
+	if e.Number != 0 {
+		p.printf("  %s/%d/%d", e.Origin.Server, e.Origin.Start, e.Number)
+	}
+	if e.Kind == raft.EntryConfiguration {
+		if configuration, err := raft.DecodeConfiguration(e.Data); err == nil {
+			p.printf("  %s\n", members(&configuration))
+			return
+		}
+	}
+	if len(e.Data) > 0 {
+		p.printf("  %d bytes", len(e.Data))
+		if n := min(p.data, len(e.Data)); n > 0 {
+			p.printf(" %q", e.Data[:n])
+			if n < len(e.Data) {
+				p.printf("…")
+			}
+		}
+	}
+	p.printf("\n")
+}
+
+// members returns who is in a configuration, in one line.
+func members(c *raft.Configuration) string {
+	var list []string
+	for _, m := range c.Members {
+		list = append(list, fmt.Sprintf("%s %s at %q, disk %016x", m.ID, m.Role, m.Address, uint64(m.Incarnation)))
+	}
+	return fmt.Sprintf("cluster %x: %s", c.Cluster[:], strings.Join(list, "; "))
+}
+
+// report prints the summary and the verdict.
+func (p *printer) report(r *wal.Report) error {
+	state := &r.Saved.State
+	p.printf("server     %q, disk %016x, cluster %x\n", state.Server, uint64(state.Incarnation), state.Cluster[:])
+	p.printf("state      term %d, vote %q, %d starts, longest lease %d ns, opened %d times\n",
+		state.Term, state.Vote, state.Start, int64(state.MaxLease), r.Opens)
+	for _, s := range r.Segments {
+		switch {
+		case s.End == 0:
+			p.printf("segment    %s: not begun, %d bytes\n", s.Name, s.Size)
+		default:
+			p.printf("segment    %s: %d records in %d of %d bytes\n", s.Name, s.Records, s.End, s.Size)
+		}
+	}
+	for _, s := range r.Snapshots {
+		p.printf("snapshot   %s: ", s.Name)
+		if s.Current {
+			p.printf("current, ")
+		}
+		if s.Err != nil {
+			p.printf("damaged\n")
+			continue
+		}
+		p.printf("of %d in term %d, %d bytes with frames; %s\n", s.Meta.Index, s.Meta.Term, s.Size, members(&s.Meta.Configuration))
+	}
+	for _, name := range r.Unfinished {
+		p.printf("unfinished %s: of no account, the next start removes it\n", name)
+	}
+	if r.Err == nil {
+		p.log(r)
+	}
+	for _, damage := range r.Damage {
+		p.printf("DAMAGE     %v\n", damage)
+	}
+	switch {
+	case r.Err != nil:
+		p.printf("DAMAGED: no server starts with this log\n")
+	case len(r.Damage) > 0:
+		p.printf("DAMAGED: a server starts with this log, without what is damaged\n")
+	default:
+		p.printf("sound\n")
+	}
+	return p.err
+}
+
+// log prints what the log holds and how it ends.
+func (p *printer) log(r *wal.Report) {
+	saved := &r.Saved
+	if r.First <= saved.Last {
+		p.printf("log        entries %d to %d are stored", r.First, saved.Last)
+	} else {
+		p.printf("log        no entry is stored, the last was %d", saved.Last)
+	}
+	if saved.Snapshot.Index > 0 {
+		p.printf(", behind a snapshot of %d in term %d", saved.Snapshot.Index, saved.Snapshot.Term)
+	}
+	if r.Compacted > 0 {
+		p.printf("; forgotten to %d", r.Compacted)
+	}
+	p.printf("\n")
+	for _, run := range saved.Runs {
+		p.printf("terms      %d from %d on\n", run.Term, run.First)
+	}
+	for i := range saved.Configurations {
+		e := &saved.Configurations[i]
+		if configuration, err := raft.DecodeConfiguration(e.Data); err == nil {
+			p.printf("members    at %d: %s\n", e.Index, members(&configuration))
+		}
+	}
+	p.printf("end        %s at %d: ", r.Tail.Segment, r.Tail.Offset)
+	switch r.Tail.State {
+	case wal.TailMarked:
+		p.printf("marked, so everything before it was synced\n")
+	case wal.TailTorn:
+		p.printf("a batch was torn while it was written, and nobody was told that it is stored; the next start cuts it off\n")
+	default:
+		p.printf("without a mark: the last %d bytes may not be synced, and damage to the last batch couldn't be told from a torn write\n", r.Tail.Unproven)
+	}
+}

@@ -1,0 +1,363 @@
+package wal
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal/vfs"
+)
+
+// A Report is what Inspect has found in the directory of a log.
+type Report struct {
+	// Saved is what Load would return; it is complete when Err is nil.
+	Saved raft.Saved
+	// First is the index of the first entry that is still in the files; Saved.Last+1 when none is. Up to
+	// Compacted, the log may be forgotten.
+	First, Compacted raft.Index
+	// Opens counts how often the log was opened.
+	Opens uint64
+
+	Segments  []SegmentReport
+	Snapshots []SnapshotReport
+	// Unfinished are the names of files that were never completed; Open removes them.
+	Unfinished []string
+
+	Tail Tail
+
+	// Err is the error with which Open would refuse the log, nil when it would open it.
+	Err error
+	// Damage is everything that was found damaged, Err included if that is what it tells of: *CorruptError each.
+	// A damaged snapshot that isn't needed doesn't keep a log from being opened, nor does an entry that isn't
+	// what its record says, until it is read.
+	Damage []error
+}
+
+// A SegmentReport tells of one segment.
+type SegmentReport struct {
+	Name    string
+	Size    int64 // of the file
+	End     int64 // of its last record, as far as it was read; 0 for a segment that hasn't begun
+	Records int   // read
+}
+
+// A SnapshotReport tells of one snapshot that is stored.
+type SnapshotReport struct {
+	Name    string
+	Size    int64 // of the file
+	Meta    raft.SnapshotMeta
+	Current bool  // the log names it
+	Err     error // what is wrong with it, nil when it is sound
+}
+
+// TailState says how the log ends.
+type TailState string
+
+// States of the end of a log.
+const (
+	// TailMarked is an end with a mark: what stands before it is proven to be synced, and nothing was being written.
+	TailMarked TailState = "marked"
+	// TailUnmarked is an end without one. The last batch was written less than Options.MarkAfter before the end,
+	// or was torn so early that nothing shows of it.
+	TailUnmarked TailState = "unmarked"
+	// TailTorn is an end behind which a batch stands that isn't whole: it was torn while it was written, and nobody
+	// was told that it is stored. Open cuts it off. Damage to the very last batch, while no mark stands
+	// behind it, can't be told from this.
+	TailTorn TailState = "torn"
+)
+
+// A Tail tells where the log ends.
+type Tail struct {
+	State   TailState // "" when the log wasn't read to its end
+	Segment string
+	Offset  int64
+	// Unproven is how many bytes before Offset aren't proven to be synced: Open writes them anew.
+	Unproven int64
+}
+
+// A Record is one record of a log, as Inspect reads it. It is valid during the call only.
+type Record struct {
+	Segment string
+	Offset  int64
+	Kind    string // "head", "open", "batch" or "mark"
+	Synced  int64  // up to where the segment was synced when the record was written, as it says itself
+
+	// Durable, Snapshot and Compact are nil when the record doesn't carry them.
+	Durable  *raft.DurableState
+	Snapshot *raft.SnapshotMeta
+	Compact  *raft.Index
+	// Drops says that the snapshot takes the place of the whole log before it.
+	Drops bool
+	// Last is the index of the last entry in the log before the record, of a head or an open.
+	Last raft.Index
+	// Entries go into the log, in place of what it held from the first one's index on.
+	Entries []raft.Entry
+}
+
+// ErrNoLog says that a directory holds no log.
+var ErrNoLog = errors.New("wal: no log there")
+
+// Inspect reads the log in a directory exactly as Open does, and changes nothing: it repairs nothing, removes
+// nothing, creates nothing, and needs no right to write. It decides by the same code what is a torn write and what is
+// damage, reads every snapshot and every entry, and calls visit, if that isn't nil, with each record in
+// order; an error of visit ends it. SegmentSize and the like of the options don't matter.
+//
+// The log must not be in use: what is being written can't be told from what is damaged. While somebody has it
+// open, the error is raft.ErrLocked, and while Inspect reads, Open fails with that. A directory without a log is
+// ErrNoLog. Any other error is one of reading; what is wrong with the log is in the report.
+func Inspect(dir string, options Options, visit func(*Record) error) (Report, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return Report{}, err
+	}
+	options.FS = vfs.ReadOnly(options.FS)
+	i := inspection{visit: visit, log: &Log{dir: dir, options: options, fs: options.FS, spare: make(chan *spare, 1)}}
+	err = i.run()
+	if err != nil {
+		err = fmt.Errorf("wal: inspect %s: %w", dir, err)
+	}
+	return i.report, err
+}
+
+// An inspection reads a log by means of a Log that is never opened.
+type inspection struct {
+	log     *Log
+	visit   func(*Record) error
+	report  Report
+	decoder raft.Decoder
+	entries []raft.Entry
+}
+
+func (i *inspection) run() error {
+	l := i.log
+	names, err := l.fs.List(l.dir)
+	if err != nil {
+		return err
+	}
+	files := sortFiles(names)
+	if len(files.segments)+len(files.snapshots) == 0 {
+		return ErrNoLog
+	}
+	lock, err := l.fs.Lock(l.path(lockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		return raft.ErrLocked
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	i.report.Unfinished = files.unfinished
+
+	defer i.closeFiles()
+	r := replay{log: l, visit: i.record}
+	if len(files.segments) == 0 {
+		err = l.noSegments()
+	} else {
+		err = r.run(files.segments)
+	}
+	if err := i.found(err); err != nil {
+		return err
+	}
+	i.segments(&r, files.segments)
+	if err := i.snapshots(files.snapshots); err != nil {
+		return err
+	}
+	if i.report.Err != nil {
+		return nil
+	}
+	if _, err = l.chooseSnapshot(files.snapshots); err == nil {
+		err = l.save(r.configurations)
+	}
+	i.report.Saved = l.saved
+	return i.found(err)
+}
+
+// found notes an error of the log itself, and returns any other.
+func (i *inspection) found(err error) error {
+	if err == nil || !errors.Is(err, raft.ErrCorrupt) {
+		return err
+	}
+	i.report.Err = err
+	known := slices.ContainsFunc(i.report.Damage, func(other error) bool { return other.Error() == err.Error() })
+	if !known {
+		i.report.Damage = append(i.report.Damage, err)
+	}
+	return nil
+}
+
+// closeFiles closes the segments, also those that replaying has put elsewhere.
+func (i *inspection) closeFiles() {
+	if len(i.log.spare) == 0 {
+		i.log.spare <- &spare{}
+	}
+	i.log.closeFiles()
+}
+
+// segments reports the segments as they were replayed, and the end of the log.
+func (i *inspection) segments(r *replay, numbers []uint64) {
+	l, t := i.log, &i.log.contents
+	i.report.First, i.report.Compacted, i.report.Opens = t.first, t.compacted, l.opens
+	i.report.Saved.State = t.durable
+	for n, number := range numbers {
+		report := SegmentReport{Name: fileName(number, segmentSuffix)}
+		if n < len(r.all) {
+			f := &r.all[n]
+			report.Size, report.End, report.Records = f.segment.size, int64(f.segment.end), f.records
+		}
+		i.report.Segments = append(i.report.Segments, report)
+	}
+	if s := l.active; s != nil && i.report.Err == nil {
+		i.report.Tail = Tail{r.tail, filepath.Base(s.name), int64(s.end), int64(s.end) - int64(s.synced)}
+	}
+}
+
+// snapshots reads every snapshot.
+func (i *inspection) snapshots(numbers []uint64) error {
+	l := i.log
+	current := l.contents.snapshot
+	if current.file != 0 && !slices.Contains(numbers, current.file) {
+		numbers = append(numbers, current.file)
+	}
+	slices.SortFunc(numbers, cmp.Compare[uint64])
+	for _, number := range numbers {
+		name := fileName(number, snapshotSuffix)
+		report := SnapshotReport{Name: name, Current: number == current.file}
+		var meta *raft.SnapshotMeta
+		if report.Current {
+			meta = &current.meta
+		}
+		report.Meta, report.Err = l.verify(number, meta)
+		if report.Err != nil && !errors.Is(report.Err, raft.ErrCorrupt) {
+			return report.Err
+		}
+		if report.Err != nil {
+			i.report.Damage = append(i.report.Damage, report.Err)
+		}
+		var err error
+		if report.Size, err = l.size(name); err != nil {
+			return err
+		}
+		i.report.Snapshots = append(i.report.Snapshots, report)
+	}
+	return nil
+}
+
+// size returns the size of a file, 0 when it isn't there.
+func (l *Log) size(name string) (int64, error) {
+	file, err := l.fs.Open(l.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	return file.Size()
+}
+
+// record checks a record that was replayed, entry by entry, and hands it to the visitor.
+func (i *inspection) record(s *segment, at uint32, h header, record []byte) error {
+	out := Record{Segment: filepath.Base(s.name), Offset: int64(at), Kind: kindNames[h.kind], Synced: int64(h.synced)}
+	if err := i.decode(&out, h, record[headerSize:]); err != nil {
+		i.report.Damage = append(i.report.Damage, corrupt(s, at, err.Error()))
+	}
+	if i.visit == nil {
+		return nil
+	}
+	return i.visit(&out)
+}
+
+// decode fills in what a record says.
+func (i *inspection) decode(out *Record, h header, body []byte) error {
+	switch h.kind {
+	case kindHead, kindOpen:
+		var c checkpoint
+		if err := c.decode(body); err != nil {
+			return err
+		}
+		out.Durable, out.Compact, out.Last = &c.durable, &c.compacted, c.last
+		if c.snapshot.file != 0 {
+			out.Snapshot = &c.snapshot.meta
+		}
+	case kindBatch:
+		var c change
+		if err := c.decode(body[:h.entries]); err != nil {
+			return err
+		}
+		return i.batch(out, &c, body[h.entries:])
+	}
+	return nil
+}
+
+// batch fills in what a batch does.
+func (i *inspection) batch(out *Record, c *change, frames []byte) error {
+	if c.flags&changesState != 0 {
+		out.Durable = &c.durable
+	}
+	if c.flags&changesSnapshot != 0 {
+		out.Snapshot, out.Drops = &c.snapshot.meta, c.flags&dropsLog != 0
+	}
+	if c.flags&changesCompacted != 0 {
+		out.Compact = &c.compacted
+	}
+	if c.flags&changesEntries == 0 {
+		return nil
+	}
+	i.entries = i.entries[:0]
+	run := 0
+	defer func() { out.Entries = i.entries }()
+	for next := c.first; next <= c.last(); next++ {
+		// That the frames lie within the batch was checked when it was replayed.
+		length, crc := little.Uint32(frames), little.Uint32(frames[4:])
+		b := frames[frameSize : frameSize+length]
+		frames = frames[frameSize+length:]
+		if crc32.Checksum(b, castagnoli) != crc {
+			return fmt.Errorf("the checksum of entry %d is wrong", next)
+		}
+		e, rest, err := i.decoder.DecodeEntry(b)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", next, err)
+		}
+		if run+1 < len(c.runs) && c.runs[run+1].First <= next {
+			run++
+		}
+		if len(rest) > 0 || e.Index != next || e.Term != c.runs[run].Term {
+			return fmt.Errorf("entry %d of term %d in the place of %d of term %d", e.Index, e.Term, next, c.runs[run].Term)
+		}
+		i.entries = append(i.entries, e)
+	}
+	return nil
+}
+
+// kindNames are the names of the kinds of records.
+var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch", kindMark: "mark"}
+
+// ReadSnapshot copies the bytes of a stored snapshot, checked, without opening the log: of the one in the file of
+// this name, as a Report tells it. It changes nothing.
+func ReadSnapshot(w io.Writer, dir, name string, options Options) (raft.SnapshotMeta, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return raft.SnapshotMeta{}, err
+	}
+	number, ok := fileNumber(name, snapshotSuffix)
+	if !ok || strings.ContainsRune(name, filepath.Separator) {
+		return raft.SnapshotMeta{}, fmt.Errorf("wal: %q isn't the name of a snapshot", name)
+	}
+	l := &Log{dir: dir, options: options, fs: vfs.ReadOnly(options.FS)}
+	r, err := l.openSnapshotFile(number)
+	if err != nil {
+		return raft.SnapshotMeta{}, fmt.Errorf("wal: read snapshot: %w", err)
+	}
+	defer r.file.Close()
+	if _, err := io.Copy(w, r); err != nil {
+		return raft.SnapshotMeta{}, fmt.Errorf("wal: read snapshot: %w", err)
+	}
+	return r.meta, nil
+}
