@@ -53,7 +53,7 @@ func TestPartitionsByProperty(t *testing.T) {
 		p.FaultKinds = rapid.Int64Range(0, 1<<len(sim.FaultNames)-1).Draw(t, "faults")
 		p.Events = rapid.Int64Range(0, 1500).Draw(t, "events")
 		if r := w.RunParams(p); r.Violation != nil {
-			schedule := w.Shrink(w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) }), sim.DefaultBudget/8)
+			schedule, _ := w.Shrink(w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) }), sim.DefaultBudget/8)
 			text, err := schedule.MarshalText()
 			require.NoError(t, err)
 			t.Fatalf("%v\n%s", r.Violation, text)

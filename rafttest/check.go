@@ -93,10 +93,10 @@ func (r *run) do(w *sim.World) sim.Result {
 // explain shortens a failure, writes it down, and prints it.
 func (r *run) explain(t *testing.T, p Property) {
 	w := sim.NewWorld(r.options(p))
-	schedule := w.Shrink(w.Record(r.do), sim.DefaultBudget)
+	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
 	var b strings.Builder
 	w.Transcript(&b, &schedule, false)
-	t.Logf("shortened to %d events; columns are servers: role and term, applied/commit/stable/last\n%s", len(schedule.Events), &b)
+	t.Logf("shortened to %d events: %v\ncolumns are servers: role and term, applied/commit/stable/last\n%s", len(schedule.Events), proof, &b)
 	name, err := keep(t, &schedule)
 	if err != nil {
 		t.Logf("the schedule can't be kept: %v", err)

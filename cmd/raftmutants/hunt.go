@@ -22,16 +22,17 @@ type verdict struct {
 	took time.Duration
 
 	// Of the simulator alone:
-	runs   int // until it was caught
-	events int // what is left of the failure
-	shrink time.Duration
-	unlike error // the failure's file doesn't repeat it
+	runs   int           // until it was caught
+	events int           // what is left of the failure
+	shrink time.Duration // of CPU
+	proof  string        // why nothing shorter fails
+	unlike error         // the failure's file doesn't repeat it
 }
 
 var (
 	caughtLine  = regexp.MustCompile(`(?m)^caught after (\d+) runs: (.*?)(?: at server \d+)?: `)
-	shrinkLine  = regexp.MustCompile(`(?m)^shortening took (\S+)$`)
-	shortLine   = regexp.MustCompile(`(?m)^shortened to (\d+) events`)
+	shrinkLine  = regexp.MustCompile(`(?m)^shortening took (\S+) of CPU$`)
+	shortLine   = regexp.MustCompile(`(?m)^shortened to (\d+) events: (.*)$`)
 	failureLine = regexp.MustCompile(`(?m)^\s*--- FAIL: ([\w/]+)`)
 	runningLine = regexp.MustCompile(`(?m)^\s+(Test\w+)[\w/]* \(\d`)
 	frameLine   = regexp.MustCompile(`(?m)^\S*_test\.(Test\w+)`)
@@ -87,7 +88,7 @@ func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Durati
 	if v.shrink, err = time.ParseDuration(string(shrink[1])); err != nil {
 		return v, err
 	}
-	v.took -= v.shrink
+	v.proof = string(short[2])
 	v.unlike = repeat(binary, file, out)
 	return v, nil
 }

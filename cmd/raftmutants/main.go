@@ -41,8 +41,12 @@ type settings struct {
 	rapid     map[string]bool  // which of them use rapid
 }
 
-// maxEvents is how many events the failure of a mutant may keep.
-const maxEvents = 40
+// maxEvents is how many events the failure of a mutant may keep without a word why, and maxShrink how much CPU time it may
+// take to get there.
+const (
+	maxEvents = 40
+	maxShrink = 10 * time.Second
+)
 
 func run(arguments []string) error {
 	s := settings{passed: map[string]error{}, rapid: map[string]bool{}}
@@ -107,8 +111,9 @@ func shuffled(name string) uint64 {
 func (s *settings) table(all []mutants.Mutant) error {
 	survived, failed, unrepeated, begun := 0, 0, 0, time.Now()
 	var events []int
+	var slowest time.Duration
 	const row = "%-36s %-44s %6s %7s %6s %7s %-6s  %s\n"
-	fmt.Printf(row, "mutant", "killed by", "runs", "time", "events", "shrink", "repeat", "what it breaks")
+	fmt.Printf(row, "mutant", "killed by", "runs", "time", "events", "CPU", "repeat", "what it breaks")
 	for i := range all {
 		m := &all[i]
 		v, err := s.hunt(m)
@@ -123,12 +128,16 @@ func (s *settings) table(all []mutants.Mutant) error {
 		case v.runs > 0:
 			runs, left, shrink, repeat = fmt.Sprint(v.runs), fmt.Sprint(v.events), seconds(v.shrink), "yes"
 			events = append(events, v.events)
+			slowest = max(slowest, v.shrink)
 			if v.unlike != nil {
 				unrepeated++
 				repeat = "NO"
 			}
 		}
 		fmt.Printf(row, m.Name, v.by, runs, seconds(v.took), left, shrink, repeat, m.Breaks)
+		if v.events > maxEvents {
+			fmt.Printf("    %s\n", v.proof)
+		}
 		if err := cmp.Or(err, v.unlike); err != nil {
 			fmt.Printf("    %v\n", err)
 		}
@@ -138,7 +147,8 @@ func (s *settings) table(all []mutants.Mutant) error {
 	if n := len(events); n > 0 {
 		slices.Sort(events)
 		longer := n - len(slices.DeleteFunc(slices.Clone(events), func(left int) bool { return left > maxEvents }))
-		fmt.Printf("the simulator killed %d: events left, median %d, most %d, more than %d in %d\n", n, events[n/2], events[n-1], maxEvents, longer)
+		fmt.Printf("the simulator killed %d: events left, median %d, most %d, more than %d in %d; shortening took at most %s of CPU, %s are allowed\n",
+			n, events[n/2], events[n-1], maxEvents, longer, seconds(slowest), seconds(maxShrink))
 	}
 	if survived > 0 || failed > 0 || unrepeated > 0 {
 		return fmt.Errorf("of %d mutants %d survived and %d couldn't be tried; %d failures aren't repeated by their files",

@@ -71,7 +71,7 @@ func many(s *settings) error {
 		if failed.Load() >= int64(s.failures) {
 			return false
 		}
-		if n := first.Load(); n > 0 && next.Load() > 2*n+20 {
+		if n := first.Load(); n > 0 && next.Load() > 3*n+50 {
 			return false // enough to choose from
 		}
 		if s.duration > 0 {
@@ -127,27 +127,31 @@ func many(s *settings) error {
 	return nil
 }
 
-// shorten shortens the failures that came first, and reports the one of which least is left.
+// shorten shortens the failures that came first, and reports the one of which least is left, after another try with that.
 func (s *settings) shorten(t *tally, runs int64) error {
 	w := sim.NewWorld(sim.Options{})
 	var best sim.Schedule
+	var proof sim.Proof
 	var found *failure
-	begun := time.Now()
+	begun := cpuTime()
 	for i := range t.failures {
 		p := s.params(t.failures[i].seed)
 		schedule := w.Record(func(w *sim.World) sim.Result { return w.RunParams(p) })
 		if s.shrink {
-			schedule = w.Shrink(schedule, sim.DefaultBudget/len(t.failures))
+			schedule, proof = w.Shrink(schedule, sim.DefaultBudget/2/len(t.failures))
 		}
 		if found == nil || len(schedule.Events) < len(best.Events) {
 			best, found = schedule, &t.failures[i]
 		}
 	}
+	if s.shrink {
+		best, proof = w.Shrink(best, sim.DefaultBudget/2)
+	}
 	fmt.Printf("caught after %d runs: %v\n  %s\n", runs, found.violation, s.command(found.seed))
 	if s.shrink {
-		fmt.Printf("shortening took %s\n", time.Since(begun).Round(time.Millisecond))
+		fmt.Printf("shortening took %s of CPU\n", (cpuTime() - begun).Round(time.Millisecond))
 	}
-	return s.report(w, found.seed, &best, found.violation)
+	return s.report(w, found.seed, &best, proof, found.violation)
 }
 
 // progress shows how far the runs are until they are done.

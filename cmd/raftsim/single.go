@@ -28,19 +28,21 @@ func single(s *settings) error {
 	schedule := w.Record(live)
 	fmt.Printf("seed %d: %v\n%d events of the schedule, of which %d reached a core\n",
 		s.seed, r.Violation, r.Violation.Step, r.Stats.Events)
+	var proof sim.Proof
 	if s.shrink {
-		schedule = w.Shrink(schedule, sim.DefaultBudget)
+		schedule, proof = w.Shrink(schedule, sim.DefaultBudget)
 	}
-	return s.report(w, s.seed, &schedule, r.Violation)
+	return s.report(w, s.seed, &schedule, proof, r.Violation)
 }
 
 // report prints a failure, writes it to files if it is told to, and returns it.
-func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, violation *sim.Violation) error {
+func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, proof sim.Proof, violation *sim.Violation) error {
 	// What is not shortened is drawn as it ran: in a list of events pauses and stalls show as gaps only.
 	repeat, drawn := s.command(seed), func(w *sim.World) sim.Result { return w.RunParams(s.params(seed)) }
 	if s.shrink {
 		drawn = func(w *sim.World) sim.Result { return w.Replay(schedule) }
-		fmt.Printf("shortened to %d events; columns are servers: role and term, applied/commit/stable/last\n", len(schedule.Events))
+		fmt.Printf("shortened to %d events: %v\n", len(schedule.Events), proof)
+		fmt.Println("columns are servers: role and term, applied/commit/stable/last")
 	}
 	if s.verbose || s.shrink {
 		w.Transcript(os.Stdout, schedule, s.verbose && !s.shrink)

@@ -46,8 +46,8 @@ const (
 	OpLost
 	// OpTransfer delivers a TimeoutNow from Peer, if Peer leads.
 	OpTransfer
-	// OpProbe delivers an append without entries from Peer, if Peer leads, after index N of its log: a message that any leader
-	// may send at any time.
+	// OpProbe delivers an append without entries from Peer, if Peer leads, after all but the last N entries of its log: a message that any
+	// leader may send at any time.
 	OpProbe
 	// OpDrain takes the effects that were held back.
 	OpDrain

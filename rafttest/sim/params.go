@@ -116,7 +116,7 @@ func Calm(seed uint64, servers int) Params {
 		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
 		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
 		FaultTime: 1000 * ms, FaultSpan: 1000 * ms, DownTime: 500 * ms,
-		Events: 2000, Found: 1, Segment: 64 << 10,
+		Events: 2000, Found: 1, Segment: 4 << 10,
 	}
 }
 

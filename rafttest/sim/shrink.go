@@ -1,59 +1,111 @@
 package sim
 
+import "fmt"
+
 // Shrink cuts a schedule that breaks an invariant down to what it takes to break the same one: delta debugging
 // (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input") over its events, then over what
-// they say, then over the parameters. budget bounds the events that are replayed in search of it;
-// DefaultBudget is a matter of seconds. A schedule that breaks nothing comes back as it is.
-func (w *World) Shrink(s Schedule, budget int) Schedule {
+// they say, then over the parameters, and then a search for shorter ways to the same failure. budget bounds the work,
+// in about microseconds of a processor. A schedule that breaks nothing comes back as it is.
+// The Proof says what stands against anything shorter.
+func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
 	k := &shrinker{w: w, best: s, budget: budget}
 	first := w.Replay(&s)
 	if first.Violation == nil {
-		return s
+		return s, Proof{}
 	}
 	k.best.Expect = first.Violation.Name
 	k.failure = first.Violation.kind()
+	k.reserve = budget / 4
 	k.try(k.best.Params, k.best.Events)
-	for before := -1; before != len(k.best.Events) && k.budget > 0; {
+	k.reduce()
+	for before := -1; before != len(k.best.Events) && k.budget > k.reserve; {
 		before = len(k.best.Events)
-		k.dropGroups()
-		k.foundEarlier()
-		k.dropChunks()
-		k.simplify()
-		k.simplifyParams()
+		k.rebuild()
+		k.bridge()
+		k.wander()
+		k.reduce()
 	}
-	k.dropPairs()
-	k.simplify()
-	return k.best
+	k.reserve = 0
+	return k.best, k.prove()
 }
 
-// DefaultBudget is the budget of Shrink that suits a person who waits.
-const DefaultBudget = 8_000_000
+// DefaultBudget is the budget of Shrink that suits a person who waits: seconds.
+const DefaultBudget = 6_000_000
 
 type shrinker struct {
-	w      *World
-	best   Schedule
-	budget int
-	trial  []Event
+	w       *World
+	best    Schedule
+	budget  int
+	reserve int // of the budget, for what comes last
+	trial   []Event
+	drawn   uint64
+	tried   int // candidates
 
 	failure string // Violation.kind of what is to be kept
 }
 
-// try replays a candidate. If it breaks the same invariant it becomes the best one so far, without the events that didn't
-// happen or came too late. Settings that no server starts with break nothing but themselves.
-func (k *shrinker) try(p Params, events []Event) bool {
+// reduce leaves out and simplifies until nothing changes.
+func (k *shrinker) reduce() {
+	for before := -1; before != len(k.best.Events) && k.budget > k.reserve; {
+		before = len(k.best.Events)
+		k.dropGroups()
+		k.foundEarlier()
+		k.dropChunks()
+		k.asModel()
+		k.simplify()
+		k.simplifyParams()
+	}
+}
+
+// fails replays a candidate and returns the events of it that happened until it broke the same invariant; nil if it didn't.
+// Settings that no server starts with break nothing but themselves.
+func (k *shrinker) fails(p Params, events []Event) []Event {
 	if k.budget <= 0 || !p.startable() {
-		return false
+		return nil
 	}
 	candidate := Schedule{Params: p, Events: events}
 	k.w.record = true
 	r := k.w.Replay(&candidate)
 	k.w.record = false
-	k.budget -= r.Stats.Events + len(events)/4 + 1
+	k.tried++
+	k.budget -= cost(&r, len(events))
 	if r.Violation == nil || r.Violation.kind() != k.failure {
+		return nil
+	}
+	return k.w.history
+}
+
+// cost returns what a replay takes of the budget: about the microseconds that it takes of a processor.
+func cost(r *Result, events int) int {
+	c := 20 + r.Stats.Events + events/4
+	if r.Params.WAL != 0 {
+		c = 100 + c*3/2 + 20*r.Stats.Opened
+	}
+	return c
+}
+
+// try makes a candidate the best one so far if it fails.
+func (k *shrinker) try(p Params, events []Event) bool {
+	return k.take(p, k.fails(p, events), len(events))
+}
+
+// shorter makes a candidate the best one so far if it fails and fewer of its events happen.
+func (k *shrinker) shorter(p Params, events []Event) bool {
+	return k.take(p, k.fails(p, events), len(k.best.Events)-1)
+}
+
+// noLonger makes a candidate the best one so far if it fails and no more of its events happen.
+func (k *shrinker) noLonger(p Params, events []Event) bool {
+	return k.take(p, k.fails(p, events), len(k.best.Events))
+}
+
+// take takes what happened of a candidate that failed, unless more events than that did.
+func (k *shrinker) take(p Params, happened []Event, most int) bool {
+	if happened == nil || len(happened) > most {
 		return false
 	}
 	k.best.Params = p
-	k.best.Events = append([]Event(nil), k.w.history...)
+	k.best.Events = append([]Event(nil), happened...)
 	return true
 }
 
@@ -83,19 +135,44 @@ func (k *shrinker) dropGroups() {
 	}
 }
 
-// foundEarlier puts a cluster that is founded without incident in the place of a beginning.
+// foundEarlier puts a cluster that is founded without incident in the place of a beginning, as long a one as goes; if need
+// be with the names of two servers exchanged, and after another election.
 func (k *shrinker) foundEarlier() {
+	const parts, short = 48, 200
 	n := len(k.best.Events)
-	if n == 0 || n <= 8 {
+	if n <= 8 {
 		return
 	}
-	for part := 15; part >= 0; part-- {
-		from := n * part / 16
-		events := append([]Event{{Op: OpFound}}, k.best.Events[min(from, len(k.best.Events)):]...)
+	servers := int8(k.best.Params.Servers)
+	if n > short {
+		servers = 1 // as they are
+	}
+	starts := []gadget{{{Op: OpFound}}}
+	for a := int8(0); a < servers && servers <= 3; a++ {
+		starts = append(starts, append(gadget{{Op: OpFound}}, elect(servers, a, 1, OpExpire)...))
+	}
+	for part := parts - 1; part >= 0; part-- {
+		from := n * part / parts
 		if k.best.Events[0].Op == OpFound && from <= 1 {
 			return
 		}
-		if k.try(k.best.Params, events) {
+		for _, start := range starts {
+			if from <= len(start) && k.best.Events[0].Op == OpFound {
+				continue
+			}
+			for a := int8(0); a < servers; a++ {
+				for b := int8(0); b < servers && b <= a; b++ {
+					if a == b && a > 0 {
+						continue // as they are, once
+					}
+					rest := renamed(k.best.Events[from:], a, b)
+					if k.try(k.best.Params, append(append([]Event(nil), start...), rest...)) {
+						return
+					}
+				}
+			}
+		}
+		if k.budget <= k.reserve {
 			return
 		}
 	}
@@ -122,19 +199,62 @@ func (k *shrinker) dropChunks() {
 	}
 }
 
+// A Proof says what was tried to make a schedule shorter, in vain.
+type Proof struct {
+	Events, Singles, Pairs int // how many there are; each single event was left out, and each pair of events
+	Tried                  int // candidates in all
+}
+
+// String says it in a sentence.
+func (p Proof) String() string {
+	if p.Events == 0 {
+		return "nothing is violated, so nothing was shortened"
+	}
+	all := p.Events * (p.Events - 1) / 2
+	switch {
+	case p.Singles < p.Events:
+		return fmt.Sprintf("shorter ones may fail too: the search was given up after %d candidates", p.Tried)
+	case p.Pairs < all:
+		return fmt.Sprintf("without any single event of it nothing fails, nor without %d of %d pairs of them, when the search was given up; "+
+			"%d candidates were tried in all", p.Pairs, all, p.Tried)
+	}
+	return fmt.Sprintf("without any single event of it nothing fails, nor without any of the %d pairs of them; %d candidates were tried in all",
+		all, p.Tried)
+}
+
 // dropPairs leaves out two events that make sense only together, once the list is short.
 func (k *shrinker) dropPairs() {
-	const short = 90
-	for i := 0; i < len(k.best.Events) && len(k.best.Events) <= short; i++ {
+	const short = 60
+	for i := 0; i < len(k.best.Events) && len(k.best.Events) <= short && k.budget > k.reserve; i++ {
 		for j := i + 1; j < len(k.best.Events); j++ {
 			if k.without(func(at int, _ *Event) bool { return at == i || at == j }) {
 				j = i
-				k.dropChunks()
-				if i >= len(k.best.Events) {
-					return
-				}
 			}
 		}
+	}
+	k.dropChunks()
+}
+
+// prove leaves out each event and each two of them that are left, until that changes nothing any more.
+func (k *shrinker) prove() Proof {
+	for {
+		n := len(k.best.Events)
+		proof := Proof{Events: n}
+		for i := 0; i < n && len(k.best.Events) == n && k.budget > 0; i++ {
+			proof.Singles++
+			k.without(func(at int, _ *Event) bool { return at == i })
+		}
+		for i := 0; i < n && len(k.best.Events) == n; i++ {
+			for j := i + 1; j < n && len(k.best.Events) == n && k.budget > 0; j++ {
+				proof.Pairs++
+				k.without(func(at int, _ *Event) bool { return at == i || at == j })
+			}
+		}
+		if proof.Tried = k.tried; len(k.best.Events) == n {
+			return proof
+		}
+		k.dropChunks()
+		k.simplify()
 	}
 }
 
@@ -174,7 +294,7 @@ func (k *shrinker) simplify() {
 		}
 		k.change(i, func(e *Event) { e.Hold = false })
 		k.change(i, func(e *Event) {
-			if e.Op == OpStart || e.Op == OpCrash || e.Op == OpPersist || e.Op == OpApply {
+			if e.Op == OpStart || e.Op == OpCrash || e.Op == OpPersist || e.Op == OpApply || e.Op == OpProbe {
 				e.N = 0
 			}
 		})

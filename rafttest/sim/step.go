@@ -320,12 +320,10 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	m := l.envelope
 	m.Kind = raft.TimeoutNow
 	if e.Op == OpProbe {
-		if e.N > int64(len(from.view)) {
-			return false
-		}
-		m.Kind, m.Index, m.Commit = raft.AppendRequest, raft.Index(e.N), from.status.commit
-		if e.N > 0 {
-			m.LogTerm = from.view[e.N-1].term
+		after := max(int64(len(from.view))-e.N, 0)
+		m.Kind, m.Index, m.Commit = raft.AppendRequest, raft.Index(after), from.status.commit
+		if after > 0 {
+			m.LogTerm = from.view[after-1].term
 		}
 	}
 	s.core.Receive(w.local(s), m)

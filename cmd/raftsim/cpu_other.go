@@ -1,0 +1,10 @@
+//go:build !unix
+
+package main
+
+import "time"
+
+var processBegun = time.Now()
+
+// cpuTime returns how long the process has run, which is not less than the CPU time of one thread.
+func cpuTime() time.Duration { return time.Since(processBegun) }

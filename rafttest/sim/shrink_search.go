@@ -1,0 +1,317 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// Where leaving out events comes to an end, a shorter failure may still be near that is no part of the present one: the
+// cluster got to a state by a detour, and the shorter way consists of other events. So the shrinker also puts what people
+// would write into the place of what happened (gadgets), gives servers other names, and goes on at random from there.
+
+// A gadget is a list of events that brings a cluster somewhere on a short way.
+type gadget []Event
+
+// deliver is a message of a kind from one server to another, the latest there.
+func deliver(from, to int8, kind raft.MessageKind) Event {
+	return Event{Op: OpDeliver, Peer: from, Server: to, Kind: kind}
+}
+
+// gadgets returns the short ways in a cluster of n servers: elections by timeout and by transfer, replication to
+// one server, a crash and a start.
+func gadgets(n int8) []gadget {
+	all := []gadget{{}}
+	for a := int8(0); a < n; a++ {
+		all = append(all,
+			gadget{{Op: OpCrash, Server: a}, {Op: OpStart, Server: a}, {Op: OpPersist, Server: a}},
+			gadget{{Op: OpPersist, Server: a}},
+			gadget{{Op: OpExpire, Server: a}})
+		for first := int8(1); first < n; first++ {
+			all = append(all, elect(n, a, first, OpExpire), elect(n, a, first, OpTransfer))
+			b := (a + first) % n
+			all = append(all, gadget{
+				deliver(a, b, raft.AppendRequest), {Op: OpPersist, Server: b}, deliver(b, a, raft.AppendResponse),
+			}, gadget{
+				deliver(b, a, raft.HeartbeatResponse), deliver(a, b, raft.AppendRequest),
+				{Op: OpPersist, Server: b}, deliver(b, a, raft.AppendResponse),
+			})
+		}
+	}
+	return all
+}
+
+// elect makes a server lead with the votes of as many others as it takes, its neighbours from the firstth on. It
+// begins because its time has come (OpExpire), or because another one, which leads, asks it to (OpTransfer).
+func elect(n, candidate, first int8, begin Op) gadget {
+	var voters []int8
+	for i := int8(0); i < n/2; i++ {
+		voters = append(voters, (candidate+(first-1+i)%(n-1)+1)%n)
+	}
+	var g gadget
+	if begin == OpTransfer {
+		leader := (candidate + (first-1+n/2)%(n-1) + 1) % n
+		g = append(g, Event{Op: begin, Peer: leader, Server: candidate})
+	} else {
+		g = append(g, Event{Op: begin, Server: candidate})
+		for _, v := range voters {
+			g = append(g, deliver(candidate, v, raft.PreVoteRequest), deliver(v, candidate, raft.PreVoteResponse))
+		}
+	}
+	g = append(g, Event{Op: OpPersist, Server: candidate})
+	for _, v := range voters {
+		g = append(g, deliver(candidate, v, raft.VoteRequest), Event{Op: OpPersist, Server: v},
+			deliver(v, candidate, raft.VoteResponse))
+	}
+	return append(g, Event{Op: OpPersist, Server: candidate})
+}
+
+// renamed returns events with the names of two servers exchanged.
+func renamed(events []Event, a, b int8) []Event {
+	other := func(s int8) int8 {
+		switch s {
+		case a:
+			return b
+		case b:
+			return a
+		}
+		return s
+	}
+	out := append([]Event(nil), events...)
+	for i := range out {
+		if !out[i].Op.alone() {
+			out[i].Server = other(out[i].Server)
+		}
+		if out[i].Op.pairs() {
+			out[i].Peer = other(out[i].Peer)
+		}
+	}
+	return out
+}
+
+// bridge puts a gadget in the place of longer runs of events, long runs first, and behind a cluster that is founded
+// without incident in the place of a beginning.
+func (k *shrinker) bridge() {
+	ways := gadgets(int8(k.best.Params.Servers))
+	for size := len(k.best.Events); size > 1; size -= max(size/4, 1) {
+		for from := 0; from+size <= len(k.best.Events); from += max(size/4, 1) {
+			for _, g := range ways {
+				if len(g) < size && k.replace(from, from+size, g) {
+					break
+				}
+			}
+		}
+		if k.budget <= k.reserve {
+			return
+		}
+	}
+}
+
+// replace tries the best events with others in the place of a run of them.
+func (k *shrinker) replace(from, to int, with gadget) bool {
+	to = min(to, len(k.best.Events))
+	if from >= to {
+		return false
+	}
+	k.trial = append(append(append(k.trial[:0], k.best.Events[:from]...), with...), k.best.Events[to:]...)
+	return k.shorter(k.best.Params, k.trial)
+}
+
+// wander looks for shorter failures at random, until it has looked in vain for long.
+func (k *shrinker) wander() {
+	const patience = 60 // tries for each event that is left
+	ways := gadgets(int8(k.best.Params.Servers))
+	for vain := 0; vain < patience*len(k.best.Events) && k.budget > k.reserve; {
+		before := len(k.best.Events)
+		k.stray(ways)
+		if vain++; len(k.best.Events) < before {
+			vain = 0
+		}
+	}
+}
+
+// stray tries one change at random. One that leaves as many events is taken, too: it may open a way.
+func (k *shrinker) stray(ways []gadget) {
+	n := int64(len(k.best.Events))
+	if n == 0 {
+		return
+	}
+	from := k.draw(n)
+	to := min(from+1+k.draw(1+k.draw(n)), n)
+	p := k.best.Params
+	switch k.draw(10) {
+	case 0, 1: // leave out a run, or what it has of a server or of an operation
+		like := k.best.Events[from]
+		what := k.draw(4)
+		k.trial = k.trial[:0]
+		for i, e := range k.best.Events {
+			if int64(i) < from || int64(i) >= to || what == 1 && e.Op != like.Op ||
+				what == 2 && e.Server != like.Server || what == 3 && (e.Op != like.Op || e.Kind != like.Kind) {
+				k.trial = append(k.trial, e)
+			}
+		}
+	case 2: // leave out a few, anywhere
+		chance := 1 + k.draw(4)
+		k.trial = k.trial[:0]
+		for _, e := range k.best.Events {
+			if k.draw(n) >= chance {
+				k.trial = append(k.trial, e)
+			}
+		}
+	case 3: // a gadget for a run
+		g := ways[k.draw(int64(len(ways)))]
+		if to-from < int64(len(g)) {
+			to = min(from+int64(len(g))+k.draw(n/4+1), n)
+		}
+		k.trial = append(append(append(k.trial[:0], k.best.Events[:from]...), g...), k.best.Events[to:]...)
+	case 4: // an event moves
+		e := k.best.Events[from]
+		k.trial = append(append(k.trial[:0], k.best.Events[:from]...), k.best.Events[from+1:]...)
+		at := k.draw(n)
+		k.trial = append(k.trial[:at], append([]Event{e}, k.trial[at:]...)...)
+	case 5: // two servers exchange their parts from some event on
+		a, b := int8(k.draw(p.Servers)), int8(k.draw(p.Servers))
+		k.trial = append(append(k.trial[:0], k.best.Events[:from]...), renamed(k.best.Events[from:], a, b)...)
+	case 6: // another number, and a few events fewer
+		k.trial = append(k.trial[:0], k.best.Events[:from]...)
+		e := k.best.Events[from]
+		if e.Op == OpDeliver {
+			e.N, e.Label = 0, 0
+		} else if e.Op.counts() && e.Op != OpPropose && e.Op != OpQuery && e.Op != OpCancel {
+			e.N = k.draw(e.N + 1)
+		}
+		k.trial = append(append(k.trial, e), k.best.Events[from+1:]...)
+		k.thin(k.draw(4))
+	case 7: // other luck, a setting as it is by itself, or a narrower one, and a few events fewer
+		k.trial = append(k.trial[:0], k.best.Events...)
+		calm := Calm(uint64(p.Seed), int(p.Servers))
+		if i := k.draw(int64(len(p.all()))); i > 1 {
+			*p.all()[i].value = *calm.all()[i].value
+		} else {
+			p.Seed = 1 + k.draw(64)
+		}
+		if k.draw(2) == 0 {
+			settings := p.settings()[2:] // beyond heartbeat and election timeout
+			*settings[k.draw(int64(len(settings)))] = [...]int64{1, 2, 100}[k.draw(3)]
+		}
+		k.thin(k.draw(8))
+	case 8: // somewhere else
+		k.trial = append(k.trial[:0], k.best.Events...)
+		for range 1 + k.draw(3) {
+			e := &k.trial[k.draw(n)]
+			if server := int8(k.draw(p.Servers)); !e.Op.alone() && (server != e.Peer || !e.Op.pairs()) {
+				e.Server = server
+			}
+		}
+	case 9: // a server fewer
+		last := int8(p.Servers - 1)
+		k.trial = append(k.trial[:0], renamed(k.best.Events, int8(k.draw(p.Servers)), last)...)
+		p.Servers -= 1 + k.draw(2)
+		if p.Servers < 1 {
+			return
+		}
+	}
+	k.noLonger(p, k.trial)
+}
+
+// thin leaves some events of a trial out.
+func (k *shrinker) thin(count int64) {
+	for ; count > 0 && len(k.trial) > 0; count-- {
+		at := k.draw(int64(len(k.trial)))
+		k.trial = append(k.trial[:at], k.trial[at+1:]...)
+	}
+}
+
+// rebuild tries the plainest ways to get the commands through that are proposed: the leader of a cluster that was just
+// founded takes them all, one by one or at once, gets them to a majority, and commits them; and all that have them apply
+// them. It goes on from the shortest failure among these, if that is shorter.
+func (k *shrinker) rebuild() {
+	found := Schedule{Params: k.best.Params, Events: []Event{{Op: OpFound}}}
+	if k.w.Replay(&found); k.w.violation != nil || k.w.leading() < 0 {
+		return
+	}
+	n, leader := int8(k.best.Params.Servers), int8(k.w.leading())
+	var calls []Event
+	for _, e := range k.best.Events {
+		if e.Op == OpPropose || e.Op == OpQuery {
+			e.Server, e.Hold, e.At = leader, false, 0
+			calls = append(calls, e)
+		}
+	}
+	for _, together := range []int{len(calls), 2, 1} {
+		if together < 1 {
+			continue
+		}
+		events := []Event{{Op: OpFound}}
+		for from := 0; from < len(calls); from += together {
+			events = append(events, calls[from:min(from+together, len(calls))]...)
+			for range 2 { // the first time some is proposed while a write or an append is under way
+				events = append(events, commit(n, leader)...)
+			}
+		}
+		before := k.best
+		if happened := k.fails(k.best.Params, events); happened != nil {
+			k.best.Events = append([]Event(nil), happened...)
+			k.dropChunks()
+			k.dropPairs()
+			if len(k.best.Events) >= len(before.Events) {
+				k.best = before
+			}
+		}
+	}
+}
+
+// commit gets what a leader has taken to all others, and all of them apply it.
+func commit(n, leader int8) gadget {
+	g := gadget{{Op: OpPersist, Server: leader}}
+	for b := int8(0); b < n; b++ {
+		if b != leader {
+			g = append(g, deliver(leader, b, raft.AppendRequest), Event{Op: OpPersist, Server: b}, deliver(b, leader, raft.AppendResponse))
+		}
+	}
+	g = append(g, Event{Op: OpApply, Server: leader}, Event{Op: OpExpire, Server: leader})
+	for b := int8(0); b < n; b++ {
+		if b != leader {
+			g = append(g, deliver(leader, b, raft.AppendRequest), deliver(leader, b, raft.Heartbeat), Event{Op: OpPersist, Server: b},
+				Event{Op: OpApply, Server: b})
+		}
+	}
+	return g
+}
+
+// draw returns a number below n.
+func (k *shrinker) draw(n int64) int64 {
+	k.drawn++
+	return below(mix(0x9e3779b97f4a7c15*k.drawn), n)
+}
+
+// asModel tries models for disks: one that fails, fills up or rots ends its server instead.
+func (k *shrinker) asModel() {
+	if k.best.Params.WAL == 0 {
+		return
+	}
+	p := k.best.Params.WithModel()
+	for _, instead := range []Op{OpCrash, OpFree, OpPersist} { // free does nothing to a model
+		failing := [MaxServers]bool{}
+		k.trial = k.trial[:0]
+		for _, e := range k.best.Events {
+			switch {
+			case e.Op >= OpFailWrite && e.Op <= OpRot:
+				failing[e.Server] = e.Op != OpFree
+				continue
+			case failing[e.Server] && !e.Op.alone() && (e.Op == OpPersist || e.Op == OpRead):
+				e.Op, e.N = instead, 0
+				failing[e.Server] = false
+			case e.Op == OpCrash:
+				e.N &= 0xff
+			case e.Op == OpStart:
+				e.N = 0
+			}
+			k.trial = append(k.trial, e)
+		}
+		servers := int8(p.Servers)
+		for a := int8(0); a < servers; a++ { // another one may lead what is founded on other disks
+			for b := int8(0); b <= a; b++ {
+				if (a != b || a == 0) && k.try(p, renamed(k.trial, a, b)) {
+					return
+				}
+			}
+		}
+	}
+}
