@@ -15,8 +15,15 @@ import (
 // A CallKind says what an administrative call asks for.
 type CallKind uint8
 
+var callKindNames = [...]string{CallAdd: "add", CallRemove: "remove", CallReplace: "replace", CallSet: "set"}
+
 // String returns the kind in words.
-func (k CallKind) String() string { return fmt.Sprintf("call %d", uint8(k)) }
+func (k CallKind) String() string {
+	if k > 0 && int(k) < len(callKindNames) {
+		return callKindNames[k]
+	}
+	return fmt.Sprintf("call %d", uint8(k))
+}
 
 // A Call is a request to the leader about the cluster itself. Which of the fields a kind uses, its comment says;
 // the others are zero.
@@ -47,11 +54,32 @@ type Refusal uint8
 const (
 	// RefusedUnknown: the leader is of a version that doesn't know this kind of call.
 	RefusedUnknown Refusal = 1 + iota
+	// RefusedConflict: the configuration isn't the expected one.
+	RefusedConflict
+	// RefusedInProgress: another change is under way.
+	RefusedInProgress
+	// RefusedMembers: no cluster can have such members.
+	RefusedMembers
+	// RefusedNotMember: the server whose disk is to be replaced isn't a member.
+	RefusedNotMember
+	// RefusedUnreachable: a new server doesn't answer.
+	RefusedUnreachable
+	// RefusedForeign: a new server belongs to another cluster.
+	RefusedForeign
+	// RefusedOtherDisk: a member has another disk than the cluster knows.
+	RefusedOtherDisk
+	// RefusedNotCaughtUp: a new server didn't catch up.
+	RefusedNotCaughtUp
+	// RefusedHalfway: the lost disk was replaced, but the server with the new one didn't catch up.
+	RefusedHalfway
 )
 
 // refusals are the errors that callers get.
 var refusals = [...]error{
-	RefusedUnknown: ErrUnknownCall,
+	RefusedUnknown: ErrUnknownCall, RefusedConflict: ErrConflict, RefusedInProgress: ErrChangeInProgress,
+	RefusedMembers: ErrMembers, RefusedNotMember: ErrNotMember, RefusedUnreachable: ErrUnreachable,
+	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
+	RefusedHalfway: ErrNotCaughtUp,
 }
 
 // err returns the error that stands for a refusal, and the server that it is about, if any.
@@ -106,6 +134,10 @@ func (c *Core) Call(now Instant, call Call) uint64 {
 	c.advance(now)
 	c.calls.next++
 	number := c.calls.next
+	if c.removed != 0 {
+		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(ErrRemoved)})
+		return number
+	}
 	if len(c.calls.items) >= maxCalls {
 		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(ErrOverloaded)})
 		return number
@@ -141,11 +173,7 @@ func (c *Core) offerCalls() { c.sendCalls(pendingFree) }
 
 // retryCalls sends again, within the term in which they were offered, the calls that the leader hasn't answered.
 // It takes each once.
-func (c *Core) retryCalls() {
-	if c.leaderID() != c.id {
-		c.sendCalls(pendingForwarded)
-	}
-}
+func (c *Core) retryCalls() { c.sendCalls(pendingForwarded) }
 
 // sendCalls sends the calls in a state to the leader of this term.
 func (c *Core) sendCalls(state pendingState) {
@@ -170,10 +198,11 @@ func (c *Core) sendCalls(state pendingState) {
 	}
 }
 
-// callsProven frees the calls that an entry of a term, applied here, proves to be lost.
+// callsProven frees the calls that an entry of a term, applied here, proves to be lost: of those, nothing stands in
+// the log up to there. A change that has begun there goes on whoever leads, and ends in the log.
 func (c *Core) callsProven(term Term) {
 	for i := range c.calls.items {
-		if item := &c.calls.items[i]; item.state != pendingFree && item.term < term {
+		if item := &c.calls.items[i]; item.state == pendingForwarded && item.term < term {
 			item.state = pendingFree
 		}
 	}
@@ -194,11 +223,14 @@ func (c *Core) callAnswered(m *Message) {
 
 // callEnded answers a call with what the leader says.
 func (c *Core) callEnded(number uint64, outcome callOutcome) {
-	if outcome.refusal != 0 {
+	switch outcome.refusal {
+	case 0:
+		c.answerCall(number, outcome.index, nil)
+	case RefusedHalfway:
+		c.answerCall(number, 0, outcomeUnknown(outcome.refusal.err(outcome.about)))
+	default:
 		c.answerCall(number, 0, notApplied(outcome.refusal.err(outcome.about)))
-		return
 	}
-	c.answerCall(number, outcome.index, nil)
 }
 
 // A ticket names a call at the leader: who asked, and by which number.
@@ -224,9 +256,10 @@ type takenCall struct {
 
 // A caller is what a leader remembers of one origin's calls for the rest of its term.
 type caller struct {
-	origin Origin
-	lowest uint64 // the lowest number that the origin may still ask for
-	calls  []takenCall
+	origin      Origin
+	incarnation Incarnation // of the disk of the origin
+	lowest      uint64      // the lowest number that the origin may still ask for
+	calls       []takenCall
 }
 
 func cloneCallers(callers []caller) []caller {
@@ -238,20 +271,20 @@ func cloneCallers(callers []caller) []caller {
 }
 
 // caller returns the memory of an origin, or nil if it has started again since.
-func (l *leader) caller(origin Origin) *caller {
+func (l *leader) caller(origin Origin, incarnation Incarnation) *caller {
 	for i := range l.callers {
 		switch r := &l.callers[i]; {
 		case r.origin.Server != origin.Server:
-		case r.origin.Start > origin.Start:
+		case r.incarnation == incarnation && r.origin.Start > origin.Start:
 			return nil
 		default:
-			if r.origin.Start < origin.Start {
-				*r = caller{origin: origin}
+			if r.incarnation != incarnation || r.origin.Start < origin.Start {
+				*r = caller{origin: origin, incarnation: incarnation}
 			}
 			return r
 		}
 	}
-	l.callers = append(l.callers, caller{origin: origin})
+	l.callers = append(l.callers, caller{origin: origin, incarnation: incarnation})
 	return &l.callers[len(l.callers)-1]
 }
 
@@ -268,11 +301,11 @@ func (r *caller) find(number uint64) *takenCall {
 // takeCall takes a call, each number once. Asked again for one that has ended, it repeats the answer.
 func (c *Core) takeCall(m *Message) {
 	l, leads := c.role.(*leader)
-	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
-		return // what a lost disk has asked for is nothing that the one in its place waits for
+	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) || c.log.commit < l.begin {
+		return // what a lost disk has asked for is nothing that the one in its place waits for; others ask again
 	}
 	t := ticket{Origin{m.From, m.Start}, m.Numbers[0]}
-	r := l.caller(t.origin)
+	r := l.caller(t.origin, m.FromIncarnation)
 	if r == nil {
 		return
 	}
@@ -294,6 +327,8 @@ func (c *Core) takeCall(m *Message) {
 // beginCall does what a call asks for, or begins to: then endCall tells the outcome later.
 func (c *Core) beginCall(l *leader, t ticket, call *Call) {
 	switch call.Kind {
+	case CallAdd, CallRemove, CallReplace, CallSet:
+		c.beginChange(l, t, call)
 	default:
 		c.endCall(l, t, callOutcome{refusal: RefusedUnknown})
 	}

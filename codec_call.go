@@ -8,18 +8,19 @@ import "encoding/binary"
 func appendCall(b []byte, c *Call) []byte {
 	b = append(b, byte(c.Kind))
 	b = appendUvarint(b, uint64(c.Expected))
-	b = appendUvarint(b, uint64(len(c.Members)))
-	for i := range c.Members {
-		b = appendMember(b, &c.Members[i])
-	}
-	return b
+	return appendMembers(b, c.Members)
 }
 
-func appendMember(b []byte, m *Member) []byte {
-	b = appendString(b, string(m.ID))
-	b = appendString(b, m.Address)
-	b = append(b, byte(m.Role))
-	return binary.LittleEndian.AppendUint64(b, uint64(m.Incarnation))
+func appendMembers(b []byte, members []Member) []byte {
+	b = appendUvarint(b, uint64(len(members)))
+	for i := range members {
+		m := &members[i]
+		b = appendString(b, string(m.ID))
+		b = appendString(b, m.Address)
+		b = append(b, byte(m.Role))
+		b = binary.LittleEndian.AppendUint64(b, uint64(m.Incarnation))
+	}
+	return b
 }
 
 func (r *reader) call() *Call {
@@ -34,7 +35,7 @@ func (r *reader) call() *Call {
 func (r *reader) members(name string) []Member {
 	n := r.count(minMemberBytes, name)
 	if n > MaxMembers {
-		r.fail("%s: %d of them, more than %d", name, n, MaxMembers)
+		r.fail("%s: %d, more than %d", name, n, MaxMembers)
 	}
 	if r.err != nil || n == 0 {
 		return nil

@@ -1,7 +1,5 @@
 package raft
 
-import "encoding/binary"
-
 // An entry is encoded as
 //
 //	kind       1 byte
@@ -85,26 +83,81 @@ func (r *reader) entry(e *Entry) {
 	e.Data = r.next(size, "entry: Data")
 }
 
-// configurationVersion is the version of the encoding of a Configuration.
-const configurationVersion = 1
+// configurationVersion is the version of the encoding of a Configuration that says no more than its cluster and its
+// members; changeVersion of one that does.
+const (
+	configurationVersion = 1
+	changeVersion        = 2
+)
+
+// What a configuration of changeVersion says.
+const (
+	configurationOld byte = 1 << iota
+	configurationNext
+	configurationAsked
+	configurationRefused
+	configurationBegun // the bit is the value
+
+	allConfigurationFields = configurationBegun<<1 - 1
+)
 
 // minMemberBytes is the least that a member takes: two lengths, a role and an incarnation.
 const minMemberBytes = 1 + 1 + 1 + 8
 
 // AppendConfiguration appends the encoding of c to b: a version, the cluster's ID, and the members,
-// each with its ID, address, role and incarnation.
+// each with its ID, address, role and incarnation. If there is more to be said, there follow a byte with a bit for each
+// of these, and in this order those that are there: Old and Next, as the members are; Origin and Number; Refusal and
+// About.
 func AppendConfiguration(b []byte, c *Configuration) []byte {
-	b = append(b, configurationVersion)
+	fields := c.fields()
+	if fields == 0 {
+		b = append(b, configurationVersion)
+	} else {
+		b = append(b, changeVersion)
+	}
 	b = append(b, c.Cluster[:]...)
-	b = appendUvarint(b, uint64(len(c.Members)))
-	for i := range c.Members {
-		m := &c.Members[i]
-		b = appendString(b, string(m.ID))
-		b = appendString(b, m.Address)
-		b = append(b, byte(m.Role))
-		b = binary.LittleEndian.AppendUint64(b, uint64(m.Incarnation))
+	b = appendMembers(b, c.Members)
+	if fields == 0 {
+		return b
+	}
+	b = append(b, fields)
+	if fields&configurationOld != 0 {
+		b = appendMembers(b, c.Old)
+	}
+	if fields&configurationNext != 0 {
+		b = appendMembers(b, c.Next)
+	}
+	if fields&configurationAsked != 0 {
+		b = appendString(b, string(c.Origin.Server))
+		b = appendUvarint(b, c.Origin.Start)
+		b = appendUvarint(b, c.Number)
+	}
+	if fields&configurationRefused != 0 {
+		b = append(b, byte(c.Refusal))
+		b = appendString(b, string(c.About))
 	}
 	return b
+}
+
+// fields returns the bits of what a configuration says beside its cluster and its members.
+func (c *Configuration) fields() byte {
+	var fields byte
+	if len(c.Old) > 0 {
+		fields |= configurationOld
+	}
+	if len(c.Next) > 0 {
+		fields |= configurationNext
+	}
+	if c.Origin != (Origin{}) || c.Number != 0 {
+		fields |= configurationAsked
+	}
+	if c.Refusal != 0 || c.About != "" {
+		fields |= configurationRefused
+	}
+	if c.Begun {
+		fields |= configurationBegun
+	}
+	return fields
 }
 
 // DecodeConfiguration decodes the whole of b as one configuration, and aliases nothing of it. It
@@ -122,35 +175,59 @@ func DecodeConfiguration(b []byte) (Configuration, error) {
 }
 
 func (r *reader) configuration(c *Configuration) {
-	if version := r.byte("configuration: version"); version != configurationVersion {
-		r.fail("configuration: of version %d, not %d", version, configurationVersion)
+	version := r.byte("configuration: version")
+	if version != configurationVersion && version != changeVersion {
+		r.fail("configuration: of version %d, not %d or %d", version, configurationVersion, changeVersion)
 		return
 	}
 	copy(c.Cluster[:], r.next(uint64(len(c.Cluster)), "configuration: Cluster"))
-	n := r.count(minMemberBytes, "configuration: Members")
-	if n > MaxMembers {
-		r.fail("configuration: %d Members, more than %d", n, MaxMembers)
-	}
-	if r.err != nil || n == 0 {
+	c.Members = r.sortedMembers("configuration")
+	if version == configurationVersion || r.err != nil {
 		return
 	}
-	c.Members = make([]Member, n)
-	for i := range c.Members {
-		m := &c.Members[i]
-		m.ID = r.serverID("configuration: ID")
-		m.Address = r.string(MaxAddress, "configuration: Address")
-		m.Role = MemberRole(r.byte("configuration: Role"))
-		m.Incarnation = Incarnation(r.uint64("configuration: Incarnation"))
-		if r.err != nil {
-			return
-		}
+	fields := r.byte("configuration: fields")
+	if fields == 0 || fields&^allConfigurationFields != 0 {
+		r.fail("configuration: unknown fields %#x", fields)
+		return
+	}
+	if fields&configurationOld != 0 {
+		c.Old = r.sortedMembers("configuration: Old")
+		r.check(len(c.Old) > 0, "configuration: Old is empty, yet present")
+	}
+	if fields&configurationNext != 0 {
+		c.Next = r.sortedMembers("configuration: Next")
+		r.check(len(c.Next) > 0, "configuration: Next is empty, yet present")
+	}
+	if fields&configurationAsked != 0 {
+		c.Origin.Server = r.serverID("configuration: Origin")
+		c.Origin.Start = r.uvarint("configuration: Origin: Start")
+		c.Number = r.uvarint("configuration: Number")
+		r.check(c.Number != 0 || c.Origin != Origin{}, "configuration: Origin and Number are zero, yet present")
+	}
+	if fields&configurationRefused != 0 {
+		c.Refusal = Refusal(r.byte("configuration: Refusal"))
+		c.About = r.serverID("configuration: About")
+		r.check(c.Refusal != 0 || c.About != "", "configuration: Refusal and About are zero, yet present")
+	}
+	c.Begun = fields&configurationBegun != 0
+}
+
+// sortedMembers reads a list of members that is sorted, with roles that are known.
+func (r *reader) sortedMembers(name string) []Member {
+	members := r.members(name + ": Members")
+	for i := range members {
+		m := &members[i]
 		switch {
 		case m.ID == "":
-			r.fail("configuration: member %d has no ID", i)
-		case i > 0 && m.ID <= c.Members[i-1].ID:
-			r.fail("configuration: member %q after %q: not sorted", m.ID, c.Members[i-1].ID)
-		case m.Role != Voter && m.Role != Learner:
-			r.fail("configuration: member %q has the unknown role %d", m.ID, uint8(m.Role))
+			r.fail("%s: member %d has no ID", name, i)
+		case i > 0 && m.ID <= members[i-1].ID:
+			r.fail("%s: member %q after %q: not sorted", name, m.ID, members[i-1].ID)
+		case m.Role != Voter && m.Role != Learner && m.Role != Joining:
+			r.fail("%s: member %q has the unknown role %d", name, m.ID, uint8(m.Role))
+		}
+		if r.err != nil {
+			return nil
 		}
 	}
+	return members
 }

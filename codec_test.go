@@ -72,7 +72,7 @@ func sampleConfiguration() raft.Configuration {
 // sampleMessages has every kind once, and every field in one of them.
 func sampleMessages() []raft.Message {
 	var messages []raft.Message
-	for kind := raft.PreVoteRequest; kind <= raft.CallResponse; kind++ {
+	for kind := raft.PreVoteRequest; kind <= raft.Removed; kind++ {
 		m := raft.Message{
 			Kind: kind, From: "a", To: "b", Cluster: raft.ClusterID{0: 1, 15: 2},
 			FromIncarnation: 11, ToIncarnation: 1 << 63, Term: 7,
@@ -309,13 +309,14 @@ func TestDecodeConfigurationNamesWhatIsWrong(t *testing.T) {
 		want string
 		b    []byte
 	}{
-		{"configuration: of version 2, not 1", append([]byte{2}, valid[1:]...)},
+		{"configuration: of version 3, not 1 or 2", append([]byte{3}, valid[1:]...)},
+		{"configuration: fields: cut off", append([]byte{2}, valid[1:]...)},
 		{"configuration: 1 bytes behind its end", append(slices.Clone(valid), 0)},
 		{`configuration: member "a" after "b": not sorted`, encode(func(c *raft.Configuration) { slices.Reverse(c.Members) })},
 		{`configuration: member "a" after "a": not sorted`, encode(func(c *raft.Configuration) { c.Members[1].ID = "a" })},
 		{"configuration: member 0 has no ID", encode(func(c *raft.Configuration) { c.Members[0].ID = "" })},
-		{`configuration: member "b" has the unknown role 3`, encode(func(c *raft.Configuration) { c.Members[1].Role = 3 })},
-		{"configuration: 256 Members, more than 255", encode(func(c *raft.Configuration) { c.Members = make([]raft.Member, 256) })},
+		{`configuration: member "b" has the unknown role 4`, encode(func(c *raft.Configuration) { c.Members[1].Role = 4 })},
+		{"configuration: Members: 256, more than 255", encode(func(c *raft.Configuration) { c.Members = make([]raft.Member, 256) })},
 	} {
 		_, err := raft.DecodeConfiguration(test.b)
 		require.ErrorIs(t, err, raft.ErrMalformed)

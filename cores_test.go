@@ -66,6 +66,17 @@ func newCoresWith(t *testing.T, n int, change func(*raft.CoreConfig)) *cores {
 	return c
 }
 
+// spare starts servers that wait to be added to a cluster.
+func (c *cores) spare(ids ...raft.ServerID) {
+	for _, id := range ids {
+		c.ids = append(c.ids, id)
+		c.servers[id] = &server{config: raft.CoreConfig{
+			ID: id, Seed: 1, Incarnation: raft.Incarnation(100 + len(c.ids)), Heartbeat: heartbeat, ElectionTimeout: election,
+		}}
+		c.start(id)
+	}
+}
+
 // start starts a server from its disk.
 func (c *cores) start(id raft.ServerID) {
 	s := c.servers[id]

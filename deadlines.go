@@ -46,6 +46,8 @@ const (
 	// machineDeadline: when it has passed, the state machine hasn't applied what was committed an election
 	// timeout ago; a leader then hands over, if it can.
 	machineDeadline
+	// changeDeadline: a change of the members is looked after when it passes.
+	changeDeadline
 
 	numDeadlines
 )
@@ -155,6 +157,9 @@ func (c *Core) meetDeadlines() {
 	if c.passed(electDeadline) {
 		c.campaign()
 	}
+	if l, leads := c.role.(*leader); leads && c.passed(changeDeadline) {
+		c.changeDue(l)
+	}
 	if c.passed(retryDeadline) {
 		c.disarm(retryDeadline)
 		if c.out.termWrite <= c.out.durable { // or else what was sent first is still waiting here
@@ -169,7 +174,7 @@ func (c *Core) meetDeadlines() {
 var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
 	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry", transferDeadline: "transfer",
-	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine",
+	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", changeDeadline: "change",
 }
 
 // Armed appends the names of the deadlines that are yet to pass to names: what time may do next to this core.

@@ -39,17 +39,19 @@
 // Node.Leadership says who leads, Node.Events yields whatever changes, Node.Status is all that a node knows now. The
 // error of a call is a *CallError, which names the leader.
 //
+// Who belongs to a cluster is changed at any member while it works: Node.AddServer, AddLearner, RemoveServer, Replace (of a
+// disk that was lost) and SetMembers, each with an outcome that is as honest as that of Propose.
+//
 // # What it is not
 //
-// It doesn't defend against servers that lie, and it can't go on without a majority. The members of a
-// cluster are those of Bootstrap, and the log is kept whole. It is no database: what the state machine
-// keeps is yours.
+// It doesn't defend against servers that lie, and it can't go on without a majority. The log is kept whole. It is no
+// database: what the state machine keeps is yours.
 //
 // # Reading order
 //
 // types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go
 // for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go,
-// proposals.go and calls.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
+// proposals.go, calls.go, membership.go and change.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
 // "Consensus: Bridging Theory and Practice", figures those of the paper, "In Search of an Understandable
 // Consensus Algorithm" (extended version). Where this package leaves them is in docs/divergence.md, and why
 // it is built as it is in docs/design.md.

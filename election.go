@@ -15,6 +15,9 @@ type follower struct {
 
 	// hurry is how often to ask for pre-votes soon, because the leader's process seems to be gone.
 	hurry int
+
+	// member says that the leader counts this server as a member.
+	member bool
 }
 
 func (f *follower) clone() role { n := *f; return &n }
@@ -66,7 +69,7 @@ func (c *Core) mayCampaign() bool {
 		return false
 	}
 	if configuration := c.log.configuration(); configuration != nil {
-		return configuration.votes(c.id) && configuration.names(c.id, c.state.Incarnation)
+		return configuration.counts(c.id, c.state.Incarnation) && c.removed == 0
 	}
 	return c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
 }
@@ -77,6 +80,7 @@ func (c *Core) campaign() {
 	c.attempt++
 	if !c.mayCampaign() {
 		c.armElection()
+		c.askStanding()
 		return
 	}
 	if c.armed(promiseDeadline) {
@@ -213,7 +217,7 @@ func (c *Core) countVotes(r *candidate) {
 func (c *Core) elected(r *candidate) bool {
 	granted := func(id ServerID, incarnation Incarnation) bool {
 		if id == c.id {
-			return r.pre || r.ownVote <= c.out.durable
+			return (r.pre || r.ownVote <= c.out.durable) && (incarnation == 0 || incarnation == c.state.Incarnation)
 		}
 		for _, b := range r.ballots {
 			if b.from == id && (incarnation == 0 || b.incarnation == incarnation) {
@@ -231,8 +235,8 @@ func (c *Core) elected(r *candidate) bool {
 		}
 		return len(c.config.Bootstrap) > 0
 	}
-	return configuration.quorum(func(i int) uint64 {
-		if m := &configuration.Members[i]; granted(m.ID, m.Incarnation) {
+	return configuration.quorum(func(m *Member) uint64 {
+		if granted(m.ID, m.Incarnation) {
 			return 1
 		}
 		return 0
@@ -250,11 +254,7 @@ func (c *Core) lead(r *candidate) {
 	c.become(l)
 	c.trouble = nil
 	c.appendEntry(first)
-	for _, member := range c.log.configuration().Members {
-		if member.ID != c.id {
-			l.peers = append(l.peers, progress{id: member.ID, incarnation: member.Incarnation, next: l.begin})
-		}
-	}
+	c.syncPeers(l, l.begin)
 	c.arm(quorumDeadline, c.config.ElectionTimeout)
 	c.arm(successionDeadline, c.config.Heartbeat)
 	c.startRound(l)
@@ -274,7 +274,7 @@ func (c *Core) follow(id ServerID) *follower {
 		// What is committed equals every later leader's log (Leader Completeness).
 		f.hurry = 0
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
-		c.trouble = nil
+		c.heardOfLeader()
 		c.thank(id)
 		c.disarm(resignDeadline)
 	}

@@ -16,7 +16,7 @@ var (
 	ErrOutcomeUnknown = errors.New("raft: outcome of command unknown")
 )
 
-// A CallError is every error of Propose and of Read: what became of the call, and what this server knew of the
+// A CallError is every error of Propose, of Read and of the calls that change the members: what became of the call, and what this server knew of the
 // leadership when it ended, which tells where to try again. Err is that outcome with its reason; errors.Is finds
 // both in it: ErrNotApplied or ErrOutcomeUnknown, and ErrOverloaded, ctx.Err(), and so on.
 type CallError struct {
@@ -59,6 +59,29 @@ var (
 	// ErrSessionAnswered says that a command's Sequence is below a Lowest that its session has named: the result is
 	// gone, if there was one. This copy of the command wasn't applied.
 	ErrSessionAnswered = errors.New("raft: the session has said that it has the answer")
+
+	// ErrConflict says that the configuration isn't the one that the caller expected.
+	ErrConflict = errors.New("raft: the configuration has changed")
+
+	// ErrChangeInProgress says that another change of the members is under way: it must end first.
+	ErrChangeInProgress = errors.New("raft: another change of the members is under way")
+
+	// ErrMembers says that no cluster can have such members: none of them votes, one is named twice, or there are too
+	// many.
+	ErrMembers = errors.New("raft: no cluster can have these members")
+
+	// ErrNotMember says that a server isn't a member.
+	ErrNotMember = errors.New("raft: not a member")
+
+	// ErrUnreachable says that a server that was to become a member doesn't answer at its address.
+	ErrUnreachable = errors.New("raft: a new server doesn't answer")
+
+	// ErrForeignServer says that a server that was to become a member belongs to another cluster.
+	ErrForeignServer = errors.New("raft: a new server belongs to another cluster")
+
+	// ErrNotCaughtUp says that a server that is to be a voter didn't catch up: it got nothing for ten election
+	// timeouts, or is too slow to keep up with the log; or that of the voters to be no majority answers.
+	ErrNotCaughtUp = errors.New("raft: a server that is to be a voter didn't catch up")
 
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
@@ -104,9 +127,12 @@ var (
 	ErrBootstrapMismatch = errors.New("raft: servers have different Bootstrap lists")
 
 	// ErrOtherIncarnation says that the cluster knows this server with another disk than the one it has. It
-	// may have voted or acknowledged with that disk, so it can't just go on: it must be removed from the
-	// cluster and added anew.
-	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: remove it and add it anew")
+	// may have voted or acknowledged with that disk, so it can't just go on: Node.Replace, at any other member, makes
+	// the present disk the one that counts.
+	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: call Replace at another member")
+
+	// ErrRemoved says that the server was removed from its cluster.
+	ErrRemoved = errors.New("raft: this server was removed from the cluster")
 
 	// ErrOtherCluster says that messages of another cluster arrive.
 	ErrOtherCluster = errors.New("raft: messages from another cluster")

@@ -239,8 +239,8 @@ func (n *Node) news(was standing) (events []Event) {
 // Bootstrap.
 func (n *Node) addressOf(id ServerID) string {
 	if configuration := n.core.log.configuration(); configuration != nil {
-		if i := configuration.find(id); i >= 0 {
-			return configuration.Members[i].Address
+		if member := configuration.member(id); member != nil {
+			return member.Address
 		}
 	}
 	for _, server := range n.config.Bootstrap {

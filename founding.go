@@ -21,10 +21,22 @@ func (c *Core) admit(m *Message) bool {
 	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > maxTerm || !m.wellFormed() {
 		return false
 	}
+	switch m.Kind {
+	case IdentityRequest:
+		c.tellIdentity(m)
+		return false
+	case IdentityResponse:
+		c.identityTold(m)
+		return false
+	}
 	switch {
 	case c.state.Cluster == m.Cluster:
 		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
-			c.trouble = ErrOtherIncarnation
+			c.takenForAnother(m)
+			return false
+		}
+		if m.Kind == Removed {
+			c.removedBy(m)
 			return false
 		}
 		return c.state.Cluster != ClusterID{} || c.mayFoundWith(m)
@@ -33,7 +45,7 @@ func (c *Core) admit(m *Message) bool {
 		// server has lost, with votes and acknowledgements on it.
 		if m.ToIncarnation != c.state.Incarnation {
 			if m.ToIncarnation != 0 {
-				c.trouble = ErrOtherIncarnation
+				c.takenForAnother(m)
 			}
 			return false
 		}
@@ -43,6 +55,14 @@ func (c *Core) admit(m *Message) bool {
 	}
 	c.trouble = ErrOtherCluster
 	return false
+}
+
+// takenForAnother notes that the cluster knows this server with another disk, and says so to a leader.
+func (c *Core) takenForAnother(m *Message) {
+	c.trouble = ErrOtherIncarnation
+	if m.Kind == Heartbeat && m.Round != 0 {
+		c.send(Message{Kind: IdentityResponse, To: m.From, LogTerm: m.Term})
+	}
 }
 
 // admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs to this

@@ -22,8 +22,9 @@ type CoreStatus struct {
 	LastTerm                                Term
 
 	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared
-	// and not to be changed.
-	Configuration *Configuration
+	// and not to be changed. ConfigurationIndex is its place.
+	Configuration      *Configuration
+	ConfigurationIndex Index
 	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
 	PendingProposals, PendingReads, PendingCalls int
 	// Held counts the messages that wait for the disk.
@@ -46,11 +47,13 @@ func (c *Core) Status() CoreStatus {
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
 		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
-		Configuration:    c.log.configuration(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, Leads: c.Leads(),
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
+	}
+	if placed := c.log.placed(); placed != nil {
+		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index
 	}
 	if l, leads := c.role.(*leader); leads {
 		s.HandingOver = l.handover.to
@@ -94,7 +97,7 @@ func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 	switch r := c.role.(type) {
 	case *follower:
 		s.b = append(s.b, 'f', s.name(r.leader))
-		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes), uint64(r.hurry))
+		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes), uint64(r.hurry), flag(r.member))
 	case *candidate:
 		s.candidate(r, c.out.durable)
 	case *leader:
@@ -204,9 +207,14 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 }
 
 func (s *stateEncoder) call(call *Call) {
-	s.numbers(uint64(call.Kind), uint64(call.Expected), uint64(len(call.Members)))
-	for i := range call.Members {
-		m := &call.Members[i]
+	s.numbers(uint64(call.Kind), uint64(call.Expected))
+	s.members(call.Members)
+}
+
+func (s *stateEncoder) members(members []Member) {
+	s.numbers(uint64(len(members)))
+	for i := range members {
+		m := &members[i]
 		s.b = append(s.b, s.name(m.ID), byte(m.Role))
 		s.numbers(uint64(m.Incarnation), uint64(len(m.Address)))
 		s.b = append(s.b, m.Address...)
@@ -253,7 +261,7 @@ func (s *stateEncoder) leader(l *leader) {
 	for i := range l.forwards {
 		f := &l.forwards[i]
 		n := stateEncoder{name: s.name, b: []byte{s.name(f.origin.Server)}}
-		n.numbers(f.origin.Start, f.lowest, uint64(len(f.seen)))
+		n.numbers(f.origin.Start, uint64(f.incarnation), f.lowest, uint64(len(f.seen)))
 		for _, state := range f.seen {
 			n.b = append(n.b, byte(state))
 		}
@@ -266,7 +274,7 @@ func (s *stateEncoder) leader(l *leader) {
 	for i := range l.callers {
 		r := &l.callers[i]
 		n := stateEncoder{name: s.name, b: []byte{s.name(r.origin.Server)}}
-		n.numbers(r.origin.Start, r.lowest, uint64(len(r.calls)))
+		n.numbers(r.origin.Start, uint64(r.incarnation), r.lowest, uint64(len(r.calls)))
 		for _, taken := range r.calls {
 			n.numbers(taken.number, flag(taken.ended), uint64(taken.outcome.index), uint64(taken.outcome.refusal))
 			n.b = append(n.b, s.name(taken.outcome.about))
@@ -276,18 +284,35 @@ func (s *stateEncoder) leader(l *leader) {
 	slices.SortFunc(callers, bytes.Compare)
 	s.numbers(uint64(len(callers)))
 	s.b = append(s.b, bytes.Join(callers, nil)...)
+	s.change(l)
+}
+
+// change writes what a leader has in mind about the members.
+func (s *stateEncoder) change(l *leader) {
+	u := &l.catchUp
+	s.numbers(l.nonce, uint64(l.settled), uint64(l.parted), uint64(u.since), uint64(u.goal), uint64(u.rounds), flag(u.slow), uint64(u.stalls),
+		uint64(u.seen), flag(l.change != nil))
+	if x := l.change; x != nil {
+		s.b = append(s.b, s.name(x.origin.Server))
+		s.numbers(x.origin.Start, x.number, x.nonce, uint64(x.waits), flag(x.replaces))
+		s.members(x.target)
+		s.members(x.asked)
+	}
 }
 
 func (s *stateEncoder) progress(p *progress) []byte {
 	n := stateEncoder{name: s.name}
 	n.b = append(n.b, n.name(p.id))
 	n.numbers(uint64(p.incarnation), uint64(p.match), uint64(p.next), flag(p.replicating), flag(p.waiting),
-		flag(p.fetching), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)), p.promised, p.fitness)
+		flag(p.fetching), uint64(p.leaving), flag(p.replaced), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)), p.promised, p.fitness)
 	if p.checked != 0 {
 		n.numbers(uint64(p.checkedNext))
 	}
 	if p.waiting {
 		n.numbers(uint64(p.probed))
+	}
+	if p.leaving != 0 {
+		n.numbers(uint64(p.farewell))
 	}
 	for _, w := range p.window {
 		n.numbers(uint64(w.last), uint64(w.bytes))
@@ -314,7 +339,7 @@ func (s *stateEncoder) callers(c *Core) {
 			}
 		}
 	}
-	s.numbers(c.calls.next, uint64(len(c.calls.items)))
+	s.numbers(uint64(c.named), uint64(c.removed), c.calls.next, uint64(len(c.calls.items)))
 	for i := range c.calls.items {
 		item := &c.calls.items[i]
 		s.numbers(item.number, uint64(item.state), uint64(item.term))

@@ -28,7 +28,7 @@ func assert(condition bool, name string) {
 // Check verifies the invariants of the state that are too dear to assert at each change. It returns the
 // first that doesn't hold, by its name.
 func (c *Core) Check() error {
-	for _, check := range []func() error{c.checkCursors, c.checkRuns, c.checkTail, c.checkRole, c.checkGate} {
+	for _, check := range []func() error{c.checkCursors, c.checkRuns, c.checkTail, c.checkRole, c.checkGate, c.checkConfigurations} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -141,6 +141,34 @@ func (c *Core) checkGate() error {
 		if h.message.Term != c.state.Term {
 			return broken("Gate", "%v of term %d held in term %d", h.message.Kind, h.message.Term, c.state.Term)
 		}
+	}
+	return nil
+}
+
+// checkConfigurations: of two neighbouring configurations either the voters are the same, or the later one is joint and
+// names the voters of the earlier one as its old ones, or the earlier one is joint and the later one is its new half
+// (§4.3). A leader doesn't begin a step before the last one is committed.
+func (c *Core) checkConfigurations() error {
+	for i := 1; i < len(c.log.configurations); i++ {
+		before, after := &c.log.configurations[i-1], &c.log.configurations[i]
+		was, is := before.configuration, after.configuration
+		ok := false
+		switch {
+		case before.index >= after.index:
+		case was.Old == nil && is.Old != nil:
+			ok = sameVoters(was.Members, is.Old)
+		default:
+			ok = is.Old == nil && sameVoters(was.Members, is.Members)
+		}
+		if !ok {
+			return broken("Joint Steps", "the configurations at %d and %d", before.index, after.index)
+		}
+		if l, leads := c.role.(*leader); leads && after.index > l.begin && before.index > c.log.commit {
+			return broken("One Change At A Time", "the configurations at %d and %d, commit %d", before.index, after.index, c.log.commit)
+		}
+	}
+	if placed := c.log.placed(); placed != nil && placed.index > c.log.last {
+		return broken("Configurations In Log", "the one at %d, last %d", placed.index, c.log.last)
 	}
 	return nil
 }

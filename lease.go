@@ -45,16 +45,11 @@ func (c *Core) takeLease(l *leader) {
 	if l.asking.round == 0 || l.handover.given {
 		return
 	}
-	configuration := c.log.configuration()
-	promised := configuration.quorum(func(i int) uint64 {
-		member := &configuration.Members[i]
-		if member.ID == c.id {
-			return l.round // it votes for nobody while it leads
-		}
-		if p := l.peer(member.ID); p != nil {
+	promised := c.log.configuration().quorum(func(m *Member) uint64 {
+		if p := l.progressOf(m); p != nil {
 			return p.promised
 		}
-		return 0
+		return c.own(m, l.round) // it votes for nobody while it leads
 	})
 	if promised < l.asking.round {
 		return

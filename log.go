@@ -72,6 +72,14 @@ func newLog(saved *Saved) (entryLog, error) {
 	return l, nil
 }
 
+// placed returns the latest configuration in the log with its place, or nil.
+func (l *entryLog) placed() *placedConfiguration {
+	if n := len(l.configurations); n > 0 {
+		return &l.configurations[n-1]
+	}
+	return nil
+}
+
 // configuration returns the latest configuration in the log, or nil.
 func (l *entryLog) configuration() *Configuration {
 	if n := len(l.configurations); n > 0 {

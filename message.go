@@ -48,8 +48,17 @@ const (
 	// CallResponse answers the call Number: done when Granted, with the Index of the configuration that it led to
 	// or 0; or else refused for all of Term, as Refusal says, on account of the one of Servers if there is one.
 	CallResponse
+	// IdentityRequest asks a server that is about to be added which disk it has, and to which cluster it belongs. It is
+	// outside of all terms.
+	IdentityRequest
+	// IdentityResponse answers it, with its Round, and its Term in LogTerm. With Round 0 it says to a leader that knows
+	// the server with another disk that it has this one.
+	IdentityResponse
+	// Removed tells a server that asks for pre-votes that a configuration without it is committed, at (Index, LogTerm). It
+	// is outside of all terms.
+	Removed
 
-	lastMessageKind = CallResponse
+	lastMessageKind = Removed
 )
 
 var messageKindNames = [...]string{
@@ -61,6 +70,7 @@ var messageKindNames = [...]string{
 	ForwardRequest: "ForwardRequest", ForwardResponse: "ForwardResponse",
 	ReadRequest: "ReadRequest", ReadResponse: "ReadResponse",
 	CallRequest: "CallRequest", CallResponse: "CallResponse",
+	IdentityRequest: "IdentityRequest", IdentityResponse: "IdentityResponse", Removed: "Removed",
 }
 
 // String returns the name of the kind.
@@ -88,14 +98,15 @@ type Message struct {
 
 	// Index and LogTerm are a place in a log: the candidate's last entry (votes), the entry before
 	// Entries (AppendRequest), what was matched or refused (AppendResponse, HeartbeatResponse), the
-	// read index (ReadResponse), a configuration (CallResponse).
+	// read index (ReadResponse), a configuration (CallResponse, Removed).
 	Index   Index
 	LogTerm Term
 	// Hint accompanies Index in AppendResponse and HeartbeatResponse.
 	Hint Index
 	// Commit is the leader's commit index (AppendRequest, Heartbeat, ReadResponse).
 	Commit Index
-	// Round numbers the leader's rounds of heartbeats within its term, and the attempts of a candidate.
+	// Round numbers the leader's rounds of heartbeats within its term, the attempts of a candidate, and the changes of
+	// the members of which a leader asks for identities.
 	Round uint64
 	// Start is the start counter of the origin of a request, repeated in its answer.
 	Start uint64

@@ -309,6 +309,7 @@ func TestBrokenInvariantStopsTheNode(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { require.NoError(t, node.Close(t.Context())) }()
 		require.ErrorIs(t, node.Read(t.Context()), raft.ErrStopped)
+		<-node.Done() // callers have their answers before
 		var invariant *raft.InvariantError
 		require.ErrorAs(t, node.Err(), &invariant)
 	})

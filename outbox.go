@@ -169,8 +169,8 @@ func (c *Core) stamp(m *Message) {
 	m.Cluster = c.state.Cluster
 	m.FromIncarnation = c.state.Incarnation
 	if configuration := c.log.configuration(); configuration != nil {
-		if i := configuration.find(m.To); i >= 0 {
-			m.ToIncarnation = configuration.Members[i].Incarnation
+		if member := configuration.member(m.To); member != nil {
+			m.ToIncarnation = member.Incarnation
 		}
 	}
 }

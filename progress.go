@@ -8,6 +8,13 @@ package raft
 type progress struct {
 	id          ServerID
 	incarnation Incarnation // of the disk that counts
+	address     string
+	// leaving is the index of the configuration that the peer doesn't belong to any more: it is to learn that, and
+	// farewell counts down the rounds in which it is tried. leaving is 0 for a member.
+	leaving  Index
+	farewell int
+	// replaced says that the server has come back with another disk.
+	replaced bool
 
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1

@@ -155,6 +155,10 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotLeader)})
 		return number
 	}
+	if c.removed != 0 {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrRemoved)})
+		return number
+	}
 	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
 		return number
@@ -320,7 +324,7 @@ func (c *Core) armRetry() {
 
 // commandLogged notes that a command of this server has reached its log.
 func (c *Core) commandLogged(e *Entry) {
-	if e.Number == 0 || e.Origin.Start != c.state.Start || e.Origin.Server != c.id {
+	if e.Number == 0 || !c.ownOrigin(e.Origin, e.Index) {
 		return
 	}
 	if item := c.proposals.find(e.Number); item != nil && item.state == pendingForwarded {
@@ -347,6 +351,9 @@ func (c *Core) forwardsRefused(m *Message) {
 func (c *Core) commandsApplied(batch *Batch) {
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
+		if !c.ownOrigin(c.Origin(), command.Index) {
+			continue
+		}
 		if command.Err != nil {
 			c.answer(command.Number, Answer{Err: c.proposals.refusal(command)})
 			continue
@@ -381,7 +388,8 @@ func (p *proposals) refusal(command *AppliedCommand) error {
 
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
 type forwarder struct {
-	origin Origin
+	origin      Origin
+	incarnation Incarnation // of the disk of the origin
 	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers
 	// from it on.
 	lowest uint64
@@ -400,17 +408,20 @@ const (
 const maxForwarded = 1 << 17
 
 // forwarder returns the memory of an origin, or nil if it has started again since.
-func (l *leader) forwarder(origin Origin, lowest uint64) *forwarder {
+func (l *leader) forwarder(origin Origin, incarnation Incarnation, lowest uint64) *forwarder {
 	for i := range l.forwards {
 		f := &l.forwards[i]
 		if f.origin.Server != origin.Server {
 			continue
 		}
+		if f.incarnation != incarnation { // another disk counts its starts anew
+			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
+		}
 		if origin.Start < f.origin.Start {
 			return nil
 		}
 		if origin.Start > f.origin.Start {
-			*f = forwarder{origin: origin, lowest: lowest}
+			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
 		}
 		if lowest > f.lowest {
 			f.seen = append(f.seen[:0], f.seen[min(lowest-f.lowest, uint64(len(f.seen))):]...)
@@ -418,7 +429,7 @@ func (l *leader) forwarder(origin Origin, lowest uint64) *forwarder {
 		}
 		return f
 	}
-	l.forwards = append(l.forwards, forwarder{origin: origin, lowest: lowest})
+	l.forwards = append(l.forwards, forwarder{origin: origin, incarnation: incarnation, lowest: lowest})
 	return &l.forwards[len(l.forwards)-1]
 }
 
@@ -432,7 +443,7 @@ func (c *Core) takeForwards(m *Message) {
 		return // they come again, here or at the next leader
 	}
 	origin := Origin{m.From, m.Start}
-	f := l.forwarder(origin, m.Number)
+	f := l.forwarder(origin, m.FromIncarnation, m.Number)
 	if f == nil {
 		return
 	}

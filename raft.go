@@ -82,6 +82,8 @@ type Core struct {
 
 	serversChanged bool
 	trouble        error // why this server takes no part, as far as it knows
+	named          Index // of the first configuration that names this server with its disk; 0 for none
+	removed        Index // of the configuration by which this server was removed; 0 if it wasn't, as far as it knows
 }
 
 // A role is what a server is in its current term, with the data of that role and nothing else: *follower,
@@ -115,8 +117,11 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	c.state.Start++
 	c.out.termChanged()
-	if configuration := log.configuration(); configuration != nil && !configuration.names(c.id, c.state.Incarnation) {
-		c.trouble = ErrOtherIncarnation
+	c.findNamed()
+	if configuration := log.configuration(); configuration != nil {
+		if m := configuration.member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
+			c.trouble = ErrOtherIncarnation
+		}
 	}
 	c.armElection()
 	if c.state.MaxLease > 0 {
@@ -144,6 +149,9 @@ func (c *Core) alone() bool {
 func (c *Core) Receive(now Instant, m Message) {
 	c.advance(now)
 	if !c.admit(&m) {
+		return
+	}
+	if m.Kind == PreVoteRequest && c.sentAway(&m) {
 		return
 	}
 	asksVote := m.Kind == VoteRequest || m.Kind == PreVoteRequest
@@ -251,6 +259,10 @@ func (c *Core) become(r role) {
 	c.disarm(successionDeadline)
 	c.disarm(transferDeadline)
 	c.disarm(leaseDeadline)
+	if c.armed(changeDeadline) {
+		c.disarm(changeDeadline)
+		c.serversChanged = true // without those that were about to be added
+	}
 	switch r.(type) {
 	case *leader:
 		c.disarm(electDeadline)
@@ -289,6 +301,9 @@ func (c *Core) Drain(e *Effects) {
 	c.offerProposals()
 	c.askReads()
 	c.offerCalls()
+	if l, leads := c.role.(*leader); leads {
+		c.driveChange(l)
+	}
 	switch r := c.role.(type) {
 	case *leader:
 		c.drainLeader(r)
@@ -309,25 +324,6 @@ func (c *Core) Drain(e *Effects) {
 		e.Servers = c.otherServers()
 	}
 	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
-}
-
-// otherServers returns the servers that this one may speak to. It isn't nil.
-func (c *Core) otherServers() []Server {
-	others := []Server{}
-	if configuration := c.log.configuration(); configuration != nil {
-		for i := range configuration.Members {
-			if s := configuration.Members[i].Server; s.ID != c.id {
-				others = append(others, s)
-			}
-		}
-		return others
-	}
-	for _, s := range c.config.Bootstrap {
-		if s.ID != c.id {
-			others = append(others, s)
-		}
-	}
-	return others
 }
 
 // drainApply hands what is committed to the state machine, from the tail or by way of the disk.
@@ -394,13 +390,16 @@ func (c *Core) Applied(now Instant, batch Batch) {
 	c.advance(now)
 	l := &c.log
 	assert(batch.Last > l.applied && batch.Last <= l.handed, "Cursors Ordered")
+	before := l.applied
 	l.applied = batch.Last
 	done := 0
 	for done < len(c.applying) && c.applying[done] <= batch.Last {
 		done++
 	}
 	c.applying = append(c.applying[:0], c.applying[done:]...)
+	c.callsMet(before)
 	c.commandsApplied(&batch)
+	c.noticeRemoval()
 	if r, leads := c.role.(*leader); leads {
 		r.releaseQuota(min(l.commit, l.stable), l.applied)
 	}

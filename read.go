@@ -97,6 +97,10 @@ func (c *Core) ReadStale(now Instant, maxAge Duration) uint64 {
 // read lets a read wait in a list.
 func (c *Core) read(list int) uint64 {
 	c.lastRead++
+	if c.removed != 0 {
+		c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Err: ErrRemoved})
+		return c.lastRead
+	}
 	if c.waitingReads() >= c.config.MaxPending {
 		c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Err: ErrOverloaded})
 		return c.lastRead
@@ -163,7 +167,7 @@ func (c *Core) askReadsOf(list int) {
 	}
 	request := Message{Kind: ReadRequest, To: leader, Start: c.state.Start, Number: newest, ByLease: list == readsByLease}
 	if leader == c.id {
-		request.From = c.id
+		request.From, request.FromIncarnation = c.id, c.state.Incarnation
 		c.takeRead(&request)
 		return
 	}
@@ -266,8 +270,8 @@ func (r *leaderReads) join(round uint64, commit Index) {
 // begins after it came, unless the lease will do.
 func (c *Core) takeRead(m *Message) {
 	l, leads := c.role.(*leader)
-	if !leads {
-		return
+	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+		return // what a lost disk has asked for must not be taken for what the one in its place asks for
 	}
 	if m.ByLease && c.holdsLease(l) {
 		c.answerRead(l, &askedRead{from: m.From, start: m.Start, number: m.Number, byLease: true, index: c.log.commit})

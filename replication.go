@@ -20,6 +20,15 @@ type leader struct {
 	handover handover
 	asking   asking
 
+	// change is the one that is about to begin, nonce counts them. catchUp is how servers catch up in the one that the
+	// log is at. settled is the configuration whose change is known to have ended.
+	change  *change
+	nonce   uint64
+	catchUp catchUp
+	settled Index
+	// parted is the joint configuration in which this leader has tried to hand over.
+	parted Index
+
 	// quota are the proposals of this term: those before released are applied, those before counted are
 	// committed and stable. uncommitted and unapplied add up the others.
 	quota                  []charge
@@ -45,6 +54,9 @@ func (l *leader) clone() role {
 		n.forwards[i].seen = slices.Clone(n.forwards[i].seen)
 	}
 	n.callers = cloneCallers(l.callers)
+	if l.change != nil {
+		n.change = l.change.clone()
+	}
 	n.quota = slices.Clone(l.quota)
 	return &n
 }
@@ -59,25 +71,27 @@ func (l *leader) peer(id ServerID) *progress {
 	return nil
 }
 
+// progressOf returns the progress of a member's disk, or nil.
+func (l *leader) progressOf(m *Member) *progress {
+	if p := l.peer(m.ID); p != nil && p.incarnation == m.Incarnation {
+		return p
+	}
+	return nil
+}
+
+// own returns the value if a member is this server with this disk, and 0 otherwise.
+func (c *Core) own(m *Member, value uint64) uint64 {
+	if m.ID == c.id && m.Incarnation == c.state.Incarnation {
+		return value
+	}
+	return 0
+}
+
 // appendEntry puts an entry of this term at the end of the leader's log.
 func (c *Core) appendEntry(e Entry) {
 	e.Index, e.Term = c.log.last+1, c.state.Term
 	c.log.append(e)
 	c.configurationAppended(&e)
-}
-
-// configurationAppended lets a configuration take effect from the moment that it is in the log (§4.1).
-func (c *Core) configurationAppended(e *Entry) {
-	if e.Kind != EntryConfiguration {
-		return
-	}
-	configuration, err := DecodeConfiguration(e.Data)
-	assert(err == nil, "Configurations Decode")
-	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
-	c.serversChanged = true
-	if l, leads := c.role.(*leader); leads {
-		c.voidLease(l)
-	}
 }
 
 // charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
@@ -115,16 +129,11 @@ func (l *leader) releaseQuota(committed, applied Index) {
 // provided that the entry there is of the leader's own term. An older entry may be on a majority and still
 // be replaced (Figure 8); it commits only under one of this term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
-	configuration := c.log.configuration()
-	held := Index(configuration.quorum(func(i int) uint64 {
-		member := &configuration.Members[i]
-		if member.ID == c.id {
-			return uint64(c.log.stable)
-		}
-		if p := l.peer(member.ID); p != nil {
+	held := Index(c.log.configuration().quorum(func(m *Member) uint64 {
+		if p := l.progressOf(m); p != nil {
 			return uint64(p.match)
 		}
-		return 0
+		return c.own(m, uint64(c.log.stable))
 	}))
 	if held > c.log.commit && held >= l.begin {
 		c.log.commitTo(held)
@@ -134,6 +143,7 @@ func (c *Core) advanceCommit(l *leader) {
 
 // drainLeader sends what peers have not got yet: entries, and the news of what is committed.
 func (c *Core) drainLeader(l *leader) {
+	c.dismiss(l)
 	c.startReadRound(l)
 	for i := range l.peers {
 		p := &l.peers[i]
@@ -222,7 +232,11 @@ func (c *Core) startRound(l *leader) {
 		p.heartbeat(l.round)
 		p.told = max(p.told, min(c.log.commit, p.match))
 		c.send(Message{Kind: Heartbeat, To: p.id, Round: l.round, Commit: min(c.log.commit, p.match), Lease: lease})
+		if p.leaving != 0 {
+			p.farewell--
+		}
 	}
+	c.askIdentities(l)
 	c.arm(heartbeatDeadline, c.config.Heartbeat)
 	c.takeLease(l)
 	c.confirmRounds(l)
@@ -230,16 +244,8 @@ func (c *Core) startRound(l *leader) {
 
 // confirmRounds finds the last round that a quorum has answered.
 func (c *Core) confirmRounds(l *leader) {
-	configuration := c.log.configuration()
-	confirmed := configuration.quorum(func(i int) uint64 {
-		member := &configuration.Members[i]
-		if member.ID == c.id {
-			return l.round
-		}
-		if p := l.peer(member.ID); p != nil {
-			return p.round
-		}
-		return 0
+	confirmed := c.log.configuration().quorum(func(m *Member) uint64 {
+		return c.answered(l, m)
 	})
 	if confirmed <= l.confirmed {
 		return
@@ -288,6 +294,7 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 // answerAppend takes a leader's entries (§3.5).
 func (c *Core) answerAppend(m *Message) {
 	f := c.follow(m.From)
+	f.member = m.ToIncarnation != 0
 	l := &c.log
 	entries := m.Entries
 	previous := place{m.Index, m.LogTerm}
@@ -340,16 +347,6 @@ func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries 
 	}
 }
 
-// truncate drops what a leader contradicts, and with it the configurations there (§4.1).
-func (c *Core) truncate(after Index) {
-	before := len(c.log.configurations)
-	c.log.truncate(after)
-	c.out.truncated(after)
-	if len(c.log.configurations) != before {
-		c.serversChanged = true
-	}
-}
-
 // acknowledge tells the leader how far the log equals its own, durably.
 func (c *Core) acknowledge(f *follower) {
 	if f.leader == "" {
@@ -366,6 +363,7 @@ func (c *Core) acknowledge(f *follower) {
 // to hold.
 func (c *Core) answerHeartbeat(m *Message) {
 	f := c.follow(m.From)
+	f.member = m.ToIncarnation != 0
 	if m.Commit > c.log.commit && m.Commit <= c.log.last {
 		f.matched = max(f.matched, m.Commit)
 		c.log.commitTo(m.Commit)

@@ -22,12 +22,14 @@ type Status struct {
 	Snapshot, Applied, Commit, Stable, Last Index
 
 	// Cluster is zero and Members is empty until the server belongs to a cluster. They are as in the latest
-	// configuration in the log, committed or not.
-	Cluster ClusterID
-	Members []Member
+	// configuration in the log, committed or not, which is the entry at ConfigurationIndex. While a change of the members
+	// is under way, Next are those to be, if servers catch up for it, and Old those that were, if both must agree.
+	Cluster            ClusterID
+	Members, Old, Next []Member
+	ConfigurationIndex Index
 
-	// PendingProposals and PendingReads count the callers who wait.
-	PendingProposals, PendingReads int
+	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
+	PendingProposals, PendingReads, PendingCalls int
 
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster or ErrNoCluster.
@@ -45,7 +47,7 @@ func (n *Node) Status() Status {
 	}
 	<-n.done
 	s := n.last
-	s.Members = slices.Clone(s.Members)
+	s.Members, s.Old, s.Next = slices.Clone(s.Members), slices.Clone(s.Old), slices.Clone(s.Next)
 	return s
 }
 
@@ -55,11 +57,12 @@ func (n *Node) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, Trouble: n.trouble(),
+		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.trouble(),
 		LeaderAddress: n.addressOf(c.Leader),
 	}
 	if c.Configuration != nil {
-		s.Members = slices.Clone(c.Configuration.Members)
+		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
+		s.ConfigurationIndex = c.ConfigurationIndex
 	}
 	return s
 }
@@ -70,7 +73,7 @@ func (n *Node) stoppedStatus(intact bool) Status {
 	if intact {
 		s = n.status()
 	}
-	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads = stoppedRole, "", "", 0, 0
+	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
 	return s
 }
 

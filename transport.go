@@ -25,7 +25,7 @@ type Transport interface {
 	Start(self Server, handler Handler) error
 
 	// SetServers names the servers that messages may be sent to, without self, before the first Send
-	// to them and again at each change. Messages to a server that is not among them may be dropped,
+	// to them and again at each change, also of an address. Messages to a server that is not among them may be dropped,
 	// but one that has itself connected can be answered.
 	SetServers(servers []Server)
 

@@ -134,15 +134,20 @@ const (
 	Voter MemberRole = 1 + iota
 	// Learner receives the log, but doesn't count (§4.2.1).
 	Learner
+	// Joining is a server that catches up, on its way into the cluster: it receives the log like a learner, and goes
+	// again if it doesn't catch up.
+	Joining
 )
 
-// String returns "voter" or "learner".
+// String returns "voter", "learner" or "joining".
 func (r MemberRole) String() string {
 	switch r {
 	case Voter:
 		return "voter"
 	case Learner:
 		return "learner"
+	case Joining:
+		return "joining"
 	}
 	return "role " + strconv.Itoa(int(r))
 }
@@ -155,10 +160,28 @@ type Member struct {
 }
 
 // A Configuration is the set of servers that make up the cluster (§4.1). The first entry of every
-// log is one; it founds the cluster.
+// log is one; it founds the cluster. Each list is sorted by ID and names each server once; none is ever changed in
+// place.
 type Configuration struct {
 	Cluster ClusterID
-	Members []Member // sorted by ID, each once; never changed in place
+	// Members are the servers of the cluster.
+	Members []Member
+
+	// Old makes the configuration joint (§4.3): these were the members before, and as long as they are named here, an
+	// election or a commitment needs a majority of their voters too. Next are the members to be, while servers catch
+	// up before the change. Both are nil in a configuration that is settled.
+	Old, Next []Member
+
+	// Origin and Number name the call that asked for the change that the configuration belongs to, settled or not. They
+	// are zero in the first one.
+	Origin Origin
+	Number uint64
+	// Begun says that a part of that change stays, even if the rest is given up: a server's lost disk has been
+	// replaced by the present one.
+	Begun bool
+	// Refusal says why that change was given up, on account of the server About. It is zero otherwise.
+	Refusal Refusal
+	About   ServerID
 }
 
 // A HardState is what a server must remember of elections across a crash (Figure 2: currentTerm and

@@ -129,7 +129,7 @@ func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced }
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The kinds of messages.
-const firstKind, lastKind = raft.PreVoteRequest, raft.CallResponse
+const firstKind, lastKind = raft.PreVoteRequest, raft.Removed
 
 // An Event is one step of a run.
 type Event struct {

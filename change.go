@@ -1,0 +1,571 @@
+package raft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A change of the members takes these steps, each of which is an entry in the log that is committed before the next:
+//
+//	┌ new servers are asked who they are; nothing is in the log yet
+//	│
+//	│  Members               Old        Next
+//	├─ present + joining     –          to be     they catch up (§4.2.1)
+//	├─ to be                 present    –         joint: majorities of both (§4.3)
+//	└─ to be                 –          –         settled
+//
+// The first is left out when nobody must catch up and a majority of those to be answers, the joint one when the voters stay the same.
+// Whoever leads goes on from where the log stands. A change whose servers don't catch up is given up: the members that
+// were joining go again, and the configuration says why.
+//
+// When the disk of a voter was replaced, the new one has forgotten what the old one has promised. So the first step is then
+// a joint one, that makes the server a learner with its new disk, and the change goes on from there.
+//
+// No step is taken before an entry of this leader's own term is committed: otherwise two leaders that don't know of
+// each other's changes can commit with disjoint majorities (the single-server bug of 2015). It would take more than that here,
+// since of a joint configuration each half must agree.
+
+// Kinds of calls that change the members.
+const (
+	// CallAdd makes the server of Members a member in the role given there, if it isn't one, or moves it to another
+	// address.
+	CallAdd CallKind = 1 + iota
+	// CallRemove removes the server of Members, if it is a member.
+	CallRemove
+	// CallReplace lets the present disk of the server of Members take the place of the one that the cluster knows.
+	CallReplace
+	// CallSet makes Members the members, whatever they were.
+	CallSet
+)
+
+// A change is what a leader has in mind and not in its log.
+type change struct {
+	origin Origin
+	number uint64
+	// target are the members to be. Those of asked are not known yet: who they are is asked in messages that bear nonce, at
+	// most so many times an election timeout.
+	target []Member
+	asked  []Member
+	nonce  uint64
+	waits  int
+	// replaces says that another disk than the one that the cluster knows is what is asked for.
+	replaces bool
+}
+
+func (x *change) clone() *change {
+	n := *x
+	n.target, n.asked = slices.Clone(x.target), slices.Clone(x.asked)
+	return &n
+}
+
+// maxIdentityWaits is how many election timeouts a new server has to say who it is.
+const maxIdentityWaits = 3
+
+// catchUp is how servers catch up (§4.2.1): in rounds, each of which ends when all of them hold what the leader's
+// log held when it began. They have caught up when a round took less than an election timeout.
+type catchUp struct {
+	since  Index // the configuration to which it belongs
+	goal   Index // where the round ends
+	rounds int   // that were begun
+	slow   bool  // the round takes longer than an election timeout
+	stalls int   // how many election timeouts in a row brought nothing
+	seen   Index // what the servers held together when that was looked at
+}
+
+// A change is given up after so many rounds, as the thesis proposes, or when the servers have got nothing for so many
+// election timeouts.
+const maxCatchUpRounds, maxCatchUpStalls = 10, 10
+
+// checkMembers says what is wrong with the members that a call names.
+func (c *Call) checkMembers() error {
+	if c.Kind != CallSet && len(c.Members) != 1 {
+		return fmt.Errorf("%w: %v of %d servers, not of one", ErrMembers, c.Kind, len(c.Members))
+	}
+	if len(c.Members) > MaxMembers {
+		return fmt.Errorf("%w: %d of them, more than %d", ErrMembers, len(c.Members), MaxMembers)
+	}
+	votes := c.Kind != CallSet
+	for i := range c.Members {
+		m := &c.Members[i]
+		known := m.Role == Voter || m.Role == Learner || m.Role == 0 && (c.Kind == CallRemove || c.Kind == CallReplace)
+		votes = votes || m.Role == Voter
+		switch {
+		case checkServer(m.Server) != nil:
+			return fmt.Errorf("%w: %w", ErrMembers, checkServer(m.Server))
+		case !known:
+			return fmt.Errorf("%w: server %q is to be a %v", ErrMembers, m.ID, m.Role)
+		case i > 0 && c.Members[i-1].ID >= m.ID:
+			return fmt.Errorf("%w: server %q is named twice, or out of order", ErrMembers, m.ID)
+		}
+	}
+	if !votes {
+		return fmt.Errorf("%w: none of them votes", ErrMembers)
+	}
+	return nil
+}
+
+// target returns the members that the call asks for, given the present ones. Those of whom it isn't known who they are
+// have no incarnation.
+func (c *Call) target(present []Member) ([]Member, callOutcome) {
+	if c.checkMembers() != nil {
+		return nil, callOutcome{refusal: RefusedMembers}
+	}
+	target := slices.Clone(present)
+	switch c.Kind {
+	case CallSet:
+		target = slices.Clone(c.Members)
+		for i := range target {
+			if j := find(present, target[i].ID); j >= 0 {
+				target[i].keep(&present[j])
+			}
+		}
+	default:
+		m := c.Members[0]
+		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return strings.Compare(string(m.ID), string(id)) })
+		switch {
+		case c.Kind == CallAdd && there:
+			m.keep(&target[i])
+			target[i] = m
+		case c.Kind == CallAdd:
+			target = slices.Insert(target, i, m)
+		case c.Kind == CallRemove && there:
+			target = slices.Delete(target, i, i+1)
+		case c.Kind == CallReplace && !there:
+			return nil, callOutcome{refusal: RefusedNotMember, about: m.ID}
+		case c.Kind == CallReplace:
+			m.Role = target[i].Role
+			if m.Address == "" {
+				m.Address = target[i].Address
+			}
+			target[i] = m
+		}
+	}
+	if !slices.ContainsFunc(target, func(m Member) bool { return m.Role == Voter }) || len(target) > MaxMembers {
+		return nil, callOutcome{refusal: RefusedMembers}
+	}
+	return target, callOutcome{}
+}
+
+// keep takes over what is known of a member that stays, unless it is said to have moved: then whether it is the
+// same is asked.
+func (m *Member) keep(present *Member) {
+	if m.Address == "" || m.Address == present.Address {
+		m.Address, m.Incarnation = present.Address, present.Incarnation
+	}
+}
+
+// mayChange says whether a change may begin: none is under way, and an entry of this term is committed.
+func (c *Core) mayChange(l *leader) bool {
+	placed := c.log.placed()
+	return l.change == nil && placed.index <= c.log.commit && placed.configuration.settled()
+}
+
+// beginChange begins to change the members as a call asks for, or goes on to.
+func (c *Core) beginChange(l *leader, t ticket, call *Call) {
+	placed := c.log.placed()
+	present := placed.configuration
+	if present.Origin == t.origin && present.Number == t.number {
+		if l.settled == placed.index {
+			c.endCall(l, t, outcomeOf(placed))
+		}
+		return // or else driveChange goes on with it, and tells its outcome
+	}
+	if !c.mayChange(l) {
+		c.endCall(l, t, callOutcome{refusal: RefusedInProgress})
+		return
+	}
+	if call.Expected != 0 && call.Expected != placed.index {
+		c.endCall(l, t, callOutcome{refusal: RefusedConflict})
+		return
+	}
+	target, outcome := call.target(present.Members)
+	if outcome.refusal != 0 {
+		c.endCall(l, t, outcome)
+		return
+	}
+	l.nonce++
+	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce, replaces: call.Kind == CallReplace}
+	for i := range target {
+		m := &target[i]
+		switch {
+		case m.Incarnation != 0:
+		case m.ID == c.id:
+			m.Incarnation = c.state.Incarnation
+		default:
+			l.change.asked = append(l.change.asked, *m)
+		}
+	}
+	c.serversChanged = true
+	if len(l.change.asked) > 0 {
+		c.arm(changeDeadline, c.config.ElectionTimeout)
+	}
+	c.askIdentities(l)
+	c.identified(l)
+}
+
+// askIdentities asks the new servers who they are.
+func (c *Core) askIdentities(l *leader) {
+	if l.change == nil {
+		return
+	}
+	for i := range l.change.asked {
+		c.send(Message{Kind: IdentityRequest, To: l.change.asked[i].ID, Round: l.change.nonce})
+	}
+}
+
+// tellIdentity says who this server is: that is in the envelope, and leaves when it is durable.
+func (c *Core) tellIdentity(m *Message) {
+	c.send(Message{Kind: IdentityResponse, To: m.From, Round: m.Round, LogTerm: m.Term})
+}
+
+// identityTold takes the answer of a new server.
+func (c *Core) identityTold(m *Message) {
+	l, leads := c.role.(*leader)
+	if !leads || m.LogTerm != c.state.Term || m.FromIncarnation == 0 {
+		return
+	}
+	if p := l.peer(m.From); m.Round == 0 && p != nil && p.incarnation != m.FromIncarnation {
+		p.replaced = true
+	}
+	if l.change == nil || m.Round != l.change.nonce {
+		return
+	}
+	i := find(l.change.asked, m.From)
+	if i < 0 {
+		return
+	}
+	target := &l.change.target[find(l.change.target, m.From)]
+	known := c.log.configuration().member(m.From)
+	switch {
+	case m.Cluster != ClusterID{} && m.Cluster != c.state.Cluster:
+		c.dropChange(l, callOutcome{refusal: RefusedForeign, about: m.From})
+		return
+	case known != nil && known.Address != target.Address && known.Incarnation != m.FromIncarnation && !l.change.replaces:
+		c.dropChange(l, callOutcome{refusal: RefusedOtherDisk, about: m.From})
+		return
+	}
+	target.Incarnation = m.FromIncarnation
+	l.change.asked = slices.Delete(l.change.asked, i, i+1)
+	c.identified(l)
+}
+
+// identified takes the first step of a change once it is known who the new servers are.
+func (c *Core) identified(l *leader) {
+	if l.change == nil || len(l.change.asked) > 0 {
+		return
+	}
+	placed := c.log.placed()
+	present, target := placed.configuration, l.change.target
+	if slices.Equal(present.Members, target) {
+		c.dropChange(l, callOutcome{index: placed.index})
+		return
+	}
+	next := Configuration{Cluster: present.Cluster, Members: present.Members, Next: target, Origin: l.change.origin, Number: l.change.number}
+	c.changeDropped(l)
+	members := make([]Member, 0, len(target))
+	waits := !c.reachable(l, target)
+	for _, m := range union(present.Members, target) {
+		i, j := find(present.Members, m.ID), find(target, m.ID)
+		switch {
+		case j < 0: // it leaves at the end
+		case i < 0:
+			waits = waits || m.Role == Voter
+			m.Role = Joining
+		case present.Members[i].Incarnation != m.Incarnation:
+			if present.Members[i].Role == Voter {
+				next.Old, next.Begun = present.Members, true
+			}
+			waits = waits || m.Role == Voter
+			m.Role = Learner
+		case present.Members[i].Role != Voter && m.Role == Voter:
+			waits = true
+			m = present.Members[i]
+		default:
+			m = present.Members[i]
+		}
+		members = append(members, m)
+	}
+	if !waits {
+		c.takeStep(present, &next)
+		return
+	}
+	if next.Members = members; len(members) > MaxMembers {
+		c.endCall(l, ticket{next.Origin, next.Number}, callOutcome{refusal: RefusedMembers})
+		return
+	}
+	c.appendConfiguration(&next)
+}
+
+// union returns the members of both lists, in order; of one that is in both, what the second says.
+func union(a, b []Member) []Member {
+	all := slices.Clone(b)
+	for i := range a {
+		if find(b, a[i].ID) < 0 {
+			all = append(all, a[i])
+		}
+	}
+	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return all
+}
+
+// takeStep goes from the present members to those of Next: by way of a joint configuration, unless the voters stay
+// the same.
+func (c *Core) takeStep(present, next *Configuration) {
+	step := *next
+	step.Members, step.Next, step.Old = next.Next, nil, nil
+	if !sameVoters(present.Members, step.Members) {
+		step.Old = withoutJoining(present.Members)
+	}
+	c.appendConfiguration(&step)
+}
+
+// sameVoters says whether two lists have the same voters, with the same disks.
+func sameVoters(a, b []Member) bool {
+	voters := func(list, in []Member) bool {
+		for i := range list {
+			if m := &list[i]; m.Role == Voter {
+				j := find(in, m.ID)
+				if j < 0 || in[j].Role != Voter || in[j].Incarnation != m.Incarnation {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	return voters(a, b) && voters(b, a)
+}
+
+// appendConfiguration puts a configuration into this leader's log.
+func (c *Core) appendConfiguration(configuration *Configuration) {
+	c.appendEntry(Entry{Kind: EntryConfiguration, Data: AppendConfiguration(nil, configuration)})
+}
+
+// dropChange ends a change of which nothing is in the log.
+func (c *Core) dropChange(l *leader, outcome callOutcome) {
+	t := ticket{l.change.origin, l.change.number}
+	c.changeDropped(l)
+	c.endCall(l, t, outcome)
+}
+
+func (c *Core) changeDropped(l *leader) {
+	l.change = nil
+	c.disarm(changeDeadline)
+	c.serversChanged = true
+}
+
+// driveChange takes the next step of the change that the log is at, if there is one.
+func (c *Core) driveChange(l *leader) {
+	placed := c.log.placed()
+	if c.log.commit < l.begin || placed.index > c.log.commit || placed.index == l.settled {
+		return
+	}
+	configuration := placed.configuration
+	switch {
+	case configuration.Old != nil:
+		if c.handsOver(l, placed) {
+			return
+		}
+		step := *configuration
+		step.Old = nil
+		c.appendConfiguration(&step)
+	case configuration.Next != nil:
+		c.driveCatchUp(l, placed)
+	default:
+		l.settled = placed.index
+		c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
+		if !configuration.counts(c.id, c.state.Incarnation) {
+			// It has led up to here, and belongs no more (§4.2.2).
+			if to := c.heir(l, configuration.Members); to != "" {
+				c.sendTimeoutNow(l, to)
+			}
+			c.stepDown()
+		}
+	}
+}
+
+// handsOver says whether this leader hands over before it takes the step by which it ceases to be a voter. It tries once, and
+// takes the step itself if that is in vain.
+func (c *Core) handsOver(l *leader, placed *placedConfiguration) bool {
+	if votes(placed.configuration.Members, c.id) {
+		return false
+	}
+	if l.parted != placed.index {
+		l.parted = placed.index
+		if to := c.heir(l, placed.configuration.Members); to != "" && l.handover.to == "" {
+			c.handOver(l, to)
+		}
+	}
+	return l.handover.to != ""
+}
+
+// outcomeOf is what a settled configuration says of the call that led to it.
+func outcomeOf(placed *placedConfiguration) callOutcome {
+	return callOutcome{placed.index, placed.configuration.Refusal, placed.configuration.About}
+}
+
+// heir returns the best of some members to lead next: the fittest, and of these the one that has most of the log. ""
+// says that none may.
+func (c *Core) heir(l *leader, members []Member) ServerID {
+	var best *progress
+	for i := range l.peers {
+		p := &l.peers[i]
+		if !votes(members, p.id) || !c.maySucceed(l, p) {
+			continue
+		}
+		if best == nil || p.fitness > best.fitness || p.fitness == best.fitness && p.match > best.match {
+			best = p
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return best.id
+}
+
+// laggards returns the peers that are to be voters and aren't. A server that isn't among the peers is this one.
+func (c *Core) laggards(l *leader, configuration *Configuration) []*progress {
+	var behind []*progress
+	for i := range configuration.Next {
+		m := &configuration.Next[i]
+		if m.Role == Voter && !configuration.counts(m.ID, m.Incarnation) {
+			if p := l.progressOf(m); p != nil {
+				behind = append(behind, p)
+			}
+		}
+	}
+	return behind
+}
+
+// reachable says whether a majority of the voters among some members has answered a late round: without that, a step to
+// them could be the last one that this cluster takes.
+func (c *Core) reachable(l *leader, members []Member) bool {
+	return majority(members, func(m *Member) uint64 { return c.answered(l, m) })+lateRounds >= l.confirmed
+}
+
+// answered is the last round that a member has answered.
+func (c *Core) answered(l *leader, m *Member) uint64 {
+	if p := l.progressOf(m); p != nil {
+		return p.round
+	}
+	return c.own(m, l.round)
+}
+
+// lateRounds is how many rounds an answer may be late.
+const lateRounds = 2
+
+// driveCatchUp looks how far the servers have caught up, and takes the next step when they have.
+func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
+	configuration := placed.configuration
+	laggards := c.laggards(l, configuration)
+	u := &l.catchUp
+	if u.since != placed.index {
+		*u = catchUp{since: placed.index, goal: c.log.last, rounds: 1}
+		c.arm(changeDeadline, c.config.ElectionTimeout)
+	}
+	for _, p := range laggards {
+		if p.replaced {
+			c.giveUp(configuration, RefusedOtherDisk, p.id)
+			return
+		}
+	}
+	for _, p := range laggards {
+		if p.match < u.goal {
+			return
+		}
+	}
+	if u.slow && len(laggards) > 0 {
+		if u.rounds++; u.rounds > maxCatchUpRounds {
+			c.giveUp(configuration, RefusedNotCaughtUp, laggards[0].id)
+			return
+		}
+		u.goal, u.slow, u.stalls = c.log.last, false, 0
+		c.arm(changeDeadline, c.config.ElectionTimeout)
+		return
+	}
+	if c.reachable(l, configuration.Next) {
+		c.disarm(changeDeadline)
+		c.takeStep(configuration, configuration)
+	}
+}
+
+// changeDue looks after a change when an election timeout has passed.
+func (c *Core) changeDue(l *leader) {
+	c.disarm(changeDeadline)
+	placed := c.log.placed()
+	u := &l.catchUp
+	switch {
+	case l.change != nil:
+		if l.change.waits++; l.change.waits >= maxIdentityWaits {
+			c.dropChange(l, callOutcome{refusal: RefusedUnreachable, about: l.change.asked[0].ID})
+			return
+		}
+	case placed.configuration.Next == nil || u.since != placed.index:
+		return
+	default:
+		if u.slow, u.stalls = true, u.stalls+1; u.stalls >= maxCatchUpStalls {
+			c.giveUp(placed.configuration, RefusedNotCaughtUp, c.slowest(l, placed.configuration))
+			return
+		}
+		held := Index(0)
+		for _, p := range c.laggards(l, placed.configuration) {
+			held += p.match
+		}
+		if held > u.seen {
+			u.seen, u.stalls = held, 0
+		}
+	}
+	c.arm(changeDeadline, c.config.ElectionTimeout)
+}
+
+// slowest returns the voter to be that has answered least lately.
+func (c *Core) slowest(l *leader, configuration *Configuration) ServerID {
+	slowest := ServerID("")
+	least := uint64(0)
+	for i := range configuration.Next {
+		m := &configuration.Next[i]
+		if round := c.answered(l, m); m.Role == Voter && (slowest == "" || round < least) {
+			slowest, least = m.ID, round
+		}
+	}
+	return slowest
+}
+
+// giveUp ends a change whose servers don't catch up: those that were joining go again.
+func (c *Core) giveUp(configuration *Configuration, why Refusal, about ServerID) {
+	step := *configuration
+	step.Next, step.Refusal, step.About = nil, why, about
+	if step.Begun {
+		step.Refusal = RefusedHalfway
+	}
+	step.Members = withoutJoining(step.Members)
+	c.disarm(changeDeadline)
+	c.appendConfiguration(&step)
+}
+
+// withoutJoining returns the members that belong to the cluster already.
+func withoutJoining(members []Member) []Member {
+	return slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Role == Joining })
+}
+
+// callsMet looks whether configurations that were applied here belong to calls of this server: a settled one ends
+// its call, another shows that it will end.
+func (c *Core) callsMet(after Index) {
+	if len(c.calls.items) == 0 {
+		return
+	}
+	for i := range c.log.configurations {
+		placed := &c.log.configurations[i]
+		configuration := placed.configuration
+		if placed.index <= after || placed.index > c.log.applied || !c.ownOrigin(configuration.Origin, placed.index) {
+			continue
+		}
+		switch item := c.calls.find(configuration.Number); {
+		case item == nil:
+		case configuration.settled():
+			c.callEnded(item.number, outcomeOf(placed))
+		default:
+			item.state = pendingLogged
+		}
+	}
+}

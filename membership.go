@@ -1,0 +1,245 @@
+package raft
+
+import "slices"
+
+// A configuration counts from the moment that it is in the log, committed or not (§4.1), and goes with its entry when
+// that is truncated. This file is what every server does about it; what a leader does to change it is in
+// change.go.
+
+// configurationAppended lets a configuration take effect.
+func (c *Core) configurationAppended(e *Entry) {
+	if e.Kind != EntryConfiguration {
+		return
+	}
+	configuration, err := DecodeConfiguration(e.Data)
+	assert(err == nil, "Configurations Decode")
+	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
+	c.serversChanged = true
+	if configuration.names(c.id, c.state.Incarnation) {
+		if c.named == 0 {
+			c.named = e.Index
+		}
+		if c.removed != 0 {
+			c.heardOfLeader()
+		}
+	}
+	if l, leads := c.role.(*leader); leads {
+		c.voidLease(l)
+		c.syncPeers(l, e.Index)
+	}
+}
+
+// truncate drops what a leader contradicts, and with it the configurations there.
+func (c *Core) truncate(after Index) {
+	before := len(c.log.configurations)
+	c.log.truncate(after)
+	c.out.truncated(after)
+	if len(c.log.configurations) != before {
+		c.serversChanged = true
+	}
+	if c.named > after {
+		c.named = 0
+	}
+}
+
+// findNamed finds the first configuration in the log that names this server with its disk.
+func (c *Core) findNamed() {
+	c.named = 0
+	for i := range c.log.configurations {
+		if placed := &c.log.configurations[i]; placed.configuration.names(c.id, c.state.Incarnation) {
+			c.named = placed.index
+			return
+		}
+	}
+}
+
+// ownOrigin says whether an entry at an index that bears the name of this server's present start is really this
+// start's. A server that was given another disk begins to count its starts anew: what stands before the
+// configuration that names the present disk, the lost one has asked for. Behind it leaders take only what comes
+// from the present one.
+func (c *Core) ownOrigin(origin Origin, index Index) bool {
+	return origin.Start == c.state.Start && origin.Server == c.id && c.named != 0 && index > c.named
+}
+
+// otherServers returns the servers that this one may speak to, each once: those of the latest configuration, those that
+// a leader is about to add, at the addresses that they are said to have, and those that are to learn that they
+// don't belong to it any more. It isn't nil.
+func (c *Core) otherServers() []Server {
+	others := []Server{}
+	add := func(s Server) {
+		if s.ID != c.id && !slices.ContainsFunc(others, func(o Server) bool { return o.ID == s.ID }) {
+			others = append(others, s)
+		}
+	}
+	configuration := c.log.configuration()
+	if configuration == nil {
+		for _, s := range c.config.Bootstrap {
+			add(s)
+		}
+		return others
+	}
+	l, leads := c.role.(*leader)
+	if leads && l.change != nil {
+		for i := range l.change.asked {
+			add(l.change.asked[i].Server)
+		}
+	}
+	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
+		for i := range half {
+			add(half[i].Server)
+		}
+	}
+	if leads {
+		for i := range l.peers {
+			add(Server{l.peers[i].id, l.peers[i].address})
+		}
+	}
+	return others
+}
+
+// syncPeers makes a leader's peers those of the latest configuration. A new one is probed before the entry at next. One
+// that doesn't belong to it any more is to learn that first.
+func (c *Core) syncPeers(l *leader, next Index) {
+	placed := c.log.placed()
+	configuration := placed.configuration
+	kept := make([]progress, 0, len(l.peers))
+	for i := range l.peers {
+		p := l.peers[i]
+		switch m := configuration.member(p.id); {
+		case m == nil:
+			if p.leaving == 0 {
+				p.leaving, p.farewell = placed.index, c.farewell()
+			}
+		case m.Incarnation != p.incarnation:
+			continue // the other disk is another peer
+		default:
+			p.leaving, p.address = 0, m.Address
+		}
+		kept = append(kept, p)
+	}
+	l.peers = kept
+	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
+		for i := range half {
+			if m := &half[i]; m.ID != c.id && l.peer(m.ID) == nil {
+				l.peers = append(l.peers, progress{id: m.ID, incarnation: m.Incarnation, address: m.Address, next: next})
+			}
+		}
+	}
+}
+
+// farewell is in how many rounds a leader tries to tell a server that it was removed: in ten election timeouts. One that
+// can't be reached meanwhile learns it when it asks for votes.
+func (c *Core) farewell() int { return int(10 * c.config.ElectionTimeout / c.config.Heartbeat) }
+
+// dismiss lets go of the peers that have learned that they were removed, or can't be reached.
+func (c *Core) dismiss(l *leader) {
+	before := len(l.peers)
+	l.peers = slices.DeleteFunc(l.peers, func(p progress) bool {
+		return p.leaving != 0 && (p.farewell <= 0 || p.match >= p.leaving && p.told >= p.leaving)
+	})
+	if len(l.peers) != before {
+		c.serversChanged = true
+	}
+}
+
+// A server learns that it was removed in one of two ways. It has applied a configuration without it; or, since it may
+// never get that, a server that it asks for votes tells it, one that has committed such a configuration. From then on
+// it is quiet, so that it disturbs nobody, until a leader of its cluster speaks to it again, because it was added
+// anew. What a server that lags behind may say is outdated: it doesn't count against a later configuration
+// in this server's own log.
+
+// noticeRemoval looks whether this server has applied a configuration to which it doesn't belong. If it follows a
+// leader that counts it as a member, a later one that names it is on its way.
+func (c *Core) noticeRemoval() {
+	if f, follows := c.role.(*follower); !follows || f.leader != "" && f.member {
+		return
+	}
+	placed := c.log.placed()
+	if c.removed == 0 && placed != nil && placed.index <= c.log.applied && placed.configuration.member(c.id) == nil {
+		c.wasRemoved(placed.index)
+	}
+}
+
+// removedBy takes what another server says: it has committed a configuration without this one, at a place. Of two
+// configurations that one was committed of, the one at the higher place is the later one; of a place that a
+// snapshot covers only the index is known.
+func (c *Core) removedBy(m *Message) {
+	placed := c.log.placed()
+	if _, leads := c.role.(*leader); leads || placed == nil || c.removed != 0 {
+		return
+	}
+	term, known := c.log.term(placed.index)
+	later := m.Index > placed.index
+	if known && m.LogTerm != 0 && m.LogTerm != term {
+		later = m.LogTerm > term
+	}
+	if !later && placed.configuration.member(c.id) != nil {
+		return
+	}
+	if _, asks := c.role.(*candidate); asks {
+		c.stepDown()
+	}
+	c.wasRemoved(m.Index)
+}
+
+// wasRemoved ends what callers at this server wait for: nobody will answer.
+func (c *Core) wasRemoved(by Index) {
+	c.removed, c.trouble = by, ErrRemoved
+	c.failCallers(ErrRemoved)
+}
+
+// failCallers answers everybody who waits at this server, as honestly as a Cancel of each.
+func (c *Core) failCallers(reason error) {
+	for item := c.proposals.from(0); item != nil; {
+		number := item.number
+		c.Cancel(number, reason)
+		item = c.proposals.from(number + 1)
+	}
+	for _, item := range slices.Clone(c.calls.items) {
+		c.CancelCall(item.number, reason)
+	}
+	for i := range c.reads {
+		list := &c.reads[i]
+		for _, r := range list.waiting {
+			if !r.canceled {
+				c.answers = append(c.answers, Answer{Number: r.number, Read: true, Err: reason})
+			}
+		}
+		list.waiting, list.canceled = list.waiting[:0], 0
+	}
+}
+
+// heardOfLeader ends the quiet of a removed server: a leader that speaks to it counts it as a member.
+func (c *Core) heardOfLeader() {
+	c.removed, c.trouble = 0, nil
+}
+
+// sentAway says whether who asks for votes was removed, as far as this server knows for certain, and tells it. It is
+// answered though a leader is heard: otherwise it would ask for ever.
+func (c *Core) sentAway(m *Message) bool {
+	configurations := c.log.configurations
+	if n := len(configurations); n == 0 || configurations[n-1].configuration.names(m.From, m.FromIncarnation) {
+		return false
+	}
+	for n := len(configurations); n > 0; n-- {
+		placed := &configurations[n-1]
+		if placed.index > c.log.commit {
+			continue
+		}
+		if placed.configuration.names(m.From, m.FromIncarnation) {
+			return false
+		}
+		term, _ := c.log.term(placed.index)
+		c.send(Message{Kind: Removed, To: m.From, Index: placed.index, LogTerm: term})
+		return true
+	}
+	return false
+}
+
+// askStanding asks the voters whether this server, which doesn't vote, belongs to the cluster still: no leader speaks to
+// it. It does so by asking for pre-votes that it makes no use of.
+func (c *Core) askStanding() {
+	if c.log.configuration() != nil && c.removed == 0 && !c.passed(diskDeadline) {
+		c.askVotes(&candidate{pre: true})
+	}
+}

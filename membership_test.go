@@ -1,0 +1,283 @@
+package raft_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// members describes a list of members, such as "a b c(learner)".
+func members(list []raft.Member) string {
+	var words []string
+	for _, m := range list {
+		word := string(m.ID)
+		if m.Role != raft.Voter {
+			word += "(" + m.Role.String() + ")"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+// describe describes a configuration, such as "a b + c d → e": Members, Old and Next.
+func describe(c *raft.Configuration) string {
+	text := members(c.Members)
+	if c.Old != nil {
+		text += " + " + members(c.Old)
+	}
+	if c.Next != nil {
+		text += " → " + members(c.Next)
+	}
+	return text
+}
+
+// configurations describes the configurations in a server's log on the disk.
+func (c *cores) configurations(id raft.ServerID) []string {
+	var all []string
+	for _, e := range c.servers[id].log {
+		if e.Kind == raft.EntryConfiguration {
+			configuration, err := raft.DecodeConfiguration(e.Data)
+			require.NoError(c.t, err)
+			all = append(all, describe(&configuration))
+		}
+	}
+	return all
+}
+
+// named returns a member as a call names it.
+func named(id raft.ServerID) raft.Member {
+	return raft.Member{Server: raft.Server{ID: id, Address: string(id) + ":1"}, Role: raft.Voter}
+}
+
+// set is a call that sets the members: "a", or "a?" for a learner.
+func set(ids ...string) raft.Call {
+	call := raft.Call{Kind: raft.CallSet}
+	for _, id := range ids {
+		m := named(raft.ServerID(strings.TrimSuffix(id, "?")))
+		if strings.HasSuffix(id, "?") {
+			m.Role = raft.Learner
+		}
+		call.Members = append(call.Members, m)
+	}
+	return call
+}
+
+// change makes a call at a server, lets time pass until it is answered, and returns the answer.
+func (c *cores) change(id raft.ServerID, call raft.Call) raft.Answer {
+	s := c.servers[id]
+	before := len(s.answers)
+	number := s.core.Call(c.now, call)
+	c.drain(id)
+	c.settle()
+	for range 40 {
+		for _, a := range s.answers[before:] {
+			if a.Call && a.Number == number {
+				return a
+			}
+		}
+		c.pass(election / 2)
+	}
+	require.Fail(c.t, "no answer", "to %v at %s", &call, id)
+	return raft.Answer{}
+}
+
+func TestAddAndRemoveServers(t *testing.T) {
+	for _, at := range []raft.ServerID{"a", "b"} {
+		c := founded(t, 3)
+		c.spare("d")
+		answer := c.change(at, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+		require.NoError(t, answer.Err)
+		require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c d + a b c", "a b c d"}, c.configurations("a"))
+		c.pass(2 * heartbeat)
+		require.Equal(t, answer.Index, c.status("d").ConfigurationIndex)
+		require.Equal(t, "a b c d", describe(c.status("d").Configuration))
+		c.propose("d", "from the new one")
+		require.Equal(t, []string{"first", "from the new one"}, c.commands("d"))
+
+		again := c.change(at, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+		require.Equal(t, answer.Index, again.Index, "nothing to do")
+
+		answer = c.change(at, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
+		require.NoError(t, answer.Err)
+		c.pass(2 * heartbeat)
+		require.Equal(t, "a b d", describe(c.status("a").Configuration))
+		require.ErrorIs(t, c.status("c").Trouble, raft.ErrRemoved)
+		require.NoError(t, c.status("d").Trouble)
+	}
+}
+
+// Any set to any set, in one step (§4.3).
+func TestSetMembersToOthersAltogether(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d", "e", "f")
+	answer := c.change("b", set("d", "e", "f"))
+	require.NoError(t, answer.Err)
+	c.pass(5 * election)
+	leader := c.leader()
+	require.Contains(t, []raft.ServerID{"d", "e", "f"}, leader)
+	require.Equal(t, []string{"a b c", "a b c d(joining) e(joining) f(joining) → d e f", "d e f + a b c", "d e f"}, c.configurations(leader))
+	for _, id := range []raft.ServerID{"a", "b", "c"} {
+		require.ErrorIs(t, c.status(id).Trouble, raft.ErrRemoved, id)
+	}
+	c.propose(leader, "x")
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"first", "x"}, c.commands("d"))
+}
+
+func TestLearnersNeedNoJointStep(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	require.NoError(t, c.change("a", set("a", "b", "c", "d?")).Err)
+	require.NoError(t, c.change("a", set("a", "b", "c")).Err)
+	require.Equal(t, []string{"a b c", "a b c d(learner)", "a b c"}, c.configurations("a"))
+	c.pass(2 * heartbeat)
+	require.ErrorIs(t, c.status("d").Trouble, raft.ErrRemoved)
+}
+
+// A new server at a wrong address costs nothing, not even an entry in the log.
+func TestWrongAddressCostsNothing(t *testing.T) {
+	c := founded(t, 3)
+	before := c.status("a").Last
+	answer := c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("x")}})
+	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answer.Err, raft.ErrUnreachable)
+	require.ErrorContains(t, answer.Err, `"x"`)
+	require.Equal(t, before, c.status("a").Last)
+}
+
+// A server that doesn't catch up goes again.
+func TestChangeIsGivenUp(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	c.servers["d"].slowDisk = false
+	a := c.servers["a"]
+	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	c.drain("a")
+	for len(c.take(is(raft.IdentityResponse))) == 0 {
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	c.servers["d"].core.Tick(c.now)
+	c.deliver(raft.Message{Kind: raft.IdentityResponse, From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
+		Round: 1, LogTerm: c.status("a").Term})
+	c.servers["d"].cut = true
+	c.network = nil
+	c.pass(15 * election)
+	answers := a.answers[len(a.answers)-1:]
+	require.True(t, answers[0].Call)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotCaughtUp)
+	require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c"}, c.configurations("a"))
+}
+
+func TestReplaceALostDisk(t *testing.T) {
+	c := founded(t, 3)
+	c.wipe("c")
+	c.pass(2 * heartbeat)
+	require.ErrorIs(t, c.status("c").Trouble, raft.ErrOtherIncarnation)
+	answer := c.change("b", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
+	require.NoError(t, answer.Err)
+	require.Equal(t, []string{"a b c", "a b c(learner) + a b c → a b c", "a b c(learner) → a b c", "a b c + a b c(learner)", "a b c"},
+		c.configurations("a"))
+	c.pass(2 * heartbeat)
+	require.NoError(t, c.status("c").Trouble)
+	c.servers["b"].cut = true
+	c.propose("a", "with the new disk")
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"first", "with the new disk"}, c.commands("a"))
+	require.Equal(t, []string{"first", "with the new disk"}, c.commands("c"))
+}
+
+// What the lost disk has proposed isn't what the present one waits for, though both count their starts from 1.
+func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
+	c := founded(t, 3)
+	c.propose("c", "of the lost disk")
+	c.wipe("c")
+	c.pass(heartbeat)
+	s := c.servers["c"]
+	number := s.core.Propose(c.now, []byte("of the new one"))
+	require.EqualValues(t, 1, number)
+	c.drain("c")
+	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("c")}}).Err)
+	c.pass(2 * heartbeat)
+	require.Len(t, s.answers, 1)
+	require.NoError(t, s.answers[0].Err)
+	require.Equal(t, "of the new one", string(s.answers[0].Result))
+	require.Equal(t, []string{"first", "of the lost disk", "of the new one"}, c.commands("c"))
+}
+
+func TestRefusedChanges(t *testing.T) {
+	c := founded(t, 3)
+	for _, test := range []struct {
+		call raft.Call
+		err  error
+	}{
+		{set(), raft.ErrMembers},
+		{set("a?"), raft.ErrMembers},
+		{set("b", "a"), raft.ErrMembers},
+		{set("a", "a"), raft.ErrMembers},
+		{raft.Call{Kind: raft.CallSet, Members: []raft.Member{{Server: raft.Server{ID: "a"}, Role: raft.Joining}}}, raft.ErrMembers},
+		{raft.Call{Kind: raft.CallAdd}, raft.ErrMembers},
+		{raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("x")}}, raft.ErrNotMember},
+		{raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("b")}, Expected: 7}, raft.ErrConflict},
+	} {
+		answer := c.change("b", test.call)
+		require.ErrorIs(t, answer.Err, raft.ErrNotApplied, "%v", &test.call)
+		require.ErrorIs(t, answer.Err, test.err, "%v", &test.call)
+	}
+	require.Equal(t, []string{"a b c"}, c.configurations("a"))
+	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("b")}, Expected: 1}).Err)
+}
+
+// One change at a time: a second one is refused, not queued in silence.
+func TestOneChangeAtATime(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d", "e")
+	c.servers["d"].cut = true
+	a := c.servers["a"]
+	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	c.drain("a")
+	answer := c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("e")}})
+	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answer.Err, raft.ErrChangeInProgress)
+	c.pass(5 * election)
+	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("e")}}).Err)
+}
+
+func TestRemovingTheLeaderOfTwo(t *testing.T) {
+	c := founded(t, 2)
+	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("a")}}).Err)
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.ErrorIs(t, c.status("a").Trouble, raft.ErrRemoved)
+	require.Equal(t, "b", describe(c.status("b").Configuration))
+}
+
+// A removed server that couldn't be told learns it when it asks for votes, and is quiet from then on.
+func TestRemovedServerLearnsItLater(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true
+	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("c")}}).Err)
+	c.pass(15 * election)
+	c.servers["c"].cut = false
+	require.NoError(t, c.status("c").Trouble)
+	number := c.servers["c"].core.Propose(c.now, []byte("x"))
+	c.pass(3 * election)
+	require.ErrorIs(t, c.status("c").Trouble, raft.ErrRemoved)
+	answers := c.servers["c"].answers
+	require.Equal(t, number, answers[len(answers)-1].Number)
+	require.ErrorIs(t, answers[len(answers)-1].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answers[len(answers)-1].Err, raft.ErrRemoved)
+	require.Equal(t, raft.ServerID("a"), c.leader())
+
+	// It can come back, with the disk that it has.
+	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("c")}}).Err)
+	c.pass(2 * heartbeat)
+	require.NoError(t, c.status("c").Trouble)
+	c.propose("c", "back")
+	require.Contains(t, c.commands("c"), "back")
+}
