@@ -42,7 +42,7 @@ func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 // An error is ErrNotApplied or ErrOutcomeUnknown, as of Propose; the latter is the reason to send the command again,
 // unless it is one of two. ErrSessionExpired: there is no such session any more, so that nobody knows whether an earlier
 // copy of the command was applied; none will be from now on. ErrSessionAnswered: the client has said with a later
-// command that it won't send this one again. With First, that no copy was sent before is taken at the caller's word, and both
+// command that it won't send this one again. With Only, that there is no other copy is taken at the caller's word, and both
 // are ErrNotApplied.
 func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, data []byte) ([]byte, error) {
 	if err := command.check(); err != nil {
@@ -56,7 +56,7 @@ func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, dat
 	if size := len(head) + len(data); size > MaxCommandSize {
 		return nil, n.callError(notApplied(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, MaxCommandSize)))
 	}
-	return n.propose(ctx, Proposal{Kind: EntrySessionCommand, Data: n.copyCommand(head, data), First: command.First})
+	return n.propose(ctx, Proposal{Kind: EntrySessionCommand, Data: n.copyCommand(head, data), Only: command.Only})
 }
 
 // A Session numbers the commands of one client: it is the client's side of a session, and needs no Node. It may be used by

@@ -104,7 +104,7 @@ func TestSessionsExpire(t *testing.T) {
 		require.ErrorIs(t, err, raft.ErrSessionExpired)
 		require.ErrorIs(t, err, raft.ErrOutcomeUnknown)
 		require.NotErrorIs(t, err, raft.ErrNotApplied)
-		_, err = c.nodes["c"].ProposeInSession(t.Context(), raft.SessionCommand{Session: ids[1], Sequence: 2, Lowest: 2, First: true}, []byte("y"))
+		_, err = c.nodes["c"].ProposeInSession(t.Context(), raft.SessionCommand{Session: ids[1], Sequence: 2, Lowest: 2, Only: true}, []byte("y"))
 		require.ErrorIs(t, err, raft.ErrSessionExpired)
 		require.ErrorIs(t, err, raft.ErrNotApplied)
 		require.NotErrorIs(t, err, raft.ErrOutcomeUnknown)

@@ -46,9 +46,9 @@ type SessionCommand struct {
 	// Lowest is the lowest number that the client may still send, at least 1 and at most Sequence. What is kept of the
 	// commands below it is let go of, and a copy of one of them that comes late is refused.
 	Lowest uint64
-	// First says that the command was never sent before, to any server. It doesn't go into the log; it only makes an
-	// error say more (Node.ProposeInSession). It is for a client that is sure of it.
-	First bool
+	// Only says that no other copy of the command was sent to any server, nor will be before this one is answered. It
+	// doesn't go into the log; it only makes an error say more (Node.ProposeInSession).
+	Only bool
 }
 
 // check says what is wrong with a command's numbers.

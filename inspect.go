@@ -326,7 +326,7 @@ func (s *stateEncoder) callers(c *Core) {
 	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
 	for i := range p.items {
 		if item := &p.items[i]; item.state != pendingDone {
-			s.numbers(item.number, uint64(item.kind), flag(item.first), uint64(item.state), uint64(item.term), uint64(item.fence), uint64(len(item.data)))
+			s.numbers(item.number, uint64(item.kind), flag(item.only), uint64(item.state), uint64(item.term), uint64(item.fence), uint64(len(item.data)))
 			s.b = append(s.b, item.data...)
 		}
 	}

@@ -42,7 +42,7 @@ type pending struct {
 	number uint64
 	data   []byte
 	kind   EntryKind
-	first  bool // of a session's command: no other copy of it was ever sent
+	only   bool // of a session's command: no other copy of it was sent
 	state  pendingState
 	term   Term // in which it was offered last
 	fence  Term // the only term in which it may be appended, and that only here; 0 for any
@@ -130,9 +130,9 @@ type Proposal struct {
 	// Data is what such an entry carries: the command; or what AppendSessionLimits, AppendSessionID or
 	// AppendSessionCommand makes. It is kept and must not be changed.
 	Data []byte
-	// First says of a session's command that it was never sent before, by this server or another one. That the
-	// session has expired is then proof that the command wasn't applied.
-	First bool
+	// Only says of a session's command that no other copy of it was sent, nor will be before this one is answered. That
+	// the session has expired is then proof that the command wasn't applied.
+	Only bool
 	// Fence is the only term in which the entry may be appended, and that by this server only: it is never forwarded,
 	// nor offered to another leader, and refused with ErrNotLeader instead. 0 is no fence.
 	Fence Term
@@ -167,7 +167,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
 		return number
 	}
-	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, first: proposal.First, fence: proposal.Fence})
+	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, only: proposal.Only, fence: proposal.Fence})
 	p.bytes += size
 	return number
 }
@@ -380,7 +380,7 @@ func (c *Core) commandsApplied(batch *Batch) {
 // refusal returns the error for a session's command that was not applied. Whether an earlier copy was is known only if there
 // never was one.
 func (p *proposals) refusal(command *AppliedCommand) error {
-	if item := p.find(command.Number); item != nil && item.first {
+	if item := p.find(command.Number); item != nil && item.only {
 		return notApplied(command.Err)
 	}
 	return outcomeUnknown(command.Err)

@@ -207,6 +207,8 @@ func (t *tally) print(took time.Duration, workers int) {
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
 	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d\n",
 		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
+	fmt.Printf("in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",
+		s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",
 			s.WALs, s.Opened, s.CutOpening, s.Survived, s.Torn)

@@ -43,21 +43,21 @@ const checkpoint = 1024
 
 // Step takes the next entry of the log. apply is the state machine.
 func (t *Table) Step(e *raft.Entry, apply func(command []byte) []byte) Outcome {
-	o := Outcome{Index: e.Index}
+	o, data := Outcome{Index: e.Index}, e.Data
 	switch e.Kind {
 	case raft.EntryCommand:
 		o.Applied, o.Result = true, slices.Clone(apply(e.Data))
 	case raft.EntrySessionCommand:
 		t.command(e, apply, &o)
 	case raft.EntryOpenSession:
-		t.MaxSessions, t.MaxBytes = number(&e.Data), number(&e.Data)
+		t.MaxSessions, t.MaxBytes = number(&data), number(&data)
 		t.Sessions = append(t.Sessions, Session{ID: raft.SessionID{Term: e.Term, Index: e.Index}, Lowest: 1})
 		for uint64(len(t.Sessions)) > t.MaxSessions {
 			t.Sessions = t.Sessions[1:]
 		}
 		o.Result = binary.AppendUvarint(binary.AppendUvarint(nil, uint64(e.Term)), uint64(e.Index))
 	case raft.EntryCloseSession:
-		id := raft.SessionID{Term: raft.Term(number(&e.Data)), Index: raft.Index(number(&e.Data))}
+		id := raft.SessionID{Term: raft.Term(number(&data)), Index: raft.Index(number(&data))}
 		t.Sessions = slices.DeleteFunc(slices.Clone(t.Sessions), func(s Session) bool { return s.ID == id })
 	}
 	if e.Kind != raft.EntryCommand && e.Kind != raft.EntrySessionCommand || e.Index%checkpoint == 0 {

@@ -365,6 +365,12 @@ func label(s *sim.Step) string {
 			return fmt.Sprintf("command %d %s", e.N, firstRunes(string(e.Data)))
 		}
 		return fmt.Sprintf("command %d", e.N)
+	case sim.OpOpen:
+		return fmt.Sprintf("opens a session for client %d", e.Peer)
+	case sim.OpClose:
+		return fmt.Sprintf("closes the session of client %d", e.Peer)
+	case sim.OpCall:
+		return fmt.Sprintf("command %d of client %d", e.Label, e.Peer)
 	case sim.OpQuery:
 		return fmt.Sprintf("read %d", e.N)
 	case sim.OpCancel:

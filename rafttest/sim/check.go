@@ -140,17 +140,16 @@ func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 	for index := from + 1; index <= to; index++ {
 		e := &d.entries[index-1]
 		g.committed = append(g.committed, d.slots[index-1])
-		var result uint64
 		var command raft.Index
 		if index > 1 {
 			command = g.commands[index-2]
 		}
-		if e.Kind == raft.EntryCommand {
-			command = index
+		if e.Kind != raft.EntryNoOp && e.Kind != raft.EntryConfiguration {
 			w.commitCommand(i, e)
-			g.one[0], g.result[0] = *e, nil
-			g.reference.Apply(g.one[:], g.result[:])
-			result = hashBytes(g.result[0])
+		}
+		result, applied := w.sessionStep(i, e)
+		if applied {
+			command = index
 		}
 		g.results = append(g.results, result)
 		g.commands = append(g.commands, command)

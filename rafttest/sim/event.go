@@ -84,7 +84,13 @@ const (
 	OpQueryStale
 	OpProposeFenced
 
-	lastOp = OpProposeFenced
+	// OpOpen lets the client Peer, one of those with sessions, open one, as operation N; OpClose lets it close the one that it has. OpCall
+	// lets it propose the command with the sequence Label, or propose it once more as it was. Sequences go on from session to session.
+	OpOpen
+	OpClose
+	OpCall
+
+	lastOp = OpCall
 )
 
 var opNames = [...]string{
@@ -96,6 +102,7 @@ var opNames = [...]string{
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
+	OpOpen: "open", OpClose: "close", OpCall: "call",
 }
 
 // String returns the operation's name in a schedule's file.
@@ -114,18 +121,22 @@ func (o Op) pairs() bool {
 // alone reports whether the operation concerns no single server.
 func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || o == OpSettle }
 
+// inSession reports whether a client with a session does it.
+func (o Op) inSession() bool { return o == OpOpen || o == OpClose || o == OpCall }
+
 // counts reports whether N means something.
 func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver,
-		OpFailWrite, OpFailSync, OpFill, OpRot, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced:
+		OpFailWrite, OpFailSync, OpFill, OpRot, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
+		OpOpen, OpClose, OpCall:
 		return true
 	}
 	return false
 }
 
 // proposes and reads say whether the operation is a call of a client's, and of which kind.
-func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced }
+func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o == OpCall }
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The kinds of messages.
@@ -170,6 +181,12 @@ func (e *Event) appendText(b []byte) []byte {
 	}
 	if e.Op == OpDeliver {
 		b = strconv.AppendUint(append(b, ' '), uint64(e.Label), 16)
+	}
+	if e.Op.inSession() {
+		b = strconv.AppendInt(append(b, " client="...), int64(e.Peer), 10)
+	}
+	if e.Op == OpCall {
+		b = strconv.AppendUint(append(b, " sequence="...), uint64(e.Label), 10)
 	}
 	if e.Op.proposes() && e.Data != nil {
 		b = hex.AppendEncode(append(b, " data="...), e.Data)
@@ -288,6 +305,14 @@ func (e *Event) parseOptions(words []string) error {
 			e.At, err = strconv.ParseInt(value, 10, 64)
 		case "data":
 			e.Data, err = hex.DecodeString(value)
+		case "client":
+			var n uint64
+			n, err = strconv.ParseUint(value, 10, 3)
+			e.Peer = int8(n)
+		case "sequence":
+			var n uint64
+			n, err = strconv.ParseUint(value, 10, 32)
+			e.Label = uint32(n)
 		default:
 			return fmt.Errorf("%q means nothing here", w)
 		}

@@ -364,6 +364,9 @@ func (w *World) clientActs() {
 	case permille(mix(h+7), p.Fences):
 		e.Op = OpProposeFenced
 	}
+	if p.Sessions > 0 && permille(mix(h+6), p.InSession) {
+		w.sessionClientActs(&e, mix(h+7))
+	}
 	if permille(mix(h+4), p.Cancels) {
 		w.queue.push(item{at: w.now + below(mix(h+5), p.ClientWait), what: itemCancel, a: int8(i), n: n})
 	}

@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/sessions"
 )
 
 // A ghost is what an observer knows who sees everything and forgets nothing, crashes included. The
@@ -20,6 +21,9 @@ type ghost struct {
 	reference raft.StateMachine
 	one       [1]raft.Entry
 	result    [1][]byte
+	table     sessions.Table
+	verdicts  []verdict // likewise
+	buffer    []byte
 
 	// leaders and commits, by term: who led, and how far it had committed.
 	leaders []leader
@@ -123,6 +127,11 @@ type operation struct {
 	started bool
 	stale   bool      // a read that may be
 	fence   raft.Term // the term in which a command may be appended, by its server alone; 0 for any
+
+	op       Op
+	client   int8   // with a session
+	sequence uint32 // of its command
+	only     bool   // its client said that no other copy of that was sent
 }
 
 // An outcome is what a client was told.

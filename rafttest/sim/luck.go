@@ -31,6 +31,7 @@ const (
 	luckFreeze
 	luckDisk
 	luckMark
+	luckSession
 )
 
 // mix spreads every bit of x over all bits of the result (the finalizer of SplitMix64, by Steele, Lea

@@ -21,6 +21,7 @@ var meanings = map[string]string{
 	ReplicasEqual:      "Every copy of the state machine gives the same results, and so do the answers to callers.",
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",
+	Sessions:           "A session's command is applied once, each copy is answered with its result or refused, and all tables of sessions are equal (§6.3).",
 	Stickiness:         "A server that hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).",
 	CheckQuorum:        "A leader that no quorum answers steps down (§6.2).",
 	StalledDisk:        "A leader whose disk stands still steps down.",

@@ -9,15 +9,22 @@ import (
 // checkOutcome checks the answer to a proposal.
 func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 	g := &w.ghost
+	defer w.sessionAnswered(i, o, a)
 	switch {
+	case errors.Is(a.Err, raft.ErrSessionExpired) || errors.Is(a.Err, raft.ErrSessionAnswered):
+		o.outcome = outcomeUnknown
+		if errors.Is(a.Err, raft.ErrNotApplied) {
+			o.outcome = outcomeNotApplied
+		}
+		w.checkRefusal(i, o, a)
 	case a.Err == nil:
 		o.outcome = outcomeDone
 		w.stats.Answered++
-		if o.index == 0 || o.index != a.Index || a.Index > g.commit() {
+		if o.index == 0 || o.index > g.commit() || g.verdicts[o.index-1].index != a.Index {
 			w.fail(NothingLost, i, "command %d is acknowledged at index %d, committed is it at %d (0: not)", a.Number, a.Index, o.index)
 			return
 		}
-		if hashBytes(a.Result) != g.results[a.Index-1] {
+		if hashBytes(a.Result) != g.results[o.index-1] {
 			w.fail(ReplicasEqual, i, "command %d is answered with %x, which isn't the result of index %d", a.Number, a.Result, a.Index)
 		}
 		w.answer(a.Index)

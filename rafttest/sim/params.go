@@ -48,6 +48,9 @@ type Params struct {
 
 	// MaxLease is the longest lease (raft.CoreConfig), Priorities the servers' priorities, two bits each.
 	MaxLease, Priorities int64
+	// Clients with sessions: so many (8 at most), to whom so many of the operations belong. The servers keep MaxSessions sessions, with results
+	// of SessionBytes.
+	Sessions, InSession, MaxSessions, SessionBytes int64
 
 	// Faults: one every FaultTime or so that lasts for about FaultSpan. FaultKinds is the set of kinds that happen,
 	// a bit for each (fault). A crashed server comes back after about DownTime.
@@ -87,6 +90,7 @@ func (p *Params) all() []param {
 		{"hold", &p.Hold}, {"hold-time", &p.HoldTime}, {"drift", &p.Drift},
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
+		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"wal", &p.WAL}, {"segment", &p.Segment},
@@ -115,6 +119,7 @@ func Calm(seed uint64, servers int) Params {
 		WindowMessages: 256, WindowBytes: 4 << 20, Tail: 16 << 20, Writes: 1,
 		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
 		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
+		MaxSessions: 100, SessionBytes: 1 << 20,
 		FaultTime: 1000 * ms, FaultSpan: 1000 * ms, DownTime: 500 * ms,
 		Events: 2000, Found: 1, Segment: 4 << 10,
 	}
@@ -161,6 +166,12 @@ func Swarm(seed uint64) Params {
 	p.Cancels = pick(next(), 0, 0, 200, 600)
 	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
 	p.CommandSize = pick(next(), 8, 32, 32, 400)
+
+	h := luck(seed).draw(luckParams, 0, 2, 0)
+	p.Sessions = pick(mix(h+1), 0, 1, 3, maxClients)
+	p.InSession = pick(mix(h+2), 200, 500, 900)
+	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
+	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
 
 	p.FaultTime = p.Election * pick(next(), 1, 2, 4, 8) / 4
 	p.FaultSpan = p.Election * pick(next(), 1, 2, 4, 8, 12) / 4
@@ -215,7 +226,7 @@ func (p *Params) fill() {
 func (p *Params) settings() []*int64 {
 	return []*int64{
 		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
-		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes,
+		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.MaxSessions, &p.SessionBytes,
 	}
 }
 

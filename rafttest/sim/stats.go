@@ -21,8 +21,10 @@ type Stats struct {
 	Refused     int // not applied, or not read
 	Unknown     int
 	Reads       int
-	Settled     int64 // tenths of an election timeout until progress was made after the last fault
-	Faults      [numFaults + numDiskFaults]int
+	// In sessions: those that were opened, commands applied, copies answered with the result of the first, and refused.
+	Sessions, SessionCommands, SessionCopies, SessionRefused int
+	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
+	Faults                                                   [numFaults + numDiskFaults]int
 
 	// Of servers with a real log.
 	WALs         int // runs
@@ -48,6 +50,8 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
 		{&s.Truncations, o.Truncations}, {&s.Commands, o.Commands}, {&s.Answered, o.Answered},
 		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads},
+		{&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
+		{&s.SessionRefused, o.SessionRefused},
 		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},
 		{&s.FailedWrites, o.FailedWrites}, {&s.FailedSyncs, o.FailedSyncs}, {&s.Full, o.Full}, {&s.Corrupt, o.Corrupt},
 	}

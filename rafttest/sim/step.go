@@ -10,7 +10,7 @@ import (
 // step lets one event happen. Whatever reaches a core goes through here, in timed runs as in repeated ones; m is
 // the message of a delivery in a timed run, nil otherwise. It reports whether the event could happen.
 func (w *World) step(e Event, m *raft.Message) bool {
-	if int(e.Server) >= w.n || int(e.Peer) >= w.n || w.violation != nil {
+	if int(e.Server) >= w.n || int(e.Peer) >= w.n && !e.Op.inSession() || w.violation != nil {
 		return false
 	}
 	if e.At > w.now {
@@ -135,7 +135,7 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
 		s.core.Fetched(now, f.fetch, f.entries)
-	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale:
+	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall:
 		return w.call(e, s)
 	case OpHandOver:
 		return w.handOver(e, s)
@@ -196,6 +196,7 @@ func (w *World) apply(s *server, n int64) bool {
 			w.fail(Assertion, w.index(s), "%v", err)
 			return true
 		}
+		w.checkTable(s, batch.Last)
 		all.Last, all.Term = batch.Last, batch.Term
 		all.Commands = append(all.Commands, batch.Commands...)
 	}
@@ -231,14 +232,21 @@ func (w *World) index(s *server) int { return s.replica.server }
 
 // call proposes a command or reads.
 func (w *World) call(e *Event, s *server) bool {
+	if e.N < int64(len(w.ops)) && w.ops[e.N].started {
+		return false
+	}
+	var proposal raft.Proposal
+	if !e.Op.reads() {
+		ok := false
+		if proposal, ok = w.proposal(e); !ok {
+			return false
+		}
+	}
 	for int64(len(w.ops)) <= e.N {
 		w.ops = append(w.ops, operation{})
 	}
 	o := &w.ops[e.N]
-	if o.started {
-		return false
-	}
-	*o = operation{started: true, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged}
+	*o = operation{started: true, op: e.Op, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged}
 	numbers := &s.reads
 	switch e.Op {
 	case OpQuery:
@@ -249,13 +257,14 @@ func (w *World) call(e *Event, s *server) bool {
 		o.stale = true
 		o.number = s.core.ReadStale(w.local(s), raft.Duration(w.params.ReadAge))
 	default:
-		data := w.command(e)
-		o.data = hashBytes(data)
-		w.biggest = max(w.biggest, len(data))
 		if e.Op == OpProposeFenced {
 			o.fence = s.status.term
+			proposal.Fence = o.fence
 		}
-		o.number = s.core.ProposeEntry(w.local(s), raft.Proposal{Kind: raft.EntryCommand, Data: data, Fence: o.fence})
+		o.client, o.sequence, o.only = e.Peer, e.Label, proposal.Only
+		o.data = hashBytes(proposal.Data)
+		w.biggest = max(w.biggest, len(proposal.Data))
+		o.number = s.core.ProposeEntry(w.local(s), proposal)
 		numbers = &s.proposals
 	}
 	if o.number > 1<<20 {

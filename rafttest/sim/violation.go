@@ -42,6 +42,8 @@ const (
 	FreshReads = "Fresh Reads"
 	// Answers: a call is answered once, with an error that says whether the command may be applied.
 	Answers = "Answers"
+	// Sessions: a session's command is applied once, its copies get the first result, and all tables of sessions are equal (§6.3).
+	Sessions = "Sessions"
 	// Stickiness: who hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).
 	Stickiness = "Stickiness"
 	// CheckQuorum: a leader that no quorum answers steps down (§6.2).

@@ -40,10 +40,11 @@ type World struct {
 	slab  slab
 
 	// operations of clients, by number
-	ops     []operation
-	clients uint64 // operations that the clients of the timed run have started
-	faults  uint64 // that the timed run has started
-	checks  uint64
+	ops      []operation
+	sessions [maxClients]sessionClient
+	clients  uint64 // operations that the clients of the timed run have started
+	faults   uint64 // that the timed run has started
+	checks   uint64
 
 	stamped  bool    // the run is a timed one: its events happen at the instants at which they do
 	record   bool    // keep what happens in history
@@ -184,6 +185,7 @@ func (w *World) reset(p Params) {
 	w.queue.reset()
 	w.slab.reset()
 	w.ghost.reset(w.machine())
+	w.resetSessions()
 	for i := range w.servers {
 		w.resetServer(i)
 		for j := range w.links[i] {
