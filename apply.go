@@ -45,6 +45,7 @@ type Batch struct {
 // An AppliedCommand is the result of one command, or of opening or closing a session.
 type AppliedCommand struct {
 	Number uint64
+	Place  Index // of its entry
 	// Index is where the command was applied: of a session's command that was there before, the place of the first copy.
 	Index  Index
 	Result []byte
@@ -139,7 +140,7 @@ func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, 
 		return own, nil
 	}
 	if e.Origin == a.origin {
-		own = append(own, AppliedCommand{Number: e.Number, Index: e.Index, Result: result})
+		own = append(own, AppliedCommand{Number: e.Number, Place: e.Index, Index: e.Index, Result: result})
 	}
 	return own, nil
 }
@@ -151,7 +152,7 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 	before := len(own)
 	for i := range commands {
 		if e := &commands[i]; e.Origin == a.origin {
-			own = append(own, AppliedCommand{Number: e.Number, Index: e.Index, Result: results[i]})
+			own = append(own, AppliedCommand{Number: e.Number, Place: e.Index, Index: e.Index, Result: results[i]})
 		}
 	}
 	copyResults(own[before:])
@@ -197,7 +198,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 			a.sessions.keep(o)
 		}
 		if e := &entries[i]; e.Origin == a.origin {
-			own = append(own, AppliedCommand{Number: e.Number, Index: o.index, Result: o.result, Err: o.err})
+			own = append(own, AppliedCommand{Number: e.Number, Place: e.Index, Index: o.index, Result: o.result, Err: o.err})
 		}
 	}
 	copyResults(own[before:])

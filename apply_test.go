@@ -55,10 +55,10 @@ func TestApplierKeepsTheResultsOfItsOwnOrigin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [][]raft.Entry{entries[1:4], entries[6:8]}, machine.calls, "the state machine sees the commands alone")
 	want := raft.Batch{Last: 13, Term: 4, Commands: []raft.AppliedCommand{
-		{Number: 1, Index: 6, Result: []byte("one")},
-		{Number: 2, Index: 8, Result: nil},
-		{Number: 3, Index: 11, Result: []byte{}},
-		{Number: 4, Index: 12, Result: []byte("four")},
+		{Number: 1, Place: 6, Index: 6, Result: []byte("one")},
+		{Number: 2, Place: 8, Index: 8, Result: nil},
+		{Number: 3, Place: 11, Index: 11, Result: []byte{}},
+		{Number: 4, Place: 12, Index: 12, Result: []byte("four")},
 	}}
 	require.Equal(t, want, batch)
 	_, err = applier.Apply([]raft.Entry{command(14, own, 5, []byte("overwrites the machine's buffer"))})
@@ -70,7 +70,7 @@ func TestApplierKeepsTheResultsOfItsOwnOrigin(t *testing.T) {
 
 	batch, err = applier.Apply([]raft.Entry{command(15, own, 6, nil)})
 	require.NoError(t, err)
-	require.Equal(t, []raft.AppliedCommand{{Number: 6, Index: 15}}, batch.Commands, "not the result of an earlier one")
+	require.Equal(t, []raft.AppliedCommand{{Number: 6, Place: 15, Index: 15}}, batch.Commands, "not the result of an earlier one")
 
 	batch, err = applier.Apply(nil)
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestApplierRefusesWhatItDoesNotKnowBeforeAnythingIsApplied(t *testing.T) {
 	require.Empty(t, machine.calls)
 }
 
-// A mute applies nothing, so that what is left to count is the Applier's own.
+// A mute keeps nothing, and its results are the commands: what is left to count is the Applier's own.
 type mute struct{ echo }
 
 func (*mute) Apply(entries []raft.Entry, results [][]byte) {

@@ -26,6 +26,7 @@ type server struct {
 	saved   raft.DurableState
 	log     []raft.Entry // on the disk
 	writes  []raft.Write // handed out and not yet done
+	applier *raft.Applier
 	applied []raft.Entry
 	answers []raft.Answer
 	fetches []raft.Fetch
@@ -93,7 +94,7 @@ func (c *cores) start(id raft.ServerID) {
 	}
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
-	*s = server{core: core, config: s.config, saved: s.saved, log: s.log}
+	*s = server{core: core, config: s.config, saved: s.saved, log: s.log, applier: raft.NewApplier(&mute{}, core.Origin())}
 	c.drain(id)
 }
 
@@ -131,13 +132,9 @@ func (c *cores) drain(id raft.ServerID) {
 			if s.lame {
 				continue
 			}
-			batch := raft.Batch{Last: entries[len(entries)-1].Index, Term: entries[len(entries)-1].Term}
-			for _, entry := range entries {
-				s.applied = append(s.applied, entry)
-				if entry.Kind == raft.EntryCommand && entry.Origin == s.core.Origin() {
-					batch.Commands = append(batch.Commands, raft.AppliedCommand{Number: entry.Number, Index: entry.Index, Result: entry.Data})
-				}
-			}
+			s.applied = append(s.applied, entries...)
+			batch, err := s.applier.Apply(entries)
+			require.NoError(c.t, err)
 			s.core.Applied(c.now, batch)
 			again = true
 		}

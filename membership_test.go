@@ -281,3 +281,45 @@ func TestRemovedServerLearnsItLater(t *testing.T) {
 	c.propose("c", "back")
 	require.Contains(t, c.commands("c"), "back")
 }
+
+// A command of a session that was applied before a server got its present disk is answered there all the same: with the result that
+// the first copy had.
+func TestSessionOutlivesADisk(t *testing.T) {
+	c := founded(t, 3)
+	id := c.openSession("c")
+	command := raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}
+	proposal := raft.Proposal{Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil, &command, []byte("once"))}
+	c.servers["c"].core.ProposeEntry(c.now, proposal)
+	c.drain("c")
+	c.pass(2 * heartbeat)
+	applied := c.servers["c"].answers[len(c.servers["c"].answers)-1]
+	require.NoError(t, applied.Err)
+
+	c.wipe("c")
+	c.pass(heartbeat)
+	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("c")}}).Err)
+	c.pass(2 * heartbeat)
+	s := c.servers["c"]
+	s.core.ProposeEntry(c.now, proposal)
+	c.drain("c")
+	c.pass(2 * heartbeat)
+	require.Len(t, s.answers, 1)
+	require.NoError(t, s.answers[0].Err)
+	require.Equal(t, "once", string(s.answers[0].Result))
+	require.Equal(t, applied.Index, s.answers[0].Index)
+}
+
+// openSession opens a session at a server.
+func (c *cores) openSession(id raft.ServerID) raft.SessionID {
+	s := c.servers[id]
+	s.core.ProposeEntry(c.now, raft.Proposal{
+		Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 100, Bytes: 1 << 20}),
+	})
+	c.drain(id)
+	c.pass(2 * heartbeat)
+	answer := s.answers[len(s.answers)-1]
+	require.NoError(c.t, answer.Err)
+	session, err := raft.DecodeSessionID(answer.Result)
+	require.NoError(c.t, err)
+	return session
+}

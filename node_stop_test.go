@@ -44,7 +44,7 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 		ev := &n.inbox.events
 		ev.batches = append(ev.batches, Batch{
 			Last: command.Index, Term: command.Term,
-			Commands: []AppliedCommand{{Number: command.Number, Index: command.Index, Result: []byte("result")}},
+			Commands: []AppliedCommand{{Number: command.Number, Place: command.Index, Index: command.Index, Result: []byte("result")}},
 		})
 		ev.queries = append(ev.queries, status)
 		ev.stop = errClose

@@ -351,7 +351,7 @@ func (c *Core) forwardsRefused(m *Message) {
 func (c *Core) commandsApplied(batch *Batch) {
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
-		if !c.ownOrigin(c.Origin(), command.Index) {
+		if !c.ownOrigin(c.Origin(), command.Place) {
 			continue
 		}
 		if command.Err != nil {

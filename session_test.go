@@ -115,7 +115,7 @@ func TestSessionsDoWhatThePlainTableDoes(t *testing.T) {
 				e := &log[i]
 				o := plain.Step(e, reference.apply)
 				if e.Origin == origin {
-					want = append(want, raft.AppliedCommand{Number: e.Number, Index: o.Index, Result: o.Result, Err: o.Err})
+					want = append(want, raft.AppliedCommand{Number: e.Number, Place: e.Index, Index: o.Index, Result: o.Result, Err: o.Err})
 				}
 			}
 			require.Equal(t, len(want), len(batch.Commands))

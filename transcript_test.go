@@ -23,6 +23,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 //	> timeout S            let S's next deadline pass
 //	> propose S TEXT       a caller proposes at S
 //	> read S               a caller reads at S
+//	> open S               a caller opens a session at S
+//	> call S ID N L TEXT   a caller proposes command N of the session ID at S, for a client that still waits for those from L on
 //	> deliver [KIND] [S→T] deliver the oldest message, of a kind or on a way if given
 //	> drop [KIND] [S→T]    lose all such messages
 //	> settle               deliver messages until there are none
@@ -108,6 +110,19 @@ func (p *player) command(words []string) {
 	case "propose":
 		p.c.servers[id].core.Propose(p.c.now, []byte(strings.Join(words[2:], " ")))
 		p.c.drain(id)
+	case "open":
+		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
+			Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 2, Bytes: 1000}),
+		})
+		p.c.drain(id)
+	case "call":
+		command := raft.SessionCommand{}
+		require.NoError(p.t, command.Session.UnmarshalText([]byte(words[2])))
+		command.Sequence, command.Lowest = uint64(words[3][0]-'0'), uint64(words[4][0]-'0')
+		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
+			Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil, &command, []byte(strings.Join(words[5:], " "))),
+		})
+		p.c.drain(id)
 	case "read":
 		p.c.servers[id].core.Read(p.c.now)
 		p.c.drain(id)
@@ -184,8 +199,15 @@ func (p *player) tell(quiet bool) {
 			fmt.Fprintf(&p.out, "%s: commit %d\n", id, now.Commit)
 		}
 		for _, e := range s.applied[old.applied:] {
-			if e.Kind == raft.EntryCommand {
+			switch e.Kind {
+			case raft.EntryCommand:
 				fmt.Fprintf(&p.out, "%s: apply %d %q\n", id, e.Index, e.Data)
+			case raft.EntryOpenSession:
+				fmt.Fprintf(&p.out, "%s: session %v\n", id, raft.SessionID{Term: e.Term, Index: e.Index})
+			case raft.EntrySessionCommand:
+				command, data, err := raft.DecodeSessionCommand(e.Data)
+				require.NoError(p.t, err)
+				fmt.Fprintf(&p.out, "%s: meets %d %q, command %d of session %v\n", id, e.Index, data, command.Sequence, command.Session)
 			}
 		}
 		for _, a := range s.answers[old.answers:] {
