@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,64 +15,120 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestMain makes the test program a server when a cell starts it as one.
+func TestMain(m *testing.M) {
+	serveIfOrdered()
+	os.Exit(m.Run())
+}
+
+// measureTiny runs the program with small values and more arguments, and returns its results.
+func measureTiny(t *testing.T, args ...string) []result {
+	var out, log bytes.Buffer
+	err := run(t.Context(), append([]string{
+		"-clients", "8", "-payload", "32", "-json", "-duration", "100ms", "-warmup", "10ms", "-rounds", "1",
+		"-election", "300ms", "-rate", "500", "-entries", "2000", "-times", "1", "-dir", t.TempDir(),
+	}, args...), &out, &log)
+	require.NoError(t, err, log.String())
+	results, err := readJSON(&out)
+	require.NoError(t, err)
+	return results
+}
+
 // TestPeers runs every peer for a moment in each of its modes: the run passes its own check, and
 // every figure that a peer can give is there.
 func TestPeers(t *testing.T) {
 	for _, p := range allPeers() {
 		for _, mode := range p.Modes() {
 			t.Run(p.Name()+"/"+string(mode), func(t *testing.T) {
-				var out, log bytes.Buffer
-				err := run(t.Context(), []string{
-					"-peers", p.Name(), "-mode", string(mode), "-clients", "8", "-payload", "32", "-json",
-					"-duration", "100ms", "-warmup", "10ms", "-rounds", "1", "-election", "200ms", "-dir", t.TempDir(),
-				}, &out, &log)
-				require.NoError(t, err, log.String())
-
-				var r map[string]any
-				require.NoError(t, json.Unmarshal(out.Bytes(), &r))
-				for _, key := range []string{"peer", "mode", "clients", "payload", "round", "throughput", "p50_us", "p99_us", "cpu_us", "allocs", "syncs"} {
-					require.Contains(t, r, key)
+				results := measureTiny(t, "-peers", p.Name(), "-mode", string(mode))
+				require.Len(t, results, 1)
+				r := results[0]
+				require.Equal(t, key{Cell: "load", Mode: mode, Servers: 3, Clients: 8, Payload: 32}, r.key)
+				require.Equal(t, p.Name(), r.Peer)
+				for _, name := range []string{"throughput", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "allocs"} {
+					require.Contains(t, r.Figures, name)
 				}
-				require.Equal(t, p.Name(), r["peer"])
-				require.Positive(t, r["throughput"])
-				require.GreaterOrEqual(t, r["p99_us"], r["p50_us"])
+				require.Positive(t, r.Figures["throughput"])
+				require.GreaterOrEqual(t, r.Figures["p99_us"], r.Figures["p50_us"])
+				require.NotEmpty(t, r.Histogram)
 				require.NotEmpty(t, p.Settings(mode))
 			})
 		}
 	}
 }
 
-// A fakeCluster applies commands to its machines as a test wants.
-type fakeCluster struct {
-	machines [servers]*Machine
-	propose  func(machines [servers]*Machine, command []byte) (uint64, error)
+// TestCells runs every cell for a moment with one peer of each library: each has every figure that its table
+// compares, or says why not.
+func TestCells(t *testing.T) {
+	for _, c := range allCells() {
+		t.Run(c.name, func(t *testing.T) {
+			for _, r := range measureTiny(t, "-cell", c.name, "-peers", "raft,hashicorp-wal,etcd,dragonboat,floor") {
+				p, err := selectPeers(r.Peer)
+				require.NoError(t, err)
+				if why := c.lacks(p[0]); why != "" {
+					require.Equal(t, floorName, r.Peer)
+					require.Equal(t, why, r.Why)
+					continue
+				}
+				require.Empty(t, r.Why)
+				for _, col := range c.columns {
+					if col.better != nil && col.name != "cpu_us" && col.name != "cpu_s" {
+						require.Contains(t, r.Figures, col.name, r.Peer)
+						require.Positive(t, r.Figures[col.name], "%s of %s", col.name, r.Peer)
+					}
+				}
+			}
+		})
+	}
 }
 
+// TestFiveServers runs one peer of each library with five servers, in both modes.
+func TestFiveServers(t *testing.T) {
+	results := measureTiny(t, "-servers", "5", "-mode", "disk,memory", "-peers", "raft,hashicorp-wal,hashicorp-memory,etcd,dragonboat,floor")
+	require.Len(t, results, 10)
+	for _, r := range results {
+		require.Equal(t, 5, r.Servers)
+		require.Positive(t, r.Figures["throughput"], r.Peer)
+	}
+}
+
+// A fakeCluster applies commands to its machines as a test wants.
+type fakeCluster struct {
+	machines []*Machine
+	propose  func(machines []*Machine, command []byte) (uint64, error)
+}
+
+func (c *fakeCluster) Start(int) (Server, error)       { return c, nil }
+func (c *fakeCluster) Leads() bool                     { return true }
+func (c *fakeCluster) Read(context.Context, int) error { return nil }
+func (c *fakeCluster) HandOver(context.Context) error  { return nil }
+func (c *fakeCluster) Syncs() (uint64, bool)           { return 0, false }
+func (c *fakeCluster) Close() error                    { return nil }
 func (c *fakeCluster) Propose(_ context.Context, _ int, command []byte) (uint64, error) {
 	return c.propose(c.machines, command)
 }
-func (c *fakeCluster) Syncs() (uint64, bool) { return 0, false }
-func (c *fakeCluster) Close() error          { return nil }
 
 // A fakePeer starts a fakeCluster.
-type fakePeer func(machines [servers]*Machine, command []byte) (uint64, error)
+type fakePeer func(machines []*Machine, command []byte) (uint64, error)
 
 func (fakePeer) Name() string         { return "fake" }
 func (fakePeer) Modes() []Mode        { return []Mode{memory} }
 func (fakePeer) Settings(Mode) string { return "" }
-func (p fakePeer) Start(_ context.Context, o Options) (Cluster, error) {
+func (fakePeer) Lacks(Ability) string { return "" }
+func (p fakePeer) New(o Options) (Cluster, error) {
 	return &fakeCluster{machines: o.Machines, propose: p}, nil
 }
 
 // measureFake measures a fake peer with one client.
-func measureFake(t *testing.T, p fakePeer) (result, error) {
-	return measure(t.Context(), p, runConfig{
-		mode: memory, clients: 1, payload: minPayload, duration: time.Millisecond, dir: t.TempDir(),
-	})
+func measureFake(t *testing.T, p fakePeer, rate float64) (r result, err error) {
+	err = measureLoad(t.Context(), p, runConfig{
+		mode: memory, servers: 3, load: loadConfig{clients: 1, payload: minPayload, rate: rate}, duration: 20 * time.Millisecond, dir: t.TempDir(),
+	}, &r)
+	return r, err
 }
 
 // applyAll applies a command at all servers.
-func applyAll(machines [servers]*Machine, command []byte) uint64 {
+func applyAll(machines []*Machine, command []byte) uint64 {
 	var result uint64
 	for _, m := range machines {
 		result = m.Apply(command)
@@ -77,33 +136,67 @@ func applyAll(machines [servers]*Machine, command []byte) uint64 {
 	return result
 }
 
-// TestCheckAccepts: a peer that does its work has figures, and null for what can't be counted.
+// TestCheckAccepts: a peer that does its work has figures, and none for what can't be counted.
 func TestCheckAccepts(t *testing.T) {
-	r, err := measureFake(t, func(m [servers]*Machine, command []byte) (uint64, error) { return applyAll(m, command), nil })
-	require.NoError(t, err)
-	require.Positive(t, r.Throughput)
-	require.Nil(t, r.Syncs)
+	for _, rate := range []float64{0, 5000} {
+		r, err := measureFake(t, func(m []*Machine, command []byte) (uint64, error) { return applyAll(m, command), nil }, rate)
+		require.NoError(t, err)
+		require.Positive(t, r.Figures["throughput"])
+		require.NotContains(t, r.Figures, "syncs")
+	}
+}
+
+// TestOmission: in an open loop a peer that hangs is charged with all that was to be made meanwhile, made or not.
+func TestOmission(t *testing.T) {
+	const hang = 100 * time.Millisecond
+	l := &load{open: newArrivals(1000)}
+	began := time.Now()
+	l.server = &fakeCluster{propose: func(_ []*Machine, command []byte) (uint64, error) {
+		for time.Since(began) < hang {
+			runtime.Gosched()
+		}
+		return result64(command), nil
+	}}
+	const arrivals = 50
+	for i := range arrivals {
+		l.open.due <- arrival{at: time.Duration(i) * time.Millisecond, measured: true}
+	}
+	close(l.open.due)
+	c := newClient(0, minPayload)
+	require.NoError(t, c.serve(t.Context(), l))
+	require.EqualValues(t, arrivals, c.writes.total)
+	require.Greater(t, c.writes.quantile(0.01), 45_000.0, "the last one was due 50 ms before the peer went on")
+	require.Zero(t, c.unserved)
+
+	l.open.due = make(chan arrival, 1)
+	l.open.due <- arrival{at: 0, measured: true}
+	close(l.open.due)
+	l.phase.Store(stopping)
+	late := newClient(0, minPayload)
+	require.NoError(t, late.serve(t.Context(), l))
+	require.EqualValues(t, 1, late.unserved)
+	require.Greater(t, late.writes.quantile(0.5), 90_000.0)
 }
 
 // TestCheckRefuses: a peer that does less than its work, or other work, has no figures.
 func TestCheckRefuses(t *testing.T) {
 	for name, broken := range map[string]fakePeer{
-		"a command applied twice": func(m [servers]*Machine, command []byte) (uint64, error) {
+		"a command applied twice": func(m []*Machine, command []byte) (uint64, error) {
 			applyAll(m, command)
 			return applyAll(m, command), nil
 		},
-		"another command at a follower": func(m [servers]*Machine, command []byte) (uint64, error) {
+		"another command at a follower": func(m []*Machine, command []byte) (uint64, error) {
 			m[0].Apply(command)
 			m[1].Apply(command)
 			m[2].Apply(append([]byte{1}, command...))
 			return result64(command), nil
 		},
-		"the result of another command": func(m [servers]*Machine, command []byte) (uint64, error) {
+		"the result of another command": func(m []*Machine, command []byte) (uint64, error) {
 			return applyAll(m, command) + 1, nil
 		},
 		"two commands in another order": func() fakePeer {
 			var held []byte
-			return func(m [servers]*Machine, command []byte) (uint64, error) {
+			return func(m []*Machine, command []byte) (uint64, error) {
 				m[0].Apply(command)
 				m[1].Apply(command)
 				if held == nil {
@@ -124,18 +217,15 @@ func TestCheckRefuses(t *testing.T) {
 				require.ErrorIs(t, l.check(machines), errWrongState)
 				return
 			}
-			_, err := measureFake(t, broken)
+			_, err := measureFake(t, broken, 0)
 			require.ErrorIs(t, err, errWrongState)
 		})
 	}
 }
 
 // pairOfCommands proposes exactly two commands.
-func pairOfCommands(t *testing.T, p fakePeer) ([servers]*Machine, *load) {
-	var machines [servers]*Machine
-	for i := range machines {
-		machines[i] = new(Machine)
-	}
+func pairOfCommands(t *testing.T, p fakePeer) ([]*Machine, *load) {
+	machines := []*Machine{new(Machine), new(Machine), new(Machine)}
 	l := &load{clients: []*client{{}}}
 	for i := range 2 {
 		got, err := p(machines, append(make([]byte, minPayload), byte(i)))
@@ -149,7 +239,7 @@ func pairOfCommands(t *testing.T, p fakePeer) ([servers]*Machine, *load) {
 // TestRunFails: the error of a client ends the run, and is its error.
 func TestRunFails(t *testing.T) {
 	gone := errors.New("leader gone")
-	_, err := measureFake(t, func([servers]*Machine, []byte) (uint64, error) { return 0, gone })
+	_, err := measureFake(t, func([]*Machine, []byte) (uint64, error) { return 0, gone }, 0)
 	require.ErrorIs(t, err, gone)
 }
 
@@ -172,19 +262,60 @@ func TestHistogram(t *testing.T) {
 	require.Less(t, h.quantile(1), 70e6)
 }
 
-// TestTable: ratios compare with the best other peer of the same round, and never with the floor.
+// TestTable: ratios compare with the best other peer of the same round, and never with the floor; a peer without figures
+// is in the table with the reason.
 func TestTable(t *testing.T) {
-	one, two := 1.0, 2.0
-	results := []result{
-		{Peer: "a", Round: 1, Throughput: 200, CPU: &one}, {Peer: "b", Round: 1, Throughput: 100, CPU: &two}, {Peer: floorName, Round: 1, Throughput: 400},
-		{Peer: "a", Round: 2, Throughput: 100, CPU: &one}, {Peer: "b", Round: 2, Throughput: 100}, {Peer: floorName, Round: 2, Throughput: 400},
+	one := func(peer string, round int, throughput, cpu float64) result {
+		r := result{key: key{Cell: "load", Mode: disk, Servers: 3}, Peer: peer, Round: round}
+		r.set("throughput", throughput)
+		if cpu > 0 {
+			r.set("cpu_us", cpu)
+		}
+		return r
 	}
-	throughput := func(r result) *float64 { return &r.Throughput }
-	require.InDelta(t, 1.5, *ratio(results, "a", throughput, maxOf), 1e-9)
-	require.InDelta(t, 0.75, *ratio(results, "b", throughput, maxOf), 1e-9)
-	require.InDelta(t, 0.375, *ofFloor(results, "a"), 1e-9)
-	require.InDelta(t, 0.5, *ratio(results, "a", func(r result) *float64 { return r.CPU }, minOf), 1e-9)
-	require.Nil(t, ratio(results, "a", func(r result) *float64 { return r.Syncs }, minOf))
+	results := []result{
+		one("raft", 1, 200, 1), one("etcd", 1, 100, 2), one(floorName, 1, 400, 0),
+		one("raft", 2, 100, 1), one("etcd", 2, 100, 0), one(floorName, 2, 400, 0),
+	}
+	throughput, cpu, syncs := column{name: "throughput", better: maxOf}, column{name: "cpu_us", better: minOf}, column{name: "syncs", better: minOf}
+	require.InDelta(t, 1.5, *ratio(results, "raft", throughput), 1e-9)
+	require.InDelta(t, 0.75, *ratio(results, "etcd", throughput), 1e-9)
+	require.InDelta(t, 0.375, *ofFloor(results, "raft", throughput), 1e-9)
+	require.InDelta(t, 0.5, *ratio(results, "raft", cpu), 1e-9)
+	require.Nil(t, ratio(results, "raft", syncs))
+
+	results = append(results, result{key: results[0].key, Peer: "dragonboat", Round: 1, Why: "it was raining"})
+	var out bytes.Buffer
+	require.NoError(t, writeTables(&out, results))
+	require.Contains(t, out.String(), "100–200")
+	require.Contains(t, out.String(), "dragonboat: no figures: it was raining")
+
+	var page bytes.Buffer
+	require.NoError(t, writeHTML(&page, results))
+	require.Contains(t, page.String(), "it was raining")
+	require.NotContains(t, page.String(), "http:")
+	require.NotContains(t, page.String(), "https:")
+}
+
+// TestMatrix: each cell is measured once with each value of what it can be varied by, and not with others.
+func TestMatrix(t *testing.T) {
+	s, err := parse(strings.Fields("-cell load,restart,failover-killed -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms"), io.Discard)
+	require.NoError(t, err)
+	count := map[string]int{}
+	for _, r := range s.matrix() {
+		count[r.key.Cell]++
+		require.Equal(t, r.key.Cell == "restart", r.servers == 1)
+	}
+	require.Equal(t, map[string]int{"load": 16, "restart": 2, "failover-killed": 4}, count)
+}
+
+// TestFiles: what -o has written is what -from reads, and -from measures nothing.
+func TestFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results")
+	measured := measureTiny(t, "-peers", "floor", "-mode", "memory", "-o", file)
+	require.Equal(t, measured, measureTiny(t, "-from", file))
+	require.NoError(t, os.WriteFile(file, []byte(`{"cell":"nothing"}`), 0o600))
+	require.ErrorContains(t, run(t.Context(), []string{"-from", file}, io.Discard, io.Discard), `no cell "nothing"`)
 }
 
 // TestFlags: what makes no sense is refused by name.
@@ -199,6 +330,12 @@ func TestFlags(t *testing.T) {
 		"-clients 65537":                    "-clients 65537",
 		"-rounds 0":                         "-rounds",
 		"-election 1ms":                     "-election 1ms",
+		"-servers 1":                        "-servers 1",
+		"-rate 0":                           "-rate 0",
+		"-times 0":                          "-times 0",
+		"-entries x":                        "-entries",
+		"-cell nothing":                     `no cell "nothing"`,
+		"-cell restart -mode memory":        "no cell runs",
 		"-peers etcd,hashicorp-wal -cpuprofile /x": "one peer",
 		"-peers etcd -rounds 2 -cpuprofile x":      "one peer",
 		"extra":                                    `"extra"`,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -58,131 +57,168 @@ const (
 	dragonboatClose = 30 * time.Second
 )
 
-// Start starts three hosts.
-func (p dragonboatPeer) Start(ctx context.Context, o Options) (_ Cluster, err error) {
-	c := &dragonboatCluster{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	members, err := dragonboatMembers(o.Mode)
-	if err != nil {
-		return nil, err
-	}
-	for id := uint64(1); id <= servers; id++ {
-		if err := c.startHost(id, p, o, members); err != nil {
-			return nil, err
-		}
-	}
-	return c, waitForLeader(ctx, o.Election, func() bool {
-		for _, h := range c.hosts {
-			leader, _, known, err := h.GetLeaderID(dragonboatShard)
-			if err == nil && known {
-				c.leader = c.hosts[leader-1]
-				c.session = c.leader.GetNoOPSession(dragonboatShard)
-				return true
-			}
-		}
-		return false
-	})
-}
+func (dragonboatPeer) Lacks(Ability) string { return "" }
 
 // dragonboatRun numbers the clusters of the process, whose addresses in memory must differ.
 var dragonboatRun atomic.Uint64
 
-// dragonboatMembers returns an address for each member. The library wants to know a port before it
-// listens, so the system is asked for free ones.
-func dragonboatMembers(mode Mode) (map[uint64]dragonboat.Target, error) {
-	members := make(map[uint64]dragonboat.Target)
+// New returns a cluster, whose members are numbered from 1.
+func (p dragonboatPeer) New(o Options) (Cluster, error) {
+	c := &dragonboatCluster{peer: p, options: o, members: make(map[uint64]dragonboat.Target)}
 	run := dragonboatRun.Add(1)
-	for id := uint64(1); id <= servers; id++ {
-		if mode == memory {
-			members[id] = fmt.Sprintf("memory-%d-%d:1", run, id)
-			continue
+	for i := range o.servers() {
+		if o.Mode == memory {
+			c.members[uint64(i+1)] = fmt.Sprintf("memory-%d-%d:1", run, i)
+		} else {
+			c.members[uint64(i+1)] = o.Addresses[i]
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all are open at once, so that all differ
-		members[id] = l.Addr().String()
 	}
-	return members, nil
+	return c, nil
 }
 
-// dragonboatCluster is three hosts.
+// dragonboatCluster is what the hosts share.
 type dragonboatCluster struct {
-	hosts   []*dragonboat.NodeHost
-	leader  *dragonboat.NodeHost
-	session *dclient.Session
+	peer    dragonboatPeer
+	options Options
+	members map[uint64]dragonboat.Target
 }
 
-// startHost starts one host and its replica.
-func (c *dragonboatCluster) startHost(id uint64, p dragonboatPeer, o Options, members map[uint64]dragonboat.Target) error {
-	host := config.NodeHostConfig{
-		NodeHostDir:    filepath.Join(o.Dir, fmt.Sprint(id)),
-		RTTMillisecond: uint64(o.Election.Milliseconds()) / dragonboatTicks,
-		RaftAddress:    members[id],
-		Expert:         config.ExpertConfig{LogDBFactory: p.logs},
+// Start starts a host and its replica.
+func (c *dragonboatCluster) Start(i int) (Server, error) {
+	id := uint64(i + 1)
+	settings := config.NodeHostConfig{
+		NodeHostDir:    filepath.Join(c.options.Dir, fmt.Sprint(id)),
+		RTTMillisecond: uint64(c.options.Election.Milliseconds()) / dragonboatTicks,
+		RaftAddress:    c.members[id],
+		Expert:         config.ExpertConfig{LogDBFactory: c.peer.logs},
 	}
-	if o.Mode == memory {
-		host.Expert.FS = vfs.NewMem()
-		host.Expert.TransportFactory = new(dragonboatMemory)
+	if c.options.Mode == memory {
+		settings.Expert.FS = vfs.NewMem()
+		settings.Expert.TransportFactory = new(dragonboatMemory)
 	}
-	h, err := dragonboat.NewNodeHost(host)
+	host, err := dragonboat.NewNodeHost(settings)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.hosts = append(c.hosts, h)
-	machine := func(uint64, uint64) statemachine.IConcurrentStateMachine { return dragonboatMachine{o.Machines[id-1]} }
-	return h.StartConcurrentReplica(members, false, machine, config.Config{
+	s := &dragonboatServer{id: id, members: uint64(len(c.members)), host: host, session: host.GetNoOPSession(dragonboatShard)}
+	machine := func(uint64, uint64) statemachine.IConcurrentStateMachine {
+		return dragonboatMachine{c.options.Machines[i]}
+	}
+	err = host.StartConcurrentReplica(c.members, false, machine, config.Config{
 		ReplicaID: id, ShardID: dragonboatShard,
 		CheckQuorum: true, PreVote: true,
 		ElectionRTT: dragonboatTicks, HeartbeatRTT: 1,
 	})
-}
-
-// Propose gives the command as it is: the library copies it.
-func (c *dragonboatCluster) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
-	request, err := c.leader.Propose(c.session, command, dragonboatTimeout)
 	if err != nil {
-		return 0, err
+		return nil, errors.Join(err, s.Close())
 	}
-	select {
-	case answer := <-request.ResultC():
-		if !answer.Completed() {
-			return 0, errors.New("the proposal was not completed")
-		}
-		result := answer.GetResult().Value
-		request.Release()
-		return result, nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
+	return s, nil
 }
 
 func (c *dragonboatCluster) Syncs() (uint64, bool) { return 0, false }
 
-// Close closes all hosts at once.
-func (c *dragonboatCluster) Close() error {
-	closed := make(chan struct{}, len(c.hosts))
-	for _, h := range c.hosts {
-		go func() {
-			h.Close()
-			closed <- struct{}{}
-		}()
-	}
-	timeout := time.NewTimer(dragonboatClose)
-	defer timeout.Stop()
-	for range c.hosts {
-		select {
-		case <-closed:
-		case <-timeout.C:
-			return fmt.Errorf("a host has not stopped after %v", dragonboatClose)
+func (c *dragonboatCluster) Close() error { return nil }
+
+// dragonboatServer is a host with one replica.
+type dragonboatServer struct {
+	id, members uint64
+	host        *dragonboat.NodeHost
+	session     *dclient.Session
+}
+
+func (s *dragonboatServer) Leads() bool {
+	leader, _, known, err := s.host.GetLeaderID(dragonboatShard)
+	return err == nil && known && leader == s.id
+}
+
+// Propose gives the command as it is: the library copies it.
+func (s *dragonboatServer) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
+	for {
+		request, err := s.host.Propose(s.session, command, dragonboatTimeout)
+		if err != nil {
+			return 0, err
+		}
+		answer, err := awaitDragonboat(ctx, request)
+		if err != nil {
+			return 0, err
+		}
+		result := answer.GetResult().Value
+		request.Release()
+		if answer.Completed() {
+			return result, nil
 		}
 	}
-	return nil
+}
+
+func (s *dragonboatServer) Read(ctx context.Context, _ int) error {
+	for {
+		request, err := s.host.ReadIndex(dragonboatShard, dragonboatTimeout)
+		if err != nil {
+			return err
+		}
+		answer, err := awaitDragonboat(ctx, request)
+		if err != nil {
+			return err
+		}
+		if answer.Completed() {
+			_, err = s.host.ReadLocalNode(request, nil)
+			request.Release()
+			return err
+		}
+		request.Release()
+	}
+}
+
+// dragonboatRetry is how long a client waits after a request was dropped.
+const dragonboatRetry = time.Millisecond
+
+// awaitDragonboat waits for the end of a request. One that was dropped had no effect, and the library wants it to be
+// made again: the caller does, after the wait that is here.
+func awaitDragonboat(ctx context.Context, request *dragonboat.RequestState) (answer dragonboat.RequestResult, err error) {
+	select {
+	case answer = <-request.ResultC():
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
+	switch {
+	case answer.Completed():
+		return answer, nil
+	case answer.Dropped():
+		return answer, wait(ctx, dragonboatRetry)
+	case answer.Timeout():
+		return answer, errors.New("the request timed out")
+	case answer.Terminated():
+		return answer, errors.New("the host is closing")
+	}
+	return answer, errors.New("the request was refused")
+}
+
+// HandOver asks for another leader and waits until there is one.
+func (s *dragonboatServer) HandOver(ctx context.Context) error {
+	if err := s.host.RequestLeaderTransfer(dragonboatShard, s.id%s.members+1); err != nil {
+		return err
+	}
+	return poll(ctx, func() bool {
+		leader, _, known, err := s.host.GetLeaderID(dragonboatShard)
+		return err == nil && known && leader != s.id
+	})
+}
+
+// Close closes the host, or gives it up after a while.
+func (s *dragonboatServer) Close() error {
+	closed := make(chan struct{})
+	go func() {
+		s.host.Close()
+		close(closed)
+	}()
+	timeout := time.NewTimer(dragonboatClose)
+	defer timeout.Stop()
+	select {
+	case <-closed:
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("a host has not stopped after %v", dragonboatClose)
+	}
 }
 
 // dragonboatMachine applies batches to a machine.
@@ -195,7 +231,7 @@ func (m dragonboatMachine) Update(entries []statemachine.Entry) ([]statemachine.
 	return entries, nil
 }
 
-func (dragonboatMachine) Lookup(any) (any, error)       { return nil, nil }
+func (dragonboatMachine) Lookup(any) (any, error)       { return nil, nil } // reads look at nothing, everywhere
 func (dragonboatMachine) PrepareSnapshot() (any, error) { return nil, errNoSnapshots }
 func (dragonboatMachine) SaveSnapshot(any, io.Writer, statemachine.ISnapshotFileCollection, <-chan struct{}) error {
 	return errNoSnapshots

@@ -67,42 +67,39 @@ const (
 	etcdKeepEntries  = 10_000
 )
 
-// Start starts three servers, whose logs begin after a first snapshot that names them all.
-func (p etcdPeer) Start(ctx context.Context, o Options) (_ Cluster, err error) {
-	c := &etcdCluster{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	for i := range servers {
-		n, err := newEtcdNode(uint64(i+1), o)
-		if err != nil {
-			return nil, err
-		}
-		n.yields = p.yields
-		c.nodes = append(c.nodes, n)
-	}
-	if o.Mode == memory {
-		connectEtcdInMemory(c.nodes)
-	} else if err := connectEtcdOverTCP(c.nodes); err != nil {
-		return nil, err
-	}
-	for _, n := range c.nodes {
-		n.start(o.Election / etcdTicks)
-	}
-	return c, waitForLeader(ctx, o.Election, func() bool {
-		for _, n := range c.nodes {
-			if n.leads.Load() {
-				c.leader = n
-				return true
-			}
-		}
-		return false
-	})
+func (etcdPeer) Lacks(Ability) string { return "" }
+
+// New returns a cluster; in memory, its servers find each other in it.
+func (p etcdPeer) New(o Options) (Cluster, error) { return &etcdCluster{peer: p, options: o}, nil }
+
+// etcdCluster is what the servers share.
+type etcdCluster struct {
+	peer    etcdPeer
+	options Options
+	nodes   []*etcdNode // those that were started
 }
 
-// newEtcdNode creates a server that doesn't run yet.
+// Start starts a server, whose log begins after a first snapshot that names all.
+func (c *etcdCluster) Start(i int) (_ Server, err error) {
+	n, err := newEtcdNode(uint64(i+1), c.options)
+	if err != nil {
+		return nil, err
+	}
+	n.yields = c.peer.yields
+	if c.options.Mode == memory {
+		for _, other := range c.nodes {
+			n.link(other.id, etcdMemoryLink{other.inbox})
+			other.link(n.id, etcdMemoryLink{n.inbox})
+		}
+	} else if err := n.connect(c.options.Addresses); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	c.nodes = append(c.nodes, n)
+	n.start(c.options.Election / etcdTicks)
+	return n, nil
+}
+
+// newEtcdNode creates a server that doesn't run yet, with what its files hold if they are there.
 func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	n := &etcdNode{
 		id:      id,
@@ -110,8 +107,10 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 		storage: eraft.NewMemoryStorage(),
 		inbox:   newEtcdInbox(),
 		appends: newQueue[*pb.Message](),
-		applies: newQueue[*pb.Message](),
+		applies: newQueue[etcdApply](),
+		links:   make([]atomic.Pointer[etcdLink], o.servers()),
 		waiters: make([]etcdWaiter, o.Clients),
+		sole:    o.servers() == 1,
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
@@ -119,28 +118,25 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 		n.waiters[i].answer = make(chan etcdAnswer, 1)
 	}
 	members := &pb.ConfState{}
-	for i := range servers {
+	for i := range o.servers() {
 		members.Voters = append(members.Voters, uint64(i+1))
 	}
 	first, term := uint64(1), uint64(1)
 	snapshot := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{ConfState: members, Index: &first, Term: &term}}
-	state := &pb.HardState{Term: &term, Vote: new(uint64(0)), Commit: &first}
+	n.saved = &pb.HardState{Term: &term, Vote: new(uint64(0)), Commit: &first}
+	var entries []*pb.Entry
+	var err error
 	if o.Mode == disk {
-		var err error
-		if n.wal, err = wal.Create(nil, filepath.Join(o.Dir, fmt.Sprint(id)), nil); err != nil {
-			return nil, err
-		}
-		if err := n.wal.SaveSnapshot(&walpb.Snapshot{Index: &first, Term: &term, ConfState: members}); err != nil {
-			return nil, errors.Join(err, n.wal.Close())
-		}
-		if err := n.wal.Save(state, nil); err != nil {
-			return nil, errors.Join(err, n.wal.Close())
-		}
-		n.saved = state
+		entries, err = n.openWAL(filepath.Join(o.Dir, fmt.Sprint(id)), &walpb.Snapshot{Index: &first, Term: &term, ConfState: members})
 	}
-	err := n.storage.ApplySnapshot(snapshot)
 	if err == nil {
-		err = n.storage.SetHardState(state)
+		err = n.storage.ApplySnapshot(snapshot)
+	}
+	if err == nil {
+		err = n.storage.SetHardState(n.saved)
+	}
+	if err == nil {
+		err = n.storage.Append(entries)
 	}
 	if err == nil {
 		n.raw, err = eraft.NewRawNode(&eraft.Config{
@@ -165,11 +161,36 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	return n, err
 }
 
-// etcdCluster is three servers.
-type etcdCluster struct {
-	nodes  []*etcdNode
-	leader *etcdNode
+// openWAL creates the log with its first records, or opens it and returns the entries.
+func (n *etcdNode) openWAL(dir string, first *walpb.Snapshot) (entries []*pb.Entry, err error) {
+	if wal.Exist(dir) {
+		if n.wal, err = wal.Open(nil, dir, first); err != nil {
+			return nil, err
+		}
+		_, state, entries, err := n.wal.ReadAll()
+		if state != nil && state.GetTerm() > 0 {
+			n.saved = state
+		}
+		return entries, err
+	}
+	if n.wal, err = wal.Create(nil, dir, nil); err != nil {
+		return nil, err
+	}
+	if err := n.wal.SaveSnapshot(first); err != nil {
+		return nil, err
+	}
+	return nil, n.wal.Save(n.saved, nil)
 }
+
+func (c *etcdCluster) Syncs() (uint64, bool) {
+	var total uint64
+	for _, n := range c.nodes {
+		total += n.syncs.Load()
+	}
+	return total, c.options.Mode == disk
+}
+
+func (c *etcdCluster) Close() error { return nil }
 
 // An etcdWaiter is where a client waits.
 type etcdWaiter struct {
@@ -193,39 +214,62 @@ const (
 	etcdServerShift = 56
 )
 
-// errNotLeading says that the leader has lost its leadership, or failed.
-var errNotLeading = errors.New("the leader leads no more")
+// errNotLeading says that the server doesn't lead, or leads no more.
+var errNotLeading = errors.New("the server doesn't lead")
+
+func (n *etcdNode) Leads() bool { return n.leading.Load() != nil }
 
 // Propose copies the command behind its tag and waits for the answer.
-func (c *etcdCluster) Propose(ctx context.Context, client int, command []byte) (uint64, error) {
-	n := c.leader
+func (n *etcdNode) Propose(ctx context.Context, client int, command []byte) (uint64, error) {
 	w := &n.waiters[client]
-	number := w.number.Add(1)
+	number := w.begin()
 	data := make([]byte, etcdTag, etcdTag+len(command))
 	binary.LittleEndian.PutUint64(data, n.id<<etcdServerShift|uint64(client)<<etcdNumberBits|number&etcdNumberMask)
-	n.inbox.propose(append(data, command...))
+	return n.await(ctx, w, func() { n.inbox.propose(append(data, command...)) })
+}
+
+// Read waits for a round of the library's read index protocol that begins after the call.
+func (n *etcdNode) Read(ctx context.Context, client int) error {
+	w := &n.waiters[client]
+	number := w.begin()
+	_, err := n.await(ctx, w, func() { n.inbox.read(etcdRead{client: client, number: number}) })
+	return err
+}
+
+// await hands a request in while this server leads, and waits for its answer.
+func (n *etcdNode) await(ctx context.Context, w *etcdWaiter, request func()) (uint64, error) {
+	leading := n.leading.Load()
+	if leading == nil {
+		return 0, errNotLeading
+	}
+	request()
 	select {
 	case a := <-w.answer:
 		return a.result, a.err
+	case <-*leading:
+		return 0, errNotLeading
 	case <-n.failed:
-		return 0, errors.Join(errNotLeading, n.err)
+		return 0, n.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
 }
 
-func (c *etcdCluster) Syncs() (uint64, bool) {
-	var total uint64
-	for _, n := range c.nodes {
-		total += n.syncs.Load()
+// begin begins a wait, and drops an answer that came after an earlier one was given up.
+func (w *etcdWaiter) begin() uint64 {
+	number := w.number.Add(1)
+	select {
+	case <-w.answer:
+	default:
 	}
-	return total, c.nodes[0].wal != nil
+	return number
 }
 
-func (c *etcdCluster) Close() error {
-	var errs []error
-	for _, n := range c.nodes {
-		errs = append(errs, n.close())
-	}
-	return errors.Join(errs...)
+// HandOver asks for another leader and waits until there is one, as etcd's server does before it stops.
+func (n *etcdNode) HandOver(ctx context.Context) error {
+	n.inbox.handOver()
+	return poll(ctx, func() bool {
+		leader := n.leader.Load()
+		return leader != 0 && leader != n.id
+	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -23,31 +22,43 @@ type etcdNode struct {
 	saved   *pb.HardState
 	waiters []etcdWaiter
 	yields  bool
-	leads   atomic.Bool
+	sole    bool // the cluster has no other server
 	syncs   atomic.Uint64
+	// leading is closed when the leadership ends; nil while this server doesn't lead.
+	leading atomic.Pointer[chan struct{}]
+	leader  atomic.Uint64 // as far as this server knows; 0 while it knows none
 
 	raw     *eraft.RawNode // of the loop alone
 	inbox   *etcdInbox
 	appends *queue[*pb.Message]
-	applies *queue[*pb.Message]
-	links   [servers]etcdLink // to the others; the own one is nil
-	network func() error      // closes the network; it may be nil
+	applies *queue[etcdApply]
+	links   []atomic.Pointer[etcdLink] // to the others; the own one is nil
+	network etcdNetwork
+	reads   etcdReads // of the loop alone
 
 	stop    chan struct{}
 	running sync.WaitGroup
 	failing sync.Once
 	err     error         // before failed is closed
-	failed  chan struct{} // closed when the server failed, or stopped leading
+	failed  chan struct{} // closed when the server failed
 }
 
-// An etcdLink takes messages to another server, in order. It doesn't block, and keeps no slice.
-type etcdLink interface{ send(messages []*pb.Message) }
+// An etcdApply is what the loop hands to the machine: committed entries, or reads that wait until
+// the machine is as new as an index.
+type etcdApply struct {
+	message *pb.Message
+	index   uint64
+	reads   []etcdRead
+}
 
 // etcdInbox is what the loop has yet to step.
 type etcdInbox struct {
 	mu        sync.Mutex
 	proposals [][]byte
 	messages  []*pb.Message
+	reads     []etcdRead
+	lost      []uint64 // servers that couldn't be reached
+	leave     bool     // hand the leadership over
 	wake      chan struct{}
 }
 
@@ -83,15 +94,44 @@ func (b *etcdInbox) receive(messages []*pb.Message) {
 	}
 }
 
-// take returns all, and goes on with the spare slices.
-func (b *etcdInbox) take(proposals [][]byte, messages []*pb.Message) ([][]byte, []*pb.Message) {
-	clear(proposals)
-	clear(messages)
+// read takes a read.
+func (b *etcdInbox) read(r etcdRead) {
+	b.mu.Lock()
+	first := len(b.reads) == 0
+	b.reads = append(b.reads, r)
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+}
+
+// unreachable takes a server that couldn't be reached.
+func (b *etcdInbox) unreachable(id uint64) {
+	b.mu.Lock()
+	b.lost = append(b.lost, id)
+	b.mu.Unlock()
+	b.signal()
+}
+
+// handOver takes the wish to lead no more.
+func (b *etcdInbox) handOver() {
+	b.mu.Lock()
+	b.leave = true
+	b.mu.Unlock()
+	b.signal()
+}
+
+// take moves all into t, whose slices it goes on with.
+func (b *etcdInbox) take(t *etcdInbox) {
+	clear(t.proposals)
+	clear(t.messages)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p, m := b.proposals, b.messages
-	b.proposals, b.messages = proposals[:0], messages[:0]
-	return p, m
+	b.proposals, t.proposals = t.proposals[:0], b.proposals
+	b.messages, t.messages = t.messages[:0], b.messages
+	b.reads, t.reads = t.reads[:0], b.reads
+	b.lost, t.lost = t.lost[:0], b.lost
+	b.leave, t.leave = false, b.leave
 }
 
 // start starts the goroutines: the loop and the two for storage. They end when stop is closed.
@@ -109,28 +149,30 @@ func (n *etcdNode) fail(err error) {
 	})
 }
 
-// close stops the goroutines and closes the files.
-func (n *etcdNode) close() error {
+// Close stops the goroutines and closes the files.
+func (n *etcdNode) Close() error {
 	close(n.stop)
-	var err error
-	if n.network != nil {
-		err = n.network()
-	}
+	n.network.close()
 	n.running.Wait()
 	if n.wal != nil {
-		err = errors.Join(err, n.wal.Close())
+		return n.wal.Close()
 	}
-	return err
+	return nil
 }
 
 // loop steps what has gathered, and hands on what comes of it.
 func (n *etcdNode) loop(tick time.Duration) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var proposals [][]byte
-	var messages []*pb.Message
-	var out [servers][]*pb.Message
+	var taken etcdInbox
+	out := make([][]*pb.Message, len(n.links))
 	var compacted uint64
+	if n.sole { // nobody else can, so there is nothing to wait for
+		if err := n.raw.Campaign(); err != nil {
+			n.fail(err)
+		}
+		n.inbox.signal()
+	}
 	for {
 		select {
 		case <-n.inbox.wake:
@@ -143,18 +185,28 @@ func (n *etcdNode) loop(tick time.Duration) {
 		case <-n.stop:
 			return
 		}
-		proposals, messages = n.inbox.take(proposals, messages)
-		for _, m := range messages {
-			// A message of a peer that is no member any more is refused; there is none.
-			if err := n.raw.Step(m); err != nil {
-				n.fail(err)
-			}
-		}
-		n.propose(proposals)
+		n.inbox.take(&taken)
+		n.step(&taken)
 		for n.raw.HasReady() {
-			n.handle(n.raw.Ready(), &out)
+			n.handle(n.raw.Ready(), out)
 		}
 	}
+}
+
+// step gives the library what was taken.
+func (n *etcdNode) step(taken *etcdInbox) {
+	for _, m := range taken.messages {
+		// A proposal that was forwarded, and the like, may be refused; nothing is wrong then.
+		_ = n.raw.Step(m)
+	}
+	for _, id := range taken.lost {
+		n.raw.ReportUnreachable(id)
+	}
+	if taken.leave {
+		n.raw.TransferLeader(n.id%uint64(len(n.links)) + 1)
+	}
+	n.propose(taken.proposals)
+	n.askToRead(taken.reads)
 }
 
 // propose offers all proposals as one message.
@@ -177,31 +229,48 @@ func (n *etcdNode) propose(proposals [][]byte) {
 }
 
 // handle hands the messages of a Ready to where they go.
-func (n *etcdNode) handle(ready eraft.Ready, out *[servers][]*pb.Message) {
+func (n *etcdNode) handle(ready eraft.Ready, out [][]*pb.Message) {
 	if ready.SoftState != nil {
-		leads := ready.SoftState.RaftState == eraft.StateLeader
-		if n.leads.Swap(leads) && !leads {
-			n.fail(nil)
-		}
+		n.leader.Store(ready.SoftState.Lead)
+		n.lead(ready.SoftState.RaftState == eraft.StateLeader)
 	}
 	for _, m := range ready.Messages {
 		switch to := m.GetTo(); to {
 		case eraft.LocalAppendThread:
 			n.appends.put(m)
 		case eraft.LocalApplyThread:
-			n.applies.put(m)
+			n.applies.put(etcdApply{message: m})
 		default:
 			out[to-1] = append(out[to-1], m)
 		}
 	}
 	n.send(out)
+	for _, r := range ready.ReadStates {
+		n.readsConfirmed(r)
+	}
+}
+
+// lead notes whether this server leads, and ends all waits when it does no more.
+func (n *etcdNode) lead(leads bool) {
+	was := n.leading.Load()
+	switch {
+	case leads && was == nil:
+		n.reads = etcdReads{round: n.reads.round}
+		n.leading.Store(new(make(chan struct{})))
+	case !leads && was != nil:
+		n.reads = etcdReads{round: n.reads.round}
+		n.leading.Store(nil)
+		close(*was)
+	}
 }
 
 // send sends and clears what is in out.
-func (n *etcdNode) send(out *[servers][]*pb.Message) {
+func (n *etcdNode) send(out [][]*pb.Message) {
 	for i := range out {
 		if len(out[i]) > 0 {
-			n.links[i].send(out[i])
+			if link := n.links[i].Load(); link != nil { // in memory it may not have started yet
+				(*link).send(out[i])
+			}
 			clear(out[i])
 			out[i] = out[i][:0]
 		}
@@ -209,7 +278,7 @@ func (n *etcdNode) send(out *[servers][]*pb.Message) {
 }
 
 // respond delivers the responses of a local message: to the own loop, or to others.
-func (n *etcdNode) respond(messages []*pb.Message, out *[servers][]*pb.Message) {
+func (n *etcdNode) respond(messages []*pb.Message, out [][]*pb.Message) {
 	for _, m := range messages {
 		for _, r := range m.GetResponses() {
 			out[r.GetTo()-1] = append(out[r.GetTo()-1], r)
@@ -227,7 +296,7 @@ func (n *etcdNode) respond(messages []*pb.Message, out *[servers][]*pb.Message) 
 // appendLoop makes writes durable, all that have gathered at once, and then delivers their responses.
 func (n *etcdNode) appendLoop() {
 	var messages []*pb.Message
-	var out [servers][]*pb.Message
+	out := make([][]*pb.Message, len(n.links))
 	for {
 		select {
 		case <-n.appends.wake:
@@ -239,7 +308,7 @@ func (n *etcdNode) appendLoop() {
 			n.fail(err)
 			return
 		}
-		n.respond(messages, &out)
+		n.respond(messages, out)
 	}
 }
 
@@ -279,25 +348,40 @@ func (n *etcdNode) store(messages []*pb.Message) error {
 	return nil
 }
 
-// applyLoop applies committed entries and answers who waits for them here.
+// applyLoop applies committed entries and answers who waits for them here, and reads.
 func (n *etcdNode) applyLoop() {
+	var items []etcdApply
 	var messages []*pb.Message
-	var out [servers][]*pb.Message
+	var applied uint64
+	var waiting []etcdApply // reads, in the order of their indexes
+	out := make([][]*pb.Message, len(n.links))
 	for {
 		select {
 		case <-n.applies.wake:
 		case <-n.stop:
 			return
 		}
-		messages = n.applies.take(messages)
-		for _, m := range messages {
-			for _, e := range m.GetEntries() {
+		items = n.applies.take(items)
+		for _, item := range items {
+			if item.message == nil {
+				waiting = append(waiting, item)
+				continue
+			}
+			for _, e := range item.message.GetEntries() {
 				if data := e.GetData(); e.GetType() == pb.EntryNormal && len(data) > 0 {
 					n.answer(data, etcdAnswer{result: n.machine.Apply(data[etcdTag:])})
 				}
+				applied = e.GetIndex()
 			}
+			messages = append(messages, item.message)
 		}
-		n.respond(messages, &out)
+		for len(waiting) > 0 && waiting[0].index <= applied {
+			n.answerReads(waiting[0].reads)
+			waiting = waiting[1:]
+		}
+		n.respond(messages, out)
+		clear(messages)
+		messages = messages[:0]
 	}
 }
 
@@ -316,7 +400,7 @@ func (n *etcdNode) answer(data []byte, a etcdAnswer) {
 // compact forgets applied entries that every peer of a leader has, when there are many of them.
 func (n *etcdNode) compact(compacted uint64) uint64 {
 	limit := n.raw.BasicStatus().Applied
-	if n.leads.Load() {
+	if n.Leads() {
 		n.raw.WithProgress(func(_ uint64, _ eraft.ProgressType, p tracker.Progress) { limit = min(limit, p.Match) })
 	}
 	if limit < compacted+etcdCompactEvery {

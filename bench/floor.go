@@ -8,13 +8,14 @@ import (
 	"hash/crc32"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// floorPeer is no library but a bound: a fixed leader and two followers that do the same work as a
-// Raft cluster and nothing of Raft. A command is framed, appended, synced in three files,
-// acknowledged over TCP, applied at three servers, and answered when two of them have synced it.
+// floorPeer is no library but a bound: a fixed leader and followers that do the same work as a
+// Raft cluster and nothing of Raft. A command is framed, appended, synced in all files, acknowledged over
+// TCP, applied at all servers, and answered when a majority of them has synced it.
 // There are no terms, elections, checks of what was received before, retries or restarts.
 // It says how far from the limit of this machine the others are, and is only ever changed to be faster.
 type floorPeer struct{}
@@ -44,17 +45,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errFloorRecord says that a record arrived damaged.
 var errFloorRecord = errors.New("damaged record")
 
-// A floorCluster is the leader with its log, and two followers.
+// A floorCluster is the leader with its log, and its followers.
 type floorCluster struct {
-	machines [servers]*Machine
+	machines []*Machine
 	clients  []floorWaiter
 	log      *floorLog
 	inMemory bool
-	disks    [servers]*floorDisk // nil in mode memory
+	disks    []*floorDisk // nil in mode memory
 	network  []interface{ Close() error }
 
 	// stored is how many records each server has made durable. Whoever raises it calls advance.
-	stored [servers]atomic.Uint64
+	stored []atomic.Uint64
 
 	// applying is held by who applies at the leader; applied is how many records it has applied, parts
 	// what was taken from the log, parts[part] where it is, and rest what is left of that.
@@ -78,24 +79,39 @@ type floorWaiter struct {
 	_      [40]byte // waiters share no cache line
 }
 
-// Readers of the leader's log.
+// Readers of the leader's log: its machine, its disk in mode disk, and a follower each, from
+// floorToFollowers on for server 1.
 const (
-	floorToDisk = iota
-	floorToFirst
-	floorToSecond
-	floorToMachine
-	floorReaders
+	floorToMachine = iota
+	floorToDisk
+	floorToFollowers
 )
 
-// Start starts the goroutines. There is nothing to elect.
-func (floorPeer) Start(_ context.Context, o Options) (_ Cluster, err error) {
+func (floorPeer) Lacks(a Ability) string { return "the floor has no " + string(a) }
+
+// floorStarting is a floorCluster before its goroutines. There is one server to be started, which is all of them.
+type floorStarting struct {
+	options Options
+	cluster *floorCluster
+}
+
+func (floorPeer) New(o Options) (Cluster, error) { return &floorStarting{options: o}, nil }
+
+// Start starts everything with the first server. There is nothing to elect.
+func (s *floorStarting) Start(server int) (_ Server, err error) {
+	if server > 0 {
+		return floorFollower{}, nil
+	}
+	o := s.options
 	c := &floorCluster{
 		machines: o.Machines,
 		inMemory: o.Mode == memory,
 		clients:  make([]floorWaiter, o.Clients),
+		stored:   make([]atomic.Uint64, o.servers()),
 		stop:     make(chan struct{}),
 		failed:   make(chan struct{}),
 	}
+	s.cluster = c
 	for i := range c.clients {
 		c.clients[i].answer = make(chan uint64, 1)
 	}
@@ -104,26 +120,54 @@ func (floorPeer) Start(_ context.Context, o Options) (_ Cluster, err error) {
 			err = errors.Join(err, c.Close())
 		}
 	}()
+	c.log = newFloorLog(o.servers()-1, o.Mode)
 	if o.Mode == memory {
-		c.log = newFloorLog(floorToFirst, floorToSecond, floorToMachine)
-		c.follow(floorToFirst, c.followInMemory(1))
-		c.follow(floorToSecond, c.followInMemory(2))
+		for i := 1; i < o.servers(); i++ {
+			c.follow(floorToFollowers+i-1, c.followInMemory(i))
+		}
 		return c, nil
 	}
-	c.log = newFloorLog(floorToDisk, floorToFirst, floorToSecond, floorToMachine)
-	for i := range c.disks {
-		if c.disks[i], err = openFloorDisk(filepath.Join(o.Dir, fmt.Sprint(i))); err != nil {
+	for i := range o.servers() {
+		d, err := openFloorDisk(filepath.Join(o.Dir, fmt.Sprint(i)))
+		if err != nil {
 			return nil, err
 		}
+		c.disks = append(c.disks, d)
 	}
 	c.follow(floorToDisk, c.lead)
-	for i := 1; i < servers; i++ {
+	for i := 1; i < o.servers(); i++ {
 		if err := c.connect(i); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
+
+func (s *floorStarting) Syncs() (uint64, bool) {
+	var total uint64
+	for _, d := range s.cluster.disks {
+		total += d.syncs.Load()
+	}
+	return total, s.options.Mode == disk
+}
+
+func (*floorStarting) Close() error { return nil }
+
+// floorFollower stands for a follower, which is a part of the first server.
+type floorFollower struct{}
+
+// errFloor says that the floor can't do what it is asked for.
+var errFloor = errors.New("the floor does nothing but append")
+
+func (floorFollower) Leads() bool                                          { return false }
+func (floorFollower) Propose(context.Context, int, []byte) (uint64, error) { return 0, errFloor }
+func (floorFollower) Read(context.Context, int) error                      { return errFloor }
+func (floorFollower) HandOver(context.Context) error                       { return errFloor }
+func (floorFollower) Close() error                                         { return nil }
+
+func (*floorCluster) Leads() bool                     { return true }
+func (*floorCluster) Read(context.Context, int) error { return errFloor }
+func (*floorCluster) HandOver(context.Context) error  { return errFloor }
 
 // Propose frames and appends the command, and waits for its result.
 func (c *floorCluster) Propose(ctx context.Context, client int, command []byte) (uint64, error) {
@@ -146,17 +190,6 @@ func (c *floorCluster) Propose(ctx context.Context, client int, command []byte) 
 	}
 }
 
-func (c *floorCluster) Syncs() (uint64, bool) {
-	var total uint64
-	for _, d := range c.disks {
-		if d == nil {
-			return 0, false
-		}
-		total += d.syncs.Load()
-	}
-	return total, true
-}
-
 func (c *floorCluster) Close() error {
 	close(c.stop)
 	var errs []error
@@ -165,9 +198,7 @@ func (c *floorCluster) Close() error {
 	}
 	c.running.Wait()
 	for _, d := range c.disks {
-		if d != nil {
-			errs = append(errs, d.file.Close())
-		}
+		errs = append(errs, d.file.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -235,10 +266,18 @@ func raise(a *atomic.Uint64, v uint64) {
 	}
 }
 
-// committed is how many records two servers have stored: the middle one of three.
+// committed is how many records a majority has stored: the middle one of three, without a detour.
 func (c *floorCluster) committed() uint64 {
-	a, b, d := c.stored[0].Load(), c.stored[1].Load(), c.stored[2].Load()
-	return max(min(a, b), min(max(a, b), d))
+	if len(c.stored) == 3 {
+		a, b, d := c.stored[0].Load(), c.stored[1].Load(), c.stored[2].Load()
+		return max(min(a, b), min(max(a, b), d))
+	}
+	var stored [maxServers]uint64
+	for i := range c.stored {
+		stored[i] = c.stored[i].Load()
+	}
+	slices.Sort(stored[:len(c.stored)])
+	return stored[(len(c.stored)-1)/2]
 }
 
 // advance applies at the leader what is committed and answers it. If somebody is at it already, that one

@@ -77,7 +77,7 @@ func (c *floorCluster) connect(i int) error {
 	}
 	c.network = append(c.network, in)
 
-	c.follow(floorToFirst+i-1, func(parts [][]byte, _ uint64) error {
+	c.follow(floorToFollowers+i-1, func(parts [][]byte, _ uint64) error {
 		buffers := net.Buffers(parts)
 		_, err := buffers.WriteTo(out)
 		return err

@@ -9,8 +9,8 @@ type floorLog struct {
 	end     uint64 // records appended
 	tail    *floorChunk
 	free    *floorChunk
-	readers [floorReaders]floorReader
-	active  int // readers that there are
+	readers []floorReader
+	active  int // of the readers
 }
 
 // A floorChunk is a piece of the log. Bytes below used are never changed until it is used again.
@@ -28,24 +28,31 @@ type floorReader struct {
 	offset int
 	// held is the first chunk of which the reader may still use bytes that it took.
 	held *floorChunk
-	// woken says that the reader wants to be woken; signaled that it was, since it took last.
-	woken, signaled bool
-	wake            chan struct{}
+	// signaled says that the reader was woken since it took last, or is not to be.
+	signaled bool
+	wake     chan struct{}
 }
 
-// newFloorLog returns an empty log with some readers. The one for the machine takes without being woken.
-func newFloorLog(readers ...int) *floorLog {
-	l := &floorLog{active: len(readers)}
-	l.tail = &floorChunk{bytes: make([]byte, floorChunkSize), left: l.active}
-	for _, i := range readers {
-		l.readers[i] = floorReader{chunk: l.tail, held: l.tail, wake: make(chan struct{}, 1), woken: i != floorToMachine}
+// newFloorLog returns an empty log. The reader for the machine takes without being woken; the one
+// for the disk there is in mode disk alone.
+func newFloorLog(followers int, mode Mode) *floorLog {
+	l := &floorLog{tail: &floorChunk{bytes: make([]byte, floorChunkSize)}, readers: make([]floorReader, floorToFollowers+followers)}
+	for i := range l.readers {
+		r := &l.readers[i]
+		if i == floorToDisk && mode == memory {
+			r.signaled = true
+			continue
+		}
+		l.active++
+		*r = floorReader{chunk: l.tail, held: l.tail, wake: make(chan struct{}, 1), signaled: i == floorToMachine}
 	}
+	l.tail.left = l.active
 	return l
 }
 
 // append appends a record in two parts and wakes the readers that aren't woken yet.
 func (l *floorLog) append(header, command []byte) {
-	var wake [floorReaders]bool
+	var wake [floorToFollowers + maxServers]bool
 	l.mu.Lock()
 	t := l.tail
 	if size := len(header) + len(command); t.used+size > len(t.bytes) {
@@ -55,14 +62,14 @@ func (l *floorLog) append(header, command []byte) {
 	t.used += copy(t.bytes[t.used:], command)
 	l.end++
 	for i := range l.readers {
-		if r := &l.readers[i]; r.woken && !r.signaled {
+		if r := &l.readers[i]; !r.signaled {
 			r.signaled = true
 			wake[i] = true
 		}
 	}
 	l.mu.Unlock()
-	for i, w := range wake {
-		if w {
+	for i := range l.readers {
+		if wake[i] {
 			l.readers[i].wake <- struct{}{}
 		}
 	}
@@ -90,7 +97,7 @@ func (l *floorLog) take(reader int, parts [][]byte) ([][]byte, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := &l.readers[reader]
-	r.signaled = false
+	r.signaled = reader == floorToMachine
 	for r.held != r.chunk {
 		r.held = l.release(r.held)
 	}

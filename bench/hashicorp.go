@@ -83,119 +83,116 @@ func openWAL(dir string) (hashicorpStore, error) {
 
 func openMemory(string) (hashicorpStore, error) { return hraft.NewInmemStore(), nil }
 
-// Start starts three servers, and gives the same configuration to each.
-func (p hashicorpPeer) Start(ctx context.Context, o Options) (_ Cluster, err error) {
-	c := &hashicorpCluster{syncsPerStore: p.syncsPerStore}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	transports, configuration, err := hashicorpTransports(o.Mode)
-	c.transports = transports
-	if err != nil {
-		return nil, err
-	}
-	for i := range servers {
-		dir := filepath.Join(o.Dir, fmt.Sprint(i))
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return nil, err
-		}
-		store, err := p.open(dir)
-		if err != nil {
-			return nil, err
-		}
-		c.stores = append(c.stores, store)
-		if err := c.startServer(i, o, configuration); err != nil {
-			return nil, err
-		}
-	}
-	return c, waitForLeader(ctx, o.Election, func() bool {
-		for _, r := range c.servers {
-			if r.State() == hraft.Leader {
-				c.leader = r
-				return true
-			}
-		}
-		return false
-	})
-}
+func (hashicorpPeer) Lacks(Ability) string { return "" }
 
-// hashicorpTransports returns a transport for each server and the configuration with their addresses.
-func hashicorpTransports(mode Mode) (transports []hraft.Transport, configuration hraft.Configuration, err error) {
-	var inMemory []*hraft.InmemTransport
-	for i := range servers {
-		var transport hraft.Transport
-		if mode == memory {
+// New returns a cluster; in memory, with its transports, which are linked before any server starts.
+func (p hashicorpPeer) New(o Options) (Cluster, error) {
+	c := &hashicorpCluster{peer: p, options: o}
+	for i := range o.servers() {
+		var address hraft.ServerAddress
+		if o.Mode == memory {
 			_, t := hraft.NewInmemTransport("")
-			inMemory = append(inMemory, t)
-			transport = t
+			c.inMemory = append(c.inMemory, t)
+			address = t.LocalAddr()
 		} else {
-			t, err := hraft.NewTCPTransportWithConfig("127.0.0.1:0", nil, &hraft.NetworkTransportConfig{
-				Logger: hclog.NewNullLogger(), MaxPool: 3, Timeout: 10 * time.Second,
-			})
-			if err != nil {
-				return transports, configuration, err
-			}
-			transport = t
+			address = hraft.ServerAddress(o.Addresses[i])
 		}
-		transports = append(transports, transport)
-		configuration.Servers = append(configuration.Servers, hraft.Server{
-			ID: hraft.ServerID(fmt.Sprint(i)), Address: transport.LocalAddr(),
-		})
+		c.configuration.Servers = append(c.configuration.Servers, hraft.Server{ID: hraft.ServerID(fmt.Sprint(i)), Address: address})
 	}
-	for _, from := range inMemory {
-		for _, to := range inMemory {
+	for _, from := range c.inMemory {
+		for _, to := range c.inMemory {
 			if from != to {
 				from.Connect(to.LocalAddr(), to)
 			}
 		}
 	}
-	return transports, configuration, nil
+	return c, nil
 }
 
-// hashicorpCluster is three servers.
+// hashicorpCluster is what the servers share.
 type hashicorpCluster struct {
-	transports    []hraft.Transport
-	stores        []hashicorpStore
-	servers       []*hraft.Raft
-	leader        *hraft.Raft
+	peer          hashicorpPeer
+	options       Options
+	configuration hraft.Configuration // the first one
+	inMemory      []*hraft.InmemTransport
 	stored        atomic.Uint64
-	syncsPerStore uint64
 }
 
-// startServer starts server i on its store and transport.
-func (c *hashicorpCluster) startServer(i int, o Options, configuration hraft.Configuration) error {
+// Start starts a server; one without state is given the configuration.
+func (c *hashicorpCluster) Start(i int) (_ Server, err error) {
+	s := &hashicorpServer{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.open(c, i); err != nil {
+		return nil, err
+	}
 	config := hraft.DefaultConfig()
-	config.LocalID = configuration.Servers[i].ID
+	config.LocalID = c.configuration.Servers[i].ID
 	config.Logger = hclog.NewNullLogger()
-	config.HeartbeatTimeout = o.Election
-	config.ElectionTimeout = o.Election
-	config.LeaderLeaseTimeout = o.Election / 2
+	config.HeartbeatTimeout = c.options.Election
+	config.ElectionTimeout = c.options.Election
+	config.LeaderLeaseTimeout = c.options.Election / 2
 	config.MaxAppendEntries = hashicorpAppendEntries
 	config.BatchApplyCh = true
 	config.SnapshotThreshold = 1 << 40
 	config.NoLegacyTelemetry = true
 
-	logs, err := hraft.NewLogCache(16*hashicorpAppendEntries, &countingStore{hashicorpStore: c.stores[i], stored: &c.stored})
+	logs, err := hraft.NewLogCache(16*hashicorpAppendEntries, &countingStore{hashicorpStore: s.store, stored: &c.stored})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	snapshots := hraft.NewDiscardSnapshotStore()
-	if err := hraft.BootstrapCluster(config, logs, c.stores[i], snapshots, c.transports[i], configuration); err != nil {
-		return err
+	started, err := hraft.HasExistingState(logs, s.store, snapshots)
+	if err == nil && !started {
+		err = hraft.BootstrapCluster(config, logs, s.store, snapshots, s.transport, c.configuration)
 	}
-	r, err := hraft.NewRaft(config, hashicorpFSM{o.Machines[i]}, logs, c.stores[i], snapshots, c.transports[i])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.servers = append(c.servers, r)
-	return nil
+	s.raft, err = hraft.NewRaft(config, hashicorpFSM{c.options.Machines[i]}, logs, s.store, snapshots, s.transport)
+	return s, err
 }
 
+func (c *hashicorpCluster) Syncs() (uint64, bool) {
+	return c.stored.Load() * c.peer.syncsPerStore, c.peer.syncsPerStore > 0
+}
+
+func (c *hashicorpCluster) Close() error { return nil }
+
+// hashicorpServer is a server with its store and transport.
+type hashicorpServer struct {
+	raft      *hraft.Raft
+	store     hashicorpStore
+	transport hraft.Transport
+}
+
+// open opens what a server stands on, as far as it gets.
+func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
+	dir := filepath.Join(c.options.Dir, fmt.Sprint(i))
+	if err = os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if s.store, err = c.peer.open(dir); err != nil {
+		return err
+	}
+	if c.options.Mode == memory {
+		s.transport = c.inMemory[i]
+		return nil
+	}
+	s.transport, err = hraft.NewTCPTransportWithConfig(c.options.Addresses[i], nil, &hraft.NetworkTransportConfig{
+		Logger: hclog.NewNullLogger(), MaxPool: 3, Timeout: 10 * time.Second,
+	})
+	return err
+}
+
+func (s *hashicorpServer) Leads() bool { return s.raft.State() == hraft.Leader }
+
 // Propose gives the library a copy, since it keeps the command.
-func (c *hashicorpCluster) Propose(_ context.Context, _ int, command []byte) (uint64, error) {
-	future := c.leader.Apply(append([]byte(nil), command...), 0)
+func (s *hashicorpServer) Propose(_ context.Context, _ int, command []byte) (uint64, error) {
+	future := s.raft.Apply(append([]byte(nil), command...), 0)
 	if err := future.Error(); err != nil {
 		return 0, err
 	}
@@ -206,28 +203,22 @@ func (c *hashicorpCluster) Propose(_ context.Context, _ int, command []byte) (ui
 	return result, nil
 }
 
-func (c *hashicorpCluster) Syncs() (uint64, bool) {
-	return c.stored.Load() * c.syncsPerStore, c.syncsPerStore > 0
-}
+// Read verifies the leadership. What this leader has answered is applied, and what its predecessors have
+// is applied before its own first command was: so the state machine is then as new as the call.
+func (s *hashicorpServer) Read(context.Context, int) error { return s.raft.VerifyLeader().Error() }
 
-func (c *hashicorpCluster) Close() error {
+func (s *hashicorpServer) HandOver(context.Context) error { return s.raft.LeadershipTransfer().Error() }
+
+func (s *hashicorpServer) Close() error {
 	var errs []error
-	var shutdowns []hraft.Future
-	for _, r := range c.servers {
-		shutdowns = append(shutdowns, r.Shutdown())
+	if s.raft != nil {
+		errs = append(errs, s.raft.Shutdown().Error())
 	}
-	for _, s := range shutdowns {
-		errs = append(errs, s.Error())
+	if t, ok := s.transport.(hraft.WithClose); ok {
+		errs = append(errs, t.Close())
 	}
-	for _, t := range c.transports {
-		if t, ok := t.(hraft.WithClose); ok {
-			errs = append(errs, t.Close())
-		}
-	}
-	for _, s := range c.stores {
-		if s, ok := s.(interface{ Close() error }); ok {
-			errs = append(errs, s.Close())
-		}
+	if c, ok := s.store.(interface{ Close() error }); ok {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }

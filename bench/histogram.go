@@ -62,3 +62,21 @@ func (h *histogram) quantile(q float64) float64 {
 	}
 	return 0
 }
+
+// shares returns the histogram in rougher steps, four to a power of two: up to how many microseconds, and which share of
+// all durations.
+func (h *histogram) shares() [][2]float64 {
+	const step = 1 << histogramBits / 4
+	var shares [][2]float64
+	for b := 0; b < histogramBuckets; b += step {
+		var n uint64
+		for _, c := range h.counts[b : b+step] {
+			n += uint64(c)
+		}
+		if n > 0 {
+			last := b + step - 1
+			shares = append(shares, [2]float64{round(middle(last)/1000, 2), round(float64(n)/float64(h.total), 7)})
+		}
+	}
+	return shares
+}

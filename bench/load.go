@@ -20,40 +20,59 @@ const (
 // errWrongState says that the servers, or the answers, disagree. It is never tried again.
 var errWrongState = errors.New("wrong state")
 
+// A loadConfig says what the clients do.
+type loadConfig struct {
+	clients, payload int
+	// reads are how many requests in a hundred are reads.
+	reads int
+	// limit is how many requests a client makes at most; 0 is no limit.
+	limit uint64
+	// rate is how many requests arrive per second, whatever becomes of them; with 0 each client makes its next one
+	// when the last one was answered.
+	rate float64
+}
+
 // A load is the clients of a run.
 type load struct {
-	cluster Cluster
+	server  Server
+	config  loadConfig
 	phase   atomic.Int32
 	clients []*client
 	running sync.WaitGroup
+	done    chan struct{} // closed when all clients have ended
+	open    *arrivals     // nil in a closed loop
 
 	// failed gets the first error; the client that met it has stopped.
 	failed chan error
 }
 
-// A client proposes one command after the other.
+// A client makes one request after the other.
 type client struct {
-	number    int
-	command   []byte
-	answered  uint64    // commands, warm-up included
-	sum       uint64    // of their results
-	latencies histogram // of those answered while measuring
+	number   int
+	command  []byte
+	credit   int    // a read for every hundred
+	requests uint64 // of any kind, warm-up included
+	answered uint64 // commands, warm-up included
+	sum      uint64 // of their results
+	writes   histogram
+	reads    histogram // latencies of those answered while measuring
+	inTime   uint64    // of an open loop: answered before the measured time was over
+	unserved uint64    // of an open loop: never made, and counted with the time that they had waited
 }
 
 // startLoad starts the clients.
-func startLoad(ctx context.Context, cluster Cluster, clients, payload int) *load {
-	l := &load{cluster: cluster, failed: make(chan error, 1)}
-	for n := range clients {
-		c := &client{number: n, command: make([]byte, payload)}
-		binary.LittleEndian.PutUint64(c.command, uint64(n))
-		fill := uint64(n)
-		for i := commandHeader; i < payload; i++ { // bytes that no peer could compress
-			fill = fill*6364136223846793005 + 1442695040888963407
-			c.command[i] = byte(fill >> 56)
-		}
+func startLoad(ctx context.Context, server Server, c loadConfig) *load {
+	l := &load{server: server, config: c, failed: make(chan error, 1), done: make(chan struct{})}
+	run := (*client).run
+	if c.rate > 0 {
+		l.open = newArrivals(c.rate)
+		run = (*client).serve
+	}
+	for n := range c.clients {
+		c := newClient(n, c.payload)
 		l.clients = append(l.clients, c)
 		l.running.Go(func() {
-			if err := c.run(ctx, l); err != nil {
+			if err := run(c, ctx, l); err != nil {
 				select {
 				case l.failed <- fmt.Errorf("client %d: %w", c.number, err):
 				default:
@@ -61,37 +80,92 @@ func startLoad(ctx context.Context, cluster Cluster, clients, payload int) *load
 			}
 		})
 	}
+	go func() {
+		l.running.Wait()
+		close(l.done)
+	}()
 	return l
 }
 
-// run proposes until the load stops. The end of one command is the beginning of the next.
+// newClient returns a client whose commands no peer could compress.
+func newClient(n, payload int) *client {
+	c := &client{number: n, command: make([]byte, payload), credit: 37 * n % 100}
+	binary.LittleEndian.PutUint64(c.command, uint64(n))
+	fill := uint64(n)
+	for i := commandHeader; i < payload; i++ {
+		fill = fill*6364136223846793005 + 1442695040888963407
+		c.command[i] = byte(fill >> 56)
+	}
+	return c
+}
+
+// run makes requests until the load stops. The end of one is the beginning of the next.
 func (c *client) run(ctx context.Context, l *load) error {
 	begin := time.Now()
-	for l.phase.Load() != stopping {
-		c.answered++
-		binary.LittleEndian.PutUint64(c.command[8:], c.answered)
-		got, err := l.cluster.Propose(ctx, c.number, c.command)
+	for l.phase.Load() != stopping && (l.config.limit == 0 || c.requests < l.config.limit) {
+		latencies, err := c.request(ctx, l)
 		if err != nil {
 			return err
 		}
-		want := result64(c.command)
-		if got != want {
-			return fmt.Errorf("%w: result %x of command %d is not its own, %x", errWrongState, got, c.answered, want)
-		}
-		c.sum += got
 		end := time.Now()
 		if l.phase.Load() == measuring {
-			c.latencies.add(end.Sub(begin))
+			latencies.add(end.Sub(begin))
 		}
 		begin = end
 	}
 	return nil
 }
 
-// stop lets every client finish its command, and returns the first error that one met.
+// request makes one request, and returns where its latency is counted.
+func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
+	c.requests++
+	if c.credit += l.config.reads; c.credit >= 100 {
+		c.credit -= 100
+		return &c.reads, l.server.Read(ctx, c.number)
+	}
+	return &c.writes, c.propose(ctx, l.server)
+}
+
+// propose proposes the next command and checks its result.
+func (c *client) propose(ctx context.Context, server Server) error {
+	binary.LittleEndian.PutUint64(c.command[8:], c.answered+1)
+	got, err := server.Propose(ctx, c.number, c.command)
+	if err != nil {
+		return err
+	}
+	c.answered++
+	if want := result64(c.command); got != want {
+		return fmt.Errorf("%w: result %x of command %d is not its own, %x", errWrongState, got, c.answered, want)
+	}
+	c.sum += got
+	return nil
+}
+
+// wait waits for a time, for the end of all clients, or for the first one that fails.
+func (l *load) wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-l.done:
+		return l.failure()
+	case err := <-l.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop lets every client finish its request, and returns the first error that one met.
 func (l *load) stop() error {
 	l.phase.Store(stopping)
-	l.running.Wait()
+	<-l.done
+	return l.failure()
+}
+
+// failure returns the first error of a client that wasn't returned yet.
+func (l *load) failure() error {
 	select {
 	case err := <-l.failed:
 		return err
@@ -109,11 +183,12 @@ func (l *load) totals() (answered, sum uint64) {
 	return answered, sum
 }
 
-// latencies returns those of all clients. The load has stopped.
-func (l *load) latencies() *histogram {
-	var all histogram
+// latencies returns those of all clients, writes and reads. The load has stopped.
+func (l *load) latencies() (writes, reads *histogram) {
+	writes, reads = new(histogram), new(histogram)
 	for _, c := range l.clients {
-		all.merge(&c.latencies)
+		writes.merge(&c.writes)
+		reads.merge(&c.reads)
 	}
-	return &all
+	return writes, reads
 }

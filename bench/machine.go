@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"hash/maphash"
 	"sync/atomic"
+	"time"
 )
 
 // commandHeader is what a command begins with: the client and its count of commands, which makes
@@ -24,8 +26,19 @@ type Machine struct {
 	count atomic.Uint64 // commands applied; stored after the other fields
 	chain uint64
 	sum   uint64
-	_     [40]byte // machines of different servers share no cache line
+	// pause is how many nanoseconds the machine sleeps after every pauseEvery commands; 0 is never.
+	pause atomic.Int64
+	// across, when not nil, is the chain of a hash that is the same in all processes.
+	across *atomic.Uint64
+	_      [24]byte // machines of different servers share no cache line
 }
+
+// pauseEvery is after how many commands a slow machine sleeps. One sleep per command would be bound by the precision of
+// the system's timers, and measure that.
+const pauseEvery = 50
+
+// applyPause is how long a slow machine sleeps then.
+const applyPause = time.Millisecond
 
 // Apply applies a command and returns its result. It is called by one goroutine at a time.
 func (m *Machine) Apply(command []byte) uint64 {
@@ -33,7 +46,14 @@ func (m *Machine) Apply(command []byte) uint64 {
 	m.chain = (m.chain ^ h) * 0x9e3779b97f4a7c15
 	m.chain ^= m.chain >> 29
 	m.sum += h
-	m.count.Store(m.count.Load() + 1)
+	if m.across != nil {
+		m.across.Store(m.across.Load()*0x9e3779b97f4a7c15 + uint64(crc32.Checksum(command, castagnoli)))
+	}
+	count := m.count.Load() + 1
+	m.count.Store(count)
+	if pause := m.pause.Load(); pause > 0 && count%pauseEvery == 0 {
+		time.Sleep(time.Duration(pause))
+	}
 	return h
 }
 

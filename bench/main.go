@@ -1,17 +1,20 @@
 // Command bench measures this library beside its peers: the same work, in one run, on one machine.
 //
-// Three servers in one process replicate commands over loopback TCP, and sync what they log to files
+// Servers in one process replicate commands over loopback TCP, and sync what they log to files
 // before they say so (mode disk); or they keep their logs in memory and hand messages over in
-// memory (mode memory), which leaves the cost of the protocol itself. Closed-loop clients sit
-// at the leader: each proposes a command, waits for the result of its application there, checks
-// that it is the result of this very command, and proposes the next.
+// memory (mode memory), which leaves the cost of the protocol itself. Clients sit at the leader: each
+// proposes a command, waits for the result of its application there, checks that it is the result of
+// this very command, and proposes the next (a closed loop); or commands arrive at a rate, whatever
+// becomes of them (an open loop). Other cells read, slow a server down, or lose one.
 //
 // Peers take turns within each round, so that a slow minute of the machine meets all of them. Each
 // run starts a cluster of its own in a fresh directory, warms it up, measures, and then checks that
-// all three state machines have applied exactly the commands that were answered, each once, and in
+// all state machines have applied exactly the commands that were answered, each once, and in
 // the same order. A run that fails the check has no figures.
 //
-//	go run . -peers all -mode disk -clients 256 -payload 128 -duration 3s -rounds 3
+//	go run . -mode disk -clients 256 -payload 128 -duration 3s -rounds 3
+//	go run . -mode disk,memory -clients 1,64,256,1024 -payload 16,128,4096 -html bench.html
+//	go run . -cell failover-killed,failover-silent -election 1s,150ms -times 10 -rounds 1
 //	go run . -describe
 package main
 
@@ -27,16 +30,8 @@ import (
 	"time"
 )
 
-// settings are what the command line says.
-type settings struct {
-	peers    string
-	json     bool
-	describe bool
-	rounds   int
-	run      runConfig
-}
-
 func main() {
+	serveIfOrdered()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
@@ -55,94 +50,117 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	peers, err := selectPeers(s.peers, s.run.mode)
+	if s.describe {
+		return describe(out, inMode(s.peers, s.modes[0]), s.modes[0])
+	}
+	var results []result
+	var failed error
+	if s.from != "" {
+		results, err = readFiles(s.from)
+	} else {
+		results, failed, err = measureAll(ctx, s, out, log)
+	}
 	if err != nil {
 		return err
 	}
-	if s.describe {
-		return describe(out, peers, s.run.mode)
+	if s.html != "" {
+		if err := writeHTMLFile(s.html, results); err != nil {
+			return err
+		}
 	}
-	if (s.run.cpuProfile != "" || s.run.allocProfile != "") && (len(peers) != 1 || s.rounds != 1) {
-		return errors.New("a profile needs one peer and one round")
+	switch {
+	case !s.json:
+		err = writeTables(out, results)
+	case s.from != "": // what was measured is printed already
+		for _, r := range results {
+			err = errors.Join(err, writeJSON(out, r))
+		}
 	}
-	warnOfMemoryFiles(log, s.run)
+	return errors.Join(err, failed)
+}
 
-	var results []result
-	for round := 1; round <= s.rounds; round++ {
-		for i := range peers {
-			// Each round begins with another peer, so that no peer always follows the same one.
-			p := peers[(i+round-1)%len(peers)]
-			r, err := measureAgain(ctx, p, s.run, log)
-			if err != nil {
-				return fmt.Errorf("%s, round %d: %w", p.Name(), round, err)
-			}
-			r.Round = round
-			results = append(results, r)
-			if s.json {
-				if err := writeJSON(out, r); err != nil {
-					return err
+// readFiles reads the results of several files, one after the other.
+func readFiles(list string) ([]result, error) {
+	var all []result
+	for name := range strings.SplitSeq(list, ",") {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		results, err := readJSON(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, results...)
+	}
+	return all, nil
+}
+
+// measureAll runs the whole matrix. A run that fails has a result that says why, and its error is returned as
+// failed; err is what ended everything.
+func measureAll(ctx context.Context, s settings, out, log io.Writer) (results []result, failed, err error) {
+	file := io.Discard
+	if s.output != "" {
+		f, err := os.OpenFile(s.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		file = f
+	}
+	runs := s.matrix()
+	if len(runs) == 0 {
+		return nil, nil, errors.New("no cell runs in these modes")
+	}
+	warnOfMemoryFiles(log, runs[0].runConfig)
+	began := time.Now()
+	for n, run := range runs {
+		peers := inMode(s.peers, run.mode)
+		for round := 1; round <= s.rounds; round++ {
+			for i := range peers {
+				// Each round begins with another peer, so that no peer always follows the same one.
+				p := peers[(i+round-1)%len(peers)]
+				r := result{key: run.key, Peer: p.Name(), Run: began.Unix(), Round: round}
+				if err := measureAgain(ctx, p, run.runConfig, &r, log); err != nil {
+					if ctx.Err() != nil {
+						return results, failed, ctx.Err()
+					}
+					failed = errors.Join(failed, fmt.Errorf("%s: %s, round %d: %w", run.key, p.Name(), round, err))
 				}
-			} else {
-				fmt.Fprintf(log, "round %d: %s\n", round, r.summary())
+				results = append(results, r)
+				if err := writeJSON(file, r); err != nil {
+					return results, failed, err
+				}
+				if s.json {
+					if err := writeJSON(out, r); err != nil {
+						return results, failed, err
+					}
+				}
+				fmt.Fprintf(log, "%3.0fs, %d of %d, round %d: %s\n", time.Since(began).Seconds(), n+1, len(runs), round, r.summary())
 			}
 		}
 	}
-	if s.json {
-		return nil
-	}
-	return writeTable(out, peers, results)
-}
-
-// parse reads the command line.
-func parse(args []string, log io.Writer) (settings, error) {
-	var s settings
-	var mode string
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(log)
-	f.StringVar(&s.peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
-	f.StringVar(&mode, "mode", string(disk), "disk (files and loopback TCP) or memory")
-	f.IntVar(&s.run.clients, "clients", 256, "`number` of closed-loop clients")
-	f.IntVar(&s.run.payload, "payload", 128, "`bytes` in a command, at least 16")
-	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
-	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before that")
-	f.DurationVar(&s.run.election, "election", time.Second, "election timeout of every peer")
-	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each, every peer is measured once")
-	f.StringVar(&s.run.dir, "dir", "", "`directory` for the files, instead of the system's temporary one")
-	f.BoolVar(&s.json, "json", false, "print a line of JSON per peer and round instead of a table")
-	f.BoolVar(&s.describe, "describe", false, "print the settings of the peers and measure nothing")
-	f.StringVar(&s.run.cpuProfile, "cpuprofile", "", "write a CPU profile of the measured time to a `file`")
-	f.StringVar(&s.run.allocProfile, "allocprofile", "", "write a profile of all allocations to a `file`")
-	if err := f.Parse(args); err != nil {
-		return s, err
-	}
-	s.run.mode = Mode(mode)
-	switch {
-	case f.NArg() > 0:
-		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	case s.run.mode != disk && s.run.mode != memory:
-		return s, fmt.Errorf("-mode %s: it is disk or memory", mode)
-	case s.run.clients < 1 || s.run.clients > maxClients:
-		return s, fmt.Errorf("-clients %d: it is 1 to %d", s.run.clients, maxClients)
-	case s.run.payload < minPayload || s.run.payload > maxPayload:
-		return s, fmt.Errorf("-payload %d: it is %d to %d", s.run.payload, minPayload, maxPayload)
-	case s.run.duration <= 0 || s.run.warmup < 0 || s.rounds < 1:
-		return s, errors.New("-duration and -rounds must be positive, -warmup not negative")
-	case s.run.election < 100*time.Millisecond:
-		return s, fmt.Errorf("-election %v: it is at least 100ms", s.run.election)
-	}
-	return s, nil
+	return results, failed, nil
 }
 
 // attempts is how often a run is tried. One that loses its leader is a measurement of elections, not of
 // the load, and on a busy machine that happens.
 const attempts = 3
 
-// measureAgain measures a peer, again when its run failed, and says so.
-func measureAgain(ctx context.Context, p Peer, c runConfig, log io.Writer) (result, error) {
+// measureAgain measures a peer, again when its run failed, and says so. A result without figures says why.
+func measureAgain(ctx context.Context, p Peer, c runConfig, r *result, log io.Writer) error {
+	if r.Why = c.cell.lacks(p); r.Why != "" {
+		return nil
+	}
 	for attempt := 1; ; attempt++ {
-		r, err := measure(ctx, p, c)
-		if err == nil || attempt == attempts || ctx.Err() != nil || errors.Is(err, errWrongState) {
-			return r, err
+		r.Figures, r.Histogram = nil, nil
+		err := c.cell.measure(ctx, p, c, r)
+		if err == nil {
+			return nil
+		}
+		if attempt == attempts || ctx.Err() != nil || errors.Is(err, errWrongState) {
+			*r = result{key: r.key, Peer: r.Peer, Run: r.Run, Round: r.Round, Why: err.Error()}
+			return err
 		}
 		fmt.Fprintf(log, "%s: run failed, trying again: %v\n", p.Name(), err)
 	}

@@ -11,71 +11,75 @@ import (
 	"time"
 )
 
-// A runConfig is what one run needs to know.
-type runConfig struct {
-	mode             Mode
-	clients, payload int
-	duration, warmup time.Duration
-	election         time.Duration
-	dir              string
-	cpuProfile       string
-	allocProfile     string
-}
-
 // catchUp bounds how long followers may take to apply what the leader has answered.
-const catchUp = 30 * time.Second
+const catchUp = 2 * time.Minute
 
-// measure runs a cluster of its own, and returns its figures if it did its work.
-func measure(ctx context.Context, p Peer, c runConfig) (r result, err error) {
-	dir, err := os.MkdirTemp(c.dir, "raft-bench-")
+// inDirectory calls f with a directory of its own.
+func inDirectory(parent string, f func(dir string) error) (err error) {
+	dir, err := os.MkdirTemp(parent, "raft-bench-")
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
 	// What an earlier run has left is collected at its expense, not at this one's.
 	runtime.GC()
+	return f(dir)
+}
 
-	options := Options{Mode: c.mode, Dir: dir, Clients: c.clients, Election: c.election}
-	for i := range options.Machines {
-		options.Machines[i] = new(Machine)
-	}
-	cluster, err := p.Start(ctx, options)
-	if err != nil {
-		return r, fmt.Errorf("start: %w", err)
-	}
-	l, used, err := drive(ctx, cluster, c)
-	if err == nil {
-		err = l.awaitApplied(ctx, options.Machines)
-	}
-	if closed := cluster.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return r, err
-	}
-	if err := l.check(options.Machines); err != nil {
-		return r, err
-	}
-	return newResult(p.Name(), c, l.latencies(), used), nil
+// measureLoad runs a cluster of its own under a load, and returns its figures if it did its work.
+func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
+	return inDirectory(c.dir, func(dir string) error {
+		o := Options{Mode: c.mode, Dir: dir, Clients: c.load.clients, Election: c.election}
+		g, err := startGroup(ctx, p, o, c.servers)
+		if err != nil {
+			return err
+		}
+		for _, m := range g.machines {
+			m.pause.Store(int64(c.applyPause))
+		}
+		l, used, err := g.drive(ctx, c)
+		if err == nil {
+			err = l.awaitApplied(ctx, g.machines)
+		}
+		if closed := g.close(); err == nil {
+			err = closed
+		}
+		if err == nil {
+			err = l.check(g.machines)
+		}
+		if err == nil {
+			err = l.report(r, used)
+		}
+		return err
+	})
 }
 
 // drive lets the clients run, and measures between warm-up and end what is used.
-func drive(ctx context.Context, cluster Cluster, c runConfig) (*load, usage, error) {
+func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := startLoad(ctx, cluster, c.clients, c.payload)
-
+	l := startLoad(ctx, g.leader, c.load)
+	dispatched := make(chan error, 1)
+	if l.open != nil {
+		go func() { dispatched <- l.open.dispatch(ctx, c.warmup, c.duration) }()
+	} else {
+		dispatched <- nil
+	}
 	var used usage
 	err := l.wait(ctx, c.warmup)
 	if err == nil {
 		var profiled func() error
 		if profiled, err = startProfiles(c); err == nil {
-			before := takeUsage(cluster)
+			before := takeUsage(g.cluster, g.options.Dir)
 			l.phase.Store(measuring)
 			err = l.wait(ctx, c.duration)
+			used = takeUsage(g.cluster, g.options.Dir).since(before)
+			if l.open != nil && err == nil {
+				l.open.ended.Store(int64(time.Since(l.open.begin)))
+				err = errors.Join(<-dispatched, l.wait(ctx, arrivalsGrace))
+			}
 			l.phase.Store(stopping)
-			used = takeUsage(cluster).since(before)
 			err = errors.Join(err, profiled())
 		}
 	}
@@ -88,44 +92,25 @@ func drive(ctx context.Context, cluster Cluster, c runConfig) (*load, usage, err
 	return l, used, err
 }
 
-// wait waits for a time, or for the first client that fails.
-func (l *load) wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case err := <-l.failed:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // awaitApplied waits until every machine has applied as many commands as were answered.
-func (l *load) awaitApplied(ctx context.Context, machines [servers]*Machine) error {
+func (l *load) awaitApplied(ctx context.Context, machines []*Machine) error {
 	answered, _ := l.totals()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(catchUp)
+	ctx, cancel := context.WithTimeoutCause(ctx, catchUp, errTooSlow)
+	defer cancel()
 	for i, m := range machines {
-		for m.count.Load() < answered {
-			if time.Now().After(deadline) {
-				return fmt.Errorf("%w: server %d has applied %d of %d commands after %v", errWrongState, i, m.count.Load(), answered, catchUp)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if poll(ctx, func() bool { return m.count.Load() >= answered }) != nil {
+			return fmt.Errorf("%w: server %d has applied %d of %d commands: %w", errWrongState, i, m.count.Load(), answered, context.Cause(ctx))
 		}
 	}
 	return nil
 }
 
+// errTooSlow says that a server didn't catch up in time.
+var errTooSlow = fmt.Errorf("no more in %v", catchUp)
+
 // check says whether the machines have applied what was answered, each command once, and all in
 // the same order. The cluster is closed.
-func (l *load) check(machines [servers]*Machine) error {
+func (l *load) check(machines []*Machine) error {
 	answered, sum := l.totals()
 	for i, m := range machines {
 		switch {
@@ -142,23 +127,20 @@ func (l *load) check(machines [servers]*Machine) error {
 
 // usage is what the process had used at one time, or used between two.
 type usage struct {
-	at     time.Time
-	took   time.Duration
-	cpu    time.Duration
-	hasCPU bool
-	allocs uint64
-	syncs  uint64
-	// hasSyncs says whether the peer's syncs can be counted.
-	hasSyncs bool
+	at                           time.Time
+	took, cpu                    time.Duration
+	allocs, bytes, syncs         uint64
+	hasCPU, hasBytes, countsSync bool // whether these can be counted
 }
 
-// takeUsage reads the counters.
-func takeUsage(c Cluster) usage {
+// takeUsage reads the counters. The files are in dir.
+func takeUsage(c Cluster, dir string) usage {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
 	metrics.Read(sample)
 	u := usage{at: time.Now(), allocs: sample[0].Value.Uint64()}
 	u.cpu, u.hasCPU = processCPU()
-	u.syncs, u.hasSyncs = c.Syncs()
+	u.bytes, u.hasBytes = writtenBytes(dir)
+	u.syncs, u.countsSync = c.Syncs()
 	return u
 }
 
@@ -167,8 +149,49 @@ func (u usage) since(before usage) usage {
 	u.took = u.at.Sub(before.at)
 	u.cpu -= before.cpu
 	u.allocs -= before.allocs
+	u.bytes -= before.bytes
 	u.syncs -= before.syncs
 	return u
+}
+
+// report puts the figures of a load that has stopped into a result.
+func (l *load) report(r *result, used usage) error {
+	writes, reads := l.latencies()
+	all := new(histogram)
+	all.merge(writes)
+	all.merge(reads)
+	done := float64(all.total)
+	if l.open != nil {
+		var inTime, unserved uint64
+		for _, c := range l.clients {
+			inTime += c.inTime
+			unserved += c.unserved
+		}
+		done = float64(inTime)
+		r.set("lag_us", l.open.lag.quantile(0.99))
+		r.set("unserved", float64(unserved))
+	}
+	if done == 0 {
+		return errNothingMeasured
+	}
+	r.set("throughput", done/used.took.Seconds())
+	r.latencies("", all)
+	if reads.total > 0 && writes.total > 0 {
+		r.latencies("read_", reads)
+		r.latencies("write_", writes)
+	}
+	if used.hasCPU {
+		r.set("cpu_us", float64(used.cpu.Nanoseconds())/1000/done)
+	}
+	r.set("allocs", float64(used.allocs)/done)
+	if used.countsSync {
+		r.set("syncs", float64(used.syncs)/done)
+	}
+	if used.hasBytes && r.Mode == disk {
+		r.set("bytes", float64(used.bytes)/done)
+	}
+	r.Histogram = all.shares()
+	return nil
 }
 
 // startProfiles starts the profiles that are asked for, and returns what ends and writes them.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,14 +18,12 @@ const (
 	memory Mode = "memory" // both stay in memory
 )
 
-// servers is the size of the clusters.
-const servers = 3
-
 // Limits of a run.
 const (
 	maxClients = 1 << 16
 	minPayload = commandHeader
 	maxPayload = 1 << 20
+	maxServers = 7
 )
 
 // A Peer is a library that can be measured.
@@ -37,29 +34,60 @@ type Peer interface {
 	Modes() []Mode
 	// Settings says with which versions and settings it runs, and why with these.
 	Settings(Mode) string
-	// Start starts a cluster of three servers and returns when it has a leader.
-	Start(context.Context, Options) (Cluster, error)
+	// Lacks says why it can't do something that a cell needs; "" when it can.
+	Lacks(Ability) string
+	// New returns a cluster none of whose servers runs yet.
+	New(Options) (Cluster, error)
 }
+
+// An Ability is what a cell needs of a peer beyond proposals at a leader.
+type Ability string
+
+// Abilities.
+const (
+	reads     Ability = "linearizable reads"
+	restarts  Ability = "restarts on its files"
+	elections Ability = "elections"
+)
 
 // Options are what a cluster is made of.
 type Options struct {
 	Mode     Mode
-	Dir      string // an empty directory for the files
-	Clients  int    // clients are numbered from 0
+	Dir      string // for the files; a server that finds its own there goes on with them
+	Clients  int    // clients are numbered from 0, at each server
 	Election time.Duration
-	// Machines are the state machines of the three servers. Each applies the commands of one server.
-	Machines [servers]*Machine
+	// Addresses are where the servers listen, in mode disk. Not all of them need run in this process.
+	Addresses []string
+	// Machines are the state machines of the servers. Each applies the commands of one server.
+	Machines []*Machine
 }
 
-// A Cluster is a running cluster with a leader.
+// servers is how many servers the cluster has.
+func (o Options) servers() int { return len(o.Machines) }
+
+// A Cluster is what the servers of this process share.
 type Cluster interface {
-	// Propose proposes a command at the leader and returns the result of its application there.
-	// The command is the caller's again when it returns: a library that keeps it is given a copy.
-	// Each client calls it from one goroutine.
-	Propose(ctx context.Context, client int, command []byte) (uint64, error)
+	// Start starts a server. The servers are started in order, and stopped before the cluster is closed.
+	Start(server int) (Server, error)
 	// Syncs counts the syncs of log files so far over all servers; false when they can't be counted.
 	Syncs() (uint64, bool)
-	// Close stops the cluster. No command is applied after it has returned.
+	// Close ends what belongs to no server.
+	Close() error
+}
+
+// A Server is a server that runs.
+type Server interface {
+	// Leads says whether it leads, as far as it knows.
+	Leads() bool
+	// Propose proposes a command at this server, which leads, and returns the result of its application here.
+	// The command is the caller's again when it returns: a library that keeps it is given a copy.
+	// Each client calls it from one goroutine, and makes no other call meanwhile.
+	Propose(ctx context.Context, client int, command []byte) (uint64, error)
+	// Read returns when the state machine here shows all that was acknowledged before the call.
+	Read(ctx context.Context, client int) error
+	// HandOver is what is done before a leader is closed: as a rule it makes another server the leader.
+	HandOver(ctx context.Context) error
+	// Close stops the server. No command is applied after it has returned.
 	Close() error
 }
 
@@ -90,32 +118,28 @@ func peerNames() []string {
 	return names
 }
 
-// selectPeers returns the peers that a list names, or all that run in the mode.
-func selectPeers(list string, mode Mode) ([]Peer, error) {
-	var found []Peer
+// selectPeers returns the peers that a list names, or all.
+func selectPeers(list string) ([]Peer, error) {
 	if list == "all" {
-		for _, p := range allPeers() {
-			if slices.Contains(p.Modes(), mode) {
-				found = append(found, p)
-			}
-		}
-		return found, nil
+		return allPeers(), nil
 	}
+	var found []Peer
 	for name := range strings.SplitSeq(list, ",") {
 		i := slices.IndexFunc(allPeers(), func(p Peer) bool { return p.Name() == name })
 		if i < 0 {
 			return nil, fmt.Errorf("no peer %q; there are %s", name, strings.Join(peerNames(), ", "))
 		}
-		p := allPeers()[i]
-		if !slices.Contains(p.Modes(), mode) {
-			return nil, fmt.Errorf("%s doesn't run in mode %s", name, mode)
-		}
 		if slices.ContainsFunc(found, func(f Peer) bool { return f.Name() == name }) {
 			return nil, fmt.Errorf("peer %q is named twice", name)
 		}
-		found = append(found, p)
+		found = append(found, allPeers()[i])
 	}
 	return found, nil
+}
+
+// inMode returns those of the peers that run in a mode.
+func inMode(peers []Peer, mode Mode) []Peer {
+	return slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return !slices.Contains(p.Modes(), mode) })
 }
 
 // describe prints the settings of the peers.
@@ -123,25 +147,6 @@ func describe(w io.Writer, peers []Peer, mode Mode) error {
 	for _, p := range peers {
 		if _, err := fmt.Fprintf(w, "%s (%s)\n    %s\n", p.Name(), mode, strings.ReplaceAll(p.Settings(mode), "\n", "\n    ")); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// errNoLeader says that a cluster didn't elect a leader in time.
-var errNoLeader = errors.New("no leader was elected")
-
-// waitForLeader asks every few milliseconds until leader finds one.
-func waitForLeader(ctx context.Context, election time.Duration, leader func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second+20*election)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !leader() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", errNoLeader, ctx.Err())
-		case <-tick.C:
 		}
 	}
 	return nil

@@ -31,88 +31,71 @@ func (raftPeer) Settings(mode Mode) string {
 	return s + "Its wal, with default segments, and its tcp. Counted are the syncs of files, whatever for."
 }
 
-// Start starts three nodes.
-func (raftPeer) Start(ctx context.Context, o Options) (_ Cluster, err error) {
-	c := &raftCluster{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
+func (raftPeer) Lacks(Ability) string { return "" }
+
+// New returns a cluster; in memory, with its network.
+func (raftPeer) New(o Options) (Cluster, error) {
+	c := &raftCluster{options: o, network: raft.NewNetwork(raft.NetworkConfig{})}
+	for i := range o.servers() {
+		s := raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: fmt.Sprint(i)}
+		if o.Mode == disk {
+			s.Address = o.Addresses[i]
 		}
-	}()
-	ports, founders, err := c.openPorts(o)
+		c.founders = append(c.founders, s)
+	}
+	return c, nil
+}
+
+// raftCluster is what the nodes share.
+type raftCluster struct {
+	options  Options
+	network  *raft.Network // of mode memory
+	founders []raft.Server
+	syncs    atomic.Uint64
+}
+
+// Start starts a node.
+func (c *raftCluster) Start(i int) (Server, error) {
+	storage, transport, err := c.open(i)
 	if err != nil {
-		return nil, errors.Join(err, closePorts(ports))
+		return nil, err
 	}
-	for i := range servers {
-		node, err := raft.Start(raft.Config{
-			ID:              founders[i].ID,
-			Machine:         &raftMachine{machine: o.Machines[i]},
-			Storage:         ports[i].storage,
-			Transport:       ports[i].transport,
-			Bootstrap:       founders,
-			ElectionTimeout: o.Election,
-			Heartbeat:       o.Election / 10,
-			Logger:          slog.New(slog.DiscardHandler),
-		})
-		if err != nil { // which has closed its own
-			return nil, errors.Join(err, closePorts(ports[i+1:]))
-		}
-		c.nodes = append(c.nodes, node)
-	}
-	return c, waitForLeader(ctx, o.Election, func() bool {
-		for _, n := range c.nodes {
-			if n.Status().Role == "leader" {
-				c.leader = n
-				return true
-			}
-		}
-		return false
+	node, err := raft.Start(raft.Config{
+		ID:              c.founders[i].ID,
+		Machine:         &raftMachine{machine: c.options.Machines[i]},
+		Storage:         storage,
+		Transport:       transport,
+		Bootstrap:       c.founders,
+		ElectionTimeout: c.options.Election,
+		Heartbeat:       c.options.Election / 10,
+		Logger:          slog.New(slog.DiscardHandler),
 	})
+	if err != nil { // storage and transport are closed
+		return nil, err
+	}
+	return &raftServer{node}, nil
 }
 
-// raftPorts are what a node stands on. A node that was started closes them.
-type raftPorts struct {
-	storage   raft.Storage
-	transport raft.Transport
+// open opens what a node stands on, and owns from its start on.
+func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
+	if c.options.Mode == memory {
+		return raft.NewMemoryStorage(), c.network.Join(c.founders[i].ID), nil
+	}
+	files := countingFiles{FS: vfs.OS, syncs: &c.syncs}
+	log, err := wal.Open(filepath.Join(c.options.Dir, fmt.Sprint(i)), wal.Options{FS: files})
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := tcp.Listen(c.founders[i].Address, tcp.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
+	}
+	return log, transport, nil
 }
 
-// openPorts opens those of all servers, as far as it gets, and lists the servers with their addresses.
-func (c *raftCluster) openPorts(o Options) (ports []raftPorts, founders []raft.Server, err error) {
-	if o.Mode == memory {
-		network := raft.NewNetwork(raft.NetworkConfig{})
-		for i := range servers {
-			id := raft.ServerID(fmt.Sprint(i))
-			founders = append(founders, raft.Server{ID: id, Address: string(id)})
-			ports = append(ports, raftPorts{raft.NewMemoryStorage(), network.Join(id)})
-		}
-		return ports, founders, nil
-	}
-	for i := range servers {
-		id := fmt.Sprint(i)
-		files := countingFiles{FS: vfs.OS, syncs: &c.syncs}
-		log, err := wal.Open(filepath.Join(o.Dir, id), wal.Options{FS: files})
-		if err != nil {
-			return ports, nil, err
-		}
-		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{})
-		if err != nil {
-			return ports, nil, errors.Join(err, log.Close())
-		}
-		ports = append(ports, raftPorts{log, transport})
-		founders = append(founders, raft.Server{ID: raft.ServerID(id), Address: transport.Addr().String()})
-	}
-	c.counts = true
-	return ports, founders, nil
-}
+func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.Mode == disk }
 
-// closePorts closes ports whose node was never started.
-func closePorts(ports []raftPorts) error {
-	var errs []error
-	for _, p := range ports {
-		errs = append(errs, p.storage.Close(), p.transport.Close())
-	}
-	return errors.Join(errs...)
-}
+func (c *raftCluster) Close() error { return nil }
 
 // countingFiles is a file system that counts the syncs of its files.
 type countingFiles struct {
@@ -141,20 +124,17 @@ func (f countingFile) Sync() error {
 	return f.File.Sync()
 }
 
-// raftCluster is three nodes.
-type raftCluster struct {
-	nodes  []*raft.Node
-	leader *raft.Node
-	syncs  atomic.Uint64
-	counts bool // whether syncs counts
-}
+// raftServer is a node.
+type raftServer struct{ node *raft.Node }
+
+func (s *raftServer) Leads() bool { return s.node.Status().Role == "leader" }
 
 // errRaftResult says that a result isn't 8 bytes long.
 var errRaftResult = errors.New("malformed result")
 
 // Propose gives the command as it is: the library copies it.
-func (c *raftCluster) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
-	result, err := c.leader.Propose(ctx, command)
+func (s *raftServer) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
+	result, err := s.node.Propose(ctx, command)
 	if err != nil {
 		return 0, err
 	}
@@ -164,19 +144,18 @@ func (c *raftCluster) Propose(ctx context.Context, _ int, command []byte) (uint6
 	return binary.LittleEndian.Uint64(result), nil
 }
 
-func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.counts }
+func (s *raftServer) Read(ctx context.Context, _ int) error { return s.node.Read(ctx) }
+
+// HandOver does nothing: what a leader does for the others before it goes is the business of Close.
+func (s *raftServer) HandOver(context.Context) error { return nil }
 
 // raftClose bounds how long a node may take to stop.
 const raftClose = 30 * time.Second
 
-func (c *raftCluster) Close() error {
+func (s *raftServer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), raftClose)
 	defer cancel()
-	var errs []error
-	for _, n := range c.nodes {
-		errs = append(errs, n.Close(ctx))
-	}
-	return errors.Join(errs...)
+	return s.node.Close(ctx)
 }
 
 // raftMachine applies batches to a machine. The results of a batch lie in one buffer, which the next

@@ -1,182 +1,225 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
-// A result is what one run of one peer measured. What can't be counted is nil.
-type result struct {
-	Peer       string   `json:"peer"`
-	Mode       Mode     `json:"mode"`
-	Clients    int      `json:"clients"`
-	Payload    int      `json:"payload"`
-	Round      int      `json:"round"`
-	Throughput float64  `json:"throughput"` // commands answered per second
-	P50        float64  `json:"p50_us"`     // latency of a command in microseconds
-	P99        float64  `json:"p99_us"`
-	CPU        *float64 `json:"cpu_us"` // microseconds of CPU per command, three servers and the clients
-	Allocs     *float64 `json:"allocs"` // heap allocations per command, likewise
-	Syncs      *float64 `json:"syncs"`  // syncs of log files per command, over three servers
-}
-
-// newResult makes a result of what was measured.
-func newResult(peer string, c runConfig, latencies *histogram, used usage) result {
-	per := func(n float64, counted bool) *float64 {
-		if !counted || latencies.total == 0 {
-			return nil
+// writeTables prints a table for each key.
+func writeTables(w io.Writer, results []result) error {
+	for _, k := range keysOf(results) {
+		if err := writeTable(w, k, ofKey(results, k)); err != nil {
+			return err
 		}
-		v := round(n/float64(latencies.total), 3)
-		return &v
 	}
-	return result{
-		Peer: peer, Mode: c.mode, Clients: c.clients, Payload: c.payload,
-		Throughput: round(float64(latencies.total)/used.took.Seconds(), 1),
-		P50:        round(latencies.quantile(0.50), 1),
-		P99:        round(latencies.quantile(0.99), 1),
-		CPU:        per(float64(used.cpu.Nanoseconds())/1000, used.hasCPU),
-		Allocs:     per(float64(used.allocs), true),
-		Syncs:      per(float64(used.syncs), used.hasSyncs),
-	}
+	return nil
 }
 
-// round rounds to a number of decimals.
-func round(v float64, decimals int) float64 {
-	p := math.Pow10(decimals)
-	return math.Round(v*p) / p
+// writeTable prints the medians of each peer over its rounds, their spread, and how they compare with the best other
+// peer, and with the floor, of the same round.
+func writeTable(w io.Writer, k key, results []result) error {
+	c, err := findCell(k.Cell)
+	if err != nil {
+		return err
+	}
+	rounds := len(distinct(results, func(r result) [2]int64 { return [2]int64{r.Run, int64(r.Round)} }))
+	fmt.Fprintf(w, "\n%s: %s; medians of %d rounds; × is the ratio to the best other peer of the round\n", k, c.about, rounds)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "peer\t")
+	columns := slices.DeleteFunc(slices.Clone(c.columns), func(col column) bool { return median(results, col.name) == nil })
+	for i, col := range columns {
+		fmt.Fprintf(t, "%s\t", col.title)
+		if col.better != nil {
+			fmt.Fprint(t, "×\t")
+		}
+		if i == 0 {
+			fmt.Fprint(t, "of floor\t")
+		}
+	}
+	fmt.Fprintln(t)
+	var without []string
+	for _, peer := range peersOf(results) {
+		own := ofPeer(results, peer)
+		if i := slices.IndexFunc(own, func(r result) bool { return r.Why != "" }); i >= 0 {
+			without = append(without, fmt.Sprintf("  %s: no figures: %s\n", peer, own[i].Why))
+			continue
+		}
+		writeRows(t, peer, columns, results)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, strings.Join(without, ""))
+	return err
+}
+
+// writeRows prints what a peer has: the medians, and below them the least and the greatest of several rounds.
+func writeRows(w io.Writer, peer string, columns []column, results []result) {
+	own := ofPeer(results, peer)
+	fmt.Fprintf(w, "%s\t", peer)
+	for i, col := range columns {
+		fmt.Fprintf(w, "%s\t", col.text(median(own, col.name)))
+		if col.better != nil {
+			fmt.Fprintf(w, "%s\t", ratioText(ratio(results, peer, col)))
+		}
+		if i == 0 {
+			fmt.Fprintf(w, "%s\t", ratioText(ofFloor(results, peer, col)))
+		}
+	}
+	fmt.Fprintln(w)
+	if len(own) < 2 {
+		return
+	}
+	fmt.Fprint(w, "\t")
+	for i, col := range columns {
+		least, most := spread(own, col.name)
+		fmt.Fprintf(w, "%s–%s\t", col.text(least), col.text(most))
+		if col.better != nil {
+			fmt.Fprint(w, "\t")
+		}
+		if i == 0 {
+			fmt.Fprint(w, "\t")
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// ratioText prints a ratio.
+func ratioText(v *float64) string { return column{decimals: 2}.text(v) }
+
+// String is the key in words.
+func (k key) String() string {
+	s := fmt.Sprintf("%s, mode %s, %d servers", k.Cell, k.Mode, k.Servers)
+	if k.Clients > 0 {
+		s += fmt.Sprintf(", %d clients", k.Clients)
+	}
+	if k.Payload > 0 {
+		s += fmt.Sprintf(", %d bytes", k.Payload)
+	}
+	if k.Rate > 0 {
+		s += fmt.Sprintf(", %.0f/s", k.Rate)
+	}
+	if k.Entries > 0 {
+		s += fmt.Sprintf(", %d entries", k.Entries)
+	}
+	if k.Election > 0 {
+		s += fmt.Sprintf(", election timeout %.0f ms", k.Election)
+	}
+	return s
 }
 
 // summary is the result in a line.
 func (r result) summary() string {
-	return fmt.Sprintf("%s %.0f/s, p50 %.0f µs, p99 %.0f µs, per command %s µs CPU, %s allocations, %s syncs",
-		r.Peer, r.Throughput, r.P50, r.P99, figure(r.CPU, 1), figure(r.Allocs, 1), figure(r.Syncs, 3))
-}
-
-// figure prints a figure that may be unknown.
-func figure(v *float64, decimals int) string {
-	if v == nil || math.IsNaN(*v) {
-		return "–"
+	if r.Why != "" {
+		return fmt.Sprintf("%s: %s: no figures: %s", r.key, r.Peer, r.Why)
 	}
-	return fmt.Sprintf("%.*f", decimals, *v)
-}
-
-// writeJSON prints a result as a line.
-func writeJSON(w io.Writer, r result) error {
-	line, err := json.Marshal(r)
+	c, err := findCell(r.Cell)
 	if err != nil {
-		return err
+		return err.Error()
 	}
-	_, err = fmt.Fprintf(w, "%s\n", line)
-	return err
+	s := fmt.Sprintf("%s: %s", r.key, r.Peer)
+	for _, col := range c.columns {
+		if v := median([]result{r}, col.name); v != nil {
+			s += fmt.Sprintf(", %s %s", col.title, col.text(v))
+		}
+	}
+	return s
 }
 
-// writeTable prints the medians of each peer over its rounds, the spread of its throughput, and how it
-// compares with the best other peer, and with the floor, of the same round.
-func writeTable(w io.Writer, peers []Peer, results []result) error {
-	if len(results) == 0 {
-		return nil
+// keysOf returns the different keys, in the order of the tables.
+func keysOf(results []result) []key {
+	keys := distinct(results, func(r result) key { return r.key })
+	slices.SortFunc(keys, key.compare)
+	return keys
+}
+
+// peersOf returns the names of the peers, in the order of the tables.
+func peersOf(results []result) []string {
+	peers := distinct(results, func(r result) string { return r.Peer })
+	order := peerNames()
+	slices.SortStableFunc(peers, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
+	return peers
+}
+
+// distinct returns what of has for the results, each once.
+func distinct[T comparable](results []result, of func(result) T) []T {
+	var all []T
+	for _, r := range results {
+		if v := of(r); !slices.Contains(all, v) {
+			all = append(all, v)
+		}
 	}
-	c := results[0]
-	fmt.Fprintf(w, "mode %s, %d clients, %d bytes; medians of %d rounds; × is the ratio to the best other peer of the round\n",
-		c.Mode, c.Clients, c.Payload, len(results)/len(peers))
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "peer\tcommands/s\tmin–max\t×\tof floor\tp50 µs\t×\tp99 µs\t×\tCPU µs\t×\tallocs\tsyncs\t")
-	throughput := func(r result) *float64 { return &r.Throughput }
-	p50 := func(r result) *float64 { return &r.P50 }
-	p99 := func(r result) *float64 { return &r.P99 }
-	cpu := func(r result) *float64 { return r.CPU }
-	for _, p := range peers {
-		own := ofPeer(results, p.Name())
-		least, most := spread(own)
-		fmt.Fprintf(t, "%s\t%s\t%.0f–%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", p.Name(),
-			figure(median(own, throughput), 0), least, most,
-			figure(ratio(results, p.Name(), throughput, maxOf), 2),
-			figure(ofFloor(results, p.Name()), 2),
-			figure(median(own, p50), 0), figure(ratio(results, p.Name(), p50, minOf), 2),
-			figure(median(own, p99), 0), figure(ratio(results, p.Name(), p99, minOf), 2),
-			figure(median(own, cpu), 1), figure(ratio(results, p.Name(), cpu, minOf), 2),
-			figure(median(own, func(r result) *float64 { return r.Allocs }), 1),
-			figure(median(own, func(r result) *float64 { return r.Syncs }), 3))
-	}
-	return t.Flush()
+	return all
+}
+
+// ofKey returns the results with a key.
+func ofKey(results []result, k key) []result {
+	return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.key != k })
 }
 
 // ofPeer returns the results of one peer.
 func ofPeer(results []result, peer string) []result {
-	var own []result
-	for _, r := range results {
-		if r.Peer == peer {
-			own = append(own, r)
-		}
-	}
-	return own
+	return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.Peer != peer })
 }
 
-// spread returns the least and the greatest throughput.
-func spread(results []result) (least, most float64) {
-	least = math.Inf(1)
-	for _, r := range results {
-		least, most = min(least, r.Throughput), max(most, r.Throughput)
-	}
-	return least, most
-}
-
-// maxOf and minOf say which of several figures is the best: the greatest or the least.
-func maxOf(values []float64) float64 { return slices.Max(values) }
-func minOf(values []float64) float64 { return slices.Min(values) }
-
-// median returns the median of a figure, or nil when it isn't known.
-func median(results []result, of func(result) *float64) *float64 {
+// figures returns a figure of all results that have it, in order of size.
+func figures(results []result, name string) []float64 {
 	var values []float64
 	for _, r := range results {
-		if v := of(r); v != nil {
-			values = append(values, *v)
+		if v, ok := r.Figures[name]; ok {
+			values = append(values, v)
 		}
 	}
-	return middleOf(values)
+	slices.Sort(values)
+	return values
 }
 
-// middleOf returns the median of values, or nil when there are none.
+// spread returns the least and the greatest of a figure, or nil when it isn't known.
+func spread(results []result, name string) (least, most *float64) {
+	values := figures(results, name)
+	if len(values) == 0 {
+		return nil, nil
+	}
+	return &values[0], &values[len(values)-1]
+}
+
+// median returns the median of a figure, or nil when it isn't known.
+func median(results []result, name string) *float64 { return middleOf(figures(results, name)) }
+
+// middleOf returns the median of values in order of size, or nil when there are none.
 func middleOf(values []float64) *float64 {
 	if len(values) == 0 {
 		return nil
 	}
-	slices.Sort(values)
 	m := (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 	return &m
 }
 
 // ratio returns the median over the rounds of a peer's figure over the best one that another
 // peer, the floor excepted, has in the same round.
-func ratio(results []result, peer string, of func(result) *float64, best func([]float64) float64) *float64 {
-	var ratios []float64
-	for _, own := range ofPeer(results, peer) {
-		var others []float64
-		for _, r := range results {
-			if v := of(r); v != nil && r.Round == own.Round && r.Peer != peer && r.Peer != floorName {
-				others = append(others, *v)
-			}
-		}
-		if v := of(own); v != nil && len(others) > 0 {
-			ratios = append(ratios, *v/best(others))
-		}
-	}
-	return middleOf(ratios)
+func ratio(results []result, peer string, c column) *float64 {
+	return ratios(results, peer, c.name, func(r result) bool { return r.Peer != peer && r.Peer != floorName }, c.better)
 }
 
-// ofFloor returns the median over the rounds of a peer's throughput over the floor's.
-func ofFloor(results []result, peer string) *float64 {
-	var ratios []float64
+// ofFloor returns the median over the rounds of a peer's figure over the floor's.
+func ofFloor(results []result, peer string, c column) *float64 {
+	return ratios(results, peer, c.name, func(r result) bool { return r.Peer == floorName }, maxOf)
+}
+
+// ratios returns the median over the rounds of a peer's figure over the best one of others in the same round.
+func ratios(results []result, peer, name string, other func(result) bool, best func([]float64) float64) *float64 {
+	var all []float64
 	for _, own := range ofPeer(results, peer) {
-		for _, floor := range ofPeer(results, floorName) {
-			if floor.Round == own.Round {
-				ratios = append(ratios, own.Throughput/floor.Throughput)
-			}
+		others := figures(slices.DeleteFunc(slices.Clone(results), func(r result) bool {
+			return !own.sameRound(r) || !other(r)
+		}), name)
+		if v, ok := own.Figures[name]; ok && len(others) > 0 && best(others) > 0 {
+			all = append(all, v/best(others))
 		}
 	}
-	return middleOf(ratios)
+	slices.Sort(all)
+	return middleOf(all)
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A cell is something that is measured: a load under conditions, or an event.
+type cell struct {
+	name  string
+	about string // what happens, for the tables
+	// axes are what it can be varied by besides peer, servers and mode.
+	axes axes
+	// needs are what a peer must be able to do.
+	needs []Ability
+	// diskOnly says that it makes no sense in memory.
+	diskOnly bool
+	// alone says that its cluster has one server.
+	alone   bool
+	columns []column
+	measure func(context.Context, Peer, runConfig, *result) error
+}
+
+// axes say by which parameters a cell can be varied.
+type axes struct{ clients, payload, rate, election, entries bool }
+
+// Columns of all cells with a load. The first column of a cell is the one that is compared with the floor.
+var (
+	latencyColumns = []column{
+		{name: "p50_us", title: "p50 µs", better: minOf},
+		{name: "p99_us", title: "p99 µs", better: minOf},
+		{name: "p999_us", title: "p99.9 µs"},
+		{name: "max_us", title: "max µs"},
+	}
+	costColumns = []column{
+		{name: "cpu_us", title: "CPU µs", decimals: 1, better: minOf},
+		{name: "allocs", title: "allocs", decimals: 1},
+		{name: "syncs", title: "syncs", decimals: 3},
+		{name: "bytes", title: "bytes written"},
+	}
+	loadColumns = slices.Concat([]column{{name: "throughput", title: "requests/s", better: maxOf}}, latencyColumns, costColumns)
+	openColumns = slices.Concat([]column{{name: "throughput", title: "in time/s", better: maxOf}}, latencyColumns, costColumns, []column{
+		{name: "unserved", title: "unserved"},
+		{name: "lag_us", title: "generator's lag p99 µs"},
+	})
+	mixColumns = slices.Concat(loadColumns, []column{
+		{name: "read_p50_us", title: "reads p50 µs"}, {name: "read_p99_us", title: "p99 µs"},
+		{name: "write_p50_us", title: "writes p50 µs"}, {name: "write_p99_us", title: "p99 µs"},
+	})
+	slowFollowerColumns = []column{
+		{name: "throughput", title: "requests/s", better: maxOf},
+		{name: "p50_us", title: "p50 µs", better: minOf},
+		{name: "p99_us", title: "p99 µs", better: minOf},
+		{name: "usual_throughput", title: "usually /s"},
+		{name: "usual_p50_us", title: "p50 µs"},
+		{name: "usual_p99_us", title: "p99 µs"},
+		{name: "kept", title: "share kept", decimals: 2, better: maxOf},
+		{name: "p99_ratio", title: "p99 over usual", decimals: 2},
+		{name: "caught_up_s", title: "then caught up in s", decimals: 2},
+	}
+	awayColumns = []column{
+		{name: "caught_up_s", title: "caught up in s", decimals: 2, better: minOf},
+		{name: "caught_up_rate", title: "entries/s", better: maxOf},
+		{name: "p50_us", title: "meanwhile p50 µs"},
+		{name: "p99_us", title: "p99 µs", better: minOf},
+		{name: "usual_p50_us", title: "usually p50 µs"},
+		{name: "usual_p99_us", title: "p99 µs"},
+		{name: "away_throughput", title: "commands/s while away"},
+	}
+	restartColumns = []column{
+		{name: "replayed_s", title: "replayed after s", decimals: 3, better: minOf},
+		{name: "opened_s", title: "opened after s", decimals: 3, better: minOf},
+		{name: "cpu_s", title: "CPU s", decimals: 2, better: minOf},
+		{name: "allocs", title: "allocs per entry", decimals: 2},
+	}
+	failoverColumns = []column{
+		{name: "p50_ms", title: "p50 ms", decimals: 1, better: minOf},
+		{name: "p95_ms", title: "p95 ms", decimals: 1, better: minOf},
+		{name: "worst_ms", title: "worst ms", decimals: 1, better: minOf},
+		{name: "best_ms", title: "best ms", decimals: 1},
+		{name: "times", title: "times"},
+	}
+)
+
+// allCells are the cells in the order of the tables.
+func allCells() []cell {
+	return []cell{
+		{
+			name: "load", about: "each client waits for its answer and then proposes again",
+			axes: axes{clients: true, payload: true}, columns: loadColumns, measure: measureLoad,
+		}, {
+			name: "open", about: "commands arrive at a rate, and their latency counts from then",
+			axes: axes{clients: true, payload: true, rate: true}, columns: openColumns, measure: measureLoad,
+		}, {
+			name: "read", about: "linearizable reads, each client in turn",
+			axes:  axes{clients: true},
+			needs: []Ability{reads}, columns: loadColumns, measure: measureReads(100),
+		}, {
+			name: "mix", about: "nine linearizable reads to a command, each client in turn",
+			axes:  axes{clients: true, payload: true},
+			needs: []Ability{reads}, columns: mixColumns, measure: measureReads(90),
+		}, {
+			name: "slow-machine", about: fmt.Sprintf("as load, but every state machine sleeps %v after %d commands", applyPause, pauseEvery),
+			axes: axes{clients: true, payload: true}, columns: loadColumns, measure: measureSlowMachine,
+		}, {
+			name: "slow-follower", about: fmt.Sprintf("as load, but the process of one follower is stopped for %v, runs for %v, and so on", frozenFor, thawedFor),
+			axes: axes{clients: true, payload: true}, diskOnly: true,
+			needs: []Ability{restarts, elections}, columns: slowFollowerColumns, measure: measureSlowFollower,
+		}, {
+			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log is so much longer, and catches up, while %d clients propose", lightClients),
+			axes: axes{payload: true, entries: true}, diskOnly: true,
+			needs: []Ability{restarts, elections}, columns: awayColumns, measure: measureAway,
+		}, {
+			name: "restart", about: "a sole voter starts with a log in the page cache, until all of it is applied",
+			axes: axes{payload: true, entries: true}, diskOnly: true, alone: true,
+			needs: []Ability{restarts}, columns: restartColumns, measure: measureRestart,
+		},
+		failoverCell(leaderClosed, "the leader's process hands over and closes"),
+		failoverCell(leaderKilled, "the leader's process is killed, its connections are reset"),
+		failoverCell(leaderSilent, "the leader's process is stopped, its connections stay"),
+	}
+}
+
+// failoverCell is a cell in which leaders are lost.
+func failoverCell(l loss, about string) cell {
+	return cell{
+		name: "failover-" + string(l), about: about + "; until the next acknowledged command",
+		axes: axes{election: true}, diskOnly: true,
+		needs: []Ability{restarts, elections}, columns: failoverColumns, measure: measureFailover(l),
+	}
+}
+
+// cellNames returns the names of all cells.
+func cellNames() []string {
+	var names []string
+	for _, c := range allCells() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// findCell returns a cell by its name.
+func findCell(name string) (cell, error) {
+	for _, c := range allCells() {
+		if c.name == name {
+			return c, nil
+		}
+	}
+	return cell{}, fmt.Errorf("no cell %q; there are %s", name, strings.Join(cellNames(), ", "))
+}
+
+// selectCells returns the cells that a list names.
+func selectCells(list string) ([]cell, error) {
+	if list == "all" {
+		return allCells(), nil
+	}
+	var found []cell
+	for name := range strings.SplitSeq(list, ",") {
+		c, err := findCell(name)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, c)
+	}
+	return found, nil
+}
+
+// lacks says why a peer can't do this cell; "" when it can.
+func (c cell) lacks(p Peer) string {
+	for _, a := range c.needs {
+		if why := p.Lacks(a); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// errNothingMeasured says that a run was too short for its load.
+var errNothingMeasured = errors.New("nothing was answered while it was measured")
+
+// measureReads is measureLoad with a share of reads.
+func measureReads(share int) func(context.Context, Peer, runConfig, *result) error {
+	return func(ctx context.Context, p Peer, c runConfig, r *result) error {
+		c.load.reads = share
+		return measureLoad(ctx, p, c, r)
+	}
+}
+
+// measureSlowMachine is measureLoad with slow state machines.
+func measureSlowMachine(ctx context.Context, p Peer, c runConfig, r *result) error {
+	c.applyPause = applyPause
+	return measureLoad(ctx, p, c, r)
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// A slow follower's process is stopped and goes on, in turns.
+const (
+	frozenFor = 90 * time.Millisecond
+	thawedFor = 10 * time.Millisecond
+)
+
+// lightClients is how many clients propose while a follower catches up.
+const lightClients = 16
+
+// measureSlowFollower compares a load with a slow follower with the same load without.
+func measureSlowFollower(ctx context.Context, p Peer, c runConfig, r *result) error {
+	return withFleet(ctx, p, c, func(f *fleet) error {
+		leader, err := f.settle(ctx)
+		if err != nil {
+			return err
+		}
+		follower := (leader + 1) % c.servers
+		request := serverRequest{Do: doLoad, Clients: c.load.clients, Payload: c.load.payload, Warmup: c.warmup, Duration: c.duration}
+		usual, err := f.processes[leader].call(ctx, request)
+		if err != nil {
+			return err
+		}
+		slowing, stop := context.WithCancel(ctx)
+		slowed := make(chan error, 1)
+		go func() { slowed <- f.processes[follower].falter(slowing) }()
+		slow, err := f.processes[leader].call(ctx, request)
+		stop()
+		if err := errors.Join(err, <-slowed); err != nil {
+			return err
+		}
+		begin := time.Now()
+		if _, err := f.settle(ctx); err != nil {
+			return err
+		}
+		r.set("caught_up_s", time.Since(begin).Seconds())
+		for _, name := range []string{"throughput", "p50_us", "p99_us"} {
+			r.set(name, slow.Figures[name])
+			r.set("usual_"+name, usual.Figures[name])
+		}
+		r.set("kept", slow.Figures["throughput"]/usual.Figures["throughput"])
+		r.set("p99_ratio", slow.Figures["p99_us"]/usual.Figures["p99_us"])
+		return nil
+	})
+}
+
+// falter stops the process again and again, and lets it go on in the end.
+func (p *process) falter(ctx context.Context) error {
+	for {
+		if err := p.freeze(); err != nil {
+			return err
+		}
+		ended := wait(ctx, frozenFor)
+		if err := p.thaw(); err != nil {
+			return err
+		}
+		if ended != nil || wait(ctx, thawedFor) != nil {
+			return nil
+		}
+	}
+}
+
+// measureAway kills a follower, lets the log grow, and measures how long the follower takes to be as far as the
+// leader was when it came back, and what others notice of that.
+func measureAway(ctx context.Context, p Peer, c runConfig, r *result) error {
+	c.load.clients = fillClients
+	return withFleet(ctx, p, c, func(f *fleet) error {
+		leader, err := f.settle(ctx)
+		if err != nil {
+			return err
+		}
+		light := serverRequest{Do: doLoad, Clients: lightClients, Payload: c.load.payload, Warmup: c.warmup, Duration: c.duration}
+		usual, err := f.processes[leader].call(ctx, light)
+		if err != nil {
+			return err
+		}
+		follower := (leader + 1) % c.servers
+		f.processes[follower].kill()
+		f.processes[follower] = nil
+		filled, err := f.processes[leader].call(ctx, serverRequest{
+			Do: doLoad, Clients: fillClients, Payload: c.load.payload, Commands: c.entries, Duration: fillTimeout,
+		})
+		if err != nil {
+			return err
+		}
+		target, err := f.applied(ctx, leader)
+		if err != nil {
+			return err
+		}
+		light.Duration, light.Warmup = fillTimeout, 0
+		meanwhile, err := f.processes[leader].ask(light)
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := f.start(follower); err != nil {
+			return err
+		}
+		if err := f.awaitApplied(ctx, follower, target); err != nil {
+			return err
+		}
+		took := time.Since(begin)
+		if _, err := f.processes[leader].call(ctx, serverRequest{Do: doCancel}); err != nil {
+			return err
+		}
+		noticed := <-meanwhile
+		if noticed.Error != "" {
+			return errors.New(noticed.Error)
+		}
+		if _, err := f.settle(ctx); err != nil {
+			return err
+		}
+		r.set("caught_up_s", took.Seconds())
+		r.set("caught_up_rate", float64(target)/took.Seconds())
+		r.set("away_throughput", filled.Figures["throughput"])
+		for _, name := range []string{"p50_us", "p99_us"} {
+			r.set(name, noticed.Figures[name])
+			r.set("usual_"+name, usual.Figures[name])
+		}
+		return nil
+	})
+}
+
+// awaitApplied waits until a server has applied so many commands.
+func (f *fleet) awaitApplied(ctx context.Context, i int, target uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	for {
+		applied, err := f.applied(ctx, i)
+		if err != nil || applied >= target {
+			return err
+		}
+		if err := wait(ctx, statusEvery); err != nil {
+			return fmt.Errorf("server %d has applied %d of %d commands: %w", i, applied, target, err)
+		}
+	}
+}
+
+// A log is filled by many clients, so that it takes no longer than it must.
+const (
+	fillClients = 1024
+	fillTimeout = 10 * time.Minute
+)
+
+// measureRestart fills the log of a cluster of one, closes it, and starts it again.
+func measureRestart(ctx context.Context, p Peer, c runConfig, r *result) error {
+	return inDirectory(c.dir, func(dir string) error {
+		o := Options{Mode: disk, Dir: dir, Clients: fillClients, Election: c.election}
+		g, err := startGroup(ctx, p, o, 1)
+		if err != nil {
+			return err
+		}
+		l := startLoad(ctx, g.leader, loadConfig{clients: fillClients, payload: c.load.payload, limit: uint64(max(1, c.entries/fillClients))})
+		err = errors.Join(l.wait(ctx, fillTimeout), l.stop(), g.close())
+		if err != nil {
+			return fmt.Errorf("fill: %w", err)
+		}
+		if err := l.check(g.machines); err != nil {
+			return err
+		}
+		runtime.GC()
+
+		used, opened, again, err := replay(ctx, p, g.options, l)
+		if err != nil {
+			return fmt.Errorf("restart: %w", err)
+		}
+		if err := l.check(again); err != nil {
+			return err
+		}
+		answered, _ := l.totals()
+		r.set("opened_s", opened.Seconds())
+		r.set("replayed_s", used.took.Seconds())
+		r.set("allocs", float64(used.allocs)/float64(answered))
+		if used.hasCPU {
+			r.set("cpu_s", used.cpu.Seconds())
+		}
+		return nil
+	})
+}
+
+// replay starts a sole server on the files of an earlier one, and waits until it has applied what that one had.
+func replay(ctx context.Context, p Peer, o Options, l *load) (used usage, opened time.Duration, machines []*Machine, err error) {
+	o.Machines = []*Machine{new(Machine)}
+	cluster, err := p.New(o)
+	if err != nil {
+		return used, 0, nil, err
+	}
+	before := takeUsage(cluster, o.Dir)
+	server, err := cluster.Start(0)
+	if err != nil {
+		return used, 0, nil, err
+	}
+	opened = time.Since(before.at)
+	err = l.awaitApplied(ctx, o.Machines)
+	used = takeUsage(cluster, o.Dir).since(before)
+	return used, opened, o.Machines, errors.Join(err, server.Close(), cluster.Close())
+}

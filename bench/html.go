@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+//go:embed page.html
+var pageText string
+
+// pageTemplate is the page. It needs nothing from outside.
+var pageTemplate = template.Must(template.New("page").Parse(pageText))
+
+// A page is what the template shows.
+type page struct {
+	Date, Machine string
+	Peers         []legend
+	Sweeps        []figure // latency against throughput
+	Groups        []tableGroup
+}
+
+// A legend is a peer and its colour.
+type legend struct {
+	Name   string
+	Colour template.CSS
+	Floor  bool
+}
+
+// A figure is a chart with a title.
+type figure struct {
+	Title string
+	SVG   template.HTML
+}
+
+// A tableGroup is the tables of a cell.
+type tableGroup struct {
+	Name, About string
+	Tables      []table
+}
+
+// A table is the results of a key.
+type table struct {
+	Title   string
+	Columns []string
+	Rows    []row
+	Without []string // peers without figures, and why
+	Chart   template.HTML
+}
+
+// A row is a peer's.
+type row struct {
+	Peer   legend
+	Values []value
+}
+
+// A value is a median, with its spread, its ratio to the best other peer, and how long its bar is in percent.
+type value struct {
+	Median, Spread, Ratio string
+	Bar                   float64
+	Best                  bool
+}
+
+// peerColours are those of the peers in the order of allPeers.
+var peerColours = []string{"#d6336c", "#1c7ed6", "#4dabf7", "#3b5bdb", "#2f9e44", "#82c91e", "#e8590c", "#f59f00", "#868e96"}
+
+// colourOf returns a peer's legend.
+func colourOf(peer string) legend {
+	i := slices.Index(peerNames(), peer)
+	return legend{Name: peer, Colour: template.CSS(peerColours[max(i, 0)%len(peerColours)]), Floor: peer == floorName}
+}
+
+// writeHTMLFile writes the page into a file.
+func writeHTMLFile(name string, results []result) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	return errors.Join(writeHTML(w, results), w.Flush(), f.Close())
+}
+
+// writeHTML writes a page with all results.
+func writeHTML(w io.Writer, results []result) error {
+	p := page{
+		Date:    time.Now().Format("2006-01-02"),
+		Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+		Sweeps:  sweeps(results),
+	}
+	for _, name := range peersOf(results) {
+		p.Peers = append(p.Peers, colourOf(name))
+	}
+	for _, c := range allCells() {
+		g := tableGroup{Name: c.name, About: c.about}
+		for _, k := range keysOf(results) {
+			if k.Cell == c.name {
+				g.Tables = append(g.Tables, newTable(c, k, ofKey(results, k)))
+			}
+		}
+		if len(g.Tables) > 0 {
+			p.Groups = append(p.Groups, g)
+		}
+	}
+	return pageTemplate.Execute(w, p)
+}
+
+// sweeps draws latency against throughput, a chart for each set of keys that differ in the number of clients, or in the rate,
+// alone: a line per peer, of the medians.
+func sweeps(results []result) []figure {
+	without := func(k key) key { k.Clients, k.Rate = 0, 0; return k }
+	var figures []figure
+	families := distinct(results, func(r result) key { return without(r.key) })
+	slices.SortFunc(families, key.compare)
+	for _, k := range families {
+		family := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return without(r.key) != k })
+		keys := keysOf(family)
+		if len(keys) < 2 {
+			continue
+		}
+		c := chart{xTitle: "requests per second", yTitle: "latency, µs"}
+		for _, peer := range peersOf(family) {
+			p50 := line{colour: string(colourOf(peer).Colour)}
+			p99 := line{colour: p50.colour, dashed: true}
+			for _, k := range keys {
+				own := ofPeer(ofKey(family, k), peer)
+				x, y, tail := median(own, "throughput"), median(own, "p50_us"), median(own, "p99_us")
+				if x == nil || y == nil || tail == nil {
+					continue
+				}
+				what := short(float64(k.Clients)) + " clients"
+				if k.Rate > 0 {
+					what = short(k.Rate) + "/s"
+				}
+				hint := fmt.Sprintf("%s, %s: %s/s, p50 %s µs, p99 %s µs", peer, what, short(*x), short(*y), short(*tail))
+				p50.points = append(p50.points, point{x: *x, y: *y, hint: hint})
+				p99.points = append(p99.points, point{x: *x, y: *tail})
+			}
+			c.lines = append(c.lines, p99, p50)
+		}
+		figures = append(figures, figure{Title: k.String() + ", " + span(keys), SVG: template.HTML(c.svg())})
+	}
+	return figures
+}
+
+// span says over which clients or rates a line goes.
+func span(keys []key) string {
+	var values []string
+	for _, k := range keys {
+		if k.Rate > 0 {
+			values = append(values, short(k.Rate)+"/s")
+		} else {
+			values = append(values, fmt.Sprint(k.Clients))
+		}
+	}
+	return strings.Join(slices.Compact(values), ", ") + map[bool]string{true: "", false: " clients"}[keys[0].Rate > 0]
+}
+
+// newTable makes the table of a key.
+func newTable(c cell, k key, results []result) table {
+	t := table{Title: k.String()}
+	columns := slices.DeleteFunc(slices.Clone(c.columns), func(col column) bool { return median(results, col.name) == nil })
+	for _, col := range columns {
+		t.Columns = append(t.Columns, col.title)
+	}
+	distribution := chart{xTitle: "latency, µs", yTitle: "share of requests that take longer"}
+	for _, peer := range peersOf(results) {
+		own := ofPeer(results, peer)
+		if i := slices.IndexFunc(own, func(r result) bool { return r.Why != "" }); i >= 0 {
+			t.Without = append(t.Without, peer+": no figures: "+own[i].Why)
+			continue
+		}
+		r := row{Peer: colourOf(peer)}
+		for _, col := range columns {
+			r.Values = append(r.Values, newValue(results, own, peer, col))
+		}
+		t.Rows = append(t.Rows, r)
+		distribution.lines = append(distribution.lines, line{colour: string(r.Peer.Colour), points: tailOf(own)})
+	}
+	if slices.ContainsFunc(distribution.lines, func(l line) bool { return len(l.points) > 0 }) {
+		t.Chart = template.HTML(distribution.svg())
+	}
+	return t
+}
+
+// newValue makes a value of a table.
+func newValue(results, own []result, peer string, col column) value {
+	m := median(own, col.name)
+	v := value{Median: col.text(m)}
+	if m == nil {
+		return v
+	}
+	if least, most := spread(own, col.name); *least != *most {
+		v.Spread = col.text(least) + "–" + col.text(most)
+	}
+	if col.better == nil {
+		return v
+	}
+	best := *m
+	for _, other := range peersOf(results) {
+		if o := median(ofPeer(results, other), col.name); o != nil {
+			v.Bar = max(v.Bar, *o)
+			if other != floorName {
+				best = col.better([]float64{best, *o})
+			}
+		}
+	}
+	if v.Bar > 0 {
+		v.Bar = round(100**m/v.Bar, 1)
+	}
+	v.Best = *m == best && peer != floorName
+	if r := ratio(results, peer, col); r != nil {
+		v.Ratio = "×" + ratioText(r)
+	}
+	return v
+}
+
+// tailOf returns, over all rounds, which share of a peer's requests took longer than a time.
+func tailOf(own []result) []point {
+	shares := make(map[float64]float64)
+	rounds := 0.0
+	for _, r := range own {
+		if len(r.Histogram) > 0 {
+			rounds++
+		}
+		for _, s := range r.Histogram {
+			shares[s[0]] += s[1]
+		}
+	}
+	var times []float64
+	for t := range shares {
+		times = append(times, t)
+	}
+	slices.Sort(times)
+	var points []point
+	left := rounds
+	for _, t := range times {
+		left -= shares[t]
+		points = append(points, point{x: t, y: left / rounds})
+	}
+	if n := len(points); n > 0 {
+		points = points[:n-1] // nothing takes longer than the last, but for rounding
+	}
+	return points
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Some cells lose servers: for these, each server is a process of its own, which is killed or stopped as a whole, with
+// its connections and whatever its library has running. This program starts itself for that, with the order in
+// the environment, and talks with the server over its standard input and output, in lines of JSON.
+
+// serverVariable is the environment variable with a serverOrder, which makes this program a server.
+const serverVariable = "RAFT_BENCH_SERVER"
+
+// A serverOrder says which server a process is.
+type serverOrder struct {
+	Peer    string
+	Server  int
+	Servers int
+	Options Options
+}
+
+// Requests to a server.
+const (
+	doStatus = "status" // what it is and has applied
+	doProbe  = "probe"  // propose as soon as it leads, and answer when that was acknowledged
+	doLoad   = "load"   // run clients
+	doCancel = "cancel" // end probes and loads
+	doClose  = "close"  // hand over, if it leads, and end
+)
+
+// A serverRequest is what a server is asked.
+type serverRequest struct {
+	Number           int
+	Do               string
+	Clients, Payload int           `json:",omitempty"` // of a load
+	Commands         int           `json:",omitempty"` // of a load: how many; 0 is no limit
+	Warmup, Duration time.Duration `json:",omitempty"` // of a load: how long
+}
+
+// limit is how many commands each client of a load makes at most; 0 is no limit.
+func (r serverRequest) limit() uint64 {
+	if r.Commands == 0 {
+		return 0
+	}
+	return uint64(max(1, r.Commands/r.Clients))
+}
+
+// A serverAnswer is what it says.
+type serverAnswer struct {
+	Number  int
+	Error   string             `json:",omitempty"`
+	Leads   bool               `json:",omitempty"`
+	Applied uint64             `json:",omitempty"` // commands
+	Chain   uint64             `json:",omitempty"` // over them
+	Figures map[string]float64 `json:",omitempty"` // of a load
+}
+
+// serve is the process of a server, from its order on until its input ends.
+func serve(order string, in io.Reader, out io.Writer) error {
+	var o serverOrder
+	if err := json.Unmarshal([]byte(order), &o); err != nil {
+		return err
+	}
+	peers, err := selectPeers(o.Peer)
+	if err != nil {
+		return err
+	}
+	for range o.Servers {
+		o.Options.Machines = append(o.Options.Machines, &Machine{across: new(atomic.Uint64)})
+	}
+	cluster, err := peers[0].New(o.Options)
+	if err != nil {
+		return err
+	}
+	server, err := cluster.Start(o.Server)
+	if err != nil {
+		return err
+	}
+	s := &served{
+		cluster: cluster, server: server, machine: o.Options.Machines[o.Server], clients: o.Options.Clients,
+		out: json.NewEncoder(out), cancelled: make(chan struct{}),
+	}
+	return s.run(json.NewDecoder(in))
+}
+
+// served is a server that answers requests.
+type served struct {
+	cluster Cluster
+	server  Server
+	machine *Machine
+	clients int
+
+	mu        sync.Mutex
+	out       *json.Encoder
+	cancelled chan struct{} // closed by doCancel, for what runs then
+}
+
+// run answers requests, many at a time. It ends when the input does, as it does when the other process has ended,
+// or when it was asked to close.
+func (s *served) run(in *json.Decoder) error {
+	closed := make(chan error, 1)
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			var r serverRequest
+			if err := in.Decode(&r); err != nil {
+				failed <- err
+				return
+			}
+			s.mu.Lock()
+			cancelled := s.cancelled
+			if r.Do == doCancel {
+				close(s.cancelled)
+				s.cancelled = make(chan struct{})
+			}
+			s.mu.Unlock()
+			go func() {
+				answer := s.answer(r, cancelled)
+				answer.Number = r.Number
+				s.mu.Lock()
+				err := s.out.Encode(answer)
+				s.mu.Unlock()
+				if r.Do == doClose {
+					closed <- err
+				}
+			}()
+		}
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case err := <-failed:
+		return err
+	}
+}
+
+// answer does what is asked for.
+func (s *served) answer(r serverRequest, cancelled <-chan struct{}) (a serverAnswer) {
+	var err error
+	switch r.Do {
+	case doStatus:
+		a.Leads, a.Applied, a.Chain = s.server.Leads(), s.machine.count.Load(), s.machine.across.Load()
+	case doProbe:
+		err = s.probe(cancelled)
+	case doLoad:
+		a.Figures, err = s.load(r, cancelled)
+	case doCancel:
+	case doClose:
+		err = s.close()
+	default:
+		err = fmt.Errorf("no request %q", r.Do)
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	return a
+}
+
+// errCancelled says that a request was cancelled.
+var errCancelled = errors.New("cancelled")
+
+// probeTimeout bounds one attempt to propose.
+const probeTimeout = 5 * time.Second
+
+// probe waits until this server leads and has had a command of its own acknowledged.
+func (s *served) probe(cancelled <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-cancelled:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	command := binary.LittleEndian.AppendUint64(nil, rand.Uint64())
+	for attempt := uint64(0); ; attempt++ {
+		if poll(ctx, s.server.Leads) != nil {
+			return errCancelled
+		}
+		trying, tried := context.WithTimeout(ctx, probeTimeout)
+		client := rand.IntN(s.clients) // hardly one for which an earlier attempt may still be answered
+		_, err := s.server.Propose(trying, client, binary.LittleEndian.AppendUint64(command[:8], attempt))
+		tried()
+		if err == nil {
+			return nil
+		}
+	}
+}
+
+// load runs clients at this server, which leads, for a time, or until they have made so many commands, or until it is
+// cancelled.
+func (s *served) load(r serverRequest, cancelled <-chan struct{}) (map[string]float64, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	g := &group{cluster: s.cluster, leader: s.server}
+	l := startLoad(ctx, g.leader, loadConfig{clients: r.Clients, payload: r.Payload, limit: r.limit()})
+	err := l.wait(ctx, r.Warmup)
+	before := takeUsage(s.cluster, "")
+	l.phase.Store(measuring)
+	if err == nil {
+		timer := time.NewTimer(r.Duration)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-cancelled:
+		case <-l.done:
+		case err = <-l.failed:
+		}
+	}
+	used := takeUsage(s.cluster, "").since(before)
+	if err != nil {
+		cancel()
+	}
+	if stopped := l.stop(); err == nil {
+		err = stopped
+	}
+	if err != nil {
+		return nil, err
+	}
+	var figures result
+	err = l.report(&figures, used)
+	return figures.Figures, err
+}
+
+// handOverTimeout bounds how long a leader tries to hand over.
+const handOverTimeout = 10 * time.Second
+
+// close hands over, if this server leads, and closes it. A hand-over that fails is no failure: the cluster elects.
+func (s *served) close() error {
+	if s.server.Leads() {
+		ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
+		_ = s.server.HandOver(ctx)
+		cancel()
+	}
+	return s.server.Close()
+}
+
+// serveIfOrdered makes this process a server, if it was started as one, and then doesn't return.
+func serveIfOrdered() {
+	order, ordered := os.LookupEnv(serverVariable)
+	if !ordered {
+		return
+	}
+	if err := serve(order, os.Stdin, os.Stdout); err != nil && !errors.Is(err, io.EOF) {
+		fmt.Fprintln(os.Stderr, "bench: server:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// settings are what the command line says. What is a list is varied: everything is measured with everything else.
+type settings struct {
+	peers     []Peer
+	cells     []cell
+	modes     []Mode
+	servers   []int
+	clients   []int
+	payloads  []int
+	rates     []float64
+	elections []time.Duration
+	rounds    int
+	run       runConfig // what isn't varied
+	json      bool
+	describe  bool
+	html      string // where the page goes
+	output    string // where results are appended to
+	from      string // where results come from, instead of being measured
+}
+
+// parse reads the command line.
+func parse(args []string, log io.Writer) (settings, error) {
+	var s settings
+	var peers, cells, modes, servers, clients, payloads, rates, elections string
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(log)
+	f.StringVar(&peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
+	f.StringVar(&cells, "cell", "load", "`names` of what is measured, or all: "+strings.Join(cellNames(), ", "))
+	f.StringVar(&modes, "mode", string(disk), "disk (files and loopback TCP), memory, or both")
+	f.StringVar(&servers, "servers", "3", "`numbers` of servers")
+	f.StringVar(&clients, "clients", "256", "`numbers` of clients")
+	f.StringVar(&payloads, "payload", "128", "`bytes` in a command, at least 16")
+	f.StringVar(&rates, "rate", "10000", "requests per second in cell open (`numbers`)")
+	f.StringVar(&elections, "election", "1s", "election timeouts (`durations`) of every peer; all but the failover cells use the first one")
+	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
+	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before that")
+	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
+	f.IntVar(&s.run.entries, "entries", 1_000_000, "how long the log is in the cells away and restart (`number`)")
+	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each, every peer is measured once")
+	f.StringVar(&s.run.dir, "dir", "", "`directory` for the files, instead of the system's temporary one")
+	f.StringVar(&s.output, "o", "", "append the results to a `file`, a line of JSON per peer and round")
+	f.StringVar(&s.from, "from", "", "measure nothing, and read what -o has written to these `files`")
+	f.StringVar(&s.html, "html", "", "draw the comparison into a `file`")
+	f.BoolVar(&s.json, "json", false, "print a line of JSON per peer and round instead of tables")
+	f.BoolVar(&s.describe, "describe", false, "print the settings of the peers and measure nothing")
+	f.StringVar(&s.run.cpuProfile, "cpuprofile", "", "write a CPU profile of the measured time to a `file`")
+	f.StringVar(&s.run.allocProfile, "allocprofile", "", "write a profile of all allocations to a `file`")
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	var errs [8]error
+	s.peers, errs[0] = selectPeers(peers)
+	s.cells, errs[1] = selectCells(cells)
+	s.modes, errs[2] = parseList("mode", modes, func(text string) (Mode, error) { return Mode(text), nil })
+	s.servers, errs[3] = parseList("servers", servers, strconv.Atoi)
+	s.clients, errs[4] = parseList("clients", clients, strconv.Atoi)
+	s.payloads, errs[5] = parseList("payload", payloads, strconv.Atoi)
+	s.rates, errs[6] = parseList("rate", rates, func(text string) (float64, error) { return strconv.ParseFloat(text, 64) })
+	s.elections, errs[7] = parseList("election", elections, time.ParseDuration)
+	if err := errors.Join(errs[:]...); err != nil {
+		return s, err
+	}
+	return s, s.check()
+}
+
+// parseList reads the values of a flag.
+func parseList[T any](name, list string, parse func(string) (T, error)) ([]T, error) {
+	var values []T
+	for text := range strings.SplitSeq(list, ",") {
+		v, err := parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("-%s %s: %w", name, text, err)
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+// check refuses what makes no sense.
+func (s *settings) check() error {
+	for _, m := range s.modes {
+		if m != disk && m != memory {
+			return fmt.Errorf("-mode %s: it is disk or memory", m)
+		}
+	}
+	for _, limit := range []struct {
+		name      string
+		values    []int
+		low, high int
+	}{
+		{"servers", s.servers, 3, maxServers},
+		{"clients", s.clients, 1, maxClients},
+		{"payload", s.payloads, minPayload, maxPayload},
+		{"times", []int{s.run.times}, 1, 1000},
+		{"entries", []int{s.run.entries}, 1, 100_000_000},
+	} {
+		for _, v := range limit.values {
+			if v < limit.low || v > limit.high {
+				return fmt.Errorf("-%s %d: it is %d to %d", limit.name, v, limit.low, limit.high)
+			}
+		}
+	}
+	for _, r := range s.rates {
+		if r < 1 || r > 1e7 {
+			return fmt.Errorf("-rate %v: it is 1 to 10000000", r)
+		}
+	}
+	for _, e := range s.elections {
+		if e < 100*time.Millisecond {
+			return fmt.Errorf("-election %v: it is at least 100ms", e)
+		}
+	}
+	if s.run.duration <= 0 || s.run.warmup < 0 || s.rounds < 1 {
+		return errors.New("-duration and -rounds must be positive, -warmup not negative")
+	}
+	for _, p := range s.peers {
+		if len(s.peers) < len(allPeers()) && !slices.ContainsFunc(s.modes, func(m Mode) bool { return slices.Contains(p.Modes(), m) }) {
+			return fmt.Errorf("%s doesn't run in mode %s", p.Name(), s.modes[0])
+		}
+	}
+	if (s.run.cpuProfile != "" || s.run.allocProfile != "") && (len(s.peers) != 1 || s.rounds != 1 || len(s.matrix()) != 1) {
+		return errors.New("a profile needs one peer, one round and one cell")
+	}
+	return nil
+}
+
+// A matrixRun is a place in the matrix.
+type matrixRun struct {
+	runConfig
+	key key
+}
+
+// matrix returns all that is to be measured: each cell with all values of what it can be varied by.
+func (s *settings) matrix() []matrixRun {
+	var runs []matrixRun
+	add := func(r matrixRun) {
+		if !slices.ContainsFunc(runs, func(other matrixRun) bool { return other.key == r.key }) {
+			runs = append(runs, r)
+		}
+	}
+	for _, c := range s.cells {
+		for _, mode := range s.modes {
+			if mode == memory && c.diskOnly {
+				continue
+			}
+			for _, servers := range s.servers {
+				for _, payload := range s.payloads {
+					for _, clients := range s.clients {
+						for _, rate := range s.rates {
+							for _, election := range s.elections {
+								add(s.place(c, mode, servers, clients, payload, rate, election))
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return runs
+}
+
+// place returns the run of a cell with these values, as far as the cell is varied by them.
+func (s *settings) place(c cell, mode Mode, servers, clients, payload int, rate float64, election time.Duration) matrixRun {
+	r := matrixRun{runConfig: s.run, key: key{Cell: c.name, Mode: mode, Servers: servers}}
+	r.cell, r.mode, r.servers = c, mode, servers
+	r.load = loadConfig{clients: s.clients[0], payload: s.payloads[0]}
+	r.election = s.elections[0]
+	if c.axes.clients {
+		r.load.clients, r.key.Clients = clients, clients
+	}
+	if c.axes.payload {
+		r.load.payload, r.key.Payload = payload, payload
+	}
+	if c.axes.rate {
+		r.load.rate, r.key.Rate = rate, rate
+	}
+	if c.axes.election {
+		r.election, r.key.Election = election, float64(election.Milliseconds())
+	}
+	if c.axes.entries {
+		r.key.Entries = s.run.entries
+	}
+	if c.alone {
+		r.servers, r.key.Servers = 1, 1
+	}
+	return r
+}
