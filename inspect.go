@@ -83,10 +83,23 @@ func (c *Core) roleName() string {
 
 // AppendState appends an encoding of everything that decides the core's further behaviour, except the luck
 // of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
-// the last durable one. Two cores with equal encodings behave alike, but for what their tails let go of
-// when they are full, which only decides what is read from the disk. name gives each server's name in the
-// encoding, so that servers can be permuted; "" has the name 0.
+// the last durable one. Two cores with equal encodings behave alike, but for the order in which messages leave
+// that waited for the same write, and for what their tails let go of when they are full, which only decides what
+// is read from the disk. name gives each server's name in the encoding, so that servers can be permuted; "" has
+// the name 0.
 func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
+	b = c.AppendStateButHeld(b, name)
+	held := make([][]byte, 0, len(c.out.held))
+	c.Held(func(m *Message, writes int) {
+		held = append(held, AppendMessageState(binary.AppendUvarint(nil, uint64(writes)), m, name))
+	})
+	slices.SortFunc(held, bytes.Compare)
+	return append(binary.AppendUvarint(b, uint64(len(held))), bytes.Join(held, nil)...)
+}
+
+// AppendStateButHeld appends what AppendState does, without the messages that wait for the disk. They decide
+// nothing but what leaves.
+func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 	s := &stateEncoder{b: b, name: name}
 	s.durableState(&c.state)
 	s.log(&c.log)
@@ -105,6 +118,15 @@ func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 	}
 	s.callers(c)
 	return s.b
+}
+
+// Held calls f with each message that waits for the disk, and with how many of the writes that are not known to be
+// durable, the next one among them, must become so before it leaves. The messages are not to be changed.
+func (c *Core) Held(f func(m *Message, writes int)) {
+	for i := range c.out.held {
+		h := &c.out.held[i]
+		f(&h.message, int(h.after-c.out.durable))
+	}
 }
 
 // stateEncoder writes a core's state.
@@ -170,13 +192,9 @@ func (s *stateEncoder) outbox(o *outbox) {
 	for _, f := range o.flights {
 		s.numbers(uint64(f.last))
 	}
-	s.numbers(uint64(len(o.ready)), uint64(len(o.held)))
+	s.numbers(uint64(len(o.ready)))
 	for i := range o.ready {
 		s.Message(&o.ready[i])
-	}
-	for i := range o.held {
-		s.numbers(uint64(o.held[i].after - o.durable))
-		s.Message(&o.held[i].message)
 	}
 }
 

@@ -142,6 +142,13 @@ type Message struct {
 	Refusal Refusal
 }
 
+// sameAnswer says whether two messages of one server, neither with any of the lists, are equal.
+func (m *Message) sameAnswer(other *Message) bool {
+	return m.Kind == other.Kind && m.To == other.To && m.Cluster == other.Cluster && m.ToIncarnation == other.ToIncarnation &&
+		m.Term == other.Term && m.Index == other.Index && m.LogTerm == other.LogTerm && m.Hint == other.Hint &&
+		m.Round == other.Round && m.Granted == other.Granted && m.Mismatch == other.Mismatch
+}
+
 // size is what a message counts for against limits in bytes.
 func (m *Message) size() int {
 	n := messageOverhead

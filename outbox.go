@@ -62,10 +62,26 @@ func (o *outbox) send(m Message, after WriteNumber) {
 		o.ready = append(o.ready, m)
 		return
 	}
-	if len(o.held) == maxHeld {
+	if len(o.held) == maxHeld || o.waits(&m, after) {
 		return
 	}
 	o.held = append(o.held, heldMessage{after, m})
+}
+
+// waits says whether the same answer waits already, for the same write or an earlier one. Requests come again and
+// again while a disk is slow; to say once that they are granted or refused is enough.
+func (o *outbox) waits(m *Message, after WriteNumber) bool {
+	switch m.Kind {
+	case PreVoteResponse, VoteResponse, AppendResponse, HeartbeatResponse:
+	default:
+		return false
+	}
+	for i := range o.held {
+		if h := &o.held[i]; h.after <= after && h.message.sameAnswer(m) {
+			return true
+		}
+	}
+	return false
 }
 
 // termChanged notes that the next write carries a new term: what waits in the old one is dropped.

@@ -48,3 +48,25 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	c.finishWrites("b")
 	require.Len(t, c.network, 1024)
 }
+
+// Who is asked again and again while its disk is slow answers once, when it may.
+func TestAnswersWaitOnce(t *testing.T) {
+	c := founded(t, 3)
+	b := c.servers["b"]
+	b.slowDisk = true
+	for range 3 {
+		for _, from := range []raft.ServerID{"a", "c"} {
+			s := c.status(from)
+			c.deliver(raft.Message{Kind: raft.VoteRequest, From: from, To: "b", Cluster: s.Cluster, FromIncarnation: s.Incarnation,
+				Term: s.Term + 1, Index: s.Last, LogTerm: s.LastTerm, Transfer: true})
+		}
+	}
+	require.Empty(t, c.network)
+	require.Equal(t, 2, c.status("b").Held)
+	c.finishWrites("b")
+	require.Len(t, c.network, 2)
+	require.Equal(t, raft.ServerID("a"), c.network[0].To)
+	require.True(t, c.network[0].Granted)
+	require.Equal(t, raft.ServerID("c"), c.network[1].To)
+	require.False(t, c.network[1].Granted)
+}
