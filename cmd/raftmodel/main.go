@@ -2,6 +2,7 @@
 // invariant, if there is one.
 //
 //	go run ./cmd/raftmodel
+//	go run ./cmd/raftmodel -soup
 //	go run ./cmd/raftmodel -timeouts -async -for 10m
 //	go run ./cmd/raftmodel -depth-first -servers 5
 //	go run ./cmd/raftmodel -mutants
@@ -61,6 +62,7 @@ func parse(arguments []string) (*settings, error) {
 	flags.BoolVar(&o.DepthFirst, "depth-first", false, "depth-first, with one worker")
 	flags.IntVar(&o.MaxDepth, "max-depth", 0, "end every run after so many steps")
 	flags.BoolVar(&o.Unfolded, "unfolded", false, "take states that differ only in who is who for different")
+	flags.BoolVar(&o.Uncovered, "uncovered", false, "look at states, too, that can do nothing which another one can't")
 	flags.DurationVar(&s.limit, "for", 0, "stop after this time; each mutant after a minute if it isn't told")
 	flags.BoolVar(&s.mutants, "mutants", false, "look for one bug of rafttest/mutants after the other, in several small models")
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this (with -mutants)")

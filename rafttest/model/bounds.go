@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/e17579a5/raft"
 )
@@ -44,7 +45,7 @@ type Bounds struct {
 	// Writes is how many writes a disk is given at a time (1 when 0).
 	Writes int
 	// Held is how many messages wait for a disk: what would make them more doesn't happen (as many as the
-	// links to the other servers hold when 0).
+	// links to the other servers hold when 0). Without links there is no such bound.
 	Held int
 	// AppendBytes bounds the entries in one append beyond the first (the default of raft.CoreConfig when 0).
 	AppendBytes int
@@ -92,7 +93,9 @@ func (b *Bounds) normalize() error {
 			return fmt.Errorf("model: %s is %d; %d to %d are possible", limit.name, limit.value, limit.min, limit.max)
 		}
 	}
-	if b.Held == 0 {
+	if b.Soup {
+		b.Held = math.MaxInt
+	} else if b.Held == 0 {
 		b.Held = b.InFlight * (b.Servers - 1)
 	}
 	return nil

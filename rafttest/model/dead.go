@@ -118,7 +118,7 @@ func (w *worker) bury(list []uint32, sums []sum, i int, before, after *node) []u
 			continue
 		}
 		for k := range sums {
-			sums[k] = sums[k].minus(m.hashes[k])
+			sums[k] = sums[k].minus(w.hash(m, k))
 		}
 	}
 	return kept

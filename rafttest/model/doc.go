@@ -33,6 +33,9 @@
 //     When a link is full, each message on it may be the one that is lost, as often as Bounds.Losses says. Without
 //     losses a link holds as many messages that never arrive as it holds messages.
 //   - A message that can't make a difference to its receiver any more is lost at once (see outlived and refused).
+//   - Of two states that differ in nothing but their messages, the one that has all of the other's is looked at alone
+//     (see cover), where messages stay, or may be lost without end. So the widest bounds are the cheapest: with
+//     Bounds.Soup, a search knows all runs that any number of messages on a link, losses and duplicates allow.
 //   - States are told apart by a hash of 111 bits. That two of 10⁹ states have the same is as likely as 1 : 10¹⁶.
 //   - What waits for a disk is bounded like what is on links (Bounds.Held): while a disk hangs, answers to messages
 //     that arrive again and again would pile up without end.

@@ -10,13 +10,15 @@ type worker struct {
 	tables  *tables
 	stepper stepper
 	judge   judge
-	// found takes each state that comes after, with the hash that it shares with those that are like it. Its
-	// messages are only lent.
-	found func(h sum, next *state)
+	// found takes each state that comes after, with its hashes by naming. Its messages are only lent.
+	found func(sums []sum, next *state)
 	// broken takes a step that breaks an invariant.
 	broken func(v *Violation)
 
 	keep bool // dead messages
+	// apart says that the messages of a state are compared apart from the rest of it (see cover), so that the
+	// hashes are those of the rest.
+	apart bool
 
 	// The state that is expanded, with its parts.
 	state    *state
@@ -31,13 +33,17 @@ type worker struct {
 	list [][]uint32 // room for lists of messages, one for each loss
 	room [][]sum
 
+	soups   []soup
+	parcels []parcel
+	echoing []uint32
+
 	ordinal uint32 // of the step among those of its state
 	steps   uint64 // taken
 	beyond  uint64 // not taken, because they leave the bounds
 }
 
-func newWorker(bounds *Bounds, tables *tables) *worker {
-	w := &worker{bounds: bounds, tables: tables}
+func newWorker(bounds *Bounds, tables *tables, apart bool) *worker {
+	w := &worker{bounds: bounds, tables: tables, apart: apart}
 	w.stepper = stepper{tables: tables, bounds: bounds}
 	w.nodes = make([]*node, bounds.Servers)
 	w.judge.nodes = make([]*node, bounds.Servers)
@@ -79,14 +85,14 @@ func (w *worker) expand(s *state) {
 func (w *worker) load(s *state) {
 	w.state = s
 	w.ghost = w.tables.ghosts.get(s.ghost)
-	hash := s.budget.hash()
+	hash := w.hashBudget(s.budget)
 	for k := range w.sums {
 		w.sums[k] = hash.plus(w.ghost.hashes[k])
 	}
 	for i := range w.nodes {
 		w.nodes[i] = w.tables.nodes.get(s.nodes[i])
 		for k := range w.sums {
-			w.sums[k] = w.sums[k].plus(w.nodes[i].hashes[k])
+			w.sums[k] = w.sums[k].plus(w.hashNode(w.nodes[i], k))
 		}
 	}
 	w.messages = w.messages[:0]
@@ -94,9 +100,33 @@ func (w *worker) load(s *state) {
 		m := w.tables.message(id)
 		w.messages = append(w.messages, m)
 		for k := range w.sums {
-			w.sums[k] = w.sums[k].plus(m.hashes[k])
+			w.sums[k] = w.sums[k].plus(w.hash(m, k))
 		}
 	}
+}
+
+// hash returns what a message adds to the hash of a state.
+func (w *worker) hash(m *message, k int) sum {
+	if w.apart {
+		return sum{}
+	}
+	return m.hashes[k]
+}
+
+// hashNode returns what a node adds to the hash of a state.
+func (w *worker) hashNode(n *node, k int) sum {
+	if w.apart && w.bounds.Soup {
+		return n.bare[k]
+	}
+	return n.hashes[k]
+}
+
+// hashBudget returns what a budget adds to the hash of a state.
+func (w *worker) hashBudget(b budget) sum {
+	if w.apart {
+		b.duplicates = 0
+	}
+	return b.hash()
 }
 
 // deliver lets each message on its way to a server arrive, for good or to arrive again.
@@ -134,6 +164,7 @@ func (w *worker) try(i int, e event, b budget) {
 	before := w.nodes[i]
 	st := w.tables.step(&w.stepper, before, e)
 	w.move.server, w.move.event, w.move.step, w.move.lost = i, e, st, w.move.lost[:0]
+	w.move.echoes = w.move.echoes[:0]
 	if st.broken != nil {
 		w.broken(st.broken)
 		return
@@ -156,10 +187,10 @@ func (w *worker) try(i int, e event, b budget) {
 	w.next = state{depth: w.state.depth + 1, budget: b, ghost: after.id, nodes: w.state.nodes}
 	w.next.nodes[i] = st.after.id
 	sums := w.sumsAt(0)
-	change := b.hash().minus(w.state.budget.hash())
+	change := w.hashBudget(b).minus(w.hashBudget(w.state.budget))
 	for k := range sums {
 		sums[k] = w.sums[k].plus(change).plus(after.hashes[k]).minus(w.ghost.hashes[k]).
-			plus(st.after.hashes[k]).minus(before.hashes[k])
+			plus(w.hashNode(st.after, k)).minus(w.hashNode(before, k))
 	}
 	list := append(w.listAt(0), w.state.messages...)
 	if arrives {
@@ -167,7 +198,7 @@ func (w *worker) try(i int, e event, b budget) {
 		at, _ := slices.BinarySearch(list, m.id)
 		list = slices.Delete(list, at, at+1)
 		for k := range sums {
-			sums[k] = sums[k].minus(m.hashes[k])
+			sums[k] = sums[k].minus(w.hash(m, k))
 		}
 	}
 	for _, m := range st.sent {
@@ -177,11 +208,14 @@ func (w *worker) try(i int, e event, b budget) {
 		}
 		list = slices.Insert(list, at, m.id)
 		for k := range sums {
-			sums[k] = sums[k].plus(m.hashes[k])
+			sums[k] = sums[k].plus(w.hash(m, k))
 		}
 	}
 	if !w.keep {
 		list = w.bury(list, sums, i, before, st.after)
+	}
+	if w.apart && w.bounds.Soup {
+		list = w.echo(list, i, st)
 	}
 	w.list[0] = list
 	w.settle(0, b, len(st.sent) > 0 && !w.bounds.Soup)
@@ -218,7 +252,7 @@ func (w *worker) settle(losses int, b budget, sent bool) {
 	if full < 0 {
 		w.steps++
 		w.next.budget, w.next.messages = b, list
-		w.found(least(sums), &w.next)
+		w.found(sums, &w.next)
 		w.ordinal++
 		return
 	}
@@ -226,11 +260,11 @@ func (w *worker) settle(losses int, b budget, sent bool) {
 		w.beyond++
 		return
 	}
-	change := b.hash()
+	change := w.hashBudget(b)
 	if b.losses != endless {
 		b.losses--
 	}
-	change = b.hash().minus(change)
+	change = w.hashBudget(b).minus(change)
 	for at, id := range list {
 		m := w.tables.message(id)
 		if m.from*MaxServers+m.to != full || at > 0 && list[at-1] == id {
@@ -239,7 +273,7 @@ func (w *worker) settle(losses int, b budget, sent bool) {
 		w.list[losses+1] = slices.Delete(append(w.listAt(losses+1), list...), at, at+1)
 		rest := w.sumsAt(losses + 1)
 		for k := range rest {
-			rest[k] = sums[k].plus(change).minus(m.hashes[k])
+			rest[k] = sums[k].plus(change).minus(w.hash(m, k))
 		}
 		w.move.lost = append(w.move.lost, id)
 		w.settle(losses+1, b, true)

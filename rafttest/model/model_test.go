@@ -86,6 +86,20 @@ func TestEveryOrderFindsTheSame(t *testing.T) {
 	require.Equal(t, one.States, bounded.States)
 }
 
+// The same goes for a search that passes over what is covered.
+func TestEveryOrderCoversTheSame(t *testing.T) {
+	for _, bounds := range []model.Bounds{
+		{Terms: 2, Soup: true, Crashes: 1},
+		{Terms: 1, Commands: 1, Losses: -1, Crashes: 1, Duplicates: 1},
+	} {
+		one := explore(t, bounds, model.Options{Workers: 1})
+		many := explore(t, bounds, model.Options{Workers: 4})
+		require.Equal(t, one.States, many.States)
+		require.Equal(t, one.Depth, many.Depth)
+		require.Equal(t, one.Steps, many.Steps)
+	}
+}
+
 // A search to a depth knows the same states in either order, and doesn't claim to have seen all.
 func TestMaxDepth(t *testing.T) {
 	bounds := model.Bounds{Terms: 1, Commands: 1, Crashes: 1}

@@ -22,6 +22,15 @@ type node struct {
 	start    uint64
 	armed    []string // deadlines
 	hashes   []sum    // by naming
+	// bare are the hashes without the messages that wait for the disk, which are held.
+	bare []sum
+	held []parcel
+}
+
+// A parcel is a message that leaves once so many writes are durable; none when it is on its way.
+type parcel struct {
+	message *message
+	writes  int
 }
 
 // status is what is looked at in a core after every event.
@@ -48,7 +57,15 @@ func look(c *raft.Core) status {
 
 // encode appends an encoding of all that decides what the node will do.
 func (n *node) encode(b []byte, naming *naming) []byte {
-	b = n.core.AppendState(b, naming.of)
+	return n.encodeRest(n.core.AppendState(b, naming.of), naming)
+}
+
+// encodeBare appends the same without the messages that wait for the disk.
+func (n *node) encodeBare(b []byte, naming *naming) []byte {
+	return n.encodeRest(n.core.AppendStateButHeld(b, naming.of), naming)
+}
+
+func (n *node) encodeRest(b []byte, naming *naming) []byte {
 	b = encodeLog(b, &n.disk.state, n.disk.entries, naming)
 	for _, w := range n.writes {
 		b = encodeLog(b, &w.State, w.Entries, naming)
@@ -71,6 +88,8 @@ type message struct {
 	from, to int
 	content  raft.Message
 	hashes   []sum // by naming
+	// canon is the number of what the message is called, by naming: the same for messages that naming makes equal.
+	canon []uint32
 }
 
 // machine is the state machine that is replicated: a hash over all commands in their order, which is

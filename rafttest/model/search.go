@@ -21,6 +21,10 @@ type Options struct {
 	MaxDepth int
 	// Unfolded takes states that differ only in who is who for different.
 	Unfolded bool
+	// Uncovered looks at states, too, that can do nothing that another one can't, because that one has all of their
+	// messages and more: where messages stay (Bounds.Soup) or are lost at any time (Bounds.Losses below 0).
+	// Depth-first they are always looked at.
+	Uncovered bool
 }
 
 // A Search explores all runs within some bounds. It is for one use.
@@ -29,6 +33,9 @@ type Search struct {
 	options Options
 	tables  *tables
 	known   set
+	// cover stands in for known where messages are compared apart.
+	cover   cover
+	apart   bool
 	parents parents
 
 	steps, beyond, depth, waiting, expanded atomic.Uint64
@@ -79,13 +86,16 @@ func New(bounds Bounds, options Options) (*Search, error) {
 	if options.Workers == 0 {
 		options.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Search{bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded))}, nil
+	return &Search{
+		bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded)),
+		apart: (bounds.Soup || bounds.Losses < 0) && !options.Uncovered && !options.DepthFirst,
+	}, nil
 }
 
 // Progress tells how far the search has come. It may be called while Run is under way.
 func (s *Search) Progress() Progress {
 	return Progress{
-		States: s.known.size.Load(), Steps: s.steps.Load(), Beyond: s.beyond.Load(), Depth: int(s.depth.Load()),
+		States: s.known.size.Load() + s.cover.size.Load() - s.cover.overtakenCount.Load(), Steps: s.steps.Load(), Beyond: s.beyond.Load(), Depth: int(s.depth.Load()),
 		Waiting: s.waiting.Load(), Nodes: s.tables.nodes.size(), Messages: s.tables.messages.size(), Pasts: s.tables.ghosts.size(),
 	}
 }
@@ -97,10 +107,9 @@ func (s *Search) Run(ctx context.Context) Result {
 		s.broken = &brokenStep{violation: broken}
 		return s.result(false)
 	}
-	worker := newWorker(&s.bounds, s.tables)
+	worker := newWorker(&s.bounds, s.tables, s.apart)
 	worker.load(first)
-	s.known.add(least(worker.sums), 0)
-	first.number = s.parents.add(parent{})
+	s.isNew(worker, worker.sums, first, parent{})
 	begin := first.append(nil, s.bounds.Servers)
 	defer context.AfterFunc(ctx, func() { s.stop.Store(true) })()
 	if s.options.DepthFirst {
@@ -135,13 +144,10 @@ func (s *Search) first() (*state, *Violation) {
 
 // worker returns a worker that reports to the search. Each state that is new goes to emit.
 func (s *Search) worker(emit func(*state)) *worker {
-	w := newWorker(&s.bounds, s.tables)
+	w := newWorker(&s.bounds, s.tables, s.apart)
 	w.keep = s.keep
-	again := s.options.DepthFirst && s.options.MaxDepth > 0
-	w.found = func(h sum, next *state) {
-		added, sooner := s.known.add(h, next.depth)
-		if added || sooner && again {
-			next.number = s.parents.add(parent{w.state.number, w.ordinal})
+	w.found = func(sums []sum, next *state) {
+		if s.isNew(w, sums, next, parent{w.state.number, w.ordinal}) {
 			if s.visit != nil {
 				s.visit(next)
 			}
@@ -157,6 +163,23 @@ func (s *Search) worker(emit func(*state)) *worker {
 		s.stop.Store(true)
 	}
 	return w
+}
+
+// isNew notes a state and numbers it, if it is one to be expanded.
+func (s *Search) isNew(w *worker, sums []sum, next *state, from parent) bool {
+	if s.apart {
+		key := w.compareApart(sums, next)
+		return s.cover.add(key, w.soups, next.depth, next.budget.duplicates, func() uint32 {
+			next.number = s.parents.add(from)
+			return next.number
+		})
+	}
+	added, sooner := s.known.add(least(sums), next.depth)
+	if added || sooner && s.options.DepthFirst && s.options.MaxDepth > 0 {
+		next.number = s.parents.add(from)
+		return true
+	}
+	return false
 }
 
 // count adds to the figures what a worker has done since the last time.
@@ -224,7 +247,9 @@ func (s *Search) expandChunks(level [][]uint32, next *atomic.Int64) [][]uint32 {
 		expanded := uint64(0)
 		for rest := level[k]; len(rest) > 0; expanded++ {
 			rest = one.load(rest, s.bounds.Servers)
-			w.expand(&one)
+			if !s.apart || !s.cover.overtaken.has(one.number) {
+				w.expand(&one)
+			}
 		}
 		s.waiting.Add(-expanded)
 		s.count(w, expanded)

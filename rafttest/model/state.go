@@ -30,11 +30,12 @@ func (s *state) load(b []uint32, n int) []uint32 {
 }
 
 // A move is a step that is taken: which event happens to which server, what becomes of the message that
-// arrives, and which messages are lost.
+// arrives, which messages are lost, and which arrive because of it only to be answered.
 type move struct {
 	server int
 	event  event
 	stays  bool // the message that arrives may arrive again
 	lost   []uint32
+	echoes []uint32
 	step   *step
 }

@@ -17,6 +17,7 @@ type tables struct {
 	nodes    table[node]
 	messages table[message]
 	ghosts   table[ghost]
+	canon    map[sum]uint32 // of messages; kept by their table's lock
 	steps    [shards]steps
 }
 
@@ -70,7 +71,7 @@ func (t *table[T]) size() int {
 }
 
 func newTables(namings []naming) *tables {
-	t := &tables{namings: namings}
+	t := &tables{namings: namings, canon: map[sum]uint32{}}
 	t.nodes.known, t.messages.known, t.ghosts.known = map[sum]uint32{}, map[sum]uint32{}, map[sum]uint32{}
 	for i := range t.steps {
 		t.steps[i].known = map[uint64]*step{}
@@ -100,6 +101,10 @@ func (t *tables) addNode(n *node, buffer *[]byte) *node {
 		added.standing = stand(&n.status, &n.disk.state)
 		added.armed = added.core.Armed(nil)
 		added.hashes = t.hashes(hashNode, buffer, n.encode)
+		added.bare = t.hashes(hashNode, buffer, n.encodeBare)
+		added.core.Held(func(m *raft.Message, writes int) {
+			added.held = append(added.held, parcel{t.addMessage(m, buffer), writes})
+		})
 		return &added
 	})
 }
@@ -109,8 +114,17 @@ func (t *tables) addMessage(m *raft.Message, buffer *[]byte) *message {
 	encode := func(b []byte, naming *naming) []byte { return raft.AppendMessageState(b, m, naming.of) }
 	*buffer = encode((*buffer)[:0], &t.namings[0])
 	return t.messages.add(hashOf(hashMessage, *buffer), func(id uint32) *message {
-		return &message{id: id, from: serverOf(m.From), to: serverOf(m.To), content: *m,
+		added := &message{id: id, from: serverOf(m.From), to: serverOf(m.To), content: *m,
 			hashes: t.hashes(hashMessage, buffer, encode)}
+		for _, h := range added.hashes {
+			number, known := t.canon[h]
+			if !known {
+				number = uint32(len(t.canon))
+				t.canon[h] = number
+			}
+			added.canon = append(added.canon, number)
+		}
+		return added
 	})
 }
 

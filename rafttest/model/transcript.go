@@ -17,7 +17,7 @@ func (s *Search) Transcript(out io.Writer) {
 	if s.broken == nil {
 		return
 	}
-	t := transcript{out: out, search: s, worker: newWorker(&s.bounds, s.tables)}
+	t := transcript{out: out, search: s, worker: newWorker(&s.bounds, s.tables, s.apart)}
 	one, broken := s.first()
 	if broken != nil {
 		fmt.Fprintf(out, "*** %v\n", broken)
@@ -54,26 +54,27 @@ type transcript struct {
 func (t *transcript) follow(one *state, ordinal uint32) *state {
 	w := t.worker
 	var after *state
+	var server int
 	var what string
 	var effects []string
 	w.broken = func(*Violation) {}
-	w.found = func(_ sum, next *state) {
+	w.found = func(_ []sum, next *state) {
 		if w.ordinal != ordinal {
 			return
 		}
 		copied := *next
 		copied.messages = slices.Clone(next.messages)
-		after, what, effects = &copied, t.describe(&w.move), t.effects(&w.move)
+		after, server, what, effects = &copied, w.move.server, t.describe(&w.move), t.effects(&w.move)
 	}
 	w.expand(one)
-	t.print(what, w.stateServer(one, after), after, effects)
+	t.print(what, server, after, effects)
 	return after
 }
 
 // last prints the step that breaks an invariant.
 func (t *transcript) last(one *state) {
 	w := t.worker
-	w.found = func(sum, *state) {}
+	w.found = func([]sum, *state) {}
 	printed := false
 	w.broken = func(v *Violation) {
 		if *v != *t.search.broken.violation || printed {
@@ -84,16 +85,6 @@ func (t *transcript) last(one *state) {
 		t.nodes(t.describe(&w.move)+" !", w.move.server, &after, w.move.step.after, t.effects(&w.move))
 	}
 	w.expand(one)
-}
-
-// stateServer returns the server in which two states differ, or -1.
-func (w *worker) stateServer(a, b *state) int {
-	for i := range w.nodes {
-		if a.nodes[i] != b.nodes[i] {
-			return i
-		}
-	}
-	return -1
 }
 
 // print prints a line.
@@ -177,9 +168,14 @@ func (t *transcript) effects(m *move) []string {
 		}
 		all = append(all, text)
 	}
-	for _, id := range m.lost {
-		c := &t.search.tables.message(id).content
-		all = append(all, fmt.Sprintf("lost: %s>%s %s", c.From, c.To, sim.MessageText(c)))
+	for _, list := range []struct {
+		what     string
+		messages []uint32
+	}{{"lost", m.lost}, {"answered", m.echoes}} {
+		for _, id := range list.messages {
+			c := &t.search.tables.message(id).content
+			all = append(all, fmt.Sprintf("%s: %s>%s %s", list.what, c.From, c.To, sim.MessageText(c)))
+		}
 	}
 	return all
 }
