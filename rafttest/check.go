@@ -9,6 +9,7 @@
 package rafttest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,15 +46,17 @@ const maxCommands = 64
 // protocol must hold. A state machine that isn't deterministic, keeps what it was lent, or panics, fails.
 //
 // A failure is cut down to the events that it takes and written as a schedule, which Replay repeats, and as a diagram,
-// which a browser shows.
+// which a browser shows. Of a state machine that isn't deterministic the few commands are shown that copies of it answer
+// differently: there is nothing to repeat.
 func Check(t *testing.T, p Property) {
 	t.Helper()
 	if p.Machine == nil || p.Command == nil {
 		t.Fatal("rafttest: Check needs a Machine and a generator of Commands")
 	}
 	var failed *run
+	var differs string // copies of a machine that isn't deterministic
 	defer func() {
-		if failed != nil {
+		if failed != nil && differs == "" {
 			failed.explain(t, p)
 		}
 	}()
@@ -62,10 +65,16 @@ func Check(t *testing.T, p Property) {
 			seed:     rapid.Uint64().Draw(rt, "seed"),
 			commands: rapid.SliceOfN(p.Command, 1, maxCommands).Draw(rt, "commands"),
 		}
-		if violation := r.do(sim.NewWorld(r.options(p))).Violation; violation != nil {
-			failed = r
-			rt.Fatalf("%v", violation)
+		verdict := differs // if there is one, whatever is drawn: such a machine does something else each time
+		if verdict == "" {
+			violation := r.do(sim.NewWorld(r.options(p))).Violation
+			if violation == nil {
+				return
+			}
+			failed, differs = r, r.unsteady(p)
+			verdict = cmp.Or(differs, violation.Error())
 		}
+		rt.Fatalf("%s", verdict)
 	})
 }
 
@@ -90,21 +99,48 @@ func (r *run) do(w *sim.World) sim.Result {
 	return w.RunParams(params)
 }
 
+// unsteady says how copies of the state machine differ that get all that was proposed; "" if they don't.
+func (r *run) unsteady(p Property) (differs string) {
+	defer func() {
+		if recover() != nil {
+			differs = "" // that it panics is what is wrong with it
+		}
+	}()
+	w := sim.NewWorld(r.options(p))
+	schedule := w.Record(r.do)
+	var commands [][]byte
+	for i := range schedule.Events {
+		if e := &schedule.Events[i]; e.Op == sim.OpPropose {
+			commands = append(commands, e.Data)
+		}
+	}
+	return unsteady(p.Machine, commands)
+}
+
 // explain shortens a failure, writes it down, and prints it.
 func (r *run) explain(t *testing.T, p Property) {
+	t.Helper()
 	w := sim.NewWorld(r.options(p))
 	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
-	var b strings.Builder
-	w.Transcript(&b, &schedule, false)
-	t.Logf("shortened to %d events: %v\ncolumns are servers: role and term, applied/commit/stable/last\n%s", len(schedule.Events), proof, &b)
 	name, err := keep(t, &schedule)
 	if err != nil {
 		t.Logf("the schedule can't be kept: %v", err)
 		return
 	}
-	t.Logf("to repeat it, copy %s into testdata and call rafttest.Replay with it", name)
+	t.Logf("shortened to %d events: %v", len(schedule.Events), proof)
+	show(t, w, &schedule, name)
+	t.Logf("to repeat it: mkdir -p testdata && cp %s testdata/ and, in a test, rafttest.Replay(t, \"testdata/*.schedule\", …)", name)
+}
+
+// show prints what a schedule violates and its transcript, and draws it beside where name is: a file to be.
+func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
+	t.Helper()
+	var b strings.Builder
+	if v := w.Transcript(&b, schedule, false).Violation; v != nil {
+		t.Logf("%v\n%s: %s\ncolumns are servers: role and term, applied/commit/stable/last\n%s", v, v.Name, sim.Meaning(v.Name), &b)
+	}
 	picture := strings.TrimSuffix(name, ".schedule") + ".html"
-	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(&schedule) })
+	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(schedule) })
 	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \"testdata/"+filepath.Base(name)+"\", …)"); err != nil {
 		t.Logf("the diagram can't be kept: %v", err)
 		return
@@ -127,7 +163,7 @@ func keep(t *testing.T, s *sim.Schedule) (string, error) {
 }
 
 // Replay repeats the schedules whose files match a pattern (filepath.Glob), which Check or cmd/raftsim wrote. A schedule that
-// broke an invariant once must not break any now.
+// broke an invariant once must not break any now. One that does is printed and drawn as by Check.
 func Replay(t *testing.T, pattern string, p Property) {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
@@ -136,9 +172,21 @@ func Replay(t *testing.T, pattern string, p Property) {
 	}
 	for _, name := range names {
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			if err := ReplayFile(name, p); err != nil {
+			schedule, err := read(name)
+			if err != nil {
 				t.Fatal(err)
 			}
+			w := p.world()
+			violation := w.Replay(&schedule).Violation
+			if violation == nil {
+				return
+			}
+			dir, err := os.MkdirTemp("", "rafttest")
+			if err != nil {
+				t.Fatal(violation, err)
+			}
+			show(t, w, &schedule, filepath.Join(dir, filepath.Base(name)))
+			t.Fatal(violation)
 		})
 	}
 }
@@ -146,19 +194,33 @@ func Replay(t *testing.T, pattern string, p Property) {
 // ReplayFile repeats the schedule in a file. It returns the violation of an invariant, with a transcript, or an error
 // that says why the file can't be read.
 func ReplayFile(name string, p Property) error {
-	text, err := os.ReadFile(name)
+	schedule, err := read(name)
 	if err != nil {
 		return err
 	}
-	var schedule sim.Schedule
-	if err := schedule.UnmarshalText(text); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	w := sim.NewWorld(sim.Options{Machine: p.Machine, Invariant: p.Invariant})
+	w := p.world()
 	if r := w.Replay(&schedule); r.Violation != nil {
 		var b strings.Builder
 		w.Transcript(&b, &schedule, false)
 		return fmt.Errorf("%s: %w\n%s", name, r.Violation, &b)
 	}
 	return nil
+}
+
+// world returns one for schedules, which hold their commands.
+func (p *Property) world() *sim.World {
+	return sim.NewWorld(sim.Options{Machine: p.Machine, Invariant: p.Invariant})
+}
+
+// read reads the schedule in a file.
+func read(name string) (sim.Schedule, error) {
+	var schedule sim.Schedule
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return schedule, err
+	}
+	if err := schedule.UnmarshalText(text); err != nil {
+		return schedule, fmt.Errorf("%s: %w", name, err)
+	}
+	return schedule, nil
 }

@@ -77,28 +77,81 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckFails runs this test binary again with a ledger that isn't deterministic, and looks at what it prints.
+// TestCheckFails runs this test binary again with a ledger that does something with each batch, and looks at what it prints.
 func TestCheckFails(t *testing.T) {
-	if os.Getenv("RAFTTEST_DRIFT") != "" {
-		copies := int64(0)
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{
+			Machine: func() raft.StateMachine { return &batched{} },
+			Command: amounts(),
+		})
+		return
+	}
+	out := failing(t, "TestCheckFails")
+	require.Contains(t, out, "Replicas Equal")
+	require.Contains(t, out, "applied in one batch of indexes", "what is wrong is shown")
+	require.Regexp(t, `shortened to \d{1,2} events: without any single event`, out)
+	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindStringSubmatch(out)
+	require.NotNil(t, picture, "%s", out)
+	require.FileExists(t, picture[1])
+	kept := regexp.MustCompile(`cp (\S+\.schedule) testdata`).FindStringSubmatch(out)
+	require.NotNil(t, kept, "%s", out)
+
+	p := rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }}
+	require.ErrorContains(t, rafttest.ReplayFile(kept[1], p), "Replicas Equal")
+	p.Machine = func() raft.StateMachine { return &ledger{} }
+	require.NoError(t, rafttest.ReplayFile(kept[1], p), "once it is mended")
+	rafttest.Replay(t, kept[1], p)
+}
+
+// TestReplayFails demands that a schedule that fails again is explained as when it was found.
+func TestReplayFails(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Replay(t, "testdata/batched.schedule", rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }})
+		return
+	}
+	out := failing(t, "TestReplayFails")
+	require.Contains(t, out, "Every copy of the state machine gives the same results")
+	require.Contains(t, out, "applies 3")
+	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindStringSubmatch(out)
+	require.NotNil(t, picture, "%s", out)
+	require.FileExists(t, picture[1])
+}
+
+// TestCheckFindsChance demands that a machine that isn't deterministic is told from one that does something with batches.
+func TestCheckFindsChance(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		made := int64(0)
 		rafttest.Check(t, rafttest.Property{
 			Machine: func() raft.StateMachine {
-				copies++
-				mine := copies
-				return &ledger{drift: func() int64 { return mine % 2 }}
+				made++
+				mine := made % 2
+				return &ledger{drift: func() int64 { return mine }}
 			},
 			Command: amounts(),
 		})
 		return
 	}
-	again := exec.Command(os.Args[0], "-test.run=^TestCheckFails$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
-	again.Env = append(os.Environ(), "RAFTTEST_DRIFT=1", "TMPDIR="+t.TempDir())
+	out := failing(t, "TestCheckFindsChance")
+	require.Contains(t, out, "[rapid] failed after")
+	require.Contains(t, out, "the state machine isn't deterministic")
+	require.Regexp(t, `the (result of 1|snapshot after all of them) is \S+ in one copy`, out)
+	require.NotContains(t, out, ".schedule", "it would repeat nothing")
+}
+
+// failing runs a test of this binary in a process of its own, where it is to fail, and returns what it prints.
+func failing(t *testing.T, name string) string {
+	again := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
+	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
 	out, err := again.CombinedOutput()
-	require.Error(t, err)
-	require.Contains(t, string(out), "Replicas Equal")
-	require.Regexp(t, `shortened to \d{1,2} events`, string(out))
-	require.Contains(t, string(out), ".schedule")
-	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindSubmatch(out)
-	require.NotNil(t, picture, "%s", out)
-	require.FileExists(t, string(picture[1]))
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	return string(out)
+}
+
+// A batched ledger pays a bonus with each batch.
+type batched struct{ ledger }
+
+func (b *batched) Apply(entries []raft.Entry, results [][]byte) {
+	b.sum++
+	b.ledger.Apply(entries, results)
 }

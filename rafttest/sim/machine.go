@@ -3,7 +3,12 @@ package sim
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/e17579a5/raft"
 )
@@ -75,11 +80,67 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 	}
 	for i := range entries {
 		if hashBytes(results[i]) != r.w.ghost.results[entries[i].Index-1] {
-			r.w.fail(ReplicasEqual, r.server, "the command at index %d has the result %x here, another one elsewhere",
-				entries[i].Index, results[i])
-			return
+			r.w.fail(ReplicasEqual, r.server, "%s", r.differs(entries, i, results[i]))
+			break
 		}
 	}
+	if r.w.trace != nil && r.w.options.Machine != nil {
+		r.w.trace.applies(entries, results)
+	}
+}
+
+// differs says how the result of one of the commands of a batch is another one than that of the reference.
+func (r *replica) differs(batch []raft.Entry, i int, result []byte) string {
+	first, e, last := batch[0].Index, &batch[i], batch[len(batch)-1].Index
+	how := "alone"
+	if first != last {
+		how = fmt.Sprintf("in one batch of indexes %d to %d", first, last)
+	}
+	return fmt.Sprintf("the command at index %d, %s, applied %s, has the result %s here; the same commands applied one by one give %s",
+		e.Index, Show(e.Data), how, Show(result), r.w.oneByOne(e.Index))
+}
+
+// oneByOne applies what is committed to a machine of its own, command by command, and shows the result of the last.
+func (w *World) oneByOne(to raft.Index) string {
+	m := w.machine()
+	var one [1]raft.Entry
+	var result [1][]byte
+	for i := raft.Index(1); i <= to; i++ {
+		e := w.committedEntry(i)
+		if e == nil {
+			return "another one" // its disks are gone
+		}
+		if e.Kind == raft.EntryCommand {
+			one[0], result[0] = *e, nil
+			m.Apply(one[:], result[:])
+		}
+	}
+	if hashBytes(result[0]) != w.ghost.results[to-1] {
+		return Show(result[0]) + ", after another one before: the state machine isn't deterministic"
+	}
+	return Show(result[0])
+}
+
+// Show returns bytes as a person reads them: text in quotes, anything else as hexadecimal digits, the beginning of it where
+// it is long.
+func Show(b []byte) string {
+	const most = 80
+	head, more := b[:min(len(b), most)], ""
+	if len(b) > most {
+		more = "…"
+	}
+	for _, c := range string(head) {
+		if c != utf8.RuneError && !unicode.IsPrint(c) {
+			return fmt.Sprintf("%x%s", head, more)
+		}
+	}
+	if !utf8.Valid(b) {
+		return fmt.Sprintf("%x%s", head, more)
+	}
+	if text := string(head); strconv.CanBackquote(text) && strings.Contains(text, `"`) {
+		return "`" + text + more + "`"
+	}
+	return strconv.Quote(string(head) + more)
 }
 
 // Snapshot implements raft.StateMachine.

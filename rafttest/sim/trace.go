@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/e17579a5/raft"
@@ -221,6 +222,17 @@ func (t *recorder) misses(w *World, m *raft.Message, number uint64) {
 func (t *recorder) fault(w *World, name string, server int, until int64) {
 	t.show(w, &Step{Kind: StepFault, Inside: len(t.open) > 0, At: w.now, Server: server, Until: until,
 		Event: Event{Server: int8(server)}, Text: name})
+}
+
+// applies notes commands that a user's state machine has applied in one batch, with their results.
+func (t *recorder) applies(batch []raft.Entry, results [][]byte) {
+	s := t.current()
+	if s == nil {
+		return
+	}
+	for i := range batch {
+		s.Effects = append(s.Effects, fmt.Sprintf("applies %d %s → %s", batch[i].Index, Show(batch[i].Data), Show(results[i])))
+	}
 }
 
 // writes notes a write that is handed out.

@@ -69,6 +69,9 @@ func describe(e *Event, m *raft.Message) string {
 	if at := strings.Index(text, " at="); at >= 0 {
 		text = text[:at]
 	}
+	if at := strings.Index(text, " data="); at >= 0 {
+		text = text[:at] + " " + Show(e.Data)
+	}
 	if e.Hold {
 		text += " (held)"
 	}
