@@ -277,12 +277,17 @@ func (a *alarm) due(now Instant) bool {
 	return true
 }
 
-// handIn gives the core what happened: the clock is read once and after everything was taken, reports and
-// messages come first and the tick last. Otherwise a pause would depose a leader whose answers are
-// already here.
+// handIn gives the core what happened. The clock is read once and after everything was taken.
 func (n *Node) handIn() {
-	now := n.now()
-	n.read = now
+	n.read = n.now()
+	HandIn(n.read, (*turn)(n))
+}
+
+// turn is a node as it hands in what has gathered.
+type turn Node
+
+// Reports implements Turn.
+func (n *turn) Reports(now Instant) {
 	c, ev := n.core, &n.events
 	if ev.persisted > 0 {
 		if took := n.writing.end(now, ev.writes); took >= n.slow {
@@ -301,12 +306,21 @@ func (n *Node) handIn() {
 	for i := range ev.fetched {
 		c.Fetched(now, ev.fetched[i].fetch, ev.fetched[i].entries)
 	}
-	for i := range ev.messages {
-		c.Receive(now, ev.messages[i])
+}
+
+// Messages implements Turn.
+func (n *turn) Messages(now Instant) {
+	for i := range n.events.messages {
+		n.core.Receive(now, n.events.messages[i])
 	}
-	for _, server := range ev.lost {
-		c.Lost(now, server)
+	for _, server := range n.events.lost {
+		n.core.Lost(now, server)
 	}
+}
+
+// Calls implements Turn.
+func (n *turn) Calls(now Instant) {
+	c, ev := n.core, &n.events
 	for n.handed < len(ev.proposals) {
 		p := &ev.proposals[n.handed]
 		n.handed, n.proposing = n.handed+1, p.waiter
@@ -326,10 +340,12 @@ func (n *Node) handIn() {
 		asked.waiter = nil
 	}
 	for _, cancel := range ev.cancels {
-		n.cancel(cancel)
+		(*Node)(n).cancel(cancel)
 	}
-	c.Tick(now)
 }
+
+// Tick implements Turn.
+func (n *turn) Tick(now Instant) { n.core.Tick(now) }
 
 // cancel ends a wait that hasn't ended by now.
 func (n *Node) cancel(c cancellation) {

@@ -157,7 +157,7 @@ func (b *builder) step(number int, s *sim.Step) {
 		to.Kind = "end"
 	}
 	switch s.Event.Op {
-	case sim.OpDeliver, sim.OpLost, sim.OpTransfer, sim.OpProbe, sim.OpCut, sim.OpJoin:
+	case sim.OpDeliver, sim.OpArrive, sim.OpLost, sim.OpTransfer, sim.OpProbe, sim.OpCut, sim.OpJoin:
 		to.Peer = int(s.Event.Peer)
 	}
 	for _, m := range s.Sent {
@@ -385,6 +385,8 @@ func label(s *sim.Step) string {
 		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
 	case sim.OpWipe:
 		return "new disk"
+	case sim.OpArrive:
+		return "waits"
 	case sim.OpDeliver, sim.OpDrain:
 		return ""
 	}

@@ -90,7 +90,12 @@ const (
 	OpClose
 	OpCall
 
-	lastOp = OpCall
+	// OpArrive lets a message from Peer, chosen as by OpDeliver, arrive at a process that stands still; OpWake lets it go on,
+	// when its deadline has passed if no time is given: it takes all that has arrived in one turn (raft.HandIn).
+	OpArrive
+	OpWake
+
+	lastOp = OpWake
 )
 
 var opNames = [...]string{
@@ -103,6 +108,7 @@ var opNames = [...]string{
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call",
+	OpArrive: "arrive", OpWake: "wake",
 }
 
 // String returns the operation's name in a schedule's file.
@@ -115,8 +121,11 @@ func (o Op) String() string {
 
 // pairs reports whether the operation has a Peer.
 func (o Op) pairs() bool {
-	return o == OpDeliver || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost
+	return o.carries() || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost
 }
+
+// carries reports whether the operation has a message.
+func (o Op) carries() bool { return o == OpDeliver || o == OpArrive }
 
 // alone reports whether the operation concerns no single server.
 func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || o == OpSettle }
@@ -127,7 +136,7 @@ func (o Op) inSession() bool { return o == OpOpen || o == OpClose || o == OpCall
 // counts reports whether N means something.
 func (o Op) counts() bool {
 	switch o {
-	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver,
+	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
 		OpOpen, OpClose, OpCall:
 		return true
@@ -173,13 +182,13 @@ func (e *Event) appendText(b []byte) []byte {
 	case !e.Op.alone():
 		b = append(b, ' ', '1'+byte(e.Server))
 	}
-	if e.Op == OpDeliver {
+	if e.Op.carries() {
 		b = append(append(b, ' '), e.Kind.String()...)
 	}
 	if e.Op.counts() && (e.Op != OpStart || e.N != 0) {
 		b = strconv.AppendInt(append(b, ' '), e.N, 10)
 	}
-	if e.Op == OpDeliver {
+	if e.Op.carries() {
 		b = strconv.AppendUint(append(b, ' '), uint64(e.Label), 16)
 	}
 	if e.Op.inSession() {
@@ -230,7 +239,7 @@ func parseEvent(line string) (Event, error) {
 	if err := e.parseServers(take); err != nil {
 		return e, err
 	}
-	if e.Op == OpDeliver {
+	if e.Op.carries() {
 		if err := e.parseKind(take()); err != nil {
 			return e, err
 		}
@@ -244,7 +253,7 @@ func parseEvent(line string) (Event, error) {
 			e.N = n
 		}
 	}
-	if e.Op == OpDeliver {
+	if e.Op.carries() {
 		if w := take(); w != "" {
 			label, err := strconv.ParseUint(w, 16, 32)
 			if err != nil {

@@ -87,6 +87,8 @@ func (w *World) outsideHappens(it *item, i int) {
 		w.probe(i)
 	case itemResigned:
 		w.stops(it, i)
+	case itemWake:
+		w.wakes(i)
 	}
 	if s := &w.servers[i]; s.up && w.violation == nil {
 		w.planTick(i)
@@ -151,6 +153,7 @@ func (w *World) faultHappens() {
 		w.queue.push(item{at: w.now + below(h, span/2+1), what: itemCrash, a: int8(victim), life: w.servers[victim].life, n: 1})
 	case faultPause:
 		w.servers[victim].paused = w.now + span
+		w.queue.push(item{at: w.now + span, what: itemWake, a: int8(victim)})
 	case faultStall:
 		w.servers[victim].stalled = w.now + span
 	case faultWipe:

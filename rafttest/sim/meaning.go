@@ -28,6 +28,7 @@ var meanings = map[string]string{
 	Leases:             "Nobody is elected while a leader holds a lease (§6.4.1).",
 	HandingOver:        "A leader that hands over takes no commands, and lets campaign who has the whole of its log (§3.10).",
 	Fences:             "A fenced command is appended in its term, by the server where it was proposed, or never.",
+	ArrivedFirst:       "A server doesn't campaign or step down because time has passed, while a message that forbids it has arrived.",
 	DeadlinesMove:      "Who was woken up at a deadline wants to be woken up later, not at once again.",
 	BoundedMemory:      "What a core keeps, and has on its way, stays within its limits.",
 	Convergence:        "Without faults the cluster makes progress, and all copies become equal.",

@@ -32,6 +32,7 @@ const (
 	itemProbe
 	itemFree
 	itemResigned
+	itemWake
 )
 
 // A queue is a heap of items, the next one first.

@@ -131,7 +131,7 @@ func (k *shrinker) dropGroups() {
 		k.without(func(_ int, e *Event) bool { return e.Op == op })
 	}
 	for kind := firstKind; kind <= lastKind; kind++ {
-		k.without(func(_ int, e *Event) bool { return e.Op == OpDeliver && e.Kind == kind })
+		k.without(func(_ int, e *Event) bool { return e.Op.carries() && e.Kind == kind })
 	}
 }
 

@@ -171,7 +171,7 @@ func (k *shrinker) stray(ways []gadget) {
 	case 6: // another number, and a few events fewer
 		k.trial = append(k.trial[:0], k.best.Events[:from]...)
 		e := k.best.Events[from]
-		if e.Op == OpDeliver {
+		if e.Op.carries() {
 			e.N, e.Label = 0, 0
 		} else if e.Op.counts() && e.Op != OpPropose && e.Op != OpQuery && e.Op != OpCancel {
 			e.N = k.draw(e.N + 1)

@@ -19,9 +19,9 @@ func (w *World) step(e Event, m *raft.Message) bool {
 	if w.stamped {
 		e.At = w.now
 	}
-	recorded := w.record && (w.macro == 0 || w.macro == w.expandAt)
+	recorded := w.record && !w.waking && (w.macro == 0 || w.macro == w.expandAt)
 	if recorded {
-		if e.Op == OpDeliver && m != nil {
+		if e.Op.carries() && m != nil {
 			e.Label = label(m)
 		}
 		if e.Op.proposes() && w.options.Command != nil {
@@ -29,17 +29,19 @@ func (w *World) step(e Event, m *raft.Message) bool {
 		}
 		w.history = append(w.history, e)
 	}
-	if w.trace != nil {
+	whole := e.Op != OpWake // which consists of others
+	shown := whole && w.trace != nil
+	if shown {
 		w.trace.begin(w, &e, m)
 	}
 	happened := w.perform(&e, m)
-	if happened {
+	if happened && whole {
 		w.stats.Steps++
 		w.hash = mix(w.hash ^ uint64(w.now)<<8 ^ uint64(e.Op)<<3 ^ uint64(e.Server))
-	} else if recorded && w.violation == nil {
+	} else if !happened && recorded && w.violation == nil {
 		w.history = w.history[:len(w.history)-1]
 	}
-	if w.trace != nil {
+	if shown {
 		w.trace.end(w, &e, happened)
 	}
 	return happened
@@ -80,6 +82,10 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return true
 	case OpRead:
 		return w.readLog(s)
+	case OpArrive:
+		return w.arrive(e, m)
+	case OpWake:
+		return w.wake(i, e.At)
 	}
 	if e.Op == OpDeliver {
 		if m == nil {

@@ -15,6 +15,7 @@ func (w *World) beginTimed(phase uint64) {
 		s := &w.servers[i]
 		s.tickAt, s.writing, s.applying, s.reading = 0, false, false, false
 		s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
+		s.waiting, s.arrived = s.waiting[:0], s.arrived[:0]
 		s.nth = [luckCheck + 1]uint64{}
 		for j := range w.links[i] {
 			w.links[i][j].arriving, w.links[i][j].lag = 0, 0
@@ -108,7 +109,7 @@ func (w *World) happen(it *item) {
 	s := &w.servers[i]
 	if it.what <= itemDrain {
 		if s.paused > w.now {
-			w.queue.push(item{at: s.paused, what: it.what, a: it.a, b: it.b, life: it.life, n: it.n})
+			w.waits(it, i)
 			return
 		}
 		if it.life != 0 && (it.life != s.life || !s.up) {

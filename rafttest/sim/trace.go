@@ -194,6 +194,12 @@ func (t *recorder) delivered(m *raft.Message, number uint64) {
 	s.Delivered = t.messages[flight{serverOf(m.From), serverOf(m.To), number}]
 }
 
+// arrives notes which message it is that waits.
+func (t *recorder) arrives(m *raft.Message) {
+	s := t.current()
+	s.Text, s.Delivered = fmt.Sprintf("arrives %s>%s %s", m.From, m.To, MessageText(m)), 0
+}
+
 // sends notes a message that leaves a core, the numberth of its link.
 func (t *recorder) sends(m *raft.Message, number uint64) {
 	s := t.current()

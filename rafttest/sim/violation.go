@@ -56,6 +56,8 @@ const (
 	HandingOver = "Handing Over"
 	// Fences: a fenced command is appended in its term, by the server where it was proposed, or never.
 	Fences = "Fences"
+	// ArrivedFirst: time doesn't depose or unsettle a server while a message that forbids it has arrived.
+	ArrivedFirst = "Arrived First"
 	// DeadlinesMove: who was woken up wants to be woken up later.
 	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.

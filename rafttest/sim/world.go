@@ -48,6 +48,7 @@ type World struct {
 
 	stamped  bool    // the run is a timed one: its events happen at the instants at which they do
 	record   bool    // keep what happens in history
+	waking   bool    // what happens is part of OpWake
 	macros   int     // macro events so far
 	macro    int     // the number of the one that is going on; 0 for none
 	expandAt int     // the number of the one whose events are kept instead of itself
@@ -115,6 +116,8 @@ type server struct {
 	deadline raft.Instant // for which the tick is planned
 	tickAt   int64        // the earliest tick in the queue; 0 for none
 	paused   int64        // until then nothing happens here
+	waiting  []item       // what would have
+	arrived  []arrived    // the messages among it
 	stalled  int64        // until then the disk does nothing
 	lame     int64        // until then the state machine does nothing
 	writing  bool
@@ -178,7 +181,7 @@ func (w *World) reset(p Params) {
 	w.violation, w.timed, w.calm = nil, false, false
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
-	w.biggest = 0
+	w.biggest, w.waking = 0, false
 	w.ops = w.ops[:0]
 	w.history = w.history[:0]
 	w.hash = uint64(p.Seed)
@@ -221,7 +224,7 @@ func (w *World) forget(s *server) {
 	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
 	s.proposals, s.reads = s.proposals[:0], s.reads[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
-	s.doomed, s.lastWrite, s.open = false, 0, 0
+	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
 }
 

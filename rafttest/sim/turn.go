@@ -1,0 +1,138 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// A process that stands still takes what has gathered meanwhile in one turn, in the order of raft.HandIn.
+
+// An arrived message waits at a process that stands still.
+type arrived struct {
+	message raft.Message
+	number  uint64 // on its link
+}
+
+// wakes lets a paused process go on: first the lanes report, then it takes what has arrived.
+func (w *World) wakes(i int) {
+	s := &w.servers[i]
+	if s.paused > w.now {
+		return // it was paused again
+	}
+	waiting := s.waiting
+	s.waiting = nil
+	for j := range waiting {
+		if it := &waiting[j]; it.what != itemDeliver && it.what != itemTick && it.life == s.life && s.up && w.violation == nil {
+			w.laneHappens(it, i)
+		}
+	}
+	if s.up && len(s.arrived) > 0 && w.violation == nil {
+		w.step(Event{Op: OpWake, Server: int8(i)}, nil)
+	}
+	for j := range waiting {
+		if it := &waiting[j]; it.what == itemDeliver {
+			w.slab.release(int32(it.n))
+		}
+	}
+	s.waiting = waiting[:0]
+	s.tickAt = 0
+	w.planTick(i)
+}
+
+// waits keeps something that reaches a paused process.
+func (w *World) waits(it *item, i int) {
+	s := &w.servers[i]
+	s.waiting = append(s.waiting, *it)
+	if it.what == itemDeliver {
+		cell := &w.slab.cells[it.n]
+		w.step(Event{Op: OpArrive, Server: it.a, Peer: it.b, Kind: cell.message.Kind, N: int64(cell.number)}, &cell.message)
+	}
+}
+
+// arrive lets a message arrive at a process that stands still.
+func (w *World) arrive(e *Event, m *raft.Message) bool {
+	s := &w.servers[e.Server]
+	if m == nil {
+		if m = w.find(e); m == nil {
+			return false
+		}
+	}
+	if w.trace != nil {
+		w.trace.arrives(m)
+	}
+	s.arrived = append(s.arrived, arrived{*m, uint64(e.N)})
+	return true
+}
+
+// wake lets a process take what has arrived in one turn. Unless it is said when, its deadline has passed by then.
+func (w *World) wake(i int, when int64) bool {
+	s := &w.servers[i]
+	if len(s.arrived) == 0 || w.waking {
+		return false
+	}
+	if at := w.until(s, s.core.Deadline()); when == 0 && !w.timed && at != never {
+		w.now = max(w.now, at)
+	}
+	w.waking = true
+	raft.HandIn(w.local(s), &turn{w, i})
+	w.waking = false
+	return true
+}
+
+// turn is a server that takes what has arrived.
+type turn struct {
+	w *World
+	i int
+}
+
+// Reports implements raft.Turn. What the lanes have to report is an event of its own, before.
+func (t *turn) Reports(raft.Instant) {}
+
+// Messages implements raft.Turn.
+func (t *turn) Messages(raft.Instant) {
+	s := &t.w.servers[t.i]
+	for len(s.arrived) > 0 && s.up && t.w.violation == nil {
+		a := s.arrived[0]
+		s.arrived = s.arrived[:copy(s.arrived, s.arrived[1:])]
+		t.w.step(Event{Op: OpDeliver, Server: int8(t.i), Peer: int8(serverOf(a.message.From)), Kind: a.message.Kind, N: int64(a.number)}, &a.message)
+	}
+}
+
+// Calls implements raft.Turn. Nobody calls a process that stands still.
+func (t *turn) Calls(raft.Instant) {}
+
+// Tick implements raft.Turn. It checks that the time doesn't do what a message that is here forbids.
+func (t *turn) Tick(now raft.Instant) {
+	w, s := t.w, &t.w.servers[t.i]
+	if !s.up || w.violation != nil || s.core.Deadline() > now {
+		return
+	}
+	before := s.status
+	w.step(Event{Op: OpExpire, Server: int8(t.i)}, nil)
+	if !s.up || w.violation != nil {
+		return
+	}
+	campaigns := before.role == "follower" && s.status.role != "follower"
+	steps := before.role == leads && s.status.role != leads
+	var answered [MaxServers]bool
+	for j := range s.arrived {
+		m := &s.arrived[j].message
+		if m.Term != before.term {
+			continue
+		}
+		switch m.Kind {
+		case raft.AppendRequest, raft.Heartbeat:
+			if campaigns {
+				w.fail(ArrivedFirst, t.i, "campaigns though a %v of %s, the leader of its term, was here", m.Kind, m.From)
+			}
+		case raft.AppendResponse, raft.HeartbeatResponse:
+			answered[serverOf(m.From)] = true
+		}
+	}
+	count := 1
+	for _, yes := range answered {
+		if yes {
+			count++
+		}
+	}
+	if steps && count > w.n/2 && len(s.writes) == 0 {
+		w.fail(ArrivedFirst, t.i, "steps down though the answers of %d of %d servers, itself among them, were here", count, w.n)
+	}
+}
