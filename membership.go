@@ -214,26 +214,25 @@ func (c *Core) heardOfLeader() {
 	c.removed, c.trouble = 0, nil
 }
 
-// sentAway says whether who asks for votes was removed, as far as this server knows for certain, and tells it. It is
-// answered though a leader is heard: otherwise it would ask for ever.
-func (c *Core) sentAway(m *Message) bool {
+// tellRemoval tells who asks for votes that it was removed, if this server has committed a configuration without it. It
+// does so though a leader is heard: otherwise that one would ask for ever. The request is judged like any other all
+// the same: this server may be the one that lags behind, and its vote the one that is needed.
+func (c *Core) tellRemoval(m *Message) {
 	configurations := c.log.configurations
 	if n := len(configurations); n == 0 || configurations[n-1].configuration.names(m.From, m.FromIncarnation) {
-		return false
+		return
 	}
 	for n := len(configurations); n > 0; n-- {
 		placed := &configurations[n-1]
 		if placed.index > c.log.commit {
 			continue
 		}
-		if placed.configuration.names(m.From, m.FromIncarnation) {
-			return false
+		if !placed.configuration.names(m.From, m.FromIncarnation) {
+			term, _ := c.log.term(placed.index)
+			c.send(Message{Kind: Removed, To: m.From, Index: placed.index, LogTerm: term})
 		}
-		term, _ := c.log.term(placed.index)
-		c.send(Message{Kind: Removed, To: m.From, Index: placed.index, LogTerm: term})
-		return true
+		return
 	}
-	return false
 }
 
 // askStanding asks the voters whether this server, which doesn't vote, belongs to the cluster still: no leader speaks to

@@ -151,8 +151,8 @@ func (c *Core) Receive(now Instant, m Message) {
 	if !c.admit(&m) {
 		return
 	}
-	if m.Kind == PreVoteRequest && c.sentAway(&m) {
-		return
+	if m.Kind == PreVoteRequest {
+		c.tellRemoval(&m)
 	}
 	asksVote := m.Kind == VoteRequest || m.Kind == PreVoteRequest
 	if asksVote && !m.Transfer && c.leaderHeard() {
