@@ -243,7 +243,7 @@ func newEntry(e *raft.Entry) entry {
 	default:
 		n.Text = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
 		if printable(e.Data) {
-			n.Text = firstRunes(string(e.Data))
+			n.Text = firstRunes(string(e.Data), 8)
 		}
 	}
 	n.Full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
@@ -273,9 +273,9 @@ func dataText(data []byte) string {
 }
 
 // firstRunes returns as much of a text as an entry or an event has room for.
-func firstRunes(text string) string {
+func firstRunes(text string, most int) string {
 	runes := []rune(text)
-	return string(runes[:min(len(runes), 8)])
+	return string(runes[:min(len(runes), most)])
 }
 
 // printable reports whether a command can be read as it is.
@@ -362,7 +362,7 @@ func label(s *sim.Step) string {
 		return "applied"
 	case sim.OpPropose:
 		if printable(e.Data) {
-			return fmt.Sprintf("command %d %s", e.N, firstRunes(string(e.Data)))
+			return fmt.Sprintf("command %d %s", e.N, firstRunes(string(e.Data), 32))
 		}
 		return fmt.Sprintf("command %d", e.N)
 	case sim.OpOpen:

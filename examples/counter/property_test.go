@@ -1,0 +1,19 @@
+package main
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest"
+)
+
+// The counter gives the same results on every server, whatever crashes, parts and is forgotten. A failure is cut down,
+// printed and drawn; a schedule that is copied into testdata is repeated ever after (rafttest.Replay).
+func TestCounterReplicated(t *testing.T) {
+	rafttest.Check(t, rafttest.Property{
+		Machine: func() raft.StateMachine { return new(counter) },
+		Command: rapid.Custom(func(t *rapid.T) []byte { return encode(rapid.Int64().Draw(t, "amount")) }),
+	})
+}
