@@ -161,10 +161,14 @@ func (w *World) notOpened(i int, cut int64, err error) {
 		w.stats.Corrupt++
 		d.fs.Kill()
 		w.replace(i)
-	case errors.Is(err, errDisk), errors.Is(err, simfs.ErrFull):
-		if errors.Is(err, simfs.ErrFull) {
-			w.stats.Full++
+	case errors.Is(err, simfs.ErrFull):
+		w.stats.Full++
+		if s.disk.state.Start > 0 {
+			w.fail(Recovery, i, "a log that was there doesn't open because the disk is full: %v", err)
+			return
 		}
+		d.fs.Kill()
+	case errors.Is(err, errDisk):
 		d.fs.Kill()
 	default:
 		w.fail(Recovery, i, "%v", err)
