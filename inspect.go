@@ -163,6 +163,7 @@ func (s *stateEncoder) log(l *entryLog) {
 	s.numbers(uint64(len(l.configurations)))
 	for _, p := range l.configurations {
 		s.numbers(uint64(p.index))
+		s.configuration(p.configuration)
 	}
 	s.numbers(uint64(l.tail.count()))
 	for _, chunk := range l.tail.chunks {
@@ -181,8 +182,25 @@ func (s *stateEncoder) entries(entries []Entry) {
 
 func (s *stateEncoder) entry(e *Entry) {
 	s.b = append(s.b, byte(e.Kind), s.name(e.Origin.Server))
-	s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number, uint64(len(e.Data)))
+	s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number)
+	if e.Kind == EntryConfiguration {
+		if configuration, err := DecodeConfiguration(e.Data); err == nil {
+			s.configuration(&configuration)
+			return
+		}
+	}
+	s.numbers(uint64(len(e.Data)))
 	s.b = append(s.b, e.Data...)
+}
+
+func (s *stateEncoder) configuration(c *Configuration) {
+	s.b = append(s.b, c.Cluster[:]...)
+	s.members(c.Members)
+	s.numbers(flag(c.Old != nil), flag(c.Next != nil))
+	s.members(c.Old)
+	s.members(c.Next)
+	s.b = append(s.b, s.name(c.Origin.Server), s.name(c.About))
+	s.numbers(c.Origin.Start, c.Number, flag(c.Begun), uint64(c.Refusal))
 }
 
 func (s *stateEncoder) outbox(o *outbox) {
@@ -229,14 +247,17 @@ func (s *stateEncoder) call(call *Call) {
 	s.members(call.Members)
 }
 
+// members writes a list of members in the order of their names: their own order is that of their IDs.
 func (s *stateEncoder) members(members []Member) {
-	s.numbers(uint64(len(members)))
+	encoded := make([][]byte, 0, len(members))
 	for i := range members {
 		m := &members[i]
-		s.b = append(s.b, s.name(m.ID), byte(m.Role))
-		s.numbers(uint64(m.Incarnation), uint64(len(m.Address)))
-		s.b = append(s.b, m.Address...)
+		b := binary.AppendUvarint([]byte{s.name(m.ID), byte(m.Role)}, uint64(m.Incarnation))
+		encoded = append(encoded, append(binary.AppendUvarint(b, uint64(len(m.Address))), m.Address...))
 	}
+	slices.SortFunc(encoded, bytes.Compare)
+	s.numbers(uint64(len(members)))
+	s.b = append(s.b, bytes.Join(encoded, nil)...)
 }
 
 func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {

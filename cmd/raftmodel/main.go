@@ -47,6 +47,8 @@ func parse(arguments []string) (*settings, error) {
 	flags.IntVar(&b.Commands, "commands", 2, "commands proposed")
 	flags.IntVar(&b.Reads, "reads", 0, "reads called")
 	flags.BoolVar(&b.Anywhere, "anywhere", false, "commands and reads at every server, not only at leaders")
+	flags.IntVar(&b.Changes, "changes", 0, "changes of the members asked for at leaders: to remove a server, or to add it anew")
+	flags.IntVar(&b.Transfers, "transfers", 0, "times a leader is asked to hand over")
 	flags.IntVar(&b.InFlight, "in-flight", 2, "messages on a link")
 	flags.IntVar(&b.Crashes, "crashes", 1, "crashes")
 	flags.IntVar(&b.Duplicates, "duplicates", 1, "messages that arrive twice")

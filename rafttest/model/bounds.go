@@ -18,6 +18,9 @@ type Bounds struct {
 	// Anywhere at every server, so that commands and reads are forwarded.
 	Commands, Reads int
 	Anywhere        bool
+	// Changes is how often somebody asks a leader to remove one of the servers, or to add one anew that was removed.
+	// Transfers is how often somebody asks a leader to hand over to another server.
+	Changes, Transfers int
 	// InFlight is how many messages a link holds, from one server to another. What is on a link arrives in
 	// any order, or never.
 	InFlight int
@@ -80,6 +83,8 @@ func (b *Bounds) normalize() error {
 		{"Terms", b.Terms, 1, MaxTerms},
 		{"Commands", b.Commands, 0, maxCount},
 		{"Reads", b.Reads, 0, maxCount},
+		{"Changes", b.Changes, 0, maxCount},
+		{"Transfers", b.Transfers, 0, maxCount},
 		{"InFlight", b.InFlight, 1, maxInFlight},
 		{"Crashes", b.Crashes, 0, maxCount},
 		{"Duplicates", b.Duplicates, 0, maxCount},
@@ -106,7 +111,7 @@ func (b *Bounds) lastTerm() raft.Term { return foundingTerm + raft.Term(b.Terms)
 
 // A budget is what may still happen: how often, by what.
 type budget struct {
-	commands, reads, crashes, duplicates, losses uint8
+	commands, reads, crashes, duplicates, losses, changes, transfers uint8
 }
 
 // endless stands for any number of losses.
@@ -122,16 +127,17 @@ func (b *Bounds) budget() budget {
 	if b.Soup {
 		duplicates = 0 // any number of them costs nothing
 	}
-	return budget{uint8(b.Commands), uint8(b.Reads), uint8(b.Crashes), duplicates, losses}
+	return budget{uint8(b.Commands), uint8(b.Reads), uint8(b.Crashes), duplicates, losses, uint8(b.Changes), uint8(b.Transfers)}
 }
 
 // pack returns the budget as a number.
 func (b budget) pack() uint32 {
 	return uint32(b.commands) | uint32(b.reads)<<4 | uint32(b.crashes)<<8 | uint32(b.duplicates)<<12 |
-		uint32(b.losses)<<16
+		uint32(b.losses)<<16 | uint32(b.changes)<<24 | uint32(b.transfers)<<28
 }
 
 // unpackBudget undoes pack.
 func unpackBudget(n uint32) budget {
-	return budget{uint8(n & 15), uint8(n >> 4 & 15), uint8(n >> 8 & 15), uint8(n >> 12 & 15), uint8(n >> 16)}
+	return budget{uint8(n & 15), uint8(n >> 4 & 15), uint8(n >> 8 & 15), uint8(n >> 12 & 15), uint8(n >> 16),
+		uint8(n >> 24 & 15), uint8(n >> 28)}
 }

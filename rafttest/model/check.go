@@ -45,7 +45,7 @@ func (j *judge) check(e event) {
 			j.forget()
 		}
 		if j.step.call != 0 {
-			j.open(e == eventRead)
+			j.open(kindOf(e))
 		}
 		if now.role == leads && (j.before.status.role != leads || j.before.status.term != now.term) {
 			j.checkLeader()
@@ -98,10 +98,10 @@ func (j *judge) dropCalls(which func(*call) bool) {
 }
 
 // open notes a call.
-func (j *judge) open(read bool) {
+func (j *judge) open(kind callKind) {
 	g := j.change()
-	c := call{server: int8(j.i), read: read, start: j.step.after.start, number: j.step.call}
-	if read {
+	c := call{server: int8(j.i), kind: kind, start: j.step.after.start, number: j.step.call}
+	if kind == callRead {
 		c.since = g.acknowledged
 	}
 	g.calls = append(g.calls, c)
@@ -128,7 +128,8 @@ func (j *judge) checkLeader() {
 func (j *judge) checkCommit() {
 	n := j.step.after
 	now := &n.status
-	if now.role != leads {
+	led := j.before.status.role == leads && j.before.status.term == now.term
+	if now.role != leads && !led { // who has led may have stepped down because of what it committed
 		if now.commit > j.ghost.commit() {
 			j.fail(sim.CommitKnown, "commit %d, but no leader has committed more than %d", now.commit, j.ghost.commit())
 		}
@@ -138,17 +139,22 @@ func (j *judge) checkCommit() {
 		return // it has started again
 	}
 	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
-	// the whole log before it (Log Matching).
-	holds, witness := 0, (*disk)(nil)
-	for _, other := range j.nodes {
+	// the whole log before it (Log Matching). A configuration that is appended in the same step follows what the
+	// step has committed; only one in which the leader is alone can be committed by that very step.
+	holds, witness := servers(0), (*disk)(nil)
+	for i, other := range j.nodes {
 		if at(other.disk.slots, now.commit).term == now.term {
-			holds++
+			holds |= 1 << i
 			witness = &other.disk
 		}
 	}
-	if holds <= len(j.nodes)/2 {
-		j.fail(sim.QuorumDurable, "commits index %d in term %d, which only %d of %d disks hold",
-			now.commit, now.term, holds, len(j.nodes))
+	rule := n
+	if led && n.voters|n.old != 1<<j.i {
+		rule = j.before
+	}
+	if witness == nil || !rule.voters.majority(holds) || rule.old != 0 && !rule.old.majority(holds) {
+		j.fail(sim.QuorumDurable, "commits index %d in term %d, which only the disks %03b of %03b and %03b hold",
+			now.commit, now.term, holds, rule.voters, rule.old)
 		return
 	}
 	j.commitFrom(witness)
@@ -249,7 +255,13 @@ func (j *judge) checkApplied(e *raft.Entry) {
 // checkAnswer checks what a caller is told.
 func (j *judge) checkAnswer(a *raft.Answer) {
 	same := func(c *call) bool {
-		return int(c.server) == j.i && c.read == a.Read && c.start == j.step.after.start && c.number == a.Number
+		kind := callCommand
+		if a.Read {
+			kind = callRead
+		} else if a.Call {
+			kind = callChange
+		}
+		return int(c.server) == j.i && c.kind == kind && c.start == j.step.after.start && c.number == a.Number
 	}
 	var asked *call
 	for i := range j.ghost.calls {
@@ -266,6 +278,11 @@ func (j *judge) checkAnswer(a *raft.Answer) {
 	switch {
 	case a.Err == nil && a.Read:
 		j.checkRead(asked, a)
+	case a.Err == nil && a.Call:
+		if a.Index == 0 || a.Index > j.ghost.commit() || j.ghost.committed[a.Index-1].entry.Kind != raft.EntryConfiguration {
+			j.fail(sim.NothingLost, "change %d is acknowledged at index %d, where no configuration is committed", a.Number, a.Index)
+		}
+	case a.Call:
 	case a.Err == nil:
 		j.checkResult(asked, a)
 	case !a.Read && errors.Is(a.Err, raft.ErrNotApplied):

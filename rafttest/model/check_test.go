@@ -23,7 +23,7 @@ func entriesOf(command string, terms ...raft.Term) []raft.Entry {
 func nodeOf(server int, term raft.Term, log []raft.Entry) *node {
 	slots := extend(nil, log)
 	last := raft.Index(len(log))
-	return &node{server: server, start: 1, view: slots,
+	return &node{server: server, start: 1, view: slots, voters: 0b111,
 		disk:   disk{entries: log, slots: slots, state: raft.DurableState{HardState: raft.HardState{Term: term}, Start: 1}},
 		status: status{role: follows, term: term, stable: last, last: last}}
 }
@@ -136,6 +136,22 @@ func TestCommitsAreJudged(t *testing.T) {
 	})
 }
 
+// While a configuration is joint, a majority of each half holds what is committed (§4.3). What a step appends
+// counts from then on.
+func TestJointCommitsAreJudged(t *testing.T) {
+	joint := func(n *node, voters, old servers) *node { n.voters, n.old = voters, old; return n }
+	at := func(commit raft.Index, voters, old servers) *node {
+		return joint(leading(in(2, x), commit), voters, old)
+	}
+	run(t, []trial{
+		{"both halves", "", ghostOf(2, nil), at(0, 0b101, 0b111), step{after: at(2, 0b101, 0b111)}, 0, in(0, x), in(1, nil)},
+		{"old half alone", sim.QuorumDurable, ghostOf(2, nil), at(0, 0b101, 0b111), step{after: at(2, 0b101, 0b111)}, 0, in(0, nil), in(1, x)},
+		{"new half alone", sim.QuorumDurable, ghostOf(2, nil), at(0, 0b100, 0b111), step{after: at(2, 0b100, 0b111)}, 0, in(0, nil), in(1, nil)},
+		{"settled by the step", sim.QuorumDurable, ghostOf(2, nil), at(0, 0b110, 0b101), step{after: at(2, 0b110, 0)}, 0, in(0, nil), in(1, x)},
+		{"alone", "", ghostOf(2, nil), at(0, 0b111, 0), step{after: at(2, 0b100, 0)}, 0, in(0, nil), in(1, nil)},
+	})
+}
+
 func TestLogsAreJudged(t *testing.T) {
 	long, other := entriesOf("x", 1, 1, 2), entriesOf("y", 1, 1, 2)
 	g := ghostOf(2, x)
@@ -158,8 +174,8 @@ func TestAnswersAreJudged(t *testing.T) {
 	right := ghostOf(2, own).committed[1].result.show()
 	waiting := func(c ...call) *ghost { g := ghostOf(2, own); g.calls = c; return g }
 	asked := call{server: 2, start: 1, number: 7}
-	read := call{server: 2, start: 1, number: 7, read: true, since: 2}
-	early := call{server: 2, start: 1, number: 7, read: true}
+	read := call{server: 2, start: 1, number: 7, kind: callRead, since: 2}
+	early := call{server: 2, start: 1, number: 7, kind: callRead}
 	a, b, c := in(0, own), in(1, own), in(2, own)
 	says := func(answer raft.Answer) step {
 		answer.Number = 7

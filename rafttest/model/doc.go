@@ -12,7 +12,8 @@
 // messages on the links; what may still happen within the bounds; and what an observer knows who forgets
 // nothing (who led which term, what was committed, which callers wait). From each state every step is taken
 // that is possible: a message arrives, and is then gone or, as a duplicate, stays; a server crashes and
-// starts again; a command is proposed; a read is called; a write becomes durable; a deadline passes. The
+// starts again; a command is proposed; a read is called; a leader is asked to remove or add a server, or to hand
+// over; a write becomes durable; a deadline passes. The
 // invariants are those of rafttest/sim, by the same names, with raft.Core.Check. The state machine applies at
 // once what it is given, and the log is read at once.
 //
@@ -36,6 +37,8 @@
 //   - Of two states that differ in nothing but their messages, the one that has all of the other's is looked at alone
 //     (see cover), where messages stay, or may be lost without end. So the widest bounds are the cheapest: with
 //     Bounds.Soup, a search knows all runs that any number of messages on a link, losses and duplicates allow.
+//   - The core prefers nobody by its name, but for one case: of servers that are equally fit, a leader hands over to the
+//     first by itself. Of the states that differ in who is who, that case is looked at in one.
 //   - States are told apart by a hash of 111 bits. That two of 10⁹ states have the same is as likely as 1 : 10¹⁶.
 //   - What waits for a disk is bounded like what is on links (Bounds.Held): while a disk hangs, answers to messages
 //     that arrive again and again would pile up without end.

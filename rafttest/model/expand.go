@@ -68,6 +68,7 @@ func (w *worker) expand(s *state) {
 			w.try(i, eventRead, b)
 			b = s.budget
 		}
+		w.administer(i, n)
 		if len(n.writes) > 0 {
 			w.try(i, eventPersist, b)
 		}
@@ -127,6 +128,27 @@ func (w *worker) hashBudget(b budget) sum {
 		b.duplicates = 0
 	}
 	return b.hash()
+}
+
+// administer asks a leader for everything that an administrator may ask for.
+func (w *worker) administer(i int, n *node) {
+	if n.status.role != leads {
+		return
+	}
+	for k := range w.bounds.Servers {
+		if b := w.state.budget; b.changes > 0 {
+			b.changes--
+			if n.voters.has(k) {
+				w.try(i, eventRemove+event(k), b)
+			} else {
+				w.try(i, eventAdd+event(k), b)
+			}
+		}
+		if b := w.state.budget; b.transfers > 0 && k != i {
+			b.transfers--
+			w.try(i, eventHandOver+event(k), b)
+		}
+	}
 }
 
 // deliver lets each message on its way to a server arrive, for good or to arrive again.

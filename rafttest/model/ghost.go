@@ -40,13 +40,33 @@ type committed struct {
 	result machine
 }
 
-// A call is a proposal or a read. It ends with the life of its server.
+// A call is a proposal, a read, or a change of the members. It ends with the life of its server.
 type call struct {
 	server int8
-	read   bool
+	kind   callKind
 	start  uint64
 	number uint64
 	since  raft.Index // what was acknowledged when a read was called
+}
+
+// A callKind says what is called for.
+type callKind byte
+
+const (
+	callCommand callKind = iota
+	callRead
+	callChange
+)
+
+// kindOf returns what an event calls for.
+func kindOf(e event) callKind {
+	switch {
+	case e == eventRead:
+		return callRead
+	case e.kind() == eventRemove, e.kind() == eventAdd:
+		return callChange
+	}
+	return callCommand
 }
 
 // proposed says whether the call is where an entry comes from.
@@ -76,10 +96,7 @@ func (g *ghost) encode(b []byte, naming *naming) []byte {
 		b = append(b, byte(len(calls)))
 		encoded := make([][]byte, 0, len(calls))
 		for _, c := range calls {
-			n := []byte{naming[c.server], 0}
-			if c.read {
-				n[1] = 1
-			}
+			n := []byte{naming[c.server], byte(c.kind)}
 			for _, number := range []uint64{c.start, c.number, uint64(c.since)} {
 				n = binary.AppendUvarint(n, number)
 			}

@@ -81,6 +81,13 @@ func (s *stepper) happen(n *node, e event) {
 		s.step.call = core.Propose(0, []byte("x"))
 	case e == eventRead:
 		s.step.call = core.Read(0)
+	case e.kind() == eventRemove:
+		s.step.call = core.Call(0, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: idOf(e.number())}}}})
+	case e.kind() == eventAdd:
+		s.step.call = core.Call(0, raft.Call{Kind: raft.CallAdd,
+			Members: []raft.Member{{Server: raft.Server{ID: idOf(e.number())}, Role: raft.Voter}}})
+	case e.kind() == eventHandOver:
+		_ = core.Transfer(0, idOf(e.number())) // it may refuse
 	case e == eventPersist:
 		s.persist(1)
 	case e.kind() == eventPass:

@@ -112,7 +112,7 @@ func (s *stepper) send(m *raft.Message) {
 			s.fail(sim.Gate, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
 		}
 	}
-	if m.Round > uint64(s.bounds.Rounds) {
+	if m.Kind == raft.Heartbeat && m.Round > uint64(s.bounds.Rounds) {
 		s.step.silent = true
 		return
 	}

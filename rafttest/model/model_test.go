@@ -42,6 +42,9 @@ func TestNothingIsBroken(t *testing.T) {
 		"anywhere":        {Servers: 2, Terms: 1, Reads: 1, Commands: 1, Rounds: 1, Anywhere: true},
 		"entry by entry":  {Servers: 2, Terms: 1, Commands: 3, AppendBytes: 1},
 		"several servers": {Servers: 4, Terms: 1, InFlight: 1},
+		"removal":         {Terms: 1, Soup: true, Changes: 1},
+		"adding anew":     {Servers: 2, Terms: 1, Soup: true, Changes: 2},
+		"handing over":    {Terms: 2, Soup: true, Transfers: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +64,8 @@ func TestFolding(t *testing.T) {
 		{model.Bounds{Servers: 2, Terms: 2, Commands: 1, Crashes: 1}, 2},
 		{model.Bounds{Servers: 3, Terms: 1, Commands: 1, Losses: -1}, 6},
 		{model.Bounds{Servers: 4, Terms: 1, InFlight: 1, Soup: true}, 24},
+		{model.Bounds{Servers: 3, Terms: 1, Soup: true, Changes: 1}, 6},
+		{model.Bounds{Servers: 3, Terms: 1, Soup: true, Transfers: 1}, 6},
 	} {
 		folded := explore(t, c.bounds, model.Options{})
 		all := explore(t, c.bounds, model.Options{Unfolded: true})
@@ -135,6 +140,8 @@ func TestBoundsAreRefused(t *testing.T) {
 		"Commands":    {Commands: -1},
 		"Reads":       {Reads: 15},
 		"InFlight":    {InFlight: -2},
+		"Changes":     {Changes: 15},
+		"Transfers":   {Transfers: -1},
 		"Crashes":     {Crashes: 15},
 		"Duplicates":  {Duplicates: 15},
 		"Losses":      {Losses: 251},

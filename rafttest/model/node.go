@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math/bits"
+
 	"github.com/e17579a5/raft"
 )
 
@@ -24,7 +26,47 @@ type node struct {
 	hashes   []sum    // by naming
 	// bare are the hashes without the messages that wait for the disk, which are held.
 	bare []sum
-	held []parcel
+	// voters are those of the latest configuration in the view; old those whose majority counts as well, while it is
+	// joint.
+	voters, old servers
+	held        []parcel
+}
+
+// A servers is a set of servers, by their bits.
+type servers uint8
+
+func (s servers) has(i int) bool { return s>>i&1 != 0 }
+
+// majority says whether more than half of the servers are among some.
+func (s servers) majority(among servers) bool {
+	return 2*bits.OnesCount8(uint8(s&among)) > bits.OnesCount8(uint8(s))
+}
+
+// findVoters looks for the latest configuration in the view.
+func (n *node) findVoters() {
+	d := n.disk
+	for _, w := range n.writes {
+		d = d.with(w)
+	}
+	for i := len(d.entries) - 1; i >= 0; i-- {
+		if d.entries[i].Kind == raft.EntryConfiguration {
+			configuration, err := raft.DecodeConfiguration(d.entries[i].Data)
+			if err == nil {
+				n.voters, n.old = votersOf(configuration.Members), votersOf(configuration.Old)
+			}
+			return
+		}
+	}
+}
+
+func votersOf(members []raft.Member) servers {
+	var set servers
+	for i := range members {
+		if members[i].Role == raft.Voter {
+			set |= 1 << serverOf(members[i].ID)
+		}
+	}
+	return set
 }
 
 // A parcel is a message that leaves once so many writes are durable; none when it is on its way.
@@ -113,6 +155,10 @@ const (
 	eventPersist
 	eventCrash // + how many of the writes reach the disk
 	eventPass  // + the deadline's place among those that are armed
+	// The leader is asked to remove or add a server, or to hand over to it: + the server.
+	eventRemove
+	eventAdd
+	eventHandOver
 )
 
 // arrival says whether an event is a message, with the event as its number.

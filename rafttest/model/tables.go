@@ -100,6 +100,7 @@ func (t *tables) addNode(n *node, buffer *[]byte) *node {
 		added.core = n.core.Clone() // without the buffers that effects were handed out in
 		added.standing = stand(&n.status, &n.disk.state)
 		added.armed = added.core.Armed(nil)
+		added.findVoters()
 		added.hashes = t.hashes(hashNode, buffer, n.encode)
 		added.bare = t.hashes(hashNode, buffer, n.encodeBare)
 		added.core.Held(func(m *raft.Message, writes int) {

@@ -140,6 +140,12 @@ func (t *transcript) describe(m *move) string {
 		return fmt.Sprintf("propose at %s", id)
 	case e == eventRead:
 		return fmt.Sprintf("read at %s", id)
+	case e.kind() == eventRemove:
+		return fmt.Sprintf("%s is asked to remove %s", id, idOf(e.number()))
+	case e.kind() == eventAdd:
+		return fmt.Sprintf("%s is asked to add %s", id, idOf(e.number()))
+	case e.kind() == eventHandOver:
+		return fmt.Sprintf("%s is asked to hand over to %s", id, idOf(e.number()))
 	case e == eventPersist:
 		return fmt.Sprintf("%s's write is durable", id)
 	case e.kind() == eventCrash:
@@ -161,6 +167,8 @@ func (t *transcript) effects(m *move) []string {
 		what := "command"
 		if a.Read {
 			what = "read"
+		} else if a.Call {
+			what = "change"
 		}
 		text := fmt.Sprintf("answers %s %d at %d", what, a.Number, a.Index)
 		if a.Err != nil {
