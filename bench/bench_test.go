@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func measureTiny(t *testing.T, args ...string) []result {
 	var out, log bytes.Buffer
 	err := run(t.Context(), append([]string{
-		"-clients", "8", "-payload", "32", "-json", "-duration", "100ms", "-warmup", "10ms", "-rounds", "1",
+		"-clients", "8", "-payload", "32", "-json", "-duration", "300ms", "-warmup", "10ms", "-rounds", "1",
 		"-election", "300ms", "-rate", "500", "-entries", "2000", "-times", "1", "-dir", t.TempDir(),
 	}, args...), &out, &log)
 	require.NoError(t, err, log.String())
@@ -289,6 +289,11 @@ func TestTable(t *testing.T) {
 	require.NoError(t, writeTables(&out, results))
 	require.Contains(t, out.String(), "100–200")
 	require.Contains(t, out.String(), "dragonboat: no figures: it was raining")
+	require.NotContains(t, out.String(), "raft: ")
+	out.Reset()
+	require.NoError(t, writeTables(&out, append(results, result{key: results[0].key, Peer: "raft", Round: 3, Why: "it was snowing"})))
+	require.Contains(t, out.String(), "raft: a round has no figures: it was snowing")
+	require.Contains(t, out.String(), "100–200")
 
 	var page bytes.Buffer
 	require.NoError(t, writeHTML(&page, results))

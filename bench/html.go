@@ -115,12 +115,12 @@ func writeHTML(w io.Writer, results []result) error {
 // sweeps draws latency against throughput, a chart for each set of keys that differ in the number of clients, or in the rate,
 // alone: a line per peer, of the medians.
 func sweeps(results []result) []figure {
-	without := func(k key) key { k.Clients, k.Rate = 0, 0; return k }
+	alike := func(k key) key { k.Clients, k.Rate = 0, 0; return k }
 	var figures []figure
-	families := distinct(results, func(r result) key { return without(r.key) })
+	families := distinct(results, func(r result) key { return alike(r.key) })
 	slices.SortFunc(families, key.compare)
 	for _, k := range families {
-		family := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return without(r.key) != k })
+		family := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return alike(r.key) != k })
 		keys := keysOf(family)
 		if len(keys) < 2 {
 			continue
@@ -165,7 +165,7 @@ func span(keys []key) string {
 
 // newTable makes the table of a key.
 func newTable(c cell, k key, results []result) table {
-	t := table{Title: k.String()}
+	t := table{Title: k.String(), Without: without(results)}
 	columns := slices.DeleteFunc(slices.Clone(c.columns), func(col column) bool { return median(results, col.name) == nil })
 	for _, col := range columns {
 		t.Columns = append(t.Columns, col.title)
@@ -173,8 +173,7 @@ func newTable(c cell, k key, results []result) table {
 	distribution := chart{xTitle: "latency, µs", yTitle: "share of requests that take longer"}
 	for _, peer := range peersOf(results) {
 		own := ofPeer(results, peer)
-		if i := slices.IndexFunc(own, func(r result) bool { return r.Why != "" }); i >= 0 {
-			t.Without = append(t.Without, peer+": no figures: "+own[i].Why)
+		if !figured(own) {
 			continue
 		}
 		r := row{Peer: colourOf(peer)}

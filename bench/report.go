@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 )
 
@@ -40,20 +39,43 @@ func writeTable(w io.Writer, k key, results []result) error {
 		}
 	}
 	fmt.Fprintln(t)
-	var without []string
 	for _, peer := range peersOf(results) {
-		own := ofPeer(results, peer)
-		if i := slices.IndexFunc(own, func(r result) bool { return r.Why != "" }); i >= 0 {
-			without = append(without, fmt.Sprintf("  %s: no figures: %s\n", peer, own[i].Why))
-			continue
+		if figured(ofPeer(results, peer)) {
+			writeRows(t, peer, columns, results)
 		}
-		writeRows(t, peer, columns, results)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, strings.Join(without, ""))
-	return err
+	for _, line := range without(results) {
+		if _, err := fmt.Fprintf(w, "  %s\n", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// figured says whether any of the results has figures.
+func figured(results []result) bool {
+	return slices.ContainsFunc(results, func(r result) bool { return r.Why == "" })
+}
+
+// without says, in a line per peer and reason, which have no figures, or not from all rounds, and why.
+func without(results []result) []string {
+	var lines []string
+	for _, peer := range peersOf(results) {
+		own := ofPeer(results, peer)
+		for _, why := range distinct(own, func(r result) string { return r.Why }) {
+			switch {
+			case why == "":
+			case figured(own):
+				lines = append(lines, peer+": a round has no figures: "+why)
+			default:
+				lines = append(lines, peer+": no figures: "+why)
+			}
+		}
+	}
+	return lines
 }
 
 // writeRows prints what a peer has: the medians, and below them the least and the greatest of several rounds.
