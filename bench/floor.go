@@ -317,13 +317,15 @@ func (c *floorCluster) applyTo(commit uint64) error {
 		c.rest = c.parts[c.part]
 		c.part++
 	}
-	for c.applied < commit && len(c.rest) > 0 {
-		size := 8 + int(binary.LittleEndian.Uint32(c.rest))
-		record := c.rest[8:size]
-		c.clients[binary.LittleEndian.Uint32(record)].answer <- c.machines[0].Apply(record[floorClient:])
-		c.rest = c.rest[size:]
-		c.applied++
+	machine, rest, applied := c.machines[0], c.rest, c.applied
+	for applied < commit && len(rest) > 0 {
+		size := 8 + int(binary.LittleEndian.Uint32(rest))
+		record := rest[8:size]
+		c.clients[binary.LittleEndian.Uint32(record)].answer <- machine.Apply(record[floorClient:])
+		rest = rest[size:]
+		applied++
 	}
+	c.rest, c.applied = rest, applied
 	return nil
 }
 

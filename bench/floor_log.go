@@ -1,6 +1,9 @@
 package main
 
-import "sync"
+import (
+	"math/bits"
+	"sync"
+)
 
 // A floorLog is bytes that many append to and several readers take, each at its own pace. It lies in
 // chunks, which are used again when all readers have passed them.
@@ -11,6 +14,8 @@ type floorLog struct {
 	free    *floorChunk
 	readers []floorReader
 	active  int // of the readers
+	// waiting has a bit for each reader that is to be woken by the next record.
+	waiting uint
 }
 
 // A floorChunk is a piece of the log. Bytes below used are never changed until it is used again.
@@ -28,9 +33,7 @@ type floorReader struct {
 	offset int
 	// held is the first chunk of which the reader may still use bytes that it took.
 	held *floorChunk
-	// signaled says that the reader was woken since it took last, or is not to be.
-	signaled bool
-	wake     chan struct{}
+	wake chan struct{}
 }
 
 // newFloorLog returns an empty log. The reader for the machine takes without being woken; the one
@@ -40,11 +43,13 @@ func newFloorLog(followers int, mode Mode) *floorLog {
 	for i := range l.readers {
 		r := &l.readers[i]
 		if i == floorToDisk && mode == memory {
-			r.signaled = true
 			continue
 		}
 		l.active++
-		*r = floorReader{chunk: l.tail, held: l.tail, wake: make(chan struct{}, 1), signaled: i == floorToMachine}
+		*r = floorReader{chunk: l.tail, held: l.tail, wake: make(chan struct{}, 1)}
+		if i != floorToMachine {
+			l.waiting |= 1 << i
+		}
 	}
 	l.tail.left = l.active
 	return l
@@ -52,7 +57,6 @@ func newFloorLog(followers int, mode Mode) *floorLog {
 
 // append appends a record in two parts and wakes the readers that aren't woken yet.
 func (l *floorLog) append(header, command []byte) {
-	var wake [floorToFollowers + maxServers]bool
 	l.mu.Lock()
 	t := l.tail
 	if size := len(header) + len(command); t.used+size > len(t.bytes) {
@@ -61,17 +65,11 @@ func (l *floorLog) append(header, command []byte) {
 	t.used += copy(t.bytes[t.used:], header)
 	t.used += copy(t.bytes[t.used:], command)
 	l.end++
-	for i := range l.readers {
-		if r := &l.readers[i]; !r.signaled {
-			r.signaled = true
-			wake[i] = true
-		}
-	}
+	wake := l.waiting
+	l.waiting = 0
 	l.mu.Unlock()
-	for i := range l.readers {
-		if wake[i] {
-			l.readers[i].wake <- struct{}{}
-		}
+	for ; wake != 0; wake &= wake - 1 {
+		l.readers[bits.TrailingZeros(wake)].wake <- struct{}{}
 	}
 }
 
@@ -97,7 +95,9 @@ func (l *floorLog) take(reader int, parts [][]byte) ([][]byte, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := &l.readers[reader]
-	r.signaled = reader == floorToMachine
+	if reader != floorToMachine {
+		l.waiting |= 1 << reader
+	}
 	for r.held != r.chunk {
 		r.held = l.release(r.held)
 	}

@@ -119,9 +119,11 @@ func (c *client) run(ctx context.Context, l *load) error {
 // request makes one request, and returns where its latency is counted.
 func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
 	c.requests++
-	if c.credit += l.config.reads; c.credit >= 100 {
-		c.credit -= 100
-		return &c.reads, l.server.Read(ctx, c.number)
+	if reads := l.config.reads; reads > 0 {
+		if c.credit += reads; c.credit >= 100 {
+			c.credit -= 100
+			return &c.reads, l.server.Read(ctx, c.number)
+		}
 	}
 	return &c.writes, c.propose(ctx, l.server)
 }

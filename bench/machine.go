@@ -26,11 +26,16 @@ type Machine struct {
 	count atomic.Uint64 // commands applied; stored after the other fields
 	chain uint64
 	sum   uint64
-	// pause is how many nanoseconds the machine sleeps after every pauseEvery commands; 0 is never.
-	pause atomic.Int64
-	// across, when not nil, is the chain of a hash that is the same in all processes.
-	across *atomic.Uint64
-	_      [24]byte // machines of different servers share no cache line
+	// more is what few machines do besides; nil for the others.
+	more atomic.Pointer[machineExtras]
+	_    [32]byte // machines of different servers share no cache line
+}
+
+// machineExtras are what a machine does in some cells.
+type machineExtras struct {
+	pause time.Duration // how long it sleeps after every pauseEvery commands; 0 is never
+	// across is a chain as in Machine, of a hash that is the same in all processes.
+	across atomic.Uint64
 }
 
 // pauseEvery is after how many commands a slow machine sleeps. One sleep per command would be bound by the precision of
@@ -46,15 +51,20 @@ func (m *Machine) Apply(command []byte) uint64 {
 	m.chain = (m.chain ^ h) * 0x9e3779b97f4a7c15
 	m.chain ^= m.chain >> 29
 	m.sum += h
-	if m.across != nil {
-		m.across.Store(m.across.Load()*0x9e3779b97f4a7c15 + uint64(crc32.Checksum(command, castagnoli)))
-	}
 	count := m.count.Load() + 1
 	m.count.Store(count)
-	if pause := m.pause.Load(); pause > 0 && count%pauseEvery == 0 {
-		time.Sleep(time.Duration(pause))
+	if more := m.more.Load(); more != nil {
+		more.apply(count, command)
 	}
 	return h
+}
+
+// apply does what is done besides.
+func (e *machineExtras) apply(count uint64, command []byte) {
+	e.across.Store(e.across.Load()*0x9e3779b97f4a7c15 + uint64(crc32.Checksum(command, castagnoli)))
+	if e.pause > 0 && count%pauseEvery == 0 {
+		time.Sleep(e.pause)
+	}
 }
 
 // AppendResult applies a command and appends its result in 8 bytes, for peers whose results are bytes.

@@ -35,8 +35,10 @@ func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range g.machines {
-			m.pause.Store(int64(c.applyPause))
+		if c.applyPause > 0 {
+			for _, m := range g.machines {
+				m.more.Store(&machineExtras{pause: c.applyPause})
+			}
 		}
 		l, used, err := g.drive(ctx, c)
 		if err == nil {

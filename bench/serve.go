@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -76,7 +75,9 @@ func serve(order string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	for range o.Servers {
-		o.Options.Machines = append(o.Options.Machines, &Machine{across: new(atomic.Uint64)})
+		m := new(Machine)
+		m.more.Store(new(machineExtras))
+		o.Options.Machines = append(o.Options.Machines, m)
 	}
 	cluster, err := peers[0].New(o.Options)
 	if err != nil {
@@ -149,7 +150,7 @@ func (s *served) answer(r serverRequest, cancelled <-chan struct{}) (a serverAns
 	var err error
 	switch r.Do {
 	case doStatus:
-		a.Leads, a.Applied, a.Chain = s.server.Leads(), s.machine.count.Load(), s.machine.across.Load()
+		a.Leads, a.Applied, a.Chain = s.server.Leads(), s.machine.count.Load(), s.machine.more.Load().across.Load()
 	case doProbe:
 		err = s.probe(cancelled)
 	case doLoad:
