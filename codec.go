@@ -40,8 +40,10 @@ const (
 	fieldLease
 	fieldFitness
 	fieldByLease // the bit is the value
+	fieldSize
+	fieldOffset
 
-	allFields = fieldByLease<<1 - 1
+	allFields = fieldOffset<<1 - 1
 )
 
 // AppendMessage appends the encoding of m to b. An empty list is encoded as no list.
@@ -96,6 +98,12 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if fields&fieldFitness != 0 {
 		b = appendUvarint(b, m.Fitness)
 	}
+	if fields&fieldSize != 0 {
+		b = appendUvarint(b, m.Size)
+	}
+	if fields&fieldOffset != 0 {
+		b = appendUvarint(b, m.Offset)
+	}
 	return b
 }
 
@@ -132,6 +140,8 @@ func (m *Message) fields() uint32 {
 	set(fieldLease, m.Lease != 0)
 	set(fieldFitness, m.Fitness != 0)
 	set(fieldByLease, m.ByLease)
+	set(fieldSize, m.Size != 0)
+	set(fieldOffset, m.Offset != 0)
 	return fields
 }
 
@@ -206,6 +216,12 @@ func (r *reader) message(m *Message) {
 	}
 	if fields&fieldFitness != 0 {
 		m.Fitness = r.present(r.uvarint("message: Fitness"), "message: Fitness")
+	}
+	if fields&fieldSize != 0 {
+		m.Size = r.present(r.uvarint("message: Size"), "message: Size")
+	}
+	if fields&fieldOffset != 0 {
+		m.Offset = r.present(r.uvarint("message: Offset"), "message: Offset")
 	}
 }
 

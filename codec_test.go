@@ -72,7 +72,7 @@ func sampleConfiguration() raft.Configuration {
 // sampleMessages has every kind once, and every field in one of them.
 func sampleMessages() []raft.Message {
 	var messages []raft.Message
-	for kind := raft.PreVoteRequest; kind <= raft.Removed; kind++ {
+	for kind := raft.PreVoteRequest; kind <= raft.SnapshotStream; kind++ {
 		m := raft.Message{
 			Kind: kind, From: "a", To: "b", Cluster: raft.ClusterID{0: 1, 15: 2},
 			FromIncarnation: 11, ToIncarnation: 1 << 63, Term: 7,
@@ -102,6 +102,13 @@ func sampleMessages() []raft.Message {
 			m.Start, m.Number, m.Numbers, m.Call = 1, 2, []uint64{3}, &raft.Call{Kind: 7, Members: sampleConfiguration().Members, Expected: 9}
 		case raft.CallResponse:
 			m.Start, m.Number, m.Refusal, m.Servers = 1, 3, raft.RefusedUnknown, []raft.Server{{ID: "b"}}
+		case raft.SnapshotRequest:
+			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Size = 300, 7, 3, 2, 5, 1<<30
+		case raft.SnapshotResponse:
+			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Offset = 300, 7, 3, 2, 5, 1<<20
+		case raft.SnapshotStream:
+			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Size, m.Offset = 300, 7, 3, 2, 5, 1<<30, 1<<20
+			m.Entries = sampleEntries()[2:3]
 		}
 		messages = append(messages, m)
 	}
@@ -205,6 +212,8 @@ func drawMessage() *rapid.Generator[raft.Message] {
 			Entries:         rapid.SliceOfN(drawEntry(), 0, 4).Draw(t, "Entries"),
 			Numbers:         rapid.SliceOfN(rapid.Uint64(), 0, 4).Draw(t, "Numbers"),
 			Servers:         rapid.SliceOfN(drawServer(), 0, 4).Draw(t, "Servers"),
+			Size:            rapid.Uint64().Draw(t, "Size"),
+			Offset:          rapid.Uint64().Draw(t, "Offset"),
 		}
 		copy(m.Cluster[:], rapid.SliceOfN(rapid.Byte(), 0, len(m.Cluster)).Draw(t, "Cluster"))
 		if len(m.Entries) == 0 {

@@ -45,6 +45,10 @@ type CoreConfig struct {
 	WindowMessages, WindowBytes int
 	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB).
 	TailBytes int
+	// SnapshotMinBytes and SnapshotFactor say when a snapshot is taken: when what the state machine was handed since the
+	// last one exceeds the larger of SnapshotMinBytes (64 MiB) and SnapshotFactor (4) times its size. SnapshotRetainBytes (1
+	// GiB) bounds how much of the log is kept for the sake of a peer that is sent a snapshot, or has just been.
+	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
 	// MaxWrites bounds the writes handed out and not yet persisted (1). What gathers meanwhile becomes
 	// the next one.
 	MaxWrites int
@@ -65,6 +69,10 @@ const (
 	defaultWindowBytes     = 4 << 20
 	defaultTailBytes       = 16 << 20
 	defaultMaxWrites       = 1
+
+	defaultSnapshotMinBytes    = 64 << 20
+	defaultSnapshotFactor      = 4
+	defaultSnapshotRetainBytes = 1 << 30
 )
 
 // normalize fills in the defaults and refuses what can't be used.
@@ -100,6 +108,9 @@ func (c *CoreConfig) normalize() error {
 		{&c.WindowBytes, "WindowBytes", defaultWindowBytes},
 		{&c.TailBytes, "TailBytes", defaultTailBytes},
 		{&c.MaxWrites, "MaxWrites", defaultMaxWrites},
+		{&c.SnapshotMinBytes, "SnapshotMinBytes", defaultSnapshotMinBytes},
+		{&c.SnapshotFactor, "SnapshotFactor", defaultSnapshotFactor},
+		{&c.SnapshotRetainBytes, "SnapshotRetainBytes", defaultSnapshotRetainBytes},
 	} {
 		if *limit.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
@@ -177,9 +188,9 @@ func (c *CoreConfig) checkSaved() error {
 	if s.State.Server == "" && c.Incarnation == 0 {
 		return fmt.Errorf("%w: a new storage needs an Incarnation", ErrConfig)
 	}
-	next, term := s.Snapshot.Index+1, s.Snapshot.Term
-	if s.Last < s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
-		return fmt.Errorf("%w: the log ends at %d with %d terms after a snapshot at %d", ErrCorrupt, s.Last, len(s.Runs), s.Snapshot.Index)
+	next, term := s.Base+1, s.BaseTerm
+	if s.Last < s.Snapshot.Index || s.Base > s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
+		return fmt.Errorf("%w: the log goes from %d to %d with %d terms, and the snapshot is at %d", ErrCorrupt, s.Base, s.Last, len(s.Runs), s.Snapshot.Index)
 	}
 	for i, run := range s.Runs {
 		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last || run.Term < term || i > 0 && run.Term == term {

@@ -48,6 +48,11 @@ const (
 	machineDeadline
 	// changeDeadline: a change of the members is looked after when it passes.
 	changeDeadline
+	// snapshotDeadline: a snapshot that couldn't be written, of this server or from the leader, is tried again when it
+	// passes.
+	snapshotDeadline
+	// streamDeadline: a leader looks whether the peers that it sends snapshots to are there when it passes.
+	streamDeadline
 
 	numDeadlines
 )
@@ -168,6 +173,15 @@ func (c *Core) meetDeadlines() {
 			c.retryCalls()
 		}
 	}
+	if c.passed(snapshotDeadline) {
+		c.disarm(snapshotDeadline)
+	}
+	if c.passed(streamDeadline) {
+		c.disarm(streamDeadline)
+		if l, leads := c.role.(*leader); leads {
+			c.checkSendings(l)
+		}
+	}
 }
 
 // deadlineNames are the deadlines for those who let them pass by name.
@@ -175,6 +189,7 @@ var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
 	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry", transferDeadline: "transfer",
 	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", changeDeadline: "change",
+	snapshotDeadline: "snapshot", streamDeadline: "stream",
 }
 
 // Armed appends the names of the deadlines that are yet to pass to names: what time may do next to this core.

@@ -173,7 +173,7 @@ func (c *Core) answerVote(m *Message) {
 
 // everything is the number of the write that makes all durable that was decided so far.
 func (c *Core) everything() WriteNumber {
-	if c.out.dirty || c.log.written < c.log.last {
+	if c.out.dirty || c.out.snapshot != nil || c.log.written < c.log.last {
 		return c.out.issued + 1
 	}
 	return c.out.issued

@@ -96,6 +96,10 @@ var (
 	// ErrTransferGivenUp says that the server that was to lead didn't within an election timeout.
 	ErrTransferGivenUp = errors.New("raft: handing over was given up")
 
+	// ErrSnapshotInstalled says that this server has received a snapshot in the place of the entries among which the
+	// command may be.
+	ErrSnapshotInstalled = errors.New("raft: a snapshot was installed over the command")
+
 	// ErrClosed says that the node was closed.
 	ErrClosed = errors.New("raft: closed")
 

@@ -147,6 +147,14 @@ func (m *Message) wellFormed() bool {
 			}
 		}
 		return true
+	case SnapshotRequest:
+		return m.Index > 0 && m.LogTerm <= m.Term && m.Size > 0
+	case SnapshotStream:
+		if len(m.Entries) != 1 || m.Entries[0].Kind != EntryConfiguration || m.Entries[0].Index > m.Index || m.Offset > m.Size {
+			return false
+		}
+		_, err := DecodeConfiguration(m.Entries[0].Data)
+		return err == nil && m.LogTerm <= m.Term
 	case AppendRequest:
 	default:
 		return true

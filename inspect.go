@@ -17,7 +17,8 @@ type CoreStatus struct {
 	Start       uint64
 	Cluster     ClusterID
 
-	// Snapshot ≤ Applied ≤ Commit ≤ Last, and Stable ≤ Last.
+	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is behind Snapshot while the state machine is
+	// being restored.
 	Snapshot, Applied, Commit, Stable, Last Index
 	LastTerm                                Term
 
@@ -45,7 +46,7 @@ func (c *Core) Status() CoreStatus {
 	s := CoreStatus{
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
-		Snapshot: c.log.base.index, Applied: c.log.applied, Commit: c.log.commit,
+		Snapshot: c.snapshots.current.index(), Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
@@ -117,6 +118,8 @@ func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 		s.leader(r)
 	}
 	s.callers(c)
+	s.snapshots(&c.snapshots)
+	s.incoming(c)
 	return s.b
 }
 
@@ -209,7 +212,9 @@ func (s *stateEncoder) outbox(o *outbox) {
 		uint64(max(o.leaseWrite, o.durable)-o.durable))
 	for _, f := range o.flights {
 		s.numbers(uint64(f.last))
+		s.stored(f.snapshot)
 	}
+	s.stored(o.snapshot)
 	s.numbers(uint64(len(o.ready)))
 	for i := range o.ready {
 		s.Message(&o.ready[i])
@@ -234,6 +239,7 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 		s.numbers(uint64(len(server.Address)))
 		s.b = append(s.b, server.Address...)
 	}
+	s.numbers(m.Size, m.Offset)
 	s.entries(m.Entries)
 	s.numbers(uint64(m.Refusal), flag(m.Call != nil))
 	if m.Call != nil {
@@ -275,7 +281,7 @@ func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 func (s *stateEncoder) leader(l *leader) {
 	s.b = append(s.b, 'l')
 	// Rounds are not made relative to the last one: messages that are on their way name them.
-	s.numbers(uint64(l.begin), l.round, l.confirmed, l.tracked, uint64(len(l.quota)-l.released), uint64(l.counted-l.released))
+	s.numbers(uint64(l.begin), l.round, l.confirmed, l.tracked, l.attempts, uint64(len(l.quota)-l.released), uint64(l.counted-l.released))
 	for _, q := range l.quota[l.released:] {
 		s.numbers(uint64(q.index), uint64(q.bytes))
 	}
@@ -356,6 +362,7 @@ func (s *stateEncoder) progress(p *progress) []byte {
 	for _, w := range p.window {
 		n.numbers(uint64(w.last), uint64(w.bytes))
 	}
+	n.sending(p)
 	return n.b
 }
 
@@ -365,7 +372,7 @@ func (s *stateEncoder) callers(c *Core) {
 	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
 	for i := range p.items {
 		if item := &p.items[i]; item.state != pendingDone {
-			s.numbers(item.number, uint64(item.kind), flag(item.only), uint64(item.state), uint64(item.term), uint64(item.fence), uint64(len(item.data)))
+			s.numbers(item.number, uint64(item.kind), flag(item.only), uint64(item.state), uint64(item.term), uint64(item.fence), uint64(item.index), uint64(len(item.data)))
 			s.b = append(s.b, item.data...)
 		}
 	}
@@ -390,4 +397,52 @@ func (s *stateEncoder) callers(c *Core) {
 	for _, last := range c.applying {
 		s.numbers(uint64(last))
 	}
+}
+
+// stored writes a snapshot that may be none. Its configuration is that of its index.
+func (s *stateEncoder) stored(p *storedSnapshot) {
+	if p == nil {
+		s.numbers(0)
+		return
+	}
+	s.numbers(uint64(p.meta.Index), uint64(p.meta.Term), uint64(p.meta.ConfigurationIndex), p.bytes, p.serial, p.handed,
+		uint64(p.compact), flag(p.installed))
+}
+
+// snapshots writes what is known of this server's own snapshots.
+func (s *stateEncoder) snapshots(p *snapshots) {
+	for _, snapshot := range []*storedSnapshot{p.current, p.named, p.taking, p.taken} {
+		s.stored(snapshot)
+	}
+	s.numbers(uint64(p.restore), p.serial, p.handedBytes, flag(p.damaged), uint64(len(p.past)), uint64(len(p.demands)), p.lastDemand)
+	for _, past := range p.past {
+		s.stored(past)
+	}
+	for _, d := range p.demands {
+		s.numbers(d.number, uint64(d.index))
+	}
+}
+
+// incoming writes what is being received.
+func (s *stateEncoder) incoming(c *Core) {
+	in := &c.incoming
+	s.numbers(uint64(in.state), c.streams)
+	if in.state == incomingNot {
+		return
+	}
+	n := &in.name
+	s.b = append(s.b, s.name(n.from))
+	s.numbers(uint64(n.incarnation), n.start, n.serial, uint64(n.place.index), uint64(n.place.term), n.size,
+		in.attempt, in.held, in.stream, uint64(in.meta.ConfigurationIndex))
+}
+
+// sending writes what a peer is sent.
+func (s *stateEncoder) sending(p *progress) {
+	t := &p.sending
+	s.numbers(uint64(t.state), flag(p.lagging), uint64(p.silent))
+	if t.state == sendingNot {
+		return
+	}
+	s.stored(t.snapshot)
+	s.numbers(t.attempt, flag(t.asked), t.round, t.stream, t.sent, t.seen, uint64(t.idle))
 }

@@ -28,7 +28,7 @@ func assert(condition bool, name string) {
 // Check verifies the invariants of the state that are too dear to assert at each change. It returns the
 // first that doesn't hold, by its name.
 func (c *Core) Check() error {
-	for _, check := range []func() error{c.checkCursors, c.checkRuns, c.checkTail, c.checkRole, c.checkGate, c.checkConfigurations} {
+	for _, check := range []func() error{c.checkCursors, c.checkRuns, c.checkTail, c.checkRole, c.checkGate, c.checkConfigurations, c.checkSnapshots} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -71,11 +71,11 @@ func (c *Core) checkRuns() error {
 	return nil
 }
 
-// checkTail: the tail is contiguous, ends at last, holds (stable, last], and agrees with the runs.
+// checkTail: the tail is contiguous, ends at last, holds what of the log isn't stable, and agrees with the runs.
 func (c *Core) checkTail() error {
 	l := &c.log
 	next := l.last + 1 - l.tail.count()
-	if l.tail.count() > 0 && l.tail.after()+1 != next || next > l.stable+1 {
+	if l.tail.count() > 0 && l.tail.after()+1 != next || next > max(l.stable, l.base.index)+1 || next <= l.base.index {
 		return broken("Tail Holds Unstable", "tail begins at %d, stable %d, last %d", next, l.stable, l.last)
 	}
 	for _, chunk := range l.tail.chunks {
@@ -169,6 +169,27 @@ func (c *Core) checkConfigurations() error {
 	}
 	if placed := c.log.placed(); placed != nil && placed.index > c.log.last {
 		return broken("Configurations In Log", "the one at %d, last %d", placed.index, c.log.last)
+	}
+	return nil
+}
+
+// checkSnapshots: the log goes on from the current snapshot, or from the one that takes its place with the next write.
+func (c *Core) checkSnapshots() error {
+	s, l := &c.snapshots, &c.log
+	if covered := max(s.current.index(), s.named.index()); l.base.index > covered || covered > l.commit {
+		return broken("Compacted Is Covered", "base %d, snapshot %d, commit %d", l.base.index, covered, l.commit)
+	}
+	if (s.restore == restoreWaiting) != (s.named != nil && s.named.installed) {
+		return broken("Installed Is Restored", "restore %d", s.restore)
+	}
+	if s.restore == restoreNot && l.applied < l.base.index {
+		return broken("Compacted Is Covered", "base %d, applied %d", l.base.index, l.applied)
+	}
+	if in := &c.incoming; in.held > in.name.size || in.state == incomingStored && in.held != in.name.size {
+		return broken("Snapshot Complete", "%d of %d bytes", in.held, in.name.size)
+	}
+	if n := len(l.configurations); l.commit > 0 && (n == 0 || l.configurations[0].index > l.commit) {
+		return broken("Configurations Known", "%d of them, commit %d", n, l.commit)
 	}
 	return nil
 }

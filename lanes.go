@@ -116,12 +116,12 @@ func (n *Node) writeLane() {
 	})
 }
 
-// fetchLane reads entries that have left memory. That a peer's entries are compacted by now is no failure.
+// fetchLane reads entries that have left memory. That they are compacted by now is no failure.
 func (n *Node) fetchLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	work(n, n.fetches, "storage", func(f Fetch) error {
 		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
-		if err != nil && (f.For == "" || !errors.Is(err, ErrCompacted)) {
+		if err != nil && !errors.Is(err, ErrCompacted) {
 			return fmt.Errorf("raft: read entries after %d: %w", f.After, err)
 		}
 		n.inbox.fetched(fetched{f, entries})

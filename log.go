@@ -11,10 +11,11 @@ import "sort"
 //	──┼─────────────────┼─────────┼──────┼─────────────────────┤
 //	  │   in the log    │      stable ───┼───▶ written ───▶    │
 //
-// The cursors chase the log's right end and only ever move right, except that a truncation takes stable
-// and written back with it. applied ≤ handed ≤ commit ≤ last and stable ≤ written ≤ last.
+// The cursors chase the log's right end and only ever move right, except that a truncation, or a snapshot
+// that takes the place of the log, takes stable and written back with it. applied ≤ handed ≤ commit ≤ last
+// and stable ≤ written ≤ last. base is at most the current snapshot, and commit at least that.
 type entryLog struct {
-	// base is the last entry before the log: (0, 0), or the last that the snapshot covers.
+	// base is the last entry before the log: (0, 0), or one that a snapshot covers. compact moves it.
 	base place
 	// runs are the terms of (base, last].
 	runs []TermRun
@@ -52,12 +53,12 @@ type placedConfiguration struct {
 
 // newLog returns the log that a storage holds.
 func newLog(saved *Saved) (entryLog, error) {
-	base := place{saved.Snapshot.Index, saved.Snapshot.Term}
+	snapshot := saved.Snapshot.Index
 	l := entryLog{
-		base: base, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
-		commit: base.index, handed: base.index, applied: base.index, written: saved.Last, stable: saved.Last,
+		base: place{saved.Base, saved.BaseTerm}, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
+		commit: snapshot, handed: snapshot, written: saved.Last, stable: saved.Last,
 	}
-	if base.index > 0 {
+	if snapshot > 0 {
 		configuration := saved.Snapshot.Configuration
 		l.configurations = append(l.configurations, placedConfiguration{saved.Snapshot.ConfigurationIndex, &configuration})
 	}
@@ -168,6 +169,68 @@ func (l *entryLog) truncate(after Index) {
 	l.tail.truncate(after)
 }
 
+// compact forgets the entries up to an index, which a snapshot covers. Of the configurations the one that
+// counted there stays.
+func (l *entryLog) compact(to Index) {
+	if to <= l.base.index {
+		return
+	}
+	term, ok := l.term(to)
+	assert(ok && to <= l.handed, "Compacted Is Covered")
+	l.base = place{to, term}
+	dead := 0
+	for dead < len(l.runs) && (dead+1 < len(l.runs) && l.runs[dead+1].First <= to+1 || l.last == to) {
+		dead++
+	}
+	l.runs = append([]TermRun(nil), l.runs[dead:]...)
+	if len(l.runs) > 0 {
+		l.runs[0].First = max(l.runs[0].First, to+1)
+	}
+	gone := 0
+	for gone+1 < len(l.configurations) && l.configurations[gone+1].index <= to {
+		gone++
+	}
+	l.configurations = append([]placedConfiguration(nil), l.configurations[gone:]...)
+	l.tail.compact(to)
+}
+
+// install puts a snapshot in the place of everything up to its index. The log goes on behind it if it agrees
+// there; otherwise nothing of it is left. It reports whether the log goes on.
+//
+//	log        1 1 1 2 2 2│2 2      agrees at the index: what follows stays
+//	           1 1 1│               ends before it, or
+//	           1 1 1 2 2 3│3 3      holds another entry there: it isn't committed from some place on, and goes
+//	snapshot   ───────────┤ (6, 2)
+//
+// stable stays what it was of what is committed: that the rest is durable is known when the snapshot's write is.
+func (l *entryLog) install(s place, configuration placedConfiguration) (goesOn bool) {
+	goesOn = l.matches(s.index, s.term)
+	if !goesOn {
+		l.stable = min(l.stable, l.commit)
+		l.base, l.runs, l.last, l.written = s, nil, s.index, s.index
+		l.configurations = nil
+		l.tail = tail{}
+	}
+	l.written = max(l.written, s.index)
+	l.commit = max(l.commit, s.index)
+	l.handed = max(l.handed, s.index)
+	l.compact(s.index)
+	if n := len(l.configurations); n == 0 || l.configurations[0].index > configuration.index {
+		l.configurations = append([]placedConfiguration{configuration}, l.configurations...)
+	}
+	return goesOn
+}
+
+// configurationAt returns the configuration that counted at an index that isn't before base.
+func (l *entryLog) configurationAt(index Index) placedConfiguration {
+	n := len(l.configurations) - 1
+	for n > 0 && l.configurations[n].index > index {
+		n--
+	}
+	assert(n >= 0 && l.configurations[n].index <= index, "Configurations Known")
+	return l.configurations[n]
+}
+
 // commitTo moves commit to the right.
 func (l *entryLog) commitTo(index Index) {
 	assert(index <= l.last, "Commit Within Log")
@@ -183,8 +246,8 @@ func (l *entryLog) clone() entryLog {
 	return n
 }
 
-// tail holds the recent entries of a log: always those that are not stable, and as many more as its bound
-// allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
+// tail holds the recent entries of a log: always those that are neither stable nor before base, and as many
+// more as its bound allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
 // messages, writes and the state machine may share the slots without copying, and clones all but the last chunk's.
 type tail struct {
 	chunks []chunk
@@ -261,6 +324,26 @@ func (t *tail) shrink(limit int, keep Index) {
 		clear(t.chunks[n:])
 		t.chunks = t.chunks[:n]
 	}
+}
+
+// compact drops the entries up to an index.
+func (t *tail) compact(to Index) {
+	gone := 0
+	for gone < len(t.chunks) && t.chunks[gone].entries[0].Index+Index(len(t.chunks[gone].entries)) <= to+1 {
+		t.bytes -= t.chunks[gone].bytes
+		gone++
+	}
+	t.chunks = append([]chunk(nil), t.chunks[gone:]...)
+	if len(t.chunks) == 0 || t.chunks[0].entries[0].Index > to {
+		return
+	}
+	first := &t.chunks[0]
+	n := int(to + 1 - first.entries[0].Index)
+	for i := range first.entries[:n] {
+		first.bytes -= first.entries[i].size()
+		t.bytes -= first.entries[i].size()
+	}
+	first.entries = first.entries[n:]
 }
 
 // entries returns entries of (after, last], beginning with after+1: one at least, and more while all of them

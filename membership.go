@@ -111,6 +111,7 @@ func (c *Core) syncPeers(l *leader, next Index) {
 				p.leaving, p.farewell = placed.index, c.farewell()
 			}
 		case m.Incarnation != p.incarnation:
+			c.endSending(&p)
 			continue // the other disk is another peer
 		default:
 			p.leaving, p.address = 0, m.Address
@@ -135,7 +136,11 @@ func (c *Core) farewell() int { return int(10 * c.config.ElectionTimeout / c.con
 func (c *Core) dismiss(l *leader) {
 	before := len(l.peers)
 	l.peers = slices.DeleteFunc(l.peers, func(p progress) bool {
-		return p.leaving != 0 && (p.farewell <= 0 || p.match >= p.leaving && p.told >= p.leaving)
+		goes := p.leaving != 0 && (p.farewell <= 0 || p.match >= p.leaving && p.told >= p.leaving)
+		if goes {
+			c.endSending(&p)
+		}
+		return goes
 	})
 	if len(l.peers) != before {
 		c.serversChanged = true

@@ -33,6 +33,7 @@ type memoryData struct {
 	// first is the index of the log's first entry, last that of its last one; last is first-1 when the
 	// log is empty.
 	first, last Index
+	baseTerm    Term           // of the entry before the first one
 	chunks      []*memoryChunk // never empty ones; contiguous, from first (or before) to last
 	origins     []Origin       // what the numbers in memoryRecord.origin stand for
 }
@@ -94,23 +95,20 @@ func (s *MemoryStorage) Load() (Saved, error) {
 		return Saved{}, errMemoryClosed
 	}
 	d := s.data
-	saved := Saved{State: d.state, Last: d.last}
-	after := d.first - 1
+	saved := Saved{State: d.state, Base: d.first - 1, BaseTerm: d.baseTerm, Last: d.last}
 	if d.snapshot != nil {
-		saved.Snapshot = d.snapshot.meta
-		after = max(after, d.snapshot.meta.Index)
-		saved.Last = max(d.last, d.snapshot.meta.Index)
+		saved.Snapshot, saved.SnapshotBytes = d.snapshot.meta, uint64(len(d.snapshot.bytes))
 	}
 	for _, chunk := range d.chunks {
 		for i := range chunk.records {
 			r, index := &chunk.records[i], chunk.first+Index(i)
-			if index <= after {
+			if index <= saved.Base {
 				continue
 			}
 			if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != r.term {
 				saved.Runs = append(saved.Runs, TermRun{First: index, Term: r.term})
 			}
-			if r.kind == EntryConfiguration {
+			if r.kind == EntryConfiguration && index > saved.Snapshot.Index {
 				saved.Configurations = append(saved.Configurations, d.entry(chunk, i))
 			}
 		}
@@ -203,7 +201,7 @@ func (d *memoryData) install(snapshot *memorySnapshot, first, last Index) {
 	clear(d.written[len(kept):])
 	d.written = kept
 	if first != d.first || last != d.last {
-		d.first, d.last, d.chunks = first, last, nil
+		d.first, d.last, d.chunks, d.baseTerm = first, last, nil, snapshot.meta.Term
 	}
 }
 
@@ -268,6 +266,7 @@ func (d *memoryData) compact(to Index) {
 	if to < d.first {
 		return
 	}
+	d.baseTerm, _ = d.term(min(to, d.last))
 	d.first = min(to, d.last) + 1
 	n := 0
 	for n < len(d.chunks) && d.chunks[n].end() < d.first {

@@ -57,8 +57,18 @@ const (
 	// Removed tells a server that asks for pre-votes that a configuration without it is committed, at (Index, LogTerm). It
 	// is outside of all terms.
 	Removed
+	// SnapshotRequest offers a snapshot to a peer that needs entries which the log doesn't hold any more (§5.3). Index
+	// and LogTerm are what it covers, Size its bytes; Start and Number name it among the sender's. Round
+	// counts the leader's attempts to send.
+	SnapshotRequest
+	// SnapshotResponse answers it: send it from Offset on, since so much of this very snapshot is here already.
+	// Who doesn't need it sends an AppendResponse instead.
+	SnapshotResponse
+	// SnapshotStream isn't sent as a message: it is the head of a stream that brings the bytes of a snapshot from
+	// Offset on. Its one entry is the configuration that the snapshot holds.
+	SnapshotStream
 
-	lastMessageKind = Removed
+	lastMessageKind = SnapshotStream
 )
 
 var messageKindNames = [...]string{
@@ -71,6 +81,7 @@ var messageKindNames = [...]string{
 	ReadRequest: "ReadRequest", ReadResponse: "ReadResponse",
 	CallRequest: "CallRequest", CallResponse: "CallResponse",
 	IdentityRequest: "IdentityRequest", IdentityResponse: "IdentityResponse", Removed: "Removed",
+	SnapshotRequest: "SnapshotRequest", SnapshotResponse: "SnapshotResponse", SnapshotStream: "SnapshotStream",
 }
 
 // String returns the name of the kind.
@@ -105,12 +116,12 @@ type Message struct {
 	Hint Index
 	// Commit is the leader's commit index (AppendRequest, Heartbeat, ReadResponse).
 	Commit Index
-	// Round numbers the leader's rounds of heartbeats within its term, the attempts of a candidate, and the changes of
-	// the members of which a leader asks for identities.
+	// Round numbers the leader's rounds of heartbeats within its term, the attempts of a candidate, the changes of
+	// the members of which a leader asks for identities, and a leader's attempts to send a snapshot.
 	Round uint64
 	// Start is the start counter of the origin of a request, repeated in its answer.
 	Start uint64
-	// Number belongs to forwards, reads and calls.
+	// Number belongs to forwards, reads, calls and snapshots.
 	Number uint64
 	// Lease is the length of the lease that the leader asks for (Heartbeat), or that is promised
 	// (HeartbeatResponse). 0 is none.
@@ -118,6 +129,8 @@ type Message struct {
 	// Fitness says how glad the leader may be to hand over to this server (HeartbeatResponse): its priority plus
 	// one, or 0 when it shouldn't lead.
 	Fitness uint64
+	// Size and Offset count the bytes of a snapshot.
+	Size, Offset uint64
 
 	// Granted is the answer to a vote, a pre-vote, an append or a call.
 	Granted bool
@@ -129,7 +142,7 @@ type Message struct {
 	Mismatch bool
 
 	// Entries are the entries after Index (AppendRequest; contiguous, terms never falling) or
-	// commands without index and term (ForwardRequest).
+	// commands without index and term (ForwardRequest), or a configuration (SnapshotStream).
 	Entries []Entry
 	// Numbers are the refused commands (ForwardResponse), or the number of Call.
 	Numbers []uint64

@@ -11,6 +11,7 @@ package raft
 //	any at all, refusals too         "I am in term T"                the first write that carried T is durable
 //	vote granted                     "my vote in T is yours"         every write so far, the next included, is
 //	append accepted up to i          "my log matches yours to i"     i ≤ stable (see follower.matched)
+//	snapshot installed up to i       the same                        the same: its write has lifted stable
 //	heartbeat, and its answer        the term                        T is durable
 //	leader's append                  the term                        at once: T was durable before it could win
 //	pre-vote asked or granted        nothing new                     at once
@@ -28,6 +29,8 @@ type outbox struct {
 
 	// dirty says that the durable state has changed since the last write.
 	dirty bool
+	// snapshot becomes the current one with the next write; nil for none.
+	snapshot *storedSnapshot
 	// termWrite is the first write that carries the current term and the current start: what leaves before
 	// it is durable claims nothing.
 	termWrite WriteNumber
@@ -44,6 +47,8 @@ type flight struct {
 	// last is how far the log is stable once the write is durable. A truncation lowers it: an old
 	// write's confirmation covers only what no later one has replaced.
 	last Index
+	// snapshot is the one that the write makes the current one; nil for none.
+	snapshot *storedSnapshot
 }
 
 // A heldMessage waits for a write.
@@ -100,8 +105,8 @@ func (o *outbox) truncated(after Index) {
 }
 
 // persisted notes that every write up to n is durable, releases what waited for them, and returns how far
-// the log is stable by their account.
-func (o *outbox) persisted(n WriteNumber) (stable Index) {
+// the log is stable by their account, and the last snapshot that they made the current one.
+func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapshot) {
 	assert(n > o.durable && n <= o.issued, "Writes Persist In Order")
 	o.durable = n
 	done := 0
@@ -109,6 +114,9 @@ func (o *outbox) persisted(n WriteNumber) (stable Index) {
 		// A later write may reach less far than an earlier one, when it followed a truncation; but
 		// then the earlier one's mark was lowered too.
 		stable = max(stable, o.flights[done].last)
+		if s := o.flights[done].snapshot; s != nil {
+			snapshot = s
+		}
 		done++
 	}
 	o.flights = append(o.flights[:0], o.flights[done:]...)
@@ -123,19 +131,23 @@ func (o *outbox) persisted(n WriteNumber) (stable Index) {
 	}
 	clear(o.held[len(kept):])
 	o.held = kept
-	return stable
+	return stable, snapshot
 }
 
 // drainWrite hands out what isn't written yet, as one write.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
-	if !o.dirty && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
+	if !o.dirty && o.snapshot == nil && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
 		return
 	}
 	o.issued++
-	o.flights = append(o.flights, flight{o.issued, l.last})
+	o.flights = append(o.flights, flight{o.issued, l.last, o.snapshot})
 	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
-	o.dirty = false
+	if s := o.snapshot; s != nil {
+		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
+		l.compact(s.compact)
+	}
+	o.dirty, o.snapshot = false, nil
 	l.written = l.last
 	c.diskStarts()
 }
@@ -160,9 +172,13 @@ func (c *Core) diskMoved() {
 func (c *Core) Persisted(now Instant, n WriteNumber) {
 	c.advance(now)
 	l := &c.log
-	l.stable = max(l.stable, c.out.persisted(n))
+	stable, snapshot := c.out.persisted(n)
+	l.stable = max(l.stable, stable)
 	assert(l.stable <= l.written, "Cursors Ordered")
 	c.diskMoved()
+	if snapshot != nil {
+		c.snapshotCurrent(snapshot)
+	}
 	switch r := c.role.(type) {
 	case *candidate:
 		c.countVotes(r)

@@ -40,6 +40,12 @@ type progress struct {
 	// promised is the last round by which the peer promised a lease; fitness is what it said of itself last.
 	promised, fitness uint64
 
+	// sending is the snapshot that the peer is sent. lagging says that it was sent one and hasn't caught up since, silent
+	// how often it was looked at since it last answered.
+	sending sending
+	lagging bool
+	silent  uint8
+
 	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
 	// the last entry that it forwarded, or the last index that it was given for a read.
 	told, owed Index
@@ -53,7 +59,7 @@ type windowed struct {
 
 // full says whether no more may be sent for now.
 func (p *progress) full(config *CoreConfig) bool {
-	if p.fetching {
+	if p.fetching || p.sending.state != sendingNot {
 		return true
 	}
 	if !p.replicating {

@@ -46,6 +46,8 @@ type pending struct {
 	state  pendingState
 	term   Term // in which it was offered last
 	fence  Term // the only term in which it may be appended, and that only here; 0 for any
+	// index is where its entry of that term stands, once it has been seen in the log; 0 before.
+	index Index
 }
 
 type pendingState uint8
@@ -258,7 +260,7 @@ func (c *Core) offerHere(l *leader, item *pending) {
 		c.answer(item.number, Answer{Err: notApplied(ErrOverloaded)})
 		return
 	}
-	item.state, item.term = pendingLogged, c.state.Term
+	item.state, item.term, item.index = pendingLogged, c.state.Term, c.log.last+1
 	c.appendEntry(Entry{Kind: item.kind, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
@@ -287,7 +289,7 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 		bytes += e.size()
 		total += e.size()
 		if state == pendingFree {
-			item.state, item.term = pendingForwarded, c.state.Term
+			item.state, item.term, item.index = pendingForwarded, c.state.Term, 0
 			p.unseen++
 		}
 	}
@@ -329,7 +331,7 @@ func (c *Core) commandLogged(e *Entry) {
 	}
 	if item := c.proposals.find(e.Number); item != nil && item.state == pendingForwarded {
 		c.unforward(item)
-		item.state = pendingLogged
+		item.state, item.index = pendingLogged, e.Index
 	}
 }
 
@@ -360,15 +362,20 @@ func (c *Core) commandsApplied(batch *Batch) {
 		}
 		c.answer(command.Number, Answer{Index: command.Index, Result: command.Result})
 	}
+	c.termApplied(batch.Term)
+}
+
+// termApplied frees the commands that were offered in terms before one of which an entry has been applied here.
+func (c *Core) termApplied(term Term) {
 	p := &c.proposals
-	if batch.Term <= p.proven {
+	if term <= p.proven {
 		return
 	}
-	p.proven = batch.Term
-	c.callsProven(batch.Term)
+	p.proven = term
+	c.callsProven(term)
 	for at := p.skip; at < len(p.items); at++ {
 		item := &p.items[at]
-		if item.state != pendingFree && item.state != pendingDone && item.term < batch.Term {
+		if item.state != pendingFree && item.state != pendingDone && item.term < term {
 			c.unforward(item)
 			item.state = pendingFree
 			p.nextFree = min(p.nextFree, item.number)
@@ -384,6 +391,26 @@ func (p *proposals) refusal(command *AppliedCommand) error {
 		return notApplied(command.Err)
 	}
 	return outcomeUnknown(command.Err)
+}
+
+// commandsJumped ends the commands that may be among those that a restored snapshot covers: their results are lost, and
+// whether there are any isn't known. Such a command was offered in no later term than the snapshot's, and hasn't been
+// seen at an index behind it. (Its entry of that term stands at one index in whatever log.)
+func (c *Core) commandsJumped(snapshot place) {
+	p := &c.proposals
+	next := p.base()
+	for item := p.from(next); item != nil; item = p.from(next) {
+		next = item.number + 1 // an answer may move the items
+		if item.state != pendingFree && item.term <= snapshot.term && item.index <= snapshot.index {
+			c.answer(item.number, Answer{Err: outcomeUnknown(ErrSnapshotInstalled)})
+		}
+	}
+	for _, item := range slices.Clone(c.calls.items) {
+		if item.state != pendingFree && item.term <= snapshot.term {
+			c.CancelCall(item.number, ErrSnapshotInstalled)
+		}
+	}
+	c.termApplied(snapshot.term)
 }
 
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.

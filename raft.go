@@ -9,9 +9,25 @@ type Effects struct {
 	Write *Write
 	// Messages are to be sent.
 	Messages []Message
+	// RestoreSnapshot, when not nil, is the current snapshot (Storage.OpenSnapshot), from which the state machine is to be
+	// restored (Applier.Restore); then it is reported by Core.Restored. It comes after what Apply held before.
+	RestoreSnapshot *SnapshotMeta
 	// Apply are batches of entries to be applied in order, and then reported by Core.Applied. They share
 	// memory with the log.
 	Apply [][]Entry
+	// TakeSnapshot, when not nil, asks for the state after all batches so far (Applier.Snapshot), to be written into the
+	// storage (Storage.CreateSnapshot) beside what is applied next, and reported by Core.SnapshotTaken or
+	// Core.SnapshotFailed.
+	TakeSnapshot *SnapshotMeta
+	// SnapshotAnswers end calls of Core.Snapshot.
+	SnapshotAnswers []SnapshotAnswer
+	// Sends are snapshots to be sent, StopSends the numbers of streams to be closed.
+	Sends     []SendSnapshot
+	StopSends []uint64
+	// Streams says what becomes of streams that others have opened; DiscardIncoming, that what they have brought isn't
+	// needed. What is said of a stream that is accepted comes after that.
+	Streams         []StreamVerdict
+	DiscardIncoming bool
 	// Fetches are to be read from the storage and reported by Core.Fetched.
 	Fetches []Fetch
 	// Answers are to be given to callers.
@@ -66,6 +82,15 @@ type Core struct {
 	lastRead  uint64  // the number of the last read
 	fresh     Instant // when this state was the newest, as far as is known; luck, not state
 
+	snapshots snapshots
+	incoming  incoming
+	// What is to be handed out about snapshots that are sent and received. streams numbers those that are sent.
+	sends    []SendSnapshot
+	stops    []uint64
+	verdicts []StreamVerdict
+	discard  bool
+	streams  uint64
+
 	answers []Answer
 	fetches []Fetch
 	// applying are the last indexes of the batches that the state machine works on; fetching says that
@@ -109,7 +134,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
-		proposals: proposals{next: 1, nextFree: 1}, fresh: neverSynced,
+		proposals: proposals{next: 1, nextFree: 1}, fresh: neverSynced, snapshots: newSnapshots(&config.Saved),
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
@@ -199,6 +224,10 @@ func (c *Core) dispatch(m *Message) {
 		c.takeCall(m)
 	case CallResponse:
 		c.callAnswered(m)
+	case SnapshotRequest:
+		c.answerSnapshot(m)
+	case SnapshotStream:
+		c.answerStream(m)
 	default:
 		switch r := c.role.(type) {
 		case *candidate:
@@ -221,6 +250,8 @@ func (c *Core) leaderAnswered(l *leader, m *Message) {
 		c.appendAnswered(l, p, m)
 	case HeartbeatResponse:
 		c.heartbeatAnswered(l, p, m)
+	case SnapshotResponse:
+		c.snapshotAnswered(p, m)
 	}
 }
 
@@ -231,7 +262,7 @@ func (c *Core) refuseOldTerm(m *Message) {
 	switch {
 	case m.Kind == VoteRequest:
 		c.send(Message{Kind: VoteResponse, To: m.From})
-	case m.Kind == AppendRequest, m.Kind == Heartbeat && m.Round != 0:
+	case m.Kind == AppendRequest, m.Kind == SnapshotRequest, m.Kind == Heartbeat && m.Round != 0:
 		c.send(Message{Kind: AppendResponse, To: m.From})
 	}
 }
@@ -252,6 +283,7 @@ func (c *Core) stepDown() { c.become(&follower{}) }
 // become changes the role. What belonged to the old one goes with it; callers who waited for it wait for the
 // next leader.
 func (c *Core) become(r role) {
+	c.abandonSendings()
 	c.role = r
 	c.disarm(heartbeatDeadline)
 	c.disarm(quorumDeadline)
@@ -298,6 +330,7 @@ func (c *Core) Drain(e *Effects) {
 	clear(e.Answers)
 	*e = Effects{Messages: e.Messages[:0], Apply: e.Apply[:0], Fetches: e.Fetches[:0], Answers: e.Answers[:0]}
 
+	c.drainIncoming()
 	c.offerProposals()
 	c.askReads()
 	c.offerCalls()
@@ -310,11 +343,15 @@ func (c *Core) Drain(e *Effects) {
 	case *follower:
 		c.acknowledge(r)
 	}
+	c.drainRestore(e)
 	c.drainApply(e)
 	c.watchMachine()
+	c.drainSnapshot(e)
 	c.releaseReads()
 	c.armRetry()
+	c.nameSnapshot()
 	c.drainWrite(e)
+	c.drainStreams(e)
 
 	e.Messages, c.out.ready = c.out.ready, e.Messages
 	e.Fetches, c.fetches = c.fetches, e.Fetches
@@ -326,9 +363,20 @@ func (c *Core) Drain(e *Effects) {
 	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
 }
 
+// drainStreams hands out what is to be done about snapshots that are sent and received. It is rare: so nothing of it is kept
+// for the next time.
+func (c *Core) drainStreams(e *Effects) {
+	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
+	e.SnapshotAnswers = c.snapshots.answers
+	c.sends, c.stops, c.verdicts, c.discard, c.snapshots.answers = nil, nil, nil, false, nil
+}
+
 // drainApply hands what is committed to the state machine, from the tail or by way of the disk.
 func (c *Core) drainApply(e *Effects) {
 	l := &c.log
+	if c.snapshots.restore != restoreNot {
+		return
+	}
 	for l.handed < l.commit && !c.fetching && len(c.applying) < maxApplying {
 		entries := c.fetched
 		c.fetched = nil
@@ -339,6 +387,9 @@ func (c *Core) drainApply(e *Effects) {
 			c.fetching = true
 			c.fetch(Fetch{After: l.handed, Last: l.commit, MaxBytes: fetchBytes})
 			return
+		}
+		for i := range entries {
+			c.snapshots.handedBytes += uint64(entries[i].size())
 		}
 		l.handed = entries[len(entries)-1].Index
 		c.applying = append(c.applying, l.handed)
@@ -357,7 +408,7 @@ func (c *Core) fetch(f Fetch) {
 }
 
 // Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
-// not in this term, are not taken. A fetch for a peer may have come too late, and then has no entries; any
+// not in this term, are not taken. A fetch may have come too late (ErrCompacted), and then has no entries; any
 // other failure is the storage's and ends the node, so it isn't reported here.
 func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
@@ -373,8 +424,12 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		next++
 	}
 	if f.For == "" {
-		assert(c.fetching && f.After == c.log.handed && len(entries) > 0, "Committed Entries Are Stored")
-		c.fetching, c.fetched = false, entries
+		c.fetching = false
+		if f.After < c.log.handed {
+			return // a snapshot has been installed meanwhile
+		}
+		assert(f.After == c.log.handed && len(entries) > 0, "Committed Entries Are Stored")
+		c.fetched = entries
 		return
 	}
 	if l, leads := c.role.(*leader); leads {
@@ -421,5 +476,9 @@ func (c *Core) Clone() *Core {
 	n.answers = slices.Clone(c.answers)
 	n.fetches = slices.Clone(c.fetches)
 	n.applying = slices.Clone(c.applying)
+	n.snapshots = c.snapshots.clone()
+	n.sends = slices.Clone(c.sends)
+	n.stops = slices.Clone(c.stops)
+	n.verdicts = slices.Clone(c.verdicts)
 	return &n
 }

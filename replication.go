@@ -31,6 +31,8 @@ type leader struct {
 
 	// quota are the proposals of this term: those before released are applied, those before counted are
 	// committed and stable. uncommitted and unapplied add up the others.
+	attempts uint64 // to send a snapshot
+
 	quota                  []charge
 	released, counted      int
 	uncommitted, unapplied int
@@ -147,15 +149,23 @@ func (c *Core) drainLeader(l *leader) {
 	c.startReadRound(l)
 	for i := range l.peers {
 		p := &l.peers[i]
-		c.sendAppends(p)
+		c.sendAppends(l, p)
+		c.offerSnapshot(l, p)
 		c.tellCommit(p)
 	}
 	c.drainTransfer(l)
 }
 
 // sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
-// where the logs agree.
-func (c *Core) sendAppends(p *progress) {
+// where the logs agree. Who needs what the log doesn't hold any more is sent a snapshot.
+func (c *Core) sendAppends(l *leader, p *progress) {
+	if p.next <= c.log.base.index && !p.waiting && p.sending.state == sendingNot {
+		if p.replicating {
+			c.beginSending(l, p)
+			return
+		}
+		p.next = c.log.base.index + 1 // where the log agrees there, nothing is missing
+	}
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
 		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
 		if entries == nil && p.next <= c.log.last {
@@ -186,7 +196,7 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 // fetchedToSend sends entries that came from the disk, unless the peer needs others by now.
 func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	p.fetching = false
-	if p.next != f.After+1 || p.full(&c.config) {
+	if p.next != f.After+1 || p.next <= c.log.base.index || p.full(&c.config) {
 		return
 	}
 	if len(entries) == 0 {
@@ -269,6 +279,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
 	if c.config.MaxLease > 0 && m.Lease >= c.config.MaxLease {
 		p.promised = max(p.promised, m.Round)
 	}
+	c.sendingAnswered(l, p, m.Round)
 	c.advanceCommit(l)
 	c.takeLease(l)
 	c.confirmRounds(l)
@@ -281,14 +292,20 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 			return
 		}
 		p.acknowledge(m.Index)
+		c.sendingAnswered(l, p, 0)
 		c.advanceCommit(l)
 		return
 	}
 	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
-	if m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
+	if p.sending.state != sendingNot || m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
 		return
 	}
-	p.probe(c.log.lastWithin(m.Hint, m.LogTerm).index + 1)
+	agree, base := c.log.lastWithin(m.Hint, m.LogTerm), c.log.base
+	if agree == base && (m.Hint < base.index || m.LogTerm < base.term) {
+		c.beginSending(l, p) // they agree nowhere in what is left of the log
+		return
+	}
+	p.probe(agree.index + 1)
 }
 
 // answerAppend takes a leader's entries (§3.5).

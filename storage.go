@@ -47,14 +47,19 @@ type Storage interface {
 type Saved struct {
 	State DurableState
 
-	// Snapshot describes the current snapshot; zero when there is none.
-	Snapshot SnapshotMeta
+	// Snapshot describes the current snapshot; zero when there is none. SnapshotBytes is how many bytes it has.
+	Snapshot      SnapshotMeta
+	SnapshotBytes uint64
+
+	// Base is the entry after which the log begins, BaseTerm its term: everything in (Base, Last] can be read.
+	// It is at most Snapshot.Index, since the snapshot stands for what is gone.
+	Base     Index
+	BaseTerm Term
 
 	// Last is the index of the last entry, or that of the snapshot when the log is empty.
 	Last Index
 
-	// Runs are the terms of the entries in (Snapshot.Index, Last], in order: the first run begins at
-	// Snapshot.Index+1. Earlier entries that the storage still holds are not in it.
+	// Runs are the terms of the entries in (Base, Last], in order: the first run begins at Base+1.
 	Runs []TermRun
 
 	// Configurations are the configuration entries in (Snapshot.Index, Last], in order.

@@ -149,14 +149,12 @@ func (c *storageComparison) Check(t *rapid.T) {
 	require.Equal(t, c.plain.last(), saved.Last)
 	var runs []raft.TermRun
 	var configurations []raft.Entry
+	require.Equal(t, c.plain.before, saved.Base)
 	for _, e := range c.plain.entries {
-		if e.Index <= c.snapshot.Index {
-			continue
-		}
 		if len(runs) == 0 || runs[len(runs)-1].Term != e.Term {
 			runs = append(runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == raft.EntryConfiguration && e.Index > c.snapshot.Index {
 			configurations = append(configurations, e)
 		}
 	}

@@ -18,6 +18,7 @@ type storageModel struct {
 	snapshot raft.SnapshotMeta
 	// entries are those in (before, last]. Those up to compacted may be forgotten.
 	before, compacted raft.Index
+	beforeTerm        raft.Term // of the entry at before
 	entries           []raft.Entry
 }
 
@@ -42,7 +43,7 @@ func (m storageModel) after(w raft.Write) storageModel {
 	m.state = w.State
 	if w.Snapshot != nil {
 		if term, known := m.term(w.Snapshot.Index); !known || term != w.Snapshot.Term {
-			m.before, m.compacted, m.entries = w.Snapshot.Index, w.Snapshot.Index, nil
+			m.before, m.compacted, m.beforeTerm, m.entries = w.Snapshot.Index, w.Snapshot.Index, w.Snapshot.Term, nil
 		}
 		m.snapshot = *w.Snapshot
 	}
@@ -57,17 +58,20 @@ func (m storageModel) after(w raft.Write) storageModel {
 	return m
 }
 
-// saved returns what Load must.
-func (m *storageModel) saved() raft.Saved {
-	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, Last: m.last()}
+// saved returns what Load must, when it says that the log begins after base.
+func (m *storageModel) saved(base raft.Index) raft.Saved {
+	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, Base: base, BaseTerm: m.beforeTerm, Last: m.last()}
+	if base > m.before && base <= m.last() {
+		saved.BaseTerm = m.entry(base).Term
+	}
 	for _, e := range m.entries {
-		if e.Index <= m.snapshot.Index {
+		if e.Index <= base {
 			continue
 		}
 		if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == raft.EntryConfiguration && e.Index > m.snapshot.Index {
 			saved.Configurations = append(saved.Configurations, e)
 		}
 	}
@@ -76,8 +80,12 @@ func (m *storageModel) saved() raft.Saved {
 
 // differs tells in what a storage that has loaded isn't what the model says.
 func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
-	want := m.saved()
+	want := m.saved(saved.Base)
 	switch {
+	case saved.Base < m.before || saved.Base > max(m.compacted, min(m.compacted+1, m.snapshot.Index)):
+		return fmt.Errorf("the call of Load returned %d as the base, want %d, or one more if a snapshot covers that", saved.Base, m.compacted)
+	case saved.BaseTerm != want.BaseTerm:
+		return fmt.Errorf("the call of Load returned the term %d of the base at %d, want %d", saved.BaseTerm, saved.Base, want.BaseTerm)
 	case saved.State != want.State:
 		return fmt.Errorf("the call of Load returned the state %+v, want %+v", saved.State, want.State)
 	case !sameMeta(saved.Snapshot, want.Snapshot):
@@ -85,7 +93,7 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
 	case saved.Last != want.Last:
 		return fmt.Errorf("the call of Load returned %d as the last index, want %d", saved.Last, want.Last)
 	case !slices.Equal(saved.Runs, want.Runs):
-		return fmt.Errorf("the call of Load returned the terms %v behind snapshot %d, want %v", saved.Runs, want.Snapshot.Index, want.Runs)
+		return fmt.Errorf("the call of Load returned the terms %v behind %d, want %v", saved.Runs, saved.Base, want.Runs)
 	case !slices.EqualFunc(saved.Configurations, want.Configurations, sameEntry):
 		return fmt.Errorf("the call of Load returned the configurations %s, want %s",
 			describeEntries(saved.Configurations), describeEntries(want.Configurations))

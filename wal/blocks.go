@@ -48,7 +48,8 @@ type blockReader struct {
 	name string
 	file vfs.File
 	meta raft.SnapshotMeta
-	at   int64 // of the next block
+	at   int64  // of the next block
+	size uint64 // of the blocks before
 	crc  uint32
 	buf  []byte
 	left []byte // of the block that is in buf
@@ -160,6 +161,7 @@ func (r *blockReader) nextBlock() error {
 		return io.EOF
 	}
 	r.at += int64(len(block))
+	r.size += uint64(length)
 	r.crc = crc
 	r.left = block[blockHeaderSize:]
 	return nil

@@ -41,8 +41,9 @@ func (c *change) last() raft.Index { return c.first + raft.Index(c.count) - 1 }
 
 // A snapshotRef names a snapshot: its file and what it holds. The zero value is "none".
 type snapshotRef struct {
-	file uint64
-	meta raft.SnapshotMeta
+	file  uint64
+	meta  raft.SnapshotMeta
+	bytes uint64 // that it holds, once it was read to its end by Open; not in any record
 }
 
 // reset empties the change.

@@ -151,6 +151,21 @@ func (t *contents) compact(index raft.Index) {
 	t.runs = trimRuns(t.runs, t.compacted, t.last)
 }
 
+// base returns the last entry before those that can be read, and its term. What may be forgotten counts as gone; and so does one
+// entry more when the term before it is.
+func (t *contents) base() (raft.Index, raft.Term) {
+	index := max(t.compacted, t.first-1)
+	if index == t.snapshot.meta.Index {
+		return index, t.snapshot.meta.Term
+	}
+	term, known := t.term(index)
+	if !known && index > 0 {
+		index++
+		term, _ = t.term(index)
+	}
+	return index, term
+}
+
 // limit returns the index of the entry after the last one of stretch i.
 func (t *contents) limit(i int) raft.Index {
 	if i+1 < len(t.stretches) {

@@ -233,14 +233,14 @@ func (i *inspection) snapshots(numbers []uint64) error {
 		if report.Current {
 			meta = &current.meta
 		}
-		report.Meta, report.Err = l.verify(number, meta)
+		ref, err := l.verify(number, meta)
+		report.Meta, report.Err = ref.meta, err
 		if report.Err != nil && !errors.Is(report.Err, raft.ErrCorrupt) {
 			return report.Err
 		}
 		if report.Err != nil {
 			i.report.Damage = append(i.report.Damage, report.Err)
 		}
-		var err error
 		if report.Size, err = l.size(name); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type model struct {
 	snapshot raft.SnapshotMeta
 	bytes    string     // of the snapshot
 	before   raft.Index // the index before the first entry
+	baseTerm raft.Term  // of the entry there
 	entries  []raft.Entry
 }
 
@@ -44,7 +45,7 @@ func (m model) after(w raft.Write, bytes string) model {
 			agrees = m.entry(s.Index).Term == s.Term
 		}
 		if !agrees {
-			m.before, m.entries = s.Index, nil
+			m.before, m.baseTerm, m.entries = s.Index, s.Term, nil
 		}
 		m.snapshot, m.bytes = *s, bytes
 	}
@@ -52,23 +53,27 @@ func (m model) after(w raft.Write, bytes string) model {
 		m.entries = append(slices.Clone(m.entries[:w.Entries[0].Index-m.before-1]), w.Entries...)
 	}
 	if w.Compact > m.before {
+		m.baseTerm = m.entry(w.Compact).Term
 		m.entries = m.entries[w.Compact-m.before:]
 		m.before = w.Compact
 	}
 	return m
 }
 
-// saved returns what Load should.
-func (m model) saved() raft.Saved {
-	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, Last: m.last()}
+// saved returns what Load should. It may count one entry more as gone.
+func (m model) saved(base raft.Index) raft.Saved {
+	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, SnapshotBytes: uint64(len(m.bytes)), Last: m.last(), Base: m.before, BaseTerm: m.baseTerm}
+	if base == m.before+1 && base <= m.snapshot.Index {
+		saved.Base, saved.BaseTerm = base, m.entry(base).Term
+	}
 	for _, e := range m.entries {
-		if e.Index <= m.snapshot.Index {
+		if e.Index <= saved.Base {
 			continue
 		}
 		if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == raft.EntryConfiguration && e.Index > m.snapshot.Index {
 			saved.Configurations = append(saved.Configurations, e)
 		}
 	}
@@ -77,7 +82,7 @@ func (m model) saved() raft.Saved {
 
 // differs returns in what a log that was just opened isn't what the model says; saved is what it loaded.
 func (m model) differs(l *wal.Log, saved raft.Saved) error {
-	if want := m.saved(); fmt.Sprint(want) != fmt.Sprint(saved) {
+	if want := m.saved(saved.Base); fmt.Sprint(want) != fmt.Sprint(saved) {
 		return fmt.Errorf("loaded\n%v, not\n%v", saved, want)
 	}
 	return m.differsIn(l)

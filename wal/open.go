@@ -175,7 +175,7 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 	l.snapshots.unswept, l.untidy = true, true
 	var damage error
 	if current.file != 0 {
-		_, damage = l.verify(current.file, &current.meta)
+		current, damage = l.verify(current.file, &current.meta)
 		if damage != nil && !errors.Is(damage, raft.ErrCorrupt) {
 			return nil, damage
 		}
@@ -185,14 +185,15 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 		if number == current.file {
 			if damage == nil {
 				l.snapshots.stored = append(l.snapshots.stored, current)
+				l.contents.snapshot = current
 			}
 			continue
 		}
-		meta, err := l.verify(number, nil)
+		ref, err := l.verify(number, nil)
 		if err != nil && !errors.Is(err, raft.ErrCorrupt) {
 			return nil, err
 		}
-		if ref := (snapshotRef{file: number, meta: meta}); err == nil && number < current.file && l.isFallback(ref) {
+		if err == nil && number < current.file && l.isFallback(ref) {
 			l.snapshots.stored = append(l.snapshots.stored, ref)
 		} else {
 			stale = append(stale, number)
@@ -214,24 +215,30 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 }
 
 // verify reads a snapshot to its end and returns what it is. With meta, it must be that one.
-func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (raft.SnapshotMeta, error) {
+func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error) {
+	ref := snapshotRef{file: number}
+	if meta != nil {
+		ref.meta = *meta
+	}
 	r, err := l.openSnapshotFile(number)
 	if errors.Is(err, fs.ErrNotExist) {
 		name := l.path(fileName(number, snapshotSuffix))
-		return raft.SnapshotMeta{}, &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
+		return ref, &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
 	}
 	if err != nil {
-		return raft.SnapshotMeta{}, err
+		return ref, err
 	}
 	defer r.file.Close()
 	if err := r.mustBe(meta); err != nil {
-		return raft.SnapshotMeta{}, err
+		return ref, err
 	}
+	ref.meta = r.meta
 	for {
 		if err := r.nextBlock(); errors.Is(err, io.EOF) {
-			return r.meta, nil
+			ref.bytes = r.size
+			return ref, nil
 		} else if err != nil {
-			return raft.SnapshotMeta{}, err
+			return ref, err
 		}
 	}
 }
@@ -244,8 +251,9 @@ func (l *Log) save(configurations []raft.Entry) error {
 		return &CorruptError{File: l.dir, Offset: -1, Reason: fmt.Sprintf(
 			"the log holds entries %d to %d, but the snapshot ends at %d", t.first, t.last, snapshot.Index)}
 	}
-	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, Last: t.last}
-	l.saved.Runs = slices.Clone(trimRuns(t.runs, snapshot.Index+1, t.last))
+	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, Last: t.last}
+	l.saved.Base, l.saved.BaseTerm = t.base()
+	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	for _, e := range configurations {
 		if e.Index > snapshot.Index {
 			l.saved.Configurations = append(l.saved.Configurations, e)

@@ -209,6 +209,8 @@ func (t *tally) print(took time.Duration, workers int) {
 		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
 	fmt.Printf("in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",
 		s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
+	fmt.Printf("snapshots %d, failed %d, damaged %d, restored %d; streams %d, broken by chance %d, resumed %d, snapshots received %d\n",
+		s.Snapshots, s.SnapshotsFailed, s.Spoiled, s.Restored, s.Streams, s.Broken, s.Resumed, s.Received)
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",
 			s.WALs, s.Opened, s.CutOpening, s.Survived, s.Torn)

@@ -140,6 +140,7 @@ func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 	for index := from + 1; index <= to; index++ {
 		e := &d.entries[index-1]
 		g.committed = append(g.committed, d.slots[index-1])
+		g.entries = append(g.entries, *e)
 		var command raft.Index
 		if index > 1 {
 			command = g.commands[index-2]
@@ -208,6 +209,7 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 		w.fail(WritesInOrder, i, "the identity of the disk changes")
 	}
 	s.lastWrite = write.Number
+	w.checkNamed(i, write)
 	if w.violation != nil || len(write.Entries) == 0 {
 		return
 	}

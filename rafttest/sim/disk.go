@@ -55,10 +55,19 @@ type disk struct {
 	state   raft.DurableState
 	entries []raft.Entry // from index 1
 	slots   []slot       // of entries
+
+	// Snapshots: the current one, the one before it while the log goes on from that, and those that no write has named.
+	// base is up to where the log is forgotten; entries and slots still tell what it held, and what a snapshot that was received
+	// stands for.
+	current, previous *snapshotFile
+	stored            []*snapshotFile
+	base              raft.Index
+	spoiled           bool // the current one is damaged, on the model of a disk
 }
 
 func (d *disk) reset() {
 	d.state, d.wal = raft.DurableState{}, nil
+	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
 }
@@ -76,6 +85,10 @@ func (d *disk) term(i raft.Index) raft.Term {
 // perform makes a write durable.
 func (d *disk) perform(w *raft.Write) {
 	d.state = w.State
+	if w.Snapshot != nil {
+		d.name(w.Snapshot)
+	}
+	defer d.compact(w.Compact)
 	if len(w.Entries) == 0 {
 		return
 	}
@@ -94,13 +107,16 @@ func (d *disk) perform(w *raft.Write) {
 
 // saved returns what a storage would load.
 func (d *disk) saved() raft.Saved {
-	saved := raft.Saved{State: d.state, Last: d.last()}
-	for i := range d.entries {
+	saved := raft.Saved{State: d.state, Last: d.last(), Base: d.base, BaseTerm: d.term(d.base)}
+	if d.current != nil {
+		saved.Snapshot, saved.SnapshotBytes = d.current.meta, uint64(len(d.current.bytes))
+	}
+	for i := int(d.base); i < len(d.entries); i++ {
 		e := &d.entries[i]
-		if i == 0 || d.entries[i-1].Term != e.Term {
+		if i == int(d.base) || d.entries[i-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == raft.EntryConfiguration && e.Index > saved.Snapshot.Index {
 			saved.Configurations = append(saved.Configurations, *e)
 		}
 	}
@@ -113,7 +129,7 @@ func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
 		return d.wal.log.Entries(f.After, f.Last, f.MaxBytes)
 	}
 	last := min(f.Last, d.last())
-	if f.After >= last {
+	if f.After >= last || f.After < d.base {
 		return nil, raft.ErrCompacted
 	}
 	bytes, end := 0, f.After

@@ -24,7 +24,7 @@ func (w *World) drain(i int) {
 	}
 	if e.Write != nil {
 		if w.trace != nil {
-			w.trace.writes(i, e.Write)
+			w.trace.writes(w, i, e.Write)
 		}
 		w.checkWrite(i, e.Write)
 		if w.violation != nil {
@@ -45,13 +45,24 @@ func (w *World) drain(i int) {
 		// Otherwise the log may have changed without a write that says so yet.
 		w.checkCommitted(i)
 	}
+	if e.RestoreSnapshot != nil {
+		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
+	}
 	for _, entries := range e.Apply {
 		if len(entries) == 0 {
 			w.fail(StateMachineSafety, i, "an empty batch")
 			return
 		}
-		s.batches = append(s.batches, entries)
+		s.lane = append(s.lane, task{entries: entries})
 	}
+	if e.TakeSnapshot != nil {
+		if s.capture != nil {
+			w.fail(SnapshotSound, i, "a second snapshot is to be taken beside one")
+			return
+		}
+		s.lane = append(s.lane, task{take: e.TakeSnapshot})
+	}
+	w.connectStreams(i, e)
 	s.fetches = append(s.fetches, e.Fetches...)
 	for j := range e.Answers {
 		if w.trace != nil {
@@ -67,6 +78,7 @@ func (w *World) drain(i int) {
 	}
 	if w.timed && w.violation == nil {
 		w.planLanes(i)
+		w.planStreams()
 	}
 }
 

@@ -83,6 +83,19 @@ const (
 	OpQueryLease
 	OpQueryStale
 	OpProposeFenced
+	// OpStore writes the snapshot that a server has captured to its disk, OpStored reports that it is there; with N = 1 there was
+	// no room for it.
+	OpStore
+	OpStored
+	// OpSent lets a server write N bytes to its oldest stream to Peer, or get to know that this has ended. OpStream lets a
+	// server take N bytes of its oldest stream from Peer, or get to know that this has begun or ended. OpBreak breaks
+	// the streams from Peer to a server.
+	OpSent
+	OpStream
+	OpBreak
+	// OpSnapshot asks a server for a snapshot. OpSpoil damages its current one; its core gets to know it when it is read.
+	OpSnapshot
+	OpSpoil
 
 	// OpOpen lets the client Peer, one of those with sessions, open one, as operation N; OpClose lets it close the one that it has. OpCall
 	// lets it propose the command with the sequence Label, or propose it once more as it was. Sequences go on from session to session.
@@ -109,6 +122,7 @@ var opNames = [...]string{
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call",
 	OpArrive: "arrive", OpWake: "wake",
+	OpStore: "store", OpStored: "stored", OpSent: "sent", OpStream: "stream", OpBreak: "break", OpSnapshot: "snapshot", OpSpoil: "spoil",
 }
 
 // String returns the operation's name in a schedule's file.
@@ -121,7 +135,8 @@ func (o Op) String() string {
 
 // pairs reports whether the operation has a Peer.
 func (o Op) pairs() bool {
-	return o.carries() || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost
+	return o.carries() || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost ||
+		o == OpSent || o == OpStream || o == OpBreak
 }
 
 // carries reports whether the operation has a message.
@@ -137,7 +152,7 @@ func (o Op) inSession() bool { return o == OpOpen || o == OpClose || o == OpCall
 func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
-		OpFailWrite, OpFailSync, OpFill, OpRot, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
+		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
 		OpOpen, OpClose, OpCall:
 		return true
 	}
@@ -149,7 +164,7 @@ func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The kinds of messages.
-const firstKind, lastKind = raft.PreVoteRequest, raft.Removed
+const firstKind, lastKind = raft.PreVoteRequest, raft.SnapshotStream
 
 // An Event is one step of a run.
 type Event struct {

@@ -30,6 +30,8 @@ const (
 	faultResign                   // a server is told that it is about to stop, and does when it may
 	faultClock                    // a clock runs at another rate from now on
 	faultMachine                  // a state machine stands still
+	faultSnapshot                 // somebody asks for a snapshot
+	faultSpoil                    // a snapshot is damaged
 
 	numFaults
 )
@@ -38,7 +40,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -154,6 +156,11 @@ func (w *World) faultHappens() {
 	case faultPause:
 		w.servers[victim].paused = w.now + span
 		w.queue.push(item{at: w.now + span, what: itemWake, a: int8(victim)})
+	case faultSnapshot:
+		w.step(Event{Op: OpSnapshot, Server: int8(victim)}, nil)
+		w.planTick(victim)
+	case faultSpoil:
+		w.step(Event{Op: OpSpoil, Server: int8(victim)}, nil)
 	case faultStall:
 		w.servers[victim].stalled = w.now + span
 	case faultWipe:

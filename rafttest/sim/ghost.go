@@ -16,6 +16,8 @@ type ghost struct {
 	// committed is the log as far as some leader has committed it; entries and results belong to it.
 	// result is a hash, 0 where there is no command; command is the index of the last command up to there.
 	committed []slot
+	entries   []raft.Entry
+	captures  []uint64 // by index: a hash of the bytes of a snapshot; 0 for none
 	results   []uint64
 	commands  []raft.Index
 	reference raft.StateMachine
@@ -72,6 +74,7 @@ func (g *ghost) reset(reference raft.StateMachine) {
 	}
 	g.log = g.log[:0]
 	g.committed, g.results, g.commands = g.committed[:0], g.results[:0], g.commands[:0]
+	g.entries, g.captures = g.entries[:0], g.captures[:0]
 	g.leaders, g.commits = g.leaders[:0], g.commits[:0]
 	for i := range g.votes {
 		g.votes[i] = g.votes[i][:0]

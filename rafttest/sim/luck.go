@@ -32,6 +32,10 @@ const (
 	luckDisk
 	luckMark
 	luckSession
+	luckStore
+	luckStream
+
+	numLucks
 )
 
 // mix spreads every bit of x over all bits of the result (the finalizer of SplitMix64, by Steele, Lea

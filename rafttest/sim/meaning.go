@@ -33,6 +33,8 @@ var meanings = map[string]string{
 	BoundedMemory:      "What a core keeps, and has on its way, stays within its limits.",
 	Convergence:        "Without faults the cluster makes progress, and all copies become equal.",
 	Starts:             "A server starts from what its disk holds.",
+	SnapshotSound:      "A snapshot covers what is committed, is stored before it becomes the current one, and nothing is forgotten that it doesn't cover (§5.1).",
+	LogBounded:         "Once all is calm, the log since the last snapshot isn't longer than its limit (§5.1.2).",
 	Recovery:           "A log that is opened holds every write that was reported as durable, and of the later ones whole writes, in order.",
 	Assertion:          "No assertion of the core is broken, and neither it nor the state machine panics.",
 	CoreCheck:          "The core finds its own invariants intact.",

@@ -64,6 +64,12 @@ type Params struct {
 	// make progress without them.
 	Freeze int64
 
+	// Snapshots: settings of the cores; what it takes to store one; the chance that there is no room for it (on the model of a
+	// disk); the bytes of a piece of a stream and how long it takes; and the chance that the stream breaks at one.
+	SnapshotMin, SnapshotFactor, SnapshotRetain int64
+	StoreTime, StoreFail                        int64
+	StreamPiece, StreamTime, StreamBreak        int64
+
 	// WAL is 1 if every server keeps its state in a real log (package wal) on a simulated file system, in segments of
 	// Segment bytes; 0 if disks are mere models of one.
 	WAL, Segment int64
@@ -93,6 +99,9 @@ func (p *Params) all() []param {
 		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
+		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
+		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
+		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"priorities", &p.Priorities},
@@ -122,6 +131,8 @@ func Calm(seed uint64, servers int) Params {
 		MaxSessions: 100, SessionBytes: 1 << 20,
 		FaultTime: 1000 * ms, FaultSpan: 1000 * ms, DownTime: 500 * ms,
 		Events: 2000, Found: 1, Segment: 4 << 10,
+		SnapshotMin: 64 << 20, SnapshotFactor: 4, SnapshotRetain: 1 << 30,
+		StoreTime: ms, StreamPiece: 16, StreamTime: ms,
 	}
 }
 
@@ -186,7 +197,16 @@ func Swarm(seed uint64) Params {
 	p.ReadAge = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
 	p.Fences = pick(next(), 0, 0, 100, 500)
 	p.Priorities = pick(next(), 0, 0, int64(next()&0x3fff), int64(next()&0x3fff))
-	if next()%8 == 0 {
+	wal := next()%8 == 0
+	p.SnapshotMin = pick(next(), 200, 1000, 5000, 20_000, 64<<20)
+	p.SnapshotFactor = pick(next(), 1, 4, 20)
+	p.SnapshotRetain = pick(next(), 500, 10_000, 1<<30)
+	p.StoreTime = pick(next(), 1000, p.Heartbeat/10, p.Election/2, 2*p.Election)
+	p.StoreFail = pick(next(), 0, 0, 100, 500)
+	p.StreamPiece = pick(next(), 1, 5, 10, 1000)
+	p.StreamTime = pick(next(), p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/2)
+	p.StreamBreak = pick(next(), 0, 0, 30, 200)
+	if wal {
 		p = p.WithWAL()
 	}
 	return p
@@ -227,6 +247,7 @@ func (p *Params) settings() []*int64 {
 	return []*int64{
 		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
 		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.MaxSessions, &p.SessionBytes,
+		&p.SnapshotMin, &p.SnapshotFactor, &p.SnapshotRetain, &p.StreamPiece,
 	}
 }
 
@@ -244,6 +265,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
 		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),
 		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes),
+		SnapshotMinBytes: int(p.SnapshotMin), SnapshotFactor: int(p.SnapshotFactor), SnapshotRetainBytes: int(p.SnapshotRetain),
 	}
 }
 

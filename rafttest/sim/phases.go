@@ -154,6 +154,40 @@ func (w *World) settle() {
 		return
 	}
 	w.checkStates()
+	w.checkGrown()
+}
+
+// checkGrown checks that no log has outgrown the last snapshot by more than it may, unless a snapshot is under way, a peer is being
+// sent one, or one has failed lately and is tried again later.
+func (w *World) checkGrown() {
+	if w.stats.SnapshotsFailed > 0 || len(w.streams) > 0 {
+		return
+	}
+	healthy := 0
+	for i := 0; i < w.n; i++ {
+		if w.servers[i].healthy() {
+			healthy++
+		}
+	}
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		if s.status.role == leads && healthy < w.n {
+			continue // it may still hope to send its snapshot to one of the others
+		}
+		if !s.healthy() || s.capture != nil || len(s.writes) > 0 || len(s.lane) > 0 || len(s.disk.stored) > 0 || s.held {
+			continue
+		}
+		grown, limit := int64(0), w.params.SnapshotMin
+		if f := s.disk.current; f != nil {
+			limit = max(limit, w.params.SnapshotFactor*int64(len(f.bytes)))
+		}
+		for index := s.disk.current.index(); index < s.status.applied; index++ {
+			grown += int64(len(w.ghost.entries[index].Data)) + entryOverhead
+		}
+		if grown > limit {
+			w.fail(LogBounded, i, "the log behind the snapshot of index %d has %d bytes, %d are allowed", s.disk.current.index(), grown, limit)
+		}
+	}
 }
 
 // probe proposes a command at a server, unless one is on its way, and has another look later.
@@ -162,8 +196,8 @@ func (w *World) probe(i int) {
 	if !w.servers[i].up {
 		return
 	}
-	if n := w.probes[i]; n != 0 && w.ops[n].outcome != outcomeNotApplied && w.ops[n].outcome != outcomeGone {
-		return
+	if n := w.probes[i]; n != 0 && (w.ops[n].outcome == outcomeOpen || w.ops[n].outcome == outcomeDone) {
+		return // of others it isn't known, or known too well: a snapshot may have been installed over the command
 	}
 	n := int64(len(w.ops))
 	w.probes[i] = n

@@ -21,6 +21,9 @@ const (
 	itemApply
 	itemRead
 	itemFetched
+	itemStore
+	itemSent
+	itemStream
 	itemDrain
 	itemClient
 	itemCancel

@@ -26,6 +26,15 @@ type Stats struct {
 	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
 	Faults                                                   [numFaults + numDiskFaults]int
 
+	Snapshots       int // taken
+	SnapshotsFailed int // taken or received, and not stored
+	Restored        int // state machines, at starts and after a snapshot was received
+	Received        int
+	Streams         int // opened
+	Resumed         int // of them, not from the beginning
+	Broken          int
+	Spoiled         int
+
 	// Of servers with a real log.
 	WALs         int // runs
 	Opened       int // logs
@@ -52,6 +61,8 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads},
 		{&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
 		{&s.SessionRefused, o.SessionRefused},
+		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
+		{&s.Received, o.Received}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled},
 		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},
 		{&s.FailedWrites, o.FailedWrites}, {&s.FailedSyncs, o.FailedSyncs}, {&s.Full, o.Full}, {&s.Corrupt, o.Corrupt},
 	}

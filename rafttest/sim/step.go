@@ -70,8 +70,10 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return w.performMacro(e)
 	case OpClock:
 		return w.setClock(s, e.N-1_000_000)
-	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot:
+	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot, OpSpoil:
 		return w.diskSuffers(s, e)
+	case OpBreak:
+		return w.breakStreams(e)
 	}
 	if !s.up {
 		return false
@@ -86,6 +88,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return w.arrive(e, m)
 	case OpWake:
 		return w.wake(i, e.At)
+	case OpStore:
+		return w.store(s)
 	}
 	if e.Op == OpDeliver {
 		if m == nil {
@@ -149,6 +153,14 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 		s.core.Resign(now)
 	case OpCancel:
 		return w.cancel(e, s)
+	case OpStored:
+		return w.storedEnds(s, e.N != 0)
+	case OpStream:
+		return w.streamArrives(e, s)
+	case OpSent:
+		return w.streamSent(e, s)
+	case OpSnapshot:
+		s.core.Snapshot(now)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:
@@ -189,15 +201,32 @@ func (w *World) persist(s *server, n int64) bool {
 	return true
 }
 
-// apply lets the state machine apply the oldest n batches, which are reported as one.
+// apply lets the state machine do the oldest n of its tasks. Batches that follow each other are reported as one.
 func (w *World) apply(s *server, n int64) bool {
-	n = min(max(n, 1), int64(len(s.batches)))
+	n = min(max(n, 1), int64(len(s.lane)))
 	if n == 0 {
 		return false
 	}
 	var all raft.Batch
-	for _, entries := range s.batches[:n] {
-		batch, err := s.applier.Apply(entries)
+	report := func() {
+		if all.Last != 0 && w.violation == nil {
+			s.core.Applied(w.local(s), all)
+			all = raft.Batch{}
+		}
+	}
+	for _, t := range s.lane[:n] {
+		if t.take != nil {
+			w.captureState(s, t.take)
+			continue
+		}
+		if t.restore != nil {
+			report()
+			if w.restore(s, t.restore); !s.up {
+				return true // its disk has failed
+			}
+			continue
+		}
+		batch, err := s.applier.Apply(t.entries)
 		if err != nil {
 			w.fail(Assertion, w.index(s), "%v", err)
 			return true
@@ -206,10 +235,8 @@ func (w *World) apply(s *server, n int64) bool {
 		all.Last, all.Term = batch.Last, batch.Term
 		all.Commands = append(all.Commands, batch.Commands...)
 	}
-	s.batches = s.batches[:copy(s.batches, s.batches[n:])]
-	if w.violation == nil {
-		s.core.Applied(w.local(s), all)
-	}
+	s.lane = s.lane[:copy(s.lane, s.lane[n:])]
+	report()
 	return true
 }
 
@@ -223,10 +250,6 @@ func (w *World) readLog(s *server) bool {
 	entries, err := s.disk.read(f)
 	if err != nil && !errors.Is(err, raft.ErrCompacted) {
 		w.diskFails(s, err)
-		return true
-	}
-	if err != nil && f.For == "" {
-		w.fail(Assertion, w.index(s), "fetches committed entries (%d, %d], which the disk doesn't hold", f.After, f.Last)
 		return true
 	}
 	s.fetched = append(s.fetched, fetchedEntries{f, entries})

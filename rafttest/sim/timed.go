@@ -13,10 +13,10 @@ func (w *World) beginTimed(phase uint64) {
 	w.slab.reset()
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
-		s.tickAt, s.writing, s.applying, s.reading = 0, false, false, false
+		s.tickAt, s.writing, s.applying, s.reading, s.storing = 0, false, false, false, false
 		s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
 		s.waiting, s.arrived = s.waiting[:0], s.arrived[:0]
-		s.nth = [luckCheck + 1]uint64{}
+		s.nth = [numLucks]uint64{}
 		for j := range w.links[i] {
 			w.links[i][j].arriving, w.links[i][j].lag = 0, 0
 		}
@@ -32,6 +32,10 @@ func (w *World) beginTimed(phase uint64) {
 		w.planLanes(i)
 		w.planTick(i)
 	}
+	for _, st := range w.streams {
+		st.planned = [2]bool{}
+	}
+	w.planStreams()
 }
 
 // endTimed stops the time.
@@ -53,9 +57,13 @@ func (w *World) planLanes(i int) {
 			w.queue.push(item{at: w.now + w.takes(luckWrite, i, p.WriteTime)/2, what: itemCrash, a: int8(i), life: s.life})
 		}
 	}
-	if !s.applying && len(s.batches) > 0 && s.frozen != frozenMachine {
+	if !s.applying && len(s.lane) > 0 && s.frozen != frozenMachine {
 		s.applying = true
 		w.queue.push(item{at: max(w.now, s.lame) + w.takes(luckApply, i, p.ApplyTime), what: itemApply, a: int8(i), life: s.life})
+	}
+	if !s.storing && s.capture != nil && s.frozen != frozenDisk {
+		s.storing = true
+		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckStore, i, p.StoreTime), what: itemStore, a: int8(i), life: s.life})
 	}
 	if !s.reading && len(s.fetches) > 0 && s.frozen != frozenDisk {
 		s.reading = true
@@ -152,7 +160,7 @@ func (w *World) laneHappens(it *item, i int) {
 		s.applying = false
 		e.Op, e.N = OpApply, 1
 		if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
-			e.N = int64(len(s.batches))
+			e.N = int64(len(s.lane))
 		}
 		w.stepHeld(e, nil)
 		w.planLanes(i)
@@ -163,6 +171,10 @@ func (w *World) laneHappens(it *item, i int) {
 			w.queue.push(item{at: w.now + w.takes(luckFetch, i, w.params.FetchTime), what: itemFetched, a: it.a, life: s.life})
 		}
 		w.planLanes(i)
+	case itemStore:
+		w.storeHappens(s, e)
+	case itemSent, itemStream:
+		w.streamHappens(it)
 	case itemFetched:
 		e.Op = OpFetched
 		w.stepHeld(e, nil)
@@ -250,4 +262,66 @@ func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) 
 		at += 1 + below(mix(h+6), p.DelaySlow)
 		w.queue.push(item{at: at, what: itemDeliver, a: int8(to), b: int8(from), n: place})
 	}
+}
+
+// storeHappens lets a snapshot that was captured be written, or be durable.
+func (w *World) storeHappens(s *server, e Event) {
+	s.storing = false
+	if s.capture == nil {
+		return
+	}
+	if !s.capture.stored {
+		e.Op, e.N = OpStore, 0
+		w.step(e, nil)
+		w.planLanes(int(e.Server))
+		return
+	}
+	e.Op, e.N = OpStored, 0
+	if !w.calm && permille(w.next(luckStore, int(e.Server)), w.params.StoreFail) {
+		e.N = 1
+	}
+	w.stepHeld(e, nil)
+}
+
+// planStreams plans what happens next at either end of each stream.
+func (w *World) planStreams() {
+	for _, st := range w.streams {
+		ends := [2]item{
+			{what: itemSent, a: st.from, b: st.to, life: st.fromLife},
+			{what: itemStream, a: st.to, b: st.from, life: st.toLife},
+		}
+		for side, done := range [2]bool{st.senderEnds, st.takerEnds} {
+			if done || st.planned[side] {
+				continue
+			}
+			st.planned[side] = true
+			it := ends[side]
+			it.at, it.n = w.now+1+w.takes(luckStream, int(it.a), w.params.StreamTime), int64(st.number)
+			w.queue.push(it)
+		}
+	}
+}
+
+// streamHappens lets something happen at one end of a stream. Over a link that is cut nothing moves, and nobody is told.
+func (w *World) streamHappens(it *item) {
+	e := Event{Op: OpSent, Server: it.a, Peer: it.b, N: w.params.StreamPiece}
+	from, to := it.a, it.b
+	if it.what == itemStream {
+		e.Op = OpStream
+		from, to = it.b, it.a
+	}
+	stands := w.servers[it.a].frozen == frozenDisk || w.links[from][to].cut || w.links[to][from].cut
+	for _, st := range w.streams {
+		if st.number == uint64(it.n) {
+			st.planned[it.what-itemSent] = false
+			stands = stands && !st.broken
+		}
+	}
+	if !stands {
+		if !w.calm && permille(w.next(luckStream, int(it.a)), w.params.StreamBreak) {
+			w.step(Event{Op: OpBreak, Server: to, Peer: from}, nil)
+		}
+		w.stepHeld(e, nil)
+	}
+	w.planStreams()
 }

@@ -242,9 +242,16 @@ func (t *recorder) applies(batch []raft.Entry, results [][]byte) {
 }
 
 // writes notes a write that is handed out.
-func (t *recorder) writes(i int, write *raft.Write) {
+func (t *recorder) writes(w *World, i int, write *raft.Write) {
 	s := t.current()
 	s.Effects = append(s.Effects, writeText(write))
+	if meta := write.Snapshot; meta != nil && meta.Index <= w.ghost.commit() {
+		log, index := t.logs[i], meta.Index
+		if raft.Index(len(log)) < index || log[index-1].Term != meta.Term {
+			t.logs[i] = slices.Clone(w.ghost.entries[:index])
+			s.Logs = append(s.Logs, LogChange{i, 0, t.logs[i]})
+		}
+	}
 	if len(write.Entries) == 0 {
 		return
 	}

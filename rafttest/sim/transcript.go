@@ -91,6 +91,12 @@ func writeText(write *raft.Write) string {
 	if n := len(write.Entries); n > 0 {
 		text += fmt.Sprintf(" (%d…%d]", write.Entries[0].Index-1, write.Entries[n-1].Index)
 	}
+	if write.Snapshot != nil {
+		text += fmt.Sprintf(" snapshot %d/t%d", write.Snapshot.Index, write.Snapshot.Term)
+	}
+	if write.Compact > 0 {
+		text += fmt.Sprintf(" compact %d", write.Compact)
+	}
 	return text
 }
 
@@ -129,6 +135,12 @@ func MessageText(m *raft.Message) string {
 		b += fmt.Sprintf(" +%d from %d", len(m.Entries), m.Number)
 	case raft.ForwardResponse:
 		b += fmt.Sprintf(" refused %v", m.Numbers)
+	case raft.SnapshotRequest:
+		b += fmt.Sprintf(" %d/t%d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
+	case raft.SnapshotResponse:
+		b += fmt.Sprintf(" %d/t%d from %d, attempt %d", m.Index, m.LogTerm, m.Offset, m.Round)
+	case raft.SnapshotStream:
+		b += fmt.Sprintf(" %d/t%d from %d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Offset, m.Size, m.Round)
 	case raft.ReadRequest:
 		b += fmt.Sprintf(" to %d", m.Number)
 	case raft.ReadResponse:

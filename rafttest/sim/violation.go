@@ -66,6 +66,11 @@ const (
 	Convergence = "Convergence"
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
+	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted there; it is stored before
+	// it is named, and nothing is forgotten that it doesn't cover.
+	SnapshotSound = "Snapshot Sound"
+	// LogBounded: in calm, the log since the last snapshot isn't longer than its limit.
+	LogBounded = "Log Bounded"
 	// Recovery: a log that is opened holds all that was reported as written, and of what wasn't the first writes or none.
 	Recovery = "Recovery"
 	// Assertion: no assertion of the core is broken, nor does it panic.

@@ -107,6 +107,10 @@ func (w *World) mark(s *server, number raft.WriteNumber) {
 func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	s := &w.servers[i]
 	if w.params.WAL == 0 {
+		s.disk.stored = nil // no write has named them
+		if s.disk.spoiled {
+			s.disk.fallBack()
+		}
 		return s.disk.saved(), true
 	}
 	replaced := 0
@@ -188,8 +192,8 @@ func (w *World) replace(i int) {
 // recover compares a log that was opened with what must be in it, and takes it for what is durable.
 func (w *World) recover(s *server, saved *raft.Saved) error {
 	d := s.disk.wal
-	found := &disk{state: saved.State}
-	for after := raft.Index(0); after < saved.Last; {
+	var found []raft.Entry
+	for after := saved.Base; after < saved.Last; {
 		entries, err := d.log.Entries(after, saved.Last, 1<<20)
 		if err != nil {
 			return err
@@ -199,16 +203,13 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 				return fmt.Errorf("entry %d is in the place of entry %d", entries[j].Index, after)
 			}
 		}
-		found.perform(&raft.Write{State: saved.State, Entries: entries})
+		found = append(found, entries...)
 	}
-	if err := found.differs(saved); err != nil {
-		return err
-	}
-	want := &disk{state: s.disk.state, entries: slices.Clone(s.disk.entries), slots: slices.Clone(s.disk.slots)}
-	last, survived := want.last(), -1
+	want, last, survived := s.disk.clone(), s.disk.last(), -1
+	var recovered *disk
 	for n := 0; ; n++ {
-		if want.state == found.state && slices.Equal(want.slots, found.slots) {
-			survived = n
+		if now := want.recovered(saved, found, s.rotten); now != nil {
+			recovered, survived = now, n
 		}
 		if n == len(d.unreported) {
 			break
@@ -216,29 +217,61 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 		want.perform(d.unreported[n])
 	}
 	if survived < 0 {
-		return fmt.Errorf("the log holds %d entries, term %d, vote %q and start %d, which is none of the %d states that are possible; "+
-			"reported were %d entries, term %d, vote %q and start %d", found.last(), found.state.Term, found.state.Vote, found.state.Start,
-			len(d.unreported)+1, last, s.disk.state.Term, s.disk.state.Vote, s.disk.state.Start)
+		return fmt.Errorf("the log holds entries %d to %d behind a snapshot at %d, term %d, vote %q and start %d, which is none of the %d states that are "+
+			"possible; reported were %d entries behind a snapshot at %d, term %d, vote %q and start %d", saved.Base+1, saved.Last, saved.Snapshot.Index,
+			saved.State.Term, saved.State.Vote, saved.State.Start, len(d.unreported)+1, last, s.disk.current.index(), s.disk.state.Term, s.disk.state.Vote, s.disk.state.Start)
+	}
+	if err := recovered.differs(saved); err != nil {
+		return err
 	}
 	w.stats.Survived += survived
 	w.stats.Lost += len(d.unreported) - survived
-	w.hash = mix(w.hash ^ uint64(survived)<<32 ^ uint64(found.last()))
+	w.hash = mix(w.hash ^ uint64(survived)<<32 ^ uint64(saved.Last))
 	if len(d.unreported) > 0 {
 		w.note(fmt.Sprintf("recovers %d of %d unreported writes", survived, len(d.unreported)))
 	}
 	d.unreported = nil
-	s.disk.state, s.disk.entries, s.disk.slots = found.state, found.entries, found.slots
+	recovered.wal, recovered.stored = d, nil
+	*s.disk = *recovered
 	if w.trace != nil {
 		w.trace.reload(w, w.trace.current())
 	}
 	return nil
 }
 
+// recovered returns what a disk holds if it is what was loaded, with the entries that were read; nil otherwise. The log may begin one
+// entry later than it was compacted to. On a rotten disk the snapshot may be the one before, and the log what its end may have lost.
+func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *disk {
+	n := d.clone()
+	if rotten && n.previous != nil && n.previous.index() == saved.Snapshot.Index {
+		n.fallBack()
+	}
+	if n.state != saved.State || n.last() != saved.Last || n.current.index() != saved.Snapshot.Index || saved.Base < n.base || saved.Base > n.base+1 {
+		return nil
+	}
+	n.base = saved.Base
+	var before slot
+	if n.base > 0 {
+		before = n.slots[n.base-1]
+	}
+	for i := range found {
+		if before = before.next(&found[i]); n.slots[found[i].Index-1] != before {
+			return nil
+		}
+	}
+	return n
+}
+
 // differs returns in what a log's summary of itself isn't what its entries say.
 func (d *disk) differs(saved *raft.Saved) error {
 	want := d.saved()
-	if saved.Last != want.Last || !slices.Equal(saved.Runs, want.Runs) {
-		return fmt.Errorf("the log says that it ends at %d with terms %v, but its entries say %d with %v", saved.Last, saved.Runs, want.Last, want.Runs)
+	if saved.Last != want.Last || saved.BaseTerm != want.BaseTerm || !slices.Equal(saved.Runs, want.Runs) {
+		return fmt.Errorf("the log says that it begins after term %d and ends at %d with terms %v, but its entries say %d, %d and %v",
+			saved.BaseTerm, saved.Last, saved.Runs, want.BaseTerm, want.Last, want.Runs)
+	}
+	if saved.Snapshot.Term != want.Snapshot.Term || saved.SnapshotBytes != want.SnapshotBytes {
+		return fmt.Errorf("the log says that its snapshot is of term %d with %d bytes, but it is of term %d with %d",
+			saved.Snapshot.Term, saved.SnapshotBytes, want.Snapshot.Term, want.SnapshotBytes)
 	}
 	same := func(a, b raft.Entry) bool { return chainEntry(0, &a) == chainEntry(0, &b) }
 	if !slices.EqualFunc(saved.Configurations, want.Configurations, same) {
@@ -284,7 +317,7 @@ func (w *World) countFailures(d *walDisk) {
 // diskFails ends a server whose disk has failed: it stops at once, and acknowledges nothing more.
 func (w *World) diskFails(s *server, err error) {
 	i := w.index(s)
-	rotten := s.rotten && errors.Is(err, raft.ErrCorrupt)
+	rotten := (s.rotten || s.disk.spoiled) && errors.Is(err, raft.ErrCorrupt)
 	if !rotten && !errors.Is(err, errDisk) && !errors.Is(err, simfs.ErrFull) {
 		w.fail(Recovery, i, "the log fails though its disk doesn't: %v", err)
 		return
@@ -293,13 +326,18 @@ func (w *World) diskFails(s *server, err error) {
 		w.stats.Full++
 	}
 	w.note("stops: " + err.Error())
-	w.crashLog(s, s.writes, 1)
+	if s.disk.wal != nil {
+		w.crashLog(s, s.writes, 1)
+	}
 	w.ended(i)
 	w.planStart(i)
 }
 
 // diskSuffers lets something happen to a disk.
 func (w *World) diskSuffers(s *server, e *Event) bool {
+	if e.Op == OpSpoil {
+		return w.spoil(s)
+	}
 	d := s.disk.wal
 	if d == nil {
 		return false

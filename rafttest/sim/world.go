@@ -36,8 +36,11 @@ type World struct {
 	// event that names it.
 	timed bool
 	calm  bool // no more faults
-	queue queue
-	slab  slab
+
+	streams     []*stream
+	streamCount uint64
+	queue       queue
+	slab        slab
 
 	// operations of clients, by number
 	ops      []operation
@@ -79,12 +82,14 @@ type server struct {
 
 	// The lanes: what the core has handed out and not got back.
 	writes  []*raft.Write
-	batches [][]raft.Entry
+	lane    []task // of the state machine
 	fetches []raft.Fetch
 	fetched []fetchedEntries
 
 	applier *raft.Applier
 	replica replica
+	capture *capture // that is being written to the disk
+	partial *partial // that was received
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -123,10 +128,17 @@ type server struct {
 	writing  bool
 	applying bool
 	reading  bool
+	storing  bool
 	held     bool // effects wait for a drain
 	mixed    bool // the effects being drained are those of several events
 	doomed   bool // to crash at the next write
-	nth      [luckCheck + 1]uint64
+	nth      [numLucks]uint64
+}
+
+// A task is what a server's state machine is to do: to apply entries, to be captured, or to be restored.
+type task struct {
+	entries       []raft.Entry
+	take, restore *raft.SnapshotMeta
 }
 
 // lifeOps are the operations proposed in one life of a server, by their number in the core.
@@ -182,6 +194,8 @@ func (w *World) reset(p Params) {
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
 	w.biggest, w.waking = 0, false
+	clear(w.streams)
+	w.streams, w.streamCount = w.streams[:0], 0
 	w.ops = w.ops[:0]
 	w.history = w.history[:0]
 	w.hash = uint64(p.Seed)
@@ -205,7 +219,7 @@ func (w *World) resetServer(i int) {
 	s.spare[0].reset()
 	s.spare[1].reset()
 	s.starts = s.starts[:0]
-	s.nth = [luckCheck + 1]uint64{}
+	s.nth = [numLucks]uint64{}
 	s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
 	first := clock{base: 1 + below(w.luck.draw(luckClock, i, 0, 1), 1e9)}
 	if w.params.Drift > 0 {
@@ -218,7 +232,9 @@ func (w *World) resetServer(i int) {
 // forget clears what a process loses when it ends.
 func (w *World) forget(s *server) {
 	s.up, s.core, s.applier = false, nil, nil
-	s.writes, s.batches = s.writes[:0], s.batches[:0]
+	s.writes, s.lane = s.writes[:0], s.lane[:0]
+	s.capture, s.partial = nil, nil
+	s.storing = false
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
 	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0

@@ -1,0 +1,286 @@
+package sim
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// A snapshotFile is a snapshot that is durable on a disk. It isn't changed.
+type snapshotFile struct {
+	meta  raft.SnapshotMeta
+	bytes []byte
+	// entries and slots are the log that it stands for: what was committed up to its index.
+	entries []raft.Entry
+	slots   []slot
+}
+
+// index is the index of a snapshot that may be none.
+func (f *snapshotFile) index() raft.Index {
+	if f == nil {
+		return 0
+	}
+	return f.meta.Index
+}
+
+// find returns the newest snapshot of a name that was stored and not made the current one; nil for none.
+func (d *disk) find(meta *raft.SnapshotMeta) *snapshotFile {
+	for i := len(d.stored) - 1; i >= 0; i-- {
+		if f := d.stored[i]; f.meta.Index == meta.Index && f.meta.Term == meta.Term {
+			return f
+		}
+	}
+	return nil
+}
+
+// name makes a snapshot the current one. The log goes on behind it if it agrees; the snapshot before stays then, should the
+// current one be damaged.
+func (d *disk) name(meta *raft.SnapshotMeta) {
+	f := d.find(meta)
+	d.previous = d.current
+	if d.last() < meta.Index || d.slots[meta.Index-1].term != meta.Term {
+		d.entries = append(d.entries[:0], f.entries...)
+		d.slots = append(d.slots[:0], f.slots...)
+		d.base, d.previous = meta.Index, nil
+	}
+	if d.spoiled {
+		d.previous, d.spoiled = nil, false
+	}
+	d.current = f
+	d.stored = slices.DeleteFunc(d.stored, func(f *snapshotFile) bool { return f.meta.Index <= meta.Index })
+}
+
+// compact forgets the log up to an index.
+func (d *disk) compact(to raft.Index) {
+	d.base = max(d.base, to)
+	if d.previous.index() < d.base {
+		d.previous = nil
+	}
+}
+
+// clone returns an independent copy.
+func (d *disk) clone() *disk {
+	n := *d
+	n.entries, n.slots, n.stored = slices.Clone(d.entries), slices.Clone(d.slots), slices.Clone(d.stored)
+	return &n
+}
+
+// file makes a file of the bytes of a snapshot.
+func (w *World) file(meta *raft.SnapshotMeta, content []byte) *snapshotFile {
+	g, n := &w.ghost, meta.Index
+	return &snapshotFile{meta: *meta, bytes: content, entries: g.entries[:n:n], slots: g.committed[:n:n]}
+}
+
+// checkMeta checks what a snapshot says that it is.
+func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
+	g := &w.ghost
+	if meta.Index == 0 || meta.Index > g.commit() || g.committed[meta.Index-1].term != meta.Term {
+		w.fail(SnapshotSound, i, "a snapshot of index %d in term %d, but %d are committed, or in another term", meta.Index, meta.Term, g.commit())
+		return false
+	}
+	last := meta.Index
+	for last > 0 && g.entries[last-1].Kind != raft.EntryConfiguration {
+		last--
+	}
+	if last != meta.ConfigurationIndex || !bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), g.entries[last-1].Data) {
+		w.fail(SnapshotSound, i, "a snapshot of index %d with the configuration of index %d, but it is that of %d, or another one",
+			meta.Index, meta.ConfigurationIndex, last)
+		return false
+	}
+	return true
+}
+
+// checkBytes checks that all snapshots of an index are the same.
+func (w *World) checkBytes(i int, meta *raft.SnapshotMeta, content []byte) {
+	g := &w.ghost
+	for raft.Index(len(g.captures)) < meta.Index {
+		g.captures = append(g.captures, 0)
+	}
+	h := hashBytes(content) | 1
+	if known := &g.captures[meta.Index-1]; *known == 0 {
+		*known = h
+	} else if *known != h {
+		w.fail(ReplicasEqual, i, "the snapshot of index %d has other bytes than one taken elsewhere", meta.Index)
+	}
+}
+
+// checkNamed checks a write that makes a snapshot the current one, and what it lets be forgotten. The view of the log then goes
+// on behind it.
+func (w *World) checkNamed(i int, write *raft.Write) {
+	s := &w.servers[i]
+	d := s.disk
+	named := d.current.index()
+	for _, queued := range s.writes {
+		if queued.Snapshot != nil {
+			named = queued.Snapshot.Index
+		}
+	}
+	if meta := write.Snapshot; meta != nil {
+		if !w.checkMeta(i, meta) {
+			return
+		}
+		if d.find(meta) == nil {
+			w.fail(SnapshotSound, i, "a write names the snapshot of index %d, which isn't stored", meta.Index)
+			return
+		}
+		if meta.Index < named {
+			w.fail(SnapshotSound, i, "the snapshot of index %d takes the place of that of %d", meta.Index, named)
+			return
+		}
+		named = meta.Index
+		if view := raft.Index(len(s.view)); view < meta.Index || s.view[meta.Index-1].term != meta.Term {
+			if s.checked > meta.Index {
+				w.fail(StateMachineSafety, i, "the snapshot of index %d takes the place of a log that is committed up to %d", meta.Index, s.checked)
+				return
+			}
+			s.view = append(s.view[:0], w.ghost.committed[:meta.Index]...)
+			s.termBegin = meta.Index
+		}
+	}
+	if write.Compact > named {
+		w.fail(SnapshotSound, i, "the log is forgotten up to %d, but the snapshot covers %d", write.Compact, named)
+	}
+}
+
+// A capture is a state that a server has captured, to be stored.
+type capture struct {
+	meta   raft.SnapshotMeta
+	write  func(*bytes.Buffer) error
+	bytes  []byte
+	stored bool // the file operations have run; its end is to be reported
+	syncs  int64
+	err    error
+}
+
+// captureState lets the state machine of a server capture its state.
+func (w *World) captureState(s *server, meta *raft.SnapshotMeta) {
+	if !w.checkMeta(w.index(s), meta) {
+		return
+	}
+	captured, err := s.applier.Snapshot(meta.Index)
+	s.capture = &capture{meta: *meta, err: err, write: func(into *bytes.Buffer) error {
+		_, err := captured.WriteTo(into)
+		return err
+	}}
+}
+
+// store writes what was captured to the disk, beside what is applied.
+func (w *World) store(s *server) bool {
+	c := s.capture
+	if c == nil || c.stored {
+		return false
+	}
+	c.stored = true
+	if c.err != nil {
+		return true
+	}
+	var content bytes.Buffer
+	if c.err = c.write(&content); c.err != nil {
+		return true
+	}
+	c.bytes = content.Bytes()
+	w.checkBytes(w.index(s), &c.meta, c.bytes)
+	if d := s.disk.wal; d != nil {
+		c.err = storeFile(d, &c.meta, c.bytes)
+		c.syncs = d.fs.Issued()
+	}
+	return true
+}
+
+// storeFile stores a snapshot in a real log.
+func storeFile(d *walDisk, meta *raft.SnapshotMeta, content []byte) error {
+	into, err := d.log.CreateSnapshot(*meta)
+	if err != nil {
+		return err
+	}
+	if _, err := into.Write(content); err != nil {
+		return errors.Join(err, into.Abort())
+	}
+	return into.Commit()
+}
+
+// errNoRoom is why a snapshot isn't stored on the model of a disk.
+var errNoRoom = errors.New("no room")
+
+// storedEnds reports that a snapshot is durable, or not to be had.
+func (w *World) storedEnds(s *server, fails bool) bool {
+	c := s.capture
+	if c == nil || !c.stored {
+		return false
+	}
+	s.capture = nil
+	if s.disk.wal != nil {
+		s.disk.wal.fs.Settle(c.syncs)
+	} else if fails && c.err == nil {
+		c.err = errNoRoom
+	}
+	if c.err != nil {
+		w.stats.SnapshotsFailed++
+		s.core.SnapshotFailed(w.local(s), c.err)
+		return true
+	}
+	w.stats.Snapshots++
+	s.disk.stored = append(s.disk.stored, w.file(&c.meta, c.bytes))
+	s.core.SnapshotTaken(w.local(s), uint64(len(c.bytes)))
+	return true
+}
+
+// restore restores the state machine of a server from its current snapshot.
+func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
+	i := w.index(s)
+	content, err := w.readSnapshot(s, meta)
+	if err != nil {
+		w.diskFails(s, err)
+		return
+	}
+	w.checkBytes(i, meta, content)
+	if err := s.applier.Restore(meta.Index, bytes.NewReader(content)); err != nil {
+		w.fail(SnapshotSound, i, "it can't be restored: %v", err)
+		return
+	}
+	s.replica.command = w.lastCommand(meta.Index)
+	w.stats.Restored++
+	s.core.Restored(w.local(s))
+}
+
+// readSnapshot reads the current snapshot, if it is still the one that is meant.
+func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error) {
+	d := s.disk
+	if d.current.index() != meta.Index || d.current.meta.Term != meta.Term {
+		return nil, raft.ErrNoSnapshot
+	}
+	if d.wal == nil {
+		if d.spoiled {
+			return nil, raft.ErrCorrupt
+		}
+		return d.current.bytes, nil
+	}
+	found, reader, err := d.wal.log.OpenSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	if found.Index != meta.Index || found.Term != meta.Term {
+		return nil, raft.ErrNoSnapshot
+	}
+	var content bytes.Buffer
+	_, err = content.ReadFrom(reader)
+	return content.Bytes(), errors.Join(err, reader.Close())
+}
+
+// spoil damages the current snapshot on the model of a disk, if there is one before it that can take its place.
+func (w *World) spoil(s *server) bool {
+	d := s.disk
+	if d.wal != nil || d.spoiled || d.previous == nil {
+		return false
+	}
+	d.spoiled = true
+	w.stats.Spoiled++
+	return true
+}
+
+// fallBack lets the snapshot before take the place of one that was damaged, as a storage does when it is opened.
+func (d *disk) fallBack() {
+	d.current, d.previous, d.spoiled = d.previous, nil, false
+}

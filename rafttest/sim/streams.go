@@ -1,0 +1,298 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/e17579a5/raft"
+)
+
+// A stream brings the bytes of a snapshot from one server to another.
+//
+//	sender's side:    data[:written] was written; what the receiver hasn't taken yet is bounded
+//	receiver's side:  data[:arrived] was taken
+type stream struct {
+	number   uint64 // in the run; the receiver knows it by this
+	sending  uint64 // the sender's number for it
+	from, to int8
+	// lives of the two servers that it connects
+	fromLife, toLife uint32
+
+	header           raft.Message
+	data             []byte
+	written, arrived int
+	failed           error // why the sender can't send
+	opened           bool  // the receiver's core has been told
+	accepted         bool
+	storing          bool  // the receiver has all and makes it durable
+	syncs            int64 // that are then done
+
+	// broken says that nothing more arrives. Each side gets to know it for itself.
+	broken                bool
+	senderEnds, takerEnds bool // these sides are through with it
+	planned               [2]bool
+}
+
+// A partial is a part of a snapshot that a server has received.
+type partial struct {
+	stream  uint64 // the last one that has brought some of it
+	meta    raft.SnapshotMeta
+	content []byte
+	writer  raft.SnapshotWriter // on the real log
+	err     error
+}
+
+// streamPipe is how many pieces are on their way between the two sides of a stream.
+const streamPipe = 3
+
+var errStream = errors.New("stream broken")
+
+// connectStreams does what a core wants done about streams.
+func (w *World) connectStreams(i int, e *raft.Effects) {
+	s := &w.servers[i]
+	for _, number := range e.StopSends {
+		for _, st := range w.streams {
+			if int(st.from) == i && st.fromLife == s.life && st.sending == number {
+				st.broken, st.senderEnds = true, true
+			}
+		}
+	}
+	if e.DiscardIncoming {
+		w.discard(s)
+	}
+	for j := range e.Streams {
+		w.judge(s, &e.Streams[j])
+	}
+	for j := range e.Sends {
+		w.connect(i, &e.Sends[j])
+	}
+	w.sweepStreams()
+}
+
+// connect opens a stream.
+func (w *World) connect(i int, send *raft.SendSnapshot) {
+	s := &w.servers[i]
+	to := serverOf(send.Header.To)
+	w.checkMessage(i, &send.Header)
+	if w.violation != nil {
+		return
+	}
+	w.streamCount++
+	st := &stream{
+		number: w.streamCount, sending: send.Stream, from: int8(i), to: int8(to),
+		fromLife: s.life, toLife: w.servers[to].life, header: send.Header,
+	}
+	content, err := w.readSnapshot(s, &send.Meta)
+	switch {
+	case err != nil && errors.Is(err, raft.ErrCorrupt) && !s.rotten && !s.disk.spoiled:
+		w.fail(Recovery, i, "the snapshot is damaged though its disk isn't: %v", err)
+	case err != nil:
+		st.failed, st.takerEnds = err, true
+	case uint64(len(content)) != send.Header.Size || send.Header.Offset > send.Header.Size:
+		w.fail(SnapshotSound, i, "a snapshot of %d bytes is sent as one of %d, from %d on", len(content), send.Header.Size, send.Header.Offset)
+	default:
+		st.data = content[send.Header.Offset:]
+	}
+	w.stats.Streams++
+	if send.Header.Offset > 0 {
+		w.stats.Resumed++
+	}
+	w.streams = append(w.streams, st)
+}
+
+// judge does what a receiver's core has decided about a stream.
+func (w *World) judge(s *server, v *raft.StreamVerdict) {
+	for _, st := range w.streams {
+		if st.number != v.Stream || int(st.to) != w.index(s) {
+			continue
+		}
+		if !v.Accepted {
+			st.broken = true
+			if !st.accepted {
+				st.takerEnds = true
+			}
+			return
+		}
+		if !w.checkMeta(w.index(s), &v.Meta) {
+			return
+		}
+		st.accepted = true
+		if v.Offset == 0 {
+			w.discard(s)
+			s.partial = &partial{meta: v.Meta}
+			if d := s.disk.wal; d != nil {
+				s.partial.writer, s.partial.err = d.log.CreateSnapshot(v.Meta)
+			}
+		}
+		if s.partial == nil || uint64(len(s.partial.content)) != v.Offset || s.partial.meta.Index != v.Meta.Index || s.partial.meta.Term != v.Meta.Term {
+			w.fail(SnapshotSound, w.index(s), "a stream goes on at %d of another snapshot", v.Offset)
+			return
+		}
+		s.partial.stream = st.number
+		return
+	}
+}
+
+// discard throws away what a server has received.
+func (w *World) discard(s *server) {
+	if s.partial != nil && s.partial.writer != nil {
+		_ = s.partial.writer.Abort() // what it leaves behind is removed when the log is opened
+	}
+	s.partial = nil
+}
+
+// whole says whether a stream can still bring something.
+func (w *World) whole(st *stream) bool {
+	return !st.broken && w.servers[st.from].life == st.fromLife && w.servers[st.to].life == st.toLife &&
+		w.servers[st.from].up && w.servers[st.to].up
+}
+
+// sweepStreams forgets the streams that both sides are through with.
+func (w *World) sweepStreams() {
+	kept := w.streams[:0]
+	for _, st := range w.streams {
+		from, to := &w.servers[st.from], &w.servers[st.to]
+		if !from.up || from.life != st.fromLife {
+			st.senderEnds = true
+		}
+		if !to.up || to.life != st.toLife {
+			st.takerEnds = true
+		}
+		if !st.senderEnds || !st.takerEnds {
+			kept = append(kept, st)
+		}
+	}
+	clear(w.streams[len(kept):])
+	w.streams = kept
+}
+
+// oldestStream returns the first stream between two servers that one side isn't through with.
+func (w *World) oldestStream(from, to int8, ended func(*stream) bool) *stream {
+	w.sweepStreams()
+	for _, st := range w.streams {
+		if st.from == from && st.to == to && !ended(st) {
+			return st
+		}
+	}
+	return nil
+}
+
+// streamSent lets the sender of a stream write n bytes more, and get to know how it ends.
+func (w *World) streamSent(e *Event, s *server) bool {
+	st := w.oldestStream(e.Server, e.Peer, func(st *stream) bool { return st.senderEnds })
+	if st == nil {
+		return false
+	}
+	now, n := w.local(s), int(max(e.N, 1))
+	switch {
+	case st.failed != nil:
+		st.senderEnds = true
+		s.core.SnapshotSent(now, st.sending, st.failed)
+	case !w.whole(st):
+		st.broken, st.senderEnds = true, true
+		s.core.SnapshotSent(now, st.sending, errStream)
+	case st.written == len(st.data):
+		st.senderEnds = true
+		s.core.SnapshotSent(now, st.sending, nil)
+	default:
+		room := st.arrived + streamPipe*n - st.written
+		n = min(n, room, len(st.data)-st.written)
+		if n <= 0 {
+			return false
+		}
+		st.written += n
+		s.core.SnapshotMoved(now, st.sending, st.header.Offset+uint64(st.written))
+	}
+	return true
+}
+
+// streamArrives lets the receiver of a stream take n bytes more, or get to know that it has begun or ended.
+func (w *World) streamArrives(e *Event, s *server) bool {
+	st := w.oldestStream(e.Peer, e.Server, func(st *stream) bool { return st.takerEnds })
+	if st == nil {
+		return false
+	}
+	now := w.local(s)
+	if st.opened && st.accepted {
+		return w.receive(st, s, int(max(e.N, 1)))
+	}
+	switch {
+	case st.opened:
+		return false // its fate isn't known yet
+	case !w.whole(st):
+		st.broken, st.takerEnds = true, true
+	default:
+		st.opened = true
+		s.core.StreamOpened(now, st.number, st.header)
+	}
+	return true
+}
+
+// receive stores bytes of a snapshot.
+func (w *World) receive(st *stream, s *server, n int) bool {
+	now, p := w.local(s), s.partial
+	if p != nil && p.stream != st.number {
+		p = nil // it was discarded, and there is another one
+	}
+	end := func(end raft.StreamEnd) bool {
+		st.takerEnds, st.broken = true, true
+		held := uint64(0)
+		if p != nil {
+			held = uint64(len(p.content))
+		}
+		if end != raft.StreamBroken && p != nil {
+			w.discard(s)
+		}
+		s.core.StreamEnded(now, st.number, held, end)
+		return true
+	}
+	n = min(n, st.written-st.arrived)
+	switch {
+	case p == nil:
+		return end(raft.StreamBroken)
+	case p.err != nil:
+		w.stats.SnapshotsFailed++
+		return end(raft.StreamFailed)
+	case st.storing:
+		if d := s.disk.wal; d != nil {
+			d.fs.Settle(st.syncs)
+		}
+		w.checkBytes(w.index(s), &p.meta, p.content)
+		s.disk.stored = append(s.disk.stored, w.file(&p.meta, p.content))
+		w.stats.Received++
+		p.writer = nil // it has committed
+		return end(raft.StreamComplete)
+	case !w.whole(st):
+		return end(raft.StreamBroken)
+	case n > 0:
+		piece := st.data[st.arrived : st.arrived+n]
+		p.content = append(p.content, piece...)
+		st.arrived += n
+		if p.writer != nil {
+			_, p.err = p.writer.Write(piece)
+		}
+		s.core.StreamMoved(now, st.number, uint64(len(p.content)))
+	case st.arrived == len(st.data):
+		st.storing = true
+		if p.writer != nil {
+			p.err = p.writer.Commit()
+			st.syncs = s.disk.wal.fs.Issued()
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// breakStreams breaks all streams between two servers.
+func (w *World) breakStreams(e *Event) bool {
+	broke := false
+	for _, st := range w.streams {
+		if st.from == e.Peer && st.to == e.Server && !st.broken {
+			st.broken, broke = true, true
+		}
+	}
+	if broke {
+		w.stats.Broken++
+	}
+	return broke
+}

@@ -1,0 +1,213 @@
+package raft
+
+// incoming is a snapshot that the leader sends to this server (see sending.go). Its bytes are stored as they come; what is
+// there stays when the stream breaks, for the next one to go on from. There is one at a time.
+type incoming struct {
+	state incomingState
+	name  snapshotName
+	// cluster is that of the sender.
+	cluster ClusterID
+	meta    SnapshotMeta // known once a stream has come
+	attempt uint64       // the sender's last one
+	held    uint64       // bytes that are stored
+	stream  uint64       // the one that brings more; 0 for none
+	// arriving is the stream whose header is being looked at; 0 for none.
+	arriving uint64
+}
+
+// A snapshotName is what the bytes of a snapshot are known by: two snapshots of one index, by two servers or by one
+// at two times, need not have the same.
+type snapshotName struct {
+	from          ServerID
+	incarnation   Incarnation
+	start, serial uint64
+	place         place
+	size          uint64
+}
+
+type incomingState uint8
+
+const (
+	incomingNot     incomingState = iota
+	incomingPartial               // some of it is stored
+	incomingStored                // all of it is, durably
+)
+
+func nameOf(m *Message) snapshotName {
+	return snapshotName{m.From, m.FromIncarnation, m.Start, m.Number, place{m.Index, m.LogTerm}, m.Size}
+}
+
+// A StreamVerdict says what becomes of a stream that another server has opened. When it is accepted, its bytes are stored
+// as those of a snapshot, from Offset on, which is 0 or how many were stored before; once there are Size of them they are
+// made durable. How it goes is reported by Core.StreamMoved and Core.StreamEnded. Otherwise it is closed, also when it
+// was accepted before.
+type StreamVerdict struct {
+	Stream       uint64
+	Accepted     bool
+	Meta         SnapshotMeta
+	Offset, Size uint64
+}
+
+// A StreamEnd says how a stream has ended.
+type StreamEnd uint8
+
+// How a stream ends.
+const (
+	// StreamBroken says that no more comes. What is stored stays.
+	StreamBroken StreamEnd = 1 + iota
+	// StreamComplete says that the whole snapshot is stored, durably.
+	StreamComplete
+	// StreamFailed says that it couldn't be stored, and that nothing of it is.
+	StreamFailed
+)
+
+// answerSnapshot says from where on a snapshot is to be sent. Who holds everything up to its index, as far as that is
+// committed, has no use for it.
+func (c *Core) answerSnapshot(m *Message) {
+	f := c.follow(m.From)
+	in := &c.incoming
+	if m.Index <= c.log.commit {
+		f.owes = true
+		return
+	}
+	if in.state == incomingStored || c.deadlines[snapshotDeadline].state != deadlineOff {
+		return // it will be installed; or the disk has refused it, and gets a rest
+	}
+	if name := nameOf(m); in.state == incomingNot || in.name != name {
+		c.dropIncoming()
+		in.state, in.name, in.held = incomingPartial, name, 0
+	}
+	if in.stream != 0 {
+		// A repeated question is about the stream that is open. With another attempt the leader has given
+		// that one up, which hasn't ended here yet.
+		if m.Round > in.attempt {
+			c.refuseStream(in.stream)
+		}
+		return
+	}
+	in.attempt = max(in.attempt, m.Round)
+	c.send(Message{
+		Kind: SnapshotResponse, To: m.From, Index: m.Index, LogTerm: m.LogTerm,
+		Start: m.Start, Number: m.Number, Round: m.Round, Offset: in.held,
+	})
+}
+
+// StreamOpened reports that another server has opened a stream, with a header that was sent by it. A StreamVerdict
+// answers. Numbers of streams are not 0, and not used again.
+func (c *Core) StreamOpened(now Instant, stream uint64, header Message) {
+	c.incoming.arriving = stream
+	if header.Kind == SnapshotStream {
+		c.Receive(now, header)
+	} else {
+		c.advance(now)
+	}
+	if c.incoming.arriving == stream {
+		c.incoming.arriving = 0
+		c.refuseStream(stream)
+	}
+}
+
+// answerStream accepts the stream that this server has asked for, of the leader of this term.
+func (c *Core) answerStream(m *Message) {
+	in := &c.incoming
+	if in.arriving == 0 {
+		return // it came as a message
+	}
+	c.follow(m.From)
+	if in.state != incomingPartial || in.name != nameOf(m) || in.stream != 0 || in.attempt != m.Round || in.held != m.Offset {
+		return
+	}
+	configuration, err := DecodeConfiguration(m.Entries[0].Data)
+	assert(err == nil, "Configurations Decode")
+	in.meta = SnapshotMeta{Index: m.Index, Term: m.LogTerm, Configuration: configuration, ConfigurationIndex: m.Entries[0].Index}
+	in.stream, in.cluster, in.arriving = in.arriving, m.Cluster, 0
+	c.verdicts = append(c.verdicts, StreamVerdict{Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: m.Size})
+}
+
+// refuseStream closes a stream.
+func (c *Core) refuseStream(stream uint64) {
+	c.verdicts = append(c.verdicts, StreamVerdict{Stream: stream})
+}
+
+// dropIncoming lets go of what was received, if anything was.
+func (c *Core) dropIncoming() {
+	in := &c.incoming
+	if in.stream != 0 {
+		c.refuseStream(in.stream)
+	}
+	if in.state == incomingPartial && in.held > 0 || in.stream != 0 {
+		c.discard = true
+	}
+	*in = incoming{arriving: in.arriving}
+}
+
+// StreamMoved reports how many bytes of a snapshot are stored.
+func (c *Core) StreamMoved(now Instant, stream, held uint64) {
+	c.advance(now)
+	if in := &c.incoming; in.stream == stream && stream != 0 {
+		in.held = held
+	}
+}
+
+// StreamEnded reports that a stream that was accepted has ended, how, and how many bytes of the snapshot are stored.
+func (c *Core) StreamEnded(now Instant, stream, held uint64, end StreamEnd) {
+	c.advance(now)
+	in := &c.incoming
+	if in.stream != stream || stream == 0 {
+		return
+	}
+	in.stream, in.held = 0, held
+	switch end {
+	case StreamComplete:
+		assert(held == in.name.size, "Snapshot Complete")
+		in.state = incomingStored
+	case StreamFailed:
+		*in = incoming{}
+		c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
+	}
+}
+
+// drainIncoming installs a snapshot that has come, or lets go of one that isn't needed any more, because the log has
+// brought what it covers.
+func (c *Core) drainIncoming() {
+	in := &c.incoming
+	if in.state == incomingNot {
+		return
+	}
+	f, follows := c.role.(*follower)
+	if in.name.place.index <= c.log.commit {
+		c.dropIncoming()
+		return
+	}
+	// What a candidate has claimed about its log must stay true while votes come. And one snapshot is restored after
+	// the other.
+	if in.state == incomingStored && follows && c.snapshots.restore == restoreNot {
+		c.install(f)
+	}
+}
+
+// install puts a snapshot in the place of the log up to its index (§5.3). The state machine is restored from it when that
+// is durable.
+func (c *Core) install(f *follower) {
+	in, s, l := &c.incoming, &c.snapshots, &c.log
+	s.serial++
+	snapshot := &storedSnapshot{
+		meta: in.meta, bytes: in.name.size, serial: s.serial, handed: s.handedBytes, compact: in.meta.Index, installed: true,
+	}
+	c.join(in.cluster)
+	before := l.commit
+	configuration := in.meta.Configuration
+	if !l.install(snapshot.place(), placedConfiguration{in.meta.ConfigurationIndex, &configuration}) {
+		c.out.truncated(before)
+		f.matched = min(f.matched, before)
+	}
+	c.serversChanged = true
+	c.findNamed()
+	c.fetched = nil
+	s.taken, s.named, c.out.snapshot = nil, snapshot, snapshot
+	s.restore = restoreWaiting
+	if f.leader != "" {
+		f.matched, f.owes = max(f.matched, in.meta.Index), true
+	}
+	*in = incoming{arriving: in.arriving}
+}

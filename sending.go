@@ -1,0 +1,239 @@
+package raft
+
+import "errors"
+
+// A peer that needs entries which the log doesn't hold any more is sent the current snapshot (§5.3). Whether and from where
+// on is agreed by messages; the bytes travel in a stream of their own, so that no heartbeat waits behind them.
+//
+//	leader                                          peer
+//	  │ ──── SnapshotRequest: (index, term), size ───▶ │
+//	  │ ◀── SnapshotResponse: from this offset on ──── │   so much of this very snapshot it has already
+//	  │ ════ stream: SnapshotStream, bytes ══════════▶ │   stored as they come; it may break at any point, and then
+//	  │                                                │   all this begins again, from the offset that was reached
+//	  │ ◀───── AppendResponse: up to the index ─────── │   when it is installed, durably
+//
+// What isn't answered is asked again after the next round of heartbeats that the peer has answered: so a peer that is gone
+// is asked nothing, and keeps no stream open.
+
+// A SendSnapshot asks for the current snapshot to be sent in a stream: first its Header, and then its bytes from
+// Header.Offset on. How it goes is reported by Core.SnapshotMoved and Core.SnapshotSent, by the number of the stream.
+type SendSnapshot struct {
+	Stream uint64
+	Header Message // of the kind SnapshotStream
+	Meta   SnapshotMeta
+}
+
+// A sending is a leader's side of sending its snapshot to a peer.
+type sending struct {
+	state    sendingState
+	snapshot *storedSnapshot
+	// attempt numbers the leader's attempts. round is the first one whose answer shows that a question was lost, when it
+	// was asked.
+	attempt uint64
+	asked   bool
+	round   uint64
+	// stream is the number of the stream. sent is up to where bytes were written to it, seen what that was
+	// at the last look, idle for how many looks it has been that.
+	stream     uint64
+	sent, seen uint64
+	idle       int
+}
+
+type sendingState uint8
+
+const (
+	sendingNot     sendingState = iota
+	sendingOffered              // to be asked for, or asked
+	sendingOpen                 // a stream is open
+	sendingDone                 // all was written
+)
+
+// sendingPatience is for how many election timeouts a stream may bring nothing, or an answer fail to come after all was
+// sent, until another attempt is made.
+const sendingPatience = 4
+
+// maxSilent is at how many looks in a row a peer must not have answered since the one before, to be taken for gone.
+const maxSilent = 2
+
+// needs is up to where a peer is about to hold the log, if it was sent a snapshot and hasn't caught up since. From there on
+// it needs entries.
+func (p *progress) needs() Index {
+	if !p.lagging || p.silent >= maxSilent {
+		return ^Index(0)
+	}
+	return max(p.match, p.sending.snapshot.index())
+}
+
+// sendingSnapshots says whether a peer that answers is being sent a snapshot.
+func (c *Core) sendingSnapshots() bool {
+	l, leads := c.role.(*leader)
+	if !leads {
+		return false
+	}
+	for i := range l.peers {
+		if p := &l.peers[i]; p.sending.state != sendingNot && p.silent < maxSilent {
+			return true
+		}
+	}
+	return false
+}
+
+// beginSending offers the current snapshot to a peer, which has no use for appends until it has that.
+func (c *Core) beginSending(l *leader, p *progress) {
+	assert(c.snapshots.current != nil, "Compacted Is Covered")
+	p.probe(p.match + 1)
+	l.attempts++
+	p.sending = sending{state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts}
+	p.lagging, p.silent = true, 0
+	if c.deadlines[streamDeadline].state == deadlineOff {
+		c.arm(streamDeadline, c.config.ElectionTimeout)
+	}
+}
+
+// offerSnapshot asks a peer where to begin.
+func (c *Core) offerSnapshot(l *leader, p *progress) {
+	t := &p.sending
+	if t.state != sendingOffered || t.asked || c.snapshots.damaged {
+		return
+	}
+	t.asked, t.round = true, l.round+1
+	c.send(Message{
+		Kind: SnapshotRequest, To: p.id, Index: t.snapshot.meta.Index, LogTerm: t.snapshot.meta.Term,
+		Start: c.state.Start, Number: t.snapshot.serial, Round: t.attempt, Size: t.snapshot.bytes,
+	})
+}
+
+// sendingAnswered notes that a peer has answered a round, and how far its log is known to reach then.
+func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
+	p.silent = 0
+	t := &p.sending
+	if p.lagging && p.match >= c.log.commit {
+		p.lagging = false
+	}
+	if t.state == sendingNot {
+		return
+	}
+	if p.match >= c.log.base.index {
+		c.endSending(p)
+		return
+	}
+	if t.state == sendingOffered && t.asked && round >= t.round {
+		t.asked = false
+		if t.snapshot != c.snapshots.current {
+			c.attemptAnew(l, p)
+		}
+	}
+}
+
+// attemptAnew begins to send the snapshot that is the current one by now, after the next round that the peer answers.
+func (c *Core) attemptAnew(l *leader, p *progress) {
+	l.attempts++
+	p.sending = sending{state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts, asked: true, round: l.round + 1}
+}
+
+// endSending ends what is on its way to a peer: it has what it needs, or isn't one any more.
+func (c *Core) endSending(p *progress) {
+	if p.sending.state == sendingOpen {
+		c.stops = append(c.stops, p.sending.stream)
+	}
+	p.sending = sending{}
+}
+
+// snapshotAnswered opens a stream to a peer that has said where to begin.
+func (c *Core) snapshotAnswered(p *progress, m *Message) {
+	t := &p.sending
+	if t.state != sendingOffered || m.Round != t.attempt || m.Start != c.state.Start || m.Offset > t.snapshot.bytes {
+		return
+	}
+	c.streams++
+	t.state, t.stream, t.sent, t.seen, t.idle = sendingOpen, c.streams, m.Offset, m.Offset, 0
+	meta := &t.snapshot.meta
+	header := Message{
+		Kind: SnapshotStream, To: p.id, Term: c.state.Term, Index: meta.Index, LogTerm: meta.Term,
+		Start: c.state.Start, Number: t.snapshot.serial, Round: t.attempt, Size: t.snapshot.bytes, Offset: m.Offset,
+		Entries: []Entry{{
+			Index: meta.ConfigurationIndex, Kind: EntryConfiguration, Data: AppendConfiguration(nil, &meta.Configuration),
+		}},
+	}
+	c.stamp(&header)
+	c.sends = append(c.sends, SendSnapshot{Stream: t.stream, Header: header, Meta: *meta})
+}
+
+// sendingTo returns the peer that a stream goes to, or nil when it has been given up.
+func (c *Core) sendingTo(stream uint64) (*leader, *progress) {
+	if l, leads := c.role.(*leader); leads {
+		for i := range l.peers {
+			if t := &l.peers[i].sending; t.state == sendingOpen && t.stream == stream {
+				return l, &l.peers[i]
+			}
+		}
+	}
+	return nil, nil
+}
+
+// SnapshotMoved reports up to which offset a snapshot was written to its stream.
+func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
+	c.advance(now)
+	if _, p := c.sendingTo(stream); p != nil {
+		p.sending.sent = max(p.sending.sent, offset)
+	}
+}
+
+// SnapshotSent reports that a stream has ended: with nil when all was written, or with the reason for which it
+// wasn't. A broken stream is one; ErrNoSnapshot, that the snapshot isn't the current one any more, is another;
+// ErrCorrupt, that it is damaged here, means that a new one is taken.
+func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
+	c.advance(now)
+	l, p := c.sendingTo(stream)
+	switch {
+	case p == nil:
+	case reason == nil:
+		p.sending.state, p.sending.idle = sendingDone, 0
+	default:
+		if errors.Is(reason, ErrCorrupt) && p.sending.snapshot == c.snapshots.current {
+			c.snapshots.damaged = true
+		}
+		c.attemptAnew(l, p)
+	}
+}
+
+// checkSendings gives up streams that bring nothing, or go to peers that don't answer.
+func (c *Core) checkSendings(l *leader) {
+	c.disarm(streamDeadline)
+	for i := range l.peers {
+		p := &l.peers[i]
+		t := &p.sending
+		if t.state == sendingNot && !p.lagging {
+			continue
+		}
+		p.silent = min(p.silent+1, maxSilent)
+		c.arm(streamDeadline, c.config.ElectionTimeout)
+		if t.sent != t.seen {
+			t.idle = 0
+		} else {
+			t.idle++
+		}
+		t.seen = t.sent
+		open, idle := t.state == sendingOpen || t.state == sendingDone, t.idle >= sendingPatience
+		if open && (p.silent >= maxSilent || idle) {
+			c.endSending(p)
+			c.attemptAnew(l, p)
+		}
+		if open && idle && !p.fetching {
+			// What stands still may be the disk that the snapshot is read from, and nothing else may be asked of it: so
+			// it is asked for an entry, and if that doesn't come either, this server doesn't lead on.
+			p.fetching = true
+			c.fetch(Fetch{For: p.id, After: c.log.base.index, Last: c.log.last, MaxBytes: 1})
+		}
+	}
+}
+
+// abandonSendings ends all streams of a leader that steps down.
+func (c *Core) abandonSendings() {
+	if l, leads := c.role.(*leader); leads {
+		for i := range l.peers {
+			c.endSending(&l.peers[i])
+		}
+	}
+	c.disarm(streamDeadline)
+}

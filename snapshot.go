@@ -1,0 +1,305 @@
+package raft
+
+// A snapshot stands for the log up to its index (§5.1). The core decides when one is taken, and when it becomes the current
+// one; its bytes it never sees.
+//
+//	TakeSnapshot ──▶ the machine lane captures the state after the batches handed so far
+//	                 another goroutine writes it down, beside Apply                ──▶ SnapshotTaken
+//	Write{Snapshot, Compact}, once its index ≤ stable: it is the current one, and the log before it may go  ──▶ Persisted
+//	RestoreSnapshot ──▶ the machine lane restores the current one, after a start or an install              ──▶ Restored
+//
+// The log is forgotten up to the snapshot before the current one: so that the older one can take the place of a
+// current one that is found damaged, and so that a peer which lags a little is served from the log.
+
+// snapshots are the snapshots of a server.
+type snapshots struct {
+	// current is durable, and what peers are sent; nil when there is none.
+	current *storedSnapshot
+	// named is in the next write or in one that is in flight, and current when that is durable.
+	named *storedSnapshot
+	// taking says that one is being captured and written, the state after index takingIndex; taken was written
+	// and waits for its index to be stable.
+	taking      *storedSnapshot
+	taken       *storedSnapshot
+	restore     restoreState
+	serial      uint64 // of the last one taken or installed since the start
+	handedBytes uint64 // that the state machine was handed since the start
+
+	// past are the snapshots that were current since the start, from the last one at or before the log's base on.
+	past []*storedSnapshot
+	// damaged says that the current one was found damaged: another one takes its place.
+	damaged bool
+
+	demands    []demand
+	lastDemand uint64
+	answers    []SnapshotAnswer
+}
+
+// A storedSnapshot is one that was captured or received. It isn't changed any more.
+type storedSnapshot struct {
+	meta  SnapshotMeta
+	bytes uint64
+	// serial tells it from the others of this start; the one that was there at the start has 0.
+	serial uint64
+	// handed is what the state machine had been handed when it was captured.
+	handed uint64
+	// compact is up to where the log may be forgotten with it.
+	compact   Index
+	installed bool // it came from another server, so the state machine is to be restored from it
+}
+
+func (s *storedSnapshot) place() place { return place{s.meta.Index, s.meta.Term} }
+
+// index is the index of a snapshot that may be none.
+func (s *storedSnapshot) index() Index {
+	if s == nil {
+		return 0
+	}
+	return s.meta.Index
+}
+
+// A restoreState says where the state machine stands that is to be restored. Until that is done it is handed nothing.
+type restoreState uint8
+
+const (
+	restoreNot     restoreState = iota
+	restoreWaiting              // for the write that makes the snapshot the current one
+	restoreDue                  // to be handed out
+	restoreRunning              // handed out
+)
+
+// A demand is a call of Core.Snapshot that waits.
+type demand struct {
+	number uint64
+	index  Index // that a snapshot must cover to answer it
+}
+
+// A SnapshotAnswer ends a call of Core.Snapshot.
+type SnapshotAnswer struct {
+	Number uint64
+	Index  Index // that the current snapshot covers
+	Err    error
+}
+
+// maxDemands bounds the calls of Core.Snapshot that wait.
+const maxDemands = 1 << 10
+
+// newSnapshots returns what a storage holds. The state machine is to be restored from it.
+func newSnapshots(saved *Saved) snapshots {
+	if saved.Snapshot.Index == 0 {
+		return snapshots{}
+	}
+	current := &storedSnapshot{meta: saved.Snapshot, bytes: saved.SnapshotBytes}
+	return snapshots{current: current, past: []*storedSnapshot{current}, restore: restoreDue}
+}
+
+func (s *snapshots) clone() snapshots {
+	n := *s
+	n.past = append([]*storedSnapshot(nil), s.past...)
+	n.demands = append([]demand(nil), s.demands...)
+	n.answers = append([]SnapshotAnswer(nil), s.answers...)
+	return n
+}
+
+// Snapshot asks for a snapshot of everything that was applied before the call, and returns the number by which a
+// SnapshotAnswer will name it. When the current one covers that, it is the answer.
+func (c *Core) Snapshot(now Instant) uint64 {
+	c.advance(now)
+	s := &c.snapshots
+	s.lastDemand++
+	number := s.lastDemand
+	switch {
+	case s.current.index() >= c.log.applied && c.log.applied > 0:
+		s.answers = append(s.answers, SnapshotAnswer{Number: number, Index: s.current.index()})
+	case c.log.applied == 0:
+		s.answers = append(s.answers, SnapshotAnswer{Number: number, Err: ErrNoSnapshot})
+	case len(s.demands) >= maxDemands:
+		s.answers = append(s.answers, SnapshotAnswer{Number: number, Err: ErrOverloaded})
+	default:
+		s.demands = append(s.demands, demand{number, c.log.applied})
+	}
+	return number
+}
+
+// CancelSnapshot ends a call of Snapshot. It is not answered; the snapshot may be taken all the same.
+func (c *Core) CancelSnapshot(number uint64) {
+	s := &c.snapshots
+	for i := range s.demands {
+		if s.demands[i].number == number {
+			s.demands = append(s.demands[:i], s.demands[i+1:]...)
+			return
+		}
+	}
+}
+
+// grown is what the state machine was handed since the current snapshot was captured, in bytes.
+func (s *snapshots) grown() uint64 {
+	if s.current == nil {
+		return s.handedBytes
+	}
+	return s.handedBytes - s.current.handed
+}
+
+// dueSnapshot says whether a snapshot is to be taken: one was asked for, or the log since the last one has outgrown the
+// larger of a floor and a multiple of its size (§5.1.2), so that what is written for snapshots stays in proportion to
+// what is written for the log. While a peer is being sent the current one it stays, lest the transfer begins anew
+// whenever it breaks; but not for ever.
+func (c *Core) dueSnapshot() bool {
+	s := &c.snapshots
+	if len(s.demands) > 0 || s.damaged {
+		return true
+	}
+	limit := uint64(c.config.SnapshotMinBytes)
+	if s.current != nil {
+		limit = max(limit, uint64(c.config.SnapshotFactor)*s.current.bytes)
+	}
+	if s.grown() <= limit || c.deadlines[snapshotDeadline].state != deadlineOff {
+		return false
+	}
+	return !c.sendingSnapshots() || s.grown() > uint64(c.config.SnapshotRetainBytes)
+}
+
+// drainSnapshot asks for a snapshot when one is due. One at a time is on its way from the state machine to being the
+// current one.
+func (c *Core) drainSnapshot(e *Effects) {
+	s, l := &c.snapshots, &c.log
+	idle := s.taking == nil && s.taken == nil && s.named == nil && s.restore == restoreNot && c.incoming.state != incomingStored
+	if !idle || l.handed <= s.current.index() && !s.damaged || !c.dueSnapshot() {
+		return
+	}
+	term, ok := l.term(l.handed)
+	assert(ok, "Handed Within Log")
+	configuration := l.configurationAt(l.handed)
+	s.serial++
+	s.taking = &storedSnapshot{
+		meta:   SnapshotMeta{Index: l.handed, Term: term, Configuration: *configuration.configuration, ConfigurationIndex: configuration.index},
+		handed: s.handedBytes, serial: s.serial,
+	}
+	e.TakeSnapshot = &s.taking.meta
+}
+
+// SnapshotTaken reports that the snapshot that was asked for was captured and its bytes are durable, so many of them.
+func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
+	c.advance(now)
+	s := &c.snapshots
+	assert(s.taking != nil, "Snapshots Taken Once")
+	taken := *s.taking
+	taken.bytes = bytes
+	s.taking, s.taken = nil, &taken
+}
+
+// SnapshotFailed reports that the snapshot that was asked for couldn't be captured or written. The log stays as it is, and
+// it is tried again after a while; who has asked for it is told.
+func (c *Core) SnapshotFailed(now Instant, err error) {
+	c.advance(now)
+	s := &c.snapshots
+	assert(s.taking != nil, "Snapshots Taken Once")
+	s.taking = nil
+	for _, d := range s.demands {
+		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
+	}
+	s.demands = nil
+	s.damaged = false // until it is found damaged again
+	c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
+}
+
+// snapshotRetry is after how many election timeouts a snapshot that failed is tried again.
+const snapshotRetry = 10
+
+// nameSnapshot lets a snapshot that was taken become the current one with the next write, once this server's disk holds
+// the log up to it: a log that ends before its snapshot is dropped, and with it what was acknowledged.
+func (c *Core) nameSnapshot() {
+	s := &c.snapshots
+	if s.taken == nil || s.named != nil || s.taken.meta.Index > c.log.stable {
+		return
+	}
+	taken := s.taken
+	s.taken = nil
+	if taken.meta.Index <= s.current.index() && !s.damaged {
+		return // one that was installed meanwhile covers more
+	}
+	if !s.damaged {
+		taken.compact = c.compactTo()
+	}
+	s.named, c.out.snapshot = taken, taken
+}
+
+// compactTo is up to where the log is forgotten with the next snapshot: up to the current one, which is then the one before,
+// or less far when a peer needs the log that was sent a snapshot and hasn't caught up. That is kept within a bound.
+func (c *Core) compactTo() Index {
+	s := &c.snapshots
+	to := s.current.index()
+	l, leads := c.role.(*leader)
+	if !leads {
+		return to
+	}
+	for i := range l.peers {
+		if needs := l.peers[i].needs(); needs < to {
+			kept, handed := c.log.base.index, uint64(0)
+			for _, past := range s.past {
+				if past.meta.Index <= needs {
+					kept, handed = past.meta.Index, past.handed
+				}
+			}
+			if s.handedBytes-handed <= uint64(c.config.SnapshotRetainBytes) {
+				to = min(to, max(kept, c.log.base.index))
+			}
+		}
+	}
+	return to
+}
+
+// snapshotCurrent notes that the write is durable that has made a snapshot the current one.
+func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
+	s := &c.snapshots
+	assert(snapshot.meta.Index >= s.current.index(), "Snapshots Rise")
+	s.current, s.damaged = snapshot, false
+	if s.named == snapshot {
+		s.named = nil
+		if snapshot.installed {
+			assert(s.restore == restoreWaiting, "Installed Is Restored")
+			s.restore = restoreDue
+		}
+	}
+	s.past = append(s.past, snapshot)
+	gone := 0
+	for gone+1 < len(s.past) && s.past[gone+1].meta.Index <= c.log.base.index {
+		gone++
+	}
+	s.past = append([]*storedSnapshot(nil), s.past[gone:]...)
+	waiting := s.demands[:0]
+	for _, d := range s.demands {
+		if d.index <= snapshot.meta.Index {
+			s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Index: snapshot.meta.Index})
+		} else {
+			waiting = append(waiting, d)
+		}
+	}
+	s.demands = waiting
+}
+
+// drainRestore has the state machine restored from the current snapshot, when that is due.
+func (c *Core) drainRestore(e *Effects) {
+	if c.snapshots.restore == restoreDue {
+		c.snapshots.restore = restoreRunning
+		e.RestoreSnapshot = &c.snapshots.current.meta
+	}
+}
+
+// Restored reports that the state machine was restored from the current snapshot. What a caller of this server has proposed and
+// the snapshot may hold was not seen to be applied: so its outcome is unknown.
+func (c *Core) Restored(now Instant) {
+	c.advance(now)
+	s, l := &c.snapshots, &c.log
+	assert(s.restore == restoreRunning && len(c.applying) == 0, "Restored Once")
+	s.restore = restoreNot
+	before := l.applied
+	l.applied = max(l.applied, s.current.meta.Index)
+	assert(l.applied == l.handed, "Cursors Ordered")
+	c.callsMet(before)
+	c.commandsJumped(s.current.place())
+	c.noticeRemoval()
+	if r, leads := c.role.(*leader); leads {
+		r.releaseQuota(min(l.commit, l.stable), l.applied)
+	}
+}
