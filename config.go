@@ -69,6 +69,13 @@ type Config struct {
 	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB). A server that lags
 	// further behind is served from the disk.
 	TailBytes int
+	// SnapshotMinBytes and SnapshotFactor say when a snapshot is taken: when what was applied since the last one exceeds the
+	// larger of SnapshotMinBytes (64 MiB) and SnapshotFactor (4) times its size, in bytes. The log is then forgotten up to
+	// the snapshot before: so the disk holds about two snapshots and twice that much log. SnapshotRetainBytes (1 GiB)
+	// bounds how much of the log is kept for another server that is sent a snapshot and will need what comes after it.
+	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
+	// SnapshotBytesPerSecond bounds how fast a snapshot is sent to another server. 0 is as fast as it goes.
+	SnapshotBytesPerSecond int
 	// MaxWrites bounds the writes that the storage is given at a time (1). What gathers meanwhile
 	// becomes the next one, so that a larger number rarely helps.
 	MaxWrites int
@@ -109,6 +116,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		{&c.MaxCommandBytes, "MaxCommandBytes", defaultMaxCommandBytes},
 		{&c.MaxInboxMessages, "MaxInboxMessages", defaultMaxInboxMessages},
 		{&c.MaxInboxBytes, "MaxInboxBytes", defaultMaxInboxBytes},
+		{&c.SnapshotBytesPerSecond, "SnapshotBytesPerSecond", 0},
 		{&c.MaxSessions, "MaxSessions", defaultMaxSessions},
 		{&c.MaxSessionBytes, "MaxSessionBytes", defaultMaxSessionBytes},
 	} {
@@ -139,6 +147,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
 		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites,
+		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
 	}
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err

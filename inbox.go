@@ -32,7 +32,8 @@ type events struct {
 	calls     []callAsked
 	cancels   []cancellation
 	queries   []chan<- Status
-	stop      error // the first reason to stop: errClose or a failure
+	reports   []func(*Core, Instant) // about snapshots: what to tell the core
+	stop      error                  // the first reason to stop: errClose or a failure
 
 	// What the messages and the proposals count for against the limits: bulk is appends and forwards.
 	bulk, bulkBytes, commandBytes int
@@ -70,7 +71,7 @@ const keepEvents = 16 << 10
 func (ev *events) reset() {
 	*ev = events{
 		batches: emptied(ev.batches), fetched: emptied(ev.fetched), lost: emptied(ev.lost), messages: emptied(ev.messages),
-		proposals: emptied(ev.proposals), reads: emptied(ev.reads), calls: emptied(ev.calls), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
+		proposals: emptied(ev.proposals), reads: emptied(ev.reads), calls: emptied(ev.calls), reports: emptied(ev.reports), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
 	}
 }
 
@@ -248,6 +249,25 @@ func (in *inbox) fetched(f fetched) {
 	in.mu.Lock()
 	in.events.fetched = append(in.events.fetched, f)
 	in.added()
+}
+
+// report takes something to tell the core, in the order of the reports. An error means that it didn't.
+func (in *inbox) report(tell func(*Core, Instant)) error {
+	in.mu.Lock()
+	if in.closed != nil {
+		in.mu.Unlock()
+		return in.closed // it doesn't change any more
+	}
+	in.events.reports = append(in.events.reports, tell)
+	in.added()
+	return nil
+}
+
+// reason returns why nothing is taken any more, once that is so.
+func (in *inbox) reason() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.closed
 }
 
 // stop tells the loop to end. The first reason counts.

@@ -132,8 +132,15 @@ func (n *Node) fetchLane() {
 // applyLane drives the state machine.
 func (n *Node) applyLane() {
 	defer n.leave(nil, nil)
-	work(n, n.applies, "state machine", func(entries []Entry) error {
-		batch, err := n.applier.Apply(entries)
+	work(n, n.applies, "state machine", func(task machineTask) error {
+		switch {
+		case task.take != nil:
+			n.takeSnapshot(task.take)
+			return nil
+		case task.restore != nil:
+			return n.restoreSnapshot(task.restore)
+		}
+		batch, err := n.applier.Apply(task.entries)
 		if err != nil {
 			return err
 		}

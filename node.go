@@ -9,6 +9,8 @@ package raft
 //	fetchLane   Storage.Entries             fetches from the loop            its queue is closed
 //	applyLane   the state machine           batches from the loop            its queue is closed
 //
+// and those that bring snapshots to and fro, which come and go (snapshotlanes.go).
+//
 // Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants done
 // and goes on. What is in flight is bounded by the core's own limits, and so the queues are too. The last of
 // run and the two storage lanes closes the storage, and the last of all lets Close return; so a storage or
@@ -19,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -37,7 +38,7 @@ type Node struct {
 	inbox   inbox
 	writes  *queue[*Write]
 	fetches *queue[Fetch]
-	applies *queue[[]Entry]
+	applies *queue[machineTask]
 	applier *Applier
 
 	waiterPool, slabPool sync.Pool // of *waiter and *slab; a node has its own, or else a bubble would meet another's channels
@@ -57,9 +58,20 @@ type Node struct {
 	seen      standing
 	writing   stopwatch
 	applying  stopwatch
-	step      string // what the loop is at, for the report of a panic
+	tasks     []machineTask // for the state machine, of one drain
+	// snapshotCalls are the calls of Snapshot that wait, sendings end the streams that are being sent, accepted is the last
+	// stream that was accepted.
+	snapshotCalls map[uint64]chan SnapshotAnswer
+	sendings      map[uint64]context.CancelFunc
+	accepted      uint64
+	step          string // what the loop is at, for the report of a panic
 
 	board board
+
+	receiver  receiver
+	ctx       context.Context // ends when the node stops
+	cancelCtx context.CancelFunc
+	heartbeat Duration
 
 	done   chan struct{}
 	failed error  // set before done is closed
@@ -123,9 +135,12 @@ func newNode(config Config) (*Node, error) {
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
 			wake: make(chan struct{}, 1),
 		},
-		writes: newQueue[*Write](), fetches: newQueue[Fetch](), applies: newQueue[[]Entry](),
+		writes: newQueue[*Write](), fetches: newQueue[Fetch](), applies: newQueue[machineTask](),
 		epoch: time.Now(), done: make(chan struct{}), released: make(chan struct{}),
+		snapshotCalls: make(map[uint64]chan SnapshotAnswer), sendings: make(map[uint64]context.CancelFunc),
+		receiver: receiver{arrivals: make(map[uint64]*arrival)},
 	}
+	n.ctx, n.cancelCtx = context.WithCancel(context.Background())
 	err = guard("core", func() (err error) {
 		n.core, err = NewCore(core)
 		return err
@@ -134,6 +149,7 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.applier = NewApplier(config.Machine, n.core.Origin())
+	n.heartbeat = n.core.config.Heartbeat
 	n.seen = n.standing()
 	n.board.post(n.news(standing{})...)
 	n.users.Store(4)
@@ -194,13 +210,6 @@ func (h *handler) Receive(m Message) { h.inbox.receive(m) }
 
 // Lost implements Handler.
 func (h *handler) Lost(server ServerID) { h.inbox.lost(server) }
-
-// Stream implements Handler. No message of this version announces a stream, so one that comes is refused.
-func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
-	if err := stream.Close(); err != nil {
-		h.logger.Warn("raft: close stream", "peer", from, "err", err)
-	}
-}
 
 // run is the loop with its one edge: whatever goes wrong inside ends here.
 func (n *Node) run() {
@@ -306,6 +315,9 @@ func (n *turn) Reports(now Instant) {
 	for i := range ev.fetched {
 		c.Fetched(now, ev.fetched[i].fetch, ev.fetched[i].entries)
 	}
+	for _, tell := range ev.reports {
+		tell(c, now)
+	}
 }
 
 // Messages implements Turn.
@@ -384,9 +396,26 @@ func (n *Node) perform() {
 	}
 	n.step = "core"
 	n.applying.begin(n.read, len(e.Apply))
-	n.applies.put(e.Apply...)
+	n.performMachine()
 	n.fetches.put(e.Fetches...)
+	n.performStreams()
 	n.answer()
+}
+
+// performMachine hands the state machine what it is to do, in order.
+func (n *Node) performMachine() {
+	e := &n.effects
+	if e.RestoreSnapshot != nil {
+		n.tasks = append(n.tasks, machineTask{restore: e.RestoreSnapshot})
+	}
+	for _, entries := range e.Apply {
+		n.tasks = append(n.tasks, machineTask{entries: entries})
+	}
+	if e.TakeSnapshot != nil {
+		n.tasks = append(n.tasks, machineTask{take: e.TakeSnapshot})
+	}
+	n.applies.put(n.tasks...)
+	n.tasks = emptied(n.tasks)
 }
 
 // answer gives callers the answers that the core has for them.
@@ -416,6 +445,7 @@ func (n *Node) finish(cause error, intact bool) {
 		n.logFailure(cause)
 	}
 	rest := n.inbox.close(reason)
+	n.cancelCtx()
 	if intact {
 		intact = guard("core", func() error { n.settle(&rest, reason); return nil }) == nil
 	}

@@ -2,7 +2,7 @@ package raft_test
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +21,9 @@ type journal struct {
 	mu       sync.Mutex
 	commands []string
 	before   func(command string) // called with each command before it is applied
+	saving   func() error         // called by each Snapshot
+	writing  func() error         // called while each snapshot is written
+	restored int                  // how often
 }
 
 func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
@@ -35,10 +38,43 @@ func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-func (j *journal) Snapshot() (io.WriterTo, error) {
-	return nil, errors.New("a journal has no snapshots")
+// A page is a journal's snapshot.
+type page struct {
+	text    []byte
+	writing func() error
 }
-func (j *journal) Restore(io.Reader) error { return errors.New("a journal has no snapshots") }
+
+func (p *page) WriteTo(w io.Writer) (int64, error) {
+	half := len(p.text) / 2
+	n, err := w.Write(p.text[:half])
+	if err == nil && p.writing != nil {
+		err = p.writing()
+	}
+	if err != nil {
+		return int64(n), err
+	}
+	m, err := w.Write(p.text[half:])
+	return int64(n + m), err
+}
+
+func (j *journal) Snapshot() (io.WriterTo, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.saving != nil {
+		if err := j.saving(); err != nil {
+			return nil, err
+		}
+	}
+	text, err := json.Marshal(j.commands)
+	return &page{text: text, writing: j.writing}, err
+}
+
+func (j *journal) Restore(r io.Reader) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.restored++
+	return json.NewDecoder(r).Decode(&j.commands)
+}
 
 // applied returns the commands applied so far.
 func (j *journal) applied() []string {

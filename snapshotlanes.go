@@ -1,0 +1,547 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Snapshots have goroutines of their own, which come and go:
+//
+//	goroutine        owns                            ends when
+//	──────────────   ─────────────────────────────   ───────────────────────────────────────────────────────
+//	storeSnapshot    what the state machine has      it is written, or the node stops
+//	                 captured, one at a time
+//	sendSnapshot     a stream to another server      all is sent, the stream breaks, the core or the node stops it
+//	Stream           a stream from another server    all has come, the stream breaks, the core or the node stops it
+//	discard          –                               what was received is thrown away
+//
+// They report to the loop like the lanes, and decide nothing.
+
+// streamBuffer is how much of a snapshot is read or written at a time.
+const streamBuffer = 64 << 10
+
+// reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat interval when that is
+// sooner.
+const reportEvery = 1 << 20
+
+// A machineTask is something for the state machine to do: one of the three.
+type machineTask struct {
+	entries       []Entry
+	take, restore *SnapshotMeta
+}
+
+// begin counts another goroutine of the node, which ends with leave.
+func (n *Node) begin() { n.users.Add(1) }
+
+// errStopping ends what a stopping node doesn't wait for.
+var errStopping = errors.New("raft: the node is stopping")
+
+// takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it can't be captured is no
+// failure of the node.
+func (n *Node) takeSnapshot(meta *SnapshotMeta) {
+	captured, err := n.applier.Snapshot(meta.Index)
+	if err != nil {
+		n.snapshotTaken(meta, 0, err)
+		return
+	}
+	n.begin()
+	go n.storeSnapshot(meta, captured)
+}
+
+// storeSnapshot writes a captured state into the storage, beside what is applied.
+func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo) {
+	defer n.leave(nil, nil)
+	size, err := uint64(0), errSnapshotCut
+	defer func() { n.snapshotTaken(meta, size, err) }() // also when it has ended the goroutine
+	err = guard("snapshot", func() error {
+		into, err := n.config.Storage.CreateSnapshot(*meta)
+		if err != nil {
+			return err
+		}
+		counted := &countingWriter{to: into, ctx: n.ctx}
+		if _, err = captured.WriteTo(counted); err == nil {
+			err = into.Commit()
+		}
+		if err != nil {
+			return errors.Join(err, into.Abort())
+		}
+		size = counted.bytes
+		return nil
+	})
+}
+
+// errSnapshotCut says that the state machine has ended the goroutine that was writing its snapshot.
+var errSnapshotCut = errors.New("raft: the snapshot was not written to its end")
+
+// snapshotTaken reports how it went.
+func (n *Node) snapshotTaken(meta *SnapshotMeta, size uint64, err error) {
+	if err != nil {
+		if n.ctx.Err() == nil {
+			n.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
+		}
+		n.inbox.report(func(c *Core, now Instant) { c.SnapshotFailed(now, err) })
+		return
+	}
+	n.logger.Info("raft: snapshot taken", "index", meta.Index, "term", meta.Term, "bytes", size)
+	n.inbox.report(func(c *Core, now Instant) { c.SnapshotTaken(now, size) })
+}
+
+// A countingWriter counts what goes through it, until ctx ends.
+type countingWriter struct {
+	to    io.Writer
+	ctx   context.Context
+	bytes uint64
+}
+
+func (w *countingWriter) Write(b []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, errStopping
+	}
+	n, err := w.to.Write(b)
+	w.bytes += uint64(n)
+	return n, err
+}
+
+// restoreSnapshot restores the state machine from the current snapshot. If that fails, what the state is isn't known.
+func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
+	reader, err := n.openSnapshot(meta)
+	if err == nil {
+		err = n.applier.Restore(meta.Index, &stoppableReader{reader, n.ctx})
+		err = errors.Join(err, reader.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("raft: restore snapshot %d: %w", meta.Index, err)
+	}
+	n.logger.Info("raft: snapshot restored", "index", meta.Index, "term", meta.Term)
+	n.inbox.report(func(c *Core, now Instant) { c.Restored(now) })
+	return nil
+}
+
+// openSnapshot opens the current snapshot. If that isn't the one that is meant any more, the error is ErrNoSnapshot.
+func (n *Node) openSnapshot(meta *SnapshotMeta) (io.ReadCloser, error) {
+	found, reader, err := n.config.Storage.OpenSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	if found.Index != meta.Index || found.Term != meta.Term {
+		return nil, errors.Join(ErrNoSnapshot, reader.Close())
+	}
+	return reader, nil
+}
+
+// A stoppableReader reads until ctx ends.
+type stoppableReader struct {
+	from io.Reader
+	ctx  context.Context
+}
+
+func (r *stoppableReader) Read(b []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, errStopping
+	}
+	return r.from.Read(b)
+}
+
+// Snapshot takes a snapshot that covers at least what was applied when it was called, and returns the index that the
+// current snapshot then covers: at once, if it does so already. The log before it may be forgotten from then on. The
+// core takes snapshots by itself; this is for who wants one now.
+//
+// An error says that it couldn't be taken, and then the old snapshot and the log are as they were: the state machine's
+// or the storage's error, ErrNoSnapshot while nothing has been applied, ErrOverloaded, ctx.Err(), ErrClosed or ErrStopped.
+func (n *Node) Snapshot(ctx context.Context) (Index, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, snapshotNotTaken(err)
+	}
+	answer := make(chan SnapshotAnswer, 1)
+	var number uint64 // belongs to the loop
+	err := n.inbox.report(func(c *Core, now Instant) {
+		number = c.Snapshot(now)
+		n.snapshotCalls[number] = answer
+	})
+	if err != nil {
+		return 0, snapshotNotTaken(err)
+	}
+	select {
+	case a := <-answer:
+		if a.Err != nil {
+			return 0, snapshotNotTaken(a.Err)
+		}
+		return a.Index, nil
+	case <-ctx.Done():
+		_ = n.inbox.report(func(c *Core, _ Instant) { // or else the node has stopped
+			c.CancelSnapshot(number)
+			delete(n.snapshotCalls, number)
+		})
+		return 0, snapshotNotTaken(ctx.Err())
+	case <-n.done:
+		return 0, snapshotNotTaken(n.inbox.reason())
+	}
+}
+
+func snapshotNotTaken(reason error) error { return fmt.Errorf("raft: snapshot not taken: %w", reason) }
+
+// performStreams sees to what the core wants done about snapshots that are sent and received. It never waits.
+func (n *Node) performStreams() {
+	e := &n.effects
+	for _, a := range e.SnapshotAnswers {
+		if answer := n.snapshotCalls[a.Number]; answer != nil {
+			delete(n.snapshotCalls, a.Number)
+			answer <- a // there is room for it
+		}
+	}
+	for _, stream := range e.StopSends {
+		if stop := n.sendings[stream]; stop != nil {
+			stop()
+		}
+	}
+	if e.DiscardIncoming {
+		n.begin()
+		go n.receiver.discard(n, n.accepted)
+	}
+	for i := range e.Streams {
+		v := &e.Streams[i]
+		if v.Accepted {
+			n.accepted = v.Stream
+		}
+		n.receiver.judge(v)
+	}
+	for i := range e.Sends {
+		send := e.Sends[i]
+		ctx, stop := context.WithCancel(n.ctx)
+		n.sendings[send.Stream] = stop
+		n.begin()
+		go n.sendSnapshot(ctx, send)
+	}
+}
+
+// sendSnapshot sends the current snapshot in a stream.
+func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
+	defer n.leave(nil, nil)
+	err := guard("snapshot", func() error { return n.streamSnapshot(ctx, &send) })
+	if err != nil && ctx.Err() == nil {
+		n.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
+	}
+	_ = n.inbox.report(func(c *Core, now Instant) { // or else the node has stopped
+		n.sendings[send.Stream]()
+		delete(n.sendings, send.Stream)
+		c.SnapshotSent(now, send.Stream, err)
+	})
+}
+
+// streamSnapshot writes a snapshot to a stream. Only what reading it says is an error of the snapshot's.
+func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) error {
+	reader, err := n.openSnapshot(&send.Meta)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.Offset)); err != nil {
+		return shortSnapshot(err)
+	}
+	stream, err := n.config.Transport.OpenStream(ctx, send.Header.To)
+	if err != nil {
+		return streamBroken(err)
+	}
+	if err = writeStreamHeader(stream, &send.Header); err == nil {
+		err = n.copySnapshot(ctx, send, reader, stream)
+	}
+	if closing := stream.Close(); err == nil && closing != nil {
+		err = streamBroken(closing)
+	}
+	return err
+}
+
+// copySnapshot copies what is left of a snapshot, at the rate that is allowed.
+func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) error {
+	offset, size := send.Header.Offset, send.Header.Size
+	pace := newPace(n.config.SnapshotBytesPerSecond)
+	defer pace.stop()
+	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.SnapshotMoved(now, send.Stream, at) }, offset)
+	buffer := make([]byte, min(streamBuffer, pace.piece))
+	for offset < size {
+		k, err := io.ReadFull(from, buffer[:min(uint64(len(buffer)), size-offset)])
+		if err != nil {
+			return shortSnapshot(err)
+		}
+		if err := pace.wait(ctx, k); err != nil {
+			return streamBroken(err)
+		}
+		if _, err := into.Write(buffer[:k]); err != nil {
+			return streamBroken(err)
+		}
+		offset += uint64(k)
+		progress.reached(offset)
+	}
+	return nil
+}
+
+// shortSnapshot says that a snapshot has fewer bytes than it had, or can't be read.
+func shortSnapshot(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: the snapshot ends too early", ErrCorrupt)
+	}
+	return err
+}
+
+// errStream says that a stream is broken, whatever its transport calls that.
+var errStream = errors.New("raft: stream broken")
+
+func streamBroken(err error) error { return fmt.Errorf("%w: %v", errStream, err) }
+
+// A pace keeps what is sent within a rate.
+type pace struct {
+	perSecond, piece int
+	timer            *time.Timer
+}
+
+// pieces is how many there are in a second when the rate is low.
+const pieces = 20
+
+func newPace(perSecond int) *pace {
+	p := &pace{perSecond: perSecond, piece: streamBuffer}
+	if perSecond > 0 {
+		p.piece = max(perSecond/pieces, 1)
+		p.timer = time.NewTimer(0)
+	}
+	return p
+}
+
+// wait waits until bytes may be sent after those before.
+func (p *pace) wait(ctx context.Context, bytes int) error {
+	if p.timer == nil {
+		return nil
+	}
+	select {
+	case <-p.timer.C:
+		p.timer.Reset(time.Duration(bytes) * time.Second / time.Duration(p.perSecond))
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *pace) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// A streamProgress reports how far a stream has come, now and then.
+type streamProgress struct {
+	n      *Node
+	report func(c *Core, now Instant, at uint64)
+	at     uint64
+	since  time.Time
+}
+
+func (n *Node) newProgress(report func(c *Core, now Instant, at uint64), at uint64) *streamProgress {
+	return &streamProgress{n: n, report: report, at: at, since: time.Now()}
+}
+
+// reached notes how far it has come.
+func (p *streamProgress) reached(at uint64) {
+	if at-p.at < reportEvery && time.Since(p.since) < time.Duration(p.n.heartbeat) {
+		return
+	}
+	p.at, p.since = at, time.Now()
+	_ = p.n.inbox.report(func(c *Core, now Instant) { p.report(c, now, at) }) // or else the node has stopped
+}
+
+// receiver is this server's side of the streams that others open. One of them at a time brings something.
+type receiver struct {
+	mu       sync.Mutex
+	last     uint64
+	arrivals map[uint64]*arrival
+
+	// storing is held by who stores, and guards what follows.
+	storing sync.Mutex
+	writer  SnapshotWriter // nil for none
+	begun   uint64         // the stream that has begun it
+	held    uint64
+}
+
+// An arrival is a stream that has come.
+type arrival struct {
+	verdict  chan *StreamVerdict // gets one
+	stream   io.Closer
+	accepted bool
+}
+
+// arrive gives a stream its number.
+func (r *receiver) arrive(stream io.Closer) (uint64, *arrival) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last++
+	a := &arrival{verdict: make(chan *StreamVerdict, 1), stream: stream}
+	r.arrivals[r.last] = a
+	return r.last, a
+}
+
+func (r *receiver) leave(number uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.arrivals, number)
+}
+
+// judge tells a stream what becomes of it. One that was accepted before is closed, which ends whoever reads from it.
+func (r *receiver) judge(v *StreamVerdict) {
+	r.mu.Lock()
+	a := r.arrivals[v.Stream]
+	closes := a != nil && a.accepted && !v.Accepted
+	if a != nil && !a.accepted {
+		a.accepted = v.Accepted
+		verdict := *v
+		a.verdict <- &verdict // there is room for it: a stream is accepted once, and refused once otherwise
+	}
+	r.mu.Unlock()
+	if closes {
+		_ = a.stream.Close() // it breaks, which is what is wanted
+	}
+}
+
+// discard throws away what the streams up to one have brought.
+func (r *receiver) discard(n *Node, upTo uint64) {
+	defer n.leave(nil, nil)
+	r.storing.Lock()
+	defer r.storing.Unlock()
+	if r.begun <= upTo {
+		r.abort(n)
+	}
+}
+
+// abort throws away what is stored.
+func (r *receiver) abort(n *Node) {
+	if r.writer == nil {
+		return
+	}
+	writer := r.writer
+	r.writer, r.held = nil, 0
+	if err := guard("storage", writer.Abort); err != nil && n.ctx.Err() == nil {
+		n.logger.Warn("raft: received snapshot not removed", "err", err)
+	}
+}
+
+// Stream implements Handler: it takes a snapshot, if the core wants it.
+func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
+	n := (*Node)(h)
+	defer func() { _ = stream.Close() }() // nobody is left who could be told
+	header, err := readStreamHeader(stream)
+	if err != nil || header.From != from {
+		n.logger.Warn("raft: stream refused", "peer", from, "err", err)
+		return
+	}
+	number, a := n.receiver.arrive(stream)
+	defer n.receiver.leave(number)
+	if n.inbox.report(func(c *Core, now Instant) { c.StreamOpened(now, number, header) }) != nil {
+		return
+	}
+	var verdict *StreamVerdict
+	select {
+	case verdict = <-a.verdict:
+	case <-n.ctx.Done():
+		return
+	}
+	if !verdict.Accepted {
+		return
+	}
+	held, end := uint64(0), StreamBroken
+	err = guard("storage", func() (err error) {
+		held, end, err = n.receiver.receive(n, verdict, stream)
+		return err
+	})
+	if err != nil && n.ctx.Err() == nil {
+		n.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
+	}
+	_ = n.inbox.report(func(c *Core, now Instant) { c.StreamEnded(now, number, held, end) }) // or else the node has stopped
+}
+
+// receive stores what a stream brings, and makes it durable when that is all.
+func (r *receiver) receive(n *Node, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
+	r.storing.Lock()
+	defer r.storing.Unlock()
+	failed := true // unless it has worked, or only the stream has broken
+	defer func() {
+		if failed {
+			r.abort(n)
+			held, end = 0, StreamFailed
+		}
+	}()
+	if v.Offset == 0 {
+		r.abort(n)
+		if r.writer, err = n.config.Storage.CreateSnapshot(v.Meta); err != nil {
+			r.writer = nil
+			return 0, StreamFailed, err
+		}
+		r.begun = v.Stream
+	}
+	if r.writer == nil || r.held != v.Offset {
+		return 0, StreamFailed, fmt.Errorf("%d bytes are stored, not %d", r.held, v.Offset)
+	}
+	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.StreamMoved(now, v.Stream, at) }, r.held)
+	buffer := make([]byte, streamBuffer)
+	for r.held < v.Size {
+		k, reading := stream.Read(buffer[:min(uint64(len(buffer)), v.Size-r.held)])
+		if n.ctx.Err() != nil {
+			return 0, StreamFailed, errStopping
+		}
+		if k > 0 {
+			if _, err := r.writer.Write(buffer[:k]); err != nil {
+				return 0, StreamFailed, err
+			}
+			r.held += uint64(k)
+			progress.reached(r.held)
+		}
+		if reading != nil && r.held < v.Size {
+			failed = false
+			return r.held, StreamBroken, reading
+		}
+	}
+	if err := r.writer.Commit(); err != nil {
+		return 0, StreamFailed, err
+	}
+	failed = false
+	held, r.writer, r.held = r.held, nil, 0
+	return held, StreamComplete, nil
+}
+
+// A stream begins with its header: a length of 4 bytes, little endian, and a message of that many.
+const (
+	streamLength    = 4
+	maxStreamHeader = 1 << 20
+)
+
+func writeStreamHeader(w io.Writer, header *Message) error {
+	frame := AppendMessage(make([]byte, streamLength), header)
+	length := len(frame) - streamLength
+	for i := range streamLength {
+		frame[i] = byte(length >> (8 * i))
+	}
+	if _, err := w.Write(frame); err != nil {
+		return streamBroken(err)
+	}
+	return nil
+}
+
+func readStreamHeader(r io.Reader) (Message, error) {
+	var prefix [streamLength]byte
+	if _, err := io.ReadFull(r, prefix[:]); err != nil {
+		return Message{}, err
+	}
+	length := 0
+	for i := range streamLength {
+		length |= int(prefix[i]) << (8 * i)
+	}
+	if length <= 0 || length > maxStreamHeader {
+		return Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
+	}
+	// Memory is taken for what comes, not for what the length says.
+	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))
+	if err != nil {
+		return Message{}, err
+	}
+	return DecodeMessage(frame)
+}
