@@ -9,6 +9,9 @@ type Applier struct {
 	origin   Origin
 	sessions sessions
 	last     Index // that was applied or restored
+	// durable is nil unless the machine keeps its own durable state; touched says that what is kept beside it has changed.
+	durable *DurableMachine
+	touched bool
 
 	// Of the entries being applied; used again, empty between two calls.
 	results  [][]byte
@@ -32,6 +35,33 @@ type outcome struct {
 // NewApplier returns an Applier that keeps the results of the commands that origin proposed.
 func NewApplier(machine StateMachine, origin Origin) *Applier {
 	return &Applier{machine: machine, origin: origin, sessions: newSessions()}
+}
+
+// Resume lets the Applier go on with a state machine that keeps its own durable state, from where that is.
+func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) error {
+	if len(beside) > 0 {
+		if err := a.restoreState(beside); err != nil {
+			return fmt.Errorf("raft: what is kept beside the state machine: %w", err)
+		}
+	}
+	a.durable, a.last = durable, applied
+	return nil
+}
+
+// save tells the state machine what to keep beside its state.
+func (a *Applier) save() error {
+	if a.durable == nil {
+		return nil
+	}
+	var beside []byte
+	if a.touched {
+		beside = a.appendState(nil)
+	}
+	a.touched = false
+	if err := a.durable.Save(a.last, beside); err != nil {
+		return fmt.Errorf("raft: save the state at index %d: %w", a.last, err)
+	}
+	return nil
 }
 
 // A Batch is a run of entries that were applied, and what came of it.
@@ -80,6 +110,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	}
 	for len(entries) > 0 {
 		n, inSessions := a.run(entries)
+		a.touched = a.touched || n == 0 || inSessions
 		var err error
 		switch {
 		case n == 0:
@@ -99,7 +130,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 		entries = entries[n:]
 	}
 	a.last = last.Index
-	return batch, nil
+	return batch, a.save()
 }
 
 // command says whether an entry is one for the state machine.

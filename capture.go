@@ -84,8 +84,8 @@ func (a *Applier) Restore(index Index, r io.Reader) error {
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
 	}
-	a.last = index
-	return nil
+	a.last, a.touched = index, true
+	return a.save()
 }
 
 // readCaptureHead reads what comes before the state machine's bytes and returns the section.

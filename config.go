@@ -18,9 +18,11 @@ type Config struct {
 	// empty, it is what Bootstrap says, or else what the cluster's configuration in the log says.
 	Address string
 
-	// Machine is the state that the log drives. It must be empty: what was applied in an earlier life is
-	// applied again.
+	// Machine is the state that the log drives. It must be empty, unless Durable is set: what was applied in an earlier life is
+	// applied again, from the last snapshot on.
 	Machine StateMachine
+	// Durable is for a Machine that keeps its own durable state; then that needn't be empty. nil is for one in memory.
+	Durable *DurableMachine
 	// Storage and Transport belong to the node from Start on: Close, or a Start that fails, closes them.
 	Storage   Storage
 	Transport Transport
@@ -105,6 +107,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 		return CoreConfig{}, fmt.Errorf("%w: no Machine", ErrConfig)
 	case c.Storage == nil:
 		return CoreConfig{}, fmt.Errorf("%w: no Storage", ErrConfig)
+	case c.Durable != nil && (c.Durable.Load == nil || c.Durable.Save == nil):
+		return CoreConfig{}, fmt.Errorf("%w: Durable without Load or without Save", ErrConfig)
 	case c.Transport == nil:
 		return CoreConfig{}, fmt.Errorf("%w: no Transport", ErrConfig)
 	}

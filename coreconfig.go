@@ -12,6 +12,10 @@ type CoreConfig struct {
 	Saved       Saved
 	Incarnation Incarnation
 
+	// DurableMachine says that the state machine keeps its own durable state, and MachineApplied up to which index.
+	DurableMachine bool
+	MachineApplied Index
+
 	// Bootstrap is the list of the servers that found the cluster together. It is used only while
 	// there is no log. Without it, a server without state waits to be added.
 	Bootstrap []Server

@@ -414,7 +414,7 @@ func (s *stateEncoder) snapshots(p *snapshots) {
 	for _, snapshot := range []*storedSnapshot{p.current, p.named, p.taking, p.taken} {
 		s.stored(snapshot)
 	}
-	s.numbers(uint64(p.restore), p.serial, p.handedBytes, flag(p.damaged), uint64(len(p.past)), uint64(len(p.demands)), p.lastDemand)
+	s.numbers(uint64(p.restore), p.serial, p.handedBytes, flag(p.damaged), uint64(p.wanted), uint64(len(p.past)), uint64(len(p.demands)), p.lastDemand)
 	for _, past := range p.past {
 		s.stored(past)
 	}
@@ -439,7 +439,7 @@ func (s *stateEncoder) incoming(c *Core) {
 // sending writes what a peer is sent.
 func (s *stateEncoder) sending(p *progress) {
 	t := &p.sending
-	s.numbers(uint64(t.state), flag(p.lagging), uint64(p.silent))
+	s.numbers(uint64(t.state), flag(p.lagging), uint64(p.silent), uint64(p.wants))
 	if t.state == sendingNot {
 		return
 	}

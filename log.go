@@ -81,6 +81,12 @@ func (l *entryLog) placed() *placedConfiguration {
 	return nil
 }
 
+// resume begins behind what the state machine has applied in an earlier life.
+func (l *entryLog) resume(applied Index) {
+	l.commit = max(l.commit, applied)
+	l.handed, l.applied = applied, applied
+}
+
 // configuration returns the latest configuration in the log, or nil.
 func (l *entryLog) configuration() *Configuration {
 	if n := len(l.configurations); n > 0 {
@@ -205,6 +211,7 @@ func (l *entryLog) compact(to Index) {
 // stable stays what it was of what is committed: that the rest is durable is known when the snapshot's write is.
 func (l *entryLog) install(s place, configuration placedConfiguration) (goesOn bool) {
 	goesOn = l.matches(s.index, s.term)
+	assert(goesOn || s.index > l.commit, "Leader Completeness: a snapshot contradicts what is committed")
 	if !goesOn {
 		l.stable = min(l.stable, l.commit)
 		l.base, l.runs, l.last, l.written = s, nil, s.index, s.index

@@ -23,3 +23,20 @@ type StateMachine interface {
 	// Restore replaces the state by the one in a snapshot.
 	Restore(io.Reader) error
 }
+
+// A DurableMachine is what a state machine adds that keeps its own durable state: it goes on from there at the next start, is
+// neither replayed from the beginning nor restored without need, and is given only entries that are on this server's disk, so
+// that it is never ahead of its log.
+//
+// What it keeps beside its state is an index and some bytes, which are to change with the state in one step: after a crash
+// all three must be those of one call of Save. It may be an earlier call: what follows is then applied again.
+type DurableMachine struct {
+	// Load returns what Save was given last, as far as it is durable: zero and nil when it never was. It is called
+	// once, by Start.
+	Load func() (applied Index, beside []byte, err error)
+
+	// Save is called after each batch and after each Restore, by the goroutine that calls the state machine: the state is now
+	// that after the entry at applied. beside is nil when it is as it was at the call before; it is valid during the call.
+	// An error stops the node.
+	Save func(applied Index, beside []byte) error
+}

@@ -108,6 +108,9 @@ func (s *MemoryStorage) Load() (Saved, error) {
 			if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != r.term {
 				saved.Runs = append(saved.Runs, TermRun{First: index, Term: r.term})
 			}
+			if index > saved.Snapshot.Index {
+				saved.LogBytes += uint64(r.to-r.from) + entryOverhead
+			}
 			if r.kind == EntryConfiguration && index > saved.Snapshot.Index {
 				saved.Configurations = append(saved.Configurations, d.entry(chunk, i))
 			}

@@ -121,7 +121,8 @@ type Message struct {
 	Round uint64
 	// Start is the start counter of the origin of a request, repeated in its answer.
 	Start uint64
-	// Number belongs to forwards, reads, calls and snapshots.
+	// Number belongs to forwards, reads, calls and snapshots; in a HeartbeatResponse it is the index of the snapshot that this
+	// server has lost, and needs another one for.
 	Number uint64
 	// Lease is the length of the lease that the leader asks for (Heartbeat), or that is promised
 	// (HeartbeatResponse). 0 is none.

@@ -128,6 +128,17 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	core.Address = config.Address
+	var beside []byte
+	if config.Durable != nil {
+		core.DurableMachine = true
+		err = guard("state machine", func() (err error) {
+			core.MachineApplied, beside, err = config.Durable.Load()
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("raft: load state machine: %w", err)
+		}
+	}
 	n := &Node{
 		config: config, logger: config.Logger.With("node", config.ID), slow: max(time.Duration(core.ElectionTimeout)/4, time.Millisecond),
 		inbox: inbox{
@@ -149,6 +160,11 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.applier = NewApplier(config.Machine, n.core.Origin())
+	if config.Durable != nil {
+		if err := n.applier.Resume(config.Durable, core.MachineApplied, beside); err != nil {
+			return nil, err
+		}
+	}
 	n.heartbeat = n.core.config.Heartbeat
 	n.seen = n.standing()
 	n.board.post(n.news(standing{})...)

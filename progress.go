@@ -42,6 +42,8 @@ type progress struct {
 
 	// sending is the snapshot that the peer is sent. lagging says that it was sent one and hasn't caught up since, silent
 	// how often it was looked at since it last answered.
+	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
+	wants   Index
 	sending sending
 	lagging bool
 	silent  uint8
@@ -59,7 +61,7 @@ type windowed struct {
 
 // full says whether no more may be sent for now.
 func (p *progress) full(config *CoreConfig) bool {
-	if p.fetching || p.sending.state != sendingNot {
+	if p.fetching || p.sending.state != sendingNot && p.wants == 0 {
 		return true
 	}
 	if !p.replicating {

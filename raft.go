@@ -143,6 +143,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c.state.Start++
 	c.out.termChanged()
 	c.findNamed()
+	if err := c.resume(config.Saved.LogBytes); err != nil {
+		return nil, err
+	}
 	if configuration := log.configuration(); configuration != nil {
 		if m := configuration.member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
 			c.trouble = ErrOtherIncarnation
@@ -377,15 +380,19 @@ func (c *Core) drainApply(e *Effects) {
 	if c.snapshots.restore != restoreNot {
 		return
 	}
-	for l.handed < l.commit && !c.fetching && len(c.applying) < maxApplying {
+	last := l.commit
+	if c.config.DurableMachine {
+		last = min(last, l.stable) // it must not be ahead of its log after a crash
+	}
+	for l.handed < last && !c.fetching && len(c.applying) < maxApplying {
 		entries := c.fetched
 		c.fetched = nil
 		if entries == nil {
-			entries = l.tail.entries(l.handed, l.commit, maxInt)
+			entries = l.tail.entries(l.handed, last, maxInt)
 		}
 		if entries == nil {
 			c.fetching = true
-			c.fetch(Fetch{After: l.handed, Last: l.commit, MaxBytes: fetchBytes})
+			c.fetch(Fetch{After: l.handed, Last: last, MaxBytes: fetchBytes})
 			return
 		}
 		for i := range entries {

@@ -66,7 +66,7 @@ const (
 func (c *Core) answerSnapshot(m *Message) {
 	f := c.follow(m.From)
 	in := &c.incoming
-	if m.Index <= c.log.commit {
+	if !c.needs(m.Index) {
 		f.owes = true
 		return
 	}
@@ -90,6 +90,14 @@ func (c *Core) answerSnapshot(m *Message) {
 		Kind: SnapshotResponse, To: m.From, Index: m.Index, LogTerm: m.LogTerm,
 		Start: m.Start, Number: m.Number, Round: m.Round, Offset: in.held,
 	})
+}
+
+// needs says whether a snapshot of an index has a use here. One that takes the place of a lost one covers as much at least.
+func (c *Core) needs(index Index) bool {
+	if lost := c.lost(); lost != 0 {
+		return index >= lost
+	}
+	return index > c.log.commit
 }
 
 // StreamOpened reports that another server has opened a stream, with a header that was sent by it. A StreamVerdict
@@ -175,13 +183,13 @@ func (c *Core) drainIncoming() {
 		return
 	}
 	f, follows := c.role.(*follower)
-	if in.name.place.index <= c.log.commit {
+	if !c.needs(in.name.place.index) {
 		c.dropIncoming()
 		return
 	}
 	// What a candidate has claimed about its log must stay true while votes come. And one snapshot is restored after
 	// the other.
-	if in.state == incomingStored && follows && c.snapshots.restore == restoreNot {
+	if in.state == incomingStored && follows && (c.snapshots.restore == restoreNot || c.lost() != 0) {
 		c.install(f)
 	}
 }

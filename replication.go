@@ -279,6 +279,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
 	if c.config.MaxLease > 0 && m.Lease >= c.config.MaxLease {
 		p.promised = max(p.promised, m.Round)
 	}
+	p.wants = Index(m.Number)
 	c.sendingAnswered(l, p, m.Round)
 	c.advanceCommit(l)
 	c.takeLease(l)
@@ -386,7 +387,7 @@ func (c *Core) answerHeartbeat(m *Message) {
 		c.log.commitTo(m.Commit)
 	}
 	if m.Round != 0 {
-		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round,
+		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round, Number: uint64(c.lost()),
 			Index: min(f.matched, c.log.stable), Hint: f.matched, Lease: c.promise(m.Lease), Fitness: c.fitness()})
 	}
 }

@@ -81,7 +81,9 @@ func (c *Core) sendingSnapshots() bool {
 // beginSending offers the current snapshot to a peer, which has no use for appends until it has that.
 func (c *Core) beginSending(l *leader, p *progress) {
 	assert(c.snapshots.current != nil, "Compacted Is Covered")
-	p.probe(p.match + 1)
+	if p.wants == 0 {
+		p.probe(p.match + 1)
+	}
 	l.attempts++
 	p.sending = sending{state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts}
 	p.lagging, p.silent = true, 0
@@ -111,9 +113,10 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 		p.lagging = false
 	}
 	if t.state == sendingNot {
+		c.replaceLost(l, p)
 		return
 	}
-	if p.match >= c.log.base.index {
+	if p.match >= c.log.base.index && p.wants == 0 {
 		c.endSending(p)
 		return
 	}
@@ -122,6 +125,18 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 		if t.snapshot != c.snapshots.current {
 			c.attemptAnew(l, p)
 		}
+	}
+}
+
+// replaceLost offers a snapshot to a peer that has lost its own. It must cover as much, or else it would take back what that
+// server has promised to hold; so if there is none, one is taken.
+func (c *Core) replaceLost(l *leader, p *progress) {
+	switch {
+	case p.wants == 0:
+	case p.wants <= c.snapshots.current.index():
+		c.beginSending(l, p)
+	default:
+		c.snapshots.wanted = max(c.snapshots.wanted, p.wants)
 	}
 }
 
@@ -192,6 +207,9 @@ func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	default:
 		if errors.Is(reason, ErrCorrupt) && p.sending.snapshot == c.snapshots.current {
 			c.snapshots.damaged = true
+			if c.log.last == c.snapshots.current.meta.Index {
+				c.appendEntry(Entry{Kind: EntryNoOp}) // so that there is something to take another one of
+			}
 		}
 		c.attemptAnew(l, p)
 	}

@@ -1,5 +1,7 @@
 package raft
 
+import "fmt"
+
 // A snapshot stands for the log up to its index (§5.1). The core decides when one is taken, and when it becomes the current
 // one; its bytes it never sees.
 //
@@ -29,6 +31,8 @@ type snapshots struct {
 	past []*storedSnapshot
 	// damaged says that the current one was found damaged: another one takes its place.
 	damaged bool
+	// wanted is what a peer needs a snapshot of at least, having lost its own.
+	wanted Index
 
 	demands    []demand
 	lastDemand uint64
@@ -63,6 +67,7 @@ type restoreState uint8
 
 const (
 	restoreNot     restoreState = iota
+	restoreLost                 // the current snapshot is damaged, and another one has to come
 	restoreWaiting              // for the write that makes the snapshot the current one
 	restoreDue                  // to be handed out
 	restoreRunning              // handed out
@@ -90,7 +95,44 @@ func newSnapshots(saved *Saved) snapshots {
 		return snapshots{}
 	}
 	current := &storedSnapshot{meta: saved.Snapshot, bytes: saved.SnapshotBytes}
-	return snapshots{current: current, past: []*storedSnapshot{current}, restore: restoreDue}
+	s := snapshots{current: current, past: []*storedSnapshot{current}, restore: restoreDue}
+	if saved.SnapshotDamage != nil {
+		s.restore, s.damaged = restoreLost, true
+	}
+	return s
+}
+
+// resume begins where the state machine is: behind what it has applied in an earlier life, if the log goes on from
+// there, and otherwise with the current snapshot. Without that one, it waits for the leader's, unless it is the only voter.
+func (c *Core) resume(logBytes uint64) error {
+	s, applied := &c.snapshots, c.config.MachineApplied
+	if c.config.DurableMachine {
+		if applied > c.log.last {
+			return fmt.Errorf("%w: the state machine has applied index %d, but the log ends at %d: they don't belong together",
+				ErrConfig, applied, c.log.last)
+		}
+		if applied >= c.log.base.index && (applied > 0 || s.restore == restoreLost) {
+			c.log.resume(applied)
+			s.restore = restoreNot
+			s.handedBytes = logBytes // in other lives
+		}
+	}
+	if s.restore == restoreLost && c.log.base.index == 0 {
+		s.restore = restoreNot // the whole log is there
+		c.log.handed = 0
+	}
+	if s.restore == restoreLost && c.alone() {
+		return fmt.Errorf("%w: the snapshot of index %d is damaged, and there is no other server to get one from", ErrCorrupt, s.current.meta.Index)
+	}
+	return nil
+}
+
+// lost is the index of the snapshot that this server has lost and needs another one for; 0 for none.
+func (c *Core) lost() Index {
+	if c.snapshots.restore != restoreLost {
+		return 0
+	}
+	return c.snapshots.current.meta.Index
 }
 
 func (s *snapshots) clone() snapshots {
@@ -146,7 +188,7 @@ func (s *snapshots) grown() uint64 {
 // whenever it breaks; but not for ever.
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
-	if len(s.demands) > 0 || s.damaged {
+	if len(s.demands) > 0 || s.damaged || s.current.index() < s.wanted {
 		return true
 	}
 	limit := uint64(c.config.SnapshotMinBytes)
@@ -164,7 +206,7 @@ func (c *Core) dueSnapshot() bool {
 func (c *Core) drainSnapshot(e *Effects) {
 	s, l := &c.snapshots, &c.log
 	idle := s.taking == nil && s.taken == nil && s.named == nil && s.restore == restoreNot && c.incoming.state != incomingStored
-	if !idle || l.handed <= s.current.index() && !s.damaged || !c.dueSnapshot() {
+	if !idle || l.handed <= s.current.index() || !c.dueSnapshot() {
 		return
 	}
 	term, ok := l.term(l.handed)
@@ -199,7 +241,7 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
 	}
 	s.demands = nil
-	s.damaged = false // until it is found damaged again
+	s.damaged, s.wanted = false, 0 // until it is asked for again
 	c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
 }
 
@@ -215,7 +257,7 @@ func (c *Core) nameSnapshot() {
 	}
 	taken := s.taken
 	s.taken = nil
-	if taken.meta.Index <= s.current.index() && !s.damaged {
+	if taken.meta.Index <= s.current.index() {
 		return // one that was installed meanwhile covers more
 	}
 	if !s.damaged {

@@ -19,7 +19,7 @@ import "io"
 //   - Close may be called at any time, also twice. Calls that come after it fail.
 type Storage interface {
 	// Load returns what is stored; the zero Saved (with a nil error) when nothing is. It returns an
-	// error that wraps ErrCorrupt when what is stored is damaged.
+	// error that wraps ErrCorrupt when what is stored is damaged, unless it is the snapshot alone.
 	Load() (Saved, error)
 
 	// Write makes w durable.
@@ -50,6 +50,9 @@ type Saved struct {
 	// Snapshot describes the current snapshot; zero when there is none. SnapshotBytes is how many bytes it has.
 	Snapshot      SnapshotMeta
 	SnapshotBytes uint64
+	// SnapshotDamage says that its bytes are damaged, and that there is no older one to take its place. The log and the
+	// state are intact: so the server hasn't forgotten what it promised, and can get another snapshot from the leader.
+	SnapshotDamage error
 
 	// Base is the entry after which the log begins, BaseTerm its term: everything in (Base, Last] can be read.
 	// It is at most Snapshot.Index, since the snapshot stands for what is gone.
@@ -58,6 +61,9 @@ type Saved struct {
 
 	// Last is the index of the last entry, or that of the snapshot when the log is empty.
 	Last Index
+
+	// LogBytes is about what the entries in (Snapshot.Index, Last] take.
+	LogBytes uint64
 
 	// Runs are the terms of the entries in (Base, Last], in order: the first run begins at Base+1.
 	Runs []TermRun

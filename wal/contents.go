@@ -166,6 +166,20 @@ func (t *contents) base() (raft.Index, raft.Term) {
 	return index, term
 }
 
+// bytesAfter returns about how many bytes the entries after an index take in the files.
+func (t *contents) bytesAfter(index raft.Index) uint64 {
+	bytes := uint64(0)
+	for i := range t.stretches {
+		if t.limit(i) <= index+1 {
+			continue
+		}
+		points := t.stretches[i].points
+		from := max(sort.Search(len(points), func(j int) bool { return points[j].index > index+1 })-1, 0)
+		bytes += uint64(points[len(points)-1].end - points[from].offset)
+	}
+	return bytes
+}
+
 // limit returns the index of the entry after the last one of stretch i.
 func (t *contents) limit(i int) raft.Index {
 	if i+1 < len(t.stretches) {

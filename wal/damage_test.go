@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -283,8 +284,24 @@ func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
 		_, err = file.WriteAt(whole[:cut], 0)
 		require.NoError(t, err)
 		require.NoError(t, file.Close())
-		_, err = wal.Open(dir, small(short))
-		require.ErrorIs(t, err, raft.ErrCorrupt, "cut at %d of %d", cut, len(whole))
-		require.ErrorContains(t, err, names[0])
+		requireSnapshotDamaged(t, short, names[0])
 	}
+}
+
+// requireSnapshotDamaged requires that a log opens whose only snapshot is damaged, and says so. Nothing else of it is lost.
+func requireSnapshotDamaged(t *testing.T, fs *simfs.FS, name string) {
+	t.Helper()
+	l, saved := load(t, fs)
+	require.ErrorIs(t, saved.SnapshotDamage, raft.ErrCorrupt)
+	require.ErrorContains(t, saved.SnapshotDamage, name)
+	_, r, err := l.OpenSnapshot()
+	if err == nil {
+		_, err = io.ReadAll(r)
+		require.NoError(t, r.Close())
+	}
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	adopt(t, l, raft.SnapshotMeta{Index: saved.Snapshot.Index, Term: 1}, []byte("from another server"))
+	require.NoError(t, l.Close())
+	_, saved = load(t, fs)
+	require.NoError(t, saved.SnapshotDamage, "another one of the same index has taken its place")
 }

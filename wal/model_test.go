@@ -82,6 +82,10 @@ func (m model) saved(base raft.Index) raft.Saved {
 
 // differs returns in what a log that was just opened isn't what the model says; saved is what it loaded.
 func (m model) differs(l *wal.Log, saved raft.Saved) error {
+	if saved.LogBytes != 0 != (m.last() > m.snapshot.Index) {
+		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
+	}
+	saved.LogBytes = 0
 	if want := m.saved(saved.Base); fmt.Sprint(want) != fmt.Sprint(saved) {
 		return fmt.Errorf("loaded\n%v, not\n%v", saved, want)
 	}

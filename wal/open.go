@@ -203,7 +203,9 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 		return stale, nil
 	}
 	if len(l.snapshots.stored) == 0 {
-		return nil, damage
+		l.options.Logger.Error("wal: snapshot damaged, and there is no other", "dir", l.dir, "error", damage, "index", current.meta.Index)
+		l.saved.SnapshotDamage = damage
+		return nil, nil
 	}
 	fallback := slices.MaxFunc(l.snapshots.stored, func(a, b snapshotRef) int {
 		return cmp.Compare(a.meta.Index, b.meta.Index)
@@ -251,8 +253,9 @@ func (l *Log) save(configurations []raft.Entry) error {
 		return &CorruptError{File: l.dir, Offset: -1, Reason: fmt.Sprintf(
 			"the log holds entries %d to %d, but the snapshot ends at %d", t.first, t.last, snapshot.Index)}
 	}
-	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, Last: t.last}
+	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
+	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	for _, e := range configurations {
 		if e.Index > snapshot.Index {

@@ -110,11 +110,17 @@ func (d *disk) saved() raft.Saved {
 	saved := raft.Saved{State: d.state, Last: d.last(), Base: d.base, BaseTerm: d.term(d.base)}
 	if d.current != nil {
 		saved.Snapshot, saved.SnapshotBytes = d.current.meta, uint64(len(d.current.bytes))
+		if d.spoiled {
+			saved.SnapshotDamage = raft.ErrCorrupt
+		}
 	}
 	for i := int(d.base); i < len(d.entries); i++ {
 		e := &d.entries[i]
 		if i == int(d.base) || d.entries[i-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Index > saved.Snapshot.Index {
+			saved.LogBytes += uint64(len(e.Data)) + entryOverhead
 		}
 		if e.Kind == raft.EntryConfiguration && e.Index > saved.Snapshot.Index {
 			saved.Configurations = append(saved.Configurations, *e)

@@ -35,6 +35,7 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.Now = w.local(s)
+	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	core, err := raft.NewCore(config)
 	if err != nil {
 		w.fail(Starts, i, "%v", err)
@@ -55,6 +56,7 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
+	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
 	s.status = s.look()
 	if s.life > 1 {
@@ -113,7 +115,7 @@ func (w *World) wipe(i int) bool {
 		w.crash(i, 0)
 	}
 	s.wiped, s.rotten = true, false
-	s.disk = &s.spare[1]
+	s.disk, s.kept = &s.spare[1], kept{}
 	w.stats.Wipes++
 	return true
 }
@@ -122,7 +124,7 @@ func (w *World) wipe(i int) bool {
 func (w *World) expendable(i int) bool {
 	lost := 0
 	for j := 0; j < w.n; j++ {
-		if s := &w.servers[j]; s.wiped || s.rotten && j != i {
+		if s := &w.servers[j]; s.wiped || (s.rotten || s.disk.lost()) && j != i {
 			lost++
 		}
 	}

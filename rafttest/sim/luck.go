@@ -34,6 +34,7 @@ const (
 	luckSession
 	luckStore
 	luckStream
+	luckKept
 
 	numLucks
 )

@@ -70,6 +70,9 @@ type Params struct {
 	StoreTime, StoreFail                        int64
 	StreamPiece, StreamTime, StreamBreak        int64
 
+	// Durable is the chance that a state machine that keeps its own durable state does so after a batch; 0 for one in memory.
+	Durable int64
+
 	// WAL is 1 if every server keeps its state in a real log (package wal) on a simulated file system, in segments of
 	// Segment bytes; 0 if disks are mere models of one.
 	WAL, Segment int64
@@ -102,6 +105,7 @@ func (p *Params) all() []param {
 		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
+		{"durable", &p.Durable},
 		{"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"priorities", &p.Priorities},
@@ -206,6 +210,7 @@ func Swarm(seed uint64) Params {
 	p.StreamPiece = pick(next(), 1, 5, 10, 1000)
 	p.StreamTime = pick(next(), p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/2)
 	p.StreamBreak = pick(next(), 0, 0, 30, 200)
+	p.Durable = pick(next(), 0, 0, 0, 100, 1000)
 	if wal {
 		p = p.WithWAL()
 	}

@@ -25,6 +25,57 @@ func (f *snapshotFile) index() raft.Index {
 	return f.meta.Index
 }
 
+// lost says whether the current snapshot is damaged and there is no other.
+func (d *disk) lost() bool { return d.spoiled && d.previous == nil }
+
+// A kept is what a state machine that keeps its own durable state has on its disk.
+type kept struct {
+	index  raft.Index
+	beside []byte
+	state  []byte
+}
+
+// keep lets the state machine of a server keep its state, now or only with a later one.
+func (w *World) keep(i int, applied raft.Index, beside []byte) error {
+	s := &w.servers[i]
+	if beside != nil {
+		s.beside = bytes.Clone(beside)
+	}
+	if applied > s.disk.last() {
+		w.fail(StateMachineSafety, i, "a durable state machine has applied index %d, but the log ends at %d", applied, s.disk.last())
+	}
+	if !permille(w.luck.draw(luckKept, i, 0, uint64(s.life)<<24|uint64(applied)), w.params.Durable) {
+		return nil
+	}
+	var state bytes.Buffer
+	if !w.snapshot(s.replica.inner, &state) {
+		return nil
+	}
+	s.kept = kept{applied, s.beside, state.Bytes()}
+	return nil
+}
+
+// resume lets a state machine go on from what it has kept.
+func (w *World) resume(i int) {
+	s := &w.servers[i]
+	if w.params.Durable == 0 {
+		return
+	}
+	k := &s.kept
+	if k.index > 0 {
+		if err := s.replica.inner.Restore(bytes.NewReader(k.state)); err != nil {
+			w.fail(SnapshotSound, i, "what a durable state machine has kept can't be restored: %v", err)
+			return
+		}
+	}
+	s.beside = k.beside
+	s.replica.command = w.lastCommand(k.index)
+	durable := &raft.DurableMachine{Save: func(applied raft.Index, beside []byte) error { return w.keep(i, applied, beside) }}
+	if err := s.applier.Resume(durable, k.index, k.beside); err != nil {
+		w.fail(SnapshotSound, i, "what is kept beside a durable state machine can't be restored: %v", err)
+	}
+}
+
 // find returns the newest snapshot of a name that was stored and not made the current one; nil for none.
 func (d *disk) find(meta *raft.SnapshotMeta) *snapshotFile {
 	for i := len(d.stored) - 1; i >= 0; i-- {
@@ -269,10 +320,11 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 	return content.Bytes(), errors.Join(err, reader.Close())
 }
 
-// spoil damages the current snapshot on the model of a disk, if there is one before it that can take its place.
+// spoil damages the current snapshot on the model of a disk, if there is one before it that can take its place, or others to get
+// one from.
 func (w *World) spoil(s *server) bool {
 	d := s.disk
-	if d.wal != nil || d.spoiled || d.previous == nil {
+	if d.wal != nil || d.spoiled || d.current == nil || d.previous == nil && !w.expendable(w.index(s)) {
 		return false
 	}
 	d.spoiled = true
@@ -282,5 +334,7 @@ func (w *World) spoil(s *server) bool {
 
 // fallBack lets the snapshot before take the place of one that was damaged, as a storage does when it is opened.
 func (d *disk) fallBack() {
-	d.current, d.previous, d.spoiled = d.previous, nil, false
+	if d.previous != nil {
+		d.current, d.previous, d.spoiled = d.previous, nil, false
+	}
 }

@@ -90,6 +90,8 @@ type server struct {
 	replica replica
 	capture *capture // that is being written to the disk
 	partial *partial // that was received
+	kept    kept     // by a state machine with a durable state
+	beside  []byte   // what that was given last to keep beside it
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -215,7 +217,7 @@ func (w *World) reset(p Params) {
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.up, s.core, s.wiped, s.rotten, s.life, s.start, s.frozen = false, nil, false, false, 0, 0, frozenNot
-	s.disk, s.member = &s.spare[0], &s.spare[0]
+	s.disk, s.member, s.kept = &s.spare[0], &s.spare[0], kept{}
 	s.spare[0].reset()
 	s.spare[1].reset()
 	s.starts = s.starts[:0]
@@ -233,7 +235,7 @@ func (w *World) resetServer(i int) {
 func (w *World) forget(s *server) {
 	s.up, s.core, s.applier = false, nil, nil
 	s.writes, s.lane = s.writes[:0], s.lane[:0]
-	s.capture, s.partial = nil, nil
+	s.capture, s.partial, s.beside = nil, nil, nil
 	s.storing = false
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
