@@ -34,6 +34,7 @@ type settings struct {
 	root, dir string
 	only      string
 	some      int
+	simulated bool
 	turn      int
 	limit     time.Duration
 	keep      string
@@ -52,6 +53,7 @@ func run(arguments []string) error {
 	s := settings{passed: map[string]error{}, rapid: map[string]bool{}}
 	flags := flag.NewFlagSet("raftmutants", flag.ContinueOnError)
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this")
+	flags.BoolVar(&s.simulated, "simulated", false, "only the mutants that the simulator is to catch")
 	flags.IntVar(&s.some, "some", 0, "only so many of them, others at every turn; 0 for all")
 	flags.IntVar(&s.turn, "turn", int(time.Now().Unix()/3600), "whose turn it is, with -some; the hour if it isn't told")
 	flags.DurationVar(&s.limit, "limit", 0, "time for each, instead of what its file says")
@@ -87,7 +89,9 @@ func run(arguments []string) error {
 
 // choose returns the mutants that are wanted.
 func (s *settings) choose(all []mutants.Mutant) []mutants.Mutant {
-	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool { return !strings.Contains(m.Name, s.only) })
+	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool {
+		return !strings.Contains(m.Name, s.only) || s.simulated && len(m.Tests) > 0
+	})
 	if s.some == 0 || s.some >= len(all) {
 		return all
 	}

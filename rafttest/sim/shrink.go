@@ -52,6 +52,7 @@ func (k *shrinker) reduce() {
 		k.foundEarlier()
 		k.dropChunks()
 		k.asModel()
+		k.fillFaster()
 		k.simplify()
 		k.simplifyParams()
 	}

@@ -281,6 +281,23 @@ func (k *shrinker) draw(n int64) int64 {
 	return below(mix(0x9e3779b97f4a7c15*k.drawn), n)
 }
 
+// fillFaster tries larger commands, of which fewer fill a segment or a quota.
+func (k *shrinker) fillFaster() {
+	const short, large = 40, 2000
+	if len(k.best.Events) <= short || k.best.Params.CommandSize >= large {
+		return
+	}
+	before := k.best
+	p := k.best.Params
+	p.CommandSize = large
+	if k.try(p, k.best.Events) {
+		k.dropChunks()
+		if len(k.best.Events) >= len(before.Events) {
+			k.best = before
+		}
+	}
+}
+
 // asModel tries models for disks: one that fails, fills up or rots ends its server instead.
 func (k *shrinker) asModel() {
 	if k.best.Params.WAL == 0 {
