@@ -79,6 +79,7 @@ func many(s *settings) error {
 		}
 		return next.Load() < int64(s.runs)
 	}
+	used := cpuTime()
 	tallies := make([]tally, s.workers)
 	var group sync.WaitGroup
 	for i := range tallies {
@@ -117,7 +118,7 @@ func many(s *settings) error {
 		fmt.Printf("hash %016x\n", tallies[0].hash)
 		return nil
 	}
-	t.print(time.Since(begun), s.workers)
+	t.print(time.Since(begun), cpuTime()-used, s.workers)
 	if n := len(t.failures); n > 0 {
 		if s.first {
 			return s.shorten(&t, first.Load())
@@ -176,7 +177,7 @@ func progress(s *settings, done <-chan struct{}, begun time.Time, next, events, 
 }
 
 // print prints what happened.
-func (t *tally) print(took time.Duration, workers int) {
+func (t *tally) print(took, used time.Duration, workers int) {
 	runs := max(len(t.events), 1)
 	slices.Sort(t.events)
 	slices.Sort(t.settled)
@@ -191,6 +192,7 @@ func (t *tally) print(took time.Duration, workers int) {
 	fmt.Printf("%d runs in %s on %d workers: %d events, %.0f events/s, %.0f per worker; %d failures\n",
 		len(t.events), took.Round(time.Millisecond), workers, s.Events,
 		float64(s.Events)/took.Seconds(), float64(s.Events)/took.Seconds()/float64(workers), len(t.failures))
+	fmt.Printf("%.0f events for each second of CPU (%s)\n", float64(s.Events)/used.Seconds(), used.Round(time.Millisecond))
 	fmt.Printf("events in a run: least %d, 5%% %d, 25%% %d, median %d, 75%% %d, 95%% %d, most %d\n",
 		at(t.events, 0), at(t.events, 5), at(t.events, 25), at(t.events, 50), at(t.events, 75), at(t.events, 95), at(t.events, 100))
 	fmt.Printf("runs that committed under two leaders: %.1f%%; in which a server crashed: %.1f%%; both: %.1f%%\n",

@@ -25,7 +25,7 @@ func steady(s *settings) error {
 	}
 	w := sim.NewWorld(sim.Options{})
 	var total sim.Stats
-	begun, span := time.Now(), time.Duration(0)
+	begun, used, span := time.Now(), cpuTime(), time.Duration(0)
 	for seed := s.start; time.Since(begun) < limit; seed++ {
 		p := sim.Steady(seed, servers)
 		if s.disk == "model" {
@@ -39,8 +39,11 @@ func steady(s *settings) error {
 		span += steadySpan
 	}
 	took := time.Since(begun)
+	used = cpuTime() - used
 	fmt.Printf("%d servers, %s simulated in %s on one core: %.0f times real time, %.0f events/s\n",
 		servers, span, took.Round(time.Millisecond), span.Seconds()/took.Seconds(), float64(total.Events)/took.Seconds())
+	fmt.Printf("for each second of CPU (%s): %.0f times real time, %.0f events\n",
+		used.Round(time.Millisecond), span.Seconds()/used.Seconds(), float64(total.Events)/used.Seconds())
 	fmt.Printf("commands %d (%.1f a second), messages %d, writes %d, elections %d\n",
 		total.Commands, float64(total.Commands)/span.Seconds(), total.Messages, total.Writes, total.Elections)
 	return nil
