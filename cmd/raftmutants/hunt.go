@@ -71,7 +71,8 @@ func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Durati
 	defer cancel()
 	file := filepath.Join(s.keep, m.Name+".schedule")
 	begun := time.Now()
-	out, _ := exec.CommandContext(ctx, binary, "-runs", strconv.Itoa(m.Runs), "-first", "-quiet", "-out", file).CombinedOutput()
+	arguments := append([]string{"-runs", strconv.Itoa(m.Runs), "-first", "-quiet", "-out", file}, m.Flags...)
+	out, _ := exec.CommandContext(ctx, binary, arguments...).CombinedOutput()
 	v := verdict{took: time.Since(begun)}
 	caught, shrink, short := caughtLine.FindSubmatch(out), shrinkLine.FindSubmatch(out), shortLine.FindSubmatch(out)
 	if caught == nil || shrink == nil || short == nil {

@@ -11,7 +11,8 @@
 //
 // It is applied by an overlay of the build, so the source itself is never touched. The line "tests" names the packages
 // whose tests are to catch it, where the simulator can't. There may also be a line "runs" with a number and a line
-// "time" with a duration, where the budget is another than MaxRuns and MaxTime.
+// "time" with a duration, where the budget is another than MaxRuns and MaxTime; and a line "flags" with flags of cmd/raftsim,
+// where the simulator is to look for it among the runs in which it would show.
 package mutants
 
 import (
@@ -37,6 +38,7 @@ type Mutant struct {
 	Name    string
 	File    string   // relative to the module's root
 	Breaks  string   // what is wrong about it
+	Flags   []string // of cmd/raftsim
 	Tests   []string // packages whose tests are to catch it; none where the simulator is
 	Runs    int
 	Time    time.Duration
@@ -85,6 +87,8 @@ func parse(name, text string) (Mutant, error) {
 			m.Breaks = value
 		case "tests":
 			m.Tests = strings.Fields(value)
+		case "flags":
+			m.Flags = strings.Fields(value)
 		case "runs":
 			m.Runs, err = strconv.Atoi(value)
 		case "time":

@@ -29,11 +29,14 @@ func (w *World) diskFault(kind fault, victim int, span int64, h uint64) {
 		e.Op, e.N = OpRot, below(h, 1<<32)
 	case faultCutOpening:
 		w.crashes(victim)
-		w.queue.push(item{at: w.now + 1, what: itemRestart, a: e.Server, n: 1 + below(h, 40)})
+		w.queue.push(item{at: w.now + 1, what: itemRestart, a: e.Server, n: openingLuck(h)})
 		return
 	}
 	w.step(e, nil)
 }
+
+// openingLuck returns at which call to the file system the opening of a log ends, and how (OpStart).
+func openingLuck(h uint64) int64 { return 1 + below(h, 40) + int64(mix(h)%2)<<8 }
 
 // crashLuck returns what becomes of the writes of a server that crashes (OpCrash).
 func (w *World) crashLuck(i int) int64 {

@@ -15,8 +15,8 @@ type Op uint8
 // Operations. Each means something in any state of the cluster: one that can't happen (a crash of a server that
 // is down, the delivery of a message that was never sent) does nothing.
 const (
-	// OpStart starts a server that is down, from what its disk holds. On the real log, the power fails again at the Nth call
-	// to the file system, if it comes to that; 0 for not.
+	// OpStart starts a server that is down, from what its disk holds. On the real log, the power fails again at call N%256 to
+	// the file system, if it comes to that, or the process is killed there if N/256 is 1; 0 for not.
 	OpStart Op = 1 + iota
 	// OpCrash ends a server's process. N queued writes have reached the disk, the others are lost; on the real log (Params.WAL)
 	// that is what N%256 says, and N/256 what becomes of the rest: 0 for the power fails and all of it is lost, 1 for the

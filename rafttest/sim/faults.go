@@ -165,7 +165,11 @@ func (w *World) faultHappens() {
 		w.servers[victim].stalled = w.now + span
 	case faultWipe:
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
-			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim)})
+			n := int64(0)
+			if w.params.WAL != 0 && h%2 == 0 {
+				n = openingLuck(h)
+			}
+			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim), n: n})
 		}
 	case faultClock:
 		w.step(Event{Op: OpClock, Server: int8(victim), N: 1_000_000 - p.Drift + below(h, 2*p.Drift+1)}, nil)

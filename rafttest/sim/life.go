@@ -9,7 +9,7 @@ import (
 // errGivenUp is why a client gives up.
 var errGivenUp = errors.New("given up")
 
-// start starts a server from what its disk holds. Under a real log, the power fails at the cut-th call to open that.
+// start starts a server from what its disk holds. Under a real log, the power fails while that is opened, as cut says (OpStart).
 func (w *World) start(i int, cut int64) bool {
 	s := &w.servers[i]
 	if s.up {

@@ -68,7 +68,7 @@ func TestShrink(t *testing.T) {
 		v := NewWorld(Options{Machine: func() raft.StateMachine { return new(drifter) }})
 		s := v.Record(func(w *World) Result { return w.Run(seed) })
 		require.Equal(t, ReplicasEqual, s.Expect, "seed %d", seed)
-		short, proof := v.Shrink(s, DefaultBudget/2)
+		short, proof := v.Shrink(s, DefaultBudget/3)
 		require.LessOrEqual(t, len(short.Events), 40, "seed %d", seed)
 		n := len(short.Events)
 		require.Equal(t, Proof{Events: n, Singles: n, Pairs: n * (n - 1) / 2, Tried: proof.Tried}, proof)

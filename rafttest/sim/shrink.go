@@ -30,7 +30,7 @@ func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
 }
 
 // DefaultBudget is the budget of Shrink that suits a person who waits: seconds.
-const DefaultBudget = 6_000_000
+const DefaultBudget = 8_000_000
 
 type shrinker struct {
 	w       *World

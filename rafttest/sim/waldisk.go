@@ -123,7 +123,7 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 		d.fs.Defer()
 		s.disk.wal = d
 	}
-	d.calls = cut
+	d.calls = cut & 0xff
 	if cut == 0 || s.rotten { // see crashLog
 		d.calls = -1
 	}
@@ -159,6 +159,10 @@ func (w *World) notOpened(i int, cut int64, err error) {
 	switch {
 	case cut > 0 && (err == nil || errors.Is(err, simfs.ErrPower)):
 		w.stats.CutOpening++
+		if cut>>8 != 0 {
+			d.fs.Kill()
+			break
+		}
 		d.fs.Reseed(mix(uint64(w.luck) ^ uint64(cut)<<8 ^ uint64(i)))
 		d.fs.Cut()
 	case errors.Is(err, raft.ErrCorrupt) && s.rotten:
