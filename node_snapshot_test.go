@@ -423,3 +423,251 @@ func TestCloseWhileASnapshotIsWritten(t *testing.T) {
 		require.NoError(t, c.nodes["a"].Close(t.Context()))
 	})
 }
+
+// A ledger is a journal that keeps its own durable state: as of the last save that was durable.
+type ledger struct {
+	journal
+	mu      sync.Mutex
+	index   raft.Index
+	beside  []byte
+	page    []string
+	latest  []byte // what Save was given beside the state
+	batches int
+	lag     bool // saves don't become durable
+}
+
+func (l *ledger) durable() *raft.DurableMachine {
+	return &raft.DurableMachine{
+		Load: func() (raft.Index, []byte, error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.journal.mu.Lock()
+			defer l.journal.mu.Unlock()
+			l.commands, l.latest = append([]string(nil), l.page...), l.beside
+			return l.index, l.beside, nil
+		},
+		Save: func(applied raft.Index, beside []byte) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.batches++
+			if beside != nil {
+				l.latest = append([]byte(nil), beside...)
+			}
+			if !l.lag {
+				l.index, l.beside, l.page = applied, l.latest, l.journal.applied()
+			}
+			return nil
+		},
+	}
+}
+
+func TestDurableMachineGoesOnWhereItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, raft.Faults{})
+		machine := &ledger{}
+		c.adjust = func(config *raft.Config) { config.Machine, config.Durable = machine, machine.durable() }
+		c.start("a")
+		commands := proposeMany(t, c.nodes["a"], "command", 5)
+		_, err := c.nodes["a"].Snapshot(t.Context())
+		require.NoError(t, err)
+		id, err := c.nodes["a"].OpenSession(t.Context())
+		require.NoError(t, err)
+		sent := raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}
+		first, err := c.nodes["a"].ProposeInSession(t.Context(), sent, []byte("in a session"))
+		require.NoError(t, err)
+		commands = append(commands, "in a session")
+		c.close("a")
+
+		saves := machine.batches
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied())
+		require.Zero(t, machine.restored, "its state is newer than the snapshot")
+		require.LessOrEqual(t, machine.batches, saves+1, "nothing but the entry of the new term was applied")
+		again, err := c.nodes["a"].ProposeInSession(t.Context(), sent, []byte("in a session"))
+		require.NoError(t, err)
+		require.Equal(t, first, again, "what it has kept beside its state knows the command")
+		require.Equal(t, commands, machine.applied())
+
+		machine.mu.Lock()
+		machine.lag = true
+		machine.mu.Unlock()
+		commands = append(commands, proposeMany(t, c.nodes["a"], "lagging", 5)...)
+		c.close("a")
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied(), "what it had not kept is applied again, from the log")
+		require.Zero(t, machine.restored)
+		c.close("a")
+
+		machine.mu.Lock()
+		machine.index = 1000
+		machine.mu.Unlock()
+		c.disks["a"] = &disk{MemoryStorage: c.disks["a"].Reopen()}
+		_, err = raft.Start(c.config("a"))
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, "the state machine has applied index 1000, but the log ends at")
+	})
+}
+
+func TestDurableMachineThatFellBehindIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, raft.Faults{})
+		machine := &ledger{lag: true}
+		c.adjust = func(config *raft.Config) {
+			config.Machine, config.Durable = machine, machine.durable()
+			config.SnapshotMinBytes, config.SnapshotFactor, config.TailBytes = 2000, 1, 1
+		}
+		c.start("a")
+		commands := proposeMany(t, c.nodes["a"], "command", 300)
+		synctest.Wait()
+		c.close("a")
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied())
+		require.Equal(t, 1, machine.restored, "the log doesn't go back so far")
+	})
+}
+
+// A moldy disk is one whose snapshot is damaged.
+type moldy struct {
+	*raft.MemoryStorage
+	mu    sync.Mutex
+	moldy raft.Index // the snapshot of this index can't be read
+}
+
+func (m *moldy) set(index raft.Index) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.moldy = index
+}
+
+func (m *moldy) Load() (raft.Saved, error) {
+	saved, err := m.MemoryStorage.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.moldy != 0 && saved.Snapshot.Index == m.moldy {
+		saved.SnapshotDamage = fmt.Errorf("the snapshot is moldy: %w", raft.ErrCorrupt)
+	}
+	return saved, err
+}
+
+func (m *moldy) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, reader, err := m.MemoryStorage.OpenSnapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil && m.moldy == meta.Index {
+		return meta, io.NopCloser(io.MultiReader(io.LimitReader(reader, 10), brokenReader{})), nil
+	}
+	return meta, reader, err
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, raft.ErrCorrupt }
+
+func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, raft.Faults{})
+		disks := map[raft.ServerID]*moldy{}
+		c.adjust = func(config *raft.Config) {
+			disks[config.ID] = &moldy{MemoryStorage: c.disks[config.ID].MemoryStorage}
+			config.Storage = disks[config.ID]
+		}
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		var commands []string
+		for range 2 {
+			commands = append(commands, proposeMany(t, c.nodes["a"], "command", 3)...)
+			for _, id := range c.ids {
+				require.NoError(t, c.nodes[id].Read(t.Context()))
+				_, err := c.nodes[id].Snapshot(t.Context())
+				require.NoError(t, err)
+			}
+		}
+		leader, others := c.leader()
+		lost := others[0].Status().ID
+		snapshot := others[0].Status().Snapshot
+
+		// A follower whose snapshot is damaged gets the leader's, though its log lacks nothing.
+		c.close(lost)
+		c.disks[lost] = &disk{MemoryStorage: c.disks[lost].Reopen()}
+		c.adjust = func(config *raft.Config) {
+			disks[config.ID] = &moldy{MemoryStorage: c.disks[config.ID].MemoryStorage, moldy: snapshot}
+			config.Storage = disks[config.ID]
+		}
+		c.machines[lost] = &journal{}
+		node, err := raft.Start(c.config(lost))
+		require.NoError(t, err)
+		c.nodes[lost] = node
+		t.Cleanup(func() { _ = node.Close(context.Background()) })
+		commands = append(commands, proposeMany(t, leader, "meanwhile", 1)...)
+		disks[lost].set(0) // what comes is of the same index
+		require.NoError(t, node.Read(within(t, time.Minute)))
+		require.Equal(t, commands, c.machines[lost].applied())
+		require.Equal(t, 1, c.machines[lost].restored)
+
+		// A leader that finds its own damaged takes another one to send.
+		away := others[1].Status().ID
+		c.network.Isolate(away)
+		for range 2 {
+			commands = append(commands, proposeMany(t, leader, "without one", 2)...)
+			_, err := leader.Snapshot(t.Context())
+			require.NoError(t, err)
+		}
+		damaged := leader.Status().Snapshot
+		disks[leader.Status().ID].set(damaged)
+		c.network.Heal()
+		require.NoError(t, c.nodes[away].Read(within(t, time.Minute)))
+		require.Equal(t, commands, c.machines[away].applied())
+		require.Greater(t, leader.Status().Snapshot, damaged)
+	})
+}
+
+func TestOnlyVoterWithADamagedSnapshotDoesNotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, raft.Faults{})
+		c.adjust = small
+		c.start("a")
+		proposeMany(t, c.nodes["a"], "command", 300)
+		synctest.Wait()
+		c.close("a")
+		storage := &moldy{MemoryStorage: c.disks["a"].Reopen()}
+		storage.set(c.nodes["a"].Status().Snapshot)
+		config := c.config("a")
+		config.Storage = storage
+		_, err := raft.Start(config)
+		require.ErrorIs(t, err, raft.ErrCorrupt)
+		require.ErrorContains(t, err, "no other server to get one from")
+	})
+}
+
+func TestSnapshotThatCannotBeRestoredStopsTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, raft.Faults{})
+		c.adjust = small
+		c.start("a")
+		proposeMany(t, c.nodes["a"], "command", 300)
+		synctest.Wait()
+		c.close("a")
+		storage := &moldy{MemoryStorage: c.disks["a"].Reopen()}
+		config := c.config("a")
+		config.Storage = &late{storage, c.nodes["a"].Status().Snapshot}
+		node, err := raft.Start(config)
+		require.NoError(t, err)
+		requireStopped(t, node, raft.ErrCorrupt)
+	})
+}
+
+// A late disk notices the damage only when the snapshot is read.
+type late struct {
+	*moldy
+	at raft.Index
+}
+
+func (l *late) Load() (raft.Saved, error) {
+	saved, err := l.MemoryStorage.Load()
+	l.set(l.at)
+	return saved, err
+}
