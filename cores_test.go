@@ -17,6 +17,8 @@ type cores struct {
 	ids     []raft.ServerID
 	servers map[raft.ServerID]*server
 	network []raft.Message // sent and not delivered, oldest first
+	streams []*stream      // that bring snapshots
+	opened  uint64         // streams so far
 }
 
 // server is one Core with its disk.
@@ -35,6 +37,8 @@ type server struct {
 	lame      bool // its state machine applies nothing
 	hungReads bool // fetches aren't answered
 	cut       bool // messages to and from it are lost
+
+	snapshots
 }
 
 const (
@@ -84,17 +88,19 @@ func (c *cores) start(id raft.ServerID) {
 	config := s.config
 	config.Now = c.now
 	config.Saved = raft.Saved{State: s.saved, Last: raft.Index(len(s.log))}
-	for i, e := range s.log {
-		if i == 0 || s.log[i-1].Term != e.Term {
+	s.load(&config.Saved, s.log)
+	for i := int(s.base); i < len(s.log); i++ {
+		e := s.log[i]
+		if i == int(s.base) || s.log[i-1].Term != e.Term {
 			config.Saved.Runs = append(config.Saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == raft.EntryConfiguration && e.Index > config.Saved.Snapshot.Index {
 			config.Saved.Configurations = append(config.Saved.Configurations, e)
 		}
 	}
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
-	*s = server{core: core, config: s.config, saved: s.saved, log: s.log, applier: raft.NewApplier(&mute{}, core.Origin())}
+	*s = server{core: core, config: s.config, saved: s.saved, log: s.log, applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted()}
 	c.drain(id)
 }
 
@@ -118,7 +124,7 @@ func (c *cores) drain(id raft.ServerID) {
 				continue
 			}
 			last := min(f.Last, raft.Index(len(s.log)))
-			s.core.Fetched(c.now, f, s.log[f.After:last:last])
+			s.core.Fetched(c.now, f, s.log[max(f.After, s.base):last:last])
 			again = true
 		}
 		if e.Write != nil {
@@ -128,6 +134,7 @@ func (c *cores) drain(id raft.ServerID) {
 				again = true
 			}
 		}
+		again = c.drainSnapshots(id, &e) || again
 		for _, entries := range e.Apply {
 			if s.lame {
 				continue
@@ -147,6 +154,7 @@ func (c *cores) persist(id raft.ServerID) {
 	s := c.servers[id]
 	for _, w := range s.writes {
 		s.saved = w.State
+		c.named(s, &w)
 		if len(w.Entries) > 0 {
 			s.log = append(s.log[:w.Entries[0].Index-1:w.Entries[0].Index-1], w.Entries...)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,6 +33,9 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 //	> cut S, heal S        lose everything to and from S; stop that
 //	> slow S, finish S     S's writes wait; those handed out are done
 //	> restart S            crash S and start it from its disk
+//	> snapshot S           somebody asks for a snapshot at S
+//	> stream S→T N         the stream of a snapshot brings N bytes, having begun if it hasn't
+//	> break S→T            it breaks
 //	> status               show every server
 //
 // The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else
@@ -146,6 +150,20 @@ func (p *player) command(words []string) {
 		p.c.finishWrites(id)
 	case "restart":
 		p.c.restart(id)
+	case "snapshot":
+		p.c.snapshot(id)
+	case "stream":
+		from, to, _ := strings.Cut(words[1], "→")
+		bytes, err := strconv.Atoi(words[2])
+		require.NoError(p.t, err)
+		p.c.bring(raft.ServerID(from), raft.ServerID(to), uint64(bytes))
+	case "break":
+		from, to, _ := strings.Cut(words[1], "→")
+		for _, st := range p.c.streams {
+			if string(st.from) == from && string(st.send.Header.To) == to {
+				p.c.breakStream(st)
+			}
+		}
 	case "status":
 		p.status()
 	default:
@@ -210,6 +228,10 @@ func (p *player) tell(quiet bool) {
 				fmt.Fprintf(&p.out, "%s: meets %d %q, command %d of session %v\n", id, e.Index, data, command.Sequence, command.Session)
 			}
 		}
+		for _, text := range s.told {
+			fmt.Fprintf(&p.out, "%s: %s\n", id, text)
+		}
+		s.told = nil
 		for _, a := range s.answers[old.answers:] {
 			fmt.Fprintf(&p.out, "%s: answer %s\n", id, answerText(a))
 		}
@@ -261,6 +283,10 @@ func messageText(m *raft.Message) string {
 		text += fmt.Sprintf(", round %d, commit %d", m.Round, m.Commit)
 	case raft.HeartbeatResponse:
 		text += fmt.Sprintf(", round %d, durable to %d, received to %d", m.Round, m.Index, m.Hint)
+	case raft.SnapshotRequest:
+		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
+	case raft.SnapshotResponse:
+		text += fmt.Sprintf(", snapshot %d from %d on, attempt %d", m.Index, m.Offset, m.Round)
 	case raft.ReadRequest, raft.ReadResponse, raft.ForwardRequest:
 		text += fmt.Sprintf(", number %d", m.Number)
 		if m.Kind == raft.ReadResponse {
