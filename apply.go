@@ -125,7 +125,9 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 			return Batch{}, err
 		}
 		if e := &entries[n-1]; !e.command() || e.Index%sessionCheckpoint == 0 {
+			sessions := len(a.sessions.byID)
 			a.sessions.expire()
+			a.touched = a.touched || len(a.sessions.byID) != sessions
 		}
 		entries = entries[n:]
 	}

@@ -1,7 +1,9 @@
 package raft_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -671,3 +673,48 @@ func (l *late) Load() (raft.Saved, error) {
 	l.set(l.at)
 	return saved, err
 }
+
+// A stream that begins with anything but a header that was sent by who opened it is closed, whatever it says.
+func TestStreamsOfStrangersAreClosed(t *testing.T) {
+	header := raft.AppendMessage(nil, &raft.Message{Kind: raft.SnapshotStream, From: "b", To: "a", Term: 1, Size: 1})
+	long := func(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
+	for name, sent := range map[string][]byte{
+		"nothing":            {},
+		"half a length":      {1, 0},
+		"no length":          long(0),
+		"a length of a lie":  long(1 << 31),
+		"less than it says":  append(long(100), "less"...),
+		"no message":         append(long(4), "what"...),
+		"somebody else's":    append(long(uint32(len(header))), header...),
+		"not asked for":      append(long(uint32(len(header))), bytes.ReplaceAll(header, []byte("b"), []byte("z"))...),
+		"a byte more inside": append(long(uint32(len(header))+1), append(header, 0)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := startCluster(t, 1, raft.Faults{})
+				require.NoError(t, c.nodes["a"].Read(t.Context()))
+				stranger := c.network.Join("z")
+				require.NoError(t, stranger.Start(raft.Server{ID: "z"}, deaf{}))
+				defer func() { require.NoError(t, stranger.Close()) }()
+				stranger.SetServers([]raft.Server{{ID: "a", Address: "at a"}})
+				stream, err := stranger.OpenStream(t.Context(), "a")
+				require.NoError(t, err)
+				_, _ = stream.Write(sent) // it may be closed already
+				_ = stream.Close()
+				synctest.Wait()
+				_, err = stream.Write(make([]byte, 1))
+				require.Error(t, err)
+				_, err = c.nodes["a"].Propose(t.Context(), []byte("x"))
+				require.NoError(t, err)
+				require.Zero(t, c.nodes["a"].Status().Snapshot)
+			})
+		})
+	}
+}
+
+// Deaf is a handler that hears nothing.
+type deaf struct{}
+
+func (deaf) Receive(raft.Message)                    {}
+func (deaf) Stream(_ raft.ServerID, s io.ReadCloser) { _ = s.Close() }
+func (deaf) Lost(raft.ServerID)                      {}

@@ -21,8 +21,9 @@ import (
 //
 // They report to the loop like the lanes, and decide nothing.
 
-// streamBuffer is how much of a snapshot is read or written at a time.
-const streamBuffer = 64 << 10
+// streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece must get through well before a
+// stream is given up as standing still.
+const streamBuffer = 16 << 10
 
 // reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat interval when that is
 // sooner.
