@@ -544,6 +544,14 @@ func (m *moldy) set(index raft.Index) {
 	m.moldy = index
 }
 
+// Write lets another snapshot take the place of the damaged one.
+func (m *moldy) Write(w raft.Write) error {
+	if w.Snapshot != nil {
+		m.set(0)
+	}
+	return m.MemoryStorage.Write(w)
+}
+
 func (m *moldy) Load() (raft.Saved, error) {
 	saved, err := m.MemoryStorage.Load()
 	m.mu.Lock()
@@ -605,7 +613,6 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 		c.nodes[lost] = node
 		t.Cleanup(func() { _ = node.Close(context.Background()) })
 		commands = append(commands, proposeMany(t, leader, "meanwhile", 1)...)
-		disks[lost].set(0) // what comes is of the same index
 		require.NoError(t, node.Read(within(t, time.Minute)))
 		require.Equal(t, commands, c.machines[lost].applied())
 		require.Equal(t, 1, c.machines[lost].restored)
@@ -623,7 +630,11 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 		c.network.Heal()
 		require.NoError(t, c.nodes[away].Read(within(t, time.Minute)))
 		require.Equal(t, commands, c.machines[away].applied())
-		require.Greater(t, leader.Status().Snapshot, damaged)
+		require.Equal(t, leader.Status().Snapshot, damaged, "of the same index")
+		_, reader, err := disks[leader.Status().ID].OpenSnapshot()
+		require.NoError(t, err)
+		_, err = io.ReadAll(reader)
+		require.NoError(t, err, "but intact")
 	})
 }
 

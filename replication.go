@@ -159,9 +159,11 @@ func (c *Core) drainLeader(l *leader) {
 // sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
 // where the logs agree. Who needs what the log doesn't hold any more is sent a snapshot.
 func (c *Core) sendAppends(l *leader, p *progress) {
-	if p.next <= c.log.base.index && !p.waiting && p.sending.state == sendingNot {
+	if p.next <= c.log.base.index && !p.waiting {
 		if p.replicating {
-			c.beginSending(l, p)
+			if p.sending.state == sendingNot {
+				c.beginSending(l, p)
+			}
 			return
 		}
 		p.next = c.log.base.index + 1 // where the log agrees there, nothing is missing
@@ -298,12 +300,17 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 		return
 	}
 	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
-	if p.sending.state != sendingNot || m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
+	if p.sending.state != sendingNot && p.wants == 0 || m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
 		return
 	}
 	agree, base := c.log.lastWithin(m.Hint, m.LogTerm), c.log.base
 	if agree == base && (m.Hint < base.index || m.LogTerm < base.term) {
-		c.beginSending(l, p) // they agree nowhere in what is left of the log
+		if p.sending.state == sendingNot {
+			c.beginSending(l, p) // they agree nowhere in what is left of the log
+			return
+		}
+		p.probe(base.index + 1)
+		p.probed, p.waiting = base.index, true // until the next heartbeat is answered
 		return
 	}
 	p.probe(agree.index + 1)

@@ -207,11 +207,21 @@ func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	default:
 		if errors.Is(reason, ErrCorrupt) && p.sending.snapshot == c.snapshots.current {
 			c.snapshots.damaged = true
-			if c.log.last == c.snapshots.current.meta.Index {
-				c.appendEntry(Entry{Kind: EntryNoOp}) // so that there is something to take another one of
-			}
+			c.sendAnother(l)
+			return
 		}
 		c.attemptAnew(l, p)
+	}
+}
+
+// sendAnother ends all streams that bring a snapshot that was found damaged: the one that takes its place may be of the same index, and
+// have other bytes.
+func (c *Core) sendAnother(l *leader) {
+	for i := range l.peers {
+		if p := &l.peers[i]; p.sending.state != sendingNot && p.sending.snapshot == c.snapshots.current {
+			c.endSending(p)
+			c.attemptAnew(l, p)
+		}
 	}
 }
 

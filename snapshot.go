@@ -206,7 +206,7 @@ func (c *Core) dueSnapshot() bool {
 func (c *Core) drainSnapshot(e *Effects) {
 	s, l := &c.snapshots, &c.log
 	idle := s.taking == nil && s.taken == nil && s.named == nil && s.restore == restoreNot && c.incoming.state != incomingStored
-	if !idle || l.handed <= s.current.index() || !c.dueSnapshot() {
+	if !idle || l.handed < s.current.index() || l.handed == s.current.index() && !s.damaged || !c.dueSnapshot() {
 		return
 	}
 	term, ok := l.term(l.handed)
@@ -257,8 +257,8 @@ func (c *Core) nameSnapshot() {
 	}
 	taken := s.taken
 	s.taken = nil
-	if taken.meta.Index <= s.current.index() {
-		return // one that was installed meanwhile covers more
+	if taken.meta.Index < s.current.index() || taken.meta.Index == s.current.index() && !s.damaged {
+		return // one that was installed meanwhile covers as much
 	}
 	if !s.damaged {
 		taken.compact = c.compactTo()

@@ -152,9 +152,10 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 	return unneeded
 }
 
-// isFallback says whether a snapshot could take the place of the current one.
+// isFallback says whether a snapshot could take the place of the current one. One of the same index has been replaced by that because it
+// is damaged.
 func (l *Log) isFallback(ref snapshotRef) bool {
-	return ref.meta.Index <= l.contents.snapshot.meta.Index && l.contents.covers(&ref.meta)
+	return ref.meta.Index < l.contents.snapshot.meta.Index && l.contents.covers(&ref.meta)
 }
 
 // A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled, and before the
