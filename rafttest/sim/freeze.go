@@ -23,7 +23,7 @@ func (s *server) healthy() bool { return !s.wiped && s.frozen == frozenNot }
 func (w *World) freeze() {
 	sick := int64((w.n - 1) / 2)
 	for i := 0; i < w.n; i++ {
-		if w.servers[i].wiped || w.servers[i].rotten {
+		if w.servers[i].wiped || w.servers[i].rotten || w.servers[i].disk.lost() {
 			sick--
 		}
 	}
