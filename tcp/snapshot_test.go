@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
@@ -228,7 +229,10 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		}
 	}
 	before := l.nodes["a"].Status()
+	runtime.GC() // what other tests have left isn't this one's
 	l.peak.bytes.Store(0)
+	l.peak.look()
+	baseline := l.peak.bytes.Load()
 
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -270,7 +274,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	}
 	require.EqualValues(t, 2, streams, "one was cut, and one went on")
 	require.Less(t, sent, *snapshotBytes+*snapshotBytes/4+1<<20, "it went on where it was")
-	require.Less(t, l.peak.bytes.Load(), uint64(128<<20), "memory is bounded, however large the snapshot is")
-	t.Logf("snapshot %d bytes, sent %d in %d streams in %v; commands meanwhile %d; heap at most %d bytes",
-		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), l.peak.bytes.Load())
+	require.Less(t, l.peak.bytes.Load(), 2*baseline+64<<20, "memory is bounded, however large the snapshot is")
+	t.Logf("snapshot %d bytes, sent %d in %d streams in %v; commands meanwhile %d; heap at most %d bytes, at first %d",
+		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), l.peak.bytes.Load(), baseline)
 }
