@@ -4,6 +4,7 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -31,6 +32,11 @@ type Config struct {
 	// on each of them. It is used while there is no state yet, and ignored ever after. For the first
 	// start all of them must be up. A server with neither state nor Bootstrap waits to be added.
 	Bootstrap []Server
+	// BootstrapFrom, when not nil, opens an exported snapshot (Node.ExportSnapshot) with whose state the servers of
+	// Bootstrap found their cluster. It is a new one, with an ID of its own; nothing else of the old one is known to it,
+	// but the indexes and the sessions go on. Like Bootstrap it is used while there is no state yet. All that are given
+	// one must be given the same; those that are given none get it from the others.
+	BootstrapFrom func() (io.ReadCloser, error)
 
 	// Heartbeat is how often a leader shows that it lives (100 ms). ElectionTimeout is how long the
 	// others wait for that before they elect another one: each a random time in [1, 1.5) times this

@@ -202,7 +202,8 @@ func (c *CoreConfig) checkSaved() error {
 		}
 		next, term = run.First+1, run.Term
 	}
-	if s.Last > 0 && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
+	unfounded := s.Snapshot.founding() && s.Last == s.Snapshot.Index && s.State.Cluster == ClusterID{}
+	if s.Last > 0 && !unfounded && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
 		return fmt.Errorf("%w: a log to %d without a cluster or its configuration", ErrCorrupt, s.Last)
 	}
 	if term > s.State.Term {

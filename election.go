@@ -115,7 +115,7 @@ func (c *Core) startElection(transfer bool) {
 func (c *Core) askVotes(r *candidate) {
 	last := Message{Index: c.log.last, LogTerm: c.log.lastTerm(), Transfer: r.transfer}
 	if c.log.configuration() == nil {
-		last.Servers = c.config.Bootstrap
+		last.Servers, last.Number = c.config.Bootstrap, c.foundedFrom()
 	}
 	for _, to := range c.otherServers() {
 		if configuration := c.log.configuration(); configuration != nil && !configuration.votes(to.ID) {

@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -152,6 +153,58 @@ func ExampleNode_Status() {
 	// Output:
 	// a is leader of term 1
 	// member a voter
+}
+
+// The state of a running cluster is exported, and a new cluster begins with it.
+func ExampleNode_ExportSnapshot() {
+	ctx := context.Background()
+	start := func(id raft.ServerID, from func() (io.ReadCloser, error)) (*raft.Node, *words) {
+		machine := &words{}
+		node, err := raft.Start(raft.Config{
+			ID: id, Machine: machine, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join(id),
+			Bootstrap: []raft.Server{{ID: id}}, BootstrapFrom: from, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return node, machine
+	}
+	old, _ := start("old", nil)
+	if _, err := old.Propose(ctx, []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	var file bytes.Buffer // or an os.File
+	if _, err := old.ExportSnapshot(ctx, &file); err != nil {
+		log.Fatal(err)
+	}
+
+	fresh, state := start("fresh", func() (io.ReadCloser, error) { return io.NopCloser(&file), nil })
+	if err := fresh.Read(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the new cluster begins with", string(*state))
+	for _, node := range []*raft.Node{old, fresh} {
+		if err := node.Close(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output: the new cluster begins with hello
+}
+
+// words is a state machine that keeps what was proposed, one behind the other.
+type words []byte
+
+func (w *words) Apply(entries []raft.Entry, results [][]byte) {
+	for _, e := range entries {
+		*w = append(*w, e.Data...)
+	}
+}
+
+func (w *words) Snapshot() (io.WriterTo, error) { return bytes.NewReader(bytes.Clone(*w)), nil }
+
+func (w *words) Restore(r io.Reader) (err error) {
+	*w, err = io.ReadAll(r)
+	return err
 }
 
 // Events tell who leads, from now on and whenever that changes.

@@ -84,7 +84,9 @@ func (c *Core) admitUnfounded(m *Message) bool {
 func (c *Core) mayFoundWith(m *Message) bool {
 	switch m.Kind {
 	case PreVoteRequest, VoteRequest:
-		if slices.Equal(m.Servers, c.config.Bootstrap) {
+		// Who is to begin with a state begins with the same, or gets it from the founder.
+		other := c.log.last > 0 && m.Index > 0 && (c.log.last != m.Index || c.log.lastTerm() != m.LogTerm || c.foundedFrom() != m.Number)
+		if slices.Equal(m.Servers, c.config.Bootstrap) && !other {
 			return true
 		}
 		if len(c.config.Bootstrap) > 0 {
@@ -100,6 +102,19 @@ func (c *Core) mayFoundWith(m *Message) bool {
 		return true
 	}
 	return false
+}
+
+// founding says whether this is a snapshot that was exported from another cluster, for this one to be founded with. It has no
+// members; its configuration names the cluster that it is from.
+func (m *SnapshotMeta) founding() bool { return m.Index > 0 && len(m.Configuration.Members) == 0 }
+
+// foundedFrom tells the cluster whose state a cluster is to be founded with from others, 0 when it begins with none.
+func (c *Core) foundedFrom() uint64 {
+	current := c.snapshots.current
+	if current == nil || !current.meta.founding() {
+		return 0
+	}
+	return binary.BigEndian.Uint64(current.meta.Configuration.Cluster[:8])
 }
 
 // found returns the first entry of the log: the configuration of a new cluster, with the disks that voted

@@ -58,7 +58,7 @@ func newLog(saved *Saved) (entryLog, error) {
 		base: place{saved.Base, saved.BaseTerm}, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
 		commit: snapshot, handed: snapshot, written: saved.Last, stable: saved.Last,
 	}
-	if snapshot > 0 {
+	if snapshot > 0 && !saved.Snapshot.founding() {
 		configuration := saved.Snapshot.Configuration
 		l.configurations = append(l.configurations, placedConfiguration{saved.Snapshot.ConfigurationIndex, &configuration})
 	}
@@ -222,7 +222,8 @@ func (l *entryLog) install(s place, configuration placedConfiguration) (goesOn b
 	l.commit = max(l.commit, s.index)
 	l.handed = max(l.handed, s.index)
 	l.compact(s.index)
-	if n := len(l.configurations); n == 0 || l.configurations[0].index > configuration.index {
+	founding := len(configuration.configuration.Members) == 0 // the first configuration follows
+	if n := len(l.configurations); !founding && (n == 0 || l.configurations[0].index > configuration.index) {
 		l.configurations = append([]placedConfiguration{configuration}, l.configurations...)
 	}
 	return goesOn

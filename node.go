@@ -124,6 +124,15 @@ func newNode(config Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft: load: %w", err)
 	}
+	if s := &core.Saved; config.BootstrapFrom != nil && s.State.Server == "" && s.Last == 0 {
+		err = guard("storage", func() (err error) {
+			core.Saved, err = config.bootstrapFrom(core.Incarnation)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("raft: bootstrap from a snapshot: %w", err)
+		}
+	}
 	if config.Address, err = config.ownAddress(&core.Saved); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,210 @@
+package raft
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// An exported snapshot is a file by itself, from which another cluster can be founded (Config.BootstrapFrom):
+//
+//	"raft-exported"
+//	version    1 byte: exportVersion
+//	cluster    16 bytes: the cluster that it was exported from
+//	index      8 bytes; and
+//	term       8 bytes: of the last entry that it covers
+//	crc        4 bytes: CRC-32C of all before
+//	blocks     4 bytes length, at most exportBlock; 4 bytes CRC-32C of the length and the bytes, continued from the CRC
+//	           before; the bytes. A length of 0 ends the file
+//
+// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes them.
+const (
+	exportMagic   = "raft-exported"
+	exportVersion = 1
+	exportHead    = len(exportMagic) + 1 + 16 + 8 + 8
+	exportBlock   = 64 << 10
+)
+
+var exportTable = crc32.MakeTable(crc32.Castagnoli)
+
+// ExportSnapshot writes a snapshot of everything that was applied when it was called, in a form from which another
+// cluster can be founded with Config.BootstrapFrom, and which shows when it was cut off or damaged. It takes a
+// snapshot if the current one covers less (see Snapshot), and then reads that; the node works on meanwhile. It
+// returns the index that the snapshot covers. The members of the cluster are not in it.
+//
+// An error says that what was written is of no use: w's, the storage's, one of Snapshot, or ctx.Err().
+func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
+	if _, err := n.Snapshot(ctx); err != nil {
+		return 0, err
+	}
+	cluster := n.Status().Cluster
+	meta, reader, err := n.config.Storage.OpenSnapshot()
+	if err != nil {
+		return 0, fmt.Errorf("raft: export snapshot: %w", err)
+	}
+	err = writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
+	if err = errors.Join(err, reader.Close()); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return 0, fmt.Errorf("raft: export snapshot: %w", err)
+	}
+	return meta.Index, nil
+}
+
+// writeExport writes a snapshot in the form of an exported one.
+func writeExport(w io.Writer, cluster ClusterID, meta *SnapshotMeta, from io.Reader) error {
+	b := append([]byte(exportMagic), exportVersion)
+	b = append(b, cluster[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(meta.Index))
+	b = binary.LittleEndian.AppendUint64(b, uint64(meta.Term))
+	crc := crc32.Checksum(b, exportTable)
+	if _, err := w.Write(binary.LittleEndian.AppendUint32(b, crc)); err != nil {
+		return err
+	}
+	block := make([]byte, 8+exportBlock)
+	for {
+		length, err := io.ReadFull(from, block[8:])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+		last := length == 0
+		crc = sealExport(block[:8+length], crc)
+		if _, err := w.Write(block[:8+length]); err != nil || last {
+			return err
+		}
+	}
+}
+
+// sealExport fills in the length and the CRC of a block, and returns that.
+func sealExport(block []byte, crc uint32) uint32 {
+	binary.LittleEndian.PutUint32(block, uint32(len(block)-8))
+	crc = exportCRC(block, crc)
+	binary.LittleEndian.PutUint32(block[4:], crc)
+	return crc
+}
+
+func exportCRC(block []byte, crc uint32) uint32 {
+	return crc32.Update(crc32.Update(crc, exportTable, block[:4]), exportTable, block[8:])
+}
+
+// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't checked.
+type exportReader struct {
+	from io.Reader
+	crc  uint32
+	buf  []byte
+	left []byte
+	err  error
+}
+
+// readExport reads the head of an exported file. The meta that it returns has no members, and names the cluster that the
+// file is from.
+func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
+	r := &exportReader{from: bufio.NewReader(from), buf: make([]byte, 8+exportBlock)}
+	head := make([]byte, exportHead+4)
+	if _, err := io.ReadFull(r.from, head); err != nil {
+		return SnapshotMeta{}, nil, exportEnded(err)
+	}
+	if string(head[:len(exportMagic)]) != exportMagic {
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: not an exported snapshot", ErrCorrupt)
+	}
+	r.crc = crc32.Checksum(head[:exportHead], exportTable)
+	if binary.LittleEndian.Uint32(head[exportHead:]) != r.crc {
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: the head of the exported snapshot is damaged", ErrCorrupt)
+	}
+	b := head[len(exportMagic):]
+	if b[0] != exportVersion {
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot is of version %d; known is %d", ErrConfig, b[0], exportVersion)
+	}
+	meta := SnapshotMeta{Index: Index(binary.LittleEndian.Uint64(b[17:])), Term: Term(binary.LittleEndian.Uint64(b[25:]))}
+	copy(meta.Configuration.Cluster[:], b[1:])
+	if meta.Index == 0 || meta.Term == 0 || meta.Term > maxTerm {
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: an exported snapshot of %d in term %d", ErrCorrupt, meta.Index, meta.Term)
+	}
+	return meta, r, nil
+}
+
+func exportEnded(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("%w: the exported snapshot ends too early", ErrCorrupt)
+	}
+	return err
+}
+
+// Read implements io.Reader.
+func (r *exportReader) Read(b []byte) (int, error) {
+	for len(r.left) == 0 && r.err == nil {
+		r.err = r.block()
+	}
+	if len(r.left) == 0 {
+		return 0, r.err
+	}
+	n := copy(b, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}
+
+// block reads and checks the next block. io.EOF is the end of the snapshot.
+func (r *exportReader) block() error {
+	if _, err := io.ReadFull(r.from, r.buf[:8]); err != nil {
+		return exportEnded(err)
+	}
+	length := binary.LittleEndian.Uint32(r.buf)
+	if length > exportBlock {
+		return fmt.Errorf("%w: a block of the exported snapshot is damaged", ErrCorrupt)
+	}
+	block := r.buf[:8+length]
+	if _, err := io.ReadFull(r.from, block[8:]); err != nil {
+		return exportEnded(err)
+	}
+	crc := binary.LittleEndian.Uint32(block[4:])
+	if r.crc = exportCRC(block, r.crc); crc != r.crc {
+		return fmt.Errorf("%w: a block of the exported snapshot is damaged", ErrCorrupt)
+	}
+	if length == 0 {
+		return io.EOF
+	}
+	r.left = block[8:]
+	return nil
+}
+
+// bootstrapFrom makes the exported snapshot the state of a storage that holds nothing. It becomes that with one write,
+// together with the identity of the server: until then the storage holds nothing still, and the next start begins anew.
+func (c *Config) bootstrapFrom(incarnation Incarnation) (Saved, error) {
+	file, err := c.BootstrapFrom()
+	if err != nil {
+		return Saved{}, err
+	}
+	saved, err := c.storeExport(file, incarnation)
+	return saved, errors.Join(err, file.Close())
+}
+
+// storeExport stores an exported snapshot, and returns what Load would then return.
+func (c *Config) storeExport(file io.Reader, incarnation Incarnation) (Saved, error) {
+	meta, from, err := readExport(file)
+	if err != nil {
+		return Saved{}, err
+	}
+	into, err := c.Storage.CreateSnapshot(meta)
+	if err != nil {
+		return Saved{}, err
+	}
+	size, err := io.Copy(into, from)
+	if err == nil {
+		err = into.Commit()
+	}
+	if err != nil {
+		return Saved{}, errors.Join(err, into.Abort())
+	}
+	state := DurableState{HardState: HardState{Term: meta.Term}, Server: c.ID, Incarnation: incarnation}
+	if err := c.Storage.Write(Write{State: state, Snapshot: &meta}); err != nil {
+		return Saved{}, err
+	}
+	return Saved{
+		State: state, Snapshot: meta, SnapshotBytes: uint64(size), Base: meta.Index, BaseTerm: meta.Term, Last: meta.Index,
+	}, nil
+}

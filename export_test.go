@@ -1,0 +1,254 @@
+package raft_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// A wordList is a state machine that keeps words, with snapshots.
+type wordList struct {
+	mu    sync.Mutex
+	words []string
+}
+
+func (w *wordList) Apply(entries []raft.Entry, results [][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, e := range entries {
+		w.words = append(w.words, string(e.Data))
+		results[i] = fmt.Append(nil, len(w.words))
+	}
+}
+
+func (w *wordList) Snapshot() (io.WriterTo, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text, err := json.Marshal(w.words)
+	return bytes.NewReader(text), err
+}
+
+func (w *wordList) Restore(r io.Reader) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return json.NewDecoder(r).Decode(&w.words)
+}
+
+func (w *wordList) list() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.words...)
+}
+
+// founders are servers that found a cluster, some of them with an exported snapshot.
+type founders struct {
+	network *raft.Network
+	servers []raft.Server
+	nodes   map[raft.ServerID]*raft.Node
+	words   map[raft.ServerID]*wordList
+	disks   map[raft.ServerID]*raft.MemoryStorage
+}
+
+func newFounders(ids ...raft.ServerID) *founders {
+	f := &founders{network: raft.NewNetwork(raft.NetworkConfig{}), nodes: map[raft.ServerID]*raft.Node{},
+		words: map[raft.ServerID]*wordList{}, disks: map[raft.ServerID]*raft.MemoryStorage{}}
+	for _, id := range ids {
+		f.servers = append(f.servers, raft.Server{ID: id, Address: string(id)})
+		f.disks[id] = raft.NewMemoryStorage()
+	}
+	return f
+}
+
+func (f *founders) start(t *testing.T, id raft.ServerID, export []byte) *raft.Node {
+	t.Helper()
+	node, err := f.tryStart(id, export)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = node.Close(context.Background()) })
+	return node
+}
+
+func (f *founders) tryStart(id raft.ServerID, export []byte) (*raft.Node, error) {
+	f.words[id], f.disks[id] = &wordList{}, f.disks[id].Reopen()
+	config := raft.Config{
+		ID: id, Machine: f.words[id], Storage: f.disks[id], Transport: f.network.Join(id), Bootstrap: f.servers,
+		Seed: uint64(id[0]), Logger: slog.New(slog.DiscardHandler),
+	}
+	if export != nil {
+		config.BootstrapFrom = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(export)), nil }
+	}
+	node, err := raft.Start(config)
+	if err == nil {
+		f.nodes[id] = node
+	}
+	return node, err
+}
+
+// exported runs a cluster and returns a snapshot of it, taken under load, with the words in it and its cluster.
+func exported(t *testing.T, words ...string) ([]byte, raft.ClusterID) {
+	t.Helper()
+	old := newFounders("a", "b", "c")
+	for _, server := range old.servers {
+		old.start(t, server.ID, nil)
+	}
+	for _, word := range words {
+		_, err := old.nodes["b"].Propose(t.Context(), []byte(word))
+		require.NoError(t, err)
+	}
+	var file bytes.Buffer
+	require.NoError(t, old.nodes["c"].Read(t.Context()))
+	index, err := old.nodes["c"].ExportSnapshot(t.Context(), &file)
+	require.NoError(t, err)
+	require.EqualValues(t, 1+len(words), index)
+	cluster := old.nodes["c"].Status().Cluster
+	for _, node := range old.nodes {
+		require.NoError(t, node.Close(t.Context()))
+	}
+	return file.Bytes(), cluster
+}
+
+func TestFoundedFromAnExportedSnapshot(t *testing.T) {
+	for name, given := range map[string][]raft.ServerID{
+		"all are given it": {"x", "y", "z"}, "one is given it": {"y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				file, oldCluster := exported(t, "one", "two")
+				f := newFounders("x", "y", "z")
+				start := func() {
+					for _, server := range f.servers {
+						var export []byte
+						if contains(given, server.ID) {
+							export = file
+						}
+						f.start(t, server.ID, export)
+					}
+				}
+				start()
+				for i, server := range f.servers {
+					result, err := f.nodes[server.ID].Propose(t.Context(), fmt.Append(nil, "more ", i))
+					require.NoError(t, err)
+					require.Equal(t, fmt.Sprint(3+i), string(result))
+				}
+				want := []string{"one", "two", "more 0", "more 1", "more 2"}
+				status := f.nodes["x"].Status()
+				require.NotEqual(t, oldCluster, status.Cluster)
+				require.NotZero(t, status.Cluster)
+				require.Len(t, status.Members, 3)
+				for _, server := range f.servers {
+					require.NoError(t, f.nodes[server.ID].Read(t.Context()))
+					require.Equal(t, want, f.words[server.ID].list())
+					require.Equal(t, status.Cluster, f.nodes[server.ID].Status().Cluster)
+				}
+				// A second start goes on with what is there, and not with the export.
+				for _, node := range f.nodes {
+					require.NoError(t, node.Close(t.Context()))
+				}
+				start()
+				for _, server := range f.servers {
+					require.NoError(t, f.nodes[server.ID].Read(t.Context()))
+					require.Equal(t, want, f.words[server.ID].list())
+					require.Equal(t, status.Cluster, f.nodes[server.ID].Status().Cluster)
+				}
+			})
+		})
+	}
+}
+
+// A server that crashes after it has stored the exported snapshot, and before there is a cluster, founds one all the same.
+func TestFoundingFromASnapshotInTwoStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, _ := exported(t, "one")
+		f := newFounders("x", "y")
+		f.start(t, "x", file)
+		time.Sleep(5 * electionTimeout)
+		status := f.nodes["x"].Status()
+		require.Empty(t, status.Leader)
+		require.EqualValues(t, 2, status.Applied, "its state is there already")
+		require.NoError(t, f.nodes["x"].Close(t.Context()))
+		f.start(t, "x", nil)
+		f.start(t, "y", file)
+		_, err := f.nodes["y"].Propose(t.Context(), []byte("two"))
+		require.NoError(t, err)
+		require.NoError(t, f.nodes["x"].Read(t.Context()))
+		require.Equal(t, []string{"one", "two"}, f.words["x"].list())
+	})
+}
+
+// Servers that are given different snapshots don't found a cluster: whose state would it have?
+func TestFoundingFromDifferentSnapshotsIsRefused(t *testing.T) {
+	for name, other := range map[string][]string{"another place": {"one", "two"}, "another cluster": {"uno"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first, cluster := exported(t, "one")
+				second, otherCluster := exported(t, other...)
+				require.NotEqual(t, cluster, otherCluster)
+				f := newFounders("x", "y")
+				f.start(t, "x", first)
+				f.start(t, "y", second)
+				time.Sleep(10 * electionTimeout)
+				for _, node := range f.nodes {
+					require.ErrorIs(t, node.Status().Trouble, raft.ErrBootstrapMismatch)
+					require.Zero(t, node.Status().Cluster)
+				}
+			})
+		})
+	}
+}
+
+// A server that joins later is sent the snapshot that the cluster began with.
+func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, _ := exported(t, "one", "two")
+		f := newFounders("x")
+		f.start(t, "x", file)
+		require.NoError(t, f.nodes["x"].Read(t.Context()))
+		f.disks["y"] = raft.NewMemoryStorage()
+		servers := f.servers
+		f.servers = nil
+		f.start(t, "y", nil)
+		f.servers = servers
+		_, err := f.nodes["x"].AddServer(t.Context(), raft.Server{ID: "y", Address: "y"})
+		require.NoError(t, err)
+		require.NoError(t, f.nodes["y"].Read(t.Context()))
+		require.Equal(t, []string{"one", "two"}, f.words["y"].list())
+		require.NoError(t, f.nodes["y"].Close(t.Context()))
+		f.servers = nil
+		f.start(t, "y", nil)
+		require.NoError(t, f.nodes["y"].Read(t.Context()))
+		require.Equal(t, []string{"one", "two"}, f.words["y"].list())
+	})
+}
+
+// Whatever is missing or wrong in an exported file, no server starts with it.
+func TestDamagedExportIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, _ := exported(t, "one")
+		for cut := range file {
+			_, err := newFounders("x").tryStart("x", file[:cut])
+			require.ErrorIs(t, err, raft.ErrCorrupt, "cut at %d", cut)
+		}
+		for i := range file {
+			flipped := bytes.Clone(file)
+			flipped[i] ^= 1 << (i % 8)
+			_, err := newFounders("x").tryStart("x", flipped)
+			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", i)
+		}
+		missing := errors.New("no such file")
+		_, err := raft.Start(raft.Config{ID: "x", Machine: &wordList{}, Storage: raft.NewMemoryStorage(),
+			Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("x"), Bootstrap: []raft.Server{{ID: "x"}},
+			BootstrapFrom: func() (io.ReadCloser, error) { return nil, missing }})
+		require.ErrorIs(t, err, missing)
+	})
+}
