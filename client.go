@@ -103,6 +103,14 @@ func (n *Node) waitToRead(ctx context.Context) error {
 // call asks the leader for something about the cluster itself, and returns the index of the configuration that
 // it led to. It is as honest about its outcome as Propose.
 func (n *Node) call(ctx context.Context, call Call) (Index, error) {
+	index, err := n.waitForCall(ctx, call)
+	if err != nil {
+		return 0, n.callError(err)
+	}
+	return index, nil
+}
+
+func (n *Node) waitForCall(ctx context.Context, call Call) (Index, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, notApplied(err)
 	}
@@ -133,6 +141,9 @@ const (
 	waitsForCall
 )
 
+// waiterKindNames are the kinds for who traces.
+var waiterKindNames = [...]string{waitsForCommand: "command", waitsForRead: "read", waitsForCall: "call"}
+
 // A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It belongs to the caller until it is
 // in the inbox, and again from the token in done on; in between, to the loop.
 type waiter struct {
@@ -142,7 +153,8 @@ type waiter struct {
 	err    error
 
 	kind   waiterKind
-	number uint64 // that the core gave
+	number uint64  // that the core gave
+	since  Instant // when the core got it
 }
 
 // newWaiter returns a waiter, perhaps one that was recycled.

@@ -92,6 +92,9 @@ type Config struct {
 	// operating system; no two servers may have the same.
 	Seed uint64
 
+	// Trace, when not nil, has functions that the node calls while it works.
+	Trace *Trace
+
 	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term, index
 	// and peer. nil stands for slog.Default().
 	Logger *slog.Logger

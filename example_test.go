@@ -207,6 +207,36 @@ func (w *words) Restore(r io.Reader) (err error) {
 	return err
 }
 
+// A trace measures what a node does. Its functions must not block.
+func ExampleTrace() {
+	var writes, commands atomic.Int64
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+		Trace: &raft.Trace{
+			Wrote: func(w raft.WriteTrace) { writes.Add(1) }, // w.Took goes into a histogram
+			Answered: func(a raft.AnswerTrace) {
+				if a.Kind == "command" && a.Err == nil {
+					commands.Add(1)
+				}
+			},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 3 {
+		if _, err := node.Propose(context.Background(), []byte("1")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := node.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(commands.Load(), "commands; written:", writes.Load() > 0)
+	// Output: 3 commands; written: true
+}
+
 // Events tell who leads, from now on and whenever that changes.
 func ExampleNode_Events() {
 	node, _ := newTally()

@@ -108,7 +108,7 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 func (n *Node) writeLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	work(n, n.writes, "storage", func(w *Write) error {
-		if err := n.config.Storage.Write(*w); err != nil {
+		if err := n.write(w); err != nil {
 			return fmt.Errorf("raft: write %d: %w", w.Number, err)
 		}
 		n.inbox.persisted(w.Number)
@@ -120,7 +120,11 @@ func (n *Node) writeLane() {
 func (n *Node) fetchLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
 	work(n, n.fetches, "storage", func(f Fetch) error {
+		start := stopwatchFor(n.trace.Fetched != nil)
 		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
+		if err := n.traceFetch(f, len(entries), start, err); err != nil {
+			return err
+		}
 		if err != nil && !errors.Is(err, ErrCompacted) {
 			return fmt.Errorf("raft: read entries after %d: %w", f.After, err)
 		}
@@ -140,7 +144,11 @@ func (n *Node) applyLane() {
 		case task.restore != nil:
 			return n.restoreSnapshot(task.restore)
 		}
+		start := stopwatchFor(n.trace.Applied != nil)
 		batch, err := n.applier.Apply(task.entries)
+		if err := n.traceApply(task.entries, start, err); err != nil {
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -173,7 +181,7 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 // A PanicError is a panic that was caught, in this package or in what it was given. It stops the node, but for one of
 // Config.Validate, which is the caller's.
 type PanicError struct {
-	Where string // "core", "storage", "state machine", "transport" or "Validate"
+	Where string // "core", "storage", "state machine", "transport", "trace" or "Validate"
 	Value any    // what was panicked with; nil when the goroutine was ended by runtime.Goexit
 	Stack []byte
 }

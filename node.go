@@ -40,6 +40,7 @@ type Node struct {
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier
+	trace   Trace
 
 	waiterPool, slabPool sync.Pool // of *waiter and *slab; a node has its own, or else a bubble would meet another's channels
 
@@ -56,6 +57,7 @@ type Node struct {
 	reads     waiters
 	calls     waiters
 	seen      standing
+	committed Index // that the trace was told of
 	writing   stopwatch
 	applying  stopwatch
 	tasks     []machineTask // for the state machine, of one drain
@@ -175,6 +177,9 @@ func newNode(config Config) (*Node, error) {
 		}
 	}
 	n.heartbeat = n.core.config.Heartbeat
+	if config.Trace != nil {
+		n.trace = *config.Trace
+	}
 	n.seen = n.standing()
 	n.board.post(n.news(standing{})...)
 	n.users.Store(4)
@@ -279,6 +284,7 @@ func (n *Node) loop() error {
 		n.core.Drain(&n.effects)
 		n.perform()
 		n.observe()
+		n.traceTurn()
 	}
 }
 
@@ -347,6 +353,7 @@ func (n *turn) Reports(now Instant) {
 
 // Messages implements Turn.
 func (n *turn) Messages(now Instant) {
+	(*Node)(n).traceReceived()
 	for i := range n.events.messages {
 		n.core.Receive(now, n.events.messages[i])
 	}
@@ -361,18 +368,19 @@ func (n *turn) Calls(now Instant) {
 	for n.handed < len(ev.proposals) {
 		p := &ev.proposals[n.handed]
 		n.handed, n.proposing = n.handed+1, p.waiter
+		p.waiter.since = now
 		p.waiter.number = c.ProposeEntry(now, p.Proposal)
 		n.proposals.put(p.waiter)
 		n.proposing = nil
 	}
 	for i, w := range ev.reads {
-		w.number = c.Read(now)
+		w.number, w.since = c.Read(now), now
 		n.reads.put(w)
 		ev.reads[i] = nil
 	}
 	for i := range ev.calls {
 		asked := &ev.calls[i]
-		asked.waiter.number = c.Call(now, asked.call)
+		asked.waiter.number, asked.waiter.since = c.Call(now, asked.call), now
 		n.calls.put(asked.waiter)
 		asked.waiter = nil
 	}
@@ -417,6 +425,7 @@ func (n *Node) perform() {
 		n.config.Transport.SetServers(e.Servers)
 	}
 	for i := range e.Messages {
+		n.traceSent(&e.Messages[i])
 		n.config.Transport.Send(e.Messages[i])
 	}
 	n.step = "core"
@@ -455,7 +464,9 @@ func (n *Node) answer() {
 			waiting = &n.calls
 		}
 		if w := waiting.take(a.Number); w != nil {
+			kind, since := w.kind, w.since
 			w.answer(a)
+			n.traceAnswer(a, kind, since)
 		}
 	}
 }

@@ -1,0 +1,37 @@
+package raft
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A trace that isn't set costs no allocation on the way of a command.
+func TestTraceUnsetAllocatesNothing(t *testing.T) {
+	n := Node{core: &Core{}, logger: slog.New(slog.DiscardHandler)}
+	n.events.messages = make([]Message, 3)
+	answer, write, entries := &Answer{}, &Write{Entries: make([]Entry, 3)}, make([]Entry, 3)
+	way := func() {
+		n.traceReceived()
+		n.traceSent(&n.events.messages[0])
+		n.traceAnswer(answer, waitsForCommand, 0)
+		n.traceTurn()
+		for _, err := range []error{
+			n.traceWrite(write, stopwatchFor(n.trace.Wrote != nil), nil),
+			n.traceFetch(Fetch{}, 3, stopwatchFor(n.trace.Fetched != nil), nil),
+			n.traceApply(entries, stopwatchFor(n.trace.Applied != nil), nil),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	require.Zero(t, testing.AllocsPerRun(100, way))
+	require.Equal(t, time.Time{}, stopwatchFor(false), "nor a look at the clock")
+	calls := 0
+	n.trace.Wrote = func(WriteTrace) { calls++ }
+	way()
+	require.Equal(t, 1, calls, "once it is set, it is on this very way")
+}
