@@ -36,9 +36,9 @@
 //
 // # Looking inside
 //
-// Node.Leadership says who leads, Node.Events yields whatever changes, Node.Status is all that a node knows now. The
-// error of a call is a *CallError, which names the leader. Config.Trace measures: it is called with every message, write
-// and answer.
+// Node.Leadership says who leads, Node.Events yields whatever changes, Node.Status is all that a node knows now, and
+// explains why there is no leader and what calls wait for. The error of a call is a *CallError, which names the
+// leader. Config.Trace measures: it is called with every message, write and answer.
 //
 // Who belongs to a cluster is changed at any member while it works: Node.AddServer, AddLearner, RemoveServer, Replace (of a
 // disk that was lost) and SetMembers, each with an outcome that is as honest as that of Propose.

@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // follower is a server that obeys a leader, or waits to hear of one (§3.4).
 type follower struct {
 	leader ServerID // of this term; "" while unknown
@@ -33,6 +35,8 @@ type candidate struct {
 	ownVote WriteNumber
 	// ballots are the votes of others, granted, each server once.
 	ballots []ballot
+	// refused are servers that have refused; it decides nothing.
+	refused []ServerID
 }
 
 // A ballot is a granted vote and the disk that remembers it.
@@ -44,6 +48,7 @@ type ballot struct {
 func (r *candidate) clone() role {
 	n := *r
 	n.ballots = append([]ballot(nil), r.ballots...)
+	n.refused = append([]ServerID(nil), r.refused...)
 	return &n
 }
 
@@ -177,6 +182,15 @@ func (c *Core) everything() WriteNumber {
 		return c.out.issued + 1
 	}
 	return c.out.issued
+}
+
+// noteRefusal notes who has refused a candidate, whatever the term: of one that is behind this server's, no more is
+// looked at.
+func (c *Core) noteRefusal(m *Message) {
+	refused := (m.Kind == PreVoteResponse || m.Kind == VoteResponse) && !m.Granted
+	if r, asks := c.role.(*candidate); refused && asks && !slices.Contains(r.refused, m.From) {
+		r.refused = append(r.refused, m.From)
+	}
 }
 
 // voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those

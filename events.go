@@ -180,10 +180,7 @@ type standing struct {
 // standing returns what it is now.
 func (n *Node) standing() standing {
 	c := n.core
-	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), trouble: n.trouble()}
-	if l, leads := c.role.(*leader); leads {
-		s.ready = l.begin <= c.log.applied
-	}
+	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), ready: c.Leads(), trouble: n.trouble()}
 	if latest := len(c.log.configurations) - 1; latest >= 0 {
 		s.configuration = c.log.configurations[latest].configuration
 		s.committed = c.log.configurations[latest].index <= c.log.commit
@@ -211,6 +208,12 @@ func (n *Node) observe() {
 		return
 	}
 	n.seen = now
+	if now.leader == "" && was.leader != "" {
+		n.leaderless = n.read
+	}
+	if led := was.role == leaderRole && was.term == now.term; now.role == leaderRole && !led {
+		n.ledSince = n.read
+	}
 	n.board.post(n.news(was)...)
 	led := now.role != was.role || now.term != was.term || now.leader != was.leader
 	if led && (now.role != was.role || now.leader != "") {

@@ -288,6 +288,30 @@ func ExampleCallError() {
 	// leader: "" at ""
 }
 
+// A status explains why there is no leader, and what calls wait for.
+func ExampleStatus() {
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	status := node.Status()
+	if status.NoLeader != nil {
+		fmt.Println("no leader:", status.NoLeader.Reason)
+	}
+	if status.Command == nil {
+		fmt.Println("no command waits")
+	}
+	if err := node.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// no leader: this server waits for its election timeout
+	// no command waits
+}
+
 // Done and Err tell a supervisor that a node has stopped, and why.
 func ExampleNode_Done() {
 	node, _ := newTally()

@@ -69,10 +69,13 @@ func (c *Core) Leads() bool {
 	return leads && c.log.applied >= l.begin
 }
 
+// leaderRole is the name of the role of who leads.
+const leaderRole = "leader"
+
 func (c *Core) roleName() string {
 	switch r := c.role.(type) {
 	case *leader:
-		return "leader"
+		return leaderRole
 	case *candidate:
 		if r.pre {
 			return "pre-candidate"

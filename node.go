@@ -66,7 +66,10 @@ type Node struct {
 	snapshotCalls map[uint64]chan SnapshotAnswer
 	sendings      map[uint64]context.CancelFunc
 	accepted      uint64
-	step          string // what the loop is at, for the report of a panic
+	reading       stopwatch
+	// leaderless is since when no leader is known, ledSince since when this server leads, while that is so.
+	leaderless, ledSince Instant
+	step                 string // what the loop is at, for the report of a panic
 
 	board board
 
@@ -343,6 +346,9 @@ func (n *turn) Reports(now Instant) {
 	for i := range ev.batches {
 		c.Applied(now, ev.batches[i])
 	}
+	if len(ev.fetched) > 0 {
+		n.reading.end(now, len(ev.fetched))
+	}
 	for i := range ev.fetched {
 		c.Fetched(now, ev.fetched[i].fetch, ev.fetched[i].entries)
 	}
@@ -431,6 +437,7 @@ func (n *Node) perform() {
 	n.step = "core"
 	n.applying.begin(n.read, len(e.Apply))
 	n.performMachine()
+	n.reading.begin(n.read, len(e.Fetches))
 	n.fetches.put(e.Fetches...)
 	n.performStreams()
 	n.answer()

@@ -51,6 +51,9 @@ type progress struct {
 	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
 	// the last entry that it forwarded, or the last index that it was given for a read.
 	told, owed Index
+
+	// heard is when the peer has answered last; it decides nothing.
+	heard Instant
 }
 
 // A windowed append ends with the entry at last.

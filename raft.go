@@ -179,6 +179,7 @@ func (c *Core) Receive(now Instant, m Message) {
 	if !c.admit(&m) {
 		return
 	}
+	c.noteRefusal(&m)
 	if m.Kind == PreVoteRequest {
 		c.tellRemoval(&m)
 	}
@@ -248,6 +249,7 @@ func (c *Core) leaderAnswered(l *leader, m *Message) {
 	if p == nil || p.incarnation != m.FromIncarnation {
 		return
 	}
+	p.heard = c.now
 	switch m.Kind {
 	case AppendResponse:
 		c.appendAnswered(l, p, m)

@@ -34,6 +34,18 @@ type Status struct {
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster or ErrNoCluster.
 	Trouble error
+
+	// NoLeader explains why there is no leader, nil while one is known. Command and Read explain what the oldest call of
+	// Propose and of Read at this server waits for, nil while none waits.
+	NoLeader      *NoLeader
+	Command, Read *Wait
+	// Peers are the other servers as this one, while it leads, knows them.
+	Peers []PeerStatus
+	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none. After it, and after a start with a
+	// snapshot, the state machine is restored, which is the last stage.
+	Receiving *TransferStatus
+	// Disk, CatchUp and Machine are the lanes: writes, reads of entries that have left memory, batches for the state machine.
+	Disk, CatchUp, Machine LaneStatus
 }
 
 // ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added to a cluster.
@@ -64,6 +76,7 @@ func (n *Node) status() Status {
 		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
 		s.ConfigurationIndex = c.ConfigurationIndex
 	}
+	n.explain(&s)
 	return s
 }
 
@@ -74,6 +87,8 @@ func (n *Node) stoppedStatus(intact bool) Status {
 		s = n.status()
 	}
 	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
+	s.NoLeader, s.Command, s.Read, s.Peers, s.Receiving = nil, nil, nil, nil, nil
+	s.Disk, s.CatchUp, s.Machine = LaneStatus{}, LaneStatus{}, LaneStatus{}
 	return s
 }
 

@@ -1,0 +1,425 @@
+package raft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NoLeader explains why a server knows no leader.
+type NoLeader struct {
+	Reason NoLeaderReason
+	// For is for how long this server has known none.
+	For time.Duration
+	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard from them: Granted
+	// are those whose votes it has, itself among them once its own is on its disk; Silent are the rest.
+	Granted, Refused, Silent []ServerID
+}
+
+// NoLeaderReason says why a server knows no leader.
+type NoLeaderReason string
+
+// Why a server knows no leader.
+const (
+	// NoLeaderTrouble: it takes no part; Status.Trouble says why.
+	NoLeaderTrouble NoLeaderReason = "this server takes no part"
+	// NoLeaderDisk: its disk has finished nothing for an election timeout, so it doesn't campaign.
+	NoLeaderDisk NoLeaderReason = "this server's disk is stalled"
+	// NoLeaderPromise: it has promised a lease, which isn't over (§6.4.1).
+	NoLeaderPromise NoLeaderReason = "this server has promised not to campaign yet"
+	// NoLeaderNoVote: it is no voter, and waits for one to be elected.
+	NoLeaderNoVote NoLeaderReason = "this server may not campaign"
+	// NoLeaderTimeout: it waits to hear from a leader, and campaigns if it doesn't (§3.4).
+	NoLeaderTimeout NoLeaderReason = "this server waits for its election timeout"
+	// NoLeaderVotes: it lacks votes. To found a cluster it needs all of them.
+	NoLeaderVotes NoLeaderReason = "this server lacks votes"
+)
+
+// String explains in one line.
+func (n *NoLeader) String() string {
+	s := fmt.Sprintf("no leader for %v: %s", n.For, n.Reason)
+	for _, group := range []struct {
+		servers []ServerID
+		are     string
+	}{{n.Granted, "granted"}, {n.Refused, "refused"}, {n.Silent, "silent"}} {
+		if len(group.servers) > 0 {
+			s += fmt.Sprintf("; %s: %s", group.are, names(group.servers))
+		}
+	}
+	return s
+}
+
+// Wait explains what a call at this server waits for: the oldest of its kind.
+type Wait struct {
+	On WaitReason
+	// For is for how long the call has waited.
+	For time.Duration
+	// Index is the entry that must be stored, committed or applied first; 0 when it isn't known.
+	Index Index
+	// Servers are those that it waits for, this one among them while its own disk is.
+	Servers []ServerID
+}
+
+// WaitReason says what a call waits for.
+type WaitReason string
+
+// What a call waits for.
+const (
+	// WaitLeader: for a leader to be known; Status.NoLeader says why there is none.
+	WaitLeader WaitReason = "a leader"
+	// WaitAnswer: for the leader, Servers, which was asked.
+	WaitAnswer WaitReason = "the leader's answer"
+	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has committed will show
+	// whether the command is among that.
+	WaitNextTerm WaitReason = "an entry of a later term"
+	// WaitStored: this server leads, and Servers don't hold the entry at Index on their disks.
+	WaitStored WaitReason = "a majority to store"
+	// WaitRound: this server leads, and Servers haven't confirmed that since the read came (§6.4).
+	WaitRound WaitReason = "a majority to confirm the leader"
+	// WaitCommit: for word of the leader, Servers, that the entry at Index is committed.
+	WaitCommit WaitReason = "the leader's word of a commit"
+	// WaitDisk: what is committed is being read from this server's disk for its state machine.
+	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
+	// WaitMachine: for this server's state machine to apply the entry at Index.
+	WaitMachine WaitReason = "the state machine"
+)
+
+// String explains in one line.
+func (w *Wait) String() string {
+	s := fmt.Sprintf("waits for %v on %s", w.For, w.On)
+	if w.Index > 0 {
+		s += fmt.Sprintf(" (entry %d)", w.Index)
+	}
+	if len(w.Servers) > 0 {
+		s += ": " + names(w.Servers)
+	}
+	return s
+}
+
+// A PeerStatus is what a leader knows of another server.
+type PeerStatus struct {
+	ID ServerID
+	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is sent.
+	Match, Next Index
+	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating", "reading" what has
+	// left memory from the leader's disk, or "snapshot" when it is sent that first.
+	Sending string
+	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they hold.
+	InFlight, InFlightBytes int
+	// Snapshot is where the transfer of a snapshot to it stands, nil when it is sent none.
+	Snapshot *TransferStatus
+	// Silent is for how long nothing has come from it, counted at most from the beginning of the leadership.
+	Silent time.Duration
+}
+
+// A TransferStatus says where the transfer of a snapshot stands.
+type TransferStatus struct {
+	Peer  ServerID // where it goes to, or comes from
+	Index Index    // that the snapshot covers
+	Stage TransferStage
+	// Done of Size bytes are there: of one that is sent, written to the present stream or held by the receiver when that
+	// began; of one that is received, stored.
+	Done, Size uint64
+}
+
+// TransferStage says what comes next in a transfer.
+type TransferStage string
+
+// Stages of a transfer.
+const (
+	// TransferOffered: the receiver is to say from where on it needs it, and a stream to be opened.
+	TransferOffered TransferStage = "offered"
+	// TransferStreaming: bytes are on their way.
+	TransferStreaming TransferStage = "streaming"
+	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine to be restored.
+	TransferInstalling TransferStage = "installing"
+)
+
+// A LaneStatus is what one of the node's lanes is at.
+type LaneStatus struct {
+	Pending int           // items that it was given and hasn't done
+	For     time.Duration // since it has done one, or was given the first; 0 when there are none
+}
+
+func names(servers []ServerID) string {
+	list := make([]string, len(servers))
+	for i, id := range servers {
+		list[i] = string(id)
+	}
+	return strings.Join(list, ", ")
+}
+
+// explain fills in why things are as they are.
+func (n *Node) explain(s *Status) {
+	now := n.read
+	if s.Leader == "" {
+		s.NoLeader = n.core.noLeader()
+		s.NoLeader.For = time.Duration(now - n.leaderless)
+	}
+	if number, wait := n.core.commandWaits(); wait != nil {
+		wait.For = n.proposals.waited(number, now)
+		s.Command = wait
+	}
+	if number, wait := n.core.readWaits(); wait != nil {
+		wait.For = n.reads.waited(number, now)
+		s.Read = wait
+	}
+	if l, leads := n.core.role.(*leader); leads {
+		for i := range l.peers {
+			p := &l.peers[i]
+			s.Peers = append(s.Peers, PeerStatus{
+				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window),
+				InFlightBytes: p.windowBytes, Silent: time.Duration(now - max(p.heard, n.ledSince)),
+				Snapshot: p.sending.status(p.id),
+			})
+		}
+	}
+	s.Receiving = n.core.receiving()
+	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
+}
+
+// waited returns for how long a caller has waited.
+func (t *waiters) waited(number uint64, now Instant) time.Duration {
+	w := t.late[number]
+	if len(t.ring) > 0 {
+		if at := t.ring[number&uint64(len(t.ring)-1)]; at != nil && at.number == number {
+			w = at
+		}
+	}
+	if w == nil {
+		return 0
+	}
+	return time.Duration(now - w.since)
+}
+
+// status returns what a lane is at.
+func (s *stopwatch) status(now Instant) LaneStatus {
+	if s.items == 0 {
+		return LaneStatus{}
+	}
+	return LaneStatus{s.items, time.Duration(now - s.since)}
+}
+
+// mode says how a peer is sent entries.
+func (p *progress) mode() string {
+	switch {
+	case p.sending.state != sendingNot:
+		return "snapshot"
+	case p.fetching:
+		return "reading"
+	case p.replicating:
+		return "replicating"
+	}
+	return "probing"
+}
+
+// status says where a transfer to a peer stands.
+func (t *sending) status(peer ServerID) *TransferStatus {
+	if t.state == sendingNot {
+		return nil
+	}
+	s := &TransferStatus{Peer: peer, Index: t.snapshot.meta.Index, Stage: TransferOffered, Size: t.snapshot.bytes}
+	switch t.state {
+	case sendingOpen:
+		s.Stage, s.Done = TransferStreaming, t.sent
+	case sendingDone:
+		s.Stage, s.Done = TransferInstalling, s.Size
+	}
+	return s
+}
+
+// receiving says where the transfer of a snapshot to this server stands, and the restore that ends it; nil when there is none.
+func (c *Core) receiving() *TransferStatus {
+	in := &c.incoming
+	switch {
+	case in.state == incomingNot && (c.snapshots.restore == restoreNot || c.snapshots.restore == restoreLost):
+		return nil
+	case in.state == incomingNot:
+		snapshot := c.snapshots.current
+		if c.snapshots.named != nil {
+			snapshot = c.snapshots.named
+		}
+		return &TransferStatus{Index: snapshot.meta.Index, Stage: TransferInstalling, Done: snapshot.bytes, Size: snapshot.bytes}
+	}
+	s := &TransferStatus{Peer: in.name.from, Index: in.name.place.index, Stage: TransferOffered, Done: in.held, Size: in.name.size}
+	switch {
+	case in.state == incomingStored:
+		s.Stage = TransferInstalling
+	case in.stream != 0:
+		s.Stage = TransferStreaming
+	}
+	return s
+}
+
+// noLeader says why this server knows no leader.
+func (c *Core) noLeader() *NoLeader {
+	switch {
+	case c.trouble != nil:
+		return &NoLeader{Reason: NoLeaderTrouble}
+	case c.passed(diskDeadline):
+		return &NoLeader{Reason: NoLeaderDisk}
+	case c.armed(promiseDeadline):
+		return &NoLeader{Reason: NoLeaderPromise}
+	case !c.mayCampaign():
+		return &NoLeader{Reason: NoLeaderNoVote}
+	}
+	r, asks := c.role.(*candidate)
+	if !asks {
+		return &NoLeader{Reason: NoLeaderTimeout}
+	}
+	n := &NoLeader{Reason: NoLeaderVotes}
+	for _, id := range c.electorate() {
+		granted := slices.ContainsFunc(r.ballots, func(b ballot) bool { return b.from == id })
+		switch {
+		case id == c.id && (r.pre || r.ownVote <= c.out.durable), granted:
+			n.Granted = append(n.Granted, id)
+		case slices.Contains(r.refused, id):
+			n.Refused = append(n.Refused, id)
+		default:
+			n.Silent = append(n.Silent, id)
+		}
+	}
+	return n
+}
+
+// electorate returns the servers that vote, each once: those of the configuration, or those that are to found a cluster.
+func (c *Core) electorate() (voters []ServerID) {
+	configuration := c.log.configuration()
+	if configuration == nil {
+		for _, server := range c.config.Bootstrap {
+			voters = append(voters, server.ID)
+		}
+		return voters
+	}
+	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
+		for i := range half {
+			if half[i].Role == Voter && !slices.Contains(voters, half[i].ID) {
+				voters = append(voters, half[i].ID)
+			}
+		}
+	}
+	return voters
+}
+
+// commandWaits says what the oldest command of a caller here waits for; nil when there is none.
+func (c *Core) commandWaits() (number uint64, wait *Wait) {
+	p := &c.proposals
+	if p.count() == 0 {
+		return 0, nil
+	}
+	item := &p.items[p.skip]
+	to := c.leaderID()
+	switch {
+	case to == "" && item.state == pendingFree:
+		wait = &Wait{On: WaitLeader}
+	case item.state == pendingLogged:
+		index := c.findOwn(item.number)
+		if index == 0 && item.term < c.state.Term {
+			wait = &Wait{On: WaitNextTerm}
+			break
+		}
+		wait = c.applyWaits(index)
+	case item.term < c.state.Term && item.state == pendingForwarded:
+		wait = &Wait{On: WaitNextTerm}
+	default:
+		wait = &Wait{On: WaitAnswer, Servers: []ServerID{to}}
+	}
+	return item.number, wait
+}
+
+// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is rarely far behind what was
+// applied.
+const maxLook = 1 << 14
+
+// findOwn returns where a command of this server stands among the entries in memory that aren't applied, or 0.
+func (c *Core) findOwn(number uint64) Index {
+	l := &c.log
+	for at := l.applied; at < min(l.last, l.applied+maxLook); {
+		entries := l.tail.entries(at, l.last, maxInt)
+		if len(entries) == 0 {
+			return 0
+		}
+		for i := range entries {
+			if e := &entries[i]; e.Number == number && e.Origin == c.Origin() {
+				return e.Index
+			}
+		}
+		at = entries[len(entries)-1].Index
+	}
+	return 0
+}
+
+// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied yet.
+func (c *Core) applyWaits(index Index) *Wait {
+	l := &c.log
+	if index > 0 && index <= l.commit || index == 0 && l.applied < l.commit {
+		if c.fetching {
+			return &Wait{On: WaitDisk, Index: index}
+		}
+		return &Wait{On: WaitMachine, Index: index}
+	}
+	if r, leads := c.role.(*leader); leads {
+		return c.storeWaits(r, max(index, l.commit+1))
+	}
+	if to := c.leaderID(); to != "" {
+		return &Wait{On: WaitCommit, Index: index, Servers: []ServerID{to}}
+	}
+	return &Wait{On: WaitLeader, Index: index}
+}
+
+// storeWaits says which voters don't hold an entry on their disks yet.
+func (c *Core) storeWaits(l *leader, index Index) *Wait {
+	return &Wait{On: WaitStored, Index: index, Servers: c.lacking(l, func(p *progress) bool {
+		if p == nil {
+			return c.log.stable >= index
+		}
+		return p.match >= index
+	})}
+}
+
+// lacking returns the voters that haven't reached something. nil stands for this server.
+func (c *Core) lacking(l *leader, reached func(*progress) bool) (servers []ServerID) {
+	for _, id := range c.electorate() {
+		p := l.peer(id)
+		if id != c.id && p == nil || !reached(p) {
+			servers = append(servers, id)
+		}
+	}
+	return servers
+}
+
+// readWaits says what the oldest read of a caller here waits for; nil when there is none.
+func (c *Core) readWaits() (number uint64, wait *Wait) {
+	var oldest *waitingRead
+	for i := range c.reads {
+		for j := range c.reads[i].waiting {
+			r := &c.reads[i].waiting[j]
+			if !r.canceled && (oldest == nil || r.number < oldest.number) {
+				oldest = r
+			}
+			if !r.canceled {
+				break
+			}
+		}
+	}
+	if oldest == nil {
+		return 0, nil
+	}
+	if oldest.known {
+		return oldest.number, c.applyWaits(oldest.index)
+	}
+	to := c.leaderID()
+	l, leads := c.role.(*leader)
+	switch {
+	case leads && c.log.commit < l.begin:
+		return oldest.number, c.storeWaits(l, l.begin)
+	case leads:
+		return oldest.number, &Wait{On: WaitRound, Servers: c.lacking(l, func(p *progress) bool {
+			return p == nil || p.round > l.confirmed
+		})}
+	case to == "":
+		return oldest.number, &Wait{On: WaitLeader}
+	}
+	return oldest.number, &Wait{On: WaitAnswer, Servers: []ServerID{to}}
+}

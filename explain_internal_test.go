@@ -1,0 +1,48 @@
+package raft
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// explained returns a new core of server a that is to found a cluster with b and c.
+func explained(t *testing.T) *Core {
+	c, err := NewCore(CoreConfig{ID: "a", Incarnation: 1, Seed: 1, Bootstrap: []Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
+	require.NoError(t, err)
+	return c
+}
+
+// Who refuses is told apart from who is silent, and doesn't change what the core does.
+func TestRefusalsAreExplained(t *testing.T) {
+	c := explained(t)
+	c.Tick(Instant(10 * Second))
+	var e Effects
+	c.Drain(&e)
+	before := c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] })
+	refusal := Message{Kind: PreVoteResponse, From: "b", To: "a", FromIncarnation: 2}
+	c.Receive(Instant(10*Second), refusal)
+	c.Receive(Instant(10*Second), refusal)
+	require.Equal(t, &NoLeader{Reason: NoLeaderVotes, Granted: []ServerID{"a"}, Refused: []ServerID{"b"}, Silent: []ServerID{"c"}}, c.noLeader())
+	require.Equal(t, before, c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] }))
+	clone := c.Clone()
+	c.Receive(Instant(10*Second), Message{Kind: PreVoteResponse, From: "c", To: "a", FromIncarnation: 3})
+	require.Equal(t, []ServerID{"c"}, clone.noLeader().Silent)
+	require.Empty(t, c.noLeader().Silent)
+}
+
+// A command whose leader is gone may be in the log of the next one.
+func TestCommandsOfAnEarlierTermAreExplained(t *testing.T) {
+	c := explained(t)
+	number := c.Propose(0, []byte("x"))
+	got, wait := c.commandWaits()
+	require.Equal(t, number, got)
+	require.Equal(t, WaitLeader, wait.On)
+	c.state.Term = 5
+	for _, state := range []pendingState{pendingForwarded, pendingLogged} {
+		item := c.proposals.find(number)
+		item.state, item.term = state, 4
+		_, wait = c.commandWaits()
+		require.Equal(t, &Wait{On: WaitNextTerm}, wait)
+	}
+}
