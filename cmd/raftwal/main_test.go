@@ -75,7 +75,7 @@ segment    0000000000000001.wal: 4 records in 368 of 4096 bytes
 segment    0000000000000002.wal: not begun, 4096 bytes
 snapshot   0000000000000001.snapshot: current, of 2 in term 2, 83 bytes with frames; cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
 log        entries 1 to 3 are stored, behind a snapshot of 2 in term 2; forgotten to 1
-terms      2 from 3 on
+terms      2 from 2 on
 end        0000000000000001.wal at 368: marked, so everything before it was synced
 sound
 `, out)
@@ -129,7 +129,7 @@ func TestDamage(t *testing.T) {
 	flip(t, filepath.Join(dir, snapshot), -10)
 	out, _ = look(t, exitDamaged, dir)
 	require.Contains(t, out, "snapshot   0000000000000001.snapshot: current, damaged\n")
-	require.Contains(t, out, "DAMAGED: no server starts with this log\n")
+	require.Contains(t, out, "DAMAGED: a server starts with this log, and needs a snapshot from the leader\n")
 	_, errs := look(t, exitDamaged, "-snapshot", snapshot, dir)
 	require.Contains(t, errs, "the checksum of a block is wrong")
 }

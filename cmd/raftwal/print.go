@@ -133,6 +133,8 @@ func (p *printer) report(r *wal.Report) error {
 	switch {
 	case r.Err != nil:
 		p.printf("DAMAGED: no server starts with this log\n")
+	case r.Saved.SnapshotDamage != nil:
+		p.printf("DAMAGED: a server starts with this log, and needs a snapshot from the leader\n")
 	case len(r.Damage) > 0:
 		p.printf("DAMAGED: a server starts with this log, without what is damaged\n")
 	default:
