@@ -108,7 +108,13 @@ func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 	s.durableState(&c.state)
 	s.log(&c.log)
 	s.outbox(&c.out)
-	for _, d := range c.deadlines {
+	for i, d := range c.deadlines {
+		switch deadlineName(i) {
+		case stickyDeadline, leaseDeadline, promiseDeadline:
+			if d.state == deadlinePassed {
+				d.state = deadlineOff // it is only asked whether they are armed
+			}
+		}
 		s.b = append(s.b, byte(d.state))
 	}
 	switch r := c.role.(type) {

@@ -160,7 +160,8 @@ type Message struct {
 func (m *Message) sameAnswer(other *Message) bool {
 	return m.Kind == other.Kind && m.To == other.To && m.Cluster == other.Cluster && m.ToIncarnation == other.ToIncarnation &&
 		m.Term == other.Term && m.Index == other.Index && m.LogTerm == other.LogTerm && m.Hint == other.Hint &&
-		m.Round == other.Round && m.Granted == other.Granted && m.Mismatch == other.Mismatch
+		m.Round == other.Round && m.Lease == other.Lease && m.Fitness == other.Fitness &&
+		m.Granted == other.Granted && m.Mismatch == other.Mismatch
 }
 
 // size is what a message counts for against limits in bytes.

@@ -55,6 +55,7 @@ func parse(arguments []string) (*settings, error) {
 	flags.IntVar(&b.Losses, "losses", 0, "messages lost because a link is full; negative for any number")
 	flags.BoolVar(&b.Soup, "soup", false, "no links: what was sent arrives at any time, any number of times, or never")
 	flags.BoolVar(&b.Timeouts, "timeouts", false, "let deadlines pass, in any order, instead of telling servers to campaign")
+	flags.BoolVar(&b.Stalls, "stalls", false, "let disks stand still for too long, with -timeouts")
 	flags.IntVar(&b.Rounds, "rounds", 0, "rounds of heartbeats beside the first of a leader")
 	flags.BoolVar(&b.AsyncDisks, "async", false, "asynchronous disks: a write's end is a step of its own")
 	flags.IntVar(&b.Writes, "writes", 1, "writes that a disk is given at a time")

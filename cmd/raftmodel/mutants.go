@@ -29,7 +29,6 @@ var models = []struct {
 	{"read rounds", []string{"-commands", "1", "-reads", "1", "-rounds", "2", "-crashes", "0", "-duplicates", "0"}},
 	{"forwards", []string{"-commands", "1", "-duplicates", "0", "-anywhere"}},
 	{"members", []string{"-soup", "-terms", "2", "-commands", "0", "-changes", "1", "-crashes", "0"}},
-	{"re-elected", []string{"-soup", "-terms", "3", "-commands", "0", "-reads", "1", "-rounds", "2", "-crashes", "0"}},
 	{"duplicates", nil},
 }
 

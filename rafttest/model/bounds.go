@@ -38,6 +38,8 @@ type Bounds struct {
 	// step down and so on. Without it no time passes; servers then campaign because they are told to by
 	// TimeoutNow, at any time.
 	Timeouts bool
+	// Stalls lets disks stand still for too long, with Timeouts: then a leader hands over by itself and steps down.
+	Stalls bool
 	// Rounds is how many rounds of heartbeats of each leader leave it. With 0 not even those leave with which
 	// it begins: they are lost, and followers learn of a leader by its appends.
 	Rounds int

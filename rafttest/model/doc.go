@@ -37,6 +37,8 @@
 //   - Of two states that differ in nothing but their messages, the one that has all of the other's is looked at alone
 //     (see cover), where messages stay, or may be lost without end. So the widest bounds are the cheapest: with
 //     Bounds.Soup, a search knows all runs that any number of messages on a link, losses and duplicates allow.
+//   - Where messages stay, followers are never loyal to their leader: a request for votes that loyalty passes over may
+//     as well arrive later (see stepper.forsake).
 //   - The core prefers nobody by its name, but for one case: of servers that are equally fit, a leader hands over to the
 //     first by itself. Of the states that differ in who is who, that case is looked at in one.
 //   - States are told apart by a hash of 111 bits. That two of 10⁹ states have the same is as likely as 1 : 10¹⁶.
@@ -51,7 +53,7 @@
 // deposed by its quorum deadline right after all have answered. But what only the clock decides isn't seen:
 // how long a leader believes itself to be one after the last round (check-quorum counts from when a round
 // left; here the deadline is armed or passed, and that is all), that timeouts differ so that somebody wins,
-// that a cluster makes progress at all. Leases, which rest on clocks alone, can't be judged here. Nor are
+// that a cluster makes progress at all. Disks that stand still are looked at with Bounds.Stalls alone. Leases, which rest on clocks alone, can't be judged here. Nor are
 // founding, replaced disks, fetches that come late, state machines that lag, torn and failing writes, limits
 // of bytes, and logs longer than a few entries.
 package model

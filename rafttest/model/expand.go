@@ -42,12 +42,12 @@ type worker struct {
 	beyond  uint64 // not taken, because they leave the bounds
 }
 
-func newWorker(bounds *Bounds, tables *tables, apart bool) *worker {
-	w := &worker{bounds: bounds, tables: tables, apart: apart}
-	w.stepper = stepper{tables: tables, bounds: bounds}
-	w.nodes = make([]*node, bounds.Servers)
-	w.judge.nodes = make([]*node, bounds.Servers)
-	w.sums = make([]sum, len(tables.namings))
+func (s *Search) newWorker() *worker {
+	w := &worker{bounds: &s.bounds, tables: s.tables, apart: s.apart, keep: s.keep}
+	w.stepper = stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient}
+	w.nodes = make([]*node, s.bounds.Servers)
+	w.judge.nodes = make([]*node, s.bounds.Servers)
+	w.sums = make([]sum, len(s.tables.namings))
 	return w
 }
 
@@ -174,11 +174,22 @@ func (w *worker) pass(i int) {
 		w.try(i, eventTransfer, b)
 	}
 	for k, name := range n.armed {
-		if name != "heartbeat" && name != "retry" && !w.bounds.Timeouts {
-			continue
+		if w.bounds.passes(name) {
+			w.try(i, eventPass+event(k), b)
 		}
-		w.try(i, eventPass+event(k), b)
 	}
+}
+
+// passes says whether a deadline may pass. One that a leader meets by looking for a successor makes no difference but
+// when disks stand still: nobody is preferred to lead.
+func (b *Bounds) passes(deadline string) bool {
+	switch deadline {
+	case "heartbeat", "retry":
+		return true
+	case "disk", "succession":
+		return b.Timeouts && b.Stalls
+	}
+	return b.Timeouts
 }
 
 // try takes a step.

@@ -12,6 +12,8 @@ import (
 type stepper struct {
 	tables *tables
 	bounds *Bounds
+	// patient followers are loyal to their leader until a deadline passes.
+	patient bool
 
 	effects raft.Effects
 	buffer  []byte
@@ -60,8 +62,18 @@ func (s *stepper) do(n *node, e event) (result *step) {
 	s.happen(n, e)
 	if s.step.broken == nil {
 		s.settle()
+		s.forsake()
 	}
 	return s.finish(n)
+}
+
+// forsake lets the time pass at once in which a follower that has heard its leader doesn't hear who asks for votes,
+// where messages stay on their way: that a request is passed over is as good as that it arrives later, so nothing is
+// missed without that time.
+func (s *stepper) forsake() {
+	if s.bounds.Timeouts && s.bounds.Soup && !s.patient && s.node.core != nil {
+		s.node.core.Pass("sticky")
+	}
 }
 
 // happen hands an event to the core.

@@ -43,6 +43,8 @@ type Search struct {
 	// For tests: visit sees each new state, and with keep no message is taken from its link because it is dead.
 	visit func(*state)
 	keep  bool
+	// patient lets followers be loyal to their leader for a while (see stepper.forsake).
+	patient bool
 
 	mu     sync.Mutex
 	broken *brokenStep
@@ -107,7 +109,7 @@ func (s *Search) Run(ctx context.Context) Result {
 		s.broken = &brokenStep{violation: broken}
 		return s.result(false)
 	}
-	worker := newWorker(&s.bounds, s.tables, s.apart)
+	worker := s.newWorker()
 	worker.load(first)
 	s.isNew(worker, worker.sums, first, parent{})
 	begin := first.append(nil, s.bounds.Servers)
@@ -128,7 +130,7 @@ func (s *Search) result(exhausted bool) Result {
 
 // first returns the state in which every server has just started, on a disk that holds the founding.
 func (s *Search) first() (*state, *Violation) {
-	stepper := stepper{tables: s.tables, bounds: &s.bounds}
+	stepper := stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient}
 	entry := founding(s.bounds.Servers)
 	first := &state{budget: s.bounds.budget()}
 	for i := range s.bounds.Servers {
@@ -144,8 +146,7 @@ func (s *Search) first() (*state, *Violation) {
 
 // worker returns a worker that reports to the search. Each state that is new goes to emit.
 func (s *Search) worker(emit func(*state)) *worker {
-	w := newWorker(&s.bounds, s.tables, s.apart)
-	w.keep = s.keep
+	w := s.newWorker()
 	w.found = func(sums []sum, next *state) {
 		if s.isNew(w, sums, next, parent{w.state.number, w.ordinal}) {
 			if s.visit != nil {

@@ -17,7 +17,7 @@ func (s *Search) Transcript(out io.Writer) {
 	if s.broken == nil {
 		return
 	}
-	t := transcript{out: out, search: s, worker: newWorker(&s.bounds, s.tables, s.apart)}
+	t := transcript{out: out, search: s, worker: s.newWorker()}
 	one, broken := s.first()
 	if broken != nil {
 		fmt.Fprintf(out, "*** %v\n", broken)
