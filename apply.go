@@ -196,29 +196,32 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 // state machine gets them, so that a copy among them finds it; their results are kept afterwards.
 func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]AppliedCommand, error) {
 	commands, outcomes := a.commands[:0], a.outcomes[:0]
+	var results [][]byte
 	defer func() {
 		clear(commands)
 		clear(outcomes)
-		clear(a.results)
+		clear(results)
 		a.commands, a.outcomes = commands[:0], outcomes[:0]
 	}()
 	for i := range entries {
-		e := entries[i]
-		o := outcome{place: len(commands), index: e.Index}
-		if e.Kind == EntrySessionCommand {
-			command, data, err := DecodeSessionCommand(e.Data)
-			if err != nil {
-				return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
-			}
-			e.Kind, e.Data = EntryCommand, data
-			a.sessions.begin(&command, &o)
+		outcomes = append(outcomes, outcome{place: len(commands), index: entries[i].Index})
+		o := &outcomes[i]
+		if entries[i].Kind == EntryCommand {
+			commands = append(commands, entries[i])
+			continue
 		}
+		command, data, err := DecodeSessionCommand(entries[i].Data)
+		if err != nil {
+			return own, fmt.Errorf("raft: apply entry %d: %w", entries[i].Index, err)
+		}
+		a.sessions.begin(&command, o)
 		if !o.again && o.err == nil {
-			commands = append(commands, e)
+			commands = append(commands, entries[i])
+			e := &commands[o.place]
+			e.Kind, e.Data = EntryCommand, data
 		}
-		outcomes = append(outcomes, o)
 	}
-	results := a.call(commands)
+	results = a.call(commands)
 	before := len(own)
 	for i := range outcomes {
 		o := &outcomes[i]

@@ -103,6 +103,46 @@ func AppendSessionCommand(b []byte, s *SessionCommand, command []byte) []byte {
 // DecodeSessionCommand takes the data of an EntrySessionCommand apart. The command aliases it, and is nil when it is
 // empty. An error wraps ErrMalformed and says what is wrong.
 func DecodeSessionCommand(data []byte) (SessionCommand, []byte, error) {
+	// Every server does this for every command of a session, several times.
+	var fields [4]uint64
+	at := 0
+	for i := range fields {
+		v, n := shortUvarint(data[at:])
+		if n == 0 {
+			return decodeSessionCommand(data)
+		}
+		fields[i] = v
+		at += n
+	}
+	s := SessionCommand{Session: SessionID{Term(fields[0]), Index(fields[1])}, Sequence: fields[2]}
+	if fields[3] >= s.Sequence || fields[3] >= MaxSessionCommands || fields[0] == 0 || fields[1] == 0 {
+		return decodeSessionCommand(data)
+	}
+	s.Lowest = s.Sequence - fields[3]
+	if at == len(data) {
+		return s, nil, nil
+	}
+	return s, data[at:], nil
+}
+
+// shortUvarint reads a number of up to four bytes. It returns 0 bytes for any other.
+func shortUvarint(b []byte) (v uint64, n int) {
+	for n < len(b) && n < 4 {
+		c := b[n]
+		v |= uint64(c&0x7f) << (7 * n)
+		n++
+		if c < 0x80 {
+			if c == 0 && n > 1 {
+				return 0, 0
+			}
+			return v, n
+		}
+	}
+	return 0, 0
+}
+
+// decodeSessionCommand is DecodeSessionCommand for large numbers and wrong ones.
+func decodeSessionCommand(data []byte) (SessionCommand, []byte, error) {
 	r := reader{bytes: data}
 	s := SessionCommand{Session: r.sessionID()}
 	s.Sequence = r.uvarint("session command: sequence")

@@ -46,7 +46,7 @@ func TestCoreIsPure(t *testing.T) {
 				require.Contains(t, []string{"codec_bytes.go", "session.go"}, name, "%s: a map", where())
 			case *ast.RangeStmt:
 				field, ok := n.X.(*ast.SelectorExpr)
-				require.False(t, ok && (field.Sel.Name == "byID" || field.Sel.Name == "ids"), "%s: ranges over a map", where())
+				require.False(t, ok && (field.Sel.Name == "byIndex" || field.Sel.Name == "ids"), "%s: ranges over a map", where())
 			case *ast.SelectorExpr:
 				fields[n.Sel] = true
 			case *ast.Field:

@@ -21,7 +21,8 @@ const sessionCheckpoint = 1024
 
 // sessions is the table.
 type sessions struct {
-	byID map[SessionID]*session // only looked up: its order would show
+	// byIndex finds a session: at one index only one was opened. It is only looked up, since its order would show.
+	byIndex map[Index]*session
 	// The list of all sessions is in the order in which they were used last.
 	oldest, newest *session
 	bytes          uint64 // that the kept results count for
@@ -56,15 +57,15 @@ const resultOverhead = 64
 // keepResultBytes is how large the buffer of a result may be and be used for another one.
 const keepResultBytes = 256
 
-func newSessions() sessions { return sessions{byID: make(map[SessionID]*session)} }
+func newSessions() sessions { return sessions{byIndex: make(map[Index]*session)} }
 
 // open adds a session, and expires others if there are more than the limits allow.
 func (t *sessions) open(id SessionID, limits SessionLimits) {
 	t.limits = limits
 	s := &session{id: id, lowest: 1}
-	t.byID[id] = s
+	t.byIndex[id.Index] = s
 	t.use(s)
-	for uint64(len(t.byID)) > limits.Sessions {
+	for uint64(len(t.byIndex)) > limits.Sessions {
 		t.remove(t.oldest)
 	}
 }
@@ -78,9 +79,17 @@ func (t *sessions) expire() {
 
 // close removes a session if it is there.
 func (t *sessions) close(id SessionID) {
-	if s := t.byID[id]; s != nil {
+	if s := t.get(id); s != nil {
 		t.remove(s)
 	}
+}
+
+// get returns a session, or nil.
+func (t *sessions) get(id SessionID) *session {
+	if s := t.byIndex[id.Index]; s != nil && s.id == id {
+		return s
+	}
+	return nil
 }
 
 // remove forgets a session.
@@ -89,7 +98,7 @@ func (t *sessions) remove(s *session) {
 		t.discard(&s.results[i])
 	}
 	t.unlink(s)
-	delete(t.byID, s.id)
+	delete(t.byIndex, s.id.Index)
 }
 
 // unlink takes a session out of the list.
@@ -124,7 +133,7 @@ func (t *sessions) use(s *session) {
 // begin says in o what becomes of a command of a session. The state machine gets a new one at o.place, and its result is to
 // be kept afterwards.
 func (t *sessions) begin(command *SessionCommand, o *outcome) {
-	s := t.byID[command.Session]
+	s := t.get(command.Session)
 	if s == nil {
 		o.err = ErrSessionExpired
 		return
@@ -237,7 +246,7 @@ func (k *keptResult) get() []byte {
 // many bytes, or 0 for nil.
 func (t *sessions) append(b []byte) []byte {
 	b = appendUvarint(appendUvarint(b, t.limits.Sessions), t.limits.Bytes)
-	b = appendUvarint(b, uint64(len(t.byID)))
+	b = appendUvarint(b, uint64(len(t.byIndex)))
 	for s := t.oldest; s != nil; s = s.newer {
 		b = appendUvarint(AppendSessionID(b, s.id), s.lowest)
 		b = appendUvarint(b, uint64(len(s.results)-s.skip))
@@ -266,12 +275,12 @@ func decodeSessions(r *reader) sessions {
 	r.check(uint64(n) <= t.limits.Sessions, "sessions: more than their limit")
 	for ; n > 0 && r.err == nil; n-- {
 		id := r.sessionID()
-		r.check(id.Term > 0 && id.Index > 0 && t.byID[id] == nil, "session: no ID, or one that was there before")
+		r.check(id.Term > 0 && id.Index > 0 && t.byIndex[id.Index] == nil, "session: no ID, or one that was there before")
 		if r.err != nil {
 			break
 		}
 		s := &session{id: id, lowest: r.present(r.uvarint("session: lowest"), "session: lowest")}
-		t.byID[id] = s
+		t.byIndex[id.Index] = s
 		t.use(s)
 		t.decodeResults(r, s)
 	}

@@ -1,0 +1,125 @@
+package raft_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wal"
+)
+
+// BenchmarkSessions measures what sessions cost: the same clients propose the same commands, plainly and each in a session of
+// its own, in turns, so that whatever else the machine does falls on both. The metric session/plain is the time that the ones
+// took over the time that the others did.
+func BenchmarkSessions(b *testing.B) {
+	b.Run("disk", func(b *testing.B) {
+		benchmarkSessions(b, func(server *raft.Server) (raft.Storage, raft.Transport, error) {
+			transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{})
+			if err != nil {
+				return nil, nil, err
+			}
+			server.Address = transport.Addr().String()
+			storage, err := wal.Open(filepath.Join(b.TempDir(), string(server.ID)), wal.Options{})
+			return storage, transport, err
+		})
+	})
+	b.Run("memory", func(b *testing.B) {
+		network := raft.NewNetwork(raft.NetworkConfig{})
+		benchmarkSessions(b, func(server *raft.Server) (raft.Storage, raft.Transport, error) {
+			return raft.NewMemoryStorage(), network.Join(server.ID), nil
+		})
+	})
+}
+
+func benchmarkSessions(b *testing.B, open func(*raft.Server) (raft.Storage, raft.Transport, error)) {
+	const clients, commands, bytes = 256, 64, 128 // commands of each client in a turn
+	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	var storages [3]raft.Storage
+	var transports [3]raft.Transport
+	for i := range servers {
+		var err error
+		if storages[i], transports[i], err = open(&servers[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var leader *raft.Node
+	var nodes []*raft.Node
+	for i, server := range servers {
+		node, err := raft.Start(raft.Config{
+			ID: server.ID, Machine: &nothing{}, Storage: storages[i], Transport: transports[i],
+			Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
+			Heartbeat: 100 * time.Millisecond, ElectionTimeout: 2 * time.Second,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer node.Close(context.Background())
+		nodes = append(nodes, node)
+	}
+	for leader == nil {
+		if err := nodes[0].Read(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		for _, node := range nodes {
+			if node.Status().Role == "leader" {
+				leader = node
+			}
+		}
+	}
+	var sessions [clients]*raft.Session
+	for i := range sessions {
+		id, err := leader.OpenSession(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		sessions[i] = raft.NewSession(id)
+	}
+	command := make([]byte, bytes)
+	turn := func(propose func(client int) error) time.Duration {
+		begun := time.Now()
+		var all sync.WaitGroup
+		for i := range clients {
+			all.Go(func() {
+				for range commands {
+					if err := propose(i); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		return time.Since(begun)
+	}
+	plain := func(int) error {
+		_, err := leader.Propose(b.Context(), command)
+		return err
+	}
+	inSession := func(i int) error {
+		number, err := sessions[i].Next()
+		if err != nil {
+			return err
+		}
+		defer sessions[i].Done(number)
+		_, err = leader.ProposeInSession(b.Context(), number, command)
+		return err
+	}
+	turn(plain)
+	turn(inSession)
+	var took [2]time.Duration
+	for b.Loop() {
+		took[0] += turn(plain)
+		took[1] += turn(inSession)
+		took[1] += turn(inSession)
+		took[0] += turn(plain)
+	}
+	b.ReportMetric(float64(took[1])/float64(took[0]), "session/plain")
+	b.ReportMetric(float64(2*b.N*clients*commands)/took[0].Seconds(), "plain/s")
+	b.ReportMetric(float64(2*b.N*clients*commands)/took[1].Seconds(), "session/s")
+	b.ReportMetric(0, "ns/op")
+}
