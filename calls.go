@@ -72,6 +72,8 @@ const (
 	RefusedNotCaughtUp
 	// RefusedHalfway: the lost disk was replaced, but the server with the new one didn't catch up.
 	RefusedHalfway
+	// RefusedOutdated: a new server doesn't know the level that is in force.
+	RefusedOutdated
 )
 
 // refusals are the errors that callers get.
@@ -79,7 +81,7 @@ var refusals = [...]error{
 	RefusedUnknown: ErrUnknownCall, RefusedConflict: ErrConflict, RefusedInProgress: ErrChangeInProgress,
 	RefusedMembers: ErrMembers, RefusedNotMember: ErrNotMember, RefusedUnreachable: ErrUnreachable,
 	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
-	RefusedHalfway: ErrNotCaughtUp,
+	RefusedHalfway: ErrNotCaughtUp, RefusedOutdated: ErrOutdated,
 }
 
 // err returns the error that stands for a refusal, and the server that it is about, if any.

@@ -216,7 +216,7 @@ func (c *Core) askIdentities(l *leader) {
 
 // tellIdentity says who this server is: that is in the envelope, and leaves when it is durable.
 func (c *Core) tellIdentity(m *Message) {
-	c.send(Message{Kind: IdentityResponse, To: m.From, Round: m.Round, LogTerm: m.Term})
+	c.send(Message{Kind: IdentityResponse, To: m.From, Round: m.Round, LogTerm: m.Term, Level: c.config.Level})
 }
 
 // identityTold takes the answer of a new server.
@@ -240,6 +240,9 @@ func (c *Core) identityTold(m *Message) {
 	switch {
 	case m.Cluster != ClusterID{} && m.Cluster != c.state.Cluster:
 		c.dropChange(l, callOutcome{refusal: RefusedForeign, about: m.From})
+		return
+	case max(m.Level, LevelFirst) < c.log.configuration().level():
+		c.dropChange(l, callOutcome{refusal: RefusedOutdated, about: m.From})
 		return
 	case known != nil && known.Address != target.Address && known.Incarnation != m.FromIncarnation && !l.change.replaces:
 		c.dropChange(l, callOutcome{refusal: RefusedOtherDisk, about: m.From})
@@ -338,6 +341,7 @@ func sameVoters(a, b []Member) bool {
 
 // appendConfiguration puts a configuration into this leader's log.
 func (c *Core) appendConfiguration(configuration *Configuration) {
+	configuration.Level = max(configuration.Level, c.log.configuration().Level) // it never falls
 	c.appendEntry(Entry{Kind: EntryConfiguration, Data: AppendConfiguration(nil, configuration)})
 }
 
@@ -357,7 +361,11 @@ func (c *Core) changeDropped(l *leader) {
 // driveChange takes the next step of the change that the log is at, if there is one.
 func (c *Core) driveChange(l *leader) {
 	placed := c.log.placed()
-	if c.log.commit < l.begin || placed.index > c.log.commit || placed.index == l.settled {
+	if c.log.commit < l.begin || placed.index > c.log.commit {
+		return
+	}
+	if placed.index == l.settled {
+		c.raiseLevel(l, placed.configuration)
 		return
 	}
 	configuration := placed.configuration

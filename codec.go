@@ -42,8 +42,9 @@ const (
 	fieldByLease // the bit is the value
 	fieldSize
 	fieldOffset
+	fieldLevel
 
-	allFields = fieldOffset<<1 - 1
+	allFields = fieldLevel<<1 - 1
 )
 
 // AppendMessage appends the encoding of m to b. An empty list is encoded as no list.
@@ -104,6 +105,9 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if fields&fieldOffset != 0 {
 		b = appendUvarint(b, m.Offset)
 	}
+	if fields&fieldLevel != 0 {
+		b = appendUvarint(b, uint64(m.Level))
+	}
 	return b
 }
 
@@ -142,6 +146,7 @@ func (m *Message) fields() uint32 {
 	set(fieldByLease, m.ByLease)
 	set(fieldSize, m.Size != 0)
 	set(fieldOffset, m.Offset != 0)
+	set(fieldLevel, m.Level != 0)
 	return fields
 }
 
@@ -222,6 +227,9 @@ func (r *reader) message(m *Message) {
 	}
 	if fields&fieldOffset != 0 {
 		m.Offset = r.present(r.uvarint("message: Offset"), "message: Offset")
+	}
+	if fields&fieldLevel != 0 {
+		m.Level = Level(r.present(r.uvarint("message: Level"), "message: Level"))
 	}
 }
 

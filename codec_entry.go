@@ -97,8 +97,9 @@ const (
 	configurationAsked
 	configurationRefused
 	configurationBegun // the bit is the value
+	configurationLevel
 
-	allConfigurationFields = configurationBegun<<1 - 1
+	allConfigurationFields = configurationLevel<<1 - 1
 )
 
 // minMemberBytes is the least that a member takes: two lengths, a role and an incarnation.
@@ -107,7 +108,7 @@ const minMemberBytes = 1 + 1 + 1 + 8
 // AppendConfiguration appends the encoding of c to b: a version, the cluster's ID, and the members,
 // each with its ID, address, role and incarnation. If there is more to be said, there follow a byte with a bit for each
 // of these, and in this order those that are there: Old and Next, as the members are; Origin and Number; Refusal and
-// About.
+// About; Level.
 func AppendConfiguration(b []byte, c *Configuration) []byte {
 	fields := c.fields()
 	if fields == 0 {
@@ -136,6 +137,9 @@ func AppendConfiguration(b []byte, c *Configuration) []byte {
 		b = append(b, byte(c.Refusal))
 		b = appendString(b, string(c.About))
 	}
+	if fields&configurationLevel != 0 {
+		b = appendUvarint(b, uint64(c.Level))
+	}
 	return b
 }
 
@@ -156,6 +160,9 @@ func (c *Configuration) fields() byte {
 	}
 	if c.Begun {
 		fields |= configurationBegun
+	}
+	if c.level() > LevelFirst {
+		fields |= configurationLevel
 	}
 	return fields
 }
@@ -210,6 +217,10 @@ func (r *reader) configuration(c *Configuration) {
 		r.check(c.Refusal != 0 || c.About != "", "configuration: Refusal and About are zero, yet present")
 	}
 	c.Begun = fields&configurationBegun != 0
+	if fields&configurationLevel != 0 {
+		c.Level = Level(r.uvarint("configuration: Level"))
+		r.check(c.level() > LevelFirst, "configuration: Level is the first, yet present")
+	}
 }
 
 // sortedMembers reads a list of members that is sorted, with roles that are known.

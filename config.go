@@ -88,6 +88,11 @@ type Config struct {
 	// becomes the next one, so that a larger number rarely helps.
 	MaxWrites int
 
+	// Level is the highest level that this server knows; 0 stands for LatestLevel. Entries and behaviour of a later version
+	// are used once every server knows their level. A lower one than the latest keeps the cluster at that, so that this
+	// server can go back to the version that it had before.
+	Level Level
+
 	// Seed makes the timeouts of this server, which are random, repeatable. With 0 one is drawn from the
 	// operating system; no two servers may have the same.
 	Seed uint64
@@ -159,7 +164,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
 		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
-		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites,
+		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
 	}
 	if err := core.normalize(); err != nil {

@@ -57,6 +57,10 @@ type CoreConfig struct {
 	// the next one.
 	MaxWrites int
 
+	// Level is the highest level that this server is to know: LatestLevel, which 0 stands for, or a lower one, to keep the
+	// whole cluster at that.
+	Level Level
+
 	// Now is the time of the start.
 	Now Instant
 }
@@ -125,6 +129,12 @@ func (c *CoreConfig) normalize() error {
 	}
 	if c.MaxPending > maxForwarded {
 		return fmt.Errorf("%w: MaxPending is %d, more than %d", ErrConfig, c.MaxPending, maxForwarded)
+	}
+	if c.Level == 0 {
+		c.Level = LatestLevel
+	}
+	if c.Level > LatestLevel {
+		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, LatestLevel)
 	}
 	if c.ElectionTimeout < 2*c.Heartbeat {
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)

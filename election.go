@@ -43,6 +43,7 @@ type candidate struct {
 type ballot struct {
 	from        ServerID
 	incarnation Incarnation
+	level       Level // that the voter knows; of a vote to found a cluster
 }
 
 func (r *candidate) clone() role {
@@ -172,6 +173,9 @@ func (c *Core) answerVote(m *Message) {
 	// one.
 	c.armElection()
 	answer := Message{Kind: VoteResponse, To: m.From, Granted: true, Term: c.state.Term}
+	if c.log.configuration() == nil {
+		answer.Level = c.config.Level
+	}
 	c.stamp(&answer)
 	c.out.send(answer, c.everything())
 }
@@ -205,12 +209,12 @@ func (c *Core) voteAnswered(r *candidate, m *Message) {
 	}
 	for i := range r.ballots {
 		if r.ballots[i].from == m.From {
-			r.ballots[i].incarnation = m.FromIncarnation
+			r.ballots[i].incarnation, r.ballots[i].level = m.FromIncarnation, m.Level
 			c.countVotes(r)
 			return
 		}
 	}
-	r.ballots = append(r.ballots, ballot{m.From, m.FromIncarnation})
+	r.ballots = append(r.ballots, ballot{m.From, m.FromIncarnation, m.Level})
 	c.countVotes(r)
 }
 

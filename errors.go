@@ -83,6 +83,13 @@ var (
 	// timeouts, or is too slow to keep up with the log; or that of the voters to be no majority answers.
 	ErrNotCaughtUp = errors.New("raft: a server that is to be a voter didn't catch up")
 
+	// ErrNotInForce says that not all servers of the cluster know what was asked for: some are of an older version.
+	ErrNotInForce = errors.New("raft: not all servers of the cluster know this yet")
+
+	// ErrOutdated says that a server's version doesn't know the level that is in force in its cluster, or is
+	// configured not to (Config.Level).
+	ErrOutdated = errors.New("raft: the server is too old for its cluster")
+
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
 

@@ -126,12 +126,13 @@ func (c *Core) found(votes []ballot) Entry {
 	binary.BigEndian.PutUint64(c.state.Cluster[8:], low)
 	c.out.dirty = true
 
-	configuration := Configuration{Cluster: c.state.Cluster}
+	configuration := Configuration{Cluster: c.state.Cluster, Level: c.config.Level}
 	for _, server := range c.config.Bootstrap {
 		member := Member{Server: server, Role: Voter, Incarnation: c.state.Incarnation}
 		for _, b := range votes {
 			if b.from == server.ID {
 				member.Incarnation = b.incarnation
+				configuration.Level = min(configuration.Level, max(b.level, LevelFirst))
 			}
 		}
 		configuration.Members = append(configuration.Members, member)

@@ -240,7 +240,7 @@ func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
 	s.b = append(s.b, byte(m.Kind), name(m.From), name(m.To))
 	s.b = append(s.b, m.Cluster[:]...)
 	s.numbers(uint64(m.FromIncarnation), uint64(m.ToIncarnation), uint64(m.Term), uint64(m.Index), uint64(m.LogTerm),
-		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number, uint64(m.Lease), m.Fitness,
+		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number, uint64(m.Lease), m.Fitness, uint64(m.Level),
 		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), flag(m.ByLease), uint64(len(m.Numbers)), uint64(len(m.Servers)))
 	s.numbers(m.Numbers...)
 	for _, server := range m.Servers {
@@ -283,7 +283,7 @@ func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 	s.numbers(uint64(len(ballots)))
 	for _, b := range ballots {
 		s.b = append(s.b, s.name(b.from))
-		s.numbers(uint64(b.incarnation))
+		s.numbers(uint64(b.incarnation), uint64(b.level))
 	}
 }
 
@@ -358,7 +358,7 @@ func (s *stateEncoder) progress(p *progress) []byte {
 	n := stateEncoder{name: s.name}
 	n.b = append(n.b, n.name(p.id))
 	n.numbers(uint64(p.incarnation), uint64(p.match), uint64(p.next), flag(p.replicating), flag(p.waiting),
-		flag(p.fetching), uint64(p.leaving), flag(p.replaced), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)), p.promised, p.fitness)
+		flag(p.fetching), uint64(p.leaving), flag(p.replaced), p.round, p.checked, uint64(p.told), uint64(p.owed), uint64(len(p.window)), p.promised, p.fitness, uint64(p.level))
 	if p.checked != 0 {
 		n.numbers(uint64(p.checkedNext))
 	}

@@ -162,7 +162,7 @@ func TestChangeIsGivenUp(t *testing.T) {
 		c.deliver(m)
 	}
 	c.servers["d"].core.Tick(c.now)
-	c.deliver(raft.Message{Kind: raft.IdentityResponse, From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
+	c.deliver(raft.Message{Kind: raft.IdentityResponse, Level: raft.LatestLevel, From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
 		Round: 1, LogTerm: c.status("a").Term})
 	c.servers["d"].cut = true
 	c.network = nil

@@ -154,6 +154,10 @@ type Message struct {
 	// Call is what is asked for (CallRequest), Refusal why it wasn't done (CallResponse).
 	Call    *Call
 	Refusal Refusal
+
+	// Level is the highest one that the sender knows (HeartbeatResponse, IdentityResponse, and VoteResponse to who wants to
+	// found a cluster). 0 stands for LevelFirst.
+	Level Level
 }
 
 // sameAnswer says whether two messages of one server, neither with any of the lists, are equal.

@@ -93,8 +93,8 @@ var errClose = errors.New("closed by the caller")
 // Start starts a server on what its storage holds. The storage and the transport are the node's from now on:
 // Close closes them, and so does a Start that fails.
 //
-// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged, or what
-// the storage or the transport returned.
+// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged, ErrOutdated for a
+// cluster whose level this version doesn't know, or what the storage or the transport returned.
 func Start(config Config) (*Node, error) {
 	n, err := newNode(config)
 	if err == nil {

@@ -16,6 +16,9 @@ type progress struct {
 	// replaced says that the server has come back with another disk.
 	replaced bool
 
+	// level is the highest that the peer has said to know; 0 while that makes no difference.
+	level Level
+
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 

@@ -161,6 +161,10 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrRemoved)})
 		return number
 	}
+	if !c.inForce(proposal.Kind) {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotInForce)})
+		return number
+	}
 	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
 		return number
@@ -256,6 +260,10 @@ func (c *Core) offerHere(l *leader, item *pending) {
 	if item.state != pendingFree {
 		return
 	}
+	if !c.inForce(item.kind) {
+		c.answer(item.number, Answer{Err: notApplied(ErrNotInForce)})
+		return
+	}
 	if !c.charge(l, len(item.data)+entryOverhead) {
 		c.answer(item.number, Answer{Err: notApplied(ErrOverloaded)})
 		return
@@ -343,7 +351,11 @@ func (c *Core) forwardsRefused(m *Message) {
 	}
 	for _, number := range m.Numbers {
 		if item := c.proposals.find(number); item != nil && item.state == pendingForwarded && item.term == m.Term {
-			c.answer(number, Answer{Err: notApplied(ErrOverloaded)})
+			reason := ErrOverloaded
+			if !c.inForce(item.kind) {
+				reason = ErrNotInForce // here as at the leader
+			}
+			c.answer(number, Answer{Err: notApplied(reason)})
 		}
 	}
 }
@@ -486,7 +498,7 @@ func (c *Core) takeForwards(m *Message) {
 		}
 		if f.seen[at] == forwardNew {
 			f.seen[at] = forwardRefused
-			if c.charge(l, e.size()) {
+			if c.inForce(e.Kind) && c.charge(l, e.size()) {
 				f.seen[at] = forwardTaken
 				c.appendEntry(Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data})
 			}

@@ -131,6 +131,11 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, placed := range log.configurations {
+		if err := placed.configuration.checkLevel(config.Level); err != nil {
+			return nil, err
+		}
+	}
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
@@ -176,7 +181,7 @@ func (c *Core) alone() bool {
 // a higher term adopts it, and who is spoken to in a lower one refuses.
 func (c *Core) Receive(now Instant, m Message) {
 	c.advance(now)
-	if !c.admit(&m) {
+	if !c.admit(&m) || !c.understands(&m) {
 		return
 	}
 	c.noteRefusal(&m)

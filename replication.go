@@ -278,6 +278,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
 	p.acknowledge(m.Index)
 	p.answered(m.Round, m.Hint)
 	p.fitness = m.Fitness
+	c.levelHeard(p, m.Level)
 	if c.config.MaxLease > 0 && m.Lease >= c.config.MaxLease {
 		p.promised = max(p.promised, m.Round)
 	}
@@ -394,7 +395,7 @@ func (c *Core) answerHeartbeat(m *Message) {
 		c.log.commitTo(m.Commit)
 	}
 	if m.Round != 0 {
-		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round, Number: uint64(c.lost()),
+		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round, Number: uint64(c.lost()), Level: c.config.Level,
 			Index: min(f.matched, c.log.stable), Hint: f.matched, Lease: c.promise(m.Lease), Fitness: c.fitness()})
 	}
 }

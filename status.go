@@ -27,12 +27,14 @@ type Status struct {
 	Cluster            ClusterID
 	Members, Old, Next []Member
 	ConfigurationIndex Index
+	// Level is the one in force, by the same configuration.
+	Level Level
 
 	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
 	PendingProposals, PendingReads, PendingCalls int
 
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
-	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster or ErrNoCluster.
+	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrNoCluster.
 	Trouble error
 
 	// NoLeader explains why there is no leader, nil while one is known. Command and Read explain what the oldest call of
@@ -74,7 +76,7 @@ func (n *Node) status() Status {
 	}
 	if c.Configuration != nil {
 		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
-		s.ConfigurationIndex = c.ConfigurationIndex
+		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, c.Configuration.level()
 	}
 	n.explain(&s)
 	return s

@@ -182,6 +182,9 @@ type Configuration struct {
 	// Refusal says why that change was given up, on account of the server About. It is zero otherwise.
 	Refusal Refusal
 	About   ServerID
+
+	// Level is what is in force; 0 stands for LevelFirst.
+	Level Level
 }
 
 // A HardState is what a server must remember of elections across a crash (Figure 2: currentTerm and

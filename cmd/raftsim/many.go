@@ -209,8 +209,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
 	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d\n",
 		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
-	fmt.Printf("in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",
-		s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
+	fmt.Printf("upgrades %d; in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",
+		s.Upgrades, s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
 	fmt.Printf("snapshots %d, failed %d, damaged %d, restored %d; streams %d, broken by chance %d, resumed %d, snapshots received %d\n",
 		s.Snapshots, s.SnapshotsFailed, s.Spoiled, s.Restored, s.Streams, s.Broken, s.Resumed, s.Received)
 	if s.WALs > 0 {

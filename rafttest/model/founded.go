@@ -14,7 +14,7 @@ var clusterID = raft.ClusterID{1}
 
 // founding returns the first entry of every log.
 func founding(servers int) raft.Entry {
-	configuration := raft.Configuration{Cluster: clusterID}
+	configuration := raft.Configuration{Cluster: clusterID, Level: raft.LatestLevel}
 	for i := range servers {
 		configuration.Members = append(configuration.Members, raft.Member{
 			Server: raft.Server{ID: idOf(i)}, Role: raft.Voter, Incarnation: incarnation})

@@ -270,6 +270,7 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 	}
 	for j := range entries {
 		e := &entries[j]
+		w.checkLevel(i, e)
 		if e.Index != raft.Index(len(s.view)+1) || e.Term < before.term || e.Term > s.status.term {
 			w.fail(WritesInOrder, i, "index %d in term %d follows index %d in term %d", e.Index, e.Term, len(s.view), before.term)
 			return

@@ -108,7 +108,10 @@ const (
 	OpArrive
 	OpWake
 
-	lastOp = OpWake
+	// OpUpgrade lets a server be of this version, instead of an older one (Params.Older), from its next start on.
+	OpUpgrade
+
+	lastOp = OpUpgrade
 )
 
 var opNames = [...]string{
@@ -120,7 +123,7 @@ var opNames = [...]string{
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
-	OpOpen: "open", OpClose: "close", OpCall: "call",
+	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
 	OpStore: "store", OpStored: "stored", OpSent: "sent", OpStream: "stream", OpBreak: "break", OpSnapshot: "snapshot", OpSpoil: "spoil",
 }

@@ -346,6 +346,9 @@ func (w *World) crashes(i int) {
 		kept = w.crashLuck(i) << 8 // which also decides how many are kept
 	}
 	w.step(Event{Op: OpCrash, Server: int8(i), N: kept}, nil)
+	if w.params.Older != 0 && w.luck.draw(luckLevel, i, 0, uint64(s.life))%8 == 0 {
+		w.step(Event{Op: OpUpgrade, Server: int8(i)}, nil)
+	}
 	w.queue.push(item{at: w.now + spread(w.next(luckRestart, i), w.params.DownTime), what: itemRestart, a: int8(i)})
 	for j := 0; j < w.n; j++ {
 		if h := w.next(luckLost, i); j != i && h%2 == 0 {

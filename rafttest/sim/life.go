@@ -36,6 +36,8 @@ func (w *World) start(i int, cut int64) bool {
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.Now = w.local(s)
 	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
+	s.level = w.levelOf(i)
+	config.Level = s.level
 	core, err := raft.NewCore(config)
 	if err != nil {
 		w.fail(Starts, i, "%v", err)

@@ -35,6 +35,7 @@ const (
 	luckStore
 	luckStream
 	luckKept
+	luckLevel
 
 	numLucks
 )

@@ -22,6 +22,7 @@ var meanings = map[string]string{
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",
 	Sessions:           "A session's command is applied once, each copy is answered with its result or refused, and all tables of sessions are equal (§6.3).",
+	Levels:             "Nothing gets into the log of a server that its version doesn't know, and what all servers know is put in force.",
 	Stickiness:         "A server that hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).",
 	CheckQuorum:        "A leader that no quorum answers steps down (§6.2).",
 	StalledDisk:        "A leader whose disk stands still steps down.",

@@ -228,7 +228,7 @@ func (w *World) settled() bool {
 			return false
 		}
 	}
-	return w.leading() >= 0
+	return w.leading() >= 0 && w.leveled()
 }
 
 // unsettled says what is missing.
@@ -249,6 +249,9 @@ func (w *World) unsettled() string {
 		case s.status.last != w.ghost.commit():
 			return "server " + name + " has another log than the leader"
 		}
+	}
+	if w.leading() >= 0 {
+		return "the level that all servers know is not in force"
 	}
 	return "nobody leads"
 }

@@ -22,6 +22,7 @@ type Stats struct {
 	Unknown     int
 	Reads       int
 	// In sessions: those that were opened, commands applied, copies answered with the result of the first, and refused.
+	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
 	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
 	Faults                                                   [numFaults + numDiskFaults]int
@@ -59,7 +60,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
 		{&s.Truncations, o.Truncations}, {&s.Commands, o.Commands}, {&s.Answered, o.Answered},
 		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads},
-		{&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
+		{&s.Upgrades, o.Upgrades}, {&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
 		{&s.SessionRefused, o.SessionRefused},
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
 		{&s.Received, o.Received}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled},

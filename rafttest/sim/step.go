@@ -58,6 +58,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return w.crash(i, e.N)
 	case OpWipe:
 		return w.wipe(i)
+	case OpUpgrade:
+		return w.upgrade(i)
 	case OpCut, OpJoin:
 		l := &w.links[e.Peer][e.Server]
 		changed := l.cut != (e.Op == OpCut)

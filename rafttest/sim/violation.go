@@ -44,6 +44,8 @@ const (
 	Answers = "Answers"
 	// Sessions: a session's command is applied once, its copies get the first result, and all tables of sessions are equal (§6.3).
 	Sessions = "Sessions"
+	// Levels: nothing is in a log that its server doesn't know, and a level that all know is put in force.
+	Levels = "Levels"
 	// Stickiness: who hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).
 	Stickiness = "Stickiness"
 	// CheckQuorum: a leader that no quorum answers steps down (§6.2).

@@ -80,6 +80,9 @@ type server struct {
 	frozen frozenState
 	start  uint64 // counter of the current life's start, from 1
 
+	level    raft.Level // that the present life knows
+	upgraded bool       // the next one knows the latest
+
 	// The lanes: what the core has handed out and not got back.
 	writes  []*raft.Write
 	lane    []task // of the state machine
@@ -216,6 +219,7 @@ func (w *World) reset(p Params) {
 
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
+	s.upgraded = false
 	s.up, s.core, s.wiped, s.rotten, s.life, s.start, s.frozen = false, nil, false, false, 0, 0, frozenNot
 	s.disk, s.member, s.kept = &s.spare[0], &s.spare[0], kept{}
 	s.spare[0].reset()
