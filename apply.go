@@ -13,6 +13,12 @@ type Applier struct {
 	durable *DurableMachine
 	touched bool
 
+	// print is the fingerprint of the results so far, unless it isn't known; comparing says that it is kept.
+	print     Fingerprint
+	known     bool
+	comparing bool
+	prints    []Fingerprint // of the batch being applied
+
 	// Of the entries being applied; used again, empty between two calls.
 	results  [][]byte
 	commands []Entry
@@ -34,17 +40,23 @@ type outcome struct {
 
 // NewApplier returns an Applier that keeps the results of the commands that origin proposed.
 func NewApplier(machine StateMachine, origin Origin) *Applier {
-	return &Applier{machine: machine, origin: origin, sessions: newSessions()}
+	return &Applier{machine: machine, origin: origin, sessions: newSessions(), known: true}
 }
+
+// CompareResults makes the Applier keep fingerprints of the results (CoreConfig.CompareResults). It is called before anything is
+// applied.
+func (a *Applier) CompareResults() { a.comparing = true }
 
 // Resume lets the Applier go on with a state machine that keeps its own durable state, from where that is.
 func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) error {
+	a.known = applied == 0
 	if len(beside) > 0 {
 		if err := a.restoreState(beside); err != nil {
 			return fmt.Errorf("raft: what is kept beside the state machine: %w", err)
 		}
 	}
 	a.durable, a.last = durable, applied
+	a.touched = true // whether fingerprints are kept may be otherwise than in the life before
 	return nil
 }
 
@@ -70,6 +82,8 @@ type Batch struct {
 	Term Term  // of that entry
 	// Commands are the commands of the Applier's origin, in the order of the log, with their results.
 	Commands []AppliedCommand
+	// Fingerprints are those of the results at the indexes that are multiples of 64, if they are kept.
+	Fingerprints []Fingerprint
 }
 
 // An AppliedCommand is the result of one command, or of opening or closing a session.
@@ -110,7 +124,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	}
 	for len(entries) > 0 {
 		n, inSessions := a.run(entries)
-		a.touched = a.touched || n == 0 || inSessions
+		a.touched = a.touched || n == 0 && entries[0].proposable() || inSessions || a.comparing
 		var err error
 		switch {
 		case n == 0:
@@ -125,14 +139,27 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 			return Batch{}, err
 		}
 		if e := &entries[n-1]; !e.command() || e.Index%sessionCheckpoint == 0 {
-			sessions := len(a.sessions.byID)
-			a.sessions.expire()
-			a.touched = a.touched || len(a.sessions.byID) != sessions
+			a.touched = a.sessions.expire() || a.touched
 		}
 		entries = entries[n:]
 	}
 	a.last = last.Index
+	batch.Fingerprints, a.prints = a.prints, nil
 	return batch, a.save()
+}
+
+// fingerprintEpoch is how many indexes a fingerprint stands for at most: then it begins anew, so that who hasn't kept one so far,
+// or doesn't know the one that others have, can join in.
+const fingerprintEpoch = 1 << 16
+
+// passed keeps the fingerprint at some of the indexes.
+func (a *Applier) passed(index Index) {
+	if a.known && index%fingerprintInterval == 0 {
+		a.prints = append(a.prints, Fingerprint{index, a.print.Sum})
+	}
+	if index%fingerprintEpoch == 0 {
+		a.print, a.known = Fingerprint{}, true
+	}
 }
 
 // command says whether an entry is one for the state machine.
@@ -153,6 +180,9 @@ func (a *Applier) run(entries []Entry) (n int, inSessions bool) {
 
 // applyOther applies an entry that isn't a command.
 func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, error) {
+	if a.comparing {
+		a.passed(e.Index)
+	}
 	var result []byte
 	switch e.Kind {
 	case EntryOpenSession:
@@ -187,6 +217,10 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 		if e := &commands[i]; e.Origin == a.origin {
 			own = append(own, AppliedCommand{Number: e.Number, Place: e.Index, Index: e.Index, Result: results[i]})
 		}
+	}
+	for i := 0; a.comparing && i < len(commands); i++ {
+		a.print = a.print.next(commands[i].Index, results[i])
+		a.passed(commands[i].Index)
 	}
 	copyResults(own[before:])
 	return own
@@ -232,6 +266,12 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 		}
 		if o.session != nil && !o.again {
 			a.sessions.keep(o)
+		}
+		if a.comparing {
+			if o.err == nil && !o.again {
+				a.print = a.print.next(o.index, o.result)
+			}
+			a.passed(entries[i].Index)
 		}
 		if e := &entries[i]; e.Origin == a.origin {
 			own = append(own, AppliedCommand{Number: e.Number, Place: e.Index, Index: o.index, Result: o.result, Err: o.err})

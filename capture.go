@@ -136,9 +136,14 @@ func captureCut(what string, err error) error {
 // stateVersion is the version of the section.
 const stateVersion = 1
 
-// appendState appends what an Applier keeps itself of the replicated state: a version and the table of sessions.
+// appendState appends what an Applier keeps itself of the replicated state: a version, the table of sessions, and the fingerprint of
+// the results, as a byte that is 1 and the sum in 4 bytes, or as a 0 when it isn't kept.
 func (a *Applier) appendState(b []byte) []byte {
-	return a.sessions.append(append(b, stateVersion))
+	b = a.sessions.append(append(b, stateVersion))
+	if !a.comparing || !a.known {
+		return append(b, 0)
+	}
+	return binary.LittleEndian.AppendUint32(append(b, 1), a.print.Sum)
 }
 
 // restoreState replaces that by what appendState has made of another one.
@@ -148,9 +153,13 @@ func (a *Applier) restoreState(b []byte) error {
 		r.fail("state: of version %d, not %d", version, stateVersion)
 	}
 	table := decodeSessions(&r)
+	sum, known := uint32(0), r.byte("state: fingerprint")
+	if r.check(known <= 1, "state: no fingerprint"); known == 1 {
+		sum = r.uint32("state: fingerprint")
+	}
 	if r.end("state"); r.err != nil {
 		return r.err
 	}
-	a.sessions = table
+	a.sessions, a.print, a.known = table, Fingerprint{Sum: sum}, known == 1
 	return nil
 }

@@ -72,7 +72,7 @@ func sampleConfiguration() raft.Configuration {
 // sampleMessages has every kind once, and every field in one of them.
 func sampleMessages() []raft.Message {
 	var messages []raft.Message
-	for kind := raft.PreVoteRequest; kind <= raft.SnapshotStream; kind++ {
+	for kind := raft.PreVoteRequest; kind <= raft.Fingerprints; kind++ {
 		m := raft.Message{
 			Kind: kind, From: "a", To: "b", Cluster: raft.ClusterID{0: 1, 15: 2},
 			FromIncarnation: 11, ToIncarnation: 1 << 63, Term: 7,
@@ -91,6 +91,7 @@ func sampleMessages() []raft.Message {
 		case raft.Heartbeat:
 			m.Round, m.Commit, m.Lease = 9, 12, 500*raft.Millisecond
 		case raft.HeartbeatResponse:
+			m.Level = raft.LatestLevel
 			m.Round, m.Index, m.Hint, m.Lease, m.Fitness = 9, 12, 13, 500*raft.Millisecond, 4
 		case raft.ReadRequest:
 			m.Start, m.Number, m.ByLease = 1, 6, true
@@ -106,6 +107,8 @@ func sampleMessages() []raft.Message {
 			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Size = 300, 7, 3, 2, 5, 1<<30
 		case raft.SnapshotResponse:
 			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Offset = 300, 7, 3, 2, 5, 1<<20
+		case raft.Fingerprints:
+			m.Index, m.Numbers = 128, []uint64{1 << 31, 7}
 		case raft.SnapshotStream:
 			m.Index, m.LogTerm, m.Start, m.Number, m.Round, m.Size, m.Offset = 300, 7, 3, 2, 5, 1<<30, 1<<20
 			m.Entries = sampleEntries()[2:3]
@@ -277,7 +280,7 @@ func TestDecodeMessageNamesWhatIsWrong(t *testing.T) {
 		{"message: of wire version 2, not 1", change(0, 2)},
 		{"message: unknown kind 0", change(1, 0)},
 		{"message: unknown kind 99", change(1, 99)},
-		{"message: unknown fields 0x1000000", change(5, 1)},
+		{"message: unknown fields 0x2000000", change(5, 2)},
 		{"message: fields: 4 bytes, but only 1 are left", valid[:3]},
 		{"message: From: a server ID of 256 bytes, more than 255", raft.AppendMessage(nil, &long)},
 		{"message: 256 Servers, more than 255", raft.AppendMessage(nil, &many)},

@@ -54,6 +54,12 @@ type Config struct {
 	// will be when the command is applied, nobody knows yet.
 	Validate func(command []byte) error
 
+	// CompareResults makes this server keep a fingerprint of the results of its state machine, tell it to the others when it
+	// has taken a snapshot, and compare what others tell: a state machine that went astray is reported, in the log and in
+	// Status.Diverged, with the indexes between which it did. Servers that don't have it set neither tell nor compare. One that
+	// has it set later than its cluster began compares after the next index that is a multiple of 65,536.
+	CompareResults bool
+
 	// MaxSessions is how many sessions the cluster keeps (65,536, at most the constant of that name), and
 	// MaxSessionBytes how much room the results take that are kept for them (64 MiB, at most the constant of that
 	// name), each with 64 bytes beside its own. Where there would be more, the sessions that were used least recently expire.
@@ -164,7 +170,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
 		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
-		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level,
+		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level, CompareResults: c.CompareResults,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
 	}
 	if err := core.normalize(); err != nil {

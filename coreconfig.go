@@ -61,6 +61,9 @@ type CoreConfig struct {
 	// whole cluster at that.
 	Level Level
 
+	// CompareResults says that fingerprints of results are compared with those of other servers.
+	CompareResults bool
+
 	// Now is the time of the start.
 	Now Instant
 }

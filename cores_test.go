@@ -101,6 +101,9 @@ func (c *cores) start(id raft.ServerID) {
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
 	*s = server{core: core, config: s.config, saved: s.saved, log: s.log, applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted()}
+	if config.CompareResults {
+		s.applier.CompareResults()
+	}
 	c.drain(id)
 }
 

@@ -90,6 +90,9 @@ var (
 	// configured not to (Config.Level).
 	ErrOutdated = errors.New("raft: the server is too old for its cluster")
 
+	// ErrDiverged says that the results of two state machines differ. A Divergence wraps it.
+	ErrDiverged = errors.New("raft: results of state machines differ")
+
 	// ErrNotLeader says that this server doesn't lead in the term that the proposal was fenced to.
 	ErrNotLeader = errors.New("raft: not leader")
 

@@ -175,12 +175,13 @@ type standing struct {
 	configuration *Configuration
 	committed     bool
 	trouble       error
+	diverged      *Divergence
 }
 
 // standing returns what it is now.
 func (n *Node) standing() standing {
 	c := n.core
-	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), ready: c.Leads(), trouble: n.trouble()}
+	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), ready: c.Leads(), trouble: n.trouble(), diverged: c.fingerprints.differ}
 	if latest := len(c.log.configurations) - 1; latest >= 0 {
 		s.configuration = c.log.configurations[latest].configuration
 		s.committed = c.log.configurations[latest].index <= c.log.commit
@@ -215,6 +216,9 @@ func (n *Node) observe() {
 		n.ledSince = n.read
 	}
 	n.board.post(n.news(was)...)
+	if now.diverged != was.diverged {
+		n.logger.Error("raft: state machines differ", "peer", now.diverged.With, "index", now.diverged.Upto, "err", now.diverged)
+	}
 	led := now.role != was.role || now.term != was.term || now.leader != was.leader
 	if led && (now.role != was.role || now.leader != "") {
 		n.logger.Info("raft: "+now.role, "term", now.term, "index", n.core.log.last, "peer", now.leader)

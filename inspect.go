@@ -28,6 +28,9 @@ type CoreStatus struct {
 	ConfigurationIndex Index
 	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
 	PendingProposals, PendingReads, PendingCalls int
+	// Diverged says that another server's state machine gives other results than the one here, if that was found
+	// (CoreConfig.CompareResults).
+	Diverged *Divergence
 	// Held counts the messages that wait for the disk.
 	Held int
 	// Leads says that this server leads and its state machine has applied the entry that began the term.
@@ -50,7 +53,7 @@ func (c *Core) Status() CoreStatus {
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
-		Trouble: c.trouble, Leads: c.Leads(),
+		Trouble: c.trouble, Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {
@@ -129,6 +132,9 @@ func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 	s.callers(c)
 	s.snapshots(&c.snapshots)
 	s.incoming(c)
+	if c.config.CompareResults {
+		s.fingerprints(&c.fingerprints)
+	}
 	return s.b
 }
 
@@ -373,6 +379,21 @@ func (s *stateEncoder) progress(p *progress) []byte {
 	}
 	n.sending(p)
 	return n.b
+}
+
+// fingerprints writes what is known of the results here and elsewhere.
+func (s *stateEncoder) fingerprints(f *fingerprints) {
+	s.numbers(uint64(len(f.own)), uint64(len(f.ahead)), flag(f.differ != nil))
+	for _, own := range f.own {
+		s.numbers(uint64(own.Index), uint64(own.Sum))
+	}
+	for i := range f.ahead {
+		s.Message(&f.ahead[i])
+	}
+	if f.differ != nil {
+		s.b = append(s.b, s.name(f.differ.With))
+		s.numbers(uint64(f.differ.After), uint64(f.differ.Upto))
+	}
 }
 
 // callers writes what callers at this server wait for, and what its state machine does.

@@ -55,20 +55,14 @@ func (c *Core) inForce(kind EntryKind) bool {
 // understands says whether this server knows the level that a message brings. If it doesn't, it is outdated, and takes none
 // of it.
 func (c *Core) understands(m *Message) bool {
-	if m.Kind != AppendRequest {
-		return true
-	}
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		if e.Kind != EntryConfiguration {
 			continue
 		}
 		configuration, err := DecodeConfiguration(e.Data)
-		if err == nil {
-			err = configuration.checkLevel(c.config.Level)
-		}
-		if err != nil {
-			c.trouble = err
+		if err != nil || configuration.checkLevel(c.config.Level) != nil {
+			c.trouble = ErrOutdated
 			return false
 		}
 	}

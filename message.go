@@ -67,8 +67,10 @@ const (
 	// SnapshotStream isn't sent as a message: it is the head of a stream that brings the bytes of a snapshot from
 	// Offset on. Its one entry is the configuration that the snapshot holds.
 	SnapshotStream
+	// Fingerprints tells the fingerprints of the sender's results: Numbers, the last of them at Index.
+	Fingerprints
 
-	lastMessageKind = SnapshotStream
+	lastMessageKind = Fingerprints
 )
 
 var messageKindNames = [...]string{
@@ -82,6 +84,7 @@ var messageKindNames = [...]string{
 	CallRequest: "CallRequest", CallResponse: "CallResponse",
 	IdentityRequest: "IdentityRequest", IdentityResponse: "IdentityResponse", Removed: "Removed",
 	SnapshotRequest: "SnapshotRequest", SnapshotResponse: "SnapshotResponse", SnapshotStream: "SnapshotStream",
+	Fingerprints: "Fingerprints",
 }
 
 // String returns the name of the kind.
@@ -145,7 +148,7 @@ type Message struct {
 	// Entries are the entries after Index (AppendRequest; contiguous, terms never falling) or
 	// commands without index and term (ForwardRequest), or a configuration (SnapshotStream).
 	Entries []Entry
-	// Numbers are the refused commands (ForwardResponse), or the number of Call.
+	// Numbers are the refused commands (ForwardResponse), the number of Call, or sums (Fingerprints).
 	Numbers []uint64
 	// Servers is the whole Bootstrap list, sorted by ID, of a candidate that wants to found a cluster, or the
 	// server on whose account a call was refused.

@@ -174,6 +174,9 @@ func newNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.applier = NewApplier(config.Machine, n.core.Origin())
+	if config.CompareResults {
+		n.applier.CompareResults()
+	}
 	if config.Durable != nil {
 		if err := n.applier.Resume(config.Durable, core.MachineApplied, beside); err != nil {
 			return nil, err

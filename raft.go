@@ -76,6 +76,8 @@ type Core struct {
 	soonest   Instant // no armed deadline is earlier
 	attempt   uint64  // elections tried; makes each timeout another one
 
+	fingerprints fingerprints
+
 	proposals proposals
 	calls     calls
 	reads     [numReadLists]reads
@@ -229,6 +231,8 @@ func (c *Core) dispatch(m *Message) {
 		c.takeRead(m)
 	case ReadResponse:
 		c.readConfirmed(m)
+	case Fingerprints:
+		c.compareFingerprints(m)
 	case CallRequest:
 		c.takeCall(m)
 	case CallResponse:
@@ -468,6 +472,7 @@ func (c *Core) Applied(now Instant, batch Batch) {
 	c.applying = append(c.applying[:0], c.applying[done:]...)
 	c.callsMet(before)
 	c.commandsApplied(&batch)
+	c.fingerprintsTaken(&batch)
 	c.noticeRemoval()
 	if r, leads := c.role.(*leader); leads {
 		r.releaseQuota(min(l.commit, l.stable), l.applied)
@@ -483,6 +488,7 @@ func (c *Core) Clone() *Core {
 	n.out.ready = slices.Clone(c.out.ready)
 	n.out.held = slices.Clone(c.out.held)
 	n.proposals = c.proposals.clone()
+	n.fingerprints = c.fingerprints.clone()
 	n.calls = c.calls.clone()
 	for i := range n.reads {
 		n.reads[i] = c.reads[i].clone()

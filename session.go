@@ -70,11 +70,13 @@ func (t *sessions) open(id SessionID, limits SessionLimits) {
 	}
 }
 
-// expire removes the sessions used least recently while results take more room than they may.
-func (t *sessions) expire() {
+// expire removes the sessions used least recently while results take more room than they may, and says whether there were any.
+func (t *sessions) expire() (changed bool) {
 	for t.bytes > t.limits.Bytes && t.oldest != nil {
 		t.remove(t.oldest)
+		changed = true
 	}
+	return changed
 }
 
 // close removes a session if it is there.

@@ -146,7 +146,7 @@ func TestSessionsAreReadWithCare(t *testing.T) {
 		log := drawLog(t, raft.Origin{Server: "a", Start: 7})
 		_, err := applier.Apply(log)
 		require.NoError(t, err)
-		section := append([]byte{1}, applier.AppendSessions(nil)...)
+		section := append(append([]byte{1}, applier.AppendSessions(nil)...), 0)
 		switch rapid.IntRange(0, 2).Draw(t, "damage") {
 		case 0:
 			section = section[:rapid.IntRange(0, len(section)-1).Draw(t, "length")]
@@ -162,6 +162,6 @@ func TestSessionsAreReadWithCare(t *testing.T) {
 			require.ErrorIs(t, err, raft.ErrMalformed)
 			return
 		}
-		require.Equal(t, section[1:], applier.AppendSessions(nil))
+		require.Equal(t, section[1:len(section)-1], applier.AppendSessions(nil))
 	})
 }

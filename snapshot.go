@@ -228,6 +228,7 @@ func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
 	taken := *s.taking
 	taken.bytes = bytes
 	s.taking, s.taken = nil, &taken
+	c.tellFingerprints()
 }
 
 // SnapshotFailed reports that the snapshot that was asked for couldn't be captured or written. The log stays as it is, and

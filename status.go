@@ -48,6 +48,9 @@ type Status struct {
 	Receiving *TransferStatus
 	// Disk, CatchUp and Machine are the lanes: writes, reads of entries that have left memory, batches for the state machine.
 	Disk, CatchUp, Machine LaneStatus
+	// Diverged is a *Divergence when another server's state machine was found to give other results than the one here
+	// (Config.CompareResults), and nil otherwise.
+	Diverged error
 }
 
 // ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added to a cluster.
@@ -73,6 +76,9 @@ func (n *Node) status() Status {
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
 		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.trouble(),
 		LeaderAddress: n.addressOf(c.Leader),
+	}
+	if c.Diverged != nil {
+		s.Diverged = c.Diverged
 	}
 	if c.Configuration != nil {
 		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)

@@ -75,6 +75,9 @@ func (w *World) drain(i int) {
 		if err := s.core.Check(); err != nil {
 			w.fail(CoreCheck, i, "%v", err)
 		}
+		if diverged := s.core.Status().Diverged; diverged != nil {
+			w.fail(ReplicasEqual, i, "%v", diverged)
+		}
 	}
 	if w.timed && w.violation == nil {
 		w.planLanes(i)

@@ -167,7 +167,7 @@ func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The kinds of messages.
-const firstKind, lastKind = raft.PreVoteRequest, raft.SnapshotStream
+const firstKind, lastKind = raft.PreVoteRequest, raft.Fingerprints
 
 // An Event is one step of a run.
 type Event struct {

@@ -38,6 +38,7 @@ func (w *World) start(i int, cut int64) bool {
 	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	s.level = w.levelOf(i)
 	config.Level = s.level
+	config.CompareResults = w.params.Compare != 0
 	core, err := raft.NewCore(config)
 	if err != nil {
 		w.fail(Starts, i, "%v", err)
@@ -58,6 +59,9 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
+	if config.CompareResults {
+		s.applier.CompareResults()
+	}
 	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
 	s.status = s.look()

@@ -52,6 +52,9 @@ type Params struct {
 	// of SessionBytes.
 	Sessions, InSession, MaxSessions, SessionBytes int64
 
+	// Compare is 1 if the servers compare fingerprints of their results.
+	Compare int64
+
 	// Older is the set of servers that begin as ones of an older version, a bit for each. In an eighth of its crashes a server is upgraded.
 	Older int64
 
@@ -102,7 +105,7 @@ func (p *Params) all() []param {
 		{"hold", &p.Hold}, {"hold-time", &p.HoldTime}, {"drift", &p.Drift},
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
-		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes}, {"older", &p.Older},
+		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes}, {"older", &p.Older}, {"compare", &p.Compare},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
@@ -190,6 +193,7 @@ func Swarm(seed uint64) Params {
 	p.InSession = pick(mix(h+2), 200, 500, 900)
 	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
 	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
+	p.Compare = int64(mix(h+7) % 2)
 	if mix(h+5)%4 == 0 {
 		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
 	}

@@ -73,6 +73,8 @@ func (w *World) resume(i int) {
 	durable := &raft.DurableMachine{Save: func(applied raft.Index, beside []byte) error { return w.keep(i, applied, beside) }}
 	if err := s.applier.Resume(durable, k.index, k.beside); err != nil {
 		w.fail(SnapshotSound, i, "what is kept beside a durable state machine can't be restored: %v", err)
+	} else if k.index > 0 {
+		w.checkTable(s, k.index)
 	}
 }
 
@@ -291,6 +293,7 @@ func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
 		w.fail(SnapshotSound, i, "it can't be restored: %v", err)
 		return
 	}
+	w.checkTable(s, meta.Index)
 	s.replica.command = w.lastCommand(meta.Index)
 	w.stats.Restored++
 	s.core.Restored(w.local(s))

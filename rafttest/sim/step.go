@@ -234,6 +234,7 @@ func (w *World) apply(s *server, n int64) bool {
 			return true
 		}
 		w.checkTable(s, batch.Last)
+		all.Fingerprints = append(all.Fingerprints, batch.Fingerprints...)
 		all.Last, all.Term = batch.Last, batch.Term
 		all.Commands = append(all.Commands, batch.Commands...)
 	}

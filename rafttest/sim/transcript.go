@@ -139,6 +139,8 @@ func MessageText(m *raft.Message) string {
 		b += fmt.Sprintf(" %d/t%d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
 	case raft.SnapshotResponse:
 		b += fmt.Sprintf(" %d/t%d from %d, attempt %d", m.Index, m.LogTerm, m.Offset, m.Round)
+	case raft.Fingerprints:
+		b += fmt.Sprintf(" to %d", m.Index)
 	case raft.SnapshotStream:
 		b += fmt.Sprintf(" %d/t%d from %d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Offset, m.Size, m.Round)
 	case raft.ReadRequest:

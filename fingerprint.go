@@ -1,0 +1,139 @@
+package raft
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// A state machine that isn't deterministic goes unnoticed until somebody reads at another server. So each server can keep a
+// fingerprint of all results that its state machine has ever given, and tell the others when it has taken a snapshot: who
+// finds another one at the same index knows that one of the two state machines has gone astray, and since when. What is
+// found is reported and nothing else, since it isn't known which of the two is right; with three servers the odd one is
+// the one that both others name.
+
+// A Fingerprint stands for the results of all commands up to an index.
+type Fingerprint struct {
+	Index Index
+	Sum   uint32
+}
+
+// fingerprintInterval is how many indexes lie between two fingerprints that are kept, maxFingerprints how many are kept, and
+// toldFingerprints how many are told at a time.
+const fingerprintInterval, maxFingerprints, toldFingerprints = 64, 256, 16
+
+// fingerprintTable is that of CRC-32C, which processors know.
+var fingerprintTable = crc32.MakeTable(crc32.Castagnoli)
+
+// next returns the fingerprint after one more result.
+func (f Fingerprint) next(index Index, result []byte) Fingerprint {
+	var head [9]byte
+	binary.LittleEndian.PutUint64(head[:], uint64(index))
+	if result == nil {
+		head[8] = 1
+	}
+	sum := crc32.Update(f.Sum, fingerprintTable, head[:])
+	return Fingerprint{index, crc32.Update(sum, fingerprintTable, result)}
+}
+
+// A Divergence says that two state machines that should be equal are not.
+type Divergence struct {
+	With ServerID // whose results are others than those here
+	// After and Upto bound the index of the first result that differs: after this one, and up to that one. After is 0
+	// where the first fingerprint that both servers have differs.
+	After, Upto Index
+}
+
+// Error says where the results differ. It wraps ErrDiverged.
+func (d *Divergence) Error() string {
+	return fmt.Sprintf("%v: those of server %q differ after index %d and up to index %d", ErrDiverged, d.With, d.After, d.Upto)
+}
+
+// Unwrap returns ErrDiverged.
+func (d *Divergence) Unwrap() error { return ErrDiverged }
+
+// fingerprints are what a server keeps of its own, and of others that are ahead.
+type fingerprints struct {
+	own    []Fingerprint
+	ahead  []Message // the latest of each server that is ahead
+	differ *Divergence
+}
+
+func (f *fingerprints) clone() fingerprints {
+	return fingerprints{append([]Fingerprint(nil), f.own...), append([]Message(nil), f.ahead...), f.differ}
+}
+
+// fingerprintsTaken keeps the fingerprints that a batch has come by.
+func (c *Core) fingerprintsTaken(batch *Batch) {
+	f := &c.fingerprints
+	if !c.config.CompareResults || len(batch.Fingerprints) == 0 {
+		return
+	}
+	f.own = append(f.own, batch.Fingerprints...)
+	if gone := len(f.own) - maxFingerprints; gone > 0 {
+		f.own = append(f.own[:0], f.own[gone:]...)
+	}
+	waiting := f.ahead
+	f.ahead = nil
+	for i := range waiting {
+		c.compareFingerprints(&waiting[i])
+	}
+}
+
+// tellFingerprints tells the other members what is known of this server's results.
+func (c *Core) tellFingerprints() {
+	own := c.fingerprints.own
+	configuration := c.log.configuration()
+	if !c.config.CompareResults || len(own) == 0 || configuration == nil {
+		return
+	}
+	from := len(own) - 1
+	for from > 0 && len(own)-from < toldFingerprints && own[from-1].Index+fingerprintInterval == own[from].Index {
+		from-- // what lies before a gap, where a snapshot was restored, isn't told
+	}
+	own = own[from:]
+	sums := make([]uint64, len(own))
+	for i := range own {
+		sums[i] = uint64(own[i].Sum)
+	}
+	for i := range configuration.Members {
+		if to := configuration.Members[i].ID; to != c.id {
+			c.send(Message{Kind: Fingerprints, To: to, Index: own[len(own)-1].Index, Numbers: sums})
+		}
+	}
+}
+
+// compareFingerprints compares what another server has told with what is known here. What lies ahead of this server's state
+// waits.
+func (c *Core) compareFingerprints(m *Message) {
+	f := &c.fingerprints
+	if !c.config.CompareResults || f.differ != nil {
+		return
+	}
+	if m.Index > c.log.applied {
+		for i := range f.ahead {
+			if f.ahead[i].From == m.From {
+				f.ahead[i] = *m
+				return
+			}
+		}
+		if len(f.ahead) < MaxMembers {
+			f.ahead = append(f.ahead, *m)
+		}
+		return
+	}
+	after := Index(0)
+	for i, sum := range m.Numbers {
+		index := m.Index - Index(len(m.Numbers)-1-i)*fingerprintInterval
+		for j := range f.own {
+			if f.own[j].Index != index {
+				continue
+			}
+			if uint64(f.own[j].Sum) != sum {
+				f.differ = &Divergence{With: m.From, After: after, Upto: index}
+				return
+			}
+			after = index
+		}
+	}
+}
