@@ -23,6 +23,8 @@ const sessionCheckpoint = 1024
 type sessions struct {
 	// byIndex finds a session: at one index only one was opened. It is only looked up, since its order would show.
 	byIndex map[Index]*session
+	// recent are some of those that were looked up, by their index modulo the length.
+	recent []*session
 	// The list of all sessions is in the order in which they were used last.
 	oldest, newest *session
 	bytes          uint64 // that the kept results count for
@@ -57,14 +59,26 @@ const resultOverhead = 64
 // keepResultBytes is how large the buffer of a result may be and be used for another one.
 const keepResultBytes = 256
 
-func newSessions() sessions { return sessions{byIndex: make(map[Index]*session)} }
+// recentSessions is how many sessions are found without a look into the map.
+const recentSessions = 256
+
+func newSessions() sessions {
+	return sessions{byIndex: make(map[Index]*session)}
+}
+
+// add adds a session.
+func (t *sessions) add(s *session) {
+	if t.recent == nil {
+		t.recent = make([]*session, recentSessions)
+	}
+	t.byIndex[s.id.Index] = s
+	t.use(s)
+}
 
 // open adds a session, and expires others if there are more than the limits allow.
 func (t *sessions) open(id SessionID, limits SessionLimits) {
 	t.limits = limits
-	s := &session{id: id, lowest: 1}
-	t.byIndex[id.Index] = s
-	t.use(s)
+	t.add(&session{id: id, lowest: 1})
 	for uint64(len(t.byIndex)) > limits.Sessions {
 		t.remove(t.oldest)
 	}
@@ -88,7 +102,15 @@ func (t *sessions) close(id SessionID) {
 
 // get returns a session, or nil.
 func (t *sessions) get(id SessionID) *session {
+	if t.oldest == nil {
+		return nil
+	}
+	recent := &t.recent[id.Index%recentSessions]
+	if s := *recent; s != nil && s.id == id {
+		return s
+	}
 	if s := t.byIndex[id.Index]; s != nil && s.id == id {
+		*recent = s
 		return s
 	}
 	return nil
@@ -100,6 +122,9 @@ func (t *sessions) remove(s *session) {
 		t.discard(&s.results[i])
 	}
 	t.unlink(s)
+	if recent := &t.recent[s.id.Index%recentSessions]; *recent == s {
+		*recent = nil
+	}
 	delete(t.byIndex, s.id.Index)
 }
 
@@ -282,8 +307,7 @@ func decodeSessions(r *reader) sessions {
 			break
 		}
 		s := &session{id: id, lowest: r.present(r.uvarint("session: lowest"), "session: lowest")}
-		t.byIndex[id.Index] = s
-		t.use(s)
+		t.add(s)
 		t.decodeResults(r, s)
 	}
 	return t
