@@ -1,0 +1,22 @@
+package raft
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What lies before a gap, where a snapshot was restored, isn't told: the sums of a message stand at neighbouring places.
+func TestFingerprintsAreToldUpToAGap(t *testing.T) {
+	c, err := NewCore(CoreConfig{ID: "a", Incarnation: 1, CompareResults: true})
+	require.NoError(t, err)
+	c.log.configurations = []placedConfiguration{{1, &Configuration{Members: []Member{{Server: Server{ID: "a"}}, {Server: Server{ID: "b"}}}}}}
+	c.fingerprints.own = []Fingerprint{{64, 1}, {128, 2}, {1024, 3}, {1088, 4}}
+	c.tellFingerprints()
+	require.Len(t, c.out.held, 1)
+	told := c.out.held[0].message
+	require.Equal(t, Fingerprints, told.Kind)
+	require.Equal(t, ServerID("b"), told.To)
+	require.Equal(t, Index(1088), told.Index)
+	require.Equal(t, []uint64{3, 4}, told.Numbers)
+}
