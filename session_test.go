@@ -162,6 +162,8 @@ func TestSessionsAreReadWithCare(t *testing.T) {
 			require.ErrorIs(t, err, raft.ErrMalformed)
 			return
 		}
-		require.Equal(t, section[1:len(section)-1], applier.AppendSessions(nil))
+		table := applier.AppendSessions(nil)
+		require.True(t, bytes.HasPrefix(section[1:], table), "%x is read as %x", section[1:], table)
+		require.Contains(t, []int{1, 5}, len(section)-1-len(table), "behind the table is a fingerprint, or that there is none")
 	})
 }
