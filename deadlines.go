@@ -27,9 +27,11 @@ const (
 	heartbeatDeadline
 	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
 	quorumDeadline
-	// diskDeadline: the disk owes something and has finished nothing for too long. While it has passed,
-	// this server neither leads nor campaigns.
-	diskDeadline
+	// writeDeadline and readDeadline: the disk owes writes, or reads, and has finished none for too long. While one of
+	// them has passed, this server neither leads nor campaigns. Reads that a cache serves say nothing about
+	// writes that hang, nor the other way round.
+	writeDeadline
+	readDeadline
 	// retryDeadline: forwards, reads and calls that the leader hasn't answered are sent again when it passes.
 	retryDeadline
 	// successionDeadline: a leader looks for somebody who should rather lead when it passes.
@@ -123,7 +125,7 @@ func (c *Core) actsOn(name deadlineName) bool {
 	switch name {
 	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline:
 		return false
-	case diskDeadline:
+	case writeDeadline, readDeadline:
 		_, leads := c.role.(*leader)
 		return leads
 	}
@@ -139,7 +141,7 @@ func (c *Core) Tick(now Instant) {
 
 // meetDeadlines acts on the deadlines that have passed.
 func (c *Core) meetDeadlines() {
-	if c.passed(diskDeadline) {
+	if c.diskStalled() {
 		if l, leads := c.role.(*leader); leads {
 			c.abdicate(l)
 		}
@@ -187,7 +189,7 @@ func (c *Core) meetDeadlines() {
 // deadlineNames are the deadlines for those who let them pass by name.
 var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
-	quorumDeadline: "quorum", diskDeadline: "disk", retryDeadline: "retry", transferDeadline: "transfer",
+	quorumDeadline: "quorum", writeDeadline: "write", readDeadline: "read", retryDeadline: "retry", transferDeadline: "transfer",
 	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", changeDeadline: "change",
 	snapshotDeadline: "snapshot", streamDeadline: "stream",
 }

@@ -71,7 +71,7 @@ func (c *Core) leaderHeard() bool {
 // mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a
 // cluster, and its disk isn't stalled.
 func (c *Core) mayCampaign() bool {
-	if c.passed(diskDeadline) {
+	if c.diskStalled() {
 		return false
 	}
 	if configuration := c.log.configuration(); configuration != nil {

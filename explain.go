@@ -257,7 +257,7 @@ func (c *Core) noLeader() *NoLeader {
 	switch {
 	case c.trouble != nil:
 		return &NoLeader{Reason: NoLeaderTrouble}
-	case c.passed(diskDeadline):
+	case c.diskStalled():
 		return &NoLeader{Reason: NoLeaderDisk}
 	case c.armed(promiseDeadline):
 		return &NoLeader{Reason: NoLeaderPromise}

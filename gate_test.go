@@ -202,6 +202,68 @@ func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
+// lagging returns a cluster in which a leads and c lacks a hundred entries, which have left a's memory and are read from
+// its disk one by one. No read is answered until the test does it.
+func lagging(t *testing.T) *cores {
+	c := founded(t, 3)
+	a := c.servers["a"]
+	a.config.TailBytes, a.config.MaxAppendBytes, a.config.WindowMessages = 1, 1, 1
+	c.restart("a")
+	c.pass(election)
+	c.elect("a")
+	c.servers["c"].cut = true
+	for i := range 100 {
+		c.propose("a", fmt.Sprint(i))
+	}
+	c.servers["c"].cut = false
+	a.fetches, a.hungReads = nil, true
+	return c
+}
+
+// passStalled lets time pass until a leads no more, two election timeouts at most; each step begins with between.
+func (c *cores) passStalled(between func()) {
+	a := c.servers["a"]
+	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
+		c.now += raft.Instant(heartbeat) / 2
+		between()
+		a.core.Tick(c.now)
+		c.drain("a")
+		c.settle()
+	}
+}
+
+// Reads that a cache serves don't hide that writes hang.
+func TestDiskThatOnlyReadsEndsALeadership(t *testing.T) {
+	c := lagging(t)
+	a := c.servers["a"]
+	a.slowDisk = true
+	c.propose("a", "x")
+	read := 0
+	c.passStalled(func() {
+		if len(a.fetches) > 0 {
+			f := a.fetches[0]
+			a.fetches = a.fetches[1:]
+			a.core.Fetched(c.now, f, a.log[f.After:f.After+1])
+			read++
+		}
+	})
+	require.Greater(t, read, 10)
+	require.NotEqual(t, "leader", c.status("a").Role)
+}
+
+// Nor do writes that go on hide that reads hang.
+func TestDiskThatOnlyWritesEndsALeadership(t *testing.T) {
+	c := lagging(t)
+	wrote := 0
+	c.passStalled(func() {
+		c.propose("a", "x")
+		wrote++
+	})
+	require.NotEmpty(t, c.servers["a"].fetches, "c needs what a has only on its disk")
+	require.Greater(t, wrote, 10)
+	require.NotEqual(t, "leader", c.status("a").Role)
+}
+
 // A leader with a stalled disk wants to be woken for that, however many rounds of reads put off its heartbeat.
 func TestStalledLeaderIsDueBetweenReads(t *testing.T) {
 	c := slow(t, "a")

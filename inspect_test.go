@@ -79,7 +79,7 @@ func TestDeadlinesPassByName(t *testing.T) {
 	a, b := c.servers["a"].core, c.servers["b"].core
 	require.Equal(t, []string{"heartbeat", "quorum", "succession"}, a.Armed(nil))
 	require.Equal(t, []string{"elect", "sticky"}, b.Armed(nil))
-	for _, other := range []string{"elect", "disk", "no such deadline"} {
+	for _, other := range []string{"elect", "write", "no such deadline"} {
 		require.False(t, a.Pass(other))
 	}
 

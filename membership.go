@@ -243,7 +243,7 @@ func (c *Core) tellRemoval(m *Message) {
 // askStanding asks the voters whether this server, which doesn't vote, belongs to the cluster still: no leader speaks to
 // it. It does so by asking for pre-votes that it makes no use of.
 func (c *Core) askStanding() {
-	if c.log.configuration() != nil && c.removed == 0 && !c.passed(diskDeadline) {
+	if c.log.configuration() != nil && c.removed == 0 && !c.diskStalled() {
 		c.askVotes(&candidate{pre: true})
 	}
 }

@@ -149,24 +149,27 @@ func (c *Core) drainWrite(e *Effects) {
 	}
 	o.dirty, o.snapshot = false, nil
 	l.written = l.last
-	c.diskStarts()
+	c.diskStarts(writeDeadline)
 }
 
-// diskStarts begins to watch a disk that was idle.
-func (c *Core) diskStarts() {
-	if c.deadlines[diskDeadline].state == deadlineOff {
-		c.arm(diskDeadline, c.config.ElectionTimeout)
+// diskStarts begins to watch the disk's writes or reads, if there were none.
+func (c *Core) diskStarts(watch deadlineName) {
+	if c.deadlines[watch].state == deadlineOff {
+		c.arm(watch, c.config.ElectionTimeout)
 	}
 }
 
-// diskMoved notes that the disk has finished something, and watches on if there is more.
-func (c *Core) diskMoved() {
-	if len(c.out.flights) > 0 || c.reading > 0 {
-		c.arm(diskDeadline, c.config.ElectionTimeout)
+// diskMoved notes that the disk has finished one of them, and watches on if it owes more.
+func (c *Core) diskMoved(watch deadlineName, owed int) {
+	if owed > 0 {
+		c.arm(watch, c.config.ElectionTimeout)
 	} else {
-		c.disarm(diskDeadline)
+		c.disarm(watch)
 	}
 }
+
+// diskStalled says whether the disk has owed something for an election timeout and finished nothing of the kind.
+func (c *Core) diskStalled() bool { return c.passed(writeDeadline) || c.passed(readDeadline) }
 
 // Persisted reports that every write up to number n is durable.
 func (c *Core) Persisted(now Instant, n WriteNumber) {
@@ -175,7 +178,7 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	stable, snapshot := c.out.persisted(n)
 	l.stable = max(l.stable, stable)
 	assert(l.stable <= l.written, "Cursors Ordered")
-	c.diskMoved()
+	c.diskMoved(writeDeadline, len(c.out.flights))
 	if snapshot != nil {
 		c.snapshotCurrent(snapshot)
 	}

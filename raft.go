@@ -422,7 +422,7 @@ const fetchBytes = 1 << 20
 func (c *Core) fetch(f Fetch) {
 	c.fetches = append(c.fetches, f)
 	c.reading++
-	c.diskStarts()
+	c.diskStarts(readDeadline)
 }
 
 // Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
@@ -432,7 +432,7 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
 	assert(c.reading > 0, "Fetches Answered Once")
 	c.reading--
-	c.diskMoved()
+	c.diskMoved(readDeadline, c.reading)
 	next := f.After
 	for i := range entries {
 		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {

@@ -175,7 +175,7 @@ func (c *Core) successor(l *leader, above uint64) ServerID {
 // fitness is what a server says of itself to the leader: its priority plus one, or 0 when it shouldn't lead,
 // because its disk stands still or its state machine is far behind.
 func (c *Core) fitness() uint64 {
-	if c.passed(diskDeadline) || c.passed(machineDeadline) {
+	if c.diskStalled() || c.passed(machineDeadline) {
 		return 0
 	}
 	return uint64(c.config.Priority) + 1

@@ -162,7 +162,7 @@ func (w *World) faultHappens() {
 	case faultSpoil:
 		w.step(Event{Op: OpSpoil, Server: int8(victim)}, nil)
 	case faultStall:
-		w.servers[victim].stalled = w.now + span
+		w.stalls(victim, span, h)
 	case faultWipe:
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
 			n := int64(0)
@@ -221,7 +221,7 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 		}
 		w.mendAfter(span)
 	case faultStallLeader:
-		w.servers[leader].stalled = w.now + span
+		w.stalls(leader, span, h)
 	case faultHandOver:
 		target := int64(0)
 		if h%4 != 0 {
@@ -292,6 +292,17 @@ func (w *World) stops(it *item, i int) {
 func (s *server) replan(w *World, i int) {
 	s.tickAt, s.deadline = 0, 0
 	w.planTick(i)
+}
+
+// stalls lets a disk stand still for a while: all of it, or its writes or its reads alone.
+func (w *World) stalls(i int, span int64, h uint64) {
+	s := &w.servers[i]
+	if h%4 != 0 {
+		s.stalled = w.now + span
+	}
+	if h%4 != 1 {
+		s.stalledReads = w.now + span
+	}
 }
 
 // part cuts links for a while.

@@ -14,7 +14,7 @@ func (w *World) beginTimed(phase uint64) {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		s.tickAt, s.writing, s.applying, s.reading, s.storing = 0, false, false, false, false
-		s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
+		s.paused, s.stalled, s.stalledReads, s.lame, s.doomed = 0, 0, 0, 0, false
 		s.waiting, s.arrived = s.waiting[:0], s.arrived[:0]
 		s.nth = [numLucks]uint64{}
 		for j := range w.links[i] {
@@ -67,7 +67,7 @@ func (w *World) planLanes(i int) {
 	}
 	if !s.reading && len(s.fetches) > 0 && s.frozen != frozenDisk {
 		s.reading = true
-		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckFetch, i, p.FetchTime), what: itemRead, a: int8(i), life: s.life})
+		w.queue.push(item{at: max(w.now, s.stalledReads) + w.takes(luckFetch, i, p.FetchTime), what: itemRead, a: int8(i), life: s.life})
 	}
 }
 

@@ -123,21 +123,22 @@ type server struct {
 	clocks []clock
 
 	// Timed runs.
-	deadline raft.Instant // for which the tick is planned
-	tickAt   int64        // the earliest tick in the queue; 0 for none
-	paused   int64        // until then nothing happens here
-	waiting  []item       // what would have
-	arrived  []arrived    // the messages among it
-	stalled  int64        // until then the disk does nothing
-	lame     int64        // until then the state machine does nothing
-	writing  bool
-	applying bool
-	reading  bool
-	storing  bool
-	held     bool // effects wait for a drain
-	mixed    bool // the effects being drained are those of several events
-	doomed   bool // to crash at the next write
-	nth      [numLucks]uint64
+	deadline     raft.Instant // for which the tick is planned
+	tickAt       int64        // the earliest tick in the queue; 0 for none
+	paused       int64        // until then nothing happens here
+	waiting      []item       // what would have
+	arrived      []arrived    // the messages among it
+	stalled      int64        // until then the disk writes nothing
+	stalledReads int64        // until then it reads nothing
+	lame         int64        // until then the state machine does nothing
+	writing      bool
+	applying     bool
+	reading      bool
+	storing      bool
+	held         bool // effects wait for a drain
+	mixed        bool // the effects being drained are those of several events
+	doomed       bool // to crash at the next write
+	nth          [numLucks]uint64
 }
 
 // A task is what a server's state machine is to do: to apply entries, to be captured, or to be restored.
