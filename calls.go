@@ -15,7 +15,7 @@ import (
 // A CallKind says what an administrative call asks for.
 type CallKind uint8
 
-var callKindNames = [...]string{CallAdd: "add", CallRemove: "remove", CallReplace: "replace", CallSet: "set"}
+var callKindNames = [...]string{CallAdd: "add", CallRemove: "remove", CallReplace: "replace", CallSet: "set", CallTransfer: "transfer"}
 
 // String returns the kind in words.
 func (k CallKind) String() string {
@@ -74,6 +74,12 @@ const (
 	RefusedHalfway
 	// RefusedOutdated: a new server doesn't know the level that is in force.
 	RefusedOutdated
+	// RefusedTarget: there is no such server to hand over to.
+	RefusedTarget
+	// RefusedTransferring: the leader is handing over to another server.
+	RefusedTransferring
+	// RefusedGivenUp: the server that was to lead doesn't.
+	RefusedGivenUp
 )
 
 // refusals are the errors that callers get.
@@ -82,6 +88,7 @@ var refusals = [...]error{
 	RefusedMembers: ErrMembers, RefusedNotMember: ErrNotMember, RefusedUnreachable: ErrUnreachable,
 	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
 	RefusedHalfway: ErrNotCaughtUp, RefusedOutdated: ErrOutdated,
+	RefusedTarget:  ErrTransferTarget, RefusedTransferring: ErrTransferInProgress, RefusedGivenUp: ErrTransferGivenUp,
 }
 
 // err returns the error that stands for a refusal, and the server that it is about, if any.
@@ -111,6 +118,7 @@ type pendingCall struct {
 	call   *Call
 	state  pendingState
 	term   Term // in which it was offered last
+	since  Term // in which this server was when it was called
 }
 
 func (q *calls) clone() calls { return calls{q.next, slices.Clone(q.items)} }
@@ -144,7 +152,7 @@ func (c *Core) Call(now Instant, call Call) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(ErrOverloaded)})
 		return number
 	}
-	c.calls.items = append(c.calls.items, pendingCall{number: number, call: &call})
+	c.calls.items = append(c.calls.items, pendingCall{number: number, call: &call, since: c.state.Term})
 	return number
 }
 
@@ -331,6 +339,8 @@ func (c *Core) beginCall(l *leader, t ticket, call *Call) {
 	switch call.Kind {
 	case CallAdd, CallRemove, CallReplace, CallSet:
 		c.beginChange(l, t, call)
+	case CallTransfer:
+		c.beginTransfer(l, t, call)
 	default:
 		c.endCall(l, t, callOutcome{refusal: RefusedUnknown})
 	}

@@ -37,6 +37,8 @@ const (
 	CallReplace
 	// CallSet makes Members the members, whatever they were.
 	CallSet
+	// CallTransfer hands the leadership over to the one of Members, or to the best server if there is none (§3.10).
+	CallTransfer
 )
 
 // A change is what a leader has in mind and not in its log.

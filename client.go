@@ -3,6 +3,7 @@ package raft
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Propose replicates a command and returns what the state machine answered to it. It can be called at
@@ -48,6 +49,7 @@ func (n *Node) propose(ctx context.Context, p Proposal) ([]byte, error) {
 
 func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) {
 	w := n.newWaiter()
+	p.Fence = fenceOf(ctx)
 	if err := n.inbox.propose(w, p); err != nil {
 		n.recycle(w)
 		return nil, notApplied(err)
@@ -72,32 +74,55 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 // An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure. It is also a
 // *CallError, which tells who leads.
 func (n *Node) Read(ctx context.Context) error {
-	if err := n.waitToRead(ctx); err != nil {
-		return n.callError(err)
-	}
-	return nil
+	_, err := n.readAs(ctx, waitsForRead, 0)
+	return err
 }
 
-func (n *Node) waitToRead(ctx context.Context) error {
+// LeaseRead is Read, except that the leader needn't ask anybody while it holds a lease (§6.4.1): it is as fresh as long as
+// the servers' clocks keep to Config.ClockDrift. Where there is no lease, as with Config.MaxLease 0, it is Read.
+func (n *Node) LeaseRead(ctx context.Context) error {
+	_, err := n.readAs(ctx, waitsForLeaseRead, 0)
+	return err
+}
+
+// StaleRead returns nil at once if this server's state was the newest not longer than maxAge ago, as far as it knows, and
+// is Read otherwise. It returns how long ago that was at most: everything that was acknowledged before
+// shows in the state. The age is counted, on this server's own clock, from when it sent the last request for a read
+// that a leader has answered; so it is unknown until this server's first read, of whatever kind, and as old as the last one.
+func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Duration, err error) {
+	fresh, err := n.readAs(ctx, waitsForStaleRead, Duration(max(maxAge, 0)))
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(n.now() - fresh), nil
+}
+
+// readAs hands a read in and waits until it may be served. It returns when the state was the newest.
+func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge Duration) (Instant, error) {
+	fresh, err := n.waitToRead(ctx, kind, maxAge)
+	if err != nil {
+		return 0, n.callError(readFailed(err))
+	}
+	return fresh, nil
+}
+
+func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration) (Instant, error) {
 	if err := ctx.Err(); err != nil {
-		return readFailed(err)
+		return 0, err
 	}
 	w := n.newWaiter()
-	w.kind = waitsForRead
+	w.kind, w.maxAge = kind, maxAge
 	if err := n.inbox.read(w); err != nil {
 		n.recycle(w)
-		return readFailed(err)
+		return 0, err
 	}
 	if !w.wait(ctx) {
 		n.inbox.cancel(w, ctx.Err())
-		return readFailed(ctx.Err())
+		return 0, ctx.Err()
 	}
-	err := w.err
+	fresh, err := w.fresh, w.err
 	n.recycle(w)
-	if err != nil {
-		return readFailed(err)
-	}
-	return nil
+	return fresh, err
 }
 
 // call asks the leader for something about the cluster itself, and returns the index of the configuration that
@@ -138,6 +163,8 @@ type waiterKind uint8
 const (
 	waitsForCommand waiterKind = iota
 	waitsForRead
+	waitsForLeaseRead
+	waitsForStaleRead
 	waitsForCall
 )
 
@@ -147,14 +174,27 @@ var waiterKindNames = [...]string{waitsForCommand: "command", waitsForRead: "rea
 // A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It belongs to the caller until it is
 // in the inbox, and again from the token in done on; in between, to the loop.
 type waiter struct {
-	done   chan struct{} // gets one token, when result, index and err are set
+	done   chan struct{} // gets one token, when the answer is in the next four
 	result []byte
 	index  Index
+	fresh  Instant
 	err    error
 
 	kind   waiterKind
-	number uint64  // that the core gave
-	since  Instant // when the core got it
+	maxAge Duration // that a stale read allows
+	number uint64   // that the core gave
+	since  Instant  // when the core got it
+}
+
+// read gives the core a read of the kind that the waiter waits for.
+func (w *waiter) read(c *Core, now Instant) uint64 {
+	switch w.kind {
+	case waitsForLeaseRead:
+		return c.ReadByLease(now)
+	case waitsForStaleRead:
+		return c.ReadStale(now, w.maxAge)
+	}
+	return c.Read(now)
 }
 
 // newWaiter returns a waiter, perhaps one that was recycled.
@@ -167,7 +207,7 @@ func (n *Node) newWaiter() *waiter {
 
 // recycle gives a waiter back that was answered, or never waited. Nobody else refers to it.
 func (n *Node) recycle(w *waiter) {
-	w.result, w.index, w.err, w.kind, w.number = nil, 0, nil, waitsForCommand, 0
+	*w = waiter{done: w.done}
 	n.waiterPool.Put(w)
 }
 
@@ -188,7 +228,7 @@ func (w *waiter) wait(ctx context.Context) bool {
 
 // answer ends the wait. It is called once per wait.
 func (w *waiter) answer(a *Answer) {
-	w.result, w.index, w.err = a.Result, a.Index, a.Err
+	w.result, w.index, w.fresh, w.err = a.Result, a.Index, a.Fresh, a.Err
 	w.done <- struct{}{}
 }
 

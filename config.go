@@ -44,6 +44,20 @@ type Config struct {
 	// message take, since a leader whose disk or network is silent for so long steps down.
 	Heartbeat, ElectionTimeout time.Duration
 
+	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a server of higher
+	// priority once that has caught up. Elections don't look at it, so any server may lead for a while.
+	Priority int
+
+	// MaxLease is the length of leases (§6.4.1), by which a leader serves LeaseRead without asking the other servers: 0 for
+	// none, at most the ElectionTimeout. It should be the same on all servers: where it isn't, there are no leases. While a leader
+	// holds one, no other can be elected, however sure it is that the leader is gone; and a server that has ever promised one
+	// doesn't vote for so long after a start.
+	//
+	// ClockDrift bounds by how much two servers' monotonic clocks may differ in a second (10 ms, at most a second). Leases
+	// rest on it: where a clock stands still, as that of a virtual machine may while it is moved or suspended, LeaseRead may return
+	// before the newest state is there. Nothing else does.
+	MaxLease, ClockDrift time.Duration
+
 	// MaxCommandBytes is the size of the largest command (1 MiB, at most MaxCommandSize). A larger one
 	// is refused with ErrTooLarge.
 	MaxCommandBytes int
@@ -167,6 +181,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 	core := CoreConfig{
 		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed, Incarnation: Incarnation(randomNumber()),
 		Heartbeat: Duration(c.Heartbeat), ElectionTimeout: Duration(c.ElectionTimeout),
+		Priority: c.Priority, MaxLease: Duration(c.MaxLease), ClockDrift: Duration(c.ClockDrift),
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
 		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,

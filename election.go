@@ -270,6 +270,7 @@ func (c *Core) lead(r *candidate) {
 	}
 	l := &leader{begin: c.log.last + 1}
 	c.become(l)
+	c.leaderKnown(c.id)
 	c.trouble = nil
 	c.appendEntry(first)
 	c.syncPeers(l, l.begin)
@@ -293,8 +294,7 @@ func (c *Core) follow(id ServerID) *follower {
 		f.hurry = 0
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.heardOfLeader()
-		c.thank(id)
-		c.disarm(resignDeadline)
+		c.leaderKnown(id)
 	}
 	assert(f.leader == id, "Election Safety")
 	c.armElection()

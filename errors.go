@@ -158,13 +158,8 @@ var ErrMalformed = errors.New("raft: malformed")
 // notApplied returns an error that is both ErrNotApplied and its reason.
 func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }
 
-// transferError returns an error about a server that is to lead.
-func transferError(reason error, about ServerID) error {
-	if about == "" {
-		return reason
-	}
-	return fmt.Errorf("%w: server %q", reason, about)
-}
+// stopped returns an error that is both ErrStopped and its cause.
+func stopped(cause error) error { return fmt.Errorf("%w: %w", ErrStopped, cause) }
 
 // outcomeUnknown returns an error that is both ErrOutcomeUnknown and its reason.
 func outcomeUnknown(reason error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, reason) }

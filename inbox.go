@@ -14,7 +14,8 @@ type inbox struct {
 	mu       sync.Mutex
 	sleeping bool
 	events   events
-	closed   error // why nothing is taken any more
+	refused  error // why no calls are taken any more
+	closed   error // why nothing is
 }
 
 // events are what gathered since the loop last looked.
@@ -32,6 +33,7 @@ type events struct {
 	calls     []callAsked
 	cancels   []cancellation
 	queries   []chan<- Status
+	resign    bool                   // to hand over, and stop then
 	reports   []func(*Core, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
@@ -159,10 +161,10 @@ func (in *inbox) lost(id ServerID) {
 func (in *inbox) propose(w *waiter, p Proposal) error {
 	in.mu.Lock()
 	ev := &in.events
-	switch {
-	case in.closed != nil:
+	switch refused := in.refused; {
+	case refused != nil:
 		in.mu.Unlock()
-		return in.closed // it doesn't change any more
+		return refused
 	case len(ev.proposals) >= in.maxProposals,
 		len(ev.proposals) > 0 && ev.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
@@ -177,10 +179,10 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 // read takes a read. An error means that it didn't.
 func (in *inbox) read(w *waiter) error {
 	in.mu.Lock()
-	switch {
-	case in.closed != nil:
+	switch refused := in.refused; {
+	case refused != nil:
 		in.mu.Unlock()
-		return in.closed
+		return refused
 	case len(in.events.reads) >= in.maxProposals:
 		in.mu.Unlock()
 		return ErrOverloaded
@@ -193,10 +195,10 @@ func (in *inbox) read(w *waiter) error {
 // call takes an administrative call. An error means that it didn't.
 func (in *inbox) call(w *waiter, call Call) error {
 	in.mu.Lock()
-	switch {
-	case in.closed != nil:
+	switch refused := in.refused; {
+	case refused != nil:
 		in.mu.Unlock()
-		return in.closed
+		return refused
 	case len(in.events.calls) >= maxCalls:
 		in.mu.Unlock()
 		return ErrOverloaded
@@ -281,11 +283,23 @@ func (in *inbox) stop(reason error) {
 	in.added()
 }
 
+// resign tells the loop to hand over and to end then. No more calls are taken.
+func (in *inbox) resign() {
+	in.mu.Lock()
+	if in.refused != nil {
+		in.mu.Unlock()
+		return
+	}
+	in.refused = ErrClosed
+	in.events.resign = true
+	in.added()
+}
+
 // close lets nothing in any more and returns what had gathered.
 func (in *inbox) close(reason error) events {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.closed = reason
+	in.refused, in.closed = reason, reason
 	rest := in.events
 	in.events = events{}
 	return rest

@@ -303,7 +303,11 @@ func (s *stateEncoder) leader(l *leader) {
 	h := &l.handover
 	s.b = append(s.b, s.name(h.to))
 	s.numbers(flag(h.told), flag(h.given), l.asking.round,
-		h.ticks[0].round, uint64(h.ticks[0].commit), h.ticks[1].round, uint64(h.ticks[1].commit))
+		h.ticks[0].round, uint64(h.ticks[0].commit), h.ticks[1].round, uint64(h.ticks[1].commit), uint64(len(h.asked)))
+	for _, t := range h.asked {
+		s.b = append(s.b, s.name(t.origin.Server))
+		s.numbers(t.origin.Start, t.number)
+	}
 	peers := make([][]byte, 0, len(l.peers))
 	for i := range l.peers {
 		peers = append(peers, s.progress(&l.peers[i]))
@@ -418,7 +422,7 @@ func (s *stateEncoder) callers(c *Core) {
 	s.numbers(uint64(c.named), uint64(c.removed), c.calls.next, uint64(len(c.calls.items)))
 	for i := range c.calls.items {
 		item := &c.calls.items[i]
-		s.numbers(item.number, uint64(item.state), uint64(item.term))
+		s.numbers(item.number, uint64(item.state), uint64(item.term), uint64(item.since))
 		s.call(item.call)
 	}
 	s.b = append(s.b, s.name(c.courtesy.to))

@@ -8,6 +8,7 @@ package raft
 //	writeLane   Storage.Write               writes from the loop             its queue is closed
 //	fetchLane   Storage.Entries             fetches from the loop            its queue is closed
 //	applyLane   the state machine           batches from the loop            its queue is closed
+//	WhileLeader nothing                     news of the leadership           the caller's function has returned
 //
 // and those that bring snapshots to and fro, which come and go (snapshotlanes.go).
 //
@@ -69,6 +70,7 @@ type Node struct {
 	reading       stopwatch
 	// leaderless is since when no leader is known, ledSince since when this server leads, while that is so.
 	leaderless, ledSince Instant
+	resigning            bool
 	step                 string // what the loop is at, for the report of a panic
 
 	board board
@@ -219,12 +221,19 @@ func (n *Node) Err() error {
 // closed, which Close waits for.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
-// Close stops the node and answers all callers at once. It returns when everything is released, or when ctx
+// Close stops the node and answers all callers. A node that leads hands over first (§3.10), if there is a server to hand
+// over to, so that the cluster needn't miss it: until that one leads, an election timeout has passed, or ctx has
+// ended, what is on its way goes on, and nothing new is taken. Close returns when everything is released, or when ctx
 // ends: then a call to the storage, the transport or the state machine hasn't returned, and the rest is
 // released when it does. The error is ctx.Err(), or what closing the storage and the transport returned. A
-// second Close changes nothing.
+// second Close changes nothing, except that the hand-over ends with its ctx too.
 func (n *Node) Close(ctx context.Context) error {
-	n.inbox.stop(errClose)
+	n.inbox.resign()
+	select {
+	case <-n.done:
+	case <-ctx.Done():
+		n.inbox.stop(errClose)
+	}
 	select {
 	case <-n.released:
 		return errors.Join(n.closing, n.storageClose)
@@ -286,7 +295,16 @@ func (n *Node) loop() error {
 		if n.events.stop != nil {
 			return n.events.stop
 		}
+		if n.events.resign {
+			n.core.Resign(n.now())
+			if n.resigning = true; n.core.Resigned() {
+				return errClose
+			}
+		}
 		n.handIn()
+		if n.resigning && n.core.Resigned() {
+			return errClose
+		}
 		n.core.Drain(&n.effects)
 		n.perform()
 		n.observe()
@@ -383,7 +401,7 @@ func (n *turn) Calls(now Instant) {
 		n.proposing = nil
 	}
 	for i, w := range ev.reads {
-		w.number, w.since = c.Read(now), now
+		w.number, w.since = w.read(c, now), now
 		n.reads.put(w)
 		ev.reads[i] = nil
 	}
@@ -409,7 +427,7 @@ func (n *Node) cancel(c cancellation) {
 		if n.proposals.holds(w) {
 			n.core.Cancel(w.number, c.reason)
 		}
-	case waitsForRead:
+	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
 		if n.reads.holds(w) {
 			n.reads.take(w.number)
 			n.core.CancelRead(w.number)
@@ -487,7 +505,7 @@ func (n *Node) finish(cause error, intact bool) {
 	reason := ErrClosed
 	if cause != errClose {
 		n.failed = cause
-		reason = fmt.Errorf("%w: %w", ErrStopped, cause)
+		reason = stopped(cause)
 		n.logFailure(cause)
 	}
 	rest := n.inbox.close(reason)

@@ -69,6 +69,16 @@ func (p *proposals) clone() proposals {
 // count returns how many commands wait for their answers.
 func (p *proposals) count() int { return len(p.items) - p.skip - p.done }
 
+// onTheWay says whether some command has been offered and not answered.
+func (p *proposals) onTheWay() bool {
+	for at := p.skip; at < len(p.items); at++ {
+		if state := p.items[at].state; state == pendingForwarded || state == pendingLogged {
+			return true
+		}
+	}
+	return false
+}
+
 // base is the lowest number that isn't answered.
 func (p *proposals) base() uint64 {
 	if p.skip < len(p.items) {
@@ -240,7 +250,7 @@ func (c *Core) offerProposals() {
 		return
 	}
 	l, leads := c.role.(*leader)
-	if leads && l.handover.to != "" {
+	if leads && l.handover.to != "" || c.armed(resignDeadline) {
 		return // until another server leads, or this one goes on
 	}
 	first := p.nextFree

@@ -60,6 +60,7 @@ func (l *leader) clone() role {
 		n.change = l.change.clone()
 	}
 	n.quota = slices.Clone(l.quota)
+	n.handover.asked = slices.Clone(l.handover.asked)
 	return &n
 }
 

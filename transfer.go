@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // A leader can hand over (§3.10): it takes no more commands, sends the target what it still lacks, and tells it to
 // campaign at once (TimeoutNow), past pre-vote and stickiness. If the target doesn't lead after an election
 // timeout, the leader gives up and takes commands again. Nothing of this is needed for safety: the target
@@ -20,6 +22,9 @@ type handover struct {
 	// given says that a TimeoutNow was sent in this term: from then on there may be another leader at any
 	// moment, whatever was promised.
 	given bool
+
+	// asked are the calls that wait for it.
+	asked []ticket
 
 	// ticks are the rounds and commits at the last two ticks: who has answered a round since the older one
 	// is responsive, and who holds what was committed then has caught up.
@@ -52,41 +57,68 @@ func (c *Core) isCourteous(to ServerID) {
 	k.times++
 }
 
-// thank notes that another server leads.
-func (c *Core) thank(id ServerID) {
+// leaderKnown notes who leads the present term. A transfer to that server that was called for in an earlier one is done:
+// this is seen here and not asked for, since the leadership may go on to another server before an answer comes.
+func (c *Core) leaderKnown(id ServerID) {
 	if id == c.courtesy.to {
 		c.courtesy.to, c.courtesy.times = "", 0
 	}
+	for _, item := range slices.Clone(c.calls.items) {
+		if item.call.Kind == CallTransfer && item.since < c.state.Term && (item.call.heir() == id || item.call.heir() == "") {
+			c.answerCall(item.number, 0, nil)
+		}
+	}
 }
 
-// Transfer begins to hand the leadership of this server over to another one, or to the best one if to is "". It
-// returns nil when it is on its way, or has been already, and otherwise why it isn't: ErrNotLeader,
-// ErrTransferTarget, or ErrTransferInProgress if it is on its way to another one.
+// heir is the server that a CallTransfer is about, or "" for any.
+func (c *Call) heir() ServerID {
+	if len(c.Members) > 0 {
+		return c.Members[0].ID
+	}
+	return ""
+}
+
+// Transfer begins to hand the leadership of this server over, as a CallTransfer does, without an answer for anybody. The
+// error says why it doesn't: ErrNotLeader, ErrTransferTarget or ErrTransferInProgress.
 func (c *Core) Transfer(now Instant, to ServerID) error {
 	c.advance(now)
 	l, leads := c.role.(*leader)
 	if !leads {
 		return ErrNotLeader
 	}
-	return c.transfer(l, to)
+	if refusal, about := c.transfer(l, to); refusal != 0 {
+		return refusal.err(about)
+	}
+	return nil
 }
 
-// transfer does what Transfer says.
-func (c *Core) transfer(l *leader, to ServerID) error {
-	if to == "" && l.handover.to == "" {
+// beginTransfer does what a CallTransfer asks for. That it is done is seen where it was called for, when another server leads; if
+// that is another one than the target, it asks again.
+func (c *Core) beginTransfer(l *leader, t ticket, call *Call) {
+	if refusal, about := c.transfer(l, call.heir()); refusal != 0 {
+		c.endCall(l, t, callOutcome{refusal: refusal, about: about})
+		return
+	}
+	l.handover.asked = append(l.handover.asked, t)
+}
+
+// transfer begins to hand over to a server, or to the best one if to is "", or goes on with it. Otherwise it returns why
+// not, and on whose account.
+func (c *Core) transfer(l *leader, to ServerID) (Refusal, ServerID) {
+	under := l.handover.to
+	switch {
+	case under != "" && (to == "" || to == under):
+		return 0, ""
+	case under != "":
+		return RefusedTransferring, under
+	case to == "":
 		to = c.successor(l, 0)
 	}
-	if l.handover.to != "" {
-		if to == "" || to == l.handover.to {
-			return nil
-		}
-		return transferError(ErrTransferInProgress, l.handover.to)
-	}
-	if configuration := c.log.configuration(); to == c.id || l.peer(to) == nil || !configuration.votes(to) {
-		return transferError(ErrTransferTarget, to)
+	if l.peer(to) == nil || !c.mayLead(to) {
+		return RefusedTarget, to
 	}
 	c.handOver(l, to)
-	return nil
+	return 0, ""
 }
 
 // handOver begins to hand over.
@@ -103,7 +135,7 @@ func (c *Core) drainTransfer(l *leader) {
 		return
 	}
 	p := l.peer(h.to)
-	if p == nil || !c.log.configuration().votes(h.to) {
+	if p == nil || !c.mayLead(h.to) {
 		c.endTransfer(l) // it was removed meanwhile
 		return
 	}
@@ -123,7 +155,11 @@ func (c *Core) sendTimeoutNow(l *leader, to ServerID) {
 
 // endTransfer gives up: the leader leads on.
 func (c *Core) endTransfer(l *leader) {
-	l.handover.to = ""
+	h := &l.handover
+	for _, t := range h.asked {
+		c.endCall(l, t, callOutcome{refusal: RefusedGivenUp, about: h.to})
+	}
+	h.to, h.asked = "", h.asked[:0]
 	c.disarm(transferDeadline)
 	c.disarm(resignDeadline)
 }
@@ -147,10 +183,13 @@ func (c *Core) tick(l *leader) {
 	}
 }
 
+// mayLead says whether a server is a voter, and not about to become none.
+func (c *Core) mayLead(id ServerID) bool { return votes(c.log.configuration().Members, id) }
+
 // maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {
 	since := l.handover.ticks[0].round
-	return c.log.configuration().votes(p.id) && p.fitness > 0 && since > 0 && p.round >= since
+	return c.mayLead(p.id) && p.fitness > 0 && since > 0 && p.round >= since
 }
 
 // successor returns the server that should lead next: among those that may, have caught up, and are fitter than
@@ -215,8 +254,12 @@ func (c *Core) Resign(now Instant) {
 	c.arm(resignDeadline, c.config.ElectionTimeout)
 }
 
-// Resigned says that another server leads after Resign, or that it was in vain.
-func (c *Core) Resigned() bool { return !c.armed(resignDeadline) }
+// Resigned says that there is nothing to wait for: another server leads after Resign, and the commands that were on their
+// way have answers; or it was in vain.
+func (c *Core) Resigned() bool {
+	f, follows := c.role.(*follower)
+	return !c.armed(resignDeadline) || follows && f.leader != "" && !c.proposals.onTheWay()
+}
 
 // watchMachine notes, at each drain, whether the state machine keeps up: while what was committed an election timeout
 // ago isn't applied, it is far behind.

@@ -8,11 +8,28 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// transfer asks a leader to hand over, and drains it.
+// transfer asks a leader to hand over, and delivers nothing. It returns why the leader refuses, if it does.
 func (c *cores) transfer(from, to raft.ServerID) error {
-	err := c.servers[from].core.Transfer(c.now, to)
+	s := c.servers[from]
+	s.core.Call(c.now, transferTo(to))
+	before := len(s.answers)
 	c.drain(from)
-	return err
+	for _, a := range s.answers[before:] {
+		if a.Call {
+			s.answers = s.answers[:before]
+			return a.Err
+		}
+	}
+	return nil
+}
+
+// transferTo returns the call that asks for a transfer.
+func transferTo(to raft.ServerID) raft.Call {
+	call := raft.Call{Kind: raft.CallTransfer}
+	if to != "" {
+		call.Members = []raft.Member{{Server: raft.Server{ID: to}}}
+	}
+	return call
 }
 
 // §3.10: the leader brings the target up to date before it lets it campaign, and takes no commands meanwhile.
@@ -37,7 +54,7 @@ func TestTransferBringsTheTargetUpToDateFirst(t *testing.T) {
 	c.pass(5 * heartbeat)
 	require.Equal(t, raft.ServerID("b"), c.leader())
 	require.Equal(t, []string{"x", "own", "forwarded"}, sorted(c.commands("b"), "x", "own", "forwarded"))
-	require.Len(t, c.servers["a"].answers, 2)
+	require.Len(t, c.servers["a"].answers, 3, "two commands and the transfer")
 	for _, a := range c.servers["a"].answers {
 		require.NoError(t, a.Err)
 	}
@@ -68,9 +85,10 @@ func TestTransferIsGivenUp(t *testing.T) {
 	require.Empty(t, c.servers["a"].answers)
 	c.pass(election)
 	require.Equal(t, raft.ServerID("a"), c.leader())
-	require.Len(t, c.servers["a"].answers, 1)
-	require.Equal(t, number, c.servers["a"].answers[0].Number)
-	require.NoError(t, c.servers["a"].answers[0].Err)
+	require.Len(t, c.servers["a"].answers, 2)
+	require.ErrorIs(t, c.servers["a"].answers[0].Err, raft.ErrTransferGivenUp)
+	require.Equal(t, number, c.servers["a"].answers[1].Number)
+	require.NoError(t, c.servers["a"].answers[1].Err)
 	require.Empty(t, c.status("a").HandingOver)
 }
 
@@ -84,13 +102,12 @@ func TestTransferSurvivesLoss(t *testing.T) {
 	require.Equal(t, raft.ServerID("b"), c.leader())
 }
 
-// To itself, to who isn't a member, or by who doesn't lead: an error at once.
+// To itself, or to who isn't a member: an error at once.
 func TestTransferIsRefused(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
 	require.ErrorIs(t, c.transfer("a", "a"), raft.ErrTransferTarget)
 	require.ErrorIs(t, c.transfer("a", "z"), raft.ErrTransferTarget)
-	require.ErrorIs(t, c.transfer("b", "c"), raft.ErrNotLeader)
 	c.servers["b"].cut = true
 	require.NoError(t, c.transfer("a", "b"))
 	require.NoError(t, c.transfer("a", "b"))
@@ -270,6 +287,94 @@ func TestFencesEndWithTheLeadership(t *testing.T) {
 	require.Empty(t, c.servers["a"].answers)
 	c.settle()
 	require.Equal(t, raft.ServerID("b"), c.leader())
-	require.Len(t, c.servers["a"].answers, 1)
+	require.Len(t, c.servers["a"].answers, 2)
 	require.ErrorIs(t, c.servers["a"].answers[0].Err, raft.ErrNotLeader)
+	require.NoError(t, c.servers["a"].answers[1].Err, "the transfer")
+}
+
+// transferCall asks for a transfer at any server, by an administrative call.
+func (c *cores) transferCall(at, to raft.ServerID) {
+	c.servers[at].core.Call(c.now, transferTo(to))
+	c.drain(at)
+	c.settle()
+}
+
+// A transfer can be asked for at every server, and is answered there when the target leads.
+func TestTransferCalls(t *testing.T) {
+	for _, at := range []raft.ServerID{"a", "b", "c"} {
+		for _, to := range []raft.ServerID{"b", ""} {
+			c := newCores(t, 3)
+			c.elect("a")
+			c.pass(3 * heartbeat)
+			c.transferCall(at, to)
+			c.pass(5 * heartbeat)
+			require.Len(t, c.servers[at].answers, 1, "at %s to %q", at, to)
+			require.NoError(t, c.servers[at].answers[0].Err)
+			require.NotEqual(t, raft.ServerID("a"), c.leader())
+			if to != "" {
+				require.Equal(t, to, c.leader())
+			}
+		}
+	}
+}
+
+func TestTransferCallsAreRefused(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	refused := func(to raft.ServerID, want error) {
+		t.Helper()
+		c.transferCall("b", to)
+		answers := c.servers["b"].answers
+		require.ErrorIs(t, answers[len(answers)-1].Err, want)
+		require.ErrorIs(t, answers[len(answers)-1].Err, raft.ErrNotApplied)
+	}
+	refused("a", raft.ErrTransferTarget)
+	refused("z", raft.ErrTransferTarget)
+	c.servers["c"].cut = true
+	require.NoError(t, c.transfer("a", "c"))
+	refused("b", raft.ErrTransferInProgress)
+	c.transferCall("b", "c") // joins the one that is under way
+	before := len(c.servers["b"].answers)
+	c.pass(election + heartbeat)
+	require.Len(t, c.servers["b"].answers, before+1)
+	require.ErrorIs(t, c.servers["b"].answers[before].Err, raft.ErrTransferGivenUp)
+}
+
+// If another server than the target is elected meanwhile, that one hands over to it.
+func TestTransferCallGoesOnAtTheNextLeader(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.servers["a"].core.Call(c.now, transferTo("b"))
+	c.drain("a")
+	c.take(is(raft.TimeoutNow))
+	c.servers["a"].cut = true
+	c.servers["c"].core.Lost(c.now, "a")
+	c.servers["b"].core.Lost(c.now, "a")
+	for c.leader() != "c" {
+		c.elect("c")
+	}
+	require.Empty(t, c.servers["a"].answers)
+	c.servers["a"].cut = false
+	c.pass(election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.Len(t, c.servers["a"].answers, 1)
+	require.NoError(t, c.servers["a"].answers[0].Err)
+}
+
+// Two that want the leadership to be elsewhere have their way one after the other: it doesn't go to and fro for ever.
+func TestTransfersThatContradictEnd(t *testing.T) {
+	c := newCores(t, 2)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.servers["a"].core.Call(c.now, transferTo("b"))
+	c.servers["b"].core.Call(c.now, transferTo("a"))
+	c.drain("b")
+	c.drain("a")
+	c.pass(4 * election)
+	require.Less(t, c.status("a").Term, raft.Term(6))
+	for _, id := range c.ids {
+		require.Zero(t, c.status(id).PendingCalls)
+	}
 }

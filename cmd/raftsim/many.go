@@ -207,8 +207,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		float64(at(t.settled, 50))/10, float64(at(t.settled, 95))/10, float64(at(t.settled, 99))/10, float64(at(t.settled, 100))/10)
 	fmt.Printf("elections %d, crashes %d, recoveries %d, wiped disks %d, writes %d, lost %d, truncations %d, messages %d, dropped %d\n",
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
-	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d\n",
-		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads)
+	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d, transfers %d\n",
+		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads, s.Transfers)
 	fmt.Printf("upgrades %d; in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",
 		s.Upgrades, s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
 	fmt.Printf("snapshots %d, failed %d, damaged %d, restored %d; streams %d, broken by chance %d, resumed %d, snapshots received %d\n",

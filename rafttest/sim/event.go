@@ -73,8 +73,8 @@ const (
 	OpFree
 	OpRot
 
-	// OpHandOver asks the server to hand its leadership over to server N, from 1, or to whom it likes for 0; OpResign says to
-	// it that it is about to stop. OpClock lets its clock run faster than time by N-1,000,000 millionths from now on.
+	// OpHandOver asks, by a call at the server, for a transfer of the leadership to server N, from 1, or to any for 0; OpResign
+	// says to the server that it is about to stop. OpClock lets its clock run faster than time by N-1,000,000 millionths from now on.
 	OpHandOver
 	OpResign
 	OpClock

@@ -227,6 +227,9 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 		if h%4 != 0 {
 			target = int64(other + 1)
 		}
+		if h%3 == 0 {
+			leader = int(below(mix(h), w.params.Servers)) // asks the leader
+		}
 		w.step(Event{Op: OpHandOver, Server: int8(leader), N: target}, nil)
 		w.planTick(leader)
 	case faultResign:

@@ -108,6 +108,10 @@ func (w *World) checkMatch(i int, m *raft.Message) {
 // checkAnswer checks what a caller is told, and returns the operation.
 func (w *World) checkAnswer(i int, a *raft.Answer) {
 	s := &w.servers[i]
+	if a.Call {
+		w.checkTransfer(i, a)
+		return
+	}
 	numbers := s.proposals
 	if a.Read {
 		numbers = s.reads

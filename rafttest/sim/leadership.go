@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"errors"
+
+	"github.com/e17579a5/raft"
+)
 
 // checkLeases checks, when a server is elected, that no other one holds a lease by its own clock: it would go on to serve reads.
 func (w *World) checkLeases(i int) {
@@ -40,4 +44,52 @@ func (w *World) checkHandOver(i int, m *raft.Message) {
 	if d.last() < last || last > 0 && d.slots[last-1] != s.view[last-1] {
 		w.fail(HandingOver, i, "lets %s campaign, whose disk doesn't hold its log up to %d", m.To, last)
 	}
+}
+
+// A transfer is a call that asks for the leadership to go to a server.
+type transfer struct {
+	to    int8      // from 1; 0 for any
+	since raft.Term // in which the server was that was asked
+	ended bool
+}
+
+// handOver asks for a transfer.
+func (w *World) handOver(e *Event, s *server) {
+	call := raft.Call{Kind: raft.CallTransfer}
+	to := int8(0)
+	if e.N > 0 && e.N <= int64(w.n) {
+		to = int8(e.N)
+		call.Members = []raft.Member{{Server: raft.Server{ID: w.servers[to-1].id}}}
+	}
+	number := s.core.Call(w.local(s), call)
+	for uint64(len(s.transfers)) <= number {
+		s.transfers = append(s.transfers, transfer{ended: true})
+	}
+	s.transfers[number] = transfer{to: to, since: s.status.term}
+	s.open++
+}
+
+// checkTransfer checks the answer to such a call: if it is done, the server has led since it was called.
+func (w *World) checkTransfer(i int, a *raft.Answer) {
+	s := &w.servers[i]
+	if a.Number >= uint64(len(s.transfers)) || s.transfers[a.Number].ended {
+		w.fail(Answers, i, "answers a transfer, number %d, that isn't open", a.Number)
+		return
+	}
+	t := &s.transfers[a.Number]
+	t.ended = true
+	s.open--
+	if a.Err != nil {
+		if errors.Is(a.Err, raft.ErrNotApplied) == errors.Is(a.Err, raft.ErrOutcomeUnknown) {
+			w.fail(Answers, i, "transfer: %v is no outcome", a.Err)
+		}
+		return
+	}
+	w.stats.Transfers++
+	for term := int(t.since) + 1; term < len(w.ghost.leaders); term++ {
+		if led := w.ghost.leaders[term].server; led != 0 && (t.to == 0 || led == t.to) {
+			return
+		}
+	}
+	w.fail(HandingOver, i, "a transfer to server %d (0: any) is done, which hasn't led since term %d", t.to, t.since)
 }

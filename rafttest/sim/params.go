@@ -46,8 +46,9 @@ type Params struct {
 	// is how many of the commands are fenced.
 	LeaseReads, StaleReads, ReadAge, Fences int64
 
-	// MaxLease is the longest lease (raft.CoreConfig), Priorities the servers' priorities, two bits each.
-	MaxLease, Priorities int64
+	// MaxLease is the longest lease (raft.CoreConfig), and ShortLeases the set of the servers, a bit for each, that know of half
+	// of it only. Priorities are the servers' priorities, two bits each.
+	MaxLease, ShortLeases, Priorities int64
 	// Clients with sessions: so many (8 at most), to whom so many of the operations belong. The servers keep MaxSessions sessions, with results
 	// of SessionBytes.
 	Sessions, InSession, MaxSessions, SessionBytes int64
@@ -114,7 +115,7 @@ func (p *Params) all() []param {
 		{"durable", &p.Durable},
 		{"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
-		{"max-lease", &p.MaxLease}, {"priorities", &p.Priorities},
+		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
 }
 
@@ -206,6 +207,7 @@ func Swarm(seed uint64) Params {
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
 	p.MaxLease = pick(next(), 0, 0, p.Election/4, p.Election/2, p.Election, p.Election)
+	p.ShortLeases = pick(next(), 0, 0, 0, int64(next()&0x7f))
 	p.LeaseReads = pick(next(), 0, 300, 800)
 	p.StaleReads = pick(next(), 0, 100, 200)
 	p.ReadAge = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
@@ -273,8 +275,12 @@ const MaxEvents = 200_000
 // two of them differ by just that much now and then.
 func (p *Params) config(server int) raft.CoreConfig {
 	drift := (2*p.Drift*int64(raft.Second) + 999_999 - p.Drift) / (1_000_000 - p.Drift)
+	lease := p.MaxLease
+	if p.ShortLeases>>server&1 != 0 {
+		lease /= 2
+	}
 	return raft.CoreConfig{
-		MaxLease: raft.Duration(p.MaxLease), ClockDrift: raft.Duration(drift), Priority: int(p.Priorities >> (2 * server) & 3),
+		MaxLease: raft.Duration(lease), ClockDrift: raft.Duration(drift), Priority: int(p.Priorities >> (2 * server) & 3),
 		Heartbeat: raft.Duration(p.Heartbeat), ElectionTimeout: raft.Duration(p.Election),
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),

@@ -21,6 +21,7 @@ type Stats struct {
 	Refused     int // not applied, or not read
 	Unknown     int
 	Reads       int
+	Transfers   int // done
 	// In sessions: those that were opened, commands applied, copies answered with the result of the first, and refused.
 	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
@@ -59,7 +60,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Leaders, o.Leaders}, {&s.Crashes, o.Crashes}, {&s.Restarts, o.Restarts},
 		{&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
 		{&s.Truncations, o.Truncations}, {&s.Commands, o.Commands}, {&s.Answered, o.Answered},
-		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads},
+		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads}, {&s.Transfers, o.Transfers},
 		{&s.Upgrades, o.Upgrades}, {&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
 		{&s.SessionRefused, o.SessionRefused},
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},

@@ -150,7 +150,7 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall:
 		return w.call(e, s)
 	case OpHandOver:
-		return w.handOver(e, s)
+		w.handOver(e, s)
 	case OpResign:
 		s.core.Resign(now)
 	case OpCancel:
@@ -369,18 +369,6 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	}
 	s.core.Receive(w.local(s), m)
 	return true
-}
-
-// handOver asks a leader to hand over.
-func (w *World) handOver(e *Event, s *server) bool {
-	to := raft.ServerID("")
-	if e.N > 0 && e.N <= int64(w.n) {
-		to = w.servers[e.N-1].id
-	}
-	if s.status.role != leads {
-		return false
-	}
-	return s.core.Transfer(w.local(s), to) == nil
 }
 
 // heal mends all links.

@@ -116,6 +116,7 @@ type server struct {
 
 	// numbers maps the numbers of the core's proposals and reads to operations, plus 1.
 	proposals, reads []int32
+	transfers        []transfer // by the numbers of the core's calls
 	// life of each start on the member disk, to find the operation behind an Origin.
 	starts []lifeOps
 
@@ -245,7 +246,7 @@ func (w *World) forget(s *server) {
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
 	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
-	s.proposals, s.reads = s.proposals[:0], s.reads[:0]
+	s.proposals, s.reads, s.transfers = s.proposals[:0], s.reads[:0], s.transfers[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
