@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,18 @@ type cores struct {
 	network []raft.Message // sent and not delivered, oldest first
 	streams []*stream      // that bring snapshots
 	opened  uint64         // streams so far
+	parted  []way          // on which everything is lost
 }
+
+// A way leads from one server to another.
+type way struct{ from, to raft.ServerID }
+
+// part loses everything on a way from now on, join stops that on all.
+func (c *cores) part(from, to raft.ServerID) { c.parted = append(c.parted, way{from, to}) }
+func (c *cores) join()                       { c.parted = nil }
+
+// arrives says whether a message isn't lost on its way.
+func (c *cores) arrives(m *raft.Message) bool { return !slices.Contains(c.parted, way{m.From, m.To}) }
 
 // server is one Core with its disk.
 type server struct {
@@ -117,8 +129,10 @@ func (c *cores) drain(id raft.ServerID) {
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false
-		if !s.cut {
-			c.network = append(c.network, e.Messages...)
+		for _, m := range e.Messages {
+			if !s.cut && c.arrives(&m) {
+				c.network = append(c.network, m)
+			}
 		}
 		s.answers = append(s.answers, e.Answers...)
 		s.fetches = append(s.fetches, e.Fetches...)

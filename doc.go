@@ -31,6 +31,8 @@
 //   - A command of a Session is applied at most once however often its client sends it, at whichever servers.
 //   - After Read has returned nil, this server's state machine shows everything that was acknowledged anywhere before
 //     Read was called.
+//   - After LeaseRead too, as long as the servers' clocks keep to Config.ClockDrift. Nothing else rests on a clock.
+//   - What is proposed with the context of WhileLeader is applied in that leadership or never.
 //   - Nothing leaves a server that rests on something its disk doesn't hold yet.
 //   - No panic crosses the API, and no goroutine is left after Close but one inside a call of yours.
 //
@@ -43,6 +45,11 @@
 // Who belongs to a cluster is changed at any member while it works: Node.AddServer, AddLearner, RemoveServer, Replace (of a
 // disk that was lost) and SetMembers, each with an outcome that is as honest as that of Propose.
 //
+// # Leading
+//
+// WhileLeader runs a function while this server leads. TransferLeadership hands the leadership over; a leader does so by itself
+// when it is closed, when a server of higher Priority has caught up, and when its disk or its state machine doesn't keep up.
+//
 // # What it is not
 //
 // It doesn't defend against servers that lie, and it can't go on without a majority. It is no
@@ -51,8 +58,8 @@
 // # Reading order
 //
 // types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go
-// for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go,
-// proposals.go, session.go, snapshot.go, sending.go, receiving.go, calls.go, membership.go, change.go, level.go and
+// for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go, lease.go,
+// transfer.go, proposals.go, session.go, snapshot.go, sending.go, receiving.go, calls.go, membership.go, change.go, level.go and
 // fingerprint.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
 // "Consensus: Bridging Theory and Practice", figures those of the paper, "In Search of an Understandable
 // Consensus Algorithm" (extended version). Where this package leaves them is in docs/divergence.md, and why

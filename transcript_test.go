@@ -19,7 +19,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 // TestTranscripts plays the stories in testdata/*.transcript. A story is a list of commands, each after ">
 // ", and of what the cores did then:
 //
-//	> cluster N            start servers a, b, …, which are to found a cluster
+//	> cluster N [OPTION]   start servers a, b, …, which are to found a cluster: with leases for "lease", with one entry
+//	                       in each append for "one"
 //	> elect S              let S's election timeout pass, and deliver everything
 //	> timeout S            let S's next deadline pass
 //	> propose S TEXT       a caller proposes at S
@@ -31,6 +32,14 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 //	> settle               deliver messages until there are none
 //	> pass N               let N heartbeat intervals pass, delivering everything, and say only what came of it
 //	> cut S, heal S        lose everything to and from S; stop that
+//	> part S T, part S→T   lose everything between S and T, or from S to T
+//	> join                 stop that
+//	> transfer S T         ask at S for a transfer of the leadership to T
+//	> lease-read S         a caller reads at S, by a lease if there is one
+//	> lost S T             S hears that the process of T is gone
+//	> heartbeat S          let S's next heartbeat be due
+//	> campaign S           elect S, but lose its appends
+//	> wait S               let the time pass, at S, until S may vote
 //	> slow S, finish S     S's writes wait; those handed out are done
 //	> restart S            crash S and start it from its disk
 //	> snapshot S           somebody asks for a snapshot at S
@@ -99,7 +108,14 @@ func (p *player) command(words []string) {
 	quiet := false
 	switch words[0] {
 	case "cluster":
-		p.c = newCores(p.t, int(words[1][0]-'0'))
+		p.c = newCoresWith(p.t, int(words[1][0]-'0'), func(config *raft.CoreConfig) {
+			switch words[len(words)-1] {
+			case "lease":
+				config.MaxLease, config.ClockDrift = lease, 200*raft.Millisecond
+			case "one":
+				config.MaxAppendBytes = 1
+			}
+		})
 		p.seen = map[raft.ServerID]*shown{}
 		for _, id := range p.c.ids {
 			p.seen[id] = &shown{}
@@ -144,6 +160,35 @@ func (p *player) command(words []string) {
 		quiet = true
 	case "cut", "heal":
 		p.c.servers[id].cut = words[0] == "cut"
+	case "part":
+		from, to, one := strings.Cut(words[1], "→")
+		if !one {
+			to = words[2]
+			p.c.part(raft.ServerID(to), raft.ServerID(from))
+		}
+		p.c.part(raft.ServerID(from), raft.ServerID(to))
+	case "join":
+		p.c.join()
+	case "transfer":
+		p.c.servers[id].core.Call(p.c.now, transferTo(raft.ServerID(words[2])))
+		p.c.drain(id)
+	case "lease-read":
+		p.c.servers[id].core.ReadByLease(p.c.now)
+		p.c.drain(id)
+	case "lost":
+		p.c.servers[id].core.Lost(p.c.now, raft.ServerID(words[2]))
+		p.c.drain(id)
+	case "heartbeat":
+		p.c.now += raft.Instant(heartbeat)
+		p.c.servers[id].core.Tick(p.c.now)
+		p.c.drain(id)
+	case "campaign":
+		p.c.electWithout(id, raft.AppendRequest)
+		quiet = true
+	case "wait":
+		p.c.now = max(p.c.now, p.c.status(id).QuietUntil)
+		p.c.servers[id].core.Tick(p.c.now)
+		p.c.drain(id)
 	case "slow":
 		p.c.servers[id].slowDisk = true
 	case "finish":
@@ -259,10 +304,23 @@ func answerText(a raft.Answer) string {
 	switch {
 	case a.Err != nil:
 		return a.Err.Error()
+	case a.Call:
+		return "done"
 	case a.Read:
 		return fmt.Sprintf("read at %d", a.Index)
 	}
 	return fmt.Sprintf("%q at %d", a.Result, a.Index)
+}
+
+// leaseText says which lease is asked for or promised.
+func leaseText(m *raft.Message) string {
+	switch {
+	case m.Lease == 0:
+		return ""
+	case m.Kind == raft.Heartbeat:
+		return fmt.Sprintf(", asks for a lease of %d ms", m.Lease/raft.Millisecond)
+	}
+	return fmt.Sprintf(", promises %d ms", m.Lease/raft.Millisecond)
 }
 
 func messageText(m *raft.Message) string {
@@ -280,9 +338,9 @@ func messageText(m *raft.Message) string {
 		}
 		text += fmt.Sprintf(", nothing at %d, look at %d (term %d)", m.Index, m.Hint, m.LogTerm)
 	case raft.Heartbeat:
-		text += fmt.Sprintf(", round %d, commit %d", m.Round, m.Commit)
+		text += fmt.Sprintf(", round %d, commit %d", m.Round, m.Commit) + leaseText(m)
 	case raft.HeartbeatResponse:
-		text += fmt.Sprintf(", round %d, durable to %d, received to %d", m.Round, m.Index, m.Hint)
+		text += fmt.Sprintf(", round %d, durable to %d, received to %d", m.Round, m.Index, m.Hint) + leaseText(m)
 	case raft.SnapshotRequest:
 		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
 	case raft.SnapshotResponse:
