@@ -354,3 +354,66 @@ func ExampleMemoryStorage_Reopen() {
 	// 1
 	// 2
 }
+
+// A server does what only the leader is to do, once for each leadership, and stops when that ends.
+func ExampleNode_WhileLeader() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: new(tally), Storage: raft.NewMemoryStorage(),
+		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() {
+		if err := node.Close(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
+
+	err = node.WhileLeader(ctx, func(ctx context.Context, term raft.Term) error {
+		// Proposed with this ctx, a command is applied in this term or never.
+		sum, err := node.Propose(ctx, []byte("5"))
+		if err != nil {
+			return err
+		}
+		fmt.Println("term", term, "sum", string(sum))
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output: term 1 sum 5
+}
+
+// A dashboard is content with what was true a while ago, and says when.
+func ExampleNode_StaleRead() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	sums := new(tally)
+	node, err := raft.Start(raft.Config{
+		ID: "a", Machine: sums, Storage: raft.NewMemoryStorage(),
+		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() {
+		if err := node.Close(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
+	if _, err := node.Propose(ctx, []byte("5")); err != nil {
+		log.Fatal(err)
+	}
+
+	age, err := node.StaleRead(ctx, time.Minute)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("at most a minute ago:", age <= time.Minute, "sum", sums.value.Load())
+	// Output: at most a minute ago: true sum 5
+}

@@ -234,3 +234,24 @@ func TestLeaseConfig(t *testing.T) {
 		require.ErrorContains(t, err, test.want)
 	}
 }
+
+// A configuration that is appended voids the lease: until a quorum of what counts from then on has promised, there is none.
+func TestConfigurationVoidsTheLease(t *testing.T) {
+	c := newLeaseCores(t, 3)
+	c.leased("a")
+	c.servers["a"].core.Call(c.now, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("c")}})
+	configuration, changes := c.status("a").Configuration, 0
+	for c.drain("a"); len(c.network) > 0; {
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+		if now := c.status("a").Configuration; now != configuration {
+			configuration = now
+			changes++
+			require.Zero(t, c.status("a").LeaseUntil)
+		}
+	}
+	require.Positive(t, changes)
+	c.pass(3 * heartbeat)
+	require.NotZero(t, c.status("a").LeaseUntil)
+}
