@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"slices"
+	"time"
 )
 
 // A Status is what a node shows of itself at one moment.
@@ -32,6 +33,11 @@ type Status struct {
 
 	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
 	PendingProposals, PendingReads, PendingCalls int
+
+	// HandingOver is the server that this one, which leads, hands over to. Lease is for how long its lease runs unless it is
+	// renewed; 0 while it has none.
+	HandingOver ServerID
+	Lease       time.Duration
 
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrNoCluster.
@@ -75,6 +81,7 @@ func (n *Node) status() Status {
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
 		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.trouble(),
+		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-n.now(), 0)),
 		LeaderAddress: n.addressOf(c.Leader),
 	}
 	if c.Diverged != nil {
@@ -97,6 +104,7 @@ func (n *Node) stoppedStatus(intact bool) Status {
 	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
 	s.NoLeader, s.Command, s.Read, s.Peers, s.Receiving = nil, nil, nil, nil, nil
 	s.Disk, s.CatchUp, s.Machine = LaneStatus{}, LaneStatus{}, LaneStatus{}
+	s.HandingOver, s.Lease = "", 0
 	return s
 }
 

@@ -207,7 +207,9 @@ func Swarm(seed uint64) Params {
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
 	p.MaxLease = pick(next(), 0, 0, p.Election/4, p.Election/2, p.Election, p.Election)
-	p.ShortLeases = pick(next(), 0, 0, 0, int64(next()&0x7f))
+	if h = luck(seed).draw(luckParams, 0, 3, 0); h%4 == 0 {
+		p.ShortLeases = int64(mix(h) & 0x7f)
+	}
 	p.LeaseReads = pick(next(), 0, 300, 800)
 	p.StaleReads = pick(next(), 0, 100, 200)
 	p.ReadAge = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
