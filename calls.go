@@ -88,7 +88,7 @@ var refusals = [...]error{
 	RefusedMembers: ErrMembers, RefusedNotMember: ErrNotMember, RefusedUnreachable: ErrUnreachable,
 	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
 	RefusedHalfway: ErrNotCaughtUp, RefusedOutdated: ErrOutdated,
-	RefusedTarget:  ErrTransferTarget, RefusedTransferring: ErrTransferInProgress, RefusedGivenUp: ErrTransferGivenUp,
+	RefusedTarget: ErrTransferTarget, RefusedTransferring: ErrTransferInProgress, RefusedGivenUp: ErrTransferGivenUp,
 }
 
 // err returns the error that stands for a refusal, and the server that it is about, if any.

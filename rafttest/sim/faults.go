@@ -24,7 +24,7 @@ const (
 	faultLag                      // what is sent to a server comes late
 	faultBlink                    // and meanwhile it crashes and comes back: answers to another life of it arrive
 	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
-	faultHint                     // a server believes that the leader's process is gone
+	faultHint                     // a server believes that the leader's process is gone, or all do
 	faultWipe                     // a disk is replaced by an empty one
 	faultHandOver                 // the leader is asked to hand over
 	faultResign                   // a server is told that it is about to stop, and does when it may
@@ -255,8 +255,12 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 		}
 		w.planTick(other)
 	case faultHint:
-		w.step(Event{Op: OpLost, Server: int8(other), Peer: int8(leader)}, nil)
-		w.planTick(other)
+		for i := 0; i < w.n; i++ {
+			if i == other || i != leader && h%2 == 0 {
+				w.step(Event{Op: OpLost, Server: int8(i), Peer: int8(leader)}, nil)
+				w.planTick(i)
+			}
+		}
 	}
 }
 
