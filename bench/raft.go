@@ -24,7 +24,7 @@ func (raftPeer) Name() string  { return "raft" }
 func (raftPeer) Modes() []Mode { return []Mode{disk, memory} }
 
 func (raftPeer) Settings(mode Mode) string {
-	s := "This library in default settings; only the election timeout is that of everybody here.\n"
+	s := "This library in default settings; but the election timeout is that of everybody here, and no snapshots are taken.\n"
 	if mode == memory {
 		return s + "MemoryStorage and Network without faults."
 	}
@@ -54,6 +54,9 @@ type raftCluster struct {
 	syncs    atomic.Uint64
 }
 
+// raftNoSnapshots is more than any run logs: a snapshot is never due.
+const raftNoSnapshots = 1 << 50
+
 // Start starts a node.
 func (c *raftCluster) Start(i int) (Server, error) {
 	storage, transport, err := c.open(i)
@@ -61,14 +64,15 @@ func (c *raftCluster) Start(i int) (Server, error) {
 		return nil, err
 	}
 	node, err := raft.Start(raft.Config{
-		ID:              c.founders[i].ID,
-		Machine:         &raftMachine{machine: c.options.Machines[i]},
-		Storage:         storage,
-		Transport:       transport,
-		Bootstrap:       c.founders,
-		ElectionTimeout: c.options.Election,
-		Heartbeat:       c.options.Election / 10,
-		Logger:          slog.New(slog.DiscardHandler),
+		ID:               c.founders[i].ID,
+		Machine:          &raftMachine{machine: c.options.Machines[i]},
+		Storage:          storage,
+		Transport:        transport,
+		Bootstrap:        c.founders,
+		ElectionTimeout:  c.options.Election,
+		Heartbeat:        c.options.Election / 10,
+		SnapshotMinBytes: raftNoSnapshots,
+		Logger:           slog.New(slog.DiscardHandler),
 	})
 	if err != nil { // storage and transport are closed
 		return nil, err
