@@ -186,7 +186,7 @@ func (b *Bounds) passes(deadline string) bool {
 	switch deadline {
 	case "heartbeat", "retry":
 		return true
-	case "disk", "succession":
+	case "write", "read", "succession":
 		return b.Timeouts && b.Stalls
 	}
 	return b.Timeouts
