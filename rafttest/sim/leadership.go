@@ -41,6 +41,9 @@ func (w *World) checkHandOver(i int, m *raft.Message) {
 	if last > raft.Index(len(s.view)) {
 		return // it has entries that were not even handed to its own disk
 	}
+	if d.state.Term > m.Term {
+		return // it has gone on with a later leader, which may have replaced what it has acknowledged to this one
+	}
 	if d.last() < last || last > 0 && d.slots[last-1] != s.view[last-1] {
 		w.fail(HandingOver, i, "lets %s campaign, whose disk doesn't hold its log up to %d", m.To, last)
 	}
