@@ -323,7 +323,7 @@ func (c *Core) takeCall(m *Message) {
 	r.calls = slices.DeleteFunc(r.calls, func(taken takenCall) bool { return taken.number < r.lowest && taken.ended })
 	if taken := r.find(t.number); taken != nil {
 		if taken.ended {
-			c.sendOutcome(t, taken.outcome)
+			c.sendOutcome(r, t, taken.outcome)
 		}
 		return
 	}
@@ -355,20 +355,20 @@ func (c *Core) endCall(l *leader, t ticket, outcome callOutcome) {
 		}
 		if taken := l.callers[i].find(t.number); taken != nil && !taken.ended {
 			taken.ended, taken.outcome = true, outcome
-			c.sendOutcome(t, outcome)
+			c.sendOutcome(&l.callers[i], t, outcome)
 		}
 	}
 }
 
 // sendOutcome tells the origin what became of its call.
-func (c *Core) sendOutcome(t ticket, outcome callOutcome) {
+func (c *Core) sendOutcome(r *caller, t ticket, outcome callOutcome) {
 	if t.origin.Server == c.id {
 		if t.origin.Start == c.state.Start {
 			c.callEnded(t.number, outcome)
 		}
 		return
 	}
-	m := Message{Kind: CallResponse, To: t.origin.Server, Start: t.origin.Start, Number: t.number,
+	m := Message{Kind: CallResponse, To: t.origin.Server, ToIncarnation: r.incarnation, Start: t.origin.Start, Number: t.number,
 		Granted: outcome.refusal == 0, Index: outcome.index, Refusal: outcome.refusal}
 	if outcome.about != "" {
 		m.Servers = []Server{{ID: outcome.about}}

@@ -186,16 +186,18 @@ func (c *Core) beginChange(l *leader, t ticket, call *Call) {
 		c.endCall(l, t, outcome)
 		return
 	}
+	if i := find(target, c.id); i >= 0 && target[i].Incarnation == 0 {
+		// It needn't ask itself who it is, and knows best where it is.
+		if target[i].Incarnation = c.state.Incarnation; target[i].Address != c.config.Address {
+			c.endCall(l, t, callOutcome{refusal: RefusedUnreachable, about: c.id})
+			return
+		}
+	}
 	l.nonce++
 	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce, replaces: call.Kind == CallReplace}
 	for i := range target {
-		m := &target[i]
-		switch {
-		case m.Incarnation != 0:
-		case m.ID == c.id:
-			m.Incarnation = c.state.Incarnation
-		default:
-			l.change.asked = append(l.change.asked, *m)
+		if target[i].Incarnation == 0 {
+			l.change.asked = append(l.change.asked, target[i])
 		}
 	}
 	c.serversChanged = true
@@ -386,7 +388,7 @@ func (c *Core) driveChange(l *leader) {
 		c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
 		if !configuration.counts(c.id, c.state.Incarnation) {
 			// It has led up to here, and belongs no more (§4.2.2).
-			if to := c.heir(l, configuration.Members); to != "" {
+			if to := c.heir(l, configuration.Members, c.log.commit); to != "" {
 				c.sendTimeoutNow(l, to)
 			}
 			c.stepDown()
@@ -402,7 +404,7 @@ func (c *Core) handsOver(l *leader, placed *placedConfiguration) bool {
 	}
 	if l.parted != placed.index {
 		l.parted = placed.index
-		if to := c.heir(l, placed.configuration.Members); to != "" && l.handover.to == "" {
+		if to := c.heir(l, placed.configuration.Members, l.begin); to != "" && l.handover.to == "" {
 			c.handOver(l, to)
 		}
 	}
@@ -414,13 +416,13 @@ func outcomeOf(placed *placedConfiguration) callOutcome {
 	return callOutcome{placed.index, placed.configuration.Refusal, placed.configuration.About}
 }
 
-// heir returns the best of some members to lead next: the fittest, and of these the one that has most of the log. ""
-// says that none may.
-func (c *Core) heir(l *leader, members []Member) ServerID {
+// heir returns the best of some members to lead next: among those that hold the log up to an index, the fittest, and of
+// these the one that has most of the log. "" says that there is none.
+func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	var best *progress
 	for i := range l.peers {
 		p := &l.peers[i]
-		if !votes(members, p.id) || !c.maySucceed(l, p) {
+		if !votes(members, p.id) || !c.maySucceed(l, p) || p.match < held {
 			continue
 		}
 		if best == nil || p.fitness > best.fitness || p.fitness == best.fitness && p.match > best.match {

@@ -18,8 +18,9 @@ type follower struct {
 	// hurry is how often to ask for pre-votes soon, because the leader's process seems to be gone.
 	hurry int
 
-	// member says that the leader counts this server as a member.
+	// member says that the leader counts this server as a member, disk is the one that the leader has.
 	member bool
+	disk   Incarnation
 }
 
 func (f *follower) clone() role { n := *f; return &n }
@@ -74,8 +75,8 @@ func (c *Core) mayCampaign() bool {
 	if c.diskStalled() {
 		return false
 	}
-	if configuration := c.log.configuration(); configuration != nil {
-		return configuration.counts(c.id, c.state.Incarnation) && c.removed == 0
+	if len(c.log.configurations) > 0 {
+		return c.removed == 0 && c.mayBeNeeded()
 	}
 	return c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
 }
@@ -117,14 +118,15 @@ func (c *Core) startElection(transfer bool) {
 	c.askVotes(r)
 }
 
-// askVotes asks every other voter.
+// askVotes asks every other voter, and with a pre-vote everybody else too: who doesn't vote may know that this server was
+// removed.
 func (c *Core) askVotes(r *candidate) {
 	last := Message{Index: c.log.last, LogTerm: c.log.lastTerm(), Transfer: r.transfer}
 	if c.log.configuration() == nil {
 		last.Servers, last.Number = c.config.Bootstrap, c.foundedFrom()
 	}
 	for _, to := range c.otherServers() {
-		if configuration := c.log.configuration(); configuration != nil && !configuration.votes(to.ID) {
+		if configuration := c.log.configuration(); configuration != nil && !r.pre && !configuration.votes(to.ID) {
 			continue
 		}
 		m := last
@@ -145,10 +147,10 @@ func (c *Core) askVotes(r *candidate) {
 // answerPreVote says whether a vote would be granted. It changes nothing here.
 func (c *Core) answerPreVote(m *Message) {
 	if m.Term <= c.state.Term || !c.log.upToDate(place{m.Index, m.LogTerm}) {
-		c.send(Message{Kind: PreVoteResponse, To: m.From})
+		c.reply(m, Message{Kind: PreVoteResponse})
 		return
 	}
-	answer := Message{Kind: PreVoteResponse, To: m.From, Granted: true}
+	answer := Message{Kind: PreVoteResponse, To: m.From, ToIncarnation: m.FromIncarnation, Granted: true}
 	c.stamp(&answer)
 	answer.Term = m.Term
 	c.out.send(answer, 0)
@@ -159,7 +161,7 @@ func (c *Core) answerPreVote(m *Message) {
 func (c *Core) answerVote(m *Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
 	if !free || !c.log.upToDate(place{m.Index, m.LogTerm}) {
-		c.send(Message{Kind: VoteResponse, To: m.From})
+		c.reply(m, Message{Kind: VoteResponse})
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
@@ -172,7 +174,7 @@ func (c *Core) answerVote(m *Message) {
 	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good
 	// one.
 	c.armElection()
-	answer := Message{Kind: VoteResponse, To: m.From, Granted: true, Term: c.state.Term}
+	answer := Message{Kind: VoteResponse, To: m.From, ToIncarnation: m.FromIncarnation, Granted: true, Term: c.state.Term}
 	if c.log.configuration() == nil {
 		answer.Level = c.config.Level
 	}

@@ -33,6 +33,9 @@ func (c *Core) admit(m *Message) bool {
 	case c.state.Cluster == m.Cluster:
 		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
 			c.takenForAnother(m)
+			if m.Kind == PreVoteRequest {
+				c.tellRemoval(m) // it may have been away for so long that it knows of an older disk here
+			}
 			return false
 		}
 		if m.Kind == Removed {
@@ -57,9 +60,13 @@ func (c *Core) admit(m *Message) bool {
 	return false
 }
 
-// takenForAnother notes that the cluster knows this server with another disk, and says so to a leader.
+// takenForAnother notes that the cluster knows this server with another disk, and says so to a leader. Who isn't one may
+// have an older configuration than this server.
 func (c *Core) takenForAnother(m *Message) {
-	c.trouble = ErrOtherIncarnation
+	leads := (m.Kind == Heartbeat || m.Kind == AppendRequest) && m.Term >= c.state.Term
+	if c.named == 0 || leads {
+		c.trouble = ErrOtherIncarnation
+	}
 	if m.Kind == Heartbeat && m.Round != 0 {
 		c.send(Message{Kind: IdentityResponse, To: m.From, LogTerm: m.Term})
 	}

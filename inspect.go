@@ -31,6 +31,8 @@ type CoreStatus struct {
 	// Diverged says that another server's state machine gives other results than the one here, if that was found
 	// (CoreConfig.CompareResults).
 	Diverged *Divergence
+	// Changing says that this server leads and a change of the members is under way, or about to begin.
+	Changing bool
 	// Held counts the messages that wait for the disk.
 	Held int
 	// Leads says that this server leads and its state machine has applied the entry that began the term.
@@ -61,6 +63,7 @@ func (c *Core) Status() CoreStatus {
 	}
 	if l, leads := c.role.(*leader); leads {
 		s.HandingOver = l.handover.to
+		s.Changing = !c.mayChange(l)
 	}
 	return s
 }
@@ -123,7 +126,7 @@ func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 	switch r := c.role.(type) {
 	case *follower:
 		s.b = append(s.b, 'f', s.name(r.leader))
-		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes), uint64(r.hurry), flag(r.member))
+		s.numbers(uint64(r.matched), uint64(r.acked), flag(r.owes), uint64(r.hurry), flag(r.member), uint64(r.disk))
 	case *candidate:
 		s.candidate(r, c.out.durable)
 	case *leader:
@@ -318,7 +321,7 @@ func (s *stateEncoder) leader(l *leader) {
 		s.numbers(uint64(len(list)))
 		for _, r := range list {
 			s.b = append(s.b, s.name(r.from))
-			s.numbers(r.start, r.number, r.round, uint64(r.index), flag(r.byLease))
+			s.numbers(uint64(r.disk), r.start, r.number, r.round, uint64(r.index), flag(r.byLease))
 		}
 	}
 	forwards := make([][]byte, 0, len(l.forwards))

@@ -165,20 +165,14 @@ func (c *Core) noticeRemoval() {
 	}
 }
 
-// removedBy takes what another server says: it has committed a configuration without this one, at a place. Of two
-// configurations that one was committed of, the one at the higher place is the later one; of a place that a
-// snapshot covers only the index is known.
+// removedBy takes what another server says: what is committed up to a place leaves this one out. A configuration that
+// this server knows at or before that index is not in force any more, or never was; nor is one of an earlier term.
 func (c *Core) removedBy(m *Message) {
 	placed := c.log.placed()
 	if _, leads := c.role.(*leader); leads || placed == nil || c.removed != 0 {
 		return
 	}
-	term, known := c.log.term(placed.index)
-	later := m.Index > placed.index
-	if known && m.LogTerm != 0 && m.LogTerm != term {
-		later = m.LogTerm > term
-	}
-	if !later && placed.configuration.member(c.id) != nil {
+	if term, known := c.log.term(placed.index); placed.index > m.Index && (!known || term >= m.LogTerm) {
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
@@ -219,31 +213,47 @@ func (c *Core) heardOfLeader() {
 	c.removed, c.trouble = 0, nil
 }
 
-// tellRemoval tells who asks for votes that it was removed, if this server has committed a configuration without it. It
-// does so though a leader is heard: otherwise that one would ask for ever. The request is judged like any other all
-// the same: this server may be the one that lags behind, and its vote the one that is needed.
+// tellRemoval tells who asks for votes that it was removed, as far as this server knows for certain: what is committed
+// here leaves it out. It does so though a leader is heard: otherwise that one would ask for ever. The request is judged like
+// any other all the same: this server may be the one that lags behind, and its vote the one that is needed.
 func (c *Core) tellRemoval(m *Message) {
-	configurations := c.log.configurations
-	if n := len(configurations); n == 0 || configurations[n-1].configuration.names(m.From, m.FromIncarnation) {
-		return
-	}
-	for n := len(configurations); n > 0; n-- {
-		placed := &configurations[n-1]
-		if placed.index > c.log.commit {
-			continue
+	for n := len(c.log.configurations); n > 0; n-- {
+		placed := &c.log.configurations[n-1]
+		if placed.configuration.names(m.From, m.FromIncarnation) {
+			return
 		}
-		if !placed.configuration.names(m.From, m.FromIncarnation) {
-			term, _ := c.log.term(placed.index)
-			c.send(Message{Kind: Removed, To: m.From, Index: placed.index, LogTerm: term})
+		if placed.index <= c.log.commit {
+			term, known := c.log.term(c.log.commit)
+			assert(known, "Committed Terms Known")
+			c.reply(m, Message{Kind: Removed, Index: c.log.commit, LogTerm: term})
+			return
 		}
-		return
 	}
 }
 
-// askStanding asks the voters whether this server, which doesn't vote, belongs to the cluster still: no leader speaks to
-// it. It does so by asking for pre-votes that it makes no use of.
+// askStanding asks whoever this server knows whether it, which doesn't vote, belongs to the cluster still: no leader speaks
+// to it. It does so by asking for pre-votes that it makes no use of.
 func (c *Core) askStanding() {
 	if c.log.configuration() != nil && c.removed == 0 && !c.diskStalled() {
 		c.askVotes(&candidate{pre: true})
 	}
+}
+
+// mayBeNeeded says whether this server counts, or may be needed still though it doesn't: as long as the configuration
+// without it isn't committed, it may be the only one with a log long enough to lead (§4.2.2).
+//
+//	a   …  joint  final     the leader was a or b, and wasn't heard of again: by the final configuration c alone votes,
+//	b   …  joint  final     but by the joint one, which is the last that it knows of, it needs a vote of a or b, whose
+//	c   …  joint            logs are longer
+func (c *Core) mayBeNeeded() bool {
+	for n := len(c.log.configurations); n > 0; n-- {
+		placed := &c.log.configurations[n-1]
+		if placed.configuration.counts(c.id, c.state.Incarnation) {
+			return true
+		}
+		if placed.index <= c.log.commit {
+			return false
+		}
+	}
+	return false
 }

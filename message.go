@@ -54,8 +54,8 @@ const (
 	// IdentityResponse answers it, with its Round, and its Term in LogTerm. With Round 0 it says to a leader that knows
 	// the server with another disk that it has this one.
 	IdentityResponse
-	// Removed tells a server that asks for pre-votes that a configuration without it is committed, at (Index, LogTerm). It
-	// is outside of all terms.
+	// Removed tells a server that asks for pre-votes that it doesn't belong to the last configuration up to (Index, LogTerm),
+	// where the log is committed. It is outside of all terms.
 	Removed
 	// SnapshotRequest offers a snapshot to a peer that needs entries which the log doesn't hold any more (§5.3). Index
 	// and LogTerm are what it covers, Size its bytes; Start and Number name it among the sender's. Round
@@ -104,15 +104,15 @@ type Message struct {
 
 	// Cluster is the sender's cluster; zero while it has none.
 	Cluster ClusterID
-	// FromIncarnation is that of the sender's disk. ToIncarnation is the one that the sender's
-	// configuration names for the receiver, or zero when it names none.
+	// FromIncarnation is that of the sender's disk. ToIncarnation is, in an answer, that of the disk which asked;
+	// otherwise the one that the sender's configuration names for the receiver, or zero when it names none.
 	FromIncarnation, ToIncarnation Incarnation
 	// Term is the sender's current term, except in a pre-vote.
 	Term Term
 
 	// Index and LogTerm are a place in a log: the candidate's last entry (votes), the entry before
 	// Entries (AppendRequest), what was matched or refused (AppendResponse, HeartbeatResponse), the
-	// read index (ReadResponse), a configuration (CallResponse, Removed).
+	// read index (ReadResponse), a configuration (CallResponse), the last that is committed (Removed).
 	Index   Index
 	LogTerm Term
 	// Hint accompanies Index in AppendResponse and HeartbeatResponse.

@@ -198,12 +198,19 @@ func (c *Core) send(m Message) {
 	c.out.send(m, c.out.termWrite)
 }
 
+// reply answers a message. It names the disk that asked: what this server's configuration says of the other one may be
+// outdated, and an answer to a lost disk is none to its successor.
+func (c *Core) reply(to *Message, m Message) {
+	m.To, m.ToIncarnation = to.From, to.FromIncarnation
+	c.send(m)
+}
+
 // stamp fills in the envelope of a message, but for the term.
 func (c *Core) stamp(m *Message) {
 	m.From = c.id
 	m.Cluster = c.state.Cluster
 	m.FromIncarnation = c.state.Incarnation
-	if configuration := c.log.configuration(); configuration != nil {
+	if configuration := c.log.configuration(); configuration != nil && m.ToIncarnation == 0 {
 		if member := configuration.member(m.To); member != nil {
 			m.ToIncarnation = member.Incarnation
 		}

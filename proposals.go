@@ -521,6 +521,6 @@ func (c *Core) takeForwards(m *Message) {
 		p.owed = max(p.owed, c.log.last)
 	}
 	if len(refused) > 0 {
-		c.send(Message{Kind: ForwardResponse, To: m.From, Start: m.Start, Numbers: refused})
+		c.reply(m, Message{Kind: ForwardResponse, Start: m.Start, Numbers: refused})
 	}
 }

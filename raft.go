@@ -275,9 +275,9 @@ func (c *Core) leaderAnswered(l *leader, m *Message) {
 func (c *Core) refuseOldTerm(m *Message) {
 	switch {
 	case m.Kind == VoteRequest:
-		c.send(Message{Kind: VoteResponse, To: m.From})
+		c.reply(m, Message{Kind: VoteResponse})
 	case m.Kind == AppendRequest, m.Kind == SnapshotRequest, m.Kind == Heartbeat && m.Round != 0:
-		c.send(Message{Kind: AppendResponse, To: m.From})
+		c.reply(m, Message{Kind: AppendResponse})
 	}
 }
 
@@ -297,6 +297,9 @@ func (c *Core) stepDown() { c.become(&follower{}) }
 // become changes the role. What belonged to the old one goes with it; callers who waited for it wait for the
 // next leader.
 func (c *Core) become(r role) {
+	if _, led := c.role.(*leader); led {
+		c.serversChanged = true // a leader may speak to others too, about to be added or just removed
+	}
 	c.abandonSendings()
 	c.role = r
 	c.disarm(heartbeatDeadline)
@@ -305,10 +308,7 @@ func (c *Core) become(r role) {
 	c.disarm(successionDeadline)
 	c.disarm(transferDeadline)
 	c.disarm(leaseDeadline)
-	if c.armed(changeDeadline) {
-		c.disarm(changeDeadline)
-		c.serversChanged = true // without those that were about to be added
-	}
+	c.disarm(changeDeadline)
 	switch r.(type) {
 	case *leader:
 		c.disarm(electDeadline)

@@ -245,6 +245,7 @@ type leaderReads struct {
 // An askedRead is a request for a read index.
 type askedRead struct {
 	from   ServerID
+	disk   Incarnation // of who asked
 	start  uint64
 	number uint64
 	round  uint64
@@ -274,18 +275,18 @@ func (c *Core) takeRead(m *Message) {
 		return // what a lost disk has asked for must not be taken for what the one in its place asks for
 	}
 	if m.ByLease && c.holdsLease(l) {
-		c.answerRead(l, &askedRead{from: m.From, start: m.Start, number: m.Number, byLease: true, index: c.log.commit})
+		c.answerRead(l, &askedRead{from: m.From, disk: m.FromIncarnation, start: m.Start, number: m.Number, byLease: true, index: c.log.commit})
 		return
 	}
 	for i := range l.reads.idle {
-		if r := &l.reads.idle[i]; r.from == m.From && r.byLease == m.ByLease {
+		if r := &l.reads.idle[i]; r.from == m.From && r.disk == m.FromIncarnation && r.byLease == m.ByLease {
 			if m.Start > r.start || m.Start == r.start && m.Number > r.number {
 				r.start, r.number = m.Start, m.Number
 			}
 			return
 		}
 	}
-	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, start: m.Start, number: m.Number, byLease: m.ByLease})
+	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, disk: m.FromIncarnation, start: m.Start, number: m.Number, byLease: m.ByLease})
 }
 
 // startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its
@@ -308,7 +309,7 @@ func (c *Core) confirmReads(l *leader) {
 
 // answerRead gives a server the index that it has asked for.
 func (c *Core) answerRead(l *leader, r *askedRead) {
-	answer := Message{Kind: ReadResponse, To: r.from, Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
+	answer := Message{Kind: ReadResponse, To: r.from, ToIncarnation: r.disk, Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
 	if r.from == c.id {
 		answer.From = c.id
 		c.readConfirmed(&answer)

@@ -321,7 +321,7 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 // answerAppend takes a leader's entries (§3.5).
 func (c *Core) answerAppend(m *Message) {
 	f := c.follow(m.From)
-	f.member = m.ToIncarnation != 0
+	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
 	l := &c.log
 	entries := m.Entries
 	previous := place{m.Index, m.LogTerm}
@@ -341,7 +341,7 @@ func (c *Core) answerAppend(m *Message) {
 	}
 	if !l.matches(previous.index, previous.term) {
 		agree := l.lastWithin(previous.index, previous.term)
-		c.send(Message{Kind: AppendResponse, To: m.From, Index: m.Index, Hint: agree.index, LogTerm: agree.term})
+		c.reply(m, Message{Kind: AppendResponse, Index: m.Index, Hint: agree.index, LogTerm: agree.term})
 		return
 	}
 	c.appendAfter(f, m.Cluster, previous.index, entries)
@@ -382,7 +382,7 @@ func (c *Core) acknowledge(f *follower) {
 	durable := min(f.matched, c.log.stable)
 	if durable > f.acked || f.owes {
 		f.acked, f.owes = durable, false
-		c.send(Message{Kind: AppendResponse, To: f.leader, Granted: true, Index: durable})
+		c.send(Message{Kind: AppendResponse, To: f.leader, ToIncarnation: f.disk, Granted: true, Index: durable})
 	}
 }
 
@@ -390,13 +390,13 @@ func (c *Core) acknowledge(f *follower) {
 // to hold.
 func (c *Core) answerHeartbeat(m *Message) {
 	f := c.follow(m.From)
-	f.member = m.ToIncarnation != 0
+	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
 	if m.Commit > c.log.commit && m.Commit <= c.log.last {
 		f.matched = max(f.matched, m.Commit)
 		c.log.commitTo(m.Commit)
 	}
 	if m.Round != 0 {
-		c.send(Message{Kind: HeartbeatResponse, To: m.From, Round: m.Round, Number: uint64(c.lost()), Level: c.config.Level,
+		c.reply(m, Message{Kind: HeartbeatResponse, Round: m.Round, Number: uint64(c.lost()), Level: c.config.Level,
 			Index: min(f.matched, c.log.stable), Hint: f.matched, Lease: c.promise(m.Lease), Fitness: c.fitness()})
 	}
 }

@@ -129,6 +129,7 @@ func (s *settings) params(seed uint64) sim.Params {
 	p := sim.Swarm(seed)
 	if s.servers > 0 {
 		p.Servers = int64(s.servers)
+		p.Spares = min(p.Spares, sim.MaxServers-p.Servers)
 	}
 	switch s.disk {
 	case "wal":

@@ -205,6 +205,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	}
 	fmt.Printf("\nprogress after the last fault, in election timeouts: median %.1f, 95%% %.1f, 99%% %.1f, most %.1f\n",
 		float64(at(t.settled, 50))/10, float64(at(t.settled, 95))/10, float64(at(t.settled, 99))/10, float64(at(t.settled, 100))/10)
+	fmt.Printf("changes of the members asked for %d, done %d, refused or given up %d, configurations committed %d, addresses changed %d\n",
+		s.Changes, s.Changed, s.Unchanged, s.Configurations, s.Moves)
 	fmt.Printf("elections %d, crashes %d, recoveries %d, wiped disks %d, writes %d, lost %d, truncations %d, messages %d, dropped %d\n",
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
 	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d, transfers %d\n",

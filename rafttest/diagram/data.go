@@ -116,9 +116,9 @@ type builder struct {
 func newRun(t *sim.Trace, repeat string) *run {
 	p := t.Result.Params
 	b := &builder{
-		run:     &run{Servers: int(p.Servers), Seed: p.Seed, Repeat: repeat, Entries: []entry{}, Messages: []message{}, Steps: []step{}},
+		run:     &run{Servers: p.All(), Seed: p.Seed, Repeat: repeat, Entries: []entry{}, Messages: []message{}, Steps: []step{}},
 		entries: map[entry]int{},
-		states:  make([]state, p.Servers),
+		states:  make([]state, p.All()),
 	}
 	if v := t.Result.Violation; v != nil {
 		b.run.Violation = &violation{v.Name, sim.Meaning(v.Name), v.Detail, v.Server}
@@ -387,6 +387,10 @@ func label(s *sim.Step) string {
 		return "new disk"
 	case sim.OpArrive:
 		return "waits"
+	case sim.OpMove:
+		return "moves"
+	case sim.OpChange:
+		return e.ChangeText()
 	case sim.OpDeliver, sim.OpDrain:
 		return ""
 	}
@@ -396,8 +400,11 @@ func label(s *sim.Step) string {
 func answer(a *sim.Told) told {
 	t := told{Operation: a.Operation, Read: a.Read, Outcome: "done"}
 	what := "command"
-	if a.Read {
+	switch {
+	case a.Read:
 		what = "read"
+	case a.Call:
+		what = "change"
 	}
 	switch {
 	case a.Err == nil:

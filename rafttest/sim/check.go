@@ -81,6 +81,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	*l = leader{int8(i + 1), s.life}
+	w.checkElected(i)
 	w.checkLeases(i)
 	s.leaderSince = w.local(s)
 	for j := range w.links[i] {
@@ -111,15 +112,18 @@ func (w *World) observeCommit(i int) {
 	}
 	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
 	// the whole log before it (Log Matching).
-	holds, witness := 0, (*disk)(nil)
-	for j := 0; j < w.n; j++ {
-		if d := w.servers[j].member; d.term(now.commit) == now.term {
-			holds++
-			witness = d
+	witness := (*disk)(nil)
+	holds := func(m *raft.Member) bool {
+		d := w.diskOf(m)
+		if d == nil || d.term(now.commit) != now.term {
+			return false
 		}
+		witness = d
+		return true
 	}
-	if holds <= w.n/2 {
-		w.fail(QuorumDurable, i, "commits index %d in term %d, but only %d of %d disks hold an entry of that term there", now.commit, now.term, holds, w.n)
+	if c := w.servers[i].core.Status().Configuration; !quorum(c, holds) {
+		w.fail(QuorumDurable, i, "commits index %d in term %d, but no quorum of %s holds an entry of that term there", now.commit, now.term,
+			describeConfiguration(c))
 		return
 	}
 	g.commits[now.term] = max(g.commits[now.term], now.commit)
@@ -144,6 +148,9 @@ func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 		var command raft.Index
 		if index > 1 {
 			command = g.commands[index-2]
+		}
+		if e.Kind == raft.EntryConfiguration {
+			w.commitConfiguration(i, e)
 		}
 		if e.Kind != raft.EntryNoOp && e.Kind != raft.EntryConfiguration {
 			w.commitCommand(i, e)
@@ -228,6 +235,7 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 			w.fail(LeaderAppendOnly, i, "the leader of term %d replaces index %d", now.Term, first)
 		}
 		s.view = s.view[:first-1]
+		s.configurations = truncated(s.configurations, first-1)
 	}
 	w.extendView(i, write.Entries)
 	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
@@ -283,6 +291,9 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 		}
 		before = before.next(e)
 		s.view = append(s.view, before)
+		if e.Kind == raft.EntryConfiguration {
+			w.viewConfiguration(i, place(e), e.Term)
+		}
 		w.matchLog(i, e.Index, before)
 	}
 }

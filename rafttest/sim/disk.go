@@ -63,6 +63,8 @@ type disk struct {
 	stored            []*snapshotFile
 	base              raft.Index
 	spoiled           bool // the current one is damaged, on the model of a disk
+	// configurations are those of the entries.
+	configurations []placed
 }
 
 func (d *disk) reset() {
@@ -70,6 +72,7 @@ func (d *disk) reset() {
 	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
+	d.configurations = d.configurations[:0]
 }
 
 func (d *disk) last() raft.Index { return raft.Index(len(d.entries)) }
@@ -98,9 +101,13 @@ func (d *disk) perform(w *raft.Write) {
 	if from > 0 {
 		before = d.slots[from-1]
 	}
+	d.configurations = truncated(d.configurations, from)
 	for i := range w.Entries {
 		before = before.next(&w.Entries[i])
 		d.slots = append(d.slots, before)
+		if w.Entries[i].Kind == raft.EntryConfiguration {
+			d.configurations = append(d.configurations, place(&w.Entries[i]))
+		}
 	}
 	d.entries = append(d.entries, w.Entries...)
 }

@@ -11,6 +11,17 @@ func (w *World) drain(i int) {
 	s.core.Drain(e)
 	w.observe(i)
 	w.stats.Drains++
+	if e.Servers != nil {
+		s.reached = s.reachedNow()
+		s.known = [MaxServers]string{}
+		for _, other := range e.Servers {
+			if j := serverOf(other.ID); j < w.n {
+				if s.known[j] = other.Address; other.Address == "" {
+					s.known[j] = nowhere
+				}
+			}
+		}
+	}
 	for j := range e.Messages {
 		m := &e.Messages[j]
 		if w.trace != nil {
@@ -44,6 +55,7 @@ func (w *World) drain(i int) {
 	if len(s.writes) < int(w.params.Writes) || e.Write != nil {
 		// Otherwise the log may have changed without a write that says so yet.
 		w.checkCommitted(i)
+		w.checkConfiguration(i)
 	}
 	if e.RestoreSnapshot != nil {
 		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
@@ -94,6 +106,13 @@ func (w *World) send(m *raft.Message) {
 	if m.Kind == raft.AppendRequest || m.Kind == raft.Heartbeat {
 		l.envelope = raft.Message{From: m.From, To: m.To, Cluster: m.Cluster, Term: m.Term,
 			FromIncarnation: m.FromIncarnation, ToIncarnation: m.ToIncarnation}
+	}
+	if known := w.servers[from].known[to]; known == nowhere || !w.calm && known != "" && known != w.servers[to].address {
+		w.stats.Dropped++
+		if w.trace != nil {
+			w.trace.loses(from, to, l.sent, true)
+		}
+		return // nobody listens there
 	}
 	if w.timed {
 		w.transmit(m, l, from, to, l.sent)

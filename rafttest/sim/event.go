@@ -111,7 +111,12 @@ const (
 	// OpUpgrade lets a server be of this version, instead of an older one (Params.Older), from its next start on.
 	OpUpgrade
 
-	lastOp = OpUpgrade
+	// OpChange asks the server, as operation N, for a change of the members, which Data names (see changeCall). OpMove lets the
+	// server crash, if it is up, and listen at another address from then on.
+	OpChange
+	OpMove
+
+	lastOp = OpMove
 )
 
 var opNames = [...]string{
@@ -122,6 +127,7 @@ var opNames = [...]string{
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
+	OpChange: "change", OpMove: "move",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
@@ -156,7 +162,7 @@ func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
-		OpOpen, OpClose, OpCall:
+		OpOpen, OpClose, OpCall, OpChange:
 		return true
 	}
 	return false
@@ -187,7 +193,7 @@ type Event struct {
 	// At is the time before which the event doesn't happen, in nanoseconds.
 	At int64
 	N  int64
-	// Data is the command that is proposed; nil for one that the simulator makes of N.
+	// Data is the command that is proposed; nil for one that the simulator makes of N. Or the change that is asked for.
 	Data []byte
 }
 
@@ -215,7 +221,7 @@ func (e *Event) appendText(b []byte) []byte {
 	if e.Op == OpCall {
 		b = strconv.AppendUint(append(b, " sequence="...), uint64(e.Label), 10)
 	}
-	if e.Op.proposes() && e.Data != nil {
+	if (e.Op.proposes() || e.Op == OpChange) && e.Data != nil {
 		b = hex.AppendEncode(append(b, " data="...), e.Data)
 	}
 	if e.At != 0 {

@@ -87,6 +87,8 @@ func (w *World) outsideHappens(it *item, i int) {
 		}
 	case itemProbe:
 		w.probe(i)
+	case itemChange:
+		w.changeHappens()
 	case itemResigned:
 		w.stops(it, i)
 	case itemWake:
@@ -126,7 +128,7 @@ func (w *World) faultHappens() {
 	for kinds&(1<<kind) == 0 {
 		kind = (kind + 1) % count
 	}
-	victim := int(below(mix(h+3), p.Servers))
+	victim := int(below(mix(h+3), int64(w.n)))
 	leader := w.leading()
 	span := spread(mix(h+4), p.FaultSpan)
 	h = mix(h + 5)
@@ -382,9 +384,9 @@ func (w *World) clientActs() {
 	h := w.luck.draw(luckClient, 0, 0, w.clients)
 	p := &w.params
 	w.queue.push(item{at: w.now + spread(mix(h+1), p.ClientTime), what: itemClient})
-	i := int(below(mix(h+2), p.Servers))
+	i := int(below(mix(h+2), int64(w.n)))
 	s := &w.servers[i]
-	if !s.up || s.wiped || s.paused > w.now {
+	if !s.up || s.paused > w.now || !w.counts(i) && mix(h+8)%8 != 0 {
 		return
 	}
 	e := Event{Op: OpPropose, Server: int8(i), N: n}

@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/e17579a5/raft"
+
 // A frozenState is what is wrong for good with a server after the faults have ended for the others.
 type frozenState uint8
 
@@ -17,24 +19,54 @@ const (
 )
 
 // healthy says whether a server is one of those that must make progress.
-func (s *server) healthy() bool { return !s.wiped && s.frozen == frozenNot }
+func (w *World) healthy(i int) bool { return w.servers[i].frozen == frozenNot && w.counts(i) }
+
+// quiet says that no change of the members is under way, nor asked for.
+func (w *World) quiet() bool {
+	for _, n := range w.changes {
+		if w.ops[n].outcome == outcomeOpen {
+			return false
+		}
+	}
+	committed := w.ghost.configurations
+	last := committed[len(committed)-1]
+	if last.configuration.Old != nil || last.configuration.Next != nil {
+		return false
+	}
+	for i := 0; i < w.n; i++ {
+		s := &w.servers[i]
+		if s.up && s.core.Status().Changing {
+			return false
+		}
+		if n := len(s.disk.configurations); n > 0 && s.disk.configurations[n-1].index > last.index {
+			return false
+		}
+	}
+	return true
+}
 
 // freeze chooses a minority of the servers, as large as the wiped ones allow at most, and what is wrong with each.
 func (w *World) freeze() {
-	sick := int64((w.n - 1) / 2)
-	for i := 0; i < w.n; i++ {
-		if w.servers[i].wiped || w.servers[i].rotten || w.servers[i].disk.lost() {
-			sick--
+	if !w.quiet() {
+		return
+	}
+	members, voters, sick := w.ghost.settled.Members, 0, int64(0)
+	for i := range members {
+		if members[i].Role == raft.Voter {
+			voters++
+			if w.lost(&members[i]) {
+				sick--
+			}
 		}
 	}
-	sick = below(w.luck.draw(luckFreeze, 0, 0, 0), sick+1)
+	sick = below(w.luck.draw(luckFreeze, 0, 0, 0), max(int64(voters-1)/2+sick+1, 0))
 	for n := uint64(1); sick > 0; n++ {
 		h := w.luck.draw(luckFreeze, 0, 0, n)
 		i := int(below(h, int64(w.n)))
 		if leader := w.leading(); leader >= 0 && mix(h)%4 == 0 {
 			i = leader
 		}
-		if w.servers[i].healthy() {
+		if w.healthy(i) && memberOf(w.ghost.settled, w.servers[i].id).Role == raft.Voter {
 			w.freezeServer(i, frozenState(1+below(mix(h+1), int64(numFrozen)-1)))
 			sick--
 		}

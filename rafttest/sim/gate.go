@@ -11,6 +11,9 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		w.fail(Gate, i, "%v from %q to %q", m.Kind, m.From, m.To)
 		return
 	}
+	if to := serverOf(m.To); s.known[to] == "" && !s.reached[to] && !s.mixed {
+		w.fail(Gate, i, "%v to %s, whose address wasn't told", m.Kind, m.To)
+	}
 	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
 	if !mayBe && m.Term > durable.Term {
 		w.fail(Gate, i, "%v claims term %d, durable is %d", m.Kind, m.Term, durable.Term)
@@ -41,7 +44,11 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
 			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind, m.Term)
 		}
-	case raft.ForwardRequest, raft.ReadRequest:
+	case raft.IdentityResponse:
+		if m.FromIncarnation != durable.Incarnation {
+			w.fail(Gate, i, "names itself by disk %d, durable is %d", m.FromIncarnation, durable.Incarnation)
+		}
+	case raft.ForwardRequest, raft.ReadRequest, raft.CallRequest:
 		if m.Start != durable.Start {
 			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
 		}
@@ -54,7 +61,7 @@ func (w *World) checkBounds(i int, m *raft.Message) {
 		return
 	}
 	l := &w.links[i][serverOf(m.To)]
-	if w.servers[i].mixed {
+	if w.servers[i].mixed || l.envelope.ToIncarnation != m.ToIncarnation { // the disk there is another one
 		l.appends = 0 // which of them left before an answer that made room came, can't be told
 	} else if l.appends++; l.appends > w.params.WindowMessages {
 		w.fail(BoundedMemory, i, "%d appends are on their way to %s, %d are allowed", l.appends, m.To, w.params.WindowMessages)
@@ -74,11 +81,7 @@ func (w *World) checkVote(i int, term raft.Term, candidate int) {
 	if s.disk.state.Term == term && serverOf(s.disk.state.Vote) != candidate {
 		w.fail(Gate, i, "votes for server %d in term %d, but on disk is a vote for %q", candidate+1, term, s.disk.state.Vote)
 	}
-	number := i
-	if s.wiped {
-		number += MaxServers
-	}
-	vote := w.ghost.vote(number, term)
+	vote := w.ghost.vote(i+MaxServers*(len(s.disks)-1), term)
 	if *vote != 0 && int(*vote) != candidate+1 {
 		w.fail(OneVote, i, "votes for servers %d and %d in term %d", *vote, candidate+1, term)
 	}
@@ -108,13 +111,16 @@ func (w *World) checkMatch(i int, m *raft.Message) {
 // checkAnswer checks what a caller is told, and returns the operation.
 func (w *World) checkAnswer(i int, a *raft.Answer) {
 	s := &w.servers[i]
-	if a.Call {
+	if a.Call && (a.Number >= uint64(len(s.calls)) || s.calls[a.Number] == 0) {
 		w.checkTransfer(i, a)
 		return
 	}
 	numbers := s.proposals
-	if a.Read {
+	switch {
+	case a.Read:
 		numbers = s.reads
+	case a.Call:
+		numbers = s.calls
 	}
 	if a.Number >= uint64(len(numbers)) || numbers[a.Number] == 0 {
 		w.fail(Answers, i, "answers call %d, which was never made", a.Number)
@@ -125,9 +131,13 @@ func (w *World) checkAnswer(i int, a *raft.Answer) {
 		w.fail(Answers, i, "answers operation %d a second time", numbers[a.Number])
 		return
 	}
-	if a.Read {
+	switch {
+	case a.Read:
 		w.checkRead(i, o, a)
-	} else {
+	case a.Call:
+		s.open--
+		w.checkChanged(i, o, a)
+	default:
 		s.open--
 		w.checkOutcome(i, o, a)
 	}

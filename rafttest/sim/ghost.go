@@ -32,7 +32,13 @@ type ghost struct {
 	commits []raft.Index
 
 	// votes, by disk and term: the server that got it, plus 1.
-	votes [2 * MaxServers][]int8
+	votes [maxDisks * MaxServers][]int8
+
+	// configurations are those that are committed. change is the operation that the last one belongs to, settled the last one
+	// that was settled.
+	configurations []placed
+	change         int32 // plus 1
+	settled        *raft.Configuration
 
 	acknowledged raft.Index // the highest index that was ever answered to a client
 	answers      []answered // when it rose
@@ -80,6 +86,7 @@ func (g *ghost) reset(reference raft.StateMachine) {
 		g.votes[i] = g.votes[i][:0]
 	}
 	g.reference = reference
+	g.configurations, g.change, g.settled = g.configurations[:0], 0, nil
 	g.acknowledged, g.answers = 0, g.answers[:0]
 }
 
@@ -128,8 +135,10 @@ type operation struct {
 	data    uint64     // hash of the command
 	since   raft.Index // what was acknowledged when a read was called
 	started bool
-	stale   bool      // a read that may be
-	fence   raft.Term // the term in which a command may be appended, by its server alone; 0 for any
+	stale   bool       // a read that may be
+	call    *raft.Call // of a change of the members
+	refused bool       // the change was given up
+	fence   raft.Term  // the term in which a command may be appended, by its server alone; 0 for any
 
 	op       Op
 	client   int8   // with a session
@@ -148,19 +157,25 @@ const (
 	outcomeGone // the server crashed first, or the read was given up
 )
 
-// operationOf returns the operation behind a command in the log; nil if nobody proposed it.
+// operationOf returns the operation behind the next command that is committed; nil if nobody proposed it.
 func (w *World) operationOf(e *raft.Entry) *operation {
 	s := serverOf(e.Origin.Server)
 	if s >= w.n {
 		return nil
 	}
-	starts := w.servers[s].starts
-	if e.Origin.Start >= uint64(len(starts)) {
-		return nil
+	// The same name may be given again on another disk. Leaders take commands from the one that their configuration names, and
+	// their own also when it names them no more.
+	var named *raft.Member
+	for n := len(w.ghost.configurations); n > 0 && named == nil; n-- {
+		named = memberOf(w.ghost.configurations[n-1].configuration, e.Origin.Server)
 	}
-	numbers := starts[e.Origin.Start].byNumber
-	if e.Number >= uint64(len(numbers)) || numbers[e.Number] == 0 {
-		return nil
+	for g, starts := range w.servers[s].starts {
+		if named == nil || w.servers[s].disks[g].state.Incarnation != named.Incarnation || e.Origin.Start >= uint64(len(starts)) {
+			continue
+		}
+		if numbers := starts[e.Origin.Start].byNumber; e.Number < uint64(len(numbers)) && numbers[e.Number] != 0 {
+			return &w.ops[numbers[e.Number]-1]
+		}
 	}
-	return &w.ops[numbers[e.Number]-1]
+	return nil
 }

@@ -30,7 +30,7 @@ func (w *World) checkLease(i int) {
 // checkHandOver checks a TimeoutNow that leaves: its sender has no lease, and its target's disk holds the whole log of a leader,
 // or, of one that has just given up because its disk stands still, all that it has committed.
 func (w *World) checkHandOver(i int, m *raft.Message) {
-	s, d := &w.servers[i], w.servers[serverOf(m.To)].member
+	s, d := &w.servers[i], w.diskOf(&raft.Member{Server: raft.Server{ID: m.To}, Incarnation: m.ToIncarnation})
 	if s.status.leaseUntil != 0 {
 		w.fail(Leases, i, "lets %s campaign while it holds a lease", m.To)
 	}
@@ -41,10 +41,10 @@ func (w *World) checkHandOver(i int, m *raft.Message) {
 	if last > raft.Index(len(s.view)) {
 		return // it has entries that were not even handed to its own disk
 	}
-	if d.state.Term > m.Term {
+	if d != nil && d.state.Term > m.Term {
 		return // it has gone on with a later leader, which may have replaced what it has acknowledged to this one
 	}
-	if d.last() < last || last > 0 && d.slots[last-1] != s.view[last-1] {
+	if d == nil || d.last() < last || last > 0 && d.slots[last-1] != s.view[last-1] {
 		w.fail(HandingOver, i, "lets %s campaign, whose disk doesn't hold its log up to %d", m.To, last)
 	}
 }

@@ -54,7 +54,7 @@ func (w *World) leveled() bool {
 	configuration := w.servers[i].core.Status().Configuration
 	for _, m := range configuration.Members {
 		j := serverOf(m.ID)
-		if j >= w.n || !w.servers[j].healthy() {
+		if j >= w.n || !w.healthy(j) {
 			return true
 		}
 		known = min(known, w.servers[j].level)

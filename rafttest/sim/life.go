@@ -22,14 +22,13 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	s.life++
 	config := w.params.config(i)
-	config.ID, config.Address = s.id, string(s.id)
+	config.ID, config.Address = s.id, s.address
 	config.Saved = saved
-	incarnation := uint64(0)
-	if s.wiped {
-		incarnation = 1
-	}
-	config.Incarnation = raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, incarnation) | 1)
-	for j := 0; j < w.n; j++ {
+	generation := len(s.disks) - 1
+	config.Incarnation = raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, uint64(generation)) | 1)
+	// Where members change, who starts anew on an empty disk must not be one of those who could found another cluster.
+	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0)
+	for j := 0; j < int(w.params.Servers) && founds; j++ {
 		id := w.servers[j].id
 		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
 	}
@@ -50,13 +49,11 @@ func (w *World) start(i int, cut int64) bool {
 		w.fail(WritesInOrder, i, "start %d follows start %d", s.start, want-1)
 		return true
 	}
-	for uint64(len(s.starts)) <= s.start {
-		s.starts = append(s.starts, lifeOps{})
+	for uint64(len(s.starts[generation])) <= s.start {
+		s.starts[generation] = append(s.starts[generation], lifeOps{})
 	}
-	if !s.wiped {
-		// A start that was never durable is repeated: nothing of the one before can have left the server.
-		s.starts[s.start] = lifeOps{}
-	}
+	// A start that was never durable is repeated: nothing of the one before can have left the server.
+	s.starts[generation][s.start] = lifeOps{}
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {
@@ -64,6 +61,7 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
+	s.configurations = append(s.configurations[:0], s.disk.configurations...)
 	s.status = s.look()
 	if s.life > 1 {
 		w.stats.Restarts++
@@ -110,8 +108,7 @@ func (w *World) ended(i int) {
 	w.forget(s)
 }
 
-// wipe replaces a server's disk by an empty one. Its cluster doesn't count the new one. It happens to a
-// minority at most, and to a member of a cluster only: who loses more has lost it.
+// wipe replaces a server's disk by an empty one. Its cluster doesn't count the new one, until it is told to.
 func (w *World) wipe(i int) bool {
 	s := &w.servers[i]
 	if !w.expendable(i) {
@@ -120,19 +117,7 @@ func (w *World) wipe(i int) bool {
 	if s.up {
 		w.crash(i, 0)
 	}
-	s.wiped, s.rotten = true, false
-	s.disk, s.kept = &s.spare[1], kept{}
+	s.giveDisk()
 	w.stats.Wipes++
 	return true
-}
-
-// expendable says whether a server's disk may be lost: no other one of a minority was, nor is likely to be.
-func (w *World) expendable(i int) bool {
-	lost := 0
-	for j := 0; j < w.n; j++ {
-		if s := &w.servers[j]; s.wiped || (s.rotten || s.disk.lost()) && j != i {
-			lost++
-		}
-	}
-	return !w.servers[i].wiped && lost < (w.n-1)/2 && w.ghost.commit() > 0
 }

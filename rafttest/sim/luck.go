@@ -36,6 +36,7 @@ const (
 	luckStream
 	luckKept
 	luckLevel
+	luckChange
 
 	numLucks
 )

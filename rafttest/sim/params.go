@@ -13,7 +13,8 @@ const MaxServers = 7
 // faults hide behind the more frequent ones. Times are in nanoseconds, chances in thousandths.
 type Params struct {
 	Seed    int64 // of all luck in the run
-	Servers int64 // in the cluster, 1 to MaxServers
+	Servers int64 // that found the cluster, 1 to MaxServers
+	Spares  int64 // that wait to be added; together no more than MaxServers
 
 	// Settings of the cores (raft.CoreConfig).
 	Heartbeat, Election                       int64
@@ -59,6 +60,9 @@ type Params struct {
 	// Older is the set of servers that begin as ones of an older version, a bit for each. In an eighth of its crashes a server is upgraded.
 	Older int64
 
+	// ChangeTime is the time between two changes of the members that are asked for, or so; 0 for none.
+	ChangeTime int64
+
 	// Faults: one every FaultTime or so that lasts for about FaultSpan. FaultKinds is the set of kinds that happen,
 	// a bit for each (fault). A crashed server comes back after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
@@ -85,6 +89,9 @@ type Params struct {
 	WAL, Segment int64
 }
 
+// All is the number of servers, spares included.
+func (p *Params) All() int { return int(p.Servers + p.Spares) }
+
 // A param is a field of Params, by the name that it has in a schedule's file.
 type param struct {
 	name  string
@@ -93,7 +100,7 @@ type param struct {
 
 func (p *Params) all() []param {
 	return []param{
-		{"seed", &p.Seed}, {"servers", &p.Servers},
+		{"seed", &p.Seed}, {"servers", &p.Servers}, {"spares", &p.Spares}, {"change-time", &p.ChangeTime},
 		{"heartbeat", &p.Heartbeat}, {"election", &p.Election},
 		{"max-uncommitted", &p.MaxUncommitted}, {"max-unapplied", &p.MaxUnapplied},
 		{"max-waiting", &p.MaxWaiting}, {"max-pending", &p.MaxPending}, {"max-append", &p.MaxAppend},
@@ -228,6 +235,10 @@ func Swarm(seed uint64) Params {
 	if wal {
 		p = p.WithWAL()
 	}
+	if next()%2 == 0 {
+		p.Spares = min(pick(next(), 0, 1, 2, 3, 4), MaxServers-p.Servers)
+		p.ChangeTime = p.Election * pick(next(), 1, 3, 10, 30)
+	}
 	return p
 }
 
@@ -252,6 +263,7 @@ func (p Params) WithModel() Params {
 
 // fill gives the settings of the cores that are 0 the values that they have in Calm.
 func (p *Params) fill() {
+	p.Spares = max(min(p.Spares, MaxServers-p.Servers), 0)
 	calm := Calm(uint64(p.Seed), int(p.Servers))
 	to, from := p.settings(), calm.settings()
 	for i := range to {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/e17579a5/raft"
 )
@@ -76,7 +77,7 @@ func (w *World) found() {
 	limit := w.stats.Events + MaxEvents
 	done := func() bool {
 		for i := 0; i < w.n; i++ {
-			if s := &w.servers[i]; s.status.commit == 0 || s.disk.last() == 0 {
+			if s := &w.servers[i]; i < int(w.params.Servers) && (s.status.commit == 0 || s.disk.last() == 0) {
 				return false
 			}
 		}
@@ -98,6 +99,9 @@ func (w *World) faultPhase() {
 	}
 	w.queue.push(item{at: w.now, what: itemClient})
 	w.queue.push(item{at: w.now + w.params.FaultTime, what: itemFault})
+	if w.params.ChangeTime > 0 {
+		w.queue.push(item{at: w.now + w.params.ChangeTime, what: itemChange})
+	}
 	end := w.stats.Events + int(w.params.Events)
 	w.loop(never/2, func() bool { return w.stats.Events >= end })
 	w.endTimed()
@@ -136,7 +140,7 @@ func (w *World) settle() {
 				return true
 			}
 			for i := 0; i < w.n; i++ {
-				if w.servers[i].healthy() {
+				if w.healthy(i) {
 					w.probe(i)
 					w.planTick(i)
 				}
@@ -165,7 +169,7 @@ func (w *World) checkGrown() {
 	}
 	healthy := 0
 	for i := 0; i < w.n; i++ {
-		if w.servers[i].healthy() {
+		if w.healthy(i) {
 			healthy++
 		}
 	}
@@ -174,7 +178,7 @@ func (w *World) checkGrown() {
 		if s.status.role == leads && healthy < w.n {
 			continue // it may still hope to send its snapshot to one of the others
 		}
-		if !s.healthy() || s.capture != nil || len(s.writes) > 0 || len(s.lane) > 0 || len(s.disk.stored) > 0 || s.held {
+		if !w.healthy(i) || s.capture != nil || len(s.writes) > 0 || len(s.lane) > 0 || len(s.disk.stored) > 0 || s.held {
 			continue
 		}
 		grown, limit := int64(0), w.params.SnapshotMin
@@ -216,28 +220,19 @@ func (w *World) place() uint64 {
 }
 
 // settled says whether the cluster has made progress and all servers agree.
-func (w *World) settled() bool {
-	for i := 0; i < w.n; i++ {
-		s := &w.servers[i]
-		if !s.healthy() {
-			continue
-		}
-		n := w.probes[i]
-		if !s.up || s.status.applied != w.ghost.commit() || s.status.last != w.ghost.commit() || s.open > 0 ||
-			n != 0 && w.ops[n].outcome != outcomeDone {
-			return false
-		}
-	}
-	return w.leading() >= 0 && w.leveled()
-}
+func (w *World) settled() bool { return w.unsettled() == "" }
 
-// unsettled says what is missing.
+// unsettled says what is missing; "" for nothing.
 func (w *World) unsettled() string {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		name := string(s.id)
 		switch n := w.probes[i]; {
-		case !s.healthy():
+		case s.frozen != frozenNot:
+		case !w.counts(i):
+			if what := w.astray(i); what != "" {
+				return what
+			}
 		case !s.up:
 			return "server " + name + " is down"
 		case n != 0 && w.ops[n].outcome != outcomeDone:
@@ -250,10 +245,38 @@ func (w *World) unsettled() string {
 			return "server " + name + " has another log than the leader"
 		}
 	}
-	if w.leading() >= 0 {
+	leader := w.leading()
+	switch {
+	case leader < 0:
+		return "nobody leads"
+	case w.servers[leader].core.Status().Changing:
+		return "a change of the members is under way"
+	case !w.leveled():
 		return "the level that all servers know is not in force"
 	}
-	return "nobody leads"
+	return ""
+}
+
+// astray says what is wrong with a server that doesn't count; "" for nothing. One that has ever been a member knows
+// that it isn't any more, and has told its callers.
+func (w *World) astray(i int) string {
+	s := &w.servers[i]
+	if !s.up {
+		return ""
+	}
+	shown := s.core.Status()
+	switch {
+	case shown.Configuration == nil:
+		return ""
+	case !errors.Is(shown.Trouble, raft.ErrRemoved) && !errors.Is(shown.Trouble, raft.ErrOtherIncarnation):
+		if !w.canLearn(i, shown) {
+			return ""
+		}
+		return "server " + string(s.id) + " doesn't know that it isn't a member"
+	case s.open > 0 && errors.Is(shown.Trouble, raft.ErrRemoved):
+		return "a call at server " + string(s.id) + ", which isn't a member, is not answered"
+	}
+	return ""
 }
 
 // checkStates compares the state machines.
@@ -265,7 +288,7 @@ func (w *World) checkStates() {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		var got bytes.Buffer
-		if !s.healthy() || !w.snapshot(s.replica.inner, &got) {
+		if !w.healthy(i) || !w.snapshot(s.replica.inner, &got) {
 			continue
 		}
 		if !bytes.Equal(want.Bytes(), got.Bytes()) {
@@ -283,4 +306,24 @@ func (w *World) snapshot(m raft.StateMachine, into *bytes.Buffer) bool {
 	}
 	_, err = s.WriteTo(into)
 	return err == nil
+}
+
+// canLearn says whether one of the servers that a removed one knows can tell it, since it knows of something later.
+func (w *World) canLearn(i int, shown raft.CoreStatus) bool {
+	for _, half := range [][]raft.Member{shown.Configuration.Members, shown.Configuration.Old} {
+		for j := range half {
+			k := serverOf(half[j].ID)
+			other := &w.servers[k]
+			if k == i || !other.up || other.frozen != frozenNot || other.status.commit < shown.ConfigurationIndex {
+				continue
+			}
+			if list := truncated(other.configurations, other.status.commit); len(list) > 0 {
+				m := memberOf(list[len(list)-1].configuration, w.servers[i].id)
+				if m == nil || w.diskOf(m) != w.servers[i].disk {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

@@ -36,6 +36,7 @@ const (
 	itemFree
 	itemResigned
 	itemWake
+	itemChange
 )
 
 // A queue is a heap of items, the next one first.

@@ -71,8 +71,8 @@ func (s *Schedule) UnmarshalText(text []byte) error {
 			return fmt.Errorf("schedule: line %d: %w", i+1, err)
 		}
 	}
-	if s.Params.Servers < 1 || s.Params.Servers > MaxServers {
-		return fmt.Errorf("schedule: %d servers; 1 to %d are possible", s.Params.Servers, MaxServers)
+	if s.Params.Servers < 1 || s.Params.Spares < 0 || s.Params.All() > MaxServers {
+		return fmt.Errorf("schedule: %d servers and %d spares; 1 to %d are possible", s.Params.Servers, s.Params.Spares, MaxServers)
 	}
 	return nil
 }

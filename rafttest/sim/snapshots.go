@@ -13,8 +13,9 @@ type snapshotFile struct {
 	meta  raft.SnapshotMeta
 	bytes []byte
 	// entries and slots are the log that it stands for: what was committed up to its index.
-	entries []raft.Entry
-	slots   []slot
+	entries        []raft.Entry
+	slots          []slot
+	configurations []placed
 }
 
 // index is the index of a snapshot that may be none.
@@ -96,6 +97,7 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 	if d.last() < meta.Index || d.slots[meta.Index-1].term != meta.Term {
 		d.entries = append(d.entries[:0], f.entries...)
 		d.slots = append(d.slots[:0], f.slots...)
+		d.configurations = append(d.configurations[:0], f.configurations...)
 		d.base, d.previous = meta.Index, nil
 	}
 	if d.spoiled {
@@ -117,13 +119,15 @@ func (d *disk) compact(to raft.Index) {
 func (d *disk) clone() *disk {
 	n := *d
 	n.entries, n.slots, n.stored = slices.Clone(d.entries), slices.Clone(d.slots), slices.Clone(d.stored)
+	n.configurations = slices.Clone(d.configurations)
 	return &n
 }
 
 // file makes a file of the bytes of a snapshot.
 func (w *World) file(meta *raft.SnapshotMeta, content []byte) *snapshotFile {
 	g, n := &w.ghost, meta.Index
-	return &snapshotFile{meta: *meta, bytes: content, entries: g.entries[:n:n], slots: g.committed[:n:n]}
+	return &snapshotFile{meta: *meta, bytes: content, entries: g.entries[:n:n], slots: g.committed[:n:n],
+		configurations: truncated(slices.Clone(g.configurations), n)}
 }
 
 // checkMeta checks what a snapshot says that it is.
@@ -189,6 +193,7 @@ func (w *World) checkNamed(i int, write *raft.Write) {
 				return
 			}
 			s.view = append(s.view[:0], w.ghost.committed[:meta.Index]...)
+			s.configurations = append(s.configurations[:0], truncated(w.ghost.configurations, meta.Index)...)
 			s.termBegin = meta.Index
 		}
 	}

@@ -2,26 +2,31 @@ package sim
 
 // Stats count what happened in a run.
 type Stats struct {
-	Servers     int
-	Events      int // inputs that reached a core
-	Steps       int // events of the schedule
-	Drains      int
-	Messages    int
-	Dropped     int
-	Elections   int // leaders
-	Leaders     int // that committed a command
-	Crashes     int
-	Restarts    int
-	Wipes       int
-	Lost        int // writes, at crashes
-	Writes      int
-	Truncations int
-	Commands    int // committed
-	Answered    int // with a result
-	Refused     int // not applied, or not read
-	Unknown     int
-	Reads       int
-	Transfers   int // done
+	Servers        int
+	Events         int // inputs that reached a core
+	Steps          int // events of the schedule
+	Drains         int
+	Messages       int
+	Dropped        int
+	Elections      int // leaders
+	Leaders        int // that committed a command
+	Crashes        int
+	Restarts       int
+	Wipes          int
+	Moves          int // to another address
+	Changes        int // of the members that were asked for
+	Changed        int // of them, done
+	Unchanged      int // of them, refused or given up
+	Configurations int // committed
+	Lost           int // writes, at crashes
+	Writes         int
+	Truncations    int
+	Commands       int // committed
+	Answered       int // with a result
+	Refused        int // not applied, or not read
+	Unknown        int
+	Reads          int
+	Transfers      int // done
 	// In sessions: those that were opened, commands applied, copies answered with the result of the first, and refused.
 	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
@@ -58,7 +63,8 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Events, o.Events}, {&s.Steps, o.Steps}, {&s.Drains, o.Drains},
 		{&s.Messages, o.Messages}, {&s.Dropped, o.Dropped}, {&s.Elections, o.Elections},
 		{&s.Leaders, o.Leaders}, {&s.Crashes, o.Crashes}, {&s.Restarts, o.Restarts},
-		{&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
+		{&s.Moves, o.Moves}, {&s.Changes, o.Changes}, {&s.Changed, o.Changed}, {&s.Unchanged, o.Unchanged},
+		{&s.Configurations, o.Configurations}, {&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
 		{&s.Truncations, o.Truncations}, {&s.Commands, o.Commands}, {&s.Answered, o.Answered},
 		{&s.Refused, o.Refused}, {&s.Unknown, o.Unknown}, {&s.Reads, o.Reads}, {&s.Transfers, o.Transfers},
 		{&s.Upgrades, o.Upgrades}, {&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},

@@ -60,6 +60,8 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		return w.wipe(i)
 	case OpUpgrade:
 		return w.upgrade(i)
+	case OpMove:
+		return w.move(i)
 	case OpCut, OpJoin:
 		l := &w.links[e.Peer][e.Server]
 		changed := l.cut != (e.Op == OpCut)
@@ -101,6 +103,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 		} else if w.trace != nil {
 			w.trace.delivered(m, uint64(e.N))
 		}
+		s.reached[e.Peer] = true
 		w.expectSticky(s, m)
 	}
 	if w.options.Clone {
@@ -147,7 +150,7 @@ func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
 		s.core.Fetched(now, f.fetch, f.entries)
-	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall:
+	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall, OpChange:
 		return w.call(e, s)
 	case OpHandOver:
 		w.handOver(e, s)
@@ -281,6 +284,11 @@ func (w *World) call(e *Event, s *server) bool {
 	*o = operation{started: true, op: e.Op, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged}
 	numbers := &s.reads
 	switch e.Op {
+	case OpChange:
+		if numbers = &s.calls; !w.askChange(e, s, o) {
+			o.started = false
+			return false
+		}
 	case OpQuery:
 		o.number = s.core.Read(w.local(s))
 	case OpQueryLease:
@@ -308,12 +316,16 @@ func (w *World) call(e *Event, s *server) bool {
 	}
 	(*numbers)[o.number] = int32(e.N + 1)
 	s.open++
-	if !o.read && !s.wiped {
-		life := &s.starts[s.start]
-		for uint64(len(life.byNumber)) <= o.number {
-			life.byNumber = append(life.byNumber, 0)
+	if !o.read {
+		life := &s.starts[len(s.starts)-1][s.start]
+		list := &life.byNumber
+		if o.call != nil {
+			list = &life.calls
 		}
-		life.byNumber[o.number] = int32(e.N + 1)
+		for uint64(len(*list)) <= o.number {
+			*list = append(*list, 0)
+		}
+		(*list)[o.number] = int32(e.N + 1)
 	}
 	return true
 }
@@ -347,6 +359,10 @@ func (w *World) cancel(e *Event, s *server) bool {
 		s.open--
 		return true
 	}
+	if o.call != nil {
+		s.core.CancelCall(o.number, errGivenUp)
+		return true
+	}
 	s.core.Cancel(o.number, errGivenUp)
 	return true
 }
@@ -358,6 +374,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	if e.Op == OpTransfer && w.params.MaxLease > 0 || l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {
 		return false
 	}
+	s.reached[e.Peer] = true
 	m := l.envelope
 	m.Kind = raft.TimeoutNow
 	if e.Op == OpProbe {

@@ -69,6 +69,7 @@ type Fate struct {
 type Told struct {
 	Operation int64
 	Read      bool
+	Call      bool // it answers a change of the members
 	Index     raft.Index
 	Err       error
 }
@@ -281,10 +282,13 @@ func equalEntries(a, b *raft.Entry) bool {
 // answers notes what a caller is told.
 func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 	numbers := w.servers[i].proposals
-	if a.Read {
+	switch {
+	case a.Read:
 		numbers = w.servers[i].reads
+	case a.Call:
+		numbers = w.servers[i].calls
 	}
-	told := Told{Operation: -1, Read: a.Read, Index: a.Index, Err: a.Err}
+	told := Told{Operation: -1, Read: a.Read, Call: a.Call, Index: a.Index, Err: a.Err}
 	if a.Number < uint64(len(numbers)) {
 		told.Operation = int64(numbers[a.Number]) - 1
 	}
@@ -297,21 +301,23 @@ func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 func (s *server) seen() ServerState {
 	if !s.up {
 		last := s.disk.last()
-		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped}
+		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped()}
 	}
 	now := &s.status
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
-		Writes: len(s.writes), Wiped: s.wiped,
+		Writes: len(s.writes), Wiped: s.wiped(),
 	}
 }
 
 // committedEntry returns the entry that is committed at an index, from a disk that holds it.
 func (w *World) committedEntry(i raft.Index) *raft.Entry {
 	for j := 0; j < w.n; j++ {
-		if d := w.servers[j].member; i <= d.last() && d.slots[i-1] == w.ghost.committed[i-1] {
-			return &d.entries[i-1]
+		for _, d := range w.servers[j].disks {
+			if i <= d.last() && d.slots[i-1] == w.ghost.committed[i-1] {
+				return &d.entries[i-1]
+			}
 		}
 	}
 	return nil

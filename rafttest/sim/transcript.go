@@ -66,6 +66,9 @@ func describe(e *Event, m *raft.Message) string {
 	if m != nil {
 		text = deliverText(m)
 	}
+	if e.Op == OpChange {
+		text = fmt.Sprintf("change %d %d %s", e.Server+1, e.N, e.ChangeText())
+	}
 	if at := strings.Index(text, " at="); at >= 0 {
 		text = text[:at]
 	}
@@ -103,8 +106,11 @@ func writeText(write *raft.Write) string {
 // answerText says what a caller is told.
 func answerText(a *raft.Answer) string {
 	what := "answers command"
-	if a.Read {
+	switch {
+	case a.Read:
 		what = "answers read"
+	case a.Call:
+		what = "answers change"
 	}
 	if a.Err != nil {
 		return fmt.Sprintf("%s %d: %v", what, a.Number, a.Err)

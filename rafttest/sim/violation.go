@@ -60,6 +60,9 @@ const (
 	Fences = "Fences"
 	// ArrivedFirst: time doesn't depose or unsettle a server while a message that forbids it has arrived.
 	ArrivedFirst = "Arrived First"
+	// Steps: of two neighbouring configurations any two quorums meet, a leader begins none before the one before is committed
+	// (§4.3), and each counts as long as it is the last in the log (§4.1).
+	Steps = "Configuration Steps"
 	// DeadlinesMove: who was woken up wants to be woken up later.
 	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.

@@ -113,10 +113,7 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 		}
 		return s.disk.saved(), true
 	}
-	replaced := 0
-	if s.wiped {
-		replaced = 1
-	}
+	replaced := len(s.disks) - 1
 	d := s.disk.wal
 	if d == nil {
 		d = &walDisk{fs: simfs.New(w.luck.draw(luckDisk, i, replaced, 0)), writes: -1, syncs: -1}
@@ -189,7 +186,7 @@ func (w *World) notOpened(i int, cut int64, err error) {
 // replace puts an empty disk in the place of a rotten one. The server is a stranger from then on.
 func (w *World) replace(i int) {
 	s := &w.servers[i]
-	s.wiped, s.rotten, s.disk, s.kept = true, false, &s.spare[1], kept{}
+	s.giveDisk()
 	w.stats.Wipes++
 }
 

@@ -44,6 +44,8 @@ type World struct {
 
 	// operations of clients, by number
 	ops      []operation
+	changes  []int32 // those of them that are changes of the members
+	asks     uint64  // for changes of the members that the timed run has made
 	sessions [maxClients]sessionClient
 	clients  uint64 // operations that the clients of the timed run have started
 	faults   uint64 // that the timed run has started
@@ -68,17 +70,21 @@ type World struct {
 
 // A server is one member of the cluster with all that belongs to it.
 type server struct {
-	id     raft.ServerID
-	up     bool
-	life   uint32 // counts starts, of whatever disk
-	core   *raft.Core
-	disk   *disk
-	member *disk // the disk that the cluster's configuration counts: disk, or the one that was wiped
-	spare  [2]disk
-	wiped  bool
-	rotten bool // a byte of its disk has changed, and wasn't found yet
-	frozen frozenState
-	start  uint64 // counter of the current life's start, from 1
+	id    raft.ServerID
+	up    bool
+	life  uint32 // counts starts, of whatever disk
+	core  *raft.Core
+	disk  *disk
+	disks []*disk // all that it has had, the present one last
+	spare []*disk // to be used again in the next run
+	// address is where it listens, known where it believes that others do.
+	address string
+	known   [MaxServers]string
+	// reached says who can be sent to all the same: who has connected by itself, or was known before.
+	reached [MaxServers]bool
+	rotten  bool // a byte of its disk has changed, and wasn't found yet
+	frozen  frozenState
+	start   uint64 // counter of the current life's start, from 1
 
 	level    raft.Level // that the present life knows
 	upgraded bool       // the next one knows the latest
@@ -108,17 +114,19 @@ type server struct {
 	writeSince  raft.Instant // when the oldest queued write began to wait, or one before it was done
 	termBegin   raft.Index   // of the last term in the view
 
-	status   status
-	view     []slot     // the log with all writes that were issued
-	checked  raft.Index // the commit up to which the view was compared with what is committed
-	handedAt raft.Index // the end of the log when it began to hand over
-	ledHere  raft.Term  // the last term in which this life of the server led and has written an entry of that term
+	status status
+	view   []slot // the log with all writes that were issued
+	// configurations are those of the view.
+	configurations []placed
+	checked        raft.Index // the commit up to which the view was compared with what is committed
+	handedAt       raft.Index // the end of the log when it began to hand over
+	ledHere        raft.Term  // the last term in which this life of the server led and has written an entry of that term
 
 	// numbers maps the numbers of the core's proposals and reads to operations, plus 1.
-	proposals, reads []int32
-	transfers        []transfer // by the numbers of the core's calls
-	// life of each start on the member disk, to find the operation behind an Origin.
-	starts []lifeOps
+	proposals, reads, calls []int32
+	transfers               []transfer // by the numbers of the core's calls
+	// life of each start on each disk, to find the operation behind an Origin.
+	starts [][]lifeOps
 
 	// clocks are the rates at which the clock has run, the last one now.
 	clocks []clock
@@ -148,8 +156,8 @@ type task struct {
 	take, restore *raft.SnapshotMeta
 }
 
-// lifeOps are the operations proposed in one life of a server, by their number in the core.
-type lifeOps struct{ byNumber []int32 }
+// lifeOps are the operations proposed in one life of a server, and the changes asked for, by their number in the core.
+type lifeOps struct{ byNumber, calls []int32 }
 
 type fetchedEntries struct {
 	fetch   raft.Fetch
@@ -196,14 +204,14 @@ func serverOf(id raft.ServerID) int {
 // reset prepares the world for a run.
 func (w *World) reset(p Params) {
 	p.fill()
-	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, int(p.Servers)
+	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, p.All()
 	w.violation, w.timed, w.calm = nil, false, false
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
-	w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0
+	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
 	w.biggest, w.waking = 0, false
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
-	w.ops = w.ops[:0]
+	w.ops, w.changes = w.ops[:0], w.changes[:0]
 	w.history = w.history[:0]
 	w.hash = uint64(p.Seed)
 	w.queue.reset()
@@ -222,11 +230,10 @@ func (w *World) reset(p Params) {
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.upgraded = false
-	s.up, s.core, s.wiped, s.rotten, s.life, s.start, s.frozen = false, nil, false, false, 0, 0, frozenNot
-	s.disk, s.member, s.kept = &s.spare[0], &s.spare[0], kept{}
-	s.spare[0].reset()
-	s.spare[1].reset()
-	s.starts = s.starts[:0]
+	s.up, s.core, s.rotten, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
+	s.disks, s.starts = s.disks[:0], s.starts[:0]
+	s.address, s.known = string(s.id), [MaxServers]string{}
+	s.giveDisk()
 	s.nth = [numLucks]uint64{}
 	s.paused, s.stalled, s.lame, s.doomed = 0, 0, 0, false
 	first := clock{base: 1 + below(w.luck.draw(luckClock, i, 0, 1), 1e9)}
@@ -237,6 +244,30 @@ func (w *World) resetServer(i int) {
 	w.forget(s)
 }
 
+// giveDisk gives the server an empty disk.
+func (s *server) giveDisk() {
+	n := len(s.disks)
+	if n == len(s.spare) {
+		s.spare = append(s.spare, new(disk))
+	}
+	s.disk = s.spare[n]
+	s.disk.reset()
+	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
+	s.rotten, s.kept = false, kept{}
+}
+
+// reachedNow returns who can be sent to.
+func (s *server) reachedNow() [MaxServers]bool {
+	reached := s.reached
+	for j := range s.known {
+		reached[j] = reached[j] || s.known[j] != ""
+	}
+	return reached
+}
+
+// wiped says whether the server has lost a disk.
+func (s *server) wiped() bool { return len(s.disks) > 1 }
+
 // forget clears what a process loses when it ends.
 func (w *World) forget(s *server) {
 	s.up, s.core, s.applier = false, nil, nil
@@ -246,9 +277,11 @@ func (w *World) forget(s *server) {
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
 	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
-	s.proposals, s.reads, s.transfers = s.proposals[:0], s.reads[:0], s.transfers[:0]
+	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
+	s.configurations = s.configurations[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
+	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
 }
 
