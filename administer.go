@@ -19,7 +19,7 @@ func Expect(configuration Index) ChangeOption {
 // configuration that counts then.
 //
 // The server must run, without a Bootstrap list, and be reachable at its address; one that doesn't answer costs nothing, not
-// even an entry in the log (ErrUnreachable, after about three election timeouts). It is then sent the log, and counts
+// even an entry in the log (ErrUnreachable, after two election timeouts). It is then sent the log, and counts
 // once it has caught up; one that doesn't is let go again (ErrNotCaughtUp). A voter stays as it is; a learner becomes one;
 // a member that is given another address has moved there, and must answer there, with the disk that the cluster
 // knows.

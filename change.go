@@ -62,7 +62,7 @@ func (x *change) clone() *change {
 }
 
 // maxIdentityWaits is how many election timeouts a new server has to say who it is.
-const maxIdentityWaits = 3
+const maxIdentityWaits = 2
 
 // catchUp is how servers catch up (§4.2.1): in rounds, each of which ends when all of them hold what the leader's
 // log held when it began. They have caught up when a round took less than an election timeout.

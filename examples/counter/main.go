@@ -84,13 +84,11 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 		return nil, errors.Join(err, transport.Close(), listener.Close())
 	}
 	machine := &counter{}
-	node, err := raft.Start(raft.Config{
-		ID:        self.ID,
-		Machine:   machine,
-		Storage:   store,
-		Transport: transport,
-		Bootstrap: o.cluster,
-	})
+	config := raft.Config{ID: self.ID, Address: self.Address, Machine: machine, Storage: store, Transport: transport}
+	if !o.join {
+		config.Bootstrap = o.cluster
+	}
+	node, err := raft.Start(config)
 	if err != nil { // store and transport are closed: Start owns them
 		return nil, errors.Join(err, listener.Close())
 	}

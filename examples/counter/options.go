@@ -20,6 +20,7 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	http    []string      // the HTTP address of each of these
+	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder of the folders of the servers
 	timeout time.Duration // for one request
 }
@@ -31,6 +32,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	id := flags.String("id", "", "run only this server, in place of all")
 	peers := flags.String("peers", "", "all servers of the cluster, `id=host:port,...` (default those of -raft)")
 	addresses := flags.String("raft", "", "in place of -peers: `host:port,...` of servers a, b and c (default 127.0.0.1:7001, 7002 and 7003)")
+	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default 127.0.0.1:8080, 8081, ...)")
 	flags.StringVar(&o.data, "data", "", "the `folder` that the data are kept in, in one subfolder per server (default raft-counter in the user's cache folder)")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")

@@ -30,6 +30,9 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("POST /counter", s.add)
 	mux.HandleFunc("GET /counter", s.get)
 	mux.HandleFunc("/counter", wrongMethod("GET, HEAD, POST"))
+	mux.HandleFunc("PUT /members/{id}", s.join)
+	mux.HandleFunc("DELETE /members/{id}", s.leave)
+	mux.HandleFunc("/members/{id}", wrongMethod("DELETE, PUT"))
 	mux.HandleFunc("GET /status", s.status)
 	mux.HandleFunc("/status", wrongMethod("GET, HEAD"))
 	return mux
@@ -83,12 +86,8 @@ func (s *service) add(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	result, err := s.node.Propose(ctx, encode(amount))
-	if errors.Is(err, raft.ErrNotApplied) { // and never will be: it is safe to send it again
-		answer(w, http.StatusServiceUnavailable, failure{err.Error(), "not applied"})
-		return
-	}
-	if err != nil { // it may have been applied, or may still be
-		answer(w, http.StatusGatewayTimeout, failure{err.Error(), "unknown"})
+	if err != nil {
+		fail(w, err)
 		return
 	}
 	sum, err := decode(result)
@@ -97,6 +96,43 @@ func (s *service) add(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, value{sum})
+}
+
+// fail answers an error of a call that was to change something.
+func fail(w http.ResponseWriter, err error) {
+	if errors.Is(err, raft.ErrNotApplied) { // and never will be: it is safe to send it again
+		answer(w, http.StatusServiceUnavailable, failure{err.Error(), "not applied"})
+		return
+	}
+	// It may have been applied, or may still be.
+	answer(w, http.StatusGatewayTimeout, failure{err.Error(), "unknown"})
+}
+
+// join adds a server that waits for it at an address, and answers once it is a voter.
+func (s *service) join(w http.ResponseWriter, r *http.Request) {
+	server := raft.Server{ID: raft.ServerID(r.PathValue("id")), Address: r.URL.Query().Get("address")}
+	if server.Address == "" {
+		answer(w, http.StatusBadRequest, failure{Error: "no ?address=host:port"})
+		return
+	}
+	s.change(w, r, func(ctx context.Context) (raft.Index, error) { return s.node.AddServer(ctx, server) })
+}
+
+// leave removes a server, and answers once it doesn't count any more.
+func (s *service) leave(w http.ResponseWriter, r *http.Request) {
+	id := raft.ServerID(r.PathValue("id"))
+	s.change(w, r, func(ctx context.Context) (raft.Index, error) { return s.node.RemoveServer(ctx, id) })
+}
+
+// change changes the members, and answers what this server then knows.
+func (s *service) change(w http.ResponseWriter, r *http.Request, change func(context.Context) (raft.Index, error)) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	if _, err := change(ctx); err != nil {
+		fail(w, err)
+		return
+	}
+	s.status(w, r)
 }
 
 // readAmount reads {"add": 5}. An empty body stands for 1.

@@ -248,3 +248,33 @@ func TestServiceStatusInTrouble(t *testing.T) {
 		require.Equal(t, raft.ErrNoCluster.Error(), status["trouble"])
 	})
 }
+
+func TestServiceChangesItsMembers(t *testing.T) {
+	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+		fourth, err := raft.Start(raft.Config{
+			ID: "d", Address: "d:1", Machine: &counter{}, Storage: raft.NewMemoryStorage(), Transport: c.network.Join("d"),
+			Seed: 4, Logger: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, fourth.Close(context.Background())) }()
+
+		code, body := c.ask(t, 1, http.MethodPut, "/members/d?address=d:1", "")
+		require.Equal(t, http.StatusOK, code)
+		require.Contains(t, body, "members")
+		require.NoError(t, fourth.Read(t.Context()))
+		require.Len(t, fourth.Status().Members, 4)
+
+		code, _ = c.ask(t, 2, http.MethodDelete, "/members/d", "")
+		require.Equal(t, http.StatusOK, code)
+		time.Sleep(requestTimeout)
+		require.ErrorIs(t, fourth.Status().Trouble, raft.ErrRemoved)
+
+		code, _ = c.ask(t, 0, http.MethodPut, "/members/d", "")
+		require.Equal(t, http.StatusBadRequest, code)
+		code, body = c.ask(t, 0, http.MethodPut, "/members/x?address=nowhere:1", "")
+		require.Equal(t, http.StatusServiceUnavailable, code, "nobody answers there")
+		require.Equal(t, "not applied", body["outcome"])
+		code, _ = c.ask(t, 0, http.MethodGet, "/members/d", "")
+		require.Equal(t, http.StatusMethodNotAllowed, code)
+	})
+}
