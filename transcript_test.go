@@ -46,6 +46,11 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew;
 //	> stream S→T N         the stream of a snapshot brings N bytes, having begun if it hasn't
 //	> break S→T            it breaks
 //	> status               show every server
+//	> spare S              start a server that waits to be added
+//	> wipe S               start S anew on an empty disk
+//	> set S A B C?         a caller at S asks for these members, learners with a ?
+//	> replace S A          a caller at S asks to let the present disk of A count
+//	> members              show the configurations in each log
 //
 // The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else
 // happened there.
@@ -211,6 +216,23 @@ func (p *player) command(words []string) {
 		}
 	case "status":
 		p.status()
+	case "spare":
+		p.c.spare(id)
+		p.seen[id] = &shown{}
+	case "wipe":
+		p.c.wipe(id)
+		p.seen[id] = &shown{}
+	case "set", "replace":
+		call := set(words[2:]...)
+		if words[0] == "replace" {
+			call = raft.Call{Kind: raft.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: raft.ServerID(words[2])}}}}
+		}
+		p.c.servers[id].core.Call(p.c.now, call)
+		p.c.drain(id)
+	case "members":
+		for _, id := range p.c.ids {
+			fmt.Fprintf(&p.out, "%s: %s\n", id, strings.Join(p.c.configurations(id), " | "))
+		}
 	default:
 		require.Fail(p.t, "unknown command", "%q", words)
 	}
@@ -308,6 +330,8 @@ func answerText(a raft.Answer) string {
 		return "done"
 	case a.Read:
 		return fmt.Sprintf("read at %d", a.Index)
+	case a.Call:
+		return fmt.Sprintf("members as of %d", a.Index)
 	}
 	return fmt.Sprintf("%q at %d", a.Result, a.Index)
 }
