@@ -98,8 +98,9 @@ const (
 	configurationRefused
 	configurationBegun // the bit is the value
 	configurationLevel
+	configurationRecovered
 
-	allConfigurationFields = configurationLevel<<1 - 1
+	allConfigurationFields = configurationRecovered<<1 - 1
 )
 
 // minMemberBytes is the least that a member takes: two lengths, a role and an incarnation.
@@ -108,7 +109,7 @@ const minMemberBytes = 1 + 1 + 1 + 8
 // AppendConfiguration appends the encoding of c to b: a version, the cluster's ID, and the members,
 // each with its ID, address, role and incarnation. If there is more to be said, there follow a byte with a bit for each
 // of these, and in this order those that are there: Old and Next, as the members are; Origin and Number; Refusal and
-// About; Level.
+// About; Level; Recovered.
 func AppendConfiguration(b []byte, c *Configuration) []byte {
 	fields := c.fields()
 	if fields == 0 {
@@ -140,6 +141,9 @@ func AppendConfiguration(b []byte, c *Configuration) []byte {
 	if fields&configurationLevel != 0 {
 		b = appendUvarint(b, uint64(c.Level))
 	}
+	if fields&configurationRecovered != 0 {
+		b = append(b, c.Recovered[:]...)
+	}
 	return b
 }
 
@@ -163,6 +167,9 @@ func (c *Configuration) fields() byte {
 	}
 	if c.level() > LevelFirst {
 		fields |= configurationLevel
+	}
+	if c.Recovered != (ClusterID{}) {
+		fields |= configurationRecovered
 	}
 	return fields
 }
@@ -220,6 +227,10 @@ func (r *reader) configuration(c *Configuration) {
 	if fields&configurationLevel != 0 {
 		c.Level = Level(r.uvarint("configuration: Level"))
 		r.check(c.level() > LevelFirst, "configuration: Level is the first, yet present")
+	}
+	if fields&configurationRecovered != 0 {
+		copy(c.Recovered[:], r.next(uint64(len(c.Recovered)), "configuration: Recovered"))
+		r.check(c.Recovered != ClusterID{}, "configuration: Recovered is zero, yet present")
 	}
 }
 

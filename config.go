@@ -30,7 +30,8 @@ type Config struct {
 
 	// Bootstrap is the list of the servers that found a cluster together, this one among them, the same
 	// on each of them. It is used while there is no state yet, and ignored ever after. For the first
-	// start all of them must be up. A server with neither state nor Bootstrap waits to be added.
+	// start all of them must be up. A server with neither state nor Bootstrap waits to be added. Who starts anew on an
+	// empty disk, in a cluster that exists, should have none: if all servers of the list did so, they would found another.
 	Bootstrap []Server
 	// BootstrapFrom, when not nil, opens an exported snapshot (Node.ExportSnapshot) with whose state the servers of
 	// Bootstrap found their cluster. It is a new one, with an ID of its own; nothing else of the old one is known to it,

@@ -155,6 +155,8 @@ func (c *Core) checkConfigurations() error {
 		ok := false
 		switch {
 		case before.index >= after.index:
+		case is.Recovered != ClusterID{}:
+			ok = true // not a step but another cluster
 		case was.Old == nil && is.Old != nil:
 			ok = sameVoters(was.Members, is.Old)
 		default:

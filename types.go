@@ -185,6 +185,9 @@ type Configuration struct {
 
 	// Level is what is in force; 0 stands for LevelFirst.
 	Level Level
+
+	// Recovered names the cluster that this one goes on from, after its majority was lost (RecoverCluster).
+	Recovered ClusterID
 }
 
 // A HardState is what a server must remember of elections across a crash (Figure 2: currentTerm and

@@ -1,0 +1,71 @@
+// Command raftrecover makes the server whose write-ahead log this is a cluster of its own, after a majority of its cluster
+// was lost for good. It is the last resort, and what may be lost by it, it says. All servers must be stopped.
+//
+//	go run ./cmd/raftrecover DIR                                        say what there is, and change nothing
+//	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         do it; ID is the cluster's, as the first one says
+//
+// Look at every survivor first, and recover the one whose log ends in the highest term, and among these at the highest
+// index. The others are then started on empty disks, and added to it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "raftrecover:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the arguments say.
+func run(arguments []string, out io.Writer) (err error) {
+	flags := flag.NewFlagSet("raftrecover", flag.ContinueOnError)
+	flags.SetOutput(out)
+	address := flags.String("address", "", "where the server will be reached, `host:port`")
+	cluster := flags.String("cluster", "", "the `ID` of the cluster that has lost its majority: what is found must be of that one")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 || (*address == "") != (*cluster == "") {
+		return errors.New("usage: raftrecover [-address HOST:PORT -cluster ID] DIR")
+	}
+	found, err := look(flags.Arg(0), raft.InspectRecovery)
+	if err != nil {
+		return err
+	}
+	if *cluster != "" {
+		if found.Cluster.String() != *cluster {
+			return fmt.Errorf("%s belongs to cluster %v, not to %s", flags.Arg(0), found.Cluster, *cluster)
+		}
+		found, err = look(flags.Arg(0), func(storage raft.Storage) (raft.Recovery, error) {
+			return raft.RecoverCluster(storage, *address)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(out, found.String())
+	return err
+}
+
+// look opens the log in a directory that is there.
+func look(dir string, look func(raft.Storage) (raft.Recovery, error)) (found raft.Recovery, err error) {
+	if _, err := os.Stat(dir); err != nil {
+		return found, err
+	}
+	storage, err := wal.Open(dir, wal.Options{})
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, storage.Close()) }()
+	return look(storage)
+}

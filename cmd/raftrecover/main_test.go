@@ -1,0 +1,64 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal"
+)
+
+// words is a state machine that counts.
+type words int
+
+func (w *words) Apply(entries []raft.Entry, _ [][]byte) { *w += words(len(entries)) }
+func (w *words) Snapshot() (io.WriterTo, error)         { return strings.NewReader("unused"), nil }
+func (w *words) Restore(io.Reader) error                { return nil }
+
+// start starts server a of a cluster on a log.
+func start(t *testing.T, dir string, network *raft.Network, id raft.ServerID, list ...raft.Server) *raft.Node {
+	store, err := wal.Open(dir, wal.Options{})
+	require.NoError(t, err)
+	node, err := raft.Start(raft.Config{
+		ID: id, Machine: new(words), Storage: store, Transport: network.Join(id), Bootstrap: list, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return node
+}
+
+func TestRecover(t *testing.T) {
+	dir := t.TempDir()
+	list := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}}
+	network := raft.NewNetwork(raft.NetworkConfig{})
+	a := start(t, filepath.Join(dir, "a"), network, "a", list...)
+	b := start(t, filepath.Join(dir, "b"), network, "b", list...)
+	_, err := a.Propose(t.Context(), []byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, a.Close(t.Context()))
+	require.NoError(t, b.Close(t.Context()))
+
+	var out strings.Builder
+	require.NoError(t, run([]string{filepath.Join(dir, "a")}, &out))
+	require.Contains(t, out.String(), "b at b:1, a voter")
+	cluster := regexp.MustCompile(`cluster (\w+),`).FindStringSubmatch(out.String())[1]
+
+	require.ErrorContains(t, run([]string{"-address", "a:2", "-cluster", "beef", filepath.Join(dir, "a")}, io.Discard), "not to beef")
+	require.Error(t, run([]string{"-address", "a:2", filepath.Join(dir, "a")}, io.Discard))
+	require.Error(t, run([]string{filepath.Join(dir, "none")}, io.Discard))
+	out.Reset()
+	require.NoError(t, run([]string{"-address", "a:2", "-cluster", cluster, filepath.Join(dir, "a")}, &out))
+	require.Contains(t, out.String(), "it is cluster ")
+
+	a = start(t, filepath.Join(dir, "a"), network, "a", list...)
+	defer func() { require.NoError(t, a.Close(t.Context())) }()
+	_, err = a.Propose(t.Context(), []byte("y"))
+	require.NoError(t, err)
+	require.Equal(t, []raft.Server{{ID: "a", Address: "a:2"}}, []raft.Server{a.Status().Members[0].Server})
+	require.Len(t, a.Status().Members, 1)
+}
