@@ -323,3 +323,68 @@ func (c *cores) openSession(id raft.ServerID) raft.SessionID {
 	require.NoError(c.t, err)
 	return session
 }
+
+// A leader that is removed hands over first, while it still counts: nobody waits for an election timeout (§4.2.2, §3.10).
+func TestRemovedLeaderHandsOverFirst(t *testing.T) {
+	c := founded(t, 3)
+	c.pass(3 * heartbeat)
+	began := c.now
+	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("a")}}).Err)
+	require.NotEqual(t, raft.ServerID("a"), c.leader())
+	require.Less(t, raft.Duration(c.now-began), election)
+	require.EqualValues(t, 2, c.status("b").Term)
+	require.Equal(t, []string{"a b c", "b c + a b c", "b c"}, c.configurations("b"))
+	c.pass(2 * heartbeat)
+	require.ErrorIs(t, c.status("a").Trouble, raft.ErrRemoved)
+}
+
+// A leader that can't hand over, here because it knows of nobody yet that answers, leads until the configuration without it is
+// committed, and steps down then (§4.2.2).
+func TestRemovedLeaderStepsDown(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.servers["a"].core.Call(c.now, set("b", "c"))
+	c.drain("a")
+	c.settle()
+	require.Equal(t, []string{"a b c", "b c + a b c", "b c"}, c.configurations("b"))
+	require.Equal(t, c.status("a").Last, c.status("a").Commit)
+	require.Equal(t, "follower", c.status("a").Role)
+	require.EqualValues(t, 1, c.status("a").Term)
+}
+
+// An answer to a lost disk is none to its successor: a vote that was granted to the longer log of the one must not elect the other.
+func TestVoteForALostDiskIsNotOfItsSuccessor(t *testing.T) {
+	c := founded(t, 3)
+	c.elect("c")
+	request := raft.Message{}
+	withheld := c.electWithout("c", raft.VoteResponse)
+	for _, m := range withheld {
+		require.Equal(t, c.status("c").Incarnation, m.ToIncarnation)
+		request = m
+	}
+	before := c.status("c")
+	c.wipe("c")
+	c.deliver(request)
+	require.NotEqual(t, before.Incarnation, c.status("c").Incarnation)
+	require.Equal(t, "follower", c.status("c").Role)
+	require.Zero(t, c.status("c").Term)
+}
+
+// A follower that lags so far behind that it knows the leader's server by a disk that was replaced catches up all the same.
+func TestFollowerThatKnowsAnOlderDiskOfTheLeaderCatchesUp(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true
+	c.wipe("b")
+	c.pass(2 * heartbeat)
+	// a and c are the majority that is left: so c must hear of the joint step, and of no more.
+	c.servers["c"].cut = false
+	c.servers["a"].core.Call(c.now, raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("b")}})
+	c.drain("a")
+	c.pass(10 * heartbeat)
+	require.Equal(t, "a b c", describe(c.status("b").Configuration))
+	c.elect("b")
+	c.propose("b", "of the new disk")
+	c.pass(2 * heartbeat)
+	require.Contains(t, c.commands("c"), "of the new disk")
+	require.NoError(t, c.status("b").Trouble)
+}
