@@ -326,7 +326,7 @@ func answerText(a raft.Answer) string {
 	switch {
 	case a.Err != nil:
 		return a.Err.Error()
-	case a.Call:
+	case a.Call && a.Index == 0:
 		return "done"
 	case a.Read:
 		return fmt.Sprintf("read at %d", a.Index)
