@@ -168,6 +168,10 @@ func (c *Cluster[M]) Crash(server int) {
 	if s.disk.Crash != nil {
 		s.disk.Crash()
 	}
+	// A process that ends so suddenly hands nothing over.
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.life.Load().node.Close(now)
 	// Its storage is dead, so what closing it returns doesn't count.
 	if err := c.end(s); err != nil && s.disk.Crash == nil {
 		c.t.Errorf("rafttest: close server %s: %v", s.ID, err)

@@ -97,6 +97,21 @@ func TestClusterCrashIsSilent(t *testing.T) {
 	})
 }
 
+// Nor does it hand the leadership over: it takes no time.
+func TestClusterCrashIsSudden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
+		leader := c.Leader()
+		c.Isolate(leader) // so that handing over would take long
+		before := time.Now()
+		c.Crash(leader)
+		require.Equal(t, before, time.Now())
+		c.Heal()
+		c.Restart(leader)
+		c.Converge()
+	})
+}
+
 // A failedTest takes the place of a test that is to fail.
 type failedTest struct {
 	testing.TB
