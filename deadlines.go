@@ -146,8 +146,12 @@ func (c *Core) meetDeadlines() {
 			c.abdicate(l)
 		}
 	}
-	if c.passed(quorumDeadline) && !c.alone() { // the only voter confirms itself with the next round
-		c.stepDown()
+	if c.passed(quorumDeadline) {
+		if c.alone() {
+			c.startRound(c.role.(*leader)) // which it confirms by itself
+		} else {
+			c.stepDown()
+		}
 	}
 	if c.passed(resignDeadline) {
 		c.disarm(resignDeadline)

@@ -470,7 +470,7 @@ func (s *stateEncoder) incoming(c *Core) {
 	n := &in.name
 	s.b = append(s.b, s.name(n.from))
 	s.numbers(uint64(n.incarnation), n.start, n.serial, uint64(n.place.index), uint64(n.place.term), n.size,
-		in.attempt, in.held, in.stream, uint64(in.meta.ConfigurationIndex))
+		uint64(in.term), in.attempt, in.held, in.stream, uint64(in.meta.ConfigurationIndex))
 }
 
 // sending writes what a peer is sent.

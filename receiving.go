@@ -8,7 +8,10 @@ type incoming struct {
 	// cluster is that of the sender.
 	cluster ClusterID
 	meta    SnapshotMeta // known once a stream has come
-	attempt uint64       // the sender's last one
+	// term is that in which the sender has asked last, and attempt its last one in this term: a leader counts them anew in
+	// each of its terms, and its snapshot may be the same in two of them.
+	term    Term
+	attempt uint64
 	held    uint64       // bytes that are stored
 	stream  uint64       // the one that brings more; 0 for none
 	// arriving is the stream whose header is being looked at; 0 for none.
@@ -77,6 +80,9 @@ func (c *Core) answerSnapshot(m *Message) {
 		c.dropIncoming()
 		in.state, in.name, in.held = incomingPartial, name, 0
 	}
+	if in.term != m.Term {
+		in.term, in.attempt = m.Term, 0
+	}
 	if in.stream != 0 {
 		// A repeated question is about the stream that is open. With another attempt the leader has given
 		// that one up, which hasn't ended here yet.
@@ -86,8 +92,8 @@ func (c *Core) answerSnapshot(m *Message) {
 		return
 	}
 	in.attempt = max(in.attempt, m.Round)
-	c.send(Message{
-		Kind: SnapshotResponse, To: m.From, Index: m.Index, LogTerm: m.LogTerm,
+	c.reply(m, Message{
+		Kind: SnapshotResponse, Index: m.Index, LogTerm: m.LogTerm,
 		Start: m.Start, Number: m.Number, Round: m.Round, Offset: in.held,
 	})
 }
@@ -122,7 +128,7 @@ func (c *Core) answerStream(m *Message) {
 		return // it came as a message
 	}
 	c.follow(m.From)
-	if in.state != incomingPartial || in.name != nameOf(m) || in.stream != 0 || in.attempt != m.Round || in.held != m.Offset {
+	if in.state != incomingPartial || in.name != nameOf(m) || in.stream != 0 || in.term != m.Term || in.attempt != m.Round || in.held != m.Offset {
 		return
 	}
 	configuration, err := DecodeConfiguration(m.Entries[0].Data)

@@ -233,7 +233,7 @@ func (c *Core) tellCommit(p *progress) {
 // before it left: this renews the leadership (§6.2) and confirms the reads that wait for it (§6.4).
 func (c *Core) startRound(l *leader) {
 	l.round++
-	if l.tracked <= l.confirmed {
+	if l.tracked <= l.confirmed || c.alone() { // the only voter confirms this very round
 		l.tracked, l.trackedAt = l.round, c.now
 	}
 	if c.log.commit >= l.begin {

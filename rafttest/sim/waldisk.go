@@ -246,6 +246,7 @@ func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *di
 	n := d.clone()
 	if rotten && n.previous != nil && n.previous.index() == saved.Snapshot.Index {
 		n.fallBack()
+		n.base = min(n.base, n.current.index()) // of the entry there, its log knew the term from the damaged one only
 	}
 	if n.state != saved.State || n.last() != saved.Last || n.current.index() != saved.Snapshot.Index || saved.Base < n.base || saved.Base > n.base+1 {
 		return nil
