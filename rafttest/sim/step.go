@@ -89,6 +89,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	case OpRead:
 		return w.readLog(s)
 	case OpArrive:
+		s.reached[e.Peer] = true
 		return w.arrive(e, m)
 	case OpWake:
 		return w.wake(i, e.At)

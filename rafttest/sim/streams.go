@@ -221,7 +221,7 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 	case !w.whole(st):
 		st.broken, st.takerEnds = true, true
 	default:
-		st.opened = true
+		st.opened, s.reached[st.from] = true, true
 		s.core.StreamOpened(now, st.number, st.header)
 	}
 	return true
