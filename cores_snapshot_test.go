@@ -280,6 +280,39 @@ func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
 	}
 }
 
+// A leader counts its attempts anew in each of its terms: one that leads again with the same snapshot isn't taken for late.
+func TestAttemptsAreThoseOfATerm(t *testing.T) {
+	c := compacted(t)
+	header := c.streams[len(c.streams)-1].send.Header
+	s := c.servers["c"]
+	ask := header
+	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, 7
+	s.core.Receive(c.now, ask)
+	ask.Term, ask.Round = ask.Term+1, 1
+	s.core.Receive(c.now, ask)
+	header.Term, header.Round = ask.Term, ask.Round
+	s.core.StreamOpened(c.now, 77, header)
+	var e raft.Effects
+	s.core.Drain(&e)
+	require.Len(t, e.Streams, 1)
+	require.True(t, e.Streams[0].Accepted)
+}
+
+// Where to begin is told to the disk that asked, though this server's log knows only the one before it.
+func TestSnapshotIsAnsweredToTheDiskThatAsked(t *testing.T) {
+	c := compacted(t)
+	ask := c.streams[len(c.streams)-1].send.Header
+	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, 7
+	ask.FromIncarnation = 4711
+	s := c.servers["c"]
+	s.core.Receive(c.now, ask)
+	var e raft.Effects
+	s.core.Drain(&e)
+	require.Len(t, e.Messages, 1)
+	require.Equal(t, raft.SnapshotResponse, e.Messages[0].Kind)
+	require.EqualValues(t, 4711, e.Messages[0].ToIncarnation)
+}
+
 func TestLeaderThatStepsDownEndsItsStreams(t *testing.T) {
 	c := compacted(t)
 	c.bring("a", "c", 10)

@@ -62,7 +62,9 @@ func (c *Core) understands(m *Message) bool {
 		}
 		configuration, err := DecodeConfiguration(e.Data)
 		if err != nil || configuration.checkLevel(c.config.Level) != nil {
-			c.trouble = ErrOutdated
+			if c.removed == 0 { // or else it doesn't matter any more
+				c.trouble = ErrOutdated
+			}
 			return false
 		}
 	}

@@ -12,8 +12,8 @@ type incoming struct {
 	// each of its terms, and its snapshot may be the same in two of them.
 	term    Term
 	attempt uint64
-	held    uint64       // bytes that are stored
-	stream  uint64       // the one that brings more; 0 for none
+	held    uint64 // bytes that are stored
+	stream  uint64 // the one that brings more; 0 for none
 	// arriving is the stream whose header is being looked at; 0 for none.
 	arriving uint64
 }

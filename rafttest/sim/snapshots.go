@@ -110,7 +110,11 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 // compact forgets the log up to an index.
 func (d *disk) compact(to raft.Index) {
 	d.base = max(d.base, to)
-	if d.previous.index() < d.base {
+	gone := d.base
+	if d.wal != nil && gone > 0 {
+		gone-- // a log that was opened may say that it begins one entry later than it was compacted to: see recovered
+	}
+	if d.previous.index() < gone {
 		d.previous = nil
 	}
 }
