@@ -143,6 +143,8 @@ func (c *cutter) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteClos
 	return s, nil
 }
 
+var errCut = errors.New("cut by the test")
+
 type cutStream struct {
 	io.WriteCloser
 	of    *cutter
@@ -156,6 +158,7 @@ func (s *cutStream) Write(b []byte) (int, error) {
 	s.of.bytes.Add(int64(n))
 	if s.bytes += int64(n); s.after > 0 && s.bytes >= s.after {
 		s.cut()
+		return n, errCut // or else the rest may have been written before the connection is closed
 	}
 	return n, err
 }
@@ -238,6 +241,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	var clients sync.WaitGroup
 	var commands atomic.Int64
 	for i := range 4 {
+		node := l.nodes[[]raft.ServerID{"a", "b"}[i%2]]
 		clients.Go(func() {
 			for {
 				select {
@@ -245,7 +249,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := l.nodes[[]raft.ServerID{"a", "b"}[i%2]].Propose(ctx, make([]byte, 100)); err != nil {
+				if _, err := node.Propose(ctx, make([]byte, 100)); err != nil {
 					t.Error(err)
 					return
 				}
