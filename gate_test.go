@@ -178,30 +178,6 @@ func TestStalledDiskEndsALeadership(t *testing.T) {
 	require.Equal(t, c.commands(leader), c.commands("a"))
 }
 
-// So does a leader whose disk owes its peers entries that have left memory, though it has nothing to write.
-func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
-	c := founded(t, 3)
-	a := c.servers["a"]
-	a.config.TailBytes = 1
-	c.restart("a")
-	c.pass(election)
-	c.elect("a")
-	c.servers["c"].cut = true
-	for i := range 100 {
-		c.propose("a", fmt.Sprint(i))
-	}
-	c.servers["c"].cut = false
-	a.fetches, a.hungReads = nil, true
-	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
-		c.now += raft.Instant(heartbeat)
-		a.core.Tick(c.now)
-		c.drain("a")
-		c.settle()
-	}
-	require.NotEmpty(t, a.fetches, "c needs what a has only on its disk")
-	require.NotEqual(t, "leader", c.status("a").Role)
-}
-
 // lagging returns a cluster in which a leads and c lacks a hundred entries, which have left a's memory and are read from
 // its disk one by one. No read is answered until the test does it.
 func lagging(t *testing.T) *cores {
@@ -230,6 +206,14 @@ func (c *cores) passStalled(between func()) {
 		c.drain("a")
 		c.settle()
 	}
+}
+
+// A leader whose disk owes its peers entries that have left memory leads no longer, though it has nothing to write.
+func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
+	c := lagging(t)
+	c.passStalled(func() {})
+	require.NotEmpty(t, c.servers["a"].fetches, "c needs what a has only on its disk")
+	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
 // Reads that a cache serves don't hide that writes hang.
