@@ -148,7 +148,7 @@ var (
 	// ErrRemoved says that the server was removed from its cluster.
 	ErrRemoved = errors.New("raft: this server was removed from the cluster")
 
-	// ErrOtherCluster says that messages of another cluster arrive.
+	// ErrOtherCluster says that messages of another cluster arrive, and none of a leader of this one.
 	ErrOtherCluster = errors.New("raft: messages from another cluster")
 )
 

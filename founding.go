@@ -56,7 +56,9 @@ func (c *Core) admit(m *Message) bool {
 	case m.Cluster == ClusterID{}:
 		return c.admitUnfounded(m)
 	}
-	c.trouble = ErrOtherCluster
+	if c.leaderID() == "" && c.trouble == nil {
+		c.trouble = ErrOtherCluster // a server that hears a leader takes part, whoever else speaks to it
+	}
 	return false
 }
 

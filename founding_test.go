@@ -76,14 +76,22 @@ func TestDifferentBootstrapListsAreReported(t *testing.T) {
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
 }
 
-// Traffic of another cluster is refused before it touches the term.
+// Traffic of another cluster is refused before it touches the term. It is trouble for a server that hears nothing else.
 func TestAnotherClusterIsNotHeard(t *testing.T) {
 	c := founded(t, 3)
 	b := c.status("b")
-	c.deliver(raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1},
-		FromIncarnation: 100})
+	stray := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1}, FromIncarnation: 100}
+	c.deliver(stray)
+	require.Equal(t, b.Term, c.status("b").Term)
+	require.NoError(t, c.status("b").Trouble, "it takes part")
+
+	c.restart("b")
+	c.deliver(stray)
 	require.Equal(t, b.Term, c.status("b").Term)
 	require.ErrorIs(t, c.status("b").Trouble, raft.ErrOtherCluster)
+	c.pass(2 * election)
+	require.NotEmpty(t, c.status("b").Leader)
+	require.NoError(t, c.status("b").Trouble)
 }
 
 // A server that voted for the founder but has nothing of the cluster yet still votes in it.
