@@ -241,6 +241,23 @@ func TestInstalledSnapshotIsAcknowledgedWhenItIsDurable(t *testing.T) {
 	require.NotEmpty(t, c.servers["c"].restored)
 }
 
+// A server that was told that it is removed, and was added anew in what a snapshot stands for, takes part again. (Simulated run
+// 89317111 ended with a member that answered its leader and turned its callers away for ever.)
+func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
+	c := compacted(t)
+	told := c.streams[len(c.streams)-1].send.Header
+	told = raft.Message{
+		Kind: raft.Removed, From: "b", To: "c", Cluster: told.Cluster, FromIncarnation: 101,
+		ToIncarnation: told.ToIncarnation, Index: c.status("a").Commit, LogTerm: c.status("a").Term,
+	}
+	c.deliver(told)
+	require.ErrorIs(t, c.status("c").Trouble, raft.ErrRemoved)
+	c.bring("a", "c", snapshotSize)
+	require.NoError(t, c.status("c").Trouble)
+	c.propose("c", "four")
+	require.Contains(t, c.commands("c"), "four")
+}
+
 func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*raft.Message){
 		"another kind":     func(m *raft.Message) { m.Kind = raft.AppendRequest },

@@ -15,14 +15,10 @@ func (c *Core) configurationAppended(e *Entry) {
 	assert(err == nil, "Configurations Decode")
 	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
 	c.serversChanged = true
-	if configuration.names(c.id, c.state.Incarnation) {
-		if c.named == 0 {
-			c.named = e.Index
-		}
-		if c.removed != 0 {
-			c.heardOfLeader()
-		}
+	if c.named == 0 && configuration.names(c.id, c.state.Incarnation) {
+		c.named = e.Index
 	}
+	c.addedAnew(&configuration)
 	if l, leads := c.role.(*leader); leads {
 		c.voidLease(l)
 		c.syncPeers(l, e.Index)
@@ -205,6 +201,13 @@ func (c *Core) failCallers(reason error) {
 			}
 		}
 		list.waiting, list.canceled = list.waiting[:0], 0
+	}
+}
+
+// addedAnew ends the quiet of a removed server that a configuration in its log names again.
+func (c *Core) addedAnew(configuration *Configuration) {
+	if c.removed != 0 && configuration.names(c.id, c.state.Incarnation) {
+		c.heardOfLeader()
 	}
 }
 

@@ -217,6 +217,7 @@ func (c *Core) install(f *follower) {
 	}
 	c.serversChanged = true
 	c.findNamed()
+	c.addedAnew(&configuration)
 	c.fetched = nil
 	s.taken, s.named, c.out.snapshot = nil, snapshot, snapshot
 	s.restore = restoreWaiting
