@@ -32,6 +32,7 @@ const (
 	faultMachine                  // a state machine stands still
 	faultSnapshot                 // somebody asks for a snapshot
 	faultSpoil                    // a snapshot is damaged
+	faultRing                     // each server reaches two others only, in a ring
 
 	numFaults
 )
@@ -40,7 +41,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine", "snapshot", "spoil",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -197,7 +198,7 @@ func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 		if leader >= 0 {
 			victim = leader
 		}
-	case faultPower, faultSplit, faultOneWay:
+	case faultPower, faultSplit, faultOneWay, faultRing:
 		victim = -1
 	}
 	w.trace.fault(w, FaultNames[kind], victim, until)
@@ -314,6 +315,16 @@ func (w *World) stalls(i int, span int64, h uint64) {
 	}
 }
 
+// ringPlace returns a server's place in a ring of n, which h draws.
+func ringPlace(server, n int, h uint64) (place int) {
+	for other := range n {
+		if mix(h+uint64(other)) < mix(h+uint64(server)) {
+			place++
+		}
+	}
+	return place
+}
+
 // part cuts links for a while.
 func (w *World) part(kind fault, victim int, span int64, h uint64) {
 	for a := 0; a < w.n; a++ {
@@ -327,6 +338,9 @@ func (w *World) part(kind fault, victim int, span int64, h uint64) {
 				cut = sideA != sideB
 			case faultBridge:
 				cut = sideA != sideB && a != victim && b != victim
+			case faultRing:
+				apart := ringPlace(a, w.n, h) - ringPlace(b, w.n, h)
+				cut = apart*apart > 1 && apart*apart != (w.n-1)*(w.n-1)
 			case faultOneWay:
 				cut = mix(h+uint64(8*a+b))%3 == 0
 			}
