@@ -13,15 +13,16 @@ import (
 
 // A tally adds up runs. Each worker has its own.
 type tally struct {
-	total    sim.Stats
-	events   []int // of each run
-	settled  []int
-	twoTerms int // runs that committed under two leaders
-	crashed  int // runs in which a server crashed
-	both     int
-	servers  [sim.MaxServers + 1]int
-	failures []failure
-	hash     uint64 // over the runs, in their order
+	total     sim.Stats
+	events    []int // of each run
+	settled   []int
+	succeeded []int
+	twoTerms  int // runs that committed under two leaders
+	crashed   int // runs in which a server crashed
+	both      int
+	servers   [sim.MaxServers + 1]int
+	failures  []failure
+	hash      uint64 // over the runs, in their order
 }
 
 type failure struct {
@@ -33,6 +34,7 @@ func (t *tally) add(r *sim.Result, seed uint64) {
 	t.total.Add(&r.Stats)
 	t.events = append(t.events, r.Stats.Events)
 	t.settled = append(t.settled, int(r.Stats.Settled))
+	t.succeeded = append(t.succeeded, int(r.Stats.Succeeded))
 	t.servers[r.Params.Servers]++
 	t.hash = t.hash*0x9e3779b97f4a7c15 + r.Hash
 	two, crash := r.Stats.Leaders >= 2, r.Stats.Crashes > 0
@@ -54,6 +56,7 @@ func (t *tally) merge(o *tally) {
 	t.total.Add(&o.total)
 	t.events = append(t.events, o.events...)
 	t.settled = append(t.settled, o.settled...)
+	t.succeeded = append(t.succeeded, o.succeeded...)
 	t.twoTerms += o.twoTerms
 	t.crashed += o.crashed
 	t.both += o.both
@@ -181,6 +184,7 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	runs := max(len(t.events), 1)
 	slices.Sort(t.events)
 	slices.Sort(t.settled)
+	slices.Sort(t.succeeded)
 	at := func(sorted []int, percent int) int {
 		if len(sorted) == 0 {
 			return 0
@@ -205,6 +209,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	}
 	fmt.Printf("\nprogress after the last fault, in election timeouts: median %.1f, 95%% %.1f, 99%% %.1f, most %.1f\n",
 		float64(at(t.settled, 50))/10, float64(at(t.settled, 95))/10, float64(at(t.settled, 99))/10, float64(at(t.settled, 100))/10)
+	fmt.Printf("then until a server of the highest priority led: median %.1f, 95%% %.1f, 99%% %.1f, most %.1f\n",
+		float64(at(t.succeeded, 50))/10, float64(at(t.succeeded, 95))/10, float64(at(t.succeeded, 99))/10, float64(at(t.succeeded, 100))/10)
 	fmt.Printf("changes of the members asked for %d, done %d, refused or given up %d, configurations committed %d, addresses changed %d\n",
 		s.Changes, s.Changed, s.Unchanged, s.Configurations, s.Moves)
 	fmt.Printf("elections %d, crashes %d, recoveries %d, wiped disks %d, writes %d, lost %d, truncations %d, messages %d, dropped %d\n",

@@ -35,6 +35,7 @@ var meanings = map[string]string{
 	DeadlinesMove: "Who was woken up at a deadline wants to be woken up later, not at once again.",
 	BoundedMemory: "What a core keeps, and has on its way, stays within its limits.",
 	Convergence:   "Without faults the cluster makes progress, and all copies become equal.",
+	Succession:    "Once all is calm, no healthy voter has a higher priority than the leader.",
 	Starts:        "A server starts from what its disk holds.",
 	SnapshotSound: "A snapshot covers what is committed, is stored before it becomes the current one, and nothing is forgotten that it doesn't cover (§5.1).",
 	LogBounded:    "Once all is calm, the log since the last snapshot isn't longer than its limit (§5.1.2).",

@@ -294,7 +294,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 		lease /= 2
 	}
 	return raft.CoreConfig{
-		MaxLease: raft.Duration(lease), ClockDrift: raft.Duration(drift), Priority: int(p.Priorities >> (2 * server) & 3),
+		MaxLease: raft.Duration(lease), ClockDrift: raft.Duration(drift), Priority: int(p.priority(server)),
 		Heartbeat: raft.Duration(p.Heartbeat), ElectionTimeout: raft.Duration(p.Election),
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),

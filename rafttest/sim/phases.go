@@ -108,7 +108,8 @@ func (w *World) faultPhase() {
 }
 
 // settle ends all faults, and demands first that what is in the logs is committed, without another command to push it, and
-// that no call stays open; then that every server gets a command and a read through; and that all copies of the state are equal.
+// that no call stays open; then that every server gets a command and a read through; that all copies of the state are equal; and
+// that a server of the highest priority leads.
 func (w *World) settle() {
 	w.heal()
 	w.calm = true
@@ -159,6 +160,7 @@ func (w *World) settle() {
 	}
 	w.checkStates()
 	w.checkGrown()
+	w.settleSuccession(slowest)
 }
 
 // checkGrown checks that no log has outgrown the last snapshot by more than it may, unless a snapshot is under way, a peer is being

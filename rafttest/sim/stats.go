@@ -31,6 +31,7 @@ type Stats struct {
 	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
 	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
+	Succeeded                                                int64 // the same, from then on until a server of the highest priority led
 	Faults                                                   [numFaults + numDiskFaults]int
 
 	Snapshots       int // taken

@@ -69,6 +69,8 @@ const (
 	BoundedMemory = "Bounded Memory"
 	// Convergence: without faults the cluster makes progress, and all copies become equal.
 	Convergence = "Convergence"
+	// Succession: once all is calm, a server of the highest priority leads.
+	Succession = "Succession"
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
 	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted there; it is stored before
