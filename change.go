@@ -200,7 +200,6 @@ func (c *Core) beginChange(l *leader, t ticket, call *Call) {
 			l.change.asked = append(l.change.asked, target[i])
 		}
 	}
-	c.serversChanged = true
 	if len(l.change.asked) > 0 {
 		c.arm(changeDeadline, c.config.ElectionTimeout)
 	}
@@ -208,13 +207,14 @@ func (c *Core) beginChange(l *leader, t ticket, call *Call) {
 	c.identified(l)
 }
 
-// askIdentities asks the new servers who they are.
+// askIdentities asks the new servers who they are, where they are said to be. Until the answer is known a member is spoken to where it was
+// before: an address at which nobody answers cuts nobody off.
 func (c *Core) askIdentities(l *leader) {
 	if l.change == nil {
 		return
 	}
 	for i := range l.change.asked {
-		c.send(Message{Kind: IdentityRequest, To: l.change.asked[i].ID, Round: l.change.nonce})
+		c.send(Message{Kind: IdentityRequest, To: l.change.asked[i].ID, At: l.change.asked[i].Address, Round: l.change.nonce})
 	}
 }
 
@@ -359,7 +359,6 @@ func (c *Core) dropChange(l *leader, outcome callOutcome) {
 func (c *Core) changeDropped(l *leader) {
 	l.change = nil
 	c.disarm(changeDeadline)
-	c.serversChanged = true
 }
 
 // driveChange takes the next step of the change that the log is at, if there is one.

@@ -44,6 +44,7 @@ type server struct {
 	applied []raft.Entry
 	answers []raft.Answer
 	fetches []raft.Fetch
+	servers []raft.Server // that it was told it may speak to
 
 	slowDisk  bool // writes wait until finishWrites
 	lame      bool // its state machine applies nothing
@@ -129,8 +130,11 @@ func (c *cores) drain(id raft.ServerID) {
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false
+		if e.Servers != nil {
+			s.servers = e.Servers
+		}
 		for _, m := range e.Messages {
-			if !s.cut && c.arrives(&m) {
+			if !s.cut && c.arrives(&m) && (m.At == "" || m.At == string(m.To)+":1") {
 				c.network = append(c.network, m)
 			}
 		}

@@ -57,9 +57,8 @@ func (c *Core) ownOrigin(origin Origin, index Index) bool {
 	return origin.Start == c.state.Start && origin.Server == c.id && c.named != 0 && index > c.named
 }
 
-// otherServers returns the servers that this one may speak to, each once: those of the latest configuration, those that
-// a leader is about to add, at the addresses that they are said to have, and those that are to learn that they
-// don't belong to it any more. It isn't nil.
+// otherServers returns the servers that this one may speak to, each once: those of the latest configuration, and those that a
+// leader tells that they don't belong to it any more. It isn't nil.
 func (c *Core) otherServers() []Server {
 	others := []Server{}
 	add := func(s Server) {
@@ -74,18 +73,12 @@ func (c *Core) otherServers() []Server {
 		}
 		return others
 	}
-	l, leads := c.role.(*leader)
-	if leads && l.change != nil {
-		for i := range l.change.asked {
-			add(l.change.asked[i].Server)
-		}
-	}
 	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
 		for i := range half {
 			add(half[i].Server)
 		}
 	}
-	if leads {
+	if l, leads := c.role.(*leader); leads {
 		for i := range l.peers {
 			add(Server{l.peers[i].id, l.peers[i].address})
 		}

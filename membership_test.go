@@ -148,6 +148,29 @@ func TestWrongAddressCostsNothing(t *testing.T) {
 	require.Equal(t, before, c.status("a").Last)
 }
 
+// A member that is said to have moved is asked there who it is, and spoken to where it was until it has answered: otherwise a wrong address
+// would cut off one that is needed, and with it the leader.
+func TestMoveToAWrongAddressCostsNothing(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true // b can't be spared
+	before, told := c.status("a"), c.servers["a"].servers
+	require.Contains(t, told, raft.Server{ID: "b", Address: "b:1"})
+	moved := raft.Member{Server: raft.Server{ID: "b", Address: "nowhere:1"}, Role: raft.Voter}
+	a := c.servers["a"]
+	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{moved}})
+	for range 40 {
+		c.drain("a")
+		require.Equal(t, told, a.servers)
+		c.pass(heartbeat)
+	}
+	answer := a.answers[len(a.answers)-1]
+	require.True(t, answer.Call)
+	require.ErrorIs(t, answer.Err, raft.ErrUnreachable)
+	require.ErrorContains(t, answer.Err, `"b"`)
+	require.Equal(t, before.Last, c.status("a").Last)
+	require.Equal(t, before.Term, c.status("a").Term)
+}
+
 // A server that doesn't catch up goes again.
 func TestChangeIsGivenUp(t *testing.T) {
 	c := founded(t, 3)

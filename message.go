@@ -48,8 +48,8 @@ const (
 	// CallResponse answers the call Number: done when Granted, with the Index of the configuration that it led to
 	// or 0; or else refused for all of Term, as Refusal says, on account of the one of Servers if there is one.
 	CallResponse
-	// IdentityRequest asks a server that is about to be added which disk it has, and to which cluster it belongs. It is
-	// outside of all terms.
+	// IdentityRequest asks a server that is about to be added or moved, at the address that it is said to have, which disk it
+	// has, and to which cluster it belongs. It is outside of all terms.
 	IdentityRequest
 	// IdentityResponse answers it, with its Round, and its Term in LogTerm. With Round 0 it says to a leader that knows
 	// the server with another disk that it has this one.
@@ -101,6 +101,9 @@ func (k MessageKind) String() string {
 type Message struct {
 	Kind     MessageKind
 	From, To ServerID
+	// At is where To is said to be by who asks for its identity, if that is another place than the servers have been told
+	// (IdentityRequest). It says to the transport where to go, and isn't sent.
+	At string
 
 	// Cluster is the sender's cluster; zero while it has none.
 	Cluster ClusterID

@@ -29,7 +29,9 @@ type Transport interface {
 	// but one that has itself connected can be answered.
 	SetServers(servers []Server)
 
-	// Send sends a message to m.To.
+	// Send sends a message to m.To: to the address m.At, if that isn't empty, or else to where SetServers says. What is sent to m.At
+	// needs no mention among the servers, may be answered like what else arrives, and leaves alone what connects
+	// the two already. There are few such messages, and their order doesn't count.
 	Send(m Message)
 
 	// OpenStream opens a connection of its own to a server, for much data. The other side's handler

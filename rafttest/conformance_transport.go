@@ -76,6 +76,7 @@ var transportChecks = []transportCheck{
 	{"no stream", "a stream to a server that can't be reached is an error", checkNoStream},
 	{"close", "Close may be called at any time, also twice", checkTransportClose},
 	{"close under load", "after Close has returned, no call to the handler is under way and none comes", checkQuietAfterClose},
+	{"address", "a message that says where to go arrives there, is answered, and leaves other connections alone", checkAddress},
 }
 
 // A testNetwork is the servers of one check.

@@ -111,6 +111,7 @@ func TestTransportConvicts(t *testing.T) {
 		"lets all wait for who hangs":    {func(c *crooked) { queues(c, true) }, queued, "hung receiver: while b3 hangs: a message from a3 to c3"},
 		"answers nobody it doesn't know": {answersKnownOnly, inline, "answers: a message from a4 to stranger4, sent again and again for 1s, hasn't arrived"},
 		"knows its first servers only":   {knowsFirstOnly, inline, "servers: a message from a5 to late5"},
+		"asks only whom it knows":        {asksKnownOnly, inline, "address: to a server that isn't named: a message from a12 to stranger12"},
 		"takes a break for the end":      {takesBreakForEnd, inline, "broken stream: the reader of a stream returned io.EOF when its context ended"},
 		"loses the end of a stream":      {losesEnd, inline, "stream: a stream of 3145728 bytes arrived as"},
 		"mistakes who opened a stream":   {mistakesOpener, inline, "got a stream from a6 as one from somebody"},
@@ -275,6 +276,19 @@ func answersKnownOnly(c *crooked) {
 		mu.Lock()
 		defer mu.Unlock()
 		if known[m.To] {
+			c.Transport.Send(m)
+		}
+	}
+}
+
+// asksKnownOnly drops what says where to go, if that isn't to one of the servers.
+func asksKnownOnly(c *crooked) {
+	answersKnownOnly(c)
+	send := c.send
+	c.send = func(m raft.Message) {
+		if m.At != "" {
+			send(m)
+		} else {
 			c.Transport.Send(m)
 		}
 	}

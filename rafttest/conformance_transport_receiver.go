@@ -214,6 +214,52 @@ func checkServers(n *testNetwork) error {
 	return err
 }
 
+func checkAddress(n *testNetwork) error {
+	servers, err := n.start("a", "b", "gone")
+	if err != nil {
+		return err
+	}
+	a, b, gone := servers[0], servers[1], servers[2]
+	stranger, err := n.server("stranger")
+	if err != nil {
+		return err
+	}
+	if err := stranger.start(); err != nil {
+		return err
+	}
+	if err := gone.close(); err != nil {
+		return err
+	}
+	m := messageOf(raft.Heartbeat, 1)
+	m.At = stranger.Address
+	if _, err := a.deliver(m, stranger); err != nil {
+		return fmt.Errorf("to a server that isn't named: %w", err)
+	}
+	if _, err := stranger.deliver(messageOf(raft.HeartbeatResponse, 2), a); err != nil {
+		return fmt.Errorf("the answer of a server that isn't named: %w", err)
+	}
+	m = messageOf(raft.Heartbeat, 3)
+	m.From, m.To, m.At = a.ID, gone.ID, gone.Address
+	a.Send(m)
+	if _, err := a.deliver(messageOf(raft.Heartbeat, 4), b); err != nil {
+		return err
+	}
+	for i := range uint64(8) { // b isn't to be found where somebody else was
+		m := messageOf(raft.Heartbeat, 5+i)
+		m.From, m.To, m.At = a.ID, b.ID, stranger.Address
+		a.Send(m)
+		if _, err := a.deliver(messageOf(raft.Heartbeat, 20+i), b); err != nil {
+			return fmt.Errorf("to a server that is asked elsewhere too: %w", err)
+		}
+		m = messageOf(raft.Heartbeat, 40+i)
+		m.At = b.Address
+		if _, err := a.deliver(m, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func checkTransportClose(n *testNetwork) error {
 	unstarted, err := n.server("unstarted")
 	if err != nil {

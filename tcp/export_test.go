@@ -37,6 +37,12 @@ func GreetForMessages(conn net.Conn, from raft.Server, to raft.ServerID) error {
 	return err
 }
 
+// GreetForAsking shakes hands with who was dialled.
+func GreetForAsking(conn net.Conn, from raft.Server, to raft.ServerID) error {
+	_, err := greet(conn, hello{purpose: forAsking, from: from, to: to})
+	return err
+}
+
 // GreetForStream shakes hands with who was dialled.
 func GreetForStream(conn net.Conn, from raft.Server, to raft.ServerID) error {
 	_, err := greet(conn, hello{purpose: forStream, from: from, to: to})

@@ -20,6 +20,7 @@ var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, raft.WireVersion}
 const (
 	forMessages byte = 1 + iota
 	forStream
+	forAsking // a single message, after which the side that received it closes the connection
 )
 
 // Answers to a hello.

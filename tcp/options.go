@@ -57,6 +57,7 @@ const (
 	maxGuests     = 64  // servers that have connected without being among SetServers
 	maxStreams    = 64  // streams being received
 	maxHandshakes = 128 // accepted connections that haven't said yet who they are
+	maxAsking     = 64  // connections of single messages
 )
 
 // keepAlive finds out about hosts that have vanished, within 25 seconds.

@@ -125,6 +125,14 @@ func (p *peer) attach(l *link) {
 	p.rouse()
 }
 
+// asks has this side dial the peer, which has dialled only to ask something, and is forgotten soon if it isn't known.
+func (p *peer) asks() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retryAt, p.dial = time.Time{}, p.dial || p.out == nil
+	p.rouse()
+}
+
 // detach notes that a connection that the peer had dialled has ended. If this side has none, it dials
 // in order to know whether the peer's process is gone; if it has one, that will tell.
 func (p *peer) detach(l *link) {
@@ -159,6 +167,9 @@ func (p *peer) connect() *link {
 	for t.ctx.Err() == nil {
 		to, wait, wanted := p.destination()
 		if !wanted || wait > 0 {
+			if !wanted && p.forgotten() {
+				return nil
+			}
 			if p.idle(wait); p.forgotten() {
 				return nil
 			}
@@ -201,13 +212,13 @@ func (p *peer) idle(wait time.Duration) {
 	}
 }
 
-// forgotten reports whether the peer is a guest without a connection, and takes it out of the transport.
+// forgotten reports whether the peer is a guest without a connection or an attempt at one, and takes it out of the transport.
 func (p *peer) forgotten() bool {
 	p.transport.mu.Lock()
 	defer p.transport.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member || p.in != nil || p.out != nil {
+	if p.member || p.in != nil || p.out != nil || p.dial {
 		return false
 	}
 	delete(p.transport.peers, p.id)

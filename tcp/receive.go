@@ -89,7 +89,7 @@ func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 		t.handler.Stream(h.from.ID, &streamReader{transport: t, link: l})
 		return h.from.ID, nil
 	}
-	p, err := t.host(h.from, l)
+	p, err := t.host(&h, l)
 	if err != nil {
 		return h.from.ID, errors.Join(err, answer(l.conn, t.self.ID, err))
 	}
@@ -97,7 +97,11 @@ func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 		p.detach(l)
 		return h.from.ID, err
 	}
-	err = t.receiveMessages(l, h.from.ID)
+	if h.purpose == forAsking {
+		err = t.receiveMessage(l, h.from.ID, &raft.Decoder{})
+	} else {
+		err = t.receiveMessages(l, h.from.ID)
+	}
 	p.detach(l)
 	if !errors.Is(err, errFrame) && !errors.Is(err, raft.ErrMalformed) {
 		err = nil // it broke: nothing to see
@@ -120,7 +124,7 @@ func (t *Transport) admit(l *link) (hello, error) {
 		err = fmt.Errorf("the server %q was meant", h.to)
 	case h.from.ID == t.self.ID || h.from.ID == "":
 		err = fmt.Errorf("a connection from %q itself", h.from.ID)
-	case h.purpose != forMessages && h.purpose != forStream:
+	case h.purpose < forMessages || h.purpose > forAsking:
 		err = fmt.Errorf("a connection for the unknown purpose %d", h.purpose)
 	default:
 		err = t.identity.proves(l.conn, h.from.ID)
@@ -135,14 +139,15 @@ func (t *Transport) admit(l *link) (hello, error) {
 	return h, err
 }
 
-// host attaches the connection to the peer that has dialled it, which becomes a guest if it isn't known.
-func (t *Transport) host(from raft.Server, l *link) (*peer, error) {
+// host attaches the connection to the peer that has dialled it, which becomes a guest if it isn't known. One that only asks
+// is to be answered.
+func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, net.ErrClosed
 	}
-	p := t.peers[from.ID]
+	p := t.peers[h.from.ID]
 	if p == nil {
 		guests := 0
 		for _, other := range t.peers {
@@ -153,9 +158,13 @@ func (t *Transport) host(from raft.Server, l *link) (*peer, error) {
 		if guests >= maxGuests {
 			return nil, fmt.Errorf("%d servers that are no members are connected already", guests)
 		}
-		p = t.addPeer(from)
+		p = t.addPeer(h.from)
 	}
-	p.attach(l)
+	if h.purpose == forAsking {
+		p.asks()
+	} else {
+		p.attach(l)
+	}
 	return p, nil
 }
 
@@ -169,26 +178,34 @@ func (l *link) accept(self raft.ServerID) error {
 
 // receiveMessages hands what arrives to the handler until the connection ends.
 func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
-	l.reader.max = t.options.MaxFrame
 	var decoder raft.Decoder
 	for {
-		body, err := l.reader.read()
-		if err != nil {
+		if err := t.receiveMessage(l, from, &decoder); err != nil {
 			return err
 		}
-		m, err := decoder.DecodeMessage(body)
-		if err != nil {
-			return err
-		}
-		if m.From != from || m.To != t.self.ID {
-			return fmt.Errorf("%w: a message from %q to %q came from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
-		}
-		if len(m.Entries) > 0 {
-			l.reader.keep() // the entries' data lies in it
-		}
-		if t.ctx.Err() != nil {
-			return io.EOF
-		}
-		t.handler.Receive(m)
 	}
+}
+
+// receiveMessage hands the next message to the handler.
+func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *raft.Decoder) error {
+	l.reader.max = t.options.MaxFrame
+	body, err := l.reader.read()
+	if err != nil {
+		return err
+	}
+	m, err := decoder.DecodeMessage(body)
+	if err != nil {
+		return err
+	}
+	if m.From != from || m.To != t.self.ID {
+		return fmt.Errorf("%w: a message from %q to %q came from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
+	}
+	if len(m.Entries) > 0 {
+		l.reader.keep() // the entries' data lies in it
+	}
+	if t.ctx.Err() != nil {
+		return io.EOF
+	}
+	t.handler.Receive(m)
+	return nil
 }

@@ -39,6 +39,7 @@ type Transport struct {
 	conns      map[net.Conn]struct{} // all that are open
 	handshakes int                   // accepted, and not known yet
 	streams    int                   // being received
+	asking     map[raft.Server]bool  // who is dialled for a single message
 }
 
 var _ raft.Transport = (*Transport)(nil)
@@ -63,6 +64,7 @@ func Listen(address string, options Options) (*Transport, error) {
 		options: options, identity: identity, listener: listener,
 		ctx: ctx, cancel: cancel,
 		peers: make(map[raft.ServerID]*peer), conns: make(map[net.Conn]struct{}),
+		asking: make(map[raft.Server]bool),
 	}, nil
 }
 
@@ -141,6 +143,10 @@ func (t *Transport) peer(id raft.ServerID) *peer {
 
 // Send implements raft.Transport.
 func (t *Transport) Send(m raft.Message) {
+	if m.At != "" {
+		t.ask(&m)
+		return
+	}
 	if p := t.peer(m.To); p != nil {
 		p.send(&m)
 	}

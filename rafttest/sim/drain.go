@@ -107,7 +107,13 @@ func (w *World) send(m *raft.Message) {
 		l.envelope = raft.Message{From: m.From, To: m.To, Cluster: m.Cluster, Term: m.Term,
 			FromIncarnation: m.FromIncarnation, ToIncarnation: m.ToIncarnation}
 	}
-	if known := w.servers[from].known[to]; known == nowhere || !w.calm && known != "" && known != w.servers[to].address {
+	known := w.servers[from].known[to]
+	if m.Kind == raft.IdentityRequest {
+		if known = m.At; known == "" {
+			known = nowhere
+		}
+	}
+	if known == nowhere || !w.calm && known != "" && known != w.servers[to].address {
 		w.stats.Dropped++
 		if w.trace != nil {
 			w.trace.loses(from, to, l.sent, true)
