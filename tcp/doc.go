@@ -4,16 +4,17 @@
 // # Connections
 //
 // A server sends to another over the connection that it has dialled itself, and receives over the one
-// that the other has dialled: one connection for each peer and direction. Each stream has one of its own.
+// that the other has dialled: one connection for each peer and direction. Each stream has one of its own,
+// and so has a message that says where it goes.
 //
 // A connection begins with a handshake. Who dials sends
 //
 //	magic      4 bytes, "raft"
 //	protocol   1 byte, the version of this package's format
 //	wire       1 byte, raft.WireVersion
-//	hello      a frame: what the connection is for (1 byte: messages 1, stream 2), and the
-//	           server's own ID, its own address and the ID of the server that it means to reach,
-//	           each a length (2 bytes) and that many bytes
+//	hello      a frame: what the connection is for (1 byte: messages 1, stream 2, a single message 3,
+//	           after which the other side closes it), and the server's own ID, its own address and the ID
+//	           of the server that it means to reach, each a length (2 bytes) and that many bytes
 //
 // and is answered by
 //
@@ -49,5 +50,6 @@
 //	accept     one; owns the listener.
 //	receive    one for each accepted connection; reads it and calls the Handler.
 //	send       one for each peer; dials, and writes what is queued. Ends with a peer that is forgotten.
+//	ask        one for each message that says where it goes; dials, and ends when it was received.
 //	watch      one for each dialled connection for messages; sees it break. Ends with the connection.
 package tcp
