@@ -101,6 +101,48 @@ func TestCallIsForOneTerm(t *testing.T) {
 	require.Len(t, b.answers, 1)
 }
 
+// A call that has begun in the log is for whoever leads to go on with. Offered again, it could come when that is done and something
+// else has begun, and be refused though it was carried out.
+func TestCallThatBeganInTheLogIsNotOfferedAgain(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	_, request := c.call("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	c.deliver(request)
+	for _, kind := range []raft.MessageKind{raft.IdentityRequest, raft.IdentityResponse} {
+		asked := c.take(is(kind))
+		require.Len(t, asked, 1)
+		if kind == raft.IdentityResponse {
+			c.part("a", "d") // from here on d can't catch up
+			c.part("c", "d")
+		}
+		c.deliver(asked[0])
+	}
+	c.settle()
+	c.pass(2 * heartbeat)
+	begun := []string{"a b c", "a b c d(joining) → a b c d"}
+	require.Equal(t, begun, c.configurations("b"))
+	c.servers["a"].cut = true
+	offered := c.electWithout("c", raft.CallRequest)
+	for c.status("b").Applied < c.status("c").Last || len(c.network) > 0 {
+		if len(c.network) == 0 {
+			c.now += raft.Instant(heartbeat)
+			c.servers["c"].core.Tick(c.now)
+			c.drain("c")
+		}
+		offered = append(offered, c.take(is(raft.CallRequest))...)
+		for _, m := range c.take(func(raft.Message) bool { return true }) {
+			c.deliver(m)
+		}
+	}
+	require.Equal(t, begun, c.configurations("b"))
+	require.Empty(t, offered, "b has applied an entry of the new term, and the change goes on in the log")
+	c.join()
+	c.pass(5 * heartbeat)
+	answers := c.servers["b"].answers
+	require.True(t, answers[len(answers)-1].Call)
+	require.NoError(t, answers[len(answers)-1].Err)
+}
+
 func TestCancelSaysWhetherTheCallLeft(t *testing.T) {
 	c := newCores(t, 3)
 	b := c.servers["b"]
