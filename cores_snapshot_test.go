@@ -15,6 +15,7 @@ type snapshots struct {
 	base     raft.Index        // up to where the log is forgotten
 	taking   *raft.SnapshotMeta
 	slow     bool     // snapshots are taken until the test says that they are done
+	lost     bool     // the current one is damaged, which is found out at the next start
 	restored []string // what the state machine was restored from
 	done     []raft.SnapshotAnswer
 	told     []string // what happened, for a transcript
@@ -41,10 +42,13 @@ func (s *snapshots) load(saved *raft.Saved, log []raft.Entry) {
 	if s.base > 0 {
 		saved.BaseTerm = log[s.base-1].Term
 	}
+	if s.lost {
+		saved.SnapshotDamage = raft.ErrCorrupt
+	}
 }
 
 // restarted is what a crash leaves.
-func (s *snapshots) restarted() snapshots { return snapshots{current: s.current, base: s.base} }
+func (s *snapshots) restarted() snapshots { return snapshots{current: s.current, base: s.base, lost: s.lost} }
 
 func (s *snapshots) tell(format string, args ...any) {
 	s.told = append(s.told, fmt.Sprintf(format, args...))
@@ -104,7 +108,7 @@ func (c *cores) taken(id raft.ServerID) {
 // named makes a snapshot the current one on a disk. One that the log doesn't reach has come from a server whose does.
 func (c *cores) named(s *server, w *raft.Write) {
 	if w.Snapshot != nil {
-		s.current = *w.Snapshot
+		s.current, s.lost = *w.Snapshot, false
 		if raft.Index(len(s.log)) < w.Snapshot.Index || s.log[w.Snapshot.Index-1].Term != w.Snapshot.Term {
 			for _, other := range c.servers {
 				if raft.Index(len(other.log)) >= w.Snapshot.Index && other.log[w.Snapshot.Index-1].Term == w.Snapshot.Term {

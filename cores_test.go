@@ -126,7 +126,8 @@ func (c *cores) restart(id raft.ServerID) { c.start(id) }
 // drain performs a core's effects, but for delivering its messages.
 func (c *cores) drain(id raft.ServerID) {
 	s := c.servers[id]
-	for again := true; again; {
+	for n, again := 0, true; again; n++ {
+		require.Less(c.t, n, 1000, "effects without end at server %s", id)
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false

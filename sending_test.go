@@ -1,0 +1,104 @@
+package raft_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// A stream may stand still because of the disk that the snapshot is read from. If that gives nothing else either, this server
+// doesn't lead on, though all answer it.
+func TestLeaderWhoseDiskBringsNoSnapshotLeadsNoLonger(t *testing.T) {
+	c := compacted(t)
+	a := c.servers["a"]
+	c.bring("a", "c", 10)
+	fetches := len(a.fetches)
+	a.hungReads = true
+	c.pass(8 * election)
+	require.Greater(t, len(a.fetches), fetches, "it is asked for an entry")
+	require.NotEqual(t, raft.ServerID("a"), c.leader())
+}
+
+// A snapshot that is found damaged while a peer waits for it is taken anew, of the same index if nothing more was applied.
+func TestDamagedSnapshotIsTakenAnewForWhoWaits(t *testing.T) {
+	c := compacted(t)
+	a := c.servers["a"]
+	index, told := a.current.Index, len(a.told)
+	st := c.bring("a", "c", 10)
+	st.finished = true
+	a.core.SnapshotSent(c.now, st.send.Stream, fmt.Errorf("block 3: %w", raft.ErrCorrupt))
+	c.servers["c"].core.StreamEnded(c.now, st.number, st.held, raft.StreamBroken)
+	c.drain("a")
+	c.drain("c")
+	require.Contains(t, a.told[told:], fmt.Sprintf("takes snapshot %d of term 1", index))
+	c.pass(3 * heartbeat)
+	c.bring("a", "c", snapshotSize)
+	c.pass(3 * heartbeat)
+	require.Equal(t, index, c.status("c").Snapshot)
+	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
+}
+
+// withoutSnapshot makes a cluster of three in which c has started again without the snapshot that it had, and with what else is
+// in its log. What more came to the others it has missed.
+func withoutSnapshot(t *testing.T, more int) *cores {
+	c := newCores(t, 3)
+	c.elect("a")
+	for i := range 3 {
+		c.propose("a", fmt.Sprint("command ", i))
+		c.pass(2 * heartbeat)
+		c.snapshot("c")
+	}
+	c.propose("a", "behind it")
+	c.pass(2 * heartbeat)
+	s := c.servers["c"]
+	s.lost, s.cut = true, true
+	for i := range more {
+		c.propose("a", fmt.Sprint("missed ", i))
+		c.pass(2 * heartbeat)
+		c.snapshot("a")
+		c.snapshot("b")
+	}
+	c.restart("c")
+	require.NotZero(t, s.base, "or else the whole log is there")
+	s.cut = false
+	return c
+}
+
+// A server that has lost its snapshot holds the log that it has acknowledged, and gets more of it while another snapshot is on its way:
+// the others may not get any further without it.
+func TestLogGoesOnWhileALostSnapshotIsReplaced(t *testing.T) {
+	c := withoutSnapshot(t, 1)
+	last := c.servers["b"].log[len(c.servers["b"].log)-1].Index
+	require.Less(t, c.status("c").Last, last)
+	c.servers["a"].cut = true
+	withheld := c.electWithout("b", raft.AppendRequest)
+	c.now += raft.Instant(heartbeat)
+	c.servers["b"].core.Tick(c.now)
+	c.drain("b")
+	withheld = append(withheld, c.take(is(raft.AppendRequest))...)
+	c.settle()
+	require.NotEmpty(t, c.streams, "it is known that a snapshot is lost, and not where the logs agree")
+	for _, m := range withheld {
+		c.deliver(m)
+	}
+	c.pass(5 * heartbeat)
+	require.Zero(t, c.servers["c"].restored, "the stream brings nothing")
+	require.Equal(t, c.status("b").Last, c.status("c").Stable)
+	require.Greater(t, c.status("b").Commit, last)
+}
+
+// Where such a log ends before the leader's begins, there is nothing to send it until the snapshot is there.
+func TestLostSnapshotOfALogThatEndsBeforeTheLeaders(t *testing.T) {
+	c := withoutSnapshot(t, 4)
+	require.Less(t, c.status("c").Last, c.servers["a"].base)
+	c.pass(5 * heartbeat)
+	require.NotEmpty(t, c.streams)
+	require.Empty(t, c.servers["c"].restored)
+	c.bring("a", "c", snapshotSize)
+	c.pass(3 * heartbeat)
+	require.NotEmpty(t, c.servers["c"].restored)
+	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
+}
