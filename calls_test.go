@@ -105,20 +105,7 @@ func TestCallIsForOneTerm(t *testing.T) {
 // else has begun, and be refused though it was carried out.
 func TestCallThatBeganInTheLogIsNotOfferedAgain(t *testing.T) {
 	c := founded(t, 3)
-	c.spare("d")
-	_, request := c.call("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
-	c.deliver(request)
-	for _, kind := range []raft.MessageKind{raft.IdentityRequest, raft.IdentityResponse} {
-		asked := c.take(is(kind))
-		require.Len(t, asked, 1)
-		if kind == raft.IdentityResponse {
-			c.part("a", "d") // from here on d can't catch up
-			c.part("c", "d")
-		}
-		c.deliver(asked[0])
-	}
-	c.settle()
-	c.pass(2 * heartbeat)
+	c.joining("d")
 	begun := []string{"a b c", "a b c d(joining) → a b c d"}
 	require.Equal(t, begun, c.configurations("b"))
 	c.servers["a"].cut = true

@@ -48,7 +48,9 @@ func (s *snapshots) load(saved *raft.Saved, log []raft.Entry) {
 }
 
 // restarted is what a crash leaves.
-func (s *snapshots) restarted() snapshots { return snapshots{current: s.current, base: s.base, lost: s.lost} }
+func (s *snapshots) restarted() snapshots {
+	return snapshots{current: s.current, base: s.base, lost: s.lost}
+}
 
 func (s *snapshots) tell(format string, args ...any) {
 	s.told = append(s.told, fmt.Sprintf(format, args...))

@@ -84,6 +84,24 @@ func (c *cores) change(id raft.ServerID, call raft.Call) raft.Answer {
 	return raft.Answer{}
 }
 
+// joining calls at b for a new server, which can't catch up: the leader loses it when it has said who it is. So the change stays where
+// it is in the log.
+func (c *cores) joining(id raft.ServerID) {
+	c.spare(id)
+	_, request := c.call("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named(id)}})
+	c.deliver(request)
+	for _, m := range c.take(is(raft.IdentityRequest)) {
+		c.deliver(m)
+	}
+	for _, other := range c.ids {
+		c.part(other, id)
+	}
+	c.settle()
+	c.pass(2 * heartbeat)
+	all := c.configurations("b")
+	require.Contains(c.t, all[len(all)-1], string(id)+"(joining)")
+}
+
 func TestAddAndRemoveServers(t *testing.T) {
 	for _, at := range []raft.ServerID{"a", "b"} {
 		c := founded(t, 3)
@@ -256,6 +274,40 @@ func TestRefusedChanges(t *testing.T) {
 	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("b")}, Expected: 1}).Err)
 }
 
+// Who a new server is counts only as an answer to the present question: an earlier one may be of another process, at another
+// address, or with another disk.
+func TestIdentityIsAnAnswerToThePresentQuestion(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	add := raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}}
+	ask := func() raft.Message {
+		c.servers["a"].core.Call(c.now, add)
+		c.drain("a")
+		asked := c.take(is(raft.IdentityRequest))
+		require.Len(t, asked, 1)
+		return asked[0]
+	}
+	c.deliver(ask())
+	late := c.take(is(raft.IdentityResponse))
+	require.Len(t, late, 1)
+	c.servers["d"].cut = true
+	c.pass(3 * election)
+	require.ErrorIs(t, c.servers["a"].answers[len(c.servers["a"].answers)-1].Err, raft.ErrUnreachable)
+
+	c.wipe("d")
+	c.servers["d"].cut = false
+	asked := ask()
+	require.NotEqual(t, c.status("d").Incarnation, late[0].FromIncarnation)
+	c.deliver(late[0])
+	require.Equal(t, []string{"a b c"}, c.configurations("a"))
+	c.deliver(asked)
+	c.pass(3 * heartbeat)
+	require.NoError(t, c.servers["a"].answers[len(c.servers["a"].answers)-1].Err)
+	members := c.status("a").Configuration.Members
+	require.Len(t, members, 4)
+	require.Equal(t, c.status("d").Incarnation, members[3].Incarnation)
+}
+
 // One change at a time: a second one is refused, not queued in silence.
 func TestOneChangeAtATime(t *testing.T) {
 	c := founded(t, 3)
@@ -269,6 +321,13 @@ func TestOneChangeAtATime(t *testing.T) {
 	require.ErrorIs(t, answer.Err, raft.ErrChangeInProgress)
 	c.pass(5 * election)
 	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("e")}}).Err)
+
+	c.joining("f") // a change that is in the log
+	before := c.configurations("a")
+	answer = c.change("c", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("e")}})
+	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answer.Err, raft.ErrChangeInProgress)
+	require.Equal(t, before, c.configurations("a"))
 }
 
 func TestRemovingTheLeaderOfTwo(t *testing.T) {
