@@ -448,10 +448,23 @@ func (c *Core) laggards(l *leader, configuration *Configuration) []*progress {
 	return behind
 }
 
-// reachable says whether a majority of the voters among some members has answered a late round: without that, a step to
-// them could be the last one that this cluster takes.
+// reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
+// ago: without that, a step to them could be the last one that this cluster takes.
 func (c *Core) reachable(l *leader, members []Member) bool {
-	return majority(members, func(m *Member) uint64 { return c.answered(l, m) })+lateRounds >= l.confirmed
+	heard := majority(members, func(m *Member) uint64 { return c.heard(l, m) })
+	return heard > 0 && heard+lateRounds > l.confirmed
+}
+
+// heard is one more than the last round that a member has answered, or 0 when it hasn't acknowledged anything else either.
+func (c *Core) heard(l *leader, m *Member) uint64 {
+	p := l.progressOf(m)
+	switch {
+	case p == nil:
+		return c.own(m, l.round+1)
+	case p.round == 0 && p.match == 0:
+		return 0
+	}
+	return p.round + 1
 }
 
 // answered is the last round that a member has answered.

@@ -215,6 +215,20 @@ func TestChangeIsGivenUp(t *testing.T) {
 	require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c"}, c.configurations("a"))
 }
 
+// No step is taken to voters of whom a majority isn't known to be there: it could be the last one. A leader whose term has
+// just begun doesn't know it of anybody.
+func TestNoStepToAMajorityThatIsGone(t *testing.T) {
+	c := founded(t, 3)
+	c.servers["c"].cut = true
+	require.NoError(t, c.transfer("a", "b"))
+	c.settle()
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	answer := c.change("b", set("b", "c"))
+	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answer.Err, raft.ErrNotCaughtUp)
+	require.Equal(t, []string{"a b c", "a b c → b c", "a b c"}, c.configurations("b"))
+}
+
 func TestReplaceALostDisk(t *testing.T) {
 	c := founded(t, 3)
 	c.wipe("c")
