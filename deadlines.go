@@ -48,6 +48,9 @@ const (
 	// machineDeadline: when it has passed, the state machine hasn't applied what was committed an election
 	// timeout ago; a leader then hands over, if it can.
 	machineDeadline
+	// needDeadline: when it has passed, a snapshot that is needed, in the place of a damaged one or for a peer that has lost
+	// its own, hasn't come for too long; a leader then hands over, if it can.
+	needDeadline
 	// changeDeadline: a change of the members is looked after when it passes.
 	changeDeadline
 	// snapshotDeadline: a snapshot that couldn't be written, of this server or from the leader, is tried again when it
@@ -123,7 +126,7 @@ func (c *Core) Deadline() Instant {
 // actsOn says whether Tick has something to do about a deadline that has passed. The others are only looked at.
 func (c *Core) actsOn(name deadlineName) bool {
 	switch name {
-	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline:
+	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline, needDeadline:
 		return false
 	case writeDeadline, readDeadline:
 		_, leads := c.role.(*leader)
@@ -194,7 +197,8 @@ func (c *Core) meetDeadlines() {
 var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
 	quorumDeadline: "quorum", writeDeadline: "write", readDeadline: "read", retryDeadline: "retry", transferDeadline: "transfer",
-	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", changeDeadline: "change",
+	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine",
+	needDeadline: "need", changeDeadline: "change",
 	snapshotDeadline: "snapshot", streamDeadline: "stream",
 }
 

@@ -360,6 +360,7 @@ func (c *Core) Drain(e *Effects) {
 	c.drainRestore(e)
 	c.drainApply(e)
 	c.watchMachine()
+	c.watchSnapshot()
 	c.drainSnapshot(e)
 	c.releaseReads()
 	c.armRetry()

@@ -182,20 +182,25 @@ func (s *snapshots) grown() uint64 {
 	return s.handedBytes - s.current.handed
 }
 
-// dueSnapshot says whether a snapshot is to be taken: one was asked for, or the log since the last one has outgrown the
+// needed says whether another snapshot is needed than the current one, which is damaged, or doesn't reach as far as the one that a
+// peer has lost.
+func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wanted }
+
+// dueSnapshot says whether a snapshot is to be taken: one was asked for, or is needed, or the log since the last one has outgrown the
 // larger of a floor and a multiple of its size (§5.1.2), so that what is written for snapshots stays in proportion to
 // what is written for the log. While a peer is being sent the current one it stays, lest the transfer begins anew
 // whenever it breaks; but not for ever.
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
-	if len(s.demands) > 0 || s.damaged || s.current.index() < s.wanted {
+	rests := c.deadlines[snapshotDeadline].state != deadlineOff
+	if len(s.demands) > 0 || s.needed() && !rests {
 		return true
 	}
 	limit := uint64(c.config.SnapshotMinBytes)
 	if s.current != nil {
 		limit = max(limit, uint64(c.config.SnapshotFactor)*s.current.bytes)
 	}
-	if s.grown() <= limit || c.deadlines[snapshotDeadline].state != deadlineOff {
+	if s.grown() <= limit || rests {
 		return false
 	}
 	return !c.sendingSnapshots() || s.grown() > uint64(c.config.SnapshotRetainBytes)
@@ -242,7 +247,6 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
 	}
 	s.demands = nil
-	s.damaged, s.wanted = false, 0 // until it is asked for again
 	c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
 }
 

@@ -13,7 +13,7 @@ import "slices"
 //	  TimeoutNow, void lease ─────────────────▶ campaigns in the next term, asks the leader for its vote too
 //
 // It hands over because it is asked to; because its node is about to stop; because its state machine is far behind,
-// or its disk stands still; or because a server of higher priority has caught up.
+// its disk stands still, or it can't get a snapshot that is needed; or because a server of higher priority has caught up.
 
 // handover is what a leader knows of handing over.
 type handover struct {
@@ -174,7 +174,7 @@ func (c *Core) tick(l *leader) {
 		return
 	}
 	above := uint64(c.config.Priority) + 1
-	if c.passed(machineDeadline) {
+	if c.fitness() == 0 {
 		above = 0
 	}
 	if to := c.successor(l, above); to != "" {
@@ -212,9 +212,9 @@ func (c *Core) successor(l *leader, above uint64) ServerID {
 }
 
 // fitness is what a server says of itself to the leader: its priority plus one, or 0 when it shouldn't lead,
-// because its disk stands still or its state machine is far behind.
+// because its disk stands still, its state machine is far behind, or it can't get a snapshot that is needed.
 func (c *Core) fitness() uint64 {
-	if c.diskStalled() || c.passed(machineDeadline) {
+	if c.diskStalled() || c.passed(machineDeadline) || c.passed(needDeadline) {
 		return 0
 	}
 	return uint64(c.config.Priority) + 1
@@ -276,3 +276,18 @@ func (c *Core) watchMachine() {
 	c.behind = l.commit
 	c.arm(machineDeadline, c.config.ElectionTimeout)
 }
+
+// watchSnapshot notes, at each drain, since when this server needs a snapshot that it hasn't got. What captures it may stand
+// still though all that is committed is applied, and a peer that is to be sent it would wait for ever. While it is so, this
+// server isn't fit to lead: so no leadership goes back and forth between servers that can't.
+func (c *Core) watchSnapshot() {
+	switch {
+	case !c.snapshots.needed():
+		c.disarm(needDeadline)
+	case c.deadlines[needDeadline].state == deadlineOff:
+		c.arm(needDeadline, needPatience*c.config.ElectionTimeout)
+	}
+}
+
+// needPatience is for how many election timeouts a snapshot that is needed may fail to come.
+const needPatience = 4

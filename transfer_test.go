@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -158,6 +159,56 @@ func TestALeaderFarBehindHandsOver(t *testing.T) {
 	require.Contains(t, c.commands("c"), "x")
 	c.pass(20 * election)
 	require.Equal(t, raft.ServerID("c"), c.leader())
+}
+
+// foundDamaged lets a leader find its snapshot damaged while it sends it.
+func (c *cores) foundDamaged(id raft.ServerID) {
+	st := c.streams[len(c.streams)-1]
+	require.Equal(c.t, id, st.from)
+	st.finished = true
+	c.servers[id].core.SnapshotSent(c.now, st.send.Stream, raft.ErrCorrupt)
+	c.drain(id)
+}
+
+// A leader whose snapshot is damaged, and which doesn't get another one, hands over: a peer waits for that. It isn't handed the
+// leadership back before it has one.
+func TestALeaderWithoutASnapshotHandsOver(t *testing.T) {
+	c := compacted(t)
+	c.servers["a"].slow = true
+	c.foundDamaged("a")
+	require.NotNil(t, c.servers["a"].taking)
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("a"), c.leader(), "it may take a while")
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"one", "two", "three"}, c.commands("c"), "b has the whole log")
+
+	require.NoError(t, c.transfer("b", ""))
+	c.pass(election)
+	require.Equal(t, raft.ServerID("c"), c.leader(), "a is the first, but isn't fit")
+	c.taken("a")
+	c.drain("a")
+	c.pass(election)
+	require.NoError(t, c.transfer("c", ""))
+	c.pass(election)
+	require.Equal(t, raft.ServerID("a"), c.leader())
+}
+
+// Nor does a leader lead on that has failed to take the snapshot. It is tried again.
+func TestALeaderThatFailsToTakeASnapshotHandsOver(t *testing.T) {
+	c := compacted(t)
+	a := c.servers["a"]
+	a.slow = true
+	c.foundDamaged("a")
+	a.core.SnapshotFailed(c.now, fmt.Errorf("no room"))
+	taking := a.taking
+	c.drain("a")
+	c.pass(6 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+	require.Same(t, taking, a.taking)
+	c.pass(6 * election)
+	require.NotSame(t, taking, a.taking)
 }
 
 // Priorities: a leader hands over to a server of higher priority once that has caught up, and the highest stays.
