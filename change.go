@@ -64,21 +64,6 @@ func (x *change) clone() *change {
 // maxIdentityWaits is how many election timeouts a new server has to say who it is.
 const maxIdentityWaits = 2
 
-// catchUp is how servers catch up (§4.2.1): in rounds, each of which ends when all of them hold what the leader's
-// log held when it began. They have caught up when a round took less than an election timeout.
-type catchUp struct {
-	since  Index // the configuration to which it belongs
-	goal   Index // where the round ends
-	rounds int   // that were begun
-	slow   bool  // the round takes longer than an election timeout
-	stalls int   // how many election timeouts in a row brought nothing
-	seen   Index // what the servers held together when that was looked at
-}
-
-// A change is given up after so many rounds, as the thesis proposes, or when the servers have got nothing for so many
-// election timeouts.
-const maxCatchUpRounds, maxCatchUpStalls = 10, 10
-
 // checkMembers says what is wrong with the members that a call names.
 func (c *Call) checkMembers() error {
 	if c.Kind != CallSet && len(c.Members) != 1 {
@@ -434,20 +419,6 @@ func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	return best.id
 }
 
-// laggards returns the peers that are to be voters and aren't. A server that isn't among the peers is this one.
-func (c *Core) laggards(l *leader, configuration *Configuration) []*progress {
-	var behind []*progress
-	for i := range configuration.Next {
-		m := &configuration.Next[i]
-		if m.Role == Voter && !configuration.counts(m.ID, m.Incarnation) {
-			if p := l.progressOf(m); p != nil {
-				behind = append(behind, p)
-			}
-		}
-	}
-	return behind
-}
-
 // reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
 // ago: without that, a step to them could be the last one that this cluster takes.
 func (c *Core) reachable(l *leader, members []Member) bool {
@@ -478,41 +449,6 @@ func (c *Core) answered(l *leader, m *Member) uint64 {
 // lateRounds is how many rounds an answer may be late.
 const lateRounds = 2
 
-// driveCatchUp looks how far the servers have caught up, and takes the next step when they have.
-func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
-	configuration := placed.configuration
-	laggards := c.laggards(l, configuration)
-	u := &l.catchUp
-	if u.since != placed.index {
-		*u = catchUp{since: placed.index, goal: c.log.last, rounds: 1}
-		c.arm(changeDeadline, c.config.ElectionTimeout)
-	}
-	for _, p := range laggards {
-		if p.replaced {
-			c.giveUp(configuration, RefusedOtherDisk, p.id)
-			return
-		}
-	}
-	for _, p := range laggards {
-		if p.match < u.goal {
-			return
-		}
-	}
-	if u.slow && len(laggards) > 0 {
-		if u.rounds++; u.rounds > maxCatchUpRounds {
-			c.giveUp(configuration, RefusedNotCaughtUp, laggards[0].id)
-			return
-		}
-		u.goal, u.slow, u.stalls = c.log.last, false, 0
-		c.arm(changeDeadline, c.config.ElectionTimeout)
-		return
-	}
-	if c.reachable(l, configuration.Next) {
-		c.disarm(changeDeadline)
-		c.takeStep(configuration, configuration)
-	}
-}
-
 // changeDue looks after a change when an election timeout has passed.
 func (c *Core) changeDue(l *leader) {
 	c.disarm(changeDeadline)
@@ -540,31 +476,6 @@ func (c *Core) changeDue(l *leader) {
 		}
 	}
 	c.arm(changeDeadline, c.config.ElectionTimeout)
-}
-
-// slowest returns the voter to be that has answered least lately.
-func (c *Core) slowest(l *leader, configuration *Configuration) ServerID {
-	slowest := ServerID("")
-	least := uint64(0)
-	for i := range configuration.Next {
-		m := &configuration.Next[i]
-		if round := c.answered(l, m); m.Role == Voter && (slowest == "" || round < least) {
-			slowest, least = m.ID, round
-		}
-	}
-	return slowest
-}
-
-// giveUp ends a change whose servers don't catch up: those that were joining go again.
-func (c *Core) giveUp(configuration *Configuration, why Refusal, about ServerID) {
-	step := *configuration
-	step.Next, step.Refusal, step.About = nil, why, about
-	if step.Begun {
-		step.Refusal = RefusedHalfway
-	}
-	step.Members = withoutJoining(step.Members)
-	c.disarm(changeDeadline)
-	c.appendConfiguration(&step)
 }
 
 // withoutJoining returns the members that belong to the cluster already.
