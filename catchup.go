@@ -1,14 +1,25 @@
 package raft
 
-// catchUp is how servers catch up (§4.2.1): in rounds, each of which ends when all of them hold what the leader's
-// log held when it began. They have caught up when a round took less than an election timeout.
+// Servers that are to vote catch up first (§4.2.1), in rounds: each ends when all of them hold what the leader's log held when
+// it began. They have caught up when a round took less than an election timeout.
+//
+// That takes as long as it takes while it moves on, and always ends. What moves it on is bounded:
+//
+//	in a round          entries up to its goal; bytes of one snapshot, each of which counts once, however often a stream breaks
+//	from round to round another goal, or another snapshot to begin anew with; there are at most maxCatchUpRounds
+//
+// So a change is given up when nothing of it came for maxCatchUpStalls election timeouts, or after too many rounds that
+// took longer than one; and not because the first one has a large snapshot to bring.
 type catchUp struct {
 	since  Index // the configuration to which it belongs
 	goal   Index // where the round ends
 	rounds int   // that were begun
 	slow   bool  // the round takes longer than an election timeout
-	stalls int   // how many election timeouts in a row brought nothing
-	seen   Index // what the servers held together when that was looked at
+	// stalls is how many election timeouts in a row brought nothing. held is what the servers held together of the log up to goal
+	// when that was looked at, snapshot the newest one that any of them was being sent.
+	stalls   int
+	held     Index
+	snapshot *storedSnapshot
 }
 
 // A change is given up after so many rounds, as the thesis proposes, or when the servers have got nothing for so many
@@ -50,17 +61,49 @@ func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
 		}
 	}
 	if u.slow && len(laggards) > 0 {
-		if u.rounds++; u.rounds > maxCatchUpRounds {
-			c.giveUp(configuration, RefusedNotCaughtUp, laggards[0].id)
-			return
-		}
-		u.goal, u.slow, u.stalls = c.log.last, false, 0
-		c.arm(changeDeadline, c.config.ElectionTimeout)
+		c.nextRound(l, configuration)
 		return
 	}
 	if c.reachable(l, configuration.Next) {
 		c.disarm(changeDeadline)
 		c.takeStep(configuration, configuration)
+	}
+}
+
+// nextRound begins another round, unless there were too many.
+func (c *Core) nextRound(l *leader, configuration *Configuration) {
+	u := &l.catchUp
+	if u.rounds == maxCatchUpRounds {
+		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration))
+		return
+	}
+	u.rounds++
+	u.goal, u.slow, u.stalls = c.log.last, false, 0
+	c.arm(changeDeadline, c.config.ElectionTimeout)
+}
+
+// catchUpDue looks what the servers have got in an election timeout.
+func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
+	u := &l.catchUp
+	held, moved, before := Index(0), false, u.snapshot
+	for _, p := range c.laggards(l, configuration) {
+		t := &p.carried
+		held += min(p.match, u.goal) // what comes after is new, and would hide one that gets nothing
+		moved, t.moved = moved || t.moved, false
+		if t.snapshot != nil && (u.snapshot == nil || t.snapshot.serial > u.snapshot.serial) {
+			u.snapshot = t.snapshot
+		}
+	}
+	if u.slow, u.stalls = true, u.stalls+1; moved || held > u.held {
+		u.held, u.stalls = held, 0
+	}
+	switch {
+	case u.stalls >= maxCatchUpStalls:
+		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration))
+	case before != nil && before != u.snapshot:
+		c.nextRound(l, configuration)
+	default:
+		c.arm(changeDeadline, c.config.ElectionTimeout)
 	}
 }
 

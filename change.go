@@ -453,27 +453,17 @@ const lateRounds = 2
 func (c *Core) changeDue(l *leader) {
 	c.disarm(changeDeadline)
 	placed := c.log.placed()
-	u := &l.catchUp
 	switch {
 	case l.change != nil:
 		if l.change.waits++; l.change.waits >= maxIdentityWaits {
 			c.dropChange(l, callOutcome{refusal: RefusedUnreachable, about: l.change.asked[0].ID})
 			return
 		}
-	case placed.configuration.Next == nil || u.since != placed.index:
+	case placed.configuration.Next == nil || l.catchUp.since != placed.index:
 		return
 	default:
-		if u.slow, u.stalls = true, u.stalls+1; u.stalls >= maxCatchUpStalls {
-			c.giveUp(placed.configuration, RefusedNotCaughtUp, c.slowest(l, placed.configuration))
-			return
-		}
-		held := Index(0)
-		for _, p := range c.laggards(l, placed.configuration) {
-			held += p.match
-		}
-		if held > u.seen {
-			u.seen, u.stalls = held, 0
-		}
+		c.catchUpDue(l, placed.configuration)
+		return
 	}
 	c.arm(changeDeadline, c.config.ElectionTimeout)
 }

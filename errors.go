@@ -80,7 +80,7 @@ var (
 	ErrForeignServer = errors.New("raft: a new server belongs to another cluster")
 
 	// ErrNotCaughtUp says that a server that is to be a voter didn't catch up: it got nothing for ten election
-	// timeouts, or is too slow to keep up with the log; or that of the voters to be no majority answers.
+	// timeouts, neither entries nor bytes of a snapshot, or is too slow to keep up with the log; or that of the voters to be no majority answers.
 	ErrNotCaughtUp = errors.New("raft: a server that is to be a voter didn't catch up")
 
 	// ErrNotInForce says that not all servers of the cluster know what was asked for: some are of an older version.

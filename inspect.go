@@ -358,7 +358,8 @@ func (s *stateEncoder) leader(l *leader) {
 func (s *stateEncoder) change(l *leader) {
 	u := &l.catchUp
 	s.numbers(l.nonce, uint64(l.settled), uint64(l.parted), uint64(u.since), uint64(u.goal), uint64(u.rounds), flag(u.slow), uint64(u.stalls),
-		uint64(u.seen), flag(l.change != nil))
+		uint64(u.held), flag(l.change != nil))
+	s.stored(u.snapshot)
 	if x := l.change; x != nil {
 		s.b = append(s.b, s.name(x.origin.Server))
 		s.numbers(x.origin.Start, x.number, x.nonce, uint64(x.waits), flag(x.replaces))
@@ -476,7 +477,8 @@ func (s *stateEncoder) incoming(c *Core) {
 // sending writes what a peer is sent.
 func (s *stateEncoder) sending(p *progress) {
 	t := &p.sending
-	s.numbers(uint64(t.state), flag(p.lagging), uint64(p.silent), uint64(p.wants))
+	s.numbers(uint64(t.state), flag(p.lagging), uint64(p.silent), uint64(p.wants), p.carried.bytes, flag(p.carried.moved))
+	s.stored(p.carried.snapshot)
 	if t.state == sendingNot {
 		return
 	}

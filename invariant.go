@@ -102,6 +102,9 @@ func (c *Core) checkRole() error {
 			if p.match >= p.next || p.next > c.log.last+1 {
 				return broken("Progress Ordered", "peer %s: match %d next %d last %d", p.id, p.match, p.next, c.log.last)
 			}
+			if t := &p.carried; t.snapshot != nil && t.bytes > t.snapshot.bytes {
+				return broken("Snapshot Complete", "peer %s was brought %d bytes of %d", p.id, t.bytes, t.snapshot.bytes)
+			}
 			if p.windowBytes < 0 || len(p.window) == 0 && p.windowBytes != 0 {
 				return broken("Window Accounted", "peer %s: %d bytes in %d messages", p.id, p.windowBytes, len(p.window))
 			}
@@ -111,6 +114,9 @@ func (c *Core) checkRole() error {
 		}
 		if r.handover.given && c.armed(leaseDeadline) {
 			return broken("Lease Void", "in a term in which another server was let campaign")
+		}
+		if u := &r.catchUp; u.rounds > maxCatchUpRounds || u.stalls > maxCatchUpStalls || u.goal > c.log.last {
+			return broken("Catching Up Ends", "round %d, up to %d, last %d, stalls %d", u.rounds, u.goal, c.log.last, u.stalls)
 		}
 		if r.uncommitted < 0 || r.unapplied < 0 {
 			return broken("Quota Accounted", "uncommitted %d unapplied %d", r.uncommitted, r.unapplied)

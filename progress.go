@@ -48,6 +48,7 @@ type progress struct {
 	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
 	wants   Index
 	sending sending
+	carried carried
 	lagging bool
 	silent  uint8
 

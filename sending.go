@@ -48,6 +48,26 @@ const (
 	sendingDone                 // all was written
 )
 
+// carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said that it holds them, or a stream has
+// taken them. That never falls while the snapshot is the same, though the next stream may begin before. moved says that it has risen
+// since servers that catch up were looked after.
+type carried struct {
+	snapshot *storedSnapshot // the one that was sent last; nil for none
+	bytes    uint64
+	moved    bool
+}
+
+// carry notes up to where the bytes of the snapshot that a peer is sent have got.
+func (p *progress) carry(offset uint64) {
+	t := &p.carried
+	if t.snapshot != p.sending.snapshot {
+		t.snapshot, t.bytes = p.sending.snapshot, 0
+	}
+	if offset > t.bytes {
+		t.bytes, t.moved = offset, true
+	}
+}
+
 // sendingPatience is for how many election timeouts a stream may bring nothing, or an answer fail to come after all was
 // sent, until another attempt is made.
 const sendingPatience = 4
@@ -162,6 +182,7 @@ func (c *Core) snapshotAnswered(p *progress, m *Message) {
 	}
 	c.streams++
 	t.state, t.stream, t.sent, t.seen, t.idle = sendingOpen, c.streams, m.Offset, m.Offset, 0
+	p.carry(m.Offset)
 	meta := &t.snapshot.meta
 	header := Message{
 		Kind: SnapshotStream, To: p.id, Term: c.state.Term, Index: meta.Index, LogTerm: meta.Term,
@@ -191,6 +212,7 @@ func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 	c.advance(now)
 	if _, p := c.sendingTo(stream); p != nil {
 		p.sending.sent = max(p.sending.sent, offset)
+		p.carry(offset)
 	}
 }
 
@@ -204,6 +226,7 @@ func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	case p == nil:
 	case reason == nil:
 		p.sending.state, p.sending.idle = sendingDone, 0
+		p.carry(p.sending.snapshot.bytes)
 	default:
 		if errors.Is(reason, ErrCorrupt) && p.sending.snapshot == c.snapshots.current {
 			c.snapshots.damaged = true

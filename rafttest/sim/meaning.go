@@ -31,6 +31,7 @@ var meanings = map[string]string{
 	Fences:             "A fenced command is appended in its term, by the server where it was proposed, or never.",
 	Steps: "Any quorums of two neighbouring configurations meet, a leader begins none before the one before is committed, " +
 		"and each counts as long as it is the last in the log (§4.1, §4.3).",
+	CatchingUp:    "A change isn't given up while the first snapshot of a server that is to vote moves on (§4.2.1).",
 	ArrivedFirst:  "A server doesn't campaign or step down because time has passed, while a message that forbids it has arrived.",
 	DeadlinesMove: "Who was woken up at a deadline wants to be woken up later, not at once again.",
 	BoundedMemory: "What a core keeps, and has on its way, stays within its limits.",

@@ -525,6 +525,7 @@ func (w *World) viewConfiguration(i int, now placed, term raft.Term) {
 	s := &w.servers[i]
 	if n := len(s.configurations); n > 0 && term == s.status.term {
 		w.checkAppendedConfiguration(i, &s.configurations[n-1], now)
+		w.checkGivenUp(i, &s.configurations[n-1], now)
 	}
 	s.configurations = append(s.configurations, now)
 }

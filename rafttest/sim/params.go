@@ -238,7 +238,24 @@ func Swarm(seed uint64) Params {
 	if next()%2 == 0 {
 		p.Spares = min(pick(next(), 0, 1, 2, 3, 4), MaxServers-p.Servers)
 		p.ChangeTime = p.Election * pick(next(), 1, 3, 10, 30)
+		if h = luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
+			p = p.withLargeSnapshots(h)
+		}
 	}
+	return p
+}
+
+// withLargeSnapshots returns p with snapshots that new servers receive for longer than it takes to give up one that gets nothing, and
+// with time for that: little else goes on.
+func (p Params) withLargeSnapshots(h uint64) Params {
+	p.Election = p.Heartbeat * pick(mix(h+1), 2, 3)
+	p.MaxLease = min(p.MaxLease, p.Election)
+	p.SnapshotMin, p.SnapshotFactor, p.StoreTime = 200, 20, p.Heartbeat/10
+	p.StreamPiece, p.StreamTime = pick(mix(h+2), 5, 10, 20), p.Election/pick(mix(h+3), 1, 2, 4)
+	p.StreamBreak = pick(mix(h+4), 0, 0, 30)
+	p.ClientTime = p.Election / pick(mix(h+5), 1, 2, 5)
+	p.ChangeTime = p.Election * pick(mix(h+6), 10, 30)
+	p.FaultTime = p.Election * pick(mix(h+7), 10, 20, 40)
 	return p
 }
 

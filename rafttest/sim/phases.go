@@ -217,6 +217,9 @@ func (w *World) place() uint64 {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
 		sum = 3*sum + uint64(s.applied+s.commit+s.stable)
+		if p := w.servers[i].partial; p != nil {
+			sum += uint64(len(p.content))
+		}
 	}
 	return sum
 }

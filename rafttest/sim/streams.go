@@ -200,6 +200,7 @@ func (w *World) streamSent(e *Event, s *server) bool {
 			return false
 		}
 		st.written += n
+		w.fed(st, now)
 		s.core.SnapshotMoved(now, st.sending, st.header.Offset+uint64(st.written))
 	}
 	return true

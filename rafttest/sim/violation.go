@@ -63,6 +63,8 @@ const (
 	// Steps: of two neighbouring configurations any two quorums meet, a leader begins none before the one before is committed
 	// (§4.3), and each counts as long as it is the last in the log (§4.1).
 	Steps = "Configuration Steps"
+	// CatchingUp: a change isn't given up while the first snapshot of a server that is to vote moves on (§4.2.1).
+	CatchingUp = "Catching Up"
 	// DeadlinesMove: who was woken up wants to be woken up later.
 	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.

@@ -39,6 +39,7 @@ type World struct {
 
 	streams     []*stream
 	streamCount uint64
+	feedings    [MaxServers][MaxServers]feeding // by leader and peer
 	queue       queue
 	slab        slab
 
@@ -211,6 +212,7 @@ func (w *World) reset(p Params) {
 	w.biggest, w.waking = 0, false
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
+	w.feedings = [MaxServers][MaxServers]feeding{}
 	w.ops, w.changes = w.ops[:0], w.changes[:0]
 	w.history = w.history[:0]
 	w.hash = uint64(p.Seed)

@@ -1,0 +1,63 @@
+package sim
+
+import "github.com/e17579a5/raft"
+
+// A feeding is what a server has written of a snapshot to another one, in one term that it leads.
+type feeding struct {
+	term      raft.Term
+	life      uint32
+	snapshot  uint64 // by its number
+	snapshots int    // that were begun with
+	offset    uint64 // up to where bytes were written, ever
+	at        raft.Instant
+}
+
+// fed takes note of bytes that were written to a stream. Those that are written while effects are held back may belong to
+// a stream that the core has given up.
+func (w *World) fed(st *stream, now raft.Instant) {
+	s, f := &w.servers[st.from], &w.feedings[st.from][st.to]
+	offset := st.header.Offset + uint64(st.written)
+	if s.held {
+		return
+	}
+	if f.term != st.header.Term || f.life != st.fromLife {
+		*f = feeding{term: st.header.Term, life: st.fromLife}
+	}
+	if f.snapshots == 0 || f.snapshot != st.header.Number {
+		f.snapshot, f.offset = st.header.Number, 0
+		f.snapshots++
+	}
+	if offset > f.offset {
+		f.offset, f.at = offset, now
+	}
+}
+
+// How many election timeouts bytes may fail to come, and how many snapshots may take each other's place, in a change that must not be given up yet. Of both there must
+// be more, by one at least.
+const stillFed, manySnapshots = 9, 8
+
+// checkGivenUp checks that a leader doesn't give up a change, for want of progress, whose first round moves on: a server that is to vote
+// hasn't got its first snapshot, and bytes of that have come lately (§4.2.1).
+func (w *World) checkGivenUp(i int, before *placed, now placed) {
+	s := &w.servers[i]
+	if s.status.role != leads || before.configuration.Next == nil || now.configuration.Refusal != raft.RefusedNotCaughtUp {
+		return
+	}
+	snapshots, moves := 0, -1
+	for k := range before.configuration.Next {
+		m := &before.configuration.Next[k]
+		j := serverOf(m.ID)
+		if f := &w.feedings[i][j]; f.term == s.status.term && f.life == s.life && j != i {
+			snapshots += f.snapshots
+			to := &w.servers[j]
+			first := m.Role == raft.Voter && w.diskOf(m) == to.disk && to.status.last < before.index && to.disk.last() < before.index
+			if first && w.local(s)-f.at < raft.Instant(stillFed*w.params.Election) {
+				moves = j
+			}
+		}
+	}
+	if moves >= 0 && snapshots <= manySnapshots {
+		w.fail(CatchingUp, i, "gives the change at index %d up as one that doesn't catch up, though server %d has got %d bytes of its first snapshot, the last of them %d ms ago",
+			before.index, moves+1, w.feedings[i][moves].offset, (w.local(s)-w.feedings[i][moves].at)/raft.Instant(raft.Millisecond))
+	}
+}
