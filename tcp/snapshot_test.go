@@ -25,8 +25,8 @@ import (
 )
 
 var (
-	snapshotBytes = flag.Int64("snapshot-bytes", 8<<20, "how large the snapshot is that TestSnapshotUnderLoad sends; 1073741824 is what is measured")
-	snapshotDir   = flag.String("snapshot-dir", "", "where TestSnapshotUnderLoad keeps its logs; a temporary directory by default")
+	snapshotBytes = flag.Int64("snapshot-bytes", 8<<20, "how large the snapshot is that the tests under load send; 1073741824 is what is measured")
+	snapshotDir   = flag.String("snapshot-dir", "", "where the tests under load keep their logs; a temporary directory by default")
 )
 
 // A bulk is a state machine whose snapshots are large, though it is small itself: so what is measured is the library's memory.
@@ -170,67 +170,78 @@ func (s *cutStream) Close() error {
 
 // loaded is a cluster over loopback with its logs on a disk.
 type loaded struct {
-	t       *testing.T
-	servers []raft.Server
-	dirs    map[raft.ServerID]string
-	nodes   map[raft.ServerID]*raft.Node
-	cutters map[raft.ServerID]*cutter
-	peak    peak
+	t        *testing.T
+	dir      string
+	founders []raft.Server
+	nodes    map[raft.ServerID]*raft.Node
+	cutters  map[raft.ServerID]*cutter
+	peak     peak
 }
 
-func (l *loaded) start(id raft.ServerID, transport *tcp.Transport) {
-	store, err := wal.Open(l.dirs[id], wal.Options{Logger: slog.New(slog.DiscardHandler)})
+// newLoaded founds a cluster of a, b and c.
+func newLoaded(t *testing.T) *loaded {
+	l := &loaded{t: t, dir: *snapshotDir, nodes: map[raft.ServerID]*raft.Node{}, cutters: map[raft.ServerID]*cutter{}}
+	if l.dir == "" {
+		l.dir = t.TempDir()
+	} else {
+		l.dir = filepath.Join(l.dir, t.Name())
+		require.NoError(t, os.MkdirAll(l.dir, 0o777))
+	}
+	transports := map[raft.ServerID]*tcp.Transport{}
+	for _, id := range []raft.ServerID{"a", "b", "c"} {
+		transports[id] = l.listen("127.0.0.1:0")
+		l.founders = append(l.founders, raft.Server{ID: id, Address: transports[id].Addr().String()})
+	}
+	for _, s := range l.founders {
+		l.start(s, transports[s.ID], l.founders)
+	}
+	l.propose("c")
+	return l
+}
+
+func (l *loaded) listen(address string) *tcp.Transport {
+	transport, err := tcp.Listen(address, tcp.Options{})
 	require.NoError(l.t, err)
-	l.cutters[id] = &cutter{Transport: transport, after: *snapshotBytes / 2}
+	return transport
+}
+
+func (l *loaded) start(s raft.Server, transport *tcp.Transport, founders []raft.Server) {
+	store, err := wal.Open(filepath.Join(l.dir, string(s.ID)), wal.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(l.t, err)
+	l.cutters[s.ID] = &cutter{Transport: transport, after: *snapshotBytes / 2}
 	node, err := raft.Start(raft.Config{
-		ID: id, Machine: &bulk{size: *snapshotBytes, peak: &l.peak}, Storage: store, Transport: l.cutters[id], Bootstrap: l.servers,
+		ID: s.ID, Address: s.Address, Bootstrap: founders,
+		Machine: &bulk{size: *snapshotBytes, peak: &l.peak}, Storage: store, Transport: l.cutters[s.ID],
 		// The machine that runs the tests may be busy: an election would be its doing.
 		Heartbeat: 100 * time.Millisecond, ElectionTimeout: 3 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(l.t, err)
-	l.nodes[id] = node
+	l.nodes[s.ID] = node
 	l.t.Cleanup(func() { require.NoError(l.t, node.Close(context.Background())) })
 }
 
-// A server that was away while the log was compacted is sent a snapshot while clients work: memory stays bounded, nobody is
-// elected, and when the connection is cut in the middle, the transfer goes on where it was.
-//
-//	go test ./tcp -run TestSnapshotUnderLoad -v -timeout 1h -snapshot-bytes 1073741824 -snapshot-dir DIR
-func TestSnapshotUnderLoad(t *testing.T) {
-	l := &loaded{t: t, dirs: map[raft.ServerID]string{}, nodes: map[raft.ServerID]*raft.Node{}, cutters: map[raft.ServerID]*cutter{}}
-	dir := *snapshotDir
-	if dir == "" {
-		dir = t.TempDir()
-	} else {
-		require.NoError(t, os.MkdirAll(dir, 0o777))
-	}
-	transports := map[raft.ServerID]*tcp.Transport{}
-	for _, id := range []raft.ServerID{"a", "b", "c"} {
-		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{})
-		require.NoError(t, err)
-		transports[id] = transport
-		l.dirs[id] = filepath.Join(dir, string(id))
-		l.servers = append(l.servers, raft.Server{ID: id, Address: transport.Addr().String()})
-	}
-	for _, s := range l.servers {
-		l.start(s.ID, transports[s.ID])
-	}
-	ctx := t.Context()
-	propose := func(id raft.ServerID) {
-		_, err := l.nodes[id].Propose(ctx, make([]byte, 100))
-		require.NoError(t, err)
-	}
-	propose("c")
-	require.NoError(t, l.nodes["c"].Close(ctx))
-	for range 2 { // the log is forgotten up to the first one with the second one
-		propose("a")
-		for _, id := range []raft.ServerID{"a", "b"} {
-			require.NoError(t, l.nodes[id].Read(ctx))
-			_, err := l.nodes[id].Snapshot(ctx)
-			require.NoError(t, err)
+func (l *loaded) propose(id raft.ServerID) {
+	_, err := l.nodes[id].Propose(l.t.Context(), make([]byte, 100))
+	require.NoError(l.t, err)
+}
+
+// forget lets servers forget the beginning of the log.
+func (l *loaded) forget(ids ...raft.ServerID) {
+	for range 2 { // up to the first snapshot, with the second one
+		l.propose("a")
+		for _, id := range ids {
+			require.NoError(l.t, l.nodes[id].Read(l.t.Context()))
+			_, err := l.nodes[id].Snapshot(l.t.Context())
+			require.NoError(l.t, err)
 		}
 	}
+}
+
+// work lets clients propose at a and b while transfer brings a server the snapshot, and demands that memory stays bounded, that
+// nobody is elected, and that when the connection is cut in the middle, the transfer goes on where it was.
+func (l *loaded) work(id raft.ServerID, transfer func()) {
+	t := l.t
 	before := l.nodes["a"].Status()
 	runtime.GC() // what other tests have left isn't this one's
 	l.peak.bytes.Store(0)
@@ -249,7 +260,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := node.Propose(ctx, make([]byte, 100)); err != nil {
+				if _, err := node.Propose(t.Context(), make([]byte, 100)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -259,10 +270,8 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		})
 	}
 	began := time.Now()
-	transport, err := tcp.Listen(l.servers[2].Address, tcp.Options{})
-	require.NoError(t, err)
-	l.start("c", transport)
-	require.NoError(t, l.nodes["c"].Read(ctx))
+	transfer()
+	require.NoError(t, l.nodes[id].Read(t.Context()))
 	took := time.Since(began)
 	close(stop)
 	clients.Wait()
@@ -270,7 +279,8 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	after := l.nodes["a"].Status()
 	require.Equal(t, before.Term, after.Term, "nobody was elected")
 	require.Equal(t, before.Leader, after.Leader)
-	require.GreaterOrEqual(t, l.nodes["c"].Status().Snapshot, before.Snapshot, "it came by a snapshot")
+	require.GreaterOrEqual(t, l.nodes[id].Status().Snapshot, before.Snapshot, "it came by a snapshot")
+	require.Positive(t, commands.Load())
 	sent, streams := int64(0), int32(0)
 	for _, c := range l.cutters {
 		sent += c.bytes.Load()
@@ -279,6 +289,35 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	require.EqualValues(t, 2, streams, "one was cut, and one went on")
 	require.Less(t, sent, *snapshotBytes+*snapshotBytes/4+1<<20, "it went on where it was")
 	require.Less(t, l.peak.bytes.Load(), 2*baseline+64<<20, "memory is bounded, however large the snapshot is")
-	t.Logf("snapshot %d bytes, sent %d in %d streams in %v; commands meanwhile %d; heap at most %d bytes, at first %d",
-		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), l.peak.bytes.Load(), baseline)
+	t.Logf("snapshot %d bytes, sent %d in %d streams in %v; commands meanwhile %d, terms %d to %d; heap at most %d bytes, at first %d",
+		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), before.Term, after.Term, l.peak.bytes.Load(), baseline)
+}
+
+// A server that was away while the log was compacted is sent a snapshot while clients work.
+//
+//	go test ./tcp -run TestSnapshotUnderLoad -v -timeout 1h -snapshot-bytes 1073741824 -snapshot-dir DIR
+func TestSnapshotUnderLoad(t *testing.T) {
+	l := newLoaded(t)
+	require.NoError(t, l.nodes["c"].Close(t.Context()))
+	l.forget("a", "b")
+	l.work("c", func() { l.start(l.founders[2], l.listen(l.founders[2].Address), l.founders) })
+}
+
+// A new server becomes a voter of a cluster that has forgotten the beginning of its log, while clients work.
+//
+//	go test ./tcp -run TestJoinUnderLoad -v -timeout 1h -snapshot-bytes 1073741824 -snapshot-dir DIR
+func TestJoinUnderLoad(t *testing.T) {
+	l := newLoaded(t)
+	l.forget("a", "b", "c")
+	transport := l.listen("127.0.0.1:0")
+	d := raft.Server{ID: "d", Address: transport.Addr().String()}
+	l.start(d, transport, nil)
+	l.work("d", func() {
+		_, err := l.nodes["b"].AddServer(t.Context(), d)
+		require.NoError(t, err)
+	})
+	members := l.nodes["d"].Status().Members
+	require.Len(t, members, 4)
+	require.Equal(t, d, members[3].Server)
+	require.Equal(t, raft.Voter, members[3].Role)
 }
