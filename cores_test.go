@@ -149,8 +149,8 @@ func (c *cores) drain(id raft.ServerID) {
 			s.core.Fetched(c.now, f, s.log[max(f.After, s.base):last:last])
 			again = true
 		}
-		if e.Write != nil {
-			s.writes = append(s.writes, *e.Write)
+		if e.Write.Number != 0 {
+			s.writes = append(s.writes, e.Write)
 			if !s.slowDisk {
 				c.persist(id)
 				again = true

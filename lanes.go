@@ -107,8 +107,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 // again: what the disk holds is not known any more.
 func (n *Node) writeLane() {
 	defer n.leave(&n.storageUsers, n.closeStorage)
-	work(n, n.writes, "storage", func(w *Write) error {
-		if err := n.write(w); err != nil {
+	work(n, n.writes, "storage", func(w Write) error {
+		if err := n.write(&w); err != nil {
 			return fmt.Errorf("raft: write %d: %w", w.Number, err)
 		}
 		n.inbox.persisted(w.Number)

@@ -37,7 +37,7 @@ type Node struct {
 	logger  *slog.Logger
 	slow    time.Duration // a write or a batch that takes so long is logged
 	inbox   inbox
-	writes  *queue[*Write]
+	writes  *queue[Write]
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier
@@ -162,7 +162,7 @@ func newNode(config Config) (*Node, error) {
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
 			wake: make(chan struct{}, 1),
 		},
-		writes: newQueue[*Write](), fetches: newQueue[Fetch](), applies: newQueue[machineTask](),
+		writes: newQueue[Write](), fetches: newQueue[Fetch](), applies: newQueue[machineTask](),
 		epoch: time.Now(), done: make(chan struct{}), released: make(chan struct{}),
 		snapshotCalls: make(map[uint64]chan SnapshotAnswer), sendings: make(map[uint64]context.CancelFunc),
 		receiver: receiver{arrivals: make(map[uint64]*arrival)},
@@ -443,7 +443,7 @@ func (n *Node) cancel(c cancellation) {
 // takes longest.
 func (n *Node) perform() {
 	e := &n.effects
-	if e.Write != nil {
+	if e.Write.Number != 0 {
 		n.writing.begin(n.read, 1)
 		n.writes.put(e.Write)
 	}

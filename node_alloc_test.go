@@ -42,6 +42,6 @@ func TestCommandAllocations(t *testing.T) {
 		for range 1000 {
 			propose()
 		}
-		require.LessOrEqual(t, testing.AllocsPerRun(2000, propose), 5.0)
+		require.LessOrEqual(t, testing.AllocsPerRun(2000, propose), 2.0)
 	})
 }

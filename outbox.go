@@ -142,7 +142,7 @@ func (c *Core) drainWrite(e *Effects) {
 	}
 	o.issued++
 	o.flights = append(o.flights, flight{o.issued, l.last, o.snapshot})
-	e.Write = &Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
+	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
 	if s := o.snapshot; s != nil {
 		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
 		l.compact(s.compact)

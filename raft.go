@@ -5,8 +5,8 @@ import "slices"
 // Effects are what a Core wants done. Every one of them is safe to perform at once, in any order, and
 // beside each other; only writes are performed in the order of their numbers.
 type Effects struct {
-	// Write is to be stored, and then reported by Core.Persisted; nil when there is nothing to store.
-	Write *Write
+	// Write is to be stored, and then reported by Core.Persisted, unless its Number is 0: then there is nothing to store.
+	Write Write
 	// Messages are to be sent.
 	Messages []Message
 	// RestoreSnapshot, when not nil, is the current snapshot (Storage.OpenSnapshot), from which the state machine is to be

@@ -166,8 +166,9 @@ func (s *stepper) settle() {
 			s.send(&e.Messages[i])
 		}
 		busy := false
-		if e.Write != nil && s.step.broken == nil {
-			s.write(e.Write)
+		if e.Write.Number != 0 && s.step.broken == nil {
+			write := e.Write
+			s.write(&write)
 			busy = !s.bounds.AsyncDisks
 		}
 		s.step.answers = append(s.step.answers, e.Answers...)

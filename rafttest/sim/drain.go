@@ -33,26 +33,27 @@ func (w *World) drain(i int) {
 		}
 		w.send(m)
 	}
-	if e.Write != nil {
+	if e.Write.Number != 0 {
+		write := e.Write
 		if w.trace != nil {
-			w.trace.writes(w, i, e.Write)
+			w.trace.writes(w, i, &write)
 		}
-		w.checkWrite(i, e.Write)
+		w.checkWrite(i, &write)
 		if w.violation != nil {
 			return
 		}
 		if len(s.writes) == 0 {
 			s.writeSince = w.local(s)
 		}
-		s.writes = append(s.writes, e.Write)
+		s.writes = append(s.writes, &write)
 		if s.disk.wal != nil {
-			s.disk.wal.write(e.Write)
+			s.disk.wal.write(&write)
 		}
 		if len(s.writes) > int(w.params.Writes) {
 			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
 		}
 	}
-	if len(s.writes) < int(w.params.Writes) || e.Write != nil {
+	if len(s.writes) < int(w.params.Writes) || e.Write.Number != 0 {
 		// Otherwise the log may have changed without a write that says so yet.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)

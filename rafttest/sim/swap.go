@@ -25,7 +25,7 @@ func (w *World) swap(i int) {
 		old.Tick(old.Deadline())
 		old.Propose(w.local(s), []byte("disturbed"))
 		old.Drain(&e)
-		if e.Write != nil {
+		if e.Write.Number != 0 {
 			old.Persisted(w.local(s), e.Write.Number)
 		}
 	}
