@@ -119,7 +119,8 @@ func (w *World) eachSet(f func([]raft.Member)) {
 			}
 			for j := range w.changes {
 				if o := &w.ops[w.changes[j]]; o.outcome != outcomeDone && o.outcome != outcomeNotApplied {
-					f(targetOf(o.call, c.Members))
+					w.target = targetOf(w.target[:0], o.call, c.Members)
+					f(w.target)
 				}
 			}
 		}
@@ -160,11 +161,10 @@ func (w *World) expendable(i int) bool {
 const maxDisks = 8
 
 // targetOf returns the members that a call comes to, roughly: what replaces a disk and whether a server is known doesn't
-// matter here.
-func targetOf(call *raft.Call, present []raft.Member) []raft.Member {
-	target := slices.Clone(present)
+// matter here. It appends them to target.
+func targetOf(target []raft.Member, call *raft.Call, present []raft.Member) []raft.Member {
 	if call.Kind == raft.CallSet {
-		target = slices.Clone(call.Members)
+		target = append(target, call.Members...)
 		for i := range target {
 			for j := range present {
 				if present[j].ID == target[i].ID {
@@ -174,6 +174,7 @@ func targetOf(call *raft.Call, present []raft.Member) []raft.Member {
 		}
 		return target
 	}
+	target = append(target, present...)
 	subject := call.Members[0]
 	at := slices.IndexFunc(target, func(m raft.Member) bool { return m.ID == subject.ID })
 	switch {
@@ -248,8 +249,9 @@ func (w *World) askChange(e *Event, s *server, o *operation) bool {
 		return false
 	}
 	sane := true
+	var target []raft.Member
 	w.eachSet(func(members []raft.Member) {
-		target := targetOf(call, members)
+		target = targetOf(target[:0], call, members)
 		sane = sane && majority(target, func(m *raft.Member) bool { return !w.lost(m) })
 	})
 	if !sane && len(call.Members) > 0 {

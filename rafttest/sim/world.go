@@ -45,8 +45,9 @@ type World struct {
 
 	// operations of clients, by number
 	ops      []operation
-	changes  []int32 // those of them that are changes of the members
-	asks     uint64  // for changes of the members that the timed run has made
+	changes  []int32       // those of them that are changes of the members
+	target   []raft.Member // eachSet: what one of them comes to
+	asks     uint64        // for changes of the members that the timed run has made
 	sessions [maxClients]sessionClient
 	clients  uint64 // operations that the clients of the timed run have started
 	faults   uint64 // that the timed run has started
