@@ -1,17 +1,22 @@
 package raft_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wal"
 )
 
 // join starts servers that wait to be added.
@@ -103,77 +108,188 @@ func TestNodeReplace(t *testing.T) {
 	})
 }
 
-// Clients propose all the time at servers that come and go, while the members are changed at random again and again. No
-// command is lost that was acknowledged, none is applied twice, and none that was refused.
+// A changing is a cluster whose members are changed while clients propose.
+type changing struct {
+	t        *testing.T
+	ids      []raft.ServerID // of all servers
+	present  []raft.ServerID // the members
+	nodes    map[raft.ServerID]*raft.Node
+	machines map[raft.ServerID]*journal
+	reached  func(raft.ServerID) raft.Server
+	// again says whether a change that has failed for some reason is asked for again, because the machine that runs the test was busy.
+	again func(error) bool
+
+	timeout time.Duration // for an election
+
+	mu                             sync.Mutex
+	acknowledged, refused, unknown []string
+	left                           int           // commands to be acknowledged, after which
+	enough                         chan struct{} // is closed
+}
+
+// after returns a channel that is closed when so many more commands were acknowledged.
+func (c *changing) after(commands int) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.enough = commands, make(chan struct{})
+	return c.enough
+}
+
+// work lets a client propose at any server until it is done.
+func (c *changing) work(client int, done <-chan struct{}) {
+	luck := rand.New(rand.NewPCG(3, uint64(client)))
+	for i := 0; ; i++ {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Millisecond):
+		}
+		command := fmt.Sprintf("client %d command %d", client, i)
+		_, err := c.nodes[c.ids[luck.IntN(len(c.ids))]].Propose(within(c.t, 2*c.timeout), []byte(command))
+		c.mu.Lock()
+		switch {
+		case err == nil:
+			c.acknowledged = append(c.acknowledged, command)
+			if c.left--; c.left == 0 {
+				close(c.enough)
+			}
+		case errors.Is(err, raft.ErrNotApplied):
+			c.refused = append(c.refused, command)
+		default:
+			assert.ErrorIs(c.t, err, raft.ErrOutcomeUnknown)
+			c.unknown = append(c.unknown, command)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// change sets the members to some of the servers. A change that is refused has changed nothing.
+func (c *changing) change(random *rand.Rand) {
+	var members []raft.Member
+	var next []raft.ServerID
+	for i, place := range random.Perm(len(c.ids))[:1+random.IntN(5)] {
+		m := raft.Member{Server: c.reached(c.ids[place])}
+		if i > 0 && random.IntN(4) == 0 {
+			m.Role = raft.Learner
+		}
+		members, next = append(members, m), append(next, m.ID)
+	}
+	at := c.nodes[c.present[random.IntN(len(c.present))]]
+	for {
+		_, err := at.SetMembers(within(c.t, 2*time.Minute), members)
+		if err == nil {
+			break
+		}
+		require.True(c.t, c.again(err), "at %s: %v: %v", at.Status().ID, next, err)
+		if errors.Is(err, raft.ErrOutcomeUnknown) {
+			at = c.nodes[next[0]] // this one was removed, and not told how that came
+			continue
+		}
+		require.ErrorIs(c.t, err, raft.ErrNotApplied)
+		require.NoError(c.t, at.Read(c.t.Context()))
+		var are []raft.ServerID
+		for _, m := range at.Status().Members {
+			are = append(are, m.ID)
+		}
+		require.ElementsMatch(c.t, c.present, are)
+	}
+	c.present = next
+}
+
+// run changes the members again and again, after so many more commands at most each time. No command is lost that was acknowledged, none
+// is applied twice, and none that was refused.
+func (c *changing) run(changes, clients, commands int) {
+	t := c.t
+	random := rand.New(rand.NewPCG(1, 2))
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(done); running.Wait() })
+	defer stop()
+	for client := range clients {
+		running.Go(func() { c.work(client, done) })
+	}
+	for range changes {
+		<-c.after(1 + random.IntN(commands))
+		c.change(random)
+	}
+	stop()
+	last := c.present[0]
+	require.NoError(t, c.nodes[last].Read(t.Context()))
+	applied := map[string]int{}
+	for _, command := range c.machines[last].applied() {
+		applied[command]++
+		require.Equal(t, 1, applied[command], command)
+	}
+	for _, command := range c.acknowledged {
+		require.Equal(t, 1, applied[command], "%s was acknowledged", command)
+	}
+	for _, command := range c.refused {
+		require.Zero(t, applied[command], "%s was refused", command)
+	}
+	t.Logf("%d changes; %d commands acknowledged, %d refused, %d unknown", changes, len(c.acknowledged), len(c.refused), len(c.unknown))
+	require.Greater(t, len(c.acknowledged), changes*commands/4)
+}
+
+// Clients propose all the time at servers that come and go, while the members are changed at random again and again.
 func TestRandomSetMembersUnderLoad(t *testing.T) {
-	const changes, clients = 24, 8
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, raft.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond})
 		c.leader()
 		c.join("d", "e", "f")
-		random := rand.New(rand.NewPCG(1, 2))
-		var mu sync.Mutex
-		var acknowledged, refused, unknown []string
-		done := make(chan struct{})
-		var running sync.WaitGroup
-		for client := range clients {
-			running.Go(func() {
-				luck := rand.New(rand.NewPCG(3, uint64(client)))
-				for i := 0; ; i++ {
-					select {
-					case <-done:
-						return
-					case <-time.After(time.Millisecond):
-					}
-					command := fmt.Sprintf("client %d command %d", client, i)
-					_, err := c.nodes[c.ids[luck.IntN(len(c.ids))]].Propose(within(t, 2*electionTimeout), []byte(command))
-					mu.Lock()
-					switch {
-					case err == nil:
-						acknowledged = append(acknowledged, command)
-					case errors.Is(err, raft.ErrNotApplied):
-						refused = append(refused, command)
-					default:
-						require.ErrorIs(t, err, raft.ErrOutcomeUnknown)
-						unknown = append(unknown, command)
-					}
-					mu.Unlock()
-				}
-			})
+		r := &changing{
+			t: t, ids: c.ids, present: []raft.ServerID{"a", "b", "c"}, nodes: c.nodes, machines: c.machines, reached: reached,
+			again: func(error) bool { return false }, timeout: electionTimeout,
 		}
-		present := []raft.ServerID{"a", "b", "c"}
-		for range changes {
-			time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
-			order := random.Perm(len(c.ids))[:1+random.IntN(5)]
-			var members []raft.Member
-			var next []raft.ServerID
-			for i, place := range order {
-				m := raft.Member{Server: reached(c.ids[place])}
-				if i > 0 && random.IntN(4) == 0 {
-					m.Role = raft.Learner
-				}
-				members, next = append(members, m), append(next, m.ID)
-			}
-			at := present[random.IntN(len(present))]
-			_, err := c.nodes[at].SetMembers(within(t, 30*electionTimeout), members)
-			require.NoError(t, err, "at %s: %v", at, next)
-			present = next
-		}
-		close(done)
-		running.Wait()
-		require.NoError(t, c.nodes[present[0]].Read(t.Context()))
-		applied := map[string]int{}
-		for _, command := range c.machines[present[0]].applied() {
-			applied[command]++
-			require.Equal(t, 1, applied[command], command)
-		}
-		for _, command := range acknowledged {
-			require.Equal(t, 1, applied[command], "%s was acknowledged", command)
-		}
-		for _, command := range refused {
-			require.Zero(t, applied[command], "%s was refused", command)
-		}
-		t.Logf("%d changes; %d commands acknowledged, %d refused, %d unknown", changes, len(acknowledged), len(refused), len(unknown))
-		require.Greater(t, len(acknowledged), 50*changes)
+		r.run(24, 8, 300)
 	})
+}
+
+// The same over TCP, with logs on a disk, and with snapshots that new servers are sent.
+func TestRandomSetMembersOverTCP(t *testing.T) {
+	servers := map[raft.ServerID]raft.Server{}
+	c := &changing{
+		t: t, present: []raft.ServerID{"a", "b", "c"}, nodes: map[raft.ServerID]*raft.Node{}, machines: map[raft.ServerID]*journal{},
+		reached: func(id raft.ServerID) raft.Server { return servers[id] },
+		again: func(err error) bool {
+			return errors.Is(err, raft.ErrUnreachable) || errors.Is(err, raft.ErrNotCaughtUp) || errors.Is(err, raft.ErrRemoved)
+		},
+		timeout: 300 * time.Millisecond,
+	}
+	var transports []*tcp.Transport
+	var founders []raft.Server
+	for i := range 6 {
+		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{})
+		require.NoError(t, err)
+		s := raft.Server{ID: raft.ServerID(rune('a' + i)), Address: transport.Addr().String()}
+		c.ids, transports, servers[s.ID] = append(c.ids, s.ID), append(transports, transport), s
+		if i < len(c.present) {
+			founders = append(founders, s)
+		}
+	}
+	for i, id := range c.ids {
+		log, err := wal.Open(t.TempDir(), wal.Options{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		c.machines[id] = &journal{}
+		config := raft.Config{
+			ID: id, Address: servers[id].Address, Machine: c.machines[id], Storage: log, Transport: transports[i],
+			Heartbeat: c.timeout / 10, ElectionTimeout: c.timeout, SnapshotMinBytes: 2000, SnapshotFactor: 1,
+			Logger: slog.New(slog.DiscardHandler),
+		}
+		if i < len(founders) {
+			config.Bootstrap = founders
+		}
+		node, err := raft.Start(config)
+		require.NoError(t, err)
+		c.nodes[id] = node
+		t.Cleanup(func() { require.NoError(t, node.Close(context.Background())) })
+	}
+	c.run(24, 8, 50)
+	restored := 0
+	for _, machine := range c.machines {
+		machine.mu.Lock()
+		restored += machine.restored
+		machine.mu.Unlock()
+	}
+	require.Positive(t, restored, "some have come by a snapshot")
+	t.Logf("%d snapshots restored", restored)
 }
