@@ -84,7 +84,7 @@ func (w *World) drain(i int) {
 		w.checkAnswer(i, &e.Answers[j])
 	}
 	w.checks++
-	if w.checks%16 == 0 || !w.stamped {
+	if w.checks%16 == 0 || !w.timed {
 		if err := s.core.Check(); err != nil {
 			w.fail(CoreCheck, i, "%v", err)
 		}

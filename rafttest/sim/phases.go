@@ -74,7 +74,7 @@ func (w *World) found() {
 		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
 		w.planTick(i)
 	}
-	limit := w.stats.Events + MaxEvents
+	limit := w.stats.Events + w.patience
 	done := func() bool {
 		for i := 0; i < w.n; i++ {
 			if s := &w.servers[i]; i < int(w.params.Servers) && (s.status.commit == 0 || s.disk.last() == 0) {
@@ -129,7 +129,7 @@ func (w *World) settle() {
 			w.planTick(i)
 		}
 	}
-	limit := w.stats.Events + MaxEvents
+	limit := w.stats.Events + w.patience
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
 	moved, place := w.now, uint64(0)
 	w.loop(never, func() bool {

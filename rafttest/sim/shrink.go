@@ -8,14 +8,29 @@ import "fmt"
 // in about microseconds of a processor. A schedule that breaks nothing comes back as it is.
 // The Proof says what stands against anything shorter.
 func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
-	k := &shrinker{w: w, best: s, budget: budget}
 	first := w.Replay(&s)
 	if first.Violation == nil {
 		return s, Proof{}
 	}
-	k.best.Expect = first.Violation.Name
-	k.failure = first.Violation.kind()
-	k.reserve = budget / 4
+	s.Expect = first.Violation.Name
+	failure := first.Violation.kind()
+	if first.Stats.Events <= MaxEvents {
+		return w.shrink(s, failure, budget)
+	}
+	// It goes on for ever, or so it seems after MaxEvents. Candidates are taken to do so much sooner, or else each of them would take
+	// a good part of the budget. Where that was rash, the failure isn't there in the end, and it is done once more.
+	w.patience = MaxEvents / 20
+	best, proof := w.shrink(s, failure, budget/4*3)
+	w.patience = MaxEvents
+	if last := w.Replay(&best); last.Violation != nil && last.Violation.kind() == failure {
+		return best, proof
+	}
+	return w.shrink(s, failure, budget/4)
+}
+
+// shrink does what Shrink says to a schedule that ends in a failure.
+func (w *World) shrink(s Schedule, failure string, budget int) (Schedule, Proof) {
+	k := &shrinker{w: w, best: s, failure: failure, budget: budget, reserve: budget / 4}
 	k.try(k.best.Params, k.best.Events)
 	k.reduce()
 	for before := -1; before != len(k.best.Events) && k.budget > k.reserve; {
@@ -78,7 +93,7 @@ func (k *shrinker) fails(p Params, events []Event) []Event {
 
 // cost returns what a replay takes of the budget: about the microseconds that it takes of a processor.
 func cost(r *Result, events int) int {
-	c := 20 + r.Stats.Events + events/4
+	c := 20 + 2*r.Stats.Events + events/4
 	if r.Params.WAL != 0 {
 		c = 100 + c*3/2 + 20*r.Stats.Opened
 	}

@@ -31,7 +31,7 @@ func (w *World) settleSuccession(slowest int64) {
 	if w.params.Priorities == 0 {
 		return
 	}
-	begun, limit := w.now, w.stats.Events+MaxEvents
+	begun, limit := w.now, w.stats.Events+w.patience
 	w.loop(begun+SuccessionElections*slowest, func() bool { return w.rightful() || w.stats.Events > limit })
 	w.stats.Succeeded = (w.now - begun) * 10 / slowest
 	if w.violation == nil && !w.rightful() {

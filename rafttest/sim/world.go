@@ -53,6 +53,9 @@ type World struct {
 	faults   uint64 // that the timed run has started
 	checks   uint64
 
+	// patience is after how many events without faults it is said that there is no progress: MaxEvents, but for Shrink.
+	patience int
+
 	stamped  bool    // the run is a timed one: its events happen at the instants at which they do
 	record   bool    // keep what happens in history
 	waking   bool    // what happens is part of OpWake
@@ -187,7 +190,7 @@ type sentMessage struct {
 
 // NewWorld returns a World.
 func NewWorld(options Options) *World {
-	w := &World{options: options}
+	w := &World{options: options, patience: MaxEvents}
 	for i := range w.servers {
 		w.servers[i].id = raft.ServerID([]byte{'1' + byte(i)})
 		w.servers[i].replica = replica{w: w, server: i}
