@@ -1,0 +1,92 @@
+package mutants_test
+
+import (
+	"go/ast"
+	"go/build"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/rafttest/mutants"
+)
+
+// TestTypes demands that every mutant compiles: one that doesn't is a bug that nobody can catch. What else is in its package is
+// looked at for its declarations alone.
+func TestTypes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds what the packages import, if that isn't there yet")
+	}
+	root, err := mutants.Root()
+	require.NoError(t, err)
+	all, err := mutants.All()
+	require.NoError(t, err)
+	files := token.NewFileSet()
+	imports := importer.ForCompiler(files, "gc", exports(t, root))
+	declared := map[string]map[string]*ast.File{}
+	for i := range all {
+		m := &all[i]
+		dir := filepath.Join(root, filepath.Dir(m.File))
+		if declared[dir] == nil {
+			declared[dir] = declarations(t, files, dir)
+		}
+		text, err := m.Apply(root)
+		require.NoError(t, err)
+		mutant := m.Name + ".go"
+		changed, err := parser.ParseFile(files, mutant, text, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		list := []*ast.File{changed}
+		for name, file := range declared[dir] {
+			if name != filepath.Base(m.File) {
+				list = append(list, file)
+			}
+		}
+		config := types.Config{Importer: imports, Error: func(err error) {
+			if e := err.(types.Error); files.Position(e.Pos).Filename == mutant {
+				t.Error(err)
+			}
+		}}
+		// Its error is the first of those that were told one by one.
+		_, _ = config.Check(dir, files, list, nil)
+	}
+}
+
+// exports returns where to read what packages export that the module's import.
+func exports(t *testing.T, root string) func(path string) (io.ReadCloser, error) {
+	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
+	list.Dir = root
+	out, err := list.Output()
+	require.NoError(t, err)
+	exported := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, file, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		exported[path] = file
+	}
+	return func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) }
+}
+
+// declarations parses a package and forgets the bodies of its functions.
+func declarations(t *testing.T, files *token.FileSet, dir string) map[string]*ast.File {
+	p, err := build.ImportDir(dir, 0)
+	require.NoError(t, err)
+	all := map[string]*ast.File{}
+	for _, name := range p.GoFiles {
+		file, err := parser.ParseFile(files, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Type.TypeParams == nil {
+				f.Body = nil
+			}
+		}
+		all[name] = file
+	}
+	return all
+}
