@@ -234,6 +234,46 @@ func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
 }
 
 // Whatever is missing or wrong in an exported file, no server starts with it.
+// A server that is to found a cluster with another one's state takes no snapshot of that when its own is damaged: there is no
+// configuration yet that it could hold. (The simulator found a core that broke an invariant there.)
+func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
+	meta := raft.SnapshotMeta{Index: 5, Term: 2, Configuration: raft.Configuration{Cluster: raft.ClusterID{1}}}
+	core, err := raft.NewCore(raft.CoreConfig{
+		ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, DurableMachine: true, MachineApplied: meta.Index,
+		Saved: raft.Saved{
+			State:    raft.DurableState{HardState: raft.HardState{Term: meta.Term}, Server: "a", Incarnation: 1},
+			Snapshot: meta, SnapshotBytes: 1, SnapshotDamage: raft.ErrCorrupt, Base: meta.Index, BaseTerm: meta.Term, Last: meta.Index,
+		},
+	})
+	require.NoError(t, err)
+	var effects raft.Effects
+	core.Drain(&effects)
+	require.Nil(t, effects.TakeSnapshot)
+	require.NoError(t, core.Check())
+
+	// Once it has founded the cluster it does.
+	applier := raft.NewApplier(new(wordList), core.Origin())
+	for range 20 {
+		now := core.Deadline()
+		if effects.Write != nil {
+			core.Persisted(now, effects.Write.Number)
+		}
+		core.Tick(now)
+		core.Drain(&effects)
+		for _, entries := range effects.Apply {
+			batch, err := applier.Apply(entries)
+			require.NoError(t, err)
+			core.Applied(now, batch)
+		}
+		if effects.TakeSnapshot != nil {
+			require.Greater(t, effects.TakeSnapshot.Index, meta.Index)
+			require.Len(t, effects.TakeSnapshot.Configuration.Members, 1)
+			return
+		}
+	}
+	t.Fatal("it takes none")
+}
+
 func TestDamagedExportIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, _ := exported(t, "one")

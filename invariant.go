@@ -196,7 +196,13 @@ func (c *Core) checkSnapshots() error {
 	if in := &c.incoming; in.held > in.name.size || in.state == incomingStored && in.held != in.name.size {
 		return broken("Snapshot Complete", "%d of %d bytes", in.held, in.name.size)
 	}
-	if n := len(l.configurations); l.commit > 0 && (n == 0 || l.configurations[0].index > l.commit) {
+	founded := Index(0) // up to where another cluster committed
+	for _, snapshot := range []*storedSnapshot{s.current, s.named} {
+		if snapshot != nil && snapshot.meta.founding() {
+			founded = snapshot.meta.Index
+		}
+	}
+	if n := len(l.configurations); l.commit > founded && (n == 0 || l.configurations[0].index > l.commit) {
 		return broken("Configurations Known", "%d of them, commit %d", n, l.commit)
 	}
 	return nil

@@ -214,6 +214,9 @@ func (c *Core) drainSnapshot(e *Effects) {
 	if !idle || l.handed < s.current.index() || l.handed == s.current.index() && !s.damaged || !c.dueSnapshot() {
 		return
 	}
+	if founded := l.configurations; len(founded) == 0 || founded[0].index > l.handed {
+		return // all that it would hold is what another cluster has left
+	}
 	term, ok := l.term(l.handed)
 	assert(ok, "Handed Within Log")
 	configuration := l.configurationAt(l.handed)
