@@ -32,6 +32,9 @@ type Recovery struct {
 	// the log, with an entry of LastTerm.
 	Snapshot, Last Index
 	LastTerm       Term
+	// SnapshotDamage says that the snapshot is damaged. A cluster of this server alone then starts only if its state machine keeps
+	// its own durable state (Config.Durable), or the whole log is there still: better recover another one.
+	SnapshotDamage error
 
 	// Record is the index of the entry that makes the server a cluster of its own, and Recovered the ID of that. Both are
 	// zero if nothing was done.
@@ -41,16 +44,29 @@ type Recovery struct {
 
 // String says in a few lines what is there, and what may be lost.
 func (r *Recovery) String() string {
-	var members []string
-	for i := range r.Configuration.Members {
-		m := &r.Configuration.Members[i]
-		members = append(members, fmt.Sprintf("%s at %s, a %v", m.ID, m.Address, m.Role))
+	describe := func(members []Member) string {
+		var list []string
+		for i := range members {
+			m := &members[i]
+			list = append(list, fmt.Sprintf("%s at %s, a %v", m.ID, m.Address, m.Role))
+		}
+		return strings.Join(list, "; ")
+	}
+	members := describe(r.Configuration.Members)
+	if r.Configuration.Old != nil {
+		members += "; a majority is needed also of those before: " + describe(r.Configuration.Old)
+	}
+	if r.Configuration.Next != nil {
+		members += "; on the way to: " + describe(r.Configuration.Next)
 	}
 	text := fmt.Sprintf(`server %s of cluster %v, whose members are, as of index %d: %s
 its log ends at index %d, in term %d; up to index %d it is known to be committed
 lost is what other servers hold behind that, of this or of later terms, though it may have been acknowledged
 and what stands behind index %d counts from now on, though it may have been answered as not applied
-`, r.Server, r.Cluster, r.ConfigurationIndex, strings.Join(members, "; "), r.Last, r.LastTerm, r.Snapshot, r.Snapshot)
+`, r.Server, r.Cluster, r.ConfigurationIndex, members, r.Last, r.LastTerm, r.Snapshot, r.Snapshot)
+	if r.SnapshotDamage != nil {
+		text += fmt.Sprintf("its snapshot is damaged, so that it may not start alone: %v\n", r.SnapshotDamage)
+	}
 	if r.Record != 0 {
 		text += fmt.Sprintf("it is cluster %v now, as the entry at index %d says\n", r.Recovered, r.Record)
 	}
@@ -81,7 +97,7 @@ func inspectRecovery(storage Storage) (Recovery, DurableState, error) {
 	return Recovery{
 		Server: saved.State.Server, Cluster: saved.State.Cluster,
 		Configuration: *placed.configuration, ConfigurationIndex: placed.index,
-		Snapshot: saved.Snapshot.Index, Last: saved.Last, LastTerm: log.lastTerm(),
+		Snapshot: saved.Snapshot.Index, Last: saved.Last, LastTerm: log.lastTerm(), SnapshotDamage: saved.SnapshotDamage,
 	}, saved.State, nil
 }
 
