@@ -25,9 +25,9 @@ func (w *World) start(i int, cut int64) bool {
 	config.ID, config.Address = s.id, s.address
 	config.Saved = saved
 	generation := len(s.disks) - 1
-	config.Incarnation = raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, uint64(generation)) | 1)
+	config.Incarnation = w.incarnation(i)
 	// Where members change, who starts anew on an empty disk must not be one of those who could found another cluster.
-	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0)
+	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0) && !w.orphaned()
 	for j := 0; j < int(w.params.Servers) && founds; j++ {
 		id := w.servers[j].id
 		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
@@ -44,6 +44,9 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.core, s.up = core, true
+	if w.inherited > 0 && w.trace != nil {
+		w.trace.reload(w, w.trace.current())
+	}
 	s.start = core.Origin().Start
 	if want := s.disk.state.Start + 1; s.start != want {
 		w.fail(WritesInOrder, i, "start %d follows start %d", s.start, want-1)
@@ -72,6 +75,11 @@ func (w *World) start(i int, cut int64) bool {
 	w.observe(i)
 	w.drain(i)
 	return true
+}
+
+// incarnation returns that of a server's present disk, if it was empty at the first start.
+func (w *World) incarnation(i int) raft.Incarnation {
+	return raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, uint64(len(w.servers[i].disks)-1)) | 1)
 }
 
 // crash ends a process. The oldest n of its queued writes have reached the disk.

@@ -37,6 +37,7 @@ const (
 	luckKept
 	luckLevel
 	luckChange
+	luckHeritage
 
 	numLucks
 )

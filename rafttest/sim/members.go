@@ -142,7 +142,7 @@ func (w *World) eachSet(f func([]raft.Member)) {
 // more has lost his cluster.
 func (w *World) expendable(i int) bool {
 	s := &w.servers[i]
-	if w.ghost.commit() == 0 || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
+	if len(w.ghost.configurations) == 0 || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
 		return false
 	}
 	may := true

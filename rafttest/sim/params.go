@@ -67,6 +67,10 @@ type Params struct {
 	// a bit for each (fault). A crashed server comes back after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
 
+	// After is 1 if the run begins with the survivor of a cluster that has lost its majority, recovered, and 2 if a snapshot that was
+	// exported from another cluster is its first state; Before is the seed of the run that this comes from.
+	After, Before int64
+
 	// Events is how many events reach a core before the faults stop.
 	Events int64
 	// Found is 1 if the cluster is founded before the faults begin.
@@ -113,7 +117,7 @@ func (p *Params) all() []param {
 		{"hold", &p.Hold}, {"hold-time", &p.HoldTime}, {"drift", &p.Drift},
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
-		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes}, {"older", &p.Older}, {"compare", &p.Compare},
+		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes}, {"older", &p.Older}, {"after", &p.After}, {"before", &p.Before}, {"compare", &p.Compare},
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
@@ -240,6 +244,13 @@ func Swarm(seed uint64) Params {
 		p.ChangeTime = p.Election * pick(next(), 1, 3, 10, 30)
 		if h = luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
 			p = p.withLargeSnapshots(h)
+		}
+	}
+	if h := luck(seed).draw(luckParams, 0, 4, 0); h%16 == 0 && p.WAL == 0 {
+		p.After, p.Before = 1+int64(mix(h)%2), int64(mix(h+1)>>1)
+		p.Older = 0 // what another cluster has left may be of this version
+		if p.ChangeTime == 0 {
+			p.ChangeTime = p.Election // who alone is left needs others
 		}
 	}
 	return p

@@ -76,7 +76,7 @@ func (w *World) found() {
 	}
 	limit := w.stats.Events + w.patience
 	done := func() bool {
-		for i := 0; i < w.n; i++ {
+		for i := 0; i < w.n && !w.orphaned(); i++ {
 			if s := &w.servers[i]; i < int(w.params.Servers) && (s.status.commit == 0 || s.disk.last() == 0) {
 				return false
 			}
@@ -92,7 +92,7 @@ func (w *World) found() {
 // faultPhase lets clients work and things go wrong.
 func (w *World) faultPhase() {
 	w.beginTimed(phaseFaults)
-	if w.params.Found == 0 {
+	if w.params.Found == 0 || w.orphaned() {
 		for i := 0; i < w.n; i++ {
 			w.queue.push(item{at: w.now + below(w.next(luckRestart, i), w.params.Election), what: itemRestart, a: int8(i)})
 		}
@@ -120,7 +120,7 @@ func (w *World) settle() {
 			w.step(Event{Op: OpFree, Server: int8(i)}, nil)
 		}
 	}
-	if w.params.Freeze != 0 && w.ghost.commit() > 0 {
+	if w.params.Freeze != 0 && len(w.ghost.configurations) > 0 {
 		w.freeze()
 	}
 	for i := 0; i < w.n; i++ {

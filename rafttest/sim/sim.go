@@ -25,7 +25,7 @@ func (w *World) RunParams(p Params) Result {
 	w.reset(p)
 	w.stamped = true
 	w.guard(func() {
-		if p.Found != 0 {
+		if p.Found != 0 && !w.orphaned() {
 			w.step(Event{Op: OpFound}, nil)
 		}
 		if w.violation == nil {

@@ -141,6 +141,9 @@ func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
 		w.fail(SnapshotSound, i, "a snapshot of index %d in term %d, but %d are committed, or in another term", meta.Index, meta.Term, g.commit())
 		return false
 	}
+	if w.isHeritage(meta) {
+		return true
+	}
 	last := meta.Index
 	for last > 0 && g.entries[last-1].Kind != raft.EntryConfiguration {
 		last--

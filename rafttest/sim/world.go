@@ -27,6 +27,8 @@ type World struct {
 	servers   [MaxServers]server
 	links     [MaxServers][MaxServers]link
 	ghost     ghost
+	past      *heritage  // of the run, or one before
+	inherited raft.Index // what of the log is of another run
 	stats     Stats
 	violation *Violation
 
@@ -230,6 +232,10 @@ func (w *World) reset(p Params) {
 			l := &w.links[i][j]
 			*l = link{bag: l.bag[:0]}
 		}
+	}
+	w.inherited = 0
+	if h := w.heritage(); h != nil {
+		w.inherit(h)
 	}
 }
 

@@ -1,0 +1,205 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// A run may begin where another one has ended (Params.After): with one survivor of a cluster that has lost the majority of its
+// servers for good, which raft.RecoverCluster made a cluster of its own, while all others have empty disks; or with a snapshot
+// that was exported there, with whose state a new cluster is founded.
+const (
+	afterLoss   = 1 + iota // of a majority
+	afterExport            // of a snapshot
+)
+
+// A heritage is what one run leaves to another.
+type heritage struct {
+	of Params // of that run
+
+	// entries are the log from its beginning, all of which counts from now on.
+	entries []raft.Entry
+	slots   []slot
+
+	survivor *disk // after a loss
+	kept     kept
+	snapshot *snapshotFile // that was exported
+
+	failure string // what was wrong there
+}
+
+// heritage returns what a run begins with; nil for nothing.
+func (w *World) heritage() *heritage {
+	p := &w.params
+	if p.After == 0 || p.WAL != 0 || w.options.Machine != nil {
+		return nil
+	}
+	before := Swarm(uint64(p.Before)).WithModel()
+	before.After, before.Servers, before.Spares = 0, p.Servers, p.Spares
+	before.Durable, before.Compare = p.Durable, p.Compare
+	if h := w.past; h != nil && h.of == before && (h.snapshot != nil) == (p.After == afterExport) {
+		return h
+	}
+	w.past = nil
+	elder := NewWorld(Options{})
+	elder.reset(before)
+	elder.guard(func() {
+		if before.Found != 0 {
+			elder.step(Event{Op: OpFound}, nil)
+		}
+		elder.faultPhase()
+		for i := 0; i < elder.n; i++ {
+			elder.step(Event{Op: OpCrash, Server: int8(i)}, nil)
+		}
+	})
+	if elder.violation != nil {
+		return nil // a run of that seed says it better
+	}
+	w.past = &heritage{of: before}
+	if p.After == afterLoss && w.past.recover(elder) || p.After == afterExport && w.past.export(elder) {
+		return w.past
+	}
+	w.past = nil
+	return nil
+}
+
+// A lastStorage is the storage of a survivor. What is written to it is kept aside.
+type lastStorage struct {
+	raft.Storage // nothing else of it is used
+	saved        raft.Saved
+	written      raft.Write
+}
+
+// Load implements raft.Storage.
+func (s *lastStorage) Load() (raft.Saved, error) { return s.saved, nil }
+
+// Write implements raft.Storage.
+func (s *lastStorage) Write(w raft.Write) error { s.written = w; return nil }
+
+// recover makes the first server a cluster of its own, and checks what is said to be lost.
+func (h *heritage) recover(elder *World) bool {
+	saved, loaded := elder.load(0, 0)
+	storage := &lastStorage{saved: saved}
+	s := &elder.servers[0]
+	r, err := raft.RecoverCluster(storage, s.address)
+	if !loaded || err != nil || r.SnapshotDamage != nil {
+		return false // it holds nothing of the cluster, or a damaged snapshot
+	}
+	d := s.disk.clone()
+	h.check(&r, elder, d)
+	// The ID is drawn by the operating system; here it must follow from the seed.
+	id := raft.ClusterID{1}
+	for i := range 8 {
+		id[8+i] = byte(elder.hash >> (8 * i))
+	}
+	write := storage.written
+	record := write.Entries[0]
+	configuration, err := raft.DecodeConfiguration(record.Data)
+	if err != nil {
+		h.failure = fmt.Sprintf("the record of the recovery: %v", err)
+		return true
+	}
+	configuration.Cluster, write.State.Cluster = id, id
+	record.Data = raft.AppendConfiguration(nil, &configuration)
+	write.Entries = []raft.Entry{record}
+	d.perform(&write)
+	h.survivor, h.kept = d, s.kept
+	h.entries, h.slots = d.entries, d.slots
+	return true
+}
+
+// check checks that what was committed and isn't in the survivor's log stands behind its end, in its last term or in a later one,
+// and that all up to its snapshot was committed.
+func (h *heritage) check(r *raft.Recovery, elder *World, d *disk) {
+	committed := elder.ghost.committed
+	if r.Last != d.last() || r.LastTerm != d.term(r.Last) || r.Snapshot != d.current.index() || r.Record != r.Last+1 {
+		h.failure = fmt.Sprintf("recovered is %+v; the log ends at %d in term %d, the snapshot covers %d",
+			r, d.last(), d.term(d.last()), d.current.index())
+	}
+	if n := r.Snapshot; n > 0 && (n > raft.Index(len(committed)) || committed[n-1] != d.slots[n-1]) {
+		h.failure = fmt.Sprintf("up to index %d all is said to be committed, and isn't", n)
+	}
+	for i := range committed {
+		index, now := raft.Index(i+1), committed[i]
+		if index <= r.Last && d.slots[i] == now {
+			continue
+		}
+		if now.term < r.LastTerm || now.term == r.LastTerm && index <= r.Last {
+			h.failure = fmt.Sprintf("index %d of term %d is lost, though the log is said to hold all up to %d in term %d",
+				index, now.term, r.Last, r.LastTerm)
+			return
+		}
+	}
+}
+
+// export takes the snapshot of a server.
+func (h *heritage) export(elder *World) bool {
+	for i := 0; i < elder.n; i++ {
+		d := elder.servers[i].disk
+		if d.current == nil || d.spoiled {
+			continue
+		}
+		f := *d.current
+		f.meta.ConfigurationIndex = 0
+		f.meta.Configuration = raft.Configuration{Cluster: d.current.meta.Configuration.Cluster}
+		f.entries, f.slots = slices.Clone(f.entries), slices.Clone(f.slots)
+		h.snapshot, h.entries, h.slots = &f, f.entries, f.slots
+		return true
+	}
+	return false
+}
+
+// inherit lets the run begin with what another one has left.
+func (w *World) inherit(h *heritage) {
+	g := &w.ghost
+	if h.failure != "" {
+		w.fail(NothingLost, 0, "%s", h.failure)
+	}
+	command := raft.Index(0)
+	for i := range h.entries {
+		e := &h.entries[i]
+		g.committed, g.entries = append(g.committed, h.slots[i]), append(g.entries, *e)
+		if e.Kind == raft.EntryConfiguration && h.survivor != nil {
+			g.configurations = append(g.configurations, place(e))
+			g.settled = g.configurations[len(g.configurations)-1].configuration
+		}
+		result, applied := w.sessionStep(0, e)
+		if applied {
+			command = e.Index
+		}
+		g.results, g.commands = append(g.results, result), append(g.commands, command)
+	}
+	w.answer(g.commit()) // whoever has got an answer of the elder cluster finds it here
+	w.inherited = g.commit()
+	if h.survivor != nil {
+		d := h.survivor.clone()
+		d.state.MaxLease = min(d.state.MaxLease, raft.Duration(w.params.MaxLease)) // times are of another scale there
+		*w.servers[0].disk = *d
+		w.servers[0].kept = h.kept
+		w.stats.Recovered++
+		return
+	}
+	w.stats.Exported++
+	for i := 0; i < int(w.params.Servers); i++ {
+		if l := w.luck.draw(luckHeritage, i, 0, 0); i != int(below(w.luck.draw(luckHeritage, 0, 1, 0), w.params.Servers)) && l%2 == 0 {
+			continue // the founder sends it
+		}
+		d, meta := w.servers[i].disk, h.snapshot.meta
+		d.entries, d.slots = slices.Clone(h.entries), slices.Clone(h.slots)
+		d.current, d.base = h.snapshot, meta.Index
+		d.state = raft.DurableState{HardState: raft.HardState{Term: meta.Term}, Server: w.servers[i].id, Incarnation: w.incarnation(i)}
+	}
+}
+
+// isHeritage says whether a snapshot is the one that the cluster was founded with.
+func (w *World) isHeritage(meta *raft.SnapshotMeta) bool {
+	h := w.past
+	return w.inherited > 0 && h.snapshot != nil && meta.Index == h.snapshot.meta.Index && meta.Term == h.snapshot.meta.Term &&
+		bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), raft.AppendConfiguration(nil, &h.snapshot.meta.Configuration))
+}
+
+// orphaned says whether the run begins with a survivor.
+func (w *World) orphaned() bool { return w.inherited > 0 && w.past.survivor != nil }
