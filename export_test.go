@@ -255,7 +255,7 @@ func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
 	applier := raft.NewApplier(new(wordList), core.Origin())
 	for range 20 {
 		now := core.Deadline()
-		if effects.Write != nil {
+		if effects.Write.Number != 0 {
 			core.Persisted(now, effects.Write.Number)
 		}
 		core.Tick(now)
