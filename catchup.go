@@ -74,7 +74,7 @@ func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
 func (c *Core) nextRound(l *leader, configuration *Configuration) {
 	u := &l.catchUp
 	if u.rounds == maxCatchUpRounds {
-		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration))
+		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration, c.log.last+1))
 		return
 	}
 	u.rounds++
@@ -99,7 +99,7 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	}
 	switch {
 	case u.stalls >= maxCatchUpStalls:
-		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration))
+		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration, u.goal))
 	case before != nil && before != u.snapshot:
 		c.nextRound(l, configuration)
 	default:
@@ -107,10 +107,19 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	}
 }
 
-// slowest returns the voter to be that has answered least lately.
-func (c *Core) slowest(l *leader, configuration *Configuration) ServerID {
+// slowest returns whom it is about that servers don't catch up: of the laggards that hold less than the log up to an index the one
+// that holds least, or else the voter to be that has answered least lately.
+func (c *Core) slowest(l *leader, configuration *Configuration, upto Index) ServerID {
 	slowest := ServerID("")
-	least := uint64(0)
+	least := uint64(upto)
+	for _, p := range c.laggards(l, configuration) {
+		if uint64(p.match) < least {
+			slowest, least = p.id, uint64(p.match)
+		}
+	}
+	if slowest != "" {
+		return slowest
+	}
 	for i := range configuration.Next {
 		m := &configuration.Next[i]
 		if round := c.answered(l, m); m.Role == Voter && (slowest == "" || round < least) {

@@ -100,6 +100,7 @@ func TestSnapshotThatDoesNotMoveIsGivenUp(t *testing.T) {
 	})
 	require.ErrorIs(t, c.answered("b", number).Err, raft.ErrNotApplied)
 	require.ErrorIs(t, c.answered("b", number).Err, raft.ErrNotCaughtUp)
+	require.ErrorContains(t, c.answered("b", number).Err, `"d"`)
 	require.Greater(t, len(c.streams), 3)
 	require.GreaterOrEqual(t, took, 10)
 	require.LessOrEqual(t, took, 13)
@@ -136,6 +137,7 @@ func TestSnapshotsThatReplaceEachOtherAreRounds(t *testing.T) {
 		c.pass(2 * election)
 	})
 	require.ErrorIs(t, c.answered("b", number).Err, raft.ErrNotCaughtUp)
+	require.ErrorContains(t, c.answered("b", number).Err, `"d"`)
 	require.GreaterOrEqual(t, took, 9)
 	require.LessOrEqual(t, took, 12)
 }
