@@ -85,7 +85,7 @@ func (w *World) found() {
 	}
 	w.loop(w.now+FoundElections*w.params.Election, func() bool { return done() || w.stats.Events > limit })
 	if w.violation == nil && !done() {
-		w.fail(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
+		w.failAtLast(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
 	}
 }
 
@@ -154,7 +154,7 @@ func (w *World) settle() {
 		return
 	}
 	if !w.settled() || w.probes == [MaxServers]int64{} {
-		w.fail(Convergence, -1, "%d election timeouts after the last fault, and %d after something moved, %s",
+		w.failAtLast(Convergence, -1, "%d election timeouts after the last fault, and %d after something moved, %s",
 			w.stats.Settled/10, (w.now-moved)/slowest, w.unsettled())
 		return
 	}
@@ -191,7 +191,7 @@ func (w *World) checkGrown() {
 			grown += int64(len(w.ghost.entries[index].Data)) + entryOverhead
 		}
 		if grown > limit {
-			w.fail(LogBounded, i, "the log behind the snapshot of index %d has %d bytes, %d are allowed", s.disk.current.index(), grown, limit)
+			w.failAtLast(LogBounded, i, "the log behind the snapshot of index %d has %d bytes, %d are allowed", s.disk.current.index(), grown, limit)
 		}
 	}
 }
@@ -297,7 +297,7 @@ func (w *World) checkStates() {
 			continue
 		}
 		if !bytes.Equal(want.Bytes(), got.Bytes()) {
-			w.fail(ReplicasEqual, i, "the snapshot at index %d differs from that of the same commands applied one by one", w.ghost.commit())
+			w.failAtLast(ReplicasEqual, i, "the snapshot at index %d differs from that of the same commands applied one by one", w.ghost.commit())
 			return
 		}
 	}

@@ -58,7 +58,7 @@ func (w *World) Replay(s *Schedule) Result {
 func (w *World) Record(run func(*World) Result) Schedule {
 	w.record = true
 	r := run(w)
-	if r.Violation != nil && r.Violation.Name != Convergence && r.Violation.Name != Succession && r.Violation.macro > 0 {
+	if r.Violation != nil && r.Violation.macro > 0 {
 		// It happened while time passed by itself: what did so is written down too.
 		w.expandAt = r.Violation.macro
 		r = run(w)

@@ -35,7 +35,7 @@ func (w *World) settleSuccession(slowest int64) {
 	w.loop(begun+SuccessionElections*slowest, func() bool { return w.rightful() || w.stats.Events > limit })
 	w.stats.Succeeded = (w.now - begun) * 10 / slowest
 	if w.violation == nil && !w.rightful() {
-		w.fail(Succession, w.leading(), "leads, though a healthy voter has a higher priority, %d election timeouts after all was done",
+		w.failAtLast(Succession, w.leading(), "leads, though a healthy voter has a higher priority, %d election timeouts after all was done",
 			w.stats.Succeeded/10)
 	}
 }

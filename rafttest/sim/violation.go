@@ -98,7 +98,7 @@ type Violation struct {
 	At     int64 // nanoseconds since the start of the run
 	Step   int   // events of the schedule that happened before
 
-	macro int // the macro event in which it happened
+	macro int // the macro event in which it happened, not at the end of it; 0 for none
 }
 
 // Error implements error.

@@ -317,3 +317,11 @@ func (w *World) fail(name string, server int, format string, args ...any) {
 		w.violation.macro = w.macro
 	}
 }
+
+// failAtLast notes what shows in a last look, when time has passed: in a schedule that stays one event, at whose end it is looked
+// at once more.
+func (w *World) failAtLast(name string, server int, format string, args ...any) {
+	if w.violation == nil {
+		w.violation = newViolation(name, server, w.now, format, args...)
+	}
+}
