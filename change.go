@@ -406,11 +406,8 @@ func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	var best *progress
 	for i := range l.peers {
 		p := &l.peers[i]
-		if !votes(members, p.id) || !c.maySucceed(l, p) || p.match < held {
-			continue
-		}
-		if best == nil || p.fitness > best.fitness || p.fitness == best.fitness && p.match > best.match {
-			best = p
+		if votes(members, p.id) && c.maySucceed(l, p) && p.match >= held {
+			best = p.fitter(best)
 		}
 	}
 	if best == nil {

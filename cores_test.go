@@ -17,10 +17,11 @@ type cores struct {
 	now     raft.Instant
 	ids     []raft.ServerID
 	servers map[raft.ServerID]*server
-	network []raft.Message // sent and not delivered, oldest first
-	streams []*stream      // that bring snapshots
-	opened  uint64         // streams so far
-	parted  []way          // on which everything is lost
+	network []raft.Message           // sent and not delivered, oldest first
+	streams []*stream                // that bring snapshots
+	opened  uint64                   // streams so far
+	parted  []way                    // on which everything is lost
+	lost    func(*raft.Message) bool // what else is, if it isn't nil
 }
 
 // A way leads from one server to another.
@@ -31,7 +32,9 @@ func (c *cores) part(from, to raft.ServerID) { c.parted = append(c.parted, way{f
 func (c *cores) join()                       { c.parted = nil }
 
 // arrives says whether a message isn't lost on its way.
-func (c *cores) arrives(m *raft.Message) bool { return !slices.Contains(c.parted, way{m.From, m.To}) }
+func (c *cores) arrives(m *raft.Message) bool {
+	return !slices.Contains(c.parted, way{m.From, m.To}) && (c.lost == nil || !c.lost(m))
+}
 
 // server is one Core with its disk.
 type server struct {

@@ -1,6 +1,9 @@
 package raft
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A leader can hand over (§3.10): it takes no more commands, sends the target what it still lacks, and tells it to
 // campaign at once (TimeoutNow), past pre-vote and stickiness. If the target doesn't lead after an election
@@ -112,9 +115,10 @@ func (c *Core) transfer(l *leader, to ServerID) (Refusal, ServerID) {
 	case under != "":
 		return RefusedTransferring, under
 	case to == "":
-		to = c.successor(l, 0)
-	}
-	if l.peer(to) == nil || !c.mayLead(to) {
+		if to = c.successor(l, 0); to == "" {
+			return RefusedTarget, ""
+		}
+	case l.peer(to) == nil || !c.stays(to):
 		return RefusedTarget, to
 	}
 	c.handOver(l, to)
@@ -183,8 +187,11 @@ func (c *Core) tick(l *leader) {
 	}
 }
 
-// mayLead says whether a server is a voter, and not about to become none.
-func (c *Core) mayLead(id ServerID) bool { return votes(c.log.configuration().Members, id) }
+// stays says whether a server is a voter, and not about to become none.
+func (c *Core) stays(id ServerID) bool { return votes(c.log.configuration().Members, id) }
+
+// mayLead says whether a server is a voter. While a configuration is joint, those of either half may lead (§4.3).
+func (c *Core) mayLead(id ServerID) bool { return c.stays(id) || votes(c.log.configuration().Old, id) }
 
 // maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {
@@ -193,22 +200,34 @@ func (c *Core) maySucceed(l *leader, p *progress) bool {
 }
 
 // successor returns the server that should lead next: among those that may, have caught up, and are fitter than
-// above, the one of the highest priority, and of these the one that has most of the log. "" says that there is none.
+// above, the one of the highest priority, and of these the one that has most of the log. One that is about to be no voter any more
+// is better than none, if anybody is better than this server: it may be all that can bring the change to its end. "" says that there
+// is none.
 func (c *Core) successor(l *leader, above uint64) ServerID {
-	var best *progress
+	var best, leaves *progress
 	for i := range l.peers {
 		p := &l.peers[i]
 		if !c.maySucceed(l, p) || p.fitness <= above || p.match < max(l.handover.ticks[0].commit, l.begin) {
 			continue
 		}
-		if best == nil || p.fitness > best.fitness || p.fitness == best.fitness && p.match > best.match {
-			best = p
+		if c.stays(p.id) {
+			best = p.fitter(best)
+		} else if above == 0 {
+			leaves = p.fitter(leaves)
 		}
 	}
-	if best == nil {
+	if best = cmp.Or(best, leaves); best == nil {
 		return ""
 	}
 	return best.id
+}
+
+// fitter returns the better of two peers to lead next.
+func (p *progress) fitter(other *progress) *progress {
+	if other == nil || p.fitness > other.fitness || p.fitness == other.fitness && p.match > other.match {
+		return p
+	}
+	return other
 }
 
 // fitness is what a server says of itself to the leader: its priority plus one, or 0 when it shouldn't lead,

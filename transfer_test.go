@@ -161,6 +161,27 @@ func TestALeaderFarBehindHandsOver(t *testing.T) {
 	require.Equal(t, raft.ServerID("c"), c.leader())
 }
 
+// While a configuration is joint, the only server that is fit to lead may be one that is about to be no voter any more. It leads
+// (§4.3), until the change has come to its end.
+func TestALeaderFarBehindHandsOverToOneThatLeaves(t *testing.T) {
+	c := founded(t, 3)
+	a := c.servers["a"]
+	a.lame, c.lost = true, func(m *raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" }
+	c.propose("a", "x")
+	a.core.Call(c.now, set("a?", "b?", "c"))
+	c.drain("a")
+	c.settle()
+	require.Equal(t, "a(learner) b(learner) c + a b c", describe(c.status("b").Configuration))
+	require.ErrorIs(t, c.transfer("a", "b"), raft.ErrTransferTarget, "it isn't to stay a voter")
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader())
+
+	c.lost = nil
+	c.pass(3 * election)
+	require.Equal(t, raft.ServerID("c"), c.leader())
+	require.Equal(t, "a(learner) b(learner) c", describe(c.status("b").Configuration))
+}
+
 // foundDamaged lets a leader find its snapshot damaged while it sends it.
 func (c *cores) foundDamaged(id raft.ServerID) {
 	st := c.streams[len(c.streams)-1]
