@@ -33,6 +33,7 @@ func (w *World) shrink(s Schedule, failure string, budget int) (Schedule, Proof)
 	k := &shrinker{w: w, best: s, failure: failure, budget: budget, reserve: budget / 4}
 	k.try(k.best.Params, k.best.Events)
 	k.reduce()
+	k.inService()
 	for before := -1; before != len(k.best.Events) && k.budget > k.reserve; {
 		before = len(k.best.Events)
 		k.rebuild()
@@ -93,7 +94,7 @@ func (k *shrinker) fails(p Params, events []Event) []Event {
 
 // cost returns what a replay takes of the budget: about the microseconds that it takes of a processor.
 func cost(r *Result, events int) int {
-	c := 20 + 2*r.Stats.Events + events/4
+	c := 20 + r.Stats.Events + events/4
 	if r.Params.WAL != 0 {
 		c = 100 + c*3/2 + 20*r.Stats.Opened
 	}

@@ -332,3 +332,16 @@ func (k *shrinker) asModel() {
 		}
 	}
 }
+
+// inService puts a while in which all is calm, and every server gets commands through, in the place of a beginning, where a failure
+// stays long: what it takes is often no more than entries and snapshots, however they came there.
+func (k *shrinker) inService() {
+	const short = 40
+	n := len(k.best.Events)
+	for from := n - 1; from > 0 && n > short && k.budget > k.reserve; from -= 1 + (n-from)/4 {
+		if k.try(k.best.Params, append([]Event{{Op: OpSettle}}, k.best.Events[from:]...)) {
+			k.reduce()
+			return
+		}
+	}
+}
