@@ -83,6 +83,14 @@ const (
 	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
 	// WaitMachine: for this server's state machine to apply the entry at Index.
 	WaitMachine WaitReason = "the state machine"
+	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they are.
+	WaitIdentity WaitReason = "new servers to answer"
+	// WaitCatchUp: for Servers, which are to be voters, to catch up (§4.2.1).
+	WaitCatchUp WaitReason = "new voters to catch up"
+	// WaitStep: for the leader, Servers, to take the next step of a change, behind the configuration at Index.
+	WaitStep WaitReason = "the next step of the change"
+	// WaitSuccessor: this server hands over to Servers (§3.10).
+	WaitSuccessor WaitReason = "the next leader"
 )
 
 // String explains in one line.
@@ -164,6 +172,10 @@ func (n *Node) explain(s *Status) {
 	if number, wait := n.core.readWaits(); wait != nil {
 		wait.For = n.reads.waited(number, now)
 		s.Read = wait
+	}
+	if number, wait := n.core.callWaits(); wait != nil {
+		wait.For = n.calls.waited(number, now)
+		s.Call = wait
 	}
 	if l, leads := n.core.role.(*leader); leads {
 		for i := range l.peers {
@@ -422,4 +434,59 @@ func (c *Core) readWaits() (number uint64, wait *Wait) {
 		return oldest.number, &Wait{On: WaitLeader}
 	}
 	return oldest.number, &Wait{On: WaitAnswer, Servers: []ServerID{to}}
+}
+
+// callWaits says what the oldest call about the cluster itself that was made here waits for; nil when there is none.
+func (c *Core) callWaits() (number uint64, wait *Wait) {
+	if len(c.calls.items) == 0 {
+		return 0, nil
+	}
+	item, placed := &c.calls.items[0], c.log.placed()
+	l, leads := c.role.(*leader)
+	to := c.leaderID()
+	switch {
+	case placed != nil && placed.configuration.Origin == c.Origin() && placed.configuration.Number == item.number:
+		wait = c.changeWaits(placed)
+	case leads && l.change != nil && l.change.origin == c.Origin() && l.change.number == item.number:
+		wait = &Wait{On: WaitIdentity}
+		for i := range l.change.asked {
+			wait.Servers = append(wait.Servers, l.change.asked[i].ID)
+		}
+	case leads && l.handover.to != "":
+		wait = &Wait{On: WaitSuccessor, Servers: []ServerID{l.handover.to}}
+	case leads && c.log.commit < l.begin:
+		wait = c.storeWaits(l, l.begin)
+	case to == "" && item.state == pendingFree:
+		wait = &Wait{On: WaitLeader}
+	case item.state == pendingForwarded && item.term < c.state.Term:
+		wait = &Wait{On: WaitNextTerm}
+	default:
+		wait = &Wait{On: WaitAnswer, Servers: []ServerID{to}}
+	}
+	return item.number, wait
+}
+
+// changeWaits says what a change waits for of which the log holds a configuration, the last one.
+func (c *Core) changeWaits(placed *placedConfiguration) *Wait {
+	l, leads := c.role.(*leader)
+	configuration := placed.configuration
+	switch {
+	case placed.index > c.log.commit && leads:
+		return c.storeWaits(l, placed.index)
+	case c.leaderID() == "":
+		return &Wait{On: WaitLeader, Index: placed.index}
+	case placed.index > c.log.commit:
+		return &Wait{On: WaitCommit, Index: placed.index, Servers: []ServerID{c.leaderID()}}
+	case leads && l.handover.to != "":
+		return &Wait{On: WaitSuccessor, Index: placed.index, Servers: []ServerID{l.handover.to}}
+	case configuration.Old == nil && configuration.Next != nil:
+		wait := &Wait{On: WaitCatchUp, Index: placed.index}
+		for i := range configuration.Next {
+			if m := &configuration.Next[i]; m.Role == Voter && !votes(configuration.Members, m.ID) {
+				wait.Servers = append(wait.Servers, m.ID)
+			}
+		}
+		return wait
+	}
+	return &Wait{On: WaitStep, Index: placed.index, Servers: []ServerID{c.leaderID()}}
 }

@@ -135,6 +135,55 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 	})
 }
 
+// A change of the members waits for new servers to answer, and to catch up; a transfer for the next leader.
+func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startCluster(t, 3, raft.Faults{})
+		leader, others := c.leader()
+		id := leader.Status().ID
+		call := func(node *raft.Node, f func() error) <-chan error {
+			done := make(chan error, 1)
+			go func() { done <- f() }()
+			synctest.Wait()
+			return done
+		}
+		added := call(leader, func() error {
+			_, err := leader.AddServer(t.Context(), raft.Server{ID: "x", Address: "nowhere"})
+			return err
+		})
+		time.Sleep(electionTimeout)
+		require.Equal(t, &raft.Wait{On: raft.WaitIdentity, For: electionTimeout, Servers: []raft.ServerID{"x"}}, leader.Status().Call)
+		require.ErrorIs(t, <-added, raft.ErrUnreachable)
+		require.Nil(t, leader.Status().Call)
+
+		// A server that answers and then hears nothing doesn't catch up.
+		c.join("d")
+		c.network.SetLinkFaults(id, "d", raft.Faults{MinDelay: electionTimeout / 4, MaxDelay: electionTimeout / 4})
+		added = call(others[0], func() error {
+			_, err := others[0].AddServer(t.Context(), reached("d"))
+			return err
+		})
+		require.Eventually(t, func() bool { return others[0].Status().Next != nil }, electionTimeout, time.Millisecond)
+		c.network.Isolate("d")
+		time.Sleep(electionTimeout)
+		waits := others[0].Status().Call
+		require.Equal(t, raft.WaitCatchUp, waits.On)
+		require.Equal(t, []raft.ServerID{"d"}, waits.Servers)
+		require.GreaterOrEqual(t, waits.For, electionTimeout)
+		c.network.Heal()
+		c.network.SetFaults(raft.Faults{})
+		require.NoError(t, <-added)
+
+		successor := others[1].Status().ID
+		c.network.Isolate(successor)
+		handed := call(leader, func() error { return leader.TransferLeadership(t.Context(), successor) })
+		time.Sleep(electionTimeout / 2)
+		require.Equal(t, &raft.Wait{On: raft.WaitSuccessor, For: electionTimeout / 2, Servers: []raft.ServerID{successor}}, leader.Status().Call)
+		require.ErrorIs(t, <-handed, raft.ErrTransferGivenUp)
+		require.Equal(t, id, leader.Status().Leader)
+	})
+}
+
 // What is in a follower's log waits for the word of the leader, which waits for a majority of the disks.
 func TestStatusExplainsACommitThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,10 +43,11 @@ type Status struct {
 	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrNoCluster.
 	Trouble error
 
-	// NoLeader explains why there is no leader, nil while one is known. Command and Read explain what the oldest call of
-	// Propose and of Read at this server waits for, nil while none waits.
-	NoLeader      *NoLeader
-	Command, Read *Wait
+	// NoLeader explains why there is no leader, nil while one is known. Command, Read and Call explain what the oldest call of
+	// Propose, of Read and of those about the cluster itself (AddServer, TransferLeadership, …) at this server waits for, nil while
+	// none waits.
+	NoLeader            *NoLeader
+	Command, Read, Call *Wait
 	// Peers are the other servers as this one, while it leads, knows them.
 	Peers []PeerStatus
 	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none. After it, and after a start with a
@@ -102,7 +103,7 @@ func (n *Node) stoppedStatus(intact bool) Status {
 		s = n.status()
 	}
 	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
-	s.NoLeader, s.Command, s.Read, s.Peers, s.Receiving = nil, nil, nil, nil, nil
+	s.NoLeader, s.Command, s.Read, s.Call, s.Peers, s.Receiving = nil, nil, nil, nil, nil, nil
 	s.Disk, s.CatchUp, s.Machine = LaneStatus{}, LaneStatus{}, LaneStatus{}
 	s.HandingOver, s.Lease = "", 0
 	return s
