@@ -38,7 +38,7 @@ func run(arguments []string, out io.Writer) (err error) {
 	if flags.NArg() != 1 || (*address == "") != (*cluster == "") {
 		return errors.New("usage: raftrecover [-address HOST:PORT -cluster ID] DIR")
 	}
-	found, err := look(flags.Arg(0), raft.InspectRecovery)
+	found, err := inspect(flags.Arg(0))
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,7 @@ func run(arguments []string, out io.Writer) (err error) {
 		if found.Cluster.String() != *cluster {
 			return fmt.Errorf("%s belongs to cluster %v, not to %s", flags.Arg(0), found.Cluster, *cluster)
 		}
-		found, err = look(flags.Arg(0), func(storage raft.Storage) (raft.Recovery, error) {
-			return raft.RecoverCluster(storage, *address)
-		})
-		if err != nil {
+		if found, err = recoverCluster(flags.Arg(0), *address); err != nil {
 			return err
 		}
 	}
@@ -57,15 +54,33 @@ func run(arguments []string, out io.Writer) (err error) {
 	return err
 }
 
-// look opens the log in a directory that is there.
-func look(dir string, look func(raft.Storage) (raft.Recovery, error)) (found raft.Recovery, err error) {
-	if _, err := os.Stat(dir); err != nil {
-		return found, err
+// inspected is what was found in a log, for who only loads it.
+type inspected struct {
+	raft.Storage
+	saved raft.Saved
+}
+
+// Load implements raft.Storage.
+func (s inspected) Load() (raft.Saved, error) { return s.saved, nil }
+
+// inspect says what there is, and opens nothing: that would write, and repair.
+func inspect(dir string) (raft.Recovery, error) {
+	report, err := wal.Inspect(dir, wal.Options{}, nil)
+	if err == nil {
+		err = report.Err
 	}
+	if err != nil {
+		return raft.Recovery{}, err
+	}
+	return raft.InspectRecovery(inspected{saved: report.Saved})
+}
+
+// recoverCluster does it.
+func recoverCluster(dir, address string) (found raft.Recovery, err error) {
 	storage, err := wal.Open(dir, wal.Options{})
 	if err != nil {
 		return found, err
 	}
 	defer func() { err = errors.Join(err, storage.Close()) }()
-	return look(storage)
+	return raft.RecoverCluster(storage, address)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -32,6 +33,20 @@ func start(t *testing.T, dir string, network *raft.Network, id raft.ServerID, li
 	return node
 }
 
+// files returns what is in a directory.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	contents := map[string]string{}
+	for _, file := range found {
+		content, err := os.ReadFile(filepath.Join(dir, file.Name()))
+		require.NoError(t, err)
+		contents[file.Name()] = string(content)
+	}
+	return contents
+}
+
 func TestRecover(t *testing.T) {
 	dir := t.TempDir()
 	list := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}}
@@ -44,7 +59,9 @@ func TestRecover(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 
 	var out strings.Builder
+	before := files(t, filepath.Join(dir, "a"))
 	require.NoError(t, run([]string{filepath.Join(dir, "a")}, &out))
+	require.Equal(t, before, files(t, filepath.Join(dir, "a")), "it changes nothing")
 	require.Contains(t, out.String(), "b at b:1, a voter")
 	cluster := regexp.MustCompile(`cluster (\w+),`).FindStringSubmatch(out.String())[1]
 
