@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // An administrative call asks the leader for something about the cluster itself. It travels as a command does
@@ -89,6 +90,14 @@ var refusals = [...]error{
 	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
 	RefusedHalfway: ErrNotCaughtUp, RefusedOutdated: ErrOutdated,
 	RefusedTarget: ErrTransferTarget, RefusedTransferring: ErrTransferInProgress, RefusedGivenUp: ErrTransferGivenUp,
+}
+
+// String says why.
+func (r Refusal) String() string {
+	if r == 0 {
+		return "none"
+	}
+	return strings.TrimPrefix(r.err("").Error(), "raft: ")
 }
 
 // err returns the error that stands for a refusal, and the server that it is about, if any.

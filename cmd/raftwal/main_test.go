@@ -97,6 +97,22 @@ sound
 	require.Equal(t, "the state", out)
 }
 
+// All that a configuration says is printed: who else must agree, what is on the way, and where the cluster comes from.
+func TestConfigurations(t *testing.T) {
+	member := func(id raft.ServerID, role raft.MemberRole) []raft.Member {
+		return []raft.Member{{Server: raft.Server{ID: id, Address: "at " + string(id)}, Role: role, Incarnation: 1}}
+	}
+	require.Equal(t, `cluster 01000000000000000000000000000000: a voter at "at a", disk 0000000000000001, and before: b voter at "at b", `+
+		`disk 0000000000000001, asked for by b/3/2, level 2`,
+		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Voter), Old: member("b", raft.Voter),
+			Origin: raft.Origin{Server: "b", Start: 3}, Number: 2, Level: raft.LevelSessions}))
+	require.Equal(t, `cluster 01000000000000000000000000000000: a joining at "at a", disk 0000000000000001, to be: a voter at "at a", `+
+		`disk 0000000000000001, given up: a server that is to be a voter didn't catch up on account of a, `+
+		`recovered from cluster 02000000000000000000000000000000`,
+		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Joining), Next: member("a", raft.Voter),
+			Refusal: raft.RefusedNotCaughtUp, About: "a", Recovered: raft.ClusterID{2}}))
+}
+
 // A torn write is no damage, and stays as it is.
 func TestTornWrite(t *testing.T) {
 	dir, log, state := write(t)

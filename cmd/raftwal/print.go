@@ -87,13 +87,38 @@ func (p *printer) entry(e *raft.Entry) {
 	p.printf("\n")
 }
 
-// members returns who is in a configuration, in one line.
+// members returns what a configuration says, in one line.
 func members(c *raft.Configuration) string {
-	var list []string
-	for _, m := range c.Members {
-		list = append(list, fmt.Sprintf("%s %s at %q, disk %016x", m.ID, m.Role, m.Address, uint64(m.Incarnation)))
+	describe := func(members []raft.Member) string {
+		var list []string
+		for _, m := range members {
+			list = append(list, fmt.Sprintf("%s %s at %q, disk %016x", m.ID, m.Role, m.Address, uint64(m.Incarnation)))
+		}
+		return strings.Join(list, "; ")
 	}
-	return fmt.Sprintf("cluster %x: %s", c.Cluster[:], strings.Join(list, "; "))
+	text := fmt.Sprintf("cluster %x: %s", c.Cluster[:], describe(c.Members))
+	if c.Old != nil {
+		text += ", and before: " + describe(c.Old)
+	}
+	if c.Next != nil {
+		text += ", to be: " + describe(c.Next)
+	}
+	if c.Number != 0 {
+		text += fmt.Sprintf(", asked for by %s/%d/%d", c.Origin.Server, c.Origin.Start, c.Number)
+	}
+	if c.Refusal != 0 {
+		text += fmt.Sprintf(", given up: %v", c.Refusal)
+		if c.About != "" {
+			text += fmt.Sprintf(" on account of %s", c.About)
+		}
+	}
+	if c.Level > raft.LevelFirst {
+		text += fmt.Sprintf(", level %d", c.Level)
+	}
+	if c.Recovered != (raft.ClusterID{}) {
+		text += fmt.Sprintf(", recovered from cluster %x", c.Recovered[:])
+	}
+	return text
 }
 
 // report prints the summary and the verdict.
