@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// An Event is something that a node knows and that has changed, as it is now: Leadership, Membership, Trouble or
-// Stopped.
+// An Event is something that a node knows and that has changed, as it is now: Leadership, Membership, CurrentSnapshot, Trouble
+// or Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as a server knows.
@@ -32,6 +32,15 @@ type Membership struct {
 	Committed     bool
 }
 
+// CurrentSnapshot is the snapshot from which this server would start: it covers what was applied up to Index, in Bytes bytes.
+// Received says that another server has sent it, since the start of this one. How one is taken, sent and received, Config.Trace tells.
+type CurrentSnapshot struct {
+	Index    Index
+	Term     Term
+	Bytes    uint64
+	Received bool
+}
+
 // Trouble says why a server takes no part in its cluster, as Status.Trouble does; nil when it has none any more.
 type Trouble struct{ Err error }
 
@@ -44,16 +53,18 @@ type eventKind int
 const (
 	leadershipKind eventKind = iota
 	membershipKind
+	snapshotKind
 	troubleKind
 	stoppedKind
 
 	numEventKinds
 )
 
-func (Leadership) kind() eventKind { return leadershipKind }
-func (Membership) kind() eventKind { return membershipKind }
-func (Trouble) kind() eventKind    { return troubleKind }
-func (Stopped) kind() eventKind    { return stoppedKind }
+func (Leadership) kind() eventKind      { return leadershipKind }
+func (Membership) kind() eventKind      { return membershipKind }
+func (CurrentSnapshot) kind() eventKind { return snapshotKind }
+func (Trouble) kind() eventKind         { return troubleKind }
+func (Stopped) kind() eventKind         { return stoppedKind }
 
 // Events yields what the node knows now, one event of each kind, and then every change, until ctx ends, the node has
 // stopped, or the caller breaks off. It can be called at any time, also after the node has stopped, and as
@@ -174,6 +185,7 @@ type standing struct {
 
 	configuration *Configuration
 	committed     bool
+	snapshot      *storedSnapshot
 	trouble       error
 	diverged      *Divergence
 }
@@ -181,7 +193,7 @@ type standing struct {
 // standing returns what it is now.
 func (n *Node) standing() standing {
 	c := n.core
-	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), ready: c.Leads(), trouble: n.trouble(), diverged: c.fingerprints.differ}
+	s := standing{role: c.roleName(), term: c.state.Term, leader: c.leaderID(), ready: c.Leads(), snapshot: c.snapshots.current, trouble: n.trouble(), diverged: c.fingerprints.differ}
 	if latest := len(c.log.configurations) - 1; latest >= 0 {
 		s.configuration = c.log.configurations[latest].configuration
 		s.committed = c.log.configurations[latest].index <= c.log.commit
@@ -219,6 +231,9 @@ func (n *Node) observe() {
 	if now.diverged != was.diverged {
 		n.logger.Error("raft: state machines differ", "peer", now.diverged.With, "index", now.diverged.Upto, "err", now.diverged)
 	}
+	if now.trouble != nil && now.trouble != was.trouble {
+		n.logger.Warn("raft: this server takes no part", "term", now.term, "err", now.trouble)
+	}
 	led := now.role != was.role || now.term != was.term || now.leader != was.leader
 	if led && (now.role != was.role || now.leader != "") {
 		n.logger.Info("raft: "+now.role, "term", now.term, "index", n.core.log.last, "peer", now.leader)
@@ -235,6 +250,9 @@ func (n *Node) news(was standing) (events []Event) {
 	if now.configuration != nil && (now.configuration != was.configuration || now.committed != was.committed) {
 		index := n.core.log.configurations[len(n.core.log.configurations)-1].index
 		events = append(events, Membership{index, *now.configuration, now.committed})
+	}
+	if s := now.snapshot; s != was.snapshot {
+		events = append(events, CurrentSnapshot{s.meta.Index, s.meta.Term, s.bytes, s.installed})
 	}
 	if now.trouble != was.trouble {
 		events = append(events, Trouble{now.trouble})

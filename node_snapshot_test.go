@@ -306,6 +306,65 @@ func TestServerThatWasAwayGetsASnapshot(t *testing.T) {
 	}
 }
 
+// What is done with snapshots is traced: also each of the streams that it took; and which one is the current one is an event.
+func TestSnapshotsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 1 << 20
+		var mu sync.Mutex
+		told := map[raft.ServerID][]raft.SnapshotTrace{}
+		c := newCluster(t, 3, raft.Faults{})
+		c.adjust = func(config *raft.Config) {
+			id := config.ID
+			config.Transport = &fragile{Transport: config.Transport, after: 300 << 10}
+			config.Trace = &raft.Trace{Snapshot: func(s raft.SnapshotTrace) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[id] = append(told[id], s)
+			}}
+		}
+		away(t, c, size)
+		leader, _ := c.leader("c")
+		c.start("c")
+		require.NoError(t, c.nodes["c"].Read(within(t, time.Hour)))
+		status := c.nodes["c"].Status()
+
+		var current raft.CurrentSnapshot
+		for event := range c.nodes["c"].Events(t.Context()) {
+			if e, ok := event.(raft.CurrentSnapshot); ok {
+				current = e
+				break
+			}
+		}
+		require.Equal(t, status.Snapshot, current.Index)
+		require.True(t, current.Received)
+		require.Greater(t, current.Bytes, uint64(size))
+
+		for _, id := range c.ids {
+			c.close(id)
+		}
+		kinds := map[string]int{}
+		for _, s := range told[leader.Status().ID] {
+			kinds[s.Kind]++
+		}
+		require.Equal(t, 3, kinds["taken"])
+		require.GreaterOrEqual(t, kinds["sent"], 3)
+
+		received := told["c"]
+		last := received[len(received)-1]
+		require.Equal(t, raft.SnapshotTrace{Kind: "restored", Index: current.Index, Took: last.Took}, last)
+		at := uint64(0)
+		for i, s := range received[:len(received)-1] {
+			require.Equal(t, "received", s.Kind)
+			require.Equal(t, leader.Status().ID, s.Peer)
+			require.Equal(t, current.Index, s.Index)
+			require.Equal(t, at, s.Offset, "it goes on where it was broken")
+			require.Equal(t, i == len(received)-2, s.Err == nil)
+			at += s.Bytes
+		}
+		require.Equal(t, current.Bytes, at)
+	})
+}
+
 func TestProposalOverWhichASnapshotIsInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, raft.Faults{})

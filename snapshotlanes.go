@@ -44,20 +44,21 @@ var errStopping = errors.New("raft: the node is stopping")
 // takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it can't be captured is no
 // failure of the node.
 func (n *Node) takeSnapshot(meta *SnapshotMeta) {
+	start := stopwatchFor(n.trace.Snapshot != nil)
 	captured, err := n.applier.Snapshot(meta.Index)
 	if err != nil {
-		n.snapshotTaken(meta, 0, err)
+		n.snapshotTaken(meta, 0, start, err)
 		return
 	}
 	n.begin()
-	go n.storeSnapshot(meta, captured)
+	go n.storeSnapshot(meta, captured, start)
 }
 
 // storeSnapshot writes a captured state into the storage, beside what is applied.
-func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo) {
+func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
 	defer n.leave(nil, nil)
 	size, err := uint64(0), errSnapshotCut
-	defer func() { n.snapshotTaken(meta, size, err) }() // also when it has ended the goroutine
+	defer func() { n.snapshotTaken(meta, size, start, err) }() // also when it has ended the goroutine
 	err = guard("snapshot", func() error {
 		into, err := n.config.Storage.CreateSnapshot(*meta)
 		if err != nil {
@@ -79,7 +80,8 @@ func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo) {
 var errSnapshotCut = errors.New("raft: the snapshot was not written to its end")
 
 // snapshotTaken reports how it went.
-func (n *Node) snapshotTaken(meta *SnapshotMeta, size uint64, err error) {
+func (n *Node) snapshotTaken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
+	n.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
 	if err != nil {
 		if n.ctx.Err() == nil {
 			n.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
@@ -109,11 +111,13 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 
 // restoreSnapshot restores the state machine from the current snapshot. If that fails, what the state is isn't known.
 func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
+	start := stopwatchFor(n.trace.Snapshot != nil)
 	reader, err := n.openSnapshot(meta)
 	if err == nil {
 		err = n.applier.Restore(meta.Index, &stoppableReader{reader, n.ctx})
 		err = errors.Join(err, reader.Close())
 	}
+	n.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
 	if err != nil {
 		return fmt.Errorf("raft: restore snapshot %d: %w", meta.Index, err)
 	}
@@ -222,7 +226,14 @@ func (n *Node) performStreams() {
 // sendSnapshot sends the current snapshot in a stream.
 func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
 	defer n.leave(nil, nil)
-	err := guard("snapshot", func() error { return n.streamSnapshot(ctx, &send) })
+	start, sent := stopwatchFor(n.trace.Snapshot != nil), uint64(0)
+	err := guard("snapshot", func() (err error) {
+		sent, err = n.streamSnapshot(ctx, &send)
+		return err
+	})
+	n.traceSnapshot(SnapshotTrace{
+		Kind: "sent", Peer: send.Header.To, Index: send.Meta.Index, Bytes: sent, Offset: send.Header.Offset, Err: err,
+	}, start)
 	if err != nil && ctx.Err() == nil {
 		n.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
 	}
@@ -233,31 +244,32 @@ func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
 	})
 }
 
-// streamSnapshot writes a snapshot to a stream. Only what reading it says is an error of the snapshot's.
-func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) error {
+// streamSnapshot writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says is an error of the
+// snapshot's.
+func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
 	reader, err := n.openSnapshot(&send.Meta)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer reader.Close()
 	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.Offset)); err != nil {
-		return shortSnapshot(err)
+		return 0, shortSnapshot(err)
 	}
 	stream, err := n.config.Transport.OpenStream(ctx, send.Header.To)
 	if err != nil {
-		return streamBroken(err)
+		return 0, streamBroken(err)
 	}
 	if err = writeStreamHeader(stream, &send.Header); err == nil {
-		err = n.copySnapshot(ctx, send, reader, stream)
+		sent, err = n.copySnapshot(ctx, send, reader, stream)
 	}
 	if closing := stream.Close(); err == nil && closing != nil {
 		err = streamBroken(closing)
 	}
-	return err
+	return sent, err
 }
 
-// copySnapshot copies what is left of a snapshot, at the rate that is allowed.
-func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) error {
+// copySnapshot copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
+func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
 	offset, size := send.Header.Offset, send.Header.Size
 	pace := newPace(n.config.SnapshotBytesPerSecond)
 	defer pace.stop()
@@ -266,18 +278,18 @@ func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Rea
 	for offset < size {
 		k, err := io.ReadFull(from, buffer[:min(uint64(len(buffer)), size-offset)])
 		if err != nil {
-			return shortSnapshot(err)
+			return sent, shortSnapshot(err)
 		}
 		if err := pace.wait(ctx, k); err != nil {
-			return streamBroken(err)
+			return sent, streamBroken(err)
 		}
 		if _, err := into.Write(buffer[:k]); err != nil {
-			return streamBroken(err)
+			return sent, streamBroken(err)
 		}
-		offset += uint64(k)
+		offset, sent = offset+uint64(k), sent+uint64(k)
 		progress.reached(offset)
 	}
-	return nil
+	return sent, nil
 }
 
 // shortSnapshot says that a snapshot has fewer bytes than it had, or can't be read.
@@ -449,6 +461,7 @@ func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
 	if !verdict.Accepted {
 		return
 	}
+	start := stopwatchFor(n.trace.Snapshot != nil)
 	held, end := uint64(0), StreamBroken
 	err = guard("storage", func() (err error) {
 		held, end, err = n.receiver.receive(n, verdict, stream)
@@ -457,6 +470,9 @@ func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
 	if err != nil && n.ctx.Err() == nil {
 		n.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
 	}
+	n.traceSnapshot(SnapshotTrace{
+		Kind: "received", Peer: from, Index: verdict.Meta.Index, Bytes: max(held, verdict.Offset) - verdict.Offset, Offset: verdict.Offset, Err: err,
+	}, start)
 	_ = n.inbox.report(func(c *Core, now Instant) { c.StreamEnded(now, number, held, end) }) // or else the node has stopped
 }
 

@@ -38,6 +38,10 @@ type Trace struct {
 	Fetched func(FetchTrace)
 	// Applied is called by the machine lane after each batch that the state machine has applied.
 	Applied func(ApplyTrace)
+	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the goroutine that has done it:
+	// the machine lane restores, the others come and go. A stream that is broken is told as well as the one that goes on
+	// where it was.
+	Snapshot func(SnapshotTrace)
 }
 
 // A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in and to hand
@@ -81,6 +85,18 @@ type ApplyTrace struct {
 	Last    Index
 	Took    time.Duration
 	Err     error // of an entry that this version can't apply
+}
+
+// A SnapshotTrace tells what was done with a snapshot.
+type SnapshotTrace struct {
+	Kind  string   // "taken", "sent", "received" or "restored"
+	Peer  ServerID // where it was sent to, or came from
+	Index Index    // that it covers
+	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes, which the receiver holds from
+	// an earlier one.
+	Bytes, Offset uint64
+	Took          time.Duration // from its capture on, or for the stream
+	Err           error
 }
 
 // stopwatchFor reads the clock if anybody wants to know.
@@ -135,6 +151,18 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 	}
 	t := ApplyTrace{Entries: len(entries), Last: entries[len(entries)-1].Index, Took: time.Since(start), Err: err}
 	return traced(func() { hook(t) })
+}
+
+// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come and go.
+func (n *Node) traceSnapshot(t SnapshotTrace, start time.Time) {
+	hook := n.trace.Snapshot
+	if hook == nil {
+		return
+	}
+	t.Took = time.Since(start)
+	if err := traced(func() { hook(t) }); err != nil {
+		n.inbox.stop(err)
+	}
 }
 
 // traceReceived tells of the messages that are about to be handed in.
