@@ -11,11 +11,14 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +29,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(800) // little of a run is still in use after it, and a run takes little memory
 	}
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "raftsim:", err)
 		os.Exit(1)
 	}
@@ -63,7 +66,7 @@ func run(arguments []string) error {
 	seed := flags.String("seed", "", "one run, of this seed")
 	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
 	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
-	flags.StringVar(&s.faults, "faults", "", "kinds of faults, instead of what each seed draws: "+strings.Join(sim.FaultNames, ","))
+	flags.StringVar(&s.faults, "faults", "", "these kinds of faults and no others, instead of what each seed draws: "+strings.Join(faultNames(), ","))
 	flags.StringVar(&s.disk, "disk", "", "what every server keeps its state in, instead of what each seed draws: wal, the real log on a simulated file system, or model")
 	flags.BoolVar(&s.steady, "steady", false, "a cluster in ordinary service without faults, on one core: how much faster than real time? (with -for)")
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
@@ -87,7 +90,7 @@ func run(arguments []string) error {
 	if s.servers < 0 || s.servers > sim.MaxServers {
 		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
 	}
-	if _, err := faultKinds(s.faults); err != nil {
+	if err := narrow(new(sim.Params), s.faults); err != nil {
 		return err
 	}
 	if s.disk != "" && s.disk != "wal" && s.disk != "model" {
@@ -107,25 +110,43 @@ func run(arguments []string) error {
 	return many(&s)
 }
 
-// faultKinds reads the names of kinds of faults; 0 for none.
-func faultKinds(names string) (int64, error) {
-	kinds := int64(0)
+// chances are faults that happen by chance all the time, or by what clients ask for.
+func chances(p *sim.Params) map[string][]*int64 {
+	return map[string][]*int64{
+		"loss": {&p.Loss}, "duplicate": {&p.Duplicate}, "reorder": {&p.Reorder}, "slow": {&p.Slow}, "drift": {&p.Drift},
+		"store-fail": {&p.StoreFail}, "stream-break": {&p.StreamBreak}, "freeze": {&p.Freeze},
+		"members": {&p.ChangeTime, &p.Spares}, "after": {&p.After},
+	}
+}
+
+// faultNames are the names of all kinds of faults.
+func faultNames() []string {
+	return append(append([]string{"none"}, sim.FaultNames...), slices.Sorted(maps.Keys(chances(new(sim.Params))))...)
+}
+
+// narrow leaves only the faults with these names; of chances, what the seed draws.
+func narrow(p *sim.Params, names string) error {
 	if names == "" {
-		return 0, nil
+		return nil
 	}
+	drawn := chances(p)
+	p.FaultKinds = 0
 	for name := range strings.SplitSeq(names, ",") {
-		found := false
-		for i, known := range sim.FaultNames {
-			if name == known {
-				kinds |= 1 << i
-				found = true
-			}
+		i := slices.Index(sim.FaultNames, name)
+		switch {
+		case i >= 0:
+			p.FaultKinds |= 1 << i
+		case drawn[name] == nil && name != "none":
+			return fmt.Errorf("-faults: %q is none of %s", name, strings.Join(faultNames(), ","))
 		}
-		if !found {
-			return 0, fmt.Errorf("-faults: %q is none of %s", name, strings.Join(sim.FaultNames, ","))
+		delete(drawn, name)
+	}
+	for _, values := range drawn {
+		for _, value := range values {
+			*value = 0
 		}
 	}
-	return kinds, nil
+	return nil
 }
 
 // params returns the parameters of a seed, narrowed by the flags.
@@ -141,8 +162,8 @@ func (s *settings) params(seed uint64) sim.Params {
 	case "model":
 		p = p.WithModel()
 	}
-	if kinds, err := faultKinds(s.faults); err == nil && kinds != 0 {
-		p.FaultKinds = kinds
+	if s.faults != "" {
+		_ = narrow(&p, s.faults) // looked at before
 	}
 	return p
 }

@@ -5,9 +5,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/rafttest/sim"
 )
 
 // TestSameOnAnyMachine demands that a seed's run is the same, to the last event, where an int has 32 bits.
@@ -43,6 +46,20 @@ func TestFlags(t *testing.T) {
 	} {
 		require.ErrorContains(t, run([]string{arguments}), want)
 	}
+}
+
+// TestNarrow demands that nothing but the named faults is left, of those that are drawn by chance as many as the seed has drawn.
+func TestNarrow(t *testing.T) {
+	for seed := range uint64(50) {
+		drawn := (&settings{}).params(seed)
+		narrowed := (&settings{faults: "ring,loss,members"}).params(seed)
+		require.EqualValues(t, 1<<slices.Index(sim.FaultNames, "ring"), narrowed.FaultKinds)
+		require.Equal(t, drawn.Loss, narrowed.Loss)
+		require.Equal(t, drawn.Spares, narrowed.Spares)
+		require.Zero(t, narrowed.Duplicate+narrowed.Reorder+narrowed.Slow+narrowed.Drift+narrowed.StoreFail+narrowed.StreamBreak+narrowed.Freeze)
+	}
+	require.NoError(t, run([]string{"-quiet", "-runs", "20", "-faults", "none"}))
+	require.NoError(t, run([]string{"-quiet", "-runs", "20", "-faults", "crash,drift", "-servers", "3"}))
 }
 
 // TestDiagram demands a diagram of a seed's run, and an error where it can't be written.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/e17579a5/raft/rafttest/sim"
 )
@@ -24,6 +25,9 @@ func single(s *settings) error {
 		fmt.Printf("seed %d: %d events, %d leaders committed, hash %016x: no violation\n%+v\n",
 			s.seed, r.Stats.Events, r.Stats.Leaders, r.Hash, r.Stats)
 		return nil
+	}
+	if s.html == "" {
+		s.html = filepath.Join(os.TempDir(), fmt.Sprintf("raftsim-%d.html", s.seed))
 	}
 	schedule := w.Record(live)
 	fmt.Printf("seed %d: %v\n%d events of the schedule, of which %d reached a core\n",
