@@ -247,6 +247,28 @@ func TestReplaceALostDisk(t *testing.T) {
 	require.Equal(t, []string{"first", "with the new disk"}, c.commands("c"))
 }
 
+// A server that has lost its disk is refused during a change as well: also while that is its own removal, and its lost disk counts
+// in one half of a joint configuration.
+func TestLostDiskDuringAChange(t *testing.T) {
+	c := founded(t, 3)
+	c.part("a", "b")
+	c.part("a", "c")
+	c.servers["a"].core.Call(c.now, set("a", "b"))
+	c.drain("a")
+	require.Equal(t, "a b + a b c", c.configurations("a")[1])
+	c.wipe("c")
+	c.join()
+	c.part("b", "a") // what b holds isn't known, and c's disk can't stand for it
+	c.pass(2 * heartbeat)
+	require.ErrorIs(t, c.status("c").Trouble, raft.ErrOtherIncarnation)
+	require.ErrorContains(t, c.status("c").Trouble, "Replace")
+	require.Len(t, c.configurations("a"), 2)
+	c.join()
+	c.pass(2 * heartbeat)
+	require.Equal(t, []string{"a b c", "a b + a b c", "a b"}, c.configurations("a"))
+	require.Error(t, c.status("c").Trouble)
+}
+
 // What the lost disk has proposed isn't what the present one waits for, though both count their starts from 1.
 func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 	c := founded(t, 3)

@@ -74,6 +74,10 @@ func TestNodeMembership(t *testing.T) {
 		_, err = c.nodes["d"].Propose(t.Context(), []byte("from a learner"))
 		require.NoError(t, err)
 		require.Equal(t, []string{"before", "from a learner"}, c.machines["d"].applied())
+		_, err = others[0].Propose(t.Context(), []byte("read at a learner"))
+		require.NoError(t, err)
+		require.NoError(t, c.nodes["d"].Read(t.Context()))
+		require.Equal(t, []string{"before", "from a learner", "read at a learner"}, c.machines["d"].applied())
 
 		_, err = others[0].SetMembers(t.Context(), []raft.Member{{Server: reached("a")}, {Server: reached("a")}})
 		require.ErrorIs(t, err, raft.ErrMembers)

@@ -34,6 +34,14 @@ func TestSameOnAnyMachine(t *testing.T) {
 	require.Equal(t, outputs["amd64"], outputs["386"])
 }
 
+// TestImports demands that neither the command nor the simulator imports rapid, which registers flags in every binary.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "rafttest/sim")
+	require.NotContains(t, string(out), "rapid")
+}
+
 // TestFlags demands an error that names what is wrong.
 func TestFlags(t *testing.T) {
 	for arguments, want := range map[string]string{
