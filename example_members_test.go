@@ -75,7 +75,7 @@ func ExampleRecoverCluster() {
 		}
 	}
 
-	disk = disk.Reopen() // or wal.Open
+	disk = disk.Reopen()                            // or wal.Open
 	recovery, err := raft.RecoverCluster(disk, "a") // what may be lost, recovery.String() says
 	if err != nil {
 		log.Fatal(err)
