@@ -212,6 +212,9 @@ type fragileStream struct {
 }
 
 func (s *fragileStream) Write(b []byte) (int, error) {
+	if s.of.after > 0 && s.bytes >= s.of.after {
+		return 0, errors.New("broken") // the network notices only when a goroutine of its own gets to it
+	}
 	n, err := s.WriteCloser.Write(b)
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
