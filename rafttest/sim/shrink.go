@@ -74,22 +74,31 @@ func (k *shrinker) reduce() {
 	}
 }
 
-// fails replays a candidate and returns the events of it that happened until it broke the same invariant; nil if it didn't.
+// fails replays a candidate and returns the events of it that happened until it broke the same invariant; nil if it didn't. Where
+// these don't do so by themselves, because another one has made a difference though it couldn't happen, it returns them all.
 // Settings that no server starts with break nothing but themselves.
 func (k *shrinker) fails(p Params, events []Event) []Event {
-	if k.budget <= 0 || !p.startable() {
+	if k.budget <= 0 || !p.startable() || !k.breaks(p, events) {
 		return nil
 	}
+	if len(k.w.history) == len(events) {
+		return k.w.history
+	}
+	if happened := append([]Event(nil), k.w.history...); k.breaks(p, happened) {
+		return happened
+	}
+	return events
+}
+
+// breaks replays a candidate, and says whether it broke the same invariant.
+func (k *shrinker) breaks(p Params, events []Event) bool {
 	candidate := Schedule{Params: p, Events: events}
 	k.w.record = true
 	r := k.w.Replay(&candidate)
 	k.w.record = false
 	k.tried++
 	k.budget -= cost(&r, len(events))
-	if r.Violation == nil || r.Violation.kind() != k.failure {
-		return nil
-	}
-	return k.w.history
+	return r.Violation != nil && r.Violation.kind() == k.failure
 }
 
 // cost returns what a replay takes of the budget: about the microseconds that it takes of a processor.
