@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
 
 // A feeding is what a server has written of a snapshot to another one, in one term that it leads.
 type feeding struct {
@@ -36,8 +40,16 @@ func (w *World) fed(st *stream, now raft.Instant) {
 // be more, by one at least.
 const stillFed, manySnapshots = 9, 8
 
-// checkGivenUp checks that a leader doesn't give up a change, for want of progress, whose first round moves on: a server that is to vote
-// hasn't got its first snapshot, and bytes of that have come lately (§4.2.1).
+// votesIn says whether a member's disk votes in a configuration already.
+func votesIn(c *raft.Configuration, m *raft.Member) bool {
+	is := func(n raft.Member) bool {
+		return n.ID == m.ID && n.Role == raft.Voter && n.Incarnation == m.Incarnation
+	}
+	return slices.ContainsFunc(c.Members, is) || slices.ContainsFunc(c.Old, is)
+}
+
+// checkGivenUp checks that a leader doesn't give up a change, for want of progress, whose first round moves on: a server that is to vote,
+// and doesn't yet, hasn't got its first snapshot, and bytes of that have come lately (§4.2.1).
 func (w *World) checkGivenUp(i int, before *placed, now placed) {
 	s := &w.servers[i]
 	if s.status.role != leads || before.configuration.Next == nil || now.configuration.Refusal != raft.RefusedNotCaughtUp {
@@ -50,7 +62,8 @@ func (w *World) checkGivenUp(i int, before *placed, now placed) {
 		if f := &w.feedings[i][j]; f.term == s.status.term && f.life == s.life && j != i {
 			snapshots += f.snapshots
 			to := &w.servers[j]
-			first := m.Role == raft.Voter && w.diskOf(m) == to.disk && to.status.last < before.index && to.disk.last() < before.index
+			behind := m.Role == raft.Voter && !votesIn(before.configuration, m)
+			first := behind && w.diskOf(m) == to.disk && to.status.last < before.index && to.disk.last() < before.index
 			if first && w.local(s)-f.at < raft.Instant(stillFed*w.params.Election) {
 				moves = j
 			}
