@@ -29,7 +29,8 @@ type Recovery struct {
 	ConfigurationIndex Index
 
 	// Snapshot is up to where the log is known to be committed: what the current snapshot covers. Last is the end of
-	// the log, with an entry of LastTerm.
+	// the log, with an entry of LastTerm: it holds all that was committed before that term, and in it as far as Last (§3.6.3).
+	// What a later leader has committed may be missing, entries of earlier terms among it.
 	Snapshot, Last Index
 	LastTerm       Term
 	// SnapshotDamage says that the snapshot is damaged. A cluster of this server alone then starts only if its state machine keeps
@@ -61,7 +62,7 @@ func (r *Recovery) String() string {
 	}
 	text := fmt.Sprintf(`server %s of cluster %v, whose members are, as of index %d: %s
 its log ends at index %d, in term %d; up to index %d it is known to be committed
-lost is what other servers hold behind that, of this or of later terms, though it may have been acknowledged
+lost is what was committed behind that in this term, or anywhere in a later one, though it may have been acknowledged
 and what stands behind index %d counts from now on, though it may have been answered as not applied
 `, r.Server, r.Cluster, r.ConfigurationIndex, members, r.Last, r.LastTerm, r.Snapshot, r.Snapshot)
 	if r.SnapshotDamage != nil {

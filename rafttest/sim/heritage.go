@@ -111,8 +111,8 @@ func (h *heritage) recover(elder *World) bool {
 	return true
 }
 
-// check checks that what was committed and isn't in the survivor's log stands behind its end, in its last term or in a later one,
-// and that all up to its snapshot was committed.
+// check checks that what was committed before the last term of the survivor's log, or in it up to the log's end, is there, and that
+// all up to its snapshot was committed.
 func (h *heritage) check(r *raft.Recovery, elder *World, d *disk) {
 	committed := elder.ghost.committed
 	if r.Last != d.last() || r.LastTerm != d.term(r.Last) || r.Snapshot != d.current.index() || r.Record != r.Last+1 {
@@ -122,14 +122,18 @@ func (h *heritage) check(r *raft.Recovery, elder *World, d *disk) {
 	if n := r.Snapshot; n > 0 && (n > raft.Index(len(committed)) || committed[n-1] != d.slots[n-1]) {
 		h.failure = fmt.Sprintf("up to index %d all is said to be committed, and isn't", n)
 	}
-	for i := range committed {
-		index, now := raft.Index(i+1), committed[i]
-		if index <= r.Last && d.slots[i] == now {
-			continue
+	kept := raft.Index(0)
+	for term, commit := range elder.ghost.commits {
+		if raft.Term(term) < r.LastTerm {
+			kept = max(kept, commit)
+		} else if raft.Term(term) == r.LastTerm {
+			kept = max(kept, min(commit, r.Last))
 		}
-		if now.term < r.LastTerm || now.term == r.LastTerm && index <= r.Last {
-			h.failure = fmt.Sprintf("index %d of term %d is lost, though the log is said to hold all up to %d in term %d",
-				index, now.term, r.Last, r.LastTerm)
+	}
+	for i := range committed[:kept] {
+		if index := raft.Index(i + 1); index > r.Last || d.slots[i] != committed[i] {
+			h.failure = fmt.Sprintf("index %d of term %d is lost, though the log is said to hold all that was committed before term %d, and in it up to index %d",
+				index, committed[i].term, r.LastTerm, r.Last)
 			return
 		}
 	}

@@ -138,8 +138,8 @@ func (w *World) eachSet(f func([]raft.Member)) {
 	}
 }
 
-// expendable says whether a server's disk may be lost: of no set that may come to count is a majority lost with it. Who loses
-// more has lost his cluster.
+// expendable says whether a server's disk may be lost: of no set that may come to count is a majority lost with it, and one of
+// the others can be elected. Who loses more has lost his cluster.
 func (w *World) expendable(i int) bool {
 	s := &w.servers[i]
 	if len(w.ghost.configurations) == 0 || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
@@ -154,7 +154,35 @@ func (w *World) expendable(i int) bool {
 		})
 		may = may && (survives || !in)
 	})
-	return may
+	return may && w.electable(i)
+}
+
+// electable says whether a server can be elected when another one's disk is lost. In the middle of a change there may be none, though of
+// each set a majority is left: one who knows of the step may need the vote of a server that is to be a voter by it, and that one
+// may have got entries of a later term from the server which is lost, whom nobody told of the step.
+func (w *World) electable(without int) bool {
+	for j := 0; j < w.n; j++ {
+		d := w.servers[j].disk
+		n := len(d.configurations)
+		if j == without || n == 0 || w.servers[j].rotten || d.lost() {
+			continue
+		}
+		grants := func(m *raft.Member) bool {
+			k := serverOf(m.ID)
+			if k == without || w.lost(m) {
+				return false
+			}
+			other := w.servers[k].disk
+			mine, its := d.term(d.last()), other.term(other.last())
+			return mine > its || mine == its && d.last() >= other.last()
+		}
+		c := d.configurations[n-1].configuration
+		self := raft.Member{Server: raft.Server{ID: w.servers[j].id}, Incarnation: d.state.Incarnation}
+		if votesIn(c, &self) && quorum(c, grants) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxDisks is how many disks a server has had at most.
