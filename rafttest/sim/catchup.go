@@ -17,22 +17,23 @@ type feeding struct {
 }
 
 // fed takes note of bytes that were written to a stream. Those that are written while effects are held back may belong to
-// a stream that the core has given up.
+// a stream that the core has given up, or it may count them: so they are no sign that it sees something move, nor are they when they
+// are written again.
 func (w *World) fed(st *stream, now raft.Instant) {
 	s, f := &w.servers[st.from], &w.feedings[st.from][st.to]
-	offset := st.header.Offset + uint64(st.written)
-	if s.held {
-		return
-	}
 	if f.term != st.header.Term || f.life != st.fromLife {
 		*f = feeding{term: st.header.Term, life: st.fromLife}
 	}
-	if f.snapshots == 0 || f.snapshot != st.header.Number {
+	if f.snapshots == 0 || f.snapshot < st.header.Number {
 		f.snapshot, f.offset = st.header.Number, 0
 		f.snapshots++
 	}
-	if offset > f.offset {
-		f.offset, f.at = offset, now
+	offset := st.header.Offset + uint64(st.written)
+	if f.snapshot != st.header.Number || offset <= f.offset {
+		return
+	}
+	if f.offset = offset; !s.held {
+		f.at = now
 	}
 }
 
