@@ -59,8 +59,8 @@
 //
 // types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go
 // for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go, lease.go,
-// transfer.go, proposals.go, session.go, snapshot.go, sending.go, receiving.go, calls.go, membership.go, change.go, catchup.go, level.go and
-// fingerprint.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
+// transfer.go, proposals.go, forwards.go, session.go, snapshot.go, sending.go, receiving.go, calls.go, membership.go,
+// change.go, catchup.go, level.go and fingerprint.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
 // "Consensus: Bridging Theory and Practice", figures those of the paper, "In Search of an Understandable
 // Consensus Algorithm" (extended version). Where this package leaves them is in docs/divergence.md, and why
 // it is built as it is in docs/design.md.

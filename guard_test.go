@@ -17,7 +17,7 @@ var coreFiles = []string{
 	"raft.go", "types.go", "message.go", "coreconfig.go", "deadlines.go", "luck.go", "outbox.go", "log.go", "election.go",
 	"inspect.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go", "codec_call.go", "calls.go",
 	"membership.go", "change.go", "catchup.go", "session.go", "codec_session.go", "level.go", "fingerprint.go",
-	"founding.go", "transfer.go", "lease.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "apply.go", "capture.go", "snapshot.go", "sending.go", "receiving.go", "invariant.go", "turn.go",
+	"founding.go", "transfer.go", "lease.go", "replication.go", "progress.go", "quorum.go", "read.go", "proposals.go", "forwards.go", "apply.go", "capture.go", "snapshot.go", "sending.go", "receiving.go", "invariant.go", "turn.go",
 }
 
 // The core is deterministic because it can't be anything else: it has no clock, no goroutine, no lock, no channel, no map

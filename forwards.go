@@ -1,0 +1,91 @@
+package raft
+
+// A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
+type forwarder struct {
+	origin      Origin
+	incarnation Incarnation // of the disk of the origin
+	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers
+	// from it on.
+	lowest uint64
+	seen   []forwardState
+}
+
+type forwardState uint8
+
+const (
+	forwardNew forwardState = iota
+	forwardTaken
+	forwardRefused
+)
+
+// maxForwarded bounds how far above the lowest unanswered number a forwarded one may be.
+const maxForwarded = 1 << 17
+
+// forwarder returns the memory of an origin, or nil if it has started again since.
+func (l *leader) forwarder(origin Origin, incarnation Incarnation, lowest uint64) *forwarder {
+	for i := range l.forwards {
+		f := &l.forwards[i]
+		if f.origin.Server != origin.Server {
+			continue
+		}
+		if f.incarnation != incarnation { // another disk counts its starts anew
+			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
+		}
+		if origin.Start < f.origin.Start {
+			return nil
+		}
+		if origin.Start > f.origin.Start {
+			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
+		}
+		if lowest > f.lowest {
+			f.seen = append(f.seen[:0], f.seen[min(lowest-f.lowest, uint64(len(f.seen))):]...)
+			f.lowest = lowest
+		}
+		return f
+	}
+	l.forwards = append(l.forwards, forwarder{origin: origin, incarnation: incarnation, lowest: lowest})
+	return &l.forwards[len(l.forwards)-1]
+}
+
+// takeForwards appends forwarded commands, each number once, and refuses what exceeds the limits.
+func (c *Core) takeForwards(m *Message) {
+	l, leads := c.role.(*leader)
+	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+		return // what a lost disk has offered is nothing that the one in its place waits for
+	}
+	if l.handover.to != "" {
+		return // they come again, here or at the next leader
+	}
+	origin := Origin{m.From, m.Start}
+	f := l.forwarder(origin, m.FromIncarnation, m.Number)
+	if f == nil {
+		return
+	}
+	var refused []uint64
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if e.Number < f.lowest || e.Number-f.lowest >= maxForwarded {
+			continue
+		}
+		at := int(e.Number - f.lowest)
+		for at >= len(f.seen) {
+			f.seen = append(f.seen, forwardNew)
+		}
+		if f.seen[at] == forwardNew {
+			f.seen[at] = forwardRefused
+			if c.inForce(e.Kind) && c.charge(l, e.size()) {
+				f.seen[at] = forwardTaken
+				c.appendEntry(Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data})
+			}
+		}
+		if f.seen[at] == forwardRefused {
+			refused = append(refused, e.Number)
+		}
+	}
+	if p := l.peer(m.From); p != nil {
+		p.owed = max(p.owed, c.log.last)
+	}
+	if len(refused) > 0 {
+		c.reply(m, Message{Kind: ForwardResponse, Start: m.Start, Numbers: refused})
+	}
+}

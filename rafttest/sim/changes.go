@@ -1,0 +1,299 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/e17579a5/raft"
+)
+
+// changeOf returns the number of the operation that a configuration belongs to, plus 1; 0 for none. Starts are counted anew on each disk, so
+// it takes the configuration before it in the log to know whose the name is.
+func (w *World) changeOf(c, before *raft.Configuration) int32 {
+	i := serverOf(c.Origin.Server)
+	if i >= w.n || c.Number == 0 {
+		return 0
+	}
+	named := memberOf(before, c.Origin.Server)
+	if named == nil {
+		return 0
+	}
+	s := &w.servers[i]
+	for g, d := range s.disks {
+		if d.state.Incarnation != named.Incarnation || c.Origin.Start >= uint64(len(s.starts[g])) {
+			continue
+		}
+		if numbers := s.starts[g][c.Origin.Start].calls; c.Number < uint64(len(numbers)) && numbers[c.Number] != 0 {
+			return numbers[c.Number]
+		}
+	}
+	return 0
+}
+
+// commitConfiguration takes note of a configuration that is committed.
+func (w *World) commitConfiguration(i int, e *raft.Entry) {
+	g := &w.ghost
+	now := place(e)
+	c := now.configuration
+	if len(g.configurations) == 0 {
+		g.settled = c
+	} else {
+		before := g.configurations[len(g.configurations)-1]
+		w.checkSteps(i, before, now)
+		if b := before.configuration; b.Origin != c.Origin || b.Number != c.Number {
+			g.change = w.changeOf(c, b)
+		}
+		if c.Level > before.configuration.Level && slices.Equal(c.Members, before.configuration.Members) && c.Old == nil && c.Next == nil {
+			g.settled = c // it raises the level, and nothing else
+		} else {
+			w.checkChange(i, now, g.change)
+		}
+	}
+	g.configurations = append(g.configurations, now)
+	w.stats.Configurations++
+}
+
+// checkSteps checks that any majorities by which two neighbouring configurations may decide have a server in common (§4.3).
+func (w *World) checkSteps(i int, before, now placed) {
+	b, c := before.configuration, now.configuration
+	joint := func(c *raft.Configuration) bool { return c.Old != nil }
+	ok := false
+	switch {
+	case !joint(b) && !joint(c), joint(b) && !joint(c):
+		ok = equalVoters(b.Members, c.Members)
+	case !joint(b) && joint(c):
+		ok = equalVoters(b.Members, c.Old)
+	}
+	if !ok {
+		w.fail(Steps, i, "the configuration at index %d, %s, follows the one at index %d, %s", now.index, describeConfiguration(c),
+			before.index, describeConfiguration(b))
+	}
+}
+
+func equalVoters(a, b []raft.Member) bool {
+	voters := func(list []raft.Member) (names []raft.Member) {
+		for _, m := range list {
+			if m.Role == raft.Voter {
+				names = append(names, raft.Member{Server: raft.Server{ID: m.ID}, Incarnation: m.Incarnation})
+			}
+		}
+		return names
+	}
+	return slices.Equal(voters(a), voters(b))
+}
+
+// checkChange checks what a committed configuration does for the call that it belongs to.
+func (w *World) checkChange(i int, now placed, number int32) {
+	c := now.configuration
+	if number == 0 {
+		w.fail(ExactlyOnce, i, "index %d holds a configuration that nobody asked for (%s/%d number %d)", now.index, c.Origin.Server,
+			c.Origin.Start, c.Number)
+		return
+	}
+	o := &w.ops[number-1]
+	if o.index != 0 {
+		w.fail(ExactlyOnce, i, "the change at index %d has ended at index %d already", now.index, o.index)
+	}
+	if c.Old != nil || c.Next != nil {
+		return
+	}
+	if o.index = now.index; c.Refusal != 0 {
+		o.refused = true
+		if c.Refusal != raft.RefusedHalfway && !equalMembers(c.Members, w.ghost.settled.Members) {
+			w.fail(ExactlyOnce, i, "the change that is given up at index %d has changed the members: %s became %s", now.index,
+				describeConfiguration(w.ghost.settled), describeConfiguration(c))
+		}
+	} else {
+		if o.outcome == outcomeNotApplied {
+			w.fail(ExactlyOnce, i, "the change at index %d was answered with ErrNotApplied", now.index)
+		}
+		w.checkTarget(i, o, c)
+	}
+	w.ghost.settled = c
+}
+
+func equalMembers(a, b []raft.Member) bool { return slices.Equal(a, b) }
+
+// checkTarget checks that a configuration is what a call asks for.
+func (w *World) checkTarget(i int, o *operation, c *raft.Configuration) {
+	ok := true
+	switch o.call.Kind {
+	case raft.CallSet:
+		ok = len(c.Members) == len(o.call.Members)
+		for j := range o.call.Members {
+			ok = ok && c.Members[j].ID == o.call.Members[j].ID && c.Members[j].Role == o.call.Members[j].Role
+		}
+	case raft.CallAdd:
+		m := memberOf(c, o.call.Members[0].ID)
+		ok = m != nil && m.Role == o.call.Members[0].Role
+	case raft.CallRemove:
+		ok = memberOf(c, o.call.Members[0].ID) == nil
+	case raft.CallReplace:
+		m := memberOf(c, o.call.Members[0].ID)
+		ok = m != nil && w.diskOf(m) != nil
+	}
+	if !ok {
+		w.fail(Steps, i, "%v comes to %s", o.call, describeConfiguration(c))
+	}
+}
+
+// checkChanged checks the answer to a call.
+func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
+	switch {
+	case a.Err == nil:
+		o.outcome = outcomeDone
+		w.stats.Changed++
+		c := w.committedConfiguration(a.Index)
+		if c == nil || c.Old != nil || c.Next != nil {
+			w.fail(NothingLost, i, "%v is acknowledged at index %d, where no settled configuration is committed", o.call, a.Index)
+			return
+		}
+		if o.index != 0 && (o.index != a.Index || o.refused) {
+			w.fail(NothingLost, i, "%v is acknowledged at index %d, but ended at index %d (refused: %v)", o.call, a.Index, o.index, o.refused)
+		}
+		w.checkTarget(i, o, c)
+	case errors.Is(a.Err, raft.ErrNotApplied):
+		o.outcome = outcomeNotApplied
+		w.stats.Unchanged++
+		if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
+			w.fail(Answers, i, "%v: %v is two outcomes", o.call, a.Err)
+		}
+		if o.index != 0 && !o.refused {
+			w.fail(ExactlyOnce, i, "%v is answered with ErrNotApplied, but done at index %d", o.call, o.index)
+		}
+	case errors.Is(a.Err, raft.ErrOutcomeUnknown):
+		o.outcome = outcomeUnknown
+	default:
+		w.fail(Answers, i, "%v: %v is no outcome", o.call, a.Err)
+	}
+}
+
+// committedConfiguration returns the configuration that is committed at an index; nil for none.
+func (w *World) committedConfiguration(index raft.Index) *raft.Configuration {
+	for _, p := range w.ghost.configurations {
+		if p.index == index {
+			return p.configuration
+		}
+	}
+	return nil
+}
+
+// checkAppendedConfiguration checks a configuration that a leader appends: the one before is committed, and an entry of its own
+// term is.
+func (w *World) checkAppendedConfiguration(i int, before *placed, now placed) {
+	s := &w.servers[i]
+	if before == nil || s.status.role != leads {
+		return
+	}
+	if before.index > w.ghost.commit() {
+		w.fail(Steps, i, "appends a configuration at index %d, though the one at index %d isn't committed", now.index, before.index)
+	}
+	if w.ghost.commits[s.status.term] == 0 {
+		w.fail(Steps, i, "appends a configuration at index %d, though it has committed nothing in term %d", now.index, s.status.term)
+	}
+}
+
+// checkConfiguration checks that the configuration that a core goes by is the last one in its log.
+func (w *World) checkConfiguration(i int) {
+	s := &w.servers[i]
+	if raft.Index(len(s.view)) != s.status.last {
+		return // it has entries that weren't handed to the disk yet
+	}
+	shown, want := s.core.Status(), raft.Index(0)
+	if n := len(s.configurations); n > 0 {
+		want = s.configurations[n-1].index
+	}
+	if shown.ConfigurationIndex != want {
+		w.fail(Steps, i, "goes by the configuration at index %d, but the last one in its log is at %d", shown.ConfigurationIndex, want)
+	}
+}
+
+// checkElected checks that a new leader has the votes of a quorum of its configuration, disk by disk.
+func (w *World) checkElected(i int) {
+	s := &w.servers[i]
+	shown := s.core.Status()
+	voted := func(m *raft.Member) bool {
+		j := serverOf(m.ID)
+		for g, d := range w.servers[j].disks {
+			if d.state.Incarnation != m.Incarnation {
+				continue
+			}
+			own := j == i && d == s.disk && d.state.Term == shown.Term && d.state.Vote == s.id
+			return own || int(*w.ghost.vote(j+MaxServers*g, shown.Term)) == i+1
+		}
+		return false
+	}
+	if shown.Configuration != nil && !quorum(shown.Configuration, voted) {
+		w.fail(ElectionSafety, i, "leads term %d without the votes of a quorum of %s", shown.Term, describeConfiguration(shown.Configuration))
+	}
+}
+
+// describeConfiguration describes a configuration in short: members + old → next, with ? behind a server that doesn't vote and
+// ' behind it for each disk that it has lost.
+func describeConfiguration(c *raft.Configuration) string {
+	list := func(members []raft.Member) string {
+		text := ""
+		for i := range members {
+			text += string(members[i].ID)
+			if members[i].Role != raft.Voter {
+				text += "?"
+			}
+		}
+		return text
+	}
+	text := list(c.Members)
+	if c.Old != nil {
+		text += "+" + list(c.Old)
+	}
+	if c.Next != nil {
+		text += "→" + list(c.Next)
+	}
+	return text
+}
+
+// move lets a server come back at another address.
+func (w *World) move(i int) bool {
+	s := &w.servers[i]
+	if len(s.address) > 4 || w.params.ChangeTime == 0 {
+		return false
+	}
+	if s.up {
+		w.crash(i, 0)
+	}
+	s.address += "'"
+	w.stats.Moves++
+	return true
+}
+
+// viewConfiguration takes note of a configuration that appears in a server's log.
+func (w *World) viewConfiguration(i int, now placed, term raft.Term) {
+	s := &w.servers[i]
+	if n := len(s.configurations); n > 0 && term == s.status.term {
+		w.checkAppendedConfiguration(i, &s.configurations[n-1], now)
+		w.checkGivenUp(i, &s.configurations[n-1], now)
+	}
+	s.configurations = append(s.configurations, now)
+}
+
+// ChangeText says what an event that asks for a change of the members asks for: the kind of the call, and its servers, with ? behind one that isn't to vote and ! behind a
+// wrong address.
+func (e *Event) ChangeText() string {
+	data := e.Data
+	if len(data) < 2 {
+		return "nothing"
+	}
+	text := raft.CallKind(data[0]).String() + " "
+	for rest := data[2:]; len(rest) >= 3; rest = rest[3:] {
+		text += string('1' + rune(rest[0]))
+		if raft.MemberRole(rest[1]) == raft.Learner {
+			text += "?"
+		}
+		if rest[2] == addressWrong {
+			text += "!"
+		}
+	}
+	if data[1] != expectNothing {
+		text += " if unchanged"
+	}
+	return text
+}

@@ -1,0 +1,384 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// performStreams sees to what the core wants done about snapshots that are sent and received. It never waits.
+func (n *Node) performStreams() {
+	e := &n.effects
+	for _, a := range e.SnapshotAnswers {
+		if answer := n.snapshotCalls[a.Number]; answer != nil {
+			delete(n.snapshotCalls, a.Number)
+			answer <- a // there is room for it
+		}
+	}
+	for _, stream := range e.StopSends {
+		if stop := n.sendings[stream]; stop != nil {
+			stop()
+		}
+	}
+	if e.DiscardIncoming {
+		n.begin()
+		go n.receiver.discard(n, n.accepted)
+	}
+	for i := range e.Streams {
+		v := &e.Streams[i]
+		if v.Accepted {
+			n.accepted = v.Stream
+		}
+		n.receiver.judge(v)
+	}
+	for i := range e.Sends {
+		send := e.Sends[i]
+		ctx, stop := context.WithCancel(n.ctx)
+		n.sendings[send.Stream] = stop
+		n.begin()
+		go n.sendSnapshot(ctx, send)
+	}
+}
+
+// sendSnapshot sends the current snapshot in a stream.
+func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
+	defer n.leave(nil, nil)
+	start, sent := stopwatchFor(n.trace.Snapshot != nil), uint64(0)
+	err := guard("snapshot", func() (err error) {
+		sent, err = n.streamSnapshot(ctx, &send)
+		return err
+	})
+	n.traceSnapshot(SnapshotTrace{
+		Kind: "sent", Peer: send.Header.To, Index: send.Meta.Index, Bytes: sent, Offset: send.Header.Offset, Err: err,
+	}, start)
+	if err != nil && ctx.Err() == nil {
+		n.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
+	}
+	_ = n.inbox.report(func(c *Core, now Instant) { // or else the node has stopped
+		n.sendings[send.Stream]()
+		delete(n.sendings, send.Stream)
+		c.SnapshotSent(now, send.Stream, err)
+	})
+}
+
+// streamSnapshot writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says is an error of the
+// snapshot's.
+func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
+	reader, err := n.openSnapshot(&send.Meta)
+	if err != nil {
+		return 0, err
+	}
+	defer reader.Close()
+	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.Offset)); err != nil {
+		return 0, shortSnapshot(err)
+	}
+	stream, err := n.config.Transport.OpenStream(ctx, send.Header.To)
+	if err != nil {
+		return 0, streamBroken(err)
+	}
+	if err = writeStreamHeader(stream, &send.Header); err == nil {
+		sent, err = n.copySnapshot(ctx, send, reader, stream)
+	}
+	if closing := stream.Close(); err == nil && closing != nil {
+		err = streamBroken(closing)
+	}
+	return sent, err
+}
+
+// copySnapshot copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
+func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
+	offset, size := send.Header.Offset, send.Header.Size
+	pace := newPace(n.config.SnapshotBytesPerSecond)
+	defer pace.stop()
+	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.SnapshotMoved(now, send.Stream, at) }, offset)
+	buffer := make([]byte, min(streamBuffer, pace.piece))
+	for offset < size {
+		k, err := io.ReadFull(from, buffer[:min(uint64(len(buffer)), size-offset)])
+		if err != nil {
+			return sent, shortSnapshot(err)
+		}
+		if err := pace.wait(ctx, k); err != nil {
+			return sent, streamBroken(err)
+		}
+		if _, err := into.Write(buffer[:k]); err != nil {
+			return sent, streamBroken(err)
+		}
+		offset, sent = offset+uint64(k), sent+uint64(k)
+		progress.reached(offset)
+	}
+	return sent, nil
+}
+
+// shortSnapshot says that a snapshot has fewer bytes than it had, or can't be read.
+func shortSnapshot(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: the snapshot ends too early", ErrCorrupt)
+	}
+	return err
+}
+
+// errStream says that a stream is broken, whatever its transport calls that.
+var errStream = errors.New("raft: stream broken")
+
+func streamBroken(err error) error { return fmt.Errorf("%w: %v", errStream, err) }
+
+// A pace keeps what is sent within a rate.
+type pace struct {
+	perSecond, piece int
+	timer            *time.Timer
+}
+
+// pieces is how many there are in a second when the rate is low.
+const pieces = 20
+
+func newPace(perSecond int) *pace {
+	p := &pace{perSecond: perSecond, piece: streamBuffer}
+	if perSecond > 0 {
+		p.piece = max(perSecond/pieces, 1)
+		p.timer = time.NewTimer(0)
+	}
+	return p
+}
+
+// wait waits until bytes may be sent after those before.
+func (p *pace) wait(ctx context.Context, bytes int) error {
+	if p.timer == nil {
+		return nil
+	}
+	select {
+	case <-p.timer.C:
+		p.timer.Reset(time.Duration(bytes) * time.Second / time.Duration(p.perSecond))
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *pace) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// A streamProgress reports how far a stream has come, now and then.
+type streamProgress struct {
+	n      *Node
+	report func(c *Core, now Instant, at uint64)
+	at     uint64
+	since  time.Time
+}
+
+func (n *Node) newProgress(report func(c *Core, now Instant, at uint64), at uint64) *streamProgress {
+	return &streamProgress{n: n, report: report, at: at, since: time.Now()}
+}
+
+// reached notes how far it has come.
+func (p *streamProgress) reached(at uint64) {
+	if at-p.at < reportEvery && time.Since(p.since) < time.Duration(p.n.heartbeat) {
+		return
+	}
+	p.at, p.since = at, time.Now()
+	_ = p.n.inbox.report(func(c *Core, now Instant) { p.report(c, now, at) }) // or else the node has stopped
+}
+
+// receiver is this server's side of the streams that others open. One of them at a time brings something.
+type receiver struct {
+	mu       sync.Mutex
+	last     uint64
+	arrivals map[uint64]*arrival
+
+	// storing is held by who stores, and guards what follows.
+	storing sync.Mutex
+	writer  SnapshotWriter // nil for none
+	begun   uint64         // the stream that has begun it
+	held    uint64
+}
+
+// An arrival is a stream that has come.
+type arrival struct {
+	verdict  chan *StreamVerdict // gets one
+	stream   io.Closer
+	accepted bool
+}
+
+// arrive gives a stream its number.
+func (r *receiver) arrive(stream io.Closer) (uint64, *arrival) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last++
+	a := &arrival{verdict: make(chan *StreamVerdict, 1), stream: stream}
+	r.arrivals[r.last] = a
+	return r.last, a
+}
+
+func (r *receiver) leave(number uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.arrivals, number)
+}
+
+// judge tells a stream what becomes of it. One that was accepted before is closed, which ends whoever reads from it.
+func (r *receiver) judge(v *StreamVerdict) {
+	r.mu.Lock()
+	a := r.arrivals[v.Stream]
+	closes := a != nil && a.accepted && !v.Accepted
+	if a != nil && !a.accepted {
+		a.accepted = v.Accepted
+		verdict := *v
+		a.verdict <- &verdict // there is room for it: a stream is accepted once, and refused once otherwise
+	}
+	r.mu.Unlock()
+	if closes {
+		_ = a.stream.Close() // it breaks, which is what is wanted
+	}
+}
+
+// discard throws away what the streams up to one have brought.
+func (r *receiver) discard(n *Node, upTo uint64) {
+	defer n.leave(nil, nil)
+	r.storing.Lock()
+	defer r.storing.Unlock()
+	if r.begun <= upTo {
+		r.abort(n)
+	}
+}
+
+// abort throws away what is stored.
+func (r *receiver) abort(n *Node) {
+	if r.writer == nil {
+		return
+	}
+	writer := r.writer
+	r.writer, r.held = nil, 0
+	if err := guard("storage", writer.Abort); err != nil && n.ctx.Err() == nil {
+		n.logger.Warn("raft: received snapshot not removed", "err", err)
+	}
+}
+
+// Stream implements Handler: it takes a snapshot, if the core wants it.
+func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
+	n := (*Node)(h)
+	defer func() { _ = stream.Close() }() // nobody is left who could be told
+	header, err := readStreamHeader(stream)
+	if err != nil || header.From != from {
+		n.logger.Warn("raft: stream refused", "peer", from, "err", err)
+		return
+	}
+	number, a := n.receiver.arrive(stream)
+	defer n.receiver.leave(number)
+	if n.inbox.report(func(c *Core, now Instant) { c.StreamOpened(now, number, header) }) != nil {
+		return
+	}
+	var verdict *StreamVerdict
+	select {
+	case verdict = <-a.verdict:
+	case <-n.ctx.Done():
+		return
+	}
+	if !verdict.Accepted {
+		return
+	}
+	start := stopwatchFor(n.trace.Snapshot != nil)
+	held, end := uint64(0), StreamBroken
+	err = guard("storage", func() (err error) {
+		held, end, err = n.receiver.receive(n, verdict, stream)
+		return err
+	})
+	if err != nil && n.ctx.Err() == nil {
+		n.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
+	}
+	n.traceSnapshot(SnapshotTrace{
+		Kind: "received", Peer: from, Index: verdict.Meta.Index, Bytes: max(held, verdict.Offset) - verdict.Offset, Offset: verdict.Offset, Err: err,
+	}, start)
+	_ = n.inbox.report(func(c *Core, now Instant) { c.StreamEnded(now, number, held, end) }) // or else the node has stopped
+}
+
+// receive stores what a stream brings, and makes it durable when that is all.
+func (r *receiver) receive(n *Node, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
+	r.storing.Lock()
+	defer r.storing.Unlock()
+	failed := true // unless it has worked, or only the stream has broken
+	defer func() {
+		if failed {
+			r.abort(n)
+			held, end = 0, StreamFailed
+		}
+	}()
+	if v.Offset == 0 {
+		r.abort(n)
+		if r.writer, err = n.config.Storage.CreateSnapshot(v.Meta); err != nil {
+			r.writer = nil
+			return 0, StreamFailed, err
+		}
+		r.begun = v.Stream
+	}
+	if r.writer == nil || r.held != v.Offset {
+		return 0, StreamFailed, fmt.Errorf("%d bytes are stored, not %d", r.held, v.Offset)
+	}
+	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.StreamMoved(now, v.Stream, at) }, r.held)
+	buffer := make([]byte, streamBuffer)
+	for r.held < v.Size {
+		k, reading := stream.Read(buffer[:min(uint64(len(buffer)), v.Size-r.held)])
+		if n.ctx.Err() != nil {
+			return 0, StreamFailed, errStopping
+		}
+		if k > 0 {
+			if _, err := r.writer.Write(buffer[:k]); err != nil {
+				return 0, StreamFailed, err
+			}
+			r.held += uint64(k)
+			progress.reached(r.held)
+		}
+		if reading != nil && r.held < v.Size {
+			failed = false
+			return r.held, StreamBroken, reading
+		}
+	}
+	if err := r.writer.Commit(); err != nil {
+		return 0, StreamFailed, err
+	}
+	failed = false
+	held, r.writer, r.held = r.held, nil, 0
+	return held, StreamComplete, nil
+}
+
+// A stream begins with its header: a length of 4 bytes, little endian, and a message of that many.
+const (
+	streamLength    = 4
+	maxStreamHeader = 1 << 20
+)
+
+func writeStreamHeader(w io.Writer, header *Message) error {
+	frame := AppendMessage(make([]byte, streamLength), header)
+	length := len(frame) - streamLength
+	for i := range streamLength {
+		frame[i] = byte(length >> (8 * i))
+	}
+	if _, err := w.Write(frame); err != nil {
+		return streamBroken(err)
+	}
+	return nil
+}
+
+func readStreamHeader(r io.Reader) (Message, error) {
+	var prefix [streamLength]byte
+	if _, err := io.ReadFull(r, prefix[:]); err != nil {
+		return Message{}, err
+	}
+	length := 0
+	for i := range streamLength {
+		length |= int(prefix[i]) << (8 * i)
+	}
+	if length <= 0 || length > maxStreamHeader {
+		return Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
+	}
+	// Memory is taken for what comes, not for what the length says.
+	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))
+	if err != nil {
+		return Message{}, err
+	}
+	return DecodeMessage(frame)
+}
