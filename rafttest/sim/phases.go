@@ -15,7 +15,8 @@ const (
 	phasePass // and up
 )
 
-// FoundElections is the number of election timeouts within which a cluster must be founded. SettleElections is the number
+// FoundElections is the number of election timeouts within which a cluster must be founded; with a snapshot of another one,
+// after anything of it came. SettleElections is the number
 // of them within which something must become stable, committed, applied or answered somewhere after the last fault, and again
 // after each time that it did, until all is done. (How long all takes depends on how much there is to catch up with.)
 const (
@@ -83,7 +84,13 @@ func (w *World) found() {
 		}
 		return w.leading() >= 0
 	}
-	w.loop(w.now+FoundElections*w.params.Election, func() bool { return done() || w.stats.Events > limit })
+	moved, place := w.now, w.place()
+	w.loop(never, func() bool {
+		if now := w.place(); now != place && w.inherited > 0 {
+			moved, place = w.now, now // the snapshot that it is founded with is on its way
+		}
+		return done() || w.now-moved > FoundElections*w.params.Election || w.stats.Events > limit
+	})
 	if w.violation == nil && !done() {
 		w.failAtLast(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
 	}
