@@ -182,6 +182,76 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	require.EqualValues(t, 2000, saved.Last)
 }
 
+// A hooked file system calls a function, once, before it reads from a file.
+type hooked struct {
+	vfs.FS
+	before func()
+}
+
+type hookedFile struct {
+	vfs.File
+	system *hooked
+}
+
+func (h *hooked) Open(name string) (vfs.File, error) {
+	file, err := h.FS.Open(name)
+	return hookedFile{file, h}, err
+}
+
+func (h *hooked) Create(name string) (vfs.File, error) {
+	file, err := h.FS.Create(name)
+	return hookedFile{file, h}, err
+}
+
+func (f hookedFile) ReadAt(b []byte, at int64) (int, error) {
+	if before := f.system.before; before != nil {
+		f.system.before = nil
+		before()
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// A segment that isn't needed any more, and would be used again, stays as it is while somebody reads it.
+func TestSegmentThatIsReadStays(t *testing.T) {
+	disk := simfs.New(1)
+	system := &hooked{FS: disk}
+	options := small(disk)
+	options.FS = system
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	write := func(from, to raft.Index) {
+		for index := from; index < to; index += 10 {
+			require.NoError(t, l.Write(raft.Write{Entries: commands(index, 10, 100)}))
+		}
+	}
+	write(1, 300)
+	renamed := 0
+	disk.OnCall(func(c simfs.Call) error {
+		if c.Op == simfs.OpRename && strings.HasSuffix(c.Name, ".wal") {
+			renamed++
+		}
+		return nil
+	})
+	advance := func(from, to raft.Index) {
+		for index := from; index < to; index += 10 {
+			write(index, index+10)
+			adopt(t, l, raft.SnapshotMeta{Index: index + 9, Term: 1}, nil)
+			require.NoError(t, l.Write(raft.Write{Compact: index + 5}))
+		}
+	}
+	system.before = func() {
+		advance(301, 1501)
+		require.Zero(t, renamed, "the first segment is the oldest, and the others wait for it")
+	}
+	entries, err := l.Entries(0, 20, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, commands(1, 10, 100), entries[:10])
+	advance(1501, 1601)
+	require.Positive(t, renamed)
+	require.Less(t, len(disk.Names()), 10)
+	require.NoError(t, l.Close())
+}
+
 func TestNothingToWriteIsNoSync(t *testing.T) {
 	disk := simfs.New(1)
 	l := open(t, disk)
