@@ -366,3 +366,27 @@ func TestFailedSnapshotIsToldToThoseWhoAsked(t *testing.T) {
 	require.Len(t, s.done, 2, "who doesn't wait any more is told nothing")
 	require.NotZero(t, c.status("a").Snapshot)
 }
+
+// Of a server that was given another disk, the log may reach only as far as where the lost one was its cluster's only voter. It isn't
+// alone: whoever leads by a later configuration brings it another snapshot.
+func TestAnotherDiskIsNotTheOnlyVoter(t *testing.T) {
+	for incarnation, alone := range map[raft.Incarnation]bool{7: true, 8: false} {
+		cluster := raft.ClusterID{1}
+		voter := raft.Member{Server: raft.Server{ID: "a", Address: "a:1"}, Role: raft.Voter, Incarnation: 7}
+		_, err := raft.NewCore(raft.CoreConfig{
+			ID: "a", Seed: 1, Incarnation: incarnation, Heartbeat: heartbeat, ElectionTimeout: election,
+			Saved: raft.Saved{
+				State: raft.DurableState{HardState: raft.HardState{Term: 2}, Server: "a", Incarnation: incarnation, Start: 1, Cluster: cluster},
+				Snapshot: raft.SnapshotMeta{Index: 5, Term: 2, ConfigurationIndex: 1,
+					Configuration: raft.Configuration{Cluster: cluster, Members: []raft.Member{voter}}},
+				SnapshotBytes: 10, SnapshotDamage: raft.ErrCorrupt, Base: 5, BaseTerm: 2, Last: 5,
+			},
+		})
+		if alone {
+			require.ErrorIs(t, err, raft.ErrCorrupt)
+			require.ErrorContains(t, err, "no other server to get one from")
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}

@@ -171,10 +171,10 @@ func NewCore(config CoreConfig) (*Core, error) {
 // Origin returns what tags the commands that callers propose at this server.
 func (c *Core) Origin() Origin { return Origin{c.id, c.state.Start} }
 
-// alone says whether this server is its cluster's only voter.
+// alone says whether this server, with the disk that it has, is its cluster's only voter.
 func (c *Core) alone() bool {
 	if configuration := c.log.configuration(); configuration != nil {
-		return configuration.soleVoter(c.id)
+		return configuration.soleVoter(c.id) && configuration.counts(c.id, c.state.Incarnation)
 	}
 	return len(c.config.Bootstrap) == 1
 }
