@@ -34,6 +34,7 @@ type outcome struct {
 	index    Index
 	session  *session // nil for none
 	sequence uint64
+	at       int // where its result was, when it got a place there
 	result   []byte
 	err      error // why it isn't applied
 }

@@ -174,7 +174,8 @@ func (t *sessions) begin(command *SessionCommand, o *outcome) {
 	o.session, o.sequence = s, command.Sequence
 	at, found := s.find(command.Sequence)
 	if !found {
-		s.insert(at, keptResult{sequence: command.Sequence, pending: o.place + 1})
+		s.insert(at, command.Sequence, o.place+1)
+		o.at = at
 		return
 	}
 	o.again = true
@@ -224,24 +225,31 @@ func (s *session) find(sequence uint64) (at int, found bool) {
 	return at, s.results[at].sequence == sequence
 }
 
-// insert puts a result at a place, with the buffer of one that was let go of if there is one.
-func (s *session) insert(at int, kept keptResult) {
+// insert makes room for the result of a sequence at a place, with the buffer of one that was let go of if there is one.
+func (s *session) insert(at int, sequence uint64, pending int) {
 	n := len(s.results)
 	if n < cap(s.results) {
 		s.results = s.results[:n+1]
-		kept.result = s.results[n].result[:0]
 	} else {
 		s.results = append(s.results, keptResult{})
 	}
-	copy(s.results[at+1:], s.results[at:n])
-	s.results[at] = kept
+	if at < n {
+		free := s.results[n].result
+		copy(s.results[at+1:], s.results[at:n])
+		s.results[at].result = free
+	}
+	kept := &s.results[at]
+	kept.sequence, kept.pending = sequence, pending
 }
 
 // keep stores the result of a command that was applied, unless the client has let go of it meanwhile.
 func (t *sessions) keep(o *outcome) {
-	at, found := o.session.find(o.sequence)
-	if !found {
-		return
+	at := o.at
+	if results := o.session.results; at < o.session.skip || at >= len(results) || results[at].sequence != o.sequence {
+		var found bool
+		if at, found = o.session.find(o.sequence); !found {
+			return // it has moved, or is gone
+		}
 	}
 	kept := &o.session.results[at]
 	kept.pending, kept.index = 0, o.index
