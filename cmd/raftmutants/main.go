@@ -75,6 +75,9 @@ func run(arguments []string) error {
 	if s.keep == "" {
 		s.keep = s.dir
 	}
+	if err := os.MkdirAll(s.keep, 0o755); err != nil {
+		return err
+	}
 	all, err := mutants.All()
 	if err != nil {
 		return err

@@ -109,14 +109,20 @@ function fitted(text, width) {
   return escape(text.length > count ? text.slice(0, Math.max(count - 1, 0)) + "…" : text);
 }
 
+// drawTimes labels columns with their times, with as few decimals as tell neighbours apart.
 function drawTimes(out, from, to) {
-  let free = 0;
-  for (let c = from; c <= to; c++) {
+  const labels = [];
+  for (let c = from, free = gutter; c <= to; c++) {
     const i = view.columns[c];
     const at = steps[i].at, old = i > 0 ? steps[i - 1].at : -1;
     if (xOf(c) < free || at === old && c > from) continue;
-    out.push(`<text class="small" x="${xOf(c)}" y="12" text-anchor="middle">${(at / 1e6).toFixed(at < 1e8 ? 1 : 0)} ms</text>`);
-    free = xOf(c) + 62;
+    labels.push({ x: xOf(c), at: at / 1e6 });
+    free = xOf(c) + 80;
+  }
+  const distinct = (decimals) => labels.every((l, i) => i === 0 || l.at.toFixed(decimals) !== labels[i - 1].at.toFixed(decimals));
+  const decimals = [0, 1, 2].find(distinct) ?? 3;
+  for (const { x, at } of labels) {
+    out.push(`<text class="small" x="${x}" y="12" text-anchor="middle">${at.toFixed(decimals)} ms</text>`);
   }
 }
 
