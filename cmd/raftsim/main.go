@@ -68,7 +68,7 @@ func run(arguments []string) error {
 	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
 	flags.StringVar(&s.faults, "faults", "", "these kinds of faults and no others, instead of what each seed draws: "+strings.Join(faultNames(), ","))
 	flags.StringVar(&s.disk, "disk", "", "what every server keeps its state in, instead of what each seed draws: wal, the real log on a simulated file system, or model")
-	flags.BoolVar(&s.steady, "steady", false, "a cluster in ordinary service without faults, on one core: how much faster than real time? (with -for)")
+	flags.BoolVar(&s.steady, "steady", false, "a cluster in ordinary service, on one core, without faults unless -faults names some: how much faster than real time? (with -for)")
 	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
 	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")

@@ -215,6 +215,7 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		s.Changes, s.Changed, s.Unchanged, s.Configurations, s.Moves)
 	fmt.Printf("elections %d, crashes %d, recoveries %d, wiped disks %d, writes %d, lost %d, truncations %d, messages %d, dropped %d\n",
 		s.Elections, s.Crashes, s.Restarts, s.Wipes, s.Writes, s.Lost, s.Truncations, s.Messages, s.Dropped)
+	printElections(s)
 	fmt.Printf("commands committed %d, answered %d, refused %d, unknown %d; reads %d, transfers %d\n",
 		s.Commands, s.Answered, s.Refused, s.Unknown, s.Reads, s.Transfers)
 	fmt.Printf("upgrades %d; in sessions: opened %d, commands applied %d, copies answered with the first result %d, refused %d\n",

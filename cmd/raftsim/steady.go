@@ -31,6 +31,9 @@ func steady(s *settings) error {
 		if s.disk == "model" {
 			p = p.WithModel()
 		}
+		if err := narrow(&p, s.faults); err != nil {
+			return err
+		}
 		r := w.RunFor(p, int64(raft.Duration(steadySpan)))
 		if r.Violation != nil {
 			return fmt.Errorf("seed %d: %w", seed, r.Violation)
@@ -46,5 +49,30 @@ func steady(s *settings) error {
 		used.Round(time.Millisecond), span.Seconds()/used.Seconds(), float64(total.Events)/used.Seconds())
 	fmt.Printf("commands %d (%.1f a second), messages %d, writes %d, elections %d\n",
 		total.Commands, float64(total.Commands)/span.Seconds(), total.Messages, total.Writes, total.Elections)
+	printElections(&total)
 	return nil
+}
+
+// printElections tells how elections went.
+func printElections(s *sim.Stats) {
+	fmt.Printf("terms in which votes were asked for %d; by several servers, and nobody was elected, in %d (%.3f%%)\n",
+		s.Campaigns, s.Split, 100*float64(s.Split)/float64(max(s.Campaigns, 1)))
+	crashes := 0
+	for _, n := range s.Vacancies {
+		crashes += n
+	}
+	if crashes == 0 {
+		return
+	}
+	within := func(share float64) string {
+		passed := 0
+		for tenths, n := range s.Vacancies {
+			if passed += n; float64(passed) >= share*float64(crashes) && tenths < len(s.Vacancies)-1 {
+				return fmt.Sprintf("%.1f", float64(tenths+1)/10)
+			}
+		}
+		return fmt.Sprintf("more than %.1f", float64(len(s.Vacancies)-1)/10)
+	}
+	fmt.Printf("after %d crashes of a leader another one was elected within so many election timeouts: median %s, 95%% %s, 99%% %s, all %s\n",
+		crashes, within(.5), within(.95), within(.99), within(1))
 }

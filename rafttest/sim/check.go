@@ -12,8 +12,8 @@ type status struct {
 	handing    bool // it hands over
 }
 
-// leads is the role of a leader.
-const leads = "leader"
+// The roles of a leader, and of a server that asks for votes.
+const leads, asks = "leader", "candidate"
 
 // look returns the status of a server that is up.
 func (s *server) look() status {
@@ -52,8 +52,11 @@ func (w *World) observe(i int) {
 		w.fail(BoundedMemory, i, "term %d", now.term)
 		return
 	}
-	if now.role == leads {
+	switch now.role {
+	case leads:
 		w.observeLeader(i, &before)
+	case asks:
+		w.ghost.leader(now.term).asked |= 1 << i
 	}
 	if now.commit != before.commit {
 		w.observeCommit(i)
@@ -80,7 +83,7 @@ func (w *World) observeLeader(i int, before *status) {
 		w.fail(ElectionSafety, i, "leads term %d, which server %d has led", now.term, l.server)
 		return
 	}
-	*l = leader{int8(i + 1), s.life}
+	l.server, l.life = int8(i+1), s.life
 	w.checkElected(i)
 	w.checkLeases(i)
 	s.leaderSince = w.local(s)
@@ -88,6 +91,11 @@ func (w *World) observeLeader(i int, before *status) {
 		w.links[i][j].appends = 0
 	}
 	w.stats.Elections++
+	if w.vacant > 0 {
+		tenths := (w.now - w.vacant) * 10 / w.params.Election
+		w.stats.Vacancies[min(tenths, int64(len(w.stats.Vacancies))-1)]++
+		w.vacant = 0
+	}
 
 	// What leaders of earlier terms have committed is in the log now: it was written before the
 	// leader's own vote counted, so all of it is in the view.

@@ -213,6 +213,9 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 	}
 	switch kind {
 	case faultCrashLeader:
+		if w.servers[leader].status.role == leads {
+			w.vacant = w.now
+		}
 		w.crashes(leader)
 	case faultIsolateLead:
 		w.part(faultIsolate, leader, span, 0)

@@ -72,6 +72,7 @@ func (g *ghost) answeredBefore(at int64) raft.Index {
 type leader struct {
 	server int8 // plus 1; 0 for none
 	life   uint32
+	asked  uint32 // the servers that asked for votes, a bit each
 }
 
 func (g *ghost) reset(reference raft.StateMachine) {

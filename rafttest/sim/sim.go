@@ -8,6 +8,8 @@
 // down (Shrink) to the few events that it takes, read as a transcript, and kept as a file.
 package sim
 
+import "math/bits"
+
 // A Result is what came of a run.
 type Result struct {
 	Params    Params
@@ -83,6 +85,7 @@ func (w *World) guard(f func()) {
 }
 
 func (w *World) result() Result {
+	w.countElections()
 	w.stats.Leaders = 0
 	for _, commit := range w.ghost.commits {
 		if commit > 0 {
@@ -93,4 +96,17 @@ func (w *World) result() Result {
 		w.violation.Step = w.stats.Steps
 	}
 	return Result{w.params, w.stats, w.hash, w.violation}
+}
+
+// countElections counts the terms by what came of them.
+func (w *World) countElections() {
+	w.stats.Campaigns, w.stats.Split = 0, 0
+	for _, l := range w.ghost.leaders {
+		if l.server != 0 || l.asked != 0 {
+			w.stats.Campaigns++
+		}
+		if l.server == 0 && bits.OnesCount32(l.asked) > 1 {
+			w.stats.Split++
+		}
+	}
 }

@@ -9,6 +9,8 @@ type Stats struct {
 	Messages       int
 	Dropped        int
 	Elections      int // leaders
+	Campaigns      int // terms in which votes were asked for
+	Split          int // of them, by several servers, and none was elected
 	Leaders        int // that committed a command
 	Crashes        int
 	Restarts       int
@@ -33,6 +35,9 @@ type Stats struct {
 	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
 	Succeeded                                                int64 // the same, from then on until a server of the highest priority led
 	Faults                                                   [numFaults + numDiskFaults]int
+	// Vacancies are the crashes of a leader by the tenths of an election timeout until another was elected; the last count
+	// is of those that took longer.
+	Vacancies [50]int
 
 	Snapshots       int // taken
 	SnapshotsFailed int // taken or received, and not stored
@@ -64,7 +69,7 @@ func (s *Stats) Add(o *Stats) {
 		from int
 	}{
 		{&s.Events, o.Events}, {&s.Steps, o.Steps}, {&s.Drains, o.Drains},
-		{&s.Messages, o.Messages}, {&s.Dropped, o.Dropped}, {&s.Elections, o.Elections},
+		{&s.Messages, o.Messages}, {&s.Dropped, o.Dropped}, {&s.Elections, o.Elections}, {&s.Campaigns, o.Campaigns}, {&s.Split, o.Split},
 		{&s.Leaders, o.Leaders}, {&s.Crashes, o.Crashes}, {&s.Restarts, o.Restarts},
 		{&s.Moves, o.Moves}, {&s.Changes, o.Changes}, {&s.Changed, o.Changed}, {&s.Unchanged, o.Unchanged},
 		{&s.Configurations, o.Configurations}, {&s.Wipes, o.Wipes}, {&s.Lost, o.Lost}, {&s.Writes, o.Writes},
@@ -82,5 +87,8 @@ func (s *Stats) Add(o *Stats) {
 	}
 	for i := range s.Faults {
 		s.Faults[i] += o.Faults[i]
+	}
+	for i := range s.Vacancies {
+		s.Vacancies[i] += o.Vacancies[i]
 	}
 }

@@ -3,14 +3,15 @@ package sim
 import "github.com/e17579a5/raft"
 
 // Steady returns parameters of a cluster in ordinary service: heartbeats every 100 ms, a command every 50 ms or so at any of its servers,
-// each of which keeps its state in the real log, and no faults.
+// each of which keeps its state in the real log, and no faults. If kinds of faults are set, there is one every ten election timeouts or
+// so, and who crashes is down for two.
 func Steady(seed uint64, servers int) Params {
 	p := Calm(seed, servers)
 	ms := int64(raft.Millisecond)
 	p.WAL, p.Segment = 1, 1<<20
 	p.Jitter, p.Tail = ms, 64<<10
 	p.ClientTime, p.Reads, p.CommandSize = 57*ms, 0, 64 // spread makes it 50 ms on average
-	p.FaultKinds = 0
+	p.FaultTime, p.DownTime, p.FaultKinds = 10*p.Election, 2*p.Election, 0
 	return p
 }
 

@@ -19,6 +19,26 @@ func TestSteady(t *testing.T) {
 	require.Zero(t, r.Stats.Refused+r.Stats.Unknown)
 }
 
+// TestElectionsAreCounted loses one leader after another: each term in which votes are asked for has a leader or is counted
+// otherwise, and nearly every crash is followed by an election within one and a half election timeouts (§3.4), and a little.
+func TestElectionsAreCounted(t *testing.T) {
+	p := Steady(1, 3).WithModel()
+	p.FaultKinds = 1 << faultCrashLeader
+	s := NewWorld(Options{}).RunFor(p, 3000*int64(raft.Second)).Stats
+	require.Greater(t, s.Elections, 200)
+	require.Greater(t, s.Split, 0)
+	require.Less(t, s.Split, s.Elections/20)
+	require.GreaterOrEqual(t, s.Campaigns, s.Elections+s.Split)
+	crashes, soon := 0, 0
+	for tenths, n := range s.Vacancies {
+		if crashes += n; tenths <= 15 {
+			soon += n
+		}
+	}
+	require.Greater(t, crashes, 200)
+	require.GreaterOrEqual(t, soon*20, crashes*19)
+}
+
 // BenchmarkSteady reports how much faster than real time a cluster in ordinary service is simulated, on one core.
 func BenchmarkSteady(b *testing.B) {
 	w := NewWorld(Options{})

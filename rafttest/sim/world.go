@@ -73,6 +73,7 @@ type World struct {
 	probes  [MaxServers]int64 // operations by which progress is proved
 	biggest int               // command that was proposed, in bytes
 	mending int               // counts the times that links were cut
+	vacant  int64             // when the leader crashed, if none was elected since
 }
 
 // A server is one member of the cluster with all that belongs to it.
@@ -215,7 +216,7 @@ func (w *World) reset(p Params) {
 	w.violation, w.timed, w.calm = nil, false, false
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
-	w.biggest, w.waking = 0, false
+	w.biggest, w.waking, w.vacant = 0, false, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
 	w.feedings = [MaxServers][MaxServers]feeding{}
