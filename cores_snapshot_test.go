@@ -321,6 +321,58 @@ func TestAttemptsAreThoseOfATerm(t *testing.T) {
 	require.True(t, e.Streams[0].Accepted)
 }
 
+// halfReceived returns a cluster whose third server holds 50 bytes of a snapshot, and the header of the stream that brought them.
+func halfReceived(t *testing.T) (*cores, raft.Message) {
+	c := compacted(t)
+	header := c.streams[len(c.streams)-1].send.Header
+	core := c.servers["c"].core
+	core.StreamOpened(c.now, 77, header)
+	core.StreamMoved(c.now, 77, 50)
+	core.StreamEnded(c.now, 77, 50, raft.StreamBroken)
+	core.Drain(&raft.Effects{})
+	return c, header
+}
+
+// A question of an attempt that the leader has given up since comes late: what was received isn't thrown away for it. (Simulated
+// run 500306621.)
+func TestLateQuestionThrowsNothingAway(t *testing.T) {
+	c, header := halfReceived(t)
+	core := c.servers["c"].core
+	ask := header
+	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, header.Round+2
+	core.Receive(c.now, ask)
+	late := ask
+	late.Round, late.Number, late.Size = header.Round+1, header.Number+1, header.Size+1
+	core.Receive(c.now, late)
+	var e raft.Effects
+	core.Drain(&e)
+	require.False(t, e.DiscardIncoming)
+	require.Len(t, e.Messages, 1)
+	require.EqualValues(t, 50, e.Messages[0].Offset)
+	header.Round, header.Offset = ask.Round, 50
+	core.StreamOpened(c.now, 78, header)
+	core.Drain(&e)
+	require.Len(t, e.Streams, 1)
+	require.True(t, e.Streams[0].Accepted)
+}
+
+// A stream that is accepted and at once refused is only refused: what it was to go on from is thrown away before.
+func TestStreamThatIsRefusedAtOnceWasNeverAccepted(t *testing.T) {
+	c, header := halfReceived(t)
+	core := c.servers["c"].core
+	ask := header
+	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, header.Round+1
+	core.Receive(c.now, ask)
+	header.Round, header.Offset = ask.Round, 50
+	core.StreamOpened(c.now, 78, header)
+	ask.Round, ask.Number, ask.Size = ask.Round+1, ask.Number+1, ask.Size+1
+	core.Receive(c.now, ask)
+	var e raft.Effects
+	core.Drain(&e)
+	require.True(t, e.DiscardIncoming)
+	require.Equal(t, []raft.StreamVerdict{{Stream: 78}}, e.Streams)
+}
+
 // Where to begin is told to the disk that asked, though this server's log knows only the one before it.
 func TestSnapshotIsAnsweredToTheDiskThatAsked(t *testing.T) {
 	c := compacted(t)

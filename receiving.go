@@ -76,6 +76,9 @@ func (c *Core) answerSnapshot(m *Message) {
 	if in.state == incomingStored || c.deadlines[snapshotDeadline].state != deadlineOff {
 		return // it will be installed; or the disk has refused it, and gets a rest
 	}
+	if in.term == m.Term && m.Round < in.attempt {
+		return // the leader has given that attempt up, and what has come since is not to be thrown away for it
+	}
 	if name := nameOf(m); in.state == incomingNot || in.name != name {
 		c.dropIncoming()
 		in.state, in.name, in.held = incomingPartial, name, 0
@@ -138,8 +141,15 @@ func (c *Core) answerStream(m *Message) {
 	c.verdicts = append(c.verdicts, StreamVerdict{Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: m.Size})
 }
 
-// refuseStream closes a stream.
+// refuseStream closes a stream. Nobody hears that it was accepted, if that wasn't handed out yet: what it was to go on from
+// may be gone by now.
 func (c *Core) refuseStream(stream uint64) {
+	for i := range c.verdicts {
+		if c.verdicts[i].Stream == stream {
+			c.verdicts[i] = StreamVerdict{Stream: stream}
+			return
+		}
+	}
 	c.verdicts = append(c.verdicts, StreamVerdict{Stream: stream})
 }
 

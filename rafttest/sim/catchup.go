@@ -11,16 +11,14 @@ type feeding struct {
 	term      raft.Term
 	life      uint32
 	snapshot  uint64 // by its number
-	snapshots int    // that were begun with
+	snapshots int    // for which streams were opened
 	offset    uint64 // up to where bytes were written, ever
 	at        raft.Instant
 }
 
-// fed takes note of bytes that were written to a stream. Those that are written while effects are held back may belong to
-// a stream that the core has given up, or it may count them: so they are no sign that it sees something move, nor are they when they
-// are written again.
-func (w *World) fed(st *stream, now raft.Instant) {
-	s, f := &w.servers[st.from], &w.feedings[st.from][st.to]
+// feeds returns what is noted of a stream, whose snapshot counts from when it is opened.
+func (w *World) feeds(st *stream) *feeding {
+	f := &w.feedings[st.from][st.to]
 	if f.term != st.header.Term || f.life != st.fromLife {
 		*f = feeding{term: st.header.Term, life: st.fromLife}
 	}
@@ -28,11 +26,19 @@ func (w *World) fed(st *stream, now raft.Instant) {
 		f.snapshot, f.offset = st.header.Number, 0
 		f.snapshots++
 	}
+	return f
+}
+
+// fed takes note of bytes that were written to a stream. Those that are written while effects are held back may belong to
+// a stream that the core has given up, or it may count them: so they are no sign that it sees something move, nor are they when they
+// are written again.
+func (w *World) fed(st *stream, now raft.Instant) {
+	f := w.feeds(st)
 	offset := st.header.Offset + uint64(st.written)
 	if f.snapshot != st.header.Number || offset <= f.offset {
 		return
 	}
-	if f.offset = offset; !s.held {
+	if f.offset = offset; !w.servers[st.from].held {
 		f.at = now
 	}
 }

@@ -96,6 +96,7 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 	if send.Header.Offset > 0 {
 		w.stats.Resumed++
 	}
+	w.feeds(st)
 	w.streams = append(w.streams, st)
 }
 
