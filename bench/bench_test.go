@@ -26,7 +26,7 @@ func measureTiny(t *testing.T, args ...string) []result {
 	var out, log bytes.Buffer
 	err := run(t.Context(), append([]string{
 		"-clients", "8", "-payload", "32", "-json", "-duration", "300ms", "-warmup", "10ms", "-rounds", "1",
-		"-election", "300ms", "-rate", "500", "-entries", "2000", "-times", "1", "-dir", t.TempDir(),
+		"-election", "300ms", "-rate", "500", "-entries", "2000", "-state", "1", "-times", "1", "-dir", t.TempDir(),
 	}, args...), &out, &log)
 	require.NoError(t, err, log.String())
 	results, err := readJSON(&out)
@@ -66,7 +66,7 @@ func TestCells(t *testing.T) {
 				p, err := selectPeers(r.Peer)
 				require.NoError(t, err)
 				if why := c.lacks(p[0]); why != "" {
-					require.Equal(t, floorName, r.Peer)
+					require.True(t, r.Peer == floorName || c.name == "snapshots" && r.Peer == "etcd", r.Peer)
 					require.Equal(t, why, r.Why)
 					continue
 				}
@@ -101,6 +101,7 @@ type fakeCluster struct {
 func (c *fakeCluster) Start(int) (Server, error)       { return c, nil }
 func (c *fakeCluster) Leads() bool                     { return true }
 func (c *fakeCluster) Read(context.Context, int) error { return nil }
+func (c *fakeCluster) Snapshot(context.Context) error  { return nil }
 func (c *fakeCluster) HandOver(context.Context) error  { return nil }
 func (c *fakeCluster) Syncs() (uint64, bool)           { return 0, false }
 func (c *fakeCluster) Close() error                    { return nil }
@@ -304,14 +305,16 @@ func TestTable(t *testing.T) {
 
 // TestMatrix: each cell is measured once with each value of what it can be varied by, and not with others.
 func TestMatrix(t *testing.T) {
-	s, err := parse(strings.Fields("-cell load,restart,failover-killed -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms"), io.Discard)
+	s, err := parse(strings.Fields("-cell load,restart,away,snapshots,failover-killed -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms -entries 10,100 -state 1,2"), io.Discard)
 	require.NoError(t, err)
 	count := map[string]int{}
 	for _, r := range s.matrix() {
 		count[r.key.Cell]++
 		require.Equal(t, r.key.Cell == "restart", r.servers == 1)
+		require.Equal(t, r.key.Entries, r.entries)
+		require.Equal(t, r.key.State<<20, r.state)
 	}
-	require.Equal(t, map[string]int{"load": 16, "restart": 2, "failover-killed": 4}, count)
+	require.Equal(t, map[string]int{"load": 16, "restart": 4, "away": 8, "snapshots": 16, "failover-killed": 4}, count)
 }
 
 // TestFiles: what -o has written is what -from reads, and -from measures nothing.
@@ -339,6 +342,8 @@ func TestFlags(t *testing.T) {
 		"-rate 0":                           "-rate 0",
 		"-times 0":                          "-times 0",
 		"-entries x":                        "-entries",
+		"-entries 1000,0":                   "-entries 0",
+		"-state 0":                          "-state 0",
 		"-cell nothing":                     `no cell "nothing"`,
 		"-cell restart -mode memory":        "no cell runs",
 		"-peers etcd,hashicorp-wal -cpuprofile /x": "one peer",

@@ -25,7 +25,7 @@ type cell struct {
 }
 
 // axes say by which parameters a cell can be varied.
-type axes struct{ clients, payload, rate, election, entries bool }
+type axes struct{ clients, payload, rate, election, entries, state, times bool }
 
 // Columns of all cells with a load. The first column of a cell is the one that is compared with the floor.
 var (
@@ -60,6 +60,20 @@ var (
 		{name: "kept", title: "share kept", decimals: 2, better: maxOf},
 		{name: "p99_ratio", title: "p99 over usual", decimals: 2},
 		{name: "caught_up_s", title: "then caught up in s", decimals: 2},
+	}
+	slowDiskColumns  = append(slices.Clone(slowFollowerColumns), column{name: "held", title: "syncs held up"})
+	snapshotsColumns = []column{
+		{name: "taking_p99_ratio", title: "taken: p99 over usual", decimals: 2, better: minOf},
+		{name: "installing_p99_ratio", title: "installed: p99 over usual", decimals: 2, better: minOf},
+		{name: "usual_p99_us", title: "usually p99 µs"},
+		{name: "taking_p99_us", title: "taken: p99 µs", better: minOf},
+		{name: "installing_p99_us", title: "installed: p99 µs", better: minOf},
+		{name: "usual_throughput", title: "usually requests/s"},
+		{name: "taking_kept", title: "taken: share kept", decimals: 2, better: maxOf},
+		{name: "installing_kept", title: "installed: share kept", decimals: 2, better: maxOf},
+		{name: "taken", title: "snapshots taken"},
+		{name: "installed", title: "installed"},
+		{name: "install_s", title: "each in s", decimals: 2},
 	}
 	awayColumns = []column{
 		{name: "caught_up_s", title: "caught up in s", decimals: 2, better: minOf},
@@ -110,6 +124,15 @@ func allCells() []cell {
 			axes: axes{clients: true, payload: true}, diskOnly: true,
 			needs: []Ability{restarts, elections}, columns: slowFollowerColumns, measure: measureSlowFollower,
 		}, {
+			name: "slow-disk", about: fmt.Sprintf("as load, but the syncs of one follower are held up for %v of every %v", stallFor, stallEvery),
+			axes: axes{clients: true, payload: true}, diskOnly: true,
+			needs: []Ability{stalling}, columns: slowDiskColumns, measure: measureSlowDisk,
+		}, {
+			name:  "snapshots",
+			about: "as load, while all servers take snapshots again and again, and while a follower that was away is sent and installs one",
+			axes:  axes{clients: true, payload: true, state: true}, diskOnly: true,
+			needs: []Ability{snapshots}, columns: snapshotsColumns, measure: measureSnapshots,
+		}, {
 			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log is so much longer, and catches up, while %d clients propose", lightClients),
 			axes: axes{payload: true, entries: true}, diskOnly: true,
 			needs: []Ability{restarts, elections}, columns: awayColumns, measure: measureAway,
@@ -128,7 +151,7 @@ func allCells() []cell {
 func failoverCell(l loss, about string) cell {
 	return cell{
 		name: "failover-" + string(l), about: about + "; until the next acknowledged command",
-		axes: axes{election: true}, diskOnly: true,
+		axes: axes{election: true, times: true}, diskOnly: true,
 		needs: []Ability{restarts, elections}, columns: failoverColumns, measure: measureFailover(l),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -14,8 +15,8 @@ import (
 type group struct {
 	options  Options
 	cluster  Cluster
-	machines []*Machine
-	servers  []Server
+	machines []*Machine // of the options: a server that is started takes its own from there
+	servers  []Server   // nil where one was stopped
 	leader   Server
 }
 
@@ -51,7 +52,13 @@ func startGroup(ctx context.Context, p Peer, o Options, n int) (_ *group, err er
 func (g *group) close() error {
 	closed := make(chan error, len(g.servers))
 	for _, s := range g.servers {
-		go func() { closed <- s.Close() }()
+		go func() {
+			if s == nil {
+				closed <- nil
+				return
+			}
+			closed <- s.Close()
+		}()
 	}
 	var errs []error
 	for range g.servers {
@@ -59,6 +66,26 @@ func (g *group) close() error {
 	}
 	g.servers = nil
 	return errors.Join(append(errs, g.cluster.Close())...)
+}
+
+// leading is the number of the leader, and follower that of a server beside it.
+func (g *group) leading() int  { return slices.Index(g.servers, g.leader) }
+func (g *group) follower() int { return (g.leading() + 1) % len(g.servers) }
+
+// stop closes a server, and start starts it again, on a machine of its own that was put in the place of the old one.
+func (g *group) stop(i int) error {
+	s := g.servers[i]
+	g.servers[i] = nil
+	return s.Close()
+}
+
+func (g *group) start(i int) error {
+	s, err := g.cluster.Start(i)
+	if err != nil {
+		return err
+	}
+	g.servers[i] = s
+	return nil
 }
 
 // errNoLeader says that a cluster didn't elect a leader in time.

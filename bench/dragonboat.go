@@ -40,7 +40,7 @@ func (p dragonboatPeer) Modes() []Mode { return p.modes }
 func (p dragonboatPeer) Settings(mode Mode) string {
 	s := "dragonboat v4.0.0-20240618143154-6a1623140f27 with the log in " + p.store + ", in default settings.\n" +
 		"One shard per host, PreVote and CheckQuorum on, a concurrent state machine, which is given batches,\n" +
-		"a session without deduplication (as everywhere here), no snapshots, no log output.\n" +
+		"a session without deduplication (as everywhere here), snapshots when a cell asks for them, no log output.\n" +
 		"What it syncs can't be counted from outside."
 	if mode == memory {
 		return s + "\nThe log on a file system in memory (it has no other log in memory), its channel transport."
@@ -91,6 +91,9 @@ func (c *dragonboatCluster) Start(i int) (Server, error) {
 		RTTMillisecond: uint64(c.options.Election.Milliseconds()) / dragonboatTicks,
 		RaftAddress:    c.members[id],
 		Expert:         config.ExpertConfig{LogDBFactory: c.peer.logs},
+	}
+	if stall := c.options.stall(i); stall != nil {
+		settings.Expert.FS = vfs.Wrap(vfs.Default, dragonboatStall{stall})
 	}
 	if c.options.Mode == memory {
 		settings.Expert.FS = vfs.NewMem()
@@ -193,6 +196,19 @@ func awaitDragonboat(ctx context.Context, request *dragonboat.RequestState) (ans
 	return answer, errors.New("the request was refused")
 }
 
+// Snapshot takes one, unless there is one of the same state.
+func (s *dragonboatServer) Snapshot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dragonboatTimeout)
+	defer cancel()
+	_, err := s.host.SyncRequestSnapshot(ctx, dragonboatShard, dragonboat.SnapshotOption{
+		OverrideCompactionOverhead: true, CompactionOverhead: snapshotKeeps,
+	})
+	if errors.Is(err, dragonboat.ErrRejected) {
+		return nil
+	}
+	return err
+}
+
 // HandOver asks for another leader and waits until there is one.
 func (s *dragonboatServer) HandOver(ctx context.Context) error {
 	if err := s.host.RequestLeaderTransfer(dragonboatShard, s.id%s.members+1); err != nil {
@@ -231,15 +247,30 @@ func (m dragonboatMachine) Update(entries []statemachine.Entry) ([]statemachine.
 	return entries, nil
 }
 
-func (dragonboatMachine) Lookup(any) (any, error)       { return nil, nil } // reads look at nothing, everywhere
-func (dragonboatMachine) PrepareSnapshot() (any, error) { return nil, errNoSnapshots }
-func (dragonboatMachine) SaveSnapshot(any, io.Writer, statemachine.ISnapshotFileCollection, <-chan struct{}) error {
-	return errNoSnapshots
+func (dragonboatMachine) Lookup(any) (any, error)         { return nil, nil } // reads look at nothing, everywhere
+func (m dragonboatMachine) PrepareSnapshot() (any, error) { return m.machine.capture() }
+func (dragonboatMachine) SaveSnapshot(captured any, w io.Writer, _ statemachine.ISnapshotFileCollection, _ <-chan struct{}) error {
+	state, ok := captured.(*machineState)
+	if !ok {
+		return fmt.Errorf("%T is no state", captured)
+	}
+	_, err := state.WriteTo(w)
+	return err
 }
-func (dragonboatMachine) RecoverFromSnapshot(io.Reader, []statemachine.SnapshotFile, <-chan struct{}) error {
-	return errNoSnapshots
+func (m dragonboatMachine) RecoverFromSnapshot(r io.Reader, _ []statemachine.SnapshotFile, _ <-chan struct{}) error {
+	return m.machine.restore(r)
 }
 func (dragonboatMachine) Close() error { return nil }
+
+// dragonboatStall holds syncs up in the file system that the library has for injecting errors.
+type dragonboatStall struct{ stall *stall }
+
+func (s dragonboatStall) MaybeError(op vfs.Op) error {
+	if op == vfs.OpSync {
+		s.stall.hold()
+	}
+	return nil
+}
 
 // dragonboatMemory is the transport in memory, to which every address is as good as another.
 type dragonboatMemory struct{ transport.ChanTransportFactory }

@@ -67,7 +67,13 @@ const (
 	etcdKeepEntries  = 10_000
 )
 
-func (etcdPeer) Lacks(Ability) string { return "" }
+// Lacks says that snapshots are the business of whoever drives the library: what could be measured here is our own code.
+func (etcdPeer) Lacks(a Ability) string {
+	if a == snapshots {
+		return "the library neither takes nor sends snapshots: what drives it must"
+	}
+	return ""
+}
 
 // New returns a cluster; in memory, its servers find each other in it.
 func (p etcdPeer) New(o Options) (Cluster, error) { return &etcdCluster{peer: p, options: o}, nil }
@@ -104,6 +110,7 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	n := &etcdNode{
 		id:      id,
 		machine: o.Machines[id-1],
+		stall:   o.stall(int(id - 1)),
 		storage: eraft.NewMemoryStorage(),
 		inbox:   newEtcdInbox(),
 		appends: newQueue[*pb.Message](),
@@ -264,6 +271,9 @@ func (w *etcdWaiter) begin() uint64 {
 	}
 	return number
 }
+
+// Snapshot can't be asked for.
+func (n *etcdNode) Snapshot(context.Context) error { return errNoSnapshots }
 
 // HandOver asks for another leader and waits until there is one, as etcd's server does before it stops.
 func (n *etcdNode) HandOver(ctx context.Context) error {

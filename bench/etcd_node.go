@@ -24,6 +24,7 @@ type etcdNode struct {
 	yields  bool
 	sole    bool // the cluster has no other server
 	syncs   atomic.Uint64
+	stall   *stall
 	// leading is closed when the leadership ends; nil while this server doesn't lead.
 	leading atomic.Pointer[chan struct{}]
 	leader  atomic.Uint64 // as far as this server knows; 0 while it knows none
@@ -329,6 +330,7 @@ func (n *etcdNode) store(messages []*pb.Message) error {
 	if n.wal != nil {
 		if state != nil && eraft.MustSync(state, n.saved, 0) || len(entries) > 0 {
 			n.syncs.Add(1)
+			n.stall.hold()
 		}
 		if err := n.wal.Save(state, entries); err != nil {
 			return err

@@ -162,11 +162,13 @@ var errFloor = errors.New("the floor does nothing but append")
 func (floorFollower) Leads() bool                                          { return false }
 func (floorFollower) Propose(context.Context, int, []byte) (uint64, error) { return 0, errFloor }
 func (floorFollower) Read(context.Context, int) error                      { return errFloor }
+func (floorFollower) Snapshot(context.Context) error                       { return errFloor }
 func (floorFollower) HandOver(context.Context) error                       { return errFloor }
 func (floorFollower) Close() error                                         { return nil }
 
 func (*floorCluster) Leads() bool                     { return true }
 func (*floorCluster) Read(context.Context, int) error { return errFloor }
+func (*floorCluster) Snapshot(context.Context) error  { return errFloor }
 func (*floorCluster) HandOver(context.Context) error  { return errFloor }
 
 // Propose frames and appends the command, and waits for its result.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,8 @@ func (p hashicorpPeer) Settings(Mode) string {
 		fmt.Sprintf("MaxAppendEntries %d instead of 64, and BatchApplyCh: larger batches, faster with many clients.\n", hashicorpAppendEntries) +
 		"LogCache above the store, as HashiCorp's products have it, large enough for what is in flight.\n" +
 		"NetworkTransport over TCP with the default of 2 requests in flight, which its authors recommend.\n" +
-		"A BatchingFSM, Apply without a timeout (no timer), snapshots off during the run, no log output."
+		"A BatchingFSM, Apply without a timeout (no timer), no log output. Snapshots are taken when a cell asks for them,\n" +
+		fmt.Sprintf("into a FileSnapshotStore of two; TrailingLogs is then %d instead of 10240, so that a follower soon needs one.", snapshotKeeps)
 }
 
 func openBolt(dir string) (hashicorpStore, error) {
@@ -140,11 +142,18 @@ func (c *hashicorpCluster) Start(i int) (_ Server, err error) {
 	config.SnapshotThreshold = 1 << 40
 	config.NoLegacyTelemetry = true
 
-	logs, err := hraft.NewLogCache(16*hashicorpAppendEntries, &countingStore{hashicorpStore: s.store, stored: &c.stored})
+	store := &countingStore{hashicorpStore: s.store, stored: &c.stored, stall: c.options.stall(i), compacts: c.options.Snapshots}
+	logs, err := hraft.NewLogCache(16*hashicorpAppendEntries, store)
 	if err != nil {
 		return nil, err
 	}
-	snapshots := hraft.NewDiscardSnapshotStore()
+	var snapshots hraft.SnapshotStore = hraft.NewDiscardSnapshotStore()
+	if c.options.Snapshots {
+		config.TrailingLogs = snapshotKeeps
+		if snapshots, err = hraft.NewFileSnapshotStoreWithLogger(c.directory(i), 2, hclog.NewNullLogger()); err != nil {
+			return nil, err
+		}
+	}
 	started, err := hraft.HasExistingState(logs, s.store, snapshots)
 	if err == nil && !started {
 		err = hraft.BootstrapCluster(config, logs, s.store, snapshots, s.transport, c.configuration)
@@ -169,9 +178,14 @@ type hashicorpServer struct {
 	transport hraft.Transport
 }
 
+// directory is where a server has its files.
+func (c *hashicorpCluster) directory(i int) string {
+	return filepath.Join(c.options.Dir, fmt.Sprint(i))
+}
+
 // open opens what a server stands on, as far as it gets.
 func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
-	dir := filepath.Join(c.options.Dir, fmt.Sprint(i))
+	dir := c.directory(i)
 	if err = os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -207,6 +221,13 @@ func (s *hashicorpServer) Propose(_ context.Context, _ int, command []byte) (uin
 // is applied before its own first command was: so the state machine is then as new as the call.
 func (s *hashicorpServer) Read(context.Context, int) error { return s.raft.VerifyLeader().Error() }
 
+func (s *hashicorpServer) Snapshot(context.Context) error {
+	if err := s.raft.Snapshot().Error(); !errors.Is(err, hraft.ErrNothingNewToSnapshot) {
+		return err
+	}
+	return nil
+}
+
 func (s *hashicorpServer) HandOver(context.Context) error { return s.raft.LeadershipTransfer().Error() }
 
 func (s *hashicorpServer) Close() error {
@@ -223,15 +244,30 @@ func (s *hashicorpServer) Close() error {
 	return errors.Join(errs...)
 }
 
-// countingStore counts the writes of a store.
+// countingStore counts the writes of a store, and may hold them up: each ends with a sync.
 type countingStore struct {
 	hashicorpStore
 	stored *atomic.Uint64
+	stall  *stall
+	// compacts says that entries are deleted, as they are once there are snapshots.
+	compacts bool
 }
 
 func (s *countingStore) StoreLogs(logs []*hraft.Log) error {
 	s.stored.Add(1)
+	s.stall.hold()
 	return s.hashicorpStore.StoreLogs(logs)
+}
+
+// GetLog returns no entry that was deleted, as raft-wal does when it is in the last segment: a follower that needs it is to be sent
+// a snapshot.
+func (s *countingStore) GetLog(index uint64, log *hraft.Log) error {
+	if s.compacts {
+		if first, err := s.FirstIndex(); err != nil || index < first {
+			return cmp.Or(err, hraft.ErrLogNotFound) // as it is: the library compares
+		}
+	}
+	return s.hashicorpStore.GetLog(index, log)
 }
 
 // IsMonotonic passes on whether the store wants its entries without gaps, which the library asks by a
@@ -256,10 +292,21 @@ func (f hashicorpFSM) ApplyBatch(logs []*hraft.Log) []any {
 	return results
 }
 
-// errNoSnapshots says that a server was asked for a snapshot, which no run does.
-var errNoSnapshots = errors.New("runs take no snapshots")
-
-func (hashicorpFSM) Snapshot() (hraft.FSMSnapshot, error) { return nil, errNoSnapshots }
-func (hashicorpFSM) Restore(snapshot io.ReadCloser) error {
-	return errors.Join(errNoSnapshots, snapshot.Close())
+func (f hashicorpFSM) Snapshot() (hraft.FSMSnapshot, error) {
+	state, err := f.machine.capture()
+	return hashicorpSnapshot{state}, err
 }
+
+func (f hashicorpFSM) Restore(snapshot io.ReadCloser) error {
+	return errors.Join(f.machine.restore(snapshot), snapshot.Close())
+}
+
+// hashicorpSnapshot is a state that is written down.
+type hashicorpSnapshot struct{ state *machineState }
+
+func (s hashicorpSnapshot) Persist(sink hraft.SnapshotSink) error {
+	_, err := s.state.WriteTo(sink)
+	return err // who has called closes the sink, or cancels it
+}
+
+func (hashicorpSnapshot) Release() {}

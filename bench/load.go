@@ -30,6 +30,8 @@ type loadConfig struct {
 	// rate is how many requests arrive per second, whatever becomes of them; with 0 each client makes its next one
 	// when the last one was answered.
 	rate float64
+	// after is an earlier load with as many clients, whose commands these ones follow; nil for none.
+	after *load
 }
 
 // A load is the clients of a run.
@@ -52,7 +54,7 @@ type client struct {
 	command  []byte
 	credit   int    // a read for every hundred
 	requests uint64 // of any kind, warm-up included
-	answered uint64 // commands, warm-up included
+	answered uint64 // commands, warm-up and earlier loads included
 	sum      uint64 // of their results
 	writes   histogram
 	reads    histogram // latencies of those answered while measuring
@@ -69,7 +71,11 @@ func startLoad(ctx context.Context, server Server, c loadConfig) *load {
 		run = (*client).serve
 	}
 	for n := range c.clients {
+		earlier := c.after
 		c := newClient(n, c.payload)
+		if earlier != nil {
+			c.answered, c.sum = earlier.clients[n].answered, earlier.clients[n].sum
+		}
 		l.clients = append(l.clients, c)
 		l.running.Go(func() {
 			if err := run(c, ctx, l); err != nil {

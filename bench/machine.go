@@ -36,6 +36,10 @@ type machineExtras struct {
 	pause time.Duration // how long it sleeps after every pauseEvery commands; 0 is never
 	// across is a chain as in Machine, of a hash that is the same in all processes.
 	across atomic.Uint64
+	// ballast is what makes snapshots as large as those of a service with some state; nil where none are taken. Commands don't change
+	// it. saved is how many snapshots were written, restored how many commands the last one had that was read.
+	ballast         []byte
+	saved, restored atomic.Uint64
 }
 
 // pauseEvery is after how many commands a slow machine sleeps. One sleep per command would be bound by the precision of

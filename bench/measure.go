@@ -122,6 +122,8 @@ func (l *load) check(machines []*Machine) error {
 			return fmt.Errorf("%w: server %d has applied other commands than those that were answered", errWrongState, i)
 		case m.chain != machines[0].chain:
 			return fmt.Errorf("%w: server %d has applied the commands in another order than server 0", errWrongState, i)
+		case !sameBallast(m, machines[0]):
+			return fmt.Errorf("%w: server %d has another state than server 0", errWrongState, i)
 		}
 	}
 	return nil

@@ -48,6 +48,8 @@ const (
 	reads     Ability = "linearizable reads"
 	restarts  Ability = "restarts on its files"
 	elections Ability = "elections"
+	snapshots Ability = "snapshots"
+	stalling  Ability = "files whose syncs can be held up"
 )
 
 // Options are what a cluster is made of.
@@ -60,10 +62,22 @@ type Options struct {
 	Addresses []string
 	// Machines are the state machines of the servers. Each applies the commands of one server.
 	Machines []*Machine
+	// Snapshots says that servers are asked for snapshots.
+	Snapshots bool
+	// Stalls hold up the syncs of each server, in the cells that do so; nil in the others.
+	Stalls []*stall `json:"-"`
 }
 
 // servers is how many servers the cluster has.
 func (o Options) servers() int { return len(o.Machines) }
+
+// stall is what holds up the syncs of a server; nil for nothing.
+func (o Options) stall(server int) *stall {
+	if o.Stalls == nil {
+		return nil
+	}
+	return o.Stalls[server]
+}
 
 // A Cluster is what the servers of this process share.
 type Cluster interface {
@@ -85,6 +99,9 @@ type Server interface {
 	Propose(ctx context.Context, client int, command []byte) (uint64, error)
 	// Read returns when the state machine here shows all that was acknowledged before the call.
 	Read(ctx context.Context, client int) error
+	// Snapshot takes a snapshot, keeps it in place of the log, and returns when that is durable; or at once when there is nothing new
+	// in the state machine.
+	Snapshot(ctx context.Context) error
 	// HandOver is what is done before a leader is closed: as a rule it makes another server the leader.
 	HandOver(ctx context.Context) error
 	// Close stops the server. No command is applied after it has returned.

@@ -24,7 +24,7 @@ func (raftPeer) Name() string  { return "raft" }
 func (raftPeer) Modes() []Mode { return []Mode{disk, memory} }
 
 func (raftPeer) Settings(mode Mode) string {
-	s := "This library in default settings; but the election timeout is that of everybody here, and no snapshots are taken.\n"
+	s := "This library in default settings; but the election timeout is that of everybody here, and snapshots are taken when a cell asks for them.\n"
 	if mode == memory {
 		return s + "MemoryStorage and Network without faults."
 	}
@@ -85,7 +85,7 @@ func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
 	if c.options.Mode == memory {
 		return raft.NewMemoryStorage(), c.network.Join(c.founders[i].ID), nil
 	}
-	files := countingFiles{FS: vfs.OS, syncs: &c.syncs}
+	files := countingFiles{FS: vfs.OS, syncs: &c.syncs, stall: c.options.stall(i)}
 	log, err := wal.Open(filepath.Join(c.options.Dir, fmt.Sprint(i)), wal.Options{FS: files})
 	if err != nil {
 		return nil, nil, err
@@ -101,30 +101,38 @@ func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.
 
 func (c *raftCluster) Close() error { return nil }
 
-// countingFiles is a file system that counts the syncs of its files.
+// countingFiles is a file system that counts the syncs of its files, and may hold them up.
 type countingFiles struct {
 	vfs.FS
 	syncs *atomic.Uint64
+	stall *stall
 }
 
 func (f countingFiles) Create(name string) (vfs.File, error) {
 	file, err := f.FS.Create(name)
-	return countingFile{file, f.syncs}, err
+	return countingFile{file, f.syncs, f.stall}, err
 }
 
 func (f countingFiles) Open(name string) (vfs.File, error) {
 	file, err := f.FS.Open(name)
-	return countingFile{file, f.syncs}, err
+	return countingFile{file, f.syncs, f.stall}, err
+}
+
+func (f countingFiles) SyncDir(dir string) error {
+	f.stall.hold()
+	return f.FS.SyncDir(dir)
 }
 
 // countingFile is one of its files.
 type countingFile struct {
 	vfs.File
 	syncs *atomic.Uint64
+	stall *stall
 }
 
 func (f countingFile) Sync() error {
 	f.syncs.Add(1)
+	f.stall.hold()
 	return f.File.Sync()
 }
 
@@ -149,6 +157,11 @@ func (s *raftServer) Propose(ctx context.Context, _ int, command []byte) (uint64
 }
 
 func (s *raftServer) Read(ctx context.Context, _ int) error { return s.node.Read(ctx) }
+
+func (s *raftServer) Snapshot(ctx context.Context) error {
+	_, err := s.node.Snapshot(ctx)
+	return err
+}
 
 // HandOver does nothing: what a leader does for the others before it goes is the business of Close.
 func (s *raftServer) HandOver(context.Context) error { return nil }
@@ -179,5 +192,5 @@ func (m *raftMachine) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-func (*raftMachine) Snapshot() (io.WriterTo, error) { return nil, errNoSnapshots }
-func (*raftMachine) Restore(io.Reader) error        { return errNoSnapshots }
+func (m *raftMachine) Snapshot() (io.WriterTo, error) { return m.machine.capture() }
+func (m *raftMachine) Restore(r io.Reader) error      { return m.machine.restore(r) }

@@ -127,8 +127,14 @@ func (k key) String() string {
 	if k.Entries > 0 {
 		s += fmt.Sprintf(", %d entries", k.Entries)
 	}
+	if k.State > 0 {
+		s += fmt.Sprintf(", %d MiB of state", k.State)
+	}
 	if k.Election > 0 {
 		s += fmt.Sprintf(", election timeout %.0f ms", k.Election)
+	}
+	if k.Times > 0 {
+		s += fmt.Sprintf(", %d times", k.Times)
 	}
 	return s
 }

@@ -23,6 +23,7 @@ type runConfig struct {
 	applyPause time.Duration
 	times      int // how often a leader is lost
 	entries    int // how long a log is
+	state      int // how large the state of a machine is, in bytes
 	dir        string
 	cpuProfile string
 	// allocProfile is where a profile of allocations goes.
@@ -39,6 +40,8 @@ type key struct {
 	Rate     float64 `json:"rate,omitempty"`        // requests per second, of an open loop
 	Election float64 `json:"election_ms,omitempty"` // election timeout in milliseconds
 	Entries  int     `json:"entries,omitempty"`     // in the log
+	State    int     `json:"state_mib,omitempty"`   // of a machine whose snapshots are taken, in MiB
+	Times    int     `json:"times,omitempty"`       // how often a leader was lost
 }
 
 // compare orders keys as the tables do.
@@ -52,7 +55,9 @@ func (k key) compare(other key) int {
 		cmp.Compare(k.Clients, other.Clients),
 		cmp.Compare(k.Rate, other.Rate),
 		cmp.Compare(k.Entries, other.Entries),
+		cmp.Compare(k.State, other.State),
 		cmp.Compare(k.Election, other.Election),
+		cmp.Compare(k.Times, other.Times),
 	)
 }
 

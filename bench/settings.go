@@ -21,6 +21,8 @@ type settings struct {
 	payloads  []int
 	rates     []float64
 	elections []time.Duration
+	entries   []int
+	states    []int // MiB
 	rounds    int
 	run       runConfig // what isn't varied
 	json      bool
@@ -33,7 +35,7 @@ type settings struct {
 // parse reads the command line.
 func parse(args []string, log io.Writer) (settings, error) {
 	var s settings
-	var peers, cells, modes, servers, clients, payloads, rates, elections string
+	var peers, cells, modes, servers, clients, payloads, rates, elections, entries, states string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(log)
 	f.StringVar(&peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
@@ -47,7 +49,8 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
 	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before that")
 	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
-	f.IntVar(&s.run.entries, "entries", 1_000_000, "how long the log is in the cells away and restart (`number`)")
+	f.StringVar(&entries, "entries", "1000000", "how long the log is in the cells away and restart (`numbers`)")
+	f.StringVar(&states, "state", "64", "`MiB` of state in the cell snapshots")
 	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each, every peer is measured once")
 	f.StringVar(&s.run.dir, "dir", "", "`directory` for the files, instead of the system's temporary one")
 	f.StringVar(&s.output, "o", "", "append the results to a `file`, a line of JSON per peer and round")
@@ -63,7 +66,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	if f.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	var errs [8]error
+	var errs [10]error
 	s.peers, errs[0] = selectPeers(peers)
 	s.cells, errs[1] = selectCells(cells)
 	s.modes, errs[2] = parseList("mode", modes, func(text string) (Mode, error) { return Mode(text), nil })
@@ -72,6 +75,8 @@ func parse(args []string, log io.Writer) (settings, error) {
 	s.payloads, errs[5] = parseList("payload", payloads, strconv.Atoi)
 	s.rates, errs[6] = parseList("rate", rates, func(text string) (float64, error) { return strconv.ParseFloat(text, 64) })
 	s.elections, errs[7] = parseList("election", elections, time.ParseDuration)
+	s.entries, errs[8] = parseList("entries", entries, strconv.Atoi)
+	s.states, errs[9] = parseList("state", states, strconv.Atoi)
 	if err := errors.Join(errs[:]...); err != nil {
 		return s, err
 	}
@@ -107,7 +112,8 @@ func (s *settings) check() error {
 		{"clients", s.clients, 1, maxClients},
 		{"payload", s.payloads, minPayload, maxPayload},
 		{"times", []int{s.run.times}, 1, 1000},
-		{"entries", []int{s.run.entries}, 1, 100_000_000},
+		{"entries", s.entries, 1, 100_000_000},
+		{"state", s.states, 1, 1024},
 	} {
 		for _, v := range limit.values {
 			if v < limit.low || v > limit.high {
@@ -148,52 +154,70 @@ type matrixRun struct {
 // matrix returns all that is to be measured: each cell with all values of what it can be varied by.
 func (s *settings) matrix() []matrixRun {
 	var runs []matrixRun
-	add := func(r matrixRun) {
-		if !slices.ContainsFunc(runs, func(other matrixRun) bool { return other.key == r.key }) {
-			runs = append(runs, r)
-		}
-	}
 	for _, c := range s.cells {
-		for _, mode := range s.modes {
-			if mode == memory && c.diskOnly {
+		for _, k := range s.keys() {
+			run := s.place(c, k)
+			if k.Mode == memory && c.diskOnly || slices.ContainsFunc(runs, func(other matrixRun) bool { return other.key == run.key }) {
 				continue
 			}
-			for _, servers := range s.servers {
-				for _, payload := range s.payloads {
-					for _, clients := range s.clients {
-						for _, rate := range s.rates {
-							for _, election := range s.elections {
-								add(s.place(c, mode, servers, clients, payload, rate, election))
-							}
-						}
-					}
-				}
-			}
+			runs = append(runs, run)
 		}
 	}
 	return runs
 }
 
-// place returns the run of a cell with these values, as far as the cell is varied by them.
-func (s *settings) place(c cell, mode Mode, servers, clients, payload int, rate float64, election time.Duration) matrixRun {
-	r := matrixRun{runConfig: s.run, key: key{Cell: c.name, Mode: mode, Servers: servers}}
-	r.cell, r.mode, r.servers = c, mode, servers
+// keys returns all values with all others, of no cell.
+func (s *settings) keys() []key {
+	keys := []key{{Times: s.run.times}}
+	keys = vary(keys, s.modes, func(k *key, v Mode) { k.Mode = v })
+	keys = vary(keys, s.servers, func(k *key, v int) { k.Servers = v })
+	keys = vary(keys, s.payloads, func(k *key, v int) { k.Payload = v })
+	keys = vary(keys, s.clients, func(k *key, v int) { k.Clients = v })
+	keys = vary(keys, s.rates, func(k *key, v float64) { k.Rate = v })
+	keys = vary(keys, s.entries, func(k *key, v int) { k.Entries = v })
+	keys = vary(keys, s.states, func(k *key, v int) { k.State = v })
+	return vary(keys, s.elections, func(k *key, v time.Duration) { k.Election = float64(v) / float64(time.Millisecond) })
+}
+
+// vary returns each key with each value.
+func vary[T any](keys []key, values []T, set func(*key, T)) []key {
+	var all []key
+	for _, k := range keys {
+		for _, v := range values {
+			set(&k, v)
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+// place returns the run of a cell with these values, as far as the cell is varied by them; of what it isn't varied by, the first ones
+// hold.
+func (s *settings) place(c cell, k key) matrixRun {
+	r := matrixRun{runConfig: s.run, key: key{Cell: c.name, Mode: k.Mode, Servers: k.Servers}}
+	r.cell, r.mode, r.servers = c, k.Mode, k.Servers
 	r.load = loadConfig{clients: s.clients[0], payload: s.payloads[0]}
 	r.election = s.elections[0]
 	if c.axes.clients {
-		r.load.clients, r.key.Clients = clients, clients
+		r.load.clients, r.key.Clients = k.Clients, k.Clients
 	}
 	if c.axes.payload {
-		r.load.payload, r.key.Payload = payload, payload
+		r.load.payload, r.key.Payload = k.Payload, k.Payload
 	}
 	if c.axes.rate {
-		r.load.rate, r.key.Rate = rate, rate
+		r.load.rate, r.key.Rate = k.Rate, k.Rate
 	}
 	if c.axes.election {
-		r.election, r.key.Election = election, float64(election.Milliseconds())
+		r.election, r.key.Election = time.Duration(k.Election*float64(time.Millisecond)), k.Election
+	}
+	if c.axes.times {
+		r.key.Times = k.Times
 	}
 	if c.axes.entries {
-		r.key.Entries = s.run.entries
+		r.entries, r.key.Entries = k.Entries, k.Entries
+	}
+	if c.axes.state {
+		r.state, r.key.State = k.State<<20, k.State
 	}
 	if c.alone {
 		r.servers, r.key.Servers = 1, 1

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// A slow disk holds up syncs for a part of each second.
+const (
+	stallFor   = 500 * time.Millisecond
+	stallEvery = time.Second
+)
+
+// A stall holds up the syncs of a server, from when it is begun until it is ended. It may be nil, and then does nothing.
+type stall struct {
+	began atomic.Pointer[time.Time] // nil while it does nothing
+	held  atomic.Uint64             // syncs
+}
+
+// begin begins with a time in which nothing gets through.
+func (s *stall) begin() {
+	now := time.Now()
+	s.began.Store(&now)
+}
+
+// end lets syncs through; one that is held up, a little later.
+func (s *stall) end() { s.began.Store(nil) }
+
+// hold returns when a sync may go on. Whoever syncs calls it just before.
+func (s *stall) hold() {
+	if s == nil {
+		return
+	}
+	began := s.began.Load()
+	if began == nil {
+		return
+	}
+	if into := time.Since(*began) % stallEvery; into < stallFor {
+		s.held.Add(1)
+		time.Sleep(stallFor - into)
+	}
+}
+
+// measureSlowDisk compares a load with a follower whose disk stalls with the same load without.
+func measureSlowDisk(ctx context.Context, p Peer, c runConfig, r *result) error {
+	o := Options{Stalls: make([]*stall, c.servers)}
+	for i := range o.Stalls {
+		o.Stalls[i] = new(stall)
+	}
+	return measureStages(ctx, p, c, o, func(s *stages) error {
+		usual, err := s.usual(ctx)
+		if err != nil {
+			return err
+		}
+		slow := o.Stalls[s.group.follower()]
+		meanwhile, err := s.stage(ctx, func(ctx context.Context, m *meter) error {
+			slow.begin()
+			defer slow.end()
+			m.begin()
+			defer m.end()
+			return wait(ctx, c.duration)
+		})
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := s.load.awaitApplied(ctx, s.group.machines); err != nil {
+			return err
+		}
+		if slow.held.Load() == 0 {
+			return fmt.Errorf("no sync was held up in %v", c.duration)
+		}
+		meanwhile.figures(r, "")
+		usual.figures(r, "usual_")
+		r.set("kept", meanwhile.throughput/usual.throughput)
+		r.set("p99_ratio", meanwhile.p99/usual.p99)
+		r.set("held", float64(slow.held.Load()))
+		r.set("caught_up_s", time.Since(begin).Seconds())
+		return nil
+	})
+}

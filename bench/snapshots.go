@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// snapshotKeeps is how many commands peers keep in their log behind a snapshot, where they can be told: a follower that lags
+	// a little while snapshots are taken isn't sent one for it.
+	snapshotKeeps = 4096
+	// snapshotInstalls is how many snapshots are sent at most; fewer when they take long enough.
+	snapshotInstalls = 5
+)
+
+// measureSnapshots compares a load while snapshots are taken, and while they are sent and installed, with the same load without.
+func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error {
+	ballast := newBallast(c.state)
+	return measureStages(ctx, p, c, Options{Snapshots: true}, func(s *stages) error {
+		for _, m := range s.group.machines {
+			m.more.Store(&machineExtras{ballast: ballast})
+		}
+		usual, err := s.usual(ctx)
+		if err != nil {
+			return err
+		}
+		var taken atomic.Uint64
+		taking, err := s.stage(ctx, func(ctx context.Context, m *meter) error { return s.takeSnapshots(ctx, m, &taken) })
+		if err != nil {
+			return fmt.Errorf("while snapshots are taken: %w", err)
+		}
+		installed := 0
+		var took time.Duration
+		installing, err := s.stage(ctx, func(ctx context.Context, m *meter) error {
+			for installed = 0; installed < snapshotInstalls && m.took < c.duration; installed++ {
+				if err := s.installSnapshot(ctx, m, ballast); err != nil {
+					return err
+				}
+			}
+			took = m.took
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("while snapshots are installed: %w", err)
+		}
+		usual.figures(r, "usual_")
+		taking.figures(r, "taking_")
+		installing.figures(r, "installing_")
+		r.set("taking_p99_ratio", taking.p99/usual.p99)
+		r.set("installing_p99_ratio", installing.p99/usual.p99)
+		r.set("taking_kept", taking.throughput/usual.throughput)
+		r.set("installing_kept", installing.throughput/usual.throughput)
+		r.set("taken", float64(taken.Load()))
+		r.set("installed", float64(installed))
+		r.set("install_s", took.Seconds()/float64(installed))
+		return nil
+	})
+}
+
+// takeSnapshots has every server take one snapshot after the other, for the measured time, and until each has taken one at least.
+func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken *atomic.Uint64) error {
+	servers := s.group.servers
+	stop := make(chan struct{})
+	ended := make(chan error, len(servers))
+	var first atomic.Int64
+	m.begin()
+	for i, server := range servers {
+		go func() {
+			n, err := takeSnapshots(ctx, server, s.group.machines[i], stop, func(n int) {
+				taken.Add(1)
+				if n == 1 {
+					first.Add(1)
+				}
+			})
+			if err != nil {
+				err = fmt.Errorf("server %d, after %d: %w", i, n, err)
+			}
+			ended <- err
+		}()
+	}
+	err := wait(ctx, s.config.duration)
+	waiting, cancel := context.WithTimeoutCause(ctx, fleetTimeout, errNoSnapshotTaken)
+	defer cancel()
+	if err == nil && poll(waiting, func() bool { return first.Load() == int64(len(servers)) || len(ended) > 0 }) != nil {
+		err = context.Cause(waiting)
+	}
+	m.end()
+	close(stop)
+	for range servers {
+		err = errors.Join(err, <-ended)
+	}
+	return err
+}
+
+// errNoSnapshotTaken says that not every server has taken a snapshot.
+var errNoSnapshotTaken = errors.New("not every server has taken a snapshot")
+
+// takeSnapshots takes snapshots of a server until it is stopped, and tells of each that was written.
+func takeSnapshots(ctx context.Context, server Server, machine *Machine, stop <-chan struct{}, tell func(n int)) (n int, err error) {
+	saved := &machine.more.Load().saved
+	for {
+		select {
+		case <-stop:
+			return n, nil
+		default:
+		}
+		before := saved.Load()
+		if err := server.Snapshot(ctx); err != nil {
+			return n, err
+		}
+		if saved.Load() == before { // there was nothing new
+			err = wait(ctx, pollEvery)
+		} else {
+			n++
+			tell(n)
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// installSnapshot closes a follower until the leader's log doesn't reach back to it any more, and starts it again. What is measured is
+// from then on until it has what the leader had applied.
+func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) error {
+	g := s.group
+	follower, leading := g.follower(), g.machines[g.leading()]
+	if err := g.stop(follower); err != nil {
+		return err
+	}
+	had := g.machines[follower].count.Load()
+	// Two, since a library may keep the log from the last snapshot but one on.
+	for _, more := range []uint64{2 * snapshotKeeps, 1} {
+		target := leading.count.Load() + more
+		if err := poll(ctx, func() bool { return leading.count.Load() >= target }); err != nil {
+			return err
+		}
+		if err := g.leader.Snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	machine := new(Machine)
+	machine.more.Store(&machineExtras{ballast: ballast})
+	g.machines[follower] = machine
+	target := leading.count.Load()
+	m.begin()
+	defer m.end()
+	if err := g.start(follower); err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeoutCause(ctx, catchUp, errTooSlow)
+	defer cancel()
+	if poll(waiting, func() bool { return machine.count.Load() >= target }) != nil {
+		return fmt.Errorf("the follower has applied %d of %d commands: %w", machine.count.Load(), target, context.Cause(waiting))
+	}
+	// It begins with its own snapshot, if it has one: that is of nothing that it had not applied.
+	if restored := machine.more.Load().restored.Load(); restored <= had {
+		return fmt.Errorf("the follower, which had %d commands, has caught up without a snapshot of more (%d)", had, restored)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+)
+
+// errNoSnapshots says that a server was asked for a snapshot in a cell that takes none.
+var errNoSnapshots = errors.New("this cell takes no snapshots")
+
+// newBallast returns bytes that nobody could compress.
+func newBallast(size int) []byte {
+	b := make([]byte, (size+7)/8*8)
+	random := rand.NewPCG(1, 2)
+	for i := 0; i < len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], random.Uint64())
+	}
+	return b[:size]
+}
+
+// A machineState is what a machine was at a moment: all that its snapshot has. Nothing of it changes any more: commands don't
+// touch the ballast.
+type machineState struct {
+	machine *Machine
+	header  [5]uint64 // count, chain, sum, chain across processes, size of the ballast
+	ballast []byte
+}
+
+// snapshotPiece is how much of a snapshot is written at a time.
+const snapshotPiece = 64 << 10
+
+// capture returns the state as of now. Whoever applies calls it.
+func (m *Machine) capture() (*machineState, error) {
+	more := m.more.Load()
+	if more == nil || more.ballast == nil {
+		return nil, errNoSnapshots
+	}
+	return &machineState{
+		machine: m,
+		header:  [...]uint64{m.count.Load(), m.chain, m.sum, more.across.Load(), uint64(len(more.ballast))},
+		ballast: more.ballast,
+	}, nil
+}
+
+// WriteTo writes the state, while the machine goes on, and counts when all of it was written.
+func (s *machineState) WriteTo(w io.Writer) (written int64, err error) {
+	var header [len(s.header) * 8]byte
+	for i, v := range s.header {
+		binary.LittleEndian.PutUint64(header[8*i:], v)
+	}
+	for piece, rest := header[:], s.ballast; len(piece) > 0; {
+		n, err := w.Write(piece)
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+		piece = rest[:min(snapshotPiece, len(rest))]
+		rest = rest[len(piece):]
+	}
+	s.machine.more.Load().saved.Add(1)
+	return written, nil
+}
+
+// restore replaces the state by the one that r has, to its end. Whoever applies calls it.
+func (m *Machine) restore(r io.Reader) error {
+	more := m.more.Load()
+	if more == nil || more.ballast == nil {
+		return errNoSnapshots
+	}
+	var header [len(machineState{}.header)]uint64
+	if err := binary.Read(r, binary.LittleEndian, &header); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if size := header[4]; size != uint64(len(more.ballast)) {
+		return fmt.Errorf("%w: a snapshot has a state of %d bytes, not %d", errWrongState, size, len(more.ballast))
+	}
+	ballast := make([]byte, len(more.ballast))
+	if _, err := io.ReadFull(r, ballast); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: a snapshot doesn't end after its state: %d bytes more, %v", errWrongState, n, err)
+	}
+	m.chain, m.sum, more.ballast = header[1], header[2], ballast
+	more.across.Store(header[3])
+	more.restored.Store(header[0])
+	m.count.Store(header[0])
+	return nil
+}
+
+// sameBallast says whether two machines have the same, or none.
+func sameBallast(a, b *Machine) bool {
+	x, y := a.more.Load(), b.more.Load()
+	if x == nil || y == nil {
+		return x == y
+	}
+	return bytes.Equal(x.ballast, y.ballast)
+}
