@@ -75,6 +75,12 @@ var (
 		{name: "installed", title: "installed"},
 		{name: "install_s", title: "each in s", decimals: 2},
 	}
+	idleColumns = []column{
+		{name: "cpu_percent", title: "CPU of a server, % of a core", decimals: 3, better: minOf},
+		{name: "switches", title: "its waits/s", decimals: 1, better: minOf},
+		{name: "leader_cpu_percent", title: "CPU of the leader, %", decimals: 3},
+		{name: "leader_switches", title: "its waits/s", decimals: 1},
+	}
 	awayColumns = []column{
 		{name: "caught_up_s", title: "caught up in s", decimals: 2, better: minOf},
 		{name: "caught_up_rate", title: "entries/s", better: maxOf},
@@ -132,6 +138,10 @@ func allCells() []cell {
 			about: "as load, while all servers take snapshots again and again, and while a follower that was away is sent and installs one",
 			axes:  axes{clients: true, payload: true, state: true}, diskOnly: true,
 			needs: []Ability{snapshots}, columns: snapshotsColumns, measure: measureSnapshots,
+		}, {
+			name: "idle", about: "servers in processes of their own, of which nobody wants anything; a wait is a voluntary context switch",
+			axes: axes{election: true}, diskOnly: true,
+			needs: []Ability{elections}, columns: idleColumns, measure: measureIdle,
 		}, {
 			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log is so much longer, and catches up, while %d clients propose", lightClients),
 			axes: axes{payload: true, entries: true}, diskOnly: true,

@@ -15,3 +15,12 @@ func processCPU() (time.Duration, bool) {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), true
 }
+
+// processSwitches returns how often a thread of the process has waited for something (voluntary context switches).
+func processSwitches() (uint64, bool) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0, false
+	}
+	return uint64(u.Nvcsw), true
+}

@@ -34,6 +34,7 @@ const (
 	doProbe  = "probe"  // propose as soon as it leads, and answer when that was acknowledged
 	doLoad   = "load"   // run clients
 	doCancel = "cancel" // end probes and loads
+	doIdle   = "idle"   // say what it uses while it does nothing
 	doClose  = "close"  // hand over, if it leads, and end
 )
 
@@ -43,7 +44,7 @@ type serverRequest struct {
 	Do               string
 	Clients, Payload int           `json:",omitempty"` // of a load
 	Commands         int           `json:",omitempty"` // of a load: how many; 0 is no limit
-	Warmup, Duration time.Duration `json:",omitempty"` // of a load: how long
+	Warmup, Duration time.Duration `json:",omitempty"` // of a load, or of doing nothing: how long
 }
 
 // limit is how many commands each client of a load makes at most; 0 is no limit.
@@ -61,7 +62,7 @@ type serverAnswer struct {
 	Leads   bool               `json:",omitempty"`
 	Applied uint64             `json:",omitempty"` // commands
 	Chain   uint64             `json:",omitempty"` // over them
-	Figures map[string]float64 `json:",omitempty"` // of a load
+	Figures map[string]float64 `json:",omitempty"` // of a load, or of doing nothing
 }
 
 // serve is the process of a server, from its order on until its input ends.
@@ -155,6 +156,8 @@ func (s *served) answer(r serverRequest, cancelled <-chan struct{}) (a serverAns
 		err = s.probe(cancelled)
 	case doLoad:
 		a.Figures, err = s.load(r, cancelled)
+	case doIdle:
+		a.Figures, err = idle(r.Duration)
 	case doCancel:
 	case doClose:
 		err = s.close()
