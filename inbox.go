@@ -112,6 +112,13 @@ func (in *inbox) added() {
 	}
 }
 
+// callers returns how many proposals and reads have gathered.
+func (in *inbox) callers() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.events.proposals) + len(in.events.reads)
+}
+
 // alarm wakes the loop because of the time.
 func (in *inbox) alarm() {
 	select {

@@ -282,9 +282,7 @@ func (n *Node) loop() error {
 	for {
 		n.handed = 0
 		n.events.reset()
-		// Whoever is about to bring something comes first: what is taken at once is written, sent and answered
-		// at once. This is a place in the queue of the scheduler, not a wait; a lone caller doesn't feel it.
-		runtime.Gosched()
+		n.gather()
 		if !n.inbox.take(&n.events) {
 			n.alarm.set(n.core.Deadline(), n.read)
 			<-n.inbox.wake
@@ -309,6 +307,17 @@ func (n *Node) loop() error {
 		n.perform()
 		n.observe()
 		n.traceTurn()
+	}
+}
+
+// gather lets those come first who are about to bring something, again and again while more callers come: what is taken
+// at once is written, sent and answered at once. This is a place in the queue of the scheduler, not a wait, which a lone caller
+// doesn't feel.
+func (n *Node) gather() {
+	runtime.Gosched()
+	for before, callers := 0, n.inbox.callers(); callers > before; callers = n.inbox.callers() {
+		before = callers
+		runtime.Gosched()
 	}
 }
 

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func measureTiny(t *testing.T, args ...string) []result {
 	var out, log bytes.Buffer
 	err := run(t.Context(), append([]string{
-		"-clients", "8", "-payload", "32", "-json", "-duration", "300ms", "-warmup", "10ms", "-rounds", "1",
+		"-clients", "8", "-payload", "32", "-json", "-duration", "300ms", "-warmup", "10ms", "-prime", "1000000", "-rounds", "1",
 		"-election", "300ms", "-rate", "500", "-entries", "2000", "-state", "1", "-times", "1", "-dir", t.TempDir(),
 	}, args...), &out, &log)
 	require.NoError(t, err, log.String())

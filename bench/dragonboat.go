@@ -248,7 +248,7 @@ func (m dragonboatMachine) Update(entries []statemachine.Entry) ([]statemachine.
 }
 
 func (dragonboatMachine) Lookup(any) (any, error)         { return nil, nil } // reads look at nothing, everywhere
-func (m dragonboatMachine) PrepareSnapshot() (any, error) { return m.machine.capture() }
+func (m dragonboatMachine) PrepareSnapshot() (any, error) { return m.machine.capture(), nil }
 func (dragonboatMachine) SaveSnapshot(captured any, w io.Writer, _ statemachine.ISnapshotFileCollection, _ <-chan struct{}) error {
 	state, ok := captured.(*machineState)
 	if !ok {

@@ -273,7 +273,10 @@ func (w *etcdWaiter) begin() uint64 {
 }
 
 // Snapshot can't be asked for.
-func (n *etcdNode) Snapshot(context.Context) error { return errNoSnapshots }
+// errEtcdSnapshot says that the driver takes no snapshots.
+var errEtcdSnapshot = errors.New("the driver of etcd/raft here takes no snapshots")
+
+func (n *etcdNode) Snapshot(context.Context) error { return errEtcdSnapshot }
 
 // HandOver asks for another leader and waits until there is one, as etcd's server does before it stops.
 func (n *etcdNode) HandOver(ctx context.Context) error {

@@ -293,8 +293,7 @@ func (f hashicorpFSM) ApplyBatch(logs []*hraft.Log) []any {
 }
 
 func (f hashicorpFSM) Snapshot() (hraft.FSMSnapshot, error) {
-	state, err := f.machine.capture()
-	return hashicorpSnapshot{state}, err
+	return hashicorpSnapshot{f.machine.capture()}, nil
 }
 
 func (f hashicorpFSM) Restore(snapshot io.ReadCloser) error {

@@ -64,19 +64,53 @@ type client struct {
 
 // startLoad starts the clients.
 func startLoad(ctx context.Context, server Server, c loadConfig) *load {
+	l := newLoad(server, c)
+	l.start(ctx)
+	return l
+}
+
+// newLoad returns clients that do nothing yet.
+func newLoad(server Server, c loadConfig) *load {
 	l := &load{server: server, config: c, failed: make(chan error, 1), done: make(chan struct{})}
+	for n := range c.clients {
+		client := newClient(n, c.payload)
+		if c.after != nil {
+			client.answered, client.sum = c.after.clients[n].answered, c.after.clients[n].sum
+		}
+		l.clients = append(l.clients, client)
+	}
+	return l
+}
+
+// Sizes of what logs are filled with beforehand.
+const primePayload, primeClients = 16 << 10, 64
+
+// prime proposes large commands until so many bytes of them were answered.
+func (l *load) prime(ctx context.Context, bytes int64) error {
+	var running sync.WaitGroup
+	var left atomic.Int64
+	left.Store(bytes)
+	failures := make([]error, min(len(l.clients), primeClients))
+	for i := range failures {
+		c, command := l.clients[i], newClient(i, primePayload).command
+		running.Go(func() {
+			for left.Add(-primePayload) > -primePayload && failures[i] == nil {
+				failures[i] = c.propose(ctx, l.server, command)
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(failures...)
+}
+
+// start lets the clients begin.
+func (l *load) start(ctx context.Context) {
 	run := (*client).run
-	if c.rate > 0 {
-		l.open = newArrivals(c.rate)
+	if l.config.rate > 0 {
+		l.open = newArrivals(l.config.rate)
 		run = (*client).serve
 	}
-	for n := range c.clients {
-		earlier := c.after
-		c := newClient(n, c.payload)
-		if earlier != nil {
-			c.answered, c.sum = earlier.clients[n].answered, earlier.clients[n].sum
-		}
-		l.clients = append(l.clients, c)
+	for _, c := range l.clients {
 		l.running.Go(func() {
 			if err := run(c, ctx, l); err != nil {
 				select {
@@ -90,7 +124,6 @@ func startLoad(ctx context.Context, server Server, c loadConfig) *load {
 		l.running.Wait()
 		close(l.done)
 	}()
-	return l
 }
 
 // newClient returns a client whose commands no peer could compress.
@@ -131,18 +164,18 @@ func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
 			return &c.reads, l.server.Read(ctx, c.number)
 		}
 	}
-	return &c.writes, c.propose(ctx, l.server)
+	return &c.writes, c.propose(ctx, l.server, c.command)
 }
 
-// propose proposes the next command and checks its result.
-func (c *client) propose(ctx context.Context, server Server) error {
-	binary.LittleEndian.PutUint64(c.command[8:], c.answered+1)
-	got, err := server.Propose(ctx, c.number, c.command)
+// propose proposes a command, which the client's count makes its next one, and checks its result.
+func (c *client) propose(ctx context.Context, server Server, command []byte) error {
+	binary.LittleEndian.PutUint64(command[8:], c.answered+1)
+	got, err := server.Propose(ctx, c.number, command)
 	if err != nil {
 		return err
 	}
 	c.answered++
-	if want := result64(c.command); got != want {
+	if want := result64(command); got != want {
 		return fmt.Errorf("%w: result %x of command %d is not its own, %x", errWrongState, got, c.answered, want)
 	}
 	c.sum += got

@@ -30,7 +30,7 @@ func inDirectory(parent string, f func(dir string) error) (err error) {
 // measureLoad runs a cluster of its own under a load, and returns its figures if it did its work.
 func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return inDirectory(c.dir, func(dir string) error {
-		o := Options{Mode: c.mode, Dir: dir, Clients: c.load.clients, Election: c.election}
+		o := Options{Mode: c.mode, Dir: dir, Clients: c.load.clients, Election: c.election, Compacts: true}
 		g, err := startGroup(ctx, p, o, c.servers)
 		if err != nil {
 			return err
@@ -61,7 +61,13 @@ func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := startLoad(ctx, g.leader, c.load)
+	l := newLoad(g.leader, c.load)
+	if c.mode == disk {
+		if err := l.prime(ctx, c.prime); err != nil {
+			return l, usage{}, err
+		}
+	}
+	l.start(ctx)
 	dispatched := make(chan error, 1)
 	if l.open != nil {
 		go func() { dispatched <- l.open.dispatch(ctx, c.warmup, c.duration) }()

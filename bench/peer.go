@@ -64,6 +64,9 @@ type Options struct {
 	Machines []*Machine
 	// Snapshots says that servers are asked for snapshots.
 	Snapshots bool
+	// Compacts says that a library which takes snapshots by itself, and forgets the log before them, may do so as it does by
+	// default. Otherwise it keeps all of the log.
+	Compacts bool
 	// Stalls hold up the syncs of each server, in the cells that do so; nil in the others.
 	Stalls []*stall `json:"-"`
 }

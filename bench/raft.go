@@ -24,7 +24,8 @@ func (raftPeer) Name() string  { return "raft" }
 func (raftPeer) Modes() []Mode { return []Mode{disk, memory} }
 
 func (raftPeer) Settings(mode Mode) string {
-	s := "This library in default settings; but the election timeout is that of everybody here, and snapshots are taken when a cell asks for them.\n"
+	s := "This library in default settings, in which it takes a snapshot after each 64 MiB of log; but the election timeout is that of\n" +
+		"everybody here, and cells that go through a whole log, or ask for snapshots, have it keep the log.\n"
 	if mode == memory {
 		return s + "MemoryStorage and Network without faults."
 	}
@@ -63,17 +64,20 @@ func (c *raftCluster) Start(i int) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := raft.Start(raft.Config{
-		ID:               c.founders[i].ID,
-		Machine:          &raftMachine{machine: c.options.Machines[i]},
-		Storage:          storage,
-		Transport:        transport,
-		Bootstrap:        c.founders,
-		ElectionTimeout:  c.options.Election,
-		Heartbeat:        c.options.Election / 10,
-		SnapshotMinBytes: raftNoSnapshots,
-		Logger:           slog.New(slog.DiscardHandler),
-	})
+	config := raft.Config{
+		ID:              c.founders[i].ID,
+		Machine:         &raftMachine{machine: c.options.Machines[i]},
+		Storage:         storage,
+		Transport:       transport,
+		Bootstrap:       c.founders,
+		ElectionTimeout: c.options.Election,
+		Heartbeat:       c.options.Election / 10,
+		Logger:          slog.New(slog.DiscardHandler),
+	}
+	if !c.options.Compacts {
+		config.SnapshotMinBytes = raftNoSnapshots
+	}
+	node, err := raft.Start(config)
 	if err != nil { // storage and transport are closed
 		return nil, err
 	}
@@ -192,5 +196,5 @@ func (m *raftMachine) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-func (m *raftMachine) Snapshot() (io.WriterTo, error) { return m.machine.capture() }
+func (m *raftMachine) Snapshot() (io.WriterTo, error) { return m.machine.capture(), nil }
 func (m *raftMachine) Restore(r io.Reader) error      { return m.machine.restore(r) }

@@ -20,6 +20,7 @@ type runConfig struct {
 	election   time.Duration
 	duration   time.Duration
 	warmup     time.Duration
+	prime      int64 // bytes that the logs have taken before
 	applyPause time.Duration
 	times      int // how often a leader is lost
 	entries    int // how long a log is

@@ -9,9 +9,6 @@ import (
 	"math/rand/v2"
 )
 
-// errNoSnapshots says that a server was asked for a snapshot in a cell that takes none.
-var errNoSnapshots = errors.New("this cell takes no snapshots")
-
 // newBallast returns bytes that nobody could compress.
 func newBallast(size int) []byte {
 	b := make([]byte, (size+7)/8*8)
@@ -34,16 +31,13 @@ type machineState struct {
 const snapshotPiece = 64 << 10
 
 // capture returns the state as of now. Whoever applies calls it.
-func (m *Machine) capture() (*machineState, error) {
-	more := m.more.Load()
-	if more == nil || more.ballast == nil {
-		return nil, errNoSnapshots
+func (m *Machine) capture() *machineState {
+	s := &machineState{machine: m, header: [...]uint64{m.count.Load(), m.chain, m.sum, 0, 0}}
+	if more := m.more.Load(); more != nil {
+		s.ballast = more.ballast
+		s.header[3], s.header[4] = more.across.Load(), uint64(len(more.ballast))
 	}
-	return &machineState{
-		machine: m,
-		header:  [...]uint64{m.count.Load(), m.chain, m.sum, more.across.Load(), uint64(len(more.ballast))},
-		ballast: more.ballast,
-	}, nil
+	return s
 }
 
 // WriteTo writes the state, while the machine goes on, and counts when all of it was written.
@@ -61,15 +55,17 @@ func (s *machineState) WriteTo(w io.Writer) (written int64, err error) {
 		piece = rest[:min(snapshotPiece, len(rest))]
 		rest = rest[len(piece):]
 	}
-	s.machine.more.Load().saved.Add(1)
+	if more := s.machine.more.Load(); more != nil {
+		more.saved.Add(1)
+	}
 	return written, nil
 }
 
 // restore replaces the state by the one that r has, to its end. Whoever applies calls it.
 func (m *Machine) restore(r io.Reader) error {
 	more := m.more.Load()
-	if more == nil || more.ballast == nil {
-		return errNoSnapshots
+	if more == nil {
+		more = new(machineExtras) // what it gets is empty, or refused
 	}
 	var header [len(machineState{}.header)]uint64
 	if err := binary.Read(r, binary.LittleEndian, &header); err != nil {

@@ -14,7 +14,7 @@ import (
 const fillChunk = int64(len(zeros))
 
 // firstSegmentSize is the size of the first segment of a log, which can't be prepared beforehand. The
-// next ones double, up to Options.SegmentSize.
+// next ones grow by half, up to Options.SegmentSize: the more they grew, the more would be filled for each byte that is used.
 const firstSegmentSize = 1 << 20
 
 // A spare is the segment after the active one while it is being prepared. Writing to blocks that were
@@ -26,9 +26,10 @@ type spare struct {
 	target int64    // up to where it is to be filled
 }
 
-// newSpare returns what comes after segment s: twice as large as that was meant to be.
+// newSpare returns what comes after segment s: larger by half.
 func (l *Log) newSpare(s *segment) *spare {
-	l.target = min(l.options.SegmentSize, max(2*l.target, 2*s.size))
+	larger := max(l.target, s.size) * 3 / 2
+	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
 	return &spare{number: s.number + 1, target: l.target}
 }
 
