@@ -48,7 +48,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.StringVar(&elections, "election", "1s", "election timeouts (`durations`) of every peer; all but the failover cells use the first one")
 	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
 	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before that")
-	f.Int64Var(&s.run.prime, "prime", 256<<20, "how many `bytes` of commands the logs on disk have taken before the warm-up")
+	f.Int64Var(&s.run.prime, "prime", 512<<20, "how many `bytes` of commands the logs on disk have taken before the warm-up")
 	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
 	f.StringVar(&entries, "entries", "1000000", "how long the log is in the cells away and restart (`numbers`)")
 	f.StringVar(&states, "state", "64", "`MiB` of state in the cell snapshots")

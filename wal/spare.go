@@ -104,9 +104,12 @@ func (l *Log) prepare(sp *spare) error {
 	return nil
 }
 
-// recycle makes the oldest segment of the garbage the spare, if it is as large as that should be.
+// recycles says whether a segment may become the spare: it is at least half as large as that was to be.
+func (sp *spare) recycles(s *segment) bool { return s.size >= sp.target/2 }
+
+// recycle makes the oldest segment of the garbage the spare, as large as it is.
 func (l *Log) recycle(sp *spare) (bool, error) {
-	s := l.oldestGarbage(func(s *segment) bool { return s.size >= sp.target })
+	s := l.oldestGarbage(sp.recycles)
 	if s == nil {
 		return false, nil
 	}
@@ -118,7 +121,7 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	sp.file, sp.size = file, s.size
+	sp.file, sp.size, sp.target = file, s.size, s.size
 	return true, nil
 }
 
@@ -127,7 +130,7 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 func (l *Log) removeGarbage() (bool, error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > 1 || s.size < l.options.SegmentSize })
+	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > 1 || !sp.recycles(s) })
 	if s == nil {
 		return false, nil
 	}
