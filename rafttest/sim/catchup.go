@@ -14,6 +14,7 @@ type feeding struct {
 	snapshots int    // for which streams were opened
 	offset    uint64 // up to where bytes were written, ever
 	at        raft.Instant
+	last      raft.Index // up to where the server's log reached then
 }
 
 // feeds returns what is noted of a stream, whose snapshot counts from when it is opened.
@@ -38,8 +39,9 @@ func (w *World) fed(st *stream, now raft.Instant) {
 	if f.snapshot != st.header.Number || offset <= f.offset {
 		return
 	}
-	if f.offset = offset; !w.servers[st.from].held {
-		f.at = now
+	s := &w.servers[st.from]
+	if f.offset = offset; !s.held {
+		f.at, f.last = now, s.status.last
 	}
 }
 
@@ -71,7 +73,8 @@ func (w *World) checkGivenUp(i int, before *placed, now placed) {
 			to := &w.servers[j]
 			behind := m.Role == raft.Voter && !votesIn(before.configuration, m)
 			first := behind && w.diskOf(m) == to.disk && to.status.last < before.index && to.disk.last() < before.index
-			if first && w.local(s)-f.at < raft.Instant(stillFed*w.params.Election) {
+			sooner := f.last < now.index // what came later says nothing: that it is given up may be seen late, when it is written
+			if first && sooner && w.local(s)-f.at < raft.Instant(stillFed*w.params.Election) {
 				moves = j
 			}
 		}
