@@ -21,6 +21,8 @@ type cell struct {
 	// alone says that its cluster has one server.
 	alone   bool
 	columns []column
+	// drawn are the columns that are drawn over what the cell was varied by.
+	drawn   []string
 	measure func(context.Context, Peer, runConfig, *result) error
 }
 
@@ -105,51 +107,55 @@ var (
 	}
 )
 
+// loadDrawn are the columns of a load that are drawn.
+var loadDrawn = []string{"throughput", "p50_us"}
+
 // allCells are the cells in the order of the tables.
 func allCells() []cell {
 	return []cell{
 		{
 			name: "load", about: "each client waits for its answer and then proposes again",
-			axes: axes{clients: true, payload: true}, columns: loadColumns, measure: measureLoad,
+			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureLoad,
 		}, {
 			name: "open", about: "commands arrive at a rate, and their latency counts from then",
-			axes: axes{clients: true, payload: true, rate: true}, columns: openColumns, measure: measureLoad,
+			axes: axes{clients: true, payload: true, rate: true}, columns: openColumns, drawn: loadDrawn, measure: measureLoad,
 		}, {
 			name: "read", about: "linearizable reads, each client in turn",
 			axes:  axes{clients: true},
-			needs: []Ability{reads}, columns: loadColumns, measure: measureReads(100),
+			needs: []Ability{reads}, columns: loadColumns, drawn: loadDrawn, measure: measureReads(100),
 		}, {
 			name: "mix", about: "nine linearizable reads to a command, each client in turn",
 			axes:  axes{clients: true, payload: true},
-			needs: []Ability{reads}, columns: mixColumns, measure: measureReads(90),
+			needs: []Ability{reads}, columns: mixColumns, drawn: loadDrawn, measure: measureReads(90),
 		}, {
 			name: "slow-machine", about: fmt.Sprintf("as load, but every state machine sleeps %v after %d commands", applyPause, pauseEvery),
-			axes: axes{clients: true, payload: true}, columns: loadColumns, measure: measureSlowMachine,
+			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureSlowMachine,
 		}, {
 			name: "slow-follower", about: fmt.Sprintf("as load, but the process of one follower is stopped for %v, runs for %v, and so on", frozenFor, thawedFor),
 			axes: axes{clients: true, payload: true}, diskOnly: true,
-			needs: []Ability{restarts, elections}, columns: slowFollowerColumns, measure: measureSlowFollower,
+			needs: []Ability{restarts, elections}, columns: slowFollowerColumns, drawn: []string{"p99_ratio"}, measure: measureSlowFollower,
 		}, {
 			name: "slow-disk", about: fmt.Sprintf("as load, but the syncs of one follower are held up for %v of every %v", stallFor, stallEvery),
 			axes: axes{clients: true, payload: true}, diskOnly: true,
-			needs: []Ability{stalling}, columns: slowDiskColumns, measure: measureSlowDisk,
+			needs: []Ability{stalling}, columns: slowDiskColumns, drawn: []string{"p99_ratio"}, measure: measureSlowDisk,
 		}, {
 			name:  "snapshots",
 			about: "as load, while all servers take snapshots again and again, and while a follower that was away is sent and installs one",
 			axes:  axes{clients: true, payload: true, state: true}, diskOnly: true,
 			needs: []Ability{snapshots}, columns: snapshotsColumns, measure: measureSnapshots,
+			drawn: []string{"taking_p99_ratio", "installing_p99_ratio"},
 		}, {
 			name: "idle", about: "servers in processes of their own, of which nobody wants anything; a wait is a voluntary context switch",
 			axes: axes{election: true}, diskOnly: true,
-			needs: []Ability{elections}, columns: idleColumns, measure: measureIdle,
+			needs: []Ability{elections}, columns: idleColumns, drawn: []string{"cpu_percent"}, measure: measureIdle,
 		}, {
 			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log is so much longer, and catches up, while %d clients propose", lightClients),
 			axes: axes{payload: true, entries: true}, diskOnly: true,
-			needs: []Ability{restarts, elections}, columns: awayColumns, measure: measureAway,
+			needs: []Ability{restarts, elections}, columns: awayColumns, drawn: []string{"caught_up_s"}, measure: measureAway,
 		}, {
 			name: "restart", about: "a sole voter starts with a log in the page cache, until all of it is applied",
 			axes: axes{payload: true, entries: true}, diskOnly: true, alone: true,
-			needs: []Ability{restarts}, columns: restartColumns, measure: measureRestart,
+			needs: []Ability{restarts}, columns: restartColumns, drawn: []string{"replayed_s"}, measure: measureRestart,
 		},
 		failoverCell(leaderClosed, "the leader's process hands over and closes"),
 		failoverCell(leaderKilled, "the leader's process is killed, its connections are reset"),
@@ -162,7 +168,7 @@ func failoverCell(l loss, about string) cell {
 	return cell{
 		name: "failover-" + string(l), about: about + "; until the next acknowledged command",
 		axes: axes{election: true, times: true}, diskOnly: true,
-		needs: []Ability{restarts, elections}, columns: failoverColumns, measure: measureFailover(l),
+		needs: []Ability{restarts, elections}, columns: failoverColumns, drawn: []string{"p50_ms"}, measure: measureFailover(l),
 	}
 }
 
@@ -199,6 +205,11 @@ func selectCells(list string) ([]cell, error) {
 		found = append(found, c)
 	}
 	return found, nil
+}
+
+// column returns a column by its name.
+func (c cell) column(name string) column {
+	return c.columns[slices.IndexFunc(c.columns, func(col column) bool { return col.name == name })]
 }
 
 // lacks says why a peer can't do this cell; "" when it can.

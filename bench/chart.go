@@ -11,6 +11,9 @@ import (
 type chart struct {
 	xTitle, yTitle string
 	lines          []line
+	width, height  int       // in pixels; 0 stands for a large one
+	frame          []point   // the axes span these too
+	xTicks         []float64 // what is marked below, instead of round values
 }
 
 // A line is a row of points. Values that aren't positive have no place on the axes, and are left out.
@@ -26,7 +29,7 @@ type point struct {
 	label, hint string
 }
 
-// Sizes of a chart in pixels.
+// Sizes of a chart in pixels: of one that says nothing of it, and of what is around the lines.
 const (
 	chartWidth, chartHeight = 460, 320
 	chartLeft, chartRight   = 58, 22
@@ -80,9 +83,25 @@ func short(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
+// mark prints a value below an axis: exactly, if it is a small number.
+func mark(v float64) string {
+	if v < 1e4 && v == math.Trunc(v) {
+		return fmt.Sprint(int(v))
+	}
+	return short(v)
+}
+
 // svg draws the chart.
 func (c chart) svg() string {
+	if c.width == 0 {
+		c.width, c.height = chartWidth, chartHeight
+	}
 	var xs, ys []float64
+	for _, p := range c.frame {
+		if p.x > 0 && p.y > 0 {
+			xs, ys = append(xs, p.x), append(ys, p.y)
+		}
+	}
 	for i := range c.lines {
 		var kept []point
 		for _, p := range c.lines[i].points {
@@ -93,20 +112,25 @@ func (c chart) svg() string {
 		}
 		c.lines[i].points = kept
 	}
-	x := newAxis(xs, chartLeft, chartWidth-chartRight)
-	y := newAxis(ys, chartHeight-chartBottom, chartTop)
+	right, bottom := c.width-chartRight, c.height-chartBottom
+	x := newAxis(xs, chartLeft, float64(right))
+	y := newAxis(ys, float64(bottom), chartTop)
+	xTicks, text := c.xTicks, mark
+	if xTicks == nil {
+		xTicks, text = x.ticks(), short
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s over %s">`, chartWidth, chartHeight, html.EscapeString(c.yTitle), html.EscapeString(c.xTitle))
-	for _, v := range x.ticks() {
-		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x.at(v), x.at(v), chartTop, chartHeight-chartBottom)
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x.at(v), chartHeight-chartBottom+15, short(v))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s over %s">`, c.width, c.height, html.EscapeString(c.yTitle), html.EscapeString(c.xTitle))
+	for _, v := range xTicks {
+		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x.at(v), x.at(v), chartTop, bottom)
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x.at(v), bottom+15, text(v))
 	}
 	for _, v := range y.ticks() {
-		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, chartLeft, chartWidth-chartRight, y.at(v), y.at(v))
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, chartLeft, right, y.at(v), y.at(v))
 		fmt.Fprintf(&b, `<text x="%d" y="%.1f" text-anchor="end">%s</text>`, chartLeft-5, y.at(v)+4, short(v))
 	}
-	fmt.Fprintf(&b, `<text class="title" x="%d" y="%d" text-anchor="middle">%s</text>`, (chartLeft+chartWidth-chartRight)/2, chartHeight-8, html.EscapeString(c.xTitle))
-	fmt.Fprintf(&b, `<text class="title" transform="translate(12 %d) rotate(-90)" text-anchor="middle">%s</text>`, (chartTop+chartHeight-chartBottom)/2, html.EscapeString(c.yTitle))
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="%d" text-anchor="middle">%s</text>`, (chartLeft+right)/2, c.height-8, html.EscapeString(c.xTitle))
+	fmt.Fprintf(&b, `<text class="title" transform="translate(12 %d) rotate(-90)" text-anchor="middle">%s</text>`, (chartTop+bottom)/2, html.EscapeString(c.yTitle))
 	for _, l := range c.lines {
 		l.draw(&b, x, y)
 	}

@@ -25,6 +25,7 @@ type page struct {
 	Date, Machine string
 	Peers         []legend
 	Sweeps        []figure // latency against throughput
+	Scales        []scale
 	Groups        []tableGroup
 }
 
@@ -94,6 +95,7 @@ func writeHTML(w io.Writer, results []result) error {
 		Date:    time.Now().Format("2006-01-02"),
 		Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Sweeps:  sweeps(results),
+		Scales:  scales(results),
 	}
 	for _, name := range peersOf(results) {
 		p.Peers = append(p.Peers, colourOf(name))

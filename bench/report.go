@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -114,29 +115,30 @@ func ratioText(v *float64) string { return column{decimals: 2}.text(v) }
 
 // String is the key in words.
 func (k key) String() string {
-	s := fmt.Sprintf("%s, mode %s, %d servers", k.Cell, k.Mode, k.Servers)
-	if k.Clients > 0 {
-		s += fmt.Sprintf(", %d clients", k.Clients)
+	return fmt.Sprintf("%s, mode %s, %s", k.Cell, k.Mode, k.conditions())
+}
+
+// conditions are what the key says beside cell and mode.
+func (k key) conditions() string {
+	var all []string
+	for _, c := range []struct {
+		format string
+		value  float64
+	}{
+		{"%.0f servers", float64(k.Servers)},
+		{"%.0f clients", float64(k.Clients)},
+		{"%.0f bytes", float64(k.Payload)},
+		{"%.0f/s", k.Rate},
+		{"%.0f entries", float64(k.Entries)},
+		{"%.0f MiB of state", float64(k.State)},
+		{"election timeout %.0f ms", k.Election},
+		{"%.0f times", float64(k.Times)},
+	} {
+		if c.value > 0 {
+			all = append(all, fmt.Sprintf(c.format, c.value))
+		}
 	}
-	if k.Payload > 0 {
-		s += fmt.Sprintf(", %d bytes", k.Payload)
-	}
-	if k.Rate > 0 {
-		s += fmt.Sprintf(", %.0f/s", k.Rate)
-	}
-	if k.Entries > 0 {
-		s += fmt.Sprintf(", %d entries", k.Entries)
-	}
-	if k.State > 0 {
-		s += fmt.Sprintf(", %d MiB of state", k.State)
-	}
-	if k.Election > 0 {
-		s += fmt.Sprintf(", election timeout %.0f ms", k.Election)
-	}
-	if k.Times > 0 {
-		s += fmt.Sprintf(", %d times", k.Times)
-	}
-	return s
+	return strings.Join(all, ", ")
 }
 
 // summary is the result in a line.
