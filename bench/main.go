@@ -5,7 +5,8 @@
 // memory (mode memory), which leaves the cost of the protocol itself. Clients sit at the leader: each
 // proposes a command, waits for the result of its application there, checks that it is the result of
 // this very command, and proposes the next (a closed loop); or commands arrive at a rate, whatever
-// becomes of them (an open loop). Other cells read, slow a server down, or lose one.
+// becomes of them (an open loop). Other cells read, slow a server or its disk down,
+// take and send snapshots, lose a server, or do nothing.
 //
 // Peers take turns within each round, so that a slow minute of the machine meets all of them. Each
 // run starts a cluster of its own in a fresh directory, warms it up, measures, and then checks that
