@@ -55,7 +55,7 @@ type raftCluster struct {
 	syncs    atomic.Uint64
 }
 
-// raftNoSnapshots is more than any run logs: a snapshot is never due.
+// raftNoSnapshots is more than any run logs: no snapshot is due that nobody asked for.
 const raftNoSnapshots = 1 << 50
 
 // Start starts a node.

@@ -27,8 +27,8 @@ func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error
 		if err != nil {
 			return err
 		}
-		var taken atomic.Uint64
-		taking, err := s.stage(ctx, func(ctx context.Context, m *meter) error { return s.takeSnapshots(ctx, m, &taken) })
+		taken := make([]atomic.Uint64, c.servers)
+		taking, err := s.stage(ctx, func(ctx context.Context, m *meter) error { return s.takeSnapshots(ctx, m, taken) })
 		if err != nil {
 			return fmt.Errorf("while snapshots are taken: %w", err)
 		}
@@ -53,30 +53,26 @@ func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error
 		r.set("installing_p99_ratio", installing.p99/usual.p99)
 		r.set("taking_kept", taking.throughput/usual.throughput)
 		r.set("installing_kept", installing.throughput/usual.throughput)
-		r.set("taken", float64(taken.Load()))
+		for i := range taken {
+			r.set("taken", r.Figures["taken"]+float64(taken[i].Load()))
+		}
 		r.set("installed", float64(installed))
 		r.set("install_s", took.Seconds()/float64(installed))
 		return nil
 	})
 }
 
-// takeSnapshots has every server take one snapshot after the other, for the measured time, and until each has taken one at least.
-func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken *atomic.Uint64) error {
-	servers := s.group.servers
+// takeSnapshots has every server take one snapshot after the other, for the measured time, and until each has taken one at least. It
+// counts those of each.
+func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken []atomic.Uint64) error {
 	stop := make(chan struct{})
-	ended := make(chan error, len(servers))
-	var first atomic.Int64
+	ended := make(chan error, len(taken))
 	m.begin()
-	for i, server := range servers {
+	for i, server := range s.group.servers {
 		go func() {
-			n, err := takeSnapshots(ctx, server, s.group.machines[i], stop, func(n int) {
-				taken.Add(1)
-				if n == 1 {
-					first.Add(1)
-				}
-			})
+			err := takeAgain(ctx, server, s.group.machines[i], &taken[i], stop)
 			if err != nil {
-				err = fmt.Errorf("server %d, after %d: %w", i, n, err)
+				err = fmt.Errorf("server %d, after %d: %w", i, taken[i].Load(), err)
 			}
 			ended <- err
 		}()
@@ -84,12 +80,20 @@ func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken *atomic.Uint
 	err := wait(ctx, s.config.duration)
 	waiting, cancel := context.WithTimeoutCause(ctx, fleetTimeout, errNoSnapshotTaken)
 	defer cancel()
-	if err == nil && poll(waiting, func() bool { return first.Load() == int64(len(servers)) || len(ended) > 0 }) != nil {
+	all := func() bool {
+		for i := range taken {
+			if taken[i].Load() == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	if err == nil && poll(waiting, func() bool { return all() || len(ended) > 0 }) != nil {
 		err = context.Cause(waiting)
 	}
 	m.end()
 	close(stop)
-	for range servers {
+	for range taken {
 		err = errors.Join(err, <-ended)
 	}
 	return err
@@ -98,27 +102,23 @@ func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken *atomic.Uint
 // errNoSnapshotTaken says that not every server has taken a snapshot.
 var errNoSnapshotTaken = errors.New("not every server has taken a snapshot")
 
-// takeSnapshots takes snapshots of a server until it is stopped, and tells of each that was written.
-func takeSnapshots(ctx context.Context, server Server, machine *Machine, stop <-chan struct{}, tell func(n int)) (n int, err error) {
+// takeAgain takes snapshots of a server until it is stopped, and counts those that were written.
+func takeAgain(ctx context.Context, server Server, machine *Machine, taken *atomic.Uint64, stop <-chan struct{}) error {
 	saved := &machine.more.Load().saved
 	for {
 		select {
 		case <-stop:
-			return n, nil
+			return nil
 		default:
 		}
 		before := saved.Load()
 		if err := server.Snapshot(ctx); err != nil {
-			return n, err
+			return err
 		}
-		if saved.Load() == before { // there was nothing new
-			err = wait(ctx, pollEvery)
-		} else {
-			n++
-			tell(n)
-		}
-		if err != nil {
-			return n, err
+		if saved.Load() > before {
+			taken.Add(1)
+		} else if err := wait(ctx, pollEvery); err != nil { // there was nothing new
+			return err
 		}
 	}
 }

@@ -53,6 +53,9 @@ func (m *meter) end() {
 	m.took += time.Since(m.at)
 }
 
+// errLeaderLost says that another server leads than at the beginning.
+var errLeaderLost = errors.New("the leader has lost its lead")
+
 // A stageResult is what the clients met while a stage was measured.
 type stageResult struct{ throughput, p50, p99 float64 }
 
@@ -79,7 +82,12 @@ func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) erro
 	if err != nil {
 		cancel() // who waits for an answer that may never come, gives up
 	}
-	err = errors.Join(err, l.stop())
+	if stopped := l.stop(); err == nil {
+		err = stopped
+	}
+	if err == nil && !s.group.leader.Leads() {
+		err = errLeaderLost
+	}
 	if err != nil {
 		return stageResult{}, err
 	}

@@ -170,7 +170,7 @@ func measureService(t *testing.T, f *fakeService, measure func(context.Context, 
 	synctest.Test(t, func(t *testing.T) {
 		err = measure(t.Context(), f, runConfig{
 			mode: memory, servers: 3, load: loadConfig{clients: 4, payload: minPayload},
-			warmup: 10 * time.Millisecond, duration: time.Second, state: 1 << 20, dir: dir,
+			warmup: 10 * time.Millisecond, duration: 800 * time.Millisecond, state: 1 << 20, dir: dir,
 		}, &r)
 	})
 	return r, err
@@ -227,7 +227,7 @@ func TestSlowDiskCell(t *testing.T) {
 	r, err := measureService(t, &fakeService{sync: func(o Options) { o.stall(1).hold() }}, measureSlowDisk)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, r.Figures["held"])
-	require.InDelta(t, 0.5, r.Figures["kept"], 0.01, "it stood still for half of the time")
+	require.InDelta(t, 0.375, r.Figures["kept"], 0.01, "it stood still for 500 of 800 ms")
 
 	_, err = measureService(t, &fakeService{sync: func(o Options) { o.stall(2).hold() }}, measureSlowDisk)
 	require.ErrorContains(t, err, "no sync was held up")
