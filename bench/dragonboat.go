@@ -93,7 +93,7 @@ func (c *dragonboatCluster) Start(i int) (Server, error) {
 		Expert:         config.ExpertConfig{LogDBFactory: c.peer.logs},
 	}
 	if stall := c.options.stall(i); stall != nil {
-		settings.Expert.FS = vfs.Wrap(vfs.Default, dragonboatStall{stall})
+		settings.Expert.FS = vfs.Wrap(dragonboatFiles{vfs.Default, stall}, dragonboatStall{stall})
 	}
 	if c.options.Mode == memory {
 		settings.Expert.FS = vfs.NewMem()
@@ -270,6 +270,20 @@ func (s dragonboatStall) MaybeError(op vfs.Op) error {
 		s.stall.hold()
 	}
 	return nil
+}
+
+// dragonboatFiles are the files below, where those that are used again are held up too: the library's file system forgets them.
+type dragonboatFiles struct {
+	vfs.FS
+	stall *stall
+}
+
+func (f dragonboatFiles) ReuseForWrite(old, name string) (vfs.File, error) {
+	file, err := f.FS.ReuseForWrite(old, name)
+	if err != nil {
+		return nil, err
+	}
+	return vfs.WrapFile(file, dragonboatStall{f.stall}), nil
 }
 
 // dragonboatMemory is the transport in memory, to which every address is as good as another.
