@@ -272,10 +272,10 @@ func (w *etcdWaiter) begin() uint64 {
 	return number
 }
 
-// Snapshot can't be asked for.
 // errEtcdSnapshot says that the driver takes no snapshots.
 var errEtcdSnapshot = errors.New("the driver of etcd/raft here takes no snapshots")
 
+// Snapshot can't be asked for.
 func (n *etcdNode) Snapshot(context.Context) error { return errEtcdSnapshot }
 
 // HandOver asks for another leader and waits until there is one, as etcd's server does before it stops.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,17 +83,22 @@ func newLoad(server Server, c loadConfig) *load {
 	return l
 }
 
-// Sizes of what logs are filled with beforehand.
+// Sizes of what logs are filled with beforehand. A cluster has as many clients at least.
 const primePayload, primeClients = 16 << 10, 64
 
-// prime proposes large commands until so many bytes of them were answered.
+// prime proposes large commands until so many bytes of them were answered. Where there are few clients, others help, and what they
+// have done counts as the first one's.
 func (l *load) prime(ctx context.Context, bytes int64) error {
+	clients := slices.Clone(l.clients[:min(len(l.clients), primeClients)])
+	for n := len(clients); n < primeClients; n++ {
+		clients = append(clients, newClient(n, primePayload))
+	}
 	var running sync.WaitGroup
 	var left atomic.Int64
 	left.Store(bytes)
-	failures := make([]error, min(len(l.clients), primeClients))
-	for i := range failures {
-		c, command := l.clients[i], newClient(i, primePayload).command
+	failures := make([]error, len(clients))
+	for i, c := range clients {
+		command := newClient(c.number, primePayload).command
 		running.Go(func() {
 			for left.Add(-primePayload) > -primePayload && failures[i] == nil {
 				failures[i] = c.propose(ctx, l.server, command)
@@ -100,6 +106,10 @@ func (l *load) prime(ctx context.Context, bytes int64) error {
 		})
 	}
 	running.Wait()
+	for _, c := range clients[min(len(l.clients), primeClients):] {
+		l.clients[0].answered += c.answered
+		l.clients[0].sum += c.sum
+	}
 	return errors.Join(failures...)
 }
 

@@ -30,7 +30,7 @@ func inDirectory(parent string, f func(dir string) error) (err error) {
 // measureLoad runs a cluster of its own under a load, and returns its figures if it did its work.
 func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return inDirectory(c.dir, func(dir string) error {
-		o := Options{Mode: c.mode, Dir: dir, Clients: c.load.clients, Election: c.election, Compacts: true}
+		o := Options{Mode: c.mode, Dir: dir, Clients: max(c.load.clients, primeClients), Election: c.election, Compacts: true}
 		g, err := startGroup(ctx, p, o, c.servers)
 		if err != nil {
 			return err

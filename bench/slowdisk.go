@@ -45,7 +45,7 @@ func (s *stall) hold() {
 
 // measureSlowDisk compares a load with a follower whose disk stalls with the same load without.
 func measureSlowDisk(ctx context.Context, p Peer, c runConfig, r *result) error {
-	o := Options{Stalls: make([]*stall, c.servers)}
+	o := Options{Stalls: make([]*stall, c.servers), Compacts: true}
 	for i := range o.Stalls {
 		o.Stalls[i] = new(stall)
 	}

@@ -12,6 +12,9 @@ const (
 	// snapshotKeeps is how many commands peers keep in their log behind a snapshot, where they can be told: a follower that lags
 	// a little while snapshots are taken isn't sent one for it.
 	snapshotKeeps = 4096
+	// snapshotsToCompact is after how many snapshots the log before the first one is gone: a library may keep it from the last but one
+	// on.
+	snapshotsToCompact = 2
 	// snapshotInstalls is how many snapshots are sent at most; fewer when they take long enough.
 	snapshotInstalls = 5
 )
@@ -22,6 +25,9 @@ func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error
 	return measureStages(ctx, p, c, Options{Snapshots: true}, func(s *stages) error {
 		for _, m := range s.group.machines {
 			m.more.Store(&machineExtras{ballast: ballast})
+		}
+		if _, err := s.stage(ctx, s.compact); err != nil {
+			return fmt.Errorf("before: %w", err)
 		}
 		usual, err := s.usual(ctx)
 		if err != nil {
@@ -60,6 +66,19 @@ func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error
 		r.set("install_s", took.Seconds()/float64(installed))
 		return nil
 	})
+}
+
+// compact has every server take as many snapshots as a library may need to forget the log and to use its files again: what is usual is
+// then measured on a log that has been in use, like the rest.
+func (s *stages) compact(ctx context.Context, _ *meter) error {
+	for range snapshotsToCompact {
+		for i, server := range s.group.servers {
+			if err := server.Snapshot(ctx); err != nil {
+				return fmt.Errorf("server %d: %w", i, err)
+			}
+		}
+	}
+	return nil
 }
 
 // takeSnapshots has every server take one snapshot after the other, for the measured time, and until each has taken one at least. It
@@ -132,9 +151,10 @@ func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) 
 		return err
 	}
 	had := g.machines[follower].count.Load()
-	// Two, since a library may keep the log from the last snapshot but one on.
-	for _, more := range []uint64{2 * snapshotKeeps, 1} {
+	more := uint64(2 * snapshotKeeps) // before the first snapshot; before the next one, something new
+	for range snapshotsToCompact {
 		target := leading.count.Load() + more
+		more = 1
 		if err := poll(ctx, func() bool { return leading.count.Load() >= target }); err != nil {
 			return err
 		}

@@ -11,19 +11,25 @@ import (
 type stages struct {
 	group  *group
 	config runConfig
-	load   *load // the last one
+	load   *load // the last one; before the first stage, what the logs were filled with
 }
 
 // measureStages starts a cluster in this process, has the stages run, and checks what all of them have done.
 func measureStages(ctx context.Context, p Peer, c runConfig, o Options, run func(*stages) error) error {
 	return inDirectory(c.dir, func(dir string) error {
-		o.Mode, o.Dir, o.Clients, o.Election = c.mode, dir, c.load.clients, c.election
+		o.Mode, o.Dir, o.Clients, o.Election = c.mode, dir, max(c.load.clients, primeClients), c.election
 		g, err := startGroup(ctx, p, o, c.servers)
 		if err != nil {
 			return err
 		}
-		s := &stages{group: g, config: c}
-		if err = run(s); err == nil {
+		s := &stages{group: g, config: c, load: newLoad(g.leader, c.load)}
+		if c.mode == disk {
+			err = s.load.prime(ctx, c.prime)
+		}
+		if err == nil {
+			err = run(s)
+		}
+		if err == nil {
 			err = s.load.awaitApplied(ctx, g.machines)
 		}
 		if closed := g.close(); err == nil {
@@ -59,7 +65,7 @@ var errLeaderLost = errors.New("the leader has lost its lead")
 // A stageResult is what the clients met while a stage was measured.
 type stageResult struct{ throughput, p50, p99 float64 }
 
-// stage lets clients propose while f does something and says by the meter what of it is measured.
+// stage lets clients propose while f does something and says by the meter what of it is measured, if anything is.
 func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) error) (stageResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -90,6 +96,9 @@ func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) erro
 	}
 	if err != nil {
 		return stageResult{}, err
+	}
+	if m.took == 0 {
+		return stageResult{}, nil
 	}
 	writes, _ := l.latencies()
 	if writes.total == 0 {

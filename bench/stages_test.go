@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,6 +131,7 @@ func (f *fakeService) Start(i int) (Server, error) {
 	f.turn <- struct{}{}
 	defer func() { <-f.turn }()
 	if len(f.log) > 0 {
+		time.Sleep(10 * time.Millisecond)
 		f.install(f.options.Machines[i], f.options.Machines[0], f.log)
 	}
 	return fakeServer{f, i}, nil
@@ -246,4 +248,27 @@ func TestStages(t *testing.T) {
 			return err
 		})
 	require.ErrorIs(t, err, gone)
+}
+
+// TestPrime: logs are filled with as many bytes as were asked for, however few clients there are, and all of it is checked like the rest.
+func TestPrime(t *testing.T) {
+	for _, clients := range []int{1, primeClients, 2 * primeClients} {
+		machines := []*Machine{new(Machine), new(Machine), new(Machine)}
+		var mu sync.Mutex
+		seen := make(map[string]bool)
+		server := &fakeCluster{machines: machines, propose: func(machines []*Machine, command []byte) (uint64, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[string(command)] = true
+			return applyAll(machines, command), nil
+		}}
+		l := newLoad(server, loadConfig{clients: clients, payload: minPayload, limit: 3})
+		require.NoError(t, l.prime(t.Context(), 100*primePayload-1))
+		l.start(t.Context())
+		require.NoError(t, l.wait(t.Context(), time.Minute))
+		require.NoError(t, l.check(machines))
+		answered, _ := l.totals()
+		require.EqualValues(t, 100+3*clients, answered)
+		require.Len(t, seen, int(answered), "no two commands are the same")
+	}
 }
