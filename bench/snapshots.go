@@ -15,6 +15,8 @@ const (
 	// snapshotsToCompact is after how many snapshots the log before the first one is gone: a library may keep it from the last but one
 	// on.
 	snapshotsToCompact = 2
+	// goneAfter is for how many election timeouts a follower is away before the snapshots that it is to lack are taken.
+	goneAfter = 3
 	// snapshotInstalls is how many snapshots are sent at most; fewer when they take long enough.
 	snapshotInstalls = 5
 )
@@ -151,6 +153,10 @@ func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) 
 		return err
 	}
 	had := g.machines[follower].count.Load()
+	// A library may keep the log for a follower that it has just sent a snapshot to, until that is gone for a while.
+	if err := wait(ctx, goneAfter*s.config.election); err != nil {
+		return err
+	}
 	more := uint64(2 * snapshotKeeps) // before the first snapshot; before the next one, something new
 	for range snapshotsToCompact {
 		target := leading.count.Load() + more

@@ -19,7 +19,7 @@ const (
 
 	// snapshotSyncEvery is after how many bytes a snapshot that is being written is synced, so that
 	// its end doesn't keep the disk busy for long.
-	snapshotSyncEvery = 4 << 20
+	snapshotSyncEvery = 256 << 10
 )
 
 // snapshotMagic begins every snapshot.
