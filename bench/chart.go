@@ -91,11 +91,17 @@ func mark(v float64) string {
 	return short(v)
 }
 
-// svg draws the chart.
+// svg draws the chart, for a page.
 func (c chart) svg() string {
 	if c.width == 0 {
 		c.width, c.height = chartWidth, chartHeight
 	}
+	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s over %s">%s</svg>`,
+		c.width, c.height, html.EscapeString(c.yTitle), html.EscapeString(c.xTitle), c.draw())
+}
+
+// draw draws what the chart consists of.
+func (c chart) draw() string {
 	var xs, ys []float64
 	for _, p := range c.frame {
 		if p.x > 0 && p.y > 0 {
@@ -120,7 +126,6 @@ func (c chart) svg() string {
 		xTicks, text = x.ticks(), short
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s over %s">`, c.width, c.height, html.EscapeString(c.yTitle), html.EscapeString(c.xTitle))
 	for _, v := range xTicks {
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x.at(v), x.at(v), chartTop, bottom)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x.at(v), bottom+15, text(v))
@@ -134,7 +139,6 @@ func (c chart) svg() string {
 	for _, l := range c.lines {
 		l.draw(&b, x, y)
 	}
-	b.WriteString("</svg>")
 	return b.String()
 }
 

@@ -93,9 +93,11 @@ func writeHTMLFile(name string, results []result) error {
 func writeHTML(w io.Writer, results []result) error {
 	p := page{
 		Date:    time.Now().Format("2006-01-02"),
-		Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Sweeps:  sweeps(results),
+		Machine: thisMachine(),
 		Scales:  scales(results),
+	}
+	for _, s := range sweeps(results) {
+		p.Sweeps = append(p.Sweeps, figure{Title: s.title, SVG: template.HTML(s.chart.svg())})
 	}
 	for _, name := range peersOf(results) {
 		p.Peers = append(p.Peers, colourOf(name))
@@ -114,11 +116,22 @@ func writeHTML(w io.Writer, results []result) error {
 	return pageTemplate.Execute(w, p)
 }
 
+// thisMachine says what the program runs on.
+func thisMachine() string {
+	return fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+}
+
+// A sweep is a chart of latency against throughput.
+type sweep struct {
+	title string
+	chart chart
+}
+
 // sweeps draws latency against throughput, a chart for each set of keys that differ in the number of clients, or in the rate,
 // alone: a line per peer, of the medians.
-func sweeps(results []result) []figure {
+func sweeps(results []result) []sweep {
 	alike := func(k key) key { k.Clients, k.Rate = 0, 0; return k }
-	var figures []figure
+	var all []sweep
 	families := distinct(results, func(r result) key { return alike(r.key) })
 	slices.SortFunc(families, key.compare)
 	for _, k := range families {
@@ -137,19 +150,22 @@ func sweeps(results []result) []figure {
 				if x == nil || y == nil || tail == nil {
 					continue
 				}
-				what := short(float64(k.Clients)) + " clients"
+				load, what := short(float64(k.Clients)), short(float64(k.Clients))+" clients"
 				if k.Rate > 0 {
-					what = short(k.Rate) + "/s"
+					load, what = short(k.Rate), short(k.Rate)+"/s"
+				}
+				if peer != peersOf(family)[0] {
+					load = "" // one label for each is enough to read the others by
 				}
 				hint := fmt.Sprintf("%s, %s: %s/s, p50 %s µs, p99 %s µs", peer, what, short(*x), short(*y), short(*tail))
-				p50.points = append(p50.points, point{x: *x, y: *y, hint: hint})
+				p50.points = append(p50.points, point{x: *x, y: *y, hint: hint, label: load})
 				p99.points = append(p99.points, point{x: *x, y: *tail})
 			}
 			c.lines = append(c.lines, p99, p50)
 		}
-		figures = append(figures, figure{Title: k.String() + ", " + span(keys), SVG: template.HTML(c.svg())})
+		all = append(all, sweep{title: k.String() + ", " + span(keys), chart: c})
 	}
-	return figures
+	return all
 }
 
 // span says over which clients or rates a line goes.

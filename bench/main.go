@@ -69,6 +69,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 			return err
 		}
 	}
+	if s.svg != "" {
+		if err := writePictureFile(s.svg, results); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !s.json:
 		err = writeTables(out, results)

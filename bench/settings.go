@@ -28,6 +28,7 @@ type settings struct {
 	json      bool
 	describe  bool
 	html      string // where the page goes
+	svg       string // where the picture goes
 	output    string // where results are appended to
 	from      string // where results come from, instead of being measured
 }
@@ -57,6 +58,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.StringVar(&s.output, "o", "", "append the results to a `file`, a line of JSON per peer and round")
 	f.StringVar(&s.from, "from", "", "measure nothing, and read what -o has written to these `files`")
 	f.StringVar(&s.html, "html", "", "draw the comparison into a `file`")
+	f.StringVar(&s.svg, "svg", "", "draw latency against throughput, for the first of what was varied, into a `file`")
 	f.BoolVar(&s.json, "json", false, "print a line of JSON per peer and round instead of tables")
 	f.BoolVar(&s.describe, "describe", false, "print the settings of the peers and measure nothing")
 	f.StringVar(&s.run.cpuProfile, "cpuprofile", "", "write a CPU profile of the measured time to a `file`")

@@ -115,14 +115,14 @@ func (l *Log) tidy() {
 			return
 		default:
 		}
+		removing, err := l.removeGarbage() // first, so that what comes after it may become the spare
+		if err != nil {
+			l.options.Logger.Warn("wal: old segment not removed", "dir", l.dir, "error", err)
+			return
+		}
 		filling, err := l.fillSpare()
 		if err != nil {
 			l.options.Logger.Warn("wal: next segment not prepared", "dir", l.dir, "error", err)
-			return
-		}
-		removing, err := l.removeGarbage()
-		if err != nil {
-			l.options.Logger.Warn("wal: old segment not removed", "dir", l.dir, "error", err)
 			return
 		}
 		if err := l.sweepSnapshots(); err != nil {

@@ -125,12 +125,16 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 	return true, nil
 }
 
-// removeGarbage removes the oldest segment that isn't needed, except one that may become the spare,
+// maxGarbage is how many segments that aren't needed stay, to become spares. Snapshots free some now and none then, while
+// spares are needed evenly.
+const maxGarbage = 2
+
+// removeGarbage removes the oldest segment that isn't needed, except those that may become spares,
 // and says whether there was one.
 func (l *Log) removeGarbage() (bool, error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > 1 || !sp.recycles(s) })
+	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > maxGarbage || !sp.recycles(s) })
 	if s == nil {
 		return false, nil
 	}
