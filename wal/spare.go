@@ -72,7 +72,7 @@ func isFull(err error) bool {
 // finishSpare makes a spare ready for use, with room for need bytes at least. The keeper has done that
 // already, unless the disk is too slow for it, or full: then a smaller one will do.
 func (l *Log) finishSpare(sp *spare, need int64) error {
-	enough := max(need, sp.target/4)
+	enough := max(need, sp.enough())
 	for sp.size < min(enough, sp.target) {
 		err := l.prepare(sp)
 		if err != nil && (sp.file == nil || sp.size < need) {
@@ -104,8 +104,11 @@ func (l *Log) prepare(sp *spare) error {
 	return nil
 }
 
-// recycles says whether a segment may become the spare: it is at least half as large as that was to be.
-func (sp *spare) recycles(s *segment) bool { return s.size >= sp.target/2 }
+// enough is how much of a spare is prepared at least before it is used.
+func (sp *spare) enough() int64 { return sp.target / 4 }
+
+// recycles says whether a segment may become the spare: a disk that has no time to prepare larger ones is not to prepare any.
+func (sp *spare) recycles(s *segment) bool { return s.size >= sp.enough() }
 
 // recycle makes the oldest segment of the garbage the spare, as large as it is.
 func (l *Log) recycle(sp *spare) (bool, error) {
@@ -125,8 +128,8 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 	return true, nil
 }
 
-// maxGarbage is how many segments that aren't needed stay, to become spares. Snapshots free some now and none then, while
-// spares are needed evenly.
+// maxGarbage is how many segments of full size may stay that aren't needed, or as many bytes of smaller ones, to become spares.
+// Snapshots free some now and none then, while spares are needed evenly.
 const maxGarbage = 2
 
 // removeGarbage removes the oldest segment that isn't needed, except those that may become spares,
@@ -134,7 +137,13 @@ const maxGarbage = 2
 func (l *Log) removeGarbage() (bool, error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	s := l.oldestGarbage(func(s *segment) bool { return len(l.garbage) > maxGarbage || !sp.recycles(s) })
+	s := l.oldestGarbage(func(s *segment) bool {
+		bytes := int64(0)
+		for _, other := range l.garbage {
+			bytes += other.size
+		}
+		return bytes > maxGarbage*l.options.SegmentSize || !sp.recycles(s)
+	})
 	if s == nil {
 		return false, nil
 	}
