@@ -150,9 +150,9 @@ func sweeps(results []result) []sweep {
 				if x == nil || y == nil || tail == nil {
 					continue
 				}
-				load, what := short(float64(k.Clients)), short(float64(k.Clients))+" clients"
+				load, what := mark(float64(k.Clients)), mark(float64(k.Clients))+" clients"
 				if k.Rate > 0 {
-					load, what = short(k.Rate), short(k.Rate)+"/s"
+					load, what = mark(k.Rate), mark(k.Rate)+"/s"
 				}
 				if peer != peersOf(family)[0] {
 					load = "" // one label for each is enough to read the others by

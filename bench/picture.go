@@ -44,7 +44,7 @@ func picture(s sweep, peers []string, day time.Time) string {
 		fmt.Fprintf(&b, `<circle cx="%d" cy="%d" r="4" fill="%s"/><text x="%d" y="%d">%s</text>`,
 			x, y+i/6*18-4, colourOf(peer).Colour, x+9, y+i/6*18, html.EscapeString(peer))
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="%d">median latency, dashed 99th percentile; numbers of clients; medians of the rounds of one run, %s, %s</text>`,
+	fmt.Fprintf(&b, `<text x="%d" y="%d">median, dashed 99th percentile; beside the points the number of clients; %s, %s</text>`,
 		chartLeft, pictureHeight-8, day.Format("2006-01-02"), html.EscapeString(thisMachine()))
 	b.WriteString("</svg>\n")
 	return b.String()
