@@ -46,7 +46,7 @@ func (w *World) shrink(s Schedule, failure string, budget int) (Schedule, Proof)
 }
 
 // DefaultBudget is the budget of Shrink that suits a person who waits: seconds.
-const DefaultBudget = 8_000_000
+const DefaultBudget = 6_000_000
 
 type shrinker struct {
 	w       *World
