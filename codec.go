@@ -264,7 +264,7 @@ func (r *reader) entries() []Entry {
 	if r.err != nil {
 		return nil
 	}
-	entries := make([]Entry, n)
+	entries := r.ids.entries(n)
 	for i := range entries {
 		if r.entry(&entries[i]); r.err != nil {
 			return nil

@@ -12,6 +12,23 @@ import (
 type Decoder struct {
 	last ServerID // the ID met last: most come in runs
 	ids  map[string]ServerID
+	room []Entry // for entries of small messages to come
+}
+
+// entryRoom is for how many entries room is taken at a time. A message of more than a quarter of that gets its own.
+const entryRoom = 64
+
+// entries returns n entries that nobody else has.
+func (d *Decoder) entries(n int) []Entry {
+	if n > entryRoom/4 {
+		return make([]Entry, n)
+	}
+	if n > len(d.room) {
+		d.room = make([]Entry, entryRoom)
+	}
+	entries := d.room[:n:n]
+	d.room = d.room[n:]
+	return entries
 }
 
 // maxDecoderIDs bounds the IDs that a Decoder remembers. Past it, it starts afresh.

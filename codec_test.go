@@ -428,6 +428,38 @@ func TestCodecAllocations(t *testing.T) {
 			t.Error(err)
 		}
 	}), "decoding: the list of entries")
+
+	small := batch(1)
+	b = raft.AppendMessage(nil, &small)
+	require.Less(t, testing.AllocsPerRun(1000, func() {
+		if _, err := decoder.DecodeMessage(b); err != nil {
+			t.Error(err)
+		}
+	}), 1.0, "decoding: the lists of small messages share their room")
+}
+
+// Messages that one Decoder has decoded share no entry, though small ones share memory.
+func TestDecodedMessagesShareNoEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var decoder raft.Decoder
+		var got [][]raft.Entry
+		sizes := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 40).Draw(t, "entries")
+		for k, n := range sizes {
+			m := batch(n)
+			for i := range m.Entries {
+				m.Entries[i].Number = uint64(1000*k + i)
+			}
+			decoded, err := decoder.DecodeMessage(raft.AppendMessage(nil, &m))
+			require.NoError(t, err)
+			got = append(got, append(decoded.Entries, raft.Entry{})[:n])
+		}
+		for k, entries := range got {
+			require.Len(t, entries, sizes[k])
+			for i := range entries {
+				require.EqualValues(t, 1000*k+i, entries[i].Number)
+			}
+		}
+	})
 }
 
 func BenchmarkAppendMessage(b *testing.B) {
