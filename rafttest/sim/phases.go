@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/e17579a5/raft"
 )
@@ -330,8 +331,12 @@ func (w *World) canLearn(i int, shown raft.CoreStatus) bool {
 				continue
 			}
 			if list := truncated(other.configurations, other.status.commit); len(list) > 0 {
-				m := memberOf(list[len(list)-1].configuration, w.servers[i].id)
-				if m == nil || w.diskOf(m) != w.servers[i].disk {
+				later := other.configurations[len(list)-1:] // of which none may name it: what isn't committed yet may be
+				names := func(c placed) bool {
+					m := memberOf(c.configuration, w.servers[i].id)
+					return m != nil && w.diskOf(m) == w.servers[i].disk
+				}
+				if !slices.ContainsFunc(later, names) {
 					return true
 				}
 			}
