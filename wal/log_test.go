@@ -252,6 +252,44 @@ func TestSegmentThatIsReadStays(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// Segments that are smaller than the next one was to be, as a busy disk makes them, are used again all the same.
+func TestSmallSegmentsAreUsedAgain(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	advance := func(from, to raft.Index) {
+		for index := from; index < to; index += 10 {
+			require.NoError(t, l.Write(raft.Write{Entries: commands(index, 10, 100)}))
+		}
+		adopt(t, l, raft.SnapshotMeta{Index: to - 1, Term: 1}, nil)
+		require.NoError(t, l.Write(raft.Write{Compact: to - 1}))
+	}
+	for index := raft.Index(1); index < 91; index += 10 {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 10, 100)}))
+	}
+	require.NoError(t, l.Close())
+
+	options.SegmentSize *= 2
+	l, err = wal.Open(dir, options)
+	require.NoError(t, err)
+	again, removed := 0, 0
+	disk.OnCall(func(c simfs.Call) error {
+		if c.Op == simfs.OpRename && strings.HasSuffix(c.Name, ".wal") {
+			again++
+		}
+		if c.Op == simfs.OpRemove && strings.HasSuffix(c.Name, ".wal") {
+			removed++
+		}
+		return nil
+	})
+	advance(91, 101)
+	advance(101, 201)
+	require.Positive(t, again)
+	require.Zero(t, removed)
+	require.NoError(t, l.Close())
+}
+
 func TestNothingToWriteIsNoSync(t *testing.T) {
 	disk := simfs.New(1)
 	l := open(t, disk)
