@@ -75,8 +75,9 @@ type floorCluster struct {
 // A floorWaiter is where a client waits, and where it frames its records.
 type floorWaiter struct {
 	answer chan uint64
+	failed chan struct{} // closed as the cluster's is: a channel that all of them wait for is a lock that all of them take
 	header [floorHeader]byte
-	_      [40]byte // waiters share no cache line
+	_      [32]byte // waiters share no cache line
 }
 
 // Readers of the leader's log: its machine, its disk in mode disk, and a follower each, from
@@ -114,6 +115,7 @@ func (s *floorStarting) Start(server int) (_ Server, err error) {
 	s.cluster = c
 	for i := range c.clients {
 		c.clients[i].answer = make(chan uint64, 1)
+		c.clients[i].failed = make(chan struct{})
 	}
 	defer func() {
 		if err != nil {
@@ -185,7 +187,7 @@ func (c *floorCluster) Propose(ctx context.Context, client int, command []byte) 
 	select {
 	case result := <-w.answer:
 		return result, nil
-	case <-c.failed:
+	case <-w.failed:
 		return 0, c.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
@@ -210,6 +212,9 @@ func (c *floorCluster) fail(err error) {
 	c.failing.Do(func() {
 		c.err = err
 		close(c.failed)
+		for i := range c.clients {
+			close(c.clients[i].failed)
+		}
 	})
 }
 

@@ -122,7 +122,9 @@ func (l *load) start(ctx context.Context) {
 	}
 	for _, c := range l.clients {
 		l.running.Go(func() {
-			if err := run(c, ctx, l); err != nil {
+			own, cancel := context.WithCancel(ctx) // callers of a server have contexts of their own, and so no lock in common
+			defer cancel()
+			if err := run(c, own, l); err != nil {
 				select {
 				case l.failed <- fmt.Errorf("client %d: %w", c.number, err):
 				default:
