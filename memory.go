@@ -36,14 +36,17 @@ type memoryData struct {
 	baseTerm    Term           // of the entry before the first one
 	chunks      []*memoryChunk // never empty ones; contiguous, from first (or before) to last
 	origins     []Origin       // what the numbers in memoryRecord.origin stand for
+	spare       []*memoryChunk // of maxMemoryChunk bytes, no more of them than chunks, to be used again
 }
 
 // A memoryChunk holds neighbouring entries. A byte of it is written once: truncation shortens only records,
-// and the next entry's data goes behind what is there, so that what was handed out stays as it is.
+// and the next entry's data goes behind what is there, so that what was handed out stays as it is. Of a chunk that the log has
+// forgotten nothing is left to keep, unless some of it was handed out: so the others are used again.
 type memoryChunk struct {
 	first   Index
 	records []memoryRecord
 	bytes   []byte
+	lent    bool // whether any of it was handed out
 }
 
 // A memoryRecord is an entry without its index and without pointers.
@@ -236,11 +239,8 @@ func (d *memoryData) append(e *Entry) {
 		}
 	}
 	if chunk == nil {
-		chunk = &memoryChunk{
-			first:   e.Index,
-			records: make([]memoryRecord, 0, min(size/memoryChunkBytesARow, maxMemoryChunkRecords)),
-			bytes:   make([]byte, 0, max(size, len(e.Data))),
-		}
+		chunk = d.newChunk(size, len(e.Data))
+		chunk.first = e.Index
 		d.chunks = append(d.chunks, chunk)
 	}
 	from := len(chunk.bytes)
@@ -250,6 +250,21 @@ func (d *memoryData) append(e *Entry) {
 		origin: d.origin(e.Origin), from: uint32(from), to: uint32(len(chunk.bytes)),
 	})
 	d.last = e.Index
+}
+
+// newChunk returns an empty chunk for size bytes of data, or for the need of a larger entry.
+func (d *memoryData) newChunk(size, need int) *memoryChunk {
+	if n := len(d.spare); n > 0 && size == maxMemoryChunk && need <= size {
+		chunk := d.spare[n-1]
+		d.spare[n-1] = nil
+		d.spare = d.spare[:n-1]
+		chunk.records, chunk.bytes = chunk.records[:0], chunk.bytes[:0]
+		return chunk
+	}
+	return &memoryChunk{
+		records: make([]memoryRecord, 0, min(size/memoryChunkBytesARow, maxMemoryChunkRecords)),
+		bytes:   make([]byte, 0, max(size, need)),
+	}
 }
 
 // origin returns the number of an origin. There is one per start of a server, and neighbouring
@@ -273,7 +288,14 @@ func (d *memoryData) compact(to Index) {
 	d.first = min(to, d.last) + 1
 	n := 0
 	for n < len(d.chunks) && d.chunks[n].end() < d.first {
+		if chunk := d.chunks[n]; !chunk.lent && cap(chunk.bytes) == maxMemoryChunk {
+			d.spare = append(d.spare, chunk)
+		}
 		n++
+	}
+	if most := len(d.chunks) - n; len(d.spare) > most {
+		clear(d.spare[most:])
+		d.spare = d.spare[:most]
 	}
 	if n == len(d.chunks) {
 		d.chunks = nil
@@ -304,6 +326,7 @@ func (d *memoryData) chunk(index Index) int {
 
 // entry returns the i-th entry of a chunk. Its data is the chunk's own.
 func (d *memoryData) entry(chunk *memoryChunk, i int) Entry {
+	chunk.lent = true
 	r := &chunk.records[i]
 	e := Entry{Index: chunk.first + Index(i), Term: r.term, Kind: r.kind, Origin: d.origins[r.origin], Number: r.number}
 	if !r.none {
