@@ -149,7 +149,7 @@ func (l *entryLog) lastWithin(index Index, term Term) place {
 }
 
 // append adds an entry at the right end.
-func (l *entryLog) append(e Entry) {
+func (l *entryLog) append(e *Entry) {
 	assert(e.Index == l.last+1, "Log Contiguous")
 	assert(e.Term >= l.lastTerm(), "Terms Rise")
 	if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
@@ -258,8 +258,9 @@ func (l *entryLog) clone() entryLog {
 // more as its bound allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
 // messages, writes and the state machine may share the slots without copying, and clones all but the last chunk's.
 type tail struct {
-	chunks []chunk
-	bytes  int
+	chunks   []chunk
+	bytes    int
+	expected int // how many entries come next; 0 when that isn't known
 }
 
 // A chunk is a run of entries. What lies between its length and its capacity belongs to one tail alone.
@@ -283,22 +284,30 @@ func (t *tail) count() Index {
 // after returns the index before the first entry of a tail that isn't empty.
 func (t *tail) after() Index { return t.chunks[0].entries[0].Index - 1 }
 
+// expect says how many entries come next. They will be asked for together: so they get a chunk where they stand side by side. What
+// that leaves empty of the last one is less than they are.
+func (t *tail) expect(count int) { t.expected = count }
+
 // append adds an entry.
-func (t *tail) append(e Entry) {
+func (t *tail) append(e *Entry) {
 	n := len(t.chunks)
-	if n == 0 || len(t.chunks[n-1].entries) == cap(t.chunks[n-1].entries) {
+	if n == 0 || t.chunks[n-1].room() < max(t.expected, 1) {
 		size := minChunk
 		if n > 0 {
 			size = min(max(2*len(t.chunks[n-1].entries), minChunk), maxChunk)
 		}
-		t.chunks = append(t.chunks, chunk{entries: make([]Entry, 0, size)})
+		t.chunks = append(t.chunks, chunk{entries: make([]Entry, 0, max(size, t.expected))})
 		n++
 	}
+	t.expected = 0
 	last := &t.chunks[n-1]
-	last.entries = append(last.entries, e)
+	last.entries = append(last.entries, *e)
 	last.bytes += e.size()
 	t.bytes += e.size()
 }
+
+// room returns for how many more entries there is room.
+func (c *chunk) room() int { return cap(c.entries) - len(c.entries) }
 
 // truncate drops the entries after an index.
 func (t *tail) truncate(after Index) {
@@ -409,7 +418,7 @@ func (t *tail) find(index Index) int {
 // which it takes as much room as the original has: so both go on alike, down to what they let go of when they
 // are full.
 func (t *tail) clone() tail {
-	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes}
+	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes, expected: t.expected}
 	if last := len(n.chunks) - 1; last >= 0 {
 		if entries := n.chunks[last].entries; len(entries) < cap(entries) {
 			n.chunks[last].entries = append(make([]Entry, 0, cap(entries)), entries...)

@@ -17,7 +17,7 @@ func BenchmarkLog(b *testing.B) {
 	for b.Loop() {
 		first := l.last
 		for range batch {
-			l.append(Entry{Index: l.last + 1, Term: 1, Kind: EntryCommand, Data: data})
+			l.append(&Entry{Index: l.last + 1, Term: 1, Kind: EntryCommand, Data: data})
 		}
 		if got := len(l.tail.entries(first, l.last, maxInt)); got != batch {
 			b.Fatalf("%d entries", got)
@@ -41,7 +41,7 @@ func BenchmarkTerm(b *testing.B) {
 		b.Fatal(err)
 	}
 	for term := Term(1); term <= terms; term++ {
-		l.append(Entry{Index: l.last + 1, Term: term, Kind: EntryNoOp})
+		l.append(&Entry{Index: l.last + 1, Term: term, Kind: EntryNoOp})
 	}
 	b.ReportAllocs()
 	index := Index(1)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // Entries that were handed out, to a message or a write, stay as they are when a conflict replaces them in the log.
@@ -11,14 +12,43 @@ func TestHandedOutEntriesStay(t *testing.T) {
 	l, err := newLog(&Saved{})
 	require.NoError(t, err)
 	for index := Index(1); index <= 4; index++ {
-		l.append(Entry{Index: index, Term: 1, Kind: EntryCommand, Data: []byte("first")})
+		l.append(&Entry{Index: index, Term: 1, Kind: EntryCommand, Data: []byte("first")})
 	}
 	handedOut := l.tail.entries(0, 4, maxInt)
 	want := append([]Entry(nil), handedOut...)
 	l.truncate(2)
 	for index := Index(3); index <= 4; index++ {
-		l.append(Entry{Index: index, Term: 2, Kind: EntryCommand, Data: []byte("second")})
+		l.append(&Entry{Index: index, Term: 2, Kind: EntryCommand, Data: []byte("second")})
 	}
 	require.Equal(t, want, handedOut)
 	require.Equal(t, []byte("second"), l.tail.entries(2, 3, maxInt)[0].Data)
+}
+
+// A batch that was announced is handed out without a copy, and what that leaves empty is less than what is full.
+func TestBatchesStandSideBySide(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, err := newLog(&Saved{})
+		require.NoError(t, err)
+		for range maxChunk { // so that chunks are large
+			l.append(&Entry{Index: l.last + 1, Term: 1})
+		}
+		for _, size := range rapid.SliceOfN(rapid.IntRange(1, 2*maxChunk), 1, 20).Draw(t, "sizes") {
+			before := l.last
+			l.tail.expect(size)
+			for range size {
+				l.append(&Entry{Index: l.last + 1, Term: 1})
+			}
+			batch := l.tail.entries(before, l.last, maxInt)
+			require.Len(t, batch, size)
+			held := l.tail.chunks[l.tail.find(l.last)].entries
+			require.Same(t, &held[len(held)-size], &batch[0])
+			l.append(&Entry{Index: l.last + 1, Term: 1}) // nothing is expected after it
+		}
+		full, room := 0, 0
+		for _, c := range l.tail.chunks[:len(l.tail.chunks)-1] {
+			full, room = full+len(c.entries), room+cap(c.entries)
+		}
+		require.Equal(t, int(l.last), full+len(l.tail.chunks[len(l.tail.chunks)-1].entries))
+		require.LessOrEqual(t, room, 2*full)
+	})
 }

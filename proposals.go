@@ -256,6 +256,7 @@ func (c *Core) offerProposals() {
 	first := p.nextFree
 	p.nextFree = p.next
 	if leads {
+		c.log.tail.expect(len(p.items) - p.place(first))
 		for item := p.from(first); item != nil; item = p.from(first) {
 			first = item.number + 1
 			c.offerHere(l, item)

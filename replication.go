@@ -93,7 +93,7 @@ func (c *Core) own(m *Member, value uint64) uint64 {
 // appendEntry puts an entry of this term at the end of the leader's log.
 func (c *Core) appendEntry(e Entry) {
 	e.Index, e.Term = c.log.last+1, c.state.Term
-	c.log.append(e)
+	c.log.append(&e)
 	c.configurationAppended(&e)
 }
 
@@ -365,8 +365,9 @@ func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries 
 			c.truncate(e.Index - 1)
 		}
 		c.join(cluster)
+		l.tail.expect(len(entries) - i)
 		for ; i < len(entries); i++ {
-			l.append(entries[i])
+			l.append(&entries[i])
 			c.configurationAppended(&entries[i])
 			c.commandLogged(&entries[i])
 		}
