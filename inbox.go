@@ -13,6 +13,7 @@ type inbox struct {
 
 	mu       sync.Mutex
 	sleeping bool
+	awaited  bool // while it sleeps: whether to wake it for what was applied
 	events   events
 	refused  error // why no calls are taken any more
 	closed   error // why nothing is
@@ -20,7 +21,7 @@ type inbox struct {
 
 // events are what gathered since the loop last looked.
 type events struct {
-	some bool // whether there is anything
+	some bool // whether there is anything to wake the loop for
 
 	persisted WriteNumber // the highest reported
 	writes    int         // how many were reported
@@ -86,11 +87,13 @@ func emptied[T any](s []T) []T {
 }
 
 // take exchanges what gathered for the empty events of the caller. With nothing there it returns false,
-// and the loop must wait for a token before it asks again.
-func (in *inbox) take(ev *events) bool {
+// and the loop must wait for a token before it asks again. What was applied, and isn't awaited, is nothing by itself: it is taken
+// with what comes next.
+func (in *inbox) take(ev *events, awaited bool) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.sleeping = !in.events.some
+	in.sleeping = !in.events.some && !(awaited && len(in.events.batches) > 0)
+	in.awaited = awaited
 	if in.sleeping {
 		return false
 	}
@@ -251,6 +254,10 @@ func (in *inbox) persisted(n WriteNumber) {
 func (in *inbox) applied(batch Batch) {
 	in.mu.Lock()
 	in.events.batches = append(in.events.batches, batch)
+	if !in.awaited || !in.sleeping {
+		in.mu.Unlock()
+		return // to a loop that is at work, take says whether it is awaited
+	}
 	in.added()
 }
 

@@ -20,7 +20,7 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 	}
 	kinds := func(in *inbox) map[MessageKind]int {
 		var ev events
-		in.take(&ev)
+		in.take(&ev, false)
 		kinds := map[MessageKind]int{}
 		for _, m := range ev.messages {
 			kinds[m.Kind]++
@@ -57,7 +57,7 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 		in.lost("x")
 	}
 	var ev events
-	in.take(&ev)
+	in.take(&ev, false)
 	require.Len(t, ev.lost, MaxMembers)
 }
 
@@ -70,7 +70,7 @@ func TestInboxBoundsCallers(t *testing.T) {
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
 	var ev events
-	require.True(t, in.take(&ev))
+	require.True(t, in.take(&ev, false))
 	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 20)}), "one always has room")
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	rest := in.close(ErrClosed)
@@ -81,7 +81,7 @@ func TestInboxBoundsCallers(t *testing.T) {
 	in.receive(Message{Kind: Heartbeat})
 	in.cancel(&waiter{}, nil)
 	in.stop(ErrStopped)
-	require.False(t, in.take(&events{}), "nothing gets in any more")
+	require.False(t, in.take(&events{}, false), "nothing gets in any more")
 }
 
 func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
@@ -89,14 +89,41 @@ func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	in.receive(Message{Kind: Heartbeat})
 	require.Empty(t, in.wake, "the loop is at work")
 	var ev events
-	require.True(t, in.take(&ev))
+	require.True(t, in.take(&ev, false))
 	ev.reset()
-	require.False(t, in.take(&ev))
+	require.False(t, in.take(&ev, false))
 	in.receive(Message{Kind: Heartbeat})
 	in.receive(Message{Kind: Heartbeat})
 	require.Len(t, in.wake, 1)
-	require.True(t, in.take(&ev))
+	require.True(t, in.take(&ev, false))
 	require.Len(t, ev.messages, 2)
+}
+
+// What was applied wakes a loop that awaits it, and comes with whatever is next to one that doesn't.
+func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
+	in := newTestInbox()
+	var ev events
+	in.applied(Batch{Last: 1})
+	require.False(t, in.take(&ev, false), "it isn't awaited")
+	in.applied(Batch{Last: 2})
+	require.Empty(t, in.wake)
+	in.receive(Message{Kind: Heartbeat})
+	require.Len(t, in.wake, 1)
+	<-in.wake
+	require.True(t, in.take(&ev, false))
+	require.Len(t, ev.batches, 2)
+
+	ev.reset()
+	require.False(t, in.take(&ev, true))
+	in.applied(Batch{Last: 3})
+	require.Len(t, in.wake, 1, "the loop sleeps, and awaits it")
+	require.True(t, in.take(&ev, true))
+	require.Len(t, ev.batches, 1)
+
+	ev.reset()
+	in.applied(Batch{Last: 4})
+	require.True(t, in.take(&ev, true), "it came while the loop was at work")
+	require.Len(t, ev.batches, 1)
 }
 
 func TestEventsGiveABurstsMemoryBack(t *testing.T) {
@@ -169,9 +196,9 @@ func TestFirstReasonToStopCounts(t *testing.T) {
 	in.stop(broken)
 	in.stop(errClose)
 	var ev events
-	require.True(t, in.take(&ev))
+	require.True(t, in.take(&ev, false))
 	require.Equal(t, broken, ev.stop)
 	in.close(ErrClosed)
 	in.stop(errClose)
-	require.False(t, in.take(&ev), "there is nobody left to stop")
+	require.False(t, in.take(&ev, false), "there is nobody left to stop")
 }

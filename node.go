@@ -54,6 +54,7 @@ type Node struct {
 	proposing *waiter // the one that it is being given
 	read      Instant // when the clock was last read
 	effects   Effects
+	awaited   bool // whether the core awaits what is applied
 	proposals waiters
 	reads     waiters
 	calls     waiters
@@ -283,10 +284,10 @@ func (n *Node) loop() error {
 		n.handed = 0
 		n.events.reset()
 		n.gather()
-		if !n.inbox.take(&n.events) {
+		if !n.inbox.take(&n.events, n.awaited) {
 			n.alarm.set(n.core.Deadline(), n.read)
 			<-n.inbox.wake
-			if !n.inbox.take(&n.events) && !n.alarm.due(n.now()) {
+			if !n.inbox.take(&n.events, true) && !n.alarm.due(n.now()) {
 				continue // a token that came after what it was for
 			}
 		}
@@ -304,6 +305,7 @@ func (n *Node) loop() error {
 			return errClose
 		}
 		n.core.Drain(&n.effects)
+		n.awaited = n.core.awaitsApplied()
 		n.perform()
 		n.observe()
 		n.traceTurn()

@@ -277,3 +277,27 @@ func TestNodesAnswerAtEveryServer(t *testing.T) {
 		})
 	}
 }
+
+// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine is slow.
+func TestCallersDontWaitForHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slow = time.Millisecond
+		c := startCluster(t, 3, raft.Faults{})
+		leader, followers := c.leader()
+		for _, id := range c.ids {
+			c.machines[id].before = func(string) { time.Sleep(slow) }
+		}
+		for i, node := range append(followers, leader) {
+			start := time.Now()
+			_, err := leader.Propose(t.Context(), []byte("before"))
+			require.NoError(t, err)
+			require.NoError(t, node.Read(t.Context()))
+			_, err = node.Propose(t.Context(), []byte("at this server"))
+			require.NoError(t, err)
+			require.Less(t, time.Since(start), electionTimeout/10, "a heartbeat's interval, at server %d", i)
+			time.Sleep(electionTimeout / 20)
+			status := node.Status()
+			require.Equal(t, status.Commit, status.Applied, "who asks hears of all that was applied")
+		}
+	})
+}

@@ -480,6 +480,16 @@ func (c *Core) Applied(now Instant, batch Batch) {
 	}
 }
 
+// awaitsApplied says whether it makes a difference at once what the state machine has applied: to callers and peers, to what it
+// is handed next, or to whether this server is a member. Otherwise it is time enough to hear of it before the next event.
+func (c *Core) awaitsApplied() bool {
+	l := &c.log
+	_, leads := c.role.(*leader)
+	placed := l.placed()
+	return leads || l.handed < l.commit || placed != nil && placed.index > l.applied ||
+		c.waitingReads() > 0 || c.proposals.count() > 0 || len(c.calls.items) > 0
+}
+
 // Clone returns an independent copy.
 func (c *Core) Clone() *Core {
 	n := *c
