@@ -150,13 +150,33 @@ func (l *entryLog) lastWithin(index Index, term Term) place {
 
 // append adds an entry at the right end.
 func (l *entryLog) append(e *Entry) {
+	l.note(e)
+	l.tail.append(e)
+}
+
+// note takes down the index and the term of an entry at the right end.
+func (l *entryLog) note(e *Entry) {
 	assert(e.Index == l.last+1, "Log Contiguous")
 	assert(e.Term >= l.lastTerm(), "Terms Rise")
 	if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
 		l.runs = append(l.runs, TermRun{e.Index, e.Term})
 	}
-	l.tail.append(e)
 	l.last = e.Index
+}
+
+// extend adds entries at the right end. They may be kept as they are, and must not be changed.
+func (l *entryLog) extend(entries []Entry) {
+	if len(entries) < maxChunk {
+		l.tail.expect(len(entries))
+		for i := range entries {
+			l.append(&entries[i])
+		}
+		return
+	}
+	for i := range entries {
+		l.note(&entries[i])
+	}
+	l.tail.adopt(entries)
 }
 
 // truncate drops everything after an index: entries that a leader's log contradicts. What is committed is
@@ -304,6 +324,17 @@ func (t *tail) append(e *Entry) {
 	last.entries = append(last.entries, *e)
 	last.bytes += e.size()
 	t.bytes += e.size()
+}
+
+// adopt makes a chunk of entries as they are. It is for so many that they would fill one.
+func (t *tail) adopt(entries []Entry) {
+	bytes := 0
+	for i := range entries {
+		bytes += entries[i].size()
+	}
+	t.chunks = append(t.chunks, chunk{entries[:len(entries):len(entries)], bytes})
+	t.bytes += bytes
+	t.expected = 0
 }
 
 // room returns for how many more entries there is room.

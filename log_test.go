@@ -34,9 +34,17 @@ func TestBatchesStandSideBySide(t *testing.T) {
 		}
 		for _, size := range rapid.SliceOfN(rapid.IntRange(1, 2*maxChunk), 1, 20).Draw(t, "sizes") {
 			before := l.last
-			l.tail.expect(size)
-			for range size {
-				l.append(&Entry{Index: l.last + 1, Term: 1})
+			if rapid.Bool().Draw(t, "at once") {
+				batch := make([]Entry, size, size+maxChunk)
+				for i := range batch {
+					batch[i] = Entry{Index: before + Index(i) + 1, Term: 1}
+				}
+				l.extend(batch)
+			} else {
+				l.tail.expect(size)
+				for range size {
+					l.append(&Entry{Index: l.last + 1, Term: 1})
+				}
 			}
 			batch := l.tail.entries(before, l.last, maxInt)
 			require.Len(t, batch, size)
@@ -44,6 +52,12 @@ func TestBatchesStandSideBySide(t *testing.T) {
 			require.Same(t, &held[len(held)-size], &batch[0])
 			l.append(&Entry{Index: l.last + 1, Term: 1}) // nothing is expected after it
 		}
+		bytes := 0
+		for i, e := range l.tail.entries(0, l.last, maxInt) {
+			require.Equal(t, Index(i+1), e.Index)
+			bytes += e.size()
+		}
+		require.Equal(t, bytes, l.tail.bytes)
 		full, room := 0, 0
 		for _, c := range l.tail.chunks[:len(l.tail.chunks)-1] {
 			full, room = full+len(c.entries), room+cap(c.entries)
@@ -51,4 +65,21 @@ func TestBatchesStandSideBySide(t *testing.T) {
 		require.Equal(t, int(l.last), full+len(l.tail.chunks[len(l.tail.chunks)-1].entries))
 		require.LessOrEqual(t, room, 2*full)
 	})
+}
+
+// A large batch is kept as it came, and what follows doesn't touch what lies behind it.
+func TestLargeBatchesAreAdopted(t *testing.T) {
+	l, err := newLog(&Saved{})
+	require.NoError(t, err)
+	room := make([]Entry, maxChunk+1)
+	for i := range room {
+		room[i] = Entry{Index: Index(i + 1), Term: 1}
+	}
+	l.extend(room[:maxChunk])
+	require.Same(t, &room[0], &l.tail.entries(0, l.last, maxInt)[0])
+	l.append(&Entry{Index: l.last + 1, Term: 2})
+	require.Equal(t, Term(1), room[maxChunk].Term, "it belongs to somebody else")
+	l.truncate(maxChunk / 2)
+	l.append(&Entry{Index: l.last + 1, Term: 3})
+	require.Equal(t, Term(1), room[maxChunk/2].Term)
 }

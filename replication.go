@@ -365,9 +365,8 @@ func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries 
 			c.truncate(e.Index - 1)
 		}
 		c.join(cluster)
-		l.tail.expect(len(entries) - i)
+		l.extend(entries[i:])
 		for ; i < len(entries); i++ {
-			l.append(&entries[i])
 			c.configurationAppended(&entries[i])
 			c.commandLogged(&entries[i])
 		}
