@@ -61,8 +61,10 @@ func BenchmarkNodes(b *testing.B) {
 			for c := range load.clients {
 				commands := (b.N + c) / load.clients
 				clients.Go(func() {
+					ctx, cancel := context.WithCancel(b.Context()) // callers have no lock in common
+					defer cancel()
 					for range commands {
-						if _, err := leader.Propose(b.Context(), command); err != nil {
+						if _, err := leader.Propose(ctx, command); err != nil {
 							b.Error(err)
 							return
 						}

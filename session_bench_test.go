@@ -80,13 +80,15 @@ func benchmarkSessions(b *testing.B, open func(*raft.Server) (raft.Storage, raft
 		sessions[i] = raft.NewSession(id)
 	}
 	command := make([]byte, bytes)
-	turn := func(propose func(client int) error) time.Duration {
+	turn := func(propose func(ctx context.Context, client int) error) time.Duration {
 		begun := time.Now()
 		var all sync.WaitGroup
 		for i := range clients {
 			all.Go(func() {
+				ctx, cancel := context.WithCancel(b.Context()) // callers have no lock in common
+				defer cancel()
 				for range commands {
-					if err := propose(i); err != nil {
+					if err := propose(ctx, i); err != nil {
 						b.Error(err)
 						return
 					}
@@ -96,17 +98,17 @@ func benchmarkSessions(b *testing.B, open func(*raft.Server) (raft.Storage, raft
 		all.Wait()
 		return time.Since(begun)
 	}
-	plain := func(int) error {
-		_, err := leader.Propose(b.Context(), command)
+	plain := func(ctx context.Context, _ int) error {
+		_, err := leader.Propose(ctx, command)
 		return err
 	}
-	inSession := func(i int) error {
+	inSession := func(ctx context.Context, i int) error {
 		number, err := sessions[i].Next()
 		if err != nil {
 			return err
 		}
 		defer sessions[i].Done(number)
-		_, err = leader.ProposeInSession(b.Context(), number, command)
+		_, err = leader.ProposeInSession(ctx, number, command)
 		return err
 	}
 	turn(plain)
