@@ -305,7 +305,7 @@ func (t *tail) count() Index {
 func (t *tail) after() Index { return t.chunks[0].entries[0].Index - 1 }
 
 // expect says how many entries come next. They will be asked for together: so they get a chunk where they stand side by side. What
-// that leaves empty of the last one is less than they are.
+// that leaves empty of the last one is less than they are, provided that they come.
 func (t *tail) expect(count int) { t.expected = count }
 
 // append adds an entry.

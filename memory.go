@@ -36,7 +36,7 @@ type memoryData struct {
 	baseTerm    Term           // of the entry before the first one
 	chunks      []*memoryChunk // never empty ones; contiguous, from first (or before) to last
 	origins     []Origin       // what the numbers in memoryRecord.origin stand for
-	spare       []*memoryChunk // of maxMemoryChunk bytes, no more of them than chunks, to be used again
+	spare       []*memoryChunk // of maxMemoryChunk bytes, to be used again; no more of them than there are chunks at a compaction
 }
 
 // A memoryChunk holds neighbouring entries. A byte of it is written once: truncation shortens only records,
@@ -207,7 +207,7 @@ func (d *memoryData) install(snapshot *memorySnapshot, first, last Index) {
 	clear(d.written[len(kept):])
 	d.written = kept
 	if first != d.first || last != d.last {
-		d.first, d.last, d.chunks, d.baseTerm = first, last, nil, snapshot.meta.Term
+		d.first, d.last, d.chunks, d.spare, d.baseTerm = first, last, nil, nil, snapshot.meta.Term
 	}
 }
 

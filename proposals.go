@@ -256,7 +256,7 @@ func (c *Core) offerProposals() {
 	first := p.nextFree
 	p.nextFree = p.next
 	if leads {
-		c.log.tail.expect(len(p.items) - p.place(first))
+		c.log.tail.expect(c.acceptable(l, first))
 		for item := p.from(first); item != nil; item = p.from(first) {
 			first = item.number + 1
 			c.offerHere(l, item)
@@ -264,6 +264,20 @@ func (c *Core) offerProposals() {
 		return
 	}
 	c.forward(to, first, pendingFree, maxInt)
+}
+
+// acceptable counts the commands, from a number on, that offerHere will append.
+func (c *Core) acceptable(l *leader, first uint64) (count int) {
+	p := &c.proposals
+	uncommitted, unapplied := l.uncommitted, l.unapplied
+	for at := p.place(first); at < len(p.items); at++ {
+		item := &p.items[at]
+		size := len(item.data) + entryOverhead
+		if item.state == pendingFree && c.inForce(item.kind) && !c.exceeds(uncommitted, unapplied, size) {
+			count, uncommitted, unapplied = count+1, uncommitted+size, unapplied+size
+		}
+	}
+	return count
 }
 
 // offerHere appends a command to this leader's own log, or refuses it.

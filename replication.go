@@ -99,15 +99,19 @@ func (c *Core) appendEntry(e Entry) {
 
 // charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
 func (c *Core) charge(l *leader, bytes int) bool {
-	over := l.uncommitted > 0 && l.uncommitted+bytes > c.config.MaxUncommittedBytes ||
-		l.unapplied > 0 && l.unapplied+bytes > c.config.MaxUnappliedBytes
-	if over {
+	if c.exceeds(l.uncommitted, l.unapplied, bytes) {
 		return false
 	}
 	l.quota = append(l.quota, charge{c.log.last + 1, bytes})
 	l.uncommitted += bytes
 	l.unapplied += bytes
 	return true
+}
+
+// exceeds says whether so many bytes are beyond the leader's limits, where so many are uncommitted and unapplied.
+func (c *Core) exceeds(uncommitted, unapplied, bytes int) bool {
+	return uncommitted > 0 && uncommitted+bytes > c.config.MaxUncommittedBytes ||
+		unapplied > 0 && unapplied+bytes > c.config.MaxUnappliedBytes
 }
 
 // releaseQuota gives back what is committed and stable, and what is applied.
