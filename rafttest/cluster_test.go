@@ -194,8 +194,9 @@ func TestClusterFailsTheTest(t *testing.T) {
 		"doesn't converge": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
-				propose(c.Node(0))
-				c.Isolate(c.Leader())
+				old := c.Leader()
+				c.Isolate(old)
+				propose(c.Node((old + 1) % 3)) // which the isolated server can't have
 				c.Converge()
 			},
 			[]string{"waited for equal logs"},
