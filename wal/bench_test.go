@@ -121,20 +121,3 @@ func BenchmarkEntries(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(read), "ns/entry")
 	require.NoError(b, l.Close())
 }
-
-// TestWriteAllocations: a write allocates nothing that grows with its entries.
-func TestWriteAllocations(t *testing.T) {
-	for _, n := range []int{1, 64} {
-		l, err := wal.Open(t.TempDir(), wal.Options{FS: noSync{vfs.OS}})
-		require.NoError(t, err)
-		entries := commands(1, n, 128)
-		last := raft.Index(0)
-		got := testing.AllocsPerRun(100, func() {
-			renumber(entries, last)
-			require.NoError(t, l.Write(raft.Write{Entries: entries}))
-			last += raft.Index(n)
-		})
-		require.Zero(t, got, "allocations for a write of %d entries", n)
-		require.NoError(t, l.Close())
-	}
-}

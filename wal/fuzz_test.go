@@ -2,9 +2,7 @@ package wal
 
 import (
 	"errors"
-	"fmt"
 	"hash/crc32"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -151,47 +149,6 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// An entry that isn't what its record says can only be the work of a bug, which sealed it: Open doesn't look at it,
-// reading finds it, and Inspect finds it before.
-func TestInspectLooksAtEachEntry(t *testing.T) {
-	entries := []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 2, Term: 5, Kind: raft.EntryNoOp}}
-	log := func(harm func(frames []byte)) error {
-		empty := checkpoint{opens: 1}
-		head := empty.append(nil)
-		var c change
-		c.setEntries(entries)
-		prelude := c.append(make([]byte, headerSize))
-		body := c.appendFrames(prelude, entries)[headerSize:]
-		at := len(prelude) - headerSize
-		harm(body[at:])
-		data := append([]byte{byte(kindHead), 255, byte(len(head))}, head...)
-		data = append(append(data, byte(kindBatch), byte(at), byte(len(body))), body...)
-
-		disk := simfs.New(1)
-		require.NoError(t, disk.MkdirAll(fuzzDir))
-		file, err := disk.Create(fuzzDir + "/" + fileName(1, segmentSuffix))
-		require.NoError(t, err)
-		_, err = file.WriteAt(sealed(data), 0)
-		require.NoError(t, err)
-		report, err := Inspect(fuzzDir, fuzzOptions(disk), nil)
-		require.NoError(t, err)
-		require.NoError(t, report.Err)
-		require.Len(t, report.Segments, 1)
-		require.Equal(t, 2, report.Segments[0].Records)
-		return errors.Join(report.Damage...)
-	}
-	require.NoError(t, log(func([]byte) {}))
-	first := frameSize + len(raft.AppendEntry(nil, &entries[0]))
-	require.ErrorContains(t, log(func(frames []byte) { frames[len(frames)-1] ^= 1 }), "the checksum of entry 2 is wrong")
-	require.ErrorContains(t, log(func(frames []byte) {
-		copy(frames[first:], frames[:first])
-	}), "entry 1 of term 1 in the place of 2 of term 5")
-	require.ErrorContains(t, log(func(frames []byte) {
-		frames[first+frameSize+1] = 0xff
-		little.PutUint32(frames[first+4:], crc32.Checksum(frames[first+frameSize:], castagnoli))
-	}), "entry 2: ")
-}
-
 func TestUnknownVersionIsRefused(t *testing.T) {
 	require.NoError(t, openAnything(t, sampleSegment(t)))
 	b, _ := appendPreamble(nil, preamble{salt: 1, number: 1})
@@ -200,30 +157,4 @@ func TestUnknownVersionIsRefused(t *testing.T) {
 	err := openAnything(t, append(b, sampleSegment(t)[preambleSize:]...))
 	require.ErrorContains(t, err, "format version 2")
 	require.NotErrorIs(t, err, raft.ErrCorrupt)
-}
-
-func TestLimitsOfARecord(t *testing.T) {
-	if strconv.IntSize < 64 {
-		t.Skip("two such entries don't fit into memory")
-	}
-	large := make([]raft.Entry, 2)
-	data := make([]byte, raft.MaxCommandSize+1) // never touched
-	for i := range large {
-		large[i] = raft.Entry{Index: raft.Index(i + 1), Term: 1, Kind: raft.EntryCommand, Data: data[:raft.MaxCommandSize]}
-	}
-	require.NoError(t, checkEntries(large[:1], 1, 0))
-	require.ErrorIs(t, checkEntries(large, 1, 0), ErrWrite)
-	large[0].Data = data
-	require.ErrorIs(t, checkEntries(large[:1], 1, 0), ErrWrite)
-}
-
-// An entry is at most as long as the limit on a record assumes.
-func TestOverheadOfAnEntry(t *testing.T) {
-	const most = 1<<64 - 1
-	id := raft.ServerID(fmt.Sprintf("%0*d", raft.MaxServerID, 1))
-	e := raft.Entry{Index: most, Term: most, Kind: raft.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
-	var c change
-	c.setEntries([]raft.Entry{e, e})
-	b := c.appendFrames(c.append(nil), []raft.Entry{e, e})
-	require.LessOrEqual(t, len(b), 2*maxEntryOverhead+100)
 }

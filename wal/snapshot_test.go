@@ -3,7 +3,6 @@ package wal_test
 import (
 	"bytes"
 	"io"
-	"io/fs"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -229,33 +228,43 @@ func TestSnapshotDamagedWhileOpenIsFoundByItsReader(t *testing.T) {
 	require.True(t, bytes.HasPrefix(data, got), "what was handed out is right")
 }
 
-func TestImpossibleWrites(t *testing.T) {
-	meta := func(index raft.Index) *raft.SnapshotMeta { return &raft.SnapshotMeta{Index: index, Term: 1} }
-	gap := commands(21, 3, 1)
-	gap[2].Index++
-	for name, write := range map[string]raft.Write{
-		"a gap behind the log":          {Entries: commands(22, 1, 1)},
-		"a gap within":                  {Entries: gap},
-		"index 0":                       {Entries: commands(0, 1, 1)},
-		"forgotten entries":             {Entries: commands(3, 1, 1)},
-		"a snapshot that isn't there":   {Snapshot: meta(8)},
-		"a snapshot older than another": {Snapshot: meta(4)},
-		"compaction past the snapshot":  {Compact: 6},
-	} {
-		t.Run(name, func(t *testing.T) {
-			disk := simfs.New(1)
-			l := open(t, disk)
-			require.NoError(t, l.Write(raft.Write{Entries: commands(1, 20, 10)}))
-			store(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, nil)
-			adopt(t, l, raft.SnapshotMeta{Index: 5, Term: 1}, nil)
-			require.NoError(t, l.Write(raft.Write{Compact: 5}))
-			store(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, nil)
-			require.ErrorIs(t, l.Write(write), wal.ErrWrite)
-			require.ErrorIs(t, l.Write(raft.Write{Entries: commands(21, 1, 1)}), wal.ErrWrite, "as every later one")
-			require.NoError(t, l.Close())
-			require.ErrorIs(t, l.Write(raft.Write{}), fs.ErrClosed)
-			_, saved := load(t, disk)
-			require.EqualValues(t, 20, saved.Last)
-		})
+// A snapshot that was cut off anywhere isn't one, also where a block ends.
+func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 10)}))
+	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
+	require.NoError(t, l.Close())
+	fs.Kill()
+	names := snapshotFiles(fs)
+	require.Len(t, names, 1)
+	whole := fs.Bytes(names[0])
+	for cut := range whole {
+		short := fs.Clone()
+		require.NoError(t, short.Remove(names[0]))
+		file, err := short.Create(names[0])
+		require.NoError(t, err)
+		_, err = file.WriteAt(whole[:cut], 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+		requireSnapshotDamaged(t, short, names[0])
 	}
+}
+
+// requireSnapshotDamaged requires that a log opens whose only snapshot is damaged, and says so. Nothing else of it is lost.
+func requireSnapshotDamaged(t *testing.T, fs *simfs.FS, name string) {
+	t.Helper()
+	l, saved := load(t, fs)
+	require.ErrorIs(t, saved.SnapshotDamage, raft.ErrCorrupt)
+	require.ErrorContains(t, saved.SnapshotDamage, name)
+	_, r, err := l.OpenSnapshot()
+	if err == nil {
+		_, err = io.ReadAll(r)
+		require.NoError(t, r.Close())
+	}
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	adopt(t, l, raft.SnapshotMeta{Index: saved.Snapshot.Index, Term: 1}, []byte("from another server"))
+	require.NoError(t, l.Close())
+	_, saved = load(t, fs)
+	require.NoError(t, saved.SnapshotDamage, "another one of the same index has taken its place")
 }

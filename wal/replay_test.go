@@ -2,7 +2,6 @@ package wal_test
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -166,17 +165,6 @@ func TestFlippedByteBeforeTheMark(t *testing.T) {
 	}
 }
 
-func TestDamagedEntryIsFoundWhenRead(t *testing.T) {
-	log := writeLog(t, 1)
-	l, err := wal.Open(dir, small(log.fs))
-	require.NoError(t, err)
-	from, to := log.changed()
-	require.True(t, log.fs.Rot(log.segment, (from+to)/2, 1), "after it was opened")
-	_, err = l.Entries(log.before.last(), log.after.last(), 1<<20)
-	require.ErrorIs(t, err, raft.ErrCorrupt)
-	require.NoError(t, l.Close())
-}
-
 func TestMissingSegmentIsRefused(t *testing.T) {
 	log := writeLog(t, 1)
 	var segments []string
@@ -246,62 +234,132 @@ func TestDamagedReplacementIsFound(t *testing.T) {
 	}
 }
 
-// A log whose oldest entries are gone, without a snapshot of what they did, isn't opened.
-func TestGapBeforeTheLogIsRefused(t *testing.T) {
-	fs := simfs.New(1)
-	l := open(t, fs)
-	for index := raft.Index(1); index <= 6; index++ {
-		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 3000)}))
-		if index == 2 {
-			adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
+const (
+	segmentOne   = "/log/0000000000000001.wal"
+	segmentTwo   = "/log/0000000000000002.wal"
+	segmentThree = "/log/0000000000000003.wal"
+)
+
+// filled returns commands whose data is all of one byte.
+func filled(first raft.Index, n, size int, with byte) []raft.Entry {
+	entries := commands(first, n, size)
+	for i := range entries {
+		entries[i].Data = []byte(strings.Repeat(string(with), size))
+	}
+	return entries
+}
+
+// A batch that followed another one, which was lost and written over, isn't taken for the continuation of
+// what stands there now, though it is intact and begins where that ends.
+func TestStaleRecordIsNotTheContinuation(t *testing.T) {
+	one := simfs.New(1)
+	l := open(t, one)
+	require.NoError(t, l.Write(raft.Write{Entries: filled(1, 1, 100, 'a')}))
+	first := one.Bytes(segmentOne)
+	require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 100, 'b')}))
+	both := one.Bytes(segmentOne)
+	from := 0
+	for first[from] == both[from] {
+		from++
+	}
+	for _, with := range []byte{'a', 'c'} {
+		other := simfs.New(1)
+		require.NoError(t, open(t, other).Write(raft.Write{Entries: filled(1, 1, 100, with)}))
+		require.True(t, other.Overwrite(segmentOne, int64(from), both[from:]))
+		other.Kill()
+		_, saved := load(t, other)
+		if with == 'a' {
+			require.EqualValues(t, 2, saved.Last, "it is the continuation")
+		} else {
+			require.EqualValues(t, 1, saved.Last)
 		}
 	}
-	require.NoError(t, l.Close())
-	fs.Kill()
-	require.NoError(t, fs.Remove(segmentOne))
-	require.NoError(t, fs.Remove(segmentTwo))
-	_, err := wal.Open(dir, small(fs))
-	require.ErrorIs(t, err, raft.ErrCorrupt)
-	require.ErrorContains(t, err, "but the snapshot ends at 1")
 }
 
-// A snapshot that was cut off anywhere isn't one, also where a block ends.
-func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
-	fs := simfs.New(1)
-	l := open(t, fs)
-	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 10)}))
-	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
-	require.NoError(t, l.Close())
-	fs.Kill()
-	names := snapshotFiles(fs)
-	require.Len(t, names, 1)
-	whole := fs.Bytes(names[0])
-	for cut := range whole {
-		short := fs.Clone()
-		require.NoError(t, short.Remove(names[0]))
-		file, err := short.Create(names[0])
-		require.NoError(t, err)
-		_, err = file.WriteAt(whole[:cut], 0)
-		require.NoError(t, err)
-		require.NoError(t, file.Close())
-		requireSnapshotDamaged(t, short, names[0])
+// The head of a segment and its first batch are synced together, so that a power cut may keep the batch and
+// lose the head. When the segment is begun anew, the batch must not come back behind the new head.
+func TestStaleBatchBehindANewHead(t *testing.T) {
+	for _, room := range []int{400, 90} { // with room for an open record, and without
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			disk := simfs.New(1)
+			l := open(t, disk)
+			used := 0
+			for i, b := range disk.Bytes(segmentOne) {
+				if b != 0 {
+					used = i + 1
+				}
+			}
+			require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, wal.MinSegmentSize-used-room-120)}))
+			before := disk.Bytes(segmentTwo)
+			require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 1000, 'a')}))
+			stale := disk.Bytes(segmentTwo)
+			require.Equal(t, "raft-wal", string(stale[:8]), "the second segment has begun")
+			disk.Kill()
+			require.NoError(t, disk.Remove(segmentThree), "it came after the sync")
+			require.True(t, disk.Overwrite(segmentTwo, 0, before[:100]), "the head is lost")
+			l, saved := load(t, disk)
+			require.EqualValues(t, 1, saved.Last)
+			if string(disk.Bytes(segmentTwo)[:8]) != "raft-wal" {
+				require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 1000, 'b')}))
+			}
+			disk.Kill()
+			now := disk.Bytes(segmentTwo)
+			at := 0
+			for i := range now[:200] {
+				if now[i] != 0 && i < 112 {
+					at = i + 1
+				}
+			}
+			at = (at + 7) &^ 7
+			require.True(t, disk.Overwrite(segmentTwo, int64(at), stale[at:]), "the head is there, its batch is lost")
+			_, saved = load(t, disk)
+			require.EqualValues(t, 1, saved.Last, "the batch was cut off once")
+		})
 	}
 }
 
-// requireSnapshotDamaged requires that a log opens whose only snapshot is damaged, and says so. Nothing else of it is lost.
-func requireSnapshotDamaged(t *testing.T, fs *simfs.FS, name string) {
-	t.Helper()
-	l, saved := load(t, fs)
-	require.ErrorIs(t, saved.SnapshotDamage, raft.ErrCorrupt)
-	require.ErrorContains(t, saved.SnapshotDamage, name)
-	_, r, err := l.OpenSnapshot()
-	if err == nil {
-		_, err = io.ReadAll(r)
-		require.NoError(t, r.Close())
+// A segment is the one that the next one continues, or the log is refused.
+func TestSegmentOfAnotherHistoryIsRefused(t *testing.T) {
+	var logs []*simfs.FS
+	for _, with := range []byte{'a', 'b'} {
+		disk := simfs.New(1)
+		l := open(t, disk)
+		require.NoError(t, l.Write(raft.Write{Entries: filled(1, 1, 3000, with)}))
+		require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 3000, 'c')}))
+		require.NoError(t, l.Close())
+		disk.Kill()
+		logs = append(logs, disk)
 	}
+	require.True(t, logs[0].Overwrite(segmentOne, 0, logs[1].Bytes(segmentOne)))
+	_, err := wal.Open(dir, small(logs[0]))
 	require.ErrorIs(t, err, raft.ErrCorrupt)
-	adopt(t, l, raft.SnapshotMeta{Index: saved.Snapshot.Index, Term: 1}, []byte("from another server"))
-	require.NoError(t, l.Close())
-	_, saved = load(t, fs)
-	require.NoError(t, saved.SnapshotDamage, "another one of the same index has taken its place")
+	require.ErrorContains(t, err, "continues another one")
+}
+
+// The newest segment without its head isn't taken for one that hasn't begun.
+func TestNewestSegmentWithoutItsHeadIsRefused(t *testing.T) {
+	disk := simfs.New(1)
+	l := open(t, disk)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 3000)}))
+	require.NoError(t, l.Write(raft.Write{Entries: commands(2, 1, 1500)}))
+	once := disk.Clone()
+	require.NoError(t, l.Write(raft.Write{Entries: commands(3, 1, 100)}))
+	for name, fs := range map[string]*simfs.FS{"not proven": once, "proven by the next batch": disk} {
+		fs.Kill()
+		require.NoError(t, fs.Remove(segmentThree))
+		for _, at := range []int64{3, 20, 50, 80} {
+			fs := fs.Clone()
+			require.True(t, fs.Rot(segmentTwo, at, 1))
+			l, err := wal.Open(dir, small(fs))
+			if fs := name == "not proven"; fs {
+				require.NoError(t, err, "a torn head looks the same")
+				saved, err := l.Load()
+				require.NoError(t, err)
+				require.EqualValues(t, 1, saved.Last)
+				continue
+			}
+			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", at)
+			require.ErrorContains(t, err, segmentTwo)
+		}
+	}
 }

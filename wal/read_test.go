@@ -1,0 +1,82 @@
+package wal_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wal"
+)
+
+func TestReadingBesideWriting(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.Inline = false
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 {
+		readers.Go(func() {
+			for at := raft.Index(0); ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				entries, err := l.Entries(at, at+50, 2000)
+				if errors.Is(err, raft.ErrCompacted) {
+					_, r, err := l.OpenSnapshot()
+					if errors.Is(err, raft.ErrNoSnapshot) {
+						continue
+					}
+					if err != nil || r.Close() != nil {
+						t.Error("snapshot", err)
+						return
+					}
+					if at += 7; at > 4000 {
+						at = 0
+					}
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i, e := range entries {
+					if e.Index != at+1+raft.Index(i) || len(e.Data) != 100 {
+						t.Errorf("entry %d in the place of %d", e.Index, at+1+raft.Index(i))
+						return
+					}
+				}
+				at += raft.Index(len(entries))
+			}
+		})
+	}
+	for index := raft.Index(1); index < 4000; index += 10 {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 20, 100)})) // ten of them anew
+		if index%100 == 1 {
+			meta := raft.SnapshotMeta{Index: index + 5, Term: 1}
+			adopt(t, l, meta, []byte("snapshot"))
+			require.NoError(t, l.Write(raft.Write{Compact: max(index, 300) - 299}))
+		}
+	}
+	close(stop)
+	readers.Wait()
+	require.NoError(t, l.Close())
+}
+
+func TestDamagedEntryIsFoundWhenRead(t *testing.T) {
+	log := writeLog(t, 1)
+	l, err := wal.Open(dir, small(log.fs))
+	require.NoError(t, err)
+	from, to := log.changed()
+	require.True(t, log.fs.Rot(log.segment, (from+to)/2, 1), "after it was opened")
+	_, err = l.Entries(log.before.last(), log.after.last(), 1<<20)
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	require.NoError(t, l.Close())
+}

@@ -1,0 +1,37 @@
+package wal
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+func TestLimitsOfARecord(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("two such entries don't fit into memory")
+	}
+	large := make([]raft.Entry, 2)
+	data := make([]byte, raft.MaxCommandSize+1) // never touched
+	for i := range large {
+		large[i] = raft.Entry{Index: raft.Index(i + 1), Term: 1, Kind: raft.EntryCommand, Data: data[:raft.MaxCommandSize]}
+	}
+	require.NoError(t, checkEntries(large[:1], 1, 0))
+	require.ErrorIs(t, checkEntries(large, 1, 0), ErrWrite)
+	large[0].Data = data
+	require.ErrorIs(t, checkEntries(large[:1], 1, 0), ErrWrite)
+}
+
+// An entry is at most as long as the limit on a record assumes.
+func TestOverheadOfAnEntry(t *testing.T) {
+	const most = 1<<64 - 1
+	id := raft.ServerID(fmt.Sprintf("%0*d", raft.MaxServerID, 1))
+	e := raft.Entry{Index: most, Term: most, Kind: raft.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
+	var c change
+	c.setEntries([]raft.Entry{e, e})
+	b := c.appendFrames(c.append(nil), []raft.Entry{e, e})
+	require.LessOrEqual(t, len(b), 2*maxEntryOverhead+100)
+}
