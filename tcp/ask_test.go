@@ -1,0 +1,60 @@
+package tcp_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+)
+
+// What says where to go doesn't touch what connects two servers, wherever it goes.
+func TestAskedElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a", "b")
+		b, other := c.start("b", "a"), c.start("other")
+		pass(2 * time.Second)
+		connections := strings.Count(c.log.String(), "tcp: connected")
+
+		for i, place := range []string{"nowhere:1", address("other"), address("b")} {
+			n := uint64(10 * i)
+			a.Send(raft.Message{Kind: raft.Heartbeat, From: "a", To: "b", At: place, Number: n + 1})
+			a.tell("b", n+2)
+			pass(10 * time.Second)
+			if place == address("b") {
+				require.ElementsMatch(t, []uint64{n + 1, n + 2}, b.received())
+			} else {
+				require.Equal(t, []uint64{n + 2}, b.received())
+			}
+		}
+		require.Empty(t, other.received())
+		require.Equal(t, connections, strings.Count(c.log.String(), "tcp: connected"))
+		require.Empty(t, a.lostServers())
+		require.Empty(t, b.lostServers())
+
+		a.Send(raft.Message{Kind: raft.Heartbeat, From: "a", To: "other", At: address("other"), Number: 50})
+		pass(time.Second)
+		require.Equal(t, []uint64{50}, other.received())
+		other.tell("a", 51)
+		require.Equal(t, []uint64{51}, a.received(), "who is asked can answer")
+	})
+}
+
+// Who asks and can't be answered is forgotten.
+func TestGuestThatCantBeAnswered(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a")
+		for i := range 2 * tcp.MaxGuests {
+			conn := c.dial("a")
+			from := raft.Server{ID: raft.ServerID(fmt.Sprint("guest", i)), Address: "nowhere:1"}
+			require.NoError(t, tcp.GreetForAsking(conn, from, "a"))
+			write(t, conn, tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: from.ID, To: "a", Number: 1})))
+			requireEnded(t, conn)
+			require.Equal(t, []uint64{1}, a.received())
+		}
+	})
+}

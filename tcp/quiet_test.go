@@ -1,0 +1,28 @@
+package tcp_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// What goes wrong again and again in the same way is told now and then.
+func TestLogIsQuiet(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.start("b")
+		a := c.start("a")
+		a.SetServers([]raft.Server{{ID: "c", Address: address("b")}, {ID: "d", Address: address("d")}})
+		for range 1000 {
+			a.tell("c", 1)
+			a.tell("d", 1)
+			pass(100 * time.Millisecond)
+		}
+		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: can't connect" node=a peer=c`), "in 100 s")
+		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: can't connect" node=a peer=d`))
+		require.Equal(t, 2, strings.Count(c.log.String(), `msg="tcp: drop a connection" node=b peer=a`))
+	})
+}

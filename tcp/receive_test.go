@@ -1,0 +1,91 @@
+package tcp_test
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/tcp"
+)
+
+func TestGarbageInPlaceOfMessages(t *testing.T) {
+	message := func(from, to raft.ServerID) []byte {
+		return tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: from, To: to}))
+	}
+	for _, test := range []struct {
+		name, want string
+		sent       []byte
+	}{
+		{"lying frame", "malformed frame: 1073741824 bytes, more than 67108864", []byte{0, 0, 0, 0, 0, 0, 0, 0x40}},
+		{"zeros", "wrong checksum", make([]byte, 1000)},
+		{"no message", "raft: malformed: message: version: cut off", tcp.Frame(nil)},
+		{"unknown message", "raft: malformed: message: unknown kind 255", tcp.Frame([]byte{raft.WireVersion, 255})},
+		{"another's message", `a message from \"c\" to \"a\" came from \"b\" to \"a\"`, message("c", "a")},
+		{"message for another", `a message from \"b\" to \"c\" came from \"b\" to \"a\"`, message("b", "c")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *cluster) {
+				a := c.start("a", "b")
+				conn := c.greeted("b", "a")
+				write(t, conn, message("b", "a"))
+				write(t, conn, test.sent)
+				requireEnded(t, conn)
+				require.Equal(t, []uint64{0}, a.received(), "what came before counts")
+				require.Contains(t, c.log.String(), test.want)
+			})
+		})
+	}
+}
+
+// Half a frame, and then nothing: neither memory nor a message.
+func TestTruncatedMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a", "b")
+		frame := tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: "b", To: "a"}))
+		for n := range frame {
+			conn := c.greeted("b", "a")
+			write(t, conn, frame[:n])
+			require.NoError(t, conn.Close())
+			synctest.Wait()
+		}
+		require.Empty(t, a.received())
+	})
+}
+
+func TestLimitOfGuests(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a", "member")
+		var guests []net.Conn
+		for i := range tcp.MaxGuests {
+			guests = append(guests, c.greeted(raft.ServerID(fmt.Sprint("guest", i)), "a"))
+		}
+		conn := c.dial("a")
+		err := tcp.GreetForMessages(conn, raft.Server{ID: "another"}, "a")
+		require.ErrorContains(t, err, "64 servers that are no members are connected already")
+		c.greeted("member", "a") // is welcome all the same
+
+		require.NoError(t, guests[0].Close())
+		synctest.Wait()
+		c.greeted("another", "a")
+		require.Empty(t, a.received())
+	})
+}
+
+func TestLimitOfHandshakes(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.start("a")
+		for range tcp.MaxHandshakes {
+			c.dial("a")
+			synctest.Wait()
+		}
+		requireEnded(t, c.dial("a"))
+		require.Contains(t, c.log.String(), "128 others haven't said yet who they are")
+		pass(4 * time.Second) // past DialTimeout
+		c.greeted("b", "a")
+	})
+}
