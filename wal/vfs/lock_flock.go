@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// lockFile takes flock's lock. It belongs to the open file, so that it also keeps out another Lock of
-// the same process.
+// lockFile takes the lock of flock. It belongs to the open file, so it also keeps out another Lock
+// in the same process.
 func lockFile(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

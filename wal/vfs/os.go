@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// OS is the file system of the operating system. Files are readable by their owner only.
+// OS is the file system of the operating system. Only the owner may read the files and directories
+// that it creates.
 var OS FS = osFS{}
 
 type osFS struct{}
@@ -21,8 +22,8 @@ func (osFS) MkdirAll(dir string) error {
 		return err
 	}
 	if _, err := os.Stat(dir); err == nil {
-		// An earlier process may have created it and died before it was durable. A parent that this
-		// one may not even open isn't where that happened.
+		// An earlier process may have created the directory, and died before it was durable. That
+		// can't have happened in a parent that this process may not even open.
 		if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}

@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// ReadOnly returns a file system through which nothing can be changed: what would change something fails with
-// fs.ErrPermission, also on a file that is open. Of the operating system's files, Lock takes a lock only if its
-// file is there, since who holds a lock has created it.
+// ReadOnly returns a file system through which nothing can be changed. A call that would change
+// something fails with fs.ErrPermission, also on an open file. On OS, Lock takes a lock only if the
+// file of the lock exists: whoever holds a lock has created its file.
 func ReadOnly(files FS) FS { return readOnly{files} }
 
 type readOnly struct{ files FS }
@@ -27,7 +27,7 @@ func (readOnlyFile) Sync() error                        { return refused("sync",
 
 func refused(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: fs.ErrPermission} }
 
-// Open opens a file of the operating system for reading alone, so that it needs no more than the right to that.
+// Open opens a file for reading. On OS, that needs no right to write the file.
 func (r readOnly) Open(name string) (File, error) {
 	if r.files == OS {
 		f, err := os.Open(name)
@@ -61,7 +61,7 @@ func (r readOnly) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-// noLock is the lock of a file that isn't there.
+// noLock is the lock when its file doesn't exist.
 type noLock struct{}
 
 func (noLock) Close() error { return nil }

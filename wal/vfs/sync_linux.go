@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// syncData is fdatasync: unlike fsync it leaves out the times of the file, and with them, for a file
-// whose blocks are allocated and written already, the journal.
+// syncData is fdatasync. Unlike fsync, it leaves out the times of the file. For a file whose blocks
+// are allocated and written already, it thereby leaves out the journal too.
 func syncData(f *os.File) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

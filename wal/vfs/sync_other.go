@@ -4,5 +4,5 @@ package vfs
 
 import "os"
 
-// syncData is fsync, F_FULLFSYNC on darwin and FlushFileBuffers on Windows, as os.File.Sync knows them.
+// syncData is fsync: F_FULLFSYNC on darwin, FlushFileBuffers on Windows, as os.File.Sync does it.
 func syncData(f *os.File) error { return f.Sync() }

@@ -1,6 +1,7 @@
-// Package vfs is the seam between the write-ahead log and the file system: the few calls that the log
-// makes, each with the promise that the log relies on. OS is the operating system's file system;
-// rafttest/simfs is one in memory that loses, tears and rots what was not synced.
+// Package vfs is the seam between the write-ahead log and the file system: the few calls that the
+// log makes, each with the promise that the log relies on. OS is the file system of the operating
+// system. The package rafttest/simfs has one in memory, which loses, tears and rots the bytes that
+// weren't synced.
 package vfs
 
 import (
@@ -12,34 +13,37 @@ import (
 var ErrLocked = errors.New("vfs: locked")
 
 // FS is a file system. Its methods may be called from several goroutines at once. Errors are those
-// of package os: a file that isn't there is fs.ErrNotExist, one that mustn't be there fs.ErrExist.
+// of package os: fs.ErrNotExist for a file that must exist and doesn't, fs.ErrExist for a file that
+// must not exist and does.
 type FS interface {
-	// MkdirAll creates a directory and those above it that don't exist yet, and makes them durable.
+	// MkdirAll creates a directory, and the directories above it that don't exist yet. All of them
+	// are durable when it returns.
 	MkdirAll(dir string) error
 
-	// Create creates a file that doesn't exist yet, for reading and writing. Its name is durable after
-	// SyncDir.
+	// Create creates a file for reading and writing. The file must not exist yet. Its name is
+	// durable after SyncDir.
 	Create(name string) (File, error)
 
 	// Open opens a file that exists, for reading and writing.
 	Open(name string) (File, error)
 
-	// Rename gives a file another name, atomically. A file that had this name is replaced. Neither may be
-	// open. It is durable after SyncDir.
+	// Rename gives a file another name, atomically. A file that had this name is replaced. Neither
+	// file may be open. The change is durable after SyncDir.
 	Rename(oldName, newName string) error
 
-	// Remove removes a file. It is durable after SyncDir.
+	// Remove removes a file. The change is durable after SyncDir.
 	Remove(name string) error
 
-	// List returns the names of the files in a directory, without the directory, in the order of the
-	// alphabet.
+	// List returns the names of the files in a directory, without the directory's own name and in
+	// alphabetical order. It leaves out directories.
 	List(dir string) ([]string, error)
 
-	// SyncDir makes durable which files a directory holds.
+	// SyncDir makes the names in a directory durable: which files it holds.
 	SyncDir(dir string) error
 
-	// Lock takes a lock that ends with the process at the latest, and returns what releases it. It is
-	// ErrLocked while somebody else holds it, in this process or another.
+	// Lock takes a lock, and returns a Closer that releases it. The lock ends with the process at
+	// the latest. While somebody else holds it, in this process or another, Lock fails with
+	// ErrLocked.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -48,15 +52,17 @@ type File interface {
 	// ReadAt reads as io.ReaderAt defines it.
 	io.ReaderAt
 
-	// WriteAt writes as io.WriterAt defines it. A write past the end makes the file longer. It is
-	// durable after Sync; until then a power cut may keep it, lose it, or keep some of its sectors.
+	// WriteAt writes as io.WriterAt defines it. A write past the end makes the file longer. The
+	// bytes are durable after Sync; before that, a power cut may keep them, lose them, or keep some
+	// of their sectors.
 	io.WriterAt
 
 	// Size returns the length of the file in bytes.
 	Size() (int64, error)
 
-	// Sync makes durable what was written to the file, and its length. After an error nothing is known
-	// about what was written since the last Sync that succeeded, even if a later one succeeds.
+	// Sync makes durable what was written to the file, and its length. After an error nobody knows
+	// what the disk holds of the writes since the last Sync that succeeded, even if a later Sync
+	// succeeds.
 	Sync() error
 
 	// Close closes the file. It syncs nothing.

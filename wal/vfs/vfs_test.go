@@ -13,7 +13,8 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// both runs a test on the operating system's files and on simulated ones: they must not differ.
+// both runs a test on the files of the operating system and on simulated ones: the two must not
+// differ.
 func both(t *testing.T, test func(t *testing.T, files vfs.FS, dir string)) {
 	t.Run("os", func(t *testing.T) { test(t, vfs.OS, t.TempDir()) })
 	t.Run("simulated", func(t *testing.T) {
