@@ -12,7 +12,7 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// commands returns n commands of this size, from an index on.
+// commands returns n commands with size bytes of data each, from the index first on.
 func commands(first raft.Index, n, size int) []raft.Entry {
 	entries := make([]raft.Entry, n)
 	data := bytes.Repeat([]byte{'x'}, size)
@@ -25,7 +25,7 @@ func commands(first raft.Index, n, size int) []raft.Entry {
 	return entries
 }
 
-// renumber makes entries follow an index.
+// renumber gives entries the indexes that follow after.
 func renumber(entries []raft.Entry, after raft.Index) {
 	for i := range entries {
 		entries[i].Index = after + 1 + raft.Index(i)
@@ -55,7 +55,7 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// noSync is a file system that doesn't sync: what is left is the work of the log.
+// noSync is a file system that doesn't sync: the time that is left is the work of the log.
 type noSync struct{ vfs.FS }
 
 type noSyncFile struct{ vfs.File }

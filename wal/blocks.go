@@ -17,7 +17,7 @@ const (
 	maxBlock           = 64 << 10
 	maxMeta            = 1 << 20
 
-	// snapshotSyncEvery is after how many bytes a snapshot that is being written is synced, so that
+	// A snapshot that is being written is synced each time after so many bytes, so that the sync at
 	// its end doesn't keep the disk busy for long.
 	snapshotSyncEvery = 256 << 10
 )
@@ -25,8 +25,8 @@ const (
 // snapshotMagic begins every snapshot.
 const snapshotMagic = "raft-snp"
 
-// appendSnapshotHeader appends what stands before the blocks, and returns with it the beginning of
-// their chain of CRCs.
+// appendSnapshotHeader appends the part of a snapshot before its blocks. It also returns the CRC
+// that the first block continues.
 func appendSnapshotHeader(b []byte, meta *raft.SnapshotMeta) ([]byte, uint32) {
 	b = append(b, snapshotMagic...)
 	b = little.AppendUint32(b, formatVersion)
@@ -37,26 +37,27 @@ func appendSnapshotHeader(b []byte, meta *raft.SnapshotMeta) ([]byte, uint32) {
 	return little.AppendUint32(b, crc), crc
 }
 
-// blockCRC continues the chain of CRCs over a block.
+// blockCRC continues the CRCs of the blocks over one more block.
 func blockCRC(crc uint32, block []byte) uint32 {
 	crc = crc32.Update(crc, castagnoli, block[:4])
 	return crc32.Update(crc, castagnoli, block[blockHeaderSize:])
 }
 
-// A blockReader reads the bytes of a snapshot, and hands out none before their CRC was checked.
+// A blockReader reads the bytes of a snapshot. It checks the CRC of a block before it hands out its
+// bytes.
 type blockReader struct {
 	name string
 	file vfs.File
 	meta raft.SnapshotMeta
-	at   int64  // of the next block
-	size uint64 // of the blocks before
-	crc  uint32
+	at   int64  // where the next block begins
+	size uint64 // how many bytes the blocks before it hold
+	crc  uint32 // of everything before it
 	buf  []byte
-	left []byte // of the block that is in buf
-	err  error
+	left []byte // the bytes in buf that Read has not returned yet
+	err  error  // what Read returns once left is empty
 }
 
-// openBlocks opens a snapshot and checks that it is the one meant.
+// openBlocks opens a snapshot and checks that it is the one that ref means.
 func (l *Log) openBlocks(ref snapshotRef) (*blockReader, error) {
 	r, err := l.openSnapshotFile(ref.file)
 	if err != nil {
@@ -69,7 +70,7 @@ func (l *Log) openBlocks(ref snapshotRef) (*blockReader, error) {
 	return r, nil
 }
 
-// mustBe refuses a snapshot that isn't the one meant; nil means any.
+// mustBe refuses the snapshot unless it is the one that meta describes. A nil meta accepts any.
 func (r *blockReader) mustBe(meta *raft.SnapshotMeta) error {
 	if meta == nil || r.meta.Index == meta.Index && r.meta.Term == meta.Term {
 		return nil
@@ -93,6 +94,7 @@ func (l *Log) openSnapshotFile(number uint64) (*blockReader, error) {
 	return r, nil
 }
 
+// readHeader reads and checks the part of the snapshot before its blocks.
 func (r *blockReader) readHeader() error {
 	b := make([]byte, snapshotHeaderSize)
 	if err := r.readAt(b, 0); err != nil {
@@ -136,7 +138,7 @@ func (r *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextBlock reads and checks a block.
+// nextBlock reads the next block and checks it. It returns io.EOF at the end of the snapshot.
 func (r *blockReader) nextBlock() error {
 	n, err := r.file.ReadAt(r.buf, r.at)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -167,6 +169,7 @@ func (r *blockReader) nextBlock() error {
 	return nil
 }
 
+// readAt fills b. A file that is too short is damage.
 func (r *blockReader) readAt(b []byte, at int64) error {
 	if _, err := r.file.ReadAt(b, at); errors.Is(err, io.EOF) {
 		return r.corrupt(at, "it ends too early")

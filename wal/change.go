@@ -8,7 +8,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Flags of a batch: what it changes.
+// Flags of a batch: they say what it changes.
 const (
 	changesState byte = 1 << iota
 	changesSnapshot
@@ -19,31 +19,32 @@ const (
 	allChanges = dropsLog<<1 - 1
 )
 
-// A change is what one batch does. Its slices are used again by the next one.
+// A change is what one batch does. The next change uses the memory of its slices again.
 type change struct {
 	flags     byte
 	durable   raft.DurableState
 	snapshot  snapshotRef
 	compacted raft.Index
 
-	first raft.Index // of the entries
-	count int
+	first raft.Index // the index of the first entry
+	count int        // how many entries there are
 	runs  []raft.TermRun
 	// configurations are the indexes of the configuration entries.
 	configurations []raft.Index
-	// points are places in the entries from which reading can start, the first one among them, at least
-	// pointSpacing bytes apart. Their offsets count from the beginning of the record.
+	// points are places in the record from which entries can be read: the first entry, and then
+	// entries at least pointSpacing bytes apart. Their offsets count from the beginning of the
+	// record.
 	points []point
 }
 
-// last is the index of the last entry of the change.
+// last returns the index of the last entry of the change.
 func (c *change) last() raft.Index { return c.first + raft.Index(c.count) - 1 }
 
-// A snapshotRef names a snapshot: its file and what it holds. The zero value is "none".
+// A snapshotRef names a snapshot: its file and what it holds. The zero value names none.
 type snapshotRef struct {
 	file  uint64
 	meta  raft.SnapshotMeta
-	bytes uint64 // that it holds, once it was read to its end by Open; not in any record
+	bytes uint64 // how many it holds, if Open has read it to its end; not in any record
 }
 
 // reset empties the change.
@@ -51,7 +52,7 @@ func (c *change) reset() {
 	*c = change{runs: c.runs[:0], configurations: c.configurations[:0], points: c.points[:0]}
 }
 
-// setEntries describes entries, which are contiguous and not none.
+// setEntries describes the entries, which are contiguous and at least one.
 func (c *change) setEntries(entries []raft.Entry) {
 	c.flags |= changesEntries
 	c.first, c.count = entries[0].Index, len(entries)
@@ -66,7 +67,7 @@ func (c *change) setEntries(entries []raft.Entry) {
 	}
 }
 
-// append appends the encoding of the change up to its entries.
+// append appends the encoding of the change, as far as the entries themselves.
 func (c *change) append(b []byte) []byte {
 	b = append(b, c.flags)
 	if c.flags&changesState != 0 {
@@ -118,6 +119,7 @@ func (c *change) decode(b []byte) error {
 	return d.err
 }
 
+// decodeEntries decodes what the record says of its entries.
 func (c *change) decodeEntries(d *decoder) {
 	c.first = raft.Index(d.uvarint())
 	count := d.uvarint()
@@ -142,8 +144,8 @@ func (c *change) decodeEntries(d *decoder) {
 	}
 }
 
-// appendFrames appends the entries, each in a frame with its length and CRC, and notes in c.points where
-// they lie. The record begins at b[0].
+// appendFrames appends the entries, each in a frame with its length and CRC, and notes their places
+// in c.points. The record begins at b[0].
 func (c *change) appendFrames(b []byte, entries []raft.Entry) []byte {
 	since := -pointSpacing
 	for i := range entries {
@@ -161,15 +163,15 @@ func (c *change) appendFrames(b []byte, entries []raft.Entry) []byte {
 	return b
 }
 
-// endPoints notes in the points where their record ends.
+// endPoints notes in each point where the record ends.
 func (c *change) endPoints(end int) {
 	for i := range c.points {
 		c.points[i].end = uint32(end)
 	}
 }
 
-// walkFrames finds the points of a record that was read: record[entries:] are the frames. It calls
-// configuration with the bytes of each configuration entry.
+// walkFrames finds the points of a record that was read. The frames of its entries are
+// record[entries:]. It calls configuration with the bytes of each configuration entry.
 func (c *change) walkFrames(record []byte, entries int, configuration func([]byte) error) error {
 	if c.flags&changesEntries == 0 {
 		if entries != len(record) {

@@ -8,11 +8,11 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// pointSpacing is how far apart, in bytes, the points are from which reading can start: the index
-// in memory takes about 16 bytes for that much log.
+// pointSpacing is the least distance, in bytes, between the points at which reading can start. The
+// index in memory takes about 16 bytes for so many bytes of the log.
 const pointSpacing = 4096
 
-// maxIndex bounds the indexes that a file may hold, so that nothing overflows.
+// maxIndex bounds the indexes that a file may hold, so that no arithmetic with them overflows.
 const maxIndex = 1 << 62
 
 // A point is the place of an entry in a segment.
@@ -23,11 +23,11 @@ type point struct {
 }
 
 // A stretch is a part of a segment in which the entries of the log follow each other, from one
-// record to the next. Where a truncation was, a new stretch begins: what lies between is dead.
+// record to the next. A truncation begins a new stretch: the entries between the two are dead.
 type stretch struct {
 	segment    *segment
-	generation uint64  // of the contents when it began
-	points     []point // ascending; the first one is the stretch's first entry; never empty
+	generation uint64  // that of the contents when the stretch began
+	points     []point // ascending and never empty; the first one is the first entry of the stretch
 }
 
 // contents is what the log holds: its state, and where its entries are.
@@ -35,22 +35,24 @@ type stretch struct {
 //	index:      first ............ compacted ....... snapshot ........ last
 //	            still in files     may be removed                      the end of the log
 //
-// compacted ≤ snapshot. Entries in (snapshot, last] are always there.
+// The order compacted ≤ snapshot ≤ last always holds. The entries in (snapshot, last] are always in
+// the files.
 type contents struct {
 	durable  raft.DurableState
 	snapshot snapshotRef
 
-	first     raft.Index // the first index from which on all entries are in the files; last+1 when none is
-	last      raft.Index
-	compacted raft.Index // up to here, the log may be forgotten
-	runs      []raft.TermRun
-	stretches []stretch
+	// first is the least index from which on all entries are in the files; last+1 when no entry is.
+	first     raft.Index
+	last      raft.Index     // the last entry
+	compacted raft.Index     // the log may be forgotten up to here
+	runs      []raft.TermRun // the terms of the entries from compacted on, as far as they are known
+	stretches []stretch      // in the order of the log
 
 	// generation rises when entries are truncated or dropped.
 	generation uint64
 }
 
-// apply makes c take effect. Its record stands at the offset at of s.
+// apply makes c take effect. The record of c stands at the offset at of s.
 func (t *contents) apply(c *change, s *segment, at uint32) error {
 	if c.flags&changesState != 0 {
 		t.durable = c.durable
@@ -74,7 +76,7 @@ func (t *contents) apply(c *change, s *segment, at uint32) error {
 	return nil
 }
 
-// check returns which of the orders that always hold doesn't.
+// check returns an error unless compacted ≤ snapshot ≤ last ≤ maxIndex.
 func (t *contents) check() error {
 	if t.last > maxIndex || t.snapshot.meta.Index > t.last || t.compacted > t.snapshot.meta.Index {
 		return fmt.Errorf("a log up to %d, with a snapshot at %d, forgotten up to %d", t.last, t.snapshot.meta.Index, t.compacted)
@@ -82,7 +84,7 @@ func (t *contents) check() error {
 	return nil
 }
 
-// drop empties the log: it continues after index.
+// drop empties the log: the next entry is the one after index.
 func (t *contents) drop(index raft.Index) {
 	t.last, t.first = index, index+1
 	t.runs, t.stretches = nil, nil
@@ -104,7 +106,8 @@ func (t *contents) truncate(index raft.Index) {
 		s := &t.stretches[n-1]
 		i := sort.Search(len(s.points), func(i int) bool { return s.points[i].index >= index })
 		if i > 0 {
-			// What was handed to readers isn't changed: the slice is cut, and a new stretch begins.
+			// The points that readers have got stay as they are: the slice is cut, and a new
+			// stretch begins.
 			s.points = s.points[:i:i]
 			break
 		}
@@ -112,8 +115,8 @@ func (t *contents) truncate(index raft.Index) {
 	}
 }
 
-// add appends the entries of c, which follow the log. A new stretch begins where they don't follow
-// the last entry in the file too: in a new segment, after a truncation, and after a drop.
+// add appends the entries of c, which follow the last entry of the log. A new stretch begins where
+// they don't also follow it in the file: in a new segment, after a truncation, and after a drop.
 func (t *contents) add(c *change, s *segment, at uint32) {
 	for _, run := range c.runs {
 		if n := len(t.runs); n == 0 || t.runs[n-1].Term != run.Term {
@@ -137,7 +140,7 @@ func (t *contents) add(c *change, s *segment, at uint32) {
 	t.last = c.last()
 }
 
-// compact forgets the entries up to index.
+// compact forgets the entries up to index: the stretches that hold no other entry, and their terms.
 func (t *contents) compact(index raft.Index) {
 	t.compacted = max(t.compacted, index)
 	dead := 0
@@ -151,8 +154,9 @@ func (t *contents) compact(index raft.Index) {
 	t.runs = trimRuns(t.runs, t.compacted, t.last)
 }
 
-// base returns the last entry before those that can be read, and its term. What may be forgotten counts as gone; and so does one
-// entry more when the term before it is.
+// base returns the last entry before those that can be read, and its term. An entry that may be
+// forgotten counts as gone. If the term of the entry before the readable ones isn't known, base
+// returns the entry after it, which then counts as gone too.
 func (t *contents) base() (raft.Index, raft.Term) {
 	index := max(t.compacted, t.first-1)
 	if index == t.snapshot.meta.Index {
@@ -180,7 +184,7 @@ func (t *contents) bytesAfter(index raft.Index) uint64 {
 	return bytes
 }
 
-// limit returns the index of the entry after the last one of stretch i.
+// limit returns the index after the last entry of stretch i.
 func (t *contents) limit(i int) raft.Index {
 	if i+1 < len(t.stretches) {
 		return t.stretches[i+1].points[0].index
@@ -188,8 +192,8 @@ func (t *contents) limit(i int) raft.Index {
 	return t.last + 1
 }
 
-// find returns the point from which the entry at index is found: the last one at or before it; and
-// the stretch that it belongs to. The entry must be in the files.
+// find returns the point at which a search for the entry at index begins: the last point at or
+// before it, and its stretch. The entry must be in the files.
 func (t *contents) find(index raft.Index) (stretch int, p point) {
 	i := sort.Search(len(t.stretches), func(i int) bool { return t.stretches[i].points[0].index > index }) - 1
 	points := t.stretches[i].points
@@ -209,8 +213,9 @@ func (t *contents) term(index raft.Index) (raft.Term, bool) {
 	return t.runs[i].Term, true
 }
 
-// agrees says whether the log holds what a snapshot no older than the current one ends with, so that it
-// goes on from it.
+// agrees says whether the log has the last entry of a snapshot, in the same term, so that it goes
+// on from the snapshot. If the current snapshot ends with that entry, the entry itself may be gone.
+// The snapshot must not be older than the current one.
 func (t *contents) agrees(m *raft.SnapshotMeta) bool {
 	if m.Index > t.last {
 		return false
@@ -222,7 +227,7 @@ func (t *contents) agrees(m *raft.SnapshotMeta) bool {
 	return known && term == m.Term
 }
 
-// covers says whether the log goes on from a snapshot without a gap, and agrees with it.
+// covers says whether the log goes on from a snapshot without a gap, and doesn't contradict it.
 func (t *contents) covers(m *raft.SnapshotMeta) bool {
 	if m.Index > t.last || m.Index+1 < t.first || m.Index < t.compacted {
 		return false
@@ -231,7 +236,7 @@ func (t *contents) covers(m *raft.SnapshotMeta) bool {
 	return !known || term == m.Term
 }
 
-// trimRuns returns the runs without what they say of indexes before from. last is where they end.
+// trimRuns returns the runs without the part before the index from. The last run ends at last.
 func trimRuns(runs []raft.TermRun, from, last raft.Index) []raft.TermRun {
 	if from > last {
 		return nil
@@ -245,7 +250,8 @@ func trimRuns(runs []raft.TermRun, from, last raft.Index) []raft.TermRun {
 	return runs
 }
 
-// oldest returns the number of the oldest segment that entries are read from, or otherwise.
+// oldest returns the number of the oldest segment that holds entries of the log. If none does, it
+// returns otherwise.
 func (t *contents) oldest(otherwise uint64) uint64 {
 	if len(t.stretches) == 0 {
 		return otherwise

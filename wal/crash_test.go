@@ -60,7 +60,7 @@ func TestPowerCutAfterEachCall(t *testing.T) {
 			fs := simfs.New(seed)
 			fs.PowerOffAfter(n)
 			w := newWriter(seed)
-			if err := w.run(fs, 60); err != nil { // housekeeping fails without one
+			if err := w.run(fs, 60); err != nil { // when housekeeping fails, no call does
 				require.ErrorIs(t, err, simfs.ErrPower, about)
 			}
 			fs.Cut()
@@ -94,7 +94,7 @@ func TestEachCallFailsOnce(t *testing.T) {
 				w.log.Close()
 			}
 			if n%2 == 0 {
-				fs.Kill() // the page cache shows what the disk may not have
+				fs.Kill() // the page cache may show bytes that the disk doesn't have
 				require.NoError(t, w.open(small(fs)), about)
 			}
 			fs.Cut()

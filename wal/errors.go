@@ -9,11 +9,12 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A CorruptError says where stored data is damaged. It is raft.ErrCorrupt.
+// A CorruptError says where stored data is damaged, and how. errors.Is reports that it is
+// raft.ErrCorrupt.
 type CorruptError struct {
 	File   string // the path of the file
-	Offset int64  // of what is damaged, in bytes; -1 when it is the file as a whole
-	Reason string
+	Offset int64  // where the damage is, in bytes; -1 when it concerns the file as a whole
+	Reason string // what is wrong there
 }
 
 // Error says what is damaged, and where.
@@ -25,12 +26,13 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("wal: %s is corrupt%s: %s", e.File, at, e.Reason)
 }
 
-// Is makes it a raft.ErrCorrupt.
+// Is makes the error a raft.ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == raft.ErrCorrupt }
 
-// errClosed is what calls after Close return.
+// errClosed is the error of every call after Close.
 var errClosed = fmt.Errorf("wal: %w", fs.ErrClosed)
 
-// ErrWrite says that a Write can't be: it leaves a gap in the log, names a snapshot that isn't there,
-// or is larger than the format can hold.
+// ErrWrite says that a Write is impossible: its entries leave a gap or begin before the log does,
+// its snapshot isn't stored or is older than the current one, it compacts past the snapshot, or it
+// is larger than the format allows. As after any other error of Write, every later Write fails.
 var ErrWrite = errors.New("impossible write")

@@ -10,7 +10,7 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// A node is given its log with raft.Config.Storage. This is what it does with it.
+// A node gets its log as raft.Config.Storage. This is what the node does with it.
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -47,7 +47,7 @@ func ExampleOpen() {
 	// last entry: 1
 }
 
-// Inspect looks at a log that no server has open, and leaves it as it is.
+// Inspect looks at a log that no server has open, and changes nothing.
 func ExampleInspect() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {

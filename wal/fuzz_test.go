@@ -18,8 +18,8 @@ func fuzzOptions(fs vfs.FS) Options {
 	return Options{FS: fs, SegmentSize: MinSegmentSize, Salt: 1, Inline: true}
 }
 
-// openAnything opens what a file holds and reads all of it. Whatever it holds, nothing panics; and a
-// log that opens can be read and written.
+// openAnything opens a log whose only segment holds these bytes, and reads all of it. Whatever they
+// are, nothing panics, Inspect agrees with Open, and a log that opens can be read and written.
 func openAnything(t *testing.T, segment []byte) error {
 	disk := simfs.New(1)
 	require.NoError(t, disk.MkdirAll(fuzzDir))
@@ -95,8 +95,9 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-// sealed makes a segment of records with these bodies, all of them with the right checksums. data is a list
-// of records: kind, start of the entries, length, body; the latter three are a byte, or as many.
+// sealed makes a segment of records with these bodies, all of them with the right checksums. data
+// is a list of records: one byte each for the kind, the start of the entries and the length, and
+// then the body.
 func sealed(data []byte) []byte {
 	p := preamble{salt: 1, number: 1}
 	b, chain := appendPreamble(nil, p)
@@ -115,8 +116,8 @@ func sealed(data []byte) []byte {
 	return append(b, zeros[:1024]...)
 }
 
-// FuzzRecords opens a segment of records with arbitrary bodies behind right checksums: what a bug, or
-// somebody with bad intentions, could have written.
+// FuzzRecords opens a segment of records with arbitrary bodies and right checksums: a bug could
+// have written it, or somebody with bad intentions.
 func FuzzRecords(f *testing.F) {
 	record := func(kind recordKind, entries int, body []byte) []byte {
 		return append([]byte{byte(kind), byte(entries), byte(len(body))}, body...)

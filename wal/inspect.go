@@ -17,44 +17,47 @@ import (
 
 // A Report is what Inspect has found in the directory of a log.
 type Report struct {
-	// Saved is what Load would return; it is complete when Err is nil.
+	// Saved is what Load would return. It is complete when Err is nil.
 	Saved raft.Saved
-	// First is the index of the first entry that is still in the files; Saved.Last+1 when none is. Up to
-	// Compacted, the log may be forgotten.
+	// First is the index of the first entry that is still in the files; Saved.Last+1 when there is
+	// no entry. The log may be forgotten up to Compacted.
 	First, Compacted raft.Index
 	// Opens counts how often the log was opened.
 	Opens uint64
 
+	// Segments and Snapshots are the files of the log, in the order of their numbers.
 	Segments  []SegmentReport
 	Snapshots []SnapshotReport
-	// Unfinished are the names of files that were never completed; Open removes them.
+	// Unfinished are the names of files that were never completed. Open removes them.
 	Unfinished []string
 
+	// Tail is where the log ends, and how.
 	Tail Tail
 
-	// Err is the error with which Open would refuse the log, nil when it would open it.
+	// Err is the error with which Open would refuse the log; nil when Open would open it.
 	Err error
-	// Damage is everything that was found damaged, Err included if that is what it tells of: *CorruptError each.
-	// A damaged snapshot that isn't needed doesn't keep a log from being opened, nor does an entry that isn't
-	// what its record says, until it is read.
+	// Damage is everything that was found damaged, each a *CorruptError; Err is among it, if it
+	// isn't nil. Two kinds of damage don't keep a log from being opened: damage to a snapshot that
+	// isn't needed, and damage to an entry, which shows when the entry is read.
 	Damage []error
 }
 
 // A SegmentReport tells of one segment.
 type SegmentReport struct {
-	Name    string
-	Size    int64 // of the file
-	End     int64 // of its last record, as far as it was read; 0 for a segment that hasn't begun
-	Records int   // read
+	Name string
+	Size int64 // of the file
+	// End is where its last record ends, as far as it was read; 0 for a segment that has not begun.
+	End     int64
+	Records int // how many were read
 }
 
-// A SnapshotReport tells of one snapshot that is stored.
+// A SnapshotReport tells of one stored snapshot.
 type SnapshotReport struct {
 	Name    string
 	Size    int64 // of the file
 	Meta    raft.SnapshotMeta
-	Current bool  // the log names it
-	Err     error // what is wrong with it, nil when it is sound
+	Current bool  // the log names it as its snapshot
+	Err     error // what is wrong with it; nil when it is sound
 }
 
 // TailState says how the log ends.
@@ -62,14 +65,16 @@ type TailState string
 
 // States of the end of a log.
 const (
-	// TailMarked is an end with a mark: what stands before it is proven to be synced, and nothing was being written.
+	// TailMarked is an end with a mark. Everything before the mark is proven to be synced, and
+	// nothing was being written.
 	TailMarked TailState = "marked"
-	// TailUnmarked is an end without one. The last batch was written less than Options.MarkAfter before the end,
-	// or was torn so early that nothing shows of it.
+	// TailUnmarked is an end without a mark. Either the last batch was written less than
+	// Options.MarkAfter before the process ended, or the last batch was torn so early that nothing
+	// of it shows.
 	TailUnmarked TailState = "unmarked"
-	// TailTorn is an end behind which a batch stands that isn't whole: it was torn while it was written, and nobody
-	// was told that it is stored. Open cuts it off. Damage to the very last batch, while no mark stands
-	// behind it, can't be told from this.
+	// TailTorn is an end behind which a part of a batch stands. The batch was torn while it was
+	// written, and nobody was told that it is stored. Open cuts it off. Damage to the very last
+	// batch looks the same, as long as no mark stands behind it.
 	TailTorn TailState = "torn"
 )
 
@@ -78,40 +83,43 @@ type Tail struct {
 	State   TailState // "" when the log wasn't read to its end
 	Segment string
 	Offset  int64
-	// Unproven is how many bytes before Offset aren't proven to be synced: Open writes them anew.
+	// Unproven is how many bytes before Offset aren't proven to be synced. Open writes them once
+	// more.
 	Unproven int64
 }
 
-// A Record is one record of a log, as Inspect reads it. It is valid during the call only.
+// A Record is one record of a log, as Inspect reads it. It is valid only during the call of visit.
 type Record struct {
 	Segment string
 	Offset  int64
 	Kind    string // "head", "open", "batch" or "mark"
-	Synced  int64  // up to where the segment was synced when the record was written, as it says itself
+	Synced  int64  // how far the segment was synced when the record was written, as the record says
 
-	// Durable, Snapshot and Compact are nil when the record doesn't carry them.
+	// Durable, Snapshot and Compact are nil when they aren't in the record.
 	Durable  *raft.DurableState
 	Snapshot *raft.SnapshotMeta
 	Compact  *raft.Index
-	// Drops says that the snapshot takes the place of the whole log before it.
+	// Drops says that the snapshot takes the place of the whole log before the record.
 	Drops bool
-	// Last is the index of the last entry in the log before the record, of a head or an open.
+	// Last is, in a head or an open, the index of the last entry in the log before the record.
 	Last raft.Index
-	// Entries go into the log, in place of what it held from the first one's index on.
+	// Entries replace everything that the log held from the index of the first one on.
 	Entries []raft.Entry
 }
 
 // ErrNoLog says that a directory holds no log.
 var ErrNoLog = errors.New("wal: no log there")
 
-// Inspect reads the log in a directory exactly as Open does, and changes nothing: it repairs nothing, removes
-// nothing, creates nothing, and needs no right to write. It decides by the same code what is a torn write and what is
-// damage, reads every snapshot and every entry, and calls visit, if that isn't nil, with each record in
-// order; an error of visit ends it. SegmentSize and the like of the options don't matter.
+// Inspect reads the log in a directory exactly as Open does, and changes nothing: it repairs,
+// removes and creates nothing, and needs no right to write. The same code as in Open decides what
+// is a torn write and what is damage. Inspect reads every snapshot and every entry. It calls visit,
+// if that isn't nil, with each record in order; an error of visit ends it. Of the options, only FS
+// and Logger matter.
 //
-// The log must not be in use: what is being written can't be told from what is damaged. While somebody has it
-// open, the error is raft.ErrLocked, and while Inspect reads, Open fails with that. A directory without a log is
-// ErrNoLog. Any other error is one of reading; what is wrong with the log is in the report.
+// The log must not be in use, because what is being written can't be told from what is damaged.
+// While somebody has the log open, the error is raft.ErrLocked. While Inspect reads, Open fails
+// with raft.ErrLocked. A directory without a log is ErrNoLog. Any other error is one of reading:
+// what is wrong with the log is in the report.
 func Inspect(dir string, options Options, visit func(*Record) error) (Report, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -126,7 +134,7 @@ func Inspect(dir string, options Options, visit func(*Record) error) (Report, er
 	return i.report, err
 }
 
-// An inspection reads a log by means of a Log that is never opened.
+// An inspection reads a log with the help of a Log that is never opened.
 type inspection struct {
 	log     *Log
 	visit   func(*Record) error
@@ -179,7 +187,7 @@ func (i *inspection) run() error {
 	return i.found(err)
 }
 
-// found notes an error of the log itself, and returns any other.
+// found notes an error that says what is wrong with the log, and returns any other error.
 func (i *inspection) found(err error) error {
 	if err == nil || !errors.Is(err, raft.ErrCorrupt) {
 		return err
@@ -192,7 +200,7 @@ func (i *inspection) found(err error) error {
 	return nil
 }
 
-// closeFiles closes the segments, also those that replaying has put elsewhere.
+// closeFiles closes the segments, also the one that the replay has made the spare.
 func (i *inspection) closeFiles() {
 	if len(i.log.spare) == 0 {
 		i.log.spare <- &spare{}
@@ -200,7 +208,7 @@ func (i *inspection) closeFiles() {
 	i.log.closeFiles()
 }
 
-// segments reports the segments as they were replayed, and the end of the log.
+// segments reports the segments as far as they were replayed, and the end of the log.
 func (i *inspection) segments(r *replay, numbers []uint64) {
 	l, t := i.log, &i.log.contents
 	i.report.First, i.report.Compacted, i.report.Opens = t.first, t.compacted, l.opens
@@ -218,7 +226,7 @@ func (i *inspection) segments(r *replay, numbers []uint64) {
 	}
 }
 
-// snapshots reads every snapshot.
+// snapshots reads and reports every snapshot.
 func (i *inspection) snapshots(numbers []uint64) error {
 	l := i.log
 	current := l.contents.snapshot
@@ -249,7 +257,7 @@ func (i *inspection) snapshots(numbers []uint64) error {
 	return nil
 }
 
-// size returns the size of a file, 0 when it isn't there.
+// size returns the size of a file in bytes; 0 when there is no such file.
 func (l *Log) size(name string) (int64, error) {
 	file, err := l.fs.Open(l.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -296,7 +304,7 @@ func (i *inspection) decode(out *Record, h header, body []byte) error {
 	return nil
 }
 
-// batch fills in what a batch does.
+// batch fills in what a batch changes.
 func (i *inspection) batch(out *Record, c *change, frames []byte) error {
 	if c.flags&changesState != 0 {
 		out.Durable = &c.durable
@@ -314,7 +322,7 @@ func (i *inspection) batch(out *Record, c *change, frames []byte) error {
 	run := 0
 	defer func() { out.Entries = i.entries }()
 	for next := c.first; next <= c.last(); next++ {
-		// That the frames lie within the batch was checked when it was replayed.
+		// The replay has checked that the frames lie within the batch.
 		length, crc := little.Uint32(frames), little.Uint32(frames[4:])
 		b := frames[frameSize : frameSize+length]
 		frames = frames[frameSize+length:]
@@ -339,8 +347,9 @@ func (i *inspection) batch(out *Record, c *change, frames []byte) error {
 // kindNames are the names of the kinds of records.
 var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch", kindMark: "mark"}
 
-// ReadSnapshot copies the bytes of a stored snapshot, checked, without opening the log: of the one in the file of
-// this name, as a Report tells it. It changes nothing.
+// ReadSnapshot copies the bytes of a stored snapshot to w and returns what it is, without opening
+// the log. name is the name of its file, as in a SnapshotReport. Each block is checked before it is
+// copied; if one is damaged, the error wraps a *CorruptError. ReadSnapshot changes nothing.
 func ReadSnapshot(w io.Writer, dir, name string, options Options) (raft.SnapshotMeta, error) {
 	options, err := options.withDefaults()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/simfs"
 )
 
-// An entry that isn't what its record says can only be the work of a bug, which sealed it: Open doesn't look at it,
-// reading finds it, and Inspect finds it before.
+// An entry that isn't what its record says, with right checksums, can only be the work of a bug.
+// Open doesn't look at it; reading finds it. Inspect finds it before that.
 func TestInspectLooksAtEachEntry(t *testing.T) {
 	entries := []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 2, Term: 5, Kind: raft.EntryNoOp}}
 	log := func(harm func(frames []byte)) error {

@@ -16,8 +16,8 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// inspect inspects a log, requires that this changes nothing and comes to what Open comes to, and returns the report
-// with the log that the records make.
+// inspect inspects a log and returns the report, and the log that the records make. It requires
+// that this changes nothing, and that Inspect and Open agree.
 func inspect(t *testing.T, fs *simfs.FS, about ...any) (wal.Report, model) {
 	t.Helper()
 	opened := fs.Clone()
@@ -61,8 +61,8 @@ func inspect(t *testing.T, fs *simfs.FS, about ...any) (wal.Report, model) {
 	return report, m
 }
 
-// afterRecord returns what is there after a record, as far as the segments that are left tell. Bytes of snapshots
-// aren't in it.
+// afterRecord returns the model after a record, as far as the segments that are left tell. It
+// doesn't know the bytes of snapshots.
 func (m model) afterRecord(r *wal.Record) model {
 	if r.Durable != nil {
 		m.state = *r.Durable
@@ -81,7 +81,7 @@ func (m model) afterRecord(r *wal.Record) model {
 	}
 	if first := r.Entries[0].Index; first > m.before {
 		m.entries = slices.Clone(m.entries[:first-m.before-1])
-	} else { // what it replaces was in a segment that is gone
+	} else { // the entries that it replaces were in a segment that is gone
 		m.before, m.entries = first-1, nil
 	}
 	for _, e := range r.Entries {
@@ -102,7 +102,7 @@ func TestInspectAgreesWithOpen(t *testing.T) {
 		fs.Kill()
 		report, m := inspect(t, fs, "seed %d", seed)
 		require.Empty(t, report.Damage)
-		report.Saved.LogBytes = 0 // it is about what it is
+		report.Saved.LogBytes = 0 // an estimate
 		require.Equal(t, fmt.Sprint(w.now.saved(report.Saved.Base)), fmt.Sprint(report.Saved), "seed %d", seed)
 		require.Equal(t, w.now.last(), m.last())
 		for i := w.now.before + 1; i <= m.last(); i++ {
@@ -130,7 +130,8 @@ func TestInspectAgreesWithOpen(t *testing.T) {
 	}
 }
 
-// A power cut at any moment leaves what a server starts with, and never what is taken for damage.
+// A power cut at any moment leaves a log with which a server can start. Nothing in it is taken for
+// damage.
 func TestInspectAfterAPowerCut(t *testing.T) {
 	torn := 0
 	for seed := range uint64(150) {
@@ -147,10 +148,11 @@ func TestInspectAfterAPowerCut(t *testing.T) {
 			torn++
 		}
 	}
-	require.Positive(t, torn, "else the test says little")
+	require.Positive(t, torn, "otherwise the test says little")
 }
 
-// Wherever a byte is wrong, the verdict is that of Open: a torn tail is no damage, and damage is no torn tail.
+// Whichever byte is wrong, Inspect judges as Open does: a torn tail isn't damage, and damage isn't
+// a torn tail.
 func TestInspectTellsDamageFromATornTail(t *testing.T) {
 	log := writeLog(t, 1)
 	from, to := log.changed()
@@ -163,7 +165,7 @@ func TestInspectTellsDamageFromATornTail(t *testing.T) {
 		states[report.Tail.State]++
 	}
 	require.Greater(t, states[wal.TailTorn], states[wal.TailUnmarked])
-	require.Positive(t, states[wal.TailUnmarked], "of the header, nothing may be left")
+	require.Positive(t, states[wal.TailUnmarked], "nothing may be left of the header")
 	damaged := 0
 	for _, name := range log.fs.Names() {
 		for i := int64(0); i < int64(len(log.fs.Bytes(name))); i += 37 {
@@ -199,7 +201,7 @@ func TestInspectRefuses(t *testing.T) {
 	_, err = wal.Inspect(dir, small(fs), func(*wal.Record) error { calls++; return enough })
 	require.ErrorIs(t, err, enough)
 	require.Equal(t, 1, calls)
-	l = open(t, fs) // it is free
+	l = open(t, fs) // the lock is free
 	require.NoError(t, l.Close())
 
 	for _, name := range []string{"x", "0000000000000001.wal", "../log/0000000000000001.snapshot", ""} {
@@ -208,7 +210,8 @@ func TestInspectRefuses(t *testing.T) {
 	}
 }
 
-// While a damaged snapshot has another to take its place, the log can be opened, and the damage is told.
+// As long as another snapshot can take the place of a damaged one, the log can be opened, and the
+// damage is in the report.
 func TestInspectFindsTheDamagedSnapshot(t *testing.T) {
 	fs := simfs.New(1)
 	l := open(t, fs)

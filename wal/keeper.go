@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A keeper is the log's one goroutine. It fills the spare, removes what isn't needed and marks the
-// last batch once nothing has been written for a while. It sleeps while there is nothing to do; Close
-// ends it. With Options.Inline there is none.
+// A keeper is the log's one goroutine. It fills the spare, removes files that aren't needed, and
+// marks the last batch once nothing has been written for a while. It sleeps while there is nothing
+// to do; Close ends it. With Options.Inline it doesn't run.
 type keeper struct {
-	wake chan struct{} // holds one
+	wake chan struct{} // holds one token
 	quit chan struct{} // closed to end it
 	done chan struct{} // closed when it has ended
 
-	unmarked atomic.Bool   // a batch was written since the last mark, and the keeper was told
-	batches  atomic.Uint64 // how many were written
+	unmarked atomic.Bool   // a batch was written since the last mark, and the keeper was told so
+	batches  atomic.Uint64 // how many batches were written
 }
 
-// start starts the keeper of l.
+// start makes the keeper ready, and starts its goroutine unless l does its work inline.
 func (k *keeper) start(l *Log) {
 	k.wake = make(chan struct{}, 1)
 	k.quit = make(chan struct{})
@@ -29,11 +29,13 @@ func (k *keeper) start(l *Log) {
 	go k.run(l)
 }
 
+// stop ends the keeper and waits until it has ended.
 func (k *keeper) stop() {
 	close(k.quit)
 	<-k.done
 }
 
+// signal wakes the keeper.
 func (k *keeper) signal() {
 	select {
 	case k.wake <- struct{}{}:
@@ -41,6 +43,8 @@ func (k *keeper) signal() {
 	}
 }
 
+// run is the goroutine. A batch arms the timer. When the timer fires and no other batch has come
+// meanwhile, the last one is marked.
 func (k *keeper) run(l *Log) {
 	defer close(k.done)
 	timer := time.NewTimer(l.options.MarkAfter)
@@ -69,7 +73,8 @@ func (k *keeper) run(l *Log) {
 	}
 }
 
-// tryMark writes a mark, unless somebody is writing just now.
+// tryMark writes a mark, unless somebody is writing at this moment. It returns false if the keeper
+// has to try again.
 func (l *Log) tryMark() bool {
 	select {
 	case l.busy <- struct{}{}:
@@ -87,7 +92,7 @@ func (l *Log) tryMark() bool {
 	return true
 }
 
-// wrote has done, here or by the keeper, what follows a batch.
+// wrote does the work that follows a batch, or has the keeper do it.
 func (l *Log) wrote() {
 	l.mu.Lock()
 	tidy := l.untidy
@@ -106,8 +111,8 @@ func (l *Log) wrote() {
 	}
 }
 
-// tidy fills the spare up to the goal and removes what isn't needed. What fails is tried again after
-// one of the next writes: the log works without.
+// tidy fills the spare up to the goal and removes what isn't needed. When something fails, it is
+// tried again after one of the next writes: the log works without it.
 func (l *Log) tidy() {
 	for {
 		select {
@@ -115,7 +120,8 @@ func (l *Log) tidy() {
 			return
 		default:
 		}
-		removing, err := l.removeGarbage() // first, so that what comes after it may become the spare
+		// Removing comes first: the segment behind the removed one may then become the spare.
+		removing, err := l.removeGarbage()
 		if err != nil {
 			l.options.Logger.Warn("wal: old segment not removed", "dir", l.dir, "error", err)
 			return

@@ -10,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A Log is a raft.Storage in a directory. Open makes one.
+// A Log is a raft.Storage in a directory. Open makes one. Its methods may be called from several
+// goroutines at once.
 type Log struct {
 	dir     string
 	options Options
@@ -18,43 +19,48 @@ type Log struct {
 	salt    uint64
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
-	saved   raft.Saved // for Load
+	saved   raft.Saved // what Load returns
 
-	// busy is held, by sending to it, by the one who writes: Write, a mark, Close. It guards what follows.
+	// Whoever writes holds busy, by sending to it: Write, a mark, Close. It guards the fields from
+	// here to wakeAt.
 	busy   chan struct{}
 	active *segment
 	change change
 	buf    []byte
-	target int64  // size of the next segment
-	wakeAt uint32 // from this end of the active segment on, more of the next one is to be filled
+	target int64 // size of the next segment
+	// Once the active segment ends at wakeAt or behind it, more of the next segment is to be
+	// filled.
+	wakeAt uint32
 
-	// spare holds the segment after the active one, which the keeper fills; who received it, owns it, and
-	// may dispose of garbage.
+	// spare holds the segment after the active one, which the keeper fills. The goroutine that has
+	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
-	goal  atomic.Int64 // up to where the spare is to be filled
+	goal  atomic.Int64 // how far the spare is to be filled, in bytes
 
-	// mu guards what follows. It is never held during a call to the file system. The contents and the
-	// segments are changed only by who also holds busy, who may therefore read them without mu.
+	// mu guards the fields below it. It is never held during a call to the file system. Only a
+	// goroutine that also holds busy changes the contents and the segments; it may therefore read
+	// them without mu.
 	mu        sync.Mutex
 	contents  contents
 	segments  []*segment // all that are needed, in order; the last one is the active one
-	garbage   []*segment // those before them, not removed yet
+	garbage   []*segment // the segments before those, which are not removed yet
 	untidy    bool       // there may be something to remove
-	stuck     bool       // a directory sync failed: nothing is removed any more
+	stuck     bool       // the sync of the directory failed: nothing is removed any more
 	snapshots snapshots
 	loaded    bool
-	failed    error // of a write; all later ones fail with it
+	failed    error // of the first write that failed; all later writes fail with it
 	closed    bool
-	calls     int           // of Entries and the like that are under way
-	drained   chan struct{} // closed when the last of them has returned after Close began
+	// calls is how many calls are under way, of Entries and others, that Close waits for.
+	calls   int
+	drained chan struct{} // closed when Close has begun and the last of them has returned
 
 	keeper keeper
 }
 
 var _ raft.Storage = (*Log)(nil)
 
-// Load returns what was found by Open. It is called once; a second call fails, since the log may have
-// changed.
+// Load returns what Open has found. It can be called once: a second call fails, because the log may
+// have changed since. After Close it fails with fs.ErrClosed.
 func (l *Log) Load() (raft.Saved, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +75,7 @@ func (l *Log) Load() (raft.Saved, error) {
 	return saved, nil
 }
 
-// enter begins a call that Close waits for, and leave ends it.
+// enter begins a call that Close waits for; leave ends it.
 func (l *Log) enter() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,6 +86,7 @@ func (l *Log) enter() error {
 	return nil
 }
 
+// leave ends a call that enter has begun.
 func (l *Log) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +96,8 @@ func (l *Log) leave() {
 	}
 }
 
-// Close marks the last batch as synced and releases everything.
+// Close marks the last batch as synced and releases everything. It waits for calls that are under
+// way; calls that come later fail with fs.ErrClosed. A second Close does nothing.
 func (l *Log) Close() error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -113,8 +121,8 @@ func (l *Log) Close() error {
 	return err
 }
 
-// closeFiles closes the files. There is nobody left who uses them. What was promised is synced; so there is
-// nothing that an error of theirs could tell.
+// closeFiles closes the files, which nobody uses any more. Errors don't matter here: what was
+// promised is synced.
 func (l *Log) closeFiles() {
 	l.snapshots.closeAll()
 	for _, s := range l.garbage {

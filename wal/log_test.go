@@ -48,7 +48,7 @@ func TestNewLogIsEmpty(t *testing.T) {
 	require.ErrorIs(t, l.Mark(), fs.ErrClosed)
 }
 
-// On a real disk, the same random walk as over the simulated one.
+// The random walk over simulated disks, on a real one.
 func TestLogOnARealDisk(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(7)
@@ -70,8 +70,9 @@ func TestLogOnARealDisk(t *testing.T) {
 	require.NoError(t, w.log.Close())
 }
 
-// One sync for each Write, directories synced after each of their changes, nothing removed before what
-// takes its place is durable: the order of the calls is the proof of the log, so it is written down.
+// There is one sync for each Write; a directory is synced after each of its changes; nothing is
+// removed before its replacement is durable. The order of the calls proves that, so it is written
+// down.
 func TestOrderOfCalls(t *testing.T) {
 	disk := simfs.New(1)
 	var calls strings.Builder
@@ -123,7 +124,7 @@ func TestOrderOfCalls(t *testing.T) {
 	golden(t, "calls.txt", kept+calls.String())
 }
 
-// golden compares with a file in testdata.
+// golden compares got with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	name = filepath.Join("testdata", name)
 	if *update {
@@ -135,7 +136,7 @@ func golden(t *testing.T, name, got string) {
 	require.Equal(t, strings.ReplaceAll(string(want), "\r\n", "\n"), got, "go test ./wal -run %s -update", t.Name())
 }
 
-// Calls beside Close all end, with a result or fs.ErrClosed.
+// All calls that are made at the same time as Close end, with a result or with fs.ErrClosed.
 func TestCloseBesideCalls(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {

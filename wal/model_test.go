@@ -17,18 +17,18 @@ import (
 
 const dir = "/log"
 
-// small is a log of many small segments, without a goroutine.
+// small returns the options of a log of many small segments, without a goroutine.
 func small(fs *simfs.FS) wal.Options {
 	return wal.Options{SegmentSize: wal.MinSegmentSize, FS: fs, Salt: 1, Inline: true}
 }
 
-// A model is the stupid version of a log: what it must hold. It is never changed in place.
+// A model is the stupid version of a log: what the log must hold. It is never changed in place.
 type model struct {
 	state    raft.DurableState
 	snapshot raft.SnapshotMeta
 	bytes    string     // of the snapshot
 	before   raft.Index // the index before the first entry
-	baseTerm raft.Term  // of the entry there
+	baseTerm raft.Term  // of the entry at before
 	entries  []raft.Entry
 }
 
@@ -36,7 +36,7 @@ func (m model) last() raft.Index { return m.before + raft.Index(len(m.entries)) 
 
 func (m model) entry(i raft.Index) raft.Entry { return m.entries[i-m.before-1] }
 
-// after returns what is there after a write; bytes are those of its snapshot.
+// after returns the model after a write. bytes are those of its snapshot.
 func (m model) after(w raft.Write, bytes string) model {
 	m.state = w.State
 	if s := w.Snapshot; s != nil {
@@ -60,7 +60,8 @@ func (m model) after(w raft.Write, bytes string) model {
 	return m
 }
 
-// saved returns what Load should. It may count one entry more as gone.
+// saved returns what Load should return. Load may count one entry more as gone: base says whether
+// it does.
 func (m model) saved(base raft.Index) raft.Saved {
 	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, SnapshotBytes: uint64(len(m.bytes)), Last: m.last(), Base: m.before, BaseTerm: m.baseTerm}
 	if base == m.before+1 && base <= m.snapshot.Index {
@@ -80,7 +81,8 @@ func (m model) saved(base raft.Index) raft.Saved {
 	return saved
 }
 
-// differs returns in what a log that was just opened isn't what the model says; saved is what it loaded.
+// differs returns an error if a log that was just opened differs from the model. saved is what it
+// has loaded.
 func (m model) differs(l *wal.Log, saved raft.Saved) error {
 	if saved.LogBytes != 0 != (m.last() > m.snapshot.Index) {
 		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
@@ -92,7 +94,7 @@ func (m model) differs(l *wal.Log, saved raft.Saved) error {
 	return m.differsIn(l)
 }
 
-// differsIn returns in what a log that is open isn't what the model says.
+// differsIn returns an error if the entries or the snapshot of an open log differ from the model.
 func (m model) differsIn(l *wal.Log) error {
 	var got []raft.Entry
 	for at := m.before; at < m.last(); {
@@ -144,20 +146,20 @@ func sameEntry(a, b raft.Entry) bool {
 	return bytes.Equal(raft.AppendEntry(nil, &a), raft.AppendEntry(nil, &b))
 }
 
-// A writer writes at random to a log, and tells which models it may show after a crash.
+// A writer writes at random to a log, and knows which models the log may equal after a crash.
 type writer struct {
 	rng  *rand.Rand
 	log  *wal.Log
 	now  model
 	term raft.Term
-	// next is what the log holds if the write that was under way is there.
+	// next is what the log holds if the write that was under way has become durable.
 	next   model
 	writes int
 }
 
 func newWriter(seed uint64) *writer { return &writer{rng: rand.New(rand.NewPCG(seed, 1)), term: 1} }
 
-// open opens the log and checks that it is in one of the states that it may be in.
+// open opens the log and checks that it equals one of the two models.
 func (w *writer) open(options wal.Options) error { return w.openAt(dir, options) }
 
 func (w *writer) openAt(dir string, options wal.Options) error {
@@ -180,10 +182,10 @@ func (w *writer) openAt(dir string, options wal.Options) error {
 	return nil
 }
 
-// errLost says that a log isn't in one of the states that it may be in.
+// errLost says that a log equals none of the models that it may equal.
 var errLost = errors.New("the log holds something else")
 
-// step does something to the log.
+// step does one random thing to the log.
 func (w *writer) step() error {
 	switch n := w.rng.IntN(12); {
 	case n < 8:
@@ -234,7 +236,7 @@ func (w *writer) randomWrite() raft.Write {
 	return write
 }
 
-// write writes, and checks that it can be read.
+// write writes to the log and to the model.
 func (w *writer) write(write raft.Write, bytes string) error {
 	w.writes++
 	w.next = w.now.after(write, bytes)
@@ -245,7 +247,7 @@ func (w *writer) write(write raft.Write, bytes string) error {
 	return nil
 }
 
-// takeSnapshot stores a snapshot and mostly makes it the current one.
+// takeSnapshot stores a snapshot and, most times, makes it the current one.
 func (w *writer) takeSnapshot() error {
 	least := max(w.now.before, w.now.snapshot.Index, 1)
 	meta := raft.SnapshotMeta{Index: least + raft.Index(w.rng.IntN(int(w.now.last()-min(least, w.now.last()))+2))}
@@ -292,7 +294,7 @@ func (w *writer) steps(n int) error {
 	return nil
 }
 
-// run does n steps, opening the log anew now and then.
+// run opens the log and does n steps; now and then it closes the log and opens it again.
 func (w *writer) run(fs *simfs.FS, n int) error {
 	if err := w.open(small(fs)); err != nil {
 		return err
@@ -313,7 +315,7 @@ func (w *writer) run(fs *simfs.FS, n int) error {
 	return nil
 }
 
-// goOn checks that a log which was opened again after a crash works.
+// goOn opens the log again after a crash, and checks that it works.
 func (w *writer) goOn(t require.TestingT, fs *simfs.FS, about string) {
 	require.NoError(t, w.open(small(fs)), about)
 	for range 5 {

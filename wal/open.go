@@ -13,9 +13,14 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// Open opens the log in a directory, which is created if it doesn't exist. Nobody else can open it before
-// Close; they get raft.ErrLocked. A log that is damaged isn't opened: the error is a *CorruptError,
-// and raft.ErrCorrupt. What a power cut tore off a write that hadn't returned yet isn't damage.
+// Open opens the log in a directory. It creates the directory and the log if they don't exist.
+// Until Close, every other Open of the directory fails with raft.ErrLocked, in this process and in
+// others.
+//
+// Open refuses a log that is damaged: the error wraps a *CorruptError, which is raft.ErrCorrupt. A
+// write that a power cut has torn before it returned isn't damage; Open cuts it off. If only the
+// current snapshot is damaged, Open goes on from the one before it, or leaves it to Load to report
+// the damage.
 func Open(dir string, options Options) (*Log, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -49,6 +54,7 @@ func Open(dir string, options Options) (*Log, error) {
 	return l, nil
 }
 
+// open reads what is in the directory. The caller holds the lock.
 func (l *Log) open() error {
 	names, err := l.fs.List(l.dir)
 	if err != nil {
@@ -88,7 +94,7 @@ func (l *Log) open() error {
 	return nil
 }
 
-// logFiles are the files of a log by what they are, in the order of their numbers.
+// logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
 	segments, snapshots []uint64
 	unfinished          []string
@@ -112,13 +118,13 @@ func sortFiles(names []string) (files logFiles) {
 	return files
 }
 
-// noSegments is what is wrong with a log without segments that has snapshots.
+// noSegments is the error of a log that has snapshots, but no segments.
 func (l *Log) noSegments() error {
 	return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds snapshots, but no segment of a log"}
 }
 
-// create makes the first segment of a new log. It gets its name when it is complete: so the oldest segment
-// always has a head.
+// create makes the first segment of a new log. The file gets its name when it is complete; so the
+// oldest segment always has a head.
 func (l *Log) create() error {
 	l.opens = 1
 	l.contents.first = 1
@@ -151,7 +157,7 @@ func (l *Log) create() error {
 	return nil
 }
 
-// fill writes b and zeros up to size, and syncs.
+// fill writes b and zeros to a file, up to size, and syncs it.
 func fill(file vfs.File, b []byte, size int64) error {
 	if _, err := file.WriteAt(b, 0); err != nil {
 		return err
@@ -166,9 +172,10 @@ func fill(file vfs.File, b []byte, size int64) error {
 	return file.Sync()
 }
 
-// chooseSnapshot finds the current snapshot, or the newest one before it that is intact and that the log
-// goes on from. It returns the files that can't serve for that. They may go once it is durable
-// what is current; but while the current one is damaged, all stay.
+// chooseSnapshot finds the current snapshot. If that is damaged, it takes the newest older one that
+// is intact and that the log goes on from. It returns the files that can't be used any more. They
+// may be removed once a record says durably which snapshot is current; while the current one is
+// damaged, all of them stay.
 func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 	current := l.contents.snapshot
 	l.snapshots.next = current.file + 1
@@ -216,7 +223,8 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 	return nil, nil
 }
 
-// verify reads a snapshot to its end and returns what it is. With meta, it must be that one.
+// verify reads a snapshot to its end and describes it. With meta, it must be the snapshot that meta
+// describes.
 func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error) {
 	ref := snapshotRef{file: number}
 	if meta != nil {
@@ -245,7 +253,7 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 	}
 }
 
-// save notes what Load returns, and refuses a log that doesn't go on from its snapshot.
+// save notes what Load will return, and refuses a log that doesn't go on from its snapshot.
 func (l *Log) save(configurations []raft.Entry) error {
 	t := &l.contents
 	snapshot := t.snapshot.meta
@@ -265,10 +273,11 @@ func (l *Log) save(configurations []raft.Entry) error {
 	return nil
 }
 
-// settle makes durable what was found, and notes it in a record: after a sync that failed, the page cache
-// may show what the disk doesn't have, and the next sync says nothing of it. So whatever isn't proven to be
-// synced is written anew. The record is unlike any before, since it counts the opens; what was cut off
-// behind it can't be taken for its continuation.
+// settle makes durable what was found, and says so in a record. After a sync that failed, the page
+// cache may show bytes that the disk doesn't have, and the next sync says nothing about them. So
+// everything that isn't proven to be synced is written once more. The record counts how often the
+// log was opened, so it equals no earlier record: what was cut off behind it can't be taken for its
+// continuation.
 func (l *Log) settle(r *replay) error {
 	l.opens++
 	s := l.active
@@ -277,7 +286,7 @@ func (l *Log) settle(r *replay) error {
 			return err
 		}
 	}
-	// Names that are there may be of a process that died before it synced the directory.
+	// The names that are there may be from a process that died before it synced the directory.
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
@@ -291,11 +300,12 @@ func (l *Log) settle(r *replay) error {
 		return err
 	}
 	s.synced = s.end
-	err := l.begin(0) // the head is such a record too
+	err := l.begin(0) // the head counts the opens too
 	if isFull(err) {
-		// A server whose disk is full can start, and tell. What the record guards against is a batch that
-		// was cut off and reappears behind the same bytes; it would have to follow the head of another
-		// segment, written with it and torn from it, and for that there was no room either.
+		// A server whose disk is full can start, and report it. It does without the record, which
+		// guards against one case: a batch that was cut off shows up again behind the same bytes.
+		// Such a batch can only stand behind the head of the next segment: the two were written
+		// together, and torn apart. But for the next segment there was no room either.
 		l.options.Logger.Error("wal: no room for another segment", "dir", l.dir, "error", err)
 		return nil
 	}

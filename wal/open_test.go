@@ -35,9 +35,9 @@ func TestDirectoryIsLocked(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// What was written after a sync that failed may be in the page cache alone. Nothing that it makes
-// superfluous goes before it is durable: here the older snapshot, when an installed one is to take the
-// place of the whole log.
+// A write whose sync failed may be in the page cache alone. It makes other files superfluous, but
+// none of them is removed before the write is durable: here the older snapshot, when an installed
+// one is to replace the whole log.
 func TestNothingIsRemovedOnTheWordOfThePageCache(t *testing.T) {
 	for seed := range uint64(8) {
 		disk := simfs.New(seed)
@@ -62,7 +62,7 @@ func TestNothingIsRemovedOnTheWordOfThePageCache(t *testing.T) {
 	}
 }
 
-// A log whose oldest entries are gone, without a snapshot of what they did, isn't opened.
+// A log whose oldest entries are gone isn't opened without a snapshot that covers them.
 func TestGapBeforeTheLogIsRefused(t *testing.T) {
 	fs := simfs.New(1)
 	l := open(t, fs)

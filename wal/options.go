@@ -21,32 +21,34 @@ const (
 // Options are the settings of a log. The zero value is a good choice.
 type Options struct {
 	// SegmentSize is the size in bytes to which files are preallocated, from MinSegmentSize to
-	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. It may
-	// differ from one Open to the next.
+	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. A
+	// log may be opened with another SegmentSize than before.
 	SegmentSize int64
 
-	// MarkAfter is for how long nothing is written before the last batch is marked as synced; 0
-	// stands for DefaultMarkAfter. Up to then, damage to that batch can't be told from a torn write.
+	// MarkAfter is how long the log waits, while nothing is written, before it marks the last batch
+	// as synced; 0 stands for DefaultMarkAfter. Before that, damage to this batch can't be told
+	// from a torn write.
 	MarkAfter time.Duration
 
 	// FS is the file system; nil stands for vfs.OS.
 	FS vfs.FS
 
-	// Logger is told what is wrong without being an error of any call, such as a disk that has no room to
-	// preallocate. With nil, nobody is.
+	// Logger gets what goes wrong without being an error of a call: a disk without room to
+	// preallocate, for example. With nil, nothing is logged.
 	Logger *slog.Logger
 
-	// Salt tells the records of one log from those of another; 0 stands for a random number. It counts
-	// only when the log is created.
+	// Salt tells the records of one log from those of another; 0 stands for a random number. It
+	// counts only when the log is created.
 	Salt uint64
 
-	// Inline makes the log do without a goroutine and without a clock, so that it is deterministic: what
-	// is preallocated and removed in the background otherwise happens within Write, and marks are written
-	// by Close and Mark alone.
+	// Inline makes the log work without a goroutine and without a clock, so that it is
+	// deterministic. The work that is otherwise done in the background, preallocating and removing
+	// files, is then done within Write. Marks are written by Close and Mark alone.
 	Inline bool
 }
 
-// withDefaults returns o with its zero values replaced, or an error that names what is wrong.
+// withDefaults returns o with its zero values replaced, or an error that names the option that is
+// wrong.
 func (o Options) withDefaults() (Options, error) {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = DefaultSegmentSize

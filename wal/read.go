@@ -9,14 +9,16 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Bounds of how much is read from a file at once.
+// How much is read from a file at once, in bytes.
 const (
 	minReadBytes = 16 << 10
 	maxReadBytes = 1 << 20
-	maxGuess     = 4096 // entries that memory is taken for before they are seen
+	maxGuess     = 4096 // how many entries get memory before they are seen
 )
 
-// Entries returns entries of (after, last]. See raft.Storage.
+// Entries returns entries of (after, last], at least one, with at most maxBytes of data in those
+// after the first. It fails with raft.ErrCompacted when entry after+1 may be forgotten or isn't
+// there yet. See raft.Storage.
 func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
 	if err := l.enter(); err != nil {
 		return nil, err
@@ -39,31 +41,31 @@ func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error
 	}
 }
 
-// A reader collects entries, from one stretch after the other.
+// A reader collects entries, one stretch after the other.
 type reader struct {
 	log        *Log
-	next, last raft.Index // what is still wanted
-	budget     int        // bytes of data beyond the first entry
+	next, last raft.Index // the entries that are still wanted
+	budget     int        // how many bytes of data may still come; the first entry is free
 	entries    []raft.Entry
-	full       bool // no more fit
-	generation uint64
+	full       bool   // the next entry doesn't fit
+	generation uint64 // of the contents when the first stretch was found
 	decoder    raft.Decoder
 
 	// The stretch that is being read.
 	segment *segment
 	limit   raft.Index // the index after its last entry
-	offset  uint32     // of the next frame or, at end, of what follows its record
-	end     uint32     // of the record
-	bound   uint32     // of the segment
-	skip    raft.Index // the index at offset, at most next
+	offset  uint32     // of the next frame; at end, the record is read
+	end     uint32     // where the record ends
+	bound   uint32     // where the segment ends
+	skip    raft.Index // the index of the entry at offset, at most next
 
-	// window holds bytes of the segment from windowAt on. Entries share its memory.
+	// window holds bytes of the segment, from the offset windowAt on. Entries share its memory.
 	window   []byte
 	windowAt uint32
 }
 
-// open finds the stretch of the next entry and keeps its segment from being removed. It says
-// whether there is one to read.
+// open finds the stretch that holds the next entry, and keeps its segment from being removed. It
+// says whether there is one to read.
 func (r *reader) open() (bool, error) {
 	l := r.log
 	l.mu.Lock()
@@ -75,7 +77,8 @@ func (r *reader) open() (bool, error) {
 			return false, raft.ErrCompacted
 		}
 	}
-	// After a truncation meanwhile, what comes now might not continue what was read before.
+	// After a truncation, the entries from here on might not continue those that were read before
+	// it.
 	r.last = min(r.last, t.last)
 	if r.full || r.next > r.last || r.generation != t.generation || r.next < t.first {
 		return false, nil
@@ -89,7 +92,7 @@ func (r *reader) open() (bool, error) {
 	return true, nil
 }
 
-// release lets a segment be removed again.
+// release ends the reading of a segment, which may be removed again when nobody reads it.
 func (l *Log) release(s *segment) {
 	l.mu.Lock()
 	s.readers--
@@ -100,7 +103,7 @@ func (l *Log) release(s *segment) {
 	}
 }
 
-// read reads the stretch to its end, or until the budget is used up.
+// read reads the stretch to its end, or until the next entry exceeds the budget.
 func (r *reader) read() error {
 	for r.skip < r.limit {
 		if r.offset == r.end {
@@ -136,7 +139,7 @@ func (r *reader) read() error {
 	return nil
 }
 
-// take decodes the next entry and adds it if it fits.
+// take decodes the next entry, and adds it if it fits.
 func (r *reader) take(b []byte) error {
 	e, rest, err := r.decoder.DecodeEntry(b)
 	if err != nil {
@@ -161,7 +164,7 @@ func (r *reader) take(b []byte) error {
 	return nil
 }
 
-// nextRecord moves on to the entries of the record after the one that ended.
+// nextRecord moves on to the entries of the next record.
 func (r *reader) nextRecord() error {
 	at := next(r.end)
 	b, err := r.bytes(at, headerSize)
@@ -174,12 +177,12 @@ func (r *reader) nextRecord() error {
 	}
 	r.offset, r.end = at+headerSize+h.entries, h.end(at)
 	if h.kind != kindBatch {
-		r.offset = r.end // where the log was opened
+		r.offset = r.end // an open record has no entries
 	}
 	return nil
 }
 
-// bytes returns n bytes at an offset of the segment. They are never changed.
+// bytes returns n bytes of the segment, from the offset at on. These bytes are never changed.
 func (r *reader) bytes(at, n uint32) ([]byte, error) {
 	if r.bound < at || r.bound-at < n {
 		return nil, r.corrupt(at, "the log ends too early")

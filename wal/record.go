@@ -13,8 +13,8 @@ const (
 	recordAlign   = 8
 	formatVersion = 1
 
-	// maxRecord bounds the body of a record, and so what one Write takes: any offset in a segment must
-	// fit into 31 bits, and so must what is in memory.
+	// maxRecord bounds the body of a record, and with it one Write: every offset in a segment must
+	// fit into 31 bits, and so must everything that is held in memory.
 	maxRecord = 1<<31 - 16<<20
 )
 
@@ -30,13 +30,16 @@ var (
 type recordKind uint8
 
 const (
-	// kindHead is the first record of a segment: the whole state as it was when the segment began.
+	// kindHead is the first record of a segment: the whole state, except the entries, when the
+	// segment began.
 	kindHead recordKind = 1 + iota
-	// kindOpen is written when the log is opened: the whole state as it was found.
+	// kindOpen is written when the log is opened: the whole state, except the entries, as it was
+	// found.
 	kindOpen
 	// kindBatch is one Write.
 	kindBatch
-	// kindMark has no body: it only says by its header what is synced. The next record is written over it.
+	// kindMark has no body: its header only says what is synced. The next record is written over
+	// it.
 	kindMark
 )
 
@@ -44,19 +47,22 @@ const (
 type header struct {
 	length  uint32 // of the body
 	entries uint32 // where in the body the entries begin; the length when there are none
-	synced  uint32 // up to where the segment was synced when the record was written
+	synced  uint32 // how far the segment was synced when the record was written
 	kind    recordKind
-	chain   uint32 // CRC of everything up to the end of the record, itself and crc left out
+	// chain is the CRC of all records up to the end of this one; of a header, it leaves out chain
+	// and CRC.
+	chain uint32
 }
 
 // end returns where the body of a record at this offset ends.
 func (h *header) end(at uint32) uint32 { return at + headerSize + h.length }
 
-// next returns where the record after one whose body ends here begins.
+// next returns where the next record begins, when the body of this one ends at end.
 func next(end uint32) uint32 { return (end + recordAlign - 1) &^ (recordAlign - 1) }
 
-// seal fills in the header at the beginning of b, whose rest is the body of the record that will stand
-// at the offset at of the segment with this key. It returns the new end of the chain.
+// seal fills in the header at the beginning of b. The rest of b is the body of the record, which
+// will stand at the offset at of the segment with this key. chain is the chain of the record
+// before; seal returns the chain with this record.
 func seal(b []byte, h header, key uint64, at, chain uint32) uint32 {
 	little.PutUint64(b, key+uint64(at))
 	little.PutUint32(b[8:], uint32(len(b)-headerSize))
@@ -69,15 +75,17 @@ func seal(b []byte, h header, key uint64, at, chain uint32) uint32 {
 	return chain
 }
 
-// chainOver continues the chain over a whole record.
+// chainOver continues the chain over a whole record: its header without chain and CRC, and its
+// body.
 func chainOver(record []byte, chain uint32) uint32 {
 	chain = crc32.Update(chain, castagnoli, record[:24])
 	return crc32.Update(chain, castagnoli, record[headerSize:])
 }
 
-// parseHeader returns the header at the beginning of b, and whether it is one: written for exactly this
-// offset of exactly this segment, and undamaged. That takes 96 bits of luck, so a header that is
-// found where nobody promised one is one that was written there.
+// parseHeader returns the header at the beginning of b, and whether it is one: written for exactly
+// this offset of exactly this segment, and undamaged. Other bytes would need 96 bits of luck to
+// look like that. So wherever such a header is found, it was written there, even where nothing says
+// that a record begins.
 func parseHeader(b []byte, key uint64, at uint32) (header, bool) {
 	if len(b) < headerSize || little.Uint64(b) != key+uint64(at) {
 		return header{}, false
@@ -101,17 +109,17 @@ type preamble struct {
 	number uint64 // of the segment
 }
 
-// segmentKey is what the headers of a segment's records carry, added to their offset.
+// key is the number that the headers of a segment carry, each added to its own offset.
 func (p preamble) key() uint64 { return mix(p.salt + p.number*0x9e3779b97f4a7c15) }
 
-// mix is the finalizer of splitmix64: it makes keys of neighbours unlike each other.
+// mix is the finalizer of splitmix64: it makes the keys of neighbouring segments unlike each other.
 func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// appendPreamble appends the encoding of p, and returns with it the beginning of the chain.
+// appendPreamble appends the encoding of p. It also returns the CRC with which the chain begins.
 func appendPreamble(b []byte, p preamble) ([]byte, uint32) {
 	start := len(b)
 	b = append(b, magic...)
@@ -124,8 +132,8 @@ func appendPreamble(b []byte, p preamble) ([]byte, uint32) {
 	return little.AppendUint32(b, 0), crc
 }
 
-// parsePreamble returns the preamble at the beginning of b, the version of its format, and the
-// beginning of the chain; ok says whether there is one at all.
+// parsePreamble returns the preamble at the beginning of b, the version of its format, and the CRC
+// with which the chain begins; ok says whether there is a preamble at all.
 func parsePreamble(b []byte) (p preamble, version, chain uint32, ok bool) {
 	if len(b) < preambleSize || string(b[:len(magic)]) != magic {
 		return preamble{}, 0, 0, false

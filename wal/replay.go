@@ -10,41 +10,43 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A replay reads the segments of a log, from the oldest to the newest, and rebuilds what it holds.
+// A replay reads the segments of a log, from the oldest to the newest, and rebuilds what the log
+// holds.
 //
-// Where the log ends is the question. A record that is torn or was never written looks like one that was
-// damaged; but every record says up to where the segment was synced before it was written. So:
+// The question is where the log ends. A torn record, and one that was never written, look like a
+// record that was damaged. But every record says how far the segment was synced before it was
+// written. So:
 //
 //	|  A  |  B  |  C  |/////|  E  |
-//	                  x     E says: synced up to x, or less  → nobody was told about what was at x; cut off
-//	                        E says: synced past x            → what was at x was promised: corrupt
+//	                  x     E says: synced up to x, or less  → nobody was told of x: cut off
+//	                        E says: synced past x            → x was promised: corrupt
 //
-// E is found although the chain and the lengths before it are broken, because a header is recognised at
-// its place alone.
+// The chain and the lengths before E are broken. E is found all the same, because a header is
+// recognised by its place alone.
 type replay struct {
 	log            *Log
 	configurations []raft.Entry
-	unproven       []byte // what to write anew, from active.synced on
+	unproven       []byte // what is to be written once more, from active.synced on
 
-	size    int64  // of the largest segment
-	buf     []byte // of the segment that is replayed
-	all     []found
-	salted  bool // the first preamble was read
-	started bool // the first head was read
+	size    int64   // of the largest segment
+	buf     []byte  // the segment that is being replayed
+	all     []found // the segments, in order
+	salted  bool    // the first preamble was read
+	started bool    // the first head was read
 	change  change
 	decoder raft.Decoder
-	tail    TailState
+	tail    TailState // how the log ends
 
-	// visit, when not nil, is called with every record that was replayed.
+	// visit, if not nil, is called with every record, after the record was replayed.
 	visit func(s *segment, at uint32, h header, record []byte) error
 }
 
-// A found segment is one with the beginning of its file.
+// A found is a segment of which the beginning of its file was read.
 type found struct {
 	segment *segment
 	begun   bool // it has a preamble and a head
 	head    checkpoint
-	records int // replayed
+	records int // how many were replayed
 }
 
 // run replays the segments with these numbers.
@@ -60,7 +62,7 @@ func (r *replay) run(numbers []uint64) error {
 	for i, number := range numbers {
 		f, err := r.peek(number)
 		if f.segment != nil {
-			l.segments = append(l.segments, f.segment) // to be closed in any case
+			l.segments = append(l.segments, f.segment) // so that its file is closed in any case
 		}
 		if err != nil {
 			return err
@@ -96,7 +98,8 @@ func (r *replay) run(numbers []uint64) error {
 	}
 	l.active = all[newest].segment
 	if s := l.active; s.synced < s.end {
-		r.unproven = slices.Clone(r.buf[s.synced:min(int64(s.end), s.size)]) // what is missing is padding
+		// The padding behind the last record may be missing at the end of the file.
+		r.unproven = slices.Clone(r.buf[s.synced:min(int64(s.end), s.size)])
 	}
 	if err := r.unbegun(all[newest+1:]); err != nil {
 		return err
@@ -106,7 +109,7 @@ func (r *replay) run(numbers []uint64) error {
 	return nil
 }
 
-// peek opens a segment and reads its preamble and its head.
+// peek opens a segment and reads its preamble and its head, if it has them.
 func (r *replay) peek(number uint64) (found, error) {
 	l := r.log
 	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix))}
@@ -160,7 +163,8 @@ func (r *replay) peek(number uint64) (found, error) {
 	return f, nil
 }
 
-// notBegun says that a file which ends before its head does is no error.
+// notBegun turns the error of a file that ends before its head does into nil: such a segment has
+// not begun.
 func notBegun(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -168,7 +172,7 @@ func notBegun(err error) error {
 	return err
 }
 
-// readFull reads all of b from an offset of a segment; if the file is too short, it fails with io.EOF.
+// readFull fills b from the offset at of a segment. If the file is too short, the error is io.EOF.
 func readFull(s *segment, b []byte, at int64) error {
 	n, err := s.file.ReadAt(b, at)
 	if n == len(b) {
@@ -177,8 +181,8 @@ func readFull(s *segment, b []byte, at int64) error {
 	return err
 }
 
-// segment replays a segment that has begun. following is the head of the next one, which says where this
-// one ends; without, this one is the newest.
+// segment replays a segment that has begun. following is the head of the next segment, which says
+// where this one ends; it is nil for the newest one.
 func (r *replay) segment(f *found, following *checkpoint) error {
 	s := f.segment
 	if err := r.head(f); err != nil {
@@ -229,8 +233,9 @@ func (r *replay) visited(f *found, at uint32) error {
 	return r.visit(s, at, h, r.buf[at:h.end(at)])
 }
 
-// ended says how the log ends, in the newest segment. Only one batch is being written at a time, right behind the
-// last one: what stands further behind is the past.
+// ended notes how the log ends, in its newest segment. Only one batch is written at a time,
+// directly behind the last one. So it looks there, and nowhere else: what stands further behind is
+// old.
 func (r *replay) ended(f *found) error {
 	s := f.segment
 	r.tail = TailUnmarked
@@ -248,7 +253,7 @@ func (r *replay) ended(f *found) error {
 	return nil
 }
 
-// head takes the state from the head of a segment.
+// head takes over the state from the head of a segment.
 func (r *replay) head(f *found) error {
 	l, head := r.log, &f.head
 	t := &l.contents
@@ -264,7 +269,7 @@ func (r *replay) head(f *found) error {
 	return nil
 }
 
-// adopt takes over a checkpoint.
+// adopt takes over the state of a checkpoint.
 func (r *replay) adopt(c *checkpoint) error {
 	t := &r.log.contents
 	r.log.opens = c.opens
@@ -273,7 +278,8 @@ func (r *replay) adopt(c *checkpoint) error {
 	return t.check()
 }
 
-// record replays the record at the end of s, and moves the end behind it. It says whether there was one.
+// record replays the record at the end of s, and moves the end behind it. It returns false if no
+// whole record stands there.
 func (r *replay) record(s *segment) (bool, error) {
 	at := s.end
 	if int64(at) >= s.size {
@@ -350,8 +356,8 @@ func (r *replay) configuration(b []byte) error {
 	return nil
 }
 
-// proof looks behind the end of the newest segment for a record which says that what should be there
-// was synced.
+// proof looks behind the end of the newest segment for a record that says that more was synced.
+// Then the record at the end was damaged, not torn.
 func (r *replay) proof(s *segment) error {
 	for at := s.end; int64(at)+headerSize <= s.size; at += recordAlign {
 		if little.Uint64(r.buf[at:]) != s.key+uint64(at) {
@@ -364,8 +370,9 @@ func (r *replay) proof(s *segment) error {
 	return nil
 }
 
-// unbegun looks at the segments after the newest one. The first of them becomes the spare again, unless
-// a record in it proves that it had begun; there are no others unless something is wrong.
+// unbegun looks at the segments after the newest one that has begun. The first of them becomes the
+// spare again, unless a record in it proves that it had begun. There are more of them only if
+// something is wrong.
 func (r *replay) unbegun(left []found) error {
 	l := r.log
 	sp := l.newSpare(l.active)

@@ -12,14 +12,14 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// written is a log whose last batch has no mark, and the process that wrote it is gone.
+// A written is a log whose last batch has no mark, after the process that wrote it has died.
 type written struct {
 	fs      *simfs.FS
 	before  model  // without the last batch
 	after   model  // with it
-	segment string // that the last batch went to
-	old     []byte // the segment without it
-	new     []byte // and with it
+	segment string // where the last batch was written
+	old     []byte // the segment without the last batch
+	new     []byte // the segment with it
 }
 
 // writeLog makes a log of a few segments.
@@ -64,7 +64,7 @@ func (w *written) changed() (from, to int64) {
 	return from, to
 }
 
-// opens opens a log and returns nil if it is one of the models.
+// opens opens a log and returns nil if it equals one of the models.
 func opens(fs *simfs.FS, models ...model) error {
 	l, err := wal.Open(dir, small(fs))
 	if err != nil {
@@ -113,8 +113,8 @@ func TestTornSectorsOfTheTail(t *testing.T) {
 	}
 }
 
-// Every byte before the last acknowledged record counts: one that is wrong is reported, or makes no
-// difference because nothing is stored in it.
+// Every byte before the last acknowledged record counts: if one is wrong, Open reports it, unless
+// nothing is stored in it.
 func TestEachFlippedByteIsFound(t *testing.T) {
 	t.Parallel()
 	log := writeLog(t, 1)
@@ -127,7 +127,7 @@ func TestEachFlippedByteIsFound(t *testing.T) {
 		size := int64(len(log.fs.Bytes(name)))
 		for i := int64(0); i < size; i++ {
 			if name > log.segment || name == log.segment && i >= last {
-				continue // it isn't before the last record
+				continue // it doesn't stand before the last record
 			}
 			fs := log.fs.Clone()
 			require.True(t, fs.Rot(name, i, 1<<(i%8)))
@@ -160,7 +160,7 @@ func TestFlippedByteBeforeTheMark(t *testing.T) {
 		if err := opens(fs, log.after); err != nil {
 			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", i)
 		} else {
-			require.Equal(t, log.old[i], log.new[i], "byte %d is wrong, and nobody minds", i)
+			require.Equal(t, log.old[i], log.new[i], "byte %d is wrong, and Open doesn't mind", i)
 		}
 	}
 }
@@ -206,8 +206,8 @@ func TestSegmentOfAnotherLogIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "another log")
 }
 
-// The last record of a segment may leave the log as long as it was: then it isn't the head of the next segment that
-// misses it.
+// The last record of a segment may replace entries, and leave the log as long as before. If it is
+// damaged, the head of the next segment doesn't miss an entry; the damage is found all the same.
 func TestDamagedReplacementIsFound(t *testing.T) {
 	fs := simfs.New(1)
 	l := open(t, fs)
@@ -249,8 +249,8 @@ func filled(first raft.Index, n, size int, with byte) []raft.Entry {
 	return entries
 }
 
-// A batch that followed another one, which was lost and written over, isn't taken for the continuation of
-// what stands there now, though it is intact and begins where that ends.
+// A batch was lost and written over. The batch behind it is intact, and begins where the new one
+// ends; but it followed the lost one, so it isn't taken for the continuation of the new one.
 func TestStaleRecordIsNotTheContinuation(t *testing.T) {
 	one := simfs.New(1)
 	l := open(t, one)
@@ -276,8 +276,9 @@ func TestStaleRecordIsNotTheContinuation(t *testing.T) {
 	}
 }
 
-// The head of a segment and its first batch are synced together, so that a power cut may keep the batch and
-// lose the head. When the segment is begun anew, the batch must not come back behind the new head.
+// The head of a segment and its first batch are synced together. So a power cut may keep the batch
+// and lose the head. When the segment is begun anew, the batch must not come back behind the new
+// head.
 func TestStaleBatchBehindANewHead(t *testing.T) {
 	for _, room := range []int{400, 90} { // with room for an open record, and without
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
@@ -318,7 +319,7 @@ func TestStaleBatchBehindANewHead(t *testing.T) {
 	}
 }
 
-// A segment is the one that the next one continues, or the log is refused.
+// A segment is refused unless it is the one that the next segment continues.
 func TestSegmentOfAnotherHistoryIsRefused(t *testing.T) {
 	var logs []*simfs.FS
 	for _, with := range []byte{'a', 'b'} {
@@ -336,7 +337,8 @@ func TestSegmentOfAnotherHistoryIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "continues another one")
 }
 
-// The newest segment without its head isn't taken for one that hasn't begun.
+// The newest segment without its head isn't taken for one that has not begun, if a record in it
+// proves that it had.
 func TestNewestSegmentWithoutItsHeadIsRefused(t *testing.T) {
 	disk := simfs.New(1)
 	l := open(t, disk)

@@ -23,7 +23,7 @@ func fileName(number uint64, suffix string) string {
 	return fmt.Sprintf("%0*x%s", numberDigits, number, suffix)
 }
 
-// fileNumber returns the number in a name with this suffix.
+// fileNumber returns the number in a name with this suffix, and whether the name is of that form.
 func fileNumber(name, suffix string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, suffix)
 	if !ok || len(digits) != numberDigits || strings.ToLower(digits) != digits {
@@ -33,21 +33,24 @@ func fileNumber(name, suffix string) (uint64, bool) {
 	return number, err == nil && number > 0
 }
 
-// A segment is one file of the log, from when it has its head on.
+// A segment is one file of the log, once it has its head.
 type segment struct {
 	number uint64
-	name   string // path
-	key    uint64
+	name   string // its path
+	key    uint64 // see preamble.key
 	file   vfs.File
-	size   int64 // up to where it is filled
+	size   int64 // how far the file is filled, in bytes, at the latest with its first batch
 
-	// Changed by who holds Log.busy; end also under Log.mu.
-	end    uint32 // where the next record begins
-	chain  uint32 // at end
-	synced uint32 // up to where a sync that succeeded has covered it: end, but for a new head and while opening
-	marked bool   // a mark stands at end
+	// Only the goroutine that holds Log.busy changes these fields. To change end, it also holds
+	// Log.mu.
+	end   uint32 // where the next record begins
+	chain uint32 // the chain of the records before end
+	// synced is how far a sync that succeeded has covered the segment. It equals end, except in a
+	// segment whose head is new and while the log is opened.
+	synced uint32
+	marked bool // a mark stands at end
 
-	readers int // under Log.mu
+	readers int // how many read it; under Log.mu
 }
 
 // fits says whether a record of this length can be appended, with a mark behind it.
@@ -57,17 +60,17 @@ func (s *segment) fits(length int) bool {
 
 func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }
 
-// pageSize is that of the page cache. A write that covers whole pages up to its end spares the kernel
-// reading, for the rest of its last page, what the file held there before.
+// pageSize is the size of a page of the page cache. A write that ends within a page has the kernel
+// read what the file held in the rest of that page. A write that covers whole pages spares it that.
 const pageSize = 4096
 
-// pad appends zeros to the bytes that will be written at the offset at, up to the end of their page, or of
-// the segment.
+// pad appends zeros to b, which will be written at the offset at: up to the end of the page in
+// which b ends, or to the end of the segment.
 func pad(b []byte, at uint32, size int64) []byte {
 	end := int64(at) + int64(len(b))
 	n := min((end+pageSize-1)&^(pageSize-1), max(size, end)) - end
 	return append(b, zeros[:n]...)
 }
 
-// zeros are what segments are filled with.
+// zeros are the bytes that segments are filled with.
 var zeros [256 << 10]byte

@@ -10,12 +10,13 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// snapshots are the snapshots in the directory, and who is writing or reading one.
+// snapshots are the snapshots in the directory, and the files of those that are being written or
+// read.
 type snapshots struct {
-	stored  []snapshotRef // committed, in the order of their files
-	next    uint64        // number of the next file
-	files   map[vfs.File]struct{}
-	unswept bool // there may be some that aren't needed any more
+	stored  []snapshotRef         // committed, in the order of their files
+	next    uint64                // the number of the next file
+	files   map[vfs.File]struct{} // open, of writers and readers
+	unswept bool                  // there may be snapshots that aren't needed any more
 }
 
 // closeAll closes the files that are still open.
@@ -26,8 +27,8 @@ func (s *snapshots) closeAll() {
 	clear(s.files)
 }
 
-// CreateSnapshot starts to store a snapshot, in a file that counts as one only after Commit. See
-// raft.Storage.
+// CreateSnapshot starts to store a snapshot. Its file counts as a snapshot only after Commit. After
+// Close, it and the writer fail with fs.ErrClosed. See raft.Storage.
 func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
 	if err := l.enter(); err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error
 	return w, nil
 }
 
-// closeFile closes the file of a snapshot, unless Close already has.
+// closeFile closes the file of a snapshot, unless Log.Close has closed it already.
 func (l *Log) closeFile(file vfs.File) error {
 	l.mu.Lock()
 	_, open := l.snapshots.files[file]
@@ -64,7 +65,7 @@ func (l *Log) closeFile(file vfs.File) error {
 	return file.Close()
 }
 
-// storedSnapshot returns the newest stored snapshot that meta names.
+// storedSnapshot returns the newest stored snapshot with the index and the term of meta.
 func (l *Log) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +78,9 @@ func (l *Log) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
 	return snapshotRef{}, fmt.Errorf("%w: no snapshot of index %d and term %d was stored", ErrWrite, meta.Index, meta.Term)
 }
 
-// OpenSnapshot reads the current snapshot. See raft.Storage.
+// OpenSnapshot opens the current snapshot for reading. Without one it fails with
+// raft.ErrNoSnapshot. The reader reports damage as raft.ErrCorrupt. It stays readable while other
+// snapshots take its place, but not after Close. See raft.Storage.
 func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 	if err := l.enter(); err != nil {
 		return raft.SnapshotMeta{}, nil, err
@@ -90,7 +93,7 @@ func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 		}
 		blocks, err := l.openBlocks(ref)
 		if errors.Is(err, fs.ErrNotExist) && l.currentSnapshot().file != ref.file {
-			continue // another one became current just now
+			continue // another snapshot has become the current one
 		}
 		if err != nil {
 			return raft.SnapshotMeta{}, nil, fmt.Errorf("wal: open snapshot: %w", err)
@@ -108,8 +111,9 @@ func (l *Log) currentSnapshot() snapshotRef {
 	return l.contents.snapshot
 }
 
-// sweepSnapshots removes the snapshots that aren't needed any more. Of those before the current one, the
-// newest stays while the log goes on from it: should the current one turn out damaged, it takes its place.
+// sweepSnapshots removes the snapshots that aren't needed any more. Of those before the current
+// one, it keeps the newest as long as the log goes on from it: if the current one turns out to be
+// damaged, this one takes its place.
 func (l *Log) sweepSnapshots() error {
 	for _, ref := range l.unneededSnapshots() {
 		if err := l.fs.Remove(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -130,6 +134,7 @@ func (l *Log) sweepSnapshots() error {
 	return nil
 }
 
+// unneededSnapshots returns the snapshots that may be removed, once after each change.
 func (l *Log) unneededSnapshots() []snapshotRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,26 +157,26 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 	return unneeded
 }
 
-// isFallback says whether a snapshot could take the place of the current one. One of the same index has been replaced by that because it
-// is damaged.
+// isFallback says whether a snapshot could take the place of the current one. A snapshot of the
+// same index can't: the current one has replaced it because it was damaged.
 func (l *Log) isFallback(ref snapshotRef) bool {
 	return ref.meta.Index < l.contents.snapshot.meta.Index && l.contents.covers(&ref.meta)
 }
 
-// A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled, and before the
-// first one the header.
+// A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled. Before the
+// first block, the buffer also holds the header of the snapshot.
 type snapshotWriter struct {
 	log    *Log
 	ref    snapshotRef
 	name   string
 	file   vfs.File
-	at     int64 // of the buffer in the file
-	synced int64 // up to where the file is
+	at     int64 // where the buffer will be written in the file
+	synced int64 // how far the file is synced
 	buf    []byte
-	block  int // where in the buffer the block begins
-	crc    uint32
-	err    error // the first one
-	ended  bool  // by Commit or Abort
+	block  int    // where in the buffer the block begins
+	crc    uint32 // of everything before the block
+	err    error  // the first error
+	ended  bool   // by Commit or Abort
 }
 
 // Write implements io.Writer.
@@ -209,7 +214,7 @@ func (w *snapshotWriter) endBlock() {
 	w.buf = append(w.buf, zeros[:blockHeaderSize]...)
 }
 
-// flush writes the complete blocks.
+// flush writes the blocks that are complete.
 func (w *snapshotWriter) flush() {
 	if w.err != nil {
 		return
@@ -245,11 +250,13 @@ func (w *snapshotWriter) Commit() error {
 	return nil
 }
 
+// commit writes the end of the snapshot and makes the file durable under its final name. If that
+// fails, it removes the file.
 func (w *snapshotWriter) commit() error {
 	if len(w.buf) > w.block+blockHeaderSize {
 		w.endBlock()
 	}
-	w.endBlock() // an empty one is the end
+	w.endBlock() // an empty block ends the snapshot
 	w.flush()
 	if w.err == nil {
 		w.err = w.file.Sync()
@@ -285,7 +292,7 @@ func (w *snapshotWriter) Abort() error {
 	return nil
 }
 
-// remove removes a file that nobody needs. If it stays, the next Open removes it.
+// remove removes a file that nobody needs. If the file stays, the next Open removes it.
 func (w *snapshotWriter) remove(name string) {
 	if err := w.log.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.log.options.Logger.Warn("wal: snapshot not removed", "file", name, "error", err)

@@ -228,7 +228,7 @@ func TestSnapshotDamagedWhileOpenIsFoundByItsReader(t *testing.T) {
 	require.True(t, bytes.HasPrefix(data, got), "what was handed out is right")
 }
 
-// A snapshot that was cut off anywhere isn't one, also where a block ends.
+// A snapshot that is cut off anywhere is refused, also if it is cut where a block ends.
 func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
 	fs := simfs.New(1)
 	l := open(t, fs)
@@ -251,7 +251,8 @@ func TestSnapshotCutAtEachByteIsRefused(t *testing.T) {
 	}
 }
 
-// requireSnapshotDamaged requires that a log opens whose only snapshot is damaged, and says so. Nothing else of it is lost.
+// requireSnapshotDamaged requires that a log opens whose only snapshot is damaged, that it reports
+// the damage, and that nothing else of it is lost.
 func requireSnapshotDamaged(t *testing.T, fs *simfs.FS, name string) {
 	t.Helper()
 	l, saved := load(t, fs)

@@ -9,37 +9,39 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// fillChunk is how much of a spare is written between two syncs: little enough that a Write which
-// comes meanwhile doesn't wait long for the disk.
+// fillChunk is how many bytes of a spare are written between two syncs: few enough that a Write at
+// the same time doesn't wait long for the disk.
 const fillChunk = int64(len(zeros))
 
-// firstSegmentSize is the size of the first segment of a log, which can't be prepared beforehand. The
-// next ones grow by half, up to Options.SegmentSize: the more they grew, the more would be filled for each byte that is used.
+// firstSegmentSize is the size in bytes of the first segment of a log, which nobody can prepare
+// beforehand. Each next segment is larger by half, up to Options.SegmentSize. If they grew faster,
+// more zeros would be written for each byte that is used.
 const firstSegmentSize = 1 << 20
 
-// A spare is the segment after the active one while it is being prepared. Writing to blocks that were
-// written before spares a sync the journal of the file system, which allocating them alone doesn't.
+// A spare is the segment after the active one, while it is being prepared. It is filled with zeros,
+// since a sync of blocks that were written before does without the journal of the file system. A
+// sync of blocks that are only allocated needs the journal.
 type spare struct {
 	number uint64
-	file   vfs.File // nil while there is none
-	size   int64    // up to where it is filled and synced
-	target int64    // up to where it is to be filled
+	file   vfs.File // nil while there is no file
+	size   int64    // how far the file is filled and synced
+	target int64    // how far it is to be filled
 }
 
-// newSpare returns what comes after segment s: larger by half.
+// newSpare returns the spare after segment s. It is to be larger by half.
 func (l *Log) newSpare(s *segment) *spare {
 	larger := max(l.target, s.size) * 3 / 2
 	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
 	return &spare{number: s.number + 1, target: l.target}
 }
 
-// createSpare creates the file of a spare and makes its name durable. Without a head it isn't part
-// of the log, whatever it holds.
+// createSpare creates the file of a spare and makes its name durable. As long as the file has no
+// head, it isn't part of the log, whatever it holds.
 func (l *Log) createSpare(sp *spare) error {
 	name := l.path(fileName(sp.number, segmentSuffix))
 	file, err := l.fs.Create(name)
 	if errors.Is(err, fs.ErrExist) {
-		file, err = l.fs.Open(name) // of an earlier attempt
+		file, err = l.fs.Open(name) // an earlier attempt has left it
 	}
 	if err != nil {
 		return err
@@ -52,7 +54,7 @@ func (l *Log) createSpare(sp *spare) error {
 	return nil
 }
 
-// fillSpare takes one step towards the goal, and says whether there is more to do.
+// fillSpare takes one step towards the goal. It says whether there may be more to do.
 func (l *Log) fillSpare() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
@@ -62,15 +64,16 @@ func (l *Log) fillSpare() (more bool, err error) {
 	return true, l.prepare(sp)
 }
 
-// isFull says whether an error means that the disk has no room.
+// isFull says whether an error means that the disk has no room left.
 func isFull(err error) bool {
 	const windowsDiskFull = syscall.Errno(112)
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
 		runtime.GOOS == "windows" && errors.Is(err, windowsDiskFull)
 }
 
-// finishSpare makes a spare ready for use, with room for need bytes at least. The keeper has done that
-// already, unless the disk is too slow for it, or full: then a smaller one will do.
+// finishSpare makes a spare ready for use. It has room for need bytes then, unless need exceeds its
+// target: in that case the record will make the file longer. Most times the keeper has prepared all
+// of it. If the disk is too slow for that, or full, a smaller spare will do.
 func (l *Log) finishSpare(sp *spare, need int64) error {
 	enough := max(need, sp.enough())
 	for sp.size < min(enough, sp.target) {
@@ -85,7 +88,7 @@ func (l *Log) finishSpare(sp *spare, need int64) error {
 	return nil
 }
 
-// prepare takes one step in preparing a spare.
+// prepare takes one step in preparing a spare: it finds a file, or fills one chunk.
 func (l *Log) prepare(sp *spare) error {
 	if sp.file == nil {
 		if recycled, err := l.recycle(sp); recycled || err != nil {
@@ -104,13 +107,14 @@ func (l *Log) prepare(sp *spare) error {
 	return nil
 }
 
-// enough is how much of a spare is prepared at least before it is used.
+// enough is how many bytes of a spare are prepared, at least, before it is used.
 func (sp *spare) enough() int64 { return sp.target / 4 }
 
-// recycles says whether a segment may become the spare: a disk that has no time to prepare larger ones is not to prepare any.
+// recycles says whether a segment is large enough to become the spare. It need not be as large as a
+// new one: a disk that has no time to prepare larger segments shouldn't have to prepare any.
 func (sp *spare) recycles(s *segment) bool { return s.size >= sp.enough() }
 
-// recycle makes the oldest segment of the garbage the spare, as large as it is.
+// recycle makes the oldest segment of the garbage the spare, and leaves its size as it is.
 func (l *Log) recycle(sp *spare) (bool, error) {
 	s := l.oldestGarbage(sp.recycles)
 	if s == nil {
@@ -128,12 +132,13 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 	return true, nil
 }
 
-// maxGarbage is how many segments of full size may stay that aren't needed, or as many bytes of smaller ones, to become spares.
-// Snapshots free some now and none then, while spares are needed evenly.
+// maxGarbage is how many segments of full size, or as many bytes of smaller ones, may stay to
+// become spares although the log doesn't need them. Snapshots free many segments at once and then
+// none for a while, but spares are needed evenly.
 const maxGarbage = 2
 
-// removeGarbage removes the oldest segment that isn't needed, except those that may become spares,
-// and says whether there was one.
+// removeGarbage removes the oldest segment that isn't needed, unless it may become a spare. It says
+// whether it has removed one.
 func (l *Log) removeGarbage() (bool, error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
@@ -150,7 +155,8 @@ func (l *Log) removeGarbage() (bool, error) {
 	return true, l.dispose(s, func() error { return l.fs.Remove(s.name) })
 }
 
-// oldestGarbage returns the oldest segment of the garbage, if it suits and nobody reads it.
+// oldestGarbage returns the oldest segment of the garbage, or nil if it doesn't suit or somebody
+// reads it.
 func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,11 +166,13 @@ func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 	return l.garbage[0]
 }
 
-// dispose takes the oldest segment out of the garbage and, by calling away, its name out of the directory.
-// The caller has received the spare, so that nobody else disposes of anything. The directory is synced
-// after each: were they to vanish in another order than their own, a crash could leave a gap, which is
-// refused. When that sync fails, it isn't known any more what a crash would leave, and no other segment is
-// disposed of before the next Open.
+// dispose takes the oldest segment out of the garbage, and its name out of the directory by calling
+// away. The caller has received the spare, so nobody else disposes of anything at the same time.
+//
+// The directory is synced after each segment. Otherwise a crash could make segments vanish in
+// another order than their own, and leave a gap, with which the log would be refused. When that
+// sync fails, nobody knows any more what a crash would leave. Then no other segment is disposed of
+// before the next Open.
 func (l *Log) dispose(s *segment, away func() error) error {
 	if s.file != nil {
 		file := s.file
@@ -184,8 +192,8 @@ func (l *Log) dispose(s *segment, away func() error) error {
 	return err
 }
 
-// wantSpare asks for more of the spare as the active segment fills up: it is complete when three
-// quarters of that are used.
+// wantSpare asks for more of the spare as the active segment fills up. The spare is to be complete
+// when three quarters of the active segment are used. wantSpare says whether it has asked.
 func (l *Log) wantSpare() bool {
 	s := l.active
 	if s.end < l.wakeAt {

@@ -71,7 +71,7 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	require.EqualValues(t, 2000, saved.Last)
 }
 
-// A hooked file system calls a function, once, before it reads from a file.
+// A hooked is a file system that calls a function once, before it reads from a file.
 type hooked struct {
 	vfs.FS
 	before func()
@@ -100,7 +100,7 @@ func (f hookedFile) ReadAt(b []byte, at int64) (int, error) {
 	return f.File.ReadAt(b, at)
 }
 
-// A segment that isn't needed any more, and would be used again, stays as it is while somebody reads it.
+// A segment that the log doesn't need would be used again, but not while somebody reads it.
 func TestSegmentThatIsReadStays(t *testing.T) {
 	disk := simfs.New(1)
 	system := &hooked{FS: disk}
@@ -141,7 +141,7 @@ func TestSegmentThatIsReadStays(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// Segments that are smaller than the next one was to be, as a busy disk makes them, are used again all the same.
+// A busy disk makes segments smaller than they were to be. They are used again all the same.
 func TestSmallSegmentsAreUsedAgain(t *testing.T) {
 	disk := simfs.New(1)
 	options := small(disk)
@@ -179,8 +179,8 @@ func TestSmallSegmentsAreUsedAgain(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// After a directory sync that failed, no other segment is disposed of: a crash could keep the one and
-// lose the other.
+// After the sync of a directory has failed, no other segment is disposed of: a crash could keep the
+// one and lose the other.
 func TestFailedDirectorySyncLeavesNoGap(t *testing.T) {
 	history := func(disk *simfs.FS) error {
 		l, err := wal.Open(dir, small(disk))

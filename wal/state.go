@@ -7,13 +7,13 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A checkpoint is the whole state beside the entries, as the records of kind head and open hold it.
+// A checkpoint is the whole state except the entries. Records of kind head and open hold one.
 type checkpoint struct {
-	opens      uint64 // how often the log was opened, this time included
-	priorEnd   uint32 // where the segment before this one ends; 0 when there is none (kindHead)
-	priorChain uint32 // the chain at that place
-	last       raft.Index
-	compacted  raft.Index
+	opens      uint64     // how often the log was opened, this time included
+	priorEnd   uint32     // in a head, where the segment before this one ends; 0 when there is none
+	priorChain uint32     // in a head, the chain at that place
+	last       raft.Index // index of the last entry
+	compacted  raft.Index // the log may be forgotten up to here
 	durable    raft.DurableState
 	snapshot   snapshotRef
 }
@@ -78,6 +78,7 @@ type decoder struct {
 	err error
 }
 
+// check notes an error in what was decoded, unless ok. what names the part that is wrong.
 func (d *decoder) check(ok bool, what string) {
 	if !ok && d.err == nil {
 		d.err = fmt.Errorf("%w: wal record: bad %s", raft.ErrMalformed, what)
@@ -138,7 +139,7 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
-// count decodes the length of a list whose elements take a byte or more each.
+// count decodes the length of a list whose elements take at least one byte each.
 func (d *decoder) count() int {
 	n := d.uvarint()
 	if n > uint64(len(d.b)) {

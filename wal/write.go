@@ -6,10 +6,12 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// maxKeptBuffer is how large the buffer of writes may stay between them.
+// maxKeptBuffer is the most memory, in bytes, that is kept between writes for their buffer.
 const maxKeptBuffer = 4 << 20
 
-// Write makes w durable: one record, one write, one sync. See raft.Storage.
+// Write makes w durable, with one record, one write and one sync; where a segment begins, its head
+// is one more write. If w changes nothing, nothing is written. An impossible w fails with ErrWrite.
+// After an error every later Write fails. See raft.Storage.
 func (l *Log) Write(w raft.Write) error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -22,7 +24,7 @@ func (l *Log) Write(w raft.Write) error {
 	return nil
 }
 
-// usable returns why nothing can be written any more.
+// usable returns the reason why nothing can be written any more, or nil.
 func (l *Log) usable() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -32,7 +34,8 @@ func (l *Log) usable() error {
 	return l.failed
 }
 
-// fail makes every later Write fail: what the disk holds is not known any more.
+// fail makes every later Write fail, because nobody knows any more what the disk holds. It returns
+// err.
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +67,7 @@ func (l *Log) write(w *raft.Write) error {
 	return nil
 }
 
-// plan describes in c what w changes, and refuses what can't be.
+// plan describes in c what w changes, and refuses a w that is impossible.
 func (l *Log) plan(w *raft.Write, c *change) error {
 	t := &l.contents
 	c.reset()
@@ -105,8 +108,8 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 	return nil
 }
 
-// checkEntries refuses entries that are not contiguous, don't follow an entry of a log from first to last,
-// or are too much for one record.
+// checkEntries refuses entries that aren't contiguous, that don't fit to a log of the entries from
+// first to last, or that are too large for one record.
 func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	from := entries[0].Index
 	if from < first || from > last+1 {
@@ -129,15 +132,16 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	return nil
 }
 
-// Bounds of what a record holds besides the data of its entries: of an entry a frame, its origin and
-// its numbers, once more as a term run and a configuration; and a configuration with a snapshot.
+// Bounds of what a record holds besides the data of its entries. An entry has a frame, its origin
+// and its numbers, and its index and term once more in a run and in the list of configurations. The
+// rest is a snapshot with a configuration, and the state.
 const (
 	maxEntryOverhead = frameSize + 2 + raft.MaxServerID + 6*10 + 3*10
 	maxPrelude       = 4 << 20
 )
 
-// append writes a record to the active segment, or to the next one when it doesn't fit, syncs it, and
-// returns its offset. The record's first bytes are free for the header.
+// append writes a record to the active segment, or to the next one if it doesn't fit, syncs it, and
+// returns its offset. The first bytes of record are room for the header.
 func (l *Log) append(record []byte, h header) (uint32, error) {
 	if !l.active.fits(len(record)) {
 		if err := l.begin(len(record)); err != nil {
@@ -165,7 +169,8 @@ func (l *Log) append(record []byte, h header) (uint32, error) {
 	return at, nil
 }
 
-// begin makes the next segment the active one. Its head is written, but not synced.
+// begin makes the next segment the active one, with room for need bytes. It writes the head and
+// doesn't sync it.
 func (l *Log) begin(need int) error {
 	old := l.active
 	sp := <-l.spare
@@ -190,8 +195,8 @@ func (l *Log) begin(need int) error {
 	return nil
 }
 
-// appendHead appends the preamble and the head of the segment after old, which is nil when there is
-// none, and returns the segment as it is then.
+// appendHead appends the preamble and the head of the segment after old, and returns the segment
+// with this head. old is nil when there is no segment before it.
 func (l *Log) appendHead(b []byte, number uint64, old *segment) ([]byte, *segment) {
 	p := preamble{salt: l.salt, number: number}
 	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix)), key: p.key()}
@@ -208,13 +213,13 @@ func (l *Log) appendHead(b []byte, number uint64, old *segment) ([]byte, *segmen
 	return b, s
 }
 
-// checkpoint returns the whole state as of now.
+// checkpoint returns the whole state at this moment.
 func (l *Log) checkpoint() checkpoint {
 	t := &l.contents
 	return checkpoint{opens: l.opens, last: t.last, compacted: t.compacted, durable: t.durable, snapshot: t.snapshot}
 }
 
-// publish makes a change that is durable visible.
+// publish makes a durable change visible to readers. Its record stands at the offset at.
 func (l *Log) publish(c *change, at uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,7 +233,7 @@ func (l *Log) publish(c *change, at uint32) error {
 	return nil
 }
 
-// dropUnneeded moves the segments to the garbage that nothing is read from any more.
+// dropUnneeded moves the segments that nothing is read from any more to the garbage.
 func (l *Log) dropUnneeded() {
 	oldest := l.contents.oldest(l.active.number)
 	n := 0
@@ -240,8 +245,8 @@ func (l *Log) dropUnneeded() {
 	l.untidy = l.untidy || n > 0
 }
 
-// Mark writes the mark that the last batch is synced, without a sync of its own. The log does so by
-// itself unless Options.Inline is set.
+// Mark writes a mark, which proves that the last batch is synced. The mark isn't synced itself. The
+// log writes marks on its own unless Options.Inline is set.
 func (l *Log) Mark() error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -251,8 +256,8 @@ func (l *Log) Mark() error {
 	return l.writeMark()
 }
 
-// writeMark writes a mark unless there is one, or nothing can be written any more. The next batch, which
-// is a mark too, takes its place.
+// writeMark writes a mark, unless there is one already or nothing can be written any more. The next
+// batch takes the place of the mark, and proves the same.
 func (l *Log) writeMark() error {
 	s := l.active
 	if s.marked || l.failed != nil {

@@ -25,7 +25,7 @@ func TestLimitsOfARecord(t *testing.T) {
 	require.ErrorIs(t, checkEntries(large[:1], 1, 0), ErrWrite)
 }
 
-// An entry is at most as long as the limit on a record assumes.
+// An entry is never longer than the limit of a record assumes.
 func TestOverheadOfAnEntry(t *testing.T) {
 	const most = 1<<64 - 1
 	id := raft.ServerID(fmt.Sprintf("%0*d", raft.MaxServerID, 1))

@@ -30,7 +30,7 @@ func TestRecordLargerThanASegment(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-func TestNothingToWriteIsNoSync(t *testing.T) {
+func TestWriteThatChangesNothing(t *testing.T) {
 	disk := simfs.New(1)
 	l := open(t, disk)
 	state := raft.DurableState{Start: 1}
@@ -72,7 +72,7 @@ func TestImpossibleWrites(t *testing.T) {
 	}
 }
 
-// TestWriteAllocations: a write allocates nothing that grows with its entries.
+// A write allocates nothing, however many entries it has.
 func TestWriteAllocations(t *testing.T) {
 	for _, n := range []int{1, 64} {
 		l, err := wal.Open(t.TempDir(), wal.Options{FS: noSync{vfs.OS}})
