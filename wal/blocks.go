@@ -75,7 +75,7 @@ func (r *blockReader) mustBe(meta *raft.SnapshotMeta) error {
 	if meta == nil || r.meta.Index == meta.Index && r.meta.Term == meta.Term {
 		return nil
 	}
-	return r.corrupt(0, fmt.Sprintf("it is of index %d and term %d, not %d and %d",
+	return r.corrupt(0, fmt.Sprintf("it ends with index %d of term %d, not with index %d of term %d",
 		r.meta.Index, r.meta.Term, meta.Index, meta.Term))
 }
 
@@ -114,7 +114,7 @@ func (r *blockReader) readHeader() error {
 		return r.corrupt(0, "the checksum of the header is wrong")
 	}
 	if version := little.Uint32(b[8:]); version != formatVersion {
-		return fmt.Errorf("wal: %s has format version %d; known is %d", r.name, version, formatVersion)
+		return fmt.Errorf("wal: %s has format version %d; this package knows version %d", r.name, version, formatVersion)
 	}
 	d := decoder{b: body[snapshotHeaderSize:]}
 	r.meta = d.meta()

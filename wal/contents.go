@@ -79,7 +79,8 @@ func (t *contents) apply(c *change, s *segment, at uint32) error {
 // check returns an error unless compacted ≤ snapshot ≤ last ≤ maxIndex.
 func (t *contents) check() error {
 	if t.last > maxIndex || t.snapshot.meta.Index > t.last || t.compacted > t.snapshot.meta.Index {
-		return fmt.Errorf("a log up to %d, with a snapshot at %d, forgotten up to %d", t.last, t.snapshot.meta.Index, t.compacted)
+		return fmt.Errorf("it contradicts itself: the log ends at %d, the snapshot at %d, what may be forgotten at %d",
+			t.last, t.snapshot.meta.Index, t.compacted)
 	}
 	return nil
 }

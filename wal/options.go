@@ -60,7 +60,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MarkAfter = DefaultMarkAfter
 	}
 	if o.MarkAfter < 0 {
-		return o, fmt.Errorf("wal: MarkAfter is %v", o.MarkAfter)
+		return o, fmt.Errorf("wal: MarkAfter is negative: %v", o.MarkAfter)
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS

@@ -135,7 +135,7 @@ func (r *replay) peek(number uint64) (found, error) {
 		return f, nil
 	}
 	if version != formatVersion {
-		return f, fmt.Errorf("wal: %s has format version %d; known is %d", s.name, version, formatVersion)
+		return f, fmt.Errorf("wal: %s has format version %d; this package knows version %d", s.name, version, formatVersion)
 	}
 	s.key = p.key()
 	if !r.salted {
@@ -261,7 +261,7 @@ func (r *replay) head(f *found) error {
 		r.started = true
 		t.first, t.last = head.last+1, head.last
 	} else if head.last != t.last {
-		return corrupt(f.segment, preambleSize, fmt.Sprintf("it continues a log up to %d, not %d", head.last, t.last))
+		return corrupt(f.segment, preambleSize, fmt.Sprintf("it continues a log that ends at %d, not at %d", head.last, t.last))
 	}
 	if err := r.adopt(head); err != nil {
 		return corrupt(f.segment, preambleSize, err.Error())
@@ -314,7 +314,7 @@ func (r *replay) replayed(s *segment, h header, record []byte) error {
 			return err
 		}
 		if last := r.log.contents.last; c.last != last {
-			return fmt.Errorf("opened with a log up to %d, not %d", c.last, last)
+			return fmt.Errorf("it was opened with a log that ends at %d, not at %d", c.last, last)
 		}
 		return r.adopt(&c)
 	case kindBatch:
@@ -391,7 +391,7 @@ func (r *replay) unbegun(left []found) error {
 			}
 		}
 		if i > 0 {
-			return corrupt(s, 0, "it isn't the next segment, and has no head")
+			return corrupt(s, 0, "it has no head, and it isn't the next segment")
 		}
 		sp.file, sp.size = s.file, s.size
 	}

@@ -113,7 +113,7 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	from := entries[0].Index
 	if from < first || from > last+1 {
-		return fmt.Errorf("%w: entry %d in a log of entries %d to %d", ErrWrite, from, first, last)
+		return fmt.Errorf("%w: the first entry is %d, and the log holds entries %d to %d", ErrWrite, from, first, last)
 	}
 	size := int64(0)
 	for i := range entries {
