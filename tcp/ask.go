@@ -7,8 +7,10 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// ask sends a message to the address that it names, on a connection of its own, which is no connection of the peer: what
-// connects the two otherwise stays as it is. While one is on its way there, another is dropped.
+// ask sends a message to the address that the message names, on a connection of its own. That
+// connection isn't one of the peer: the connections between the two servers stay as they are. While
+// one message is on its way to a server at an address, another one to the same place is dropped. So
+// is every message while maxAsking others are on their way.
 func (t *Transport) ask(m *raft.Message) {
 	to := raft.Server{ID: m.To, Address: m.At}
 	if to.ID == t.self.ID || len(to.ID) > raft.MaxServerID || len(to.Address) > raft.MaxAddress {
@@ -32,7 +34,8 @@ func (t *Transport) ask(m *raft.Message) {
 	})
 }
 
-// deliver takes a single message to a server. When it was received, the other side closes the connection.
+// deliver takes a single message to a server. When the other side has received it, it closes the
+// connection.
 func (t *Transport) deliver(frame []byte, to raft.Server) error {
 	l, err := t.dial(t.ctx, forAsking, to)
 	if err != nil {
@@ -45,6 +48,6 @@ func (t *Transport) deliver(frame []byte, to raft.Server) error {
 	if _, err := l.conn.Write(frame); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	_ = watch(l) // it ends, one way or the other
+	_ = watch(l) // received or not, the connection ends
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// What says where to go doesn't touch what connects two servers, wherever it goes.
+// A message that names its address leaves alone the connections between the two servers, wherever
+// it goes.
 func TestAskedElsewhere(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a", "b")
@@ -40,11 +41,11 @@ func TestAskedElsewhere(t *testing.T) {
 		pass(time.Second)
 		require.Equal(t, []uint64{50}, other.received())
 		other.tell("a", 51)
-		require.Equal(t, []uint64{51}, a.received(), "who is asked can answer")
+		require.Equal(t, []uint64{51}, a.received(), "a server that is asked can answer")
 	})
 }
 
-// Who asks and can't be answered is forgotten.
+// A server that asks and can't be answered is forgotten.
 func TestGuestThatCantBeAnswered(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a")

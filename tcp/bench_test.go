@@ -11,7 +11,7 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// An echo is a handler that calls a function for each message.
+// An echo is a handler that calls a function with each message.
 type echo func(m raft.Message)
 
 func (e echo) Receive(m raft.Message) { e(m) }
@@ -39,7 +39,8 @@ func pair(b *testing.B, atA, atB func(raft.Message)) (*tcp.Transport, *tcp.Trans
 	return transports[0], transports[1]
 }
 
-// A lone message there and back: four hand-overs between goroutines and a round trip.
+// BenchmarkPingPong sends a lone message there and back: four hand-overs between goroutines, and a
+// round trip.
 func BenchmarkPingPong(b *testing.B) {
 	back := make(chan struct{}, 1)
 	var far *tcp.Transport
@@ -56,7 +57,8 @@ func BenchmarkPingPong(b *testing.B) {
 	}
 }
 
-// The same over a bare connection, to compare with: two hand-overs less.
+// BenchmarkBarePingPong does the same over a bare connection, for comparison: it has two hand-overs
+// less.
 func BenchmarkBarePingPong(b *testing.B) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -82,7 +84,7 @@ func BenchmarkBarePingPong(b *testing.B) {
 	require.NoError(b, listener.Close())
 }
 
-// Appends one way, with so many in flight that nothing is dropped.
+// BenchmarkThroughput sends appends in one direction, with as many in flight as fit without a drop.
 func BenchmarkThroughput(b *testing.B) {
 	for _, size := range []struct {
 		name           string

@@ -19,7 +19,7 @@ import (
 	"github.com/e17579a5/raft/tcp/internal/memnet"
 )
 
-// A cluster is a few servers on one network in memory. The address of a server is its ID with ":1".
+// A cluster is a few servers on one network in memory. The address of a server is its ID and ":1".
 type cluster struct {
 	t       *testing.T
 	network memnet.Network
@@ -40,7 +40,7 @@ func inBubble(t *testing.T, f func(t *testing.T, c *cluster)) {
 	})
 }
 
-// A server is a transport with a handler that records what it gets.
+// A server is a transport, and the handler that records what it gets.
 type server struct {
 	*tcp.Transport
 	id raft.ServerID
@@ -54,7 +54,7 @@ type server struct {
 type stream struct {
 	from   raft.ServerID
 	reader io.ReadCloser
-	done   chan struct{} // to be closed when the reader was used
+	done   chan struct{} // closed by the test once it has used the reader
 }
 
 func address(id raft.ServerID) string { return string(id) + ":1" }
@@ -67,7 +67,7 @@ func peers(ids ...raft.ServerID) []raft.Server {
 	return servers
 }
 
-// start starts a server that knows the others. It is closed at the end of the test, at the latest.
+// start starts a server that knows the others. The end of the test closes it.
 func (c *cluster) start(id raft.ServerID, others ...raft.ServerID) *server {
 	c.t.Helper()
 	return c.startWith(c.options, id, others...)
@@ -119,7 +119,7 @@ func (s *server) tell(to raft.ServerID, number uint64) {
 	s.Send(raft.Message{Kind: raft.Heartbeat, From: s.id, To: to, Term: 1, Number: number})
 }
 
-// tellMuch sends a message with so many bytes of entries.
+// tellMuch sends a message with size bytes of data in one entry.
 func (s *server) tellMuch(to raft.ServerID, size int) {
 	s.Send(raft.Message{Kind: raft.AppendRequest, From: s.id, To: to, Term: 1, Entries: []raft.Entry{
 		{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: make([]byte, size)},
@@ -139,6 +139,7 @@ func (s *server) received() (numbers []uint64) {
 	}
 }
 
+// lostServers returns the servers that were reported as lost.
 func (s *server) lostServers() (ids []raft.ServerID) {
 	synctest.Wait()
 	for {
@@ -151,7 +152,7 @@ func (s *server) lostServers() (ids []raft.ServerID) {
 	}
 }
 
-// A logBuffer is a log to read.
+// A logBuffer is a log that a test can read.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -181,7 +182,7 @@ func write(t *testing.T, conn net.Conn, b []byte) {
 	require.NoError(t, err)
 }
 
-// requireEnded checks that the other side ends the connection, whatever it says before.
+// requireEnded requires that the other side ends the connection, whatever it sends before that.
 func requireEnded(t *testing.T, conn net.Conn) {
 	t.Helper()
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
@@ -193,7 +194,7 @@ func requireEnded(t *testing.T, conn net.Conn) {
 	}
 }
 
-// heap returns how many bytes are in use.
+// heap returns how many bytes of the heap are in use.
 func heap() uint64 {
 	runtime.GC()
 	var stats runtime.MemStats
@@ -210,7 +211,7 @@ func (c *cluster) dial(id raft.ServerID) net.Conn {
 	return conn
 }
 
-// greeted opens a connection to a server as another server, past the handshake.
+// greeted opens a connection to a server in the name of another server, past the handshake.
 func (c *cluster) greeted(from, to raft.ServerID) net.Conn {
 	c.t.Helper()
 	conn := c.dial(to)
@@ -218,7 +219,8 @@ func (c *cluster) greeted(from, to raft.ServerID) net.Conn {
 	return conn
 }
 
-// hang is a server that shakes hands and then reads nothing. It returns the connections that it gets.
+// hang starts a server that shakes hands and then reads nothing. It returns the connections that
+// the server gets.
 func (c *cluster) hang(id raft.ServerID) <-chan net.Conn {
 	c.t.Helper()
 	listener, err := c.network.Listen(address(id))

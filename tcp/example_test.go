@@ -13,7 +13,8 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// A tally is a replicated number. A command is what to add to it, in digits; the result is the sum.
+// A tally is a replicated number. A command is the number to add to it, in digits; the result is
+// the sum.
 type tally struct{ value int64 }
 
 func (t *tally) Apply(entries []raft.Entry, results [][]byte) {
@@ -36,7 +37,8 @@ func (t *tally) Restore(io.Reader) error {
 	return errors.New("a tally is replayed from its log")
 }
 
-// Three servers that talk over TCP. Real ones have fixed addresses: those are stored.
+// Three servers talk over TCP. In a real cluster, their addresses are fixed, because the cluster
+// stores them.
 func ExampleListen() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -60,7 +62,7 @@ func ExampleListen() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		defer func() { // which closes the transport
+		defer func() { // Close also closes the transport
 			if err := node.Close(ctx); err != nil {
 				log.Print(err)
 			}

@@ -8,46 +8,46 @@ import (
 	"io"
 )
 
-// frameHeader is the size of what precedes a frame's body: checksum and length.
+// frameHeader is the size in bytes of what precedes the body of a frame: checksum and length.
 const frameHeader = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sealFrame fills in the header of a frame, whose body stands already in its place.
+// sealFrame fills in the header of a frame, whose body is in its place already.
 func sealFrame(frame []byte) {
 	binary.LittleEndian.PutUint32(frame[4:], uint32(len(frame)-frameHeader))
 	binary.LittleEndian.PutUint32(frame, crc32.Checksum(frame[4:], castagnoli))
 }
 
-// errFrame says that what arrived is no frame.
+// errFrame says that the bytes which have arrived are no frame.
 var errFrame = errors.New("malformed frame")
 
-// Sizes of a frameReader's memory.
+// Sizes of the memory of a frameReader, in bytes.
 const (
-	readChunk = 64 << 10 // what it takes at a time, unless a frame is larger
-	minRead   = 4 << 10  // the least that a read is given room for
+	readChunk = 64 << 10 // how much it takes at a time, unless a frame is larger
+	minRead   = 4 << 10  // the least room that a read gets
 )
 
-// A frameReader takes frames from a connection. Frames lie in its memory as they were read, many in
-// one chunk. A body that was kept belongs to somebody else, and its bytes are left alone from then on;
-// all other memory is used again:
+// A frameReader takes frames from a connection. Frames stay in its memory where they were read,
+// many in one chunk. A body that is kept belongs to somebody else, and its bytes are never changed
+// again. All other memory is used again:
 //
 //	     kept        kept       partial
 //	[....#######.....####.......======............]
 //	                     ^low   ^next ^end
 //
-// Everything below low may be in use elsewhere. Once all frames were handed out (next = end), reading
-// goes on at low, so that a connection whose bodies aren't kept does with one chunk for ever.
+// Everything before low may be in use elsewhere. Once all frames were handed out, next equals end,
+// and reading goes on at low. So a connection whose bodies aren't kept uses one chunk for ever.
 type frameReader struct {
 	conn           io.Reader
 	max            int // the largest body that is accepted
-	proven         int // the largest frame that has come
+	proven         int // the size of the largest frame that has come
 	buffer         []byte
 	low, next, end int
 }
 
-// read returns the body of the next frame. It is valid until the next call, or for ever if it is kept.
-// At the end of the connection between two frames it returns io.EOF, and within one
+// read returns the body of the next frame. It is valid until the next call, or for ever if it is
+// kept. If the connection ends between two frames, the error is io.EOF; within a frame,
 // io.ErrUnexpectedEOF.
 func (r *frameReader) read() ([]byte, error) {
 	for {
@@ -76,7 +76,7 @@ func (r *frameReader) read() ([]byte, error) {
 // keep hands over the body that was read last.
 func (r *frameReader) keep() { r.low = r.next }
 
-// fill reads once, in order to have need bytes from next on.
+// fill reads from the connection once, to get nearer to need bytes from next on.
 func (r *frameReader) fill(need int) error {
 	have := r.end - r.next
 	if have == 0 {
@@ -85,7 +85,8 @@ func (r *frameReader) fill(need int) error {
 	fits := have > 0 && r.next+need <= len(r.buffer)
 	if !fits && len(r.buffer)-r.end < minRead {
 		if len(r.buffer)-r.low < max(need, have+minRead) {
-			// A frame that claims to be large gets as much again as it has shown, or as an earlier one has.
+			// A frame may claim to be large. It gets memory for what has come of it, for as much
+			// again and for one chunk, or for as much as the largest frame before it.
 			chunk := make([]byte, max(readChunk, min(need, max(2*have+readChunk, r.proven))))
 			copy(chunk, r.buffer[r.next:r.end])
 			r.buffer, r.low = chunk, 0

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A pieceReader gives its bytes in pieces of the given sizes, over and over.
+// A pieceReader returns its bytes in pieces of the given sizes, over and over.
 type pieceReader struct {
 	left  []byte
 	sizes []int
@@ -35,8 +35,8 @@ func appendFrame(b, body []byte) []byte {
 	return b
 }
 
-// However frames are cut into reads and whichever bodies are kept, every body comes as it was sent and
-// those that were kept stay so.
+// However reads cut the frames, and whichever bodies are kept: every body comes as it was sent, and
+// those that are kept never change.
 func TestFramesAreReadAsTheyWereWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(0, 20_000), rapid.IntRange(0, 300_000))
@@ -89,14 +89,14 @@ func TestEveryFlippedBitOfAFrameIsSeen(t *testing.T) {
 	}
 }
 
-// Zeros are no frame: not even the empty one, which ends a stream.
+// Zeros are no frame, not even the empty frame that ends a stream.
 func TestZerosAreNoFrame(t *testing.T) {
 	r := frameReader{conn: bytes.NewReader(make([]byte, 100)), max: 100}
 	_, err := r.read()
 	require.ErrorIs(t, err, errFrame)
 }
 
-// Who claims that a huge frame comes, and sends little of it, costs little.
+// A connection that announces a huge frame, and sends little of it, costs little memory.
 func TestLyingFrameCostsLittleMemory(t *testing.T) {
 	const claimed = 1 << 30
 	header := make([]byte, frameHeader)

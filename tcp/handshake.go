@@ -13,14 +13,14 @@ import (
 // protocolVersion is the version of the handshake and the frames.
 const protocolVersion = 1
 
-// preamble is what either side says first. It doesn't change its shape with the version.
+// preamble is what either side sends first. Its form is the same in every version.
 var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, raft.WireVersion}
 
-// What a connection is for.
+// The purposes of a connection.
 const (
 	forMessages byte = 1 + iota
 	forStream
-	forAsking // a single message, after which the side that received it closes the connection
+	forAsking // a single message; the side that has received it closes the connection
 )
 
 // Answers to a hello.
@@ -29,10 +29,10 @@ const (
 	refused
 )
 
-// maxHello bounds the frames of a handshake.
+// maxHello bounds the frames of a handshake, in bytes.
 const maxHello = 4 << 10
 
-// maxReason bounds the reason of a refusal.
+// maxReason bounds the reason of a refusal, in bytes.
 const maxReason = 1 << 10
 
 // A hello is what the side that dials says of itself.
@@ -45,7 +45,8 @@ type hello struct {
 // errRefused says that the other side doesn't want the connection.
 var errRefused = errors.New("refused by the other side")
 
-// greet is the handshake of the side that dials. It returns the reader that goes on with the connection.
+// greet is the handshake of the side that dials. It returns the reader that goes on with the
+// connection.
 func greet(conn net.Conn, h hello) (*frameReader, error) {
 	frame := append(preamble[:], make([]byte, frameHeader)...)
 	frame = append(frame, h.purpose)
@@ -81,7 +82,8 @@ func greet(conn net.Conn, h hello) (*frameReader, error) {
 	return reader, nil
 }
 
-// awaitHello begins the handshake of the side that listens.
+// awaitHello is the first half of the handshake of the side that listens. It returns the reader
+// that goes on with the connection.
 func awaitHello(conn net.Conn) (hello, *frameReader, error) {
 	if err := readPreamble(conn); err != nil {
 		return hello{}, nil, err
@@ -102,7 +104,8 @@ func awaitHello(conn net.Conn) (hello, *frameReader, error) {
 	return h, reader, nil
 }
 
-// answer ends the handshake of the side that listens: with a refusal, when there is a reason for one.
+// answer is the second half of the handshake of the side that listens. It refuses the connection if
+// there is a reason.
 func answer(conn net.Conn, self raft.ServerID, reason error) error {
 	frame := append(preamble[:], make([]byte, frameHeader)...)
 	if reason == nil {
@@ -118,8 +121,8 @@ func answer(conn net.Conn, self raft.ServerID, reason error) error {
 	return err
 }
 
-// readPreamble reads what the other side says first, and returns an error unless it is what this side
-// would say.
+// readPreamble reads the preamble of the other side, and returns an error unless it equals that of
+// this side.
 func readPreamble(conn net.Conn) error {
 	var got [len(preamble)]byte
 	if _, err := io.ReadFull(conn, got[:]); err != nil {
@@ -136,10 +139,10 @@ func readPreamble(conn net.Conn) error {
 	return nil
 }
 
-// errVersion says that the other side is of a version that this one doesn't understand.
+// errVersion says that the other side has a version that this side doesn't understand.
 var errVersion = errors.New("wrong version")
 
-// unexpected turns an end of the connection into an error that can't be taken for a good end.
+// unexpected turns the end of a connection into an error that can't be taken for a good end.
 func unexpected(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -152,7 +155,7 @@ func appendText(b []byte, text string) []byte {
 	return append(b, text...)
 }
 
-// texts takes a frame of the handshake apart. Once something is missing it returns zeros.
+// A texts takes the body of a handshake's frame apart. Once something is missing it returns zeros.
 type texts struct {
 	left    []byte
 	missing bool
@@ -179,5 +182,5 @@ func (t *texts) next() string {
 	return text
 }
 
-// ok reports whether all was there, and nothing else.
+// ok reports whether everything was there, and nothing else.
 func (t *texts) ok() bool { return !t.missing && len(t.left) == 0 }

@@ -57,7 +57,7 @@ func TestGarbageInPlaceOfAHandshake(t *testing.T) {
 	}
 }
 
-// Who answers a dial is as little to be trusted as who dials.
+// A server that answers a dial is trusted as little as one that dials.
 func TestGarbageInPlaceOfAnAnswer(t *testing.T) {
 	for _, test := range []struct {
 		name, want string

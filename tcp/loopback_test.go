@@ -12,7 +12,8 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// within receives from a channel on which something is due soon. Sockets are real here, and so is time.
+// within receives from a channel on which something is due soon. The sockets of these tests are
+// real, and so is the time.
 func within[T any](t *testing.T, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -23,7 +24,8 @@ func within[T any](t *testing.T, c <-chan T) (v T) {
 	return v
 }
 
-// startReal starts two servers on real sockets, at ports of the system's choice, that know each other.
+// startReal starts two servers that know each other, on real sockets, at ports that the system
+// chooses.
 func startReal(t *testing.T, options tcp.Options) (a, b *server) {
 	t.Helper()
 	var started []*server

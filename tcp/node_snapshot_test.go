@@ -25,12 +25,13 @@ import (
 )
 
 var (
-	snapshotBytes = flag.Int64("snapshot-bytes", 8<<20, "how large the snapshot is that the tests under load send; 1073741824 is what is measured")
+	snapshotBytes = flag.Int64("snapshot-bytes", 8<<20, "the size in bytes of the snapshot that the tests under load send; measurements use 1073741824")
 	snapshotDir   = flag.String("snapshot-dir", "", "where the tests under load keep their logs; a temporary directory by default")
 )
 
-// A bulk is a state machine whose snapshots are large, though it is small itself: so what is measured is the library's memory.
-// Its commands add up; its snapshots are the sum and many bytes that follow from it.
+// A bulk is a state machine whose snapshots are large although its state is small. So the memory
+// that is measured is that of the library. Its commands add up; a snapshot is the sum, and many
+// bytes that follow from it.
 type bulk struct {
 	mu   sync.Mutex
 	sum  uint64
@@ -59,7 +60,7 @@ type bulkSnapshot struct {
 	peak *peak
 }
 
-// fill fills b with what a snapshot holds from an offset on.
+// fill fills b with the bytes of the snapshot from the offset at on.
 func (s *bulkSnapshot) fill(b []byte, at int64) {
 	for i := 0; i+8 <= len(b); i += 8 {
 		binary.LittleEndian.PutUint64(b[i:], (s.sum+uint64(at)+uint64(i))*0x9e3779b97f4a7c15)
@@ -107,7 +108,7 @@ func (m *bulk) Restore(r io.Reader) error {
 	}
 }
 
-// A peak is the most memory that was seen to be in use for objects on the heap.
+// A peak is the most memory for objects on the heap that was seen in use, in bytes.
 type peak struct{ bytes atomic.Uint64 }
 
 func (p *peak) look() {
@@ -121,7 +122,7 @@ func (p *peak) look() {
 	}
 }
 
-// A cutter is a transport whose first stream is cut after some bytes.
+// A cutter is a transport that cuts its first stream after some bytes.
 type cutter struct {
 	raft.Transport
 	after   int64
@@ -158,7 +159,7 @@ func (s *cutStream) Write(b []byte) (int, error) {
 	s.of.bytes.Add(int64(n))
 	if s.bytes += int64(n); s.after > 0 && s.bytes >= s.after {
 		s.cut()
-		return n, errCut // or else the rest may have been written before the connection is closed
+		return n, errCut // otherwise the rest may be written before the connection is closed
 	}
 	return n, err
 }
@@ -168,7 +169,7 @@ func (s *cutStream) Close() error {
 	return s.WriteCloser.Close()
 }
 
-// loaded is a cluster over loopback with its logs on a disk.
+// A loaded is a cluster over loopback whose logs are on a disk.
 type loaded struct {
 	t        *testing.T
 	dir      string
@@ -212,7 +213,7 @@ func (l *loaded) start(s raft.Server, transport *tcp.Transport, founders []raft.
 	node, err := raft.Start(raft.Config{
 		ID: s.ID, Address: s.Address, Bootstrap: founders,
 		Machine: &bulk{size: *snapshotBytes, peak: &l.peak}, Storage: store, Transport: l.cutters[s.ID],
-		// The machine that runs the tests may be busy: an election would be its doing.
+		// The computer that runs the tests may be busy. That alone must not cause an election.
 		Heartbeat: 100 * time.Millisecond, ElectionTimeout: 3 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	})
@@ -228,7 +229,7 @@ func (l *loaded) propose(id raft.ServerID) {
 
 // forget lets servers forget the beginning of the log.
 func (l *loaded) forget(ids ...raft.ServerID) {
-	for range 2 { // up to the first snapshot, with the second one
+	for range 2 { // the second snapshot lets them forget the log up to the first
 		l.propose("a")
 		for _, id := range ids {
 			require.NoError(l.t, l.nodes[id].Read(l.t.Context()))
@@ -238,12 +239,13 @@ func (l *loaded) forget(ids ...raft.ServerID) {
 	}
 }
 
-// work lets clients propose at a and b while transfer brings a server the snapshot, and demands that memory stays bounded, that
-// nobody is elected, and that when the connection is cut in the middle, the transfer goes on where it was.
+// work lets clients propose at a and b while transfer brings a snapshot to a server. It requires
+// that memory stays bounded, that nobody is elected, and that the transfer goes on where it was
+// after its connection was cut in the middle.
 func (l *loaded) work(id raft.ServerID, transfer func()) {
 	t := l.t
 	before := l.nodes["a"].Status()
-	runtime.GC() // what other tests have left isn't this one's
+	runtime.GC() // the garbage of other tests doesn't count
 	l.peak.bytes.Store(0)
 	l.peak.look()
 	baseline := l.peak.bytes.Load()
@@ -293,9 +295,10 @@ func (l *loaded) work(id raft.ServerID, transfer func()) {
 		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), before.Term, after.Term, l.peak.bytes.Load(), baseline)
 }
 
-// A server that was away while the log was compacted is sent a snapshot while clients work.
+// A server that was away while the log was compacted gets a snapshot while clients work.
 //
-//	go test ./tcp -run TestSnapshotUnderLoad -v -timeout 1h -snapshot-bytes 1073741824 -snapshot-dir DIR
+//	go test ./tcp -run TestSnapshotUnderLoad -v -timeout 1h \
+//		-snapshot-bytes 1073741824 -snapshot-dir DIR
 func TestSnapshotUnderLoad(t *testing.T) {
 	l := newLoaded(t)
 	require.NoError(t, l.nodes["c"].Close(t.Context()))
@@ -303,9 +306,11 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	l.work("c", func() { l.start(l.founders[2], l.listen(l.founders[2].Address), l.founders) })
 }
 
-// A new server becomes a voter of a cluster that has forgotten the beginning of its log, while clients work.
+// A new server becomes a voter of a cluster that has forgotten the beginning of its log, while
+// clients work.
 //
-//	go test ./tcp -run TestJoinUnderLoad -v -timeout 1h -snapshot-bytes 1073741824 -snapshot-dir DIR
+//	go test ./tcp -run TestJoinUnderLoad -v -timeout 1h \
+//		-snapshot-bytes 1073741824 -snapshot-dir DIR
 func TestJoinUnderLoad(t *testing.T) {
 	l := newLoaded(t)
 	l.forget("a", "b", "c")

@@ -14,7 +14,8 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// Three nodes agree over connections that break all the time: every command is applied once, at all of them.
+// Three nodes agree over connections that break all the time: each of them applies every command
+// once.
 func TestNodesOverBreakingConnections(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		const workers, commands = 10, 50

@@ -11,59 +11,67 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Options are the settings of a Transport. The zero value of each stands for its default.
+// Options are the settings of a Transport. A zero value stands for the default, which is in
+// parentheses.
 type Options struct {
-	// Logger gets a record when a server is reached, lost or refused. By default nothing is logged.
+	// Logger gets a line when a server is reached, lost or refused. By default nothing is logged.
 	Logger *slog.Logger
 
-	// TLS, when not nil, encrypts all connections, and has both sides prove who they are. It needs
-	// Certificates (or both GetCertificate and GetClientCertificate) and RootCAs, the authorities
-	// that certificates of servers are issued by; ClientCAs is RootCAs by default. A server's
-	// certificate must have the server's ID as one of its DNS names, letter by letter, and be good
-	// for both client and server authentication. Host names and addresses play no part.
+	// TLS, if not nil, encrypts all connections, and has both sides prove who they are. It needs
+	// Certificates, or both GetCertificate and GetClientCertificate. It also needs RootCAs, the
+	// authorities that issue the certificates of servers; ClientCAs is RootCAs by default. The
+	// certificate of a server must have the server's ID as one of its DNS names, letter by letter,
+	// and be good for both client and server authentication. Host names and addresses play no part.
 	TLS *tls.Config
 
-	// MaxFrame is the size in bytes of the largest message, encoded, that is sent or accepted: from
-	// 64 KiB to 1 GiB + 16 MiB (64 MiB). A message above is dropped by who sends it, and the connection by who
-	// receives it. Memory for a message is taken as its bytes arrive.
+	// MaxFrame is the size in bytes of the largest encoded message that is sent or accepted: from
+	// 64 KiB to 1 GiB + 16 MiB (64 MiB). A larger message is dropped where it would be sent. A
+	// server that receives one closes the connection. Memory for a message is taken as its bytes
+	// arrive.
 	MaxFrame int
 
-	// QueueBytes and QueueMessages bound what waits to be sent to one server (16 MiB, 8,192). Messages
-	// with entries may use seven eighths of either. One message fits into an empty queue whatever its size.
+	// QueueBytes and QueueMessages bound what waits to be sent to one server, each from 1 to 1<<30
+	// (16 MiB, 8,192). Messages with entries may use seven eighths of either. An empty queue takes
+	// any message that MaxFrame allows.
 	QueueBytes, QueueMessages int
 
-	// DialTimeout bounds the time from dialling to the end of the handshake, on both sides (3 s).
+	// DialTimeout bounds the time until the end of the handshake: from dialling on one side, from
+	// accepting on the other (3 s).
 	DialTimeout time.Duration
 
-	// WriteTimeout is how long a server may read nothing of what is sent to it before the connection
-	// is given up (5 s). Streams are not bound by it.
+	// WriteTimeout is the time in which a server must take what is sent to it, up to 1 MiB at once;
+	// otherwise the connection is given up (5 s). Each such piece gets at least three quarters of
+	// that time. A message that names its address must have been received within it. Streams are
+	// not bound by it.
 	WriteTimeout time.Duration
 
-	// MinBackoff and MaxBackoff bound the time between attempts to reach a server (10 ms, 1 s): it
-	// doubles with each attempt that fails, less a random part of up to a half.
+	// MinBackoff and MaxBackoff bound the time between attempts to reach a server (10 ms; 1 s, or
+	// MinBackoff if that is longer). The time doubles with each attempt that fails. A random part
+	// of it, up to a half, is left out each time.
 	MinBackoff, MaxBackoff time.Duration
 
-	// Dial and Listen replace TCP, for tests. A Dial to a place where nobody listens fails with an
-	// error that is syscall.ECONNREFUSED.
+	// Dial and Listen replace TCP, for tests. Where nobody listens, Dial must fail with an error
+	// that is syscall.ECONNREFUSED.
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Listen func(address string) (net.Listener, error)
 }
 
-// Limits that are no options.
+// Limits that no option changes.
 const (
 	minMaxFrame = 64 << 10
 	maxMaxFrame = raft.MaxCommandSize + 16<<20
 
-	maxGuests     = 64  // servers that have connected without being among SetServers
-	maxStreams    = 64  // streams being received
-	maxHandshakes = 128 // accepted connections that haven't said yet who they are
-	maxAsking     = 64  // connections of single messages
+	maxGuests     = 64  // servers that have connected although SetServers doesn't name them
+	maxStreams    = 64  // streams that are being received
+	maxHandshakes = 128 // accepted connections whose servers haven't said yet who they are
+	maxAsking     = 64  // connections for single messages
 )
 
-// keepAlive finds out about hosts that have vanished, within 25 seconds.
+// keepAlive notices a host that has vanished, within 25 seconds.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// withDefaults returns the options with their defaults filled in, or an error that wraps raft.ErrConfig.
+// withDefaults returns the options with their defaults filled in, or an error that wraps
+// raft.ErrConfig.
 func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

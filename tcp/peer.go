@@ -11,32 +11,37 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A peer is another server: the queue of what waits to be sent to it, and the goroutine that sends.
+// A peer is another server: the queue of the messages that wait to be sent to it, and the goroutine
+// that sends them.
 //
-// A peer that SetServers names is a member; it lives until the transport is closed. Another is a guest:
-// it connected by itself, and is forgotten once no connection is left.
+// A peer that SetServers names is a member: it lives until the transport is closed, or until
+// SetServers leaves it out. Any other peer is a guest. A guest has connected by itself, or was a
+// member; it is forgotten once no connection to it or from it is left.
 type peer struct {
 	transport *Transport
 	id        raft.ServerID
 
-	// wake has a token when the sender has something to look at. The first message of an empty queue
-	// puts one in, and so does everything that sets dial or changes the peer's standing.
+	// wake holds a token when there is something new for the sender. A token comes with the first
+	// message of an empty queue, and with everything that sets dial or makes the peer a member or a
+	// guest.
 	wake chan struct{}
 
 	mu      sync.Mutex
 	member  bool
 	address string
 	queue   queue
-	in      *link // the newest connection that the peer dialled, for messages
-	out     *link // the one that this side dialled
+	in      *link // the newest connection for messages that the peer has dialled
+	out     *link // the connection for messages that this side has dialled
 
-	// dial asks for a connection though nothing is queued.
+	// dial says that a connection is wanted although no message is queued.
 	dial bool
-	// retryAt is when the peer may be dialled again. Until then messages are dropped.
-	retryAt  time.Time
+	// retryAt is when the peer may be dialled again. Until then, messages to it are dropped.
+	retryAt time.Time
+	// failures counts the attempts in a row that failed, or whose connection did not last.
 	failures int
-	// suspect says that a connection broke: a refused attempt to dial will mean that the process is gone.
-	// reported says that this was told already, and the peer hasn't been seen since.
+	// suspect says that a connection has broken: if an attempt to dial is refused now, the process
+	// of the peer is gone. reported says that the handler was told so, and that the peer hasn't
+	// been seen since.
 	suspect, reported bool
 }
 
@@ -48,6 +53,7 @@ func newPeer(t *Transport, s raft.Server) *peer {
 	}
 }
 
+// rouse wakes the sender.
 func (p *peer) rouse() {
 	select {
 	case p.wake <- struct{}{}:
@@ -87,7 +93,7 @@ func (p *peer) isMember() bool {
 	return p.member
 }
 
-// server returns who the peer is and where.
+// server returns the ID and the address of the peer.
 func (p *peer) server() raft.Server {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,8 +117,8 @@ func (p *peer) send(m *raft.Message) {
 	}
 }
 
-// attach notes a connection that the peer has dialled. It takes the place of an earlier one, and
-// proves that the peer can be dialled now.
+// attach notes a connection that the peer has dialled. It takes the place of an earlier one. It
+// also proves that the peer is there: it can be dialled again at once.
 func (p *peer) attach(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +131,8 @@ func (p *peer) attach(l *link) {
 	p.rouse()
 }
 
-// asks has this side dial the peer, which has dialled only to ask something, and is forgotten soon if it isn't known.
+// asks has this side dial the peer, so that it can be answered. The peer has dialled only to ask
+// something; if it isn't known otherwise, it is forgotten soon.
 func (p *peer) asks() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,13 +140,14 @@ func (p *peer) asks() {
 	p.rouse()
 }
 
-// detach notes that a connection that the peer had dialled has ended. If this side has none, it dials
-// in order to know whether the peer's process is gone; if it has one, that will tell.
+// detach notes the end of a connection that the peer had dialled. If this side has no connection to
+// a member, it dials, in order to learn whether the peer's process is gone. If it has one, the end
+// of that connection will tell.
 func (p *peer) detach(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.in != l {
-		return // another has taken its place
+		return // another connection has taken its place
 	}
 	p.in = nil
 	if p.member && p.out == nil && !p.reported {
@@ -148,7 +156,7 @@ func (p *peer) detach(l *link) {
 	p.rouse()
 }
 
-// run is the sender. It ends when the transport is closed or the peer forgotten.
+// run is the sender. It ends when the transport is closed or the peer is forgotten.
 func (p *peer) run() {
 	for {
 		l := p.connect()
@@ -161,7 +169,8 @@ func (p *peer) run() {
 	}
 }
 
-// connect waits until there is a reason to connect, and does. It returns nil when the sender is to end.
+// connect waits until there is a reason to connect, and connects. It returns nil when the sender is
+// to end.
 func (p *peer) connect() *link {
 	t := p.transport
 	for t.ctx.Err() == nil {
@@ -197,7 +206,8 @@ func (p *peer) connect() *link {
 	return nil
 }
 
-// idle waits until there is something new, or for as long as it is told, unless that is 0.
+// idle waits until there is something new for the sender. With a wait above 0, it waits no longer
+// than that.
 func (p *peer) idle(wait time.Duration) {
 	var passed <-chan time.Time
 	if wait > 0 {
@@ -212,7 +222,8 @@ func (p *peer) idle(wait time.Duration) {
 	}
 }
 
-// forgotten reports whether the peer is a guest without a connection or an attempt at one, and takes it out of the transport.
+// forgotten reports whether the peer is a guest without a connection and without an attempt at one.
+// If so, it takes the peer out of the transport.
 func (p *peer) forgotten() bool {
 	p.transport.mu.Lock()
 	defer p.transport.mu.Unlock()
@@ -225,24 +236,26 @@ func (p *peer) forgotten() bool {
 	return true
 }
 
-// destination returns where to connect to, how long to wait before, and whether to connect at all.
+// destination returns where to connect to, and how long to wait before that. wanted says whether
+// there is a reason to connect at all.
 func (p *peer) destination() (to raft.Server, wait time.Duration, wanted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.address == "" || !p.dial && p.queue.empty() {
-		p.queue.clear() // without an address, there may be something in it
+		p.queue.clear() // without an address, nothing in it can be sent
 		return raft.Server{}, 0, false
 	}
 	if !p.retryAt.IsZero() {
 		wait = time.Until(p.retryAt)
 	}
 	if wait <= 0 {
-		p.dial = false // what asks for a connection from now on asks for another attempt
+		p.dial = false // if it is set again from now on, that is for another attempt
 	}
 	return raft.Server{ID: p.id, Address: p.address}, wait, true
 }
 
-// connected notes a connection to the address. It reports false if the peer has moved meanwhile.
+// connected notes a connection to the address. It returns false if the peer has moved to another
+// one meanwhile.
 func (p *peer) connected(l *link, address string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -255,11 +268,11 @@ func (p *peer) connected(l *link, address string) bool {
 	return true
 }
 
-// suspectAttempts is how often a server whose connection broke is dialled, though there is nothing to
-// send, until it is clear whether its process is gone.
+// suspectAttempts is how often a server whose connection broke is dialled, even if there is nothing
+// to send, in order to learn whether its process is gone.
 const suspectAttempts = 4
 
-// failed notes that the peer couldn't be reached. It reports whether its process seems to be gone.
+// failed notes that the peer couldn't be reached. It returns whether its process seems to be gone.
 func (p *peer) failed(err error) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -269,13 +282,15 @@ func (p *peer) failed(err error) (gone bool) {
 		p.suspect, p.reported = false, true
 		return true
 	}
-	// A process that ends doesn't close everything at the same moment: its listener may outlive its connections.
+	// A process that ends doesn't close everything at the same moment: its listener may outlive its
+	// connections.
 	p.dial = p.dial || p.suspect && p.failures <= suspectAttempts
 	return false
 }
 
-// disconnected notes that the connection to the peer broke. It is dialled again, to know whether
-// its process is gone: at once, unless the connection didn't last.
+// disconnected notes that the connection to the peer has broken. A member is dialled again, in
+// order to learn whether its process is gone: at once if the connection had lasted, otherwise after
+// a pause.
 func (p *peer) disconnected(cause error) {
 	if p.transport.ctx.Err() != nil {
 		return
@@ -304,7 +319,7 @@ func (p *peer) backOff() {
 	p.retryAt = time.Now().Add(wait - rand.N(wait/2+1))
 }
 
-// wsaConnectionRefused is the number of ECONNREFUSED in Windows, which the syscall package doesn't map.
+// wsaConnectionRefused is the number of ECONNREFUSED on Windows, which package syscall doesn't map.
 const wsaConnectionRefused = syscall.Errno(10061)
 
 func connectionRefused(err error) bool {
@@ -313,7 +328,7 @@ func connectionRefused(err error) bool {
 
 var errStopped = errors.New("the transport was closed")
 
-// serve writes what is queued until the connection breaks or the transport is closed.
+// serve writes what is queued, until the connection breaks or the transport is closed.
 func (p *peer) serve(l *link) error {
 	broken := make(chan error, 1)
 	watching := make(chan struct{})
@@ -345,14 +360,16 @@ func (p *peer) serve(l *link) error {
 	}
 }
 
-// take returns all that is queued. The queue goes on in the memory of the last batch, which was written.
+// take returns all frames that are queued. The queue goes on in the memory of the last batch, which
+// was written.
 func (p *peer) take(written []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.queue.swap(written)
 }
 
-// watch reads from a connection that only this side writes to, in order to see it break.
+// watch reads from a connection on which the other side sends nothing, in order to notice when it
+// breaks.
 func watch(l *link) error {
 	if _, err := l.reader.read(); err != nil {
 		return unexpected(err)
@@ -360,20 +377,22 @@ func watch(l *link) error {
 	return errors.New("the other side wrote where it only reads")
 }
 
-// A writer writes batches. Each piece of a batch must get on within the timeout.
+// A writer writes batches, in pieces of up to maxWrite. Each piece must be taken within the
+// timeout.
 type writer struct {
 	conn    net.Conn
 	timeout time.Duration
-	armed   time.Time // when the deadline was set last
+	armed   time.Time // when the deadline was set the last time
 }
 
-// maxWrite is how much the timeout counts for.
+// maxWrite is the largest piece, in bytes, that is written within one timeout.
 const maxWrite = 1 << 20
 
 func (w *writer) write(batch []byte) error {
 	for len(batch) > 0 {
-		// Setting a deadline costs more than reading the clock, so it is set ahead for a while: a write
-		// has between three quarters of the timeout and all of it.
+		// Setting a deadline costs more than reading the clock. So it is set again only after a
+		// quarter of the timeout: each piece gets between three quarters of the timeout and all of
+		// it.
 		if now := time.Now(); now.Sub(w.armed) > w.timeout/4 {
 			if err := w.conn.SetWriteDeadline(now.Add(w.timeout)); err != nil {
 				return err

@@ -24,7 +24,7 @@ func TestReconnectsAfterAReset(t *testing.T) {
 		c.network.Reset(address("b"))
 		synctest.Wait()
 		a.tell("b", 2)
-		require.Equal(t, []uint64{2}, b.received(), "at once: the connection had lasted, so it is dialled again without delay")
+		require.Equal(t, []uint64{2}, b.received(), "at once: the connection had lasted, so b is dialled again without a pause")
 		require.Empty(t, a.lostServers(), "the process answers")
 	})
 }
@@ -35,16 +35,16 @@ func TestReconnectsWithBackoff(t *testing.T) {
 		dial := c.options.Dial
 		options := c.options
 		options.Dial = countingDial(&attempts, dial)
-		a := c.startWith(options, "a", "b") // and nobody is at b
+		a := c.startWith(options, "a", "b") // nobody listens at b
 		for range 10_000 {
 			a.tell("b", 1)
 			pass(time.Millisecond)
 		}
-		// 10 s at 10 ms doubling to 1 s, each less up to a half.
+		// 10 s: the pause doubles from 10 ms to 1 s, and up to a half of it is left out.
 		require.GreaterOrEqual(t, attempts, 12)
 		require.LessOrEqual(t, attempts, 30)
 
-		b := c.start("b", "a") // connects by itself, which ends the backoff
+		b := c.start("b", "a") // b connects by itself, and this ends the pause
 		synctest.Wait()
 		a.tell("b", 2)
 		require.Equal(t, []uint64{2}, b.received())
@@ -66,7 +66,7 @@ func countingDial(attempts *int, dial dialFunc) dialFunc {
 func TestUnknownServerIsAnswered(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		leader := c.start("leader", "fresh")
-		fresh := c.start("fresh") // was told of nobody
+		fresh := c.start("fresh") // it knows nobody
 		pass(time.Second)
 		leader.tell("fresh", 1)
 		require.Equal(t, []uint64{1}, fresh.received())
@@ -138,7 +138,7 @@ func TestLost(t *testing.T) {
 	})
 }
 
-// A host that falls silent may have a process that lives.
+// The process of a host that falls silent may live on.
 func TestSilenceIsNoLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a", "b")
@@ -153,7 +153,7 @@ func TestSilenceIsNoLoss(t *testing.T) {
 	})
 }
 
-// Only one side had connected: the other learns of it all the same.
+// Only b has connected. The server a notices all the same that the process of b is gone.
 func TestLostWithoutAConnectionOfOnesOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		dials := 0
@@ -204,7 +204,7 @@ func TestServerThatStopsReading(t *testing.T) {
 	})
 }
 
-// A connection that idles for longer than the timeout of writes is as good as new.
+// A connection that was idle for longer than the timeout of writes is as good as new.
 func TestWritingAfterALongIdleTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a, b := c.start("a", "b"), c.start("b", "a")
@@ -238,7 +238,7 @@ func TestSilentHost(t *testing.T) {
 	})
 }
 
-// A server that takes connections and drops them is not dialled without a pause.
+// A server that accepts connections and drops them is not dialled without a pause.
 func TestConnectionsThatDontLast(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		conns := c.hang("b")

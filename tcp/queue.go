@@ -7,24 +7,25 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A queue holds messages to one server, encoded as the frames that will be written. What is being
-// written counts too until it is swapped for the next batch.
+// A queue holds messages to one server, encoded as the frames that will be written. The batch that
+// is being written counts too, until it is swapped for the next one.
 type queue struct {
 	maxBytes, maxMessages int
 	maxFrame              int
 
 	frames   []byte
 	messages int
-	// writing counts what the last swap has handed out.
+	// writingBytes and writingMessages count the batch that the last swap has handed out.
 	writingBytes, writingMessages int
-	// full says that a message was dropped since the queue was last empty.
+	// full says that a message was dropped since the queue was empty.
 	full bool
-	// slack counts the batches in a row that took only a small part of a large buffer.
+	// slack counts the batches in a row that used only a small part of a large buffer.
 	slack int
 }
 
-// The two buffers of a queue are used in turn for ever, unless they are much larger than they need be:
-// a buffer of more than maxSpare that less than an eighth was used of maxSlack times is given up.
+// The two buffers of a queue are used in turn for ever, unless they are much larger than they need
+// be. A buffer of more than maxSpare bytes is given up after maxSlack batches in a row that used
+// less than an eighth of it.
 const (
 	maxSpare = 64 << 10
 	maxSlack = 256
@@ -32,8 +33,8 @@ const (
 
 var errQueueFull = errors.New("too much waits to be sent")
 
-// add queues a message, or drops it: then it returns why, the first time. first says that the queue
-// was empty.
+// add queues a message, or drops it. It returns the reason of a drop, but for a full queue only the
+// first time. first says that the queue was empty before.
 func (q *queue) add(m *raft.Message) (first bool, dropped error) {
 	bytes, messages := q.maxBytes, q.maxMessages
 	if len(m.Entries) > 0 {
@@ -59,7 +60,7 @@ func (q *queue) add(m *raft.Message) (first bool, dropped error) {
 	return before == 0, nil
 }
 
-// drop returns the reason of a drop once in each time that the queue is full.
+// drop returns the reason of a drop once for each time that the queue is full.
 func (q *queue) drop(reason error) error {
 	if q.full {
 		return nil
@@ -68,7 +69,8 @@ func (q *queue) drop(reason error) error {
 	return reason
 }
 
-// swap hands out all frames. The queue goes on in the memory of those that it handed out before.
+// swap hands out all frames. The queue goes on in the memory of written, the batch that it handed
+// out before.
 func (q *queue) swap(written []byte) []byte {
 	batch := q.frames
 	q.writingBytes, q.writingMessages = len(batch), q.messages

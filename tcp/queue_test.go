@@ -45,7 +45,7 @@ func TestQueueLimits(t *testing.T) {
 	large := raft.Message{Kind: raft.AppendRequest, Entries: []raft.Entry{{Data: make([]byte, 3*limit)}}}
 	_, err = q.add(&large)
 	require.NoError(t, err)
-	require.Equal(t, 1, q.messages, "into an empty queue fits anything")
+	require.Equal(t, 1, q.messages, "an empty queue takes anything")
 	_, err = q.add(&large)
 	require.ErrorIs(t, err, errQueueFull)
 

@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// A server that is down or set up wrongly fails again and again in the same way. That is one line in the
-// log for each repeatAfter, not one for each attempt.
+// A server that is down or set up wrongly fails again and again in the same way. The log gets one
+// line about that for each repeatAfter, not one for each attempt.
 const (
 	repeatAfter = time.Minute
-	maxRemarks  = 1024 // remembered, before all are forgotten
+	maxRemarks  = 1024 // how many are remembered, before all are forgotten
 )
 
-// remarks are what was logged, and when.
+// remarks are the errors that were logged, and when.
 type remarks struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
 }
 
-// isNew reports whether the error, about such an undertaking with such a peer, is worth a line.
+// isNew reports whether an error is worth a line in the log. about names what was tried, with the
+// server peer.
 func (r *remarks) isNew(about, peer string, err error) bool {
 	key := about + "\x00" + peer + "\x00" + essence(err)
 	now := time.Now()

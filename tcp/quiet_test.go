@@ -10,7 +10,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// What goes wrong again and again in the same way is told now and then.
+// A failure that repeats in the same way gets a line in the log now and then only.
 func TestLogIsQuiet(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		c.start("b")

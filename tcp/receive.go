@@ -21,7 +21,8 @@ func (t *Transport) accept() {
 			}
 			return
 		case err != nil:
-			// Out of file descriptors, most likely. That passes, or is for people to mend.
+			// Most likely, there are no file descriptors left. That passes, or people have to mend
+			// it.
 			failures++
 			t.log.Error("tcp: accept", "error", err)
 			t.wait(min(time.Millisecond<<min(failures, 10), time.Second))
@@ -37,7 +38,7 @@ func (t *Transport) accept() {
 	}
 }
 
-// wait lets time pass, unless the transport is closed.
+// wait lets time pass, until the transport is closed at the latest.
 func (t *Transport) wait(span time.Duration) {
 	timer := time.NewTimer(span)
 	defer timer.Stop()
@@ -69,8 +70,9 @@ func (t *Transport) receive(raw net.Conn) error {
 	return nil
 }
 
-// welcome shakes hands with who has dialled, and then receives what the connection is for until it ends.
-// It returns who that is, and an error unless the other side ended it.
+// welcome shakes hands with the server that has dialled, and then receives what the connection is
+// for, until it ends. It returns the ID of that server, and an error if something was wrong besides
+// the end of the connection.
 func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 	l := &link{raw: raw, conn: t.identity.received(raw)}
 	h, err := t.admit(l)
@@ -104,12 +106,13 @@ func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 	}
 	p.detach(l)
 	if !errors.Is(err, errFrame) && !errors.Is(err, raft.ErrMalformed) {
-		err = nil // it broke: nothing to see
+		err = nil // it broke, which needs no line in the log
 	}
 	return h.from.ID, err
 }
 
-// admit hears who has dialled, and refuses who isn't wanted.
+// admit reads the hello of the server that has dialled, and refuses a server that isn't wanted. For
+// a stream it also makes room.
 func (t *Transport) admit(l *link) (hello, error) {
 	if err := l.raw.SetDeadline(time.Now().Add(t.options.DialTimeout)); err != nil {
 		return hello{}, err
@@ -133,14 +136,15 @@ func (t *Transport) admit(l *link) (hello, error) {
 		err = t.beginStream()
 	}
 	if err != nil {
-		// The other side may be gone already, and then there is nobody to tell.
+		// If the other side is gone already, there is nobody to tell.
 		_ = answer(l.conn, t.self.ID, err)
 	}
 	return h, err
 }
 
-// host attaches the connection to the peer that has dialled it, which becomes a guest if it isn't known. One that only asks
-// is to be answered.
+// host attaches the connection to the peer that has dialled it. A server that isn't known becomes a
+// guest. A connection for a single message isn't attached; the peer is dialled, so that it can be
+// answered.
 func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,7 +172,7 @@ func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	return p, nil
 }
 
-// accept tells the other side that it is welcome.
+// accept tells the other side that its connection is accepted.
 func (l *link) accept(self raft.ServerID) error {
 	if err := answer(l.conn, self, nil); err != nil {
 		return err
@@ -176,7 +180,7 @@ func (l *link) accept(self raft.ServerID) error {
 	return l.raw.SetDeadline(time.Time{})
 }
 
-// receiveMessages hands what arrives to the handler until the connection ends.
+// receiveMessages hands the messages that arrive to the handler, until the connection ends.
 func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
 	var decoder raft.Decoder
 	for {
@@ -201,7 +205,7 @@ func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *raft.De
 		return fmt.Errorf("%w: a message from %q to %q came from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
 	}
 	if len(m.Entries) > 0 {
-		l.reader.keep() // the entries' data lies in it
+		l.reader.keep() // the data of the entries is part of the body
 	}
 	if t.ctx.Err() != nil {
 		return io.EOF

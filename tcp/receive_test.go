@@ -42,7 +42,7 @@ func TestGarbageInPlaceOfMessages(t *testing.T) {
 	}
 }
 
-// Half a frame, and then nothing: neither memory nor a message.
+// Half a frame with nothing behind it is no message.
 func TestTruncatedMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a", "b")

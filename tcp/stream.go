@@ -10,11 +10,12 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// streamChunk is the largest piece of a stream in a frame.
+// streamChunk is the largest piece of a stream in one frame, in bytes.
 const streamChunk = 64 << 10
 
-// OpenStream implements raft.Transport. Close of the stream says that all was written; only then does
-// the receiver see io.EOF.
+// OpenStream implements raft.Transport. Closing the stream says that everything was written: only
+// then does the receiver see io.EOF. The server must be one that SetServers names, or that has
+// connected. When ctx ends, the stream breaks, and its errors wrap the cause.
 func (t *Transport) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 	w, err := t.openStream(ctx, to)
 	if err != nil {
@@ -31,8 +32,8 @@ func (t *Transport) openStream(ctx context.Context, to raft.ServerID) (*streamWr
 	case p == nil:
 		return nil, errors.New("no such server is known")
 	}
-	// Dialling ends with ctx and with the transport. So does the stream: by its connection, which
-	// either of them closes.
+	// Dialling ends when ctx or the transport ends. So does the stream later, since either of them
+	// closes its connection.
 	dialling, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
@@ -50,14 +51,14 @@ func (t *Transport) openStream(ctx context.Context, to raft.ServerID) (*streamWr
 	}, nil
 }
 
-// A streamWriter is this side's end of a stream to another server. It is used by one goroutine at a time.
+// A streamWriter is the sending end of a stream to another server. One goroutine at a time uses it.
 type streamWriter struct {
 	transport *Transport
 	link      *link
 	ctx       context.Context
 	stop      func() bool // keeps ctx from closing the connection
 	frame     []byte
-	err       error // why it broke
+	err       error // why it has broken
 	closed    bool
 }
 
@@ -76,7 +77,7 @@ func (w *streamWriter) Write(b []byte) (written int, err error) {
 	return written, w.err
 }
 
-// writeFrame writes one frame, and notes if that failed.
+// writeFrame writes one frame, and notes in w.err if that has failed.
 func (w *streamWriter) writeFrame(body []byte) {
 	w.frame = append(w.frame[:0], make([]byte, frameHeader)...)
 	w.frame = append(w.frame, body...)
@@ -89,7 +90,8 @@ func (w *streamWriter) writeFrame(body []byte) {
 	}
 }
 
-// Close tells the receiver that this was all. A stream that broke stays broken.
+// Close tells the receiver that everything was written. A stream that has broken stays broken: the
+// error says why.
 func (w *streamWriter) Close() error {
 	if w.closed {
 		return nil
@@ -103,15 +105,16 @@ func (w *streamWriter) Close() error {
 	return w.err
 }
 
-// A streamReader is this side's end of a stream from another server.
+// A streamReader is the receiving end of a stream from another server.
 type streamReader struct {
 	transport *Transport
 	link      *link
-	left      []byte // of the frame read last
+	left      []byte // what is left of the frame that was read last
 	err       error  // what further reads return
 }
 
-// Read returns io.EOF when the writer has closed the stream, and another error when it broke.
+// Read returns io.EOF if the writer has closed the stream, and another error if the stream has
+// broken.
 func (r *streamReader) Read(b []byte) (int, error) {
 	for len(r.left) == 0 && r.err == nil {
 		r.left, r.err = r.link.reader.read()
@@ -136,7 +139,7 @@ func (r *streamReader) Close() error {
 	return nil
 }
 
-// beginStream makes room for a stream to be received, if there is any.
+// beginStream takes a place for a stream that is to be received, or fails if there is none.
 func (t *Transport) beginStream() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,6 +150,7 @@ func (t *Transport) beginStream() error {
 	return nil
 }
 
+// endStream gives the place back.
 func (t *Transport) endStream() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

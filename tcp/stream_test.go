@@ -16,7 +16,7 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// open opens a stream and returns both ends.
+// open opens a stream and returns both ends of it.
 func open(t *testing.T, ctx context.Context, from, to *server) (io.WriteCloser, stream) {
 	t.Helper()
 	w, err := from.OpenStream(ctx, to.id)
@@ -72,7 +72,7 @@ func TestStreamCarriesEveryByte(t *testing.T) {
 	})
 }
 
-// However a stream breaks, its reader doesn't take it for the end.
+// However a stream breaks, its reader doesn't take that for the end.
 func TestBrokenStream(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -96,7 +96,7 @@ func TestBrokenStream(t *testing.T) {
 
 				result := make(chan error)
 				go func() {
-					_, err := w.Write(make([]byte, 10<<20)) // more than fits: it blocks
+					_, err := w.Write(make([]byte, 10<<20)) // more than the buffers take: it blocks
 					result <- err
 				}()
 				synctest.Wait()
@@ -104,7 +104,7 @@ func TestBrokenStream(t *testing.T) {
 				test.breaking(c, cancel, a, b)
 				err = <-result
 				require.Error(t, err)
-				require.Error(t, w.Close(), "what broke isn't closed")
+				require.Error(t, w.Close(), "a stream that has broken can't be closed well")
 				if ctx.Err() != nil {
 					require.ErrorIs(t, err, context.Canceled)
 				}
@@ -124,7 +124,7 @@ func TestStreamBreaksWithItsReader(t *testing.T) {
 		{"closed", func(t *testing.T, _ *server, s stream) { require.NoError(t, s.reader.Close()) }},
 		{"handler returned", func(t *testing.T, _ *server, s stream) { close(s.done) }},
 		{"transport closed", func(t *testing.T, b *server, s stream) {
-			go close(s.done) // which Close waits for
+			go close(s.done) // Close waits for it
 			b.close(t)
 			_, err := s.reader.Read(make([]byte, 1))
 			require.Error(t, err)

@@ -11,7 +11,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// identity holds what a server proves itself with, and checks others by. It is nil without TLS.
+// An identity is what a server proves itself with, and checks other servers by. It is nil without
+// TLS.
 type identity struct {
 	client, server *tls.Config
 }
@@ -42,14 +43,15 @@ func newIdentity(config *tls.Config) (*identity, error) {
 	return &identity{client: config.Clone(), server: server}, nil
 }
 
-// dialled wraps a connection that this side has dialled in order to reach the server to. Who answers
-// must have a certificate of that name; what address was dialled doesn't matter.
+// dialled wraps a connection that this side has dialled in order to reach the server to. The server
+// that answers must have a certificate with that ID. The address that was dialled doesn't matter.
 func (i *identity) dialled(conn net.Conn, to raft.ServerID) net.Conn {
 	if i == nil {
 		return conn
 	}
 	config := i.client.Clone()
-	// The library would compare the certificate with a host name. All that it does otherwise is done here.
+	// The standard library would compare the certificate with a host name. Everything else that it
+	// would check is checked here.
 	config.InsecureSkipVerify = true
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
@@ -73,8 +75,9 @@ func (i *identity) dialled(conn net.Conn, to raft.ServerID) net.Conn {
 	return tls.Client(conn, config)
 }
 
-// received wraps a connection that this side has accepted. Who dialled is checked by its chain of
-// certificates at once, and by its name when it has said it.
+// received wraps a connection that this side has accepted. TLS checks at once that the other side
+// has a certificate of a known authority. The ID in it is checked later, when the other side has
+// said its own.
 func (i *identity) received(conn net.Conn) net.Conn {
 	if i == nil {
 		return conn
@@ -82,10 +85,10 @@ func (i *identity) received(conn net.Conn) net.Conn {
 	return tls.Server(conn, i.server)
 }
 
-// errCertificate says that a server isn't who it says it is.
+// errCertificate says that a server isn't the one that it says it is.
 var errCertificate = errors.New("wrong certificate")
 
-// proves returns an error unless the other side of the connection has a certificate of this name.
+// proves returns an error unless the other side of the connection has a certificate with this ID.
 func (i *identity) proves(conn net.Conn, id raft.ServerID) error {
 	if i == nil {
 		return nil
@@ -93,7 +96,7 @@ func (i *identity) proves(conn net.Conn, id raft.ServerID) error {
 	return names(conn.(*tls.Conn).ConnectionState(), id)
 }
 
-// names returns an error unless the certificate shown names the server.
+// names returns an error unless the certificate that was shown names the server.
 func names(state tls.ConnectionState, id raft.ServerID) error {
 	if len(state.PeerCertificates) == 0 {
 		return fmt.Errorf("%w: none was shown for the server %q", errCertificate, id)

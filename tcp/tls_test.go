@@ -47,7 +47,8 @@ func (a *authority) pool() *x509.CertPool {
 	return pool
 }
 
-// issue returns settings with a certificate of the name, good for so long, that trust this authority.
+// issue returns settings that trust this authority, with a certificate for name that is valid for
+// so long.
 func (a *authority) issue(name string, validity time.Duration) *tls.Config {
 	a.t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
@@ -66,7 +67,7 @@ func (a *authority) issue(name string, validity time.Duration) *tls.Config {
 	}
 }
 
-// startTLS starts a server with settings of TLS.
+// startTLS starts a server with these settings of TLS.
 func (c *cluster) startTLS(config *tls.Config, id raft.ServerID, others ...raft.ServerID) *server {
 	c.t.Helper()
 	options := c.options
@@ -110,12 +111,15 @@ func TestMutualTLS(t *testing.T) {
 	})
 }
 
-// Who can't prove its name is heard by nobody, neither when it dials nor when it is dialled.
+// A server that can't prove its ID is heard by nobody, neither when it dials nor when it is
+// dialled.
 func TestWrongCertificate(t *testing.T) {
 	for _, test := range []struct {
-		name         string
-		config       func(a *authority) *tls.Config
-		dials, hears string // what the log says at the honest server when the other dials, or is dialled
+		name   string
+		config func(a *authority) *tls.Config
+		// dials and hears are what the honest server logs, when the other one dials and when it is
+		// dialled.
+		dials, hears string
 	}{
 		{"another name", func(a *authority) *tls.Config { return a.issue("c", time.Hour) },
 			`it names [\"localhost\" \"c\"], not the server \"b\"`, `it names [\"localhost\" \"c\"], not the server \"b\"`},
@@ -154,7 +158,8 @@ func TestWrongCertificate(t *testing.T) {
 	}
 }
 
-// Certificates are read anew where the settings do so, and the user's own check has the last word.
+// Certificates are read again where the settings say so, and the user's own check has the last
+// word.
 func TestTLSHooks(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		authority := newAuthority(t)

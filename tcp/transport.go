@@ -12,40 +12,44 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A Transport is a raft.Transport over TCP. Its methods may be called by any goroutines at any time,
-// except Close from within a Handler, which would wait for itself.
+// A Transport is a raft.Transport over TCP. Any goroutine may call its methods at any time, with
+// one exception: a Handler must not call Close, which would wait for that call itself.
 type Transport struct {
 	options  Options
 	identity *identity
 	listener net.Listener
 
-	// ctx ends with Close, and with it every attempt to connect.
+	// Close ends ctx, and thereby every attempt to connect.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// running counts the goroutines. It grows only under mu, and not once closed is set.
+	// running counts the goroutines, except watch, which its sender waits for. It grows only under
+	// mu, and only while closed isn't set.
 	running sync.WaitGroup
 
-	// self, handler and log are set by Start, before any goroutine is started that uses them.
+	// Start sets self, handler and log before it starts a goroutine that uses them.
 	self    raft.Server
 	handler raft.Handler
 	log     *slog.Logger
 	logged  remarks
 
-	// mu is locked before that of a peer.
-	mu         sync.RWMutex
-	started    bool
-	closed     bool
-	peers      map[raft.ServerID]*peer
-	conns      map[net.Conn]struct{} // all that are open
-	handshakes int                   // accepted, and not known yet
-	streams    int                   // being received
-	asking     map[raft.Server]bool  // who is dialled for a single message
+	// mu is locked before the mutex of a peer.
+	mu      sync.RWMutex
+	started bool
+	closed  bool
+	peers   map[raft.ServerID]*peer
+	conns   map[net.Conn]struct{} // all that are open
+	// handshakes is how many accepted connections haven't said yet who they are.
+	handshakes int
+	streams    int                  // how many are being received
+	asking     map[raft.Server]bool // the servers that are dialled for a single message
 }
 
 var _ raft.Transport = (*Transport)(nil)
 
-// Listen opens the address, which may have port 0 (see Addr), and returns a transport that receives
-// there from its Start on. An address in use is an error here. Who doesn't Start it closes it.
+// Listen opens the address and returns a transport that receives there from its Start on. The
+// address may have port 0; Addr then says which port it is. An address that is in use is an error
+// here, and so is an option that is wrong: that error wraps raft.ErrConfig. A transport that isn't
+// started must be closed.
 func Listen(address string, options Options) (*Transport, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -68,10 +72,12 @@ func Listen(address string, options Options) (*Transport, error) {
 	}, nil
 }
 
-// Addr returns the address that the transport listens at.
+// Addr returns the address at which the transport listens.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 
-// Start implements raft.Transport. Self.Address is where other servers reach this one.
+// Start implements raft.Transport. Other servers reach this one at self.Address. A self that
+// exceeds the limits, or a nil handler, is an error that wraps raft.ErrConfig. After Close the
+// error wraps net.ErrClosed. A second Start fails.
 func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	switch {
 	case self.ID == "" || len(self.ID) > raft.MaxServerID:
@@ -96,7 +102,8 @@ func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	return nil
 }
 
-// SetServers implements raft.Transport. It connects to the servers that are new.
+// SetServers implements raft.Transport. It dials servers that are new, or that have moved, at once.
+// A server whose ID or address exceeds the limits is logged and left out.
 func (t *Transport) SetServers(servers []raft.Server) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,14 +141,14 @@ func (t *Transport) addPeer(s raft.Server) *peer {
 	return p
 }
 
-// peer returns the peer of that name, or nil.
+// peer returns the peer with that ID, or nil.
 func (t *Transport) peer(id raft.ServerID) *peer {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.peers[id]
 }
 
-// Send implements raft.Transport.
+// Send implements raft.Transport. A message to a server that isn't known is dropped.
 func (t *Transport) Send(m raft.Message) {
 	if m.At != "" {
 		t.ask(&m)
@@ -159,7 +166,8 @@ func (t *Transport) Close() error {
 	if !t.closed {
 		t.closed = true
 		t.cancel()
-		// The listener goes first: others see the connections break, dial again, and are refused.
+		// The listener is closed first. When other servers see their connections break, they dial
+		// again, and are refused.
 		err = t.listener.Close()
 		for conn := range t.conns {
 			abandon(conn)
@@ -170,7 +178,8 @@ func (t *Transport) Close() error {
 	return err
 }
 
-// adopt has Close close the connection. It reports false, and has closed it, when Close was called already.
+// adopt puts a connection among those that Close closes. If Close was called already, it closes the
+// connection and returns false.
 func (t *Transport) adopt(conn net.Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -190,18 +199,20 @@ func (t *Transport) release(conn net.Conn) {
 	abandon(conn)
 }
 
-// abandon closes a connection that is of no more use: its error would tell nothing.
+// abandon closes a connection that is of no more use. Its error would tell nothing.
 func abandon(conn net.Conn) { _ = conn.Close() }
 
 // A link is a connection past its handshake.
 type link struct {
-	raw    net.Conn // what was dialled or accepted: it is closed without the ceremonies of TLS
-	conn   net.Conn // what is read and written: raw, or TLS on it
+	// raw is the connection that was dialled or accepted. Closing it leaves out the end of TLS.
+	// conn is raw, or TLS on it, for reading and writing.
+	raw    net.Conn
+	conn   net.Conn
 	reader *frameReader
-	since  time.Time // when it was dialled
+	since  time.Time // when it was connected
 }
 
-// dial connects to a server and shakes hands with it. The link's raw connection is adopted.
+// dial connects to a server and shakes hands with it. The raw connection of the link is adopted.
 func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*link, error) {
 	deadline := time.Now().Add(t.options.DialTimeout)
 	dialling, cancel := context.WithDeadline(ctx, deadline)
@@ -213,7 +224,7 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 	if !t.adopt(raw) {
 		return nil, net.ErrClosed
 	}
-	if ctx != t.ctx { // whose end closes what was adopted
+	if ctx != t.ctx { // when t.ctx ends, Close closes what was adopted
 		defer context.AfterFunc(ctx, func() { abandon(raw) })()
 	}
 	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
@@ -224,7 +235,7 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 	return l, nil
 }
 
-// greet shakes hands with who was dialled.
+// greet shakes hands with the server that was dialled.
 func (l *link) greet(deadline time.Time, h hello) (err error) {
 	if err := l.raw.SetDeadline(deadline); err != nil {
 		return err

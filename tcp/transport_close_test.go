@@ -59,7 +59,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 			synctest.Wait()
 			return a
 		}},
-		{"writing to who doesn't read", func(c *cluster) *server {
+		{"writing to a server that doesn't read", func(c *cluster) *server {
 			c.hang("b")
 			a := c.start("a", "b")
 			synctest.Wait()
@@ -104,13 +104,13 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	}
 }
 
-// A closedCheck is a handler that must not be called any more once it is closed.
+// A closedCheck is a handler that must not be called once it is closed.
 type closedCheck struct {
 	closed  atomic.Bool
 	late    atomic.Int64
 	calls   atomic.Int64
-	enough  int64         // after so many calls
-	reached chan struct{} // is closed
+	enough  int64 // how many calls close reached
+	reached chan struct{}
 }
 
 func (c *closedCheck) call() {
@@ -132,7 +132,7 @@ func (c *closedCheck) Stream(_ raft.ServerID, stream io.ReadCloser) {
 	c.call()
 }
 
-// On real sockets, servers that talk all the time are closed and started again at random moments.
+// On real sockets, servers that talk all the time are closed at random moments.
 func TestCloseUnderLoad(t *testing.T) {
 	ids := []raft.ServerID{"a", "b", "c"}
 	var transports []*tcp.Transport

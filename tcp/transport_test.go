@@ -36,7 +36,8 @@ func TestMessagesArriveUnchangedAndInOrder(t *testing.T) {
 		}
 		a.tell("b", 7)
 		synctest.Wait()
-		// All memory of the messages is the receiver's for good, so all are compared at the end.
+		// All memory of the messages belongs to the receiver for good. So they are compared at the
+		// end.
 		for i := range sent {
 			require.Equal(t, sent[i], <-b.messages)
 		}

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// bufferSize is how much a connection holds in each direction that was written and not yet read.
+// bufferSize is how many bytes a connection holds, in each direction, that were written and not yet
+// read.
 const bufferSize = 64 << 10
 
 // A Conn is one end of a connection.
@@ -19,13 +20,15 @@ type Conn struct {
 	read, write   deadline
 }
 
-// Pipe returns the two ends of a new connection. The first one is at the address near.
+// Pipe returns the two ends of a new connection. The first one has the address near, the second one
+// far.
 func Pipe(near, far Address) (*Conn, *Conn) {
 	a, b := newHalf(), newHalf()
 	return &Conn{in: a, out: b, local: near, remote: far}, &Conn{in: b, out: a, local: far, remote: near}
 }
 
-// Read waits for bytes. It returns io.EOF after the other end was closed, and ECONNRESET after a Reset.
+// Read waits for bytes. After the other end was closed it returns io.EOF, and after a Reset
+// ECONNRESET.
 func (c *Conn) Read(b []byte) (int, error) {
 	if c.read.isPassed() {
 		return 0, os.ErrDeadlineExceeded
@@ -43,7 +46,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
-// Write waits for room as long as the other end's buffer is full.
+// Write waits for room while the buffer in its direction is full.
 func (c *Conn) Write(b []byte) (written int, err error) {
 	if c.write.isPassed() {
 		return 0, os.ErrDeadlineExceeded
@@ -105,21 +108,21 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 type half struct {
 	mu      sync.Mutex
 	bytes   []byte
-	changed chan struct{} // closed, and made anew, with each change
+	changed chan struct{} // closed and made anew with each change
 
-	// Once they are set, nothing is written any more, and nothing read beyond bytes.
+	// Once they are set, nothing more can be written, and nothing more read than bytes.
 	readErr, writeErr error
 }
 
 func newHalf() *half { return &half{changed: make(chan struct{})} }
 
-// change wakes who waits. The caller holds mu.
+// change wakes everybody who waits. The caller holds mu.
 func (h *half) change() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
-// read returns bytes, an error, or what to wait for.
+// read returns bytes, an error, or a channel to wait on.
 func (h *half) read(b []byte) (n int, again <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -135,7 +138,8 @@ func (h *half) read(b []byte) (n int, again <-chan struct{}, err error) {
 	return 0, h.changed, h.readErr
 }
 
-// write takes what there is room for, and returns what to wait for if that isn't all.
+// write takes as many bytes as there is room for. If that isn't all, it returns a channel to wait
+// on.
 func (h *half) write(b []byte) (n int, again <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -163,7 +167,7 @@ func (h *half) fail(read, write error) {
 	h.change()
 }
 
-// reset throws away what was written and not read.
+// reset breaks the direction, and throws away the bytes that weren't read.
 func (h *half) reset() {
 	h.fail(syscall.ECONNRESET, syscall.ECONNRESET)
 	h.mu.Lock()
@@ -175,7 +179,7 @@ func (h *half) reset() {
 type deadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
-	done  chan struct{} // closed when the time has passed; nil while there is no deadline
+	done  chan struct{} // closed when the time has passed
 }
 
 func (d *deadline) set(t time.Time) {
@@ -207,8 +211,8 @@ func (d *deadline) set(t time.Time) {
 	}
 }
 
-// passed returns a channel that is closed when the deadline passes. It is made here if there is none
-// yet, for a deadline that is set while somebody waits.
+// passed returns a channel that is closed when the deadline passes. It makes the channel if there
+// is none yet, so that a deadline can be set while somebody waits.
 func (d *deadline) passed() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()

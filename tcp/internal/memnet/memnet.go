@@ -1,5 +1,5 @@
-// Package memnet is a network in memory for tests: listeners and connections that wait on channels, so
-// that they can be used inside a testing/synctest bubble, where real sockets can't.
+// Package memnet is a network in memory for tests. Its listeners and connections wait on channels.
+// So they can be used inside a testing/synctest bubble, where real sockets can't.
 package memnet
 
 import (
@@ -10,15 +10,16 @@ import (
 	"syscall"
 )
 
-// A Network is a set of addresses that can be listened at and dialled. Its zero value is ready for use.
+// A Network is a set of addresses at which one can listen, and which one can dial. Its zero value
+// is ready for use.
 type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*Listener
-	// silent addresses don't answer to who dials them: packets to them are lost.
+	// silent are the addresses that don't answer when they are dialled: packets to them are lost.
 	silent map[string]bool
 }
 
-// Listen opens an address.
+// Listen opens an address. If somebody listens there already, the error wraps syscall.EADDRINUSE.
 func (n *Network) Listen(address string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -36,7 +37,8 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to an address. It is refused where nobody listens.
+// Dial connects to an address. Where nobody listens, the error wraps syscall.ECONNREFUSED. At a
+// silent address, Dial waits until ctx ends.
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l, silent := n.listeners[address], n.silent[address]
@@ -62,7 +64,8 @@ func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// Silence makes an address lose what is sent to it by who dials it, or not any more.
+// Silence makes an address silent, or ends its silence. New connections to a silent address get no
+// answer; existing ones stay.
 func (n *Network) Silence(address string, silent bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -72,7 +75,7 @@ func (n *Network) Silence(address string, silent bool) {
 	n.silent[address] = silent
 }
 
-// Reset breaks all connections that were dialled to the address and accepted there.
+// Reset breaks all connections that were dialled to the address.
 func (n *Network) Reset(address string) {
 	n.mu.Lock()
 	l := n.listeners[address]
@@ -97,7 +100,7 @@ type Listener struct {
 	once    sync.Once
 
 	mu    sync.Mutex
-	conns map[*Conn]struct{} // everything that was dialled
+	conns map[*Conn]struct{} // all that were dialled since the last Reset
 }
 
 // Accept waits for the next connection.
@@ -110,7 +113,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends listening, and resets what nobody has accepted.
+// Close ends listening, and resets the connections that nobody has accepted.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		l.network.mu.Lock()
@@ -129,7 +132,7 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// Addr returns the address.
+// Addr returns the address at which l listens.
 func (l *Listener) Addr() net.Addr { return l.address }
 
 // An Address is any text.
