@@ -130,11 +130,11 @@ func readPreamble(conn net.Conn) error {
 	}
 	switch {
 	case string(got[:4]) != string(preamble[:4]):
-		return fmt.Errorf("%w: begins with %q, not %q: no raft server, or one with other settings of TLS", errFrame, got[:4], preamble[:4])
+		return fmt.Errorf("%w: the other side begins with %q, not %q: it is no raft server, or has other TLS settings", errFrame, got[:4], preamble[:4])
 	case got[4] != preamble[4]:
-		return fmt.Errorf("%w: speaks version %d of the protocol, not %d", errVersion, got[4], preamble[4])
+		return fmt.Errorf("%w: the other side speaks version %d of the protocol, not %d", errVersion, got[4], preamble[4])
 	case got[5] != preamble[5]:
-		return fmt.Errorf("%w: speaks version %d of the messages, not %d", errVersion, got[5], preamble[5])
+		return fmt.Errorf("%w: the other side speaks version %d of the messages, not %d", errVersion, got[5], preamble[5])
 	}
 	return nil
 }

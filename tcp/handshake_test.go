@@ -37,9 +37,9 @@ func TestGarbageInPlaceOfAHandshake(t *testing.T) {
 		{"no hello", "malformed hello", append(tcp.Preamble(), tcp.Frame([]byte("x"))...)},
 		{"lying text", "malformed hello", append(tcp.Preamble(), tcp.Frame([]byte{1, 255, 255, 'x'})...)},
 		{"unknown purpose", "unknown purpose 9", append(tcp.Preamble(), tcp.Hello(9, b, "a")...)},
-		{"nobody", `connection from \"\" itself`, append(tcp.Preamble(), tcp.Hello(1, raft.Server{}, "a")...)},
-		{"itself", `connection from \"a\" itself`, append(tcp.Preamble(), tcp.Hello(1, raft.Server{ID: "a"}, "a")...)},
-		{"somebody else", `the server \"c\" was meant`, append(tcp.Preamble(), tcp.Hello(1, b, "c")...)},
+		{"nobody", "the other side doesn't say which server it is", append(tcp.Preamble(), tcp.Hello(1, raft.Server{}, "a")...)},
+		{"itself", `the other side claims to be this server, \"a\"`, append(tcp.Preamble(), tcp.Hello(1, raft.Server{ID: "a"}, "a")...)},
+		{"somebody else", `the connection is meant for the server \"c\"`, append(tcp.Preamble(), tcp.Hello(1, b, "c")...)},
 		{"silence", "timeout", tcp.Preamble()[:3]},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -97,8 +97,8 @@ func TestWrongReceiverIsRefused(t *testing.T) {
 		a.tell("c", 1)
 		pass(time.Second)
 		require.Empty(t, b.received())
-		require.Contains(t, c.log.String(), `refused by the other side, which is \"b\": the server \"c\" was meant`)
-		require.Contains(t, c.log.String(), `shake hands: the server \"c\" was meant`)
+		require.Contains(t, c.log.String(), `refused by the other side, which is \"b\": the connection is meant for the server \"c\"`)
+		require.Contains(t, c.log.String(), `shake hands: the connection is meant for the server \"c\"`)
 	})
 }
 

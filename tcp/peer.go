@@ -374,7 +374,7 @@ func watch(l *link) error {
 	if _, err := l.reader.read(); err != nil {
 		return unexpected(err)
 	}
-	return errors.New("the other side wrote where it only reads")
+	return errors.New("the other side sent data on a connection on which it may only receive")
 }
 
 // A writer writes batches, in pieces of up to maxWrite. Each piece must be taken within the

@@ -24,7 +24,7 @@ func (t *Transport) accept() {
 			// Most likely, there are no file descriptors left. That passes, or people have to mend
 			// it.
 			failures++
-			t.log.Error("tcp: accept", "error", err)
+			t.log.Error("tcp: can't accept a connection", "error", err)
 			t.wait(min(time.Millisecond<<min(failures, 10), time.Second))
 			continue
 		}
@@ -56,7 +56,7 @@ func (t *Transport) receive(raw net.Conn) error {
 		return net.ErrClosed
 	}
 	if t.handshakes >= maxHandshakes {
-		return fmt.Errorf("%d others haven't said yet who they are", t.handshakes)
+		return fmt.Errorf("%d other connections haven't said yet who they are", t.handshakes)
 	}
 	t.handshakes++
 	t.conns[raw] = struct{}{}
@@ -124,9 +124,11 @@ func (t *Transport) admit(l *link) (hello, error) {
 	case err != nil:
 		return h, err
 	case h.to != t.self.ID:
-		err = fmt.Errorf("the server %q was meant", h.to)
-	case h.from.ID == t.self.ID || h.from.ID == "":
-		err = fmt.Errorf("a connection from %q itself", h.from.ID)
+		err = fmt.Errorf("the connection is meant for the server %q", h.to)
+	case h.from.ID == "":
+		err = errors.New("the other side doesn't say which server it is")
+	case h.from.ID == t.self.ID:
+		err = fmt.Errorf("the other side claims to be this server, %q", h.from.ID)
 	case h.purpose < forMessages || h.purpose > forAsking:
 		err = fmt.Errorf("a connection for the unknown purpose %d", h.purpose)
 	default:
@@ -202,7 +204,7 @@ func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *raft.De
 		return err
 	}
 	if m.From != from || m.To != t.self.ID {
-		return fmt.Errorf("%w: a message from %q to %q came from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
+		return fmt.Errorf("%w: a message from %q to %q on the connection from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
 	}
 	if len(m.Entries) > 0 {
 		l.reader.keep() // the data of the entries is part of the body

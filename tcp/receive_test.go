@@ -25,8 +25,8 @@ func TestGarbageInPlaceOfMessages(t *testing.T) {
 		{"zeros", "wrong checksum", make([]byte, 1000)},
 		{"no message", "raft: malformed: message: version: cut off", tcp.Frame(nil)},
 		{"unknown message", "raft: malformed: message: unknown kind 255", tcp.Frame([]byte{raft.WireVersion, 255})},
-		{"another's message", `a message from \"c\" to \"a\" came from \"b\" to \"a\"`, message("c", "a")},
-		{"message for another", `a message from \"b\" to \"c\" came from \"b\" to \"a\"`, message("b", "c")},
+		{"another's message", `a message from \"c\" to \"a\" on the connection from \"b\" to \"a\"`, message("c", "a")},
+		{"message for another", `a message from \"b\" to \"c\" on the connection from \"b\" to \"a\"`, message("b", "c")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *cluster) {
@@ -84,7 +84,7 @@ func TestLimitOfHandshakes(t *testing.T) {
 			synctest.Wait()
 		}
 		requireEnded(t, c.dial("a"))
-		require.Contains(t, c.log.String(), "128 others haven't said yet who they are")
+		require.Contains(t, c.log.String(), "128 other connections haven't said yet who they are")
 		pass(4 * time.Second) // past DialTimeout
 		c.greeted("b", "a")
 	})

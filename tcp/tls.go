@@ -27,7 +27,7 @@ func newIdentity(config *tls.Config) (*identity, error) {
 	case len(config.Certificates) == 0 && (config.GetCertificate == nil || config.GetClientCertificate == nil):
 		return nil, wrong("no certificate of this server")
 	case config.RootCAs == nil:
-		return nil, wrong("no RootCAs: certificates of any authority would do")
+		return nil, wrong("no RootCAs: certificates of any authority that the system trusts would do")
 	case config.InsecureSkipVerify:
 		return nil, wrong("InsecureSkipVerify is set, but servers must prove who they are")
 	case config.ClientAuth != tls.NoClientCert && config.ClientAuth != tls.RequireAndVerifyClientCert:

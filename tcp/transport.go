@@ -81,9 +81,9 @@ func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	switch {
 	case self.ID == "" || len(self.ID) > raft.MaxServerID:
-		return fmt.Errorf("%w: tcp: a server ID of %d bytes, not from 1 to %d", raft.ErrConfig, len(self.ID), raft.MaxServerID)
+		return fmt.Errorf("%w: tcp: the server ID has %d bytes, not from 1 to %d", raft.ErrConfig, len(self.ID), raft.MaxServerID)
 	case len(self.Address) > raft.MaxAddress:
-		return fmt.Errorf("%w: tcp: an address of %d bytes, more than %d", raft.ErrConfig, len(self.Address), raft.MaxAddress)
+		return fmt.Errorf("%w: tcp: the address has %d bytes, more than %d", raft.ErrConfig, len(self.Address), raft.MaxAddress)
 	case handler == nil:
 		return fmt.Errorf("%w: tcp: no handler", raft.ErrConfig)
 	}
@@ -116,7 +116,7 @@ func (t *Transport) SetServers(servers []raft.Server) {
 			continue
 		}
 		if s.ID == "" || len(s.ID) > raft.MaxServerID || len(s.Address) > raft.MaxAddress {
-			t.log.Error("tcp: ignore a server that exceeds the limits", "peer", string(s.ID), "address", s.Address)
+			t.log.Error("tcp: ignore a server whose ID or address has an invalid length", "peer", string(s.ID), "address", s.Address)
 			continue
 		}
 		named[s.ID] = true
