@@ -15,72 +15,75 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
+// moments are the states of a transport in which it is closed.
+var moments = []struct {
+	name  string
+	setUp func(c *cluster) *server
+}{
+	{"alone", func(c *cluster) *server { return c.start("a") }},
+	{"connected", func(c *cluster) *server {
+		a := c.start("a", "b")
+		c.start("b", "a")
+		pass(time.Second)
+		return a
+	}},
+	{"just told of others", func(c *cluster) *server {
+		c.start("b", "a")
+		return c.start("a", "b", "c")
+	}},
+	{"backing off", func(c *cluster) *server {
+		a := c.start("a", "b")
+		pass(time.Second)
+		a.tell("b", 1)
+		pass(time.Millisecond)
+		return a
+	}},
+	{"dialling a silent host", func(c *cluster) *server {
+		c.network.Silence(address("b"), true)
+		a := c.start("a", "b")
+		synctest.Wait()
+		return a
+	}},
+	{"waiting for an answer", func(c *cluster) *server {
+		listener, err := c.network.Listen(address("b"))
+		require.NoError(c.t, err)
+		c.t.Cleanup(func() { require.NoError(c.t, listener.Close()) })
+		a := c.start("a", "b")
+		synctest.Wait()
+		return a
+	}},
+	{"waiting for a hello", func(c *cluster) *server {
+		a := c.start("a")
+		c.dial("a")
+		synctest.Wait()
+		return a
+	}},
+	{"writing to a server that doesn't read", func(c *cluster) *server {
+		c.hang("b")
+		a := c.start("a", "b")
+		synctest.Wait()
+		a.tellMuch("b", 10<<20)
+		synctest.Wait()
+		return a
+	}},
+	{"receiving a stream", func(c *cluster) *server {
+		a := c.start("a", "b")
+		require.NoError(c.t, tcp.GreetForStream(c.dial("a"), raft.Server{ID: "b"}, "a"))
+		s := <-a.streams
+		go func() {
+			defer close(s.done)
+			if _, err := io.ReadAll(s.reader); err == nil {
+				c.t.Error("the stream ended well")
+			}
+		}()
+		synctest.Wait()
+		return a
+	}},
+}
+
 // Close ends everything, whatever is going on. The bubble sees to it that no goroutine is left.
 func TestCloseAtAnyMoment(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		setUp func(c *cluster) *server
-	}{
-		{"alone", func(c *cluster) *server { return c.start("a") }},
-		{"connected", func(c *cluster) *server {
-			a := c.start("a", "b")
-			c.start("b", "a")
-			pass(time.Second)
-			return a
-		}},
-		{"just told of others", func(c *cluster) *server {
-			c.start("b", "a")
-			return c.start("a", "b", "c")
-		}},
-		{"backing off", func(c *cluster) *server {
-			a := c.start("a", "b")
-			pass(time.Second)
-			a.tell("b", 1)
-			pass(time.Millisecond)
-			return a
-		}},
-		{"dialling a silent host", func(c *cluster) *server {
-			c.network.Silence(address("b"), true)
-			a := c.start("a", "b")
-			synctest.Wait()
-			return a
-		}},
-		{"waiting for an answer", func(c *cluster) *server {
-			listener, err := c.network.Listen(address("b"))
-			require.NoError(c.t, err)
-			c.t.Cleanup(func() { require.NoError(c.t, listener.Close()) })
-			a := c.start("a", "b")
-			synctest.Wait()
-			return a
-		}},
-		{"waiting for a hello", func(c *cluster) *server {
-			a := c.start("a")
-			c.dial("a")
-			synctest.Wait()
-			return a
-		}},
-		{"writing to a server that doesn't read", func(c *cluster) *server {
-			c.hang("b")
-			a := c.start("a", "b")
-			synctest.Wait()
-			a.tellMuch("b", 10<<20)
-			synctest.Wait()
-			return a
-		}},
-		{"receiving a stream", func(c *cluster) *server {
-			a := c.start("a", "b")
-			require.NoError(c.t, tcp.GreetForStream(c.dial("a"), raft.Server{ID: "b"}, "a"))
-			s := <-a.streams
-			go func() {
-				defer close(s.done)
-				if _, err := io.ReadAll(s.reader); err == nil {
-					c.t.Error("the stream ended well")
-				}
-			}()
-			synctest.Wait()
-			return a
-		}},
-	} {
+	for _, test := range moments {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *cluster) {
 				a := test.setUp(c)
