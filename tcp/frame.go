@@ -85,8 +85,8 @@ func (r *frameReader) fill(need int) error {
 	fits := have > 0 && r.next+need <= len(r.buffer)
 	if !fits && len(r.buffer)-r.end < minRead {
 		if len(r.buffer)-r.low < max(need, have+minRead) {
-			// A frame may claim to be large. It gets memory for what has come of it, for as much
-			// again and for one chunk, or for as much as the largest frame before it.
+			// A frame may claim any size. Unless an earlier one was as large, it gets memory for no
+			// more than twice the bytes that have come of it, and one chunk.
 			chunk := make([]byte, max(readChunk, min(need, max(2*have+readChunk, r.proven))))
 			copy(chunk, r.buffer[r.next:r.end])
 			r.buffer, r.low = chunk, 0

@@ -70,9 +70,9 @@ func (t *Transport) receive(raw net.Conn) error {
 	return nil
 }
 
-// welcome shakes hands with the server that has dialled, and then receives what the connection is
-// for, until it ends. It returns the ID of that server, and an error if something was wrong besides
-// the end of the connection.
+// welcome shakes hands with the server that has dialled. Then it receives the messages or the
+// stream, until the connection ends. It returns the ID of that server, and an error if something
+// was wrong besides the end of the connection.
 func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 	l := &link{raw: raw, conn: t.identity.received(raw)}
 	h, err := t.admit(l)

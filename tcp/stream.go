@@ -110,7 +110,7 @@ type streamReader struct {
 	transport *Transport
 	link      *link
 	left      []byte // what is left of the frame that was read last
-	err       error  // what further reads return
+	err       error  // returned by further reads
 }
 
 // Read returns io.EOF if the writer has closed the stream, and another error if the stream has

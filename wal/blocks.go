@@ -54,7 +54,7 @@ type blockReader struct {
 	crc  uint32 // of everything before it
 	buf  []byte
 	left []byte // the bytes in buf that Read has not returned yet
-	err  error  // what Read returns once left is empty
+	err  error  // returned by Read once left is empty
 }
 
 // openBlocks opens a snapshot and checks that it is the one that ref means.

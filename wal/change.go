@@ -119,7 +119,7 @@ func (c *change) decode(b []byte) error {
 	return d.err
 }
 
-// decodeEntries decodes what the record says of its entries.
+// decodeEntries decodes the description of the entries.
 func (c *change) decodeEntries(d *decoder) {
 	c.first = raft.Index(d.uvarint())
 	count := d.uvarint()

@@ -4,9 +4,9 @@
 //
 // Each Write that changes something is one record. It takes one write to a file that was filled
 // with zeros beforehand, and one sync of the file's data (fdatasync where the system has it). A
-// power cut may tear a record whose Write hadn't returned: Open cuts such a record off. Damage to
-// anything else may be damage to what this server voted or acknowledged. So it is never cut off,
-// but reported as raft.ErrCorrupt, with the file and the offset.
+// power cut may tear a record whose Write hadn't returned: Open cuts such a record off. Any other
+// damage may concern a vote or an entry that this server has acknowledged, so it is never cut off.
+// It is reported as raft.ErrCorrupt, with the file and the offset.
 //
 // Inspect, and the command raftwal, look at a log and change nothing.
 //

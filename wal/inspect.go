@@ -81,8 +81,8 @@ const (
 // A Tail tells where the log ends.
 type Tail struct {
 	State   TailState // "" when the log wasn't read to its end
-	Segment string
-	Offset  int64
+	Segment string    // the name of its last segment
+	Offset  int64     // where the last record ends there, in bytes
 	// Unproven is how many bytes before Offset aren't proven to be synced. Open writes them once
 	// more.
 	Unproven int64
@@ -90,8 +90,8 @@ type Tail struct {
 
 // A Record is one record of a log, as Inspect reads it. It is valid only during the call of visit.
 type Record struct {
-	Segment string
-	Offset  int64
+	Segment string // the name of its segment
+	Offset  int64  // where it begins there, in bytes
 	Kind    string // "head", "open", "batch" or "mark"
 	Synced  int64  // how far the segment was synced when the record was written, as the record says
 
@@ -111,15 +111,15 @@ type Record struct {
 var ErrNoLog = errors.New("wal: no log there")
 
 // Inspect reads the log in a directory exactly as Open does, and changes nothing: it repairs,
-// removes and creates nothing, and needs no right to write. The same code as in Open decides what
-// is a torn write and what is damage. Inspect reads every snapshot and every entry. It calls visit,
-// if that isn't nil, with each record in order; an error of visit ends it. Of the options, only FS
-// and Logger matter.
+// removes and creates nothing, and needs no right to write. It tells a torn write from damage by
+// the same code as Open. It reads every snapshot and every entry, and calls visit, if that isn't
+// nil, with each record in order; an error of visit ends it. Of the options, only FS and Logger
+// matter.
 //
-// The log must not be in use, because what is being written can't be told from what is damaged.
-// While somebody has the log open, the error is raft.ErrLocked. While Inspect reads, Open fails
-// with raft.ErrLocked. A directory without a log is ErrNoLog. Any other error is one of reading:
-// what is wrong with the log is in the report.
+// The log must not be in use, because a record that is being written can't be told from a damaged
+// one. While somebody has the log open, the error is raft.ErrLocked. While Inspect reads, Open
+// fails with raft.ErrLocked. A directory without a log is ErrNoLog. Any other error is one of
+// reading: the report says what is wrong with the log.
 func Inspect(dir string, options Options, visit func(*Record) error) (Report, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -347,9 +347,10 @@ func (i *inspection) batch(out *Record, c *change, frames []byte) error {
 // kindNames are the names of the kinds of records.
 var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch", kindMark: "mark"}
 
-// ReadSnapshot copies the bytes of a stored snapshot to w and returns what it is, without opening
-// the log. name is the name of its file, as in a SnapshotReport. Each block is checked before it is
-// copied; if one is damaged, the error wraps a *CorruptError. ReadSnapshot changes nothing.
+// ReadSnapshot copies the bytes of a stored snapshot to w and returns its description, without
+// opening the log. name is the name of its file, as in a SnapshotReport. Each block is checked
+// before it is copied; if one is damaged, the error wraps a *CorruptError. ReadSnapshot changes
+// nothing.
 func ReadSnapshot(w io.Writer, dir, name string, options Options) (raft.SnapshotMeta, error) {
 	options, err := options.withDefaults()
 	if err != nil {

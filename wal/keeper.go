@@ -111,8 +111,8 @@ func (l *Log) wrote() {
 	}
 }
 
-// tidy fills the spare up to the goal and removes what isn't needed. When something fails, it is
-// tried again after one of the next writes: the log works without it.
+// tidy fills the spare up to the goal and removes files that aren't needed. When something fails,
+// it is tried again after one of the next writes: the log works without it.
 func (l *Log) tidy() {
 	for {
 		select {

@@ -121,8 +121,8 @@ func (l *Log) Close() error {
 	return err
 }
 
-// closeFiles closes the files, which nobody uses any more. Errors don't matter here: what was
-// promised is synced.
+// closeFiles closes the files, which nobody uses any more. Errors don't matter here: everything
+// that was promised is synced.
 func (l *Log) closeFiles() {
 	l.snapshots.closeAll()
 	for _, s := range l.garbage {

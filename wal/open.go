@@ -273,11 +273,11 @@ func (l *Log) save(configurations []raft.Entry) error {
 	return nil
 }
 
-// settle makes durable what was found, and says so in a record. After a sync that failed, the page
-// cache may show bytes that the disk doesn't have, and the next sync says nothing about them. So
-// everything that isn't proven to be synced is written once more. The record counts how often the
-// log was opened, so it equals no earlier record: what was cut off behind it can't be taken for its
-// continuation.
+// settle makes everything durable that was found, and says so in a record. After a sync that
+// failed, the page cache may show bytes that the disk doesn't have, and the next sync says nothing
+// about them. So everything that isn't proven to be synced is written once more. The record counts
+// how often the log was opened, so it equals no earlier record: a batch that was cut off behind it
+// can't be taken for its continuation.
 func (l *Log) settle(r *replay) error {
 	l.opens++
 	s := l.active

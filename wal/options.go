@@ -10,7 +10,7 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// Defaults and limits of Options.
+// Defaults and limits of Options. Sizes are in bytes.
 const (
 	DefaultSegmentSize = 64 << 20
 	MinSegmentSize     = 4 << 10
@@ -33,8 +33,8 @@ type Options struct {
 	// FS is the file system; nil stands for vfs.OS.
 	FS vfs.FS
 
-	// Logger gets what goes wrong without being an error of a call: a disk without room to
-	// preallocate, for example. With nil, nothing is logged.
+	// Logger gets problems that aren't errors of a call: for example, that the disk has no room to
+	// preallocate. With nil, nothing is logged.
 	Logger *slog.Logger
 
 	// Salt tells the records of one log from those of another; 0 stands for a random number. It

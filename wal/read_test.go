@@ -58,7 +58,7 @@ func TestReadingBesideWriting(t *testing.T) {
 		})
 	}
 	for index := raft.Index(1); index < 4000; index += 10 {
-		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 20, 100)})) // ten of them anew
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 20, 100)})) // ten again
 		if index%100 == 1 {
 			meta := raft.SnapshotMeta{Index: index + 5, Term: 1}
 			adopt(t, l, meta, []byte("snapshot"))

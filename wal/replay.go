@@ -234,8 +234,7 @@ func (r *replay) visited(f *found, at uint32) error {
 }
 
 // ended notes how the log ends, in its newest segment. Only one batch is written at a time,
-// directly behind the last one. So it looks there, and nowhere else: what stands further behind is
-// old.
+// directly behind the last one. So ended looks only there: further behind, the bytes are old.
 func (r *replay) ended(f *found) error {
 	s := f.segment
 	r.tail = TailUnmarked

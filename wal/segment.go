@@ -60,8 +60,9 @@ func (s *segment) fits(length int) bool {
 
 func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }
 
-// pageSize is the size of a page of the page cache. A write that ends within a page has the kernel
-// read what the file held in the rest of that page. A write that covers whole pages spares it that.
+// pageSize is the size in bytes of a page of the page cache. Before a write that ends within a
+// page, the kernel reads the rest of that page from the file. A write of whole pages doesn't need
+// that.
 const pageSize = 4096
 
 // pad appends zeros to b, which will be written at the offset at: up to the end of the page in

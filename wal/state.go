@@ -78,7 +78,7 @@ type decoder struct {
 	err error
 }
 
-// check notes an error in what was decoded, unless ok. what names the part that is wrong.
+// check notes an error unless ok. what names the part of the record that is wrong.
 func (d *decoder) check(ok bool, what string) {
 	if !ok && d.err == nil {
 		d.err = fmt.Errorf("%w: wal record: bad %s", raft.ErrMalformed, what)

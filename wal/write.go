@@ -132,7 +132,7 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	return nil
 }
 
-// Bounds of what a record holds besides the data of its entries. An entry has a frame, its origin
+// Bounds of the parts of a record besides the data of its entries. An entry has a frame, its origin
 // and its numbers, and its index and term once more in a run and in the list of configurations. The
 // rest is a snapshot with a configuration, and the state.
 const (
