@@ -1,4 +1,4 @@
-package raft_test
+package memory_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // entriesOf makes entries of one term, from an index on.
@@ -36,7 +37,7 @@ func storeSnapshot(t require.TestingT, s raft.Storage, index raft.Index, term ra
 	return &meta
 }
 
-// A plainLog is the stupid version of a storage: what MemoryStorage is compared with.
+// A plainLog is the stupid version of a storage: what memory.Storage is compared with.
 type plainLog struct {
 	before  raft.Index // the entry before the first one
 	entries []raft.Entry
@@ -44,15 +45,15 @@ type plainLog struct {
 
 func (p *plainLog) last() raft.Index { return p.before + raft.Index(len(p.entries)) }
 
-func TestMemoryStorageKeepsWhatAPlainLogKeeps(t *testing.T) {
+func TestStorageKeepsWhatAPlainLogKeeps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		t.Repeat(rapid.StateMachineActions(&storageComparison{storage: raft.NewMemoryStorage(), term: 1}))
+		t.Repeat(rapid.StateMachineActions(&storageComparison{storage: memory.NewStorage(), term: 1}))
 	})
 }
 
-// A storageComparison does the same to a MemoryStorage and to a plain log.
+// A storageComparison does the same to a memory.Storage and to a plain log.
 type storageComparison struct {
-	storage  *raft.MemoryStorage
+	storage  *memory.Storage
 	plain    plainLog
 	term     raft.Term
 	state    raft.DurableState
@@ -162,8 +163,8 @@ func (c *storageComparison) Check(t *rapid.T) {
 	require.Equal(t, configurations, saved.Configurations)
 }
 
-func TestMemoryStorageHandsOutWhatStays(t *testing.T) {
-	storage := raft.NewMemoryStorage()
+func TestStorageHandsOutWhatStays(t *testing.T) {
+	storage := memory.NewStorage()
 	given := entriesOf(1, 1, "one", "two", "three")
 	require.NoError(t, storage.Write(raft.Write{Entries: given}))
 	copy(given[1].Data, "XXX")
@@ -178,8 +179,8 @@ func TestMemoryStorageHandsOutWhatStays(t *testing.T) {
 	require.Equal(t, entriesOf(2, 2, "TWO", "THREE"), got)
 }
 
-func TestMemoryStorageSnapshotIsCurrentOnlyOnceNamed(t *testing.T) {
-	storage := raft.NewMemoryStorage()
+func TestStorageSnapshotIsCurrentOnlyOnceNamed(t *testing.T) {
+	storage := memory.NewStorage()
 	_, _, err := storage.OpenSnapshot()
 	require.ErrorIs(t, err, raft.ErrNoSnapshot)
 	require.NoError(t, storage.Write(raft.Write{Entries: entriesOf(1, 1, "one", "two")}))
@@ -206,7 +207,7 @@ func TestMemoryStorageSnapshotIsCurrentOnlyOnceNamed(t *testing.T) {
 	require.ErrorContains(t, storage.Write(raft.Write{Snapshot: &raft.SnapshotMeta{Index: 3, Term: 1}}), "not committed")
 }
 
-func TestMemoryStorageRefusesForEverAfterAFailedWrite(t *testing.T) {
+func TestStorageRefusesForEverAfterAFailedWrite(t *testing.T) {
 	for name, bad := range map[string]raft.Write{
 		"a gap":                         {Entries: entriesOf(1, 4, "four")},
 		"an entry out of order":         {Entries: append(entriesOf(1, 3, "three"), entriesOf(1, 5, "five")...)},
@@ -214,7 +215,7 @@ func TestMemoryStorageRefusesForEverAfterAFailedWrite(t *testing.T) {
 		"compaction without a snapshot": {Compact: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			storage := raft.NewMemoryStorage()
+			storage := memory.NewStorage()
 			require.NoError(t, storage.Write(raft.Write{Entries: entriesOf(1, 1, "one", "two")}))
 			bad.State.Term = 9
 			failure := storage.Write(bad)
@@ -228,8 +229,8 @@ func TestMemoryStorageRefusesForEverAfterAFailedWrite(t *testing.T) {
 	}
 }
 
-func TestMemoryStorageFailsOnceClosed(t *testing.T) {
-	storage := raft.NewMemoryStorage()
+func TestStorageFailsOnceClosed(t *testing.T) {
+	storage := memory.NewStorage()
 	w, err := storage.CreateSnapshot(raft.SnapshotMeta{Index: 1, Term: 1})
 	require.NoError(t, err)
 	require.NoError(t, storage.Close())

@@ -1,0 +1,180 @@
+package memory
+
+import (
+	"container/heap"
+	"math/bits"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// A link is one direction between two servers. All of it belongs to network.mu.
+type link struct {
+	network *Network
+	to      raft.ServerID
+	seed    uint64
+	faults  Faults
+
+	sent       uint64    // messages so far: the key of their luck
+	line       time.Time // when the last message that keeps its place arrives
+	queue      packets   // what is on its way, the earliest first
+	bytes      int
+	delivering bool // a timer is set, or its function runs
+}
+
+// A packet is a message on its way, or the news that a server is gone.
+type packet struct {
+	message raft.Message
+	lost    raft.ServerID
+	size    int
+	due     time.Time
+	order   uint64 // among those that are due at the same time
+}
+
+// Purposes of luck. Each has luck of its own.
+const (
+	luckLoss = 1 + iota
+	luckDuplicate
+	luckReorder
+	luckDelay
+	luckSecondDelay
+	luckStream
+)
+
+// push sends a packet on its way. It returns how many copies of it are to be handed over at once.
+// The others come by timer. The caller holds network.mu.
+func (l *link) push(p packet) (copies int) {
+	l.sent++
+	f := &l.faults
+	if f.Cut || l.chance(luckLoss, f.Loss) {
+		return 0
+	}
+	copies = 1
+	if p.lost == "" && l.chance(luckDuplicate, f.Duplicate) {
+		copies = 2
+	}
+	if f.MinDelay <= 0 && f.MaxDelay <= 0 && len(l.queue) == 0 && p.lost == "" {
+		return copies
+	}
+	now := time.Now()
+	for i := range copies {
+		p.due = now.Add(l.delay(luckDelay + uint64(i)))
+		if !l.chance(luckReorder, f.Reorder) {
+			if p.due.Before(l.line) {
+				p.due = l.line
+			}
+			l.line = p.due
+		}
+		p.order = 2*l.sent + uint64(i)
+		if len(l.queue) < maxMessagesUnderWay && l.bytes+p.size <= maxBytesUnderWay {
+			heap.Push(&l.queue, p)
+			l.bytes += p.size
+		}
+	}
+	if !l.delivering && len(l.queue) > 0 {
+		l.delivering = true
+		time.AfterFunc(l.queue[0].due.Sub(now), l.deliver)
+	}
+	return 0
+}
+
+// deliver hands over everything that is due, in order, and sets the timer for the rest.
+func (l *link) deliver() {
+	n := l.network
+	n.mu.Lock()
+	for len(l.queue) > 0 {
+		if wait := time.Until(l.queue[0].due); wait > 0 {
+			time.AfterFunc(wait, l.deliver)
+			n.mu.Unlock()
+			return
+		}
+		p := heap.Pop(&l.queue).(packet)
+		l.bytes -= p.size
+		to := n.servers[l.to]
+		if to == nil || l.faults.Cut {
+			continue
+		}
+		n.mu.Unlock()
+		if p.lost != "" {
+			to.lost(p.lost)
+		} else {
+			to.receive(p.message)
+		}
+		n.mu.Lock()
+	}
+	l.delivering = false
+	n.mu.Unlock()
+}
+
+// delay draws how long a packet travels.
+func (l *link) delay(purpose uint64) time.Duration {
+	low := max(l.faults.MinDelay, 0)
+	if span := l.faults.MaxDelay - low; span > 0 {
+		return low + time.Duration(l.luck(purpose)%uint64(span+1))
+	}
+	return low
+}
+
+// chance draws whether something that happens to a share of the packets happens to this one.
+func (l *link) chance(purpose uint64, share float64) bool {
+	return share > 0 && float64(l.luck(purpose)>>11) < share*(1<<53)
+}
+
+// luck draws a number for the last message that was sent. It depends on the seed, on the direction,
+// on how many messages were sent before, and on what it is for. It depends on nothing else: so what
+// happens to one message leaves the luck of the others alone.
+func (l *link) luck(purpose uint64) uint64 { return mix(mix(l.seed, l.sent), purpose) }
+
+// mix hashes two numbers into one.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
+	x := hi ^ lo ^ a
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	return x
+}
+
+// hash hashes a server's ID.
+func hash(seed uint64, id raft.ServerID) uint64 {
+	for i := range len(id) {
+		seed = mix(seed, uint64(id[i]))
+	}
+	return mix(seed, uint64(len(id)))
+}
+
+// messageOverhead is about what a message takes in memory beside its entries and its call, and what
+// a call or one of its members takes.
+const messageOverhead = 256
+
+// weight is about what a message takes in memory.
+func weight(m *raft.Message) int {
+	n := messageOverhead
+	for i := range m.Entries {
+		n += len(m.Entries[i].Data) + entryOverhead
+	}
+	if m.Call != nil {
+		n += messageOverhead * (1 + len(m.Call.Members))
+	}
+	return n
+}
+
+// packets is a heap by time.
+type packets []packet
+
+func (q packets) Len() int { return len(q) }
+func (q packets) Less(i, j int) bool {
+	if !q[i].due.Equal(q[j].due) {
+		return q[i].due.Before(q[j].due)
+	}
+	return q[i].order < q[j].order
+}
+func (q packets) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *packets) Push(x any)   { *q = append(*q, x.(packet)) }
+func (q *packets) Pop() any {
+	last := len(*q) - 1
+	p := (*q)[last]
+	(*q)[last] = packet{}
+	*q = (*q)[:last]
+	return p
+}
