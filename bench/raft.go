@@ -21,12 +21,12 @@ import (
 type raftPeer struct{}
 
 func (raftPeer) Name() string  { return "raft" }
-func (raftPeer) Modes() []Mode { return []Mode{disk, memory} }
+func (raftPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (raftPeer) Settings(mode Mode) string {
 	s := "This library in default settings, in which it takes a snapshot after each 64 MiB of log; but the election timeout is that of\n" +
 		"everybody here, and cells that go through a whole log, or ask for snapshots, have it keep the log.\n"
-	if mode == memory {
+	if mode == inMemory {
 		return s + "MemoryStorage and Network without faults."
 	}
 	return s + "Its wal, with default segments, and its tcp. Counted are the syncs of files, whatever for."
@@ -39,7 +39,7 @@ func (raftPeer) New(o Options) (Cluster, error) {
 	c := &raftCluster{options: o, network: raft.NewNetwork(raft.NetworkConfig{})}
 	for i := range o.servers() {
 		s := raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: fmt.Sprint(i)}
-		if o.Mode == disk {
+		if o.Mode == onDisk {
 			s.Address = o.Addresses[i]
 		}
 		c.founders = append(c.founders, s)
@@ -86,7 +86,7 @@ func (c *raftCluster) Start(i int) (Server, error) {
 
 // open opens what a node stands on, and owns from its start on.
 func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
-	if c.options.Mode == memory {
+	if c.options.Mode == inMemory {
 		return raft.NewMemoryStorage(), c.network.Join(c.founders[i].ID), nil
 	}
 	files := countingFiles{FS: vfs.OS, syncs: &c.syncs, stall: c.options.stall(i)}
@@ -101,7 +101,7 @@ func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
 	return log, transport, nil
 }
 
-func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.Mode == disk }
+func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.Mode == onDisk }
 
 func (c *raftCluster) Close() error { return nil }
 
