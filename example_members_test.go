@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // startTally starts a server on a network; one without a list waits to be added.
-func startTally(network *raft.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) *raft.Node {
+func startTally(network *memory.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) *raft.Node {
 	node, err := raft.Start(raft.Config{
 		ID: id, Machine: &tally{}, Storage: storage, Transport: network.Join(id), Bootstrap: list, Logger: slog.New(slog.DiscardHandler),
 		Heartbeat: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
@@ -28,9 +29,9 @@ func startTally(network *raft.Network, id raft.ServerID, storage raft.Storage, l
 func ExampleNode_AddServer() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	network := raft.NewNetwork(raft.NetworkConfig{})
-	a := startTally(network, "a", raft.NewMemoryStorage(), raft.Server{ID: "a", Address: "a"})
-	b := startTally(network, "b", raft.NewMemoryStorage())
+	network := memory.NewNetwork(memory.Options{})
+	a := startTally(network, "a", memory.NewStorage(), raft.Server{ID: "a", Address: "a"})
+	b := startTally(network, "b", memory.NewStorage())
 
 	added, err := a.AddServer(ctx, raft.Server{ID: "b", Address: "b"})
 	if err != nil {
@@ -62,10 +63,10 @@ func ExampleNode_AddServer() {
 func ExampleRecoverCluster() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	servers := []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}}
-	disk := raft.NewMemoryStorage()
-	a, b := startTally(network, "a", disk, servers...), startTally(network, "b", raft.NewMemoryStorage(), servers...)
+	disk := memory.NewStorage()
+	a, b := startTally(network, "a", disk, servers...), startTally(network, "b", memory.NewStorage(), servers...)
 	if _, err := a.Propose(ctx, []byte("5")); err != nil {
 		log.Fatal(err)
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // Of three servers two are lost. What the third holds goes on as a cluster of its own, of which the old servers are no part.
 func TestRecoverCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		_, err := c.nodes["a"].Propose(t.Context(), []byte("before"))
 		require.NoError(t, err)
 		c.leader()
@@ -37,7 +38,7 @@ func TestRecoverCluster(t *testing.T) {
 		require.Equal(t, was.Cluster, recovered.Cluster)
 		require.Contains(t, recovered.String(), recovered.Recovered.String())
 
-		c.disks["a"] = &disk{MemoryStorage: storage}
+		c.disks["a"] = &disk{Storage: storage}
 		a := c.start("a")
 		_, err = a.Propose(t.Context(), []byte("after"))
 		require.NoError(t, err)
@@ -52,7 +53,7 @@ func TestRecoverCluster(t *testing.T) {
 		_, err = a.AddServer(t.Context(), reached("b"))
 		require.ErrorIs(t, err, raft.ErrForeignServer)
 		require.NoError(t, b.Close(t.Context()))
-		c.disks["b"] = &disk{MemoryStorage: raft.NewMemoryStorage()}
+		c.disks["b"] = &disk{Storage: memory.NewStorage()}
 		b = c.start("b")
 		_, err = a.AddServer(t.Context(), reached("b"))
 		require.NoError(t, err)
@@ -62,6 +63,6 @@ func TestRecoverCluster(t *testing.T) {
 }
 
 func TestRecoverNothing(t *testing.T) {
-	_, err := raft.RecoverCluster(raft.NewMemoryStorage(), "x")
+	_, err := raft.RecoverCluster(memory.NewStorage(), "x")
 	require.ErrorIs(t, err, raft.ErrNoCluster)
 }

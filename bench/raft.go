@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 	"github.com/e17579a5/raft/wal/vfs"
@@ -36,7 +37,7 @@ func (raftPeer) Lacks(Ability) string { return "" }
 
 // New returns a cluster; in memory, with its network.
 func (raftPeer) New(o Options) (Cluster, error) {
-	c := &raftCluster{options: o, network: raft.NewNetwork(raft.NetworkConfig{})}
+	c := &raftCluster{options: o, network: memory.NewNetwork(memory.Options{})}
 	for i := range o.servers() {
 		s := raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: fmt.Sprint(i)}
 		if o.Mode == onDisk {
@@ -50,7 +51,7 @@ func (raftPeer) New(o Options) (Cluster, error) {
 // raftCluster is what the nodes share.
 type raftCluster struct {
 	options  Options
-	network  *raft.Network // of mode memory
+	network  *memory.Network // of mode memory
 	founders []raft.Server
 	syncs    atomic.Uint64
 }
@@ -87,7 +88,7 @@ func (c *raftCluster) Start(i int) (Server, error) {
 // open opens what a node stands on, and owns from its start on.
 func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
 	if c.options.Mode == inMemory {
-		return raft.NewMemoryStorage(), c.network.Join(c.founders[i].ID), nil
+		return memory.NewStorage(), c.network.Join(c.founders[i].ID), nil
 	}
 	files := countingFiles{FS: vfs.OS, syncs: &c.syncs, stall: c.options.stall(i)}
 	log, err := wal.Open(filepath.Join(c.options.Dir, fmt.Sprint(i)), wal.Options{FS: files})
