@@ -330,32 +330,6 @@ func ExampleNode_Done() {
 	// Output: closed: <nil>
 }
 
-// A storage in memory outlives the node that wrote it, so tests can restart servers.
-func ExampleMemoryStorage_Reopen() {
-	storage := memory.NewStorage()
-	for range 2 {
-		node, err := raft.Start(raft.Config{
-			ID: "a", Machine: &tally{}, Storage: storage, Transport: memory.NewNetwork(memory.Options{}).Join("a"),
-			Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			log.Fatal(err)
-		}
-		sum, err := node.Propose(context.Background(), []byte("1"))
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(string(sum))
-		if err := node.Close(context.Background()); err != nil {
-			log.Fatal(err)
-		}
-		storage = storage.Reopen()
-	}
-	// Output:
-	// 1
-	// 2
-}
-
 // A server does what only the leader is to do, once for each leadership, and stops when that ends.
 func ExampleNode_WhileLeader() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

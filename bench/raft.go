@@ -28,7 +28,7 @@ func (raftPeer) Settings(mode Mode) string {
 	s := "This library in default settings, in which it takes a snapshot after each 64 MiB of log; but the election timeout is that of\n" +
 		"everybody here, and cells that go through a whole log, or ask for snapshots, have it keep the log.\n"
 	if mode == inMemory {
-		return s + "MemoryStorage and Network without faults."
+		return s + "Package memory, without faults."
 	}
 	return s + "Its wal, with default segments, and its tcp. Counted are the syncs of files, whatever for."
 }
