@@ -71,9 +71,11 @@ const (
 	maxRecords   = 4096
 )
 
-// entryOverhead is about what an entry takes in memory beside its data, wherever it is held.
+// entryOverhead is about what an entry takes in memory beside its data, in a log or in a message.
+// By Saved.LogBytes a node tells after a restart when to take a snapshot.
 const entryOverhead = 96
 
+// A storedSnapshot is a snapshot that was committed.
 type storedSnapshot struct {
 	meta  raft.SnapshotMeta
 	bytes []byte
@@ -337,15 +339,15 @@ func (d *contents) chunk(index raft.Index) int {
 }
 
 // entry returns the i-th entry of a chunk. Its data is the chunk's own.
-func (d *contents) entry(chunk *chunk, i int) raft.Entry {
-	chunk.lent = true
-	r := &chunk.records[i]
+func (d *contents) entry(c *chunk, i int) raft.Entry {
+	c.lent = true
+	r := &c.records[i]
 	e := raft.Entry{
-		Index: chunk.first + raft.Index(i), Term: r.term, Kind: r.kind,
+		Index: c.first + raft.Index(i), Term: r.term, Kind: r.kind,
 		Origin: d.origins[r.origin], Number: r.number,
 	}
 	if !r.none {
-		e.Data = chunk.bytes[r.from:r.to:r.to]
+		e.Data = c.bytes[r.from:r.to:r.to]
 	}
 	return e
 }
