@@ -11,13 +11,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A command of a session is applied once, and every call gets the result of that one time: at whichever servers it is
 // proposed, also after all of them have started again (§6.3).
 func TestSessionCommandIsAppliedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		id, err := c.nodes["a"].OpenSession(t.Context())
 		require.NoError(t, err)
 		session := raft.NewSession(id)
@@ -49,7 +50,7 @@ func TestSessionCommandIsAppliedOnce(t *testing.T) {
 // A caller who was told that the outcome is unknown learns it by sending the command again.
 func TestSessionTellsAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		_, others := c.leader()
 		id, err := others[0].OpenSession(t.Context())
 		require.NoError(t, err)
@@ -81,7 +82,7 @@ func TestSessionTellsAnUnknownOutcome(t *testing.T) {
 // applied again, and whether it ever was is told only if it is known.
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.MaxSessions = 2 }
 		for _, id := range c.ids {
 			c.start(id)
@@ -123,7 +124,7 @@ func TestSessionsExpire(t *testing.T) {
 // What a client has let go of is refused when it comes late: also a command that was never applied.
 func TestSessionRefusesWhatWasLetGoOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		a := c.nodes["a"]
 		id, err := a.OpenSession(t.Context())
 		require.NoError(t, err)
@@ -140,7 +141,7 @@ func TestSessionRefusesWhatWasLetGoOf(t *testing.T) {
 
 func TestSessionCallsCheckWhatTheyGet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) {
 			config.MaxCommandBytes = 10
 			config.Validate = func(command []byte) error {
@@ -244,8 +245,8 @@ func TestSessionIDIsText(t *testing.T) {
 
 func TestConfigBoundsSessions(t *testing.T) {
 	for _, config := range []raft.Config{{MaxSessions: raft.MaxSessions + 1}, {MaxSessionBytes: raft.MaxSessionBytes + 1}, {MaxSessions: -1}} {
-		config.ID, config.Machine, config.Storage = "a", &journal{}, raft.NewMemoryStorage()
-		config.Transport = raft.NewNetwork(raft.NetworkConfig{}).Join("a")
+		config.ID, config.Machine, config.Storage = "a", &journal{}, memory.NewStorage()
+		config.Transport = memory.NewNetwork(memory.Options{}).Join("a")
 		_, err := raft.Start(config)
 		require.ErrorIs(t, err, raft.ErrConfig)
 		require.ErrorContains(t, err, "MaxSession")

@@ -2,8 +2,8 @@
 // several servers, and goes on while a majority of them lives.
 //
 // A service embeds it in three steps: implement a StateMachine, Start a Node on a Storage and a Transport
-// (packages wal and tcp, or NewMemoryStorage and NewNetwork for tests), and call Propose and Read at any
-// server. The counter in examples/counter is such a service, to be copied.
+// (packages wal and tcp, or package memory for tests), and call Propose and Read at any server. The
+// counter in examples/counter is such a service, to be copied.
 //
 // # The idea
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // collect collects the events of a node until it stops or ctx ends.
@@ -37,7 +38,7 @@ func pick[E raft.Event](events []raft.Event) (picked []E) {
 
 func TestEventsTellALife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		all := collect(t.Context(), c.nodes["a"])
 		c.leader()
 		for range 3 {
@@ -71,7 +72,7 @@ func TestEventsTellALife(t *testing.T) {
 // A reader who doesn't come back for long holds up nobody, and is then shown what is, not what was.
 func TestEventsSkipWhatIsOutdated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		c.leader()
 		resume, events := make(chan struct{}), make(chan raft.Event)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -117,7 +118,7 @@ func TestEventsSkipWhatIsOutdated(t *testing.T) {
 
 func TestEventsAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		broken := errors.New("the disk is broken")
 		c.disks["a"].set(broken, nil)
@@ -137,7 +138,7 @@ func TestEventsAfterTheEnd(t *testing.T) {
 
 func TestEventsEndWhenTheCallerBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		for range c.nodes["a"].Events(t.Context()) {
 			break
 		}
@@ -152,7 +153,7 @@ func TestEventsEndWhenTheCallerBreaksOff(t *testing.T) {
 // "I lead" is said after the entry that began the term was applied, with all that came before it (§6.4).
 func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		_, err := c.nodes["a"].Propose(t.Context(), []byte("x"))
 		require.NoError(t, err)
 		require.True(t, c.nodes["a"].Leadership().Ready)
@@ -173,7 +174,7 @@ func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 
 func TestTroubleIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Bootstrap = nil }
 		node := c.start("a")
 		for event := range node.Events(t.Context()) {
@@ -188,7 +189,7 @@ func TestTroubleIsAnEvent(t *testing.T) {
 // The error of a call says who leads, and where.
 func TestErrorsNameTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true})
+		c := startCluster(t, 3, memory.Faults{Cut: true})
 		_, err := c.nodes["a"].Propose(within(t, time.Second/2), nil)
 		var failed *raft.CallError
 		require.ErrorAs(t, err, &failed)

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // startTally starts a server on a network; one without a list waits to be added.
-func startTally(network *raft.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) *raft.Node {
+func startTally(network *memory.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) *raft.Node {
 	node, err := raft.Start(raft.Config{
 		ID: id, Machine: &tally{}, Storage: storage, Transport: network.Join(id), Bootstrap: list, Logger: slog.New(slog.DiscardHandler),
 		Heartbeat: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
@@ -28,9 +29,9 @@ func startTally(network *raft.Network, id raft.ServerID, storage raft.Storage, l
 func ExampleNode_AddServer() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	network := raft.NewNetwork(raft.NetworkConfig{})
-	a := startTally(network, "a", raft.NewMemoryStorage(), raft.Server{ID: "a", Address: "a"})
-	b := startTally(network, "b", raft.NewMemoryStorage())
+	network := memory.NewNetwork(memory.Options{})
+	a := startTally(network, "a", memory.NewStorage(), raft.Server{ID: "a", Address: "a"})
+	b := startTally(network, "b", memory.NewStorage())
 
 	added, err := a.AddServer(ctx, raft.Server{ID: "b", Address: "b"})
 	if err != nil {
@@ -55,46 +56,4 @@ func ExampleNode_AddServer() {
 	// members: 2
 	// members: 1
 	// a conflict: true
-}
-
-// Of two servers one is lost for good, so there is no majority any more. The other one is made a cluster of its own, while it is
-// stopped.
-func ExampleRecoverCluster() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	network := raft.NewNetwork(raft.NetworkConfig{})
-	servers := []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}}
-	disk := raft.NewMemoryStorage()
-	a, b := startTally(network, "a", disk, servers...), startTally(network, "b", raft.NewMemoryStorage(), servers...)
-	if _, err := a.Propose(ctx, []byte("5")); err != nil {
-		log.Fatal(err)
-	}
-	for _, node := range []*raft.Node{b, a} {
-		if err := node.Close(ctx); err != nil {
-			log.Fatal(err)
-		}
-	}
-
-	disk = disk.Reopen()                            // or wal.Open
-	recovery, err := raft.RecoverCluster(disk, "a") // what may be lost, recovery.String() says
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := disk.Close(); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("a record is in the log:", recovery.Record == recovery.Last+1)
-
-	a = startTally(network, "a", disk.Reopen())
-	sum, err := a.Propose(ctx, []byte("6"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("sum:", string(sum))
-	if err := a.Close(ctx); err != nil {
-		log.Fatal(err)
-	}
-	// Output:
-	// a record is in the log: true
-	// sum: 11
 }

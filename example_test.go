@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A tally is a replicated number. A command is what to add to it, in digits; the result is the sum.
@@ -41,12 +42,12 @@ func (t *tally) Restore(io.Reader) error {
 func ExampleStart() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 	tallies, nodes := make([]tally, len(servers)), make([]*raft.Node, len(servers))
 	for i, server := range servers {
 		node, err := raft.Start(raft.Config{
-			ID: server.ID, Machine: &tallies[i], Storage: raft.NewMemoryStorage(), Transport: network.Join(server.ID),
+			ID: server.ID, Machine: &tallies[i], Storage: memory.NewStorage(), Transport: network.Join(server.ID),
 			Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 			Heartbeat: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
 		})
@@ -83,7 +84,7 @@ func ExampleStart() {
 func newTally() (*raft.Node, *tally) {
 	machine := &tally{}
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: machine, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		ID: "a", Machine: machine, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -161,7 +162,7 @@ func ExampleNode_ExportSnapshot() {
 	start := func(id raft.ServerID, from func() (io.ReadCloser, error)) (*raft.Node, *words) {
 		machine := &words{}
 		node, err := raft.Start(raft.Config{
-			ID: id, Machine: machine, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join(id),
+			ID: id, Machine: machine, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join(id),
 			Bootstrap: []raft.Server{{ID: id}}, BootstrapFrom: from, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -211,7 +212,7 @@ func (w *words) Restore(r io.Reader) (err error) {
 func ExampleTrace() {
 	var writes, commands atomic.Int64
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 		Trace: &raft.Trace{
 			Wrote: func(w raft.WriteTrace) { writes.Add(1) }, // w.Took goes into a histogram
@@ -265,9 +266,9 @@ func ExampleNode_Events() {
 
 // The error of a call tells what became of it, and who leads.
 func ExampleCallError() {
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: network.Join("a"),
+		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: network.Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
 	})
 	if err != nil {
@@ -291,7 +292,7 @@ func ExampleCallError() {
 // A status explains why there is no leader, and what calls wait for.
 func ExampleStatus() {
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
 	})
 	if err != nil {
@@ -329,39 +330,13 @@ func ExampleNode_Done() {
 	// Output: closed: <nil>
 }
 
-// A storage in memory outlives the node that wrote it, so tests can restart servers.
-func ExampleMemoryStorage_Reopen() {
-	storage := raft.NewMemoryStorage()
-	for range 2 {
-		node, err := raft.Start(raft.Config{
-			ID: "a", Machine: &tally{}, Storage: storage, Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
-			Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			log.Fatal(err)
-		}
-		sum, err := node.Propose(context.Background(), []byte("1"))
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(string(sum))
-		if err := node.Close(context.Background()); err != nil {
-			log.Fatal(err)
-		}
-		storage = storage.Reopen()
-	}
-	// Output:
-	// 1
-	// 2
-}
-
 // A server does what only the leader is to do, once for each leadership, and stops when that ends.
 func ExampleNode_WhileLeader() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: new(tally), Storage: raft.NewMemoryStorage(),
-		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		ID: "a", Machine: new(tally), Storage: memory.NewStorage(),
+		Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -394,8 +369,8 @@ func ExampleNode_StaleRead() {
 	defer cancel()
 	sums := new(tally)
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: sums, Storage: raft.NewMemoryStorage(),
-		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+		ID: "a", Machine: sums, Storage: memory.NewStorage(),
+		Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 func TestStatusExplainsWhyThereIsNoLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true})
+		c := startCluster(t, 3, memory.Faults{Cut: true})
 		require.Equal(t, raft.NoLeaderTimeout, c.nodes["a"].Status().NoLeader.Reason)
 		time.Sleep(10 * electionTimeout)
 		require.Equal(t, &raft.NoLeader{Reason: raft.NoLeaderVotes, For: 10 * electionTimeout,
@@ -41,14 +42,14 @@ func TestStatusExplainsWhyThereIsNoLeader(t *testing.T) {
 
 func TestStatusExplainsOtherReasonsForNoLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Bootstrap = nil }
 		node := c.start("a")
 		require.Equal(t, raft.NoLeaderNoVote, node.Status().NoLeader.Reason)
 		require.ErrorIs(t, node.Status().Trouble, raft.ErrNoCluster)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		release := make(chan struct{})
 		c.disks["a"].set(nil, release)
@@ -69,7 +70,7 @@ func TestStatusExplainsOtherReasonsForNoLeader(t *testing.T) {
 
 func TestStatusExplainsWhatAnIsolatedLeaderWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		time.Sleep(electionTimeout)
 		id := leader.Status().ID
@@ -103,7 +104,7 @@ func TestStatusExplainsWhatAnIsolatedLeaderWaitsFor(t *testing.T) {
 
 func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		follower, id := others[0], leader.Status().ID
 		name := follower.Status().ID
@@ -138,7 +139,7 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 // A change of the members waits for new servers to answer, and to catch up; a transfer for the next leader.
 func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		id := leader.Status().ID
 		call := func(node *raft.Node, f func() error) <-chan error {
@@ -158,7 +159,7 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 
 		// A server that answers and then hears nothing doesn't catch up.
 		c.join("d")
-		c.network.SetLinkFaults(id, "d", raft.Faults{MinDelay: electionTimeout / 4, MaxDelay: electionTimeout / 4})
+		c.network.SetLinkFaults(id, "d", memory.Faults{MinDelay: electionTimeout / 4, MaxDelay: electionTimeout / 4})
 		added = call(others[0], func() error {
 			_, err := others[0].AddServer(t.Context(), reached("d"))
 			return err
@@ -171,7 +172,7 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 		require.Equal(t, []raft.ServerID{"d"}, waits.Servers)
 		require.GreaterOrEqual(t, waits.For, electionTimeout)
 		c.network.Heal()
-		c.network.SetFaults(raft.Faults{})
+		c.network.SetFaults(memory.Faults{})
 		require.NoError(t, <-added)
 
 		successor := others[1].Status().ID
@@ -187,7 +188,7 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 // What is in a follower's log waits for the word of the leader, which waits for a majority of the disks.
 func TestStatusExplainsACommitThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		release := make(chan struct{})
 		for _, follower := range others {
@@ -211,7 +212,7 @@ func TestStatusExplainsWhereASnapshotStands(t *testing.T) {
 		f.adjust = func(config *raft.Config) { config.SnapshotBytesPerSecond = 256 << 10 }
 		f.start(t, "x", file)
 		require.NoError(t, f.nodes["x"].Read(t.Context()))
-		f.servers, f.disks["y"] = nil, raft.NewMemoryStorage()
+		f.servers, f.disks["y"] = nil, memory.NewStorage()
 		f.start(t, "y", nil)
 		added := make(chan error, 1)
 		go func() {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A wordList is a state machine that keeps words, with snapshots.
@@ -54,20 +55,20 @@ func (w *wordList) list() []string {
 
 // founders are servers that found a cluster, some of them with an exported snapshot.
 type founders struct {
-	network *raft.Network
+	network *memory.Network
 	servers []raft.Server
 	nodes   map[raft.ServerID]*raft.Node
 	words   map[raft.ServerID]*wordList
-	disks   map[raft.ServerID]*raft.MemoryStorage
+	disks   map[raft.ServerID]*memory.Storage
 	adjust  func(*raft.Config) // applied to each config before a start
 }
 
 func newFounders(ids ...raft.ServerID) *founders {
-	f := &founders{network: raft.NewNetwork(raft.NetworkConfig{}), nodes: map[raft.ServerID]*raft.Node{},
-		words: map[raft.ServerID]*wordList{}, adjust: func(*raft.Config) {}, disks: map[raft.ServerID]*raft.MemoryStorage{}}
+	f := &founders{network: memory.NewNetwork(memory.Options{}), nodes: map[raft.ServerID]*raft.Node{},
+		words: map[raft.ServerID]*wordList{}, adjust: func(*raft.Config) {}, disks: map[raft.ServerID]*memory.Storage{}}
 	for _, id := range ids {
 		f.servers = append(f.servers, raft.Server{ID: id, Address: string(id)})
-		f.disks[id] = raft.NewMemoryStorage()
+		f.disks[id] = memory.NewStorage()
 	}
 	return f
 }
@@ -216,7 +217,7 @@ func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
 		f := newFounders("x")
 		f.start(t, "x", file)
 		require.NoError(t, f.nodes["x"].Read(t.Context()))
-		f.disks["y"] = raft.NewMemoryStorage()
+		f.disks["y"] = memory.NewStorage()
 		servers := f.servers
 		f.servers = nil
 		f.start(t, "y", nil)
@@ -288,8 +289,8 @@ func TestDamagedExportIsRefused(t *testing.T) {
 			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", i)
 		}
 		missing := errors.New("no such file")
-		_, err := raft.Start(raft.Config{ID: "x", Machine: &wordList{}, Storage: raft.NewMemoryStorage(),
-			Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("x"), Bootstrap: []raft.Server{{ID: "x"}},
+		_, err := raft.Start(raft.Config{ID: "x", Machine: &wordList{}, Storage: memory.NewStorage(),
+			Transport: memory.NewNetwork(memory.Options{}).Join("x"), Bootstrap: []raft.Server{{ID: "x"}},
 			BootstrapFrom: func() (io.ReadCloser, error) { return nil, missing }})
 		require.ErrorIs(t, err, missing)
 	})

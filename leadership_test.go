@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // others returns the servers of a cluster but one.
@@ -25,7 +26,7 @@ func (c *cluster) others(id raft.ServerID) (ids []raft.ServerID) {
 
 func TestTransferLeadershipAtAnyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		for _, at := range c.ids {
 			leader, _ := c.leader()
 			was := leader.Status().ID
@@ -46,7 +47,7 @@ func TestTransferLeadershipAtAnyServer(t *testing.T) {
 // way have their results.
 func TestCloseHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
+		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
 		leader, _ := c.leader()
 		time.Sleep(electionTimeout)
 		was := leader.Status()
@@ -71,7 +72,7 @@ func TestCloseHandsOver(t *testing.T) {
 func TestCloseDoesNotWaitForASuccessorForEver(t *testing.T) {
 	for _, patience := range []time.Duration{0, electionTimeout / 10, 10 * electionTimeout} {
 		synctest.Test(t, func(t *testing.T) {
-			c := startCluster(t, 3, raft.Faults{})
+			c := startCluster(t, 3, memory.Faults{})
 			leader, _ := c.leader()
 			time.Sleep(electionTimeout)
 			c.network.Isolate(leader.Status().ID)
@@ -92,7 +93,7 @@ func TestCloseDoesNotWaitForASuccessorForEver(t *testing.T) {
 
 func TestWhileLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, _ := c.leader()
 		id := leader.Status().ID
 		failure := errors.New("what f returns")
@@ -126,7 +127,7 @@ func TestWhileLeader(t *testing.T) {
 // WhileLeader waits for the leadership, and ends with its context or the node.
 func TestWhileLeaderWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, _ := c.leader()
 		id := leader.Status().ID
 		follower := c.nodes[c.others(id)[0]]
@@ -158,7 +159,7 @@ func TestWhileLeaderWaits(t *testing.T) {
 // A leader with a lease serves reads that its followers can't confirm any more, until the lease ends.
 func TestLeaseRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.MaxLease = electionTimeout / 2 }
 		for _, id := range c.ids {
 			c.start(id)
@@ -184,7 +185,7 @@ func TestLeaseRead(t *testing.T) {
 // A stale read tells an age that holds: what was acknowledged before shows.
 func TestStaleRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, _ := c.leader()
 		id := c.others(leader.Status().ID)[0]
 		node := c.nodes[id]

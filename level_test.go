@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // mixed starts servers of which one, c, is of an older version, founds a cluster and commits a command.
@@ -134,7 +135,7 @@ func TestLevelOfAConfig(t *testing.T) {
 // A mixed cluster serves what all of its servers know, through an upgrade of one after the other.
 func TestMixedCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		old := map[raft.ServerID]bool{"a": true, "b": true, "c": true}
 		c.adjust = func(config *raft.Config) {
 			if old[config.ID] {
@@ -167,16 +168,16 @@ func TestMixedCluster(t *testing.T) {
 		c.close("b")
 		old["b"] = true
 		config := c.config("b")
-		config.Machine, config.Storage = &journal{}, c.disks["b"].MemoryStorage.Reopen()
+		config.Machine, config.Storage = &journal{}, c.disks["b"].Storage.Reopen()
 		_, err := raft.Start(config)
 		require.ErrorIs(t, err, raft.ErrOutdated)
 	})
 }
 
 func ExampleConfig_level() {
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: network.Join("a"), Bootstrap: []raft.Server{{ID: "a"}},
+		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: network.Join("a"), Bootstrap: []raft.Server{{ID: "a"}},
 		Logger: slog.New(slog.DiscardHandler),
 		Level:  raft.LevelFirst, // until we are sure that we won't go back to the version of last week
 	})

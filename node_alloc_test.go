@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // TestCommandAllocations: what one command allocates in three nodes in memory, from Propose to its answer, when nobody else
@@ -18,12 +19,12 @@ func TestCommandAllocations(t *testing.T) {
 		t.Skip("pools forget at random under the race detector")
 	}
 	synctest.Test(t, func(t *testing.T) { // whose clock stands still while anybody works: there are no heartbeats
-		network := raft.NewNetwork(raft.NetworkConfig{})
+		network := memory.NewNetwork(memory.Options{})
 		servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 		nodes := make(map[raft.ServerID]*raft.Node)
 		for _, server := range servers {
 			node, err := raft.Start(raft.Config{
-				ID: server.ID, Machine: &nothing{}, Storage: raft.NewMemoryStorage(), Transport: network.Join(server.ID),
+				ID: server.ID, Machine: &nothing{}, Storage: memory.NewStorage(), Transport: network.Join(server.ID),
 				Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 			})
 			require.NoError(t, err)

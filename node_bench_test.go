@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A nothing is a state machine without state, whose results are the commands.
@@ -28,13 +29,13 @@ func (*nothing) Snapshot() (io.WriterTo, error) { return nil, nil }
 func BenchmarkNodes(b *testing.B) {
 	for _, load := range []struct{ clients, bytes int }{{1, 16}, {64, 128}, {256, 128}, {1024, 128}, {64, 4096}} {
 		b.Run(fmt.Sprintf("%dx%d", load.clients, load.bytes), func(b *testing.B) {
-			network := raft.NewNetwork(raft.NetworkConfig{})
+			network := memory.NewNetwork(memory.Options{})
 			servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 			var leader *raft.Node
 			var nodes []*raft.Node
 			for _, server := range servers {
 				node, err := raft.Start(raft.Config{
-					ID: server.ID, Machine: &nothing{}, Storage: raft.NewMemoryStorage(), Transport: network.Join(server.ID),
+					ID: server.ID, Machine: &nothing{}, Storage: memory.NewStorage(), Transport: network.Join(server.ID),
 					Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 					Heartbeat: 20 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
 				})

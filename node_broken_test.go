@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
@@ -11,10 +10,7 @@ import (
 // A core that breaks on a command may have done anything with it, and it certainly hasn't seen the next one.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, err := newNode(Config{
-			ID: "a", Machine: breaker{}, Storage: NewMemoryStorage(), Transport: NewNetwork(NetworkConfig{}).Join("a"),
-			Bootstrap: []Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
-		})
+		n, err := newNode(alone(breaker{}))
 		require.NoError(t, err)
 		broken, unseen, reading := n.newWaiter(), n.newWaiter(), n.newWaiter()
 		require.NoError(t, n.inbox.propose(broken, Proposal{}))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // requireClosed requires that a node has been closed, which is no failure.
@@ -30,7 +31,7 @@ func requireClosed(t *testing.T, node *raft.Node) {
 
 func TestCloseWhileElecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true})
+		c := startCluster(t, 3, memory.Faults{Cut: true})
 		proposed, answered := propose(t.Context(), c.nodes["a"], "x"), read(t.Context(), c.nodes["a"])
 		time.Sleep(10 * electionTimeout)
 		start := time.Now()
@@ -46,7 +47,7 @@ func TestCloseWhileElecting(t *testing.T) {
 
 func TestCloseAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		c.close("a")
 		requireClosed(t, c.nodes["a"])
 	})
@@ -54,7 +55,7 @@ func TestCloseAtOnce(t *testing.T) {
 
 func TestCloseWithTheCommandInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, _ := c.leader()
 		c.network.Isolate(leader.Status().ID)
 		proposed, answered := propose(t.Context(), leader, "x"), read(t.Context(), leader)
@@ -70,7 +71,7 @@ func TestCloseWithTheCommandInFlight(t *testing.T) {
 
 func TestCloseWhileTheDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		node := c.nodes["a"]
 		require.NoError(t, node.Read(t.Context()))
 		release := make(chan struct{})
@@ -95,7 +96,7 @@ func TestCloseWhileTheDiskHangs(t *testing.T) {
 
 func TestCloseWhileTheStateMachineHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		node := c.nodes["a"]
 		require.NoError(t, node.Read(t.Context()))
 		release := make(chan struct{})
@@ -114,7 +115,7 @@ func TestCloseWhileTheStateMachineHangs(t *testing.T) {
 
 func TestCloseFromWithinTheStateMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		node := c.nodes["a"]
 		require.NoError(t, node.Read(t.Context()))
 		ended, cancel := context.WithCancel(t.Context())
@@ -135,7 +136,7 @@ func TestCloseFromWithinTheStateMachine(t *testing.T) {
 func TestCloseUnderLoad(t *testing.T) {
 	for after := range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			c := startCluster(t, 3, raft.Faults{MaxDelay: 2 * time.Millisecond})
+			c := startCluster(t, 3, memory.Faults{MaxDelay: 2 * time.Millisecond})
 			c.leader()
 			acknowledged, refused := make(chan string, 1000), make(chan string, 1000)
 			running := make(chan struct{}, 30)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // outcome is what a call of Propose or Read came to.
@@ -52,7 +53,7 @@ func requireOpen[T any](t *testing.T, done <-chan T) {
 
 func TestContextBeforeAnythingWasSentIsNotApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true}) // so that there is never a leader
+		c := startCluster(t, 3, memory.Faults{Cut: true}) // so that there is never a leader
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := c.nodes["a"].Propose(ended, []byte("x"))
@@ -77,7 +78,7 @@ func TestContextBeforeAnythingWasSentIsNotApplied(t *testing.T) {
 
 func TestProposalsWaitForALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true})
+		c := startCluster(t, 3, memory.Faults{Cut: true})
 		proposed, answered := propose(t.Context(), c.nodes["a"], "x"), read(t.Context(), c.nodes["b"])
 		time.Sleep(time.Minute)
 		requireOpen(t, proposed)
@@ -90,7 +91,7 @@ func TestProposalsWaitForALeader(t *testing.T) {
 
 func TestContextWithTheCommandInFlightIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		isolated := leader.Status().ID
 		c.network.Isolate(isolated)
@@ -117,7 +118,7 @@ func TestContextWithTheCommandInFlightIsUnknown(t *testing.T) {
 
 func TestContextWhileTheStateMachineWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		release := make(chan struct{})
 		c.machines["a"].before = func(string) { <-release }
@@ -145,7 +146,7 @@ func TestContextWhileTheStateMachineWorks(t *testing.T) {
 
 func TestTooLargeIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.MaxCommandBytes = 100 }
 		node := c.start("a")
 		_, err := node.Propose(t.Context(), make([]byte, 101))
@@ -169,7 +170,7 @@ func TestOverload(t *testing.T) {
 	for name, limit := range limits {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, 1, raft.Faults{})
+				c := newCluster(t, 1, memory.Faults{})
 				c.adjust = limit
 				node := c.start("a")
 				require.NoError(t, node.Read(t.Context()))
@@ -225,7 +226,7 @@ func requireStopped(t *testing.T, node *raft.Node, cause error) {
 
 func TestFailingStorageStopsTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		id := leader.Status().ID
 		broken := errors.New("the disk is broken")
@@ -260,9 +261,9 @@ func TestPanicsStopTheNodeAndNotTheProcess(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, 1, raft.Faults{})
+				c := newCluster(t, 1, memory.Faults{})
 				if test.where == "transport" { // which needs somebody to send to
-					c = newCluster(t, 3, raft.Faults{})
+					c = newCluster(t, 3, memory.Faults{})
 				}
 				c.adjust = func(config *raft.Config) {
 					if config.ID == "a" {
@@ -293,7 +294,7 @@ func TestPanicsStopTheNodeAndNotTheProcess(t *testing.T) {
 
 func TestBrokenInvariantStopsTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.MaxWrites = 1 }
 		node := c.start("a")
 		require.NoError(t, node.Read(t.Context()))
@@ -304,7 +305,7 @@ func TestBrokenInvariantStopsTheNode(t *testing.T) {
 		// wants them back to apply them.
 		c.machines["a"] = &journal{}
 		config := c.config("a")
-		config.Storage = &amnesiac{MemoryStorage: forgetful.Reopen()}
+		config.Storage = &amnesiac{Storage: forgetful.Reopen()}
 		node, err := raft.Start(config)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, node.Close(t.Context())) }()
@@ -316,7 +317,7 @@ func TestBrokenInvariantStopsTheNode(t *testing.T) {
 }
 
 // An amnesiac is a storage that finds none of its entries any more.
-type amnesiac struct{ *raft.MemoryStorage }
+type amnesiac struct{ *memory.Storage }
 
 func (*amnesiac) Entries(raft.Index, raft.Index, int) ([]raft.Entry, error) { return nil, nil }
 
@@ -350,17 +351,17 @@ func (s *saboteur) Send(m raft.Message) {
 func TestFailingReadsStopTheNode(t *testing.T) {
 	broken := errors.New("the disk can't be read")
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		c.close("a")
 		c.adjust = func(config *raft.Config) { config.Storage = newUnreadable(c.disks["a"].Reopen(), broken, true) }
 		requireStopped(t, c.start("a"), broken)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		disks := map[raft.ServerID]*unreadable{}
 		c.adjust = func(config *raft.Config) {
-			disks[config.ID] = newUnreadable(c.disks[config.ID].MemoryStorage, broken, false)
+			disks[config.ID] = newUnreadable(c.disks[config.ID].Storage, broken, false)
 			config.Storage, config.TailBytes = disks[config.ID], 1
 		}
 		for _, id := range c.ids {
@@ -381,13 +382,13 @@ func TestFailingReadsStopTheNode(t *testing.T) {
 
 // An unreadable storage has entries that can't be read from some time on.
 type unreadable struct {
-	*raft.MemoryStorage
+	*memory.Storage
 	reason error
 	broken atomic.Bool
 }
 
-func newUnreadable(storage *raft.MemoryStorage, reason error, broken bool) *unreadable {
-	s := &unreadable{MemoryStorage: storage, reason: reason}
+func newUnreadable(storage *memory.Storage, reason error, broken bool) *unreadable {
+	s := &unreadable{Storage: storage, reason: reason}
 	s.broken.Store(broken)
 	return s
 }
@@ -396,12 +397,12 @@ func (s *unreadable) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry
 	if s.broken.Load() {
 		return nil, s.reason
 	}
-	return s.MemoryStorage.Entries(after, last, maxBytes)
+	return s.Storage.Entries(after, last, maxBytes)
 }
 
 func TestUnknownEntryStopsTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		last := c.nodes["a"].Status()
 		c.close("a")
@@ -410,7 +411,7 @@ func TestUnknownEntryStopsTheNode(t *testing.T) {
 		require.NoError(t, err)
 		future := raft.Entry{Index: last.Last + 1, Term: last.Term, Kind: 99, Data: []byte("from a newer version")}
 		require.NoError(t, storage.Write(raft.Write{State: saved.State, Entries: []raft.Entry{future}}))
-		c.disks["a"].MemoryStorage = storage
+		c.disks["a"].Storage = storage
 		node := c.start("a")
 		<-node.Done()
 		require.ErrorContains(t, node.Err(), "kind 99")

@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 func TestLostLeaderIsReplacedBeforeAnyTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{MaxDelay: time.Millisecond})
+		c := startCluster(t, 3, memory.Faults{MaxDelay: time.Millisecond})
 		leader, others := c.leader()
 		start := time.Now()
 		require.NoError(t, leader.Close(t.Context()))
@@ -28,7 +29,7 @@ func TestLostLeaderIsReplacedBeforeAnyTimeout(t *testing.T) {
 
 func TestIsolatedLeaderStepsDownAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		old, others := c.leader()
 		id := old.Status().ID
 		c.network.Isolate(id)
@@ -48,7 +49,7 @@ func TestIsolatedLeaderStepsDownAndComesBack(t *testing.T) {
 
 func TestOneWayPartitionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		old, others := c.leader()
 		for _, other := range others {
 			c.network.Cut(other.Status().ID, old.Status().ID) // it sends, but doesn't hear
@@ -62,7 +63,7 @@ func TestOneWayPartitionEnds(t *testing.T) {
 
 func TestSlowDiskEndsLeadership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		old, _ := c.leader()
 		id := old.Status().ID
 		release := make(chan struct{})
@@ -78,7 +79,7 @@ func TestSlowDiskEndsLeadership(t *testing.T) {
 
 func TestServerWithoutStateAndListWaitsToBeAdded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Bootstrap = nil }
 		node := c.start("a")
 		time.Sleep(10 * electionTimeout)
@@ -94,7 +95,7 @@ func TestServerWithoutStateAndListWaitsToBeAdded(t *testing.T) {
 
 func TestDifferentListsAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		c.adjust = func(config *raft.Config) {
 			if config.ID == "c" {
 				config.Bootstrap = config.Bootstrap[1:]
@@ -111,7 +112,7 @@ func TestDifferentListsAreReported(t *testing.T) {
 
 func TestStatusTellsTheCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, others := c.leader()
 		id := leader.Status().ID
 		require.NoError(t, others[0].Read(t.Context()))
@@ -133,7 +134,7 @@ func TestStatusTellsTheCluster(t *testing.T) {
 
 func TestServerFarBehindIsServedFromTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.TailBytes, config.MaxAppendBytes = 1000, 1000 }
 		for _, id := range c.ids {
 			c.start(id)
@@ -163,7 +164,7 @@ func TestAnswersAreHonest(t *testing.T) {
 
 func honest(t *testing.T, seed uint64) {
 	luck := rand.New(rand.NewPCG(seed, 0))
-	c := startCluster(t, 3, raft.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.3})
+	c := startCluster(t, 3, memory.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.3})
 	c.leader()
 	type told struct {
 		command string
@@ -192,7 +193,7 @@ func honest(t *testing.T, seed uint64) {
 		}()
 	}
 	c.harm(luck, nodes)
-	c.network.SetFaults(raft.Faults{MaxDelay: time.Millisecond})
+	c.network.SetFaults(memory.Faults{MaxDelay: time.Millisecond})
 	stop()
 	for range clients {
 		<-ended

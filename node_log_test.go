@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A notebook is a slog.Handler that keeps the records.
@@ -33,7 +34,7 @@ func (b *notebook) Handle(_ context.Context, r slog.Record) error {
 func TestLogTellsRolesSlowLanesAndFailuresAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &notebook{}
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Logger = slog.New(book) }
 		node := c.start("a")
 		for range 100 {

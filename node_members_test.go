@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 )
@@ -27,7 +28,7 @@ func (c *cluster) join(ids ...raft.ServerID) {
 		config.Address, config.Bootstrap = "at "+string(config.ID), nil
 	}
 	for _, id := range ids {
-		c.disks[id] = &disk{MemoryStorage: raft.NewMemoryStorage()}
+		c.disks[id] = &disk{Storage: memory.NewStorage()}
 		c.start(id)
 	}
 	c.ids, c.adjust = append(c.ids, ids...), adjust
@@ -38,7 +39,7 @@ func reached(id raft.ServerID) raft.Server { return raft.Server{ID: id, Address:
 
 func TestNodeMembership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{MaxDelay: 5 * time.Millisecond})
+		c := startCluster(t, 3, memory.Faults{MaxDelay: 5 * time.Millisecond})
 		_, others := c.leader()
 		_, err := others[0].Propose(t.Context(), []byte("before"))
 		require.NoError(t, err)
@@ -92,12 +93,12 @@ func TestNodeMembership(t *testing.T) {
 // A server that lost its disk says so, and Replace is the cure.
 func TestNodeReplace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		_, err := c.nodes["a"].Propose(t.Context(), []byte("before"))
 		require.NoError(t, err)
 		c.leader()
 		c.close("c")
-		c.disks["c"] = &disk{MemoryStorage: raft.NewMemoryStorage()}
+		c.disks["c"] = &disk{Storage: memory.NewStorage()}
 		c.start("c")
 		time.Sleep(electionTimeout)
 		require.ErrorIs(t, c.nodes["c"].Status().Trouble, raft.ErrOtherIncarnation)
@@ -237,7 +238,7 @@ func (c *changing) run(changes, clients, commands int) {
 // Clients propose all the time at servers that come and go, while the members are changed at random again and again.
 func TestRandomSetMembersUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond})
+		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond})
 		c.leader()
 		c.join("d", "e", "f")
 		r := &changing{

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // small makes the nodes of a cluster take snapshots all the time.
@@ -38,7 +39,7 @@ func proposeMany(t *testing.T, node *raft.Node, name string, count int) []string
 
 func TestSnapshotsBoundTheLogAndAStartGoesOnFromOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = small
 		c.start("a")
 		commands := proposeMany(t, c.nodes["a"], "command", 500)
@@ -63,7 +64,7 @@ func TestSnapshotsBoundTheLogAndAStartGoesOnFromOne(t *testing.T) {
 
 func TestSnapshotOnDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		for _, id := range c.ids {
 			c.start(id)
 		}
@@ -97,7 +98,7 @@ func TestSnapshotOnDemand(t *testing.T) {
 
 func TestSnapshotOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 3, raft.Faults{Cut: true})
+		c := startCluster(t, 3, memory.Faults{Cut: true})
 		_, err := c.nodes["a"].Snapshot(t.Context())
 		require.ErrorIs(t, err, raft.ErrNoSnapshot)
 	})
@@ -124,7 +125,7 @@ func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, 1, raft.Faults{})
+				c := newCluster(t, 1, memory.Faults{})
 				c.adjust = small
 				c.start("a")
 				set := func(err error) {
@@ -153,7 +154,7 @@ func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 
 func TestApplyGoesOnWhileASnapshotIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		hang := make(chan struct{})
 		c.machines["a"].writing = func() error { <-hang; return nil }
 		commands := proposeMany(t, c.nodes["a"], "before", 5)
@@ -258,14 +259,14 @@ func away(t *testing.T, c *cluster, size int) []string {
 
 func TestServerThatWasAwayGetsASnapshot(t *testing.T) {
 	for name, test := range map[string]struct {
-		faults raft.Faults
+		faults memory.Faults
 		after  int
 		rate   int
 	}{
 		"in one piece":     {},
 		"in many pieces":   {after: 100 << 10},
 		"at a rate":        {rate: 200 << 10},
-		"on a bad network": {faults: raft.Faults{MaxDelay: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.1, Reorder: 0.2}, after: 300 << 10},
+		"on a bad network": {faults: memory.Faults{MaxDelay: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.1, Reorder: 0.2}, after: 300 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -315,7 +316,7 @@ func TestSnapshotsAreTold(t *testing.T) {
 		const size = 1 << 20
 		var mu sync.Mutex
 		told := map[raft.ServerID][]raft.SnapshotTrace{}
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		c.adjust = func(config *raft.Config) {
 			id := config.ID
 			config.Transport = &fragile{Transport: config.Transport, after: 300 << 10}
@@ -370,7 +371,7 @@ func TestSnapshotsAreTold(t *testing.T) {
 
 func TestProposalOverWhichASnapshotIsInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		for _, id := range c.ids {
 			c.start(id)
 		}
@@ -424,7 +425,7 @@ func (w *fullWriter) Write(b []byte) (int, error) {
 
 func TestReceiverWithAFullDiskTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		storage := &full{full: true}
 		c.adjust = func(config *raft.Config) {
 			if config.ID == "c" {
@@ -449,7 +450,7 @@ func TestCloseWhileASnapshotIsOnItsWay(t *testing.T) {
 	for _, closing := range []string{"leader", "receiver"} {
 		t.Run(closing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, 3, raft.Faults{})
+				c := newCluster(t, 3, memory.Faults{})
 				c.adjust = func(config *raft.Config) { config.SnapshotBytesPerSecond = 10 << 10 }
 				commands := away(t, c, 200<<10)
 				c.start("c")
@@ -471,7 +472,7 @@ func TestCloseWhileASnapshotIsOnItsWay(t *testing.T) {
 
 func TestCloseWhileASnapshotIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		proposeMany(t, c.nodes["a"], "command", 3)
 		hang := make(chan struct{})
 		c.machines["a"].writing = func() error { <-hang; return nil }
@@ -527,7 +528,7 @@ func (l *ledger) durable() *raft.DurableMachine {
 
 func TestDurableMachineGoesOnWhereItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		machine := &ledger{}
 		c.adjust = func(config *raft.Config) { config.Machine, config.Durable = machine, machine.durable() }
 		c.start("a")
@@ -567,7 +568,7 @@ func TestDurableMachineGoesOnWhereItIs(t *testing.T) {
 		machine.mu.Lock()
 		machine.index = 1000
 		machine.mu.Unlock()
-		c.disks["a"] = &disk{MemoryStorage: c.disks["a"].Reopen()}
+		c.disks["a"] = &disk{Storage: c.disks["a"].Reopen()}
 		_, err = raft.Start(c.config("a"))
 		require.ErrorIs(t, err, raft.ErrConfig)
 		require.ErrorContains(t, err, "the state machine has applied index 1000, but the log ends at")
@@ -576,7 +577,7 @@ func TestDurableMachineGoesOnWhereItIs(t *testing.T) {
 
 func TestDurableMachineThatFellBehindIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		machine := &ledger{lag: true}
 		c.adjust = func(config *raft.Config) {
 			config.Machine, config.Durable = machine, machine.durable()
@@ -595,7 +596,7 @@ func TestDurableMachineThatFellBehindIsRestored(t *testing.T) {
 
 // A moldy disk is one whose snapshot is damaged.
 type moldy struct {
-	*raft.MemoryStorage
+	*memory.Storage
 	mu    sync.Mutex
 	moldy raft.Index // the snapshot of this index can't be read
 }
@@ -611,11 +612,11 @@ func (m *moldy) Write(w raft.Write) error {
 	if w.Snapshot != nil {
 		m.set(0)
 	}
-	return m.MemoryStorage.Write(w)
+	return m.Storage.Write(w)
 }
 
 func (m *moldy) Load() (raft.Saved, error) {
-	saved, err := m.MemoryStorage.Load()
+	saved, err := m.Storage.Load()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.moldy != 0 && saved.Snapshot.Index == m.moldy {
@@ -625,7 +626,7 @@ func (m *moldy) Load() (raft.Saved, error) {
 }
 
 func (m *moldy) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
-	meta, reader, err := m.MemoryStorage.OpenSnapshot()
+	meta, reader, err := m.Storage.OpenSnapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil && m.moldy == meta.Index {
@@ -640,10 +641,10 @@ func (brokenReader) Read([]byte) (int, error) { return 0, raft.ErrCorrupt }
 
 func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, raft.Faults{})
+		c := newCluster(t, 3, memory.Faults{})
 		disks := map[raft.ServerID]*moldy{}
 		c.adjust = func(config *raft.Config) {
-			disks[config.ID] = &moldy{MemoryStorage: c.disks[config.ID].MemoryStorage}
+			disks[config.ID] = &moldy{Storage: c.disks[config.ID].Storage}
 			config.Storage = disks[config.ID]
 		}
 		for _, id := range c.ids {
@@ -664,9 +665,9 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 
 		// A follower whose snapshot is damaged gets the leader's, though its log lacks nothing.
 		c.close(lost)
-		c.disks[lost] = &disk{MemoryStorage: c.disks[lost].Reopen()}
+		c.disks[lost] = &disk{Storage: c.disks[lost].Reopen()}
 		c.adjust = func(config *raft.Config) {
-			disks[config.ID] = &moldy{MemoryStorage: c.disks[config.ID].MemoryStorage, moldy: snapshot}
+			disks[config.ID] = &moldy{Storage: c.disks[config.ID].Storage, moldy: snapshot}
 			config.Storage = disks[config.ID]
 		}
 		c.machines[lost] = &journal{}
@@ -702,13 +703,13 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 
 func TestOnlyVoterWithADamagedSnapshotDoesNotStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = small
 		c.start("a")
 		proposeMany(t, c.nodes["a"], "command", 300)
 		synctest.Wait()
 		c.close("a")
-		storage := &moldy{MemoryStorage: c.disks["a"].Reopen()}
+		storage := &moldy{Storage: c.disks["a"].Reopen()}
 		storage.set(c.nodes["a"].Status().Snapshot)
 		config := c.config("a")
 		config.Storage = storage
@@ -720,13 +721,13 @@ func TestOnlyVoterWithADamagedSnapshotDoesNotStart(t *testing.T) {
 
 func TestSnapshotThatCannotBeRestoredStopsTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = small
 		c.start("a")
 		proposeMany(t, c.nodes["a"], "command", 300)
 		synctest.Wait()
 		c.close("a")
-		storage := &moldy{MemoryStorage: c.disks["a"].Reopen()}
+		storage := &moldy{Storage: c.disks["a"].Reopen()}
 		config := c.config("a")
 		config.Storage = &late{storage, c.nodes["a"].Status().Snapshot}
 		node, err := raft.Start(config)
@@ -742,7 +743,7 @@ type late struct {
 }
 
 func (l *late) Load() (raft.Saved, error) {
-	saved, err := l.MemoryStorage.Load()
+	saved, err := l.Storage.Load()
 	l.set(l.at)
 	return saved, err
 }
@@ -764,7 +765,7 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := startCluster(t, 1, raft.Faults{})
+				c := startCluster(t, 1, memory.Faults{})
 				require.NoError(t, c.nodes["a"].Read(t.Context()))
 				stranger := c.network.Join("z")
 				require.NoError(t, stranger.Start(raft.Server{ID: "z"}, deaf{}))

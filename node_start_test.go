@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A cabinet counts how often its storage and its transport are closed.
@@ -67,7 +68,7 @@ func (s cabinetTransport) Close() error {
 
 // open returns a config that works, with everything from the cabinet.
 func (s *cabinet) open() raft.Config {
-	s.Storage, s.Transport = raft.NewMemoryStorage(), raft.NewNetwork(raft.NetworkConfig{}).Join("a")
+	s.Storage, s.Transport = memory.NewStorage(), memory.NewNetwork(memory.Options{}).Join("a")
 	return raft.Config{
 		ID: "a", Machine: &journal{}, Storage: cabinetStorage{s}, Transport: cabinetTransport{s},
 		Bootstrap: []raft.Server{{ID: "a", Address: "here"}}, Logger: slog.New(slog.DiscardHandler),

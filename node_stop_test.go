@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
@@ -24,10 +23,7 @@ func (c *captor) Apply(entries []Entry, _ [][]byte) {
 func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		machine := &captor{entries: make(chan []Entry, 1), release: make(chan struct{})}
-		n, err := Start(Config{
-			ID: "a", Machine: machine, Storage: NewMemoryStorage(), Transport: NewNetwork(NetworkConfig{}).Join("a"),
-			Bootstrap: []Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
-		})
+		n, err := Start(alone(machine))
 		require.NoError(t, err)
 		var result []byte
 		var failure error

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A journal is a state machine that keeps the commands it applied; the result of a command is how many there are.
@@ -85,7 +86,7 @@ func (j *journal) applied() []string {
 
 // A disk is a storage in memory whose writes can fail and hang.
 type disk struct {
-	*raft.MemoryStorage
+	*memory.Storage
 	mu   sync.Mutex
 	fail error         // what every Write returns
 	hang chan struct{} // what every Write waits for, if not nil
@@ -109,7 +110,7 @@ func (d *disk) Write(w raft.Write) error {
 		d.failed++
 		return fail
 	}
-	return d.MemoryStorage.Write(w)
+	return d.Storage.Write(w)
 }
 
 func (d *disk) set(fail error, hang chan struct{}) {
@@ -121,7 +122,7 @@ func (d *disk) set(fail error, hang chan struct{}) {
 // A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of them wait.
 type cluster struct {
 	t        *testing.T
-	network  *raft.Network
+	network  *memory.Network
 	ids      []raft.ServerID
 	nodes    map[raft.ServerID]*raft.Node
 	machines map[raft.ServerID]*journal
@@ -134,21 +135,21 @@ type cluster struct {
 const electionTimeout = time.Second
 
 // newCluster makes servers a, b, c, …, without starting them.
-func newCluster(t *testing.T, n int, faults raft.Faults) *cluster {
+func newCluster(t *testing.T, n int, faults memory.Faults) *cluster {
 	c := &cluster{
-		t: t, network: raft.NewNetwork(raft.NetworkConfig{Seed: 1, Faults: faults}), nodes: map[raft.ServerID]*raft.Node{},
+		t: t, network: memory.NewNetwork(memory.Options{Seed: 1, Faults: faults}), nodes: map[raft.ServerID]*raft.Node{},
 		machines: map[raft.ServerID]*journal{}, disks: map[raft.ServerID]*disk{}, adjust: func(*raft.Config) {},
 	}
 	for i := range n {
 		id := raft.ServerID(rune('a' + i))
 		c.ids = append(c.ids, id)
-		c.disks[id] = &disk{MemoryStorage: raft.NewMemoryStorage()}
+		c.disks[id] = &disk{Storage: memory.NewStorage()}
 	}
 	return c
 }
 
 // startCluster makes servers and starts them.
-func startCluster(t *testing.T, n int, faults raft.Faults) *cluster {
+func startCluster(t *testing.T, n int, faults memory.Faults) *cluster {
 	c := newCluster(t, n, faults)
 	for _, id := range c.ids {
 		c.start(id)
@@ -173,7 +174,7 @@ func (c *cluster) config(id raft.ServerID) raft.Config {
 // start starts a server, or starts it again, with an empty state machine.
 func (c *cluster) start(id raft.ServerID) *raft.Node {
 	c.machines[id] = &journal{}
-	c.disks[id] = &disk{MemoryStorage: c.disks[id].Reopen()}
+	c.disks[id] = &disk{Storage: c.disks[id].Reopen()}
 	node, err := raft.Start(c.config(id))
 	require.NoError(c.t, err)
 	c.nodes[id] = node
@@ -234,7 +235,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 func TestNodeAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startCluster(t, 1, raft.Faults{})
+		c := startCluster(t, 1, memory.Faults{})
 		for i := range 3 {
 			result, err := c.nodes["a"].Propose(t.Context(), fmt.Append(nil, "command ", i))
 			require.NoError(t, err)
@@ -252,7 +253,7 @@ func TestNodeAlone(t *testing.T) {
 }
 
 func TestNodesAnswerAtEveryServer(t *testing.T) {
-	for name, faults := range map[string]raft.Faults{
+	for name, faults := range map[string]memory.Faults{
 		"perfect network": {},
 		"slow network":    {MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond},
 		"bad network":     {MaxDelay: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.1, Reorder: 0.2},
@@ -282,7 +283,7 @@ func TestNodesAnswerAtEveryServer(t *testing.T) {
 func TestCallersDontWaitForHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = time.Millisecond
-		c := startCluster(t, 3, raft.Faults{})
+		c := startCluster(t, 3, memory.Faults{})
 		leader, followers := c.leader()
 		for _, id := range c.ids {
 			c.machines[id].before = func(string) { time.Sleep(slow) }

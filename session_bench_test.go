@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 )
@@ -29,9 +30,9 @@ func BenchmarkSessions(b *testing.B) {
 		})
 	})
 	b.Run("memory", func(b *testing.B) {
-		network := raft.NewNetwork(raft.NetworkConfig{})
+		network := memory.NewNetwork(memory.Options{})
 		benchmarkSessions(b, func(server *raft.Server) (raft.Storage, raft.Transport, error) {
-			return raft.NewMemoryStorage(), network.Join(server.ID), nil
+			return memory.NewStorage(), network.Join(server.ID), nil
 		})
 	})
 }

@@ -1,6 +1,9 @@
 package raft
 
-import "io"
+import (
+	"fmt"
+	"io"
+)
 
 // Storage keeps what a server must not forget: its DurableState, its log and its snapshots.
 //
@@ -70,6 +73,29 @@ type Saved struct {
 
 	// Configurations are the configuration entries in (Snapshot.Index, Last], in order.
 	Configurations []Entry
+}
+
+// Configuration returns the latest configuration that is stored, and the index of its entry. It is nil
+// when none is stored. The error wraps ErrCorrupt if any of Configurations can't be decoded.
+func (s *Saved) Configuration() (*Configuration, Index, error) {
+	log, err := newLog(s)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if latest := log.placed(); latest != nil {
+		return latest.configuration, latest.index, nil
+	}
+	return nil, 0, nil
+}
+
+// LastTerm returns the term of the last entry, or that of the snapshot when the log is empty. Of two
+// servers' logs, the one with the higher LastTerm is the more up-to-date one, and among equals the one
+// with the higher Last (§3.6.1).
+func (s *Saved) LastTerm() Term {
+	if n := len(s.Runs); n > 0 {
+		return s.Runs[n-1].Term
+	}
+	return s.BaseTerm
 }
 
 // A Write is what becomes durable together.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A tracer notes everything that it is told.
@@ -44,7 +45,7 @@ func (tr *tracer) trace() *raft.Trace {
 func TestTraceTellsWhatHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tracers := map[raft.ServerID]*tracer{"a": {}, "b": {}, "c": {}}
-		c := newCluster(t, 3, raft.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
+		c := newCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
 		c.adjust = func(config *raft.Config) { config.Trace = tracers[config.ID].trace() }
 		for _, id := range c.ids {
 			c.start(id)
@@ -117,7 +118,7 @@ func TestTraceTellsWhatHappens(t *testing.T) {
 func TestTraceTellsOfFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := tracer{}
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Trace = tr.trace() }
 		node := c.start("a")
 		require.NoError(t, node.Read(t.Context()))
@@ -146,7 +147,7 @@ func TestPanicInATrace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, 3, raft.Faults{})
+				c := newCluster(t, 3, memory.Faults{})
 				c.adjust = func(config *raft.Config) {
 					if config.ID == "a" {
 						config.Trace = &trace
@@ -182,7 +183,7 @@ func panicIf(condition bool, reason error) {
 func TestTraceIsCopied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := tracer{}
-		c := newCluster(t, 1, raft.Faults{})
+		c := newCluster(t, 1, memory.Faults{})
 		trace := tr.trace()
 		c.adjust = func(config *raft.Config) { config.Trace = trace }
 		node := c.start("a")

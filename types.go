@@ -186,7 +186,7 @@ type Configuration struct {
 	// Level is what is in force; 0 stands for LevelFirst.
 	Level Level
 
-	// Recovered names the cluster that this one goes on from, after its majority was lost (RecoverCluster).
+	// Recovered names the cluster that this one goes on from, after its majority was lost (package recovery).
 	Recovered ClusterID
 }
 

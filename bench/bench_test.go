@@ -113,7 +113,7 @@ func (c *fakeCluster) Propose(_ context.Context, _ int, command []byte) (uint64,
 type fakePeer func(machines []*Machine, command []byte) (uint64, error)
 
 func (fakePeer) Name() string         { return "fake" }
-func (fakePeer) Modes() []Mode        { return []Mode{memory} }
+func (fakePeer) Modes() []Mode        { return []Mode{inMemory} }
 func (fakePeer) Settings(Mode) string { return "" }
 func (fakePeer) Lacks(Ability) string { return "" }
 func (p fakePeer) New(o Options) (Cluster, error) {
@@ -123,7 +123,7 @@ func (p fakePeer) New(o Options) (Cluster, error) {
 // measureFake measures a fake peer with one client.
 func measureFake(t *testing.T, p fakePeer, rate float64) (r result, err error) {
 	err = measureLoad(t.Context(), p, runConfig{
-		mode: memory, servers: 3, load: loadConfig{clients: 1, payload: minPayload, rate: rate}, duration: 20 * time.Millisecond, dir: t.TempDir(),
+		mode: inMemory, servers: 3, load: loadConfig{clients: 1, payload: minPayload, rate: rate}, duration: 20 * time.Millisecond, dir: t.TempDir(),
 	}, &r)
 	return r, err
 }
@@ -267,7 +267,7 @@ func TestHistogram(t *testing.T) {
 // is in the table with the reason.
 func TestTable(t *testing.T) {
 	one := func(peer string, round int, throughput, cpu float64) result {
-		r := result{key: key{Cell: "load", Mode: disk, Servers: 3}, Peer: peer, Round: round}
+		r := result{key: key{Cell: "load", Mode: onDisk, Servers: 3}, Peer: peer, Round: round}
 		r.set("throughput", throughput)
 		if cpu > 0 {
 			r.set("cpu_us", cpu)
@@ -361,7 +361,7 @@ func TestDescribe(t *testing.T) {
 	require.NoError(t, run(t.Context(), []string{"-describe"}, &out, &log))
 	for _, p := range allPeers() {
 		for _, mode := range p.Modes() {
-			if mode == disk {
+			if mode == onDisk {
 				require.Contains(t, out.String(), p.Name()+" (disk)")
 			}
 		}

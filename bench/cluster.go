@@ -26,7 +26,7 @@ func startGroup(ctx context.Context, p Peer, o Options, n int) (_ *group, err er
 	for range n {
 		o.Machines = append(o.Machines, new(Machine))
 	}
-	if o.Mode == disk {
+	if o.Mode == onDisk {
 		if o.Addresses, err = freeAddresses(n); err != nil {
 			return nil, err
 		}

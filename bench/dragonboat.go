@@ -30,8 +30,8 @@ type dragonboatPeer struct {
 
 // The peers on dragonboat differ in where they keep the log.
 var (
-	dragonboatPebble = dragonboatPeer{name: "dragonboat", modes: []Mode{disk, memory}, store: "pebble, the default"}
-	dragonboatTan    = dragonboatPeer{name: "dragonboat-tan", modes: []Mode{disk}, store: "tan, its own", logs: tan.Factory}
+	dragonboatPebble = dragonboatPeer{name: "dragonboat", modes: []Mode{onDisk, inMemory}, store: "pebble, the default"}
+	dragonboatTan    = dragonboatPeer{name: "dragonboat-tan", modes: []Mode{onDisk}, store: "tan, its own", logs: tan.Factory}
 )
 
 func (p dragonboatPeer) Name() string  { return p.name }
@@ -42,7 +42,7 @@ func (p dragonboatPeer) Settings(mode Mode) string {
 		"One shard per host, PreVote and CheckQuorum on, a concurrent state machine, which is given batches,\n" +
 		"a session without deduplication (as everywhere here), snapshots when a cell asks for them, no log output.\n" +
 		"What it syncs can't be counted from outside."
-	if mode == memory {
+	if mode == inMemory {
 		return s + "\nThe log on a file system in memory (it has no other log in memory), its channel transport."
 	}
 	return s
@@ -67,7 +67,7 @@ func (p dragonboatPeer) New(o Options) (Cluster, error) {
 	c := &dragonboatCluster{peer: p, options: o, members: make(map[uint64]dragonboat.Target)}
 	run := dragonboatRun.Add(1)
 	for i := range o.servers() {
-		if o.Mode == memory {
+		if o.Mode == inMemory {
 			c.members[uint64(i+1)] = fmt.Sprintf("memory-%d-%d:1", run, i)
 		} else {
 			c.members[uint64(i+1)] = o.Addresses[i]
@@ -95,7 +95,7 @@ func (c *dragonboatCluster) Start(i int) (Server, error) {
 	if stall := c.options.stall(i); stall != nil {
 		settings.Expert.FS = vfs.Wrap(dragonboatFiles{vfs.Default, stall}, dragonboatStall{stall})
 	}
-	if c.options.Mode == memory {
+	if c.options.Mode == inMemory {
 		settings.Expert.FS = vfs.NewMem()
 		settings.Expert.TransportFactory = new(dragonboatMemory)
 	}

@@ -34,7 +34,7 @@ var (
 )
 
 func (p etcdPeer) Name() string { return p.name }
-func (etcdPeer) Modes() []Mode  { return []Mode{disk, memory} }
+func (etcdPeer) Modes() []Mode  { return []Mode{onDisk, inMemory} }
 
 func (p etcdPeer) Settings(mode Mode) string {
 	s := "etcd-io/raft v3.7.0, RawNode with AsyncStorageWrites, driven by one goroutine per server that steps\n" +
@@ -46,7 +46,7 @@ func (p etcdPeer) Settings(mode Mode) string {
 	} else {
 		s += "The loop takes what has gathered as soon as it is woken.\n"
 	}
-	if mode == memory {
+	if mode == inMemory {
 		return s + "MemoryStorage alone; messages are handed over as pointers, all of a turn at once."
 	}
 	return s + "WAL of etcd's server v3.7.3, segments of 64 MB: all writes that have gathered are saved and synced at once.\n" +
@@ -92,7 +92,7 @@ func (c *etcdCluster) Start(i int) (_ Server, err error) {
 		return nil, err
 	}
 	n.yields = c.peer.yields
-	if c.options.Mode == memory {
+	if c.options.Mode == inMemory {
 		for _, other := range c.nodes {
 			n.link(other.id, etcdMemoryLink{other.inbox})
 			other.link(n.id, etcdMemoryLink{n.inbox})
@@ -133,7 +133,7 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	n.saved = &pb.HardState{Term: &term, Vote: new(uint64(0)), Commit: &first}
 	var entries []*pb.Entry
 	var err error
-	if o.Mode == disk {
+	if o.Mode == onDisk {
 		entries, err = n.openWAL(filepath.Join(o.Dir, fmt.Sprint(id)), &walpb.Snapshot{Index: &first, Term: &term, ConfState: members})
 	}
 	if err == nil {
@@ -194,7 +194,7 @@ func (c *etcdCluster) Syncs() (uint64, bool) {
 	for _, n := range c.nodes {
 		total += n.syncs.Load()
 	}
-	return total, c.options.Mode == disk
+	return total, c.options.Mode == onDisk
 }
 
 func (c *etcdCluster) Close() error { return nil }

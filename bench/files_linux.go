@@ -26,7 +26,7 @@ func warnOfMemoryFiles(log io.Writer, c runConfig) {
 		dir = os.TempDir()
 	}
 	var s syscall.Statfs_t
-	if c.mode != disk || syscall.Statfs(dir, &s) != nil {
+	if c.mode != onDisk || syscall.Statfs(dir, &s) != nil {
 		return
 	}
 	if t := uint32(s.Type); t == tmpfsMagic || t == ramfsMagic {

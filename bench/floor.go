@@ -21,12 +21,12 @@ import (
 type floorPeer struct{}
 
 func (floorPeer) Name() string  { return floorName }
-func (floorPeer) Modes() []Mode { return []Mode{disk, memory} }
+func (floorPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (floorPeer) Settings(mode Mode) string {
 	s := "No library: a fixed leader and nothing of Raft. Records of length, CRC-32C, client and command are framed once,\n" +
 		"and the same bytes go to the files and the followers. Whoever is woken yields once and takes all that has gathered.\n"
-	if mode == memory {
+	if mode == inMemory {
 		return s + "In memory, a follower is a goroutine that is handed the bytes as they are; there are no checksums."
 	}
 	return s + "One file per server, filled with zeros beforehand and written round and round, one write and one fdatasync per batch."
@@ -106,7 +106,7 @@ func (s *floorStarting) Start(server int) (_ Server, err error) {
 	o := s.options
 	c := &floorCluster{
 		machines: o.Machines,
-		inMemory: o.Mode == memory,
+		inMemory: o.Mode == inMemory,
 		clients:  make([]floorWaiter, o.Clients),
 		stored:   make([]atomic.Uint64, o.servers()),
 		stop:     make(chan struct{}),
@@ -123,7 +123,7 @@ func (s *floorStarting) Start(server int) (_ Server, err error) {
 		}
 	}()
 	c.log = newFloorLog(o.servers()-1, o.Mode)
-	if o.Mode == memory {
+	if o.Mode == inMemory {
 		for i := 1; i < o.servers(); i++ {
 			c.follow(floorToFollowers+i-1, c.followInMemory(i))
 		}
@@ -150,7 +150,7 @@ func (s *floorStarting) Syncs() (uint64, bool) {
 	for _, d := range s.cluster.disks {
 		total += d.syncs.Load()
 	}
-	return total, s.options.Mode == disk
+	return total, s.options.Mode == onDisk
 }
 
 func (*floorStarting) Close() error { return nil }

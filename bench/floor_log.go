@@ -42,7 +42,7 @@ func newFloorLog(followers int, mode Mode) *floorLog {
 	l := &floorLog{tail: &floorChunk{bytes: make([]byte, floorChunkSize)}, readers: make([]floorReader, floorToFollowers+followers)}
 	for i := range l.readers {
 		r := &l.readers[i]
-		if i == floorToDisk && mode == memory {
+		if i == floorToDisk && mode == inMemory {
 			continue
 		}
 		l.active++

@@ -154,7 +154,7 @@ const (
 // measureRestart fills the log of a cluster of one, closes it, and starts it again.
 func measureRestart(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return inDirectory(c.dir, func(dir string) error {
-		o := Options{Mode: disk, Dir: dir, Clients: fillClients, Election: c.election}
+		o := Options{Mode: onDisk, Dir: dir, Clients: fillClients, Election: c.election}
 		g, err := startGroup(ctx, p, o, 1)
 		if err != nil {
 			return err

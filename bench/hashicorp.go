@@ -21,18 +21,18 @@ import (
 // The peers on hashicorp/raft differ in where they keep the log.
 var (
 	hashicorpBolt = hashicorpPeer{
-		name: "hashicorp-boltdb", modes: []Mode{disk}, open: openBolt, syncsPerStore: 2,
+		name: "hashicorp-boltdb", modes: []Mode{onDisk}, open: openBolt, syncsPerStore: 2,
 		store: "raft-boltdb/v2 v2.3.1 for log and stable store, freelist neither synced nor an array\n" +
 			"(what HashiCorp's own products set), 1 GiB mapped at once so that growth remaps nothing.\n" +
 			"A write is a transaction of bbolt and counts as its two syncs, of the pages and of the meta page.",
 	}
 	hashicorpWAL = hashicorpPeer{
-		name: "hashicorp-wal", modes: []Mode{disk}, open: openWAL, syncsPerStore: 1,
+		name: "hashicorp-wal", modes: []Mode{onDisk}, open: openWAL, syncsPerStore: 1,
 		store: "raft-wal v0.4.2 for log and stable store, default segments of 64 MiB.\n" +
 			"A write is an append and counts as its one sync.",
 	}
 	hashicorpMemory = hashicorpPeer{
-		name: "hashicorp-memory", modes: []Mode{memory}, open: openMemory,
+		name: "hashicorp-memory", modes: []Mode{inMemory}, open: openMemory,
 		store: "InmemStore for log and stable store, InmemTransport.",
 	}
 )
@@ -92,7 +92,7 @@ func (p hashicorpPeer) New(o Options) (Cluster, error) {
 	c := &hashicorpCluster{peer: p, options: o}
 	for i := range o.servers() {
 		var address hraft.ServerAddress
-		if o.Mode == memory {
+		if o.Mode == inMemory {
 			_, t := hraft.NewInmemTransport("")
 			c.inMemory = append(c.inMemory, t)
 			address = t.LocalAddr()
@@ -192,7 +192,7 @@ func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
 	if s.store, err = c.peer.open(dir); err != nil {
 		return err
 	}
-	if c.options.Mode == memory {
+	if c.options.Mode == inMemory {
 		s.transport = c.inMemory[i]
 		return nil
 	}

@@ -62,7 +62,7 @@ func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := newLoad(g.leader, c.load)
-	if c.mode == disk {
+	if c.mode == onDisk {
 		if err := l.prime(ctx, c.prime); err != nil {
 			return l, usage{}, err
 		}
@@ -197,7 +197,7 @@ func (l *load) report(r *result, used usage) error {
 	if used.countsSync {
 		r.set("syncs", float64(used.syncs)/done)
 	}
-	if used.hasBytes && r.Mode == disk {
+	if used.hasBytes && r.Mode == onDisk {
 		r.set("bytes", float64(used.bytes)/done)
 	}
 	r.Histogram = all.shares()

@@ -14,8 +14,8 @@ type Mode string
 
 // Modes of a run.
 const (
-	disk   Mode = "disk"   // logs in files that are synced, messages over loopback TCP
-	memory Mode = "memory" // both stay in memory
+	onDisk   Mode = "disk"   // logs in files that are synced, messages over loopback TCP
+	inMemory Mode = "memory" // both stay in memory
 )
 
 // Limits of a run.

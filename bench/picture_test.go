@@ -17,7 +17,7 @@ func TestPicture(t *testing.T) {
 	var results []result
 	for _, clients := range []int{1, 64} {
 		for i, peer := range []string{"raft", "etcd", floorName} {
-			r := resultOf(key{Cell: "load", Mode: disk, Servers: 3, Clients: clients, Payload: 128}, peer, "throughput", float64((i+1)*clients*1000))
+			r := resultOf(key{Cell: "load", Mode: onDisk, Servers: 3, Clients: clients, Payload: 128}, peer, "throughput", float64((i+1)*clients*1000))
 			r.set("p50_us", float64(100*(i+1)))
 			r.set("p99_us", float64(1000*(i+1)))
 			r.Run = 1_750_000_000

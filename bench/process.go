@@ -162,7 +162,7 @@ func withFleet(ctx context.Context, p Peer, c runConfig, f func(*fleet) error) e
 		}
 		fl := &fleet{
 			order: serverOrder{Peer: p.Name(), Servers: c.servers, Options: Options{
-				Mode: disk, Dir: dir, Clients: max(c.load.clients, fleetClients), Election: c.election, Addresses: addresses,
+				Mode: onDisk, Dir: dir, Clients: max(c.load.clients, fleetClients), Election: c.election, Addresses: addresses,
 			}},
 			processes: make([]*process, c.servers),
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 	"github.com/e17579a5/raft/wal/vfs"
@@ -21,13 +22,13 @@ import (
 type raftPeer struct{}
 
 func (raftPeer) Name() string  { return "raft" }
-func (raftPeer) Modes() []Mode { return []Mode{disk, memory} }
+func (raftPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (raftPeer) Settings(mode Mode) string {
 	s := "This library in default settings, in which it takes a snapshot after each 64 MiB of log; but the election timeout is that of\n" +
 		"everybody here, and cells that go through a whole log, or ask for snapshots, have it keep the log.\n"
-	if mode == memory {
-		return s + "MemoryStorage and Network without faults."
+	if mode == inMemory {
+		return s + "Package memory, without faults."
 	}
 	return s + "Its wal, with default segments, and its tcp. Counted are the syncs of files, whatever for."
 }
@@ -36,10 +37,10 @@ func (raftPeer) Lacks(Ability) string { return "" }
 
 // New returns a cluster; in memory, with its network.
 func (raftPeer) New(o Options) (Cluster, error) {
-	c := &raftCluster{options: o, network: raft.NewNetwork(raft.NetworkConfig{})}
+	c := &raftCluster{options: o, network: memory.NewNetwork(memory.Options{})}
 	for i := range o.servers() {
 		s := raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: fmt.Sprint(i)}
-		if o.Mode == disk {
+		if o.Mode == onDisk {
 			s.Address = o.Addresses[i]
 		}
 		c.founders = append(c.founders, s)
@@ -50,7 +51,7 @@ func (raftPeer) New(o Options) (Cluster, error) {
 // raftCluster is what the nodes share.
 type raftCluster struct {
 	options  Options
-	network  *raft.Network // of mode memory
+	network  *memory.Network // of mode memory
 	founders []raft.Server
 	syncs    atomic.Uint64
 }
@@ -86,8 +87,8 @@ func (c *raftCluster) Start(i int) (Server, error) {
 
 // open opens what a node stands on, and owns from its start on.
 func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
-	if c.options.Mode == memory {
-		return raft.NewMemoryStorage(), c.network.Join(c.founders[i].ID), nil
+	if c.options.Mode == inMemory {
+		return memory.NewStorage(), c.network.Join(c.founders[i].ID), nil
 	}
 	files := countingFiles{FS: vfs.OS, syncs: &c.syncs, stall: c.options.stall(i)}
 	log, err := wal.Open(filepath.Join(c.options.Dir, fmt.Sprint(i)), wal.Options{FS: files})
@@ -101,7 +102,7 @@ func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
 	return log, transport, nil
 }
 
-func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.Mode == disk }
+func (c *raftCluster) Syncs() (uint64, bool) { return c.syncs.Load(), c.options.Mode == onDisk }
 
 func (c *raftCluster) Close() error { return nil }
 

@@ -41,7 +41,7 @@ func scales(results []result) []scale {
 	for _, e := range extents {
 		s := scale{Name: e.name}
 		for _, c := range allCells() {
-			for _, mode := range []Mode{disk, memory} {
+			for _, mode := range []Mode{onDisk, inMemory} {
 				own := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.Cell != c.name || r.Mode != mode })
 				for _, name := range c.drawn {
 					if figures := e.draw(own, c.column(name)); len(figures) > 0 {

@@ -25,17 +25,17 @@ func TestScales(t *testing.T) {
 	var results []result
 	for _, payload := range []int{16, 128, 4096} {
 		for _, clients := range []int{1, 64} {
-			k := key{Cell: "load", Mode: disk, Servers: 3, Clients: clients, Payload: payload}
+			k := key{Cell: "load", Mode: onDisk, Servers: 3, Clients: clients, Payload: payload}
 			for i, peer := range []string{"raft", "etcd"} {
 				results = append(results, resultOf(k, peer, "throughput", float64((i+1)*clients*1000/payload)))
 			}
 		}
 	}
 	for _, entries := range []int{10_000, 1_000_000} {
-		results = append(results, resultOf(key{Cell: "restart", Mode: disk, Servers: 1, Payload: 128, Entries: entries}, "raft", "replayed_s", float64(entries)/1e6))
+		results = append(results, resultOf(key{Cell: "restart", Mode: onDisk, Servers: 1, Payload: 128, Entries: entries}, "raft", "replayed_s", float64(entries)/1e6))
 	}
-	results = append(results, resultOf(key{Cell: "away", Mode: disk, Servers: 3, Payload: 128, Entries: 1000}, "raft", "caught_up_s", 1),
-		result{key: key{Cell: "away", Mode: disk, Servers: 3, Payload: 128, Entries: 2000}, Peer: "raft", Why: "it was raining"})
+	results = append(results, resultOf(key{Cell: "away", Mode: onDisk, Servers: 3, Payload: 128, Entries: 1000}, "raft", "caught_up_s", 1),
+		result{key: key{Cell: "away", Mode: onDisk, Servers: 3, Payload: 128, Entries: 2000}, Peer: "raft", Why: "it was raining"})
 
 	var got []string
 	for _, s := range scales(results) {
@@ -78,7 +78,7 @@ func TestChartsInside(t *testing.T) {
 	var results []result
 	for _, servers := range []int{3, 5, 7} {
 		for _, clients := range []int{1, 1024} {
-			results = append(results, resultOf(key{Cell: "load", Mode: memory, Servers: servers, Clients: clients, Payload: 128}, "raft", "p50_us", 0.7*float64(clients*servers)))
+			results = append(results, resultOf(key{Cell: "load", Mode: inMemory, Servers: servers, Clients: clients, Payload: 128}, "raft", "p50_us", 0.7*float64(clients*servers)))
 		}
 	}
 	drawn := 0

@@ -41,7 +41,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.SetOutput(log)
 	f.StringVar(&peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
 	f.StringVar(&cells, "cell", "load", "`names` of what is measured, or all: "+strings.Join(cellNames(), ", "))
-	f.StringVar(&modes, "mode", string(disk), "disk (files and loopback TCP), memory, or both")
+	f.StringVar(&modes, "mode", string(onDisk), "disk (files and loopback TCP), memory, or both")
 	f.StringVar(&servers, "servers", "3", "`numbers` of servers")
 	f.StringVar(&clients, "clients", "256", "`numbers` of clients")
 	f.StringVar(&payloads, "payload", "128", "`bytes` in a command, at least 16")
@@ -102,7 +102,7 @@ func parseList[T any](name, list string, parse func(string) (T, error)) ([]T, er
 // check refuses what makes no sense.
 func (s *settings) check() error {
 	for _, m := range s.modes {
-		if m != disk && m != memory {
+		if m != onDisk && m != inMemory {
 			return fmt.Errorf("-mode %s: it is disk or memory", m)
 		}
 	}
@@ -160,7 +160,7 @@ func (s *settings) matrix() []matrixRun {
 	for _, c := range s.cells {
 		for _, k := range s.keys() {
 			run := s.place(c, k)
-			if k.Mode == memory && c.diskOnly || slices.ContainsFunc(runs, func(other matrixRun) bool { return other.key == run.key }) {
+			if k.Mode == inMemory && c.diskOnly || slices.ContainsFunc(runs, func(other matrixRun) bool { return other.key == run.key }) {
 				continue
 			}
 			runs = append(runs, run)

@@ -23,7 +23,7 @@ func measureStages(ctx context.Context, p Peer, c runConfig, o Options, run func
 			return err
 		}
 		s := &stages{group: g, config: c, load: newLoad(g.leader, c.load)}
-		if c.mode == disk {
+		if c.mode == onDisk {
 			err = s.load.prime(ctx, c.prime)
 		}
 		if err == nil {

@@ -171,7 +171,7 @@ func measureService(t *testing.T, f *fakeService, measure func(context.Context, 
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		err = measure(t.Context(), f, runConfig{
-			mode: memory, servers: 3, load: loadConfig{clients: 4, payload: minPayload},
+			mode: inMemory, servers: 3, load: loadConfig{clients: 4, payload: minPayload},
 			warmup: 10 * time.Millisecond, duration: 800 * time.Millisecond, state: 1 << 20, dir: dir,
 		}, &r)
 	})
@@ -239,7 +239,7 @@ func TestSlowDiskCell(t *testing.T) {
 func TestStages(t *testing.T) {
 	gone := errors.New("leader gone")
 	err := measureStages(t.Context(), fakePeer(func([]*Machine, []byte) (uint64, error) { return 0, gone }),
-		runConfig{mode: memory, servers: 3, load: loadConfig{clients: 1, payload: minPayload}, dir: t.TempDir()}, Options{},
+		runConfig{mode: inMemory, servers: 3, load: loadConfig{clients: 1, payload: minPayload}, dir: t.TempDir()}, Options{},
 		func(s *stages) error {
 			_, err := s.stage(t.Context(), func(ctx context.Context, _ *meter) error {
 				<-ctx.Done()

@@ -16,12 +16,13 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // ClusterOptions are the settings of a Cluster. The zero value is a good choice.
 type ClusterOptions struct {
 	// Network says what the network does to messages from the start. Its default delivers at once.
-	Network raft.NetworkConfig
+	Network memory.Options
 
 	// Disk returns the disk of a server. It is called once for each; a server that is started again finds there what it
 	// has left. With nil, servers have a MemoryDisk: what a write has returned for is durable, and a crash loses nothing of
@@ -32,7 +33,7 @@ type ClusterOptions struct {
 	Config func(server int, config *raft.Config)
 }
 
-// A Cluster is servers of one process: real nodes over a raft.Network, each with a state machine of type M. It is for tests of
+// A Cluster is servers of one process: real nodes over a memory.Network, each with a state machine of type M. It is for tests of
 // a whole service within a testing/synctest bubble, where time passes at once when everybody waits:
 //
 //	synctest.Test(t, func(t *testing.T) {
@@ -44,7 +45,7 @@ type ClusterOptions struct {
 // Node and Machine, which other goroutines may call meanwhile.
 type Cluster[M raft.StateMachine] struct {
 	// Network connects the servers. It can be told to lose, delay, repeat and reorder messages.
-	Network *raft.Network
+	Network *memory.Network
 
 	t          testing.TB
 	newMachine func() M
@@ -81,7 +82,7 @@ func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func(
 	if servers < 1 || servers > maxServers {
 		t.Fatalf("rafttest: a cluster of %d servers, not from 1 to %d", servers, maxServers)
 	}
-	c := &Cluster[M]{Network: raft.NewNetwork(options.Network), t: t, newMachine: newMachine, options: options, election: time.Second}
+	c := &Cluster[M]{Network: memory.NewNetwork(options.Network), t: t, newMachine: newMachine, options: options, election: time.Second}
 	for i := range servers {
 		disk := MemoryDisk
 		if options.Disk != nil {

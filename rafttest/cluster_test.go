@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest"
 	"github.com/e17579a5/raft/rafttest/simfs"
 )
@@ -35,7 +36,7 @@ func TestClusterSurvivesFaults(t *testing.T) {
 	for name, options := range map[string]rafttest.ClusterOptions{
 		"in memory": {},
 		"on disks that lose what isn't synced": {
-			Network: raft.NetworkConfig{Seed: 5, Faults: raft.Faults{MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond, Loss: 0.02}},
+			Network: memory.Options{Seed: 5, Faults: memory.Faults{MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond, Loss: 0.02}},
 			Disk:    func(server int) rafttest.Disk { return rafttest.SimDisk(simfs.New(uint64(server)), openWAL) },
 		},
 	} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal/vfs"
 )
@@ -37,9 +38,9 @@ func SimDisk(fs *simfs.FS, open func(vfs.FS) (raft.Storage, error)) Disk {
 	}
 }
 
-// MemoryDisk returns a Disk for a raft.MemoryStorage, whose writes are durable when they return.
+// MemoryDisk returns a Disk for a memory.Storage, whose writes are durable when they return.
 func MemoryDisk() Disk {
-	storage := raft.NewMemoryStorage()
+	storage := memory.NewStorage()
 	reopen := func() { storage = storage.Reopen() }
 	return Disk{
 		Open:  func() (raft.Storage, error) { reopen(); return storage, nil },

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest"
 )
 
@@ -125,7 +126,7 @@ func TestTransportConvicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				network, ended := raft.NewNetwork(raft.NetworkConfig{}), make(chan struct{})
+				network, ended := memory.NewNetwork(memory.Options{}), make(chan struct{})
 				err := rafttest.TestTransport(func(id raft.ServerID) (raft.Transport, string, error) {
 					transport := &crooked{Transport: network.Join(id), ended: ended}
 					t.Cleanup(func() { require.NoError(t, transport.Transport.Close()) })

@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest"
 	"github.com/e17579a5/raft/tcp"
 )
 
 // over returns what joins servers to a network.
-func over(network *raft.Network) func(id raft.ServerID) (raft.Transport, string, error) {
+func over(network *memory.Network) func(id raft.ServerID) (raft.Transport, string, error) {
 	return func(id raft.ServerID) (raft.Transport, string, error) { return network.Join(id), string(id), nil }
 }
 
@@ -32,13 +33,13 @@ func joinTCP(raft.ServerID) (raft.Transport, string, error) {
 func TestTransportOfThisModule(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			require.NoError(t, rafttest.TestTransport(over(raft.NewNetwork(raft.NetworkConfig{})), rafttest.TransportOptions{Inline: true}))
+			require.NoError(t, rafttest.TestTransport(over(memory.NewNetwork(memory.Options{})), rafttest.TransportOptions{Inline: true}))
 		})
 	})
 	t.Run("in memory with delays", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			faults := raft.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond}
-			require.NoError(t, rafttest.TestTransport(over(raft.NewNetwork(raft.NetworkConfig{Faults: faults})), rafttest.TransportOptions{}))
+			faults := memory.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond}
+			require.NoError(t, rafttest.TestTransport(over(memory.NewNetwork(memory.Options{Faults: faults})), rafttest.TransportOptions{}))
 		})
 	})
 	t.Run("tcp", func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 )
 
@@ -55,7 +56,7 @@ func ExampleListen() {
 	var nodes []*raft.Node
 	for i, server := range servers {
 		node, err := raft.Start(raft.Config{
-			ID: server.ID, Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: transports[i],
+			ID: server.ID, Machine: &tally{}, Storage: memory.NewStorage(), Transport: transports[i],
 			Bootstrap: servers,
 			Heartbeat: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
 		})

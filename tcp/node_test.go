@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/tcp"
 )
 
@@ -27,7 +28,7 @@ func TestNodesOverBreakingConnections(t *testing.T) {
 			require.NoError(t, err)
 			machine := &tally{}
 			node, err := raft.Start(raft.Config{
-				ID: server.ID, Machine: machine, Storage: raft.NewMemoryStorage(), Transport: transport,
+				ID: server.ID, Machine: machine, Storage: memory.NewStorage(), Transport: transport,
 				Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 			})
 			require.NoError(t, err)

@@ -4,8 +4,9 @@
 //	go run ./cmd/raftrecover DIR                                        say what there is, and change nothing
 //	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         do it; ID is the cluster's, as the first one says
 //
-// Look at every survivor first, and recover the one whose log ends in the highest term, and among these at the highest
-// index. The others are then started on empty disks, and added to it.
+// Look at every survivor first, and recover the one whose log ends in the highest term, and among
+// these at the highest index. The others are then started on empty disks, and added to it. The
+// documentation of package recovery has the whole procedure.
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"os"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/recovery"
 	"github.com/e17579a5/raft/wal"
 )
 
@@ -64,23 +66,23 @@ type inspected struct {
 func (s inspected) Load() (raft.Saved, error) { return s.saved, nil }
 
 // inspect says what there is, and opens nothing: that would write, and repair.
-func inspect(dir string) (raft.Recovery, error) {
+func inspect(dir string) (recovery.Report, error) {
 	report, err := wal.Inspect(dir, wal.Options{}, nil)
 	if err == nil {
 		err = report.Err
 	}
 	if err != nil {
-		return raft.Recovery{}, err
+		return recovery.Report{}, err
 	}
-	return raft.InspectRecovery(inspected{saved: report.Saved})
+	return recovery.Inspect(inspected{saved: report.Saved})
 }
 
 // recoverCluster does it.
-func recoverCluster(dir, address string) (found raft.Recovery, err error) {
+func recoverCluster(dir, address string) (found recovery.Report, err error) {
 	storage, err := wal.Open(dir, wal.Options{})
 	if err != nil {
 		return found, err
 	}
 	defer func() { err = errors.Join(err, storage.Close()) }()
-	return raft.RecoverCluster(storage, address)
+	return recovery.Recover(storage, address)
 }

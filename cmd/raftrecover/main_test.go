@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/wal"
 )
 
@@ -23,7 +24,7 @@ func (w *words) Snapshot() (io.WriterTo, error)         { return strings.NewRead
 func (w *words) Restore(io.Reader) error                { return nil }
 
 // start starts server a of a cluster on a log.
-func start(t *testing.T, dir string, network *raft.Network, id raft.ServerID, list ...raft.Server) *raft.Node {
+func start(t *testing.T, dir string, network *memory.Network, id raft.ServerID, list ...raft.Server) *raft.Node {
 	store, err := wal.Open(dir, wal.Options{})
 	require.NoError(t, err)
 	node, err := raft.Start(raft.Config{
@@ -50,7 +51,7 @@ func files(t *testing.T, dir string) map[string]string {
 func TestRecover(t *testing.T) {
 	dir := t.TempDir()
 	list := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}}
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	a := start(t, filepath.Join(dir, "a"), network, "a", list...)
 	b := start(t, filepath.Join(dir, "b"), network, "b", list...)
 	_, err := a.Propose(t.Context(), []byte("x"))

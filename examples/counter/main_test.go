@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/wal"
 )
 
@@ -82,7 +83,7 @@ func found(ctx context.Context, t *testing.T, data string, self raft.Server) {
 	require.NoError(t, err)
 	node, err := raft.Start(raft.Config{
 		ID: self.ID, Machine: &counter{}, Storage: store, Bootstrap: []raft.Server{self},
-		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join(self.ID), Logger: slog.New(slog.DiscardHandler),
+		Transport: memory.NewNetwork(memory.Options{}).Join(self.ID), Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	require.NoError(t, node.Read(ctx))

@@ -17,26 +17,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 const requestTimeout = 3 * time.Second
 
 // cluster is three services in one bubble, over disks and a network in memory.
 type cluster struct {
-	network  *raft.Network
+	network  *memory.Network
 	nodes    []*raft.Node
 	handlers []http.Handler
 }
 
 // bubble runs a test on a cluster in virtual time. It has a leader, unless the network is cut from the start.
-func bubble(t *testing.T, faults raft.Faults, test func(*testing.T, *cluster)) {
+func bubble(t *testing.T, faults memory.Faults, test func(*testing.T, *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{network: raft.NewNetwork(raft.NetworkConfig{Faults: faults})}
+		c := &cluster{network: memory.NewNetwork(memory.Options{Faults: faults})}
 		servers := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}, {ID: "c", Address: "c:1"}}
 		for i, self := range servers {
 			machine := &counter{}
 			node, err := raft.Start(raft.Config{
-				ID: self.ID, Machine: machine, Storage: raft.NewMemoryStorage(), Transport: c.network.Join(self.ID),
+				ID: self.ID, Machine: machine, Storage: memory.NewStorage(), Transport: c.network.Join(self.ID),
 				Bootstrap: servers, Seed: uint64(i + 1), Logger: slog.New(slog.DiscardHandler),
 			})
 			require.NoError(t, err)
@@ -102,7 +103,7 @@ func (c *cluster) leader(t *testing.T) (int, raft.ServerID) {
 
 // What is added at one server shows at all others at once.
 func TestServiceAddsAndReadsAtEveryServer(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		want := int64(0)
 		for server := range 3 {
 			for body, amount := range map[string]int64{`{"add": 5}`: 5, "": 1, ` {"add":-2} `: -2, `{"add": 0}`: 0} {
@@ -117,7 +118,7 @@ func TestServiceAddsAndReadsAtEveryServer(t *testing.T) {
 }
 
 func TestServiceRefusesOverflow(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		for _, edge := range []int64{math.MaxInt64, math.MinInt64} {
 			further := 1 | edge>>63 // 1 or -1
 			c.requireValue(t, edge, 0, http.MethodPost, `{"add": `+strconv.FormatInt(edge, 10)+`}`)
@@ -132,7 +133,7 @@ func TestServiceRefusesOverflow(t *testing.T) {
 
 func TestServiceRefusesMalformedRequests(t *testing.T) {
 	padded := func(size int) string { return strings.Repeat(" ", size-len(`{"add":1}`)) + `{"add":1}` }
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		for _, body := range []string{
 			" ", "5", "null", "{}", `{"add": null}`, `{"add": "5"}`, `{"add": 1.5}`, `{"add": 9223372036854775808}`,
 			`{"add": 5`, `{"add": 5} {"add": 5}`, `{"add": 5, "to": "b"}`, `[{"add": 5}]`, "\xff",
@@ -159,13 +160,13 @@ func TestServiceRefusesMalformedRequests(t *testing.T) {
 
 // Without a leader no command leaves a server, and so none is ever applied. The answer comes when the time is up.
 func TestServiceWithoutLeader(t *testing.T) {
-	bubble(t, raft.Faults{Cut: true}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{Cut: true}, func(t *testing.T, c *cluster) {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {
 			begin := time.Now()
 			c.requireFailure(t, http.StatusServiceUnavailable, "deadline exceeded", "not applied", 0, method, "")
 			require.Equal(t, requestTimeout, time.Since(begin))
 		}
-		c.network.SetFaults(raft.Faults{})
+		c.network.SetFaults(memory.Faults{})
 		require.NoError(t, c.nodes[0].Read(t.Context()))
 		c.requireValue(t, 0, 0, http.MethodGet, "")
 	})
@@ -173,21 +174,21 @@ func TestServiceWithoutLeader(t *testing.T) {
 
 // A leader that is cut off can't know what becomes of a command that it has appended.
 func TestServiceLosesTheConnectionToTheOutcome(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		leader, id := c.leader(t)
 		c.network.Isolate(id)
 		c.requireFailure(t, http.StatusGatewayTimeout, "deadline exceeded", "unknown", leader, http.MethodPost, `{"add": 5}`)
 		c.requireFailure(t, http.StatusServiceUnavailable, "deadline exceeded", "not applied", leader, http.MethodGet, "")
 
 		c.requireValue(t, 1, (leader+1)%3, http.MethodPost, "")
-		c.network.SetFaults(raft.Faults{})
+		c.network.SetFaults(memory.Faults{})
 		c.requireValue(t, 1, leader, http.MethodGet, "")
 	})
 }
 
 // A node that is closed takes nothing any more.
 func TestServiceWhileClosing(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		require.NoError(t, c.nodes[1].Close(t.Context()))
 		c.requireFailure(t, http.StatusServiceUnavailable, "closed", "not applied", 1, http.MethodPost, "")
 		c.requireFailure(t, http.StatusServiceUnavailable, "closed", "not applied", 1, http.MethodGet, "")
@@ -195,7 +196,7 @@ func TestServiceWhileClosing(t *testing.T) {
 }
 
 func TestServiceStatus(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		c.requireValue(t, 1, 0, http.MethodPost, "")
 		c.requireValue(t, 1, 1, http.MethodGet, "")
 		leader, id := c.leader(t)
@@ -225,7 +226,7 @@ func TestServiceStatus(t *testing.T) {
 
 // A server that has never heard of a cluster says so, with empty fields of the right types.
 func TestServiceStatusAlone(t *testing.T) {
-	bubble(t, raft.Faults{Cut: true}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{Cut: true}, func(t *testing.T, c *cluster) {
 		code, status := c.ask(t, 0, http.MethodGet, "/status", "")
 		require.Equal(t, http.StatusOK, code)
 		require.Equal(t, "", status["leader"])
@@ -238,8 +239,8 @@ func TestServiceStatusAlone(t *testing.T) {
 func TestServiceStatusInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, err := raft.Start(raft.Config{
-			ID: "a", Machine: &counter{}, Storage: raft.NewMemoryStorage(), Logger: slog.New(slog.DiscardHandler),
-			Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
+			ID: "a", Machine: &counter{}, Storage: memory.NewStorage(), Logger: slog.New(slog.DiscardHandler),
+			Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, node.Close(context.Background())) }()
@@ -250,9 +251,9 @@ func TestServiceStatusInTrouble(t *testing.T) {
 }
 
 func TestServiceChangesItsMembers(t *testing.T) {
-	bubble(t, raft.Faults{}, func(t *testing.T, c *cluster) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		fourth, err := raft.Start(raft.Config{
-			ID: "d", Address: "d:1", Machine: &counter{}, Storage: raft.NewMemoryStorage(), Transport: c.network.Join("d"),
+			ID: "d", Address: "d:1", Machine: &counter{}, Storage: memory.NewStorage(), Transport: c.network.Join("d"),
 			Seed: 4, Logger: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)

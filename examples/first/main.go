@@ -10,6 +10,7 @@ import (
 	"log"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // words is the state that is replicated.
@@ -33,9 +34,9 @@ func main() {
 	node, err := raft.Start(raft.Config{
 		ID:        "a",
 		Machine:   new(words),
-		Storage:   raft.NewMemoryStorage(),                         // or wal.Open
-		Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"), // or tcp.Listen
-		Bootstrap: []raft.Server{{ID: "a"}},                        // and b, and c
+		Storage:   memory.NewStorage(),                           // or wal.Open
+		Transport: memory.NewNetwork(memory.Options{}).Join("a"), // or tcp.Listen
+		Bootstrap: []raft.Server{{ID: "a"}},                      // and b, and c
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest"
 	"github.com/e17579a5/raft/rafttest/history"
 	"github.com/e17579a5/raft/rafttest/simfs"
@@ -92,7 +93,7 @@ func (l *load) do(ctx context.Context, at int, call history.CounterCall) (int64,
 func run(t *testing.T, seed uint64, read func(*raft.Node, context.Context) error) (h *history.History[history.CounterCall, history.CounterResult]) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, func() *counter { return new(counter) }, rafttest.ClusterOptions{
-			Network: raft.NetworkConfig{Seed: seed, Faults: raft.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.01, Duplicate: 0.01, Reorder: 0.05}},
+			Network: memory.Options{Seed: seed, Faults: memory.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.01, Duplicate: 0.01, Reorder: 0.05}},
 			Disk: func(server int) rafttest.Disk {
 				return rafttest.SimDisk(simfs.New(seed*10+uint64(server)), func(fs vfs.FS) (raft.Storage, error) {
 					return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})

@@ -6,10 +6,11 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/recovery"
 )
 
 // A run may begin where another one has ended (Params.After): with one survivor of a cluster that has lost the majority of its
-// servers for good, which raft.RecoverCluster made a cluster of its own, while all others have empty disks; or with a snapshot
+// servers for good, which recovery.Recover made a cluster of its own, while all others have empty disks; or with a snapshot
 // that was exported there, with whose state a new cluster is founded.
 const (
 	afterLoss   = 1 + iota // of a majority
@@ -84,7 +85,7 @@ func (h *heritage) recover(elder *World) bool {
 	saved, loaded := elder.load(0, 0)
 	storage := &lastStorage{saved: saved}
 	s := &elder.servers[0]
-	r, err := raft.RecoverCluster(storage, s.address)
+	r, err := recovery.Recover(storage, s.address)
 	if !loaded || err != nil || r.SnapshotDamage != nil {
 		return false // it holds nothing of the cluster, or a damaged snapshot
 	}
@@ -113,7 +114,7 @@ func (h *heritage) recover(elder *World) bool {
 
 // check checks that what was committed before the last term of the survivor's log, or in it up to the log's end, is there, and that
 // all up to its snapshot was committed.
-func (h *heritage) check(r *raft.Recovery, elder *World, d *disk) {
+func (h *heritage) check(r *recovery.Report, elder *World, d *disk) {
 	committed := elder.ghost.committed
 	if r.Last != d.last() || r.LastTerm != d.term(r.Last) || r.Snapshot != d.current.index() || r.Record != r.Last+1 {
 		h.failure = fmt.Sprintf("recovered is %+v; the log ends at %d in term %d, the snapshot covers %d",

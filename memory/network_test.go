@@ -1,4 +1,4 @@
-package raft_test
+package memory_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
 )
 
 // A mailbox is a handler that keeps what it gets.
@@ -57,7 +58,7 @@ func (b *mailbox) gone() []raft.ServerID {
 }
 
 // joinAll starts a transport and a mailbox for each of the servers.
-func joinAll(t *testing.T, network *raft.Network, ids ...raft.ServerID) (map[raft.ServerID]raft.Transport, map[raft.ServerID]*mailbox) {
+func joinAll(t *testing.T, network *memory.Network, ids ...raft.ServerID) (map[raft.ServerID]raft.Transport, map[raft.ServerID]*mailbox) {
 	transports, boxes := map[raft.ServerID]raft.Transport{}, map[raft.ServerID]*mailbox{}
 	for _, id := range ids {
 		transports[id], boxes[id] = network.Join(id), &mailbox{}
@@ -83,7 +84,7 @@ func upTo(n int) []uint64 {
 }
 
 func TestNetworkWithoutFaultsHandsOverAtOnce(t *testing.T) {
-	transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{}), "a", "b")
+	transports, boxes := joinAll(t, memory.NewNetwork(memory.Options{}), "a", "b")
 	sendAll(transports["a"], "b", 3)
 	require.Equal(t, upTo(3), boxes["b"].numbers())
 	transports["a"].Send(raft.Message{To: "nobody"})
@@ -92,8 +93,8 @@ func TestNetworkWithoutFaultsHandsOverAtOnce(t *testing.T) {
 
 func TestNetworkDelaysInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		faults := raft.Faults{MinDelay: 5 * time.Millisecond, MaxDelay: 20 * time.Millisecond}
-		transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{Seed: 1, Faults: faults}), "a", "b")
+		faults := memory.Faults{MinDelay: 5 * time.Millisecond, MaxDelay: 20 * time.Millisecond}
+		transports, boxes := joinAll(t, memory.NewNetwork(memory.Options{Seed: 1, Faults: faults}), "a", "b")
 		start := time.Now()
 		sendAll(transports["a"], "b", 100)
 		synctest.Wait()
@@ -108,9 +109,9 @@ func TestNetworkDelaysInOrder(t *testing.T) {
 }
 
 func TestNetworkFaultsHaveTheirShareAndTheirSeed(t *testing.T) {
-	run := func(seed uint64, faults raft.Faults) (got []uint64) {
+	run := func(seed uint64, faults memory.Faults) (got []uint64) {
 		synctest.Test(t, func(t *testing.T) {
-			transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{Seed: seed, Faults: faults}), "a", "b")
+			transports, boxes := joinAll(t, memory.NewNetwork(memory.Options{Seed: seed, Faults: faults}), "a", "b")
 			sendAll(transports["a"], "b", 1000)
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -118,21 +119,21 @@ func TestNetworkFaultsHaveTheirShareAndTheirSeed(t *testing.T) {
 		})
 		return got
 	}
-	require.InDelta(t, 750, len(run(1, raft.Faults{Loss: 0.25})), 60)
-	require.InDelta(t, 1250, len(run(1, raft.Faults{Duplicate: 0.25})), 60)
-	require.Empty(t, run(1, raft.Faults{Loss: 1}))
-	require.Len(t, run(1, raft.Faults{Duplicate: 1}), 2000)
+	require.InDelta(t, 750, len(run(1, memory.Faults{Loss: 0.25})), 60)
+	require.InDelta(t, 1250, len(run(1, memory.Faults{Duplicate: 0.25})), 60)
+	require.Empty(t, run(1, memory.Faults{Loss: 1}))
+	require.Len(t, run(1, memory.Faults{Duplicate: 1}), 2000)
 
-	all := raft.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.5}
+	all := memory.Faults{MaxDelay: 30 * time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.5}
 	require.Equal(t, run(7, all), run(7, all), "the same seed gives the same luck")
 	require.NotEqual(t, run(7, all), run(8, all), "another seed gives another one")
-	reordered := run(3, raft.Faults{MaxDelay: 30 * time.Millisecond, Reorder: 0.5})
+	reordered := run(3, memory.Faults{MaxDelay: 30 * time.Millisecond, Reorder: 0.5})
 	require.NotEqual(t, upTo(1000), reordered)
 	require.ElementsMatch(t, upTo(1000), reordered)
 }
 
 func TestNetworkPartitions(t *testing.T) {
-	network := raft.NewNetwork(raft.NetworkConfig{})
+	network := memory.NewNetwork(memory.Options{})
 	transports, boxes := joinAll(t, network, "a", "b", "c", "d")
 	reached := func() string {
 		for _, box := range boxes {
@@ -164,9 +165,9 @@ func TestNetworkPartitions(t *testing.T) {
 	network.Heal()
 	network.Isolate("c")
 	require.Equal(t, "a<bd b<ad c< d<ab ", reached())
-	network.SetLinkFaults("a", "c", raft.Faults{})
+	network.SetLinkFaults("a", "c", memory.Faults{})
 	require.Equal(t, "a<bd b<ad c<a d<ab ", reached())
-	network.SetFaults(raft.Faults{Cut: true})
+	network.SetFaults(memory.Faults{Cut: true})
 	require.Equal(t, "a< b< c< d< ", reached())
 	network.Heal()
 	require.Equal(t, "a<bcd b<acd c<abd d<abc ", reached())
@@ -174,7 +175,7 @@ func TestNetworkPartitions(t *testing.T) {
 
 func TestNetworkLosesWhatIsOnItsWayWhenCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := raft.NewNetwork(raft.NetworkConfig{Faults: raft.Faults{MinDelay: time.Millisecond}})
+		network := memory.NewNetwork(memory.Options{Faults: memory.Faults{MinDelay: time.Millisecond}})
 		transports, boxes := joinAll(t, network, "a", "b")
 		sendAll(transports["a"], "b", 3)
 		network.Cut("a", "b")
@@ -186,7 +187,7 @@ func TestNetworkLosesWhatIsOnItsWayWhenCut(t *testing.T) {
 
 func TestNetworkBoundsWhatIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := raft.NewNetwork(raft.NetworkConfig{Faults: raft.Faults{MinDelay: time.Second}})
+		network := memory.NewNetwork(memory.Options{Faults: memory.Faults{MinDelay: time.Second}})
 		transports, boxes := joinAll(t, network, "a", "b")
 		sendAll(transports["a"], "b", 17<<10)
 		for range 2 {
@@ -201,10 +202,10 @@ func TestNetworkBoundsWhatIsOnItsWay(t *testing.T) {
 
 func TestNetworkTellsWhoIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := raft.NewNetwork(raft.NetworkConfig{})
+		network := memory.NewNetwork(memory.Options{})
 		transports, boxes := joinAll(t, network, "a", "b", "c", "d")
 		network.Cut("a", "c")
-		network.SetLinkFaults("a", "d", raft.Faults{MinDelay: time.Millisecond})
+		network.SetLinkFaults("a", "d", memory.Faults{MinDelay: time.Millisecond})
 		require.NoError(t, transports["a"].Close())
 		require.Equal(t, []raft.ServerID{"a"}, boxes["b"].gone())
 		require.Empty(t, boxes["c"].gone(), "the news can't get there")
@@ -233,7 +234,7 @@ func TestNetworkTellsWhoIsLost(t *testing.T) {
 
 func TestNetworkCloseWaitsForTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		transports, boxes := joinAll(t, raft.NewNetwork(raft.NetworkConfig{}), "a", "b")
+		transports, boxes := joinAll(t, memory.NewNetwork(memory.Options{}), "a", "b")
 		leave := make(chan struct{})
 		boxes["b"].stream = func(_ raft.ServerID, stream io.ReadCloser) {
 			_, err := io.ReadAll(stream)
@@ -265,8 +266,8 @@ func TestNetworkStreams(t *testing.T) {
 		data string
 		err  error
 	}
-	setUp := func(t *testing.T, faults raft.Faults) (*raft.Network, raft.Transport, chan outcome) {
-		network := raft.NewNetwork(raft.NetworkConfig{Faults: faults})
+	setUp := func(t *testing.T, faults memory.Faults) (*memory.Network, raft.Transport, chan outcome) {
+		network := memory.NewNetwork(memory.Options{Faults: faults})
 		transports, boxes := joinAll(t, network, "a", "b")
 		outcomes := make(chan outcome, 1)
 		boxes["b"].stream = func(from raft.ServerID, stream io.ReadCloser) {
@@ -277,7 +278,7 @@ func TestNetworkStreams(t *testing.T) {
 	}
 	t.Run("whole", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			_, a, outcomes := setUp(t, raft.Faults{MinDelay: time.Second})
+			_, a, outcomes := setUp(t, memory.Faults{MinDelay: time.Second})
 			start := time.Now()
 			w, err := a.OpenStream(t.Context(), "b")
 			require.NoError(t, err)
@@ -290,15 +291,15 @@ func TestNetworkStreams(t *testing.T) {
 			require.Equal(t, time.Second, time.Since(start))
 		})
 	})
-	breaks := map[string]func(*raft.Network, context.CancelFunc){
-		"cut":              func(n *raft.Network, _ context.CancelFunc) { n.Cut("a", "b") },
-		"cut the way back": func(n *raft.Network, _ context.CancelFunc) { n.Cut("b", "a") },
-		"context ends":     func(_ *raft.Network, cancel context.CancelFunc) { cancel() },
+	breaks := map[string]func(*memory.Network, context.CancelFunc){
+		"cut":              func(n *memory.Network, _ context.CancelFunc) { n.Cut("a", "b") },
+		"cut the way back": func(n *memory.Network, _ context.CancelFunc) { n.Cut("b", "a") },
+		"context ends":     func(_ *memory.Network, cancel context.CancelFunc) { cancel() },
 	}
 	for name, breakIt := range breaks {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				network, a, outcomes := setUp(t, raft.Faults{})
+				network, a, outcomes := setUp(t, memory.Faults{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				w, err := a.OpenStream(ctx, "b")
@@ -315,13 +316,13 @@ func TestNetworkStreams(t *testing.T) {
 		})
 	}
 	t.Run("refused", func(t *testing.T) {
-		network, a, _ := setUp(t, raft.Faults{})
+		network, a, _ := setUp(t, memory.Faults{})
 		_, err := a.OpenStream(t.Context(), "nobody")
 		require.Error(t, err)
 		network.Cut("b", "a")
 		_, err = a.OpenStream(t.Context(), "b")
 		require.Error(t, err)
-		network.SetFaults(raft.Faults{Loss: 1})
+		network.SetFaults(memory.Faults{Loss: 1})
 		_, err = a.OpenStream(t.Context(), "b")
 		require.Error(t, err)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -1,26 +1,28 @@
-package raft
+package memory
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/e17579a5/raft"
 )
 
-// A networkStream is a stream between two servers.
-type networkStream struct {
+// A stream is a stream between two servers.
+type stream struct {
 	network  *Network
-	from, to ServerID
+	from, to raft.ServerID
 	reader   *io.PipeReader
 	writer   *io.PipeWriter
 	stop     func() bool // ends the watch over the writer's context
 }
 
-// OpenStream implements Transport. A stream is refused with the chance of a message's loss, and takes
-// a message's delay to open; it breaks when one of its directions is cut.
-func (e *endpoint) OpenStream(ctx context.Context, to ServerID) (io.WriteCloser, error) {
+// OpenStream implements raft.Transport. A stream is refused with the chance of a message's loss,
+// and takes a message's delay to open; it breaks when one of its directions is cut.
+func (e *endpoint) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("raft: network: stream to %q: %w", to, err)
+		return nil, fmt.Errorf("memory: stream to %q: %w", to, err)
 	}
 	n := e.network
 	n.mu.Lock()
@@ -30,14 +32,14 @@ func (e *endpoint) OpenStream(ctx context.Context, to ServerID) (io.WriteCloser,
 	case e.closed || !e.started:
 		return nil, errNetworkClosed
 	case other == nil:
-		return nil, fmt.Errorf("raft: network: no server %q", to)
+		return nil, fmt.Errorf("memory: no server %q", to)
 	}
 	l := n.link(e.id, to)
 	l.sent++
 	if l.faults.Cut || n.cut(to, e.id) || l.chance(luckStream, l.faults.Loss) {
-		return nil, fmt.Errorf("raft: network: no way to server %q", to)
+		return nil, fmt.Errorf("memory: no way to server %q", to)
 	}
-	s := &networkStream{network: n, from: e.id, to: to}
+	s := &stream{network: n, from: e.id, to: to}
 	s.reader, s.writer = io.Pipe()
 	s.stop = context.AfterFunc(ctx, func() { s.sever(context.Cause(ctx)) })
 	e.streams[s], other.streams[s] = struct{}{}, struct{}{}
@@ -46,7 +48,7 @@ func (e *endpoint) OpenStream(ctx context.Context, to ServerID) (io.WriteCloser,
 }
 
 // serve lets the handler have a stream.
-func (e *endpoint) serve(s *networkStream) {
+func (e *endpoint) serve(s *stream) {
 	if e.begin() {
 		e.handler.Stream(s.from, &streamReader{s})
 		e.end()
@@ -54,16 +56,16 @@ func (e *endpoint) serve(s *networkStream) {
 }
 
 // sever breaks the stream for both sides.
-func (s *networkStream) sever(err error) {
+func (s *stream) sever(err error) {
 	_ = s.writer.CloseWithError(err) // these two never fail
 	_ = s.reader.CloseWithError(err)
 	s.forget()
 }
 
 // forget takes the stream off the books.
-func (s *networkStream) forget() {
+func (s *stream) forget() {
 	s.network.mu.Lock()
-	for _, id := range [...]ServerID{s.from, s.to} {
+	for _, id := range [...]raft.ServerID{s.from, s.to} {
 		if e := s.network.servers[id]; e != nil {
 			delete(e.streams, s)
 		}
@@ -74,7 +76,7 @@ func (s *networkStream) forget() {
 }
 
 // A streamWriter is the sending side of a stream.
-type streamWriter struct{ *networkStream }
+type streamWriter struct{ *stream }
 
 func (w *streamWriter) Write(b []byte) (int, error) { return w.writer.Write(b) }
 
@@ -85,7 +87,7 @@ func (w *streamWriter) Close() error {
 }
 
 // A streamReader is the receiving side of a stream.
-type streamReader struct{ *networkStream }
+type streamReader struct{ *stream }
 
 func (r *streamReader) Read(b []byte) (int, error) { return r.reader.Read(b) }
 

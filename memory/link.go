@@ -1,14 +1,17 @@
-package raft
+package memory
 
 import (
 	"container/heap"
+	"math/bits"
 	"time"
+
+	"github.com/e17579a5/raft"
 )
 
 // A link is one direction between two servers. All of it belongs to network.mu.
 type link struct {
 	network *Network
-	to      ServerID
+	to      raft.ServerID
 	seed    uint64
 	faults  Faults
 
@@ -21,14 +24,14 @@ type link struct {
 
 // A packet is a message on its way, or the news that a server is gone.
 type packet struct {
-	message Message
-	lost    ServerID
+	message raft.Message
+	lost    raft.ServerID
 	size    int
 	due     time.Time
 	order   uint64 // among those that are due at the same time
 }
 
-// What a draw is for: each has luck of its own.
+// Purposes of luck. Each has luck of its own.
 const (
 	luckLoss = 1 + iota
 	luckDuplicate
@@ -38,8 +41,8 @@ const (
 	luckStream
 )
 
-// push sends a packet on its way. It returns how many copies of it are to be handed over at once; the
-// others come by timer. The caller holds network.mu.
+// push sends a packet on its way. It returns how many copies of it are to be handed over at once.
+// The others come by timer. The caller holds network.mu.
 func (l *link) push(p packet) (copies int) {
 	l.sent++
 	f := &l.faults
@@ -63,7 +66,7 @@ func (l *link) push(p packet) (copies int) {
 			l.line = p.due
 		}
 		p.order = 2*l.sent + uint64(i)
-		if len(l.queue) < maxNetworkMessages && l.bytes+p.size <= maxNetworkBytes {
+		if len(l.queue) < maxMessagesUnderWay && l.bytes+p.size <= maxBytesUnderWay {
 			heap.Push(&l.queue, p)
 			l.bytes += p.size
 		}
@@ -104,17 +107,56 @@ func (l *link) deliver() {
 }
 
 // delay draws how long a packet travels.
-func (l *link) delay(luck uint64) time.Duration {
+func (l *link) delay(purpose uint64) time.Duration {
 	low := max(l.faults.MinDelay, 0)
 	if span := l.faults.MaxDelay - low; span > 0 {
-		return low + time.Duration(mix(mix(l.seed, l.sent), luck)%uint64(span+1))
+		return low + time.Duration(l.luck(purpose)%uint64(span+1))
 	}
 	return low
 }
 
 // chance draws whether something that happens to a share of the packets happens to this one.
-func (l *link) chance(luck uint64, share float64) bool {
-	return share > 0 && float64(mix(mix(l.seed, l.sent), luck)>>11) < share*(1<<53)
+func (l *link) chance(purpose uint64, share float64) bool {
+	return share > 0 && float64(l.luck(purpose)>>11) < share*(1<<53)
+}
+
+// luck draws a number for the last message that was sent. It depends on the seed, on the direction,
+// on how many messages were sent before, and on what it is for. It depends on nothing else: so what
+// happens to one message leaves the luck of the others alone.
+func (l *link) luck(purpose uint64) uint64 { return mix(mix(l.seed, l.sent), purpose) }
+
+// mix hashes two numbers into one.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
+	x := hi ^ lo ^ a
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	return x
+}
+
+// hash hashes a server's ID.
+func hash(seed uint64, id raft.ServerID) uint64 {
+	for i := range len(id) {
+		seed = mix(seed, uint64(id[i]))
+	}
+	return mix(seed, uint64(len(id)))
+}
+
+// messageOverhead is about what a message takes in memory beside its entries and its call, and what
+// a call or one of its members takes.
+const messageOverhead = 256
+
+// weight is about what a message takes in memory.
+func weight(m *raft.Message) int {
+	n := messageOverhead
+	for i := range m.Entries {
+		n += len(m.Entries[i].Data) + entryOverhead
+	}
+	if m.Call != nil {
+		n += messageOverhead * (1 + len(m.Call.Members))
+	}
+	return n
 }
 
 // packets is a heap by time.

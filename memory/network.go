@@ -1,4 +1,4 @@
-package raft
+package memory
 
 import (
 	"errors"
@@ -7,12 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/e17579a5/raft"
 )
 
-// NetworkConfig says how a Network behaves from the start. The zero value is a perfect network.
-type NetworkConfig struct {
-	// Seed decides all luck: which message is lost, repeated or delayed, and by how much. The luck of a
-	// message hangs on the seed, on where it goes and on how many went there before it.
+// Options say how a Network behaves from the start. The zero value is a perfect network.
+type Options struct {
+	// Seed decides all luck: which message is lost, repeated or delayed, and by how much. The luck
+	// of a message depends on the seed, on the two servers, and on how many messages went that way
+	// before it.
 	Seed uint64
 
 	// Faults hold for every direction between two servers, until SetFaults says otherwise.
@@ -21,52 +24,53 @@ type NetworkConfig struct {
 
 // Faults are what a network does to the messages from one server to another.
 type Faults struct {
-	// MinDelay and MaxDelay bound how long a message travels. Without either, it is handed to the
+	// MinDelay and MaxDelay bound how long a message travels. If both are 0, it is handed to the
 	// receiver before Send returns.
 	MinDelay, MaxDelay time.Duration
-	// Loss, Duplicate and Reorder are the shares of messages, from 0 to 1, that are lost, that arrive
-	// twice, and that don't keep their place in line (which shows only where there is a delay).
+	// Loss, Duplicate and Reorder are the shares of messages, from 0 to 1, that are lost, that
+	// arrive twice, and that don't keep their place in line (which shows only where there is a
+	// delay).
 	Loss, Duplicate, Reorder float64
 	// Cut loses everything, and breaks streams.
 	Cut bool
 }
 
-// Limits of what is on its way from one server to another; what exceeds them is lost.
+// Limits of what is on its way from one server to another. A message that exceeds one is lost.
 const (
-	maxNetworkMessages = 16 << 10
-	maxNetworkBytes    = 64 << 20
+	maxMessagesUnderWay = 16 << 10
+	maxBytesUnderWay    = 64 << 20
 )
 
-// A Network connects servers of one process in memory, and does to their messages what it is told: loss,
-// delay, duplication, reordering, and partitions, one-way and partial ones too. Faults may be
-// set and healed at any time. It uses no goroutine of its own, only timers, and so it works in a
-// testing/synctest bubble.
+// A Network connects the servers of one process, and does to their messages what it is told: it
+// loses, delays, repeats and reorders them, and parts the servers, also one way only and partially.
+// Faults may be set and healed at any time. It has timers, but no goroutine of its own. So it works
+// in a bubble of testing/synctest.
 type Network struct {
 	seed uint64
 
 	mu      sync.Mutex
 	faults  Faults
-	servers map[ServerID]*endpoint // those that have started and aren't closed
+	servers map[raft.ServerID]*endpoint // those that have started and aren't closed
 	links   map[direction]*link
 }
 
 // A direction is a way for messages, from one server to another.
-type direction struct{ from, to ServerID }
+type direction struct{ from, to raft.ServerID }
 
 // NewNetwork returns a network without servers.
-func NewNetwork(config NetworkConfig) *Network {
+func NewNetwork(options Options) *Network {
 	return &Network{
-		seed: config.Seed, faults: config.Faults,
-		servers: make(map[ServerID]*endpoint), links: make(map[direction]*link),
+		seed: options.Seed, faults: options.Faults,
+		servers: make(map[raft.ServerID]*endpoint), links: make(map[direction]*link),
 	}
 }
 
 // Join returns a transport for a server. A server that was closed can join again.
-func (n *Network) Join(id ServerID) Transport {
-	return &endpoint{network: n, id: id, idle: make(chan struct{}), streams: make(map[*networkStream]struct{})}
+func (n *Network) Join(id raft.ServerID) raft.Transport {
+	return &endpoint{network: n, id: id, idle: make(chan struct{}), streams: make(map[*stream]struct{})}
 }
 
-// SetFaults sets what happens between all servers, and forgets what was set for single ones.
+// SetFaults sets what happens between all servers, and forgets what was set for single directions.
 func (n *Network) SetFaults(f Faults) {
 	n.change(func() {
 		n.faults = f
@@ -77,17 +81,17 @@ func (n *Network) SetFaults(f Faults) {
 }
 
 // SetLinkFaults sets what happens to messages from one server to another, in this direction only.
-func (n *Network) SetLinkFaults(from, to ServerID, f Faults) {
+func (n *Network) SetLinkFaults(from, to raft.ServerID, f Faults) {
 	n.change(func() { n.link(from, to).faults = f })
 }
 
 // Cut cuts one direction between two servers.
-func (n *Network) Cut(from, to ServerID) {
+func (n *Network) Cut(from, to raft.ServerID) {
 	n.change(func() { n.link(from, to).faults.Cut = true })
 }
 
 // Isolate cuts both directions between a server and all others that have joined.
-func (n *Network) Isolate(id ServerID) {
+func (n *Network) Isolate(id raft.ServerID) {
 	n.change(func() {
 		for other := range n.servers {
 			if other != id {
@@ -98,9 +102,9 @@ func (n *Network) Isolate(id ServerID) {
 	})
 }
 
-// Partition cuts whatever leads from one of the groups to another, both ways. Servers that are in no
-// group keep all their connections, so partitions may be partial.
-func (n *Network) Partition(groups ...[]ServerID) {
+// Partition cuts whatever leads from one of the groups to another, both ways. Servers that are in
+// no group keep all their connections, so partitions may be partial.
+func (n *Network) Partition(groups ...[]raft.ServerID) {
 	n.change(func() {
 		for i, group := range groups {
 			for j, other := range groups {
@@ -127,11 +131,11 @@ func (n *Network) Heal() {
 	})
 }
 
-// change runs f, which may cut directions, and then breaks the streams that depend on those.
+// change runs f, which may cut directions, and then breaks the streams that need one of those.
 func (n *Network) change(f func()) {
 	n.mu.Lock()
 	f()
-	var broken []*networkStream
+	var broken []*stream
 	for _, e := range n.servers {
 		for s := range e.streams {
 			if n.cut(s.from, s.to) || n.cut(s.to, s.from) {
@@ -146,7 +150,7 @@ func (n *Network) change(f func()) {
 }
 
 // cut reports whether a direction is cut. The caller holds mu.
-func (n *Network) cut(from, to ServerID) bool {
+func (n *Network) cut(from, to raft.ServerID) bool {
 	if l := n.links[direction{from, to}]; l != nil {
 		return l.faults.Cut
 	}
@@ -154,10 +158,10 @@ func (n *Network) cut(from, to ServerID) bool {
 }
 
 // link returns the link of a direction. The caller holds mu.
-func (n *Network) link(from, to ServerID) *link {
+func (n *Network) link(from, to raft.ServerID) *link {
 	l := n.links[direction{from, to}]
 	if l == nil {
-		l = &link{network: n, to: to, seed: mix(hashString(n.seed, string(from)), hashString(0, string(to))), faults: n.faults}
+		l = &link{network: n, to: to, seed: mix(hash(n.seed, from), hash(0, to)), faults: n.faults}
 		n.links[direction{from, to}] = l
 	}
 	return l
@@ -166,28 +170,29 @@ func (n *Network) link(from, to ServerID) *link {
 // An endpoint is the transport of one server.
 type endpoint struct {
 	network *Network
-	id      ServerID
+	id      raft.ServerID
 
-	// calls counts the calls to the handler that are under way. Closing adds the most negative number,
-	// which lets no further call begin; idle is closed when the last one has ended after that.
+	// calls counts the calls to the handler that are under way. Closing adds the most negative
+	// number, which lets no further call begin; idle is closed when the last one has ended after
+	// that.
 	calls   atomic.Int64
 	idle    chan struct{}
 	atIdle  sync.Once
-	handler Handler
+	handler raft.Handler
 
 	// The rest belongs to network.mu.
 	started, closed bool
-	streams         map[*networkStream]struct{} // both those it opened and those it received
+	streams         map[*stream]struct{} // those that it opened, and those that it received
 }
 
-// Errors of the in-memory transport.
+// Errors of a transport.
 var (
-	errNetworkClosed = errors.New("raft: network: transport is closed")
-	errStreamBroken  = errors.New("raft: network: stream broke")
+	errNetworkClosed = errors.New("memory: transport is closed")
+	errStreamBroken  = errors.New("memory: stream broke")
 )
 
-// Start implements Transport.
-func (e *endpoint) Start(self Server, handler Handler) error {
+// Start implements raft.Transport.
+func (e *endpoint) Start(self raft.Server, handler raft.Handler) error {
 	n := e.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -195,20 +200,20 @@ func (e *endpoint) Start(self Server, handler Handler) error {
 	case e.closed:
 		return errNetworkClosed
 	case self.ID != e.id:
-		return fmt.Errorf("raft: network: server %q starts with the transport of %q", self.ID, e.id)
+		return fmt.Errorf("memory: server %q starts with the transport of %q", self.ID, e.id)
 	case n.servers[e.id] != nil:
-		return fmt.Errorf("raft: network: server %q has joined already", e.id)
+		return fmt.Errorf("memory: server %q has joined already", e.id)
 	}
 	e.handler, e.started = handler, true
 	n.servers[e.id] = e
 	return nil
 }
 
-// SetServers implements Transport. Every server that has joined can be reached by its ID.
-func (e *endpoint) SetServers([]Server) {}
+// SetServers implements raft.Transport. Every server that has joined can be reached by its ID.
+func (e *endpoint) SetServers([]raft.Server) {}
 
-// Send implements Transport.
-func (e *endpoint) Send(m Message) {
+// Send implements raft.Transport.
+func (e *endpoint) Send(m raft.Message) {
 	n := e.network
 	n.mu.Lock()
 	to := n.servers[m.To]
@@ -222,7 +227,7 @@ func (e *endpoint) Send(m Message) {
 		to.receive(m)
 		return
 	}
-	copies := l.push(packet{message: m, size: m.size()})
+	copies := l.push(packet{message: m, size: weight(&m)})
 	n.mu.Unlock()
 	for range copies {
 		to.receive(m)
@@ -245,7 +250,7 @@ func (e *endpoint) end() {
 }
 
 // receive hands a message to the server, unless it is closed.
-func (e *endpoint) receive(m Message) {
+func (e *endpoint) receive(m raft.Message) {
 	if e.begin() {
 		e.handler.Receive(m)
 		e.end()
@@ -253,15 +258,16 @@ func (e *endpoint) receive(m Message) {
 }
 
 // lost tells the server that another one is gone, unless it is closed itself.
-func (e *endpoint) lost(id ServerID) {
+func (e *endpoint) lost(id raft.ServerID) {
 	if e.begin() {
 		e.handler.Lost(id)
 		e.end()
 	}
 }
 
-// Close implements Transport. The other servers learn of it, as they would by a reset connection. It
-// waits for the calls to the handler that are under way, so a handler must not call it.
+// Close implements raft.Transport. The other servers learn of it, as they learn of a connection
+// that is reset. It waits for the calls to the handler that are under way, so a handler must not
+// call it.
 func (e *endpoint) Close() error {
 	streams, others := e.leave()
 	for _, s := range streams {
@@ -274,9 +280,9 @@ func (e *endpoint) Close() error {
 	return nil
 }
 
-// leave takes the endpoint off the network, once. It returns the streams that break by that, and the
-// servers that are to learn of it at once.
-func (e *endpoint) leave() (streams []*networkStream, others []*endpoint) {
+// leave takes the endpoint off the network, once. It returns the streams that break by that, and
+// the servers that are to learn of it at once.
+func (e *endpoint) leave() (streams []*stream, others []*endpoint) {
 	n := e.network
 	n.mu.Lock()
 	defer n.mu.Unlock()

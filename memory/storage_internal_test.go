@@ -1,42 +1,46 @@
-package raft
+package memory
 
 import (
 	"bytes"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
 )
 
-// A chunk of which nothing was handed out is used again once the log has forgotten it; one that somebody may still read isn't.
-func TestMemoryStorageUsesChunksAgain(t *testing.T) {
-	s := NewMemoryStorage()
-	last := Index(0)
+// A chunk of which nothing was handed out is used again once the log has forgotten it. One that
+// somebody may still read isn't.
+func TestStorageUsesChunksAgain(t *testing.T) {
+	s := NewStorage()
+	last := raft.Index(0)
 	write := func(entries int) {
 		t.Helper()
-		w := Write{Entries: make([]Entry, entries)}
+		w := raft.Write{Entries: make([]raft.Entry, entries)}
 		for i := range w.Entries {
 			last++
-			w.Entries[i] = Entry{Index: last, Term: 1, Kind: EntryCommand, Data: bytes.Repeat([]byte{byte(last)}, maxMemoryChunk/4)}
+			w.Entries[i] = raft.Entry{Index: last, Term: 1, Kind: raft.EntryCommand, Data: bytes.Repeat([]byte{byte(last)}, maxChunk/4)}
 		}
 		require.NoError(t, s.Write(w))
 	}
 	compact := func() {
 		t.Helper()
-		meta := SnapshotMeta{Index: last - 16, Term: 1}
+		meta := raft.SnapshotMeta{Index: last - 16, Term: 1}
 		w, err := s.CreateSnapshot(meta)
 		require.NoError(t, err)
 		require.NoError(t, w.Commit())
-		require.NoError(t, s.Write(Write{Snapshot: &meta, Compact: meta.Index}))
+		require.NoError(t, s.Write(raft.Write{Snapshot: &meta, Compact: meta.Index}))
 	}
 	write(40)
-	inUse := make(map[*memoryChunk]bool)
+	inUse := make(map[*chunk]bool)
 	for _, chunk := range s.data.chunks {
 		inUse[chunk] = true
 	}
-	read, err := s.Entries(last-25, last-24, maxInt)
+	read, err := s.Entries(last-25, last-24, math.MaxInt)
 	require.NoError(t, err)
 	lent := s.data.chunks[s.data.chunk(last-24)]
-	require.Equal(t, maxMemoryChunk, cap(lent.bytes))
+	require.Equal(t, maxChunk, cap(lent.bytes))
 	compact()
 	require.NotContains(t, s.data.chunks, lent)
 	require.NotContains(t, s.data.spare, lent)
@@ -48,12 +52,12 @@ func TestMemoryStorageUsesChunksAgain(t *testing.T) {
 	for _, chunk := range s.data.chunks[len(s.data.chunks)-spare:] {
 		require.True(t, inUse[chunk], "it was there before")
 	}
-	require.Equal(t, bytes.Repeat([]byte{byte(read[0].Index)}, maxMemoryChunk/4), read[0].Data, "what was handed out stays")
+	require.Equal(t, bytes.Repeat([]byte{byte(read[0].Index)}, maxChunk/4), read[0].Data, "what was handed out stays")
 	compact()
-	rest, err := s.Entries(last-16, last, maxInt)
+	rest, err := s.Entries(last-16, last, math.MaxInt)
 	require.NoError(t, err)
 	require.Len(t, rest, 16)
 	for i := range rest {
-		require.Equal(t, bytes.Repeat([]byte{byte(rest[i].Index)}, maxMemoryChunk/4), rest[i].Data)
+		require.Equal(t, bytes.Repeat([]byte{byte(rest[i].Index)}, maxChunk/4), rest[i].Data)
 	}
 }

@@ -1,0 +1,465 @@
+package memory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sort"
+	"sync"
+
+	"github.com/e17579a5/raft"
+)
+
+// A Storage keeps the state of one server. What it holds outlives it: Reopen returns a storage that
+// holds everything that this one was told to hold, as a disk does after a crash.
+//
+// It copies what it is given into chunks without pointers. So even a long log costs the garbage
+// collector nothing.
+type Storage struct {
+	mu     sync.Mutex
+	closed bool
+	failed error // that of the first Write that failed; every later Write fails with it
+	data   *contents
+}
+
+// contents are what survives a Reopen.
+type contents struct {
+	state    raft.DurableState
+	snapshot *storedSnapshot
+	// written are the snapshots that were committed, but that no Write has named yet.
+	written []*storedSnapshot
+
+	// first is the index of the log's first entry, last that of its last one. The last one is
+	// first-1 when the log is empty.
+	first, last raft.Index
+	baseTerm    raft.Term     // of the entry before the first one
+	chunks      []*chunk      // never empty ones; contiguous, from first (or before) to last
+	origins     []raft.Origin // the numbers in record.origin are places in it
+	// spare are chunks of maxChunk bytes, to be used again. A compaction leaves no more of them
+	// than there are chunks in the log.
+	spare []*chunk
+}
+
+// A chunk holds neighbouring entries. A byte of it is written once: a truncation shortens only the
+// records, and the next entry's data goes behind the bytes that are there. So what was handed out
+// stays as it is. A chunk that the log has forgotten is used again, unless some of it was handed
+// out.
+type chunk struct {
+	first   raft.Index
+	records []record
+	bytes   []byte
+	lent    bool // some of it was handed out
+}
+
+// A record is an entry without its index and without pointers.
+type record struct {
+	term     raft.Term
+	number   uint64
+	from, to uint32 // where the data is in the chunk
+	origin   uint32 // in contents.origins
+	kind     raft.EntryKind
+	none     bool // the data was nil
+}
+
+// Chunks start small and double up to maxChunk bytes of data; a larger entry has one of its own.
+const (
+	minChunk     = 4 << 10
+	maxChunk     = 256 << 10
+	bytesARecord = 64 // expected data of an entry, for the first guess of a chunk's capacity
+	maxRecords   = 4096
+)
+
+// entryOverhead is about what an entry takes in memory beside its data, in a log or in a message.
+// By Saved.LogBytes a node tells after a restart when to take a snapshot.
+const entryOverhead = 96
+
+// A storedSnapshot is a snapshot that was committed.
+type storedSnapshot struct {
+	meta  raft.SnapshotMeta
+	bytes []byte
+}
+
+// NewStorage returns a storage that holds nothing yet.
+func NewStorage() *Storage {
+	return &Storage{data: &contents{first: 1, origins: []raft.Origin{{}}}}
+}
+
+// Reopen closes the storage and returns another one with the same contents. A snapshot that no
+// Write has named is gone, like a temporary file.
+func (s *Storage) Reopen() *Storage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.data.written = nil
+	return &Storage{data: s.data}
+}
+
+// errStorageClosed is what a closed storage answers.
+var errStorageClosed = fmt.Errorf("memory: storage: %w", fs.ErrClosed)
+
+// Load implements raft.Storage.
+func (s *Storage) Load() (raft.Saved, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return raft.Saved{}, errStorageClosed
+	}
+	d := s.data
+	saved := raft.Saved{State: d.state, Base: d.first - 1, BaseTerm: d.baseTerm, Last: d.last}
+	if d.snapshot != nil {
+		saved.Snapshot, saved.SnapshotBytes = d.snapshot.meta, uint64(len(d.snapshot.bytes))
+	}
+	for _, chunk := range d.chunks {
+		for i := range chunk.records {
+			r, index := &chunk.records[i], chunk.first+raft.Index(i)
+			if index <= saved.Base {
+				continue
+			}
+			if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != r.term {
+				saved.Runs = append(saved.Runs, raft.TermRun{First: index, Term: r.term})
+			}
+			if index > saved.Snapshot.Index {
+				saved.LogBytes += uint64(r.to-r.from) + entryOverhead
+			}
+			if r.kind == raft.EntryConfiguration && index > saved.Snapshot.Index {
+				saved.Configurations = append(saved.Configurations, d.entry(chunk, i))
+			}
+		}
+	}
+	return saved, nil
+}
+
+// Write implements raft.Storage. It refuses a write that breaks the contract, and every one after
+// it.
+func (s *Storage) Write(w raft.Write) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errStorageClosed
+	}
+	if s.failed != nil {
+		return s.failed
+	}
+	if err := s.data.write(w); err != nil {
+		s.failed = fmt.Errorf("memory: write %d: %w", w.Number, err)
+		return s.failed
+	}
+	return nil
+}
+
+// write checks all of w before it changes anything: a write takes effect as a whole or not at all.
+func (d *contents) write(w raft.Write) error {
+	first, last, snapshot := d.first, d.last, d.snapshot
+	if w.Snapshot != nil {
+		if snapshot = d.find(w.Snapshot); snapshot == nil {
+			return fmt.Errorf("snapshot %d of term %d was not committed", w.Snapshot.Index, w.Snapshot.Term)
+		}
+		if d.snapshot != nil && w.Snapshot.Index < d.snapshot.meta.Index {
+			return fmt.Errorf("snapshot %d is older than the current one, %d", w.Snapshot.Index, d.snapshot.meta.Index)
+		}
+		if term, ok := d.term(w.Snapshot.Index); !ok || term != w.Snapshot.Term {
+			first, last = w.Snapshot.Index+1, w.Snapshot.Index
+		}
+	}
+	if n := len(w.Entries); n > 0 {
+		from := w.Entries[0].Index
+		if from < first || from > last+1 {
+			return fmt.Errorf("entry %d doesn't follow a log of entries %d to %d", from, first, last)
+		}
+		for i := range w.Entries {
+			if w.Entries[i].Index != from+raft.Index(i) {
+				return fmt.Errorf("entry %d stands where %d should", w.Entries[i].Index, from+raft.Index(i))
+			}
+			if len(w.Entries[i].Data) > raft.MaxCommandSize {
+				return fmt.Errorf("entry %d has %d bytes, more than %d",
+					w.Entries[i].Index, len(w.Entries[i].Data), raft.MaxCommandSize)
+			}
+		}
+	}
+	if w.Compact > 0 && (snapshot == nil || w.Compact > snapshot.meta.Index) {
+		return fmt.Errorf("compaction up to %d without a snapshot there", w.Compact)
+	}
+
+	d.state = w.State
+	if w.Snapshot != nil {
+		d.install(snapshot, first, last)
+	}
+	if len(w.Entries) > 0 {
+		d.truncate(w.Entries[0].Index)
+		for i := range w.Entries {
+			d.append(&w.Entries[i])
+		}
+	}
+	d.compact(w.Compact)
+	return nil
+}
+
+// find returns the snapshot that a Write names, or nil.
+func (d *contents) find(meta *raft.SnapshotMeta) *storedSnapshot {
+	for _, snapshot := range d.written {
+		if snapshot.meta.Index == meta.Index && snapshot.meta.Term == meta.Term {
+			return snapshot
+		}
+	}
+	return nil
+}
+
+// install makes a snapshot the current one and drops the log unless it goes on from it.
+func (d *contents) install(snapshot *storedSnapshot, first, last raft.Index) {
+	d.snapshot = snapshot
+	kept := d.written[:0]
+	for _, other := range d.written {
+		if other.meta.Index > snapshot.meta.Index {
+			kept = append(kept, other)
+		}
+	}
+	clear(d.written[len(kept):])
+	d.written = kept
+	if first != d.first || last != d.last {
+		d.first, d.last, d.chunks, d.spare, d.baseTerm = first, last, nil, nil, snapshot.meta.Term
+	}
+}
+
+// truncate drops the entries from an index on.
+func (d *contents) truncate(from raft.Index) {
+	for n := len(d.chunks); d.last >= from; n = len(d.chunks) {
+		chunk := d.chunks[n-1]
+		if chunk.first >= from {
+			d.chunks[n-1] = nil
+			d.chunks = d.chunks[:n-1]
+			d.last = chunk.first - 1
+			continue
+		}
+		chunk.records = chunk.records[:from-chunk.first]
+		d.last = from - 1
+	}
+}
+
+// append adds the entry after the last one.
+func (d *contents) append(e *raft.Entry) {
+	last := d.roomFor(e)
+	from := len(last.bytes)
+	last.bytes = append(last.bytes, e.Data...)
+	last.records = append(last.records, record{
+		term: e.Term, number: e.Number, kind: e.Kind, none: e.Data == nil,
+		origin: d.origin(e.Origin), from: uint32(from), to: uint32(len(last.bytes)),
+	})
+	d.last = e.Index
+}
+
+// roomFor returns the chunk that the entry after the last one goes into: the last chunk, or another
+// one that it adds if that is full.
+func (d *contents) roomFor(e *raft.Entry) *chunk {
+	size := minChunk
+	if n := len(d.chunks); n > 0 {
+		last := d.chunks[n-1]
+		if len(last.records) < cap(last.records) && len(e.Data) <= cap(last.bytes)-len(last.bytes) {
+			return last
+		}
+		size = min(2*cap(last.bytes), maxChunk)
+	}
+	added := d.newChunk(size, len(e.Data))
+	added.first = e.Index
+	d.chunks = append(d.chunks, added)
+	return added
+}
+
+// newChunk returns an empty chunk for size bytes of data, or for as many as a larger entry needs.
+func (d *contents) newChunk(size, need int) *chunk {
+	if n := len(d.spare); n > 0 && size == maxChunk && need <= size {
+		spare := d.spare[n-1]
+		d.spare[n-1] = nil
+		d.spare = d.spare[:n-1]
+		spare.records, spare.bytes = spare.records[:0], spare.bytes[:0]
+		return spare
+	}
+	return &chunk{
+		records: make([]record, 0, min(size/bytesARecord, maxRecords)),
+		bytes:   make([]byte, 0, max(size, need)),
+	}
+}
+
+// origin returns the number of an origin. There is one origin for each start of a server, and
+// neighbouring entries mostly share theirs. So the search from the right ends soon.
+func (d *contents) origin(o raft.Origin) uint32 {
+	for i := len(d.origins) - 1; i >= 0; i-- {
+		if d.origins[i] == o {
+			return uint32(i)
+		}
+	}
+	d.origins = append(d.origins, o)
+	return uint32(len(d.origins) - 1)
+}
+
+// compact forgets the chunks that lie wholly at or below an index.
+func (d *contents) compact(to raft.Index) {
+	if to < d.first {
+		return
+	}
+	d.baseTerm, _ = d.term(min(to, d.last))
+	d.first = min(to, d.last) + 1
+	n := 0
+	for n < len(d.chunks) && d.chunks[n].end() < d.first {
+		if chunk := d.chunks[n]; !chunk.lent && cap(chunk.bytes) == maxChunk {
+			d.spare = append(d.spare, chunk)
+		}
+		n++
+	}
+	if most := len(d.chunks) - n; len(d.spare) > most {
+		clear(d.spare[most:])
+		d.spare = d.spare[:most]
+	}
+	if n == len(d.chunks) {
+		d.chunks = nil
+		return
+	}
+	d.chunks = append([]*chunk(nil), d.chunks[n:]...)
+}
+
+// end is the index of the chunk's last entry.
+func (c *chunk) end() raft.Index { return c.first + raft.Index(len(c.records)) - 1 }
+
+// term returns the term of the entry at an index, if the log or the snapshot tells it.
+func (d *contents) term(index raft.Index) (raft.Term, bool) {
+	if d.snapshot != nil && index == d.snapshot.meta.Index {
+		return d.snapshot.meta.Term, true
+	}
+	if index < d.first || index > d.last {
+		return 0, false
+	}
+	chunk := d.chunks[d.chunk(index)]
+	return chunk.records[index-chunk.first].term, true
+}
+
+// chunk returns the position of the chunk that holds an index of the log.
+func (d *contents) chunk(index raft.Index) int {
+	return sort.Search(len(d.chunks), func(i int) bool { return d.chunks[i].end() >= index })
+}
+
+// entry returns the i-th entry of a chunk. Its data is the chunk's own.
+func (d *contents) entry(c *chunk, i int) raft.Entry {
+	c.lent = true
+	r := &c.records[i]
+	e := raft.Entry{
+		Index: c.first + raft.Index(i), Term: r.term, Kind: r.kind,
+		Origin: d.origins[r.origin], Number: r.number,
+	}
+	if !r.none {
+		e.Data = c.bytes[r.from:r.to:r.to]
+	}
+	return e
+}
+
+// Entries implements raft.Storage.
+func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errStorageClosed
+	}
+	d := s.data
+	if after+1 < d.first || after+1 > d.last || last <= after {
+		return nil, fmt.Errorf("memory: entries after %d up to %d of a log from %d to %d: %w",
+			after, last, d.first, d.last, raft.ErrCompacted)
+	}
+	last = min(last, d.last)
+	var entries []raft.Entry
+	bytes := 0
+	for n := d.chunk(after + 1); n < len(d.chunks); n++ {
+		chunk := d.chunks[n]
+		for i := int(max(after+1, chunk.first) - chunk.first); i < len(chunk.records); i++ {
+			if chunk.first+raft.Index(i) > last {
+				return entries, nil
+			}
+			size := int(chunk.records[i].to - chunk.records[i].from)
+			if len(entries) > 0 {
+				if bytes += size; bytes > maxBytes {
+					return entries, nil
+				}
+			}
+			entries = append(entries, d.entry(chunk, i))
+		}
+	}
+	return entries, nil
+}
+
+// CreateSnapshot implements raft.Storage.
+func (s *Storage) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errStorageClosed
+	}
+	return &snapshotWriter{storage: s, meta: meta}, nil
+}
+
+// OpenSnapshot implements raft.Storage.
+func (s *Storage) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return raft.SnapshotMeta{}, nil, errStorageClosed
+	}
+	if s.data.snapshot == nil {
+		return raft.SnapshotMeta{}, nil, raft.ErrNoSnapshot
+	}
+	return s.data.snapshot.meta, io.NopCloser(bytes.NewReader(s.data.snapshot.bytes)), nil
+}
+
+// Close implements raft.Storage.
+func (s *Storage) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+// snapshotWriter gathers the bytes of a snapshot.
+type snapshotWriter struct {
+	storage *Storage
+	meta    raft.SnapshotMeta
+	bytes   []byte
+	ended   bool
+}
+
+var errSnapshotEnded = errors.New("memory: write to a snapshot that was committed or aborted")
+
+// Write implements io.Writer.
+func (w *snapshotWriter) Write(b []byte) (int, error) {
+	if w.ended {
+		return 0, errSnapshotEnded
+	}
+	w.bytes = append(w.bytes, b...)
+	return len(b), nil
+}
+
+// Commit implements raft.SnapshotWriter.
+func (w *snapshotWriter) Commit() error {
+	if w.ended {
+		return nil
+	}
+	w.ended = true
+	w.storage.mu.Lock()
+	defer w.storage.mu.Unlock()
+	if w.storage.closed {
+		return errStorageClosed
+	}
+	d := w.storage.data
+	snapshot := &storedSnapshot{meta: w.meta, bytes: w.bytes}
+	for i, other := range d.written {
+		if other.meta.Index == w.meta.Index && other.meta.Term == w.meta.Term {
+			d.written[i] = snapshot
+			return nil
+		}
+	}
+	d.written = append(d.written, snapshot)
+	return nil
+}
+
+// Abort implements raft.SnapshotWriter.
+func (w *snapshotWriter) Abort() error {
+	w.ended, w.bytes = true, nil
+	return nil
+}

@@ -1,0 +1,131 @@
+package recovery
+
+import (
+	crand "crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/e17579a5/raft"
+)
+
+// A Report says what a server holds of a cluster that has lost its majority.
+type Report struct {
+	Server  raft.ServerID
+	Cluster raft.ClusterID // the one that was
+
+	// Configuration is the latest one in the log. Its entry is at ConfigurationIndex.
+	Configuration      raft.Configuration
+	ConfigurationIndex raft.Index
+
+	// Snapshot is the index that the current snapshot covers: up to there the log is known to be
+	// committed. Last is the end of the log, with an entry of LastTerm. The log holds all that was
+	// committed in earlier terms, and up to Last what was committed in that term (§3.6.3). What a
+	// later leader has committed may be missing, entries of earlier terms among it.
+	Snapshot, Last raft.Index
+	LastTerm       raft.Term
+	// SnapshotDamage says that the snapshot is damaged. Then a cluster of this server alone starts
+	// only if its state machine keeps its own durable state (raft.Config.Durable), or if the whole
+	// log is still there. It is better to recover another server.
+	SnapshotDamage error
+
+	// Record is the index of the entry that makes the server a cluster of its own, and Recovered
+	// the ID of that cluster. Both are zero if nothing was done.
+	Record    raft.Index
+	Recovered raft.ClusterID
+}
+
+// String says in a few lines what is there, and what may be lost.
+func (r *Report) String() string {
+	describe := func(members []raft.Member) string {
+		var list []string
+		for i := range members {
+			m := &members[i]
+			list = append(list, fmt.Sprintf("%s at %s, a %v", m.ID, m.Address, m.Role))
+		}
+		return strings.Join(list, "; ")
+	}
+	members := describe(r.Configuration.Members)
+	if r.Configuration.Old != nil {
+		members += "; a majority is needed also of those before: " + describe(r.Configuration.Old)
+	}
+	if r.Configuration.Next != nil {
+		members += "; on the way to: " + describe(r.Configuration.Next)
+	}
+	text := fmt.Sprintf(`server %s of cluster %v, whose members are, as of index %d: %s
+its log ends at index %d, in term %d; up to index %d it is known to be committed
+lost is what was committed behind that in this term, or anywhere in a later one, though it may have been acknowledged
+and what stands behind index %d counts from now on, though it may have been answered as not applied
+`, r.Server, r.Cluster, r.ConfigurationIndex, members, r.Last, r.LastTerm, r.Snapshot, r.Snapshot)
+	if r.SnapshotDamage != nil {
+		text += fmt.Sprintf("its snapshot is damaged, so that it may not start alone: %v\n", r.SnapshotDamage)
+	}
+	if r.Record != 0 {
+		text += fmt.Sprintf("it is cluster %v now, as the entry at index %d says\n", r.Recovered, r.Record)
+	}
+	return text
+}
+
+// Inspect says what a storage holds, and changes nothing. The storage belongs to a server that is
+// stopped, and nobody else uses it. Inspect doesn't close it. The error is that of the storage, one
+// that wraps raft.ErrCorrupt if a configuration is damaged, or raft.ErrNoCluster if the storage
+// holds none.
+func Inspect(storage raft.Storage) (Report, error) {
+	r, _, err := inspect(storage)
+	return r, err
+}
+
+func inspect(storage raft.Storage) (Report, raft.DurableState, error) {
+	saved, err := storage.Load()
+	if err != nil {
+		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: load: %w", err)
+	}
+	configuration, index, err := saved.Configuration()
+	if err != nil {
+		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: %w", err)
+	}
+	if configuration == nil {
+		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: %w", raft.ErrNoCluster)
+	}
+	return Report{
+		Server: saved.State.Server, Cluster: saved.State.Cluster,
+		Configuration: *configuration, ConfigurationIndex: index,
+		Snapshot: saved.Snapshot.Index, Last: saved.Last, LastTerm: saved.LastTerm(),
+		SnapshotDamage: saved.SnapshotDamage,
+	}, saved.State, nil
+}
+
+// Recover makes the server that a storage belongs to a cluster of its own, of which it is the only
+// member, reached at an address. The package's documentation says when to do it, and what else to
+// do. The storage is as for Inspect. An address that is too long is an error that wraps
+// raft.ErrConfig.
+func Recover(storage raft.Storage, address string) (Report, error) {
+	r, state, err := inspect(storage)
+	if err != nil {
+		return r, err
+	}
+	if n := len(r.Server); n == 0 || n > raft.MaxServerID {
+		return r, fmt.Errorf("recovery: %w: a log of a server whose ID has %d bytes", raft.ErrCorrupt, n)
+	}
+	if n := len(address); n > raft.MaxAddress {
+		return r, fmt.Errorf("recovery: %w: the address has %d bytes, more than %d", raft.ErrConfig, n, raft.MaxAddress)
+	}
+	if _, err := crand.Read(r.Recovered[:]); err != nil {
+		return r, fmt.Errorf("recovery: %w", err)
+	}
+	self := raft.Server{ID: r.Server, Address: address}
+	configuration := raft.Configuration{
+		Cluster: r.Recovered, Recovered: r.Cluster, Level: r.Configuration.Level,
+		Members: []raft.Member{{Server: self, Role: raft.Voter, Incarnation: state.Incarnation}},
+	}
+	r.Record = r.Last + 1
+	state.Cluster = r.Recovered
+	state.HardState = raft.HardState{Term: state.Term + 1}
+	err = storage.Write(raft.Write{Number: 1, State: state, Entries: []raft.Entry{{
+		Index: r.Record, Term: state.Term, Kind: raft.EntryConfiguration,
+		Data: raft.AppendConfiguration(nil, &configuration),
+	}}})
+	if err != nil {
+		return r, fmt.Errorf("recovery: write: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,159 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/recovery"
+)
+
+// A journal is a state machine that keeps the commands. The result of each is how many there are.
+type journal struct {
+	mu       sync.Mutex
+	commands []string
+}
+
+func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := range entries {
+		j.commands = append(j.commands, string(entries[i].Data))
+		results[i] = fmt.Append(nil, len(j.commands))
+	}
+}
+
+func (j *journal) Snapshot() (io.WriterTo, error) {
+	return nil, errors.New("a journal is replayed from its log")
+}
+
+func (j *journal) Restore(io.Reader) error {
+	return errors.New("a journal is replayed from its log")
+}
+
+// applied returns the commands so far.
+func (j *journal) applied() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.commands)
+}
+
+const electionTimeout = 100 * time.Millisecond
+
+// start starts a server, reached at the address "at ID". One without a list waits to be added.
+func start(network *memory.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) (*raft.Node, *journal, error) {
+	machine := &journal{}
+	node, err := raft.Start(raft.Config{
+		ID: id, Machine: machine, Storage: storage, Transport: network.Join(id), Bootstrap: list,
+		Heartbeat: electionTimeout / 5, ElectionTimeout: electionTimeout, Logger: slog.New(slog.DiscardHandler),
+	})
+	return node, machine, err
+}
+
+// reached returns a server with its address.
+func reached(id raft.ServerID) raft.Server { return raft.Server{ID: id, Address: "at " + string(id)} }
+
+// Of three servers two are lost. What the third one holds goes on as a cluster of its own, of which
+// the old servers are no part.
+func TestRecover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, list := memory.NewNetwork(memory.Options{}), []raft.Server{reached("a"), reached("b"), reached("c")}
+		start := func(id raft.ServerID, storage raft.Storage) (*raft.Node, *journal) {
+			node, machine, err := start(network, id, storage, list...)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = node.Close(context.Background()) })
+			return node, machine
+		}
+		disks, nodes := map[raft.ServerID]*memory.Storage{}, map[raft.ServerID]*raft.Node{}
+		for _, s := range list {
+			disks[s.ID] = memory.NewStorage()
+			nodes[s.ID], _ = start(s.ID, disks[s.ID])
+		}
+		_, err := nodes["a"].Propose(t.Context(), []byte("before"))
+		require.NoError(t, err)
+		time.Sleep(5 * electionTimeout)
+		was := nodes["a"].Status()
+		for _, node := range nodes {
+			require.NoError(t, node.Close(t.Context()))
+		}
+
+		storage := disks["a"].Reopen()
+		before, err := recovery.Inspect(storage)
+		require.NoError(t, err)
+		require.Equal(t, was.Last, before.Last)
+		require.Zero(t, before.Record)
+		require.Contains(t, before.String(), "b at at b, a voter")
+		_, err = recovery.Recover(storage.Reopen(), string(make([]byte, 2000)))
+		require.ErrorIs(t, err, raft.ErrConfig)
+		storage = storage.Reopen()
+		recovered, err := recovery.Recover(storage, "at a")
+		require.NoError(t, err)
+		require.Equal(t, was.Last+1, recovered.Record)
+		require.Equal(t, was.Cluster, recovered.Cluster)
+		require.Contains(t, recovered.String(), recovered.Recovered.String())
+
+		a, machine := start("a", storage.Reopen())
+		_, err = a.Propose(t.Context(), []byte("after"))
+		require.NoError(t, err)
+		require.Equal(t, []string{"before", "after"}, machine.applied())
+		require.Equal(t, recovered.Recovered, a.Status().Cluster)
+		require.Len(t, a.Status().Members, 1)
+
+		// What comes back of the old cluster isn't heard, and can't be added as it is.
+		b, _ := start("b", disks["b"].Reopen())
+		time.Sleep(5 * electionTimeout)
+		require.NoError(t, a.Read(t.Context()))
+		_, err = a.AddServer(t.Context(), reached("b"))
+		require.ErrorIs(t, err, raft.ErrForeignServer)
+		require.NoError(t, b.Close(t.Context()))
+		b, machine = start("b", memory.NewStorage())
+		_, err = a.AddServer(t.Context(), reached("b"))
+		require.NoError(t, err)
+		require.NoError(t, b.Read(t.Context()))
+		require.Equal(t, []string{"before", "after"}, machine.applied())
+	})
+}
+
+func TestRecoverNothing(t *testing.T) {
+	_, err := recovery.Recover(memory.NewStorage(), "x")
+	require.ErrorIs(t, err, raft.ErrNoCluster)
+}
+
+// A lying storage says that it holds something else than it does.
+type lying struct {
+	raft.Storage
+	saved raft.Saved
+}
+
+func (l lying) Load() (raft.Saved, error) { return l.saved, nil }
+
+// A configuration that can't be decoded is damage, whatever stands behind it; and so is a log of
+// nobody.
+func TestRecoverDamage(t *testing.T) {
+	configuration := raft.AppendConfiguration(nil, &raft.Configuration{
+		Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
+	})
+	entries := []raft.Entry{
+		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: []byte("damaged")},
+		{Index: 2, Term: 1, Kind: raft.EntryConfiguration, Data: configuration},
+	}
+	state := raft.DurableState{Server: "a", Cluster: raft.ClusterID{1}}
+	_, err := recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries}})
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	require.ErrorIs(t, err, raft.ErrMalformed)
+	_, err = recovery.Recover(lying{saved: raft.Saved{Last: 2, Configurations: entries[1:]}}, "x")
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	_, err = recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries[1:]}})
+	require.NoError(t, err)
+}
