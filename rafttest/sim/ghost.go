@@ -4,7 +4,7 @@ import (
 	"sort"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/internal/sessions"
+	"github.com/e17579a5/raft/internal/sessionmodel"
 )
 
 // A ghost is what an observer knows who sees everything and forgets nothing, crashes included. The
@@ -23,7 +23,7 @@ type ghost struct {
 	reference raft.StateMachine
 	one       [1]raft.Entry
 	result    [1][]byte
-	table     sessions.Table
+	table     sessionmodel.Table
 	verdicts  []verdict // likewise
 	buffer    []byte
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/internal/sessions"
+	"github.com/e17579a5/raft/internal/sessionmodel"
 )
 
 // Clients with sessions, each numbered from 0. Such a client opens a session at some server, numbers its commands in it, and sends
@@ -243,6 +243,6 @@ func (w *World) resetSessions() {
 	for i := range w.sessions {
 		w.sessions[i] = sessionClient{next: 1, lowest: 1, calls: w.sessions[i].calls[:0]}
 	}
-	w.ghost.table = sessions.Table{}
+	w.ghost.table = sessionmodel.Table{}
 	w.ghost.verdicts = w.ghost.verdicts[:0]
 }
