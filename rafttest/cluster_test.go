@@ -20,7 +20,7 @@ import (
 
 func newLedger() *ledger { return new(ledger) }
 
-// add proposes an amount at a server and returns the sum.
+// add proposes an amount at a server and returns the new sum.
 func add(t *testing.T, node *raft.Node, amount int64) int64 {
 	t.Helper()
 	result, err := node.Propose(t.Context(), binary.AppendVarint(nil, amount))
@@ -30,7 +30,8 @@ func add(t *testing.T, node *raft.Node, amount int64) int64 {
 	return sum
 }
 
-// What is added survives partitions, crashes and restarts, and shows at all servers.
+// TestClusterSurvivesFaults demands that no amount is lost in partitions, crashes and restarts, and
+// that all servers have every amount.
 func TestClusterSurvivesFaults(t *testing.T) {
 	for name, options := range map[string]rafttest.ClusterOptions{
 		"in memory": {},
@@ -77,7 +78,8 @@ func TestClusterSurvivesFaults(t *testing.T) {
 	}
 }
 
-// A crash tells nobody anything any more: whoever waits at the server gets an error at once, and the others elect another leader.
+// TestClusterCrashIsSilent demands that a crashed server tells nobody anything: a caller that waits
+// at it gets an error at once, and the other servers elect another leader.
 func TestClusterCrashIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
@@ -97,12 +99,13 @@ func TestClusterCrashIsSilent(t *testing.T) {
 	})
 }
 
-// Nor does it hand the leadership over: it takes no time.
+// TestClusterCrashIsSudden demands that a crashed leader doesn't hand over its leadership. A
+// handover would take time, and a crash takes none.
 func TestClusterCrashIsSudden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
 		leader := c.Leader()
-		c.Isolate(leader) // so that handing over would take long
+		c.Isolate(leader) // a handover would take long now
 		before := time.Now()
 		c.Crash(leader)
 		require.Equal(t, before, time.Now())
@@ -112,7 +115,7 @@ func TestClusterCrashIsSudden(t *testing.T) {
 	})
 }
 
-// A failedTest takes the place of a test that is to fail.
+// A failedTest takes the place of a test that is to fail, and collects its failures.
 type failedTest struct {
 	testing.TB
 	failures []string
@@ -131,7 +134,7 @@ func (f *failedTest) Fatalf(format string, arguments ...any) {
 	runtime.Goexit()
 }
 
-// run runs a test and its cleanups to their end and returns what failed.
+// run runs a test and its cleanups to their end and returns the failures.
 func (f *failedTest) run(test func(t testing.TB)) string {
 	ended := make(chan struct{})
 	go func() {
@@ -147,7 +150,7 @@ func (f *failedTest) run(test func(t testing.TB)) string {
 	return strings.Join(f.failures, "\n")
 }
 
-// A hanging machine doesn't return from Apply before it is let go.
+// A hangingMachine doesn't return from Apply until letGo is closed.
 type hangingMachine struct {
 	ledger
 	letGo chan struct{}
@@ -196,7 +199,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
 				old := c.Leader()
 				c.Isolate(old)
-				propose(c.Node((old + 1) % 3)) // which the isolated server can't have
+				propose(c.Node((old + 1) % 3)) // the isolated server can't get the command
 				c.Converge()
 			},
 			[]string{"waited for equal logs"},
@@ -280,5 +283,5 @@ func ExampleNewCluster() {
 			}
 		})
 	}
-	_ = testService // a test's name begins with Test; an example has no testing.T
+	_ = testService // in a real test file this is a function named Test…; an example has no testing.T
 }

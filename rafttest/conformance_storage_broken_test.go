@@ -14,7 +14,7 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A flawed storage is a good one but for the methods that are set.
+// A flawed storage behaves like the storage within it, except for the methods that are set.
 type flawed struct {
 	raft.Storage
 	load    func() (raft.Saved, error)
@@ -67,7 +67,7 @@ func (f *flawed) Close() error {
 	return f.Storage.Close()
 }
 
-// with gives every storage that a disk opens a flaw.
+// with gives a flaw to every storage that a disk opens.
 func with(newDisk func() rafttest.Disk, flaw func(f *flawed)) func() rafttest.Disk {
 	return func() rafttest.Disk {
 		disk := newDisk()
@@ -85,10 +85,10 @@ func with(newDisk func() rafttest.Disk, flaw func(f *flawed)) func() rafttest.Di
 	}
 }
 
-// A lazyFS doesn't do some of the syncs.
+// A lazyFS leaves out the syncs of files, of directories, or both.
 type lazyFS struct {
 	vfs.FS
-	files, dirs bool // are synced
+	files, dirs bool // whether they are synced
 }
 
 func (l lazyFS) Create(name string) (vfs.File, error) {
@@ -120,7 +120,8 @@ func (l lazyFile) Sync() error {
 	return nil
 }
 
-// TestStorage convicts storages that break a rule, each of one rule, and says which.
+// TestStorageConvicts demands that TestStorage convicts each flawed storage of the rule that it
+// breaks.
 func TestStorageConvicts(t *testing.T) {
 	memory := func(flaw func(f *flawed)) func() rafttest.Disk { return with(rafttest.MemoryDisk, flaw) }
 	for name, c := range map[string]struct {
@@ -275,7 +276,8 @@ func TestStorageConvicts(t *testing.T) {
 	}
 }
 
-// forgetsFailure takes a failure for a passing one: it reports it once, and then goes on as if nothing had been.
+// forgetsFailure treats a failure as a passing one: it reports it once and then goes on as if
+// nothing had happened.
 func forgetsFailure(f *flawed) {
 	f.write = func(w raft.Write) error {
 		err := f.Storage.Write(w)
@@ -286,7 +288,7 @@ func forgetsFailure(f *flawed) {
 	}
 }
 
-// keepsTail writes what is behind the new entries again.
+// keepsTail writes the entries behind the new ones again, instead of dropping them.
 func keepsTail(f *flawed) {
 	f.write = func(w raft.Write) error {
 		if n := len(w.Entries); n > 0 {
@@ -320,7 +322,7 @@ func forgetsMore(f *flawed) {
 	}
 }
 
-// keepsLent hands out the very data that it was lent.
+// keepsLent keeps the data that it was lent, and hands out the same memory.
 func keepsLent(f *flawed) {
 	lent := map[raft.Index][]byte{}
 	var mu sync.Mutex
@@ -345,8 +347,9 @@ func keepsLent(f *flawed) {
 	}
 }
 
-// usesAgain hands out several entries in memory that the next call uses again. (A single one stays: the check of concurrency
-// asks for these, and this flaw is not to be a data race.)
+// usesAgain hands out several entries in memory that the next call uses again. A single entry keeps
+// its memory: the check of concurrency asks for single entries, and this flaw must not be a data
+// race.
 func usesAgain(f *flawed) {
 	buffer := make([]byte, 1<<20)
 	var mu sync.Mutex
@@ -371,7 +374,7 @@ func usesAgain(f *flawed) {
 	}
 }
 
-// An eagerWriter makes a snapshot the current one when it is committed.
+// An eagerWriter makes its snapshot the current one as soon as the snapshot is committed.
 type eagerWriter struct {
 	raft.SnapshotWriter
 	storage raft.Storage
@@ -385,7 +388,7 @@ func (w *eagerWriter) Commit() error {
 	return w.storage.Write(raft.Write{Snapshot: &w.meta})
 }
 
-// A strictWriter is ended once.
+// A strictWriter fails the second call of Abort.
 type strictWriter struct {
 	raft.SnapshotWriter
 	ended bool
@@ -399,7 +402,7 @@ func (w *strictWriter) Abort() error {
 	return w.SnapshotWriter.Abort()
 }
 
-// readsCurrent opens a snapshot anew for each piece that is read.
+// readsCurrent opens the current snapshot anew for each piece that is read.
 func readsCurrent(f *flawed) {
 	f.open = func() (raft.SnapshotMeta, io.ReadCloser, error) {
 		meta, r, err := f.Storage.OpenSnapshot()
@@ -431,7 +434,7 @@ func (r *restartingReader) Read(b []byte) (int, error) {
 
 func (r *restartingReader) Close() error { return nil }
 
-// keepsLog goes on to hand out entries that a snapshot has replaced.
+// keepsLog still hands out entries that a snapshot has replaced.
 func keepsLog(f *flawed) {
 	old := map[raft.Index]raft.Entry{}
 	var mu sync.Mutex
@@ -454,7 +457,7 @@ func keepsLog(f *flawed) {
 	}
 }
 
-// dropsWrites takes writes that come during and after Close for written.
+// dropsWrites acknowledges writes that come during and after Close, and drops them.
 func dropsWrites(f *flawed) {
 	closing := make(chan struct{})
 	begin := sync.OnceFunc(func() { close(closing) })

@@ -16,10 +16,10 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// A crooked transport is a good one but for the functions that are set.
+// A crooked transport behaves like the transport within it, except for the functions that are set.
 type crooked struct {
 	raft.Transport
-	ended   chan struct{} // closed when the test is over: until then, who is to hang hangs
+	ended   chan struct{} // closed when the test is over: calls that are to hang hang until then
 	handler raft.Handler
 
 	start      func(self raft.Server, handler raft.Handler) error
@@ -69,7 +69,7 @@ func (c *crooked) Close() error {
 	return c.Transport.Close()
 }
 
-// A crookedHandler is what a crooked transport's messages go through.
+// A crookedHandler gets what arrives at a crooked transport and hands it on.
 type crookedHandler crooked
 
 func (h *crookedHandler) Receive(m raft.Message) {
@@ -90,7 +90,8 @@ func (h *crookedHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 
 func (h *crookedHandler) Lost(id raft.ServerID) { h.handler.Lost(id) }
 
-// TestTransport convicts transports that break a rule, and says which.
+// TestTransportConvicts demands that TestTransport convicts each crooked transport of the rule that
+// it breaks.
 func TestTransportConvicts(t *testing.T) {
 	inline := rafttest.TransportOptions{Inline: true, MaxMemory: 8 << 20, Patience: time.Second}
 	queued := rafttest.TransportOptions{MaxMemory: 8 << 20, Patience: time.Second}
@@ -147,7 +148,7 @@ func TestTransportConvicts(t *testing.T) {
 	})
 }
 
-// copied returns a message whose entries' data may be changed.
+// copied returns a message with its own copy of the entries' data.
 func copied(m raft.Message) raft.Message {
 	m.Entries = append([]raft.Entry(nil), m.Entries...)
 	for i := range m.Entries {
@@ -182,7 +183,7 @@ func changesLent(c *crooked) {
 	}
 }
 
-// usesMemoryAgain hands over entries in memory that the next message's entries are in, too.
+// usesMemoryAgain hands over entries in memory that it uses again for the next message.
 func usesMemoryAgain(c *crooked) {
 	buffer := make([]byte, 1<<20)
 	c.receive = func(m raft.Message) {
@@ -196,7 +197,7 @@ func usesMemoryAgain(c *crooked) {
 	}
 }
 
-// swaps sends each second message before the one before it.
+// swaps sends each second message before the message that precedes it.
 func swaps(c *crooked) {
 	var held *raft.Message
 	c.send = func(m raft.Message) {
@@ -228,7 +229,8 @@ func waitsForAbsent(c *crooked) {
 	}
 }
 
-// queues has a goroutine that sends what was queued: for each receiver, without a bound, or one for all, with one.
+// queues sends from goroutines. Either each receiver has one, with a queue that is too long, or all
+// of them share one, with a short queue.
 func queues(c *crooked, shared bool) {
 	var mu sync.Mutex
 	lanes := map[raft.ServerID]chan raft.Message{}
@@ -281,7 +283,8 @@ func answersKnownOnly(c *crooked) {
 	}
 }
 
-// asksKnownOnly drops what says where to go, if that isn't to one of the servers.
+// asksKnownOnly drops a message that names an address, unless it goes to a server that SetServers
+// named.
 func asksKnownOnly(c *crooked) {
 	answersKnownOnly(c)
 	send := c.send
@@ -303,7 +306,7 @@ func knowsFirstOnly(c *crooked) {
 	}
 }
 
-// takesBreakForEnd reads io.EOF whatever has ended a stream.
+// takesBreakForEnd returns io.EOF to the reader, whatever has ended the stream.
 func takesBreakForEnd(c *crooked) {
 	c.stream = func(from raft.ServerID, reader io.ReadCloser) { c.handler.Stream(from, endingReader{reader}) }
 }
@@ -362,7 +365,7 @@ func (w bufferingWriter) Write(b []byte) (int, error) {
 	return w.WriteCloser.Write(b)
 }
 
-// learnsNothing takes what is written to a stream that broke.
+// learnsNothing accepts what is written to a stream that has broken.
 func learnsNothing(c *crooked) {
 	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 		w, err := c.Transport.OpenStream(ctx, to)
@@ -420,12 +423,12 @@ func startsAfterClose(c *crooked) {
 // closesLater returns from Close before anything is closed.
 func closesLater(c *crooked) {
 	c.close = func() error {
-		time.AfterFunc(20*time.Millisecond, func() { _ = c.Transport.Close() }) // it never fails
+		time.AfterFunc(20*time.Millisecond, func() { _ = c.Transport.Close() }) // Close of this transport never fails
 		return nil
 	}
 }
 
-// neverCloses hangs in a Close without a Start.
+// neverCloses hangs in Close if Start was never called.
 func neverCloses(c *crooked) {
 	c.close = func() error {
 		if c.handler == nil {
