@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// outward hashes what a server shows and has on its disk, under a naming: all but what it knows of others,
-// and what it will tell them.
+// outward hashes, under a naming, what a server shows and has on its disk. It leaves out what the
+// server knows of others and what it will tell them.
 func outward(n *node, naming *naming) sum {
 	b := encodeLog(nil, &n.disk.state, n.disk.entries, naming)
 	for _, w := range n.writes {
@@ -20,9 +20,9 @@ func outward(n *node, naming *naming) sum {
 	return hashOf(hashNode, b)
 }
 
-// reached returns the states that the servers together can be in within some bounds, whatever is on the
-// links. With asynchronous disks it looks at them from outside: a refusal that nobody waits for may still
-// wait for a disk.
+// reached returns the states that the servers together can be in within some bounds, whatever is on
+// the links. With asynchronous disks it compares the servers from outside: a refusal that nobody
+// waits for may still wait for a disk.
 func reached(t *testing.T, bounds Bounds, keep bool) (servers map[sum]bool, states uint64) {
 	t.Helper()
 	s, err := New(bounds, Options{DepthFirst: true})
@@ -32,7 +32,7 @@ func reached(t *testing.T, bounds Bounds, keep bool) (servers map[sum]bool, stat
 	s.keep = keep
 	s.visit = func(one *state) {
 		if s.known.size.Load() > 300_000 {
-			s.stop.Store(true) // so many are no test
+			s.stop.Store(true) // a test must not take that many
 		}
 		clear(sums)
 		for i := range s.bounds.Servers {
@@ -52,8 +52,9 @@ func reached(t *testing.T, bounds Bounds, keep bool) (servers map[sum]bool, stat
 	return servers, result.States
 }
 
-// To take dead messages from their links leaves fewer states, in which the servers are everything that they
-// can be with them.
+// TestTheDeadMakeNoDifference takes dead messages from their links. It demands that fewer states
+// are left, and that the servers can still be in every state in which they can be with dead
+// messages.
 func TestTheDeadMakeNoDifference(t *testing.T) {
 	for name, bounds := range map[string]Bounds{
 		"soup":          {Terms: 1, Soup: true, Commands: 1, Crashes: 1},
@@ -78,8 +79,8 @@ func TestTheDeadMakeNoDifference(t *testing.T) {
 	}
 }
 
-// What servers can be with few messages on each link they can be with more, and with no links in the way at
-// all.
+// TestWiderBoundsHoldNarrowerOnes demands that servers can be in a state with more messages on each
+// link, or without links, if they can be in it with few.
 func TestWiderBoundsHoldNarrowerOnes(t *testing.T) {
 	narrow, _ := reached(t, Bounds{Terms: 1, Commands: 1, InFlight: 1, Losses: -1}, false)
 	for _, wider := range []Bounds{
@@ -93,7 +94,8 @@ func TestWiderBoundsHoldNarrowerOnes(t *testing.T) {
 	}
 }
 
-// pasts returns what the servers together can be, with what an observer then knows and what may still happen.
+// pasts returns the states that the servers together can be in, with what an observer then knows
+// and what may still happen.
 func pasts(t *testing.T, bounds Bounds, options Options) (pasts map[sum]bool, result Result) {
 	t.Helper()
 	options.Workers = 1
@@ -117,8 +119,9 @@ func pasts(t *testing.T, bounds Bounds, options Options) (pasts map[sum]bool, re
 	return pasts, result
 }
 
-// States that others cover needn't be looked at: the servers are everything that they can be without them, and in
-// as few steps, but for those that only have messages answered.
+// TestWhatIsCoveredMakesNoDifference demands that states that others cover needn't be looked at.
+// Without them the servers can be in the same states, after no more steps. Steps in which messages
+// are only answered don't count.
 func TestWhatIsCoveredMakesNoDifference(t *testing.T) {
 	for name, bounds := range map[string]Bounds{
 		"soup":          {Terms: 1, Soup: true, Commands: 1, Crashes: 1},
@@ -146,7 +149,8 @@ func TestWhatIsCoveredMakesNoDifference(t *testing.T) {
 	}
 }
 
-// Nothing is missed when followers are never loyal to their leaders, where messages stay on their way.
+// TestLoyaltyMakesNoDifference demands that nothing is missed where messages stay on their way and
+// followers are never loyal to their leaders.
 func TestLoyaltyMakesNoDifference(t *testing.T) {
 	seen := func(bounds Bounds, patient bool) (servers map[sum]bool, states uint64) {
 		s, err := New(bounds, Options{Workers: 1})
