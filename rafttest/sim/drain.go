@@ -2,8 +2,8 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// drain takes the effects of a core. Messages are checked against the disk as it was before the write that comes
-// with them.
+// drain takes the effects of a core and checks them. It checks messages against the disk as it is
+// before the write that comes with them.
 func (w *World) drain(i int) {
 	s := &w.servers[i]
 	s.mixed, s.held = s.held, false
@@ -54,7 +54,7 @@ func (w *World) drain(i int) {
 		}
 	}
 	if len(s.writes) < int(w.params.Writes) || e.Write.Number != 0 {
-		// Otherwise the log may have changed without a write that says so yet.
+		// Otherwise the log may have changed, while the write that tells so is still to come.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)
 	}
@@ -63,14 +63,14 @@ func (w *World) drain(i int) {
 	}
 	for _, entries := range e.Apply {
 		if len(entries) == 0 {
-			w.fail(StateMachineSafety, i, "an empty batch")
+			w.fail(StateMachineSafety, i, "hands an empty batch to the state machine")
 			return
 		}
 		s.lane = append(s.lane, task{entries: entries})
 	}
 	if e.TakeSnapshot != nil {
 		if s.capture != nil {
-			w.fail(SnapshotSound, i, "a second snapshot is to be taken beside one")
+			w.fail(SnapshotSound, i, "asks for a second snapshot while one is being taken")
 			return
 		}
 		s.lane = append(s.lane, task{take: e.TakeSnapshot})
@@ -86,7 +86,7 @@ func (w *World) drain(i int) {
 	w.checks++
 	every := uint64(16)
 	if w.checks > 20_000 {
-		every = 512 // of a run that won't end: its log may grow and grow, and looking at it takes the longer
+		every = 512 // a run that doesn't end may have a log that grows and grows, and checking it takes long
 	}
 	if w.checks%every == 0 || !w.timed {
 		if err := s.core.Check(); err != nil {
@@ -102,7 +102,7 @@ func (w *World) drain(i int) {
 	}
 }
 
-// send puts a message on its way.
+// send puts a message on its way, or drops it if its address leads nowhere.
 func (w *World) send(m *raft.Message) {
 	from, to := serverOf(m.From), serverOf(m.To)
 	l := &w.links[from][to]
@@ -135,7 +135,8 @@ func (w *World) send(m *raft.Message) {
 	l.bag = append(l.bag, sentMessage{message: *m, number: l.sent, label: label(m)})
 }
 
-// label returns a short name for what a message says. Its upper half is the term.
+// label returns a short name for the content of a message. Its upper 16 bits are the lower 16 bits
+// of the term.
 func label(m *raft.Message) uint32 {
 	h := mix(uint64(m.Kind)<<56 ^ uint64(m.Term)<<32 ^ uint64(m.Index))
 	h = mix(h ^ uint64(m.LogTerm)<<40 ^ uint64(m.Hint)<<20 ^ uint64(m.Commit))
@@ -150,8 +151,9 @@ func label(m *raft.Message) uint32 {
 	return uint32(m.Term&0xffff)<<16 | uint32(h&0xffff)
 }
 
-// find returns the message that a delivery names. If it isn't there, because the events that led to it were left
-// out, it is the one most like it: the list then still means about the same.
+// find returns the message that a delivery names. That message may not exist because the events
+// that led to it were left out. Then find returns the most similar message, so that the rest of the
+// schedule means about the same as before. It returns nil if no message is similar.
 func (w *World) find(e *Event) *raft.Message {
 	l := &w.links[e.Peer][e.Server]
 	if e.N > int64(l.base) && e.N <= int64(l.base)+int64(len(l.bag)) {
@@ -185,7 +187,7 @@ func (w *World) find(e *Event) *raft.Message {
 	return w.take(e, l, best)
 }
 
-// take notes that a message is delivered, under the name that it really has.
+// take notes that a message is delivered, and corrects the event so that it names this message.
 func (w *World) take(e *Event, l *link, j int) *raft.Message {
 	s := &l.bag[j]
 	s.delivered = true
