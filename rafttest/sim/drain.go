@@ -11,17 +11,7 @@ func (w *World) drain(i int) {
 	s.core.Drain(e)
 	w.observe(i)
 	w.stats.Drains++
-	if e.Servers != nil {
-		s.reached = s.reachedNow()
-		s.known = [MaxServers]string{}
-		for _, other := range e.Servers {
-			if j := serverOf(other.ID); j < w.n {
-				if s.known[j] = other.Address; other.Address == "" {
-					s.known[j] = nowhere
-				}
-			}
-		}
-	}
+	w.noteAddresses(s, e)
 	for j := range e.Messages {
 		m := &e.Messages[j]
 		if w.trace != nil {
@@ -33,47 +23,16 @@ func (w *World) drain(i int) {
 		}
 		w.send(m)
 	}
-	if e.Write.Number != 0 {
-		write := e.Write
-		if w.trace != nil {
-			w.trace.writes(w, i, &write)
-		}
-		w.checkWrite(i, &write)
-		if w.violation != nil {
-			return
-		}
-		if len(s.writes) == 0 {
-			s.writeSince = w.local(s)
-		}
-		s.writes = append(s.writes, &write)
-		if s.disk.wal != nil {
-			s.disk.wal.write(&write)
-		}
-		if len(s.writes) > int(w.params.Writes) {
-			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
-		}
+	if e.Write.Number != 0 && !w.handWrite(i, e.Write) {
+		return
 	}
 	if len(s.writes) < int(w.params.Writes) || e.Write.Number != 0 {
 		// Otherwise the log may have changed, while the write that tells so is still to come.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)
 	}
-	if e.RestoreSnapshot != nil {
-		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
-	}
-	for _, entries := range e.Apply {
-		if len(entries) == 0 {
-			w.fail(StateMachineSafety, i, "hands an empty batch to the state machine")
-			return
-		}
-		s.lane = append(s.lane, task{entries: entries})
-	}
-	if e.TakeSnapshot != nil {
-		if s.capture != nil {
-			w.fail(SnapshotSound, i, "asks for a second snapshot while one is being taken")
-			return
-		}
-		s.lane = append(s.lane, task{take: e.TakeSnapshot})
+	if !w.handTasks(i, e) {
+		return
 	}
 	w.connectStreams(i, e)
 	s.fetches = append(s.fetches, e.Fetches...)
@@ -83,22 +42,93 @@ func (w *World) drain(i int) {
 		}
 		w.checkAnswer(i, &e.Answers[j])
 	}
+	w.checkCore(i)
+	if w.timed && w.violation == nil {
+		w.planLanes(i)
+		w.planStreams()
+	}
+}
+
+// noteAddresses notes the addresses that a core tells its transport.
+func (w *World) noteAddresses(s *server, e *raft.Effects) {
+	if e.Servers == nil {
+		return
+	}
+	s.reached = s.reachedNow()
+	s.known = [MaxServers]string{}
+	for _, other := range e.Servers {
+		if j := serverOf(other.ID); j < w.n {
+			if s.known[j] = other.Address; other.Address == "" {
+				s.known[j] = nowhere
+			}
+		}
+	}
+}
+
+// handWrite checks a write of a core and hands it to the server's disk. It reports whether
+// the write may be handed to it.
+func (w *World) handWrite(i int, write raft.Write) bool {
+	s := &w.servers[i]
+	if w.trace != nil {
+		w.trace.writes(w, i, &write)
+	}
+	w.checkWrite(i, &write)
+	if w.violation != nil {
+		return false
+	}
+	if len(s.writes) == 0 {
+		s.writeSince = w.local(s)
+	}
+	s.writes = append(s.writes, &write)
+	if s.disk.wal != nil {
+		s.disk.wal.write(&write)
+	}
+	if len(s.writes) > int(w.params.Writes) {
+		w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
+	}
+	return true
+}
+
+// handTasks hands what a core asks of the state machine to the lane of that. It reports whether the
+// core may ask for it.
+func (w *World) handTasks(i int, e *raft.Effects) bool {
+	s := &w.servers[i]
+	if e.RestoreSnapshot != nil {
+		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
+	}
+	for _, entries := range e.Apply {
+		if len(entries) == 0 {
+			w.fail(StateMachineSafety, i, "hands an empty batch to the state machine")
+			return false
+		}
+		s.lane = append(s.lane, task{entries: entries})
+	}
+	if e.TakeSnapshot != nil {
+		if s.capture != nil {
+			w.fail(SnapshotSound, i, "asks for a second snapshot while one is being taken")
+			return false
+		}
+		s.lane = append(s.lane, task{take: e.TakeSnapshot})
+	}
+	return true
+}
+
+// checkCore lets a core check itself: now and then in a timed run, and always in a repeated one.
+func (w *World) checkCore(i int) {
+	core := w.servers[i].core
 	w.checks++
 	every := uint64(16)
 	if w.checks > 20_000 {
 		every = 512 // a run that doesn't end may have a log that grows and grows, and checking it takes long
 	}
-	if w.checks%every == 0 || !w.timed {
-		if err := s.core.Check(); err != nil {
-			w.fail(CoreCheck, i, "%v", err)
-		}
-		if diverged := s.core.Status().Diverged; diverged != nil {
-			w.fail(ReplicasEqual, i, "%v", diverged)
-		}
+	if w.checks%every != 0 && w.timed {
+		return
 	}
-	if w.timed && w.violation == nil {
-		w.planLanes(i)
-		w.planStreams()
+	if err := core.Check(); err != nil {
+		w.fail(CoreCheck, i, "%v", err)
+	}
+	if diverged := core.Status().Diverged; diverged != nil {
+		w.fail(ReplicasEqual, i, "%v", diverged)
 	}
 }
 

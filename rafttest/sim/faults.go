@@ -145,6 +145,15 @@ func (w *World) faultHappens() {
 			leader = victim
 		}
 		w.leaderSuffers(kind, leader, victim, span, h)
+	default:
+		w.victimSuffers(kind, victim, span, h)
+	}
+}
+
+// victimSuffers lets a fault happen that is aimed at any server, or at all.
+func (w *World) victimSuffers(kind fault, victim int, span int64, h uint64) {
+	p := &w.params
+	switch kind {
 	case faultCrash:
 		w.crashes(victim)
 	case faultPower:

@@ -33,8 +33,10 @@ func (m *chainMachine) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
+// A chainSnapshot is a captured state of a chainMachine.
 type chainSnapshot uint64
 
+// WriteTo implements io.WriterTo.
 func (s chainSnapshot) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(binary.LittleEndian.AppendUint64(nil, uint64(s)))
 	return int64(n), err

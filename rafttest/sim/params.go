@@ -179,52 +179,9 @@ func Swarm(seed uint64) Params {
 	n := uint64(0)
 	next := func() uint64 { n++; return luck(seed).draw(luckParams, 0, 0, n) }
 	p := Calm(seed, int(pick(next(), 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 4, 4, 2, 6, 7, 1)))
-	ms := int64(raft.Millisecond)
-
-	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
-	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
-	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxUnapplied = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxWaiting = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxPending = pick(next(), 2, 10, 100, 1<<16)
-	p.MaxAppend = pick(next(), 1, 300, 2000, 256<<10)
-	p.WindowMessages = pick(next(), 1, 2, 5, 256)
-	p.WindowBytes = pick(next(), 1, 1000, 10_000, 4<<20)
-	p.Tail = pick(next(), 1, 500, 5000, 16<<20)
-	p.Writes = pick(next(), 1, 1, 2, 4)
-
-	p.Delay = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/20, p.Heartbeat/5)
-	p.Jitter = pick(next(), 0, p.Delay/10, p.Delay, 5*p.Delay)
-	p.Slow = pick(next(), 0, 0, 10, 50)
-	p.DelaySlow = pick(next(), p.Heartbeat, p.Election, 5*p.Election)
-	p.Loss = pick(next(), 0, 0, 0, 10, 50, 200)
-	p.Duplicate = pick(next(), 0, 0, 0, 10, 100)
-	p.Reorder = pick(next(), 0, 0, 0, 100, 1000)
-
-	p.WriteTime = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/3)
-	p.Merge = pick(next(), 0, 0, 300, 1000)
-	p.Keep = pick(next(), 0, 500, 500, 900)
-	p.ApplyTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/10)
-	p.FetchTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/3)
-	p.Hold = pick(next(), 0, 0, 100, 500)
-	p.HoldTime = pick(next(), p.Delay, p.Heartbeat/10)
-	p.Drift = pick(next(), 0, 1000, 100_000, 300_000)
-
-	p.ClientTime = p.Election / pick(next(), 2, 5, 10, 20, 40)
-	p.Reads = pick(next(), 0, 100, 300, 600)
-	p.Cancels = pick(next(), 0, 0, 200, 600)
-	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
-	p.CommandSize = pick(next(), 8, 32, 32, 400)
-
-	h := luck(seed).draw(luckParams, 0, 2, 0)
-	p.Sessions = pick(mix(h+1), 0, 1, 3, maxClients)
-	p.InSession = pick(mix(h+2), 200, 500, 900)
-	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
-	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
-	p.Compare = int64(mix(h+7) % 2)
-	if mix(h+5)%4 == 0 {
-		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
-	}
+	p.drawCores(next)
+	p.drawSurroundings(next)
+	p.drawClients(luck(seed), next)
 
 	p.FaultTime = p.Election * pick(next(), 1, 2, 4, 8) / 4
 	p.FaultSpan = p.Election * pick(next(), 1, 2, 4, 8, 12) / 4
@@ -234,7 +191,7 @@ func Swarm(seed uint64) Params {
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
 	p.MaxLease = pick(next(), 0, 0, p.Election/4, p.Election/2, p.Election, p.Election)
-	if h = luck(seed).draw(luckParams, 0, 3, 0); h%4 == 0 {
+	if h := luck(seed).draw(luckParams, 0, 3, 0); h%4 == 0 {
 		p.ShortLeases = int64(mix(h) & 0x7f)
 	}
 	p.LeaseReads = pick(next(), 0, 300, 800)
@@ -258,7 +215,7 @@ func Swarm(seed uint64) Params {
 	if next()%2 == 0 {
 		p.Spares = min(pick(next(), 0, 1, 2, 3, 4), MaxServers-p.Servers)
 		p.ChangeTime = p.Election * pick(next(), 1, 3, 10, 30)
-		if h = luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
+		if h := luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
 			p = p.withLargeSnapshots(h)
 		}
 	}
@@ -270,6 +227,62 @@ func Swarm(seed uint64) Params {
 		}
 	}
 	return p
+}
+
+// drawCores draws the settings of the cores.
+func (p *Params) drawCores(next func() uint64) {
+	ms := int64(raft.Millisecond)
+	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
+	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
+	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxUnapplied = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxWaiting = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxPending = pick(next(), 2, 10, 100, 1<<16)
+	p.MaxAppend = pick(next(), 1, 300, 2000, 256<<10)
+	p.WindowMessages = pick(next(), 1, 2, 5, 256)
+	p.WindowBytes = pick(next(), 1, 1000, 10_000, 4<<20)
+	p.Tail = pick(next(), 1, 500, 5000, 16<<20)
+	p.Writes = pick(next(), 1, 1, 2, 4)
+}
+
+// drawSurroundings draws the network, the disks, the other lanes and the clocks.
+func (p *Params) drawSurroundings(next func() uint64) {
+	p.Delay = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/20, p.Heartbeat/5)
+	p.Jitter = pick(next(), 0, p.Delay/10, p.Delay, 5*p.Delay)
+	p.Slow = pick(next(), 0, 0, 10, 50)
+	p.DelaySlow = pick(next(), p.Heartbeat, p.Election, 5*p.Election)
+	p.Loss = pick(next(), 0, 0, 0, 10, 50, 200)
+	p.Duplicate = pick(next(), 0, 0, 0, 10, 100)
+	p.Reorder = pick(next(), 0, 0, 0, 100, 1000)
+
+	p.WriteTime = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/3)
+	p.Merge = pick(next(), 0, 0, 300, 1000)
+	p.Keep = pick(next(), 0, 500, 500, 900)
+	p.ApplyTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/10)
+	p.FetchTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/3)
+	p.Hold = pick(next(), 0, 0, 100, 500)
+	p.HoldTime = pick(next(), p.Delay, p.Heartbeat/10)
+	p.Drift = pick(next(), 0, 1000, 100_000, 300_000)
+}
+
+// drawClients draws what clients do, the sessions that they have, and which servers are of an older
+// version.
+func (p *Params) drawClients(l luck, next func() uint64) {
+	p.ClientTime = p.Election / pick(next(), 2, 5, 10, 20, 40)
+	p.Reads = pick(next(), 0, 100, 300, 600)
+	p.Cancels = pick(next(), 0, 0, 200, 600)
+	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
+	p.CommandSize = pick(next(), 8, 32, 32, 400)
+
+	h := l.draw(luckParams, 0, 2, 0)
+	p.Sessions = pick(mix(h+1), 0, 1, 3, maxClients)
+	p.InSession = pick(mix(h+2), 200, 500, 900)
+	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
+	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
+	p.Compare = int64(mix(h+7) % 2)
+	if mix(h+5)%4 == 0 {
+		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
+	}
 }
 
 // withLargeSnapshots returns p with snapshots that new servers receive for a long time: for longer

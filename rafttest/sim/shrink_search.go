@@ -139,15 +139,7 @@ func (k *shrinker) stray(ways []gadget) {
 	p := k.best.Params
 	switch k.draw(10) {
 	case 0, 1: // leave out a run of events, or its events of one server or one operation
-		like := k.best.Events[from]
-		what := k.draw(4)
-		k.trial = k.trial[:0]
-		for i, e := range k.best.Events {
-			if int64(i) < from || int64(i) >= to || what == 1 && e.Op != like.Op ||
-				what == 2 && e.Server != like.Server || what == 3 && (e.Op != like.Op || e.Kind != like.Kind) {
-				k.trial = append(k.trial, e)
-			}
-		}
+		k.omit(from, to)
 	case 2: // leave out a few, anywhere
 		chance := 1 + k.draw(4)
 		k.trial = k.trial[:0]
@@ -182,16 +174,7 @@ func (k *shrinker) stray(ways []gadget) {
 		k.thin(k.draw(4))
 	case 7: // change the seed, reset a parameter, perhaps narrow a setting, and leave out a few events
 		k.trial = append(k.trial[:0], k.best.Events...)
-		calm := Calm(uint64(p.Seed), int(p.Servers))
-		if i := k.draw(int64(len(p.all()))); i > 1 {
-			*p.all()[i].value = *calm.all()[i].value
-		} else {
-			p.Seed = 1 + k.draw(64)
-		}
-		if k.draw(2) == 0 {
-			settings := p.settings()[2:] // all but heartbeat and election timeout
-			*settings[k.draw(int64(len(settings)))] = [...]int64{1, 2, 100}[k.draw(3)]
-		}
+		k.vary(&p)
 		k.thin(k.draw(8))
 	case 8: // let a few events happen at other servers
 		k.trial = append(k.trial[:0], k.best.Events...)
@@ -210,6 +193,34 @@ func (k *shrinker) stray(ways []gadget) {
 		}
 	}
 	k.noLonger(p, k.trial)
+}
+
+// omit makes a trial without the events in [from, to), or only without those of them that have the
+// operation, the server, or the kind of message of the first.
+func (k *shrinker) omit(from, to int64) {
+	like := k.best.Events[from]
+	what := k.draw(4)
+	k.trial = k.trial[:0]
+	for i, e := range k.best.Events {
+		if int64(i) < from || int64(i) >= to || what == 1 && e.Op != like.Op ||
+			what == 2 && e.Server != like.Server || what == 3 && (e.Op != like.Op || e.Kind != like.Kind) {
+			k.trial = append(k.trial, e)
+		}
+	}
+}
+
+// vary changes the seed or resets a parameter to its value in Calm, and may narrow a setting.
+func (k *shrinker) vary(p *Params) {
+	calm := Calm(uint64(p.Seed), int(p.Servers))
+	if i := k.draw(int64(len(p.all()))); i > 1 {
+		*p.all()[i].value = *calm.all()[i].value
+	} else {
+		p.Seed = 1 + k.draw(64)
+	}
+	if k.draw(2) == 0 {
+		settings := p.settings()[2:] // all but heartbeat and election timeout
+		*settings[k.draw(int64(len(settings)))] = [...]int64{1, 2, 100}[k.draw(3)]
+	}
 }
 
 // thin leaves out some events of a trial.

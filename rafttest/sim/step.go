@@ -80,9 +80,13 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	case OpBreak:
 		return w.breakStreams(e)
 	}
-	if !s.up {
-		return false
-	}
+	return s.up && w.performUp(e, m)
+}
+
+// performUp performs an event that happens only to a server that is up.
+func (w *World) performUp(e *Event, m *raft.Message) bool {
+	s := &w.servers[e.Server]
+	i := int(e.Server)
 	switch e.Op {
 	case OpDrain:
 		w.drain(i)
