@@ -48,8 +48,8 @@ type Outcome struct {
 // checkpoint is the number of indexes from one check of the room that results take to the next.
 const checkpoint = 1024
 
-// Step takes the next entry of the log and says what becomes of it. It calls apply, which stands for
-// the state machine, with each command that is to be applied.
+// Step takes the next entry of the log and says what becomes of it. It calls apply, which stands
+// for the state machine, with each command that is to be applied.
 func (t *Table) Step(e *raft.Entry, apply func(command []byte) []byte) Outcome {
 	o, data := Outcome{Index: e.Index}, e.Data
 	switch e.Kind {
