@@ -396,12 +396,14 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 	return &lock{fs: f, name: name, life: f.life}, nil
 }
 
+// A lock is a lock of FS.Lock that a process of one life holds.
 type lock struct {
 	fs   *FS
 	name string
 	life uint64
 }
 
+// Close implements io.Closer. It does nothing if the process has died.
 func (l *lock) Close() error {
 	l.fs.mu.Lock()
 	defer l.fs.mu.Unlock()
