@@ -397,10 +397,12 @@ type power struct {
 	off atomic.Bool
 }
 
+// Start implements raft.Transport.
 func (p *power) Start(self raft.Server, handler raft.Handler) error {
 	return p.Transport.Start(self, &powerHandler{handler, p})
 }
 
+// Send implements raft.Transport.
 func (p *power) Send(m raft.Message) {
 	if !p.off.Load() {
 		p.Transport.Send(m)
@@ -413,6 +415,7 @@ type powerHandler struct {
 	power *power
 }
 
+// Receive implements raft.Handler.
 func (h *powerHandler) Receive(m raft.Message) {
 	if !h.power.off.Load() {
 		h.Handler.Receive(m)

@@ -161,6 +161,34 @@ func (h *hangingMachine) Apply(entries []raft.Entry, results [][]byte) {
 	h.ledger.Apply(entries, results)
 }
 
+// A misuse is a test that must fail, and texts that its failures must hold.
+type misuse struct {
+	test func(t testing.TB)
+	want []string
+}
+
+// demandFailures runs tests that must fail, each in a bubble of its own.
+func demandFailures(t *testing.T, tests map[string]misuse) {
+	t.Helper()
+	for name, c := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				failures := new(failedTest).run(c.test)
+				for _, want := range c.want {
+					require.Contains(t, failures, want)
+				}
+			})
+		})
+	}
+}
+
+// proposeOne proposes the amount 1. The outcome is the node's affair.
+func proposeOne(node *raft.Node) {
+	_, _ = node.Propose(context.Background(), binary.AppendVarint(nil, 1))
+}
+
+// TestClusterFailsTheTest demands that a cluster fails its test when its servers don't do what the
+// test waits for.
 func TestClusterFailsTheTest(t *testing.T) {
 	copies := int64(0)
 	drifting := func() *ledger {
@@ -168,14 +196,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 		mine := copies
 		return &ledger{drift: func() int64 { return mine % 2 }}
 	}
-	propose := func(node *raft.Node) {
-		_, _ = node.Propose(context.Background(), binary.AppendVarint(nil, 1)) // the outcome is the node's affair
-	}
-	letGo := make(chan chan struct{}, 1)
-	for name, c := range map[string]struct {
-		test func(t testing.TB)
-		want []string
-	}{
+	demandFailures(t, map[string]misuse{
 		"no leader": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
@@ -189,7 +210,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 		"different states": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 3, drifting, rafttest.ClusterOptions{})
-				propose(c.Node(0))
+				proposeOne(c.Node(0))
 				c.Converge()
 			},
 			[]string{"servers a and b have applied the same commands, but their snapshots differ from byte 0 on"},
@@ -199,30 +220,43 @@ func TestClusterFailsTheTest(t *testing.T) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
 				old := c.Leader()
 				c.Isolate(old)
-				propose(c.Node((old + 1) % 3)) // the isolated server can't get the command
+				proposeOne(c.Node((old + 1) % 3)) // the isolated server can't get the command
 				c.Converge()
 			},
 			[]string{"waited for equal logs"},
 		},
-		"a machine hangs": {
-			func(t testing.TB) {
-				hung := make(chan struct{})
-				letGo <- hung
-				c := rafttest.NewCluster(t, 1, func() *hangingMachine { return &hangingMachine{letGo: hung} }, rafttest.ClusterOptions{})
-				go propose(c.Node(0))
-				synctest.Wait()
-				c.Leader()
-				c.Close()
-			},
-			[]string{"close server a: raft: close: context deadline exceeded", "goroutines are left", "hangingMachine"},
-		},
 		"a machine panics": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 1, func() *ledger { return &ledger{drift: func() int64 { panic("out of order") }} }, rafttest.ClusterOptions{})
-				propose(c.Node(0))
+				proposeOne(c.Node(0))
 			},
 			[]string{"close server a: ", "it had stopped: ", "out of order"},
 		},
+	})
+}
+
+// TestClusterFailsWhenAMachineHangs demands that Close fails the test, and shows what hangs, when a
+// state machine doesn't return.
+func TestClusterFailsWhenAMachineHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := make(chan struct{})
+		failures := new(failedTest).run(func(t testing.TB) {
+			c := rafttest.NewCluster(t, 1, func() *hangingMachine { return &hangingMachine{letGo: hung} }, rafttest.ClusterOptions{})
+			go proposeOne(c.Node(0))
+			synctest.Wait()
+			c.Leader()
+			c.Close()
+		})
+		close(hung)
+		require.Contains(t, failures, "close server a: raft: close: context deadline exceeded")
+		require.Contains(t, failures, "goroutines are left")
+		require.Contains(t, failures, "hangingMachine")
+	})
+}
+
+// TestClusterRefusesMisuse demands that a cluster fails a test that asks for what can't be.
+func TestClusterRefusesMisuse(t *testing.T) {
+	demandFailures(t, map[string]misuse{
 		"runs already": {
 			func(t testing.TB) { rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{}).Restart(0) },
 			[]string{"server a runs already"},
@@ -247,21 +281,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 			},
 			[]string{"open the disk of server a: unexpected EOF"},
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				failures := new(failedTest).run(c.test)
-				select {
-				case hung := <-letGo:
-					close(hung)
-				default:
-				}
-				for _, want := range c.want {
-					require.Contains(t, failures, want)
-				}
-			})
-		})
-	}
+	})
 }
 
 // A test of a service runs in a bubble, where waiting takes no time.

@@ -400,6 +400,7 @@ var errTransfer = errors.New("a failure that the check has made")
 // A limitedWriter fails when it has no room left for all bytes of a Write.
 type limitedWriter struct{ left int }
 
+// Write implements io.Writer.
 func (w *limitedWriter) Write(b []byte) (int, error) {
 	if len(b) > w.left {
 		n := w.left

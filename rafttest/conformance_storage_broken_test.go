@@ -128,142 +128,28 @@ func TestStorageConvicts(t *testing.T) {
 		disks func() rafttest.Disk
 		want  []string // in the explanation
 	}{
-		"never syncs a file": {
-			simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, false, true}) }),
-			[]string{"storage: state: ", "a crash"},
-		},
-		"never syncs a directory": {
-			simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, true, false}) }),
-			[]string{"a crash"},
-		},
-		"writes state and entries apart": {
-			with(simulatedDisks(openWAL), func(f *flawed) {
-				f.write = func(w raft.Write) error {
-					if err := f.Storage.Write(raft.Write{Number: w.Number, State: w.State}); err != nil {
-						return err
-					}
-					return f.Storage.Write(w)
-				}
-			}),
-			[]string{"crash within", "holds neither what it held before the last write", "either all of it is there or nothing"},
-		},
-		"writes again after a failure": {
-			with(simulatedDisks(openWAL), forgetsFailure),
-			[]string{"storage: failure: ", "a Write after one that had failed returned nil"},
-		},
-		"forgets the vote": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					saved.State.Vote = ""
-					return saved, err
-				}
-			}),
-			[]string{"storage: state: ", "Load returned the state"},
-		},
-		"forgets configurations": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					saved.Configurations = nil
-					return saved, err
-				}
-			}),
-			[]string{"Load returned the configurations nothing, want "},
-		},
-		"counts terms from the wrong index": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					if len(saved.Runs) > 0 {
-						saved.Runs = slices.Clone(saved.Runs)
-						saved.Runs[0].First = 1
-					}
-					return saved, err
-				}
-			}),
-			[]string{"storage: compaction: ", "Load returned the terms"},
-		},
-		"appends without truncation": {memory(keepsTail), []string{"storage: truncation: ", "is replaced"}},
-		"ignores the limit of bytes": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, _ int) ([]raft.Entry, error) {
-					return f.Storage.Entries(after, last, 1<<30)
-				}
-			}),
-			[]string{"storage: limits: ", "bytes of data beyond the first entry"},
-		},
-		"ignores the last index": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) { return f.Storage.Entries(after, last+1, n) }
-			}),
-			[]string{"storage: limits: ", "returned entries"},
-		},
-		"returns nothing when the first entry is too large": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
-					entries, err := f.Storage.Entries(after, last, n)
-					if len(entries) > 0 && len(entries[0].Data) > n {
-						return nil, err
-					}
-					return entries, err
-				}
-			}),
-			[]string{"storage: limits: ", "returned nothing, want at least entry"},
-		},
-		"has another error for what is not in the log": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
-					entries, err := f.Storage.Entries(after, last, n)
-					if errors.Is(err, raft.ErrCompacted) {
-						err = io.EOF
-					}
-					return entries, err
-				}
-			}),
-			[]string{"storage: empty: ", `failed with "EOF", want ErrCompacted`},
-		},
-		"forgets more than it may": {memory(forgetsMore), []string{"storage: compaction: ", "and nothing behind"}},
-		"keeps what it is lent":    {memory(keepsLent), []string{"storage: lent memory: ", "where entry 1"}},
-		"uses its memory again":    {memory(usesAgain), []string{"storage: given memory: ", "which Entries had returned earlier, has become"}},
-		"takes a snapshot for current too early": {
-			memory(func(f *flawed) {
-				f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-					w, err := f.Storage.CreateSnapshot(meta)
-					return &eagerWriter{w, f.Storage, meta}, err
-				}
-			}),
-			[]string{"storage: snapshot: ", "want ErrNoSnapshot: no Write has named one"},
-		},
-		"fails the second end of a snapshot": {
-			memory(func(f *flawed) {
-				f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-					w, err := f.Storage.CreateSnapshot(meta)
-					return &strictWriter{SnapshotWriter: w}, err
-				}
-			}),
-			[]string{"storage: snapshot writer: ", "Abort after Abort failed"},
-		},
-		"reads whatever snapshot is current":           {memory(readsCurrent), []string{"storage: snapshot reader: ", "which was opened when it was the current one, reads as"}},
-		"keeps a log that the snapshot doesn't follow": {memory(keepsLog), []string{"storage: snapshot and log: ", "want ErrCompacted: it is not in the log"}},
-		"fails the second Close": {
-			memory(func(f *flawed) {
-				closed := false
-				f.close = func() error {
-					if closed {
-						return io.ErrClosedPipe
-					}
-					closed = true
-					return f.Storage.Close()
-				}
-			}),
-			[]string{"storage: close: ", "Close failed the 2. time"},
-		},
-		"writes after Close": {
-			memory(func(f *flawed) { f.close = func() error { return nil } }),
-			[]string{"storage: close: ", "Write returned nil, want an error"},
-		},
-		"acknowledges writes while it closes": {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},
+		"never syncs a file":                                {simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, false, true}) }), []string{"storage: state: ", "a crash"}},
+		"never syncs a directory":                           {simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, true, false}) }), []string{"a crash"}},
+		"writes state and entries apart":                    {with(simulatedDisks(openWAL), writesApart), []string{"crash within", "holds neither what it held before the last write", "either all of it is there or nothing"}},
+		"writes again after a failure":                      {with(simulatedDisks(openWAL), forgetsFailure), []string{"storage: failure: ", "a Write after one that had failed returned nil"}},
+		"forgets the vote":                                  {memory(forgetsVote), []string{"storage: state: ", "Load returned the state"}},
+		"forgets configurations":                            {memory(forgetsConfigurations), []string{"Load returned the configurations nothing, want "}},
+		"counts terms from the wrong index":                 {memory(countsTermsFromOne), []string{"storage: compaction: ", "Load returned the terms"}},
+		"appends without truncation":                        {memory(keepsTail), []string{"storage: truncation: ", "is replaced"}},
+		"ignores the limit of bytes":                        {memory(ignoresLimit), []string{"storage: limits: ", "bytes of data beyond the first entry"}},
+		"ignores the last index":                            {memory(ignoresLast), []string{"storage: limits: ", "returned entries"}},
+		"returns nothing when the first entry is too large": {memory(returnsNothingLarge), []string{"storage: limits: ", "returned nothing, want at least entry"}},
+		"has another error for what is not in the log":      {memory(hasAnotherError), []string{"storage: empty: ", `failed with "EOF", want ErrCompacted`}},
+		"forgets more than it may":                          {memory(forgetsMore), []string{"storage: compaction: ", "and nothing behind"}},
+		"keeps what it is lent":                             {memory(keepsLent), []string{"storage: lent memory: ", "where entry 1"}},
+		"uses its memory again":                             {memory(usesAgain), []string{"storage: given memory: ", "which Entries had returned earlier, has become"}},
+		"takes a snapshot for current too early":            {memory(takesSnapshotEarly), []string{"storage: snapshot: ", "want ErrNoSnapshot: no Write has named one"}},
+		"fails the second end of a snapshot":                {memory(failsSecondEnd), []string{"storage: snapshot writer: ", "Abort after Abort failed"}},
+		"reads whatever snapshot is current":                {memory(readsCurrent), []string{"storage: snapshot reader: ", "which was opened when it was the current one, reads as"}},
+		"keeps a log that the snapshot doesn't follow":      {memory(keepsLog), []string{"storage: snapshot and log: ", "want ErrCompacted: it is not in the log"}},
+		"fails the second Close":                            {memory(failsSecondClose), []string{"storage: close: ", "Close failed the 2. time"}},
+		"writes after Close":                                {memory(staysOpen), []string{"storage: close: ", "Write returned nil, want an error"}},
+		"acknowledges writes while it closes":               {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -274,6 +160,113 @@ func TestStorageConvicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// writesApart writes the state before the entries, in a write of its own.
+func writesApart(f *flawed) {
+	f.write = func(w raft.Write) error {
+		if err := f.Storage.Write(raft.Write{Number: w.Number, State: w.State}); err != nil {
+			return err
+		}
+		return f.Storage.Write(w)
+	}
+}
+
+// forgetsVote loads a state without a vote.
+func forgetsVote(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		saved.State.Vote = ""
+		return saved, err
+	}
+}
+
+// forgetsConfigurations loads no configurations.
+func forgetsConfigurations(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		saved.Configurations = nil
+		return saved, err
+	}
+}
+
+// countsTermsFromOne says that the first run of a term begins at index 1.
+func countsTermsFromOne(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		if len(saved.Runs) > 0 {
+			saved.Runs = slices.Clone(saved.Runs)
+			saved.Runs[0].First = 1
+		}
+		return saved, err
+	}
+}
+
+// ignoresLimit hands out as many entries as there are.
+func ignoresLimit(f *flawed) {
+	f.entries = func(after, last raft.Index, _ int) ([]raft.Entry, error) {
+		return f.Storage.Entries(after, last, 1<<30)
+	}
+}
+
+// ignoresLast hands out one entry too many.
+func ignoresLast(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) { return f.Storage.Entries(after, last+1, n) }
+}
+
+// returnsNothingLarge hands out no entry if the first is larger than the limit.
+func returnsNothingLarge(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
+		entries, err := f.Storage.Entries(after, last, n)
+		if len(entries) > 0 && len(entries[0].Data) > n {
+			return nil, err
+		}
+		return entries, err
+	}
+}
+
+// hasAnotherError fails with io.EOF where it should with ErrCompacted.
+func hasAnotherError(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
+		entries, err := f.Storage.Entries(after, last, n)
+		if errors.Is(err, raft.ErrCompacted) {
+			err = io.EOF
+		}
+		return entries, err
+	}
+}
+
+// takesSnapshotEarly makes a snapshot the current one without a Write that names it.
+func takesSnapshotEarly(f *flawed) {
+	f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+		w, err := f.Storage.CreateSnapshot(meta)
+		return &eagerWriter{w, f.Storage, meta}, err
+	}
+}
+
+// failsSecondEnd fails the second Abort of a snapshot.
+func failsSecondEnd(f *flawed) {
+	f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+		w, err := f.Storage.CreateSnapshot(meta)
+		return &strictWriter{SnapshotWriter: w}, err
+	}
+}
+
+// failsSecondClose fails the second Close.
+func failsSecondClose(f *flawed) {
+	closed := false
+	f.close = func() error {
+		if closed {
+			return io.ErrClosedPipe
+		}
+		closed = true
+		return f.Storage.Close()
+	}
+}
+
+// staysOpen doesn't close.
+func staysOpen(f *flawed) {
+	f.close = func() error { return nil }
 }
 
 // forgetsFailure treats a failure as a passing one: it reports it once and then goes on as if
