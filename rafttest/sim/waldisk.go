@@ -41,7 +41,7 @@ var errDisk = errors.New("input/output error")
 
 const (
 	walDir    = "/log"
-	markEvery = 4 // marks the log after one of so many writes that no other write waits behind
+	markEvery = 4 // the log is marked after one of so many writes, if no other write waits
 )
 
 // onCall counts down to the calls that fail.
