@@ -1,11 +1,11 @@
 // Package rafttest holds tests for what users build on package raft.
 //
-//   - Check is a property test of a state machine. It runs simulated clusters, each from a seed. They
-//     lose messages, crash, and forget what was not synced. A failure is cut down, told as a
+//   - Check is a property test of a state machine. It runs simulated clusters, each from a seed.
+//     They lose messages, crash, and forget what was not synced. A failure is cut down, told as a
 //     transcript, drawn as a page, and can be kept as a file that Replay repeats.
 //   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
-//   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces and
-//     say which rules it breaks.
+//   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
+//     and say which rules it breaks.
 //
 // Three packages stand beside it: history judges what clients saw, sim is the simulator, and model
 // is the model checker.
@@ -49,8 +49,8 @@ const maxCommands = 64
 // runs. Servers crash and come back, networks part, and disks lose what was not synced. Three
 // things must hold:
 //
-//   - Each command has, on every copy, the result that it has when the same commands are applied one
-//     by one. It doesn't matter in which batches the copy got its commands.
+//   - Each command has, on every copy, the result that it has when the same commands are applied
+//     one by one. It doesn't matter in which batches the copy got its commands.
 //   - The snapshots of all copies are equal in the end.
 //   - The invariants of the protocol hold, and so does Invariant.
 //

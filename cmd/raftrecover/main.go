@@ -3,7 +3,7 @@
 // that. All servers must be stopped.
 //
 //	go run ./cmd/raftrecover DIR                                        say what there is, and change nothing
-//	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         recover; ID is the cluster's, as the first form prints it
+//	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         recover; the first form prints ID
 //
 // Look at every survivor first. Recover the one whose log ends in the highest term, and among these
 // the one whose log ends at the highest index. Then start the others on empty disks and add them to

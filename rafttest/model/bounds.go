@@ -47,8 +47,8 @@ type Bounds struct {
 	// round is lost, and followers learn of a leader by its appends.
 	Rounds int
 	// AsyncDisks makes the end of each write a step of its own. Other steps may happen before it,
-	// and so may a crash. The oldest writes in the disk's queue survive a crash: any number of them.
-	// Without AsyncDisks every write takes effect at once.
+	// and so may a crash. The oldest writes in the disk's queue survive a crash: any number of
+	// them. Without AsyncDisks every write takes effect at once.
 	AsyncDisks bool
 	// Writes is the number of writes that a disk is given at a time (1 if it is 0).
 	Writes int
