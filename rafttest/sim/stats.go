@@ -29,8 +29,9 @@ type Stats struct {
 	Unknown        int
 	Reads          int
 	Transfers      int // transfers that were done
-	// In sessions: the number of sessions that were opened, of commands that were applied, of
-	// copies that got the result of the first, and of commands that were refused.
+	// Upgrades is the number of servers that were upgraded. The fields after it count in sessions:
+	// sessions that were opened, commands that were applied, copies that got the result of the
+	// first, and commands that were refused.
 	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
 	Settled                                                  int64 // tenths of an election timeout from the last fault to the end
