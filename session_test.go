@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/internal/sessions"
+	"github.com/e17579a5/raft/internal/sessionmodel"
 )
 
 // A chain is a state machine whose result shows all that was applied before. A command "nil" has the result nil, "" an empty one,
@@ -103,7 +103,7 @@ func TestSessionsDoWhatThePlainTableDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		origin := raft.Origin{Server: "a", Start: 7}
 		log := drawLog(t, origin)
-		plain, reference := &sessions.Table{}, &chain{}
+		plain, reference := &sessionmodel.Table{}, &chain{}
 		machine := &chain{}
 		applier := raft.NewApplier(machine, origin)
 		for len(log) > 0 {

@@ -1,11 +1,14 @@
-// Package rafttest tests what stands on package raft.
+// Package rafttest holds tests for what users build on package raft.
 //
-//   - Check is a property test of a state machine: simulated clusters that lose messages, crash and forget what wasn't
-//     synced, by seed. A failure is cut down, told as a transcript, drawn as a page, and can be kept (Replay).
-//   - Cluster runs real nodes in a bubble of testing/synctest, to test a whole service.
-//   - TestStorage, TestTransport and TestStateMachine say what an implementation of these interfaces does wrong.
+//   - Check is a property test of a state machine. It runs simulated clusters, each from a seed.
+//     They lose messages, crash, and forget what was not synced. A failure is cut down, told as a
+//     transcript, drawn as a page, and can be kept as a file that Replay repeats.
+//   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
+//   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
+//     and say which rules it breaks.
 //
-// Package history beside it judges what clients saw, sim is the simulator, model the model checker.
+// Three packages stand beside it: history judges what clients saw, sim is the simulator, and model
+// is the model checker.
 package rafttest
 
 import (
@@ -23,38 +26,47 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// A Property is a state machine and what is to hold for it.
+// A Property is a state machine together with what must hold for it.
 type Property struct {
-	// Machine returns a state machine in its initial state. Each server of a cluster gets one, and another each time
-	// that it restarts.
+	// Machine returns a state machine in its initial state. Each server of a cluster gets one, and
+	// another one each time that it restarts. It must not be nil.
 	Machine func() raft.StateMachine
 
-	// Command generates the commands.
+	// Command generates the commands. It must not be nil.
 	Command *rapid.Generator[[]byte]
 
-	// Invariant, when not nil, must return nil for every copy of the state machine after every batch of commands.
+	// Invariant is called with every copy of the state machine after every batch of commands,
+	// unless it is nil. An error that it returns fails the property.
 	Invariant func(raft.StateMachine) error
 }
 
-// maxCommands bounds the different commands of one run. They are proposed again and again.
+// maxCommands bounds the number of different commands in one run. A run proposes them again and
+// again.
 const maxCommands = 64
 
-// Check is a property test of a state machine. It runs clusters that replicate it, with commands and a seed that rapid
-// draws (how many runs, see the flags of rapid: -rapid.checks): servers crash and come back, networks part, disks lose what
-// was not synced. On every copy, whatever the batches in which it got its commands, each command must have the result that
-// it has when the same commands are applied one by one; snapshots must be equal in the end; and the invariants of the
-// protocol must hold. A state machine that isn't deterministic, keeps what it was lent, or panics, fails.
+// Check is a property test of a state machine. It runs clusters that replicate the state machine.
+// rapid draws the commands and the seed of each run; its flag -rapid.checks sets the number of
+// runs. Servers crash and come back, networks part, and disks lose what was not synced. Three
+// things must hold:
 //
-// A failure is cut down to the events that it takes and written as a schedule, which Replay repeats, and as a diagram,
-// which a browser shows. Of a state machine that isn't deterministic the few commands are shown that copies of it answer
-// differently: there is nothing to repeat.
+//   - Each command has, on every copy, the result that it has when the same commands are applied
+//     one by one. It doesn't matter in which batches the copy got its commands.
+//   - The snapshots of all copies are equal in the end.
+//   - The invariants of the protocol hold, and so does Invariant.
+//
+// A state machine fails that isn't deterministic, that keeps the memory that it was lent, or that
+// panics.
+//
+// Check cuts a failure down to the events that it takes. It writes them as a schedule, which Replay
+// repeats, and as a diagram for a browser. For a state machine that isn't deterministic it shows,
+// instead, a few commands that two copies answer differently: such a failure can't be repeated.
 func Check(t *testing.T, p Property) {
 	t.Helper()
 	if p.Machine == nil || p.Command == nil {
 		t.Fatal("rafttest: Check needs a Machine and a generator of Commands")
 	}
 	var failed *run
-	var differs string // copies of a machine that isn't deterministic
+	var differs string // how copies of a machine that isn't deterministic differ
 	defer func() {
 		if failed != nil && differs == "" {
 			failed.explain(t, p)
@@ -65,7 +77,9 @@ func Check(t *testing.T, p Property) {
 			seed:     rapid.Uint64().Draw(rt, "seed"),
 			commands: rapid.SliceOfN(p.Command, 1, maxCommands).Draw(rt, "commands"),
 		}
-		verdict := differs // if there is one, whatever is drawn: such a machine does something else each time
+		// Once differs is set, every later draw gets it: such a machine does something else each
+		// time.
+		verdict := differs
 		if verdict == "" {
 			violation := r.do(sim.NewWorld(r.options(p))).Violation
 			if violation == nil {
@@ -78,7 +92,7 @@ func Check(t *testing.T, p Property) {
 	})
 }
 
-// A run is what rapid draws.
+// A run is what rapid draws for one run of the simulator.
 type run struct {
 	seed     uint64
 	commands [][]byte
@@ -99,11 +113,12 @@ func (r *run) do(w *sim.World) sim.Result {
 	return w.RunParams(params)
 }
 
-// unsteady says how copies of the state machine differ that get all that was proposed; "" if they don't.
+// unsteady gives all commands that the run proposed to several copies of the state machine and says
+// how the copies differ. It returns "" if they don't.
 func (r *run) unsteady(p Property) (differs string) {
 	defer func() {
 		if recover() != nil {
-			differs = "" // that it panics is what is wrong with it
+			differs = "" // the failure is the panic itself
 		}
 	}()
 	w := sim.NewWorld(r.options(p))
@@ -117,7 +132,7 @@ func (r *run) unsteady(p Property) (differs string) {
 	return unsteady(p.Machine, commands)
 }
 
-// explain shortens a failure, writes it down, and prints it.
+// explain shortens the failure, writes it to a file, and prints it.
 func (r *run) explain(t *testing.T, p Property) {
 	t.Helper()
 	w := sim.NewWorld(r.options(p))
@@ -132,7 +147,8 @@ func (r *run) explain(t *testing.T, p Property) {
 	t.Logf("to repeat it: mkdir -p testdata && cp %s testdata/ and, in a test, rafttest.Replay(t, \"testdata/*.schedule\", …)", name)
 }
 
-// show prints what a schedule violates and its transcript, and draws it beside where name is: a file to be.
+// show prints the invariant that the schedule violates and its transcript. It draws the diagram
+// beside the schedule's file. name is the name of that file, which need not exist yet.
 func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
 	t.Helper()
 	var b strings.Builder
@@ -148,7 +164,8 @@ func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
 	t.Logf("to see it, open %s in a browser", picture)
 }
 
-// keep writes a schedule to a file outside of the test's own directory.
+// keep writes a schedule to a new file in a temporary directory, which outlives the test, and
+// returns the file's name.
 func keep(t *testing.T, s *sim.Schedule) (string, error) {
 	text, err := s.MarshalText()
 	if err != nil {
@@ -162,8 +179,9 @@ func keep(t *testing.T, s *sim.Schedule) (string, error) {
 	return name, os.WriteFile(name, text, 0o644)
 }
 
-// Replay repeats the schedules whose files match a pattern (filepath.Glob), which Check or cmd/raftsim wrote. A schedule that
-// broke an invariant once must not break any now. One that does is printed and drawn as by Check.
+// Replay repeats the schedules that Check or cmd/raftsim has written to the files that match a
+// pattern (see filepath.Glob). Each file is a subtest. A schedule broke an invariant once; it must
+// break none now. If it does, Replay prints and draws the failure as Check does.
 func Replay(t *testing.T, pattern string, p Property) {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
@@ -191,8 +209,9 @@ func Replay(t *testing.T, pattern string, p Property) {
 	}
 }
 
-// ReplayFile repeats the schedule in a file. It returns the violation of an invariant, with a transcript, or an error
-// that says why the file can't be read.
+// ReplayFile repeats the schedule in a file. It returns an error with the violated invariant and a
+// transcript, or one that says why the file can't be read. It returns nil if no invariant is
+// violated.
 func ReplayFile(name string, p Property) error {
 	schedule, err := read(name)
 	if err != nil {
@@ -207,7 +226,8 @@ func ReplayFile(name string, p Property) error {
 	return nil
 }
 
-// world returns one for schedules, which hold their commands.
+// world returns a world that repeats schedules. It needs no generator: a schedule holds its
+// commands.
 func (p *Property) world() *sim.World {
 	return sim.NewWorld(sim.Options{Machine: p.Machine, Invariant: p.Invariant})
 }

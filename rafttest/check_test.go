@@ -17,10 +17,10 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// A ledger adds up amounts; it refuses what would make the sum negative.
+// A ledger adds up amounts. It refuses an amount that would make the sum negative.
 type ledger struct {
 	sum   int64
-	drift func() int64 // what makes it go wrong, if anything
+	drift func() int64 // when not nil, returns what to add to the sum by mistake
 }
 
 func (l *ledger) Apply(entries []raft.Entry, results [][]byte) {
@@ -77,7 +77,8 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckFails runs this test binary again with a ledger that does something with each batch, and looks at what it prints.
+// TestCheckFails runs this test binary again with a ledger that breaks the rule of batches. It then
+// looks at what that process prints.
 func TestCheckFails(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		rafttest.Check(t, rafttest.Property{
@@ -103,7 +104,7 @@ func TestCheckFails(t *testing.T) {
 	rafttest.Replay(t, kept[1], p)
 }
 
-// TestReplayFails demands that a schedule that fails again is explained as when it was found.
+// TestReplayFails demands that Replay explains a schedule that fails as Check explained it.
 func TestReplayFails(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		rafttest.Replay(t, "testdata/batched.schedule", rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }})
@@ -117,7 +118,8 @@ func TestReplayFails(t *testing.T) {
 	require.FileExists(t, picture[1])
 }
 
-// TestCheckFindsChance demands that a machine that isn't deterministic is told from one that does something with batches.
+// TestCheckFindsChance demands that Check tells a machine that isn't deterministic from one whose
+// results depend on its batches.
 func TestCheckFindsChance(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		made := int64(0)
@@ -138,7 +140,8 @@ func TestCheckFindsChance(t *testing.T) {
 	require.NotContains(t, out, ".schedule", "it would repeat nothing")
 }
 
-// failing runs a test of this binary in a process of its own, where it is to fail, and returns what it prints.
+// failing runs a test of this binary in a process of its own, in which the test must fail. It
+// returns what the process prints.
 func failing(t *testing.T, name string) string {
 	again := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
 	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
@@ -148,7 +151,7 @@ func failing(t *testing.T, name string) string {
 	return string(out)
 }
 
-// A batched ledger pays a bonus with each batch.
+// A batched ledger adds 1 to its sum with each batch, which breaks the rule of batches.
 type batched struct{ ledger }
 
 func (b *batched) Apply(entries []raft.Entry, results [][]byte) {

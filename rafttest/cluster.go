@@ -21,30 +21,35 @@ import (
 
 // ClusterOptions are the settings of a Cluster. The zero value is a good choice.
 type ClusterOptions struct {
-	// Network says what the network does to messages from the start. Its default delivers at once.
+	// Network says what the network does to messages from the start. With its zero value messages
+	// arrive at once.
 	Network memory.Options
 
-	// Disk returns the disk of a server. It is called once for each; a server that is started again finds there what it
-	// has left. With nil, servers have a MemoryDisk: what a write has returned for is durable, and a crash loses nothing of
-	// it. Over a SimDisk a crash loses what was not synced.
+	// Disk returns the disk of a server. It is called once for each server. A server that is
+	// started again finds on its disk what it has left there. If Disk is nil, every server has a
+	// MemoryDisk: a write is durable when it returns, and a crash loses nothing of it. On a SimDisk
+	// a crash loses what was not synced.
 	Disk func(server int) Disk
 
-	// Config, when not nil, changes the config of a server each time before it is started.
+	// Config, when not nil, may change the config of a server. It is called each time before the
+	// server starts.
 	Config func(server int, config *raft.Config)
 }
 
-// A Cluster is servers of one process: real nodes over a memory.Network, each with a state machine of type M. It is for tests of
-// a whole service within a testing/synctest bubble, where time passes at once when everybody waits:
+// A Cluster is a number of servers in one process: real nodes over a memory.Network, each with a
+// state machine of type M. It is for tests of a whole service in a testing/synctest bubble, where
+// time jumps ahead when every goroutine waits:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		c := rafttest.NewCluster(t, 3, newMachine, rafttest.ClusterOptions{})
 //		…
 //	})
 //
-// Servers are numbered from 0; as a raft.ServerID the first is "a". A Cluster is used by the goroutine of the test, but for ID,
-// Node and Machine, which other goroutines may call meanwhile.
+// Servers are numbered from 0. The raft.ServerID of server 0 is "a". Only the goroutine of the test
+// may use a Cluster, with three exceptions: other goroutines may call ID, Node and Machine at any
+// time.
 type Cluster[M raft.StateMachine] struct {
-	// Network connects the servers. It can be told to lose, delay, repeat and reorder messages.
+	// Network connects the servers. A test can tell it to lose, delay, repeat and reorder messages.
 	Network *memory.Network
 
 	t          testing.TB
@@ -55,28 +60,29 @@ type Cluster[M raft.StateMachine] struct {
 	closed     bool
 }
 
-// A clusterServer is one server through all its lives.
+// A clusterServer is one server in all its lives.
 type clusterServer[M raft.StateMachine] struct {
 	raft.Server
 	disk Disk
-	life atomic.Pointer[clusterLife[M]] // the latest one
-	down bool                           // it has ended
+	life atomic.Pointer[clusterLife[M]] // the latest life
+	down bool                           // the latest life has ended
 }
 
-// A clusterLife is a server from its start to its end.
+// A clusterLife is a server between one start and the end that follows it.
 type clusterLife[M raft.StateMachine] struct {
 	machine M
 	node    *raft.Node
 	power   *power
 }
 
-// maxServers is how many servers a Cluster can have: the letters from a to z.
+// maxServers bounds the servers of a Cluster: their names are the letters from a to z.
 const maxServers = 26
 
-// patience is how many election timeouts a cluster has to do what is waited for.
+// patience is the time, in election timeouts, for which a test waits for a cluster.
 const patience = 100
 
-// NewCluster starts servers that found a cluster. They are closed when the test ends, unless Close was called before.
+// NewCluster starts 1 to 26 servers, which found a cluster. They are closed when the test ends,
+// unless Close was called before.
 func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func() M, options ClusterOptions) *Cluster[M] {
 	t.Helper()
 	if servers < 1 || servers > maxServers {
@@ -101,16 +107,18 @@ func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func(
 // Len returns the number of servers, running or not.
 func (c *Cluster[M]) Len() int { return len(c.servers) }
 
-// ID returns the name of a server.
+// ID returns the ID of a server.
 func (c *Cluster[M]) ID(server int) raft.ServerID { return c.servers[server].Server.ID }
 
-// Node returns the node of a server, or the last one of a server that is down.
+// Node returns the node of a server. For a server that is down it returns the node that the server
+// had last.
 func (c *Cluster[M]) Node(server int) *raft.Node { return c.servers[server].life.Load().node }
 
-// Machine returns the state machine of a server's node. It lives as long as the node, which goes on to apply commands to it.
+// Machine returns the state machine of a server's node. The node applies commands to it as long as
+// the node runs.
 func (c *Cluster[M]) Machine(server int) M { return c.servers[server].life.Load().machine }
 
-// Running returns the servers that are not down.
+// Running returns the numbers of the servers that are not down, in ascending order.
 func (c *Cluster[M]) Running() []int {
 	var running []int
 	for i, s := range c.servers {
@@ -121,7 +129,7 @@ func (c *Cluster[M]) Running() []int {
 	return running
 }
 
-// Restart starts a server that is down, on what its disk holds, with a new state machine.
+// Restart starts a server that is down, with what its disk holds and with a new state machine.
 func (c *Cluster[M]) Restart(server int) {
 	c.t.Helper()
 	s := c.servers[server]
@@ -154,11 +162,12 @@ func (c *Cluster[M]) Restart(server int) {
 	s.down = false
 }
 
-// mixSeed gives each server its own luck; it is never 0.
+// mixSeed returns the seed of a server. It differs for every server and is never 0.
 func mixSeed(seed uint64, server int) uint64 { return seed*2654435761 + uint64(server) + 1 }
 
-// Crash ends a server at once, as the loss of its power does: nothing that it sends from now on arrives, whoever waits for it
-// gets an error, and its disk keeps what was durable (see ClusterOptions.Disk).
+// Crash ends a server at once, as a power cut does. Nothing that the server sends from now on
+// arrives, and callers that wait for it get an error. Its disk keeps what was durable (see
+// ClusterOptions.Disk).
 func (c *Cluster[M]) Crash(server int) {
 	c.t.Helper()
 	s := c.servers[server]
@@ -169,17 +178,18 @@ func (c *Cluster[M]) Crash(server int) {
 	if s.disk.Crash != nil {
 		s.disk.Crash()
 	}
-	// A process that ends so suddenly hands nothing over.
+	// A process that dies hands its leadership to nobody, so Close gets no time for that.
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	s.life.Load().node.Close(now)
-	// Its storage is dead, so what closing it returns doesn't count.
+	// The storage of a server that lost its power is dead, so an error from closing it doesn't
+	// count.
 	if err := c.end(s); err != nil && s.disk.Crash == nil {
 		c.t.Errorf("rafttest: close server %s: %v", s.ID, err)
 	}
 }
 
-// Shutdown closes the node of a server, as a service does that is stopped with care.
+// Shutdown closes the node of a server, as a service does that is stopped in an orderly way.
 func (c *Cluster[M]) Shutdown(server int) {
 	c.t.Helper()
 	s := c.servers[server]
@@ -192,7 +202,7 @@ func (c *Cluster[M]) Shutdown(server int) {
 	}
 }
 
-// end closes a node and waits until everything that it had is released.
+// end closes a node and waits until everything that the node held is released.
 func (c *Cluster[M]) end(s *clusterServer[M]) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.wait())
 	defer cancel()
@@ -200,11 +210,11 @@ func (c *Cluster[M]) end(s *clusterServer[M]) error {
 	return s.life.Load().node.Close(ctx)
 }
 
-// wait is for how long the cluster is waited for.
+// wait returns for how long a test waits for the cluster.
 func (c *Cluster[M]) wait() time.Duration { return patience * c.election }
 
-// Leader waits until a server leads that a majority agrees on, and returns it. It fails the test when that doesn't happen within
-// 100 election timeouts.
+// Leader waits until one server leads and a majority agrees on it, and returns its number. It fails
+// the test if that takes more than 100 election timeouts.
 func (c *Cluster[M]) Leader() int {
 	c.t.Helper()
 	leader := -1
@@ -232,8 +242,9 @@ func (c *Cluster[M]) Leader() int {
 	return leader
 }
 
-// Converge waits until every server that runs has applied the same commands, and fails the test when their snapshots differ
-// then, or when it takes more than 100 election timeouts. Nothing may be proposed meanwhile.
+// Converge waits until all servers that run have applied the same commands. It fails the test if
+// that takes more than 100 election timeouts, or if the snapshots of their state machines differ
+// then. Nothing may be proposed meanwhile.
 func (c *Cluster[M]) Converge() {
 	c.t.Helper()
 	c.await("equal logs", func() bool {
@@ -262,7 +273,8 @@ func (c *Cluster[M]) Converge() {
 	}
 }
 
-// await waits until something is the case.
+// await waits until a condition holds and fails the test if that takes too long. what names the
+// condition.
 func (c *Cluster[M]) await(what string, is func() bool) {
 	c.t.Helper()
 	deadline := time.NewTimer(c.wait())
@@ -278,7 +290,7 @@ func (c *Cluster[M]) await(what string, is func() bool) {
 	}
 }
 
-// describe tells what the servers are.
+// describe says what each server is doing.
 func (c *Cluster[M]) describe() string {
 	var b strings.Builder
 	for _, s := range c.servers {
@@ -307,7 +319,8 @@ func (c *Cluster[M]) others(server int) []int {
 	return others
 }
 
-// Partition cuts whatever leads from one of the groups to another. Who is in no group keeps all connections.
+// Partition cuts all connections from one of the groups to another. A server in no group keeps all
+// its connections.
 func (c *Cluster[M]) Partition(groups ...[]int) {
 	var named [][]raft.ServerID
 	for _, group := range groups {
@@ -320,11 +333,11 @@ func (c *Cluster[M]) Partition(groups ...[]int) {
 	c.Network.Partition(named...)
 }
 
-// Heal mends every cut. Other faults that the Network was told stay.
+// Heal mends every cut. It leaves the other faults of the Network as they are.
 func (c *Cluster[M]) Heal() { c.Network.Heal() }
 
-// Close closes all servers. It fails the test when one had stopped by itself, doesn't end, or leaves a goroutine behind. A second
-// call does nothing.
+// Close closes all servers. It fails the test if a node had stopped by itself, if one doesn't end,
+// or if a goroutine is left behind. A second call does nothing.
 func (c *Cluster[M]) Close() {
 	c.t.Helper()
 	if c.closed {
@@ -339,13 +352,14 @@ func (c *Cluster[M]) Close() {
 	}
 }
 
-// goroutinesOfNodes returns the stacks of the goroutines of this bubble that nodes, storages or transports of this module have
-// started. Outside of a bubble there is none: there, they may be those of another test.
+// goroutinesOfNodes returns the stacks of the goroutines that nodes, storages or transports of this
+// module have started in the bubble of the caller. Outside of a bubble it returns "": there, such
+// goroutines may belong to another test.
 func goroutinesOfNodes() string {
 	if bubble, _ := goroutines(); bubble == "" {
 		return ""
 	}
-	synctest.Wait() // for those that are about to end
+	synctest.Wait() // goroutines that are about to end, end
 	bubble, stacks := goroutines()
 	var left []string
 	for _, stack := range stacks {
@@ -358,7 +372,7 @@ func goroutinesOfNodes() string {
 
 var ofNode = regexp.MustCompile(`created by github\.com/e17579a5/raft(/wal|/tcp)?\.`)
 
-// goroutines returns the bubble of this goroutine, or "", and the stacks of all others.
+// goroutines returns the bubble of this goroutine, or "", and the stacks of all other goroutines.
 func goroutines() (bubble string, stacks []string) {
 	text := make([]byte, 1<<20)
 	text = text[:runtime.Stack(text, true)]
@@ -366,7 +380,8 @@ func goroutines() (bubble string, stacks []string) {
 	return bubbleOf(stacks[0]), stacks[1:]
 }
 
-// bubbleOf returns the number of the bubble in the head of a goroutine's stack, or "".
+// bubbleOf returns the number of the bubble that the first line of a goroutine's stack names, or
+// "".
 func bubbleOf(stack string) string {
 	head, _, _ := strings.Cut(stack, "\n")
 	_, bubble, _ := strings.Cut(head, "synctest bubble ")
@@ -377,28 +392,31 @@ func bubbleOf(stack string) string {
 	return number
 }
 
-// A power is a transport that falls silent when it is switched off.
+// A power is a transport that neither sends nor receives once it is switched off.
 type power struct {
 	raft.Transport
 	off atomic.Bool
 }
 
+// Start implements raft.Transport.
 func (p *power) Start(self raft.Server, handler raft.Handler) error {
 	return p.Transport.Start(self, &powerHandler{handler, p})
 }
 
+// Send implements raft.Transport.
 func (p *power) Send(m raft.Message) {
 	if !p.off.Load() {
 		p.Transport.Send(m)
 	}
 }
 
-// A powerHandler hears nothing when the power is off.
+// A powerHandler drops the messages that arrive after the power was switched off.
 type powerHandler struct {
 	raft.Handler
 	power *power
 }
 
+// Receive implements raft.Handler.
 func (h *powerHandler) Receive(m raft.Message) {
 	if !h.power.off.Load() {
 		h.Handler.Receive(m)

@@ -21,7 +21,7 @@ import (
 
 func newLedger() *ledger { return new(ledger) }
 
-// add proposes an amount at a server and returns the sum.
+// add proposes an amount at a server and returns the new sum.
 func add(t *testing.T, node *raft.Node, amount int64) int64 {
 	t.Helper()
 	result, err := node.Propose(t.Context(), binary.AppendVarint(nil, amount))
@@ -31,7 +31,8 @@ func add(t *testing.T, node *raft.Node, amount int64) int64 {
 	return sum
 }
 
-// What is added survives partitions, crashes and restarts, and shows at all servers.
+// TestClusterSurvivesFaults demands that no amount is lost in partitions, crashes and restarts, and
+// that all servers have every amount.
 func TestClusterSurvivesFaults(t *testing.T) {
 	for name, options := range map[string]rafttest.ClusterOptions{
 		"in memory": {},
@@ -78,7 +79,8 @@ func TestClusterSurvivesFaults(t *testing.T) {
 	}
 }
 
-// A crash tells nobody anything any more: whoever waits at the server gets an error at once, and the others elect another leader.
+// TestClusterCrashIsSilent demands that a crashed server tells nobody anything: a caller that waits
+// at it gets an error at once, and the other servers elect another leader.
 func TestClusterCrashIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
@@ -98,12 +100,13 @@ func TestClusterCrashIsSilent(t *testing.T) {
 	})
 }
 
-// Nor does it hand the leadership over: it takes no time.
+// TestClusterCrashIsSudden demands that a crashed leader doesn't hand over its leadership. A
+// handover would take time, and a crash takes none.
 func TestClusterCrashIsSudden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
 		leader := c.Leader()
-		c.Isolate(leader) // so that handing over would take long
+		c.Isolate(leader) // a handover would take long now
 		before := time.Now()
 		c.Crash(leader)
 		require.Equal(t, before, time.Now())
@@ -113,7 +116,7 @@ func TestClusterCrashIsSudden(t *testing.T) {
 	})
 }
 
-// A failedTest takes the place of a test that is to fail.
+// A failedTest takes the place of a test that is to fail, and collects its failures.
 type failedTest struct {
 	testing.TB
 	failures []string
@@ -132,7 +135,7 @@ func (f *failedTest) Fatalf(format string, arguments ...any) {
 	runtime.Goexit()
 }
 
-// run runs a test and its cleanups to their end and returns what failed.
+// run runs a test and its cleanups to their end and returns the failures.
 func (f *failedTest) run(test func(t testing.TB)) string {
 	ended := make(chan struct{})
 	go func() {
@@ -148,7 +151,7 @@ func (f *failedTest) run(test func(t testing.TB)) string {
 	return strings.Join(f.failures, "\n")
 }
 
-// A hanging machine doesn't return from Apply before it is let go.
+// A hangingMachine doesn't return from Apply until letGo is closed.
 type hangingMachine struct {
 	ledger
 	letGo chan struct{}
@@ -159,6 +162,34 @@ func (h *hangingMachine) Apply(entries []raft.Entry, results [][]byte) {
 	h.ledger.Apply(entries, results)
 }
 
+// A misuse is a test that must fail, and texts that its failures must hold.
+type misuse struct {
+	test func(t testing.TB)
+	want []string
+}
+
+// demandFailures runs tests that must fail, each in a bubble of its own.
+func demandFailures(t *testing.T, tests map[string]misuse) {
+	t.Helper()
+	for name, c := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				failures := new(failedTest).run(c.test)
+				for _, want := range c.want {
+					require.Contains(t, failures, want)
+				}
+			})
+		})
+	}
+}
+
+// proposeOne proposes the amount 1. The outcome is the node's affair.
+func proposeOne(node *raft.Node) {
+	_, _ = node.Propose(context.Background(), binary.AppendVarint(nil, 1))
+}
+
+// TestClusterFailsTheTest demands that a cluster fails its test when its servers don't do what the
+// test waits for.
 func TestClusterFailsTheTest(t *testing.T) {
 	copies := int64(0)
 	drifting := func() *ledger {
@@ -166,14 +197,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 		mine := copies
 		return &ledger{drift: func() int64 { return mine % 2 }}
 	}
-	propose := func(node *raft.Node) {
-		_, _ = node.Propose(context.Background(), binary.AppendVarint(nil, 1)) // the outcome is the node's affair
-	}
-	letGo := make(chan chan struct{}, 1)
-	for name, c := range map[string]struct {
-		test func(t testing.TB)
-		want []string
-	}{
+	demandFailures(t, map[string]misuse{
 		"no leader": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
@@ -187,7 +211,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 		"different states": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 3, drifting, rafttest.ClusterOptions{})
-				propose(c.Node(0))
+				proposeOne(c.Node(0))
 				c.Converge()
 			},
 			[]string{"servers a and b have applied the same commands, but their snapshots differ from byte 0 on"},
@@ -197,30 +221,43 @@ func TestClusterFailsTheTest(t *testing.T) {
 				c := rafttest.NewCluster(t, 3, newLedger, rafttest.ClusterOptions{})
 				old := c.Leader()
 				c.Isolate(old)
-				propose(c.Node((old + 1) % 3)) // which the isolated server can't have
+				proposeOne(c.Node((old + 1) % 3)) // the isolated server can't get the command
 				c.Converge()
 			},
 			[]string{"waited for equal logs"},
 		},
-		"a machine hangs": {
-			func(t testing.TB) {
-				hung := make(chan struct{})
-				letGo <- hung
-				c := rafttest.NewCluster(t, 1, func() *hangingMachine { return &hangingMachine{letGo: hung} }, rafttest.ClusterOptions{})
-				go propose(c.Node(0))
-				synctest.Wait()
-				c.Leader()
-				c.Close()
-			},
-			[]string{"close server a: raft: close: context deadline exceeded", "goroutines are left", "hangingMachine"},
-		},
 		"a machine panics": {
 			func(t testing.TB) {
 				c := rafttest.NewCluster(t, 1, func() *ledger { return &ledger{drift: func() int64 { panic("out of order") }} }, rafttest.ClusterOptions{})
-				propose(c.Node(0))
+				proposeOne(c.Node(0))
 			},
 			[]string{"close server a: ", "it had stopped: ", "out of order"},
 		},
+	})
+}
+
+// TestClusterFailsWhenAMachineHangs demands that Close fails the test, and shows what hangs, when a
+// state machine doesn't return.
+func TestClusterFailsWhenAMachineHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := make(chan struct{})
+		failures := new(failedTest).run(func(t testing.TB) {
+			c := rafttest.NewCluster(t, 1, func() *hangingMachine { return &hangingMachine{letGo: hung} }, rafttest.ClusterOptions{})
+			go proposeOne(c.Node(0))
+			synctest.Wait()
+			c.Leader()
+			c.Close()
+		})
+		close(hung)
+		require.Contains(t, failures, "close server a: raft: close: context deadline exceeded")
+		require.Contains(t, failures, "goroutines are left")
+		require.Contains(t, failures, "hangingMachine")
+	})
+}
+
+// TestClusterRefusesMisuse demands that a cluster fails a test that asks for what can't be.
+func TestClusterRefusesMisuse(t *testing.T) {
+	demandFailures(t, map[string]misuse{
 		"runs already": {
 			func(t testing.TB) { rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{}).Restart(0) },
 			[]string{"server a runs already"},
@@ -245,21 +282,7 @@ func TestClusterFailsTheTest(t *testing.T) {
 			},
 			[]string{"open the disk of server a: unexpected EOF"},
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				failures := new(failedTest).run(c.test)
-				select {
-				case hung := <-letGo:
-					close(hung)
-				default:
-				}
-				for _, want := range c.want {
-					require.Contains(t, failures, want)
-				}
-			})
-		})
-	}
+	})
 }
 
 // A test of a service runs in a bubble, where waiting takes no time.
@@ -281,5 +304,5 @@ func ExampleNewCluster() {
 			}
 		})
 	}
-	_ = testService // a test's name begins with Test; an example has no testing.T
+	_ = testService // in a real test file this is a function named Test…; an example has no testing.T
 }

@@ -13,17 +13,19 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Sizes of the checks of a state machine.
+// Sizes of the checks of a state machine
 const (
 	machineRounds   = 25
 	machineCommands = 80 // in a round
 )
 
-// TestStateMachine checks a state machine against the contract of raft.StateMachine. newMachine returns one in its initial state
-// on each call, and command makes up a command: one that makes sense, mostly, since the check adds senseless ones. It
-// returns an error that tells for each broken rule what was expected and what was found, or nil.
+// TestStateMachine checks a state machine against the contract of raft.StateMachine. newMachine
+// returns a new state machine in its initial state on each call. command makes up a command. Most
+// commands should make sense; TestStateMachine adds some that don't. It returns nil, or an error
+// that says, for each broken rule, what was expected and what was found.
 //
-// Run it with the race detector: a snapshot is written by another goroutine while commands are applied.
+// Run it with the race detector: one goroutine writes a snapshot while another one applies
+// commands.
 func TestStateMachine(newMachine func() raft.StateMachine, command func(*rand.Rand) []byte) error {
 	var failures []error
 	for _, c := range machineChecks {
@@ -38,7 +40,7 @@ func TestStateMachine(newMachine func() raft.StateMachine, command func(*rand.Ra
 	return errors.Join(failures...)
 }
 
-// A machineCheck checks one rule of the contract, on commands that are made up for each round.
+// A machineCheck checks one rule of the contract. Each round of it makes up new commands.
 type machineCheck struct {
 	name, rule string
 	check      func(*machineRun) error
@@ -61,7 +63,8 @@ type machineRun struct {
 	luck       *rand.Rand
 }
 
-// newMachineRun makes up the commands of a round: at indexes with gaps, since no-ops and configurations lie between.
+// newMachineRun makes up the commands of a round. Their indexes have gaps, since in a real log
+// no-ops and configurations lie between commands.
 func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand) []byte, round uint64) *machineRun {
 	m := &machineRun{newMachine: newMachine, luck: rand.New(rand.NewPCG(round, 3))}
 	index, term := raft.Index(1), raft.Term(1)
@@ -88,7 +91,8 @@ func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand)
 	return m
 }
 
-// guard turns a panic of the state machine, which would stop its node, into an error.
+// guard runs a check and turns a panic of the state machine into an error. In a node such a panic
+// stops the node.
 func (m *machineRun) guard(check func(*machineRun) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -98,7 +102,7 @@ func (m *machineRun) guard(check func(*machineRun) error) (err error) {
 	return check(m)
 }
 
-// copies returns copies of entries, which the state machine may be lent.
+// copies returns deep copies of entries, which can be lent to a state machine.
 func copies(entries []raft.Entry) []raft.Entry {
 	copied := slices.Clone(entries)
 	for i := range copied {
@@ -107,7 +111,8 @@ func copies(entries []raft.Entry) []raft.Entry {
 	return copied
 }
 
-// apply applies entries as one batch, spoils what it has lent, and returns copies of the results.
+// apply applies entries as one batch. It then overwrites the memory that it lent, and returns
+// copies of the results.
 func apply(machine raft.StateMachine, entries []raft.Entry) [][]byte {
 	lent := copies(entries)
 	results := make([][]byte, len(entries))
@@ -122,7 +127,7 @@ func apply(machine raft.StateMachine, entries []raft.Entry) [][]byte {
 	return results
 }
 
-// applyOneByOne applies entries in batches of one.
+// applyOneByOne applies each entry in a batch of its own.
 func applyOneByOne(machine raft.StateMachine, entries []raft.Entry) [][]byte {
 	var results [][]byte
 	for i := range entries {
@@ -131,11 +136,11 @@ func applyOneByOne(machine raft.StateMachine, entries []raft.Entry) [][]byte {
 	return results
 }
 
-// applyRandomly applies entries in batches of any size.
+// applyRandomly applies entries in batches of random sizes.
 func (m *machineRun) applyRandomly(machine raft.StateMachine, entries []raft.Entry) [][]byte {
 	var results [][]byte
 	for len(entries) > 0 {
-		n := m.luck.IntN(min(len(entries), 9) + 1) // 0 is possible
+		n := m.luck.IntN(min(len(entries), 9) + 1) // may be 0: an empty batch
 		results = append(results, apply(machine, entries[:n])...)
 		entries = entries[n:]
 	}
@@ -169,7 +174,7 @@ func sameStates(what string, got, want raft.StateMachine) error {
 	return nil
 }
 
-// differAt returns the first place where two slices differ.
+// differAt returns the first index at which two slices differ.
 func differAt(a, b []byte) int {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
@@ -179,7 +184,7 @@ func differAt(a, b []byte) int {
 	return min(len(a), len(b))
 }
 
-// snapshotOf takes a snapshot and writes it.
+// snapshotOf takes a snapshot and returns its bytes.
 func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
@@ -188,7 +193,7 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	return written(snapshot)
 }
 
-// written writes a snapshot.
+// written returns the bytes that a snapshot writes.
 func written(snapshot io.WriterTo) ([]byte, error) {
 	var b bytes.Buffer
 	n, err := snapshot.WriteTo(&b)
@@ -252,7 +257,7 @@ func (m *machineRun) checkLent() error {
 	if err := m.sameResults("after the entries' Data was used for something else", results, kept); err != nil {
 		return err
 	}
-	other.Apply(copies(m.entries), make([][]byte, len(m.entries))) // which is not used for anything else
+	other.Apply(copies(m.entries), make([][]byte, len(m.entries))) // this copy is never overwritten
 	if err := sameStates("after the entries' Data was used for something else", machine, other); err != nil {
 		return err
 	}
@@ -274,7 +279,7 @@ func (m *machineRun) checkIsolation() error {
 	}
 	var outcomes []chan outcome
 	for i := range late {
-		if i%8 == 0 { // several are being written while commands are applied
+		if i%8 == 0 { // several snapshots are written while commands are applied
 			snapshot, err := machine.Snapshot()
 			if err != nil {
 				return fmt.Errorf("the call of Snapshot failed: %w", err)
@@ -311,7 +316,7 @@ func (m *machineRun) checkIsolation() error {
 	return m.checkLateWriting(machine)
 }
 
-// snapshotWriter returns a function that writes a snapshot and doesn't let a panic through.
+// snapshotWriter returns a function that writes a snapshot and turns a panic into an error.
 func snapshotWriter(snapshot io.WriterTo) func() ([]byte, error) {
 	return func() (b []byte, err error) {
 		defer func() {
@@ -323,7 +328,7 @@ func snapshotWriter(snapshot io.WriterTo) func() ([]byte, error) {
 	}
 }
 
-// checkLateWriting writes a snapshot after more was applied.
+// checkLateWriting takes a snapshot, applies more commands, and only then writes the snapshot.
 func (m *machineRun) checkLateWriting(machine raft.StateMachine) error {
 	want, err := snapshotOf(machine)
 	if err != nil {
@@ -347,7 +352,7 @@ func (m *machineRun) checkLateWriting(machine raft.StateMachine) error {
 func (m *machineRun) checkRestore() error {
 	at := m.luck.IntN(len(m.entries) + 1)
 	if m.luck.IntN(5) == 0 {
-		at = 0 // the initial state is one, too
+		at = 0 // the initial state must be restored as well
 	}
 	machine := m.newMachine()
 	apply(machine, m.entries[:at])
@@ -389,12 +394,13 @@ func (m *machineRun) checkRestore() error {
 	return nil
 }
 
-// errTransfer is a failure of what a snapshot is written to or read from.
+// errTransfer is the failure of the writer or the reader of a snapshot.
 var errTransfer = errors.New("a failure that the check has made")
 
-// A limitedWriter fails after so many bytes.
+// A limitedWriter fails when it has no room left for all bytes of a Write.
 type limitedWriter struct{ left int }
 
+// Write implements io.Writer.
 func (w *limitedWriter) Write(b []byte) (int, error) {
 	if len(b) > w.left {
 		n := w.left
@@ -424,7 +430,7 @@ func (m *machineRun) checkFailingWriter() error {
 	return sameStates("a machine whose snapshots failed", machine, m.applied())
 }
 
-// applied returns a machine that has applied all.
+// applied returns a new machine that has applied all entries.
 func (m *machineRun) applied() raft.StateMachine {
 	machine := m.newMachine()
 	apply(machine, m.entries)

@@ -20,13 +20,14 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// A census counts words: a command is one, and its result is how often it came so far. It has a flaw, or "".
+// A census counts words. Each command is a word, and its result is how often the word has come so
+// far. flaw names the mistake that the census makes; "" is none.
 type census struct {
-	mu      sync.Mutex // a flawed snapshot reads the live state, which isn't to be a data race
+	mu      sync.Mutex // so that a flawed snapshot, which reads the live state, is no data race
 	flaw    string
 	words   map[string]int
 	refused int
-	last    []byte // word
+	last    []byte // the last word
 	result  [20]byte
 }
 
@@ -70,12 +71,12 @@ func (c *census) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-// A censusSnapshot is what a snapshot holds.
+// A censusSnapshot is the content of a snapshot.
 type censusSnapshot struct {
 	Words   map[string]int
 	Refused int
 	Last    []byte
-	Order   []string // of the words, in the flawed one
+	Order   []string // of the words, when the flaw is "map order"
 }
 
 func (c *census) Snapshot() (io.WriterTo, error) {
@@ -146,7 +147,7 @@ func (c *census) read(r io.Reader) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// word makes up a command.
+// word makes up a command: a word of two letters.
 func word(r *rand.Rand) []byte { return []byte{'a' + byte(r.IntN(4)), 'a' + byte(r.IntN(4))} }
 
 func amount(r *rand.Rand) []byte { return binary.AppendVarint(nil, r.Int64N(200)-100) }
@@ -156,7 +157,8 @@ func TestStateMachineOfThisPackage(t *testing.T) {
 	require.NoError(t, rafttest.TestStateMachine(func() raft.StateMachine { return new(ledger) }, amount))
 }
 
-// TestStateMachine convicts machines that break a rule, each of one rule, and says which.
+// TestStateMachineConvicts demands that TestStateMachine convicts each flawed machine of the rule
+// that it breaks.
 func TestStateMachineConvicts(t *testing.T) {
 	for flaw, want := range map[string][]string{
 		"random results":              {"determinism: two machines, one command at a time: the result of command", "on every server"},
@@ -195,12 +197,13 @@ type noSnapshots struct{ *census }
 
 func (noSnapshots) Snapshot() (io.WriterTo, error) { return nil, errors.New("not today") }
 
-// A register is a state machine that holds the last command.
+// A register is a state machine that holds the last command. The result of a command is the command
+// before it.
 type register struct{ value []byte }
 
 func (r *register) Apply(entries []raft.Entry, results [][]byte) {
 	for i := range entries {
-		results[i] = slices.Clone(r.value) // what was there before
+		results[i] = slices.Clone(r.value) // the value before
 		r.value = append(r.value[:0], entries[i].Data...)
 	}
 }
@@ -214,7 +217,7 @@ func (r *register) Restore(from io.Reader) (err error) {
 	return err
 }
 
-// A state machine is checked with commands that make sense; the check adds others.
+// TestStateMachine needs commands that make sense. It adds others by itself.
 func ExampleTestStateMachine() {
 	err := rafttest.TestStateMachine(
 		func() raft.StateMachine { return new(register) },

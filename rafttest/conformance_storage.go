@@ -11,24 +11,27 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A Disk is where one storage keeps what it holds, and what can happen to that.
+// A Disk holds what one storage keeps. Its functions open that storage and make faults happen.
 type Disk struct {
-	// Open opens the storage, on the first call an empty one, later with what the one before it has left. The one before is
-	// closed, or has died in a crash.
+	// Open opens the storage. The first call opens an empty one. Each later call opens a storage
+	// with what the one before it has left. The one before was closed or has died in a crash.
 	Open func() (raft.Storage, error)
 
-	// Crash, when not nil, ends the storage that is open as a power cut does: it may lose or tear whatever was not made
-	// durable. Faults that were set end with it.
+	// Crash, when not nil, ends the open storage as a power cut does: whatever was not made durable
+	// may be lost or torn. A crash also ends all faults that were set.
 	Crash func()
 
-	// PowerOffAfter, when not nil, lets so many more calls to the disk succeed, and then none until Crash.
+	// PowerOffAfter, when not nil, lets the given number of further calls to the disk succeed. All
+	// calls after them fail until Crash is called.
 	PowerOffAfter func(calls int)
 
-	// FailAt, when not nil, makes the call-th call to the disk from now on fail with err, and no other. The first is 1.
+	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
+	// counted from 1.
 	FailAt func(call int, err error)
 }
 
-// SimDisk returns a Disk for a storage that keeps its files in a vfs.FS. It loses and tears what was not synced.
+// SimDisk returns a Disk for a storage that keeps its files in a vfs.FS. A crash of it loses or
+// tears what was not synced. open opens the storage on the file system.
 func SimDisk(fs *simfs.FS, open func(vfs.FS) (raft.Storage, error)) Disk {
 	return Disk{
 		Open:          func() (raft.Storage, error) { return open(fs) },
@@ -38,7 +41,7 @@ func SimDisk(fs *simfs.FS, open func(vfs.FS) (raft.Storage, error)) Disk {
 	}
 }
 
-// MemoryDisk returns a Disk for a memory.Storage, whose writes are durable when they return.
+// MemoryDisk returns a Disk for a memory.Storage. Its writes are durable when they return.
 func MemoryDisk() Disk {
 	storage := memory.NewStorage()
 	reopen := func() { storage = storage.Reopen() }
@@ -48,12 +51,13 @@ func MemoryDisk() Disk {
 	}
 }
 
-// TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new empty disk on each call; what its
-// Disk can't do (to crash, to fail) isn't checked. It returns an error that tells for each broken rule what was done, what was
-// expected and what was found, or nil.
+// TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new, empty
+// disk on each call. Rules that need a crash or a failure are not checked on a Disk that can't
+// crash or fail. TestStorage returns nil, or an error that says, for each broken rule, what was
+// done, what was expected, and what was found.
 //
-// Rules of which a storage can't be convicted from outside are left out: that damage is reported, since only the storage
-// knows what damages it.
+// One rule can't be checked from outside and is left out: that a storage reports damage. Only the
+// storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
@@ -64,13 +68,13 @@ func TestStorage(newDisk func() Disk) error {
 	return errors.Join(failures...)
 }
 
-// A storageCheck checks one rule of the contract. It gets a new disk for each session.
+// A storageCheck checks one rule of the contract. It takes a new disk for each session.
 type storageCheck struct {
 	name, rule string
 	run        func(newDisk func() Disk) error
 }
 
-// once is a check that takes one session.
+// once returns a check that takes one session.
 func once(name, rule string, check func(*storageSession) error) storageCheck {
 	return storageCheck{name, rule, func(newDisk func() Disk) error {
 		s, err := newStorageSession(newDisk())
@@ -105,13 +109,14 @@ var storageChecks = []storageCheck{
 	{"failure", "after Write failed, the storage fails every further Write, and what it acknowledged stays", checkFailure},
 }
 
-// A storageSession is a storage on one disk beside the model that says what it must hold.
+// A storageSession is a storage on one disk, together with the model that says what the storage
+// must hold.
 type storageSession struct {
 	disk    Disk
 	storage raft.Storage
 	model   storageModel
 	number  raft.WriteNumber
-	did     []string // what was done, for the explanation
+	did     []string // the steps so far, for the explanation of a failure
 }
 
 // newStorageSession opens a new disk and checks that it is empty.
@@ -120,10 +125,10 @@ func newStorageSession(disk Disk) (*storageSession, error) {
 	return s, s.explain(s.open())
 }
 
-// maxTold bounds how many steps an explanation tells.
+// maxTold bounds the steps that an explanation tells: the last ones.
 const maxTold = 12
 
-// explain adds to an error what was done before.
+// explain adds to an error the steps that led to it.
 func (s *storageSession) explain(err error) error {
 	if err == nil || len(s.did) == 0 {
 		return err
@@ -135,12 +140,12 @@ func (s *storageSession) explain(err error) error {
 	return fmt.Errorf("after %s%s: %w", more, strings.Join(told, ", "), err)
 }
 
-// note remembers a step.
+// note remembers a step for explain.
 func (s *storageSession) note(format string, arguments ...any) {
 	s.did = append(s.did, fmt.Sprintf(format, arguments...))
 }
 
-// open opens the storage and compares what it loads with the model.
+// open opens the storage and compares what it loads to the model.
 func (s *storageSession) open() error {
 	saved, err := s.load()
 	if err != nil {
@@ -149,7 +154,8 @@ func (s *storageSession) open() error {
 	return s.model.differs(saved, s.storage)
 }
 
-// openEither opens the storage, which must hold what the model says, or what next says; the model is then that.
+// openEither opens the storage, which must hold what the model says or what next says. If it holds
+// what next says, next becomes the model.
 func (s *storageSession) openEither(next storageModel) error {
 	saved, err := s.load()
 	if err != nil {
@@ -165,7 +171,7 @@ func (s *storageSession) openEither(next storageModel) error {
 	return nil
 }
 
-// load opens the storage and loads.
+// load opens the storage and calls its Load.
 func (s *storageSession) load() (raft.Saved, error) {
 	storage, err := s.disk.Open()
 	if err != nil {
@@ -188,7 +194,8 @@ func (s *storageSession) reopen() error {
 	return s.open()
 }
 
-// crash cuts the power, if the disk can, or else closes. It leaves the storage to be opened.
+// crash cuts the power, if the disk can, and closes the storage otherwise. The caller must open it
+// again.
 func (s *storageSession) crash() error {
 	if s.disk.Crash == nil {
 		s.note("Close and open")
@@ -199,11 +206,11 @@ func (s *storageSession) crash() error {
 	}
 	s.note("a crash")
 	s.disk.Crash()
-	_ = s.storage.Close() // it is dead; what it says doesn't count
+	_ = s.storage.Close() // a dead storage may fail here; the error doesn't count
 	return nil
 }
 
-// recover crashes, opens again, and compares.
+// recover crashes, opens the storage again, and compares it to the model.
 func (s *storageSession) recover() error {
 	if err := s.crash(); err != nil {
 		return err
@@ -211,7 +218,8 @@ func (s *storageSession) recover() error {
 	return s.open()
 }
 
-// both looks at the storage as it is, closed and opened, and after a crash.
+// both compares the storage to the model three times: as it is, after a crash, and after closing
+// and opening it.
 func (s *storageSession) both() error {
 	if err := s.model.differsIn(s.storage); err != nil {
 		return err
@@ -230,7 +238,8 @@ func (s *storageSession) end() error {
 	return nil
 }
 
-// write writes, and lets the model follow. The state has the model's, with a term that the entries may have.
+// write performs a write on the storage and on the model. w.State must be complete: it replaces the
+// state of the model.
 func (s *storageSession) write(w raft.Write) error {
 	s.number++
 	w.Number = s.number
@@ -242,14 +251,16 @@ func (s *storageSession) write(w raft.Write) error {
 	return nil
 }
 
-// append writes commands of a term behind the entry at after.
+// append writes commands behind the entry at index after, in the given term. It raises the term of
+// the state to that term.
 func (s *storageSession) append(term raft.Term, after raft.Index, data ...string) error {
 	state := s.model.state
 	state.Term = max(state.Term, term)
 	return s.write(raft.Write{State: state, Entries: commands(term, after, data...)})
 }
 
-// snapshot stores a snapshot and has a Write name it. The bytes tell the index.
+// snapshot stores a snapshot and performs the write w, which names it. The bytes of the snapshot
+// follow from meta.
 func (s *storageSession) snapshot(meta raft.SnapshotMeta, w raft.Write) error {
 	if err := s.store(meta, snapshotBytes(meta)); err != nil {
 		return err
@@ -258,7 +269,7 @@ func (s *storageSession) snapshot(meta raft.SnapshotMeta, w raft.Write) error {
 	return s.write(w)
 }
 
-// store stores a snapshot without making it the current one.
+// store stores a snapshot. It becomes the current one only when a Write names it.
 func (s *storageSession) store(meta raft.SnapshotMeta, data []byte) error {
 	s.note("store snapshot %d of term %d", meta.Index, meta.Term)
 	w, err := s.storage.CreateSnapshot(meta)

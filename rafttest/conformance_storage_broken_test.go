@@ -14,7 +14,7 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A flawed storage is a good one but for the methods that are set.
+// A flawed storage behaves like the storage within it, except for the methods that are set.
 type flawed struct {
 	raft.Storage
 	load    func() (raft.Saved, error)
@@ -67,7 +67,7 @@ func (f *flawed) Close() error {
 	return f.Storage.Close()
 }
 
-// with gives every storage that a disk opens a flaw.
+// with gives a flaw to every storage that a disk opens.
 func with(newDisk func() rafttest.Disk, flaw func(f *flawed)) func() rafttest.Disk {
 	return func() rafttest.Disk {
 		disk := newDisk()
@@ -85,10 +85,10 @@ func with(newDisk func() rafttest.Disk, flaw func(f *flawed)) func() rafttest.Di
 	}
 }
 
-// A lazyFS doesn't do some of the syncs.
+// A lazyFS leaves out the syncs of files, of directories, or both.
 type lazyFS struct {
 	vfs.FS
-	files, dirs bool // are synced
+	files, dirs bool // whether they are synced
 }
 
 func (l lazyFS) Create(name string) (vfs.File, error) {
@@ -120,149 +120,36 @@ func (l lazyFile) Sync() error {
 	return nil
 }
 
-// TestStorage convicts storages that break a rule, each of one rule, and says which.
+// TestStorageConvicts demands that TestStorage convicts each flawed storage of the rule that it
+// breaks.
 func TestStorageConvicts(t *testing.T) {
 	memory := func(flaw func(f *flawed)) func() rafttest.Disk { return with(rafttest.MemoryDisk, flaw) }
 	for name, c := range map[string]struct {
 		disks func() rafttest.Disk
 		want  []string // in the explanation
 	}{
-		"never syncs a file": {
-			simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, false, true}) }),
-			[]string{"storage: state: ", "a crash"},
-		},
-		"never syncs a directory": {
-			simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, true, false}) }),
-			[]string{"a crash"},
-		},
-		"writes state and entries apart": {
-			with(simulatedDisks(openWAL), func(f *flawed) {
-				f.write = func(w raft.Write) error {
-					if err := f.Storage.Write(raft.Write{Number: w.Number, State: w.State}); err != nil {
-						return err
-					}
-					return f.Storage.Write(w)
-				}
-			}),
-			[]string{"crash within", "holds neither what it held before the last write", "either all of it is there or nothing"},
-		},
-		"writes again after a failure": {
-			with(simulatedDisks(openWAL), forgetsFailure),
-			[]string{"storage: failure: ", "a Write after one that had failed returned nil"},
-		},
-		"forgets the vote": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					saved.State.Vote = ""
-					return saved, err
-				}
-			}),
-			[]string{"storage: state: ", "Load returned the state"},
-		},
-		"forgets configurations": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					saved.Configurations = nil
-					return saved, err
-				}
-			}),
-			[]string{"Load returned the configurations nothing, want "},
-		},
-		"counts terms from the wrong index": {
-			memory(func(f *flawed) {
-				f.load = func() (raft.Saved, error) {
-					saved, err := f.Storage.Load()
-					if len(saved.Runs) > 0 {
-						saved.Runs = slices.Clone(saved.Runs)
-						saved.Runs[0].First = 1
-					}
-					return saved, err
-				}
-			}),
-			[]string{"storage: compaction: ", "Load returned the terms"},
-		},
-		"appends without truncation": {memory(keepsTail), []string{"storage: truncation: ", "is replaced"}},
-		"ignores the limit of bytes": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, _ int) ([]raft.Entry, error) {
-					return f.Storage.Entries(after, last, 1<<30)
-				}
-			}),
-			[]string{"storage: limits: ", "bytes of data beyond the first entry"},
-		},
-		"ignores the last index": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) { return f.Storage.Entries(after, last+1, n) }
-			}),
-			[]string{"storage: limits: ", "returned entries"},
-		},
-		"returns nothing when the first entry is too large": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
-					entries, err := f.Storage.Entries(after, last, n)
-					if len(entries) > 0 && len(entries[0].Data) > n {
-						return nil, err
-					}
-					return entries, err
-				}
-			}),
-			[]string{"storage: limits: ", "returned nothing, want at least entry"},
-		},
-		"has another error for what is not in the log": {
-			memory(func(f *flawed) {
-				f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
-					entries, err := f.Storage.Entries(after, last, n)
-					if errors.Is(err, raft.ErrCompacted) {
-						err = io.EOF
-					}
-					return entries, err
-				}
-			}),
-			[]string{"storage: empty: ", `failed with "EOF", want ErrCompacted`},
-		},
-		"forgets more than it may": {memory(forgetsMore), []string{"storage: compaction: ", "and nothing behind"}},
-		"keeps what it is lent":    {memory(keepsLent), []string{"storage: lent memory: ", "where entry 1"}},
-		"uses its memory again":    {memory(usesAgain), []string{"storage: given memory: ", "which Entries had returned earlier, has become"}},
-		"takes a snapshot for current too early": {
-			memory(func(f *flawed) {
-				f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-					w, err := f.Storage.CreateSnapshot(meta)
-					return &eagerWriter{w, f.Storage, meta}, err
-				}
-			}),
-			[]string{"storage: snapshot: ", "want ErrNoSnapshot: no Write has named one"},
-		},
-		"fails the second end of a snapshot": {
-			memory(func(f *flawed) {
-				f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-					w, err := f.Storage.CreateSnapshot(meta)
-					return &strictWriter{SnapshotWriter: w}, err
-				}
-			}),
-			[]string{"storage: snapshot writer: ", "Abort after Abort failed"},
-		},
-		"reads whatever snapshot is current":           {memory(readsCurrent), []string{"storage: snapshot reader: ", "which was opened when it was the current one, reads as"}},
-		"keeps a log that the snapshot doesn't follow": {memory(keepsLog), []string{"storage: snapshot and log: ", "want ErrCompacted: it is not in the log"}},
-		"fails the second Close": {
-			memory(func(f *flawed) {
-				closed := false
-				f.close = func() error {
-					if closed {
-						return io.ErrClosedPipe
-					}
-					closed = true
-					return f.Storage.Close()
-				}
-			}),
-			[]string{"storage: close: ", "Close failed the 2. time"},
-		},
-		"writes after Close": {
-			memory(func(f *flawed) { f.close = func() error { return nil } }),
-			[]string{"storage: close: ", "Write returned nil, want an error"},
-		},
-		"acknowledges writes while it closes": {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},
+		"never syncs a file":                                {simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, false, true}) }), []string{"storage: state: ", "a crash"}},
+		"never syncs a directory":                           {simulatedDisks(func(fs vfs.FS) (raft.Storage, error) { return openWAL(lazyFS{fs, true, false}) }), []string{"a crash"}},
+		"writes state and entries apart":                    {with(simulatedDisks(openWAL), writesApart), []string{"crash within", "holds neither what it held before the last write", "either all of it is there or nothing"}},
+		"writes again after a failure":                      {with(simulatedDisks(openWAL), forgetsFailure), []string{"storage: failure: ", "a Write after one that had failed returned nil"}},
+		"forgets the vote":                                  {memory(forgetsVote), []string{"storage: state: ", "Load returned the state"}},
+		"forgets configurations":                            {memory(forgetsConfigurations), []string{"Load returned the configurations nothing, want "}},
+		"counts terms from the wrong index":                 {memory(countsTermsFromOne), []string{"storage: compaction: ", "Load returned the terms"}},
+		"appends without truncation":                        {memory(keepsTail), []string{"storage: truncation: ", "is replaced"}},
+		"ignores the limit of bytes":                        {memory(ignoresLimit), []string{"storage: limits: ", "bytes of data beyond the first entry"}},
+		"ignores the last index":                            {memory(ignoresLast), []string{"storage: limits: ", "returned entries"}},
+		"returns nothing when the first entry is too large": {memory(returnsNothingLarge), []string{"storage: limits: ", "returned nothing, want at least entry"}},
+		"has another error for what is not in the log":      {memory(hasAnotherError), []string{"storage: empty: ", `failed with "EOF", want ErrCompacted`}},
+		"forgets more than it may":                          {memory(forgetsMore), []string{"storage: compaction: ", "and nothing behind"}},
+		"keeps what it is lent":                             {memory(keepsLent), []string{"storage: lent memory: ", "where entry 1"}},
+		"uses its memory again":                             {memory(usesAgain), []string{"storage: given memory: ", "which Entries had returned earlier, has become"}},
+		"takes a snapshot for current too early":            {memory(takesSnapshotEarly), []string{"storage: snapshot: ", "want ErrNoSnapshot: no Write has named one"}},
+		"fails the second end of a snapshot":                {memory(failsSecondEnd), []string{"storage: snapshot writer: ", "Abort after Abort failed"}},
+		"reads whatever snapshot is current":                {memory(readsCurrent), []string{"storage: snapshot reader: ", "which was opened when it was the current one, reads as"}},
+		"keeps a log that the snapshot doesn't follow":      {memory(keepsLog), []string{"storage: snapshot and log: ", "want ErrCompacted: it is not in the log"}},
+		"fails the second Close":                            {memory(failsSecondClose), []string{"storage: close: ", "Close failed the 2. time"}},
+		"writes after Close":                                {memory(staysOpen), []string{"storage: close: ", "Write returned nil, want an error"}},
+		"acknowledges writes while it closes":               {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -275,7 +162,115 @@ func TestStorageConvicts(t *testing.T) {
 	}
 }
 
-// forgetsFailure takes a failure for a passing one: it reports it once, and then goes on as if nothing had been.
+// writesApart writes the state before the entries, in a write of its own.
+func writesApart(f *flawed) {
+	f.write = func(w raft.Write) error {
+		if err := f.Storage.Write(raft.Write{Number: w.Number, State: w.State}); err != nil {
+			return err
+		}
+		return f.Storage.Write(w)
+	}
+}
+
+// forgetsVote loads a state without a vote.
+func forgetsVote(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		saved.State.Vote = ""
+		return saved, err
+	}
+}
+
+// forgetsConfigurations loads no configurations.
+func forgetsConfigurations(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		saved.Configurations = nil
+		return saved, err
+	}
+}
+
+// countsTermsFromOne says that the first run of a term begins at index 1.
+func countsTermsFromOne(f *flawed) {
+	f.load = func() (raft.Saved, error) {
+		saved, err := f.Storage.Load()
+		if len(saved.Runs) > 0 {
+			saved.Runs = slices.Clone(saved.Runs)
+			saved.Runs[0].First = 1
+		}
+		return saved, err
+	}
+}
+
+// ignoresLimit hands out as many entries as there are.
+func ignoresLimit(f *flawed) {
+	f.entries = func(after, last raft.Index, _ int) ([]raft.Entry, error) {
+		return f.Storage.Entries(after, last, 1<<30)
+	}
+}
+
+// ignoresLast hands out one entry too many.
+func ignoresLast(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) { return f.Storage.Entries(after, last+1, n) }
+}
+
+// returnsNothingLarge hands out no entry if the first is larger than the limit.
+func returnsNothingLarge(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
+		entries, err := f.Storage.Entries(after, last, n)
+		if len(entries) > 0 && len(entries[0].Data) > n {
+			return nil, err
+		}
+		return entries, err
+	}
+}
+
+// hasAnotherError fails with io.EOF where it should with ErrCompacted.
+func hasAnotherError(f *flawed) {
+	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
+		entries, err := f.Storage.Entries(after, last, n)
+		if errors.Is(err, raft.ErrCompacted) {
+			err = io.EOF
+		}
+		return entries, err
+	}
+}
+
+// takesSnapshotEarly makes a snapshot the current one without a Write that names it.
+func takesSnapshotEarly(f *flawed) {
+	f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+		w, err := f.Storage.CreateSnapshot(meta)
+		return &eagerWriter{w, f.Storage, meta}, err
+	}
+}
+
+// failsSecondEnd fails the second Abort of a snapshot.
+func failsSecondEnd(f *flawed) {
+	f.create = func(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+		w, err := f.Storage.CreateSnapshot(meta)
+		return &strictWriter{SnapshotWriter: w}, err
+	}
+}
+
+// failsSecondClose fails the second Close.
+func failsSecondClose(f *flawed) {
+	closed := false
+	f.close = func() error {
+		if closed {
+			return io.ErrClosedPipe
+		}
+		closed = true
+		return f.Storage.Close()
+	}
+}
+
+// staysOpen doesn't close.
+func staysOpen(f *flawed) {
+	f.close = func() error { return nil }
+}
+
+// forgetsFailure treats a failure as a passing one: it reports it once and then goes on as if
+// nothing had happened.
 func forgetsFailure(f *flawed) {
 	f.write = func(w raft.Write) error {
 		err := f.Storage.Write(w)
@@ -286,7 +281,7 @@ func forgetsFailure(f *flawed) {
 	}
 }
 
-// keepsTail writes what is behind the new entries again.
+// keepsTail writes the entries behind the new ones again, instead of dropping them.
 func keepsTail(f *flawed) {
 	f.write = func(w raft.Write) error {
 		if n := len(w.Entries); n > 0 {
@@ -320,7 +315,7 @@ func forgetsMore(f *flawed) {
 	}
 }
 
-// keepsLent hands out the very data that it was lent.
+// keepsLent keeps the data that it was lent, and hands out the same memory.
 func keepsLent(f *flawed) {
 	lent := map[raft.Index][]byte{}
 	var mu sync.Mutex
@@ -345,8 +340,9 @@ func keepsLent(f *flawed) {
 	}
 }
 
-// usesAgain hands out several entries in memory that the next call uses again. (A single one stays: the check of concurrency
-// asks for these, and this flaw is not to be a data race.)
+// usesAgain hands out several entries in memory that the next call uses again. A single entry keeps
+// its memory: the check of concurrency asks for single entries, and this flaw must not be a data
+// race.
 func usesAgain(f *flawed) {
 	buffer := make([]byte, 1<<20)
 	var mu sync.Mutex
@@ -371,7 +367,7 @@ func usesAgain(f *flawed) {
 	}
 }
 
-// An eagerWriter makes a snapshot the current one when it is committed.
+// An eagerWriter makes its snapshot the current one as soon as the snapshot is committed.
 type eagerWriter struct {
 	raft.SnapshotWriter
 	storage raft.Storage
@@ -385,7 +381,7 @@ func (w *eagerWriter) Commit() error {
 	return w.storage.Write(raft.Write{Snapshot: &w.meta})
 }
 
-// A strictWriter is ended once.
+// A strictWriter fails the second call of Abort.
 type strictWriter struct {
 	raft.SnapshotWriter
 	ended bool
@@ -399,7 +395,7 @@ func (w *strictWriter) Abort() error {
 	return w.SnapshotWriter.Abort()
 }
 
-// readsCurrent opens a snapshot anew for each piece that is read.
+// readsCurrent opens the current snapshot anew for each piece that is read.
 func readsCurrent(f *flawed) {
 	f.open = func() (raft.SnapshotMeta, io.ReadCloser, error) {
 		meta, r, err := f.Storage.OpenSnapshot()
@@ -431,7 +427,7 @@ func (r *restartingReader) Read(b []byte) (int, error) {
 
 func (r *restartingReader) Close() error { return nil }
 
-// keepsLog goes on to hand out entries that a snapshot has replaced.
+// keepsLog still hands out entries that a snapshot has replaced.
 func keepsLog(f *flawed) {
 	old := map[raft.Index]raft.Entry{}
 	var mu sync.Mutex
@@ -454,7 +450,7 @@ func keepsLog(f *flawed) {
 	}
 }
 
-// dropsWrites takes writes that come during and after Close for written.
+// dropsWrites acknowledges writes that come during and after Close, and drops them.
 func dropsWrites(f *flawed) {
 	closing := make(chan struct{})
 	begin := sync.OnceFunc(func() { close(closing) })

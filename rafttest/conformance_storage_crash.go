@@ -9,17 +9,17 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Bounds of the checks by luck. A disk that can't crash is a real one, most likely, and slower.
+// Bounds of the random checks. A disk that can't crash is most likely a real one, and slower.
 const (
 	randomRuns      = 20
 	randomRunsSlow  = 3
 	randomSteps     = 60
 	scriptWrites    = 12
-	maxFaultyCalls  = 4096 // of a script; each of them crashes or fails once
-	faultyRunsApart = 3    // so many scripts of different luck
+	maxFaultyCalls  = 4096 // in one script; the disk crashes or fails once at each of them
+	faultyRunsApart = 3    // scripts, each with other random writes
 )
 
-// checkRandom does what a random core might, with crashes in between.
+// checkRandom performs random writes as a core might, with crashes in between.
 func checkRandom(newDisk func() Disk) error {
 	for seed := range uint64(randomRuns) {
 		s, err := newStorageSession(newDisk())
@@ -45,7 +45,7 @@ func checkRandom(newDisk func() Disk) error {
 	return nil
 }
 
-// randomStep writes something, reads something, or opens again.
+// randomStep writes, reads, or opens the storage again.
 func (s *storageSession) randomStep(r *rand.Rand) error {
 	switch r.IntN(10) {
 	case 0:
@@ -75,7 +75,8 @@ func (s *storageSession) randomStep(r *rand.Rand) error {
 	return s.model.differsIn(s.storage)
 }
 
-// randomWrite makes up a write that keeps to the contract, and the snapshot that must be stored before.
+// randomWrite makes up a write that keeps to the contract. If the write names a snapshot, the
+// caller must store that snapshot first: stored is its meta.
 func (s *storageSession) randomWrite(r *rand.Rand) (w raft.Write, stored *raft.SnapshotMeta) {
 	m := &s.model
 	w.State = m.state
@@ -115,8 +116,10 @@ func (s *storageSession) randomWrite(r *rand.Rand) (w raft.Write, stored *raft.S
 	return w, stored
 }
 
-// A script is the same writes each time. It returns what the storage should hold if the write that failed had not, and
-// the failure, which may also be one of storing a snapshot.
+// script performs the same random writes each time that it is called with the same seed. It stops
+// at the first failure and returns it. next is what the storage must hold if the write that failed
+// took effect after all. If storing a snapshot failed, and not a write, the error is an errNoWrite
+// and next is the model as it is.
 func (s *storageSession) script(seed uint64) (next storageModel, err error) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range scriptWrites {
@@ -134,10 +137,11 @@ func (s *storageSession) script(seed uint64) (next storageModel, err error) {
 	return s.model, nil
 }
 
-// errNoWrite is a failure of something else than a write.
+// errNoWrite wraps the failure of a call that is no Write.
 type errNoWrite struct{ error }
 
-// eachFault runs scripts on new disks, with a fault at each call to the disk that they take.
+// eachFault runs each script on as many new disks as the script makes calls to the disk. Each run
+// gets the number of another call, at which it makes a fault happen.
 func eachFault(newDisk func() Disk, run func(s *storageSession, seed uint64, call int) error) error {
 	for seed := range uint64(faultyRunsApart) {
 		calls, err := callsOfScript(newDisk, seed)
@@ -157,7 +161,8 @@ func eachFault(newDisk func() Disk, run func(s *storageSession, seed uint64, cal
 	return nil
 }
 
-// callsOfScript returns how many calls to the disk a script needs: with fewer it fails.
+// callsOfScript returns the number of calls to the disk that a script needs: it fails if fewer
+// succeed.
 func callsOfScript(newDisk func() Disk, seed uint64) (int, error) {
 	low, high := 0, maxFaultyCalls
 	for low < high {
@@ -183,7 +188,7 @@ func callsOfScript(newDisk func() Disk, seed uint64) (int, error) {
 	return high, nil
 }
 
-// checkCrashWithin cuts the power after each call to the disk.
+// checkCrashWithin runs scripts and cuts the power after each of their calls to the disk.
 func checkCrashWithin(newDisk func() Disk) error {
 	if disk := newDisk(); disk.PowerOffAfter == nil || disk.Crash == nil {
 		return nil
@@ -206,7 +211,8 @@ func checkCrashWithin(newDisk func() Disk) error {
 
 var errDisk = errors.New("a failure that the check has made")
 
-// checkFailure makes each call to the disk fail once. One of housekeeping may fail without a word.
+// checkFailure runs scripts and makes each of their calls to the disk fail once. A call for
+// housekeeping may fail without an error of any Write.
 func checkFailure(newDisk func() Disk) error {
 	if disk := newDisk(); disk.FailAt == nil || disk.PowerOffAfter == nil || disk.Crash == nil {
 		return nil
@@ -232,7 +238,7 @@ func checkFailure(newDisk func() Disk) error {
 	})
 }
 
-// refusesWrites checks that writes fail, though the disk is well again.
+// refusesWrites checks that all writes fail after one has failed, although the disk works again.
 func (s *storageSession) refusesWrites() error {
 	for range 3 {
 		s.number++
@@ -243,7 +249,7 @@ func (s *storageSession) refusesWrites() error {
 	return nil
 }
 
-// goOn checks that a storage that was opened after a crash keeps what it is given.
+// goOn checks that a storage that was opened after a crash keeps what is written to it now.
 func (s *storageSession) goOn() error {
 	if err := s.append(s.model.state.Term+1, s.model.last(), "after the crash"); err != nil {
 		return err

@@ -16,7 +16,7 @@ func checkEmpty(s *storageSession) error {
 		if err := s.model.differsIn(s.storage); err != nil {
 			return err
 		}
-		if err := s.reopen(); err != nil { // nothing was written, and so there is nothing
+		if err := s.reopen(); err != nil { // nothing was written, so the storage must still be empty
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func checkEntriesKept(s *storageSession) error {
 		entries[i].Index += 6
 		entries[i].Term += 1 << 60
 	}
-	if err := s.write(raft.Write{State: s.model.state, Entries: entries}); err != nil { // all in one
+	if err := s.write(raft.Write{State: s.model.state, Entries: entries}); err != nil { // all of them in one write
 		return err
 	}
 	return s.both()
@@ -97,7 +97,8 @@ func checkTruncation(s *storageSession) error {
 			return err
 		}
 	}
-	// Entries of the same term and index as before, but behind another one.
+	// The new entry has a term and an index that an earlier entry had, but it follows another
+	// entry.
 	if err := s.append(7, 1, "B"); err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func checkLimits(s *storageSession) error {
 				}
 			}
 		}
-		if _, err := s.model.differsAfter(s.storage, 2, 99, 1<<20); err != nil { // past the end there is nothing, which is no error
+		if _, err := s.model.differsAfter(s.storage, 2, 99, 1<<20); err != nil { // nothing is past the end: no error
 			return err
 		}
 		for _, after := range []raft.Index{10, 11, 1000} {
@@ -145,7 +146,7 @@ func checkCompaction(s *storageSession) error {
 	if err := s.snapshot(raft.SnapshotMeta{Index: 5, Term: 1}, raft.Write{}); err != nil {
 		return err
 	}
-	for _, to := range []raft.Index{2, 1, 4, 5} { // an index that is forgotten already is no error
+	for _, to := range []raft.Index{2, 1, 4, 5} { // an index that was already forgotten is no error
 		if err := s.write(raft.Write{State: s.model.state, Compact: to}); err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func checkCompaction(s *storageSession) error {
 	if err := s.append(2, 5, "SIX", "SEVEN", "EIGHT"); err != nil {
 		return err
 	}
-	if err := s.snapshot(raft.SnapshotMeta{Index: 8, Term: 2}, raft.Write{Compact: 8}); err != nil { // nothing stays
+	if err := s.snapshot(raft.SnapshotMeta{Index: 8, Term: 2}, raft.Write{Compact: 8}); err != nil { // no entry stays
 		return err
 	}
 	if err := s.both(); err != nil {
@@ -187,7 +188,7 @@ func checkHandedIn(s *storageSession) error {
 		return err
 	}
 	meta := raft.SnapshotMeta{Index: 2, Term: 1}
-	if err := s.store(meta, snapshotBytes(meta)); err != nil { // which scribbles on what it writes
+	if err := s.store(meta, snapshotBytes(meta)); err != nil { // writeSnapshot overwrites the memory that it lends
 		return err
 	}
 	named := meta
@@ -276,7 +277,7 @@ func checkClose(s *storageSession) error {
 func checkCloseUnderLoad(s *storageSession) error {
 	started := make(chan struct{})
 	begin := sync.OnceFunc(func() { close(started) })
-	var next storageModel // with the write that failed
+	var next storageModel // the model with the write that failed
 	var closed atomic.Bool
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -316,7 +317,7 @@ func checkConcurrency(s *storageSession) error {
 	written.Store(1)
 	errs := make(chan error, 3)
 	stop := make(chan struct{})
-	go func() { // the only one that writes
+	go func() { // the only goroutine that writes
 		defer close(stop)
 		for i := raft.Index(1); i < writes; i++ {
 			if err := s.append(1, i, fmt.Sprint(i)); err != nil {
@@ -350,7 +351,7 @@ func checkConcurrency(s *storageSession) error {
 	return s.both()
 }
 
-// readWritten reads the last entry that was written.
+// readWritten reads the last entry that was written and checks it.
 func readWritten(storage raft.Storage, last raft.Index) error {
 	got, err := storage.Entries(last-1, last, 1<<10)
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A storageModel is the stupid version of a storage: what one must hold. It is never changed in place.
+// A storageModel says what a storage must hold, in the plainest way. It is never changed in place.
 type storageModel struct {
 	state    raft.DurableState
 	snapshot raft.SnapshotMeta
-	// entries are those in (before, last]. Those up to compacted may be forgotten.
+	// entries are those in (before, last]. The storage may have forgotten those up to compacted.
 	before, compacted raft.Index
 	beforeTerm        raft.Term // of the entry at before
 	entries           []raft.Entry
@@ -27,7 +27,7 @@ func (m *storageModel) last() raft.Index { return m.before + raft.Index(len(m.en
 // entry returns the entry at an index in (before, last].
 func (m *storageModel) entry(index raft.Index) raft.Entry { return m.entries[index-m.before-1] }
 
-// term returns the term at an index, if the log or the snapshot tells it.
+// term returns the term of the entry at an index, if the log or the snapshot tells it.
 func (m *storageModel) term(index raft.Index) (raft.Term, bool) {
 	switch {
 	case index == m.snapshot.Index:
@@ -38,7 +38,7 @@ func (m *storageModel) term(index raft.Index) (raft.Term, bool) {
 	return m.entry(index).Term, true
 }
 
-// after returns what is there after a write.
+// after returns the model after a write.
 func (m storageModel) after(w raft.Write) storageModel {
 	m.state = w.State
 	if w.Snapshot != nil {
@@ -58,7 +58,7 @@ func (m storageModel) after(w raft.Write) storageModel {
 	return m
 }
 
-// saved returns what Load must, when it says that the log begins after base.
+// saved returns what Load must return if it says that the log begins after base.
 func (m *storageModel) saved(base raft.Index) raft.Saved {
 	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, Base: base, BaseTerm: m.beforeTerm, Last: m.last()}
 	if base > m.before && base <= m.last() {
@@ -78,7 +78,8 @@ func (m *storageModel) saved(base raft.Index) raft.Saved {
 	return saved
 }
 
-// differs tells in what a storage that has loaded isn't what the model says.
+// differs says how a storage, from which Load returned saved, differs from the model. It returns
+// nil if it doesn't.
 func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
 	want := m.saved(saved.Base)
 	switch {
@@ -103,7 +104,7 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
 	return m.differsIn(storage)
 }
 
-// differsIn tells in what a storage's entries and snapshot aren't what the model says.
+// differsIn says how the entries and the snapshot of a storage differ from the model.
 func (m *storageModel) differsIn(storage raft.Storage) error {
 	for after := m.compacted; after < m.last(); {
 		n, err := m.differsAfter(storage, after, m.last(), 1<<10)
@@ -127,7 +128,7 @@ func (m *storageModel) differsIn(storage raft.Storage) error {
 	return m.differsInSnapshot(storage)
 }
 
-// differsAfter checks one call of Entries, and returns how many entries it gave.
+// differsAfter checks one call of Entries and returns the number of entries that it gave.
 func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index, maxBytes int) (int, error) {
 	call := fmt.Sprintf("Entries(%d, %d, %d)", after, last, maxBytes)
 	got, err := storage.Entries(after, last, maxBytes)
@@ -156,7 +157,7 @@ func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index
 	return len(got), nil
 }
 
-// absent checks that the entry after an index isn't there.
+// absent checks that the entry after an index isn't in the log.
 func absent(storage raft.Storage, after raft.Index) error {
 	got, err := storage.Entries(after, after+1, 1<<10)
 	if errors.Is(err, raft.ErrCompacted) {
@@ -168,7 +169,7 @@ func absent(storage raft.Storage, after raft.Index) error {
 	return fmt.Errorf("Entries(%d, %d) failed with %q, want ErrCompacted: it is not in the log", after, after+1, err)
 }
 
-// differsInSnapshot checks the current snapshot.
+// differsInSnapshot checks which snapshot is the current one, and its bytes.
 func (m *storageModel) differsInSnapshot(storage raft.Storage) error {
 	meta, reader, err := storage.OpenSnapshot()
 	if m.snapshot.Index == 0 {
@@ -189,7 +190,7 @@ func (m *storageModel) differsInSnapshot(storage raft.Storage) error {
 	return errors.Join(readsAs(reader, snapshotBytes(m.snapshot)), reader.Close())
 }
 
-// readsAs checks what a reader of a snapshot gives.
+// readsAs checks the bytes that a reader of a snapshot gives.
 func readsAs(reader io.Reader, want []byte) error {
 	got, err := io.ReadAll(reader)
 	if err != nil {
@@ -201,13 +202,15 @@ func readsAs(reader io.Reader, want []byte) error {
 	return nil
 }
 
-// snapshotBytes are the bytes that belong to a snapshot in these checks: different for each, and more than one block.
+// snapshotBytes returns the bytes that a snapshot has in these checks. They differ for each
+// snapshot and fill more than one block.
 func snapshotBytes(meta raft.SnapshotMeta) []byte {
 	name := "state " + strconv.FormatUint(uint64(meta.Index), 10) + " of term " + strconv.FormatUint(uint64(meta.Term), 10) + ". "
 	return bytes.Repeat([]byte(name), 20+int(meta.Index)%3*400)
 }
 
-// writeSnapshot writes in pieces, from memory that it changes after each.
+// writeSnapshot writes data in pieces. It overwrites the memory of each piece after the writer has
+// returned.
 func writeSnapshot(w io.Writer, data []byte) error {
 	for len(data) > 0 {
 		piece := bytes.Clone(data[:min(len(data), 999)])
@@ -224,7 +227,8 @@ func writeSnapshot(w io.Writer, data []byte) error {
 	return nil
 }
 
-// commands makes entries of a term behind an index.
+// commands returns one entry with a command for each of data, in the given term and behind index
+// after.
 func commands(term raft.Term, after raft.Index, data ...string) []raft.Entry {
 	entries := make([]raft.Entry, len(data))
 	for i, d := range data {
@@ -237,7 +241,7 @@ func commands(term raft.Term, after raft.Index, data ...string) []raft.Entry {
 	return entries
 }
 
-// scribble overwrites memory.
+// scribble overwrites memory, so that whoever kept it is found out.
 func scribble(b []byte) {
 	for i := range b {
 		b[i] ^= 0xa5

@@ -20,7 +20,7 @@ func checkSnapshotCurrent(s *storageSession) error {
 	if err := s.model.differsIn(s.storage); err != nil { // it is stored, but no Write has named it
 		return err
 	}
-	if err := s.write(raft.Write{State: s.model.state}); err != nil { // nor does this one
+	if err := s.write(raft.Write{State: s.model.state}); err != nil { // this Write doesn't name it either
 		return err
 	}
 	if err := s.model.differsIn(s.storage); err != nil {
@@ -36,7 +36,7 @@ func checkSnapshotCurrent(s *storageSession) error {
 	if err := s.store(second, snapshotBytes(second)); err != nil {
 		return err
 	}
-	return s.both() // it is still the first
+	return s.both() // the first snapshot is still the current one
 }
 
 func checkSnapshotBytes(s *storageSession) error {
@@ -54,7 +54,7 @@ func checkSnapshotBytes(s *storageSession) error {
 		{Index: 2, Term: 1},
 		{Index: 4, Term: 1, Configuration: configuration, ConfigurationIndex: 3},
 		{Index: 6, Term: 1, Configuration: configuration, ConfigurationIndex: 3},
-		{Index: 99, Term: 1 << 60, Configuration: configuration, ConfigurationIndex: 98}, // of another server
+		{Index: 99, Term: 1 << 60, Configuration: configuration, ConfigurationIndex: 98}, // from another server
 	} {
 		if err := s.snapshot(meta, raft.Write{}); err != nil {
 			return err
@@ -66,7 +66,7 @@ func checkSnapshotBytes(s *storageSession) error {
 	return checkSnapshotSizes(s)
 }
 
-// checkSnapshotSizes stores snapshots of no, one, and many bytes.
+// checkSnapshotSizes stores snapshots with no bytes, with one, and with many.
 func checkSnapshotSizes(s *storageSession) error {
 	for i, data := range [][]byte{{}, {7}, bytes.Repeat([]byte("large snapshot "), 40_000)} {
 		meta := raft.SnapshotMeta{Index: 100 + raft.Index(i), Term: 1 << 60}
@@ -145,7 +145,7 @@ func checkSnapshotWriter(s *storageSession) error {
 			return fmt.Errorf("%s failed: %w", end.name, err)
 		}
 	}
-	if err := s.write(raft.Write{State: s.model.state, Snapshot: &second}); err != nil { // the Abort has done nothing
+	if err := s.write(raft.Write{State: s.model.state, Snapshot: &second}); err != nil { // the Abort did nothing
 		return err
 	}
 	return s.both()
@@ -175,7 +175,7 @@ func checkSnapshotReader(s *storageSession) error {
 		}
 		s.note("open snapshot %d", index)
 		readers = append(readers, &open{meta: meta, reader: reader})
-		for _, r := range readers { // each goes on a bit
+		for _, r := range readers { // each reader reads a piece
 			piece := make([]byte, 50)
 			n, err := io.ReadFull(r.reader, piece)
 			if err != nil {
@@ -241,7 +241,7 @@ func checkSnapshotWithEntries(s *storageSession) error {
 		w    raft.Write
 	}{
 		{raft.SnapshotMeta{Index: 2, Term: 1}, raft.Write{Entries: commands(2, 3, "FOUR", "FIVE"), Compact: 1}},
-		{raft.SnapshotMeta{Index: 4, Term: 2}, raft.Write{Entries: commands(3, 4, "5"), Compact: 4}}, // truncates, too
+		{raft.SnapshotMeta{Index: 4, Term: 2}, raft.Write{Entries: commands(3, 4, "5"), Compact: 4}}, // truncates the log, too
 		{raft.SnapshotMeta{Index: 20, Term: 3}, raft.Write{Entries: commands(3, 20, "21", "22"), Compact: 20}},
 		{raft.SnapshotMeta{Index: 21, Term: 4}, raft.Write{Entries: commands(4, 21, "other")}},
 	} {

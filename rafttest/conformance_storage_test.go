@@ -14,7 +14,8 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// Every storage of this module keeps the contract, over a disk that loses what isn't synced where there is one.
+// TestStorageOfThisModule demands that every storage of this module keeps the contract. Where it
+// can, it takes a disk that loses what isn't synced.
 func TestStorageOfThisModule(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
@@ -47,7 +48,7 @@ func openWAL(fs vfs.FS) (raft.Storage, error) {
 	return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize, Salt: 1, Inline: true})
 }
 
-// simulatedDisks returns disks of different luck.
+// simulatedDisks returns disks with different seeds.
 func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
 	seed := uint64(0)
 	return func() rafttest.Disk {
@@ -56,8 +57,8 @@ func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Dis
 	}
 }
 
-// A storage that stands on a vfs.FS is checked over a disk in memory, which loses at each crash what wasn't synced, by luck:
-// give each disk another seed.
+// A storage that stands on a vfs.FS is checked on a disk in memory. At each crash, the disk loses
+// some of what wasn't synced; its seed decides what. Give each disk another seed.
 func ExampleTestStorage() {
 	seed := uint64(0)
 	err := rafttest.TestStorage(func() rafttest.Disk {

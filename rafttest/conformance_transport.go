@@ -14,17 +14,20 @@ import (
 
 // TransportOptions are the settings of TestTransport. The zero value is a good choice.
 type TransportOptions struct {
-	// Patience is how long something may take that is due at once (10 s). A check that fails takes so long, or a few
-	// times. In a testing/synctest bubble that is no time.
+	// Patience is how long a check waits for something that must happen. A check that fails takes
+	// this time, or a few times of it. In a testing/synctest bubble it takes no real time. The
+	// default is 10 s.
 	Patience time.Duration
 
-	// Pause is how long it is waited for something that must not happen (50 ms).
+	// Pause is how long a check waits for something that must not happen. The default is 50 ms.
 	Pause time.Duration
 
-	// MaxMemory is what a receiver that hangs may cost the sender, in bytes (128 MiB).
+	// MaxMemory bounds the memory that a receiver that hangs may cost the sender, in bytes. The
+	// default is 128 MiB.
 	MaxMemory int
 
-	// Inline says that Send itself calls the receiver's handler, which never blocks. No handler is made to hang then.
+	// Inline says that Send itself calls the receiver's handler and that this handler never blocks.
+	// The check of a receiver that hangs is left out then.
 	Inline bool
 }
 
@@ -42,10 +45,12 @@ func (o TransportOptions) withDefaults() TransportOptions {
 	return o
 }
 
-// TestTransport checks a transport against the contract of raft.Transport. join returns a transport for a server, not yet
-// started, and the address at which the others reach it; it is called with another ID each time but once, for a server
-// that moves. The network must be a good one: what loses or delays messages is not at fault, but can't be told from what
-// is. TestTransport returns an error that tells for each broken rule what was expected and what was found, or nil.
+// TestTransport checks a transport against the contract of raft.Transport. join returns a transport
+// for a server, which is not started yet, and the address at which the others reach the server.
+// join is called with each ID once, except for one server that moves to another address. The
+// network must be a good one: the checks can't tell a network that loses or delays messages from a
+// transport that does. TestTransport returns nil, or an error that says, for each broken rule, what
+// was expected and what was found.
 func TestTransport(join func(id raft.ServerID) (raft.Transport, string, error), options TransportOptions) error {
 	var failures []error
 	for i, c := range transportChecks {
@@ -79,7 +84,7 @@ var transportChecks = []transportCheck{
 	{"address", "a message that says where to go arrives there, is answered, and leaves other connections alone", checkAddress},
 }
 
-// A testNetwork is the servers of one check.
+// A testNetwork holds the servers of one check.
 type testNetwork struct {
 	join    func(raft.ServerID) (raft.Transport, string, error)
 	options TransportOptions
@@ -87,32 +92,32 @@ type testNetwork struct {
 	servers []*testServer
 }
 
-// A testServer is a transport and the handler of what it brings.
+// A testServer is a transport together with the handler of what it brings.
 type testServer struct {
 	raft.Transport
 	raft.Server
 	network *testNetwork
 
 	mu       sync.Mutex
-	messages []raft.Message // received and not yet looked at
-	arrived  chan struct{}  // has a token when there are some
+	messages []raft.Message // received, but not yet taken
+	arrived  chan struct{}  // holds a token when there are messages
 	streams  chan *testStream
-	opened   []*testStream // all of them
-	hang     chan struct{} // when not nil, Receive waits until it is closed
-	calls    int           // to the handler, that are under way
+	opened   []*testStream // all streams so far
+	hang     chan struct{} // when not nil, Receive waits until this is closed
+	calls    int           // calls of the handler that are under way
 	closed   bool          // Close has returned
-	late     error         // of a call after that
+	late     error         // the error about a call of the handler after that
 }
 
-// A testStream is a stream that was received. Its handler returns when done is closed.
+// A testStream is a stream that a server has received. Its handler returns when done is closed.
 type testStream struct {
 	from   raft.ServerID
 	reader io.ReadCloser
 	done   chan struct{}
-	end    func() // closes done, once
+	end    func() // closes done; a second call does nothing
 }
 
-// server joins a server, without starting it.
+// server joins a server but doesn't start it.
 func (n *testNetwork) server(name string) (*testServer, error) {
 	id := raft.ServerID(name + n.suffix)
 	transport, address, err := n.join(id)
@@ -154,7 +159,7 @@ func (s *testServer) start() error {
 	return nil
 }
 
-// within runs f and tells when it takes too long.
+// within runs f and returns an error if that takes too long.
 func (n *testNetwork) within(what string, f func()) error {
 	done := make(chan struct{})
 	go func() {
@@ -171,10 +176,10 @@ func (n *testNetwork) within(what string, f func()) error {
 	}
 }
 
-// pause waits in vain.
+// pause waits for something that must not happen.
 func (n *testNetwork) pause() { <-time.After(n.options.Pause) }
 
-// close closes all servers, and then tells whether a handler was called after a Close.
+// close closes all servers. It then reports calls of a handler that came after Close had returned.
 func (n *testNetwork) close() error {
 	var failures []error
 	for _, s := range n.servers {
@@ -189,7 +194,7 @@ func (n *testNetwork) close() error {
 	return errors.Join(failures...)
 }
 
-// close closes a server. It lets go who hangs in a handler.
+// close closes a server. Before, it releases the calls that hang in its handler.
 func (s *testServer) close() error {
 	s.letGo()
 	var err error
@@ -209,7 +214,8 @@ func (s *testServer) close() error {
 	return err
 }
 
-// makeHang lets the handler hang in Receive from now on, until letGo, which also ends the handling of streams.
+// makeHang makes the handler hang in Receive from now on, until letGo is called. letGo also ends
+// the handling of streams.
 func (s *testServer) makeHang() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,10 +234,11 @@ func (s *testServer) letGo() {
 	}
 }
 
-// testHandler is a server's side towards its transport.
+// A testHandler is the side of a server that its transport calls.
 type testHandler testServer
 
-// begin notes a call, and end its end.
+// begin notes that a call of the handler begins, and end that it ends. The call must wait until
+// hang is closed, unless hang is nil.
 func (h *testHandler) begin(call string) (hang chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -276,7 +283,7 @@ func (h *testHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 	h.mu.Unlock()
 	h.streams <- stream
 	<-done
-	_ = reader.Close() // it may have been closed already
+	_ = reader.Close() // the check may have closed it already
 }
 
 // Lost implements raft.Handler.
@@ -285,7 +292,7 @@ func (h *testHandler) Lost(raft.ServerID) {
 	h.end()
 }
 
-// take returns what has arrived since the last call.
+// take returns the messages that have arrived since the last call.
 func (s *testServer) take() []raft.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,7 +301,8 @@ func (s *testServer) take() []raft.Message {
 	return messages
 }
 
-// deliver sends a message until it arrives, and returns it as it arrived. Messages may be lost; but not for ever.
+// deliver sends a message again and again until it arrives, and returns it as it arrived. A
+// transport may lose a message, but not all copies of it.
 func (s *testServer) deliver(m raft.Message, to *testServer) (raft.Message, error) {
 	m.From, m.To = s.ID, to.ID
 	deadline := time.NewTimer(s.network.options.Patience)
@@ -322,7 +330,7 @@ func (s *testServer) deliver(m raft.Message, to *testServer) (raft.Message, erro
 	}
 }
 
-// differsFrom tells in what a message isn't the one that was sent.
+// differsFrom says how a message differs from the one that was sent.
 func differsFrom(got, want raft.Message) error {
 	if !slices.EqualFunc(got.Entries, want.Entries, sameEntry) {
 		return fmt.Errorf("the entries of a message arrived as %s, want %s", describeEntries(got.Entries), describeEntries(want.Entries))
@@ -338,7 +346,7 @@ func differsFrom(got, want raft.Message) error {
 	return nil
 }
 
-// messageOf makes up a message that uses all of its fields that its kind has.
+// messageOf makes up a message that uses all fields of its kind.
 func messageOf(kind raft.MessageKind, number uint64) raft.Message {
 	m := raft.Message{
 		Kind: kind, Number: number, Term: 1<<61 + raft.Term(number), Cluster: raft.ClusterID{1, 15: 9},
@@ -397,7 +405,7 @@ func checkMessages(n *testNetwork) error {
 	return nil
 }
 
-// withEnds returns a message from one server to another.
+// withEnds returns the message with its sender and its receiver set.
 func withEnds(m raft.Message, from, to *testServer) raft.Message {
 	m.From, m.To = from.ID, to.ID
 	return m

@@ -17,10 +17,10 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// A crooked transport is a good one but for the functions that are set.
+// A crooked transport behaves like the transport within it, except for the functions that are set.
 type crooked struct {
 	raft.Transport
-	ended   chan struct{} // closed when the test is over: until then, who is to hang hangs
+	ended   chan struct{} // closed when the test is over: calls that are to hang hang until then
 	handler raft.Handler
 
 	start      func(self raft.Server, handler raft.Handler) error
@@ -70,7 +70,7 @@ func (c *crooked) Close() error {
 	return c.Transport.Close()
 }
 
-// A crookedHandler is what a crooked transport's messages go through.
+// A crookedHandler gets what arrives at a crooked transport and hands it on.
 type crookedHandler crooked
 
 func (h *crookedHandler) Receive(m raft.Message) {
@@ -91,7 +91,8 @@ func (h *crookedHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 
 func (h *crookedHandler) Lost(id raft.ServerID) { h.handler.Lost(id) }
 
-// TestTransport convicts transports that break a rule, and says which.
+// TestTransportConvicts demands that TestTransport convicts each crooked transport of the rule that
+// it breaks.
 func TestTransportConvicts(t *testing.T) {
 	inline := rafttest.TransportOptions{Inline: true, MaxMemory: 8 << 20, Patience: time.Second}
 	queued := rafttest.TransportOptions{MaxMemory: 8 << 20, Patience: time.Second}
@@ -100,29 +101,29 @@ func TestTransportConvicts(t *testing.T) {
 		options rafttest.TransportOptions
 		want    string // in the explanation
 	}{
-		"changes what arrives":           {changesData, inline, "messages: the entries of a message arrived as entries"},
-		"drops a field":                  {dropsField, inline, "messages: a message arrived as {Kind:"},
-		"changes what it is lent":        {changesLent, inline, "messages: Send has changed what it was lent"},
-		"uses its memory again":          {usesMemoryAgain, inline, "messages: a message that was received has changed since"},
-		"swaps neighbours":               {swaps, inline, "messages arrived after a later one, want hardly any"},
-		"loses most":                     {losesMost, inline, "of 2000 messages have arrived, want most of them"},
-		"waits for who is absent":        {waitsForAbsent, inline, "which is not there, hasn't returned within 1s"},
-		"waits for who hangs":            {func(*crooked) {}, queued, "hung receiver: Send to a receiver that hangs hasn't returned within 1s"},
-		"queues without a bound":         {func(c *crooked) { queues(c, false) }, queued, "hung receiver: a receiver that hangs costs"},
-		"lets all wait for who hangs":    {func(c *crooked) { queues(c, true) }, queued, "hung receiver: while b3 hangs: a message from a3 to c3"},
-		"answers nobody it doesn't know": {answersKnownOnly, inline, "answers: a message from a4 to stranger4, sent again and again for 1s, hasn't arrived"},
-		"knows its first servers only":   {knowsFirstOnly, inline, "servers: a message from a5 to late5"},
-		"asks only whom it knows":        {asksKnownOnly, inline, "address: to a server that isn't named: a message from a12 to stranger12"},
-		"takes a break for the end":      {takesBreakForEnd, inline, "broken stream: the reader of a stream returned io.EOF when its context ended"},
-		"loses the end of a stream":      {losesEnd, inline, "stream: a stream of 3145728 bytes arrived as"},
-		"mistakes who opened a stream":   {mistakesOpener, inline, "got a stream from a6 as one from somebody"},
-		"buffers a whole stream":         {buffersStream, inline, "slow stream: "},
-		"writes to broken streams":       {learnsNothing, inline, "a Write that fails, to a stream of which its context ended hasn't returned within 1s"},
-		"opens streams to nowhere":       {opensToNowhere, inline, "no stream: OpenStream to a server that is gone, and a Write to it, returned no error"},
-		"closes once":                    {closesOnce, inline, "absent receiver: Close of gone2 failed: closed already"},
-		"starts after Close":             {startsAfterClose, inline, "close: Start after Close returned nil, want an error"},
-		"closes later":                   {closesLater, inline, "after Close had returned"},
-		"never closes":                   {neverCloses, inline, "Close of unstarted10 hasn't returned within 1s"},
+		"changes what arrives":                    {changesData, inline, "messages: the entries of a message arrived as entries"},
+		"drops a field":                           {dropsField, inline, "messages: a message arrived as {Kind:"},
+		"changes what it is lent":                 {changesLent, inline, "messages: Send has changed what it was lent"},
+		"uses its memory again":                   {usesMemoryAgain, inline, "messages: a message that was received has changed since"},
+		"swaps neighbours":                        {swaps, inline, "messages arrived after a later one, want hardly any"},
+		"loses most":                              {losesMost, inline, "of 2000 messages have arrived, want most of them"},
+		"waits for an absent receiver":            {waitsForAbsent, inline, "which is not there, hasn't returned within 1s"},
+		"waits for a receiver that hangs":         {func(*crooked) {}, queued, "hung receiver: Send to a receiver that hangs hasn't returned within 1s"},
+		"queues without a bound":                  {func(c *crooked) { queues(c, false) }, queued, "hung receiver: a receiver that hangs costs"},
+		"lets all wait for a receiver that hangs": {func(c *crooked) { queues(c, true) }, queued, "hung receiver: while b3 hangs: a message from a3 to c3"},
+		"answers nobody it doesn't know":          {answersKnownOnly, inline, "answers: a message from a4 to stranger4, sent again and again for 1s, hasn't arrived"},
+		"knows its first servers only":            {knowsFirstOnly, inline, "servers: a message from a5 to late5"},
+		"asks only servers that it knows":         {asksKnownOnly, inline, "address: to a server that isn't named: a message from a12 to stranger12"},
+		"takes a break for the end":               {takesBreakForEnd, inline, "broken stream: the reader of a stream returned io.EOF when its context ended"},
+		"loses the end of a stream":               {losesEnd, inline, "stream: a stream of 3145728 bytes arrived as"},
+		"mistakes the opener of a stream":         {mistakesOpener, inline, "got a stream from a6 as one from somebody"},
+		"buffers a whole stream":                  {buffersStream, inline, "slow stream: "},
+		"writes to broken streams":                {learnsNothing, inline, "a Write that fails, to a stream of which its context ended hasn't returned within 1s"},
+		"opens streams to nowhere":                {opensToNowhere, inline, "no stream: OpenStream to a server that is gone, and a Write to it, returned no error"},
+		"closes once":                             {closesOnce, inline, "absent receiver: Close of gone2 failed: closed already"},
+		"starts after Close":                      {startsAfterClose, inline, "close: Start after Close returned nil, want an error"},
+		"closes later":                            {closesLater, inline, "after Close had returned"},
+		"never closes":                            {neverCloses, inline, "Close of unstarted10 hasn't returned within 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,7 +149,7 @@ func TestTransportConvicts(t *testing.T) {
 	})
 }
 
-// copied returns a message whose entries' data may be changed.
+// copied returns a message with its own copy of the entries' data.
 func copied(m raft.Message) raft.Message {
 	m.Entries = append([]raft.Entry(nil), m.Entries...)
 	for i := range m.Entries {
@@ -183,7 +184,7 @@ func changesLent(c *crooked) {
 	}
 }
 
-// usesMemoryAgain hands over entries in memory that the next message's entries are in, too.
+// usesMemoryAgain hands over entries in memory that it uses again for the next message.
 func usesMemoryAgain(c *crooked) {
 	buffer := make([]byte, 1<<20)
 	c.receive = func(m raft.Message) {
@@ -197,7 +198,7 @@ func usesMemoryAgain(c *crooked) {
 	}
 }
 
-// swaps sends each second message before the one before it.
+// swaps sends each second message before the message that precedes it.
 func swaps(c *crooked) {
 	var held *raft.Message
 	c.send = func(m raft.Message) {
@@ -229,7 +230,8 @@ func waitsForAbsent(c *crooked) {
 	}
 }
 
-// queues has a goroutine that sends what was queued: for each receiver, without a bound, or one for all, with one.
+// queues sends from goroutines. Either each receiver has one, with a queue that is too long, or all
+// of them share one, with a short queue.
 func queues(c *crooked, shared bool) {
 	var mu sync.Mutex
 	lanes := map[raft.ServerID]chan raft.Message{}
@@ -282,7 +284,8 @@ func answersKnownOnly(c *crooked) {
 	}
 }
 
-// asksKnownOnly drops what says where to go, if that isn't to one of the servers.
+// asksKnownOnly drops a message that names an address, unless it goes to a server that SetServers
+// named.
 func asksKnownOnly(c *crooked) {
 	answersKnownOnly(c)
 	send := c.send
@@ -304,7 +307,7 @@ func knowsFirstOnly(c *crooked) {
 	}
 }
 
-// takesBreakForEnd reads io.EOF whatever has ended a stream.
+// takesBreakForEnd returns io.EOF to the reader, whatever has ended the stream.
 func takesBreakForEnd(c *crooked) {
 	c.stream = func(from raft.ServerID, reader io.ReadCloser) { c.handler.Stream(from, endingReader{reader}) }
 }
@@ -363,7 +366,7 @@ func (w bufferingWriter) Write(b []byte) (int, error) {
 	return w.WriteCloser.Write(b)
 }
 
-// learnsNothing takes what is written to a stream that broke.
+// learnsNothing accepts what is written to a stream that has broken.
 func learnsNothing(c *crooked) {
 	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 		w, err := c.Transport.OpenStream(ctx, to)
@@ -421,12 +424,12 @@ func startsAfterClose(c *crooked) {
 // closesLater returns from Close before anything is closed.
 func closesLater(c *crooked) {
 	c.close = func() error {
-		time.AfterFunc(20*time.Millisecond, func() { _ = c.Transport.Close() }) // it never fails
+		time.AfterFunc(20*time.Millisecond, func() { _ = c.Transport.Close() }) // Close of this transport never fails
 		return nil
 	}
 }
 
-// neverCloses hangs in a Close without a Start.
+// neverCloses hangs in Close if Start was never called.
 func neverCloses(c *crooked) {
 	c.close = func() error {
 		if c.handler == nil {

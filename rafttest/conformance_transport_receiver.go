@@ -11,7 +11,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Sizes of the checks of receivers.
+// Sizes of the checks of receivers
 const (
 	orderedMessages = 2000
 	floodPiece      = 16 << 10 // bytes in a message of a flood
@@ -23,7 +23,7 @@ func checkOrder(n *testNetwork) error {
 		return err
 	}
 	a, b := servers[0], servers[1]
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // they are connected now
+	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // now they are connected
 		return err
 	}
 	err = n.within(fmt.Sprintf("sending %d messages", orderedMessages), func() {
@@ -74,7 +74,7 @@ func checkAbsent(n *testNetwork) error {
 	if err != nil {
 		return err
 	}
-	if err := gone.close(); err != nil { // its address leads nowhere
+	if err := gone.close(); err != nil { // its address leads nowhere now
 		return err
 	}
 	a.SetServers([]raft.Server{b.Server, gone.Server})
@@ -136,7 +136,7 @@ func checkHung(n *testNetwork) error {
 	return nil
 }
 
-// heap returns how many bytes are in use.
+// heap returns the number of bytes in use on the heap.
 func heap() int64 {
 	runtime.GC()
 	var stats runtime.MemStats
@@ -157,7 +157,7 @@ func checkAnswers(n *testNetwork) error {
 	if err := stranger.start(); err != nil {
 		return err
 	}
-	stranger.SetServers([]raft.Server{a.Server, b.Server}) // who don't know it
+	stranger.SetServers([]raft.Server{a.Server, b.Server}) // a and b don't know the stranger
 	for _, to := range []*testServer{a, b} {
 		if _, err := stranger.deliver(messageOf(raft.VoteRequest, 5), to); err != nil {
 			return err
@@ -195,7 +195,7 @@ func checkServers(n *testNetwork) error {
 	if _, err := a.deliver(messageOf(raft.Heartbeat, 4), late); err != nil {
 		return err
 	}
-	if err := b.close(); err != nil { // which comes back elsewhere
+	if err := b.close(); err != nil { // b comes back elsewhere
 		return err
 	}
 	again, err := n.server("b")
@@ -244,7 +244,7 @@ func checkAddress(n *testNetwork) error {
 	if _, err := a.deliver(messageOf(raft.Heartbeat, 4), b); err != nil {
 		return err
 	}
-	for i := range uint64(8) { // b isn't to be found where somebody else was
+	for i := range uint64(8) { // an address in a message must not become the address of b
 		m := messageOf(raft.Heartbeat, 5+i)
 		m.From, m.To, m.At = a.ID, b.ID, stranger.Address
 		a.Send(m)
@@ -290,7 +290,8 @@ func checkTransportClose(n *testNetwork) error {
 	})
 }
 
-// checkQuietAfterClose closes servers, one after the other, to which others send as much as they can.
+// checkQuietAfterClose closes two servers, one after the other, while all of them send as much as
+// they can.
 func checkQuietAfterClose(n *testNetwork) error {
 	for round := range 5 {
 		servers, err := n.start(fmt.Sprint("a", round), fmt.Sprint("b", round), fmt.Sprint("c", round))
@@ -315,7 +316,7 @@ func checkQuietAfterClose(n *testNetwork) error {
 						sent <- struct{}{}
 					}
 					if i%100 == 0 {
-						<-time.After(time.Millisecond) // or else no time passes in a bubble
+						<-time.After(time.Millisecond) // otherwise no time passes in a bubble
 					}
 				}
 				done <- struct{}{}

@@ -12,7 +12,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// openStream opens a stream from one server to another, and returns both its ends. A connection may fail, but not for ever.
+// openStream opens a stream from one server to another and returns both its ends. The connection
+// may fail a few times, but not for ever.
 func (s *testServer) openStream(ctx context.Context, to *testServer) (w io.WriteCloser, stream *testStream, err error) {
 	options := &s.network.options
 	deadline := time.NewTimer(options.Patience)
@@ -32,7 +33,7 @@ func (s *testServer) openStream(ctx context.Context, to *testServer) (w io.Write
 			return nil, nil, fmt.Errorf("OpenStream from %s to %s failed again and again: %w", s.ID, to.ID, err)
 		}
 	}
-	// What announces it may be its first bytes.
+	// A transport may announce a stream only with its first bytes.
 	if late := s.network.within("the first Write to a stream, of one byte, or the handler's call,", func() {
 		started := make(chan error, 1)
 		go func() {
@@ -73,7 +74,8 @@ func checkStream(n *testNetwork) error {
 	return nil
 }
 
-// carries checks that a stream carries every byte, and that only its end looks like one.
+// carries checks that a stream carries every byte and that its reader ends when the writer closes
+// it, and not before.
 func (n *testNetwork) carries(w io.WriteCloser, stream *testStream, size int) error {
 	defer stream.end()
 	sent := make([]byte, size)
@@ -134,7 +136,7 @@ func checkBrokenStream(n *testNetwork) error {
 		{"its context ended", func(_, _ *testServer, cancel func(), _ *testStream) error { cancel(); return nil }},
 		{"the writer's transport was closed", func(a, _ *testServer, _ func(), _ *testStream) error { return a.Transport.Close() }},
 		{"the receiver's transport was closed", func(_, b *testServer, _ func(), stream *testStream) error {
-			// Close waits for the handler, which sees the stream break.
+			// Close waits for the handler, which must see the stream break.
 			go func() {
 				_, _ = io.Copy(io.Discard, stream.reader) // until it breaks
 				stream.end()
@@ -151,7 +153,7 @@ func checkBrokenStream(n *testNetwork) error {
 	return nil
 }
 
-// breaks checks what both sides see when a stream breaks.
+// breaks checks that both sides of a stream get an error when the stream breaks.
 func (n *testNetwork) breaks(what string, by func(a, b *testServer, cancel func(), stream *testStream) error) error {
 	servers, err := n.start("a", "b")
 	if err != nil {
@@ -178,17 +180,17 @@ func (n *testNetwork) breaks(what string, by func(a, b *testServer, cancel func(
 	}
 	var stop atomic.Bool
 	late = n.within("a Write that fails, to a stream of which "+what, func() {
-		for written == nil && !stop.Load() { // it may take a while until the writer learns of it
+		for written == nil && !stop.Load() { // the writer may learn of it only after a while
 			_, written = w.Write(make([]byte, 64<<10))
 			<-time.After(time.Millisecond)
 		}
 	})
 	stop.Store(true)
-	_ = w.Close() // what it returns tells nothing new
+	_ = w.Close() // its error would tell nothing new
 	return late
 }
 
-// streamFlood is how much is written to a stream that nobody reads.
+// streamFlood is the number of bytes that are written to a stream that nobody reads.
 const streamFlood = 256 << 20
 
 func checkSlowStream(n *testNetwork) error {
@@ -218,7 +220,7 @@ func checkSlowStream(n *testNetwork) error {
 		failed <- nil
 	}()
 	n.pause()
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // which a stream doesn't hold up
+	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // the stream must not delay messages
 		return err
 	}
 	if total := written.Load(); total > int64(n.options.MaxMemory) {

@@ -15,12 +15,12 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-// over returns what joins servers to a network.
+// over returns a function that joins servers to a network.
 func over(network *memory.Network) func(id raft.ServerID) (raft.Transport, string, error) {
 	return func(id raft.ServerID) (raft.Transport, string, error) { return network.Join(id), string(id), nil }
 }
 
-// joinTCP joins a server at a port of the system's choice.
+// joinTCP joins a server at a port that the system chooses.
 func joinTCP(raft.ServerID) (raft.Transport, string, error) {
 	transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -29,7 +29,7 @@ func joinTCP(raft.ServerID) (raft.Transport, string, error) {
 	return transport, transport.Addr().String(), nil
 }
 
-// Every transport of this module keeps the contract.
+// TestTransportOfThisModule demands that every transport of this module keeps the contract.
 func TestTransportOfThisModule(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestTransportOfThisModule(t *testing.T) {
 	})
 }
 
-// A transport is checked on sockets of this machine, or in a bubble over a network in memory.
+// A transport is checked on real sockets, as here, or in a bubble over a network in memory.
 func ExampleTestTransport() {
 	err := rafttest.TestTransport(func(raft.ServerID) (raft.Transport, string, error) {
 		transport, err := tcp.Listen("127.0.0.1:0", tcp.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -9,12 +9,14 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// manyCopies is how many copies of a state machine get the same commands before they are taken for equal.
+// manyCopies is the number of copies of a state machine that must agree before the machine is taken
+// for deterministic.
 const manyCopies = 40
 
-// unsteady looks for a list of commands that doesn't always give the same results, each time to a new copy of the state
-// machine and one by one. It returns "" if there is none among the beginnings of the given ones; or else what it found, cut
-// down to what it takes. Such a machine can't be convicted by a schedule: it does something else each time.
+// unsteady applies the given commands, one by one, to many new copies of a state machine. It
+// returns "" if all copies agree. Otherwise it removes the commands that aren't needed for a
+// difference, and returns a text with the rest and with what differs. A schedule couldn't convict
+// such a machine: the machine does something else each time.
 func unsteady(machine func() raft.StateMachine, commands [][]byte) string {
 	if differ(machine, commands) == nil {
 		return ""
@@ -48,7 +50,8 @@ func unsteady(machine func() raft.StateMachine, commands [][]byte) string {
 	return b.String()
 }
 
-// differ says how two copies differ after the same commands; nil if many copies don't.
+// differ says how two copies differ after the same commands. It returns nil if manyCopies copies
+// agree.
 func differ(machine func() raft.StateMachine, commands [][]byte) []string {
 	var first [][]byte
 	for n := range manyCopies {
@@ -74,7 +77,8 @@ func differ(machine func() raft.StateMachine, commands [][]byte) []string {
 	return nil
 }
 
-// results applies commands one by one and returns their results, and what a snapshot holds in the end.
+// results applies commands one by one. It returns their results, followed by the bytes of a
+// snapshot at the end.
 func results(m raft.StateMachine, commands [][]byte) [][]byte {
 	all := make([][]byte, 0, len(commands)+1)
 	for i, command := range commands {
@@ -86,7 +90,7 @@ func results(m raft.StateMachine, commands [][]byte) [][]byte {
 	var snapshot bytes.Buffer
 	if s, err := m.Snapshot(); err == nil && s != nil {
 		if _, err := s.WriteTo(&snapshot); err != nil {
-			snapshot.Reset() // whether it can be taken is for others to judge
+			snapshot.Reset() // other checks judge whether a snapshot can be written
 		}
 	}
 	return append(all, snapshot.Bytes())

@@ -1,5 +1,5 @@
-// Command raftmodel explores every run of a small cluster within bounds, and prints the shortest that breaks an
-// invariant, if there is one.
+// Command raftmodel explores every run of a small cluster within bounds. If a run breaks an
+// invariant, it prints the shortest such run.
 //
 //	go run ./cmd/raftmodel
 //	go run ./cmd/raftmodel -soup
@@ -42,34 +42,34 @@ func parse(arguments []string) (*settings, error) {
 	s := &settings{}
 	flags := flag.NewFlagSet("raftmodel", flag.ContinueOnError)
 	b, o := &s.bounds, &s.options
-	flags.IntVar(&b.Servers, "servers", 3, "servers, all of them voters")
-	flags.IntVar(&b.Terms, "terms", 2, "terms after the founding one")
-	flags.IntVar(&b.Commands, "commands", 2, "commands proposed")
-	flags.IntVar(&b.Reads, "reads", 0, "reads called")
-	flags.BoolVar(&b.Anywhere, "anywhere", false, "commands and reads at every server, not only at leaders")
-	flags.IntVar(&b.Changes, "changes", 0, "changes of the members asked for at leaders: to remove a server, or to add it anew")
-	flags.IntVar(&b.Transfers, "transfers", 0, "times a leader is asked to hand over")
-	flags.IntVar(&b.InFlight, "in-flight", 2, "messages on a link")
+	flags.IntVar(&b.Servers, "servers", 3, "number of servers; all of them vote")
+	flags.IntVar(&b.Terms, "terms", 2, "number of terms after the founding one")
+	flags.IntVar(&b.Commands, "commands", 2, "number of commands that are proposed")
+	flags.IntVar(&b.Reads, "reads", 0, "number of reads that are called")
+	flags.BoolVar(&b.Anywhere, "anywhere", false, "propose and read at every server, not only at leaders")
+	flags.IntVar(&b.Changes, "changes", 0, "how often a leader is asked to remove a server, or to add it again")
+	flags.IntVar(&b.Transfers, "transfers", 0, "how often a leader is asked to hand over")
+	flags.IntVar(&b.InFlight, "in-flight", 2, "number of messages that a link holds")
 	flags.IntVar(&b.Crashes, "crashes", 1, "crashes")
-	flags.IntVar(&b.Duplicates, "duplicates", 1, "messages that arrive twice")
-	flags.IntVar(&b.Losses, "losses", 0, "messages lost because a link is full; negative for any number")
-	flags.BoolVar(&b.Soup, "soup", false, "no links: what was sent arrives at any time, any number of times, or never")
+	flags.IntVar(&b.Duplicates, "duplicates", 1, "number of messages that may arrive twice")
+	flags.IntVar(&b.Losses, "losses", 0, "number of messages that are lost because a link is full; negative for any number")
+	flags.BoolVar(&b.Soup, "soup", false, "no links: a message that was sent arrives at any time, any number of times, or never")
 	flags.BoolVar(&b.Timeouts, "timeouts", false, "let deadlines pass, in any order, instead of telling servers to campaign")
 	flags.BoolVar(&b.Stalls, "stalls", false, "let disks stand still for too long, with -timeouts")
-	flags.IntVar(&b.Rounds, "rounds", 0, "rounds of heartbeats beside the first of a leader")
-	flags.BoolVar(&b.AsyncDisks, "async", false, "asynchronous disks: a write's end is a step of its own")
-	flags.IntVar(&b.Writes, "writes", 1, "writes that a disk is given at a time")
-	flags.IntVar(&b.Held, "held", 0, "messages that wait for a disk (default: as many as the links from it hold)")
-	flags.IntVar(&b.AppendBytes, "append-bytes", 0, "bytes of entries in an append, beyond the first (default: the core's)")
-	flags.IntVar(&o.Workers, "workers", runtime.GOMAXPROCS(0), "states expanded at a time")
-	flags.BoolVar(&o.DepthFirst, "depth-first", false, "depth-first, with one worker")
-	flags.IntVar(&o.MaxDepth, "max-depth", 0, "end every run after so many steps")
-	flags.BoolVar(&o.Unfolded, "unfolded", false, "take states that differ only in who is who for different")
-	flags.BoolVar(&o.Uncovered, "uncovered", false, "look at states, too, that can do nothing which another one can't")
-	flags.DurationVar(&s.limit, "for", 0, "stop after this time; each mutant after a minute if it isn't told")
-	flags.BoolVar(&s.mutants, "mutants", false, "look for one bug of rafttest/mutants after the other, in several small models")
+	flags.IntVar(&b.Rounds, "rounds", 0, "number of rounds of heartbeats that a leader sends; with 0 even its first one is lost")
+	flags.BoolVar(&b.AsyncDisks, "async", false, "asynchronous disks: the end of a write is a step of its own")
+	flags.IntVar(&b.Writes, "writes", 1, "number of writes that a disk is given at a time")
+	flags.IntVar(&b.Held, "held", 0, "number of messages that may wait for a disk (default: as many as the links from its server hold)")
+	flags.IntVar(&b.AppendBytes, "append-bytes", 0, "bytes of entries in an append beyond the first entry (default: the core's)")
+	flags.IntVar(&o.Workers, "workers", runtime.GOMAXPROCS(0), "number of states that are expanded at a time")
+	flags.BoolVar(&o.DepthFirst, "depth-first", false, "search depth-first, with one worker")
+	flags.IntVar(&o.MaxDepth, "max-depth", 0, "end every run after this number of steps; 0 for no end")
+	flags.BoolVar(&o.Unfolded, "unfolded", false, "count states that differ only in the names of servers as different")
+	flags.BoolVar(&o.Uncovered, "uncovered", false, "also look at states that another one covers: they can do nothing that the other one can't")
+	flags.DurationVar(&s.limit, "for", 0, "stop after this time (with -mutants, for each mutant; a minute if it is 0)")
+	flags.BoolVar(&s.mutants, "mutants", false, "look for the bugs of rafttest/mutants, one after the other, in several small models")
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this (with -mutants)")
-	flags.BoolVar(&s.quiet, "quiet", false, "no progress lines")
+	flags.BoolVar(&s.quiet, "quiet", false, "print no progress lines")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func run(arguments []string, out io.Writer) error {
 	return nil
 }
 
-// report prints a line every few seconds.
+// report prints a line of progress every few seconds.
 func (s *settings) report(search *model.Search, begun time.Time, done <-chan struct{}) {
 	ticker := time.NewTicker(5 * time.Second)
 	defer ticker.Stop()

@@ -14,8 +14,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
-// models are the bounds within which the checker looks for a mutant, one after the other: what is cheap and
-// catches most comes first.
+// models are the bounds within which the checker looks for a mutant, one after the other. Those
+// that are cheap and catch most come first.
 var models = []struct {
 	name  string
 	flags []string
@@ -38,8 +38,9 @@ var (
 	transcriptLine = regexp.MustCompile(`(?m)^ +(\d+)  .*│`)
 )
 
-// hunt builds the checker with one bug of the protocol after the other, and prints what it finds. What it doesn't
-// see in the time is no failure: much of it is beyond any bounds, and left to the simulator.
+// hunt builds the checker with one bug of the protocol after the other, and prints what it finds.
+// It is no failure if the checker doesn't find a bug in the time: many bugs are beyond any bounds,
+// and left to the simulator.
 func (s *settings) hunt(out io.Writer) error {
 	root, err := mutants.Root()
 	if err != nil {
@@ -82,7 +83,7 @@ type verdict struct {
 	took              time.Duration
 }
 
-// try looks for one mutant, in each of the models for an equal part of the time.
+// try looks for one mutant in each of the models. Each model gets an equal part of the time.
 func (s *settings) try(m *mutants.Mutant, root, dir string) (verdict, error) {
 	overlay, err := m.Overlay(root, dir)
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 
 // A verdict says how a mutant was caught.
 type verdict struct {
-	by   string // an invariant or a test; "" when it survived
+	by   string // an invariant or a test; "" if it survived
 	took time.Duration
 
-	// Of the simulator alone:
-	runs   int           // until it was caught
-	events int           // what is left of the failure
-	shrink time.Duration // of CPU
+	// Only for a mutant that the simulator caught:
+	runs   int           // number of runs until it was caught
+	events int           // number of events that are left of the failure
+	shrink time.Duration // CPU time of the shortening
 	proof  string        // why nothing shorter fails
-	unlike error         // the failure's file doesn't repeat it
+	unlike error         // an error if the failure's file doesn't repeat it
 }
 
 var (
@@ -38,7 +38,8 @@ var (
 	frameLine   = regexp.MustCompile(`(?m)^\S*_test\.(Test\w+)`)
 )
 
-// hunt lets the tests that a mutant names try it, or the simulator, and then the tests of the root package.
+// hunt lets the tests that a mutant names try to catch it. If it names none, the simulator tries
+// first, and then the tests of the root package.
 func (s *settings) hunt(m *mutants.Mutant) (verdict, error) {
 	overlay, err := m.Overlay(s.root, s.dir)
 	if err != nil {
@@ -94,25 +95,27 @@ func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Durati
 	return v, nil
 }
 
-// repeat repeats a failure from its file, in a process of its own, and demands the transcript that was printed when it
-// was shortened, byte for byte. It ends with what was violated.
+// repeat repeats a failure from its file, in a process of its own. It demands the transcript that
+// was printed when the failure was shortened, byte for byte. The transcript ends with the invariant
+// that was violated.
 func repeat(binary, file string, first []byte) error {
 	replay := exec.Command(binary, "-v", "-replay", file)
 	var transcript, failure bytes.Buffer
 	replay.Stdout, replay.Stderr = &transcript, &failure
 	if err := replay.Run(); err == nil {
-		return fmt.Errorf("%s: nothing is violated", file)
+		return fmt.Errorf("%s: no invariant is violated", file)
 	}
 	if transcript.Len() == 0 {
 		return fmt.Errorf("%s: %s", file, strings.TrimSpace(failure.String()))
 	}
 	if !bytes.Contains(first, transcript.Bytes()) {
-		return fmt.Errorf("%s: the transcript is another one", file)
+		return fmt.Errorf("%s: the transcript has changed", file)
 	}
 	return nil
 }
 
-// test runs the tests of packages with a mutant. What they say counts if they pass without it.
+// test runs the tests of packages with a mutant. A failure counts only if the tests pass without
+// the mutant.
 func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, packages []string) (verdict, error) {
 	for _, name := range packages {
 		err, known := s.passed[name]
@@ -145,8 +148,9 @@ func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, 
 	return verdict{took: time.Since(begun)}, nil
 }
 
-// goTest runs the tests of a package. Their time limit is their own, so that it is said which of them hangs. What
-// fails for a mutant is not for rapid to keep in the source and try again.
+// goTest runs the tests of a package. They get the time limit themselves, so that the go command
+// names the test that hangs. rapid must not keep what fails with a mutant in the source, where it
+// would try it again.
 func (s *settings) goTest(limit time.Duration, name string, flags ...string) ([]byte, error) {
 	arguments := append([]string{"test", "-vet=off", "-failfast", "-timeout", limit.String()}, flags...)
 	arguments = append(arguments, name)
@@ -158,7 +162,7 @@ func (s *settings) goTest(limit time.Duration, name string, flags ...string) ([]
 	return test.CombinedOutput()
 }
 
-// usesRapid says whether the tests of a package know the flags of rapid.
+// usesRapid reports whether the tests of a package know the flags of rapid.
 func (s *settings) usesRapid(name string) bool {
 	uses, known := s.rapid[name]
 	if !known {
@@ -171,7 +175,7 @@ func (s *settings) usesRapid(name string) bool {
 	return uses
 }
 
-// culprit returns who caught a mutant, from the output of tests that failed.
+// culprit returns what caught a mutant, from the output of tests that failed.
 func culprit(out []byte) string {
 	if hung := bytes.Index(out, []byte("panic: test timed out")); hung >= 0 {
 		if test := runningLine.FindSubmatch(out[hung:]); test != nil {
@@ -187,7 +191,7 @@ func culprit(out []byte) string {
 	return among("a panic", out)
 }
 
-// among names what happened, and the test in which it did if the trace of the stack says so.
+// among returns what happened, and the test in which it happened if the stack names one.
 func among(what string, out []byte) string {
 	if test := frameLine.FindSubmatch(out); test != nil {
 		return what + " in " + string(test[1])

@@ -1,7 +1,8 @@
-// Command raftmutants puts one bug after the other into the source and prints what catches it, and how soon: the
-// simulator, or the tests that the mutant names. Where a bug of the core escapes the simulator, the tests of the root
-// package may still catch it. What the simulator catches is shortened, written to a file and repeated from it. The
-// command fails if a bug survives, no longer applies, or leaves a failure that its file doesn't repeat.
+// Command raftmutants puts one bug after the other into the source. It prints what catches each
+// bug, and how soon: the simulator, or the tests that the mutant names. If a bug of the core
+// escapes the simulator, the tests of the root package may still catch it. A failure that the
+// simulator finds is shortened, written to a file, and repeated from the file. The command fails if
+// a bug survives, if it no longer applies to the source, or if a file doesn't repeat its failure.
 //
 //	go run ./cmd/raftmutants
 //	go run ./cmd/raftmutants -only vote
@@ -38,12 +39,12 @@ type settings struct {
 	turn      int
 	limit     time.Duration
 	keep      string
-	passed    map[string]error // what the tests of packages say of the source as it is
-	rapid     map[string]bool  // which of them use rapid
+	passed    map[string]error // the outcome of each package's tests without a mutant
+	rapid     map[string]bool  // which packages' tests use rapid
 }
 
-// maxEvents is how many events the failure of a mutant may keep without a word why, and maxShrink how much CPU time it may
-// take to get there.
+// maxEvents bounds the events that may be left of a mutant's failure without an explanation.
+// maxShrink bounds the CPU time that the shortening should take.
 const (
 	maxEvents = 40
 	maxShrink = 10 * time.Second
@@ -53,16 +54,16 @@ func run(arguments []string) error {
 	s := settings{passed: map[string]error{}, rapid: map[string]bool{}}
 	flags := flag.NewFlagSet("raftmutants", flag.ContinueOnError)
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this")
-	flags.BoolVar(&s.simulated, "simulated", false, "only the mutants that the simulator is to catch")
-	flags.IntVar(&s.some, "some", 0, "only so many of them, others at every turn; 0 for all")
-	flags.IntVar(&s.turn, "turn", int(time.Now().Unix()/3600), "whose turn it is, with -some; the hour if it isn't told")
-	flags.DurationVar(&s.limit, "limit", 0, "time for each, instead of what its file says")
-	flags.StringVar(&s.keep, "keep", "", "directory to put the shortened schedules into")
+	flags.BoolVar(&s.simulated, "simulated", false, "only the mutants that the simulator must catch")
+	flags.IntVar(&s.some, "some", 0, "only this number of them, others at every turn; 0 for all")
+	flags.IntVar(&s.turn, "turn", int(time.Now().Unix()/3600), "the turn, which chooses the mutants that -some tries; by default the hour")
+	flags.DurationVar(&s.limit, "limit", 0, "time for each mutant, instead of the time that its file names")
+	flags.StringVar(&s.keep, "keep", "", "directory for the shortened schedules")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	if s.some < 0 || s.turn < 0 || s.limit < 0 {
-		return errors.New("-some, -turn and -limit are at least 0")
+		return errors.New("-some, -turn and -limit must be at least 0")
 	}
 	var err error
 	if s.root, err = mutants.Root(); err != nil {
@@ -82,7 +83,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	for i := range all { // one that has outlived its text is known at once, whoever's turn it is
+	for i := range all { // a mutant that no longer applies fails at once, even if it isn't its turn
 		if _, err := all[i].Apply(s.root); err != nil {
 			return err
 		}
@@ -90,7 +91,7 @@ func run(arguments []string) error {
 	return s.table(s.choose(all))
 }
 
-// choose returns the mutants that are wanted.
+// choose returns the mutants that the flags ask for.
 func (s *settings) choose(all []mutants.Mutant) []mutants.Mutant {
 	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool {
 		return !strings.Contains(m.Name, s.only) || s.simulated && len(m.Tests) > 0
@@ -99,7 +100,8 @@ func (s *settings) choose(all []mutants.Mutant) []mutants.Mutant {
 		return all
 	}
 	fmt.Printf("%d of %d mutants: -some %d -turn %d\n", s.some, len(all), s.some, s.turn)
-	// In the order of a hash of their names neighbours are of different kinds, and a new one moves no other.
+	// Ordered by a hash of their names, neighbours are of different kinds, and a new mutant moves
+	// no other.
 	slices.SortFunc(all, func(a, b mutants.Mutant) int { return cmp.Compare(shuffled(a.Name), shuffled(b.Name)) })
 	chosen := make([]mutants.Mutant, 0, s.some)
 	for i := range s.some {

@@ -1,12 +1,13 @@
-// Command raftrecover makes the server whose write-ahead log this is a cluster of its own, after a majority of its cluster
-// was lost for good. It is the last resort, and what may be lost by it, it says. All servers must be stopped.
+// Command raftrecover makes the server with a given write-ahead log a cluster of its own. It is the
+// last resort when a majority of the server's cluster is lost for good. It says what may be lost by
+// that. All servers must be stopped.
 //
 //	go run ./cmd/raftrecover DIR                                        say what there is, and change nothing
-//	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         do it; ID is the cluster's, as the first one says
+//	go run ./cmd/raftrecover -address HOST:PORT -cluster ID DIR         recover; the first form prints ID
 //
-// Look at every survivor first, and recover the one whose log ends in the highest term, and among
-// these at the highest index. The others are then started on empty disks, and added to it. The
-// documentation of package recovery has the whole procedure.
+// Look at every survivor first. Recover the one whose log ends in the highest term, and among these
+// the one whose log ends at the highest index. Then start the others on empty disks and add them to
+// it. The documentation of package recovery has the whole procedure.
 package main
 
 import (
@@ -32,8 +33,8 @@ func main() {
 func run(arguments []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("raftrecover", flag.ContinueOnError)
 	flags.SetOutput(out)
-	address := flags.String("address", "", "where the server will be reached, `host:port`")
-	cluster := flags.String("cluster", "", "the `ID` of the cluster that has lost its majority: what is found must be of that one")
+	address := flags.String("address", "", "the address at which the server will be reached, `host:port`")
+	cluster := flags.String("cluster", "", "the `ID` of the cluster that has lost its majority; the log must belong to it")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func run(arguments []string, out io.Writer) (err error) {
 	return err
 }
 
-// inspected is what was found in a log, for who only loads it.
+// An inspected is the storage of a log that was only read. It can do nothing but Load.
 type inspected struct {
 	raft.Storage
 	saved raft.Saved
@@ -65,7 +66,8 @@ type inspected struct {
 // Load implements raft.Storage.
 func (s inspected) Load() (raft.Saved, error) { return s.saved, nil }
 
-// inspect says what there is, and opens nothing: that would write, and repair.
+// inspect says what is in a log. It doesn't open the log as a server does, because that would write
+// to it and repair it.
 func inspect(dir string) (recovery.Report, error) {
 	report, err := wal.Inspect(dir, wal.Options{}, nil)
 	if err == nil {
@@ -77,7 +79,7 @@ func inspect(dir string) (recovery.Report, error) {
 	return recovery.Inspect(inspected{saved: report.Saved})
 }
 
-// recoverCluster does it.
+// recoverCluster recovers the cluster.
 func recoverCluster(dir, address string) (found recovery.Report, err error) {
 	storage, err := wal.Open(dir, wal.Options{})
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// words is a state machine that counts.
+// words is a state machine that counts its commands.
 type words int
 
 func (w *words) Apply(entries []raft.Entry, _ [][]byte) { *w += words(len(entries)) }
 func (w *words) Snapshot() (io.WriterTo, error)         { return strings.NewReader("unused"), nil }
 func (w *words) Restore(io.Reader) error                { return nil }
 
-// start starts server a of a cluster on a log.
+// start starts a server of a cluster on a log.
 func start(t *testing.T, dir string, network *memory.Network, id raft.ServerID, list ...raft.Server) *raft.Node {
 	store, err := wal.Open(dir, wal.Options{})
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func start(t *testing.T, dir string, network *memory.Network, id raft.ServerID, 
 	return node
 }
 
-// files returns what is in a directory.
+// files returns the contents of the files in a directory, by name.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found, err := os.ReadDir(dir)
@@ -62,7 +62,7 @@ func TestRecover(t *testing.T) {
 	var out strings.Builder
 	before := files(t, filepath.Join(dir, "a"))
 	require.NoError(t, run([]string{filepath.Join(dir, "a")}, &out))
-	require.Equal(t, before, files(t, filepath.Join(dir, "a")), "it changes nothing")
+	require.Equal(t, before, files(t, filepath.Join(dir, "a")), "it must change nothing")
 	require.Contains(t, out.String(), "b at b:1, a voter")
 	cluster := regexp.MustCompile(`cluster (\w+),`).FindStringSubmatch(out.String())[1]
 

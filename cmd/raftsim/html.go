@@ -7,7 +7,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// draw does a run once more and writes its diagram, if it is told to. repeat is the command that repeats the run.
+// draw performs a run again and writes its diagram, if the flag -html is set. repeat is the command
+// that repeats the run.
 func (s *settings) draw(w *sim.World, repeat string, run func(*sim.World) sim.Result) error {
 	if s.html == "" {
 		return nil

@@ -1,5 +1,5 @@
-// Command raftsim runs simulated clusters, as many as it is told or for as long, on all cores, and reports every
-// violation of an invariant with the command that repeats it.
+// Command raftsim runs simulated clusters on all cores, for a number of runs or for a time. It
+// reports every violation of an invariant, with the command that repeats it.
 //
 //	go run ./cmd/raftsim -runs 10000
 //	go run ./cmd/raftsim -for 10m
@@ -27,7 +27,7 @@ import (
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(800) // little of a run is still in use after it, and a run takes little memory
+		debug.SetGCPercent(800) // a run takes little memory, and little of that is still in use after it
 	}
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "raftsim:", err)
@@ -60,24 +60,24 @@ type settings struct {
 func run(arguments []string) error {
 	var s settings
 	flags := flag.NewFlagSet("raftsim", flag.ContinueOnError)
-	flags.IntVar(&s.runs, "runs", 10_000, "how many runs")
-	flags.DurationVar(&s.duration, "for", 0, "how long, instead of -runs")
+	flags.IntVar(&s.runs, "runs", 10_000, "number of runs")
+	flags.DurationVar(&s.duration, "for", 0, "time for the runs, instead of -runs")
 	flags.Uint64Var(&s.start, "start", 1, "the first seed; the others follow")
-	seed := flags.String("seed", "", "one run, of this seed")
+	seed := flags.String("seed", "", "do a single run: the one of this seed")
 	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
-	flags.IntVar(&s.servers, "servers", 0, "servers in every cluster, instead of what each seed draws")
-	flags.StringVar(&s.faults, "faults", "", "these kinds of faults and no others, instead of what each seed draws: "+strings.Join(faultNames(), ","))
-	flags.StringVar(&s.disk, "disk", "", "what every server keeps its state in, instead of what each seed draws: wal, the real log on a simulated file system, or model")
-	flags.BoolVar(&s.steady, "steady", false, "a cluster in ordinary service, on one core, without faults unless -faults names some: how much faster than real time? (with -for)")
-	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
+	flags.IntVar(&s.servers, "servers", 0, "number of servers in every cluster, instead of what each seed draws")
+	flags.StringVar(&s.faults, "faults", "", "only these kinds of faults, instead of what each seed draws: "+strings.Join(faultNames(), ","))
+	flags.StringVar(&s.disk, "disk", "", "the disk of every server, instead of what each seed draws: wal is the real log on a simulated file system, model is a model of it")
+	flags.BoolVar(&s.steady, "steady", false, "simulate a cluster in ordinary service on one core, and print how much faster than real time that is; without faults, unless -faults names some (with -for)")
+	flags.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "number of runs at a time")
 	flags.StringVar(&s.replay, "replay", "", "repeat a schedule from a file")
 	flags.StringVar(&s.out, "out", "", "write the schedule of a failure to this file (with -seed or -first)")
 	flags.StringVar(&s.html, "html", "", "write a diagram of the run to this file (with -seed, -first or -replay)")
-	flags.BoolVar(&s.quiet, "quiet", false, "no progress line")
+	flags.BoolVar(&s.quiet, "quiet", false, "print no progress line")
 	flags.BoolVar(&s.shrink, "shrink", true, "shorten a failure before it is printed")
 	flags.BoolVar(&s.first, "first", false, "stop at the first failure, and shorten it")
 	flags.BoolVar(&s.hash, "hash", false, "print nothing but a hash over everything that happened (with -workers 1)")
-	flags.IntVar(&s.failures, "failures", 10, "stop after so many failures")
+	flags.IntVar(&s.failures, "failures", 10, "stop after this number of failures")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func run(arguments []string) error {
 		s.failures = 5
 	}
 	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
-		return fmt.Errorf("-runs, -workers and -failures are at least 1")
+		return fmt.Errorf("-runs, -workers and -failures must be at least 1")
 	}
 	if s.servers < 0 || s.servers > sim.MaxServers {
 		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
@@ -110,7 +110,8 @@ func run(arguments []string) error {
 	return many(&s)
 }
 
-// chances are faults that happen by chance all the time, or by what clients ask for.
+// chances returns the parameters of faults that happen by chance all the time, or because clients
+// ask for them.
 func chances(p *sim.Params) map[string][]*int64 {
 	return map[string][]*int64{
 		"loss": {&p.Loss}, "duplicate": {&p.Duplicate}, "reorder": {&p.Reorder}, "slow": {&p.Slow}, "drift": {&p.Drift},
@@ -119,12 +120,13 @@ func chances(p *sim.Params) map[string][]*int64 {
 	}
 }
 
-// faultNames are the names of all kinds of faults.
+// faultNames returns the names of all kinds of faults.
 func faultNames() []string {
 	return append(append([]string{"none"}, sim.FaultNames...), slices.Sorted(maps.Keys(chances(new(sim.Params))))...)
 }
 
-// narrow leaves only the faults with these names; of chances, what the seed draws.
+// narrow leaves only the faults with the given names. A fault that happens by chance stays as the
+// seed draws it.
 func narrow(p *sim.Params, names string) error {
 	if names == "" {
 		return nil
@@ -137,7 +139,7 @@ func narrow(p *sim.Params, names string) error {
 		case i >= 0:
 			p.FaultKinds |= 1 << i
 		case drawn[name] == nil && name != "none":
-			return fmt.Errorf("-faults: %q is none of %s", name, strings.Join(faultNames(), ","))
+			return fmt.Errorf("-faults: %q is not one of %s", name, strings.Join(faultNames(), ","))
 		}
 		delete(drawn, name)
 	}
@@ -163,12 +165,12 @@ func (s *settings) params(seed uint64) sim.Params {
 		p = p.WithModel()
 	}
 	if s.faults != "" {
-		_ = narrow(&p, s.faults) // looked at before
+		_ = narrow(&p, s.faults) // run has checked the names
 	}
 	return p
 }
 
-// command returns what to type to see a seed's run again.
+// command returns the command that shows the run of a seed again.
 func (s *settings) command(seed uint64) string {
 	c := fmt.Sprintf("go run ./cmd/raftsim -seed %d", seed)
 	if s.servers > 0 {

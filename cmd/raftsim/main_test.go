@@ -13,7 +13,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// TestSameOnAnyMachine demands that a seed's run is the same, to the last event, where an int has 32 bits.
+// TestSameOnAnyMachine demands that the run of a seed is the same, to the last event, where an int
+// has 32 bits.
 func TestSameOnAnyMachine(t *testing.T) {
 	if testing.Short() || runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("builds for linux/386 and runs it beside linux/amd64")
@@ -34,7 +35,8 @@ func TestSameOnAnyMachine(t *testing.T) {
 	require.Equal(t, outputs["amd64"], outputs["386"])
 }
 
-// TestImports demands that neither the command nor the simulator imports rapid, which registers flags in every binary.
+// TestImports demands that neither the command nor the simulator imports rapid, which registers
+// flags in every binary.
 func TestImports(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -42,7 +44,7 @@ func TestImports(t *testing.T) {
 	require.NotContains(t, string(out), "rapid")
 }
 
-// TestFlags demands an error that names what is wrong.
+// TestFlags demands an error that names the flag or the value that is wrong.
 func TestFlags(t *testing.T) {
 	for arguments, want := range map[string]string{
 		"-servers=8":         "-servers is 8",
@@ -56,7 +58,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestNarrow demands that nothing but the named faults is left, of those that are drawn by chance as many as the seed has drawn.
+// TestNarrow demands that only the named faults are left, and that faults by chance stay as the
+// seed draws them.
 func TestNarrow(t *testing.T) {
 	for seed := range uint64(50) {
 		drawn := (&settings{}).params(seed)
@@ -70,7 +73,7 @@ func TestNarrow(t *testing.T) {
 	require.NoError(t, run([]string{"-quiet", "-runs", "20", "-faults", "crash,drift", "-servers", "3"}))
 }
 
-// TestDiagram demands a diagram of a seed's run, and an error where it can't be written.
+// TestDiagram demands a diagram of the run of a seed, and an error if it can't be written.
 func TestDiagram(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "run.html")
 	require.NoError(t, run([]string{"-seed", "1", "-html", name}))
@@ -80,7 +83,7 @@ func TestDiagram(t *testing.T) {
 	require.Error(t, run([]string{"-seed", "1", "-html", filepath.Dir(name)}))
 }
 
-// TestSteady demands that ordinary service runs, on either disk.
+// TestSteady demands that a cluster in ordinary service runs on either kind of disk.
 func TestSteady(t *testing.T) {
 	require.NoError(t, run([]string{"-steady", "-for", "1ms"}))
 	require.NoError(t, run([]string{"-steady", "-for", "1ms", "-disk", "model", "-servers", "5"}))

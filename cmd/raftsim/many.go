@@ -22,7 +22,7 @@ type tally struct {
 	both      int
 	servers   [sim.MaxServers + 1]int
 	failures  []failure
-	hash      uint64 // over the runs, in their order
+	hash      uint64 // over the runs, in order
 }
 
 type failure struct {
@@ -66,7 +66,7 @@ func (t *tally) merge(o *tally) {
 	t.failures = append(t.failures, o.failures...)
 }
 
-// many does run after run on all cores.
+// many performs one run after the other on all cores.
 func many(s *settings) error {
 	var next, events, failed, first atomic.Int64
 	begun := time.Now()
@@ -75,7 +75,7 @@ func many(s *settings) error {
 			return false
 		}
 		if n := first.Load(); n > 0 && next.Load() > 3*n+50 {
-			return false // enough to choose from
+			return false // there are enough failures to choose from
 		}
 		if s.duration > 0 {
 			return time.Since(begun) < s.duration
@@ -131,7 +131,8 @@ func many(s *settings) error {
 	return nil
 }
 
-// shorten shortens the failures that came first, and reports the one of which least is left, after another try with that.
+// shorten shortens the failures that were found first. It reports the one of which least is left,
+// after another attempt to shorten that.
 func (s *settings) shorten(t *tally, runs int64) error {
 	w := sim.NewWorld(sim.Options{})
 	var best sim.Schedule
@@ -158,7 +159,7 @@ func (s *settings) shorten(t *tally, runs int64) error {
 	return s.report(w, found.seed, &best, proof, found.violation)
 }
 
-// progress shows how far the runs are until they are done.
+// progress prints how far the runs are, until they are done.
 func progress(s *settings, done <-chan struct{}, begun time.Time, next, events, failed *atomic.Int64) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// single does the run of one seed. A failure is cut down to the events that it takes.
+// single performs the run of one seed. It cuts a failure down to the events that it takes.
 func single(s *settings) error {
 	w := sim.NewWorld(sim.Options{})
 	p := s.params(s.seed)
@@ -39,9 +39,10 @@ func single(s *settings) error {
 	return s.report(w, s.seed, &schedule, proof, r.Violation)
 }
 
-// report prints a failure, writes it to files if it is told to, and returns it.
+// report prints a failure, writes it to the files that the flags name, and returns it.
 func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, proof sim.Proof, violation *sim.Violation) error {
-	// What is not shortened is drawn as it ran: in a list of events pauses and stalls show as gaps only.
+	// A failure that is not shortened is drawn as it ran: in a schedule, pauses and stalls would
+	// show only as gaps.
 	repeat, drawn := s.command(seed), func(w *sim.World) sim.Result { return w.RunParams(s.params(seed)) }
 	if s.shrink {
 		drawn = func(w *sim.World) sim.Result { return w.Replay(schedule) }

@@ -8,13 +8,15 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// Of a cluster in ordinary service, each run lasts for steadySpan in its own time, and all for steadyFor unless -for is given.
+// steadySpan is how long each run of a cluster in ordinary service lasts, in simulated time.
+// steadyFor is the real time for all runs unless -for is given.
 const (
 	steadySpan = 10 * time.Minute
 	steadyFor  = 10 * time.Second
 )
 
-// steady simulates a cluster in ordinary service on one core, and prints how much faster than real time that was.
+// steady simulates a cluster in ordinary service on one core, and prints how much faster than real
+// time that was.
 func steady(s *settings) error {
 	servers, limit := 3, steadyFor
 	if s.servers > 0 {
@@ -53,9 +55,9 @@ func steady(s *settings) error {
 	return nil
 }
 
-// printElections tells how elections went.
+// printElections prints how elections went.
 func printElections(s *sim.Stats) {
-	fmt.Printf("terms in which votes were asked for %d; by several servers, and nobody was elected, in %d (%.3f%%)\n",
+	fmt.Printf("terms in which servers asked for votes %d; of these, with several candidates and no leader, %d (%.3f%%)\n",
 		s.Campaigns, s.Split, 100*float64(s.Split)/float64(max(s.Campaigns, 1)))
 	crashes := 0
 	for _, n := range s.Vacancies {
@@ -73,6 +75,6 @@ func printElections(s *sim.Stats) {
 		}
 		return fmt.Sprintf("more than %.1f", float64(len(s.Vacancies)-1)/10)
 	}
-	fmt.Printf("after %d crashes of a leader another one was elected within so many election timeouts: median %s, 95%% %s, 99%% %s, all %s\n",
+	fmt.Printf("election timeouts until another leader was elected, after %d crashes of a leader: median %s, 95%% %s, 99%% %s, all %s\n",
 		crashes, within(.5), within(.95), within(.99), within(1))
 }

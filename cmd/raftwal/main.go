@@ -1,21 +1,21 @@
-// Command raftwal looks at the directory of a write-ahead log, as package wal keeps it: is it sound, what does it hold,
-// how does it end? It reads and changes nothing; it never repairs. What is a torn write and what is damage is decided
-// by the code with which a server opens its log.
+// Command raftwal looks at the directory of a write-ahead log of package wal. It says whether the
+// log is sound, what it holds, and how it ends. It only reads; it changes and repairs nothing. The
+// code with which a server opens its log decides what is a torn write and what is damage.
 //
-//	go run ./cmd/raftwal DIR                     verify: a summary, and all damage
-//	go run ./cmd/raftwal -dump DIR               every record as well, with every entry
-//	go run ./cmd/raftwal -snapshot NAME DIR      the bytes of a stored snapshot, to the standard output
+//	go run ./cmd/raftwal DIR                     verify: print a summary, and all damage
+//	go run ./cmd/raftwal -dump DIR               print every record as well, with every entry
+//	go run ./cmd/raftwal -snapshot NAME DIR      write the bytes of a stored snapshot to the standard output
 //
-// The exit code says what came of it:
+// The exit code tells the outcome:
 //
-//	0  the log is sound; a torn write at its end, which nobody was told is stored, is no damage
-//	1  something is damaged; whether a server would start nevertheless is said
+//	0  the log is sound; a torn write at its end is no damage, since nobody was told that it is stored
+//	1  something is damaged; the output says whether a server would start nevertheless
 //	2  the command line is wrong
-//	3  it couldn't be looked at: there is no log, it is in use, it can't be read, or a newer version wrote it
+//	3  the log couldn't be looked at: there is none, it is in use, it can't be read, or a newer version wrote it
 //
-// A log that a server has open is refused: what is being written can't be told from what is damaged. A copy
-// of such a directory has the same flaw, unless the file system made it in one moment. While raftwal
-// reads a log, no server can open it.
+// A log that a server has open is refused: what is being written can't be told from what is
+// damaged. A copy of such a directory has the same flaw, unless the file system made the copy in
+// one moment. While raftwal reads a log, no server can open it.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// Exit codes.
+// The exit codes
 const (
 	exitSound = iota
 	exitDamaged
@@ -44,7 +44,7 @@ func run(arguments []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("raftwal", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	dump := flags.Bool("dump", false, "print every record")
-	data := flags.Int("data", 32, "how many bytes of each command to print (with -dump)")
+	data := flags.Int("data", 32, "number of bytes of each command to print (with -dump)")
 	snapshot := flags.String("snapshot", "", "write the bytes of the snapshot with this name to the standard output, and nothing else")
 	if err := flags.Parse(arguments); errors.Is(err, flag.ErrHelp) {
 		return exitSound
@@ -61,7 +61,7 @@ func run(arguments []string, out, errs io.Writer) int {
 	return inspect(flags.Arg(0), printer{out: out, records: *dump, data: *data}, errs)
 }
 
-// inspect prints what is in the log.
+// inspect prints what is in a log.
 func inspect(dir string, p printer, errs io.Writer) int {
 	var visit func(*wal.Record) error
 	if p.records {
@@ -84,7 +84,7 @@ func inspect(dir string, p printer, errs io.Writer) int {
 	return exitSound
 }
 
-// copySnapshot writes the bytes of a snapshot, each block checked before it is written.
+// copySnapshot writes the bytes of a snapshot. It checks each block before it writes it.
 func copySnapshot(dir, name string, out, errs io.Writer) int {
 	_, err := wal.ReadSnapshot(out, dir, name, wal.Options{})
 	if err == nil {

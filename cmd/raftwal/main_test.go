@@ -47,7 +47,7 @@ func look(t *testing.T, code int, arguments ...string) (out, errs string) {
 	return stdout.String(), stderr.String()
 }
 
-// flip changes a byte of a file, counting from its end if at is negative.
+// flip changes a byte of a file. A negative at counts from the end of the file.
 func flip(t *testing.T, name string, at int) {
 	t.Helper()
 	b, err := os.ReadFile(name)
@@ -97,7 +97,8 @@ sound
 	require.Equal(t, "the state", out)
 }
 
-// All that a configuration says is printed: who else must agree, what is on the way, and where the cluster comes from.
+// TestConfigurations demands that all that a configuration says is printed: who else must agree,
+// what is under way, and where the cluster comes from.
 func TestConfigurations(t *testing.T) {
 	member := func(id raft.ServerID, role raft.MemberRole) []raft.Member {
 		return []raft.Member{{Server: raft.Server{ID: id, Address: "at " + string(id)}, Role: role, Incarnation: 1}}
@@ -107,13 +108,13 @@ func TestConfigurations(t *testing.T) {
 		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Voter), Old: member("b", raft.Voter),
 			Origin: raft.Origin{Server: "b", Start: 3}, Number: 2, Level: raft.LevelSessions}))
 	require.Equal(t, `cluster 01000000000000000000000000000000: a joining at "at a", disk 0000000000000001, to be: a voter at "at a", `+
-		`disk 0000000000000001, given up: a server that is to be a voter didn't catch up on account of a, `+
+		`disk 0000000000000001, given up: a server that is to be a voter didn't catch up: server a, `+
 		`recovered from cluster 02000000000000000000000000000000`,
 		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Joining), Next: member("a", raft.Voter),
 			Refusal: raft.RefusedNotCaughtUp, About: "a", Recovered: raft.ClusterID{2}}))
 }
 
-// A torn write is no damage, and stays as it is.
+// TestTornWrite demands that a torn write is no damage and stays as it is.
 func TestTornWrite(t *testing.T) {
 	dir, log, state := write(t)
 	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: raft.EntryNoOp}}}))
@@ -137,7 +138,7 @@ func TestDamage(t *testing.T) {
 	require.NoError(t, log.Close())
 	flip(t, filepath.Join(dir, segment), 200)
 	out, _ := look(t, exitDamaged, "-dump", dir)
-	require.Contains(t, out, "\n        40  head", "what precedes the damage is shown")
+	require.Contains(t, out, "\n        40  head", "what precedes the damage must be shown")
 	require.Contains(t, out, "DAMAGE     wal: "+filepath.Join(dir, segment)+" is corrupt at offset 120: ")
 	require.Contains(t, out, "DAMAGED: no server starts with this log\n")
 	flip(t, filepath.Join(dir, segment), 200)
@@ -150,7 +151,7 @@ func TestDamage(t *testing.T) {
 	require.Contains(t, errs, "the checksum of a block is wrong")
 }
 
-// Damage with which a server starts nevertheless is damage all the same.
+// TestDamageThatIsNoObstacle demands that damage counts as damage even if a server starts with it.
 func TestDamageThatIsNoObstacle(t *testing.T) {
 	dir, log, _ := write(t)
 	stale, err := log.CreateSnapshot(raft.SnapshotMeta{Index: 3, Term: 2})

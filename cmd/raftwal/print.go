@@ -9,11 +9,11 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// A printer prints what is in a log. The first error of its writer stays.
+// A printer prints what is in a log. It keeps the first error of its writer.
 type printer struct {
 	out     io.Writer
 	records bool
-	data    int // bytes of each command
+	data    int // number of bytes of each command to print
 	segment string
 	err     error
 }
@@ -87,7 +87,7 @@ func (p *printer) entry(e *raft.Entry) {
 	p.printf("\n")
 }
 
-// members returns what a configuration says, in one line.
+// members returns all that a configuration says, in one line.
 func members(c *raft.Configuration) string {
 	describe := func(members []raft.Member) string {
 		var list []string
@@ -109,7 +109,7 @@ func members(c *raft.Configuration) string {
 	if c.Refusal != 0 {
 		text += fmt.Sprintf(", given up: %v", c.Refusal)
 		if c.About != "" {
-			text += fmt.Sprintf(" on account of %s", c.About)
+			text += fmt.Sprintf(": server %s", c.About)
 		}
 	}
 	if c.Level > raft.LevelFirst {
@@ -147,7 +147,7 @@ func (p *printer) report(r *wal.Report) error {
 		p.printf("of %d in term %d, %d bytes with frames; %s\n", s.Meta.Index, s.Meta.Term, s.Size, members(&s.Meta.Configuration))
 	}
 	for _, name := range r.Unfinished {
-		p.printf("unfinished %s: of no account, the next start removes it\n", name)
+		p.printf("unfinished %s: not needed, the next start removes it\n", name)
 	}
 	if r.Err == nil {
 		p.log(r)

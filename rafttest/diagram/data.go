@@ -12,8 +12,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// A run is what the page's program is given. Steps, messages and entries are named by their places in the lists, from 0;
-// servers too. Where nothing is named stands -1.
+// A run is the data that the page's program gets. It names servers, steps, messages and entries by
+// their places in the lists, from 0. The place -1 means that there is none.
 type run struct {
 	Servers    int         `json:"servers"`
 	Seed       int64       `json:"seed"`
@@ -38,12 +38,12 @@ type parameter struct {
 	Value int64  `json:"value"`
 }
 
-// An entry is one of those that stood in any log.
+// An entry is one that stood in the log of any server.
 type entry struct {
 	Index raft.Index `json:"i"`
 	Term  raft.Term  `json:"t"`
 	Kind  string     `json:"kind"`
-	Text  string     `json:"text"` // short
+	Text  string     `json:"text"` // a short form
 	Full  string     `json:"full"`
 }
 
@@ -52,30 +52,30 @@ type message struct {
 	To        int       `json:"to"`
 	Kind      string    `json:"kind"`
 	Term      raft.Term `json:"term"`
-	Short     string    `json:"short"` // on the arrow
+	Short     string    `json:"short"` // the text on the arrow
 	Text      string    `json:"text"`
-	Sent      int       `json:"sent"`           // the step
-	Delivered []int     `json:"at,omitempty"`   // the steps; more than one for a duplicate
-	Fate      string    `json:"fate,omitempty"` // "cut", "lost" or "down", where it got lost
+	Sent      int       `json:"sent"`           // the step in which it was sent
+	Delivered []int     `json:"at,omitempty"`   // the steps in which it was delivered; a duplicate has more than one
+	Fate      string    `json:"fate,omitempty"` // "cut", "lost" or "down", if it didn't arrive
 	FateAt    int       `json:"fateAt,omitempty"`
 }
 
 type step struct {
 	Kind    string   `json:"k"`
 	Inside  bool     `json:"in,omitempty"`
-	At      int64    `json:"at"` // nanoseconds
+	At      int64    `json:"at"` // in nanoseconds
 	Until   int64    `json:"until,omitempty"`
 	Text    string   `json:"text"`
-	Label   string   `json:"label,omitempty"` // short
+	Label   string   `json:"label,omitempty"` // a short form of Text
 	Server  int      `json:"s"`
 	Peer    int      `json:"p"`
-	Message int      `json:"m"` // delivered
+	Message int      `json:"m"` // the message that is delivered
 	Sent    []int    `json:"sent,omitempty"`
-	Cut     bool     `json:"cut,omitempty"` // links are cut, or mended, that lead from Peer to Server
+	Cut     bool     `json:"cut,omitempty"` // links from Peer to Server are cut or mended
 	Answers []told   `json:"answers,omitempty"`
 	Notes   []string `json:"notes,omitempty"` // what was written and answered, in words
 
-	States    []state     `json:"states,omitempty"` // that have changed
+	States    []state     `json:"states,omitempty"` // of the servers whose state has changed
 	Logs      []logChange `json:"logs,omitempty"`
 	Committed []int       `json:"committed,omitempty"` // entries that a leader was the first to commit
 }
@@ -89,7 +89,7 @@ type told struct {
 
 type state struct {
 	Server  int           `json:"s"`
-	Role    string        `json:"role"` // "down" too
+	Role    string        `json:"role"` // may also be "down"
 	Term    raft.Term     `json:"term"`
 	Vote    raft.ServerID `json:"vote,omitempty"`
 	Applied raft.Index    `json:"a"`
@@ -106,7 +106,7 @@ type logChange struct {
 	Entries []int      `json:"entries"`
 }
 
-// A builder makes a run of a trace.
+// A builder makes the data of a page from a trace.
 type builder struct {
 	run     *run
 	entries map[entry]int
@@ -144,7 +144,7 @@ var stepKinds = map[sim.StepKind]string{
 	sim.StepBegin: "begin", sim.StepEnd: "end", sim.StepFault: "fault", sim.StepMiss: "miss",
 }
 
-// step adds a step.
+// step adds a step to the run.
 func (b *builder) step(number int, s *sim.Step) {
 	to := step{
 		Kind: stepKinds[s.Kind], Inside: s.Inside, At: s.At, Until: s.Until, Text: s.Text, Server: s.Server, Peer: -1,
@@ -173,7 +173,7 @@ func (b *builder) step(number int, s *sim.Step) {
 	b.run.Steps = append(b.run.Steps, to)
 }
 
-// fates notes where messages end in a step.
+// fates notes which messages arrived and which got lost in a step.
 func (b *builder) fates(number int, s *sim.Step) {
 	if s.Delivered > 0 {
 		m := &b.run.Messages[s.Delivered-1]
@@ -195,7 +195,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 	}
 }
 
-// changes notes what differs after a step.
+// changes notes which states and logs changed in a step.
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
@@ -217,7 +217,8 @@ func (b *builder) changes(to *step, s *sim.Step) {
 	}
 }
 
-// places returns the places of entries in the list of all, to which those that are new are added.
+// places returns the places of entries in the list of all entries. It adds those that are new to
+// the list.
 func (b *builder) places(entries []raft.Entry) []int {
 	places := make([]int, 0, len(entries))
 	for i := range entries {
@@ -256,10 +257,10 @@ func newEntry(e *raft.Entry) entry {
 	return n
 }
 
-// shownData is how many bytes of a command are shown.
+// shownData is the number of bytes of a command that the page shows.
 const shownData = 40
 
-// dataText shows a command: as it is where it is printable, in hexadecimal digits otherwise.
+// dataText shows a command as text if it is printable, and in hexadecimal digits otherwise.
 func dataText(data []byte) string {
 	cut := data[:min(len(data), shownData)]
 	more := ""
@@ -272,13 +273,13 @@ func dataText(data []byte) string {
 	return "0x" + hex.EncodeToString(cut) + more
 }
 
-// firstRunes returns as much of a text as an entry or an event has room for.
+// firstRunes returns the first runes of a text: as many as there is room for.
 func firstRunes(text string, most int) string {
 	runes := []rune(text)
 	return string(runes[:min(len(runes), most)])
 }
 
-// printable reports whether a command can be read as it is.
+// printable reports whether a command can be shown as text.
 func printable(data []byte) bool {
 	return len(data) > 0 && utf8.Valid(data) &&
 		!slices.ContainsFunc([]rune(string(data)), func(r rune) bool { return !strconv.IsPrint(r) })
@@ -291,7 +292,8 @@ func (b *builder) message(number int, m *raft.Message) {
 	})
 }
 
-// serverOf returns the number of a server of the simulator, whose names are "1" and up.
+// serverOf returns the number of a server from its ID in the simulator, which is "1" or higher. It
+// returns -1 for another ID.
 func serverOf(id raft.ServerID) int {
 	n, err := strconv.Atoi(string(id))
 	if err != nil {
@@ -300,7 +302,7 @@ func serverOf(id raft.ServerID) int {
 	return n - 1
 }
 
-// shortText says on an arrow what a message says.
+// shortText returns the text on the arrow of a message.
 func shortText(m *raft.Message) string {
 	verdict := "✗"
 	if m.Granted {
@@ -344,7 +346,7 @@ func shortText(m *raft.Message) string {
 	return m.Kind.String()
 }
 
-// label says in a word or two what a step is; nothing for a delivery, whose arrow says it.
+// label says in a word or two what a step is. For a delivery it returns "": the arrow says it.
 func label(s *sim.Step) string {
 	e := &s.Event
 	switch s.Kind {

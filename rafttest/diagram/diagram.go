@@ -1,6 +1,7 @@
-// Package diagram draws a run of the simulator (package sim) as a space-time diagram in one self-contained HTML file:
-// servers as lines, messages as arrows, terms as bands, with each server's log at every moment. It needs no network
-// and no other file, and the same run gives the same bytes.
+// Package diagram draws a run of the simulator (package sim) as a space-time diagram, in one
+// self-contained HTML file. Servers are lines, messages are arrows, terms are bands, and the page
+// shows each server's log at every moment. The page needs no network and no other file. The same
+// run gives the same bytes.
 package diagram
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// page holds the parts that every diagram is put together from.
+// page holds the parts of which every diagram consists.
 //
 //go:embed page
 var page embed.FS
@@ -24,8 +25,8 @@ var page embed.FS
 // scripts are the parts of the page's program, in the order in which they are joined.
 var scripts = []string{"model.js", "view.js", "draw.js", "panels.js", "main.js"}
 
-// Write writes the diagram of a run. repeat is the command that repeats the run, or what else to do for it; "" where there
-// is nothing to say.
+// Write writes the diagram of a run. repeat says how to repeat the run, such as a command; it is ""
+// if there is nothing to say.
 func Write(out io.Writer, trace *sim.Trace, repeat string) error {
 	data, err := json.Marshal(newRun(trace, repeat))
 	if err != nil {
@@ -51,7 +52,7 @@ func Write(out io.Writer, trace *sim.Trace, repeat string) error {
 	if err != nil {
 		return fmt.Errorf("diagram: %w", err)
 	}
-	// json.Marshal escapes <, > and &, so nothing in the data ends the element that holds it.
+	// json.Marshal escapes <, > and &. So nothing in the data can end the element that holds it.
 	for _, part := range []struct {
 		name string
 		text []byte
@@ -75,7 +76,7 @@ func Write(out io.Writer, trace *sim.Trace, repeat string) error {
 	return nil
 }
 
-// WriteFile writes the diagram of a run to a file.
+// WriteFile writes the diagram of a run to a file. It replaces a file that exists.
 func WriteFile(name string, trace *sim.Trace, repeat string) error {
 	file, err := os.Create(name)
 	if err != nil {

@@ -18,9 +18,9 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-var update = flag.Bool("update", false, "write the files in testdata anew; read the diff before it is committed")
+var update = flag.Bool("update", false, "write the files in testdata anew; read the diff before you commit it")
 
-// picky is a state machine that counts its commands and objects to one of them.
+// picky is a state machine that counts its commands. Its invariant allows one command.
 type picky struct{ count int }
 
 func (p *picky) Apply(entries []raft.Entry, results [][]byte) {
@@ -34,7 +34,8 @@ func (p *picky) Snapshot() (io.WriterTo, error) {
 }
 func (p *picky) Restore(io.Reader) error { return errors.New("no snapshot is ever restored here") }
 
-// pickyOptions put a command into the runs that would end a script, if nothing stopped it.
+// pickyOptions give the runs commands with a text that would end a script element, if nothing
+// escaped it.
 var pickyOptions = sim.Options{
 	Machine: func() raft.StateMachine { return new(picky) },
 	Command: func(n int64) []byte { return []byte("</script><b>" + strconv.FormatInt(n, 10)) },
@@ -58,7 +59,7 @@ func small(t *testing.T) sim.Trace {
 	return trace
 }
 
-// write returns the diagram of a run, and what its data says.
+// write returns the diagram of a run, as a page and as the data in the page.
 func write(t *testing.T, trace *sim.Trace) (string, run) {
 	t.Helper()
 	var out bytes.Buffer
@@ -72,7 +73,8 @@ func write(t *testing.T, trace *sim.Trace) (string, run) {
 	return out.String(), r
 }
 
-// TestGolden compares the data of a small run with what is kept, one line a message, an entry or a step.
+// TestGolden compares the data of a small run to a file. The file has one line for each message,
+// entry and step.
 func TestGolden(t *testing.T) {
 	trace := small(t)
 	_, r := write(t, &trace)
@@ -101,8 +103,8 @@ func TestGolden(t *testing.T) {
 	require.Equal(t, strings.ReplaceAll(string(want), "\r\n", "\n"), got.String(), "go test ./rafttest/diagram -update writes it anew")
 }
 
-// TestSelfContained demands that a page refers to nothing outside of it, that nothing in a run can end or escape
-// its data, and that the same run gives the same bytes.
+// TestSelfContained demands that a page refers to nothing outside of it, that nothing in a run can
+// end or escape the page's data, and that the same run gives the same bytes.
 func TestSelfContained(t *testing.T) {
 	first, second := small(t), small(t)
 	page, _ := write(t, &first)
@@ -121,8 +123,9 @@ func TestSelfContained(t *testing.T) {
 	}
 }
 
-// TestComplete demands that a page holds every step and every message of a run, with where it began and ended, and that
-// the states, the logs and what is committed can be made of what it says has changed.
+// TestComplete demands that a page holds every step and every message of a run, and says where each
+// message began and ended. It also demands that the page's changes add up to the state of every
+// server.
 func TestComplete(t *testing.T) {
 	w := sim.NewWorld(sim.Options{})
 	for seed := uint64(1); seed <= 12; seed++ {
@@ -137,7 +140,8 @@ func TestComplete(t *testing.T) {
 	require.Positive(t, checkComplete(t, &trace))
 }
 
-// checkComplete checks the page of a run, and returns how many messages arrived in it.
+// checkComplete checks the page of a run and returns the number of messages that arrived in the
+// run.
 func checkComplete(t *testing.T, trace *sim.Trace) int {
 	t.Helper()
 	_, r := write(t, trace)
@@ -186,14 +190,15 @@ func checkComplete(t *testing.T, trace *sim.Trace) int {
 
 func name(server int) raft.ServerID { return raft.ServerID(strconv.Itoa(server + 1)) }
 
-// TestData demands that commands are shown as they are where that can be read, and that long ones are cut.
+// TestData demands that a printable command is shown as text, another one in hexadecimal digits,
+// and that a long one is cut.
 func TestData(t *testing.T) {
 	require.Equal(t, `"set x=1"`, dataText([]byte("set x=1")))
 	require.Equal(t, "0x00ff", dataText([]byte{0, 255}))
 	require.Equal(t, `"`+strings.Repeat("a", shownData)+`"… (41 bytes)`, dataText(bytes.Repeat([]byte("a"), shownData+1)))
 }
 
-// full is a disk without room.
+// full is a writer that has room for a number of bytes.
 type full struct{ room int }
 
 func (f *full) Write(b []byte) (int, error) {
@@ -211,7 +216,7 @@ func TestWriteFails(t *testing.T) {
 	require.ErrorContains(t, WriteFile(t.TempDir(), &trace, ""), "diagram: ")
 }
 
-// TestShort demands that a long command is cut between characters.
+// TestShort demands that a long command is cut between characters, not within one.
 func TestShort(t *testing.T) {
 	e := newEntry(&raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("größer als acht")})
 	require.Equal(t, "größer a", e.Text)

@@ -9,24 +9,29 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// MaxSteps bounds how often the model is asked about one object in one Check: a few seconds, and a few hundred megabytes.
+// MaxSteps bounds how often a search calls Model.Step. Check makes two searches at most for each
+// object. That many steps take a few seconds and a few hundred megabytes.
 const MaxSteps = 1_000_000
 
-// ErrUndecided says that MaxSteps were not enough: the history may be linearizable or not.
+// ErrUndecided says that MaxSteps steps didn't decide whether a history is linearizable. It may be
+// or not.
 var ErrUndecided = errors.New("history: too many operations overlap or have an unknown outcome to decide")
 
-// A Model is what a service does when one operation comes after the other.
+// A Model says what a service does if its operations come one after the other.
 type Model[S comparable, I any, O comparable] struct {
-	// Initial is the state at the beginning.
+	// Initial is the state before the first operation.
 	Initial S
-	// Step returns the state after an operation, and its output.
+	// Step returns the state after an operation and the output of the operation. It must not change
+	// state.
 	Step func(state S, input I) (S, O)
-	// Key, when not nil, tells which of many independent objects an operation is about. Each begins in the initial state.
+	// Key, when not nil, returns the name of the object that an operation is about. The objects
+	// must be independent of each other. Each begins in the initial state.
 	Key func(input I) string
 }
 
-// Check returns nil when the history is linearizable, a *Violation when it isn't, and ErrUndecided when that would take too
-// long to find out. Operations that were refused must not have happened; those whose outcome is unknown may have, once.
+// Check returns nil if the history is linearizable, a *Violation if it isn't, and ErrUndecided if
+// finding out would take too long. An operation that was refused must not have happened. An
+// operation whose outcome is unknown may have happened once, or not at all.
 func Check[S comparable, I any, O comparable](h *History[I, O], model Model[S, I, O]) error {
 	for _, object := range byKey(h.snapshot(), model.Key) {
 		if err := checkObject(object, model); err != nil {
@@ -36,7 +41,7 @@ func Check[S comparable, I any, O comparable](h *History[I, O], model Model[S, I
 	return nil
 }
 
-// byKey returns the operations on each object.
+// byKey splits the operations by the object that they are about.
 func byKey[I, O any](operations []operation[I, O], key func(I) string) [][]operation[I, O] {
 	if key == nil {
 		return [][]operation[I, O]{operations}
@@ -56,8 +61,9 @@ func byKey[I, O any](operations []operation[I, O], key func(I) string) [][]opera
 	return objects
 }
 
-// checkObject checks the operations on one object. Those with an unknown outcome cost much, and mostly never happened: an order
-// without them is an order, so that is tried first.
+// checkObject checks the operations on one object. Operations with an unknown outcome cost much
+// time, and most of them never happened. An order that needs none of them is a valid order, so
+// checkObject looks for such an order first.
 func checkObject[S comparable, I any, O comparable](all []operation[I, O], model Model[S, I, O]) error {
 	for _, uncertain := range []bool{false, true} {
 		c := checker[S, I, O]{model: model}
@@ -75,20 +81,20 @@ func checkObject[S comparable, I any, O comparable](all []operation[I, O], model
 	return nil
 }
 
-// A checker is one run of Porcupine on one object, which takes one goroutine.
+// A checker is one run of Porcupine on one object. It runs in one goroutine.
 type checker[S comparable, I any, O comparable] struct {
 	model Model[S, I, O]
 	steps int
 }
 
-// An answer is an output, or that it isn't known.
+// An answer is the output of an operation, if it is known.
 type answer[O any] struct {
 	known  bool
 	output O
 }
 
-// operations returns the operations as Porcupine has them: those that returned and, uncertain or not, those that may have
-// happened.
+// operations returns operations in the form that Porcupine takes: all that returned and, if
+// uncertain is true, all others that were not refused.
 func (c *checker[S, I, O]) operations(all []operation[I, O], uncertain bool) []porcupine.Operation {
 	var operations []porcupine.Operation
 	for _, o := range all {
@@ -102,8 +108,8 @@ func (c *checker[S, I, O]) operations(all []operation[I, O], uncertain bool) []p
 	return operations
 }
 
-// porcupine returns the model as Porcupine has it. When there were too many steps, no further one is possible, which ends the
-// search.
+// porcupine returns the model in the form that Porcupine takes. After MaxSteps steps this model
+// allows no further step, which ends the search.
 func (c *checker[S, I, O]) porcupine() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return c.model.Initial },
@@ -127,27 +133,30 @@ func describe[I, O any](input, output any) string {
 	return fmt.Sprintf("%+v → unknown", input.(I))
 }
 
-// A Violation is a history that isn't linearizable.
+// A Violation is the error for a history that isn't linearizable. It says how far the best order of
+// one object's operations gets.
 type Violation struct {
-	// Operations is how many operations there are on one object, and Ordered how many of them can be put in order, at most.
+	// Operations is the number of operations on the object. Ordered is the number of operations in
+	// the longest valid order.
 	Operations, Ordered int
-	// State is the state after these, and Next are the operations that could come next, if one of them fitted.
+	// State is the state after that order. Next lists the operations that would have to come next;
+	// none of them fits. It names eight of them at most.
 	State string
 	Next  []string
 
 	draw func(io.Writer) error
 }
 
-// maxNext bounds how many operations an error tells.
+// maxNext bounds the number of operations that an error tells.
 const maxNext = 8
 
-// Error tells where the order breaks off.
+// Error says where the longest valid order ends.
 func (v *Violation) Error() string {
 	return fmt.Sprintf("history: not linearizable: at most %d of %d operations can be put in order; the state is then %s, and none of these fits:\n\t%s",
 		v.Ordered, v.Operations, v.State, strings.Join(v.Next, "\n\t"))
 }
 
-// WriteHTML draws the history, for a browser.
+// WriteHTML writes a page that shows the history in a browser.
 func (v *Violation) WriteHTML(w io.Writer) error { return v.draw(w) }
 
 // violation explains why the operations can't be put in order.
@@ -161,17 +170,17 @@ func (c *checker[S, I, O]) violation(operations []porcupine.Operation, info porc
 		}
 	}
 	state := c.model.Initial
-	ordered := map[int64]bool{} // by begin, which is different for each
+	ordered := map[int64]bool{} // the operations in that order, by their begin, which differs for each
 	for _, o := range longest {
 		state, _ = c.model.Step(state, o.Input.(I))
 		ordered[o.Call] = true
 	}
 	v := &Violation{Operations: len(operations), Ordered: len(longest), State: fmt.Sprintf("%+v", state)}
 	v.draw = func(w io.Writer) error {
-		c.steps = 0 // drawing asks the model, too
+		c.steps = 0 // Visualize asks the model again
 		return porcupine.Visualize(c.porcupine(), info, w)
 	}
-	end := int64(1<<63 - 1) // of the first that must be next
+	end := int64(1<<63 - 1) // an operation that begins later than this can't come next
 	for _, o := range operations {
 		if !ordered[o.Call] {
 			end = min(end, o.Return)

@@ -1,6 +1,8 @@
-// Package history checks what clients saw of a service for linearizability, with the checker Porcupine: whether there is an
-// order of the operations, each at a moment between its begin and its end, in which a model of the service gives the same
-// answers. It needs to know nothing of the service but the answers, so it is the last word on real nodes and real processes.
+// Package history checks whether a service is linearizable, from what its clients saw. A history is
+// linearizable if its operations can be put in one order that explains it: each operation takes
+// effect at one moment between its begin and its end, and a model of the service gives the same
+// answers in that order. The search is done by the checker Porcupine. Package history knows nothing
+// about the service but its answers, so it can judge real nodes and real processes.
 //
 //	h := history.New[history.CounterCall, history.CounterResult]()
 //	call := h.Begin(client, history.CounterCall{Add: 5})
@@ -9,8 +11,9 @@
 //	…
 //	err := history.Check(h, history.Counter())
 //
-// The search takes exponential time in the number of operations that overlap, and of those whose outcome is unknown, since such an
-// operation may have happened at any time since, or never. It is bounded by MaxSteps.
+// The time of the search grows exponentially with the number of operations that overlap. It also
+// grows so with the number of operations whose outcome is unknown, because each of them may have
+// happened at any later time or never. MaxSteps bounds the search.
 package history
 
 import (
@@ -22,15 +25,16 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A History is what clients saw: the operations that they began, with input I, and how these ended, with output O. It may be
-// used by any goroutines; the order of its calls is what counts for time.
+// A History is what clients saw: the operations that they began, with inputs of type I, and how
+// these ended, with outputs of type O. Any number of goroutines may use it. Its time is the order
+// of the calls of Begin and End.
 type History[I, O any] struct {
 	mu         sync.Mutex
-	moment     int64 // rises with each begin and end
+	moment     int64 // rises with each begin and each known end
 	operations []operation[I, O]
 }
 
-// An operation is one call of a client.
+// An operation is one call that a client made.
 type operation[I, O any] struct {
 	client     int
 	input      I
@@ -39,26 +43,28 @@ type operation[I, O any] struct {
 	begin, end int64
 }
 
-// An outcome is what a client was told.
+// An outcome is what a client was told about an operation.
 type outcome int
 
 const (
-	pending  outcome = iota // nothing yet
+	pending  outcome = iota // nothing yet: it may have happened, or may still happen
 	returned                // it happened, and output is the answer
 	refused                 // it never happened and never will
-	unknown                 // it may have happened, or may still
+	unknown                 // it may have happened, or may still happen
 )
 
 // New returns an empty history.
 func New[I, O any]() *History[I, O] { return new(History[I, O]) }
 
-// A Call is an operation that was begun. It is ended once, or never: then its outcome is unknown.
+// A Call is an operation that has begun. It is ended once. If it is never ended, its outcome is
+// unknown.
 type Call[I, O any] struct {
 	history *History[I, O]
 	number  int
 }
 
-// Begin says that a client, by its number, is about to do something.
+// Begin notes that a client is about to perform an operation. Clients are told apart by their
+// numbers.
 func (h *History[I, O]) Begin(client int, input I) Call[I, O] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,8 +73,9 @@ func (h *History[I, O]) Begin(client int, input I) Call[I, O] {
 	return Call[I, O]{h, len(h.operations) - 1}
 }
 
-// End ends an operation with what raft.Node.Propose or Read returned: without an error it happened, with raft.ErrNotApplied it
-// never did, and with another error its outcome is unknown.
+// End ends an operation. err is what raft.Node.Propose or raft.Node.Read returned. If it is nil,
+// the operation happened, and output is the answer. If it is raft.ErrNotApplied, the operation
+// never happened. After any other error the outcome is unknown. A second call does nothing.
 func (c Call[I, O]) End(output O, err error) {
 	switch {
 	case err == nil:
@@ -92,15 +99,15 @@ func (c Call[I, O]) end(outcome outcome, output O) {
 	if outcome == returned {
 		h.moment++
 		o.output, o.end = output, h.moment
-	} // the end of another one is not known, and doesn't count
+	} // an operation that was refused or is unknown has no end
 }
 
-// A Count is how the operations of a history ended.
+// A Count says how many operations of a history ended in which way.
 type Count struct {
 	Returned, Refused, Unknown int
 }
 
-// Count counts the operations so far. One that hasn't ended counts as unknown.
+// Count counts the operations so far. An operation that hasn't ended counts as unknown.
 func (h *History[I, O]) Count() Count {
 	var count Count
 	for _, o := range h.snapshot() {

@@ -12,7 +12,7 @@ import (
 	"github.com/e17579a5/raft/rafttest/history"
 )
 
-// A step begins the call of a client or ends it.
+// A step begins an operation of a client or ends it.
 type step struct {
 	client int
 	begin  history.CounterCall
@@ -31,7 +31,7 @@ func got(client int, value int64) step { return step{client: client, value: valu
 
 func failed(client int, err error) step { return step{client: client, err: err, ends: true} }
 
-// counterHistory does the steps in order.
+// counterHistory performs the steps in order and returns the history.
 func counterHistory(steps []step) *history.History[history.CounterCall, history.CounterResult] {
 	h := history.New[history.CounterCall, history.CounterResult]()
 	calls := map[int]history.Call[history.CounterCall, history.CounterResult]{}
@@ -89,7 +89,7 @@ func TestCounterHistories(t *testing.T) {
 func TestCounts(t *testing.T) {
 	h := counterHistory([]step{
 		add(0, 1), got(0, 1), add(1, 2), failed(1, raft.ErrNotApplied), add(2, 3), failed(2, raft.ErrOutcomeUnknown), add(3, 4),
-		got(0, 99), // it has ended
+		got(0, 99), // this operation has ended already
 	})
 	require.Equal(t, history.Count{Returned: 1, Refused: 1, Unknown: 2}, h.Count())
 	require.NoError(t, history.Check(h, history.Counter()))
@@ -106,7 +106,8 @@ func TestCounterOverflow(t *testing.T) {
 	require.ErrorContains(t, history.Check(h, history.Counter()), "the state is then -1, and none of these fits:\n\tclient 0: add 3 → overflow")
 }
 
-// Registers are checked each by itself, so that many operations on many of them take no longer than those on one.
+// TestRegisters demands that each register is checked by itself, so that operations on different
+// registers cost no more than operations on one.
 func TestRegisters(t *testing.T) {
 	h := history.New[history.RegisterCall, string]()
 	for i := range 200 {
@@ -120,7 +121,7 @@ func TestRegisters(t *testing.T) {
 	require.ErrorContains(t, history.Check(h, history.Registers()), `client 0: read "key 7" → `)
 }
 
-// What can't be decided isn't called right or wrong.
+// TestUndecided demands that Check calls a history neither right nor wrong if it can't decide.
 func TestUndecided(t *testing.T) {
 	h := history.New[history.CounterCall, history.CounterResult]()
 	for i := range 40 {
@@ -130,11 +131,11 @@ func TestUndecided(t *testing.T) {
 	require.ErrorIs(t, history.Check(h, history.Counter()), history.ErrUndecided)
 }
 
-// A history that no single counter can have is convicted.
+// Check convicts a history that no single counter can have.
 func ExampleCheck() {
 	h := history.New[history.CounterCall, history.CounterResult]()
 	h.Begin(0, history.CounterCall{Add: 5}).End(history.CounterResult{Value: 5}, nil)
-	h.Begin(1, history.CounterCall{Read: true}).End(history.CounterResult{Value: 0}, nil) // began later, and doesn't see it
+	h.Begin(1, history.CounterCall{Read: true}).End(history.CounterResult{Value: 0}, nil) // began later, but doesn't see the 5
 	fmt.Println(history.Check(h, history.Counter()))
 	// Output:
 	// history: not linearizable: at most 1 of 2 operations can be put in order; the state is then 5, and none of these fits:

@@ -5,7 +5,7 @@ import "fmt"
 // A CounterCall adds an amount to a counter, or reads it.
 type CounterCall struct {
 	Add  int64
-	Read bool // then Add counts for nothing
+	Read bool // reads; Add means nothing then
 }
 
 // String returns the call in words.
@@ -16,7 +16,8 @@ func (c CounterCall) String() string {
 	return fmt.Sprintf("add %d", c.Add)
 }
 
-// A CounterResult is the value after a call, or that the sum would have been no int64, which leaves the counter as it is.
+// A CounterResult is the value of the counter after a call. Overflow says that the sum would be no
+// int64; the counter then stays as it is.
 type CounterResult struct {
 	Value    int64
 	Overflow bool
@@ -30,7 +31,7 @@ func (r CounterResult) String() string {
 	return fmt.Sprint(r.Value)
 }
 
-// Counter is the model of one counter that begins at 0.
+// Counter returns the model of one counter, which begins at 0.
 func Counter() Model[int64, CounterCall, CounterResult] {
 	return Model[int64, CounterCall, CounterResult]{
 		Step: func(value int64, c CounterCall) (int64, CounterResult) {
@@ -39,16 +40,16 @@ func Counter() Model[int64, CounterCall, CounterResult] {
 			}
 			if after := value + c.Add; (after > value) == (c.Add > 0) {
 				return after, CounterResult{Value: after}
-			} // it wraps around otherwise
+			} // otherwise the sum has wrapped around
 			return value, CounterResult{Overflow: true}
 		},
 	}
 }
 
-// A RegisterCall writes a value to a register, by its key, or reads it.
+// A RegisterCall writes a value to the register with this key, or reads it.
 type RegisterCall struct {
 	Key, Value string
-	Read       bool // then Value counts for nothing
+	Read       bool // reads; Value means nothing then
 }
 
 // String returns the call in words.
@@ -59,7 +60,8 @@ func (c RegisterCall) String() string {
 	return fmt.Sprintf("write %q = %q", c.Key, c.Value)
 }
 
-// Registers is the model of independent registers, one for each key, that begin empty. The result is the value after the call.
+// Registers returns the model of independent registers, one for each key. Each begins empty. The
+// result of a call is the value after it.
 func Registers() Model[string, RegisterCall, string] {
 	return Model[string, RegisterCall, string]{
 		Step: func(value string, c RegisterCall) (string, string) {

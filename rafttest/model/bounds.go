@@ -7,66 +7,71 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Bounds say which runs are explored: all those that stay within them. A step that would leave them isn't
-// taken. The zero values of Servers, Terms and InFlight stand for 3, 2 and 2.
+// Bounds say which runs are explored: all runs that stay within them. A step that would leave them
+// isn't taken. If Servers, Terms or InFlight is 0, it stands for 3, 2 or 2.
 type Bounds struct {
-	// Servers is the size of the cluster (2 to MaxServers); all of them vote.
+	// Servers is the number of servers in the cluster (2 to MaxServers). All of them vote.
 	Servers int
-	// Terms is how many terms there are beside the one in which the cluster was founded (1 to MaxTerms).
+	// Terms is the number of terms after the one in which the cluster was founded (1 to MaxTerms).
 	Terms int
-	// Commands is how often somebody proposes, Reads how often somebody reads: at servers that lead, or with
-	// Anywhere at every server, so that commands and reads are forwarded.
+	// Commands is how often a command is proposed, and Reads how often a read is called. They
+	// happen only at servers that lead. With Anywhere they happen at every server, so that commands
+	// and reads are forwarded.
 	Commands, Reads int
 	Anywhere        bool
-	// Changes is how often somebody asks a leader to remove one of the servers, or to add one anew that was removed.
-	// Transfers is how often somebody asks a leader to hand over to another server.
+	// Changes is how often a leader is asked to remove a server, or to add one again that was
+	// removed. Transfers is how often a leader is asked to hand over to another server.
 	Changes, Transfers int
-	// InFlight is how many messages a link holds, from one server to another. What is on a link arrives in
-	// any order, or never.
+	// InFlight is the number of messages that a link holds. A link leads from one server to
+	// another. The messages on it arrive in any order, or never.
 	InFlight int
-	// Soup takes the links away: a message that was once sent stays, to arrive at any time, any number of
-	// times, or never. That is more than any InFlight, Losses and Duplicates allow.
+	// Soup takes the links away: a message that was once sent stays. It may arrive at any time, any
+	// number of times, or never. This allows more than any InFlight, Losses and Duplicates do.
 	Soup bool
-	// Crashes is how often some server crashes and starts again, Duplicates how often some message arrives
-	// and stays on its link all the same.
+	// Crashes is how often a server crashes and starts again. Duplicates is how often a message
+	// arrives and stays on its link all the same.
 	Crashes, Duplicates int
-	// Losses is how often a message makes room for another on a link that is full; negative for any number of
-	// times. Who is late for ever isn't counted, but keeps its place on the link.
+	// Losses is how often a message is lost to make room for another one on a full link; negative
+	// means any number of times. A message that is never delivered doesn't count, but it keeps its
+	// place on the link.
 	Losses int
 
-	// Timeouts lets every armed deadline pass at any time, so that elections begin with pre-votes, leaders
-	// step down and so on. Without it no time passes; servers then campaign because they are told to by
-	// TimeoutNow, at any time.
+	// Timeouts lets every armed deadline pass at any time. So elections begin with pre-votes,
+	// leaders step down, and so on. Without it no time passes. Servers then campaign because they
+	// are told to by TimeoutNow, at any time.
 	Timeouts bool
-	// Stalls lets disks stand still for too long, with Timeouts: then a leader hands over by itself and steps down.
+	// Stalls lets disks stand still for too long. It needs Timeouts. A leader then hands over by
+	// itself and steps down.
 	Stalls bool
-	// Rounds is how many rounds of heartbeats of each leader leave it. With 0 not even those leave with which
-	// it begins: they are lost, and followers learn of a leader by its appends.
+	// Rounds is the number of rounds of heartbeats that each leader sends. With 0, even the first
+	// round is lost, and followers learn of a leader by its appends.
 	Rounds int
-	// AsyncDisks makes the end of each write a step of its own, before which others happen, and a crash, of
-	// which the oldest writes in the disk's queue survive: any number of them. Without it every write takes
-	// effect at once.
+	// AsyncDisks makes the end of each write a step of its own. Other steps may happen before it,
+	// and so may a crash. The oldest writes in the disk's queue survive a crash: any number of
+	// them. Without AsyncDisks every write takes effect at once.
 	AsyncDisks bool
-	// Writes is how many writes a disk is given at a time (1 when 0).
+	// Writes is the number of writes that a disk is given at a time (1 if it is 0).
 	Writes int
-	// Held is how many messages wait for a disk: what would make them more doesn't happen (as many as the
-	// links to the other servers hold when 0). Without links there is no such bound.
+	// Held is the number of messages that may wait for a disk. A step that would make them more
+	// isn't taken. If it is 0, it stands for the number of messages that the links to the other
+	// servers hold. With Soup there is no such bound.
 	Held int
-	// AppendBytes bounds the entries in one append beyond the first (the default of raft.CoreConfig when 0).
+	// AppendBytes bounds the entries in one append beyond the first, in bytes (the default of
+	// raft.CoreConfig if it is 0).
 	AppendBytes int
 }
 
-// Limits of what can be explored.
+// The limits of what can be explored
 const (
 	MaxServers = 5
 	MaxTerms   = 6
-	// maxCount bounds each of the numbers of events.
+	// maxCount bounds each number of events.
 	maxCount = 14
 	// maxInFlight bounds the messages on a link.
 	maxInFlight = 16
 )
 
-// normalize fills in the defaults and refuses what can't be explored.
+// normalize fills in the defaults. It returns an error if the bounds exceed the limits.
 func (b *Bounds) normalize() error {
 	if b.Servers == 0 {
 		b.Servers = 3
@@ -108,10 +113,10 @@ func (b *Bounds) normalize() error {
 	return nil
 }
 
-// lastTerm is the highest term that a server may be in.
+// lastTerm returns the highest term that a server may be in.
 func (b *Bounds) lastTerm() raft.Term { return foundingTerm + raft.Term(b.Terms) }
 
-// A budget is what may still happen: how often, by what.
+// A budget says how often each kind of event may still happen.
 type budget struct {
 	commands, reads, crashes, duplicates, losses, changes, transfers uint8
 }
@@ -119,7 +124,7 @@ type budget struct {
 // endless stands for any number of losses.
 const endless = 255
 
-// budget returns what may happen in the whole of a run.
+// budget returns the budget of a whole run.
 func (b *Bounds) budget() budget {
 	losses := uint8(endless)
 	if b.Losses >= 0 {
@@ -127,7 +132,7 @@ func (b *Bounds) budget() budget {
 	}
 	duplicates := uint8(b.Duplicates)
 	if b.Soup {
-		duplicates = 0 // any number of them costs nothing
+		duplicates = 0 // with Soup any number of them costs nothing
 	}
 	return budget{uint8(b.Commands), uint8(b.Reads), uint8(b.Crashes), duplicates, losses, uint8(b.Changes), uint8(b.Transfers)}
 }

@@ -8,17 +8,18 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// A judge checks a step of one server against the whole cluster and its past. The invariants are those of
-// rafttest/sim, by the same names.
+// A judge checks a step of one server against the whole cluster and its past. Its invariants are
+// those of rafttest/sim, under the same names.
 type judge struct {
 	nodes  []*node // of the cluster, after the step
 	i      int     // the server whose step it is
 	before *node
 	step   *step
 	ghost  *ghost
-	// own says that ghost is a copy that may be changed.
+	// own says that ghost is a copy of this judge, which may be changed.
 	own bool
-	// reads says that there may still be reads: only they ask for what was acknowledged.
+	// reads says that reads are possible in this search. Without them nobody needs to know what was
+	// acknowledged.
 	reads  bool
 	broken *Violation
 }
@@ -29,7 +30,7 @@ func (j *judge) fail(name, format string, args ...any) {
 	}
 }
 
-// change returns the ghost to be changed.
+// change returns the ghost for changes. It makes a copy first, if there is none yet.
 func (j *judge) change() *ghost {
 	if !j.own {
 		j.ghost, j.own = j.ghost.clone(), true
@@ -37,7 +38,8 @@ func (j *judge) change() *ghost {
 	return j.ghost
 }
 
-// check looks at all that the step has brought. Afterwards ghost is what the observer knows then.
+// check checks everything that the step has brought. Afterwards ghost is what the observer knows
+// after the step.
 func (j *judge) check(e event) {
 	if !j.step.plain {
 		now := &j.step.after.status
@@ -97,7 +99,7 @@ func (j *judge) dropCalls(which func(*call) bool) {
 	g.calls = kept
 }
 
-// open notes a call.
+// open notes a new call.
 func (j *judge) open(kind callKind) {
 	g := j.change()
 	c := call{server: int8(j.i), kind: kind, start: j.step.after.start, number: j.step.call}
@@ -107,12 +109,12 @@ func (j *judge) open(kind callKind) {
 	g.calls = append(g.calls, c)
 }
 
-// checkLeader checks who begins to lead.
+// checkLeader checks a server that begins to lead.
 func (j *judge) checkLeader() {
 	n := j.step.after
 	now := &n.status
 	if l := j.ghost.leaders[now.term]; l.server != 0 && (int(l.server) != j.i+1 || l.start != n.start) {
-		j.fail(sim.ElectionSafety, "leads term %d, which server %d has led", now.term, l.server)
+		j.fail(sim.ElectionSafety, "leads term %d, which server %d has led already", now.term, l.server)
 		return
 	}
 	j.change().leaders[now.term] = leader{int8(j.i + 1), n.start}
@@ -124,23 +126,25 @@ func (j *judge) checkLeader() {
 	}
 }
 
-// checkCommit checks that a commit index was moved rightly.
+// checkCommit checks that the server may move its commit index as it did.
 func (j *judge) checkCommit() {
 	n := j.step.after
 	now := &n.status
 	led := j.before.status.role == leads && j.before.status.term == now.term
-	if now.role != leads && !led { // who has led may have stepped down because of what it committed
+	if now.role != leads && !led { // a leader may have stepped down because of what it committed
 		if now.commit > j.ghost.commit() {
 			j.fail(sim.CommitKnown, "commit %d, but no leader has committed more than %d", now.commit, j.ghost.commit())
 		}
 		return
 	}
 	if now.commit < j.before.status.commit {
-		return // it has started again
+		return // the server has started again
 	}
-	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
-	// the whole log before it (Log Matching). A configuration that is appended in the same step follows what the
-	// step has committed; only one in which the leader is alone can be committed by that very step.
+	// The rule of §3.6.2 demands two things: a quorum holds the entry, and the entry is one of the
+	// leader's own term. Such an entry stands for the whole log before it (Log Matching). The
+	// quorum is that of the configuration before the step: a configuration that the step itself
+	// appends follows what the step has committed. There is one exception. A step can commit the
+	// very configuration that it appends if the leader is alone in it.
 	holds, witness := servers(0), (*disk)(nil)
 	for i, other := range j.nodes {
 		if at(other.disk.slots, now.commit).term == now.term {
@@ -160,7 +164,7 @@ func (j *judge) checkCommit() {
 	j.commitFrom(witness)
 }
 
-// commitFrom takes the log of a disk for committed as far as the leader has committed.
+// commitFrom takes the log of a disk for committed, as far as the leader has committed.
 func (j *judge) commitFrom(d *disk) {
 	to, term := j.step.after.status.commit, j.step.after.status.term
 	for i := raft.Index(1); i <= to; i++ {
@@ -194,8 +198,8 @@ func (j *judge) commitFrom(d *disk) {
 	}
 }
 
-// checkCommand checks that a command is committed once, and not after its caller was told that it never will
-// be.
+// checkCommand checks that a command is committed only once, and not after its caller was told that
+// it never will be.
 func (j *judge) checkCommand(e *raft.Entry) {
 	for i := range j.ghost.committed {
 		if sameCommand(&j.ghost.committed[i].entry, e) {
@@ -209,12 +213,13 @@ func (j *judge) checkCommand(e *raft.Entry) {
 	}
 }
 
-// sameCommand says whether two entries are of one kind and came from one call.
+// sameCommand reports whether two entries are of one kind and come from one call.
 func sameCommand(a, b *raft.Entry) bool {
 	return a.Kind == b.Kind && a.Origin == b.Origin && a.Number == b.Number
 }
 
-// checkCommitted compares the part of the log that the server knows to be committed with what is.
+// checkCommitted checks that what the server takes for committed is committed, as far as its log is
+// in view.
 func (j *judge) checkCommitted() {
 	n := j.step.after
 	to := min(n.status.commit, raft.Index(len(n.view)), j.ghost.commit())
@@ -223,8 +228,8 @@ func (j *judge) checkCommitted() {
 	}
 }
 
-// checkLogs checks Log Matching between this server's log and the others': from the last index at which both
-// have the same term on down, they are equal.
+// checkLogs checks Log Matching between the logs of this server and of each other one. From the
+// last index at which both have the same term, back to the first, the logs must be equal.
 func (j *judge) checkLogs() {
 	own := j.step.after.view
 	for k, other := range j.nodes {
@@ -248,11 +253,11 @@ func (j *judge) checkApplied(e *raft.Entry) {
 		return
 	}
 	if c := &j.ghost.committed[e.Index-1].entry; c.Term != e.Term || !sameCommand(c, e) {
-		j.fail(sim.StateMachineSafety, "applies another entry at index %d than is committed there", e.Index)
+		j.fail(sim.StateMachineSafety, "applies an entry at index %d that isn't the one committed there", e.Index)
 	}
 }
 
-// checkAnswer checks what a caller is told.
+// checkAnswer checks the answer that a caller gets.
 func (j *judge) checkAnswer(a *raft.Answer) {
 	same := func(c *call) bool {
 		kind := callCommand
@@ -280,7 +285,7 @@ func (j *judge) checkAnswer(a *raft.Answer) {
 		j.checkRead(asked, a)
 	case a.Err == nil && a.Call:
 		if a.Index == 0 || a.Index > j.ghost.commit() || j.ghost.committed[a.Index-1].entry.Kind != raft.EntryConfiguration {
-			j.fail(sim.NothingLost, "change %d is acknowledged at index %d, where no configuration is committed", a.Number, a.Index)
+			j.fail(sim.NothingLost, "change %d is acknowledged at index %d, but no configuration is committed there", a.Number, a.Index)
 		}
 	case a.Call:
 	case a.Err == nil:
@@ -294,7 +299,7 @@ func (j *judge) checkAnswer(a *raft.Answer) {
 			}
 		}
 	case !a.Read && !errors.Is(a.Err, raft.ErrOutcomeUnknown):
-		j.fail(sim.Answers, "command %d: %v is no outcome", a.Number, a.Err)
+		j.fail(sim.Answers, "command %d: the error %v names no outcome", a.Number, a.Err)
 	}
 }
 
@@ -310,12 +315,12 @@ func (j *judge) checkRead(asked *call, a *raft.Answer) {
 
 func (j *judge) checkResult(asked *call, a *raft.Answer) {
 	if a.Index == 0 || a.Index > j.ghost.commit() {
-		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, committed are %d", a.Number, a.Index, j.ghost.commit())
+		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, but only %d entries are committed", a.Number, a.Index, j.ghost.commit())
 		return
 	}
 	c := &j.ghost.committed[a.Index-1]
 	if !asked.proposed(&c.entry) {
-		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, where another entry is committed", a.Number, a.Index)
+		j.fail(sim.NothingLost, "command %d is acknowledged at index %d, but another entry is committed there", a.Number, a.Index)
 		return
 	}
 	if string(a.Result) != string(c.result.show()) {
@@ -325,7 +330,7 @@ func (j *judge) checkResult(asked *call, a *raft.Answer) {
 	j.acknowledge(a.Index)
 }
 
-// show returns what the state machine answers in this state.
+// show returns the answer of the state machine in this state.
 func (m machine) show() []byte { return fmt.Appendf(nil, "%x", uint64(m)) }
 
 func (j *judge) acknowledge(index raft.Index) {
@@ -334,7 +339,7 @@ func (j *judge) acknowledge(index raft.Index) {
 	}
 }
 
-// checkMessage checks what a message claims about others.
+// checkMessage checks what a message claims about other servers.
 func (j *judge) checkMessage(m *message) {
 	c := &m.content
 	switch c.Kind {

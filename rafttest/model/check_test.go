@@ -9,7 +9,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// entriesOf returns a log with entries of the given terms, and a command by which it differs from others.
+// entriesOf returns a log with entries of the given terms. Its command makes it differ from other
+// logs.
 func entriesOf(command string, terms ...raft.Term) []raft.Entry {
 	var log []raft.Entry
 	for i, term := range terms {
@@ -19,7 +20,7 @@ func entriesOf(command string, terms ...raft.Term) []raft.Entry {
 	return log
 }
 
-// nodeOf returns a server that follows, with everything on its disk.
+// nodeOf returns a server that follows and that has everything on its disk.
 func nodeOf(server int, term raft.Term, log []raft.Entry) *node {
 	slots := extend(nil, log)
 	last := raft.Index(len(log))
@@ -28,14 +29,14 @@ func nodeOf(server int, term raft.Term, log []raft.Entry) *node {
 		status: status{role: follows, term: term, stable: last, last: last}}
 }
 
-// leading returns a server like n that leads and has committed.
+// leading returns a server like n that leads and has committed up to an index.
 func leading(n *node, commit raft.Index) *node {
 	l := *n
 	l.status.role, l.status.commit = leads, commit
 	return &l
 }
 
-// ghostOf returns what an observer knows when a log is committed by the leader of a term, server 1.
+// ghostOf returns what an observer knows when the leader of a term, server 1, has committed a log.
 func ghostOf(in raft.Term, log []raft.Entry) *ghost {
 	g := &ghost{}
 	g.leaders[in] = leader{1, 1}
@@ -47,7 +48,7 @@ func ghostOf(in raft.Term, log []raft.Entry) *ghost {
 	return g
 }
 
-// judged returns what is said about a step of the last of some servers.
+// judged returns the verdict on a step of a server. others are the servers before it.
 func judged(g *ghost, before *node, st *step, e event, others ...*node) *Violation {
 	st.whole = true
 	for _, m := range st.sent {
@@ -59,7 +60,8 @@ func judged(g *ghost, before *node, st *step, e event, others ...*node) *Violati
 	return j.broken
 }
 
-// A trial is a step of the third of three servers, and what it is to be convicted of; "" for nothing.
+// A trial is a step of the third of three servers, and the invariant that it must be convicted of
+// breaking; "" for none.
 type trial struct {
 	name, broken string
 	ghost        *ghost
@@ -70,7 +72,7 @@ type trial struct {
 	second       *node
 }
 
-// run judges each step.
+// run judges the step of each trial.
 func run(t *testing.T, trials []trial) {
 	t.Helper()
 	for _, c := range trials {
@@ -86,13 +88,13 @@ func run(t *testing.T, trials []trial) {
 	}
 }
 
-// sent returns a message of server 3 in term 2, as a step has it.
+// sent returns a message of server 3 in term 2, in the form that a step has it in.
 func sent(m raft.Message) []*message {
 	m.From, m.To, m.Term = "3", "1", 2
 	return []*message{{from: 2, to: 0, content: m}}
 }
 
-// Logs of two terms: x is as good as y, but another one.
+// Two logs with the same two terms. y has other commands than x.
 var x, y = entriesOf("x", 1, 2), entriesOf("y", 1, 2)
 
 // in returns a follower in term 2.
@@ -136,8 +138,8 @@ func TestCommitsAreJudged(t *testing.T) {
 	})
 }
 
-// While a configuration is joint, a majority of each half holds what is committed (§4.3). What a step appends
-// counts from then on.
+// TestJointCommitsAreJudged demands that, while a configuration is joint, a majority of each half
+// holds what is committed (§4.3). A configuration that a step appends counts only after that step.
 func TestJointCommitsAreJudged(t *testing.T) {
 	joint := func(n *node, voters, old servers) *node { n.voters, n.old = voters, old; return n }
 	at := func(commit raft.Index, voters, old servers) *node {
@@ -200,7 +202,8 @@ func TestAnswersAreJudged(t *testing.T) {
 	})
 }
 
-// What is answered with ErrNotApplied must not be committed later.
+// TestRefusedCommandsAreJudged demands that a command that was answered with ErrNotApplied isn't
+// committed later.
 func TestRefusedCommandsAreJudged(t *testing.T) {
 	own := entriesOf("x", 1, 2)
 	own[1].Origin, own[1].Number = raft.Origin{Server: "3", Start: 1}, 7

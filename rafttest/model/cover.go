@@ -6,30 +6,35 @@ import (
 	"sync/atomic"
 )
 
-// Of two states that differ in nothing but the messages on their way, the one that has all those of the other, and
-// perhaps more, can do everything that the other can: whatever the other does, it does too, leaves the rest
-// undelivered, and afterwards it still has all of the other's messages. That is so when a message costs nothing by
-// being there: when there are no links that it could stand in the way on (Bounds.Soup), or when it may be lost at any
-// time (Bounds.Losses below 0). The same goes for a message that may still be duplicated, and without links for one
-// that waits for a disk, and will leave unless it is forgotten. So a state that is covered
-// by one that is known needs no look: everything that it could break is broken by what comes after the other.
+// One state may cover another. Take two states that differ only in the messages on their way, and
+// let one have all messages of the other, and perhaps more. Then it can do everything that the
+// other can. It takes the same steps, leaves its additional messages undelivered, and afterwards it
+// still has all of the other's messages. This holds if a message costs nothing by being there: if
+// there are no links on which it could stand in the way (Bounds.Soup), or if it may be lost at any
+// time (Bounds.Losses below 0). The same holds for a message that may still be duplicated. Without
+// links it also holds for a message that waits for a disk, and that will leave unless it is
+// forgotten. So a state that is covered by a known one needs no look: whatever could break after it
+// also breaks after the other.
 //
-// A cover holds the known states that no other covers. Breadth-first, what covers a state is never deeper than it, so
-// that the shortest run to a violation stays among those that are looked at.
+// A cover holds the known states that no other covers. In a breadth-first search, a state that
+// covers another is never deeper than it. So the shortest run to a violation is always among those
+// that are looked at.
 type cover struct {
 	parts [setParts]coverPart
-	size  atomic.Uint64 // states that were added
-	// overtaken are those that were covered later by another of their own depth, by their numbers.
+	size  atomic.Uint64 // number of states that were added
+	// overtaken are the numbers of states that were covered later, by another state of the same
+	// depth.
 	overtaken      bitmap
 	overtakenCount atomic.Uint64
 }
 
-// A coverPart is a table with open addressing, from what states have beside their messages to those that do.
+// A coverPart is a table with open addressing. Its keys are what states have besides their
+// messages; its values are the states that have it.
 type coverPart struct {
 	mu       sync.Mutex
-	slots    []coverSlot // with first 0: empty
+	slots    []coverSlot // a slot with first 0 is empty
 	count    int
-	elements []element // from place 1 on
+	elements []element // place 0 isn't used
 	ids      []uint32
 }
 
@@ -38,26 +43,27 @@ type coverSlot struct {
 	first uint32
 }
 
-// An element is a state: one of those that are equal but for their messages.
+// An element is one of the states that differ only in their messages.
 type element struct {
-	next   uint32 // of these
+	next   uint32 // the next of these states
 	number uint32
-	at     uint64 // of its messages in ids
-	sign   uint64 // of its messages
+	at     uint64 // the place of its messages in ids
+	sign   uint64 // a bit for a hash of each of its messages
 	size   uint16
 	depth  uint16
-	// duplicates is how often a message may still be duplicated.
+	// duplicates is how many messages may still be duplicated.
 	duplicates uint8
 }
 
-// A soup is a set of messages under one naming. It is used by one worker, again and again.
+// A soup is a set of messages under one naming. One worker uses it again and again.
 type soup struct {
 	list    []uint32
 	members []uint64
 	sign    uint64
 }
 
-// fill makes the soup hold some parcels under naming k. No two of them are equal; writes are less than stride.
+// fill makes the soup hold the given parcels, under naming k. No two parcels may be equal, and
+// writes must be less than stride.
 func (s *soup) fill(parcels []parcel, k, stride int) {
 	for _, id := range s.list {
 		s.members[id/64] = 0
@@ -74,15 +80,15 @@ func (s *soup) fill(parcels []parcel, k, stride int) {
 	}
 }
 
-// compareApart fills soups with the messages of a state, under each naming under which the rest of it looks least, and
-// returns the hash of that.
+// compareApart fills soups with the messages of a state. It fills one for each naming under which
+// the rest of the state has the least hash. It returns that hash.
 func (w *worker) compareApart(sums []sum, s *state) sum {
 	w.parcels = w.parcels[:0]
 	stride := maxInFlight
 	for i, id := range s.messages {
 		p := parcel{w.tables.message(id), 0}
 		if i > 0 && s.messages[i-1] == id {
-			p.writes = w.parcels[i-1].writes + 1 // on links there may be several: they are told apart by a number
+			p.writes = w.parcels[i-1].writes + 1 // a link may hold several copies: a number tells them apart
 		}
 		w.parcels = append(w.parcels, p)
 	}
@@ -112,9 +118,10 @@ func (w *worker) compareApart(sums []sum, s *state) sum {
 	return key
 }
 
-// echo lets messages arrive at once that change nothing where they arrive but are answered, now or when the disk has
-// done its work: the state in which the answers are on their way covers the one in which they are not, and nothing
-// else needs to happen for it. list are the messages after a step of server i.
+// echo lets some messages arrive at once: those that change nothing at their receiver but are
+// answered, now or when its disk has done its work. The state with the answers on their way covers
+// the state without them, and nothing else needs to happen for it. list are the messages after a
+// step of server i.
 func (w *worker) echo(list []uint32, i int, st *step) []uint32 {
 	todo := w.echoing[:0]
 	for _, id := range list {
@@ -129,7 +136,7 @@ func (w *worker) echo(list []uint32, i int, st *step) []uint32 {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if _, there := slices.BinarySearch(list, id); !there {
-			continue // it is dead
+			continue // the message is dead
 		}
 		at := &w.next.nodes[w.tables.message(id).to]
 		to := w.tables.nodes.get(*at)
@@ -168,8 +175,9 @@ func (s *soup) common(ids []uint32) int {
 	return n
 }
 
-// add notes a state, given what it has beside its messages, and these under every naming under which the rest looks
-// the same, unless it is covered. number is called for one that is new.
+// add notes a state, unless a known state covers it, and reports whether it did. key is what the
+// state has besides its messages. soups are its messages, under every naming under which the rest
+// looks the same. add calls number for a state that it notes.
 func (c *cover) add(key sum, soups []soup, depth uint32, duplicates uint8, number func() uint32) bool {
 	p := &c.parts[key.high%setParts]
 	p.mu.Lock()
@@ -211,7 +219,7 @@ func (c *cover) add(key sum, soups []soup, depth uint32, duplicates uint8, numbe
 	return true
 }
 
-// compare says whether an element covers a state, and whether the state covers the element.
+// compare reports whether an element covers a state, and whether the state covers the element.
 func (p *coverPart) compare(e *element, soups []soup, duplicates uint8) (covered, covers bool) {
 	ids := p.ids[e.at : e.at+uint64(e.size)]
 	for i := range soups {
@@ -231,7 +239,7 @@ func (p *coverPart) compare(e *element, soups []soup, duplicates uint8) (covered
 	return false, covers
 }
 
-// find returns the slot of a key, or the empty one where it would be.
+// find returns the slot of a key, or the empty slot where the key would be.
 func (p *coverPart) find(key sum) *coverSlot {
 	mask := uint64(len(p.slots) - 1)
 	for at := key.low >> 16 & mask; ; at = (at + 1) & mask {
@@ -251,7 +259,7 @@ func (p *coverPart) grow() {
 	}
 }
 
-// A bitmap holds numbers.
+// A bitmap holds a set of numbers.
 type bitmap struct {
 	mu    sync.Mutex
 	pages [1 << 16]atomic.Pointer[[bitmapPage / 64]atomic.Uint64]

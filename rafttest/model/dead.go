@@ -2,12 +2,12 @@ package model
 
 import "github.com/e17579a5/raft"
 
-// A standing is what is durable about a server's place in elections: what no crash takes back.
+// A standing is the durable part of a server's position in elections: what no crash takes back.
 type standing struct {
 	term raft.Term
 	vote raft.ServerID
-	// role is the one in this term. It is "candidate" when a later term isn't durable yet: then a crash may
-	// lead back to this one, and everything is still possible.
+	// role is the role in this term. It is "candidate" if the server is in a later term that isn't
+	// durable yet: then a crash may lead back to this term, and every role in it is still possible.
 	role string
 }
 
@@ -19,23 +19,24 @@ func stand(s *status, d *raft.DurableState) standing {
 	return st
 }
 
-// outlived says whether a message can't make a difference to its receiver any more, now or later. It is then
-// as good as lost, and taken from its link at once: otherwise each such message would double the states that
-// come after. The reasons are these.
+// outlived reports whether a message can't make a difference to its receiver any more, now or
+// later. Such a message is as good as lost, and it is taken from its link at once: otherwise each
+// such message would double the number of states that follow. The reasons are these.
 //
-// Durable terms never fall. Of the messages of an earlier term, a server answers requests for votes, appends
-// and heartbeats with a round; the others it ignores (Core.Receive). A granted pre-vote counts in the term
-// before its own only.
+// Durable terms never fall. Of the messages of an earlier term, a server answers requests for
+// votes, appends, and heartbeats with a round; it ignores all others (Core.Receive). A granted
+// pre-vote counts only in the term before its own.
 //
-// A server becomes a candidate by entering a new term, and a leader only in a term in which it was a
-// candidate. So who follows in a term has no use for answers in it, except for pre-votes; nor has anybody for
-// a vote when it is no candidate in its term, nor for a vote that is refused in a term that it is in.
+// A server becomes a candidate by entering a new term, and a leader only in a term in which it was
+// a candidate. So a server that follows in a term has no use for answers in that term, except for
+// pre-votes. A server that is no candidate in its term has no use for a vote in it. And no server
+// has a use for a refused vote in the term that it is in.
 func outlived(m *raft.Message, to *standing) bool {
 	switch m.Kind {
 	case raft.PreVoteRequest, raft.VoteRequest, raft.AppendRequest:
 		return false
 	case raft.PreVoteResponse:
-		return m.Term <= to.term // who granted names the term that was asked about; a refusal isn't counted
+		return m.Term <= to.term // a grant names the term that was asked about; a refusal isn't counted
 	case raft.Heartbeat:
 		return m.Term < to.term && m.Round == 0
 	case raft.VoteResponse:
@@ -46,18 +47,18 @@ func outlived(m *raft.Message, to *standing) bool {
 	return m.Term < to.term
 }
 
-// refused says whether a message can only be refused, now and later, and its sender is in the last term that
-// the bounds allow, in which it has no use for a refusal. A request of an earlier term tells its sender of
-// the later one, which can't be later than the last. Who has given its vote away refuses it to everybody else
-// in that term; and so it makes no difference either whether it grants it to its own candidate once more,
-// when that is none any more.
+// refused reports whether a message can only be refused, now and later, while its sender has no use
+// for a refusal because it is in the last term that the bounds allow. The refusal of a request of
+// an earlier term names a later one, but that can't be later than the last term. A server that has
+// given its vote in a term refuses it to all others in that term. It may grant it once more to its
+// own candidate, but if that is no candidate any more, this makes no difference either.
 func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
 	if from.term != b.lastTerm() {
 		return false
 	}
 	switch m.Kind {
 	case raft.PreVoteRequest:
-		return true // it asks about a term beyond the last, or one that is over
+		return true // it asks about a term beyond the last one, or about a term that is over
 	case raft.VoteRequest:
 		return m.Term < to.term || m.Term == to.term && to.vote != "" &&
 			(to.vote != m.From || !b.Timeouts && (m.Term < from.term || from.role != candidates))
@@ -67,11 +68,12 @@ func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
 	return false
 }
 
-// dead says whether a message can't make a difference any more. That it makes none now is looked up rather
-// than believed, so that a core which wrongly listens to it is caught doing so.
+// dead reports whether a message can't make a difference any more. It doesn't trust the rules above
+// for the present: it looks up what the message does now. So a core that wrongly listens to the
+// message is caught.
 func (w *worker) dead(m *message, from, to *node) bool {
 	if c := &m.content; c.Kind == raft.PreVoteResponse && c.Granted && c.Term > w.bounds.lastTerm() {
-		return true // it can only help into a term beyond the last
+		return true // it can only help to enter a term beyond the last one
 	}
 	if outlived(&m.content, &to.standing) {
 		st := w.tables.step(&w.stepper, to, event(m.id))
@@ -92,8 +94,8 @@ func (w *worker) dead(m *message, from, to *node) bool {
 	return false
 }
 
-// bury takes dead messages from a list, with their hashes, after server i has changed from one node to
-// another and sent messages.
+// bury takes dead messages from a list, and their hashes from sums. It is called after server i has
+// changed from one node to another and has sent messages.
 func (w *worker) bury(list []uint32, sums []sum, i int, before, after *node) []uint32 {
 	moved := before.standing != after.standing
 	kept := list[:0]

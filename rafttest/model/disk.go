@@ -2,14 +2,14 @@ package model
 
 import "github.com/e17579a5/raft"
 
-// A slot is what the checks keep of an entry: its term and a hash over it and everything before it. Two logs
-// with equal chains at an index are equal up to there.
+// A slot is what the checks keep of an entry: its term, and a hash over it and everything before
+// it. If two logs have equal chains at an index, they are equal up to that index.
 type slot struct {
 	term  raft.Term
 	chain uint64
 }
 
-// chainEntry returns the chain of e in a log whose chain before e is prev.
+// chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
 func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	h := mix(prev ^ uint64(e.Term)<<8 ^ uint64(e.Kind))
 	h = mix(h ^ uint64(e.Index))
@@ -17,8 +17,8 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	return mix(h ^ hashOf(0, []byte(e.Origin.Server)).low ^ hashOf(1, e.Data).high)
 }
 
-// extend returns the slots of a log that continues with entries from the first one's index on. The slots of
-// the old one stay as they are.
+// extend returns the slots of a log in which entries replace everything from the first one's index
+// on. It doesn't change the slots of the old log.
 func extend(slots []slot, entries []raft.Entry) []slot {
 	if len(entries) == 0 {
 		return slots
@@ -36,7 +36,7 @@ func extend(slots []slot, entries []raft.Entry) []slot {
 	return extended
 }
 
-// at returns the slot at an index; the zero slot where there is none.
+// at returns the slot at an index, or the zero slot if there is none.
 func at(slots []slot, i raft.Index) slot {
 	if i == 0 || i > raft.Index(len(slots)) {
 		return slot{}
@@ -55,7 +55,7 @@ type disk struct {
 func (d disk) with(w *raft.Write) disk {
 	d.state = w.State
 	if len(w.Entries) > 0 {
-		from := int(w.Entries[0].Index) - 1 // at most len(d.entries): checkWrite has seen to it
+		from := int(w.Entries[0].Index) - 1 // at most len(d.entries): checkWrite has made sure
 		d.entries = append(d.entries[:from:from], w.Entries...)
 		d.slots = extend(d.slots, w.Entries)
 	}

@@ -4,42 +4,43 @@ import (
 	"slices"
 )
 
-// A worker finds what may come after a state.
+// A worker finds the states that may follow a state.
 type worker struct {
 	bounds  *Bounds
 	tables  *tables
 	stepper stepper
 	judge   judge
-	// found takes each state that comes after, with its hashes by naming. Its messages are only lent.
+	// found gets each state that follows, with its hashes by naming. The messages of that state are
+	// only lent.
 	found func(sums []sum, next *state)
-	// broken takes a step that breaks an invariant.
+	// broken gets the violation of a step that breaks an invariant.
 	broken func(v *Violation)
 
-	keep bool // dead messages
-	// apart says that the messages of a state are compared apart from the rest of it (see cover), so that the
-	// hashes are those of the rest.
+	keep bool // keep dead messages
+	// apart says that the messages of a state are compared apart from the rest of it (see cover).
+	// The hashes are then those of the rest.
 	apart bool
 
-	// The state that is expanded, with its parts.
+	// The state that is expanded, with its parts
 	state    *state
 	nodes    []*node
 	messages []*message
 	ghost    *ghost
-	sums     []sum // of the state, by naming
+	sums     []sum // of that state, by naming
 
-	// The step that is tried.
+	// The step that is tried
 	move move
 	next state
-	list [][]uint32 // room for lists of messages, one for each loss
+	list [][]uint32 // room for lists of messages: one list for each number of losses
 	room [][]sum
 
 	soups   []soup
 	parcels []parcel
 	echoing []uint32
 
-	ordinal uint32 // of the step among those of its state
-	steps   uint64 // taken
-	beyond  uint64 // not taken, because they leave the bounds
+	ordinal uint32 // of the step, among those of its state
+	steps   uint64 // number of steps that were taken
+	beyond  uint64 // number of steps that were not taken because they leave the bounds
 }
 
 func (s *Search) newWorker() *worker {
@@ -82,7 +83,7 @@ func (w *worker) expand(s *state) {
 	}
 }
 
-// load finds the parts of a state.
+// load looks up the parts of a state.
 func (w *worker) load(s *state) {
 	w.state = s
 	w.ghost = w.tables.ghosts.get(s.ghost)
@@ -106,7 +107,7 @@ func (w *worker) load(s *state) {
 	}
 }
 
-// hash returns what a message adds to the hash of a state.
+// hash returns what a message adds to the hash of a state under naming k.
 func (w *worker) hash(m *message, k int) sum {
 	if w.apart {
 		return sum{}
@@ -114,7 +115,7 @@ func (w *worker) hash(m *message, k int) sum {
 	return m.hashes[k]
 }
 
-// hashNode returns what a node adds to the hash of a state.
+// hashNode returns what a node adds to the hash of a state under naming k.
 func (w *worker) hashNode(n *node, k int) sum {
 	if w.apart && w.bounds.Soup {
 		return n.bare[k]
@@ -151,7 +152,8 @@ func (w *worker) administer(i int, n *node) {
 	}
 }
 
-// deliver lets each message on its way to a server arrive, for good or to arrive again.
+// deliver lets each message on its way to a server arrive: for good, or so that it may arrive
+// again.
 func (w *worker) deliver(i int) {
 	for j, m := range w.messages {
 		if m.to != i || j > 0 && w.messages[j-1] == m {
@@ -167,7 +169,7 @@ func (w *worker) deliver(i int) {
 	}
 }
 
-// pass lets a server's time pass: one deadline, or the moment at which it is told to campaign.
+// pass lets the time of a server pass: one deadline, or the moment at which it is told to campaign.
 func (w *worker) pass(i int) {
 	n, b := w.nodes[i], w.state.budget
 	if !w.bounds.Timeouts && n.status.role == follows {
@@ -180,8 +182,8 @@ func (w *worker) pass(i int) {
 	}
 }
 
-// passes says whether a deadline may pass. One that a leader meets by looking for a successor makes no difference but
-// when disks stand still: nobody is preferred to lead.
+// passes reports whether a deadline may pass. The deadlines at which a leader looks for a successor
+// make a difference only if disks stand still: no server is preferred to lead.
 func (b *Bounds) passes(deadline string) bool {
 	switch deadline {
 	case "heartbeat", "retry":
@@ -254,7 +256,7 @@ func (w *worker) try(i int, e event, b budget) {
 	w.settle(0, b, len(st.sent) > 0 && !w.bounds.Soup)
 }
 
-// watch checks a step against the whole cluster, and returns what the observer knows then.
+// watch checks a step against the whole cluster. It returns what the observer knows after the step.
 func (w *worker) watch(i int, e event, b budget, st *step) (*ghost, *Violation) {
 	j := &w.judge
 	if st.plain && st.commit <= w.ghost.commit() && !st.claims {
@@ -273,9 +275,9 @@ func (w *worker) watch(i int, e event, b budget, st *step) (*ghost, *Violation) 
 	return w.tables.addGhost(j.ghost, &w.stepper.buffer), nil
 }
 
-// settle makes room on links that hold too much, in every way, and hands over the states that come of it. A
-// message that is never delivered is as good as lost: so nothing needs to be lost before it stands in the way
-// of another.
+// settle makes room on links that hold too much, in every possible way, and hands over the states
+// that follow. A message that is never delivered is as good as lost. So no message needs to be lost
+// before it stands in the way of another one.
 func (w *worker) settle(losses int, b budget, sent bool) {
 	list, sums := w.list[losses], w.room[losses]
 	full := -1
@@ -314,7 +316,7 @@ func (w *worker) settle(losses int, b budget, sent bool) {
 	}
 }
 
-// fullLink returns a link that holds too much, or -1.
+// fullLink returns a link that holds too many messages, or -1.
 func (w *worker) fullLink(list []uint32) int {
 	var count [MaxServers * MaxServers]int8
 	for _, id := range list {
@@ -327,7 +329,7 @@ func (w *worker) fullLink(list []uint32) int {
 	return -1
 }
 
-// listAt returns an empty list of messages to be used after a number of losses.
+// listAt returns an empty list of messages for use after a number of losses.
 func (w *worker) listAt(losses int) []uint32 {
 	for len(w.list) <= losses {
 		w.list = append(w.list, nil)
@@ -343,7 +345,8 @@ func (w *worker) sumsAt(losses int) []sum {
 	return w.room[losses]
 }
 
-// least returns the least sum: that of the naming under which all states that are alike look the same.
+// least returns the least sum. It belongs to the naming under which all states that differ only in
+// the names of servers look the same.
 func least(sums []sum) sum {
 	first := sums[0]
 	for _, s := range sums[1:] {

@@ -5,8 +5,9 @@ import "github.com/e17579a5/raft"
 // foundingTerm is the term in which the cluster was founded.
 const foundingTerm = 1
 
-// incarnation is that of every disk. They are told apart when a server comes back with another disk than it
-// had, which doesn't happen here; so that servers can be folded, all have one.
+// incarnation is the incarnation of every disk. Incarnations tell disks apart when a server comes
+// back with another disk, which doesn't happen here. All disks have the same one, so that states
+// that differ only in the names of servers can count as one.
 const incarnation = 1
 
 // clusterID is the name of the cluster.
@@ -23,10 +24,11 @@ func founding(servers int) raft.Entry {
 		Data: raft.AppendConfiguration(nil, &configuration)}
 }
 
-// founded returns the disk with which a server begins. The founding itself is left to the simulator: its
-// first server is another than the rest, and it needs all of them. Here everybody has the first entry, and
-// nobody knows that it is committed. No disk holds the vote of the founding term. That makes no difference,
-// since nobody ever asks for votes in a term that has a log, and all servers are alike.
+// founded returns the disk with which a server begins. The founding itself is left to the
+// simulator: the first server has another part in it than the rest, and it needs all servers. Here
+// every server has the first entry, and none knows that it is committed. No disk holds a vote of
+// the founding term. That makes no difference: no server ever asks for votes in a term in which
+// there is a log, and so all servers are alike.
 func founded(server int, first raft.Entry) disk {
 	return disk{
 		state: raft.DurableState{

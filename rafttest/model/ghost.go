@@ -8,31 +8,34 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A ghost is what an observer knows who sees everything and forgets nothing, crashes included; the cluster
-// itself never looks at it. It is part of a state: two ways into the same state of the cluster that differ in
-// what was committed or answered before are two. It is never changed.
+// A ghost holds what an observer knows that sees everything and forgets nothing, not even in
+// crashes. The cluster itself never looks at it. It is a part of a state: two ways into the same
+// state of the cluster are different states if something else was committed or answered on the way.
+// A ghost is never changed.
 type ghost struct {
 	id     uint32
 	hashes []sum // by naming
 
-	// leaders are those of the terms, by term.
+	// leaders are the leaders of the terms, by term.
 	leaders [MaxTerms + foundingTerm + 1]leader
 	// committed is the log as far as some leader has committed it.
 	committed []committed
-	// acknowledged is the highest index that was ever answered to a caller.
+	// acknowledged is the highest index that any caller has got in an answer.
 	acknowledged raft.Index
-	// calls are those that wait for an answer. refused are commands that were answered with ErrNotApplied.
+	// calls are the calls that wait for an answer. refused are the commands that were answered with
+	// ErrNotApplied.
 	calls   []call
 	refused []call
 }
 
-// A leader is the one of a term.
+// A leader is the leader of one term.
 type leader struct {
 	server int8 // plus 1; 0 for none
 	start  uint64
 }
 
-// A committed entry, with the lowest term in which a leader has committed it, and what comes of it.
+// A committed is a committed entry, with the lowest term in which a leader has committed it, and
+// with the state of the state machine after it.
 type committed struct {
 	slot
 	entry  raft.Entry
@@ -46,10 +49,10 @@ type call struct {
 	kind   callKind
 	start  uint64
 	number uint64
-	since  raft.Index // what was acknowledged when a read was called
+	since  raft.Index // for a read, the index that was acknowledged when it was called
 }
 
-// A callKind says what is called for.
+// A callKind says what a call asks for.
 type callKind byte
 
 const (
@@ -58,7 +61,7 @@ const (
 	callChange
 )
 
-// kindOf returns what an event calls for.
+// kindOf returns the kind of the call that an event makes.
 func kindOf(e event) callKind {
 	switch {
 	case e == eventRead:
@@ -69,7 +72,7 @@ func kindOf(e event) callKind {
 	return callCommand
 }
 
-// proposed says whether the call is where an entry comes from.
+// proposed reports whether an entry comes from the call.
 func (c *call) proposed(e *raft.Entry) bool {
 	return e.Origin == raft.Origin{Server: idOf(int(c.server)), Start: c.start} && e.Number == c.number
 }

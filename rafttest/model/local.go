@@ -12,19 +12,20 @@ import (
 type stepper struct {
 	tables *tables
 	bounds *Bounds
-	// patient followers are loyal to their leader until a deadline passes.
+	// patient makes followers loyal to their leader until a deadline passes.
 	patient bool
 
 	effects raft.Effects
 	buffer  []byte
 
-	// The step that is going on: what becomes of the node, what came of it, and what the core showed before.
+	// The step that is going on: what becomes of the node, what else came of the event, and the
+	// status before.
 	node   node
 	step   step
 	before status
 }
 
-// A replica is the state machine of the node that a step is going on at.
+// A replica is the state machine of the node at which a step is going on.
 type replica struct{ *stepper }
 
 // Apply implements raft.StateMachine.
@@ -67,9 +68,9 @@ func (s *stepper) do(n *node, e event) (result *step) {
 	return s.finish(n)
 }
 
-// forsake lets the time pass at once in which a follower that has heard its leader doesn't hear who asks for votes,
-// where messages stay on their way: that a request is passed over is as good as that it arrives later, so nothing is
-// missed without that time.
+// forsake ends a follower's loyalty at once, where messages stay on their way. A loyal follower has
+// heard its leader and ignores requests for votes for some time. A request that is ignored is as
+// good as one that arrives later. So nothing is missed if that time passes at once.
 func (s *stepper) forsake() {
 	if s.bounds.Timeouts && s.bounds.Soup && !s.patient && s.node.core != nil {
 		s.node.core.Pass("sticky")
@@ -108,7 +109,8 @@ func (s *stepper) happen(n *node, e event) {
 	s.observe()
 }
 
-// timeoutNow returns the message that tells a node to campaign, from its leader if it knows one.
+// timeoutNow returns the message that tells a node to campaign. It comes from the node's leader if
+// the node knows one.
 func (s *stepper) timeoutNow(n *node) raft.Message {
 	from := n.status.leader
 	if from == "" {
@@ -118,7 +120,8 @@ func (s *stepper) timeoutNow(n *node) raft.Message {
 		FromIncarnation: incarnation, ToIncarnation: incarnation}
 }
 
-// restart crashes the node and starts it again. The oldest n of its queued writes have reached the disk.
+// restart crashes the node and starts it again. The oldest n of its queued writes have reached the
+// disk.
 func (s *stepper) restart(n int) {
 	for _, w := range s.node.writes[:n] {
 		s.node.disk = s.node.disk.with(w)
@@ -153,9 +156,9 @@ func (s *stepper) persist(n int) {
 	s.node.core.Persisted(0, writes[n-1].Number)
 }
 
-// settle performs the core's effects, and those of what comes of them, until there are none: the state
-// machine applies at once, entries that have left memory are read at once, and writes take effect at once
-// unless disks are asynchronous.
+// settle performs the core's effects, and the effects that follow from those, until there are none.
+// The state machine applies at once, entries that have left memory are read at once, and writes
+// take effect at once unless disks are asynchronous.
 func (s *stepper) settle() {
 	e := &s.effects
 	for s.step.broken == nil {
@@ -187,7 +190,7 @@ func (s *stepper) settle() {
 	}
 }
 
-// read returns what Storage.Entries would.
+// read returns what Storage.Entries would return.
 func (d *disk) read(f raft.Fetch) []raft.Entry {
 	last := min(f.Last, raft.Index(len(d.entries)))
 	if f.After >= last {
@@ -196,7 +199,8 @@ func (d *disk) read(f raft.Fetch) []raft.Entry {
 	return d.entries[f.After:last:last]
 }
 
-// apply hands entries to the state machine, and reports them.
+// apply hands entries to the state machine and reports their results to the core. It reports
+// whether there were any.
 func (s *stepper) apply(batches [][]raft.Entry) bool {
 	if len(batches) == 0 {
 		return false
@@ -214,7 +218,7 @@ func (s *stepper) apply(batches [][]raft.Entry) bool {
 	return true
 }
 
-// finish makes a step of what has happened.
+// finish makes a step from what has happened.
 func (s *stepper) finish(n *node) *step {
 	result := s.step
 	if result.broken == nil {
@@ -245,12 +249,12 @@ func (s *stepper) finish(n *node) *step {
 	return &result
 }
 
-// sameLog says whether two logs are equal.
+// sameLog reports whether two logs are equal.
 func sameLog(a, b []slot) bool {
 	return len(a) == len(b) && (len(a) == 0 || a[len(a)-1] == b[len(b)-1])
 }
 
-// fail reports that an invariant doesn't hold. The first report counts.
+// fail reports that an invariant doesn't hold. Only the first report counts.
 func (s *stepper) fail(name, format string, args ...any) {
 	if s.step.broken == nil {
 		s.step.broken = violated(name, s.node.server, format, args...)

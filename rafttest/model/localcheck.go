@@ -5,10 +5,10 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// What one server can be convicted of by itself, whatever the others do, is checked here: once for each step
-// of a node, however many states of the cluster it is part of.
+// This file has the checks that can convict one server by itself, whatever the others do. They run
+// once for each step of a node, however many states of the cluster the node is part of.
 
-// observe compares what the core shows of itself after an event with what it showed before.
+// observe compares the status of the core after an event to the status before it.
 func (s *stepper) observe() {
 	if s.step.broken != nil {
 		return
@@ -27,11 +27,11 @@ func (s *stepper) observe() {
 	}
 	if stable := now.stable; stable > 0 && (stable > raft.Index(len(s.node.disk.entries)) ||
 		at(s.node.disk.slots, stable) != at(s.node.view, stable)) {
-		s.fail(sim.StableIsDurable, "stable is %d; the disk holds %d entries, and not these", stable, len(s.node.disk.entries))
+		s.fail(sim.StableIsDurable, "stable is %d, but the disk holds %d entries, or other ones", stable, len(s.node.disk.entries))
 	}
 }
 
-// write checks a write that is handed out, and queues it.
+// write checks a write that the core hands out, and queues it.
 func (s *stepper) write(w *raft.Write) {
 	n := &s.node
 	before := &n.disk.state
@@ -85,7 +85,8 @@ func (s *stepper) extendView(w *raft.Write) {
 	n.view = extend(n.view, w.Entries)
 }
 
-// send checks the claims of a message that leaves against the disk as it is, and puts it on its way.
+// send checks the claims of a message that leaves against the disk as it is, and puts the message
+// on its way.
 func (s *stepper) send(m *raft.Message) {
 	durable := &s.node.disk.state
 	if m.From != idOf(s.node.server) || serverOf(m.To) >= s.bounds.Servers || m.To == m.From {
@@ -119,8 +120,8 @@ func (s *stepper) send(m *raft.Message) {
 	s.step.sent = append(s.step.sent, s.tables.addMessage(m, &s.buffer))
 }
 
-// checkVote checks a vote that leaves: it is the one on the disk. No write replaces a vote in its term, so
-// there is only one.
+// checkVote checks that a vote that leaves is the one on the disk. No write replaces a vote within
+// its term, so there is only one.
 func (s *stepper) checkVote(term raft.Term, candidate raft.ServerID) {
 	if d := &s.node.disk.state; d.Term == term && d.Vote != candidate {
 		s.fail(sim.Gate, "votes for server %s in term %d, but on disk is a vote for %q", candidate, term, d.Vote)

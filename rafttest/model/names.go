@@ -2,10 +2,11 @@ package model
 
 import "github.com/e17579a5/raft"
 
-// idOf returns the name of a server, counted from 0.
+// idOf returns the ID of a server, whose number is counted from 0.
 func idOf(server int) raft.ServerID { return raft.ServerID([]byte{'1' + byte(server)}) }
 
-// serverOf returns the number of a server, from 0; MaxServers for a name that isn't one of ours.
+// serverOf returns the number of a server, from 0. It returns MaxServers for an ID that no server
+// has.
 func serverOf(id raft.ServerID) int {
 	if len(id) == 1 && id[0] >= '1' && id[0] < '1'+MaxServers {
 		return int(id[0] - '1')
@@ -13,8 +14,9 @@ func serverOf(id raft.ServerID) int {
 	return MaxServers
 }
 
-// A naming gives each server another name in encodings. With all namings of n servers, n! of them, states
-// that differ only in who is who have the same set of encodings: the least of these stands for all.
+// A naming gives each server another name in encodings. Take all n! namings of n servers. States
+// that differ only in the names of servers then have the same set of encodings, and the least of
+// these stands for all.
 type naming [MaxServers]byte
 
 // of returns the name of a server.
@@ -28,8 +30,8 @@ func (n *naming) of(id raft.ServerID) byte {
 	return 255
 }
 
-// namings returns the ways to name n servers from 1 on, each server's own number first; only that one unless
-// fold is set.
+// namings returns the ways to name n servers by the numbers from 1 on. The first way gives each
+// server its own number. Without fold it is the only one.
 func namings(n int, fold bool) []naming {
 	var all []naming
 	var own naming

@@ -6,38 +6,39 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A node is one server in one of its states, with its disk. It is never changed: an event makes another one.
-// Nodes that behave alike are one.
+// A node is one server in one of its states, with its disk. It is never changed: an event makes
+// another one. Nodes that behave alike are one.
 type node struct {
 	id   uint32
 	core *raft.Core // drained
 	disk disk
-	// writes are handed out and not durable; view is the log with all of them.
+	// writes are handed out and not durable yet. view is the log with all of them.
 	writes []*raft.Write
 	view   []slot
-	// machine is the state of the state machine. It needs no place in the encoding: applied tells as much.
+	// machine is the state of the state machine. The encoding doesn't need it, since applied
+	// determines it.
 	machine machine
 
 	server   int
 	status   status
 	standing standing
 	start    uint64
-	armed    []string // deadlines
+	armed    []string // the deadlines that are armed
 	hashes   []sum    // by naming
-	// bare are the hashes without the messages that wait for the disk, which are held.
+	// bare are the hashes without held.
 	bare []sum
-	// voters are those of the latest configuration in the view; old those whose majority counts as well, while it is
-	// joint.
+	// voters are those of the latest configuration in the view. While that is joint, old are the
+	// voters of its old half, whose majority counts as well.
 	voters, old servers
 	held        []parcel
 }
 
-// A servers is a set of servers, by their bits.
+// A servers is a set of servers, one bit each.
 type servers uint8
 
 func (s servers) has(i int) bool { return s>>i&1 != 0 }
 
-// majority says whether more than half of the servers are among some.
+// majority reports whether more than half of the servers are in among.
 func (s servers) majority(among servers) bool {
 	return 2*bits.OnesCount8(uint8(s&among)) > bits.OnesCount8(uint8(s))
 }
@@ -69,13 +70,14 @@ func votersOf(members []raft.Member) servers {
 	return set
 }
 
-// A parcel is a message that leaves once so many writes are durable; none when it is on its way.
+// A parcel is a message that leaves when the given number of writes is durable. The number is 0 for
+// a message that is on its way.
 type parcel struct {
 	message *message
 	writes  int
 }
 
-// status is what is looked at in a core after every event.
+// A status is the part of a core's state that is looked at after every event.
 type status struct {
 	role                          string
 	leader                        raft.ServerID
@@ -84,7 +86,7 @@ type status struct {
 	held                          int
 }
 
-// Roles, as raft.CoreStatus has them.
+// The roles, as raft.CoreStatus has them
 const (
 	leads         = "leader"
 	follows       = "follower"
@@ -97,7 +99,7 @@ func look(c *raft.Core) status {
 	return status{s.Role, s.Leader, s.Term, s.Commit, s.Applied, s.Stable, s.Last, s.Held}
 }
 
-// encode appends an encoding of all that decides what the node will do.
+// encode appends an encoding of everything that decides what the node will do.
 func (n *node) encode(b []byte, naming *naming) []byte {
 	return n.encodeRest(n.core.AppendState(b, naming.of), naming)
 }
@@ -117,25 +119,25 @@ func (n *node) encodeRest(b []byte, naming *naming) []byte {
 
 // encodeLog appends an encoding of what a disk holds or is to be given.
 func encodeLog(b []byte, state *raft.DurableState, entries []raft.Entry, naming *naming) []byte {
-	// A message is made of the same things, and its encoding is known to be complete.
+	// A message consists of the same things, and its encoding is known to be complete.
 	return raft.AppendMessageState(b, &raft.Message{
 		From: state.Server, To: state.Vote, Term: state.Term, Start: state.Start, Cluster: state.Cluster,
 		FromIncarnation: state.Incarnation, Number: uint64(state.MaxLease), Entries: entries,
 	}, naming.of)
 }
 
-// A message is one that some server may send. Equal ones are one.
+// A message is one that some server may send. Equal messages are one.
 type message struct {
 	id       uint32
 	from, to int
 	content  raft.Message
 	hashes   []sum // by naming
-	// canon is the number of what the message is called, by naming: the same for messages that naming makes equal.
+	// canon has, for each naming, a number: the same for messages that are equal under that naming.
 	canon []uint32
 }
 
-// machine is the state machine that is replicated: a hash over all commands in their order, which is
-// also the result of each.
+// A machine is the state of the replicated state machine: a hash over all commands in their order.
+// The hash is also the result of each command.
 type machine uint64
 
 // next returns the state after a command.
@@ -143,49 +145,53 @@ func (m machine) next(e *raft.Entry) machine {
 	return machine(mix(uint64(m) ^ chainEntry(0, &raft.Entry{Kind: e.Kind, Origin: e.Origin, Number: e.Number, Data: e.Data})))
 }
 
-// An event is what can happen to a node: a message that arrives, or one of the kinds below with a number.
+// An event is what can happen to a node: the arrival of a message, which the event is the number
+// of, or one of the kinds below with a number of its own.
 type event uint32
 
-// Kinds of events, other than messages.
+// The kinds of events other than arrivals
 const (
 	eventStart event = 1<<31 + iota<<8
 	eventTransfer
 	eventPropose
 	eventRead
 	eventPersist
-	eventCrash // + how many of the writes reach the disk
+	eventCrash // + the number of writes that reach the disk
 	eventPass  // + the deadline's place among those that are armed
-	// The leader is asked to remove or add a server, or to hand over to it: + the server.
+	// The leader is asked to remove a server, to add one, or to hand over to one: + the server.
 	eventRemove
 	eventAdd
 	eventHandOver
 )
 
-// arrival says whether an event is a message, with the event as its number.
+// arrival reports whether an event is the arrival of a message. The event is then the number of the
+// message.
 func (e event) arrival() bool { return e < 1<<31 }
 
 func (e event) kind() event { return e &^ 255 }
 func (e event) number() int { return int(e & 255) }
 
-// A step is what an event makes of a node. It depends on nothing but the two.
+// A step is what an event makes of a node. It depends on nothing else.
 type step struct {
 	after *node
 	sent  []*message
-	// applied are the entries that the state machine applied, answers what callers were told.
+	// applied are the entries that the state machine applied, and answers are the answers that
+	// callers got.
 	applied []raft.Entry
 	answers []raft.Answer
-	// call is the number of the call that the event made.
+	// call is the number of the call that the event made, or 0.
 	call uint64
-	// broken is an invariant that doesn't hold.
+	// broken is the violation of an invariant, or nil.
 	broken *Violation
-	// whole says that the view is all of the log: there is no write that waits for another one to end.
+	// whole says that the view is the whole log: no write waits for another one to end.
 	whole bool
-	// silent says that a round began that doesn't leave the leader.
+	// silent says that a round of heartbeats began which doesn't leave the leader.
 	silent bool
-	// plain says that only the messages matter to who watches the whole cluster.
+	// plain says that, besides the messages, nothing in the step matters to the checks of the whole
+	// cluster.
 	plain bool
-	// commit is the highest commit index that a message sent names; claims says that one is a leader's, or
-	// claims a match.
+	// commit is the highest commit index that a message of the step names. claims says that one of
+	// the messages is a leader's, or claims a match.
 	commit raft.Index
 	claims bool
 }

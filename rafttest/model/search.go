@@ -10,40 +10,41 @@ import (
 
 // Options say how to search.
 type Options struct {
-	// Workers is how many states are expanded at a time (as many as there are cores when 0).
+	// Workers is the number of states that are expanded at a time (the number of cores if it is 0).
 	Workers int
-	// DepthFirst follows each run to its end before it turns to the next, with one worker: what is kept in
-	// memory beside the known states is small, and a violation far from the beginning is met sooner.
-	// Otherwise all states that are a step away come first, then those that are two away and so on, and no
-	// shorter run than the first that is found breaks an invariant.
+	// DepthFirst follows each run to its end before it turns to the next, with one worker. The
+	// search then keeps little in memory besides the known states, and it meets a violation far
+	// from the beginning sooner. Otherwise the search is breadth-first: all states that are one
+	// step away come first, then those that are two away, and so on. The first run that it finds to
+	// break an invariant is then a shortest one.
 	DepthFirst bool
-	// MaxDepth ends every run after that many steps; 0 for no end.
+	// MaxDepth ends every run after that many steps; 0 means that it has no end.
 	MaxDepth int
-	// Unfolded takes states that differ only in who is who for different.
+	// Unfolded counts states that differ only in the names of servers as different.
 	Unfolded bool
-	// Uncovered looks at states, too, that can do nothing that another one can't, because that one has all of their
-	// messages and more: where messages stay (Bounds.Soup) or are lost at any time (Bounds.Losses below 0).
-	// Depth-first they are always looked at.
+	// Uncovered also looks at states that another one covers: one that has all of their messages
+	// and more. There are such states where messages stay (Bounds.Soup) or may be lost at any time
+	// (Bounds.Losses below 0). A depth-first search always looks at them.
 	Uncovered bool
 }
 
-// A Search explores all runs within some bounds. It is for one use.
+// A Search explores all runs within some bounds. It can be used once.
 type Search struct {
 	bounds  Bounds
 	options Options
 	tables  *tables
 	known   set
-	// cover stands in for known where messages are compared apart.
+	// cover takes the place of known if messages are compared apart.
 	cover   cover
 	apart   bool
 	parents parents
 
 	steps, beyond, depth, waiting, expanded atomic.Uint64
 
-	// For tests: visit sees each new state, and with keep no message is taken from its link because it is dead.
+	// For tests: visit sees each new state. With keep, dead messages stay on their links.
 	visit func(*state)
 	keep  bool
-	// patient lets followers be loyal to their leader for a while (see stepper.forsake).
+	// patient makes followers loyal to their leader for a while (see stepper.forsake).
 	patient bool
 
 	mu     sync.Mutex
@@ -51,20 +52,21 @@ type Search struct {
 	stop   atomic.Bool
 }
 
-// A brokenStep breaks an invariant. It is the move that was tried after a state.
+// A brokenStep is a step that breaks an invariant: the move that was tried after a state.
 type brokenStep struct {
 	state     uint32
 	violation *Violation
 }
 
-// Progress is how far a search has come.
+// Progress says how far a search has come.
 type Progress struct {
-	States  uint64 // distinct, with those that are alike taken for one
-	Steps   uint64 // from one state to another or the same
-	Beyond  uint64 // steps that would have left the bounds
-	Depth   int    // steps from the beginning to the furthest state
-	Waiting uint64 // states that are known and yet to be expanded
-	// Nodes are the states of single servers, Messages the distinct messages, Pasts what an observer may know.
+	States  uint64 // distinct states; those that count as one are counted once
+	Steps   uint64 // steps from one state to another one, or to the same
+	Beyond  uint64 // steps that were not taken because they leave the bounds
+	Depth   int    // number of steps from the beginning to the furthest state
+	Waiting uint64 // states that are known and still to be expanded
+	// Nodes is the number of states of single servers, Messages that of distinct messages, and
+	// Pasts that of what an observer may know.
 	Nodes, Messages, Pasts int
 }
 
@@ -73,17 +75,17 @@ type Result struct {
 	Progress
 	// Exhausted says that every run within the bounds was explored.
 	Exhausted bool
-	// Violation is what is broken first; nil if nothing is.
+	// Violation is the first invariant that is broken, or nil.
 	Violation *Violation
 }
 
-// New prepares a search.
+// New prepares a search. It returns an error if the bounds or the options exceed their limits.
 func New(bounds Bounds, options Options) (*Search, error) {
 	if err := bounds.normalize(); err != nil {
 		return nil, err
 	}
 	if options.Workers < 0 || options.MaxDepth < 0 || options.MaxDepth > maxDepth {
-		return nil, fmt.Errorf("model: %d workers, depth %d", options.Workers, options.MaxDepth)
+		return nil, fmt.Errorf("model: %d workers and a depth of %d are not possible", options.Workers, options.MaxDepth)
 	}
 	if options.Workers == 0 {
 		options.Workers = runtime.GOMAXPROCS(0)
@@ -94,7 +96,7 @@ func New(bounds Bounds, options Options) (*Search, error) {
 	}, nil
 }
 
-// Progress tells how far the search has come. It may be called while Run is under way.
+// Progress returns how far the search has come. It may be called while Run is under way.
 func (s *Search) Progress() Progress {
 	return Progress{
 		States: s.known.size.Load() + s.cover.size.Load() - s.cover.overtakenCount.Load(), Steps: s.steps.Load(), Beyond: s.beyond.Load(), Depth: int(s.depth.Load()),
@@ -128,7 +130,8 @@ func (s *Search) result(exhausted bool) Result {
 	return r
 }
 
-// first returns the state in which every server has just started, on a disk that holds the founding.
+// first returns the state in which every server has just started, on a disk that holds the
+// founding.
 func (s *Search) first() (*state, *Violation) {
 	stepper := stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient}
 	entry := founding(s.bounds.Servers)
@@ -144,7 +147,7 @@ func (s *Search) first() (*state, *Violation) {
 	return first, nil
 }
 
-// worker returns a worker that reports to the search. Each state that is new goes to emit.
+// worker returns a worker that reports to the search. It calls emit with each new state.
 func (s *Search) worker(emit func(*state)) *worker {
 	w := s.newWorker()
 	w.found = func(sums []sum, next *state) {
@@ -166,7 +169,7 @@ func (s *Search) worker(emit func(*state)) *worker {
 	return w
 }
 
-// isNew notes a state and numbers it, if it is one to be expanded.
+// isNew reports whether a state must be expanded. If so, it notes the state and gives it a number.
 func (s *Search) isNew(w *worker, sums []sum, next *state, from parent) bool {
 	if s.apart {
 		key := w.compareApart(sums, next)
@@ -183,7 +186,7 @@ func (s *Search) isNew(w *worker, sums []sum, next *state, from parent) bool {
 	return false
 }
 
-// count adds to the figures what a worker has done since the last time.
+// count adds what a worker has done since the last time to the figures.
 func (s *Search) count(w *worker, expanded uint64) {
 	s.steps.Add(w.steps)
 	s.beyond.Add(w.beyond)
@@ -191,10 +194,10 @@ func (s *Search) count(w *worker, expanded uint64) {
 	s.expanded.Add(expanded)
 }
 
-// chunkSize is how many numbers of packed states are handed out at a time.
+// chunkSize is how many numbers of packed states a worker gets at a time.
 const chunkSize = 1 << 14
 
-// breadthFirst explores level by level. It reports whether there was an end to it.
+// breadthFirst explores level by level. It reports whether it has come to an end.
 func (s *Search) breadthFirst(begin []uint32) bool {
 	level := [][]uint32{begin}
 	s.waiting.Store(1)
@@ -225,7 +228,7 @@ func (s *Search) breadthFirst(begin []uint32) bool {
 	return true
 }
 
-// expandChunks expands chunks of a level, the next one each time, and returns the states that are found.
+// expandChunks expands chunks of a level, one after the other, and returns the states that follow.
 func (s *Search) expandChunks(level [][]uint32, next *atomic.Int64) [][]uint32 {
 	var found [][]uint32
 	var chunk []uint32
@@ -262,11 +265,12 @@ func (s *Search) expandChunks(level [][]uint32, next *atomic.Int64) [][]uint32 {
 	return found
 }
 
-// depthFirst explores run by run. It reports whether there was an end to it.
+// depthFirst explores run by run. It reports whether it has come to an end without cutting off a
+// run.
 func (s *Search) depthFirst(begin []uint32) bool {
 	n := s.bounds.Servers
 	stack := append([]uint32(nil), begin...)
-	ends := []int{0} // where each state in the stack begins
+	ends := []int{0} // the places in the stack at which its states begin
 	cut := false
 	w := s.worker(func(next *state) {
 		ends = append(ends, len(stack))

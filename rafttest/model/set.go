@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A set holds the hashes of the states that are known: 16 bytes each, of which 14 are the hash and two the
-// least depth at which it was found.
+// A set holds the hashes of the known states. Each takes 16 bytes: 14 for the hash and two for the
+// least depth at which the state was found.
 type set struct {
 	parts [setParts]setPart
 	size  atomic.Uint64
@@ -14,18 +14,18 @@ type set struct {
 
 const setParts = 256
 
-// A setPart is a table with open addressing; 0 stands for nothing.
+// A setPart is a table with open addressing. The value 0 marks an empty slot.
 type setPart struct {
 	mu    sync.Mutex
 	slots []sum
 	count int
-	_     [24]byte // to the end of a cache line
+	_     [24]byte // padding to the end of a cache line
 }
 
 const maxDepth = 1<<16 - 1
 
-// add notes that a state was found at a depth. It reports whether it is new, and whether it was never found
-// so soon.
+// add notes that a state was found at a depth. It reports whether the state is new, and whether it
+// was never found at such a small depth before.
 func (s *set) add(h sum, depth uint32) (added, sooner bool) {
 	p := &s.parts[h.high%setParts]
 	key := sum{h.high | 1, h.low &^ maxDepth}
@@ -49,7 +49,7 @@ func (s *set) add(h sum, depth uint32) (added, sooner bool) {
 	return false, false
 }
 
-// find returns the slot of a key, or the empty one where it would be.
+// find returns the slot of a key, or the empty slot where the key would be.
 func (p *setPart) find(key sum) *sum {
 	mask := uint64(len(p.slots) - 1)
 	for at := key.low >> 16 & mask; ; at = (at + 1) & mask {
@@ -69,7 +69,8 @@ func (p *setPart) grow() {
 	}
 }
 
-// parents remember how each state was found first: after which one, and by which of its steps.
+// A parents remembers how each state was first found: after which state, and by which of that
+// state's steps.
 type parents struct {
 	mu    sync.Mutex
 	count uint32
@@ -80,7 +81,7 @@ const parentPage = 1 << 16
 
 type parent struct{ state, step uint32 }
 
-// add numbers a state.
+// add gives a state the next number and remembers its parent.
 func (p *parents) add(of parent) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,25 +1,25 @@
 package model
 
-// A state is the whole cluster and what is on its links, with what may still happen.
+// A state is the whole cluster, with the messages on its links and with what may still happen.
 type state struct {
 	number uint32 // in the order of discovery
-	depth  uint32 // steps from the beginning
+	depth  uint32 // number of steps from the beginning
 	budget budget
 	ghost  uint32
 	nodes  [MaxServers]uint32
-	// messages are on the links, in the order of their numbers. All links are in one list: a message names
-	// its own.
+	// messages are the messages on all links, in the order of their numbers. A message knows its
+	// own link.
 	messages []uint32
 }
 
-// append packs a state of n servers.
+// append appends a state of n servers in packed form.
 func (s *state) append(b []uint32, n int) []uint32 {
 	b = append(b, s.number, s.depth, s.budget.pack(), s.ghost, uint32(len(s.messages)))
 	b = append(b, s.nodes[:n]...)
 	return append(b, s.messages...)
 }
 
-// load unpacks the first state in b and returns the rest of b. The messages stay in b.
+// load unpacks the first state in b and returns the rest of b. The messages of the state stay in b.
 func (s *state) load(b []uint32, n int) []uint32 {
 	s.number, s.depth, s.budget, s.ghost = b[0], b[1], unpackBudget(b[2]), b[3]
 	m := int(b[4])
@@ -29,12 +29,12 @@ func (s *state) load(b []uint32, n int) []uint32 {
 	return b[m:]
 }
 
-// A move is a step that is taken: which event happens to which server, what becomes of the message that
-// arrives, which messages are lost, and which arrive because of it only to be answered.
+// A move is a step that is taken: which event happens to which server, whether the message that
+// arrives stays, which messages are lost, and which messages arrive at once only to be answered.
 type move struct {
 	server int
 	event  event
-	stays  bool // the message that arrives may arrive again
+	stays  bool // the message may arrive again
 	lost   []uint32
 	echoes []uint32
 	step   *step

@@ -7,21 +7,21 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// The states of a cluster are many, but they are made of few nodes and messages. So each of these exists
-// once, under a number; what an event makes of a node is worked out once, when it happens for the first time
-// in any state of the cluster; and a state is a handful of numbers.
+// A cluster has many states, but they are made of few nodes and messages. So each node and each
+// message exists once, under a number. What an event makes of a node is worked out once, when it
+// happens for the first time in any state of the cluster. And a state is a handful of numbers.
 
-// tables hold everything that exists once.
+// A tables holds everything that exists once.
 type tables struct {
 	namings  []naming
 	nodes    table[node]
 	messages table[message]
 	ghosts   table[ghost]
-	canon    map[sum]uint32 // of messages; kept by their table's lock
+	canon    map[sum]uint32 // of messages; guarded by the lock of their table
 	steps    [shards]steps
 }
 
-// shards is into how many parts a table is divided that all workers look things up in.
+// shards is the number of parts of a table in which all workers look things up.
 const shards = 64
 
 type steps struct {
@@ -29,7 +29,7 @@ type steps struct {
 	known map[uint64]*step
 }
 
-// A table numbers values from 0 on, in the order in which they are added. Values that are in it can be read
+// A table numbers values from 0 on, in the order in which they are added. Its values can be read
 // while others are added.
 type table[T any] struct {
 	mu    sync.Mutex
@@ -41,10 +41,11 @@ const pageSize = 1 << 12
 
 type page[T any] [pageSize]*T
 
-// get returns the value of a number.
+// get returns the value with a number.
 func (t *table[T]) get(id uint32) *T { return t.pages[id/pageSize].Load()[id%pageSize] }
 
-// add returns the value that is known under a hash, or adds one. The value isn't changed any more.
+// add returns the value that is known under a hash, or adds one. The value must not be changed
+// afterwards.
 func (t *table[T]) add(h sum, build func(id uint32) *T) *T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,7 +64,7 @@ func (t *table[T]) add(h sum, build func(id uint32) *T) *T {
 	return value
 }
 
-// size returns how many values there are.
+// size returns the number of values.
 func (t *table[T]) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +82,7 @@ func newTables(namings []naming) *tables {
 
 func (t *tables) message(id uint32) *message { return t.messages.get(id) }
 
-// hashes hashes an encoding under every naming.
+// hashes returns the hashes of an encoding, one for each naming.
 func (t *tables) hashes(what uint64, buffer *[]byte, encode func(b []byte, naming *naming) []byte) []sum {
 	all := make([]sum, len(t.namings))
 	for i := range t.namings {
@@ -91,13 +92,14 @@ func (t *tables) hashes(what uint64, buffer *[]byte, encode func(b []byte, namin
 	return all
 }
 
-// addNode returns the node that is like n. The first naming is each server's own, so it tells nodes apart.
+// addNode returns the node that is like n. The first naming gives each server its own number, so it
+// tells nodes apart.
 func (t *tables) addNode(n *node, buffer *[]byte) *node {
 	*buffer = n.encode((*buffer)[:0], &t.namings[0])
 	return t.nodes.add(hashOf(hashNode, *buffer), func(id uint32) *node {
 		added := *n
 		added.id = id
-		added.core = n.core.Clone() // without the buffers that effects were handed out in
+		added.core = n.core.Clone() // without the buffers in which effects were handed out
 		added.standing = stand(&n.status, &n.disk.state)
 		added.armed = added.core.Armed(nil)
 		added.findVoters()

@@ -9,10 +9,10 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// Transcript writes the run that broke an invariant for a person to read: a line for each step, with a column
-// for each server that shows its role, its term, and applied/commit/stable/last; the server to which the step
-// happens is marked. What it sends follows, and what is lost because of it. It writes nothing when no
-// invariant was broken.
+// Transcript writes the run that broke an invariant, in a form for people: a line for each step.
+// The line has a column for each server with its role, its term, and applied/commit/stable/last.
+// The server to which the step happens is marked. What the server sends follows, and what is lost
+// because of it. Transcript writes nothing if no invariant was broken.
 func (s *Search) Transcript(out io.Writer) {
 	if s.broken == nil {
 		return
@@ -50,7 +50,7 @@ type transcript struct {
 	line   int
 }
 
-// follow takes one of the steps after a state, prints it and returns the state after it.
+// follow takes one of the steps after a state, prints it, and returns the state after it.
 func (t *transcript) follow(one *state, ordinal uint32) *state {
 	w := t.worker
 	var after *state
@@ -92,7 +92,7 @@ func (t *transcript) print(what string, server int, after *state, effects []stri
 	t.nodes(what, server, after, nil, effects)
 }
 
-// nodes prints a line, with a node in place of the server's own if it isn't nil.
+// nodes prints a line. If instead isn't nil, it stands for the node of the server.
 func (t *transcript) nodes(what string, server int, after *state, instead *node, effects []string) {
 	fmt.Fprintf(t.out, "%3d  %-62s", t.line, what)
 	t.line++
@@ -156,7 +156,7 @@ func (t *transcript) describe(m *move) string {
 	return fmt.Sprintf("event %d at %s", m.event, id)
 }
 
-// effects says what comes of a step.
+// effects says what follows from a step.
 func (t *transcript) effects(m *move) []string {
 	var all []string
 	for _, sent := range m.step.sent {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// A Violation says which invariant doesn't hold, by the name that rafttest/sim has for it.
+// A Violation says which invariant doesn't hold. Its name is the one in rafttest/sim.
 type Violation struct {
 	Name   string
 	Detail string

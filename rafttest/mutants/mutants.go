@@ -1,18 +1,20 @@
-// Package mutants holds small bugs of the protocol and of what carries it out, each of which the simulator or a test
-// must catch: the proof that they can fail. A mutant is a file like
+// Package mutants holds small bugs in the protocol and in the code that carries it out. The
+// simulator or a test must catch each of them: this proves that they can fail. A mutant is a file
+// like
 //
 //	file wal/write.go
-//	breaks what is wrong about it
+//	breaks what is wrong with it
 //	tests ./wal
 //	--- is
 //	a text that is found in the file exactly once
 //	--- becomes
-//	what takes its place
+//	the text that replaces it
 //
-// It is applied by an overlay of the build, so the source itself is never touched. The line "tests" names the packages
-// whose tests are to catch it, where the simulator can't. There may also be a line "runs" with a number and a line
-// "time" with a duration, where the budget is another than MaxRuns and MaxTime; and a line "flags" with flags of cmd/raftsim,
-// where the simulator is to look for it among the runs in which it would show.
+// An overlay of the build applies the mutant, so the source itself is never touched. The line
+// "tests" is for a mutant that the simulator can't catch: it names the packages whose tests must. A
+// line "runs" with a number and a line "time" with a duration set a budget other than MaxRuns and
+// MaxTime. A line "flags" has flags of cmd/raftsim: the simulator then looks for the mutant only
+// among the runs in which it would show.
 package mutants
 
 import (
@@ -26,8 +28,8 @@ import (
 	"time"
 )
 
-// What a mutant must be caught within unless its file says otherwise: runs of the simulator, and time for them or
-// for the tests.
+// The budget in which a mutant must be caught, unless its file sets another one: runs of the
+// simulator, and time for these runs or for the tests
 const (
 	MaxRuns = 20_000
 	MaxTime = 3 * time.Minute
@@ -37,9 +39,9 @@ const (
 type Mutant struct {
 	Name    string
 	File    string   // relative to the module's root
-	Breaks  string   // what is wrong about it
+	Breaks  string   // what is wrong with the code
 	Flags   []string // of cmd/raftsim
-	Tests   []string // packages whose tests are to catch it; none where the simulator is
+	Tests   []string // packages whose tests must catch it; none if the simulator must
 	Runs    int
 	Time    time.Duration
 	Is      string // found exactly once in File
@@ -70,7 +72,7 @@ func All() ([]Mutant, error) {
 	return all, nil
 }
 
-// parse reads a mutant's file.
+// parse parses a mutant's file.
 func parse(name, text string) (Mutant, error) {
 	m := Mutant{Name: name, Runs: MaxRuns, Time: MaxTime}
 	head, rest, ok := strings.Cut(text, "--- is\n")
@@ -106,16 +108,17 @@ func parse(name, text string) (Mutant, error) {
 	}
 	m.Becomes = strings.TrimSuffix(m.Becomes, "\n")
 	if m.Runs < 1 || m.Time <= 0 {
-		return m, fmt.Errorf("a budget of %d runs and %v is none", m.Runs, m.Time)
+		return m, fmt.Errorf("a budget of %d runs and %v is too small", m.Runs, m.Time)
 	}
 	if m.File == "" || m.Breaks == "" || m.Is == "" || m.Is == m.Becomes {
-		return m, fmt.Errorf("file, what it breaks, or a change is missing")
+		return m, fmt.Errorf("the file, what it breaks, or a change is missing")
 	}
 	return m, nil
 }
 
-// Apply returns the mutant's file with its bug. A mutant whose text isn't found exactly once in the source has
-// outlived it, and proves nothing any more: an error.
+// Apply returns the text of the mutant's file with the bug. It returns an error if the mutant's
+// text isn't found exactly once in the source: the source has changed, and the mutant proves
+// nothing any more.
 func (m *Mutant) Apply(root string) ([]byte, error) {
 	source, err := os.ReadFile(filepath.Join(root, m.File))
 	if err != nil {
@@ -128,7 +131,8 @@ func (m *Mutant) Apply(root string) ([]byte, error) {
 	return []byte(strings.Replace(text, m.Is, m.Becomes, 1)), nil
 }
 
-// Overlay writes the mutant into dir and returns the name of a file for the -overlay flag of the go command.
+// Overlay writes the mutant into dir and returns the name of a file for the flag -overlay of the go
+// command.
 func (m *Mutant) Overlay(root, dir string) (string, error) {
 	text, err := m.Apply(root)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestOutlived demands that a mutant whose text is gone is an error.
+// TestOutlived demands an error for a mutant whose text is gone from the source.
 func TestOutlived(t *testing.T) {
 	root, err := mutants.Root()
 	require.NoError(t, err)
@@ -33,8 +33,8 @@ func TestOutlived(t *testing.T) {
 	require.ErrorContains(t, err, "found 0 times")
 }
 
-// TestKilled builds the simulator with some of the mutants and demands that it catches them. All of them take
-// minutes: go run ./cmd/raftmutants.
+// TestKilled builds the simulator with some of the mutants and demands that it catches them. To try
+// all mutants takes minutes: go run ./cmd/raftmutants.
 func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the simulator once for each mutant")
@@ -63,7 +63,7 @@ func TestKilled(t *testing.T) {
 			require.Error(t, err, "%s survived 2000 runs:\n%s", m.Name, out)
 			require.Contains(t, string(out), "caught after")
 
-			// The file repeats the failure with the bug, and nothing without it.
+			// The file repeats the failure as long as the bug is there.
 			out, err = exec.Command(binary, "-replay", kept).CombinedOutput()
 			require.Error(t, err, "%s", out)
 			_, err = os.Stat(kept)

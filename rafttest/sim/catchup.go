@@ -6,18 +6,20 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A feeding is what a server has written of a snapshot to another one, in one term that it leads.
+// A feeding notes what a server has written to streams with snapshots for another server, in one
+// term that it leads.
 type feeding struct {
 	term      raft.Term
 	life      uint32
-	snapshot  uint64 // by its number
-	snapshots int    // for which streams were opened
-	offset    uint64 // up to where bytes were written, ever
+	snapshot  uint64 // the number of the newest snapshot
+	snapshots int    // how many different snapshots there were
+	offset    uint64 // of the newest snapshot, the highest offset up to which bytes were written
 	at        raft.Instant
-	last      raft.Index // up to where the server's log reached then
+	last      raft.Index // the last index of the writing server's log at that time
 }
 
-// feeds returns what is noted of a stream, whose snapshot counts from when it is opened.
+// feeds returns the note that a stream belongs to. A snapshot counts from the moment when a stream
+// for it is opened.
 func (w *World) feeds(st *stream) *feeding {
 	f := &w.feedings[st.from][st.to]
 	if f.term != st.header.Term || f.life != st.fromLife {
@@ -30,9 +32,9 @@ func (w *World) feeds(st *stream) *feeding {
 	return f
 }
 
-// fed takes note of bytes that were written to a stream. Those that are written while effects are held back may belong to
-// a stream that the core has given up, or it may count them: so they are no sign that it sees something move, nor are they when they
-// are written again.
+// fed notes that bytes were written to a stream. While effects are held back, it notes only the
+// offset: the core may have given the stream up already, or it may count the bytes, so they don't
+// prove that the core sees progress. Bytes that are written a second time don't prove it either.
 func (w *World) fed(st *stream, now raft.Instant) {
 	f := w.feeds(st)
 	offset := st.header.Offset + uint64(st.written)
@@ -45,11 +47,12 @@ func (w *World) fed(st *stream, now raft.Instant) {
 	}
 }
 
-// How many election timeouts bytes may fail to come, and how many snapshots may take each other's place, in a change that must not be given up yet. Of both there must
-// be more, by one at least.
+// A change must not be given up while new bytes have come within the last stillFed election
+// timeouts and no more than manySnapshots snapshots have replaced each other. The limits of the
+// core are higher than these, by one at least.
 const stillFed, manySnapshots = 9, 8
 
-// votesIn says whether a member's disk votes in a configuration already.
+// votesIn reports whether a member votes in a configuration already, with the disk that it has.
 func votesIn(c *raft.Configuration, m *raft.Member) bool {
 	is := func(n raft.Member) bool {
 		return n.ID == m.ID && n.Role == raft.Voter && n.Incarnation == m.Incarnation
@@ -57,8 +60,9 @@ func votesIn(c *raft.Configuration, m *raft.Member) bool {
 	return slices.ContainsFunc(c.Members, is) || slices.ContainsFunc(c.Old, is)
 }
 
-// checkGivenUp checks that a leader doesn't give up a change, for want of progress, whose first round moves on: a server that is to vote,
-// and doesn't yet, hasn't got its first snapshot, and bytes of that have come lately (§4.2.1).
+// checkGivenUp checks that a leader doesn't give up a change for want of progress while its first
+// round moves on (§4.2.1). The first round moves on if there is a server that is to vote, doesn't
+// vote yet, hasn't got its first snapshot, and has got bytes of that snapshot lately.
 func (w *World) checkGivenUp(i int, before *placed, now placed) {
 	s := &w.servers[i]
 	if s.status.role != leads || before.configuration.Next == nil || now.configuration.Refusal != raft.RefusedNotCaughtUp {
@@ -73,14 +77,15 @@ func (w *World) checkGivenUp(i int, before *placed, now placed) {
 			to := &w.servers[j]
 			behind := m.Role == raft.Voter && !votesIn(before.configuration, m)
 			first := behind && w.diskOf(m) == to.disk && to.status.last < before.index && to.disk.last() < before.index
-			sooner := f.last < now.index // what came later says nothing: that it is given up may be seen late, when it is written
+			// Later bytes prove nothing: the decision may be older than the write that shows it.
+			sooner := f.last < now.index
 			if first && sooner && w.local(s)-f.at < raft.Instant(stillFed*w.params.Election) {
 				moves = j
 			}
 		}
 	}
 	if moves >= 0 && snapshots <= manySnapshots {
-		w.fail(CatchingUp, i, "gives the change at index %d up as one that doesn't catch up, though server %d has got %d bytes of its first snapshot, the last of them %d ms ago",
+		w.fail(CatchingUp, i, "gives up the change at index %d because a server doesn't catch up, though server %d has got %d bytes of its first snapshot, the last of them %d ms ago",
 			before.index, moves+1, w.feedings[i][moves].offset, (w.local(s)-w.feedings[i][moves].at)/raft.Instant(raft.Millisecond))
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// changeOf returns the number of the operation that a configuration belongs to, plus 1; 0 for none. Starts are counted anew on each disk, so
-// it takes the configuration before it in the log to know whose the name is.
+// changeOf returns the number, plus 1, of the operation that a configuration belongs to, or 0 for
+// none. Starts are counted from 1 again on each new disk of a server. So before, the configuration
+// that precedes c in the log, must tell which disk the origin means.
 func (w *World) changeOf(c, before *raft.Configuration) int32 {
 	i := serverOf(c.Origin.Server)
 	if i >= w.n || c.Number == 0 {
@@ -30,7 +31,7 @@ func (w *World) changeOf(c, before *raft.Configuration) int32 {
 	return 0
 }
 
-// commitConfiguration takes note of a configuration that is committed.
+// commitConfiguration notes that a configuration is committed and checks it.
 func (w *World) commitConfiguration(i int, e *raft.Entry) {
 	g := &w.ghost
 	now := place(e)
@@ -44,7 +45,7 @@ func (w *World) commitConfiguration(i int, e *raft.Entry) {
 			g.change = w.changeOf(c, b)
 		}
 		if c.Level > before.configuration.Level && slices.Equal(c.Members, before.configuration.Members) && c.Old == nil && c.Next == nil {
-			g.settled = c // it raises the level, and nothing else
+			g.settled = c // the configuration raises the level and changes nothing else
 		} else {
 			w.checkChange(i, now, g.change)
 		}
@@ -53,7 +54,8 @@ func (w *World) commitConfiguration(i int, e *raft.Entry) {
 	w.stats.Configurations++
 }
 
-// checkSteps checks that any majorities by which two neighbouring configurations may decide have a server in common (§4.3).
+// checkSteps checks two neighbouring configurations (§4.3): any majorities by which one of them and
+// the other may decide must have a server in common.
 func (w *World) checkSteps(i int, before, now placed) {
 	b, c := before.configuration, now.configuration
 	joint := func(c *raft.Configuration) bool { return c.Old != nil }
@@ -82,7 +84,7 @@ func equalVoters(a, b []raft.Member) bool {
 	return slices.Equal(voters(a), voters(b))
 }
 
-// checkChange checks what a committed configuration does for the call that it belongs to.
+// checkChange checks what a committed configuration means for the call that it belongs to.
 func (w *World) checkChange(i int, now placed, number int32) {
 	c := now.configuration
 	if number == 0 {
@@ -114,7 +116,7 @@ func (w *World) checkChange(i int, now placed, number int32) {
 
 func equalMembers(a, b []raft.Member) bool { return slices.Equal(a, b) }
 
-// checkTarget checks that a configuration is what a call asks for.
+// checkTarget checks that a configuration is what its call asked for.
 func (w *World) checkTarget(i int, o *operation, c *raft.Configuration) {
 	ok := true
 	switch o.call.Kind {
@@ -133,11 +135,11 @@ func (w *World) checkTarget(i int, o *operation, c *raft.Configuration) {
 		ok = m != nil && w.diskOf(m) != nil
 	}
 	if !ok {
-		w.fail(Steps, i, "%v comes to %s", o.call, describeConfiguration(c))
+		w.fail(Steps, i, "%v ends in the configuration %s", o.call, describeConfiguration(c))
 	}
 }
 
-// checkChanged checks the answer to a call.
+// checkChanged checks the answer to a call that asked for a change of the members.
 func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
 	switch {
 	case a.Err == nil:
@@ -145,7 +147,7 @@ func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
 		w.stats.Changed++
 		c := w.committedConfiguration(a.Index)
 		if c == nil || c.Old != nil || c.Next != nil {
-			w.fail(NothingLost, i, "%v is acknowledged at index %d, where no settled configuration is committed", o.call, a.Index)
+			w.fail(NothingLost, i, "%v is acknowledged at index %d, but no settled configuration is committed there", o.call, a.Index)
 			return
 		}
 		if o.index != 0 && (o.index != a.Index || o.refused) {
@@ -156,7 +158,7 @@ func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
 		o.outcome = outcomeNotApplied
 		w.stats.Unchanged++
 		if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
-			w.fail(Answers, i, "%v: %v is two outcomes", o.call, a.Err)
+			w.fail(Answers, i, "%v: the error %v names two outcomes", o.call, a.Err)
 		}
 		if o.index != 0 && !o.refused {
 			w.fail(ExactlyOnce, i, "%v is answered with ErrNotApplied, but done at index %d", o.call, o.index)
@@ -164,11 +166,12 @@ func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
 	case errors.Is(a.Err, raft.ErrOutcomeUnknown):
 		o.outcome = outcomeUnknown
 	default:
-		w.fail(Answers, i, "%v: %v is no outcome", o.call, a.Err)
+		w.fail(Answers, i, "%v: the error %v names no outcome", o.call, a.Err)
 	}
 }
 
-// committedConfiguration returns the configuration that is committed at an index; nil for none.
+// committedConfiguration returns the configuration that is committed at an index, or nil if there
+// is none.
 func (w *World) committedConfiguration(index raft.Index) *raft.Configuration {
 	for _, p := range w.ghost.configurations {
 		if p.index == index {
@@ -178,8 +181,8 @@ func (w *World) committedConfiguration(index raft.Index) *raft.Configuration {
 	return nil
 }
 
-// checkAppendedConfiguration checks a configuration that a leader appends: the one before is committed, and an entry of its own
-// term is.
+// checkAppendedConfiguration checks a configuration that a leader appends. The configuration before
+// it must be committed, and so must an entry of the leader's own term.
 func (w *World) checkAppendedConfiguration(i int, before *placed, now placed) {
 	s := &w.servers[i]
 	if before == nil || s.status.role != leads {
@@ -193,22 +196,23 @@ func (w *World) checkAppendedConfiguration(i int, before *placed, now placed) {
 	}
 }
 
-// checkConfiguration checks that the configuration that a core goes by is the last one in its log.
+// checkConfiguration checks that the configuration that a core uses is the last one in its log.
 func (w *World) checkConfiguration(i int) {
 	s := &w.servers[i]
 	if raft.Index(len(s.view)) != s.status.last {
-		return // it has entries that weren't handed to the disk yet
+		return // the core has entries that it hasn't handed to the disk yet
 	}
 	shown, want := s.core.Status(), raft.Index(0)
 	if n := len(s.configurations); n > 0 {
 		want = s.configurations[n-1].index
 	}
 	if shown.ConfigurationIndex != want {
-		w.fail(Steps, i, "goes by the configuration at index %d, but the last one in its log is at %d", shown.ConfigurationIndex, want)
+		w.fail(Steps, i, "uses the configuration at index %d, but the last one in its log is at %d", shown.ConfigurationIndex, want)
 	}
 }
 
-// checkElected checks that a new leader has the votes of a quorum of its configuration, disk by disk.
+// checkElected checks that a new leader has the votes of a quorum of its configuration. It counts
+// the votes of disks, not of servers.
 func (w *World) checkElected(i int) {
 	s := &w.servers[i]
 	shown := s.core.Status()
@@ -228,8 +232,8 @@ func (w *World) checkElected(i int) {
 	}
 }
 
-// describeConfiguration describes a configuration in short: members + old → next, with ? behind a server that doesn't vote and
-// ' behind it for each disk that it has lost.
+// describeConfiguration describes a configuration in short: the members, then + and the old
+// members, then → and the next ones. A ? follows each server that doesn't vote.
 func describeConfiguration(c *raft.Configuration) string {
 	list := func(members []raft.Member) string {
 		text := ""
@@ -265,7 +269,7 @@ func (w *World) move(i int) bool {
 	return true
 }
 
-// viewConfiguration takes note of a configuration that appears in a server's log.
+// viewConfiguration notes that a configuration has appeared in a server's log, and checks it.
 func (w *World) viewConfiguration(i int, now placed, term raft.Term) {
 	s := &w.servers[i]
 	if n := len(s.configurations); n > 0 && term == s.status.term {
@@ -275,8 +279,8 @@ func (w *World) viewConfiguration(i int, now placed, term raft.Term) {
 	s.configurations = append(s.configurations, now)
 }
 
-// ChangeText says what an event that asks for a change of the members asks for: the kind of the call, and its servers, with ? behind one that isn't to vote and ! behind a
-// wrong address.
+// ChangeText says what change of the members an event asks for: the kind of the call and its
+// servers. A ? follows a server that isn't to vote, and a ! follows one with a wrong address.
 func (e *Event) ChangeText() string {
 	data := e.Data
 	if len(data) < 2 {

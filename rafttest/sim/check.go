@@ -2,17 +2,17 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// status is what is looked at in a core after every event.
+// A status is the part of a core's state that is checked after every event.
 type status struct {
 	role                          string
 	term                          raft.Term
 	commit, applied, stable, last raft.Index
 
 	leaseUntil raft.Instant
-	handing    bool // it hands over
+	handing    bool // a transfer of the leadership is under way
 }
 
-// The roles of a leader, and of a server that asks for votes.
+// The roles of a leader and of a server that asks for votes
 const leads, asks = "leader", "candidate"
 
 // look returns the status of a server that is up.
@@ -21,7 +21,7 @@ func (s *server) look() status {
 	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.HandingOver != ""}
 }
 
-// observe compares what a core shows of itself after an event with what it showed before.
+// observe compares the status of a core after an event to the status before it.
 func (w *World) observe(i int) {
 	s := &w.servers[i]
 	now := s.look()
@@ -43,13 +43,13 @@ func (w *World) observe(i int) {
 			before.term, before.commit, before.applied, now.term, now.commit, now.applied)
 	}
 	if s.sticky && now.term != before.term {
-		w.fail(Stickiness, i, "a vote that is asked for raises the term to %d while a leader is heard", now.term)
+		w.fail(Stickiness, i, "a request for its vote raises the term to %d while it hears a leader", now.term)
 	}
 	if now.term != before.term {
 		s.heard = 0
 	}
 	if now.term >= maxTerm {
-		w.fail(BoundedMemory, i, "term %d", now.term)
+		w.fail(BoundedMemory, i, "the term has risen to %d", now.term)
 		return
 	}
 	switch now.role {
@@ -69,7 +69,7 @@ func (w *World) observe(i int) {
 	}
 }
 
-// observeLeader checks what only a leader must obey.
+// observeLeader checks a server that leads or has just been elected.
 func (w *World) observeLeader(i int, before *status) {
 	s, now := &w.servers[i], &w.servers[i].status
 	l := w.ghost.leader(now.term)
@@ -80,7 +80,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	if l.server != 0 && (int(l.server) != i+1 || l.life != s.life) {
-		w.fail(ElectionSafety, i, "leads term %d, which server %d has led", now.term, l.server)
+		w.fail(ElectionSafety, i, "leads term %d, which server %d has led already", now.term, l.server)
 		return
 	}
 	l.server, l.life = int8(i+1), s.life
@@ -97,8 +97,8 @@ func (w *World) observeLeader(i int, before *status) {
 		w.vacant = 0
 	}
 
-	// What leaders of earlier terms have committed is in the log now: it was written before the
-	// leader's own vote counted, so all of it is in the view.
+	// The leader's log now holds whatever leaders of earlier terms have committed. It was written
+	// before the leader's own vote counted, so all of it is in the view.
 	var committed raft.Index
 	for t := raft.Term(0); t < now.term; t++ {
 		committed = max(committed, w.ghost.commits[t])
@@ -108,7 +108,7 @@ func (w *World) observeLeader(i int, before *status) {
 	}
 }
 
-// observeCommit checks that a commit index was moved rightly.
+// observeCommit checks that a server may move its commit index as it did.
 func (w *World) observeCommit(i int) {
 	now := &w.servers[i].status
 	g := &w.ghost
@@ -118,8 +118,8 @@ func (w *World) observeCommit(i int) {
 		}
 		return
 	}
-	// By the rule of §3.6.2 a quorum holds the entry, and it is one of the leader's own term, which stands for
-	// the whole log before it (Log Matching).
+	// The rule of §3.6.2 demands two things: a quorum holds the entry, and the entry is one of the
+	// leader's own term. Such an entry stands for the whole log before it (Log Matching).
 	witness := (*disk)(nil)
 	holds := func(m *raft.Member) bool {
 		d := w.diskOf(m)
@@ -138,7 +138,7 @@ func (w *World) observeCommit(i int) {
 	w.commitFrom(i, witness, now.commit)
 }
 
-// commitFrom takes the log of a disk for committed up to an index.
+// commitFrom takes the log of a disk for committed, up to an index.
 func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 	g := &w.ghost
 	from := g.commit()
@@ -172,7 +172,7 @@ func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 	}
 }
 
-// commitCommand notes that a command is committed, once and for all.
+// commitCommand notes that a command is committed and checks that this may happen.
 func (w *World) commitCommand(i int, e *raft.Entry) {
 	o := w.operationOf(e)
 	switch {
@@ -191,7 +191,7 @@ func (w *World) commitCommand(i int, e *raft.Entry) {
 	}
 }
 
-// checkStable checks that what the core takes for stable is what the disk holds.
+// checkStable checks that the disk holds what the core takes for stable.
 func (w *World) checkStable(i int) {
 	s := &w.servers[i]
 	stable := s.status.stable
@@ -199,11 +199,12 @@ func (w *World) checkStable(i int) {
 		return
 	}
 	if stable > s.disk.last() || stable > raft.Index(len(s.view)) || s.disk.slots[stable-1] != s.view[stable-1] {
-		w.fail(StableIsDurable, i, "stable is %d; the disk holds %d entries, and not these", stable, s.disk.last())
+		w.fail(StableIsDurable, i, "stable is %d, but the disk holds %d entries, or other ones", stable, s.disk.last())
 	}
 }
 
-// checkWrite checks a write that is handed out, and adds it to the view of the server's log.
+// checkWrite checks a write that a core hands out, and adds its entries to the view of the server's
+// log.
 func (w *World) checkWrite(i int, write *raft.Write) {
 	s := &w.servers[i]
 	before := s.disk.state
@@ -237,7 +238,7 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	if first <= last {
 		w.stats.Truncations++
 		if first <= s.checked {
-			w.fail(StateMachineSafety, i, "index %d is replaced, which is committed", first)
+			w.fail(StateMachineSafety, i, "index %d is committed, but it is replaced", first)
 		}
 		if s.ledHere == now.Term {
 			w.fail(LeaderAppendOnly, i, "the leader of term %d replaces index %d", now.Term, first)
@@ -252,8 +253,8 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	}
 }
 
-// checkQuota checks that what a leader has taken in its term and not committed, durably here, or not applied, is within the
-// limits, or is a single command.
+// checkQuota checks two limits of a leader: on the commands of its term that are not committed or
+// not stable, and on those that are not applied. A single command may exceed a limit.
 func (w *World) checkQuota(i int) {
 	s := &w.servers[i]
 	p := &w.params
@@ -277,7 +278,7 @@ func (w *World) checkQuota(i int) {
 	}
 }
 
-// extendView appends entries to the view of a log and looks each up in the log of logs.
+// extendView appends entries to the view of a log and compares each to all logs.
 func (w *World) extendView(i int, entries []raft.Entry) {
 	s := &w.servers[i]
 	var before slot
@@ -320,7 +321,8 @@ func (w *World) matchLog(i int, index raft.Index, now slot) {
 	*known = append(*known, now)
 }
 
-// checkCommitted compares the part of a server's log that it knows to be committed with what is.
+// checkCommitted checks that what a server takes for committed is committed, as far as its log is
+// in view.
 func (w *World) checkCommitted(i int) {
 	s := &w.servers[i]
 	to := min(s.status.commit, raft.Index(len(s.view)), w.ghost.commit())
@@ -332,7 +334,7 @@ func (w *World) checkCommitted(i int) {
 	}
 }
 
-// checkApply checks that the next command that a state machine gets is the next one that is committed.
+// checkApply checks that the command that a state machine gets is the next committed one.
 func (w *World) checkApply(r *replica, e *raft.Entry) {
 	g := &w.ghost
 	switch {

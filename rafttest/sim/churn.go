@@ -2,7 +2,8 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// changeHappens asks for a change of the members, or brings about a reason for one, and plans the next.
+// changeHappens asks for a change of the members, or makes something happen that calls for one. It
+// plans the next change.
 func (w *World) changeHappens() {
 	w.asks++
 	h := w.luck.draw(luckChange, 0, 0, w.asks)
@@ -48,7 +49,7 @@ func (w *World) changeHappens() {
 		data[0] = byte(raft.CallReplace)
 		for j := 0; j < w.n; j++ {
 			if s := &w.servers[(int(subject)+j)%w.n]; s.wiped() && !w.counts((int(subject)+j)%w.n) {
-				subject = byte((int(subject) + j) % w.n) // one that needs it
+				subject = byte((int(subject) + j) % w.n) // a server that needs a replacement
 				break
 			}
 		}
@@ -60,7 +61,8 @@ func (w *World) changeHappens() {
 	w.askFor(i, data, h)
 }
 
-// randomSet appends a set of members: some of all servers, mostly voters.
+// randomSet appends a random set of members to data. It leaves out some servers and makes most of
+// the others voters.
 func (w *World) randomSet(data []byte, h uint64) []byte {
 	for j := 0; j < w.n; j++ {
 		h = mix(h + uint64(j) + 1)

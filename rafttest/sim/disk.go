@@ -2,18 +2,18 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// A slot is what the checks keep of an entry: its term and a hash over it and everything before it. Two
-// logs with equal chains at an index are equal up to there.
+// A slot is what the checks keep of an entry: its term, and a hash over it and everything before
+// it. If two logs have equal chains at an index, they are equal up to that index.
 type slot struct {
 	term  raft.Term
 	chain uint64
-	total uint64 // bytes of all commands so far, by the core's count
+	total uint64 // bytes of all commands up to here, as the core counts them
 }
 
-// entryOverhead is what the core counts a command for beside its data.
+// entryOverhead is what the core counts for a command besides its data, in bytes.
 const entryOverhead = 96
 
-// chainEntry returns the chain of e in a log whose chain before e is prev.
+// chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
 func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	h := mix(prev ^ uint64(e.Term)<<8 ^ uint64(e.Kind))
 	h = mix(h ^ uint64(e.Index))
@@ -23,7 +23,7 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	return h ^ hashBytes(e.Data)
 }
 
-// next returns the slot of e after this one.
+// next returns the slot of e, which follows the entry of s.
 func (s slot) next(e *raft.Entry) slot {
 	total := s.total
 	if e.Kind == raft.EntryCommand {
@@ -48,22 +48,24 @@ func hashBytes(b []byte) uint64 {
 	return mix(h)
 }
 
-// A disk holds what is durable at a server. Writes that wait for it are in the server's queue, and gone
-// when that crashes. Under a real log it is what that must hold, and what the checks compare with.
+// A disk holds what is durable at a server. Writes that wait for the disk are in the server's
+// queue; a crash loses them. If the server has a real log, the disk is what that log must hold: the
+// checks compare the two.
 type disk struct {
-	wal     *walDisk // nil without
+	wal     *walDisk // nil without a real log
 	state   raft.DurableState
 	entries []raft.Entry // from index 1
-	slots   []slot       // of entries
+	slots   []slot       // one for each of entries
 
-	// Snapshots: the current one, the one before it while the log goes on from that, and those that no write has named.
-	// base is up to where the log is forgotten; entries and slots still tell what it held, and what a snapshot that was received
-	// stands for.
+	// current is the current snapshot. previous is the one before it, while the log still goes on
+	// from that one. stored are the snapshots that no write has named yet. The log is forgotten up
+	// to base; entries and slots still tell what it held there, or what a received snapshot stands
+	// for.
 	current, previous *snapshotFile
 	stored            []*snapshotFile
 	base              raft.Index
-	spoiled           bool // the current one is damaged, on the model of a disk
-	// configurations are those of the entries.
+	spoiled           bool // the current snapshot is damaged; only without a real log
+	// configurations are those among the entries.
 	configurations []placed
 }
 
@@ -77,7 +79,7 @@ func (d *disk) reset() {
 
 func (d *disk) last() raft.Index { return raft.Index(len(d.entries)) }
 
-// term returns the term of the entry at i; 0 where there is none.
+// term returns the term of the entry at i, or 0 if there is no such entry.
 func (d *disk) term(i raft.Index) raft.Term {
 	if i == 0 || i > d.last() {
 		return 0
@@ -95,7 +97,7 @@ func (d *disk) perform(w *raft.Write) {
 	if len(w.Entries) == 0 {
 		return
 	}
-	from := w.Entries[0].Index - 1 // at most d.last(): checkWrite has seen to it
+	from := w.Entries[0].Index - 1 // at most d.last(): checkWrite has made sure
 	d.entries, d.slots = d.entries[:from], d.slots[:from]
 	var before slot
 	if from > 0 {
@@ -136,7 +138,7 @@ func (d *disk) saved() raft.Saved {
 	return saved
 }
 
-// read returns what Storage.Entries would.
+// read returns what Storage.Entries would return.
 func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
 	if d.wal != nil {
 		return d.wal.log.Entries(f.After, f.Last, f.MaxBytes)

@@ -1,17 +1,18 @@
 package sim
 
-// Faults of the real log's disk (Params.WAL); their bits in Params.FaultKinds follow those of the others.
+// The faults of a real log's disk (Params.WAL). Their bits in Params.FaultKinds follow those of the
+// other faults.
 const (
 	faultFailWrite  = numFaults + iota // a write to a file fails
-	faultFailSync                      // a sync fails, and forgets what it should have written
-	faultFull                          // there is hardly any room
+	faultFailSync                      // a sync fails and forgets what it should have written
+	faultFull                          // the disk has hardly any room
 	faultRot                           // a byte changes
 	faultCutOpening                    // the power fails again while a log is opened
 
 	numDiskFaults = iota
 )
 
-// maxRoom is how many bytes a disk that fills up still takes, at most.
+// maxRoom bounds the bytes for which a disk that fills up still has room.
 const maxRoom = 12 << 10
 
 // diskFault lets a fault of a disk happen.
@@ -35,10 +36,11 @@ func (w *World) diskFault(kind fault, victim int, span int64, h uint64) {
 	w.step(e, nil)
 }
 
-// openingLuck returns at which call to the file system the opening of a log ends, and how (OpStart).
+// openingLuck returns the call to the file system at which the opening of a log ends, and how it
+// ends (see OpStart).
 func openingLuck(h uint64) int64 { return 1 + below(h, 40) + int64(mix(h)%2)<<8 }
 
-// crashLuck returns what becomes of the writes of a server that crashes (OpCrash).
+// crashLuck returns what becomes of the writes of a server that crashes (see OpCrash).
 func (w *World) crashLuck(i int) int64 {
 	h := w.next(luckKeep, i)
 	switch h % 8 {
@@ -50,14 +52,15 @@ func (w *World) crashLuck(i int) int64 {
 	return 2 + below(mix(h), 1<<30)
 }
 
-// planStart plans another try to start a server, if time passes by itself.
+// planStart plans another attempt to start a server, if time passes by itself.
 func (w *World) planStart(i int) {
 	if w.timed {
 		w.queue.push(item{at: w.now + 1 + spread(w.next(luckRestart, i), w.params.DownTime), what: itemRestart, a: int8(i)})
 	}
 }
 
-// reopen cuts the power of every server and starts it once more, for a last look at what its log holds.
+// reopen cuts the power of every server and starts it once more, for a last look at what its log
+// holds.
 func (w *World) reopen() {
 	for i := 0; i < w.n; i++ {
 		w.step(Event{Op: OpCrash, Server: int8(i)}, nil)

@@ -2,8 +2,8 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// drain takes the effects of a core. Messages are checked against the disk as it was before the write that comes
-// with them.
+// drain takes the effects of a core and checks them. It checks messages against the disk as it is
+// before the write that comes with them.
 func (w *World) drain(i int) {
 	s := &w.servers[i]
 	s.mixed, s.held = s.held, false
@@ -11,17 +11,7 @@ func (w *World) drain(i int) {
 	s.core.Drain(e)
 	w.observe(i)
 	w.stats.Drains++
-	if e.Servers != nil {
-		s.reached = s.reachedNow()
-		s.known = [MaxServers]string{}
-		for _, other := range e.Servers {
-			if j := serverOf(other.ID); j < w.n {
-				if s.known[j] = other.Address; other.Address == "" {
-					s.known[j] = nowhere
-				}
-			}
-		}
-	}
+	w.noteAddresses(s, e)
 	for j := range e.Messages {
 		m := &e.Messages[j]
 		if w.trace != nil {
@@ -33,47 +23,16 @@ func (w *World) drain(i int) {
 		}
 		w.send(m)
 	}
-	if e.Write.Number != 0 {
-		write := e.Write
-		if w.trace != nil {
-			w.trace.writes(w, i, &write)
-		}
-		w.checkWrite(i, &write)
-		if w.violation != nil {
-			return
-		}
-		if len(s.writes) == 0 {
-			s.writeSince = w.local(s)
-		}
-		s.writes = append(s.writes, &write)
-		if s.disk.wal != nil {
-			s.disk.wal.write(&write)
-		}
-		if len(s.writes) > int(w.params.Writes) {
-			w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
-		}
+	if e.Write.Number != 0 && !w.handWrite(i, e.Write) {
+		return
 	}
 	if len(s.writes) < int(w.params.Writes) || e.Write.Number != 0 {
-		// Otherwise the log may have changed without a write that says so yet.
+		// Otherwise the log may have changed, while the write that tells so is still to come.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)
 	}
-	if e.RestoreSnapshot != nil {
-		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
-	}
-	for _, entries := range e.Apply {
-		if len(entries) == 0 {
-			w.fail(StateMachineSafety, i, "an empty batch")
-			return
-		}
-		s.lane = append(s.lane, task{entries: entries})
-	}
-	if e.TakeSnapshot != nil {
-		if s.capture != nil {
-			w.fail(SnapshotSound, i, "a second snapshot is to be taken beside one")
-			return
-		}
-		s.lane = append(s.lane, task{take: e.TakeSnapshot})
+	if !w.handTasks(i, e) {
+		return
 	}
 	w.connectStreams(i, e)
 	s.fetches = append(s.fetches, e.Fetches...)
@@ -83,26 +42,97 @@ func (w *World) drain(i int) {
 		}
 		w.checkAnswer(i, &e.Answers[j])
 	}
-	w.checks++
-	every := uint64(16)
-	if w.checks > 20_000 {
-		every = 512 // of a run that won't end: its log may grow and grow, and looking at it takes the longer
-	}
-	if w.checks%every == 0 || !w.timed {
-		if err := s.core.Check(); err != nil {
-			w.fail(CoreCheck, i, "%v", err)
-		}
-		if diverged := s.core.Status().Diverged; diverged != nil {
-			w.fail(ReplicasEqual, i, "%v", diverged)
-		}
-	}
+	w.checkCore(i)
 	if w.timed && w.violation == nil {
 		w.planLanes(i)
 		w.planStreams()
 	}
 }
 
-// send puts a message on its way.
+// noteAddresses notes the addresses that a core tells its transport.
+func (w *World) noteAddresses(s *server, e *raft.Effects) {
+	if e.Servers == nil {
+		return
+	}
+	s.reached = s.reachedNow()
+	s.known = [MaxServers]string{}
+	for _, other := range e.Servers {
+		if j := serverOf(other.ID); j < w.n {
+			if s.known[j] = other.Address; other.Address == "" {
+				s.known[j] = nowhere
+			}
+		}
+	}
+}
+
+// handWrite checks a write of a core and hands it to the server's disk. It reports whether
+// the write may be handed to it.
+func (w *World) handWrite(i int, write raft.Write) bool {
+	s := &w.servers[i]
+	if w.trace != nil {
+		w.trace.writes(w, i, &write)
+	}
+	w.checkWrite(i, &write)
+	if w.violation != nil {
+		return false
+	}
+	if len(s.writes) == 0 {
+		s.writeSince = w.local(s)
+	}
+	s.writes = append(s.writes, &write)
+	if s.disk.wal != nil {
+		s.disk.wal.write(&write)
+	}
+	if len(s.writes) > int(w.params.Writes) {
+		w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
+	}
+	return true
+}
+
+// handTasks hands what a core asks of the state machine to the lane of that. It reports whether the
+// core may ask for it.
+func (w *World) handTasks(i int, e *raft.Effects) bool {
+	s := &w.servers[i]
+	if e.RestoreSnapshot != nil {
+		s.lane = append(s.lane, task{restore: e.RestoreSnapshot})
+	}
+	for _, entries := range e.Apply {
+		if len(entries) == 0 {
+			w.fail(StateMachineSafety, i, "hands an empty batch to the state machine")
+			return false
+		}
+		s.lane = append(s.lane, task{entries: entries})
+	}
+	if e.TakeSnapshot != nil {
+		if s.capture != nil {
+			w.fail(SnapshotSound, i, "asks for a second snapshot while one is being taken")
+			return false
+		}
+		s.lane = append(s.lane, task{take: e.TakeSnapshot})
+	}
+	return true
+}
+
+// checkCore lets a core check itself: now and then in a timed run, and always in a repeated one.
+func (w *World) checkCore(i int) {
+	core := w.servers[i].core
+	w.checks++
+	every := uint64(16)
+	if w.checks > 20_000 {
+		every = 512 // a run that doesn't end may have a log that grows and grows, and checking it takes long
+	}
+	if w.checks%every != 0 && w.timed {
+		return
+	}
+	if err := core.Check(); err != nil {
+		w.fail(CoreCheck, i, "%v", err)
+	}
+	if diverged := core.Status().Diverged; diverged != nil {
+		w.fail(ReplicasEqual, i, "%v", diverged)
+	}
+}
+
+// send puts a message on its way, or drops it if its address leads nowhere.
 func (w *World) send(m *raft.Message) {
 	from, to := serverOf(m.From), serverOf(m.To)
 	l := &w.links[from][to]
@@ -135,7 +165,8 @@ func (w *World) send(m *raft.Message) {
 	l.bag = append(l.bag, sentMessage{message: *m, number: l.sent, label: label(m)})
 }
 
-// label returns a short name for what a message says. Its upper half is the term.
+// label returns a short name for the content of a message. Its upper 16 bits are the lower 16 bits
+// of the term.
 func label(m *raft.Message) uint32 {
 	h := mix(uint64(m.Kind)<<56 ^ uint64(m.Term)<<32 ^ uint64(m.Index))
 	h = mix(h ^ uint64(m.LogTerm)<<40 ^ uint64(m.Hint)<<20 ^ uint64(m.Commit))
@@ -150,8 +181,9 @@ func label(m *raft.Message) uint32 {
 	return uint32(m.Term&0xffff)<<16 | uint32(h&0xffff)
 }
 
-// find returns the message that a delivery names. If it isn't there, because the events that led to it were left
-// out, it is the one most like it: the list then still means about the same.
+// find returns the message that a delivery names. That message may not exist because the events
+// that led to it were left out. Then find returns the most similar message, so that the rest of the
+// schedule means about the same as before. It returns nil if no message is similar.
 func (w *World) find(e *Event) *raft.Message {
 	l := &w.links[e.Peer][e.Server]
 	if e.N > int64(l.base) && e.N <= int64(l.base)+int64(len(l.bag)) {
@@ -185,7 +217,7 @@ func (w *World) find(e *Event) *raft.Message {
 	return w.take(e, l, best)
 }
 
-// take notes that a message is delivered, under the name that it really has.
+// take notes that a message is delivered, and corrects the event so that it names this message.
 func (w *World) take(e *Event, l *link, j int) *raft.Message {
 	s := &l.bag[j]
 	s.delivered = true

@@ -9,36 +9,42 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// An Op is what an Event does.
+// An Op is the kind of an Event: what the event does.
 type Op uint8
 
-// Operations. Each means something in any state of the cluster: one that can't happen (a crash of a server that
-// is down, the delivery of a message that was never sent) does nothing.
+// Operations. Each one has a meaning in any state of the cluster. An operation that is impossible,
+// such as a crash of a server that is down, or the delivery of a message that was never sent, does
+// nothing.
 const (
-	// OpStart starts a server that is down, from what its disk holds. On the real log, the power fails again at call N%256 to
-	// the file system, if it comes to that, or the process is killed there if N/256 is 1; 0 for not.
+	// OpStart starts a server that is down, from what its disk holds. If N isn't 0, the start on a
+	// real log is interrupted at call N%256 to the file system, if it makes so many calls: the
+	// process is killed there if N/256 is 1, and the power fails there otherwise.
 	OpStart Op = 1 + iota
-	// OpCrash ends a server's process. N queued writes have reached the disk, the others are lost; on the real log (Params.WAL)
-	// that is what N%256 says, and N/256 what becomes of the rest: 0 for the power fails and all of it is lost, 1 for the
-	// process is killed and the page cache stays, others are the luck by which the power failure keeps, loses and tears.
+	// OpCrash ends a server's process. N queued writes have reached the disk; the others are lost.
+	// On a real log (Params.WAL) the number of these writes is N%256, and N/256 decides what
+	// becomes of the rest. With 0 the power fails and the rest is lost. With 1 the process is
+	// killed and the page cache stays. Any other value is the luck by which a power failure keeps,
+	// loses and tears the rest.
 	OpCrash
-	// OpWipe crashes a server, if it is up, and replaces its disk by an empty one.
+	// OpWipe replaces a server's disk by an empty one. It crashes the server first, if the server
+	// is up.
 	OpWipe
-	// OpDeliver delivers a message from Peer, also one that was delivered before.
+	// OpDeliver delivers a message from Peer. The message may have been delivered before.
 	OpDeliver
-	// OpExpire lets the server's next deadline pass.
+	// OpExpire lets time pass until the server's next deadline.
 	OpExpire
 	// OpPersist completes N queued writes, at least one.
 	OpPersist
 	// OpApply applies N batches of committed entries, at least one.
 	OpApply
-	// OpRead reads the entries that the oldest fetch asks for from the disk. (OpFetched reports them.)
+	// OpRead reads the entries that the oldest fetch asks for from the disk. OpFetched reports them
+	// to the core.
 	OpRead
-	// OpFetched reports the oldest fetch that was read.
+	// OpFetched reports the entries of the oldest fetch that was read.
 	OpFetched
 	// OpPropose proposes command N.
 	OpPropose
-	// OpQuery reads, as operation N.
+	// OpQuery asks for a linearizable read, as operation N.
 	OpQuery
 	// OpCancel gives up operation N.
 	OpCancel
@@ -46,14 +52,14 @@ const (
 	OpLost
 	// OpTransfer delivers a TimeoutNow from Peer, if Peer leads.
 	OpTransfer
-	// OpProbe delivers an append without entries from Peer, if Peer leads, after all but the last N entries of its log: a message that any
-	// leader may send at any time.
+	// OpProbe delivers an append without entries from Peer, if Peer leads. The append follows all
+	// but the last N entries of Peer's log. A leader may send such a message at any time.
 	OpProbe
 	// OpDrain takes the effects that were held back.
 	OpDrain
 
-	// OpCut cuts the link from Peer to the server, OpJoin mends it, OpHeal mends all. They matter to
-	// the events in which time passes by itself, which follow.
+	// OpCut cuts the link from Peer to the server, OpJoin mends it, and OpHeal mends all links.
+	// They matter only to the events in which time passes by itself: OpFound, OpPass and OpSettle.
 	OpCut
 	OpJoin
 	OpHeal
@@ -64,55 +70,65 @@ const (
 	// OpSettle ends all faults and lets time pass until the cluster has made progress.
 	OpSettle
 
-	// What follows happens to the real log only. OpFailWrite makes the Nth write to a file, counted from now on, fail after a
-	// part of it, and OpFailSync the Nth sync. OpFill leaves room for N bytes on the disk; OpFree makes room, and ends
-	// all that is wrong with the disk for a while. OpRot changes a byte that was durable; N is its luck.
+	// The following operations happen to a real log only. OpFailWrite makes the Nth write to a file
+	// from now on fail after a part of it is written. OpFailSync makes the Nth sync from now on
+	// fail. OpFill leaves room for N bytes on the disk. OpFree makes room and ends all other faults
+	// of the disk that pass. OpRot changes a durable byte; N is the luck that chooses it.
 	OpFailWrite
 	OpFailSync
 	OpFill
 	OpFree
 	OpRot
 
-	// OpHandOver asks, by a call at the server, for a transfer of the leadership to server N, from 1, or to any for 0; OpResign
-	// says to the server that it is about to stop. OpClock lets its clock run faster than time by N-1,000,000 millionths from now on.
+	// OpHandOver makes a call at the server that asks for a transfer of the leadership: to server
+	// N, counted from 1, or to any server if N is 0. OpResign tells the server that it is about to
+	// stop. OpClock changes the rate of the server's clock: from now on the clock runs N-1,000,000
+	// millionths faster than time.
 	OpHandOver
 	OpResign
 	OpClock
-	// OpQueryLease and OpQueryStale read, as operation N, what a lease may confirm and what may be stale. OpProposeFenced
-	// proposes command N to this server alone, in its present term alone.
+	// OpQueryLease and OpQueryStale ask for a read, as operation N: the first may be confirmed by a
+	// lease, the second may be stale. OpProposeFenced proposes command N so that only this server
+	// may append it, in its present term.
 	OpQueryLease
 	OpQueryStale
 	OpProposeFenced
-	// OpStore writes the snapshot that a server has captured to its disk, OpStored reports that it is there; with N = 1 there was
-	// no room for it.
+	// OpStore writes the snapshot that a server has captured to its disk. OpStored reports to the
+	// core that this is done; if N is 1, it reports that there was no room.
 	OpStore
 	OpStored
-	// OpSent lets a server write N bytes to its oldest stream to Peer, or get to know that this has ended. OpStream lets a
-	// server take N bytes of its oldest stream from Peer, or get to know that this has begun or ended. OpBreak breaks
-	// the streams from Peer to a server.
+	// OpSent lets a server write N bytes to its oldest stream to Peer, or notice that the stream
+	// has ended. OpStream lets a server read N bytes from its oldest stream from Peer, or notice
+	// that the stream has begun or ended. OpBreak breaks the streams from Peer to the server.
 	OpSent
 	OpStream
 	OpBreak
-	// OpSnapshot asks a server for a snapshot. OpSpoil damages its current one; its core gets to know it when it is read.
+	// OpSnapshot asks a server to take a snapshot. OpSpoil damages the current snapshot of a
+	// server; the core notices when the snapshot is read.
 	OpSnapshot
 	OpSpoil
 
-	// OpOpen lets the client Peer, one of those with sessions, open one, as operation N; OpClose lets it close the one that it has. OpCall
-	// lets it propose the command with the sequence Label, or propose it once more as it was. Sequences go on from session to session.
+	// OpOpen, OpClose and OpCall are done by client number Peer among the clients with sessions, as
+	// operation N. OpOpen opens a session. OpClose closes the session of the client. OpCall
+	// proposes the command with sequence number Label; if that was proposed before, it is proposed
+	// again unchanged. Sequence numbers are not used again in a later session.
 	OpOpen
 	OpClose
 	OpCall
 
-	// OpArrive lets a message from Peer, chosen as by OpDeliver, arrive at a process that stands still; OpWake lets it go on,
-	// when its deadline has passed if no time is given: it takes all that has arrived in one turn (raft.HandIn).
+	// OpArrive lets a message from Peer, chosen as for OpDeliver, arrive at a process that stands
+	// still. OpWake lets the process go on; in a schedule without times, its deadline has passed by
+	// then. The process takes all that has arrived in one turn (raft.HandIn).
 	OpArrive
 	OpWake
 
-	// OpUpgrade lets a server be of this version, instead of an older one (Params.Older), from its next start on.
+	// OpUpgrade upgrades a server from an older version (Params.Older) to this one, from its next
+	// start on.
 	OpUpgrade
 
-	// OpChange asks the server, as operation N, for a change of the members, which Data names (see changeCall). OpMove lets the
-	// server crash, if it is up, and listen at another address from then on.
+	// OpChange asks the server, as operation N, for the change of the members that Data names (see
+	// changeCall). OpMove moves a server to another address. It crashes the server first, if the
+	// server is up.
 	OpChange
 	OpMove
 
@@ -142,22 +158,22 @@ func (o Op) String() string {
 	return "op " + strconv.Itoa(int(o))
 }
 
-// pairs reports whether the operation has a Peer.
+// pairs reports whether the operation has a Peer that is a server.
 func (o Op) pairs() bool {
 	return o.carries() || o == OpTransfer || o == OpProbe || o == OpCut || o == OpJoin || o == OpLost ||
 		o == OpSent || o == OpStream || o == OpBreak
 }
 
-// carries reports whether the operation has a message.
+// carries reports whether the operation brings a message.
 func (o Op) carries() bool { return o == OpDeliver || o == OpArrive }
 
 // alone reports whether the operation concerns no single server.
 func (o Op) alone() bool { return o == OpHeal || o == OpFound || o == OpPass || o == OpSettle }
 
-// inSession reports whether a client with a session does it.
+// inSession reports whether a client with a session performs the operation.
 func (o Op) inSession() bool { return o == OpOpen || o == OpClose || o == OpCall }
 
-// counts reports whether N means something.
+// counts reports whether N has a meaning for the operation.
 func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
@@ -168,32 +184,35 @@ func (o Op) counts() bool {
 	return false
 }
 
-// proposes and reads say whether the operation is a call of a client's, and of which kind.
+// proposes reports whether the operation proposes a command, and reads whether it asks for a read.
 func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o == OpCall }
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
-// The kinds of messages.
+// The first and the last kind of message
 const firstKind, lastKind = raft.PreVoteRequest, raft.Fingerprints
 
 // An Event is one step of a run.
 type Event struct {
 	Op     Op
-	Server int8 // where it happens, from 0
-	Peer   int8 // the other one, from 0
+	Server int8 // the server where it happens, from 0
+	Peer   int8 // the other server, or the client with a session, from 0
 
-	// Hold keeps the effects of the event in the core: they are drained with those of a later event.
+	// Hold keeps the effects of the event in the core. They are drained together with those of a
+	// later event.
 	Hold bool
 
-	// Kind and Label say which message is delivered: the Nth from Peer to Server, if its content has
-	// this label; or else the one with this label; or else the latest of this kind and in the same term
-	// (upper half of the label), of this kind, that wasn't delivered yet.
+	// Kind and Label say which message is delivered: the Nth from Peer to Server, if it has this
+	// kind and this label. Otherwise it is the latest message of this kind that is most similar:
+	// one with the same label, or with the same term (the upper half of the label), preferably one
+	// that wasn't delivered yet. For OpCall, Label is the sequence number.
 	Kind  raft.MessageKind
 	Label uint32
 
 	// At is the time before which the event doesn't happen, in nanoseconds.
 	At int64
 	N  int64
-	// Data is the command that is proposed; nil for one that the simulator makes of N. Or the change that is asked for.
+	// Data is the command that is proposed. If it is nil, the simulator makes a command from N. For
+	// OpChange, Data is the change.
 	Data []byte
 }
 
@@ -236,7 +255,7 @@ func (e *Event) appendText(b []byte) []byte {
 // String returns the event as a line of a schedule's file.
 func (e Event) String() string { return string(e.appendText(nil)) }
 
-// parseEvent reads a line of a schedule's file.
+// parseEvent parses a line of a schedule's file.
 func parseEvent(line string) (Event, error) {
 	words := strings.Fields(line)
 	if len(words) == 0 {

@@ -2,42 +2,43 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// A fault is something that goes wrong in a timed run.
+// A fault is a kind of thing that goes wrong in a timed run.
 type fault int
 
 const (
-	faultCrash       fault = iota // one server
-	faultCrashLeader              // the leader
-	faultPower                    // all servers at once
-	faultTorn                     // a server, in the middle of its next write
+	faultCrash       fault = iota // one server crashes
+	faultCrashLeader              // the leader crashes
+	faultPower                    // all servers crash at once
+	faultTorn                     // a server crashes in the middle of its next write
 	faultIsolate                  // one server is cut off
 	faultIsolateLead              // the leader is cut off
-	faultSplit                    // two parts
-	faultOneWay                   // some links in one direction
-	faultBridge                   // two parts that only one server connects
-	faultFunnel                   // the leader reaches one other server only
+	faultSplit                    // the cluster falls into two parts
+	faultOneWay                   // some links are cut, in one direction
+	faultBridge                   // the cluster falls into two parts that only one server connects
+	faultFunnel                   // the leader can send to one other server only
 	faultPause                    // a process stands still
 	faultStall                    // a disk stands still
-	faultStallLeader              // the leader's
+	faultStallLeader              // the leader's disk stands still
 	faultTransfer                 // the leader asks another server to campaign
-	faultCoup                     // the leader does so, and hears nothing from then on, or everything late
-	faultLag                      // what is sent to a server comes late
-	faultBlink                    // and meanwhile it crashes and comes back: answers to another life of it arrive
+	faultCoup                     // the same, and then the leader hears nothing, or hears everything late
+	faultLag                      // messages to a server come late
+	faultBlink                    // likewise, while the server crashes and comes back: answers to its earlier life arrive
 	faultProbe                    // a follower gets an append without entries, somewhere in the leader's log
-	faultHint                     // a server believes that the leader's process is gone, or all do
+	faultHint                     // one server, or all, believe that the leader's process is gone
 	faultWipe                     // a disk is replaced by an empty one
-	faultHandOver                 // the leader is asked to hand over
-	faultResign                   // a server is told that it is about to stop, and does when it may
+	faultHandOver                 // the leader is asked to hand over its leadership
+	faultResign                   // a server is told that it is about to stop, and stops when it may
 	faultClock                    // a clock runs at another rate from now on
 	faultMachine                  // a state machine stands still
-	faultSnapshot                 // somebody asks for a snapshot
+	faultSnapshot                 // a server is asked for a snapshot
 	faultSpoil                    // a snapshot is damaged
-	faultRing                     // each server reaches two others only, in a ring
+	faultRing                     // each server is connected to two others only, in a ring
 
 	numFaults
 )
 
-// FaultNames are the names of the kinds of faults; their places are their bits in Params.FaultKinds.
+// FaultNames are the names of the faults. The place of a name is the number of the fault's bit in
+// Params.FaultKinds.
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
@@ -45,7 +46,8 @@ var FaultNames = []string{
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
-// swarmFaults chooses the kinds of faults of a run: about half of them, so that they meet in all combinations.
+// swarmFaults chooses the kinds of faults of a run: about half of them. So, over many runs, they
+// meet in all combinations.
 func swarmFaults(h uint64) int64 {
 	kinds := int64(mix(h+1)) & (1<<numFaults - 1)
 	if mix(h+2)%8 != 0 {
@@ -60,7 +62,7 @@ func swarmFaults(h uint64) int64 {
 	return kinds
 }
 
-// outsideHappens lets something happen that doesn't come from the lanes of a server.
+// outsideHappens performs an item that doesn't come from a lane of a server.
 func (w *World) outsideHappens(it *item, i int) {
 	switch it.what {
 	case itemClient:
@@ -100,7 +102,7 @@ func (w *World) outsideHappens(it *item, i int) {
 	}
 }
 
-// leading returns the server that leads in the highest term, or -1.
+// leading returns the server that leads in the highest term, or -1 if none leads.
 func (w *World) leading() int {
 	found, term := -1, raft.Term(0)
 	for i := 0; i < w.n; i++ {
@@ -111,7 +113,7 @@ func (w *World) leading() int {
 	return found
 }
 
-// faultHappens draws the next fault and lets it happen.
+// faultHappens draws the next fault and lets it happen. It plans the one after that.
 func (w *World) faultHappens() {
 	w.faults++
 	h := w.luck.draw(luckFault, 0, 0, w.faults)
@@ -143,6 +145,15 @@ func (w *World) faultHappens() {
 			leader = victim
 		}
 		w.leaderSuffers(kind, leader, victim, span, h)
+	default:
+		w.victimSuffers(kind, victim, span, h)
+	}
+}
+
+// victimSuffers lets a fault happen that is aimed at any server, or at all.
+func (w *World) victimSuffers(kind fault, victim int, span int64, h uint64) {
+	p := &w.params
+	switch kind {
 	case faultCrash:
 		w.crashes(victim)
 	case faultPower:
@@ -186,7 +197,7 @@ func (w *World) faultHappens() {
 	}
 }
 
-// traceFault shows a fault to whoever looks on.
+// traceFault adds a fault to the trace.
 func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 	until := int64(0)
 	switch kind {
@@ -204,7 +215,7 @@ func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 	w.trace.fault(w, FaultNames[kind], victim, until)
 }
 
-// leaderSuffers lets a fault happen that aims at the leader.
+// leaderSuffers lets a fault happen that is aimed at the leader.
 func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint64) {
 	if other == leader {
 		if other = (other + 1) % w.n; other == leader && kind != faultCrashLeader && kind != faultStallLeader {
@@ -234,7 +245,7 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 			target = int64(other + 1)
 		}
 		if h%3 == 0 {
-			leader = int(below(mix(h), w.params.Servers)) // asks the leader
+			leader = int(below(mix(h), w.params.Servers)) // this server passes the call on to the leader
 		}
 		w.step(Event{Op: OpHandOver, Server: int8(leader), N: target}, nil)
 		w.planTick(leader)
@@ -270,7 +281,8 @@ func (w *World) leaderSuffers(kind fault, leader, other int, span int64, h uint6
 	}
 }
 
-// toppled lets another server campaign for the leader. Where there are leases the leader must know of it.
+// toppled makes another server campaign against the leader. If there are leases, the leader must
+// know of it.
 func (w *World) toppled(leader, other int) {
 	if w.params.MaxLease > 0 {
 		w.step(Event{Op: OpHandOver, Server: int8(leader), N: int64(other + 1)}, nil)
@@ -289,7 +301,7 @@ func (w *World) resigns(i int) {
 	}
 }
 
-// stops ends a server that has resigned once it may.
+// stops ends a server that has resigned, as soon as it may stop.
 func (w *World) stops(it *item, i int) {
 	s := &w.servers[i]
 	switch {
@@ -301,13 +313,13 @@ func (w *World) stops(it *item, i int) {
 	}
 }
 
-// replan plans the next wake-up anew, because the clock has changed.
+// replan plans the next wake-up of a server again, because its clock has changed.
 func (s *server) replan(w *World, i int) {
 	s.tickAt, s.deadline = 0, 0
 	w.planTick(i)
 }
 
-// stalls lets a disk stand still for a while: all of it, or its writes or its reads alone.
+// stalls lets a disk stand still for a while: all of it, only its writes, or only its reads.
 func (w *World) stalls(i int, span int64, h uint64) {
 	s := &w.servers[i]
 	if h%4 != 0 {
@@ -318,7 +330,7 @@ func (w *World) stalls(i int, span int64, h uint64) {
 	}
 }
 
-// ringPlace returns a server's place in a ring of n, which h draws.
+// ringPlace returns the place of a server in a ring of n. h decides the order of the ring.
 func ringPlace(server, n int, h uint64) (place int) {
 	for other := range n {
 		if mix(h+uint64(other)) < mix(h+uint64(server)) {
@@ -355,7 +367,7 @@ func (w *World) part(kind fault, victim int, span int64, h uint64) {
 	w.mendAfter(span)
 }
 
-// lags makes everything late that is sent to a server, for a while.
+// lags delays everything that is sent to a server, for a while.
 func (w *World) lags(victim int, span int64) {
 	for i := 0; i < w.n; i++ {
 		w.links[i][victim].lag = span / 2
@@ -363,13 +375,14 @@ func (w *World) lags(victim int, span int64) {
 	w.mendAfter(span)
 }
 
-// mendAfter mends all links after a while, unless others are cut before.
+// mendAfter mends all links after a while, unless a later fault cuts others before that.
 func (w *World) mendAfter(span int64) {
 	w.mending++
 	w.queue.push(item{at: w.now + span, what: itemMend, n: int64(w.mending)})
 }
 
-// crashes crashes a server, loses a part of what it was writing, tells some others, and plans its return.
+// crashes crashes a server and loses a part of what it was writing. It tells some of the other
+// servers, and plans the restart.
 func (w *World) crashes(i int) {
 	s := &w.servers[i]
 	if !s.up {
@@ -380,7 +393,7 @@ func (w *World) crashes(i int) {
 		kept++
 	}
 	if w.params.WAL != 0 {
-		kept = w.crashLuck(i) << 8 // which also decides how many are kept
+		kept = w.crashLuck(i) << 8 // decides how many are kept, too
 	}
 	w.step(Event{Op: OpCrash, Server: int8(i), N: kept}, nil)
 	if w.params.Older != 0 && w.luck.draw(luckLevel, i, 0, uint64(s.life))%8 == 0 {
@@ -394,7 +407,7 @@ func (w *World) crashes(i int) {
 	}
 }
 
-// clientActs lets a client do something, and plans when the next one does.
+// clientActs lets a client perform an operation, and plans the next operation of any client.
 func (w *World) clientActs() {
 	w.clients++
 	n := int64(w.clients)

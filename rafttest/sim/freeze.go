@@ -2,26 +2,26 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// A frozenState is what is wrong for good with a server after the faults have ended for the others.
+// A frozenState says what stays wrong with a server after all other faults have ended.
 type frozenState uint8
 
 const (
 	frozenNot frozenState = iota
 	frozenDown
-	frozenOff     // it neither hears nor is heard
-	frozenDeaf    // it is heard
-	frozenDumb    // it hears
+	frozenOff     // the server neither hears nor is heard
+	frozenDeaf    // it is heard but doesn't hear
+	frozenDumb    // it hears but isn't heard
 	frozenDisk    // its disk neither writes nor reads
 	frozenPause   // its process stands still
-	frozenMachine // its state machine does
+	frozenMachine // its state machine stands still
 
 	numFrozen
 )
 
-// healthy says whether a server is one of those that must make progress.
+// healthy reports whether a server must make progress.
 func (w *World) healthy(i int) bool { return w.servers[i].frozen == frozenNot && w.counts(i) }
 
-// quiet says that no change of the members is under way, nor asked for.
+// quiet reports whether no change of the members is under way or asked for.
 func (w *World) quiet() bool {
 	for _, n := range w.changes {
 		if w.ops[n].outcome == outcomeOpen {
@@ -45,7 +45,8 @@ func (w *World) quiet() bool {
 	return true
 }
 
-// freeze chooses a minority of the servers, as large as the wiped ones allow at most, and what is wrong with each.
+// freeze chooses a minority of the voters, and what stays wrong with each of them. Voters that have
+// lost their disk count towards the minority.
 func (w *World) freeze() {
 	if !w.quiet() {
 		return
@@ -73,14 +74,14 @@ func (w *World) freeze() {
 	}
 }
 
-// frozenNames are what a trace calls them.
+// frozenNames are the names of these states in a trace.
 var frozenNames = [...]string{
 	frozenDown: "crash for good", frozenOff: "isolate for good", frozenDeaf: "deaf for good", frozenDumb: "dumb for good",
 	frozenMachine: "stop the state machine for good",
 	frozenDisk:    "stall for good", frozenPause: "pause for good",
 }
 
-// freezeServer lets something be wrong with a server for good.
+// freezeServer makes something wrong with a server that isn't mended any more.
 func (w *World) freezeServer(i int, state frozenState) {
 	s := &w.servers[i]
 	s.frozen = state

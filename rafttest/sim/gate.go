@@ -2,8 +2,8 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// checkMessage checks the claims of a message that leaves a server against its disk and against what an
-// observer knows.
+// checkMessage checks a message that leaves a server. Its claims must be durable on the server's
+// disk, and must agree with what an observer knows.
 func (w *World) checkMessage(i int, m *raft.Message) {
 	s := &w.servers[i]
 	durable := &s.disk.state
@@ -12,7 +12,7 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		return
 	}
 	if to := serverOf(m.To); m.Kind != raft.IdentityRequest && s.known[to] == "" && !s.reached[to] && !s.mixed {
-		w.fail(Gate, i, "%v to %s, whose address wasn't told", m.Kind, m.To)
+		w.fail(Gate, i, "sends %v to %s, whose address it hasn't told its transport", m.Kind, m.To)
 	}
 	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
 	if !mayBe && m.Term > durable.Term {
@@ -35,7 +35,7 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 	case raft.HeartbeatResponse:
 		w.checkMatch(i, m)
 		if m.Lease > durable.MaxLease {
-			w.fail(Gate, i, "promises a lease of %d, durable is %d", m.Lease, durable.MaxLease)
+			w.fail(Gate, i, "promises a lease of %d, but %d is durable", m.Lease, durable.MaxLease)
 		}
 	case raft.TimeoutNow:
 		w.checkHandOver(i, m)
@@ -46,7 +46,7 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 		}
 	case raft.IdentityResponse:
 		if m.FromIncarnation != durable.Incarnation {
-			w.fail(Gate, i, "names itself by disk %d, durable is %d", m.FromIncarnation, durable.Incarnation)
+			w.fail(Gate, i, "names its disk %d, but %d is durable", m.FromIncarnation, durable.Incarnation)
 		}
 	case raft.ForwardRequest, raft.ReadRequest, raft.CallRequest:
 		if m.Start != durable.Start {
@@ -55,14 +55,15 @@ func (w *World) checkMessage(i int, m *raft.Message) {
 	}
 }
 
-// checkBounds checks that what is on its way to a peer is within the limits: appends without an answer, and entries in each.
+// checkBounds checks the limits on what is on its way to a peer: the number of appends without an
+// answer, and the bytes of entries in one append.
 func (w *World) checkBounds(i int, m *raft.Message) {
 	if m.Kind != raft.AppendRequest {
 		return
 	}
 	l := &w.links[i][serverOf(m.To)]
-	if w.servers[i].mixed || l.envelope.ToIncarnation != m.ToIncarnation { // the disk there is another one
-		l.appends = 0 // which of them left before an answer that made room came, can't be told
+	if w.servers[i].mixed || l.envelope.ToIncarnation != m.ToIncarnation { // the peer has another disk now
+		l.appends = 0 // an answer may have made room before some of them left; nobody can tell which
 	} else if l.appends++; l.appends > w.params.WindowMessages {
 		w.fail(BoundedMemory, i, "%d appends are on their way to %s, %d are allowed", l.appends, m.To, w.params.WindowMessages)
 	}
@@ -75,7 +76,8 @@ func (w *World) checkBounds(i int, m *raft.Message) {
 	}
 }
 
-// checkVote checks a vote that leaves: it is durable, and the only one of this disk in its term.
+// checkVote checks a vote that leaves a server: it is durable, and it is the only vote of this disk
+// in its term.
 func (w *World) checkVote(i int, term raft.Term, candidate int) {
 	s := &w.servers[i]
 	if s.disk.state.Term == term && serverOf(s.disk.state.Vote) != candidate {
@@ -88,8 +90,8 @@ func (w *World) checkVote(i int, term raft.Term, candidate int) {
 	*vote = int8(candidate + 1)
 }
 
-// checkMatch checks an acknowledgement: what it covers is durable, and equals the log of the leader that it is
-// for, as long as that leads.
+// checkMatch checks an acknowledgement. What it covers must be durable. As long as the leader that
+// it goes to leads, it must also equal the log of that leader.
 func (w *World) checkMatch(i int, m *raft.Message) {
 	s := &w.servers[i]
 	if m.Index == 0 {
@@ -108,7 +110,7 @@ func (w *World) checkMatch(i int, m *raft.Message) {
 	}
 }
 
-// checkAnswer checks what a caller is told, and returns the operation.
+// checkAnswer checks the answer that a caller gets.
 func (w *World) checkAnswer(i int, a *raft.Answer) {
 	s := &w.servers[i]
 	if a.Call && (a.Number >= uint64(len(s.calls)) || s.calls[a.Number] == 0) {
@@ -146,7 +148,7 @@ func (w *World) checkAnswer(i int, a *raft.Answer) {
 func (w *World) checkRead(i int, o *operation, a *raft.Answer) {
 	s := &w.servers[i]
 	if o.outcome == outcomeGone {
-		return // given up when the answer was on its way already
+		return // the client gave up when the answer was already on its way
 	}
 	s.open--
 	o.outcome = outcomeDone
@@ -164,8 +166,9 @@ func (w *World) checkRead(i int, o *operation, a *raft.Answer) {
 	}
 }
 
-// checkFresh checks that a read sees what it must: what was acknowledged before it was called, or, if it is content with less,
-// before the instant that it is told, which isn't long ago.
+// checkFresh checks that a read sees what it must see. Most reads must see all that was
+// acknowledged before they were called. A stale read must see all that was acknowledged before the
+// instant that its answer names, and that instant must be recent.
 func (w *World) checkFresh(i int, o *operation, a *raft.Answer) {
 	s := &w.servers[i]
 	if known := w.ghost.answeredBefore(s.at(a.Fresh)); a.Index < known {
@@ -181,7 +184,7 @@ func (w *World) checkFresh(i int, o *operation, a *raft.Answer) {
 	}
 }
 
-// lastCommand returns the index of the last committed command up to i.
+// lastCommand returns the index of the last committed command up to index i, or 0 if there is none.
 func (w *World) lastCommand(i raft.Index) raft.Index {
 	if i == 0 || w.ghost.commit() == 0 {
 		return 0

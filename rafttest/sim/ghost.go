@@ -4,53 +4,57 @@ import (
 	"sort"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/internal/sessions"
+	"github.com/e17579a5/raft/internal/sessionmodel"
 )
 
-// A ghost is what an observer knows who sees everything and forgets nothing, crashes included. The
-// cluster itself never looks at it.
+// A ghost holds what an observer knows that sees everything and forgets nothing, not even in
+// crashes. The cluster itself never looks at it.
 type ghost struct {
-	// log has, for each index, the entries that ever stood there in any log, one for each term.
+	// log has, for each index, the entries that ever stood there in any log: at most one for each
+	// term.
 	log [][]slot
 
-	// committed is the log as far as some leader has committed it; entries and results belong to it.
-	// result is a hash, 0 where there is no command; command is the index of the last command up to there.
+	// committed is the log as far as some leader has committed it. The slices below have one
+	// element for each of its entries: the entry, a hash of its result (0 if it is no command), and
+	// the index of the last command up to it. captures, by index, has the hash of a snapshot's
+	// bytes, or 0 for none.
 	committed []slot
 	entries   []raft.Entry
-	captures  []uint64 // by index: a hash of the bytes of a snapshot; 0 for none
+	captures  []uint64 // by index
 	results   []uint64
 	commands  []raft.Index
 	reference raft.StateMachine
 	one       [1]raft.Entry
 	result    [1][]byte
-	table     sessions.Table
-	verdicts  []verdict // likewise
+	table     sessionmodel.Table
+	verdicts  []verdict // by index
 	buffer    []byte
 
-	// leaders and commits, by term: who led, and how far it had committed.
+	// leaders and commits have, for each term, its leader and the highest index that it has
+	// committed.
 	leaders []leader
 	commits []raft.Index
 
-	// votes, by disk and term: the server that got it, plus 1.
+	// votes has, for each disk and term, the server that got the vote, plus 1.
 	votes [maxDisks * MaxServers][]int8
 
-	// configurations are those that are committed. change is the operation that the last one belongs to, settled the last one
-	// that was settled.
+	// configurations are the committed ones. change is the operation that the last of them belongs
+	// to. settled is the last one with which a change ended.
 	configurations []placed
-	change         int32 // plus 1
+	change         int32 // plus 1; 0 for none
 	settled        *raft.Configuration
 
-	acknowledged raft.Index // the highest index that was ever answered to a client
-	answers      []answered // when it rose
+	acknowledged raft.Index // the highest index that any client has got in an answer
+	answers      []answered // the moments when acknowledged rose
 }
 
-// answered says from when on an index was answered to a client.
+// An answered notes the instant at which a client first got an index in an answer.
 type answered struct {
 	at    int64
 	index raft.Index
 }
 
-// answer notes that an index is answered to a client.
+// answer notes that a client got an index in an answer.
 func (w *World) answer(index raft.Index) {
 	g := &w.ghost
 	if index > g.acknowledged {
@@ -59,7 +63,7 @@ func (w *World) answer(index raft.Index) {
 	}
 }
 
-// answeredBefore returns the highest index that was answered before an instant.
+// answeredBefore returns the highest index that a client got before an instant.
 func (g *ghost) answeredBefore(at int64) raft.Index {
 	i := sort.Search(len(g.answers), func(i int) bool { return g.answers[i].at >= at })
 	if i == 0 {
@@ -68,11 +72,11 @@ func (g *ghost) answeredBefore(at int64) raft.Index {
 	return g.answers[i-1].index
 }
 
-// A leader is the one of a term.
+// A leader is the leader of one term.
 type leader struct {
 	server int8 // plus 1; 0 for none
 	life   uint32
-	asked  uint32 // the servers that asked for votes, a bit each
+	asked  uint32 // the servers that asked for votes, one bit each
 }
 
 func (g *ghost) reset(reference raft.StateMachine) {
@@ -105,7 +109,7 @@ func (g *ghost) at(i raft.Index) *[]slot {
 	return &g.log[i-1]
 }
 
-// maxTerm bounds the terms of a run: with the luck of no run do they rise that far.
+// maxTerm bounds the terms of a run. No luck makes them rise that far.
 const maxTerm = 1 << 16
 
 // leader returns the place for the leader of a term.
@@ -117,7 +121,7 @@ func (g *ghost) leader(t raft.Term) *leader {
 	return &g.leaders[t]
 }
 
-// vote returns the place for a disk's vote in a term.
+// vote returns the place for the vote of a disk in a term.
 func (g *ghost) vote(disk int, t raft.Term) *int8 {
 	for raft.Term(len(g.votes[disk])) <= t {
 		g.votes[disk] = append(g.votes[disk], 0)
@@ -125,29 +129,29 @@ func (g *ghost) vote(disk int, t raft.Term) *int8 {
 	return &g.votes[disk][t]
 }
 
-// An operation is a call of a client.
+// An operation is a call that a client made.
 type operation struct {
 	server  int8
 	life    uint32
 	read    bool
 	outcome outcome
-	number  uint64 // in the core
+	number  uint64 // its number in the core
 	index   raft.Index
-	data    uint64     // hash of the command
-	since   raft.Index // what was acknowledged when a read was called
+	data    uint64     // a hash of the command
+	since   raft.Index // for a read, the highest index that was acknowledged when it was called
 	started bool
-	stale   bool       // a read that may be
-	call    *raft.Call // of a change of the members
+	stale   bool       // a read that may be stale
+	call    *raft.Call // for a change of the members
 	refused bool       // the change was given up
-	fence   raft.Term  // the term in which a command may be appended, by its server alone; 0 for any
+	fence   raft.Term  // the only term in which the command may be appended, and only by its server; 0 for any
 
 	op       Op
-	client   int8   // with a session
-	sequence uint32 // of its command
-	only     bool   // its client said that no other copy of that was sent
+	client   int8   // the client with a session
+	sequence uint32 // the sequence number of its command
+	only     bool   // the client said that it had sent no other copy of the command
 }
 
-// An outcome is what a client was told.
+// An outcome is what a client was told about its operation.
 type outcome uint8
 
 const (
@@ -155,17 +159,19 @@ const (
 	outcomeDone
 	outcomeNotApplied
 	outcomeUnknown
-	outcomeGone // the server crashed first, or the read was given up
+	outcomeGone // the server crashed first, or the client gave the read up
 )
 
-// operationOf returns the operation behind the next command that is committed; nil if nobody proposed it.
+// operationOf returns the operation of the next command that is committed, or nil if nobody
+// proposed the command.
 func (w *World) operationOf(e *raft.Entry) *operation {
 	s := serverOf(e.Origin.Server)
 	if s >= w.n {
 		return nil
 	}
-	// The same name may be given again on another disk. Leaders take commands from the one that their configuration names, and
-	// their own also when it names them no more.
+	// A server with another disk may use the same name again. A leader takes commands from the disk
+	// that its configuration names. It takes its own commands even if its configuration doesn't
+	// name it any more.
 	var named *raft.Member
 	for n := len(w.ghost.configurations); n > 0 && named == nil; n-- {
 		named = memberOf(w.ghost.configurations[n-1].configuration, e.Origin.Server)

@@ -9,30 +9,31 @@ import (
 	"github.com/e17579a5/raft/recovery"
 )
 
-// A run may begin where another one has ended (Params.After): with one survivor of a cluster that has lost the majority of its
-// servers for good, which recovery.Recover made a cluster of its own, while all others have empty disks; or with a snapshot
-// that was exported there, with whose state a new cluster is founded.
+// A run may begin where another one has ended (Params.After). There are two ways. In one, the first
+// cluster has lost a majority of its servers for good, recovery.Recover has made one survivor a
+// cluster of its own, and all other servers have empty disks. In the other, a snapshot was exported
+// from the first cluster, and a new cluster is founded with its state.
 const (
-	afterLoss   = 1 + iota // of a majority
-	afterExport            // of a snapshot
+	afterLoss   = 1 + iota // after the loss of a majority
+	afterExport            // after the export of a snapshot
 )
 
 // A heritage is what one run leaves to another.
 type heritage struct {
-	of Params // of that run
+	of Params // of the run that left it
 
-	// entries are the log from its beginning, all of which counts from now on.
+	// entries are the log from its beginning. From now on all of it counts as committed.
 	entries []raft.Entry
 	slots   []slot
 
-	survivor *disk // after a loss
+	survivor *disk // the disk, after a loss
 	kept     kept
-	snapshot *snapshotFile // that was exported
+	snapshot *snapshotFile // after an export
 
-	failure string // what was wrong there
+	failure string // what was wrong with the recovery; "" for nothing
 }
 
-// heritage returns what a run begins with; nil for nothing.
+// heritage returns what a run begins with, or nil if it begins with nothing.
 func (w *World) heritage() *heritage {
 	p := &w.params
 	if p.After == 0 || p.WAL != 0 || w.options.Machine != nil {
@@ -57,7 +58,7 @@ func (w *World) heritage() *heritage {
 		}
 	})
 	if elder.violation != nil {
-		return nil // a run of that seed says it better
+		return nil // a run of the elder's seed reports this better
 	}
 	w.past = &heritage{of: before}
 	if p.After == afterLoss && w.past.recover(elder) || p.After == afterExport && w.past.export(elder) {
@@ -67,9 +68,9 @@ func (w *World) heritage() *heritage {
 	return nil
 }
 
-// A lastStorage is the storage of a survivor. What is written to it is kept aside.
+// A lastStorage is the storage of a survivor. It keeps the last write and doesn't perform it.
 type lastStorage struct {
-	raft.Storage // nothing else of it is used
+	raft.Storage // nil: no other method is called
 	saved        raft.Saved
 	written      raft.Write
 }
@@ -80,18 +81,19 @@ func (s *lastStorage) Load() (raft.Saved, error) { return s.saved, nil }
 // Write implements raft.Storage.
 func (s *lastStorage) Write(w raft.Write) error { s.written = w; return nil }
 
-// recover makes the first server a cluster of its own, and checks what is said to be lost.
+// recover makes the first server a cluster of its own, and checks what raft.RecoverCluster says of
+// losses. It reports whether there was anything to recover.
 func (h *heritage) recover(elder *World) bool {
 	saved, loaded := elder.load(0, 0)
 	storage := &lastStorage{saved: saved}
 	s := &elder.servers[0]
 	r, err := recovery.Recover(storage, s.address)
 	if !loaded || err != nil || r.SnapshotDamage != nil {
-		return false // it holds nothing of the cluster, or a damaged snapshot
+		return false // the server holds nothing of the cluster, or a damaged snapshot
 	}
 	d := s.disk.clone()
 	h.check(&r, elder, d)
-	// The ID is drawn by the operating system; here it must follow from the seed.
+	// The operating system draws the ID of the new cluster; here it must follow from the seed.
 	id := raft.ClusterID{1}
 	for i := range 8 {
 		id[8+i] = byte(elder.hash >> (8 * i))
@@ -112,16 +114,17 @@ func (h *heritage) recover(elder *World) bool {
 	return true
 }
 
-// check checks that what was committed before the last term of the survivor's log, or in it up to the log's end, is there, and that
-// all up to its snapshot was committed.
+// check checks what a recovery says. The log must hold all that was committed before the term of
+// its last entry, and what was committed in that term up to the end of the log. Everything up to
+// its snapshot must have been committed.
 func (h *heritage) check(r *recovery.Report, elder *World, d *disk) {
 	committed := elder.ghost.committed
 	if r.Last != d.last() || r.LastTerm != d.term(r.Last) || r.Snapshot != d.current.index() || r.Record != r.Last+1 {
-		h.failure = fmt.Sprintf("recovered is %+v; the log ends at %d in term %d, the snapshot covers %d",
+		h.failure = fmt.Sprintf("the recovery reports %+v, but the log ends at %d in term %d and the snapshot covers %d",
 			r, d.last(), d.term(d.last()), d.current.index())
 	}
 	if n := r.Snapshot; n > 0 && (n > raft.Index(len(committed)) || committed[n-1] != d.slots[n-1]) {
-		h.failure = fmt.Sprintf("up to index %d all is said to be committed, and isn't", n)
+		h.failure = fmt.Sprintf("the recovery says that everything up to index %d was committed, but it wasn't", n)
 	}
 	kept := raft.Index(0)
 	for term, commit := range elder.ghost.commits {
@@ -133,14 +136,14 @@ func (h *heritage) check(r *recovery.Report, elder *World, d *disk) {
 	}
 	for i := range committed[:kept] {
 		if index := raft.Index(i + 1); index > r.Last || d.slots[i] != committed[i] {
-			h.failure = fmt.Sprintf("index %d of term %d is lost, though the log is said to hold all that was committed before term %d, and in it up to index %d",
+			h.failure = fmt.Sprintf("index %d of term %d is lost, though the recovery says that the log holds all that was committed before term %d, and in that term up to index %d",
 				index, committed[i].term, r.LastTerm, r.Last)
 			return
 		}
 	}
 }
 
-// export takes the snapshot of a server.
+// export takes the snapshot of the first server that has one. It reports whether there is one.
 func (h *heritage) export(elder *World) bool {
 	for i := 0; i < elder.n; i++ {
 		d := elder.servers[i].disk
@@ -177,11 +180,12 @@ func (w *World) inherit(h *heritage) {
 		}
 		g.results, g.commands = append(g.results, result), append(g.commands, command)
 	}
-	w.answer(g.commit()) // whoever has got an answer of the elder cluster finds it here
+	w.answer(g.commit()) // clients of the elder cluster must find here what they got answers for
 	w.inherited = g.commit()
 	if h.survivor != nil {
 		d := h.survivor.clone()
-		d.state.MaxLease = min(d.state.MaxLease, raft.Duration(w.params.MaxLease)) // times are of another scale there
+		// The elder's times are of another scale.
+		d.state.MaxLease = min(d.state.MaxLease, raft.Duration(w.params.MaxLease))
 		*w.servers[0].disk = *d
 		w.servers[0].kept = h.kept
 		w.stats.Recovered++
@@ -190,7 +194,7 @@ func (w *World) inherit(h *heritage) {
 	w.stats.Exported++
 	for i := 0; i < int(w.params.Servers); i++ {
 		if l := w.luck.draw(luckHeritage, i, 0, 0); i != int(below(w.luck.draw(luckHeritage, 0, 1, 0), w.params.Servers)) && l%2 == 0 {
-			continue // the founder sends it
+			continue // the founder sends the snapshot to this server
 		}
 		d, meta := w.servers[i].disk, h.snapshot.meta
 		d.entries, d.slots = slices.Clone(h.entries), slices.Clone(h.slots)
@@ -199,12 +203,12 @@ func (w *World) inherit(h *heritage) {
 	}
 }
 
-// isHeritage says whether a snapshot is the one that the cluster was founded with.
+// isHeritage reports whether a snapshot is the one with which the cluster was founded.
 func (w *World) isHeritage(meta *raft.SnapshotMeta) bool {
 	h := w.past
 	return w.inherited > 0 && h.snapshot != nil && meta.Index == h.snapshot.meta.Index && meta.Term == h.snapshot.meta.Term &&
 		bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), raft.AppendConfiguration(nil, &h.snapshot.meta.Configuration))
 }
 
-// orphaned says whether the run begins with a survivor.
+// orphaned reports whether the run begins with a survivor.
 func (w *World) orphaned() bool { return w.inherited > 0 && w.past.survivor != nil }

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Runs that begin with what another cluster has left, in both ways. Nothing is lost of which the recovery doesn't say so, and the
-// new cluster is as good as any.
+// TestHeritage runs clusters that begin with what another cluster has left, in both ways. Nothing
+// may be lost without the recovery's saying so, and the new cluster must work as any other.
 func TestHeritage(t *testing.T) {
 	w := NewWorld(Options{})
 	var total Stats

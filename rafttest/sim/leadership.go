@@ -6,7 +6,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// checkLeases checks, when a server is elected, that no other one holds a lease by its own clock: it would go on to serve reads.
+// checkLeases checks, when a server is elected, that no other server holds a lease by its own
+// clock. That one would go on serving reads.
 func (w *World) checkLeases(i int) {
 	for j := 0; j < w.n; j++ {
 		s := &w.servers[j]
@@ -17,7 +18,7 @@ func (w *World) checkLeases(i int) {
 	}
 }
 
-// checkLease checks, when a leader takes a lease, that no later one was elected.
+// checkLease checks, when a leader takes a lease, that no server was elected in a later term.
 func (w *World) checkLease(i int) {
 	s := &w.servers[i]
 	for t := int(s.status.term) + 1; t < len(w.ghost.leaders); t++ {
@@ -27,8 +28,9 @@ func (w *World) checkLease(i int) {
 	}
 }
 
-// checkHandOver checks a TimeoutNow that leaves: its sender has no lease, and its target's disk holds the whole log of a leader,
-// or, of one that has just given up because its disk stands still, all that it has committed.
+// checkHandOver checks a TimeoutNow that leaves a server. The sender must have no lease. The
+// target's disk must hold the sender's whole log. If the sender has just stepped down because its
+// disk stands still, the target's disk needs to hold only what the sender knows to be committed.
 func (w *World) checkHandOver(i int, m *raft.Message) {
 	s, d := &w.servers[i], w.diskOf(&raft.Member{Server: raft.Server{ID: m.To}, Incarnation: m.ToIncarnation})
 	if s.status.leaseUntil != 0 {
@@ -39,24 +41,24 @@ func (w *World) checkHandOver(i int, m *raft.Message) {
 		last = s.status.commit
 	}
 	if last > raft.Index(len(s.view)) {
-		return // it has entries that were not even handed to its own disk
+		return // the sender has entries that it hasn't even handed to its own disk
 	}
 	if d != nil && d.state.Term > m.Term {
-		return // it has gone on with a later leader, which may have replaced what it has acknowledged to this one
+		return // the target follows a later leader, which may have replaced what it had acknowledged to this one
 	}
 	if d == nil || d.last() < last || last > 0 && d.slots[last-1] != s.view[last-1] {
-		w.fail(HandingOver, i, "lets %s campaign, whose disk doesn't hold its log up to %d", m.To, last)
+		w.fail(HandingOver, i, "lets %s campaign, whose disk doesn't hold the sender's log up to %d", m.To, last)
 	}
 }
 
-// A transfer is a call that asks for the leadership to go to a server.
+// A transfer is a call that asks a server to hand the leadership over.
 type transfer struct {
-	to    int8      // from 1; 0 for any
-	since raft.Term // in which the server was that was asked
+	to    int8      // the server to lead, from 1; 0 for any
+	since raft.Term // the term of the server that was asked
 	ended bool
 }
 
-// handOver asks for a transfer.
+// handOver makes a call that asks for a transfer.
 func (w *World) handOver(e *Event, s *server) {
 	call := raft.Call{Kind: raft.CallTransfer}
 	to := int8(0)
@@ -72,7 +74,8 @@ func (w *World) handOver(e *Event, s *server) {
 	s.open++
 }
 
-// checkTransfer checks the answer to such a call: if it is done, the server has led since it was called.
+// checkTransfer checks the answer to such a call. If the transfer is done, the server must have led
+// since the call was made.
 func (w *World) checkTransfer(i int, a *raft.Answer) {
 	s := &w.servers[i]
 	if a.Number >= uint64(len(s.transfers)) || s.transfers[a.Number].ended {
@@ -84,7 +87,7 @@ func (w *World) checkTransfer(i int, a *raft.Answer) {
 	s.open--
 	if a.Err != nil {
 		if errors.Is(a.Err, raft.ErrNotApplied) == errors.Is(a.Err, raft.ErrOutcomeUnknown) {
-			w.fail(Answers, i, "transfer: %v is no outcome", a.Err)
+			w.fail(Answers, i, "transfer: the error %v doesn't name one outcome", a.Err)
 		}
 		return
 	}
@@ -94,5 +97,5 @@ func (w *World) checkTransfer(i int, a *raft.Answer) {
 			return
 		}
 	}
-	w.fail(HandingOver, i, "a transfer to server %d (0: any) is done, which hasn't led since term %d", t.to, t.since)
+	w.fail(HandingOver, i, "a transfer to server %d (0: any) is acknowledged, but that server hasn't led since term %d", t.to, t.since)
 }

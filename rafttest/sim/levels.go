@@ -2,10 +2,10 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// Servers of two versions in one cluster. The older one knows the first level only, and its servers are upgraded one by one, at
-// a crash.
+// A cluster may have servers of two versions. The older version knows the first level only. Its
+// servers are upgraded one by one, when they crash.
 
-// levelOf returns the level that the next life of a server knows.
+// levelOf returns the level that a server knows in its next life.
 func (w *World) levelOf(i int) raft.Level {
 	if w.params.Older>>i&1 != 0 && !w.servers[i].upgraded {
 		return raft.LevelFirst
@@ -13,7 +13,8 @@ func (w *World) levelOf(i int) raft.Level {
 	return raft.LatestLevel
 }
 
-// upgrade lets the next life of a server be of this version.
+// upgrade upgrades a server to this version, from its next start on. It reports whether that
+// changes its level.
 func (w *World) upgrade(i int) bool {
 	s := &w.servers[i]
 	changed := w.levelOf(i) != raft.LatestLevel
@@ -24,7 +25,7 @@ func (w *World) upgrade(i int) bool {
 	return changed
 }
 
-// checkLevel checks that a server knows what gets into its log.
+// checkLevel checks that a server knows an entry that gets into its log.
 func (w *World) checkLevel(i int, e *raft.Entry) {
 	level := raft.LevelFirst
 	switch e.Kind {
@@ -44,7 +45,8 @@ func (w *World) checkLevel(i int, e *raft.Entry) {
 	}
 }
 
-// leveled says whether the level is in force that all members know; true if one of them can't say what it knows.
+// leveled reports whether the level that all members know is in force. It reports true if a member
+// can't say which level it knows.
 func (w *World) leveled() bool {
 	i := w.leading()
 	if i < 0 {

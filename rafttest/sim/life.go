@@ -6,10 +6,11 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// errGivenUp is why a client gives up.
+// errGivenUp is the error with which a client gives up.
 var errGivenUp = errors.New("given up")
 
-// start starts a server from what its disk holds. Under a real log, the power fails while that is opened, as cut says (OpStart).
+// start starts a server from what its disk holds. On a real log, cut says whether the power fails
+// while the log is opened (see OpStart).
 func (w *World) start(i int, cut int64) bool {
 	s := &w.servers[i]
 	if s.up {
@@ -26,7 +27,8 @@ func (w *World) start(i int, cut int64) bool {
 	config.Saved = saved
 	generation := len(s.disks) - 1
 	config.Incarnation = w.incarnation(i)
-	// Where members change, who starts anew on an empty disk must not be one of those who could found another cluster.
+	// If members change, a server that starts on a new, empty disk must not be one of the founders:
+	// those could found another cluster.
 	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0) && !w.orphaned()
 	for j := 0; j < int(w.params.Servers) && founds; j++ {
 		id := w.servers[j].id
@@ -55,7 +57,8 @@ func (w *World) start(i int, cut int64) bool {
 	for uint64(len(s.starts[generation])) <= s.start {
 		s.starts[generation] = append(s.starts[generation], lifeOps{})
 	}
-	// A start that was never durable is repeated: nothing of the one before can have left the server.
+	// A start that was never durable is repeated. Nothing of the start before can have left the
+	// server.
 	s.starts[generation][s.start] = lifeOps{}
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
@@ -77,12 +80,13 @@ func (w *World) start(i int, cut int64) bool {
 	return true
 }
 
-// incarnation returns that of a server's present disk, if it was empty at the first start.
+// incarnation returns the incarnation of a server's present disk, if the disk was empty at its
+// first start.
 func (w *World) incarnation(i int) raft.Incarnation {
 	return raft.Incarnation(w.luck.draw(luckIncarnation, i, 0, uint64(len(w.servers[i].disks)-1)) | 1)
 }
 
-// crash ends a process. The oldest n of its queued writes have reached the disk.
+// crash ends a process. n says which of its queued writes have reached the disk (see OpCrash).
 func (w *World) crash(i int, n int64) bool {
 	s := &w.servers[i]
 	if !s.up {
@@ -116,7 +120,8 @@ func (w *World) ended(i int) {
 	w.forget(s)
 }
 
-// wipe replaces a server's disk by an empty one. Its cluster doesn't count the new one, until it is told to.
+// wipe replaces a server's disk by an empty one. The cluster doesn't count the new disk until a
+// change tells it to.
 func (w *World) wipe(i int) bool {
 	s := &w.servers[i]
 	if !w.expendable(i) {

@@ -13,11 +13,12 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A chainMachine is the state machine that is replicated when the user brings none: a hash over all
-// commands in their order, which is also the result of each. It forgives nothing.
+// A chainMachine is the state machine of the servers if the user brings none. Its state is a hash
+// over all commands in their order, and this hash is the result of each command. So it notices any
+// difference.
 type chainMachine struct {
 	state uint64
-	bytes []byte // of the results
+	bytes []byte // of the results of the last batch
 }
 
 // Apply implements raft.StateMachine.
@@ -32,8 +33,10 @@ func (m *chainMachine) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
+// A chainSnapshot is a captured state of a chainMachine.
 type chainSnapshot uint64
 
+// WriteTo implements io.WriterTo.
 func (s chainSnapshot) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(binary.LittleEndian.AppendUint64(nil, uint64(s)))
 	return int64(n), err
@@ -55,8 +58,8 @@ func (m *chainMachine) Restore(r io.Reader) error {
 	return nil
 }
 
-// A replica is the state machine of one server, watched: every result is compared with that of the
-// reference, which applies each command once, when it is first known to be committed.
+// A replica is the state machine of one server, with checks around it. It compares every result to
+// that of the reference, which applies each command once, when the command first becomes committed.
 type replica struct {
 	w       *World
 	server  int
@@ -89,7 +92,7 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-// differs says how the result of one of the commands of a batch is another one than that of the reference.
+// differs says how the result of one command in a batch differs from the result of the reference.
 func (r *replica) differs(batch []raft.Entry, i int, result []byte) string {
 	first, e, last := batch[0].Index, &batch[i], batch[len(batch)-1].Index
 	how := "alone"
@@ -100,7 +103,8 @@ func (r *replica) differs(batch []raft.Entry, i int, result []byte) string {
 		e.Index, Show(e.Data), how, Show(result), r.w.oneByOne(e.Index))
 }
 
-// oneByOne applies what is committed to a machine of its own, command by command, and shows the result of the last.
+// oneByOne applies the committed commands up to an index to a new machine, one by one, and shows
+// the result of the last one.
 func (w *World) oneByOne(to raft.Index) string {
 	m := w.machine()
 	var one [1]raft.Entry
@@ -108,7 +112,7 @@ func (w *World) oneByOne(to raft.Index) string {
 	for i := raft.Index(1); i <= to; i++ {
 		e := w.committedEntry(i)
 		if e == nil {
-			return "another one" // its disks are gone
+			return "another one" // the entry is on no disk any more
 		}
 		if e.Kind == raft.EntryCommand {
 			one[0], result[0] = *e, nil
@@ -121,8 +125,8 @@ func (w *World) oneByOne(to raft.Index) string {
 	return Show(result[0])
 }
 
-// Show returns bytes as a person reads them: text in quotes, anything else as hexadecimal digits, the beginning of it where
-// it is long.
+// Show returns bytes in a form for people: printable text in quotes, anything else as hexadecimal
+// digits. It shows only the first 80 bytes of longer ones.
 func Show(b []byte) string {
 	const most = 80
 	head, more := b[:min(len(b), most)], ""

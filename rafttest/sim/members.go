@@ -6,26 +6,27 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Servers beyond those that found the cluster wait to be added (Params.Spares). Clients ask for all kinds of changes, at any
-// server: also for those that make no sense, name servers that are down, or have a wrong address. What an
-// observer knows of the members is kept here, and computed in the plainest way.
+// A cluster may have servers beyond those that found it (Params.Spares). They wait to be added.
+// Clients ask for all kinds of changes, at any server. They also ask for changes that make no
+// sense, that name servers that are down, or that name a wrong address. This file has what an
+// observer knows of the members, computed in the plainest way.
 
-// A placed configuration is one with its place in a log.
+// A placed is a configuration together with its index in a log.
 type placed struct {
 	index         raft.Index
 	configuration *raft.Configuration
 }
 
-// place returns the configuration that an entry carries.
+// place returns the configuration that an entry holds.
 func place(e *raft.Entry) placed {
 	configuration, err := raft.DecodeConfiguration(e.Data)
 	if err != nil {
-		return placed{e.Index, &raft.Configuration{}} // the core doesn't let it into a log
+		return placed{e.Index, &raft.Configuration{}} // a core doesn't let such an entry into its log
 	}
 	return placed{e.Index, &configuration}
 }
 
-// truncated returns the configurations up to an index.
+// truncated returns the configurations up to and including index after.
 func truncated(list []placed, after raft.Index) []placed {
 	for len(list) > 0 && list[len(list)-1].index > after {
 		list = list[:len(list)-1]
@@ -33,7 +34,7 @@ func truncated(list []placed, after raft.Index) []placed {
 	return list
 }
 
-// diskOf returns the disk that a member names; nil if there is none.
+// diskOf returns the disk that a member names, or nil if there is none.
 func (w *World) diskOf(m *raft.Member) *disk {
 	i := serverOf(m.ID)
 	if i >= w.n {
@@ -47,13 +48,14 @@ func (w *World) diskOf(m *raft.Member) *disk {
 	return nil
 }
 
-// lost says whether the disk that a member names is not the one that the server has, or is about to be found damaged.
+// lost reports whether the disk that a member names is lost: the server has another one now, or the
+// disk is about to be found damaged.
 func (w *World) lost(m *raft.Member) bool {
 	i := serverOf(m.ID)
 	return i >= w.n || m.Incarnation != 0 && w.diskOf(m) != w.servers[i].disk || w.servers[i].rotten || w.servers[i].disk.lost()
 }
 
-// majority says whether a majority of the voters among members has something.
+// majority reports whether has is true for a majority of the voters among members.
 func majority(members []raft.Member, has func(*raft.Member) bool) bool {
 	voters, have := 0, 0
 	for i := range members {
@@ -67,13 +69,13 @@ func majority(members []raft.Member, has func(*raft.Member) bool) bool {
 	return 2*have > voters
 }
 
-// quorum says whether a majority of each half of a configuration has something.
+// quorum reports whether has is true for a majority of each half of a configuration.
 func quorum(c *raft.Configuration, has func(*raft.Member) bool) bool {
 	return majority(c.Members, has) && (c.Old == nil || majority(c.Old, has))
 }
 
-// counts says whether the present disk of a server is one of the last configuration that is committed. Before there is one, all
-// founders count.
+// counts reports whether the last committed configuration names the present disk of a server.
+// Before any configuration is committed, the first disk of each founder counts.
 func (w *World) counts(i int) bool {
 	s := &w.servers[i]
 	if len(w.ghost.configurations) == 0 {
@@ -83,7 +85,7 @@ func (w *World) counts(i int) bool {
 	return m != nil && w.diskOf(m) == s.disk && s.disk != nil
 }
 
-// memberOf returns what a configuration says of a server; nil for nothing.
+// memberOf returns the member that a configuration has for a server, or nil if there is none.
 func memberOf(c *raft.Configuration, id raft.ServerID) *raft.Member {
 	for _, half := range [][]raft.Member{c.Members, c.Old} {
 		for i := range half {
@@ -95,8 +97,9 @@ func memberOf(c *raft.Configuration, id raft.ServerID) *raft.Member {
 	return nil
 }
 
-// eachSet calls f with every set of members that may come to count: those of the last configuration that is committed, of
-// all later ones in any log, and those that are asked for.
+// eachSet calls f with every set of members that may come to count: those of the last committed
+// configuration, those of all later configurations in any log, and those that clients have asked
+// for.
 func (w *World) eachSet(f func([]raft.Member)) {
 	committed := w.ghost.configurations
 	if len(committed) == 0 {
@@ -137,8 +140,9 @@ func (w *World) eachSet(f func([]raft.Member)) {
 	}
 }
 
-// expendable says whether a server's disk may be lost: of no set that may come to count is a majority lost with it, and one of
-// the others can be elected. Who loses more has lost his cluster.
+// expendable reports whether a server may lose its disk. Two things must hold without the disk:
+// each set that may come to count keeps a majority, and one of the other servers can be elected. A
+// cluster that loses more is lost for good.
 func (w *World) expendable(i int) bool {
 	s := &w.servers[i]
 	if len(w.ghost.configurations) == 0 || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
@@ -156,9 +160,11 @@ func (w *World) expendable(i int) bool {
 	return may && w.electable(i)
 }
 
-// electable says whether a server can be elected when another one's disk is lost. In the middle of a change there may be none, though of
-// each set a majority is left: one who knows of the step may need the vote of a server that is to be a voter by it, and that one
-// may have got entries of a later term from the server which is lost, whom nobody told of the step.
+// electable reports whether some server can be elected after another one, without, has lost its
+// disk. In the middle of a change there may be none, although each set of members keeps a majority.
+// The reason is this: a server that knows of the change may need the vote of a server that becomes
+// a voter by it. That one may have entries of a later term. It got them from the server whose disk
+// is lost, which knew nothing of the change.
 func (w *World) electable(without int) bool {
 	for j := 0; j < w.n; j++ {
 		d := w.servers[j].disk
@@ -184,11 +190,12 @@ func (w *World) electable(without int) bool {
 	return false
 }
 
-// maxDisks is how many disks a server has had at most.
+// maxDisks bounds the number of disks that a server has had.
 const maxDisks = 8
 
-// targetOf returns the members that a call comes to, roughly: what replaces a disk and whether a server is known doesn't
-// matter here. It appends them to target.
+// targetOf returns, roughly, the members that a call asks for. It ignores which disk replaces
+// another, and whether a server is known: that doesn't matter here. It appends the members to
+// target.
 func targetOf(target []raft.Member, call *raft.Call, present []raft.Member) []raft.Member {
 	if call.Kind == raft.CallSet {
 		target = append(target, call.Members...)
@@ -217,11 +224,12 @@ func targetOf(target []raft.Member, call *raft.Call, present []raft.Member) []ra
 	return target
 }
 
-// Codes in the data of an event that asks for a change: a byte for the kind of the call, one for what is expected, and three for
-// each member: its number, its role, and its address.
+// The data of an event that asks for a change has a byte for the kind of the call, a byte for the
+// configuration that it expects, and three bytes for each member: its number, its role, and its
+// address.
 const (
 	expectNothing = iota
-	expectPresent // what the server knows
+	expectPresent // the configuration that the server has
 	expectOther
 )
 
@@ -231,10 +239,10 @@ const (
 	addressWrong
 )
 
-// nowhere is an address at which nobody listens.
+// nowhere is an address at which no server listens.
 const nowhere = "nowhere"
 
-// changeCall returns the call that an event makes; nil for none.
+// changeCall returns the call that an event makes, or nil if its data make no sense.
 func (w *World) changeCall(e *Event, s *server) *raft.Call {
 	if len(e.Data) < 2 || len(e.Data)%3 != 2 {
 		return nil
@@ -268,8 +276,9 @@ func (w *World) changeCall(e *Event, s *server) *raft.Call {
 	return call
 }
 
-// askChange asks for a change of the members. One that would cost the cluster is no call that anybody makes: of the set that it
-// comes to a majority is lost already.
+// askChange asks for a change of the members. It refuses a change that would end the cluster,
+// because the set of members that it asks for has lost a majority already. Nobody would ask for
+// that.
 func (w *World) askChange(e *Event, s *server, o *operation) bool {
 	call := w.changeCall(e, s)
 	if call == nil {

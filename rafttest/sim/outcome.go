@@ -21,7 +21,7 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 		o.outcome = outcomeDone
 		w.stats.Answered++
 		if o.index == 0 || o.index > g.commit() || g.verdicts[o.index-1].index != a.Index {
-			w.fail(NothingLost, i, "command %d is acknowledged at index %d, committed is it at %d (0: not)", a.Number, a.Index, o.index)
+			w.fail(NothingLost, i, "command %d is acknowledged at index %d, but committed at index %d (0: nowhere)", a.Number, a.Index, o.index)
 			return
 		}
 		if hashBytes(a.Result) != g.results[o.index-1] {
@@ -32,7 +32,7 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 		o.outcome = outcomeNotApplied
 		w.stats.Refused++
 		if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
-			w.fail(Answers, i, "command %d: %v is two outcomes", a.Number, a.Err)
+			w.fail(Answers, i, "command %d: the error %v names two outcomes", a.Number, a.Err)
 		}
 		if o.index != 0 {
 			w.fail(ExactlyOnce, i, "command %d is answered with ErrNotApplied, but committed at index %d", a.Number, o.index)
@@ -41,6 +41,6 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 		o.outcome = outcomeUnknown
 		w.stats.Unknown++
 	default:
-		w.fail(Answers, i, "command %d: %v is no outcome", a.Number, a.Err)
+		w.fail(Answers, i, "command %d: the error %v names no outcome", a.Number, a.Err)
 	}
 }

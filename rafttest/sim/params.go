@@ -9,12 +9,13 @@ import (
 // MaxServers is the greatest number of servers in a simulated cluster.
 const MaxServers = 7
 
-// Params are what one run is like. Each seed draws its own (Swarm): with the same for all, the rarer
-// faults hide behind the more frequent ones. Times are in nanoseconds, chances in thousandths.
+// Params say what one run is like. Each seed draws its own parameters (see Swarm). If all runs had
+// the same, frequent faults would hide rarer ones. Times are in nanoseconds, chances in
+// thousandths, sizes in bytes.
 type Params struct {
-	Seed    int64 // of all luck in the run
-	Servers int64 // that found the cluster, 1 to MaxServers
-	Spares  int64 // that wait to be added; together no more than MaxServers
+	Seed    int64 // decides all luck in the run
+	Servers int64 // how many servers found the cluster: 1 to MaxServers
+	Spares  int64 // how many more servers wait to be added; with Servers no more than MaxServers
 
 	// Settings of the cores (raft.CoreConfig).
 	Heartbeat, Election                       int64
@@ -22,81 +23,95 @@ type Params struct {
 	MaxPending, MaxAppend                     int64
 	WindowMessages, WindowBytes, Tail, Writes int64
 
-	// The network: a message takes Delay to Delay+Jitter, and now and then DelaySlow more.
+	// The network. A message takes Delay to Delay+Jitter, and with the chance Slow up to DelaySlow
+	// more.
 	Delay, Jitter, Slow, DelaySlow int64
 	Loss, Duplicate, Reorder       int64
 
-	// The disks: a write takes WriteTime to three times of it. Merge is the chance that all that is queued is
-	// written together. At a crash each queued write in turn has survived with the chance Keep, until one hasn't.
+	// The disks. A write takes from WriteTime to three times of it. Merge is the chance that all
+	// queued writes are written together. Keep is the chance, for each queued write in turn, that
+	// it survives a crash; the first write that doesn't ends the series.
 	WriteTime, Merge, Keep int64
 
-	// The other lanes.
+	// The time that a batch takes to be applied, and that a fetch takes.
 	ApplyTime, FetchTime int64
 
-	// Hold is the chance that effects are not drained after an event; they are within HoldTime.
+	// Hold is the chance that the effects of an event stay in the core. They are drained within
+	// HoldTime then.
 	Hold, HoldTime int64
 
-	// Drift is how much faster or slower than others a clock runs at most, in millionths.
+	// Drift bounds the rate of a clock: it runs at most so many millionths faster or slower than
+	// time.
 	Drift int64
 
-	// Clients: an operation every ClientTime or so, of which Reads are reads and Cancels are given up
-	// after up to ClientWait. A command has up to CommandSize bytes.
+	// The clients. They begin an operation about every ClientTime. Reads is the chance that it is a
+	// read. Cancels is the chance that the client gives it up, after ClientWait at most. A command
+	// has up to CommandSize bytes.
 	ClientTime, Reads, Cancels, ClientWait, CommandSize int64
 
-	// LeaseReads and StaleReads are how many of the reads are such, the latter of a state that is ReadAge old at most; Fences
-	// is how many of the commands are fenced.
+	// LeaseReads and StaleReads are the chances that a read may use a lease or may be stale. A
+	// stale read sees a state that is ReadAge old at most. Fences is the chance that a command is
+	// fenced.
 	LeaseReads, StaleReads, ReadAge, Fences int64
 
-	// MaxLease is the longest lease (raft.CoreConfig), and ShortLeases the set of the servers, a bit for each, that know of half
-	// of it only. Priorities are the servers' priorities, two bits each.
+	// MaxLease is the longest lease (see raft.CoreConfig). ShortLeases is a set of servers, one bit
+	// each, that know of only half of it. Priorities are the priorities of the servers, two bits
+	// each.
 	MaxLease, ShortLeases, Priorities int64
-	// Clients with sessions: so many (8 at most), to whom so many of the operations belong. The servers keep MaxSessions sessions, with results
-	// of SessionBytes.
+	// Sessions is the number of clients with sessions, 8 at most. InSession is the chance that an
+	// operation belongs to one of them. The servers keep MaxSessions sessions, with SessionBytes of
+	// results.
 	Sessions, InSession, MaxSessions, SessionBytes int64
 
 	// Compare is 1 if the servers compare fingerprints of their results.
 	Compare int64
 
-	// Older is the set of servers that begin as ones of an older version, a bit for each. In an eighth of its crashes a server is upgraded.
+	// Older is a set of servers, one bit each, that begin with an older version. A server is
+	// upgraded at one of eight crashes, on average.
 	Older int64
 
-	// ChangeTime is the time between two changes of the members that are asked for, or so; 0 for none.
+	// ChangeTime is about the time from one change of the members to the next; 0 means that clients
+	// ask for none.
 	ChangeTime int64
 
-	// Faults: one every FaultTime or so that lasts for about FaultSpan. FaultKinds is the set of kinds that happen,
-	// a bit for each (fault). A crashed server comes back after about DownTime.
+	// The faults. One begins about every FaultTime and lasts for about FaultSpan. FaultKinds is the
+	// set of kinds that happen, one bit for each (see FaultNames). A crashed server comes back
+	// after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
 
-	// After is 1 if the run begins with the survivor of a cluster that has lost its majority, recovered, and 2 if a snapshot that was
-	// exported from another cluster is its first state; Before is the seed of the run that this comes from.
+	// After says with what the run begins: 0 with nothing, 1 with the recovered survivor of a
+	// cluster that has lost its majority, 2 with a snapshot that was exported from another cluster.
+	// Before is the seed of the run of that cluster.
 	After, Before int64
 
-	// Events is how many events reach a core before the faults stop.
+	// Events is the number of events at cores after which the faults stop.
 	Events int64
 	// Found is 1 if the cluster is founded before the faults begin.
 	Found int64
-	// Freeze is 1 if the faults don't all end: some servers, a minority, stay as they are for good, and the others must
-	// make progress without them.
+	// Freeze is 1 if not all faults end: a minority of the servers stays as it is for good, and the
+	// others must make progress without them.
 	Freeze int64
 
-	// Snapshots: settings of the cores; what it takes to store one; the chance that there is no room for it (on the model of a
-	// disk); the bytes of a piece of a stream and how long it takes; and the chance that the stream breaks at one.
+	// The snapshots: settings of the cores; the time that it takes to store a snapshot, and the
+	// chance that the disk has no room for it (not on a real log); the bytes of one piece of a
+	// stream, the time that a piece takes, and the chance that the stream breaks at it.
 	SnapshotMin, SnapshotFactor, SnapshotRetain int64
 	StoreTime, StoreFail                        int64
 	StreamPiece, StreamTime, StreamBreak        int64
 
-	// Durable is the chance that a state machine that keeps its own durable state does so after a batch; 0 for one in memory.
+	// Durable is the chance that the state machine makes its own state durable after a batch; 0
+	// means that it keeps its state in memory only.
 	Durable int64
 
-	// WAL is 1 if every server keeps its state in a real log (package wal) on a simulated file system, in segments of
-	// Segment bytes; 0 if disks are mere models of one.
+	// WAL is 1 if every server keeps its state in a real log (package wal) on a simulated file
+	// system, in segments of Segment bytes. It is 0 if the disks are models of such a log.
 	WAL, Segment int64
 }
 
-// All is the number of servers, spares included.
+// All returns the number of servers, spares included.
 func (p *Params) All() int { return int(p.Servers + p.Spares) }
 
-// A param is a field of Params, by the name that it has in a schedule's file.
+// A param is a field of Params together with its name in a schedule's file.
 type param struct {
 	name  string
 	value *int64
@@ -130,7 +145,7 @@ func (p *Params) all() []param {
 	}
 }
 
-// Each calls f with each parameter that isn't 0, by its name in a schedule's file.
+// Each calls f with each parameter that isn't 0 and its name in a schedule's file.
 func (p Params) Each(f func(name string, value int64)) {
 	for _, parameter := range p.all() {
 		if *parameter.value != 0 {
@@ -139,7 +154,8 @@ func (p Params) Each(f func(name string, value int64)) {
 	}
 }
 
-// Calm returns parameters without any fault or chance, as a start for schedules written by hand.
+// Calm returns parameters without any fault or chance. Schedules that are written by hand start
+// from them.
 func Calm(seed uint64, servers int) Params {
 	ms := int64(raft.Millisecond)
 	return Params{
@@ -158,57 +174,14 @@ func Calm(seed uint64, servers int) Params {
 	}
 }
 
-// Swarm returns the parameters of a seed.
+// Swarm returns the parameters that a seed draws.
 func Swarm(seed uint64) Params {
 	n := uint64(0)
 	next := func() uint64 { n++; return luck(seed).draw(luckParams, 0, 0, n) }
 	p := Calm(seed, int(pick(next(), 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 4, 4, 2, 6, 7, 1)))
-	ms := int64(raft.Millisecond)
-
-	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
-	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
-	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxUnapplied = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxWaiting = pick(next(), 1000, 20_000, 64<<20, 64<<20)
-	p.MaxPending = pick(next(), 2, 10, 100, 1<<16)
-	p.MaxAppend = pick(next(), 1, 300, 2000, 256<<10)
-	p.WindowMessages = pick(next(), 1, 2, 5, 256)
-	p.WindowBytes = pick(next(), 1, 1000, 10_000, 4<<20)
-	p.Tail = pick(next(), 1, 500, 5000, 16<<20)
-	p.Writes = pick(next(), 1, 1, 2, 4)
-
-	p.Delay = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/20, p.Heartbeat/5)
-	p.Jitter = pick(next(), 0, p.Delay/10, p.Delay, 5*p.Delay)
-	p.Slow = pick(next(), 0, 0, 10, 50)
-	p.DelaySlow = pick(next(), p.Heartbeat, p.Election, 5*p.Election)
-	p.Loss = pick(next(), 0, 0, 0, 10, 50, 200)
-	p.Duplicate = pick(next(), 0, 0, 0, 10, 100)
-	p.Reorder = pick(next(), 0, 0, 0, 100, 1000)
-
-	p.WriteTime = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/3)
-	p.Merge = pick(next(), 0, 0, 300, 1000)
-	p.Keep = pick(next(), 0, 500, 500, 900)
-	p.ApplyTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/10)
-	p.FetchTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/3)
-	p.Hold = pick(next(), 0, 0, 100, 500)
-	p.HoldTime = pick(next(), p.Delay, p.Heartbeat/10)
-	p.Drift = pick(next(), 0, 1000, 100_000, 300_000)
-
-	p.ClientTime = p.Election / pick(next(), 2, 5, 10, 20, 40)
-	p.Reads = pick(next(), 0, 100, 300, 600)
-	p.Cancels = pick(next(), 0, 0, 200, 600)
-	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
-	p.CommandSize = pick(next(), 8, 32, 32, 400)
-
-	h := luck(seed).draw(luckParams, 0, 2, 0)
-	p.Sessions = pick(mix(h+1), 0, 1, 3, maxClients)
-	p.InSession = pick(mix(h+2), 200, 500, 900)
-	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
-	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
-	p.Compare = int64(mix(h+7) % 2)
-	if mix(h+5)%4 == 0 {
-		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
-	}
+	p.drawCores(next)
+	p.drawSurroundings(next)
+	p.drawClients(luck(seed), next)
 
 	p.FaultTime = p.Election * pick(next(), 1, 2, 4, 8) / 4
 	p.FaultSpan = p.Election * pick(next(), 1, 2, 4, 8, 12) / 4
@@ -218,7 +191,7 @@ func Swarm(seed uint64) Params {
 	p.Found = pick(next(), 1, 1, 1, 1, 0)
 	p.Freeze = pick(next(), 0, 0, 1)
 	p.MaxLease = pick(next(), 0, 0, p.Election/4, p.Election/2, p.Election, p.Election)
-	if h = luck(seed).draw(luckParams, 0, 3, 0); h%4 == 0 {
+	if h := luck(seed).draw(luckParams, 0, 3, 0); h%4 == 0 {
 		p.ShortLeases = int64(mix(h) & 0x7f)
 	}
 	p.LeaseReads = pick(next(), 0, 300, 800)
@@ -242,22 +215,79 @@ func Swarm(seed uint64) Params {
 	if next()%2 == 0 {
 		p.Spares = min(pick(next(), 0, 1, 2, 3, 4), MaxServers-p.Servers)
 		p.ChangeTime = p.Election * pick(next(), 1, 3, 10, 30)
-		if h = luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
+		if h := luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
 			p = p.withLargeSnapshots(h)
 		}
 	}
 	if h := luck(seed).draw(luckParams, 0, 4, 0); h%16 == 0 && p.WAL == 0 {
 		p.After, p.Before = 1+int64(mix(h)%2), int64(mix(h+1)>>1)
-		p.Older = 0 // what another cluster has left may be of this version
+		p.Older = 0 // the heritage may need this version
 		if p.ChangeTime == 0 {
-			p.ChangeTime = p.Election // who alone is left needs others
+			p.ChangeTime = p.Election // a survivor that is alone needs other servers
 		}
 	}
 	return p
 }
 
-// withLargeSnapshots returns p with snapshots that new servers receive for longer than it takes to give up one that gets nothing, and
-// with time for that: little else goes on.
+// drawCores draws the settings of the cores.
+func (p *Params) drawCores(next func() uint64) {
+	ms := int64(raft.Millisecond)
+	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
+	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
+	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxUnapplied = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxWaiting = pick(next(), 1000, 20_000, 64<<20, 64<<20)
+	p.MaxPending = pick(next(), 2, 10, 100, 1<<16)
+	p.MaxAppend = pick(next(), 1, 300, 2000, 256<<10)
+	p.WindowMessages = pick(next(), 1, 2, 5, 256)
+	p.WindowBytes = pick(next(), 1, 1000, 10_000, 4<<20)
+	p.Tail = pick(next(), 1, 500, 5000, 16<<20)
+	p.Writes = pick(next(), 1, 1, 2, 4)
+}
+
+// drawSurroundings draws the network, the disks, the other lanes and the clocks.
+func (p *Params) drawSurroundings(next func() uint64) {
+	p.Delay = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/20, p.Heartbeat/5)
+	p.Jitter = pick(next(), 0, p.Delay/10, p.Delay, 5*p.Delay)
+	p.Slow = pick(next(), 0, 0, 10, 50)
+	p.DelaySlow = pick(next(), p.Heartbeat, p.Election, 5*p.Election)
+	p.Loss = pick(next(), 0, 0, 0, 10, 50, 200)
+	p.Duplicate = pick(next(), 0, 0, 0, 10, 100)
+	p.Reorder = pick(next(), 0, 0, 0, 100, 1000)
+
+	p.WriteTime = pick(next(), p.Heartbeat/1000, p.Heartbeat/100, p.Heartbeat/10, p.Heartbeat/3)
+	p.Merge = pick(next(), 0, 0, 300, 1000)
+	p.Keep = pick(next(), 0, 500, 500, 900)
+	p.ApplyTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/10)
+	p.FetchTime = pick(next(), 1000, p.Heartbeat/100, p.Heartbeat/3)
+	p.Hold = pick(next(), 0, 0, 100, 500)
+	p.HoldTime = pick(next(), p.Delay, p.Heartbeat/10)
+	p.Drift = pick(next(), 0, 1000, 100_000, 300_000)
+}
+
+// drawClients draws what clients do, the sessions that they have, and which servers are of an older
+// version.
+func (p *Params) drawClients(l luck, next func() uint64) {
+	p.ClientTime = p.Election / pick(next(), 2, 5, 10, 20, 40)
+	p.Reads = pick(next(), 0, 100, 300, 600)
+	p.Cancels = pick(next(), 0, 0, 200, 600)
+	p.ClientWait = pick(next(), p.Delay, p.Heartbeat, 2*p.Election)
+	p.CommandSize = pick(next(), 8, 32, 32, 400)
+
+	h := l.draw(luckParams, 0, 2, 0)
+	p.Sessions = pick(mix(h+1), 0, 1, 3, maxClients)
+	p.InSession = pick(mix(h+2), 200, 500, 900)
+	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
+	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
+	p.Compare = int64(mix(h+7) % 2)
+	if mix(h+5)%4 == 0 {
+		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
+	}
+}
+
+// withLargeSnapshots returns p with snapshots that new servers receive for a long time: for longer
+// than a leader waits for a server that gets nothing. It also makes everything else rare, so that
+// there is time for that.
 func (p Params) withLargeSnapshots(h uint64) Params {
 	p.Election = p.Heartbeat * pick(mix(h+1), 2, 3)
 	p.MaxLease = min(p.MaxLease, p.Election)
@@ -270,7 +300,7 @@ func (p Params) withLargeSnapshots(h uint64) Params {
 	return p
 }
 
-// WithWAL returns p with the real log for a disk, and with the faults that only this one knows.
+// WithWAL returns p with real logs on the disks, and with the faults that only those can have.
 func (p Params) WithWAL() Params {
 	h := luck(p.Seed).draw(luckParams, 0, 1, 0)
 	p.WAL, p.Segment = 1, pick(mix(h+1), 4<<10, 4<<10, 16<<10, 64<<10)
@@ -282,14 +312,14 @@ func (p Params) WithWAL() Params {
 	return p
 }
 
-// WithModel returns p with a model for a disk.
+// WithModel returns p with models of logs on the disks.
 func (p Params) WithModel() Params {
 	p.WAL = 0
 	p.FaultKinds &= 1<<numFaults - 1
 	return p
 }
 
-// fill gives the settings of the cores that are 0 the values that they have in Calm.
+// fill replaces the settings of the cores that are 0 by those of Calm.
 func (p *Params) fill() {
 	p.Spares = max(min(p.Spares, MaxServers-p.Servers), 0)
 	calm := Calm(uint64(p.Seed), int(p.Servers))
@@ -301,7 +331,7 @@ func (p *Params) fill() {
 	}
 }
 
-// settings are those of the cores.
+// settings returns the settings of the cores.
 func (p *Params) settings() []*int64 {
 	return []*int64{
 		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
@@ -310,11 +340,13 @@ func (p *Params) settings() []*int64 {
 	}
 }
 
-// MaxEvents bounds the events of the phases without faults: a run that needs more doesn't make progress.
+// MaxEvents bounds the events of the phases without faults. A run that needs more makes no
+// progress.
 const MaxEvents = 200_000
 
-// config returns the settings of one server's core. The clocks keep to the bound on their drift that it names, and
-// two of them differ by just that much now and then.
+// config returns the settings of one server's core. It names a bound on the drift between two
+// clocks. The clocks of a run keep to that bound, and now and then two of them differ by just that
+// much.
 func (p *Params) config(server int) raft.CoreConfig {
 	drift := (2*p.Drift*int64(raft.Second) + 999_999 - p.Drift) / (1_000_000 - p.Drift)
 	lease := p.MaxLease
@@ -332,7 +364,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 	}
 }
 
-// startable says whether a core takes these settings.
+// startable reports whether a core accepts these settings.
 func (p Params) startable() bool {
 	p.fill()
 	config := p.config(0)

@@ -8,24 +8,25 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Phases of a run, each with luck of its own.
+// The phases of a run, each with luck of its own
 const (
 	phaseFound = 1 + iota
 	phaseFaults
 	phaseSettle
-	phasePass // and up
+	phasePass // and higher numbers
 )
 
-// FoundElections is the number of election timeouts within which a cluster must be founded; with a snapshot of another one,
-// after anything of it came. SettleElections is the number
-// of them within which something must become stable, committed, applied or answered somewhere after the last fault, and again
-// after each time that it did, until all is done. (How long all takes depends on how much there is to catch up with.)
+// FoundElections is the number of election timeouts within which a cluster must be founded. If it
+// is founded with a snapshot of another cluster, it is the number without any progress.
+// SettleElections is the number of election timeouts, after the last fault and after each sign of
+// progress, within which there must be another sign: something becomes stable, committed, applied
+// or answered somewhere. How long all takes depends on how much there is to catch up with.
 const (
 	FoundElections  = 30
 	SettleElections = 20
 )
 
-// performMacro lets time pass as an event of a list says.
+// performMacro performs an event in which time passes by itself. It reports whether it did.
 func (w *World) performMacro(e *Event) bool {
 	if w.macro > 0 {
 		return false
@@ -53,7 +54,7 @@ func (w *World) performMacro(e *Event) bool {
 	return true
 }
 
-// resend puts what was sent and not delivered, event by event, under way again.
+// resend puts the messages that were sent event by event, and not delivered, on their way again.
 func (w *World) resend() {
 	for from := range w.links {
 		for to := range w.links[from] {
@@ -68,7 +69,8 @@ func (w *World) resend() {
 	}
 }
 
-// found starts all servers on empty disks, without any fault, until they are a cluster with a leader.
+// found starts all servers on empty disks and lets time pass, without any fault, until they are a
+// cluster with a leader.
 func (w *World) found() {
 	w.calm = true
 	w.beginTimed(phaseFound)
@@ -88,7 +90,7 @@ func (w *World) found() {
 	moved, place := w.now, w.place()
 	w.loop(never, func() bool {
 		if now := w.place(); now != place && w.inherited > 0 {
-			moved, place = w.now, now // the snapshot that it is founded with is on its way
+			moved, place = w.now, now // progress: the snapshot with which the cluster is founded is on its way
 		}
 		return done() || w.now-moved > FoundElections*w.params.Election || w.stats.Events > limit
 	})
@@ -97,7 +99,7 @@ func (w *World) found() {
 	}
 }
 
-// faultPhase lets clients work and things go wrong.
+// faultPhase lets clients work and faults happen.
 func (w *World) faultPhase() {
 	w.beginTimed(phaseFaults)
 	if w.params.Found == 0 || w.orphaned() {
@@ -115,9 +117,9 @@ func (w *World) faultPhase() {
 	w.endTimed()
 }
 
-// settle ends all faults, and demands first that what is in the logs is committed, without another command to push it, and
-// that no call stays open; then that every server gets a command and a read through; that all copies of the state are equal; and
-// that a server of the highest priority leads.
+// settle ends all faults. It then demands, in this order: what is in the logs becomes committed
+// without another command, and no call stays open; every healthy server gets a command and a read
+// answered; all copies of the state are equal; and a server of the highest priority leads.
 func (w *World) settle() {
 	w.heal()
 	w.calm = true
@@ -171,11 +173,12 @@ func (w *World) settle() {
 	w.settleSuccession(slowest)
 }
 
-// checkGrown checks that no log has outgrown the last snapshot by more than it may, unless a snapshot is under way, a peer is being
-// sent one, or one has failed lately and is tried again later.
+// checkGrown checks that no log behind the last snapshot is longer than it may be. It makes
+// exceptions for a server whose snapshot is under way, for a leader that may be sending one, and
+// for runs in which a snapshot has failed: the core tries it again later.
 func (w *World) checkGrown() {
 	if w.stats.SnapshotsFailed > 0 || len(w.streams) > 0 || w.params.Durable != 0 && w.params.WAL != 0 {
-		return // (a real log knows its bytes only roughly)
+		return // a real log knows its bytes only roughly
 	}
 	healthy := 0
 	for i := 0; i < w.n; i++ {
@@ -186,7 +189,7 @@ func (w *World) checkGrown() {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		if s.status.role == leads && healthy < w.n {
-			continue // it may still hope to send its snapshot to one of the others
+			continue // the leader may still hope to send its snapshot to one of the others
 		}
 		if !w.healthy(i) || s.capture != nil || len(s.writes) > 0 || len(s.lane) > 0 || len(s.disk.stored) > 0 || s.held {
 			continue
@@ -204,14 +207,15 @@ func (w *World) checkGrown() {
 	}
 }
 
-// probe proposes a command at a server, unless one is on its way, and has another look later.
+// probe proposes a command at a server, unless an earlier one is open or done. It plans another
+// look for later.
 func (w *World) probe(i int) {
 	w.queue.push(item{at: w.now + w.params.Heartbeat, what: itemProbe, a: int8(i)})
 	if !w.servers[i].up {
 		return
 	}
 	if n := w.probes[i]; n != 0 && (w.ops[n].outcome == outcomeOpen || w.ops[n].outcome == outcomeDone) {
-		return // of others it isn't known, or known too well: a snapshot may have been installed over the command
+		return // after any other outcome it tries again: for instance, a snapshot may have replaced the command
 	}
 	n := int64(len(w.ops))
 	w.probes[i] = n
@@ -219,7 +223,7 @@ func (w *World) probe(i int) {
 	w.step(Event{Op: OpQuery, Server: int8(i), N: n + 1}, nil)
 }
 
-// place sums up how far all servers have come, and their callers.
+// place returns a number that changes when any server, or any of its callers, makes progress.
 func (w *World) place() uint64 {
 	sum := uint64(w.stats.Answered + w.stats.Refused + w.stats.Unknown + w.stats.Reads)
 	for i := 0; i < w.n; i++ {
@@ -232,10 +236,10 @@ func (w *World) place() uint64 {
 	return sum
 }
 
-// settled says whether the cluster has made progress and all servers agree.
+// settled reports whether the cluster has made progress and all servers agree.
 func (w *World) settled() bool { return w.unsettled() == "" }
 
-// unsettled says what is missing; "" for nothing.
+// unsettled says what is missing, or "" if nothing is.
 func (w *World) unsettled() string {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
@@ -270,8 +274,8 @@ func (w *World) unsettled() string {
 	return ""
 }
 
-// astray says what is wrong with a server that doesn't count; "" for nothing. One that has ever been a member knows
-// that it isn't any more, and has told its callers.
+// astray says what is wrong with a server that doesn't count, or "" if nothing is. A server that
+// was ever a member must know that it isn't one any more, and must have answered its callers.
 func (w *World) astray(i int) string {
 	s := &w.servers[i]
 	if !s.up {
@@ -292,7 +296,7 @@ func (w *World) astray(i int) string {
 	return ""
 }
 
-// checkStates compares the state machines.
+// checkStates compares the states of the state machines by their snapshots.
 func (w *World) checkStates() {
 	var want bytes.Buffer
 	if !w.snapshot(w.ghost.reference, &want) {
@@ -311,7 +315,7 @@ func (w *World) checkStates() {
 	}
 }
 
-// snapshot takes a snapshot, if the machine can.
+// snapshot takes a snapshot of a machine. It reports whether the machine could take one.
 func (w *World) snapshot(m raft.StateMachine, into *bytes.Buffer) bool {
 	s, err := m.Snapshot()
 	if err != nil || s == nil {
@@ -321,7 +325,8 @@ func (w *World) snapshot(m raft.StateMachine, into *bytes.Buffer) bool {
 	return err == nil
 }
 
-// canLearn says whether one of the servers that a removed one knows can tell it, since it knows of something later.
+// canLearn reports whether a removed server can learn of its removal: one of the servers that it
+// knows must know a later configuration without it.
 func (w *World) canLearn(i int, shown raft.CoreStatus) bool {
 	for _, half := range [][]raft.Member{shown.Configuration.Members, shown.Configuration.Old} {
 		for j := range half {
@@ -331,7 +336,9 @@ func (w *World) canLearn(i int, shown raft.CoreStatus) bool {
 				continue
 			}
 			if list := truncated(other.configurations, other.status.commit); len(list) > 0 {
-				later := other.configurations[len(list)-1:] // of which none may name it: what isn't committed yet may be
+				// later are the committed configuration and all that follow it: none of them may
+				// name the removed server, though some of them may not be committed yet.
+				later := other.configurations[len(list)-1:]
 				names := func(c placed) bool {
 					m := memberOf(c.configuration, w.servers[i].id)
 					return m != nil && w.diskOf(m) == w.servers[i].disk

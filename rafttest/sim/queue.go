@@ -5,10 +5,10 @@ import "github.com/e17579a5/raft"
 // An item is something that happens by itself at an instant of a timed run.
 type item struct {
 	at    int64
-	order uint64 // among items of the same instant: the first planned first, wake-ups last
+	order uint64 // orders items of the same instant: the first planned comes first, and wake-ups come last
 	what  itemKind
 	a, b  int8   // servers
-	life  uint32 // of server a; the item is void in another one. 0 for any
+	life  uint32 // of server a: in another life the item is void. 0 means any life
 	n     int64
 }
 
@@ -39,7 +39,7 @@ const (
 	itemChange
 )
 
-// A queue is a heap of items, the next one first.
+// A queue is a heap of items. The next item comes first.
 type queue struct {
 	items []item
 	count uint64
@@ -54,7 +54,7 @@ func (q *queue) push(it item) {
 	q.count++
 	it.order = q.count
 	if it.what == itemTick {
-		it.order |= 1 << 62 // what happened before a deadline is handed in before it
+		it.order |= 1 << 62 // what happens at the instant of a deadline is handed in before the deadline
 	}
 	q.items = append(q.items, it)
 	i := len(q.items) - 1
@@ -69,7 +69,7 @@ func (q *queue) push(it item) {
 	q.items[i] = it
 }
 
-// pop removes the first item of a queue that isn't empty.
+// pop removes and returns the first item of a queue that isn't empty.
 func (q *queue) pop() item {
 	first := q.items[0]
 	n := len(q.items) - 1
@@ -98,7 +98,7 @@ func (q *queue) pop() item {
 	return first
 }
 
-// A slab holds the messages that are under way in a timed run.
+// A slab holds the messages that are on their way in a timed run.
 type slab struct {
 	cells []cell
 	free  []int32
@@ -107,7 +107,7 @@ type slab struct {
 type cell struct {
 	message raft.Message
 	number  uint64 // on its link
-	copies  int8   // that still have to arrive
+	copies  int8   // copies that have still to arrive
 }
 
 func (s *slab) reset() {
@@ -127,7 +127,7 @@ func (s *slab) put(m *raft.Message, number uint64, copies int8) int32 {
 	return int32(len(s.cells) - 1)
 }
 
-// release gives one copy's share of a place back.
+// release notes that one copy of a message has arrived. After the last copy, the place is free.
 func (s *slab) release(i int32) {
 	if s.cells[i].copies--; s.cells[i].copies == 0 {
 		s.free = append(s.free, i)

@@ -7,19 +7,21 @@ import (
 	"strings"
 )
 
-// A Schedule is a run that can be repeated, written down, shortened and kept: its parameters and its events.
+// A Schedule is a run as its parameters and its events. It can be repeated, written down, shortened
+// and kept.
 type Schedule struct {
 	Params Params
 	Events []Event
-	// Expect is the name of the invariant that the schedule breaks, or "" when it breaks none.
+	// Expect is the name of the invariant that the schedule breaks, or "" if it breaks none.
 	Expect string
 }
 
 // header is the first line of a schedule's file.
 const header = "raft schedule 1"
 
-// MarshalText returns the schedule in its text format: a first line with the version of the format, a line per
-// parameter that isn't 0, an empty line, and a line per event.
+// MarshalText returns the schedule in its text format. The first line names the version of the
+// format. Then come a line for each parameter that isn't 0, an empty line, and a line for each
+// event.
 func (s *Schedule) MarshalText() ([]byte, error) {
 	b := append([]byte(header), '\n')
 	if s.Expect != "" {
@@ -38,7 +40,8 @@ func (s *Schedule) MarshalText() ([]byte, error) {
 	return b, nil
 }
 
-// UnmarshalText reads what MarshalText wrote. Lines that begin with # and what follows a "  #" are comments.
+// UnmarshalText reads what MarshalText wrote. A line that begins with # is a comment, and so is
+// what follows two spaces and a #.
 func (s *Schedule) UnmarshalText(text []byte) error {
 	*s = Schedule{}
 	params := s.Params.all()

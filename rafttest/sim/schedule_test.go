@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A drifter is a chain machine that goes wrong when it gets several commands at once.
+// A drifter is a chain machine that goes wrong when it gets several commands in one batch.
 type drifter struct{ chainMachine }
 
 func (d *drifter) Apply(entries []raft.Entry, results [][]byte) {
@@ -19,8 +19,8 @@ func (d *drifter) Apply(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-// TestAnyList demands that any list of events is a legal run: whatever it says, no invariant is broken, and once the
-// faults end the cluster makes progress.
+// TestAnyList demands that any list of events is a legal run. Whatever the list says, no invariant
+// is broken, and the cluster makes progress once the faults end.
 func TestAnyList(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 300; seed++ {
@@ -44,7 +44,7 @@ func TestAnyList(t *testing.T) {
 	}
 }
 
-// TestAnySubset demands that a run is legal still when events are left out of it.
+// TestAnySubset demands that a run is still legal when events are left out of it.
 func TestAnySubset(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 100; seed++ {
@@ -62,9 +62,10 @@ func TestAnySubset(t *testing.T) {
 	}
 }
 
-// TestShrink demands that little is left of a failure, and that it stands in a file that repeats it.
-// It does so for three seeds. What is left depends on where the search for a failure comes to an end: of seed 2, for one, 55 events, by
-// way of a hand-over that none of its pairs of events can be left out of.
+// TestShrink demands that little is left of a failure, and that a file with the rest repeats the
+// failure. It tries three seeds. How much is left depends on where the search for shorter failures
+// ends. Seed 2, for one, isn't among the three: 55 events are left of it, with a hand-over from
+// which no event and no pair of events can be left out.
 func TestShrink(t *testing.T) {
 	for _, seed := range []uint64{1, 3, 4} {
 		v := NewWorld(Options{Machine: func() raft.StateMachine { return new(drifter) }})
@@ -90,7 +91,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// TestScheduleErrors demands errors that name the line and what is wrong with it.
+// TestScheduleErrors demands that an error names the line and says what is wrong with it.
 func TestScheduleErrors(t *testing.T) {
 	head := header + "\nseed 1\nservers 3\n\n"
 	for text, want := range map[string]string{
@@ -114,7 +115,8 @@ func TestScheduleErrors(t *testing.T) {
 	}
 }
 
-// FuzzSchedule feeds the reader of schedules anything, and runs what it takes.
+// FuzzSchedule gives the parser any text, and demands that a schedule that it accepts survives
+// being written and read.
 func FuzzSchedule(f *testing.F) {
 	f.Add("found\npropose 1 1\ndeliver 1>2 AppendRequest\npersist 2 1 hold\ncrash 1 1 at=99\nsettle")
 	f.Fuzz(func(t *testing.T, events string) {

@@ -4,15 +4,17 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/internal/sessions"
+	"github.com/e17579a5/raft/internal/sessionmodel"
 )
 
-// Clients with sessions, each numbered from 0. Such a client opens a session at some server, numbers its commands in it, and sends
-// one again, at any server, when it has heard nothing or just so: also when it has let go of the answer, and when the session is
-// gone. A call is one command with all its copies. Whatever happens, it is applied once at most, in whichever of the
-// two tables, the one of raft.Applier and the plain one, it is looked up.
+// Clients with sessions are numbered from 0. Such a client opens a session at some server and
+// numbers its commands in it. It may send a command again, at any server, because it has heard
+// nothing, or for no reason. It does so even when it has let go of the answer, and when the session
+// is gone. A call is one command with all its copies. Whatever happens, both tables, the one of
+// raft.Applier and the plain one, must apply a call once at most.
 
-// maxClients bounds the clients with sessions, maxSequence their numbers.
+// maxClients bounds the clients with sessions. maxSequence bounds the sequence numbers of their
+// commands.
 const (
 	maxClients  = 8
 	maxSequence = 1 << 14
@@ -20,26 +22,26 @@ const (
 
 // A sessionClient is a client with what it knows itself.
 type sessionClient struct {
-	session raft.SessionID // zero while it has none
-	next    uint64         // the next number; numbers go on from session to session
-	lowest  uint64         // the lowest number that isn't done
-	calls   []call         // by number
+	session raft.SessionID // zero while it has no session
+	next    uint64         // the next sequence number; numbers are not used again in a later session
+	lowest  uint64         // the lowest sequence number of a call that isn't done
+	calls   []call         // by sequence number
 }
 
-// A call is a command of a session.
+// A call is a command of a session with all its copies.
 type call struct {
-	command raft.SessionCommand // as it was sent first; zero if it wasn't
+	command raft.SessionCommand // as it was first sent; zero if it was never sent
 	data    []byte
-	copies  int        // that were sent
-	done    bool       // the client knows what became of it, or doesn't care any more
-	applied raft.Index // where the state machine got it; 0 for nowhere yet
+	copies  int        // number of copies that were sent
+	done    bool       // the client knows the outcome, or doesn't care any more
+	applied raft.Index // the index at which the state machine got it; 0 if it hasn't
 }
 
 // A verdict is what the plain table says about a committed entry.
 type verdict struct {
-	index raft.Index // that an answer names
+	index raft.Index // the index that an answer must name
 	err   error      // why it wasn't applied
-	table uint64     // hash of the table after it
+	table uint64     // a hash of the table after the entry
 }
 
 // sessionCall returns a call, or nil if it was never made.
@@ -63,7 +65,7 @@ func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 	case OpOpen:
 		limits := raft.SessionLimits{Sessions: uint64(w.params.MaxSessions), Bytes: uint64(w.params.SessionBytes)}
 		if h := w.luck.draw(luckSession, int(e.Peer), 1, uint64(e.N)); h%8 == 0 {
-			limits.Sessions = 1 + h>>8%maxClients // opened at a server with other settings
+			limits.Sessions = 1 + h>>8%maxClients // the session is opened at a server with other settings
 		}
 		return raft.Proposal{Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, limits)}, true
 	case OpClose:
@@ -84,7 +86,8 @@ func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 	}, true
 }
 
-// newCall makes a client's next call, or one a few numbers on.
+// newCall makes a call of a client with the sequence number that an event names: the next one, or
+// one a few numbers later.
 func (w *World) newCall(e *Event, c *sessionClient) *call {
 	sequence := uint64(e.Label)
 	if c.session == (raft.SessionID{}) || sequence >= maxSequence || sequence < c.next || sequence-c.lowest >= raft.MaxSessionCommands {
@@ -101,14 +104,14 @@ func (w *World) newCall(e *Event, c *sessionClient) *call {
 	return known
 }
 
-// letGo finds the lowest number that isn't done.
+// letGo raises lowest to the lowest sequence number of a call that isn't done.
 func (c *sessionClient) letGo() {
 	for c.lowest < c.next && (c.lowest >= uint64(len(c.calls)) || c.calls[c.lowest].done) {
 		c.lowest++
 	}
 }
 
-// sessionAnswered lets a client know what became of an operation.
+// sessionAnswered tells a client what became of its operation.
 func (w *World) sessionAnswered(i int, o *operation, a *raft.Answer) {
 	if !o.op.inSession() || o.op == OpClose || w.violation != nil {
 		return
@@ -124,7 +127,7 @@ func (w *World) sessionAnswered(i int, o *operation, a *raft.Answer) {
 			return
 		}
 		for j := range c.calls {
-			c.calls[j].done = true // what was sent in the session before is not sent in this one
+			c.calls[j].done = true // a client sends no command of an earlier session in this one
 		}
 		c.session, c.lowest = id, c.next
 		w.stats.Sessions++
@@ -136,14 +139,15 @@ func (w *World) sessionAnswered(i int, o *operation, a *raft.Answer) {
 		w.stats.SessionCopies++
 	}
 	if a.Err == nil || lost {
-		known.done = w.luck.draw(luckSession, int(o.client), 2, o.number)%4 != 0 // or the client crashes before it has noted it
+		// If this is false, the client crashes before it has noted the answer.
+		known.done = w.luck.draw(luckSession, int(o.client), 2, o.number)%4 != 0
 	}
 	if known.command.Session == c.session && errors.Is(a.Err, raft.ErrSessionExpired) {
 		c.session = raft.SessionID{}
 	}
 }
 
-// sessionClientActs chooses what a client with a session does.
+// sessionClientActs chooses what a client with a session does next.
 func (w *World) sessionClientActs(e *Event, h uint64) {
 	e.Peer = int8(below(mix(h+1), w.params.Sessions))
 	c := &w.sessions[e.Peer]
@@ -154,7 +158,7 @@ func (w *World) sessionClientActs(e *Event, h uint64) {
 	case odds < 4:
 		e.Op, e.Label = OpClose, 0
 	case odds < 28 && c.next > 1:
-		// One of the last few calls once more, or, now and then, any.
+		// Send one of the last few calls again, or now and then any call.
 		span := min(c.next-1, 4)
 		if odds == 27 {
 			span = c.next - 1
@@ -163,8 +167,8 @@ func (w *World) sessionClientActs(e *Event, h uint64) {
 	}
 }
 
-// sessionStep lets the plain table take a committed entry, and returns the hash of what it comes to, whether the state
-// machine got it, and what is to be answered.
+// sessionStep lets the plain table take a committed entry. It returns the hash of the result, and
+// whether the state machine got the entry. It also notes what the answer must be.
 func (w *World) sessionStep(i int, e *raft.Entry) (result uint64, applied bool) {
 	g := &w.ghost
 	o := g.table.Step(e, func(command []byte) []byte {
@@ -193,11 +197,12 @@ func (w *World) sessionStep(i int, e *raft.Entry) (result uint64, applied bool) 
 	return result, o.Applied
 }
 
-// callApplied notes that the command of a session is applied, once and for all its copies.
+// callApplied notes that the command of a call is applied, and checks that no copy of it was
+// applied before.
 func (w *World) callApplied(i int, e *raft.Entry) {
 	o := w.operationOf(e)
 	if o == nil || o.op != OpCall {
-		return // told already
+		return // commitCommand has reported it
 	}
 	known := w.sessionCall(o.client, o.sequence)
 	if known.applied != 0 {
@@ -208,7 +213,7 @@ func (w *World) callApplied(i int, e *raft.Entry) {
 	w.stats.SessionCommands++
 }
 
-// checkTable compares the table of sessions of a server with the plain one.
+// checkTable compares the session table of a server to the plain one.
 func (w *World) checkTable(s *server, last raft.Index) {
 	if w.params.Sessions == 0 || w.violation != nil {
 		return
@@ -220,7 +225,7 @@ func (w *World) checkTable(s *server, last raft.Index) {
 	}
 }
 
-// checkRefusal checks the answer to a command of a session that was committed and not applied.
+// checkRefusal checks the answer to a command of a session that was committed but not applied.
 func (w *World) checkRefusal(i int, o *operation, a *raft.Answer) {
 	w.stats.SessionRefused++
 	v := verdict{}
@@ -231,7 +236,7 @@ func (w *World) checkRefusal(i int, o *operation, a *raft.Answer) {
 		w.fail(Sessions, i, "command %d of client %d, committed at index %d, is answered with %v", o.sequence, o.client, o.index, a.Err)
 	}
 	if o.only != errors.Is(a.Err, raft.ErrNotApplied) {
-		w.fail(Sessions, i, "command %d of client %d, the only copy: %v, is answered with %v", o.sequence, o.client, o.only, a.Err)
+		w.fail(Sessions, i, "command %d of client %d (sent only once: %v) is answered with %v", o.sequence, o.client, o.only, a.Err)
 	}
 	if known := w.sessionCall(o.client, o.sequence); o.only && known.copies == 1 && known.applied != 0 {
 		w.fail(Sessions, i, "command %d of client %d is answered with %v, but was applied at index %d", o.sequence, o.client, a.Err, known.applied)
@@ -243,6 +248,6 @@ func (w *World) resetSessions() {
 	for i := range w.sessions {
 		w.sessions[i] = sessionClient{next: 1, lowest: 1, calls: w.sessions[i].calls[:0]}
 	}
-	w.ghost.table = sessions.Table{}
+	w.ghost.table = sessionmodel.Table{}
 	w.ghost.verdicts = w.ghost.verdicts[:0]
 }

@@ -2,11 +2,12 @@ package sim
 
 import "fmt"
 
-// Shrink cuts a schedule that breaks an invariant down to what it takes to break the same one: delta debugging
-// (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input") over its events, then over what
-// they say, then over the parameters, and then a search for shorter ways to the same failure. budget bounds the work,
-// in about microseconds of a processor. A schedule that breaks nothing comes back as it is.
-// The Proof says what stands against anything shorter.
+// Shrink cuts a schedule that breaks an invariant down to the events that it takes to break the
+// same invariant. It uses delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating
+// Failure-Inducing Input") over the events, then over what the events say, and then over the
+// parameters. After that it searches for shorter ways to the same failure. budget bounds the work;
+// its unit is about a microsecond of a processor. A schedule that breaks nothing is returned as it
+// is. The Proof says which shorter schedules were tried.
 func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
 	first := w.Replay(&s)
 	if first.Violation == nil {
@@ -17,8 +18,9 @@ func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
 	if first.Stats.Events <= MaxEvents {
 		return w.shrink(s, failure, budget)
 	}
-	// It goes on for ever, or so it seems after MaxEvents. Candidates are taken to do so much sooner, or else each of them would take
-	// a good part of the budget. Where that was rash, the failure isn't there in the end, and it is done once more.
+	// The run seems to go on for ever: it has reached MaxEvents. Candidates would each take a good
+	// part of the budget to do the same, so each is given up much sooner. If that was rash, the
+	// failure isn't there at the end, and the shrinking is done once more.
 	w.patience = MaxEvents / 20
 	best, proof := w.shrink(s, failure, budget/4*3)
 	w.patience = MaxEvents
@@ -28,7 +30,7 @@ func (w *World) Shrink(s Schedule, budget int) (Schedule, Proof) {
 	return w.shrink(s, failure, budget/4)
 }
 
-// shrink does what Shrink says to a schedule that ends in a failure.
+// shrink shortens a schedule that ends in a failure, as Shrink says.
 func (w *World) shrink(s Schedule, failure string, budget int) (Schedule, Proof) {
 	k := &shrinker{w: w, best: s, failure: failure, budget: budget, reserve: budget / 4}
 	k.try(k.best.Params, k.best.Events)
@@ -45,22 +47,23 @@ func (w *World) shrink(s Schedule, failure string, budget int) (Schedule, Proof)
 	return k.best, k.prove()
 }
 
-// DefaultBudget is the budget of Shrink that suits a person who waits: seconds.
+// DefaultBudget is a budget for Shrink that takes seconds. It suits a person who waits.
 const DefaultBudget = 6_000_000
 
+// A shrinker is the state of one shrinking.
 type shrinker struct {
 	w       *World
 	best    Schedule
 	budget  int
-	reserve int // of the budget, for what comes last
+	reserve int // the part of the budget for the last steps
 	trial   []Event
 	drawn   uint64
-	tried   int // candidates
+	tried   int // number of candidates so far
 
-	failure string // Violation.kind of what is to be kept
+	failure string // Violation.kind of the failure that is kept
 }
 
-// reduce leaves out and simplifies until nothing changes.
+// reduce leaves out events and simplifies the rest until nothing changes.
 func (k *shrinker) reduce() {
 	for before := -1; before != len(k.best.Events) && k.budget > k.reserve; {
 		before = len(k.best.Events)
@@ -74,9 +77,10 @@ func (k *shrinker) reduce() {
 	}
 }
 
-// fails replays a candidate and returns the events of it that happened until it broke the same invariant; nil if it didn't. Where
-// these don't do so by themselves, because another one has made a difference though it couldn't happen, it returns them all.
-// Settings that no server starts with break nothing but themselves.
+// fails replays a candidate. If it broke the same invariant, fails returns the events that happened
+// until then; otherwise it returns nil. Sometimes these events alone don't break the invariant: an
+// event that couldn't happen has made a difference all the same. Then fails returns all events. It
+// refuses settings with which no server starts: they break nothing but themselves.
 func (k *shrinker) fails(p Params, events []Event) []Event {
 	if k.budget <= 0 || !p.startable() || !k.breaks(p, events) {
 		return nil
@@ -90,7 +94,7 @@ func (k *shrinker) fails(p Params, events []Event) []Event {
 	return events
 }
 
-// breaks replays a candidate, and says whether it broke the same invariant.
+// breaks replays a candidate and reports whether it broke the same invariant.
 func (k *shrinker) breaks(p Params, events []Event) bool {
 	candidate := Schedule{Params: p, Events: events}
 	k.w.record = true
@@ -101,7 +105,8 @@ func (k *shrinker) breaks(p Params, events []Event) bool {
 	return r.Violation != nil && r.Violation.kind() == k.failure
 }
 
-// cost returns what a replay takes of the budget: about the microseconds that it takes of a processor.
+// cost returns what a replay takes of the budget: about the microseconds that it takes of a
+// processor.
 func cost(r *Result, events int) int {
 	c := 20 + r.Stats.Events + events/4
 	if r.Params.WAL != 0 {
@@ -115,17 +120,18 @@ func (k *shrinker) try(p Params, events []Event) bool {
 	return k.take(p, k.fails(p, events), len(events))
 }
 
-// shorter makes a candidate the best one so far if it fails and fewer of its events happen.
+// shorter makes a candidate the best one so far if it fails and fewer events happen in it.
 func (k *shrinker) shorter(p Params, events []Event) bool {
 	return k.take(p, k.fails(p, events), len(k.best.Events)-1)
 }
 
-// noLonger makes a candidate the best one so far if it fails and no more of its events happen.
+// noLonger makes a candidate the best one so far if it fails and no more events happen in it.
 func (k *shrinker) noLonger(p Params, events []Event) bool {
 	return k.take(p, k.fails(p, events), len(k.best.Events))
 }
 
-// take takes what happened of a candidate that failed, unless more events than that did.
+// take makes the events that happened in a failing candidate the best ones, unless there are more
+// than most.
 func (k *shrinker) take(p Params, happened []Event, most int) bool {
 	if happened == nil || len(happened) > most {
 		return false
@@ -135,7 +141,7 @@ func (k *shrinker) take(p Params, happened []Event, most int) bool {
 	return true
 }
 
-// without tries the best events without those that drop names.
+// without tries the best events without those for which drop returns true.
 func (k *shrinker) without(drop func(i int, e *Event) bool) bool {
 	k.trial = k.trial[:0]
 	for i := range k.best.Events {
@@ -146,7 +152,7 @@ func (k *shrinker) without(drop func(i int, e *Event) bool) bool {
 	return len(k.trial) < len(k.best.Events) && k.try(k.best.Params, k.trial)
 }
 
-// dropGroups leaves out all events of a server, of a kind, or of a kind of message.
+// dropGroups leaves out all events of one server, of one operation, or of one kind of message.
 func (k *shrinker) dropGroups() {
 	for server := int8(0); server < MaxServers; server++ {
 		k.without(func(_ int, e *Event) bool {
@@ -161,8 +167,9 @@ func (k *shrinker) dropGroups() {
 	}
 }
 
-// foundEarlier puts a cluster that is founded without incident in the place of a beginning, as long a one as goes; if need
-// be with the names of two servers exchanged, and after another election.
+// foundEarlier replaces the beginning by the founding of a cluster without any fault. It makes the
+// beginning as long as possible. It also tries this with the names of two servers exchanged, and
+// with another election after the founding.
 func (k *shrinker) foundEarlier() {
 	const parts, short = 48, 200
 	n := len(k.best.Events)
@@ -171,7 +178,7 @@ func (k *shrinker) foundEarlier() {
 	}
 	servers := int8(k.best.Params.Servers)
 	if n > short {
-		servers = 1 // as they are
+		servers = 1 // no names are exchanged
 	}
 	starts := []gadget{{{Op: OpFound}}}
 	for a := int8(0); a < servers && servers <= 3; a++ {
@@ -189,7 +196,7 @@ func (k *shrinker) foundEarlier() {
 			for a := int8(0); a < servers; a++ {
 				for b := int8(0); b < servers && b <= a; b++ {
 					if a == b && a > 0 {
-						continue // as they are, once
+						continue // unchanged names, once
 					}
 					rest := renamed(k.best.Events[from:], a, b)
 					if k.try(k.best.Params, append(append([]Event(nil), start...), rest...)) {
@@ -204,7 +211,7 @@ func (k *shrinker) foundEarlier() {
 	}
 }
 
-// dropChunks leaves out runs of events, long ones first.
+// dropChunks leaves out runs of successive events, long runs first.
 func (k *shrinker) dropChunks() {
 	for size := max(len(k.best.Events)/2, 1); ; size /= 2 {
 		for again := true; again; {
@@ -225,13 +232,13 @@ func (k *shrinker) dropChunks() {
 	}
 }
 
-// A Proof says what was tried to make a schedule shorter, in vain.
+// A Proof says which shorter schedules were tried in vain.
 type Proof struct {
-	Events, Singles, Pairs int // how many there are; each single event was left out, and each pair of events
-	Tried                  int // candidates in all
+	Events, Singles, Pairs int // all events; events that were left out alone; pairs that were
+	Tried                  int // number of candidates in all
 }
 
-// String says it in a sentence.
+// String returns the proof as a sentence.
 func (p Proof) String() string {
 	if p.Events == 0 {
 		return "nothing is violated, so nothing was shortened"
@@ -248,7 +255,8 @@ func (p Proof) String() string {
 		all, p.Tried)
 }
 
-// dropPairs leaves out two events that make sense only together, once the list is short.
+// dropPairs leaves out pairs of events that make sense only together. It does so only in short
+// lists.
 func (k *shrinker) dropPairs() {
 	const short = 60
 	for i := 0; i < len(k.best.Events) && len(k.best.Events) <= short && k.budget > k.reserve; i++ {
@@ -261,7 +269,8 @@ func (k *shrinker) dropPairs() {
 	k.dropChunks()
 }
 
-// prove leaves out each event and each two of them that are left, until that changes nothing any more.
+// prove leaves out each event and each pair of events, until that doesn't shorten the schedule any
+// more.
 func (k *shrinker) prove() Proof {
 	for {
 		n := len(k.best.Events)
@@ -299,7 +308,8 @@ func (k *shrinker) change(i int, edit func(e *Event)) {
 	k.try(k.best.Params, k.trial)
 }
 
-// simplify makes events say less: no times, nothing held back, one write at a time, nothing kept at a crash.
+// simplify makes events say less: no times, nothing held back, one write at a time, nothing kept at
+// a crash.
 func (k *shrinker) simplify() {
 	k.trial = append(k.trial[:0], k.best.Events...)
 	for i := range k.trial {
@@ -332,7 +342,8 @@ func (k *shrinker) simplify() {
 	}
 }
 
-// simplifyParams takes back what the seed drew, one parameter at a time, and servers that nothing happens to.
+// simplifyParams undoes what the seed drew, one parameter at a time, and removes servers to which
+// nothing happens.
 func (k *shrinker) simplifyParams() {
 	for servers := int64(1); servers < k.best.Params.Servers; servers++ {
 		p := k.best.Params

@@ -2,20 +2,21 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// Where leaving out events comes to an end, a shorter failure may still be near that is no part of the present one: the
-// cluster got to a state by a detour, and the shorter way consists of other events. So the shrinker also puts what people
-// would write into the place of what happened (gadgets), gives servers other names, and goes on at random from there.
+// When no event can be left out any more, there may still be a shorter failure near by that is no
+// part of the present one: the cluster got into a state by a detour, and the shorter way consists
+// of other events. So the shrinker also replaces events by what people would write (gadgets),
+// exchanges the names of servers, and goes on at random from there.
 
-// A gadget is a list of events that brings a cluster somewhere on a short way.
+// A gadget is a list of events that takes a cluster somewhere on a short way.
 type gadget []Event
 
-// deliver is a message of a kind from one server to another, the latest there.
+// deliver returns the delivery of the latest message of a kind from one server to another.
 func deliver(from, to int8, kind raft.MessageKind) Event {
 	return Event{Op: OpDeliver, Peer: from, Server: to, Kind: kind}
 }
 
-// gadgets returns the short ways in a cluster of n servers: elections by timeout and by transfer, replication to
-// one server, a crash and a start.
+// gadgets returns the short ways in a cluster of n servers: elections by timeout and by transfer,
+// replication to one server, a crash and a start.
 func gadgets(n int8) []gadget {
 	all := []gadget{{}}
 	for a := int8(0); a < n; a++ {
@@ -37,8 +38,9 @@ func gadgets(n int8) []gadget {
 	return all
 }
 
-// elect makes a server lead with the votes of as many others as it takes, its neighbours from the firstth on. It
-// begins because its time has come (OpExpire), or because another one, which leads, asks it to (OpTransfer).
+// elect returns the events that make a server lead. It gets the votes of as many others as it
+// needs: its neighbours from the firstth on. It campaigns because its deadline passes (OpExpire),
+// or because another server, which leads, asks it to (OpTransfer).
 func elect(n, candidate, first int8, begin Op) gadget {
 	var voters []int8
 	for i := int8(0); i < n/2; i++ {
@@ -62,7 +64,7 @@ func elect(n, candidate, first int8, begin Op) gadget {
 	return append(g, Event{Op: OpPersist, Server: candidate})
 }
 
-// renamed returns events with the names of two servers exchanged.
+// renamed returns a copy of events with the names of two servers exchanged.
 func renamed(events []Event, a, b int8) []Event {
 	other := func(s int8) int8 {
 		switch s {
@@ -85,8 +87,7 @@ func renamed(events []Event, a, b int8) []Event {
 	return out
 }
 
-// bridge puts a gadget in the place of longer runs of events, long runs first, and behind a cluster that is founded
-// without incident in the place of a beginning.
+// bridge replaces runs of successive events, long runs first, by a shorter gadget.
 func (k *shrinker) bridge() {
 	ways := gadgets(int8(k.best.Params.Servers))
 	for size := len(k.best.Events); size > 1; size -= max(size/4, 1) {
@@ -103,7 +104,7 @@ func (k *shrinker) bridge() {
 	}
 }
 
-// replace tries the best events with others in the place of a run of them.
+// replace tries the best events with a run of them replaced by other events.
 func (k *shrinker) replace(from, to int, with gadget) bool {
 	to = min(to, len(k.best.Events))
 	if from >= to {
@@ -113,7 +114,7 @@ func (k *shrinker) replace(from, to int, with gadget) bool {
 	return k.shorter(k.best.Params, k.trial)
 }
 
-// wander looks for shorter failures at random, until it has looked in vain for long.
+// wander looks for shorter failures at random, until it has found none for long.
 func (k *shrinker) wander() {
 	const patience = 60 // tries for each event that is left
 	ways := gadgets(int8(k.best.Params.Servers))
@@ -126,7 +127,8 @@ func (k *shrinker) wander() {
 	}
 }
 
-// stray tries one change at random. One that leaves as many events is taken, too: it may open a way.
+// stray tries one change at random. It takes a change that leaves the same number of events, too:
+// that may open a way.
 func (k *shrinker) stray(ways []gadget) {
 	n := int64(len(k.best.Events))
 	if n == 0 {
@@ -136,16 +138,8 @@ func (k *shrinker) stray(ways []gadget) {
 	to := min(from+1+k.draw(1+k.draw(n)), n)
 	p := k.best.Params
 	switch k.draw(10) {
-	case 0, 1: // leave out a run, or what it has of a server or of an operation
-		like := k.best.Events[from]
-		what := k.draw(4)
-		k.trial = k.trial[:0]
-		for i, e := range k.best.Events {
-			if int64(i) < from || int64(i) >= to || what == 1 && e.Op != like.Op ||
-				what == 2 && e.Server != like.Server || what == 3 && (e.Op != like.Op || e.Kind != like.Kind) {
-				k.trial = append(k.trial, e)
-			}
-		}
+	case 0, 1: // leave out a run of events, or its events of one server or one operation
+		k.omit(from, to)
 	case 2: // leave out a few, anywhere
 		chance := 1 + k.draw(4)
 		k.trial = k.trial[:0]
@@ -154,7 +148,7 @@ func (k *shrinker) stray(ways []gadget) {
 				k.trial = append(k.trial, e)
 			}
 		}
-	case 3: // a gadget for a run
+	case 3: // replace a run by a gadget
 		g := ways[k.draw(int64(len(ways)))]
 		if to-from < int64(len(g)) {
 			to = min(from+int64(len(g))+k.draw(n/4+1), n)
@@ -168,7 +162,7 @@ func (k *shrinker) stray(ways []gadget) {
 	case 5: // two servers exchange their parts from some event on
 		a, b := int8(k.draw(p.Servers)), int8(k.draw(p.Servers))
 		k.trial = append(append(k.trial[:0], k.best.Events[:from]...), renamed(k.best.Events[from:], a, b)...)
-	case 6: // another number, and a few events fewer
+	case 6: // change the number of an event, and leave out a few events
 		k.trial = append(k.trial[:0], k.best.Events[:from]...)
 		e := k.best.Events[from]
 		if e.Op.carries() {
@@ -178,20 +172,11 @@ func (k *shrinker) stray(ways []gadget) {
 		}
 		k.trial = append(append(k.trial, e), k.best.Events[from+1:]...)
 		k.thin(k.draw(4))
-	case 7: // other luck, a setting as it is by itself, or a narrower one, and a few events fewer
+	case 7: // change the seed, reset a parameter, perhaps narrow a setting, and leave out a few events
 		k.trial = append(k.trial[:0], k.best.Events...)
-		calm := Calm(uint64(p.Seed), int(p.Servers))
-		if i := k.draw(int64(len(p.all()))); i > 1 {
-			*p.all()[i].value = *calm.all()[i].value
-		} else {
-			p.Seed = 1 + k.draw(64)
-		}
-		if k.draw(2) == 0 {
-			settings := p.settings()[2:] // beyond heartbeat and election timeout
-			*settings[k.draw(int64(len(settings)))] = [...]int64{1, 2, 100}[k.draw(3)]
-		}
+		k.vary(&p)
 		k.thin(k.draw(8))
-	case 8: // somewhere else
+	case 8: // let a few events happen at other servers
 		k.trial = append(k.trial[:0], k.best.Events...)
 		for range 1 + k.draw(3) {
 			e := &k.trial[k.draw(n)]
@@ -199,7 +184,7 @@ func (k *shrinker) stray(ways []gadget) {
 				e.Server = server
 			}
 		}
-	case 9: // a server fewer
+	case 9: // remove a server or two
 		last := int8(p.Servers - 1)
 		k.trial = append(k.trial[:0], renamed(k.best.Events, int8(k.draw(p.Servers)), last)...)
 		p.Servers -= 1 + k.draw(2)
@@ -210,7 +195,35 @@ func (k *shrinker) stray(ways []gadget) {
 	k.noLonger(p, k.trial)
 }
 
-// thin leaves some events of a trial out.
+// omit makes a trial without the events in [from, to), or only without those of them that have the
+// operation, the server, or the kind of message of the first.
+func (k *shrinker) omit(from, to int64) {
+	like := k.best.Events[from]
+	what := k.draw(4)
+	k.trial = k.trial[:0]
+	for i, e := range k.best.Events {
+		if int64(i) < from || int64(i) >= to || what == 1 && e.Op != like.Op ||
+			what == 2 && e.Server != like.Server || what == 3 && (e.Op != like.Op || e.Kind != like.Kind) {
+			k.trial = append(k.trial, e)
+		}
+	}
+}
+
+// vary changes the seed or resets a parameter to its value in Calm, and may narrow a setting.
+func (k *shrinker) vary(p *Params) {
+	calm := Calm(uint64(p.Seed), int(p.Servers))
+	if i := k.draw(int64(len(p.all()))); i > 1 {
+		*p.all()[i].value = *calm.all()[i].value
+	} else {
+		p.Seed = 1 + k.draw(64)
+	}
+	if k.draw(2) == 0 {
+		settings := p.settings()[2:] // all but heartbeat and election timeout
+		*settings[k.draw(int64(len(settings)))] = [...]int64{1, 2, 100}[k.draw(3)]
+	}
+}
+
+// thin leaves out some events of a trial.
 func (k *shrinker) thin(count int64) {
 	for ; count > 0 && len(k.trial) > 0; count-- {
 		at := k.draw(int64(len(k.trial)))
@@ -218,9 +231,10 @@ func (k *shrinker) thin(count int64) {
 	}
 }
 
-// rebuild tries the plainest ways to get the commands through that are proposed: the leader of a cluster that was just
-// founded takes them all, one by one or at once, gets them to a majority, and commits them; and all that have them apply
-// them. It goes on from the shortest failure among these, if that is shorter.
+// rebuild tries the plainest ways to get the proposed commands committed and applied. The leader of
+// a cluster that was just founded takes them all, one by one or together, gets them to a majority,
+// and commits them; then all servers apply them. If the shortest failure among these is shorter
+// than the best one, rebuild goes on from it.
 func (k *shrinker) rebuild() {
 	found := Schedule{Params: k.best.Params, Events: []Event{{Op: OpFound}}}
 	if k.w.Replay(&found); k.w.violation != nil || k.w.leading() < 0 {
@@ -241,7 +255,7 @@ func (k *shrinker) rebuild() {
 		events := []Event{{Op: OpFound}}
 		for from := 0; from < len(calls); from += together {
 			events = append(events, calls[from:min(from+together, len(calls))]...)
-			for range 2 { // the first time some is proposed while a write or an append is under way
+			for range 2 { // in the first round, some commands are proposed while a write or an append is under way
 				events = append(events, commit(n, leader)...)
 			}
 		}
@@ -257,7 +271,8 @@ func (k *shrinker) rebuild() {
 	}
 }
 
-// commit gets what a leader has taken to all others, and all of them apply it.
+// commit returns the events that bring what a leader has taken to all other servers and make all
+// servers apply it.
 func commit(n, leader int8) gadget {
 	g := gadget{{Op: OpPersist, Server: leader}}
 	for b := int8(0); b < n; b++ {
@@ -275,13 +290,13 @@ func commit(n, leader int8) gadget {
 	return g
 }
 
-// draw returns a number below n.
+// draw returns a random number below n.
 func (k *shrinker) draw(n int64) int64 {
 	k.drawn++
 	return below(mix(0x9e3779b97f4a7c15*k.drawn), n)
 }
 
-// fillFaster tries larger commands, of which fewer fill a segment or a quota.
+// fillFaster tries larger commands: fewer of them fill a segment or a quota.
 func (k *shrinker) fillFaster() {
 	const short, large = 40, 2000
 	if len(k.best.Events) <= short || k.best.Params.CommandSize >= large {
@@ -298,13 +313,14 @@ func (k *shrinker) fillFaster() {
 	}
 }
 
-// asModel tries models for disks: one that fails, fills up or rots ends its server instead.
+// asModel tries models instead of real logs. A disk that fails, fills up or rots ends its server
+// instead.
 func (k *shrinker) asModel() {
 	if k.best.Params.WAL == 0 {
 		return
 	}
 	p := k.best.Params.WithModel()
-	for _, instead := range []Op{OpCrash, OpFree, OpPersist} { // free does nothing to a model
+	for _, instead := range []Op{OpCrash, OpFree, OpPersist} { // OpFree does nothing to a model
 		failing := [MaxServers]bool{}
 		k.trial = k.trial[:0]
 		for _, e := range k.best.Events {
@@ -323,7 +339,7 @@ func (k *shrinker) asModel() {
 			k.trial = append(k.trial, e)
 		}
 		servers := int8(p.Servers)
-		for a := int8(0); a < servers; a++ { // another one may lead what is founded on other disks
+		for a := int8(0); a < servers; a++ { // on other disks another server may lead after the founding
 			for b := int8(0); b <= a; b++ {
 				if (a != b || a == 0) && k.try(p, renamed(k.trial, a, b)) {
 					return
@@ -333,8 +349,9 @@ func (k *shrinker) asModel() {
 	}
 }
 
-// inService puts a while in which all is calm, and every server gets commands through, in the place of a beginning, where a failure
-// stays long: what it takes is often no more than entries and snapshots, however they came there.
+// inService replaces the beginning of a failure that stays long by a calm while, in which every
+// server gets commands committed. Often the failure needs nothing but some entries and snapshots,
+// however they got there.
 func (k *shrinker) inService() {
 	const short = 40
 	n := len(k.best.Events)

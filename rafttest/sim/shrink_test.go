@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestShrinkKeepsTheFailure demands that no other failure of the same name takes the place of one, nor one
-// that comes of settings no server starts with.
+// TestShrinkKeepsTheFailure demands that no other failure of the same name replaces a failure, and
+// no failure that comes from settings with which no server starts.
 func TestShrinkKeepsTheFailure(t *testing.T) {
 	one := newViolation(Assertion, 0, 0, "raft: broken invariant: Commit Within Log: 5 of 3")
 	require.Equal(t, one.kind(), newViolation(Assertion, 2, 9, "raft: broken invariant: Commit Within Log: 7 of 4").kind())
@@ -17,7 +17,7 @@ func TestShrinkKeepsTheFailure(t *testing.T) {
 
 	p := Calm(1, 3)
 	require.True(t, p.startable())
-	require.True(t, Params{Servers: 3}.startable(), "what is 0 is as in Calm")
+	require.True(t, Params{Servers: 3}.startable(), "a setting of 0 is replaced by that of Calm")
 	p.Election = p.Heartbeat
 	require.False(t, p.startable())
 }

@@ -1,11 +1,13 @@
-// Package sim runs whole clusters of raft.Core in one thread: their networks, disks, clocks, crashes and clients are
-// simulated, and everything that chance decides follows from a seed. The same seed gives the same run, byte
-// for byte, on any machine. After every step it is checked that no invariant of the protocol is broken.
+// Package sim runs whole clusters of raft.Core in one thread. Their networks, disks, clocks,
+// crashes and clients are simulated, and everything that chance decides follows from a seed. The
+// same seed gives the same run, byte for byte, on any machine. After every step the simulator
+// checks that no invariant of the protocol is broken.
 //
-// A run of a seed (World.Run) is a timed one: surroundings that are drawn from the seed act by themselves. Whatever
-// reaches a core in it is an Event. The list of these events, a Schedule, repeats the run without any time
-// or chance (World.Replay), and still means something when events are left out of it: so a failure can be cut
-// down (Shrink) to the few events that it takes, read as a transcript, and kept as a file.
+// The run of a seed (World.Run) is a timed one: surroundings that are drawn from the seed act by
+// themselves. Everything in it that reaches a core is an Event. The list of these events is a
+// Schedule. It repeats the run without any time or chance (World.Replay). It still means something
+// when events are left out of it. So a failure can be cut down to the few events that it takes
+// (World.Shrink), read as a transcript, and kept as a file.
 package sim
 
 import "math/bits"
@@ -14,15 +16,15 @@ import "math/bits"
 type Result struct {
 	Params    Params
 	Stats     Stats
-	Hash      uint64 // over everything that happened: equal runs have equal hashes
+	Hash      uint64 // over everything that happened; equal runs have equal hashes
 	Violation *Violation
 }
 
-// Run does the run of a seed with parameters of its own (Swarm).
+// Run performs the run of a seed, with the parameters that the seed draws (see Swarm).
 func (w *World) Run(seed uint64) Result { return w.RunParams(Swarm(seed)) }
 
-// RunParams does a run with given parameters: a cluster is founded, things go wrong for a while, then all faults end
-// and the cluster must make progress.
+// RunParams performs a run with given parameters. A cluster is founded and things go wrong for a
+// while. Then all faults end, and the cluster must make progress.
 func (w *World) RunParams(p Params) Result {
 	w.reset(p)
 	w.stamped = true
@@ -41,7 +43,7 @@ func (w *World) RunParams(p Params) Result {
 	return w.result()
 }
 
-// Replay repeats a schedule.
+// Replay repeats a schedule. It stops at the first violation.
 func (w *World) Replay(s *Schedule) Result {
 	w.reset(s.Params)
 	w.stamped = false
@@ -56,12 +58,13 @@ func (w *World) Replay(s *Schedule) Result {
 	return w.result()
 }
 
-// Record does a run once more, of which Run or Replay told a violation, and returns it as a schedule that ends there.
+// Record performs a run again and returns it as a schedule. If the run breaks an invariant, the
+// schedule ends there and expects that violation.
 func (w *World) Record(run func(*World) Result) Schedule {
 	w.record = true
 	r := run(w)
 	if r.Violation != nil && r.Violation.macro > 0 {
-		// It happened while time passed by itself: what did so is written down too.
+		// It happened while time passed by itself. So the events of that time are recorded, too.
 		w.expandAt = r.Violation.macro
 		r = run(w)
 	}
@@ -73,7 +76,7 @@ func (w *World) Record(run func(*World) Result) Schedule {
 	return s
 }
 
-// guard runs f and takes a panic, in the core or in a state machine, for a violation.
+// guard calls f. It turns a panic of the core or of a state machine into a violation.
 func (w *World) guard(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -98,7 +101,8 @@ func (w *World) result() Result {
 	return Result{w.params, w.stats, w.hash, w.violation}
 }
 
-// countElections counts the terms by what came of them.
+// countElections counts the terms in which servers campaigned, and those of them in which votes
+// were split.
 func (w *World) countElections() {
 	w.stats.Campaigns, w.stats.Split = 0, 0
 	for _, l := range w.ghost.leaders {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSeeds runs a fixed set of seeds.
+// TestSeeds demands that the runs of some fixed seeds break no invariant.
 func TestSeeds(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 100; seed++ {
@@ -15,7 +15,7 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// TestSameRun demands that a run leaves nothing behind that the next one in the same world feels.
+// TestSameRun demands that a run leaves nothing behind that changes the next run in the same world.
 func TestSameRun(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 20; seed++ {
@@ -26,7 +26,7 @@ func TestSameRun(t *testing.T) {
 	}
 }
 
-// TestReplay demands that the schedule of a run is the run.
+// TestReplay demands that the schedule of a run repeats the run.
 func TestReplay(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 60; seed++ {
@@ -43,7 +43,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestClone demands that clones of cores live on exactly as the cores themselves would have, whatever these do later.
+// TestClone demands that a clone of a core goes on exactly as the core itself would have, whatever
+// the core does later.
 func TestClone(t *testing.T) {
 	w, cloned := NewWorld(Options{}), NewWorld(Options{Clone: true})
 	for seed := uint64(1); seed <= 12; seed++ {

@@ -8,17 +8,18 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A snapshotFile is a snapshot that is durable on a disk. It isn't changed.
+// A snapshotFile is a snapshot that is durable on a disk. It is never changed.
 type snapshotFile struct {
 	meta  raft.SnapshotMeta
 	bytes []byte
-	// entries and slots are the log that it stands for: what was committed up to its index.
+	// entries and slots are the log that the snapshot stands for: what was committed up to its
+	// index.
 	entries        []raft.Entry
 	slots          []slot
 	configurations []placed
 }
 
-// index is the index of a snapshot that may be none.
+// index returns the index of a snapshot, or 0 if f is nil.
 func (f *snapshotFile) index() raft.Index {
 	if f == nil {
 		return 0
@@ -26,7 +27,7 @@ func (f *snapshotFile) index() raft.Index {
 	return f.meta.Index
 }
 
-// lost says whether the current snapshot is damaged and there is no other.
+// lost reports whether the current snapshot is damaged and there is no earlier one.
 func (d *disk) lost() bool { return d.spoiled && d.previous == nil }
 
 // A kept is what a state machine that keeps its own durable state has on its disk.
@@ -36,7 +37,8 @@ type kept struct {
 	state  []byte
 }
 
-// keep lets the state machine of a server keep its state, now or only with a later one.
+// keep lets the state machine of a server make its state durable. Luck may decide that it waits for
+// a later state.
 func (w *World) keep(i int, applied raft.Index, beside []byte) error {
 	s := &w.servers[i]
 	if beside != nil {
@@ -56,7 +58,7 @@ func (w *World) keep(i int, applied raft.Index, beside []byte) error {
 	return nil
 }
 
-// resume lets a state machine go on from what it has kept.
+// resume lets a state machine go on from its durable state.
 func (w *World) resume(i int) {
 	s := &w.servers[i]
 	if w.params.Durable == 0 {
@@ -79,7 +81,8 @@ func (w *World) resume(i int) {
 	}
 }
 
-// find returns the newest snapshot of a name that was stored and not made the current one; nil for none.
+// find returns the newest stored snapshot with a given index and term that no write has named yet,
+// or nil if there is none.
 func (d *disk) find(meta *raft.SnapshotMeta) *snapshotFile {
 	for i := len(d.stored) - 1; i >= 0; i-- {
 		if f := d.stored[i]; f.meta.Index == meta.Index && f.meta.Term == meta.Term {
@@ -89,8 +92,8 @@ func (d *disk) find(meta *raft.SnapshotMeta) *snapshotFile {
 	return nil
 }
 
-// name makes a snapshot the current one. The log goes on behind it if it agrees; the snapshot before stays then, should the
-// current one be damaged.
+// name makes a snapshot the current one. If the log agrees with the snapshot, the log goes on
+// behind it. The snapshot before then stays, in case the current one is damaged.
 func (d *disk) name(meta *raft.SnapshotMeta) {
 	f := d.find(meta)
 	d.previous = d.current
@@ -112,14 +115,14 @@ func (d *disk) compact(to raft.Index) {
 	d.base = max(d.base, to)
 	gone := d.base
 	if d.wal != nil && gone > 0 {
-		gone-- // a log that was opened may say that it begins one entry later than it was compacted to: see recovered
+		gone-- // a log that was opened may begin one entry later than it was compacted to; see recovered
 	}
 	if d.previous.index() < gone {
 		d.previous = nil
 	}
 }
 
-// clone returns an independent copy.
+// clone returns an independent copy of a disk.
 func (d *disk) clone() *disk {
 	n := *d
 	n.entries, n.slots, n.stored = slices.Clone(d.entries), slices.Clone(d.slots), slices.Clone(d.stored)
@@ -127,18 +130,18 @@ func (d *disk) clone() *disk {
 	return &n
 }
 
-// file makes a file of the bytes of a snapshot.
+// file returns a snapshot file with the given bytes.
 func (w *World) file(meta *raft.SnapshotMeta, content []byte) *snapshotFile {
 	g, n := &w.ghost, meta.Index
 	return &snapshotFile{meta: *meta, bytes: content, entries: g.entries[:n:n], slots: g.committed[:n:n],
 		configurations: truncated(slices.Clone(g.configurations), n)}
 }
 
-// checkMeta checks what a snapshot says that it is.
+// checkMeta checks what a snapshot says about itself. It reports whether that is true.
 func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
 	g := &w.ghost
 	if meta.Index == 0 || meta.Index > g.commit() || g.committed[meta.Index-1].term != meta.Term {
-		w.fail(SnapshotSound, i, "a snapshot of index %d in term %d, but %d are committed, or in another term", meta.Index, meta.Term, g.commit())
+		w.fail(SnapshotSound, i, "a snapshot has index %d in term %d, but only %d entries are committed, or that one is of another term", meta.Index, meta.Term, g.commit())
 		return false
 	}
 	if w.isHeritage(meta) {
@@ -149,14 +152,14 @@ func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
 		last--
 	}
 	if last != meta.ConfigurationIndex || !bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), g.entries[last-1].Data) {
-		w.fail(SnapshotSound, i, "a snapshot of index %d with the configuration of index %d, but it is that of %d, or another one",
+		w.fail(SnapshotSound, i, "a snapshot of index %d has the configuration of index %d; the last one up to there is at %d, or differs",
 			meta.Index, meta.ConfigurationIndex, last)
 		return false
 	}
 	return true
 }
 
-// checkBytes checks that all snapshots of an index are the same.
+// checkBytes checks that all snapshots of an index have the same bytes.
 func (w *World) checkBytes(i int, meta *raft.SnapshotMeta, content []byte) {
 	g := &w.ghost
 	for raft.Index(len(g.captures)) < meta.Index {
@@ -170,8 +173,8 @@ func (w *World) checkBytes(i int, meta *raft.SnapshotMeta, content []byte) {
 	}
 }
 
-// checkNamed checks a write that makes a snapshot the current one, and what it lets be forgotten. The view of the log then goes
-// on behind it.
+// checkNamed checks a write that makes a snapshot the current one, or that lets the log be
+// forgotten. It then lets the view of the log go on behind the snapshot.
 func (w *World) checkNamed(i int, write *raft.Write) {
 	s := &w.servers[i]
 	d := s.disk
@@ -190,13 +193,13 @@ func (w *World) checkNamed(i int, write *raft.Write) {
 			return
 		}
 		if meta.Index < named {
-			w.fail(SnapshotSound, i, "the snapshot of index %d takes the place of that of %d", meta.Index, named)
+			w.fail(SnapshotSound, i, "the snapshot of index %d replaces that of index %d", meta.Index, named)
 			return
 		}
 		named = meta.Index
 		if view := raft.Index(len(s.view)); view < meta.Index || s.view[meta.Index-1].term != meta.Term {
 			if s.checked > meta.Index {
-				w.fail(StateMachineSafety, i, "the snapshot of index %d takes the place of a log that is committed up to %d", meta.Index, s.checked)
+				w.fail(StateMachineSafety, i, "the snapshot of index %d replaces a log that is committed up to %d", meta.Index, s.checked)
 				return
 			}
 			s.view = append(s.view[:0], w.ghost.committed[:meta.Index]...)
@@ -209,12 +212,12 @@ func (w *World) checkNamed(i int, write *raft.Write) {
 	}
 }
 
-// A capture is a state that a server has captured, to be stored.
+// A capture is a state that a server has captured in order to store it.
 type capture struct {
 	meta   raft.SnapshotMeta
 	write  func(*bytes.Buffer) error
 	bytes  []byte
-	stored bool // the file operations have run; its end is to be reported
+	stored bool // the file operations have run; their end is still to be reported
 	syncs  int64
 	err    error
 }
@@ -231,7 +234,7 @@ func (w *World) captureState(s *server, meta *raft.SnapshotMeta) {
 	}}
 }
 
-// store writes what was captured to the disk, beside what is applied.
+// store writes the captured state to the disk. Commands may be applied meanwhile.
 func (w *World) store(s *server) bool {
 	c := s.capture
 	if c == nil || c.stored {
@@ -266,10 +269,10 @@ func storeFile(d *walDisk, meta *raft.SnapshotMeta, content []byte) error {
 	return into.Commit()
 }
 
-// errNoRoom is why a snapshot isn't stored on the model of a disk.
+// errNoRoom is the error of a model of a disk that has no room for a snapshot.
 var errNoRoom = errors.New("no room")
 
-// storedEnds reports that a snapshot is durable, or not to be had.
+// storedEnds reports to the core that a snapshot is durable, or that storing it has failed.
 func (w *World) storedEnds(s *server, fails bool) bool {
 	c := s.capture
 	if c == nil || !c.stored {
@@ -302,7 +305,7 @@ func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
 	}
 	w.checkBytes(i, meta, content)
 	if err := s.applier.Restore(meta.Index, bytes.NewReader(content)); err != nil {
-		w.fail(SnapshotSound, i, "it can't be restored: %v", err)
+		w.fail(SnapshotSound, i, "its snapshot can't be restored: %v", err)
 		return
 	}
 	w.checkTable(s, meta.Index)
@@ -311,7 +314,7 @@ func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
 	s.core.Restored(w.local(s))
 }
 
-// readSnapshot reads the current snapshot, if it is still the one that is meant.
+// readSnapshot reads the current snapshot, if that is still the one that meta names.
 func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error) {
 	d := s.disk
 	if d.current.index() != meta.Index || d.current.meta.Term != meta.Term {
@@ -335,8 +338,8 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 	return content.Bytes(), errors.Join(err, reader.Close())
 }
 
-// spoil damages the current snapshot on the model of a disk, if there is one before it that can take its place, or others to get
-// one from.
+// spoil damages the current snapshot on the model of a disk. It does so only if an earlier snapshot
+// can take its place, or if other servers can send one. It reports whether it did.
 func (w *World) spoil(s *server) bool {
 	d := s.disk
 	if d.wal != nil || d.spoiled || d.current == nil || d.previous == nil && !w.expendable(w.index(s)) {
@@ -347,7 +350,7 @@ func (w *World) spoil(s *server) bool {
 	return true
 }
 
-// fallBack lets the snapshot before take the place of one that was damaged, as a storage does when it is opened.
+// fallBack replaces a damaged snapshot by the one before, as a storage does when it is opened.
 func (d *disk) fallBack() {
 	if d.previous != nil {
 		d.current, d.previous, d.spoiled = d.previous, nil, false

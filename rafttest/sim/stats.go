@@ -8,61 +8,63 @@ type Stats struct {
 	Drains         int
 	Messages       int
 	Dropped        int
-	Elections      int // leaders
-	Campaigns      int // terms in which votes were asked for
-	Split          int // of them, by several servers, and none was elected
-	Leaders        int // that committed a command
+	Elections      int // servers that were elected
+	Campaigns      int // terms in which a server asked for votes
+	Split          int // campaigns of several servers in which none was elected
+	Leaders        int // terms in which the leader committed something
 	Crashes        int
 	Restarts       int
 	Wipes          int
-	Moves          int // to another address
-	Changes        int // of the members that were asked for
-	Changed        int // of them, done
-	Unchanged      int // of them, refused or given up
+	Moves          int // of servers, to another address
+	Changes        int // changes of the members that clients asked for
+	Changed        int // of these, done
+	Unchanged      int // of these, refused or given up
 	Configurations int // committed
-	Lost           int // writes, at crashes
+	Lost           int // writes that were lost at crashes
 	Writes         int
 	Truncations    int
-	Commands       int // committed
-	Answered       int // with a result
-	Refused        int // not applied, or not read
+	Commands       int // commands that were committed
+	Answered       int // commands that were answered with a result
+	Refused        int // commands that were not applied, and reads that failed
 	Unknown        int
 	Reads          int
-	Transfers      int // done
-	// In sessions: those that were opened, commands applied, copies answered with the result of the first, and refused.
+	Transfers      int // transfers that were done
+	// Upgrades is the number of servers that were upgraded. The fields after it count in sessions:
+	// sessions that were opened, commands that were applied, copies that got the result of the
+	// first, and commands that were refused.
 	Upgrades                                                 int
 	Sessions, SessionCommands, SessionCopies, SessionRefused int
-	Settled                                                  int64 // tenths of an election timeout until progress was made after the last fault
-	Succeeded                                                int64 // the same, from then on until a server of the highest priority led
+	Settled                                                  int64 // tenths of an election timeout from the last fault to the end
+	Succeeded                                                int64 // the same, from then until a server of the highest priority led
 	Faults                                                   [numFaults + numDiskFaults]int
-	// Vacancies are the crashes of a leader by the tenths of an election timeout until another was elected; the last count
-	// is of those that took longer.
+	// Vacancies counts the crashes of a leader by the time until another one was elected, in tenths
+	// of an election timeout. The last count also has all longer times.
 	Vacancies [50]int
 
 	Snapshots       int // taken
-	SnapshotsFailed int // taken or received, and not stored
-	Restored        int // state machines, at starts and after a snapshot was received
+	SnapshotsFailed int // snapshots that were taken or received, but not stored
+	Restored        int // state machines that were restored, at starts and after a snapshot was received
 	Received        int
 	Recovered       int // runs that begin with a survivor
 	Exported        int // runs that begin with a snapshot
 	Streams         int // opened
-	Resumed         int // of them, not from the beginning
+	Resumed         int // of these, not from the beginning of the snapshot
 	Broken          int
 	Spoiled         int
 
-	// Of servers with a real log.
+	// Of servers with a real log
 	WALs         int // runs
 	Opened       int // logs
-	CutOpening   int // of them, while the power failed
-	Survived     int // writes, without having been reported
+	CutOpening   int // of these, those during which the power failed
+	Survived     int // writes that were there after a crash although they weren't reported
 	Torn         int // writes to a file, at power failures
 	FailedWrites int
 	FailedSyncs  int
 	Full         int // writes and openings that failed for want of room
-	Corrupt      int // logs that were found damaged, and replaced
+	Corrupt      int // logs that were found damaged, and were replaced
 }
 
-// Add adds another run's counts.
+// Add adds the counts of another run. It doesn't add Servers, Settled and Succeeded.
 func (s *Stats) Add(o *Stats) {
 	pairs := [...]struct {
 		to   *int

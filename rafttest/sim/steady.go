@@ -2,21 +2,22 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// Steady returns parameters of a cluster in ordinary service: heartbeats every 100 ms, a command every 50 ms or so at any of its servers,
-// each of which keeps its state in the real log, and no faults. If kinds of faults are set, there is one every ten election timeouts or
-// so, and who crashes is down for two.
+// Steady returns parameters of a cluster in ordinary service, without faults. There is a heartbeat
+// every 100 ms, and a command about every 50 ms, at any server. Every server keeps its state in a
+// real log. If a caller sets FaultKinds, there is a fault about every ten election timeouts, and a
+// server that crashes is down for two.
 func Steady(seed uint64, servers int) Params {
 	p := Calm(seed, servers)
 	ms := int64(raft.Millisecond)
 	p.WAL, p.Segment = 1, 1<<20
 	p.Jitter, p.Tail = ms, 64<<10
-	p.ClientTime, p.Reads, p.CommandSize = 57*ms, 0, 64 // spread makes it 50 ms on average
+	p.ClientTime, p.Reads, p.CommandSize = 57*ms, 0, 64 // spread makes that 50 ms on average
 	p.FaultTime, p.DownTime, p.FaultKinds = 10*p.Election, 2*p.Election, 0
 	return p
 }
 
-// RunFor does a run with given parameters that lasts for so many nanoseconds: a cluster is founded, clients work, and what
-// goes wrong is as the parameters say.
+// RunFor performs a run with given parameters that lasts for span nanoseconds. A cluster is
+// founded, clients work, and faults happen as the parameters say.
 func (w *World) RunFor(p Params, span int64) Result {
 	w.reset(p)
 	w.stamped = true

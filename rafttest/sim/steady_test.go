@@ -8,7 +8,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// TestSteady demands that a cluster in ordinary service commits what its clients propose, under one leader.
+// TestSteady demands that a cluster in ordinary service commits what its clients propose, under one
+// leader.
 func TestSteady(t *testing.T) {
 	const seconds = 60
 	r := NewWorld(Options{}).RunFor(Steady(1, 3), seconds*int64(raft.Second))
@@ -19,8 +20,9 @@ func TestSteady(t *testing.T) {
 	require.Zero(t, r.Stats.Refused+r.Stats.Unknown)
 }
 
-// TestElectionsAreCounted loses one leader after another: each term in which votes are asked for has a leader or is counted
-// otherwise, and nearly every crash is followed by an election within one and a half election timeouts (§3.4), and a little.
+// TestElectionsAreCounted crashes one leader after another. It demands that the statistics account
+// for each term in which votes are asked for, and that nearly every crash is followed by an
+// election within about one and a half election timeouts (§3.4).
 func TestElectionsAreCounted(t *testing.T) {
 	p := Steady(1, 3).WithModel()
 	p.FaultKinds = 1 << faultCrashLeader
@@ -39,7 +41,8 @@ func TestElectionsAreCounted(t *testing.T) {
 	require.GreaterOrEqual(t, soon*20, crashes*19)
 }
 
-// BenchmarkSteady reports how much faster than real time a cluster in ordinary service is simulated, on one core.
+// BenchmarkSteady reports how much faster than real time one core simulates a cluster in ordinary
+// service.
 func BenchmarkSteady(b *testing.B) {
 	w := NewWorld(Options{})
 	span, events := 60*int64(raft.Second), 0
@@ -52,7 +55,8 @@ func BenchmarkSteady(b *testing.B) {
 	b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkFaults reports how many events a second reach a core in runs with dense faults, by kind of disk.
+// BenchmarkFaults reports how many events reach the cores each second in runs with dense faults,
+// for both kinds of disk.
 func BenchmarkFaults(b *testing.B) {
 	for name, params := range map[string]func(Params) Params{"model": Params.WithModel, "wal": Params.WithWAL} {
 		b.Run(name, func(b *testing.B) {

@@ -7,8 +7,9 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// step lets one event happen. Whatever reaches a core goes through here, in timed runs as in repeated ones; m is
-// the message of a delivery in a timed run, nil otherwise. It reports whether the event could happen.
+// step lets one event happen, and reports whether the event could happen. Everything that reaches a
+// core goes through here, in timed runs and in repeated ones. m is the message of a delivery in a
+// timed run, and nil otherwise.
 func (w *World) step(e Event, m *raft.Message) bool {
 	if int(e.Server) >= w.n || int(e.Peer) >= w.n && !e.Op.inSession() || w.violation != nil {
 		return false
@@ -29,7 +30,7 @@ func (w *World) step(e Event, m *raft.Message) bool {
 		}
 		w.history = append(w.history, e)
 	}
-	whole := e.Op != OpWake // which consists of others
+	whole := e.Op != OpWake // OpWake consists of other events
 	shown := whole && w.trace != nil
 	if shown {
 		w.trace.begin(w, &e, m)
@@ -47,7 +48,7 @@ func (w *World) step(e Event, m *raft.Message) bool {
 	return happened
 }
 
-// perform does what step keeps the books of.
+// perform performs an event. step keeps the books.
 func (w *World) perform(e *Event, m *raft.Message) bool {
 	s := &w.servers[e.Server]
 	i := int(e.Server)
@@ -79,9 +80,13 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	case OpBreak:
 		return w.breakStreams(e)
 	}
-	if !s.up {
-		return false
-	}
+	return s.up && w.performUp(e, m)
+}
+
+// performUp performs an event that happens only to a server that is up.
+func (w *World) performUp(e *Event, m *raft.Message) bool {
+	s := &w.servers[e.Server]
+	i := int(e.Server)
 	switch e.Op {
 	case OpDrain:
 		w.drain(i)
@@ -115,7 +120,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	}
 	w.stats.Events++
 	if !s.up {
-		return true // its disk has failed
+		return true // the server's disk has failed
 	}
 	w.observe(i)
 	w.checkTimes(i, e, m)
@@ -127,7 +132,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 	return true
 }
 
-// input hands an event to a core.
+// input hands an event to a core. It reports whether the event could happen.
 func (w *World) input(e *Event, s *server, m *raft.Message) bool {
 	now := w.local(s)
 	switch e.Op {
@@ -207,7 +212,8 @@ func (w *World) persist(s *server, n int64) bool {
 	return true
 }
 
-// apply lets the state machine do the oldest n of its tasks. Batches that follow each other are reported as one.
+// apply lets the state machine perform the oldest n of its tasks. It reports batches that follow
+// each other as one batch.
 func (w *World) apply(s *server, n int64) bool {
 	n = min(max(n, 1), int64(len(s.lane)))
 	if n == 0 {
@@ -228,7 +234,7 @@ func (w *World) apply(s *server, n int64) bool {
 		if t.restore != nil {
 			report()
 			if w.restore(s, t.restore); !s.up {
-				return true // its disk has failed
+				return true // the server's disk has failed
 			}
 			continue
 		}
@@ -247,7 +253,8 @@ func (w *World) apply(s *server, n int64) bool {
 	return true
 }
 
-// readLog reads what the oldest fetch asks for. The report comes later, when the log may have changed.
+// readLog reads the entries that the oldest fetch asks for. They are reported later, when the log
+// may have changed.
 func (w *World) readLog(s *server) bool {
 	if len(s.fetches) == 0 {
 		return false
@@ -266,7 +273,7 @@ func (w *World) readLog(s *server) bool {
 // index returns the number of a server, from 0.
 func (w *World) index(s *server) int { return s.replica.server }
 
-// call proposes a command or reads.
+// call proposes a command, asks for a change of the members, or asks for a read.
 func (w *World) call(e *Event, s *server) bool {
 	if e.N < int64(len(w.ops)) && w.ops[e.N].started {
 		return false
@@ -309,7 +316,7 @@ func (w *World) call(e *Event, s *server) bool {
 		numbers = &s.proposals
 	}
 	if o.number > 1<<20 {
-		w.fail(Answers, int(e.Server), "call number %d", o.number)
+		w.fail(Answers, int(e.Server), "the core has given a call the number %d", o.number)
 		return true
 	}
 	for uint64(len(*numbers)) <= o.number {
@@ -368,8 +375,8 @@ func (w *World) cancel(e *Event, s *server) bool {
 	return true
 }
 
-// impersonate delivers what the leader Peer might have sent: a TimeoutNow, or an append without entries. It comes in the
-// envelope of the last message that Peer sent as a leader.
+// impersonate delivers a message that the leader Peer might have sent: a TimeoutNow, or an append
+// without entries. The message has the envelope of the last message that Peer sent as a leader.
 func (w *World) impersonate(e *Event, s *server) bool {
 	l, from := &w.links[e.Peer][e.Server], &w.servers[e.Peer]
 	if e.Op == OpTransfer && w.params.MaxLease > 0 || l.envelope.Term == 0 || from.status.role != leads || from.status.term != l.envelope.Term {

@@ -6,47 +6,48 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A stream brings the bytes of a snapshot from one server to another.
+// A stream brings the bytes of a snapshot from one server to another. The number of bytes that are
+// written and not taken yet is bounded.
 //
-//	sender's side:    data[:written] was written; what the receiver hasn't taken yet is bounded
+//	sender's side:    data[:written] was written
 //	receiver's side:  data[:arrived] was taken
 type stream struct {
-	number   uint64 // in the run; the receiver knows it by this
-	sending  uint64 // the sender's number for it
+	number   uint64 // in the run; the receiver knows the stream by this number
+	sending  uint64 // the sender's number for the stream
 	from, to int8
-	// lives of the two servers that it connects
+	// the lives of the two servers that the stream connects
 	fromLife, toLife uint32
 
 	header           raft.Message
 	data             []byte
 	written, arrived int
 	failed           error // why the sender can't send
-	opened           bool  // the receiver's core has been told
+	opened           bool  // the receiver's core knows of the stream
 	accepted         bool
-	storing          bool  // the receiver has all and makes it durable
-	syncs            int64 // that are then done
+	storing          bool  // the receiver has all bytes and makes them durable
+	syncs            int64 // the syncs after which they are durable
 
-	// broken says that nothing more arrives. Each side gets to know it for itself.
+	// broken says that nothing more arrives. Each side learns of it by itself.
 	broken                bool
-	senderEnds, takerEnds bool // these sides are through with it
+	senderEnds, takerEnds bool // this side is done with the stream
 	planned               [2]bool
 }
 
-// A partial is a part of a snapshot that a server has received.
+// A partial is the part of a snapshot that a server has received so far.
 type partial struct {
-	stream  uint64 // the last one that has brought some of it
+	stream  uint64 // the last stream that has brought some of it
 	meta    raft.SnapshotMeta
 	content []byte
-	writer  raft.SnapshotWriter // on the real log
+	writer  raft.SnapshotWriter // only on a real log
 	err     error
 }
 
-// streamPipe is how many pieces are on their way between the two sides of a stream.
+// streamPipe bounds the pieces that are on their way between the two sides of a stream.
 const streamPipe = 3
 
 var errStream = errors.New("stream broken")
 
-// connectStreams does what a core wants done about streams.
+// connectStreams does what a core asks for about streams.
 func (w *World) connectStreams(i int, e *raft.Effects) {
 	s := &w.servers[i]
 	for _, number := range e.StopSends {
@@ -88,7 +89,7 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 	case err != nil:
 		st.failed, st.takerEnds = err, true
 	case uint64(len(content)) != send.Header.Size || send.Header.Offset > send.Header.Size:
-		w.fail(SnapshotSound, i, "a snapshot of %d bytes is sent as one of %d, from %d on", len(content), send.Header.Size, send.Header.Offset)
+		w.fail(SnapshotSound, i, "a snapshot of %d bytes is sent as one of %d bytes, from %d on", len(content), send.Header.Size, send.Header.Offset)
 	default:
 		st.data = content[send.Header.Offset:]
 	}
@@ -100,7 +101,7 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 	w.streams = append(w.streams, st)
 }
 
-// judge does what a receiver's core has decided about a stream.
+// judge carries out what a receiver's core has decided about a stream.
 func (w *World) judge(s *server, v *raft.StreamVerdict) {
 	for _, st := range w.streams {
 		if st.number != v.Stream || int(st.to) != w.index(s) {
@@ -133,21 +134,21 @@ func (w *World) judge(s *server, v *raft.StreamVerdict) {
 	}
 }
 
-// discard throws away what a server has received.
+// discard throws away what a server has received of a snapshot.
 func (w *World) discard(s *server) {
 	if s.partial != nil && s.partial.writer != nil {
-		_ = s.partial.writer.Abort() // what it leaves behind is removed when the log is opened
+		_ = s.partial.writer.Abort() // opening the log removes what it leaves behind
 	}
 	s.partial = nil
 }
 
-// whole says whether a stream can still bring something.
+// whole reports whether a stream can still bring something.
 func (w *World) whole(st *stream) bool {
 	return !st.broken && w.servers[st.from].life == st.fromLife && w.servers[st.to].life == st.toLife &&
 		w.servers[st.from].up && w.servers[st.to].up
 }
 
-// sweepStreams forgets the streams that both sides are through with.
+// sweepStreams forgets the streams with which both sides are done.
 func (w *World) sweepStreams() {
 	kept := w.streams[:0]
 	for _, st := range w.streams {
@@ -166,7 +167,8 @@ func (w *World) sweepStreams() {
 	w.streams = kept
 }
 
-// oldestStream returns the first stream between two servers that one side isn't through with.
+// oldestStream returns the first stream between two servers with which one side isn't done: the
+// side for which ended is asked. It returns nil if there is none.
 func (w *World) oldestStream(from, to int8, ended func(*stream) bool) *stream {
 	w.sweepStreams()
 	for _, st := range w.streams {
@@ -177,7 +179,7 @@ func (w *World) oldestStream(from, to int8, ended func(*stream) bool) *stream {
 	return nil
 }
 
-// streamSent lets the sender of a stream write n bytes more, and get to know how it ends.
+// streamSent lets the sender of a stream write n more bytes, or notice how the stream has ended.
 func (w *World) streamSent(e *Event, s *server) bool {
 	st := w.oldestStream(e.Server, e.Peer, func(st *stream) bool { return st.senderEnds })
 	if st == nil {
@@ -207,7 +209,8 @@ func (w *World) streamSent(e *Event, s *server) bool {
 	return true
 }
 
-// streamArrives lets the receiver of a stream take n bytes more, or get to know that it has begun or ended.
+// streamArrives lets the receiver of a stream take n more bytes, or notice that the stream has
+// begun or ended.
 func (w *World) streamArrives(e *Event, s *server) bool {
 	st := w.oldestStream(e.Peer, e.Server, func(st *stream) bool { return st.takerEnds })
 	if st == nil {
@@ -219,7 +222,7 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 	}
 	switch {
 	case st.opened:
-		return false // its fate isn't known yet
+		return false // the receiver's core hasn't decided yet
 	case !w.whole(st):
 		st.broken, st.takerEnds = true, true
 	default:
@@ -233,7 +236,7 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 func (w *World) receive(st *stream, s *server, n int) bool {
 	now, p := w.local(s), s.partial
 	if p != nil && p.stream != st.number {
-		p = nil // it was discarded, and there is another one
+		p = nil // this one was discarded, and there is another one
 	}
 	end := func(end raft.StreamEnd) bool {
 		st.takerEnds, st.broken = true, true
@@ -261,7 +264,7 @@ func (w *World) receive(st *stream, s *server, n int) bool {
 		w.checkBytes(w.index(s), &p.meta, p.content)
 		s.disk.stored = append(s.disk.stored, w.file(&p.meta, p.content))
 		w.stats.Received++
-		p.writer = nil // it has committed
+		p.writer = nil // the writer has committed
 		return end(raft.StreamComplete)
 	case !w.whole(st):
 		return end(raft.StreamBroken)
@@ -285,7 +288,7 @@ func (w *World) receive(st *stream, s *server, n int) bool {
 	return true
 }
 
-// breakStreams breaks all streams between two servers.
+// breakStreams breaks all streams from one server to another. It reports whether there was any.
 func (w *World) breakStreams(e *Event) bool {
 	broke := false
 	for _, st := range w.streams {

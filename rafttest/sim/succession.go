@@ -2,15 +2,16 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// SuccessionElections is the number of election timeouts within which, once all is done after the last fault, a server of the
-// highest priority among the healthy ones leads. It is as long as it is because a leader that has handed over in vain again
-// and again rests for up to 64 of them.
+// SuccessionElections is a number of election timeouts. Within it, once all else is done after the
+// last fault, a server of the highest priority among the healthy ones must lead. It is large
+// because a leader that has tried in vain to hand over, again and again, waits for up to 64
+// election timeouts before the next attempt.
 const SuccessionElections = 200
 
-// priority returns what a server was told of its priority.
+// priority returns the priority of a server.
 func (p *Params) priority(server int) int64 { return p.Priorities >> (2 * server) & 3 }
 
-// rightful says whether who leads is healthy, and no healthy voter has a higher priority.
+// rightful reports whether a healthy server leads and no healthy voter has a higher priority.
 func (w *World) rightful() bool {
 	leader := w.leading()
 	if leader < 0 || !w.healthy(leader) {
@@ -26,7 +27,7 @@ func (w *World) rightful() bool {
 	return true
 }
 
-// settleSuccession demands that in the end a server leads that should rather than others.
+// settleSuccession demands that a rightful server leads in the end.
 func (w *World) settleSuccession(slowest int64) {
 	if w.params.Priorities == 0 {
 		return

@@ -6,8 +6,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// swap goes on with a clone of a core, which must be equal to it, and lets the original do something else: what
-// they share must not change.
+// swap replaces a core by its clone, which must be equal to it, and makes the original do something
+// else. The two may share memory, but the clone must not change by that.
 func (w *World) swap(i int) {
 	s := &w.servers[i]
 	old := s.core

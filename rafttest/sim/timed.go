@@ -2,11 +2,11 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// In a timed run the surroundings act by themselves: messages arrive after a delay, disks need their
-// time, deadlines pass. Everything that then reaches a core is an Event, and a list of these repeats the
-// run without any time at all.
+// In a timed run the surroundings act by themselves: messages arrive after a delay, disks need
+// their time, deadlines pass. Everything that then reaches a core is an Event. The list of these
+// events repeats the run without any time.
 
-// beginTimed lets time pass by itself from the present state on. What was under way on the network is lost.
+// beginTimed lets time pass by itself from now on. Messages that were on their way are lost.
 func (w *World) beginTimed(phase uint64) {
 	w.timed, w.phase = true, phase
 	w.queue.reset()
@@ -38,7 +38,7 @@ func (w *World) beginTimed(phase uint64) {
 	w.planStreams()
 }
 
-// endTimed stops the time.
+// endTimed stops time.
 func (w *World) endTimed() {
 	w.timed, w.calm = false, false
 	w.queue.reset()
@@ -71,7 +71,8 @@ func (w *World) planLanes(i int) {
 	}
 }
 
-// takes returns how long something takes: without faults never longer than a tenth of a heartbeat.
+// takes returns how long something takes. Without faults it takes no longer than a tenth of a
+// heartbeat.
 func (w *World) takes(what, i int, mean int64) int64 {
 	if w.calm {
 		mean = min(mean, w.params.Heartbeat/20)
@@ -98,7 +99,7 @@ func (w *World) planTick(i int) {
 	w.queue.push(item{at: at, what: itemTick, a: int8(i), life: s.life})
 }
 
-// loop lets things happen until done, or until an instant.
+// loop lets things happen until done returns true, or until an instant.
 func (w *World) loop(end int64, done func() bool) {
 	for w.violation == nil && len(w.queue.items) > 0 && !done() {
 		if w.queue.items[0].at > end {
@@ -132,7 +133,7 @@ func (w *World) happen(it *item) {
 	w.outsideHappens(it, i)
 }
 
-// laneHappens lets something happen that reaches a server's core.
+// laneHappens lets an item happen that reaches a server's core.
 func (w *World) laneHappens(it *item, i int) {
 	s := &w.servers[i]
 	e := Event{Server: it.a, Peer: it.b, N: it.n}
@@ -186,11 +187,11 @@ func (w *World) laneHappens(it *item, i int) {
 	}
 }
 
-// tick wakes a server up, unless its deadline has moved on.
+// tick wakes a server, unless its deadline has moved.
 func (w *World) tick(i int, planned int64) {
 	s := &w.servers[i]
 	if planned != s.tickAt && s.tickAt > w.now {
-		return // an earlier plan, replaced
+		return // a later plan has replaced this one
 	}
 	s.tickAt = 0
 	d := s.core.Deadline()
@@ -206,7 +207,7 @@ func (w *World) tick(i int, planned int64) {
 	w.stepHeld(Event{Op: OpExpire, Server: int8(i)}, nil)
 }
 
-// stepHeld is step, after which the effects may be held back for a while.
+// stepHeld performs an event. Luck may hold its effects back for a while.
 func (w *World) stepHeld(e Event, m *raft.Message) {
 	i := int(e.Server)
 	if w.params.Hold > 0 && permille(w.next(luckHold, i), w.params.Hold) {
@@ -219,7 +220,7 @@ func (w *World) stepHeld(e Event, m *raft.Message) {
 	w.step(e, m)
 }
 
-// transmit plans the arrival of a message, the numberth of its link.
+// transmit plans the arrival of a message. number counts the messages of its link.
 func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) {
 	p := &w.params
 	if l.cut {
@@ -264,7 +265,7 @@ func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) 
 	}
 }
 
-// storeHappens lets a snapshot that was captured be written, or be durable.
+// storeHappens lets a captured snapshot be written, or become durable.
 func (w *World) storeHappens(s *server, e Event) {
 	s.storing = false
 	if s.capture == nil {
@@ -302,7 +303,8 @@ func (w *World) planStreams() {
 	}
 }
 
-// streamHappens lets something happen at one end of a stream. Over a link that is cut nothing moves, and nobody is told.
+// streamHappens lets something happen at one end of a stream. If the link between the servers is
+// cut, nothing moves, and neither side learns of it.
 func (w *World) streamHappens(it *item) {
 	e := Event{Op: OpSent, Server: it.a, Peer: it.b, N: w.params.StreamPiece}
 	from, to := it.a, it.b

@@ -2,17 +2,18 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// patience is how many election timeouts, on its own clock, a leader may go on without answers or a disk: the core gives up
-// after one, counted from what it sent last.
+// patience is how long a leader may go on without answers or without its disk, in election timeouts
+// on its own clock. The core steps down after one election timeout, counted from what it sent last.
 const patience = 3
 
-// expectSticky notes whether a message that is about to be delivered must not raise the server's term.
+// expectSticky notes whether the message that is about to be delivered must not raise the server's
+// term (§4.2.3).
 func (w *World) expectSticky(s *server, m *raft.Message) {
 	s.sticky = m.Kind == raft.VoteRequest && !m.Transfer && (s.status.role == leads ||
 		s.heard != 0 && w.local(s) < s.heard+raft.Instant(w.params.Election))
 }
 
-// checkTimes keeps the times of what a server has heard, and checks what must not last.
+// checkTimes notes when a server heard what, and checks conditions that must not last.
 func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 	s := &w.servers[i]
 	s.sticky = false
@@ -41,7 +42,7 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 		s.heard = 0
 	case OpExpire:
 		if next := s.core.Deadline(); next <= w.local(s) {
-			w.fail(DeadlinesMove, i, "the deadline that has just been dealt with is due again")
+			w.fail(DeadlinesMove, i, "its deadline has just passed and is due again at once")
 		}
 		if s.status.role == leads {
 			w.checkLeadership(i)
@@ -49,7 +50,8 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 	}
 }
 
-// checkStalled checks that a leader whose disk stands still wants to be woken up, whatever else keeps it busy.
+// checkStalled checks that a leader whose disk stands still asks to be woken up, whatever else
+// keeps it busy.
 func (w *World) checkStalled(i int) {
 	s := &w.servers[i]
 	limit, now := raft.Instant(patience*w.params.Election), w.local(s)
@@ -59,7 +61,7 @@ func (w *World) checkStalled(i int) {
 	}
 }
 
-// checkLeadership checks, when a leader has just looked at its clock, that it may go on.
+// checkLeadership checks, when a leader has just looked at its clock, that it may go on leading.
 func (w *World) checkLeadership(i int) {
 	s := &w.servers[i]
 	limit := raft.Instant(patience * w.params.Election)
@@ -71,7 +73,7 @@ func (w *World) checkLeadership(i int) {
 		return
 	}
 	if s.core.Status().ConfigurationIndex > w.ghost.commit() {
-		return // another configuration counts since a while ago only
+		return // another configuration may have come to count only a while ago
 	}
 	answers := func(m *raft.Member) bool {
 		j := serverOf(m.ID)

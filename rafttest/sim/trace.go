@@ -7,24 +7,25 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A Trace is all that happened in a run, in its order. What is shown of a run to a person is made of it: a
-// transcript, or a diagram (package rafttest/diagram).
+// A Trace is all that happened in a run, in order. Everything that shows a run to people is made
+// from it: a transcript, or a diagram (package rafttest/diagram).
 type Trace struct {
 	Result Result
 	Steps  []Step
 }
 
-// A StepKind says what a Step is.
+// A StepKind is the kind of a Step.
 type StepKind uint8
 
-// Kinds of steps.
+// The kinds of steps
 const (
-	// StepEvent is an event with all that it caused.
+	// StepEvent is an event together with all that it caused.
 	StepEvent StepKind = iota
 	// StepBegin and StepEnd enclose the steps of an event in which time passes by itself.
 	StepBegin
 	StepEnd
-	// StepFault is a fault of a timed run. Where it consists of events, these follow.
+	// StepFault is a fault of a timed run. If it consists of events, these follow as steps of their
+	// own.
 	StepFault
 	// StepMiss is the arrival of a message at a server that is down.
 	StepMiss
@@ -35,22 +36,22 @@ const (
 // A Step is one thing that happened.
 type Step struct {
 	Kind   StepKind
-	Inside bool // an event in which time passes by itself
+	Inside bool // inside of an event in which time passes by itself
 	At     int64
 	Event  Event
 	Text   string // what happened, in words
-	Server int    // to which server, from 0; -1 for none in particular
-	Until  int64  // when a pause or a stall ends (StepFault); 0 otherwise
+	Server int    // the server to which it happened, from 0; -1 for none in particular
+	Until  int64  // for StepFault, the end of a pause or a stall; 0 otherwise
 
-	Delivered int // the message that arrived; 0 for none
+	Delivered int // the message that arrived, by its number; 0 for none
 	Sent      []Sent
-	Lost      []Fate // messages that the network swallowed, in this step
+	Lost      []Fate // messages that the network lost in this step
 	Answers   []Told
 	Effects   []string // what was sent, then what was written and answered, in words
 
 	Servers   []ServerState // after the step
 	Logs      []LogChange
-	Committed []raft.Entry // that some leader committed first in this step
+	Committed []raft.Entry // entries that a leader was the first to commit in this step
 }
 
 // A Sent is a message that left a core.
@@ -59,7 +60,7 @@ type Sent struct {
 	Content raft.Message
 }
 
-// A Fate says why a message is not delivered: its link is cut, or chance loses it.
+// A Fate says why a message isn't delivered: its link is cut, or chance has lost it.
 type Fate struct {
 	Message int
 	Cut     bool
@@ -69,38 +70,38 @@ type Fate struct {
 type Told struct {
 	Operation int64
 	Read      bool
-	Call      bool // it answers a change of the members
+	Call      bool // the answer to a call for a change of the members
 	Index     raft.Index
 	Err       error
 }
 
-// A ServerState is what is seen of a server from outside.
+// A ServerState is what an observer sees of a server.
 type ServerState struct {
 	Up                            bool
 	Role                          string
 	Term                          raft.Term
 	Vote                          raft.ServerID
 	Applied, Commit, Stable, Last raft.Index
-	Writes                        int // handed to the disk and not done
+	Writes                        int // handed to the disk and not done yet
 	Wiped                         bool
 }
 
-// A LogChange says that the log of a server now ends with Entries after index After. It is the log with all writes
-// that were handed out; at a crash, what the disk holds.
+// A LogChange says that the log of a server now ends with Entries after index After. The log
+// includes all writes that were handed out. After a crash it is what the disk holds.
 type LogChange struct {
 	Server  int
 	After   raft.Index
 	Entries []raft.Entry
 }
 
-// Trace does a run and returns all that happened in it.
+// Trace performs a run and returns all that happened in it.
 func (w *World) Trace(run func(*World) Result) Trace {
 	var t Trace
 	t.Result = w.observed(func(s *Step) { t.Steps = append(t.Steps, *s) }, run)
 	return t
 }
 
-// observed does a run and shows each step to see.
+// observed performs a run and calls see with each step.
 func (w *World) observed(see func(*Step), run func(*World) Result) Result {
 	w.trace = &recorder{see: see, messages: map[flight]int{}}
 	defer func() { w.trace = nil }()
@@ -112,14 +113,14 @@ func (w *World) observed(see func(*Step), run func(*World) Result) Result {
 // A recorder makes steps of what the world tells it.
 type recorder struct {
 	see      func(*Step)
-	open     []*Step // events that have begun: an event in which time passes, and the one inside it
+	open     []*Step // events that have begun: one in which time passes, and one inside of it
 	messages map[flight]int
 	sent     int
 	logs     [MaxServers][]raft.Entry
 	commit   raft.Index
 }
 
-// A flight is a message by its link and its place on that.
+// A flight names a message by its link and its number on that link.
 type flight struct {
 	from, to int
 	number   uint64
@@ -140,7 +141,7 @@ func (t *recorder) begin(w *World, e *Event, m *raft.Message) {
 	t.open = append(t.open, s)
 }
 
-// end notes that it has happened, or couldn't.
+// end notes that the current event has happened, or that it couldn't.
 func (t *recorder) end(w *World, e *Event, happened bool) {
 	s := t.current()
 	t.open = t.open[:len(t.open)-1]
@@ -165,7 +166,7 @@ func (t *recorder) broken(w *World) {
 	t.open = nil
 }
 
-// show completes a step by what is seen after it.
+// show completes a step with the state after it, and hands it out.
 func (t *recorder) show(w *World, s *Step) {
 	s.Servers = make([]ServerState, w.n)
 	for i := range s.Servers {
@@ -180,7 +181,7 @@ func (t *recorder) show(w *World, s *Step) {
 	t.see(s)
 }
 
-// current returns the event that is going on; nil for none.
+// current returns the event that is going on, or nil if there is none.
 func (t *recorder) current() *Step {
 	if len(t.open) == 0 {
 		return nil
@@ -188,20 +189,20 @@ func (t *recorder) current() *Step {
 	return t.open[len(t.open)-1]
 }
 
-// delivered notes which message it is that a delivery delivers.
+// delivered notes which message the current event delivers.
 func (t *recorder) delivered(m *raft.Message, number uint64) {
 	s := t.current()
 	s.Text = deliverText(m)
 	s.Delivered = t.messages[flight{serverOf(m.From), serverOf(m.To), number}]
 }
 
-// arrives notes which message it is that waits.
+// arrives notes which message has arrived at a process that stands still.
 func (t *recorder) arrives(m *raft.Message) {
 	s := t.current()
 	s.Text, s.Delivered = fmt.Sprintf("arrives %s>%s %s", m.From, m.To, MessageText(m)), 0
 }
 
-// sends notes a message that leaves a core, the numberth of its link.
+// sends notes a message that leaves a core. number counts the messages of its link.
 func (t *recorder) sends(m *raft.Message, number uint64) {
 	s := t.current()
 	t.sent++
@@ -225,13 +226,14 @@ func (t *recorder) misses(w *World, m *raft.Message, number uint64) {
 		Text:  deliverText(m) + ", which is down"})
 }
 
-// fault notes a fault of a timed run. until is when it ends by itself; 0 where that is an event.
+// fault notes a fault of a timed run. until is when it ends by itself, or 0 if an event ends it.
 func (t *recorder) fault(w *World, name string, server int, until int64) {
 	t.show(w, &Step{Kind: StepFault, Inside: len(t.open) > 0, At: w.now, Server: server, Until: until,
 		Event: Event{Server: int8(server)}, Text: name})
 }
 
-// applies notes commands that a user's state machine has applied in one batch, with their results.
+// applies notes the commands that a user's state machine has applied in one batch, with their
+// results.
 func (t *recorder) applies(batch []raft.Entry, results [][]byte) {
 	s := t.current()
 	if s == nil {
@@ -261,7 +263,7 @@ func (t *recorder) writes(w *World, i int, write *raft.Write) {
 	s.Logs = append(s.Logs, LogChange{i, after, write.Entries})
 }
 
-// reload takes what the disk holds for the log of a server.
+// reload replaces the log of a server by what its disk holds.
 func (t *recorder) reload(w *World, s *Step) {
 	i := s.Server
 	now, same := w.servers[i].disk, 0
@@ -279,7 +281,7 @@ func equalEntries(a, b *raft.Entry) bool {
 	return a.Term == b.Term && chainEntry(0, a) == chainEntry(0, b)
 }
 
-// answers notes what a caller is told.
+// answers notes the answer that a caller gets.
 func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 	numbers := w.servers[i].proposals
 	switch {
@@ -297,7 +299,8 @@ func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 	s.Effects = append(s.Effects, answerText(a))
 }
 
-// seen returns what is seen of a server. What a server that is down shows is what its disk holds.
+// seen returns what an observer sees of a server. Of a server that is down, it is what the disk
+// holds.
 func (s *server) seen() ServerState {
 	if !s.up {
 		last := s.disk.last()
@@ -311,7 +314,8 @@ func (s *server) seen() ServerState {
 	}
 }
 
-// committedEntry returns the entry that is committed at an index, from a disk that holds it.
+// committedEntry returns the entry that is committed at an index, from any disk that holds it. It
+// returns nil if none does.
 func (w *World) committedEntry(i raft.Index) *raft.Entry {
 	for j := 0; j < w.n; j++ {
 		for _, d := range w.servers[j].disks {

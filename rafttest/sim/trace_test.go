@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// TestTrace demands that looking on changes nothing, that a trace misses no message and knows each that arrives, and that
-// the logs and the committed entries that it tells of are those of the world.
+// TestTrace demands that tracing a run doesn't change it, that a trace has every message and knows
+// each one that arrives, and that its logs and its committed entries are those of the world.
 func TestTrace(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 30; seed++ {

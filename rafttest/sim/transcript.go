@@ -8,17 +8,17 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A transcript is the steps of a run, written for a person to read: a line for each event, with a column for each
-// server that shows its role, its term, and applied/commit/stable/last; the server to which the event
-// happens is marked. What it sends and begins to write follows.
+// A transcript is the steps of a run as a text. It has a line for each event. The line has a column
+// for each server with its role, its term, and applied/commit/stable/last. The server to which the
+// event happens is marked. What the server sends and begins to write follows.
 
-// Transcript replays a schedule and writes what happens. With details it also shows each event of those in
-// which time passes by itself.
+// Transcript replays a schedule and writes its transcript. With details it also writes each event
+// within those in which time passes by itself.
 func (w *World) Transcript(out io.Writer, s *Schedule, details bool) Result {
 	return w.transcribe(out, details, func(w *World) Result { return w.Replay(s) })
 }
 
-// TranscriptOf does a run with given parameters and writes what happens.
+// TranscriptOf performs a run with given parameters and writes its transcript.
 func (w *World) TranscriptOf(out io.Writer, p Params, details bool) Result {
 	return w.transcribe(out, details, func(w *World) Result { return w.RunParams(p) })
 }
@@ -35,7 +35,7 @@ func (w *World) transcribe(out io.Writer, details bool, run func(*World) Result)
 	return r
 }
 
-// print prints a step as a line.
+// print prints a step as one line.
 func (s *Step) print(out io.Writer) {
 	fmt.Fprintf(out, "%11.3f  %-46s", float64(s.At)/1e6, s.Text)
 	for i := range s.Servers {
@@ -85,7 +85,7 @@ func deliverText(m *raft.Message) string {
 	return fmt.Sprintf("deliver %s>%s %s", m.From, m.To, MessageText(m))
 }
 
-// writeText says what a write writes.
+// writeText says what a write holds.
 func writeText(write *raft.Write) string {
 	text := fmt.Sprintf("writes #%d t%d", write.Number, write.State.Term)
 	if write.State.Vote != "" {
@@ -103,7 +103,7 @@ func writeText(write *raft.Write) string {
 	return text
 }
 
-// answerText says what a caller is told.
+// answerText says what answer a caller gets.
 func answerText(a *raft.Answer) string {
 	what := "answers command"
 	switch {
@@ -118,7 +118,7 @@ func answerText(a *raft.Answer) string {
 	return fmt.Sprintf("%s %d at %d", what, a.Number, a.Index)
 }
 
-// MessageText says what a message says.
+// MessageText returns the content of a message in a few words.
 func MessageText(m *raft.Message) string {
 	b := fmt.Sprintf("%v t%d", m.Kind, m.Term)
 	switch m.Kind {

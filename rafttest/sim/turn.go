@@ -2,19 +2,21 @@ package sim
 
 import "github.com/e17579a5/raft"
 
-// A process that stands still takes what has gathered meanwhile in one turn, in the order of raft.HandIn.
+// A process that stands still takes all that has gathered meanwhile in one turn, in the order of
+// raft.HandIn.
 
-// An arrived message waits at a process that stands still.
+// An arrived is a message that waits at a process that stands still.
 type arrived struct {
 	message raft.Message
 	number  uint64 // on its link
 }
 
-// wakes lets a paused process go on: first the lanes report, then it takes what has arrived.
+// wakes lets a paused process go on. The lanes report first; then the process takes what has
+// arrived.
 func (w *World) wakes(i int) {
 	s := &w.servers[i]
 	if s.paused > w.now {
-		return // it was paused again
+		return // a later pause lasts longer
 	}
 	waiting := s.waiting
 	s.waiting = nil
@@ -36,7 +38,7 @@ func (w *World) wakes(i int) {
 	w.planTick(i)
 }
 
-// waits keeps something that reaches a paused process.
+// waits keeps an item that reaches a paused process.
 func (w *World) waits(it *item, i int) {
 	s := &w.servers[i]
 	s.waiting = append(s.waiting, *it)
@@ -61,7 +63,8 @@ func (w *World) arrive(e *Event, m *raft.Message) bool {
 	return true
 }
 
-// wake lets a process take what has arrived in one turn. Unless it is said when, its deadline has passed by then.
+// wake lets a process take what has arrived, in one turn. In a schedule without times (when is 0),
+// the process's deadline has passed by then.
 func (w *World) wake(i int, when int64) bool {
 	s := &w.servers[i]
 	if len(s.arrived) == 0 || w.waking {
@@ -76,13 +79,13 @@ func (w *World) wake(i int, when int64) bool {
 	return true
 }
 
-// turn is a server that takes what has arrived.
+// A turn is one turn of a server that takes what has arrived.
 type turn struct {
 	w *World
 	i int
 }
 
-// Reports implements raft.Turn. What the lanes have to report is an event of its own, before.
+// Reports implements raft.Turn. What the lanes report has been an event of its own before.
 func (t *turn) Reports(raft.Instant) {}
 
 // Messages implements raft.Turn.
@@ -98,7 +101,8 @@ func (t *turn) Messages(raft.Instant) {
 // Calls implements raft.Turn. Nobody calls a process that stands still.
 func (t *turn) Calls(raft.Instant) {}
 
-// Tick implements raft.Turn. It checks that the time doesn't do what a message that is here forbids.
+// Tick implements raft.Turn. It checks that passing time doesn't make the server do what a message
+// that has arrived forbids.
 func (t *turn) Tick(now raft.Instant) {
 	w, s := t.w, &t.w.servers[t.i]
 	if !s.up || w.violation != nil || s.core.Deadline() > now {
@@ -120,7 +124,7 @@ func (t *turn) Tick(now raft.Instant) {
 		switch m.Kind {
 		case raft.AppendRequest, raft.Heartbeat:
 			if campaigns {
-				w.fail(ArrivedFirst, t.i, "campaigns though a %v of %s, the leader of its term, was here", m.Kind, m.From)
+				w.fail(ArrivedFirst, t.i, "campaigns though a %v of %s, the leader of its term, had arrived", m.Kind, m.From)
 			}
 		case raft.AppendResponse, raft.HeartbeatResponse:
 			answered[serverOf(m.From)] = true
@@ -133,6 +137,6 @@ func (t *turn) Tick(now raft.Instant) {
 		}
 	}
 	if steps && count > w.n/2 && len(s.writes) == 0 {
-		w.fail(ArrivedFirst, t.i, "steps down though the answers of %d of %d servers, itself among them, were here", count, w.n)
+		w.fail(ArrivedFirst, t.i, "steps down though the answers of %d of %d servers, itself among them, had arrived", count, w.n)
 	}
 }

@@ -6,47 +6,58 @@ import (
 	"unicode"
 )
 
-// Names of what is checked, as the papers have them where they do.
+// The names of the invariants. The papers' names are used where there are any.
 const (
 	// ElectionSafety: at most one leader in a term (Figure 3).
 	ElectionSafety = "Election Safety"
 	// LeaderAppendOnly: a leader never overwrites or deletes entries of its log (Figure 3).
 	LeaderAppendOnly = "Leader Append-Only"
-	// LogMatching: logs with an entry of the same index and term are equal up to there (Figure 3).
+	// LogMatching: logs with an entry of the same index and term are equal up to that entry
+	// (Figure 3).
 	LogMatching = "Log Matching"
-	// LeaderCompleteness: what was committed in a term is in the logs of the leaders of later ones (Figure 3).
+	// LeaderCompleteness: what was committed in a term is in the logs of the leaders of all later
+	// terms (Figure 3).
 	LeaderCompleteness = "Leader Completeness"
-	// StateMachineSafety: what one server applied at an index, no other applies differently (Figure 3).
+	// StateMachineSafety: what one server applied at an index, no other applies differently
+	// (Figure 3).
 	StateMachineSafety = "State Machine Safety"
 	// OneVote: a disk votes for one candidate in a term, across restarts.
 	OneVote = "One Vote"
-	// Cursors: applied ≤ commit ≤ last and stable ≤ last; terms, commit and applied never fall in one life.
+	// Cursors: applied ≤ commit ≤ last and stable ≤ last; terms, commit and applied never fall
+	// while a server is up.
 	Cursors = "Cursors"
 	// StableIsDurable: what a core takes for stable is on its disk.
 	StableIsDurable = "Stable Is Durable"
-	// QuorumDurable: a leader commits what a quorum has on disk, and by an entry of its own term (§3.6.2).
+	// QuorumDurable: a leader commits only what a quorum has on disk, and by an entry of its own
+	// term (§3.6.2).
 	QuorumDurable = "Quorum Durable"
-	// CommitKnown: nobody believes committed what no leader has committed.
+	// CommitKnown: no server takes an entry for committed that no leader has committed.
 	CommitKnown = "Commit Known"
-	// Gate: what a message claims is durable when it leaves.
+	// Gate: what a message claims is durable at its sender when it leaves.
 	Gate = "Gate"
-	// WritesInOrder: writes are numbered without gaps, follow the log, and never move a term or a vote back.
+	// WritesInOrder: writes are numbered without gaps, follow the log, and never move a term or a
+	// vote back.
 	WritesInOrder = "Writes In Order"
-	// ExactlyOnce: no command is applied twice, nor after its caller was told that it never will be.
+	// ExactlyOnce: no command is applied twice, nor after its caller was told that it never will
+	// be.
 	ExactlyOnce = "Exactly Once"
 	// NothingLost: an acknowledged command is committed, at the index that was named.
 	NothingLost = "Nothing Lost"
-	// ReplicasEqual: every copy of the state machine gives the same results, and so do answers to callers.
+	// ReplicasEqual: every copy of the state machine gives the same results, and so do the answers
+	// to callers.
 	ReplicasEqual = "Replicas Equal"
 	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.
 	FreshReads = "Fresh Reads"
 	// Answers: a call is answered once, with an error that says whether the command may be applied.
 	Answers = "Answers"
-	// Sessions: a session's command is applied once, its copies get the first result, and all tables of sessions are equal (§6.3).
+	// Sessions: a session's command is applied once, its copies get the first result, and all
+	// tables of sessions are equal (§6.3).
 	Sessions = "Sessions"
-	// Levels: nothing is in a log that its server doesn't know, and a level that all know is put in force.
+	// Levels: nothing gets into the log of a server that its version doesn't know, and a level that
+	// all servers know is put in force.
 	Levels = "Levels"
-	// Stickiness: who hears a leader doesn't let a vote that is asked for raise its term (§4.2.3).
+	// Stickiness: a request for its vote doesn't raise the term of a server that hears a leader
+	// (§4.2.3).
 	Stickiness = "Stickiness"
 	// CheckQuorum: a leader that no quorum answers steps down (§6.2).
 	CheckQuorum = "Check Quorum"
@@ -54,51 +65,64 @@ const (
 	StalledDisk = "Stalled Disk"
 	// Leases: nobody is elected while a leader holds a lease (§6.4.1).
 	Leases = "Leases"
-	// HandingOver: a leader that hands over takes no commands, and lets campaign who has the whole of its log (§3.10).
+	// HandingOver: a leader that hands over takes no commands, and lets only a server campaign that
+	// has its whole log (§3.10).
 	HandingOver = "Handing Over"
-	// Fences: a fenced command is appended in its term, by the server where it was proposed, or never.
+	// Fences: a fenced command is appended in its term, by the server where it was proposed, or
+	// never.
 	Fences = "Fences"
-	// ArrivedFirst: time doesn't depose or unsettle a server while a message that forbids it has arrived.
+	// ArrivedFirst: a server doesn't campaign or step down because time has passed, while a message
+	// that forbids it has arrived.
 	ArrivedFirst = "Arrived First"
-	// Steps: of two neighbouring configurations any two quorums meet, a leader begins none before the one before is committed
-	// (§4.3), and each counts as long as it is the last in the log (§4.1).
+	// Steps: any quorums of two neighbouring configurations meet, a leader begins none before the
+	// previous one is committed (§4.3), and the last configuration in a log is the one that counts
+	// (§4.1).
 	Steps = "Configuration Steps"
-	// CatchingUp: a change isn't given up while the first snapshot of a server that is to vote moves on (§4.2.1).
+	// CatchingUp: a change isn't given up while a server that is to vote still receives its first
+	// snapshot (§4.2.1).
 	CatchingUp = "Catching Up"
-	// DeadlinesMove: who was woken up wants to be woken up later.
+	// DeadlinesMove: a server that is woken up at a deadline asks to be woken up later, not at once
+	// again.
 	DeadlinesMove = "Deadlines Move"
 	// BoundedMemory: what a core keeps, and has on its way, stays within its limits.
 	BoundedMemory = "Bounded Memory"
 	// Convergence: without faults the cluster makes progress, and all copies become equal.
 	Convergence = "Convergence"
-	// Succession: once all is calm, a server of the highest priority leads.
+	// Succession: once all is calm, no healthy voter has a higher priority than the leader.
 	Succession = "Succession"
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
-	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted there; it is stored before
-	// it is named, and nothing is forgotten that it doesn't cover.
+	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted
+	// there; it is stored before a write names it; and the log forgets nothing that it doesn't
+	// cover (§5.1).
 	SnapshotSound = "Snapshot Sound"
-	// LogBounded: in calm, the log since the last snapshot isn't longer than its limit.
+	// LogBounded: once all is calm, the log since the last snapshot isn't longer than its limit
+	// (§5.1.2).
 	LogBounded = "Log Bounded"
-	// Recovery: a log that is opened holds all that was reported as written, and of what wasn't the first writes or none.
+	// Recovery: a log that is opened holds all writes that were reported as durable, and of the
+	// others the first few, all, or none.
 	Recovery = "Recovery"
-	// Assertion: no assertion of the core is broken, nor does it panic.
+	// Assertion: no assertion of the core is broken, and neither the core nor the state machine
+	// panics.
 	Assertion = "Assertion"
 	// CoreCheck: the core finds its own invariants intact (raft.Core.Check).
 	CoreCheck = "Core Check"
-	// Invariant: what the user of the simulator demands of the state machine holds (Options.Invariant).
+	// Invariant: what the user of the simulator demands of the state machine holds
+	// (Options.Invariant).
 	Invariant = "Invariant"
 )
 
-// A Violation says which invariant doesn't hold.
+// A Violation says which invariant doesn't hold, and how. It is an error.
 type Violation struct {
 	Name   string
 	Detail string
-	Server int   // from 0; -1 when it is nobody's in particular
+	Server int   // from 0; -1 for none in particular
 	At     int64 // nanoseconds since the start of the run
-	Step   int   // events of the schedule that happened before
+	Step   int   // number of events of the schedule up to it
 
-	macro int // the macro event in which it happened, not at the end of it; 0 for none
+	// macro is the number of the macro event during which it happened. It is 0 if it happened in
+	// none, or showed at the end of one.
+	macro int
 }
 
 // Error implements error.
@@ -109,8 +133,9 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("%s at server %d: %s", v.Name, v.Server+1, v.Detail)
 }
 
-// kind says what two failures have in common that are one to a person: the name, and where many things go by one
-// name, what was asserted or panicked with, whatever the numbers in it.
+// kind returns what two failures have in common that a person would call the same failure: the name
+// of the invariant. Under a few names many failures are found. For those, kind adds what was
+// asserted, or the text of the panic, without its numbers.
 func (v *Violation) kind() string {
 	switch v.Name {
 	case Assertion, CoreCheck, Starts:

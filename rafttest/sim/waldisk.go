@@ -10,37 +10,38 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// A walDisk is the real log of a server (package wal) on a simulated file system. A Write runs to its end at once, against a
-// file system that defers syncs; it has happened once the last of its syncs is done, which is when the simulated disk
-// gets to it. Until then the power may fail, and leave all of it, a part, or nothing.
+// A walDisk is the real log of a server (package wal) on a simulated file system. A Write of the
+// log runs to its end at once, but the file system defers its syncs. The write has really happened
+// when the last of its syncs is done, and that is when the simulated disk gets to it. If the power
+// fails before, all of the write, a part of it, or nothing may be left.
 //
-// Beside it the world keeps what must be durable (disk): a write takes effect there when it is reported. Whenever
-// the log is opened, the two are compared.
+// Beside it the world keeps what must be durable (see disk): a write takes effect there when it is
+// reported. Whenever the log is opened, the two are compared.
 type walDisk struct {
 	fs     *simfs.FS
 	log    *wal.Log // nil while the server is down
 	issued []issued // for each write in the server's queue
-	// unreported are the writes that were in the queue when the last process ended. The first few of them, or all, or none
-	// may be in the log.
+	// unreported are the writes that were in the queue when the last process ended. The first few
+	// of them, all, or none may be in the log.
 	unreported []*raft.Write
 
-	writes, syncs         int64 // after so many the next one fails; negative for never
+	writes, syncs         int64 // number of calls after which the next one fails; negative for never
 	failedWrite, failSync bool
-	calls                 int64 // after so many the power fails; negative for never
+	calls                 int64 // number of calls after which the power fails; negative for never
 }
 
-// issued is a write that has run against the file system.
+// An issued is a write that has run against the file system.
 type issued struct {
-	syncs int64 // all of which are done when it has really happened
+	syncs int64 // the write has really happened when so many syncs are done
 	err   error
 }
 
-// errDisk is what a call to a failing disk returns.
+// errDisk is the error of a call to a failing disk.
 var errDisk = errors.New("input/output error")
 
 const (
 	walDir    = "/log"
-	markEvery = 4 // marks the log after one in so many writes behind which no other waits
+	markEvery = 4 // the log is marked after one of so many writes, if no other write waits
 )
 
 // onCall counts down to the calls that fail.
@@ -73,13 +74,15 @@ func (d *walDisk) onCall(c simfs.Call) error {
 	return nil
 }
 
-// write runs a write. How it ends is told when the disk gets to it.
+// write runs a write against the file system. Its outcome is reported later, when the disk gets to
+// it.
 func (d *walDisk) write(w *raft.Write) {
 	err := d.log.Write(*w)
 	d.issued = append(d.issued, issued{d.fs.Issued(), err})
 }
 
-// settle does the syncs of the oldest n writes, or of those before the first that fails, and returns how many these are.
+// settle performs the syncs of the oldest n writes and returns n. If one of these writes has
+// failed, settle stops there and returns the number of writes before it.
 func (d *walDisk) settle(n int64) int64 {
 	for i := range d.issued[:n] {
 		d.fs.Settle(d.issued[i].syncs)
@@ -98,16 +101,17 @@ func (d *walDisk) settle(n int64) int64 {
 func (w *World) mark(s *server, number raft.WriteNumber) {
 	h := w.luck.draw(luckMark, w.index(s), 0, uint64(s.life)<<24|uint64(number))
 	if len(s.writes) == 0 && h%markEvery == 0 {
-		// An error is one of all writes that follow, and seen by these.
+		// An error makes all later writes fail, and they report it.
 		_ = s.disk.wal.log.Mark()
 	}
 }
 
-// load returns what a server starts from. It reports false when its log can't be opened: then it stays down.
+// load returns what a server starts from. It returns false if the log can't be opened; the server
+// then stays down.
 func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	s := &w.servers[i]
 	if w.params.WAL == 0 {
-		s.disk.stored = nil // no write has named them
+		s.disk.stored = nil // no write has named these
 		if s.disk.spoiled {
 			s.disk.fallBack()
 		}
@@ -147,11 +151,12 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	return saved, true
 }
 
-// notOpened deals with a log that couldn't be opened: the power failed, its disk did, or was found rotten.
+// notOpened deals with a log that couldn't be opened: because the power failed, because its disk
+// failed, or because the disk was found rotten.
 func (w *World) notOpened(i int, cut int64, err error) {
 	s := &w.servers[i]
 	d := s.disk.wal
-	d.fs.Settle(d.fs.Issued()) // a call that returned has happened
+	d.fs.Settle(d.fs.Issued()) // every call that has returned has happened
 	w.countFailures(d)
 	switch {
 	case cut > 0 && (err == nil || errors.Is(err, simfs.ErrPower)):
@@ -169,7 +174,7 @@ func (w *World) notOpened(i int, cut int64, err error) {
 	case errors.Is(err, simfs.ErrFull):
 		w.stats.Full++
 		if s.disk.state.Start > 0 {
-			w.fail(Recovery, i, "a log that was there doesn't open because the disk is full: %v", err)
+			w.fail(Recovery, i, "a log that exists can't be opened because the disk is full: %v", err)
 			return
 		}
 		d.fs.Kill()
@@ -183,14 +188,16 @@ func (w *World) notOpened(i int, cut int64, err error) {
 	w.planStart(i)
 }
 
-// replace puts an empty disk in the place of a rotten one. The server is a stranger from then on.
+// replace replaces a rotten disk by an empty one. The cluster doesn't know the server with the new
+// disk.
 func (w *World) replace(i int) {
 	s := &w.servers[i]
 	s.giveDisk()
 	w.stats.Wipes++
 }
 
-// recover compares a log that was opened with what must be in it, and takes it for what is durable.
+// recover compares a log that was opened to what must be in it. From then on, what the log holds is
+// what is durable.
 func (w *World) recover(s *server, saved *raft.Saved) error {
 	d := s.disk.wal
 	var found []raft.Entry
@@ -240,13 +247,16 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 	return nil
 }
 
-// recovered returns what a disk holds if it is what was loaded, with the entries that were read; nil otherwise. The log may begin one
-// entry later than it was compacted to. On a rotten disk the snapshot may be the one before, and the log what its end may have lost.
+// recovered compares a disk to what was loaded from a log, and to the entries that were read from
+// it. If they agree, it returns the disk as the log has it; otherwise it returns nil. The log may
+// begin one entry later than it was compacted to. On a rotten disk, the snapshot may be the one
+// before, and the log may have lost its end.
 func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *disk {
 	n := d.clone()
 	if rotten && n.previous != nil && n.previous.index() == saved.Snapshot.Index {
 		n.fallBack()
-		n.base = min(n.base, n.current.index()) // of the entry there, its log knew the term from the damaged one only
+		// The log knew the term of the entry there only from the damaged snapshot.
+		n.base = min(n.base, n.current.index())
 	}
 	if n.state != saved.State || n.last() != saved.Last || n.current.index() != saved.Snapshot.Index || saved.Base < n.base || saved.Base > n.base+1 {
 		return nil
@@ -264,7 +274,7 @@ func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *di
 	return n
 }
 
-// differs returns in what a log's summary of itself isn't what its entries say.
+// differs returns an error if a log's summary of itself doesn't agree with its entries.
 func (d *disk) differs(saved *raft.Saved) error {
 	want := d.saved()
 	if saved.Last != want.Last || saved.BaseTerm != want.BaseTerm || !slices.Equal(saved.Runs, want.Runs) {
@@ -282,12 +292,14 @@ func (d *disk) differs(saved *raft.Saved) error {
 	return nil
 }
 
-// crashLog ends the process that has a log open; writes are those that were not reported, and luck is what becomes of them.
+// crashLog ends the process that has a log open. writes are the writes that weren't reported. luck
+// decides what becomes of them (see OpCrash).
 func (w *World) crashLog(s *server, writes []*raft.Write, luck int64) {
 	d := s.disk.wal
 	w.countFailures(d)
 	if s.rotten {
-		// What is torn might hide what is rotten: only the proofs that were durable before are sure to be there.
+		// A torn write might hide a rotten byte. Only the proofs that were durable before are sure
+		// to be there.
 		luck = min(luck, 1)
 	}
 	before := d.fs.Losses()
@@ -305,7 +317,7 @@ func (w *World) crashLog(s *server, writes []*raft.Write, luck int64) {
 	d.unreported = slices.Clone(writes)
 }
 
-// countFailures notes which calls have failed.
+// countFailures counts the calls that have failed.
 func (w *World) countFailures(d *walDisk) {
 	if d.failedWrite {
 		w.stats.FailedWrites++
@@ -316,7 +328,8 @@ func (w *World) countFailures(d *walDisk) {
 	d.failedWrite, d.failSync = false, false
 }
 
-// diskFails ends a server whose disk has failed: it stops at once, and acknowledges nothing more.
+// diskFails ends a server whose disk has failed. The server stops at once and acknowledges nothing
+// more.
 func (w *World) diskFails(s *server, err error) {
 	i := w.index(s)
 	rotten := (s.rotten || s.disk.spoiled) && errors.Is(err, raft.ErrCorrupt)
@@ -335,7 +348,7 @@ func (w *World) diskFails(s *server, err error) {
 	w.planStart(i)
 }
 
-// diskSuffers lets something happen to a disk.
+// diskSuffers lets something happen to a disk. It reports whether it did.
 func (w *World) diskSuffers(s *server, e *Event) bool {
 	if e.Op == OpSpoil {
 		return w.spoil(s)
@@ -365,8 +378,9 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 	return true
 }
 
-// rot changes a byte of a log. Damage to its last write can't be told from a write that the power tore, unless a mark
-// behind it proves that it was there: so it hits a log that has been idle for long enough to have one.
+// rot changes a byte of a log. Damage to the log's last write can't be told from a write that a
+// power cut tore, unless a mark behind it proves that the write was there. So rot hits only a log
+// that has been idle for long enough to have a mark.
 func (w *World) rot(s *server, luck uint64) bool {
 	d := s.disk.wal
 	if !s.up || s.rotten || len(s.writes) > 0 || !w.expendable(w.index(s)) {
@@ -387,7 +401,7 @@ func (w *World) rot(s *server, luck uint64) bool {
 	return s.rotten
 }
 
-// note shows in a trace what a disk did.
+// note adds a text about a disk to the current step of a trace.
 func (w *World) note(text string) {
 	if w.trace != nil {
 		if s := w.trace.current(); s != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// TestWAL runs seeds with the real log, and demands that everything happened to it that can.
+// TestWAL runs seeds with real logs. It demands that everything happened to the logs that can
+// happen.
 func TestWAL(t *testing.T) {
 	w := NewWorld(Options{})
 	var all Stats
@@ -31,7 +32,7 @@ func TestWAL(t *testing.T) {
 	require.Positive(t, all.Corrupt)
 }
 
-// TestSwarmDrawsWAL demands that a minority of the seeds has the real log.
+// TestSwarmDrawsWAL demands that about one of eight seeds draws real logs.
 func TestSwarmDrawsWAL(t *testing.T) {
 	n := 0
 	for seed := uint64(1); seed <= 1000; seed++ {
@@ -40,7 +41,8 @@ func TestSwarmDrawsWAL(t *testing.T) {
 	require.InDelta(t, 125, n, 40)
 }
 
-// TestWALReplay demands that the schedule of a run on the real log is the run, and that a run leaves nothing behind.
+// TestWALReplay demands that the schedule of a run on real logs repeats the run, and that a run
+// leaves nothing behind.
 func TestWALReplay(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 15; seed++ {
@@ -57,7 +59,7 @@ func TestWALReplay(t *testing.T) {
 	}
 }
 
-// TestAnyListWAL demands that any list of events is a legal run on the real log too.
+// TestAnyListWAL demands that any list of events is a legal run on real logs, too.
 func TestAnyListWAL(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 60; seed++ {
@@ -81,7 +83,7 @@ func TestAnyListWAL(t *testing.T) {
 	}
 }
 
-// TestWALAnySubset demands that a run on the real log is legal still when events are left out of it.
+// TestWALAnySubset demands that a run on real logs is still legal when events are left out of it.
 func TestWALAnySubset(t *testing.T) {
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 15; seed++ {

@@ -4,40 +4,43 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Options are what a run is made of beside its Params.
+// Options say what a run consists of besides its Params.
 type Options struct {
-	// Machine makes the state machine of a server; nil for the simulator's own.
+	// Machine makes the state machine of a server. If it is nil, the servers have the simulator's
+	// own.
 	Machine func() raft.StateMachine
-	// Command makes the nth command; nil for the simulator's own. It depends on n only.
+	// Command makes the nth command. It must depend only on n. If it is nil, the simulator makes
+	// the commands.
 	Command func(n int64) []byte
 	// Invariant, when not nil, is checked on every copy of the state machine after every batch.
 	Invariant func(raft.StateMachine) error
-	// Clone puts a clone in the place of a core before every event, and goes on to disturb the original: nothing of
-	// that may show.
+	// Clone replaces a core by its clone before every event, and then uses the original for
+	// something else. The run must not change by that.
 	Clone bool
 }
 
-// A World is a whole cluster and its surroundings, in one thread. It can be used for one run after the other.
+// A World is a whole cluster and its surroundings, in one thread. It can be used for one run after
+// the other.
 type World struct {
 	params    Params
 	options   Options
 	luck      luck
 	now       int64 // nanoseconds since the start of the run
-	n         int   // servers
+	n         int   // number of servers
 	servers   [MaxServers]server
 	links     [MaxServers][MaxServers]link
 	ghost     ghost
-	past      *heritage  // of the run, or one before
-	inherited raft.Index // what of the log is of another run
+	past      *heritage  // what this run, or an earlier one, began with
+	inherited raft.Index // the index up to which the log is of another run
 	stats     Stats
 	violation *Violation
 
 	effects raft.Effects // reused by every drain
 
-	// timed is true while time passes by itself: what waits is then in the queue. Otherwise it waits for an
-	// event that names it.
+	// timed is true while time passes by itself: whatever is to happen is then in the queue.
+	// Otherwise it happens only when an event names it.
 	timed bool
-	calm  bool // no more faults
+	calm  bool // there are no more faults
 
 	streams     []*stream
 	streamCount uint64
@@ -47,57 +50,60 @@ type World struct {
 
 	// operations of clients, by number
 	ops      []operation
-	changes  []int32       // those of them that are changes of the members
-	target   []raft.Member // eachSet: what one of them comes to
-	asks     uint64        // for changes of the members that the timed run has made
+	changes  []int32       // those of ops that are changes of the members
+	target   []raft.Member // used by eachSet: the members that a change asks for
+	asks     uint64        // number of times that the timed run has asked for a change of the members
 	sessions [maxClients]sessionClient
-	clients  uint64 // operations that the clients of the timed run have started
-	faults   uint64 // that the timed run has started
+	clients  uint64 // number of operations that clients of the timed run have begun
+	faults   uint64 // number of faults that the timed run has begun
 	checks   uint64
 
-	// patience is after how many events without faults it is said that there is no progress: MaxEvents, but for Shrink.
+	// patience is the number of events without faults after which a run counts as one without
+	// progress. It is MaxEvents, except during Shrink.
 	patience int
 
-	stamped  bool    // the run is a timed one: its events happen at the instants at which they do
+	stamped  bool    // the run is a timed one: its events get the instants at which they happen
 	record   bool    // keep what happens in history
-	waking   bool    // what happens is part of OpWake
-	macros   int     // macro events so far
-	macro    int     // the number of the one that is going on; 0 for none
-	expandAt int     // the number of the one whose events are kept instead of itself
+	waking   bool    // what happens is a part of an OpWake
+	macros   int     // number of macro events so far: those in which time passes by itself
+	macro    int     // the number of the macro event that is going on; 0 for none
+	expandAt int     // the number of the macro event that is recorded as the events within it
 	history  []Event // so far
 	trace    *recorder
 	hash     uint64 // over everything that happened
 
-	phase   uint64 // of a timed run, for its luck
+	phase   uint64 // of a timed run; its luck depends on it
 	passes  uint64
-	probes  [MaxServers]int64 // operations by which progress is proved
-	biggest int               // command that was proposed, in bytes
-	mending int               // counts the times that links were cut
-	vacant  int64             // when the leader crashed, if none was elected since
+	probes  [MaxServers]int64 // operations that prove progress, by server
+	biggest int               // size of the largest command that was proposed, in bytes
+	mending int               // number of times that links were cut
+	vacant  int64             // the instant at which the leader crashed, if none was elected since
 }
 
 // A server is one member of the cluster with all that belongs to it.
 type server struct {
 	id    raft.ServerID
 	up    bool
-	life  uint32 // counts starts, of whatever disk
+	life  uint32 // counts the starts, on whatever disk
 	core  *raft.Core
 	disk  *disk
-	disks []*disk // all that it has had, the present one last
-	spare []*disk // to be used again in the next run
-	// address is where it listens, known where it believes that others do.
+	disks []*disk // all disks that it has had, the present one last
+	spare []*disk // disks to be used again in the next run
+	// address is where the server listens. known are the addresses at which it believes the others
+	// to listen.
 	address string
 	known   [MaxServers]string
-	// reached says who can be sent to all the same: who has connected by itself, or was known before.
+	// reached says to which servers it can send although it doesn't know their address: they have
+	// connected to it, or it knew them before.
 	reached [MaxServers]bool
-	rotten  bool // a byte of its disk has changed, and wasn't found yet
+	rotten  bool // a byte of its disk has changed, and that wasn't found yet
 	frozen  frozenState
-	start   uint64 // counter of the current life's start, from 1
+	start   uint64 // the number of the current life's start on this disk, from 1
 
-	level    raft.Level // that the present life knows
-	upgraded bool       // the next one knows the latest
+	level    raft.Level // the level that the present life knows
+	upgraded bool       // the next life knows the latest level
 
-	// The lanes: what the core has handed out and not got back.
+	// The lanes: what the core has handed out and hasn't got back.
 	writes  []*raft.Write
 	lane    []task // of the state machine
 	fetches []raft.Fetch
@@ -105,66 +111,69 @@ type server struct {
 
 	applier *raft.Applier
 	replica replica
-	capture *capture // that is being written to the disk
-	partial *partial // that was received
-	kept    kept     // by a state machine with a durable state
-	beside  []byte   // what that was given last to keep beside it
+	capture *capture // a state that is being written to the disk
+	partial *partial // what was received of a snapshot
+	kept    kept     // what a durable state machine has on its disk
+	beside  []byte   // what it got last to keep beside its state
 
 	lastWrite raft.WriteNumber // of this life
 
 	open int // calls without an answer
 
-	// What the checks of times know, on the server's clock.
-	heard       raft.Instant // when a leader of the present term was heard last; 0 for not
+	// The notes of the checks of times, on the server's clock
+	heard       raft.Instant // when a leader of the present term was last heard; 0 for never
 	sticky      bool         // the message that is being delivered must not raise the term
 	answered    [MaxServers]raft.Instant
 	leaderSince raft.Instant
-	writeSince  raft.Instant // when the oldest queued write began to wait, or one before it was done
-	termBegin   raft.Index   // of the last term in the view
+	writeSince  raft.Instant // when the oldest queued write began to wait, or the write before it was done
+	termBegin   raft.Index   // the first index of the last term in the view
 
 	status status
-	view   []slot // the log with all writes that were issued
-	// configurations are those of the view.
+	view   []slot // the log with all writes that were handed out
+	// configurations are those in the view.
 	configurations []placed
-	checked        raft.Index // the commit up to which the view was compared with what is committed
-	handedAt       raft.Index // the end of the log when it began to hand over
-	ledHere        raft.Term  // the last term in which this life of the server led and has written an entry of that term
+	checked        raft.Index // the index up to which the view was compared to what is committed
+	handedAt       raft.Index // the end of the log when the server began to hand over
+	ledHere        raft.Term  // the last term in which this life of the server led and wrote an entry of that term
 
-	// numbers maps the numbers of the core's proposals and reads to operations, plus 1.
+	// proposals, reads and calls map the numbers that the core gives to operations, plus 1.
 	proposals, reads, calls []int32
 	transfers               []transfer // by the numbers of the core's calls
-	// life of each start on each disk, to find the operation behind an Origin.
+	// starts has the operations of each start on each disk. It finds the operation that an Origin
+	// names.
 	starts [][]lifeOps
 
-	// clocks are the rates at which the clock has run, the last one now.
+	// clocks are the rates at which the clock has run. The last one holds now.
 	clocks []clock
 
-	// Timed runs.
-	deadline     raft.Instant // for which the tick is planned
+	// For timed runs
+	deadline     raft.Instant // the deadline for which the next tick is planned
 	tickAt       int64        // the earliest tick in the queue; 0 for none
-	paused       int64        // until then nothing happens here
-	waiting      []item       // what would have
-	arrived      []arrived    // the messages among it
-	stalled      int64        // until then the disk writes nothing
-	stalledReads int64        // until then it reads nothing
-	lame         int64        // until then the state machine does nothing
+	paused       int64        // until this instant the process stands still
+	waiting      []item       // what would have happened meanwhile
+	arrived      []arrived    // the messages among that
+	stalled      int64        // until this instant the disk writes nothing
+	stalledReads int64        // until this instant the disk reads nothing
+	lame         int64        // until this instant the state machine does nothing
 	writing      bool
 	applying     bool
 	reading      bool
 	storing      bool
 	held         bool // effects wait for a drain
 	mixed        bool // the effects being drained are those of several events
-	doomed       bool // to crash at the next write
+	doomed       bool // the server crashes during its next write
 	nth          [numLucks]uint64
 }
 
-// A task is what a server's state machine is to do: to apply entries, to be captured, or to be restored.
+// A task is one thing that a server's state machine must do: apply entries, be captured, or be
+// restored.
 type task struct {
 	entries       []raft.Entry
 	take, restore *raft.SnapshotMeta
 }
 
-// lifeOps are the operations proposed in one life of a server, and the changes asked for, by their number in the core.
+// lifeOps are the operations that were proposed in one life of a server, and the changes that were
+// asked for in it, by their numbers in the core.
 type lifeOps struct{ byNumber, calls []int32 }
 
 type fetchedEntries struct {
@@ -175,13 +184,13 @@ type fetchedEntries struct {
 // A link carries messages from one server to another.
 type link struct {
 	cut      bool
-	sent     uint64 // messages, so far
+	sent     uint64 // number of messages so far
 	base     uint64 // number of the first message in bag, minus 1
 	bag      []sentMessage
-	appends  int64        // that a leader has sent since an answer to it arrived
-	lag      int64        // by which a timed run's messages take longer for a while
-	arriving int64        // when the last message in order arrives
-	envelope raft.Message // of the last message that only a leader sends, without its content
+	appends  int64        // number of appends that a leader has sent since an answer to it arrived
+	lag      int64        // how much longer messages take for a while, in a timed run
+	arriving int64        // when the last message arrives that isn't reordered
+	envelope raft.Message // the last message that only a leader sends, without its content
 }
 
 type sentMessage struct {
@@ -201,7 +210,8 @@ func NewWorld(options Options) *World {
 	return w
 }
 
-// serverOf returns the number of a server, from 0; MaxServers for a name that isn't one of ours.
+// serverOf returns the number of a server, from 0. It returns MaxServers for an ID that no server
+// of a run has.
 func serverOf(id raft.ServerID) int {
 	if len(id) == 1 && id[0] >= '1' && id[0] < '1'+MaxServers {
 		return int(id[0] - '1')
@@ -269,7 +279,7 @@ func (s *server) giveDisk() {
 	s.rotten, s.kept = false, kept{}
 }
 
-// reachedNow returns who can be sent to.
+// reachedNow returns the servers to which the server can send.
 func (s *server) reachedNow() [MaxServers]bool {
 	reached := s.reached
 	for j := range s.known {
@@ -278,7 +288,7 @@ func (s *server) reachedNow() [MaxServers]bool {
 	return reached
 }
 
-// wiped says whether the server has lost a disk.
+// wiped reports whether the server has lost a disk.
 func (s *server) wiped() bool { return len(s.disks) > 1 }
 
 // forget clears what a process loses when it ends.
@@ -305,13 +315,13 @@ func (w *World) machine() raft.StateMachine {
 	return new(chainMachine)
 }
 
-// next draws the luck of what at server s for another time.
+// next draws the next decision of a kind at server s.
 func (w *World) next(what, s int) uint64 {
 	w.servers[s].nth[what]++
 	return w.luck.draw(what, s+1, int(w.phase), w.servers[s].nth[what])
 }
 
-// fail reports that an invariant doesn't hold. The first report counts.
+// fail reports that an invariant doesn't hold. Only the first report counts.
 func (w *World) fail(name string, server int, format string, args ...any) {
 	if w.violation == nil {
 		w.violation = newViolation(name, server, w.now, format, args...)
@@ -319,8 +329,8 @@ func (w *World) fail(name string, server int, format string, args ...any) {
 	}
 }
 
-// failAtLast notes what shows in a last look, when time has passed: in a schedule that stays one event, at whose end it is looked
-// at once more.
+// failAtLast reports a failure that shows only when a checker looks once more after time has
+// passed. In a schedule that time stays one macro event, and the checker looks again at its end.
 func (w *World) failAtLast(name string, server int, format string, args ...any) {
 	if w.violation == nil {
 		w.violation = newViolation(name, server, w.now, format, args...)

@@ -7,34 +7,35 @@ import (
 	"slices"
 )
 
-// A changeKind says what a change of the journal does.
+// A changeKind says what a change in the journal does.
 type changeKind uint8
 
 const (
-	written  changeKind = iota // bytes of a file
-	linked                     // a name, by Create
-	unlinked                   // a name, by Remove
+	written  changeKind = iota // bytes were written to a file
+	linked                     // Create added a name
+	unlinked                   // Remove took a name away
 	renamed
-	syncedFile // a sync that is still to be done
+	syncedFile // not a change, but a deferred sync of a file
 	syncedDir
-	failedFile // a sync that is still to fail
+	failedFile // a deferred sync of a file that will fail
 )
 
-// A change is what isn't durable yet.
+// A change is one entry of the journal: a change that isn't durable yet, or a deferred sync.
 type change struct {
 	kind   changeKind
 	node   *inode
-	number uint64 // of the write to the file, or of the change of directories
+	number uint64 // of the write among those to its file, or of the change among those of all directories
 	offset int64
 	data   []byte
-	name   string // of the file, or of the directory that is to be synced
+	name   string // of the file, or of the directory to be synced
 	old    string
 }
 
-// awaited says whether a change is a sync that was deferred.
+// awaited reports whether the change is a deferred sync.
 func (c *change) awaited() bool { return c.kind >= syncedFile }
 
-// coveredBy says whether a change becomes durable by a sync, or is forgotten by one that fails.
+// coveredBy reports whether a sync makes the change durable. If the sync fails, it forgets the
+// change instead.
 func (c *change) coveredBy(sync *change) bool {
 	if sync.kind != syncedDir {
 		return c.kind == written && c.node == sync.node
@@ -53,7 +54,7 @@ func (f *FS) record(c change) {
 	f.journal = append(f.journal, c)
 }
 
-// barrier does a sync, or notes that it is to be done.
+// barrier performs a sync, or notes it for later when syncs are deferred.
 func (f *FS) barrier(sync change) {
 	if f.deferred {
 		f.issued++
@@ -63,7 +64,9 @@ func (f *FS) barrier(sync change) {
 	f.do(sync, len(f.journal))
 }
 
-// do makes durable what a sync covers of the first n changes. One that fails leaves that to luck, and takes it for synced.
+// do performs a sync on the first n changes of the journal: those that it covers become durable. If
+// it is one that fails, luck decides what becomes durable, and the rest counts as synced all the
+// same.
 func (f *FS) do(sync change, n int) {
 	if sync.kind == failedFile {
 		f.cuts++
@@ -85,7 +88,7 @@ func (f *FS) do(sync change, n int) {
 	f.journal = left
 }
 
-// Buffers of changes are used again: most of them are a page or less.
+// Buffers of changes are used again. Most of them hold a page or less.
 const (
 	maxReused   = 8 << 10
 	reusedCount = 64
@@ -101,14 +104,14 @@ func (f *FS) copied(p []byte) []byte {
 	return append(make([]byte, 0, max(len(p), min(2*len(p), maxReused))), p...)
 }
 
-// release takes back what copied returned.
+// release takes back a buffer that copied has returned.
 func (f *FS) release(b []byte) {
 	if b != nil && cap(b) <= maxReused && len(f.reused) < reusedCount {
 		f.reused = append(f.reused, b)
 	}
 }
 
-// apply makes a change durable as a whole.
+// apply makes the whole of a change durable.
 func (f *FS) apply(c *change) {
 	switch c.kind {
 	case written:
@@ -123,24 +126,26 @@ func (f *FS) apply(c *change) {
 	}
 }
 
-// Defer makes syncs return at once from now on, and take effect when Settle is called. So a simulator
-// can run blocking code and let the disk take its time: what was written after a sync that hadn't been done
-// when the power failed was never written, since a process that waits for the one doesn't get to the other.
-// It is for a single thread of calls.
+// Defer makes every later sync return at once. A deferred sync takes effect when Settle is called.
+// This lets a simulator run blocking code on a disk that takes its time. If the power fails before
+// a deferred sync was done, whatever came after that sync was never written: a real process would
+// still wait for the sync, and wouldn't have got to the later calls. The calls must come from one
+// thread.
 func (f *FS) Defer() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.deferred = true
 }
 
-// Issued returns how many syncs have been deferred so far.
+// Issued returns the number of syncs that have been deferred so far.
 func (f *FS) Issued() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.issued
 }
 
-// Settle does the deferred syncs up to the one with this number, counting from 1, in their order.
+// Settle performs deferred syncs in their order, up to and including the one with this number. They
+// are counted from 1.
 func (f *FS) Settle(number int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,7 +165,8 @@ func (f *FS) settleNext() {
 	}
 }
 
-// Flush makes everything durable that was written and renamed, as the system does after a while without being asked.
+// Flush makes everything durable that was written or renamed, as an operating system does by itself
+// after a while.
 func (f *FS) Flush() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,8 +179,9 @@ func (f *FS) Flush() {
 	f.journal = nil
 }
 
-// Kill ends all processes: open files and locks are gone, but the page cache stays. Of the syncs that were deferred, luck has
-// done the first few; what came after the one that was waited for never was.
+// Kill ends all processes: open files and locks are gone, but the page cache stays. Luck decides
+// how many of the deferred syncs were done. Whatever came after the first sync that wasn't done
+// never happened, since the process still waited for that sync.
 func (f *FS) Kill() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -200,15 +207,15 @@ func (f *FS) Kill() {
 	f.kill()
 }
 
-// settleSome does, of the syncs that were deferred, the first few.
+// settleSome performs the first few of the deferred syncs. Luck decides how many.
 func (f *FS) settleSome() {
 	for n := f.luck(settleLuck, f.cuts, 0, 0) % uint64(f.issued-f.settled+1); n > 0; n-- {
 		f.settleNext()
 	}
 }
 
-// dropUnreached drops the changes that nobody got to, because they come after a sync that is waited for. It says whether there
-// were any.
+// dropUnreached drops the changes that come after a deferred sync, because the process never got to
+// them. It reports whether there were any.
 func (f *FS) dropUnreached() bool {
 	f.settled = f.issued
 	for i := range f.journal {
@@ -221,7 +228,7 @@ func (f *FS) dropUnreached() bool {
 	return false
 }
 
-// reload makes what one sees what is durable.
+// reload makes the page cache and the names equal to what is durable.
 func (f *FS) reload() {
 	for _, names := range []map[string]*inode{f.names, f.disk} {
 		for _, node := range names {
@@ -240,7 +247,7 @@ func (f *FS) kill() {
 	}
 }
 
-// Cut cuts the power, and turns it on again. What wasn't synced is kept, lost or torn.
+// Cut cuts the power and turns it on again. Each change that wasn't synced is kept, lost or torn.
 func (f *FS) Cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -264,7 +271,7 @@ func (f *FS) Cut() {
 	f.kill()
 }
 
-// Lose cuts the power, and turns it on again. All that wasn't synced is lost.
+// Lose cuts the power and turns it on again. Everything that wasn't synced is lost.
 func (f *FS) Lose() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -279,21 +286,23 @@ func (f *FS) Lose() {
 	f.kill()
 }
 
-// Losses count what became of writes to files that weren't synced when the power failed, or whose sync failed.
+// Losses count what became of the writes to files that weren't synced when the power failed or
+// whose sync failed.
 type Losses struct{ Kept, Lost, Torn int }
 
-// Losses returns the counts so far.
+// Losses returns the counts since the file system was made.
 func (f *FS) Losses() Losses {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.losses
 }
 
-// tear leaves the writes to a file that weren't synced to luck. Each is kept, lost or torn between sectors.
-// A sector that keeps a write has all those before it too, since they had changed the same page.
+// tear lets luck decide what the disk has of the unsynced writes to a file. Each write is kept,
+// lost, or torn between sectors. If a sector has a write, it also has all earlier writes to that
+// sector, since they changed the same page.
 func (f *FS) tear(journal []change, node *inode) {
-	mode := f.luck(fileLuck, f.cuts, node.number, 0) % 4 // 0 is all of it, 1 none
-	kept := map[int64]int{}                              // the last change that a sector has
+	mode := f.luck(fileLuck, f.cuts, node.number, 0) % 4 // 0 keeps all writes, 1 keeps none
+	kept := map[int64]int{}                              // for each sector, the last change that it has
 	for i := range journal {
 		c := &journal[i]
 		if c.kind != written || c.node != node || mode == 1 {
@@ -334,7 +343,7 @@ func (f *FS) tear(journal []change, node *inode) {
 	}
 }
 
-// Clone returns a copy: what this one would be after the same calls.
+// Clone returns a copy of the file system. After the same calls, both hold the same.
 func (f *FS) Clone() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -370,14 +379,14 @@ func (f *FS) Clone() *FS {
 	return g
 }
 
-// Reseed gives the file system other luck from now on.
+// Reseed replaces the seed: it gives the file system other luck from now on.
 func (f *FS) Reseed(seed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seed = seed
 }
 
-// What luck is about.
+// The decisions that luck makes
 const (
 	writeLuck uint64 = 1 + iota
 	settleLuck
@@ -387,7 +396,7 @@ const (
 	sectorLuck
 )
 
-// luck returns a number that depends on the seed and on what it is for, and on nothing else.
+// luck returns a number that depends only on the seed and on the decision that it is for.
 func (f *FS) luck(about, a, b, c uint64) uint64 {
 	h := f.seed
 	for _, v := range [...]uint64{about, a, b, c} {

@@ -6,16 +6,16 @@ import (
 	"io/fs"
 )
 
-// A file is an inode that somebody has opened.
+// A file is a handle of an open inode.
 type file struct {
 	fs     *FS
 	node   *inode
-	name   string // when it was opened
+	name   string // its name when it was opened
 	life   uint64
 	closed bool
 }
 
-// begin counts a call, and fails if the file can't be used any more. The lock is held.
+// begin counts a call and fails if the file can't be used any more. The caller holds the lock.
 func (f *file) begin(c Call) error {
 	c.Name = f.name
 	if err := f.fs.call(c); err != nil {
@@ -50,7 +50,8 @@ func (f *file) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements vfs.File. One that is made to fail writes a part, by luck.
+// WriteAt implements vfs.File. A write that is made to fail writes a random number of whole sectors
+// first.
 func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -76,7 +77,7 @@ func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	return len(p), err
 }
 
-// room returns how long a file may become; -1 is any length.
+// room returns the length that a file may have at most, or -1 for any length.
 func (f *FS) room(node *inode) int64 {
 	if f.capacity == 0 {
 		return -1
@@ -84,7 +85,8 @@ func (f *FS) room(node *inode) int64 {
 	return max(f.capacity-f.used()+int64(len(node.data)), int64(len(node.data)))
 }
 
-// writeTo writes p at an offset of data, with zeros before if it is shorter.
+// writeTo writes p into data at an offset and returns data. It fills a gap before the offset with
+// zeros.
 func writeTo(data, p []byte, offset int64) []byte {
 	if end := offset + int64(len(p)); end > int64(len(data)) {
 		data = append(data, make([]byte, end-int64(len(data)))...)
@@ -103,8 +105,9 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.node.data)), nil
 }
 
-// Sync implements vfs.File. One that is made to fail writes some of what it should, by luck, and forgets
-// the rest: from then on it is in the page cache only, and no later Sync writes it.
+// Sync implements vfs.File. A sync that is made to fail writes a random part of what it should
+// write and forgets the rest. From then on the rest is only in the page cache, and no later sync
+// writes it.
 func (f *file) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -118,7 +121,7 @@ func (f *file) Sync() error {
 	return nil
 }
 
-// Close implements vfs.File. One that is made to fail closes all the same.
+// Close implements vfs.File. A Close that is made to fail closes the file all the same.
 func (f *file) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -1,11 +1,12 @@
-// Package simfs is a file system in memory that fails the way real ones do, and the same way each time. It
-// remembers what was not synced: at a power cut each such write is kept, lost or torn between sectors,
-// and each change of a directory kept or lost. Calls fail when they are told to, a failed sync forgets what
-// it should have written, the disk fills up, and bytes rot.
+// Package simfs is a file system in memory that fails as real ones do, and the same way each time.
+// It remembers what was not synced. At a power cut, each such write is kept, lost, or torn between
+// sectors, and each change of a directory is kept or lost. A test can make calls fail. A failed
+// sync forgets what it should have written. The disk can fill up, and bytes can rot.
 //
-// What luck decides is a hash of the seed and of what it is about ("the third write to the second file,
-// at the first power cut, its fifth sector"), never the next number of a stream. So removing one call
-// from a run leaves the luck of the others alone. There is no clock and no other randomness.
+// Luck is no stream of random numbers. Each decision is a hash of the seed and of what is decided
+// ("the third write to the second file, at the first power cut, its fifth sector"). So removing one
+// call from a run doesn't change the decisions about the other calls. There is no clock and no
+// other randomness.
 package simfs
 
 import (
@@ -26,16 +27,17 @@ import (
 // SectorSize is the number of bytes that a power cut keeps or loses together.
 const SectorSize = 512
 
-// ErrPower is what calls return once the power has failed, and what the files return that were open then.
+// ErrPower is the error of every call after PowerOffAfter has cut the power. Files that were open
+// at a Kill, Cut or Lose return it for ever.
 var ErrPower = errors.New("simfs: the power failed")
 
-// ErrFull is what a write returns for which there is no room. It is syscall.ENOSPC.
+// ErrFull is the error of a write for which the disk has no room. It wraps syscall.ENOSPC.
 var ErrFull = fmt.Errorf("simfs: %w", syscall.ENOSPC)
 
 // An Op is what a Call does.
 type Op string
 
-// Ops, one for each method of vfs.FS and vfs.File.
+// The Ops, one for each method of vfs.FS and vfs.File
 const (
 	OpMkdirAll Op = "mkdir"
 	OpCreate   Op = "create"
@@ -54,15 +56,15 @@ const (
 
 // A Call is one call to the file system or a file.
 type Call struct {
-	Number int // counts all calls, from 1
+	Number int // of this call among all calls, from 1
 	Op     Op
-	Name   string // of the file or directory; of a rename the old one
-	To     string // the new name
+	Name   string // of the file or directory; for a rename, the old name
+	To     string // for a rename, the new name
 	Offset int64
-	Length int // in bytes, of a read or write
+	Length int // in bytes, for a read or a write
 }
 
-// String returns the call without its number, with names as they are in their directory.
+// String returns the call without its number. It shortens paths to their last element.
 func (c Call) String() string {
 	s := string(c.Op) + " " + filepath.Base(c.Name)
 	switch c.Op {
@@ -74,45 +76,46 @@ func (c Call) String() string {
 	return s
 }
 
-// FS is the file system: a vfs.FS. It may be used by several goroutines at once; it is as deterministic as
-// the order of their calls.
+// FS is the file system. It implements vfs.FS. Several goroutines may use it at once; the same
+// calls in the same order give the same results.
 type FS struct {
 	mu       sync.Mutex
 	seed     uint64
 	calls    int
 	hook     func(Call) error
-	capacity int64 // bytes in all files; 0 is no limit
+	capacity int64 // bytes in all files; 0 means no limit
 	deferred bool
 
 	dirs  map[string]bool
-	names map[string]*inode // as one sees them
+	names map[string]*inode // as a process sees them
 	disk  map[string]*inode // as a power cut would leave them
 	locks map[string]bool
-	// journal holds what isn't durable yet, in the order of the calls.
+	// journal holds the changes that aren't durable yet, and the deferred syncs, in the order of
+	// the calls.
 	journal []change
 	inodes  uint64 // number of files created so far
 	changes uint64 // number of changes of directories so far
 
-	life    uint64 // rises when all processes die; files opened before are dead
-	cuts    uint64 // number of power cuts so far
-	issued  int64  // number of syncs so far, when they are deferred
-	settled int64  // how many of them have been done
+	life    uint64 // rises when all processes die; files opened in an earlier life are dead
+	cuts    uint64 // number of power cuts, kills and failed syncs so far
+	issued  int64  // number of syncs deferred so far
+	settled int64  // number of deferred syncs done so far
 	losses  Losses
 	reused  [][]byte // buffers of changes
 }
 
 var _ vfs.FS = (*FS)(nil)
 
-// An inode is a file, whatever its name.
+// An inode is a file, independent of its names.
 type inode struct {
 	number uint64
-	data   []byte // as one sees it: the page cache
+	data   []byte // as a process sees it: the page cache
 	disk   []byte // what is durable
-	writes uint64 // so far
-	open   int    // how many have it open
+	writes uint64 // number of writes so far
+	open   int    // number of open handles
 }
 
-// New returns an empty file system with this luck.
+// New returns an empty file system whose luck follows from the seed.
 func New(seed uint64) *FS {
 	return &FS{
 		seed: seed, dirs: map[string]bool{"/": true, ".": true},
@@ -120,15 +123,16 @@ func New(seed uint64) *FS {
 	}
 }
 
-// OnCall sets a function that sees each call before it is done and can make it fail. It must not use the
-// file system.
+// OnCall sets a function that sees each call before it is done and that can make it fail. The
+// function must not use the file system.
 func (f *FS) OnCall(hook func(Call) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
 }
 
-// FailAt makes the call with this number fail with err, and no other.
+// FailAt makes the call with this number fail with err, and no other call. It replaces the function
+// of OnCall.
 func (f *FS) FailAt(number int, err error) {
 	f.OnCall(func(c Call) error {
 		if c.Number == number {
@@ -138,8 +142,9 @@ func (f *FS) FailAt(number int, err error) {
 	})
 }
 
-// PowerOffAfter makes every call after the one with this number fail with ErrPower. Cut then tells what is
-// left.
+// PowerOffAfter makes every call after the one with this number fail with ErrPower. Cut then
+// decides what is left, and turns the power on again. PowerOffAfter replaces the function of
+// OnCall.
 func (f *FS) PowerOffAfter(number int) {
 	f.OnCall(func(c Call) error {
 		if c.Number > number {
@@ -149,7 +154,8 @@ func (f *FS) PowerOffAfter(number int) {
 	})
 }
 
-// SetCapacity limits the bytes in all files; 0 is no limit. A write beyond it is cut short with ErrFull.
+// SetCapacity limits the number of bytes in all files; 0 means no limit. A write beyond the limit
+// is cut short and returns ErrFull.
 func (f *FS) SetCapacity(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -163,7 +169,7 @@ func (f *FS) Calls() int {
 	return f.calls
 }
 
-// Used returns how many bytes the files take.
+// Used returns the number of bytes in all files.
 func (f *FS) Used() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,7 +191,8 @@ func (f *FS) Names() []string {
 	return slices.Sorted(maps.Keys(f.names))
 }
 
-// Bytes returns a copy of what a file holds; nil when there is no such file.
+// Bytes returns a copy of the content of a file, as a process sees it. It returns nil if there is
+// no such file.
 func (f *FS) Bytes(name string) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -195,8 +202,8 @@ func (f *FS) Bytes(name string) []byte {
 	return nil
 }
 
-// Rot changes a byte of a file, in the page cache and on the disk, by exclusive or with mask. It says
-// whether there is such a byte.
+// Rot flips the bits of mask in one byte of a file, in the page cache and on the disk. It reports
+// whether the file has such a byte.
 func (f *FS) Rot(name string, offset int64, mask byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -211,8 +218,8 @@ func (f *FS) Rot(name string, offset int64, mask byte) bool {
 	return true
 }
 
-// Overwrite replaces bytes of a file by those that another history left there, in the page cache and on the
-// disk. It says whether the file is long enough.
+// Overwrite replaces bytes of a file, in the page cache and on the disk, as if another history had
+// left them there. It reports whether the file is long enough, and otherwise does nothing.
 func (f *FS) Overwrite(name string, offset int64, with []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -226,10 +233,10 @@ func (f *FS) Overwrite(name string, offset int64, with []byte) bool {
 	return true
 }
 
-// clean makes one name of a path.
+// clean returns the one name that stands for all spellings of a path.
 func clean(name string) string { return filepath.Clean(name) }
 
-// call counts a call and asks the hook.
+// call counts a call and asks the function of OnCall whether it fails.
 func (f *FS) call(c Call) error {
 	f.calls++
 	c.Number = f.calls
@@ -300,7 +307,7 @@ func (f *FS) Open(name string) (vfs.File, error) {
 	return f.file(name, node), nil
 }
 
-// Rename implements vfs.FS. It refuses to rename an open file, as some systems do.
+// Rename implements vfs.FS. It refuses to rename an open file, as some operating systems do.
 func (f *FS) Rename(oldName, newName string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -371,7 +378,7 @@ func (f *FS) SyncDir(dir string) error {
 	return nil
 }
 
-// Lock implements vfs.FS. The lock ends with the process: with Kill and Cut.
+// Lock implements vfs.FS. A lock ends with its process, at Kill, Cut or Lose.
 func (f *FS) Lock(name string) (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -389,12 +396,14 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 	return &lock{fs: f, name: name, life: f.life}, nil
 }
 
+// A lock is a lock of FS.Lock that a process of one life holds.
 type lock struct {
 	fs   *FS
 	name string
 	life uint64
 }
 
+// Close implements io.Closer. It does nothing if the process has died.
 func (l *lock) Close() error {
 	l.fs.mu.Lock()
 	defer l.fs.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 
 var errFault = errors.New("the disk says no")
 
-// file creates a file whose name is durable.
+// file creates a file and makes its name durable.
 func file(t require.TestingT, f *simfs.FS, name string) vfs.File {
 	require.NoError(t, f.MkdirAll("/"))
 	file, err := f.Create(name)
@@ -33,10 +33,10 @@ func write(t require.TestingT, f vfs.File, offset int64, data string) {
 	require.Equal(t, len(data), n)
 }
 
-// sectors is one letter for each of n sectors.
+// sectors returns n sectors full of one letter.
 func sectors(letter string, n int) string { return strings.Repeat(letter, n*simfs.SectorSize) }
 
-// letters is the first letter of each sector of a file; "." stands for zero.
+// letters returns the first letter of each sector; "." stands for zero.
 func letters(b []byte) string {
 	var s strings.Builder
 	for i := 0; i < len(b); i += simfs.SectorSize {
@@ -80,8 +80,8 @@ func keys(m map[string]bool) []string {
 	return all
 }
 
-// A sector of the disk is one that the page cache held at some time: a later write to it isn't there
-// without the earlier ones.
+// TestSectorsGoThroughTheirHistory demands that a sector on the disk is one that the page cache
+// held at some time: it has a later write only together with the earlier ones.
 func TestSectorsGoThroughTheirHistory(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(100) {
@@ -136,7 +136,7 @@ func TestFailedSyncForgets(t *testing.T) {
 		write(t, a, 0, sectors("x", 3))
 		f.FailAt(f.Calls()+1, errFault)
 		require.ErrorIs(t, a.Sync(), errFault)
-		require.NoError(t, a.Sync(), "it says nothing of what was forgotten")
+		require.NoError(t, a.Sync(), "the next sync reports nothing of what was forgotten")
 		require.Equal(t, "xxx", letters(f.Bytes("/a")), "the page cache shows it")
 		f.Cut()
 		if letters(f.Bytes("/a")) != "xxx" {
@@ -164,7 +164,8 @@ func TestKillKeepsThePageCache(t *testing.T) {
 	require.NoError(t, err, "locks end with their process")
 }
 
-// With deferred syncs, what is left is what a process that waits for each sync can have left.
+// TestDeferredSyncs demands that a power cut leaves only what a process that waits for each sync
+// can have written.
 func TestDeferredSyncs(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(300) {
@@ -202,7 +203,7 @@ func TestFullDisk(t *testing.T) {
 	require.ErrorIs(t, err, simfs.ErrFull)
 	require.Equal(t, 40, n)
 	require.EqualValues(t, 100, f.Used())
-	write(t, a, 0, strings.Repeat("b", 60)) // what is there can be written over
+	write(t, a, 0, strings.Repeat("b", 60)) // a full disk still takes writes over old bytes
 	require.NoError(t, f.Remove("/b"))
 	write(t, a, 60, strings.Repeat("a", 40))
 }
@@ -247,7 +248,8 @@ func TestCallsAreSeenAndCounted(t *testing.T) {
 	require.NoError(t, err, "the power is back")
 }
 
-// The same calls with the same luck leave the same files, in the file system itself and in a clone.
+// TestSameLuckSameFiles demands that the same calls with the same seed leave the same files, in the
+// file system itself and in a clone.
 func TestSameLuckSameFiles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
@@ -257,7 +259,7 @@ func TestSameLuckSameFiles(t *testing.T) {
 		play(one, calls[:at])
 		clone := one.Clone()
 		clone.Kill()
-		play(one, calls[at:]) // the clone doesn't see it
+		play(one, calls[at:]) // the clone must not see these calls
 		play(other, calls[:at])
 		other.Kill()
 		require.Equal(t, dump(other), dump(clone))
@@ -269,7 +271,7 @@ func TestSameLuckSameFiles(t *testing.T) {
 	})
 }
 
-// play makes calls that depend on the numbers alone.
+// play makes calls that depend only on the given numbers.
 func play(f *simfs.FS, calls []int) {
 	for _, c := range calls {
 		name := fmt.Sprint("/", c/7%3)

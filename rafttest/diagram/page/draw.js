@@ -1,7 +1,7 @@
-// The diagram itself: an SVG made anew, as text, for the columns in view.
+// The diagram itself: an SVG that is made again, as text, each time for the columns in view.
 
 const chart = document.getElementById("chart");
-const top0 = 46; // pixels above the first lane: the times, and the links that are cut
+const top0 = 46; // pixels above the first lane, for the times and the links that are cut
 
 function xOf(column) { return gutter + (column - view.first + 0.5) * view.width; }
 
@@ -23,7 +23,7 @@ function spans(from, to, key, draw) {
   }
 }
 
-// seenAt returns what is seen after a column.
+// seenAt returns the state that is seen after a column.
 function seenAt(column) { return after[column + 1 < view.columns.length ? Math.max(view.columns[column + 1] - 1, 0) : steps.length - 1]; }
 
 function faded(i) {
@@ -51,8 +51,8 @@ function draw() {
   chart.innerHTML = out.join("");
 }
 
-// drawLane draws a server's line: a band in the colour of its term, its role as the style of the line, and a bar
-// beneath it while its disk is writing.
+// drawLane draws the line of a server: a band in the colour of its term, the line in a style for
+// its role, and a bar beneath it while its disk writes.
 function drawLane(out, g, s, from, to) {
   const y = g.y(s), tall = Math.min(g.lane * 0.30, 60);
   spans(from, to, c => { const st = seenAt(c).states[s]; return st.role === "down" ? "down" : `t${st.term}`; }, (a, b, key) => {
@@ -103,13 +103,13 @@ function drawFaults(out, g, from, to) {
   });
 }
 
-// fitted shortens a text to what a width has room for.
+// fitted shortens a text so that it fits into a width.
 function fitted(text, width) {
   const count = Math.max(Math.floor(width / 5.5), 0);
   return escape(text.length > count ? text.slice(0, Math.max(count - 1, 0)) + "…" : text);
 }
 
-// drawTimes labels columns with their times, with as few decimals as tell neighbours apart.
+// drawTimes labels columns with their times. It prints as few decimals as tell neighbours apart.
 function drawTimes(out, from, to) {
   const labels = [];
   for (let c = from, free = gutter; c <= to; c++) {
@@ -126,7 +126,7 @@ function drawTimes(out, from, to) {
   }
 }
 
-// drawNow marks the moment, and lightens what comes after it.
+// drawNow marks the step at which the reader looks, and makes what follows lighter.
 function drawNow(out, g) {
   const x = xOf(view.column[view.now]);
   if (view.column[view.now] < view.columns.length - 1) out.push(`<rect x="${x}" y="16" width="${Math.max(chart.clientWidth - x, 0)}" height="${g.height - 16}" fill="#fff" opacity=".5"/>`);
@@ -176,7 +176,7 @@ function drawArrow(out, labels, g, number, a, b, arrival, copy, show) {
   }
   out.push(`<line class="hit" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/></g>`);
   if (view.width >= 20 && (show === "full" || near) && !style) {
-    // Requests are named near where they leave, answers near where they arrive: so the two seldom meet.
+    // The name of a request stands near its start, that of an answer near its end: so the two seldom meet.
     const at = answer ? 0.62 : 0.40, text = m.short + (copy > 0 ? " (again)" : "");
     drawAlong(labels, x1 + (x2 - x1) * at, y1 + (y2 - y1) * at, ux, uy, text, colour, near);
   }
@@ -204,7 +204,7 @@ function drawLost(out, labels, g, number, a, show) {
   if (near && view.width >= 20) labels.push(`<text class="halo" x="${x2 + 7}" y="${y2 + 4}" style="fill:${m.family.colour};font-weight:700">${escape(m.short)}${m.sent === broken && view.now === broken ? "" : m.fate ? " (" + m.fate + ")" : ""}</text>`);
 }
 
-// drawStep draws what happens at a column: a sign on the line of its server, its name, and what it changes.
+// drawStep draws the step of a column: a sign on the line of its server, its name, and what it changes.
 function drawStep(out, labels, g, column) {
   const i = view.columns[column], step = steps[i], x = xOf(column), style = faded(i);
   if (view.inFold[i] === i || step.k === "begin") {
@@ -229,11 +229,11 @@ function drawStep(out, labels, g, column) {
   drawChanges(labels, g, i, x, style);
 }
 
-// taken has, for each server and row above and below its line, where the last text ends.
+// taken has, for each row above and below each server's line, the place where the last text ends.
 const taken = {above: [], below: []};
 
-// place writes a text above or below a server's line, in the first row in which it doesn't meet another; where there
-// is none it is left out. It returns where it stands, or null.
+// place writes a text above or below a server's line, in the first row in which it doesn't meet
+// another text. If there is no such row, it leaves the text out. It returns the text's place, or null.
 function place(labels, g, side, server, x, text, attributes) {
   const rows = taken[side][server], half = text.length * (side === "above" ? 3.5 : 3) + 2;
   const count = Math.max(Math.floor((g.lane / 2 - 14) / (side === "above" ? 17 : 11)), 1);
@@ -247,7 +247,7 @@ function place(labels, g, side, server, x, text, attributes) {
   return null;
 }
 
-// drawChanges names a new role and answers above the line, and moved cursors beneath it.
+// drawChanges writes a new role and answers above the line, and cursors that moved beneath it.
 function drawChanges(labels, g, i, x, style) {
   for (const change of changes(i)) {
     if (change.kind === "role") {
@@ -264,7 +264,7 @@ function drawChanges(labels, g, i, x, style) {
   }
 }
 
-// sign is the mark of a step on the line of its server, around the origin.
+// sign returns the mark of a step on the line of its server. The mark is drawn around the origin.
 function sign(step) {
   switch (step.k) {
   case "deliver": return `<circle r="3.5" fill="${step.m >= 0 ? messages[step.m].family.colour : "#1c2128"}"/>`;
@@ -286,7 +286,7 @@ function drawVerdict(labels, g, step, x) {
   labels.push(`<text class="broken" x="${Math.min(x + 10, chart.clientWidth - 8)}" y="42" text-anchor="end">✱ ${escape(run.violation.name)}</text>`);
 }
 
-// drawNames writes the servers' names, and what they are at the moment, over what is left of the first column.
+// drawNames writes the names and the present states of the servers, left of the first column.
 function drawNames(out, g) {
   out.push(`<rect x="0" y="0" width="${gutter - 6}" height="${g.height}" fill="#fff"/>`);
   const seen = after[view.now];

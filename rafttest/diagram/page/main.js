@@ -1,4 +1,4 @@
-// What the reader does: keys, clicks, the slider, the wheel.
+// The reader's input: keys, clicks, the slider, the wheel.
 
 let waiting = false;
 function redraw() {
@@ -18,7 +18,7 @@ function redraw() {
   });
 }
 
-// rebuild shows another choice of steps.
+// rebuild chooses the steps that are shown again, and draws them.
 function rebuild() {
   relay(view.now);
   fillBar();
@@ -103,7 +103,7 @@ chart.addEventListener("click", e => {
   if (column >= 0 && column < view.columns.length) look(stepOf(column));
 });
 
-// tipText says what is under the pointer.
+// tipText returns a text about what is under the pointer.
 function tipText(touched) {
   if (touched.dataset.tip) return touched.dataset.tip;
   if (touched.dataset.m !== undefined) {
@@ -131,7 +131,7 @@ chart.addEventListener("mouseleave", () => { byId("tip").hidden = true; });
 window.addEventListener("resize", () => { clamp(); redraw(); });
 window.addEventListener("hashchange", () => { fromFragment(); fillBar(); fillList(); });
 
-// At first: what the founding of a cluster consists of is folded, unless it is what goes wrong; heartbeats are dim.
+// At first the founding of the cluster is folded, unless it goes wrong, and heartbeats are dim.
 for (const f of families) view.families[f.name] = f.name === "heartbeat" ? "dim" : "full";
 for (const g of groups) {
   if (g.name === "found" && g.last < steps.length - 1 && !(broken >= g.first && broken <= g.last)) view.folded.add(g.first);

@@ -1,6 +1,6 @@
 "use strict";
 
-// The run, and what follows from it once and for all.
+// The run, and what is computed from it once.
 
 const run = JSON.parse(document.getElementById("data").textContent);
 const steps = run.steps, messages = run.messages, entries = run.entries;
@@ -27,10 +27,11 @@ function termColour(term, light) {
   return `hsl(${hues[(term - 1) % hues.length]} ${light > 80 ? 75 : 60}% ${light}%)`;
 }
 
-// after[i] is what is to be seen after step i: the state and the log (numbers of entries) of each server, how many entries
-// are committed, and the links that are cut. What a step doesn't change is shared with the step before.
+// after[i] is what is seen after step i: the state and the log (numbers of entries) of each server,
+// the number of committed entries, and the links that are cut. A step shares what it doesn't change
+// with the step before.
 const after = [];
-const committed = []; // entries in their order, as far as some leader has committed them
+const committed = []; // entries in order, as far as some leader has committed them
 (function replay() {
   const nobody = {role: "down", term: 0, a: 0, c: 0, d: 0, l: 0, w: 0};
   let states = Array(run.servers).fill(nobody), logs = Array(run.servers).fill([]), cut = [];
@@ -57,7 +58,7 @@ function before(i) {
     logs: after[0].logs.map(() => []), cut: [], committed: 0};
 }
 
-// broken is the step in which the invariant was found broken; -1 for none.
+// broken is the step in which the invariant was found broken, or -1.
 const broken = (function () {
   if (!run.violation) return -1;
   let i = steps.length - 1;
@@ -65,7 +66,7 @@ const broken = (function () {
   return i;
 })();
 
-// changes lists what a step changes at servers, the weighty first: {server, text, kind}.
+// changes lists what a step changes at servers, weighty changes first: {server, text, kind}.
 function changes(i) {
   const list = [], was = before(i).states;
   for (const now of steps[i].states || []) {
@@ -92,15 +93,15 @@ function weighty(i) {
   return changes(i).some(c => c.kind === "role" || c.kind === "term" || c.kind === "commit");
 }
 
-// groups are the events in which time passes by itself, from their first step to their last.
+// groups are the events in which time passes by itself, each with its first and its last step.
 const groups = [];
 steps.forEach((step, i) => {
   if (step.k === "begin") groups.push({first: i, last: steps.length - 1, name: step.text});
   if (step.k === "end" && groups.length) groups[groups.length - 1].last = i;
 });
 
-// leading returns the set of steps that the given one may depend on: what happened at its server before, and the
-// sending of what was delivered there, and so on.
+// leading returns the set of steps on which the given one may depend: the earlier steps at its
+// server, the steps in which the messages that were delivered there were sent, and so on.
 function leading(i) {
   const previous = [], last = Array(run.servers).fill(-1);
   steps.forEach((step, j) => {

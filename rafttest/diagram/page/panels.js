@@ -1,4 +1,4 @@
-// What stands around the diagram: the verdict, the legend, the logs, the list of events and the details.
+// The parts around the diagram: the verdict, the legend, the logs, the list of events and the details.
 
 const byId = id => document.getElementById(id);
 
@@ -13,7 +13,7 @@ function fillHeader() {
   if (run.repeat) byId("copy").onclick = () => navigator.clipboard && navigator.clipboard.writeText(run.repeat);
 }
 
-// fillBar makes the legend, whose families of messages can be dimmed and hidden.
+// fillBar makes the legend. In it the reader can dim and hide families of messages.
 function fillBar() {
   const used = families.filter(f => messages.some(m => m.family === f));
   const line = style => `<svg width="22" height="10"><line x1="1" x2="21" y1="5" y2="5" ${style}/></svg>`;
@@ -33,19 +33,19 @@ function fillBar() {
     `<span class="gap"></span>` + tools;
 }
 
-const cellWidth = 52; // with its margin
+const cellWidth = 52; // in pixels, with its margin
 
-// accused is the index that the violation names; 0 for none.
+// accused is the index that the violation names, or 0.
 const accused = run.violation ? Number((/index (\d+)/.exec(run.violation.detail) || [0, 0])[1]) : 0;
 
-// fillLogs shows the log of each server after the step, and above them what is committed for an observer who sees all.
+// fillLogs shows the log of each server after the step, and above them all that is committed.
 function fillLogs() {
   const seen = after[view.now];
   const last = Math.max(seen.committed, ...seen.logs.map(l => l.length), ...seen.states.map(s => s.l));
   const count = Math.max(Math.floor((byId("logs").clientWidth - 400) / cellWidth), 4);
   const from = Math.max(last - count, 0);
   const rows = [];
-  rows.push(logRow(`<b>committed</b>, for who sees all`, "observed", from, last, i => i < seen.committed ? cell(committed[i], "committed") : null, []));
+  rows.push(logRow(`<b>committed</b>, as an observer knows`, "observed", from, last, i => i < seen.committed ? cell(committed[i], "committed") : null, []));
   for (let s = 0; s < run.servers; s++) {
     const state = seen.states[s], log = seen.logs[s];
     const who = `<b>${s + 1}</b> ${state.role}, term ${state.term}${state.vote ? `, vote ${escape(state.vote)}` : ""}${state.wiped ? ", new disk" : ""}`;
@@ -70,7 +70,7 @@ function cell(number, classes) {
   return `<div class="cell ${classes}" style="background-color:${termColour(e.t, 82)}" title="${escape(e.full)}"><b>${e.i}</b> <i>t${e.t}</i><br>${escape(e.text)}</div>`;
 }
 
-// logRow draws one log. Marks of cursors stand under the right edge of the entry up to which they reach.
+// logRow draws one log. The mark of a cursor stands under the right edge of the entry that it has reached.
 function logRow(who, classes, from, last, cellAt, marks) {
   let cells = "";
   for (let i = from; i < last; i++) cells += cellAt(i) || `<div class="cell none"></div>`;
@@ -86,7 +86,7 @@ function logRow(who, classes, from, last, cellAt, marks) {
   return `<div class="log ${classes}"><div class="who">${who}</div>${more}<div class="cells" style="min-width:${(last - from) * cellWidth + 40}px">${cells}${text}</div></div>`;
 }
 
-// sentence says what a step is, for the list.
+// sentence returns the text of a step in the list.
 function sentence(i) {
   const step = steps[i];
   if (view.inFold[i] === i) return `<span class="quiet">${escape(step.text)}: ${groups.find(g => g.first === i).last - i - 1} events in which nothing goes wrong</span>`;
@@ -115,7 +115,7 @@ function markList() {
   item.scrollIntoView({block: "nearest"});
 }
 
-// fillDetail says all about a step.
+// fillDetail shows all about a step.
 function fillDetail() {
   const i = view.now, step = steps[i], was = before(i).states;
   const rows = (step.states || []).map(now => {
@@ -134,7 +134,7 @@ function fillDetail() {
     (i === broken ? `<div class="broken">✱ ${escape(run.violation.name)}: ${escape(run.violation.detail)}</div>` : "");
 }
 
-// drawMap draws the whole run small: roles and terms of all servers, what is in view, and the moment.
+// drawMap draws the whole run in small: roles and terms of all servers, the part in view, and the present step.
 function drawMap() {
   const map = byId("map"), wide = map.clientWidth, line = run.servers > 4 ? 5 : 7, tall = line * run.servers + 4;
   const scale = window.devicePixelRatio || 1;

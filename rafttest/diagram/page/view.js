@@ -1,4 +1,5 @@
-// What of the run is in view. A column is a step that is shown; folded and hidden steps share the column before them.
+// The part of the run that is in view. A column is a step that is shown. Folded and hidden steps share
+// the column before them.
 
 const view = {
   now: 0,        // the step at which the reader looks
@@ -6,7 +7,7 @@ const view = {
   width: 20,     // of a column, in pixels
   families: {},  // by name: "full", "dim" or "hidden"
   folded: new Set(), // first steps of groups
-  causes: false, // show only what led to the step
+  causes: false, // show only the steps that led to now
   columns: [],   // steps, by column
   column: [],    // columns, by step
   inFold: [],    // by step: the first step of the folded group that it is in, or -1
@@ -46,7 +47,7 @@ function shown(i) {
 
 function room() { return Math.max(chart.clientWidth - gutter - edge, 100); }
 
-// fit shows a number of columns, with the given one at the same place as before or, without it, the last ones.
+// fit shows a number of columns. The given column stays where it is; without one, fit shows the last ones.
 function fit(count, around) {
   const old = view.width;
   view.width = Math.min(Math.max(room() / Math.max(count, 1), 1.5), 96);
@@ -59,7 +60,7 @@ function clamp() {
   view.first = Math.max(Math.min(view.first, view.columns.length - room() / view.width), 0);
 }
 
-// look moves to a step, and the view with it.
+// look moves to a step, and moves the view with it.
 function look(i) {
   view.now = Math.max(0, Math.min(i, steps.length - 1));
   view.chain = view.causes ? leading(view.now) : null;
@@ -70,7 +71,7 @@ function look(i) {
   redraw();
 }
 
-// advance goes on by a column in a direction, or to the next step in it that passes the test.
+// advance goes on by a column in a direction, or to the next step in that direction that passes the test.
 function advance(direction, test) {
   let column = view.column[view.now] + direction;
   while (test && column > 0 && column < view.columns.length - 1 && !test(view.columns[column])) column += direction;
@@ -78,7 +79,7 @@ function advance(direction, test) {
   look(stepOf(column));
 }
 
-// stepOf returns the step that a column stands for: of a folded group the last.
+// stepOf returns the step that a column stands for. For a folded group it is the last one.
 function stepOf(column) {
   const i = view.columns[column];
   const g = groups.find(g => g.first === i && view.folded.has(i));

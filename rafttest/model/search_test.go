@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft/rafttest/model"
 )
 
-// explore demands that everything within the bounds is explored, and that nothing is wrong.
+// explore demands that everything within the bounds is explored and that no invariant is broken.
 func explore(t *testing.T, bounds model.Bounds, options model.Options) model.Result {
 	t.Helper()
 	search, err := model.New(bounds, options)
@@ -26,7 +26,8 @@ func explore(t *testing.T, bounds model.Bounds, options model.Options) model.Res
 	return result
 }
 
-// Small models of each kind. The bounds that say something take minutes: go run ./cmd/raftmodel.
+// TestNothingIsBroken explores small models of each kind. Bounds that prove more take minutes:
+// go run ./cmd/raftmodel.
 func TestNothingIsBroken(t *testing.T) {
 	for name, bounds := range map[string]model.Bounds{
 		"one election":    {Terms: 1, Crashes: 1, Duplicates: 1},
@@ -54,8 +55,9 @@ func TestNothingIsBroken(t *testing.T) {
 	}
 }
 
-// Servers that are alike are taken for one another: that changes no verdict, and leaves about one state of
-// n!, a little more because some states look the same to several servers.
+// TestFolding counts states that differ only in the names of servers as one. It demands that this
+// changes no verdict, and that about one of n! states is left. A few more are left, because some
+// states look the same to several servers.
 func TestFolding(t *testing.T) {
 	for _, c := range []struct {
 		bounds model.Bounds
@@ -76,7 +78,8 @@ func TestFolding(t *testing.T) {
 	}
 }
 
-// The order in which states are visited makes no difference to what is found, nor does the number of workers.
+// TestEveryOrderFindsTheSame demands that neither the order in which states are visited nor the
+// number of workers changes what is found.
 func TestEveryOrderFindsTheSame(t *testing.T) {
 	bounds := model.Bounds{Terms: 1, Commands: 1, Crashes: 1}
 	one := explore(t, bounds, model.Options{Workers: 1})
@@ -91,7 +94,8 @@ func TestEveryOrderFindsTheSame(t *testing.T) {
 	require.Equal(t, one.States, bounded.States)
 }
 
-// The same goes for a search that passes over what is covered.
+// TestEveryOrderCoversTheSame demands the same of a search that passes over states that are
+// covered.
 func TestEveryOrderCoversTheSame(t *testing.T) {
 	for _, bounds := range []model.Bounds{
 		{Terms: 2, Soup: true, Crashes: 1},
@@ -105,7 +109,8 @@ func TestEveryOrderCoversTheSame(t *testing.T) {
 	}
 }
 
-// A search to a depth knows the same states in either order, and doesn't claim to have seen all.
+// TestMaxDepth demands that a search to a depth knows the same states in either order, and that it
+// doesn't claim to have seen all.
 func TestMaxDepth(t *testing.T) {
 	bounds := model.Bounds{Terms: 1, Commands: 1, Crashes: 1}
 	var results []model.Result

@@ -8,7 +8,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/simfs"
 )
 
-// A process that is killed while it waits for a sync has not written what it would have written after it.
+// TestDeferredKill demands that a process that is killed while it waits for a sync has written
+// nothing of what follows that sync.
 func TestDeferredKill(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(300) {
@@ -30,7 +31,8 @@ func TestDeferredKill(t *testing.T) {
 	require.Equal(t, []string{"ab", "abc"}, keys(seen))
 }
 
-// A deferred sync that fails forgets what was written before it, when its turn comes, and nothing else.
+// TestDeferredFailedSync demands that a deferred sync that fails forgets what was written before
+// it, and nothing else. It does so when it is settled, not before.
 func TestDeferredFailedSync(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(100) {
@@ -44,7 +46,7 @@ func TestDeferredFailedSync(t *testing.T) {
 		require.ErrorIs(t, a.Sync(), errFault)
 		require.EqualValues(t, 2, f.Issued())
 		f.Settle(2)
-		require.NoError(t, a.Sync(), "the next one says nothing of it")
+		require.NoError(t, a.Sync(), "the next sync reports nothing of the failure")
 		f.Settle(3)
 		require.Equal(t, "ab", letters(f.Bytes("/a")), "the page cache shows it")
 		f.Lose()

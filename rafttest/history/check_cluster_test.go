@@ -23,7 +23,7 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A counter is a service's state: commands add to it.
+// A counter is the state machine of a small service. A command adds to it.
 type counter struct {
 	mu    sync.Mutex
 	value int64
@@ -57,11 +57,12 @@ func (c *counter) Restore(r io.Reader) error {
 	return err
 }
 
-// A load is clients of a cluster, each doing one operation after the other at random servers.
+// A load is a number of clients of a cluster. Each performs one operation after the other at random
+// servers.
 type load struct {
 	cluster *rafttest.Cluster[*counter]
 	history *history.History[history.CounterCall, history.CounterResult]
-	// read reads at a server; it is raft.Node.Read, or what a test puts in its place.
+	// read prepares a read at a server. It is raft.Node.Read, or what a test puts in its place.
 	read func(node *raft.Node, ctx context.Context) error
 }
 
@@ -89,7 +90,8 @@ func (l *load) do(ctx context.Context, at int, call history.CounterCall) (int64,
 	return value, err
 }
 
-// run runs clients on a cluster that is crashed and parted meanwhile, and returns what they saw.
+// run runs clients on a cluster. Meanwhile it crashes and parts the servers. It returns what the
+// clients saw.
 func run(t *testing.T, seed uint64, read func(*raft.Node, context.Context) error) (h *history.History[history.CounterCall, history.CounterResult]) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, func() *counter { return new(counter) }, rafttest.ClusterOptions{
@@ -133,7 +135,8 @@ func run(t *testing.T, seed uint64, read func(*raft.Node, context.Context) error
 	return h
 }
 
-// Real nodes under crashes and partitions are linearizable, as far as their clients see.
+// TestClusterIsLinearizable demands that clients see a linearizable service on real nodes with
+// crashes and partitions.
 func TestClusterIsLinearizable(t *testing.T) {
 	var sum history.Count
 	for seed := range uint64(8) {
@@ -151,7 +154,7 @@ func TestClusterIsLinearizable(t *testing.T) {
 	t.Logf("%+v", sum)
 }
 
-// Reads that don't ask the leader are convicted.
+// TestStaleReadsAreConvicted demands that Check convicts reads that don't ask the leader.
 func TestStaleReadsAreConvicted(t *testing.T) {
 	convicted := 0
 	for seed := range uint64(4) {

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A change of the members goes through all of its steps: the one that removes by way of a joint configuration, the one
-// that adds by catching up first.
+// TestChangesComeToTheirEnd demands that a change of the members goes through all of its steps: a
+// removal goes by way of a joint configuration, and a server that is added catches up first.
 func TestChangesComeToTheirEnd(t *testing.T) {
-	// settled returns how often the committed log of some state changes from one settled configuration to another,
-	// at most, and whether some server was joint.
+	// settled returns how often, at most, the committed log of any state changes from one settled
+	// configuration to another, and whether any server had a joint configuration.
 	settled := func(bounds Bounds) (most int, joint bool) {
 		s, err := New(bounds, Options{Workers: 1})
 		require.NoError(t, err)

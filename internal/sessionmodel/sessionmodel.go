@@ -1,6 +1,13 @@
-// Package sessions is the table of sessions (§6.3) done the plain way: one entry after the other, in slices, with nothing
-// clever. What raft.Applier makes of batches is compared with it.
-package sessions
+// Package sessionmodel is a test oracle: a plain and slow copy of the table of client sessions
+// (§6.3). It takes one entry after the other and keeps everything in slices, so that a reader can
+// check it against the thesis at sight. Tests compare what raft.Applier does with whole batches of
+// entries to what this table does with the same entries.
+//
+// Nothing of the library imports this package; only tests and the simulator do. It is below the
+// module's root, and not below rafttest, because the tests of package raft import it: Go lets only
+// packages below rafttest import rafttest/internal. It is internal because it promises nothing to
+// users.
+package sessionmodel
 
 import (
 	"encoding/binary"
@@ -9,39 +16,40 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A Table is the table.
+// A Table is the table of the open sessions of a cluster. The zero Table has none.
 type Table struct {
-	MaxSessions, MaxBytes uint64
-	Sessions              []Session // the one that was used least recently first
+	MaxSessions, MaxBytes uint64    // the limits, from the entry that opened a session last
+	Sessions              []Session // the session that was used least recently comes first
 }
 
-// A Session is what is kept of one.
+// A Session is what the table keeps of one session.
 type Session struct {
 	ID      raft.SessionID
-	Lowest  uint64
-	Results []Result // by sequence
+	Lowest  uint64   // the client has let go of the results of all lower sequence numbers
+	Results []Result // sorted by sequence number
 }
 
-// A Result is that of one command.
+// A Result is what the state machine returned for one command of a session.
 type Result struct {
 	Sequence uint64
-	Index    raft.Index
+	Index    raft.Index // of the entry with the command
 	Data     []byte
 }
 
-// An Outcome is what becomes of an entry.
+// An Outcome is what becomes of one entry.
 type Outcome struct {
-	Applied bool // the state machine got it
-	Again   bool // an earlier copy was applied, at Index with Result
-	Index   raft.Index
+	Applied bool       // the state machine got the entry
+	Again   bool       // an earlier copy of the command was applied, at Index, and returned Result
+	Index   raft.Index // of the entry, or of the earlier copy
 	Result  []byte
-	Err     error
+	Err     error // raft.ErrSessionExpired or raft.ErrSessionAnswered
 }
 
-// checkpoint is how many entries lie between two looks at the room that results take.
+// checkpoint is the number of indexes from one check of the room that results take to the next.
 const checkpoint = 1024
 
-// Step takes the next entry of the log. apply is the state machine.
+// Step takes the next entry of the log and says what becomes of it. It calls apply, which stands
+// for the state machine, with each command that is to be applied.
 func (t *Table) Step(e *raft.Entry, apply func(command []byte) []byte) Outcome {
 	o, data := Outcome{Index: e.Index}, e.Data
 	switch e.Kind {
@@ -68,7 +76,7 @@ func (t *Table) Step(e *raft.Entry, apply func(command []byte) []byte) Outcome {
 	return o
 }
 
-// command takes a command of a session.
+// command takes an entry with a command of a session.
 func (t *Table) command(e *raft.Entry, apply func(command []byte) []byte, o *Outcome) {
 	data := e.Data
 	id := raft.SessionID{Term: raft.Term(number(&data)), Index: raft.Index(number(&data))}
@@ -104,7 +112,8 @@ func (t *Table) command(e *raft.Entry, apply func(command []byte) []byte, o *Out
 	slices.SortFunc(s.Results, func(a, b Result) int { return int(a.Sequence) - int(b.Sequence) })
 }
 
-// bytes is what the kept results count for.
+// bytes returns the room that the kept results take, in bytes. Each result counts for 64 bytes more
+// than its data.
 func (t *Table) bytes() uint64 {
 	sum := uint64(0)
 	for _, s := range t.Sessions {
@@ -115,7 +124,7 @@ func (t *Table) bytes() uint64 {
 	return sum
 }
 
-// Append appends the table in the encoding in which snapshots have it.
+// Append appends the table to b, in the encoding that the table has in a snapshot.
 func (t *Table) Append(b []byte) []byte {
 	put := func(v uint64) { b = binary.AppendUvarint(b, v) }
 	put(t.MaxSessions)
@@ -140,7 +149,7 @@ func (t *Table) Append(b []byte) []byte {
 	return b
 }
 
-// number takes a number from the front of data.
+// number removes a number from the front of data and returns it.
 func number(data *[]byte) uint64 {
 	v, n := binary.Uvarint(*data)
 	*data = (*data)[n:]

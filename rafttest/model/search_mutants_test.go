@@ -11,8 +11,9 @@ import (
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
-// TestMutantIsFound builds the checker with a bug of the protocol and demands that it finds it, and prints
-// the run that shows it. The others take longer: go run ./cmd/raftmodel -mutants.
+// TestMutantIsFound builds the checker with a bug of the protocol. It demands that the checker
+// finds the bug and prints the run that shows it. To look for the other bugs takes longer:
+// go run ./cmd/raftmodel -mutants.
 func TestMutantIsFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the checker with a bug")
@@ -40,7 +41,8 @@ func TestMutantIsFound(t *testing.T) {
 		require.Contains(t, string(out), "caught: Quorum Durable")
 		require.NotContains(t, string(out), "exhausted")
 		lines := regexp.MustCompile(`(?m)^ +\d+  .*│.*│.*│`).FindAllString(string(out), -1)
-		// At the least: to be told, two requests for votes and a vote at work, an append, its answer.
+		// At least six: being told to campaign, two requests for votes, one vote, an append, and
+		// its answer.
 		require.Len(t, lines, 6, "%s", out)
 		require.Contains(t, lines[5], "AppendResponse")
 		return

@@ -19,8 +19,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
-// TestTypes demands that every mutant compiles: one that doesn't is a bug that nobody can catch. What else is in its package is
-// looked at for its declarations alone.
+// TestTypes demands that every mutant compiles. A mutant that doesn't is a bug that nobody can
+// catch. Only the declarations of the other files in its package are looked at.
 func TestTypes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds what the packages import, if that isn't there yet")
@@ -54,12 +54,12 @@ func TestTypes(t *testing.T) {
 				t.Error(err)
 			}
 		}}
-		// Its error is the first of those that were told one by one.
+		// Check returns only the first of the errors that config.Error has got.
 		_, _ = config.Check(dir, files, list, nil)
 	}
 }
 
-// exports returns where to read what packages export that the module's import.
+// exports returns a function that opens the export data of any package that the module imports.
 func exports(t *testing.T, root string) func(path string) (io.ReadCloser, error) {
 	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
 	list.Dir = root
@@ -73,7 +73,7 @@ func exports(t *testing.T, root string) func(path string) (io.ReadCloser, error)
 	return func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) }
 }
 
-// declarations parses a package and forgets the bodies of its functions.
+// declarations parses a package and drops the bodies of its functions.
 func declarations(t *testing.T, files *token.FileSet, dir string) map[string]*ast.File {
 	p, err := build.ImportDir(dir, 0)
 	require.NoError(t, err)

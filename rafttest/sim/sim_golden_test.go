@@ -13,12 +13,14 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/seeds.golden anew")
 
-// TestGolden demands that the runs of some seeds are what testdata/seeds.golden says of them, in every process and on every machine:
-// so many events, and this hash of all of them. Any change of what the core does changes it; then
+// TestGolden demands that the runs of some seeds are what testdata/seeds.golden says, in every
+// process and on every machine: the number of events, and a hash of all of them. Any change of what
+// the core does changes the hash. After such a change,
 //
 //	go test ./rafttest/sim -run TestGolden -update
 //
-// writes it anew. A change that isn't meant to change anything leaves it as it is.
+// writes the file anew. A change that isn't meant to change what the core does must leave the file
+// as it is.
 func TestGolden(t *testing.T) {
 	const seeds = 60
 	w := NewWorld(Options{})
@@ -37,5 +39,5 @@ func TestGolden(t *testing.T) {
 	require.NoError(t, err)
 	was := strings.ReplaceAll(string(golden), "\r\n", "\n")
 	require.Equal(t, was, now,
-		"runs are others than they were; if that is meant: go test ./rafttest/sim -run TestGolden -update")
+		"the runs have changed; if they should: go test ./rafttest/sim -run TestGolden -update")
 }
