@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	hraft "github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 )
 
@@ -242,6 +243,33 @@ func TestRunFails(t *testing.T) {
 	gone := errors.New("leader gone")
 	_, err := measureFake(t, func([]*Machine, []byte) (uint64, error) { return 0, gone }, 0)
 	require.ErrorIs(t, err, gone)
+}
+
+// TestStableStoreEnds: once a server is closed, nobody writes a term in its name, and nobody is told of an error: the library panics
+// at one.
+func TestStableStoreEnds(t *testing.T) {
+	store := &stableStore{StableStore: hraft.NewInmemStore()}
+	require.NoError(t, store.SetUint64([]byte("term"), 1))
+	require.NoError(t, store.Set([]byte("vote"), []byte("a")))
+	store.end()
+	for _, write := range []func(){
+		func() { _ = store.SetUint64([]byte("term"), 2) },
+		func() { _ = store.Set([]byte("vote"), []byte("b")) },
+	} {
+		wrote := make(chan bool, 1)
+		go func() {
+			defer close(wrote)
+			write()
+			wrote <- true
+		}()
+		require.False(t, <-wrote)
+	}
+	term, err := store.GetUint64([]byte("term"))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, term)
+	vote, err := store.Get([]byte("vote"))
+	require.NoError(t, err)
+	require.Equal(t, "a", string(vote))
 }
 
 // TestHistogram: a quantile is within 4 % of the truth, from nanoseconds to a minute.
