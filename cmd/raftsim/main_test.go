@@ -20,7 +20,7 @@ func TestSameOnAnyMachine(t *testing.T) {
 		t.Skip("builds for linux/386 and runs it beside linux/amd64")
 	}
 	outputs := map[string]string{}
-	for _, arch := range []string{"amd64", "386"} {
+	for _, arch := range []string{"386", "amd64"} {
 		binary := buildtest.Build(t, ".", []string{"GOARCH=" + arch, "CGO_ENABLED=0"}, ".")
 		out, err := exec.Command(binary, "-runs", "200", "-workers", "1", "-quiet", "-hash").CombinedOutput()
 		require.NoError(t, err, "%s", out)
