@@ -26,7 +26,7 @@ func startTally(network *raft.Network, id raft.ServerID, storage raft.Storage, l
 // A server is added, the leadership goes to it, and the first one is removed. A call that expects another configuration
 // than there is changes nothing.
 func ExampleNode_AddServer() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := raft.NewNetwork(raft.NetworkConfig{})
 	a := startTally(network, "a", raft.NewMemoryStorage(), raft.Server{ID: "a", Address: "a"})
@@ -60,7 +60,7 @@ func ExampleNode_AddServer() {
 // Of two servers one is lost for good, so there is no majority any more. The other one is made a cluster of its own, while it is
 // stopped.
 func ExampleRecoverCluster() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := raft.NewNetwork(raft.NetworkConfig{})
 	servers := []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}}

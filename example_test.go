@@ -39,7 +39,7 @@ func (t *tally) Restore(io.Reader) error {
 
 // Three servers in one process, on an in-memory network and in-memory disks.
 func ExampleStart() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := raft.NewNetwork(raft.NetworkConfig{})
 	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
@@ -95,7 +95,7 @@ func newTally() (*raft.Node, *tally) {
 // The error of Propose says what became of the command.
 func ExampleNode_Propose() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tell := func(result []byte, err error) {
 		switch {
@@ -120,7 +120,7 @@ func ExampleNode_Propose() {
 // Read makes reading the local state linearizable.
 func ExampleNode_Read() {
 	node, machine := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := node.Propose(ctx, []byte("3")); err != nil {
 		log.Fatal(err)
@@ -137,7 +137,7 @@ func ExampleNode_Read() {
 
 func ExampleNode_Status() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := node.Read(ctx); err != nil { // waits for a leader
 		log.Fatal(err)
@@ -240,7 +240,7 @@ func ExampleTrace() {
 // Events tell who leads, from now on and whenever that changes.
 func ExampleNode_Events() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for event := range node.Events(ctx) {
 		switch e := event.(type) {
@@ -293,6 +293,7 @@ func ExampleStatus() {
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: &tally{}, Storage: raft.NewMemoryStorage(), Transport: raft.NewNetwork(raft.NetworkConfig{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
+		ElectionTimeout: time.Minute, // so that it still waits when it is asked, on however busy a machine
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -357,7 +358,7 @@ func ExampleMemoryStorage_Reopen() {
 
 // A server does what only the leader is to do, once for each leadership, and stops when that ends.
 func ExampleNode_WhileLeader() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: new(tally), Storage: raft.NewMemoryStorage(),
@@ -390,7 +391,7 @@ func ExampleNode_WhileLeader() {
 
 // A dashboard is content with what was true a while ago, and says when.
 func ExampleNode_StaleRead() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	sums := new(tally)
 	node, err := raft.Start(raft.Config{

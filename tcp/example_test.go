@@ -38,7 +38,7 @@ func (t *tally) Restore(io.Reader) error {
 
 // Three servers that talk over TCP. Real ones have fixed addresses: those are stored.
 func ExampleListen() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var transports []*tcp.Transport
 	var servers []raft.Server
