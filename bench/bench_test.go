@@ -36,10 +36,12 @@ func measureTiny(t *testing.T, args ...string) []result {
 	return results
 }
 
-// filesOfDragonboat is more than the five servers of dragonboat in one process have open at once: each has sixteen logs.
+// filesOfDragonboat is more than the five servers of dragonboat in one process have open at once:
+// each has sixteen logs.
 const filesOfDragonboat = 900
 
-// affordable says whether this process may have as many files open as a peer needs, which the test is told if not.
+// affordable says whether this process may have as many files open as a peer needs, which the test
+// is told if not.
 func affordable(t *testing.T, peer string) bool {
 	if peer != "dragonboat" {
 		return true
@@ -275,8 +277,8 @@ func TestRunFails(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 }
 
-// TestStableStoreEnds: once a server is closed, nobody writes a term in its name, and nobody is told of an error: the library panics
-// at one.
+// TestStableStoreEnds: once a server is closed, nobody writes a term in its name, and nobody is
+// told of an error: the library panics at one.
 func TestStableStoreEnds(t *testing.T) {
 	store := &stableStore{StableStore: hraft.NewInmemStore()}
 	require.NoError(t, store.SetUint64([]byte("term"), 1))

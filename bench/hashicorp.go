@@ -249,10 +249,11 @@ func (s *hashicorpServer) Close() error {
 	return errors.Join(errs...)
 }
 
-// stableStore is a store of terms and votes that may end. The library's Shutdown doesn't wait for the connection on
-// which a heartbeat has just come in. The heartbeat may be the first one of a new leader, whose term is then written;
-// and the library panics when that fails. After the end whoever writes ends as well, as in a process that is gone:
-// the heartbeat is answered by nobody, or with a refusal.
+// stableStore is a store of terms and votes that may end. The library's Shutdown doesn't wait for
+// the connection on which a heartbeat has just come in. The heartbeat may be the first one of a new
+// leader, whose term is then written; and the library panics when that fails. After the end whoever
+// writes ends as well, as in a process that is gone: the heartbeat is answered by nobody, or with a
+// refusal.
 type stableStore struct {
 	hraft.StableStore
 	mu    sync.RWMutex // held by all who write

@@ -82,9 +82,10 @@ func startProcesses(t *testing.T) *processes {
 	return p
 }
 
-// freeAddresses returns random loopback addresses at which nobody listens. They share a host that is hardly anybody
-// else's, so nobody takes one of them while its server is down. Where 127.0.0.1 is the only loopback address, they
-// share that one; the ports are below those that Linux gives to whoever asks for any.
+// freeAddresses returns random loopback addresses at which nobody listens. They share a host that
+// is hardly anybody else's, so nobody takes one of them while its server is down. Where 127.0.0.1
+// is the only loopback address, they share that one; the ports are below those that Linux gives to
+// whoever asks for any.
 func freeAddresses(t *testing.T, n int) []string {
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	if listener, err := net.Listen("tcp", host+":0"); err != nil {

@@ -1,5 +1,5 @@
-// Package buildtest lets a test build a program of this module and run it. It assumes little about the machine:
-// where the machine can't do it, the test is skipped, and says why.
+// Package buildtest lets a test build a program of this module and run it. It assumes little about
+// the machine: where the machine can't do it, the test is skipped, and says why.
 package buildtest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Go returns a go command. It skips the test where there is no go command: a test program may run on a machine
-// other than the one that it was built on.
+// Go returns a go command. It skips the test where there is no go command: a test program may run
+// on a machine other than the one that it was built on.
 func Go(t testing.TB, arguments ...string) *exec.Cmd {
 	t.Helper()
 	program, err := exec.LookPath("go")
@@ -20,10 +20,11 @@ func Go(t testing.TB, arguments ...string) *exec.Cmd {
 	return exec.Command(program, arguments...)
 }
 
-// Build builds a program in a directory of the module, and returns the name of its file. The environment says for
-// which machine, and arguments are those of go build. It skips the test where the machine runs no program that is
-// built for that environment, not even one that does nothing: a kernel may lack what runs the programs of another
-// architecture, or the directory may be on a file system that runs none.
+// Build builds a program in a directory of the module, and returns the name of its file. The
+// environment says for which machine, and arguments are those of go build. It skips the test where
+// the machine runs no program that is built for that environment, not even one that does nothing: a
+// kernel may lack what runs the programs of another architecture, or the directory may be on a file
+// system that runs none.
 func Build(t testing.TB, dir string, environment []string, arguments ...string) string {
 	t.Helper()
 	// The directory of the go command's own temporary files: it has run this test from there.
@@ -52,7 +53,8 @@ func Build(t testing.TB, dir string, environment []string, arguments ...string) 
 // build runs go build.
 func build(t testing.TB, dir string, environment []string, arguments ...string) {
 	t.Helper()
-	// The go command doesn't look at the history of the source: git refuses to show it to anyone but its owner.
+	// The go command doesn't look at the history of the source: git refuses to show it to anyone
+	// but its owner.
 	command := Go(t, append([]string{"build", "-buildvcs=false"}, arguments...)...)
 	command.Dir = dir
 	command.Env = append(command.Environ(), environment...)

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/internal/buildtest"
 )
 
-// A program that is built for another operating system doesn't run here. The test that wants it is skipped; one
-// that wants a program for this machine runs.
+// A program that is built for another operating system doesn't run here. The test that wants it is
+// skipped; one that wants a program for this machine runs.
 func TestBuild(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds programs")
