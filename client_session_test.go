@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -279,7 +280,7 @@ func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 
 func ExampleNode_ProposeInSession() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), electionTimeout*10)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	id, err := node.OpenSession(ctx)
 	if err != nil {

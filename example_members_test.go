@@ -27,7 +27,7 @@ func startTally(network *memory.Network, id raft.ServerID, storage raft.Storage,
 // A server is added, the leadership goes to it, and the first one is removed. A call that expects another configuration
 // than there is changes nothing.
 func ExampleNode_AddServer() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := memory.NewNetwork(memory.Options{})
 	a := startTally(network, "a", memory.NewStorage(), raft.Server{ID: "a", Address: "a"})

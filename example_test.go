@@ -40,7 +40,7 @@ func (t *tally) Restore(io.Reader) error {
 
 // Three servers in one process, on an in-memory network and in-memory disks.
 func ExampleStart() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := memory.NewNetwork(memory.Options{})
 	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
@@ -96,7 +96,7 @@ func newTally() (*raft.Node, *tally) {
 // The error of Propose says what became of the command.
 func ExampleNode_Propose() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tell := func(result []byte, err error) {
 		switch {
@@ -121,7 +121,7 @@ func ExampleNode_Propose() {
 // Read makes reading the local state linearizable.
 func ExampleNode_Read() {
 	node, machine := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := node.Propose(ctx, []byte("3")); err != nil {
 		log.Fatal(err)
@@ -138,7 +138,7 @@ func ExampleNode_Read() {
 
 func ExampleNode_Status() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := node.Read(ctx); err != nil { // waits for a leader
 		log.Fatal(err)
@@ -241,7 +241,7 @@ func ExampleTrace() {
 // Events tell who leads, from now on and whenever that changes.
 func ExampleNode_Events() {
 	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for event := range node.Events(ctx) {
 		switch e := event.(type) {
@@ -294,6 +294,7 @@ func ExampleStatus() {
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}, Logger: slog.New(slog.DiscardHandler), // and b is down
+		ElectionTimeout: time.Minute, // so that it still waits when it is asked, on however busy a machine
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -332,7 +333,7 @@ func ExampleNode_Done() {
 
 // A server does what only the leader is to do, once for each leadership, and stops when that ends.
 func ExampleNode_WhileLeader() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: new(tally), Storage: memory.NewStorage(),
@@ -365,7 +366,7 @@ func ExampleNode_WhileLeader() {
 
 // A dashboard is content with what was true a while ago, and says when.
 func ExampleNode_StaleRead() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	sums := new(tally)
 	node, err := raft.Start(raft.Config{

@@ -185,7 +185,7 @@ func ExampleConfig_level() {
 		fmt.Println(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_, err = node.OpenSession(ctx)
 	fmt.Println("in force:", !errors.Is(err, raft.ErrNotInForce))

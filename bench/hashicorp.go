@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -161,7 +163,7 @@ func (c *hashicorpCluster) Start(i int) (_ Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.raft, err = hraft.NewRaft(config, hashicorpFSM{c.options.Machines[i]}, logs, s.store, snapshots, s.transport)
+	s.raft, err = hraft.NewRaft(config, hashicorpFSM{c.options.Machines[i]}, logs, &s.stable, snapshots, s.transport)
 	return s, err
 }
 
@@ -175,6 +177,7 @@ func (c *hashicorpCluster) Close() error { return nil }
 type hashicorpServer struct {
 	raft      *hraft.Raft
 	store     hashicorpStore
+	stable    stableStore // the store, as the library sees it
 	transport hraft.Transport
 }
 
@@ -192,6 +195,7 @@ func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
 	if s.store, err = c.peer.open(dir); err != nil {
 		return err
 	}
+	s.stable.StableStore = s.store
 	if c.options.Mode == inMemory {
 		s.transport = c.inMemory[i]
 		return nil
@@ -238,10 +242,50 @@ func (s *hashicorpServer) Close() error {
 	if t, ok := s.transport.(hraft.WithClose); ok {
 		errs = append(errs, t.Close())
 	}
+	s.stable.end()
 	if c, ok := s.store.(interface{ Close() error }); ok {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// stableStore is a store of terms and votes that may end. The library's Shutdown doesn't wait for
+// the connection on which a heartbeat has just come in. The heartbeat may be the first one of a new
+// leader, whose term is then written; and the library panics when that fails. After the end whoever
+// writes ends as well, as in a process that is gone: the heartbeat is answered by nobody, or with a
+// refusal.
+type stableStore struct {
+	hraft.StableStore
+	mu    sync.RWMutex // held by all who write
+	ended bool
+}
+
+func (s *stableStore) Set(key, value []byte) error {
+	s.begin()
+	defer s.mu.RUnlock()
+	return s.StableStore.Set(key, value)
+}
+
+func (s *stableStore) SetUint64(key []byte, value uint64) error {
+	s.begin()
+	defer s.mu.RUnlock()
+	return s.StableStore.SetUint64(key, value)
+}
+
+// begin begins a write, or ends the goroutine.
+func (s *stableStore) begin() {
+	s.mu.RLock()
+	if s.ended {
+		s.mu.RUnlock()
+		runtime.Goexit()
+	}
+}
+
+// end waits for the writes that have begun, and lets no other begin.
+func (s *stableStore) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 // countingStore counts the writes of a store, and may hold them up: each ends with a sync.

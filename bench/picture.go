@@ -27,7 +27,7 @@ func writePictureFile(name string, results []result) error {
 	if len(all) == 0 {
 		return errNoPicture
 	}
-	return os.WriteFile(name, []byte(picture(all[0], peersOf(results), time.Unix(results[0].Run, 0))), 0o644)
+	return os.WriteFile(name, []byte(picture(all[0], peersOf(results), time.Unix(results[0].Run, 0).UTC())), 0o644)
 }
 
 // picture draws a sweep of a day with its title and a legend.

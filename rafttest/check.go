@@ -144,7 +144,7 @@ func (r *run) explain(t *testing.T, p Property) {
 	}
 	t.Logf("shortened to %d events: %v", len(schedule.Events), proof)
 	show(t, w, &schedule, name)
-	t.Logf("to repeat it: mkdir -p testdata && cp %s testdata/ and, in a test, rafttest.Replay(t, \"testdata/*.schedule\", …)", name)
+	t.Logf("to repeat it: mkdir -p testdata && cp %q testdata/ and, in a test, rafttest.Replay(t, \"testdata/*.schedule\", …)", name)
 }
 
 // show prints the invariant that the schedule violates and its transcript. It draws the diagram

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,17 +92,19 @@ func TestCheckFails(t *testing.T) {
 	require.Contains(t, out, "Replicas Equal")
 	require.Contains(t, out, "applied in one batch of indexes", "what is wrong is shown")
 	require.Regexp(t, `shortened to \d{1,2} events: without any single event`, out)
-	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindStringSubmatch(out)
+	picture := regexp.MustCompile(`to see it, open (.+\.html)`).FindStringSubmatch(out)
 	require.NotNil(t, picture, "%s", out)
 	require.FileExists(t, picture[1])
-	kept := regexp.MustCompile(`cp (\S+\.schedule) testdata`).FindStringSubmatch(out)
-	require.NotNil(t, kept, "%s", out)
+	copied := regexp.MustCompile(`cp (".+\.schedule") testdata`).FindStringSubmatch(out)
+	require.NotNil(t, copied, "%s", out)
+	kept, err := strconv.Unquote(copied[1])
+	require.NoError(t, err)
 
 	p := rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }}
-	require.ErrorContains(t, rafttest.ReplayFile(kept[1], p), "Replicas Equal")
+	require.ErrorContains(t, rafttest.ReplayFile(kept, p), "Replicas Equal")
 	p.Machine = func() raft.StateMachine { return &ledger{} }
-	require.NoError(t, rafttest.ReplayFile(kept[1], p), "once it is mended")
-	rafttest.Replay(t, kept[1], p)
+	require.NoError(t, rafttest.ReplayFile(kept, p), "once it is mended")
+	rafttest.Replay(t, kept, p)
 }
 
 // TestReplayFails demands that Replay explains a schedule that fails as Check explained it.
@@ -113,7 +116,7 @@ func TestReplayFails(t *testing.T) {
 	out := failing(t, "TestReplayFails")
 	require.Contains(t, out, "Every copy of the state machine gives the same results")
 	require.Contains(t, out, "applies 3")
-	picture := regexp.MustCompile(`to see it, open (\S+\.html)`).FindStringSubmatch(out)
+	picture := regexp.MustCompile(`to see it, open (.+\.html)`).FindStringSubmatch(out)
 	require.NotNil(t, picture, "%s", out)
 	require.FileExists(t, picture[1])
 }
@@ -143,7 +146,9 @@ func TestCheckFindsChance(t *testing.T) {
 // failing runs a test of this binary in a process of its own, in which the test must fail. It
 // returns what the process prints.
 func failing(t *testing.T, name string) string {
-	again := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
+	program, err := os.Executable()
+	require.NoError(t, err)
+	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
 	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
 	out, err := again.CombinedOutput()
 	var exit *exec.ExitError

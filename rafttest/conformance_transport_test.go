@@ -43,7 +43,7 @@ func TestTransportOfThisModule(t *testing.T) {
 		})
 	})
 	t.Run("tcp", func(t *testing.T) {
-		require.NoError(t, rafttest.TestTransport(joinTCP, rafttest.TransportOptions{}))
+		require.NoError(t, rafttest.TestTransport(joinTCP, rafttest.TransportOptions{Patience: time.Minute}))
 	})
 }
 

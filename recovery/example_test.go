@@ -14,7 +14,7 @@ import (
 // Of two servers one is lost for good, so there is no majority any more. The other one is made a
 // cluster of its own, while it is stopped.
 func ExampleRecover() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	network := memory.NewNetwork(memory.Options{})
 	servers := []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}}

@@ -41,7 +41,7 @@ func (t *tally) Restore(io.Reader) error {
 // Three servers talk over TCP. In a real cluster, their addresses are fixed, because the cluster
 // stores them.
 func ExampleListen() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var transports []*tcp.Transport
 	var servers []raft.Server

@@ -90,7 +90,7 @@ func (s *settings) try(m *mutants.Mutant, root, dir string) (verdict, error) {
 		return verdict{}, err
 	}
 	binary := filepath.Join(dir, m.Name+".exe")
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftmodel")
+	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", binary, "./cmd/raftmodel")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return verdict{}, fmt.Errorf("mutant %s doesn't build: %v\n%s", m.Name, err, out)

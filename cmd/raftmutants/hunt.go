@@ -62,7 +62,7 @@ func (s *settings) hunt(m *mutants.Mutant) (verdict, error) {
 // simulate builds the simulator with a mutant and looks for a run that catches it.
 func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Duration) (verdict, error) {
 	binary := filepath.Join(s.dir, m.Name+".exe")
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftsim")
+	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", binary, "./cmd/raftsim")
 	build.Dir = s.root
 	if out, err := build.CombinedOutput(); err != nil {
 		return verdict{}, fmt.Errorf("mutant %s doesn't build: %v\n%s", m.Name, err, out)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/internal/buildtest"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -19,15 +20,10 @@ func TestSameOnAnyMachine(t *testing.T) {
 	if testing.Short() || runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("builds for linux/386 and runs it beside linux/amd64")
 	}
-	dir := t.TempDir()
 	outputs := map[string]string{}
-	for _, arch := range []string{"amd64", "386"} {
-		binary := filepath.Join(dir, arch)
-		build := exec.Command("go", "build", "-o", binary, ".")
-		build.Env = append(build.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
-		out, err := build.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		out, err = exec.Command(binary, "-runs", "200", "-workers", "1", "-quiet", "-hash").CombinedOutput()
+	for _, arch := range []string{"386", "amd64"} {
+		binary := buildtest.Build(t, ".", []string{"GOARCH=" + arch, "CGO_ENABLED=0"}, ".")
+		out, err := exec.Command(binary, "-runs", "200", "-workers", "1", "-quiet", "-hash").CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Regexp(t, "^hash [0-9a-f]{16}\n$", string(out))
 		outputs[arch] = string(out)
@@ -38,7 +34,7 @@ func TestSameOnAnyMachine(t *testing.T) {
 // TestImports demands that neither the command nor the simulator imports rapid, which registers
 // flags in every binary.
 func TestImports(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").CombinedOutput()
+	out, err := buildtest.Go(t, "list", "-buildvcs=false", "-deps", ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "rafttest/sim")
 	require.NotContains(t, string(out), "rapid")

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -171,8 +172,10 @@ func TestWhatCannotBeLookedAt(t *testing.T) {
 	require.NoError(t, log.Close())
 	_, errs = look(t, exitUnread, t.TempDir())
 	require.Contains(t, errs, "no log there")
-	_, errs = look(t, exitUnread, filepath.Join(dir, "nothing"))
-	require.Contains(t, errs, "no such file or directory")
+	missing := filepath.Join(dir, "nothing")
+	_, errs = look(t, exitUnread, missing)
+	_, err := os.Stat(missing)
+	require.Contains(t, errs, errors.Unwrap(err).Error(), "in the words of the system")
 	look(t, exitUnread, "-snapshot", "0000000000000009.snapshot", dir)
 
 	preamble, err := os.ReadFile(filepath.Join(dir, segment))

@@ -56,11 +56,11 @@ func startProcesses(t *testing.T) *processes {
 			start()
 		}
 	}()
-	host := freeHost(t)
+	addresses := freeAddresses(t, 6)
 	var peers []string
 	for i, id := range []string{"a", "b", "c"} {
-		peers = append(peers, fmt.Sprintf("%s=%s:%d", id, host, raftPort+i))
-		p.servers = append(p.servers, &process{id: id, web: fmt.Sprintf("%s:%d", host, webPort+i)})
+		peers = append(peers, id+"="+addresses[i])
+		p.servers = append(p.servers, &process{id: id, web: addresses[3+i]})
 	}
 	p.peers = strings.Join(peers, ",")
 	t.Cleanup(func() {
@@ -82,32 +82,36 @@ func startProcesses(t *testing.T) *processes {
 	return p
 }
 
-// The ports of the first server at a host.
-const (
-	raftPort = 7001
-	webPort  = 8001
-)
-
-// freeHost returns a random loopback address at which nobody uses the ports.
-func freeHost(t *testing.T) string {
-	for {
-		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-		free := true
-		for i := range 3 {
-			for _, port := range []int{raftPort + i, webPort + i} {
-				listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
-				if errors.Is(err, syscall.EADDRINUSE) {
-					free = false
-					continue
-				}
-				require.NoError(t, err)
-				require.NoError(t, listener.Close())
-			}
+// freeAddresses returns random loopback addresses at which nobody listens. They share a host that
+// is hardly anybody else's, so nobody takes one of them while its server is down. Where 127.0.0.1
+// is the only loopback address, they share that one; the ports are below those that Linux gives to
+// whoever asks for any.
+func freeAddresses(t *testing.T, n int) []string {
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	if listener, err := net.Listen("tcp", host+":0"); err != nil {
+		t.Logf("the servers share 127.0.0.1 with others: %v", err)
+		host = "127.0.0.1"
+	} else {
+		require.NoError(t, listener.Close())
+	}
+	var free []string
+	for range 1000 {
+		address := fmt.Sprintf("%s:%d", host, 10_000+rand.IntN(20_000))
+		if slices.Contains(free, address) {
+			continue
 		}
-		if free {
-			return host
+		listener, err := net.Listen("tcp", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue // somebody has the port, maybe at every host
+		}
+		require.NoError(t, err)
+		require.NoError(t, listener.Close())
+		if free = append(free, address); len(free) == n {
+			return free
 		}
 	}
+	require.FailNow(t, "no addresses are free", "at %s", host)
+	return nil
 }
 
 // start starts a server that isn't running.

@@ -2,12 +2,12 @@ package model_test
 
 import (
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/internal/buildtest"
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
@@ -27,16 +27,11 @@ func TestMutantIsFound(t *testing.T) {
 		if all[i].Name != name {
 			continue
 		}
-		dir := t.TempDir()
-		overlay, err := all[i].Overlay(root, dir)
+		overlay, err := all[i].Overlay(root, t.TempDir())
 		require.NoError(t, err)
-		binary := filepath.Join(dir, "raftmodel.exe")
-		build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftmodel")
-		build.Dir = root
-		out, err := build.CombinedOutput()
-		require.NoError(t, err, "%s", out)
+		binary := buildtest.Build(t, root, nil, "-overlay", overlay, "./cmd/raftmodel")
 
-		out, err = exec.Command(binary, "-quiet").CombinedOutput()
+		out, err := exec.Command(binary, "-quiet").CombinedOutput()
 		require.Error(t, err)
 		require.Contains(t, string(out), "caught: Quorum Durable")
 		require.NotContains(t, string(out), "exhausted")

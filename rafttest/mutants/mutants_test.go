@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/internal/buildtest"
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
@@ -53,13 +54,9 @@ func TestKilled(t *testing.T) {
 			dir := t.TempDir()
 			overlay, err := m.Overlay(root, dir)
 			require.NoError(t, err)
-			binary := filepath.Join(dir, "raftsim.exe")
-			build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/raftsim")
-			build.Dir = root
-			out, err := build.CombinedOutput()
-			require.NoError(t, err, "%s", out)
+			binary := buildtest.Build(t, root, nil, "-overlay", overlay, "./cmd/raftsim")
 			kept := filepath.Join(dir, "kept.schedule")
-			out, err = exec.Command(binary, "-runs", "2000", "-first", "-quiet", "-out", kept).CombinedOutput()
+			out, err := exec.Command(binary, "-runs", "2000", "-first", "-quiet", "-out", kept).CombinedOutput()
 			require.Error(t, err, "%s survived 2000 runs:\n%s", m.Name, out)
 			require.Contains(t, string(out), "caught after")
 

@@ -9,13 +9,13 @@ import (
 	"go/types"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/internal/buildtest"
 	"github.com/e17579a5/raft/rafttest/mutants"
 )
 
@@ -61,7 +61,7 @@ func TestTypes(t *testing.T) {
 
 // exports returns a function that opens the export data of any package that the module imports.
 func exports(t *testing.T, root string) func(path string) (io.ReadCloser, error) {
-	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
+	list := buildtest.Go(t, "list", "-buildvcs=false", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
 	list.Dir = root
 	out, err := list.Output()
 	require.NoError(t, err)
