@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // An Applier hands committed entries to a state machine, and keeps the sessions' table beside it (§6.3). It is what
 // applying an entry means, in production and in the simulator alike. It is used by one goroutine at a time.
@@ -109,11 +113,11 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	own := 0
 	for i := range entries {
 		switch e := &entries[i]; e.Kind {
-		case EntryCommand, EntryOpenSession, EntryCloseSession, EntrySessionCommand:
+		case wire.EntryCommand, wire.EntryOpenSession, wire.EntryCloseSession, wire.EntrySessionCommand:
 			if e.Origin == a.origin {
 				own++
 			}
-		case EntryNoOp, EntryConfiguration:
+		case wire.EntryNoOp, wire.EntryConfiguration:
 		default:
 			return Batch{}, fmt.Errorf("raft: apply entry %d: %s is not known to this version", e.Index, e.Kind)
 		}
@@ -125,7 +129,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	}
 	for len(entries) > 0 {
 		n, inSessions := a.run(entries)
-		a.touched = a.touched || n == 0 && entries[0].proposable() || inSessions || a.comparing
+		a.touched = a.touched || n == 0 && entries[0].Proposable() || inSessions || a.comparing
 		var err error
 		switch {
 		case n == 0:
@@ -139,7 +143,7 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 		if err != nil {
 			return Batch{}, err
 		}
-		if e := &entries[n-1]; !e.command() || e.Index%sessionCheckpoint == 0 {
+		if e := &entries[n-1]; !e.Command() || e.Index%sessionCheckpoint == 0 {
 			a.touched = a.sessions.expire() || a.touched
 		}
 		entries = entries[n:]
@@ -163,14 +167,11 @@ func (a *Applier) passed(index Index) {
 	}
 }
 
-// command says whether an entry is one for the state machine.
-func (e *Entry) command() bool { return e.Kind == EntryCommand || e.Kind == EntrySessionCommand }
-
 // run returns how many of the first entries are commands that can be applied together, and whether there are sessions'
 // ones among them.
 func (a *Applier) run(entries []Entry) (n int, inSessions bool) {
-	for n < len(entries) && entries[n].command() {
-		inSessions = inSessions || entries[n].Kind == EntrySessionCommand
+	for n < len(entries) && entries[n].Command() {
+		inSessions = inSessions || entries[n].Kind == wire.EntrySessionCommand
 		n++
 		if entries[n-1].Index%sessionCheckpoint == 0 && a.sessions.oldest != nil {
 			break
@@ -186,16 +187,16 @@ func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, 
 	}
 	var result []byte
 	switch e.Kind {
-	case EntryOpenSession:
-		limits, err := decodeOpenSession(e.Data)
+	case wire.EntryOpenSession:
+		limits, err := wire.DecodeSessionLimits(e.Data)
 		if err != nil {
 			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
 		}
-		id := SessionID{e.Term, e.Index}
+		id := SessionID{Term: e.Term, Index: e.Index}
 		a.sessions.open(id, limits)
-		result = AppendSessionID(nil, id)
-	case EntryCloseSession:
-		id, err := decodeCloseSession(e.Data)
+		result = wire.AppendSessionID(nil, id)
+	case wire.EntryCloseSession:
+		id, err := wire.DecodeSessionID(e.Data)
 		if err != nil {
 			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
 		}
@@ -241,11 +242,11 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 	for i := range entries {
 		outcomes = append(outcomes, outcome{place: len(commands), index: entries[i].Index})
 		o := &outcomes[i]
-		if entries[i].Kind == EntryCommand {
+		if entries[i].Kind == wire.EntryCommand {
 			commands = append(commands, entries[i])
 			continue
 		}
-		command, data, err := DecodeSessionCommand(entries[i].Data)
+		command, data, err := wire.DecodeSessionCommand(entries[i].Data)
 		if err != nil {
 			return own, fmt.Errorf("raft: apply entry %d: %w", entries[i].Index, err)
 		}
@@ -253,7 +254,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 		if !o.again && o.err == nil {
 			commands = append(commands, entries[i])
 			e := &commands[o.place]
-			e.Kind, e.Data = EntryCommand, data
+			e.Kind, e.Data = wire.EntryCommand, data
 		}
 	}
 	results = a.call(commands)

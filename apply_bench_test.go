@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // BenchmarkApply applies commands of 256 clients in batches of so many entries, at the server that proposed them and at
@@ -26,8 +27,8 @@ func BenchmarkApply(b *testing.B) {
 				index := raft.Index(0)
 				for range clients {
 					index++
-					limits := raft.SessionLimits{Sessions: 1000, Bytes: 1 << 20}
-					_, err := applier.Apply([]raft.Entry{{Index: index, Term: 1, Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, limits)}})
+					limits := wire.SessionLimits{Sessions: 1000, Bytes: 1 << 20}
+					_, err := applier.Apply([]raft.Entry{{Index: index, Term: 1, Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits)}})
 					require.NoError(b, err)
 					ids = append(ids, raft.SessionID{Term: 1, Index: index})
 				}
@@ -42,12 +43,12 @@ func BenchmarkApply(b *testing.B) {
 					for i := range entries {
 						index++
 						number++
-						e := raft.Entry{Index: index, Term: 1, Kind: raft.EntryCommand, Origin: origin, Number: number, Data: data}
+						e := raft.Entry{Index: index, Term: 1, Kind: wire.EntryCommand, Origin: origin, Number: number, Data: data}
 						if inSessions {
 							sequence := 1 + number/clients
 							command := raft.SessionCommand{Session: ids[i], Sequence: sequence, Lowest: sequence}
-							buffers[i] = raft.AppendSessionCommand(buffers[i][:0], &command, data)
-							e.Kind, e.Data = raft.EntrySessionCommand, buffers[i]
+							buffers[i] = wire.AppendSessionCommand(buffers[i][:0], &command, data)
+							e.Kind, e.Data = wire.EntrySessionCommand, buffers[i]
 						}
 						entries[i] = e
 					}

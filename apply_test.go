@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // An echo is a state machine whose result is the command, in one buffer that it uses again.
@@ -36,18 +37,18 @@ func (m *echo) Restore(io.Reader) error        { return nil }
 func TestApplierKeepsTheResultsOfItsOwnOrigin(t *testing.T) {
 	own, other := raft.Origin{Server: "a", Start: 3}, raft.Origin{Server: "a", Start: 2}
 	command := func(index raft.Index, origin raft.Origin, number uint64, data []byte) raft.Entry {
-		return raft.Entry{Index: index, Term: 2, Kind: raft.EntryCommand, Origin: origin, Number: number, Data: data}
+		return raft.Entry{Index: index, Term: 2, Kind: wire.EntryCommand, Origin: origin, Number: number, Data: data}
 	}
 	entries := []raft.Entry{
-		{Index: 5, Term: 2, Kind: raft.EntryNoOp},
+		{Index: 5, Term: 2, Kind: wire.EntryNoOp},
 		command(6, own, 1, []byte("one")),
 		command(7, other, 1, []byte("not ours")),
 		command(8, own, 2, nil),
-		{Index: 9, Term: 2, Kind: raft.EntryConfiguration, Data: []byte("configuration")},
-		{Index: 10, Term: 2, Kind: raft.EntryNoOp},
+		{Index: 9, Term: 2, Kind: wire.EntryConfiguration, Data: []byte("configuration")},
+		{Index: 10, Term: 2, Kind: wire.EntryNoOp},
 		command(11, own, 3, []byte{}),
 		command(12, own, 4, []byte("four")),
-		{Index: 13, Term: 4, Kind: raft.EntryNoOp},
+		{Index: 13, Term: 4, Kind: wire.EntryNoOp},
 	}
 	machine := &echo{}
 	applier := raft.NewApplier(machine, own)
@@ -80,7 +81,7 @@ func TestApplierKeepsTheResultsOfItsOwnOrigin(t *testing.T) {
 func TestApplierRefusesWhatItDoesNotKnowBeforeAnythingIsApplied(t *testing.T) {
 	machine := &echo{}
 	_, err := raft.NewApplier(machine, raft.Origin{}).Apply([]raft.Entry{
-		{Index: 1, Kind: raft.EntryCommand, Data: []byte("x")}, {Index: 2, Kind: 77},
+		{Index: 1, Kind: wire.EntryCommand, Data: []byte("x")}, {Index: 2, Kind: 77},
 	})
 	require.ErrorContains(t, err, "apply entry 2: kind 77")
 	require.Empty(t, machine.calls)
@@ -99,7 +100,7 @@ func TestApplierAllocatesTwiceABatch(t *testing.T) {
 	origin := raft.Origin{Server: "a", Start: 1}
 	entries := make([]raft.Entry, 256)
 	for i := range entries {
-		entries[i] = raft.Entry{Index: raft.Index(i) + 1, Term: 1, Kind: raft.EntryCommand, Origin: origin, Data: []byte("some result")}
+		entries[i] = raft.Entry{Index: raft.Index(i) + 1, Term: 1, Kind: wire.EntryCommand, Origin: origin, Data: []byte("some result")}
 	}
 	applier := raft.NewApplier(&mute{}, origin)
 	allocations := testing.AllocsPerRun(100, func() {

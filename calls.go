@@ -3,7 +3,8 @@ package raft
 import (
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // An administrative call asks the leader for something about the cluster itself. It travels as a command does
@@ -13,95 +14,17 @@ import (
 // is then either in this server's log, where its outcome is read, or will never be in any. So no call takes effect
 // twice, and an answer is one of the three that a command gets.
 
-// A CallKind says what an administrative call asks for.
-type CallKind uint8
-
-var callKindNames = [...]string{CallAdd: "add", CallRemove: "remove", CallReplace: "replace", CallSet: "set", CallTransfer: "transfer"}
-
-// String returns the kind in words.
-func (k CallKind) String() string {
-	if k > 0 && int(k) < len(callKindNames) {
-		return callKindNames[k]
-	}
-	return fmt.Sprintf("call %d", uint8(k))
-}
-
-// A Call is a request to the leader about the cluster itself. Which of the fields a kind uses, its comment says;
-// the others are zero.
-type Call struct {
-	Kind CallKind
-	// Members are the servers that the call is about.
-	Members []Member
-	// Expected is the index of the configuration that the caller knows, or 0 for any.
-	Expected Index
-}
-
-// String says what the call asks for.
-func (c *Call) String() string {
-	text := c.Kind.String()
-	for i := range c.Members {
-		text += " " + string(c.Members[i].ID)
-	}
-	return text
-}
-
-// size is what a call counts for against limits in bytes.
-func (c *Call) size() int { return messageOverhead * (1 + len(c.Members)) }
-
-// A Refusal says why a leader didn't do what a call asked for. Zero stands for none.
-type Refusal uint8
-
-// Refusals.
-const (
-	// RefusedUnknown: the leader is of a version that doesn't know this kind of call.
-	RefusedUnknown Refusal = 1 + iota
-	// RefusedConflict: the configuration isn't the expected one.
-	RefusedConflict
-	// RefusedInProgress: another change is under way.
-	RefusedInProgress
-	// RefusedMembers: no cluster can have such members.
-	RefusedMembers
-	// RefusedNotMember: the server whose disk is to be replaced isn't a member.
-	RefusedNotMember
-	// RefusedUnreachable: a new server doesn't answer.
-	RefusedUnreachable
-	// RefusedForeign: a new server belongs to another cluster.
-	RefusedForeign
-	// RefusedOtherDisk: a member has another disk than the cluster knows.
-	RefusedOtherDisk
-	// RefusedNotCaughtUp: a new server didn't catch up.
-	RefusedNotCaughtUp
-	// RefusedHalfway: the lost disk was replaced, but the server with the new one didn't catch up.
-	RefusedHalfway
-	// RefusedOutdated: a new server doesn't know the level that is in force.
-	RefusedOutdated
-	// RefusedTarget: there is no such server to hand over to.
-	RefusedTarget
-	// RefusedTransferring: the leader is handing over to another server.
-	RefusedTransferring
-	// RefusedGivenUp: the server that was to lead doesn't.
-	RefusedGivenUp
-)
-
 // refusals are the errors that callers get.
 var refusals = [...]error{
-	RefusedUnknown: ErrUnknownCall, RefusedConflict: ErrConflict, RefusedInProgress: ErrChangeInProgress,
-	RefusedMembers: ErrMembers, RefusedNotMember: ErrNotMember, RefusedUnreachable: ErrUnreachable,
-	RefusedForeign: ErrForeignServer, RefusedOtherDisk: ErrOtherIncarnation, RefusedNotCaughtUp: ErrNotCaughtUp,
-	RefusedHalfway: ErrNotCaughtUp, RefusedOutdated: ErrOutdated,
-	RefusedTarget: ErrTransferTarget, RefusedTransferring: ErrTransferInProgress, RefusedGivenUp: ErrTransferGivenUp,
+	wire.RefusedUnknown: ErrUnknownCall, wire.RefusedConflict: ErrConflict, wire.RefusedInProgress: ErrChangeInProgress,
+	wire.RefusedMembers: ErrMembers, wire.RefusedNotMember: ErrNotMember, wire.RefusedUnreachable: ErrUnreachable,
+	wire.RefusedForeign: ErrForeignServer, wire.RefusedOtherDisk: ErrOtherIncarnation, wire.RefusedNotCaughtUp: ErrNotCaughtUp,
+	wire.RefusedHalfway: ErrNotCaughtUp, wire.RefusedOutdated: ErrOutdated,
+	wire.RefusedTarget: ErrTransferTarget, wire.RefusedTransferring: ErrTransferInProgress, wire.RefusedGivenUp: ErrTransferGivenUp,
 }
 
-// String says why.
-func (r Refusal) String() string {
-	if r == 0 {
-		return "none"
-	}
-	return strings.TrimPrefix(r.err("").Error(), "raft: ")
-}
-
-// err returns the error that stands for a refusal, and the server that it is about, if any.
-func (r Refusal) err(about ServerID) error {
+// refused returns the error that stands for a refusal, and the server that it is about, if any.
+func refused(r wire.Refusal, about ServerID) error {
 	err := ErrUnknownCall
 	if int(r) < len(refusals) && r > 0 {
 		err = refusals[r]
@@ -124,7 +47,7 @@ type calls struct {
 // A pendingCall waits for its answer.
 type pendingCall struct {
 	number uint64
-	call   *Call
+	call   *wire.Call
 	state  pendingState
 	term   Term // in which it was offered last
 	since  Term // in which this server was when it was called
@@ -149,7 +72,7 @@ func (q *calls) asked() bool {
 
 // Call takes an administrative call from a caller and returns the number by which an Answer will name it. The
 // core offers it to one leader after the other until it is answered or canceled.
-func (c *Core) Call(now Instant, call Call) uint64 {
+func (c *Core) Call(now Instant, call wire.Call) uint64 {
 	c.advance(now)
 	c.calls.next++
 	number := c.calls.next
@@ -206,14 +129,12 @@ func (c *Core) sendCalls(state pendingState) {
 		}
 		own := c.calls.find(item.number)
 		own.state, own.term = pendingForwarded, c.state.Term
-		request := Message{Kind: CallRequest, To: to, Start: c.state.Start,
-			Number: c.calls.items[0].number, Numbers: []uint64{item.number}, Call: item.call}
+		request := wire.CallRequest{Start: c.state.Start, Lowest: c.calls.items[0].number, Number: item.number, Call: item.call}
 		if to == c.id {
-			request.From, request.FromIncarnation = c.id, c.state.Incarnation
-			c.takeCall(&request)
+			c.takeCall(c.id, c.state.Incarnation, request)
 			continue
 		}
-		c.send(request)
+		c.send(to, request.Message())
 	}
 }
 
@@ -228,16 +149,13 @@ func (c *Core) callsProven(term Term) {
 }
 
 // callAnswered takes the answer of the leader of this term.
-func (c *Core) callAnswered(m *Message) {
-	item := c.calls.find(m.Number)
-	if item == nil || m.Start != c.state.Start || m.From != c.leaderID() || item.term != m.Term || item.state == pendingFree {
+func (c *Core) callAnswered(m *wire.Message) {
+	answer := m.CallResponse()
+	item := c.calls.find(answer.Number)
+	if item == nil || answer.Start != c.state.Start || m.From != c.leaderID() || item.term != m.Term || item.state == pendingFree {
 		return
 	}
-	about := ServerID("")
-	if len(m.Servers) > 0 {
-		about = m.Servers[0].ID
-	}
-	c.callEnded(m.Number, callOutcome{index: m.Index, refusal: m.Refusal, about: about})
+	c.callEnded(answer.Number, callOutcome{index: answer.Index, refusal: answer.Refusal, about: answer.About})
 }
 
 // callEnded answers a call with what the leader says.
@@ -245,10 +163,10 @@ func (c *Core) callEnded(number uint64, outcome callOutcome) {
 	switch outcome.refusal {
 	case 0:
 		c.answerCall(number, outcome.index, nil)
-	case RefusedHalfway:
-		c.answerCall(number, 0, outcomeUnknown(outcome.refusal.err(outcome.about)))
+	case wire.RefusedHalfway:
+		c.answerCall(number, 0, outcomeUnknown(refused(outcome.refusal, outcome.about)))
 	default:
-		c.answerCall(number, 0, notApplied(outcome.refusal.err(outcome.about)))
+		c.answerCall(number, 0, notApplied(refused(outcome.refusal, outcome.about)))
 	}
 }
 
@@ -262,7 +180,7 @@ type ticket struct {
 // refused, on account of a server if there is one to name.
 type callOutcome struct {
 	index   Index
-	refusal Refusal
+	refusal wire.Refusal
 	about   ServerID
 }
 
@@ -318,17 +236,17 @@ func (r *caller) find(number uint64) *takenCall {
 }
 
 // takeCall takes a call, each number once. Asked again for one that has ended, it repeats the answer.
-func (c *Core) takeCall(m *Message) {
+func (c *Core) takeCall(from ServerID, disk Incarnation, request wire.CallRequest) {
 	l, leads := c.role.(*leader)
-	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) || c.log.commit < l.begin {
+	if !leads || !c.log.configuration().Names(from, disk) || c.log.commit < l.begin {
 		return // what a lost disk has asked for is nothing that the one in its place waits for; others ask again
 	}
-	t := ticket{Origin{m.From, m.Start}, m.Numbers[0]}
-	r := l.caller(t.origin, m.FromIncarnation)
+	t := ticket{Origin{Server: from, Start: request.Start}, request.Number}
+	r := l.caller(t.origin, disk)
 	if r == nil {
 		return
 	}
-	r.lowest = max(r.lowest, m.Number)
+	r.lowest = max(r.lowest, request.Lowest)
 	r.calls = slices.DeleteFunc(r.calls, func(taken takenCall) bool { return taken.number < r.lowest && taken.ended })
 	if taken := r.find(t.number); taken != nil {
 		if taken.ended {
@@ -340,18 +258,18 @@ func (c *Core) takeCall(m *Message) {
 		return
 	}
 	r.calls = append(r.calls, takenCall{number: t.number})
-	c.beginCall(l, t, m.Call)
+	c.beginCall(l, t, request.Call)
 }
 
 // beginCall does what a call asks for, or begins to: then endCall tells the outcome later.
-func (c *Core) beginCall(l *leader, t ticket, call *Call) {
+func (c *Core) beginCall(l *leader, t ticket, call *wire.Call) {
 	switch call.Kind {
-	case CallAdd, CallRemove, CallReplace, CallSet:
+	case wire.CallAdd, wire.CallRemove, wire.CallReplace, wire.CallSet:
 		c.beginChange(l, t, call)
-	case CallTransfer:
+	case wire.CallTransfer:
 		c.beginTransfer(l, t, call)
 	default:
-		c.endCall(l, t, callOutcome{refusal: RefusedUnknown})
+		c.endCall(l, t, callOutcome{refusal: wire.RefusedUnknown})
 	}
 }
 
@@ -377,10 +295,8 @@ func (c *Core) sendOutcome(r *caller, t ticket, outcome callOutcome) {
 		}
 		return
 	}
-	m := Message{Kind: CallResponse, To: t.origin.Server, ToIncarnation: r.incarnation, Start: t.origin.Start, Number: t.number,
-		Granted: outcome.refusal == 0, Index: outcome.index, Refusal: outcome.refusal}
-	if outcome.about != "" {
-		m.Servers = []Server{{ID: outcome.about}}
-	}
-	c.send(m)
+	c.sendTo(t.origin.Server, r.incarnation, wire.CallResponse{
+		Start: t.origin.Start, Number: t.number, Done: outcome.refusal == 0,
+		Index: outcome.index, Refusal: outcome.refusal, About: outcome.about,
+	}.Message())
 }

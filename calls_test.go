@@ -7,15 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Administrative calls travel as commands do (calls.go).
 
 // call makes a call at a server without delivering anything, and returns the request.
-func (c *cores) call(id raft.ServerID, call raft.Call) (number uint64, request raft.Message) {
+func (c *cores) call(id raft.ServerID, call wire.Call) (number uint64, request wire.Message) {
 	number = c.servers[id].core.Call(c.now, call)
 	c.drain(id)
-	sent := c.take(is(raft.CallRequest))
+	sent := c.take(is(wire.KindCallRequest))
 	require.Len(c.t, sent, 1)
 	return number, sent[0]
 }
@@ -26,7 +27,7 @@ func TestUnknownCallIsRefused(t *testing.T) {
 		c := founded(t, 3)
 		s := c.servers[id]
 		before := len(s.answers)
-		number := s.core.Call(c.now, raft.Call{Kind: 200})
+		number := s.core.Call(c.now, wire.Call{Kind: 200})
 		c.drain(id)
 		c.settle()
 		require.Len(t, s.answers, before+1)
@@ -42,57 +43,57 @@ func TestUnknownCallIsRefused(t *testing.T) {
 func TestCallIsAskedForAgainAndAnsweredOnce(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
-	_, lost := c.call("b", raft.Call{Kind: 200})
+	_, lost := c.call("b", wire.Call{Kind: 200})
 	c.pass(3 * heartbeat)
 	require.Len(t, b.answers, 1)
 	for range 3 {
 		c.deliver(lost) // its copies change nothing: the same answer comes, for a call that has ended
 	}
-	require.Len(t, c.take(is(raft.CallResponse)), 3)
-	_, next := c.call("b", raft.Call{Kind: 200})
+	require.Len(t, c.take(is(wire.KindCallResponse)), 3)
+	_, next := c.call("b", wire.Call{Kind: 200})
 	c.deliver(next)
-	require.Len(t, c.take(is(raft.CallResponse)), 1)
+	require.Len(t, c.take(is(wire.KindCallResponse)), 1)
 	c.deliver(lost) // the origin has ended with it, and the leader has forgotten it
-	require.Empty(t, c.take(is(raft.CallResponse)))
+	require.Empty(t, c.take(is(wire.KindCallResponse)))
 }
 
 // What an earlier start of a server has asked for is nothing that the present one waits for.
 func TestCallsAreForOneStart(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
-	_, old := c.call("b", raft.Call{Kind: 200})
+	_, old := c.call("b", wire.Call{Kind: 200})
 	c.deliver(old)
-	response := c.take(is(raft.CallResponse))
+	response := c.take(is(wire.KindCallResponse))
 	require.Len(t, response, 1)
 	c.restart("b")
 	c.pass(2 * heartbeat)
-	number, request := c.call("b", raft.Call{Kind: 200})
-	require.Equal(t, old.Numbers, []uint64{number}, "numbers begin anew")
+	number, request := c.call("b", wire.Call{Kind: 200})
+	require.Equal(t, old.CallRequest().Number, number, "numbers begin anew")
 	c.deliver(response[0])
 	require.Empty(t, b.answers)
 	c.deliver(request)
 	c.settle()
 	require.Len(t, b.answers, 1)
 	c.deliver(old)
-	require.Empty(t, c.take(is(raft.CallResponse)))
+	require.Empty(t, c.take(is(wire.KindCallResponse)))
 }
 
 // A call is for the leader of one term, and comes again when an entry of a later term was applied; not before.
 func TestCallIsForOneTerm(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
-	_, lost := c.call("b", raft.Call{Kind: 200})
+	_, lost := c.call("b", wire.Call{Kind: 200})
 	c.servers["a"].cut = true
-	withheld := c.electWithout("c", raft.AppendRequest)
+	withheld := c.electWithout("c", wire.KindAppendRequest)
 	for range 3 {
 		c.now += raft.Instant(heartbeat)
 		b.core.Tick(c.now)
 		c.drain("b")
-		require.Empty(t, c.take(is(raft.CallRequest)))
+		require.Empty(t, c.take(is(wire.KindCallRequest)))
 	}
 	lost.To = "c"
 	c.deliver(lost)
-	require.Empty(t, c.take(is(raft.CallResponse)))
+	require.Empty(t, c.take(is(wire.KindCallResponse)))
 	for _, m := range withheld {
 		c.deliver(m)
 	}
@@ -109,15 +110,15 @@ func TestCallThatBeganInTheLogIsNotOfferedAgain(t *testing.T) {
 	begun := []string{"a b c", "a b c d(joining) → a b c d"}
 	require.Equal(t, begun, c.configurations("b"))
 	c.servers["a"].cut = true
-	offered := c.electWithout("c", raft.CallRequest)
+	offered := c.electWithout("c", wire.KindCallRequest)
 	for c.status("b").Applied < c.status("c").Last || len(c.network) > 0 {
 		if len(c.network) == 0 {
 			c.now += raft.Instant(heartbeat)
 			c.servers["c"].core.Tick(c.now)
 			c.drain("c")
 		}
-		offered = append(offered, c.take(is(raft.CallRequest))...)
-		for _, m := range c.take(func(raft.Message) bool { return true }) {
+		offered = append(offered, c.take(is(wire.KindCallRequest))...)
+		for _, m := range c.take(func(wire.Message) bool { return true }) {
 			c.deliver(m)
 		}
 	}
@@ -133,7 +134,7 @@ func TestCallThatBeganInTheLogIsNotOfferedAgain(t *testing.T) {
 func TestCancelSaysWhetherTheCallLeft(t *testing.T) {
 	c := newCores(t, 3)
 	b := c.servers["b"]
-	early := b.core.Call(c.now, raft.Call{Kind: 200})
+	early := b.core.Call(c.now, wire.Call{Kind: 200})
 	c.drain("b")
 	b.core.CancelCall(early, context.Canceled)
 	c.drain("b")
@@ -142,7 +143,7 @@ func TestCancelSaysWhetherTheCallLeft(t *testing.T) {
 	require.ErrorIs(t, b.answers[0].Err, context.Canceled)
 
 	c.elect("a")
-	number, request := c.call("b", raft.Call{Kind: 200})
+	number, request := c.call("b", wire.Call{Kind: 200})
 	b.core.CancelCall(number, context.DeadlineExceeded)
 	b.core.CancelCall(number, context.DeadlineExceeded)
 	c.drain("b")
@@ -158,7 +159,7 @@ func TestCallsAreBounded(t *testing.T) {
 	c := newCores(t, 3)
 	b := c.servers["b"]
 	for range 65 {
-		b.core.Call(c.now, raft.Call{Kind: 200})
+		b.core.Call(c.now, wire.Call{Kind: 200})
 	}
 	c.drain("b")
 	require.Len(t, b.answers, 1)

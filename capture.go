@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/e17579a5/raft/internal/codec"
 )
 
 // The bytes of a snapshot are made by an Applier: what it keeps itself beside the state machine, and then what the
@@ -55,8 +57,8 @@ func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
 // WriteTo implements io.WriterTo.
 func (c *capture) WriteTo(w io.Writer) (int64, error) {
 	head := append([]byte(captureMagic), captureVersion)
-	head = appendUvarint(head, uint64(c.index))
-	head = appendUvarint(head, uint64(len(c.section)))
+	head = codec.AppendUvarint(head, uint64(c.index))
+	head = codec.AppendUvarint(head, uint64(len(c.section)))
 	head = append(head, c.section...)
 	n, err := w.Write(head)
 	if err != nil {
@@ -148,17 +150,17 @@ func (a *Applier) appendState(b []byte) []byte {
 
 // restoreState replaces that by what appendState has made of another one.
 func (a *Applier) restoreState(b []byte) error {
-	r := reader{bytes: b}
-	if version := r.byte("state: version"); version != stateVersion {
-		r.fail("state: of version %d, not %d", version, stateVersion)
+	r := codec.NewReader(b)
+	if version := r.Byte("state: version"); version != stateVersion {
+		r.Fail("state: of version %d, not %d", version, stateVersion)
 	}
 	table := decodeSessions(&r)
-	sum, known := uint32(0), r.byte("state: fingerprint")
-	if r.check(known <= 1, "state: no fingerprint"); known == 1 {
-		sum = r.uint32("state: fingerprint")
+	sum, known := uint32(0), r.Byte("state: fingerprint")
+	if r.Check(known <= 1, "state: no fingerprint"); known == 1 {
+		sum = r.Uint32("state: fingerprint")
 	}
-	if r.end("state"); r.err != nil {
-		return r.err
+	if r.End("state"); r.Err() != nil {
+		return r.Err()
 	}
 	a.sessions, a.print, a.known = table, Fingerprint{Sum: sum}, known == 1
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A listing is a state machine that keeps all commands, one a line.
@@ -37,7 +38,7 @@ func applied(t *testing.T, machine raft.StateMachine, commands ...string) *raft.
 	t.Helper()
 	a := raft.NewApplier(machine, raft.Origin{Server: "a", Start: 1})
 	for i, command := range commands {
-		_, err := a.Apply([]raft.Entry{{Index: raft.Index(i + 1), Term: 1, Kind: raft.EntryCommand, Data: []byte(command)}})
+		_, err := a.Apply([]raft.Entry{{Index: raft.Index(i + 1), Term: 1, Kind: wire.EntryCommand, Data: []byte(command)}})
 		require.NoError(t, err)
 	}
 	return a
@@ -49,7 +50,7 @@ func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 	require.ErrorContains(t, err, "snapshot of index 1 of a state at index 2")
 	captured, err := a.Snapshot(2)
 	require.NoError(t, err)
-	_, err = a.Apply([]raft.Entry{{Index: 3, Term: 1, Kind: raft.EntryCommand, Data: []byte("three")}})
+	_, err = a.Apply([]raft.Entry{{Index: 3, Term: 1, Kind: wire.EntryCommand, Data: []byte("three")}})
 	require.NoError(t, err)
 	var written bytes.Buffer
 	n, err := captured.WriteTo(&written)

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // Servers that are to vote catch up first (§4.2.1), in rounds: each ends when all of them hold what the leader's log held when
 // it began. They have caught up when a round took less than an election timeout.
 //
@@ -31,7 +33,7 @@ func (c *Core) laggards(l *leader, configuration *Configuration) []*progress {
 	var behind []*progress
 	for i := range configuration.Next {
 		m := &configuration.Next[i]
-		if m.Role == Voter && !configuration.counts(m.ID, m.Incarnation) {
+		if m.Role == Voter && !configuration.Counts(m.ID, m.Incarnation) {
 			if p := l.progressOf(m); p != nil {
 				behind = append(behind, p)
 			}
@@ -51,7 +53,7 @@ func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
 	}
 	for _, p := range laggards {
 		if p.replaced {
-			c.giveUp(configuration, RefusedOtherDisk, p.id)
+			c.giveUp(configuration, wire.RefusedOtherDisk, p.id)
 			return
 		}
 	}
@@ -74,7 +76,7 @@ func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
 func (c *Core) nextRound(l *leader, configuration *Configuration) {
 	u := &l.catchUp
 	if u.rounds == maxCatchUpRounds {
-		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration, c.log.last+1))
+		c.giveUp(configuration, wire.RefusedNotCaughtUp, c.slowest(l, configuration, c.log.last+1))
 		return
 	}
 	u.rounds++
@@ -99,7 +101,7 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	}
 	switch {
 	case u.stalls >= maxCatchUpStalls:
-		c.giveUp(configuration, RefusedNotCaughtUp, c.slowest(l, configuration, u.goal))
+		c.giveUp(configuration, wire.RefusedNotCaughtUp, c.slowest(l, configuration, u.goal))
 	case before != nil && before != u.snapshot:
 		c.nextRound(l, configuration)
 	default:
@@ -130,11 +132,11 @@ func (c *Core) slowest(l *leader, configuration *Configuration, upto Index) Serv
 }
 
 // giveUp ends a change whose servers don't catch up: those that were joining go again.
-func (c *Core) giveUp(configuration *Configuration, why Refusal, about ServerID) {
+func (c *Core) giveUp(configuration *Configuration, why wire.Refusal, about ServerID) {
 	step := *configuration
 	step.Next, step.Refusal, step.About = nil, why, about
 	if step.Begun {
-		step.Refusal = RefusedHalfway
+		step.Refusal = wire.RefusedHalfway
 	}
 	step.Members = withoutJoining(step.Members)
 	c.disarm(changeDeadline)

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // joining makes a cluster of a, b and c whose logs are forgotten, and lets b ask for d as a voter. It returns once a stream to d is
@@ -20,7 +21,7 @@ func joining(t *testing.T) (c *cores, number uint64) {
 			c.snapshot(id)
 		}
 	}
-	number = c.servers["b"].core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	number = c.servers["b"].core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 	c.drain("b")
 	c.pass(6 * heartbeat)
 	require.Len(t, c.streams, 1)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A change of the members takes these steps, each of which is an entry in the log that is committed before the next:
@@ -25,21 +27,6 @@ import (
 // No step is taken before an entry of this leader's own term is committed: otherwise two leaders that don't know of
 // each other's changes can commit with disjoint majorities (the single-server bug of 2015). It would take more than that here,
 // since of a joint configuration each half must agree.
-
-// Kinds of calls that change the members.
-const (
-	// CallAdd makes the server of Members a member in the role given there, if it isn't one, or moves it to another
-	// address.
-	CallAdd CallKind = 1 + iota
-	// CallRemove removes the server of Members, if it is a member.
-	CallRemove
-	// CallReplace lets the present disk of the server of Members take the place of the one that the cluster knows.
-	CallReplace
-	// CallSet makes Members the members, whatever they were.
-	CallSet
-	// CallTransfer hands the leadership over to the one of Members, or to the best server if there is none (§3.10).
-	CallTransfer
-)
 
 // A change is what a leader has in mind and not in its log.
 type change struct {
@@ -65,17 +52,17 @@ func (x *change) clone() *change {
 const maxIdentityWaits = 2
 
 // checkMembers says what is wrong with the members that a call names.
-func (c *Call) checkMembers() error {
-	if c.Kind != CallSet && len(c.Members) != 1 {
+func checkMembers(c *wire.Call) error {
+	if c.Kind != wire.CallSet && len(c.Members) != 1 {
 		return fmt.Errorf("%w: %v of %d servers, not of one", ErrMembers, c.Kind, len(c.Members))
 	}
-	if len(c.Members) > MaxMembers {
-		return fmt.Errorf("%w: %d of them, more than %d", ErrMembers, len(c.Members), MaxMembers)
+	if len(c.Members) > wire.MaxMembers {
+		return fmt.Errorf("%w: %d of them, more than %d", ErrMembers, len(c.Members), wire.MaxMembers)
 	}
-	votes := c.Kind != CallSet
+	votes := c.Kind != wire.CallSet
 	for i := range c.Members {
 		m := &c.Members[i]
-		known := m.Role == Voter || m.Role == Learner || m.Role == 0 && (c.Kind == CallRemove || c.Kind == CallReplace)
+		known := m.Role == Voter || m.Role == Learner || m.Role == 0 && (c.Kind == wire.CallRemove || c.Kind == wire.CallReplace)
 		votes = votes || m.Role == Voter
 		switch {
 		case checkServer(m.Server) != nil:
@@ -92,35 +79,35 @@ func (c *Call) checkMembers() error {
 	return nil
 }
 
-// target returns the members that the call asks for, given the present ones. Those of whom it isn't known who they are
+// targetOf returns the members that a call asks for, given the present ones. Those of whom it isn't known who they are
 // have no incarnation.
-func (c *Call) target(present []Member) ([]Member, callOutcome) {
-	if c.checkMembers() != nil {
-		return nil, callOutcome{refusal: RefusedMembers}
+func targetOf(c *wire.Call, present []Member) ([]Member, callOutcome) {
+	if checkMembers(c) != nil {
+		return nil, callOutcome{refusal: wire.RefusedMembers}
 	}
 	target := slices.Clone(present)
 	switch c.Kind {
-	case CallSet:
+	case wire.CallSet:
 		target = slices.Clone(c.Members)
 		for i := range target {
-			if j := find(present, target[i].ID); j >= 0 {
-				target[i].keep(&present[j])
+			if j := wire.FindMember(present, target[i].ID); j >= 0 {
+				keep(&target[i], &present[j])
 			}
 		}
 	default:
 		m := c.Members[0]
 		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return strings.Compare(string(m.ID), string(id)) })
 		switch {
-		case c.Kind == CallAdd && there:
-			m.keep(&target[i])
+		case c.Kind == wire.CallAdd && there:
+			keep(&m, &target[i])
 			target[i] = m
-		case c.Kind == CallAdd:
+		case c.Kind == wire.CallAdd:
 			target = slices.Insert(target, i, m)
-		case c.Kind == CallRemove && there:
+		case c.Kind == wire.CallRemove && there:
 			target = slices.Delete(target, i, i+1)
-		case c.Kind == CallReplace && !there:
-			return nil, callOutcome{refusal: RefusedNotMember, about: m.ID}
-		case c.Kind == CallReplace:
+		case c.Kind == wire.CallReplace && !there:
+			return nil, callOutcome{refusal: wire.RefusedNotMember, about: m.ID}
+		case c.Kind == wire.CallReplace:
 			m.Role = target[i].Role
 			if m.Address == "" {
 				m.Address = target[i].Address
@@ -128,15 +115,15 @@ func (c *Call) target(present []Member) ([]Member, callOutcome) {
 			target[i] = m
 		}
 	}
-	if !slices.ContainsFunc(target, func(m Member) bool { return m.Role == Voter }) || len(target) > MaxMembers {
-		return nil, callOutcome{refusal: RefusedMembers}
+	if !slices.ContainsFunc(target, func(m Member) bool { return m.Role == Voter }) || len(target) > wire.MaxMembers {
+		return nil, callOutcome{refusal: wire.RefusedMembers}
 	}
 	return target, callOutcome{}
 }
 
 // keep takes over what is known of a member that stays, unless it is said to have moved: then whether it is the
 // same is asked.
-func (m *Member) keep(present *Member) {
+func keep(m, present *Member) {
 	if m.Address == "" || m.Address == present.Address {
 		m.Address, m.Incarnation = present.Address, present.Incarnation
 	}
@@ -145,11 +132,11 @@ func (m *Member) keep(present *Member) {
 // mayChange says whether a change may begin: none is under way, and an entry of this term is committed.
 func (c *Core) mayChange(l *leader) bool {
 	placed := c.log.placed()
-	return l.change == nil && placed.index <= c.log.commit && placed.configuration.settled()
+	return l.change == nil && placed.index <= c.log.commit && placed.configuration.Settled()
 }
 
 // beginChange begins to change the members as a call asks for, or goes on to.
-func (c *Core) beginChange(l *leader, t ticket, call *Call) {
+func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 	placed := c.log.placed()
 	present := placed.configuration
 	if present.Origin == t.origin && present.Number == t.number {
@@ -159,27 +146,27 @@ func (c *Core) beginChange(l *leader, t ticket, call *Call) {
 		return // or else driveChange goes on with it, and tells its outcome
 	}
 	if !c.mayChange(l) {
-		c.endCall(l, t, callOutcome{refusal: RefusedInProgress})
+		c.endCall(l, t, callOutcome{refusal: wire.RefusedInProgress})
 		return
 	}
 	if call.Expected != 0 && call.Expected != placed.index {
-		c.endCall(l, t, callOutcome{refusal: RefusedConflict})
+		c.endCall(l, t, callOutcome{refusal: wire.RefusedConflict})
 		return
 	}
-	target, outcome := call.target(present.Members)
+	target, outcome := targetOf(call, present.Members)
 	if outcome.refusal != 0 {
 		c.endCall(l, t, outcome)
 		return
 	}
-	if i := find(target, c.id); i >= 0 && target[i].Incarnation == 0 {
+	if i := wire.FindMember(target, c.id); i >= 0 && target[i].Incarnation == 0 {
 		// It needn't ask itself who it is, and knows best where it is.
 		if target[i].Incarnation = c.state.Incarnation; target[i].Address != c.config.Address {
-			c.endCall(l, t, callOutcome{refusal: RefusedUnreachable, about: c.id})
+			c.endCall(l, t, callOutcome{refusal: wire.RefusedUnreachable, about: c.id})
 			return
 		}
 	}
 	l.nonce++
-	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce, replaces: call.Kind == CallReplace}
+	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce, replaces: call.Kind == wire.CallReplace}
 	for i := range target {
 		if target[i].Incarnation == 0 {
 			l.change.asked = append(l.change.asked, target[i])
@@ -199,42 +186,45 @@ func (c *Core) askIdentities(l *leader) {
 		return
 	}
 	for i := range l.change.asked {
-		c.send(Message{Kind: IdentityRequest, To: l.change.asked[i].ID, At: l.change.asked[i].Address, Round: l.change.nonce})
+		m := wire.IdentityRequest{Round: l.change.nonce}.Message()
+		m.ToAddress = l.change.asked[i].Address
+		c.send(l.change.asked[i].ID, m)
 	}
 }
 
 // tellIdentity says who this server is: that is in the envelope, and leaves when it is durable.
-func (c *Core) tellIdentity(m *Message) {
-	c.send(Message{Kind: IdentityResponse, To: m.From, Round: m.Round, LogTerm: m.Term, Level: c.config.Level})
+func (c *Core) tellIdentity(m *wire.Message) {
+	c.send(m.From, wire.IdentityResponse{Round: m.IdentityRequest().Round, AskedIn: m.Term, Level: c.config.Level}.Message())
 }
 
 // identityTold takes the answer of a new server.
-func (c *Core) identityTold(m *Message) {
+func (c *Core) identityTold(m *wire.Message) {
 	l, leads := c.role.(*leader)
-	if !leads || m.LogTerm != c.state.Term || m.FromIncarnation == 0 {
+	answer := m.IdentityResponse()
+	if !leads || answer.AskedIn != c.state.Term || m.FromIncarnation == 0 {
 		return
 	}
-	if p := l.peer(m.From); m.Round == 0 && p != nil && p.incarnation != m.FromIncarnation {
+	if p := l.peer(m.From); answer.Round == 0 && p != nil && p.incarnation != m.FromIncarnation {
 		p.replaced = true
 	}
-	if l.change == nil || m.Round != l.change.nonce {
+	if l.change == nil || answer.Round != l.change.nonce {
 		return
 	}
-	i := find(l.change.asked, m.From)
+	i := wire.FindMember(l.change.asked, m.From)
 	if i < 0 {
 		return
 	}
-	target := &l.change.target[find(l.change.target, m.From)]
-	known := c.log.configuration().member(m.From)
+	target := &l.change.target[wire.FindMember(l.change.target, m.From)]
+	known := c.log.configuration().Member(m.From)
 	switch {
 	case m.Cluster != ClusterID{} && m.Cluster != c.state.Cluster:
-		c.dropChange(l, callOutcome{refusal: RefusedForeign, about: m.From})
+		c.dropChange(l, callOutcome{refusal: wire.RefusedForeign, about: m.From})
 		return
-	case max(m.Level, LevelFirst) < c.log.configuration().level():
-		c.dropChange(l, callOutcome{refusal: RefusedOutdated, about: m.From})
+	case max(answer.Level, wire.LevelFirst) < c.log.configuration().LevelInForce():
+		c.dropChange(l, callOutcome{refusal: wire.RefusedOutdated, about: m.From})
 		return
 	case known != nil && known.Address != target.Address && known.Incarnation != m.FromIncarnation && !l.change.replaces:
-		c.dropChange(l, callOutcome{refusal: RefusedOtherDisk, about: m.From})
+		c.dropChange(l, callOutcome{refusal: wire.RefusedOtherDisk, about: m.From})
 		return
 	}
 	target.Incarnation = m.FromIncarnation
@@ -258,7 +248,7 @@ func (c *Core) identified(l *leader) {
 	members := make([]Member, 0, len(target))
 	waits := !c.reachable(l, target)
 	for _, m := range union(present.Members, target) {
-		i, j := find(present.Members, m.ID), find(target, m.ID)
+		i, j := wire.FindMember(present.Members, m.ID), wire.FindMember(target, m.ID)
 		switch {
 		case j < 0: // it leaves at the end
 		case i < 0:
@@ -282,8 +272,8 @@ func (c *Core) identified(l *leader) {
 		c.takeStep(present, &next)
 		return
 	}
-	if next.Members = members; len(members) > MaxMembers {
-		c.endCall(l, ticket{next.Origin, next.Number}, callOutcome{refusal: RefusedMembers})
+	if next.Members = members; len(members) > wire.MaxMembers {
+		c.endCall(l, ticket{next.Origin, next.Number}, callOutcome{refusal: wire.RefusedMembers})
 		return
 	}
 	c.appendConfiguration(&next)
@@ -293,7 +283,7 @@ func (c *Core) identified(l *leader) {
 func union(a, b []Member) []Member {
 	all := slices.Clone(b)
 	for i := range a {
-		if find(b, a[i].ID) < 0 {
+		if wire.FindMember(b, a[i].ID) < 0 {
 			all = append(all, a[i])
 		}
 	}
@@ -317,7 +307,7 @@ func sameVoters(a, b []Member) bool {
 	voters := func(list, in []Member) bool {
 		for i := range list {
 			if m := &list[i]; m.Role == Voter {
-				j := find(in, m.ID)
+				j := wire.FindMember(in, m.ID)
 				if j < 0 || in[j].Role != Voter || in[j].Incarnation != m.Incarnation {
 					return false
 				}
@@ -331,7 +321,7 @@ func sameVoters(a, b []Member) bool {
 // appendConfiguration puts a configuration into this leader's log.
 func (c *Core) appendConfiguration(configuration *Configuration) {
 	configuration.Level = max(configuration.Level, c.log.configuration().Level) // it never falls
-	c.appendEntry(Entry{Kind: EntryConfiguration, Data: AppendConfiguration(nil, configuration)})
+	c.appendEntry(Entry{Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, configuration)})
 }
 
 // dropChange ends a change of which nothing is in the log.
@@ -370,7 +360,7 @@ func (c *Core) driveChange(l *leader) {
 	default:
 		l.settled = placed.index
 		c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
-		if !configuration.counts(c.id, c.state.Incarnation) {
+		if !configuration.Counts(c.id, c.state.Incarnation) {
 			// It has led up to here, and belongs no more (§4.2.2).
 			if to := c.heir(l, configuration.Members, c.log.commit); to != "" {
 				c.sendTimeoutNow(l, to)
@@ -383,7 +373,7 @@ func (c *Core) driveChange(l *leader) {
 // handsOver says whether this leader hands over before it takes the step by which it ceases to be a voter. It tries once, and
 // takes the step itself if that is in vain.
 func (c *Core) handsOver(l *leader, placed *placedConfiguration) bool {
-	if votes(placed.configuration.Members, c.id) {
+	if wire.IsVoter(placed.configuration.Members, c.id) {
 		return false
 	}
 	if l.parted != placed.index {
@@ -406,7 +396,7 @@ func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	var best *progress
 	for i := range l.peers {
 		p := &l.peers[i]
-		if votes(members, p.id) && c.maySucceed(l, p) && p.match >= held {
+		if wire.IsVoter(members, p.id) && c.maySucceed(l, p) && p.match >= held {
 			best = p.fitter(best)
 		}
 	}
@@ -453,7 +443,7 @@ func (c *Core) changeDue(l *leader) {
 	switch {
 	case l.change != nil:
 		if l.change.waits++; l.change.waits >= maxIdentityWaits {
-			c.dropChange(l, callOutcome{refusal: RefusedUnreachable, about: l.change.asked[0].ID})
+			c.dropChange(l, callOutcome{refusal: wire.RefusedUnreachable, about: l.change.asked[0].ID})
 			return
 		}
 	case placed.configuration.Next == nil || l.catchUp.since != placed.index:
@@ -484,7 +474,7 @@ func (c *Core) callsMet(after Index) {
 		}
 		switch item := c.calls.find(configuration.Number); {
 		case item == nil:
-		case configuration.settled():
+		case configuration.Settled():
 			c.callEnded(item.number, outcomeOf(placed))
 		default:
 			item.state = pendingLogged

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // Propose replicates a command and returns what the state machine answered to it. It can be called at
@@ -19,7 +21,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if err := n.checkCommand(ctx, command); err != nil {
 		return nil, n.callError(notApplied(err))
 	}
-	return n.propose(ctx, Proposal{Kind: EntryCommand, Data: n.copyCommand(nil, command)})
+	return n.propose(ctx, Proposal{Kind: wire.EntryCommand, Data: n.copyCommand(nil, command)})
 }
 
 // callError adds to the error of a call what is known of the leadership.
@@ -127,7 +129,7 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration)
 
 // call asks the leader for something about the cluster itself, and returns the index of the configuration that
 // it led to. It is as honest about its outcome as Propose.
-func (n *Node) call(ctx context.Context, call Call) (Index, error) {
+func (n *Node) call(ctx context.Context, call wire.Call) (Index, error) {
 	index, err := n.waitForCall(ctx, call)
 	if err != nil {
 		return 0, n.callError(err)
@@ -135,7 +137,7 @@ func (n *Node) call(ctx context.Context, call Call) (Index, error) {
 	return index, nil
 }
 
-func (n *Node) waitForCall(ctx context.Context, call Call) (Index, error) {
+func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, notApplied(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // OpenSession opens a session (§6.3) for a client of the service that may send its commands more than once: because it
@@ -17,12 +19,12 @@ func (n *Node) OpenSession(ctx context.Context) (SessionID, error) {
 	if err := ctx.Err(); err != nil {
 		return SessionID{}, n.callError(notApplied(err))
 	}
-	limits := SessionLimits{Sessions: uint64(n.config.MaxSessions), Bytes: uint64(n.config.MaxSessionBytes)}
-	result, err := n.propose(ctx, Proposal{Kind: EntryOpenSession, Data: AppendSessionLimits(nil, limits)})
+	limits := wire.SessionLimits{Sessions: uint64(n.config.MaxSessions), Bytes: uint64(n.config.MaxSessionBytes)}
+	result, err := n.propose(ctx, Proposal{Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits)})
 	if err != nil {
 		return SessionID{}, err
 	}
-	return DecodeSessionID(result)
+	return wire.DecodeSessionID(result)
 }
 
 // CloseSession ends a session: none of its commands will be applied any more. That there is no such session, or not any
@@ -31,7 +33,7 @@ func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 	if err := ctx.Err(); err != nil {
 		return n.callError(notApplied(err))
 	}
-	_, err := n.propose(ctx, Proposal{Kind: EntryCloseSession, Data: AppendSessionID(nil, id)})
+	_, err := n.propose(ctx, Proposal{Kind: wire.EntryCloseSession, Data: wire.AppendSessionID(nil, id)})
 	return err
 }
 
@@ -45,18 +47,18 @@ func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 // command that it won't send this one again. With Only, that there is no other copy is taken at the caller's word, and both
 // are ErrNotApplied.
 func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, data []byte) ([]byte, error) {
-	if err := command.check(); err != nil {
+	if err := command.Check(); err != nil {
 		return nil, n.callError(notApplied(err))
 	}
 	if err := n.checkCommand(ctx, data); err != nil {
 		return nil, n.callError(notApplied(err))
 	}
-	var buffer [maxSessionPrefix]byte
-	head := AppendSessionCommand(buffer[:0], &command, nil)
-	if size := len(head) + len(data); size > MaxCommandSize {
-		return nil, n.callError(notApplied(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, MaxCommandSize)))
+	var buffer [wire.MaxSessionPrefix]byte
+	head := wire.AppendSessionCommand(buffer[:0], &command, nil)
+	if size := len(head) + len(data); size > wire.MaxCommandSize {
+		return nil, n.callError(notApplied(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, wire.MaxCommandSize)))
 	}
-	return n.propose(ctx, Proposal{Kind: EntrySessionCommand, Data: n.copyCommand(head, data), Only: command.Only})
+	return n.propose(ctx, Proposal{Kind: wire.EntrySessionCommand, Data: n.copyCommand(head, data), Only: command.Only})
 }
 
 // A Session numbers the commands of one client: it is the client's side of a session, and needs no Node. It may be used by
@@ -66,7 +68,7 @@ type Session struct {
 
 	mu           sync.Mutex
 	lowest, next uint64
-	done         [MaxSessionCommands]bool // of those from lowest to next, at the number modulo the length
+	done         [wire.MaxSessionCommands]bool // of those from lowest to next, at the number modulo the length
 }
 
 // NewSession returns the client's side of a session that was just opened.
@@ -87,10 +89,10 @@ func (s *Session) ID() SessionID { return s.id }
 func (s *Session) Next() (SessionCommand, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next-s.lowest >= MaxSessionCommands {
-		return SessionCommand{}, fmt.Errorf("%w: %d commands of session %s are not done", ErrOverloaded, MaxSessionCommands, s.id)
+	if s.next-s.lowest >= wire.MaxSessionCommands {
+		return SessionCommand{}, fmt.Errorf("%w: %d commands of session %s are not done", ErrOverloaded, wire.MaxSessionCommands, s.id)
 	}
-	s.done[s.next%MaxSessionCommands] = false
+	s.done[s.next%wire.MaxSessionCommands] = false
 	s.next++
 	return SessionCommand{Session: s.id, Sequence: s.next - 1, Lowest: s.lowest}, nil
 }
@@ -103,8 +105,8 @@ func (s *Session) Done(command SessionCommand) {
 	if command.Session != s.id || command.Sequence < s.lowest || command.Sequence >= s.next {
 		return
 	}
-	s.done[command.Sequence%MaxSessionCommands] = true
-	for s.lowest < s.next && s.done[s.lowest%MaxSessionCommands] {
+	s.done[command.Sequence%wire.MaxSessionCommands] = true
+	for s.lowest < s.next && s.done[s.lowest%wire.MaxSessionCommands] {
 		s.lowest++
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A command of a session is applied once, and every call gets the result of that one time: at whichever servers it is
@@ -210,7 +211,7 @@ func TestSessionNumbersItsCommands(t *testing.T) {
 					lowest = min(lowest, o.Sequence)
 				}
 				command, err := session.Next()
-				if next-lowest >= raft.MaxSessionCommands {
+				if next-lowest >= wire.MaxSessionCommands {
 					require.ErrorIs(t, err, raft.ErrOverloaded)
 					continue
 				}
@@ -245,7 +246,7 @@ func TestSessionIDIsText(t *testing.T) {
 }
 
 func TestConfigBoundsSessions(t *testing.T) {
-	for _, config := range []raft.Config{{MaxSessions: raft.MaxSessions + 1}, {MaxSessionBytes: raft.MaxSessionBytes + 1}, {MaxSessions: -1}} {
+	for _, config := range []raft.Config{{MaxSessions: wire.MaxSessions + 1}, {MaxSessionBytes: wire.MaxSessionBytes + 1}, {MaxSessions: -1}} {
 		config.ID, config.Machine, config.Storage = "a", &journal{}, memory.NewStorage()
 		config.Transport = memory.NewNetwork(memory.Options{}).Join("a")
 		_, err := raft.Start(config)
@@ -258,8 +259,8 @@ func TestConfigBoundsSessions(t *testing.T) {
 func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 	c := founded(t, 3)
 	for _, e := range []raft.Entry{
-		{Kind: raft.EntryNoOp}, {Kind: raft.EntryConfiguration}, {Kind: 99}, {Kind: raft.EntrySessionCommand, Data: []byte{1}},
-		{Kind: raft.EntryOpenSession}, {Kind: raft.EntryCloseSession, Data: []byte{1, 2, 3}},
+		{Kind: wire.EntryNoOp}, {Kind: wire.EntryConfiguration}, {Kind: 99}, {Kind: wire.EntrySessionCommand, Data: []byte{1}},
+		{Kind: wire.EntryOpenSession}, {Kind: wire.EntryCloseSession, Data: []byte{1, 2, 3}},
 	} {
 		number := c.servers["b"].core.ProposeEntry(c.now, raft.Proposal{Kind: e.Kind, Data: e.Data})
 		c.drain("b")
@@ -271,9 +272,10 @@ func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 
 		_, forward := c.offer("b", "x")
 		e.Number = 1000
-		forward.Entries = append(forward.Entries, e)
+		request := forward.ForwardRequest()
+		request.Commands = append(request.Commands, e)
 		before := c.status("a").Last
-		c.deliver(forward)
+		c.deliver(request.Message().In(forward.Envelope))
 		require.Equal(t, before, c.status("a").Last, "%v", e.Kind)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Config says what a Node is made of. ID, Machine, Storage and Transport are needed; the zero value of
@@ -166,12 +168,12 @@ func (c *Config) normalize() (CoreConfig, error) {
 			*limit.value = limit.defaultValue
 		}
 	}
-	if c.MaxCommandBytes > MaxCommandSize {
-		return CoreConfig{}, fmt.Errorf("%w: MaxCommandBytes is %d, more than %d", ErrConfig, c.MaxCommandBytes, MaxCommandSize)
+	if c.MaxCommandBytes > wire.MaxCommandSize {
+		return CoreConfig{}, fmt.Errorf("%w: MaxCommandBytes is %d, more than %d", ErrConfig, c.MaxCommandBytes, wire.MaxCommandSize)
 	}
-	if c.MaxSessions > MaxSessions || c.MaxSessionBytes > MaxSessionBytes {
+	if c.MaxSessions > wire.MaxSessions || c.MaxSessionBytes > wire.MaxSessionBytes {
 		return CoreConfig{}, fmt.Errorf("%w: MaxSessions is %d and MaxSessionBytes %d, more than %d and %d", ErrConfig,
-			c.MaxSessions, c.MaxSessionBytes, MaxSessions, MaxSessionBytes)
+			c.MaxSessions, c.MaxSessionBytes, wire.MaxSessions, wire.MaxSessionBytes)
 	}
 	if c.Seed == 0 {
 		c.Seed = randomNumber()
@@ -220,7 +222,7 @@ func (c *Config) ownAddress(saved *Saved) (string, error) {
 	}
 	configurations := []Configuration{saved.Snapshot.Configuration}
 	for i := range saved.Configurations {
-		configuration, err := DecodeConfiguration(saved.Configurations[i].Data)
+		configuration, err := wire.DecodeConfiguration(saved.Configurations[i].Data)
 		if err != nil {
 			return "", fmt.Errorf("%w: configuration at %d: %w", ErrCorrupt, saved.Configurations[i].Index, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A circuit is three bare cores, with state machines, whose disks and network take no time: what is left is the work of the
@@ -15,7 +16,7 @@ type circuit struct {
 	cores    map[raft.ServerID]*raft.Core
 	ids      []raft.ServerID
 	effects  raft.Effects
-	network  []raft.Message
+	network  []wire.Message
 	appliers map[*raft.Core]*raft.Applier
 	now      raft.Instant
 	leader   *raft.Core

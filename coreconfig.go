@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A CoreConfig is what a Core is made of. The zero values of the limits and durations stand for the
 // defaults, which each of them names.
@@ -134,10 +138,10 @@ func (c *CoreConfig) normalize() error {
 		return fmt.Errorf("%w: MaxPending is %d, more than %d", ErrConfig, c.MaxPending, maxForwarded)
 	}
 	if c.Level == 0 {
-		c.Level = LatestLevel
+		c.Level = wire.LatestLevel
 	}
-	if c.Level > LatestLevel {
-		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, LatestLevel)
+	if c.Level > wire.LatestLevel {
+		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
 	}
 	if c.ElectionTimeout < 2*c.Heartbeat {
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
@@ -150,7 +154,7 @@ func (c *CoreConfig) normalize() error {
 	case c.ClockDrift > Second:
 		return fmt.Errorf("%w: ClockDrift is more than a second in a second", ErrConfig)
 	}
-	if err := checkServer(Server{c.ID, c.Address}); err != nil {
+	if err := checkServer(Server{ID: c.ID, Address: c.Address}); err != nil {
 		return err
 	}
 	return c.normalizeBootstrap()
@@ -162,8 +166,8 @@ func (c *CoreConfig) normalizeBootstrap() error {
 	if len(c.Bootstrap) == 0 {
 		return nil
 	}
-	if len(c.Bootstrap) > MaxMembers {
-		return fmt.Errorf("%w: Bootstrap has %d servers, more than %d", ErrConfig, len(c.Bootstrap), MaxMembers)
+	if len(c.Bootstrap) > wire.MaxMembers {
+		return fmt.Errorf("%w: Bootstrap has %d servers, more than %d", ErrConfig, len(c.Bootstrap), wire.MaxMembers)
 	}
 	c.Bootstrap = sortedServers(c.Bootstrap)
 	self := false
@@ -184,11 +188,11 @@ func (c *CoreConfig) normalizeBootstrap() error {
 
 // checkServer refuses an ID or an address that no message could carry.
 func checkServer(s Server) error {
-	if s.ID == "" || len(s.ID) > MaxServerID {
-		return fmt.Errorf("%w: server ID %q has %d bytes, not 1 to %d", ErrConfig, s.ID, len(s.ID), MaxServerID)
+	if s.ID == "" || len(s.ID) > wire.MaxServerID {
+		return fmt.Errorf("%w: server ID %q has %d bytes, not 1 to %d", ErrConfig, s.ID, len(s.ID), wire.MaxServerID)
 	}
-	if len(s.Address) > MaxAddress {
-		return fmt.Errorf("%w: the address of server %q has %d bytes, more than %d", ErrConfig, s.ID, len(s.Address), MaxAddress)
+	if len(s.Address) > wire.MaxAddress {
+		return fmt.Errorf("%w: the address of server %q has %d bytes, more than %d", ErrConfig, s.ID, len(s.Address), wire.MaxAddress)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // snapshots are those of a server of bare cores. All have the same size, and no bytes.
@@ -96,7 +97,7 @@ func (c *cores) drainSnapshots(id raft.ServerID, e *raft.Effects) bool {
 		s.tell("throws away what it has received")
 	}
 	for _, send := range e.Sends {
-		s.tell("sends snapshot %d to %s from %d on", send.Meta.Index, send.Header.To, send.Header.Offset)
+		s.tell("sends snapshot %d to %s from %d on", send.Meta.Index, send.Header.To, send.Header.SnapshotStream().Offset)
 		c.streams = append(c.streams, &stream{from: id, send: send})
 	}
 	return again
@@ -143,9 +144,9 @@ func (c *cores) bring(from, to raft.ServerID, bytes uint64) *stream {
 		c.breakStream(st)
 		return st
 	}
-	st.held = min(st.held+bytes, st.send.Header.Size)
-	s.tell("has %d of %d bytes", st.held, st.send.Header.Size)
-	if st.held < st.send.Header.Size {
+	st.held = min(st.held+bytes, st.send.Header.SnapshotStream().Bytes)
+	s.tell("has %d of %d bytes", st.held, st.send.Header.SnapshotStream().Bytes)
+	if st.held < st.send.Header.SnapshotStream().Bytes {
 		s.core.StreamMoved(c.now, st.number, st.held)
 		c.servers[from].core.SnapshotMoved(c.now, st.send.Stream, st.held)
 		c.drain(to)
@@ -199,7 +200,7 @@ func TestSnapshotHoldsTheConfigurationOfItsIndex(t *testing.T) {
 	c.propose("a", "one")
 	c.servers["b"].cut, c.servers["c"].cut = true, true
 	applied := c.status("a").Applied
-	c.servers["a"].core.Call(c.now, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}, Role: raft.Voter}}})
+	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}, Role: raft.Voter}}})
 	c.drain("a")
 	require.Greater(t, c.status("a").Last, applied, "a configuration is in the log, which counts, but isn't committed")
 	c.snapshot("a")
@@ -236,14 +237,14 @@ func TestInstalledSnapshotIsAcknowledgedWhenItIsDurable(t *testing.T) {
 	after := c.status("c")
 	require.Equal(t, c.servers["a"].current.Index, after.Commit)
 	require.Equal(t, before.Stable, after.Stable, "its write is still to come")
-	for _, m := range c.take(is(raft.AppendResponse)) {
-		require.LessOrEqual(t, m.Index, before.Stable)
+	for _, m := range c.take(is(wire.KindAppendResponse)) {
+		require.LessOrEqual(t, m.AppendResponse().Index, before.Stable)
 	}
 	require.Empty(t, c.servers["c"].restored)
 	c.finishWrites("c")
-	acknowledged := c.take(is(raft.AppendResponse))
+	acknowledged := c.take(is(wire.KindAppendResponse))
 	require.NotEmpty(t, acknowledged)
-	require.Equal(t, after.Commit, acknowledged[len(acknowledged)-1].Index)
+	require.Equal(t, after.Commit, acknowledged[len(acknowledged)-1].AppendResponse().Index)
 	require.NotEmpty(t, c.servers["c"].restored)
 }
 
@@ -251,12 +252,10 @@ func TestInstalledSnapshotIsAcknowledgedWhenItIsDurable(t *testing.T) {
 // 89317111 ended with a member that answered its leader and turned its callers away for ever.)
 func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
 	c := compacted(t)
-	told := c.streams[len(c.streams)-1].send.Header
-	told = raft.Message{
-		Kind: raft.Removed, From: "b", To: "c", Cluster: told.Cluster, FromIncarnation: 101,
-		ToIncarnation: told.ToIncarnation, Index: c.status("a").Commit, LogTerm: c.status("a").Term,
-	}
-	c.deliver(told)
+	header := c.streams[len(c.streams)-1].send.Header
+	c.deliver(wire.Removed{Committed: wire.Place{Index: c.status("a").Commit, Term: c.status("a").Term}}.Message().In(wire.Envelope{
+		From: "b", To: "c", Cluster: header.Cluster, FromIncarnation: 101, ToIncarnation: header.ToIncarnation,
+	}))
 	require.ErrorIs(t, c.status("c").Trouble, raft.ErrRemoved)
 	c.bring("a", "c", snapshotSize)
 	require.NoError(t, c.status("c").Trouble)
@@ -265,28 +264,31 @@ func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
 }
 
 func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
-	for name, change := range map[string]func(*raft.Message){
-		"another kind":     func(m *raft.Message) { m.Kind = raft.AppendRequest },
-		"another cluster":  func(m *raft.Message) { m.Cluster[0]++ },
-		"an earlier term":  func(m *raft.Message) { m.Term-- },
-		"another start":    func(m *raft.Message) { m.Start++ },
-		"another snapshot": func(m *raft.Message) { m.Number++ },
-		"another index":    func(m *raft.Message) { m.Index++ },
-		"another size":     func(m *raft.Message) { m.Size++ },
-		"another attempt":  func(m *raft.Message) { m.Round++ },
-		"further on":       func(m *raft.Message) { m.Offset++ },
-		"no configuration": func(m *raft.Message) { m.Entries = nil },
-		"two of them":      func(m *raft.Message) { m.Entries = append(m.Entries, m.Entries[0]) },
-		"one that is none": func(m *raft.Message) { m.Entries = []raft.Entry{{Kind: raft.EntryConfiguration, Data: []byte("?")}} },
-		"one from the future": func(m *raft.Message) {
-			m.Entries = append([]raft.Entry(nil), m.Entries...)
-			m.Entries[0].Index = m.Index + 1
+	for name, change := range map[string]func(*wire.Envelope, *wire.SnapshotStream){
+		"another cluster":  func(e *wire.Envelope, _ *wire.SnapshotStream) { e.Cluster[0]++ },
+		"an earlier term":  func(e *wire.Envelope, _ *wire.SnapshotStream) { e.Term-- },
+		"another kind":     nil,
+		"another start":    func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Start++ },
+		"another snapshot": func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Serial++ },
+		"another index":    func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Snapshot.Index++ },
+		"another size":     func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Bytes++ },
+		"another attempt":  func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Attempt++ },
+		"further on":       func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Offset++ },
+		"no configuration": func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Configuration = raft.Entry{} },
+		"one that is none": func(_ *wire.Envelope, b *wire.SnapshotStream) { b.Configuration.Data = []byte("?") },
+		"one from the future": func(_ *wire.Envelope, b *wire.SnapshotStream) {
+			b.Configuration.Index = b.Snapshot.Index + 1
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := compacted(t)
 			header := c.streams[len(c.streams)-1].send.Header
-			change(&header)
+			envelope, head := header.Envelope, header.SnapshotStream()
+			header = wire.AppendRequest{}.Message().In(envelope)
+			if change != nil {
+				change(&envelope, &head)
+				header = head.Message().In(envelope)
+			}
 			s := c.servers["c"]
 			s.core.StreamOpened(c.now, 77, header)
 			var e raft.Effects
@@ -308,21 +310,26 @@ func TestAttemptsAreThoseOfATerm(t *testing.T) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header
 	s := c.servers["c"]
-	ask := header
-	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, 7
-	s.core.Receive(c.now, ask)
-	ask.Term, ask.Round = ask.Term+1, 1
-	s.core.Receive(c.now, ask)
-	header.Term, header.Round = ask.Term, ask.Round
-	s.core.StreamOpened(c.now, 77, header)
+	from, head := header.Envelope, header.SnapshotStream()
+	s.core.Receive(c.now, attempt(head, 7).Message().In(from))
+	from.Term++
+	s.core.Receive(c.now, attempt(head, 1).Message().In(from))
+	head.Attempt = 1
+	s.core.StreamOpened(c.now, 77, head.Message().In(from))
 	var e raft.Effects
 	s.core.Drain(&e)
 	require.Len(t, e.Streams, 1)
 	require.True(t, e.Streams[0].Accepted)
 }
 
+// attempt returns the question before a stream, of another attempt.
+func attempt(head wire.SnapshotStream, number uint64) wire.SnapshotRequest {
+	head.Attempt = number
+	return head.SnapshotRequest
+}
+
 // halfReceived returns a cluster whose third server holds 50 bytes of a snapshot, and the header of the stream that brought them.
-func halfReceived(t *testing.T) (*cores, raft.Message) {
+func halfReceived(t *testing.T) (*cores, wire.Message) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header
 	core := c.servers["c"].core
@@ -338,19 +345,19 @@ func halfReceived(t *testing.T) (*cores, raft.Message) {
 func TestLateQuestionThrowsNothingAway(t *testing.T) {
 	c, header := halfReceived(t)
 	core := c.servers["c"].core
-	ask := header
-	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, header.Round+2
-	core.Receive(c.now, ask)
-	late := ask
-	late.Round, late.Number, late.Size = header.Round+1, header.Number+1, header.Size+1
-	core.Receive(c.now, late)
+	head := header.SnapshotStream()
+	ask := attempt(head, head.Attempt+2)
+	core.Receive(c.now, ask.Message().In(header.Envelope))
+	late := attempt(head, head.Attempt+1)
+	late.Serial, late.Bytes = head.Serial+1, head.Bytes+1
+	core.Receive(c.now, late.Message().In(header.Envelope))
 	var e raft.Effects
 	core.Drain(&e)
 	require.False(t, e.DiscardIncoming)
 	require.Len(t, e.Messages, 1)
-	require.EqualValues(t, 50, e.Messages[0].Offset)
-	header.Round, header.Offset = ask.Round, 50
-	core.StreamOpened(c.now, 78, header)
+	require.EqualValues(t, 50, e.Messages[0].SnapshotResponse().Offset)
+	head.Attempt, head.Offset = ask.Attempt, 50
+	core.StreamOpened(c.now, 78, head.Message().In(header.Envelope))
 	core.Drain(&e)
 	require.Len(t, e.Streams, 1)
 	require.True(t, e.Streams[0].Accepted)
@@ -360,13 +367,13 @@ func TestLateQuestionThrowsNothingAway(t *testing.T) {
 func TestStreamThatIsRefusedAtOnceWasNeverAccepted(t *testing.T) {
 	c, header := halfReceived(t)
 	core := c.servers["c"].core
-	ask := header
-	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, header.Round+1
-	core.Receive(c.now, ask)
-	header.Round, header.Offset = ask.Round, 50
-	core.StreamOpened(c.now, 78, header)
-	ask.Round, ask.Number, ask.Size = ask.Round+1, ask.Number+1, ask.Size+1
-	core.Receive(c.now, ask)
+	head := header.SnapshotStream()
+	ask := attempt(head, head.Attempt+1)
+	core.Receive(c.now, ask.Message().In(header.Envelope))
+	head.Attempt, head.Offset = ask.Attempt, 50
+	core.StreamOpened(c.now, 78, head.Message().In(header.Envelope))
+	ask.Attempt, ask.Serial, ask.Bytes = ask.Attempt+1, ask.Serial+1, ask.Bytes+1
+	core.Receive(c.now, ask.Message().In(header.Envelope))
 	var e raft.Effects
 	core.Drain(&e)
 	require.True(t, e.DiscardIncoming)
@@ -376,25 +383,23 @@ func TestStreamThatIsRefusedAtOnceWasNeverAccepted(t *testing.T) {
 // Where to begin is told to the disk that asked, though this server's log knows only the one before it.
 func TestSnapshotIsAnsweredToTheDiskThatAsked(t *testing.T) {
 	c := compacted(t)
-	ask := c.streams[len(c.streams)-1].send.Header
-	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, 7
-	ask.FromIncarnation = 4711
+	header := c.streams[len(c.streams)-1].send.Header
+	header.FromIncarnation = 4711
 	s := c.servers["c"]
-	s.core.Receive(c.now, ask)
+	s.core.Receive(c.now, attempt(header.SnapshotStream(), 7).Message().In(header.Envelope))
 	var e raft.Effects
 	s.core.Drain(&e)
 	require.Len(t, e.Messages, 1)
-	require.Equal(t, raft.SnapshotResponse, e.Messages[0].Kind)
+	require.Equal(t, wire.KindSnapshotResponse, e.Messages[0].Kind())
 	require.EqualValues(t, 4711, e.Messages[0].ToIncarnation)
 }
 
 func TestLeaderThatStepsDownEndsItsStreams(t *testing.T) {
 	c := compacted(t)
 	c.bring("a", "c", 10)
-	c.servers["a"].core.Receive(c.now, raft.Message{
-		Kind: raft.Heartbeat, From: "b", To: "a", Cluster: c.status("a").Cluster, FromIncarnation: 101, ToIncarnation: 100,
-		Term: c.status("a").Term + 1, Round: 1,
-	})
+	c.servers["a"].core.Receive(c.now, wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{
+		From: "b", To: "a", Cluster: c.status("a").Cluster, FromIncarnation: 101, ToIncarnation: 100, Term: c.status("a").Term + 1,
+	}))
 	c.drain("a")
 	require.Contains(t, c.servers["a"].told, fmt.Sprintf("stops stream %d", c.streams[len(c.streams)-1].send.Stream))
 }

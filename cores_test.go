@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // cores is a cluster of bare Cores for tests of single rules: the test decides which message arrives, which
@@ -17,11 +18,11 @@ type cores struct {
 	now     raft.Instant
 	ids     []raft.ServerID
 	servers map[raft.ServerID]*server
-	network []raft.Message           // sent and not delivered, oldest first
+	network []wire.Message           // sent and not delivered, oldest first
 	streams []*stream                // that bring snapshots
 	opened  uint64                   // streams so far
 	parted  []way                    // on which everything is lost
-	lost    func(*raft.Message) bool // what else is, if it isn't nil
+	lost    func(*wire.Message) bool // what else is, if it isn't nil
 }
 
 // A way leads from one server to another.
@@ -32,7 +33,7 @@ func (c *cores) part(from, to raft.ServerID) { c.parted = append(c.parted, way{f
 func (c *cores) join()                       { c.parted = nil }
 
 // arrives says whether a message isn't lost on its way.
-func (c *cores) arrives(m *raft.Message) bool {
+func (c *cores) arrives(m *wire.Message) bool {
 	return !slices.Contains(c.parted, way{m.From, m.To}) && (c.lost == nil || !c.lost(m))
 }
 
@@ -110,7 +111,7 @@ func (c *cores) start(id raft.ServerID) {
 		if i == int(s.base) || s.log[i-1].Term != e.Term {
 			config.Saved.Runs = append(config.Saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration && e.Index > config.Saved.Snapshot.Index {
+		if e.Kind == wire.EntryConfiguration && e.Index > config.Saved.Snapshot.Index {
 			config.Saved.Configurations = append(config.Saved.Configurations, e)
 		}
 	}
@@ -138,7 +139,7 @@ func (c *cores) drain(id raft.ServerID) {
 			s.servers = e.Servers
 		}
 		for _, m := range e.Messages {
-			if !s.cut && c.arrives(&m) && (m.At == "" || m.At == string(m.To)+":1") {
+			if !s.cut && c.arrives(&m) && (m.ToAddress == "" || m.ToAddress == string(m.To)+":1") {
 				c.network = append(c.network, m)
 			}
 		}
@@ -195,7 +196,7 @@ func (c *cores) finishWrites(id raft.ServerID) {
 }
 
 // deliver delivers one message.
-func (c *cores) deliver(m raft.Message) {
+func (c *cores) deliver(m wire.Message) {
 	if s := c.servers[m.To]; s != nil && !s.cut {
 		s.core.Receive(c.now, m)
 		c.drain(m.To)
@@ -213,8 +214,8 @@ func (c *cores) settle() {
 }
 
 // take removes the messages from the network that a test wants to look at, and keeps the others.
-func (c *cores) take(wanted func(raft.Message) bool) []raft.Message {
-	var taken, kept []raft.Message
+func (c *cores) take(wanted func(wire.Message) bool) []wire.Message {
+	var taken, kept []wire.Message
 	for _, m := range c.network {
 		if wanted(m) {
 			taken = append(taken, m)
@@ -247,9 +248,9 @@ func (c *cores) elect(id raft.ServerID) {
 }
 
 // electWithout does the same, but withholds the messages of one kind and returns them.
-func (c *cores) electWithout(id raft.ServerID, kind raft.MessageKind) []raft.Message {
+func (c *cores) electWithout(id raft.ServerID, kind wire.Kind) []wire.Message {
 	s := c.servers[id]
-	var withheld []raft.Message
+	var withheld []wire.Message
 	for range 3 {
 		c.now = max(c.now, s.core.Deadline())
 		s.core.Tick(c.now)
@@ -297,7 +298,7 @@ func (c *cores) status(id raft.ServerID) raft.CoreStatus { return c.servers[id].
 func (c *cores) commands(id raft.ServerID) []string {
 	commands := []string{}
 	for _, e := range c.servers[id].applied {
-		if e.Kind == raft.EntryCommand {
+		if e.Kind == wire.EntryCommand {
 			commands = append(commands, string(e.Data))
 		}
 	}

@@ -1,6 +1,10 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // follower is a server that obeys a leader, or waits to hear of one (§3.4).
 type follower struct {
@@ -121,47 +125,49 @@ func (c *Core) startElection(transfer bool) {
 // askVotes asks every other voter, and with a pre-vote everybody else too: who doesn't vote may know that this server was
 // removed.
 func (c *Core) askVotes(r *candidate) {
-	last := Message{Index: c.log.last, LogTerm: c.log.lastTerm(), Transfer: r.transfer}
+	request := wire.VoteRequest{Last: wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, Transfer: r.transfer}
 	if c.log.configuration() == nil {
-		last.Servers, last.Number = c.config.Bootstrap, c.foundedFrom()
+		request.Bootstrap, request.FoundedFrom = c.config.Bootstrap, c.foundedFrom()
 	}
 	for _, to := range c.otherServers() {
-		if configuration := c.log.configuration(); configuration != nil && !r.pre && !configuration.votes(to.ID) {
+		if configuration := c.log.configuration(); configuration != nil && !r.pre && !configuration.Votes(to.ID) {
 			continue
 		}
-		m := last
-		m.To = to.ID
 		if r.pre {
-			// It claims nothing, so nothing needs to be durable. Its term is the one that would be entered.
-			m.Kind = PreVoteRequest
-			c.stamp(&m)
-			m.Term = c.state.Term + 1
-			c.out.send(m, 0)
+			ask := wire.PreVoteRequest{Last: request.Last, FoundedFrom: request.FoundedFrom, Bootstrap: request.Bootstrap}
+			c.sendPreVote(to.ID, c.state.Term+1, ask.Message())
 		} else {
-			m.Kind = VoteRequest
-			c.send(m)
+			c.send(to.ID, request.Message())
 		}
 	}
 }
 
+// sendPreVote sends a question or a grant about a term that might be entered. It claims nothing, so nothing
+// needs to be durable.
+func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
+	m.To = to
+	c.stamp(&m)
+	m.Term = term
+	c.out.send(m, 0)
+}
+
 // answerPreVote says whether a vote would be granted. It changes nothing here.
-func (c *Core) answerPreVote(m *Message) {
-	if m.Term <= c.state.Term || !c.log.upToDate(place{m.Index, m.LogTerm}) {
-		c.reply(m, Message{Kind: PreVoteResponse})
+func (c *Core) answerPreVote(m *wire.Message) {
+	if m.Term <= c.state.Term || !c.log.upToDate(placeOf(m.PreVoteRequest().Last)) {
+		c.reply(m, wire.PreVoteResponse{}.Message())
 		return
 	}
-	answer := Message{Kind: PreVoteResponse, To: m.From, ToIncarnation: m.FromIncarnation, Granted: true}
-	c.stamp(&answer)
-	answer.Term = m.Term
-	c.out.send(answer, 0)
+	answer := wire.PreVoteResponse{Granted: true}.Message()
+	answer.ToIncarnation = m.FromIncarnation
+	c.sendPreVote(m.From, m.Term, answer)
 }
 
 // answerVote grants the vote of this term to the first who asks with a log at least as up-to-date (§3.4,
 // §3.6.1). The grant leaves when it is durable, and with it everything decided before.
-func (c *Core) answerVote(m *Message) {
+func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
-	if !free || !c.log.upToDate(place{m.Index, m.LogTerm}) {
-		c.reply(m, Message{Kind: VoteResponse})
+	if !free || !c.log.upToDate(placeOf(m.VoteRequest().Last)) {
+		c.reply(m, wire.VoteResponse{}.Message())
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
@@ -174,10 +180,12 @@ func (c *Core) answerVote(m *Message) {
 	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good
 	// one.
 	c.armElection()
-	answer := Message{Kind: VoteResponse, To: m.From, ToIncarnation: m.FromIncarnation, Granted: true, Term: c.state.Term}
+	vote := wire.VoteResponse{Granted: true}
 	if c.log.configuration() == nil {
-		answer.Level = c.config.Level
+		vote.Level = c.config.Level
 	}
+	answer := vote.Message()
+	answer.To, answer.ToIncarnation, answer.Term = m.From, m.FromIncarnation, c.state.Term
 	c.stamp(&answer)
 	c.out.send(answer, c.everything())
 }
@@ -192,8 +200,9 @@ func (c *Core) everything() WriteNumber {
 
 // noteRefusal notes who has refused a candidate, whatever the term: of one that is behind this server's, no more is
 // looked at.
-func (c *Core) noteRefusal(m *Message) {
-	refused := (m.Kind == PreVoteResponse || m.Kind == VoteResponse) && !m.Granted
+func (c *Core) noteRefusal(m *wire.Message) {
+	refused := m.Kind() == wire.KindPreVoteResponse && !m.PreVoteResponse().Granted ||
+		m.Kind() == wire.KindVoteResponse && !m.VoteResponse().Granted
 	if r, asks := c.role.(*candidate); refused && asks && !slices.Contains(r.refused, m.From) {
 		r.refused = append(r.refused, m.From)
 	}
@@ -201,22 +210,22 @@ func (c *Core) noteRefusal(m *Message) {
 
 // voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those
 // of another term or another disk are not taken at all.
-func (c *Core) voteAnswered(r *candidate, m *Message) {
-	kind, term := VoteResponse, c.state.Term
+func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
+	granted, term, level := m.VoteResponse().Granted, c.state.Term, m.VoteResponse().Level
 	if r.pre {
-		kind, term = PreVoteResponse, c.state.Term+1
+		granted, term, level = m.PreVoteResponse().Granted, c.state.Term+1, 0
 	}
-	if m.Kind != kind || m.Term != term || !m.Granted {
+	if !granted || m.Term != term {
 		return
 	}
 	for i := range r.ballots {
 		if r.ballots[i].from == m.From {
-			r.ballots[i].incarnation, r.ballots[i].level = m.FromIncarnation, m.Level
+			r.ballots[i].incarnation, r.ballots[i].level = m.FromIncarnation, level
 			c.countVotes(r)
 			return
 		}
 	}
-	r.ballots = append(r.ballots, ballot{m.From, m.FromIncarnation, m.Level})
+	r.ballots = append(r.ballots, ballot{m.From, m.FromIncarnation, level})
 	c.countVotes(r)
 }
 
@@ -255,7 +264,7 @@ func (c *Core) elected(r *candidate) bool {
 		}
 		return len(c.config.Bootstrap) > 0
 	}
-	return configuration.quorum(func(m *Member) uint64 {
+	return quorum(configuration, func(m *Member) uint64 {
 		if granted(m.ID, m.Incarnation) {
 			return 1
 		}
@@ -266,7 +275,7 @@ func (c *Core) elected(r *candidate) bool {
 // lead begins a leadership: with an entry of the new term, under which the entries of earlier terms become
 // committed (§3.6.2, §6.4). In a new cluster that entry is the first configuration.
 func (c *Core) lead(r *candidate) {
-	first := Entry{Kind: EntryNoOp}
+	first := Entry{Kind: wire.EntryNoOp}
 	if c.log.configuration() == nil {
 		first = c.found(r.ballots)
 	}
@@ -305,7 +314,7 @@ func (c *Core) follow(id ServerID) *follower {
 }
 
 // timeoutNow campaigns at once, past pre-vote and stickiness, because the leader asks for it (§3.10).
-func (c *Core) timeoutNow(m *Message) {
+func (c *Core) timeoutNow(m *wire.Message) {
 	f, follows := c.role.(*follower)
 	if follows && (f.leader == "" || f.leader == m.From) && c.mayCampaign() && c.log.configuration() != nil {
 		c.attempt++

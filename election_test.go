@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // §3.4: a follower waits anew when it grants its vote. A candidate that can't win only makes it enter the term: otherwise, one
@@ -23,8 +24,7 @@ func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
 	for c.now < due-1 {
 		term++
 		c.now += (due - c.now + 1) / 2
-		c.deliver(raft.Message{Kind: raft.VoteRequest, From: "c", To: "b", Cluster: b.Status().Cluster,
-			FromIncarnation: 102, ToIncarnation: 101, Term: term})
+		c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{From: "c", To: "b", Cluster: b.Status().Cluster, FromIncarnation: 102, ToIncarnation: 101, Term: term}))
 		require.Equal(t, raft.HardState{Term: term}, raft.HardState{Term: b.Status().Term, Vote: b.Status().Vote})
 		require.Equal(t, due, b.Deadline())
 	}
@@ -50,7 +50,7 @@ func TestSoleVoterLeadsOnAfterAPause(t *testing.T) {
 // A wrong Bootstrap list that was put right is no trouble any more, not to the one who leads either.
 func TestTroubleEndsWithLeadership(t *testing.T) {
 	c := newCores(t, 3)
-	c.deliver(raft.Message{Kind: raft.PreVoteRequest, From: "b", To: "a", Term: 1, Servers: []raft.Server{{ID: "a"}, {ID: "b"}}})
+	c.deliver(wire.PreVoteRequest{Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}}.Message().In(wire.Envelope{From: "b", To: "a", Term: 1}))
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
 	c.elect("a")
 	c.settle()

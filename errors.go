@@ -3,6 +3,8 @@ package raft
 import (
 	"errors"
 	"fmt"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // The outcome of a proposal is one of three: a result; an error that is ErrNotApplied, and the
@@ -153,7 +155,7 @@ var (
 )
 
 // ErrMalformed says that bytes are not what they should encode.
-var ErrMalformed = errors.New("raft: malformed")
+var ErrMalformed = wire.ErrMalformed
 
 // notApplied returns an error that is both ErrNotApplied and its reason.
 func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }

@@ -264,7 +264,7 @@ func (n *Node) news(was standing) (events []Event) {
 // Bootstrap.
 func (n *Node) addressOf(id ServerID) string {
 	if configuration := n.core.log.configuration(); configuration != nil {
-		if member := configuration.member(id); member != nil {
+		if member := configuration.Member(id); member != nil {
 			return member.Address
 		}
 	}

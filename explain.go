@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // NoLeader explains why a server knows no leader.
@@ -482,7 +484,7 @@ func (c *Core) changeWaits(placed *placedConfiguration) *Wait {
 	case configuration.Old == nil && configuration.Next != nil:
 		wait := &Wait{On: WaitCatchUp, Index: placed.index}
 		for i := range configuration.Next {
-			if m := &configuration.Next[i]; m.Role == Voter && !votes(configuration.Members, m.ID) {
+			if m := &configuration.Next[i]; m.Role == Voter && !wire.IsVoter(configuration.Members, m.ID) {
 				wait.Servers = append(wait.Servers, m.ID)
 			}
 		}

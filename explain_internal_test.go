@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // explained returns a new core of server a that is to found a cluster with b and c.
@@ -20,13 +22,13 @@ func TestRefusalsAreExplained(t *testing.T) {
 	var e Effects
 	c.Drain(&e)
 	before := c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] })
-	refusal := Message{Kind: PreVoteResponse, From: "b", To: "a", FromIncarnation: 2}
+	refusal := wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "b", To: "a", FromIncarnation: 2})
 	c.Receive(Instant(10*Second), refusal)
 	c.Receive(Instant(10*Second), refusal)
 	require.Equal(t, &NoLeader{Reason: NoLeaderVotes, Granted: []ServerID{"a"}, Refused: []ServerID{"b"}, Silent: []ServerID{"c"}}, c.noLeader())
 	require.Equal(t, before, c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] }))
 	clone := c.Clone()
-	c.Receive(Instant(10*Second), Message{Kind: PreVoteResponse, From: "c", To: "a", FromIncarnation: 3})
+	c.Receive(Instant(10*Second), wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "c", To: "a", FromIncarnation: 3}))
 	require.Equal(t, []ServerID{"c"}, clone.noLeader().Silent)
 	require.Empty(t, c.noLeader().Silent)
 }

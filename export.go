@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // An exported snapshot is a file by itself, from which another cluster can be founded (Config.BootstrapFrom):
@@ -122,7 +124,7 @@ func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	}
 	meta := SnapshotMeta{Index: Index(binary.LittleEndian.Uint64(b[17:])), Term: Term(binary.LittleEndian.Uint64(b[25:]))}
 	copy(meta.Configuration.Cluster[:], b[1:])
-	if meta.Index == 0 || meta.Term == 0 || meta.Term > maxTerm {
+	if meta.Index == 0 || meta.Term == 0 || meta.Term > wire.MaxTerm {
 		return SnapshotMeta{}, nil, fmt.Errorf("%w: an exported snapshot of %d in term %d", ErrCorrupt, meta.Index, meta.Term)
 	}
 	return meta, r, nil

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A state machine that isn't deterministic goes unnoticed until somebody reads at another server. So each server can keep a
@@ -55,12 +57,12 @@ func (d *Divergence) Unwrap() error { return ErrDiverged }
 // fingerprints are what a server keeps of its own, and of others that are ahead.
 type fingerprints struct {
 	own    []Fingerprint
-	ahead  []Message // the latest of each server that is ahead
+	ahead  []wire.Message // the latest of each server that is ahead
 	differ *Divergence
 }
 
 func (f *fingerprints) clone() fingerprints {
-	return fingerprints{append([]Fingerprint(nil), f.own...), append([]Message(nil), f.ahead...), f.differ}
+	return fingerprints{append([]Fingerprint(nil), f.own...), append([]wire.Message(nil), f.ahead...), f.differ}
 }
 
 // fingerprintsTaken keeps the fingerprints that a batch has come by.
@@ -98,33 +100,34 @@ func (c *Core) tellFingerprints() {
 	}
 	for i := range configuration.Members {
 		if to := configuration.Members[i].ID; to != c.id {
-			c.send(Message{Kind: Fingerprints, To: to, Index: own[len(own)-1].Index, Numbers: sums})
+			c.send(to, wire.Fingerprints{Index: own[len(own)-1].Index, Sums: sums}.Message())
 		}
 	}
 }
 
 // compareFingerprints compares what another server has told with what is known here. What lies ahead of this server's state
 // waits.
-func (c *Core) compareFingerprints(m *Message) {
+func (c *Core) compareFingerprints(m *wire.Message) {
 	f := &c.fingerprints
 	if !c.config.CompareResults || f.differ != nil {
 		return
 	}
-	if m.Index > c.log.applied {
+	told := m.Fingerprints()
+	if told.Index > c.log.applied {
 		for i := range f.ahead {
 			if f.ahead[i].From == m.From {
 				f.ahead[i] = *m
 				return
 			}
 		}
-		if len(f.ahead) < MaxMembers {
+		if len(f.ahead) < wire.MaxMembers {
 			f.ahead = append(f.ahead, *m)
 		}
 		return
 	}
 	after := Index(0)
-	for i, sum := range m.Numbers {
-		index := m.Index - Index(len(m.Numbers)-1-i)*fingerprintInterval
+	for i, sum := range told.Sums {
+		index := told.Index - Index(len(told.Sums)-1-i)*fingerprintInterval
 		for j := range f.own {
 			if f.own[j].Index != index {
 				continue

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // What lies before a gap, where a snapshot was restored, isn't told: the sums of a message stand at neighbouring places.
@@ -15,8 +17,8 @@ func TestFingerprintsAreToldUpToAGap(t *testing.T) {
 	c.tellFingerprints()
 	require.Len(t, c.out.held, 1)
 	told := c.out.held[0].message
-	require.Equal(t, Fingerprints, told.Kind)
+	require.Equal(t, wire.KindFingerprints, told.Kind())
 	require.Equal(t, ServerID("b"), told.To)
-	require.Equal(t, Index(1088), told.Index)
-	require.Equal(t, []uint64{3, 4}, told.Numbers)
+	require.Equal(t, Index(1088), told.Fingerprints().Index)
+	require.Equal(t, []uint64{3, 4}, told.Fingerprints().Sums)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A stray is a mute that gives a wrong result once.
@@ -39,7 +40,7 @@ func comparing(at raft.Index) *raft.Applier {
 func commandsFrom(first raft.Index, n int) []raft.Entry {
 	entries := make([]raft.Entry, n)
 	for i := range entries {
-		entries[i] = raft.Entry{Index: first + raft.Index(i), Term: 1, Kind: raft.EntryCommand, Data: []byte{byte(i)}}
+		entries[i] = raft.Entry{Index: first + raft.Index(i), Term: 1, Kind: wire.EntryCommand, Data: []byte{byte(i)}}
 	}
 	return entries
 }
@@ -47,7 +48,7 @@ func commandsFrom(first raft.Index, n int) []raft.Entry {
 // Fingerprints don't depend on batches, nor on which part of the state came in a snapshot, and show every result.
 func TestFingerprintsStandForTheResults(t *testing.T) {
 	log := commandsFrom(1, 200)
-	log[63].Kind, log[63].Data = raft.EntryNoOp, nil
+	log[63].Kind, log[63].Data = wire.EntryNoOp, nil
 	whole, err := comparing(0).Apply(log)
 	require.NoError(t, err)
 	require.Len(t, whole.Fingerprints, 3)
@@ -104,13 +105,14 @@ func TestFingerprintsBeginAnew(t *testing.T) {
 }
 
 // told returns what a server would tell of its fingerprints.
-func told(from raft.ServerID, c *cores, to raft.ServerID, batch raft.Batch) raft.Message {
-	m := raft.Message{Kind: raft.Fingerprints, From: from, To: to, Term: c.status(to).Term, Cluster: c.status(to).Cluster,
-		FromIncarnation: c.status(from).Incarnation}
+func told(from raft.ServerID, c *cores, to raft.ServerID, batch raft.Batch) wire.Message {
+	var told wire.Fingerprints
 	for _, f := range batch.Fingerprints {
-		m.Index, m.Numbers = f.Index, append(m.Numbers, uint64(f.Sum))
+		told.Index, told.Sums = f.Index, append(told.Sums, uint64(f.Sum))
 	}
-	return m
+	return told.Message().In(wire.Envelope{
+		From: from, To: to, Term: c.status(to).Term, Cluster: c.status(to).Cluster, FromIncarnation: c.status(from).Incarnation,
+	})
 }
 
 // What another server tells is compared here, now or when this server's state machine gets there; and what differs is named with

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
 type forwarder struct {
 	origin      Origin
@@ -48,22 +50,23 @@ func (l *leader) forwarder(origin Origin, incarnation Incarnation, lowest uint64
 }
 
 // takeForwards appends forwarded commands, each number once, and refuses what exceeds the limits.
-func (c *Core) takeForwards(m *Message) {
+func (c *Core) takeForwards(m *wire.Message) {
 	l, leads := c.role.(*leader)
-	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+	if !leads || !c.log.configuration().Names(m.From, m.FromIncarnation) {
 		return // what a lost disk has offered is nothing that the one in its place waits for
 	}
 	if l.handover.to != "" {
 		return // they come again, here or at the next leader
 	}
-	origin := Origin{m.From, m.Start}
-	f := l.forwarder(origin, m.FromIncarnation, m.Number)
+	request := m.ForwardRequest()
+	origin := Origin{Server: m.From, Start: request.Start}
+	f := l.forwarder(origin, m.FromIncarnation, request.Lowest)
 	if f == nil {
 		return
 	}
 	var refused []uint64
-	for i := range m.Entries {
-		e := &m.Entries[i]
+	for i := range request.Commands {
+		e := &request.Commands[i]
 		if e.Number < f.lowest || e.Number-f.lowest >= maxForwarded {
 			continue
 		}
@@ -73,7 +76,7 @@ func (c *Core) takeForwards(m *Message) {
 		}
 		if f.seen[at] == forwardNew {
 			f.seen[at] = forwardRefused
-			if c.inForce(e.Kind) && c.charge(l, e.size()) {
+			if c.inForce(e.Kind) && c.charge(l, e.Size()) {
 				f.seen[at] = forwardTaken
 				c.appendEntry(Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data})
 			}
@@ -86,6 +89,6 @@ func (c *Core) takeForwards(m *Message) {
 		p.owed = max(p.owed, c.log.last)
 	}
 	if len(refused) > 0 {
-		c.reply(m, Message{Kind: ForwardResponse, Start: m.Start, Numbers: refused})
+		c.reply(m, wire.ForwardResponse{Start: request.Start, Refused: refused}.Message())
 	}
 }

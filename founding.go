@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cluster is founded once. A candidate without a log needs the vote of every server of its Bootstrap list,
@@ -17,15 +19,15 @@ import (
 
 // admit says whether a message concerns this server as it is now: it is well formed, and comes from its
 // cluster, or from those that it may found or join one with. What isn't admitted doesn't touch the term.
-func (c *Core) admit(m *Message) bool {
-	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > maxTerm || !m.wellFormed() {
+func (c *Core) admit(m *wire.Message) bool {
+	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > wire.MaxTerm || !m.WellFormed() {
 		return false
 	}
-	switch m.Kind {
-	case IdentityRequest:
+	switch m.Kind() {
+	case wire.KindIdentityRequest:
 		c.tellIdentity(m)
 		return false
-	case IdentityResponse:
+	case wire.KindIdentityResponse:
 		c.identityTold(m)
 		return false
 	}
@@ -33,12 +35,12 @@ func (c *Core) admit(m *Message) bool {
 	case c.state.Cluster == m.Cluster:
 		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
 			c.takenForAnother(m)
-			if m.Kind == PreVoteRequest {
+			if m.Kind() == wire.KindPreVoteRequest {
 				c.tellRemoval(m) // it may have been away for so long that it knows of an older disk here
 			}
 			return false
 		}
-		if m.Kind == Removed {
+		if m.Kind() == wire.KindRemoved {
 			c.removedBy(m)
 			return false
 		}
@@ -64,51 +66,61 @@ func (c *Core) admit(m *Message) bool {
 
 // takenForAnother notes that the cluster knows this server with another disk, and says so to a leader. Who isn't one may
 // have an older configuration than this server.
-func (c *Core) takenForAnother(m *Message) {
-	leads := (m.Kind == Heartbeat || m.Kind == AppendRequest) && m.Term >= c.state.Term
+func (c *Core) takenForAnother(m *wire.Message) {
+	leads := (m.Kind() == wire.KindHeartbeat || m.Kind() == wire.KindAppendRequest) && m.Term >= c.state.Term
 	if c.named == 0 || leads {
 		c.trouble = ErrOtherIncarnation
 	}
-	if m.Kind == Heartbeat && m.Round != 0 {
-		c.send(Message{Kind: IdentityResponse, To: m.From, LogTerm: m.Term})
+	if m.Heartbeat().Round != 0 {
+		c.send(m.From, wire.IdentityResponse{AskedIn: m.Term}.Message())
 	}
 }
 
 // admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs to this
 // server's cluster. Its answers count if it has the disk that the configuration names: it was elected with, but
 // hasn't got the first entry. If it wants to found a cluster it is told that there is one.
-func (c *Core) admitUnfounded(m *Message) bool {
-	switch m.Kind {
-	case PreVoteRequest:
-		c.send(Message{Kind: PreVoteResponse, To: m.From})
+func (c *Core) admitUnfounded(m *wire.Message) bool {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
+		c.send(m.From, wire.PreVoteResponse{}.Message())
 		return false
-	case VoteRequest:
-		c.send(Message{Kind: VoteResponse, To: m.From})
+	case wire.KindVoteRequest:
+		c.send(m.From, wire.VoteResponse{}.Message())
 		return false
 	}
-	return c.log.configuration() != nil && c.log.configuration().names(m.From, m.FromIncarnation)
+	return c.log.configuration() != nil && c.log.configuration().Names(m.From, m.FromIncarnation)
 }
 
 // mayFoundWith judges a message between two servers without a cluster: both must have the same list.
-func (c *Core) mayFoundWith(m *Message) bool {
-	switch m.Kind {
-	case PreVoteRequest, VoteRequest:
-		// Who is to begin with a state begins with the same, or gets it from the founder.
-		other := c.log.last > 0 && m.Index > 0 && (c.log.last != m.Index || c.log.lastTerm() != m.LogTerm || c.foundedFrom() != m.Number)
-		if slices.Equal(m.Servers, c.config.Bootstrap) && !other {
-			return true
-		}
-		if len(c.config.Bootstrap) > 0 {
-			c.trouble = ErrBootstrapMismatch
-			c.send(Message{Kind: PreVoteResponse, To: m.From, Mismatch: true})
-		}
-		return false
-	case PreVoteResponse, VoteResponse:
-		if m.Mismatch {
+func (c *Core) mayFoundWith(m *wire.Message) bool {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
+		r := m.PreVoteRequest()
+		return c.mayFoundTogether(m.From, r.Last, r.FoundedFrom, r.Bootstrap)
+	case wire.KindVoteRequest:
+		r := m.VoteRequest()
+		return c.mayFoundTogether(m.From, r.Last, r.FoundedFrom, r.Bootstrap)
+	case wire.KindPreVoteResponse:
+		if m.PreVoteResponse().Mismatch {
 			c.trouble = ErrBootstrapMismatch
 			return false
 		}
 		return true
+	}
+	return m.Kind() == wire.KindVoteResponse
+}
+
+// mayFoundTogether judges a candidate that wants to found a cluster. Both servers must have the same list;
+// and a server that begins with a state begins with the same, or gets it from the founder.
+func (c *Core) mayFoundTogether(with ServerID, last wire.Place, from uint64, list []Server) bool {
+	other := c.log.last > 0 && last.Index > 0 &&
+		(c.log.last != last.Index || c.log.lastTerm() != last.Term || c.foundedFrom() != from)
+	if slices.Equal(list, c.config.Bootstrap) && !other {
+		return true
+	}
+	if len(c.config.Bootstrap) > 0 {
+		c.trouble = ErrBootstrapMismatch
+		c.send(with, wire.PreVoteResponse{Mismatch: true}.Message())
 	}
 	return false
 }
@@ -141,12 +153,12 @@ func (c *Core) found(votes []ballot) Entry {
 		for _, b := range votes {
 			if b.from == server.ID {
 				member.Incarnation = b.incarnation
-				configuration.Level = min(configuration.Level, max(b.level, LevelFirst))
+				configuration.Level = min(configuration.Level, max(b.level, wire.LevelFirst))
 			}
 		}
 		configuration.Members = append(configuration.Members, member)
 	}
-	return Entry{Kind: EntryConfiguration, Data: AppendConfiguration(nil, &configuration)}
+	return Entry{Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)}
 }
 
 // join makes this server a member of the cluster that a leader speaks for.
@@ -156,46 +168,6 @@ func (c *Core) join(cluster ClusterID) {
 		c.out.dirty = true
 		c.trouble = nil
 	}
-}
-
-// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never
-// fall and are not above the sender's, with data that can be read; forwarded, what callers may propose; and whether a
-// call is there.
-func (m *Message) wellFormed() bool {
-	switch m.Kind {
-	case CallRequest:
-		return m.Call != nil && len(m.Numbers) == 1
-	case ForwardRequest:
-		for i := range m.Entries {
-			if !m.Entries[i].proposable() {
-				return false
-			}
-		}
-		return true
-	case SnapshotRequest:
-		return m.Index > 0 && m.LogTerm <= m.Term && m.Size > 0
-	case SnapshotStream:
-		if len(m.Entries) != 1 || m.Entries[0].Kind != EntryConfiguration || m.Entries[0].Index > m.Index || m.Offset > m.Size {
-			return false
-		}
-		_, err := DecodeConfiguration(m.Entries[0].Data)
-		return err == nil && m.LogTerm <= m.Term
-	case AppendRequest:
-	default:
-		return true
-	}
-	index, term := m.Index, m.LogTerm
-	for i := range m.Entries {
-		e := &m.Entries[i]
-		if e.Index != index+1 || e.Term < term || e.Term > m.Term || e.Term == 0 {
-			return false
-		}
-		if !e.readable() {
-			return false
-		}
-		index, term = e.Index, e.Term
-	}
-	return term <= m.Term
 }
 
 // sortedServers returns a copy of a list in the order of the IDs.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cluster is founded once, by all servers of its list, and knows their disks from then on (founding.go).
@@ -20,8 +21,8 @@ func TestFoundingNeedsEveryServer(t *testing.T) {
 	leader := c.leader()
 	require.NotEmpty(t, leader)
 	first := c.servers[leader].log[0]
-	require.Equal(t, raft.EntryConfiguration, first.Kind)
-	configuration, err := raft.DecodeConfiguration(first.Data)
+	require.Equal(t, wire.EntryConfiguration, first.Kind)
+	configuration, err := wire.DecodeConfiguration(first.Data)
 	require.NoError(t, err)
 	for i, member := range configuration.Members {
 		require.Equal(t, c.status(member.ID).Incarnation, member.Incarnation)
@@ -41,7 +42,7 @@ func (c *cores) wipe(id raft.ServerID) {
 // One replaced disk and one server that lagged behind are a majority of three: they must not found the cluster anew.
 func TestReplacedDiskDoesNotFoundASecondCluster(t *testing.T) {
 	c := newCores(t, 3)
-	withheld := c.electWithout("a", raft.AppendRequest)
+	withheld := c.electWithout("a", wire.KindAppendRequest)
 	for _, m := range withheld {
 		if m.To == "b" {
 			c.deliver(m)
@@ -80,7 +81,7 @@ func TestDifferentBootstrapListsAreReported(t *testing.T) {
 func TestAnotherClusterIsNotHeard(t *testing.T) {
 	c := founded(t, 3)
 	b := c.status("b")
-	stray := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1}, FromIncarnation: 100}
+	stray := wire.AppendRequest{}.Message().In(wire.Envelope{From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1}, FromIncarnation: 100})
 	c.deliver(stray)
 	require.Equal(t, b.Term, c.status("b").Term)
 	require.NoError(t, c.status("b").Trouble, "it takes part")
@@ -97,7 +98,7 @@ func TestAnotherClusterIsNotHeard(t *testing.T) {
 // A server that voted for the founder but has nothing of the cluster yet still votes in it.
 func TestVoterWithoutAClusterStillVotes(t *testing.T) {
 	c := newCores(t, 3)
-	withheld := c.electWithout("a", raft.AppendRequest)
+	withheld := c.electWithout("a", wire.KindAppendRequest)
 	for _, m := range withheld {
 		if m.To == "b" {
 			c.deliver(m)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // The gate: a message leaves when what it claims is durable (outbox.go). Each test holds a disk back and
@@ -19,8 +20,8 @@ func slow(t *testing.T, id raft.ServerID) *cores {
 	return c
 }
 
-func from(id raft.ServerID) func(raft.Message) bool {
-	return func(m raft.Message) bool { return m.From == id }
+func from(id raft.ServerID) func(wire.Message) bool {
+	return func(m wire.Message) bool { return m.From == id }
 }
 
 func TestGateHoldsAGrantedVote(t *testing.T) {
@@ -29,14 +30,13 @@ func TestGateHoldsAGrantedVote(t *testing.T) {
 	c.servers["c"].slowDisk = true
 	c.persist("c")
 	a := c.status("a")
-	c.deliver(raft.Message{Kind: raft.VoteRequest, From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster,
-		FromIncarnation: c.status("b").Incarnation, Index: a.Last, LogTerm: a.LastTerm})
+	c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation}))
 	require.Equal(t, raft.ServerID("b"), c.status("c").Vote)
 	require.Empty(t, c.take(from("c")), "the vote isn't durable")
 	c.finishWrites("c")
 	votes := c.take(from("c"))
 	require.Len(t, votes, 1)
-	require.True(t, votes[0].Granted)
+	require.True(t, votes[0].VoteResponse().Granted)
 }
 
 func TestGateHoldsARefusalUntilTheTermIsDurable(t *testing.T) {
@@ -45,13 +45,12 @@ func TestGateHoldsARefusalUntilTheTermIsDurable(t *testing.T) {
 	c.servers["c"].slowDisk = true
 	c.persist("c")
 	a := c.status("a")
-	c.deliver(raft.Message{Kind: raft.VoteRequest, From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster,
-		FromIncarnation: c.status("b").Incarnation})
+	c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation}))
 	require.Empty(t, c.take(from("c")), `a refusal says "I am in this term", too`)
 	c.finishWrites("c")
 	votes := c.take(from("c"))
 	require.Len(t, votes, 1)
-	require.False(t, votes[0].Granted)
+	require.False(t, votes[0].VoteResponse().Granted)
 	require.Equal(t, a.Term+1, votes[0].Term)
 }
 
@@ -63,16 +62,14 @@ func TestGateHoldsACandidacy(t *testing.T) {
 		c.servers["b"].core.Tick(c.now)
 		c.drain("b")
 	}
-	require.NotEmpty(t, c.take(is(raft.PreVoteRequest)), "a pre-vote claims nothing")
+	require.NotEmpty(t, c.take(is(wire.KindPreVoteRequest)), "a pre-vote claims nothing")
 	s := c.status("c")
-	c.deliver(raft.Message{Kind: raft.PreVoteResponse, From: "c", To: "b", Term: s.Term + 1, Granted: true,
-		Cluster: s.Cluster, FromIncarnation: s.Incarnation})
+	c.deliver(wire.PreVoteResponse{Granted: true}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
 	require.Equal(t, "candidate", c.status("b").Role)
 	require.Empty(t, c.take(from("b")), "neither the new term nor its own vote is durable")
 
 	// A grant that comes first doesn't elect: the candidate's own vote doesn't count yet.
-	c.deliver(raft.Message{Kind: raft.VoteResponse, From: "c", To: "b", Term: s.Term + 1, Granted: true,
-		Cluster: s.Cluster, FromIncarnation: s.Incarnation})
+	c.deliver(wire.VoteResponse{Granted: true}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
 	require.Equal(t, "candidate", c.status("b").Role)
 	c.finishWrites("b")
 	require.Equal(t, "leader", c.status("b").Role)
@@ -84,16 +81,16 @@ func TestGateHoldsAnAcknowledgement(t *testing.T) {
 	commit := c.status("a").Commit
 	c.servers["a"].core.Propose(c.now, []byte("x"))
 	c.drain("a")
-	appends := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "b" })
+	appends := c.take(func(m wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "b" })
 	require.Len(t, appends, 1)
 	c.deliver(appends[0])
 	c.deliver(appends[0]) // a repetition acknowledges no more than the first
-	require.Empty(t, c.take(func(m raft.Message) bool { return m.From == "b" && m.Index > commit }))
+	require.Empty(t, c.take(func(m wire.Message) bool { return m.From == "b" && m.AppendResponse().Index > commit }))
 	require.Equal(t, commit, c.status("a").Commit)
 	c.finishWrites("b")
-	acks := c.take(is(raft.AppendResponse))
+	acks := c.take(is(wire.KindAppendResponse))
 	require.Len(t, acks, 1)
-	require.Equal(t, c.status("a").Last, acks[0].Index)
+	require.Equal(t, c.status("a").Last, acks[0].AppendResponse().Index)
 	c.deliver(acks[0])
 	require.Equal(t, c.status("a").Last, c.status("a").Commit)
 }
@@ -118,8 +115,7 @@ func TestGateDropsWhatAnOlderTermClaimed(t *testing.T) {
 	c.persist("c")
 	a := c.status("a")
 	for i, candidate := range []raft.ServerID{"a", "b"} {
-		c.deliver(raft.Message{Kind: raft.VoteRequest, From: candidate, To: "c", Term: a.Term + 1 + raft.Term(i),
-			Cluster: a.Cluster, FromIncarnation: c.status(candidate).Incarnation, Index: a.Last, LogTerm: a.LastTerm})
+		c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{From: candidate, To: "c", Term: a.Term + 1 + raft.Term(i), Cluster: a.Cluster, FromIncarnation: c.status(candidate).Incarnation}))
 	}
 	c.finishWrites("c") // the first vote
 	require.Empty(t, c.take(from("c")))
@@ -138,26 +134,25 @@ func TestGateForgetsWhatWasTruncated(t *testing.T) {
 	last := c.status("b").Last
 	c.servers["a"].core.Propose(c.now, []byte("x"))
 	c.drain("a")
-	appends := c.take(is(raft.AppendRequest))
+	appends := c.take(is(wire.KindAppendRequest))
 	c.deliver(appends[0])
 	require.Equal(t, last+1, c.status("b").Last)
 	require.Len(t, b.writes, 1)
 
 	// The leader of a later term replaces the entry while it is being written.
 	s := c.status("c")
-	replaced := raft.Entry{Index: last + 1, Term: s.Term + 1, Kind: raft.EntryNoOp}
-	c.deliver(raft.Message{Kind: raft.AppendRequest, From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster,
-		FromIncarnation: s.Incarnation, Index: last, LogTerm: s.LastTerm, Entries: []raft.Entry{replaced}})
+	replaced := raft.Entry{Index: last + 1, Term: s.Term + 1, Kind: wire.EntryNoOp}
+	c.deliver(wire.AppendRequest{Previous: wire.Place{Index: last, Term: s.LastTerm}, Entries: []raft.Entry{replaced}}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
 	require.Equal(t, last+1, c.status("b").Last)
 	c.take(from("b"))
 	b.core.Persisted(c.now, b.writes[0].Number)
 	b.writes = b.writes[1:]
 	c.drain("b")
 	require.Equal(t, last, c.status("b").Stable)
-	require.Empty(t, c.take(func(m raft.Message) bool { return m.Index > last }))
+	require.Empty(t, c.take(func(m wire.Message) bool { return m.AppendResponse().Index > last }))
 	c.finishWrites("b")
 	require.Equal(t, last+1, c.status("b").Stable)
-	require.Len(t, c.take(func(m raft.Message) bool { return m.Kind == raft.AppendResponse && m.Index == last+1 }), 1)
+	require.Len(t, c.take(func(m wire.Message) bool { return m.AppendResponse().Index == last+1 }), 1)
 }
 
 // A leader whose own disk stalls for an election timeout stops leading, and doesn't campaign until it works

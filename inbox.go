@@ -1,6 +1,10 @@
 package raft
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // An inbox is where everything comes in that the loop is to know: from callers, from other servers and
 // from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form by
@@ -28,7 +32,7 @@ type events struct {
 	batches   []Batch
 	fetched   []fetched
 	lost      []ServerID
-	messages  []Message
+	messages  []wire.Message
 	proposals []proposal
 	reads     []*waiter
 	calls     []callAsked
@@ -50,7 +54,7 @@ type proposal struct {
 
 // callAsked is an administrative call with the caller that waits for it.
 type callAsked struct {
-	call   Call
+	call   wire.Call
 	waiter *waiter
 }
 
@@ -132,11 +136,11 @@ func (in *inbox) alarm() {
 
 // receive takes a message of another server, or drops it. Under pressure the appends, forwards and calls go
 // first: they are sent again, while votes, heartbeats and answers keep the cluster together.
-func (in *inbox) receive(m Message) {
-	bulk := m.Kind == AppendRequest || m.Kind == ForwardRequest || m.Kind == CallRequest
+func (in *inbox) receive(m wire.Message) {
+	bulk := m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindForwardRequest || m.Kind() == wire.KindCallRequest
 	size := 0
 	if bulk {
-		size = m.size()
+		size = m.Size()
 	}
 	in.mu.Lock()
 	ev := &in.events
@@ -159,7 +163,7 @@ func (in *inbox) receive(m Message) {
 // lost takes the hint that a server's process is gone.
 func (in *inbox) lost(id ServerID) {
 	in.mu.Lock()
-	if in.closed != nil || len(in.events.lost) >= MaxMembers {
+	if in.closed != nil || len(in.events.lost) >= wire.MaxMembers {
 		in.mu.Unlock()
 		return
 	}
@@ -203,7 +207,7 @@ func (in *inbox) read(w *waiter) error {
 }
 
 // call takes an administrative call. An error means that it didn't.
-func (in *inbox) call(w *waiter, call Call) error {
+func (in *inbox) call(w *waiter, call wire.Call) error {
 	in.mu.Lock()
 	switch refused := in.refused; {
 	case refused != nil:

@@ -7,58 +7,60 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 func newTestInbox() *inbox {
-	return &inbox{maxMessages: 4, maxMessageBytes: 3 * (messageOverhead + 2*entryOverhead), maxProposals: 3, maxCommandBytes: 10,
+	return &inbox{maxMessages: 4, maxMessageBytes: 3 * (wire.MessageOverhead + 2*wire.EntryOverhead), maxProposals: 3, maxCommandBytes: 10,
 		wake: make(chan struct{}, 1)}
 }
 
 func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
-	bulk := func(bytes int) Message {
-		return Message{Kind: AppendRequest, Entries: []Entry{{Data: make([]byte, bytes+entryOverhead)}}}
+	bulk := func(bytes int) wire.Message {
+		return wire.AppendRequest{Entries: []Entry{{Data: make([]byte, bytes+wire.EntryOverhead)}}}.Message()
 	}
-	kinds := func(in *inbox) map[MessageKind]int {
+	kinds := func(in *inbox) map[wire.Kind]int {
 		var ev events
 		in.take(&ev, false)
-		kinds := map[MessageKind]int{}
+		kinds := map[wire.Kind]int{}
 		for _, m := range ev.messages {
-			kinds[m.Kind]++
+			kinds[m.Kind()]++
 		}
 		return kinds
 	}
 	in := newTestInbox()
 	for range 10 {
-		in.receive(Message{Kind: ForwardRequest})
+		in.receive(wire.ForwardRequest{}.Message())
 	}
-	require.Equal(t, map[MessageKind]int{ForwardRequest: 4}, kinds(in), "bounded in number")
+	require.Equal(t, map[wire.Kind]int{wire.KindForwardRequest: 4}, kinds(in), "bounded in number")
 	for range 10 {
 		in.receive(bulk(0))
 	}
-	require.Equal(t, map[MessageKind]int{AppendRequest: 3}, kinds(in), "bounded in bytes")
+	require.Equal(t, map[wire.Kind]int{wire.KindAppendRequest: 3}, kinds(in), "bounded in bytes")
 	in.receive(bulk(1 << 20))
 	in.receive(bulk(0))
-	require.Equal(t, map[MessageKind]int{AppendRequest: 1}, kinds(in), "one always has room, however large")
+	require.Equal(t, map[wire.Kind]int{wire.KindAppendRequest: 1}, kinds(in), "one always has room, however large")
 
 	for range 10 {
 		in.receive(bulk(0))
-		in.receive(Message{Kind: ForwardRequest})
+		in.receive(wire.ForwardRequest{}.Message())
 	}
 	for range 10 {
-		in.receive(Message{Kind: VoteRequest})
+		in.receive(wire.VoteRequest{}.Message())
 	}
-	require.Equal(t, 4, kinds(in)[VoteRequest], "votes have a reserve, which is bounded too")
+	require.Equal(t, 4, kinds(in)[wire.KindVoteRequest], "votes have a reserve, which is bounded too")
 	for range 10 {
-		in.receive(Message{Kind: Heartbeat})
+		in.receive(wire.Heartbeat{}.Message())
 	}
 	in.receive(bulk(0))
-	require.Equal(t, map[MessageKind]int{AppendRequest: 1, Heartbeat: 4}, kinds(in), "and don't take the place of appends")
-	for range 2 * MaxMembers {
+	require.Equal(t, map[wire.Kind]int{wire.KindAppendRequest: 1, wire.KindHeartbeat: 4}, kinds(in), "and don't take the place of appends")
+	for range 2 * wire.MaxMembers {
 		in.lost("x")
 	}
 	var ev events
 	in.take(&ev, false)
-	require.Len(t, ev.lost, MaxMembers)
+	require.Len(t, ev.lost, wire.MaxMembers)
 }
 
 func TestInboxBoundsCallers(t *testing.T) {
@@ -78,7 +80,7 @@ func TestInboxBoundsCallers(t *testing.T) {
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrClosed)
 	require.ErrorIs(t, in.read(&waiter{}), ErrClosed)
 	require.False(t, in.query(nil))
-	in.receive(Message{Kind: Heartbeat})
+	in.receive(wire.Heartbeat{}.Message())
 	in.cancel(&waiter{}, nil)
 	in.stop(ErrStopped)
 	require.False(t, in.take(&events{}, false), "nothing gets in any more")
@@ -86,14 +88,14 @@ func TestInboxBoundsCallers(t *testing.T) {
 
 func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	in := newTestInbox()
-	in.receive(Message{Kind: Heartbeat})
+	in.receive(wire.Heartbeat{}.Message())
 	require.Empty(t, in.wake, "the loop is at work")
 	var ev events
 	require.True(t, in.take(&ev, false))
 	ev.reset()
 	require.False(t, in.take(&ev, false))
-	in.receive(Message{Kind: Heartbeat})
-	in.receive(Message{Kind: Heartbeat})
+	in.receive(wire.Heartbeat{}.Message())
+	in.receive(wire.Heartbeat{}.Message())
 	require.Len(t, in.wake, 1)
 	require.True(t, in.take(&ev, false))
 	require.Len(t, ev.messages, 2)
@@ -107,7 +109,7 @@ func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	require.False(t, in.take(&ev, false), "it isn't awaited")
 	in.applied(Batch{Last: 2})
 	require.Empty(t, in.wake)
-	in.receive(Message{Kind: Heartbeat})
+	in.receive(wire.Heartbeat{}.Message())
 	require.Len(t, in.wake, 1)
 	<-in.wake
 	require.True(t, in.take(&ev, false))
@@ -127,7 +129,7 @@ func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 }
 
 func TestEventsGiveABurstsMemoryBack(t *testing.T) {
-	ev := events{messages: make([]Message, 1, keepEvents+1), reads: make([]*waiter, 1, keepEvents), bulk: 1, some: true}
+	ev := events{messages: make([]wire.Message, 1, keepEvents+1), reads: make([]*waiter, 1, keepEvents), bulk: 1, some: true}
 	ev.reads[0] = &waiter{}
 	ev.reset()
 	require.Zero(t, cap(ev.messages))

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // CoreStatus is what a core shows of itself.
@@ -97,11 +99,11 @@ func (c *Core) roleName() string {
 // that waited for the same write, and for what their tails let go of when they are full, which only decides what
 // is read from the disk. name gives each server's name in the encoding, so that servers can be permuted; "" has
 // the name 0.
-func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
+func (c *Core) AppendState(b []byte, name wire.Naming) []byte {
 	b = c.AppendStateButHeld(b, name)
 	held := make([][]byte, 0, len(c.out.held))
-	c.Held(func(m *Message, writes int) {
-		held = append(held, AppendMessageState(binary.AppendUvarint(nil, uint64(writes)), m, name))
+	c.Held(func(m *wire.Message, writes int) {
+		held = append(held, name.AppendMessage(binary.AppendUvarint(nil, uint64(writes)), m))
 	})
 	slices.SortFunc(held, bytes.Compare)
 	return append(binary.AppendUvarint(b, uint64(len(held))), bytes.Join(held, nil)...)
@@ -109,7 +111,7 @@ func (c *Core) AppendState(b []byte, name func(ServerID) byte) []byte {
 
 // AppendStateButHeld appends what AppendState does, without the messages that wait for the disk. They decide
 // nothing but what leaves.
-func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
+func (c *Core) AppendStateButHeld(b []byte, name wire.Naming) []byte {
 	s := &stateEncoder{b: b, name: name}
 	s.durableState(&c.state)
 	s.log(&c.log)
@@ -143,7 +145,7 @@ func (c *Core) AppendStateButHeld(b []byte, name func(ServerID) byte) []byte {
 
 // Held calls f with each message that waits for the disk, and with how many of the writes that are not known to be
 // durable, the next one among them, must become so before it leaves. The messages are not to be changed.
-func (c *Core) Held(f func(m *Message, writes int)) {
+func (c *Core) Held(f func(m *wire.Message, writes int)) {
 	for i := range c.out.held {
 		h := &c.out.held[i]
 		f(&h.message, int(h.after-c.out.durable))
@@ -153,7 +155,7 @@ func (c *Core) Held(f func(m *Message, writes int)) {
 // stateEncoder writes a core's state.
 type stateEncoder struct {
 	b    []byte
-	name func(ServerID) byte
+	name wire.Naming
 }
 
 func (s *stateEncoder) numbers(values ...uint64) {
@@ -184,44 +186,14 @@ func (s *stateEncoder) log(l *entryLog) {
 	s.numbers(uint64(len(l.configurations)))
 	for _, p := range l.configurations {
 		s.numbers(uint64(p.index))
-		s.configuration(p.configuration)
+		s.b = s.name.AppendConfiguration(s.b, p.configuration)
 	}
 	s.numbers(uint64(l.tail.count()))
 	for _, chunk := range l.tail.chunks {
 		for i := range chunk.entries {
-			s.entry(&chunk.entries[i]) // where chunks meet shows in nothing
+			s.b = s.name.AppendEntry(s.b, &chunk.entries[i]) // where chunks meet shows in nothing
 		}
 	}
-}
-
-func (s *stateEncoder) entries(entries []Entry) {
-	s.numbers(uint64(len(entries)))
-	for i := range entries {
-		s.entry(&entries[i])
-	}
-}
-
-func (s *stateEncoder) entry(e *Entry) {
-	s.b = append(s.b, byte(e.Kind), s.name(e.Origin.Server))
-	s.numbers(uint64(e.Index), uint64(e.Term), e.Origin.Start, e.Number)
-	if e.Kind == EntryConfiguration {
-		if configuration, err := DecodeConfiguration(e.Data); err == nil {
-			s.configuration(&configuration)
-			return
-		}
-	}
-	s.numbers(uint64(len(e.Data)))
-	s.b = append(s.b, e.Data...)
-}
-
-func (s *stateEncoder) configuration(c *Configuration) {
-	s.b = append(s.b, c.Cluster[:]...)
-	s.members(c.Members)
-	s.numbers(flag(c.Old != nil), flag(c.Next != nil))
-	s.members(c.Old)
-	s.members(c.Next)
-	s.b = append(s.b, s.name(c.Origin.Server), s.name(c.About))
-	s.numbers(c.Origin.Start, c.Number, flag(c.Begun), uint64(c.Refusal))
 }
 
 func (s *stateEncoder) outbox(o *outbox) {
@@ -235,54 +207,15 @@ func (s *stateEncoder) outbox(o *outbox) {
 	s.stored(o.snapshot)
 	s.numbers(uint64(len(o.ready)))
 	for i := range o.ready {
-		s.Message(&o.ready[i])
+		s.message(&o.ready[i])
 	}
 }
 
-// Message writes a message, with its servers by their names.
-func (s *stateEncoder) Message(m *Message) { s.b = AppendMessageState(s.b, m, s.name) }
+// message writes a message, with its servers by their names.
+func (s *stateEncoder) message(m *wire.Message) { s.b = s.name.AppendMessage(s.b, m) }
 
-// AppendMessageState appends an encoding of a message in which servers have the names that name gives them,
-// as in Core.AppendState: equal encodings are equal messages, up to the names.
-func AppendMessageState(b []byte, m *Message, name func(ServerID) byte) []byte {
-	s := &stateEncoder{b: b, name: name}
-	s.b = append(s.b, byte(m.Kind), name(m.From), name(m.To))
-	s.b = append(s.b, m.Cluster[:]...)
-	s.numbers(uint64(m.FromIncarnation), uint64(m.ToIncarnation), uint64(m.Term), uint64(m.Index), uint64(m.LogTerm),
-		uint64(m.Hint), uint64(m.Commit), m.Round, m.Start, m.Number, uint64(m.Lease), m.Fitness, uint64(m.Level),
-		flag(m.Granted), flag(m.Transfer), flag(m.Mismatch), flag(m.ByLease), uint64(len(m.Numbers)), uint64(len(m.Servers)))
-	s.numbers(m.Numbers...)
-	for _, server := range m.Servers {
-		s.b = append(s.b, s.name(server.ID))
-		s.numbers(uint64(len(server.Address)))
-		s.b = append(s.b, server.Address...)
-	}
-	s.numbers(m.Size, m.Offset)
-	s.entries(m.Entries)
-	s.numbers(uint64(m.Refusal), flag(m.Call != nil))
-	if m.Call != nil {
-		s.call(m.Call)
-	}
-	return s.b
-}
-
-func (s *stateEncoder) call(call *Call) {
-	s.numbers(uint64(call.Kind), uint64(call.Expected))
-	s.members(call.Members)
-}
-
-// members writes a list of members in the order of their names: their own order is that of their IDs.
-func (s *stateEncoder) members(members []Member) {
-	encoded := make([][]byte, 0, len(members))
-	for i := range members {
-		m := &members[i]
-		b := binary.AppendUvarint([]byte{s.name(m.ID), byte(m.Role)}, uint64(m.Incarnation))
-		encoded = append(encoded, append(binary.AppendUvarint(b, uint64(len(m.Address))), m.Address...))
-	}
-	slices.SortFunc(encoded, bytes.Compare)
-	s.numbers(uint64(len(members)))
-	s.b = append(s.b, bytes.Join(encoded, nil)...)
-}
+// members writes a list of members, with the servers by their names.
+func (s *stateEncoder) members(members []Member) { s.b = s.name.AppendMembers(s.b, members) }
 
 func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 	s.b = append(s.b, 'c')
@@ -396,7 +329,7 @@ func (s *stateEncoder) fingerprints(f *fingerprints) {
 		s.numbers(uint64(own.Index), uint64(own.Sum))
 	}
 	for i := range f.ahead {
-		s.Message(&f.ahead[i])
+		s.message(&f.ahead[i])
 	}
 	if f.differ != nil {
 		s.b = append(s.b, s.name(f.differ.With))
@@ -427,7 +360,7 @@ func (s *stateEncoder) callers(c *Core) {
 	for i := range c.calls.items {
 		item := &c.calls.items[i]
 		s.numbers(item.number, uint64(item.state), uint64(item.term), uint64(item.since))
-		s.call(item.call)
+		s.b = s.name.AppendCall(s.b, item.call)
 	}
 	s.b = append(s.b, s.name(c.courtesy.to))
 	s.numbers(uint64(c.courtesy.rest), uint64(c.courtesy.times), uint64(c.behind))

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Who takes two states for one because their encodings are equal misses what only one of them leads to. A message
@@ -14,16 +15,16 @@ import (
 func TestStatesDifferInTheirRounds(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"].core
-	round := func() []raft.Message { // begins a round and returns its answers
+	round := func() []wire.Message { // begins a round and returns its answers
 		c.tick("a")
-		for _, beat := range c.take(is(raft.Heartbeat)) {
+		for _, beat := range c.take(is(wire.KindHeartbeat)) {
 			c.deliver(beat)
 		}
-		answers := c.take(is(raft.HeartbeatResponse))
+		answers := c.take(is(wire.KindHeartbeatResponse))
 		require.Len(t, answers, 2)
 		return answers
 	}
-	answer := func(answers []raft.Message) {
+	answer := func(answers []wire.Message) {
 		for _, m := range answers {
 			c.deliver(m)
 		}
@@ -99,14 +100,13 @@ func TestStatusCountsWhatWaitsForTheDisk(t *testing.T) {
 	c.tick("a")
 	b := c.servers["b"]
 	b.slowDisk = true
-	for _, m := range c.take(func(m raft.Message) bool { return m.To == "b" }) {
-		m.Kind, m.Round = raft.TimeoutNow, 0
-		c.deliver(m)
+	for _, m := range c.take(func(m wire.Message) bool { return m.To == "b" }) {
+		c.deliver(wire.TimeoutNow{}.Message().In(m.Envelope))
 	}
 	require.Equal(t, "candidate", c.status("b").Role)
 	require.Equal(t, 2, c.status("b").Held, "two votes are asked for when the term is durable")
-	require.Empty(t, c.take(is(raft.VoteRequest)))
+	require.Empty(t, c.take(is(wire.KindVoteRequest)))
 	c.finishWrites("b")
 	require.Zero(t, c.status("b").Held)
-	require.Len(t, c.take(is(raft.VoteRequest)), 2)
+	require.Len(t, c.take(is(wire.KindVoteRequest)), 2)
 }

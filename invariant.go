@@ -142,10 +142,10 @@ func (c *Core) checkGate() error {
 	for i := range o.held {
 		h := &o.held[i]
 		if h.after <= o.durable || h.after > o.issued+1 {
-			return broken("Gate", "%v waits for write %d of %d, durable %d", h.message.Kind, h.after, o.issued, o.durable)
+			return broken("Gate", "%v waits for write %d of %d, durable %d", h.message.Kind(), h.after, o.issued, o.durable)
 		}
 		if h.message.Term != c.state.Term {
-			return broken("Gate", "%v of term %d held in term %d", h.message.Kind, h.message.Term, c.state.Term)
+			return broken("Gate", "%v of term %d held in term %d", h.message.Kind(), h.message.Term, c.state.Term)
 		}
 	}
 	return nil

@@ -1,6 +1,10 @@
 package raft
 
-import "context"
+import (
+	"context"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // TransferLeadership hands the leadership over to a server (§3.10), or to the best one if to is "". It can be called
 // at any server. It returns nil when the server leads, or, for "", when another one than before does.
@@ -10,7 +14,7 @@ import "context"
 // once if the server leads already, doesn't vote or isn't a member, and ErrTransferInProgress if the leader is handing over to
 // another one. As for Propose, every error is also ErrNotApplied or ErrOutcomeUnknown.
 func (n *Node) TransferLeadership(ctx context.Context, to ServerID) error {
-	call := Call{Kind: CallTransfer}
+	call := wire.Call{Kind: wire.CallTransfer}
 	if to != "" {
 		call.Members = []Member{{Server: Server{ID: to}}}
 	}

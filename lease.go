@@ -45,7 +45,7 @@ func (c *Core) takeLease(l *leader) {
 	if l.asking.round == 0 || l.handover.given {
 		return
 	}
-	promised := c.log.configuration().quorum(func(m *Member) uint64 {
+	promised := quorum(c.log.configuration(), func(m *Member) uint64 {
 		if p := l.progressOf(m); p != nil {
 			return p.promised
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 const lease = 60 * raft.Millisecond // of the leases in these tests
@@ -53,15 +54,15 @@ func TestLeaseIsCountedFromTheSending(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
 	c.pass(heartbeat)
-	c.take(func(raft.Message) bool { return true })
+	c.take(func(wire.Message) bool { return true })
 	a := c.servers["a"].core
 	c.now = max(c.now, a.Deadline())
 	sent := c.now
 	a.Tick(c.now)
 	c.drain("a")
-	heartbeats := c.take(is(raft.Heartbeat))
+	heartbeats := c.take(is(wire.KindHeartbeat))
 	require.Len(t, heartbeats, 2)
-	require.Equal(t, lease, heartbeats[0].Lease)
+	require.EqualValues(t, lease, heartbeats[0].Heartbeat().Lease)
 	c.now += raft.Instant(20 * raft.Millisecond)
 	received := c.now
 	c.deliver(heartbeats[0])
@@ -104,7 +105,7 @@ func TestPromiseOutlastsARestart(t *testing.T) {
 	c.restart("b")
 	require.EqualValues(t, c.now+raft.Instant(lease), c.status("b").QuietUntil)
 	c.now += raft.Instant(lease) - 1
-	vote := raft.Message{Kind: raft.VoteRequest, From: "c", To: "b", Cluster: c.status("b").Cluster, Term: 9, Index: 9, LogTerm: 9, FromIncarnation: 102}
+	vote := wire.VoteRequest{Last: wire.Place{Index: 9, Term: 9}}.Message().In(wire.Envelope{From: "c", To: "b", Cluster: c.status("b").Cluster, Term: 9, FromIncarnation: 102})
 	c.deliver(vote)
 	require.EqualValues(t, 1, c.status("b").Term)
 	c.now++
@@ -135,7 +136,7 @@ func TestTransferVoidsTheLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
 	require.NoError(t, c.transfer("a", "b"))
-	require.Len(t, c.take(is(raft.TimeoutNow)), 1)
+	require.Len(t, c.take(is(wire.KindTimeoutNow)), 1)
 	require.Zero(t, c.status("a").LeaseUntil)
 	require.Empty(t, c.readByLease("a"))
 	for range 40 { // every TimeoutNow is late
@@ -144,7 +145,7 @@ func TestTransferVoidsTheLease(t *testing.T) {
 			c.servers[id].core.Tick(c.now)
 			c.drain(id)
 		}
-		c.take(is(raft.TimeoutNow))
+		c.take(is(wire.KindTimeoutNow))
 		c.settle()
 		require.Equal(t, raft.ServerID("a"), c.leader())
 		require.Zero(t, c.status("a").LeaseUntil)
@@ -158,11 +159,11 @@ func TestFollowerReadsByTheLeadersLease(t *testing.T) {
 	c.leased("a")
 	c.servers["c"].cut = true
 	require.Empty(t, c.readByLease("b"))
-	request := c.take(is(raft.ReadRequest))
+	request := c.take(is(wire.KindReadRequest))
 	require.Len(t, request, 1)
-	require.True(t, request[0].ByLease)
+	require.True(t, request[0].ReadRequest().ByLease)
 	c.deliver(request[0])
-	require.Len(t, c.take(is(raft.ReadResponse)), 1, "no round")
+	require.Len(t, c.take(is(wire.KindReadResponse)), 1, "no round")
 }
 
 // What a lease confirms is not enough for a read that doesn't trust the clocks.
@@ -239,7 +240,7 @@ func TestLeaseConfig(t *testing.T) {
 func TestConfigurationVoidsTheLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
-	c.servers["a"].core.Call(c.now, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("c")}})
+	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("c")}})
 	configuration, changes := c.status("a").Configuration, 0
 	for c.drain("a"); len(c.network) > 0; {
 		m := c.network[0]

@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A cluster is upgraded one server at a time, and meanwhile servers of two versions share one log. What one of them doesn't
 // know must not get into it: so a new kind of entry, or a new behaviour, belongs to a level. Each server announces the highest
@@ -12,56 +16,29 @@ import "fmt"
 // A level never falls. A server that knows less than what is in force refuses to start, takes nothing from the leader, and is
 // not added. So going back to an older version is possible as long as its level holds: CoreConfig.Level keeps it.
 
-// A Level is a set of kinds of entries and behaviours that servers know, each one more than that before.
-type Level uint64
-
-// Levels.
-const (
-	// LevelFirst is what every version knows.
-	LevelFirst Level = 1 + iota
-	// LevelSessions adds EntryOpenSession, EntryCloseSession and EntrySessionCommand.
-	LevelSessions
-
-	// LatestLevel is what this version knows.
-	LatestLevel = LevelSessions
-)
-
-// level returns the level to which a kind of entry belongs.
-func (k EntryKind) level() Level {
-	switch k {
-	case EntryOpenSession, EntryCloseSession, EntrySessionCommand:
-		return LevelSessions
-	}
-	return LevelFirst
-}
-
-// level returns the level that is in force.
-func (c *Configuration) level() Level { return max(c.Level, LevelFirst) }
-
 // checkLevel says whether a server that knows a level can belong to the cluster.
-func (c *Configuration) checkLevel(known Level) error {
-	if c.level() > known {
-		return fmt.Errorf("%w: level %d is in force, and it knows %d", ErrOutdated, c.level(), known)
+func checkLevel(c *Configuration, known Level) error {
+	if level := c.LevelInForce(); level > known {
+		return fmt.Errorf("%w: level %d is in force, and it knows %d", ErrOutdated, level, known)
 	}
 	return nil
 }
 
 // inForce says whether entries of a kind may be appended, as far as this server knows.
-func (c *Core) inForce(kind EntryKind) bool {
+func (c *Core) inForce(kind wire.EntryKind) bool {
 	configuration := c.log.configuration()
-	return configuration == nil || kind.level() <= configuration.level()
+	return configuration == nil || kind.Level() <= configuration.LevelInForce()
 }
 
 // understands says whether this server knows the level that a message brings. If it doesn't, it is outdated, and takes none
 // of it.
-func (c *Core) understands(m *Message) bool {
-	for i := range m.Entries {
-		e := &m.Entries[i]
-		if e.Kind != EntryConfiguration {
+func (c *Core) understands(m *wire.Message) bool {
+	for _, e := range m.Entries() {
+		if e.Kind != wire.EntryConfiguration {
 			continue
 		}
-		configuration, err := DecodeConfiguration(e.Data)
-		if err != nil || configuration.checkLevel(c.config.Level) != nil {
+		configuration, err := wire.DecodeConfiguration(e.Data)
+		if err != nil || checkLevel(&configuration, c.config.Level) != nil {
 			if c.removed == 0 { // or else it doesn't matter any more
 				c.trouble = ErrOutdated
 			}
@@ -73,7 +50,7 @@ func (c *Core) understands(m *Message) bool {
 
 // levelHeard takes what a peer says of its level, while that makes a difference.
 func (c *Core) levelHeard(p *progress, level Level) {
-	if c.log.configuration().level() < c.config.Level {
+	if c.log.configuration().LevelInForce() < c.config.Level {
 		p.level = level
 	}
 }
@@ -82,7 +59,7 @@ func (c *Core) levelHeard(p *progress, level Level) {
 // step; and it is a change like any other, so that there is only one at a time.
 func (c *Core) raiseLevel(l *leader, present *Configuration) {
 	level := c.config.Level
-	if l.change != nil || present.level() >= level {
+	if l.change != nil || present.LevelInForce() >= level {
 		return
 	}
 	for i := range present.Members {
@@ -94,7 +71,7 @@ func (c *Core) raiseLevel(l *leader, present *Configuration) {
 			level = min(level, p.level)
 		}
 	}
-	if level > present.level() {
+	if level > present.LevelInForce() {
 		raised := *present
 		raised.Level = level
 		c.appendConfiguration(&raised)

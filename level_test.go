@@ -13,13 +13,14 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // mixed starts servers of which one, c, is of an older version, founds a cluster and commits a command.
 func mixed(t *testing.T) *cores {
 	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
 		if config.ID == "c" {
-			config.Level = raft.LevelFirst
+			config.Level = wire.LevelFirst
 		}
 	})
 	c.elect("a")
@@ -32,7 +33,7 @@ func mixed(t *testing.T) *cores {
 func (c *cores) answerOfOpen(id raft.ServerID) raft.Answer {
 	s := c.servers[id]
 	number := s.core.ProposeEntry(c.now, raft.Proposal{
-		Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 100, Bytes: 1 << 20}),
+		Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 100, Bytes: 1 << 20}),
 	})
 	c.drain(id)
 	c.pass(2 * heartbeat)
@@ -56,7 +57,7 @@ func TestLevelIsRaisedOnceAllKnowIt(t *testing.T) {
 	c.restart("c")
 	c.pass(3 * heartbeat)
 	for _, id := range c.ids {
-		require.Equal(t, raft.LatestLevel, c.status(id).Configuration.Level)
+		require.Equal(t, wire.LatestLevel, c.status(id).Configuration.Level)
 		require.Equal(t, last+1, c.status(id).Last, "one entry does it")
 		require.NoError(t, c.answerOfOpen(id).Err)
 		last++
@@ -68,14 +69,15 @@ func TestLeaderRefusesWhatIsNotInForce(t *testing.T) {
 	c := mixed(t)
 	before := c.status("a").Last
 	_, forward := c.offer("b", "x")
-	forward.Entries = append(forward.Entries, raft.Entry{
-		Kind: raft.EntryOpenSession, Number: forward.Number + 1, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 1, Bytes: 1}),
+	request := forward.ForwardRequest()
+	request.Commands = append(request.Commands, raft.Entry{
+		Kind: wire.EntryOpenSession, Number: request.Lowest + 1, Data: wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 1, Bytes: 1}),
 	})
-	c.deliver(forward)
+	c.deliver(request.Message().In(forward.Envelope))
 	require.Equal(t, before+1, c.status("a").Last)
-	refused := c.take(is(raft.ForwardResponse))
+	refused := c.take(is(wire.KindForwardResponse))
 	require.Len(t, refused, 1)
-	require.Equal(t, []uint64{forward.Number + 1}, refused[0].Numbers)
+	require.Equal(t, []uint64{request.Lowest + 1}, refused[0].ForwardResponse().Refused)
 }
 
 // Who doesn't know what is in force neither starts, nor takes it from a leader, nor is added; and says why.
@@ -83,16 +85,16 @@ func TestOutdatedServer(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
 	config := b.config
-	config.Level = raft.LevelFirst
+	config.Level = wire.LevelFirst
 	config.Saved = raft.Saved{State: b.saved, Last: 1, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: b.log[:1]}
 	_, err := raft.NewCore(config)
 	require.ErrorIs(t, err, raft.ErrOutdated)
 	require.ErrorContains(t, err, "level 2 is in force, and it knows 1")
 
 	c.spare("d")
-	c.servers["d"].config.Level = raft.LevelFirst
+	c.servers["d"].config.Level = wire.LevelFirst
 	c.restart("d")
-	answer := c.change("a", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	answer := c.change("a", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
 	require.ErrorIs(t, answer.Err, raft.ErrOutdated)
 	require.ErrorContains(t, answer.Err, `"d"`)
@@ -103,8 +105,8 @@ func TestOutdatedServer(t *testing.T) {
 	c.servers["c"].config.Level = 0
 	c.restart("c")
 	c.pass(3 * heartbeat)
-	require.Equal(t, raft.LatestLevel, c.status("c").Configuration.Level)
-	c.servers["b"].config.Level = raft.LevelFirst
+	require.Equal(t, wire.LatestLevel, c.status("c").Configuration.Level)
+	c.servers["b"].config.Level = wire.LevelFirst
 	c.restart("b")
 	last := c.status("b").Last
 	c.pass(3 * heartbeat)
@@ -120,14 +122,14 @@ func TestOutdatedServer(t *testing.T) {
 // A change of the members keeps the level.
 func TestLevelOutlivesChanges(t *testing.T) {
 	c := founded(t, 3)
-	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("c")}}).Err)
+	require.NoError(t, c.change("a", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("c")}}).Err)
 	c.pass(2 * heartbeat)
-	require.Equal(t, raft.LatestLevel, c.status("a").Configuration.Level)
+	require.Equal(t, wire.LatestLevel, c.status("a").Configuration.Level)
 	require.NoError(t, c.answerOfOpen("b").Err)
 }
 
 func TestLevelOfAConfig(t *testing.T) {
-	_, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, Level: raft.LatestLevel + 1})
+	_, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, Level: wire.LatestLevel + 1})
 	require.ErrorIs(t, err, raft.ErrConfig)
 	require.ErrorContains(t, err, "Level is 3, and the latest is 2")
 }
@@ -139,7 +141,7 @@ func TestMixedCluster(t *testing.T) {
 		old := map[raft.ServerID]bool{"a": true, "b": true, "c": true}
 		c.adjust = func(config *raft.Config) {
 			if old[config.ID] {
-				config.Level = raft.LevelFirst
+				config.Level = wire.LevelFirst
 			}
 		}
 		for _, id := range c.ids {
@@ -161,7 +163,7 @@ func TestMixedCluster(t *testing.T) {
 		}
 		for _, id := range c.ids {
 			require.NoError(t, c.nodes[id].Read(t.Context()))
-			require.Equal(t, raft.LatestLevel, c.nodes[id].Status().Level)
+			require.Equal(t, wire.LatestLevel, c.nodes[id].Status().Level)
 			_, err := c.nodes[id].OpenSession(t.Context())
 			require.NoError(t, err)
 		}
@@ -179,7 +181,7 @@ func ExampleConfig_level() {
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: &tally{}, Storage: memory.NewStorage(), Transport: network.Join("a"), Bootstrap: []raft.Server{{ID: "a"}},
 		Logger: slog.New(slog.DiscardHandler),
-		Level:  raft.LevelFirst, // until we are sure that we won't go back to the version of last week
+		Level:  wire.LevelFirst, // until we are sure that we won't go back to the version of last week
 	})
 	if err != nil {
 		fmt.Println(err)

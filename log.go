@@ -1,6 +1,10 @@
 package raft
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // entryLog is what a core knows of its log. To decide, Raft needs the term at an index, never an entry's
 // bytes: so the log is a list of term runs and a few cursors. The entries themselves are on
@@ -45,6 +49,8 @@ type place struct {
 	term  Term
 }
 
+func placeOf(p wire.Place) place { return place{p.Index, p.Term} }
+
 // A placedConfiguration is a configuration and the index of its entry.
 type placedConfiguration struct {
 	index         Index
@@ -64,7 +70,7 @@ func newLog(saved *Saved) (entryLog, error) {
 	}
 	for i := range saved.Configurations {
 		e := &saved.Configurations[i]
-		configuration, err := DecodeConfiguration(e.Data)
+		configuration, err := wire.DecodeConfiguration(e.Data)
 		if err != nil {
 			return l, err
 		}
@@ -322,15 +328,15 @@ func (t *tail) append(e *Entry) {
 	t.expected = 0
 	last := &t.chunks[n-1]
 	last.entries = append(last.entries, *e)
-	last.bytes += e.size()
-	t.bytes += e.size()
+	last.bytes += e.Size()
+	t.bytes += e.Size()
 }
 
 // adopt makes a chunk of entries as they are. It is for so many that they would fill one.
 func (t *tail) adopt(entries []Entry) {
 	bytes := 0
 	for i := range entries {
-		bytes += entries[i].size()
+		bytes += entries[i].Size()
 	}
 	t.chunks = append(t.chunks, chunk{entries[:len(entries):len(entries)], bytes})
 	t.bytes += bytes
@@ -348,8 +354,8 @@ func (t *tail) truncate(after Index) {
 		if first <= after {
 			keep := min(int(after-first)+1, len(last.entries))
 			for i := keep; i < len(last.entries); i++ {
-				last.bytes -= last.entries[i].size()
-				t.bytes -= last.entries[i].size()
+				last.bytes -= last.entries[i].Size()
+				t.bytes -= last.entries[i].Size()
 			}
 			last.entries = last.entries[:keep:keep]
 			return
@@ -388,8 +394,8 @@ func (t *tail) compact(to Index) {
 	first := &t.chunks[0]
 	n := int(to + 1 - first.entries[0].Index)
 	for i := range first.entries[:n] {
-		first.bytes -= first.entries[i].size()
-		t.bytes -= first.entries[i].size()
+		first.bytes -= first.entries[i].Size()
+		t.bytes -= first.entries[i].Size()
 	}
 	first.entries = first.entries[n:]
 }
@@ -412,7 +418,7 @@ func (t *tail) entries(after, last Index, maxBytes int) []Entry {
 		to := min(int(last+1-all[0].Index), len(all))
 		n := from
 		for ; n < to; n++ {
-			if budget -= all[n].size(); budget < 0 && (n > from || joined != nil) {
+			if budget -= all[n].Size(); budget < 0 && (n > from || joined != nil) {
 				break
 			}
 		}

@@ -2,6 +2,8 @@ package raft
 
 import (
 	"testing"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // BenchmarkLog measures what a core does with its log for a batch of entries: append them, give them to the disk and to
@@ -17,7 +19,7 @@ func BenchmarkLog(b *testing.B) {
 	for b.Loop() {
 		first := l.last
 		for range batch {
-			l.append(&Entry{Index: l.last + 1, Term: 1, Kind: EntryCommand, Data: data})
+			l.append(&Entry{Index: l.last + 1, Term: 1, Kind: wire.EntryCommand, Data: data})
 		}
 		if got := len(l.tail.entries(first, l.last, maxInt)); got != batch {
 			b.Fatalf("%d entries", got)
@@ -41,7 +43,7 @@ func BenchmarkTerm(b *testing.B) {
 		b.Fatal(err)
 	}
 	for term := Term(1); term <= terms; term++ {
-		l.append(&Entry{Index: l.last + 1, Term: term, Kind: EntryNoOp})
+		l.append(&Entry{Index: l.last + 1, Term: term, Kind: wire.EntryNoOp})
 	}
 	b.ReportAllocs()
 	index := Index(1)

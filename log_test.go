@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // Entries that were handed out, to a message or a write, stay as they are when a conflict replaces them in the log.
@@ -12,13 +14,13 @@ func TestHandedOutEntriesStay(t *testing.T) {
 	l, err := newLog(&Saved{})
 	require.NoError(t, err)
 	for index := Index(1); index <= 4; index++ {
-		l.append(&Entry{Index: index, Term: 1, Kind: EntryCommand, Data: []byte("first")})
+		l.append(&Entry{Index: index, Term: 1, Kind: wire.EntryCommand, Data: []byte("first")})
 	}
 	handedOut := l.tail.entries(0, 4, maxInt)
 	want := append([]Entry(nil), handedOut...)
 	l.truncate(2)
 	for index := Index(3); index <= 4; index++ {
-		l.append(&Entry{Index: index, Term: 2, Kind: EntryCommand, Data: []byte("second")})
+		l.append(&Entry{Index: index, Term: 2, Kind: wire.EntryCommand, Data: []byte("second")})
 	}
 	require.Equal(t, want, handedOut)
 	require.Equal(t, []byte("second"), l.tail.entries(2, 3, maxInt)[0].Data)
@@ -55,7 +57,7 @@ func TestBatchesStandSideBySide(t *testing.T) {
 		bytes := 0
 		for i, e := range l.tail.entries(0, l.last, maxInt) {
 			require.Equal(t, Index(i+1), e.Index)
-			bytes += e.size()
+			bytes += e.Size()
 		}
 		require.Equal(t, bytes, l.tail.bytes)
 		full, room := 0, 0
@@ -89,7 +91,7 @@ func TestRefusedCommandsGetNoRoom(t *testing.T) {
 	const size, taken, offered = 100, 10, 2000
 	c, err := NewCore(CoreConfig{
 		ID: "a", Incarnation: 1, Bootstrap: []Server{{ID: "a"}},
-		MaxPending: 2 * offered, MaxUncommittedBytes: taken * (size + entryOverhead),
+		MaxPending: 2 * offered, MaxUncommittedBytes: taken * (size + wire.EntryOverhead),
 	})
 	require.NoError(t, err)
 	var now Instant

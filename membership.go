@@ -1,6 +1,10 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A configuration counts from the moment that it is in the log, committed or not (§4.1), and goes with its entry when
 // that is truncated. This file is what every server does about it; what a leader does to change it is in
@@ -8,14 +12,14 @@ import "slices"
 
 // configurationAppended lets a configuration take effect.
 func (c *Core) configurationAppended(e *Entry) {
-	if e.Kind != EntryConfiguration {
+	if e.Kind != wire.EntryConfiguration {
 		return
 	}
-	configuration, err := DecodeConfiguration(e.Data)
+	configuration, err := wire.DecodeConfiguration(e.Data)
 	assert(err == nil, "Configurations Decode")
 	c.log.configurations = append(c.log.configurations, placedConfiguration{e.Index, &configuration})
 	c.serversChanged = true
-	if c.named == 0 && configuration.names(c.id, c.state.Incarnation) {
+	if c.named == 0 && configuration.Names(c.id, c.state.Incarnation) {
 		c.named = e.Index
 	}
 	c.addedAnew(&configuration)
@@ -42,7 +46,7 @@ func (c *Core) truncate(after Index) {
 func (c *Core) findNamed() {
 	c.named = 0
 	for i := range c.log.configurations {
-		if placed := &c.log.configurations[i]; placed.configuration.names(c.id, c.state.Incarnation) {
+		if placed := &c.log.configurations[i]; placed.configuration.Names(c.id, c.state.Incarnation) {
 			c.named = placed.index
 			return
 		}
@@ -80,7 +84,7 @@ func (c *Core) otherServers() []Server {
 	}
 	if l, leads := c.role.(*leader); leads {
 		for i := range l.peers {
-			add(Server{l.peers[i].id, l.peers[i].address})
+			add(Server{ID: l.peers[i].id, Address: l.peers[i].address})
 		}
 	}
 	return others
@@ -94,7 +98,7 @@ func (c *Core) syncPeers(l *leader, next Index) {
 	kept := make([]progress, 0, len(l.peers))
 	for i := range l.peers {
 		p := l.peers[i]
-		switch m := configuration.member(p.id); {
+		switch m := configuration.Member(p.id); {
 		case m == nil:
 			if p.leaving == 0 {
 				p.leaving, p.farewell = placed.index, c.farewell()
@@ -149,25 +153,26 @@ func (c *Core) noticeRemoval() {
 		return
 	}
 	placed := c.log.placed()
-	if c.removed == 0 && placed != nil && placed.index <= c.log.applied && placed.configuration.member(c.id) == nil {
+	if c.removed == 0 && placed != nil && placed.index <= c.log.applied && placed.configuration.Member(c.id) == nil {
 		c.wasRemoved(placed.index)
 	}
 }
 
 // removedBy takes what another server says: what is committed up to a place leaves this one out. A configuration that
 // this server knows at or before that index is not in force any more, or never was; nor is one of an earlier term.
-func (c *Core) removedBy(m *Message) {
+func (c *Core) removedBy(m *wire.Message) {
 	placed := c.log.placed()
 	if _, leads := c.role.(*leader); leads || placed == nil || c.removed != 0 {
 		return
 	}
-	if term, known := c.log.term(placed.index); placed.index > m.Index && (!known || term >= m.LogTerm) {
+	committed := m.Removed().Committed
+	if term, known := c.log.term(placed.index); placed.index > committed.Index && (!known || term >= committed.Term) {
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
 		c.stepDown()
 	}
-	c.wasRemoved(m.Index)
+	c.wasRemoved(committed.Index)
 }
 
 // wasRemoved ends what callers at this server wait for: nobody will answer.
@@ -199,7 +204,7 @@ func (c *Core) failCallers(reason error) {
 
 // addedAnew ends the quiet of a removed server that a configuration in its log names again.
 func (c *Core) addedAnew(configuration *Configuration) {
-	if c.removed != 0 && configuration.names(c.id, c.state.Incarnation) {
+	if c.removed != 0 && configuration.Names(c.id, c.state.Incarnation) {
 		c.heardOfLeader()
 	}
 }
@@ -212,16 +217,16 @@ func (c *Core) heardOfLeader() {
 // tellRemoval tells who asks for votes that it was removed, as far as this server knows for certain: what is committed
 // here leaves it out. It does so though a leader is heard: otherwise that one would ask for ever. The request is judged like
 // any other all the same: this server may be the one that lags behind, and its vote the one that is needed.
-func (c *Core) tellRemoval(m *Message) {
+func (c *Core) tellRemoval(m *wire.Message) {
 	for n := len(c.log.configurations); n > 0; n-- {
 		placed := &c.log.configurations[n-1]
-		if placed.configuration.names(m.From, m.FromIncarnation) {
+		if placed.configuration.Names(m.From, m.FromIncarnation) {
 			return
 		}
 		if placed.index <= c.log.commit {
 			term, known := c.log.term(c.log.commit)
 			assert(known, "Committed Terms Known")
-			c.reply(m, Message{Kind: Removed, Index: c.log.commit, LogTerm: term})
+			c.reply(m, wire.Removed{Committed: wire.Place{Index: c.log.commit, Term: term}}.Message())
 			return
 		}
 	}
@@ -244,7 +249,7 @@ func (c *Core) askStanding() {
 func (c *Core) mayBeNeeded() bool {
 	for n := len(c.log.configurations); n > 0; n-- {
 		placed := &c.log.configurations[n-1]
-		if placed.configuration.counts(c.id, c.state.Incarnation) {
+		if placed.configuration.Counts(c.id, c.state.Incarnation) {
 			return true
 		}
 		if placed.index <= c.log.commit {

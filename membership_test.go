@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // members describes a list of members, such as "a b c(learner)".
@@ -38,8 +39,8 @@ func describe(c *raft.Configuration) string {
 func (c *cores) configurations(id raft.ServerID) []string {
 	var all []string
 	for _, e := range c.servers[id].log {
-		if e.Kind == raft.EntryConfiguration {
-			configuration, err := raft.DecodeConfiguration(e.Data)
+		if e.Kind == wire.EntryConfiguration {
+			configuration, err := wire.DecodeConfiguration(e.Data)
 			require.NoError(c.t, err)
 			all = append(all, describe(&configuration))
 		}
@@ -53,8 +54,8 @@ func named(id raft.ServerID) raft.Member {
 }
 
 // set is a call that sets the members: "a", or "a?" for a learner.
-func set(ids ...string) raft.Call {
-	call := raft.Call{Kind: raft.CallSet}
+func set(ids ...string) wire.Call {
+	call := wire.Call{Kind: wire.CallSet}
 	for _, id := range ids {
 		m := named(raft.ServerID(strings.TrimSuffix(id, "?")))
 		if strings.HasSuffix(id, "?") {
@@ -66,7 +67,7 @@ func set(ids ...string) raft.Call {
 }
 
 // change makes a call at a server, lets time pass until it is answered, and returns the answer.
-func (c *cores) change(id raft.ServerID, call raft.Call) raft.Answer {
+func (c *cores) change(id raft.ServerID, call wire.Call) raft.Answer {
 	s := c.servers[id]
 	before := len(s.answers)
 	number := s.core.Call(c.now, call)
@@ -88,9 +89,9 @@ func (c *cores) change(id raft.ServerID, call raft.Call) raft.Answer {
 // it is in the log.
 func (c *cores) joining(id raft.ServerID) {
 	c.spare(id)
-	_, request := c.call("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named(id)}})
+	_, request := c.call("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named(id)}})
 	c.deliver(request)
-	for _, m := range c.take(is(raft.IdentityRequest)) {
+	for _, m := range c.take(is(wire.KindIdentityRequest)) {
 		c.deliver(m)
 	}
 	for _, other := range c.ids {
@@ -106,7 +107,7 @@ func TestAddAndRemoveServers(t *testing.T) {
 	for _, at := range []raft.ServerID{"a", "b"} {
 		c := founded(t, 3)
 		c.spare("d")
-		answer := c.change(at, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+		answer := c.change(at, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 		require.NoError(t, answer.Err)
 		require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c d + a b c", "a b c d"}, c.configurations("a"))
 		c.pass(2 * heartbeat)
@@ -115,10 +116,10 @@ func TestAddAndRemoveServers(t *testing.T) {
 		c.propose("d", "from the new one")
 		require.Equal(t, []string{"first", "from the new one"}, c.commands("d"))
 
-		again := c.change(at, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+		again := c.change(at, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 		require.Equal(t, answer.Index, again.Index, "nothing to do")
 
-		answer = c.change(at, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
+		answer = c.change(at, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
 		require.NoError(t, answer.Err)
 		c.pass(2 * heartbeat)
 		require.Equal(t, "a b d", describe(c.status("a").Configuration))
@@ -159,7 +160,7 @@ func TestLearnersNeedNoJointStep(t *testing.T) {
 func TestWrongAddressCostsNothing(t *testing.T) {
 	c := founded(t, 3)
 	before := c.status("a").Last
-	answer := c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("x")}})
+	answer := c.change("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("x")}})
 	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
 	require.ErrorIs(t, answer.Err, raft.ErrUnreachable)
 	require.ErrorContains(t, answer.Err, `"x"`)
@@ -175,7 +176,7 @@ func TestMoveToAWrongAddressCostsNothing(t *testing.T) {
 	require.Contains(t, told, raft.Server{ID: "b", Address: "b:1"})
 	moved := raft.Member{Server: raft.Server{ID: "b", Address: "nowhere:1"}, Role: raft.Voter}
 	a := c.servers["a"]
-	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{moved}})
+	a.core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{moved}})
 	for range 40 {
 		c.drain("a")
 		require.Equal(t, told, a.servers)
@@ -195,16 +196,15 @@ func TestChangeIsGivenUp(t *testing.T) {
 	c.spare("d")
 	c.servers["d"].slowDisk = false
 	a := c.servers["a"]
-	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	a.core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 	c.drain("a")
-	for len(c.take(is(raft.IdentityResponse))) == 0 {
+	for len(c.take(is(wire.KindIdentityResponse))) == 0 {
 		m := c.network[0]
 		c.network = c.network[1:]
 		c.deliver(m)
 	}
 	c.servers["d"].core.Tick(c.now)
-	c.deliver(raft.Message{Kind: raft.IdentityResponse, Level: raft.LatestLevel, From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
-		Round: 1, LogTerm: c.status("a").Term})
+	c.deliver(wire.IdentityResponse{Level: wire.LatestLevel, Round: 1, AskedIn: c.status("a").Term}.Message().In(wire.Envelope{From: "d", To: "a", FromIncarnation: c.status("d").Incarnation}))
 	c.servers["d"].cut = true
 	c.network = nil
 	c.pass(15 * election)
@@ -234,7 +234,7 @@ func TestReplaceALostDisk(t *testing.T) {
 	c.wipe("c")
 	c.pass(2 * heartbeat)
 	require.ErrorIs(t, c.status("c").Trouble, raft.ErrOtherIncarnation)
-	answer := c.change("b", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
+	answer := c.change("b", wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
 	require.NoError(t, answer.Err)
 	require.Equal(t, []string{"a b c", "a b c(learner) + a b c → a b c", "a b c(learner) → a b c", "a b c + a b c(learner)", "a b c"},
 		c.configurations("a"))
@@ -279,7 +279,7 @@ func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 	number := s.core.Propose(c.now, []byte("of the new one"))
 	require.EqualValues(t, 1, number)
 	c.drain("c")
-	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("c")}}).Err)
+	require.NoError(t, c.change("a", wire.Call{Kind: wire.CallReplace, Members: []raft.Member{named("c")}}).Err)
 	c.pass(2 * heartbeat)
 	require.Len(t, s.answers, 1)
 	require.NoError(t, s.answers[0].Err)
@@ -290,24 +290,24 @@ func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 func TestRefusedChanges(t *testing.T) {
 	c := founded(t, 3)
 	for _, test := range []struct {
-		call raft.Call
+		call wire.Call
 		err  error
 	}{
 		{set(), raft.ErrMembers},
 		{set("a?"), raft.ErrMembers},
 		{set("b", "a"), raft.ErrMembers},
 		{set("a", "a"), raft.ErrMembers},
-		{raft.Call{Kind: raft.CallSet, Members: []raft.Member{{Server: raft.Server{ID: "a"}, Role: raft.Joining}}}, raft.ErrMembers},
-		{raft.Call{Kind: raft.CallAdd}, raft.ErrMembers},
-		{raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("x")}}, raft.ErrNotMember},
-		{raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("b")}, Expected: 7}, raft.ErrConflict},
+		{wire.Call{Kind: wire.CallSet, Members: []raft.Member{{Server: raft.Server{ID: "a"}, Role: raft.Joining}}}, raft.ErrMembers},
+		{wire.Call{Kind: wire.CallAdd}, raft.ErrMembers},
+		{wire.Call{Kind: wire.CallReplace, Members: []raft.Member{named("x")}}, raft.ErrNotMember},
+		{wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("b")}, Expected: 7}, raft.ErrConflict},
 	} {
 		answer := c.change("b", test.call)
 		require.ErrorIs(t, answer.Err, raft.ErrNotApplied, "%v", &test.call)
 		require.ErrorIs(t, answer.Err, test.err, "%v", &test.call)
 	}
 	require.Equal(t, []string{"a b c"}, c.configurations("a"))
-	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("b")}, Expected: 1}).Err)
+	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("b")}, Expected: 1}).Err)
 }
 
 // Who a new server is counts only as an answer to the present question: an earlier one may be of another process, at another
@@ -315,16 +315,16 @@ func TestRefusedChanges(t *testing.T) {
 func TestIdentityIsAnAnswerToThePresentQuestion(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d")
-	add := raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}}
-	ask := func() raft.Message {
+	add := wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}}
+	ask := func() wire.Message {
 		c.servers["a"].core.Call(c.now, add)
 		c.drain("a")
-		asked := c.take(is(raft.IdentityRequest))
+		asked := c.take(is(wire.KindIdentityRequest))
 		require.Len(t, asked, 1)
 		return asked[0]
 	}
 	c.deliver(ask())
-	late := c.take(is(raft.IdentityResponse))
+	late := c.take(is(wire.KindIdentityResponse))
 	require.Len(t, late, 1)
 	c.servers["d"].cut = true
 	c.pass(3 * election)
@@ -350,17 +350,17 @@ func TestOneChangeAtATime(t *testing.T) {
 	c.spare("d", "e")
 	c.servers["d"].cut = true
 	a := c.servers["a"]
-	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	a.core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
 	c.drain("a")
-	answer := c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("e")}})
+	answer := c.change("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("e")}})
 	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
 	require.ErrorIs(t, answer.Err, raft.ErrChangeInProgress)
 	c.pass(5 * election)
-	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("e")}}).Err)
+	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("e")}}).Err)
 
 	c.joining("f") // a change that is in the log
 	before := c.configurations("a")
-	answer = c.change("c", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("e")}})
+	answer = c.change("c", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("e")}})
 	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
 	require.ErrorIs(t, answer.Err, raft.ErrChangeInProgress)
 	require.Equal(t, before, c.configurations("a"))
@@ -368,7 +368,7 @@ func TestOneChangeAtATime(t *testing.T) {
 
 func TestRemovingTheLeaderOfTwo(t *testing.T) {
 	c := founded(t, 2)
-	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("a")}}).Err)
+	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("a")}}).Err)
 	c.pass(3 * election)
 	require.Equal(t, raft.ServerID("b"), c.leader())
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrRemoved)
@@ -379,7 +379,7 @@ func TestRemovingTheLeaderOfTwo(t *testing.T) {
 func TestRemovedServerLearnsItLater(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
-	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("c")}}).Err)
+	require.NoError(t, c.change("a", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("c")}}).Err)
 	c.pass(15 * election)
 	c.servers["c"].cut = false
 	require.NoError(t, c.status("c").Trouble)
@@ -393,7 +393,7 @@ func TestRemovedServerLearnsItLater(t *testing.T) {
 	require.Equal(t, raft.ServerID("a"), c.leader())
 
 	// It can come back, with the disk that it has.
-	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("c")}}).Err)
+	require.NoError(t, c.change("a", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("c")}}).Err)
 	c.pass(2 * heartbeat)
 	require.NoError(t, c.status("c").Trouble)
 	c.propose("c", "back")
@@ -406,7 +406,7 @@ func TestSessionOutlivesADisk(t *testing.T) {
 	c := founded(t, 3)
 	id := c.openSession("c")
 	command := raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}
-	proposal := raft.Proposal{Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil, &command, []byte("once"))}
+	proposal := raft.Proposal{Kind: wire.EntrySessionCommand, Data: wire.AppendSessionCommand(nil, &command, []byte("once"))}
 	c.servers["c"].core.ProposeEntry(c.now, proposal)
 	c.drain("c")
 	c.pass(2 * heartbeat)
@@ -415,7 +415,7 @@ func TestSessionOutlivesADisk(t *testing.T) {
 
 	c.wipe("c")
 	c.pass(heartbeat)
-	require.NoError(t, c.change("a", raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("c")}}).Err)
+	require.NoError(t, c.change("a", wire.Call{Kind: wire.CallReplace, Members: []raft.Member{named("c")}}).Err)
 	c.pass(2 * heartbeat)
 	s := c.servers["c"]
 	s.core.ProposeEntry(c.now, proposal)
@@ -431,13 +431,13 @@ func TestSessionOutlivesADisk(t *testing.T) {
 func (c *cores) openSession(id raft.ServerID) raft.SessionID {
 	s := c.servers[id]
 	s.core.ProposeEntry(c.now, raft.Proposal{
-		Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 100, Bytes: 1 << 20}),
+		Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 100, Bytes: 1 << 20}),
 	})
 	c.drain(id)
 	c.pass(2 * heartbeat)
 	answer := s.answers[len(s.answers)-1]
 	require.NoError(c.t, answer.Err)
-	session, err := raft.DecodeSessionID(answer.Result)
+	session, err := wire.DecodeSessionID(answer.Result)
 	require.NoError(c.t, err)
 	return session
 }
@@ -447,7 +447,7 @@ func TestRemovedLeaderHandsOverFirst(t *testing.T) {
 	c := founded(t, 3)
 	c.pass(3 * heartbeat)
 	began := c.now
-	require.NoError(t, c.change("b", raft.Call{Kind: raft.CallRemove, Members: []raft.Member{named("a")}}).Err)
+	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("a")}}).Err)
 	require.NotEqual(t, raft.ServerID("a"), c.leader())
 	require.Less(t, raft.Duration(c.now-began), election)
 	require.EqualValues(t, 2, c.status("b").Term)
@@ -474,8 +474,8 @@ func TestRemovedLeaderStepsDown(t *testing.T) {
 func TestVoteForALostDiskIsNotOfItsSuccessor(t *testing.T) {
 	c := founded(t, 3)
 	c.elect("c")
-	request := raft.Message{}
-	withheld := c.electWithout("c", raft.VoteResponse)
+	request := wire.Message{}
+	withheld := c.electWithout("c", wire.KindVoteResponse)
 	for _, m := range withheld {
 		require.Equal(t, c.status("c").Incarnation, m.ToIncarnation)
 		request = m
@@ -496,7 +496,7 @@ func TestFollowerThatKnowsAnOlderDiskOfTheLeaderCatchesUp(t *testing.T) {
 	c.pass(2 * heartbeat)
 	// a and c are the majority that is left: so c must hear of the joint step, and of no more.
 	c.servers["c"].cut = false
-	c.servers["a"].core.Call(c.now, raft.Call{Kind: raft.CallReplace, Members: []raft.Member{named("b")}})
+	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallReplace, Members: []raft.Member{named("b")}})
 	c.drain("a")
 	c.pass(10 * heartbeat)
 	require.Equal(t, "a b c", describe(c.status("b").Configuration))

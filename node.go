@@ -27,6 +27,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine. Its methods
@@ -252,7 +254,7 @@ func (n *Node) Close(ctx context.Context) error {
 type handler Node
 
 // Receive implements Handler.
-func (h *handler) Receive(m Message) { h.inbox.receive(m) }
+func (h *handler) Receive(m wire.Message) { h.inbox.receive(m) }
 
 // Lost implements Handler.
 func (h *handler) Lost(server ServerID) { h.inbox.lost(server) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // alone returns the configuration of a server that is a cluster by itself, and runs once. (Package
@@ -28,7 +30,7 @@ type noTransport struct{}
 
 func (noTransport) Start(Server, Handler) error { return nil }
 func (noTransport) SetServers([]Server)         {}
-func (noTransport) Send(Message)                {}
+func (noTransport) Send(wire.Message)           {}
 func (noTransport) Close() error                { return nil }
 func (noTransport) OpenStream(context.Context, ServerID) (io.WriteCloser, error) {
 	return nil, io.ErrClosedPipe

@@ -15,6 +15,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // outcome is what a call of Propose or Read came to.
@@ -337,7 +338,7 @@ func (s *saboteur) set(harm func()) {
 	s.harm = harm
 }
 
-func (s *saboteur) Send(m raft.Message) {
+func (s *saboteur) Send(m wire.Message) {
 	s.mu.Lock()
 	harm := s.harm
 	s.mu.Unlock()

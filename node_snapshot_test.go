@@ -17,6 +17,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // small makes the nodes of a cluster take snapshots all the time.
@@ -750,7 +751,8 @@ func (l *late) Load() (raft.Saved, error) {
 
 // A stream that begins with anything but a header that was sent by who opened it is closed, whatever it says.
 func TestStreamsOfStrangersAreClosed(t *testing.T) {
-	header := raft.AppendMessage(nil, &raft.Message{Kind: raft.SnapshotStream, From: "b", To: "a", Term: 1, Size: 1})
+	head := wire.SnapshotStream{SnapshotRequest: wire.SnapshotRequest{Bytes: 1}}.Message().In(wire.Envelope{From: "b", To: "a", Term: 1})
+	header := wire.AppendMessage(nil, &head)
 	long := func(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
 	for name, sent := range map[string][]byte{
 		"nothing":            {},
@@ -789,6 +791,6 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 // Deaf is a handler that hears nothing.
 type deaf struct{}
 
-func (deaf) Receive(raft.Message)                    {}
+func (deaf) Receive(wire.Message)                    {}
 func (deaf) Stream(_ raft.ServerID, s io.ReadCloser) { _ = s.Close() }
 func (deaf) Lost(raft.ServerID)                      {}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cabinet counts how often its storage and its transport are closed.
@@ -57,7 +58,7 @@ func (s cabinetTransport) Start(self raft.Server, h raft.Handler) error {
 	return s.Transport.Start(self, h)
 }
 func (s cabinetTransport) SetServers(servers []raft.Server) { s.Transport.SetServers(servers) }
-func (s cabinetTransport) Send(m raft.Message)              { s.Transport.Send(m) }
+func (s cabinetTransport) Send(m wire.Message)              { s.Transport.Send(m) }
 func (s cabinetTransport) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 	return s.Transport.OpenStream(ctx, to)
 }
@@ -91,7 +92,7 @@ func TestStartThatFailsClosesEverything(t *testing.T) {
 		"not in list":   {func(_ *cabinet, c *raft.Config) { c.Bootstrap[0].ID = "b" }, raft.ErrConfig, "Bootstrap"},
 		"negative":      {func(_ *cabinet, c *raft.Config) { c.MaxCommandBytes = -1 }, raft.ErrConfig, "MaxCommandBytes"},
 		"core's limit":  {func(_ *cabinet, c *raft.Config) { c.MaxPending = -1 }, raft.ErrConfig, "MaxPending"},
-		"huge command":  {func(_ *cabinet, c *raft.Config) { c.MaxCommandBytes = raft.MaxCommandSize + 1 }, raft.ErrConfig, "MaxCommandBytes"},
+		"huge command":  {func(_ *cabinet, c *raft.Config) { c.MaxCommandBytes = wire.MaxCommandSize + 1 }, raft.ErrConfig, "MaxCommandBytes"},
 		"short timeout": {func(_ *cabinet, c *raft.Config) { c.ElectionTimeout = time.Millisecond }, raft.ErrConfig, "ElectionTimeout"},
 		"other's storage": {func(s *cabinet, _ *raft.Config) {
 			_ = s.Storage.Write(raft.Write{State: raft.DurableState{Server: "x", Incarnation: 1}})

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // outbox is the gate. A message is a claim, and a claim leaves when what it claims is durable: until then the
 // message doesn't exist outside the core, so nobody who drives one can get "persist before send" wrong.
 //
@@ -37,7 +39,7 @@ type outbox struct {
 	// leaseWrite is the first write that carries the longest lease that may be promised.
 	leaseWrite WriteNumber
 
-	ready []Message
+	ready []wire.Message
 	held  []heldMessage
 }
 
@@ -54,7 +56,7 @@ type flight struct {
 // A heldMessage waits for a write.
 type heldMessage struct {
 	after   WriteNumber
-	message Message
+	message wire.Message
 }
 
 // maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on
@@ -62,7 +64,7 @@ type heldMessage struct {
 const maxHeld = 1 << 10
 
 // send lets a message leave once write number after is durable.
-func (o *outbox) send(m Message, after WriteNumber) {
+func (o *outbox) send(m wire.Message, after WriteNumber) {
 	if after <= o.durable {
 		o.ready = append(o.ready, m)
 		return
@@ -75,14 +77,14 @@ func (o *outbox) send(m Message, after WriteNumber) {
 
 // waits says whether the same answer waits already, for the same write or an earlier one. Requests come again and
 // again while a disk is slow; to say once that they are granted or refused is enough.
-func (o *outbox) waits(m *Message, after WriteNumber) bool {
-	switch m.Kind {
-	case PreVoteResponse, VoteResponse, AppendResponse, HeartbeatResponse:
+func (o *outbox) waits(m *wire.Message, after WriteNumber) bool {
+	switch m.Kind() {
+	case wire.KindPreVoteResponse, wire.KindVoteResponse, wire.KindAppendResponse, wire.KindHeartbeatResponse:
 	default:
 		return false
 	}
 	for i := range o.held {
-		if h := &o.held[i]; h.after <= after && h.message.sameAnswer(m) {
+		if h := &o.held[i]; h.after <= after && h.message.Equal(m) {
 			return true
 		}
 	}
@@ -190,28 +192,31 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	}
 }
 
-// send addresses a message, stamps it with who this server is and with its term, and lets it leave when the
-// term is durable.
-func (c *Core) send(m Message) {
+// send sends a message to a server in the present term. It leaves when the term is durable.
+func (c *Core) send(to ServerID, m wire.Message) {
+	m.To = to
 	c.stamp(&m)
 	m.Term = c.state.Term
 	c.out.send(m, c.out.termWrite)
 }
 
-// reply answers a message. It names the disk that asked: what this server's configuration says of the other one may be
-// outdated, and an answer to a lost disk is none to its successor.
-func (c *Core) reply(to *Message, m Message) {
-	m.To, m.ToIncarnation = to.From, to.FromIncarnation
-	c.send(m)
+// sendTo sends a message to a server with a certain disk. The disk that this server's configuration names
+// for the other one may be outdated, and an answer to a lost disk is no answer to the disk in its place.
+func (c *Core) sendTo(to ServerID, disk Incarnation, m wire.Message) {
+	m.ToIncarnation = disk
+	c.send(to, m)
 }
 
+// reply answers a message, at the disk that asked.
+func (c *Core) reply(to *wire.Message, m wire.Message) { c.sendTo(to.From, to.FromIncarnation, m) }
+
 // stamp fills in the envelope of a message, but for the term.
-func (c *Core) stamp(m *Message) {
+func (c *Core) stamp(m *wire.Message) {
 	m.From = c.id
 	m.Cluster = c.state.Cluster
 	m.FromIncarnation = c.state.Incarnation
 	if configuration := c.log.configuration(); configuration != nil && m.ToIncarnation == 0 {
-		if member := configuration.member(m.To); member != nil {
+		if member := configuration.Member(m.To); member != nil {
 			m.ToIncarnation = member.Incarnation
 		}
 	}

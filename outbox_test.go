@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A disk that hangs while a term waits to become durable holds up every message, and yet costs bounded memory.
@@ -14,9 +15,9 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
 	b.slowDisk = true
-	heard := raft.Message{Kind: raft.Heartbeat, From: "a", To: "b", Cluster: c.status("a").Cluster,
-		FromIncarnation: c.status("a").Incarnation, Term: c.status("a").Term + 1}
-	c.deliver(heard)
+	from := wire.Envelope{From: "a", To: "b", Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation, Term: c.status("a").Term + 1}
+	heard := func(round int) { c.deliver(wire.Heartbeat{Round: uint64(round)}.Message().In(from)) }
+	heard(0)
 	for i := range 100 {
 		b.core.Propose(c.now, []byte(fmt.Sprint("command ", i)))
 	}
@@ -24,8 +25,7 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	// While it is only for a while, nothing is asked twice: the first request is here still.
 	for i := range 500 {
 		c.now += raft.Instant(heartbeat)
-		heard.Round = uint64(i + 1)
-		c.deliver(heard)
+		heard(i + 1)
 		b.core.Tick(c.now)
 		c.drain("b")
 	}
@@ -34,15 +34,14 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	waiting.Persisted(c.now, b.writes[0].Number)
 	var e raft.Effects
 	waiting.Drain(&e)
-	kinds := map[raft.MessageKind]int{}
+	kinds := map[wire.Kind]int{}
 	for _, m := range e.Messages {
-		kinds[m.Kind]++
+		kinds[m.Kind()]++
 	}
-	require.Equal(t, map[raft.MessageKind]int{raft.ForwardRequest: 1, raft.ReadRequest: 1, raft.HeartbeatResponse: 500}, kinds)
+	require.Equal(t, map[wire.Kind]int{wire.KindForwardRequest: 1, wire.KindReadRequest: 1, wire.KindHeartbeatResponse: 500}, kinds)
 
 	for i := range 2000 {
-		heard.Round = uint64(i + 501)
-		c.deliver(heard)
+		heard(i + 501)
 	}
 	require.Empty(t, c.network)
 	c.finishWrites("b")
@@ -57,8 +56,7 @@ func TestAnswersWaitOnce(t *testing.T) {
 	for range 3 {
 		for _, from := range []raft.ServerID{"a", "c"} {
 			s := c.status(from)
-			c.deliver(raft.Message{Kind: raft.VoteRequest, From: from, To: "b", Cluster: s.Cluster, FromIncarnation: s.Incarnation,
-				Term: s.Term + 1, Index: s.Last, LogTerm: s.LastTerm, Transfer: true})
+			c.deliver(wire.VoteRequest{Last: wire.Place{Index: s.Last, Term: s.LastTerm}, Transfer: true}.Message().In(wire.Envelope{From: from, To: "b", Cluster: s.Cluster, FromIncarnation: s.Incarnation, Term: s.Term + 1}))
 		}
 	}
 	require.Empty(t, c.network)
@@ -66,7 +64,7 @@ func TestAnswersWaitOnce(t *testing.T) {
 	c.finishWrites("b")
 	require.Len(t, c.network, 2)
 	require.Equal(t, raft.ServerID("a"), c.network[0].To)
-	require.True(t, c.network[0].Granted)
+	require.True(t, c.network[0].VoteResponse().Granted)
 	require.Equal(t, raft.ServerID("c"), c.network[1].To)
-	require.False(t, c.network[1].Granted)
+	require.False(t, c.network[1].VoteResponse().Granted)
 }

@@ -3,6 +3,8 @@ package raft
 import (
 	"slices"
 	"sort"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A command is offered to one leader at a time, and applied at most once without anything being replicated
@@ -41,7 +43,7 @@ type proposals struct {
 type pending struct {
 	number uint64
 	data   []byte
-	kind   EntryKind
+	kind   wire.EntryKind
 	only   bool // of a session's command: no other copy of it was sent
 	state  pendingState
 	term   Term // in which it was offered last
@@ -122,7 +124,7 @@ func (p *proposals) from(number uint64) *pending {
 
 // answered lets go of an item. What is answered takes no room for long, even while an earlier command waits.
 func (p *proposals) answered(item *pending) {
-	p.bytes -= len(item.data) + entryOverhead
+	p.bytes -= len(item.data) + wire.EntryOverhead
 	*item = pending{number: item.number, state: pendingDone}
 	p.done++
 	for p.skip < len(p.items) && p.items[p.skip].state == pendingDone {
@@ -138,7 +140,7 @@ func (p *proposals) answered(item *pending) {
 // A Proposal is what a caller wants to have in the log.
 type Proposal struct {
 	// Kind is EntryCommand, EntryOpenSession, EntryCloseSession or EntrySessionCommand.
-	Kind EntryKind
+	Kind wire.EntryKind
 	// Data is what such an entry carries: the command; or what AppendSessionLimits, AppendSessionID or
 	// AppendSessionCommand makes. It is kept and must not be changed.
 	Data []byte
@@ -154,14 +156,14 @@ type Proposal struct {
 // offers it to one leader after the other until it is applied here, refused for good, or canceled, and
 // never lets it be applied twice. The data is kept and must not be changed.
 func (c *Core) Propose(now Instant, data []byte) uint64 {
-	return c.ProposeEntry(now, Proposal{Kind: EntryCommand, Data: data})
+	return c.ProposeEntry(now, Proposal{Kind: wire.EntryCommand, Data: data})
 }
 
 // ProposeEntry is Propose for an entry of any of the kinds that callers propose. One that isn't well formed is refused.
 func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	c.advance(now)
 	p := &c.proposals
-	number, size := p.next, len(proposal.Data)+entryOverhead
+	number, size := p.next, len(proposal.Data)+wire.EntryOverhead
 	p.next++
 	if !c.mayAppend(proposal.Fence) {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotLeader)})
@@ -179,7 +181,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
 		return number
 	}
-	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.proposable() {
+	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.Proposable() {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
 		return number
 	}
@@ -272,7 +274,7 @@ func (c *Core) acceptable(l *leader, first uint64) (count int) {
 	uncommitted, unapplied := l.uncommitted, l.unapplied
 	for at := p.place(first); at < len(p.items); at++ {
 		item := &p.items[at]
-		size := len(item.data) + entryOverhead
+		size := len(item.data) + wire.EntryOverhead
 		if item.state == pendingFree && c.inForce(item.kind) && !c.exceeds(uncommitted, unapplied, size) {
 			count, uncommitted, unapplied = count+1, uncommitted+size, unapplied+size
 		}
@@ -289,7 +291,7 @@ func (c *Core) offerHere(l *leader, item *pending) {
 		c.answer(item.number, Answer{Err: notApplied(ErrNotInForce)})
 		return
 	}
-	if !c.charge(l, len(item.data)+entryOverhead) {
+	if !c.charge(l, len(item.data)+wire.EntryOverhead) {
 		c.answer(item.number, Answer{Err: notApplied(ErrOverloaded)})
 		return
 	}
@@ -305,7 +307,7 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 	total, bytes := 0, 0
 	flush := func() {
 		if len(entries) > 0 {
-			c.send(Message{Kind: ForwardRequest, To: to, Start: c.state.Start, Number: p.base(), Entries: entries})
+			c.send(to, wire.ForwardRequest{Start: c.state.Start, Lowest: p.base(), Commands: entries}.Message())
 			entries, bytes = nil, 0
 		}
 	}
@@ -315,12 +317,12 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 			continue
 		}
 		e := Entry{Kind: item.kind, Number: item.number, Data: item.data}
-		if bytes > 0 && bytes+e.size() > c.config.MaxAppendBytes {
+		if bytes > 0 && bytes+e.Size() > c.config.MaxAppendBytes {
 			flush()
 		}
 		entries = append(entries, e)
-		bytes += e.size()
-		total += e.size()
+		bytes += e.Size()
+		total += e.Size()
 		if state == pendingFree {
 			item.state, item.term, item.index = pendingForwarded, c.state.Term, 0
 			p.unseen++
@@ -370,11 +372,12 @@ func (c *Core) commandLogged(e *Entry) {
 
 // forwardsRefused ends the commands that the leader of this term has refused. It remembers them for the
 // rest of the term, and so they will never be in a log.
-func (c *Core) forwardsRefused(m *Message) {
-	if m.Start != c.state.Start || m.From != c.leaderID() {
+func (c *Core) forwardsRefused(m *wire.Message) {
+	answer := m.ForwardResponse()
+	if answer.Start != c.state.Start || m.From != c.leaderID() {
 		return
 	}
-	for _, number := range m.Numbers {
+	for _, number := range answer.Refused {
 		if item := c.proposals.find(number); item != nil && item.state == pendingForwarded && item.term == m.Term {
 			reason := ErrOverloaded
 			if !c.inForce(item.kind) {

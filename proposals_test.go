@@ -7,15 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Exactly once by default: an offer is for one term, and comes again only when no copy of it can commit (proposals.go).
 
 // forwards takes the forwards from the network.
-func (c *cores) forwards() []raft.Message { return c.take(is(raft.ForwardRequest)) }
+func (c *cores) forwards() []wire.Message { return c.take(is(wire.KindForwardRequest)) }
 
 // offer proposes at a server without delivering anything, and returns the forward.
-func (c *cores) offer(id raft.ServerID, command string) (number uint64, forward raft.Message) {
+func (c *cores) offer(id raft.ServerID, command string) (number uint64, forward wire.Message) {
 	number = c.servers[id].core.Propose(c.now, []byte(command))
 	c.drain(id)
 	sent := c.forwards()
@@ -71,7 +72,7 @@ func TestCommandIsOfferedAgainWhenProvenLost(t *testing.T) {
 	c := founded(t, 3)
 	_, lost := c.offer("b", "x") // never arrives
 	c.servers["a"].cut = true
-	withheld := c.electWithout("c", raft.AppendRequest)
+	withheld := c.electWithout("c", wire.KindAppendRequest)
 	c.pass(0)
 	for range 3 { // b knows the new leader by its heartbeat, but has applied nothing of its term
 		c.now += raft.Instant(heartbeat)
@@ -102,7 +103,7 @@ func TestDeposedLeaderLearnsTheFate(t *testing.T) {
 		a := c.servers["a"]
 		a.core.Propose(c.now, []byte("x"))
 		c.drain("a")
-		for _, m := range c.take(is(raft.AppendRequest)) {
+		for _, m := range c.take(is(wire.KindAppendRequest)) {
 			c.deliver(m)
 		}
 		a.cut = true
@@ -163,9 +164,9 @@ func TestRefusalIsRemembered(t *testing.T) {
 	c.drain("a")
 	number, forward := c.offer("b", "too much")
 	c.deliver(forward)
-	refusals := c.take(is(raft.ForwardResponse))
+	refusals := c.take(is(wire.KindForwardResponse))
 	require.Len(t, refusals, 1)
-	require.Equal(t, []uint64{number}, refusals[0].Numbers)
+	require.Equal(t, []uint64{number}, refusals[0].ForwardResponse().Refused)
 
 	// There is room again, and a copy of the forward arrives before the origin has heard of the refusal.
 	c.settle()
@@ -209,8 +210,7 @@ func TestReadAnswersAreForOneStart(t *testing.T) {
 	c.drain("b")
 	c.settle()
 	require.Len(t, b.answers, 1)
-	old := raft.Message{Kind: raft.ReadResponse, From: "a", To: "b", Term: c.status("a").Term, Start: c.status("b").Start, Number: 1,
-		Index: 1, Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation}
+	old := wire.ReadResponse{Start: c.status("b").Start, Number: 1, Index: 1}.Message().In(wire.Envelope{From: "a", To: "b", Term: c.status("a").Term, Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation})
 	c.restart("b")
 	c.pass(2 * heartbeat)
 	b.core.Read(c.now)

@@ -1,75 +1,12 @@
 package raft
 
-// find returns the place of a server in a list of members, or -1.
-func find(members []Member, id ServerID) int {
-	for i := range members {
-		if members[i].ID == id {
-			return i
-		}
-	}
-	return -1
-}
-
-// member returns what the configuration says of a server, or nil. Of two disks of one server, the one that is
-// being left doesn't count.
-func (c *Configuration) member(id ServerID) *Member {
-	if i := find(c.Members, id); i >= 0 {
-		return &c.Members[i]
-	}
-	if i := find(c.Old, id); i >= 0 {
-		return &c.Old[i]
-	}
-	return nil
-}
-
-// names says whether the configuration knows a server with this disk.
-func (c *Configuration) names(id ServerID, incarnation Incarnation) bool {
-	m := c.member(id)
-	return m != nil && m.Incarnation == incarnation
-}
-
-// votes says whether a server is a voter of this configuration, of either half of a joint one.
-func (c *Configuration) votes(id ServerID) bool {
-	return votes(c.Members, id) || votes(c.Old, id)
-}
-
-func votes(members []Member, id ServerID) bool {
-	i := find(members, id)
-	return i >= 0 && members[i].Role == Voter
-}
-
-// counts says whether the vote of this disk counts in this configuration, in either half of a joint one.
-func (c *Configuration) counts(id ServerID, incarnation Incarnation) bool {
-	for _, half := range [2][]Member{c.Members, c.Old} {
-		if i := find(half, id); i >= 0 && half[i].Role == Voter && half[i].Incarnation == incarnation {
-			return true
-		}
-	}
-	return false
-}
-
-// soleVoter says whether id is the only voter.
-func (c *Configuration) soleVoter(id ServerID) bool {
-	for _, half := range [2][]Member{c.Members, c.Old} {
-		for i := range half {
-			if m := &half[i]; m.Role == Voter && m.ID != id {
-				return false
-			}
-		}
-	}
-	return c.votes(id)
-}
-
-// settled says that no change is under way.
-func (c *Configuration) settled() bool { return c.Old == nil && c.Next == nil }
-
-// quorum returns the largest value that a majority of the voters has reached, given each one's value. It is the
-// one place that knows what a majority is: for the commit index (match indexes), for elections
-// (1 for a vote), for "am I still leader" and for reads (rounds answered). Without voters it is 0. Of a joint
-// configuration each half must have reached it (§4.3).
+// quorum returns the largest value that a majority of the voters has reached, given each voter's value.
+// It is the one place that knows what a majority is. It serves the commit index (match indexes),
+// elections (1 for a vote), the question "am I still leader", and reads (rounds answered). Without voters
+// it is 0. Of a joint configuration each half must have reached the value (§4.3).
 //
 // The value is asked of a member, not of a server: the two halves may name different disks of one server.
-func (c *Configuration) quorum(value func(*Member) uint64) uint64 {
+func quorum(c *Configuration, value func(*Member) uint64) uint64 {
 	reached := majority(c.Members, value)
 	if c.Old != nil {
 		reached = min(reached, majority(c.Old, value))

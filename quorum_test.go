@@ -46,6 +46,6 @@ func TestQuorumByProperty(t *testing.T) {
 				want = v
 			}
 		}
-		require.Equal(t, want, c.quorum(func(m *Member) uint64 { return values[m.Incarnation] }))
+		require.Equal(t, want, quorum(&c, func(m *Member) uint64 { return values[m.Incarnation] }))
 	})
 }

@@ -1,6 +1,10 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // Effects are what a Core wants done. Every one of them is safe to perform at once, in any order, and
 // beside each other; only writes are performed in the order of their numbers.
@@ -8,7 +12,7 @@ type Effects struct {
 	// Write is to be stored, and then reported by Core.Persisted, unless its Number is 0: then there is nothing to store.
 	Write Write
 	// Messages are to be sent.
-	Messages []Message
+	Messages []wire.Message
 	// RestoreSnapshot, when not nil, is the current snapshot (Storage.OpenSnapshot), from which the state machine is to be
 	// restored (Applier.Restore); then it is reported by Core.Restored. It comes after what Apply held before.
 	RestoreSnapshot *SnapshotMeta
@@ -134,7 +138,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	for _, placed := range log.configurations {
-		if err := placed.configuration.checkLevel(config.Level); err != nil {
+		if err := checkLevel(placed.configuration, config.Level); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +158,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	if configuration := log.configuration(); configuration != nil {
-		if m := configuration.member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
+		if m := configuration.Member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
 			c.trouble = ErrOtherIncarnation
 		}
 	}
@@ -169,35 +173,36 @@ func NewCore(config CoreConfig) (*Core, error) {
 }
 
 // Origin returns what tags the commands that callers propose at this server.
-func (c *Core) Origin() Origin { return Origin{c.id, c.state.Start} }
+func (c *Core) Origin() Origin { return Origin{Server: c.id, Start: c.state.Start} }
 
 // alone says whether this server, with the disk that it has, is its cluster's only voter.
 func (c *Core) alone() bool {
 	if configuration := c.log.configuration(); configuration != nil {
-		return configuration.soleVoter(c.id) && configuration.counts(c.id, c.state.Incarnation)
+		return configuration.SoleVoter(c.id) && configuration.Counts(c.id, c.state.Incarnation)
 	}
 	return len(c.config.Bootstrap) == 1
 }
 
 // Receive takes a message from another server. The term rule stands here and nowhere else (§3.3): who hears of
 // a higher term adopts it, and who is spoken to in a lower one refuses.
-func (c *Core) Receive(now Instant, m Message) {
+func (c *Core) Receive(now Instant, m wire.Message) {
 	c.advance(now)
 	if !c.admit(&m) || !c.understands(&m) {
 		return
 	}
 	c.noteRefusal(&m)
-	if m.Kind == PreVoteRequest {
+	kind := m.Kind()
+	if kind == wire.KindPreVoteRequest {
 		c.tellRemoval(&m)
 	}
-	asksVote := m.Kind == VoteRequest || m.Kind == PreVoteRequest
-	if asksVote && !m.Transfer && c.leaderHeard() {
+	asksVote := kind == wire.KindPreVoteRequest || kind == wire.KindVoteRequest && !m.VoteRequest().Transfer
+	if asksVote && c.leaderHeard() {
 		// A server that was removed, or cut off, must not depose a leader that its peers hear: it isn't
 		// even answered, and its term isn't looked at (§4.2.3).
 		return
 	}
 	// The term of a pre-vote is one that might be, not one that is.
-	mayBe := m.Kind == PreVoteRequest || m.Kind == PreVoteResponse && m.Granted
+	mayBe := kind == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	switch {
 	case mayBe:
 	case m.Term > c.state.Term:
@@ -211,35 +216,36 @@ func (c *Core) Receive(now Instant, m Message) {
 
 // dispatch hands a message of the current term to who consumes it: requests to the server, responses to the
 // role that asked.
-func (c *Core) dispatch(m *Message) {
-	switch m.Kind {
-	case PreVoteRequest:
+func (c *Core) dispatch(m *wire.Message) {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
 		c.answerPreVote(m)
-	case VoteRequest:
+	case wire.KindVoteRequest:
 		c.answerVote(m)
-	case AppendRequest:
+	case wire.KindAppendRequest:
 		c.answerAppend(m)
-	case Heartbeat:
+	case wire.KindHeartbeat:
 		c.answerHeartbeat(m)
-	case TimeoutNow:
+	case wire.KindTimeoutNow:
 		c.timeoutNow(m)
-	case ForwardRequest:
+	case wire.KindForwardRequest:
 		c.takeForwards(m)
-	case ForwardResponse:
+	case wire.KindForwardResponse:
 		c.forwardsRefused(m)
-	case ReadRequest:
-		c.takeRead(m)
-	case ReadResponse:
+	case wire.KindReadRequest:
+		r := m.ReadRequest()
+		c.takeRead(askedRead{from: m.From, disk: m.FromIncarnation, start: r.Start, number: r.Number, byLease: r.ByLease})
+	case wire.KindReadResponse:
 		c.readConfirmed(m)
-	case Fingerprints:
+	case wire.KindFingerprints:
 		c.compareFingerprints(m)
-	case CallRequest:
-		c.takeCall(m)
-	case CallResponse:
+	case wire.KindCallRequest:
+		c.takeCall(m.From, m.FromIncarnation, m.CallRequest())
+	case wire.KindCallResponse:
 		c.callAnswered(m)
-	case SnapshotRequest:
+	case wire.KindSnapshotRequest:
 		c.answerSnapshot(m)
-	case SnapshotStream:
+	case wire.KindSnapshotStream:
 		c.answerStream(m)
 	default:
 		switch r := c.role.(type) {
@@ -253,18 +259,18 @@ func (c *Core) dispatch(m *Message) {
 
 // leaderAnswered takes a peer's answer. Only the disk that the configuration names counts: an answer that a
 // lost disk gave says nothing about the one that took its place.
-func (c *Core) leaderAnswered(l *leader, m *Message) {
+func (c *Core) leaderAnswered(l *leader, m *wire.Message) {
 	p := l.peer(m.From)
 	if p == nil || p.incarnation != m.FromIncarnation {
 		return
 	}
 	p.heard = c.now
-	switch m.Kind {
-	case AppendResponse:
+	switch m.Kind() {
+	case wire.KindAppendResponse:
 		c.appendAnswered(l, p, m)
-	case HeartbeatResponse:
+	case wire.KindHeartbeatResponse:
 		c.heartbeatAnswered(l, p, m)
-	case SnapshotResponse:
+	case wire.KindSnapshotResponse:
 		c.snapshotAnswered(p, m)
 	}
 }
@@ -272,12 +278,12 @@ func (c *Core) leaderAnswered(l *leader, m *Message) {
 // refuseOldTerm tells who speaks in a lower term about the current one, if it will want to know. The refusal names
 // its term and nothing else: when it arrives the other may lead this very term, and would take an index or a round
 // of the old one for an answer to its own probe or round.
-func (c *Core) refuseOldTerm(m *Message) {
-	switch {
-	case m.Kind == VoteRequest:
-		c.reply(m, Message{Kind: VoteResponse})
-	case m.Kind == AppendRequest, m.Kind == SnapshotRequest, m.Kind == Heartbeat && m.Round != 0:
-		c.reply(m, Message{Kind: AppendResponse})
+func (c *Core) refuseOldTerm(m *wire.Message) {
+	switch kind := m.Kind(); {
+	case kind == wire.KindVoteRequest:
+		c.reply(m, wire.VoteResponse{}.Message())
+	case kind == wire.KindAppendRequest, kind == wire.KindSnapshotRequest, m.Heartbeat().Round != 0:
+		c.reply(m, wire.AppendResponse{}.Message())
 	}
 }
 
@@ -408,7 +414,7 @@ func (c *Core) drainApply(e *Effects) {
 			return
 		}
 		for i := range entries {
-			c.snapshots.handedBytes += uint64(entries[i].size())
+			c.snapshots.handedBytes += uint64(entries[i].Size())
 		}
 		l.handed = entries[len(entries)-1].Index
 		c.applying = append(c.applying, l.handed)

@@ -7,13 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // One test for each rule of the thesis that the core keeps, in the thesis' order. They drive bare cores:
 // the test says when a message arrives, when a disk has finished and when time passes.
 
-func is(kind raft.MessageKind) func(raft.Message) bool {
-	return func(m raft.Message) bool { return m.Kind == kind }
+func is(kind wire.Kind) func(wire.Message) bool {
+	return func(m wire.Message) bool { return m.Kind() == kind }
 }
 
 // founded returns a cluster in which a leads, and everything is committed and told.
@@ -30,8 +31,7 @@ func founded(t *testing.T, n int) *cores {
 func TestHigherTermIsAdopted(t *testing.T) {
 	c := founded(t, 3)
 	before := c.status("a").Term
-	c.deliver(raft.Message{Kind: raft.HeartbeatResponse, From: "b", To: "a", Term: before + 7,
-		Cluster: c.status("b").Cluster, FromIncarnation: c.status("b").Incarnation})
+	c.deliver(wire.HeartbeatResponse{}.Message().In(wire.Envelope{From: "b", To: "a", Term: before + 7, Cluster: c.status("b").Cluster, FromIncarnation: c.status("b").Incarnation}))
 	require.Equal(t, before+7, c.status("a").Term)
 	require.Equal(t, "follower", c.status("a").Role)
 }
@@ -44,13 +44,13 @@ func TestLowerTermIsRefused(t *testing.T) {
 	c.servers["a"].cut = false
 	c.servers["a"].core.Propose(c.now, []byte("too late"))
 	c.drain("a")
-	stale := c.take(is(raft.AppendRequest))
+	stale := c.take(is(wire.KindAppendRequest))
 	require.NotEmpty(t, stale)
 	require.Less(t, stale[0].Term, c.status("b").Term)
 	c.deliver(stale[0])
-	answers := c.take(is(raft.AppendResponse))
+	answers := c.take(is(wire.KindAppendResponse))
 	require.Len(t, answers, 1)
-	require.False(t, answers[0].Granted)
+	require.False(t, answers[0].AppendResponse().Accepted)
 	require.Equal(t, c.status(stale[0].To).Term, answers[0].Term)
 	c.deliver(answers[0])
 	require.Equal(t, "follower", c.status("a").Role)
@@ -59,26 +59,25 @@ func TestLowerTermIsRefused(t *testing.T) {
 // §3.4: a server votes at most once in a term, also across a restart.
 func TestOneVotePerTerm(t *testing.T) {
 	c := founded(t, 3)
-	ask := func(from raft.ServerID, term raft.Term) raft.Message {
+	ask := func(from raft.ServerID, term raft.Term) wire.Message {
 		s := c.status(from)
-		return raft.Message{Kind: raft.VoteRequest, From: from, To: "c", Term: term, Cluster: s.Cluster,
-			FromIncarnation: s.Incarnation, Index: s.Last + 5, LogTerm: s.LastTerm}
+		return wire.VoteRequest{Last: wire.Place{Index: s.Last + 5, Term: s.LastTerm}}.Message().In(wire.Envelope{From: from, To: "c", Term: term, Cluster: s.Cluster, FromIncarnation: s.Incarnation})
 	}
 	c.pass(0)
 	c.restart("c") // it has heard no leader since
 	c.deliver(ask("a", 50))
 	c.deliver(ask("b", 50))
-	votes := c.take(is(raft.VoteResponse))
+	votes := c.take(is(wire.KindVoteResponse))
 	require.Len(t, votes, 2)
-	require.True(t, votes[0].Granted)
-	require.False(t, votes[1].Granted)
+	require.True(t, votes[0].VoteResponse().Granted)
+	require.False(t, votes[1].VoteResponse().Granted)
 
 	c.restart("c")
 	c.deliver(ask("b", 50))
 	c.deliver(ask("a", 50))
-	votes = c.take(is(raft.VoteResponse))
-	require.False(t, votes[0].Granted, "the vote for a survives")
-	require.True(t, votes[1].Granted, "and may be given again to a")
+	votes = c.take(is(wire.KindVoteResponse))
+	require.False(t, votes[0].VoteResponse().Granted, "the vote for a survives")
+	require.True(t, votes[1].VoteResponse().Granted, "and may be given again to a")
 }
 
 // §3.5: a follower whose log contradicts the leader's drops what does, and takes the leader's entries.
@@ -127,7 +126,7 @@ func TestConflictsAreBackedOutByTerm(t *testing.T) {
 		for len(c.network) > 0 {
 			m := c.network[0]
 			c.network = c.network[1:]
-			if m.Kind == raft.AppendResponse && !m.Granted && m.From == "a" {
+			if m.Kind() == wire.KindAppendResponse && !m.AppendResponse().Accepted && m.From == "a" {
 				refusals++
 			}
 			c.deliver(m)
@@ -142,7 +141,7 @@ func TestOldAppendsShortenNothing(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].core.Propose(c.now, []byte("x"))
 	c.drain("a")
-	first := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "b" })
+	first := c.take(func(m wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "b" })
 	c.propose("a", "y")
 	c.network = append(first, c.network...)
 	c.settle()
@@ -170,14 +169,15 @@ func TestVotesGoToUpToDateLogs(t *testing.T) {
 		{own.LastTerm - 1, own.Last + 100, false},
 	} {
 		c.restart("c")
-		for _, kind := range []raft.MessageKind{raft.PreVoteRequest, raft.VoteRequest} {
-			c.deliver(raft.Message{Kind: kind, From: "b", To: "c", Term: c.status("c").Term + 1, Cluster: own.Cluster,
-				FromIncarnation: c.status("b").Incarnation, Index: test.index, LogTerm: test.term})
+		last := wire.Place{Index: test.index, Term: test.term}
+		for _, ask := range []wire.Message{wire.PreVoteRequest{Last: last}.Message(), wire.VoteRequest{Last: last}.Message()} {
+			c.deliver(ask.In(wire.Envelope{From: "b", To: "c", Term: c.status("c").Term + 1, Cluster: own.Cluster,
+				FromIncarnation: c.status("b").Incarnation}))
 		}
-		answers := c.take(func(m raft.Message) bool { return m.From == "c" })
+		answers := c.take(func(m wire.Message) bool { return m.From == "c" })
 		require.Len(t, answers, 2)
-		require.Equal(t, test.granted, answers[0].Granted, "pre-vote for (%d, %d)", test.index, test.term)
-		require.Equal(t, test.granted, answers[1].Granted, "vote for (%d, %d)", test.index, test.term)
+		require.Equal(t, test.granted, answers[0].PreVoteResponse().Granted, "pre-vote for (%d, %d)", test.index, test.term)
+		require.Equal(t, test.granted, answers[1].VoteResponse().Granted, "vote for (%d, %d)", test.index, test.term)
 	}
 }
 
@@ -197,14 +197,12 @@ func TestOldEntriesCommitUnderNewOnes(t *testing.T) {
 	// b leads the next term. What it sends of its own term doesn't arrive, the old entry does.
 	c.servers["c"].cut = false
 	c.servers["b"].slowDisk = false
-	require.NotEmpty(t, c.electWithout("b", raft.AppendRequest))
+	require.NotEmpty(t, c.electWithout("b", wire.KindAppendRequest))
 	first := c.status("b").Last // b's no-op
 	b := c.status("b")
-	c.deliver(raft.Message{Kind: raft.AppendResponse, From: "c", To: "b", Term: b.Term, Granted: true, Index: first - 1,
-		Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation})
+	c.deliver(wire.AppendResponse{Accepted: true, Index: first - 1}.Message().In(wire.Envelope{From: "c", To: "b", Term: b.Term, Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation}))
 	require.Equal(t, committed, c.status("b").Commit, "the old entry is on two of three, and not committed")
-	c.deliver(raft.Message{Kind: raft.AppendResponse, From: "c", To: "b", Term: b.Term, Granted: true, Index: first,
-		Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation})
+	c.deliver(wire.AppendResponse{Accepted: true, Index: first}.Message().In(wire.Envelope{From: "c", To: "b", Term: b.Term, Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation}))
 	require.Equal(t, first, c.status("b").Commit)
 }
 
@@ -212,8 +210,7 @@ func TestOldEntriesCommitUnderNewOnes(t *testing.T) {
 func TestTimeoutNowElects(t *testing.T) {
 	c := founded(t, 3)
 	a, b := c.status("a"), c.status("b")
-	c.deliver(raft.Message{Kind: raft.TimeoutNow, From: "a", To: "b", Term: a.Term, Cluster: a.Cluster,
-		FromIncarnation: a.Incarnation, ToIncarnation: b.Incarnation})
+	c.deliver(wire.TimeoutNow{}.Message().In(wire.Envelope{From: "a", To: "b", Term: a.Term, Cluster: a.Cluster, FromIncarnation: a.Incarnation, ToIncarnation: b.Incarnation}))
 	c.settle()
 	require.Equal(t, raft.ServerID("b"), c.leader())
 	require.Equal(t, a.Term+1, c.status("b").Term)
@@ -223,11 +220,12 @@ func TestTimeoutNowElects(t *testing.T) {
 func TestStickinessProtectsALeader(t *testing.T) {
 	c := founded(t, 3)
 	term := c.status("b").Term
-	for _, kind := range []raft.MessageKind{raft.VoteRequest, raft.PreVoteRequest} {
+	last := wire.Place{Index: 1000, Term: term + 8}
+	for _, ask := range []wire.Message{wire.VoteRequest{Last: last}.Message(), wire.PreVoteRequest{Last: last}.Message()} {
 		for _, to := range c.ids {
 			if to != "c" {
-				c.deliver(raft.Message{Kind: kind, From: "c", To: to, Term: term + 9, Cluster: c.status("c").Cluster,
-					FromIncarnation: c.status("c").Incarnation, Index: 1000, LogTerm: term + 8})
+				c.deliver(ask.In(wire.Envelope{From: "c", To: to, Term: term + 9, Cluster: c.status("c").Cluster,
+					FromIncarnation: c.status("c").Incarnation}))
 			}
 		}
 	}
@@ -258,15 +256,15 @@ func TestReadsNeedARoundOfTheirOwn(t *testing.T) {
 	a.core.Read(c.now)
 	c.drain("a")
 	require.Empty(t, a.answers[1:])
-	rounds := c.take(is(raft.Heartbeat))
+	rounds := c.take(is(wire.KindHeartbeat))
 	require.Len(t, rounds, 2)
 
 	// A second read comes while the round is under way: its own has to begin later.
 	second := a.core.Read(c.now)
 	c.drain("a")
-	require.Empty(t, c.take(is(raft.Heartbeat)))
+	require.Empty(t, c.take(is(wire.KindHeartbeat)))
 	c.deliver(rounds[0])
-	answers := c.take(is(raft.HeartbeatResponse))
+	answers := c.take(is(wire.KindHeartbeatResponse))
 	require.Len(t, answers, 1)
 	c.deliver(answers[0])
 	require.Len(t, a.answers, 2, "the first read is served")
@@ -279,7 +277,7 @@ func TestReadsNeedARoundOfTheirOwn(t *testing.T) {
 func TestReadsWaitForTheFirstCommit(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].cut = true
-	noop := c.electWithout("b", raft.AppendRequest)
+	noop := c.electWithout("b", wire.KindAppendRequest)
 	c.servers["b"].core.Read(c.now)
 	c.drain("b")
 	c.settle()
@@ -287,7 +285,7 @@ func TestReadsWaitForTheFirstCommit(t *testing.T) {
 	c.network = noop
 	c.settle()
 	require.Len(t, c.servers["b"].answers, 1)
-	require.GreaterOrEqual(t, c.servers["b"].answers[0].Index, noop[0].Index+1)
+	require.GreaterOrEqual(t, c.servers["b"].answers[0].Index, noop[0].AppendRequest().Previous.Index+1)
 }
 
 // §9.6: a server that was cut off comes back without raising anybody's term.

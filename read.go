@@ -3,6 +3,8 @@ package raft
 import (
 	"slices"
 	"sort"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A read is linearizable when the state that serves it holds every write that was acknowledged before the
@@ -165,13 +167,12 @@ func (c *Core) askReadsOf(list int) {
 	for i := n; i > 0 && r.waiting[i-1].since == notAsked; i-- {
 		r.waiting[i-1].since = c.now
 	}
-	request := Message{Kind: ReadRequest, To: leader, Start: c.state.Start, Number: newest, ByLease: list == readsByLease}
+	request := wire.ReadRequest{Start: c.state.Start, Number: newest, ByLease: list == readsByLease}
 	if leader == c.id {
-		request.From, request.FromIncarnation = c.id, c.state.Incarnation
-		c.takeRead(&request)
+		c.takeRead(askedRead{from: c.id, disk: c.state.Incarnation, start: request.Start, number: request.Number, byLease: request.ByLease})
 		return
 	}
-	c.send(request)
+	c.send(leader, request.Message())
 }
 
 // retryReads asks again for what has not been answered.
@@ -190,15 +191,22 @@ func (c *Core) forgetAsked() {
 
 // readConfirmed takes an index from the leader of this term. An answer to an earlier start of this server
 // says nothing about a read of today.
-func (c *Core) readConfirmed(m *Message) {
-	if m.Start != c.state.Start || m.From != c.leaderID() {
+func (c *Core) readConfirmed(m *wire.Message) {
+	if m.From == c.leaderID() {
+		c.confirmRead(m.ReadResponse())
+	}
+}
+
+// confirmRead gives its index to the reads of this start that an answer is for.
+func (c *Core) confirmRead(answer wire.ReadResponse) {
+	if answer.Start != c.state.Start {
 		return
 	}
 	list := readsByRound
-	if m.ByLease {
+	if answer.ByLease {
 		list = readsByLease
 	}
-	c.reads[list].confirm(m.Number, m.Index)
+	c.reads[list].confirm(answer.Number, answer.Index)
 }
 
 // confirm gives its index to every read up to a number: all of them began before the leader was asked.
@@ -269,24 +277,25 @@ func (r *leaderReads) join(round uint64, commit Index) {
 
 // takeRead takes a request for a read index. It waits for the leader's first commit, and for a round that
 // begins after it came, unless the lease will do.
-func (c *Core) takeRead(m *Message) {
+func (c *Core) takeRead(asked askedRead) {
 	l, leads := c.role.(*leader)
-	if !leads || !c.log.configuration().names(m.From, m.FromIncarnation) {
+	if !leads || !c.log.configuration().Names(asked.from, asked.disk) {
 		return // what a lost disk has asked for must not be taken for what the one in its place asks for
 	}
-	if m.ByLease && c.holdsLease(l) {
-		c.answerRead(l, &askedRead{from: m.From, disk: m.FromIncarnation, start: m.Start, number: m.Number, byLease: true, index: c.log.commit})
+	if asked.byLease && c.holdsLease(l) {
+		asked.index = c.log.commit
+		c.answerRead(l, &asked)
 		return
 	}
 	for i := range l.reads.idle {
-		if r := &l.reads.idle[i]; r.from == m.From && r.disk == m.FromIncarnation && r.byLease == m.ByLease {
-			if m.Start > r.start || m.Start == r.start && m.Number > r.number {
-				r.start, r.number = m.Start, m.Number
+		if r := &l.reads.idle[i]; r.from == asked.from && r.disk == asked.disk && r.byLease == asked.byLease {
+			if asked.start > r.start || asked.start == r.start && asked.number > r.number {
+				r.start, r.number = asked.start, asked.number
 			}
 			return
 		}
 	}
-	l.reads.idle = append(l.reads.idle, askedRead{from: m.From, disk: m.FromIncarnation, start: m.Start, number: m.Number, byLease: m.ByLease})
+	l.reads.idle = append(l.reads.idle, asked)
 }
 
 // startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its
@@ -309,14 +318,13 @@ func (c *Core) confirmReads(l *leader) {
 
 // answerRead gives a server the index that it has asked for.
 func (c *Core) answerRead(l *leader, r *askedRead) {
-	answer := Message{Kind: ReadResponse, To: r.from, ToIncarnation: r.disk, Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
+	answer := wire.ReadResponse{Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
 	if r.from == c.id {
-		answer.From = c.id
-		c.readConfirmed(&answer)
+		c.confirmRead(answer)
 		return
 	}
 	if p := l.peer(r.from); p != nil {
 		p.owed = max(p.owed, r.index)
 	}
-	c.send(answer)
+	c.sendTo(r.from, r.disk, answer.Message())
 }

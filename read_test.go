@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // However reads come and are given up while there is no leader, no more wait than the limit says, and those that
@@ -75,7 +76,9 @@ func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
 	a := c.servers["a"]
 	a.core.Read(c.now)
 	c.drain("a")
-	late := c.take(func(m raft.Message) bool { return m.Kind == raft.Heartbeat && m.To == "b" && m.Round == 2 })
+	late := c.take(func(m wire.Message) bool {
+		return m.Kind() == wire.KindHeartbeat && m.To == "b" && m.Heartbeat().Round == 2
+	})
 	require.Len(t, late, 1)
 	c.settle()
 	require.Len(t, a.answers, 1)
@@ -83,7 +86,7 @@ func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
 	c.restart("a")
 	c.elect("a")
 	c.deliver(late[0])
-	refusals := c.take(func(m raft.Message) bool { return m.From == "b" && m.To == "a" })
+	refusals := c.take(func(m wire.Message) bool { return m.From == "b" && m.To == "a" })
 	require.Len(t, refusals, 1)
 
 	a.cut = true
@@ -94,7 +97,7 @@ func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
 	a.cut = false
 	a.core.Read(c.now)
 	c.drain("a")
-	require.Len(t, c.take(func(m raft.Message) bool { return m.Kind == raft.Heartbeat && m.Round == 2 }), 2)
+	require.Len(t, c.take(func(m wire.Message) bool { return m.Kind() == wire.KindHeartbeat && m.Heartbeat().Round == 2 }), 2)
 	c.deliver(refusals[0])
 	require.Equal(t, "leader", c.status("a").Role)
 	require.Empty(t, a.answers, "a read that lacks what was acknowledged before it")

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // incoming is a snapshot that the leader sends to this server (see sending.go). Its bytes are stored as they come; what is
 // there stays when the stream breaks, for the next one to go on from. There is one at a time.
 type incoming struct {
@@ -36,8 +38,8 @@ const (
 	incomingStored                // all of it is, durably
 )
 
-func nameOf(m *Message) snapshotName {
-	return snapshotName{m.From, m.FromIncarnation, m.Start, m.Number, place{m.Index, m.LogTerm}, m.Size}
+func nameOf(m *wire.Message, offer *wire.SnapshotRequest) snapshotName {
+	return snapshotName{m.From, m.FromIncarnation, offer.Start, offer.Serial, placeOf(offer.Snapshot), offer.Bytes}
 }
 
 // A StreamVerdict says what becomes of a stream that another server has opened. When it is accepted, its bytes are stored
@@ -66,20 +68,20 @@ const (
 
 // answerSnapshot says from where on a snapshot is to be sent. Who holds everything up to its index, as far as that is
 // committed, has no use for it.
-func (c *Core) answerSnapshot(m *Message) {
+func (c *Core) answerSnapshot(m *wire.Message) {
 	f := c.follow(m.From)
-	in := &c.incoming
-	if !c.needs(m.Index) {
+	in, offer := &c.incoming, m.SnapshotRequest()
+	if !c.needs(offer.Snapshot.Index) {
 		f.owes = true
 		return
 	}
 	if in.state == incomingStored || c.deadlines[snapshotDeadline].state != deadlineOff {
 		return // it will be installed; or the disk has refused it, and gets a rest
 	}
-	if in.term == m.Term && m.Round < in.attempt {
+	if in.term == m.Term && offer.Attempt < in.attempt {
 		return // the leader has given that attempt up, and what has come since is not to be thrown away for it
 	}
-	if name := nameOf(m); in.state == incomingNot || in.name != name {
+	if name := nameOf(m, &offer); in.state == incomingNot || in.name != name {
 		c.dropIncoming()
 		in.state, in.name, in.held = incomingPartial, name, 0
 	}
@@ -89,16 +91,15 @@ func (c *Core) answerSnapshot(m *Message) {
 	if in.stream != 0 {
 		// A repeated question is about the stream that is open. With another attempt the leader has given
 		// that one up, which hasn't ended here yet.
-		if m.Round > in.attempt {
+		if offer.Attempt > in.attempt {
 			c.refuseStream(in.stream)
 		}
 		return
 	}
-	in.attempt = max(in.attempt, m.Round)
-	c.reply(m, Message{
-		Kind: SnapshotResponse, Index: m.Index, LogTerm: m.LogTerm,
-		Start: m.Start, Number: m.Number, Round: m.Round, Offset: in.held,
-	})
+	in.attempt = max(in.attempt, offer.Attempt)
+	c.reply(m, wire.SnapshotResponse{
+		Snapshot: offer.Snapshot, Attempt: offer.Attempt, Start: offer.Start, Serial: offer.Serial, Offset: in.held,
+	}.Message())
 }
 
 // needs says whether a snapshot of an index has a use here. One that takes the place of a lost one covers as much at least.
@@ -111,9 +112,9 @@ func (c *Core) needs(index Index) bool {
 
 // StreamOpened reports that another server has opened a stream, with a header that was sent by it. A StreamVerdict
 // answers. Numbers of streams are not 0, and not used again.
-func (c *Core) StreamOpened(now Instant, stream uint64, header Message) {
+func (c *Core) StreamOpened(now Instant, stream uint64, header wire.Message) {
 	c.incoming.arriving = stream
-	if header.Kind == SnapshotStream {
+	if header.Kind() == wire.KindSnapshotStream {
 		c.Receive(now, header)
 	} else {
 		c.advance(now)
@@ -125,20 +126,24 @@ func (c *Core) StreamOpened(now Instant, stream uint64, header Message) {
 }
 
 // answerStream accepts the stream that this server has asked for, of the leader of this term.
-func (c *Core) answerStream(m *Message) {
+func (c *Core) answerStream(m *wire.Message) {
 	in := &c.incoming
 	if in.arriving == 0 {
 		return // it came as a message
 	}
 	c.follow(m.From)
-	if in.state != incomingPartial || in.name != nameOf(m) || in.stream != 0 || in.term != m.Term || in.attempt != m.Round || in.held != m.Offset {
+	head := m.SnapshotStream()
+	if in.state != incomingPartial || in.name != nameOf(m, &head.SnapshotRequest) || in.stream != 0 ||
+		in.term != m.Term || in.attempt != head.Attempt || in.held != head.Offset {
 		return
 	}
-	configuration, err := DecodeConfiguration(m.Entries[0].Data)
+	configuration, err := wire.DecodeConfiguration(head.Configuration.Data)
 	assert(err == nil, "Configurations Decode")
-	in.meta = SnapshotMeta{Index: m.Index, Term: m.LogTerm, Configuration: configuration, ConfigurationIndex: m.Entries[0].Index}
+	in.meta = SnapshotMeta{
+		Index: head.Snapshot.Index, Term: head.Snapshot.Term, Configuration: configuration, ConfigurationIndex: head.Configuration.Index,
+	}
 	in.stream, in.cluster, in.arriving = in.arriving, m.Cluster, 0
-	c.verdicts = append(c.verdicts, StreamVerdict{Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: m.Size})
+	c.verdicts = append(c.verdicts, StreamVerdict{Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: head.Bytes})
 }
 
 // refuseStream closes a stream. Nobody hears that it was accepted, if that wasn't handed out yet: what it was to go on from

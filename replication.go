@@ -1,6 +1,11 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+	"time"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // leader is the server whose log counts in its term (§3.5).
 type leader struct {
@@ -136,7 +141,7 @@ func (l *leader) releaseQuota(committed, applied Index) {
 // provided that the entry there is of the leader's own term. An older entry may be on a majority and still
 // be replaced (Figure 8); it commits only under one of this term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
-	held := Index(c.log.configuration().quorum(func(m *Member) uint64 {
+	held := Index(quorum(c.log.configuration(), func(m *Member) uint64 {
 		if p := l.progressOf(m); p != nil {
 			return uint64(p.match)
 		}
@@ -193,11 +198,11 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 func (c *Core) sendAppend(p *progress, entries []Entry) {
 	previous, ok := c.log.term(p.next - 1)
 	assert(ok, "Leader Knows Terms")
-	m := Message{Kind: AppendRequest, To: p.id, Index: p.next - 1, LogTerm: previous, Commit: c.log.commit, Entries: entries}
+	m := wire.AppendRequest{Previous: wire.Place{Index: p.next - 1, Term: previous}, Commit: c.log.commit, Entries: entries}.Message()
 	last := p.next - 1 + Index(len(entries))
-	p.sent(last, m.size())
+	p.sent(last, m.Size())
 	p.told = max(p.told, min(c.log.commit, last))
-	c.send(m)
+	c.send(p.id, m)
 }
 
 // fetchedToSend sends entries that came from the disk, unless the peer needs others by now.
@@ -214,7 +219,7 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	for len(entries) > 0 && !p.full(&c.config) {
 		n, bytes := 1, 0
 		for ; n < len(entries); n++ {
-			if bytes += entries[n].size(); bytes > c.config.MaxAppendBytes {
+			if bytes += entries[n].Size(); bytes > c.config.MaxAppendBytes {
 				break
 			}
 		}
@@ -229,7 +234,7 @@ func (c *Core) tellCommit(p *progress) {
 	commit := min(c.log.commit, p.match)
 	if p.told < p.owed && p.told < commit {
 		p.told = commit
-		c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit})
+		c.send(p.id, wire.Heartbeat{Commit: commit}.Message())
 	}
 }
 
@@ -248,7 +253,7 @@ func (c *Core) startRound(l *leader) {
 		p := &l.peers[i]
 		p.heartbeat(l.round)
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(Message{Kind: Heartbeat, To: p.id, Round: l.round, Commit: min(c.log.commit, p.match), Lease: lease})
+		c.send(p.id, wire.Heartbeat{Round: l.round, Commit: min(c.log.commit, p.match), Lease: time.Duration(lease)}.Message())
 		if p.leaving != 0 {
 			p.farewell--
 		}
@@ -261,7 +266,7 @@ func (c *Core) startRound(l *leader) {
 
 // confirmRounds finds the last round that a quorum has answered.
 func (c *Core) confirmRounds(l *leader) {
-	confirmed := c.log.configuration().quorum(func(m *Member) uint64 {
+	confirmed := quorum(c.log.configuration(), func(m *Member) uint64 {
 		return c.answered(l, m)
 	})
 	if confirmed <= l.confirmed {
@@ -276,41 +281,43 @@ func (c *Core) confirmRounds(l *leader) {
 }
 
 // heartbeatAnswered takes the answer to a heartbeat.
-func (c *Core) heartbeatAnswered(l *leader, p *progress, m *Message) {
-	if m.Round > l.round || m.Index > c.log.last || m.Hint > c.log.last {
+func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
+	answer := m.HeartbeatResponse()
+	if answer.Round > l.round || answer.Durable > c.log.last || answer.Received > c.log.last {
 		return
 	}
-	p.acknowledge(m.Index)
-	p.answered(m.Round, m.Hint)
-	p.fitness = m.Fitness
-	c.levelHeard(p, m.Level)
-	if c.config.MaxLease > 0 && m.Lease >= c.config.MaxLease {
-		p.promised = max(p.promised, m.Round)
+	p.acknowledge(answer.Durable)
+	p.answered(answer.Round, answer.Received)
+	p.fitness = answer.Fitness
+	c.levelHeard(p, answer.Level)
+	if c.config.MaxLease > 0 && Duration(answer.Lease) >= c.config.MaxLease {
+		p.promised = max(p.promised, answer.Round)
 	}
-	p.wants = Index(m.Number)
-	c.sendingAnswered(l, p, m.Round)
+	p.wants = answer.Lost
+	c.sendingAnswered(l, p, answer.Round)
 	c.advanceCommit(l)
 	c.takeLease(l)
 	c.confirmRounds(l)
 }
 
 // appendAnswered takes the answer to an append.
-func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
-	if m.Granted {
-		if m.Index > c.log.last {
+func (c *Core) appendAnswered(l *leader, p *progress, m *wire.Message) {
+	answer := m.AppendResponse()
+	if answer.Accepted {
+		if answer.Index > c.log.last {
 			return
 		}
-		p.acknowledge(m.Index)
+		p.acknowledge(answer.Index)
 		c.sendingAnswered(l, p, 0)
 		c.advanceCommit(l)
 		return
 	}
 	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
-	if p.sending.state != sendingNot && p.wants == 0 || m.Index <= p.match || !p.replicating && (!p.waiting || m.Index != p.probed) {
+	if p.sending.state != sendingNot && p.wants == 0 || answer.Index <= p.match || !p.replicating && (!p.waiting || answer.Index != p.probed) {
 		return
 	}
-	agree, base := c.log.lastWithin(m.Hint, m.LogTerm), c.log.base
-	if agree == base && (m.Hint < base.index || m.LogTerm < base.term) {
+	agree, base := c.log.lastWithin(answer.Agree.Index, answer.Agree.Term), c.log.base
+	if agree == base && (answer.Agree.Index < base.index || answer.Agree.Term < base.term) {
 		if p.sending.state == sendingNot {
 			c.beginSending(l, p) // they agree nowhere in what is left of the log
 			return
@@ -323,19 +330,19 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *Message) {
 }
 
 // answerAppend takes a leader's entries (§3.5).
-func (c *Core) answerAppend(m *Message) {
+func (c *Core) answerAppend(m *wire.Message) {
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
-	l := &c.log
-	entries := m.Entries
-	previous := place{m.Index, m.LogTerm}
+	l, request := &c.log, m.AppendRequest()
+	entries := request.Entries
+	previous := placeOf(request.Previous)
 	if previous.index < l.commit {
 		// What is committed equals the leader's log: only what lies beyond is looked at.
 		skip := int(min(l.commit-previous.index, Index(len(entries))))
 		previous.index += Index(skip)
 		entries = entries[skip:]
 		if skip > 0 {
-			previous.term = m.Entries[skip-1].Term
+			previous.term = request.Entries[skip-1].Term
 		}
 		if previous.index < l.commit {
 			f.owes = true
@@ -345,14 +352,14 @@ func (c *Core) answerAppend(m *Message) {
 	}
 	if !l.matches(previous.index, previous.term) {
 		agree := l.lastWithin(previous.index, previous.term)
-		c.reply(m, Message{Kind: AppendResponse, Index: m.Index, Hint: agree.index, LogTerm: agree.term})
+		c.reply(m, wire.AppendResponse{Index: request.Previous.Index, Agree: wire.Place{Index: agree.index, Term: agree.term}}.Message())
 		return
 	}
 	c.appendAfter(f, m.Cluster, previous.index, entries)
 	matched := previous.index + Index(len(entries))
 	f.matched = max(f.matched, matched)
 	f.owes = f.owes || matched <= l.stable
-	l.commitTo(max(l.commit, min(m.Commit, f.matched)))
+	l.commitTo(max(l.commit, min(request.Commit, f.matched)))
 }
 
 // appendAfter makes the log continue with entries after an index. Entries that it has already stay: a
@@ -386,21 +393,24 @@ func (c *Core) acknowledge(f *follower) {
 	durable := min(f.matched, c.log.stable)
 	if durable > f.acked || f.owes {
 		f.acked, f.owes = durable, false
-		c.send(Message{Kind: AppendResponse, To: f.leader, ToIncarnation: f.disk, Granted: true, Index: durable})
+		c.sendTo(f.leader, f.disk, wire.AppendResponse{Accepted: true, Index: durable}.Message())
 	}
 }
 
 // answerHeartbeat obeys a leader. The commit index that a heartbeat carries is one that this disk is known
 // to hold.
-func (c *Core) answerHeartbeat(m *Message) {
+func (c *Core) answerHeartbeat(m *wire.Message) {
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
-	if m.Commit > c.log.commit && m.Commit <= c.log.last {
-		f.matched = max(f.matched, m.Commit)
-		c.log.commitTo(m.Commit)
+	heartbeat := m.Heartbeat()
+	if heartbeat.Commit > c.log.commit && heartbeat.Commit <= c.log.last {
+		f.matched = max(f.matched, heartbeat.Commit)
+		c.log.commitTo(heartbeat.Commit)
 	}
-	if m.Round != 0 {
-		c.reply(m, Message{Kind: HeartbeatResponse, Round: m.Round, Number: uint64(c.lost()), Level: c.config.Level,
-			Index: min(f.matched, c.log.stable), Hint: f.matched, Lease: c.promise(m.Lease), Fitness: c.fitness()})
+	if heartbeat.Round != 0 {
+		c.reply(m, wire.HeartbeatResponse{
+			Round: heartbeat.Round, Durable: min(f.matched, c.log.stable), Received: f.matched, Lost: c.lost(),
+			Lease: time.Duration(c.promise(Duration(heartbeat.Lease))), Fitness: c.fitness(), Level: c.config.Level,
+		}.Message())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // settleCounting delivers messages until there are none, and counts the entries on their way to one server.
@@ -14,8 +15,8 @@ func (c *cores) settleCounting(to raft.ServerID) (entries int) {
 	for len(c.network) > 0 {
 		m := c.network[0]
 		c.network = c.network[1:]
-		if m.Kind == raft.AppendRequest && m.To == to {
-			entries += len(m.Entries)
+		if m.Kind() == wire.KindAppendRequest && m.To == to {
+			entries += len(m.Entries())
 		}
 		c.deliver(m)
 	}
@@ -65,7 +66,7 @@ func TestLostProbeIsRepeatedWhereItWas(t *testing.T) {
 		c.network = c.network[1:]
 		c.deliver(m)
 	}
-	lost := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" })
+	lost := c.take(func(m wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "c" })
 	require.Len(t, lost, 1)
 	entries := c.settleCounting("c")
 	require.Zero(t, entries, "nothing tells yet that the probe was lost")
@@ -103,14 +104,14 @@ func TestOnlyTheAnswerToAProbeEndsProbing(t *testing.T) {
 		c.network = c.network[1:]
 		c.deliver(m)
 	}
-	probes := c.take(func(m raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" })
+	probes := c.take(func(m wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "c" })
 	require.Len(t, probes, 1)
 	c.settle() // c answers the heartbeat, and acknowledges what is committed
 	for i := range 5 {
 		c.servers["b"].core.Propose(c.now, []byte(fmt.Sprint("more ", i)))
 		c.drain("b")
 	}
-	require.Empty(t, c.take(is(raft.AppendRequest)))
+	require.Empty(t, c.take(is(wire.KindAppendRequest)))
 	c.deliver(probes[0])
 	c.settle()
 	require.Equal(t, c.status("b").Last, c.status("c").Last)
@@ -124,19 +125,16 @@ func TestOldAppendFarBelowCommit(t *testing.T) {
 		configuration.Members = append(configuration.Members,
 			raft.Member{Server: raft.Server{ID: id}, Role: raft.Voter, Incarnation: raft.Incarnation(100 + i)})
 	}
-	first := raft.Entry{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &configuration)}
+	first := raft.Entry{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)}
 	core, err := raft.NewCore(raft.CoreConfig{ID: "b", Saved: raft.Saved{
 		State: raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "b", Incarnation: 101, Cluster: configuration.Cluster},
 		Last:  last, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: []raft.Entry{first},
 	}})
 	require.NoError(t, err)
-	m := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Cluster: configuration.Cluster, FromIncarnation: 100, Term: 1}
-	newest := m
-	newest.Index, newest.LogTerm, newest.Commit = last, 1, last
-	core.Receive(0, newest)
+	from := wire.Envelope{From: "a", To: "b", Cluster: configuration.Cluster, FromIncarnation: 100, Term: 1}
+	core.Receive(0, wire.AppendRequest{Previous: wire.Place{Index: last, Term: 1}, Commit: last}.Message().In(from))
 	require.Equal(t, raft.Index(last), core.Status().Commit)
-	m.Entries = []raft.Entry{first}
-	core.Receive(0, m)
+	core.Receive(0, wire.AppendRequest{Entries: []raft.Entry{first}}.Message().In(from))
 	require.NoError(t, core.Check())
 }
 

@@ -1,6 +1,10 @@
 package raft
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A peer that needs entries which the log doesn't hold any more is sent the current snapshot (§5.3). Whether and from where
 // on is agreed by messages; the bytes travel in a stream of their own, so that no heartbeat waits behind them.
@@ -19,7 +23,7 @@ import "errors"
 // Header.Offset on. How it goes is reported by Core.SnapshotMoved and Core.SnapshotSent, by the number of the stream.
 type SendSnapshot struct {
 	Stream uint64
-	Header Message // of the kind SnapshotStream
+	Header wire.Message // of the kind SnapshotStream
 	Meta   SnapshotMeta
 }
 
@@ -119,10 +123,15 @@ func (c *Core) offerSnapshot(l *leader, p *progress) {
 		return
 	}
 	t.asked, t.round = true, l.round+1
-	c.send(Message{
-		Kind: SnapshotRequest, To: p.id, Index: t.snapshot.meta.Index, LogTerm: t.snapshot.meta.Term,
-		Start: c.state.Start, Number: t.snapshot.serial, Round: t.attempt, Size: t.snapshot.bytes,
-	})
+	c.send(p.id, c.offerOf(t).Message())
+}
+
+// offerOf names the snapshot that a peer is sent.
+func (c *Core) offerOf(t *sending) wire.SnapshotRequest {
+	return wire.SnapshotRequest{
+		Snapshot: wire.Place{Index: t.snapshot.meta.Index, Term: t.snapshot.meta.Term}, Attempt: t.attempt,
+		Start: c.state.Start, Serial: t.snapshot.serial, Bytes: t.snapshot.bytes,
+	}
 }
 
 // sendingAnswered notes that a peer has answered a round, and how far its log is known to reach then.
@@ -175,22 +184,20 @@ func (c *Core) endSending(p *progress) {
 }
 
 // snapshotAnswered opens a stream to a peer that has said where to begin.
-func (c *Core) snapshotAnswered(p *progress, m *Message) {
+func (c *Core) snapshotAnswered(p *progress, m *wire.Message) {
 	t := &p.sending
-	if t.state != sendingOffered || m.Round != t.attempt || m.Start != c.state.Start || m.Offset > t.snapshot.bytes {
+	answer := m.SnapshotResponse()
+	if t.state != sendingOffered || answer.Attempt != t.attempt || answer.Start != c.state.Start || answer.Offset > t.snapshot.bytes {
 		return
 	}
 	c.streams++
-	t.state, t.stream, t.sent, t.seen, t.idle = sendingOpen, c.streams, m.Offset, m.Offset, 0
-	p.carry(m.Offset)
+	t.state, t.stream, t.sent, t.seen, t.idle = sendingOpen, c.streams, answer.Offset, answer.Offset, 0
+	p.carry(answer.Offset)
 	meta := &t.snapshot.meta
-	header := Message{
-		Kind: SnapshotStream, To: p.id, Term: c.state.Term, Index: meta.Index, LogTerm: meta.Term,
-		Start: c.state.Start, Number: t.snapshot.serial, Round: t.attempt, Size: t.snapshot.bytes, Offset: m.Offset,
-		Entries: []Entry{{
-			Index: meta.ConfigurationIndex, Kind: EntryConfiguration, Data: AppendConfiguration(nil, &meta.Configuration),
-		}},
-	}
+	header := wire.SnapshotStream{SnapshotRequest: c.offerOf(t), Offset: answer.Offset, Configuration: Entry{
+		Index: meta.ConfigurationIndex, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &meta.Configuration),
+	}}.Message()
+	header.To, header.Term = p.id, c.state.Term
 	c.stamp(&header)
 	c.sends = append(c.sends, SendSnapshot{Stream: t.stream, Header: header, Meta: *meta})
 }

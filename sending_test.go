@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A stream may stand still because of the disk that the snapshot is read from. If that gives nothing else either, this server
@@ -74,11 +75,11 @@ func TestLogGoesOnWhileALostSnapshotIsReplaced(t *testing.T) {
 	last := c.servers["b"].log[len(c.servers["b"].log)-1].Index
 	require.Less(t, c.status("c").Last, last)
 	c.servers["a"].cut = true
-	withheld := c.electWithout("b", raft.AppendRequest)
+	withheld := c.electWithout("b", wire.KindAppendRequest)
 	c.now += raft.Instant(heartbeat)
 	c.servers["b"].core.Tick(c.now)
 	c.drain("b")
-	withheld = append(withheld, c.take(is(raft.AppendRequest))...)
+	withheld = append(withheld, c.take(is(wire.KindAppendRequest))...)
 	c.settle()
 	require.NotEmpty(t, c.streams, "it is known that a snapshot is lost, and not where the logs agree")
 	for _, m := range withheld {

@@ -1,6 +1,11 @@
 package raft
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/e17579a5/raft/internal/codec"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A session makes the commands of one client of the service exactly once, wherever and however often the client sends them
 // (§6.3). It is opened by an entry of the log. Its commands are numbered by the client, and a table, the same on every
@@ -28,7 +33,7 @@ type sessions struct {
 	// The list of all sessions is in the order in which they were used last.
 	oldest, newest *session
 	bytes          uint64 // that the kept results count for
-	limits         SessionLimits
+	limits         wire.SessionLimits
 }
 
 // A session is what is kept for one client.
@@ -76,7 +81,7 @@ func (t *sessions) add(s *session) {
 }
 
 // open adds a session, and expires others if there are more than the limits allow.
-func (t *sessions) open(id SessionID, limits SessionLimits) {
+func (t *sessions) open(id SessionID, limits wire.SessionLimits) {
 	t.limits = limits
 	t.add(&session{id: id, lowest: 1})
 	for uint64(len(t.byIndex)) > limits.Sessions {
@@ -280,19 +285,19 @@ func (k *keptResult) get() []byte {
 // lowest sequence and its results by their sequences, counted from the lowest one. A result is its length plus 1 and that
 // many bytes, or 0 for nil.
 func (t *sessions) append(b []byte) []byte {
-	b = appendUvarint(appendUvarint(b, t.limits.Sessions), t.limits.Bytes)
-	b = appendUvarint(b, uint64(len(t.byIndex)))
+	b = codec.AppendUvarint(codec.AppendUvarint(b, t.limits.Sessions), t.limits.Bytes)
+	b = codec.AppendUvarint(b, uint64(len(t.byIndex)))
 	for s := t.oldest; s != nil; s = s.newer {
-		b = appendUvarint(AppendSessionID(b, s.id), s.lowest)
-		b = appendUvarint(b, uint64(len(s.results)-s.skip))
+		b = codec.AppendUvarint(wire.AppendSessionID(b, s.id), s.lowest)
+		b = codec.AppendUvarint(b, uint64(len(s.results)-s.skip))
 		for i := s.skip; i < len(s.results); i++ {
 			kept := &s.results[i]
-			b = appendUvarint(appendUvarint(b, kept.sequence-s.lowest), uint64(kept.index))
+			b = codec.AppendUvarint(codec.AppendUvarint(b, kept.sequence-s.lowest), uint64(kept.index))
 			if kept.null {
 				b = append(b, 0)
 				continue
 			}
-			b = append(appendUvarint(b, uint64(len(kept.result))+1), kept.result...)
+			b = append(codec.AppendUvarint(b, uint64(len(kept.result))+1), kept.result...)
 		}
 	}
 	return b
@@ -302,19 +307,19 @@ func (t *sessions) append(b []byte) []byte {
 const minSessionBytes, minResultBytes = 4, 3
 
 // decodeSessions undoes sessions.append.
-func decodeSessions(r *reader) sessions {
+func decodeSessions(r *codec.Reader) sessions {
 	t := newSessions()
-	t.limits = SessionLimits{r.uvarint("sessions: limit"), r.uvarint("sessions: limit in bytes")}
-	r.check(t.limits.Sessions <= MaxSessions && t.limits.Bytes <= MaxSessionBytes, "sessions: limits out of range")
-	n := r.count(minSessionBytes, "sessions")
-	r.check(uint64(n) <= t.limits.Sessions, "sessions: more than their limit")
-	for ; n > 0 && r.err == nil; n-- {
-		id := r.sessionID()
-		r.check(id.Term > 0 && id.Index > 0 && t.byIndex[id.Index] == nil, "session: no ID, or one that was there before")
-		if r.err != nil {
+	t.limits = wire.SessionLimits{Sessions: r.Uvarint("sessions: limit"), Bytes: r.Uvarint("sessions: limit in bytes")}
+	r.Check(t.limits.Sessions <= wire.MaxSessions && t.limits.Bytes <= wire.MaxSessionBytes, "sessions: limits out of range")
+	n := r.Count(minSessionBytes, "sessions")
+	r.Check(uint64(n) <= t.limits.Sessions, "sessions: more than their limit")
+	for ; n > 0 && r.Err() == nil; n-- {
+		id := sessionID(r)
+		r.Check(id.Term > 0 && id.Index > 0 && t.byIndex[id.Index] == nil, "session: no ID, or one that was there before")
+		if r.Err() != nil {
 			break
 		}
-		s := &session{id: id, lowest: r.present(r.uvarint("session: lowest"), "session: lowest")}
+		s := &session{id: id, lowest: r.Present(r.Uvarint("session: lowest"), "session: lowest")}
 		t.add(s)
 		t.decodeResults(r, s)
 	}
@@ -322,17 +327,17 @@ func decodeSessions(r *reader) sessions {
 }
 
 // decodeResults reads the results of a session.
-func (t *sessions) decodeResults(r *reader, s *session) {
+func (t *sessions) decodeResults(r *codec.Reader, s *session) {
 	next := uint64(0)
-	for n := r.count(minResultBytes, "session: results"); n > 0 && r.err == nil; n-- {
-		above, index := r.uvarint("session: sequence"), r.uvarint("session: index")
-		size := r.uvarint("session: length of a result")
+	for n := r.Count(minResultBytes, "session: results"); n > 0 && r.Err() == nil; n-- {
+		above, index := r.Uvarint("session: sequence"), r.Uvarint("session: index")
+		size := r.Uvarint("session: length of a result")
 		var result []byte
 		if size > 0 {
-			result = r.next(size-1, "session: result")
+			result = r.Next(size-1, "session: result")
 		}
-		r.check(above >= next && above < MaxSessionCommands && s.lowest+above >= s.lowest, "session: sequences out of order")
-		if r.err != nil {
+		r.Check(above >= next && above < wire.MaxSessionCommands && s.lowest+above >= s.lowest, "session: sequences out of order")
+		if r.Err() != nil {
 			return
 		}
 		next = above + 1
@@ -341,4 +346,8 @@ func (t *sessions) decodeResults(r *reader, s *session) {
 		})
 		t.bytes += uint64(len(result)) + resultOverhead
 	}
+}
+
+func sessionID(r *codec.Reader) SessionID {
+	return SessionID{Term: Term(r.Uvarint("session: term")), Index: Index(r.Uvarint("session: index"))}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/sessionmodel"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A chain is a state machine whose result shows all that was applied before. A command "nil" has the result nil, "" an empty one,
@@ -35,7 +36,7 @@ func (m *chain) apply(command []byte) []byte {
 func (m *chain) Apply(entries []raft.Entry, results [][]byte) {
 	m.bytes = append([]byte{}, m.bytes[:0]...)
 	for i := range entries {
-		if entries[i].Kind != raft.EntryCommand {
+		if entries[i].Kind != wire.EntryCommand {
 			panic("a state machine gets commands only")
 		}
 		result := m.apply(append([]byte(nil), entries[i].Data...))
@@ -70,26 +71,26 @@ func drawLog(t *rapid.T, origin raft.Origin) []raft.Entry {
 			e.Origin = other
 		}
 		data := rapid.SampledFrom([]string{"", "nil", "x", "twelve bytes", "many, many more bytes than that, so that some of it must be thrown away"}).Draw(t, "data")
-		switch rapid.SampledFrom([]raft.EntryKind{1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6}).Draw(t, "kind") {
-		case raft.EntryCommand:
-			e.Kind, e.Data = raft.EntryCommand, []byte(data)
-		case raft.EntryOpenSession:
-			e.Kind = raft.EntryOpenSession
-			e.Data = raft.AppendSessionLimits(nil, raft.SessionLimits{
+		switch rapid.SampledFrom([]wire.EntryKind{1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6}).Draw(t, "kind") {
+		case wire.EntryCommand:
+			e.Kind, e.Data = wire.EntryCommand, []byte(data)
+		case wire.EntryOpenSession:
+			e.Kind = wire.EntryOpenSession
+			e.Data = wire.AppendSessionLimits(nil, wire.SessionLimits{
 				Sessions: rapid.Uint64Range(1, 4).Draw(t, "sessions"), Bytes: rapid.SampledFrom([]uint64{1, 500, 1000, 100_000}).Draw(t, "bytes"),
 			})
 			ids = append(ids, raft.SessionID{Term: e.Term, Index: e.Index})
-		case raft.EntryCloseSession:
-			e.Kind, e.Data = raft.EntryCloseSession, raft.AppendSessionID(nil, rapid.SampledFrom(ids).Draw(t, "closed"))
-		case raft.EntrySessionCommand:
+		case wire.EntryCloseSession:
+			e.Kind, e.Data = wire.EntryCloseSession, wire.AppendSessionID(nil, rapid.SampledFrom(ids).Draw(t, "closed"))
+		case wire.EntrySessionCommand:
 			lowest := rapid.Uint64Range(1, 9).Draw(t, "lowest")
 			command := raft.SessionCommand{
 				Session: rapid.SampledFrom(ids).Draw(t, "session"), Lowest: lowest,
 				Sequence: lowest + rapid.SampledFrom([]uint64{0, 0, 0, 1, 2, 3, 9, 200, 255}).Draw(t, "above"),
 			}
-			e.Kind, e.Data = raft.EntrySessionCommand, raft.AppendSessionCommand(nil, &command, []byte(data))
+			e.Kind, e.Data = wire.EntrySessionCommand, wire.AppendSessionCommand(nil, &command, []byte(data))
 		default:
-			e.Kind, e.Origin, e.Number = raft.EntryNoOp, raft.Origin{}, 0
+			e.Kind, e.Origin, e.Number = wire.EntryNoOp, raft.Origin{}, 0
 		}
 		log = append(log, e)
 		index++

@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // performStreams sees to what the core wants done about snapshots that are sent and received. It never waits.
@@ -52,7 +54,7 @@ func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
 		return err
 	})
 	n.traceSnapshot(SnapshotTrace{
-		Kind: "sent", Peer: send.Header.To, Index: send.Meta.Index, Bytes: sent, Offset: send.Header.Offset, Err: err,
+		Kind: "sent", Peer: send.Header.To, Index: send.Meta.Index, Bytes: sent, Offset: send.Header.SnapshotStream().Offset, Err: err,
 	}, start)
 	if err != nil && ctx.Err() == nil {
 		n.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
@@ -72,7 +74,7 @@ func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uin
 		return 0, err
 	}
 	defer reader.Close()
-	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.Offset)); err != nil {
+	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.SnapshotStream().Offset)); err != nil {
 		return 0, shortSnapshot(err)
 	}
 	stream, err := n.config.Transport.OpenStream(ctx, send.Header.To)
@@ -90,7 +92,8 @@ func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uin
 
 // copySnapshot copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
 func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
-	offset, size := send.Header.Offset, send.Header.Size
+	head := send.Header.SnapshotStream()
+	offset, size := head.Offset, head.Bytes
 	pace := newPace(n.config.SnapshotBytesPerSecond)
 	defer pace.stop()
 	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.SnapshotMoved(now, send.Stream, at) }, offset)
@@ -351,8 +354,8 @@ const (
 	maxStreamHeader = 1 << 20
 )
 
-func writeStreamHeader(w io.Writer, header *Message) error {
-	frame := AppendMessage(make([]byte, streamLength), header)
+func writeStreamHeader(w io.Writer, header *wire.Message) error {
+	frame := wire.AppendMessage(make([]byte, streamLength), header)
 	length := len(frame) - streamLength
 	for i := range streamLength {
 		frame[i] = byte(length >> (8 * i))
@@ -363,22 +366,22 @@ func writeStreamHeader(w io.Writer, header *Message) error {
 	return nil
 }
 
-func readStreamHeader(r io.Reader) (Message, error) {
+func readStreamHeader(r io.Reader) (wire.Message, error) {
 	var prefix [streamLength]byte
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
-		return Message{}, err
+		return wire.Message{}, err
 	}
 	length := 0
 	for i := range streamLength {
 		length |= int(prefix[i]) << (8 * i)
 	}
 	if length <= 0 || length > maxStreamHeader {
-		return Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
+		return wire.Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
 	}
 	// Memory is taken for what comes, not for what the length says.
 	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))
 	if err != nil {
-		return Message{}, err
+		return wire.Message{}, err
 	}
-	return DecodeMessage(frame)
+	return wire.DecodeMessage(frame)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A voter whose configuration is an old one votes for a candidate that it doesn't know: it may be the one whose vote is
@@ -35,7 +36,7 @@ func TestOnlyVoterConfirmsItself(t *testing.T) {
 	c.pass(election)
 	a := c.servers["a"]
 	settle := func() { // without answers to rounds
-		for c.take(is(raft.HeartbeatResponse)); len(c.network) > 0; c.take(is(raft.HeartbeatResponse)) {
+		for c.take(is(wire.KindHeartbeatResponse)); len(c.network) > 0; c.take(is(wire.KindHeartbeatResponse)) {
 			m := c.network[0]
 			c.network = c.network[1:]
 			c.deliver(m)
@@ -45,7 +46,7 @@ func TestOnlyVoterConfirmsItself(t *testing.T) {
 		c.now = a.core.Deadline()
 		a.core.Tick(c.now)
 		c.drain("a")
-		if len(c.take(is(raft.Heartbeat))) > 0 {
+		if len(c.take(is(wire.KindHeartbeat))) > 0 {
 			break
 		}
 	}

@@ -90,7 +90,7 @@ func (n *Node) status() Status {
 	}
 	if c.Configuration != nil {
 		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
-		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, c.Configuration.level()
+		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, c.Configuration.LevelInForce()
 	}
 	n.explain(&s)
 	return s

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // What was loaded tells the latest configuration and the last term.
@@ -17,7 +18,7 @@ func TestSavedTellsItsEnd(t *testing.T) {
 	}
 	entry := func(index raft.Index, id raft.ServerID) raft.Entry {
 		c := configuration(id)
-		return raft.Entry{Index: index, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &c)}
+		return raft.Entry{Index: index, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &c)}
 	}
 	snapshot := raft.SnapshotMeta{Index: 5, Term: 2, Configuration: configuration("a"), ConfigurationIndex: 3}
 	for name, test := range map[string]struct {
@@ -51,7 +52,7 @@ func TestSavedTellsItsEnd(t *testing.T) {
 			require.Equal(t, configuration(test.of), *latest)
 		})
 	}
-	damaged := raft.Saved{Configurations: []raft.Entry{{Index: 1, Kind: raft.EntryConfiguration, Data: []byte("x")}, entry(2, "a")}}
+	damaged := raft.Saved{Configurations: []raft.Entry{{Index: 1, Kind: wire.EntryConfiguration, Data: []byte("x")}, entry(2, "a")}}
 	_, _, err := damaged.Configuration()
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 }

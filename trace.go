@@ -3,6 +3,8 @@ package raft
 import (
 	"cmp"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Trace is a set of functions that a node calls while it works, to measure it and to see what it does, in the
@@ -23,9 +25,9 @@ type Trace struct {
 	// Turn is called by the loop at the end of each of its turns.
 	Turn func(TurnTrace)
 	// Received is called by the loop with each message before the core gets it, admitted or not.
-	Received func(Message)
+	Received func(wire.Message)
 	// Sent is called by the loop with each message before the transport gets it.
-	Sent func(Message)
+	Sent func(wire.Message)
 	// Committed is called by the loop when this server learns that more is committed, with the last index.
 	Committed func(Index)
 	// Answered is called by the loop with the answer to each call that reached it, when the caller has got it. A
@@ -177,7 +179,7 @@ func (n *Node) traceReceived() {
 }
 
 // traceSent tells of a message that is about to be sent.
-func (n *Node) traceSent(m *Message) {
+func (n *Node) traceSent(m *wire.Message) {
 	if hook := n.trace.Sent; hook != nil {
 		n.tell(func() { hook(*m) })
 	}

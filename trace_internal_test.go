@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A trace that isn't set costs no allocation on the way of a command.
 func TestTraceUnsetAllocatesNothing(t *testing.T) {
 	n := Node{core: &Core{}, logger: slog.New(slog.DiscardHandler)}
-	n.events.messages = make([]Message, 3)
+	n.events.messages = make([]wire.Message, 3)
 	answer, write, entries := &Answer{}, &Write{Entries: make([]Entry, 3)}, make([]Entry, 3)
 	way := func() {
 		n.traceReceived()

@@ -11,13 +11,14 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A tracer notes everything that it is told.
 type tracer struct {
 	mu             sync.Mutex
 	turns          []raft.TurnTrace
-	received, sent []raft.Message
+	received, sent []wire.Message
 	committed      []raft.Index
 	answers        []raft.AnswerTrace
 	writes         []raft.WriteTrace
@@ -101,17 +102,17 @@ func TestTraceTellsWhatHappens(t *testing.T) {
 		require.Equal(t, messages, turns.Messages)
 		require.Equal(t, 1, proposals)
 		require.Positive(t, turns.Reports)
-		kinds := map[raft.MessageKind]int{}
+		kinds := map[wire.Kind]int{}
 		for _, m := range tracers[follower].sent {
 			require.Equal(t, follower, m.From)
-			kinds[m.Kind]++
+			kinds[m.Kind()]++
 		}
 		for _, m := range tracers[id].received {
 			if m.From == follower {
-				kinds[m.Kind]--
+				kinds[m.Kind()]--
 			}
 		}
-		require.Zero(t, kinds[raft.ForwardRequest]+kinds[raft.ReadRequest]+kinds[raft.AppendResponse], "what is sent is received")
+		require.Zero(t, kinds[wire.KindForwardRequest]+kinds[wire.KindReadRequest]+kinds[wire.KindAppendResponse], "what is sent is received")
 	})
 }
 
@@ -138,8 +139,8 @@ func TestPanicInATrace(t *testing.T) {
 	reason := errors.New("a panic's reason")
 	for name, trace := range map[string]raft.Trace{
 		"turn":      {Turn: func(turn raft.TurnTrace) { panicIf(turn.Proposals > 0, reason) }},
-		"sent":      {Sent: func(m raft.Message) { panicIf(m.Kind == raft.AppendRequest && len(m.Entries) > 0, reason) }},
-		"received":  {Received: func(m raft.Message) { panicIf(m.Kind == raft.AppendResponse, reason) }},
+		"sent":      {Sent: func(m wire.Message) { panicIf(m.Kind() == wire.KindAppendRequest && len(m.Entries()) > 0, reason) }},
+		"received":  {Received: func(m wire.Message) { panicIf(m.Kind() == wire.KindAppendResponse, reason) }},
 		"committed": {Committed: func(i raft.Index) { panicIf(i > 1, reason) }},
 		"answered":  {Answered: func(a raft.AnswerTrace) { panicIf(a.Kind == "command", reason) }},
 		"wrote":     {Wrote: func(w raft.WriteTrace) { panicIf(w.Last > 1, reason) }},

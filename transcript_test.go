@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 var update = flag.Bool("update", false, "write the transcripts in testdata anew; read the diff before it is committed")
@@ -137,7 +139,7 @@ func (p *player) command(words []string) {
 		p.c.drain(id)
 	case "open":
 		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
-			Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, raft.SessionLimits{Sessions: 2, Bytes: 1000}),
+			Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 2, Bytes: 1000}),
 		})
 		p.c.drain(id)
 	case "call":
@@ -145,7 +147,7 @@ func (p *player) command(words []string) {
 		require.NoError(p.t, command.Session.UnmarshalText([]byte(words[2])))
 		command.Sequence, command.Lowest = uint64(words[3][0]-'0'), uint64(words[4][0]-'0')
 		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
-			Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil, &command, []byte(strings.Join(words[5:], " "))),
+			Kind: wire.EntrySessionCommand, Data: wire.AppendSessionCommand(nil, &command, []byte(strings.Join(words[5:], " "))),
 		})
 		p.c.drain(id)
 	case "read":
@@ -188,7 +190,7 @@ func (p *player) command(words []string) {
 		p.c.servers[id].core.Tick(p.c.now)
 		p.c.drain(id)
 	case "campaign":
-		p.c.electWithout(id, raft.AppendRequest)
+		p.c.electWithout(id, wire.KindAppendRequest)
 		quiet = true
 	case "wait":
 		p.c.now = max(p.c.now, p.c.status(id).QuietUntil)
@@ -225,7 +227,7 @@ func (p *player) command(words []string) {
 	case "set", "replace":
 		call := set(words[2:]...)
 		if words[0] == "replace" {
-			call = raft.Call{Kind: raft.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: raft.ServerID(words[2])}}}}
+			call = wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: raft.ServerID(words[2])}}}}
 		}
 		p.c.servers[id].core.Call(p.c.now, call)
 		p.c.drain(id)
@@ -240,14 +242,14 @@ func (p *player) command(words []string) {
 }
 
 // matching returns whether a message is of a kind and on a way.
-func (p *player) matching(words []string) func(raft.Message) bool {
-	return func(m raft.Message) bool {
+func (p *player) matching(words []string) func(wire.Message) bool {
+	return func(m wire.Message) bool {
 		for _, word := range words {
 			if from, to, way := strings.Cut(word, "→"); way {
 				if string(m.From) != from || string(m.To) != to {
 					return false
 				}
-			} else if m.Kind.String() != word {
+			} else if m.Kind().String() != word {
 				return false
 			}
 		}
@@ -257,7 +259,7 @@ func (p *player) matching(words []string) func(raft.Message) bool {
 
 func (p *player) deliver(words []string) {
 	found := false
-	messages := p.c.take(func(m raft.Message) bool {
+	messages := p.c.take(func(m wire.Message) bool {
 		if found || !p.matching(words)(m) {
 			return false
 		}
@@ -285,12 +287,12 @@ func (p *player) tell(quiet bool) {
 		}
 		for _, e := range s.applied[old.applied:] {
 			switch e.Kind {
-			case raft.EntryCommand:
+			case wire.EntryCommand:
 				fmt.Fprintf(&p.out, "%s: apply %d %q\n", id, e.Index, e.Data)
-			case raft.EntryOpenSession:
+			case wire.EntryOpenSession:
 				fmt.Fprintf(&p.out, "%s: session %v\n", id, raft.SessionID{Term: e.Term, Index: e.Index})
-			case raft.EntrySessionCommand:
-				command, data, err := raft.DecodeSessionCommand(e.Data)
+			case wire.EntrySessionCommand:
+				command, data, err := wire.DecodeSessionCommand(e.Data)
 				require.NoError(p.t, err)
 				fmt.Fprintf(&p.out, "%s: meets %d %q, command %d of session %v\n", id, e.Index, data, command.Sequence, command.Session)
 			}
@@ -337,43 +339,53 @@ func answerText(a raft.Answer) string {
 }
 
 // leaseText says which lease is asked for or promised.
-func leaseText(m *raft.Message) string {
-	switch {
-	case m.Lease == 0:
+func leaseText(format string, lease time.Duration) string {
+	if lease == 0 {
 		return ""
-	case m.Kind == raft.Heartbeat:
-		return fmt.Sprintf(", asks for a lease of %d ms", m.Lease/raft.Millisecond)
 	}
-	return fmt.Sprintf(", promises %d ms", m.Lease/raft.Millisecond)
+	return fmt.Sprintf(format, lease.Milliseconds())
 }
 
-func messageText(m *raft.Message) string {
-	text := fmt.Sprintf("%s→%s %v term %d", m.From, m.To, m.Kind, m.Term)
-	switch m.Kind {
-	case raft.PreVoteRequest, raft.VoteRequest:
-		text += fmt.Sprintf(", log ends at %d (term %d)", m.Index, m.LogTerm)
-	case raft.PreVoteResponse, raft.VoteResponse:
-		text += fmt.Sprintf(", granted %v", m.Granted)
-	case raft.AppendRequest:
-		text += fmt.Sprintf(", after %d (term %d), %d entries, commit %d", m.Index, m.LogTerm, len(m.Entries), m.Commit)
-	case raft.AppendResponse:
-		if m.Granted {
-			return text + fmt.Sprintf(", matches to %d", m.Index)
+func messageText(m *wire.Message) string {
+	text := fmt.Sprintf("%s→%s %v term %d", m.From, m.To, m.Kind(), m.Term)
+	switch m.Kind() {
+	case wire.KindPreVoteRequest, wire.KindVoteRequest:
+		last := m.PreVoteRequest().Last
+		if m.Kind() == wire.KindVoteRequest {
+			last = m.VoteRequest().Last
 		}
-		text += fmt.Sprintf(", nothing at %d, look at %d (term %d)", m.Index, m.Hint, m.LogTerm)
-	case raft.Heartbeat:
-		text += fmt.Sprintf(", round %d, commit %d", m.Round, m.Commit) + leaseText(m)
-	case raft.HeartbeatResponse:
-		text += fmt.Sprintf(", round %d, durable to %d, received to %d", m.Round, m.Index, m.Hint) + leaseText(m)
-	case raft.SnapshotRequest:
-		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
-	case raft.SnapshotResponse:
-		text += fmt.Sprintf(", snapshot %d from %d on, attempt %d", m.Index, m.Offset, m.Round)
-	case raft.ReadRequest, raft.ReadResponse, raft.ForwardRequest:
-		text += fmt.Sprintf(", number %d", m.Number)
-		if m.Kind == raft.ReadResponse {
-			text += fmt.Sprintf(", index %d", m.Index)
+		text += fmt.Sprintf(", log ends at %d (term %d)", last.Index, last.Term)
+	case wire.KindPreVoteResponse, wire.KindVoteResponse:
+		text += fmt.Sprintf(", granted %v", m.PreVoteResponse().Granted || m.VoteResponse().Granted)
+	case wire.KindAppendRequest:
+		r := m.AppendRequest()
+		text += fmt.Sprintf(", after %d (term %d), %d entries, commit %d", r.Previous.Index, r.Previous.Term, len(r.Entries), r.Commit)
+	case wire.KindAppendResponse:
+		r := m.AppendResponse()
+		if r.Accepted {
+			return text + fmt.Sprintf(", matches to %d", r.Index)
 		}
+		text += fmt.Sprintf(", nothing at %d, look at %d (term %d)", r.Index, r.Agree.Index, r.Agree.Term)
+	case wire.KindHeartbeat:
+		r := m.Heartbeat()
+		text += fmt.Sprintf(", round %d, commit %d", r.Round, r.Commit) + leaseText(", asks for a lease of %d ms", r.Lease)
+	case wire.KindHeartbeatResponse:
+		r := m.HeartbeatResponse()
+		text += fmt.Sprintf(", round %d, durable to %d, received to %d", r.Round, r.Durable, r.Received)
+		text += leaseText(", promises %d ms", r.Lease)
+	case wire.KindSnapshotRequest:
+		r := m.SnapshotRequest()
+		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d", r.Snapshot.Index, r.Snapshot.Term, r.Bytes, r.Attempt)
+	case wire.KindSnapshotResponse:
+		r := m.SnapshotResponse()
+		text += fmt.Sprintf(", snapshot %d from %d on, attempt %d", r.Snapshot.Index, r.Offset, r.Attempt)
+	case wire.KindReadRequest:
+		text += fmt.Sprintf(", number %d", m.ReadRequest().Number)
+	case wire.KindReadResponse:
+		r := m.ReadResponse()
+		text += fmt.Sprintf(", number %d, index %d", r.Number, r.Index)
+	case wire.KindForwardRequest:
+		text += fmt.Sprintf(", number %d", m.ForwardRequest().Lowest)
 	}
 	return text
 }

@@ -3,6 +3,8 @@ package raft
 import (
 	"cmp"
 	"slices"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A leader can hand over (§3.10): it takes no more commands, sends the target what it still lacks, and tells it to
@@ -67,14 +69,14 @@ func (c *Core) leaderKnown(id ServerID) {
 		c.courtesy.to, c.courtesy.times = "", 0
 	}
 	for _, item := range slices.Clone(c.calls.items) {
-		if item.call.Kind == CallTransfer && item.since < c.state.Term && (item.call.heir() == id || item.call.heir() == "") {
+		if item.call.Kind == wire.CallTransfer && item.since < c.state.Term && (heirOf(item.call) == id || heirOf(item.call) == "") {
 			c.answerCall(item.number, 0, nil)
 		}
 	}
 }
 
-// heir is the server that a CallTransfer is about, or "" for any.
-func (c *Call) heir() ServerID {
+// heirOf returns the server that a CallTransfer is about, or "" for any.
+func heirOf(c *wire.Call) ServerID {
 	if len(c.Members) > 0 {
 		return c.Members[0].ID
 	}
@@ -90,15 +92,15 @@ func (c *Core) Transfer(now Instant, to ServerID) error {
 		return ErrNotLeader
 	}
 	if refusal, about := c.transfer(l, to); refusal != 0 {
-		return refusal.err(about)
+		return refused(refusal, about)
 	}
 	return nil
 }
 
 // beginTransfer does what a CallTransfer asks for. That it is done is seen where it was called for, when another server leads; if
 // that is another one than the target, it asks again.
-func (c *Core) beginTransfer(l *leader, t ticket, call *Call) {
-	if refusal, about := c.transfer(l, call.heir()); refusal != 0 {
+func (c *Core) beginTransfer(l *leader, t ticket, call *wire.Call) {
+	if refusal, about := c.transfer(l, heirOf(call)); refusal != 0 {
 		c.endCall(l, t, callOutcome{refusal: refusal, about: about})
 		return
 	}
@@ -107,19 +109,19 @@ func (c *Core) beginTransfer(l *leader, t ticket, call *Call) {
 
 // transfer begins to hand over to a server, or to the best one if to is "", or goes on with it. Otherwise it returns why
 // not, and on whose account.
-func (c *Core) transfer(l *leader, to ServerID) (Refusal, ServerID) {
+func (c *Core) transfer(l *leader, to ServerID) (wire.Refusal, ServerID) {
 	under := l.handover.to
 	switch {
 	case under != "" && (to == "" || to == under):
 		return 0, ""
 	case under != "":
-		return RefusedTransferring, under
+		return wire.RefusedTransferring, under
 	case to == "":
 		if to = c.successor(l, 0); to == "" {
-			return RefusedTarget, ""
+			return wire.RefusedTarget, ""
 		}
 	case l.peer(to) == nil || !c.stays(to):
-		return RefusedTarget, to
+		return wire.RefusedTarget, to
 	}
 	c.handOver(l, to)
 	return 0, ""
@@ -154,14 +156,14 @@ func (c *Core) drainTransfer(l *leader) {
 func (c *Core) sendTimeoutNow(l *leader, to ServerID) {
 	l.handover.given = true
 	c.voidLease(l)
-	c.send(Message{Kind: TimeoutNow, To: to})
+	c.send(to, wire.TimeoutNow{}.Message())
 }
 
 // endTransfer gives up: the leader leads on.
 func (c *Core) endTransfer(l *leader) {
 	h := &l.handover
 	for _, t := range h.asked {
-		c.endCall(l, t, callOutcome{refusal: RefusedGivenUp, about: h.to})
+		c.endCall(l, t, callOutcome{refusal: wire.RefusedGivenUp, about: h.to})
 	}
 	h.to, h.asked = "", h.asked[:0]
 	c.disarm(transferDeadline)
@@ -188,10 +190,12 @@ func (c *Core) tick(l *leader) {
 }
 
 // stays says whether a server is a voter, and not about to become none.
-func (c *Core) stays(id ServerID) bool { return votes(c.log.configuration().Members, id) }
+func (c *Core) stays(id ServerID) bool { return wire.IsVoter(c.log.configuration().Members, id) }
 
 // mayLead says whether a server is a voter. While a configuration is joint, those of either half may lead (§4.3).
-func (c *Core) mayLead(id ServerID) bool { return c.stays(id) || votes(c.log.configuration().Old, id) }
+func (c *Core) mayLead(id ServerID) bool {
+	return c.stays(id) || wire.IsVoter(c.log.configuration().Old, id)
+}
 
 // maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {

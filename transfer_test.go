@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // transfer asks a leader to hand over, and delivers nothing. It returns why the leader refuses, if it does.
@@ -25,8 +26,8 @@ func (c *cores) transfer(from, to raft.ServerID) error {
 }
 
 // transferTo returns the call that asks for a transfer.
-func transferTo(to raft.ServerID) raft.Call {
-	call := raft.Call{Kind: raft.CallTransfer}
+func transferTo(to raft.ServerID) wire.Call {
+	call := wire.Call{Kind: wire.CallTransfer}
 	if to != "" {
 		call.Members = []raft.Member{{Server: raft.Server{ID: to}}}
 	}
@@ -39,11 +40,11 @@ func TestTransferBringsTheTargetUpToDateFirst(t *testing.T) {
 	c.elect("a")
 	c.servers["b"].cut = true
 	c.propose("a", "x")
-	c.take(func(raft.Message) bool { return true })
+	c.take(func(wire.Message) bool { return true })
 	c.servers["b"].cut = false
 
 	require.NoError(t, c.transfer("a", "b"))
-	require.Empty(t, c.take(is(raft.TimeoutNow)), "b lacks an entry")
+	require.Empty(t, c.take(is(wire.KindTimeoutNow)), "b lacks an entry")
 	c.servers["a"].core.Propose(c.now, []byte("own"))
 	c.drain("a")
 	c.servers["c"].core.Propose(c.now, []byte("forwarded"))
@@ -98,7 +99,7 @@ func TestTransferSurvivesLoss(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
 	require.NoError(t, c.transfer("a", "b"))
-	require.Len(t, c.take(is(raft.TimeoutNow)), 1)
+	require.Len(t, c.take(is(wire.KindTimeoutNow)), 1)
 	c.pass(5 * heartbeat)
 	require.Equal(t, raft.ServerID("b"), c.leader())
 }
@@ -126,7 +127,7 @@ func TestTransferGoesPastStickinessAndPreVote(t *testing.T) {
 	c.pass(2 * heartbeat)
 	require.NoError(t, c.transfer("a", "d"))
 	for _, m := range c.network {
-		require.NotEqual(t, raft.PreVoteRequest, m.Kind)
+		require.NotEqual(t, wire.KindPreVoteRequest, m.Kind())
 	}
 	c.settle()
 	require.Equal(t, raft.ServerID("d"), c.leader())
@@ -166,7 +167,7 @@ func TestALeaderFarBehindHandsOver(t *testing.T) {
 func TestALeaderFarBehindHandsOverToOneThatLeaves(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"]
-	a.lame, c.lost = true, func(m *raft.Message) bool { return m.Kind == raft.AppendRequest && m.To == "c" }
+	a.lame, c.lost = true, func(m *wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "c" }
 	c.propose("a", "x")
 	a.core.Call(c.now, set("a?", "b?", "c"))
 	c.drain("a")
@@ -265,7 +266,7 @@ func TestCourtesyHasItsLimits(t *testing.T) {
 			c.servers[id].core.Tick(c.now)
 			c.drain(id)
 		}
-		c.take(is(raft.TimeoutNow)) // they are lost
+		c.take(is(wire.KindTimeoutNow)) // they are lost
 		c.settle()
 		now := c.status("a").HandingOver
 		if now != "" && handing == "" {
@@ -322,7 +323,7 @@ func TestFences(t *testing.T) {
 	c.elect("a")
 	term := c.status("a").Term
 	fenced := func(id raft.ServerID, fence raft.Term, command string) {
-		c.servers[id].core.ProposeEntry(c.now, raft.Proposal{Kind: raft.EntryCommand, Data: []byte(command), Fence: fence})
+		c.servers[id].core.ProposeEntry(c.now, raft.Proposal{Kind: wire.EntryCommand, Data: []byte(command), Fence: fence})
 		c.drain(id)
 		c.settle()
 	}
@@ -354,7 +355,7 @@ func TestFencesEndWithTheLeadership(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
 	require.NoError(t, c.transfer("a", "b"))
-	c.servers["a"].core.ProposeEntry(c.now, raft.Proposal{Kind: raft.EntryCommand, Data: []byte("x"), Fence: c.status("a").Term})
+	c.servers["a"].core.ProposeEntry(c.now, raft.Proposal{Kind: wire.EntryCommand, Data: []byte("x"), Fence: c.status("a").Term})
 	c.drain("a")
 	require.Empty(t, c.servers["a"].answers)
 	c.settle()
@@ -420,7 +421,7 @@ func TestTransferCallGoesOnAtTheNextLeader(t *testing.T) {
 	c.pass(3 * heartbeat)
 	c.servers["a"].core.Call(c.now, transferTo("b"))
 	c.drain("a")
-	c.take(is(raft.TimeoutNow))
+	c.take(is(wire.KindTimeoutNow))
 	c.servers["a"].cut = true
 	c.servers["c"].core.Lost(c.now, "a")
 	c.servers["b"].core.Lost(c.now, "a")

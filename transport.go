@@ -3,6 +3,8 @@ package raft
 import (
 	"context"
 	"io"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // Transport carries messages between servers. It is best effort: a message may be lost, repeated,
@@ -32,7 +34,7 @@ type Transport interface {
 	// Send sends a message to m.To: to the address m.At, if that isn't empty, or else to where SetServers says. What is sent to m.At
 	// needs no mention among the servers, may be answered like what else arrives, and leaves alone what connects
 	// the two already. There are few such messages, and their order doesn't count.
-	Send(m Message)
+	Send(m wire.Message)
 
 	// OpenStream opens a connection of its own to a server, for much data. The other side's handler
 	// gets it as a Stream. Writing blocks while the receiver doesn't read; it fails, and so does the
@@ -46,7 +48,7 @@ type Transport interface {
 // A Handler receives what a Transport brings.
 type Handler interface {
 	// Receive takes a message. It never blocks.
-	Receive(m Message)
+	Receive(m wire.Message)
 
 	// Stream takes a stream that another server opened, and closes it when it is done. It is called
 	// in a goroutine of its own, and may block. The reader returns io.EOF only when the writer

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A link is one direction between two servers. All of it belongs to network.mu.
@@ -24,7 +25,7 @@ type link struct {
 
 // A packet is a message on its way, or the news that a server is gone.
 type packet struct {
-	message raft.Message
+	message wire.Message
 	lost    raft.ServerID
 	size    int
 	due     time.Time
@@ -141,22 +142,6 @@ func hash(seed uint64, id raft.ServerID) uint64 {
 		seed = mix(seed, uint64(id[i]))
 	}
 	return mix(seed, uint64(len(id)))
-}
-
-// messageOverhead is about what a message takes in memory beside its entries and its call, and what
-// a call or one of its members takes.
-const messageOverhead = 256
-
-// weight is about what a message takes in memory.
-func weight(m *raft.Message) int {
-	n := messageOverhead
-	for i := range m.Entries {
-		n += len(m.Entries[i].Data) + entryOverhead
-	}
-	if m.Call != nil {
-		n += messageOverhead * (1 + len(m.Call.Members))
-	}
-	return n
 }
 
 // packets is a heap by time.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Options say how a Network behaves from the start. The zero value is a perfect network.
@@ -213,7 +214,7 @@ func (e *endpoint) Start(self raft.Server, handler raft.Handler) error {
 func (e *endpoint) SetServers([]raft.Server) {}
 
 // Send implements raft.Transport.
-func (e *endpoint) Send(m raft.Message) {
+func (e *endpoint) Send(m wire.Message) {
 	n := e.network
 	n.mu.Lock()
 	to := n.servers[m.To]
@@ -227,7 +228,7 @@ func (e *endpoint) Send(m raft.Message) {
 		to.receive(m)
 		return
 	}
-	copies := l.push(packet{message: m, size: weight(&m)})
+	copies := l.push(packet{message: m, size: m.Size()})
 	n.mu.Unlock()
 	for range copies {
 		to.receive(m)
@@ -250,7 +251,7 @@ func (e *endpoint) end() {
 }
 
 // receive hands a message to the server, unless it is closed.
-func (e *endpoint) receive(m raft.Message) {
+func (e *endpoint) receive(m wire.Message) {
 	if e.begin() {
 		e.handler.Receive(m)
 		e.end()

@@ -13,18 +13,19 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A mailbox is a handler that keeps what it gets.
 type mailbox struct {
 	mu       sync.Mutex
-	messages []raft.Message
+	messages []wire.Message
 	times    []time.Time
 	lost     []raft.ServerID
 	stream   func(from raft.ServerID, stream io.ReadCloser)
 }
 
-func (b *mailbox) Receive(m raft.Message) {
+func (b *mailbox) Receive(m wire.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = append(b.messages, m)
@@ -45,7 +46,7 @@ func (b *mailbox) numbers() []uint64 {
 	defer b.mu.Unlock()
 	var numbers []uint64
 	for _, m := range b.messages {
-		numbers = append(numbers, m.Number)
+		numbers = append(numbers, m.Heartbeat().Round)
 	}
 	return numbers
 }
@@ -71,7 +72,7 @@ func joinAll(t *testing.T, network *memory.Network, ids ...raft.ServerID) (map[r
 // sendAll sends messages with the numbers from 1 to n.
 func sendAll(from raft.Transport, to raft.ServerID, n int) {
 	for i := range n {
-		from.Send(raft.Message{Kind: raft.Heartbeat, To: to, Number: uint64(i) + 1})
+		from.Send(wire.Heartbeat{Round: uint64(i) + 1}.Message().In(wire.Envelope{To: to}))
 	}
 }
 
@@ -87,7 +88,7 @@ func TestNetworkWithoutFaultsHandsOverAtOnce(t *testing.T) {
 	transports, boxes := joinAll(t, memory.NewNetwork(memory.Options{}), "a", "b")
 	sendAll(transports["a"], "b", 3)
 	require.Equal(t, upTo(3), boxes["b"].numbers())
-	transports["a"].Send(raft.Message{To: "nobody"})
+	transports["a"].Send(wire.Heartbeat{}.Message().In(wire.Envelope{To: "nobody"}))
 	require.Empty(t, boxes["a"].numbers())
 }
 
@@ -142,7 +143,7 @@ func TestNetworkPartitions(t *testing.T) {
 		for _, from := range []raft.ServerID{"a", "b", "c", "d"} {
 			for _, to := range []raft.ServerID{"a", "b", "c", "d"} {
 				if from != to {
-					transports[from].Send(raft.Message{From: from, To: to})
+					transports[from].Send(wire.Heartbeat{}.Message().In(wire.Envelope{From: from, To: to}))
 				}
 			}
 		}
@@ -191,7 +192,7 @@ func TestNetworkBoundsWhatIsOnItsWay(t *testing.T) {
 		transports, boxes := joinAll(t, network, "a", "b")
 		sendAll(transports["a"], "b", 17<<10)
 		for range 2 {
-			transports["b"].Send(raft.Message{To: "a", Entries: []raft.Entry{{Data: make([]byte, 60<<20)}}})
+			transports["b"].Send(wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 60<<20)}}}.Message().In(wire.Envelope{To: "a"}))
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()

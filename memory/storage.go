@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Storage keeps the state of one server. What it holds outlives it: Reopen returns a storage that
@@ -59,7 +60,7 @@ type record struct {
 	number   uint64
 	from, to uint32 // where the data is in the chunk
 	origin   uint32 // in contents.origins
-	kind     raft.EntryKind
+	kind     wire.EntryKind
 	none     bool // the data was nil
 }
 
@@ -70,10 +71,6 @@ const (
 	bytesARecord = 64 // expected data of an entry, for the first guess of a chunk's capacity
 	maxRecords   = 4096
 )
-
-// entryOverhead is about what an entry takes in memory beside its data, in a log or in a message.
-// By Saved.LogBytes a node tells after a restart when to take a snapshot.
-const entryOverhead = 96
 
 // A storedSnapshot is a snapshot that was committed.
 type storedSnapshot struct {
@@ -121,9 +118,9 @@ func (s *Storage) Load() (raft.Saved, error) {
 				saved.Runs = append(saved.Runs, raft.TermRun{First: index, Term: r.term})
 			}
 			if index > saved.Snapshot.Index {
-				saved.LogBytes += uint64(r.to-r.from) + entryOverhead
+				saved.LogBytes += uint64(r.to-r.from) + wire.EntryOverhead
 			}
-			if r.kind == raft.EntryConfiguration && index > saved.Snapshot.Index {
+			if r.kind == wire.EntryConfiguration && index > saved.Snapshot.Index {
 				saved.Configurations = append(saved.Configurations, d.entry(chunk, i))
 			}
 		}
@@ -172,9 +169,9 @@ func (d *contents) write(w raft.Write) error {
 			if w.Entries[i].Index != from+raft.Index(i) {
 				return fmt.Errorf("entry %d stands where %d should", w.Entries[i].Index, from+raft.Index(i))
 			}
-			if len(w.Entries[i].Data) > raft.MaxCommandSize {
+			if len(w.Entries[i].Data) > wire.MaxCommandSize {
 				return fmt.Errorf("entry %d has %d bytes, more than %d",
-					w.Entries[i].Index, len(w.Entries[i].Data), raft.MaxCommandSize)
+					w.Entries[i].Index, len(w.Entries[i].Data), wire.MaxCommandSize)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A chunk of which nothing was handed out is used again once the log has forgotten it. One that
@@ -20,7 +21,7 @@ func TestStorageUsesChunksAgain(t *testing.T) {
 		w := raft.Write{Entries: make([]raft.Entry, entries)}
 		for i := range w.Entries {
 			last++
-			w.Entries[i] = raft.Entry{Index: last, Term: 1, Kind: raft.EntryCommand, Data: bytes.Repeat([]byte{byte(last)}, maxChunk/4)}
+			w.Entries[i] = raft.Entry{Index: last, Term: 1, Kind: wire.EntryCommand, Data: bytes.Repeat([]byte{byte(last)}, maxChunk/4)}
 		}
 		require.NoError(t, s.Write(w))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // entriesOf makes entries of one term, from an index on.
@@ -19,7 +20,7 @@ func entriesOf(term raft.Term, first raft.Index, data ...string) []raft.Entry {
 	entries := make([]raft.Entry, len(data))
 	for i, d := range data {
 		entries[i] = raft.Entry{
-			Index: first + raft.Index(i), Term: term, Kind: raft.EntryCommand,
+			Index: first + raft.Index(i), Term: term, Kind: wire.EntryCommand,
 			Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(i), Data: []byte(d),
 		}
 	}
@@ -67,9 +68,9 @@ func (c *storageComparison) Append(t *rapid.T) {
 	c.state.HardState = raft.HardState{Term: c.term, Vote: "b"}
 	var entries []raft.Entry
 	for i, size := range rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 10, 3000, 5000}), 1, 40).Draw(t, "sizes") {
-		kind := rapid.SampledFrom([]raft.EntryKind{raft.EntryCommand, raft.EntryNoOp, raft.EntryConfiguration}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]wire.EntryKind{wire.EntryCommand, wire.EntryNoOp, wire.EntryConfiguration}).Draw(t, "kind")
 		e := raft.Entry{Index: from + raft.Index(i), Term: c.term, Kind: kind, Data: bytes.Repeat([]byte{byte(i)}, size)}
-		if kind == raft.EntryCommand {
+		if kind == wire.EntryCommand {
 			e.Origin = raft.Origin{Server: raft.ServerID(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "server")), Start: uint64(c.term)}
 			e.Number = uint64(i) + 1
 		}
@@ -155,7 +156,7 @@ func (c *storageComparison) Check(t *rapid.T) {
 		if len(runs) == 0 || runs[len(runs)-1].Term != e.Term {
 			runs = append(runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration && e.Index > c.snapshot.Index {
+		if e.Kind == wire.EntryConfiguration && e.Index > c.snapshot.Index {
 			configurations = append(configurations, e)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // ClusterOptions are the settings of a Cluster. The zero value is a good choice.
@@ -404,7 +405,7 @@ func (p *power) Start(self raft.Server, handler raft.Handler) error {
 }
 
 // Send implements raft.Transport.
-func (p *power) Send(m raft.Message) {
+func (p *power) Send(m wire.Message) {
 	if !p.off.Load() {
 		p.Transport.Send(m)
 	}
@@ -417,7 +418,7 @@ type powerHandler struct {
 }
 
 // Receive implements raft.Handler.
-func (h *powerHandler) Receive(m raft.Message) {
+func (h *powerHandler) Receive(m wire.Message) {
 	if !h.power.off.Load() {
 		h.Handler.Receive(m)
 	}

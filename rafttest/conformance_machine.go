@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Sizes of the checks of a state machine
@@ -84,7 +85,7 @@ func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand)
 			}
 		}
 		m.entries = append(m.entries, raft.Entry{
-			Index: index, Term: term, Kind: raft.EntryCommand,
+			Index: index, Term: term, Kind: wire.EntryCommand,
 			Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(i) + 1, Data: data,
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Bounds of the random checks. A disk that can't crash is most likely a real one, and slower.
@@ -107,7 +108,7 @@ func (s *storageSession) randomWrite(r *rand.Rand) (w raft.Write, stored *raft.S
 		w.State.Term++
 		w.Entries = commands(w.State.Term, from, data...)
 		if r.IntN(4) == 0 {
-			w.Entries[0].Kind = raft.EntryConfiguration
+			w.Entries[0].Kind = wire.EntryConfiguration
 		}
 	}
 	if r.IntN(3) == 0 && next.snapshot.Index > 0 {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 func checkEmpty(s *storageSession) error {
@@ -45,16 +46,16 @@ func checkState(s *storageSession) error {
 }
 
 func checkEntriesKept(s *storageSession) error {
-	configuration := raft.AppendConfiguration(nil, &raft.Configuration{
+	configuration := wire.AppendConfiguration(nil, &raft.Configuration{
 		Cluster: raft.ClusterID{9}, Members: []raft.Member{{Server: raft.Server{ID: "a", Address: "a:1"}, Role: raft.Voter, Incarnation: 3}},
 	})
 	entries := []raft.Entry{
-		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: configuration},
-		{Index: 2, Term: 1, Kind: raft.EntryNoOp},
-		{Index: 3, Term: 1, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "b", Start: 1 << 40}, Number: 1 << 63, Data: []byte("x")},
-		{Index: 4, Term: 3, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 2}, Number: 1, Data: []byte{}},
-		{Index: 5, Term: 3, Kind: raft.EntryConfiguration, Data: configuration},
-		{Index: 6, Term: 1 << 60, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "b", Start: 3}, Number: 7, Data: bytes.Repeat([]byte("large "), 50_000)},
+		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: configuration},
+		{Index: 2, Term: 1, Kind: wire.EntryNoOp},
+		{Index: 3, Term: 1, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "b", Start: 1 << 40}, Number: 1 << 63, Data: []byte("x")},
+		{Index: 4, Term: 3, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 2}, Number: 1, Data: []byte{}},
+		{Index: 5, Term: 3, Kind: wire.EntryConfiguration, Data: configuration},
+		{Index: 6, Term: 1 << 60, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "b", Start: 3}, Number: 7, Data: bytes.Repeat([]byte("large "), 50_000)},
 	}
 	for i := range entries {
 		if err := s.write(raft.Write{State: s.model.state, Entries: entries[i : i+1]}); err != nil {
@@ -171,7 +172,7 @@ func checkCompaction(s *storageSession) error {
 
 func checkHandedIn(s *storageSession) error {
 	w := raft.Write{State: s.model.state, Entries: commands(1, 0, "one", "two", "three")}
-	w.Entries[1].Kind = raft.EntryConfiguration
+	w.Entries[1].Kind = wire.EntryConfiguration
 	before := commands(1, 0, "one", "two", "three")
 	if err := s.write(w); err != nil {
 		return err
@@ -204,7 +205,7 @@ func checkHandedOut(s *storageSession) error {
 	if err := s.append(1, 0, "one", "two", "three", "four"); err != nil {
 		return err
 	}
-	config := raft.Entry{Index: 5, Term: 1, Kind: raft.EntryConfiguration, Data: []byte("configuration")}
+	config := raft.Entry{Index: 5, Term: 1, Kind: wire.EntryConfiguration, Data: []byte("configuration")}
 	if err := s.write(raft.Write{State: s.model.state, Entries: []raft.Entry{config}}); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A storageModel says what a storage must hold, in the plainest way. It is never changed in place.
@@ -71,7 +72,7 @@ func (m *storageModel) saved(base raft.Index) raft.Saved {
 		if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration && e.Index > m.snapshot.Index {
+		if e.Kind == wire.EntryConfiguration && e.Index > m.snapshot.Index {
 			saved.Configurations = append(saved.Configurations, e)
 		}
 	}
@@ -234,7 +235,7 @@ func commands(term raft.Term, after raft.Index, data ...string) []raft.Entry {
 	for i, d := range data {
 		index := after + raft.Index(i) + 1
 		entries[i] = raft.Entry{
-			Index: index, Term: term, Kind: raft.EntryCommand,
+			Index: index, Term: term, Kind: wire.EntryCommand,
 			Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(index), Data: []byte(d),
 		}
 	}

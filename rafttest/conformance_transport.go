@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // TransportOptions are the settings of TestTransport. The zero value is a good choice.
@@ -99,7 +100,7 @@ type testServer struct {
 	network *testNetwork
 
 	mu       sync.Mutex
-	messages []raft.Message // received, but not yet taken
+	messages []wire.Message // received, but not yet taken
 	arrived  chan struct{}  // holds a token when there are messages
 	streams  chan *testStream
 	opened   []*testStream // all streams so far
@@ -256,7 +257,7 @@ func (h *testHandler) end() {
 }
 
 // Receive implements raft.Handler.
-func (h *testHandler) Receive(m raft.Message) {
+func (h *testHandler) Receive(m wire.Message) {
 	hang := h.begin("a message")
 	defer h.end()
 	if hang != nil {
@@ -293,7 +294,7 @@ func (h *testHandler) Lost(raft.ServerID) {
 }
 
 // take returns the messages that have arrived since the last call.
-func (s *testServer) take() []raft.Message {
+func (s *testServer) take() []wire.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	messages := s.messages
@@ -303,7 +304,7 @@ func (s *testServer) take() []raft.Message {
 
 // deliver sends a message again and again until it arrives, and returns it as it arrived. A
 // transport may lose a message, but not all copies of it.
-func (s *testServer) deliver(m raft.Message, to *testServer) (raft.Message, error) {
+func (s *testServer) deliver(m wire.Message, to *testServer) (wire.Message, error) {
 	m.From, m.To = s.ID, to.ID
 	deadline := time.NewTimer(s.network.options.Patience)
 	defer deadline.Stop()
@@ -315,7 +316,7 @@ func (s *testServer) deliver(m raft.Message, to *testServer) (raft.Message, erro
 		}
 		for waiting := true; waiting; {
 			for _, got := range to.take() {
-				if got.Number == m.Number && got.Kind == m.Kind && got.From == m.From {
+				if got.Term == m.Term && got.Kind() == m.Kind() && got.From == m.From {
 					return got, nil
 				}
 			}
@@ -331,45 +332,43 @@ func (s *testServer) deliver(m raft.Message, to *testServer) (raft.Message, erro
 }
 
 // differsFrom says how a message differs from the one that was sent.
-func differsFrom(got, want raft.Message) error {
-	if !slices.EqualFunc(got.Entries, want.Entries, sameEntry) {
-		return fmt.Errorf("the entries of a message arrived as %s, want %s", describeEntries(got.Entries), describeEntries(want.Entries))
+func differsFrom(got, want wire.Message) error {
+	if !slices.EqualFunc(got.Entries(), want.Entries(), sameEntry) {
+		return fmt.Errorf("the entries of a message arrived as %s, want %s", describeEntries(got.Entries()), describeEntries(want.Entries()))
 	}
-	if !slices.Equal(got.Numbers, want.Numbers) || !slices.Equal(got.Servers, want.Servers) {
-		return fmt.Errorf("a message arrived with numbers %v and servers %v, want %v and %v", got.Numbers, got.Servers, want.Numbers, want.Servers)
-	}
-	got.Entries, got.Numbers, got.Servers = nil, nil, nil
-	want.Entries, want.Numbers, want.Servers = nil, nil, nil
-	if a, b := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); a != b {
-		return fmt.Errorf("a message arrived as %s, want %s", a, b)
+	if !got.Equal(&want) {
+		return fmt.Errorf("a message arrived as %v, want %v", got, want)
 	}
 	return nil
 }
 
 // messageOf makes up a message that uses all fields of its kind.
-func messageOf(kind raft.MessageKind, number uint64) raft.Message {
-	m := raft.Message{
-		Kind: kind, Number: number, Term: 1<<61 + raft.Term(number), Cluster: raft.ClusterID{1, 15: 9},
-		FromIncarnation: 1<<63 + 7, ToIncarnation: 3,
-	}
+func messageOf(kind wire.Kind, number uint64) wire.Message {
+	var m wire.Message
 	switch kind {
-	case raft.VoteRequest:
-		m.Index, m.LogTerm, m.Transfer, m.Round = 1<<62, 5, true, 3
-		m.Servers = []raft.Server{{ID: "a", Address: "a.example:1"}, {ID: "b"}}
-	case raft.AppendRequest:
-		m.Index, m.LogTerm, m.Commit = 41, 7, 40
-		m.Entries = []raft.Entry{
-			{Index: 42, Term: 7, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "b", Start: 9}, Number: 1 << 40, Data: bytes.Repeat([]byte{byte(number)}, 300)},
-			{Index: 43, Term: 8, Kind: raft.EntryNoOp},
-			{Index: 44, Term: 8, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 2, Data: bytes.Repeat([]byte("large"), 40_000)},
-		}
-	case raft.AppendResponse:
-		m.Index, m.LogTerm, m.Hint, m.Granted = 44, 8, 43, true
-	case raft.ForwardResponse:
-		m.Start, m.Numbers = 3, []uint64{1, 5, 1 << 50}
-	case raft.HeartbeatResponse:
-		m.Index, m.Hint, m.Round = 44, 50, 1<<33
+	case wire.KindVoteRequest:
+		m = wire.VoteRequest{
+			Last: wire.Place{Index: 1 << 62, Term: 5}, FoundedFrom: number, Transfer: true,
+			Bootstrap: []raft.Server{{ID: "a", Address: "a.example:1"}, {ID: "b"}},
+		}.Message()
+	case wire.KindAppendRequest:
+		m = wire.AppendRequest{Previous: wire.Place{Index: 41, Term: 7}, Commit: 40, Entries: []raft.Entry{
+			{Index: 42, Term: 7, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "b", Start: 9}, Number: 1 << 40, Data: bytes.Repeat([]byte{byte(number)}, 300)},
+			{Index: 43, Term: 8, Kind: wire.EntryNoOp},
+			{Index: 44, Term: 8, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 2, Data: bytes.Repeat([]byte("large"), 40_000)},
+		}}.Message()
+	case wire.KindAppendResponse:
+		m = wire.AppendResponse{Accepted: true, Index: 44, Agree: wire.Place{Index: 43, Term: 8}}.Message()
+	case wire.KindForwardResponse:
+		m = wire.ForwardResponse{Start: 3, Refused: []uint64{1, 5, 1 << 50}}.Message()
+	case wire.KindHeartbeat:
+		m = wire.Heartbeat{Commit: 44, Round: number, Lease: time.Second}.Message()
+	case wire.KindHeartbeatResponse:
+		m = wire.HeartbeatResponse{
+			Durable: 44, Received: 50, Round: 1 << 33, Lost: 7, Lease: time.Second, Fitness: 3, Level: wire.LatestLevel,
+		}.Message()
 	}
+	m.Term, m.Cluster, m.FromIncarnation, m.ToIncarnation = 1<<61+raft.Term(number), raft.ClusterID{1, 15: 9}, 1<<63+7, 3
 	return m
 }
 
@@ -379,9 +378,9 @@ func checkMessages(n *testNetwork) error {
 		return err
 	}
 	a, b := servers[0], servers[1]
-	var kept, sent []raft.Message
+	var kept, sent []wire.Message
 	for number := uint64(1); number <= 60; number++ {
-		kinds := []raft.MessageKind{raft.VoteRequest, raft.AppendRequest, raft.AppendResponse, raft.ForwardResponse, raft.Heartbeat, raft.HeartbeatResponse}
+		kinds := []wire.Kind{wire.KindVoteRequest, wire.KindAppendRequest, wire.KindAppendResponse, wire.KindForwardResponse, wire.KindHeartbeat, wire.KindHeartbeatResponse}
 		kind := kinds[number%uint64(len(kinds))]
 		m := messageOf(kind, number)
 		got, err := a.deliver(m, b)
@@ -406,7 +405,7 @@ func checkMessages(n *testNetwork) error {
 }
 
 // withEnds returns the message with its sender and its receiver set.
-func withEnds(m raft.Message, from, to *testServer) raft.Message {
+func withEnds(m wire.Message, from, to *testServer) wire.Message {
 	m.From, m.To = from.ID, to.ID
 	return m
 }

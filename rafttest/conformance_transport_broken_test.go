@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/rafttest"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A crooked transport behaves like the transport within it, except for the functions that are set.
@@ -25,10 +27,10 @@ type crooked struct {
 
 	start      func(self raft.Server, handler raft.Handler) error
 	setServers func([]raft.Server)
-	send       func(raft.Message)
+	send       func(wire.Message)
 	openStream func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error)
 	close      func() error
-	receive    func(raft.Message)
+	receive    func(wire.Message)
 	stream     func(from raft.ServerID, reader io.ReadCloser)
 }
 
@@ -48,7 +50,7 @@ func (c *crooked) SetServers(servers []raft.Server) {
 	c.Transport.SetServers(servers)
 }
 
-func (c *crooked) Send(m raft.Message) {
+func (c *crooked) Send(m wire.Message) {
 	if c.send != nil {
 		c.send(m)
 		return
@@ -73,7 +75,7 @@ func (c *crooked) Close() error {
 // A crookedHandler gets what arrives at a crooked transport and hands it on.
 type crookedHandler crooked
 
-func (h *crookedHandler) Receive(m raft.Message) {
+func (h *crookedHandler) Receive(m wire.Message) {
 	if h.receive != nil {
 		h.receive(m)
 		return
@@ -102,7 +104,7 @@ func TestTransportConvicts(t *testing.T) {
 		want    string // in the explanation
 	}{
 		"changes what arrives":                    {changesData, inline, "messages: the entries of a message arrived as entries"},
-		"drops a field":                           {dropsField, inline, "messages: a message arrived as {Kind:"},
+		"drops a field":                           {dropsField, inline, "messages: a message arrived as VoteRequest"},
 		"changes what it is lent":                 {changesLent, inline, "messages: Send has changed what it was lent"},
 		"uses its memory again":                   {usesMemoryAgain, inline, "messages: a message that was received has changed since"},
 		"swaps neighbours":                        {swaps, inline, "messages arrived after a later one, want hardly any"},
@@ -150,36 +152,44 @@ func TestTransportConvicts(t *testing.T) {
 }
 
 // copied returns a message with its own copy of the entries' data.
-func copied(m raft.Message) raft.Message {
-	m.Entries = append([]raft.Entry(nil), m.Entries...)
-	for i := range m.Entries {
-		m.Entries[i].Data = bytes.Clone(m.Entries[i].Data)
+func copied(m wire.Message) wire.Message {
+	if m.Kind() != wire.KindAppendRequest {
+		return m
 	}
-	return m
+	request := m.AppendRequest()
+	request.Entries = slices.Clone(request.Entries)
+	for i := range request.Entries {
+		request.Entries[i].Data = bytes.Clone(request.Entries[i].Data)
+	}
+	return request.Message().In(m.Envelope)
 }
 
 func changesData(c *crooked) {
-	c.send = func(m raft.Message) {
+	c.send = func(m wire.Message) {
 		m = copied(m)
-		if len(m.Entries) > 1 {
-			m.Entries[0].Data[0]++
+		if entries := m.Entries(); len(entries) > 1 {
+			entries[0].Data[0]++
 		}
 		c.Transport.Send(m)
 	}
 }
 
 func dropsField(c *crooked) {
-	c.send = func(m raft.Message) {
-		m.Transfer = false
+	c.send = func(m wire.Message) {
+		if m.Kind() == wire.KindVoteRequest {
+			request := m.VoteRequest()
+			request.Transfer = false
+			m = request.Message().In(m.Envelope)
+		}
 		c.Transport.Send(m)
 	}
 }
 
 func changesLent(c *crooked) {
-	c.send = func(m raft.Message) {
+	c.send = func(m wire.Message) {
 		c.Transport.Send(copied(m))
-		if len(m.Entries) > 1 {
-			m.Entries[0].Data[0]++
+		if entries := m.Entries(); len(entries) > 1 {
+			entries[0].Data[0]++
 		}
 	}
 }
@@ -187,11 +197,12 @@ func changesLent(c *crooked) {
 // usesMemoryAgain hands over entries in memory that it uses again for the next message.
 func usesMemoryAgain(c *crooked) {
 	buffer := make([]byte, 1<<20)
-	c.receive = func(m raft.Message) {
+	c.receive = func(m wire.Message) {
 		m = copied(m)
-		for i, used := 0, 0; i < len(m.Entries); i++ {
-			size := copy(buffer[used:], m.Entries[i].Data)
-			m.Entries[i].Data = buffer[used : used+size]
+		entries := m.Entries()
+		for i, used := 0, 0; i < len(entries); i++ {
+			size := copy(buffer[used:], entries[i].Data)
+			entries[i].Data = buffer[used : used+size]
 			used += size
 		}
 		c.handler.Receive(m)
@@ -200,8 +211,8 @@ func usesMemoryAgain(c *crooked) {
 
 // swaps sends each second message before the message that precedes it.
 func swaps(c *crooked) {
-	var held *raft.Message
-	c.send = func(m raft.Message) {
+	var held *wire.Message
+	c.send = func(m wire.Message) {
 		if held == nil || held.To != m.To {
 			held = &m
 			return
@@ -214,7 +225,7 @@ func swaps(c *crooked) {
 
 func losesMost(c *crooked) {
 	sent := 0
-	c.send = func(m raft.Message) {
+	c.send = func(m wire.Message) {
 		if sent++; sent%3 == 0 {
 			c.Transport.Send(m)
 		}
@@ -222,7 +233,7 @@ func losesMost(c *crooked) {
 }
 
 func waitsForAbsent(c *crooked) {
-	c.send = func(m raft.Message) {
+	c.send = func(m wire.Message) {
 		if m.To == "nobody" {
 			<-c.ended
 		}
@@ -234,8 +245,8 @@ func waitsForAbsent(c *crooked) {
 // of them share one, with a short queue.
 func queues(c *crooked, shared bool) {
 	var mu sync.Mutex
-	lanes := map[raft.ServerID]chan raft.Message{}
-	c.send = func(m raft.Message) {
+	lanes := map[raft.ServerID]chan wire.Message{}
+	c.send = func(m wire.Message) {
 		mu.Lock()
 		defer mu.Unlock()
 		to, room := m.To, 1<<16
@@ -244,7 +255,7 @@ func queues(c *crooked, shared bool) {
 		}
 		lane := lanes[to]
 		if lane == nil {
-			lane = make(chan raft.Message, room)
+			lane = make(chan wire.Message, room)
 			lanes[to] = lane
 			go func() {
 				for {
@@ -275,7 +286,7 @@ func answersKnownOnly(c *crooked) {
 			known[s.ID] = true
 		}
 	}
-	c.send = func(m raft.Message) {
+	c.send = func(m wire.Message) {
 		mu.Lock()
 		defer mu.Unlock()
 		if known[m.To] {
@@ -289,8 +300,8 @@ func answersKnownOnly(c *crooked) {
 func asksKnownOnly(c *crooked) {
 	answersKnownOnly(c)
 	send := c.send
-	c.send = func(m raft.Message) {
-		if m.At != "" {
+	c.send = func(m wire.Message) {
+		if m.ToAddress != "" {
 			send(m)
 		} else {
 			c.Transport.Send(m)

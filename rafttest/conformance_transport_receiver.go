@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Sizes of the checks of receivers
@@ -23,12 +24,12 @@ func checkOrder(n *testNetwork) error {
 		return err
 	}
 	a, b := servers[0], servers[1]
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // now they are connected
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 1), b); err != nil { // now they are connected
 		return err
 	}
 	err = n.within(fmt.Sprintf("sending %d messages", orderedMessages), func() {
 		for number := range uint64(orderedMessages) {
-			a.Send(raft.Message{Kind: raft.HeartbeatResponse, From: a.ID, To: b.ID, Number: number + 1})
+			a.Send(withEnds(wire.HeartbeatResponse{Round: number + 1}.Message(), a, b))
 		}
 	})
 	if err != nil {
@@ -39,8 +40,8 @@ func checkOrder(n *testNetwork) error {
 	defer deadline.Stop()
 	for waiting := true; waiting && len(numbers) < orderedMessages; {
 		for _, m := range b.take() {
-			if m.Kind == raft.HeartbeatResponse {
-				numbers = append(numbers, m.Number)
+			if m.Kind() == wire.KindHeartbeatResponse {
+				numbers = append(numbers, m.HeartbeatResponse().Round)
 			}
 		}
 		select {
@@ -81,14 +82,16 @@ func checkAbsent(n *testNetwork) error {
 	for _, to := range []raft.ServerID{gone.ID, "nobody", ""} {
 		err := n.within(fmt.Sprintf("sending 10,000 messages to %q, which is not there,", to), func() {
 			for number := range uint64(10_000) {
-				a.Send(raft.Message{Kind: raft.Heartbeat, From: a.ID, To: to, Number: number + 1})
+				m := wire.Heartbeat{Round: number + 1}.Message()
+				m.From, m.To = a.ID, to
+				a.Send(m)
 			}
 		})
 		if err != nil {
 			return err
 		}
 	}
-	_, err = a.deliver(messageOf(raft.Heartbeat, 1), b)
+	_, err = a.deliver(messageOf(wire.KindHeartbeat, 1), b)
 	return err
 }
 
@@ -102,7 +105,7 @@ func checkHung(n *testNetwork) error {
 	}
 	a, b, c := servers[0], servers[1], servers[2]
 	for _, to := range []*testServer{b, c} {
-		if _, err := a.deliver(messageOf(raft.Heartbeat, 1), to); err != nil {
+		if _, err := a.deliver(messageOf(wire.KindHeartbeat, 1), to); err != nil {
 			return err
 		}
 	}
@@ -111,10 +114,9 @@ func checkHung(n *testNetwork) error {
 	flood := 2 * n.options.MaxMemory / floodPiece
 	for i := range flood {
 		data := bytes.Repeat([]byte{byte(i)}, floodPiece)
-		m := withEnds(raft.Message{
-			Kind: raft.AppendRequest, Number: uint64(i) + 2,
-			Entries: []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 1, Data: data}},
-		}, a, b)
+		m := withEnds(wire.AppendRequest{Commit: raft.Index(i) + 2, Entries: []raft.Entry{
+			{Index: 1, Term: 1, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 1, Data: data},
+		}}.Message(), a, b)
 		if i%500 > 0 {
 			a.Send(m)
 			continue
@@ -122,7 +124,7 @@ func checkHung(n *testNetwork) error {
 		if err := n.within("Send to a receiver that hangs", func() { a.Send(m) }); err != nil {
 			return err
 		}
-		if _, err := a.deliver(messageOf(raft.Heartbeat, uint64(i)+2), c); err != nil {
+		if _, err := a.deliver(messageOf(wire.KindHeartbeat, uint64(i)+2), c); err != nil {
 			return fmt.Errorf("while %s hangs: %w", b.ID, err)
 		}
 	}
@@ -130,7 +132,7 @@ func checkHung(n *testNetwork) error {
 		return fmt.Errorf("a receiver that hangs costs %d MiB after %d MiB were sent to it, want %d at most", cost>>20, flood*floodPiece>>20, n.options.MaxMemory>>20)
 	}
 	b.letGo()
-	if _, err = a.deliver(messageOf(raft.Heartbeat, 1<<40), b); err != nil {
+	if _, err = a.deliver(messageOf(wire.KindHeartbeat, 1<<40), b); err != nil {
 		return fmt.Errorf("to a receiver that doesn't hang any more: %w", err)
 	}
 	return nil
@@ -159,10 +161,10 @@ func checkAnswers(n *testNetwork) error {
 	}
 	stranger.SetServers([]raft.Server{a.Server, b.Server}) // a and b don't know the stranger
 	for _, to := range []*testServer{a, b} {
-		if _, err := stranger.deliver(messageOf(raft.VoteRequest, 5), to); err != nil {
+		if _, err := stranger.deliver(messageOf(wire.KindVoteRequest, 5), to); err != nil {
 			return err
 		}
-		if _, err := to.deliver(messageOf(raft.AppendResponse, 5), stranger); err != nil {
+		if _, err := to.deliver(messageOf(wire.KindAppendResponse, 5), stranger); err != nil {
 			return err
 		}
 	}
@@ -175,7 +177,7 @@ func checkServers(n *testNetwork) error {
 		return err
 	}
 	a, b := servers[0], servers[1]
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil {
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 1), b); err != nil {
 		return err
 	}
 	late, err := n.server("late") // joins later
@@ -187,12 +189,12 @@ func checkServers(n *testNetwork) error {
 	}
 	a.SetServers([]raft.Server{b.Server, late.Server})
 	for i, to := range []*testServer{late, b} {
-		if _, err := a.deliver(messageOf(raft.Heartbeat, uint64(i)+2), to); err != nil {
+		if _, err := a.deliver(messageOf(wire.KindHeartbeat, uint64(i)+2), to); err != nil {
 			return err
 		}
 	}
 	a.SetServers([]raft.Server{late.Server}) // without b, and then with it again
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 4), late); err != nil {
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 4), late); err != nil {
 		return err
 	}
 	if err := b.close(); err != nil { // b comes back elsewhere
@@ -207,10 +209,10 @@ func checkServers(n *testNetwork) error {
 	}
 	a.SetServers([]raft.Server{again.Server, late.Server})
 	again.SetServers([]raft.Server{a.Server})
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 5), again); err != nil {
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 5), again); err != nil {
 		return fmt.Errorf("to a server that was closed and came back at the address %q: %w", again.Address, err)
 	}
-	_, err = again.deliver(messageOf(raft.HeartbeatResponse, 6), a)
+	_, err = again.deliver(messageOf(wire.KindHeartbeatResponse, 6), a)
 	return err
 }
 
@@ -230,29 +232,29 @@ func checkAddress(n *testNetwork) error {
 	if err := gone.close(); err != nil {
 		return err
 	}
-	m := messageOf(raft.Heartbeat, 1)
-	m.At = stranger.Address
+	m := messageOf(wire.KindHeartbeat, 1)
+	m.ToAddress = stranger.Address
 	if _, err := a.deliver(m, stranger); err != nil {
 		return fmt.Errorf("to a server that isn't named: %w", err)
 	}
-	if _, err := stranger.deliver(messageOf(raft.HeartbeatResponse, 2), a); err != nil {
+	if _, err := stranger.deliver(messageOf(wire.KindHeartbeatResponse, 2), a); err != nil {
 		return fmt.Errorf("the answer of a server that isn't named: %w", err)
 	}
-	m = messageOf(raft.Heartbeat, 3)
-	m.From, m.To, m.At = a.ID, gone.ID, gone.Address
+	m = messageOf(wire.KindHeartbeat, 3)
+	m.From, m.To, m.ToAddress = a.ID, gone.ID, gone.Address
 	a.Send(m)
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 4), b); err != nil {
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 4), b); err != nil {
 		return err
 	}
 	for i := range uint64(8) { // an address in a message must not become the address of b
-		m := messageOf(raft.Heartbeat, 5+i)
-		m.From, m.To, m.At = a.ID, b.ID, stranger.Address
+		m := messageOf(wire.KindHeartbeat, 5+i)
+		m.From, m.To, m.ToAddress = a.ID, b.ID, stranger.Address
 		a.Send(m)
-		if _, err := a.deliver(messageOf(raft.Heartbeat, 20+i), b); err != nil {
+		if _, err := a.deliver(messageOf(wire.KindHeartbeat, 20+i), b); err != nil {
 			return fmt.Errorf("to a server that is asked elsewhere too: %w", err)
 		}
-		m = messageOf(raft.Heartbeat, 40+i)
-		m.At = b.Address
+		m = messageOf(wire.KindHeartbeat, 40+i)
+		m.ToAddress = b.Address
 		if _, err := a.deliver(m, b); err != nil {
 			return err
 		}
@@ -276,7 +278,7 @@ func checkTransportClose(n *testNetwork) error {
 		return err
 	}
 	a, b := servers[0], servers[1]
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil {
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 1), b); err != nil {
 		return err
 	}
 	for range 2 {
@@ -286,7 +288,7 @@ func checkTransportClose(n *testNetwork) error {
 	}
 	return n.within("SetServers or Send after Close", func() {
 		a.SetServers([]raft.Server{b.Server})
-		a.Send(withEnds(messageOf(raft.Heartbeat, 2), a, b))
+		a.Send(withEnds(messageOf(wire.KindHeartbeat, 2), a, b))
 	})
 }
 
@@ -298,7 +300,7 @@ func checkQuietAfterClose(n *testNetwork) error {
 		if err != nil {
 			return err
 		}
-		if _, err := servers[0].deliver(messageOf(raft.Heartbeat, 1), servers[1]); err != nil {
+		if _, err := servers[0].deliver(messageOf(wire.KindHeartbeat, 1), servers[1]); err != nil {
 			return err
 		}
 		var stop atomic.Bool
@@ -309,7 +311,7 @@ func checkQuietAfterClose(n *testNetwork) error {
 				for i := uint64(2); !stop.Load(); i++ {
 					for _, to := range servers {
 						if to != from {
-							from.Send(withEnds(messageOf(raft.HeartbeatResponse, i), from, to))
+							from.Send(withEnds(messageOf(wire.KindHeartbeatResponse, i), from, to))
 						}
 					}
 					if i == 100 {

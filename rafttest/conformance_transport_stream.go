@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // openStream opens a stream from one server to another and returns both its ends. The connection
@@ -220,7 +221,7 @@ func checkSlowStream(n *testNetwork) error {
 		failed <- nil
 	}()
 	n.pause()
-	if _, err := a.deliver(messageOf(raft.Heartbeat, 1), b); err != nil { // the stream must not delay messages
+	if _, err := a.deliver(messageOf(wire.KindHeartbeat, 1), b); err != nil { // the stream must not delay messages
 		return err
 	}
 	if total := written.Load(); total > int64(n.options.MaxMemory) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // manyCopies is the number of copies of a state machine that must agree before the machine is taken
@@ -82,7 +83,7 @@ func differ(machine func() raft.StateMachine, commands [][]byte) []string {
 func results(m raft.StateMachine, commands [][]byte) [][]byte {
 	all := make([][]byte, 0, len(commands)+1)
 	for i, command := range commands {
-		entry := [1]raft.Entry{{Term: 1, Index: raft.Index(i + 1), Kind: raft.EntryCommand, Data: bytes.Clone(command)}}
+		entry := [1]raft.Entry{{Term: 1, Index: raft.Index(i + 1), Kind: wire.EntryCommand, Data: bytes.Clone(command)}}
 		var result [1][]byte
 		m.Apply(entry[:], result[:])
 		all = append(all, bytes.Clone(result[0]))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Report says what a server holds of a cluster that has lost its majority.
@@ -103,11 +104,11 @@ func Recover(storage raft.Storage, address string) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	if n := len(r.Server); n == 0 || n > raft.MaxServerID {
+	if n := len(r.Server); n == 0 || n > wire.MaxServerID {
 		return r, fmt.Errorf("recovery: %w: a log of a server whose ID has %d bytes", raft.ErrCorrupt, n)
 	}
-	if n := len(address); n > raft.MaxAddress {
-		return r, fmt.Errorf("recovery: %w: the address has %d bytes, more than %d", raft.ErrConfig, n, raft.MaxAddress)
+	if n := len(address); n > wire.MaxAddress {
+		return r, fmt.Errorf("recovery: %w: the address has %d bytes, more than %d", raft.ErrConfig, n, wire.MaxAddress)
 	}
 	if _, err := crand.Read(r.Recovered[:]); err != nil {
 		return r, fmt.Errorf("recovery: %w", err)
@@ -121,8 +122,8 @@ func Recover(storage raft.Storage, address string) (Report, error) {
 	state.Cluster = r.Recovered
 	state.HardState = raft.HardState{Term: state.Term + 1}
 	err = storage.Write(raft.Write{Number: 1, State: state, Entries: []raft.Entry{{
-		Index: r.Record, Term: state.Term, Kind: raft.EntryConfiguration,
-		Data: raft.AppendConfiguration(nil, &configuration),
+		Index: r.Record, Term: state.Term, Kind: wire.EntryConfiguration,
+		Data: wire.AppendConfiguration(nil, &configuration),
 	}}})
 	if err != nil {
 		return r, fmt.Errorf("recovery: write: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/recovery"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A journal is a state machine that keeps the commands. The result of each is how many there are.
@@ -141,12 +142,12 @@ func (l lying) Load() (raft.Saved, error) { return l.saved, nil }
 // A configuration that can't be decoded is damage, whatever stands behind it; and so is a log of
 // nobody.
 func TestRecoverDamage(t *testing.T) {
-	configuration := raft.AppendConfiguration(nil, &raft.Configuration{
+	configuration := wire.AppendConfiguration(nil, &raft.Configuration{
 		Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
 	})
 	entries := []raft.Entry{
-		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: []byte("damaged")},
-		{Index: 2, Term: 1, Kind: raft.EntryConfiguration, Data: configuration},
+		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: []byte("damaged")},
+		{Index: 2, Term: 1, Kind: wire.EntryConfiguration, Data: configuration},
 	}
 	state := raft.DurableState{Server: "a", Cluster: raft.ClusterID{1}}
 	_, err := recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries}})

@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // ask sends a message to the address that the message names, on a connection of its own. That
 // connection isn't one of the peer: the connections between the two servers stay as they are. While
 // one message is on its way to a server at an address, another one to the same place is dropped. So
 // is every message while maxAsking others are on their way.
-func (t *Transport) ask(m *raft.Message) {
-	to := raft.Server{ID: m.To, Address: m.At}
-	if to.ID == t.self.ID || len(to.ID) > raft.MaxServerID || len(to.Address) > raft.MaxAddress {
+func (t *Transport) ask(m *wire.Message) {
+	to := raft.Server{ID: m.To, Address: m.ToAddress}
+	if to.ID == t.self.ID || len(to.ID) > wire.MaxServerID || len(to.Address) > wire.MaxAddress {
 		return
 	}
-	frame := raft.AppendMessage(make([]byte, frameHeader), m)
+	frame := wire.AppendMessage(make([]byte, frameHeader), m)
 	sealFrame(frame)
 	t.mu.Lock()
 	defer t.mu.Unlock()

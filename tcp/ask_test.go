@@ -10,6 +10,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A message that names its address leaves alone the connections between the two servers, wherever
@@ -23,7 +24,7 @@ func TestAskedElsewhere(t *testing.T) {
 
 		for i, place := range []string{"nowhere:1", address("other"), address("b")} {
 			n := uint64(10 * i)
-			a.Send(raft.Message{Kind: raft.Heartbeat, From: "a", To: "b", At: place, Number: n + 1})
+			a.Send(wire.Heartbeat{Round: n + 1}.Message().In(wire.Envelope{From: "a", To: "b", ToAddress: place}))
 			a.tell("b", n+2)
 			pass(10 * time.Second)
 			if place == address("b") {
@@ -37,7 +38,7 @@ func TestAskedElsewhere(t *testing.T) {
 		require.Empty(t, a.lostServers())
 		require.Empty(t, b.lostServers())
 
-		a.Send(raft.Message{Kind: raft.Heartbeat, From: "a", To: "other", At: address("other"), Number: 50})
+		a.Send(wire.Heartbeat{Round: 50}.Message().In(wire.Envelope{From: "a", To: "other", ToAddress: address("other")}))
 		pass(time.Second)
 		require.Equal(t, []uint64{50}, other.received())
 		other.tell("a", 51)
@@ -53,7 +54,7 @@ func TestGuestThatCantBeAnswered(t *testing.T) {
 			conn := c.dial("a")
 			from := raft.Server{ID: raft.ServerID(fmt.Sprint("guest", i)), Address: "nowhere:1"}
 			require.NoError(t, tcp.GreetForAsking(conn, from, "a"))
-			write(t, conn, tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: from.ID, To: "a", Number: 1})))
+			write(t, conn, tcp.Frame(encoded(wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{From: from.ID, To: "a"}))))
 			requireEnded(t, conn)
 			require.Equal(t, []uint64{1}, a.received())
 		}

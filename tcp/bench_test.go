@@ -9,19 +9,20 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 // An echo is a handler that calls a function with each message.
-type echo func(m raft.Message)
+type echo func(m wire.Message)
 
-func (e echo) Receive(m raft.Message) { e(m) }
+func (e echo) Receive(m wire.Message) { e(m) }
 
 func (e echo) Lost(raft.ServerID) {}
 
 func (e echo) Stream(_ raft.ServerID, stream io.ReadCloser) { _ = stream.Close() }
 
 // pair connects two servers over loopback.
-func pair(b *testing.B, atA, atB func(raft.Message)) (*tcp.Transport, *tcp.Transport) {
+func pair(b *testing.B, atA, atB func(wire.Message)) (*tcp.Transport, *tcp.Transport) {
 	b.Helper()
 	var transports [2]*tcp.Transport
 	var servers []raft.Server
@@ -45,11 +46,11 @@ func BenchmarkPingPong(b *testing.B) {
 	back := make(chan struct{}, 1)
 	var far *tcp.Transport
 	near, far := pair(b,
-		func(raft.Message) { back <- struct{}{} },
-		func(m raft.Message) {
-			far.Send(raft.Message{Kind: raft.HeartbeatResponse, From: "b", To: "a", Term: 1, Round: m.Round})
+		func(wire.Message) { back <- struct{}{} },
+		func(m wire.Message) {
+			far.Send(wire.HeartbeatResponse{Round: m.Heartbeat().Round}.Message().In(wire.Envelope{From: "b", To: "a", Term: 1}))
 		})
-	m := raft.Message{Kind: raft.Heartbeat, From: "a", To: "b", Term: 1, Round: 1}
+	m := wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{From: "a", To: "b", Term: 1})
 	b.ReportAllocs()
 	for b.Loop() {
 		near.Send(m)
@@ -92,11 +93,11 @@ func BenchmarkThroughput(b *testing.B) {
 	}{{"1x128", 1, 128}, {"64x128", 64, 128}, {"1x4096", 1, 4096}, {"16x64KiB", 16, 64 << 10}} {
 		b.Run(size.name, func(b *testing.B) {
 			window := make(chan struct{}, max(1, min(256, 4<<20/(size.entries*size.bytes))))
-			near, _ := pair(b, func(raft.Message) {}, func(raft.Message) { <-window })
-			m := raft.Message{Kind: raft.AppendRequest, From: "a", To: "b", Term: 1, Entries: make([]raft.Entry, size.entries)}
-			for i := range m.Entries {
-				m.Entries[i] = raft.Entry{
-					Index: raft.Index(1_000_000 + i), Term: 1, Kind: raft.EntryCommand,
+			near, _ := pair(b, func(wire.Message) {}, func(wire.Message) { <-window })
+			m := wire.AppendRequest{Entries: make([]raft.Entry, size.entries)}.Message().In(wire.Envelope{From: "a", To: "b", Term: 1})
+			for i := range m.Entries() {
+				m.Entries()[i] = raft.Entry{
+					Index: raft.Index(1_000_000 + i), Term: 1, Kind: wire.EntryCommand,
 					Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(1_000_000 + i), Data: make([]byte, size.bytes),
 				}
 			}

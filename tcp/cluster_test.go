@@ -17,6 +17,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/tcp/internal/memnet"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cluster is a few servers on one network in memory. The address of a server is its ID and ":1".
@@ -45,7 +46,7 @@ type server struct {
 	*tcp.Transport
 	id raft.ServerID
 
-	messages chan raft.Message
+	messages chan wire.Message
 	lost     chan raft.ServerID
 	streams  chan stream
 	closing  chan struct{}
@@ -87,7 +88,7 @@ func (c *cluster) startWith(options tcp.Options, id raft.ServerID, others ...raf
 func newServer(transport *tcp.Transport, id raft.ServerID) *server {
 	return &server{
 		Transport: transport, id: id,
-		messages: make(chan raft.Message, 100_000), lost: make(chan raft.ServerID, 100),
+		messages: make(chan wire.Message, 100_000), lost: make(chan raft.ServerID, 100),
 		streams: make(chan stream), closing: make(chan struct{}),
 	}
 }
@@ -101,7 +102,7 @@ func (s *server) close(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-func (s *server) Receive(m raft.Message) { s.messages <- m }
+func (s *server) Receive(m wire.Message) { s.messages <- m }
 
 func (s *server) Lost(id raft.ServerID) { s.lost <- id }
 
@@ -116,14 +117,14 @@ func (s *server) Stream(from raft.ServerID, reader io.ReadCloser) {
 
 // tell sends a message with a number.
 func (s *server) tell(to raft.ServerID, number uint64) {
-	s.Send(raft.Message{Kind: raft.Heartbeat, From: s.id, To: to, Term: 1, Number: number})
+	s.Send(wire.Heartbeat{Round: number}.Message().In(wire.Envelope{From: s.id, To: to, Term: 1}))
 }
 
 // tellMuch sends a message with size bytes of data in one entry.
 func (s *server) tellMuch(to raft.ServerID, size int) {
-	s.Send(raft.Message{Kind: raft.AppendRequest, From: s.id, To: to, Term: 1, Entries: []raft.Entry{
-		{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: make([]byte, size)},
-	}})
+	s.Send(wire.AppendRequest{Entries: []raft.Entry{
+		{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: make([]byte, size)},
+	}}.Message().In(wire.Envelope{From: s.id, To: to, Term: 1}))
 }
 
 // received returns the numbers of the messages that have arrived.
@@ -132,7 +133,7 @@ func (s *server) received() (numbers []uint64) {
 	for {
 		select {
 		case m := <-s.messages:
-			numbers = append(numbers, m.Number)
+			numbers = append(numbers, m.Heartbeat().Round)
 		default:
 			return numbers
 		}
@@ -242,3 +243,6 @@ func (c *cluster) hang(id raft.ServerID) <-chan net.Conn {
 	}()
 	return conns
 }
+
+// encoded returns the bytes of a message.
+func encoded(m wire.Message) []byte { return wire.AppendMessage(nil, &m) }

@@ -11,7 +11,7 @@
 //
 //	magic      4 bytes, "raft"
 //	protocol   1 byte, the version of this package's format
-//	wire       1 byte, raft.WireVersion
+//	wire       1 byte, wire.Version
 //	hello      a frame: 1 byte for the purpose of the connection, the server's own ID, its own
 //	           address, and the ID of the server that it means to reach, each of the three a
 //	           length (2 bytes) and that many bytes. The purpose is 1 for messages, 2 for a
@@ -28,7 +28,7 @@
 //
 //	checksum   4 bytes, the CRC-32C of everything behind it
 //	length     4 bytes, of the body
-//	body       one message in the encoding of raft.AppendMessage, or a piece of a stream
+//	body       one message in the encoding of wire.AppendMessage, or a piece of a stream
 //
 // All numbers are little-endian. A frame without a body ends a stream. A connection that ends
 // without it has broken the stream. A connection on which anything else arrives is closed.

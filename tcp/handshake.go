@@ -8,13 +8,14 @@ import (
 	"net"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // protocolVersion is the version of the handshake and the frames.
 const protocolVersion = 1
 
 // preamble is what either side sends first. Its form is the same in every version.
-var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, raft.WireVersion}
+var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, wire.Version}
 
 // The purposes of a connection.
 const (
@@ -98,7 +99,7 @@ func awaitHello(conn net.Conn) (hello, *frameReader, error) {
 	h.from.ID = raft.ServerID(text.next())
 	h.from.Address = text.next()
 	h.to = raft.ServerID(text.next())
-	if !text.ok() || len(h.from.ID) > raft.MaxServerID || len(h.from.Address) > raft.MaxAddress {
+	if !text.ok() || len(h.from.ID) > wire.MaxServerID || len(h.from.Address) > wire.MaxAddress {
 		return hello{}, nil, fmt.Errorf("%w: malformed hello", errFrame)
 	}
 	return h, reader, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Options are the settings of a Transport. A zero value stands for the default, which is in
@@ -59,7 +60,7 @@ type Options struct {
 // Limits that no option changes.
 const (
 	minMaxFrame = 64 << 10
-	maxMaxFrame = raft.MaxCommandSize + 16<<20
+	maxMaxFrame = wire.MaxCommandSize + 16<<20
 
 	maxGuests     = 64  // servers that have connected although SetServers doesn't name them
 	maxStreams    = 64  // streams that are being received

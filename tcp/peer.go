@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A peer is another server: the queue of the messages that wait to be sent to it, and the goroutine
@@ -101,7 +102,7 @@ func (p *peer) server() raft.Server {
 }
 
 // send queues a message, or drops it.
-func (p *peer) send(m *raft.Message) {
+func (p *peer) send(m *wire.Message) {
 	p.mu.Lock()
 	if !p.retryAt.IsZero() && time.Now().Before(p.retryAt) {
 		p.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestReconnectsAfterAReset(t *testing.T) {
@@ -264,7 +265,7 @@ func TestOneConnectionForEachPeer(t *testing.T) {
 		older := c.greeted("b", "a")
 		newer := c.greeted("b", "a")
 		requireEnded(t, older)
-		write(t, newer, tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: "b", To: "a", Number: 5})))
+		write(t, newer, tcp.Frame(encoded(wire.Heartbeat{Round: 5}.Message().In(wire.Envelope{From: "b", To: "a"}))))
 		require.Equal(t, []uint64{5}, a.received())
 		require.Empty(t, a.lostServers())
 	})

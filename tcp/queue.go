@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A queue holds messages to one server, encoded as the frames that will be written. The batch that
@@ -35,9 +35,9 @@ var errQueueFull = errors.New("too much waits to be sent")
 
 // add queues a message, or drops it. It returns the reason of a drop, but for a full queue only the
 // first time. first says that the queue was empty before.
-func (q *queue) add(m *raft.Message) (first bool, dropped error) {
+func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 	bytes, messages := q.maxBytes, q.maxMessages
-	if len(m.Entries) > 0 {
+	if len(m.Entries()) > 0 {
 		bytes, messages = bytes-bytes/8, messages-messages/8
 	}
 	before := len(q.frames)
@@ -45,12 +45,12 @@ func (q *queue) add(m *raft.Message) (first bool, dropped error) {
 		return false, q.drop(errQueueFull)
 	}
 	q.frames = append(q.frames, make([]byte, frameHeader)...)
-	q.frames = raft.AppendMessage(q.frames, m)
+	q.frames = wire.AppendMessage(q.frames, m)
 	frame := q.frames[before:]
 	switch size := len(frame) - frameHeader; {
 	case size > q.maxFrame:
 		q.frames = q.frames[:before]
-		return false, fmt.Errorf("a %v of %d bytes exceeds MaxFrame, which is %d", m.Kind, size, q.maxFrame)
+		return false, fmt.Errorf("a %v of %d bytes exceeds MaxFrame, which is %d", m.Kind(), size, q.maxFrame)
 	case q.messages+q.writingMessages > 0 && len(q.frames)+q.writingBytes > bytes:
 		q.frames = q.frames[:before]
 		return false, q.drop(errQueueFull)

@@ -6,12 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestQueueLimits(t *testing.T) {
 	const limit = 8000
-	bulk := raft.Message{Kind: raft.AppendRequest, Entries: []raft.Entry{{Data: make([]byte, 500)}}}
-	vote := raft.Message{Kind: raft.VoteRequest}
+	bulk := wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 500)}}}.Message()
+	vote := wire.VoteRequest{}.Message()
 	newQueue := func() *queue { return &queue{maxBytes: limit, maxMessages: 1000, maxFrame: 1 << 20} }
 
 	q := newQueue()
@@ -42,7 +43,7 @@ func TestQueueLimits(t *testing.T) {
 	require.Equal(t, 1, q.messages)
 
 	q = newQueue()
-	large := raft.Message{Kind: raft.AppendRequest, Entries: []raft.Entry{{Data: make([]byte, 3*limit)}}}
+	large := wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 3*limit)}}}.Message()
 	_, err = q.add(&large)
 	require.NoError(t, err)
 	require.Equal(t, 1, q.messages, "an empty queue takes anything")
@@ -68,10 +69,10 @@ func TestQueueLimits(t *testing.T) {
 
 func TestQueueGivesUpLargeBuffers(t *testing.T) {
 	q := queue{maxBytes: 1 << 30, maxMessages: 1 << 30, maxFrame: 1 << 30}
-	small := raft.Message{Kind: raft.Heartbeat}
-	large := raft.Message{Kind: raft.AppendRequest, Entries: []raft.Entry{{Data: make([]byte, 4<<20)}}}
+	small := wire.Heartbeat{}.Message()
+	large := wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 4<<20)}}}.Message()
 	var batch []byte
-	use := func(m *raft.Message) {
+	use := func(m *wire.Message) {
 		_, err := q.add(m)
 		require.NoError(t, err)
 		batch = q.swap(batch)

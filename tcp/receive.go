@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // accept takes connections until the transport is closed.
@@ -100,7 +101,7 @@ func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 		return h.from.ID, err
 	}
 	if h.purpose == forAsking {
-		err = t.receiveMessage(l, h.from.ID, &raft.Decoder{})
+		err = t.receiveMessage(l, h.from.ID, &wire.Decoder{})
 	} else {
 		err = t.receiveMessages(l, h.from.ID)
 	}
@@ -184,7 +185,7 @@ func (l *link) accept(self raft.ServerID) error {
 
 // receiveMessages hands the messages that arrive to the handler, until the connection ends.
 func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
-	var decoder raft.Decoder
+	var decoder wire.Decoder
 	for {
 		if err := t.receiveMessage(l, from, &decoder); err != nil {
 			return err
@@ -193,7 +194,7 @@ func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
 }
 
 // receiveMessage hands the next message to the handler.
-func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *raft.Decoder) error {
+func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *wire.Decoder) error {
 	l.reader.max = t.options.MaxFrame
 	body, err := l.reader.read()
 	if err != nil {
@@ -206,7 +207,7 @@ func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *raft.De
 	if m.From != from || m.To != t.self.ID {
 		return fmt.Errorf("%w: a message from %q to %q on the connection from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
 	}
-	if len(m.Entries) > 0 {
+	if len(m.Entries()) > 0 {
 		l.reader.keep() // the data of the entries is part of the body
 	}
 	if t.ctx.Err() != nil {

@@ -11,11 +11,12 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestGarbageInPlaceOfMessages(t *testing.T) {
 	message := func(from, to raft.ServerID) []byte {
-		return tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: from, To: to}))
+		return tcp.Frame(encoded(wire.Heartbeat{}.Message().In(wire.Envelope{From: from, To: to})))
 	}
 	for _, test := range []struct {
 		name, want string
@@ -24,7 +25,7 @@ func TestGarbageInPlaceOfMessages(t *testing.T) {
 		{"lying frame", "malformed frame: 1073741824 bytes, more than 67108864", []byte{0, 0, 0, 0, 0, 0, 0, 0x40}},
 		{"zeros", "wrong checksum", make([]byte, 1000)},
 		{"no message", "raft: malformed: message: version: cut off", tcp.Frame(nil)},
-		{"unknown message", "raft: malformed: message: unknown kind 255", tcp.Frame([]byte{raft.WireVersion, 255})},
+		{"unknown message", "raft: malformed: message: unknown kind 255", tcp.Frame([]byte{wire.Version, 255})},
 		{"another's message", `a message from \"c\" to \"a\" on the connection from \"b\" to \"a\"`, message("c", "a")},
 		{"message for another", `a message from \"b\" to \"c\" on the connection from \"b\" to \"a\"`, message("b", "c")},
 	} {
@@ -46,7 +47,7 @@ func TestGarbageInPlaceOfMessages(t *testing.T) {
 func TestTruncatedMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a", "b")
-		frame := tcp.Frame(raft.AppendMessage(nil, &raft.Message{Kind: raft.Heartbeat, From: "b", To: "a"}))
+		frame := tcp.Frame(encoded(wire.Heartbeat{}.Message().In(wire.Envelope{From: "b", To: "a"})))
 		for n := range frame {
 			conn := c.greeted("b", "a")
 			write(t, conn, frame[:n])

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Transport is a raft.Transport over TCP. Any goroutine may call its methods at any time, with
@@ -80,10 +81,10 @@ func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 // error wraps net.ErrClosed. A second Start fails.
 func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	switch {
-	case self.ID == "" || len(self.ID) > raft.MaxServerID:
-		return fmt.Errorf("%w: tcp: the server ID has %d bytes, not from 1 to %d", raft.ErrConfig, len(self.ID), raft.MaxServerID)
-	case len(self.Address) > raft.MaxAddress:
-		return fmt.Errorf("%w: tcp: the address has %d bytes, more than %d", raft.ErrConfig, len(self.Address), raft.MaxAddress)
+	case self.ID == "" || len(self.ID) > wire.MaxServerID:
+		return fmt.Errorf("%w: tcp: the server ID has %d bytes, not from 1 to %d", raft.ErrConfig, len(self.ID), wire.MaxServerID)
+	case len(self.Address) > wire.MaxAddress:
+		return fmt.Errorf("%w: tcp: the address has %d bytes, more than %d", raft.ErrConfig, len(self.Address), wire.MaxAddress)
 	case handler == nil:
 		return fmt.Errorf("%w: tcp: no handler", raft.ErrConfig)
 	}
@@ -115,7 +116,7 @@ func (t *Transport) SetServers(servers []raft.Server) {
 		if s.ID == t.self.ID {
 			continue
 		}
-		if s.ID == "" || len(s.ID) > raft.MaxServerID || len(s.Address) > raft.MaxAddress {
+		if s.ID == "" || len(s.ID) > wire.MaxServerID || len(s.Address) > wire.MaxAddress {
 			t.log.Error("tcp: ignore a server whose ID or address has an invalid length", "peer", string(s.ID), "address", s.Address)
 			continue
 		}
@@ -149,8 +150,8 @@ func (t *Transport) peer(id raft.ServerID) *peer {
 }
 
 // Send implements raft.Transport. A message to a server that isn't known is dropped.
-func (t *Transport) Send(m raft.Message) {
-	if m.At != "" {
+func (t *Transport) Send(m wire.Message) {
+	if m.ToAddress != "" {
 		t.ask(&m)
 		return
 	}

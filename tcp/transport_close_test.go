@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 // moments are the states of a transport in which it is closed.
@@ -125,7 +126,7 @@ func (c *closedCheck) call() {
 	}
 }
 
-func (c *closedCheck) Receive(raft.Message) { c.call() }
+func (c *closedCheck) Receive(wire.Message) { c.call() }
 
 func (c *closedCheck) Lost(raft.ServerID) { c.call() }
 
@@ -163,7 +164,7 @@ func TestCloseUnderLoad(t *testing.T) {
 				default:
 				}
 				to := ids[rand.N(len(ids))]
-				transport.Send(raft.Message{Kind: raft.AppendRequest, From: ids[i], To: to, Entries: make([]raft.Entry, 10)})
+				transport.Send(wire.AppendRequest{Entries: make([]raft.Entry, 10)}.Message().In(wire.Envelope{From: ids[i], To: to}))
 				if rand.N(1000) == 0 {
 					if w, err := transport.OpenStream(t.Context(), to); err == nil {
 						_, _ = w.Write(make([]byte, 1000)) // the transport may be closed by now

@@ -11,23 +11,20 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestMessagesArriveUnchangedAndInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a, b := c.start("a", "b"), c.start("b", "a")
 		pass(time.Second)
-		var sent []raft.Message
+		var sent []wire.Message
 		for i := range 1000 {
-			m := raft.Message{
-				Kind: raft.AppendRequest, From: "a", To: "b", Term: 3, Cluster: raft.ClusterID{1}, FromIncarnation: 9,
-				Index: raft.Index(i), LogTerm: 2, Commit: 1,
-				Entries: []raft.Entry{{
-					Index: raft.Index(i + 1), Term: 3, Kind: raft.EntryCommand,
-					Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(i + 1),
-					Data: bytes.Repeat([]byte{byte(i)}, 1+i%1000),
-				}},
-			}
+			m := wire.AppendRequest{Previous: wire.Place{Index: raft.Index(i), Term: 2}, Commit: 1, Entries: []raft.Entry{{
+				Index: raft.Index(i + 1), Term: 3, Kind: wire.EntryCommand,
+				Origin: raft.Origin{Server: "a", Start: 1}, Number: uint64(i + 1),
+				Data: bytes.Repeat([]byte{byte(i)}, 1+i%1000),
+			}}}.Message().In(wire.Envelope{From: "a", To: "b", Term: 3, Cluster: raft.ClusterID{1}, FromIncarnation: 9})
 			sent = append(sent, m)
 			a.Send(m)
 			if i%100 == 0 {
@@ -54,9 +51,10 @@ func TestLargeMessages(t *testing.T) {
 			for i := range data {
 				data[i] = byte(i * 7)
 			}
-			a.Send(raft.Message{Kind: raft.ForwardRequest, From: "a", To: "b", Entries: []raft.Entry{{Kind: raft.EntryCommand, Data: data}}})
+			a.Send(wire.ForwardRequest{Commands: []raft.Entry{{Kind: wire.EntryCommand, Data: data}}}.Message().In(wire.Envelope{From: "a", To: "b"}))
 			synctest.Wait()
-			require.True(t, bytes.Equal(data, (<-b.messages).Entries[0].Data), "%d bytes", size)
+			received := <-b.messages
+			require.True(t, bytes.Equal(data, received.Entries()[0].Data), "%d bytes", size)
 		}
 	})
 }
@@ -102,10 +100,10 @@ func TestListenErrors(t *testing.T) {
 		b, err := tcp.Listen("b:1", c.options)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.Start(raft.Server{}, a), raft.ErrConfig)
-		require.ErrorIs(t, b.Start(raft.Server{ID: "b", Address: strings.Repeat("x", raft.MaxAddress+1)}, a), raft.ErrConfig)
+		require.ErrorIs(t, b.Start(raft.Server{ID: "b", Address: strings.Repeat("x", wire.MaxAddress+1)}, a), raft.ErrConfig)
 		require.ErrorIs(t, b.Start(raft.Server{ID: "b"}, nil), raft.ErrConfig)
 		b.SetServers(peers("a")) // not started: nothing happens
-		b.Send(raft.Message{To: "a"})
+		b.Send(wire.Heartbeat{}.Message().In(wire.Envelope{To: "a"}))
 		require.NoError(t, b.Close())
 		require.NoError(t, b.Close())
 		require.Error(t, b.Start(raft.Server{ID: "b"}, a))

@@ -10,6 +10,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal"
 	"github.com/e17579a5/raft/wal/vfs"
+	"github.com/e17579a5/raft/wire"
 )
 
 // commands returns n commands with size bytes of data each, from the index first on.
@@ -18,7 +19,7 @@ func commands(first raft.Index, n, size int) []raft.Entry {
 	data := bytes.Repeat([]byte{'x'}, size)
 	for i := range entries {
 		entries[i] = raft.Entry{
-			Index: first + raft.Index(i), Term: 1, Kind: raft.EntryCommand,
+			Index: first + raft.Index(i), Term: 1, Kind: wire.EntryCommand,
 			Origin: raft.Origin{Server: "server-1", Start: 1}, Number: uint64(first) + uint64(i), Data: data,
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Flags of a batch: they say what it changes.
@@ -61,7 +62,7 @@ func (c *change) setEntries(entries []raft.Entry) {
 		if n := len(c.runs); n == 0 || c.runs[n-1].Term != e.Term {
 			c.runs = append(c.runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == wire.EntryConfiguration {
 			c.configurations = append(c.configurations, e.Index)
 		}
 	}
@@ -155,7 +156,7 @@ func (c *change) appendFrames(b []byte, entries []raft.Entry) []byte {
 			since = at
 		}
 		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-		b = raft.AppendEntry(b, &entries[i])
+		b = wire.AppendEntry(b, &entries[i])
 		little.PutUint32(b[at:], uint32(len(b)-at-frameSize))
 		little.PutUint32(b[at+4:], crc32.Checksum(b[at+frameSize:], castagnoli))
 	}

@@ -67,7 +67,7 @@
 //	         index of the configuration as uvarints, the configuration as a string
 //
 // A string is its length as a uvarint, and its bytes. A configuration is encoded by
-// raft.AppendConfiguration. A batch is one Write:
+// wire.AppendConfiguration. A batch is one Write:
 //
 //	byte      what it changes: 1 state, 2 snapshot, 4 compaction, 8 entries;
 //	          16: the snapshot replaces the log
@@ -81,7 +81,7 @@
 //	then, from where the header says, for each entry
 //	uint32    length
 //	uint32    CRC
-//	          the entry as encoded by raft.AppendEntry
+//	          the entry as encoded by wire.AppendEntry
 //
 // The entries of a batch replace everything that the log held from the index of the first one on. A
 // mark has no body, and the next record is written over it.

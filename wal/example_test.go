@@ -8,6 +8,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A node gets its log as raft.Config.Storage. This is what the node does with it.
@@ -34,7 +35,7 @@ func ExampleOpen() {
 
 		state := saved.State
 		state.Start++
-		entry := raft.Entry{Index: saved.Last + 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("add 5")}
+		entry := raft.Entry{Index: saved.Last + 1, Term: 1, Kind: wire.EntryCommand, Data: []byte("add 5")}
 		if err := storage.Write(raft.Write{State: state, Entries: []raft.Entry{entry}}); err != nil {
 			log.Fatal(err) // nothing more can be written
 		}
@@ -58,7 +59,7 @@ func ExampleInspect() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	entry := raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("add 5")}
+	entry := raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte("add 5")}
 	if err := storage.Write(raft.Write{Entries: []raft.Entry{entry}}); err != nil {
 		log.Fatal(err)
 	}

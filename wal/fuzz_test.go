@@ -10,6 +10,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal/vfs"
+	"github.com/e17579a5/raft/wire"
 )
 
 const fuzzDir = "/fuzz"
@@ -49,7 +50,7 @@ func openAnything(t *testing.T, segment []byte) error {
 		at += raft.Index(len(entries))
 	}
 	if saved.Last < maxIndex {
-		entry := raft.Entry{Index: saved.Last + 1, Term: 1, Kind: raft.EntryNoOp}
+		entry := raft.Entry{Index: saved.Last + 1, Term: 1, Kind: wire.EntryNoOp}
 		require.NoError(t, l.Write(raft.Write{Entries: []raft.Entry{entry}}))
 		got, err := l.Entries(saved.Last, saved.Last+1, 1)
 		require.NoError(t, err)
@@ -65,9 +66,9 @@ func sampleSegment(t require.TestingT) []byte {
 	l, err := Open(fuzzDir, fuzzOptions(disk))
 	require.NoError(t, err)
 	entries := []raft.Entry{
-		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &raft.Configuration{})},
-		{Index: 2, Term: 2, Kind: raft.EntryNoOp},
-		{Index: 3, Term: 2, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 7, Data: []byte("data")},
+		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &raft.Configuration{})},
+		{Index: 2, Term: 2, Kind: wire.EntryNoOp},
+		{Index: 3, Term: 2, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1}, Number: 7, Data: []byte("data")},
 	}
 	state := raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "b", Incarnation: 3, Start: 4}
 	require.NoError(t, l.Write(raft.Write{State: state, Entries: entries}))
@@ -125,7 +126,7 @@ func FuzzRecords(f *testing.F) {
 	empty := checkpoint{opens: 1}
 	head := record(kindHead, 255, empty.append(nil))
 	var c change
-	entries := []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 2, Term: 5, Kind: raft.EntryConfiguration}}
+	entries := []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryNoOp}, {Index: 2, Term: 5, Kind: wire.EntryConfiguration}}
 	c.setEntries(entries)
 	prelude := c.append(make([]byte, headerSize))
 	body := c.appendFrames(prelude, entries)[headerSize:]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal/vfs"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Report is what Inspect has found in the directory of a log.
@@ -139,7 +140,7 @@ type inspection struct {
 	log     *Log
 	visit   func(*Record) error
 	report  Report
-	decoder raft.Decoder
+	decoder wire.Decoder
 	entries []raft.Entry
 }
 

@@ -9,12 +9,13 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wire"
 )
 
 // An entry that isn't what its record says, with right checksums, can only be the work of a bug.
 // Open doesn't look at it; reading finds it. Inspect finds it before that.
 func TestInspectLooksAtEachEntry(t *testing.T) {
-	entries := []raft.Entry{{Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 2, Term: 5, Kind: raft.EntryNoOp}}
+	entries := []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryNoOp}, {Index: 2, Term: 5, Kind: wire.EntryNoOp}}
 	log := func(harm func(frames []byte)) error {
 		empty := checkpoint{opens: 1}
 		head := empty.append(nil)
@@ -41,7 +42,7 @@ func TestInspectLooksAtEachEntry(t *testing.T) {
 		return errors.Join(report.Damage...)
 	}
 	require.NoError(t, log(func([]byte) {}))
-	first := frameSize + len(raft.AppendEntry(nil, &entries[0]))
+	first := frameSize + len(wire.AppendEntry(nil, &entries[0]))
 	require.ErrorContains(t, log(func(frames []byte) { frames[len(frames)-1] ^= 1 }), "the checksum of entry 2 is wrong")
 	require.ErrorContains(t, log(func(frames []byte) {
 		copy(frames[first:], frames[:first])

@@ -13,6 +13,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 const dir = "/log"
@@ -74,7 +75,7 @@ func (m model) saved(base raft.Index) raft.Saved {
 		if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration && e.Index > m.snapshot.Index {
+		if e.Kind == wire.EntryConfiguration && e.Index > m.snapshot.Index {
 			saved.Configurations = append(saved.Configurations, e)
 		}
 	}
@@ -143,7 +144,7 @@ func (m model) differsIn(l *wal.Log) error {
 }
 
 func sameEntry(a, b raft.Entry) bool {
-	return bytes.Equal(raft.AppendEntry(nil, &a), raft.AppendEntry(nil, &b))
+	return bytes.Equal(wire.AppendEntry(nil, &a), wire.AppendEntry(nil, &b))
 }
 
 // A writer writes at random to a log, and knows which models the log may equal after a crash.
@@ -221,15 +222,15 @@ func (w *writer) randomWrite() raft.Write {
 		write.State.Term = w.term
 	}
 	for i := range raft.Index(w.rng.IntN(7)) {
-		e := raft.Entry{Index: from + i, Term: w.term, Kind: raft.EntryCommand, Number: uint64(i)}
+		e := raft.Entry{Index: from + i, Term: w.term, Kind: wire.EntryCommand, Number: uint64(i)}
 		e.Origin = raft.Origin{Server: "server", Start: 3}
 		e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(200))
 		switch w.rng.IntN(20) {
 		case 0:
 			e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(6000))
 		case 1:
-			e.Kind = raft.EntryConfiguration
-			e.Data = raft.AppendConfiguration(nil, &raft.Configuration{})
+			e.Kind = wire.EntryConfiguration
+			e.Data = wire.AppendConfiguration(nil, &raft.Configuration{})
 		}
 		write.Entries = append(write.Entries, e)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // How much is read from a file at once, in bytes.
@@ -49,7 +50,7 @@ type reader struct {
 	entries    []raft.Entry
 	full       bool   // the next entry doesn't fit
 	generation uint64 // of the contents when the first stretch was found
-	decoder    raft.Decoder
+	decoder    wire.Decoder
 
 	// The stretch that is being read.
 	segment *segment

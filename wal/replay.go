@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A replay reads the segments of a log, from the oldest to the newest, and rebuilds what the log
@@ -34,7 +35,7 @@ type replay struct {
 	salted  bool    // the first preamble was read
 	started bool    // the first head was read
 	change  change
-	decoder raft.Decoder
+	decoder wire.Decoder
 	tail    TailState // how the log ends
 
 	// visit, if not nil, is called with every record, after the record was replayed.
@@ -348,7 +349,7 @@ func (r *replay) configuration(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 || e.Kind != raft.EntryConfiguration {
+	if len(rest) > 0 || e.Kind != wire.EntryConfiguration {
 		return fmt.Errorf("entry %d isn't a configuration", e.Index)
 	}
 	r.configurations = append(r.configurations, e)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A checkpoint is the whole state except the entries. Records of kind head and open hold one.
@@ -63,7 +64,7 @@ func appendMeta(b []byte, m *raft.SnapshotMeta) []byte {
 	b = binary.AppendUvarint(b, uint64(m.Index))
 	b = binary.AppendUvarint(b, uint64(m.Term))
 	b = binary.AppendUvarint(b, uint64(m.ConfigurationIndex))
-	configuration := raft.AppendConfiguration(nil, &m.Configuration)
+	configuration := wire.AppendConfiguration(nil, &m.Configuration)
 	return appendString(b, string(configuration))
 }
 
@@ -180,7 +181,7 @@ func (d *decoder) meta() raft.SnapshotMeta {
 	if d.err != nil {
 		return m
 	}
-	configuration, err := raft.DecodeConfiguration(b)
+	configuration, err := wire.DecodeConfiguration(b)
 	if err != nil {
 		d.err = err
 		d.b = nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // maxKeptBuffer is the most memory, in bytes, that is kept between writes for their buffer.
@@ -120,9 +121,9 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 		if entries[i].Index != from+raft.Index(i) {
 			return fmt.Errorf("%w: entry %d after entry %d", ErrWrite, entries[i].Index, from+raft.Index(i)-1)
 		}
-		if n := len(entries[i].Data); n > raft.MaxCommandSize {
+		if n := len(entries[i].Data); n > wire.MaxCommandSize {
 			return fmt.Errorf("%w: entry %d has %d bytes, more than %d",
-				ErrWrite, entries[i].Index, n, raft.MaxCommandSize)
+				ErrWrite, entries[i].Index, n, wire.MaxCommandSize)
 		}
 		size += int64(len(entries[i].Data)) + maxEntryOverhead
 	}
@@ -136,7 +137,7 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 // and its numbers, and its index and term once more in a run and in the list of configurations. The
 // rest is a snapshot with a configuration, and the state.
 const (
-	maxEntryOverhead = frameSize + 2 + raft.MaxServerID + 6*10 + 3*10
+	maxEntryOverhead = frameSize + 2 + wire.MaxServerID + 6*10 + 3*10
 	maxPrelude       = 4 << 20
 )
 

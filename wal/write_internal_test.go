@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestLimitsOfARecord(t *testing.T) {
@@ -15,9 +16,9 @@ func TestLimitsOfARecord(t *testing.T) {
 		t.Skip("two such entries don't fit into memory")
 	}
 	large := make([]raft.Entry, 2)
-	data := make([]byte, raft.MaxCommandSize+1) // never touched
+	data := make([]byte, wire.MaxCommandSize+1) // never touched
 	for i := range large {
-		large[i] = raft.Entry{Index: raft.Index(i + 1), Term: 1, Kind: raft.EntryCommand, Data: data[:raft.MaxCommandSize]}
+		large[i] = raft.Entry{Index: raft.Index(i + 1), Term: 1, Kind: wire.EntryCommand, Data: data[:wire.MaxCommandSize]}
 	}
 	require.NoError(t, checkEntries(large[:1], 1, 0))
 	require.ErrorIs(t, checkEntries(large, 1, 0), ErrWrite)
@@ -28,8 +29,8 @@ func TestLimitsOfARecord(t *testing.T) {
 // An entry is never longer than the limit of a record assumes.
 func TestOverheadOfAnEntry(t *testing.T) {
 	const most = 1<<64 - 1
-	id := raft.ServerID(fmt.Sprintf("%0*d", raft.MaxServerID, 1))
-	e := raft.Entry{Index: most, Term: most, Kind: raft.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
+	id := raft.ServerID(fmt.Sprintf("%0*d", wire.MaxServerID, 1))
+	e := raft.Entry{Index: most, Term: most, Kind: wire.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
 	var c change
 	c.setEntries([]raft.Entry{e, e})
 	b := c.appendFrames(c.append(nil), []raft.Entry{e, e})

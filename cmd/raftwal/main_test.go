@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 // write makes a log with a snapshot in a directory, and leaves it open.
@@ -26,9 +27,9 @@ func write(t *testing.T) (dir string, log *wal.Log, state raft.DurableState) {
 	}}
 	state = raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "a", Incarnation: 0xabc, Cluster: raft.ClusterID{1}, Start: 3}
 	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{
-		{Index: 1, Term: 1, Kind: raft.EntryConfiguration, Data: raft.AppendConfiguration(nil, &configuration)},
-		{Index: 2, Term: 2, Kind: raft.EntryNoOp},
-		{Index: 3, Term: 2, Kind: raft.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3}, Number: 1, Data: []byte("the first command")},
+		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)},
+		{Index: 2, Term: 2, Kind: wire.EntryNoOp},
+		{Index: 3, Term: 2, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3}, Number: 1, Data: []byte("the first command")},
 	}}))
 	meta := raft.SnapshotMeta{Index: 2, Term: 2, Configuration: configuration, ConfigurationIndex: 1}
 	snapshot, err := log.CreateSnapshot(meta)
@@ -107,18 +108,18 @@ func TestConfigurations(t *testing.T) {
 	require.Equal(t, `cluster 01000000000000000000000000000000: a voter at "at a", disk 0000000000000001, and before: b voter at "at b", `+
 		`disk 0000000000000001, asked for by b/3/2, level 2`,
 		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Voter), Old: member("b", raft.Voter),
-			Origin: raft.Origin{Server: "b", Start: 3}, Number: 2, Level: raft.LevelSessions}))
+			Origin: raft.Origin{Server: "b", Start: 3}, Number: 2, Level: wire.LevelSessions}))
 	require.Equal(t, `cluster 01000000000000000000000000000000: a joining at "at a", disk 0000000000000001, to be: a voter at "at a", `+
-		`disk 0000000000000001, given up: a server that is to be a voter didn't catch up: server a, `+
+		`disk 0000000000000001, given up: not caught up: server a, `+
 		`recovered from cluster 02000000000000000000000000000000`,
 		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Joining), Next: member("a", raft.Voter),
-			Refusal: raft.RefusedNotCaughtUp, About: "a", Recovered: raft.ClusterID{2}}))
+			Refusal: wire.RefusedNotCaughtUp, About: "a", Recovered: raft.ClusterID{2}}))
 }
 
 // TestTornWrite demands that a torn write is no damage and stays as it is.
 func TestTornWrite(t *testing.T) {
 	dir, log, state := write(t)
-	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: raft.EntryNoOp}}}))
+	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: wire.EntryNoOp}}}))
 	before, err := os.ReadFile(filepath.Join(dir, segment))
 	require.NoError(t, err)
 	require.NoError(t, log.Close())

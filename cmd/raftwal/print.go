@@ -7,6 +7,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A printer prints what is in a log. It keeps the first error of its writer.
@@ -69,8 +70,8 @@ func (p *printer) entry(e *raft.Entry) {
 	if e.Number != 0 {
 		p.printf("  %s/%d/%d", e.Origin.Server, e.Origin.Start, e.Number)
 	}
-	if e.Kind == raft.EntryConfiguration {
-		if configuration, err := raft.DecodeConfiguration(e.Data); err == nil {
+	if e.Kind == wire.EntryConfiguration {
+		if configuration, err := wire.DecodeConfiguration(e.Data); err == nil {
 			p.printf("  %s\n", members(&configuration))
 			return
 		}
@@ -112,7 +113,7 @@ func members(c *raft.Configuration) string {
 			text += fmt.Sprintf(": server %s", c.About)
 		}
 	}
-	if c.Level > raft.LevelFirst {
+	if c.Level > wire.LevelFirst {
 		text += fmt.Sprintf(", level %d", c.Level)
 	}
 	if c.Recovered != (raft.ClusterID{}) {
@@ -188,7 +189,7 @@ func (p *printer) log(r *wal.Report) {
 	}
 	for i := range saved.Configurations {
 		e := &saved.Configurations[i]
-		if configuration, err := raft.DecodeConfiguration(e.Data); err == nil {
+		if configuration, err := wire.DecodeConfiguration(e.Data); err == nil {
 			p.printf("members    at %d: %s\n", e.Index, members(&configuration))
 		}
 	}

@@ -12,13 +12,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // apply applies commands as one batch and returns their results.
 func apply(c *counter, commands ...[]byte) [][]byte {
 	entries := make([]raft.Entry, len(commands))
 	for i, command := range commands {
-		entries[i] = raft.Entry{Kind: raft.EntryCommand, Data: command}
+		entries[i] = raft.Entry{Kind: wire.EntryCommand, Data: command}
 	}
 	results := make([][]byte, len(commands))
 	c.Apply(entries, results)

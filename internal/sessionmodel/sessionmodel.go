@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Table is the table of the open sessions of a cluster. The zero Table has none.
@@ -53,22 +54,22 @@ const checkpoint = 1024
 func (t *Table) Step(e *raft.Entry, apply func(command []byte) []byte) Outcome {
 	o, data := Outcome{Index: e.Index}, e.Data
 	switch e.Kind {
-	case raft.EntryCommand:
+	case wire.EntryCommand:
 		o.Applied, o.Result = true, slices.Clone(apply(e.Data))
-	case raft.EntrySessionCommand:
+	case wire.EntrySessionCommand:
 		t.command(e, apply, &o)
-	case raft.EntryOpenSession:
+	case wire.EntryOpenSession:
 		t.MaxSessions, t.MaxBytes = number(&data), number(&data)
 		t.Sessions = append(t.Sessions, Session{ID: raft.SessionID{Term: e.Term, Index: e.Index}, Lowest: 1})
 		for uint64(len(t.Sessions)) > t.MaxSessions {
 			t.Sessions = t.Sessions[1:]
 		}
 		o.Result = binary.AppendUvarint(binary.AppendUvarint(nil, uint64(e.Term)), uint64(e.Index))
-	case raft.EntryCloseSession:
+	case wire.EntryCloseSession:
 		id := raft.SessionID{Term: raft.Term(number(&data)), Index: raft.Index(number(&data))}
 		t.Sessions = slices.DeleteFunc(slices.Clone(t.Sessions), func(s Session) bool { return s.ID == id })
 	}
-	if e.Kind != raft.EntryCommand && e.Kind != raft.EntrySessionCommand || e.Index%checkpoint == 0 {
+	if e.Kind != wire.EntryCommand && e.Kind != wire.EntrySessionCommand || e.Index%checkpoint == 0 {
 		for t.bytes() > t.MaxBytes {
 			t.Sessions = t.Sessions[1:]
 		}

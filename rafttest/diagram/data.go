@@ -10,6 +10,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A run is the data that the page's program gets. It names servers, steps, messages and entries by
@@ -237,9 +238,9 @@ func (b *builder) places(entries []raft.Entry) []int {
 func newEntry(e *raft.Entry) entry {
 	n := entry{Index: e.Index, Term: e.Term, Kind: e.Kind.String()}
 	switch e.Kind {
-	case raft.EntryNoOp:
+	case wire.EntryNoOp:
 		n.Text = "∅"
-	case raft.EntryConfiguration:
+	case wire.EntryConfiguration:
 		n.Text = "conf"
 	default:
 		n.Text = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
@@ -251,7 +252,7 @@ func newEntry(e *raft.Entry) entry {
 	if e.Number != 0 {
 		n.Full += fmt.Sprintf(" %d of server %s, start %d", e.Number, e.Origin.Server, e.Origin.Start)
 	}
-	if len(e.Data) > 0 && e.Kind == raft.EntryCommand {
+	if len(e.Data) > 0 && e.Kind == wire.EntryCommand {
 		n.Full += ", " + dataText(e.Data)
 	}
 	return n
@@ -285,9 +286,9 @@ func printable(data []byte) bool {
 		!slices.ContainsFunc([]rune(string(data)), func(r rune) bool { return !strconv.IsPrint(r) })
 }
 
-func (b *builder) message(number int, m *raft.Message) {
+func (b *builder) message(number int, m *wire.Message) {
 	b.run.Messages = append(b.run.Messages, message{
-		From: serverOf(m.From), To: serverOf(m.To), Kind: m.Kind.String(), Term: m.Term,
+		From: serverOf(m.From), To: serverOf(m.To), Kind: m.Kind().String(), Term: m.Term,
 		Short: shortText(m), Text: sim.MessageText(m), Sent: number,
 	})
 }
@@ -303,47 +304,52 @@ func serverOf(id raft.ServerID) int {
 }
 
 // shortText returns the text on the arrow of a message.
-func shortText(m *raft.Message) string {
-	verdict := "✗"
-	if m.Granted {
-		verdict = "✓"
-	}
-	switch m.Kind {
-	case raft.PreVoteRequest:
+func shortText(m *wire.Message) string {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
 		return fmt.Sprintf("pre-vote t%d?", m.Term)
-	case raft.PreVoteResponse:
-		return fmt.Sprintf("pre-vote t%d %s", m.Term, verdict)
-	case raft.VoteRequest:
+	case wire.KindPreVoteResponse:
+		return fmt.Sprintf("pre-vote t%d %s", m.Term, verdict(m.PreVoteResponse().Granted))
+	case wire.KindVoteRequest:
 		return fmt.Sprintf("vote t%d?", m.Term)
-	case raft.VoteResponse:
-		return fmt.Sprintf("vote t%d %s", m.Term, verdict)
-	case raft.AppendRequest:
-		if len(m.Entries) == 0 {
-			return fmt.Sprintf("probe %d c%d", m.Index, m.Commit)
+	case wire.KindVoteResponse:
+		return fmt.Sprintf("vote t%d %s", m.Term, verdict(m.VoteResponse().Granted))
+	case wire.KindAppendRequest:
+		r := m.AppendRequest()
+		if len(r.Entries) == 0 {
+			return fmt.Sprintf("probe %d c%d", r.Previous.Index, r.Commit)
 		}
-		return fmt.Sprintf("append (%d…%d] c%d", m.Index, m.Entries[len(m.Entries)-1].Index, m.Commit)
-	case raft.AppendResponse:
-		return fmt.Sprintf("up to %d %s", m.Index, verdict)
-	case raft.Heartbeat:
-		return fmt.Sprintf("♥ c%d", m.Commit)
-	case raft.HeartbeatResponse:
-		return fmt.Sprintf("♥ up to %d", m.Index)
-	case raft.TimeoutNow:
+		return fmt.Sprintf("append (%d…%d] c%d", r.Previous.Index, r.Entries[len(r.Entries)-1].Index, r.Commit)
+	case wire.KindAppendResponse:
+		r := m.AppendResponse()
+		return fmt.Sprintf("up to %d %s", r.Index, verdict(r.Accepted))
+	case wire.KindHeartbeat:
+		return fmt.Sprintf("♥ c%d", m.Heartbeat().Commit)
+	case wire.KindHeartbeatResponse:
+		return fmt.Sprintf("♥ up to %d", m.HeartbeatResponse().Durable)
+	case wire.KindTimeoutNow:
 		return "campaign now"
-	case raft.ForwardRequest:
-		return fmt.Sprintf("forward +%d", len(m.Entries))
-	case raft.ForwardResponse:
+	case wire.KindForwardRequest:
+		return fmt.Sprintf("forward +%d", len(m.ForwardRequest().Commands))
+	case wire.KindForwardResponse:
 		return "refused"
-	case raft.ReadRequest:
-		return fmt.Sprintf("read %d?", m.Number)
-	case raft.ReadResponse:
-		return fmt.Sprintf("read at %d", m.Index)
-	case raft.CallRequest:
-		return m.Call.String()
-	case raft.CallResponse:
-		return "call " + verdict
+	case wire.KindReadRequest:
+		return fmt.Sprintf("read %d?", m.ReadRequest().Number)
+	case wire.KindReadResponse:
+		return fmt.Sprintf("read at %d", m.ReadResponse().Index)
+	case wire.KindCallRequest:
+		return m.CallRequest().Call.String()
+	case wire.KindCallResponse:
+		return "call " + verdict(m.CallResponse().Done)
 	}
-	return m.Kind.String()
+	return m.Kind().String()
+}
+
+func verdict(yes bool) string {
+	if yes {
+		return "✓"
+	}
+	return "✗"
 }
 
 // label says in a word or two what a step is. For a delivery it returns "": the arrow says it.

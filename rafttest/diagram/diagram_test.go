@@ -16,6 +16,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata anew; read the diff before you commit it")
@@ -154,7 +155,7 @@ func checkComplete(t *testing.T, trace *sim.Trace) int {
 		for j, m := range from.Sent {
 			shown := r.Messages[to.Sent[j]]
 			require.Equal(t, m.Message-1, to.Sent[j])
-			require.Equal(t, []any{m.Content.Kind.String(), m.Content.Term, i}, []any{shown.Kind, shown.Term, shown.Sent})
+			require.Equal(t, []any{m.Content.Kind().String(), m.Content.Term, i}, []any{shown.Kind, shown.Term, shown.Sent})
 			require.Equal(t, []raft.ServerID{m.Content.From, m.Content.To}, []raft.ServerID{name(shown.From), name(shown.To)})
 			sent++
 		}
@@ -218,9 +219,9 @@ func TestWriteFails(t *testing.T) {
 
 // TestShort demands that a long command is cut between characters, not within one.
 func TestShort(t *testing.T) {
-	e := newEntry(&raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte("größer als acht")})
+	e := newEntry(&raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte("größer als acht")})
 	require.Equal(t, "größer a", e.Text)
-	e = newEntry(&raft.Entry{Index: 1, Term: 1, Kind: raft.EntryCommand, Data: []byte{7}, Origin: raft.Origin{Server: "2", Start: 3}, Number: 4})
+	e = newEntry(&raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte{7}, Origin: raft.Origin{Server: "2", Start: 3}, Number: 4})
 	require.Equal(t, "2.4", e.Text)
 	require.Equal(t, "index 1, term 1: command 4 of server 2, start 3, 0x07", e.Full)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A judge checks a step of one server against the whole cluster and its past. Its invariants are
@@ -183,7 +184,7 @@ func (j *judge) commitFrom(d *disk) {
 		if i > 1 {
 			c.result = j.ghost.committed[i-2].result
 		}
-		if c.entry.Kind == raft.EntryCommand {
+		if c.entry.Kind == wire.EntryCommand {
 			j.checkCommand(&c.entry)
 			c.result = c.result.next(&c.entry)
 		}
@@ -284,7 +285,7 @@ func (j *judge) checkAnswer(a *raft.Answer) {
 	case a.Err == nil && a.Read:
 		j.checkRead(asked, a)
 	case a.Err == nil && a.Call:
-		if a.Index == 0 || a.Index > j.ghost.commit() || j.ghost.committed[a.Index-1].entry.Kind != raft.EntryConfiguration {
+		if a.Index == 0 || a.Index > j.ghost.commit() || j.ghost.committed[a.Index-1].entry.Kind != wire.EntryConfiguration {
 			j.fail(sim.NothingLost, "change %d is acknowledged at index %d, but no configuration is committed there", a.Number, a.Index)
 		}
 	case a.Call:
@@ -342,19 +343,25 @@ func (j *judge) acknowledge(index raft.Index) {
 // checkMessage checks what a message claims about other servers.
 func (j *judge) checkMessage(m *message) {
 	c := &m.content
-	switch c.Kind {
-	case raft.AppendRequest, raft.Heartbeat:
+	switch c.Kind() {
+	case wire.KindAppendRequest, wire.KindHeartbeat:
 		if c.Term >= raft.Term(len(j.ghost.leaders)) || int(j.ghost.leaders[c.Term].server) != j.i+1 {
-			j.fail(sim.ElectionSafety, "%v in term %d, which it doesn't lead", c.Kind, c.Term)
+			j.fail(sim.ElectionSafety, "%v in term %d, which it doesn't lead", c.Kind(), c.Term)
 		}
-	case raft.AppendResponse, raft.HeartbeatResponse:
-		if c.Index == 0 || c.Kind == raft.AppendResponse && !c.Granted {
-			return
+	case wire.KindAppendResponse:
+		if answer := c.AppendResponse(); answer.Accepted {
+			j.checkMatch(m, answer.Index)
 		}
-		to := j.nodes[m.to]
-		if to.status.role == leads && to.status.term == c.Term && c.Index <= raft.Index(len(to.view)) &&
-			at(to.view, c.Index) != at(j.step.after.disk.slots, c.Index) {
-			j.fail(sim.Gate, "%v up to index %d, where the leader's log differs", c.Kind, c.Index)
-		}
+	case wire.KindHeartbeatResponse:
+		j.checkMatch(m, c.HeartbeatResponse().Durable)
+	}
+}
+
+// checkMatch checks an acknowledgement: what it covers equals the log of the leader that it is for, as long as that leads.
+func (j *judge) checkMatch(m *message, upto raft.Index) {
+	to := j.nodes[m.to]
+	if upto > 0 && to.status.role == leads && to.status.term == m.content.Term && upto <= raft.Index(len(to.view)) &&
+		at(to.view, upto) != at(j.step.after.disk.slots, upto) {
+		j.fail(sim.Gate, "%v up to index %d, where the leader's log differs", m.content.Kind(), upto)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // entriesOf returns a log with entries of the given terms. Its command makes it differ from other
@@ -14,7 +15,7 @@ import (
 func entriesOf(command string, terms ...raft.Term) []raft.Entry {
 	var log []raft.Entry
 	for i, term := range terms {
-		log = append(log, raft.Entry{Index: raft.Index(i + 1), Term: term, Kind: raft.EntryCommand,
+		log = append(log, raft.Entry{Index: raft.Index(i + 1), Term: term, Kind: wire.EntryCommand,
 			Origin: raft.Origin{Server: "1", Start: 1}, Number: uint64(i + 1), Data: []byte(command)})
 	}
 	return log
@@ -52,7 +53,7 @@ func ghostOf(in raft.Term, log []raft.Entry) *ghost {
 func judged(g *ghost, before *node, st *step, e event, others ...*node) *Violation {
 	st.whole = true
 	for _, m := range st.sent {
-		st.commit, st.claims = max(st.commit, m.content.Commit), true
+		st.commit, st.claims = max(st.commit, m.content.AppendRequest().Commit), true
 	}
 	nodes := append(others[:len(others):len(others)], st.after)
 	j := judge{nodes: nodes, i: len(others), before: before, step: st, ghost: g, reads: true}
@@ -89,7 +90,7 @@ func run(t *testing.T, trials []trial) {
 }
 
 // sent returns a message of server 3 in term 2, in the form that a step has it in.
-func sent(m raft.Message) []*message {
+func sent(m wire.Message) []*message {
 	m.From, m.To, m.Term = "3", "1", 2
 	return []*message{{from: 2, to: 0, content: m}}
 }
@@ -106,23 +107,23 @@ func TestLeadersAreJudged(t *testing.T) {
 		{"the first", "", &ghost{}, in(2, x), step{after: l}, 0, in(0, x), in(1, x)},
 		{"a second", sim.ElectionSafety, ghostOf(2, nil), in(2, x), step{after: l}, 0, in(0, x), in(1, x)},
 		{"no leader", sim.ElectionSafety, ghostOf(2, nil), in(2, x),
-			step{after: in(2, x), plain: true, sent: sent(raft.Message{Kind: raft.AppendRequest})}, 0, in(0, x), in(1, x)},
+			step{after: in(2, x), plain: true, sent: sent(wire.AppendRequest{}.Message())}, 0, in(0, x), in(1, x)},
 		{"complete", "", ghostOf(1, x[:1]), in(2, x), step{after: l}, 0, in(0, x), in(1, x)},
 		{"incomplete", sim.LeaderCompleteness, ghostOf(1, x), in(2, nil),
 			step{after: leading(in(2, nil), 0)}, 0, in(0, nil), in(1, nil)},
 		{"match", "", ghostOf(2, nil), in(2, x),
-			step{after: in(2, x), plain: true, sent: sent(raft.Message{Kind: raft.HeartbeatResponse, Index: 2})}, 0,
+			step{after: in(2, x), plain: true, sent: sent(wire.HeartbeatResponse{Durable: 2}.Message())}, 0,
 			leading(in(0, x), 0), in(1, x)},
 		{"no match", sim.Gate, ghostOf(2, nil), in(2, y),
-			step{after: in(2, y), plain: true, sent: sent(raft.Message{Kind: raft.HeartbeatResponse, Index: 2})}, 0,
+			step{after: in(2, y), plain: true, sent: sent(wire.HeartbeatResponse{Durable: 2}.Message())}, 0,
 			leading(in(0, x), 0), in(1, x)},
 	})
 }
 
 func TestCommitsAreJudged(t *testing.T) {
 	l, to := leading(in(2, x), 0), func(i raft.Index) step { return step{after: leading(in(2, x), i)} }
-	twice := append(x[:1:1], raft.Entry{Index: 2, Term: 2, Kind: raft.EntryCommand, Origin: x[0].Origin, Number: 1})
-	told := step{after: in(2, x), plain: true, sent: sent(raft.Message{Kind: raft.VoteRequest, Commit: 1})}
+	twice := append(x[:1:1], raft.Entry{Index: 2, Term: 2, Kind: wire.EntryCommand, Origin: x[0].Origin, Number: 1})
+	told := step{after: in(2, x), plain: true, sent: sent(wire.AppendRequest{Commit: 1}.Message())}
 	run(t, []trial{
 		{"quorum", "", ghostOf(2, nil), l, to(2), 0, in(0, x), in(1, nil)},
 		{"alone", sim.QuorumDurable, ghostOf(2, nil), l, to(2), 0, in(0, nil), in(1, nil)},

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A standing is the durable part of a server's position in elections: what no crash takes back.
 type standing struct {
@@ -31,17 +34,17 @@ func stand(s *status, d *raft.DurableState) standing {
 // a candidate. So a server that follows in a term has no use for answers in that term, except for
 // pre-votes. A server that is no candidate in its term has no use for a vote in it. And no server
 // has a use for a refused vote in the term that it is in.
-func outlived(m *raft.Message, to *standing) bool {
-	switch m.Kind {
-	case raft.PreVoteRequest, raft.VoteRequest, raft.AppendRequest:
+func outlived(m *wire.Message, to *standing) bool {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest, wire.KindVoteRequest, wire.KindAppendRequest:
 		return false
-	case raft.PreVoteResponse:
+	case wire.KindPreVoteResponse:
 		return m.Term <= to.term // a grant names the term that was asked about; a refusal isn't counted
-	case raft.Heartbeat:
-		return m.Term < to.term && m.Round == 0
-	case raft.VoteResponse:
-		return m.Term < to.term || m.Term == to.term && (!m.Granted || to.role != candidates)
-	case raft.AppendResponse, raft.HeartbeatResponse:
+	case wire.KindHeartbeat:
+		return m.Term < to.term && m.Heartbeat().Round == 0
+	case wire.KindVoteResponse:
+		return m.Term < to.term || m.Term == to.term && (!m.VoteResponse().Granted || to.role != candidates)
+	case wire.KindAppendResponse, wire.KindHeartbeatResponse:
 		return m.Term < to.term || m.Term == to.term && (to.role == follows || to.role == preCandidates)
 	}
 	return m.Term < to.term
@@ -52,17 +55,17 @@ func outlived(m *raft.Message, to *standing) bool {
 // an earlier term names a later one, but that can't be later than the last term. A server that has
 // given its vote in a term refuses it to all others in that term. It may grant it once more to its
 // own candidate, but if that is no candidate any more, this makes no difference either.
-func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
+func (b *Bounds) refused(m *wire.Message, from, to *standing) bool {
 	if from.term != b.lastTerm() {
 		return false
 	}
-	switch m.Kind {
-	case raft.PreVoteRequest:
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
 		return true // it asks about a term beyond the last one, or about a term that is over
-	case raft.VoteRequest:
+	case wire.KindVoteRequest:
 		return m.Term < to.term || m.Term == to.term && to.vote != "" &&
 			(to.vote != m.From || !b.Timeouts && (m.Term < from.term || from.role != candidates))
-	case raft.AppendRequest, raft.Heartbeat:
+	case wire.KindAppendRequest, wire.KindHeartbeat:
 		return m.Term < to.term && (from.role == follows || from.role == preCandidates)
 	}
 	return false
@@ -72,7 +75,7 @@ func (b *Bounds) refused(m *raft.Message, from, to *standing) bool {
 // for the present: it looks up what the message does now. So a core that wrongly listens to the
 // message is caught.
 func (w *worker) dead(m *message, from, to *node) bool {
-	if c := &m.content; c.Kind == raft.PreVoteResponse && c.Granted && c.Term > w.bounds.lastTerm() {
+	if c := &m.content; c.PreVoteResponse().Granted && c.Term > w.bounds.lastTerm() {
 		return true // it can only help to enter a term beyond the last one
 	}
 	if outlived(&m.content, &to.standing) {

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A slot is what the checks keep of an entry: its term, and a hash over it and everything before
 // it. If two logs have equal chains at an index, they are equal up to that index.
@@ -70,7 +73,7 @@ func (d *disk) saved() raft.Saved {
 		if i == 0 || d.entries[i-1].Term != e.Term {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == wire.EntryConfiguration {
 			saved.Configurations = append(saved.Configurations, *e)
 		}
 	}

@@ -4,8 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"github.com/e17579a5/raft"
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // TestChangesComeToTheirEnd demands that a change of the members goes through all of its steps: a
@@ -19,10 +20,10 @@ func TestChangesComeToTheirEnd(t *testing.T) {
 		s.visit = func(one *state) {
 			changes := -1
 			for _, c := range s.tables.ghosts.get(one.ghost).committed {
-				if c.entry.Kind != raft.EntryConfiguration {
+				if c.entry.Kind != wire.EntryConfiguration {
 					continue
 				}
-				configuration, err := raft.DecodeConfiguration(c.entry.Data)
+				configuration, err := wire.DecodeConfiguration(c.entry.Data)
 				require.NoError(t, err)
 				if configuration.Old == nil && configuration.Next == nil {
 					changes++

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // foundingTerm is the term in which the cluster was founded.
 const foundingTerm = 1
@@ -15,13 +18,13 @@ var clusterID = raft.ClusterID{1}
 
 // founding returns the first entry of every log.
 func founding(servers int) raft.Entry {
-	configuration := raft.Configuration{Cluster: clusterID, Level: raft.LatestLevel}
+	configuration := raft.Configuration{Cluster: clusterID, Level: wire.LatestLevel}
 	for i := range servers {
 		configuration.Members = append(configuration.Members, raft.Member{
 			Server: raft.Server{ID: idOf(i)}, Role: raft.Voter, Incarnation: incarnation})
 	}
-	return raft.Entry{Index: 1, Term: foundingTerm, Kind: raft.EntryConfiguration,
-		Data: raft.AppendConfiguration(nil, &configuration)}
+	return raft.Entry{Index: 1, Term: foundingTerm, Kind: wire.EntryConfiguration,
+		Data: wire.AppendConfiguration(nil, &configuration)}
 }
 
 // founded returns the disk with which a server begins. The founding itself is left to the

@@ -6,6 +6,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A stepper lets an event happen to a node.
@@ -95,9 +96,9 @@ func (s *stepper) happen(n *node, e event) {
 	case e == eventRead:
 		s.step.call = core.Read(0)
 	case e.kind() == eventRemove:
-		s.step.call = core.Call(0, raft.Call{Kind: raft.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: idOf(e.number())}}}})
+		s.step.call = core.Call(0, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: idOf(e.number())}}}})
 	case e.kind() == eventAdd:
-		s.step.call = core.Call(0, raft.Call{Kind: raft.CallAdd,
+		s.step.call = core.Call(0, wire.Call{Kind: wire.CallAdd,
 			Members: []raft.Member{{Server: raft.Server{ID: idOf(e.number())}, Role: raft.Voter}}})
 	case e.kind() == eventHandOver:
 		_ = core.Transfer(0, idOf(e.number())) // it may refuse
@@ -111,13 +112,15 @@ func (s *stepper) happen(n *node, e event) {
 
 // timeoutNow returns the message that tells a node to campaign. It comes from the node's leader if
 // the node knows one.
-func (s *stepper) timeoutNow(n *node) raft.Message {
+func (s *stepper) timeoutNow(n *node) wire.Message {
 	from := n.status.leader
 	if from == "" {
 		from = idOf((n.server + 1) % s.bounds.Servers)
 	}
-	return raft.Message{Kind: raft.TimeoutNow, From: from, To: idOf(n.server), Cluster: clusterID, Term: n.status.term,
-		FromIncarnation: incarnation, ToIncarnation: incarnation}
+	m := wire.TimeoutNow{}.Message()
+	m.From, m.To, m.Cluster, m.Term = from, idOf(n.server), clusterID, n.status.term
+	m.FromIncarnation, m.ToIncarnation = incarnation, incarnation
+	return m
 }
 
 // restart crashes the node and starts it again. The oldest n of its queued writes have reached the
@@ -240,9 +243,9 @@ func (s *stepper) finish(n *node) *step {
 		now.role == before.role && now.term == before.term && n.start == result.after.start && sameLog(n.view, result.after.view)
 	for _, m := range result.sent {
 		c := &m.content
-		result.commit = max(result.commit, c.Commit)
-		switch c.Kind {
-		case raft.AppendRequest, raft.Heartbeat, raft.AppendResponse, raft.HeartbeatResponse:
+		result.commit = max(result.commit, c.AppendRequest().Commit, c.Heartbeat().Commit)
+		switch c.Kind() {
+		case wire.KindAppendRequest, wire.KindHeartbeat, wire.KindAppendResponse, wire.KindHeartbeatResponse:
 			result.claims = true
 		}
 	}

@@ -3,6 +3,7 @@ package model
 import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
+	"github.com/e17579a5/raft/wire"
 )
 
 // This file has the checks that can convict one server by itself, whatever the others do. They run
@@ -87,37 +88,46 @@ func (s *stepper) extendView(w *raft.Write) {
 
 // send checks the claims of a message that leaves against the disk as it is, and puts the message
 // on its way.
-func (s *stepper) send(m *raft.Message) {
+func (s *stepper) send(m *wire.Message) {
 	durable := &s.node.disk.state
 	if m.From != idOf(s.node.server) || serverOf(m.To) >= s.bounds.Servers || m.To == m.From {
-		s.fail(sim.Gate, "%v from %q to %q", m.Kind, m.From, m.To)
+		s.fail(sim.Gate, "%v from %q to %q", m.Kind(), m.From, m.To)
 		return
 	}
-	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
+	mayBe := m.Kind() == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	if !mayBe && m.Term > durable.Term {
-		s.fail(sim.Gate, "%v claims term %d, durable is %d", m.Kind, m.Term, durable.Term)
+		s.fail(sim.Gate, "%v claims term %d, durable is %d", m.Kind(), m.Term, durable.Term)
 	}
-	switch m.Kind {
-	case raft.VoteRequest:
+	switch m.Kind() {
+	case wire.KindVoteRequest:
 		s.checkVote(m.Term, m.From)
-	case raft.VoteResponse:
-		if m.Granted {
+	case wire.KindVoteResponse:
+		if m.VoteResponse().Granted {
 			s.checkVote(m.Term, m.To)
 		}
-	case raft.AppendResponse, raft.HeartbeatResponse:
-		if (m.Granted || m.Kind == raft.HeartbeatResponse) && m.Index > raft.Index(len(s.node.disk.entries)) {
-			s.fail(sim.Gate, "%v up to index %d, but %d entries are durable", m.Kind, m.Index, len(s.node.disk.entries))
+	case wire.KindAppendResponse:
+		if answer := m.AppendResponse(); answer.Accepted {
+			s.checkMatch(m, answer.Index)
 		}
-	case raft.ForwardRequest, raft.ReadRequest:
-		if m.Start != durable.Start {
-			s.fail(sim.Gate, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
+	case wire.KindHeartbeatResponse:
+		s.checkMatch(m, m.HeartbeatResponse().Durable)
+	case wire.KindForwardRequest, wire.KindReadRequest:
+		if start := max(m.ForwardRequest().Start, m.ReadRequest().Start); start != durable.Start {
+			s.fail(sim.Gate, "%v of start %d, durable is %d", m.Kind(), start, durable.Start)
 		}
 	}
-	if m.Kind == raft.Heartbeat && m.Round > uint64(s.bounds.Rounds) {
+	if m.Heartbeat().Round > uint64(s.bounds.Rounds) {
 		s.step.silent = true
 		return
 	}
 	s.step.sent = append(s.step.sent, s.tables.addMessage(m, &s.buffer))
+}
+
+// checkMatch checks an acknowledgement that leaves: what it covers is durable.
+func (s *stepper) checkMatch(m *wire.Message, upto raft.Index) {
+	if upto > raft.Index(len(s.node.disk.entries)) {
+		s.fail(sim.Gate, "%v up to index %d, but %d entries are durable", m.Kind(), upto, len(s.node.disk.entries))
+	}
 }
 
 // checkVote checks that a vote that leaves is the one on the disk. No write replaces a vote within

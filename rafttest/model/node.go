@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A node is one server in one of its states, with its disk. It is never changed: an event makes
@@ -50,8 +51,8 @@ func (n *node) findVoters() {
 		d = d.with(w)
 	}
 	for i := len(d.entries) - 1; i >= 0; i-- {
-		if d.entries[i].Kind == raft.EntryConfiguration {
-			configuration, err := raft.DecodeConfiguration(d.entries[i].Data)
+		if d.entries[i].Kind == wire.EntryConfiguration {
+			configuration, err := wire.DecodeConfiguration(d.entries[i].Data)
 			if err == nil {
 				n.voters, n.old = votersOf(configuration.Members), votersOf(configuration.Old)
 			}
@@ -120,17 +121,16 @@ func (n *node) encodeRest(b []byte, naming *naming) []byte {
 // encodeLog appends an encoding of what a disk holds or is to be given.
 func encodeLog(b []byte, state *raft.DurableState, entries []raft.Entry, naming *naming) []byte {
 	// A message consists of the same things, and its encoding is known to be complete.
-	return raft.AppendMessageState(b, &raft.Message{
-		From: state.Server, To: state.Vote, Term: state.Term, Start: state.Start, Cluster: state.Cluster,
-		FromIncarnation: state.Incarnation, Number: uint64(state.MaxLease), Entries: entries,
-	}, naming.of)
+	m := wire.ForwardRequest{Start: state.Start, Lowest: uint64(state.MaxLease), Commands: entries}.Message()
+	m.From, m.To, m.Term, m.Cluster, m.FromIncarnation = state.Server, state.Vote, state.Term, state.Cluster, state.Incarnation
+	return wire.Naming(naming.of).AppendMessage(b, &m)
 }
 
 // A message is one that some server may send. Equal messages are one.
 type message struct {
 	id       uint32
 	from, to int
-	content  raft.Message
+	content  wire.Message
 	hashes   []sum // by naming
 	// canon has, for each naming, a number: the same for messages that are equal under that naming.
 	canon []uint32

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cluster has many states, but they are made of few nodes and messages. So each node and each
@@ -105,7 +105,7 @@ func (t *tables) addNode(n *node, buffer *[]byte) *node {
 		added.findVoters()
 		added.hashes = t.hashes(hashNode, buffer, n.encode)
 		added.bare = t.hashes(hashNode, buffer, n.encodeBare)
-		added.core.Held(func(m *raft.Message, writes int) {
+		added.core.Held(func(m *wire.Message, writes int) {
 			added.held = append(added.held, parcel{t.addMessage(m, buffer), writes})
 		})
 		return &added
@@ -113,8 +113,8 @@ func (t *tables) addNode(n *node, buffer *[]byte) *node {
 }
 
 // addMessage returns the message that is like m.
-func (t *tables) addMessage(m *raft.Message, buffer *[]byte) *message {
-	encode := func(b []byte, naming *naming) []byte { return raft.AppendMessageState(b, m, naming.of) }
+func (t *tables) addMessage(m *wire.Message, buffer *[]byte) *message {
+	encode := func(b []byte, naming *naming) []byte { return wire.Naming(naming.of).AppendMessage(b, m) }
 	*buffer = encode((*buffer)[:0], &t.namings[0])
 	return t.messages.add(hashOf(hashMessage, *buffer), func(id uint32) *message {
 		added := &message{id: id, from: serverOf(m.From), to: serverOf(m.To), content: *m,

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A feeding notes what a server has written to streams with snapshots for another server, in one
@@ -25,8 +26,8 @@ func (w *World) feeds(st *stream) *feeding {
 	if f.term != st.header.Term || f.life != st.fromLife {
 		*f = feeding{term: st.header.Term, life: st.fromLife}
 	}
-	if f.snapshots == 0 || f.snapshot < st.header.Number {
-		f.snapshot, f.offset = st.header.Number, 0
+	if serial := st.header.SnapshotStream().Serial; f.snapshots == 0 || f.snapshot < serial {
+		f.snapshot, f.offset = serial, 0
 		f.snapshots++
 	}
 	return f
@@ -37,8 +38,9 @@ func (w *World) feeds(st *stream) *feeding {
 // prove that the core sees progress. Bytes that are written a second time don't prove it either.
 func (w *World) fed(st *stream, now raft.Instant) {
 	f := w.feeds(st)
-	offset := st.header.Offset + uint64(st.written)
-	if f.snapshot != st.header.Number || offset <= f.offset {
+	head := st.header.SnapshotStream()
+	offset := head.Offset + uint64(st.written)
+	if f.snapshot != head.Serial || offset <= f.offset {
 		return
 	}
 	s := &w.servers[st.from]
@@ -65,7 +67,7 @@ func votesIn(c *raft.Configuration, m *raft.Member) bool {
 // vote yet, hasn't got its first snapshot, and has got bytes of that snapshot lately.
 func (w *World) checkGivenUp(i int, before *placed, now placed) {
 	s := &w.servers[i]
-	if s.status.role != leads || before.configuration.Next == nil || now.configuration.Refusal != raft.RefusedNotCaughtUp {
+	if s.status.role != leads || before.configuration.Next == nil || now.configuration.Refusal != wire.RefusedNotCaughtUp {
 		return
 	}
 	snapshots, moves := 0, -1

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // changeOf returns the number, plus 1, of the operation that a configuration belongs to, or 0 for
@@ -101,7 +102,7 @@ func (w *World) checkChange(i int, now placed, number int32) {
 	}
 	if o.index = now.index; c.Refusal != 0 {
 		o.refused = true
-		if c.Refusal != raft.RefusedHalfway && !equalMembers(c.Members, w.ghost.settled.Members) {
+		if c.Refusal != wire.RefusedHalfway && !equalMembers(c.Members, w.ghost.settled.Members) {
 			w.fail(ExactlyOnce, i, "the change that is given up at index %d has changed the members: %s became %s", now.index,
 				describeConfiguration(w.ghost.settled), describeConfiguration(c))
 		}
@@ -120,17 +121,17 @@ func equalMembers(a, b []raft.Member) bool { return slices.Equal(a, b) }
 func (w *World) checkTarget(i int, o *operation, c *raft.Configuration) {
 	ok := true
 	switch o.call.Kind {
-	case raft.CallSet:
+	case wire.CallSet:
 		ok = len(c.Members) == len(o.call.Members)
 		for j := range o.call.Members {
 			ok = ok && c.Members[j].ID == o.call.Members[j].ID && c.Members[j].Role == o.call.Members[j].Role
 		}
-	case raft.CallAdd:
+	case wire.CallAdd:
 		m := memberOf(c, o.call.Members[0].ID)
 		ok = m != nil && m.Role == o.call.Members[0].Role
-	case raft.CallRemove:
+	case wire.CallRemove:
 		ok = memberOf(c, o.call.Members[0].ID) == nil
-	case raft.CallReplace:
+	case wire.CallReplace:
 		m := memberOf(c, o.call.Members[0].ID)
 		ok = m != nil && w.diskOf(m) != nil
 	}
@@ -286,7 +287,7 @@ func (e *Event) ChangeText() string {
 	if len(data) < 2 {
 		return "nothing"
 	}
-	text := raft.CallKind(data[0]).String() + " "
+	text := wire.CallKind(data[0]).String() + " "
 	for rest := data[2:]; len(rest) >= 3; rest = rest[3:] {
 		text += string('1' + rune(rest[0]))
 		if raft.MemberRole(rest[1]) == raft.Learner {

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A status is the part of a core's state that is checked after every event.
 type status struct {
@@ -157,10 +160,10 @@ func (w *World) commitFrom(i int, d *disk, to raft.Index) {
 		if index > 1 {
 			command = g.commands[index-2]
 		}
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == wire.EntryConfiguration {
 			w.commitConfiguration(i, e)
 		}
-		if e.Kind != raft.EntryNoOp && e.Kind != raft.EntryConfiguration {
+		if e.Kind != wire.EntryNoOp && e.Kind != wire.EntryConfiguration {
 			w.commitCommand(i, e)
 		}
 		result, applied := w.sessionStep(i, e)
@@ -269,7 +272,7 @@ func (w *World) checkQuota(i int) {
 		}
 		return int64(bytes)
 	}
-	single := int64(w.biggest) + entryOverhead
+	single := int64(w.biggest) + wire.EntryOverhead
 	if bytes := above(min(s.status.commit, s.status.stable)); bytes > max(p.MaxUncommitted, single) {
 		w.fail(BoundedMemory, i, "%d bytes of commands are not committed, %d are allowed", bytes, p.MaxUncommitted)
 	}
@@ -295,12 +298,12 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 		if e.Term != before.term {
 			s.termBegin = e.Index
 		}
-		if s.status.handing && e.Term == s.status.term && e.Index > s.handedAt && e.Kind == raft.EntryCommand {
+		if s.status.handing && e.Term == s.status.term && e.Index > s.handedAt && e.Kind == wire.EntryCommand {
 			w.fail(HandingOver, i, "takes the command at index %d after it has begun to hand over at %d", e.Index, s.handedAt)
 		}
 		before = before.next(e)
 		s.view = append(s.view, before)
-		if e.Kind == raft.EntryConfiguration {
+		if e.Kind == wire.EntryConfiguration {
 			w.viewConfiguration(i, place(e), e.Term)
 		}
 		w.matchLog(i, e.Index, before)

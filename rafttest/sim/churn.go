@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // changeHappens asks for a change of the members, or makes something happen that calls for one. It
 // plans the next change.
@@ -40,13 +43,13 @@ func (w *World) changeHappens() {
 		}
 		return
 	case kind < 5:
-		data[0] = byte(raft.CallAdd)
+		data[0] = byte(wire.CallAdd)
 		data = append(data, subject, role, address)
 	case kind < 7:
-		data[0] = byte(raft.CallRemove)
+		data[0] = byte(wire.CallRemove)
 		data = append(data, subject, 0, addressKept)
 	case kind < 10:
-		data[0] = byte(raft.CallReplace)
+		data[0] = byte(wire.CallReplace)
 		for j := 0; j < w.n; j++ {
 			if s := &w.servers[(int(subject)+j)%w.n]; s.wiped() && !w.counts((int(subject)+j)%w.n) {
 				subject = byte((int(subject) + j) % w.n) // a server that needs a replacement
@@ -55,7 +58,7 @@ func (w *World) changeHappens() {
 		}
 		data = append(data, subject, 0, address)
 	default:
-		data[0] = byte(raft.CallSet)
+		data[0] = byte(wire.CallSet)
 		data = w.randomSet(data, mix(h+9))
 	}
 	w.askFor(i, data, h)

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A slot is what the checks keep of an entry: its term, and a hash over it and everything before
 // it. If two logs have equal chains at an index, they are equal up to that index.
@@ -9,9 +12,6 @@ type slot struct {
 	chain uint64
 	total uint64 // bytes of all commands up to here, as the core counts them
 }
-
-// entryOverhead is what the core counts for a command besides its data, in bytes.
-const entryOverhead = 96
 
 // chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
 func chainEntry(prev uint64, e *raft.Entry) uint64 {
@@ -26,8 +26,8 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 // next returns the slot of e, which follows the entry of s.
 func (s slot) next(e *raft.Entry) slot {
 	total := s.total
-	if e.Kind == raft.EntryCommand {
-		total += uint64(len(e.Data)) + entryOverhead
+	if e.Kind == wire.EntryCommand {
+		total += uint64(len(e.Data)) + wire.EntryOverhead
 	}
 	return slot{e.Term, chainEntry(s.chain, e), total}
 }
@@ -107,7 +107,7 @@ func (d *disk) perform(w *raft.Write) {
 	for i := range w.Entries {
 		before = before.next(&w.Entries[i])
 		d.slots = append(d.slots, before)
-		if w.Entries[i].Kind == raft.EntryConfiguration {
+		if w.Entries[i].Kind == wire.EntryConfiguration {
 			d.configurations = append(d.configurations, place(&w.Entries[i]))
 		}
 	}
@@ -129,9 +129,9 @@ func (d *disk) saved() raft.Saved {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
 		if e.Index > saved.Snapshot.Index {
-			saved.LogBytes += uint64(len(e.Data)) + entryOverhead
+			saved.LogBytes += uint64(len(e.Data)) + wire.EntryOverhead
 		}
-		if e.Kind == raft.EntryConfiguration && e.Index > saved.Snapshot.Index {
+		if e.Kind == wire.EntryConfiguration && e.Index > saved.Snapshot.Index {
 			saved.Configurations = append(saved.Configurations, *e)
 		}
 	}

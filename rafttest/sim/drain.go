@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // drain takes the effects of a core and checks them. It checks messages against the disk as it is
 // before the write that comes with them.
@@ -133,18 +136,17 @@ func (w *World) checkCore(i int) {
 }
 
 // send puts a message on its way, or drops it if its address leads nowhere.
-func (w *World) send(m *raft.Message) {
+func (w *World) send(m *wire.Message) {
 	from, to := serverOf(m.From), serverOf(m.To)
 	l := &w.links[from][to]
 	l.sent++
 	w.stats.Messages++
-	if m.Kind == raft.AppendRequest || m.Kind == raft.Heartbeat {
-		l.envelope = raft.Message{From: m.From, To: m.To, Cluster: m.Cluster, Term: m.Term,
-			FromIncarnation: m.FromIncarnation, ToIncarnation: m.ToIncarnation}
+	if m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindHeartbeat {
+		l.envelope = m.Envelope
 	}
 	known := w.servers[from].known[to]
-	if m.Kind == raft.IdentityRequest {
-		if known = m.At; known == "" {
+	if m.Kind() == wire.KindIdentityRequest {
+		if known = m.ToAddress; known == "" {
 			known = nowhere
 		}
 	}
@@ -167,16 +169,32 @@ func (w *World) send(m *raft.Message) {
 
 // label returns a short name for the content of a message. Its upper 16 bits are the lower 16 bits
 // of the term.
-func label(m *raft.Message) uint32 {
-	h := mix(uint64(m.Kind)<<56 ^ uint64(m.Term)<<32 ^ uint64(m.Index))
-	h = mix(h ^ uint64(m.LogTerm)<<40 ^ uint64(m.Hint)<<20 ^ uint64(m.Commit))
-	h = mix(h ^ m.Round<<40 ^ m.Start<<20 ^ m.Number)
-	h = mix(h ^ uint64(len(m.Entries))<<32 ^ uint64(len(m.Numbers))<<8)
-	if m.Granted {
+const (
+	bitIndex = 4 + iota
+	bitLogTerm
+	bitHint
+	bitCommit
+	bitRound
+	bitStart
+	bitNumber
+	bitGranted
+
+	bitEntries = 14
+	bitNumbers = 15
+)
+
+// label returns a short name for what a message says. Its upper half is the term.
+func label(m *wire.Message) uint32 {
+	h := mix(uint64(m.Kind())<<56 ^ uint64(m.Term)<<32 ^ m.Value(bitIndex))
+	h = mix(h ^ m.Value(bitLogTerm)<<40 ^ m.Value(bitHint)<<20 ^ m.Value(bitCommit))
+	h = mix(h ^ m.Value(bitRound)<<40 ^ m.Value(bitStart)<<20 ^ m.Value(bitNumber))
+	h = mix(h ^ m.Value(bitEntries)<<32 ^ m.Value(bitNumbers)<<8)
+	if m.Value(bitGranted) != 0 {
 		h = mix(h + 1)
 	}
-	if n := len(m.Entries); n > 0 {
-		h = mix(h ^ hashBytes(m.Entries[n-1].Data) ^ uint64(m.Entries[n-1].Term))
+	if entries := m.Entries(); len(entries) > 0 {
+		last := &entries[len(entries)-1]
+		h = mix(h ^ hashBytes(last.Data) ^ uint64(last.Term))
 	}
 	return uint32(m.Term&0xffff)<<16 | uint32(h&0xffff)
 }
@@ -184,17 +202,17 @@ func label(m *raft.Message) uint32 {
 // find returns the message that a delivery names. That message may not exist because the events
 // that led to it were left out. Then find returns the most similar message, so that the rest of the
 // schedule means about the same as before. It returns nil if no message is similar.
-func (w *World) find(e *Event) *raft.Message {
+func (w *World) find(e *Event) *wire.Message {
 	l := &w.links[e.Peer][e.Server]
 	if e.N > int64(l.base) && e.N <= int64(l.base)+int64(len(l.bag)) {
-		if s := &l.bag[e.N-int64(l.base)-1]; s.label == e.Label && s.message.Kind == e.Kind {
+		if s := &l.bag[e.N-int64(l.base)-1]; s.label == e.Label && s.message.Kind() == e.Kind {
 			return w.take(e, l, int(e.N-int64(l.base)-1))
 		}
 	}
 	best, score := -1, 0
 	for j := len(l.bag) - 1; j >= 0; j-- {
 		s := &l.bag[j]
-		if s.message.Kind != e.Kind {
+		if s.message.Kind() != e.Kind {
 			continue
 		}
 		now := 1
@@ -218,7 +236,7 @@ func (w *World) find(e *Event) *raft.Message {
 }
 
 // take notes that a message is delivered, and corrects the event so that it names this message.
-func (w *World) take(e *Event, l *link, j int) *raft.Message {
+func (w *World) take(e *Event, l *link, j int) *wire.Message {
 	s := &l.bag[j]
 	s.delivered = true
 	if w.trace != nil {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // An Op is the kind of an Event: what the event does.
@@ -189,7 +189,7 @@ func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
 // The first and the last kind of message
-const firstKind, lastKind = raft.PreVoteRequest, raft.Fingerprints
+const firstKind, lastKind = wire.KindPreVoteRequest, wire.KindFingerprints
 
 // An Event is one step of a run.
 type Event struct {
@@ -205,7 +205,7 @@ type Event struct {
 	// kind and this label. Otherwise it is the latest message of this kind that is most similar:
 	// one with the same label, or with the same term (the upper half of the label), preferably one
 	// that wasn't delivered yet. For OpCall, Label is the sequence number.
-	Kind  raft.MessageKind
+	Kind  wire.Kind
 	Label uint32
 
 	// At is the time before which the event doesn't happen, in nanoseconds.

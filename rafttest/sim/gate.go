@@ -1,64 +1,68 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // checkMessage checks a message that leaves a server. Its claims must be durable on the server's
 // disk, and must agree with what an observer knows.
-func (w *World) checkMessage(i int, m *raft.Message) {
+func (w *World) checkMessage(i int, m *wire.Message) {
 	s := &w.servers[i]
 	durable := &s.disk.state
 	if m.From != s.id || serverOf(m.To) >= w.n || m.To == s.id {
-		w.fail(Gate, i, "%v from %q to %q", m.Kind, m.From, m.To)
+		w.fail(Gate, i, "%v from %q to %q", m.Kind(), m.From, m.To)
 		return
 	}
-	if to := serverOf(m.To); m.Kind != raft.IdentityRequest && s.known[to] == "" && !s.reached[to] && !s.mixed {
-		w.fail(Gate, i, "sends %v to %s, whose address it hasn't told its transport", m.Kind, m.To)
+	if to := serverOf(m.To); m.Kind() != wire.KindIdentityRequest && s.known[to] == "" && !s.reached[to] && !s.mixed {
+		w.fail(Gate, i, "sends %v to %s, whose address it hasn't told its transport", m.Kind(), m.To)
 	}
-	mayBe := m.Kind == raft.PreVoteRequest || m.Kind == raft.PreVoteResponse && m.Granted
+	mayBe := m.Kind() == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	if !mayBe && m.Term > durable.Term {
-		w.fail(Gate, i, "%v claims term %d, durable is %d", m.Kind, m.Term, durable.Term)
+		w.fail(Gate, i, "%v claims term %d, durable is %d", m.Kind(), m.Term, durable.Term)
 	}
-	if m.Commit > w.ghost.commit() {
-		w.fail(CommitKnown, i, "%v names commit %d, but no leader has committed more than %d", m.Kind, m.Commit, w.ghost.commit())
+	if commit := max(m.AppendRequest().Commit, m.Heartbeat().Commit); commit > w.ghost.commit() {
+		w.fail(CommitKnown, i, "%v names commit %d, but no leader has committed more than %d", m.Kind(), commit, w.ghost.commit())
 	}
-	switch m.Kind {
-	case raft.VoteRequest:
+	switch m.Kind() {
+	case wire.KindVoteRequest:
 		w.checkVote(i, m.Term, i)
-	case raft.VoteResponse:
-		if m.Granted {
+	case wire.KindVoteResponse:
+		if m.VoteResponse().Granted {
 			w.checkVote(i, m.Term, serverOf(m.To))
 		}
-	case raft.AppendResponse:
-		if m.Granted {
-			w.checkMatch(i, m)
+	case wire.KindAppendResponse:
+		if answer := m.AppendResponse(); answer.Accepted {
+			w.checkMatch(i, m, answer.Index)
 		}
-	case raft.HeartbeatResponse:
-		w.checkMatch(i, m)
-		if m.Lease > durable.MaxLease {
-			w.fail(Gate, i, "promises a lease of %d, but %d is durable", m.Lease, durable.MaxLease)
+	case wire.KindHeartbeatResponse:
+		answer := m.HeartbeatResponse()
+		w.checkMatch(i, m, answer.Durable)
+		if lease := raft.Duration(answer.Lease); lease > durable.MaxLease {
+			w.fail(Gate, i, "promises a lease of %d, but %d is durable", lease, durable.MaxLease)
 		}
-	case raft.TimeoutNow:
+	case wire.KindTimeoutNow:
 		w.checkHandOver(i, m)
-	case raft.AppendRequest, raft.Heartbeat:
+	case wire.KindAppendRequest, wire.KindHeartbeat:
 		w.checkBounds(i, m)
 		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
-			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind, m.Term)
+			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind(), m.Term)
 		}
-	case raft.IdentityResponse:
+	case wire.KindIdentityResponse:
 		if m.FromIncarnation != durable.Incarnation {
 			w.fail(Gate, i, "names its disk %d, but %d is durable", m.FromIncarnation, durable.Incarnation)
 		}
-	case raft.ForwardRequest, raft.ReadRequest, raft.CallRequest:
-		if m.Start != durable.Start {
-			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind, m.Start, durable.Start)
+	case wire.KindForwardRequest, wire.KindReadRequest, wire.KindCallRequest:
+		if start := max(m.ForwardRequest().Start, m.ReadRequest().Start, m.CallRequest().Start); start != durable.Start {
+			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind(), start, durable.Start)
 		}
 	}
 }
 
 // checkBounds checks the limits on what is on its way to a peer: the number of appends without an
 // answer, and the bytes of entries in one append.
-func (w *World) checkBounds(i int, m *raft.Message) {
-	if m.Kind != raft.AppendRequest {
+func (w *World) checkBounds(i int, m *wire.Message) {
+	if m.Kind() != wire.KindAppendRequest {
 		return
 	}
 	l := &w.links[i][serverOf(m.To)]
@@ -68,8 +72,10 @@ func (w *World) checkBounds(i int, m *raft.Message) {
 		w.fail(BoundedMemory, i, "%d appends are on their way to %s, %d are allowed", l.appends, m.To, w.params.WindowMessages)
 	}
 	bytes := int64(0)
-	for j := 1; j < len(m.Entries); j++ {
-		bytes += int64(len(m.Entries[j].Data)) + entryOverhead
+	for j, e := range m.Entries() {
+		if j > 0 {
+			bytes += int64(e.Size())
+		}
 	}
 	if bytes > w.params.MaxAppend {
 		w.fail(BoundedMemory, i, "an append has %d bytes beyond its first entry, %d are allowed", bytes, w.params.MaxAppend)
@@ -92,21 +98,21 @@ func (w *World) checkVote(i int, term raft.Term, candidate int) {
 
 // checkMatch checks an acknowledgement. What it covers must be durable. As long as the leader that
 // it goes to leads, it must also equal the log of that leader.
-func (w *World) checkMatch(i int, m *raft.Message) {
+func (w *World) checkMatch(i int, m *wire.Message, upto raft.Index) {
 	s := &w.servers[i]
-	if m.Index == 0 {
+	if upto == 0 {
 		return
 	}
-	if m.Index > s.disk.last() {
-		w.fail(Gate, i, "%v up to index %d, but %d entries are durable", m.Kind, m.Index, s.disk.last())
+	if upto > s.disk.last() {
+		w.fail(Gate, i, "%v up to index %d, but %d entries are durable", m.Kind(), upto, s.disk.last())
 		return
 	}
 	to := &w.servers[serverOf(m.To)]
-	if to.status.role != leads || to.status.term != m.Term || m.Index > raft.Index(len(to.view)) {
+	if to.status.role != leads || to.status.term != m.Term || upto > raft.Index(len(to.view)) {
 		return
 	}
-	if to.view[m.Index-1] != s.disk.slots[m.Index-1] {
-		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind, m.Index)
+	if to.view[upto-1] != s.disk.slots[upto-1] {
+		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind(), upto)
 	}
 }
 

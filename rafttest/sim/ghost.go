@@ -5,6 +5,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/sessionmodel"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A ghost holds what an observer knows that sees everything and forgets nothing, not even in
@@ -141,7 +142,7 @@ type operation struct {
 	since   raft.Index // for a read, the highest index that was acknowledged when it was called
 	started bool
 	stale   bool       // a read that may be stale
-	call    *raft.Call // for a change of the members
+	call    *wire.Call // for a change of the members
 	refused bool       // the change was given up
 	fence   raft.Term  // the only term in which the command may be appended, and only by its server; 0 for any
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/recovery"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A run may begin where another one has ended (Params.After). There are two ways. In one, the first
@@ -100,13 +101,13 @@ func (h *heritage) recover(elder *World) bool {
 	}
 	write := storage.written
 	record := write.Entries[0]
-	configuration, err := raft.DecodeConfiguration(record.Data)
+	configuration, err := wire.DecodeConfiguration(record.Data)
 	if err != nil {
 		h.failure = fmt.Sprintf("the record of the recovery: %v", err)
 		return true
 	}
 	configuration.Cluster, write.State.Cluster = id, id
-	record.Data = raft.AppendConfiguration(nil, &configuration)
+	record.Data = wire.AppendConfiguration(nil, &configuration)
 	write.Entries = []raft.Entry{record}
 	d.perform(&write)
 	h.survivor, h.kept = d, s.kept
@@ -170,7 +171,7 @@ func (w *World) inherit(h *heritage) {
 	for i := range h.entries {
 		e := &h.entries[i]
 		g.committed, g.entries = append(g.committed, h.slots[i]), append(g.entries, *e)
-		if e.Kind == raft.EntryConfiguration && h.survivor != nil {
+		if e.Kind == wire.EntryConfiguration && h.survivor != nil {
 			g.configurations = append(g.configurations, place(e))
 			g.settled = g.configurations[len(g.configurations)-1].configuration
 		}
@@ -207,7 +208,7 @@ func (w *World) inherit(h *heritage) {
 func (w *World) isHeritage(meta *raft.SnapshotMeta) bool {
 	h := w.past
 	return w.inherited > 0 && h.snapshot != nil && meta.Index == h.snapshot.meta.Index && meta.Term == h.snapshot.meta.Term &&
-		bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), raft.AppendConfiguration(nil, &h.snapshot.meta.Configuration))
+		bytes.Equal(wire.AppendConfiguration(nil, &meta.Configuration), wire.AppendConfiguration(nil, &h.snapshot.meta.Configuration))
 }
 
 // orphaned reports whether the run begins with a survivor.

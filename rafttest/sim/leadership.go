@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // checkLeases checks, when a server is elected, that no other server holds a lease by its own
@@ -31,7 +32,7 @@ func (w *World) checkLease(i int) {
 // checkHandOver checks a TimeoutNow that leaves a server. The sender must have no lease. The
 // target's disk must hold the sender's whole log. If the sender has just stepped down because its
 // disk stands still, the target's disk needs to hold only what the sender knows to be committed.
-func (w *World) checkHandOver(i int, m *raft.Message) {
+func (w *World) checkHandOver(i int, m *wire.Message) {
 	s, d := &w.servers[i], w.diskOf(&raft.Member{Server: raft.Server{ID: m.To}, Incarnation: m.ToIncarnation})
 	if s.status.leaseUntil != 0 {
 		w.fail(Leases, i, "lets %s campaign while it holds a lease", m.To)
@@ -60,7 +61,7 @@ type transfer struct {
 
 // handOver makes a call that asks for a transfer.
 func (w *World) handOver(e *Event, s *server) {
-	call := raft.Call{Kind: raft.CallTransfer}
+	call := wire.Call{Kind: wire.CallTransfer}
 	to := int8(0)
 	if e.N > 0 && e.N <= int64(w.n) {
 		to = int8(e.N)

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A cluster may have servers of two versions. The older version knows the first level only. Its
 // servers are upgraded one by one, when they crash.
@@ -8,16 +11,16 @@ import "github.com/e17579a5/raft"
 // levelOf returns the level that a server knows in its next life.
 func (w *World) levelOf(i int) raft.Level {
 	if w.params.Older>>i&1 != 0 && !w.servers[i].upgraded {
-		return raft.LevelFirst
+		return wire.LevelFirst
 	}
-	return raft.LatestLevel
+	return wire.LatestLevel
 }
 
 // upgrade upgrades a server to this version, from its next start on. It reports whether that
 // changes its level.
 func (w *World) upgrade(i int) bool {
 	s := &w.servers[i]
-	changed := w.levelOf(i) != raft.LatestLevel
+	changed := w.levelOf(i) != wire.LatestLevel
 	s.upgraded = true
 	if changed {
 		w.stats.Upgrades++
@@ -27,18 +30,18 @@ func (w *World) upgrade(i int) bool {
 
 // checkLevel checks that a server knows an entry that gets into its log.
 func (w *World) checkLevel(i int, e *raft.Entry) {
-	level := raft.LevelFirst
+	level := wire.LevelFirst
 	switch e.Kind {
-	case raft.EntryCommand, raft.EntryNoOp:
-	case raft.EntryConfiguration:
-		configuration, err := raft.DecodeConfiguration(e.Data)
+	case wire.EntryCommand, wire.EntryNoOp:
+	case wire.EntryConfiguration:
+		configuration, err := wire.DecodeConfiguration(e.Data)
 		if err != nil {
 			w.fail(Levels, i, "the configuration at index %d: %v", e.Index, err)
 			return
 		}
 		level = max(level, configuration.Level)
 	default:
-		level = raft.LevelSessions
+		level = wire.LevelSessions
 	}
 	if s := &w.servers[i]; level > s.level {
 		w.fail(Levels, i, "index %d holds a %v of level %d; this server knows level %d", e.Index, e.Kind, level, s.level)
@@ -52,7 +55,7 @@ func (w *World) leveled() bool {
 	if i < 0 {
 		return false
 	}
-	known := raft.LatestLevel
+	known := wire.LatestLevel
 	configuration := w.servers[i].core.Status().Configuration
 	for _, m := range configuration.Members {
 		j := serverOf(m.ID)
@@ -61,5 +64,5 @@ func (w *World) leveled() bool {
 		}
 		known = min(known, w.servers[j].level)
 	}
-	return max(configuration.Level, raft.LevelFirst) >= known
+	return max(configuration.Level, wire.LevelFirst) >= known
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A chainMachine is the state machine of the servers if the user brings none. Its state is a hash
@@ -114,7 +115,7 @@ func (w *World) oneByOne(to raft.Index) string {
 		if e == nil {
 			return "another one" // the entry is on no disk any more
 		}
-		if e.Kind == raft.EntryCommand {
+		if e.Kind == wire.EntryCommand {
 			one[0], result[0] = *e, nil
 			m.Apply(one[:], result[:])
 		}

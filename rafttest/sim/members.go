@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cluster may have servers beyond those that found it (Params.Spares). They wait to be added.
@@ -19,7 +20,7 @@ type placed struct {
 
 // place returns the configuration that an entry holds.
 func place(e *raft.Entry) placed {
-	configuration, err := raft.DecodeConfiguration(e.Data)
+	configuration, err := wire.DecodeConfiguration(e.Data)
 	if err != nil {
 		return placed{e.Index, &raft.Configuration{}} // a core doesn't let such an entry into its log
 	}
@@ -196,8 +197,8 @@ const maxDisks = 8
 // targetOf returns, roughly, the members that a call asks for. It ignores which disk replaces
 // another, and whether a server is known: that doesn't matter here. It appends the members to
 // target.
-func targetOf(target []raft.Member, call *raft.Call, present []raft.Member) []raft.Member {
-	if call.Kind == raft.CallSet {
+func targetOf(target []raft.Member, call *wire.Call, present []raft.Member) []raft.Member {
+	if call.Kind == wire.CallSet {
 		target = append(target, call.Members...)
 		for i := range target {
 			for j := range present {
@@ -212,13 +213,13 @@ func targetOf(target []raft.Member, call *raft.Call, present []raft.Member) []ra
 	subject := call.Members[0]
 	at := slices.IndexFunc(target, func(m raft.Member) bool { return m.ID == subject.ID })
 	switch {
-	case call.Kind == raft.CallRemove && at >= 0:
+	case call.Kind == wire.CallRemove && at >= 0:
 		target = slices.Delete(target, at, at+1)
-	case call.Kind == raft.CallAdd && at >= 0:
+	case call.Kind == wire.CallAdd && at >= 0:
 		target[at].Role = subject.Role
-	case call.Kind == raft.CallAdd:
+	case call.Kind == wire.CallAdd:
 		target = append(target, subject)
-	case call.Kind == raft.CallReplace && at >= 0:
+	case call.Kind == wire.CallReplace && at >= 0:
 		target[at].Incarnation = 0
 	}
 	return target
@@ -243,12 +244,12 @@ const (
 const nowhere = "nowhere"
 
 // changeCall returns the call that an event makes, or nil if its data make no sense.
-func (w *World) changeCall(e *Event, s *server) *raft.Call {
+func (w *World) changeCall(e *Event, s *server) *wire.Call {
 	if len(e.Data) < 2 || len(e.Data)%3 != 2 {
 		return nil
 	}
-	call := &raft.Call{Kind: raft.CallKind(e.Data[0])}
-	if call.Kind < raft.CallAdd || call.Kind > raft.CallSet {
+	call := &wire.Call{Kind: wire.CallKind(e.Data[0])}
+	if call.Kind < wire.CallAdd || call.Kind > wire.CallSet {
 		return nil
 	}
 	if e.Data[1] != expectNothing {
@@ -270,7 +271,7 @@ func (w *World) changeCall(e *Event, s *server) *raft.Call {
 		}
 		call.Members = append(call.Members, m)
 	}
-	if len(call.Members) == 0 && call.Kind != raft.CallSet {
+	if len(call.Members) == 0 && call.Kind != wire.CallSet {
 		return nil
 	}
 	return call

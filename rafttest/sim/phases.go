@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // The phases of a run, each with luck of its own
@@ -199,7 +200,7 @@ func (w *World) checkGrown() {
 			limit = max(limit, w.params.SnapshotFactor*int64(len(f.bytes)))
 		}
 		for index := s.disk.current.index(); index < s.status.applied; index++ {
-			grown += int64(len(w.ghost.entries[index].Data)) + entryOverhead
+			grown += int64(len(w.ghost.entries[index].Data)) + wire.EntryOverhead
 		}
 		if grown > limit {
 			w.failAtLast(LogBounded, i, "the log behind the snapshot of index %d has %d bytes, %d are allowed", s.disk.current.index(), grown, limit)

@@ -1,6 +1,6 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import "github.com/e17579a5/raft/wire"
 
 // An item is something that happens by itself at an instant of a timed run.
 type item struct {
@@ -105,7 +105,7 @@ type slab struct {
 }
 
 type cell struct {
-	message raft.Message
+	message wire.Message
 	number  uint64 // on its link
 	copies  int8   // copies that have still to arrive
 }
@@ -116,7 +116,7 @@ func (s *slab) reset() {
 }
 
 // put stores a message and returns its place.
-func (s *slab) put(m *raft.Message, number uint64, copies int8) int32 {
+func (s *slab) put(m *wire.Message, number uint64, copies int8) int32 {
 	if n := len(s.free); n > 0 {
 		i := s.free[n-1]
 		s.free = s.free[:n-1]

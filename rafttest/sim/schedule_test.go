@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A drifter is a chain machine that goes wrong when it gets several commands in one batch.
@@ -34,7 +35,7 @@ func TestAnyList(t *testing.T) {
 				Hold: next(4) == 0, N: next(100),
 			}
 			if next(2) == 0 {
-				e.Op, e.Kind = OpDeliver, firstKind+raft.MessageKind(next(int64(lastKind)))
+				e.Op, e.Kind = OpDeliver, firstKind+wire.Kind(next(int64(lastKind)))
 			}
 			s.Events = append(s.Events, e)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/sessionmodel"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Clients with sessions are numbered from 0. Such a client opens a session at some server and
@@ -55,7 +56,7 @@ func (w *World) sessionCall(client int8, sequence uint32) *call {
 // proposal returns what an event of a client with a session proposes, or false if it can't.
 func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 	if !e.Op.inSession() {
-		return raft.Proposal{Kind: raft.EntryCommand, Data: w.command(e)}, true
+		return raft.Proposal{Kind: wire.EntryCommand, Data: w.command(e)}, true
 	}
 	if e.Peer < 0 || int(e.Peer) >= maxClients {
 		return raft.Proposal{}, false
@@ -63,16 +64,16 @@ func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 	c := &w.sessions[e.Peer]
 	switch e.Op {
 	case OpOpen:
-		limits := raft.SessionLimits{Sessions: uint64(w.params.MaxSessions), Bytes: uint64(w.params.SessionBytes)}
+		limits := wire.SessionLimits{Sessions: uint64(w.params.MaxSessions), Bytes: uint64(w.params.SessionBytes)}
 		if h := w.luck.draw(luckSession, int(e.Peer), 1, uint64(e.N)); h%8 == 0 {
 			limits.Sessions = 1 + h>>8%maxClients // the session is opened at a server with other settings
 		}
-		return raft.Proposal{Kind: raft.EntryOpenSession, Data: raft.AppendSessionLimits(nil, limits)}, true
+		return raft.Proposal{Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits)}, true
 	case OpClose:
 		if c.session == (raft.SessionID{}) {
 			return raft.Proposal{}, false
 		}
-		return raft.Proposal{Kind: raft.EntryCloseSession, Data: raft.AppendSessionID(nil, c.session)}, true
+		return raft.Proposal{Kind: wire.EntryCloseSession, Data: wire.AppendSessionID(nil, c.session)}, true
 	}
 	known := w.sessionCall(e.Peer, e.Label)
 	if known == nil {
@@ -82,7 +83,7 @@ func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 	}
 	known.copies++
 	return raft.Proposal{
-		Kind: raft.EntrySessionCommand, Data: raft.AppendSessionCommand(nil, &known.command, known.data), Only: known.copies == 1,
+		Kind: wire.EntrySessionCommand, Data: wire.AppendSessionCommand(nil, &known.command, known.data), Only: known.copies == 1,
 	}, true
 }
 
@@ -90,7 +91,7 @@ func (w *World) proposal(e *Event) (raft.Proposal, bool) {
 // one a few numbers later.
 func (w *World) newCall(e *Event, c *sessionClient) *call {
 	sequence := uint64(e.Label)
-	if c.session == (raft.SessionID{}) || sequence >= maxSequence || sequence < c.next || sequence-c.lowest >= raft.MaxSessionCommands {
+	if c.session == (raft.SessionID{}) || sequence >= maxSequence || sequence < c.next || sequence-c.lowest >= wire.MaxSessionCommands {
 		return nil
 	}
 	for uint64(len(c.calls)) <= sequence {
@@ -121,7 +122,7 @@ func (w *World) sessionAnswered(i int, o *operation, a *raft.Answer) {
 		if a.Err != nil {
 			return
 		}
-		id, err := raft.DecodeSessionID(a.Result)
+		id, err := wire.DecodeSessionID(a.Result)
 		if err != nil || id.Index != o.index || id.Term != w.ghost.committed[o.index-1].term {
 			w.fail(Sessions, i, "the session opened at index %d is called %v: %v", o.index, id, err)
 			return
@@ -173,7 +174,7 @@ func (w *World) sessionStep(i int, e *raft.Entry) (result uint64, applied bool) 
 	g := &w.ghost
 	o := g.table.Step(e, func(command []byte) []byte {
 		g.one[0], g.result[0] = *e, nil
-		g.one[0].Kind, g.one[0].Data = raft.EntryCommand, command
+		g.one[0].Kind, g.one[0].Data = wire.EntryCommand, command
 		g.reference.Apply(g.one[:], g.result[:])
 		return g.result[0]
 	})
@@ -184,14 +185,14 @@ func (w *World) sessionStep(i int, e *raft.Entry) (result uint64, applied bool) 
 	}
 	g.verdicts = append(g.verdicts, v)
 	switch {
-	case e.Kind == raft.EntryNoOp || e.Kind == raft.EntryConfiguration:
+	case e.Kind == wire.EntryNoOp || e.Kind == wire.EntryConfiguration:
 		return 0, false
 	case o.Err != nil:
 		result = mix(hashBytes([]byte(o.Err.Error())))
 	default:
 		result = hashBytes(o.Result)
 	}
-	if e.Kind == raft.EntrySessionCommand && o.Applied {
+	if e.Kind == wire.EntrySessionCommand && o.Applied {
 		w.callApplied(i, e)
 	}
 	return result, o.Applied

@@ -1,6 +1,6 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import "github.com/e17579a5/raft/wire"
 
 // When no event can be left out any more, there may still be a shorter failure near by that is no
 // part of the present one: the cluster got into a state by a detour, and the shorter way consists
@@ -11,7 +11,7 @@ import "github.com/e17579a5/raft"
 type gadget []Event
 
 // deliver returns the delivery of the latest message of a kind from one server to another.
-func deliver(from, to int8, kind raft.MessageKind) Event {
+func deliver(from, to int8, kind wire.Kind) Event {
 	return Event{Op: OpDeliver, Peer: from, Server: to, Kind: kind}
 }
 
@@ -28,10 +28,10 @@ func gadgets(n int8) []gadget {
 			all = append(all, elect(n, a, first, OpExpire), elect(n, a, first, OpTransfer))
 			b := (a + first) % n
 			all = append(all, gadget{
-				deliver(a, b, raft.AppendRequest), {Op: OpPersist, Server: b}, deliver(b, a, raft.AppendResponse),
+				deliver(a, b, wire.KindAppendRequest), {Op: OpPersist, Server: b}, deliver(b, a, wire.KindAppendResponse),
 			}, gadget{
-				deliver(b, a, raft.HeartbeatResponse), deliver(a, b, raft.AppendRequest),
-				{Op: OpPersist, Server: b}, deliver(b, a, raft.AppendResponse),
+				deliver(b, a, wire.KindHeartbeatResponse), deliver(a, b, wire.KindAppendRequest),
+				{Op: OpPersist, Server: b}, deliver(b, a, wire.KindAppendResponse),
 			})
 		}
 	}
@@ -53,13 +53,13 @@ func elect(n, candidate, first int8, begin Op) gadget {
 	} else {
 		g = append(g, Event{Op: begin, Server: candidate})
 		for _, v := range voters {
-			g = append(g, deliver(candidate, v, raft.PreVoteRequest), deliver(v, candidate, raft.PreVoteResponse))
+			g = append(g, deliver(candidate, v, wire.KindPreVoteRequest), deliver(v, candidate, wire.KindPreVoteResponse))
 		}
 	}
 	g = append(g, Event{Op: OpPersist, Server: candidate})
 	for _, v := range voters {
-		g = append(g, deliver(candidate, v, raft.VoteRequest), Event{Op: OpPersist, Server: v},
-			deliver(v, candidate, raft.VoteResponse))
+		g = append(g, deliver(candidate, v, wire.KindVoteRequest), Event{Op: OpPersist, Server: v},
+			deliver(v, candidate, wire.KindVoteResponse))
 	}
 	return append(g, Event{Op: OpPersist, Server: candidate})
 }
@@ -277,13 +277,13 @@ func commit(n, leader int8) gadget {
 	g := gadget{{Op: OpPersist, Server: leader}}
 	for b := int8(0); b < n; b++ {
 		if b != leader {
-			g = append(g, deliver(leader, b, raft.AppendRequest), Event{Op: OpPersist, Server: b}, deliver(b, leader, raft.AppendResponse))
+			g = append(g, deliver(leader, b, wire.KindAppendRequest), Event{Op: OpPersist, Server: b}, deliver(b, leader, wire.KindAppendResponse))
 		}
 	}
 	g = append(g, Event{Op: OpApply, Server: leader}, Event{Op: OpExpire, Server: leader})
 	for b := int8(0); b < n; b++ {
 		if b != leader {
-			g = append(g, deliver(leader, b, raft.AppendRequest), deliver(leader, b, raft.Heartbeat), Event{Op: OpPersist, Server: b},
+			g = append(g, deliver(leader, b, wire.KindAppendRequest), deliver(leader, b, wire.KindHeartbeat), Event{Op: OpPersist, Server: b},
 				Event{Op: OpApply, Server: b})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A snapshotFile is a snapshot that is durable on a disk. It is never changed.
@@ -148,10 +149,10 @@ func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
 		return true
 	}
 	last := meta.Index
-	for last > 0 && g.entries[last-1].Kind != raft.EntryConfiguration {
+	for last > 0 && g.entries[last-1].Kind != wire.EntryConfiguration {
 		last--
 	}
-	if last != meta.ConfigurationIndex || !bytes.Equal(raft.AppendConfiguration(nil, &meta.Configuration), g.entries[last-1].Data) {
+	if last != meta.ConfigurationIndex || !bytes.Equal(wire.AppendConfiguration(nil, &meta.Configuration), g.entries[last-1].Data) {
 		w.fail(SnapshotSound, i, "a snapshot of index %d has the configuration of index %d; the last one up to there is at %d, or differs",
 			meta.Index, meta.ConfigurationIndex, last)
 		return false

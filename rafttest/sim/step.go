@@ -5,12 +5,13 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // step lets one event happen, and reports whether the event could happen. Everything that reaches a
 // core goes through here, in timed runs and in repeated ones. m is the message of a delivery in a
 // timed run, and nil otherwise.
-func (w *World) step(e Event, m *raft.Message) bool {
+func (w *World) step(e Event, m *wire.Message) bool {
 	if int(e.Server) >= w.n || int(e.Peer) >= w.n && !e.Op.inSession() || w.violation != nil {
 		return false
 	}
@@ -49,7 +50,7 @@ func (w *World) step(e Event, m *raft.Message) bool {
 }
 
 // perform performs an event. step keeps the books.
-func (w *World) perform(e *Event, m *raft.Message) bool {
+func (w *World) perform(e *Event, m *wire.Message) bool {
 	s := &w.servers[e.Server]
 	i := int(e.Server)
 	switch e.Op {
@@ -84,7 +85,7 @@ func (w *World) perform(e *Event, m *raft.Message) bool {
 }
 
 // performUp performs an event that happens only to a server that is up.
-func (w *World) performUp(e *Event, m *raft.Message) bool {
+func (w *World) performUp(e *Event, m *wire.Message) bool {
 	s := &w.servers[e.Server]
 	i := int(e.Server)
 	switch e.Op {
@@ -133,7 +134,7 @@ func (w *World) performUp(e *Event, m *raft.Message) bool {
 }
 
 // input hands an event to a core. It reports whether the event could happen.
-func (w *World) input(e *Event, s *server, m *raft.Message) bool {
+func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 	now := w.local(s)
 	switch e.Op {
 	case OpDeliver:
@@ -383,16 +384,16 @@ func (w *World) impersonate(e *Event, s *server) bool {
 		return false
 	}
 	s.reached[e.Peer] = true
-	m := l.envelope
-	m.Kind = raft.TimeoutNow
+	m := wire.TimeoutNow{}.Message()
 	if e.Op == OpProbe {
 		after := max(int64(len(from.view))-e.N, 0)
-		m.Kind, m.Index, m.Commit = raft.AppendRequest, raft.Index(after), from.status.commit
+		probe := wire.AppendRequest{Previous: wire.Place{Index: raft.Index(after)}, Commit: from.status.commit}
 		if after > 0 {
-			m.LogTerm = from.view[after-1].term
+			probe.Previous.Term = from.view[after-1].term
 		}
+		m = probe.Message()
 	}
-	s.core.Receive(w.local(s), m)
+	s.core.Receive(w.local(s), m.In(l.envelope))
 	return true
 }
 

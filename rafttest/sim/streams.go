@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A stream brings the bytes of a snapshot from one server to another. The number of bytes that are
@@ -18,7 +19,7 @@ type stream struct {
 	// the lives of the two servers that the stream connects
 	fromLife, toLife uint32
 
-	header           raft.Message
+	header           wire.Message
 	data             []byte
 	written, arrived int
 	failed           error // why the sender can't send
@@ -82,19 +83,20 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 		number: w.streamCount, sending: send.Stream, from: int8(i), to: int8(to),
 		fromLife: s.life, toLife: w.servers[to].life, header: send.Header,
 	}
+	head := send.Header.SnapshotStream()
 	content, err := w.readSnapshot(s, &send.Meta)
 	switch {
 	case err != nil && errors.Is(err, raft.ErrCorrupt) && !s.rotten && !s.disk.spoiled:
 		w.fail(Recovery, i, "the snapshot is damaged though its disk isn't: %v", err)
 	case err != nil:
 		st.failed, st.takerEnds = err, true
-	case uint64(len(content)) != send.Header.Size || send.Header.Offset > send.Header.Size:
-		w.fail(SnapshotSound, i, "a snapshot of %d bytes is sent as one of %d bytes, from %d on", len(content), send.Header.Size, send.Header.Offset)
+	case uint64(len(content)) != head.Bytes || head.Offset > head.Bytes:
+		w.fail(SnapshotSound, i, "a snapshot of %d bytes is sent as one of %d bytes, from %d on", len(content), head.Bytes, head.Offset)
 	default:
-		st.data = content[send.Header.Offset:]
+		st.data = content[head.Offset:]
 	}
 	w.stats.Streams++
-	if send.Header.Offset > 0 {
+	if head.Offset > 0 {
 		w.stats.Resumed++
 	}
 	w.feeds(st)
@@ -204,7 +206,7 @@ func (w *World) streamSent(e *Event, s *server) bool {
 		}
 		st.written += n
 		w.fed(st, now)
-		s.core.SnapshotMoved(now, st.sending, st.header.Offset+uint64(st.written))
+		s.core.SnapshotMoved(now, st.sending, st.header.SnapshotStream().Offset+uint64(st.written))
 	}
 	return true
 }

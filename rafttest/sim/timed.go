@@ -1,6 +1,6 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import "github.com/e17579a5/raft/wire"
 
 // In a timed run the surroundings act by themselves: messages arrive after a delay, disks need
 // their time, deadlines pass. Everything that then reaches a core is an Event. The list of these
@@ -141,7 +141,7 @@ func (w *World) laneHappens(it *item, i int) {
 	case itemDeliver:
 		cell := &w.slab.cells[it.n]
 		if s.up {
-			e.Op, e.Kind, e.N = OpDeliver, cell.message.Kind, int64(cell.number)
+			e.Op, e.Kind, e.N = OpDeliver, cell.message.Kind(), int64(cell.number)
 			w.stepHeld(e, &cell.message)
 		} else if w.trace != nil {
 			w.trace.misses(w, &cell.message, cell.number)
@@ -208,7 +208,7 @@ func (w *World) tick(i int, planned int64) {
 }
 
 // stepHeld performs an event. Luck may hold its effects back for a while.
-func (w *World) stepHeld(e Event, m *raft.Message) {
+func (w *World) stepHeld(e Event, m *wire.Message) {
 	i := int(e.Server)
 	if w.params.Hold > 0 && permille(w.next(luckHold, i), w.params.Hold) {
 		e.Hold = true
@@ -221,7 +221,7 @@ func (w *World) stepHeld(e Event, m *raft.Message) {
 }
 
 // transmit plans the arrival of a message. number counts the messages of its link.
-func (w *World) transmit(m *raft.Message, l *link, from, to int, number uint64) {
+func (w *World) transmit(m *wire.Message, l *link, from, to int, number uint64) {
 	p := &w.params
 	if l.cut {
 		w.stats.Dropped++

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // patience is how long a leader may go on without answers or without its disk, in election timeouts
 // on its own clock. The core steps down after one election timeout, counted from what it sent last.
@@ -8,13 +11,13 @@ const patience = 3
 
 // expectSticky notes whether the message that is about to be delivered must not raise the server's
 // term (§4.2.3).
-func (w *World) expectSticky(s *server, m *raft.Message) {
-	s.sticky = m.Kind == raft.VoteRequest && !m.Transfer && (s.status.role == leads ||
+func (w *World) expectSticky(s *server, m *wire.Message) {
+	s.sticky = m.Kind() == wire.KindVoteRequest && !m.VoteRequest().Transfer && (s.status.role == leads ||
 		s.heard != 0 && w.local(s) < s.heard+raft.Instant(w.params.Election))
 }
 
 // checkTimes notes when a server heard what, and checks conditions that must not last.
-func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
+func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 	s := &w.servers[i]
 	s.sticky = false
 	if s.status.role != "follower" {
@@ -28,13 +31,13 @@ func (w *World) checkTimes(i int, e *Event, m *raft.Message) {
 		if m.Term != s.status.term {
 			return
 		}
-		switch m.Kind {
-		case raft.AppendRequest, raft.Heartbeat:
+		switch m.Kind() {
+		case wire.KindAppendRequest, wire.KindHeartbeat:
 			own := m.ToIncarnation == s.core.Status().Incarnation || m.ToIncarnation == 0 && s.core.Status().Cluster == m.Cluster
 			if s.status.role == "follower" && own {
 				s.heard = w.local(s)
 			}
-		case raft.AppendResponse, raft.HeartbeatResponse:
+		case wire.KindAppendResponse, wire.KindHeartbeatResponse:
 			s.answered[e.Peer] = w.local(s)
 			w.links[i][e.Peer].appends = 0
 		}

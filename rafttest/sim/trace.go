@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Trace is all that happened in a run, in order. Everything that shows a run to people is made
@@ -57,7 +58,7 @@ type Step struct {
 // A Sent is a message that left a core.
 type Sent struct {
 	Message int // from 1, in the order of sending
-	Content raft.Message
+	Content wire.Message
 }
 
 // A Fate says why a message isn't delivered: its link is cut, or chance has lost it.
@@ -127,7 +128,7 @@ type flight struct {
 }
 
 // begin notes that an event is about to happen.
-func (t *recorder) begin(w *World, e *Event, m *raft.Message) {
+func (t *recorder) begin(w *World, e *Event, m *wire.Message) {
 	s := &Step{Event: *e, At: w.now, Text: describe(e, m), Server: int(e.Server), Inside: len(t.open) > 0}
 	if e.Op.alone() {
 		s.Server = -1
@@ -190,20 +191,20 @@ func (t *recorder) current() *Step {
 }
 
 // delivered notes which message the current event delivers.
-func (t *recorder) delivered(m *raft.Message, number uint64) {
+func (t *recorder) delivered(m *wire.Message, number uint64) {
 	s := t.current()
 	s.Text = deliverText(m)
 	s.Delivered = t.messages[flight{serverOf(m.From), serverOf(m.To), number}]
 }
 
 // arrives notes which message has arrived at a process that stands still.
-func (t *recorder) arrives(m *raft.Message) {
+func (t *recorder) arrives(m *wire.Message) {
 	s := t.current()
 	s.Text, s.Delivered = fmt.Sprintf("arrives %s>%s %s", m.From, m.To, MessageText(m)), 0
 }
 
 // sends notes a message that leaves a core. number counts the messages of its link.
-func (t *recorder) sends(m *raft.Message, number uint64) {
+func (t *recorder) sends(m *wire.Message, number uint64) {
 	s := t.current()
 	t.sent++
 	t.messages[flight{serverOf(m.From), serverOf(m.To), number}] = t.sent
@@ -219,10 +220,10 @@ func (t *recorder) loses(from, to int, number uint64, cut bool) {
 }
 
 // misses notes that a message arrives at a server that is down.
-func (t *recorder) misses(w *World, m *raft.Message, number uint64) {
+func (t *recorder) misses(w *World, m *wire.Message, number uint64) {
 	from, to := serverOf(m.From), serverOf(m.To)
 	t.show(w, &Step{Kind: StepMiss, Inside: len(t.open) > 0, At: w.now, Server: to, Delivered: t.messages[flight{from, to, number}],
-		Event: Event{Op: OpDeliver, Server: int8(to), Peer: int8(from), Kind: m.Kind},
+		Event: Event{Op: OpDeliver, Server: int8(to), Peer: int8(from), Kind: m.Kind()},
 		Text:  deliverText(m) + ", which is down"})
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A transcript is the steps of a run as a text. It has a line for each event. The line has a column
@@ -61,7 +62,7 @@ func (s *ServerState) text() string {
 }
 
 // describe says what an event is.
-func describe(e *Event, m *raft.Message) string {
+func describe(e *Event, m *wire.Message) string {
 	text := e.String()
 	if m != nil {
 		text = deliverText(m)
@@ -81,7 +82,7 @@ func describe(e *Event, m *raft.Message) string {
 	return text
 }
 
-func deliverText(m *raft.Message) string {
+func deliverText(m *wire.Message) string {
 	return fmt.Sprintf("deliver %s>%s %s", m.From, m.To, MessageText(m))
 }
 
@@ -119,50 +120,76 @@ func answerText(a *raft.Answer) string {
 }
 
 // MessageText returns the content of a message in a few words.
-func MessageText(m *raft.Message) string {
-	b := fmt.Sprintf("%v t%d", m.Kind, m.Term)
-	switch m.Kind {
-	case raft.PreVoteRequest, raft.VoteRequest:
-		b += fmt.Sprintf(" last %d/t%d", m.Index, m.LogTerm)
-	case raft.PreVoteResponse, raft.VoteResponse:
-		b += granted(m)
-	case raft.AppendRequest:
-		b += fmt.Sprintf(" after %d/t%d +%d commit %d", m.Index, m.LogTerm, len(m.Entries), m.Commit)
-	case raft.AppendResponse:
-		b += fmt.Sprintf(" %d%s", m.Index, granted(m))
-		if !m.Granted {
-			b += fmt.Sprintf(" hint %d/t%d", m.Hint, m.LogTerm)
+func MessageText(m *wire.Message) string {
+	b := fmt.Sprintf("%v t%d", m.Kind(), m.Term)
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
+		b += " last " + placeText(m.PreVoteRequest().Last)
+	case wire.KindVoteRequest:
+		b += " last " + placeText(m.VoteRequest().Last)
+	case wire.KindPreVoteResponse:
+		b += granted(m.PreVoteResponse().Granted)
+	case wire.KindVoteResponse:
+		b += granted(m.VoteResponse().Granted)
+	case wire.KindAppendRequest:
+		r := m.AppendRequest()
+		b += fmt.Sprintf(" after %s +%d commit %d", placeText(r.Previous), len(r.Entries), r.Commit)
+	case wire.KindAppendResponse:
+		r := m.AppendResponse()
+		b += fmt.Sprintf(" %d%s", r.Index, granted(r.Accepted))
+		if !r.Accepted {
+			b += " hint " + placeText(r.Agree)
 		}
-	case raft.Heartbeat:
-		b += fmt.Sprintf(" round %d commit %d", m.Round, m.Commit)
-	case raft.HeartbeatResponse:
-		b += fmt.Sprintf(" round %d matched %d, %d", m.Round, m.Index, m.Hint)
-	case raft.ForwardRequest:
-		b += fmt.Sprintf(" +%d from %d", len(m.Entries), m.Number)
-	case raft.ForwardResponse:
-		b += fmt.Sprintf(" refused %v", m.Numbers)
-	case raft.SnapshotRequest:
-		b += fmt.Sprintf(" %d/t%d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Size, m.Round)
-	case raft.SnapshotResponse:
-		b += fmt.Sprintf(" %d/t%d from %d, attempt %d", m.Index, m.LogTerm, m.Offset, m.Round)
-	case raft.Fingerprints:
-		b += fmt.Sprintf(" to %d", m.Index)
-	case raft.SnapshotStream:
-		b += fmt.Sprintf(" %d/t%d from %d of %d bytes, attempt %d", m.Index, m.LogTerm, m.Offset, m.Size, m.Round)
-	case raft.ReadRequest:
-		b += fmt.Sprintf(" to %d", m.Number)
-	case raft.ReadResponse:
-		b += fmt.Sprintf(" to %d index %d", m.Number, m.Index)
-	case raft.CallRequest:
-		b += fmt.Sprintf(" %d: %v", m.Numbers[0], m.Call)
-	case raft.CallResponse:
-		b += fmt.Sprintf(" %d%s", m.Number, granted(m))
+	case wire.KindHeartbeat:
+		r := m.Heartbeat()
+		b += fmt.Sprintf(" round %d commit %d", r.Round, r.Commit)
+	case wire.KindHeartbeatResponse:
+		r := m.HeartbeatResponse()
+		b += fmt.Sprintf(" round %d matched %d, %d", r.Round, r.Durable, r.Received)
+	case wire.KindSnapshotRequest:
+		r := m.SnapshotRequest()
+		b += fmt.Sprintf(" %s of %d bytes, attempt %d", placeText(r.Snapshot), r.Bytes, r.Attempt)
+	case wire.KindSnapshotResponse:
+		r := m.SnapshotResponse()
+		b += fmt.Sprintf(" %s from %d, attempt %d", placeText(r.Snapshot), r.Offset, r.Attempt)
+	case wire.KindSnapshotStream:
+		r := m.SnapshotStream()
+		b += fmt.Sprintf(" %s from %d of %d bytes, attempt %d", placeText(r.Snapshot), r.Offset, r.Bytes, r.Attempt)
+	case wire.KindFingerprints:
+		b += fmt.Sprintf(" to %d", m.Fingerprints().Index)
+	default:
+		b += requestText(m)
 	}
 	return b
 }
 
-func granted(m *raft.Message) string {
-	if m.Granted {
+// requestText says what a message says that is about what callers ask for.
+func requestText(m *wire.Message) string {
+	switch m.Kind() {
+	case wire.KindForwardRequest:
+		r := m.ForwardRequest()
+		return fmt.Sprintf(" +%d from %d", len(r.Commands), r.Lowest)
+	case wire.KindForwardResponse:
+		return fmt.Sprintf(" refused %v", m.ForwardResponse().Refused)
+	case wire.KindReadRequest:
+		return fmt.Sprintf(" to %d", m.ReadRequest().Number)
+	case wire.KindReadResponse:
+		r := m.ReadResponse()
+		return fmt.Sprintf(" to %d index %d", r.Number, r.Index)
+	case wire.KindCallRequest:
+		r := m.CallRequest()
+		return fmt.Sprintf(" %d: %v", r.Number, r.Call)
+	case wire.KindCallResponse:
+		r := m.CallResponse()
+		return fmt.Sprintf(" %d%s", r.Number, granted(r.Done))
+	}
+	return ""
+}
+
+func placeText(p wire.Place) string { return fmt.Sprintf("%d/t%d", p.Index, p.Term) }
+
+func granted(yes bool) string {
+	if yes {
 		return " granted"
 	}
 	return " refused"

@@ -1,13 +1,16 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // A process that stands still takes all that has gathered meanwhile in one turn, in the order of
 // raft.HandIn.
 
 // An arrived is a message that waits at a process that stands still.
 type arrived struct {
-	message raft.Message
+	message wire.Message
 	number  uint64 // on its link
 }
 
@@ -44,12 +47,12 @@ func (w *World) waits(it *item, i int) {
 	s.waiting = append(s.waiting, *it)
 	if it.what == itemDeliver {
 		cell := &w.slab.cells[it.n]
-		w.step(Event{Op: OpArrive, Server: it.a, Peer: it.b, Kind: cell.message.Kind, N: int64(cell.number)}, &cell.message)
+		w.step(Event{Op: OpArrive, Server: it.a, Peer: it.b, Kind: cell.message.Kind(), N: int64(cell.number)}, &cell.message)
 	}
 }
 
 // arrive lets a message arrive at a process that stands still.
-func (w *World) arrive(e *Event, m *raft.Message) bool {
+func (w *World) arrive(e *Event, m *wire.Message) bool {
 	s := &w.servers[e.Server]
 	if m == nil {
 		if m = w.find(e); m == nil {
@@ -94,7 +97,7 @@ func (t *turn) Messages(raft.Instant) {
 	for len(s.arrived) > 0 && s.up && t.w.violation == nil {
 		a := s.arrived[0]
 		s.arrived = s.arrived[:copy(s.arrived, s.arrived[1:])]
-		t.w.step(Event{Op: OpDeliver, Server: int8(t.i), Peer: int8(serverOf(a.message.From)), Kind: a.message.Kind, N: int64(a.number)}, &a.message)
+		t.w.step(Event{Op: OpDeliver, Server: int8(t.i), Peer: int8(serverOf(a.message.From)), Kind: a.message.Kind(), N: int64(a.number)}, &a.message)
 	}
 }
 
@@ -121,12 +124,12 @@ func (t *turn) Tick(now raft.Instant) {
 		if m.Term != before.term {
 			continue
 		}
-		switch m.Kind {
-		case raft.AppendRequest, raft.Heartbeat:
+		switch m.Kind() {
+		case wire.KindAppendRequest, wire.KindHeartbeat:
 			if campaigns {
-				w.fail(ArrivedFirst, t.i, "campaigns though a %v of %s, the leader of its term, had arrived", m.Kind, m.From)
+				w.fail(ArrivedFirst, t.i, "campaigns though a %v of %s, the leader of its term, had arrived", m.Kind(), m.From)
 			}
-		case raft.AppendResponse, raft.HeartbeatResponse:
+		case wire.KindAppendResponse, wire.KindHeartbeatResponse:
 			answered[serverOf(m.From)] = true
 		}
 	}

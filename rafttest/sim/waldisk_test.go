@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // TestWAL runs seeds with real logs. It demands that everything happened to the logs that can
@@ -71,7 +71,7 @@ func TestAnyListWAL(t *testing.T) {
 			e := Event{Op: Op(1 + next(int64(lastOp))), Server: int8(next(p.Servers)), Peer: int8(next(p.Servers)), Hold: next(4) == 0, N: next(2000)}
 			switch {
 			case next(2) == 0:
-				e.Op, e.Kind = OpDeliver, firstKind+raft.MessageKind(next(int64(lastKind)))
+				e.Op, e.Kind = OpDeliver, firstKind+wire.Kind(next(int64(lastKind)))
 			case e.Op == OpFound || e.Op == OpSettle || e.Op == OpPass:
 				e.Op = OpStart
 			}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // Options say what a run consists of besides its Params.
@@ -187,14 +188,14 @@ type link struct {
 	sent     uint64 // number of messages so far
 	base     uint64 // number of the first message in bag, minus 1
 	bag      []sentMessage
-	appends  int64        // number of appends that a leader has sent since an answer to it arrived
-	lag      int64        // how much longer messages take for a while, in a timed run
-	arriving int64        // when the last message arrives that isn't reordered
-	envelope raft.Message // the last message that only a leader sends, without its content
+	appends  int64         // number of appends that a leader has sent since an answer to it arrived
+	lag      int64         // how much longer messages take for a while, in a timed run
+	arriving int64         // when the last message arrives that isn't reordered
+	envelope wire.Envelope // the last message that only a leader sends, without its content
 }
 
 type sentMessage struct {
-	message   raft.Message
+	message   wire.Message
 	number    uint64 // on its link
 	label     uint32
 	delivered bool

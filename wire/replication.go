@@ -1,0 +1,124 @@
+package wire
+
+import "time"
+
+// Kinds of messages about replication.
+const (
+	KindAppendRequest     Kind = 5
+	KindAppendResponse    Kind = 6
+	KindHeartbeat         Kind = 7
+	KindHeartbeatResponse Kind = 8
+)
+
+var _ = register(
+	infoOf[AppendRequest](KindAppendRequest),
+	infoOf[AppendResponse](KindAppendResponse),
+	infoOf[Heartbeat](KindHeartbeat),
+	infoOf[HeartbeatResponse](KindHeartbeatResponse),
+)
+
+// An AppendRequest is AppendEntries (§3.5). Without entries it is a probe.
+type AppendRequest struct {
+	// Previous is the entry before Entries.
+	Previous Place
+	// Commit is the leader's commit index.
+	Commit Index
+	// Entries follow Previous. They are contiguous, and their terms never fall.
+	Entries []Entry
+}
+
+func (b *AppendRequest) pack(p *packer) {
+	p.place(&b.Previous)
+	number(p, fieldCommit, &b.Commit)
+	p.entries(&b.Entries)
+}
+
+// Message returns a message of this kind, without an envelope.
+func (b AppendRequest) Message() (m Message) { b.pack(m.begin(KindAppendRequest)); return m }
+
+// AppendRequest returns the body of a message of this kind, and a zero one for any other kind.
+func (m *Message) AppendRequest() (b AppendRequest) { b.pack(m.open(KindAppendRequest)); return b }
+
+// An AppendResponse answers an AppendRequest. To a leader of an earlier term it says nothing but the
+// term.
+type AppendResponse struct {
+	// Accepted says: "My log matches yours up to Index, durably." Otherwise the answer says: "My log doesn't
+	// hold the previous entry, at Index; look at Agree or before it."
+	Accepted bool
+	Index    Index
+	// Agree is the last place at or before Index that the two logs can agree at. It is zero in an accepting
+	// answer.
+	Agree Place
+}
+
+func (b *AppendResponse) pack(p *packer) {
+	number(p, fieldIndex, &b.Index)
+	number(p, fieldLogTerm, &b.Agree.Term)
+	number(p, fieldHint, &b.Agree.Index)
+	p.flag(fieldGranted, &b.Accepted)
+}
+
+// Message returns a message of this kind, without an envelope.
+func (b AppendResponse) Message() (m Message) { b.pack(m.begin(KindAppendResponse)); return m }
+
+// AppendResponse returns the body of a message of this kind, and a zero one for any other kind.
+func (m *Message) AppendResponse() (b AppendResponse) { b.pack(m.open(KindAppendResponse)); return b }
+
+// A Heartbeat asserts the sender's leadership in the message's Term, and nothing about the log but
+// Commit. With a Round it is to be answered; without, it only tells Commit.
+type Heartbeat struct {
+	// Commit is a commit index that the receiver is known to have in its log.
+	Commit Index
+	// Round numbers the leader's rounds of heartbeats within its term, from 1.
+	Round uint64
+	// Lease is the length of the lease that the leader asks for, or 0 for none.
+	Lease time.Duration
+}
+
+func (b *Heartbeat) pack(p *packer) {
+	number(p, fieldCommit, &b.Commit)
+	number(p, fieldRound, &b.Round)
+	number(p, fieldLease, &b.Lease)
+}
+
+// Message returns a message of this kind, without an envelope.
+func (b Heartbeat) Message() (m Message) { b.pack(m.begin(KindHeartbeat)); return m }
+
+// Heartbeat returns the body of a message of this kind, and a zero one for any other kind.
+func (m *Message) Heartbeat() (b Heartbeat) { b.pack(m.open(KindHeartbeat)); return b }
+
+// A HeartbeatResponse answers the heartbeat of the same Round.
+type HeartbeatResponse struct {
+	// Durable is how far the follower's log matches the leader's on disk, Received how far it matches, on
+	// disk or not.
+	Durable, Received Index
+	Round             uint64
+	// Lost is the index of a snapshot that this server has lost. It needs another snapshot that reaches as
+	// far at least. 0 is none.
+	Lost Index
+	// Lease is the length of the lease that the follower promises, or 0 for none.
+	Lease time.Duration
+	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it shouldn't lead.
+	Fitness uint64
+	// Level is the highest level that the follower knows. 0 stands for LevelFirst.
+	Level Level
+}
+
+func (b *HeartbeatResponse) pack(p *packer) {
+	number(p, fieldIndex, &b.Durable)
+	number(p, fieldHint, &b.Received)
+	number(p, fieldRound, &b.Round)
+	number(p, fieldNumber, &b.Lost)
+	number(p, fieldLease, &b.Lease)
+	number(p, fieldFitness, &b.Fitness)
+	number(p, fieldLevel, &b.Level)
+}
+
+// Message returns a message of this kind, without an envelope.
+func (b HeartbeatResponse) Message() (m Message) { b.pack(m.begin(KindHeartbeatResponse)); return m }
+
+// HeartbeatResponse returns the body of a message of this kind, and a zero one for any other kind.
+func (m *Message) HeartbeatResponse() (b HeartbeatResponse) {
+	b.pack(m.open(KindHeartbeatResponse))
+	return b
+}

@@ -1,0 +1,43 @@
+package wire
+
+// WellFormed says whether a message can be what a server sends, as far as it shows in the message alone:
+// a server takes no other. The entries of an append are what a log holds: contiguous, of terms that never
+// fall and are not above the message's, with readable data. Forwarded commands are what callers may
+// propose. A call is there, and so is the configuration of a snapshot.
+func (m *Message) WellFormed() bool {
+	switch m.body.kind {
+	case KindAppendRequest:
+		return m.appendWellFormed()
+	case KindForwardRequest:
+		for i := range m.body.entries {
+			if !m.body.entries[i].Proposable() {
+				return false
+			}
+		}
+	case KindCallRequest:
+		return m.body.rest != nil && m.body.rest.call != nil && len(m.body.rest.numbers) == 1
+	case KindSnapshotRequest:
+		b := m.SnapshotRequest()
+		return b.Snapshot.Index > 0 && b.Snapshot.Term <= m.Term && b.Bytes > 0
+	case KindSnapshotStream:
+		b := m.SnapshotStream()
+		if len(m.body.entries) != 1 || b.Configuration.Kind != EntryConfiguration ||
+			b.Configuration.Index > b.Snapshot.Index || b.Offset > b.Bytes {
+			return false
+		}
+		return b.Configuration.Readable() && b.Snapshot.Term <= m.Term
+	}
+	return true
+}
+
+func (m *Message) appendWellFormed() bool {
+	last := m.AppendRequest().Previous
+	for i := range m.body.entries {
+		e := &m.body.entries[i]
+		if e.Index != last.Index+1 || e.Term < last.Term || e.Term > m.Term || e.Term == 0 || !e.Readable() {
+			return false
+		}
+		last = Place{e.Index, e.Term}
+	}
+	return last.Term <= m.Term
+}
