@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain makes the test program a server when a cell starts it as one.
+// TestMain makes the test program a server when a cell has started it as one.
 func TestMain(m *testing.M) {
 	serveIfOrdered()
 	os.Exit(m.Run())
 }
 
-// measureTiny runs the program with small values and more arguments, and returns its results.
+// measureTiny runs the program with small values and further arguments, and returns the results.
 func measureTiny(t *testing.T, args ...string) []result {
 	var out, log bytes.Buffer
 	err := run(t.Context(), append([]string{
@@ -63,7 +63,7 @@ func among(t *testing.T, peers ...string) string {
 }
 
 // TestPeers runs every peer for a moment in each of its modes: the run passes its own check, and
-// every figure that a peer can give is there.
+// has every figure that a load has for every peer.
 func TestPeers(t *testing.T) {
 	for _, p := range allPeers() {
 		for _, mode := range p.Modes() {
@@ -88,8 +88,8 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestCells runs every cell for a moment with one peer of each library: each has every figure that its table
-// compares, or says why not.
+// TestCells runs every cell for a moment with one peer of each library: each peer has every figure
+// that the cell's table compares, or the reason why it has none.
 func TestCells(t *testing.T) {
 	peers := among(t, "raft", "hashicorp-wal", "etcd", "dragonboat", floorName)
 	for _, c := range allCells() {
@@ -125,7 +125,7 @@ func TestFiveServers(t *testing.T) {
 	}
 }
 
-// A fakeCluster applies commands to its machines as a test wants.
+// A fakeCluster is a cluster with one server, itself. Its proposals do what a test wants.
 type fakeCluster struct {
 	machines []*Machine
 	propose  func(machines []*Machine, command []byte) (uint64, error)
@@ -142,7 +142,7 @@ func (c *fakeCluster) Propose(_ context.Context, _ int, command []byte) (uint64,
 	return c.propose(c.machines, command)
 }
 
-// A fakePeer starts a fakeCluster.
+// A fakePeer is a peer whose clusters are fake. It is the function that their proposals call.
 type fakePeer func(machines []*Machine, command []byte) (uint64, error)
 
 func (fakePeer) Name() string         { return "fake" }
@@ -170,7 +170,8 @@ func applyAll(machines []*Machine, command []byte) uint64 {
 	return result
 }
 
-// TestCheckAccepts: a peer that does its work has figures, and none for what can't be counted.
+// TestCheckAccepts: a peer that does its work has figures. It has no figure for what can't be
+// counted.
 func TestCheckAccepts(t *testing.T) {
 	for _, rate := range []float64{0, 5000} {
 		r, err := measureFake(t, func(m []*Machine, command []byte) (uint64, error) { return applyAll(m, command), nil }, rate)
@@ -180,7 +181,8 @@ func TestCheckAccepts(t *testing.T) {
 	}
 }
 
-// TestOmission: in an open loop a peer that hangs is charged with all that was to be made meanwhile, made or not.
+// TestOmission: in an open loop a peer that hangs is charged with every request that was due
+// meanwhile, whether it was made or not.
 func TestOmission(t *testing.T) {
 	const hang = 100 * time.Millisecond
 	l := &load{open: newArrivals(1000)}
@@ -246,7 +248,7 @@ func TestCheckRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasSuffix(name, "order") {
-				// An even number of commands, so that only their order is wrong.
+				// The number of commands is even, so that only their order is wrong.
 				machines, l := pairOfCommands(t, broken)
 				require.ErrorIs(t, l.check(machines), errWrongState)
 				return
@@ -270,7 +272,7 @@ func pairOfCommands(t *testing.T, p fakePeer) ([]*Machine, *load) {
 	return machines, l
 }
 
-// TestRunFails: the error of a client ends the run, and is its error.
+// TestRunFails: the error of a client ends the run, and is the error of the run.
 func TestRunFails(t *testing.T) {
 	gone := errors.New("leader gone")
 	_, err := measureFake(t, func([]*Machine, []byte) (uint64, error) { return 0, gone }, 0)
@@ -323,8 +325,8 @@ func TestHistogram(t *testing.T) {
 	require.Less(t, h.quantile(1), 70e6)
 }
 
-// TestTable: ratios compare with the best other peer of the same round, and never with the floor; a peer without figures
-// is in the table with the reason.
+// TestTable: a ratio compares a peer with the best other peer of the same round, and never with the
+// floor. A peer without figures is named below the table, with the reason.
 func TestTable(t *testing.T) {
 	one := func(peer string, round int, throughput, cpu float64) result {
 		r := result{key: key{Cell: "load", Mode: onDisk, Servers: 3}, Peer: peer, Round: round}
@@ -363,7 +365,8 @@ func TestTable(t *testing.T) {
 	require.NotContains(t, page.String(), "https:")
 }
 
-// TestMatrix: each cell is measured once with each value of what it can be varied by, and not with others.
+// TestMatrix: each cell is measured once with each value of the parameters by which it can be
+// varied, and its runs aren't multiplied by the values of others.
 func TestMatrix(t *testing.T) {
 	s, err := parse(strings.Fields("-cell load,restart,away,snapshots,failover-killed -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms -entries 10,100 -state 1,2"), io.Discard)
 	require.NoError(t, err)
@@ -377,7 +380,7 @@ func TestMatrix(t *testing.T) {
 	require.Equal(t, map[string]int{"load": 16, "restart": 4, "away": 8, "snapshots": 16, "failover-killed": 4}, count)
 }
 
-// TestFiles: what -o has written is what -from reads, and -from measures nothing.
+// TestFiles: -from reads what -o has written, and measures nothing.
 func TestFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results")
 	measured := measureTiny(t, "-peers", "floor", "-mode", "memory", "-o", file)
@@ -386,7 +389,7 @@ func TestFiles(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), []string{"-from", file}, io.Discard, io.Discard), `no cell "nothing"`)
 }
 
-// TestFlags: what makes no sense is refused by name.
+// TestFlags: a flag that makes no sense is refused, and the error names it.
 func TestFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"-peers nobody":                     `no peer "nobody"`,
@@ -415,7 +418,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestDescribe: every peer says how it is set up.
+// TestDescribe: -describe prints the settings of every peer.
 func TestDescribe(t *testing.T) {
 	var out, log bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{"-describe"}, &out, &log))

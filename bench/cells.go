@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// A cell is something that is measured: a load under conditions, or an event.
+// A cell is one kind of measurement: a load under some condition, or an event.
 type cell struct {
 	name  string
-	about string // what happens, for the tables
-	// axes are what it can be varied by besides peer, servers and mode.
+	about string // says for the tables what happens
+	// axes are the parameters by which the cell can be varied besides peer, servers and mode.
 	axes axes
-	// needs are what a peer must be able to do.
+	// needs are the abilities that a peer must have.
 	needs []Ability
-	// diskOnly says that it makes no sense in memory.
+	// diskOnly says that the cell makes no sense in mode memory.
 	diskOnly bool
-	// alone says that its cluster has one server.
+	// alone says that the cluster has one server.
 	alone   bool
 	columns []column
-	// drawn are the columns that are drawn over what the cell was varied by.
+	// drawn names the columns that are drawn as charts over the parameters.
 	drawn   []string
 	measure func(context.Context, Peer, runConfig, *result) error
 }
@@ -29,7 +29,7 @@ type cell struct {
 // axes say by which parameters a cell can be varied.
 type axes struct{ clients, payload, rate, election, entries, state, times bool }
 
-// Columns of all cells with a load. The first column of a cell is the one that is compared with the floor.
+// These are the columns of the cells. The first column of a cell is compared with the floor too.
 var (
 	latencyColumns = []column{
 		{name: "p50_us", title: "p50 µs", better: minOf},
@@ -49,47 +49,47 @@ var (
 		{name: "lag_us", title: "generator's lag p99 µs"},
 	})
 	mixColumns = slices.Concat(loadColumns, []column{
-		{name: "read_p50_us", title: "reads p50 µs"}, {name: "read_p99_us", title: "p99 µs"},
-		{name: "write_p50_us", title: "writes p50 µs"}, {name: "write_p99_us", title: "p99 µs"},
+		{name: "read_p50_us", title: "reads p50 µs"}, {name: "read_p99_us", title: "reads p99 µs"},
+		{name: "write_p50_us", title: "writes p50 µs"}, {name: "write_p99_us", title: "writes p99 µs"},
 	})
 	slowFollowerColumns = []column{
 		{name: "throughput", title: "requests/s", better: maxOf},
 		{name: "p50_us", title: "p50 µs", better: minOf},
 		{name: "p99_us", title: "p99 µs", better: minOf},
-		{name: "usual_throughput", title: "usually /s"},
-		{name: "usual_p50_us", title: "p50 µs"},
-		{name: "usual_p99_us", title: "p99 µs"},
+		{name: "usual_throughput", title: "usual requests/s"},
+		{name: "usual_p50_us", title: "usual p50 µs"},
+		{name: "usual_p99_us", title: "usual p99 µs"},
 		{name: "kept", title: "share kept", decimals: 2, better: maxOf},
 		{name: "p99_ratio", title: "p99 over usual", decimals: 2},
-		{name: "caught_up_s", title: "then caught up in s", decimals: 2},
+		{name: "caught_up_s", title: "then caught up after s", decimals: 2},
 	}
 	slowDiskColumns  = append(slices.Clone(slowFollowerColumns), column{name: "held", title: "syncs held up"})
 	snapshotsColumns = []column{
 		{name: "taking_p99_ratio", title: "taken: p99 over usual", decimals: 2, better: minOf},
 		{name: "installing_p99_ratio", title: "installed: p99 over usual", decimals: 2, better: minOf},
-		{name: "usual_p99_us", title: "usually p99 µs"},
+		{name: "usual_p99_us", title: "usual p99 µs"},
 		{name: "taking_p99_us", title: "taken: p99 µs", better: minOf},
 		{name: "installing_p99_us", title: "installed: p99 µs", better: minOf},
-		{name: "usual_throughput", title: "usually requests/s"},
+		{name: "usual_throughput", title: "usual requests/s"},
 		{name: "taking_kept", title: "taken: share kept", decimals: 2, better: maxOf},
 		{name: "installing_kept", title: "installed: share kept", decimals: 2, better: maxOf},
 		{name: "taken", title: "snapshots taken"},
 		{name: "installed", title: "installed"},
-		{name: "install_s", title: "each in s", decimals: 2},
+		{name: "install_s", title: "s per installation", decimals: 2},
 	}
 	idleColumns = []column{
 		{name: "cpu_percent", title: "CPU of a server, % of a core", decimals: 3, better: minOf},
-		{name: "switches", title: "its waits/s", decimals: 1, better: minOf},
+		{name: "switches", title: "waits/s of a server", decimals: 1, better: minOf},
 		{name: "leader_cpu_percent", title: "CPU of the leader, %", decimals: 3},
-		{name: "leader_switches", title: "its waits/s", decimals: 1},
+		{name: "leader_switches", title: "waits/s of the leader", decimals: 1},
 	}
 	awayColumns = []column{
-		{name: "caught_up_s", title: "caught up in s", decimals: 2, better: minOf},
+		{name: "caught_up_s", title: "caught up after s", decimals: 2, better: minOf},
 		{name: "caught_up_rate", title: "entries/s", better: maxOf},
 		{name: "p50_us", title: "meanwhile p50 µs"},
-		{name: "p99_us", title: "p99 µs", better: minOf},
-		{name: "usual_p50_us", title: "usually p50 µs"},
-		{name: "usual_p99_us", title: "p99 µs"},
+		{name: "p99_us", title: "meanwhile p99 µs", better: minOf},
+		{name: "usual_p50_us", title: "usual p50 µs"},
+		{name: "usual_p99_us", title: "usual p99 µs"},
 		{name: "away_throughput", title: "commands/s while away"},
 	}
 	restartColumns = []column{
@@ -107,7 +107,7 @@ var (
 	}
 )
 
-// loadDrawn are the columns of a load that are drawn.
+// loadDrawn names the columns of a load that are drawn.
 var loadDrawn = []string{"throughput", "p50_us"}
 
 // allCells are the cells in the order of the tables.
@@ -117,21 +117,21 @@ func allCells() []cell {
 			name: "load", about: "each client waits for its answer and then proposes again",
 			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureLoad,
 		}, {
-			name: "open", about: "commands arrive at a rate, and their latency counts from then",
+			name: "open", about: "commands arrive at a rate, and their latency counts from their arrival",
 			axes: axes{clients: true, payload: true, rate: true}, columns: openColumns, drawn: loadDrawn, measure: measureLoad,
 		}, {
-			name: "read", about: "linearizable reads, each client in turn",
+			name: "read", about: "linearizable reads: each client waits for its answer and then reads again",
 			axes:  axes{clients: true},
 			needs: []Ability{reads}, columns: loadColumns, drawn: loadDrawn, measure: measureReads(100),
 		}, {
-			name: "mix", about: "nine linearizable reads to a command, each client in turn",
+			name: "mix", about: "nine linearizable reads for each command: each client waits for its answer before its next request",
 			axes:  axes{clients: true, payload: true},
 			needs: []Ability{reads}, columns: mixColumns, drawn: loadDrawn, measure: measureReads(90),
 		}, {
 			name: "slow-machine", about: fmt.Sprintf("as load, but every state machine sleeps %v after %d commands", applyPause, pauseEvery),
 			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureSlowMachine,
 		}, {
-			name: "slow-follower", about: fmt.Sprintf("as load, but the process of one follower is stopped for %v, runs for %v, and so on", frozenFor, thawedFor),
+			name: "slow-follower", about: fmt.Sprintf("as load, but the process of one follower is stopped for %v, then runs for %v, and so on", frozenFor, thawedFor),
 			axes: axes{clients: true, payload: true}, diskOnly: true,
 			needs: []Ability{restarts, elections}, columns: slowFollowerColumns, drawn: []string{"p99_ratio"}, measure: measureSlowFollower,
 		}, {
@@ -140,33 +140,33 @@ func allCells() []cell {
 			needs: []Ability{stalling}, columns: slowDiskColumns, drawn: []string{"p99_ratio"}, measure: measureSlowDisk,
 		}, {
 			name:  "snapshots",
-			about: "as load, while all servers take snapshots again and again, and while a follower that was away is sent and installs one",
+			about: "as load, while all servers take snapshots again and again, and while a follower that was away is sent a snapshot and installs it",
 			axes:  axes{clients: true, payload: true, state: true}, diskOnly: true,
 			needs: []Ability{snapshots}, columns: snapshotsColumns, measure: measureSnapshots,
 			drawn: []string{"taking_p99_ratio", "installing_p99_ratio"},
 		}, {
-			name: "idle", about: "servers in processes of their own, of which nobody wants anything; a wait is a voluntary context switch",
+			name: "idle", about: "servers in processes of their own, without any requests; a wait is a voluntary context switch",
 			axes: axes{election: true}, diskOnly: true,
 			needs: []Ability{elections}, columns: idleColumns, drawn: []string{"cpu_percent"}, measure: measureIdle,
 		}, {
-			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log is so much longer, and catches up, while %d clients propose", lightClients),
+			name: "away", about: fmt.Sprintf("a follower is killed, comes back when the log has grown by these entries, and catches up, while %d clients propose", lightClients),
 			axes: axes{payload: true, entries: true}, diskOnly: true,
 			needs: []Ability{restarts, elections}, columns: awayColumns, drawn: []string{"caught_up_s"}, measure: measureAway,
 		}, {
-			name: "restart", about: "a sole voter starts with a log in the page cache, until all of it is applied",
+			name: "restart", about: "a sole voter starts with a log in the page cache; the time until all of it is applied",
 			axes: axes{payload: true, entries: true}, diskOnly: true, alone: true,
 			needs: []Ability{restarts}, columns: restartColumns, drawn: []string{"replayed_s"}, measure: measureRestart,
 		},
 		failoverCell(leaderClosed, "the leader's process hands over and closes"),
-		failoverCell(leaderKilled, "the leader's process is killed, its connections are reset"),
-		failoverCell(leaderSilent, "the leader's process is stopped, its connections stay"),
+		failoverCell(leaderKilled, "the leader's process is killed, and its connections are reset"),
+		failoverCell(leaderSilent, "the leader's process is stopped, and its connections stay"),
 	}
 }
 
-// failoverCell is a cell in which leaders are lost.
+// failoverCell returns a cell in which leaders are lost.
 func failoverCell(l loss, about string) cell {
 	return cell{
-		name: "failover-" + string(l), about: about + "; until the next acknowledged command",
+		name: "failover-" + string(l), about: about + "; the time until the next acknowledged command",
 		axes: axes{election: true, times: true}, diskOnly: true,
 		needs: []Ability{restarts, elections}, columns: failoverColumns, drawn: []string{"p50_ms"}, measure: measureFailover(l),
 	}
@@ -188,7 +188,7 @@ func findCell(name string) (cell, error) {
 			return c, nil
 		}
 	}
-	return cell{}, fmt.Errorf("no cell %q; there are %s", name, strings.Join(cellNames(), ", "))
+	return cell{}, fmt.Errorf("no cell %q: the cells are %s", name, strings.Join(cellNames(), ", "))
 }
 
 // selectCells returns the cells that a list names.
@@ -212,7 +212,7 @@ func (c cell) column(name string) column {
 	return c.columns[slices.IndexFunc(c.columns, func(col column) bool { return col.name == name })]
 }
 
-// lacks says why a peer can't do this cell; "" when it can.
+// lacks returns the reason why a peer can't do this cell; "" when it can.
 func (c cell) lacks(p Peer) string {
 	for _, a := range c.needs {
 		if why := p.Lacks(a); why != "" {
@@ -222,10 +222,10 @@ func (c cell) lacks(p Peer) string {
 	return ""
 }
 
-// errNothingMeasured says that a run was too short for its load.
-var errNothingMeasured = errors.New("nothing was answered while it was measured")
+// errNothingMeasured says that the measured time was too short for the load.
+var errNothingMeasured = errors.New("no request was answered in the measured time")
 
-// measureReads is measureLoad with a share of reads.
+// measureReads returns measureLoad with a share of reads, in percent.
 func measureReads(share int) func(context.Context, Peer, runConfig, *result) error {
 	return func(ctx context.Context, p Peer, c runConfig, r *result) error {
 		c.load.reads = share

@@ -7,29 +7,31 @@ import (
 	"strings"
 )
 
-// A chart is lines over two logarithmic axes, drawn as SVG.
+// A chart has lines over two logarithmic axes, and is drawn as SVG.
 type chart struct {
 	xTitle, yTitle string
 	lines          []line
 	width, height  int       // in pixels; 0 stands for a large one
-	frame          []point   // the axes span these too
-	xTicks         []float64 // what is marked below, instead of round values
+	frame          []point   // points that the axes span besides those of the lines
+	xTicks         []float64 // the values that are marked below the chart; nil stands for round values
 }
 
-// A line is a row of points. Values that aren't positive have no place on the axes, and are left out.
+// A line is a row of points. Points with a value that isn't positive have no place on the axes, and
+// are left out.
 type line struct {
 	colour string
 	dashed bool
 	points []point
 }
 
-// A point may have a label, which is shown beside it, and a hint, which is shown when it is pointed at.
+// A point may have a label, which is shown beside it, and a hint, which is shown when the mouse
+// points at it.
 type point struct {
 	x, y        float64
 	label, hint string
 }
 
-// Sizes of a chart in pixels: of one that says nothing of it, and of what is around the lines.
+// Sizes in pixels: of a chart that names no size, and of the margins around the lines.
 const (
 	chartWidth, chartHeight = 460, 320
 	chartLeft, chartRight   = 58, 22
@@ -39,7 +41,7 @@ const (
 // An axis maps values to pixels.
 type axis struct{ low, high, from, to float64 }
 
-// newAxis spans values with some air.
+// newAxis returns an axis that spans the values, with some room at both ends.
 func newAxis(values []float64, from, to float64) axis {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, v := range values {
@@ -55,7 +57,8 @@ func (a axis) at(v float64) float64 {
 	return a.from + (math.Log10(v)-a.low)/(a.high-a.low)*(a.to-a.from)
 }
 
-// ticks are round values on the axis: powers of ten, and what lies between when there are few of them.
+// ticks returns round values on the axis: powers of ten, and values between them when there are
+// few.
 func (a axis) ticks() []float64 {
 	steps := []float64{1, 2, 5}
 	if a.high-a.low > 2.5 {
@@ -83,7 +86,7 @@ func short(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-// mark prints a value below an axis: exactly, if it is a small number.
+// mark prints a value below an axis. A small whole number is printed exactly.
 func mark(v float64) string {
 	if v < 1e4 && v == math.Trunc(v) {
 		return fmt.Sprint(int(v))
@@ -100,7 +103,7 @@ func (c chart) svg() string {
 		c.width, c.height, html.EscapeString(c.yTitle), html.EscapeString(c.xTitle), c.draw())
 }
 
-// draw draws what the chart consists of.
+// draw draws the contents of the chart.
 func (c chart) draw() string {
 	var xs, ys []float64
 	for _, p := range c.frame {

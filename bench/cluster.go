@@ -15,13 +15,13 @@ import (
 type group struct {
 	options  Options
 	cluster  Cluster
-	machines []*Machine // of the options: a server that is started takes its own from there
-	servers  []Server   // nil where one was stopped
+	machines []*Machine // those of the options: a server takes its machine from there
+	servers  []Server   // nil for a server that was stopped
 	leader   Server
 }
 
-// startGroup starts a cluster of n servers, and returns when it has a leader. Options need neither
-// addresses nor machines.
+// startGroup starts a cluster of n servers, and returns when it has a leader. The options need
+// neither addresses nor machines.
 func startGroup(ctx context.Context, p Peer, o Options, n int) (_ *group, err error) {
 	for range n {
 		o.Machines = append(o.Machines, new(Machine))
@@ -48,7 +48,7 @@ func startGroup(ctx context.Context, p Peer, o Options, n int) (_ *group, err er
 	return g, nil
 }
 
-// close stops the servers, all at once, and then the cluster.
+// close stops the servers, all of them at once, and then closes the cluster.
 func (g *group) close() error {
 	closed := make(chan error, len(g.servers))
 	for _, s := range g.servers {
@@ -68,17 +68,18 @@ func (g *group) close() error {
 	return errors.Join(append(errs, g.cluster.Close())...)
 }
 
-// leading is the number of the leader, and follower that of a server beside it.
+// leading returns the number of the leader, and follower that of the server after it.
 func (g *group) leading() int  { return slices.Index(g.servers, g.leader) }
 func (g *group) follower() int { return (g.leading() + 1) % len(g.servers) }
 
-// stop closes a server, and start starts it again, on a machine of its own that was put in the place of the old one.
+// stop closes a server.
 func (g *group) stop(i int) error {
 	s := g.servers[i]
 	g.servers[i] = nil
 	return s.Close()
 }
 
+// start starts a server that was stopped, with the machine that is now in its place.
 func (g *group) start(i int) error {
 	s, err := g.cluster.Start(i)
 	if err != nil {
@@ -91,7 +92,7 @@ func (g *group) start(i int) error {
 // errNoLeader says that a cluster didn't elect a leader in time.
 var errNoLeader = errors.New("no leader was elected")
 
-// pollEvery is how often something is asked that nobody is told.
+// pollEvery is how often poll asks.
 const pollEvery = 500 * time.Microsecond
 
 // awaitLeader waits until a server leads, and remembers it.
@@ -113,7 +114,7 @@ func (g *group) awaitLeader(ctx context.Context, election time.Duration) error {
 	return nil
 }
 
-// poll asks until the answer is yes.
+// poll waits until done returns true. It serves where nothing reports the change.
 func poll(ctx context.Context, done func() bool) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -127,11 +128,12 @@ func poll(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// Ports are chosen from these, below those that systems give to outgoing connections: a server that
-// starts again finds its own still free, and nobody who dials it meanwhile is connected to himself.
+// Ports are chosen from firstPort to lastPort, below the ports that systems give to outgoing
+// connections. So a server that starts again finds its port still free, and a process that dials
+// the port meanwhile isn't connected to itself.
 const firstPort, lastPort = 16384, 32767
 
-// freeAddresses returns n loopback addresses at which nobody listens.
+// freeAddresses returns n loopback addresses at which nothing listens.
 func freeAddresses(n int) ([]string, error) {
 	var addresses []string
 	var errs []error

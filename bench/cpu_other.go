@@ -4,8 +4,8 @@ package main
 
 import "time"
 
-// processSwitches returns false likewise.
+// processSwitches returns false: this system doesn't say how often the process waited.
 func processSwitches() (uint64, bool) { return 0, false }
 
-// processCPU returns false: there is no getrusage here.
+// processCPU returns false: this system has no getrusage.
 func processCPU() (time.Duration, bool) { return 0, false }

@@ -16,7 +16,8 @@ func processCPU() (time.Duration, bool) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), true
 }
 
-// processSwitches returns how often a thread of the process has waited for something (voluntary context switches).
+// processSwitches returns how often a thread of the process has waited for something (voluntary
+// context switches).
 func processSwitches() (uint64, bool) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

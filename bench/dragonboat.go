@@ -25,7 +25,7 @@ type dragonboatPeer struct {
 	name  string
 	modes []Mode
 	store string
-	logs  config.LogDBFactory // nil for the default, pebble
+	logs  config.LogDBFactory // nil for pebble, the default
 }
 
 // The peers on dragonboat differ in where they keep the log.
@@ -41,17 +41,18 @@ func (p dragonboatPeer) Settings(mode Mode) string {
 	s := "dragonboat v4.0.0-20240618143154-6a1623140f27 with the log in " + p.store + ", in default settings.\n" +
 		"One shard per host, PreVote and CheckQuorum on, a concurrent state machine, which is given batches,\n" +
 		"a session without deduplication (as everywhere here), snapshots when a cell asks for them, no log output.\n" +
-		"What it syncs can't be counted from outside."
+		"Its syncs can't be counted from outside."
 	if mode == inMemory {
-		return s + "\nThe log on a file system in memory (it has no other log in memory), its channel transport."
+		return s + "\nThe log on a file system in memory (the library has no other log in memory), its channel transport."
 	}
 	return s
 }
 
 const (
 	dragonboatShard = 1
-	dragonboatTicks = 10 // the election timeout in round trips, its unit; a heartbeat every one
-	// dragonboatTimeout is what a proposal must be given; it is never reached.
+	dragonboatTicks = 10 // the election timeout in round trips, its unit; each has a heartbeat
+	// dragonboatTimeout is the timeout that the library demands for each request. It is long enough
+	// never to be reached.
 	dragonboatTimeout = time.Minute
 	// dragonboatClose bounds how long a host may take to stop.
 	dragonboatClose = 30 * time.Second
@@ -59,10 +60,10 @@ const (
 
 func (dragonboatPeer) Lacks(Ability) string { return "" }
 
-// dragonboatRun numbers the clusters of the process, whose addresses in memory must differ.
+// dragonboatRun counts the clusters of the process, whose addresses in memory must differ.
 var dragonboatRun atomic.Uint64
 
-// New returns a cluster, whose members are numbered from 1.
+// New returns a cluster. Its members have numbers from 1 on.
 func (p dragonboatPeer) New(o Options) (Cluster, error) {
 	c := &dragonboatCluster{peer: p, options: o, members: make(map[uint64]dragonboat.Target)}
 	run := dragonboatRun.Add(1)
@@ -134,7 +135,7 @@ func (s *dragonboatServer) Leads() bool {
 	return err == nil && known && leader == s.id
 }
 
-// Propose gives the command as it is: the library copies it.
+// Propose hands the command itself over: the library copies it.
 func (s *dragonboatServer) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
 	for {
 		request, err := s.host.Propose(s.session, command, dragonboatTimeout)
@@ -172,11 +173,12 @@ func (s *dragonboatServer) Read(ctx context.Context, _ int) error {
 	}
 }
 
-// dragonboatRetry is how long a client waits after a request was dropped.
+// dragonboatRetry is how long a client waits before it makes a dropped request again.
 const dragonboatRetry = time.Millisecond
 
-// awaitDragonboat waits for the end of a request. One that was dropped had no effect, and the library wants it to be
-// made again: the caller does, after the wait that is here.
+// awaitDragonboat waits for the end of a request. A request that was dropped had no effect, and the
+// library wants it to be made again. awaitDragonboat then waits for dragonboatRetry, and its caller
+// makes the request again.
 func awaitDragonboat(ctx context.Context, request *dragonboat.RequestState) (answer dragonboat.RequestResult, err error) {
 	select {
 	case answer = <-request.ResultC():
@@ -196,7 +198,7 @@ func awaitDragonboat(ctx context.Context, request *dragonboat.RequestState) (ans
 	return answer, errors.New("the request was refused")
 }
 
-// Snapshot takes one, unless there is one of the same state.
+// Snapshot takes a snapshot, unless there is already one of the same state.
 func (s *dragonboatServer) Snapshot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dragonboatTimeout)
 	defer cancel()
@@ -220,7 +222,7 @@ func (s *dragonboatServer) HandOver(ctx context.Context) error {
 	})
 }
 
-// Close closes the host, or gives it up after a while.
+// Close closes the host. It gives up after dragonboatClose.
 func (s *dragonboatServer) Close() error {
 	closed := make(chan struct{})
 	go func() {
@@ -247,12 +249,12 @@ func (m dragonboatMachine) Update(entries []statemachine.Entry) ([]statemachine.
 	return entries, nil
 }
 
-func (dragonboatMachine) Lookup(any) (any, error)         { return nil, nil } // reads look at nothing, everywhere
+func (dragonboatMachine) Lookup(any) (any, error)         { return nil, nil } // a read looks at nothing, for any peer
 func (m dragonboatMachine) PrepareSnapshot() (any, error) { return m.machine.capture(), nil }
 func (dragonboatMachine) SaveSnapshot(captured any, w io.Writer, _ statemachine.ISnapshotFileCollection, _ <-chan struct{}) error {
 	state, ok := captured.(*machineState)
 	if !ok {
-		return fmt.Errorf("%T is no state", captured)
+		return fmt.Errorf("%T is not the state of a machine", captured)
 	}
 	_, err := state.WriteTo(w)
 	return err
@@ -262,7 +264,7 @@ func (m dragonboatMachine) RecoverFromSnapshot(r io.Reader, _ []statemachine.Sna
 }
 func (dragonboatMachine) Close() error { return nil }
 
-// dragonboatStall holds syncs up in the file system that the library has for injecting errors.
+// dragonboatStall holds up syncs. It stands where the library's file system can inject errors.
 type dragonboatStall struct{ stall *stall }
 
 func (s dragonboatStall) MaybeError(op vfs.Op) error {
@@ -272,7 +274,8 @@ func (s dragonboatStall) MaybeError(op vfs.Op) error {
 	return nil
 }
 
-// dragonboatFiles are the files below, where those that are used again are held up too: the library's file system forgets them.
+// dragonboatFiles is the file system below. It holds up the syncs of files that are used again,
+// which the library's wrapper of a file system forgets.
 type dragonboatFiles struct {
 	vfs.FS
 	stall *stall
@@ -286,12 +289,12 @@ func (f dragonboatFiles) ReuseForWrite(old, name string) (vfs.File, error) {
 	return vfs.WrapFile(file, dragonboatStall{f.stall}), nil
 }
 
-// dragonboatMemory is the transport in memory, to which every address is as good as another.
+// dragonboatMemory is the transport in memory. It accepts every address.
 type dragonboatMemory struct{ transport.ChanTransportFactory }
 
 func (*dragonboatMemory) Validate(string) bool { return true }
 
-// dragonboatSilence is a logger that says nothing, and panics when the library means to.
+// dragonboatSilence is a logger that says nothing. It panics when the library wants it to.
 type dragonboatSilence struct{}
 
 func (dragonboatSilence) SetLevel(logger.LogLevel)  {}
@@ -301,8 +304,8 @@ func (dragonboatSilence) Warningf(string, ...any)   {}
 func (dragonboatSilence) Errorf(string, ...any)     {}
 func (dragonboatSilence) Panicf(f string, a ...any) { panic(fmt.Errorf(f, a...)) }
 
-// The library is told to be quiet here, and pebble below it, which has no other place to be told: in
-// memory it complains at each compaction that it can't learn how full the disk is.
+// init makes the library quiet, and pebble below it. Pebble can only be quietened through package
+// log; in memory it complains at each compaction that it can't learn how full the disk is.
 func init() {
 	log.SetOutput(io.Discard)
 	logger.SetLoggerFactory(func(string) logger.ILogger { return dragonboatSilence{} })

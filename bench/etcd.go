@@ -16,14 +16,16 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 )
 
-// etcdPeer is go.etcd.io/raft/v3 with etcd's write-ahead log. The library is a core: the goroutines, the log in
-// memory, the waiters and the transport around it are written here, as well as we can.
+// etcdPeer is go.etcd.io/raft/v3 with etcd's write-ahead log. The library is a core alone: the
+// goroutines, the log in memory, the waiters and the transport around it are written here, as well
+// as we can.
 type etcdPeer struct {
 	name string
-	// yields says whether a server's loop, once woken, first lets run who is ready to run. Clients that have
-	// just been answered then propose before it takes what has gathered, and batches grow several
-	// times, without a timer. It is what a driver may do, not what the library does; so there is one
-	// peer with it, the faster by far, and one without, which is closer to what most users have.
+	// yields says whether a server's loop, once it is woken, first lets other goroutines run that
+	// are ready. Clients that have just been answered then propose before the loop takes what has
+	// gathered: batches grow several times, without a timer. A driver may do this; the library
+	// doesn't. So one peer does it, which is faster by far, and one peer doesn't, which is closer
+	// to what most users have.
 	yields bool
 }
 
@@ -37,27 +39,27 @@ func (p etcdPeer) Name() string { return p.name }
 func (etcdPeer) Modes() []Mode  { return []Mode{onDisk, inMemory} }
 
 func (p etcdPeer) Settings(mode Mode) string {
-	s := "etcd-io/raft v3.7.0, RawNode with AsyncStorageWrites, driven by one goroutine per server that steps\n" +
-		"all that has gathered, proposals as one message, and hands writes and applies to goroutines of their own.\n" +
+	s := "etcd-io/raft v3.7.0, RawNode with AsyncStorageWrites, driven by one goroutine per server, which steps\n" +
+		"everything that has gathered, proposals as one message, and hands writes and applies to goroutines of their own.\n" +
 		"PreVote and CheckQuorum on, messages up to 1 MiB and 512 in flight (both as in etcd's server).\n" +
 		fmt.Sprintf("The log in memory is compacted to %d entries every %d.\n", etcdKeepEntries, etcdCompactEvery)
 	if p.yields {
-		s += "The loop yields the processor once before it takes what has gathered: batches grow, faster by far.\n"
+		s += "The loop yields the processor once before it takes what has gathered: batches grow, which is faster by far.\n"
 	} else {
 		s += "The loop takes what has gathered as soon as it is woken.\n"
 	}
 	if mode == inMemory {
-		return s + "MemoryStorage alone; messages are handed over as pointers, all of a turn at once."
+		return s + "MemoryStorage alone; messages are handed over as pointers, all messages of a turn at once."
 	}
-	return s + "WAL of etcd's server v3.7.3, segments of 64 MB: all writes that have gathered are saved and synced at once.\n" +
-		"(Counted are the saves that sync, not what a new segment costs.)\n" +
-		"TCP with one connection per direction, all that has gathered in one write, messages in protobuf."
+	return s + "WAL of etcd's server v3.7.3, segments of 64 MB; all writes that have gathered are saved and synced at once.\n" +
+		"(Saves that sync are counted; the syncs of a new segment aren't.)\n" +
+		"TCP with one connection per direction; messages in protobuf, all that have gathered in one write."
 }
 
 const (
 	// etcdTicks is the election timeout in ticks; a heartbeat is sent at each tick.
 	etcdTicks = 10
-	// etcdMessageSize and etcdInFlight are those of etcd's server.
+	// etcdMessageSize and etcdInFlight are the values of etcd's server.
 	etcdMessageSize = 1 << 20
 	etcdInFlight    = 512
 	// etcdApplySize bounds the committed entries that are being applied. Applying is quick here.
@@ -67,25 +69,26 @@ const (
 	etcdKeepEntries  = 10_000
 )
 
-// Lacks says that snapshots are the business of whoever drives the library: what could be measured here is our own code.
+// Lacks says that the peer has no snapshots. They are the business of the driver, so a measurement
+// of them would be one of our own code.
 func (etcdPeer) Lacks(a Ability) string {
 	if a == snapshots {
-		return "the library neither takes nor sends snapshots: what drives it must"
+		return "the library neither takes nor sends snapshots: that is the business of its driver"
 	}
 	return ""
 }
 
-// New returns a cluster; in memory, its servers find each other in it.
+// New returns a cluster. In mode memory, the servers find each other in it.
 func (p etcdPeer) New(o Options) (Cluster, error) { return &etcdCluster{peer: p, options: o}, nil }
 
 // etcdCluster is what the servers share.
 type etcdCluster struct {
 	peer    etcdPeer
 	options Options
-	nodes   []*etcdNode // those that were started
+	nodes   []*etcdNode // the servers that were started
 }
 
-// Start starts a server, whose log begins after a first snapshot that names all.
+// Start starts a server. Its log begins after a first snapshot that names all members.
 func (c *etcdCluster) Start(i int) (_ Server, err error) {
 	n, err := newEtcdNode(uint64(i+1), c.options)
 	if err != nil {
@@ -105,7 +108,8 @@ func (c *etcdCluster) Start(i int) (_ Server, err error) {
 	return n, nil
 }
 
-// newEtcdNode creates a server that doesn't run yet, with what its files hold if they are there.
+// newEtcdNode creates a server that doesn't run yet. If it has files already, it begins with what
+// they hold.
 func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	n := &etcdNode{
 		id:      id,
@@ -168,7 +172,8 @@ func newEtcdNode(id uint64, o Options) (*etcdNode, error) {
 	return n, err
 }
 
-// openWAL creates the log with its first records, or opens it and returns the entries.
+// openWAL creates the log with its first records, or opens the log that is there and returns its
+// entries.
 func (n *etcdNode) openWAL(dir string, first *walpb.Snapshot) (entries []*pb.Entry, err error) {
 	if wal.Exist(dir) {
 		if n.wal, err = wal.Open(nil, dir, first); err != nil {
@@ -199,21 +204,21 @@ func (c *etcdCluster) Syncs() (uint64, bool) {
 
 func (c *etcdCluster) Close() error { return nil }
 
-// An etcdWaiter is where a client waits.
+// An etcdWaiter is the place at which a client waits for its answer.
 type etcdWaiter struct {
-	number atomic.Uint64 // of the command that it waits for
+	number atomic.Uint64 // the number of the request whose answer the client waits for
 	answer chan etcdAnswer
 	_      [48]byte // waiters share no cache line
 }
 
-// An etcdAnswer ends a wait.
+// An etcdAnswer ends the wait of a client.
 type etcdAnswer struct {
 	result uint64
 	err    error
 }
 
-// An entry's data is an 8-byte tag and the command. The tag names the server (8 bits), the client at it (16) and the
-// number of the client's command (40).
+// The data of an entry are an 8-byte tag and the command. The tag names the server (8 bits), the
+// client at this server (16 bits) and the client's request (the low 40 bits of its number).
 const (
 	etcdTag         = 8
 	etcdNumberBits  = 40
@@ -221,12 +226,12 @@ const (
 	etcdServerShift = 56
 )
 
-// errNotLeading says that the server doesn't lead, or leads no more.
+// errNotLeading says that the server doesn't lead, or doesn't lead any more.
 var errNotLeading = errors.New("the server doesn't lead")
 
 func (n *etcdNode) Leads() bool { return n.leading.Load() != nil }
 
-// Propose copies the command behind its tag and waits for the answer.
+// Propose copies the command behind its tag, hands it to the loop, and waits for the answer.
 func (n *etcdNode) Propose(ctx context.Context, client int, command []byte) (uint64, error) {
 	w := &n.waiters[client]
 	number := w.begin()
@@ -235,7 +240,7 @@ func (n *etcdNode) Propose(ctx context.Context, client int, command []byte) (uin
 	return n.await(ctx, w, func() { n.inbox.propose(append(data, command...)) })
 }
 
-// Read waits for a round of the library's read index protocol that begins after the call.
+// Read waits for a round of the library's read index protocol that began after the call.
 func (n *etcdNode) Read(ctx context.Context, client int) error {
 	w := &n.waiters[client]
 	number := w.begin()
@@ -243,7 +248,8 @@ func (n *etcdNode) Read(ctx context.Context, client int) error {
 	return err
 }
 
-// await hands a request in while this server leads, and waits for its answer.
+// await hands a request to the loop if this server leads, and waits for the answer. It gives up
+// when the server stops leading.
 func (n *etcdNode) await(ctx context.Context, w *etcdWaiter, request func()) (uint64, error) {
 	leading := n.leading.Load()
 	if leading == nil {
@@ -262,7 +268,7 @@ func (n *etcdNode) await(ctx context.Context, w *etcdWaiter, request func()) (ui
 	}
 }
 
-// begin begins a wait, and drops an answer that came after an earlier one was given up.
+// begin begins a wait. It drops an answer that came after the client had given up an earlier wait.
 func (w *etcdWaiter) begin() uint64 {
 	number := w.number.Add(1)
 	select {
@@ -275,10 +281,11 @@ func (w *etcdWaiter) begin() uint64 {
 // errEtcdSnapshot says that the driver takes no snapshots.
 var errEtcdSnapshot = errors.New("the driver of etcd/raft here takes no snapshots")
 
-// Snapshot can't be asked for.
+// Snapshot fails: the driver takes no snapshots.
 func (n *etcdNode) Snapshot(context.Context) error { return errEtcdSnapshot }
 
-// HandOver asks for another leader and waits until there is one, as etcd's server does before it stops.
+// HandOver asks for another leader and waits until there is one, as etcd's server does before it
+// stops.
 func (n *etcdNode) HandOver(ctx context.Context) error {
 	n.inbox.handOver()
 	return poll(ctx, func() bool {

@@ -13,13 +13,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// An etcdLink takes messages to another server, in order. It doesn't block, and keeps no slice.
+// An etcdLink takes messages to another server, in order. Its send doesn't block, and doesn't keep
+// the slice.
 type etcdLink interface{ send(messages []*pb.Message) }
 
-// link sets the way to another server.
+// link sets the link to another server.
 func (n *etcdNode) link(id uint64, l etcdLink) { n.links[id-1].Store(&l) }
 
-// An etcdMemoryLink hands messages over as they are.
+// An etcdMemoryLink hands over the messages themselves.
 type etcdMemoryLink struct{ inbox *etcdInbox }
 
 func (l etcdMemoryLink) send(messages []*pb.Message) { l.inbox.receive(messages) }
@@ -35,7 +36,7 @@ func (n *etcdNode) connect(addresses []string) error {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
-				return // closed
+				return // the listener is closed
 			}
 			if n.network.own(conn) {
 				n.running.Go(func() { n.receive(conn) })
@@ -52,14 +53,15 @@ func (n *etcdNode) connect(addresses []string) error {
 	return nil
 }
 
-// etcdNetwork is a server's listener and its connections, which are closed with it.
+// etcdNetwork has a server's listener and connections, and closes them with the server.
 type etcdNetwork struct {
 	mu     sync.Mutex
 	closed bool
 	all    map[io.Closer]struct{}
 }
 
-// own takes one more, or closes it when the others are closed.
+// own takes a listener or connection. If the network is closed already, it closes that too and
+// returns false.
 func (n *etcdNetwork) own(c io.Closer) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -74,7 +76,7 @@ func (n *etcdNetwork) own(c io.Closer) bool {
 	return true
 }
 
-// drop closes one.
+// drop closes a connection and forgets it.
 func (n *etcdNetwork) drop(c io.Closer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -82,7 +84,7 @@ func (n *etcdNetwork) drop(c io.Closer) {
 	_ = c.Close()
 }
 
-// close closes all.
+// close closes the listener and all connections.
 func (n *etcdNetwork) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -92,17 +94,18 @@ func (n *etcdNetwork) close() {
 	}
 }
 
-// An etcdSender writes messages to a connection, all that have gathered in one write.
+// An etcdSender queues messages for a connection, on which all that have gathered are sent in one
+// write.
 type etcdSender struct{ queued *queue[*pb.Message] }
 
 func (s etcdSender) send(messages []*pb.Message) { s.queued.put(messages...) }
 
-// etcdRedial is how long a sender waits after it didn't reach a server.
+// etcdRedial is how long a sender waits before it dials a server again.
 const etcdRedial = 20 * time.Millisecond
 
-// sendTo sends what is queued for another server. What can't be sent is dropped, and the library is told that the
-// server can't be reached. It ends with the server. What is queued is bounded by the library, which
-// stops at a number of messages in flight.
+// sendTo sends the messages that are queued for another server. Messages that can't be sent are
+// dropped, and the library is told that the server can't be reached. The library bounds the queue:
+// it allows only so many messages in flight. sendTo ends with this server.
 func (n *etcdNode) sendTo(id uint64, address string, queued *queue[*pb.Message]) {
 	var messages []*pb.Message
 	var frames []byte
@@ -139,8 +142,9 @@ func (n *etcdNode) sendTo(id uint64, address string, queued *queue[*pb.Message])
 	}
 }
 
-// dial connects to a server, and watches for the end of the connection: a server that went and came back would otherwise be
-// sent the next message on a connection that it has lost.
+// dial connects to a server, and watches for the end of the connection. Without that, the next
+// message to a server that went and came back would be sent on a connection that the server has
+// lost.
 func (n *etcdNode) dial(address string) (net.Conn, chan struct{}) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil || !n.network.own(conn) {
@@ -157,7 +161,7 @@ func (n *etcdNode) dial(address string) (net.Conn, chan struct{}) {
 
 var errNotConnected = errors.New("not connected")
 
-// etcdFrameHeader is the length of a message.
+// etcdFrameHeader is the size of the length that precedes a message.
 const etcdFrameHeader = 4
 
 // appendEtcdFrames appends each message behind its length.
@@ -173,10 +177,10 @@ func appendEtcdFrames(b []byte, messages []*pb.Message) ([]byte, error) {
 	return b, nil
 }
 
-// etcdReadBuffer is how much is read at once.
+// etcdReadBuffer is how many bytes are read at once.
 const etcdReadBuffer = 256 << 10
 
-// receive receives from a connection, until it is closed.
+// receive receives messages from a connection until the connection is closed.
 func (n *etcdNode) receive(conn net.Conn) {
 	defer n.network.drop(conn)
 	r := bufio.NewReaderSize(conn, etcdReadBuffer)
@@ -187,7 +191,7 @@ func (n *etcdNode) receive(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		// Whole frames that are there already are delivered together.
+		// Frames that have arrived completely are delivered together.
 		if messages = append(messages, m); etcdFrameBuffered(r) {
 			continue
 		}
@@ -206,7 +210,7 @@ func etcdFrameBuffered(r *bufio.Reader) bool {
 	return err == nil && r.Buffered()-etcdFrameHeader >= int(binary.LittleEndian.Uint32(header))
 }
 
-// readEtcdFrame reads one message. The buffer is used again.
+// readEtcdFrame reads one message. It uses the buffer again.
 func readEtcdFrame(r *bufio.Reader, frame *[]byte) (*pb.Message, error) {
 	var header [etcdFrameHeader]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {

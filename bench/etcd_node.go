@@ -25,41 +25,42 @@ type etcdNode struct {
 	sole    bool // the cluster has no other server
 	syncs   atomic.Uint64
 	stall   *stall
-	// leading is closed when the leadership ends; nil while this server doesn't lead.
+	// leading has a channel that is closed when the leadership ends; it is nil while this server
+	// doesn't lead.
 	leading atomic.Pointer[chan struct{}]
-	leader  atomic.Uint64 // as far as this server knows; 0 while it knows none
+	leader  atomic.Uint64 // the leader, as far as this server knows; 0 while it knows none
 
-	raw     *eraft.RawNode // of the loop alone
+	raw     *eraft.RawNode // used by the loop alone
 	inbox   *etcdInbox
 	appends *queue[*pb.Message]
 	applies *queue[etcdApply]
-	links   []atomic.Pointer[etcdLink] // to the others; the own one is nil
+	links   []atomic.Pointer[etcdLink] // to the other servers; nil for this one
 	network etcdNetwork
-	reads   etcdReads // of the loop alone
+	reads   etcdReads // used by the loop alone
 
 	stop    chan struct{}
 	running sync.WaitGroup
 	failing sync.Once
-	err     error         // before failed is closed
-	failed  chan struct{} // closed when the server failed
+	err     error         // set before failed is closed
+	failed  chan struct{} // closed when the server has failed
 }
 
 // An etcdApply is what the loop hands to the machine: committed entries, or reads that wait until
-// the machine is as new as an index.
+// the machine has applied an index.
 type etcdApply struct {
 	message *pb.Message
 	index   uint64
 	reads   []etcdRead
 }
 
-// etcdInbox is what the loop has yet to step.
+// etcdInbox has what the loop hasn't stepped yet.
 type etcdInbox struct {
 	mu        sync.Mutex
 	proposals [][]byte
 	messages  []*pb.Message
 	reads     []etcdRead
 	lost      []uint64 // servers that couldn't be reached
-	leave     bool     // hand the leadership over
+	leave     bool     // whether the leadership is to be handed over
 	wake      chan struct{}
 }
 
@@ -114,7 +115,7 @@ func (b *etcdInbox) unreachable(id uint64) {
 	b.signal()
 }
 
-// handOver takes the wish to lead no more.
+// handOver takes the request to hand the leadership over.
 func (b *etcdInbox) handOver() {
 	b.mu.Lock()
 	b.leave = true
@@ -122,7 +123,7 @@ func (b *etcdInbox) handOver() {
 	b.signal()
 }
 
-// take moves all into t, whose slices it goes on with.
+// take moves everything into t, and goes on with the slices of t.
 func (b *etcdInbox) take(t *etcdInbox) {
 	clear(t.proposals)
 	clear(t.messages)
@@ -135,14 +136,15 @@ func (b *etcdInbox) take(t *etcdInbox) {
 	b.leave, t.leave = false, b.leave
 }
 
-// start starts the goroutines: the loop and the two for storage. They end when stop is closed.
+// start starts the goroutines: the loop, and those that append and apply. They end when stop is
+// closed.
 func (n *etcdNode) start(tick time.Duration) {
 	n.running.Go(func() { n.loop(tick) })
 	n.running.Go(n.appendLoop)
 	n.running.Go(n.applyLoop)
 }
 
-// fail ends all waits.
+// fail remembers the first error, and ends all waits with it.
 func (n *etcdNode) fail(err error) {
 	n.failing.Do(func() {
 		n.err = err
@@ -161,14 +163,14 @@ func (n *etcdNode) Close() error {
 	return nil
 }
 
-// loop steps what has gathered, and hands on what comes of it.
+// loop steps what has gathered, and hands on the library's output.
 func (n *etcdNode) loop(tick time.Duration) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var taken etcdInbox
 	out := make([][]*pb.Message, len(n.links))
 	var compacted uint64
-	if n.sole { // nobody else can, so there is nothing to wait for
+	if n.sole { // no other server can lead, so there is nothing to wait for
 		if err := n.raw.Campaign(); err != nil {
 			n.fail(err)
 		}
@@ -194,10 +196,10 @@ func (n *etcdNode) loop(tick time.Duration) {
 	}
 }
 
-// step gives the library what was taken.
+// step gives the library what was taken from the inbox.
 func (n *etcdNode) step(taken *etcdInbox) {
 	for _, m := range taken.messages {
-		// A proposal that was forwarded, and the like, may be refused; nothing is wrong then.
+		// The library may refuse a message, such as a forwarded proposal. Nothing is wrong then.
 		_ = n.raw.Step(m)
 	}
 	for _, id := range taken.lost {
@@ -210,7 +212,7 @@ func (n *etcdNode) step(taken *etcdInbox) {
 	n.askToRead(taken.reads)
 }
 
-// propose offers all proposals as one message.
+// propose hands all proposals to the library as one message.
 func (n *etcdNode) propose(proposals [][]byte) {
 	if len(proposals) == 0 {
 		return
@@ -229,7 +231,7 @@ func (n *etcdNode) propose(proposals [][]byte) {
 	}
 }
 
-// handle hands the messages of a Ready to where they go.
+// handle hands the messages of a Ready to their receivers.
 func (n *etcdNode) handle(ready eraft.Ready, out [][]*pb.Message) {
 	if ready.SoftState != nil {
 		n.leader.Store(ready.SoftState.Lead)
@@ -251,7 +253,7 @@ func (n *etcdNode) handle(ready eraft.Ready, out [][]*pb.Message) {
 	}
 }
 
-// lead notes whether this server leads, and ends all waits when it does no more.
+// lead notes whether this server leads. It ends all waits when the server stops leading.
 func (n *etcdNode) lead(leads bool) {
 	was := n.leading.Load()
 	switch {
@@ -269,7 +271,7 @@ func (n *etcdNode) lead(leads bool) {
 func (n *etcdNode) send(out [][]*pb.Message) {
 	for i := range out {
 		if len(out[i]) > 0 {
-			if link := n.links[i].Load(); link != nil { // in memory it may not have started yet
+			if link := n.links[i].Load(); link != nil { // in memory the other server may not have started yet
 				(*link).send(out[i])
 			}
 			clear(out[i])
@@ -278,7 +280,7 @@ func (n *etcdNode) send(out [][]*pb.Message) {
 	}
 }
 
-// respond delivers the responses of a local message: to the own loop, or to others.
+// respond delivers the responses of local messages: to this server's loop, or to other servers.
 func (n *etcdNode) respond(messages []*pb.Message, out [][]*pb.Message) {
 	for _, m := range messages {
 		for _, r := range m.GetResponses() {
@@ -294,7 +296,8 @@ func (n *etcdNode) respond(messages []*pb.Message, out [][]*pb.Message) {
 	n.send(out)
 }
 
-// appendLoop makes writes durable, all that have gathered at once, and then delivers their responses.
+// appendLoop makes writes durable, all that have gathered at once, and then delivers their
+// responses.
 func (n *etcdNode) appendLoop() {
 	var messages []*pb.Message
 	out := make([][]*pb.Message, len(n.links))
@@ -313,7 +316,7 @@ func (n *etcdNode) appendLoop() {
 	}
 }
 
-// store saves what the messages carry with one sync, and makes the entries readable.
+// store saves the contents of the messages with one sync, and makes the entries readable.
 func (n *etcdNode) store(messages []*pb.Message) error {
 	var state *pb.HardState
 	var entries []*pb.Entry
@@ -350,7 +353,8 @@ func (n *etcdNode) store(messages []*pb.Message) error {
 	return nil
 }
 
-// applyLoop applies committed entries and answers who waits for them here, and reads.
+// applyLoop applies committed entries, and answers the clients that wait here for them and for
+// reads.
 func (n *etcdNode) applyLoop() {
 	var items []etcdApply
 	var messages []*pb.Message
@@ -387,7 +391,7 @@ func (n *etcdNode) applyLoop() {
 	}
 }
 
-// answer ends the wait for an entry with this data, if it was proposed here.
+// answer ends the wait for an entry with these data, if the entry was proposed here.
 func (n *etcdNode) answer(data []byte, a etcdAnswer) {
 	tag := binary.LittleEndian.Uint64(data)
 	if tag>>etcdServerShift != n.id {
@@ -399,7 +403,8 @@ func (n *etcdNode) answer(data []byte, a etcdAnswer) {
 	}
 }
 
-// compact forgets applied entries that every peer of a leader has, when there are many of them.
+// compact forgets applied entries when there are many of them. A leader forgets only entries that
+// every peer has.
 func (n *etcdNode) compact(compacted uint64) uint64 {
 	limit := n.raw.BasicStatus().Applied
 	if n.Leads() {

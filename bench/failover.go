@@ -14,15 +14,16 @@ type loss string
 
 // Losses.
 const (
-	leaderClosed loss = "closed" // hands over, where the library can, and closes
-	leaderKilled loss = "killed" // its process dies, and the system resets its connections
-	leaderSilent loss = "silent" // nothing is heard of it
+	leaderClosed loss = "closed" // it hands over, where the library can, and closes
+	leaderKilled loss = "killed" // its process is killed, and the system resets its connections
+	leaderSilent loss = "silent" // its process is stopped: the connections stay, and nothing comes
 )
 
-// fleetClients is how many clients a server of a fleet has at least.
+// fleetClients is the least number of clients for which a server of a fleet has room.
 const fleetClients = 64
 
-// measureFailover loses one leader after the other, and reports how long it takes until a command is acknowledged again.
+// measureFailover loses one leader after another, and reports how long it takes until a command is
+// acknowledged again.
 func measureFailover(l loss) func(context.Context, Peer, runConfig, *result) error {
 	return func(ctx context.Context, p Peer, c runConfig, r *result) error {
 		return withFleet(ctx, p, c, func(f *fleet) error {
@@ -45,7 +46,8 @@ func measureFailover(l loss) func(context.Context, Peer, runConfig, *result) err
 	}
 }
 
-// lose loses the leader, returns how long the cluster was without, and has the server back in the end.
+// lose loses the leader and returns how long it took until another server had a command
+// acknowledged. In the end the lost server is back.
 func (f *fleet) lose(ctx context.Context, l loss, election time.Duration) (time.Duration, error) {
 	leader, err := f.reach(ctx)
 	if err != nil {
@@ -55,7 +57,7 @@ func (f *fleet) lose(ctx context.Context, l loss, election time.Duration) (time.
 	if err != nil {
 		return 0, err
 	}
-	// Any time between two heartbeats is as likely as another.
+	// The leader is lost at a random time between two heartbeats.
 	if err := wait(ctx, time.Duration(rand.Int64N(int64(election/10)+1))); err != nil {
 		return 0, err
 	}
@@ -101,12 +103,12 @@ func (f *fleet) lose(ctx context.Context, l loss, election time.Duration) (time.
 	return took, err
 }
 
-// rest is how long a cluster is left alone before it loses its leader: connections between followers, which
-// need none with each other until then, have been tried again.
+// rest is how long a cluster is left alone before it loses its leader. Followers need no
+// connections to each other until then; in this time they try again to make them.
 const rest = 200 * time.Millisecond
 
-// reach waits until the servers have settled and all have applied one more command: each of them can then be reached,
-// also one that has just started.
+// reach waits until the servers have settled and all of them have applied one more command. Each of
+// them can then be reached, even one that has just started.
 func (f *fleet) reach(ctx context.Context) (leader int, err error) {
 	if leader, err = f.settle(ctx); err != nil {
 		return 0, err
@@ -120,15 +122,15 @@ func (f *fleet) reach(ctx context.Context) (leader int, err error) {
 	return f.settle(ctx)
 }
 
-// probeAt has every server but the leader propose as soon as it leads, and returns where the time comes at which
-// the first such command was acknowledged.
+// probeAt has every server but the leader propose a command as soon as it leads. The channel that
+// it returns gets the time at which such a command was acknowledged.
 func (f *fleet) probeAt(ctx context.Context, leader int) (<-chan time.Time, error) {
 	at := make(chan time.Time, len(f.processes))
 	for i, p := range f.processes {
 		if i == leader {
 			continue
 		}
-		// What an earlier loss has left of probes ends first.
+		// Probes that are left of an earlier loss end first.
 		if _, err := p.call(ctx, serverRequest{Do: doCancel}); err != nil {
 			return nil, err
 		}

@@ -18,8 +18,8 @@ const (
 	ramfsMagic = 0x858458f6
 )
 
-// warnOfMemoryFiles says so when the files are on no disk, where a sync costs nothing and the
-// figures of mode disk would be nothing of the kind.
+// warnOfMemoryFiles writes a warning when the files are in memory. A sync costs nothing there, and
+// so the figures of mode disk wouldn't be figures of a disk.
 func warnOfMemoryFiles(log io.Writer, c runConfig) {
 	dir := c.dir
 	if dir == "" {
@@ -30,15 +30,15 @@ func warnOfMemoryFiles(log io.Writer, c runConfig) {
 		return
 	}
 	if t := uint32(s.Type); t == tmpfsMagic || t == ramfsMagic {
-		fmt.Fprintf(log, "warning: %s is in memory: a sync costs nothing there; use -dir\n", dir)
+		fmt.Fprintf(log, "warning: %s is in memory, where a sync costs nothing: name a directory on a disk with -dir\n", dir)
 	}
 }
 
 // datasync makes the data of a file durable.
 func datasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
 
-// A sleeper sleeps to some microseconds precisely, and takes no thread meanwhile. (A timer of the runtime is up to a
-// millisecond late when nothing else goes on.)
+// A sleeper sleeps with a precision of some microseconds, and takes no thread meanwhile. (A timer
+// of the runtime is up to a millisecond late when nothing else goes on.)
 type sleeper struct {
 	fd    int
 	timer *os.File
@@ -65,14 +65,15 @@ func (s *sleeper) sleep(d time.Duration) error {
 
 func (s *sleeper) close() { _ = s.timer.Close() }
 
-// endWithParent makes a process end with this one.
+// endWithParent makes a process end when the thread that started it ends, and so with this process.
 func endWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
 
-// sectorSize is the unit of /proc/diskstats, whatever the disk's own is.
+// sectorSize is the unit of /proc/diskstats, whatever the sectors of the disk are.
 const sectorSize = 512
 
-// writtenBytes returns how many bytes the disk below a directory has written, for whomever. (What proc(5) has in io counts
-// pages where a file's page cache is in larger pieces: a megabyte for a write of a sector.)
+// writtenBytes returns how many bytes the disk of a directory has written, for all processes. (The
+// file io of proc(5) counts whole pages of a file's page cache where these are larger: a megabyte
+// for a write of a sector.)
 func writtenBytes(dir string) (uint64, bool) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -86,7 +87,7 @@ func writtenBytes(dir string) (uint64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	const written = 9 // of a line's fields
+	const written = 9 // the field of a line that counts the sectors written
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
 		if len(f) > written && f[0] == fmt.Sprint(unix.Major(stat.Dev)) && f[1] == fmt.Sprint(unix.Minor(stat.Dev)) {

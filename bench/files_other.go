@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// warnOfMemoryFiles can't tell here what a directory is on.
+// warnOfMemoryFiles does nothing: it can't tell on this system what a directory is on.
 func warnOfMemoryFiles(io.Writer, runConfig) {}
 
 // datasync makes the data of a file durable.
 func datasync(f *os.File) error { return f.Sync() }
 
-// A sleeper sleeps.
+// A sleeper sleeps by the runtime's timers.
 type sleeper struct{}
 
 func newSleeper() (sleeper, error) { return sleeper{}, nil }
@@ -25,8 +25,9 @@ func (sleeper) sleep(d time.Duration) error { time.Sleep(d); return nil }
 
 func (sleeper) close() {}
 
-// endWithParent can't be asked for here; who starts processes also ends them.
+// endWithParent does nothing on this system. A server ends anyway when its input ends, and so with
+// this process, unless it is stopped.
 func endWithParent(*syscall.SysProcAttr) {}
 
-// writtenBytes can't be counted here.
+// writtenBytes returns false: this system doesn't say how much was written.
 func writtenBytes(string) (uint64, bool) { return 0, false }

@@ -13,11 +13,11 @@ import (
 	"sync/atomic"
 )
 
-// floorPeer is no library but a bound: a fixed leader and followers that do the same work as a
-// Raft cluster and nothing of Raft. A command is framed, appended, synced in all files, acknowledged over
-// TCP, applied at all servers, and answered when a majority of them has synced it.
-// There are no terms, elections, checks of what was received before, retries or restarts.
-// It says how far from the limit of this machine the others are, and is only ever changed to be faster.
+// floorPeer is no library but a bound: a fixed leader and followers that do the same work as a Raft
+// cluster, and nothing of Raft. A command is framed, appended, synced in all files, acknowledged
+// over TCP, applied at all servers, and answered when a majority of them has synced it. There are
+// no terms, elections, retries or restarts, and nothing checks what was received before. The floor
+// says how far from the limit of this machine the others are. It is only ever changed to be faster.
 type floorPeer struct{}
 
 func (floorPeer) Name() string  { return floorName }
@@ -25,18 +25,19 @@ func (floorPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (floorPeer) Settings(mode Mode) string {
 	s := "No library: a fixed leader and nothing of Raft. Records of length, CRC-32C, client and command are framed once,\n" +
-		"and the same bytes go to the files and the followers. Whoever is woken yields once and takes all that has gathered.\n"
+		"and the same bytes go to the files and the followers. A goroutine that is woken yields once and takes all that has gathered.\n"
 	if mode == inMemory {
-		return s + "In memory, a follower is a goroutine that is handed the bytes as they are; there are no checksums."
+		return s + "In memory, a follower is a goroutine that is handed the bytes themselves; there are no checksums."
 	}
 	return s + "One file per server, filled with zeros beforehand and written round and round, one write and one fdatasync per batch."
 }
 
-// A record is the length of what follows the checksum, the checksum of that, the client, and the command.
+// A record has the length of everything after the checksum (4 bytes), the checksum of that (4), the
+// client (4), and the command.
 const (
 	floorClient = 4
 	floorHeader = 8 + floorClient
-	// floorChunkSize is what a chunk of the log holds, if no command is larger.
+	// floorChunkSize is how many bytes a chunk of the log holds, unless a command is larger.
 	floorChunkSize = 1 << 20
 )
 
@@ -54,11 +55,13 @@ type floorCluster struct {
 	disks    []*floorDisk // nil in mode memory
 	network  []interface{ Close() error }
 
-	// stored is how many records each server has made durable. Whoever raises it calls advance.
+	// stored is how many records each server has made durable. After a value was raised, advance
+	// must be called.
 	stored []atomic.Uint64
 
-	// applying is held by who applies at the leader; applied is how many records it has applied, parts
-	// what was taken from the log, parts[part] where it is, and rest what is left of that.
+	// applying is held by the goroutine that applies at the leader. It guards the fields below:
+	// applied is how many records are applied, parts is what was taken from the log, parts[part] is
+	// the next part, and rest is what is left of the part before it.
 	applying sync.Mutex
 	applied  uint64
 	parts    [][]byte
@@ -72,16 +75,16 @@ type floorCluster struct {
 	failed  chan struct{}
 }
 
-// A floorWaiter is where a client waits, and where it frames its records.
+// A floorWaiter is the place at which a client waits, and at which it frames its records.
 type floorWaiter struct {
 	answer chan uint64
-	failed chan struct{} // closed as the cluster's is: a channel that all of them wait for is a lock that all of them take
+	failed chan struct{} // closed with the cluster's, on which all clients would take one lock
 	header [floorHeader]byte
 	_      [32]byte // waiters share no cache line
 }
 
-// Readers of the leader's log: its machine, its disk in mode disk, and a follower each, from
-// floorToFollowers on for server 1.
+// The log of the leader has these readers: the leader's machine, in mode disk the leader's disk,
+// and one for each follower. The reader for server 1 is floorToFollowers.
 const (
 	floorToMachine = iota
 	floorToDisk
@@ -90,7 +93,8 @@ const (
 
 func (floorPeer) Lacks(a Ability) string { return "the floor has no " + string(a) }
 
-// floorStarting is a floorCluster before its goroutines. There is one server to be started, which is all of them.
+// floorStarting is the Cluster of the floor. Its first server is all servers at once, and so a
+// floorCluster is made when that one is started.
 type floorStarting struct {
 	options Options
 	cluster *floorCluster
@@ -158,7 +162,7 @@ func (*floorStarting) Close() error { return nil }
 // floorFollower stands for a follower, which is a part of the first server.
 type floorFollower struct{}
 
-// errFloor says that the floor can't do what it is asked for.
+// errFloor says that the floor can't do what was asked of it.
 var errFloor = errors.New("the floor does nothing but append")
 
 func (floorFollower) Leads() bool                                          { return false }
@@ -207,7 +211,7 @@ func (c *floorCluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// fail ends all waits.
+// fail remembers the first error, and ends all waits with it.
 func (c *floorCluster) fail(err error) {
 	c.failing.Do(func() {
 		c.err = err
@@ -218,8 +222,8 @@ func (c *floorCluster) fail(err error) {
 	})
 }
 
-// follow starts a goroutine that gives do all that has gathered in the log, again and again. The
-// slices are good until do returns; end is how many records the log has up to there.
+// follow starts a goroutine that calls do again and again with everything that has gathered in the
+// log. The slices are valid until do returns; end is how many records the log has up to there.
 func (c *floorCluster) follow(reader int, do func(parts [][]byte, end uint64) error) {
 	c.running.Go(func() {
 		var parts [][]byte
@@ -230,7 +234,7 @@ func (c *floorCluster) follow(reader int, do func(parts [][]byte, end uint64) er
 			case <-c.stop:
 				return
 			}
-			runtime.Gosched() // clients that were just answered propose first
+			runtime.Gosched() // clients that were just answered can propose first
 			parts, end = c.log.take(reader, parts)
 			if err := do(parts, end); err != nil {
 				c.fail(err)
@@ -240,7 +244,7 @@ func (c *floorCluster) follow(reader int, do func(parts [][]byte, end uint64) er
 	})
 }
 
-// lead stores the leader's log.
+// lead stores records at the leader.
 func (c *floorCluster) lead(parts [][]byte, end uint64) error {
 	if err := c.disks[0].store(parts); err != nil {
 		return err
@@ -250,8 +254,9 @@ func (c *floorCluster) lead(parts [][]byte, end uint64) error {
 	return nil
 }
 
-// followInMemory returns what a follower does in memory: it says that it has the bytes, which are
-// shared as they are, and applies them. The leader's own log is stored as soon as it is appended to.
+// followInMemory returns the function of a follower in memory: it says that it has the bytes, which
+// are shared and not copied, and applies them. The leader's own log is stored as soon as it is
+// appended to, which the follower says for it.
 func (c *floorCluster) followInMemory(i int) func([][]byte, uint64) error {
 	return func(parts [][]byte, end uint64) error {
 		raise(&c.stored[0], end)
@@ -264,7 +269,7 @@ func (c *floorCluster) followInMemory(i int) func([][]byte, uint64) error {
 	}
 }
 
-// raise stores v unless more is stored.
+// raise stores v in a, unless a has more.
 func raise(a *atomic.Uint64, v uint64) {
 	for old := a.Load(); old < v; old = a.Load() {
 		if a.CompareAndSwap(old, v) {
@@ -273,7 +278,8 @@ func raise(a *atomic.Uint64, v uint64) {
 	}
 }
 
-// committed is how many records a majority has stored: the middle one of three, without a detour.
+// committed returns how many records a majority has stored. With three servers this is the middle
+// value, found without a sort.
 func (c *floorCluster) committed() uint64 {
 	if len(c.stored) == 3 {
 		a, b, d := c.stored[0].Load(), c.stored[1].Load(), c.stored[2].Load()
@@ -287,8 +293,9 @@ func (c *floorCluster) committed() uint64 {
 	return stored[(len(c.stored)-1)/2]
 }
 
-// advance applies at the leader what is committed and answers it. If somebody is at it already, that one
-// looks again before it is through.
+// advance applies the committed records at the leader and answers them. If another goroutine is
+// doing so, advance leaves it to that one: it looks again at what is committed after it has
+// released the lock.
 func (c *floorCluster) advance() {
 	for {
 		if !c.applying.TryLock() {
@@ -314,7 +321,7 @@ func (c *floorCluster) advance() {
 	}
 }
 
-// applyTo applies up to commit, or as far as one part of the log goes.
+// applyTo applies the records up to commit, or those of one part of the log if that ends earlier.
 func (c *floorCluster) applyTo(commit uint64) error {
 	for len(c.rest) == 0 {
 		if c.part == len(c.parts) {
@@ -336,7 +343,8 @@ func (c *floorCluster) applyTo(commit uint64) error {
 	return nil
 }
 
-// scanRecords checks the whole records that b begins with, and returns how many there are and how many bytes.
+// scanRecords checks the complete records at the beginning of b, and returns their number and their
+// size in bytes.
 func scanRecords(b []byte) (n uint64, size int, err error) {
 	for len(b)-size >= floorHeader {
 		end := size + 8 + int(binary.LittleEndian.Uint32(b[size:]))
@@ -355,7 +363,7 @@ func scanRecords(b []byte) (n uint64, size int, err error) {
 	return n, size, nil
 }
 
-// applyRecords applies records that were checked.
+// applyRecords applies records that scanRecords has checked.
 func applyRecords(m *Machine, b []byte) {
 	for len(b) > 0 {
 		size := 8 + int(binary.LittleEndian.Uint32(b))

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// A floorDisk is a file that is written round and round, as a log with recycled segments is.
+// A floorDisk is a file that is written round and round, like a log whose segments are used again.
 type floorDisk struct {
 	file   *os.File
 	offset int64
@@ -17,11 +17,12 @@ type floorDisk struct {
 }
 
 const (
-	// floorFileSize is how far a file is written before it begins anew.
+	// floorFileSize is how far a file is written before writing begins again at its start.
 	floorFileSize = 64 << 20
-	// floorReadSize is the room a follower has for what arrives.
+	// floorReadSize is the size of the buffer into which a follower reads what arrives.
 	floorReadSize = 4 << 20
-	// floorAck is the size of an acknowledgement: how many records are stored.
+	// floorAck is the size of an acknowledgement, which says how many records the follower has
+	// stored.
 	floorAck = 8
 )
 
@@ -87,7 +88,8 @@ func (c *floorCluster) connect(i int) error {
 	return nil
 }
 
-// receiveAcks takes the last of the acknowledgements that have arrived.
+// receiveAcks reads acknowledgements. Of those that have arrived together, only the last one
+// counts.
 func (c *floorCluster) receiveAcks(i int, conn net.Conn) error {
 	buffer := make([]byte, 512*floorAck)
 	have := 0
@@ -105,8 +107,8 @@ func (c *floorCluster) receiveAcks(i int, conn net.Conn) error {
 	}
 }
 
-// runFollower stores what has arrived with one sync, acknowledges it, and applies it. What
-// arrives meanwhile gathers in the socket.
+// runFollower stores the records that have arrived with one sync, acknowledges them, and applies
+// them. Records that arrive meanwhile gather in the socket.
 func (c *floorCluster) runFollower(i int, conn net.Conn) error {
 	buffer := make([]byte, floorReadSize)
 	have := 0

@@ -5,25 +5,25 @@ import (
 	"sync"
 )
 
-// A floorLog is bytes that many append to and several readers take, each at its own pace. It lies in
-// chunks, which are used again when all readers have passed them.
+// A floorLog is a log of bytes. Many goroutines append to it, and several readers take from it,
+// each at its own pace. It lies in chunks, which are used again when all readers have passed them.
 type floorLog struct {
 	mu      sync.Mutex
-	end     uint64 // records appended
+	end     uint64 // how many records were appended
 	tail    *floorChunk
 	free    *floorChunk
 	readers []floorReader
-	active  int // of the readers
-	// waiting has a bit for each reader that is to be woken by the next record.
+	active  int // how many of the readers are in use
+	// waiting has a bit for each reader that the next record must wake.
 	waiting uint
 }
 
-// A floorChunk is a piece of the log. Bytes below used are never changed until it is used again.
+// A floorChunk is a piece of the log. Its first used bytes don't change until it is used again.
 type floorChunk struct {
 	bytes []byte
 	used  int
 	next  *floorChunk
-	// left counts the readers that have not passed it.
+	// left is how many readers have not passed the chunk.
 	left int
 }
 
@@ -31,13 +31,13 @@ type floorChunk struct {
 type floorReader struct {
 	chunk  *floorChunk
 	offset int
-	// held is the first chunk of which the reader may still use bytes that it took.
+	// held is the first chunk with bytes that the reader took and may still use.
 	held *floorChunk
 	wake chan struct{}
 }
 
-// newFloorLog returns an empty log. The reader for the machine takes without being woken; the one
-// for the disk there is in mode disk alone.
+// newFloorLog returns an empty log. The reader for the machine takes without being woken. The
+// reader for the disk is in use in mode disk alone.
 func newFloorLog(followers int, mode Mode) *floorLog {
 	l := &floorLog{tail: &floorChunk{bytes: make([]byte, floorChunkSize)}, readers: make([]floorReader, floorToFollowers+followers)}
 	for i := range l.readers {
@@ -55,7 +55,7 @@ func newFloorLog(followers int, mode Mode) *floorLog {
 	return l
 }
 
-// append appends a record in two parts and wakes the readers that aren't woken yet.
+// append appends a record in two parts, and wakes the readers that wait.
 func (l *floorLog) append(header, command []byte) {
 	l.mu.Lock()
 	t := l.tail
@@ -88,8 +88,8 @@ func (l *floorLog) grow(size int) *floorChunk {
 	return c
 }
 
-// take returns what a reader hasn't taken yet, and how many records the log has up to there. What it
-// took before must not be used any more.
+// take returns the parts of the log that a reader hasn't taken yet, and how many records the log
+// has up to there. The reader must not use any more what it took before.
 func (l *floorLog) take(reader int, parts [][]byte) ([][]byte, uint64) {
 	parts = parts[:0]
 	l.mu.Lock()
@@ -113,7 +113,7 @@ func (l *floorLog) take(reader int, parts [][]byte) ([][]byte, uint64) {
 	}
 }
 
-// release counts a reader that has passed a chunk, and returns the next one.
+// release notes that a reader has passed a chunk, and returns the next chunk.
 func (l *floorLog) release(c *floorChunk) *floorChunk {
 	next := c.next
 	if c.left--; c.left == 0 {

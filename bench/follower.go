@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A slow follower's process is stopped and goes on, in turns.
+// The process of a slow follower is stopped for frozenFor, runs for thawedFor, is stopped again,
+// and so on.
 const (
 	frozenFor = 90 * time.Millisecond
 	thawedFor = 10 * time.Millisecond
@@ -17,7 +18,8 @@ const (
 // lightClients is how many clients propose while a follower catches up.
 const lightClients = 16
 
-// measureSlowFollower compares a load with a slow follower with the same load without.
+// measureSlowFollower compares a load beside a slow follower with the same load beside healthy
+// followers.
 func measureSlowFollower(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return withFleet(ctx, p, c, func(f *fleet) error {
 		leader, err := f.settle(ctx)
@@ -53,7 +55,7 @@ func measureSlowFollower(ctx context.Context, p Peer, c runConfig, r *result) er
 	})
 }
 
-// falter stops the process again and again, and lets it go on in the end.
+// falter stops the process again and again until ctx ends. In the end the process goes on.
 func (p *process) falter(ctx context.Context) error {
 	for {
 		if err := p.freeze(); err != nil {
@@ -69,8 +71,9 @@ func (p *process) falter(ctx context.Context) error {
 	}
 }
 
-// measureAway kills a follower, lets the log grow, and measures how long the follower takes to be as far as the
-// leader was when it came back, and what others notice of that.
+// measureAway kills a follower, lets the log grow, and starts the follower again. It measures how
+// long the follower takes until it has applied what the leader had applied when the follower came
+// back, and how much a light load at the leader suffers meanwhile.
 func measureAway(ctx context.Context, p Peer, c runConfig, r *result) error {
 	c.load.clients = fillClients
 	return withFleet(ctx, p, c, func(f *fleet) error {
@@ -130,7 +133,7 @@ func measureAway(ctx context.Context, p Peer, c runConfig, r *result) error {
 	})
 }
 
-// awaitApplied waits until a server has applied so many commands.
+// awaitApplied waits until a server has applied a number of commands.
 func (f *fleet) awaitApplied(ctx context.Context, i int, target uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
@@ -145,7 +148,7 @@ func (f *fleet) awaitApplied(ctx context.Context, i int, target uint64) error {
 	}
 }
 
-// A log is filled by many clients, so that it takes no longer than it must.
+// Many clients fill a log, so that this takes no longer than it must.
 const (
 	fillClients = 1024
 	fillTimeout = 10 * time.Minute
@@ -187,7 +190,8 @@ func measureRestart(ctx context.Context, p Peer, c runConfig, r *result) error {
 	})
 }
 
-// replay starts a sole server on the files of an earlier one, and waits until it has applied what that one had.
+// replay starts a sole server on the files of an earlier one, and waits until the new one has
+// applied all commands of the load.
 func replay(ctx context.Context, p Peer, o Options, l *load) (used usage, opened time.Duration, machines []*Machine, err error) {
 	o.Machines = []*Machine{new(Machine)}
 	cluster, err := p.New(o)

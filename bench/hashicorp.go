@@ -25,13 +25,13 @@ var (
 	hashicorpBolt = hashicorpPeer{
 		name: "hashicorp-boltdb", modes: []Mode{onDisk}, open: openBolt, syncsPerStore: 2,
 		store: "raft-boltdb/v2 v2.3.1 for log and stable store, freelist neither synced nor an array\n" +
-			"(what HashiCorp's own products set), 1 GiB mapped at once so that growth remaps nothing.\n" +
-			"A write is a transaction of bbolt and counts as its two syncs, of the pages and of the meta page.",
+			"(as HashiCorp's own products set it), 1 GiB mapped at once, so that nothing is remapped when the file grows.\n" +
+			"A write is a transaction of bbolt, and counts as two syncs: one of the pages, one of the meta page.",
 	}
 	hashicorpWAL = hashicorpPeer{
 		name: "hashicorp-wal", modes: []Mode{onDisk}, open: openWAL, syncsPerStore: 1,
 		store: "raft-wal v0.4.2 for log and stable store, default segments of 64 MiB.\n" +
-			"A write is an append and counts as its one sync.",
+			"A write is an append, and counts as one sync.",
 	}
 	hashicorpMemory = hashicorpPeer{
 		name: "hashicorp-memory", modes: []Mode{inMemory}, open: openMemory,
@@ -39,20 +39,20 @@ var (
 	}
 )
 
-// hashicorpAppendEntries is how many entries a batch may have. The default, 64, costs half of
-// the throughput from some hundred clients on; one client doesn't notice.
+// hashicorpAppendEntries is how many entries a batch may have. The default of 64 halves the
+// throughput from some hundred clients on; a single client sees no difference.
 const hashicorpAppendEntries = 1024
 
 // hashicorpPeer is github.com/hashicorp/raft.
 type hashicorpPeer struct {
 	name          string
 	modes         []Mode
-	store         string // about its store
+	store         string // what Settings says of the store
 	open          func(dir string) (hashicorpStore, error)
 	syncsPerStore uint64
 }
 
-// hashicorpStore is what the stores have in common.
+// hashicorpStore is the interface that all of these stores have.
 type hashicorpStore interface {
 	hraft.LogStore
 	hraft.StableStore
@@ -64,10 +64,10 @@ func (p hashicorpPeer) Modes() []Mode { return p.modes }
 func (p hashicorpPeer) Settings(Mode) string {
 	return "hashicorp/raft v1.7.3 with " + p.store + "\n" +
 		fmt.Sprintf("MaxAppendEntries %d instead of 64, and BatchApplyCh: larger batches, faster with many clients.\n", hashicorpAppendEntries) +
-		"LogCache above the store, as HashiCorp's products have it, large enough for what is in flight.\n" +
+		"LogCache above the store, as HashiCorp's products have it, large enough for all entries in flight.\n" +
 		"NetworkTransport over TCP with the default of 2 requests in flight, which its authors recommend.\n" +
-		"A BatchingFSM, Apply without a timeout (no timer), no log output. Snapshots are taken when a cell asks for them,\n" +
-		fmt.Sprintf("into a FileSnapshotStore of two; TrailingLogs is then %d instead of 10240, so that a follower soon needs one.", snapshotKeeps)
+		"A BatchingFSM, Apply without a timeout (and so without a timer), no log output. Snapshots are taken when a cell asks\n" +
+		fmt.Sprintf("for them, into a FileSnapshotStore of two; TrailingLogs is then %d instead of 10240: a follower soon needs a snapshot.", snapshotKeeps)
 }
 
 func openBolt(dir string) (hashicorpStore, error) {
@@ -89,7 +89,8 @@ func openMemory(string) (hashicorpStore, error) { return hraft.NewInmemStore(), 
 
 func (hashicorpPeer) Lacks(Ability) string { return "" }
 
-// New returns a cluster; in memory, with its transports, which are linked before any server starts.
+// New returns a cluster. In mode memory it also makes the transports, which must be linked before
+// any server starts.
 func (p hashicorpPeer) New(o Options) (Cluster, error) {
 	c := &hashicorpCluster{peer: p, options: o}
 	for i := range o.servers() {
@@ -117,12 +118,12 @@ func (p hashicorpPeer) New(o Options) (Cluster, error) {
 type hashicorpCluster struct {
 	peer          hashicorpPeer
 	options       Options
-	configuration hraft.Configuration // the first one
+	configuration hraft.Configuration // the first configuration
 	inMemory      []*hraft.InmemTransport
 	stored        atomic.Uint64
 }
 
-// Start starts a server; one without state is given the configuration.
+// Start starts a server. A server without state is given the first configuration.
 func (c *hashicorpCluster) Start(i int) (_ Server, err error) {
 	s := &hashicorpServer{}
 	defer func() {
@@ -181,12 +182,12 @@ type hashicorpServer struct {
 	transport hraft.Transport
 }
 
-// directory is where a server has its files.
+// directory returns the directory in which a server has its files.
 func (c *hashicorpCluster) directory(i int) string {
 	return filepath.Join(c.options.Dir, fmt.Sprint(i))
 }
 
-// open opens what a server stands on, as far as it gets.
+// open opens the store and the transport of a server. After an error, s has what was opened before.
 func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
 	dir := c.directory(i)
 	if err = os.MkdirAll(dir, 0o700); err != nil {
@@ -208,7 +209,7 @@ func (s *hashicorpServer) open(c *hashicorpCluster, i int) (err error) {
 
 func (s *hashicorpServer) Leads() bool { return s.raft.State() == hraft.Leader }
 
-// Propose gives the library a copy, since it keeps the command.
+// Propose gives the library a copy, since the library keeps the command.
 func (s *hashicorpServer) Propose(_ context.Context, _ int, command []byte) (uint64, error) {
 	future := s.raft.Apply(append([]byte(nil), command...), 0)
 	if err := future.Error(); err != nil {
@@ -216,13 +217,14 @@ func (s *hashicorpServer) Propose(_ context.Context, _ int, command []byte) (uin
 	}
 	result, ok := future.Response().(uint64)
 	if !ok {
-		return 0, fmt.Errorf("response %v is no result", future.Response())
+		return 0, fmt.Errorf("response %v is not the result of a command", future.Response())
 	}
 	return result, nil
 }
 
-// Read verifies the leadership. What this leader has answered is applied, and what its predecessors have
-// is applied before its own first command was: so the state machine is then as new as the call.
+// Read verifies the leadership. This leader has applied everything that it has answered, and it
+// applied everything that its predecessors had answered before it applied its own first command. So
+// its state machine is then at least as new as the call.
 func (s *hashicorpServer) Read(context.Context, int) error { return s.raft.VerifyLeader().Error() }
 
 func (s *hashicorpServer) Snapshot(context.Context) error {
@@ -287,13 +289,12 @@ func (s *stableStore) end() {
 	defer s.mu.Unlock()
 	s.ended = true
 }
-
-// countingStore counts the writes of a store, and may hold them up: each ends with a sync.
+// countingStore counts the writes of a store, and may hold them up. Each write ends with a sync.
 type countingStore struct {
 	hashicorpStore
 	stored *atomic.Uint64
 	stall  *stall
-	// compacts says that entries are deleted, as they are once there are snapshots.
+	// compacts says that the run takes snapshots, after which entries are deleted.
 	compacts bool
 }
 
@@ -303,25 +304,25 @@ func (s *countingStore) StoreLogs(logs []*hraft.Log) error {
 	return s.hashicorpStore.StoreLogs(logs)
 }
 
-// GetLog returns no entry that was deleted, as raft-wal does when it is in the last segment: a follower that needs it is to be sent
-// a snapshot.
+// GetLog returns no entry that was deleted. raft-wal itself still returns it as long as it is in
+// the last segment; a follower that needs it would then never be sent a snapshot.
 func (s *countingStore) GetLog(index uint64, log *hraft.Log) error {
 	if s.compacts {
 		if first, err := s.FirstIndex(); err != nil || index < first {
-			return cmp.Or(err, hraft.ErrLogNotFound) // as it is: the library compares
+			return cmp.Or(err, hraft.ErrLogNotFound) // not wrapped: the library compares it with ==
 		}
 	}
 	return s.hashicorpStore.GetLog(index, log)
 }
 
-// IsMonotonic passes on whether the store wants its entries without gaps, which the library asks by a
-// type assertion.
+// IsMonotonic passes on whether the store wants its entries without gaps. The library asks this by
+// a type assertion, which an embedded interface doesn't answer.
 func (s *countingStore) IsMonotonic() bool {
 	m, ok := s.hashicorpStore.(hraft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
 }
 
-// hashicorpFSM applies batches to a machine.
+// hashicorpFSM applies commands, one at a time or in batches, to a machine.
 type hashicorpFSM struct{ machine *Machine }
 
 func (f hashicorpFSM) Apply(l *hraft.Log) any { return f.machine.Apply(l.Data) }
@@ -344,12 +345,12 @@ func (f hashicorpFSM) Restore(snapshot io.ReadCloser) error {
 	return errors.Join(f.machine.restore(snapshot), snapshot.Close())
 }
 
-// hashicorpSnapshot is a state that is written down.
+// hashicorpSnapshot is the captured state of a machine, to be written.
 type hashicorpSnapshot struct{ state *machineState }
 
 func (s hashicorpSnapshot) Persist(sink hraft.SnapshotSink) error {
 	_, err := s.state.WriteTo(sink)
-	return err // who has called closes the sink, or cancels it
+	return err // the library closes the sink, or cancels it
 }
 
 func (hashicorpSnapshot) Release() {}

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// A histogram counts durations in buckets whose width is 1/32 of a power of two: a value read from it
-// is at most about 3 % from the truth.
+// A histogram counts durations in buckets whose width is 1/32 of a power of two. A value that is
+// read from it is at most about 3 % from the truth.
 type histogram struct {
 	counts [histogramBuckets]uint32
 	total  uint64
 }
 
 const (
-	histogramBits    = 5  // of a duration's nanoseconds after its leading one
-	histogramPowers  = 32 // durations up to 2^36 ns, a minute; longer ones count as that
+	histogramBits    = 5  // the bits of a duration in nanoseconds that count after its leading bit
+	histogramPowers  = 32 // durations reach up to 2^36 ns, about a minute; longer ones count as that
 	histogramBuckets = histogramPowers << histogramBits
 )
 
-// bucket returns where a duration of ns nanoseconds is counted.
+// bucket returns the bucket in which a duration of ns nanoseconds is counted.
 func bucket(ns uint64) int {
 	if ns < 1<<histogramBits {
 		return int(ns)
@@ -43,7 +43,7 @@ func (h *histogram) add(d time.Duration) {
 	h.total++
 }
 
-// merge counts everything that o has counted.
+// merge adds everything that o has counted.
 func (h *histogram) merge(o *histogram) {
 	for i, n := range o.counts {
 		h.counts[i] += n
@@ -51,7 +51,8 @@ func (h *histogram) merge(o *histogram) {
 	h.total += o.total
 }
 
-// quantile returns in microseconds what the share q (0 to 1) of the durations doesn't exceed.
+// quantile returns the duration, in microseconds, that the share q (0 to 1) of the durations
+// doesn't exceed.
 func (h *histogram) quantile(q float64) float64 {
 	rank := uint64(q * float64(h.total))
 	var seen uint64
@@ -63,8 +64,8 @@ func (h *histogram) quantile(q float64) float64 {
 	return 0
 }
 
-// shares returns the histogram in rougher steps, four to a power of two: up to how many microseconds, and which share of
-// all durations.
+// shares returns the histogram in rougher steps, four to a power of two. Each step is a duration in
+// microseconds and the share of all durations between the step before and this one.
 func (h *histogram) shares() [][2]float64 {
 	const step = 1 << histogramBits / 4
 	var shares [][2]float64

@@ -17,10 +17,10 @@ import (
 //go:embed page.html
 var pageText string
 
-// pageTemplate is the page. It needs nothing from outside.
+// pageTemplate is the page, which needs no other file.
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
-// A page is what the template shows.
+// A page has what the template shows.
 type page struct {
 	Date, Machine string
 	Peers         []legend
@@ -29,7 +29,7 @@ type page struct {
 	Groups        []tableGroup
 }
 
-// A legend is a peer and its colour.
+// A legend is a peer's name and colour.
 type legend struct {
 	Name   string
 	Colour template.CSS
@@ -42,35 +42,36 @@ type figure struct {
 	SVG   template.HTML
 }
 
-// A tableGroup is the tables of a cell.
+// A tableGroup has the tables of a cell.
 type tableGroup struct {
 	Name, About string
 	Tables      []table
 }
 
-// A table is the results of a key.
+// A table has the results of a key.
 type table struct {
 	Title   string
 	Columns []string
 	Rows    []row
-	Without []string // peers without figures, and why
+	Without []string // peers without figures, and the reasons
 	Chart   template.HTML
 }
 
-// A row is a peer's.
+// A row has the values of a peer.
 type row struct {
 	Peer   legend
 	Values []value
 }
 
-// A value is a median, with its spread, its ratio to the best other peer, and how long its bar is in percent.
+// A value is a median with its spread, its ratio to the best other peer, and the length of its bar
+// in percent.
 type value struct {
 	Median, Spread, Ratio string
 	Bar                   float64
 	Best                  bool
 }
 
-// peerColours are those of the peers in the order of allPeers.
+// peerColours are the colours of the peers, in the order of allPeers.
 var peerColours = []string{"#d6336c", "#1c7ed6", "#4dabf7", "#3b5bdb", "#2f9e44", "#82c91e", "#e8590c", "#f59f00", "#868e96"}
 
 // colourOf returns a peer's legend.
@@ -116,7 +117,7 @@ func writeHTML(w io.Writer, results []result) error {
 	return pageTemplate.Execute(w, p)
 }
 
-// thisMachine says what the program runs on.
+// thisMachine describes the machine on which the program runs.
 func thisMachine() string {
 	return fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 }
@@ -127,8 +128,8 @@ type sweep struct {
 	chart chart
 }
 
-// sweeps draws latency against throughput, a chart for each set of keys that differ in the number of clients, or in the rate,
-// alone: a line per peer, of the medians.
+// sweeps draws latency against throughput. There is a chart for each set of keys that differ only
+// in the number of clients or in the rate, and in it two lines for each peer, of the medians.
 func sweeps(results []result) []sweep {
 	alike := func(k key) key { k.Clients, k.Rate = 0, 0; return k }
 	var all []sweep
@@ -155,7 +156,7 @@ func sweeps(results []result) []sweep {
 					load, what = mark(k.Rate), mark(k.Rate)+"/s"
 				}
 				if peer != peersOf(family)[0] {
-					load = "" // one label for each is enough to read the others by
+					load = "" // the labels of the first peer are enough to read the others
 				}
 				hint := fmt.Sprintf("%s, %s: %s/s, p50 %s µs, p99 %s µs", peer, what, short(*x), short(*y), short(*tail))
 				p50.points = append(p50.points, point{x: *x, y: *y, hint: hint, label: load})
@@ -168,7 +169,7 @@ func sweeps(results []result) []sweep {
 	return all
 }
 
-// span says over which clients or rates a line goes.
+// span returns the clients or the rates over which a line goes, in words.
 func span(keys []key) string {
 	var values []string
 	for _, k := range keys {
@@ -239,7 +240,8 @@ func newValue(results, own []result, peer string, col column) value {
 	return v
 }
 
-// tailOf returns, over all rounds, which share of a peer's requests took longer than a time.
+// tailOf returns which share of a peer's requests, over all rounds, took longer than a time, for
+// several times.
 func tailOf(own []result) []point {
 	shares := make(map[float64]float64)
 	rounds := 0.0
@@ -263,7 +265,7 @@ func tailOf(own []result) []point {
 		points = append(points, point{x: t, y: left / rounds})
 	}
 	if n := len(points); n > 0 {
-		points = points[:n-1] // nothing takes longer than the last, but for rounding
+		points = points[:n-1] // no request took longer than the last time; rounding may say otherwise
 	}
 	return points
 }

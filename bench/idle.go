@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// errNoUsage says that it isn't known what a process uses.
-var errNoUsage = errors.New("this system doesn't say what a process uses")
+// errNoUsage says that the system doesn't tell what a process uses.
+var errNoUsage = errors.New("this system doesn't tell what a process uses")
 
-// measureIdle lets servers, each in a process of its own, do nothing, and reports what that costs.
+// measureIdle lets servers, each in a process of its own, do nothing, and reports what they use
+// meanwhile.
 func measureIdle(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return withFleet(ctx, p, c, func(f *fleet) error {
 		leader, err := f.settle(ctx)
@@ -49,13 +50,13 @@ func measureIdle(ctx context.Context, p Peer, c runConfig, r *result) error {
 		}
 		now, err := f.settle(ctx)
 		if err == nil && now != leader {
-			err = fmt.Errorf("server %d led, then server %d", leader, now)
+			err = fmt.Errorf("server %d led at the beginning, and server %d in the end", leader, now)
 		}
 		return err
 	})
 }
 
-// idle reports what this process uses in a time in which it is asked for nothing.
+// idle reports what this process uses in a time in which nobody sends it a request.
 func idle(d time.Duration) (map[string]float64, error) {
 	begin := time.Now()
 	cpu, known := processCPU()

@@ -18,20 +18,22 @@ const (
 	stopping
 )
 
-// errWrongState says that the servers, or the answers, disagree. It is never tried again.
+// errWrongState says that the servers disagree with each other, or with the answers that clients
+// got. A run that ends with it is never tried again.
 var errWrongState = errors.New("wrong state")
 
-// A loadConfig says what the clients do.
+// A loadConfig says what the clients of a load do.
 type loadConfig struct {
 	clients, payload int
-	// reads are how many requests in a hundred are reads.
+	// reads is how many of a hundred requests are reads.
 	reads int
-	// limit is how many requests a client makes at most; 0 is no limit.
+	// limit is how many requests a client makes at most; 0 means no limit.
 	limit uint64
-	// rate is how many requests arrive per second, whatever becomes of them; with 0 each client makes its next one
-	// when the last one was answered.
+	// rate is how many requests arrive per second, whether the earlier ones were answered or not.
+	// If it is 0, each client makes its next request when the last one was answered.
 	rate float64
-	// after is an earlier load with as many clients, whose commands these ones follow; nil for none.
+	// after is an earlier load with as many clients, or nil. Each client goes on with its count of
+	// commands and with the sum of their results.
 	after *load
 }
 
@@ -45,32 +47,32 @@ type load struct {
 	done    chan struct{} // closed when all clients have ended
 	open    *arrivals     // nil in a closed loop
 
-	// failed gets the first error; the client that met it has stopped.
+	// failed receives the first error of a client. A client that meets an error stops.
 	failed chan error
 }
 
-// A client makes one request after the other.
+// A client makes one request after another.
 type client struct {
 	number   int
 	command  []byte
-	credit   int    // a read for every hundred
-	requests uint64 // of any kind, warm-up included
-	answered uint64 // commands, warm-up and earlier loads included
-	sum      uint64 // of their results
+	credit   int    // grows by loadConfig.reads with each request; at a hundred, that request is a read
+	requests uint64 // requests of any kind, warm-up included
+	answered uint64 // commands that were answered, in the warm-up and in earlier loads too
+	sum      uint64 // the sum of their results
 	writes   histogram
-	reads    histogram // latencies of those answered while measuring
-	inTime   uint64    // of an open loop: answered before the measured time was over
-	unserved uint64    // of an open loop: never made, and counted with the time that they had waited
+	reads    histogram // latencies of the requests that were answered while the load was measured
+	inTime   uint64    // in an open loop: requests that were answered before the measured time was over
+	unserved uint64    // in an open loop: requests that were never made; writes has the time that they waited
 }
 
-// startLoad starts the clients.
+// startLoad makes clients and starts them.
 func startLoad(ctx context.Context, server Server, c loadConfig) *load {
 	l := newLoad(server, c)
 	l.start(ctx)
 	return l
 }
 
-// newLoad returns clients that do nothing yet.
+// newLoad returns a load whose clients do nothing yet.
 func newLoad(server Server, c loadConfig) *load {
 	l := &load{server: server, config: c, failed: make(chan error, 1), done: make(chan struct{})}
 	for n := range c.clients {
@@ -83,11 +85,12 @@ func newLoad(server Server, c loadConfig) *load {
 	return l
 }
 
-// Sizes of what logs are filled with beforehand. A cluster has as many clients at least.
+// Logs are filled beforehand with commands of primePayload bytes, by at least primeClients clients.
+// A cluster that is filled has room for as many clients.
 const primePayload, primeClients = 16 << 10, 64
 
-// prime proposes large commands until so many bytes of them were answered. Where there are few clients, others help, and what they
-// have done counts as the first one's.
+// prime proposes large commands until that many bytes of them were answered. Where the load has few
+// clients, others help. The commands of the helpers count as commands of the first client.
 func (l *load) prime(ctx context.Context, bytes int64) error {
 	clients := slices.Clone(l.clients[:min(len(l.clients), primeClients)])
 	for n := len(clients); n < primeClients; n++ {
@@ -113,7 +116,7 @@ func (l *load) prime(ctx context.Context, bytes int64) error {
 	return errors.Join(failures...)
 }
 
-// start lets the clients begin.
+// start starts the clients.
 func (l *load) start(ctx context.Context) {
 	run := (*client).run
 	if l.config.rate > 0 {
@@ -122,7 +125,7 @@ func (l *load) start(ctx context.Context) {
 	}
 	for _, c := range l.clients {
 		l.running.Go(func() {
-			own, cancel := context.WithCancel(ctx) // callers of a server have contexts of their own, and so no lock in common
+			own, cancel := context.WithCancel(ctx) // one context for all clients would be a lock that all take
 			defer cancel()
 			if err := run(c, own, l); err != nil {
 				select {
@@ -138,7 +141,7 @@ func (l *load) start(ctx context.Context) {
 	}()
 }
 
-// newClient returns a client whose commands no peer could compress.
+// newClient returns a client whose commands can't be compressed.
 func newClient(n, payload int) *client {
 	c := &client{number: n, command: make([]byte, payload), credit: 37 * n % 100}
 	binary.LittleEndian.PutUint64(c.command, uint64(n))
@@ -150,7 +153,8 @@ func newClient(n, payload int) *client {
 	return c
 }
 
-// run makes requests until the load stops. The end of one is the beginning of the next.
+// run makes requests until the load stops. The moment at which a request ends is the moment at
+// which the next one begins.
 func (c *client) run(ctx context.Context, l *load) error {
 	begin := time.Now()
 	for l.phase.Load() != stopping && (l.config.limit == 0 || c.requests < l.config.limit) {
@@ -167,7 +171,7 @@ func (c *client) run(ctx context.Context, l *load) error {
 	return nil
 }
 
-// request makes one request, and returns where its latency is counted.
+// request makes one request, and returns the histogram in which its latency is to be counted.
 func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
 	c.requests++
 	if reads := l.config.reads; reads > 0 {
@@ -179,7 +183,8 @@ func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
 	return &c.writes, c.propose(ctx, l.server, c.command)
 }
 
-// propose proposes a command, which the client's count makes its next one, and checks its result.
+// propose proposes a command and checks its result. It writes the client's count into the command,
+// which makes it different from all earlier ones.
 func (c *client) propose(ctx context.Context, server Server, command []byte) error {
 	binary.LittleEndian.PutUint64(command[8:], c.answered+1)
 	got, err := server.Propose(ctx, c.number, command)
@@ -188,13 +193,13 @@ func (c *client) propose(ctx context.Context, server Server, command []byte) err
 	}
 	c.answered++
 	if want := result64(command); got != want {
-		return fmt.Errorf("%w: result %x of command %d is not its own, %x", errWrongState, got, c.answered, want)
+		return fmt.Errorf("%w: result %x of command %d belongs to another command: its own is %x", errWrongState, got, c.answered, want)
 	}
 	c.sum += got
 	return nil
 }
 
-// wait waits for a time, for the end of all clients, or for the first one that fails.
+// wait returns after a time, or earlier when all clients have ended or one of them has failed.
 func (l *load) wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -210,14 +215,15 @@ func (l *load) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stop lets every client finish its request, and returns the first error that one met.
+// stop lets every client finish its request, and returns the first error of a client that wait
+// hasn't returned.
 func (l *load) stop() error {
 	l.phase.Store(stopping)
 	<-l.done
 	return l.failure()
 }
 
-// failure returns the first error of a client that wasn't returned yet.
+// failure returns the first error of a client, unless it was returned before.
 func (l *load) failure() error {
 	select {
 	case err := <-l.failed:
@@ -227,7 +233,8 @@ func (l *load) failure() error {
 	}
 }
 
-// totals returns how many commands were answered, and the sum of their results. The load has stopped.
+// totals returns how many commands were answered, and the sum of their results. It must be called
+// after the load has stopped.
 func (l *load) totals() (answered, sum uint64) {
 	for _, c := range l.clients {
 		answered += c.answered
@@ -236,7 +243,8 @@ func (l *load) totals() (answered, sum uint64) {
 	return answered, sum
 }
 
-// latencies returns those of all clients, writes and reads. The load has stopped.
+// latencies returns the latencies of all clients, those of writes and those of reads. It must be
+// called after the load has stopped.
 func (l *load) latencies() (writes, reads *histogram) {
 	writes, reads = new(histogram), new(histogram)
 	for _, c := range l.clients {

@@ -1,17 +1,19 @@
 // Command bench measures this library beside its peers: the same work, in one run, on one machine.
 //
-// Servers in one process replicate commands over loopback TCP, and sync what they log to files
-// before they say so (mode disk); or they keep their logs in memory and hand messages over in
-// memory (mode memory), which leaves the cost of the protocol itself. Clients sit at the leader: each
-// proposes a command, waits for the result of its application there, checks that it is the result of
-// this very command, and proposes the next (a closed loop); or commands arrive at a rate, whatever
-// becomes of them (an open loop). Other cells read, slow a server or its disk down,
-// take and send snapshots, lose a server, or do nothing.
+// As a rule the servers of a cluster run in one process. In mode disk they replicate commands over
+// loopback TCP, and a server syncs its log to a file before it says that it has a command. In mode
+// memory they keep their logs in memory and hand messages over in memory, which leaves the cost of
+// the protocol itself. The clients sit at the leader. In a closed loop a client proposes a command,
+// waits for the result of its application there, checks that it is the result of this very command,
+// and proposes the next one. In an open loop commands arrive at a rate, whether the earlier ones
+// were answered or not. Other cells measure reads, slow a server or its disk down, take and send
+// snapshots, lose a server, or do nothing.
 //
-// Peers take turns within each round, so that a slow minute of the machine meets all of them. Each
-// run starts a cluster of its own in a fresh directory, warms it up, measures, and then checks that
-// all state machines have applied exactly the commands that were answered, each once, and in
-// the same order. A run that fails the check has no figures.
+// The peers take turns within each round, so that a slow minute of the machine meets all of them.
+// Each run starts a cluster of its own in a fresh directory, warms it up, measures, and then checks
+// that all state machines have applied exactly the commands that were answered, each once and in
+// the same order. Where each server is a process of its own, the check is that all of them have
+// applied the same commands in the same order. A run that fails the check has no figures.
 //
 //	go run . -mode disk -clients 256 -payload 128 -duration 3s -rounds 3
 //	go run . -mode disk,memory -clients 1,64,256,1024 -payload 16,128,4096 -html bench.html
@@ -44,7 +46,7 @@ func main() {
 	}
 }
 
-// run is the whole program: it measures what args ask for, and writes the figures to out and
+// run is the whole program: it measures what args ask for, writes the figures to out, and writes
 // remarks to log.
 func run(ctx context.Context, args []string, out, log io.Writer) error {
 	s, err := parse(args, log)
@@ -77,7 +79,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	switch {
 	case !s.json:
 		err = writeTables(out, results)
-	case s.from != "": // what was measured is printed already
+	case s.from != "": // results that were measured are printed already
 		for _, r := range results {
 			err = errors.Join(err, writeJSON(out, r))
 		}
@@ -102,8 +104,8 @@ func readFiles(list string) ([]result, error) {
 	return all, nil
 }
 
-// measureAll runs the whole matrix. A run that fails has a result that says why, and its error is returned as
-// failed; err is what ended everything.
+// measureAll runs the whole matrix. A run that fails has a result that gives the reason; the errors
+// of all such runs are returned as failed. err is an error that ended the matrix early.
 func measureAll(ctx context.Context, s settings, out, log io.Writer) (results []result, failed, err error) {
 	file := io.Discard
 	if s.output != "" {
@@ -149,11 +151,13 @@ func measureAll(ctx context.Context, s settings, out, log io.Writer) (results []
 	return results, failed, nil
 }
 
-// attempts is how often a run is tried. One that loses its leader is a measurement of elections, not of
+// attempts is how often a run is tried. A run in which the leader changes measures an election, not
 // the load, and on a busy machine that happens.
 const attempts = 3
 
-// measureAgain measures a peer, again when its run failed, and says so. A result without figures says why.
+// measureAgain measures a peer. It tries a run that fails again, and says so in the log. It doesn't
+// try again when the servers or the answers disagreed. A result without figures has the reason in
+// Why.
 func measureAgain(ctx context.Context, p Peer, c runConfig, r *result, log io.Writer) error {
 	if r.Why = c.cell.lacks(p); r.Why != "" {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// catchUp bounds how long followers may take to apply what the leader has answered.
+// catchUp bounds how long followers may take to apply the commands that the leader has answered.
 const catchUp = 2 * time.Minute
 
-// inDirectory calls f with a directory of its own.
+// inDirectory calls f with a new directory, and removes it in the end.
 func inDirectory(parent string, f func(dir string) error) (err error) {
 	dir, err := os.MkdirTemp(parent, "raft-bench-")
 	if err != nil {
@@ -22,12 +22,13 @@ func inDirectory(parent string, f func(dir string) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	// What an earlier run has left is collected at its expense, not at this one's.
+	// The garbage of an earlier run is collected now, and not in this run's time.
 	runtime.GC()
 	return f(dir)
 }
 
-// measureLoad runs a cluster of its own under a load, and returns its figures if it did its work.
+// measureLoad runs a cluster of its own under a load. The result has figures only if the check has
+// passed.
 func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 	return inDirectory(c.dir, func(dir string) error {
 		o := Options{Mode: c.mode, Dir: dir, Clients: max(c.load.clients, primeClients), Election: c.election, Compacts: true}
@@ -57,7 +58,8 @@ func measureLoad(ctx context.Context, p Peer, c runConfig, r *result) error {
 	})
 }
 
-// drive lets the clients run, and measures between warm-up and end what is used.
+// drive lets the clients run, and measures what is used between the end of the warm-up and the end
+// of the measured time.
 func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,7 +94,7 @@ func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 		}
 	}
 	if err != nil {
-		cancel() // who waits for an answer that may never come, gives up
+		cancel() // a client that waits for an answer may never get it: it gives up
 	}
 	if stopped := l.stop(); err == nil {
 		err = stopped
@@ -114,10 +116,10 @@ func (l *load) awaitApplied(ctx context.Context, machines []*Machine) error {
 }
 
 // errTooSlow says that a server didn't catch up in time.
-var errTooSlow = fmt.Errorf("no more in %v", catchUp)
+var errTooSlow = fmt.Errorf("it took longer than %v", catchUp)
 
-// check says whether the machines have applied what was answered, each command once, and all in
-// the same order. The cluster is closed.
+// check returns an error unless every machine has applied exactly the commands that were answered,
+// each once and all in the same order. The cluster must be closed.
 func (l *load) check(machines []*Machine) error {
 	answered, sum := l.totals()
 	for i, m := range machines {
@@ -135,15 +137,15 @@ func (l *load) check(machines []*Machine) error {
 	return nil
 }
 
-// usage is what the process had used at one time, or used between two.
+// usage is what the process has used up to a time, or between two times.
 type usage struct {
 	at                           time.Time
 	took, cpu                    time.Duration
 	allocs, bytes, syncs         uint64
-	hasCPU, hasBytes, countsSync bool // whether these can be counted
+	hasCPU, hasBytes, countsSync bool // whether cpu, bytes and syncs can be counted
 }
 
-// takeUsage reads the counters. The files are in dir.
+// takeUsage reads the counters. The cluster has its files in dir.
 func takeUsage(c Cluster, dir string) usage {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
 	metrics.Read(sample)
@@ -204,7 +206,8 @@ func (l *load) report(r *result, used usage) error {
 	return nil
 }
 
-// startProfiles starts the profiles that are asked for, and returns what ends and writes them.
+// startProfiles starts the profiles that were asked for, and returns a function that ends and
+// writes them.
 func startProfiles(c runConfig) (func() error, error) {
 	var cpu *os.File
 	if c.cpuProfile != "" {

@@ -7,35 +7,37 @@ import (
 	"time"
 )
 
-// arrivals are the requests of an open loop. They arrive as the clock says, whether earlier ones are answered or not,
-// and the latency of each counts from when it was to be made: what a slow moment holds up is counted in
-// full, as users would feel it. The gaps between them are random (exponential), the same for all peers.
+// arrivals are the requests of an open loop. They arrive by the clock, whether earlier ones were
+// answered or not, and the latency of each counts from the time at which it was due. So a slow
+// moment is charged with all requests that it holds up, as users would feel it. The gaps between
+// requests are random (exponential), and are the same for all peers.
 type arrivals struct {
 	rate  float64
 	begin time.Time
 	due   chan arrival
-	ended atomic.Int64 // when the measured time was over, since begin; 0 before
-	lag   histogram    // how late the requests were handed out, which is ours and not the peer's; of the dispatcher until it ends
+	ended atomic.Int64 // when the measured time was over, in nanoseconds since begin; 0 before
+	lag   histogram    // how late requests were handed out, which no peer is to blame for; the dispatcher's until it ends
 }
 
-// An arrival is a request that is to be made at a time, since the beginning.
+// An arrival is a request that is due at a time, counted since the beginning.
 type arrival struct {
 	at       time.Duration
 	measured bool
 }
 
-// arrivalsWaiting bounds what waits for a client to be free. Beyond, the dispatcher waits too, and nothing is lost:
-// the times when requests were to be made stay what they are.
+// arrivalsWaiting bounds how many requests wait for a client to be free. When so many wait, the
+// dispatcher waits too. Nothing is lost by that: the times at which requests are due stay the same.
 const arrivalsWaiting = 1 << 16
 
-// arrivalsGrace is how long requests that are due may still be made when the measured time is over.
+// arrivalsGrace is how long requests that are due may still be made after the measured time.
 const arrivalsGrace = time.Second
 
 func newArrivals(rate float64) *arrivals {
 	return &arrivals{rate: rate, begin: time.Now(), due: make(chan arrival, arrivalsWaiting)}
 }
 
-// dispatch hands requests out from now on as they become due, and ends after the warm-up and the measured time.
+// dispatch hands out requests as they become due, from now on until the warm-up and the measured
+// time are over.
 func (a *arrivals) dispatch(ctx context.Context, warmup, duration time.Duration) error {
 	defer close(a.due)
 	sleeper, err := newSleeper()
@@ -69,8 +71,8 @@ func (a *arrivals) dispatch(ctx context.Context, warmup, duration time.Duration)
 	return nil
 }
 
-// serve makes the requests of an open loop. Those that are still waiting when the load stops are counted
-// with the time that they have waited.
+// serve makes the requests of an open loop. Requests that still wait when the load stops are
+// counted with the time that they have waited.
 func (c *client) serve(ctx context.Context, l *load) error {
 	for a := range l.open.due {
 		if l.phase.Load() == stopping {

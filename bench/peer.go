@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Mode says where the logs and the messages go.
+// A Mode says where the logs are kept and how messages travel.
 type Mode string
 
 // Modes of a run.
@@ -28,19 +28,19 @@ const (
 
 // A Peer is a library that can be measured.
 type Peer interface {
-	// Name is what -peers and the results call it.
+	// Name is the peer's name in -peers and in the results.
 	Name() string
-	// Modes are the modes it can run in.
+	// Modes returns the modes in which the peer can run.
 	Modes() []Mode
-	// Settings says with which versions and settings it runs, and why with these.
+	// Settings names the versions and settings with which the peer runs, and the reasons for them.
 	Settings(Mode) string
-	// Lacks says why it can't do something that a cell needs; "" when it can.
+	// Lacks returns the reason why the peer hasn't an ability that a cell needs; "" when it has it.
 	Lacks(Ability) string
-	// New returns a cluster none of whose servers runs yet.
+	// New returns a cluster in which no server runs yet.
 	New(Options) (Cluster, error)
 }
 
-// An Ability is what a cell needs of a peer beyond proposals at a leader.
+// An Ability is something that a cell needs of a peer beyond proposals at a leader.
 type Ability string
 
 // Abilities.
@@ -52,29 +52,30 @@ const (
 	stalling  Ability = "files whose syncs can be held up"
 )
 
-// Options are what a cluster is made of.
+// Options describe a cluster and its surroundings.
 type Options struct {
 	Mode     Mode
-	Dir      string // for the files; a server that finds its own there goes on with them
-	Clients  int    // clients are numbered from 0, at each server
+	Dir      string // for the files; a server that finds files of its own there goes on with them
+	Clients  int    // the clients of a server have the numbers from 0 to Clients-1
 	Election time.Duration
-	// Addresses are where the servers listen, in mode disk. Not all of them need run in this process.
+	// Addresses are the addresses at which the servers listen in mode disk. Some of the servers may
+	// run in other processes.
 	Addresses []string
-	// Machines are the state machines of the servers. Each applies the commands of one server.
+	// Machines are the state machines: one for each server, which applies its commands to it.
 	Machines []*Machine
-	// Snapshots says that servers are asked for snapshots.
+	// Snapshots says that the run asks servers for snapshots.
 	Snapshots bool
-	// Compacts says that a library which takes snapshots by itself, and forgets the log before them, may do so as it does by
-	// default. Otherwise it keeps all of the log.
+	// Compacts says that a library which takes snapshots by itself, and forgets the log before
+	// them, may do so as it does by default. If it is false, the library keeps all of the log.
 	Compacts bool
-	// Stalls hold up the syncs of each server, in the cells that do so; nil in the others.
+	// Stalls has a stall for each server in the cells that hold up syncs; it is nil in the others.
 	Stalls []*stall `json:"-"`
 }
 
-// servers is how many servers the cluster has.
+// servers returns how many servers the cluster has.
 func (o Options) servers() int { return len(o.Machines) }
 
-// stall is what holds up the syncs of a server; nil for nothing.
+// stall returns the stall of a server, or nil where nothing holds up its syncs.
 func (o Options) stall(server int) *stall {
 	if o.Stalls == nil {
 		return nil
@@ -82,30 +83,35 @@ func (o Options) stall(server int) *stall {
 	return o.Stalls[server]
 }
 
-// A Cluster is what the servers of this process share.
+// A Cluster is what the servers in this process share.
 type Cluster interface {
-	// Start starts a server. The servers are started in order, and stopped before the cluster is closed.
+	// Start starts a server. The servers are started in order, and are stopped before the cluster
+	// is closed.
 	Start(server int) (Server, error)
-	// Syncs counts the syncs of log files so far over all servers; false when they can't be counted.
+	// Syncs returns how many times log files were synced so far, over all servers, and false when
+	// that can't be counted.
 	Syncs() (uint64, bool)
-	// Close ends what belongs to no server.
+	// Close releases what the servers shared.
 	Close() error
 }
 
-// A Server is a server that runs.
+// A Server is a running server of a peer.
 type Server interface {
-	// Leads says whether it leads, as far as it knows.
+	// Leads says whether this server leads, as far as it knows.
 	Leads() bool
-	// Propose proposes a command at this server, which leads, and returns the result of its application here.
-	// The command is the caller's again when it returns: a library that keeps it is given a copy.
-	// Each client calls it from one goroutine, and makes no other call meanwhile.
+	// Propose proposes a command at this server, which leads, and returns the result of its
+	// application here. The caller may change the command as soon as Propose has returned: a
+	// library that keeps the command is given a copy. Each client calls Propose from one goroutine,
+	// and makes no other call meanwhile.
 	Propose(ctx context.Context, client int, command []byte) (uint64, error)
-	// Read returns when the state machine here shows all that was acknowledged before the call.
+	// Read returns when the state machine of this server shows everything that was acknowledged
+	// before the call.
 	Read(ctx context.Context, client int) error
-	// Snapshot takes a snapshot, keeps it in place of the log, and returns when that is durable; or at once when there is nothing new
-	// in the state machine.
+	// Snapshot takes a snapshot that replaces the log before it, and returns when the snapshot is
+	// durable. It returns at once when the state machine has applied nothing since the last one.
 	Snapshot(ctx context.Context) error
-	// HandOver is what is done before a leader is closed: as a rule it makes another server the leader.
+	// HandOver does what the library's users do before they close a leader: as a rule it makes
+	// another server the leader.
 	HandOver(ctx context.Context) error
 	// Close stops the server. No command is applied after it has returned.
 	Close() error
@@ -126,7 +132,8 @@ func allPeers() []Peer {
 	}
 }
 
-// floorName names the skeleton that does the work without Raft. It is a bound, and no peer to be compared with.
+// floorName is the name of the floor: a skeleton that does the same work without Raft. It is a
+// bound for the peers, and none of those that are compared.
 const floorName = "floor"
 
 // peerNames returns the names of all peers.
@@ -138,7 +145,7 @@ func peerNames() []string {
 	return names
 }
 
-// selectPeers returns the peers that a list names, or all.
+// selectPeers returns the peers that a list names, or all peers.
 func selectPeers(list string) ([]Peer, error) {
 	if list == "all" {
 		return allPeers(), nil
@@ -147,7 +154,7 @@ func selectPeers(list string) ([]Peer, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		i := slices.IndexFunc(allPeers(), func(p Peer) bool { return p.Name() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no peer %q; there are %s", name, strings.Join(peerNames(), ", "))
+			return nil, fmt.Errorf("no peer %q: the peers are %s", name, strings.Join(peerNames(), ", "))
 		}
 		if slices.ContainsFunc(found, func(f Peer) bool { return f.Name() == name }) {
 			return nil, fmt.Errorf("peer %q is named twice", name)
@@ -157,7 +164,7 @@ func selectPeers(list string) ([]Peer, error) {
 	return found, nil
 }
 
-// inMode returns those of the peers that run in a mode.
+// inMode returns the peers that run in a mode.
 func inMode(peers []Peer, mode Mode) []Peer {
 	return slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return !slices.Contains(p.Modes(), mode) })
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPicture: the picture is well-formed, names every peer, the day and the numbers of clients, and isn't drawn of nothing.
+// TestPicture: the picture is well-formed, and names every peer, the day and the numbers of
+// clients. Without a sweep there is no picture.
 func TestPicture(t *testing.T) {
 	var results []result
 	for _, clients := range []int{1, 64} {

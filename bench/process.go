@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A process is a server in a process of its own.
+// A process is a server that runs in a process of its own.
 type process struct {
 	command *exec.Cmd
 	input   io.WriteCloser
@@ -27,7 +27,7 @@ type process struct {
 	noise   tail
 }
 
-// tail keeps the last of what is written to it.
+// tail keeps the end of what is written to it, at most tailSize bytes.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
@@ -49,7 +49,7 @@ func (t *tail) String() string {
 	return string(bytes.TrimSpace(t.text))
 }
 
-// startProcess starts a server.
+// startProcess starts a process with a server.
 func startProcess(order serverOrder) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -78,7 +78,7 @@ func startProcess(order serverOrder) (*process, error) {
 	return p, nil
 }
 
-// receive hands out answers until the process ends.
+// receive hands out answers until the output of the process ends.
 func (p *process) receive(output io.Reader) {
 	decoder := json.NewDecoder(output)
 	for {
@@ -97,10 +97,10 @@ func (p *process) receive(output io.Reader) {
 	}
 }
 
-// errProcessEnded says that a process has ended before it answered.
+// errProcessEnded says that a process ended before it answered.
 var errProcessEnded = errors.New("the process of a server has ended")
 
-// ask sends a request, and returns where its answer comes.
+// ask sends a request, and returns the channel that gets the answer.
 func (p *process) ask(r serverRequest) (<-chan serverAnswer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,26 +130,27 @@ func (p *process) call(ctx context.Context, r serverRequest) (serverAnswer, erro
 	}
 }
 
-// kill ends the process at once, also one that is stopped, and waits for its end.
+// kill ends the process at once, even if it is stopped, and waits for its end.
 func (p *process) kill() {
 	_ = p.command.Process.Kill() // it may have ended already
 	<-p.ended
-	_ = p.command.Wait() // it was killed, and says so
+	_ = p.command.Wait() // the error would be that it was killed
 }
 
-// A fleet is a cluster of processes.
+// A fleet is a cluster whose servers are processes.
 type fleet struct {
-	order     serverOrder // of all, but for the number
-	processes []*process  // nil where none runs
+	order     serverOrder // the order of all servers, without the number of the server
+	processes []*process  // nil for a server that doesn't run
 }
 
-// Limits of a fleet's patience.
+// These are the limits of a fleet's patience.
 const (
-	fleetTimeout = 60 * time.Second // for a leader, and for a load that has stopped to be applied everywhere
+	fleetTimeout = 60 * time.Second // until one server leads and all have applied as much
 	statusEvery  = 2 * time.Millisecond
 )
 
-// withFleet starts a cluster of processes, calls f when it has a leader, and ends all.
+// withFleet starts a cluster of processes, calls f when the cluster has a leader, and ends all
+// processes.
 func withFleet(ctx context.Context, p Peer, c runConfig, f func(*fleet) error) error {
 	return inDirectory(c.dir, func(dir string) error {
 		dir, err := filepath.Abs(dir)
@@ -196,7 +197,8 @@ func (f *fleet) close() {
 	}
 }
 
-// settle waits until one server leads, and all have applied the same, and returns the leader.
+// settle waits until exactly one server leads and all have applied as many commands as the others,
+// and returns the leader. Servers that have then applied different commands are an error.
 func (f *fleet) settle(ctx context.Context) (leader int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fleetTimeout)
 	defer cancel()
@@ -210,7 +212,7 @@ func (f *fleet) settle(ctx context.Context) (leader int, err error) {
 			}
 			a, err := p.call(ctx, serverRequest{Do: doStatus})
 			if err != nil {
-				return 0, fmt.Errorf("server %d: %w (of all: %+v)", i, err, last)
+				return 0, fmt.Errorf("server %d: %w (the others before it: %+v)", i, err, last)
 			}
 			if a.Leads {
 				leaders = append(leaders, i)

@@ -6,8 +6,8 @@ import "errors"
 
 var errNoSignals = errors.New("processes can't be stopped on this system")
 
-// freeze stops the process, where that is possible.
+// freeze fails: a process can't be stopped on this system.
 func (*process) freeze() error { return errNoSignals }
 
-// thaw lets it go on.
+// thaw fails likewise.
 func (*process) thaw() error { return errNoSignals }

@@ -2,8 +2,8 @@ package main
 
 import "sync"
 
-// A queue hands items from many goroutines to one, which takes all that have gathered at once and is
-// woken once for them. The drivers of those peers that bring no goroutines of their own use it.
+// A queue hands items from many goroutines to one. That goroutine is woken once, and takes all
+// items that have gathered. The drivers of peers that bring no goroutines of their own use queues.
 type queue[T any] struct {
 	mu    sync.Mutex
 	items []T
@@ -30,9 +30,9 @@ func (q *queue[T]) put(items ...T) {
 	}
 }
 
-// take returns everything that has gathered. The queue goes on in spare, whose items are dropped.
-// Who has received from wake takes until nothing is left, or takes once: it is woken again for
-// what comes later.
+// take returns everything that has gathered. The queue goes on in spare, whose items are dropped. A
+// goroutine that has received from wake may take once, or until nothing is left: it is woken again
+// for items that come later.
 func (q *queue[T]) take(spare []T) []T {
 	clear(spare)
 	q.mu.Lock()

@@ -25,17 +25,17 @@ func (raftPeer) Name() string  { return "raft" }
 func (raftPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (raftPeer) Settings(mode Mode) string {
-	s := "This library in default settings, in which it takes a snapshot after each 64 MiB of log; but the election timeout is that of\n" +
-		"everybody here, and cells that go through a whole log, or ask for snapshots, have it keep the log.\n"
+	s := "This library in default settings, with which it takes a snapshot after each 64 MiB of log. The election timeout is that of\n" +
+		"all peers here. In restart, in snapshots, and where each server is a process, it takes none by itself.\n"
 	if mode == inMemory {
 		return s + "Package memory, without faults."
 	}
-	return s + "Its wal, with default segments, and its tcp. Counted are the syncs of files, whatever for."
+	return s + "Its wal, with default segments, and its tcp. All syncs of files are counted, whatever they are for."
 }
 
 func (raftPeer) Lacks(Ability) string { return "" }
 
-// New returns a cluster; in memory, with its network.
+// New returns a cluster. In mode memory the cluster has a network.
 func (raftPeer) New(o Options) (Cluster, error) {
 	c := &raftCluster{options: o, network: memory.NewNetwork(memory.Options{})}
 	for i := range o.servers() {
@@ -56,7 +56,8 @@ type raftCluster struct {
 	syncs    atomic.Uint64
 }
 
-// raftNoSnapshots is more than any run logs: no snapshot is due that nobody asked for.
+// raftNoSnapshots is more bytes than any run logs: a node takes no snapshot unless it is asked for
+// one.
 const raftNoSnapshots = 1 << 50
 
 // Start starts a node.
@@ -85,7 +86,7 @@ func (c *raftCluster) Start(i int) (Server, error) {
 	return &raftServer{node}, nil
 }
 
-// open opens what a node stands on, and owns from its start on.
+// open opens the storage and the transport of a node. The node owns them as soon as it is started.
 func (c *raftCluster) open(i int) (raft.Storage, raft.Transport, error) {
 	if c.options.Mode == inMemory {
 		return memory.NewStorage(), c.network.Join(c.founders[i].ID), nil
@@ -128,7 +129,7 @@ func (f countingFiles) SyncDir(dir string) error {
 	return f.FS.SyncDir(dir)
 }
 
-// countingFile is one of its files.
+// countingFile is a file of countingFiles.
 type countingFile struct {
 	vfs.File
 	syncs *atomic.Uint64
@@ -149,7 +150,7 @@ func (s *raftServer) Leads() bool { return s.node.Status().Role == "leader" }
 // errRaftResult says that a result isn't 8 bytes long.
 var errRaftResult = errors.New("malformed result")
 
-// Propose gives the command as it is: the library copies it.
+// Propose hands the command itself over: the library copies it.
 func (s *raftServer) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
 	result, err := s.node.Propose(ctx, command)
 	if err != nil {
@@ -168,7 +169,7 @@ func (s *raftServer) Snapshot(ctx context.Context) error {
 	return err
 }
 
-// HandOver does nothing: what a leader does for the others before it goes is the business of Close.
+// HandOver does nothing: Close itself does what a leader does for the others before it goes.
 func (s *raftServer) HandOver(context.Context) error { return nil }
 
 // raftClose bounds how long a node may take to stop.
@@ -180,8 +181,8 @@ func (s *raftServer) Close() error {
 	return s.node.Close(ctx)
 }
 
-// raftMachine applies batches to a machine. The results of a batch lie in one buffer, which the next
-// batch uses again.
+// raftMachine applies batches to a machine. The results of a batch lie in one buffer, which the
+// next batch uses again.
 type raftMachine struct {
 	machine *Machine
 	results []byte

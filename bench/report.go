@@ -18,8 +18,8 @@ func writeTables(w io.Writer, results []result) error {
 	return nil
 }
 
-// writeTable prints the medians of each peer over its rounds, their spread, and how they compare with the best other
-// peer, and with the floor, of the same round.
+// writeTable prints the medians of each peer over its rounds, their spread, and their ratios to the
+// floor and to the best other peer of the same round.
 func writeTable(w io.Writer, k key, results []result) error {
 	c, err := findCell(k.Cell)
 	if err != nil {
@@ -61,7 +61,8 @@ func figured(results []result) bool {
 	return slices.ContainsFunc(results, func(r result) bool { return r.Why == "" })
 }
 
-// without says, in a line per peer and reason, which have no figures, or not from all rounds, and why.
+// without returns a line for each peer and reason: which peers have no figures at all, or none from
+// some rounds, and why.
 func without(results []result) []string {
 	var lines []string
 	for _, peer := range peersOf(results) {
@@ -79,7 +80,8 @@ func without(results []result) []string {
 	return lines
 }
 
-// writeRows prints what a peer has: the medians, and below them the least and the greatest of several rounds.
+// writeRows prints the medians of a peer. If the peer has several results, the row below has the
+// least and the greatest of each figure.
 func writeRows(w io.Writer, peer string, columns []column, results []result) {
 	own := ofPeer(results, peer)
 	fmt.Fprintf(w, "%s\t", peer)
@@ -113,12 +115,12 @@ func writeRows(w io.Writer, peer string, columns []column, results []result) {
 // ratioText prints a ratio.
 func ratioText(v *float64) string { return column{decimals: 2}.text(v) }
 
-// String is the key in words.
+// String returns the key in words.
 func (k key) String() string {
 	return fmt.Sprintf("%s, mode %s, %s", k.Cell, k.Mode, k.conditions())
 }
 
-// conditions are what the key says beside cell and mode.
+// conditions returns in words what the key says besides cell and mode.
 func (k key) conditions() string {
 	var all []string
 	for _, c := range []struct {
@@ -141,7 +143,7 @@ func (k key) conditions() string {
 	return strings.Join(all, ", ")
 }
 
-// summary is the result in a line.
+// summary returns the result in one line.
 func (r result) summary() string {
 	if r.Why != "" {
 		return fmt.Sprintf("%s: %s: no figures: %s", r.key, r.Peer, r.Why)
@@ -174,7 +176,7 @@ func peersOf(results []result) []string {
 	return peers
 }
 
-// distinct returns what of has for the results, each once.
+// distinct returns the values of a function of the results, each value once.
 func distinct[T comparable](results []result, of func(result) T) []T {
 	var all []T
 	for _, r := range results {
@@ -195,7 +197,7 @@ func ofPeer(results []result, peer string) []result {
 	return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.Peer != peer })
 }
 
-// figures returns a figure of all results that have it, in order of size.
+// figures returns the values of a figure, in order of size, of all results that have it.
 func figures(results []result, name string) []float64 {
 	var values []float64
 	for _, r := range results {
@@ -207,7 +209,7 @@ func figures(results []result, name string) []float64 {
 	return values
 }
 
-// spread returns the least and the greatest of a figure, or nil when it isn't known.
+// spread returns the least and the greatest value of a figure, or nil when no result has it.
 func spread(results []result, name string) (least, most *float64) {
 	values := figures(results, name)
 	if len(values) == 0 {
@@ -216,10 +218,10 @@ func spread(results []result, name string) (least, most *float64) {
 	return &values[0], &values[len(values)-1]
 }
 
-// median returns the median of a figure, or nil when it isn't known.
+// median returns the median of a figure, or nil when no result has it.
 func median(results []result, name string) *float64 { return middleOf(figures(results, name)) }
 
-// middleOf returns the median of values in order of size, or nil when there are none.
+// middleOf returns the median of values that are in order of size, or nil when there are none.
 func middleOf(values []float64) *float64 {
 	if len(values) == 0 {
 		return nil
@@ -228,18 +230,19 @@ func middleOf(values []float64) *float64 {
 	return &m
 }
 
-// ratio returns the median over the rounds of a peer's figure over the best one that another
-// peer, the floor excepted, has in the same round.
+// ratio compares a peer's figure with the best figure that another peer, except the floor, has in
+// the same round. It returns the median of these ratios over the rounds.
 func ratio(results []result, peer string, c column) *float64 {
 	return ratios(results, peer, c.name, func(r result) bool { return r.Peer != peer && r.Peer != floorName }, c.better)
 }
 
-// ofFloor returns the median over the rounds of a peer's figure over the floor's.
+// ofFloor returns the median over the rounds of the ratio of a peer's figure to the floor's.
 func ofFloor(results []result, peer string, c column) *float64 {
 	return ratios(results, peer, c.name, func(r result) bool { return r.Peer == floorName }, maxOf)
 }
 
-// ratios returns the median over the rounds of a peer's figure over the best one of others in the same round.
+// ratios returns the median over the rounds of the ratio of a peer's figure to the best figure of
+// others in the same round.
 func ratios(results []result, peer, name string, other func(result) bool, best func([]float64) float64) *float64 {
 	var all []float64
 	for _, own := range ofPeer(results, peer) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A runConfig is what one run needs to know. A cell uses some of it.
+// A runConfig is what a run needs to know. A cell uses some of it.
 type runConfig struct {
 	cell       cell
 	mode       Mode
@@ -20,29 +20,29 @@ type runConfig struct {
 	election   time.Duration
 	duration   time.Duration
 	warmup     time.Duration
-	prime      int64 // bytes that the logs have taken before
+	prime      int64 // how many bytes of commands the logs take before the warm-up
 	applyPause time.Duration
-	times      int // how often a leader is lost
-	entries    int // how long a log is
-	state      int // how large the state of a machine is, in bytes
+	times      int // how many times a leader is lost
+	entries    int // how many entries a log has
+	state      int // the size of a machine's state in bytes
 	dir        string
 	cpuProfile string
-	// allocProfile is where a profile of allocations goes.
+	// allocProfile is the file for a profile of allocations.
 	allocProfile string
 }
 
-// A key says what was run: results with the same key can be compared.
+// A key says what was run. Results with the same key can be compared.
 type key struct {
 	Cell     string  `json:"cell"`
 	Mode     Mode    `json:"mode"`
 	Servers  int     `json:"servers"`
 	Clients  int     `json:"clients,omitempty"`
 	Payload  int     `json:"payload,omitempty"`
-	Rate     float64 `json:"rate,omitempty"`        // requests per second, of an open loop
+	Rate     float64 `json:"rate,omitempty"`        // requests per second in an open loop
 	Election float64 `json:"election_ms,omitempty"` // election timeout in milliseconds
-	Entries  int     `json:"entries,omitempty"`     // in the log
-	State    int     `json:"state_mib,omitempty"`   // of a machine whose snapshots are taken, in MiB
-	Times    int     `json:"times,omitempty"`       // how often a leader was lost
+	Entries  int     `json:"entries,omitempty"`     // entries in the log
+	State    int     `json:"state_mib,omitempty"`   // the state of a machine whose snapshots are taken, in MiB
+	Times    int     `json:"times,omitempty"`       // how many times a leader was lost
 }
 
 // compare orders keys as the tables do.
@@ -62,22 +62,24 @@ func (k key) compare(other key) int {
 	)
 }
 
-// sameRound says whether two results are of one round, and so can be compared.
+// sameRound says whether two results belong to one round, and so can be compared.
 func (r *result) sameRound(other result) bool {
 	return r.key == other.key && r.Run == other.Run && r.Round == other.Round
 }
 
-// A result is what one run of one peer measured, or why it didn't.
+// A result is what a run of one peer has measured, or the reason why it has no figures.
 type result struct {
 	key
 	Peer  string `json:"peer"`
-	Run   int64  `json:"run"` // when the program was started, in seconds: rounds of different runs have nothing in common
+	Run   int64  `json:"run"` // when the program was started, in Unix seconds; a round belongs to one start
 	Round int    `json:"round"`
-	// Why there are no figures.
+	// Why is the reason why there are no figures; "" when there are.
 	Why string `json:"why,omitempty"`
-	// Figures by name; columns say what they are. What can't be counted is not there.
+	// Figures has the figures by name; the columns of a cell say what they are. A figure that can't
+	// be counted is missing.
 	Figures map[string]float64 `json:"figures,omitempty"`
-	// Histogram is the latencies: up to how many microseconds, and which share of all.
+	// Histogram has the latencies in steps: each is a time in microseconds and the share of all
+	// requests between the step before and this one.
 	Histogram [][2]float64 `json:"histogram,omitempty"`
 }
 
@@ -112,11 +114,11 @@ func round(v float64, decimals int) float64 {
 type column struct {
 	name, title string
 	decimals    int
-	better      func([]float64) float64 // which of several is the best; nil when none is
-	scale       float64                 // what a figure is multiplied with; 0 stands for 1
+	better      func([]float64) float64 // returns the best of several; nil when none is better
+	scale       float64                 // the factor by which a figure is multiplied; 0 stands for 1
 }
 
-// maxOf and minOf say which of several figures is the best: the greatest or the least.
+// maxOf and minOf return the best of several figures: the greatest or the least.
 func maxOf(values []float64) float64 { return slices.Max(values) }
 func minOf(values []float64) float64 { return slices.Min(values) }
 

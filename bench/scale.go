@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// An extent is a part of a key over which figures are drawn.
+// An extent is a parameter of a key over which figures are drawn.
 type extent struct {
 	name  string
 	value func(*key) *int
@@ -23,19 +23,20 @@ var extents = []extent{
 // Sizes of a chart of a strip in pixels.
 const stripWidth, stripHeight = 320, 215
 
-// A strip is a row of charts of one figure over one extent. They differ in what else was varied, and have the same axes.
+// A strip is a row of charts of one figure over one extent. The charts differ in the other
+// parameters that were varied, and have the same axes.
 type strip struct {
 	Title   string
 	Figures []figure
 }
 
-// A scale is the strips over one extent.
+// A scale is all strips over one extent.
 type scale struct {
 	Name   string
 	Strips []strip
 }
 
-// scales draws the figures that cells have for it over everything that has two values at least.
+// scales draws figures of the cells over every extent of which there are at least two values.
 func scales(results []result) []scale {
 	var all []scale
 	for _, e := range extents {
@@ -58,8 +59,8 @@ func scales(results []result) []scale {
 	return all
 }
 
-// draw draws a figure of a cell over the extent: a chart for each set of keys that differ in that alone, a line per peer, of the
-// medians.
+// draw draws a figure of a cell over the extent. There is a chart for each set of keys that differ
+// in the extent alone, and in it a line for each peer, of the medians.
 func (e extent) draw(results []result, col column) []figure {
 	alike := func(k key) key { *e.value(&k) = 0; return k }
 	families := distinct(results, func(r result) key { return alike(r.key) })
@@ -100,7 +101,7 @@ func (e extent) draw(results []result, col column) []figure {
 	return figures
 }
 
-// line is the line of a peer.
+// line returns the line of a peer.
 func (e extent) line(family []result, peer string, col column) line {
 	l := line{colour: string(colourOf(peer).Colour)}
 	for _, k := range keysOf(family) {

@@ -20,7 +20,8 @@ func resultOf(k key, peer, name string, v float64) result {
 	return r
 }
 
-// TestScales: a figure is drawn over what has two values at least, in a chart for all else that was varied, and over nothing else.
+// TestScales: a figure is drawn over every parameter that has at least two values, and over no
+// other. There is a chart for each combination of the other parameters that were varied.
 func TestScales(t *testing.T) {
 	var results []result
 	for _, payload := range []int{16, 128, 4096} {
@@ -73,7 +74,7 @@ func TestScales(t *testing.T) {
 	require.NotContains(t, page.String(), "Over servers")
 }
 
-// TestChartsInside: whatever is drawn is XML, and lies inside its picture.
+// TestChartsInside: every chart is XML, and lies inside its picture.
 func TestChartsInside(t *testing.T) {
 	var results []result
 	for _, servers := range []int{3, 5, 7} {
@@ -93,7 +94,7 @@ func TestChartsInside(t *testing.T) {
 	require.Equal(t, 3+2, drawn)
 }
 
-// requireInside checks all positions of a picture of a strip.
+// requireInside checks all positions in a chart of a strip.
 func requireInside(t *testing.T, svg string) {
 	d := xml.NewDecoder(strings.NewReader(svg))
 	for {

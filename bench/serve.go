@@ -13,14 +13,16 @@ import (
 	"time"
 )
 
-// Some cells lose servers: for these, each server is a process of its own, which is killed or stopped as a whole, with
-// its connections and whatever its library has running. This program starts itself for that, with the order in
-// the environment, and talks with the server over its standard input and output, in lines of JSON.
+// In some cells each server is a process of its own, which can be killed or stopped as a whole,
+// with its connections and with everything that its library runs. This program starts itself as
+// such a server. The order for the server is in the environment; requests and answers go over the
+// server's standard input and output, each a line of JSON.
 
-// serverVariable is the environment variable with a serverOrder, which makes this program a server.
+// serverVariable is the environment variable that has a serverOrder. It makes this program a
+// server.
 const serverVariable = "RAFT_BENCH_SERVER"
 
-// A serverOrder says which server a process is.
+// A serverOrder says which server of which cluster a process is.
 type serverOrder struct {
 	Peer    string
 	Server  int
@@ -30,24 +32,24 @@ type serverOrder struct {
 
 // Requests to a server.
 const (
-	doStatus = "status" // what it is and has applied
-	doProbe  = "probe"  // propose as soon as it leads, and answer when that was acknowledged
+	doStatus = "status" // say whether it leads, and what it has applied
+	doProbe  = "probe"  // propose as soon as it leads, and answer when the command was acknowledged
 	doLoad   = "load"   // run clients
 	doCancel = "cancel" // end probes and loads
 	doIdle   = "idle"   // say what it uses while it does nothing
 	doClose  = "close"  // hand over, if it leads, and end
 )
 
-// A serverRequest is what a server is asked.
+// A serverRequest is a request to a server.
 type serverRequest struct {
 	Number           int
 	Do               string
-	Clients, Payload int           `json:",omitempty"` // of a load
-	Commands         int           `json:",omitempty"` // of a load: how many; 0 is no limit
-	Warmup, Duration time.Duration `json:",omitempty"` // of a load, or of doing nothing: how long
+	Clients, Payload int           `json:",omitempty"` // for a load
+	Commands         int           `json:",omitempty"` // for a load: how many commands; 0 means no limit
+	Warmup, Duration time.Duration `json:",omitempty"` // for a load, or for doing nothing: how long
 }
 
-// limit is how many commands each client of a load makes at most; 0 is no limit.
+// limit returns how many commands each client of a load makes at most; 0 means no limit.
 func (r serverRequest) limit() uint64 {
 	if r.Commands == 0 {
 		return 0
@@ -55,17 +57,17 @@ func (r serverRequest) limit() uint64 {
 	return uint64(max(1, r.Commands/r.Clients))
 }
 
-// A serverAnswer is what it says.
+// A serverAnswer is a server's answer to a request.
 type serverAnswer struct {
 	Number  int
 	Error   string             `json:",omitempty"`
 	Leads   bool               `json:",omitempty"`
-	Applied uint64             `json:",omitempty"` // commands
-	Chain   uint64             `json:",omitempty"` // over them
+	Applied uint64             `json:",omitempty"` // how many commands it has applied
+	Chain   uint64             `json:",omitempty"` // the hash chain over these commands
 	Figures map[string]float64 `json:",omitempty"` // of a load, or of doing nothing
 }
 
-// serve is the process of a server, from its order on until its input ends.
+// serve runs the server of an order until the input ends, or until the server was asked to close.
 func serve(order string, in io.Reader, out io.Writer) error {
 	var o serverOrder
 	if err := json.Unmarshal([]byte(order), &o); err != nil {
@@ -104,11 +106,11 @@ type served struct {
 
 	mu        sync.Mutex
 	out       *json.Encoder
-	cancelled chan struct{} // closed by doCancel, for what runs then
+	cancelled chan struct{} // closed by doCancel, for the requests that run then; later requests have another
 }
 
-// run answers requests, many at a time. It ends when the input does, as it does when the other process has ended,
-// or when it was asked to close.
+// run answers requests, many at a time. It ends when the input ends, which is also when the process
+// at the other end of the input has ended, or when it was asked to close.
 func (s *served) run(in *json.Decoder) error {
 	closed := make(chan error, 1)
 	failed := make(chan error, 1)
@@ -146,7 +148,7 @@ func (s *served) run(in *json.Decoder) error {
 	}
 }
 
-// answer does what is asked for.
+// answer carries out a request.
 func (s *served) answer(r serverRequest, cancelled <-chan struct{}) (a serverAnswer) {
 	var err error
 	switch r.Do {
@@ -176,7 +178,7 @@ var errCancelled = errors.New("cancelled")
 // probeTimeout bounds one attempt to propose.
 const probeTimeout = 5 * time.Second
 
-// probe waits until this server leads and has had a command of its own acknowledged.
+// probe waits until this server leads and a command that it has proposed was acknowledged.
 func (s *served) probe(cancelled <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -193,7 +195,7 @@ func (s *served) probe(cancelled <-chan struct{}) error {
 			return errCancelled
 		}
 		trying, tried := context.WithTimeout(ctx, probeTimeout)
-		client := rand.IntN(s.clients) // hardly one for which an earlier attempt may still be answered
+		client := rand.IntN(s.clients) // probably no client of an earlier attempt, which may still be answered
 		_, err := s.server.Propose(trying, client, binary.LittleEndian.AppendUint64(command[:8], attempt))
 		tried()
 		if err == nil {
@@ -202,8 +204,8 @@ func (s *served) probe(cancelled <-chan struct{}) error {
 	}
 }
 
-// load runs clients at this server, which leads, for a time, or until they have made so many commands, or until it is
-// cancelled.
+// load runs clients at this server, which leads. It ends after a time, or when the clients have
+// made all their commands, or when it is cancelled.
 func (s *served) load(r serverRequest, cancelled <-chan struct{}) (map[string]float64, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -240,7 +242,8 @@ func (s *served) load(r serverRequest, cancelled <-chan struct{}) (map[string]fl
 // handOverTimeout bounds how long a leader tries to hand over.
 const handOverTimeout = 10 * time.Second
 
-// close hands over, if this server leads, and closes it. A hand-over that fails is no failure: the cluster elects.
+// close hands the leadership over, if this server leads, and closes the server. If the hand-over
+// fails, the cluster elects a leader without it.
 func (s *served) close() error {
 	if s.server.Leads() {
 		ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
@@ -250,7 +253,7 @@ func (s *served) close() error {
 	return s.server.Close()
 }
 
-// serveIfOrdered makes this process a server, if it was started as one, and then doesn't return.
+// serveIfOrdered makes this process a server if it was started as one. It then doesn't return.
 func serveIfOrdered() {
 	order, ordered := os.LookupEnv(serverVariable)
 	if !ordered {

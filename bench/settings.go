@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// settings are what the command line says. What is a list is varied: everything is measured with everything else.
+// settings are what the command line says. The fields that are lists are varied: each value of one
+// is measured with each value of the others.
 type settings struct {
 	peers     []Peer
 	cells     []cell
@@ -24,13 +25,13 @@ type settings struct {
 	entries   []int
 	states    []int // MiB
 	rounds    int
-	run       runConfig // what isn't varied
+	run       runConfig // the settings that aren't varied
 	json      bool
 	describe  bool
-	html      string // where the page goes
-	svg       string // where the picture goes
-	output    string // where results are appended to
-	from      string // where results come from, instead of being measured
+	html      string // the file for the page
+	svg       string // the file for the picture
+	output    string // the file to which results are appended
+	from      string // the files from which results are read, instead of being measured
 }
 
 // parse reads the command line.
@@ -40,25 +41,25 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(log)
 	f.StringVar(&peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
-	f.StringVar(&cells, "cell", "load", "`names` of what is measured, or all: "+strings.Join(cellNames(), ", "))
-	f.StringVar(&modes, "mode", string(onDisk), "disk (files and loopback TCP), memory, or both")
-	f.StringVar(&servers, "servers", "3", "`numbers` of servers")
+	f.StringVar(&cells, "cell", "load", "`names` of the cells that are measured, separated by commas, or all: "+strings.Join(cellNames(), ", "))
+	f.StringVar(&modes, "mode", string(onDisk), "`modes`, separated by commas: disk (files and loopback TCP), memory")
+	f.StringVar(&servers, "servers", "3", "`numbers` of servers, separated by commas; every value in the plural is such a list")
 	f.StringVar(&clients, "clients", "256", "`numbers` of clients")
 	f.StringVar(&payloads, "payload", "128", "`bytes` in a command, at least 16")
 	f.StringVar(&rates, "rate", "10000", "requests per second in cell open (`numbers`)")
-	f.StringVar(&elections, "election", "1s", "election timeouts (`durations`) of every peer; all but the failover cells use the first one")
+	f.StringVar(&elections, "election", "1s", "election timeouts (`durations`) of every peer; all cells but idle and the failover cells use the first one")
 	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
-	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before that")
-	f.Int64Var(&s.run.prime, "prime", 512<<20, "how many `bytes` of commands the logs on disk have taken before the warm-up")
+	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before they are measured")
+	f.Int64Var(&s.run.prime, "prime", 512<<20, "how many `bytes` of commands the logs on disk take before the warm-up")
 	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
 	f.StringVar(&entries, "entries", "1000000", "how long the log is in the cells away and restart (`numbers`)")
-	f.StringVar(&states, "state", "64", "`MiB` of state in the cell snapshots")
-	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each, every peer is measured once")
+	f.StringVar(&states, "state", "64", "`sizes` of the state in the cell snapshots, in MiB")
+	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each of them, every peer is measured once")
 	f.StringVar(&s.run.dir, "dir", "", "`directory` for the files, instead of the system's temporary one")
 	f.StringVar(&s.output, "o", "", "append the results to a `file`, a line of JSON per peer and round")
-	f.StringVar(&s.from, "from", "", "measure nothing, and read what -o has written to these `files`")
+	f.StringVar(&s.from, "from", "", "measure nothing, and read the results that -o has written to these `files`")
 	f.StringVar(&s.html, "html", "", "draw the comparison into a `file`")
-	f.StringVar(&s.svg, "svg", "", "draw latency against throughput, for the first of what was varied, into a `file`")
+	f.StringVar(&s.svg, "svg", "", "draw latency against throughput into a `file`, for the first value of everything else that was varied")
 	f.BoolVar(&s.json, "json", false, "print a line of JSON per peer and round instead of tables")
 	f.BoolVar(&s.describe, "describe", false, "print the settings of the peers and measure nothing")
 	f.StringVar(&s.run.cpuProfile, "cpuprofile", "", "write a CPU profile of the measured time to a `file`")
@@ -99,11 +100,11 @@ func parseList[T any](name, list string, parse func(string) (T, error)) ([]T, er
 	return values, nil
 }
 
-// check refuses what makes no sense.
+// check refuses settings that make no sense.
 func (s *settings) check() error {
 	for _, m := range s.modes {
 		if m != onDisk && m != inMemory {
-			return fmt.Errorf("-mode %s: it is disk or memory", m)
+			return fmt.Errorf("-mode %s: must be disk or memory", m)
 		}
 	}
 	for _, limit := range []struct {
@@ -120,22 +121,22 @@ func (s *settings) check() error {
 	} {
 		for _, v := range limit.values {
 			if v < limit.low || v > limit.high {
-				return fmt.Errorf("-%s %d: it is %d to %d", limit.name, v, limit.low, limit.high)
+				return fmt.Errorf("-%s %d: must be %d to %d", limit.name, v, limit.low, limit.high)
 			}
 		}
 	}
 	for _, r := range s.rates {
 		if r < 1 || r > 1e7 {
-			return fmt.Errorf("-rate %v: it is 1 to 10000000", r)
+			return fmt.Errorf("-rate %v: must be 1 to 10000000", r)
 		}
 	}
 	for _, e := range s.elections {
 		if e < 100*time.Millisecond {
-			return fmt.Errorf("-election %v: it is at least 100ms", e)
+			return fmt.Errorf("-election %v: must be at least 100ms", e)
 		}
 	}
 	if s.run.duration <= 0 || s.run.warmup < 0 || s.run.prime < 0 || s.rounds < 1 {
-		return errors.New("-duration and -rounds must be positive, -warmup and -prime not negative")
+		return errors.New("-duration and -rounds must be positive, -warmup and -prime must not be negative")
 	}
 	for _, p := range s.peers {
 		if len(s.peers) < len(allPeers()) && !slices.ContainsFunc(s.modes, func(m Mode) bool { return slices.Contains(p.Modes(), m) }) {
@@ -148,13 +149,13 @@ func (s *settings) check() error {
 	return nil
 }
 
-// A matrixRun is a place in the matrix.
+// A matrixRun is a run of the matrix, which every peer makes in every round.
 type matrixRun struct {
 	runConfig
 	key key
 }
 
-// matrix returns all that is to be measured: each cell with all values of what it can be varied by.
+// matrix returns all runs: each cell with all values of the parameters by which it can be varied.
 func (s *settings) matrix() []matrixRun {
 	var runs []matrixRun
 	for _, c := range s.cells {
@@ -169,7 +170,7 @@ func (s *settings) matrix() []matrixRun {
 	return runs
 }
 
-// keys returns all values with all others, of no cell.
+// keys returns all combinations of the values, without a cell.
 func (s *settings) keys() []key {
 	keys := []key{{Times: s.run.times}}
 	keys = vary(keys, s.modes, func(k *key, v Mode) { k.Mode = v })
@@ -182,7 +183,7 @@ func (s *settings) keys() []key {
 	return vary(keys, s.elections, func(k *key, v time.Duration) { k.Election = float64(v) / float64(time.Millisecond) })
 }
 
-// vary returns each key with each value.
+// vary returns each key with each of the values.
 func vary[T any](keys []key, values []T, set func(*key, T)) []key {
 	var all []key
 	for _, k := range keys {
@@ -194,8 +195,8 @@ func vary[T any](keys []key, values []T, set func(*key, T)) []key {
 	return all
 }
 
-// place returns the run of a cell with these values, as far as the cell is varied by them; of what it isn't varied by, the first ones
-// hold.
+// place returns the run of a cell with the values of a key. Of a parameter by which the cell isn't
+// varied, it takes the first value.
 func (s *settings) place(c cell, k key) matrixRun {
 	r := matrixRun{runConfig: s.run, key: key{Cell: c.name, Mode: k.Mode, Servers: k.Servers}}
 	r.cell, r.mode, r.servers = c, k.Mode, k.Servers

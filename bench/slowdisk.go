@@ -7,28 +7,29 @@ import (
 	"time"
 )
 
-// A slow disk holds up syncs for a part of each second.
+// A slow disk holds up syncs for the first stallFor of every stallEvery.
 const (
 	stallFor   = 500 * time.Millisecond
 	stallEvery = time.Second
 )
 
-// A stall holds up the syncs of a server, from when it is begun until it is ended. It may be nil, and then does nothing.
+// A stall holds up the syncs of a server, from begin until end. A nil stall holds up nothing.
 type stall struct {
-	began atomic.Pointer[time.Time] // nil while it does nothing
-	held  atomic.Uint64             // syncs
+	began atomic.Pointer[time.Time] // nil while nothing is held up
+	held  atomic.Uint64             // how many syncs were held up
 }
 
-// begin begins with a time in which nothing gets through.
+// begin begins to hold up syncs: at first no sync gets through for stallFor.
 func (s *stall) begin() {
 	now := time.Now()
 	s.began.Store(&now)
 }
 
-// end lets syncs through; one that is held up, a little later.
+// end lets syncs through again. A sync that is held up at that moment still waits until its time is
+// over.
 func (s *stall) end() { s.began.Store(nil) }
 
-// hold returns when a sync may go on. Whoever syncs calls it just before.
+// hold returns when a sync may go on. It must be called just before each sync.
 func (s *stall) hold() {
 	if s == nil {
 		return
@@ -43,7 +44,8 @@ func (s *stall) hold() {
 	}
 }
 
-// measureSlowDisk compares a load with a follower whose disk stalls with the same load without.
+// measureSlowDisk compares a load beside a follower whose disk stalls with the same load beside
+// healthy followers.
 func measureSlowDisk(ctx context.Context, p Peer, c runConfig, r *result) error {
 	o := Options{Stalls: make([]*stall, c.servers), Compacts: true}
 	for i := range o.Stalls {

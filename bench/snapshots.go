@@ -9,19 +9,22 @@ import (
 )
 
 const (
-	// snapshotKeeps is how many commands peers keep in their log behind a snapshot, where they can be told: a follower that lags
-	// a little while snapshots are taken isn't sent one for it.
+	// snapshotKeeps is how many commands a peer keeps in its log behind a snapshot, if it can be
+	// told so. A follower that lags a little while snapshots are taken then isn't sent one.
 	snapshotKeeps = 4096
-	// snapshotsToCompact is after how many snapshots the log before the first one is gone: a library may keep it from the last but one
-	// on.
+	// snapshotsToCompact is the number of snapshots after which the log before the first of them is
+	// gone: a library may keep the log from the last snapshot but one on.
 	snapshotsToCompact = 2
-	// goneAfter is for how many election timeouts a follower is away before the snapshots that it is to lack are taken.
+	// goneAfter is for how many election timeouts a follower has been away before the leader takes
+	// the snapshots that the follower will need.
 	goneAfter = 3
-	// snapshotInstalls is how many snapshots are sent at most; fewer when they take long enough.
+	// snapshotInstalls is how many snapshots are sent at most. Fewer are sent when they take long
+	// enough.
 	snapshotInstalls = 5
 )
 
-// measureSnapshots compares a load while snapshots are taken, and while they are sent and installed, with the same load without.
+// measureSnapshots measures a load three times: by itself, while snapshots are taken, and while
+// snapshots are sent and installed. It compares the latter two with the first.
 func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error {
 	ballast := newBallast(c.state)
 	return measureStages(ctx, p, c, Options{Snapshots: true}, func(s *stages) error {
@@ -70,8 +73,9 @@ func measureSnapshots(ctx context.Context, p Peer, c runConfig, r *result) error
 	})
 }
 
-// compact has every server take as many snapshots as a library may need to forget the log and to use its files again: what is usual is
-// then measured on a log that has been in use, like the rest.
+// compact has every server take as many snapshots as a library may need before it forgets the log
+// and uses its files again. The usual load is then measured on a log that has been in use, like the
+// other two.
 func (s *stages) compact(ctx context.Context, _ *meter) error {
 	for range snapshotsToCompact {
 		for i, server := range s.group.servers {
@@ -83,8 +87,8 @@ func (s *stages) compact(ctx context.Context, _ *meter) error {
 	return nil
 }
 
-// takeSnapshots has every server take one snapshot after the other, for the measured time, and until each has taken one at least. It
-// counts those of each.
+// takeSnapshots has every server take one snapshot after another for the measured time, and longer
+// if a server hasn't taken one by then. It counts the snapshots of each server.
 func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken []atomic.Uint64) error {
 	stop := make(chan struct{})
 	ended := make(chan error, len(taken))
@@ -123,7 +127,7 @@ func (s *stages) takeSnapshots(ctx context.Context, m *meter, taken []atomic.Uin
 // errNoSnapshotTaken says that not every server has taken a snapshot.
 var errNoSnapshotTaken = errors.New("not every server has taken a snapshot")
 
-// takeAgain takes snapshots of a server until it is stopped, and counts those that were written.
+// takeAgain takes snapshots of a server until stop is closed, and counts those that were written.
 func takeAgain(ctx context.Context, server Server, machine *Machine, taken *atomic.Uint64, stop <-chan struct{}) error {
 	saved := &machine.more.Load().saved
 	for {
@@ -138,14 +142,15 @@ func takeAgain(ctx context.Context, server Server, machine *Machine, taken *atom
 		}
 		if saved.Load() > before {
 			taken.Add(1)
-		} else if err := wait(ctx, pollEvery); err != nil { // there was nothing new
+		} else if err := wait(ctx, pollEvery); err != nil { // the state had nothing new
 			return err
 		}
 	}
 }
 
-// installSnapshot closes a follower until the leader's log doesn't reach back to it any more, and starts it again. What is measured is
-// from then on until it has what the leader had applied.
+// installSnapshot closes a follower until the leader's log doesn't reach back to it any more, and
+// starts it again. The measured time begins there, and ends when the follower has applied what the
+// leader had applied.
 func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) error {
 	g := s.group
 	follower, leading := g.follower(), g.machines[g.leading()]
@@ -153,11 +158,12 @@ func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) 
 		return err
 	}
 	had := g.machines[follower].count.Load()
-	// A library may keep the log for a follower that it has just sent a snapshot to, until that is gone for a while.
+	// A library may keep the log for a follower to which it has just sent a snapshot, until the
+	// follower has been away for a while.
 	if err := wait(ctx, goneAfter*s.config.election); err != nil {
 		return err
 	}
-	more := uint64(2 * snapshotKeeps) // before the first snapshot; before the next one, something new
+	more := uint64(2 * snapshotKeeps) // commands before the first snapshot; one is enough for the next
 	for range snapshotsToCompact {
 		target := leading.count.Load() + more
 		more = 1
@@ -182,9 +188,10 @@ func (s *stages) installSnapshot(ctx context.Context, m *meter, ballast []byte) 
 	if poll(waiting, func() bool { return machine.count.Load() >= target }) != nil {
 		return fmt.Errorf("the follower has applied %d of %d commands: %w", machine.count.Load(), target, context.Cause(waiting))
 	}
-	// It begins with its own snapshot, if it has one: that is of nothing that it had not applied.
+	// The follower begins with its own snapshot, if it has one. That snapshot has no command that
+	// the follower had not applied before.
 	if restored := machine.more.Load().restored.Load(); restored <= had {
-		return fmt.Errorf("the follower, which had %d commands, has caught up without a snapshot of more (%d)", had, restored)
+		return fmt.Errorf("the follower had applied %d commands, and has caught up without a snapshot of more than these (its last one has %d)", had, restored)
 	}
 	return nil
 }

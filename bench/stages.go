@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// stages are loads on one cluster, one after the other, each beside something else. The commands of each follow those of
-// the one before, so that the check in the end is of all of them.
+// stages are loads on one cluster, one after the other, each beside something else that goes on.
+// The clients of a load go on where the load before it ended, so that the check in the end covers
+// the commands of all.
 type stages struct {
 	group  *group
 	config runConfig
-	load   *load // the last one; before the first stage, what the logs were filled with
+	load   *load // the last load; before the first stage, the load that has filled the logs
 }
 
-// measureStages starts a cluster in this process, has the stages run, and checks what all of them have done.
+// measureStages starts a cluster in this process, runs the stages, and checks what all of them have
+// done.
 func measureStages(ctx context.Context, p Peer, c runConfig, o Options, run func(*stages) error) error {
 	return inDirectory(c.dir, func(dir string) error {
 		o.Mode, o.Dir, o.Clients, o.Election = c.mode, dir, max(c.load.clients, primeClients), c.election
@@ -42,7 +44,8 @@ func measureStages(ctx context.Context, p Peer, c runConfig, o Options, run func
 	})
 }
 
-// A meter says when a stage is measured. Between its beginnings and ends the load goes on.
+// A meter marks the time in which a stage is measured, from each begin to the next end. The load
+// goes on at other times too.
 type meter struct {
 	load *load
 	at   time.Time
@@ -59,13 +62,14 @@ func (m *meter) end() {
 	m.took += time.Since(m.at)
 }
 
-// errLeaderLost says that another server leads than at the beginning.
-var errLeaderLost = errors.New("the leader has lost its lead")
+// errLeaderLost says that the leader of the beginning doesn't lead any more.
+var errLeaderLost = errors.New("the leader doesn't lead any more")
 
-// A stageResult is what the clients met while a stage was measured.
+// A stageResult is what the clients of a stage met in the measured time.
 type stageResult struct{ throughput, p50, p99 float64 }
 
-// stage lets clients propose while f does something and says by the meter what of it is measured, if anything is.
+// stage lets clients propose while f runs. f tells the meter which part of the time is measured. If
+// that is none, the result is empty.
 func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) error) (stageResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +90,7 @@ func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) erro
 		}
 	}
 	if err != nil {
-		cancel() // who waits for an answer that may never come, gives up
+		cancel() // a client that waits for an answer may never get it: it gives up
 	}
 	if stopped := l.stop(); err == nil {
 		err = stopped
@@ -107,7 +111,7 @@ func (s *stages) stage(ctx context.Context, f func(context.Context, *meter) erro
 	return stageResult{float64(writes.total) / m.took.Seconds(), writes.quantile(0.50), writes.quantile(0.99)}, nil
 }
 
-// usual is a stage in which nothing else happens.
+// usual runs a stage in which nothing else goes on.
 func (s *stages) usual(ctx context.Context) (stageResult, error) {
 	return s.stage(ctx, func(ctx context.Context, m *meter) error {
 		m.begin()
@@ -116,7 +120,7 @@ func (s *stages) usual(ctx context.Context) (stageResult, error) {
 	})
 }
 
-// figures puts what a stage has met into a result.
+// figures puts the figures of a stage into a result.
 func (s stageResult) figures(r *result, prefix string) {
 	r.set(prefix+"throughput", s.throughput)
 	r.set(prefix+"p50_us", s.p50)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stateful returns a machine with ballast that has applied some commands.
+// stateful returns a machine that has ballast and has applied some commands.
 func stateful(commands int) *Machine {
 	m := new(Machine)
 	m.more.Store(&machineExtras{ballast: newBallast(200_000)})
@@ -35,7 +35,8 @@ func snapshotOf(t *testing.T, m *Machine) []byte {
 	return b.Bytes()
 }
 
-// TestSnapshot: a machine that is restored goes on as the one did whose snapshot it was, as of the moment when that was captured.
+// TestSnapshot: a machine that was restored from a snapshot goes on as the captured machine did,
+// from the moment of the capture.
 func TestSnapshot(t *testing.T) {
 	snapshot := snapshotOf(t, stateful(10))
 	restored, same := stateful(3), stateful(10)
@@ -52,8 +53,8 @@ func TestSnapshot(t *testing.T) {
 	require.ErrorIs(t, l.check([]*Machine{same, restored}), errWrongState, "the check must look at the ballast")
 }
 
-// TestSnapshotRefused: a snapshot that isn't one, or is of another size, is refused and changes nothing, and a machine without
-// ballast has a small one.
+// TestSnapshotRefused: a snapshot that is malformed or of another size is refused and changes
+// nothing. A machine without ballast has small snapshots.
 func TestSnapshotRefused(t *testing.T) {
 	snapshot := snapshotOf(t, stateful(10))
 	other := bytes.Clone(snapshot)
@@ -73,7 +74,7 @@ func TestSnapshotRefused(t *testing.T) {
 	require.EqualValues(t, 1, same.count.Load())
 }
 
-// TestSnapshotWriteFails: a snapshot of which not all was written doesn't count.
+// TestSnapshotWriteFails: a snapshot that wasn't written completely isn't counted.
 func TestSnapshotWriteFails(t *testing.T) {
 	m := stateful(1)
 	state := m.capture()
@@ -110,13 +111,15 @@ func TestStall(t *testing.T) {
 	})
 }
 
-// A fakeService is a cluster in one piece, whose servers take and install snapshots, or hold up syncs, as a test wants.
+// A fakeService is a cluster in one piece. Its servers take and install snapshots, or hold up
+// syncs, as a test wants.
 type fakeService struct {
 	fakePeer
-	turn    chan struct{} // a lock on which a bubble's goroutines may wait
+	turn    chan struct{} // a lock for which goroutines of a bubble may wait durably
 	options Options
 	log     [][]byte
-	// snapshot is what taking one does; install how a server that starts again gets its state.
+	// snapshot takes a snapshot of a machine. install gives a server that starts again its state.
+	// sync, if it isn't nil, is called for each command.
 	snapshot func(*Machine) error
 	install  func(to, from *Machine, log [][]byte)
 	sync     func(Options)
@@ -140,7 +143,7 @@ func (f *fakeService) Start(i int) (Server, error) {
 func (*fakeService) Syncs() (uint64, bool) { return 0, false }
 func (*fakeService) Close() error          { return nil }
 
-// fakeServer is one of its servers. The first one leads.
+// fakeServer is a server of a fakeService. The first one leads.
 type fakeServer struct {
 	*fakeService
 	number int
@@ -166,7 +169,7 @@ func (s fakeServer) Propose(_ context.Context, _ int, command []byte) (uint64, e
 	return applyAll(s.options.Machines, command), nil
 }
 
-// measureService measures a cell with a fake service, in the time of a bubble.
+// measureService measures a cell with a fake service, in the virtual time of a bubble.
 func measureService(t *testing.T, f *fakeService, measure func(context.Context, Peer, runConfig, *result) error) (r result, err error) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,8 +197,8 @@ func installNow(to, from *Machine, _ [][]byte) {
 	}
 }
 
-// TestSnapshotsCell: the check of the run holds over snapshots that were taken and installed, and a part in which there was none
-// is an error.
+// TestSnapshotsCell: the check of the run covers snapshots that were taken and installed. A part of
+// the run without a snapshot is an error.
 func TestSnapshotsCell(t *testing.T) {
 	r, err := measureService(t, &fakeService{snapshot: takeNow, install: installNow}, measureSnapshots)
 	require.NoError(t, err)
@@ -224,7 +227,8 @@ func TestSnapshotsCell(t *testing.T) {
 	require.ErrorIs(t, err, errWrongState)
 }
 
-// TestSlowDiskCell: what is held up at one server is reported, and a part in which nothing was is an error.
+// TestSlowDiskCell: syncs that are held up at the follower are reported. A part of the run in which
+// none was held up is an error.
 func TestSlowDiskCell(t *testing.T) {
 	r, err := measureService(t, &fakeService{sync: func(o Options) { o.stall(1).hold() }}, measureSlowDisk)
 	require.NoError(t, err)
@@ -235,7 +239,7 @@ func TestSlowDiskCell(t *testing.T) {
 	require.ErrorContains(t, err, "no sync was held up")
 }
 
-// TestStages: a client that fails ends its stage, and what goes on beside it.
+// TestStages: a client that fails ends its stage, and whatever runs beside it.
 func TestStages(t *testing.T) {
 	gone := errors.New("leader gone")
 	err := measureStages(t.Context(), fakePeer(func([]*Machine, []byte) (uint64, error) { return 0, gone }),
@@ -250,7 +254,8 @@ func TestStages(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 }
 
-// TestPrime: logs are filled with as many bytes as were asked for, however few clients there are, and all of it is checked like the rest.
+// TestPrime: logs are filled with as many bytes as were asked for, however few clients there are.
+// The check covers these commands like all others.
 func TestPrime(t *testing.T) {
 	for _, clients := range []int{1, primeClients, 2 * primeClients} {
 		machines := []*Machine{new(Machine), new(Machine), new(Machine)}

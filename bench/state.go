@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 )
 
-// newBallast returns bytes that nobody could compress.
+// newBallast returns bytes that can't be compressed.
 func newBallast(size int) []byte {
 	b := make([]byte, (size+7)/8*8)
 	random := rand.NewPCG(1, 2)
@@ -19,18 +19,18 @@ func newBallast(size int) []byte {
 	return b[:size]
 }
 
-// A machineState is what a machine was at a moment: all that its snapshot has. Nothing of it changes any more: commands don't
-// touch the ballast.
+// A machineState is the state of a machine at one moment: all that its snapshot holds. It doesn't
+// change any more, since commands don't touch the ballast.
 type machineState struct {
 	machine *Machine
 	header  [5]uint64 // count, chain, sum, chain across processes, size of the ballast
 	ballast []byte
 }
 
-// snapshotPiece is how much of a snapshot is written at a time.
+// snapshotPiece is how many bytes of a snapshot are written at a time.
 const snapshotPiece = 64 << 10
 
-// capture returns the state as of now. Whoever applies calls it.
+// capture returns the present state. It must be called by the goroutine that applies.
 func (m *Machine) capture() *machineState {
 	s := &machineState{machine: m, header: [...]uint64{m.count.Load(), m.chain, m.sum, 0, 0}}
 	if more := m.more.Load(); more != nil {
@@ -40,7 +40,8 @@ func (m *Machine) capture() *machineState {
 	return s
 }
 
-// WriteTo writes the state, while the machine goes on, and counts when all of it was written.
+// WriteTo writes the state while the machine goes on. A snapshot that was written completely is
+// counted.
 func (s *machineState) WriteTo(w io.Writer) (written int64, err error) {
 	var header [len(s.header) * 8]byte
 	for i, v := range s.header {
@@ -61,25 +62,26 @@ func (s *machineState) WriteTo(w io.Writer) (written int64, err error) {
 	return written, nil
 }
 
-// restore replaces the state by the one that r has, to its end. Whoever applies calls it.
+// restore replaces the state by the one that r holds, and reads r to its end. It must be called by
+// the goroutine that applies.
 func (m *Machine) restore(r io.Reader) error {
 	more := m.more.Load()
 	if more == nil {
-		more = new(machineExtras) // what it gets is empty, or refused
+		more = new(machineExtras) // it has no ballast: a snapshot that has some is refused
 	}
 	var header [len(machineState{}.header)]uint64
 	if err := binary.Read(r, binary.LittleEndian, &header); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if size := header[4]; size != uint64(len(more.ballast)) {
-		return fmt.Errorf("%w: a snapshot has a state of %d bytes, not %d", errWrongState, size, len(more.ballast))
+		return fmt.Errorf("%w: a snapshot has a ballast of %d bytes, not %d", errWrongState, size, len(more.ballast))
 	}
 	ballast := make([]byte, len(more.ballast))
 	if _, err := io.ReadFull(r, ballast); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if n, err := r.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: a snapshot doesn't end after its state: %d bytes more, %v", errWrongState, n, err)
+		return fmt.Errorf("%w: a snapshot doesn't end after its ballast: read %d bytes more, %v", errWrongState, n, err)
 	}
 	m.chain, m.sum, more.ballast = header[1], header[2], ballast
 	more.across.Store(header[3])
@@ -88,7 +90,7 @@ func (m *Machine) restore(r io.Reader) error {
 	return nil
 }
 
-// sameBallast says whether two machines have the same, or none.
+// sameBallast says whether two machines have the same ballast, or both have no extras.
 func sameBallast(a, b *Machine) bool {
 	x, y := a.more.Load(), b.more.Load()
 	if x == nil || y == nil {

@@ -16,14 +16,15 @@ import (
 	porcupine "github.com/e17579a5/raft/rafttest/history"
 )
 
-// The counter keeps the contract of a state machine.
+// TestCounterIsAStateMachine: the counter keeps the contract of a state machine.
 func TestCounterIsAStateMachine(t *testing.T) {
 	newCounter := func() raft.StateMachine { return new(counter) }
 	amount := func(r *rand.Rand) []byte { return encode(int64(r.Uint64())) }
 	require.NoError(t, rafttest.TestStateMachine(newCounter, amount))
 }
 
-// Three servers, of which the leader crashes: what was acknowledged stays, and all of them get it.
+// TestCounterSurvivesACrash: when the leader of three servers crashes, what was acknowledged stays,
+// and in the end all servers have it.
 func TestCounterSurvivesACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rafttest.NewCluster(t, 3, func() *counter { return new(counter) }, rafttest.ClusterOptions{})
@@ -44,8 +45,9 @@ func TestCounterSurvivesACrash(t *testing.T) {
 	})
 }
 
-// linearizable asks Porcupine about a history that ends with a read of last. It takes any operations and any model, but exponential
-// time where outcomes are unknown: history.check, which knows the counter, takes the long ones.
+// linearizable asks Porcupine about a history that ends with a read of last. Porcupine takes any
+// operations and any model, but needs exponential time where outcomes are unknown. Long histories
+// are for history.check, which knows the counter.
 func linearizable(h history, last int64) error {
 	type event struct {
 		at        time.Duration
@@ -74,8 +76,10 @@ func linearizable(h history, last int64) error {
 	return porcupine.Check(seen, porcupine.Counter())
 }
 
-// The checker that knows the counter convicts no history that Porcupine lets pass; and what it lets pass, so does Porcupine, as long
-// as no outcome is unknown. (Where one is, it doesn't ask whether a read has seen an increment that began later.)
+// TestCheckersAgree: history.check, which knows the counter, convicts no history that Porcupine
+// accepts. Porcupine accepts every history that history.check accepts, as long as no outcome is
+// unknown. (Where one is, history.check doesn't ask whether a read has seen an increment that began
+// later.)
 func TestCheckersAgree(t *testing.T) {
 	right, wrong := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -94,7 +98,7 @@ func TestCheckersAgree(t *testing.T) {
 	require.Positive(t, wrong)
 }
 
-// drawHistory draws what clients saw of a counter, with one wrong answer or none.
+// drawHistory draws what the clients of a counter saw, with one wrong answer or none.
 func drawHistory(t *rapid.T) (h history, last int64) {
 	type applied struct {
 		at        time.Duration

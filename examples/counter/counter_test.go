@@ -26,7 +26,8 @@ func apply(c *counter, commands ...[]byte) [][]byte {
 	return results
 }
 
-// The counter does what integers without bounds do, as long as the sum is an int64, and nothing otherwise.
+// TestCounterAgreesWithBigIntegers: the counter adds as integers without bounds do while the sum is
+// an int64, and changes nothing otherwise.
 func TestCounterAgreesWithBigIntegers(t *testing.T) {
 	limits := rapid.SampledFrom([]int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1, math.MaxInt64})
 	rapid.Check(t, func(t *rapid.T) {
@@ -65,7 +66,7 @@ func TestCounterSnapshots(t *testing.T) {
 	c := &counter{value: -3}
 	captured, err := c.Snapshot()
 	require.NoError(t, err)
-	apply(c, encode(10)) // comes after the snapshot, and so isn't in it
+	apply(c, encode(10)) // this comes after the snapshot, and so isn't in it
 	var snapshot bytes.Buffer
 	_, err = captured.WriteTo(&snapshot)
 	require.NoError(t, err)

@@ -15,15 +15,16 @@ import (
 type outcome int
 
 const (
-	acknowledged outcome = iota // applied, with the value after it
+	acknowledged outcome = iota // applied; the client knows the value after it
 	refused                     // never applied
-	unknown                     // applied at most once, at any time from its begin on
+	unknown                     // applied at most once, at any time from its beginning on
 )
 
-// An operation is what one client did, from begin to end: it tried to add an amount, or read the value.
+// An operation is what one client did, from begin to end: it tried to add an amount, or it read the
+// value.
 type operation struct {
-	amount     int64 // added, more than 0; 0 for a read
-	value      int64 // after it, when it was acknowledged
+	amount     int64 // the amount to add, more than 0; 0 for a read
+	value      int64 // the value after the operation, if it was acknowledged
 	outcome    outcome
 	begin, end time.Duration
 }
@@ -31,22 +32,23 @@ type operation struct {
 // low is the value before the operation.
 func (o *operation) low() int64 { return o.value - o.amount }
 
-// A history is what clients of a counter that begins at 0 saw.
+// A history is what the clients of a counter that begins at 0 saw.
 //
-// Amounts are large random numbers, so that a sum tells what was added. On the line from 0 to the last
-// value each acknowledged attempt occupies the stretch from low to value, and what lies between must be
-// attempts whose outcome is unknown, each once:
+// Amounts are large random numbers, so that a sum tells what was added. On the line from 0 to the
+// last value, each acknowledged attempt occupies the stretch from low to value. The gaps between
+// these stretches must be filled by attempts whose outcome is unknown, each used once:
 //
 //	0        low    value                low    value  last
 //	├── gap ──┼──────┼──────┼─────────────┼──────┼──────┤
 //	 unknown    acked  acked    unknown     acked   unknown
 //
-// An acknowledged attempt that was lost, or whose value is wrong, overlaps another one; a refused one that
-// was applied leaves a gap that the unknown ones don't fill, and so does one that was applied twice.
+// An acknowledged attempt that was lost, or whose value is wrong, overlaps another one. A refused
+// attempt that was applied leaves a gap that the unknown ones don't fill; so does an attempt that
+// was applied twice.
 type history []operation
 
-// check returns how many attempts with an unknown outcome were applied, or what is wrong with the history.
-// last is the value at the end.
+// check returns how many attempts with an unknown outcome were applied, or an error that says what
+// is wrong with the history. last is the value at the end.
 func (h history) check(last int64) (applied int, err error) {
 	if err := h.checkOrder(); err != nil {
 		return 0, err
@@ -93,7 +95,8 @@ func (h history) check(last int64) (applied int, err error) {
 	return applied, nil
 }
 
-// checkOrder checks that what ended before something else began comes before it on the line.
+// checkOrder checks that an operation that ended before another one began comes before it on the
+// line.
 func (h history) checkOrder() error {
 	var answered []operation
 	for _, o := range h {
@@ -119,12 +122,12 @@ func (h history) checkOrder() error {
 	return nil
 }
 
-// fillFrom bounds how many attempts a gap is filled from: few at first, since it usually takes few, and since
-// among very many some sum is right by chance.
+// fillFrom bounds from how many attempts a gap is filled. At first they are few: a gap usually
+// takes few, and among very many attempts some sum is right by chance.
 var fillFrom = []int{12, 24, 40}
 
-// fill finds attempts that together added sum and began before end, and returns the others. It looks at those
-// that began last.
+// fill finds attempts that together added sum and began before end, and returns the other attempts.
+// It looks at the attempts that began last.
 func (h history) fill(sum int64, end time.Duration) (rest history, found bool) {
 	candidates := history{}
 	for _, o := range h {
@@ -149,8 +152,8 @@ func (h history) fill(sum int64, end time.Duration) (rest history, found bool) {
 	return nil, false
 }
 
-// subset finds attempts that together added sum; bit i stands for the i-th. Each sum over one half of them is looked
-// up among those over the other.
+// subset finds attempts that together added sum; bit i of the set stands for attempt i. It looks up
+// each sum of one half of the attempts among the sums of the other half.
 func (h history) subset(sum int64) (set uint64, found bool) {
 	half := len(h) / 2
 	low := h[:half].sums()
@@ -166,7 +169,7 @@ func (h history) subset(sum int64) (set uint64, found bool) {
 	return 0, false
 }
 
-// sums returns what each subset adds, by its bits.
+// sums returns the sum of each subset; the bits of its place say which attempts are in the subset.
 func (h history) sums() []int64 {
 	sums := []int64{0}
 	for _, o := range h {
@@ -177,7 +180,7 @@ func (h history) sums() []int64 {
 	return sums
 }
 
-// suspect says so when one refused attempt more explains a gap.
+// suspect returns a text that names a refused attempt which would explain a gap, or "".
 func (h history) suspect(open history, sum int64, end time.Duration) string {
 	for _, o := range h {
 		if o.amount == sum {
@@ -201,7 +204,7 @@ func TestHistoryCheck(t *testing.T) {
 	denied := func(amount int64, begin time.Duration) operation {
 		return operation{amount: amount, outcome: refused, begin: begin * ms, end: (begin + 1) * ms}
 	}
-	many := history{} // whose first 30 add up to 30<<40 - 15<<20
+	many := history{} // its first 30 attempts add up to 30<<40 - 15<<20
 	for i := range 40 {
 		many = append(many, open(1<<40+int64(i-15)<<20, 1))
 	}
@@ -209,7 +212,7 @@ func TestHistoryCheck(t *testing.T) {
 		name    string
 		history history
 		last    int64
-		want    string // in the error; "" for none
+		want    string // a text in the error; "" for no error
 		applied int
 	}{
 		{"nothing", nil, 0, "", 0},

@@ -18,25 +18,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The long version: go test ./examples/counter -run TestLeaderKilledUnderLoad -v -timeout 30m -kills 50 -stops 20 -pause 3s -quiet 2000
+// These flags make the long version:
+//
+//	go test ./examples/counter -run TestLeaderKilledUnderLoad -v -timeout 30m -kills 50 -stops 20 -pause 3s -quiet 2000
 var (
-	kills = flag.Int("kills", 3, "how often the leader is killed")
-	stops = flag.Int("stops", 1, "how often the leader is stopped, to go on later")
-	pause = flag.Duration("pause", 1700*time.Millisecond, "for how long it is stopped")
-	quiet = flag.Int("quiet", 100, "how many operations are answered between two faults")
+	kills = flag.Int("kills", 3, "how many times the leader is killed")
+	stops = flag.Int("stops", 1, "how many times the leader is stopped, to go on later")
+	pause = flag.Duration("pause", 1700*time.Millisecond, "for how long the leader is stopped")
+	quiet = flag.Int("quiet", 100, "how many operations must be answered between two faults")
 )
 
 const (
 	loadClients = 8
-	// maxAmount keeps sums of amounts apart, and millions of them within an int64.
+	// maxAmount is so large that different sets of amounts almost never have the same sum, and so
+	// small that millions of amounts add up to an int64.
 	maxAmount = 1 << 42
 )
 
-// Three processes, clients at all of them, and the leader killed or stopped again and again in the midst of it:
-// no increment that was acknowledged is lost, none that was refused is applied, none is applied twice, and
-// everybody sees them in the order in which they happened.
+// TestLeaderKilledUnderLoad: clients use all of three processes while the leader is killed or
+// stopped again and again. No increment that was acknowledged is lost, none that was refused is
+// applied, none is applied twice, and all clients see them in the order in which they happened.
 //
-// SIGKILL leaves the page cache alone: what a power cut does to files is not tested here.
+// SIGKILL leaves the page cache as it is: the test doesn't show what a power cut does to files.
 func TestLeaderKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
@@ -59,7 +62,7 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 			continue
 		}
 		paused := []*process{leader}
-		if stopped++; stopped%4 == 0 { // now and then without a quorum
+		if stopped++; stopped%4 == 0 { // now and then the cluster has no quorum
 			paused = append(paused, p.others(leader)[0])
 		}
 		p.pause(paused...)
@@ -94,7 +97,7 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// killLeader kills the leader, starts it again, and returns how long nobody answered.
+// killLeader kills the leader, starts it again, and returns for how long no server answered.
 func killLeader(p *processes, l *load, leader *process) time.Duration {
 	p.kill(leader)
 	failover := l.awaitAnswers(1)
@@ -103,8 +106,9 @@ func killLeader(p *processes, l *load, leader *process) time.Duration {
 	return failover
 }
 
-// killAll kills the leader a moment after all others, which come back before it does. What it took in that moment only it
-// has got, not even their sockets: it must not have said that it is applied.
+// killAll kills the leader a moment after all others, which come back before it does. Commands that
+// it took in that moment are nowhere but at this leader: the others' sockets were closed. It must
+// not have said that such a command is applied.
 func killAll(p *processes, l *load, leader *process) {
 	others := p.others(leader)
 	for _, s := range others {
@@ -120,7 +124,8 @@ func killAll(p *processes, l *load, leader *process) {
 	p.value(leader)
 }
 
-// What was acknowledged survives the end of all processes at once, clean or not.
+// TestAllProcessesEnd: what was acknowledged survives the end of all processes at once, whether
+// they end cleanly or not.
 func TestAllProcessesEnd(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
@@ -145,7 +150,8 @@ func TestAllProcessesEnd(t *testing.T) {
 	}
 }
 
-// load is clients that add and read at random servers, one operation after the other, and remember all of it.
+// load is clients that add and read at random servers, each one operation after another, and
+// remember all of them.
 type load struct {
 	t       *testing.T
 	p       *processes
@@ -156,8 +162,8 @@ type load struct {
 	mu      sync.Mutex
 	history history
 	broken  error // an answer that no server should give
-	// answers counts the operations that were answered with a value, and latest is when the latest of them
-	// began: so one sees that a cluster is well again.
+	// answers is how many operations were answered with a value, and latest is when the latest of
+	// them began. They show that a cluster is well again.
 	answers int
 	latest  time.Duration
 }
@@ -184,8 +190,8 @@ func (l *load) stop() history {
 	return l.history
 }
 
-// awaitAnswers waits for n answers, the last of them to an operation that began after the call, and returns how
-// long that took.
+// awaitAnswers waits for n answers, at least one of them to an operation that began after the call,
+// and returns how long that took.
 func (l *load) awaitAnswers(n int) time.Duration {
 	l.t.Helper()
 	answered := func() (int, time.Duration) {
@@ -202,7 +208,7 @@ func (l *load) awaitAnswers(n int) time.Duration {
 	return time.Since(l.begin) - from
 }
 
-// run is one client. A request that is under way when ctx ends is still waited for.
+// run is one client. When ctx ends, it still waits for the request that is under way.
 func (l *load) run(ctx context.Context) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
@@ -233,7 +239,8 @@ func (l *load) add(o operation, err error) {
 	}
 }
 
-// operate carries out one operation and fills in its outcome. An error is an answer that no server should give.
+// operate carries out one operation and fills in its outcome. It returns an error if the server's
+// answer is one that no server should give.
 func (l *load) operate(client *http.Client, o *operation) error {
 	url := "http://" + l.p.servers[rand.IntN(len(l.p.servers))].web + "/counter"
 	var w *http.Response
@@ -250,7 +257,7 @@ func (l *load) operate(client *http.Client, o *operation) error {
 		}
 		return nil
 	}
-	defer func() { _ = w.Body.Close() }() // nothing is lost with it
+	defer func() { _ = w.Body.Close() }() // an error would lose nothing
 	var answer struct {
 		Value   *int64
 		Error   string

@@ -5,8 +5,8 @@
 //	go run ./examples/counter
 //	go run ./examples/counter -id a -peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 -http 127.0.0.1:8001 -data DIR
 //
-// The state machine is in counter.go, the service in service.go; this file puts them together, and
-// options.go reads the flags.
+// The state machine is in counter.go, and the service in service.go. This file puts them together,
+// and options.go reads the flags.
 package main
 
 import (
@@ -68,7 +68,8 @@ Ctrl-C ends it.
 	}
 }
 
-// start starts one server, and returns what stops it. An error that ends it earlier goes to failed.
+// start starts one server, and returns a function that stops it. An error that ends the server
+// earlier goes to failed.
 func start(o options, self raft.Server, web string, failed chan<- error) (stop func() error, err error) {
 	listener, err := net.Listen("tcp", web)
 	if err != nil {
@@ -106,16 +107,16 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 	return func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 		defer cancel()
-		return errors.Join(node.Close(ctx), server.Shutdown(ctx)) // all who wait are answered first
+		return errors.Join(node.Close(ctx), server.Shutdown(ctx)) // Close ends the calls that requests wait for
 	}, nil
 }
 
-// checkAddress refuses an address other than the one by which the cluster knows this server: nobody would look
-// for it there.
+// checkAddress returns an error if the cluster knows this server by another address. The other
+// servers would look for it there.
 func checkAddress(node *raft.Node, self raft.Server) error {
 	for _, m := range node.Status().Members {
 		if m.ID == self.ID && m.Address != self.Address {
-			return fmt.Errorf("the stored address is %s, not %s: use that one, or another -data", m.Address, self.Address)
+			return fmt.Errorf("the stored address is %s, not %s: start with the stored one, or with another -data", m.Address, self.Address)
 		}
 	}
 	return nil

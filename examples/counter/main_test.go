@@ -18,8 +18,9 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// asServer, set in the environment, makes the test binary be the program itself: so the processes of a test run
-// exactly the code under test, with the race detector when that is on, and nothing is built for them.
+// asServer is an environment variable. If it is set, the test binary is the program itself. So the
+// processes of a test run exactly the code under test, with the race detector if that is on, and
+// nothing has to be built for them.
 const asServer = "COUNTER_TEST_AS_SERVER"
 
 func TestMain(m *testing.M) {
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A port that somebody uses is named, and nothing is stored.
+// TestRunWithPortInUse: the error names a port that is in use, and nothing is stored.
 func TestRunWithPortInUse(t *testing.T) {
 	used, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -48,7 +49,8 @@ func TestRunWithPortInUse(t *testing.T) {
 	}
 }
 
-// A server's folder belongs to one process at a time, and remembers the server's address.
+// TestRunKeepsItsData: a server's folder belongs to one process at a time, and remembers the
+// server's address.
 func TestRunKeepsItsData(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -64,7 +66,7 @@ func TestRunKeepsItsData(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- serve(running, "127.0.0.1:0", in)
-		_ = in.Close() // never fails
+		_ = in.Close() // this never fails
 	}()
 	printed := bufio.NewReader(out)
 	line, err := printed.ReadString('\n')

@@ -15,26 +15,27 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	http    []string      // the HTTP address of each of these
 	join    bool          // wait to be added to a cluster, instead of founding one
-	data    string        // the folder of the folders of the servers
+	data    string        // the folder that has a folder for each server
 	timeout time.Duration // for one request
 }
 
-// parseOptions reads the command line. What is wrong with it is told to out and in the error.
+// parseOptions reads the command line. It writes problems of the flags to out, and returns them as
+// an error too.
 func parseOptions(args []string, out io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("counter", flag.ContinueOnError)
 	flags.SetOutput(out)
-	id := flags.String("id", "", "run only this server, in place of all")
-	peers := flags.String("peers", "", "all servers of the cluster, `id=host:port,...` (default those of -raft)")
-	addresses := flags.String("raft", "", "in place of -peers: `host:port,...` of servers a, b and c (default 127.0.0.1:7001, 7002 and 7003)")
+	id := flags.String("id", "", "run only this server, instead of all")
+	peers := flags.String("peers", "", "all servers of the cluster, `id=host:port,...` (default: those of -raft)")
+	addresses := flags.String("raft", "", "instead of -peers: `host:port,...` of servers a, b and c (default: ports 7001, 7002 and 7003 of 127.0.0.1)")
 	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
-	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default 127.0.0.1:8080, 8081, ...)")
-	flags.StringVar(&o.data, "data", "", "the `folder` that the data are kept in, in one subfolder per server (default raft-counter in the user's cache folder)")
+	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8080, 8081, ... of 127.0.0.1)")
+	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-counter in the user's cache folder)")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -43,7 +44,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
 	if o.timeout <= 0 {
-		return o, fmt.Errorf("-timeout %v is not positive", o.timeout)
+		return o, fmt.Errorf("-timeout %v: must be positive", o.timeout)
 	}
 	if *peers != "" && *addresses != "" {
 		return o, errors.New("-peers and -raft exclude each other")
@@ -70,28 +71,28 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 		o.http = strings.Split(*web, ",")
 	}
 	if len(o.http) != len(o.run) {
-		return o, fmt.Errorf("-http %s: servers need %d addresses, not %d", *web, len(o.run), len(o.http))
+		return o, fmt.Errorf("-http %s: the number of addresses must be %d, not %d", *web, len(o.run), len(o.http))
 	}
 	if o.data == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return o, fmt.Errorf("no folder for the data, -data is needed: %w", err)
+			return o, fmt.Errorf("no default folder for the data, name one with -data: %w", err)
 		}
 		o.data = filepath.Join(cache, "raft-counter")
 	}
 	return o, nil
 }
 
-// nameServers calls three addresses a, b and c.
+// nameServers gives three addresses the names a, b and c, in the form of -peers.
 func nameServers(addresses string) (peers string, err error) {
 	list := strings.Split(addresses, ",")
 	if len(list) != 3 {
-		return "", fmt.Errorf("-raft %s: servers need 3 addresses, not %d", addresses, len(list))
+		return "", fmt.Errorf("-raft %s: the number of addresses must be 3, not %d", addresses, len(list))
 	}
 	return fmt.Sprintf("a=%s,b=%s,c=%s", list[0], list[1], list[2]), nil
 }
 
-// parsePeers reads "a=host:port,b=host:port". An ID is also the name of a folder.
+// parsePeers reads "a=host:port,b=host:port". An ID must also do as the name of a folder.
 func parsePeers(peers string) ([]raft.Server, error) {
 	var servers []raft.Server
 	for peer := range strings.SplitSeq(peers, ",") {

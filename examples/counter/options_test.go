@@ -13,7 +13,7 @@ import (
 
 func TestOptionsDefaults(t *testing.T) {
 	cache := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", cache) // what os.UserCacheDir looks at, here and there
+	t.Setenv("XDG_CACHE_HOME", cache) // os.UserCacheDir reads one of these, depending on the system
 	t.Setenv("HOME", cache)
 	t.Setenv("LocalAppData", cache)
 	o, err := parseOptions(nil, io.Discard)
@@ -51,7 +51,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-port", "1"}, "-port"},
 		{[]string{"-timeout", "0"}, "-timeout 0s"},
 		{[]string{"-timeout", "3"}, `"3" for flag -timeout`},
-		{[]string{"-raft", ":1,:2"}, "need 3 addresses, not 2"},
+		{[]string{"-raft", ":1,:2"}, "the number of addresses must be 3, not 2"},
 		{[]string{"-raft", ":1,:2,:3", "-peers", "a=:1"}, "exclude each other"},
 		{[]string{"-raft", ":1,2,:3"}, "server b: address 2: missing port"},
 		{[]string{"-peers", "a=:1,b"}, `"b" is not id=host:port`},
@@ -59,8 +59,8 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-peers", "../a=:1"}, `"../a=:1" is not id=host:port`},
 		{[]string{"-peers", ".=:1"}, `".=:1" is not id=host:port`},
 		{[]string{"-id", "d"}, `-id "d" is not among`},
-		{[]string{"-http", ":1"}, "need 3 addresses, not 1"},
-		{[]string{"-id", "a", "-http", ":1,:2"}, "need 1 addresses, not 2"},
+		{[]string{"-http", ":1"}, "the number of addresses must be 3, not 1"},
+		{[]string{"-id", "a", "-http", ":1,:2"}, "the number of addresses must be 1, not 2"},
 	} {
 		_, err := parseOptions(c.args, io.Discard)
 		require.ErrorContains(t, err, c.want, "%q", c.args)

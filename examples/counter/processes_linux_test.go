@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Deadlines of the tests with processes. They only bound how long a failure takes.
+// These are the deadlines of the tests with processes. They only bound how long a failure takes.
 const (
 	patience = 60 * time.Second
 	pollEach = 5 * time.Millisecond
@@ -34,7 +34,8 @@ type processes struct {
 	data    string
 	peers   string
 	servers []*process
-	// parent starts the processes. They end when its thread does, and so when the test dies in whatever way.
+	// parent starts the processes on a thread of its own. They end when that thread ends, and so
+	// when the test dies in whatever way.
 	parent chan func()
 	client *http.Client
 }
@@ -47,7 +48,8 @@ type process struct {
 	paused  bool
 }
 
-// startProcesses starts three servers at an address of their own, and ends them with the test.
+// startProcesses starts three servers at a loopback address of the test's own, and ends them with
+// the test.
 func startProcesses(t *testing.T) *processes {
 	p := &processes{t: t, data: t.TempDir(), parent: make(chan func()), client: &http.Client{Timeout: time.Second}}
 	go func() {
@@ -82,10 +84,7 @@ func startProcesses(t *testing.T) *processes {
 	return p
 }
 
-// freeAddresses returns random loopback addresses at which nobody listens. They share a host that
-// is hardly anybody else's, so nobody takes one of them while its server is down. Where 127.0.0.1
-// is the only loopback address, they share that one; the ports are below those that Linux gives to
-// whoever asks for any.
+// These are the ports of the first server; the others have the ports after them.
 func freeAddresses(t *testing.T, n int) []string {
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	if listener, err := net.Listen("tcp", host+":0"); err != nil {
@@ -132,12 +131,12 @@ func (p *processes) start(s *process) {
 	command, exited := s.command, make(chan struct{})
 	s.exited = exited
 	go func() {
-		_ = command.Wait() // the state says what it would
+		_ = command.Wait() // command.ProcessState says the same
 		close(exited)
 	}()
 }
 
-// kill ends a server as a power cut ends a process: it learns nothing of it.
+// kill ends a server as a power cut ends a process: the server doesn't notice.
 func (p *processes) kill(s *process) {
 	p.t.Helper()
 	if err := s.command.Process.Kill(); !errors.Is(err, os.ErrProcessDone) {
@@ -147,7 +146,7 @@ func (p *processes) kill(s *process) {
 	s.paused = false
 }
 
-// terminate asks a server to end, and demands that it does so cleanly.
+// terminate asks a server to end, and requires that it ends cleanly.
 func (p *processes) terminate(s *process) {
 	p.t.Helper()
 	require.NoError(p.t, s.command.Process.Signal(syscall.SIGTERM))
@@ -164,7 +163,7 @@ func (p *processes) awaitExit(s *process) {
 	}
 }
 
-// pause stops servers in the midst of what they do, and resume lets them go on.
+// pause stops servers in the middle of whatever they do, and resume lets them go on.
 func (p *processes) pause(servers ...*process) {
 	p.t.Helper()
 	for _, s := range servers {
@@ -202,7 +201,7 @@ func (p *processes) leader() (leader *process) {
 	return leader
 }
 
-// value waits until a server answers with the value.
+// value waits until a server answers with the value, and returns it.
 func (p *processes) value(s *process) int64 {
 	p.t.Helper()
 	var got value
@@ -211,7 +210,7 @@ func (p *processes) value(s *process) int64 {
 	return got.Value
 }
 
-// requireValue demands that every server answers with the same value.
+// requireValue requires that every server answers with the same value.
 func (p *processes) requireValue(want int64) {
 	p.t.Helper()
 	for _, s := range p.servers {
@@ -231,7 +230,7 @@ func (p *processes) ask(s *process, path string, answer any) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Body.Close() }() // nothing is lost with it
+	defer func() { _ = w.Body.Close() }() // an error would lose nothing
 	if w.StatusCode != http.StatusOK {
 		body, err := io.ReadAll(w.Body)
 		return errors.Join(fmt.Errorf("%s: %s", w.Status, body), err)

@@ -9,8 +9,9 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// The counter gives the same results on every server, whatever crashes, parts and is forgotten. A failure is cut down,
-// printed and drawn; a schedule that is copied into testdata is repeated ever after (rafttest.Replay).
+// TestCounterReplicated: the counter gives the same results on every server, whatever crashes,
+// parts or is forgotten. A failure is cut down, printed and drawn. A schedule that is copied into
+// testdata is repeated ever after (rafttest.Replay).
 func TestCounterReplicated(t *testing.T) {
 	rafttest.Check(t, rafttest.Property{
 		Machine: func() raft.StateMachine { return new(counter) },

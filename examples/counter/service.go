@@ -17,7 +17,7 @@ import (
 // maxBody bounds the body of a request, in bytes.
 const maxBody = 64 << 10
 
-// A service answers HTTP requests at one server of the cluster; any server answers any request.
+// A service answers HTTP requests at one server of the cluster. Any server answers any request.
 type service struct {
 	node    *raft.Node
 	counter *counter
@@ -46,7 +46,7 @@ func wrongMethod(allowed string) http.HandlerFunc {
 	}
 }
 
-// The bodies of answers.
+// These are the bodies of answers.
 type (
 	value struct {
 		Value int64 `json:"value"`
@@ -63,7 +63,7 @@ type (
 		Commit  raft.Index    `json:"commit"`
 		Applied raft.Index    `json:"applied"`
 		Members []member      `json:"members"`
-		Trouble string        `json:"trouble,omitempty"` // such as -peers that differ from server to server
+		Trouble string        `json:"trouble,omitempty"` // for example, servers were started with different -peers
 	}
 	member struct {
 		ID      raft.ServerID `json:"id"`
@@ -72,7 +72,7 @@ type (
 	}
 )
 
-// add adds the amount in the body, and answers the value once that is applied.
+// add adds the amount in the body, and answers the new value once the amount is applied.
 func (s *service) add(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
@@ -98,33 +98,33 @@ func (s *service) add(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, value{sum})
 }
 
-// fail answers an error of a call that was to change something.
+// fail answers the error of a call that was to change something.
 func fail(w http.ResponseWriter, err error) {
-	if errors.Is(err, raft.ErrNotApplied) { // and never will be: it is safe to send it again
+	if errors.Is(err, raft.ErrNotApplied) { // it never will be applied, so it is safe to send it again
 		answer(w, http.StatusServiceUnavailable, failure{err.Error(), "not applied"})
 		return
 	}
-	// It may have been applied, or may still be.
+	// The change may have been applied, or may still be applied later.
 	answer(w, http.StatusGatewayTimeout, failure{err.Error(), "unknown"})
 }
 
-// join adds a server that waits for it at an address, and answers once it is a voter.
+// join adds a server that waits for this at an address, and answers once the server is a voter.
 func (s *service) join(w http.ResponseWriter, r *http.Request) {
 	server := raft.Server{ID: raft.ServerID(r.PathValue("id")), Address: r.URL.Query().Get("address")}
 	if server.Address == "" {
-		answer(w, http.StatusBadRequest, failure{Error: "no ?address=host:port"})
+		answer(w, http.StatusBadRequest, failure{Error: "the query has no address=host:port"})
 		return
 	}
 	s.change(w, r, func(ctx context.Context) (raft.Index, error) { return s.node.AddServer(ctx, server) })
 }
 
-// leave removes a server, and answers once it doesn't count any more.
+// leave removes a server, and answers once the server isn't a member any more.
 func (s *service) leave(w http.ResponseWriter, r *http.Request) {
 	id := raft.ServerID(r.PathValue("id"))
 	s.change(w, r, func(ctx context.Context) (raft.Index, error) { return s.node.RemoveServer(ctx, id) })
 }
 
-// change changes the members, and answers what this server then knows.
+// change changes the members, and then answers the status of this server.
 func (s *service) change(w http.ResponseWriter, r *http.Request, change func(context.Context) (raft.Index, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
@@ -153,7 +153,8 @@ func readAmount(body io.Reader) (int64, error) {
 	return *request.Add, nil
 }
 
-// get answers the value, linearizably: it shows all that was answered before the request came.
+// get answers the value, linearizably: the value has every change that was answered before the
+// request came.
 func (s *service) get(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
@@ -164,7 +165,7 @@ func (s *service) get(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, value{s.counter.Value()})
 }
 
-// status answers what this server knows, without asking another one.
+// status answers what this server knows, without asking another server.
 func (s *service) status(w http.ResponseWriter, _ *http.Request) {
 	is := s.node.Status()
 	body := status{is.ID, is.Role, is.Term, is.Leader, is.Commit, is.Applied, []member{}, ""}

@@ -22,14 +22,15 @@ import (
 
 const requestTimeout = 3 * time.Second
 
-// cluster is three services in one bubble, over disks and a network in memory.
+// cluster is three services in one bubble, with disks and a network in memory.
 type cluster struct {
 	network  *memory.Network
 	nodes    []*raft.Node
 	handlers []http.Handler
 }
 
-// bubble runs a test on a cluster in virtual time. It has a leader, unless the network is cut from the start.
+// bubble runs a test on a cluster in virtual time. The cluster has a leader, unless the network is
+// cut from the start.
 func bubble(t *testing.T, faults memory.Faults, test func(*testing.T, *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{network: memory.NewNetwork(memory.Options{Faults: faults})}
@@ -52,7 +53,8 @@ func bubble(t *testing.T, faults memory.Faults, test func(*testing.T, *cluster))
 	})
 }
 
-// ask sends a request to a server, and returns the code and the body, which is JSON unless the mux has answered.
+// ask sends a request to a server, and returns the code and the body. The body is JSON, unless the
+// mux itself has answered.
 func (c *cluster) ask(t *testing.T, server int, method, path, body string) (int, map[string]any) {
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	w := httptest.NewRecorder()
@@ -61,7 +63,7 @@ func (c *cluster) ask(t *testing.T, server int, method, path, body string) (int,
 		return w.Code, nil
 	}
 	decoder := json.NewDecoder(w.Body)
-	decoder.UseNumber() // a float64 hasn't the digits of an int64
+	decoder.UseNumber() // a float64 can't hold every int64
 	var answer map[string]any
 	require.NoError(t, decoder.Decode(&answer))
 	_, err := decoder.Token()
@@ -69,7 +71,7 @@ func (c *cluster) ask(t *testing.T, server int, method, path, body string) (int,
 	return w.Code, answer
 }
 
-// requireValue demands that a request is answered with a value.
+// requireValue requires that a request is answered with a value.
 func (c *cluster) requireValue(t *testing.T, want int64, server int, method, body string) {
 	t.Helper()
 	code, answer := c.ask(t, server, method, "/counter", body)
@@ -77,7 +79,8 @@ func (c *cluster) requireValue(t *testing.T, want int64, server int, method, bod
 	require.Equal(t, map[string]any{"value": json.Number(strconv.FormatInt(want, 10))}, answer)
 }
 
-// requireFailure demands that a request fails with an error that contains a text, and an outcome or none.
+// requireFailure requires that a request fails with a code, with an error that contains a text, and
+// with an outcome, or with none if outcome is "".
 func (c *cluster) requireFailure(t *testing.T, wantCode int, text, outcome string, server int, method, body string) {
 	t.Helper()
 	code, answer := c.ask(t, server, method, "/counter", body)
@@ -90,7 +93,7 @@ func (c *cluster) requireFailure(t *testing.T, wantCode int, text, outcome strin
 	}
 }
 
-// leader returns the server that leads, and its name.
+// leader returns the server that leads, by its number and its ID.
 func (c *cluster) leader(t *testing.T) (int, raft.ServerID) {
 	for i, node := range c.nodes {
 		if status := node.Status(); status.Role == "leader" {
@@ -101,7 +104,8 @@ func (c *cluster) leader(t *testing.T) (int, raft.ServerID) {
 	return 0, ""
 }
 
-// What is added at one server shows at all others at once.
+// TestServiceAddsAndReadsAtEveryServer: an amount that is added at one server shows at once at all
+// others.
 func TestServiceAddsAndReadsAtEveryServer(t *testing.T) {
 	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		want := int64(0)
@@ -124,7 +128,7 @@ func TestServiceRefusesOverflow(t *testing.T) {
 			c.requireValue(t, edge, 0, http.MethodPost, `{"add": `+strconv.FormatInt(edge, 10)+`}`)
 			c.requireFailure(t, http.StatusConflict, "overflow", "", 1, http.MethodPost, `{"add": `+strconv.FormatInt(further, 10)+`}`)
 			c.requireValue(t, edge, 2, http.MethodGet, "")
-			// Back to 0, in two steps, since there is no -MinInt64.
+			// The value goes back to 0 in two steps, since no int64 is -MinInt64.
 			c.requireValue(t, further, 0, http.MethodPost, `{"add": `+strconv.FormatInt(further-edge, 10)+`}`)
 			c.requireValue(t, 0, 0, http.MethodPost, `{"add": `+strconv.FormatInt(-further, 10)+`}`)
 		}
@@ -158,7 +162,8 @@ func TestServiceRefusesMalformedRequests(t *testing.T) {
 	})
 }
 
-// Without a leader no command leaves a server, and so none is ever applied. The answer comes when the time is up.
+// TestServiceWithoutLeader: without a leader no command leaves a server, and so none is ever
+// applied. The answer comes when the time is up.
 func TestServiceWithoutLeader(t *testing.T) {
 	bubble(t, memory.Faults{Cut: true}, func(t *testing.T, c *cluster) {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {
@@ -172,7 +177,8 @@ func TestServiceWithoutLeader(t *testing.T) {
 	})
 }
 
-// A leader that is cut off can't know what becomes of a command that it has appended.
+// TestServiceLosesTheConnectionToTheOutcome: a leader that is cut off can't know whether a command
+// that it has appended will be applied.
 func TestServiceLosesTheConnectionToTheOutcome(t *testing.T) {
 	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		leader, id := c.leader(t)
@@ -186,7 +192,7 @@ func TestServiceLosesTheConnectionToTheOutcome(t *testing.T) {
 	})
 }
 
-// A node that is closed takes nothing any more.
+// TestServiceWhileClosing: a node that is closed accepts nothing any more.
 func TestServiceWhileClosing(t *testing.T) {
 	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		require.NoError(t, c.nodes[1].Close(t.Context()))
@@ -224,7 +230,8 @@ func TestServiceStatus(t *testing.T) {
 	})
 }
 
-// A server that has never heard of a cluster says so, with empty fields of the right types.
+// TestServiceStatusAlone: a server that has never heard of a cluster says so, with empty fields of
+// the right types.
 func TestServiceStatusAlone(t *testing.T) {
 	bubble(t, memory.Faults{Cut: true}, func(t *testing.T, c *cluster) {
 		code, status := c.ask(t, 0, http.MethodGet, "/status", "")
@@ -235,7 +242,7 @@ func TestServiceStatusAlone(t *testing.T) {
 	})
 }
 
-// A server that takes no part in a cluster says why.
+// TestServiceStatusInTrouble: a server that takes no part in a cluster gives the reason.
 func TestServiceStatusInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, err := raft.Start(raft.Config{

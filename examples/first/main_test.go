@@ -13,7 +13,7 @@ func Example() {
 	// Output: word 1
 }
 
-// The first program in the README is this one.
+// TestReadmeShowsThisProgram: the first program in the README is this one.
 func TestReadmeShowsThisProgram(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
