@@ -289,6 +289,7 @@ func (s *stableStore) end() {
 	defer s.mu.Unlock()
 	s.ended = true
 }
+
 // countingStore counts the writes of a store, and may hold them up. Each write ends with a sync.
 type countingStore struct {
 	hashicorpStore
