@@ -13,8 +13,7 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// words is the state that is replicated.
-type words []string
+type words []string // the state that is replicated
 
 func (w *words) Apply(entries []raft.Entry, results [][]byte) {
 	for i, entry := range entries {
