@@ -4,7 +4,7 @@ import "slices"
 
 // A configuration counts from the moment that it is in the log, committed or not (§4.1), and goes with its entry when
 // that is truncated. This file is what every server does about it; what a leader does to change it is in
-// change.go.
+// membership_change.go.
 
 // configurationAppended lets a configuration take effect.
 func (c *Core) configurationAppended(e *Entry) {

@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Administrative calls travel as commands do (calls.go).
+// Administrative calls travel as commands do (administration.go).
 
 // call makes a call at a server without delivering anything, and returns the request.
 func (c *cores) call(id raft.ServerID, call raft.Call) (number uint64, request raft.Message) {
