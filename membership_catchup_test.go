@@ -182,3 +182,29 @@ func TestNextLeaderGoesOnWithALargeSnapshot(t *testing.T) {
 	require.NoError(t, c.answered("b", number).Err)
 	require.Equal(t, "a b c d", describe(c.status("d").Configuration))
 }
+
+// A server that doesn't catch up goes again.
+func TestChangeIsGivenUp(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	c.servers["d"].slowDisk = false
+	a := c.servers["a"]
+	a.core.Call(c.now, raft.Call{Kind: raft.CallAdd, Members: []raft.Member{named("d")}})
+	c.drain("a")
+	for len(c.take(is(raft.IdentityResponse))) == 0 {
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	c.servers["d"].core.Tick(c.now)
+	c.deliver(raft.Message{Kind: raft.IdentityResponse, Level: raft.LatestLevel, From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
+		Round: 1, LogTerm: c.status("a").Term})
+	c.servers["d"].cut = true
+	c.network = nil
+	c.pass(15 * election)
+	answers := a.answers[len(a.answers)-1:]
+	require.True(t, answers[0].Call)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotCaughtUp)
+	require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c"}, c.configurations("a"))
+}

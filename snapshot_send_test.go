@@ -102,3 +102,32 @@ func TestLostSnapshotOfALogThatEndsBeforeTheLeaders(t *testing.T) {
 	require.NotEmpty(t, c.servers["c"].restored)
 	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
 }
+
+// A leader counts its attempts anew in each of its terms: one that leads again with the same snapshot isn't taken for late.
+func TestAttemptsAreThoseOfATerm(t *testing.T) {
+	c := compacted(t)
+	header := c.streams[len(c.streams)-1].send.Header
+	s := c.servers["c"]
+	ask := header
+	ask.Kind, ask.Entries, ask.Round = raft.SnapshotRequest, nil, 7
+	s.core.Receive(c.now, ask)
+	ask.Term, ask.Round = ask.Term+1, 1
+	s.core.Receive(c.now, ask)
+	header.Term, header.Round = ask.Term, ask.Round
+	s.core.StreamOpened(c.now, 77, header)
+	var e raft.Effects
+	s.core.Drain(&e)
+	require.Len(t, e.Streams, 1)
+	require.True(t, e.Streams[0].Accepted)
+}
+
+func TestLeaderThatStepsDownEndsItsStreams(t *testing.T) {
+	c := compacted(t)
+	c.bring("a", "c", 10)
+	c.servers["a"].core.Receive(c.now, raft.Message{
+		Kind: raft.Heartbeat, From: "b", To: "a", Cluster: c.status("a").Cluster, FromIncarnation: 101, ToIncarnation: 100,
+		Term: c.status("a").Term + 1, Round: 1,
+	})
+	c.drain("a")
+	require.Contains(t, c.servers["a"].told, fmt.Sprintf("stops stream %d", c.streams[len(c.streams)-1].send.Stream))
+}
