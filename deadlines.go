@@ -7,6 +7,14 @@ type deadline struct {
 	at    Instant // when it passes; luck, not state
 }
 
+// timing is what time has to do with a core.
+type timing struct {
+	now       Instant
+	deadlines [numDeadlines]deadline
+	soonest   Instant // no armed deadline is earlier
+	attempt   uint64  // elections tried; makes each timeout another one
+}
+
 type deadlineState uint8
 
 const (

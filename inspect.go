@@ -299,8 +299,8 @@ func (s *stateEncoder) candidate(r *candidate, durable WriteNumber) {
 func (s *stateEncoder) leader(l *leader) {
 	s.b = append(s.b, 'l')
 	// Rounds are not made relative to the last one: messages that are on their way name them.
-	s.numbers(uint64(l.begin), l.round, l.confirmed, l.tracked, l.attempts, uint64(len(l.quota)-l.released), uint64(l.counted-l.released))
-	for _, q := range l.quota[l.released:] {
+	s.numbers(uint64(l.begin), l.round, l.confirmed, l.tracked, l.attempts, uint64(len(l.charges)-l.released), uint64(l.counted-l.released))
+	for _, q := range l.charges[l.released:] {
 		s.numbers(uint64(q.index), uint64(q.bytes))
 	}
 	h := &l.handover

@@ -6,6 +6,18 @@ import "slices"
 // that is truncated. This file is what every server does about it; what a leader does to change it is in
 // membership_change.go.
 
+// membership is what a server knows of its own place in the cluster.
+type membership struct {
+	// serversChanged says that the list of servers that messages may go to is to be handed out.
+	serversChanged bool
+	// trouble says why this server takes no part, as far as it knows.
+	trouble error
+	// named is the index of the first configuration that names this server with its disk; 0 for none.
+	named Index
+	// removed is the index of the configuration by which this server was removed; 0 if it wasn't, as far as it knows.
+	removed Index
+}
+
 // configurationAppended lets a configuration take effect.
 func (c *Core) configurationAppended(e *Entry) {
 	if e.Kind != EntryConfiguration {

@@ -41,6 +41,19 @@ const (
 	CallTransfer
 )
 
+// changing is what a leader knows of changes of the members.
+type changing struct {
+	// change is the one that is about to begin; nil for none. nonce counts them.
+	change *change
+	nonce  uint64
+	// catchUp is how servers catch up in the change that the log is at.
+	catchUp catchUp
+	// settled is the index of the configuration whose change is known to have ended.
+	settled Index
+	// parted is the index of the joint configuration in which this leader has tried to hand over.
+	parted Index
+}
+
 // A change is what a leader has in mind and not in its log.
 type change struct {
 	origin Origin

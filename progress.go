@@ -22,42 +22,43 @@ type progress struct {
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 
-	// replicating says that the logs are known to agree before next. While probing, waiting says that an
-	// answer is due, to whether they agree at probed.
-	replicating bool
-	waiting     bool
-	probed      Index
+	probing
 	// fetching says that the next entries are being read from the disk.
 	fetching bool
+	inFlight
 
-	// window are the appends that have not been acknowledged, in order; they are bounded in number and in
-	// bytes.
-	window      []windowed
-	windowBytes int
-
-	// round is the last round that the peer has answered. checked is the round with which everything before
-	// checkedNext, and the probe that is waited for, was on its way; 0 for none.
-	round       uint64
-	checked     uint64
-	checkedNext Index
+	// round is the last round that the peer has answered.
+	round uint64
 	// promised is the last round by which the peer promised a lease; fitness is what it said of itself last.
 	promised, fitness uint64
-
-	// sending is the snapshot that the peer is sent. lagging says that it was sent one and hasn't caught up since, silent
-	// how often it was looked at since it last answered.
-	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
-	wants   Index
-	sending sending
-	carried carried
-	lagging bool
-	silent  uint8
 
 	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
 	// the last entry that it forwarded, or the last index that it was given for a read.
 	told, owed Index
 
+	supply
+
 	// heard is when the peer has answered last; it decides nothing.
 	heard Instant
+}
+
+// probing is how a leader finds out where a peer's log agrees with its own, and whether something on its way was lost.
+type probing struct {
+	// replicating says that the logs are known to agree before next. While probing, waiting says that an
+	// answer is due, to whether they agree at probed.
+	replicating bool
+	waiting     bool
+	probed      Index
+	// checked is the round with which everything before checkedNext, and the probe that is waited for, was on its way; 0
+	// for none.
+	checked     uint64
+	checkedNext Index
+}
+
+// inFlight are the appends to a peer that have not been acknowledged, in order. They are bounded in number and in bytes.
+type inFlight struct {
+	window      []windowed
+	windowBytes int
 }
 
 // A windowed append ends with the entry at last.

@@ -34,6 +34,13 @@ type reads struct {
 	asked uint64
 }
 
+// ownReads are all reads of callers at this server.
+type ownReads struct {
+	reads    [numReadLists]reads
+	lastRead uint64  // the number of the last read
+	fresh    Instant // when this state was the newest, as far as is known; luck, not state
+}
+
 // A waitingRead waits for its index, and then for the state machine to get there.
 type waitingRead struct {
 	number   uint64

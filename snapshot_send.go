@@ -23,6 +23,16 @@ type SendSnapshot struct {
 	Meta   SnapshotMeta
 }
 
+// streamEffects is what is to be handed out about snapshots that are sent and received.
+type streamEffects struct {
+	sends    []SendSnapshot
+	stops    []uint64
+	verdicts []StreamVerdict
+	discard  bool
+	// streams numbers those that are sent.
+	streams uint64
+}
+
 // A sending is a leader's side of sending its snapshot to a peer.
 type sending struct {
 	state    sendingState
@@ -47,6 +57,19 @@ const (
 	sendingOpen                 // a stream is open
 	sendingDone                 // all was written
 )
+
+// supply is what a leader knows of a peer that needs a snapshot.
+type supply struct {
+	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
+	wants Index
+	// sending is the snapshot that the peer is sent.
+	sending sending
+	carried carried
+	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how often it was looked at since
+	// it last answered.
+	lagging bool
+	silent  uint8
+}
 
 // carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said that it holds them, or a stream has
 // taken them. That never falls while the snapshot is the same, though the next stream may begin before. moved says that it has risen
