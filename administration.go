@@ -121,6 +121,17 @@ type calls struct {
 	items []pendingCall
 }
 
+func (q *calls) encode(s *stateEncoder) {
+	s.numbers(q.next)
+	encodeList(s, q.items, (*pendingCall).encode)
+}
+
+func (q *calls) clone() calls {
+	n := *q
+	n.items = slices.Clone(q.items)
+	return n
+}
+
 // A pendingCall waits for its answer.
 type pendingCall struct {
 	number uint64
@@ -130,7 +141,10 @@ type pendingCall struct {
 	since  Term // in which this server was when it was called
 }
 
-func (q *calls) clone() calls { return calls{q.next, slices.Clone(q.items)} }
+func (p *pendingCall) encode(s *stateEncoder) {
+	s.numbers(p.number, uint64(p.state), uint64(p.term), uint64(p.since))
+	s.call(p.call)
+}
 
 // find returns a call that waits for its answer, or nil.
 func (q *calls) find(number uint64) *pendingCall {
@@ -258,6 +272,8 @@ type ticket struct {
 	number uint64
 }
 
+func (t *ticket) encode(s *stateEncoder) { s.origin(t.origin, t.number) }
+
 // A callOutcome is what became of a call: done, with the index of the configuration that it led to or 0, or
 // refused, on account of a server if there is one to name.
 type callOutcome struct {
@@ -266,11 +282,21 @@ type callOutcome struct {
 	about   ServerID
 }
 
+func (o *callOutcome) encode(s *stateEncoder) {
+	s.numbers(uint64(o.index), uint64(o.refusal))
+	s.server(o.about)
+}
+
 // A takenCall is a call that a leader was asked for in its term.
 type takenCall struct {
 	number  uint64
 	ended   bool
 	outcome callOutcome
+}
+
+func (t *takenCall) encode(s *stateEncoder) {
+	s.numbers(t.number, flag(t.ended))
+	t.outcome.encode(s)
 }
 
 // A caller is what a leader remembers of one origin's calls for the rest of its term.
@@ -281,12 +307,16 @@ type caller struct {
 	calls       []takenCall
 }
 
-func cloneCallers(callers []caller) []caller {
-	callers = slices.Clone(callers)
-	for i := range callers {
-		callers[i].calls = slices.Clone(callers[i].calls)
-	}
-	return callers
+func (r *caller) encode(s *stateEncoder) {
+	s.origin(r.origin, r.lowest)
+	s.numbers(uint64(r.incarnation))
+	encodeList(s, r.calls, (*takenCall).encode)
+}
+
+func (r *caller) clone() caller {
+	n := *r
+	n.calls = slices.Clone(r.calls)
+	return n
 }
 
 // caller returns the memory of an origin, or nil if it has started again since.

@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // machineWork is what the state machine has to do: it is handed what is committed, in batches, and reports what it has
 // applied. What has left the log's tail is read from the disk first.
 type machineWork struct {
@@ -10,6 +12,20 @@ type machineWork struct {
 	fetched  []Entry
 	// behind is up to where entries are to be applied before machineDeadline; 0 while all are.
 	behind Index
+}
+
+func (w *machineWork) encode(s *stateEncoder) {
+	s.numbers(uint64(len(w.applying)))
+	for _, last := range w.applying {
+		s.numbers(uint64(last))
+	}
+	s.numbers(flag(w.fetching), uint64(len(w.fetched)), uint64(w.behind))
+}
+
+func (w *machineWork) clone() machineWork {
+	n := *w
+	n.applying = slices.Clone(w.applying)
+	return n
 }
 
 // maxApplying bounds the batches handed to the state machine and not yet reported. What is committed

@@ -15,6 +15,21 @@ type timing struct {
 	attempt   uint64  // elections tried; makes each timeout another one
 }
 
+// encode writes which deadlines are armed and which have passed, and no time. Of some it is only asked whether they are
+// armed.
+func (t *timing) encode(s *stateEncoder) {
+	for i := range t.deadlines {
+		state := t.deadlines[i].state
+		switch deadlineName(i) {
+		case stickyDeadline, leaseDeadline, promiseDeadline:
+			if state == deadlinePassed {
+				state = deadlineOff
+			}
+		}
+		s.b = append(s.b, byte(state))
+	}
+}
+
 type deadlineState uint8
 
 const (

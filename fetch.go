@@ -1,11 +1,21 @@
 package raft
 
+import "slices"
+
 // diskReads are the reads of entries that have left the log's tail. The state machine needs them, or a peer does.
 type diskReads struct {
 	// fetches are to be handed out.
 	fetches []Fetch
 	// reading counts the fetches that were handed out and not reported.
 	reading int
+}
+
+func (d *diskReads) encode(s *stateEncoder) { s.numbers(uint64(d.reading)) }
+
+func (d *diskReads) clone() diskReads {
+	n := *d
+	n.fetches = slices.Clone(d.fetches)
+	return n
 }
 
 // fetchBytes is how much is read from the disk at a time.

@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
 type forwarder struct {
 	origin      Origin
@@ -8,6 +10,20 @@ type forwarder struct {
 	// from it on.
 	lowest uint64
 	seen   []forwardState
+}
+
+func (f *forwarder) encode(s *stateEncoder) {
+	s.origin(f.origin, f.lowest)
+	s.numbers(uint64(f.incarnation), uint64(len(f.seen)))
+	for _, state := range f.seen {
+		s.b = append(s.b, byte(state))
+	}
+}
+
+func (f *forwarder) clone() forwarder {
+	n := *f
+	n.seen = slices.Clone(f.seen)
+	return n
 }
 
 type forwardState uint8

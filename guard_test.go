@@ -15,7 +15,7 @@ import (
 // coreFiles decide; everything else in this package waits, or is a port.
 var coreFiles = []string{
 	"raft.go", "types.go", "message.go", "core_config.go", "deadlines.go", "random.go", "outbox.go", "log.go", "tail.go", "election.go",
-	"inspect.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go", "codec_call.go", "administration.go",
+	"inspect.go", "core_state.go", "core_status.go", "machine.go", "codec.go", "codec_bytes.go", "codec_entry.go", "codec_call.go", "administration.go",
 	"membership.go", "membership_change.go", "membership_catchup.go", "sessions.go", "codec_session.go", "upgrade.go", "fingerprint.go",
 	"founding.go", "transfer.go", "lease.go", "replication.go", "quota.go", "progress.go", "quorum.go", "read.go", "proposals.go", "forwards.go", "apply.go", "applying.go", "fetch.go", "snapshot_bytes.go", "snapshot.go", "snapshot_send.go", "snapshot_receive.go", "check.go", "core_turn.go",
 }

@@ -29,6 +29,8 @@ type asking struct {
 	at    Instant
 }
 
+func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }
+
 // askLease returns the length of the lease that a round asks for, or 0.
 func (c *Core) askLease(l *leader) Duration {
 	if c.config.MaxLease == 0 || l.handover.given {

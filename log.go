@@ -39,16 +39,101 @@ type entryLog struct {
 	tail tail
 }
 
+// encode writes the log, as far as it is known here.
+func (l *entryLog) encode(s *stateEncoder) {
+	l.base.encode(s)
+	s.numbers(uint64(l.last), uint64(l.commit), uint64(l.handed), uint64(l.applied), uint64(l.written), uint64(l.stable))
+	s.numbers(uint64(len(l.runs)))
+	for _, run := range l.runs {
+		s.numbers(uint64(run.First), uint64(run.Term))
+	}
+	encodeList(s, l.configurations, (*placedConfiguration).encode)
+	l.tail.encode(s)
+}
+
+// clone returns an independent copy.
+func (l *entryLog) clone() entryLog {
+	n := *l
+	n.runs = append([]TermRun(nil), l.runs...)
+	n.configurations = append([]placedConfiguration(nil), l.configurations...)
+	n.tail = l.tail.clone()
+	return n
+}
+
+// check verifies a log whose server is in a term.
+func (l *entryLog) check(term Term) error {
+	if err := l.checkCursors(); err != nil {
+		return err
+	}
+	if err := l.checkRuns(term); err != nil {
+		return err
+	}
+	return l.checkTail()
+}
+
+// checkCursors: applied ≤ handed ≤ commit ≤ last, stable ≤ written ≤ last, base ≤ commit.
+func (l *entryLog) checkCursors() error {
+	if l.applied > l.handed || l.handed > l.commit || l.commit > l.last ||
+		l.stable > l.written || l.written > l.last || l.base.index > l.commit {
+		return broken("Cursors Ordered", "base %d applied %d handed %d commit %d stable %d written %d last %d",
+			l.base.index, l.applied, l.handed, l.commit, l.stable, l.written, l.last)
+	}
+	return nil
+}
+
+// checkRuns: the term runs begin at base+1 and rise in index and in term, up to no more than the current term.
+func (l *entryLog) checkRuns(current Term) error {
+	if (len(l.runs) == 0) != (l.last == l.base.index) {
+		return broken("Terms Rise", "%d runs for (%d, %d]", len(l.runs), l.base.index, l.last)
+	}
+	index, term := l.base.index, l.base.term
+	for i, run := range l.runs {
+		if i == 0 && run.First != index+1 || i > 0 && (run.First <= index || run.Term <= term) || run.Term < term {
+			return broken("Terms Rise", "run %d begins at %d in term %d", i, run.First, run.Term)
+		}
+		index, term = run.First, run.Term
+	}
+	if index > l.last || term > current {
+		return broken("Terms Rise", "last run (%d, term %d), last %d, current term %d", index, term, l.last, current)
+	}
+	return nil
+}
+
+// checkTail: the tail is contiguous, ends at last, holds what of the log isn't stable, and agrees with the runs.
+func (l *entryLog) checkTail() error {
+	next := l.last + 1 - l.tail.count()
+	if l.tail.count() > 0 && l.tail.after()+1 != next || next > max(l.stable, l.base.index)+1 || next <= l.base.index {
+		return broken("Tail Holds Unstable", "tail begins at %d, stable %d, last %d", next, l.stable, l.last)
+	}
+	for _, chunk := range l.tail.chunks {
+		for i := range chunk.entries {
+			e := &chunk.entries[i]
+			if e.Index != next || !l.matches(e.Index, e.Term) {
+				return broken("Tail Matches Log", "entry (%d, term %d) at place %d", e.Index, e.Term, next)
+			}
+			next++
+		}
+	}
+	return nil
+}
+
 // A place is a position in a log with the term of the entry there.
 type place struct {
 	index Index
 	term  Term
 }
 
+func (p *place) encode(s *stateEncoder) { s.numbers(uint64(p.index), uint64(p.term)) }
+
 // A placedConfiguration is a configuration and the index of its entry.
 type placedConfiguration struct {
 	index         Index
 	configuration *Configuration
+}
+
+func (p *placedConfiguration) encode(s *stateEncoder) {
+	s.numbers(uint64(p.index))
+	s.configuration(p.configuration)
 }
 
 // newLog returns the log that a storage holds.
@@ -263,15 +348,6 @@ func (l *entryLog) configurationAt(index Index) placedConfiguration {
 func (l *entryLog) commitTo(index Index) {
 	assert(index <= l.last, "Commit Within Log")
 	l.commit = max(l.commit, index)
-}
-
-// clone returns an independent copy.
-func (l *entryLog) clone() entryLog {
-	n := *l
-	n.runs = append([]TermRun(nil), l.runs...)
-	n.configurations = append([]placedConfiguration(nil), l.configurations...)
-	n.tail = l.tail.clone()
-	return n
 }
 
 const maxInt = int(^uint(0) >> 1)

@@ -54,6 +54,23 @@ type changing struct {
 	parted Index
 }
 
+func (k *changing) encode(s *stateEncoder) {
+	s.numbers(flag(k.change != nil))
+	if k.change != nil {
+		k.change.encode(s)
+	}
+	s.numbers(k.nonce, uint64(k.settled), uint64(k.parted))
+	k.catchUp.encode(s)
+}
+
+func (k *changing) clone() changing {
+	n := *k
+	if k.change != nil {
+		n.change = k.change.clone()
+	}
+	return n
+}
+
 // A change is what a leader has in mind and not in its log.
 type change struct {
 	origin Origin
@@ -66,6 +83,13 @@ type change struct {
 	waits  int
 	// replaces says that another disk than the one that the cluster knows is what is asked for.
 	replaces bool
+}
+
+func (x *change) encode(s *stateEncoder) {
+	s.origin(x.origin, x.number)
+	s.members(x.target)
+	s.members(x.asked)
+	s.numbers(x.nonce, uint64(x.waits), flag(x.replaces))
 }
 
 func (x *change) clone() *change {
@@ -428,36 +452,6 @@ func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	}
 	return best.id
 }
-
-// reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
-// ago: without that, a step to them could be the last one that this cluster takes.
-func (c *Core) reachable(l *leader, members []Member) bool {
-	heard := majority(members, func(m *Member) uint64 { return c.heard(l, m) })
-	return heard > 0 && heard+lateRounds > l.confirmed
-}
-
-// heard is one more than the last round that a member has answered, or 0 when it hasn't acknowledged anything else either.
-func (c *Core) heard(l *leader, m *Member) uint64 {
-	p := l.progressOf(m)
-	switch {
-	case p == nil:
-		return c.own(m, l.round+1)
-	case p.round == 0 && p.match == 0:
-		return 0
-	}
-	return p.round + 1
-}
-
-// answered is the last round that a member has answered.
-func (c *Core) answered(l *leader, m *Member) uint64 {
-	if p := l.progressOf(m); p != nil {
-		return p.round
-	}
-	return c.own(m, l.round)
-}
-
-// lateRounds is how many rounds an answer may be late.
-const lateRounds = 2
 
 // changeDue looks after a change when an election timeout has passed.
 func (c *Core) changeDue(l *leader) {

@@ -37,6 +37,23 @@ type proposals struct {
 	proven Term
 }
 
+// encode writes the commands that aren't answered.
+func (p *proposals) encode(s *stateEncoder) {
+	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
+	for i := range p.items {
+		if item := &p.items[i]; item.state != pendingDone {
+			item.encode(s)
+		}
+	}
+}
+
+func (p *proposals) clone() proposals {
+	n := *p
+	n.items = slices.Clone(p.items[p.skip:])
+	n.skip = 0
+	return n
+}
+
 // A pending command waits for its answer.
 type pending struct {
 	number uint64
@@ -50,6 +67,11 @@ type pending struct {
 	index Index
 }
 
+func (p *pending) encode(s *stateEncoder) {
+	s.numbers(p.number, uint64(p.kind), flag(p.only), uint64(p.state), uint64(p.term), uint64(p.fence), uint64(p.index))
+	s.bytes(p.data)
+}
+
 type pendingState uint8
 
 const (
@@ -58,13 +80,6 @@ const (
 	pendingLogged                        // seen in this server's log
 	pendingDone                          // answered
 )
-
-func (p *proposals) clone() proposals {
-	n := *p
-	n.items = slices.Clone(p.items[p.skip:])
-	n.skip = 0
-	return n
-}
 
 // count returns how many commands wait for their answers.
 func (p *proposals) count() int { return len(p.items) - p.skip - p.done }

@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // quota is what a leader has taken of the commands of its term, counted against its limits (CoreConfig.MaxUncommittedBytes and
 // MaxUnappliedBytes).
 type quota struct {
@@ -11,11 +13,32 @@ type quota struct {
 	uncommitted, unapplied int
 }
 
+// encode writes the charges that aren't given back yet: the sums follow from them.
+func (q *quota) encode(s *stateEncoder) {
+	s.numbers(uint64(q.counted - q.released))
+	encodeList(s, q.charges[q.released:], (*charge).encode)
+}
+
+func (q *quota) clone() quota {
+	n := *q
+	n.charges = slices.Clone(q.charges)
+	return n
+}
+
+func (q *quota) check() error {
+	if q.uncommitted < 0 || q.unapplied < 0 {
+		return broken("Quota Accounted", "uncommitted %d unapplied %d", q.uncommitted, q.unapplied)
+	}
+	return nil
+}
+
 // A charge is one proposal against the leader's limits.
 type charge struct {
 	index Index
 	bytes int
 }
+
+func (q *charge) encode(s *stateEncoder) { s.numbers(uint64(q.index), uint64(q.bytes)) }
 
 // charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
 func (c *Core) charge(l *leader, bytes int) bool {

@@ -93,9 +93,54 @@ type Core struct {
 	membership
 }
 
+// encode writes the core's state, but for the messages that wait for the disk. When its effects have been drained, what
+// was to be handed out is none of it.
+func (c *Core) encode(s *stateEncoder) {
+	s.durableState(&c.state)
+	c.log.encode(s)
+	c.out.encode(s)
+	c.role.encode(s)
+	c.timing.encode(s)
+	c.proposals.encode(s)
+	c.calls.encode(s)
+	c.ownReads.encode(s)
+	c.snapshots.encode(s)
+	c.incoming.encode(s)
+	c.streamEffects.encode(s)
+	c.machineWork.encode(s)
+	c.diskReads.encode(s)
+	if c.config.CompareResults {
+		c.fingerprints.encode(s)
+	}
+	c.courtesy.encode(s)
+	c.membership.encode(s)
+}
+
+// Clone returns an independent copy.
+func (c *Core) Clone() *Core {
+	n := *c
+	n.log = c.log.clone()
+	n.out = c.out.clone()
+	n.role = c.role.clone()
+	n.proposals = c.proposals.clone()
+	n.calls = c.calls.clone()
+	n.ownReads = c.ownReads.clone()
+	n.answers = slices.Clone(c.answers)
+	n.snapshots = c.snapshots.clone()
+	n.streamEffects = c.streamEffects.clone()
+	n.machineWork = c.machineWork.clone()
+	n.diskReads = c.diskReads.clone()
+	n.fingerprints = c.fingerprints.clone()
+	return &n
+}
+
 // A role is what a server is in its current term, with the data of that role and nothing else: *follower,
 // *candidate or *leader. Stepping down is an assignment.
-type role interface{ clone() role }
+type role interface {
+	encode(s *stateEncoder)
+	clone() role
+	check(c *Core) error
+}
 
 // NewCore returns a core that has started from what the storage holds. Its first write records the start.
 func NewCore(config CoreConfig) (*Core, error) {
@@ -361,28 +406,4 @@ func (c *Core) drainStreams(e *Effects) {
 	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
 	e.SnapshotAnswers = c.snapshots.answers
 	c.sends, c.stops, c.verdicts, c.discard, c.snapshots.answers = nil, nil, nil, false, nil
-}
-
-// Clone returns an independent copy.
-func (c *Core) Clone() *Core {
-	n := *c
-	n.log = c.log.clone()
-	n.role = c.role.clone()
-	n.out.flights = slices.Clone(c.out.flights)
-	n.out.ready = slices.Clone(c.out.ready)
-	n.out.held = slices.Clone(c.out.held)
-	n.proposals = c.proposals.clone()
-	n.fingerprints = c.fingerprints.clone()
-	n.calls = c.calls.clone()
-	for i := range n.reads {
-		n.reads[i] = c.reads[i].clone()
-	}
-	n.answers = slices.Clone(c.answers)
-	n.fetches = slices.Clone(c.fetches)
-	n.applying = slices.Clone(c.applying)
-	n.snapshots = c.snapshots.clone()
-	n.sends = slices.Clone(c.sends)
-	n.stops = slices.Clone(c.stops)
-	n.verdicts = slices.Clone(c.verdicts)
-	return &n
 }

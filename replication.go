@@ -1,7 +1,5 @@
 package raft
 
-import "slices"
-
 // leader is the server whose log counts in its term (§3.5).
 type leader struct {
 	begin Index // of the entry that began the term; nothing is read before it is committed
@@ -20,6 +18,51 @@ type leader struct {
 	attempts uint64
 }
 
+func (l *leader) encode(s *stateEncoder) {
+	s.b = append(s.b, 'l')
+	s.numbers(uint64(l.begin), l.attempts)
+	encodeSet(s, l.peers, (*progress).encode)
+	l.rounds.encode(s)
+	l.quota.encode(s)
+	l.reads.encode(s)
+	encodeSet(s, l.forwards, (*forwarder).encode)
+	encodeSet(s, l.callers, (*caller).encode)
+	l.handover.encode(s)
+	l.asking.encode(s)
+	l.changing.encode(s)
+}
+
+func (l *leader) clone() role {
+	n := *l
+	n.peers = cloneList(l.peers, (*progress).clone)
+	n.quota = l.quota.clone()
+	n.reads = l.reads.clone()
+	n.forwards = cloneList(l.forwards, (*forwarder).clone)
+	n.callers = cloneList(l.callers, (*caller).clone)
+	n.handover = l.handover.clone()
+	n.changing = l.changing.clone()
+	return &n
+}
+
+// check: a leader's data fit the log, the term and the deadlines.
+func (l *leader) check(c *Core) error {
+	if c.state.Vote != c.id {
+		return broken("Leader Voted For Itself", "vote %q", c.state.Vote)
+	}
+	for i := range l.peers {
+		if err := l.peers[i].check(c.log.last); err != nil {
+			return err
+		}
+	}
+	if err := l.handover.check(c); err != nil {
+		return err
+	}
+	if err := l.catchUp.check(c.log.last); err != nil {
+		return err
+	}
+	return l.quota.check()
+}
+
 // rounds are a leader's rounds of heartbeats, which show that it leads still.
 type rounds struct {
 	// round is the last one sent. confirmed is the last one that a quorum has answered.
@@ -30,25 +73,8 @@ type rounds struct {
 	trackedAt Instant
 }
 
-func (l *leader) clone() role {
-	n := *l
-	n.peers = slices.Clone(l.peers)
-	for i := range n.peers {
-		n.peers[i].window = slices.Clone(n.peers[i].window)
-	}
-	n.reads = l.reads.clone()
-	n.forwards = slices.Clone(l.forwards)
-	for i := range n.forwards {
-		n.forwards[i].seen = slices.Clone(n.forwards[i].seen)
-	}
-	n.callers = cloneCallers(l.callers)
-	if l.change != nil {
-		n.change = l.change.clone()
-	}
-	n.charges = slices.Clone(l.charges)
-	n.handover.asked = slices.Clone(l.handover.asked)
-	return &n
-}
+// encode writes the rounds. They are not made relative to the last one: messages that are on their way name them.
+func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.tracked) }
 
 // peer returns the progress of a server, or nil.
 func (l *leader) peer(id ServerID) *progress {

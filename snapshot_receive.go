@@ -18,6 +18,23 @@ type incoming struct {
 	arriving uint64
 }
 
+func (in *incoming) encode(s *stateEncoder) {
+	s.numbers(uint64(in.state))
+	if in.state == incomingNot {
+		return
+	}
+	in.name.encode(s)
+	s.numbers(uint64(in.term), in.attempt, in.held, in.stream, uint64(in.meta.ConfigurationIndex))
+}
+
+// check: no more is stored than there is, and all of it when it is said to be.
+func (in *incoming) check() error {
+	if in.held > in.name.size || in.state == incomingStored && in.held != in.name.size {
+		return broken("Snapshot Complete", "%d of %d bytes", in.held, in.name.size)
+	}
+	return nil
+}
+
 // A snapshotName is what the bytes of a snapshot are known by: two snapshots of one index, by two servers or by one
 // at two times, need not have the same.
 type snapshotName struct {
@@ -26,6 +43,13 @@ type snapshotName struct {
 	start, serial uint64
 	place         place
 	size          uint64
+}
+
+func (n *snapshotName) encode(s *stateEncoder) {
+	s.server(n.from)
+	s.numbers(uint64(n.incarnation), n.start, n.serial)
+	n.place.encode(s)
+	s.numbers(n.size)
 }
 
 type incomingState uint8

@@ -1,6 +1,9 @@
 package raft
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // A peer that needs entries which the log doesn't hold any more is sent the current snapshot (§5.3). Whether and from where
 // on is agreed by messages; the bytes travel in a stream of their own, so that no heartbeat waits behind them.
@@ -33,6 +36,14 @@ type streamEffects struct {
 	streams uint64
 }
 
+func (t *streamEffects) encode(s *stateEncoder) { s.numbers(t.streams) }
+
+func (t *streamEffects) clone() streamEffects {
+	n := *t
+	n.sends, n.stops, n.verdicts = slices.Clone(t.sends), slices.Clone(t.stops), slices.Clone(t.verdicts)
+	return n
+}
+
 // A sending is a leader's side of sending its snapshot to a peer.
 type sending struct {
 	state    sendingState
@@ -47,6 +58,15 @@ type sending struct {
 	stream     uint64
 	sent, seen uint64
 	idle       int
+}
+
+func (t *sending) encode(s *stateEncoder) {
+	s.numbers(uint64(t.state))
+	if t.state == sendingNot {
+		return
+	}
+	t.snapshot.encode(s)
+	s.numbers(t.attempt, flag(t.asked), t.round, t.stream, t.sent, t.seen, uint64(t.idle))
 }
 
 type sendingState uint8
@@ -71,6 +91,12 @@ type supply struct {
 	silent  uint8
 }
 
+func (p *supply) encode(s *stateEncoder) {
+	s.numbers(uint64(p.wants), flag(p.lagging), uint64(p.silent))
+	p.sending.encode(s)
+	p.carried.encode(s)
+}
+
 // carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said that it holds them, or a stream has
 // taken them. That never falls while the snapshot is the same, though the next stream may begin before. moved says that it has risen
 // since servers that catch up were looked after.
@@ -78,6 +104,19 @@ type carried struct {
 	snapshot *storedSnapshot // the one that was sent last; nil for none
 	bytes    uint64
 	moved    bool
+}
+
+func (t *carried) encode(s *stateEncoder) {
+	t.snapshot.encode(s)
+	s.numbers(t.bytes, flag(t.moved))
+}
+
+// check: no more has got to a peer than there is.
+func (t *carried) check(peer ServerID) error {
+	if t.snapshot != nil && t.bytes > t.snapshot.bytes {
+		return broken("Snapshot Complete", "peer %s was brought %d bytes of %d", peer, t.bytes, t.snapshot.bytes)
+	}
+	return nil
 }
 
 // carry notes up to where the bytes of the snapshot that a peer is sent have got.

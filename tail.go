@@ -9,6 +9,29 @@ type tail struct {
 	expected int // how many entries come next; 0 when that isn't known
 }
 
+// encode writes the entries. Where chunks meet shows in nothing.
+func (t *tail) encode(s *stateEncoder) {
+	s.numbers(uint64(t.count()))
+	for _, chunk := range t.chunks {
+		for i := range chunk.entries {
+			s.entry(&chunk.entries[i])
+		}
+	}
+}
+
+// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of
+// which it takes as much room as the original has: so both go on alike, down to what they let go of when they
+// are full.
+func (t *tail) clone() tail {
+	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes, expected: t.expected}
+	if last := len(n.chunks) - 1; last >= 0 {
+		if entries := n.chunks[last].entries; len(entries) < cap(entries) {
+			n.chunks[last].entries = append(make([]Entry, 0, cap(entries)), entries...)
+		}
+	}
+	return n
+}
+
 // A chunk is a run of entries. What lies between its length and its capacity belongs to one tail alone.
 type chunk struct {
 	entries []Entry
@@ -169,17 +192,4 @@ func (t *tail) find(index Index) int {
 		}
 	}
 	return -1
-}
-
-// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of
-// which it takes as much room as the original has: so both go on alike, down to what they let go of when they
-// are full.
-func (t *tail) clone() tail {
-	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes, expected: t.expected}
-	if last := len(n.chunks) - 1; last >= 0 {
-		if entries := n.chunks[last].entries; len(entries) < cap(entries) {
-			n.chunks[last].entries = append(make([]Entry, 0, cap(entries)), entries...)
-		}
-	}
-	return n
 }
