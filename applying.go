@@ -9,7 +9,7 @@ type machineWork struct {
 	applying []Index
 	// fetching says that the next batch is being read from the disk. fetched is what was read.
 	fetching bool
-	fetched  []Entry
+	fetched  []Entry `clone:"shared"`
 	// behind is up to where entries are to be applied before machineDeadline; 0 while all are.
 	behind Index
 }
@@ -19,7 +19,8 @@ func (w *machineWork) encode(s *stateEncoder) {
 	for _, last := range w.applying {
 		s.numbers(uint64(last))
 	}
-	s.numbers(flag(w.fetching), uint64(len(w.fetched)), uint64(w.behind))
+	s.numbers(flag(w.fetching), uint64(w.behind))
+	s.entries(w.fetched)
 }
 
 func (w *machineWork) clone() machineWork {

@@ -13,7 +13,15 @@ import (
 //	clone    returns a copy that shares nothing with it but what is never changed
 //	check    returns the first of its invariants that doesn't hold
 //
-// so that whoever adds a field looks at one file.
+// so that whoever adds a field looks at one file. A field that isn't encoded has a tag that says why:
+//
+//	state:"luck"       it decides nothing but when something happens, or is only shown
+//	state:"derived"    it follows from what is encoded
+//	state:"transient"  it is empty once the core has been drained
+//	state:"fixed"      it never changes
+//
+// What a clone shares with its original has the tag clone:"shared", or is of a type whose values are never changed. The
+// tests in core_state_internal_test.go find what was forgotten.
 
 // AppendState appends an encoding of everything that decides the core's further behaviour, except the luck
 // of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
@@ -74,6 +82,11 @@ func (s *stateEncoder) write(n WriteNumber) { s.numbers(uint64(max(n, s.durable)
 func (s *stateEncoder) origin(o Origin, number uint64) {
 	s.server(o.Server)
 	s.numbers(o.Start, number)
+}
+
+// meta writes what a snapshot stands for. Its configuration is the one that the log held at that place.
+func (s *stateEncoder) meta(m *SnapshotMeta) {
+	s.numbers(uint64(m.Index), uint64(m.Term), uint64(m.ConfigurationIndex))
 }
 
 // encodeList writes a list in its order, and how long it is.

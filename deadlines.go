@@ -4,15 +4,15 @@ package raft
 // that, never at the clock, so that a model checker may let any armed deadline pass in any order.
 type deadline struct {
 	state deadlineState
-	at    Instant // when it passes; luck, not state
+	at    Instant `state:"luck"` // when it passes
 }
 
 // timing is what time has to do with a core.
 type timing struct {
-	now       Instant
+	now       Instant `state:"luck"`
 	deadlines [numDeadlines]deadline
-	soonest   Instant // no armed deadline is earlier
-	attempt   uint64  // elections tried; makes each timeout another one
+	soonest   Instant `state:"luck"` // no armed deadline is earlier
+	attempt   uint64  `state:"luck"` // elections tried; makes each timeout another one
 }
 
 // encode writes which deadlines are armed and which have passed, and no time. Of some it is only asked whether they are

@@ -51,7 +51,7 @@ type candidate struct {
 	// ballots are the votes of others, granted, each server once.
 	ballots []ballot
 	// refused are servers that have refused; it decides nothing.
-	refused []ServerID
+	refused []ServerID `state:"luck"`
 }
 
 func (r *candidate) encode(s *stateEncoder) {

@@ -5,7 +5,7 @@ import "slices"
 // diskReads are the reads of entries that have left the log's tail. The state machine needs them, or a peer does.
 type diskReads struct {
 	// fetches are to be handed out.
-	fetches []Fetch
+	fetches []Fetch `state:"transient"`
 	// reading counts the fetches that were handed out and not reported.
 	reading int
 }

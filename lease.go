@@ -25,8 +25,8 @@ package raft
 
 // asking is the lease that a leader waits for: from the first round, since it got the last one, that asked.
 type asking struct {
-	round uint64 // 0 for none
-	at    Instant
+	round uint64  // 0 for none
+	at    Instant `state:"luck"`
 }
 
 func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }

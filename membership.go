@@ -9,9 +9,9 @@ import "slices"
 // membership is what a server knows of its own place in the cluster.
 type membership struct {
 	// serversChanged says that the list of servers that messages may go to is to be handed out.
-	serversChanged bool
+	serversChanged bool `state:"transient"`
 	// trouble says why this server takes no part, as far as it knows.
-	trouble error
+	trouble error `state:"luck"`
 	// named is the index of the first configuration that names this server with its disk; 0 for none.
 	named Index
 	// removed is the index of the configuration by which this server was removed; 0 if it wasn't, as far as it knows.

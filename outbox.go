@@ -85,7 +85,7 @@ func (o *outbox) check(term Term) error {
 
 // A flight is a write that was handed out and isn't durable yet.
 type flight struct {
-	number WriteNumber
+	number WriteNumber `state:"derived"`
 	// last is how far the log is stable once the write is durable. A truncation lowers it: an old
 	// write's confirmation covers only what no later one has replaced.
 	last Index

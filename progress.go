@@ -41,7 +41,7 @@ type progress struct {
 	supply
 
 	// heard is when the peer has answered last; it decides nothing.
-	heard Instant
+	heard Instant `state:"luck"`
 }
 
 func (p *progress) encode(s *stateEncoder) {
@@ -100,7 +100,7 @@ func (p *probing) encode(s *stateEncoder) {
 // inFlight are the appends to a peer that have not been acknowledged, in order. They are bounded in number and in bytes.
 type inFlight struct {
 	window      []windowed
-	windowBytes int
+	windowBytes int `state:"derived"`
 }
 
 func (f *inFlight) encode(s *stateEncoder) { encodeList(s, f.window, (*windowed).encode) }

@@ -27,12 +27,12 @@ type proposals struct {
 	// items are in the order of their numbers. The first skip of them, and done of the others, are answered.
 	items      []pending
 	skip, done int
-	bytes      int
+	bytes      int `state:"derived"`
 
 	// nextFree is the lowest number that may be free to be offered.
 	nextFree uint64
 	// unseen counts the commands that were forwarded and neither answered nor seen in the log.
-	unseen int
+	unseen int `state:"derived"`
 	// proven is the term of the last entry applied.
 	proven Term
 }

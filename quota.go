@@ -10,7 +10,7 @@ type quota struct {
 	charges           []charge
 	released, counted int
 	// uncommitted adds up those from counted on, unapplied those from released on.
-	uncommitted, unapplied int
+	uncommitted, unapplied int `state:"derived"`
 }
 
 // encode writes the charges that aren't given back yet: the sums follow from them.

@@ -65,8 +65,8 @@ type Answer struct {
 // Its parts without a name of their own here are in the file of what they are for. Their fields are read and changed as
 // the core's own: a core is one state, and the parts only group it.
 type Core struct {
-	id     ServerID
-	config CoreConfig
+	id     ServerID   `state:"fixed"`
+	config CoreConfig `state:"fixed"`
 
 	// state is what was decided; it is durable once the write that carries it is.
 	state DurableState
@@ -79,7 +79,7 @@ type Core struct {
 	proposals proposals
 	calls     calls
 	ownReads
-	answers []Answer
+	answers []Answer `state:"transient"`
 
 	snapshots snapshots
 	incoming  incoming

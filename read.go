@@ -54,7 +54,7 @@ func (r *reads) clone() reads {
 type ownReads struct {
 	reads    [numReadLists]reads
 	lastRead uint64  // the number of the last read
-	fresh    Instant // when this state was the newest, as far as is known; luck, not state
+	fresh    Instant `state:"luck"` // when this state was the newest, as far as is known
 }
 
 func (o *ownReads) encode(s *stateEncoder) {
@@ -78,7 +78,7 @@ type waitingRead struct {
 	known    bool
 	canceled bool
 	index    Index
-	since    Instant // when the leader was first asked for it; notAsked before
+	since    Instant `state:"luck"` // when the leader was first asked for it; notAsked before
 }
 
 func (w *waitingRead) encode(s *stateEncoder) { s.numbers(w.number, flag(w.known), uint64(w.index)) }

@@ -70,7 +70,7 @@ type rounds struct {
 	// tracked is the round that shows whether there is still a quorum: the first one sent since confirmed. It was sent at
 	// trackedAt.
 	tracked   uint64
-	trackedAt Instant
+	trackedAt Instant `state:"luck"`
 }
 
 // encode writes the rounds. They are not made relative to the last one: messages that are on their way name them.

@@ -36,7 +36,7 @@ type snapshots struct {
 
 	demands    []demand
 	lastDemand uint64
-	answers    []SnapshotAnswer
+	answers    []SnapshotAnswer `state:"transient"`
 }
 
 // encode writes what is known of this server's own snapshots.
@@ -96,14 +96,14 @@ type storedSnapshot struct {
 	installed bool // it came from another server, so the state machine is to be restored from it
 }
 
-// encode writes a snapshot that may be none. Its configuration is that of its index.
+// encode writes a snapshot that may be none.
 func (s *storedSnapshot) encode(e *stateEncoder) {
 	e.numbers(flag(s != nil))
 	if s == nil {
 		return
 	}
-	e.numbers(uint64(s.meta.Index), uint64(s.meta.Term), uint64(s.meta.ConfigurationIndex), s.bytes, s.serial, s.handed,
-		uint64(s.compact), flag(s.installed))
+	e.meta(&s.meta)
+	e.numbers(s.bytes, s.serial, s.handed, uint64(s.compact), flag(s.installed))
 }
 
 func (s *storedSnapshot) place() place { return place{s.meta.Index, s.meta.Term} }

@@ -15,7 +15,7 @@ type incoming struct {
 	held    uint64 // bytes that are stored
 	stream  uint64 // the one that brings more; 0 for none
 	// arriving is the stream whose header is being looked at; 0 for none.
-	arriving uint64
+	arriving uint64 `state:"transient"`
 }
 
 func (in *incoming) encode(s *stateEncoder) {
@@ -24,7 +24,8 @@ func (in *incoming) encode(s *stateEncoder) {
 		return
 	}
 	in.name.encode(s)
-	s.numbers(uint64(in.term), in.attempt, in.held, in.stream, uint64(in.meta.ConfigurationIndex))
+	s.meta(&in.meta)
+	s.numbers(uint64(in.term), in.attempt, in.held, in.stream)
 }
 
 // check: no more is stored than there is, and all of it when it is said to be.

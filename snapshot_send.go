@@ -28,10 +28,10 @@ type SendSnapshot struct {
 
 // streamEffects is what is to be handed out about snapshots that are sent and received.
 type streamEffects struct {
-	sends    []SendSnapshot
-	stops    []uint64
-	verdicts []StreamVerdict
-	discard  bool
+	sends    []SendSnapshot  `state:"transient"`
+	stops    []uint64        `state:"transient"`
+	verdicts []StreamVerdict `state:"transient"`
+	discard  bool            `state:"transient"`
 	// streams numbers those that are sent.
 	streams uint64
 }

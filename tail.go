@@ -5,8 +5,8 @@ package raft
 // messages, writes and the state machine may share the slots without copying, and clones all but the last chunk's.
 type tail struct {
 	chunks   []chunk
-	bytes    int
-	expected int // how many entries come next; 0 when that isn't known
+	bytes    int `state:"derived"`
+	expected int `state:"transient"` // how many entries come next; 0 when that isn't known
 }
 
 // encode writes the entries. Where chunks meet shows in nothing.
@@ -34,8 +34,8 @@ func (t *tail) clone() tail {
 
 // A chunk is a run of entries. What lies between its length and its capacity belongs to one tail alone.
 type chunk struct {
-	entries []Entry
-	bytes   int
+	entries []Entry `clone:"shared"`
+	bytes   int     `state:"derived"`
 }
 
 // Sizes of chunks in entries: the first ones are small, so that a short log costs little.
