@@ -20,10 +20,6 @@ import (
 var elsewhere = map[string]string{
 	"Message.At":                 derived, // from Round, in which a leader numbers its questions
 	"SnapshotMeta.Configuration": derived, // it is the one at ConfigurationIndex
-	"Configuration.Level":        forgotten,
-	"Configuration.Recovered":    forgotten,
-	"incoming.cluster":           forgotten,
-	"progress.address":           forgotten,
 }
 
 // unchanging are types of values that are never changed once they are there, so that clones may share what they point to.
@@ -39,7 +35,6 @@ const (
 	derived   = "derived"
 	transient = "transient"
 	fixed     = "fixed"
-	forgotten = "forgotten"
 )
 
 // settable returns a field that may be set, though it isn't exported.
@@ -207,7 +202,7 @@ func (l *ledger) walkField(v reflect.Value, i int, path, why string) findings {
 	path += "." + field.Name
 	l.seen[name] = true
 	if because := field.Tag.Get("state") + elsewhere[name]; because != "" {
-		if !slices.Contains([]string{luck, derived, transient, fixed, forgotten}, because) {
+		if !slices.Contains([]string{luck, derived, transient, fixed}, because) {
 			return findings{missing: []string{path + " has a tag that means nothing: " + because}}
 		}
 		why = because

@@ -39,7 +39,8 @@ func (s *stateEncoder) configuration(c *Configuration) {
 	s.members(c.Old)
 	s.members(c.Next)
 	s.b = append(s.b, s.name(c.Origin.Server), s.name(c.About))
-	s.numbers(c.Origin.Start, c.Number, flag(c.Begun), uint64(c.Refusal))
+	s.numbers(c.Origin.Start, c.Number, flag(c.Begun), uint64(c.Refusal), uint64(c.Level))
+	s.b = append(s.b, c.Recovered[:]...)
 }
 
 // Message writes a message, with its servers by their names.

@@ -46,6 +46,7 @@ type progress struct {
 
 func (p *progress) encode(s *stateEncoder) {
 	s.server(p.id)
+	s.bytes([]byte(p.address))
 	s.numbers(uint64(p.incarnation), uint64(p.leaving))
 	if p.leaving != 0 {
 		s.numbers(uint64(p.farewell))

@@ -24,6 +24,7 @@ func (in *incoming) encode(s *stateEncoder) {
 		return
 	}
 	in.name.encode(s)
+	s.b = append(s.b, in.cluster[:]...)
 	s.meta(&in.meta)
 	s.numbers(uint64(in.term), in.attempt, in.held, in.stream)
 }
