@@ -299,46 +299,46 @@ func (t *takenCall) encode(s *stateEncoder) {
 	t.outcome.encode(s)
 }
 
-// A caller is what a leader remembers of one origin's calls for the rest of its term.
-type caller struct {
+// originCalls is what a leader remembers of one origin's calls for the rest of its term.
+type originCalls struct {
 	origin      Origin
 	incarnation Incarnation // of the disk of the origin
 	lowest      uint64      // the lowest number that the origin may still ask for
 	calls       []takenCall
 }
 
-func (r *caller) encode(s *stateEncoder) {
+func (r *originCalls) encode(s *stateEncoder) {
 	s.origin(r.origin, r.lowest)
 	s.numbers(uint64(r.incarnation))
 	encodeList(s, r.calls, (*takenCall).encode)
 }
 
-func (r *caller) clone() caller {
+func (r *originCalls) clone() originCalls {
 	n := *r
 	n.calls = slices.Clone(r.calls)
 	return n
 }
 
-// caller returns the memory of an origin, or nil if it has started again since.
-func (l *leader) caller(origin Origin, incarnation Incarnation) *caller {
-	for i := range l.callers {
-		switch r := &l.callers[i]; {
+// callsOf returns the memory of an origin, or nil if it has started again since.
+func (l *leader) callsOf(origin Origin, incarnation Incarnation) *originCalls {
+	for i := range l.calls {
+		switch r := &l.calls[i]; {
 		case r.origin.Server != origin.Server:
 		case r.incarnation == incarnation && r.origin.Start > origin.Start:
 			return nil
 		default:
 			if r.incarnation != incarnation || r.origin.Start < origin.Start {
-				*r = caller{origin: origin, incarnation: incarnation}
+				*r = originCalls{origin: origin, incarnation: incarnation}
 			}
 			return r
 		}
 	}
-	l.callers = append(l.callers, caller{origin: origin, incarnation: incarnation})
-	return &l.callers[len(l.callers)-1]
+	l.calls = append(l.calls, originCalls{origin: origin, incarnation: incarnation})
+	return &l.calls[len(l.calls)-1]
 }
 
 // find returns a call of this term, or nil.
-func (r *caller) find(number uint64) *takenCall {
+func (r *originCalls) find(number uint64) *takenCall {
 	for i := range r.calls {
 		if r.calls[i].number == number {
 			return &r.calls[i]
@@ -354,7 +354,7 @@ func (c *Core) takeCall(m *Message) {
 		return // what a lost disk has asked for is nothing that the one in its place waits for; others ask again
 	}
 	t := ticket{Origin{m.From, m.Start}, m.Numbers[0]}
-	r := l.caller(t.origin, m.FromIncarnation)
+	r := l.callsOf(t.origin, m.FromIncarnation)
 	if r == nil {
 		return
 	}
@@ -388,19 +388,19 @@ func (c *Core) beginCall(l *leader, t ticket, call *Call) {
 // endCall remembers the outcome of a call, and tells who asked. A call that was forgotten, since its origin has
 // started again, is told to nobody.
 func (c *Core) endCall(l *leader, t ticket, outcome callOutcome) {
-	for i := range l.callers {
-		if l.callers[i].origin != t.origin {
+	for i := range l.calls {
+		if l.calls[i].origin != t.origin {
 			continue
 		}
-		if taken := l.callers[i].find(t.number); taken != nil && !taken.ended {
+		if taken := l.calls[i].find(t.number); taken != nil && !taken.ended {
 			taken.ended, taken.outcome = true, outcome
-			c.sendOutcome(&l.callers[i], t, outcome)
+			c.sendOutcome(&l.calls[i], t, outcome)
 		}
 	}
 }
 
 // sendOutcome tells the origin what became of its call.
-func (c *Core) sendOutcome(r *caller, t ticket, outcome callOutcome) {
+func (c *Core) sendOutcome(r *originCalls, t ticket, outcome callOutcome) {
 	if t.origin.Server == c.id {
 		if t.origin.Start == c.state.Start {
 			c.callEnded(t.number, outcome)

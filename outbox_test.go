@@ -327,3 +327,20 @@ func TestAnswersWaitOnce(t *testing.T) {
 	require.Equal(t, raft.ServerID("c"), c.network[1].To)
 	require.False(t, c.network[1].Granted)
 }
+
+func TestStatusCountsWhatWaitsForTheDisk(t *testing.T) {
+	c := founded(t, 3)
+	c.tick("a")
+	b := c.servers["b"]
+	b.slowDisk = true
+	for _, m := range c.take(func(m raft.Message) bool { return m.To == "b" }) {
+		m.Kind, m.Round = raft.TimeoutNow, 0
+		c.deliver(m)
+	}
+	require.Equal(t, "candidate", c.status("b").Role)
+	require.Equal(t, 2, c.status("b").Held, "two votes are asked for when the term is durable")
+	require.Empty(t, c.take(is(raft.VoteRequest)))
+	c.finishWrites("b")
+	require.Zero(t, c.status("b").Held)
+	require.Len(t, c.take(is(raft.VoteRequest)), 2)
+}

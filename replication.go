@@ -8,8 +8,8 @@ type leader struct {
 	quota
 
 	reads    leaderReads
-	forwards []forwarder
-	callers  []caller
+	forwards []originForwards
+	calls    []originCalls
 
 	handover handover
 	asking   asking
@@ -25,8 +25,8 @@ func (l *leader) encode(s *stateEncoder) {
 	l.rounds.encode(s)
 	l.quota.encode(s)
 	l.reads.encode(s)
-	encodeSet(s, l.forwards, (*forwarder).encode)
-	encodeSet(s, l.callers, (*caller).encode)
+	encodeSet(s, l.forwards, (*originForwards).encode)
+	encodeSet(s, l.calls, (*originCalls).encode)
 	l.handover.encode(s)
 	l.asking.encode(s)
 	l.changing.encode(s)
@@ -37,8 +37,8 @@ func (l *leader) clone() role {
 	n.peers = cloneList(l.peers, (*progress).clone)
 	n.quota = l.quota.clone()
 	n.reads = l.reads.clone()
-	n.forwards = cloneList(l.forwards, (*forwarder).clone)
-	n.callers = cloneList(l.callers, (*caller).clone)
+	n.forwards = cloneList(l.forwards, (*originForwards).clone)
+	n.calls = cloneList(l.calls, (*originCalls).clone)
 	n.handover = l.handover.clone()
 	n.changing = l.changing.clone()
 	return &n
