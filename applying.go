@@ -2,8 +2,8 @@ package raft
 
 import "slices"
 
-// machineWork is what the state machine has to do: it is handed what is committed, in batches, and reports what it has
-// applied. What has left the log's tail is read from the disk first.
+// machineWork is what the state machine has to do: it is handed what is committed, in batches, and
+// reports what it has applied. What has left the log's tail is read from the disk first.
 type machineWork struct {
 	// applying are the last indexes of the batches that the state machine works on.
 	applying []Index

@@ -6,22 +6,24 @@ import (
 	"slices"
 )
 
-// The state of a core can be copied (Core.Clone), written down (Core.AppendState) and checked (Core.Check). Each type that
-// a core is made of does its own part of that beside its fields, by methods that are called
+// The state of a core can be copied (Core.Clone), written down (Core.AppendState) and checked
+// (Core.Check). Each type that a core is made of does its own part of that beside its fields, by
+// methods that are called
 //
 //	encode   writes everything of it that decides what the core does
 //	clone    returns a copy that shares nothing with it but what is never changed
 //	check    returns the first of its invariants that doesn't hold
 //
-// so that whoever adds a field looks at one file. A field that isn't encoded has a tag that says why:
+// so that whoever adds a field looks at one file. A field that isn't encoded has a tag that says
+// why:
 //
 //	state:"luck"       it decides nothing but when something happens, or is only shown
 //	state:"derived"    it follows from what is encoded
 //	state:"transient"  it is empty once the core has been drained
 //	state:"fixed"      it never changes
 //
-// What a clone shares with its original has the tag clone:"shared", or is of a type whose values are never changed. The
-// tests in core_state_internal_test.go find what was forgotten.
+// What a clone shares with its original has the tag clone:"shared", or is of a type whose values
+// are never changed. The tests in core_state_internal_test.go find what was forgotten.
 
 // AppendState appends an encoding of everything that decides the core's further behaviour, except the luck
 // of its timeouts: deadlines show only as off, armed or passed, and the numbers of writes only relative to
@@ -84,7 +86,8 @@ func (s *stateEncoder) origin(o Origin, number uint64) {
 	s.numbers(o.Start, number)
 }
 
-// meta writes what a snapshot stands for. Its configuration is the one that the log held at that place.
+// meta writes what a snapshot stands for. Its configuration is the one that the log held at that
+// place.
 func (s *stateEncoder) meta(m *SnapshotMeta) {
 	s.numbers(uint64(m.Index), uint64(m.Term), uint64(m.ConfigurationIndex))
 }
@@ -97,8 +100,8 @@ func encodeList[T any](s *stateEncoder, items []T, encode func(*T, *stateEncoder
 	}
 }
 
-// encodeSet writes a list whose order decides nothing, and how long it is. Its items stand in the order of their
-// encodings: so it is the same list under other names.
+// encodeSet writes a list whose order decides nothing, and how long it is. Its items stand in the
+// order of their encodings: so it is the same list under other names.
 func encodeSet[T any](s *stateEncoder, items []T, encode func(*T, *stateEncoder)) {
 	s.numbers(uint64(len(items)))
 	start := len(s.b)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These tests find by reflection whatever a core is made of: a field that is added somewhere, and forgotten where its
-// struct is encoded or cloned, fails one of them by its name.
+// These tests find by reflection whatever a core is made of: a field that is added somewhere, and
+// forgotten where its struct is encoded or cloned, fails one of them by its name.
 
 // elsewhere are fields that aren't encoded, of types that don't belong to the core alone.
 var elsewhere = map[string]string{
@@ -22,7 +22,8 @@ var elsewhere = map[string]string{
 	"SnapshotMeta.Configuration": derived, // it is the one at ConfigurationIndex
 }
 
-// unchanging are types of values that are never changed once they are there, so that clones may share what they point to.
+// unchanging are types of values that are never changed once they are there, so that clones may
+// share what they point to.
 var unchanging = map[reflect.Type]bool{
 	reflect.TypeFor[[]byte](): true, reflect.TypeFor[Entry](): true, reflect.TypeFor[Message](): true,
 	reflect.TypeFor[Configuration](): true, reflect.TypeFor[Call](): true, reflect.TypeFor[SnapshotMeta](): true,
@@ -89,8 +90,8 @@ func scalar(v reflect.Value, n int64) {
 	}
 }
 
-// populated returns a core in a role, in which everything is something. It is no core that could be; but there is nothing
-// that one could have and that this one lacks.
+// populated returns a core in a role, in which everything is something. It is no core that could
+// be; but there is nothing that one could have and that this one lacks.
 func populated(r role) *Core {
 	c := &Core{role: r}
 	populate(reflect.ValueOf(c).Elem())
@@ -135,8 +136,8 @@ func (l *ledger) encode() (b []byte) {
 	return l.core.AppendState(nil, func(id ServerID) byte { return (string(id) + "\x00")[0] })
 }
 
-// findings are what was found of a part of a core. missing are the paths to what isn't encoded and should be, or is and
-// shouldn't; right counts the others.
+// findings are what was found of a part of a core. missing are the paths to what isn't encoded and
+// should be, or is and shouldn't; right counts the others.
 type findings struct {
 	missing []string
 	right   int
@@ -217,7 +218,8 @@ func (l *ledger) walkField(v reflect.Value, i int, path, why string) findings {
 	return found
 }
 
-// Whatever a core has decides what it does next and is in its encoding, or its tag says why it needn't be.
+// Whatever a core has decides what it does next and is in its encoding, or its tag says why it
+// needn't be.
 func TestEverythingIsEncoded(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range roles() {
@@ -235,8 +237,8 @@ func TestEverythingIsEncoded(t *testing.T) {
 	}
 }
 
-// shared returns the paths to what two values share, though it may be changed. said says of fields which are said to be
-// shared whether any is.
+// shared returns the paths to what two values share, though it may be changed. said says of fields
+// which are said to be shared whether any is.
 func shared(a, b reflect.Value, path string, said map[string]bool) (found []string) {
 	if unchanging[a.Type()] {
 		return nil
@@ -326,8 +328,8 @@ func leftovers(v reflect.Value, path string) (found []string) {
 	return found
 }
 
-// A trio is three cores that do whatever there is to do at once. Each time that one was drained, nothing transient may be
-// left.
+// A trio is three cores that do whatever there is to do at once. Each time that one was drained,
+// nothing transient may be left.
 type trio struct {
 	t       *testing.T
 	now     Instant

@@ -15,8 +15,8 @@ type timing struct {
 	attempt   uint64  `state:"luck"` // elections tried; makes each timeout another one
 }
 
-// encode writes which deadlines are armed and which have passed, and no time. Of some it is only asked whether they are
-// armed.
+// encode writes which deadlines are armed and which have passed, and no time. Of some it is only
+// asked whether they are armed.
 func (t *timing) encode(s *stateEncoder) {
 	for i := range t.deadlines {
 		state := t.deadlines[i].state

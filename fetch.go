@@ -2,7 +2,8 @@ package raft
 
 import "slices"
 
-// diskReads are the reads of entries that have left the log's tail. The state machine needs them, or a peer does.
+// diskReads are the reads of entries that have left the log's tail. The state machine needs them,
+// or a peer does.
 type diskReads struct {
 	// fetches are to be handed out.
 	fetches []Fetch `state:"transient"`

@@ -12,9 +12,11 @@ type membership struct {
 	serversChanged bool `state:"transient"`
 	// trouble says why this server takes no part, as far as it knows.
 	trouble error `state:"luck"`
-	// named is the index of the first configuration that names this server with its disk; 0 for none.
+	// named is the index of the first configuration that names this server with its disk; 0 for
+	// none.
 	named Index
-	// removed is the index of the configuration by which this server was removed; 0 if it wasn't, as far as it knows.
+	// removed is the index of the configuration by which this server was removed; 0 if it wasn't,
+	// as far as it knows.
 	removed Index
 }
 

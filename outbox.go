@@ -43,8 +43,8 @@ type outbox struct {
 	held  []heldMessage
 }
 
-// encode writes the gate without the messages that wait (AppendState). What waits for a write that is durable already
-// doesn't wait.
+// encode writes the gate without the messages that wait (AppendState). What waits for a write that
+// is durable already doesn't wait.
 func (o *outbox) encode(s *stateEncoder) {
 	s.write(o.issued)
 	s.numbers(flag(o.dirty))

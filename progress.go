@@ -75,15 +75,16 @@ func (p *progress) check(last Index) error {
 	return p.inFlight.check(p.id)
 }
 
-// probing is how a leader finds out where a peer's log agrees with its own, and whether something on its way was lost.
+// probing is how a leader finds out where a peer's log agrees with its own, and whether something
+// on its way was lost.
 type probing struct {
 	// replicating says that the logs are known to agree before next. While probing, waiting says that an
 	// answer is due, to whether they agree at probed.
 	replicating bool
 	waiting     bool
 	probed      Index
-	// checked is the round with which everything before checkedNext, and the probe that is waited for, was on its way; 0
-	// for none.
+	// checked is the round with which everything before checkedNext, and the probe that is waited
+	// for, was on its way; 0 for none.
 	checked     uint64
 	checkedNext Index
 }
@@ -98,7 +99,8 @@ func (p *probing) encode(s *stateEncoder) {
 	}
 }
 
-// inFlight are the appends to a peer that have not been acknowledged, in order. They are bounded in number and in bytes.
+// inFlight are the appends to a peer that have not been acknowledged, in order. They are bounded in
+// number and in bytes.
 type inFlight struct {
 	window      []windowed
 	windowBytes int `state:"derived"`

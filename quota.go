@@ -2,11 +2,11 @@ package raft
 
 import "slices"
 
-// quota is what a leader has taken of the commands of its term, counted against its limits (CoreConfig.MaxUncommittedBytes and
-// MaxUnappliedBytes).
+// quota is what a leader has taken of the commands of its term, counted against its limits
+// (CoreConfig.MaxUncommittedBytes and MaxUnappliedBytes).
 type quota struct {
-	// charges are in the order of the log. Those before released are applied. Those before counted are committed and
-	// stable.
+	// charges are in the order of the log. Those before released are applied. Those before counted
+	// are committed and stable.
 	charges           []charge
 	released, counted int
 	// uncommitted adds up those from counted on, unapplied those from released on.

@@ -62,8 +62,8 @@ type Answer struct {
 //
 // Several events may come between two calls of Drain; what they cause is then done together.
 //
-// Its parts without a name of their own here are in the file of what they are for. Their fields are read and changed as
-// the core's own: a core is one state, and the parts only group it.
+// Its parts without a name of their own here are in the file of what they are for. Their fields are
+// read and changed as the core's own: a core is one state, and the parts only group it.
 type Core struct {
 	id     ServerID   `state:"fixed"`
 	config CoreConfig `state:"fixed"`
@@ -93,8 +93,8 @@ type Core struct {
 	membership
 }
 
-// encode writes the core's state, but for the messages that wait for the disk. When its effects have been drained, what
-// was to be handed out is none of it.
+// encode writes the core's state, but for the messages that wait for the disk. When its effects
+// have been drained, what was to be handed out is none of it.
 func (c *Core) encode(s *stateEncoder) {
 	s.durableState(&c.state)
 	c.log.encode(s)

@@ -67,13 +67,14 @@ func (l *leader) check(c *Core) error {
 type rounds struct {
 	// round is the last one sent. confirmed is the last one that a quorum has answered.
 	round, confirmed uint64
-	// tracked is the round that shows whether there is still a quorum: the first one sent since confirmed. It was sent at
-	// trackedAt.
+	// tracked is the round that shows whether there is still a quorum: the first one sent since
+	// confirmed. It was sent at trackedAt.
 	tracked   uint64
 	trackedAt Instant `state:"luck"`
 }
 
-// encode writes the rounds. They are not made relative to the last one: messages that are on their way name them.
+// encode writes the rounds. They are not made relative to the last one: messages that are on their
+// way name them.
 func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.tracked) }
 
 // peer returns the progress of a server, or nil.

@@ -60,7 +60,8 @@ func (s *snapshots) clone() snapshots {
 	return n
 }
 
-// check: the log goes on from the current snapshot, or from the one that takes its place with the next write.
+// check: the log goes on from the current snapshot, or from the one that takes its place with the
+// next write.
 func (s *snapshots) check(l *entryLog) error {
 	if covered := max(s.current.index(), s.named.index()); l.base.index > covered || covered > l.commit {
 		return broken("Compacted Is Covered", "base %d, snapshot %d, commit %d", l.base.index, covered, l.commit)

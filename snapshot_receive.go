@@ -1,7 +1,8 @@
 package raft
 
-// incoming is a snapshot that the leader sends to this server (see snapshot_send.go). Its bytes are stored as they come; what is
-// there stays when the stream breaks, for the next one to go on from. There is one at a time.
+// incoming is a snapshot that the leader sends to this server (see snapshot_send.go). Its bytes are
+// stored as they come; what is there stays when the stream breaks, for the next one to go on from.
+// There is one at a time.
 type incoming struct {
 	state incomingState
 	name  snapshotName

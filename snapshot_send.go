@@ -85,8 +85,8 @@ type supply struct {
 	// sending is the snapshot that the peer is sent.
 	sending sending
 	carried carried
-	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how often it was looked at since
-	// it last answered.
+	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how
+	// often it was looked at since it last answered.
 	lagging bool
 	silent  uint8
 }
