@@ -4,7 +4,30 @@ package raft
 // that, never at the clock, so that a model checker may let any armed deadline pass in any order.
 type deadline struct {
 	state deadlineState
-	at    Instant // when it passes; luck, not state
+	at    Instant `state:"luck"` // when it passes
+}
+
+// timing is what time has to do with a core.
+type timing struct {
+	now       Instant `state:"luck"`
+	deadlines [numDeadlines]deadline
+	soonest   Instant `state:"luck"` // no armed deadline is earlier
+	attempt   uint64  `state:"luck"` // elections tried; makes each timeout another one
+}
+
+// encode writes which deadlines are armed and which have passed, and no time. Of some it is only
+// asked whether they are armed.
+func (t *timing) encode(s *stateEncoder) {
+	for i := range t.deadlines {
+		state := t.deadlines[i].state
+		switch deadlineName(i) {
+		case stickyDeadline, leaseDeadline, promiseDeadline:
+			if state == deadlinePassed {
+				state = deadlineOff
+			}
+		}
+		s.b = append(s.b, byte(state))
+	}
 }
 
 type deadlineState uint8

@@ -57,11 +57,14 @@
 //
 // # Reading order
 //
-// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early; log.go
-// for the cursors; raft.go for events, effects and the term rule; then election.go, replication.go, read.go, lease.go,
-// transfer.go, proposals.go, forwards.go, session.go, snapshot.go, sending.go, receiving.go, calls.go, membership.go,
-// change.go, catchup.go, level.go and fingerprint.go. The goroutines are listed in node.go. Sections (§) are those of Ongaro's thesis,
-// "Consensus: Bridging Theory and Practice", figures those of the paper, "In Search of an Understandable
-// Consensus Algorithm" (extended version). Where this package leaves them is in docs/divergence.md, and why
-// it is built as it is in docs/design.md.
+// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early;
+// log.go for the cursors and tail.go for the entries behind them; raft.go for events, effects and
+// the term rule; then election.go, replication.go, quota.go, applying.go, fetch.go, read.go,
+// lease.go, transfer.go, proposals.go, forwards.go, sessions.go, snapshot.go, snapshot_send.go,
+// snapshot_receive.go, administration.go, membership.go, membership_change.go,
+// membership_catchup.go, upgrade.go and fingerprint.go. What drives a core finds its settings, its
+// status, its turns and its encoding in core_*.go. The goroutines are listed in node.go. Sections
+// (§) are those of Ongaro's thesis, "Consensus: Bridging Theory and Practice", figures those of the
+// paper, "In Search of an Understandable Consensus Algorithm" (extended version). Where this
+// package leaves them is in docs/divergence.md, and why it is built as it is in docs/design.md.
 package raft

@@ -27,7 +27,21 @@ type follower struct {
 	disk   Incarnation
 }
 
+func (f *follower) encode(s *stateEncoder) {
+	s.b = append(s.b, 'f')
+	s.server(f.leader)
+	s.numbers(uint64(f.matched), uint64(f.acked), flag(f.owes), uint64(f.hurry), flag(f.member), uint64(f.disk))
+}
+
 func (f *follower) clone() role { n := *f; return &n }
+
+// check: what was acknowledged was matched, and what was matched is in the log.
+func (f *follower) check(c *Core) error {
+	if f.matched > c.log.last || f.acked > f.matched {
+		return broken("Acknowledged Within Matched", "acked %d matched %d last %d", f.acked, f.matched, c.log.last)
+	}
+	return nil
+}
 
 // candidate is a server that asks for votes: first whether it would get them (§9.6), then for them (§3.4).
 type candidate struct {
@@ -41,7 +55,29 @@ type candidate struct {
 	// ballots are the votes of others, granted, each server once.
 	ballots []ballot
 	// refused are servers that have refused; it decides nothing.
-	refused []ServerID
+	refused []ServerID `state:"luck"`
+}
+
+func (r *candidate) encode(s *stateEncoder) {
+	s.b = append(s.b, 'c')
+	s.numbers(flag(r.pre), flag(r.transfer), uint64(r.hurry))
+	s.write(r.ownVote)
+	encodeSet(s, r.ballots, (*ballot).encode)
+}
+
+func (r *candidate) clone() role {
+	n := *r
+	n.ballots = append([]ballot(nil), r.ballots...)
+	n.refused = append([]ServerID(nil), r.refused...)
+	return &n
+}
+
+// check: a candidate has voted for itself.
+func (r *candidate) check(c *Core) error {
+	if !r.pre && c.state.Vote != c.id {
+		return broken("Candidate Voted For Itself", "vote %q", c.state.Vote)
+	}
+	return nil
 }
 
 // A ballot is a granted vote and the disk that remembers it.
@@ -51,11 +87,9 @@ type ballot struct {
 	level       Level // that the voter knows; of a vote to found a cluster
 }
 
-func (r *candidate) clone() role {
-	n := *r
-	n.ballots = append([]ballot(nil), r.ballots...)
-	n.refused = append([]ServerID(nil), r.refused...)
-	return &n
+func (b *ballot) encode(s *stateEncoder) {
+	s.server(b.from)
+	s.numbers(uint64(b.incarnation), uint64(b.level))
 }
 
 // armElection starts waiting for a leader, or for votes: a time in [1, 1.5) election timeouts, another one for

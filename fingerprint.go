@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -19,6 +20,8 @@ type Fingerprint struct {
 	Index Index
 	Sum   uint32
 }
+
+func (f *Fingerprint) encode(s *stateEncoder) { s.numbers(uint64(f.Index), uint64(f.Sum)) }
 
 // fingerprintInterval is how many indexes lie between two fingerprints that are kept, maxFingerprints how many are kept, and
 // toldFingerprints how many are told at a time.
@@ -46,6 +49,11 @@ type Divergence struct {
 	After, Upto Index
 }
 
+func (d *Divergence) encode(s *stateEncoder) {
+	s.server(d.With)
+	s.numbers(uint64(d.After), uint64(d.Upto))
+}
+
 // Error says where the results differ. It wraps ErrDiverged.
 func (d *Divergence) Error() string {
 	return fmt.Sprintf("%v: those of server %q differ after index %d and up to index %d", ErrDiverged, d.With, d.After, d.Upto)
@@ -61,8 +69,22 @@ type fingerprints struct {
 	differ *Divergence
 }
 
+func (f *fingerprints) encode(s *stateEncoder) {
+	encodeList(s, f.own, (*Fingerprint).encode)
+	s.numbers(uint64(len(f.ahead)))
+	for i := range f.ahead {
+		s.message(&f.ahead[i])
+	}
+	s.numbers(flag(f.differ != nil))
+	if f.differ != nil {
+		f.differ.encode(s)
+	}
+}
+
 func (f *fingerprints) clone() fingerprints {
-	return fingerprints{append([]Fingerprint(nil), f.own...), append([]wire.Message(nil), f.ahead...), f.differ}
+	n := *f
+	n.own, n.ahead = slices.Clone(f.own), slices.Clone(f.ahead)
+	return n
 }
 
 // fingerprintsTaken keeps the fingerprints that a batch has come by.

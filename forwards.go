@@ -1,15 +1,33 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"slices"
 
-// A forwarder is what a leader remembers of one origin's forwards for the rest of its term.
-type forwarder struct {
+	"github.com/e17579a5/raft/wire"
+)
+
+// originForwards is what a leader remembers of one origin's forwards for the rest of its term.
+type originForwards struct {
 	origin      Origin
 	incarnation Incarnation // of the disk of the origin
 	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers
 	// from it on.
 	lowest uint64
 	seen   []forwardState
+}
+
+func (f *originForwards) encode(s *stateEncoder) {
+	s.origin(f.origin, f.lowest)
+	s.numbers(uint64(f.incarnation), uint64(len(f.seen)))
+	for _, state := range f.seen {
+		s.b = append(s.b, byte(state))
+	}
+}
+
+func (f *originForwards) clone() originForwards {
+	n := *f
+	n.seen = slices.Clone(f.seen)
+	return n
 }
 
 type forwardState uint8
@@ -23,21 +41,21 @@ const (
 // maxForwarded bounds how far above the lowest unanswered number a forwarded one may be.
 const maxForwarded = 1 << 17
 
-// forwarder returns the memory of an origin, or nil if it has started again since.
-func (l *leader) forwarder(origin Origin, incarnation Incarnation, lowest uint64) *forwarder {
+// forwardsOf returns the memory of an origin, or nil if it has started again since.
+func (l *leader) forwardsOf(origin Origin, incarnation Incarnation, lowest uint64) *originForwards {
 	for i := range l.forwards {
 		f := &l.forwards[i]
 		if f.origin.Server != origin.Server {
 			continue
 		}
 		if f.incarnation != incarnation { // another disk counts its starts anew
-			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
+			*f = originForwards{origin: origin, incarnation: incarnation, lowest: lowest}
 		}
 		if origin.Start < f.origin.Start {
 			return nil
 		}
 		if origin.Start > f.origin.Start {
-			*f = forwarder{origin: origin, incarnation: incarnation, lowest: lowest}
+			*f = originForwards{origin: origin, incarnation: incarnation, lowest: lowest}
 		}
 		if lowest > f.lowest {
 			f.seen = append(f.seen[:0], f.seen[min(lowest-f.lowest, uint64(len(f.seen))):]...)
@@ -45,7 +63,7 @@ func (l *leader) forwarder(origin Origin, incarnation Incarnation, lowest uint64
 		}
 		return f
 	}
-	l.forwards = append(l.forwards, forwarder{origin: origin, incarnation: incarnation, lowest: lowest})
+	l.forwards = append(l.forwards, originForwards{origin: origin, incarnation: incarnation, lowest: lowest})
 	return &l.forwards[len(l.forwards)-1]
 }
 
@@ -60,7 +78,7 @@ func (c *Core) takeForwards(m *wire.Message) {
 	}
 	request := m.ForwardRequest()
 	origin := Origin{Server: m.From, Start: request.Start}
-	f := l.forwarder(origin, m.FromIncarnation, request.Lowest)
+	f := l.forwardsOf(origin, m.FromIncarnation, request.Lowest)
 	if f == nil {
 		return
 	}

@@ -25,9 +25,11 @@ package raft
 
 // asking is the lease that a leader waits for: from the first round, since it got the last one, that asked.
 type asking struct {
-	round uint64 // 0 for none
-	at    Instant
+	round uint64  // 0 for none
+	at    Instant `state:"luck"`
 }
+
+func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }
 
 // askLease returns the length of the lease that a round asks for, or 0.
 func (c *Core) askLease(l *leader) Duration {

@@ -8,7 +8,53 @@ import (
 
 // A configuration counts from the moment that it is in the log, committed or not (§4.1), and goes with its entry when
 // that is truncated. This file is what every server does about it; what a leader does to change it is in
-// change.go.
+// membership_change.go.
+
+// membership is what a server knows of its own place in the cluster.
+type membership struct {
+	// serversChanged says that the list of servers that messages may go to is to be handed out.
+	serversChanged bool `state:"transient"`
+	// trouble says why this server takes no part, as far as it knows.
+	trouble error `state:"luck"`
+	// named is the index of the first configuration that names this server with its disk; 0 for
+	// none.
+	named Index
+	// removed is the index of the configuration by which this server was removed; 0 if it wasn't,
+	// as far as it knows.
+	removed Index
+}
+
+func (m *membership) encode(s *stateEncoder) { s.numbers(uint64(m.named), uint64(m.removed)) }
+
+// checkConfigurations: of two neighbouring configurations either the voters are the same, or the later one is joint and
+// names the voters of the earlier one as its old ones, or the earlier one is joint and the later one is its new half
+// (§4.3). A leader doesn't begin a step before the last one is committed.
+func (c *Core) checkConfigurations() error {
+	for i := 1; i < len(c.log.configurations); i++ {
+		before, after := &c.log.configurations[i-1], &c.log.configurations[i]
+		was, is := before.configuration, after.configuration
+		ok := false
+		switch {
+		case before.index >= after.index:
+		case is.Recovered != ClusterID{}:
+			ok = true // not a step but another cluster
+		case was.Old == nil && is.Old != nil:
+			ok = sameVoters(was.Members, is.Old)
+		default:
+			ok = is.Old == nil && sameVoters(was.Members, is.Members)
+		}
+		if !ok {
+			return broken("Joint Steps", "the configurations at %d and %d", before.index, after.index)
+		}
+		if l, leads := c.role.(*leader); leads && after.index > l.begin && before.index > c.log.commit {
+			return broken("One Change At A Time", "the configurations at %d and %d, commit %d", before.index, after.index, c.log.commit)
+		}
+	}
+	if placed := c.log.placed(); placed != nil && placed.index > c.log.last {
+		return broken("Configurations In Log", "the one at %d, last %d", placed.index, c.log.last)
+	}
+	return nil
+}
 
 // configurationAppended lets a configuration take effect.
 func (c *Core) configurationAppended(e *Entry) {

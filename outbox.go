@@ -1,6 +1,10 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // outbox is the gate. A message is a claim, and a claim leaves when what it claims is durable: until then the
 // message doesn't exist outside the core, so nobody who drives one can get "persist before send" wrong.
@@ -43,9 +47,49 @@ type outbox struct {
 	held  []heldMessage
 }
 
+// encode writes the gate without the messages that wait (AppendState). What waits for a write that
+// is durable already doesn't wait.
+func (o *outbox) encode(s *stateEncoder) {
+	s.write(o.issued)
+	s.numbers(flag(o.dirty))
+	s.write(o.termWrite)
+	s.write(o.leaseWrite)
+	encodeList(s, o.flights, (*flight).encode)
+	o.snapshot.encode(s)
+	s.numbers(uint64(len(o.ready)))
+	for i := range o.ready {
+		s.message(&o.ready[i])
+	}
+}
+
+func (o *outbox) clone() outbox {
+	n := *o
+	n.flights = slices.Clone(o.flights)
+	n.ready = slices.Clone(o.ready)
+	n.held = slices.Clone(o.held)
+	return n
+}
+
+// check: what is held waits for a write that is still to come, and claims the current term.
+func (o *outbox) check(term Term) error {
+	if len(o.held) > maxHeld {
+		return broken("Gate", "%d messages wait, more than %d", len(o.held), maxHeld)
+	}
+	for i := range o.held {
+		h := &o.held[i]
+		if h.after <= o.durable || h.after > o.issued+1 {
+			return broken("Gate", "%v waits for write %d of %d, durable %d", h.message.Kind(), h.after, o.issued, o.durable)
+		}
+		if h.message.Term != term {
+			return broken("Gate", "%v of term %d held in term %d", h.message.Kind(), h.message.Term, term)
+		}
+	}
+	return nil
+}
+
 // A flight is a write that was handed out and isn't durable yet.
 type flight struct {
-	number WriteNumber
+	number WriteNumber `state:"derived"`
 	// last is how far the log is stable once the write is durable. A truncation lowers it: an old
 	// write's confirmation covers only what no later one has replaced.
 	last Index
@@ -53,10 +97,29 @@ type flight struct {
 	snapshot *storedSnapshot
 }
 
+func (f *flight) encode(s *stateEncoder) {
+	s.numbers(uint64(f.last))
+	f.snapshot.encode(s)
+}
+
 // A heldMessage waits for a write.
 type heldMessage struct {
 	after   WriteNumber
 	message wire.Message
+}
+
+func (h *heldMessage) encode(s *stateEncoder) {
+	s.write(h.after)
+	s.message(&h.message)
+}
+
+// Held calls f with each message that waits for the disk, and with how many of the writes that are not known to be
+// durable, the next one among them, must become so before it leaves. The messages are not to be changed.
+func (c *Core) Held(f func(m *wire.Message, writes int)) {
+	for i := range c.out.held {
+		h := &c.out.held[i]
+		f(&h.message, int(h.after-c.out.durable))
+	}
 }
 
 // maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on

@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // progress is what a leader knows of one peer, and what is on its way there.
 //
 // A peer is probed until one of its answers shows where the logs agree: one append at a time. From then on
@@ -22,42 +24,101 @@ type progress struct {
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 
-	// replicating says that the logs are known to agree before next. While probing, waiting says that an
-	// answer is due, to whether they agree at probed.
-	replicating bool
-	waiting     bool
-	probed      Index
+	probing
 	// fetching says that the next entries are being read from the disk.
 	fetching bool
+	inFlight
 
-	// window are the appends that have not been acknowledged, in order; they are bounded in number and in
-	// bytes.
-	window      []windowed
-	windowBytes int
-
-	// round is the last round that the peer has answered. checked is the round with which everything before
-	// checkedNext, and the probe that is waited for, was on its way; 0 for none.
-	round       uint64
-	checked     uint64
-	checkedNext Index
+	// round is the last round that the peer has answered.
+	round uint64
 	// promised is the last round by which the peer promised a lease; fitness is what it said of itself last.
 	promised, fitness uint64
-
-	// sending is the snapshot that the peer is sent. lagging says that it was sent one and hasn't caught up since, silent
-	// how often it was looked at since it last answered.
-	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
-	wants   Index
-	sending sending
-	carried carried
-	lagging bool
-	silent  uint8
 
 	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
 	// the last entry that it forwarded, or the last index that it was given for a read.
 	told, owed Index
 
+	supply
+
 	// heard is when the peer has answered last; it decides nothing.
-	heard Instant
+	heard Instant `state:"luck"`
+}
+
+func (p *progress) encode(s *stateEncoder) {
+	s.server(p.id)
+	s.bytes([]byte(p.address))
+	s.numbers(uint64(p.incarnation), uint64(p.leaving))
+	if p.leaving != 0 {
+		s.numbers(uint64(p.farewell))
+	}
+	s.numbers(flag(p.replaced), uint64(p.level), uint64(p.match), uint64(p.next), flag(p.fetching), p.round, p.promised, p.fitness,
+		uint64(p.told), uint64(p.owed))
+	p.probing.encode(s)
+	p.inFlight.encode(s)
+	p.supply.encode(s)
+}
+
+func (p *progress) clone() progress {
+	n := *p
+	n.inFlight = p.inFlight.clone()
+	return n
+}
+
+// check verifies what a leader whose log ends at last knows of a peer.
+func (p *progress) check(last Index) error {
+	if p.match >= p.next || p.next > last+1 {
+		return broken("Progress Ordered", "peer %s: match %d next %d last %d", p.id, p.match, p.next, last)
+	}
+	if err := p.carried.check(p.id); err != nil {
+		return err
+	}
+	return p.inFlight.check(p.id)
+}
+
+// probing is how a leader finds out where a peer's log agrees with its own, and whether something
+// on its way was lost.
+type probing struct {
+	// replicating says that the logs are known to agree before next. While probing, waiting says that an
+	// answer is due, to whether they agree at probed.
+	replicating bool
+	waiting     bool
+	probed      Index
+	// checked is the round with which everything before checkedNext, and the probe that is waited
+	// for, was on its way; 0 for none.
+	checked     uint64
+	checkedNext Index
+}
+
+func (p *probing) encode(s *stateEncoder) {
+	s.numbers(flag(p.replicating), flag(p.waiting), p.checked)
+	if p.waiting {
+		s.numbers(uint64(p.probed))
+	}
+	if p.checked != 0 {
+		s.numbers(uint64(p.checkedNext))
+	}
+}
+
+// inFlight are the appends to a peer that have not been acknowledged, in order. They are bounded in
+// number and in bytes.
+type inFlight struct {
+	window      []windowed
+	windowBytes int `state:"derived"`
+}
+
+func (f *inFlight) encode(s *stateEncoder) { encodeList(s, f.window, (*windowed).encode) }
+
+func (f *inFlight) clone() inFlight {
+	n := *f
+	n.window = slices.Clone(f.window)
+	return n
+}
+
+func (f *inFlight) check(peer ServerID) error {
+	if f.windowBytes < 0 || len(f.window) == 0 && f.windowBytes != 0 {
+		return broken("Window Accounted", "peer %s: %d bytes in %d messages", peer, f.windowBytes, len(f.window))
+	}
+	return nil
 }
 
 // A windowed append ends with the entry at last.
@@ -65,6 +126,8 @@ type windowed struct {
 	last  Index
 	bytes int
 }
+
+func (w *windowed) encode(s *stateEncoder) { s.numbers(uint64(w.last), uint64(w.bytes)) }
 
 // full says whether no more may be sent for now.
 func (p *progress) full(config *CoreConfig) bool {

@@ -29,14 +29,31 @@ type proposals struct {
 	// items are in the order of their numbers. The first skip of them, and done of the others, are answered.
 	items      []pending
 	skip, done int
-	bytes      int
+	bytes      int `state:"derived"`
 
 	// nextFree is the lowest number that may be free to be offered.
 	nextFree uint64
 	// unseen counts the commands that were forwarded and neither answered nor seen in the log.
-	unseen int
+	unseen int `state:"derived"`
 	// proven is the term of the last entry applied.
 	proven Term
+}
+
+// encode writes the commands that aren't answered.
+func (p *proposals) encode(s *stateEncoder) {
+	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
+	for i := range p.items {
+		if item := &p.items[i]; item.state != pendingDone {
+			item.encode(s)
+		}
+	}
+}
+
+func (p *proposals) clone() proposals {
+	n := *p
+	n.items = slices.Clone(p.items[p.skip:])
+	n.skip = 0
+	return n
 }
 
 // A pending command waits for its answer.
@@ -52,6 +69,11 @@ type pending struct {
 	index Index
 }
 
+func (p *pending) encode(s *stateEncoder) {
+	s.numbers(p.number, uint64(p.kind), flag(p.only), uint64(p.state), uint64(p.term), uint64(p.fence), uint64(p.index))
+	s.bytes(p.data)
+}
+
 type pendingState uint8
 
 const (
@@ -60,13 +82,6 @@ const (
 	pendingLogged                        // seen in this server's log
 	pendingDone                          // answered
 )
-
-func (p *proposals) clone() proposals {
-	n := *p
-	n.items = slices.Clone(p.items[p.skip:])
-	n.skip = 0
-	return n
-}
 
 // count returns how many commands wait for their answers.
 func (p *proposals) count() int { return len(p.items) - p.skip - p.done }
@@ -182,7 +197,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		return number
 	}
 	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.Proposable() {
-		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(wire.ErrMalformed)})
 		return number
 	}
 	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, only: proposal.Only, fence: proposal.Fence})

@@ -36,3 +36,33 @@ func majority(members []Member, value func(*Member) uint64) uint64 {
 	}
 	return sorted[len(sorted)/2]
 }
+
+// reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
+// ago: without that, a step to them could be the last one that this cluster takes.
+func (c *Core) reachable(l *leader, members []Member) bool {
+	heard := majority(members, func(m *Member) uint64 { return c.heard(l, m) })
+	return heard > 0 && heard+lateRounds > l.confirmed
+}
+
+// heard is one more than the last round that a member has answered, or 0 when it hasn't acknowledged anything else either.
+func (c *Core) heard(l *leader, m *Member) uint64 {
+	p := l.progressOf(m)
+	switch {
+	case p == nil:
+		return c.own(m, l.round+1)
+	case p.round == 0 && p.match == 0:
+		return 0
+	}
+	return p.round + 1
+}
+
+// answered is the last round that a member has answered.
+func (c *Core) answered(l *leader, m *Member) uint64 {
+	if p := l.progressOf(m); p != nil {
+		return p.round
+	}
+	return c.own(m, l.round)
+}
+
+// lateRounds is how many rounds an answer may be late.
+const lateRounds = 2

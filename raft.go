@@ -65,65 +65,86 @@ type Answer struct {
 // current time, which never goes back.
 //
 // Several events may come between two calls of Drain; what they cause is then done together.
+//
+// Its parts without a name of their own here are in the file of what they are for. Their fields are
+// read and changed as the core's own: a core is one state, and the parts only group it.
 type Core struct {
-	id     ServerID
-	config CoreConfig
+	id     ServerID   `state:"fixed"`
+	config CoreConfig `state:"fixed"`
 
 	// state is what was decided; it is durable once the write that carries it is.
 	state DurableState
 	log   entryLog
 	out   outbox
 	role  role
+	timing
 
-	now       Instant
-	deadlines [numDeadlines]deadline
-	soonest   Instant // no armed deadline is earlier
-	attempt   uint64  // elections tried; makes each timeout another one
-
-	fingerprints fingerprints
-
+	// What callers at this server wait for.
 	proposals proposals
 	calls     calls
-	reads     [numReadLists]reads
-	lastRead  uint64  // the number of the last read
-	fresh     Instant // when this state was the newest, as far as is known; luck, not state
+	ownReads
+	answers []Answer `state:"transient"`
 
 	snapshots snapshots
 	incoming  incoming
-	// What is to be handed out about snapshots that are sent and received. streams numbers those that are sent.
-	sends    []SendSnapshot
-	stops    []uint64
-	verdicts []StreamVerdict
-	discard  bool
-	streams  uint64
+	streamEffects
 
-	answers []Answer
-	fetches []Fetch
-	// applying are the last indexes of the batches that the state machine works on; fetching says that
-	// the next one is being read from the disk, fetched is what was read.
-	applying []Index
-	fetching bool
-	fetched  []Entry
-	// reading counts the fetches that were handed out and not reported.
-	reading int
-	// behind is up to where entries are to be applied before machineDeadline; 0 while all are.
-	behind Index
+	machineWork
+	diskReads
 
-	courtesy courtesy
+	fingerprints fingerprints
+	courtesy     courtesy
+	membership
+}
 
-	serversChanged bool
-	trouble        error // why this server takes no part, as far as it knows
-	named          Index // of the first configuration that names this server with its disk; 0 for none
-	removed        Index // of the configuration by which this server was removed; 0 if it wasn't, as far as it knows
+// encode writes the core's state, but for the messages that wait for the disk. When its effects
+// have been drained, what was to be handed out is none of it.
+func (c *Core) encode(s *stateEncoder) {
+	s.durableState(&c.state)
+	c.log.encode(s)
+	c.out.encode(s)
+	c.role.encode(s)
+	c.timing.encode(s)
+	c.proposals.encode(s)
+	c.calls.encode(s)
+	c.ownReads.encode(s)
+	c.snapshots.encode(s)
+	c.incoming.encode(s)
+	c.streamEffects.encode(s)
+	c.machineWork.encode(s)
+	c.diskReads.encode(s)
+	if c.config.CompareResults {
+		c.fingerprints.encode(s)
+	}
+	c.courtesy.encode(s)
+	c.membership.encode(s)
+}
+
+// Clone returns an independent copy.
+func (c *Core) Clone() *Core {
+	n := *c
+	n.log = c.log.clone()
+	n.out = c.out.clone()
+	n.role = c.role.clone()
+	n.proposals = c.proposals.clone()
+	n.calls = c.calls.clone()
+	n.ownReads = c.ownReads.clone()
+	n.answers = slices.Clone(c.answers)
+	n.snapshots = c.snapshots.clone()
+	n.streamEffects = c.streamEffects.clone()
+	n.machineWork = c.machineWork.clone()
+	n.diskReads = c.diskReads.clone()
+	n.fingerprints = c.fingerprints.clone()
+	return &n
 }
 
 // A role is what a server is in its current term, with the data of that role and nothing else: *follower,
 // *candidate or *leader. Stepping down is an assignment.
-type role interface{ clone() role }
-
-// maxApplying bounds the batches handed to the state machine and not yet reported. What is committed
-// meanwhile goes into the next one.
-const maxApplying = 4
+type role interface {
+	encode(s *stateEncoder)
+	clone() role
+	check(c *Core) error
+}
 
 // NewCore returns a core that has started from what the storage holds. Its first write records the start.
 func NewCore(config CoreConfig) (*Core, error) {
@@ -144,8 +165,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
-		role: &follower{}, now: config.Now, soonest: never, serversChanged: true,
-		proposals: proposals{next: 1, nextFree: 1}, fresh: neverSynced, snapshots: newSnapshots(&config.Saved),
+		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
+		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
+		snapshots: newSnapshots(&config.Saved),
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
@@ -390,132 +412,4 @@ func (c *Core) drainStreams(e *Effects) {
 	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
 	e.SnapshotAnswers = c.snapshots.answers
 	c.sends, c.stops, c.verdicts, c.discard, c.snapshots.answers = nil, nil, nil, false, nil
-}
-
-// drainApply hands what is committed to the state machine, from the tail or by way of the disk.
-func (c *Core) drainApply(e *Effects) {
-	l := &c.log
-	if c.snapshots.restore != restoreNot {
-		return
-	}
-	last := l.commit
-	if c.config.DurableMachine {
-		last = min(last, l.stable) // it must not be ahead of its log after a crash
-	}
-	for l.handed < last && !c.fetching && len(c.applying) < maxApplying {
-		entries := c.fetched
-		c.fetched = nil
-		if entries == nil {
-			entries = l.tail.entries(l.handed, last, maxInt)
-		}
-		if entries == nil {
-			c.fetching = true
-			c.fetch(Fetch{After: l.handed, Last: last, MaxBytes: fetchBytes})
-			return
-		}
-		for i := range entries {
-			c.snapshots.handedBytes += uint64(entries[i].Size())
-		}
-		l.handed = entries[len(entries)-1].Index
-		c.applying = append(c.applying, l.handed)
-		e.Apply = append(e.Apply, entries)
-	}
-}
-
-// fetchBytes is how much is read from the disk at a time.
-const fetchBytes = 1 << 20
-
-// fetch asks for entries from the disk.
-func (c *Core) fetch(f Fetch) {
-	c.fetches = append(c.fetches, f)
-	c.reading++
-	c.diskStarts(readDeadline)
-}
-
-// Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
-// not in this term, are not taken. A fetch may have come too late (ErrCompacted), and then has no entries; any
-// other failure is the storage's and ends the node, so it isn't reported here.
-func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
-	c.advance(now)
-	assert(c.reading > 0, "Fetches Answered Once")
-	c.reading--
-	c.diskMoved(readDeadline, c.reading)
-	next := f.After
-	for i := range entries {
-		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
-			entries = entries[:i]
-			break
-		}
-		next++
-	}
-	if f.For == "" {
-		c.fetching = false
-		if f.After < c.log.handed {
-			return // a snapshot has been installed meanwhile
-		}
-		assert(f.After == c.log.handed && len(entries) > 0, "Committed Entries Are Stored")
-		c.fetched = entries
-		return
-	}
-	if l, leads := c.role.(*leader); leads {
-		if p := l.peer(f.For); p != nil {
-			c.fetchedToSend(l, p, f, entries)
-		}
-	}
-}
-
-// Applied reports that the state machine has applied a batch, with what Applier.Apply returned. Batches
-// are reported in order; several may be reported as one.
-func (c *Core) Applied(now Instant, batch Batch) {
-	c.advance(now)
-	l := &c.log
-	assert(batch.Last > l.applied && batch.Last <= l.handed, "Cursors Ordered")
-	before := l.applied
-	l.applied = batch.Last
-	done := 0
-	for done < len(c.applying) && c.applying[done] <= batch.Last {
-		done++
-	}
-	c.applying = append(c.applying[:0], c.applying[done:]...)
-	c.callsMet(before)
-	c.commandsApplied(&batch)
-	c.fingerprintsTaken(&batch)
-	c.noticeRemoval()
-	if r, leads := c.role.(*leader); leads {
-		r.releaseQuota(min(l.commit, l.stable), l.applied)
-	}
-}
-
-// awaitsApplied says whether it makes a difference at once what the state machine has applied: to callers and peers, to what it
-// is handed next, or to whether this server is a member. Otherwise it is time enough to hear of it before the next event.
-func (c *Core) awaitsApplied() bool {
-	l := &c.log
-	_, leads := c.role.(*leader)
-	placed := l.placed()
-	return leads || l.handed < l.commit || placed != nil && placed.index > l.applied ||
-		c.waitingReads() > 0 || c.proposals.count() > 0 || len(c.calls.items) > 0
-}
-
-// Clone returns an independent copy.
-func (c *Core) Clone() *Core {
-	n := *c
-	n.log = c.log.clone()
-	n.role = c.role.clone()
-	n.out.flights = slices.Clone(c.out.flights)
-	n.out.ready = slices.Clone(c.out.ready)
-	n.out.held = slices.Clone(c.out.held)
-	n.proposals = c.proposals.clone()
-	n.fingerprints = c.fingerprints.clone()
-	n.calls = c.calls.clone()
-	for i := range n.reads {
-		n.reads[i] = c.reads[i].clone()
-	}
-	n.answers = slices.Clone(c.answers)
-	n.fetches = slices.Clone(c.fetches)
-	n.applying = slices.Clone(c.applying)
-	n.snapshots = c.snapshots.clone()
-	n.sends = slices.Clone(c.sends)
-	n.stops = slices.Clone(c.stops)
-	n.verdicts = slices.Clone(c.verdicts)
-	return &n
 }

@@ -36,26 +36,60 @@ type reads struct {
 	asked uint64
 }
 
-// A waitingRead waits for its index, and then for the state machine to get there.
-type waitingRead struct {
-	number   uint64
-	known    bool
-	canceled bool
-	index    Index
-	since    Instant // when the leader was first asked for it; notAsked before
+// encode writes the reads that somebody waits for.
+func (r *reads) encode(s *stateEncoder) {
+	s.numbers(r.asked, uint64(r.count()))
+	for i := range r.waiting {
+		if w := &r.waiting[i]; !w.canceled {
+			w.encode(s)
+		}
+	}
 }
-
-// Instants that are none.
-const (
-	notAsked    = never    // of a read
-	neverSynced = -1 << 62 // of a state of which nobody has confirmed anything
-)
 
 func (r *reads) clone() reads {
 	n := *r
 	n.waiting = slices.Clone(r.waiting)
 	return n
 }
+
+// ownReads are all reads of callers at this server.
+type ownReads struct {
+	reads    [numReadLists]reads
+	lastRead uint64  // the number of the last read
+	fresh    Instant `state:"luck"` // when this state was the newest, as far as is known
+}
+
+func (o *ownReads) encode(s *stateEncoder) {
+	s.numbers(o.lastRead)
+	for i := range o.reads {
+		o.reads[i].encode(s)
+	}
+}
+
+func (o *ownReads) clone() ownReads {
+	n := *o
+	for i := range n.reads {
+		n.reads[i] = o.reads[i].clone()
+	}
+	return n
+}
+
+// A waitingRead waits for its index, and then for the state machine to get there.
+type waitingRead struct {
+	number   uint64
+	known    bool
+	canceled bool
+	index    Index
+	since    Instant `state:"luck"` // when the leader was first asked for it; notAsked before
+}
+
+func (w *waitingRead) encode(s *stateEncoder) { s.numbers(w.number, flag(w.known), uint64(w.index)) }
+
+// Instants that are none.
+const (
+	notAsked    = never    // of a read
+	neverSynced = -1 << 62 // of a state of which nobody has confirmed anything
+)
 
 // count returns how many reads wait.
 func (r *reads) count() int { return len(r.waiting) - r.canceled }
@@ -250,6 +284,15 @@ type leaderReads struct {
 	idle, asked []askedRead
 }
 
+func (r *leaderReads) encode(s *stateEncoder) {
+	encodeList(s, r.idle, (*askedRead).encode)
+	encodeList(s, r.asked, (*askedRead).encode)
+}
+
+func (r *leaderReads) clone() leaderReads {
+	return leaderReads{slices.Clone(r.idle), slices.Clone(r.asked)}
+}
+
 // An askedRead is a request for a read index.
 type askedRead struct {
 	from   ServerID
@@ -262,8 +305,9 @@ type askedRead struct {
 	byLease bool
 }
 
-func (r *leaderReads) clone() leaderReads {
-	return leaderReads{slices.Clone(r.idle), slices.Clone(r.asked)}
+func (r *askedRead) encode(s *stateEncoder) {
+	s.server(r.from)
+	s.numbers(uint64(r.disk), r.start, r.number, r.round, uint64(r.index), flag(r.byLease))
 }
 
 // join lets all idle reads be confirmed by a round that is about to begin.

@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -11,63 +10,78 @@ import (
 type leader struct {
 	begin Index // of the entry that began the term; nothing is read before it is committed
 	peers []progress
-
-	// round is the last round of heartbeats sent, confirmed the last that a quorum has answered. tracked is
-	// the round that shows whether there is still a quorum: the first one sent since confirmed.
-	round, confirmed uint64
-	tracked          uint64
-	trackedAt        Instant
+	rounds
+	quota
 
 	reads    leaderReads
-	forwards []forwarder
-	callers  []caller
+	forwards []originForwards
+	calls    []originCalls
 
 	handover handover
 	asking   asking
-
-	// change is the one that is about to begin, nonce counts them. catchUp is how servers catch up in the one that the
-	// log is at. settled is the configuration whose change is known to have ended.
-	change  *change
-	nonce   uint64
-	catchUp catchUp
-	settled Index
-	// parted is the joint configuration in which this leader has tried to hand over.
-	parted Index
-
-	// quota are the proposals of this term: those before released are applied, those before counted are
-	// committed and stable. uncommitted and unapplied add up the others.
-	attempts uint64 // to send a snapshot
-
-	quota                  []charge
-	released, counted      int
-	uncommitted, unapplied int
+	changing
+	// attempts counts the attempts to send a snapshot, to whatever peer.
+	attempts uint64
 }
 
-// A charge is one proposal against the leader's limits.
-type charge struct {
-	index Index
-	bytes int
+func (l *leader) encode(s *stateEncoder) {
+	s.b = append(s.b, 'l')
+	s.numbers(uint64(l.begin), l.attempts)
+	encodeSet(s, l.peers, (*progress).encode)
+	l.rounds.encode(s)
+	l.quota.encode(s)
+	l.reads.encode(s)
+	encodeSet(s, l.forwards, (*originForwards).encode)
+	encodeSet(s, l.calls, (*originCalls).encode)
+	l.handover.encode(s)
+	l.asking.encode(s)
+	l.changing.encode(s)
 }
 
 func (l *leader) clone() role {
 	n := *l
-	n.peers = slices.Clone(l.peers)
-	for i := range n.peers {
-		n.peers[i].window = slices.Clone(n.peers[i].window)
-	}
+	n.peers = cloneList(l.peers, (*progress).clone)
+	n.quota = l.quota.clone()
 	n.reads = l.reads.clone()
-	n.forwards = slices.Clone(l.forwards)
-	for i := range n.forwards {
-		n.forwards[i].seen = slices.Clone(n.forwards[i].seen)
-	}
-	n.callers = cloneCallers(l.callers)
-	if l.change != nil {
-		n.change = l.change.clone()
-	}
-	n.quota = slices.Clone(l.quota)
-	n.handover.asked = slices.Clone(l.handover.asked)
+	n.forwards = cloneList(l.forwards, (*originForwards).clone)
+	n.calls = cloneList(l.calls, (*originCalls).clone)
+	n.handover = l.handover.clone()
+	n.changing = l.changing.clone()
 	return &n
 }
+
+// check: a leader's data fit the log, the term and the deadlines.
+func (l *leader) check(c *Core) error {
+	if c.state.Vote != c.id {
+		return broken("Leader Voted For Itself", "vote %q", c.state.Vote)
+	}
+	for i := range l.peers {
+		if err := l.peers[i].check(c.log.last); err != nil {
+			return err
+		}
+	}
+	if err := l.handover.check(c); err != nil {
+		return err
+	}
+	if err := l.catchUp.check(c.log.last); err != nil {
+		return err
+	}
+	return l.quota.check()
+}
+
+// rounds are a leader's rounds of heartbeats, which show that it leads still.
+type rounds struct {
+	// round is the last one sent. confirmed is the last one that a quorum has answered.
+	round, confirmed uint64
+	// tracked is the round that shows whether there is still a quorum: the first one sent since
+	// confirmed. It was sent at trackedAt.
+	tracked   uint64
+	trackedAt Instant `state:"luck"`
+}
+
+// encode writes the rounds. They are not made relative to the last one: messages that are on their
+// way name them.
+func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.tracked) }
 
 // peer returns the progress of a server, or nil.
 func (l *leader) peer(id ServerID) *progress {
@@ -100,41 +114,6 @@ func (c *Core) appendEntry(e Entry) {
 	e.Index, e.Term = c.log.last+1, c.state.Term
 	c.log.append(&e)
 	c.configurationAppended(&e)
-}
-
-// charge says whether a proposal of this size is within the limits, and counts it as the next entry if it is.
-func (c *Core) charge(l *leader, bytes int) bool {
-	if c.exceeds(l.uncommitted, l.unapplied, bytes) {
-		return false
-	}
-	l.quota = append(l.quota, charge{c.log.last + 1, bytes})
-	l.uncommitted += bytes
-	l.unapplied += bytes
-	return true
-}
-
-// exceeds says whether so many bytes are beyond the leader's limits, where so many are uncommitted and unapplied.
-func (c *Core) exceeds(uncommitted, unapplied, bytes int) bool {
-	return uncommitted > 0 && uncommitted+bytes > c.config.MaxUncommittedBytes ||
-		unapplied > 0 && unapplied+bytes > c.config.MaxUnappliedBytes
-}
-
-// releaseQuota gives back what is committed and stable, and what is applied.
-func (l *leader) releaseQuota(committed, applied Index) {
-	for l.counted < len(l.quota) && l.quota[l.counted].index <= committed {
-		l.uncommitted -= l.quota[l.counted].bytes
-		l.counted++
-	}
-	for l.released < l.counted && l.quota[l.released].index <= applied {
-		l.unapplied -= l.quota[l.released].bytes
-		l.released++
-	}
-	// What stays moves to the front when there is as much in front of it: never often, and never far.
-	if l.released > 0 && 2*l.released >= len(l.quota) {
-		l.quota = append(l.quota[:0], l.quota[l.released:]...)
-		l.counted -= l.released
-		l.released = 0
-	}
 }
 
 // advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other,

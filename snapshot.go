@@ -36,7 +36,52 @@ type snapshots struct {
 
 	demands    []demand
 	lastDemand uint64
-	answers    []SnapshotAnswer
+	answers    []SnapshotAnswer `state:"transient"`
+}
+
+// encode writes what is known of this server's own snapshots.
+func (s *snapshots) encode(e *stateEncoder) {
+	for _, snapshot := range []*storedSnapshot{s.current, s.named, s.taking, s.taken} {
+		snapshot.encode(e)
+	}
+	e.numbers(uint64(s.restore), s.serial, s.handedBytes, flag(s.damaged), uint64(s.wanted), uint64(len(s.past)))
+	for _, past := range s.past {
+		past.encode(e)
+	}
+	encodeList(e, s.demands, (*demand).encode)
+	e.numbers(s.lastDemand)
+}
+
+func (s *snapshots) clone() snapshots {
+	n := *s
+	n.past = append([]*storedSnapshot(nil), s.past...)
+	n.demands = append([]demand(nil), s.demands...)
+	n.answers = append([]SnapshotAnswer(nil), s.answers...)
+	return n
+}
+
+// check: the log goes on from the current snapshot, or from the one that takes its place with the
+// next write.
+func (s *snapshots) check(l *entryLog) error {
+	if covered := max(s.current.index(), s.named.index()); l.base.index > covered || covered > l.commit {
+		return broken("Compacted Is Covered", "base %d, snapshot %d, commit %d", l.base.index, covered, l.commit)
+	}
+	if (s.restore == restoreWaiting) != (s.named != nil && s.named.installed) {
+		return broken("Installed Is Restored", "restore %d", s.restore)
+	}
+	if s.restore == restoreNot && l.applied < l.base.index {
+		return broken("Compacted Is Covered", "base %d, applied %d", l.base.index, l.applied)
+	}
+	founded := Index(0) // up to where another cluster committed
+	for _, snapshot := range []*storedSnapshot{s.current, s.named} {
+		if snapshot != nil && snapshot.meta.founding() {
+			founded = snapshot.meta.Index
+		}
+	}
+	if n := len(l.configurations); l.commit > founded && (n == 0 || l.configurations[0].index > l.commit) {
+		return broken("Configurations Known", "%d of them, commit %d", n, l.commit)
+	}
+	return nil
 }
 
 // A storedSnapshot is one that was captured or received. It isn't changed any more.
@@ -50,6 +95,16 @@ type storedSnapshot struct {
 	// compact is up to where the log may be forgotten with it.
 	compact   Index
 	installed bool // it came from another server, so the state machine is to be restored from it
+}
+
+// encode writes a snapshot that may be none.
+func (s *storedSnapshot) encode(e *stateEncoder) {
+	e.numbers(flag(s != nil))
+	if s == nil {
+		return
+	}
+	e.meta(&s.meta)
+	e.numbers(s.bytes, s.serial, s.handed, uint64(s.compact), flag(s.installed))
 }
 
 func (s *storedSnapshot) place() place { return place{s.meta.Index, s.meta.Term} }
@@ -78,6 +133,8 @@ type demand struct {
 	number uint64
 	index  Index // that a snapshot must cover to answer it
 }
+
+func (d *demand) encode(s *stateEncoder) { s.numbers(d.number, uint64(d.index)) }
 
 // A SnapshotAnswer ends a call of Core.Snapshot.
 type SnapshotAnswer struct {
@@ -133,14 +190,6 @@ func (c *Core) lost() Index {
 		return 0
 	}
 	return c.snapshots.current.meta.Index
-}
-
-func (s *snapshots) clone() snapshots {
-	n := *s
-	n.past = append([]*storedSnapshot(nil), s.past...)
-	n.demands = append([]demand(nil), s.demands...)
-	n.answers = append([]SnapshotAnswer(nil), s.answers...)
-	return n
 }
 
 // Snapshot asks for a snapshot of everything that was applied before the call, and returns the number by which a

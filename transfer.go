@@ -36,11 +36,39 @@ type handover struct {
 	ticks [2]tick
 }
 
+func (h *handover) encode(s *stateEncoder) {
+	s.server(h.to)
+	s.numbers(flag(h.told), flag(h.given))
+	encodeList(s, h.asked, (*ticket).encode)
+	for i := range h.ticks {
+		h.ticks[i].encode(s)
+	}
+}
+
+func (h *handover) clone() handover {
+	n := *h
+	n.asked = slices.Clone(h.asked)
+	return n
+}
+
+// check: handing over ends, and from the moment on at which it may succeed there is no lease.
+func (h *handover) check(c *Core) error {
+	if (h.to != "") != (c.deadlines[transferDeadline].state != deadlineOff) {
+		return broken("Handing Over Ends", "to %q, deadline %d", h.to, c.deadlines[transferDeadline].state)
+	}
+	if h.given && c.armed(leaseDeadline) {
+		return broken("Lease Void", "in a term in which another server was let campaign")
+	}
+	return nil
+}
+
 // A tick is where a leader stood at a moment, one each heartbeat interval.
 type tick struct {
 	round  uint64
 	commit Index
 }
+
+func (t *tick) encode(s *stateEncoder) { s.numbers(t.round, uint64(t.commit)) }
 
 // A courtesy is what a server remembers, also across its leaderships, of having handed over by itself: a target that
 // can't lead must not cost the cluster its leader again and again.
@@ -48,6 +76,11 @@ type courtesy struct {
 	to ServerID // the last time; "" once that server has led
 	// rest is for how many ticks of a leader it isn't done again, times how often it was done in vain.
 	rest, times int
+}
+
+func (k *courtesy) encode(s *stateEncoder) {
+	s.server(k.to)
+	s.numbers(uint64(k.rest), uint64(k.times))
 }
 
 // A leader rests for restElections election timeouts after it has handed over by itself, and for twice as long after each

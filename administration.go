@@ -44,6 +44,17 @@ type calls struct {
 	items []pendingCall
 }
 
+func (q *calls) encode(s *stateEncoder) {
+	s.numbers(q.next)
+	encodeList(s, q.items, (*pendingCall).encode)
+}
+
+func (q *calls) clone() calls {
+	n := *q
+	n.items = slices.Clone(q.items)
+	return n
+}
+
 // A pendingCall waits for its answer.
 type pendingCall struct {
 	number uint64
@@ -53,7 +64,10 @@ type pendingCall struct {
 	since  Term // in which this server was when it was called
 }
 
-func (q *calls) clone() calls { return calls{q.next, slices.Clone(q.items)} }
+func (p *pendingCall) encode(s *stateEncoder) {
+	s.numbers(p.number, uint64(p.state), uint64(p.term), uint64(p.since))
+	s.call(p.call)
+}
 
 // find returns a call that waits for its answer, or nil.
 func (q *calls) find(number uint64) *pendingCall {
@@ -176,12 +190,19 @@ type ticket struct {
 	number uint64
 }
 
+func (t *ticket) encode(s *stateEncoder) { s.origin(t.origin, t.number) }
+
 // A callOutcome is what became of a call: done, with the index of the configuration that it led to or 0, or
 // refused, on account of a server if there is one to name.
 type callOutcome struct {
 	index   Index
 	refusal wire.Refusal
 	about   ServerID
+}
+
+func (o *callOutcome) encode(s *stateEncoder) {
+	s.numbers(uint64(o.index), uint64(o.refusal))
+	s.server(o.about)
 }
 
 // A takenCall is a call that a leader was asked for in its term.
@@ -191,42 +212,51 @@ type takenCall struct {
 	outcome callOutcome
 }
 
-// A caller is what a leader remembers of one origin's calls for the rest of its term.
-type caller struct {
+func (t *takenCall) encode(s *stateEncoder) {
+	s.numbers(t.number, flag(t.ended))
+	t.outcome.encode(s)
+}
+
+// originCalls is what a leader remembers of one origin's calls for the rest of its term.
+type originCalls struct {
 	origin      Origin
 	incarnation Incarnation // of the disk of the origin
 	lowest      uint64      // the lowest number that the origin may still ask for
 	calls       []takenCall
 }
 
-func cloneCallers(callers []caller) []caller {
-	callers = slices.Clone(callers)
-	for i := range callers {
-		callers[i].calls = slices.Clone(callers[i].calls)
-	}
-	return callers
+func (r *originCalls) encode(s *stateEncoder) {
+	s.origin(r.origin, r.lowest)
+	s.numbers(uint64(r.incarnation))
+	encodeList(s, r.calls, (*takenCall).encode)
 }
 
-// caller returns the memory of an origin, or nil if it has started again since.
-func (l *leader) caller(origin Origin, incarnation Incarnation) *caller {
-	for i := range l.callers {
-		switch r := &l.callers[i]; {
+func (r *originCalls) clone() originCalls {
+	n := *r
+	n.calls = slices.Clone(r.calls)
+	return n
+}
+
+// callsOf returns the memory of an origin, or nil if it has started again since.
+func (l *leader) callsOf(origin Origin, incarnation Incarnation) *originCalls {
+	for i := range l.calls {
+		switch r := &l.calls[i]; {
 		case r.origin.Server != origin.Server:
 		case r.incarnation == incarnation && r.origin.Start > origin.Start:
 			return nil
 		default:
 			if r.incarnation != incarnation || r.origin.Start < origin.Start {
-				*r = caller{origin: origin, incarnation: incarnation}
+				*r = originCalls{origin: origin, incarnation: incarnation}
 			}
 			return r
 		}
 	}
-	l.callers = append(l.callers, caller{origin: origin, incarnation: incarnation})
-	return &l.callers[len(l.callers)-1]
+	l.calls = append(l.calls, originCalls{origin: origin, incarnation: incarnation})
+	return &l.calls[len(l.calls)-1]
 }
 
 // find returns a call of this term, or nil.
-func (r *caller) find(number uint64) *takenCall {
+func (r *originCalls) find(number uint64) *takenCall {
 	for i := range r.calls {
 		if r.calls[i].number == number {
 			return &r.calls[i]
@@ -242,7 +272,7 @@ func (c *Core) takeCall(from ServerID, disk Incarnation, request wire.CallReques
 		return // what a lost disk has asked for is nothing that the one in its place waits for; others ask again
 	}
 	t := ticket{Origin{Server: from, Start: request.Start}, request.Number}
-	r := l.caller(t.origin, disk)
+	r := l.callsOf(t.origin, disk)
 	if r == nil {
 		return
 	}
@@ -276,19 +306,19 @@ func (c *Core) beginCall(l *leader, t ticket, call *wire.Call) {
 // endCall remembers the outcome of a call, and tells who asked. A call that was forgotten, since its origin has
 // started again, is told to nobody.
 func (c *Core) endCall(l *leader, t ticket, outcome callOutcome) {
-	for i := range l.callers {
-		if l.callers[i].origin != t.origin {
+	for i := range l.calls {
+		if l.calls[i].origin != t.origin {
 			continue
 		}
-		if taken := l.callers[i].find(t.number); taken != nil && !taken.ended {
+		if taken := l.calls[i].find(t.number); taken != nil && !taken.ended {
 			taken.ended, taken.outcome = true, outcome
-			c.sendOutcome(&l.callers[i], t, outcome)
+			c.sendOutcome(&l.calls[i], t, outcome)
 		}
 	}
 }
 
 // sendOutcome tells the origin what became of its call.
-func (c *Core) sendOutcome(r *caller, t ticket, outcome callOutcome) {
+func (c *Core) sendOutcome(r *originCalls, t ticket, outcome callOutcome) {
 	if t.origin.Server == c.id {
 		if t.origin.Start == c.state.Start {
 			c.callEnded(t.number, outcome)

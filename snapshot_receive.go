@@ -2,8 +2,9 @@ package raft
 
 import "github.com/e17579a5/raft/wire"
 
-// incoming is a snapshot that the leader sends to this server (see sending.go). Its bytes are stored as they come; what is
-// there stays when the stream breaks, for the next one to go on from. There is one at a time.
+// incoming is a snapshot that the leader sends to this server (see snapshot_send.go). Its bytes are
+// stored as they come; what is there stays when the stream breaks, for the next one to go on from.
+// There is one at a time.
 type incoming struct {
 	state incomingState
 	name  snapshotName
@@ -17,7 +18,26 @@ type incoming struct {
 	held    uint64 // bytes that are stored
 	stream  uint64 // the one that brings more; 0 for none
 	// arriving is the stream whose header is being looked at; 0 for none.
-	arriving uint64
+	arriving uint64 `state:"transient"`
+}
+
+func (in *incoming) encode(s *stateEncoder) {
+	s.numbers(uint64(in.state))
+	if in.state == incomingNot {
+		return
+	}
+	in.name.encode(s)
+	s.b = append(s.b, in.cluster[:]...)
+	s.meta(&in.meta)
+	s.numbers(uint64(in.term), in.attempt, in.held, in.stream)
+}
+
+// check: no more is stored than there is, and all of it when it is said to be.
+func (in *incoming) check() error {
+	if in.held > in.name.size || in.state == incomingStored && in.held != in.name.size {
+		return broken("Snapshot Complete", "%d of %d bytes", in.held, in.name.size)
+	}
+	return nil
 }
 
 // A snapshotName is what the bytes of a snapshot are known by: two snapshots of one index, by two servers or by one
@@ -28,6 +48,13 @@ type snapshotName struct {
 	start, serial uint64
 	place         place
 	size          uint64
+}
+
+func (n *snapshotName) encode(s *stateEncoder) {
+	s.server(n.from)
+	s.numbers(uint64(n.incarnation), n.start, n.serial)
+	n.place.encode(s)
+	s.numbers(n.size)
 }
 
 type incomingState uint8

@@ -28,6 +28,36 @@ import (
 // each other's changes can commit with disjoint majorities (the single-server bug of 2015). It would take more than that here,
 // since of a joint configuration each half must agree.
 
+// changing is what a leader knows of changes of the members.
+type changing struct {
+	// change is the one that is about to begin; nil for none. nonce counts them.
+	change *change
+	nonce  uint64
+	// catchUp is how servers catch up in the change that the log is at.
+	catchUp catchUp
+	// settled is the index of the configuration whose change is known to have ended.
+	settled Index
+	// parted is the index of the joint configuration in which this leader has tried to hand over.
+	parted Index
+}
+
+func (k *changing) encode(s *stateEncoder) {
+	s.numbers(flag(k.change != nil))
+	if k.change != nil {
+		k.change.encode(s)
+	}
+	s.numbers(k.nonce, uint64(k.settled), uint64(k.parted))
+	k.catchUp.encode(s)
+}
+
+func (k *changing) clone() changing {
+	n := *k
+	if k.change != nil {
+		n.change = k.change.clone()
+	}
+	return n
+}
+
 // A change is what a leader has in mind and not in its log.
 type change struct {
 	origin Origin
@@ -40,6 +70,13 @@ type change struct {
 	waits  int
 	// replaces says that another disk than the one that the cluster knows is what is asked for.
 	replaces bool
+}
+
+func (x *change) encode(s *stateEncoder) {
+	s.origin(x.origin, x.number)
+	s.members(x.target)
+	s.members(x.asked)
+	s.numbers(x.nonce, uint64(x.waits), flag(x.replaces))
 }
 
 func (x *change) clone() *change {
@@ -405,36 +442,6 @@ func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	}
 	return best.id
 }
-
-// reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
-// ago: without that, a step to them could be the last one that this cluster takes.
-func (c *Core) reachable(l *leader, members []Member) bool {
-	heard := majority(members, func(m *Member) uint64 { return c.heard(l, m) })
-	return heard > 0 && heard+lateRounds > l.confirmed
-}
-
-// heard is one more than the last round that a member has answered, or 0 when it hasn't acknowledged anything else either.
-func (c *Core) heard(l *leader, m *Member) uint64 {
-	p := l.progressOf(m)
-	switch {
-	case p == nil:
-		return c.own(m, l.round+1)
-	case p.round == 0 && p.match == 0:
-		return 0
-	}
-	return p.round + 1
-}
-
-// answered is the last round that a member has answered.
-func (c *Core) answered(l *leader, m *Member) uint64 {
-	if p := l.progressOf(m); p != nil {
-		return p.round
-	}
-	return c.own(m, l.round)
-}
-
-// lateRounds is how many rounds an answer may be late.
-const lateRounds = 2
 
 // changeDue looks after a change when an election timeout has passed.
 func (c *Core) changeDue(l *leader) {

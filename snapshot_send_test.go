@@ -103,3 +103,30 @@ func TestLostSnapshotOfALogThatEndsBeforeTheLeaders(t *testing.T) {
 	require.NotEmpty(t, c.servers["c"].restored)
 	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
 }
+
+// A leader counts its attempts anew in each of its terms: one that leads again with the same snapshot isn't taken for late.
+func TestAttemptsAreThoseOfATerm(t *testing.T) {
+	c := compacted(t)
+	header := c.streams[len(c.streams)-1].send.Header
+	s := c.servers["c"]
+	from, head := header.Envelope, header.SnapshotStream()
+	s.core.Receive(c.now, attempt(head, 7).Message().In(from))
+	from.Term++
+	s.core.Receive(c.now, attempt(head, 1).Message().In(from))
+	head.Attempt = 1
+	s.core.StreamOpened(c.now, 77, head.Message().In(from))
+	var e raft.Effects
+	s.core.Drain(&e)
+	require.Len(t, e.Streams, 1)
+	require.True(t, e.Streams[0].Accepted)
+}
+
+func TestLeaderThatStepsDownEndsItsStreams(t *testing.T) {
+	c := compacted(t)
+	c.bring("a", "c", 10)
+	c.servers["a"].core.Receive(c.now, wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{
+		From: "b", To: "a", Cluster: c.status("a").Cluster, FromIncarnation: 101, ToIncarnation: 100, Term: c.status("a").Term + 1,
+	}))
+	c.drain("a")
+	require.Contains(t, c.servers["a"].told, fmt.Sprintf("stops stream %d", c.streams[len(c.streams)-1].send.Stream))
+}

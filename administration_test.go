@@ -10,7 +10,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Administrative calls travel as commands do (calls.go).
+// Administrative calls travel as commands do (administration.go).
 
 // call makes a call at a server without delivering anything, and returns the request.
 func (c *cores) call(id raft.ServerID, call wire.Call) (number uint64, request wire.Message) {

@@ -183,3 +183,28 @@ func TestNextLeaderGoesOnWithALargeSnapshot(t *testing.T) {
 	require.NoError(t, c.answered("b", number).Err)
 	require.Equal(t, "a b c d", describe(c.status("d").Configuration))
 }
+
+// A server that doesn't catch up goes again.
+func TestChangeIsGivenUp(t *testing.T) {
+	c := founded(t, 3)
+	c.spare("d")
+	c.servers["d"].slowDisk = false
+	a := c.servers["a"]
+	a.core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
+	c.drain("a")
+	for len(c.take(is(wire.KindIdentityResponse))) == 0 {
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	c.servers["d"].core.Tick(c.now)
+	c.deliver(wire.IdentityResponse{Level: wire.LatestLevel, Round: 1, AskedIn: c.status("a").Term}.Message().In(wire.Envelope{From: "d", To: "a", FromIncarnation: c.status("d").Incarnation}))
+	c.servers["d"].cut = true
+	c.network = nil
+	c.pass(15 * election)
+	answers := a.answers[len(a.answers)-1:]
+	require.True(t, answers[0].Call)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, answers[0].Err, raft.ErrNotCaughtUp)
+	require.Equal(t, []string{"a b c", "a b c d(joining) → a b c d", "a b c"}, c.configurations("a"))
+}

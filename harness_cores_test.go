@@ -1,7 +1,6 @@
 package raft_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -305,30 +304,10 @@ func (c *cores) commands(id raft.ServerID) []string {
 	return commands
 }
 
-func TestThreeServersFoundAClusterAndCommit(t *testing.T) {
-	for n := 1; n <= 5; n++ {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			c := newCores(t, n)
-			c.pass(5 * election)
-			leader := c.leader()
-			require.NotEmpty(t, leader)
-			for i, id := range c.ids {
-				c.propose(id, fmt.Sprint("command ", i))
-				read := c.servers[id].core.Read(c.now)
-				c.drain(id)
-				c.settle()
-				answers := c.servers[id].answers
-				require.Len(t, answers, 2)
-				require.NoError(t, answers[0].Err)
-				require.Equal(t, fmt.Sprint("command ", i), string(answers[0].Result))
-				require.Equal(t, raft.Answer{Number: read, Read: true, Index: answers[0].Index, Fresh: c.now}, answers[1])
-			}
-			c.pass(2 * heartbeat)
-			for _, id := range c.ids {
-				require.Len(t, c.commands(id), n)
-				require.Equal(t, c.commands(leader), c.commands(id))
-				require.Equal(t, c.status(leader).Configuration, c.status(id).Configuration)
-			}
-		})
+// letter names servers for AppendState.
+func letter(id raft.ServerID) byte {
+	if id == "" {
+		return 0
 	}
+	return id[0]
 }

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -27,6 +28,24 @@ type SendSnapshot struct {
 	Meta   SnapshotMeta
 }
 
+// streamEffects is what is to be handed out about snapshots that are sent and received.
+type streamEffects struct {
+	sends    []SendSnapshot  `state:"transient"`
+	stops    []uint64        `state:"transient"`
+	verdicts []StreamVerdict `state:"transient"`
+	discard  bool            `state:"transient"`
+	// streams numbers those that are sent.
+	streams uint64
+}
+
+func (t *streamEffects) encode(s *stateEncoder) { s.numbers(t.streams) }
+
+func (t *streamEffects) clone() streamEffects {
+	n := *t
+	n.sends, n.stops, n.verdicts = slices.Clone(t.sends), slices.Clone(t.stops), slices.Clone(t.verdicts)
+	return n
+}
+
 // A sending is a leader's side of sending its snapshot to a peer.
 type sending struct {
 	state    sendingState
@@ -43,6 +62,15 @@ type sending struct {
 	idle       int
 }
 
+func (t *sending) encode(s *stateEncoder) {
+	s.numbers(uint64(t.state))
+	if t.state == sendingNot {
+		return
+	}
+	t.snapshot.encode(s)
+	s.numbers(t.attempt, flag(t.asked), t.round, t.stream, t.sent, t.seen, uint64(t.idle))
+}
+
 type sendingState uint8
 
 const (
@@ -52,6 +80,25 @@ const (
 	sendingDone                 // all was written
 )
 
+// supply is what a leader knows of a peer that needs a snapshot.
+type supply struct {
+	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
+	wants Index
+	// sending is the snapshot that the peer is sent.
+	sending sending
+	carried carried
+	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how
+	// often it was looked at since it last answered.
+	lagging bool
+	silent  uint8
+}
+
+func (p *supply) encode(s *stateEncoder) {
+	s.numbers(uint64(p.wants), flag(p.lagging), uint64(p.silent))
+	p.sending.encode(s)
+	p.carried.encode(s)
+}
+
 // carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said that it holds them, or a stream has
 // taken them. That never falls while the snapshot is the same, though the next stream may begin before. moved says that it has risen
 // since servers that catch up were looked after.
@@ -59,6 +106,19 @@ type carried struct {
 	snapshot *storedSnapshot // the one that was sent last; nil for none
 	bytes    uint64
 	moved    bool
+}
+
+func (t *carried) encode(s *stateEncoder) {
+	t.snapshot.encode(s)
+	s.numbers(t.bytes, flag(t.moved))
+}
+
+// check: no more has got to a peer than there is.
+func (t *carried) check(peer ServerID) error {
+	if t.snapshot != nil && t.bytes > t.snapshot.bytes {
+		return broken("Snapshot Complete", "peer %s was brought %d bytes of %d", peer, t.bytes, t.snapshot.bytes)
+	}
+	return nil
 }
 
 // carry notes up to where the bytes of the snapshot that a peer is sent have got.

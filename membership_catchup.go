@@ -24,6 +24,19 @@ type catchUp struct {
 	snapshot *storedSnapshot
 }
 
+func (u *catchUp) encode(s *stateEncoder) {
+	s.numbers(uint64(u.since), uint64(u.goal), uint64(u.rounds), flag(u.slow), uint64(u.stalls), uint64(u.held))
+	u.snapshot.encode(s)
+}
+
+// check: catching up ends, whatever comes.
+func (u *catchUp) check(last Index) error {
+	if u.rounds > maxCatchUpRounds || u.stalls > maxCatchUpStalls || u.goal > last {
+		return broken("Catching Up Ends", "round %d, up to %d, last %d, stalls %d", u.rounds, u.goal, last, u.stalls)
+	}
+	return nil
+}
+
 // A change is given up after so many rounds, as the thesis proposes, or when the servers have got nothing for so many
 // election timeouts.
 const maxCatchUpRounds, maxCatchUpStalls = 10, 10

@@ -74,39 +74,3 @@ func TestCloneGoesOnLikeItsOriginal(t *testing.T) {
 		clone = clone.Clone()
 	}
 }
-
-func TestDeadlinesPassByName(t *testing.T) {
-	c := founded(t, 3)
-	a, b := c.servers["a"].core, c.servers["b"].core
-	require.Equal(t, []string{"heartbeat", "quorum", "succession"}, a.Armed(nil))
-	require.Equal(t, []string{"elect", "sticky"}, b.Armed(nil))
-	for _, other := range []string{"elect", "write", "no such deadline"} {
-		require.False(t, a.Pass(other))
-	}
-
-	require.True(t, b.Pass("sticky"))
-	require.False(t, b.Pass("sticky"), "it has passed")
-	require.Equal(t, "follower", b.Status().Role)
-	require.True(t, b.Pass("elect"))
-	require.Equal(t, "pre-candidate", b.Status().Role)
-	require.True(t, a.Pass("heartbeat"))
-	require.Equal(t, []string{"heartbeat", "quorum", "succession"}, a.Armed(nil), "the next round is due")
-	require.True(t, a.Pass("quorum"))
-	require.Equal(t, "follower", a.Status().Role)
-}
-
-func TestStatusCountsWhatWaitsForTheDisk(t *testing.T) {
-	c := founded(t, 3)
-	c.tick("a")
-	b := c.servers["b"]
-	b.slowDisk = true
-	for _, m := range c.take(func(m wire.Message) bool { return m.To == "b" }) {
-		c.deliver(wire.TimeoutNow{}.Message().In(m.Envelope))
-	}
-	require.Equal(t, "candidate", c.status("b").Role)
-	require.Equal(t, 2, c.status("b").Held, "two votes are asked for when the term is durable")
-	require.Empty(t, c.take(is(wire.KindVoteRequest)))
-	c.finishWrites("b")
-	require.Zero(t, c.status("b").Held)
-	require.Len(t, c.take(is(wire.KindVoteRequest)), 2)
-}

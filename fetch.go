@@ -1,0 +1,62 @@
+package raft
+
+import "slices"
+
+// diskReads are the reads of entries that have left the log's tail. The state machine needs them,
+// or a peer does.
+type diskReads struct {
+	// fetches are to be handed out.
+	fetches []Fetch `state:"transient"`
+	// reading counts the fetches that were handed out and not reported.
+	reading int
+}
+
+func (d *diskReads) encode(s *stateEncoder) { s.numbers(uint64(d.reading)) }
+
+func (d *diskReads) clone() diskReads {
+	n := *d
+	n.fetches = slices.Clone(d.fetches)
+	return n
+}
+
+// fetchBytes is how much is read from the disk at a time.
+const fetchBytes = 1 << 20
+
+// fetch asks for entries from the disk.
+func (c *Core) fetch(f Fetch) {
+	c.fetches = append(c.fetches, f)
+	c.reading++
+	c.diskStarts(readDeadline)
+}
+
+// Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
+// not in this term, are not taken. A fetch may have come too late (ErrCompacted), and then has no entries; any
+// other failure is the storage's and ends the node, so it isn't reported here.
+func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
+	c.advance(now)
+	assert(c.reading > 0, "Fetches Answered Once")
+	c.reading--
+	c.diskMoved(readDeadline, c.reading)
+	next := f.After
+	for i := range entries {
+		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
+			entries = entries[:i]
+			break
+		}
+		next++
+	}
+	if f.For == "" {
+		c.fetching = false
+		if f.After < c.log.handed {
+			return // a snapshot has been installed meanwhile
+		}
+		assert(f.After == c.log.handed && len(entries) > 0, "Committed Entries Are Stored")
+		c.fetched = entries
+		return
+	}
+	if l, leads := c.role.(*leader); leads {
+		if p := l.peer(f.For); p != nil {
+			c.fetchedToSend(l, p, f, entries)
+		}
+	}
+}
