@@ -10,7 +10,7 @@ package raft
 //	applyLane   the state machine           batches from the loop            its queue is closed
 //	WhileLeader nothing                     news of the leadership           the caller's function has returned
 //
-// and those that bring snapshots to and fro, which come and go (snapshotlanes.go, snapshotstreams.go).
+// and those that bring snapshots to and fro, which come and go (node_snapshots.go, node_streams.go).
 //
 // Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants done
 // and goes on. What is in flight is bounded by the core's own limits, and so the queues are too. The last of

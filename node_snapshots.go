@@ -18,7 +18,7 @@ import (
 //	Stream           a stream from another server    all has come, the stream breaks, the core or the node stops it
 //	discard          –                               what was received is thrown away
 //
-// They report to the loop like the lanes, and decide nothing. Those of streams are in snapshotstreams.go.
+// They report to the loop like the lanes, and decide nothing. Those of streams are in node_streams.go.
 
 // streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece must get through well before a
 // stream is given up as standing still.
