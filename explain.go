@@ -144,73 +144,12 @@ const (
 	TransferInstalling TransferStage = "installing"
 )
 
-// A LaneStatus is what one of the node's lanes is at.
-type LaneStatus struct {
-	Pending int           // items that it was given and hasn't done
-	For     time.Duration // since it has done one, or was given the first; 0 when there are none
-}
-
 func names(servers []ServerID) string {
 	list := make([]string, len(servers))
 	for i, id := range servers {
 		list[i] = string(id)
 	}
 	return strings.Join(list, ", ")
-}
-
-// explain fills in why things are as they are.
-func (n *Node) explain(s *Status) {
-	now := n.read
-	if s.Leader == "" {
-		s.NoLeader = n.core.noLeader()
-		s.NoLeader.For = time.Duration(now - n.leaderless)
-	}
-	if number, wait := n.core.commandWaits(); wait != nil {
-		wait.For = n.proposals.waited(number, now)
-		s.Command = wait
-	}
-	if number, wait := n.core.readWaits(); wait != nil {
-		wait.For = n.reads.waited(number, now)
-		s.Read = wait
-	}
-	if number, wait := n.core.callWaits(); wait != nil {
-		wait.For = n.calls.waited(number, now)
-		s.Call = wait
-	}
-	if l, leads := n.core.role.(*leader); leads {
-		for i := range l.peers {
-			p := &l.peers[i]
-			s.Peers = append(s.Peers, PeerStatus{
-				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window),
-				InFlightBytes: p.windowBytes, Silent: time.Duration(now - max(p.heard, n.ledSince)),
-				Snapshot: p.sending.status(p.id),
-			})
-		}
-	}
-	s.Receiving = n.core.receiving()
-	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
-}
-
-// waited returns for how long a caller has waited.
-func (t *waiters) waited(number uint64, now Instant) time.Duration {
-	w := t.late[number]
-	if len(t.ring) > 0 {
-		if at := t.ring[number&uint64(len(t.ring)-1)]; at != nil && at.number == number {
-			w = at
-		}
-	}
-	if w == nil {
-		return 0
-	}
-	return time.Duration(now - w.since)
-}
-
-// status returns what a lane is at.
-func (s *stopwatch) status(now Instant) LaneStatus {
-	if s.items == 0 {
-		return LaneStatus{}
-	}
-	return LaneStatus{s.items, time.Duration(now - s.since)}
 }
 
 // mode says how a peer is sent entries.

@@ -20,6 +20,8 @@ package raft
 
 import (
 	"context"
+	crand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -121,10 +123,17 @@ func Start(config Config) (*Node, error) {
 
 // newNode makes a node of what the storage holds.
 func newNode(config Config) (*Node, error) {
+	if config.Seed == 0 {
+		config.Seed = randomNumber()
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
 	core, err := config.normalize()
 	if err != nil {
 		return nil, err
 	}
+	core.Incarnation = Incarnation(randomNumber())
 	err = guard("storage", func() (err error) {
 		core.Saved, err = config.Storage.Load()
 		return err
@@ -408,6 +417,17 @@ func (n *Node) answer() {
 			kind, since := w.kind, w.since
 			w.answer(a)
 			n.traceAnswer(a, kind, since)
+		}
+	}
+}
+
+// randomNumber draws a number other than 0.
+func randomNumber() uint64 {
+	for {
+		var b [8]byte
+		_, _ = crand.Read(b[:]) // it never fails
+		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
+			return n
 		}
 	}
 }

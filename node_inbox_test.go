@@ -1,12 +1,10 @@
 package raft
 
 import (
-	"bytes"
 	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 )
 
 func newTestInbox() *inbox {
@@ -135,58 +133,6 @@ func TestEventsGiveABurstsMemoryBack(t *testing.T) {
 	require.Nil(t, ev.reads[:1][0], "nothing is held on to")
 	require.Zero(t, ev.bulk)
 	require.False(t, ev.some)
-}
-
-func TestWaitersAreFoundLikeInAMap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var table waiters
-		plain := map[uint64]*waiter{}
-		next := uint64(1)
-		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			// The first waiters may wait long while thousands come and go.
-			for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "come") {
-				w := &waiter{number: next}
-				table.put(w)
-				plain[next] = w
-				next++
-			}
-			keep := rapid.SampledFrom([]uint64{1, 2, 7, 1000}).Draw(t, "keep")
-			for number := uint64(0); number <= next; number++ {
-				w := plain[number]
-				if w == nil {
-					require.Nil(t, table.take(number))
-					continue
-				}
-				require.True(t, table.holds(w))
-				if number%keep != 0 {
-					require.Same(t, w, table.take(number))
-					require.False(t, table.holds(w))
-					delete(plain, number)
-				}
-			}
-			left := map[uint64]*waiter{}
-			table.each(func(w *waiter) { left[w.number] = w })
-			require.Equal(t, plain, left)
-		}
-	})
-}
-
-func TestCommandsAreCopiedApart(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := &Node{}
-		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 2000, 5000}), 40, 100).Draw(t, "sizes")
-		var copies [][]byte
-		for i, size := range sizes {
-			command := bytes.Repeat([]byte{byte(i)}, size)
-			copied := n.copyCommand(nil, command)
-			require.Equal(t, len(copied), cap(copied), "nobody appends into a neighbour")
-			clear(command)
-			copies = append(copies, copied)
-		}
-		for i, size := range sizes {
-			require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, size), copies[i]), "command %d is another", i)
-		}
-	})
 }
 
 // The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't hide why.

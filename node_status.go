@@ -60,9 +60,6 @@ type Status struct {
 	Diverged error
 }
 
-// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added to a cluster.
-var ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
-
 // Status returns what the node is and knows now, or, when it has stopped, what it knew at the end.
 func (n *Node) Status() Status {
 	answer := make(chan Status, 1)
@@ -128,4 +125,37 @@ func (n *Node) logFailure(cause error) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
 	n.logger.Error("raft: stopped", attributes...)
+}
+
+// explain fills in why things are as they are.
+func (n *Node) explain(s *Status) {
+	now := n.read
+	if s.Leader == "" {
+		s.NoLeader = n.core.noLeader()
+		s.NoLeader.For = time.Duration(now - n.leaderless)
+	}
+	if number, wait := n.core.commandWaits(); wait != nil {
+		wait.For = n.proposals.waited(number, now)
+		s.Command = wait
+	}
+	if number, wait := n.core.readWaits(); wait != nil {
+		wait.For = n.reads.waited(number, now)
+		s.Read = wait
+	}
+	if number, wait := n.core.callWaits(); wait != nil {
+		wait.For = n.calls.waited(number, now)
+		s.Call = wait
+	}
+	if l, leads := n.core.role.(*leader); leads {
+		for i := range l.peers {
+			p := &l.peers[i]
+			s.Peers = append(s.Peers, PeerStatus{
+				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window),
+				InFlightBytes: p.windowBytes, Silent: time.Duration(now - max(p.heard, n.ledSince)),
+				Snapshot: p.sending.status(p.id),
+			})
+		}
+	}
+	s.Receiving = n.core.receiving()
+	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
 }
