@@ -152,6 +152,45 @@ func names(servers []ServerID) string {
 	return strings.Join(list, ", ")
 }
 
+// An Explanation says why a server is where it is, to somebody who wonders. It decides nothing.
+type Explanation struct {
+	// NoLeader is nil while a leader is known. For is left at 0: a core doesn't remember since when.
+	NoLeader *NoLeader
+	// Command, Read and Call are the oldest calls of callers at this server.
+	Command, Read, Call OldestCall
+	// Peers are the other servers as this one, while it leads, knows them.
+	Peers []PeerStatus
+	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none.
+	Receiving *TransferStatus
+}
+
+// An OldestCall is the oldest one of its kind that waits. Number is the one that the core gave it.
+type OldestCall struct {
+	Number uint64
+	Wait   *Wait // nil when none waits. For is left at 0: a core doesn't remember since when
+}
+
+// Explain explains. It costs more than Status, and changes nothing.
+func (c *Core) Explain() Explanation {
+	x := Explanation{Receiving: c.receiving()}
+	if c.leaderID() == "" {
+		x.NoLeader = c.noLeader()
+	}
+	x.Command.Number, x.Command.Wait = c.commandWaits()
+	x.Read.Number, x.Read.Wait = c.readWaits()
+	x.Call.Number, x.Call.Wait = c.callWaits()
+	if l, leads := c.role.(*leader); leads {
+		for i := range l.peers {
+			p := &l.peers[i]
+			x.Peers = append(x.Peers, PeerStatus{
+				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
+				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id),
+			})
+		}
+	}
+	return x
+}
+
 // mode says how a peer is sent entries.
 func (p *progress) mode() string {
 	switch {

@@ -56,11 +56,10 @@ type Node struct {
 	proposing *waiter // the one that it is being given
 	read      Instant // when the clock was last read
 	effects   Effects
-	awaited   bool // whether the core awaits what is applied
 	proposals waiters
 	reads     waiters
 	calls     waiters
-	seen      standing
+	seen      Standing
 	committed Index // that the trace was told of
 	writing   stopwatch
 	applying  stopwatch
@@ -194,12 +193,12 @@ func newNode(config Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	n.heartbeat = n.core.config.Heartbeat
+	n.heartbeat = core.Heartbeat
 	if config.Trace != nil {
 		n.trace = *config.Trace
 	}
 	n.seen = n.standing()
-	n.board.post(n.news(standing{})...)
+	n.board.post(n.news(Standing{})...)
 	n.users.Store(4)
 	n.storageUsers.Store(3)
 	return n, nil
@@ -293,7 +292,7 @@ func (n *Node) loop() error {
 		n.handed = 0
 		n.events.reset()
 		n.gather()
-		if !n.inbox.take(&n.events, n.awaited) {
+		if !n.inbox.take(&n.events, n.effects.AwaitsApplied) {
 			n.alarm.set(n.core.Deadline(), n.read)
 			<-n.inbox.wake
 			if !n.inbox.take(&n.events, true) && !n.alarm.due(n.now()) {
@@ -314,7 +313,6 @@ func (n *Node) loop() error {
 			return errClose
 		}
 		n.core.Drain(&n.effects)
-		n.awaited = n.core.awaitsApplied()
 		n.perform()
 		n.observe()
 		n.traceTurn()

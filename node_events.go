@@ -32,15 +32,6 @@ type Membership struct {
 	Committed     bool
 }
 
-// CurrentSnapshot is the snapshot from which this server would start: it covers what was applied up to Index, in Bytes bytes.
-// Received says that another server has sent it, since the start of this one. How one is taken, sent and received, Config.Trace tells.
-type CurrentSnapshot struct {
-	Index    Index
-	Term     Term
-	Bytes    uint64
-	Received bool
-}
-
 // Trouble says why a server takes no part in its cluster, as Status.Trouble does; nil when it has none any more.
 type Trouble struct{ Err error }
 

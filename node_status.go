@@ -78,9 +78,9 @@ func (n *Node) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.trouble(),
+		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.standing().Trouble,
 		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-n.now(), 0)),
-		LeaderAddress: n.addressOf(c.Leader),
+		LeaderAddress: n.addressOf(c.Leader, c.Configuration),
 	}
 	if c.Diverged != nil {
 		s.Diverged = c.Diverged
@@ -119,7 +119,7 @@ func reply(question chan<- Status, s Status) {
 
 // logFailure says why the node stops, with the stack if it was a panic.
 func (n *Node) logFailure(cause error) {
-	attributes := []any{"err", cause, "term", n.seen.term}
+	attributes := []any{"err", cause, "term", n.seen.Term}
 	var panicked *PanicError
 	if errors.As(cause, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
@@ -129,33 +129,17 @@ func (n *Node) logFailure(cause error) {
 
 // explain fills in why things are as they are.
 func (n *Node) explain(s *Status) {
-	now := n.read
-	if s.Leader == "" {
-		s.NoLeader = n.core.noLeader()
+	now, why := n.read, n.core.Explain()
+	if s.NoLeader = why.NoLeader; s.NoLeader != nil {
 		s.NoLeader.For = time.Duration(now - n.leaderless)
 	}
-	if number, wait := n.core.commandWaits(); wait != nil {
-		wait.For = n.proposals.waited(number, now)
-		s.Command = wait
+	s.Command = n.proposals.explain(why.Command, now)
+	s.Read = n.reads.explain(why.Read, now)
+	s.Call = n.calls.explain(why.Call, now)
+	for _, peer := range why.Peers {
+		peer.Silent = min(peer.Silent, time.Duration(now-n.ledSince))
+		s.Peers = append(s.Peers, peer)
 	}
-	if number, wait := n.core.readWaits(); wait != nil {
-		wait.For = n.reads.waited(number, now)
-		s.Read = wait
-	}
-	if number, wait := n.core.callWaits(); wait != nil {
-		wait.For = n.calls.waited(number, now)
-		s.Call = wait
-	}
-	if l, leads := n.core.role.(*leader); leads {
-		for i := range l.peers {
-			p := &l.peers[i]
-			s.Peers = append(s.Peers, PeerStatus{
-				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window),
-				InFlightBytes: p.windowBytes, Silent: time.Duration(now - max(p.heard, n.ledSince)),
-				Snapshot: p.sending.status(p.id),
-			})
-		}
-	}
-	s.Receiving = n.core.receiving()
+	s.Receiving = why.Receiving
 	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
 }

@@ -194,9 +194,11 @@ func (n *Node) traceAnswer(a *Answer, kind waiterKind, since Instant) {
 
 // traceTurn tells of a turn, and of what it has committed.
 func (n *Node) traceTurn() {
-	if hook := n.trace.Committed; hook != nil && n.core.log.commit > n.committed {
-		n.committed = n.core.log.commit
-		n.tell(func() { hook(n.committed) })
+	if hook := n.trace.Committed; hook != nil {
+		if committed := n.core.Committed(); committed > n.committed {
+			n.committed = committed
+			n.tell(func() { hook(committed) })
+		}
 	}
 	hook, ev := n.trace.Turn, &n.events
 	if hook == nil {

@@ -14,13 +14,13 @@ func (n *turn) Reports(now Instant) {
 	c, ev := n.core, &n.events
 	if ev.persisted > 0 {
 		if took := n.writing.end(now, ev.writes); took >= n.slow {
-			n.logger.Warn("raft: slow write", "took", took, "term", n.seen.term)
+			n.logger.Warn("raft: slow write", "took", took, "term", n.seen.Term)
 		}
 		c.Persisted(now, ev.persisted)
 	}
 	if batches := len(ev.batches); batches > 0 {
 		if took := n.applying.end(now, batches); took >= n.slow {
-			n.logger.Warn("raft: slow state machine", "took", took, "term", n.seen.term, "index", ev.batches[batches-1].Last)
+			n.logger.Warn("raft: slow state machine", "took", took, "term", n.seen.Term, "index", ev.batches[batches-1].Last)
 		}
 	}
 	for i := range ev.batches {

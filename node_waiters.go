@@ -155,16 +155,16 @@ func (t *waiters) each(f func(*waiter)) {
 	}
 }
 
-// waited returns for how long a caller has waited.
-func (t *waiters) waited(number uint64, now Instant) time.Duration {
-	w := t.late[number]
+// explain says what the oldest of the callers waits for, and for how long it has.
+func (t *waiters) explain(oldest OldestCall, now Instant) *Wait {
+	w := t.late[oldest.Number]
 	if len(t.ring) > 0 {
-		if at := t.ring[number&uint64(len(t.ring)-1)]; at != nil && at.number == number {
+		if at := t.ring[oldest.Number&uint64(len(t.ring)-1)]; at != nil && at.number == oldest.Number {
 			w = at
 		}
 	}
-	if w == nil {
-		return 0
+	if oldest.Wait != nil && w != nil {
+		oldest.Wait.For = time.Duration(now - w.since)
 	}
-	return time.Duration(now - w.since)
+	return oldest.Wait
 }

@@ -34,6 +34,9 @@ type Effects struct {
 	Answers []Answer
 	// Servers, when not nil, is the new list of servers that messages may go to.
 	Servers []Server
+	// AwaitsApplied says that it makes a difference at once what the state machine has applied. While it is false, Core.Applied
+	// may be called as late as before the next event of another kind.
+	AwaitsApplied bool
 }
 
 // A Fetch asks for the entries of (After, Last], or as many of the first of them as fit into MaxBytes
@@ -376,6 +379,7 @@ func (c *Core) Drain(e *Effects) {
 		e.Servers = c.otherServers()
 	}
 	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
+	e.AwaitsApplied = c.awaitsApplied()
 }
 
 // drainStreams hands out what is to be done about snapshots that are sent and received. It is rare: so nothing of it is kept
