@@ -11,17 +11,17 @@ import (
 // A core that breaks on a command may have done anything with it, and it certainly hasn't seen the next one.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, err := newNode(Config{
+		n, l, err := newNode(Config{
 			ID: "a", Machine: breaker{}, Storage: NewMemoryStorage(), Transport: NewNetwork(NetworkConfig{}).Join("a"),
 			Bootstrap: []Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
-		broken, unseen, reading := n.newWaiter(), n.newWaiter(), n.newWaiter()
+		broken, unseen, reading := n.waiters.get(), n.waiters.get(), n.waiters.get()
 		require.NoError(t, n.inbox.propose(broken, Proposal{}))
 		require.NoError(t, n.inbox.propose(unseen, Proposal{}))
 		require.NoError(t, n.inbox.read(reading))
-		n.core = nil // whatever touches it now, panics
-		n.run()
+		l.core = nil // whatever touches it now, panics
+		n.run(l)
 		for _, w := range []*waiter{broken, unseen, reading} {
 			require.Len(t, w.done, 1)
 			require.ErrorIs(t, w.err, ErrStopped)

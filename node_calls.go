@@ -19,7 +19,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if err := n.checkCommand(ctx, command); err != nil {
 		return nil, n.callError(notApplied(err))
 	}
-	return n.propose(ctx, Proposal{Kind: EntryCommand, Data: n.copyCommand(nil, command)})
+	return n.propose(ctx, Proposal{Kind: EntryCommand, Data: n.slabs.copy(nil, command)})
 }
 
 // callError adds to the error of a call what is known of the leadership.
@@ -48,10 +48,10 @@ func (n *Node) propose(ctx context.Context, p Proposal) ([]byte, error) {
 }
 
 func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) {
-	w := n.newWaiter()
+	w := n.waiters.get()
 	p.Fence = fenceOf(ctx)
 	if err := n.inbox.propose(w, p); err != nil {
-		n.recycle(w)
+		n.waiters.put(w)
 		return nil, notApplied(err)
 	}
 	if !w.wait(ctx) {
@@ -62,7 +62,7 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 		return w.result, w.err
 	}
 	result, err := w.result, w.err
-	n.recycle(w)
+	n.waiters.put(w)
 	return result, err
 }
 
@@ -94,7 +94,7 @@ func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Du
 	if err != nil {
 		return 0, err
 	}
-	return time.Duration(n.now() - fresh), nil
+	return time.Duration(n.clock.now() - fresh), nil
 }
 
 // readAs hands a read in and waits until it may be served. It returns when the state was the newest.
@@ -110,10 +110,10 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration)
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	w := n.newWaiter()
+	w := n.waiters.get()
 	w.kind, w.maxAge = kind, maxAge
 	if err := n.inbox.read(w); err != nil {
-		n.recycle(w)
+		n.waiters.put(w)
 		return 0, err
 	}
 	if !w.wait(ctx) {
@@ -121,7 +121,7 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration)
 		return 0, ctx.Err()
 	}
 	fresh, err := w.fresh, w.err
-	n.recycle(w)
+	n.waiters.put(w)
 	return fresh, err
 }
 
@@ -139,10 +139,10 @@ func (n *Node) waitForCall(ctx context.Context, call Call) (Index, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, notApplied(err)
 	}
-	w := n.newWaiter()
+	w := n.waiters.get()
 	w.kind = waitsForCall
 	if err := n.inbox.call(w, call); err != nil {
-		n.recycle(w)
+		n.waiters.put(w)
 		return 0, notApplied(err)
 	}
 	if !w.wait(ctx) {
@@ -151,7 +151,7 @@ func (n *Node) waitForCall(ctx context.Context, call Call) (Index, error) {
 		return w.index, w.err
 	}
 	index, err := w.index, w.err
-	n.recycle(w)
+	n.waiters.put(w)
 	return index, err
 }
 

@@ -17,10 +17,10 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 		return Message{Kind: AppendRequest, Entries: []Entry{{Data: make([]byte, bytes+entryOverhead)}}}
 	}
 	kinds := func(in *inbox) map[MessageKind]int {
-		var ev events
-		in.take(&ev, false)
+		var got intake
+		in.take(&got, false)
 		kinds := map[MessageKind]int{}
-		for _, m := range ev.messages {
+		for _, m := range got.messages {
 			kinds[m.Kind]++
 		}
 		return kinds
@@ -54,9 +54,9 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 	for range 2 * MaxMembers {
 		in.lost("x")
 	}
-	var ev events
-	in.take(&ev, false)
-	require.Len(t, ev.lost, MaxMembers)
+	var got intake
+	in.take(&got, false)
+	require.Len(t, got.lost, MaxMembers)
 }
 
 func TestInboxBoundsCallers(t *testing.T) {
@@ -67,8 +67,8 @@ func TestInboxBoundsCallers(t *testing.T) {
 	}
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
-	var ev events
-	require.True(t, in.take(&ev, false))
+	var got intake
+	require.True(t, in.take(&got, false))
 	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 20)}), "one always has room")
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	rest := in.close(ErrClosed)
@@ -79,60 +79,60 @@ func TestInboxBoundsCallers(t *testing.T) {
 	in.receive(Message{Kind: Heartbeat})
 	in.cancel(&waiter{}, nil)
 	in.stop(ErrStopped)
-	require.False(t, in.take(&events{}, false), "nothing gets in any more")
+	require.False(t, in.take(&intake{}, false), "nothing gets in any more")
 }
 
 func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	in := newTestInbox()
 	in.receive(Message{Kind: Heartbeat})
 	require.Empty(t, in.wake, "the loop is at work")
-	var ev events
-	require.True(t, in.take(&ev, false))
-	ev.reset()
-	require.False(t, in.take(&ev, false))
+	var got intake
+	require.True(t, in.take(&got, false))
+	got.reset()
+	require.False(t, in.take(&got, false))
 	in.receive(Message{Kind: Heartbeat})
 	in.receive(Message{Kind: Heartbeat})
 	require.Len(t, in.wake, 1)
-	require.True(t, in.take(&ev, false))
-	require.Len(t, ev.messages, 2)
+	require.True(t, in.take(&got, false))
+	require.Len(t, got.messages, 2)
 }
 
 // What was applied wakes a loop that awaits it, and comes with whatever is next to one that doesn't.
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	in := newTestInbox()
-	var ev events
+	var got intake
 	in.applied(Batch{Last: 1})
-	require.False(t, in.take(&ev, false), "it isn't awaited")
+	require.False(t, in.take(&got, false), "it isn't awaited")
 	in.applied(Batch{Last: 2})
 	require.Empty(t, in.wake)
 	in.receive(Message{Kind: Heartbeat})
 	require.Len(t, in.wake, 1)
 	<-in.wake
-	require.True(t, in.take(&ev, false))
-	require.Len(t, ev.batches, 2)
+	require.True(t, in.take(&got, false))
+	require.Len(t, got.batches, 2)
 
-	ev.reset()
-	require.False(t, in.take(&ev, true))
+	got.reset()
+	require.False(t, in.take(&got, true))
 	in.applied(Batch{Last: 3})
 	require.Len(t, in.wake, 1, "the loop sleeps, and awaits it")
-	require.True(t, in.take(&ev, true))
-	require.Len(t, ev.batches, 1)
+	require.True(t, in.take(&got, true))
+	require.Len(t, got.batches, 1)
 
-	ev.reset()
+	got.reset()
 	in.applied(Batch{Last: 4})
-	require.True(t, in.take(&ev, true), "it came while the loop was at work")
-	require.Len(t, ev.batches, 1)
+	require.True(t, in.take(&got, true), "it came while the loop was at work")
+	require.Len(t, got.batches, 1)
 }
 
 func TestEventsGiveABurstsMemoryBack(t *testing.T) {
-	ev := events{messages: make([]Message, 1, keepEvents+1), reads: make([]*waiter, 1, keepEvents), bulk: 1, some: true}
-	ev.reads[0] = &waiter{}
-	ev.reset()
-	require.Zero(t, cap(ev.messages))
-	require.Equal(t, keepEvents, cap(ev.reads))
-	require.Nil(t, ev.reads[:1][0], "nothing is held on to")
-	require.Zero(t, ev.bulk)
-	require.False(t, ev.some)
+	got := intake{messages: make([]Message, 1, keepIntake+1), reads: make([]*waiter, 1, keepIntake), bulk: 1, some: true}
+	got.reads[0] = &waiter{}
+	got.reset()
+	require.Zero(t, cap(got.messages))
+	require.Equal(t, keepIntake, cap(got.reads))
+	require.Nil(t, got.reads[:1][0], "nothing is held on to")
+	require.Zero(t, got.bulk)
+	require.False(t, got.some)
 }
 
 // The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't hide why.
@@ -141,10 +141,10 @@ func TestFirstReasonToStopCounts(t *testing.T) {
 	broken := errors.New("broken")
 	in.stop(broken)
 	in.stop(errClose)
-	var ev events
-	require.True(t, in.take(&ev, false))
-	require.Equal(t, broken, ev.stop)
+	var got intake
+	require.True(t, in.take(&got, false))
+	require.Equal(t, broken, got.stop)
 	in.close(ErrClosed)
 	in.stop(errClose)
-	require.False(t, in.take(&ev, false), "there is nobody left to stop")
+	require.False(t, in.take(&got, false), "there is nobody left to stop")
 }

@@ -73,6 +73,31 @@ func (q *queue[T]) isClosed() bool {
 	return q.closed
 }
 
+// lanes do what the loop hands them, each in its own order and in a goroutine of its own.
+type lanes struct {
+	writes  *queue[Write]
+	fetches *queue[Fetch]
+	applies *queue[machineTask]
+	applier *Applier // the machine lane's
+}
+
+func newLanes(applier *Applier) lanes {
+	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier}
+}
+
+// close ends the lanes, each once it has done what it is at.
+func (l *lanes) close() {
+	l.writes.close()
+	l.fetches.close()
+	l.applies.close()
+}
+
+// A machineTask is something for the state machine to do: one of the three.
+type machineTask struct {
+	entries       []Entry
+	take, restore *SnapshotMeta
+}
+
 // work runs a lane: do gets each item, one after the other, until the queue is closed or do fails. A failure
 // stops the node.
 func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
@@ -105,8 +130,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 // writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is tried
 // again: what the disk holds is not known any more.
 func (n *Node) writeLane() {
-	defer n.leave(&n.storageUsers, n.closeStorage)
-	work(n, n.writes, "storage", func(w Write) error {
+	defer n.leaveStorage()
+	work(n, n.lanes.writes, "storage", func(w Write) error {
 		if err := n.write(&w); err != nil {
 			return fmt.Errorf("raft: write %d: %w", w.Number, err)
 		}
@@ -117,8 +142,8 @@ func (n *Node) writeLane() {
 
 // fetchLane reads entries that have left memory. That they are compacted by now is no failure.
 func (n *Node) fetchLane() {
-	defer n.leave(&n.storageUsers, n.closeStorage)
-	work(n, n.fetches, "storage", func(f Fetch) error {
+	defer n.leaveStorage()
+	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
 		start := stopwatchFor(n.trace.Fetched != nil)
 		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
 		if err := n.traceFetch(f, len(entries), start, err); err != nil {
@@ -134,8 +159,8 @@ func (n *Node) fetchLane() {
 
 // applyLane drives the state machine.
 func (n *Node) applyLane() {
-	defer n.leave(nil, nil)
-	work(n, n.applies, "state machine", func(task machineTask) error {
+	defer n.life.leave()
+	work(n, n.lanes.applies, "state machine", func(task machineTask) error {
 		switch {
 		case task.take != nil:
 			n.takeSnapshot(task.take)
@@ -144,7 +169,7 @@ func (n *Node) applyLane() {
 			return n.restoreSnapshot(task.restore)
 		}
 		start := stopwatchFor(n.trace.Applied != nil)
-		batch, err := n.applier.Apply(task.entries)
+		batch, err := n.lanes.applier.Apply(task.entries)
 		if err := n.traceApply(task.entries, start, err); err != nil {
 			return err
 		}

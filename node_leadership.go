@@ -63,7 +63,7 @@ func (n *Node) untilLeader(ctx context.Context, w *watcher) (Term, error) {
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
-		case <-n.done:
+		case <-n.life.done:
 			return 0, n.stopReason()
 		}
 	}
@@ -79,7 +79,7 @@ func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) erro
 		case <-w.wake:
 		case <-leading.Done():
 			return context.Cause(leading)
-		case <-n.done:
+		case <-n.life.done:
 			return n.stopReason()
 		}
 	}
@@ -87,10 +87,10 @@ func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) erro
 
 // stopReason says why a node that has stopped did.
 func (n *Node) stopReason() error {
-	if n.failed == nil {
+	if n.life.failed == nil {
 		return ErrClosed
 	}
-	return stopped(n.failed)
+	return stopped(n.life.failed)
 }
 
 // fenceKey is the key of a context's fence.

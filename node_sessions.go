@@ -56,7 +56,7 @@ func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, dat
 	if size := len(head) + len(data); size > MaxCommandSize {
 		return nil, n.callError(notApplied(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, MaxCommandSize)))
 	}
-	return n.propose(ctx, Proposal{Kind: EntrySessionCommand, Data: n.copyCommand(head, data), Only: command.Only})
+	return n.propose(ctx, Proposal{Kind: EntrySessionCommand, Data: n.slabs.copy(head, data), Only: command.Only})
 }
 
 // A Session numbers the commands of one client: it is the client's side of a session, and needs no Node. It may be used by

@@ -1,13 +1,18 @@
 package raft
 
-// copyCommand copies a command, after a head, into a piece of memory that it shares with its neighbours in time,
+import "sync"
+
+// A slabPool keeps slabs that have room.
+type slabPool struct{ pool sync.Pool }
+
+// copy copies a command, after a head, into a piece of memory that it shares with its neighbours in time,
 // since they live and die together in the log.
-func (n *Node) copyCommand(head, command []byte) []byte {
+func (p *slabPool) copy(head, command []byte) []byte {
 	size := len(head) + len(command)
 	if size > slabBytes/8 {
 		return append(append(make([]byte, 0, size), head...), command...)
 	}
-	s, ok := n.slabPool.Get().(*slab)
+	s, ok := p.pool.Get().(*slab)
 	if !ok {
 		s = new(slab)
 	}
@@ -17,7 +22,7 @@ func (n *Node) copyCommand(head, command []byte) []byte {
 	from := len(s.free)
 	s.free = append(append(s.free, head...), command...)
 	data := s.free[from:len(s.free):len(s.free)]
-	n.slabPool.Put(s)
+	p.pool.Put(s)
 	return data
 }
 

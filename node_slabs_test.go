@@ -10,12 +10,12 @@ import (
 
 func TestCommandsAreCopiedApart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := &Node{}
+		var slabs slabPool
 		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 2000, 5000}), 40, 100).Draw(t, "sizes")
 		var copies [][]byte
 		for i, size := range sizes {
 			command := bytes.Repeat([]byte{byte(i)}, size)
-			copied := n.copyCommand(nil, command)
+			copied := slabs.copy(nil, command)
 			require.Equal(t, len(copied), cap(copied), "nobody appends into a neighbour")
 			clear(command)
 			copies = append(copies, copied)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 )
 
@@ -28,14 +29,20 @@ const streamBuffer = 16 << 10
 // sooner.
 const reportEvery = 1 << 20
 
-// A machineTask is something for the state machine to do: one of the three.
-type machineTask struct {
-	entries       []Entry
-	take, restore *SnapshotMeta
-}
+// transfers bring snapshots to and fro: from the state machine into the storage, and from server to server.
+type transfers struct {
+	storage       Storage
+	transport     Transport
+	perSecond     int           // Config.SnapshotBytesPerSecond
+	progressEvery time.Duration // a heartbeat interval
 
-// begin counts another goroutine of the node, which ends with leave.
-func (n *Node) begin() { n.users.Add(1) }
+	inbox  *inbox
+	life   *lifetime
+	trace  *Trace
+	logger *slog.Logger
+
+	receiver receiver
+}
 
 // errStopping ends what a stopping node doesn't wait for.
 var errStopping = errors.New("raft: the node is stopping")
@@ -44,26 +51,26 @@ var errStopping = errors.New("raft: the node is stopping")
 // failure of the node.
 func (n *Node) takeSnapshot(meta *SnapshotMeta) {
 	start := stopwatchFor(n.trace.Snapshot != nil)
-	captured, err := n.applier.Snapshot(meta.Index)
+	captured, err := n.lanes.applier.Snapshot(meta.Index)
 	if err != nil {
-		n.snapshotTaken(meta, 0, start, err)
+		n.transfers.taken(meta, 0, start, err)
 		return
 	}
-	n.begin()
-	go n.storeSnapshot(meta, captured, start)
+	n.life.enter()
+	go n.transfers.store(meta, captured, start)
 }
 
-// storeSnapshot writes a captured state into the storage, beside what is applied.
-func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
-	defer n.leave(nil, nil)
+// store writes a captured state into the storage, beside what is applied.
+func (t *transfers) store(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
+	defer t.life.leave()
 	size, err := uint64(0), errSnapshotCut
-	defer func() { n.snapshotTaken(meta, size, start, err) }() // also when it has ended the goroutine
+	defer func() { t.taken(meta, size, start, err) }() // also when it has ended the goroutine
 	err = guard("snapshot", func() error {
-		into, err := n.config.Storage.CreateSnapshot(*meta)
+		into, err := t.storage.CreateSnapshot(*meta)
 		if err != nil {
 			return err
 		}
-		counted := &countingWriter{to: into, ctx: n.ctx}
+		counted := &countingWriter{to: into, ctx: t.life.ctx}
 		if _, err = captured.WriteTo(counted); err == nil {
 			err = into.Commit()
 		}
@@ -78,18 +85,18 @@ func (n *Node) storeSnapshot(meta *SnapshotMeta, captured io.WriterTo, start tim
 // errSnapshotCut says that the state machine has ended the goroutine that was writing its snapshot.
 var errSnapshotCut = errors.New("raft: the snapshot was not written to its end")
 
-// snapshotTaken reports how it went.
-func (n *Node) snapshotTaken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
-	n.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
+// taken reports how it went.
+func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
+	t.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
 	if err != nil {
-		if n.ctx.Err() == nil {
-			n.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
+		if t.life.ctx.Err() == nil {
+			t.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
 		}
-		n.inbox.report(func(c *Core, now Instant) { c.SnapshotFailed(now, err) })
+		t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotFailed(now, err) })
 		return
 	}
-	n.logger.Info("raft: snapshot taken", "index", meta.Index, "term", meta.Term, "bytes", size)
-	n.inbox.report(func(c *Core, now Instant) { c.SnapshotTaken(now, size) })
+	t.logger.Info("raft: snapshot taken", "index", meta.Index, "term", meta.Term, "bytes", size)
+	t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotTaken(now, size) })
 }
 
 // A countingWriter counts what goes through it, until ctx ends.
@@ -111,23 +118,23 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 // restoreSnapshot restores the state machine from the current snapshot. If that fails, what the state is isn't known.
 func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	start := stopwatchFor(n.trace.Snapshot != nil)
-	reader, err := n.openSnapshot(meta)
+	reader, err := n.transfers.open(meta)
 	if err == nil {
-		err = n.applier.Restore(meta.Index, &stoppableReader{reader, n.ctx})
+		err = n.lanes.applier.Restore(meta.Index, &stoppableReader{reader, n.life.ctx})
 		err = errors.Join(err, reader.Close())
 	}
-	n.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
+	n.transfers.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
 	if err != nil {
 		return fmt.Errorf("raft: restore snapshot %d: %w", meta.Index, err)
 	}
 	n.logger.Info("raft: snapshot restored", "index", meta.Index, "term", meta.Term)
-	n.inbox.report(func(c *Core, now Instant) { c.Restored(now) })
+	n.inbox.report(func(l *loop, now Instant) { l.core.Restored(now) })
 	return nil
 }
 
-// openSnapshot opens the current snapshot. If that isn't the one that is meant any more, the error is ErrNoSnapshot.
-func (n *Node) openSnapshot(meta *SnapshotMeta) (io.ReadCloser, error) {
-	found, reader, err := n.config.Storage.OpenSnapshot()
+// open opens the current snapshot. If that isn't the one that is meant any more, the error is ErrNoSnapshot.
+func (t *transfers) open(meta *SnapshotMeta) (io.ReadCloser, error) {
+	found, reader, err := t.storage.OpenSnapshot()
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +169,9 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 	}
 	answer := make(chan SnapshotAnswer, 1)
 	var number uint64 // belongs to the loop
-	err := n.inbox.report(func(c *Core, now Instant) {
-		number = c.Snapshot(now)
-		n.snapshotCalls[number] = answer
+	err := n.inbox.report(func(l *loop, now Instant) {
+		number = l.core.Snapshot(now)
+		l.snapshots.calls[number] = answer
 	})
 	if err != nil {
 		return 0, snapshotNotTaken(err)
@@ -176,12 +183,12 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 		}
 		return a.Index, nil
 	case <-ctx.Done():
-		_ = n.inbox.report(func(c *Core, _ Instant) { // or else the node has stopped
-			c.CancelSnapshot(number)
-			delete(n.snapshotCalls, number)
+		_ = n.inbox.report(func(l *loop, _ Instant) { // or else the node has stopped
+			l.core.CancelSnapshot(number)
+			delete(l.snapshots.calls, number)
 		})
 		return 0, snapshotNotTaken(ctx.Err())
-	case <-n.done:
+	case <-n.life.done:
 		return 0, snapshotNotTaken(n.inbox.reason())
 	}
 }

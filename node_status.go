@@ -66,21 +66,21 @@ func (n *Node) Status() Status {
 	if n.inbox.query(answer) {
 		return <-answer
 	}
-	<-n.done
-	s := n.last
+	<-n.life.done
+	s := n.life.last
 	s.Members, s.Old, s.Next = slices.Clone(s.Members), slices.Clone(s.Old), slices.Clone(s.Next)
 	return s
 }
 
 // status makes a Status of the core's own.
-func (n *Node) status() Status {
-	c := n.core.Status()
+func (l *loop) status() Status {
+	c := l.core.Status()
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: n.standing().Trouble,
-		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-n.now(), 0)),
-		LeaderAddress: n.addressOf(c.Leader, c.Configuration),
+		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: l.standing().Trouble,
+		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-l.clock.now(), 0)),
+		LeaderAddress: l.addressOf(c.Leader, c.Configuration),
 	}
 	if c.Diverged != nil {
 		s.Diverged = c.Diverged
@@ -89,15 +89,15 @@ func (n *Node) status() Status {
 		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
 		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, c.Configuration.level()
 	}
-	n.explain(&s)
+	l.explain(&s)
 	return s
 }
 
 // stoppedStatus is the last status. Of a core that is broken only the name is known.
-func (n *Node) stoppedStatus(intact bool) Status {
-	s := Status{ID: n.config.ID}
+func (l *loop) stoppedStatus(intact bool) Status {
+	s := Status{ID: l.id}
 	if intact {
-		s = n.status()
+		s = l.status()
 	}
 	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
 	s.NoLeader, s.Command, s.Read, s.Call, s.Peers, s.Receiving = nil, nil, nil, nil, nil, nil
@@ -118,28 +118,28 @@ func reply(question chan<- Status, s Status) {
 }
 
 // logFailure says why the node stops, with the stack if it was a panic.
-func (n *Node) logFailure(cause error) {
-	attributes := []any{"err", cause, "term", n.seen.Term}
+func (l *loop) logFailure(cause error) {
+	attributes := []any{"err", cause, "term", l.shown.standing.Term}
 	var panicked *PanicError
 	if errors.As(cause, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
-	n.logger.Error("raft: stopped", attributes...)
+	l.logger.Error("raft: stopped", attributes...)
 }
 
 // explain fills in why things are as they are.
-func (n *Node) explain(s *Status) {
-	now, why := n.read, n.core.Explain()
+func (l *loop) explain(s *Status) {
+	now, why := l.read, l.core.Explain()
 	if s.NoLeader = why.NoLeader; s.NoLeader != nil {
-		s.NoLeader.For = time.Duration(now - n.leaderless)
+		s.NoLeader.For = time.Duration(now - l.shown.leaderless)
 	}
-	s.Command = n.proposals.explain(why.Command, now)
-	s.Read = n.reads.explain(why.Read, now)
-	s.Call = n.calls.explain(why.Call, now)
+	s.Command = l.waiting.commands.explain(why.Command, now)
+	s.Read = l.waiting.reads.explain(why.Read, now)
+	s.Call = l.waiting.calls.explain(why.Call, now)
 	for _, peer := range why.Peers {
-		peer.Silent = min(peer.Silent, time.Duration(now-n.ledSince))
+		peer.Silent = min(peer.Silent, time.Duration(now-l.shown.ledSince))
 		s.Peers = append(s.Peers, peer)
 	}
 	s.Receiving = why.Receiving
-	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
+	s.Disk, s.CatchUp, s.Machine = l.busy.disk.status(now), l.busy.catchUp.status(now), l.busy.machine.status(now)
 }

@@ -41,13 +41,13 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 
 		status := make(chan Status, 1)
 		n.inbox.mu.Lock() // the loop sees all of it at once
-		ev := &n.inbox.events
-		ev.batches = append(ev.batches, Batch{
+		got := &n.inbox.intake
+		got.batches = append(got.batches, Batch{
 			Last: command.Index, Term: command.Term,
 			Commands: []AppliedCommand{{Number: command.Number, Place: command.Index, Index: command.Index, Result: []byte("result")}},
 		})
-		ev.queries = append(ev.queries, status)
-		ev.stop = errClose
+		got.queries = append(got.queries, status)
+		got.stop = errClose
 		n.inbox.added()
 		<-answered
 		require.NoError(t, failure)

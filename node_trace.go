@@ -154,65 +154,65 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 }
 
 // traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come and go.
-func (n *Node) traceSnapshot(t SnapshotTrace, start time.Time) {
-	hook := n.trace.Snapshot
+func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
+	hook := t.trace.Snapshot
 	if hook == nil {
 		return
 	}
-	t.Took = time.Since(start)
-	if err := traced(func() { hook(t) }); err != nil {
-		n.inbox.stop(err)
+	what.Took = time.Since(start)
+	if err := traced(func() { hook(what) }); err != nil {
+		t.inbox.stop(err)
 	}
 }
 
 // traceReceived tells of the messages that are about to be handed in.
-func (n *Node) traceReceived() {
-	hook := n.trace.Received
+func (l *loop) traceReceived() {
+	hook := l.trace.Received
 	if hook == nil {
 		return
 	}
-	for i := range n.events.messages {
-		n.tell(func() { hook(n.events.messages[i]) })
+	for i := range l.intake.messages {
+		l.tell(func() { hook(l.intake.messages[i]) })
 	}
 }
 
 // traceSent tells of a message that is about to be sent.
-func (n *Node) traceSent(m *Message) {
-	if hook := n.trace.Sent; hook != nil {
-		n.tell(func() { hook(*m) })
+func (l *loop) traceSent(m *Message) {
+	if hook := l.trace.Sent; hook != nil {
+		l.tell(func() { hook(*m) })
 	}
 }
 
 // traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is still nobody who
 // waits for ever.
-func (n *Node) traceAnswer(a *Answer, kind waiterKind, since Instant) {
-	if hook := n.trace.Answered; hook != nil {
-		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(n.read - since), Err: a.Err}
-		n.tell(func() { hook(t) })
+func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
+	if hook := l.trace.Answered; hook != nil {
+		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err}
+		l.tell(func() { hook(t) })
 	}
 }
 
 // traceTurn tells of a turn, and of what it has committed.
-func (n *Node) traceTurn() {
-	if hook := n.trace.Committed; hook != nil {
-		if committed := n.core.Committed(); committed > n.committed {
-			n.committed = committed
-			n.tell(func() { hook(committed) })
+func (l *loop) traceTurn() {
+	if hook := l.trace.Committed; hook != nil {
+		if committed := l.core.Committed(); committed > l.shown.committed {
+			l.shown.committed = committed
+			l.tell(func() { hook(committed) })
 		}
 	}
-	hook, ev := n.trace.Turn, &n.events
+	hook, got := l.trace.Turn, &l.intake
 	if hook == nil {
 		return
 	}
-	t := TurnTrace{Messages: len(ev.messages), Proposals: len(ev.proposals), Reads: len(ev.reads),
-		Reports: ev.writes + len(ev.batches) + len(ev.fetched), Took: time.Duration(n.now() - n.read)}
-	n.tell(func() { hook(t) })
+	t := TurnTrace{Messages: len(got.messages), Proposals: len(got.proposals), Reads: len(got.reads),
+		Reports: got.writes + len(got.batches) + len(got.fetched), Took: time.Duration(l.clock.now() - l.read)}
+	l.tell(func() { hook(t) })
 }
 
 // tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its fault.
-func (n *Node) tell(f func()) {
-	was := n.step
-	n.step = "trace"
+func (l *loop) tell(f func()) {
+	was := l.step
+	l.step = "trace"
 	f()
-	n.step = was
+	l.step = was
 }

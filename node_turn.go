@@ -1,99 +1,99 @@
 package raft
 
 // handIn gives the core what happened. The clock is read once and after everything was taken.
-func (n *Node) handIn() {
-	n.read = n.now()
-	HandIn(n.read, (*turn)(n))
+func (l *loop) handIn() {
+	l.read = l.clock.now()
+	HandIn(l.read, (*turn)(l))
 }
 
-// turn is a node as it hands in what has gathered.
-type turn Node
+// turn is a loop as it hands in what has gathered.
+type turn loop
 
 // Reports implements Turn.
-func (n *turn) Reports(now Instant) {
-	c, ev := n.core, &n.events
-	if ev.persisted > 0 {
-		if took := n.writing.end(now, ev.writes); took >= n.slow {
-			n.logger.Warn("raft: slow write", "took", took, "term", n.seen.Term)
+func (l *turn) Reports(now Instant) {
+	c, got := l.core, &l.intake
+	if got.persisted > 0 {
+		if took := l.busy.disk.end(now, got.writes); took >= l.slow {
+			l.logger.Warn("raft: slow write", "took", took, "term", l.shown.standing.Term)
 		}
-		c.Persisted(now, ev.persisted)
+		c.Persisted(now, got.persisted)
 	}
-	if batches := len(ev.batches); batches > 0 {
-		if took := n.applying.end(now, batches); took >= n.slow {
-			n.logger.Warn("raft: slow state machine", "took", took, "term", n.seen.Term, "index", ev.batches[batches-1].Last)
+	if batches := len(got.batches); batches > 0 {
+		if took := l.busy.machine.end(now, batches); took >= l.slow {
+			l.logger.Warn("raft: slow state machine", "took", took, "term", l.shown.standing.Term, "index", got.batches[batches-1].Last)
 		}
 	}
-	for i := range ev.batches {
-		c.Applied(now, ev.batches[i])
+	for i := range got.batches {
+		c.Applied(now, got.batches[i])
 	}
-	if len(ev.fetched) > 0 {
-		n.reading.end(now, len(ev.fetched))
+	if len(got.fetched) > 0 {
+		l.busy.catchUp.end(now, len(got.fetched))
 	}
-	for i := range ev.fetched {
-		c.Fetched(now, ev.fetched[i].fetch, ev.fetched[i].entries)
+	for i := range got.fetched {
+		c.Fetched(now, got.fetched[i].fetch, got.fetched[i].entries)
 	}
-	for _, tell := range ev.reports {
-		tell(c, now)
+	for _, tell := range got.reports {
+		tell((*loop)(l), now)
 	}
 }
 
 // Messages implements Turn.
-func (n *turn) Messages(now Instant) {
-	(*Node)(n).traceReceived()
-	for i := range n.events.messages {
-		n.core.Receive(now, n.events.messages[i])
+func (l *turn) Messages(now Instant) {
+	(*loop)(l).traceReceived()
+	for i := range l.intake.messages {
+		l.core.Receive(now, l.intake.messages[i])
 	}
-	for _, server := range n.events.lost {
-		n.core.Lost(now, server)
+	for _, server := range l.intake.lost {
+		l.core.Lost(now, server)
 	}
 }
 
 // Calls implements Turn.
-func (n *turn) Calls(now Instant) {
-	c, ev := n.core, &n.events
-	for n.handed < len(ev.proposals) {
-		p := &ev.proposals[n.handed]
-		n.handed, n.proposing = n.handed+1, p.waiter
+func (l *turn) Calls(now Instant) {
+	c, got := l.core, &l.intake
+	for l.handed < len(got.proposals) {
+		p := &got.proposals[l.handed]
+		l.handed, l.proposing = l.handed+1, p.waiter
 		p.waiter.since = now
 		p.waiter.number = c.ProposeEntry(now, p.Proposal)
-		n.proposals.put(p.waiter)
-		n.proposing = nil
+		l.waiting.commands.put(p.waiter)
+		l.proposing = nil
 	}
-	for i, w := range ev.reads {
+	for i, w := range got.reads {
 		w.number, w.since = w.read(c, now), now
-		n.reads.put(w)
-		ev.reads[i] = nil
+		l.waiting.reads.put(w)
+		got.reads[i] = nil
 	}
-	for i := range ev.calls {
-		asked := &ev.calls[i]
+	for i := range got.calls {
+		asked := &got.calls[i]
 		asked.waiter.number, asked.waiter.since = c.Call(now, asked.call), now
-		n.calls.put(asked.waiter)
+		l.waiting.calls.put(asked.waiter)
 		asked.waiter = nil
 	}
-	for _, cancel := range ev.cancels {
-		(*Node)(n).cancel(cancel)
+	for _, cancel := range got.cancels {
+		(*loop)(l).cancel(cancel)
 	}
 }
 
 // Tick implements Turn.
-func (n *turn) Tick(now Instant) { n.core.Tick(now) }
+func (l *turn) Tick(now Instant) { l.core.Tick(now) }
 
 // cancel ends a wait that hasn't ended by now.
-func (n *Node) cancel(c cancellation) {
+func (l *loop) cancel(c canceled) {
 	w := c.waiter
 	switch w.kind {
 	case waitsForCommand:
-		if n.proposals.holds(w) {
-			n.core.Cancel(w.number, c.reason)
+		if l.waiting.commands.holds(w) {
+			l.core.Cancel(w.number, c.reason)
 		}
 	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
-		if n.reads.holds(w) {
-			n.reads.take(w.number)
-			n.core.CancelRead(w.number)
+		if l.waiting.reads.holds(w) {
+			l.waiting.reads.take(w.number)
+			l.core.CancelRead(w.number)
 		}
 	case waitsForCall:
-		if n.calls.holds(w) {
-			n.core.CancelCall(w.number, c.reason)
+		if l.waiting.calls.holds(w) {
+			l.core.CancelCall(w.number, c.reason)
 		}
 	}
 }

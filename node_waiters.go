@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -45,18 +46,22 @@ func (w *waiter) read(c *Core, now Instant) uint64 {
 	return c.Read(now)
 }
 
-// newWaiter returns a waiter, perhaps one that was recycled.
-func (n *Node) newWaiter() *waiter {
-	if w, ok := n.waiterPool.Get().(*waiter); ok {
+// A waiterPool keeps waiters that nobody uses. Each node has its own: those of a synctest bubble must not meet another's
+// channels.
+type waiterPool struct{ pool sync.Pool }
+
+// get returns a waiter, perhaps one that was used before.
+func (p *waiterPool) get() *waiter {
+	if w, ok := p.pool.Get().(*waiter); ok {
 		return w
 	}
 	return &waiter{done: make(chan struct{}, 1)}
 }
 
-// recycle gives a waiter back that was answered, or never waited. Nobody else refers to it.
-func (n *Node) recycle(w *waiter) {
+// put takes a waiter back that was answered, or never waited. Nobody else refers to it.
+func (p *waiterPool) put(w *waiter) {
 	*w = waiter{done: w.done}
-	n.waiterPool.Put(w)
+	p.pool.Put(w)
 }
 
 // wait waits for the answer. It reports false when ctx ended first.

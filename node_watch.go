@@ -1,49 +1,57 @@
 package raft
 
+// shown is what the loop has told others, so that it tells them only of changes.
+type shown struct {
+	standing  Standing
+	committed Index // that the trace was told of
+	// leaderless is since when no leader is known, ledSince since when this server leads, while that is so.
+	leaderless, ledSince Instant
+}
+
 // standing returns what the loop looks at after each turn, to find out what has changed.
-func (n *Node) standing() Standing {
-	s := n.core.Standing()
-	if s.Trouble == nil && s.Configuration == nil && len(n.config.Bootstrap) == 0 {
+func (l *loop) standing() Standing {
+	s := l.core.Standing()
+	if s.Trouble == nil && s.Configuration == nil && len(l.bootstrap) == 0 {
 		s.Trouble = ErrNoCluster
 	}
 	return s
 }
 
 // observe answers who asked for the status, and tells what has changed: the log, and those who watch.
-func (n *Node) observe() {
-	for _, q := range n.events.queries {
-		reply(q, n.status())
+func (l *loop) observe() {
+	for _, q := range l.intake.queries {
+		reply(q, l.status())
 	}
-	n.events.queries = emptied(n.events.queries)
-	was, now := n.seen, n.standing()
+	l.intake.queries = emptied(l.intake.queries)
+	was, now := l.shown.standing, l.standing()
 	if now == was {
 		return
 	}
-	n.seen = now
+	l.shown.standing = now
 	if now.Leader == "" && was.Leader != "" {
-		n.leaderless = n.read
+		l.shown.leaderless = l.read
 	}
 	if led := was.Role == leaderRole && was.Term == now.Term; now.Role == leaderRole && !led {
-		n.ledSince = n.read
+		l.shown.ledSince = l.read
 	}
-	n.board.post(n.news(was)...)
+	l.board.post(l.news(was)...)
 	if now.Diverged != was.Diverged {
-		n.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
+		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
 	if now.Trouble != nil && now.Trouble != was.Trouble {
-		n.logger.Warn("raft: this server takes no part", "term", now.Term, "err", now.Trouble)
+		l.logger.Warn("raft: this server takes no part", "term", now.Term, "err", now.Trouble)
 	}
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
-		n.logger.Info("raft: "+now.Role, "term", now.Term, "index", n.core.Status().Last, "peer", now.Leader)
+		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)
 	}
 }
 
 // news returns what has changed since an earlier standing.
-func (n *Node) news(was Standing) (events []Event) {
-	now := n.seen
-	leadership := Leadership{now.Term, now.Role, now.Leader, n.addressOf(now.Leader, now.Configuration), now.Leads}
-	if leadership != n.board.leadership() {
+func (l *loop) news(was Standing) (events []Event) {
+	now := l.shown.standing
+	leadership := Leadership{now.Term, now.Role, now.Leader, l.addressOf(now.Leader, now.Configuration), now.Leads}
+	if leadership != l.board.leadership() {
 		events = append(events, leadership)
 	}
 	if now.Configuration != nil && (now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted) {
@@ -60,13 +68,13 @@ func (n *Node) news(was Standing) (events []Event) {
 
 // addressOf returns where others reach a server: from the latest configuration, or while there is none, from
 // Bootstrap.
-func (n *Node) addressOf(id ServerID, configuration *Configuration) string {
+func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
 	if configuration != nil {
 		if member := configuration.member(id); member != nil {
 			return member.Address
 		}
 	}
-	for _, server := range n.config.Bootstrap {
+	for _, server := range l.bootstrap {
 		if server.ID == id {
 			return server.Address
 		}
