@@ -11,13 +11,13 @@ import (
 
 // Snapshots have goroutines of their own, which come and go:
 //
-//	goroutine        owns                            ends when
-//	──────────────   ─────────────────────────────   ───────────────────────────────────────────────────────
-//	storeSnapshot    what the state machine has      it is written, or the node stops
-//	                 captured, one at a time
-//	sendSnapshot     a stream to another server      all is sent, the stream breaks, the core or the node stops it
-//	Stream           a stream from another server    all has come, the stream breaks, the core or the node stops it
-//	discard          –                               what was received is thrown away
+//	goroutine          owns                            ends when
+//	────────────────   ─────────────────────────────   ───────────────────────────────────────────────────────
+//	transfers.store    what the state machine has      it is written, or the node stops
+//	                   captured, one at a time
+//	transfers.send     a stream to another server      all is sent, the stream breaks, the core or the node stops it
+//	transfers.take     a stream from another server    all has come, the stream breaks, the core or the node stops it
+//	receiver.discard   –                               what was received is thrown away
 //
 // They report to the loop like the lanes, and decide nothing. Those of streams are in node_streams.go.
 
