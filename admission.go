@@ -1,11 +1,12 @@
 package raft
 
-// Admission is the front door of every message: what isn't admitted touches neither term, nor log, nor role. A
-// message must be well formed, and come from this server's cluster, or from servers that this one may found
-// or join a cluster with (founding.go). It must also mean this server's disk, and not one that it has lost.
+// Admission is the front door of every message: what isn't admitted touches neither term, nor log,
+// nor role. A message must be well formed, and come from this server's cluster, or from servers
+// that this one may found or join a cluster with (founding.go). It must also mean this server's
+// disk, and not one that it has lost.
 
-// admit says whether a message concerns this server as it is now: it is well formed, and comes from its
-// cluster, or from those that it may found or join one with.
+// admit says whether a message concerns this server as it is now: it is well formed, and comes from
+// its cluster, or from those that it may found or join one with.
 func (c *Core) admit(m *Message) bool {
 	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > maxTerm || !m.wellFormed() {
 		return false
@@ -33,8 +34,8 @@ func (c *Core) admit(m *Message) bool {
 		}
 		return c.state.Cluster != ClusterID{} || c.mayFoundWith(m)
 	case c.state.Cluster == ClusterID{}:
-		// A cluster that names this very disk is one to belong to. One that names another knew a disk that this
-		// server has lost, with votes and acknowledgements on it.
+		// A cluster that names this very disk is one to belong to. One that names another knew a
+		// disk that this server has lost, with votes and acknowledgements on it.
 		if m.ToIncarnation != c.state.Incarnation {
 			if m.ToIncarnation != 0 {
 				c.takenForAnother(m)
@@ -51,8 +52,8 @@ func (c *Core) admit(m *Message) bool {
 	return false
 }
 
-// takenForAnother notes that the cluster knows this server with another disk, and says so to a leader. Who isn't one may
-// have an older configuration than this server.
+// takenForAnother notes that the cluster knows this server with another disk, and says so to a
+// leader. Who isn't one may have an older configuration than this server.
 func (c *Core) takenForAnother(m *Message) {
 	leads := (m.Kind == Heartbeat || m.Kind == AppendRequest) && m.Term >= c.state.Term
 	if c.named == 0 || leads {
@@ -63,9 +64,10 @@ func (c *Core) takenForAnother(m *Message) {
 	}
 }
 
-// admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs to this
-// server's cluster. Its answers count if it has the disk that the configuration names: it was elected with, but
-// hasn't got the first entry. If it wants to found a cluster it is told that there is one.
+// admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs
+// to this server's cluster. Its answers count if it has the disk that the configuration names: it
+// was elected with, but hasn't got the first entry. If it wants to found a cluster it is told that
+// there is one.
 func (c *Core) admitUnfounded(m *Message) bool {
 	switch m.Kind {
 	case PreVoteRequest:
@@ -78,9 +80,9 @@ func (c *Core) admitUnfounded(m *Message) bool {
 	return c.log.configuration() != nil && c.log.configuration().names(m.From, m.FromIncarnation)
 }
 
-// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms that never
-// fall and are not above the sender's, with data that can be read; forwarded, what callers may propose; and whether a
-// call is there.
+// wellFormed says whether the entries of a message can be what a log holds: contiguous, of terms
+// that never fall and are not above the sender's, with data that can be read; forwarded, what
+// callers may propose; and whether a call is there.
 func (m *Message) wellFormed() bool {
 	switch m.Kind {
 	case CallRequest:

@@ -12,8 +12,9 @@ type NoLeader struct {
 	Reason NoLeaderReason
 	// For is for how long this server has known none.
 	For time.Duration
-	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard from them: Granted
-	// are those whose votes it has, itself among them once its own is on its disk; Silent are the rest.
+	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard
+	// from them: Granted are those whose votes it has, itself among them once its own is on its
+	// disk; Silent are the rest.
 	Granted, Refused, Silent []ServerID
 }
 
@@ -70,8 +71,8 @@ const (
 	WaitLeader WaitReason = "a leader"
 	// WaitAnswer: for the leader, Servers, which was asked.
 	WaitAnswer WaitReason = "the leader's answer"
-	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has committed will show
-	// whether the command is among that.
+	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has
+	// committed will show whether the command is among that.
 	WaitNextTerm WaitReason = "an entry of a later term"
 	// WaitStored: this server leads, and Servers don't hold the entry at Index on their disks.
 	WaitStored WaitReason = "a majority to store"
@@ -83,11 +84,13 @@ const (
 	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
 	// WaitMachine: for this server's state machine to apply the entry at Index.
 	WaitMachine WaitReason = "the state machine"
-	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they are.
+	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they
+	// are.
 	WaitIdentity WaitReason = "new servers to answer"
 	// WaitCatchUp: for Servers, which are to be voters, to catch up (§4.2.1).
 	WaitCatchUp WaitReason = "new voters to catch up"
-	// WaitStep: for the leader, Servers, to take the next step of a change, behind the configuration at Index.
+	// WaitStep: for the leader, Servers, to take the next step of a change, behind the
+	// configuration at Index.
 	WaitStep WaitReason = "the next step of the change"
 	// WaitSuccessor: this server hands over to Servers (§3.10).
 	WaitSuccessor WaitReason = "the next leader"
@@ -108,16 +111,20 @@ func (w *Wait) String() string {
 // A PeerStatus is what a leader knows of another server.
 type PeerStatus struct {
 	ID ServerID
-	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is sent.
+	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is
+	// sent.
 	Match, Next Index
-	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating", "reading" what has
-	// left memory from the leader's disk, or "snapshot" when it is sent that first.
+	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating",
+	// "reading" what has left memory from the leader's disk, or "snapshot" when it is sent that
+	// first.
 	Sending string
-	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they hold.
+	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they
+	// hold.
 	InFlight, InFlightBytes int
 	// Snapshot is where the transfer of a snapshot to it stands, nil when it is sent none.
 	Snapshot *TransferStatus
-	// Silent is for how long nothing has come from it, counted at most from the beginning of the leadership.
+	// Silent is for how long nothing has come from it, counted at most from the beginning of the
+	// leadership.
 	Silent time.Duration
 }
 
@@ -126,8 +133,8 @@ type TransferStatus struct {
 	Peer  ServerID // where it goes to, or comes from
 	Index Index    // that the snapshot covers
 	Stage TransferStage
-	// Done of Size bytes are there: of one that is sent, written to the present stream or held by the receiver when that
-	// began; of one that is received, stored.
+	// Done of Size bytes are there: of one that is sent, written to the present stream or held by
+	// the receiver when that began; of one that is received, stored.
 	Done, Size uint64
 }
 
@@ -140,7 +147,8 @@ const (
 	TransferOffered TransferStage = "offered"
 	// TransferStreaming: bytes are on their way.
 	TransferStreaming TransferStage = "streaming"
-	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine to be restored.
+	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine
+	// to be restored.
 	TransferInstalling TransferStage = "installing"
 )
 
@@ -154,7 +162,8 @@ func names(servers []ServerID) string {
 
 // An Explanation says why a server is where it is, to somebody who wonders. It decides nothing.
 type Explanation struct {
-	// NoLeader is nil while a leader is known. For is left at 0: a core doesn't remember since when.
+	// NoLeader is nil while a leader is known. For is left at 0: a core doesn't remember since
+	// when.
 	NoLeader *NoLeader
 	// Command, Read and Call are the oldest calls of callers at this server.
 	Command, Read, Call OldestCall
@@ -219,7 +228,8 @@ func (t *sending) status(peer ServerID) *TransferStatus {
 	return s
 }
 
-// receiving says where the transfer of a snapshot to this server stands, and the restore that ends it; nil when there is none.
+// receiving says where the transfer of a snapshot to this server stands, and the restore that ends
+// it; nil when there is none.
 func (c *Core) receiving() *TransferStatus {
 	in := &c.incoming
 	switch {
@@ -273,7 +283,8 @@ func (c *Core) noLeader() *NoLeader {
 	return n
 }
 
-// electorate returns the servers that vote, each once: those of the configuration, or those that are to found a cluster.
+// electorate returns the servers that vote, each once: those of the configuration, or those that
+// are to found a cluster.
 func (c *Core) electorate() (voters []ServerID) {
 	configuration := c.log.configuration()
 	if configuration == nil {
@@ -318,11 +329,12 @@ func (c *Core) commandWaits() (number uint64, wait *Wait) {
 	return item.number, wait
 }
 
-// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is rarely far behind what was
-// applied.
+// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is
+// rarely far behind what was applied.
 const maxLook = 1 << 14
 
-// findOwn returns where a command of this server stands among the entries in memory that aren't applied, or 0.
+// findOwn returns where a command of this server stands among the entries in memory that aren't
+// applied, or 0.
 func (c *Core) findOwn(number uint64) Index {
 	l := &c.log
 	for at := l.applied; at < min(l.last, l.applied+maxLook); {
@@ -340,7 +352,8 @@ func (c *Core) findOwn(number uint64) Index {
 	return 0
 }
 
-// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied yet.
+// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied
+// yet.
 func (c *Core) applyWaits(index Index) *Wait {
 	l := &c.log
 	if index > 0 && index <= l.commit || index == 0 && l.applied < l.commit {
@@ -414,7 +427,8 @@ func (c *Core) readWaits() (number uint64, wait *Wait) {
 	return oldest.number, &Wait{On: WaitAnswer, Servers: []ServerID{to}}
 }
 
-// callWaits says what the oldest call about the cluster itself that was made here waits for; nil when there is none.
+// callWaits says what the oldest call about the cluster itself that was made here waits for; nil
+// when there is none.
 func (c *Core) callWaits() (number uint64, wait *Wait) {
 	if len(c.calls.items) == 0 {
 		return 0, nil

@@ -8,7 +8,8 @@ import (
 	"io"
 )
 
-// An exported snapshot is a file by itself, from which another cluster can be founded (Config.BootstrapFrom):
+// An exported snapshot is a file by itself, from which another cluster can be founded
+// (Config.BootstrapFrom):
 //
 //	"raft-exported"
 //	version    1 byte: exportVersion
@@ -19,7 +20,8 @@ import (
 //	blocks     4 bytes length, at most exportBlock; 4 bytes CRC-32C of the length and the bytes, continued from the CRC
 //	           before; the bytes. A length of 0 ends the file
 //
-// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes them.
+// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes
+// them.
 const (
 	exportMagic   = "raft-exported"
 	exportVersion = 1
@@ -65,7 +67,8 @@ func exportCRC(block []byte, crc uint32) uint32 {
 	return crc32.Update(crc32.Update(crc, exportTable, block[:4]), exportTable, block[8:])
 }
 
-// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't checked.
+// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't
+// checked.
 type exportReader struct {
 	from io.Reader
 	crc  uint32
@@ -74,8 +77,8 @@ type exportReader struct {
 	err  error
 }
 
-// readExport reads the head of an exported file. The meta that it returns has no members, and names the cluster that the
-// file is from.
+// readExport reads the head of an exported file. The meta that it returns has no members, and names
+// the cluster that the file is from.
 func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	r := &exportReader{from: bufio.NewReader(from), buf: make([]byte, 8+exportBlock)}
 	head := make([]byte, exportHead+4)

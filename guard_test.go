@@ -25,13 +25,16 @@ import (
 //
 // The rules:
 //
-//  1. Outside the shell nothing waits and nothing is left to chance. There is no go statement, no channel and no select,
-//     and no map is ranged over. Of the standard library only the packages in calm are used, and of those in mentioned only
-//     types and constants, as in a field that is a time.Duration.
+//  1. Outside the shell nothing waits and nothing is left to chance. There is no go statement, no
+//     channel and no select, and no map is ranged over. Of the standard library only the packages
+//     in calm are used; and of those in mentioned only types and constants, as in a field that is
+//     a time.Duration.
 //  2. The core uses nothing that the shell declares.
-//  3. The face names exported types of the shell, and uses nothing else of it: it describes, and calls nothing.
-//  4. The shell declares no method of Core, uses no unexported field of the core, and no unexported method of a type that has such fields: it asks
-//     by what Core exports. A type that has none, as Message, is a value that the two hand each other.
+//  3. The face names exported types of the shell, and uses nothing else of it: it describes, and
+//     calls nothing.
+//  4. The shell declares no method of Core. It uses no unexported field of the core, and no
+//     unexported method of a type that has such fields: it asks by what Core exports. A type that
+//     has none, as Message, is a value that the two hand each other.
 type house struct {
 	files map[string]*ast.File // by name
 	set   *token.FileSet
@@ -41,7 +44,10 @@ type house struct {
 }
 
 // calm are the packages whose functions neither wait nor depend on anything but their arguments.
-var calm = []string{"bufio", "bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32", "io", "math/bits", "slices", "sort", "strconv", "strings"}
+var calm = []string{
+	"bufio", "bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32", "io", "math/bits", "slices",
+	"sort", "strconv", "strings",
+}
 
 // mentioned are the packages of which types and constants may be named.
 var mentioned = []string{"context", "log/slog", "time"}
@@ -68,7 +74,8 @@ func newHouse(t *testing.T, sources map[string][]byte) *house {
 	return h
 }
 
-// findCore finds the files of the core: those that declare a method of Core, and those that they use.
+// findCore finds the files of the core: those that declare a method of Core, and those that they
+// use.
 func (h *house) findCore() {
 	var found []string
 	for _, name := range slices.Sorted(maps.Keys(h.files)) {
@@ -210,7 +217,8 @@ func (h *house) restless(n ast.Node, used types.Object) string {
 	return path + "." + used.Name()
 }
 
-// hidden says whether something is an unexported field, or an unexported method of a type that has such fields.
+// hidden says whether something is an unexported field, or an unexported method of a type that has
+// such fields.
 func (h *house) hidden(o types.Object) bool {
 	if o.Exported() {
 		return false

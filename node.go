@@ -10,13 +10,14 @@ package raft
 //	applyLane   the state machine           batches from the loop            its queue is closed
 //	WhileLeader nothing                     news of the leadership           the caller's function has returned
 //
-// and those that bring snapshots to and fro, which come and go (node_snapshots.go, node_streams.go).
+// and those that bring snapshots to and fro, which come and go (node_snapshots.go,
+// node_streams.go).
 //
-// Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants done
-// and goes on. What is in flight is bounded by the core's own limits, and so the queues are too. The last of
-// run and the two storage lanes closes the storage, and the last of all lets Close return; so a storage or
-// a state machine that hangs holds up its own lane, and nobody else. The transport's goroutines only put
-// something into the inbox.
+// Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants
+// done and goes on. What is in flight is bounded by the core's own limits, and so the queues are
+// too. The last of run and the two storage lanes closes the storage, and the last of all lets Close
+// return; so a storage or a state machine that hangs holds up its own lane, and nobody else. The
+// transport's goroutines only put something into the inbox.
 
 import (
 	"context"
@@ -29,11 +30,12 @@ import (
 	"time"
 )
 
-// A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine. Its methods
-// may be called by any goroutine, also from within the state machine, except that Apply must not wait for a
-// command or a read of its own node.
+// A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine. Its
+// methods may be called by any goroutine, also from within the state machine, except that Apply
+// must not wait for a command or a read of its own node.
 //
-// It holds what its goroutines share. What is the loop's alone is in the loop, which nobody else gets hold of.
+// It holds what its goroutines share. What is the loop's alone is in the loop, which nobody else
+// gets hold of.
 type Node struct {
 	config Config // completed by Start, and not changed after
 	logger *slog.Logger
@@ -52,11 +54,12 @@ type Node struct {
 // errClose is the reason to stop that is no failure.
 var errClose = errors.New("closed by the caller")
 
-// Start starts a server on what its storage holds. The storage and the transport are the node's from now on:
-// Close closes them, and so does a Start that fails.
+// Start starts a server on what its storage holds. The storage and the transport are the node's
+// from now on: Close closes them, and so does a Start that fails.
 //
-// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged, ErrOutdated for a
-// cluster whose level this version doesn't know, or what the storage or the transport returned.
+// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged,
+// ErrOutdated for a cluster whose level this version doesn't know, or what the storage or the
+// transport returned.
 func Start(config Config) (*Node, error) {
 	n, l, err := newNode(config)
 	if err == nil {
@@ -133,7 +136,8 @@ func newNode(config Config) (*Node, *loop, error) {
 	return n, newLoop(n, core, time.Duration(settings.ElectionTimeout)), nil
 }
 
-// load fills in what the storage and the state machine hold, and returns what the latter keeps beside its state.
+// load fills in what the storage and the state machine hold, and returns what the latter keeps
+// beside its state.
 func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 	err = guard("storage", func() (err error) {
 		settings.Saved, err = c.Storage.Load()
@@ -190,17 +194,18 @@ func (n *Node) Err() error {
 	}
 }
 
-// Done is closed when the node has stopped, by Close or by a failure: it takes no part any more, every
-// caller has an answer, and Err and Status tell the end. The transport and the storage are then being
-// closed, which Close waits for.
+// Done is closed when the node has stopped, by Close or by a failure: it takes no part any more,
+// every caller has an answer, and Err and Status tell the end. The transport and the storage are
+// then being closed, which Close waits for.
 func (n *Node) Done() <-chan struct{} { return n.life.done }
 
-// Close stops the node and answers all callers. A node that leads hands over first (§3.10), if there is a server to hand
-// over to, so that the cluster needn't miss it: until that one leads, an election timeout has passed, or ctx has
-// ended, what is on its way goes on, and nothing new is taken. Close returns when everything is released, or when ctx
-// ends: then a call to the storage, the transport or the state machine hasn't returned, and the rest is
-// released when it does. The error is ctx.Err(), or what closing the storage and the transport returned. A
-// second Close changes nothing, except that the hand-over ends with its ctx too.
+// Close stops the node and answers all callers. A node that leads hands over first (§3.10), if
+// there is a server to hand over to, so that the cluster needn't miss it: until that one leads, an
+// election timeout has passed, or ctx has ended, what is on its way goes on, and nothing new is
+// taken. Close returns when everything is released, or when ctx ends: then a call to the storage,
+// the transport or the state machine hasn't returned, and the rest is released when it does. The
+// error is ctx.Err(), or what closing the storage and the transport returned. A second Close
+// changes nothing, except that the hand-over ends with its ctx too.
 func (n *Node) Close(ctx context.Context) error {
 	n.inbox.resign()
 	select {

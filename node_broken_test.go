@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the next one.
+// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the
+// next one.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l, err := newNode(Config{

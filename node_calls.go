@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Propose replicates a command and returns what the state machine answered to it. It can be called at
-// any server: the command finds its way to the leader, and is offered to the next one when that
+// Propose replicates a command and returns what the state machine answered to it. It can be called
+// at any server: the command finds its way to the leader, and is offered to the next one when that
 // changes, until it is applied or ctx ends. It is never applied twice. The command is copied before
 // Propose returns, for whatever reason it does.
 //
 // An error is either ErrNotApplied: the command wasn't applied and never will be, so it is safe to
-// propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the reason:
-// ctx.Err(), ErrOverloaded, ErrTooLarge, what Config.Validate has returned, ErrClosed, or ErrStopped with the failure that
-// stopped the node. It is also a *CallError, which tells who leads.
+// propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the
+// reason: ctx.Err(), ErrOverloaded, ErrTooLarge, what Config.Validate has returned, ErrClosed, or
+// ErrStopped with the failure that stopped the node. It is also a *CallError, which tells who
+// leads.
 func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if err := n.checkCommand(ctx, command); err != nil {
 		return nil, n.callError(notApplied(err))
@@ -55,8 +56,8 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 		return nil, notApplied(err)
 	}
 	if !w.wait(ctx) {
-		// The core knows whether the command has left this server. It answers at once. The waiter isn't
-		// used again: the loop may see the cancellation after it gave another answer.
+		// The core knows whether the command has left this server. It answers at once. The waiter
+		// isn't used again: the loop may see the cancellation after it gave another answer.
 		n.inbox.cancel(w, ctx.Err())
 		<-w.done
 		return w.result, w.err
@@ -67,28 +68,30 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 }
 
 // Read waits until the state machine of this server is at least as new as the call: what was
-// acknowledged anywhere before Read was called shows in it when Read returns nil (§6.4). It can be called
-// at any server, costs no entry in the log, and many reads share one round to the other servers. The
-// state is then read by the caller, who must see to it that this is safe beside Apply.
+// acknowledged anywhere before Read was called shows in it when Read returns nil (§6.4). It can be
+// called at any server, costs no entry in the log, and many reads share one round to the other
+// servers. The state is then read by the caller, who must see to it that this is safe beside Apply.
 //
-// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure. It is also a
-// *CallError, which tells who leads.
+// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure.
+// It is also a *CallError, which tells who leads.
 func (n *Node) Read(ctx context.Context) error {
 	_, err := n.readAs(ctx, waitsForRead, 0)
 	return err
 }
 
-// LeaseRead is Read, except that the leader needn't ask anybody while it holds a lease (§6.4.1): it is as fresh as long as
-// the servers' clocks keep to Config.ClockDrift. Where there is no lease, as with Config.MaxLease 0, it is Read.
+// LeaseRead is Read, except that the leader needn't ask anybody while it holds a lease (§6.4.1): it
+// is as fresh as long as the servers' clocks keep to Config.ClockDrift. Where there is no lease, as
+// with Config.MaxLease 0, it is Read.
 func (n *Node) LeaseRead(ctx context.Context) error {
 	_, err := n.readAs(ctx, waitsForLeaseRead, 0)
 	return err
 }
 
-// StaleRead returns nil at once if this server's state was the newest not longer than maxAge ago, as far as it knows, and
-// is Read otherwise. It returns how long ago that was at most: everything that was acknowledged before
-// shows in the state. The age is counted, on this server's own clock, from when it sent the last request for a read
-// that a leader has answered; so it is unknown until this server's first read, of whatever kind, and as old as the last one.
+// StaleRead returns nil at once if this server's state was the newest not longer than maxAge ago,
+// as far as it knows, and is Read otherwise. It returns how long ago that was at most: everything
+// that was acknowledged before shows in the state. The age is counted, on this server's own clock,
+// from when it sent the last request for a read that a leader has answered; so it is unknown until
+// this server's first read, of whatever kind, and as old as the last one.
 func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Duration, err error) {
 	fresh, err := n.readAs(ctx, waitsForStaleRead, Duration(max(maxAge, 0)))
 	if err != nil {
@@ -97,7 +100,8 @@ func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Du
 	return time.Duration(n.clock.now() - fresh), nil
 }
 
-// readAs hands a read in and waits until it may be served. It returns when the state was the newest.
+// readAs hands a read in and waits until it may be served. It returns when the state was the
+// newest.
 func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge Duration) (Instant, error) {
 	fresh, err := n.waitToRead(ctx, kind, maxAge)
 	if err != nil {
@@ -125,8 +129,8 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration)
 	return fresh, err
 }
 
-// call asks the leader for something about the cluster itself, and returns the index of the configuration that
-// it led to. It is as honest about its outcome as Propose.
+// call asks the leader for something about the cluster itself, and returns the index of the
+// configuration that it led to. It is as honest about its outcome as Propose.
 func (n *Node) call(ctx context.Context, call Call) (Index, error) {
 	index, err := n.waitForCall(ctx, call)
 	if err != nil {
@@ -157,10 +161,10 @@ func (n *Node) waitForCall(ctx context.Context, call Call) (Index, error) {
 
 func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
 
-// A CallError is every error of Propose, of Read and of the calls that change the members. It tells what
-// became of the call, and what this server knew of the leadership when the call ended: so it tells where to
-// try again. Err is the outcome with its reason. errors.Is finds both in it: ErrNotApplied or
-// ErrOutcomeUnknown, and ErrOverloaded, ctx.Err(), and so on.
+// A CallError is every error of Propose, of Read and of the calls that change the members. It tells
+// what became of the call, and what this server knew of the leadership when the call ended: so it
+// tells where to try again. Err is the outcome with its reason. errors.Is finds both in it:
+// ErrNotApplied or ErrOutcomeUnknown, and ErrOverloaded, ctx.Err(), and so on.
 type CallError struct {
 	Err        error
 	Leadership Leadership

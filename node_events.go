@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// An Event is something that a node knows and that has changed, as it is now: Leadership, Membership, CurrentSnapshot, Trouble
-// or Stopped.
+// An Event is something that a node knows and that has changed, as it is now: Leadership,
+// Membership, CurrentSnapshot, Trouble or Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as a server knows.
@@ -15,24 +15,27 @@ type Leadership struct {
 	Term Term
 	Role string // of this server: "follower", "pre-candidate", "candidate", "leader"; "stopped" at the end
 
-	// Leader leads in Term; "" while none is known. LeaderAddress is where the other servers reach it.
+	// Leader leads in Term; "" while none is known. LeaderAddress is where the other servers reach
+	// it.
 	Leader        ServerID
 	LeaderAddress string
 
-	// Ready says that this server leads and has applied the entry that began its term (§6.4): its state holds
-	// everything that was ever acknowledged. Who is to act as the leader begins now, not at its election.
+	// Ready says that this server leads and has applied the entry that began its term (§6.4): its
+	// state holds everything that was ever acknowledged. Who is to act as the leader begins now,
+	// not at its election.
 	Ready bool
 }
 
-// Membership says who belongs to the cluster. A configuration takes effect when it is in the log (§4.1); until it
-// is committed another one may take its place.
+// Membership says who belongs to the cluster. A configuration takes effect when it is in the log
+// (§4.1); until it is committed another one may take its place.
 type Membership struct {
 	Index         Index         // of the entry that the configuration came with
 	Configuration Configuration // shared, and not to be changed
 	Committed     bool
 }
 
-// Trouble says why a server takes no part in its cluster, as Status.Trouble does; nil when it has none any more.
+// Trouble says why a server takes no part in its cluster, as Status.Trouble does; nil when it has
+// none any more.
 type Trouble struct{ Err error }
 
 // Stopped says that the node has stopped: Err is why, as Node.Err tells it. It is the last event.
@@ -57,13 +60,14 @@ func (CurrentSnapshot) kind() eventKind { return snapshotKind }
 func (Trouble) kind() eventKind         { return troubleKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
 
-// Events yields what the node knows now, one event of each kind, and then every change, until ctx ends, the node has
-// stopped, or the caller breaks off. It can be called at any time, also after the node has stopped, and as
-// often as one likes; each iteration sees every kind for itself.
+// Events yields what the node knows now, one event of each kind, and then every change, until ctx
+// ends, the node has stopped, or the caller breaks off. It can be called at any time, also after
+// the node has stopped, and as often as one likes; each iteration sees every kind for itself.
 //
-// It never holds up the node. Who is slow misses what is outdated, and nothing else: of each kind there is only the
-// latest event to be yielded, at the place in the order where that came. So the last Leadership that was
-// yielded, once the iteration waits for more, is the current one, however slowly the events were taken.
+// It never holds up the node. Who is slow misses what is outdated, and nothing else: of each kind
+// there is only the latest event to be yielded, at the place in the order where that came. So the
+// last Leadership that was yielded, once the iteration waits for more, is the current one, however
+// slowly the events were taken.
 func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		w := n.board.watch()
@@ -84,11 +88,12 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// Leadership returns who leads, as far as this server knows. It costs next to nothing, and waits for nobody.
+// Leadership returns who leads, as far as this server knows. It costs next to nothing, and waits
+// for nobody.
 func (n *Node) Leadership() Leadership { return n.board.leadership() }
 
-// A board shows the latest event of each kind. The loop puts events up and waits for nobody; watchers remember
-// which ones they have seen.
+// A board shows the latest event of each kind. The loop puts events up and waits for nobody;
+// watchers remember which ones they have seen.
 type board struct {
 	mu       sync.Mutex
 	posted   uint64 // how many events were put up

@@ -7,12 +7,14 @@ import (
 	"io"
 )
 
-// ExportSnapshot writes a snapshot of everything that was applied when it was called, in a form from which another
-// cluster can be founded with Config.BootstrapFrom, and which shows when it was cut off or damaged. It takes a
-// snapshot if the current one covers less (see Snapshot), and then reads that; the node works on meanwhile. It
-// returns the index that the snapshot covers. The members of the cluster are not in it.
+// ExportSnapshot writes a snapshot of everything that was applied when it was called, in a form
+// from which another cluster can be founded with Config.BootstrapFrom, and which shows when it was
+// cut off or damaged. It takes a snapshot if the current one covers less (see Snapshot), and then
+// reads that; the node works on meanwhile. It returns the index that the snapshot covers. The
+// members of the cluster are not in it.
 //
-// An error says that what was written is of no use: w's, the storage's, one of Snapshot, or ctx.Err().
+// An error says that what was written is of no use: w's, the storage's, one of Snapshot, or
+// ctx.Err().
 func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 	if _, err := n.Snapshot(ctx); err != nil {
 		return 0, err
@@ -32,8 +34,9 @@ func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 	return meta.Index, nil
 }
 
-// bootstrapFrom makes the exported snapshot the state of a storage that holds nothing. It becomes that with one write,
-// together with the identity of the server: until then the storage holds nothing still, and the next start begins anew.
+// bootstrapFrom makes the exported snapshot the state of a storage that holds nothing. It becomes
+// that with one write, together with the identity of the server: until then the storage holds
+// nothing still, and the next start begins anew.
 func (c *Config) bootstrapFrom(incarnation Incarnation) (Saved, error) {
 	file, err := c.BootstrapFrom()
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"runtime/debug"
 )
 
-// A PanicError is a panic that was caught, in this package or in what it was given. It stops the node, but for one of
-// Config.Validate, which is the caller's.
+// A PanicError is a panic that was caught, in this package or in what it was given. It stops the
+// node, but for one of Config.Validate, which is the caller's.
 type PanicError struct {
 	Where string // "core", "storage", "state machine", "transport", "trace" or "Validate"
 	Value any    // what was panicked with; nil when the goroutine was ended by runtime.Goexit

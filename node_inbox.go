@@ -2,9 +2,10 @@ package raft
 
 import "sync"
 
-// An inbox is where everything comes in that the loop is to know: from callers, from other servers and
-// from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form by
-// themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits here.
+// An inbox is where everything comes in that the loop is to know: from callers, from other servers
+// and from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form
+// by themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits
+// here.
 type inbox struct {
 	maxMessages, maxMessageBytes  int
 	maxProposals, maxCommandBytes int
@@ -38,7 +39,8 @@ type intake struct {
 	reports   []func(*loop, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
-	// What the messages and the proposals count for against the limits: bulk is appends and forwards.
+	// What the messages and the proposals count for against the limits: bulk is appends and
+	// forwards.
 	bulk, bulkBytes, commandBytes int
 }
 
@@ -66,15 +68,17 @@ type fetched struct {
 	entries []Entry
 }
 
-// keepIntake is how many elements a slice of an intake may have room for and be used again. Beyond, it was
-// a burst, and its memory is given back.
+// keepIntake is how many elements a slice of an intake may have room for and be used again. Beyond,
+// it was a burst, and its memory is given back.
 const keepIntake = 16 << 10
 
 // reset empties the intake and lets go of what it holds.
 func (got *intake) reset() {
 	*got = intake{
-		batches: emptied(got.batches), fetched: emptied(got.fetched), lost: emptied(got.lost), messages: emptied(got.messages),
-		proposals: emptied(got.proposals), reads: emptied(got.reads), calls: emptied(got.calls), reports: emptied(got.reports), cancels: emptied(got.cancels), queries: emptied(got.queries),
+		batches: emptied(got.batches), fetched: emptied(got.fetched), reports: emptied(got.reports),
+		messages: emptied(got.messages), lost: emptied(got.lost),
+		proposals: emptied(got.proposals), reads: emptied(got.reads), calls: emptied(got.calls),
+		cancels: emptied(got.cancels), queries: emptied(got.queries),
 	}
 }
 
@@ -86,9 +90,9 @@ func emptied[T any](s []T) []T {
 	return s[:0]
 }
 
-// take exchanges what gathered for the empty intake of the caller. With nothing there it returns false,
-// and the loop must wait for a token before it asks again. What was applied, and isn't awaited, is nothing by itself: it is taken
-// with what comes next.
+// take exchanges what gathered for the empty intake of the caller. With nothing there it returns
+// false, and the loop must wait for a token before it asks again. What was applied, and isn't
+// awaited, is nothing by itself: it is taken with what comes next.
 func (in *inbox) take(got *intake, awaited bool) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -130,8 +134,9 @@ func (in *inbox) alarm() {
 	}
 }
 
-// receive takes a message of another server, or drops it. Under pressure the appends, forwards and calls go
-// first: they are sent again, while votes, heartbeats and answers keep the cluster together.
+// receive takes a message of another server, or drops it. Under pressure the appends, forwards and
+// calls go first: they are sent again, while votes, heartbeats and answers keep the cluster
+// together.
 func (in *inbox) receive(m Message) {
 	bulk := m.Kind == AppendRequest || m.Kind == ForwardRequest || m.Kind == CallRequest
 	size := 0
@@ -218,8 +223,8 @@ func (in *inbox) call(w *waiter, call Call) error {
 	return nil
 }
 
-// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so there
-// are no more of them than callers.
+// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so
+// there are no more of them than callers.
 func (in *inbox) cancel(w *waiter, reason error) {
 	in.mu.Lock()
 	if in.closed != nil {
@@ -242,7 +247,8 @@ func (in *inbox) query(answer chan<- Status) bool {
 	return true
 }
 
-// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked for.
+// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked
+// for.
 
 func (in *inbox) persisted(n WriteNumber) {
 	in.mu.Lock()
@@ -267,7 +273,8 @@ func (in *inbox) fetched(f fetched) {
 	in.added()
 }
 
-// report takes something to tell the core, in the order of the reports. An error means that it didn't.
+// report takes something to tell the core, in the order of the reports. An error means that it
+// didn't.
 func (in *inbox) report(tell func(*loop, Instant)) error {
 	in.mu.Lock()
 	if in.closed != nil {

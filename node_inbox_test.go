@@ -97,7 +97,8 @@ func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	require.Len(t, got.messages, 2)
 }
 
-// What was applied wakes a loop that awaits it, and comes with whatever is next to one that doesn't.
+// What was applied wakes a loop that awaits it, and comes with whatever is next to one that
+// doesn't.
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	in := newTestInbox()
 	var got intake
@@ -135,7 +136,8 @@ func TestEventsGiveABurstsMemoryBack(t *testing.T) {
 	require.False(t, got.some)
 }
 
-// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't hide why.
+// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't
+// hide why.
 func TestFirstReasonToStopCounts(t *testing.T) {
 	in := newTestInbox()
 	broken := errors.New("broken")

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core bounds what
-// it asks for, and so the queue is bounded too.
+// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core
+// bounds what it asks for, and so the queue is bounded too.
 type queue[T any] struct {
 	wake chan struct{} // holds a token when the lane is to be woken
 
@@ -46,7 +46,8 @@ func (q *queue[T]) rouse() {
 	}
 }
 
-// take waits for work and exchanges it for an empty slice. It reports false when the queue is closed.
+// take waits for work and exchanges it for an empty slice. It reports false when the queue is
+// closed.
 func (q *queue[T]) take(empty []T) ([]T, bool) {
 	for {
 		q.mu.Lock()
@@ -98,8 +99,8 @@ type machineTask struct {
 	take, restore *SnapshotMeta
 }
 
-// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails. A failure
-// stops the node.
+// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails.
+// A failure stops the node.
 func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	var failure error = &PanicError{Where: where} // unless guard returns: then do has ended the goroutine
 	defer func() {
@@ -127,8 +128,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	})
 }
 
-// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is tried
-// again: what the disk holds is not known any more.
+// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is
+// tried again: what the disk holds is not known any more.
 func (n *Node) writeLane() {
 	defer n.leaveStorage()
 	work(n, n.lanes.writes, "storage", func(w Write) error {
@@ -181,7 +182,8 @@ func (n *Node) applyLane() {
 	})
 }
 
-// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it reads anyway.
+// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it
+// reads anyway.
 type stopwatch struct {
 	items int // handed over and not reported
 	since Instant

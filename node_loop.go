@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// A loop owns a core: it alone hands events in and takes effects out, one turn after the other. No other goroutine has
-// a reference to it, so that what is the loop's alone is so by construction. A function that an inbox brings gets the
-// loop as its argument, and runs in it.
+// A loop owns a core: it alone hands events in and takes effects out, one turn after the other. No
+// other goroutine has a reference to it, so that what is the loop's alone is so by construction. A
+// function that an inbox brings gets the loop as its argument, and runs in it.
 //
-// It is the loop of one server of one cluster, and knows nothing of the process around it: it neither starts nor closes a
-// storage or a transport, and several loops may use the same ones.
+// It is the loop of one server of one cluster, and knows nothing of the process around it: it
+// neither starts nor closes a storage or a transport, and several loops may use the same ones.
 type loop struct {
-	// What others use too: the settings never change, and each of the rest takes care of that itself.
+	// What others use too: the settings never change, and each of the rest takes care of that
+	// itself.
 	id        ServerID
 	bootstrap []Server
 	slow      time.Duration // a write or a batch that takes so long is logged
@@ -82,8 +83,8 @@ func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 	return l
 }
 
-// run takes turns until there is a reason to stop, and calls ended with it: whatever goes wrong inside ends here. intact
-// says that the core can still be asked.
+// run takes turns until there is a reason to stop, and calls ended with it: whatever goes wrong
+// inside ends here. intact says that the core can still be asked.
 func (l *loop) run(ended func(cause error, intact bool)) {
 	l.step = "core"
 	broken := &PanicError{} // unless guard returns: then something has ended the goroutine
@@ -100,8 +101,8 @@ func (l *loop) run(ended func(cause error, intact bool)) {
 	}
 }
 
-// turns takes what has gathered, hands it to the core, and sees to what the core wants done, until there is a
-// reason to stop.
+// turns takes what has gathered, hands it to the core, and sees to what the core wants done, until
+// there is a reason to stop.
 func (l *loop) turns() error {
 	l.alarm.timer = time.AfterFunc(time.Duration(never), l.inbox.alarm)
 	defer l.alarm.timer.Stop()
@@ -136,9 +137,9 @@ func (l *loop) turns() error {
 	}
 }
 
-// gather lets those come first who are about to bring something, again and again while more callers come: what is taken
-// at once is written, sent and answered at once. This is a place in the queue of the scheduler, not a wait, which a lone caller
-// doesn't feel.
+// gather lets those come first who are about to bring something, again and again while more callers
+// come: what is taken at once is written, sent and answered at once. This is a place in the queue
+// of the scheduler, not a wait, which a lone caller doesn't feel.
 func (l *loop) gather() {
 	runtime.Gosched()
 	for before, callers := 0, l.inbox.callers(); callers > before; callers = l.inbox.callers() {
@@ -153,9 +154,9 @@ type alarm struct {
 	at    Instant     // when it does; 0 for never
 }
 
-// set sets the alarm. A deadline that has moved away leaves the timer as it is, since it moves with nearly
-// every event; the timer then fires early and is set again. Only when more than half of the time is over is it
-// set anew at once, so that an idle server isn't woken for nothing.
+// set sets the alarm. A deadline that has moved away leaves the timer as it is, since it moves with
+// nearly every event; the timer then fires early and is set again. Only when more than half of the
+// time is over is it set anew at once, so that an idle server isn't woken for nothing.
 func (a *alarm) set(deadline, now Instant) {
 	if now < a.at && a.at <= deadline && deadline-a.at <= a.at-now {
 		return
@@ -173,8 +174,8 @@ func (a *alarm) due(now Instant) bool {
 	return true
 }
 
-// perform sees to what the core wants done. Each of these is safe at once; the disk begins first, since it
-// takes longest.
+// perform sees to what the core wants done. Each of these is safe at once; the disk begins first,
+// since it takes longest.
 func (l *loop) perform() {
 	e := &l.effects
 	if e.Write.Number != 0 {
@@ -226,7 +227,8 @@ func (l *loop) answer() {
 	}
 }
 
-// performStreams sees to what the core wants done about snapshots that are sent and received. It never waits.
+// performStreams sees to what the core wants done about snapshots that are sent and received. It
+// never waits.
 func (l *loop) performStreams() {
 	e := &l.effects
 	for _, a := range e.SnapshotAnswers {

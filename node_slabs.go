@@ -5,8 +5,8 @@ import "sync"
 // A slabPool keeps slabs that have room.
 type slabPool struct{ pool sync.Pool }
 
-// copy copies a command, after a head, into a piece of memory that it shares with its neighbours in time,
-// since they live and die together in the log.
+// copy copies a command, after a head, into a piece of memory that it shares with its neighbours in
+// time, since they live and die together in the log.
 func (p *slabPool) copy(head, command []byte) []byte {
 	size := len(head) + len(command)
 	if size > slabBytes/8 {

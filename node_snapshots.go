@@ -19,17 +19,19 @@ import (
 //	transfers.take     a stream from another server    all has come, the stream breaks, the core or the node stops it
 //	receiver.discard   –                               what was received is thrown away
 //
-// They report to the loop like the lanes, and decide nothing. Those of streams are in node_streams.go.
+// They report to the loop like the lanes, and decide nothing. Those of streams are in
+// node_streams.go.
 
-// streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece must get through well before a
-// stream is given up as standing still.
+// streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece
+// must get through well before a stream is given up as standing still.
 const streamBuffer = 16 << 10
 
-// reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat interval when that is
-// sooner.
+// reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat
+// interval when that is sooner.
 const reportEvery = 1 << 20
 
-// transfers bring snapshots to and fro: from the state machine into the storage, and from server to server.
+// transfers bring snapshots to and fro: from the state machine into the storage, and from server to
+// server.
 type transfers struct {
 	storage       Storage
 	transport     Transport
@@ -47,8 +49,8 @@ type transfers struct {
 // errStopping ends what a stopping node doesn't wait for.
 var errStopping = errors.New("raft: the node is stopping")
 
-// takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it can't be captured is no
-// failure of the node.
+// takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it
+// can't be captured is no failure of the node.
 func (n *Node) takeSnapshot(meta *SnapshotMeta) {
 	start := stopwatchFor(n.trace.Snapshot != nil)
 	captured, err := n.lanes.applier.Snapshot(meta.Index)
@@ -115,7 +117,8 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// restoreSnapshot restores the state machine from the current snapshot. If that fails, what the state is isn't known.
+// restoreSnapshot restores the state machine from the current snapshot. If that fails, what the
+// state is isn't known.
 func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	start := stopwatchFor(n.trace.Snapshot != nil)
 	reader, err := n.transfers.open(meta)
@@ -132,7 +135,8 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	return nil
 }
 
-// open opens the current snapshot. If that isn't the one that is meant any more, the error is ErrNoSnapshot.
+// open opens the current snapshot. If that isn't the one that is meant any more, the error is
+// ErrNoSnapshot.
 func (t *transfers) open(meta *SnapshotMeta) (io.ReadCloser, error) {
 	found, reader, err := t.storage.OpenSnapshot()
 	if err != nil {
@@ -157,12 +161,14 @@ func (r *stoppableReader) Read(b []byte) (int, error) {
 	return r.from.Read(b)
 }
 
-// Snapshot takes a snapshot that covers at least what was applied when it was called, and returns the index that the
-// current snapshot then covers: at once, if it does so already. The log before it may be forgotten from then on. The
-// core takes snapshots by itself; this is for who wants one now.
+// Snapshot takes a snapshot that covers at least what was applied when it was called, and returns
+// the index that the current snapshot then covers: at once, if it does so already. The log before
+// it may be forgotten from then on. The core takes snapshots by itself; this is for who wants one
+// now.
 //
-// An error says that it couldn't be taken, and then the old snapshot and the log are as they were: the state machine's
-// or the storage's error, ErrNoSnapshot while nothing has been applied, ErrOverloaded, ctx.Err(), ErrClosed or ErrStopped.
+// An error says that it couldn't be taken, and then the old snapshot and the log are as they were:
+// the state machine's or the storage's error, ErrNoSnapshot while nothing has been applied,
+// ErrOverloaded, ctx.Err(), ErrClosed or ErrStopped.
 func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, snapshotNotTaken(err)

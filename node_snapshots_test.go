@@ -100,7 +100,8 @@ func TestSnapshotOfNothing(t *testing.T) {
 	})
 }
 
-// A snapshot that can't be taken is the caller's to know, and nobody else's: the log stays, and applying goes on.
+// A snapshot that can't be taken is the caller's to know, and nobody else's: the log stays, and
+// applying goes on.
 func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 	broken := errors.New("no room in the notebook")
 	for name, breakIt := range map[string]func(c *cluster, err error){

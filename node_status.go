@@ -12,19 +12,20 @@ type Status struct {
 	Role string // "follower", "pre-candidate", "candidate" or "leader"; "stopped" at the end
 	Term Term
 
-	// Leader leads in Term, as far as this server knows; "" while it knows of none. LeaderAddress is where to
-	// reach it.
+	// Leader leads in Term, as far as this server knows; "" while it knows of none. LeaderAddress
+	// is where to reach it.
 	Leader        ServerID
 	LeaderAddress string
 
-	// Applied ≤ Commit ≤ Last, and Stable ≤ Last: what the state machine has applied, what is committed,
-	// what is in the log, and what of it is on this server's disk. Snapshot is what the current snapshot
-	// covers.
+	// Applied ≤ Commit ≤ Last, and Stable ≤ Last: what the state machine has applied, what is
+	// committed, what is in the log, and what of it is on this server's disk. Snapshot is what the
+	// current snapshot covers.
 	Snapshot, Applied, Commit, Stable, Last Index
 
-	// Cluster is zero and Members is empty until the server belongs to a cluster. They are as in the latest
-	// configuration in the log, committed or not, which is the entry at ConfigurationIndex. While a change of the members
-	// is under way, Next are those to be, if servers catch up for it, and Old those that were, if both must agree.
+	// Cluster is zero and Members is empty until the server belongs to a cluster. They are as in
+	// the latest configuration in the log, committed or not, which is the entry at
+	// ConfigurationIndex. While a change of the members is under way, Next are those to be, if
+	// servers catch up for it, and Old those that were, if both must agree.
 	Cluster            ClusterID
 	Members, Old, Next []Member
 	ConfigurationIndex Index
@@ -34,29 +35,32 @@ type Status struct {
 	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
 	PendingProposals, PendingReads, PendingCalls int
 
-	// HandingOver is the server that this one, which leads, hands over to. Lease is for how long its lease runs unless it is
-	// renewed; 0 while it has none.
+	// HandingOver is the server that this one, which leads, hands over to. Lease is for how long
+	// its lease runs unless it is renewed; 0 while it has none.
 	HandingOver ServerID
 	Lease       time.Duration
 
-	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
-	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrNoCluster.
+	// Trouble says why this server takes no part in its cluster, if it has a reason to think that
+	// it doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or
+	// ErrNoCluster.
 	Trouble error
 
-	// NoLeader explains why there is no leader, nil while one is known. Command, Read and Call explain what the oldest call of
-	// Propose, of Read and of those about the cluster itself (AddServer, TransferLeadership, …) at this server waits for, nil while
-	// none waits.
+	// NoLeader explains why there is no leader, nil while one is known. Command, Read and Call
+	// explain what the oldest call of Propose, of Read and of those about the cluster itself
+	// (AddServer, TransferLeadership, …) at this server waits for, nil while none waits.
 	NoLeader            *NoLeader
 	Command, Read, Call *Wait
 	// Peers are the other servers as this one, while it leads, knows them.
 	Peers []PeerStatus
-	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none. After it, and after a start with a
-	// snapshot, the state machine is restored, which is the last stage.
+	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none.
+	// After it, and after a start with a snapshot, the state machine is restored, which is the last
+	// stage.
 	Receiving *TransferStatus
-	// Disk, CatchUp and Machine are the lanes: writes, reads of entries that have left memory, batches for the state machine.
+	// Disk, CatchUp and Machine are the lanes: writes, reads of entries that have left memory,
+	// batches for the state machine.
 	Disk, CatchUp, Machine LaneStatus
-	// Diverged is a *Divergence when another server's state machine was found to give other results than the one here
-	// (Config.CompareResults), and nil otherwise.
+	// Diverged is a *Divergence when another server's state machine was found to give other results
+	// than the one here (Config.CompareResults), and nil otherwise.
 	Diverged error
 }
 
@@ -78,7 +82,8 @@ func (l *loop) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls, Trouble: l.standing().Trouble,
+		Cluster: c.Cluster, Trouble: l.standing().Trouble,
+		PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls,
 		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-l.clock.now(), 0)),
 		LeaderAddress: l.addressOf(c.Leader, c.Configuration),
 	}
@@ -86,8 +91,9 @@ func (l *loop) status() Status {
 		s.Diverged = c.Diverged
 	}
 	if c.Configuration != nil {
-		s.Members, s.Old, s.Next = slices.Clone(c.Configuration.Members), slices.Clone(c.Configuration.Old), slices.Clone(c.Configuration.Next)
-		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, c.Configuration.level()
+		latest := c.Configuration
+		s.Members, s.Old, s.Next = slices.Clone(latest.Members), slices.Clone(latest.Old), slices.Clone(latest.Next)
+		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, latest.level()
 	}
 	l.explain(&s)
 	return s

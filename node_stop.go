@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A lifetime is the way of a node from its start to its end: its goroutines, and what is left when they are gone.
+// A lifetime is the way of a node from its start to its end: its goroutines, and what is left when
+// they are gone.
 type lifetime struct {
 	ctx    context.Context // ends when the node stops
 	cancel context.CancelFunc
@@ -17,12 +18,13 @@ type lifetime struct {
 	goroutines   atomic.Int32  // that run
 	storageUsers atomic.Int32  // those of them that write or read the log
 	released     chan struct{} // closed when none runs any more
-	// closing and storageClose are what closing the transport and the storage returned, set before released is closed.
+	// closing and storageClose are what closing the transport and the storage returned, set before
+	// released is closed.
 	closing, storageClose error
 }
 
-// begin begins with the goroutines that are there from the start: the loop and three lanes, of which all but the machine's
-// use the storage.
+// begin begins with the goroutines that are there from the start: the loop and three lanes, of
+// which all but the machine's use the storage.
 func (f *lifetime) begin() {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.done, f.released = make(chan struct{}), make(chan struct{})
@@ -40,7 +42,8 @@ func (f *lifetime) leave() {
 	}
 }
 
-// leaveStorage is the last that each goroutine does that uses the storage. The last of them closes it.
+// leaveStorage is the last that each goroutine does that uses the storage. The last of them closes
+// it.
 func (n *Node) leaveStorage() {
 	if n.life.storageUsers.Add(-1) == 0 {
 		n.life.storageClose = guard("storage", n.config.Storage.Close)
@@ -54,8 +57,8 @@ func (n *Node) run(l *loop) {
 	l.run(func(cause error, intact bool) { n.finish(l, cause, intact) })
 }
 
-// finish ends the node's part in the cluster: every caller gets an honest answer, and then everything is
-// let go. intact says that the core can still be asked.
+// finish ends the node's part in the cluster: every caller gets an honest answer, and then
+// everything is let go. intact says that the core can still be asked.
 func (n *Node) finish(l *loop, cause error, intact bool) {
 	reason := ErrClosed
 	if cause != errClose {
@@ -72,8 +75,8 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	n.life.closing = guard("transport", n.config.Transport.Close)
 }
 
-// end answers whoever waits for the loop, which takes no more turns, and returns the last status. rest is what the inbox
-// held besides.
+// end answers whoever waits for the loop, which takes no more turns, and returns the last status.
+// rest is what the inbox held besides.
 func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	if intact {
 		intact = guard("core", func() error { l.settle(rest, reason); return nil }) == nil
@@ -108,8 +111,8 @@ func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	return last
 }
 
-// settle lets the core answer what it can: it knows what was applied, and which commands never left this
-// server.
+// settle lets the core answer what it can: it knows what was applied, and which commands never left
+// this server.
 func (l *loop) settle(rest *intake, reason error) {
 	now := l.clock.now()
 	for _, got := range []*intake{&l.intake, rest} {

@@ -20,7 +20,8 @@ func (c *captor) Apply(entries []Entry, _ [][]byte) {
 	<-c.release
 }
 
-// What the state machine has answered by the time that a node stops goes to the caller, and so does the last status.
+// What the state machine has answered by the time that a node stops goes to the caller, and so does
+// the last status.
 func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		machine := &captor{entries: make(chan []Entry, 1), release: make(chan struct{})}

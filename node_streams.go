@@ -30,8 +30,8 @@ func (t *transfers) send(ctx context.Context, send SendSnapshot) {
 	})
 }
 
-// stream writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says is an error of the
-// snapshot's.
+// stream writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says
+// is an error of the snapshot's.
 func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
 	reader, err := t.open(&send.Meta)
 	if err != nil {
@@ -150,7 +150,8 @@ func (p *streamProgress) reached(at uint64) {
 	_ = p.t.inbox.report(func(l *loop, now Instant) { p.report(l.core, now, at) }) // or else the node has stopped
 }
 
-// receiver is this server's side of the streams that others open. One of them at a time brings something.
+// receiver is this server's side of the streams that others open. One of them at a time brings
+// something.
 type receiver struct {
 	mu       sync.Mutex
 	last     uint64
@@ -186,7 +187,8 @@ func (r *receiver) leave(number uint64) {
 	delete(r.arrivals, number)
 }
 
-// judge tells a stream what becomes of it. One that was accepted before is closed, which ends whoever reads from it.
+// judge tells a stream what becomes of it. One that was accepted before is closed, which ends
+// whoever reads from it.
 func (r *receiver) judge(v *StreamVerdict) {
 	r.mu.Lock()
 	a := r.arrivals[v.Stream]

@@ -66,8 +66,8 @@ func (s *fragileStream) Close() error {
 	return s.WriteCloser.Close()
 }
 
-// away makes a cluster of three of which c has been away while the others compacted their logs, with a snapshot of
-// some bytes. It returns what was applied.
+// away makes a cluster of three of which c has been away while the others compacted their logs,
+// with a snapshot of some bytes. It returns what was applied.
 func away(t *testing.T, c *cluster, size int) []string {
 	t.Helper()
 	for _, id := range c.ids {
@@ -144,7 +144,8 @@ func TestServerThatWasAwayGetsASnapshot(t *testing.T) {
 	}
 }
 
-// What is done with snapshots is traced: also each of the streams that it took; and which one is the current one is an event.
+// What is done with snapshots is traced: also each of the streams that it took; and which one is
+// the current one is an event.
 func TestSnapshotsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
@@ -302,7 +303,8 @@ func TestCloseWhileASnapshotIsOnItsWay(t *testing.T) {
 	}
 }
 
-// A stream that begins with anything but a header that was sent by who opened it is closed, whatever it says.
+// A stream that begins with anything but a header that was sent by who opened it is closed,
+// whatever it says.
 func TestStreamsOfStrangersAreClosed(t *testing.T) {
 	header := raft.AppendMessage(nil, &raft.Message{Kind: raft.SnapshotStream, From: "b", To: "a", Term: 1, Size: 1})
 	long := func(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }

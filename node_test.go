@@ -16,7 +16,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A journal is a state machine that keeps the commands it applied; the result of a command is how many there are.
+// A journal is a state machine that keeps the commands it applied; the result of a command is how
+// many there are.
 type journal struct {
 	mu       sync.Mutex
 	commands []string
@@ -118,7 +119,8 @@ func (d *disk) set(fail error, hang chan struct{}) {
 	d.fail, d.hang = fail, hang
 }
 
-// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of them wait.
+// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of
+// them wait.
 type cluster struct {
 	t        *testing.T
 	network  *raft.Network
@@ -186,7 +188,8 @@ func (c *cluster) close(id raft.ServerID) {
 	require.NoError(c.t, c.nodes[id].Close(c.t.Context()))
 }
 
-// leader waits for a leader that all servers agree on, leaving out some, and returns it with the others.
+// leader waits for a leader that all servers agree on, leaving out some, and returns it with the
+// others.
 func (c *cluster) leader(without ...raft.ServerID) (leader *raft.Node, others []*raft.Node) {
 	for range 100 {
 		leader, others = nil, nil
@@ -278,7 +281,8 @@ func TestNodesAnswerAtEveryServer(t *testing.T) {
 	}
 }
 
-// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine is slow.
+// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine
+// is slow.
 func TestCallersDontWaitForHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = time.Millisecond

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A Trace is a set of functions that a node calls while it works, to measure it and to see what it does, in the
-// manner of net/http/httptrace. Any of them may be nil; one that is costs nothing, not even a reading of the
-// clock. The Trace is copied by Start.
+// A Trace is a set of functions that a node calls while it works, to measure it and to see what it
+// does, in the manner of net/http/httptrace. Any of them may be nil; one that is costs nothing, not
+// even a reading of the clock. The Trace is copied by Start.
 //
 // The rules:
 //
@@ -26,10 +26,11 @@ type Trace struct {
 	Received func(Message)
 	// Sent is called by the loop with each message before the transport gets it.
 	Sent func(Message)
-	// Committed is called by the loop when this server learns that more is committed, with the last index.
+	// Committed is called by the loop when this server learns that more is committed, with the last
+	// index.
 	Committed func(Index)
-	// Answered is called by the loop with the answer to each call that reached it, when the caller has got it. A
-	// Read whose context has ended gets none.
+	// Answered is called by the loop with the answer to each call that reached it, when the caller
+	// has got it. A Read whose context has ended gets none.
 	Answered func(AnswerTrace)
 
 	// Wrote is called by the disk lane after each Storage.Write, before anybody hears of it.
@@ -38,14 +39,14 @@ type Trace struct {
 	Fetched func(FetchTrace)
 	// Applied is called by the machine lane after each batch that the state machine has applied.
 	Applied func(ApplyTrace)
-	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the goroutine that has done it:
-	// the machine lane restores, the others come and go. A stream that is broken is told as well as the one that goes on
-	// where it was.
+	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the
+	// goroutine that has done it: the machine lane restores, the others come and go. A stream that
+	// is broken is told as well as the one that goes on where it was.
 	Snapshot func(SnapshotTrace)
 }
 
-// A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in and to hand
-// out what it caused.
+// A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in
+// and to hand out what it caused.
 type TurnTrace struct {
 	Messages, Proposals, Reads int
 	Reports                    int // of the lanes
@@ -92,8 +93,8 @@ type SnapshotTrace struct {
 	Kind  string   // "taken", "sent", "received" or "restored"
 	Peer  ServerID // where it was sent to, or came from
 	Index Index    // that it covers
-	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes, which the receiver holds from
-	// an earlier one.
+	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes,
+	// which the receiver holds from an earlier one.
 	Bytes, Offset uint64
 	Took          time.Duration // from its capture on, or for the stream
 	Err           error
@@ -153,7 +154,8 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 	return traced(func() { hook(t) })
 }
 
-// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come and go.
+// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come
+// and go.
 func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
 	hook := t.trace.Snapshot
 	if hook == nil {
@@ -183,8 +185,8 @@ func (l *loop) traceSent(m *Message) {
 	}
 }
 
-// traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is still nobody who
-// waits for ever.
+// traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is
+// still nobody who waits for ever.
 func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
 	if hook := l.trace.Answered; hook != nil {
 		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err}
@@ -209,7 +211,8 @@ func (l *loop) traceTurn() {
 	l.tell(func() { hook(t) })
 }
 
-// tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its fault.
+// tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its
+// fault.
 func (l *loop) tell(f func()) {
 	was := l.step
 	l.step = "trace"

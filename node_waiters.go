@@ -20,8 +20,9 @@ type waiterKind uint8
 // waiterKindNames are the kinds for who traces.
 var waiterKindNames = [...]string{waitsForCommand: "command", waitsForRead: "read", waitsForCall: "call"}
 
-// A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It belongs to the caller until it is
-// in the inbox, and again from the token in done on; in between, to the loop.
+// A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It
+// belongs to the caller until it is in the inbox, and again from the token in done on; in between,
+// to the loop.
 type waiter struct {
 	done   chan struct{} // gets one token, when the answer is in the next four
 	result []byte
@@ -46,8 +47,8 @@ func (w *waiter) read(c *Core, now Instant) uint64 {
 	return c.Read(now)
 }
 
-// A waiterPool keeps waiters that nobody uses. Each node has its own: those of a synctest bubble must not meet another's
-// channels.
+// A waiterPool keeps waiters that nobody uses. Each node has its own: those of a synctest bubble
+// must not meet another's channels.
 type waiterPool struct{ pool sync.Pool }
 
 // get returns a waiter, perhaps one that was used before.
@@ -85,9 +86,10 @@ func (w *waiter) answer(a *Answer) {
 	w.done <- struct{}{}
 }
 
-// waiters finds the callers that wait by the numbers that the core gave them. Numbers rise one by one and
-// are answered roughly in order, so that a ring holds nearly all: a slot for each of the next numbers.
-// Who waits so much longer than others that a newer one needs the slot moves to a map.
+// waiters finds the callers that wait by the numbers that the core gave them. Numbers rise one by
+// one and are answered roughly in order, so that a ring holds nearly all: a slot for each of the
+// next numbers. Who waits so much longer than others that a newer one needs the slot moves to a
+// map.
 type waiters struct {
 	ring  []*waiter // the waiter with number i is in slot i modulo the length, a power of two
 	late  map[uint64]*waiter

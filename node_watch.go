@@ -4,7 +4,8 @@ package raft
 type shown struct {
 	standing  Standing
 	committed Index // that the trace was told of
-	// leaderless is since when no leader is known, ledSince since when this server leads, while that is so.
+	// leaderless is since when no leader is known, ledSince since when this server leads, while
+	// that is so.
 	leaderless, ledSince Instant
 }
 
@@ -17,7 +18,8 @@ func (l *loop) standing() Standing {
 	return s
 }
 
-// observe answers who asked for the status, and tells what has changed: the log, and those who watch.
+// observe answers who asked for the status, and tells what has changed: the log, and those who
+// watch.
 func (l *loop) observe() {
 	for _, q := range l.intake.queries {
 		reply(q, l.status())
@@ -54,7 +56,8 @@ func (l *loop) news(was Standing) (events []Event) {
 	if leadership != l.board.leadership() {
 		events = append(events, leadership)
 	}
-	if now.Configuration != nil && (now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted) {
+	other := now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted
+	if now.Configuration != nil && other {
 		events = append(events, Membership{now.ConfigurationIndex, *now.Configuration, now.ConfigurationCommitted})
 	}
 	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
@@ -66,8 +69,8 @@ func (l *loop) news(was Standing) (events []Event) {
 	return events
 }
 
-// addressOf returns where others reach a server: from the latest configuration, or while there is none, from
-// Bootstrap.
+// addressOf returns where others reach a server: from the latest configuration, or while there is
+// none, from Bootstrap.
 func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
 	if configuration != nil {
 		if member := configuration.member(id); member != nil {

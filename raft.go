@@ -59,11 +59,34 @@ type Answer struct {
 }
 
 // A Core is one server's part in the protocol: it decides, and does nothing else. Events go in by its
-// methods, effects come out of Drain. It is single-threaded and deterministic: the same config and the
+// methods, effects come out of [Core.Drain]. It is single-threaded and deterministic: the same config and the
 // same events give the same effects. It never blocks, and reads no clock: every event comes with the
-// current time, which never goes back.
+// current time, which never goes back. The example drives one server.
 //
-// Several events may come between two calls of Drain; what they cause is then done together.
+// # Events
+//
+// Other servers: [Core.Receive], [Core.Lost]. The time: [Core.Tick], which is due at [Core.Deadline]. Callers: [Core.Propose],
+// [Core.ProposeEntry], [Core.Read], [Core.ReadByLease], [Core.ReadStale], [Core.Call], [Core.Snapshot] and
+// [Core.Resign], and when they give up, [Core.Cancel], [Core.CancelRead], [Core.CancelCall] and [Core.CancelSnapshot].
+// Each Answer names the number that such a call returned.
+//
+// # Effects, and the reports of them
+//
+// Drain fills [Effects]. Those that take time are reported when they are done: [Core.Persisted], [Core.Fetched], [Core.Applied],
+// [Core.Restored], [Core.SnapshotTaken] or [Core.SnapshotFailed], [Core.SnapshotMoved] and [Core.SnapshotSent] of a stream to
+// another server, [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] of one that another server opens. Several
+// events may come between two calls of Drain; what they cause is then done together. HandIn says in which order to
+// hand in what has gathered.
+//
+// # What can be asked
+//
+// [Core.Standing] is what is worth telling whenever it changes, [Core.Status] is more, and [Core.Explain] says why.
+// [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] are single answers.
+//
+// # For tests
+//
+// [Core.Check] looks for broken invariants, and [Core.Clone] copies. [Core.AppendState], [Core.AppendStateButHeld],
+// [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a model checker.
 type Core struct {
 	id     ServerID
 	config CoreConfig
