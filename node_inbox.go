@@ -44,7 +44,7 @@ type intake struct {
 	bulk, bulkBytes, commandBytes int
 }
 
-// A proposal is what a caller proposes, and the caller that waits for it.
+// proposed is a proposal with the caller that waits for it.
 type proposed struct {
 	Proposal
 	waiter *waiter
@@ -56,7 +56,7 @@ type called struct {
 	waiter *waiter
 }
 
-// A canceled says that a caller doesn't want to wait any longer.
+// canceled is a caller that doesn't want to wait any longer, with the reason.
 type canceled struct {
 	waiter *waiter
 	reason error

@@ -125,7 +125,7 @@ func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	require.Len(t, got.batches, 1)
 }
 
-func TestEventsGiveABurstsMemoryBack(t *testing.T) {
+func TestIntakeGivesABurstsMemoryBack(t *testing.T) {
 	got := intake{messages: make([]Message, 1, keepIntake+1), reads: make([]*waiter, 1, keepIntake), bulk: 1, some: true}
 	got.reads[0] = &waiter{}
 	got.reset()

@@ -70,7 +70,7 @@ type underway struct {
 // busy tells how long the lanes take.
 type busy struct{ disk, catchUp, machine stopwatch }
 
-// newLoop returns the loop of a node, which has begun to show what its core knows.
+// newLoop returns the loop of a node. The board shows what its core knows from now on.
 func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 	l := &loop{
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: max(electionTimeout/4, time.Millisecond), clock: n.clock,
