@@ -98,6 +98,7 @@ func newNode(config Config) (*Node, *loop, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	started := clock{time.Now()} // as Instant 0, which the core counts from
 	var core *Core
 	err = guard("core", func() (err error) {
 		core, err = NewCore(settings)
@@ -116,7 +117,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		}
 	}
 	n := &Node{
-		config: config, logger: config.Logger.With("node", config.ID), clock: clock{time.Now()},
+		config: config, logger: config.Logger.With("node", config.ID), clock: started,
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,

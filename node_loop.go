@@ -9,14 +9,14 @@ import (
 )
 
 // A loop owns a core: it alone hands events in and takes effects out, one turn after the other. No
-// other goroutine has a reference to it, so that what is the loop's alone is so by construction. A
-// function that an inbox brings gets the loop as its argument, and runs in it.
+// other goroutine has a reference to the loop, so none can touch what belongs to it. A function
+// that the inbox brings gets the loop as its argument, and runs in the loop's goroutine.
 //
-// It is the loop of one server of one cluster, and knows nothing of the process around it: it
+// It is the loop of one server of one cluster, and knows nothing of the process around it. It
 // neither starts nor closes a storage or a transport, and several loops may use the same ones.
 type loop struct {
-	// What others use too: the settings never change, and each of the rest takes care of that
-	// itself.
+	// What other goroutines use too. The settings never change, and each of the rest may be used
+	// by several goroutines.
 	id        ServerID
 	bootstrap []Server
 	slow      time.Duration // a write or a batch that takes so long is logged
@@ -46,11 +46,11 @@ type loop struct {
 	step      string // what the loop is at, for the report of a panic
 }
 
-// waiting are the callers whom the core owes an answer.
+// waiting are the callers that the core owes an answer.
 type waiting struct{ commands, reads, calls waiters }
 
-// whom returns those among whom an answer is awaited.
-func (w *waiting) whom(a *Answer) *waiters {
+// of returns the callers of the kind that an answer is for.
+func (w *waiting) of(a *Answer) *waiters {
 	switch {
 	case a.Read:
 		return &w.reads
@@ -219,7 +219,7 @@ func (l *loop) performMachine() {
 func (l *loop) answer() {
 	for i := range l.effects.Answers {
 		a := &l.effects.Answers[i]
-		if w := l.waiting.whom(a).take(a.Number); w != nil {
+		if w := l.waiting.of(a).take(a.Number); w != nil {
 			kind, since := w.kind, w.since
 			w.answer(a)
 			l.traceAnswer(a, kind, since)
