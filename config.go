@@ -1,8 +1,6 @@
 package raft
 
 import (
-	crand "crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -137,7 +135,8 @@ const (
 	defaultMaxSessionBytes  = 64 << 20
 )
 
-// normalize fills in the defaults and returns the core's share of the config. It refuses what can't be used.
+// normalize fills in the defaults, but for those that must be drawn or asked for, and returns the core's share of the config.
+// It refuses what can't be used.
 func (c *Config) normalize() (CoreConfig, error) {
 	switch {
 	case c.Machine == nil:
@@ -175,14 +174,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 		return CoreConfig{}, fmt.Errorf("%w: MaxSessions is %d and MaxSessionBytes %d, more than %d and %d", ErrConfig,
 			c.MaxSessions, c.MaxSessionBytes, wire.MaxSessions, wire.MaxSessionBytes)
 	}
-	if c.Seed == 0 {
-		c.Seed = randomNumber()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
 	core := CoreConfig{
-		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed, Incarnation: Incarnation(randomNumber()),
+		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed,
 		Heartbeat: Duration(c.Heartbeat), ElectionTimeout: Duration(c.ElectionTimeout),
 		Priority: c.Priority, MaxLease: Duration(c.MaxLease), ClockDrift: Duration(c.ClockDrift),
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
@@ -196,17 +189,6 @@ func (c *Config) normalize() (CoreConfig, error) {
 	}
 	c.MaxPending, c.MaxPendingBytes = core.MaxPending, core.MaxPendingBytes
 	return core, nil
-}
-
-// randomNumber draws a number other than 0.
-func randomNumber() uint64 {
-	for {
-		var b [8]byte
-		_, _ = crand.Read(b[:]) // it never fails
-		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
-			return n
-		}
-	}
 }
 
 // ownAddress returns where others reach this server: from the config, or else from the newest

@@ -18,31 +18,6 @@ var (
 	ErrOutcomeUnknown = errors.New("raft: outcome of command unknown")
 )
 
-// A CallError is every error of Propose, of Read and of the calls that change the members: what became of the call, and what this server knew of the
-// leadership when it ended, which tells where to try again. Err is that outcome with its reason; errors.Is finds
-// both in it: ErrNotApplied or ErrOutcomeUnknown, and ErrOverloaded, ctx.Err(), and so on.
-type CallError struct {
-	Err        error
-	Leadership Leadership
-}
-
-// Error tells the outcome, the reason and the leadership.
-func (e *CallError) Error() string {
-	l := &e.Leadership
-	switch {
-	case l.Role == stoppedRole:
-		return e.Err.Error()
-	case l.Leader == "":
-		return fmt.Sprintf("%v (no leader is known in term %d)", e.Err, l.Term)
-	case l.LeaderAddress == "":
-		return fmt.Sprintf("%v (%s leads in term %d)", e.Err, l.Leader, l.Term)
-	}
-	return fmt.Sprintf("%v (%s at %s leads in term %d)", e.Err, l.Leader, l.LeaderAddress, l.Term)
-}
-
-// Unwrap returns Err.
-func (e *CallError) Unwrap() error { return e.Err }
-
 // Reasons why a command was not applied, or a read not served.
 var (
 	// ErrOverloaded says that too much is waiting already: to be committed, applied or sent to a leader.
@@ -152,6 +127,9 @@ var (
 
 	// ErrOtherCluster says that messages of another cluster arrive, and none of a leader of this one.
 	ErrOtherCluster = errors.New("raft: messages from another cluster")
+
+	// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added to a cluster.
+	ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
 )
 
 // ErrMalformed says that bytes are not what they should encode.

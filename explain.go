@@ -14,8 +14,9 @@ type NoLeader struct {
 	Reason NoLeaderReason
 	// For is for how long this server has known none.
 	For time.Duration
-	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard from them: Granted
-	// are those whose votes it has, itself among them once its own is on its disk; Silent are the rest.
+	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard
+	// from them: Granted are those whose votes it has, itself among them once its own is on its
+	// disk; Silent are the rest.
 	Granted, Refused, Silent []ServerID
 }
 
@@ -72,8 +73,8 @@ const (
 	WaitLeader WaitReason = "a leader"
 	// WaitAnswer: for the leader, Servers, which was asked.
 	WaitAnswer WaitReason = "the leader's answer"
-	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has committed will show
-	// whether the command is among that.
+	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has
+	// committed will show whether the command is among that.
 	WaitNextTerm WaitReason = "an entry of a later term"
 	// WaitStored: this server leads, and Servers don't hold the entry at Index on their disks.
 	WaitStored WaitReason = "a majority to store"
@@ -85,11 +86,13 @@ const (
 	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
 	// WaitMachine: for this server's state machine to apply the entry at Index.
 	WaitMachine WaitReason = "the state machine"
-	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they are.
+	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they
+	// are.
 	WaitIdentity WaitReason = "new servers to answer"
 	// WaitCatchUp: for Servers, which are to be voters, to catch up (§4.2.1).
 	WaitCatchUp WaitReason = "new voters to catch up"
-	// WaitStep: for the leader, Servers, to take the next step of a change, behind the configuration at Index.
+	// WaitStep: for the leader, Servers, to take the next step of a change, behind the
+	// configuration at Index.
 	WaitStep WaitReason = "the next step of the change"
 	// WaitSuccessor: this server hands over to Servers (§3.10).
 	WaitSuccessor WaitReason = "the next leader"
@@ -110,16 +113,20 @@ func (w *Wait) String() string {
 // A PeerStatus is what a leader knows of another server.
 type PeerStatus struct {
 	ID ServerID
-	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is sent.
+	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is
+	// sent.
 	Match, Next Index
-	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating", "reading" what has
-	// left memory from the leader's disk, or "snapshot" when it is sent that first.
+	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating",
+	// "reading" what has left memory from the leader's disk, or "snapshot" when it is sent that
+	// first.
 	Sending string
-	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they hold.
+	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they
+	// hold.
 	InFlight, InFlightBytes int
 	// Snapshot is where the transfer of a snapshot to it stands, nil when it is sent none.
 	Snapshot *TransferStatus
-	// Silent is for how long nothing has come from it, counted at most from the beginning of the leadership.
+	// Silent is for how long nothing has come from it, counted at most from the beginning of the
+	// leadership.
 	Silent time.Duration
 }
 
@@ -128,8 +135,8 @@ type TransferStatus struct {
 	Peer  ServerID // where it goes to, or comes from
 	Index Index    // that the snapshot covers
 	Stage TransferStage
-	// Done of Size bytes are there: of one that is sent, written to the present stream or held by the receiver when that
-	// began; of one that is received, stored.
+	// Done of Size bytes are there: of one that is sent, written to the present stream or held by
+	// the receiver when that began; of one that is received, stored.
 	Done, Size uint64
 }
 
@@ -142,15 +149,10 @@ const (
 	TransferOffered TransferStage = "offered"
 	// TransferStreaming: bytes are on their way.
 	TransferStreaming TransferStage = "streaming"
-	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine to be restored.
+	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine
+	// to be restored.
 	TransferInstalling TransferStage = "installing"
 )
-
-// A LaneStatus is what one of the node's lanes is at.
-type LaneStatus struct {
-	Pending int           // items that it was given and hasn't done
-	For     time.Duration // since it has done one, or was given the first; 0 when there are none
-}
 
 func names(servers []ServerID) string {
 	list := make([]string, len(servers))
@@ -160,59 +162,44 @@ func names(servers []ServerID) string {
 	return strings.Join(list, ", ")
 }
 
-// explain fills in why things are as they are.
-func (n *Node) explain(s *Status) {
-	now := n.read
-	if s.Leader == "" {
-		s.NoLeader = n.core.noLeader()
-		s.NoLeader.For = time.Duration(now - n.leaderless)
+// An Explanation says why a server is where it is, to somebody who wonders. It decides nothing.
+type Explanation struct {
+	// NoLeader is nil while a leader is known. For is left at 0: a core doesn't remember since
+	// when.
+	NoLeader *NoLeader
+	// Command, Read and Call are the oldest calls of callers at this server.
+	Command, Read, Call OldestCall
+	// Peers are the other servers as this one, while it leads, knows them.
+	Peers []PeerStatus
+	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none.
+	Receiving *TransferStatus
+}
+
+// An OldestCall is the oldest one of its kind that waits. Number is the one that the core gave it.
+type OldestCall struct {
+	Number uint64
+	Wait   *Wait // nil when none waits. For is left at 0: a core doesn't remember since when
+}
+
+// Explain explains. It costs more than Status, and changes nothing.
+func (c *Core) Explain() Explanation {
+	x := Explanation{Receiving: c.receiving()}
+	if c.leaderID() == "" {
+		x.NoLeader = c.noLeader()
 	}
-	if number, wait := n.core.commandWaits(); wait != nil {
-		wait.For = n.proposals.waited(number, now)
-		s.Command = wait
-	}
-	if number, wait := n.core.readWaits(); wait != nil {
-		wait.For = n.reads.waited(number, now)
-		s.Read = wait
-	}
-	if number, wait := n.core.callWaits(); wait != nil {
-		wait.For = n.calls.waited(number, now)
-		s.Call = wait
-	}
-	if l, leads := n.core.role.(*leader); leads {
+	x.Command.Number, x.Command.Wait = c.commandWaits()
+	x.Read.Number, x.Read.Wait = c.readWaits()
+	x.Call.Number, x.Call.Wait = c.callWaits()
+	if l, leads := c.role.(*leader); leads {
 		for i := range l.peers {
 			p := &l.peers[i]
-			s.Peers = append(s.Peers, PeerStatus{
-				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window),
-				InFlightBytes: p.windowBytes, Silent: time.Duration(now - max(p.heard, n.ledSince)),
-				Snapshot: p.sending.status(p.id),
+			x.Peers = append(x.Peers, PeerStatus{
+				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
+				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id),
 			})
 		}
 	}
-	s.Receiving = n.core.receiving()
-	s.Disk, s.CatchUp, s.Machine = n.writing.status(now), n.reading.status(now), n.applying.status(now)
-}
-
-// waited returns for how long a caller has waited.
-func (t *waiters) waited(number uint64, now Instant) time.Duration {
-	w := t.late[number]
-	if len(t.ring) > 0 {
-		if at := t.ring[number&uint64(len(t.ring)-1)]; at != nil && at.number == number {
-			w = at
-		}
-	}
-	if w == nil {
-		return 0
-	}
-	return time.Duration(now - w.since)
-}
-
-// status returns what a lane is at.
-func (s *stopwatch) status(now Instant) LaneStatus {
-	if s.items == 0 {
-		return LaneStatus{}
-	}
-	return LaneStatus{s.items, time.Duration(now - s.since)}
+	return x
 }
 
 // mode says how a peer is sent entries.
@@ -243,7 +230,8 @@ func (t *sending) status(peer ServerID) *TransferStatus {
 	return s
 }
 
-// receiving says where the transfer of a snapshot to this server stands, and the restore that ends it; nil when there is none.
+// receiving says where the transfer of a snapshot to this server stands, and the restore that ends
+// it; nil when there is none.
 func (c *Core) receiving() *TransferStatus {
 	in := &c.incoming
 	switch {
@@ -297,7 +285,8 @@ func (c *Core) noLeader() *NoLeader {
 	return n
 }
 
-// electorate returns the servers that vote, each once: those of the configuration, or those that are to found a cluster.
+// electorate returns the servers that vote, each once: those of the configuration, or those that
+// are to found a cluster.
 func (c *Core) electorate() (voters []ServerID) {
 	configuration := c.log.configuration()
 	if configuration == nil {
@@ -342,11 +331,12 @@ func (c *Core) commandWaits() (number uint64, wait *Wait) {
 	return item.number, wait
 }
 
-// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is rarely far behind what was
-// applied.
+// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is
+// rarely far behind what was applied.
 const maxLook = 1 << 14
 
-// findOwn returns where a command of this server stands among the entries in memory that aren't applied, or 0.
+// findOwn returns where a command of this server stands among the entries in memory that aren't
+// applied, or 0.
 func (c *Core) findOwn(number uint64) Index {
 	l := &c.log
 	for at := l.applied; at < min(l.last, l.applied+maxLook); {
@@ -364,7 +354,8 @@ func (c *Core) findOwn(number uint64) Index {
 	return 0
 }
 
-// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied yet.
+// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied
+// yet.
 func (c *Core) applyWaits(index Index) *Wait {
 	l := &c.log
 	if index > 0 && index <= l.commit || index == 0 && l.applied < l.commit {
@@ -438,7 +429,8 @@ func (c *Core) readWaits() (number uint64, wait *Wait) {
 	return oldest.number, &Wait{On: WaitAnswer, Servers: []ServerID{to}}
 }
 
-// callWaits says what the oldest call about the cluster itself that was made here waits for; nil when there is none.
+// callWaits says what the oldest call about the cluster itself that was made here waits for; nil
+// when there is none.
 func (c *Core) callWaits() (number uint64, wait *Wait) {
 	if len(c.calls.items) == 0 {
 		return 0, nil

@@ -2,9 +2,7 @@ package raft
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -12,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An exported snapshot is a file by itself, from which another cluster can be founded (Config.BootstrapFrom):
+// An exported snapshot is a file by itself, from which another cluster can be founded
+// (Config.BootstrapFrom):
 //
 //	"raft-exported"
 //	version    1 byte: exportVersion
@@ -23,7 +22,8 @@ import (
 //	blocks     4 bytes length, at most exportBlock; 4 bytes CRC-32C of the length and the bytes, continued from the CRC
 //	           before; the bytes. A length of 0 ends the file
 //
-// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes them.
+// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes
+// them.
 const (
 	exportMagic   = "raft-exported"
 	exportVersion = 1
@@ -32,31 +32,6 @@ const (
 )
 
 var exportTable = crc32.MakeTable(crc32.Castagnoli)
-
-// ExportSnapshot writes a snapshot of everything that was applied when it was called, in a form from which another
-// cluster can be founded with Config.BootstrapFrom, and which shows when it was cut off or damaged. It takes a
-// snapshot if the current one covers less (see Snapshot), and then reads that; the node works on meanwhile. It
-// returns the index that the snapshot covers. The members of the cluster are not in it.
-//
-// An error says that what was written is of no use: w's, the storage's, one of Snapshot, or ctx.Err().
-func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
-	if _, err := n.Snapshot(ctx); err != nil {
-		return 0, err
-	}
-	cluster := n.Status().Cluster
-	meta, reader, err := n.config.Storage.OpenSnapshot()
-	if err != nil {
-		return 0, fmt.Errorf("raft: export snapshot: %w", err)
-	}
-	err = writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
-	if err = errors.Join(err, reader.Close()); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return 0, fmt.Errorf("raft: export snapshot: %w", err)
-	}
-	return meta.Index, nil
-}
 
 // writeExport writes a snapshot in the form of an exported one.
 func writeExport(w io.Writer, cluster ClusterID, meta *SnapshotMeta, from io.Reader) error {
@@ -94,7 +69,8 @@ func exportCRC(block []byte, crc uint32) uint32 {
 	return crc32.Update(crc32.Update(crc, exportTable, block[:4]), exportTable, block[8:])
 }
 
-// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't checked.
+// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't
+// checked.
 type exportReader struct {
 	from io.Reader
 	crc  uint32
@@ -103,8 +79,8 @@ type exportReader struct {
 	err  error
 }
 
-// readExport reads the head of an exported file. The meta that it returns has no members, and names the cluster that the
-// file is from.
+// readExport reads the head of an exported file. The meta that it returns has no members, and names
+// the cluster that the file is from.
 func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	r := &exportReader{from: bufio.NewReader(from), buf: make([]byte, 8+exportBlock)}
 	head := make([]byte, exportHead+4)
@@ -172,41 +148,4 @@ func (r *exportReader) block() error {
 	}
 	r.left = block[8:]
 	return nil
-}
-
-// bootstrapFrom makes the exported snapshot the state of a storage that holds nothing. It becomes that with one write,
-// together with the identity of the server: until then the storage holds nothing still, and the next start begins anew.
-func (c *Config) bootstrapFrom(incarnation Incarnation) (Saved, error) {
-	file, err := c.BootstrapFrom()
-	if err != nil {
-		return Saved{}, err
-	}
-	saved, err := c.storeExport(file, incarnation)
-	return saved, errors.Join(err, file.Close())
-}
-
-// storeExport stores an exported snapshot, and returns what Load would then return.
-func (c *Config) storeExport(file io.Reader, incarnation Incarnation) (Saved, error) {
-	meta, from, err := readExport(file)
-	if err != nil {
-		return Saved{}, err
-	}
-	into, err := c.Storage.CreateSnapshot(meta)
-	if err != nil {
-		return Saved{}, err
-	}
-	size, err := io.Copy(into, from)
-	if err == nil {
-		err = into.Commit()
-	}
-	if err != nil {
-		return Saved{}, errors.Join(err, into.Abort())
-	}
-	state := DurableState{HardState: HardState{Term: meta.Term}, Server: c.ID, Incarnation: incarnation}
-	if err := c.Storage.Write(Write{State: state, Snapshot: &meta}); err != nil {
-		return Saved{}, err
-	}
-	return Saved{
-		State: state, Snapshot: meta, SnapshotBytes: uint64(size), Base: meta.Index, BaseTerm: meta.Term, Last: meta.Index,
-	}, nil
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// TestCommandAllocations: what one command allocates in three nodes in memory, from Propose to its answer, when nobody else
-// proposes, so that nothing is shared by a batch. A greater number here is one for every command of such users.
+// TestCommandAllocations: what one command allocates in three nodes in memory, from Propose to its
+// answer, when nobody else proposes, so that nothing is shared by a batch. A greater number here is
+// one for every command of such users.
 func TestCommandAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("pools forget at random under the race detector")

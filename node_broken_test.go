@@ -7,17 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the next one.
+// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the
+// next one.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, err := newNode(alone(breaker{}))
+		n, l, err := newNode(alone(breaker{}))
 		require.NoError(t, err)
-		broken, unseen, reading := n.newWaiter(), n.newWaiter(), n.newWaiter()
+		broken, unseen, reading := n.waiters.get(), n.waiters.get(), n.waiters.get()
 		require.NoError(t, n.inbox.propose(broken, Proposal{}))
 		require.NoError(t, n.inbox.propose(unseen, Proposal{}))
 		require.NoError(t, n.inbox.read(reading))
-		n.core = nil // whatever touches it now, panics
-		n.run()
+		l.core = nil // whatever touches it now, panics
+		n.run(l)
 		for _, w := range []*waiter{broken, unseen, reading} {
 			require.Len(t, w.done, 1)
 			require.ErrorIs(t, w.err, ErrStopped)

@@ -27,7 +27,8 @@ func requireClosed(t *testing.T, node *raft.Node) {
 	require.NoError(t, node.Close(t.Context()), "a second time does nothing")
 }
 
-// The bubble of each of these tests ends only when every goroutine in it has ended: none is left behind.
+// The bubble of each of these tests ends only when every goroutine in it has ended: none is left
+// behind.
 
 func TestCloseWhileElecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

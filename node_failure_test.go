@@ -302,8 +302,8 @@ func TestBrokenInvariantStopsTheNode(t *testing.T) {
 		forgetful := c.disks["a"]
 		c.close("a")
 
-		// A storage that loses committed entries from its middle breaks its contract, and the core notices when it
-		// wants them back to apply them.
+		// A storage that loses committed entries from its middle breaks its contract, and the core
+		// notices when it wants them back to apply them.
 		c.machines["a"] = &journal{}
 		config := c.config("a")
 		config.Storage = &amnesiac{Storage: forgetful.Reopen()}

@@ -151,9 +151,9 @@ func TestServerFarBehindIsServedFromTheDisk(t *testing.T) {
 	})
 }
 
-// Clients propose at all servers while links are cut, messages are lost and servers restart. What they were told
-// must be true: an acknowledged command is applied once, one that was not applied never is, the rest at most once,
-// and all servers apply the same commands in the same order.
+// Clients propose at all servers while links are cut, messages are lost and servers restart. What
+// they were told must be true: an acknowledged command is applied once, one that was not applied
+// never is, the rest at most once, and all servers apply the same commands in the same order.
 func TestAnswersAreHonest(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

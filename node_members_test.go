@@ -121,7 +121,8 @@ type changing struct {
 	nodes    map[raft.ServerID]*raft.Node
 	machines map[raft.ServerID]*journal
 	reached  func(raft.ServerID) raft.Server
-	// again says whether a change that has failed for some reason is asked for again, because the machine that runs the test was busy.
+	// again says whether a change that has failed for some reason is asked for again, because the
+	// machine that runs the test was busy.
 	again func(error) bool
 
 	timeout time.Duration // for an election
@@ -201,8 +202,8 @@ func (c *changing) change(random *rand.Rand) {
 	c.present = next
 }
 
-// run changes the members again and again, after so many more commands at most each time. No command is lost that was acknowledged, none
-// is applied twice, and none that was refused.
+// run changes the members again and again, after so many more commands at most each time. No
+// command is lost that was acknowledged, none is applied twice, and none that was refused.
 func (c *changing) run(changes, clients, commands int) {
 	t := c.t
 	random := rand.New(rand.NewPCG(1, 2))
@@ -235,7 +236,8 @@ func (c *changing) run(changes, clients, commands int) {
 	require.Greater(t, len(c.acknowledged), changes*commands/4)
 }
 
-// Clients propose all the time at servers that come and go, while the members are changed at random again and again.
+// Clients propose all the time at servers that come and go, while the members are changed at random
+// again and again.
 func TestRandomSetMembersUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond})

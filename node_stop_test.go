@@ -19,7 +19,8 @@ func (c *captor) Apply(entries []Entry, _ [][]byte) {
 	<-c.release
 }
 
-// What the state machine has answered by the time that a node stops goes to the caller, and so does the last status.
+// What the state machine has answered by the time that a node stops goes to the caller, and so does
+// the last status.
 func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		machine := &captor{entries: make(chan []Entry, 1), release: make(chan struct{})}
@@ -37,13 +38,13 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 
 		status := make(chan Status, 1)
 		n.inbox.mu.Lock() // the loop sees all of it at once
-		ev := &n.inbox.events
-		ev.batches = append(ev.batches, Batch{
+		got := &n.inbox.intake
+		got.batches = append(got.batches, Batch{
 			Last: command.Index, Term: command.Term,
 			Commands: []AppliedCommand{{Number: command.Number, Place: command.Index, Index: command.Index, Result: []byte("result")}},
 		})
-		ev.queries = append(ev.queries, status)
-		ev.stop = errClose
+		got.queries = append(got.queries, status)
+		got.stop = errClose
 		n.inbox.added()
 		<-answered
 		require.NoError(t, failure)

@@ -17,7 +17,8 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// A journal is a state machine that keeps the commands it applied; the result of a command is how many there are.
+// A journal is a state machine that keeps the commands it applied; the result of a command is how
+// many there are.
 type journal struct {
 	mu       sync.Mutex
 	commands []string
@@ -119,7 +120,8 @@ func (d *disk) set(fail error, hang chan struct{}) {
 	d.fail, d.hang = fail, hang
 }
 
-// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of them wait.
+// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of
+// them wait.
 type cluster struct {
 	t        *testing.T
 	network  *memory.Network
@@ -187,7 +189,8 @@ func (c *cluster) close(id raft.ServerID) {
 	require.NoError(c.t, c.nodes[id].Close(c.t.Context()))
 }
 
-// leader waits for a leader that all servers agree on, leaving out some, and returns it with the others.
+// leader waits for a leader that all servers agree on, leaving out some, and returns it with the
+// others.
 func (c *cluster) leader(without ...raft.ServerID) (leader *raft.Node, others []*raft.Node) {
 	for range 100 {
 		leader, others = nil, nil
@@ -279,7 +282,8 @@ func TestNodesAnswerAtEveryServer(t *testing.T) {
 	}
 }
 
-// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine is slow.
+// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine
+// is slow.
 func TestCallersDontWaitForHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = time.Millisecond

@@ -197,7 +197,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		return number
 	}
 	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.Proposable() {
-		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(wire.ErrMalformed)})
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
 		return number
 	}
 	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, only: proposal.Only, fence: proposal.Fence})

@@ -38,6 +38,9 @@ type Effects struct {
 	Answers []Answer
 	// Servers, when not nil, is the new list of servers that messages may go to.
 	Servers []Server
+	// AwaitsApplied says that it makes a difference at once what the state machine has applied. While it is false, Core.Applied
+	// may be called as late as before the next event of another kind.
+	AwaitsApplied bool
 }
 
 // A Fetch asks for the entries of (After, Last], or as many of the first of them as fit into MaxBytes
@@ -60,14 +63,34 @@ type Answer struct {
 }
 
 // A Core is one server's part in the protocol: it decides, and does nothing else. Events go in by its
-// methods, effects come out of Drain. It is single-threaded and deterministic: the same config and the
+// methods, effects come out of [Core.Drain]. It is single-threaded and deterministic: the same config and the
 // same events give the same effects. It never blocks, and reads no clock: every event comes with the
-// current time, which never goes back.
+// current time, which never goes back. The example drives one server.
 //
-// Several events may come between two calls of Drain; what they cause is then done together.
+// # Events
 //
-// Its parts without a name of their own here are in the file of what they are for. Their fields are
-// read and changed as the core's own: a core is one state, and the parts only group it.
+// Other servers: [Core.Receive], [Core.Lost]. The time: [Core.Tick], which is due at [Core.Deadline]. Callers: [Core.Propose],
+// [Core.ProposeEntry], [Core.Read], [Core.ReadByLease], [Core.ReadStale], [Core.Call], [Core.Snapshot] and
+// [Core.Resign], and when they give up, [Core.Cancel], [Core.CancelRead], [Core.CancelCall] and [Core.CancelSnapshot].
+// Each Answer names the number that such a call returned.
+//
+// # Effects, and the reports of them
+//
+// Drain fills [Effects]. Those that take time are reported when they are done: [Core.Persisted], [Core.Fetched], [Core.Applied],
+// [Core.Restored], [Core.SnapshotTaken] or [Core.SnapshotFailed], [Core.SnapshotMoved] and [Core.SnapshotSent] of a stream to
+// another server, [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] of one that another server opens. Several
+// events may come between two calls of Drain; what they cause is then done together. HandIn says in which order to
+// hand in what has gathered.
+//
+// # What can be asked
+//
+// [Core.Standing] is what is worth telling whenever it changes, [Core.Status] is more, and [Core.Explain] says why.
+// [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] are single answers.
+//
+// # For tests
+//
+// [Core.Check] looks for broken invariants, and [Core.Clone] copies. [Core.AppendState], [Core.AppendStateButHeld],
+// [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a model checker.
 type Core struct {
 	id     ServerID   `state:"fixed"`
 	config CoreConfig `state:"fixed"`
@@ -404,6 +427,7 @@ func (c *Core) Drain(e *Effects) {
 		e.Servers = c.otherServers()
 	}
 	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
+	e.AwaitsApplied = c.awaitsApplied()
 }
 
 // drainStreams hands out what is to be done about snapshots that are sent and received. It is rare: so nothing of it is kept

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"github.com/e17579a5/raft/internal/codec"
-	"github.com/e17579a5/raft/wire"
 )
 
 // The bytes of a snapshot are made by an Applier: what it keeps itself beside the state machine, and then what the
@@ -98,24 +97,24 @@ func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 		return nil, captureCut("head", err)
 	}
 	if string(head[:len(captureMagic)]) != captureMagic {
-		return nil, fmt.Errorf("%w: a snapshot begins with %q, not %q", wire.ErrMalformed, captureMagic, head[:len(captureMagic)])
+		return nil, fmt.Errorf("%w: a snapshot begins with %q, not %q", ErrMalformed, captureMagic, head[:len(captureMagic)])
 	}
 	if version := head[len(captureMagic)]; version != captureVersion {
-		return nil, fmt.Errorf("%w: a snapshot of version %d, known is %d", wire.ErrMalformed, version, captureVersion)
+		return nil, fmt.Errorf("%w: a snapshot of version %d, known is %d", ErrMalformed, version, captureVersion)
 	}
 	found, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("index", err)
 	}
 	if Index(found) != index {
-		return nil, fmt.Errorf("%w: it holds the state at index %d", wire.ErrMalformed, found)
+		return nil, fmt.Errorf("%w: it holds the state at index %d", ErrMalformed, found)
 	}
 	length, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("length", err)
 	}
 	if length > maxCaptureSection {
-		return nil, fmt.Errorf("%w: a section of %d bytes, more than %d", wire.ErrMalformed, length, maxCaptureSection)
+		return nil, fmt.Errorf("%w: a section of %d bytes, more than %d", ErrMalformed, length, maxCaptureSection)
 	}
 	// It is read piece by piece: memory is taken for what is there, not for what the length says.
 	section, err := io.ReadAll(io.LimitReader(in, int64(length)))
@@ -131,7 +130,7 @@ func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 // captureCut says that a snapshot ends too early, or can't be read.
 func captureCut(what string, err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: the snapshot ends in its %s", wire.ErrMalformed, what)
+		return fmt.Errorf("%w: the snapshot ends in its %s", ErrMalformed, what)
 	}
 	return err
 }

@@ -2,8 +2,8 @@ package wire
 
 import (
 	"fmt"
-	"reflect"
 	"strconv"
+	"strings"
 )
 
 // A Kind says what a Message asks, answers or tells. Each kind has a body of its own type: KindHeartbeat
@@ -44,7 +44,8 @@ func infoOf[T any, B interface {
 	var b T
 	all := body{kind: kind}
 	B(&b).pack(&packer{body: &all, mode: collects})
-	return kindInfo{kind, reflect.TypeFor[T]().Name(), all.fields, func(m *Message) any {
+	name := strings.TrimPrefix(fmt.Sprintf("%T", b), "wire.")
+	return kindInfo{kind, name, all.fields, func(m *Message) any {
 		var b T
 		B(&b).pack(m.open(kind))
 		return b

@@ -150,7 +150,8 @@ func TestEventsEndWhenTheCallerBreaksOff(t *testing.T) {
 	})
 }
 
-// "I lead" is said after the entry that began the term was applied, with all that came before it (§6.4).
+// "I lead" is said after the entry that began the term was applied, with all that came before it
+// (§6.4).
 func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})

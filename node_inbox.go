@@ -6,9 +6,10 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An inbox is where everything comes in that the loop is to know: from callers, from other servers and
-// from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form by
-// themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits here.
+// An inbox is where everything comes in that the loop is to know: from callers, from other servers
+// and from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form
+// by themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits
+// here.
 type inbox struct {
 	maxMessages, maxMessageBytes  int
 	maxProposals, maxCommandBytes int
@@ -18,13 +19,13 @@ type inbox struct {
 	mu       sync.Mutex
 	sleeping bool
 	awaited  bool // while it sleeps: whether to wake it for what was applied
-	events   events
+	intake   intake
 	refused  error // why no calls are taken any more
 	closed   error // why nothing is
 }
 
-// events are what gathered since the loop last looked.
-type events struct {
+// An intake is what gathered since the loop last looked.
+type intake struct {
 	some bool // whether there is anything to wake the loop for
 
 	persisted WriteNumber // the highest reported
@@ -33,33 +34,34 @@ type events struct {
 	fetched   []fetched
 	lost      []ServerID
 	messages  []wire.Message
-	proposals []proposal
+	proposals []proposed
 	reads     []*waiter
-	calls     []callAsked
-	cancels   []cancellation
+	calls     []called
+	cancels   []canceled
 	queries   []chan<- Status
 	resign    bool                   // to hand over, and stop then
-	reports   []func(*Core, Instant) // about snapshots: what to tell the core
+	reports   []func(*loop, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
-	// What the messages and the proposals count for against the limits: bulk is appends and forwards.
+	// What the messages and the proposals count for against the limits: bulk is appends and
+	// forwards.
 	bulk, bulkBytes, commandBytes int
 }
 
-// A proposal is what a caller proposes, and the caller that waits for it.
-type proposal struct {
+// proposed is a proposal with the caller that waits for it.
+type proposed struct {
 	Proposal
 	waiter *waiter
 }
 
-// callAsked is an administrative call with the caller that waits for it.
-type callAsked struct {
+// called is an administrative call with the caller that waits for it.
+type called struct {
 	call   wire.Call
 	waiter *waiter
 }
 
-// A cancellation says that a caller doesn't want to wait any longer.
-type cancellation struct {
+// canceled is a caller that doesn't want to wait any longer, with the reason.
+type canceled struct {
 	waiter *waiter
 	reason error
 }
@@ -70,44 +72,46 @@ type fetched struct {
 	entries []Entry
 }
 
-// keepEvents is how many elements a slice of events may have room for and be used again. Beyond, it was
-// a burst, and its memory is given back.
-const keepEvents = 16 << 10
+// keepIntake is how many elements a slice of an intake may have room for and be used again. Beyond,
+// it was a burst, and its memory is given back.
+const keepIntake = 16 << 10
 
-// reset empties the events and lets go of what they hold.
-func (ev *events) reset() {
-	*ev = events{
-		batches: emptied(ev.batches), fetched: emptied(ev.fetched), lost: emptied(ev.lost), messages: emptied(ev.messages),
-		proposals: emptied(ev.proposals), reads: emptied(ev.reads), calls: emptied(ev.calls), reports: emptied(ev.reports), cancels: emptied(ev.cancels), queries: emptied(ev.queries),
+// reset empties the intake and lets go of what it holds.
+func (got *intake) reset() {
+	*got = intake{
+		batches: emptied(got.batches), fetched: emptied(got.fetched), reports: emptied(got.reports),
+		messages: emptied(got.messages), lost: emptied(got.lost),
+		proposals: emptied(got.proposals), reads: emptied(got.reads), calls: emptied(got.calls),
+		cancels: emptied(got.cancels), queries: emptied(got.queries),
 	}
 }
 
 func emptied[T any](s []T) []T {
-	if cap(s) > keepEvents {
+	if cap(s) > keepIntake {
 		return nil
 	}
 	clear(s)
 	return s[:0]
 }
 
-// take exchanges what gathered for the empty events of the caller. With nothing there it returns false,
-// and the loop must wait for a token before it asks again. What was applied, and isn't awaited, is nothing by itself: it is taken
-// with what comes next.
-func (in *inbox) take(ev *events, awaited bool) bool {
+// take exchanges what gathered for the empty intake of the caller. With nothing there it returns
+// false, and the loop must wait for a token before it asks again. What was applied, and isn't
+// awaited, is nothing by itself: it is taken with what comes next.
+func (in *inbox) take(got *intake, awaited bool) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.sleeping = !in.events.some && !(awaited && len(in.events.batches) > 0)
+	in.sleeping = !in.intake.some && !(awaited && len(in.intake.batches) > 0)
 	in.awaited = awaited
 	if in.sleeping {
 		return false
 	}
-	in.events, *ev = *ev, in.events
+	in.intake, *got = *got, in.intake
 	return true
 }
 
 // added notes that something was put in, and lets go of mu.
 func (in *inbox) added() {
-	in.events.some = true
+	in.intake.some = true
 	wake := in.sleeping
 	in.sleeping = false
 	in.mu.Unlock()
@@ -123,7 +127,7 @@ func (in *inbox) added() {
 func (in *inbox) callers() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.events.proposals) + len(in.events.reads)
+	return len(in.intake.proposals) + len(in.intake.reads)
 }
 
 // alarm wakes the loop because of the time.
@@ -134,8 +138,9 @@ func (in *inbox) alarm() {
 	}
 }
 
-// receive takes a message of another server, or drops it. Under pressure the appends, forwards and calls go
-// first: they are sent again, while votes, heartbeats and answers keep the cluster together.
+// receive takes a message of another server, or drops it. Under pressure the appends, forwards and
+// calls go first: they are sent again, while votes, heartbeats and answers keep the cluster
+// together.
 func (in *inbox) receive(m wire.Message) {
 	bulk := m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindForwardRequest || m.Kind() == wire.KindCallRequest
 	size := 0
@@ -143,49 +148,49 @@ func (in *inbox) receive(m wire.Message) {
 		size = m.Size()
 	}
 	in.mu.Lock()
-	ev := &in.events
+	got := &in.intake
 	switch {
 	case in.closed != nil,
-		bulk && ev.bulk >= in.maxMessages,
-		bulk && ev.bulk > 0 && ev.bulkBytes+size > in.maxMessageBytes,
-		!bulk && len(ev.messages)-ev.bulk >= in.maxMessages:
+		bulk && got.bulk >= in.maxMessages,
+		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
+		!bulk && len(got.messages)-got.bulk >= in.maxMessages:
 		in.mu.Unlock()
 		return
 	}
 	if bulk {
-		ev.bulk++
-		ev.bulkBytes += size
+		got.bulk++
+		got.bulkBytes += size
 	}
-	ev.messages = append(ev.messages, m)
+	got.messages = append(got.messages, m)
 	in.added()
 }
 
 // lost takes the hint that a server's process is gone.
 func (in *inbox) lost(id ServerID) {
 	in.mu.Lock()
-	if in.closed != nil || len(in.events.lost) >= wire.MaxMembers {
+	if in.closed != nil || len(in.intake.lost) >= wire.MaxMembers {
 		in.mu.Unlock()
 		return
 	}
-	in.events.lost = append(in.events.lost, id)
+	in.intake.lost = append(in.intake.lost, id)
 	in.added()
 }
 
 // propose takes a proposal. An error means that it didn't.
 func (in *inbox) propose(w *waiter, p Proposal) error {
 	in.mu.Lock()
-	ev := &in.events
+	got := &in.intake
 	switch refused := in.refused; {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(ev.proposals) >= in.maxProposals,
-		len(ev.proposals) > 0 && ev.commandBytes+len(p.Data) > in.maxCommandBytes:
+	case len(got.proposals) >= in.maxProposals,
+		len(got.proposals) > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return ErrOverloaded
 	}
-	ev.commandBytes += len(p.Data)
-	ev.proposals = append(ev.proposals, proposal{p, w})
+	got.commandBytes += len(p.Data)
+	got.proposals = append(got.proposals, proposed{p, w})
 	in.added()
 	return nil
 }
@@ -197,11 +202,11 @@ func (in *inbox) read(w *waiter) error {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(in.events.reads) >= in.maxProposals:
+	case len(in.intake.reads) >= in.maxProposals:
 		in.mu.Unlock()
 		return ErrOverloaded
 	}
-	in.events.reads = append(in.events.reads, w)
+	in.intake.reads = append(in.intake.reads, w)
 	in.added()
 	return nil
 }
@@ -213,24 +218,24 @@ func (in *inbox) call(w *waiter, call wire.Call) error {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(in.events.calls) >= maxCalls:
+	case len(in.intake.calls) >= maxCalls:
 		in.mu.Unlock()
 		return ErrOverloaded
 	}
-	in.events.calls = append(in.events.calls, callAsked{call, w})
+	in.intake.calls = append(in.intake.calls, called{call, w})
 	in.added()
 	return nil
 }
 
-// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so there
-// are no more of them than callers.
+// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so
+// there are no more of them than callers.
 func (in *inbox) cancel(w *waiter, reason error) {
 	in.mu.Lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return // every waiter is being answered
 	}
-	in.events.cancels = append(in.events.cancels, cancellation{w, reason})
+	in.intake.cancels = append(in.intake.cancels, canceled{w, reason})
 	in.added()
 }
 
@@ -241,23 +246,24 @@ func (in *inbox) query(answer chan<- Status) bool {
 		in.mu.Unlock()
 		return false
 	}
-	in.events.queries = append(in.events.queries, answer)
+	in.intake.queries = append(in.intake.queries, answer)
 	in.added()
 	return true
 }
 
-// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked for.
+// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked
+// for.
 
 func (in *inbox) persisted(n WriteNumber) {
 	in.mu.Lock()
-	in.events.persisted = n
-	in.events.writes++
+	in.intake.persisted = n
+	in.intake.writes++
 	in.added()
 }
 
 func (in *inbox) applied(batch Batch) {
 	in.mu.Lock()
-	in.events.batches = append(in.events.batches, batch)
+	in.intake.batches = append(in.intake.batches, batch)
 	if !in.awaited || !in.sleeping {
 		in.mu.Unlock()
 		return // to a loop that is at work, take says whether it is awaited
@@ -267,18 +273,19 @@ func (in *inbox) applied(batch Batch) {
 
 func (in *inbox) fetched(f fetched) {
 	in.mu.Lock()
-	in.events.fetched = append(in.events.fetched, f)
+	in.intake.fetched = append(in.intake.fetched, f)
 	in.added()
 }
 
-// report takes something to tell the core, in the order of the reports. An error means that it didn't.
-func (in *inbox) report(tell func(*Core, Instant)) error {
+// report takes something to tell the core, in the order of the reports. An error means that it
+// didn't.
+func (in *inbox) report(tell func(*loop, Instant)) error {
 	in.mu.Lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return in.closed // it doesn't change any more
 	}
-	in.events.reports = append(in.events.reports, tell)
+	in.intake.reports = append(in.intake.reports, tell)
 	in.added()
 	return nil
 }
@@ -293,11 +300,11 @@ func (in *inbox) reason() error {
 // stop tells the loop to end. The first reason counts.
 func (in *inbox) stop(reason error) {
 	in.mu.Lock()
-	if in.closed != nil || in.events.stop != nil {
+	if in.closed != nil || in.intake.stop != nil {
 		in.mu.Unlock()
 		return
 	}
-	in.events.stop = reason
+	in.intake.stop = reason
 	in.added()
 }
 
@@ -309,16 +316,16 @@ func (in *inbox) resign() {
 		return
 	}
 	in.refused = ErrClosed
-	in.events.resign = true
+	in.intake.resign = true
 	in.added()
 }
 
 // close lets nothing in any more and returns what had gathered.
-func (in *inbox) close(reason error) events {
+func (in *inbox) close(reason error) intake {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.refused, in.closed = reason, reason
-	rest := in.events
-	in.events = events{}
+	rest := in.intake
+	in.intake = intake{}
 	return rest
 }

@@ -3,13 +3,12 @@ package raft
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core bounds what
-// it asks for, and so the queue is bounded too.
+// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core
+// bounds what it asks for, and so the queue is bounded too.
 type queue[T any] struct {
 	wake chan struct{} // holds a token when the lane is to be woken
 
@@ -47,7 +46,8 @@ func (q *queue[T]) rouse() {
 	}
 }
 
-// take waits for work and exchanges it for an empty slice. It reports false when the queue is closed.
+// take waits for work and exchanges it for an empty slice. It reports false when the queue is
+// closed.
 func (q *queue[T]) take(empty []T) ([]T, bool) {
 	for {
 		q.mu.Lock()
@@ -74,8 +74,33 @@ func (q *queue[T]) isClosed() bool {
 	return q.closed
 }
 
-// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails. A failure
-// stops the node.
+// lanes do what the loop hands them, each in its own order and in a goroutine of its own.
+type lanes struct {
+	writes  *queue[Write]
+	fetches *queue[Fetch]
+	applies *queue[machineTask]
+	applier *Applier // the machine lane's
+}
+
+func newLanes(applier *Applier) lanes {
+	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier}
+}
+
+// close ends the lanes, each once it has done what it is at.
+func (l *lanes) close() {
+	l.writes.close()
+	l.fetches.close()
+	l.applies.close()
+}
+
+// A machineTask is something for the state machine to do: one of the three.
+type machineTask struct {
+	entries       []Entry
+	take, restore *SnapshotMeta
+}
+
+// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails.
+// A failure stops the node.
 func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	var failure error = &PanicError{Where: where} // unless guard returns: then do has ended the goroutine
 	defer func() {
@@ -103,11 +128,11 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	})
 }
 
-// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is tried
-// again: what the disk holds is not known any more.
+// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is
+// tried again: what the disk holds is not known any more.
 func (n *Node) writeLane() {
-	defer n.leave(&n.storageUsers, n.closeStorage)
-	work(n, n.writes, "storage", func(w Write) error {
+	defer n.leaveStorage()
+	work(n, n.lanes.writes, "storage", func(w Write) error {
 		if err := n.write(&w); err != nil {
 			return fmt.Errorf("raft: write %d: %w", w.Number, err)
 		}
@@ -118,8 +143,8 @@ func (n *Node) writeLane() {
 
 // fetchLane reads entries that have left memory. That they are compacted by now is no failure.
 func (n *Node) fetchLane() {
-	defer n.leave(&n.storageUsers, n.closeStorage)
-	work(n, n.fetches, "storage", func(f Fetch) error {
+	defer n.leaveStorage()
+	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
 		start := stopwatchFor(n.trace.Fetched != nil)
 		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
 		if err := n.traceFetch(f, len(entries), start, err); err != nil {
@@ -135,8 +160,8 @@ func (n *Node) fetchLane() {
 
 // applyLane drives the state machine.
 func (n *Node) applyLane() {
-	defer n.leave(nil, nil)
-	work(n, n.applies, "state machine", func(task machineTask) error {
+	defer n.life.leave()
+	work(n, n.lanes.applies, "state machine", func(task machineTask) error {
 		switch {
 		case task.take != nil:
 			n.takeSnapshot(task.take)
@@ -145,7 +170,7 @@ func (n *Node) applyLane() {
 			return n.restoreSnapshot(task.restore)
 		}
 		start := stopwatchFor(n.trace.Applied != nil)
-		batch, err := n.applier.Apply(task.entries)
+		batch, err := n.lanes.applier.Apply(task.entries)
 		if err := n.traceApply(task.entries, start, err); err != nil {
 			return err
 		}
@@ -157,7 +182,8 @@ func (n *Node) applyLane() {
 	})
 }
 
-// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it reads anyway.
+// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it
+// reads anyway.
 type stopwatch struct {
 	items int // handed over and not reported
 	since Instant
@@ -178,29 +204,16 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 	return took
 }
 
-// A PanicError is a panic that was caught, in this package or in what it was given. It stops the node, but for one of
-// Config.Validate, which is the caller's.
-type PanicError struct {
-	Where string // "core", "storage", "state machine", "transport", "trace" or "Validate"
-	Value any    // what was panicked with; nil when the goroutine was ended by runtime.Goexit
-	Stack []byte
+// A LaneStatus is what one of the node's lanes is at.
+type LaneStatus struct {
+	Pending int           // items that it was given and hasn't done
+	For     time.Duration // since it has done one, or was given the first; 0 when there are none
 }
 
-// Error tells the value; the stack is for the log.
-func (e *PanicError) Error() string { return fmt.Sprintf("raft: %s panicked: %v", e.Where, e.Value) }
-
-// Unwrap returns the value if it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
-
-// guard calls f and returns its panic as an error. It doesn't return when f ends the goroutine.
-func guard(where string, f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &PanicError{Where: where, Value: r, Stack: debug.Stack()}
-		}
-	}()
-	return f()
+// status returns what a lane is at.
+func (s *stopwatch) status(now Instant) LaneStatus {
+	if s.items == 0 {
+		return LaneStatus{}
+	}
+	return LaneStatus{s.items, time.Duration(now - s.since)}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A command of a session is applied once, and every call gets the result of that one time: at whichever servers it is
-// proposed, also after all of them have started again (§6.3).
+// A command of a session is applied once, and every call gets the result of that one time: at
+// whichever servers it is proposed, also after all of them have started again (§6.3).
 func TestSessionCommandIsAppliedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -80,8 +80,8 @@ func TestSessionTellsAnUnknownOutcome(t *testing.T) {
 	})
 }
 
-// The log alone expires sessions: who opens one too many ends the one that was used least recently. A command of that one is not
-// applied again, and whether it ever was is told only if it is known.
+// The log alone expires sessions: who opens one too many ends the one that was used least recently.
+// A command of that one is not applied again, and whether it ever was is told only if it is known.
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, memory.Faults{})
@@ -194,7 +194,8 @@ func TestSessionCallsCheckWhatTheyGet(t *testing.T) {
 	})
 }
 
-// The client's side of a session names the lowest number that isn't done, and never more than MaxSessionCommands at a time.
+// The client's side of a session names the lowest number that isn't done, and never more than
+// MaxSessionCommands at a time.
 func TestSessionNumbersItsCommands(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := raft.SessionID{Term: 2, Index: 9}

@@ -7,9 +7,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A Trace is a set of functions that a node calls while it works, to measure it and to see what it does, in the
-// manner of net/http/httptrace. Any of them may be nil; one that is costs nothing, not even a reading of the
-// clock. The Trace is copied by Start.
+// A Trace is a set of functions that a node calls while it works, to measure it and to see what it
+// does, in the manner of net/http/httptrace. Any of them may be nil; one that is costs nothing, not
+// even a reading of the clock. The Trace is copied by Start.
 //
 // The rules:
 //
@@ -28,10 +28,11 @@ type Trace struct {
 	Received func(wire.Message)
 	// Sent is called by the loop with each message before the transport gets it.
 	Sent func(wire.Message)
-	// Committed is called by the loop when this server learns that more is committed, with the last index.
+	// Committed is called by the loop when this server learns that more is committed, with the last
+	// index.
 	Committed func(Index)
-	// Answered is called by the loop with the answer to each call that reached it, when the caller has got it. A
-	// Read whose context has ended gets none.
+	// Answered is called by the loop with the answer to each call that reached it, when the caller
+	// has got it. A Read whose context has ended gets none.
 	Answered func(AnswerTrace)
 
 	// Wrote is called by the disk lane after each Storage.Write, before anybody hears of it.
@@ -40,14 +41,14 @@ type Trace struct {
 	Fetched func(FetchTrace)
 	// Applied is called by the machine lane after each batch that the state machine has applied.
 	Applied func(ApplyTrace)
-	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the goroutine that has done it:
-	// the machine lane restores, the others come and go. A stream that is broken is told as well as the one that goes on
-	// where it was.
+	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the
+	// goroutine that has done it: the machine lane restores, the others come and go. A stream that
+	// is broken is told as well as the one that goes on where it was.
 	Snapshot func(SnapshotTrace)
 }
 
-// A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in and to hand
-// out what it caused.
+// A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in
+// and to hand out what it caused.
 type TurnTrace struct {
 	Messages, Proposals, Reads int
 	Reports                    int // of the lanes
@@ -94,8 +95,8 @@ type SnapshotTrace struct {
 	Kind  string   // "taken", "sent", "received" or "restored"
 	Peer  ServerID // where it was sent to, or came from
 	Index Index    // that it covers
-	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes, which the receiver holds from
-	// an earlier one.
+	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes,
+	// which the receiver holds from an earlier one.
 	Bytes, Offset uint64
 	Took          time.Duration // from its capture on, or for the stream
 	Err           error
@@ -155,64 +156,68 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 	return traced(func() { hook(t) })
 }
 
-// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come and go.
-func (n *Node) traceSnapshot(t SnapshotTrace, start time.Time) {
-	hook := n.trace.Snapshot
+// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come
+// and go.
+func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
+	hook := t.trace.Snapshot
 	if hook == nil {
 		return
 	}
-	t.Took = time.Since(start)
-	if err := traced(func() { hook(t) }); err != nil {
-		n.inbox.stop(err)
+	what.Took = time.Since(start)
+	if err := traced(func() { hook(what) }); err != nil {
+		t.inbox.stop(err)
 	}
 }
 
 // traceReceived tells of the messages that are about to be handed in.
-func (n *Node) traceReceived() {
-	hook := n.trace.Received
+func (l *loop) traceReceived() {
+	hook := l.trace.Received
 	if hook == nil {
 		return
 	}
-	for i := range n.events.messages {
-		n.tell(func() { hook(n.events.messages[i]) })
+	for i := range l.intake.messages {
+		l.tell(func() { hook(l.intake.messages[i]) })
 	}
 }
 
 // traceSent tells of a message that is about to be sent.
-func (n *Node) traceSent(m *wire.Message) {
-	if hook := n.trace.Sent; hook != nil {
-		n.tell(func() { hook(*m) })
+func (l *loop) traceSent(m *wire.Message) {
+	if hook := l.trace.Sent; hook != nil {
+		l.tell(func() { hook(*m) })
 	}
 }
 
-// traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is still nobody who
-// waits for ever.
-func (n *Node) traceAnswer(a *Answer, kind waiterKind, since Instant) {
-	if hook := n.trace.Answered; hook != nil {
-		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(n.read - since), Err: a.Err}
-		n.tell(func() { hook(t) })
+// traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is
+// still nobody who waits for ever.
+func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
+	if hook := l.trace.Answered; hook != nil {
+		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err}
+		l.tell(func() { hook(t) })
 	}
 }
 
 // traceTurn tells of a turn, and of what it has committed.
-func (n *Node) traceTurn() {
-	if hook := n.trace.Committed; hook != nil && n.core.log.commit > n.committed {
-		n.committed = n.core.log.commit
-		n.tell(func() { hook(n.committed) })
+func (l *loop) traceTurn() {
+	if hook := l.trace.Committed; hook != nil {
+		if committed := l.core.Committed(); committed > l.shown.committed {
+			l.shown.committed = committed
+			l.tell(func() { hook(committed) })
+		}
 	}
-	hook, ev := n.trace.Turn, &n.events
+	hook, got := l.trace.Turn, &l.intake
 	if hook == nil {
 		return
 	}
-	t := TurnTrace{Messages: len(ev.messages), Proposals: len(ev.proposals), Reads: len(ev.reads),
-		Reports: ev.writes + len(ev.batches) + len(ev.fetched), Took: time.Duration(n.now() - n.read)}
-	n.tell(func() { hook(t) })
+	t := TurnTrace{Messages: len(got.messages), Proposals: len(got.proposals), Reads: len(got.reads),
+		Reports: got.writes + len(got.batches) + len(got.fetched), Took: time.Duration(l.clock.now() - l.read)}
+	l.tell(func() { hook(t) })
 }
 
-// tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its fault.
-func (n *Node) tell(f func()) {
-	was := n.step
-	n.step = "trace"
+// tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its
+// fault.
+func (l *loop) tell(f func()) {
+	was := l.step
+	l.step = "trace"
 	f()
-	n.step = was
+	l.step = was
 }

@@ -136,7 +136,8 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 	})
 }
 
-// A change of the members waits for new servers to answer, and to catch up; a transfer for the next leader.
+// A change of the members waits for new servers to answer, and to catch up; a transfer for the next
+// leader.
 func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -185,7 +186,8 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 	})
 }
 
-// What is in a follower's log waits for the word of the leader, which waits for a majority of the disks.
+// What is in a follower's log waits for the word of the leader, which waits for a majority of the
+// disks.
 func TestStatusExplainsACommitThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})

@@ -11,65 +11,31 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// performStreams sees to what the core wants done about snapshots that are sent and received. It never waits.
-func (n *Node) performStreams() {
-	e := &n.effects
-	for _, a := range e.SnapshotAnswers {
-		if answer := n.snapshotCalls[a.Number]; answer != nil {
-			delete(n.snapshotCalls, a.Number)
-			answer <- a // there is room for it
-		}
-	}
-	for _, stream := range e.StopSends {
-		if stop := n.sendings[stream]; stop != nil {
-			stop()
-		}
-	}
-	if e.DiscardIncoming {
-		n.begin()
-		go n.receiver.discard(n, n.accepted)
-	}
-	for i := range e.Streams {
-		v := &e.Streams[i]
-		if v.Accepted {
-			n.accepted = v.Stream
-		}
-		n.receiver.judge(v)
-	}
-	for i := range e.Sends {
-		send := e.Sends[i]
-		ctx, stop := context.WithCancel(n.ctx)
-		n.sendings[send.Stream] = stop
-		n.begin()
-		go n.sendSnapshot(ctx, send)
-	}
-}
-
-// sendSnapshot sends the current snapshot in a stream.
-func (n *Node) sendSnapshot(ctx context.Context, send SendSnapshot) {
-	defer n.leave(nil, nil)
-	start, sent := stopwatchFor(n.trace.Snapshot != nil), uint64(0)
+// send sends the current snapshot in a stream.
+func (t *transfers) send(ctx context.Context, send SendSnapshot) {
+	defer t.life.leave()
+	start, sent := stopwatchFor(t.trace.Snapshot != nil), uint64(0)
 	err := guard("snapshot", func() (err error) {
-		sent, err = n.streamSnapshot(ctx, &send)
+		sent, err = t.stream(ctx, &send)
 		return err
 	})
-	n.traceSnapshot(SnapshotTrace{
+	t.traceSnapshot(SnapshotTrace{
 		Kind: "sent", Peer: send.Header.To, Index: send.Meta.Index, Bytes: sent, Offset: send.Header.SnapshotStream().Offset, Err: err,
 	}, start)
 	if err != nil && ctx.Err() == nil {
-		n.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
+		t.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
 	}
-	_ = n.inbox.report(func(c *Core, now Instant) { // or else the node has stopped
-		n.sendings[send.Stream]()
-		delete(n.sendings, send.Stream)
-		c.SnapshotSent(now, send.Stream, err)
+	_ = t.inbox.report(func(l *loop, now Instant) { // or else the node has stopped
+		l.snapshots.sends[send.Stream]()
+		delete(l.snapshots.sends, send.Stream)
+		l.core.SnapshotSent(now, send.Stream, err)
 	})
 }
 
-// streamSnapshot writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says is an error of the
-// snapshot's.
-func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
-	reader, err := n.openSnapshot(&send.Meta)
+// stream writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says
+// is an error of the snapshot's.
+func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
+	reader, err := t.open(&send.Meta)
 	if err != nil {
 		return 0, err
 	}
@@ -77,12 +43,12 @@ func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uin
 	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.SnapshotStream().Offset)); err != nil {
 		return 0, shortSnapshot(err)
 	}
-	stream, err := n.config.Transport.OpenStream(ctx, send.Header.To)
+	stream, err := t.transport.OpenStream(ctx, send.Header.To)
 	if err != nil {
 		return 0, streamBroken(err)
 	}
 	if err = writeStreamHeader(stream, &send.Header); err == nil {
-		sent, err = n.copySnapshot(ctx, send, reader, stream)
+		sent, err = t.copy(ctx, send, reader, stream)
 	}
 	if closing := stream.Close(); err == nil && closing != nil {
 		err = streamBroken(closing)
@@ -90,13 +56,13 @@ func (n *Node) streamSnapshot(ctx context.Context, send *SendSnapshot) (sent uin
 	return sent, err
 }
 
-// copySnapshot copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
-func (n *Node) copySnapshot(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
+// copy copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
+func (t *transfers) copy(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
 	head := send.Header.SnapshotStream()
 	offset, size := head.Offset, head.Bytes
-	pace := newPace(n.config.SnapshotBytesPerSecond)
+	pace := newPace(t.perSecond)
 	defer pace.stop()
-	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.SnapshotMoved(now, send.Stream, at) }, offset)
+	progress := t.newProgress(func(c *Core, now Instant, at uint64) { c.SnapshotMoved(now, send.Stream, at) }, offset)
 	buffer := make([]byte, min(streamBuffer, pace.piece))
 	for offset < size {
 		k, err := io.ReadFull(from, buffer[:min(uint64(len(buffer)), size-offset)])
@@ -168,26 +134,27 @@ func (p *pace) stop() {
 
 // A streamProgress reports how far a stream has come, now and then.
 type streamProgress struct {
-	n      *Node
+	t      *transfers
 	report func(c *Core, now Instant, at uint64)
 	at     uint64
 	since  time.Time
 }
 
-func (n *Node) newProgress(report func(c *Core, now Instant, at uint64), at uint64) *streamProgress {
-	return &streamProgress{n: n, report: report, at: at, since: time.Now()}
+func (t *transfers) newProgress(report func(c *Core, now Instant, at uint64), at uint64) *streamProgress {
+	return &streamProgress{t: t, report: report, at: at, since: time.Now()}
 }
 
 // reached notes how far it has come.
 func (p *streamProgress) reached(at uint64) {
-	if at-p.at < reportEvery && time.Since(p.since) < time.Duration(p.n.heartbeat) {
+	if at-p.at < reportEvery && time.Since(p.since) < p.t.progressEvery {
 		return
 	}
 	p.at, p.since = at, time.Now()
-	_ = p.n.inbox.report(func(c *Core, now Instant) { p.report(c, now, at) }) // or else the node has stopped
+	_ = p.t.inbox.report(func(l *loop, now Instant) { p.report(l.core, now, at) }) // or else the node has stopped
 }
 
-// receiver is this server's side of the streams that others open. One of them at a time brings something.
+// receiver is this server's side of the streams that others open. One of them at a time brings
+// something.
 type receiver struct {
 	mu       sync.Mutex
 	last     uint64
@@ -223,7 +190,8 @@ func (r *receiver) leave(number uint64) {
 	delete(r.arrivals, number)
 }
 
-// judge tells a stream what becomes of it. One that was accepted before is closed, which ends whoever reads from it.
+// judge tells a stream what becomes of it. One that was accepted before is closed, which ends
+// whoever reads from it.
 func (r *receiver) judge(v *StreamVerdict) {
 	r.mu.Lock()
 	a := r.arrivals[v.Stream]
@@ -240,79 +208,78 @@ func (r *receiver) judge(v *StreamVerdict) {
 }
 
 // discard throws away what the streams up to one have brought.
-func (r *receiver) discard(n *Node, upTo uint64) {
-	defer n.leave(nil, nil)
+func (r *receiver) discard(t *transfers, upTo uint64) {
+	defer t.life.leave()
 	r.storing.Lock()
 	defer r.storing.Unlock()
 	if r.begun <= upTo {
-		r.abort(n)
+		r.abort(t)
 	}
 }
 
 // abort throws away what is stored.
-func (r *receiver) abort(n *Node) {
+func (r *receiver) abort(t *transfers) {
 	if r.writer == nil {
 		return
 	}
 	writer := r.writer
 	r.writer, r.held = nil, 0
-	if err := guard("storage", writer.Abort); err != nil && n.ctx.Err() == nil {
-		n.logger.Warn("raft: received snapshot not removed", "err", err)
+	if err := guard("storage", writer.Abort); err != nil && t.life.ctx.Err() == nil {
+		t.logger.Warn("raft: received snapshot not removed", "err", err)
 	}
 }
 
-// Stream implements Handler: it takes a snapshot, if the core wants it.
-func (h *handler) Stream(from ServerID, stream io.ReadCloser) {
-	n := (*Node)(h)
+// take takes a snapshot from a stream, if the core wants it.
+func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 	defer func() { _ = stream.Close() }() // nobody is left who could be told
 	header, err := readStreamHeader(stream)
 	if err != nil || header.From != from {
-		n.logger.Warn("raft: stream refused", "peer", from, "err", err)
+		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
 		return
 	}
-	number, a := n.receiver.arrive(stream)
-	defer n.receiver.leave(number)
-	if n.inbox.report(func(c *Core, now Instant) { c.StreamOpened(now, number, header) }) != nil {
+	number, a := t.receiver.arrive(stream)
+	defer t.receiver.leave(number)
+	if t.inbox.report(func(l *loop, now Instant) { l.core.StreamOpened(now, number, header) }) != nil {
 		return
 	}
 	var verdict *StreamVerdict
 	select {
 	case verdict = <-a.verdict:
-	case <-n.ctx.Done():
+	case <-t.life.ctx.Done():
 		return
 	}
 	if !verdict.Accepted {
 		return
 	}
-	start := stopwatchFor(n.trace.Snapshot != nil)
+	start := stopwatchFor(t.trace.Snapshot != nil)
 	held, end := uint64(0), StreamBroken
 	err = guard("storage", func() (err error) {
-		held, end, err = n.receiver.receive(n, verdict, stream)
+		held, end, err = t.receiver.receive(t, verdict, stream)
 		return err
 	})
-	if err != nil && n.ctx.Err() == nil {
-		n.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
+	if err != nil && t.life.ctx.Err() == nil {
+		t.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
 	}
-	n.traceSnapshot(SnapshotTrace{
+	t.traceSnapshot(SnapshotTrace{
 		Kind: "received", Peer: from, Index: verdict.Meta.Index, Bytes: max(held, verdict.Offset) - verdict.Offset, Offset: verdict.Offset, Err: err,
 	}, start)
-	_ = n.inbox.report(func(c *Core, now Instant) { c.StreamEnded(now, number, held, end) }) // or else the node has stopped
+	_ = t.inbox.report(func(l *loop, now Instant) { l.core.StreamEnded(now, number, held, end) }) // or else the node has stopped
 }
 
 // receive stores what a stream brings, and makes it durable when that is all.
-func (r *receiver) receive(n *Node, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
+func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
 	r.storing.Lock()
 	defer r.storing.Unlock()
 	failed := true // unless it has worked, or only the stream has broken
 	defer func() {
 		if failed {
-			r.abort(n)
+			r.abort(t)
 			held, end = 0, StreamFailed
 		}
 	}()
 	if v.Offset == 0 {
-		r.abort(n)
-		if r.writer, err = n.config.Storage.CreateSnapshot(v.Meta); err != nil {
+		r.abort(t)
+		if r.writer, err = t.storage.CreateSnapshot(v.Meta); err != nil {
 			r.writer = nil
 			return 0, StreamFailed, err
 		}
@@ -321,11 +288,11 @@ func (r *receiver) receive(n *Node, v *StreamVerdict, stream io.Reader) (held ui
 	if r.writer == nil || r.held != v.Offset {
 		return 0, StreamFailed, fmt.Errorf("%d bytes are stored, not %d", r.held, v.Offset)
 	}
-	progress := n.newProgress(func(c *Core, now Instant, at uint64) { c.StreamMoved(now, v.Stream, at) }, r.held)
+	progress := t.newProgress(func(c *Core, now Instant, at uint64) { c.StreamMoved(now, v.Stream, at) }, r.held)
 	buffer := make([]byte, streamBuffer)
 	for r.held < v.Size {
 		k, reading := stream.Read(buffer[:min(uint64(len(buffer)), v.Size-r.held)])
-		if n.ctx.Err() != nil {
+		if t.life.ctx.Err() != nil {
 			return 0, StreamFailed, errStopping
 		}
 		if k > 0 {
@@ -376,7 +343,7 @@ func readStreamHeader(r io.Reader) (wire.Message, error) {
 		length |= int(prefix[i]) << (8 * i)
 	}
 	if length <= 0 || length > maxStreamHeader {
-		return wire.Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", wire.ErrMalformed, length, maxStreamHeader)
+		return wire.Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
 	}
 	// Memory is taken for what comes, not for what the length says.
 	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))

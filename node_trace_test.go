@@ -43,6 +43,28 @@ func (tr *tracer) trace() *raft.Trace {
 	}
 }
 
+// requireWrittenAndApplied checks that a server has told of four entries: the first configuration, and
+// three commands.
+func (tr *tracer) requireWrittenAndApplied(t *testing.T) {
+	entries, next := 0, raft.WriteNumber(1)
+	for _, w := range tr.writes {
+		require.Equal(t, next, w.Number)
+		require.NoError(t, w.Err)
+		entries += w.Entries
+		next++
+	}
+	require.EqualValues(t, 4, entries, "the first configuration, and three commands")
+	require.EqualValues(t, 4, tr.writes[len(tr.writes)-1].Last)
+	require.IsIncreasing(t, tr.committed)
+	require.EqualValues(t, 4, tr.committed[len(tr.committed)-1])
+	applied := 0
+	for _, batch := range tr.applied {
+		applied += batch.Entries
+		require.EqualValues(t, applied, batch.Last)
+	}
+	require.Equal(t, 4, applied)
+}
+
 func TestTraceTellsWhatHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tracers := map[raft.ServerID]*tracer{"a": {}, "b": {}, "c": {}}
@@ -75,23 +97,7 @@ func TestTraceTellsWhatHappens(t *testing.T) {
 		require.Equal(t, time.Millisecond/2, tr.answers[2].Waited)
 
 		for _, tr := range tracers {
-			entries, next := 0, raft.WriteNumber(1)
-			for _, w := range tr.writes {
-				require.Equal(t, next, w.Number)
-				require.NoError(t, w.Err)
-				entries += w.Entries
-				next++
-			}
-			require.EqualValues(t, 4, entries, "the first configuration, and three commands")
-			require.EqualValues(t, 4, tr.writes[len(tr.writes)-1].Last)
-			require.IsIncreasing(t, tr.committed)
-			require.EqualValues(t, 4, tr.committed[len(tr.committed)-1])
-			applied := 0
-			for _, batch := range tr.applied {
-				applied += batch.Entries
-				require.EqualValues(t, applied, batch.Last)
-			}
-			require.Equal(t, 4, applied)
+			tr.requireWrittenAndApplied(t)
 		}
 		turns, messages, proposals := raft.TurnTrace{}, len(tracers[id].received), 0
 		for _, turn := range tracers[id].turns {

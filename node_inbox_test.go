@@ -1,12 +1,10 @@
 package raft
 
 import (
-	"bytes"
 	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -21,10 +19,10 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 		return wire.AppendRequest{Entries: []Entry{{Data: make([]byte, bytes+wire.EntryOverhead)}}}.Message()
 	}
 	kinds := func(in *inbox) map[wire.Kind]int {
-		var ev events
-		in.take(&ev, false)
+		var got intake
+		in.take(&got, false)
 		kinds := map[wire.Kind]int{}
-		for _, m := range ev.messages {
+		for _, m := range got.messages {
 			kinds[m.Kind()]++
 		}
 		return kinds
@@ -58,9 +56,9 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 	for range 2 * wire.MaxMembers {
 		in.lost("x")
 	}
-	var ev events
-	in.take(&ev, false)
-	require.Len(t, ev.lost, wire.MaxMembers)
+	var got intake
+	in.take(&got, false)
+	require.Len(t, got.lost, wire.MaxMembers)
 }
 
 func TestInboxBoundsCallers(t *testing.T) {
@@ -71,8 +69,8 @@ func TestInboxBoundsCallers(t *testing.T) {
 	}
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
-	var ev events
-	require.True(t, in.take(&ev, false))
+	var got intake
+	require.True(t, in.take(&got, false))
 	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 20)}), "one always has room")
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	rest := in.close(ErrClosed)
@@ -83,124 +81,74 @@ func TestInboxBoundsCallers(t *testing.T) {
 	in.receive(wire.Heartbeat{}.Message())
 	in.cancel(&waiter{}, nil)
 	in.stop(ErrStopped)
-	require.False(t, in.take(&events{}, false), "nothing gets in any more")
+	require.False(t, in.take(&intake{}, false), "nothing gets in any more")
 }
 
 func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	in := newTestInbox()
 	in.receive(wire.Heartbeat{}.Message())
 	require.Empty(t, in.wake, "the loop is at work")
-	var ev events
-	require.True(t, in.take(&ev, false))
-	ev.reset()
-	require.False(t, in.take(&ev, false))
+	var got intake
+	require.True(t, in.take(&got, false))
+	got.reset()
+	require.False(t, in.take(&got, false))
 	in.receive(wire.Heartbeat{}.Message())
 	in.receive(wire.Heartbeat{}.Message())
 	require.Len(t, in.wake, 1)
-	require.True(t, in.take(&ev, false))
-	require.Len(t, ev.messages, 2)
+	require.True(t, in.take(&got, false))
+	require.Len(t, got.messages, 2)
 }
 
-// What was applied wakes a loop that awaits it, and comes with whatever is next to one that doesn't.
+// What was applied wakes a loop that awaits it, and comes with whatever is next to one that
+// doesn't.
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	in := newTestInbox()
-	var ev events
+	var got intake
 	in.applied(Batch{Last: 1})
-	require.False(t, in.take(&ev, false), "it isn't awaited")
+	require.False(t, in.take(&got, false), "it isn't awaited")
 	in.applied(Batch{Last: 2})
 	require.Empty(t, in.wake)
 	in.receive(wire.Heartbeat{}.Message())
 	require.Len(t, in.wake, 1)
 	<-in.wake
-	require.True(t, in.take(&ev, false))
-	require.Len(t, ev.batches, 2)
+	require.True(t, in.take(&got, false))
+	require.Len(t, got.batches, 2)
 
-	ev.reset()
-	require.False(t, in.take(&ev, true))
+	got.reset()
+	require.False(t, in.take(&got, true))
 	in.applied(Batch{Last: 3})
 	require.Len(t, in.wake, 1, "the loop sleeps, and awaits it")
-	require.True(t, in.take(&ev, true))
-	require.Len(t, ev.batches, 1)
+	require.True(t, in.take(&got, true))
+	require.Len(t, got.batches, 1)
 
-	ev.reset()
+	got.reset()
 	in.applied(Batch{Last: 4})
-	require.True(t, in.take(&ev, true), "it came while the loop was at work")
-	require.Len(t, ev.batches, 1)
+	require.True(t, in.take(&got, true), "it came while the loop was at work")
+	require.Len(t, got.batches, 1)
 }
 
-func TestEventsGiveABurstsMemoryBack(t *testing.T) {
-	ev := events{messages: make([]wire.Message, 1, keepEvents+1), reads: make([]*waiter, 1, keepEvents), bulk: 1, some: true}
-	ev.reads[0] = &waiter{}
-	ev.reset()
-	require.Zero(t, cap(ev.messages))
-	require.Equal(t, keepEvents, cap(ev.reads))
-	require.Nil(t, ev.reads[:1][0], "nothing is held on to")
-	require.Zero(t, ev.bulk)
-	require.False(t, ev.some)
+func TestIntakeGivesABurstsMemoryBack(t *testing.T) {
+	got := intake{messages: make([]wire.Message, 1, keepIntake+1), reads: make([]*waiter, 1, keepIntake), bulk: 1, some: true}
+	got.reads[0] = &waiter{}
+	got.reset()
+	require.Zero(t, cap(got.messages))
+	require.Equal(t, keepIntake, cap(got.reads))
+	require.Nil(t, got.reads[:1][0], "nothing is held on to")
+	require.Zero(t, got.bulk)
+	require.False(t, got.some)
 }
 
-func TestWaitersAreFoundLikeInAMap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var table waiters
-		plain := map[uint64]*waiter{}
-		next := uint64(1)
-		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			// The first waiters may wait long while thousands come and go.
-			for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "come") {
-				w := &waiter{number: next}
-				table.put(w)
-				plain[next] = w
-				next++
-			}
-			keep := rapid.SampledFrom([]uint64{1, 2, 7, 1000}).Draw(t, "keep")
-			for number := uint64(0); number <= next; number++ {
-				w := plain[number]
-				if w == nil {
-					require.Nil(t, table.take(number))
-					continue
-				}
-				require.True(t, table.holds(w))
-				if number%keep != 0 {
-					require.Same(t, w, table.take(number))
-					require.False(t, table.holds(w))
-					delete(plain, number)
-				}
-			}
-			left := map[uint64]*waiter{}
-			table.each(func(w *waiter) { left[w.number] = w })
-			require.Equal(t, plain, left)
-		}
-	})
-}
-
-func TestCommandsAreCopiedApart(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := &Node{}
-		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 2000, 5000}), 40, 100).Draw(t, "sizes")
-		var copies [][]byte
-		for i, size := range sizes {
-			command := bytes.Repeat([]byte{byte(i)}, size)
-			copied := n.copyCommand(nil, command)
-			require.Equal(t, len(copied), cap(copied), "nobody appends into a neighbour")
-			clear(command)
-			copies = append(copies, copied)
-		}
-		for i, size := range sizes {
-			require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, size), copies[i]), "command %d is another", i)
-		}
-	})
-}
-
-// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't hide why.
+// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't
+// hide why.
 func TestFirstReasonToStopCounts(t *testing.T) {
 	in := newTestInbox()
 	broken := errors.New("broken")
 	in.stop(broken)
 	in.stop(errClose)
-	var ev events
-	require.True(t, in.take(&ev, false))
-	require.Equal(t, broken, ev.stop)
+	var got intake
+	require.True(t, in.take(&got, false))
+	require.Equal(t, broken, got.stop)
 	in.close(ErrClosed)
 	in.stop(errClose)
-	require.False(t, in.take(&ev, false), "there is nobody left to stop")
+	require.False(t, in.take(&got, false), "there is nobody left to stop")
 }

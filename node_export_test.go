@@ -98,7 +98,8 @@ func (f *founders) tryStart(id raft.ServerID, export []byte) (*raft.Node, error)
 	return node, err
 }
 
-// exported runs a cluster and returns a snapshot of it, taken under load, with the words in it and its cluster.
+// exported runs a cluster and returns a snapshot of it, taken under load, with the words in it and
+// its cluster.
 func exported(t *testing.T, words ...string) ([]byte, raft.ClusterID) {
 	t.Helper()
 	old := newFounders("a", "b", "c")
@@ -169,7 +170,8 @@ func TestFoundedFromAnExportedSnapshot(t *testing.T) {
 	}
 }
 
-// A server that crashes after it has stored the exported snapshot, and before there is a cluster, founds one all the same.
+// A server that crashes after it has stored the exported snapshot, and before there is a cluster,
+// founds one all the same.
 func TestFoundingFromASnapshotInTwoStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, _ := exported(t, "one")
@@ -234,9 +236,10 @@ func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
 	})
 }
 
-// Whatever is missing or wrong in an exported file, no server starts with it.
-// A server that is to found a cluster with another one's state takes no snapshot of that when its own is damaged: there is no
-// configuration yet that it could hold. (The simulator found a core that broke an invariant there.)
+// Whatever is missing or wrong in an exported file, no server starts with it. A server that is to
+// found a cluster with another one's state takes no snapshot of that when its own is damaged: there
+// is no configuration yet that it could hold. (The simulator found a core that broke an invariant
+// there.)
 func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
 	meta := raft.SnapshotMeta{Index: 5, Term: 2, Configuration: raft.Configuration{Cluster: raft.ClusterID{1}}}
 	core, err := raft.NewCore(raft.CoreConfig{

@@ -43,8 +43,8 @@ func TestTransferLeadershipAtAnyServer(t *testing.T) {
 	})
 }
 
-// Close hands over first: the cluster has another leader without having missed the old one, and the commands on their
-// way have their results.
+// Close hands over first: the cluster has another leader without having missed the old one, and the
+// commands on their way have their results.
 func TestCloseHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
@@ -68,7 +68,8 @@ func TestCloseHandsOver(t *testing.T) {
 	})
 }
 
-// A leader that nobody can follow closes after an election timeout, or when the context of Close ends.
+// A leader that nobody can follow closes after an election timeout, or when the context of Close
+// ends.
 func TestCloseDoesNotWaitForASuccessorForEver(t *testing.T) {
 	for _, patience := range []time.Duration{0, electionTimeout / 10, 10 * electionTimeout} {
 		synctest.Test(t, func(t *testing.T) {
@@ -156,7 +157,8 @@ func TestWhileLeaderWaits(t *testing.T) {
 	})
 }
 
-// A leader with a lease serves reads that its followers can't confirm any more, until the lease ends.
+// A leader with a lease serves reads that its followers can't confirm any more, until the lease
+// ends.
 func TestLeaseRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, memory.Faults{})

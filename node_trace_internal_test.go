@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,14 +11,15 @@ import (
 
 // A trace that isn't set costs no allocation on the way of a command.
 func TestTraceUnsetAllocatesNothing(t *testing.T) {
-	n := Node{core: &Core{}, logger: slog.New(slog.DiscardHandler)}
-	n.events.messages = make([]wire.Message, 3)
+	n := Node{}
+	l := loop{core: &Core{}, trace: &n.trace}
+	l.intake.messages = make([]wire.Message, 3)
 	answer, write, entries := &Answer{}, &Write{Entries: make([]Entry, 3)}, make([]Entry, 3)
 	way := func() {
-		n.traceReceived()
-		n.traceSent(&n.events.messages[0])
-		n.traceAnswer(answer, waitsForCommand, 0)
-		n.traceTurn()
+		l.traceReceived()
+		l.traceSent(&l.intake.messages[0])
+		l.traceAnswer(answer, waitsForCommand, 0)
+		l.traceTurn()
 		for _, err := range []error{
 			n.traceWrite(write, stopwatchFor(n.trace.Wrote != nil), nil),
 			n.traceFetch(Fetch{}, 3, stopwatchFor(n.trace.Fetched != nil), nil),

@@ -1,0 +1,83 @@
+package raft
+
+import "github.com/e17579a5/raft/wire"
+
+// Admission is the front door of every message: what isn't admitted touches neither term, nor log,
+// nor role. A message must be well formed, and come from this server's cluster, or from servers
+// that this one may found or join a cluster with (founding.go). It must also mean this server's
+// disk, and not one that it has lost.
+
+// admit says whether a message concerns this server as it is now: it is well formed, and comes from
+// its cluster, or from those that it may found or join one with.
+func (c *Core) admit(m *wire.Message) bool {
+	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > wire.MaxTerm || !m.WellFormed() {
+		return false
+	}
+	switch m.Kind() {
+	case wire.KindIdentityRequest:
+		c.tellIdentity(m)
+		return false
+	case wire.KindIdentityResponse:
+		c.identityTold(m)
+		return false
+	}
+	switch {
+	case c.state.Cluster == m.Cluster:
+		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
+			c.takenForAnother(m)
+			if m.Kind() == wire.KindPreVoteRequest {
+				c.tellRemoval(m) // it may have been away for so long that it knows of an older disk here
+			}
+			return false
+		}
+		if m.Kind() == wire.KindRemoved {
+			c.removedBy(m)
+			return false
+		}
+		return c.state.Cluster != ClusterID{} || c.mayFoundWith(m)
+	case c.state.Cluster == ClusterID{}:
+		// A cluster that names this very disk is one to belong to. One that names another knew a
+		// disk that this server has lost, with votes and acknowledgements on it.
+		if m.ToIncarnation != c.state.Incarnation {
+			if m.ToIncarnation != 0 {
+				c.takenForAnother(m)
+			}
+			return false
+		}
+		return true
+	case m.Cluster == ClusterID{}:
+		return c.admitUnfounded(m)
+	}
+	if c.leaderID() == "" && c.trouble == nil {
+		c.trouble = ErrOtherCluster // a server that hears a leader takes part, whoever else speaks to it
+	}
+	return false
+}
+
+// takenForAnother notes that the cluster knows this server with another disk, and says so to a
+// leader. Who isn't one may have an older configuration than this server.
+func (c *Core) takenForAnother(m *wire.Message) {
+	leads := (m.Kind() == wire.KindHeartbeat || m.Kind() == wire.KindAppendRequest) && m.Term >= c.state.Term
+	if c.named == 0 || leads {
+		c.trouble = ErrOtherIncarnation
+	}
+	if m.Heartbeat().Round != 0 {
+		c.send(m.From, wire.IdentityResponse{AskedIn: m.Term}.Message())
+	}
+}
+
+// admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs
+// to this server's cluster. Its answers count if it has the disk that the configuration names: it
+// was elected with, but hasn't got the first entry. If it wants to found a cluster it is told that
+// there is one.
+func (c *Core) admitUnfounded(m *wire.Message) bool {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest:
+		c.send(m.From, wire.PreVoteResponse{}.Message())
+		return false
+	case wire.KindVoteRequest:
+		c.send(m.From, wire.VoteResponse{}.Message())
+		return false
+	}
+	return c.log.configuration() != nil && c.log.configuration().Names(m.From, m.FromIncarnation)
+}

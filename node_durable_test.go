@@ -1,0 +1,117 @@
+package raft_test
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+)
+
+// A ledger is a journal that keeps its own durable state: as of the last save that was durable.
+type ledger struct {
+	journal
+	mu      sync.Mutex
+	index   raft.Index
+	beside  []byte
+	page    []string
+	latest  []byte // what Save was given beside the state
+	batches int
+	lag     bool // saves don't become durable
+}
+
+func (l *ledger) durable() *raft.DurableMachine {
+	return &raft.DurableMachine{
+		Load: func() (raft.Index, []byte, error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.journal.mu.Lock()
+			defer l.journal.mu.Unlock()
+			l.commands, l.latest = append([]string(nil), l.page...), l.beside
+			return l.index, l.beside, nil
+		},
+		Save: func(applied raft.Index, beside []byte) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.batches++
+			if beside != nil {
+				l.latest = append([]byte(nil), beside...)
+			}
+			if !l.lag {
+				l.index, l.beside, l.page = applied, l.latest, l.journal.applied()
+			}
+			return nil
+		},
+	}
+}
+
+func TestDurableMachineGoesOnWhereItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, memory.Faults{})
+		machine := &ledger{}
+		c.adjust = func(config *raft.Config) { config.Machine, config.Durable = machine, machine.durable() }
+		c.start("a")
+		commands := proposeMany(t, c.nodes["a"], "command", 5)
+		_, err := c.nodes["a"].Snapshot(t.Context())
+		require.NoError(t, err)
+		id, err := c.nodes["a"].OpenSession(t.Context())
+		require.NoError(t, err)
+		sent := raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}
+		first, err := c.nodes["a"].ProposeInSession(t.Context(), sent, []byte("in a session"))
+		require.NoError(t, err)
+		commands = append(commands, "in a session")
+		c.close("a")
+
+		saves := machine.batches
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied())
+		require.Zero(t, machine.restored, "its state is newer than the snapshot")
+		require.LessOrEqual(t, machine.batches, saves+1, "nothing but the entry of the new term was applied")
+		again, err := c.nodes["a"].ProposeInSession(t.Context(), sent, []byte("in a session"))
+		require.NoError(t, err)
+		require.Equal(t, first, again, "what it has kept beside its state knows the command")
+		require.Equal(t, commands, machine.applied())
+
+		machine.mu.Lock()
+		machine.lag = true
+		machine.mu.Unlock()
+		commands = append(commands, proposeMany(t, c.nodes["a"], "lagging", 5)...)
+		c.close("a")
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied(), "what it had not kept is applied again, from the log")
+		require.Zero(t, machine.restored)
+		c.close("a")
+
+		machine.mu.Lock()
+		machine.index = 1000
+		machine.mu.Unlock()
+		c.disks["a"] = &disk{Storage: c.disks["a"].Reopen()}
+		_, err = raft.Start(c.config("a"))
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, "the state machine has applied index 1000, but the log ends at")
+	})
+}
+
+func TestDurableMachineThatFellBehindIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, memory.Faults{})
+		machine := &ledger{lag: true}
+		c.adjust = func(config *raft.Config) {
+			config.Machine, config.Durable = machine, machine.durable()
+			config.SnapshotMinBytes, config.SnapshotFactor, config.TailBytes = 2000, 1, 1
+		}
+		c.start("a")
+		commands := proposeMany(t, c.nodes["a"], "command", 300)
+		synctest.Wait()
+		c.close("a")
+		c.start("a")
+		require.NoError(t, c.nodes["a"].Read(t.Context()))
+		require.Equal(t, commands, machine.applied())
+		require.Equal(t, 1, machine.restored, "the log doesn't go back so far")
+	})
+}

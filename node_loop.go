@@ -1,0 +1,263 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// A loop owns a core: it alone hands events in and takes effects out, one turn after the other. No
+// other goroutine has a reference to the loop, so none can touch what belongs to it. A function
+// that the inbox brings gets the loop as its argument, and runs in the loop's goroutine.
+//
+// It is the loop of one server of one cluster, and knows nothing of the process around it. It
+// neither starts nor closes a storage or a transport, and several loops may use the same ones.
+type loop struct {
+	// What other goroutines use too. The settings never change, and each of the rest may be used
+	// by several goroutines.
+	id        ServerID
+	bootstrap []Server
+	slow      time.Duration // a write or a batch that takes so long is logged
+	clock     clock
+	logger    *slog.Logger
+	trace     *Trace
+	inbox     *inbox
+	board     *board
+	lanes     *lanes
+	transfers *transfers
+	transport Transport // to send, and to be told of the servers
+
+	core    *Core
+	alarm   alarm
+	intake  intake // of this turn
+	handed  int    // how many of the intake's proposals the core has
+	effects Effects
+	tasks   []machineTask // for the state machine, of one turn
+	read    Instant       // when the clock was last read
+
+	waiting   waiting  // the callers
+	snapshots underway // what is on its way
+	busy      busy     // the lanes, by how long they take
+	shown     shown    // what others were told
+	proposing *waiter  // whose proposal the core is being given
+	resigning bool
+	step      string // what the loop is at, for the report of a panic
+}
+
+// waiting are the callers that the core owes an answer.
+type waiting struct{ commands, reads, calls waiters }
+
+// of returns the callers of the kind that an answer is for.
+func (w *waiting) of(a *Answer) *waiters {
+	switch {
+	case a.Read:
+		return &w.reads
+	case a.Call:
+		return &w.calls
+	}
+	return &w.commands
+}
+
+// underway are snapshots, as far as the loop must remember them.
+type underway struct {
+	calls    map[uint64]chan SnapshotAnswer // calls of Snapshot that wait
+	sends    map[uint64]context.CancelFunc  // what ends the streams that are being sent
+	accepted uint64                         // the last stream that was accepted
+}
+
+// busy tells how long the lanes take.
+type busy struct{ disk, catchUp, machine stopwatch }
+
+// newLoop returns the loop of a node. The board shows what its core knows from now on.
+func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
+	l := &loop{
+		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: max(electionTimeout/4, time.Millisecond), clock: n.clock,
+		logger: n.logger, trace: &n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
+		transport: n.config.Transport, core: core,
+		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
+	}
+	l.shown.standing = l.standing()
+	l.board.post(l.news(Standing{})...)
+	return l
+}
+
+// run takes turns until there is a reason to stop, and calls ended with it: whatever goes wrong
+// inside ends here. intact says that the core can still be asked.
+func (l *loop) run(ended func(cause error, intact bool)) {
+	l.step = "core"
+	broken := &PanicError{} // unless guard returns: then something has ended the goroutine
+	var cause error = broken
+	defer func() {
+		if broken != nil {
+			broken.Where = l.step
+		}
+		ended(cause, broken == nil)
+	}()
+	cause = guard("", l.turns)
+	if !errors.As(cause, &broken) || broken.Where != "" {
+		broken = nil // another goroutine's panic, if it was one
+	}
+}
+
+// turns takes what has gathered, hands it to the core, and sees to what the core wants done, until
+// there is a reason to stop.
+func (l *loop) turns() error {
+	l.alarm.timer = time.AfterFunc(time.Duration(never), l.inbox.alarm)
+	defer l.alarm.timer.Stop()
+	for {
+		l.handed = 0
+		l.intake.reset()
+		l.gather()
+		if !l.inbox.take(&l.intake, l.effects.AwaitsApplied) {
+			l.alarm.set(l.core.Deadline(), l.read)
+			<-l.inbox.wake
+			if !l.inbox.take(&l.intake, true) && !l.alarm.due(l.clock.now()) {
+				continue // a token that came after what it was for
+			}
+		}
+		if l.intake.stop != nil {
+			return l.intake.stop
+		}
+		if l.intake.resign {
+			l.core.Resign(l.clock.now())
+			if l.resigning = true; l.core.Resigned() {
+				return errClose
+			}
+		}
+		l.handIn()
+		if l.resigning && l.core.Resigned() {
+			return errClose
+		}
+		l.core.Drain(&l.effects)
+		l.perform()
+		l.observe()
+		l.traceTurn()
+	}
+}
+
+// gather lets those come first who are about to bring something, again and again while more callers
+// come: what is taken at once is written, sent and answered at once. This is a place in the queue
+// of the scheduler, not a wait, which a lone caller doesn't feel.
+func (l *loop) gather() {
+	runtime.Gosched()
+	for before, callers := 0, l.inbox.callers(); callers > before; callers = l.inbox.callers() {
+		before = callers
+		runtime.Gosched()
+	}
+}
+
+// An alarm wakes the loop at the core's deadline.
+type alarm struct {
+	timer *time.Timer // puts a token into the inbox
+	at    Instant     // when it does; 0 for never
+}
+
+// set sets the alarm. A deadline that has moved away leaves the timer as it is, since it moves with
+// nearly every event; the timer then fires early and is set again. Only when more than half of the
+// time is over is it set anew at once, so that an idle server isn't woken for nothing.
+func (a *alarm) set(deadline, now Instant) {
+	if now < a.at && a.at <= deadline && deadline-a.at <= a.at-now {
+		return
+	}
+	a.at = deadline
+	a.timer.Reset(time.Duration(deadline - now))
+}
+
+// due says whether the time has come that the alarm was set for.
+func (a *alarm) due(now Instant) bool {
+	if now < a.at {
+		return false
+	}
+	a.at = 0
+	return true
+}
+
+// perform sees to what the core wants done. Each of these is safe at once; the disk begins first,
+// since it takes longest.
+func (l *loop) perform() {
+	e := &l.effects
+	if e.Write.Number != 0 {
+		l.busy.disk.begin(l.read, 1)
+		l.lanes.writes.put(e.Write)
+	}
+	l.step = "transport"
+	if e.Servers != nil {
+		l.transport.SetServers(e.Servers)
+	}
+	for i := range e.Messages {
+		l.traceSent(&e.Messages[i])
+		l.transport.Send(e.Messages[i])
+	}
+	l.step = "core"
+	l.busy.machine.begin(l.read, len(e.Apply))
+	l.performMachine()
+	l.busy.catchUp.begin(l.read, len(e.Fetches))
+	l.lanes.fetches.put(e.Fetches...)
+	l.performStreams()
+	l.answer()
+}
+
+// performMachine hands the state machine what it is to do, in order.
+func (l *loop) performMachine() {
+	e := &l.effects
+	if e.RestoreSnapshot != nil {
+		l.tasks = append(l.tasks, machineTask{restore: e.RestoreSnapshot})
+	}
+	for _, entries := range e.Apply {
+		l.tasks = append(l.tasks, machineTask{entries: entries})
+	}
+	if e.TakeSnapshot != nil {
+		l.tasks = append(l.tasks, machineTask{take: e.TakeSnapshot})
+	}
+	l.lanes.applies.put(l.tasks...)
+	l.tasks = emptied(l.tasks)
+}
+
+// answer gives callers the answers that the core has for them.
+func (l *loop) answer() {
+	for i := range l.effects.Answers {
+		a := &l.effects.Answers[i]
+		if w := l.waiting.of(a).take(a.Number); w != nil {
+			kind, since := w.kind, w.since
+			w.answer(a)
+			l.traceAnswer(a, kind, since)
+		}
+	}
+}
+
+// performStreams sees to what the core wants done about snapshots that are sent and received. It
+// never waits.
+func (l *loop) performStreams() {
+	e := &l.effects
+	for _, a := range e.SnapshotAnswers {
+		if answer := l.snapshots.calls[a.Number]; answer != nil {
+			delete(l.snapshots.calls, a.Number)
+			answer <- a // there is room for it
+		}
+	}
+	for _, stream := range e.StopSends {
+		if stop := l.snapshots.sends[stream]; stop != nil {
+			stop()
+		}
+	}
+	if e.DiscardIncoming {
+		l.transfers.life.enter()
+		go l.transfers.receiver.discard(l.transfers, l.snapshots.accepted)
+	}
+	for i := range e.Streams {
+		v := &e.Streams[i]
+		if v.Accepted {
+			l.snapshots.accepted = v.Stream
+		}
+		l.transfers.receiver.judge(v)
+	}
+	for i := range e.Sends {
+		send := e.Sends[i]
+		ctx, stop := context.WithCancel(l.transfers.life.ctx)
+		l.snapshots.sends[send.Stream] = stop
+		l.transfers.life.enter()
+		go l.transfers.send(ctx, send)
+	}
+}

@@ -1,0 +1,202 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
+
+// Snapshots have goroutines of their own, which come and go:
+//
+//	goroutine          owns                            ends when
+//	────────────────   ─────────────────────────────   ───────────────────────────────────────────────────────
+//	transfers.store    what the state machine has      it is written, or the node stops
+//	                   captured, one at a time
+//	transfers.send     a stream to another server      all is sent, the stream breaks, the core or the node stops it
+//	transfers.take     a stream from another server    all has come, the stream breaks, the core or the node stops it
+//	receiver.discard   –                               what was received is thrown away
+//
+// They report to the loop like the lanes, and decide nothing. Those of streams are in
+// node_streams.go.
+
+// streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece
+// must get through well before a stream is given up as standing still.
+const streamBuffer = 16 << 10
+
+// reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat
+// interval when that is sooner.
+const reportEvery = 1 << 20
+
+// transfers bring snapshots to and fro: from the state machine into the storage, and from server to
+// server.
+type transfers struct {
+	storage       Storage
+	transport     Transport
+	perSecond     int           // Config.SnapshotBytesPerSecond
+	progressEvery time.Duration // a heartbeat interval
+
+	inbox  *inbox
+	life   *lifetime
+	trace  *Trace
+	logger *slog.Logger
+
+	receiver receiver
+}
+
+// errStopping ends what a stopping node doesn't wait for.
+var errStopping = errors.New("raft: the node is stopping")
+
+// takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it
+// can't be captured is no failure of the node.
+func (n *Node) takeSnapshot(meta *SnapshotMeta) {
+	start := stopwatchFor(n.trace.Snapshot != nil)
+	captured, err := n.lanes.applier.Snapshot(meta.Index)
+	if err != nil {
+		n.transfers.taken(meta, 0, start, err)
+		return
+	}
+	n.life.enter()
+	go n.transfers.store(meta, captured, start)
+}
+
+// store writes a captured state into the storage, beside what is applied.
+func (t *transfers) store(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
+	defer t.life.leave()
+	size, err := uint64(0), errSnapshotCut
+	defer func() { t.taken(meta, size, start, err) }() // also when it has ended the goroutine
+	err = guard("snapshot", func() error {
+		into, err := t.storage.CreateSnapshot(*meta)
+		if err != nil {
+			return err
+		}
+		counted := &countingWriter{to: into, ctx: t.life.ctx}
+		if _, err = captured.WriteTo(counted); err == nil {
+			err = into.Commit()
+		}
+		if err != nil {
+			return errors.Join(err, into.Abort())
+		}
+		size = counted.bytes
+		return nil
+	})
+}
+
+// errSnapshotCut says that the state machine has ended the goroutine that was writing its snapshot.
+var errSnapshotCut = errors.New("raft: the snapshot was not written to its end")
+
+// taken reports how it went.
+func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
+	t.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
+	if err != nil {
+		if t.life.ctx.Err() == nil {
+			t.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
+		}
+		t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotFailed(now, err) })
+		return
+	}
+	t.logger.Info("raft: snapshot taken", "index", meta.Index, "term", meta.Term, "bytes", size)
+	t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotTaken(now, size) })
+}
+
+// A countingWriter counts what goes through it, until ctx ends.
+type countingWriter struct {
+	to    io.Writer
+	ctx   context.Context
+	bytes uint64
+}
+
+func (w *countingWriter) Write(b []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, errStopping
+	}
+	n, err := w.to.Write(b)
+	w.bytes += uint64(n)
+	return n, err
+}
+
+// restoreSnapshot restores the state machine from the current snapshot. If that fails, what the
+// state is isn't known.
+func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
+	start := stopwatchFor(n.trace.Snapshot != nil)
+	reader, err := n.transfers.open(meta)
+	if err == nil {
+		err = n.lanes.applier.Restore(meta.Index, &stoppableReader{reader, n.life.ctx})
+		err = errors.Join(err, reader.Close())
+	}
+	n.transfers.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
+	if err != nil {
+		return fmt.Errorf("raft: restore snapshot %d: %w", meta.Index, err)
+	}
+	n.logger.Info("raft: snapshot restored", "index", meta.Index, "term", meta.Term)
+	n.inbox.report(func(l *loop, now Instant) { l.core.Restored(now) })
+	return nil
+}
+
+// open opens the current snapshot. If that isn't the one that is meant any more, the error is
+// ErrNoSnapshot.
+func (t *transfers) open(meta *SnapshotMeta) (io.ReadCloser, error) {
+	found, reader, err := t.storage.OpenSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	if found.Index != meta.Index || found.Term != meta.Term {
+		return nil, errors.Join(ErrNoSnapshot, reader.Close())
+	}
+	return reader, nil
+}
+
+// A stoppableReader reads until ctx ends.
+type stoppableReader struct {
+	from io.Reader
+	ctx  context.Context
+}
+
+func (r *stoppableReader) Read(b []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, errStopping
+	}
+	return r.from.Read(b)
+}
+
+// Snapshot takes a snapshot that covers at least what was applied when it was called, and returns
+// the index that the current snapshot then covers: at once, if it does so already. The log before
+// it may be forgotten from then on. The core takes snapshots by itself; this is for who wants one
+// now.
+//
+// An error says that it couldn't be taken, and then the old snapshot and the log are as they were:
+// the state machine's or the storage's error, ErrNoSnapshot while nothing has been applied,
+// ErrOverloaded, ctx.Err(), ErrClosed or ErrStopped.
+func (n *Node) Snapshot(ctx context.Context) (Index, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, snapshotNotTaken(err)
+	}
+	answer := make(chan SnapshotAnswer, 1)
+	var number uint64 // belongs to the loop
+	err := n.inbox.report(func(l *loop, now Instant) {
+		number = l.core.Snapshot(now)
+		l.snapshots.calls[number] = answer
+	})
+	if err != nil {
+		return 0, snapshotNotTaken(err)
+	}
+	select {
+	case a := <-answer:
+		if a.Err != nil {
+			return 0, snapshotNotTaken(a.Err)
+		}
+		return a.Index, nil
+	case <-ctx.Done():
+		_ = n.inbox.report(func(l *loop, _ Instant) { // or else the node has stopped
+			l.core.CancelSnapshot(number)
+			delete(l.snapshots.calls, number)
+		})
+		return 0, snapshotNotTaken(ctx.Err())
+	case <-n.life.done:
+		return 0, snapshotNotTaken(n.inbox.reason())
+	}
+}
+
+func snapshotNotTaken(reason error) error { return fmt.Errorf("raft: snapshot not taken: %w", reason) }

@@ -1,0 +1,99 @@
+package raft
+
+// handIn gives the core what happened. The clock is read once and after everything was taken.
+func (l *loop) handIn() {
+	l.read = l.clock.now()
+	HandIn(l.read, (*turn)(l))
+}
+
+// turn is a loop as it hands in what has gathered.
+type turn loop
+
+// Reports implements Turn.
+func (l *turn) Reports(now Instant) {
+	c, got := l.core, &l.intake
+	if got.persisted > 0 {
+		if took := l.busy.disk.end(now, got.writes); took >= l.slow {
+			l.logger.Warn("raft: slow write", "took", took, "term", l.shown.standing.Term)
+		}
+		c.Persisted(now, got.persisted)
+	}
+	if batches := len(got.batches); batches > 0 {
+		if took := l.busy.machine.end(now, batches); took >= l.slow {
+			l.logger.Warn("raft: slow state machine", "took", took, "term", l.shown.standing.Term, "index", got.batches[batches-1].Last)
+		}
+	}
+	for i := range got.batches {
+		c.Applied(now, got.batches[i])
+	}
+	if len(got.fetched) > 0 {
+		l.busy.catchUp.end(now, len(got.fetched))
+	}
+	for i := range got.fetched {
+		c.Fetched(now, got.fetched[i].fetch, got.fetched[i].entries)
+	}
+	for _, tell := range got.reports {
+		tell((*loop)(l), now)
+	}
+}
+
+// Messages implements Turn.
+func (l *turn) Messages(now Instant) {
+	(*loop)(l).traceReceived()
+	for i := range l.intake.messages {
+		l.core.Receive(now, l.intake.messages[i])
+	}
+	for _, server := range l.intake.lost {
+		l.core.Lost(now, server)
+	}
+}
+
+// Calls implements Turn.
+func (l *turn) Calls(now Instant) {
+	c, got := l.core, &l.intake
+	for l.handed < len(got.proposals) {
+		p := &got.proposals[l.handed]
+		l.handed, l.proposing = l.handed+1, p.waiter
+		p.waiter.since = now
+		p.waiter.number = c.ProposeEntry(now, p.Proposal)
+		l.waiting.commands.put(p.waiter)
+		l.proposing = nil
+	}
+	for i, w := range got.reads {
+		w.number, w.since = w.read(c, now), now
+		l.waiting.reads.put(w)
+		got.reads[i] = nil
+	}
+	for i := range got.calls {
+		asked := &got.calls[i]
+		asked.waiter.number, asked.waiter.since = c.Call(now, asked.call), now
+		l.waiting.calls.put(asked.waiter)
+		asked.waiter = nil
+	}
+	for _, cancel := range got.cancels {
+		(*loop)(l).cancel(cancel)
+	}
+}
+
+// Tick implements Turn.
+func (l *turn) Tick(now Instant) { l.core.Tick(now) }
+
+// cancel ends a wait that hasn't ended by now.
+func (l *loop) cancel(c canceled) {
+	w := c.waiter
+	switch w.kind {
+	case waitsForCommand:
+		if l.waiting.commands.holds(w) {
+			l.core.Cancel(w.number, c.reason)
+		}
+	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
+		if l.waiting.reads.holds(w) {
+			l.waiting.reads.take(w.number)
+			l.core.CancelRead(w.number)
+		}
+	case waitsForCall:
+		if l.waiting.calls.holds(w) {
+			l.core.CancelCall(w.number, c.reason)
+		}
+	}
+}

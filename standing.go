@@ -1,0 +1,59 @@
+package raft
+
+// A Standing is what a server knows that is worth telling whenever it changes. Whoever runs a Core
+// asks for it after each Drain: two Standings are equal (==) exactly when nothing in them has
+// changed. A CoreStatus tells more, and changes with nearly every event.
+type Standing struct {
+	// Role is "follower", "pre-candidate", "candidate" or "leader"; Leader is "" while none of this
+	// term is known.
+	Role   string
+	Term   Term
+	Leader ServerID
+	// Leads is as Core.Leads returns it.
+	Leads bool
+
+	// Configuration is the latest one in the log, at ConfigurationIndex; nil while there is none.
+	// It is shared, and not to be changed.
+	Configuration          *Configuration
+	ConfigurationIndex     Index
+	ConfigurationCommitted bool
+
+	// Snapshot is the current one; zero while there is none. SnapshotSerial tells it from another
+	// one that is equal in all else.
+	Snapshot       CurrentSnapshot
+	SnapshotSerial uint64
+
+	// Trouble and Diverged are as in CoreStatus.
+	Trouble  error
+	Diverged *Divergence
+}
+
+// Standing returns what the core knows now. It costs next to nothing.
+func (c *Core) Standing() Standing {
+	s := Standing{
+		Role: c.roleName(), Term: c.state.Term, Leader: c.leaderID(), Leads: c.Leads(),
+		Trouble: c.trouble, Diverged: c.fingerprints.differ,
+	}
+	if placed := c.log.placed(); placed != nil {
+		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index
+		s.ConfigurationCommitted = placed.index <= c.log.commit
+	}
+	if current := c.snapshots.current; current != nil {
+		s.Snapshot = CurrentSnapshot{current.meta.Index, current.meta.Term, current.bytes, current.installed}
+		s.SnapshotSerial = current.serial
+	}
+	return s
+}
+
+// Committed returns up to where the log is committed, as far as this server knows.
+func (c *Core) Committed() Index { return c.log.commit }
+
+// CurrentSnapshot is the snapshot from which a server would start: it covers what was applied up to
+// Index, in Bytes bytes. Received says that another server has sent it, since the start of this
+// one. How a snapshot is taken, sent and received, Config.Trace tells.
+type CurrentSnapshot struct {
+	Index    Index
+	Term     Term
+	Bytes    uint64
+	Received bool
+}
