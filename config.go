@@ -176,8 +176,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 	}
 	core := CoreConfig{
 		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed,
-		Heartbeat: Duration(c.Heartbeat), ElectionTimeout: Duration(c.ElectionTimeout),
-		Priority: c.Priority, MaxLease: Duration(c.MaxLease), ClockDrift: Duration(c.ClockDrift),
+		Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout,
+		Priority: c.Priority, MaxLease: c.MaxLease, ClockDrift: c.ClockDrift,
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,
 		MaxUncommittedBytes: c.MaxUncommittedBytes, MaxUnappliedBytes: c.MaxUnappliedBytes,
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,

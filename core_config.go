@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -31,7 +32,7 @@ type CoreConfig struct {
 	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears
 	// nothing before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the
 	// Heartbeat.
-	Heartbeat, ElectionTimeout Duration
+	Heartbeat, ElectionTimeout time.Duration
 
 	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a server of higher
 	// priority that has caught up. Elections don't look at it.
@@ -39,7 +40,7 @@ type CoreConfig struct {
 	// MaxLease is the length of the leases that this server takes as a leader and promises as a follower (0 for none, at
 	// most the ElectionTimeout). ClockDrift bounds by how much two servers' clocks may differ in a second
 	// (10 ms, at most a second): the leases are safe only if it holds.
-	MaxLease, ClockDrift Duration
+	MaxLease, ClockDrift time.Duration
 
 	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
 	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
@@ -74,9 +75,9 @@ type CoreConfig struct {
 
 // Defaults of CoreConfig.
 const (
-	defaultHeartbeat       = 100 * Millisecond
-	defaultElectionTimeout = Second
-	defaultClockDrift      = 10 * Millisecond
+	defaultHeartbeat       = 100 * time.Millisecond
+	defaultElectionTimeout = time.Second
+	defaultClockDrift      = 10 * time.Millisecond
 	defaultQuotaBytes      = 64 << 20
 	defaultMaxPending      = 1 << 16
 	defaultMaxAppendBytes  = 256 << 10
@@ -93,9 +94,9 @@ const (
 // normalize fills in the defaults and refuses what can't be used.
 func (c *CoreConfig) normalize() error {
 	for _, duration := range []struct {
-		value        *Duration
+		value        *time.Duration
 		name         string
-		defaultValue Duration
+		defaultValue time.Duration
 	}{
 		{&c.Heartbeat, "Heartbeat", defaultHeartbeat},
 		{&c.ElectionTimeout, "ElectionTimeout", defaultElectionTimeout},
@@ -151,7 +152,7 @@ func (c *CoreConfig) normalize() error {
 		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, MaxPriority)
 	case c.MaxLease > c.ElectionTimeout:
 		return fmt.Errorf("%w: MaxLease is longer than the ElectionTimeout", ErrConfig)
-	case c.ClockDrift > Second:
+	case c.ClockDrift > time.Second:
 		return fmt.Errorf("%w: ClockDrift is more than a second in a second", ErrConfig)
 	}
 	if err := checkServer(Server{ID: c.ID, Address: c.Address}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -392,7 +393,7 @@ func TestNothingTransientIsLeft(t *testing.T) {
 	r := newTrio(t)
 	for step := range 250 {
 		cut := step > 40 && step < 110 // c misses so much that it needs a snapshot
-		r.now += Instant(50 * Millisecond)
+		r.now += Instant(50 * time.Millisecond)
 		for _, server := range r.list {
 			c := r.cores[server.ID]
 			c.Tick(r.now)

@@ -1,5 +1,7 @@
 package raft
 
+import "time"
+
 // A deadline is one thing that time can do to a core. It is off, armed, or passed: decisions look only at
 // that, never at the clock, so that a model checker may let any armed deadline pass in any order.
 type deadline struct {
@@ -89,7 +91,7 @@ const (
 const never = Instant(1<<63 - 1)
 
 // arm makes a deadline pass after d.
-func (c *Core) arm(name deadlineName, d Duration) {
+func (c *Core) arm(name deadlineName, d time.Duration) {
 	at := c.now + Instant(d)
 	c.deadlines[name] = deadline{deadlineArmed, at}
 	c.soonest = min(c.soonest, at)

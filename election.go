@@ -2,6 +2,7 @@ package raft
 
 import (
 	"slices"
+	"time"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -97,7 +98,7 @@ func (b *ballot) encode(s *stateEncoder) {
 func (c *Core) armElection() {
 	timeout := c.config.ElectionTimeout
 	spread := max(uint64(timeout)/2, 1)
-	c.arm(electDeadline, timeout+Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
+	c.arm(electDeadline, timeout+time.Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
 }
 
 // leaderHeard says whether this server leads, has heard from a leader within the least election timeout (§4.2.3), or
@@ -364,7 +365,7 @@ const hurriedPreVotes = 4
 // armSoon waits for up to half a heartbeat interval.
 func (c *Core) armSoon() {
 	spread := max(uint64(c.config.Heartbeat)/2, 1)
-	c.arm(electDeadline, Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+	c.arm(electDeadline, time.Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
 }
 
 // Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its

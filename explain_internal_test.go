@@ -2,6 +2,7 @@ package raft
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,17 +19,17 @@ func explained(t *testing.T) *Core {
 // Who refuses is told apart from who is silent, and doesn't change what the core does.
 func TestRefusalsAreExplained(t *testing.T) {
 	c := explained(t)
-	c.Tick(Instant(10 * Second))
+	c.Tick(Instant(10 * time.Second))
 	var e Effects
 	c.Drain(&e)
 	before := c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] })
 	refusal := wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "b", To: "a", FromIncarnation: 2})
-	c.Receive(Instant(10*Second), refusal)
-	c.Receive(Instant(10*Second), refusal)
+	c.Receive(Instant(10*time.Second), refusal)
+	c.Receive(Instant(10*time.Second), refusal)
 	require.Equal(t, &NoLeader{Reason: NoLeaderVotes, Granted: []ServerID{"a"}, Refused: []ServerID{"b"}, Silent: []ServerID{"c"}}, c.noLeader())
 	require.Equal(t, before, c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] }))
 	clone := c.Clone()
-	c.Receive(Instant(10*Second), wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "c", To: "a", FromIncarnation: 3}))
+	c.Receive(Instant(10*time.Second), wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "c", To: "a", FromIncarnation: 3}))
 	require.Equal(t, []ServerID{"c"}, clone.noLeader().Silent)
 	require.Empty(t, c.noLeader().Silent)
 }

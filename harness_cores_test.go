@@ -3,6 +3,7 @@ package raft_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,8 +59,8 @@ type server struct {
 }
 
 const (
-	heartbeat = 10 * raft.Millisecond
-	election  = 100 * raft.Millisecond
+	heartbeat = 10 * time.Millisecond
+	election  = 100 * time.Millisecond
 )
 
 // newCores starts servers a, b, c, …, which are to found a cluster.
@@ -227,7 +228,7 @@ func (c *cores) take(wanted func(wire.Message) bool) []wire.Message {
 }
 
 // pass lets time pass in steps of a heartbeat, delivering everything.
-func (c *cores) pass(d raft.Duration) {
+func (c *cores) pass(d time.Duration) {
 	for end := c.now + raft.Instant(d); c.now < end; {
 		c.now += raft.Instant(heartbeat / 2)
 		for _, id := range c.ids {

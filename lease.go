@@ -1,5 +1,7 @@
 package raft
 
+import "time"
+
 // A leader may serve reads without asking anybody while it holds a lease (§6.4.1). It asks for one with a round of
 // heartbeats that names a length. Who answers promises that it will, for that long by its own clock, neither
 // grant a vote or a pre-vote nor ask for one, whatever its connections and its own timeouts say. When a quorum
@@ -32,7 +34,7 @@ type asking struct {
 func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }
 
 // askLease returns the length of the lease that a round asks for, or 0.
-func (c *Core) askLease(l *leader) Duration {
+func (c *Core) askLease(l *leader) time.Duration {
 	if c.config.MaxLease == 0 || l.handover.given {
 		return 0
 	}
@@ -56,17 +58,17 @@ func (c *Core) takeLease(l *leader) {
 	if promised < l.asking.round {
 		return
 	}
-	if left := c.config.leaseLength() - Duration(c.now-l.asking.at); left > 0 {
+	if left := c.config.leaseLength() - time.Duration(c.now-l.asking.at); left > 0 {
 		c.arm(leaseDeadline, left)
 	}
 	l.asking = asking{}
 }
 
 // leaseLength is how long a leader counts on a promise of MaxLease.
-func (c *CoreConfig) leaseLength() Duration {
+func (c *CoreConfig) leaseLength() time.Duration {
 	// A clock that is faster by d measures MaxLease while this one measures MaxLease / (1 + d).
-	whole, rest := c.MaxLease/(Second+c.ClockDrift), c.MaxLease%(Second+c.ClockDrift)
-	return whole*Second + rest*Second/(Second+c.ClockDrift)
+	whole, rest := c.MaxLease/(time.Second+c.ClockDrift), c.MaxLease%(time.Second+c.ClockDrift)
+	return whole*time.Second + rest*time.Second/(time.Second+c.ClockDrift)
 }
 
 // voidLease ends the lease, and lets no answer to a round that was sent before begin another.
@@ -81,7 +83,7 @@ func (c *Core) holdsLease(l *leader) bool {
 }
 
 // promise promises the leader a lease of the length that it asks for, and returns what was promised.
-func (c *Core) promise(length Duration) Duration {
+func (c *Core) promise(length time.Duration) time.Duration {
 	if length <= 0 || length > c.config.MaxLease {
 		return 0
 	}
@@ -99,7 +101,7 @@ func (c *Core) promise(length Duration) Duration {
 }
 
 // keepQuiet sees to it that this server neither grants nor asks for votes for so long at least.
-func (c *Core) keepQuiet(length Duration) {
+func (c *Core) keepQuiet(length time.Duration) {
 	d := &c.deadlines[promiseDeadline]
 	if d.state != deadlineArmed || d.at < c.now+Instant(length) {
 		c.arm(promiseDeadline, length)
@@ -108,7 +110,7 @@ func (c *Core) keepQuiet(length Duration) {
 
 // armQuiet puts this server's own candidacy off until it has promised nothing any more, and a little longer.
 func (c *Core) armQuiet() {
-	left := Duration(c.deadlines[promiseDeadline].at - c.now)
+	left := time.Duration(c.deadlines[promiseDeadline].at - c.now)
 	spread := max(uint64(c.config.Heartbeat)/2, 1)
-	c.arm(electDeadline, left+Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
+	c.arm(electDeadline, left+time.Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
 }

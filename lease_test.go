@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -9,12 +10,12 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-const lease = 60 * raft.Millisecond // of the leases in these tests
+const lease = 60 * time.Millisecond // of the leases in these tests
 
 // newLeaseCores is newCores with leases.
 func newLeaseCores(t *testing.T, n int) *cores {
 	return newCoresWith(t, n, func(config *raft.CoreConfig) {
-		config.MaxLease, config.ClockDrift = lease, 200*raft.Millisecond
+		config.MaxLease, config.ClockDrift = lease, 200*time.Millisecond
 	})
 }
 
@@ -63,7 +64,7 @@ func TestLeaseIsCountedFromTheSending(t *testing.T) {
 	heartbeats := c.take(is(wire.KindHeartbeat))
 	require.Len(t, heartbeats, 2)
 	require.EqualValues(t, lease, heartbeats[0].Heartbeat().Lease)
-	c.now += raft.Instant(20 * raft.Millisecond)
+	c.now += raft.Instant(20 * time.Millisecond)
 	received := c.now
 	c.deliver(heartbeats[0])
 	follower := heartbeats[0].To
@@ -82,8 +83,8 @@ func TestPromiseIsKeptWhateverConnectionsSay(t *testing.T) {
 	for _, id := range c.ids[1:] {
 		c.servers[id].core.Lost(c.now, "a")
 	}
-	for c.now < until-raft.Instant(raft.Millisecond) {
-		c.now += raft.Instant(raft.Millisecond)
+	for c.now < until-raft.Instant(time.Millisecond) {
+		c.now += raft.Instant(time.Millisecond)
 		for _, id := range c.ids[1:] {
 			c.servers[id].core.Tick(c.now)
 			c.drain(id)
@@ -185,7 +186,7 @@ func TestLeaseDoesNotConfirmOtherReads(t *testing.T) {
 func TestPausedLeaderHasNoLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
-	c.now += raft.Instant(10 * raft.Second)
+	c.now += raft.Instant(10 * time.Second)
 	require.Empty(t, c.readByLease("a"))
 }
 
@@ -195,7 +196,7 @@ func TestStaleReads(t *testing.T) {
 	c.elect("a")
 	c.pass(3 * heartbeat)
 	b := c.servers["b"]
-	b.core.ReadStale(c.now, raft.Second)
+	b.core.ReadStale(c.now, time.Second)
 	c.drain("b")
 	require.Empty(t, b.answers, "nothing is known yet")
 	asked := c.now
@@ -205,14 +206,14 @@ func TestStaleReads(t *testing.T) {
 	require.Equal(t, asked, b.answers[0].Fresh)
 
 	c.servers["a"].cut = true
-	c.now = asked + raft.Instant(raft.Second)
-	b.core.ReadStale(c.now, raft.Second)
+	c.now = asked + raft.Instant(time.Second)
+	b.core.ReadStale(c.now, time.Second)
 	c.drain("b")
 	require.Len(t, b.answers, 2)
 	require.Equal(t, asked, b.answers[1].Fresh)
 	require.NoError(t, b.answers[1].Err)
 	c.now++
-	b.core.ReadStale(c.now, raft.Second)
+	b.core.ReadStale(c.now, time.Second)
 	c.drain("b")
 	require.Len(t, b.answers, 2, "it is too old now")
 }
@@ -224,7 +225,7 @@ func TestLeaseConfig(t *testing.T) {
 	}{
 		{func(c *raft.CoreConfig) { c.MaxLease = c.ElectionTimeout + 1 }, "MaxLease"},
 		{func(c *raft.CoreConfig) { c.MaxLease = -1 }, "MaxLease"},
-		{func(c *raft.CoreConfig) { c.ClockDrift = raft.Second + 1 }, "ClockDrift"},
+		{func(c *raft.CoreConfig) { c.ClockDrift = time.Second + 1 }, "ClockDrift"},
 		{func(c *raft.CoreConfig) { c.Priority = -1 }, "Priority"},
 		{func(c *raft.CoreConfig) { c.Priority = raft.MaxPriority + 1 }, "Priority"},
 	} {

@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -245,7 +246,7 @@ func TestRemovedLeaderHandsOverFirst(t *testing.T) {
 	began := c.now
 	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("a")}}).Err)
 	require.NotEqual(t, raft.ServerID("a"), c.leader())
-	require.Less(t, raft.Duration(c.now-began), election)
+	require.Less(t, time.Duration(c.now-began), election)
 	require.EqualValues(t, 2, c.status("b").Term)
 	require.Equal(t, []string{"a b c", "b c + a b c", "b c"}, c.configurations("b"))
 	c.pass(2 * heartbeat)

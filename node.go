@@ -133,10 +133,10 @@ func newNode(config Config) (*Node, *loop, error) {
 	n.life.begin()
 	n.transfers = transfers{
 		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
-		progressEvery: time.Duration(settings.Heartbeat), inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
+		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
 		receiver: receiver{arrivals: make(map[uint64]*arrival)},
 	}
-	return n, newLoop(n, core, time.Duration(settings.ElectionTimeout)), nil
+	return n, newLoop(n, core, settings.ElectionTimeout), nil
 }
 
 // load fills in what the storage and the state machine hold, and returns what the latter keeps

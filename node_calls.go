@@ -95,7 +95,7 @@ func (n *Node) LeaseRead(ctx context.Context) error {
 // from when it sent the last request for a read that a leader has answered; so it is unknown until
 // this server's first read, of whatever kind, and as old as the last one.
 func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Duration, err error) {
-	fresh, err := n.readAs(ctx, waitsForStaleRead, Duration(max(maxAge, 0)))
+	fresh, err := n.readAs(ctx, waitsForStaleRead, max(maxAge, 0))
 	if err != nil {
 		return 0, err
 	}
@@ -104,7 +104,7 @@ func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Du
 
 // readAs hands a read in and waits until it may be served. It returns when the state was the
 // newest.
-func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge Duration) (Instant, error) {
+func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge time.Duration) (Instant, error) {
 	fresh, err := n.waitToRead(ctx, kind, maxAge)
 	if err != nil {
 		return 0, n.callError(readFailed(err))
@@ -112,7 +112,7 @@ func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge Duration) (In
 	return fresh, nil
 }
 
-func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge Duration) (Instant, error) {
+func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge time.Duration) (Instant, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}

@@ -31,9 +31,9 @@ type waiter struct {
 	err    error
 
 	kind   waiterKind
-	maxAge Duration // that a stale read allows
-	number uint64   // that the core gave
-	since  Instant  // when the core got it
+	maxAge time.Duration // that a stale read allows
+	number uint64        // that the core gave
+	since  Instant       // when the core got it
 }
 
 // read gives the core a read of the kind that the waiter waits for.

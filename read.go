@@ -3,6 +3,7 @@ package raft
 import (
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -120,9 +121,9 @@ func (c *Core) ReadByLease(now Instant) uint64 {
 
 // ReadStale takes a read that is content with a state that was the newest at most maxAge ago, and is as Read if this
 // one isn't known to be that. Answer.Fresh says when it was the newest.
-func (c *Core) ReadStale(now Instant, maxAge Duration) uint64 {
+func (c *Core) ReadStale(now Instant, maxAge time.Duration) uint64 {
 	c.advance(now)
-	if c.fresh == neverSynced || Duration(c.now-c.fresh) > maxAge {
+	if c.fresh == neverSynced || time.Duration(c.now-c.fresh) > maxAge {
 		return c.read(readsByRound)
 	}
 	c.lastRead++

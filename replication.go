@@ -232,7 +232,7 @@ func (c *Core) startRound(l *leader) {
 		p := &l.peers[i]
 		p.heartbeat(l.round)
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(p.id, wire.Heartbeat{Round: l.round, Commit: min(c.log.commit, p.match), Lease: time.Duration(lease)}.Message())
+		c.send(p.id, wire.Heartbeat{Round: l.round, Commit: min(c.log.commit, p.match), Lease: lease}.Message())
 		if p.leaving != 0 {
 			p.farewell--
 		}
@@ -254,7 +254,7 @@ func (c *Core) confirmRounds(l *leader) {
 	l.confirmed = confirmed
 	if l.tracked <= confirmed {
 		// The time runs from when the round left: its answers say nothing about later.
-		c.arm(quorumDeadline, c.config.ElectionTimeout-Duration(c.now-l.trackedAt))
+		c.arm(quorumDeadline, c.config.ElectionTimeout-time.Duration(c.now-l.trackedAt))
 	}
 	c.confirmReads(l)
 }
@@ -269,7 +269,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 	p.answered(answer.Round, answer.Received)
 	p.fitness = answer.Fitness
 	c.levelHeard(p, answer.Level)
-	if c.config.MaxLease > 0 && Duration(answer.Lease) >= c.config.MaxLease {
+	if c.config.MaxLease > 0 && answer.Lease >= c.config.MaxLease {
 		p.promised = max(p.promised, answer.Round)
 	}
 	p.wants = answer.Lost
@@ -389,7 +389,7 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 	if heartbeat.Round != 0 {
 		c.reply(m, wire.HeartbeatResponse{
 			Round: heartbeat.Round, Durable: min(f.matched, c.log.stable), Received: f.matched, Lost: c.lost(),
-			Lease: time.Duration(c.promise(Duration(heartbeat.Lease))), Fitness: c.fitness(), Level: c.config.Level,
+			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Level: c.config.Level,
 		}.Message())
 	}
 }

@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,7 +34,7 @@ func TestStandingChangesWithWhatIsWorthTelling(t *testing.T) {
 	committed := core.Committed()
 	c.propose("a", "x")
 	c.settle()
-	c.pass(3 * raft.Second)
+	c.pass(3 * time.Second)
 	require.Equal(t, committed+1, core.Committed())
 	require.False(t, changes(), "commands and heartbeats are nothing to tell")
 
@@ -48,7 +49,7 @@ func TestStandingChangesWithWhatIsWorthTelling(t *testing.T) {
 func TestAppliedIsAwaitedWhereItMatters(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
-	c.pass(raft.Second) // all have applied the configuration
+	c.pass(time.Second) // all have applied the configuration
 	var e raft.Effects
 	c.servers["a"].core.Drain(&e)
 	require.True(t, e.AwaitsApplied, "the leader tells others, and makes room")

@@ -118,7 +118,7 @@ func (p *player) command(words []string) {
 		p.c = newCoresWith(p.t, int(words[1][0]-'0'), func(config *raft.CoreConfig) {
 			switch words[len(words)-1] {
 			case "lease":
-				config.MaxLease, config.ClockDrift = lease, 200*raft.Millisecond
+				config.MaxLease, config.ClockDrift = lease, 200*time.Millisecond
 			case "one":
 				config.MaxAppendBytes = 1
 			}
@@ -163,7 +163,7 @@ func (p *player) command(words []string) {
 		p.c.settle()
 		quiet = true
 	case "pass":
-		p.c.pass(raft.Duration(words[1][0]-'0') * heartbeat)
+		p.c.pass(time.Duration(words[1][0]-'0') * heartbeat)
 		quiet = true
 	case "cut", "heal":
 		p.c.servers[id].cut = words[0] == "cut"

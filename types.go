@@ -1,6 +1,10 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"time"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // These types are what servers say to each other and keep in their logs. Package wire declares them,
 // with the rest of the format; here are those that an embedding service meets.
@@ -51,16 +55,6 @@ const MaxPriority = 1 << 16
 // An Instant is a point of monotonic time in nanoseconds, on the clock of whoever drives the Core.
 type Instant int64
 
-// A Duration is a span of time in nanoseconds.
-type Duration int64
-
-// Units of Duration.
-const (
-	Microsecond Duration = 1000
-	Millisecond          = 1000 * Microsecond
-	Second               = 1000 * Millisecond
-)
-
 // A HardState is what a server must remember of elections across a crash (Figure 2: currentTerm and
 // votedFor). It is durable before anything that rests on it leaves the server.
 type HardState struct {
@@ -82,7 +76,7 @@ type DurableState struct {
 	Start uint64
 
 	// MaxLease is the longest lease that this server ever promised to respect (§6.4.1).
-	MaxLease Duration
+	MaxLease time.Duration
 }
 
 // A TermRun says that the entries from First on are of Term, up to where the next run begins.

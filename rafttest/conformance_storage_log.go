@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -29,7 +30,7 @@ func checkState(s *storageSession) error {
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 1},
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 1, HardState: raft.HardState{Term: 7, Vote: "b"}},
 		{
-			Server: "a", Incarnation: 1<<63 + 5, Start: 2, Cluster: raft.ClusterID{1, 15: 16}, MaxLease: 900 * raft.Millisecond,
+			Server: "a", Incarnation: 1<<63 + 5, Start: 2, Cluster: raft.ClusterID{1, 15: 16}, MaxLease: 900 * time.Millisecond,
 			HardState: raft.HardState{Term: 1 << 61, Vote: raft.ServerID(strings.Repeat("long", 60))},
 		},
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 3, Cluster: raft.ClusterID{1, 15: 16}, HardState: raft.HardState{Term: 1<<61 + 1}},

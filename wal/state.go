@@ -3,6 +3,7 @@ package wal
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -160,7 +161,7 @@ func (d *decoder) durable() raft.DurableState {
 	s.Incarnation = raft.Incarnation(d.uint64())
 	copy(s.Cluster[:], d.take(uint64(len(s.Cluster))))
 	s.Start = d.uvarint()
-	s.MaxLease = raft.Duration(d.varint())
+	s.MaxLease = time.Duration(d.varint())
 	return s
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -36,7 +35,7 @@ func steady(s *settings) error {
 		if err := narrow(&p, s.faults); err != nil {
 			return err
 		}
-		r := w.RunFor(p, int64(raft.Duration(steadySpan)))
+		r := w.RunFor(p, int64(steadySpan))
 		if r.Violation != nil {
 			return fmt.Errorf("seed %d: %w", seed, r.Violation)
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -88,6 +89,6 @@ func (w *World) checkGivenUp(i int, before *placed, now placed) {
 	}
 	if moves >= 0 && snapshots <= manySnapshots {
 		w.fail(CatchingUp, i, "gives up the change at index %d because a server doesn't catch up, though server %d has got %d bytes of its first snapshot, the last of them %d ms ago",
-			before.index, moves+1, w.feedings[i][moves].offset, (w.local(s)-w.feedings[i][moves].at)/raft.Instant(raft.Millisecond))
+			before.index, moves+1, w.feedings[i][moves].offset, (w.local(s)-w.feedings[i][moves].at)/raft.Instant(time.Millisecond))
 	}
 }

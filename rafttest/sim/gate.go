@@ -38,7 +38,7 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 	case wire.KindHeartbeatResponse:
 		answer := m.HeartbeatResponse()
 		w.checkMatch(i, m, answer.Durable)
-		if lease := raft.Duration(answer.Lease); lease > durable.MaxLease {
+		if lease := answer.Lease; lease > durable.MaxLease {
 			w.fail(Gate, i, "promises a lease of %d, but %d is durable", lease, durable.MaxLease)
 		}
 	case wire.KindTimeoutNow:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/recovery"
@@ -186,7 +187,7 @@ func (w *World) inherit(h *heritage) {
 	if h.survivor != nil {
 		d := h.survivor.clone()
 		// The elder's times are of another scale.
-		d.state.MaxLease = min(d.state.MaxLease, raft.Duration(w.params.MaxLease))
+		d.state.MaxLease = min(d.state.MaxLease, time.Duration(w.params.MaxLease))
 		*w.servers[0].disk = *d
 		w.servers[0].kept = h.kept
 		w.stats.Recovered++

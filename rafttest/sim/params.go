@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"time"
 
 	"github.com/e17579a5/raft"
 )
@@ -157,7 +158,7 @@ func (p Params) Each(f func(name string, value int64)) {
 // Calm returns parameters without any fault or chance. Schedules that are written by hand start
 // from them.
 func Calm(seed uint64, servers int) Params {
-	ms := int64(raft.Millisecond)
+	ms := int64(time.Millisecond)
 	return Params{
 		Seed: int64(seed), Servers: int64(servers),
 		Heartbeat: 100 * ms, Election: 1000 * ms,
@@ -231,7 +232,7 @@ func Swarm(seed uint64) Params {
 
 // drawCores draws the settings of the cores.
 func (p *Params) drawCores(next func() uint64) {
-	ms := int64(raft.Millisecond)
+	ms := int64(time.Millisecond)
 	p.Heartbeat = pick(next(), 10*ms, 50*ms, 100*ms)
 	p.Election = p.Heartbeat * pick(next(), 2, 3, 5, 5, 10)
 	p.MaxUncommitted = pick(next(), 1000, 20_000, 64<<20, 64<<20)
@@ -348,14 +349,14 @@ const MaxEvents = 200_000
 // clocks. The clocks of a run keep to that bound, and now and then two of them differ by just that
 // much.
 func (p *Params) config(server int) raft.CoreConfig {
-	drift := (2*p.Drift*int64(raft.Second) + 999_999 - p.Drift) / (1_000_000 - p.Drift)
+	drift := (2*p.Drift*int64(time.Second) + 999_999 - p.Drift) / (1_000_000 - p.Drift)
 	lease := p.MaxLease
 	if p.ShortLeases>>server&1 != 0 {
 		lease /= 2
 	}
 	return raft.CoreConfig{
-		MaxLease: raft.Duration(lease), ClockDrift: raft.Duration(drift), Priority: int(p.priority(server)),
-		Heartbeat: raft.Duration(p.Heartbeat), ElectionTimeout: raft.Duration(p.Election),
+		MaxLease: time.Duration(lease), ClockDrift: time.Duration(drift), Priority: int(p.priority(server)),
+		Heartbeat: time.Duration(p.Heartbeat), ElectionTimeout: time.Duration(p.Election),
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
 		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),

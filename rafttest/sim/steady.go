@@ -1,6 +1,6 @@
 package sim
 
-import "github.com/e17579a5/raft"
+import "time"
 
 // Steady returns parameters of a cluster in ordinary service, without faults. There is a heartbeat
 // every 100 ms, and a command about every 50 ms, at any server. Every server keeps its state in a
@@ -8,7 +8,7 @@ import "github.com/e17579a5/raft"
 // server that crashes is down for two.
 func Steady(seed uint64, servers int) Params {
 	p := Calm(seed, servers)
-	ms := int64(raft.Millisecond)
+	ms := int64(time.Millisecond)
 	p.WAL, p.Segment = 1, 1<<20
 	p.Jitter, p.Tail = ms, 64<<10
 	p.ClientTime, p.Reads, p.CommandSize = 57*ms, 0, 64 // spread makes that 50 ms on average

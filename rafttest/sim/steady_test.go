@@ -2,17 +2,16 @@ package sim
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/e17579a5/raft"
 )
 
 // TestSteady demands that a cluster in ordinary service commits what its clients propose, under one
 // leader.
 func TestSteady(t *testing.T) {
 	const seconds = 60
-	r := NewWorld(Options{}).RunFor(Steady(1, 3), seconds*int64(raft.Second))
+	r := NewWorld(Options{}).RunFor(Steady(1, 3), seconds*int64(time.Second))
 	require.Nil(t, r.Violation)
 	require.GreaterOrEqual(t, r.Stats.Commands, 19*seconds)
 	require.LessOrEqual(t, r.Stats.Commands, 22*seconds)
@@ -26,7 +25,7 @@ func TestSteady(t *testing.T) {
 func TestElectionsAreCounted(t *testing.T) {
 	p := Steady(1, 3).WithModel()
 	p.FaultKinds = 1 << faultCrashLeader
-	s := NewWorld(Options{}).RunFor(p, 3000*int64(raft.Second)).Stats
+	s := NewWorld(Options{}).RunFor(p, 3000*int64(time.Second)).Stats
 	require.Greater(t, s.Elections, 200)
 	require.Greater(t, s.Split, 0)
 	require.Less(t, s.Split, s.Elections/20)
@@ -45,7 +44,7 @@ func TestElectionsAreCounted(t *testing.T) {
 // service.
 func BenchmarkSteady(b *testing.B) {
 	w := NewWorld(Options{})
-	span, events := 60*int64(raft.Second), 0
+	span, events := 60*int64(time.Second), 0
 	for b.Loop() {
 		r := w.RunFor(Steady(1, 3), span)
 		require.Nil(b, r.Violation)

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -304,7 +305,7 @@ func (w *World) call(e *Event, s *server) bool {
 		o.number = s.core.ReadByLease(w.local(s))
 	case OpQueryStale:
 		o.stale = true
-		o.number = s.core.ReadStale(w.local(s), raft.Duration(w.params.ReadAge))
+		o.number = s.core.ReadStale(w.local(s), time.Duration(w.params.ReadAge))
 	default:
 		if e.Op == OpProposeFenced {
 			o.fence = s.status.term
