@@ -82,6 +82,9 @@ func (s *stateEncoder) bytes(b []byte) {
 // write writes the number of a write: how many are to become durable until that one is.
 func (s *stateEncoder) write(n WriteNumber) { s.numbers(uint64(max(n, s.durable) - s.durable)) }
 
+// place writes a place in a log.
+func (s *stateEncoder) place(p wire.Place) { s.numbers(uint64(p.Index), uint64(p.Term)) }
+
 // origin writes an origin, and the number of something that it has asked for.
 func (s *stateEncoder) origin(o Origin, number uint64) {
 	s.server(o.Server)

@@ -188,7 +188,7 @@ func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
 
 // answerPreVote says whether a vote would be granted. It changes nothing here.
 func (c *Core) answerPreVote(m *wire.Message) {
-	if m.Term <= c.state.Term || !c.log.upToDate(placeOf(m.PreVoteRequest().Last)) {
+	if m.Term <= c.state.Term || !c.log.upToDate(m.PreVoteRequest().Last) {
 		c.reply(m, wire.PreVoteResponse{}.Message())
 		return
 	}
@@ -201,7 +201,7 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // §3.6.1). The grant leaves when it is durable, and with it everything decided before.
 func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
-	if !free || !c.log.upToDate(placeOf(m.VoteRequest().Last)) {
+	if !free || !c.log.upToDate(m.VoteRequest().Last) {
 		c.reply(m, wire.VoteResponse{}.Message())
 		return
 	}

@@ -244,7 +244,7 @@ func (c *Core) receiving() *TransferStatus {
 		}
 		return &TransferStatus{Index: snapshot.meta.Index, Stage: TransferInstalling, Done: snapshot.bytes, Size: snapshot.bytes}
 	}
-	s := &TransferStatus{Peer: in.name.from, Index: in.name.place.index, Stage: TransferOffered, Done: in.held, Size: in.name.size}
+	s := &TransferStatus{Peer: in.name.from, Index: in.name.place.Index, Stage: TransferOffered, Done: in.held, Size: in.name.size}
 	switch {
 	case in.state == incomingStored:
 		s.Stage = TransferInstalling

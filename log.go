@@ -20,7 +20,7 @@ import (
 // and stable ≤ written ≤ last. base is at most the current snapshot, and commit at least that.
 type entryLog struct {
 	// base is the last entry before the log: (0, 0), or one that a snapshot covers. compact moves it.
-	base place
+	base wire.Place
 	// runs are the terms of (base, last].
 	runs []TermRun
 	last Index
@@ -45,7 +45,7 @@ type entryLog struct {
 
 // encode writes the log, as far as it is known here.
 func (l *entryLog) encode(s *stateEncoder) {
-	l.base.encode(s)
+	s.place(l.base)
 	s.numbers(uint64(l.last), uint64(l.commit), uint64(l.handed), uint64(l.applied), uint64(l.written), uint64(l.stable))
 	s.numbers(uint64(len(l.runs)))
 	for _, run := range l.runs {
@@ -78,19 +78,19 @@ func (l *entryLog) check(term Term) error {
 // checkCursors: applied ≤ handed ≤ commit ≤ last, stable ≤ written ≤ last, base ≤ commit.
 func (l *entryLog) checkCursors() error {
 	if l.applied > l.handed || l.handed > l.commit || l.commit > l.last ||
-		l.stable > l.written || l.written > l.last || l.base.index > l.commit {
+		l.stable > l.written || l.written > l.last || l.base.Index > l.commit {
 		return broken("Cursors Ordered", "base %d applied %d handed %d commit %d stable %d written %d last %d",
-			l.base.index, l.applied, l.handed, l.commit, l.stable, l.written, l.last)
+			l.base.Index, l.applied, l.handed, l.commit, l.stable, l.written, l.last)
 	}
 	return nil
 }
 
 // checkRuns: the term runs begin at base+1 and rise in index and in term, up to no more than the current term.
 func (l *entryLog) checkRuns(current Term) error {
-	if (len(l.runs) == 0) != (l.last == l.base.index) {
-		return broken("Terms Rise", "%d runs for (%d, %d]", len(l.runs), l.base.index, l.last)
+	if (len(l.runs) == 0) != (l.last == l.base.Index) {
+		return broken("Terms Rise", "%d runs for (%d, %d]", len(l.runs), l.base.Index, l.last)
 	}
-	index, term := l.base.index, l.base.term
+	index, term := l.base.Index, l.base.Term
 	for i, run := range l.runs {
 		if i == 0 && run.First != index+1 || i > 0 && (run.First <= index || run.Term <= term) || run.Term < term {
 			return broken("Terms Rise", "run %d begins at %d in term %d", i, run.First, run.Term)
@@ -106,7 +106,7 @@ func (l *entryLog) checkRuns(current Term) error {
 // checkTail: the tail is contiguous, ends at last, holds what of the log isn't stable, and agrees with the runs.
 func (l *entryLog) checkTail() error {
 	next := l.last + 1 - l.tail.count()
-	if l.tail.count() > 0 && l.tail.after()+1 != next || next > max(l.stable, l.base.index)+1 || next <= l.base.index {
+	if l.tail.count() > 0 && l.tail.after()+1 != next || next > max(l.stable, l.base.Index)+1 || next <= l.base.Index {
 		return broken("Tail Holds Unstable", "tail begins at %d, stable %d, last %d", next, l.stable, l.last)
 	}
 	for _, chunk := range l.tail.chunks {
@@ -120,16 +120,6 @@ func (l *entryLog) checkTail() error {
 	}
 	return nil
 }
-
-// A place is a position in a log with the term of the entry there.
-type place struct {
-	index Index
-	term  Term
-}
-
-func (p *place) encode(s *stateEncoder) { s.numbers(uint64(p.index), uint64(p.term)) }
-
-func placeOf(p wire.Place) place { return place{p.Index, p.Term} }
 
 // A placedConfiguration is a configuration and the index of its entry.
 type placedConfiguration struct {
@@ -146,7 +136,7 @@ func (p *placedConfiguration) encode(s *stateEncoder) {
 func newLog(saved *Saved) (entryLog, error) {
 	snapshot := saved.Snapshot.Index
 	l := entryLog{
-		base: place{saved.Base, saved.BaseTerm}, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
+		base: wire.Place{Index: saved.Base, Term: saved.BaseTerm}, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
 		commit: snapshot, handed: snapshot, written: saved.Last, stable: saved.Last,
 	}
 	if snapshot > 0 && !saved.Snapshot.founding() {
@@ -188,10 +178,10 @@ func (l *entryLog) configuration() *Configuration {
 
 // term returns the term of the entry at an index, and whether the log knows it.
 func (l *entryLog) term(index Index) (Term, bool) {
-	if index == l.base.index {
-		return l.base.term, true
+	if index == l.base.Index {
+		return l.base.Term, true
 	}
-	if index < l.base.index || index > l.last {
+	if index < l.base.Index || index > l.last {
 		return 0, false
 	}
 	// The last run is the one that is asked for nearly always.
@@ -215,23 +205,23 @@ func (l *entryLog) lastTerm() Term {
 }
 
 // upToDate says whether a log that ends at p is at least as up-to-date as this one (§3.6.1).
-func (l *entryLog) upToDate(p place) bool {
-	if t := l.lastTerm(); p.term != t {
-		return p.term > t
+func (l *entryLog) upToDate(p wire.Place) bool {
+	if t := l.lastTerm(); p.Term != t {
+		return p.Term > t
 	}
-	return p.index >= l.last
+	return p.Index >= l.last
 }
 
 // lastWithin returns the last place at or before index whose term is at most term. Two logs that disagree at
 // index can agree no further right than there, since terms never fall along a log: with it
 // a whole term of conflicting entries is passed over in one step (§3.5).
-func (l *entryLog) lastWithin(index Index, term Term) place {
+func (l *entryLog) lastWithin(index Index, term Term) wire.Place {
 	index = min(index, l.last)
 	for i := len(l.runs) - 1; i >= 0; i-- {
 		run := l.runs[i]
 		if run.First <= index {
 			if run.Term <= term {
-				return place{index, run.Term}
+				return wire.Place{Index: index, Term: run.Term}
 			}
 			index = run.First - 1
 		}
@@ -289,12 +279,12 @@ func (l *entryLog) truncate(after Index) {
 // compact forgets the entries up to an index, which a snapshot covers. Of the configurations the one that
 // counted there stays.
 func (l *entryLog) compact(to Index) {
-	if to <= l.base.index {
+	if to <= l.base.Index {
 		return
 	}
 	term, ok := l.term(to)
 	assert(ok && to <= l.handed, "Compacted Is Covered")
-	l.base = place{to, term}
+	l.base = wire.Place{Index: to, Term: term}
 	dead := 0
 	for dead < len(l.runs) && (dead+1 < len(l.runs) && l.runs[dead+1].First <= to+1 || l.last == to) {
 		dead++
@@ -320,19 +310,19 @@ func (l *entryLog) compact(to Index) {
 //	snapshot   ───────────┤ (6, 2)
 //
 // stable stays what it was of what is committed: that the rest is durable is known when the snapshot's write is.
-func (l *entryLog) install(s place, configuration placedConfiguration) (goesOn bool) {
-	goesOn = l.matches(s.index, s.term)
-	assert(goesOn || s.index > l.commit, "Leader Completeness: a snapshot contradicts what is committed")
+func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goesOn bool) {
+	goesOn = l.matches(s.Index, s.Term)
+	assert(goesOn || s.Index > l.commit, "Leader Completeness: a snapshot contradicts what is committed")
 	if !goesOn {
 		l.stable = min(l.stable, l.commit)
-		l.base, l.runs, l.last, l.written = s, nil, s.index, s.index
+		l.base, l.runs, l.last, l.written = s, nil, s.Index, s.Index
 		l.configurations = nil
 		l.tail = tail{}
 	}
-	l.written = max(l.written, s.index)
-	l.commit = max(l.commit, s.index)
-	l.handed = max(l.handed, s.index)
-	l.compact(s.index)
+	l.written = max(l.written, s.Index)
+	l.commit = max(l.commit, s.Index)
+	l.handed = max(l.handed, s.Index)
+	l.compact(s.Index)
 	founding := len(configuration.configuration.Members) == 0 // the first configuration follows
 	if n := len(l.configurations); !founding && (n == 0 || l.configurations[0].index > configuration.index) {
 		l.configurations = append([]placedConfiguration{configuration}, l.configurations...)

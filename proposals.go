@@ -451,19 +451,19 @@ func (p *proposals) refusal(command *AppliedCommand) error {
 // commandsJumped ends the commands that may be among those that a restored snapshot covers: their results are lost, and
 // whether there are any isn't known. Such a command was offered in no later term than the snapshot's, and hasn't been
 // seen at an index behind it. (Its entry of that term stands at one index in whatever log.)
-func (c *Core) commandsJumped(snapshot place) {
+func (c *Core) commandsJumped(snapshot wire.Place) {
 	p := &c.proposals
 	next := p.base()
 	for item := p.from(next); item != nil; item = p.from(next) {
 		next = item.number + 1 // an answer may move the items
-		if item.state != pendingFree && item.term <= snapshot.term && item.index <= snapshot.index {
+		if item.state != pendingFree && item.term <= snapshot.Term && item.index <= snapshot.Index {
 			c.answer(item.number, Answer{Err: outcomeUnknown(ErrSnapshotInstalled)})
 		}
 	}
 	for _, item := range slices.Clone(c.calls.items) {
-		if item.state != pendingFree && item.term <= snapshot.term {
+		if item.state != pendingFree && item.term <= snapshot.Term {
 			c.CancelCall(item.number, ErrSnapshotInstalled)
 		}
 	}
-	c.termApplied(snapshot.term)
+	c.termApplied(snapshot.Term)
 }

@@ -148,14 +148,14 @@ func (c *Core) drainLeader(l *leader) {
 // sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
 // where the logs agree. Who needs what the log doesn't hold any more is sent a snapshot.
 func (c *Core) sendAppends(l *leader, p *progress) {
-	if p.next <= c.log.base.index && !p.waiting {
+	if p.next <= c.log.base.Index && !p.waiting {
 		if p.replicating {
 			if p.sending.state == sendingNot {
 				c.beginSending(l, p)
 			}
 			return
 		}
-		p.next = c.log.base.index + 1 // where the log agrees there, nothing is missing
+		p.next = c.log.base.Index + 1 // where the log agrees there, nothing is missing
 	}
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
 		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
@@ -187,7 +187,7 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 // fetchedToSend sends entries that came from the disk, unless the peer needs others by now.
 func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	p.fetching = false
-	if p.next != f.After+1 || p.next <= c.log.base.index || p.full(&c.config) {
+	if p.next != f.After+1 || p.next <= c.log.base.Index || p.full(&c.config) {
 		return
 	}
 	if len(entries) == 0 {
@@ -296,16 +296,16 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *wire.Message) {
 		return
 	}
 	agree, base := c.log.lastWithin(answer.Agree.Index, answer.Agree.Term), c.log.base
-	if agree == base && (answer.Agree.Index < base.index || answer.Agree.Term < base.term) {
+	if agree == base && (answer.Agree.Index < base.Index || answer.Agree.Term < base.Term) {
 		if p.sending.state == sendingNot {
 			c.beginSending(l, p) // they agree nowhere in what is left of the log
 			return
 		}
-		p.probe(base.index + 1)
-		p.probed, p.waiting = base.index, true // until the next heartbeat is answered
+		p.probe(base.Index + 1)
+		p.probed, p.waiting = base.Index, true // until the next heartbeat is answered
 		return
 	}
-	p.probe(agree.index + 1)
+	p.probe(agree.Index + 1)
 }
 
 // answerAppend takes a leader's entries (§3.5).
@@ -314,28 +314,28 @@ func (c *Core) answerAppend(m *wire.Message) {
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
 	l, request := &c.log, m.AppendRequest()
 	entries := request.Entries
-	previous := placeOf(request.Previous)
-	if previous.index < l.commit {
+	previous := request.Previous
+	if previous.Index < l.commit {
 		// What is committed equals the leader's log: only what lies beyond is looked at.
-		skip := int(min(l.commit-previous.index, Index(len(entries))))
-		previous.index += Index(skip)
+		skip := int(min(l.commit-previous.Index, Index(len(entries))))
+		previous.Index += Index(skip)
 		entries = entries[skip:]
 		if skip > 0 {
-			previous.term = request.Entries[skip-1].Term
+			previous.Term = request.Entries[skip-1].Term
 		}
-		if previous.index < l.commit {
+		if previous.Index < l.commit {
 			f.owes = true
 			return
 		}
-		assert(l.matches(previous.index, previous.term), "Leader Completeness: a leader contradicts what is committed")
+		assert(l.matches(previous.Index, previous.Term), "Leader Completeness: a leader contradicts what is committed")
 	}
-	if !l.matches(previous.index, previous.term) {
-		agree := l.lastWithin(previous.index, previous.term)
-		c.reply(m, wire.AppendResponse{Index: request.Previous.Index, Agree: wire.Place{Index: agree.index, Term: agree.term}}.Message())
+	if !l.matches(previous.Index, previous.Term) {
+		agree := l.lastWithin(previous.Index, previous.Term)
+		c.reply(m, wire.AppendResponse{Index: request.Previous.Index, Agree: agree}.Message())
 		return
 	}
-	c.appendAfter(f, m.Cluster, previous.index, entries)
-	matched := previous.index + Index(len(entries))
+	c.appendAfter(f, m.Cluster, previous.Index, entries)
+	matched := previous.Index + Index(len(entries))
 	f.matched = max(f.matched, matched)
 	f.owes = f.owes || matched <= l.stable
 	l.commitTo(max(l.commit, min(request.Commit, f.matched)))

@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A snapshot stands for the log up to its index (§5.1). The core decides when one is taken, and when it becomes the current
 // one; its bytes it never sees.
@@ -63,14 +67,14 @@ func (s *snapshots) clone() snapshots {
 // check: the log goes on from the current snapshot, or from the one that takes its place with the
 // next write.
 func (s *snapshots) check(l *entryLog) error {
-	if covered := max(s.current.index(), s.named.index()); l.base.index > covered || covered > l.commit {
-		return broken("Compacted Is Covered", "base %d, snapshot %d, commit %d", l.base.index, covered, l.commit)
+	if covered := max(s.current.index(), s.named.index()); l.base.Index > covered || covered > l.commit {
+		return broken("Compacted Is Covered", "base %d, snapshot %d, commit %d", l.base.Index, covered, l.commit)
 	}
 	if (s.restore == restoreWaiting) != (s.named != nil && s.named.installed) {
 		return broken("Installed Is Restored", "restore %d", s.restore)
 	}
-	if s.restore == restoreNot && l.applied < l.base.index {
-		return broken("Compacted Is Covered", "base %d, applied %d", l.base.index, l.applied)
+	if s.restore == restoreNot && l.applied < l.base.Index {
+		return broken("Compacted Is Covered", "base %d, applied %d", l.base.Index, l.applied)
 	}
 	founded := Index(0) // up to where another cluster committed
 	for _, snapshot := range []*storedSnapshot{s.current, s.named} {
@@ -107,7 +111,9 @@ func (s *storedSnapshot) encode(e *stateEncoder) {
 	e.numbers(s.bytes, s.serial, s.handed, uint64(s.compact), flag(s.installed))
 }
 
-func (s *storedSnapshot) place() place { return place{s.meta.Index, s.meta.Term} }
+func (s *storedSnapshot) place() wire.Place {
+	return wire.Place{Index: s.meta.Index, Term: s.meta.Term}
+}
 
 // index is the index of a snapshot that may be none.
 func (s *storedSnapshot) index() Index {
@@ -168,13 +174,13 @@ func (c *Core) resume(logBytes uint64) error {
 			return fmt.Errorf("%w: the state machine has applied index %d, but the log ends at %d: they don't belong together",
 				ErrConfig, applied, c.log.last)
 		}
-		if applied >= c.log.base.index && (applied > 0 || s.restore == restoreLost) {
+		if applied >= c.log.base.Index && (applied > 0 || s.restore == restoreLost) {
 			c.log.resume(applied)
 			s.restore = restoreNot
 			s.handedBytes = logBytes // in other lives
 		}
 	}
-	if s.restore == restoreLost && c.log.base.index == 0 {
+	if s.restore == restoreLost && c.log.base.Index == 0 {
 		s.restore = restoreNot // the whole log is there
 		c.log.handed = 0
 	}
@@ -334,14 +340,14 @@ func (c *Core) compactTo() Index {
 	}
 	for i := range l.peers {
 		if needs := l.peers[i].needs(); needs < to {
-			kept, handed := c.log.base.index, uint64(0)
+			kept, handed := c.log.base.Index, uint64(0)
 			for _, past := range s.past {
 				if past.meta.Index <= needs {
 					kept, handed = past.meta.Index, past.handed
 				}
 			}
 			if s.handedBytes-handed <= uint64(c.config.SnapshotRetainBytes) {
-				to = min(to, max(kept, c.log.base.index))
+				to = min(to, max(kept, c.log.base.Index))
 			}
 		}
 	}
@@ -362,7 +368,7 @@ func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 	}
 	s.past = append(s.past, snapshot)
 	gone := 0
-	for gone+1 < len(s.past) && s.past[gone+1].meta.Index <= c.log.base.index {
+	for gone+1 < len(s.past) && s.past[gone+1].meta.Index <= c.log.base.Index {
 		gone++
 	}
 	s.past = append([]*storedSnapshot(nil), s.past[gone:]...)

@@ -46,14 +46,14 @@ type snapshotName struct {
 	from          ServerID
 	incarnation   Incarnation
 	start, serial uint64
-	place         place
+	place         wire.Place
 	size          uint64
 }
 
 func (n *snapshotName) encode(s *stateEncoder) {
 	s.server(n.from)
 	s.numbers(uint64(n.incarnation), n.start, n.serial)
-	n.place.encode(s)
+	s.place(n.place)
 	s.numbers(n.size)
 }
 
@@ -66,7 +66,7 @@ const (
 )
 
 func nameOf(m *wire.Message, offer *wire.SnapshotRequest) snapshotName {
-	return snapshotName{m.From, m.FromIncarnation, offer.Start, offer.Serial, placeOf(offer.Snapshot), offer.Bytes}
+	return snapshotName{m.From, m.FromIncarnation, offer.Start, offer.Serial, offer.Snapshot, offer.Bytes}
 }
 
 // A StreamVerdict says what becomes of a stream that another server has opened. When it is accepted, its bytes are stored
@@ -231,7 +231,7 @@ func (c *Core) drainIncoming() {
 		return
 	}
 	f, follows := c.role.(*follower)
-	if !c.needs(in.name.place.index) {
+	if !c.needs(in.name.place.Index) {
 		c.dropIncoming()
 		return
 	}

@@ -189,7 +189,7 @@ func (c *Core) offerSnapshot(l *leader, p *progress) {
 // offerOf names the snapshot that a peer is sent.
 func (c *Core) offerOf(t *sending) wire.SnapshotRequest {
 	return wire.SnapshotRequest{
-		Snapshot: wire.Place{Index: t.snapshot.meta.Index, Term: t.snapshot.meta.Term}, Attempt: t.attempt,
+		Snapshot: t.snapshot.place(), Attempt: t.attempt,
 		Start: c.state.Start, Serial: t.snapshot.serial, Bytes: t.snapshot.bytes,
 	}
 }
@@ -205,7 +205,7 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 		c.replaceLost(l, p)
 		return
 	}
-	if p.match >= c.log.base.index && p.wants == 0 {
+	if p.match >= c.log.base.Index && p.wants == 0 {
 		c.endSending(p)
 		return
 	}
@@ -341,7 +341,7 @@ func (c *Core) checkSendings(l *leader) {
 			// What stands still may be the disk that the snapshot is read from, and nothing else may be asked of it: so
 			// it is asked for an entry, and if that doesn't come either, this server doesn't lead on.
 			p.fetching = true
-			c.fetch(Fetch{For: p.id, After: c.log.base.index, Last: c.log.last, MaxBytes: 1})
+			c.fetch(Fetch{For: p.id, After: c.log.base.Index, Last: c.log.last, MaxBytes: 1})
 		}
 	}
 }
