@@ -188,9 +188,6 @@ func (o Op) counts() bool {
 func (o Op) proposes() bool { return o == OpPropose || o == OpProposeFenced || o == OpCall }
 func (o Op) reads() bool    { return o == OpQuery || o == OpQueryLease || o == OpQueryStale }
 
-// The first and the last kind of message
-const firstKind, lastKind = wire.KindPreVoteRequest, wire.KindFingerprints
-
 // An Event is one step of a run.
 type Event struct {
 	Op     Op
@@ -337,7 +334,7 @@ func (e *Event) parseServers(take func() string) error {
 }
 
 func (e *Event) parseKind(word string) error {
-	for k := firstKind; k <= lastKind; k++ {
+	for _, k := range wire.Kinds() {
 		if k.String() == word {
 			e.Kind = k
 			return nil

@@ -27,7 +27,7 @@ func TestAnyList(t *testing.T) {
 	for seed := uint64(1); seed <= 300; seed++ {
 		n := uint64(0)
 		next := func(limit int64) int64 { n++; return below(luck(seed).draw(luckParams, 1, 0, n), limit) }
-		p := Swarm(seed)
+		p, kinds := Swarm(seed), wire.Kinds()
 		s := Schedule{Params: p, Events: []Event{{Op: OpFound}}}
 		for range 400 {
 			e := Event{
@@ -35,7 +35,7 @@ func TestAnyList(t *testing.T) {
 				Hold: next(4) == 0, N: next(100),
 			}
 			if next(2) == 0 {
-				e.Op, e.Kind = OpDeliver, firstKind+wire.Kind(next(int64(lastKind)))
+				e.Op, e.Kind = OpDeliver, kinds[next(int64(len(kinds)))]
 			}
 			s.Events = append(s.Events, e)
 		}

@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // Shrink cuts a schedule that breaks an invariant down to the events that it takes to break the
 // same invariant. It uses delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating
@@ -162,7 +166,7 @@ func (k *shrinker) dropGroups() {
 	for op := OpStart; op <= lastOp; op++ {
 		k.without(func(_ int, e *Event) bool { return e.Op == op })
 	}
-	for kind := firstKind; kind <= lastKind; kind++ {
+	for _, kind := range wire.Kinds() {
 		k.without(func(_ int, e *Event) bool { return e.Op.carries() && e.Kind == kind })
 	}
 }
