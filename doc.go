@@ -1,70 +1,76 @@
-// Package raft is the Raft consensus algorithm as a library: it keeps a state machine of yours the same on
-// several servers, and goes on while a majority of them lives.
-//
-// A service embeds it in three steps: implement a StateMachine, Start a Node on a Storage and a Transport
-// (packages wal and tcp, or package memory for tests), and call Propose and Read at any server. The
-// counter in examples/counter is such a service, to be copied.
+// Package raft is the Raft consensus algorithm as a library. It keeps a state machine of yours the
+// same on several servers, and goes on while a majority of them lives. It doesn't defend against
+// servers that lie.
 //
 // # The idea
 //
 // An event goes in, effects come out, and every effect is already safe to perform.
 //
-//	clients ──┐                ┌──────────┐            ┌─ disk     Write    ──▶ storage       ──▶ Persisted ─┐
-//	peers   ──┤     events     │   Core   │  effects   ├─ catch-up Fetch    ──▶ storage       ──▶ Fetched   ─┤
-//	clock   ──┼───────────────▶│ decides, │───────────▶├─ network  Messages ──▶ peers         ──▶ Receive   ─┤
-//	reports ──┤   one inbox    │ does not │            └─ machine  Apply    ──▶ state machine ──▶ Applied   ─┤
-//	          │                │   act    │                                                                  │
-//	          │                └──────────┘                                                                  │
-//	          └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//	clients ─┐          ┌──────────┐         ┌─ disk     Write    ─▶ storage       ─▶ Persisted ─┐
+//	peers   ─┤ events   │   Core   │ effects ├─ catch-up Fetch    ─▶ storage       ─▶ Fetched   ─┤
+//	clock   ─┼─────────▶│ decides, │────────▶├─ network  Messages ─▶ peers         ─▶ Receive   ─┤
+//	reports ─┤one inbox │ does not │         └─ machine  Apply    ─▶ state machine ─▶ Applied   ─┤
+//	         │          │   act    │                                                             │
+//	         │          └──────────┘                                                             │
+//	         └───────────────────────────────────────────────────────────────────────────────────┘
 //
-// What decides is deterministic: Core is plain single-threaded code without a clock, a lock or a goroutine.
-// What waits is outside: Node runs a Core with a disk, a network and a state machine. The same Core runs in
-// the simulator of rafttest, thousands of times faster than real time.
+// A [Core] decides: it is single-threaded and deterministic, and has no clock, lock or goroutine. A
+// [Node] waits: it runs a Core with a disk, a network and a state machine. The simulator of package
+// rafttest runs the same Core, by seed.
 //
 // # What is promised
 //
-//   - A result that Propose returns is that of a command which a majority of the disks holds, and which every
-//     state machine applies at the same place.
-//   - An error of Propose says which of two it is: ErrNotApplied, the command was not and will never be applied; or
-//     ErrOutcomeUnknown. There is no third.
-//   - A command is applied at most once, however often it was forwarded, repeated or offered to another leader.
-//   - A command of a Session is applied at most once however often its client sends it, at whichever servers.
-//   - After Read has returned nil, this server's state machine shows everything that was acknowledged anywhere before
-//     Read was called.
-//   - After LeaseRead too, as long as the servers' clocks keep to Config.ClockDrift. Nothing else rests on a clock.
-//   - What is proposed with the context of WhileLeader is applied in that leadership or never.
-//   - Nothing leaves a server that rests on something its disk doesn't hold yet.
-//   - No panic crosses the API, and no goroutine is left after Close but one inside a call of yours.
+//   - When Propose returns a result, a majority of the disks holds the command, and every state
+//     machine applies it at the same place. Every error is [ErrNotApplied], now and for ever, or
+//     [ErrOutcomeUnknown]. The command is applied at most once.
+//   - A command of a [Session] is applied at most once, however often its client sends it.
+//   - When Read returns nil, this state machine shows all that was acknowledged before the call.
+//     LeaseRead promises the same while the clocks keep to Config.ClockDrift. Nothing else rests on
+//     clocks that agree.
+//   - What is proposed within WhileLeader gets into the log before all that a later leader takes,
+//     or never.
+//   - Nothing leaves a server that rests on what its disk doesn't hold yet.
+//   - No panic crosses the API. No goroutine outlives Close, but for one inside a call of yours.
 //
-// # Looking inside
+// # For services
 //
-// Node.Leadership says who leads, Node.Events yields whatever changes, Node.Status is all that a node knows now, and
-// explains why there is no leader and what calls wait for. The error of a call is a *CallError, which names the
-// leader. Config.Trace measures: it is called with every message, write and answer.
+// Implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
+// for tests), and [Start] a node with a [Config]. The program to copy is examples/counter.
 //
-// Who belongs to a cluster is changed at any member while it works: Node.AddServer, AddLearner, RemoveServer, Replace (of a
-// disk that was lost) and SetMembers, each with an outcome that is as honest as that of Propose.
+//   - Commands: [Node.Propose], [Node.ProposeInSession]. Reads: [Node.Read], [Node.LeaseRead],
+//     [Node.StaleRead]. The error of a call is a [CallError], which also names the leader.
+//   - Leaders: [Node.WhileLeader], [Node.TransferLeadership]. Members: [Node.AddServer],
+//     [Node.AddLearner], [Node.RemoveServer], [Node.Replace], [Node.SetMembers].
+//   - State: [Node.Snapshot], [Node.ExportSnapshot], [DurableMachine].
+//   - Looking inside: [Node.Status], [Node.Events], [Trace]. A [Status] says why there is no leader
+//     and what calls wait for. The end: [Node.Close], [Node.Done], [Node.Err].
 //
-// # Leading
+// # For storages, transports and drivers
 //
-// WhileLeader runs a function while this server leads. TransferLeadership hands the leadership over; a leader does so by itself
-// when it is closed, when a server of higher Priority has caught up, and when its disk or its state machine doesn't keep up.
-//
-// # What it is not
-//
-// It doesn't defend against servers that lie, and it can't go on without a majority. It is no
-// database: what the state machine keeps is yours.
+// [Storage] and [Transport] are contracts, which rafttest.TestStorage and rafttest.TestTransport
+// check. Package wire specifies the bytes of a [wire.Message] and of an [Entry]. A driver makes a
+// [Core] of a [CoreConfig]. The page of Core lists its events and [Effects], and the example there
+// is a whole driver.
 //
 // # Reading order
 //
-// types.go and message.go for the words; outbox.go for the gate, by which nothing leaves too early;
-// log.go for the cursors and tail.go for the entries behind them; raft.go for events, effects and
-// the term rule; then election.go, replication.go, quota.go, applying.go, fetch.go, read.go,
-// lease.go, transfer.go, proposals.go, forwards.go, sessions.go, snapshot.go, snapshot_send.go,
-// snapshot_receive.go, administration.go, membership.go, membership_change.go,
-// membership_catchup.go, upgrade.go and fingerprint.go. What drives a core finds its settings, its
-// status, its turns and its encoding in core_*.go. The goroutines are listed in node.go. Sections
-// (§) are those of Ongaro's thesis, "Consensus: Bridging Theory and Practice", figures those of the
-// paper, "In Search of an Understandable Consensus Algorithm" (extended version). Where this
-// package leaves them is in docs/divergence.md, and why it is built as it is in docs/design.md.
+//	the words    doc types errors config machine storage transport
+//	the heart    raft core_config admission outbox log tail deadlines quorum
+//	elections    founding election random
+//	replication  replication progress quota fetch applying apply
+//	commands     proposals forwards sessions administration
+//	reads        read lease
+//	leadership   transfer
+//	members      membership membership_change membership_catchup upgrade
+//	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
+//	views        check core_state core_status standing explain fingerprint
+//	the node     node node_loop core_turn node_turn node_inbox node_lanes node_guard node_stop
+//	its calls    node_calls node_waiters node_slabs node_sessions node_members node_leadership
+//	its streams  node_snapshots node_streams node_export
+//	its views    node_status node_watch node_events node_trace
+//
+// These are all files of the package, each without its .go. Sections (§) are those of Ongaro's
+// thesis, "Consensus: Bridging Theory and Practice"; figures are those of the paper, "In Search of
+// an Understandable Consensus Algorithm" (extended version). docs/divergence.md says where the code
+// leaves them, and docs/design.md why it is built as it is.
 package raft
