@@ -29,12 +29,36 @@ func TestReadingOrderOmitsNothing(t *testing.T) {
 	require.Equal(t, slices.Sorted(maps.Keys(sources)), named)
 }
 
-// What doc.go calls a file elsewhere in the module is there.
-func TestMapNamesWhatIsThere(t *testing.T) {
-	text, err := os.ReadFile("doc.go")
-	require.NoError(t, err)
-	for _, path := range regexp.MustCompile(`\b(docs|examples|cmd)/[a-z]+(\.md)?`).FindAllString(string(text), -1) {
+// Files that the documents name are there, and declare what the documents say that they do: the walks
+// in docs/design.md can be followed.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	sources := map[string]string{}
+	source := func(path string) string {
+		if _, known := sources[path]; !known {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			sources[path] = string(text)
+		}
+		return sources[path]
+	}
+	for _, path := range regexp.MustCompile(`\b(docs|examples)/[a-z]+(\.md)?`).FindAllString(source("doc.go"), -1) {
 		_, err := os.Stat(path)
 		require.NoError(t, err)
+	}
+	file := regexp.MustCompile("`([a-z_/]+\\.go)`")
+	named := regexp.MustCompile("((?:`[A-Za-z.]+`(?:,? (?:and )?)?)+)\\(?`([a-z_/]+\\.go)`")
+	for _, document := range []string{"docs/design.md", "docs/divergence.md"} {
+		text := strings.Join(strings.Fields(source(document)), " ")
+		for _, found := range file.FindAllStringSubmatch(text, -1) {
+			source(found[1])
+		}
+		for _, found := range named.FindAllStringSubmatch(text, -1) {
+			for _, name := range regexp.MustCompile("[A-Za-z]+`").FindAllString(found[1], -1) {
+				if name = strings.TrimSuffix(name, "`"); name != "go" {
+					declared := regexp.MustCompile(`\b(func|type) (\([^)]*\) )?` + name + `\b|\n\t` + name + `\b`)
+					require.True(t, declared.MatchString(source(found[2])), "%s: %s declares no %s", document, found[2], name)
+				}
+			}
+		}
 	}
 }
