@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"go/types"
 	"maps"
 	"os"
 	"regexp"
@@ -27,6 +28,20 @@ func TestReadingOrderOmitsNothing(t *testing.T) {
 	}
 	slices.Sort(named)
 	require.Equal(t, slices.Sorted(maps.Keys(sources)), named)
+}
+
+// What doc.go links to is declared, or else the links are plain text in brackets.
+func TestMapLinksLead(t *testing.T) {
+	sources := sourcesOf(t, ".")
+	declared := newHouse(t, sources).pkg.Scope()
+	for _, link := range regexp.MustCompile(`\[([A-Z]\w*)(?:\.(\w+))?\]`).FindAllStringSubmatch(string(sources["doc.go"]), -1) {
+		object := declared.Lookup(link[1])
+		require.NotNil(t, object, link[0])
+		if link[2] != "" {
+			member, _, _ := types.LookupFieldOrMethod(object.Type(), true, object.Pkg(), link[2])
+			require.NotNil(t, member, link[0])
+		}
+	}
 }
 
 // Files that the documents name are there, and declare what the documents say that they do: the walks
