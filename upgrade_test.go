@@ -89,7 +89,7 @@ func TestOutdatedServer(t *testing.T) {
 	config.Saved = raft.Saved{State: b.saved, Last: 1, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: b.log[:1]}
 	_, err := raft.NewCore(config)
 	require.ErrorIs(t, err, raft.ErrOutdated)
-	require.ErrorContains(t, err, "level 2 is in force, and it knows 1")
+	require.ErrorContains(t, err, "level 2 is in force, and the server knows level 1")
 
 	c.spare("d")
 	c.servers["d"].config.Level = wire.LevelFirst
