@@ -98,7 +98,7 @@ func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	}
 	b := head[len(exportMagic):]
 	if b[0] != exportVersion {
-		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot has version %d of the format, and this program reads version %d",
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot has format version %d, and this program reads version %d",
 			ErrConfig, b[0], exportVersion)
 	}
 	meta := SnapshotMeta{Index: Index(binary.LittleEndian.Uint64(b[17:])), Term: Term(binary.LittleEndian.Uint64(b[25:]))}

@@ -57,7 +57,8 @@ func (d *Divergence) encode(s *stateEncoder) {
 
 // Error says where the results differ.
 func (d *Divergence) Error() string {
-	return fmt.Sprintf("%v: those of server %q differ from those here, first after index %d and up to index %d", ErrDiverged, d.With, d.After, d.Upto)
+	return fmt.Sprintf("%v: those of server %q differ from those here, first after index %d and up to index %d",
+		ErrDiverged, d.With, d.After, d.Upto)
 }
 
 // Unwrap returns ErrDiverged.

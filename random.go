@@ -5,7 +5,7 @@ import "math/bits"
 // Luck is keyed. Each random number is a hash of a seed and of what the number is for, and never
 // the next one of a stream that others share. So it depends on nothing else that happened.
 
-// What a core needs luck for.
+// The purposes for which a core needs luck.
 const (
 	luckElection = 1 + iota
 	luckLost

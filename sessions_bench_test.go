@@ -14,9 +14,9 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// BenchmarkSessions measures what sessions cost: the same clients propose the same commands, plainly and each in a session of
-// its own, in turns, so that whatever else the machine does falls on both. The metric session/plain is the time that the ones
-// took over the time that the others did: 1.1 is what sessions may cost.
+// BenchmarkSessions measures what sessions cost. The same clients propose the same commands,
+// plainly and each in a session of its own, by turns: so whatever else the machine does falls on
+// both. The metric session/plain is the time with sessions over the time without. It may be 1.1.
 func BenchmarkSessions(b *testing.B) {
 	b.Run("disk", func(b *testing.B) {
 		benchmarkSessions(b, func(server *raft.Server) (raft.Storage, raft.Transport, error) {
