@@ -123,7 +123,7 @@ var (
 	// one.
 	ErrLocked = errors.New("raft: storage is in use")
 
-	// ErrConfig says that a Config can't be used. The text names the field.
+	// ErrConfig says that a Config can't be used, with this storage or at all. The text says why.
 	ErrConfig = errors.New("raft: invalid config")
 )
 

@@ -29,8 +29,8 @@ import "time"
 //
 // With CoreConfig.MaxLease 0 no promise is ever made.
 
-// asking is the lease for which a leader waits. It asks from the first round that it has sent since
-// it got the last lease.
+// asking is the lease for which a leader waits. The leader has asked for it since the first round
+// after it got the last one.
 type asking struct {
 	round uint64  // 0 for none
 	at    Instant `state:"luck"`

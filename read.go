@@ -222,7 +222,8 @@ func (c *Core) askReadsOf(list int) {
 	c.send(leader, request.Message())
 }
 
-// retryReads asks the leader again for what it hasn't answered.
+// retryReads makes this server ask the leader again for what it hasn't answered. A leader loses no
+// request of its own, so it doesn't ask again.
 func (c *Core) retryReads() {
 	if _, leads := c.role.(*leader); !leads {
 		c.forgetAsked()
