@@ -7,14 +7,18 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An administrative call asks the leader for something about the cluster itself. It travels as a command does
-// (proposals.go), by the same rule and so with the same promise: it is offered to the leader of exactly one
-// term, which takes it once and remembers for the rest of its term what became of it; and it is offered to a
-// later leader only after this server has applied an entry of a later term. What the first leader did about it
-// is then either in this server's log, where its outcome is read, or will never be in any. So no call takes effect
-// twice, and an answer is one of the three that a command gets.
+// An administrative call asks the leader to change something about the cluster itself. It travels
+// as a command does (proposals.go), by the same rule and so with the same promise:
+//
+//   - It is offered to the leader of exactly one term. That leader takes it once, and remembers for
+//     the rest of its term what became of it.
+//   - It is offered to a later leader only after this server has applied an entry of a later term.
+//     Whatever the first leader has done about it is then either in this server's log, where the
+//     outcome can be read, or will never be in any log.
+//
+// So no call takes effect twice, and its answer is one of the three that a command may get.
 
-// refusals are the errors that callers get.
+// refusals are the errors that callers get for the refusals.
 var refusals = [...]error{
 	wire.RefusedUnknown: ErrUnknownCall, wire.RefusedConflict: ErrConflict, wire.RefusedInProgress: ErrChangeInProgress,
 	wire.RefusedMembers: ErrMembers, wire.RefusedNotMember: ErrNotMember, wire.RefusedUnreachable: ErrUnreachable,
@@ -23,7 +27,7 @@ var refusals = [...]error{
 	wire.RefusedTarget: ErrTransferTarget, wire.RefusedTransferring: ErrTransferInProgress, wire.RefusedGivenUp: ErrTransferGivenUp,
 }
 
-// refused returns the error that stands for a refusal, and the server that it is about, if any.
+// refused returns the error for a refusal. It names the server that is the reason, if there is one.
 func refused(r wire.Refusal, about ServerID) error {
 	err := ErrUnknownCall
 	if int(r) < len(refusals) && r > 0 {
@@ -35,7 +39,7 @@ func refused(r wire.Refusal, about ServerID) error {
 	return err
 }
 
-// maxCalls bounds the calls that callers at one server have waiting. There is rarely more than one.
+// maxCalls bounds how many calls of callers at one server may wait. There is rarely more than one.
 const maxCalls = 64
 
 // calls are the administrative calls of callers at this server, in any role.
@@ -61,7 +65,7 @@ type pendingCall struct {
 	call   *wire.Call
 	state  pendingState
 	term   Term // in which it was offered last
-	since  Term // in which this server was when it was called
+	since  Term // the term of this server when the call came
 }
 
 func (p *pendingCall) encode(s *stateEncoder) {
@@ -79,13 +83,13 @@ func (q *calls) find(number uint64) *pendingCall {
 	return nil
 }
 
-// asked says whether a leader owes an answer.
+// asked says whether a leader owes an answer to any of them.
 func (q *calls) asked() bool {
 	return slices.ContainsFunc(q.items, func(p pendingCall) bool { return p.state == pendingForwarded })
 }
 
-// Call takes an administrative call from a caller and returns the number by which an Answer will name it. The
-// core offers it to one leader after the other until it is answered or canceled.
+// Call takes an administrative call from a caller, and returns the number by which an Answer will
+// name it. The core offers the call to one leader after the other until it is answered or canceled.
 func (c *Core) Call(now Instant, call wire.Call) uint64 {
 	c.advance(now)
 	c.calls.next++
@@ -102,7 +106,8 @@ func (c *Core) Call(now Instant, call wire.Call) uint64 {
 	return number
 }
 
-// CancelCall ends a Call: it is answered as Cancel says. It does nothing if the call was answered already.
+// CancelCall ends a Call. The call gets its Answer as a command does from Cancel. CancelCall does
+// nothing if the call has its answer already.
 func (c *Core) CancelCall(number uint64, reason error) {
 	item := c.calls.find(number)
 	if item == nil {
@@ -127,8 +132,8 @@ func (c *Core) answerCall(number uint64, index Index, err error) {
 // offerCalls offers the calls that are free to the leader, if one is known.
 func (c *Core) offerCalls() { c.sendCalls(pendingFree) }
 
-// retryCalls sends again, within the term in which they were offered, the calls that the leader hasn't answered.
-// It takes each once.
+// retryCalls sends again the calls of this term that the leader hasn't answered. The leader takes
+// each once.
 func (c *Core) retryCalls() { c.sendCalls(pendingForwarded) }
 
 // sendCalls sends the calls in a state to the leader of this term.
@@ -137,7 +142,7 @@ func (c *Core) sendCalls(state pendingState) {
 	if to == "" {
 		return
 	}
-	for _, item := range slices.Clone(c.calls.items) { // an answer of this server's own takes it out of the list
+	for _, item := range slices.Clone(c.calls.items) { // an answer that this server gives itself takes the call out of the list
 		if item.state != state || state == pendingForwarded && item.term != c.state.Term {
 			continue
 		}
@@ -152,8 +157,9 @@ func (c *Core) sendCalls(state pendingState) {
 	}
 }
 
-// callsProven frees the calls that an entry of a term, applied here, proves to be lost: of those, nothing stands in
-// the log up to there. A change that has begun there goes on whoever leads, and ends in the log.
+// callsProven frees the calls that an entry of this term, applied here, proves to be lost: the log
+// holds nothing of them up to there. A change that has begun in the log is different: every leader
+// goes on with it, and it ends in the log.
 func (c *Core) callsProven(term Term) {
 	for i := range c.calls.items {
 		if item := &c.calls.items[i]; item.state == pendingForwarded && item.term < term {
@@ -162,7 +168,7 @@ func (c *Core) callsProven(term Term) {
 	}
 }
 
-// callAnswered takes the answer of the leader of this term.
+// callAnswered takes the answer of this term's leader to a call.
 func (c *Core) callAnswered(m *wire.Message) {
 	answer := m.CallResponse()
 	item := c.calls.find(answer.Number)
@@ -172,7 +178,7 @@ func (c *Core) callAnswered(m *wire.Message) {
 	c.callEnded(answer.Number, callOutcome{index: answer.Index, refusal: answer.Refusal, about: answer.About})
 }
 
-// callEnded answers a call with what the leader says.
+// callEnded gives a call the outcome that the leader tells.
 func (c *Core) callEnded(number uint64, outcome callOutcome) {
 	switch outcome.refusal {
 	case 0:
@@ -184,7 +190,7 @@ func (c *Core) callEnded(number uint64, outcome callOutcome) {
 	}
 }
 
-// A ticket names a call at the leader: who asked, and by which number.
+// A ticket names a call at the leader, by its origin and the number that the origin has given it.
 type ticket struct {
 	origin Origin
 	number uint64
@@ -192,8 +198,9 @@ type ticket struct {
 
 func (t *ticket) encode(s *stateEncoder) { s.origin(t.origin, t.number) }
 
-// A callOutcome is what became of a call: done, with the index of the configuration that it led to or 0, or
-// refused, on account of a server if there is one to name.
+// A callOutcome is what became of a call. If it was done, index is that of the configuration that
+// it led to, or 0. If it was refused, about is the server that is the reason, if there is one to
+// name.
 type callOutcome struct {
 	index   Index
 	refusal wire.Refusal
@@ -205,7 +212,7 @@ func (o *callOutcome) encode(s *stateEncoder) {
 	s.server(o.about)
 }
 
-// A takenCall is a call that a leader was asked for in its term.
+// A takenCall is a call that a leader has taken in its term.
 type takenCall struct {
 	number  uint64
 	ended   bool
@@ -217,7 +224,7 @@ func (t *takenCall) encode(s *stateEncoder) {
 	t.outcome.encode(s)
 }
 
-// originCalls is what a leader remembers of one origin's calls for the rest of its term.
+// originCalls is what a leader remembers, for the rest of its term, of the calls of one origin.
 type originCalls struct {
 	origin      Origin
 	incarnation Incarnation // of the disk of the origin
@@ -237,7 +244,8 @@ func (r *originCalls) clone() originCalls {
 	return n
 }
 
-// callsOf returns the memory of an origin, or nil if it has started again since.
+// callsOf returns what the leader remembers of an origin, or nil if the origin's server has started
+// again since.
 func (l *leader) callsOf(origin Origin, incarnation Incarnation) *originCalls {
 	for i := range l.calls {
 		switch r := &l.calls[i]; {
@@ -265,11 +273,14 @@ func (r *originCalls) find(number uint64) *takenCall {
 	return nil
 }
 
-// takeCall takes a call, each number once. Asked again for one that has ended, it repeats the answer.
+// takeCall takes a call, each number once. If the call has ended already, takeCall repeats the
+// answer.
 func (c *Core) takeCall(from ServerID, disk Incarnation, request wire.CallRequest) {
 	l, leads := c.role.(*leader)
 	if !leads || !c.log.configuration().Names(from, disk) || c.log.commit < l.begin {
-		return // what a lost disk has asked for is nothing that the one in its place waits for; others ask again
+		// The disk in the place of a lost one doesn't wait for what the lost one has asked for. The
+		// origins of other calls ask again.
+		return
 	}
 	t := ticket{Origin{Server: from, Start: request.Start}, request.Number}
 	r := l.callsOf(t.origin, disk)
@@ -291,7 +302,8 @@ func (c *Core) takeCall(from ServerID, disk Incarnation, request wire.CallReques
 	c.beginCall(l, t, request.Call)
 }
 
-// beginCall does what a call asks for, or begins to: then endCall tells the outcome later.
+// beginCall does what a call asks for, or begins to. In the second case endCall tells the outcome
+// later.
 func (c *Core) beginCall(l *leader, t ticket, call *wire.Call) {
 	switch call.Kind {
 	case wire.CallAdd, wire.CallRemove, wire.CallReplace, wire.CallSet:
@@ -303,8 +315,8 @@ func (c *Core) beginCall(l *leader, t ticket, call *wire.Call) {
 	}
 }
 
-// endCall remembers the outcome of a call, and tells who asked. A call that was forgotten, since its origin has
-// started again, is told to nobody.
+// endCall remembers the outcome of a call, and tells the origin. If the origin has started again,
+// its call is forgotten, and nobody is told.
 func (c *Core) endCall(l *leader, t ticket, outcome callOutcome) {
 	for i := range l.calls {
 		if l.calls[i].origin != t.origin {

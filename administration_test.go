@@ -21,7 +21,7 @@ func (c *cores) call(id raft.ServerID, call wire.Call) (number uint64, request w
 	return number, sent[0]
 }
 
-// A call that the leader doesn't know is refused, and it remembers so for its term.
+// A call that the leader doesn't know is refused, and the leader remembers that for its term.
 func TestUnknownCallIsRefused(t *testing.T) {
 	for _, id := range []raft.ServerID{"a", "b"} { // at the leader, and at another server
 		c := founded(t, 3)
@@ -47,17 +47,17 @@ func TestCallIsAskedForAgainAndAnsweredOnce(t *testing.T) {
 	c.pass(3 * heartbeat)
 	require.Len(t, b.answers, 1)
 	for range 3 {
-		c.deliver(lost) // its copies change nothing: the same answer comes, for a call that has ended
+		c.deliver(lost) // a copy changes nothing: the call has ended, and the same answer comes
 	}
 	require.Len(t, c.take(is(wire.KindCallResponse)), 3)
 	_, next := c.call("b", wire.Call{Kind: 200})
 	c.deliver(next)
 	require.Len(t, c.take(is(wire.KindCallResponse)), 1)
-	c.deliver(lost) // the origin has ended with it, and the leader has forgotten it
+	c.deliver(lost) // the origin is done with the call, and the leader has forgotten it
 	require.Empty(t, c.take(is(wire.KindCallResponse)))
 }
 
-// What an earlier start of a server has asked for is nothing that the present one waits for.
+// Nobody waits any more for what an earlier start of a server has asked for.
 func TestCallsAreForOneStart(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
@@ -78,7 +78,8 @@ func TestCallsAreForOneStart(t *testing.T) {
 	require.Empty(t, c.take(is(wire.KindCallResponse)))
 }
 
-// A call is for the leader of one term, and comes again when an entry of a later term was applied; not before.
+// A call is for the leader of one term. It comes again when an entry of a later term was applied,
+// and not before.
 func TestCallIsForOneTerm(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
@@ -102,8 +103,9 @@ func TestCallIsForOneTerm(t *testing.T) {
 	require.Len(t, b.answers, 1)
 }
 
-// A call that has begun in the log is for whoever leads to go on with. Offered again, it could come when that is done and something
-// else has begun, and be refused though it was carried out.
+// When a call has begun in the log, each later leader goes on with it, and it isn't offered again.
+// Otherwise it could come after its change is done and another one has begun, and be refused
+// although it was carried out.
 func TestCallThatBeganInTheLogIsNotOfferedAgain(t *testing.T) {
 	c := founded(t, 3)
 	c.joining("d")

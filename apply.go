@@ -6,24 +6,27 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An Applier hands committed entries to a state machine, and keeps the sessions' table beside it (§6.3). It is what
-// applying an entry means, in production and in the simulator alike. It is used by one goroutine at a time.
+// An Applier hands committed entries to a state machine, and keeps the table of the sessions beside
+// it (§6.3). So it defines what it means to apply an entry, in production and in the simulator
+// alike. One goroutine at a time uses it.
 type Applier struct {
 	machine  StateMachine
 	origin   Origin
 	sessions sessions
-	last     Index // that was applied or restored
-	// durable is nil unless the machine keeps its own durable state; touched says that what is kept beside it has changed.
+	last     Index // up to where entries were applied or restored
+	// durable is nil unless the machine keeps its own durable state. touched says that what the
+	// machine keeps beside that state has changed since it was last told.
 	durable *DurableMachine
 	touched bool
 
-	// print is the fingerprint of the results so far, unless it isn't known; comparing says that it is kept.
+	// print is the fingerprint of the results so far; known says whether it is known. comparing
+	// says that fingerprints are kept at all.
 	print     Fingerprint
 	known     bool
 	comparing bool
 	prints    []Fingerprint // of the batch being applied
 
-	// Of the entries being applied; used again, empty between two calls.
+	// These belong to the entries being applied. They are used again, and empty between two calls.
 	results  [][]byte
 	commands []Entry
 	outcomes []outcome
@@ -31,37 +34,41 @@ type Applier struct {
 
 // An outcome is what becomes of one of the entries being applied.
 type outcome struct {
-	// place is where the state machine gets the command, and session keeps the result under sequence; again says that
-	// the command is there once only, or was there before: then place is the first copy's, or -1 and result is what was kept.
+	// place is the command's place among those that the state machine gets. session keeps the
+	// result under sequence. again says that the command is a copy of an earlier one: then place is
+	// that of the first copy if that one is being applied too, and otherwise -1, and result is the
+	// kept one.
 	place    int
 	again    bool
 	index    Index
 	session  *session // nil for none
 	sequence uint64
-	at       int // where its result was, when it got a place there
+	at       int // where the session's place for the result was when it was made
 	result   []byte
-	err      error // why it isn't applied
+	err      error // why the entry isn't applied
 }
 
-// NewApplier returns an Applier that keeps the results of the commands that origin proposed.
+// NewApplier returns an Applier for a state machine. Its batches hold the results of the commands
+// that origin has proposed.
 func NewApplier(machine StateMachine, origin Origin) *Applier {
 	return &Applier{machine: machine, origin: origin, sessions: newSessions(), known: true}
 }
 
-// CompareResults makes the Applier keep fingerprints of the results (CoreConfig.CompareResults). It is called before anything is
-// applied.
+// CompareResults makes the Applier keep fingerprints of the results (CoreConfig.CompareResults). It
+// is called before anything is applied.
 func (a *Applier) CompareResults() { a.comparing = true }
 
-// Resume lets the Applier go on with a state machine that keeps its own durable state, from where that is.
+// Resume lets the Applier go on with a state machine that keeps its own durable state. applied and
+// beside are what DurableMachine.Load returned.
 func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) error {
 	a.known = applied == 0
 	if len(beside) > 0 {
 		if err := a.restoreState(beside); err != nil {
-			return fmt.Errorf("raft: what is kept beside the state machine: %w", err)
+			return fmt.Errorf("raft: decode the bytes that Durable.Load returned: %w", err)
 		}
 	}
 	a.durable, a.last = durable, applied
-	a.touched = true // whether fingerprints are kept may be otherwise than in the life before
+	a.touched = true // in its earlier life the server may have kept fingerprints, or not
 	return nil
 }
 
@@ -81,21 +88,23 @@ func (a *Applier) save() error {
 	return nil
 }
 
-// A Batch is a run of entries that were applied, and what came of it.
+// A Batch is a run of entries that were applied, with what came of them.
 type Batch struct {
 	Last Index // of the last entry applied
 	Term Term  // of that entry
-	// Commands are the commands of the Applier's origin, in the order of the log, with their results.
+	// Commands are the commands of the Applier's origin, in the order of the log, with their
+	// results.
 	Commands []AppliedCommand
-	// Fingerprints are those of the results at the indexes that are multiples of 64, if they are kept.
+	// Fingerprints are the fingerprints at the indexes that are multiples of 64, if they are kept.
 	Fingerprints []Fingerprint
 }
 
 // An AppliedCommand is the result of one command, or of opening or closing a session.
 type AppliedCommand struct {
 	Number uint64
-	Place  Index // of its entry
-	// Index is where the command was applied: of a session's command that was there before, the place of the first copy.
+	Place  Index // the index of its entry
+	// Index is where the command was applied. It differs from Place for a copy of a session's
+	// command: then it is the index of the copy that was applied.
 	Index  Index
 	Result []byte
 	// Err says why the entry was not applied: ErrSessionExpired or ErrSessionAnswered.
@@ -104,8 +113,8 @@ type AppliedCommand struct {
 
 // Apply applies the entries in order. It copies the results, since the state machine may use their
 // memory again. An entry of a kind that this version doesn't know is an error, and then none of the
-// entries has been applied: what it would have done to the state is unknown, so the server must not
-// go on.
+// entries has been applied: nobody here knows what the entry would have done to the state, so the
+// server must not go on.
 func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	if len(entries) == 0 {
 		return Batch{}, nil
@@ -153,11 +162,12 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	return batch, a.save()
 }
 
-// fingerprintEpoch is how many indexes a fingerprint stands for at most: then it begins anew, so that who hasn't kept one so far,
-// or doesn't know the one that others have, can join in.
+// fingerprintEpoch is how many indexes a fingerprint stands for at most. After that it begins anew,
+// so that a server can join in that hasn't kept one so far, or doesn't know the others'
+// fingerprint.
 const fingerprintEpoch = 1 << 16
 
-// passed keeps the fingerprint at some of the indexes.
+// passed keeps the fingerprint at an index if it is one of those at which fingerprints are kept.
 func (a *Applier) passed(index Index) {
 	if a.known && index%fingerprintInterval == 0 {
 		a.prints = append(a.prints, Fingerprint{index, a.print.Sum})
@@ -167,8 +177,8 @@ func (a *Applier) passed(index Index) {
 	}
 }
 
-// run returns how many of the first entries are commands that can be applied together, and whether there are sessions'
-// ones among them.
+// run returns how many of the first entries are commands that can be applied together, and whether
+// there are commands of sessions among them.
 func (a *Applier) run(entries []Entry) (n int, inSessions bool) {
 	for n < len(entries) && entries[n].Command() {
 		inSessions = inSessions || entries[n].Kind == wire.EntrySessionCommand
@@ -210,7 +220,8 @@ func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, 
 	return own, nil
 }
 
-// apply applies neighbouring commands without a session, and appends the results of the origin's own.
+// apply applies neighbouring commands, none of which is in a session. It appends the results of the
+// origin's own commands.
 func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand {
 	results := a.call(commands)
 	defer clear(results)
@@ -228,8 +239,9 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 	return own
 }
 
-// applySessions is apply for commands of which some are in sessions. Those that are new get a place in the table before the
-// state machine gets them, so that a copy among them finds it; their results are kept afterwards.
+// applySessions is apply for commands of which some are in sessions. A new command of a session
+// gets a place in the table before the state machine gets the command, so that a copy in the same
+// batch finds it. The table keeps its result afterwards.
 func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]AppliedCommand, error) {
 	commands, outcomes := a.commands[:0], a.outcomes[:0]
 	var results [][]byte
@@ -283,7 +295,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 	return own, nil
 }
 
-// call lets the state machine apply commands. The results are to be cleared once they were read.
+// call lets the state machine apply commands. The caller clears the results when it has read them.
 func (a *Applier) call(commands []Entry) [][]byte {
 	if cap(a.results) < len(commands) {
 		a.results = make([][]byte, max(len(commands), 2*cap(a.results)))
@@ -311,6 +323,6 @@ func copyResults(own []AppliedCommand) {
 	}
 }
 
-// AppendSessions appends the table of sessions in the encoding in which snapshots have it. Servers that have applied the same
-// entries have the same one.
+// AppendSessions appends the table of the sessions, encoded as in snapshots. Servers that have
+// applied the same entries have the same table.
 func (a *Applier) AppendSessions(b []byte) []byte { return a.sessions.append(b) }

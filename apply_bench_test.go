@@ -9,8 +9,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// BenchmarkApply applies commands of 256 clients in batches of so many entries, at the server that proposed them and at
-// another one; ns/op is of one command, with what it takes to make its entry.
+// BenchmarkApply applies commands of 256 clients, in batches of different sizes, at the server that
+// proposed them and at another one. ns/op is the time of one command, including the making of its
+// entry.
 func BenchmarkApply(b *testing.B) {
 	const clients, batch = 256, 256
 	origin := raft.Origin{Server: "a", Start: 1}
@@ -28,7 +29,9 @@ func BenchmarkApply(b *testing.B) {
 				for range clients {
 					index++
 					limits := wire.SessionLimits{Sessions: 1000, Bytes: 1 << 20}
-					_, err := applier.Apply([]raft.Entry{{Index: index, Term: 1, Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits)}})
+					_, err := applier.Apply([]raft.Entry{{
+						Index: index, Term: 1, Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits),
+					}})
 					require.NoError(b, err)
 					ids = append(ids, raft.SessionID{Term: 1, Index: index})
 				}

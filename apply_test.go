@@ -10,7 +10,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An echo is a state machine whose result is the command, in one buffer that it uses again.
+// An echo is a state machine whose results are the commands, in one buffer that it uses again.
 type echo struct {
 	calls  [][]raft.Entry
 	buffer []byte
@@ -87,7 +87,8 @@ func TestApplierRefusesWhatItDoesNotKnowBeforeAnythingIsApplied(t *testing.T) {
 	require.Empty(t, machine.calls)
 }
 
-// A mute keeps nothing, and its results are the commands: what is left to count is the Applier's own.
+// A mute is a state machine that keeps nothing, and whose results are the commands. What is left to
+// count is the Applier's own.
 type mute struct{ echo }
 
 func (*mute) Apply(entries []raft.Entry, results [][]byte) {

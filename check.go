@@ -2,10 +2,10 @@ package raft
 
 import "fmt"
 
-// An InvariantError says which invariant of the protocol doesn't hold. It means a bug, in this package
-// or in whoever drives the Core; a node that meets one stops.
+// An InvariantError says which invariant of the protocol doesn't hold. It means a bug in this
+// package, or in the driver of the Core. A node that meets one stops.
 type InvariantError struct {
-	Name   string // as in Figure 3, or as the function that asserts it says
+	Name   string // as in Figure 3, or as the function says that asserts it
 	Detail string
 }
 
@@ -17,16 +17,16 @@ func (e *InvariantError) Error() string {
 	return "raft: broken invariant: " + e.Name + ": " + e.Detail
 }
 
-// assert panics with an InvariantError unless the condition holds. It is for what this package itself
-// guarantees, never for input.
+// assert panics with an InvariantError unless the condition holds. It is for what this package
+// itself guarantees, and never for input.
 func assert(condition bool, name string) {
 	if !condition {
 		panic(&InvariantError{Name: name})
 	}
 }
 
-// Check verifies the invariants of the state that are too dear to assert at each change. It returns the
-// first that doesn't hold, by its name.
+// Check verifies those invariants that cost too much to assert at each change. It returns an
+// InvariantError for the first one that doesn't hold, or nil.
 func (c *Core) Check() error {
 	if err := c.log.check(c.state.Term); err != nil {
 		return err

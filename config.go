@@ -9,124 +9,174 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A Config says what a Node is made of. ID, Machine, Storage and Transport are needed; the zero value of
-// everything else is a default that works. All servers of a cluster should have the same durations and
-// limits, though nothing breaks when they don't.
+// A Config says what a Node is made of, and within which limits it works. ID, Machine, Storage and
+// Transport are needed. Every other field may be left at its zero value: that stands for a default,
+// which the field names in parentheses. A field that is out of its range makes Start fail with
+// ErrConfig.
+//
+// All servers of a cluster should have the same durations and limits, but nothing breaks if they
+// differ.
 type Config struct {
-	// ID is this server's name: 1 to MaxServerID bytes, for ever its own.
+	// ID is this server's name: 1 to wire.MaxServerID (255) bytes. No other server of the cluster
+	// may ever have it.
 	ID ServerID
-	// Address is where the other servers reach this one, as the Transport understands it. When it is
-	// empty, it is what Bootstrap says, or else what the cluster's configuration in the log says.
+	// Address is where the other servers reach this one, in the form that the Transport
+	// understands: at most wire.MaxAddress (1,024) bytes. If it is empty, the address is the one
+	// that Bootstrap gives this server, or else the one in the newest configuration that the
+	// storage holds.
 	Address string
 
-	// Machine is the state that the log drives. It must be empty, unless Durable is set: what was applied in an earlier life is
-	// applied again, from the last snapshot on.
+	// Machine is the state machine that the log drives. It must be empty at the start, unless
+	// Durable is set: the node restores the last snapshot into it, and then applies again what the
+	// log holds after that.
 	Machine StateMachine
-	// Durable is for a Machine that keeps its own durable state; then that needn't be empty. nil is for one in memory.
+	// Durable is for a Machine that keeps its state on a disk of its own, and goes on from there.
+	// It is nil for a Machine in memory.
 	Durable *DurableMachine
-	// Storage and Transport belong to the node from Start on: Close, or a Start that fails, closes them.
+	// Storage and Transport belong to the node from Start on. Close closes them, and so does a
+	// Start that fails.
 	Storage   Storage
 	Transport Transport
 
-	// Bootstrap is the list of the servers that found a cluster together, this one among them, the same
-	// on each of them. It is used while there is no state yet, and ignored ever after. For the first
-	// start all of them must be up. A server with neither state nor Bootstrap waits to be added. Who starts anew on an
-	// empty disk, in a cluster that exists, should have none: if all servers of the list did so, they would found another.
+	// Bootstrap is the list of the servers that found a cluster together. This server is among
+	// them, and the list is the same on each of them: at most wire.MaxMembers (255) servers, in any
+	// order. All of them must be up for the first start. The list is used while the storage is
+	// empty, and ignored ever after.
+	//
+	// A server that has neither state nor a Bootstrap list waits to be added to a cluster. A server
+	// that starts anew on an empty disk, and whose cluster exists, should have no list: if all
+	// servers of the list started on empty disks, they would found another cluster.
 	Bootstrap []Server
-	// BootstrapFrom, when not nil, opens an exported snapshot (Node.ExportSnapshot) with whose state the servers of
-	// Bootstrap found their cluster. It is a new one, with an ID of its own; nothing else of the old one is known to it,
-	// but the indexes and the sessions go on. Like Bootstrap it is used while there is no state yet. All that are given
-	// one must be given the same; those that are given none get it from the others.
+	// BootstrapFrom, when not nil, opens an exported snapshot (Node.ExportSnapshot). The servers of
+	// Bootstrap then found their cluster with the state in it. The cluster is a new one with an ID
+	// of its own. It takes over the state, the sessions, and the index of the snapshot, at which
+	// its own log begins. It knows nothing else of the old cluster.
+	//
+	// Like Bootstrap it is used while the storage is empty, and ignored ever after. Some servers of
+	// the list may have no BootstrapFrom: they get the snapshot from the others. All those that
+	// have one must open the same snapshot.
 	BootstrapFrom func() (io.ReadCloser, error)
 
-	// Heartbeat is how often a leader shows that it lives (100 ms). ElectionTimeout is how long the
-	// others wait for that before they elect another one: each a random time in [1, 1.5) times this
-	// (1 s). It is at least twice the Heartbeat; and well above the time that a write to the disk and a
-	// message take, since a leader whose disk or network is silent for so long steps down.
+	// Heartbeat is how often a leader tells the others that it lives (100 ms). ElectionTimeout is
+	// how long a server waits for that before it campaigns: each time a random duration in [1, 1.5)
+	// times this (1 s; §3.4). ElectionTimeout is at least twice the Heartbeat.
+	//
+	// A short ElectionTimeout replaces a dead leader soon. But it must be well above the time that
+	// a write to the disk and a message take: a leader whose disk, or whose network, is silent for
+	// an ElectionTimeout steps down.
 	Heartbeat, ElectionTimeout time.Duration
 
-	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a server of higher
-	// priority once that has caught up. Elections don't look at it, so any server may lead for a while.
+	// Priority says which server should rather lead: 0 to MaxPriority, where a higher number is
+	// preferred (0). A leader hands over to a server of higher priority once that server has caught
+	// up. Elections don't look at priorities, so any server may lead for a while.
 	Priority int
 
-	// MaxLease is the length of leases (§6.4.1), by which a leader serves LeaseRead without asking the other servers: 0 for
-	// none, at most the ElectionTimeout. It should be the same on all servers: where it isn't, there are no leases. While a leader
-	// holds one, no other can be elected, however sure it is that the leader is gone; and a server that has ever promised one
-	// doesn't vote for so long after a start.
+	// MaxLease is the length of the leases (§6.4.1) by which a leader serves LeaseRead without
+	// asking the other servers: at most the ElectionTimeout. The default, 0, stands for no leases.
+	// It should be the same on all servers: a server promises no lease that is longer than its own
+	// MaxLease.
 	//
-	// ClockDrift bounds by how much two servers' monotonic clocks may differ in a second (10 ms, at most a second). Leases
-	// rest on it: where a clock stands still, as that of a virtual machine may while it is moved or suspended, LeaseRead may return
-	// before the newest state is there. Nothing else does.
+	// Leases make such reads fast, and the end of a leader slower to mend. While a leader holds a
+	// lease, no other leader can be elected, even if everybody is sure that the first one is gone.
+	// And a server that has ever promised a lease doesn't vote for that long after each start.
+	//
+	// ClockDrift bounds how much two servers' monotonic clocks may differ for each second that
+	// passes (10 ms, at most a second). Leases rest on it. A clock may stand still, as that of a
+	// virtual machine does while it is moved or suspended: then LeaseRead may return before the
+	// newest state is there. Nothing else rests on clocks.
 	MaxLease, ClockDrift time.Duration
 
-	// MaxCommandBytes is the size of the largest command (1 MiB, at most MaxCommandSize). A larger one
-	// is refused with ErrTooLarge.
+	// MaxCommandBytes is the size of the largest command, in bytes (1 MiB, at most
+	// wire.MaxCommandSize, which is 1 GiB). A larger command is refused with ErrTooLarge. While a
+	// large command is on its way, smaller ones wait behind it.
 	MaxCommandBytes int
 
-	// Validate, when not nil, is asked about each command that is proposed at this server, before anything else knows
-	// of it: a command for which it returns an error is not applied, and its caller gets that error. It is called by the
-	// callers' goroutines, by several at a time and beside Apply, and judges by the command alone: what the state
-	// will be when the command is applied, nobody knows yet.
+	// Validate, when not nil, is asked about each command that is proposed at this server, before
+	// anything else knows of the command. If it returns an error, the command is not applied, and
+	// its caller gets that error. The goroutines of the callers call it, several at a time and
+	// beside Apply. It judges by the command alone: nobody knows yet what the state will be when
+	// the command is applied.
 	Validate func(command []byte) error
 
-	// CompareResults makes this server keep a fingerprint of the results of its state machine, tell it to the others when it
-	// has taken a snapshot, and compare what others tell: a state machine that went astray is reported, in the log and in
-	// Status.Diverged, with the indexes between which it did. Servers that don't have it set neither tell nor compare. One that
-	// has it set later than its cluster began compares after the next index that is a multiple of 65,536.
+	// CompareResults makes this server look for a state machine that went astray. The server keeps
+	// a fingerprint of the results of its state machine, tells it to the others when it has taken a
+	// snapshot, and compares what the others tell. It reports a difference in the log and in
+	// Status.Diverged, with the indexes between which it arose. It costs a checksum of each result.
+	//
+	// Servers without CompareResults neither tell nor compare. If a server first has it set after
+	// its cluster began, it compares after the next index that is a multiple of 65,536.
 	CompareResults bool
 
-	// MaxSessions is how many sessions the cluster keeps (65,536, at most the constant of that name), and
-	// MaxSessionBytes how much room the results take that are kept for them (64 MiB, at most the constant of that
-	// name), each with 64 bytes beside its own. Where there would be more, the sessions that were used least recently expire.
-	// These limits are in the log with every session: those of the server at which the last one was opened hold for all.
+	// MaxSessions is how many sessions the cluster keeps at most (65,536, at most wire.MaxSessions,
+	// which is 1,048,576). MaxSessionBytes is how many bytes the results may take that are kept for
+	// them, where each result counts for 64 bytes beside its own (64 MiB, at most
+	// wire.MaxSessionBytes, which is 256 MiB). When one of them is exceeded, the sessions expire
+	// that were used least recently.
+	//
+	// The entry that opens a session carries these limits in the log. So the limits that hold for
+	// all servers are those of the server at which the last session was opened.
 	MaxSessions, MaxSessionBytes int
 
-	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting
-	// (65,536), MaxPendingBytes the commands in bytes (64 MiB). MaxUncommittedBytes bounds the log above
-	// what is committed and stored here (64 MiB), MaxUnappliedBytes the log above what is applied
-	// (64 MiB). What exceeds one of them is refused with ErrOverloaded.
+	// MaxPending bounds how many commands, and how many reads, of callers at this server may wait
+	// (65,536, at most 131,072). MaxPendingBytes bounds the size of those commands in bytes (64
+	// MiB). MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed
+	// and on its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state
+	// machine has applied (64 MiB). What would exceed one of them is refused with ErrOverloaded.
+	// Larger limits bear a longer burst, and cost memory.
 	MaxPending, MaxPendingBytes, MaxUncommittedBytes, MaxUnappliedBytes int
 
-	// MaxInboxMessages and MaxInboxBytes bound the messages from other servers that wait to be looked at
-	// (16,384, 64 MiB). Appends and forwards beyond that are dropped, to be sent again; for the rest
-	// (votes, heartbeats and answers) there is room for as many messages once more.
+	// MaxInboxMessages and MaxInboxBytes bound the messages from other servers that wait for the
+	// node to look at them (16,384 and 64 MiB). Appends, forwards and calls beyond that are
+	// dropped, and their senders send them again. For all other messages (votes, heartbeats and
+	// answers) there is room for MaxInboxMessages more.
 	MaxInboxMessages, MaxInboxBytes int
 
-	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB). WindowMessages and
-	// WindowBytes bound what is on its way to one server and not acknowledged (256, 4 MiB).
+	// MaxAppendBytes bounds the entries in one message, in bytes, beyond the first entry (256 KiB).
+	// WindowMessages and WindowBytes bound the appends that are on their way to one server and that
+	// it hasn't acknowledged (256 and 4 MiB). A distant server needs a window that is as large as
+	// its bandwidth times its round-trip time.
 	MaxAppendBytes, WindowMessages, WindowBytes int
-	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB). A server that lags
-	// further behind is served from the disk.
+	// TailBytes bounds the log's entries that are kept in memory, in bytes, beyond those that must
+	// be (16 MiB). A server that lags further behind gets its entries from the leader's disk.
 	TailBytes int
-	// SnapshotMinBytes and SnapshotFactor say when a snapshot is taken: when what was applied since the last one exceeds the
-	// larger of SnapshotMinBytes (64 MiB) and SnapshotFactor (4) times its size, in bytes. The log is then forgotten up to
-	// the snapshot before: so the disk holds about two snapshots and twice that much log. SnapshotRetainBytes (1 GiB)
-	// bounds how much of the log is kept for another server that is sent a snapshot and will need what comes after it.
+	// SnapshotMinBytes and SnapshotFactor say when a snapshot is taken (§5.1.2): when the entries
+	// that were applied since the last one take more than the larger of SnapshotMinBytes (64 MiB)
+	// and SnapshotFactor (4) times the size of the last one. The log is then forgotten up to the
+	// snapshot before the new one. So the disk holds about two snapshots and twice that much log.
+	// Lower values save room on the disk and shorten a restart. Higher values write fewer
+	// snapshots.
+	//
+	// SnapshotRetainBytes bounds how much of the log, in bytes, is kept for the sake of a server
+	// that is sent a snapshot and will need the entries after it (1 GiB).
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
-	// SnapshotBytesPerSecond bounds how fast a snapshot is sent to another server. 0 is as fast as it goes.
+	// SnapshotBytesPerSecond bounds how fast a snapshot is sent to another server. The default, 0,
+	// stands for no bound.
 	SnapshotBytesPerSecond int
-	// MaxWrites bounds the writes that the storage is given at a time (1). What gathers meanwhile
-	// becomes the next one, so that a larger number rarely helps.
+	// MaxWrites bounds how many writes the storage is given before it has finished the first of
+	// them (1). What gathers in the meantime becomes the next write, so a larger number rarely
+	// helps.
 	MaxWrites int
 
-	// Level is the highest level that this server knows; 0 stands for LatestLevel. Entries and behaviour of a later version
-	// are used once every server knows their level. A lower one than the latest keeps the cluster at that, so that this
-	// server can go back to the version that it had before.
+	// Level is the highest level that this server is to know. The default, 0, stands for
+	// wire.LatestLevel. Once every server knows a level it is put in force, and from then on the
+	// cluster uses the entries and the behaviour of that level. A lower Level keeps the whole
+	// cluster from that, so that this server can go back to its earlier version.
 	Level Level
 
-	// Seed makes the timeouts of this server, which are random, repeatable. With 0 one is drawn from the
-	// operating system; no two servers may have the same.
+	// Seed is the source of this server's random timeouts, and of the ClusterID if it founds a
+	// cluster. A fixed seed makes them repeatable, for tests. The default, 0, stands for a seed
+	// that the operating system draws. No two servers may have the same seed.
 	Seed uint64
 
 	// Trace, when not nil, has functions that the node calls while it works.
 	Trace *Trace
 
-	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term, index
-	// and peer. nil stands for slog.Default().
+	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term,
+	// index and peer. nil stands for slog.Default().
 	Logger *slog.Logger
 }
 
-// Defaults of what the core doesn't know.
+// Defaults of the settings that CoreConfig doesn't have.
 const (
 	defaultMaxCommandBytes  = 1 << 20
 	defaultMaxInboxMessages = 16 << 10
@@ -135,8 +185,8 @@ const (
 	defaultMaxSessionBytes  = 64 << 20
 )
 
-// normalize fills in the defaults, but for those that must be drawn or asked for, and returns the core's share of the config.
-// It refuses what can't be used.
+// normalize fills in the defaults, except those that must be drawn or asked for. It returns the
+// core's share of the config, and refuses a config that can't be used.
 func (c *Config) normalize() (CoreConfig, error) {
 	switch {
 	case c.Machine == nil:
@@ -191,8 +241,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 	return core, nil
 }
 
-// ownAddress returns where others reach this server: from the config, or else from the newest
-// configuration in the storage that names it.
+// ownAddress returns the address at which others reach this server. It is in the config, or else in
+// the newest configuration in the storage that names this server.
 func (c *Config) ownAddress(saved *Saved) (string, error) {
 	if c.Address != "" {
 		return c.Address, nil

@@ -12,30 +12,31 @@ import (
 // NoLeader explains why a server knows no leader.
 type NoLeader struct {
 	Reason NoLeaderReason
-	// For is for how long this server has known none.
+	// For is how long this server has known no leader.
 	For time.Duration
-	// Granted, Refused and Silent are the voters by what this server, as a candidate, has heard
-	// from them: Granted are those whose votes it has, itself among them once its own is on its
-	// disk; Silent are the rest.
+	// Granted, Refused and Silent are the voters, by what this server has heard from them as a
+	// candidate. Granted have given their votes; this server is among them once its own vote is on
+	// its disk. Refused have refused. Silent are all others.
 	Granted, Refused, Silent []ServerID
 }
 
 // NoLeaderReason says why a server knows no leader.
 type NoLeaderReason string
 
-// Why a server knows no leader.
+// The reasons why a server knows no leader.
 const (
-	// NoLeaderTrouble: it takes no part; Status.Trouble says why.
+	// NoLeaderTrouble: the server takes no part in its cluster. Status.Trouble says why.
 	NoLeaderTrouble NoLeaderReason = "this server takes no part"
-	// NoLeaderDisk: its disk has finished nothing for an election timeout, so it doesn't campaign.
+	// NoLeaderDisk: the server's disk has finished nothing for an election timeout, so the server
+	// doesn't campaign.
 	NoLeaderDisk NoLeaderReason = "this server's disk is stalled"
-	// NoLeaderPromise: it has promised a lease, which isn't over (§6.4.1).
+	// NoLeaderPromise: the server has promised a lease that isn't over (§6.4.1).
 	NoLeaderPromise NoLeaderReason = "this server has promised not to campaign yet"
-	// NoLeaderNoVote: it is no voter, and waits for one to be elected.
+	// NoLeaderNoVote: the server is no voter, and waits until a voter is elected.
 	NoLeaderNoVote NoLeaderReason = "this server may not campaign"
-	// NoLeaderTimeout: it waits to hear from a leader, and campaigns if it doesn't (§3.4).
+	// NoLeaderTimeout: the server waits to hear from a leader, and campaigns if it doesn't (§3.4).
 	NoLeaderTimeout NoLeaderReason = "this server waits for its election timeout"
-	// NoLeaderVotes: it lacks votes. To found a cluster it needs all of them.
+	// NoLeaderVotes: the server campaigns and lacks votes. To found a cluster it needs all of them.
 	NoLeaderVotes NoLeaderReason = "this server lacks votes"
 )
 
@@ -53,48 +54,49 @@ func (n *NoLeader) String() string {
 	return s
 }
 
-// Wait explains what a call at this server waits for: the oldest of its kind.
+// Wait explains what the oldest call of its kind at this server waits for.
 type Wait struct {
 	On WaitReason
-	// For is for how long the call has waited.
+	// For is how long the call has waited.
 	For time.Duration
-	// Index is the entry that must be stored, committed or applied first; 0 when it isn't known.
+	// Index is the index of the entry that must be stored, committed or applied first; 0 while it
+	// isn't known.
 	Index Index
-	// Servers are those that it waits for, this one among them while its own disk is.
+	// Servers are the servers that the call waits for. This server is among them if its own disk
+	// is.
 	Servers []ServerID
 }
 
 // WaitReason says what a call waits for.
 type WaitReason string
 
-// What a call waits for.
+// The things that a call waits for.
 const (
-	// WaitLeader: for a leader to be known; Status.NoLeader says why there is none.
+	// WaitLeader: the call waits until a leader is known. Status.NoLeader says why there is none.
 	WaitLeader WaitReason = "a leader"
-	// WaitAnswer: for the leader, Servers, which was asked.
+	// WaitAnswer: the leader, Servers, was asked and has to answer.
 	WaitAnswer WaitReason = "the leader's answer"
-	// WaitNextTerm: the leader that the command was offered to is gone. What its successor has
-	// committed will show whether the command is among that.
+	// WaitNextTerm: the leader that the command or call was offered to is gone. What its successor
+	// commits will show whether the command is in the log.
 	WaitNextTerm WaitReason = "an entry of a later term"
-	// WaitStored: this server leads, and Servers don't hold the entry at Index on their disks.
+	// WaitStored: this server leads. Servers don't hold the entry at Index on their disks yet.
 	WaitStored WaitReason = "a majority to store"
-	// WaitRound: this server leads, and Servers haven't confirmed that since the read came (§6.4).
+	// WaitRound: this server leads. Servers haven't confirmed that since the read came (§6.4).
 	WaitRound WaitReason = "a majority to confirm the leader"
-	// WaitCommit: for word of the leader, Servers, that the entry at Index is committed.
+	// WaitCommit: the leader, Servers, has to say that the entry at Index is committed.
 	WaitCommit WaitReason = "the leader's word of a commit"
-	// WaitDisk: what is committed is being read from this server's disk for its state machine.
+	// WaitDisk: committed entries are being read from this server's disk for its state machine.
 	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
-	// WaitMachine: for this server's state machine to apply the entry at Index.
+	// WaitMachine: this server's state machine has to apply the entry at Index.
 	WaitMachine WaitReason = "the state machine"
-	// WaitIdentity: this server leads, and Servers, which are to be members, haven't said who they
-	// are.
+	// WaitIdentity: this server leads. Servers are to be members, and haven't said who they are.
 	WaitIdentity WaitReason = "new servers to answer"
-	// WaitCatchUp: for Servers, which are to be voters, to catch up (§4.2.1).
+	// WaitCatchUp: Servers are to be voters, and have to catch up (§4.2.1).
 	WaitCatchUp WaitReason = "new voters to catch up"
-	// WaitStep: for the leader, Servers, to take the next step of a change, behind the
-	// configuration at Index.
+	// WaitStep: the leader, Servers, has to take the next step of a change, after the configuration
+	// at Index.
 	WaitStep WaitReason = "the next step of the change"
-	// WaitSuccessor: this server hands over to Servers (§3.10).
+	// WaitSuccessor: this server hands the leadership over to Servers (§3.10).
 	WaitSuccessor WaitReason = "the next leader"
 )
 
@@ -113,44 +115,46 @@ func (w *Wait) String() string {
 // A PeerStatus is what a leader knows of another server.
 type PeerStatus struct {
 	ID ServerID
-	// Match is up to where it holds the leader's log on its disk; Next is the next entry that it is
-	// sent.
+	// Match is the index up to which the peer holds the leader's log on its disk. Next is the index
+	// of the next entry that it is sent.
 	Match, Next Index
-	// Sending says how it is sent entries: "probing" for where the logs agree, "replicating",
-	// "reading" what has left memory from the leader's disk, or "snapshot" when it is sent that
-	// first.
+	// Sending says how the peer is sent entries. "probing" looks for where the logs agree.
+	// "replicating" sends entries from memory, and "reading" entries that are only on the leader's
+	// disk. "snapshot" sends a snapshot first.
 	Sending string
-	// InFlight are the appends that it was sent and has not acknowledged, InFlightBytes what they
-	// hold.
+	// InFlight is how many appends are on their way to the peer and not acknowledged. InFlightBytes
+	// is the size of their entries.
 	InFlight, InFlightBytes int
-	// Snapshot is where the transfer of a snapshot to it stands, nil when it is sent none.
+	// Snapshot says where the transfer of a snapshot to the peer stands; nil while it is sent none.
 	Snapshot *TransferStatus
-	// Silent is for how long nothing has come from it, counted at most from the beginning of the
+	// Silent is how long nothing has come from the peer, counted at most from the beginning of the
 	// leadership.
 	Silent time.Duration
 }
 
 // A TransferStatus says where the transfer of a snapshot stands.
 type TransferStatus struct {
-	Peer  ServerID // where it goes to, or comes from
-	Index Index    // that the snapshot covers
+	Peer  ServerID // the server that it goes to, or comes from
+	Index Index    // the last index that the snapshot covers
 	Stage TransferStage
-	// Done of Size bytes are there: of one that is sent, written to the present stream or held by
-	// the receiver when that began; of one that is received, stored.
+	// Done of Size bytes are there. For a snapshot that is sent, Done counts the bytes that the
+	// receiver held when the present stream began, and those written to the stream since. For one
+	// that is received, it counts the bytes that are stored.
 	Done, Size uint64
 }
 
-// TransferStage says what comes next in a transfer.
+// TransferStage says what comes next in the transfer of a snapshot.
 type TransferStage string
 
-// Stages of a transfer.
+// The stages of a transfer.
 const (
-	// TransferOffered: the receiver is to say from where on it needs it, and a stream to be opened.
+	// TransferOffered: the receiver has to say from which byte on it needs the snapshot, and a
+	// stream has to be opened.
 	TransferOffered TransferStage = "offered"
-	// TransferStreaming: bytes are on their way.
+	// TransferStreaming: the bytes are on their way.
 	TransferStreaming TransferStage = "streaming"
-	// TransferInstalling: all was sent. The receiver is to make it durable, and its state machine
-	// to be restored.
+	// TransferInstalling: all bytes were sent. The receiver has to make them durable, and to
+	// restore its state machine from them.
 	TransferInstalling TransferStage = "installing"
 )
 
@@ -162,26 +166,32 @@ func names(servers []ServerID) string {
 	return strings.Join(list, ", ")
 }
 
-// An Explanation says why a server is where it is, to somebody who wonders. It decides nothing.
+// An Explanation says, to somebody who wonders, why a server doesn't get further. Nothing is
+// decided by it.
 type Explanation struct {
-	// NoLeader is nil while a leader is known. For is left at 0: a core doesn't remember since
-	// when.
+	// NoLeader is nil while a leader is known. Its For is 0: a core doesn't remember since when it
+	// has known none.
 	NoLeader *NoLeader
-	// Command, Read and Call are the oldest calls of callers at this server.
+	// Command, Read and Call are the oldest calls of callers at this server, one of each kind.
 	Command, Read, Call OldestCall
-	// Peers are the other servers as this one, while it leads, knows them.
+	// Peers are the other servers as this server knows them while it leads; nil while it doesn't.
 	Peers []PeerStatus
-	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none.
+	// Receiving says where the transfer of a snapshot to this server stands; nil when there is
+	// none.
 	Receiving *TransferStatus
 }
 
-// An OldestCall is the oldest one of its kind that waits. Number is the one that the core gave it.
+// An OldestCall is the oldest call of its kind that waits. Number is the one that the core has
+// given it.
 type OldestCall struct {
 	Number uint64
-	Wait   *Wait // nil when none waits. For is left at 0: a core doesn't remember since when
+	// Wait is nil when no call waits. Its For is 0: a core doesn't remember since when a call
+	// waits.
+	Wait *Wait
 }
 
-// Explain explains. It costs more than Status, and changes nothing.
+// Explain returns an Explanation of where this server is now. It costs more than Status, and
+// changes nothing.
 func (c *Core) Explain() Explanation {
 	x := Explanation{Receiving: c.receiving()}
 	if c.leaderID() == "" {
@@ -202,7 +212,7 @@ func (c *Core) Explain() Explanation {
 	return x
 }
 
-// mode says how a peer is sent entries.
+// mode returns PeerStatus.Sending.
 func (p *progress) mode() string {
 	switch {
 	case p.sending.state != sendingNot:
@@ -215,7 +225,7 @@ func (p *progress) mode() string {
 	return "probing"
 }
 
-// status says where a transfer to a peer stands.
+// status says where the transfer of a snapshot to a peer stands; nil when there is none.
 func (t *sending) status(peer ServerID) *TransferStatus {
 	if t.state == sendingNot {
 		return nil
@@ -230,8 +240,8 @@ func (t *sending) status(peer ServerID) *TransferStatus {
 	return s
 }
 
-// receiving says where the transfer of a snapshot to this server stands, and the restore that ends
-// it; nil when there is none.
+// receiving says where the transfer of a snapshot to this server stands, up to the restore that
+// ends it; nil when there is none.
 func (c *Core) receiving() *TransferStatus {
 	in := &c.incoming
 	switch {
@@ -285,8 +295,8 @@ func (c *Core) noLeader() *NoLeader {
 	return n
 }
 
-// electorate returns the servers that vote, each once: those of the configuration, or those that
-// are to found a cluster.
+// electorate returns the servers that vote, each of them once: the voters of the configuration, or
+// the servers that are to found a cluster.
 func (c *Core) electorate() (voters []ServerID) {
 	configuration := c.log.configuration()
 	if configuration == nil {
@@ -331,12 +341,12 @@ func (c *Core) commandWaits() (number uint64, wait *Wait) {
 	return item.number, wait
 }
 
-// maxLook bounds how many entries are looked at to find a command. The oldest one that waits is
-// rarely far behind what was applied.
+// maxLook bounds how many entries findOwn looks at. The oldest command that waits is rarely far
+// behind what was applied.
 const maxLook = 1 << 14
 
-// findOwn returns where a command of this server stands among the entries in memory that aren't
-// applied, or 0.
+// findOwn returns the index of a command of this server, or 0. It looks only at entries that are in
+// memory and not applied.
 func (c *Core) findOwn(number uint64) Index {
 	l := &c.log
 	for at := l.applied; at < min(l.last, l.applied+maxLook); {
@@ -354,8 +364,8 @@ func (c *Core) findOwn(number uint64) Index {
 	return 0
 }
 
-// applyWaits says what must happen before an entry is applied here; 0 is any that isn't applied
-// yet.
+// applyWaits says what must happen before the entry at an index is applied here. 0 stands for any
+// entry that isn't applied yet.
 func (c *Core) applyWaits(index Index) *Wait {
 	l := &c.log
 	if index > 0 && index <= l.commit || index == 0 && l.applied < l.commit {
@@ -373,7 +383,7 @@ func (c *Core) applyWaits(index Index) *Wait {
 	return &Wait{On: WaitLeader, Index: index}
 }
 
-// storeWaits says which voters don't hold an entry on their disks yet.
+// storeWaits says which voters don't hold the entry at an index on their disks yet.
 func (c *Core) storeWaits(l *leader, index Index) *Wait {
 	return &Wait{On: WaitStored, Index: index, Servers: c.lacking(l, func(p *progress) bool {
 		if p == nil {
@@ -383,7 +393,8 @@ func (c *Core) storeWaits(l *leader, index Index) *Wait {
 	})}
 }
 
-// lacking returns the voters that haven't reached something. nil stands for this server.
+// lacking returns the voters that haven't reached something. reached is asked with nil for this
+// server.
 func (c *Core) lacking(l *leader, reached func(*progress) bool) (servers []ServerID) {
 	for _, id := range c.electorate() {
 		p := l.peer(id)
@@ -429,8 +440,8 @@ func (c *Core) readWaits() (number uint64, wait *Wait) {
 	return oldest.number, &Wait{On: WaitAnswer, Servers: []ServerID{to}}
 }
 
-// callWaits says what the oldest call about the cluster itself that was made here waits for; nil
-// when there is none.
+// callWaits says what the oldest administrative call of a caller here waits for; nil when there is
+// none.
 func (c *Core) callWaits() (number uint64, wait *Wait) {
 	if len(c.calls.items) == 0 {
 		return 0, nil
@@ -460,7 +471,8 @@ func (c *Core) callWaits() (number uint64, wait *Wait) {
 	return item.number, wait
 }
 
-// changeWaits says what a change waits for of which the log holds a configuration, the last one.
+// changeWaits says what a change of the members waits for, where the last configuration in the log
+// is one of that change.
 func (c *Core) changeWaits(placed *placedConfiguration) *Wait {
 	l, leads := c.role.(*leader)
 	configuration := placed.configuration

@@ -9,14 +9,15 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// explained returns a new core of server a that is to found a cluster with b and c.
+// explained returns a new core of server a, which is to found a cluster with b and c.
 func explained(t *testing.T) *Core {
 	c, err := NewCore(CoreConfig{ID: "a", Incarnation: 1, Seed: 1, Bootstrap: []Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
 	require.NoError(t, err)
 	return c
 }
 
-// Who refuses is told apart from who is silent, and doesn't change what the core does.
+// A voter that refuses is told apart from one that is silent. That doesn't change what the core
+// does.
 func TestRefusalsAreExplained(t *testing.T) {
 	c := explained(t)
 	c.Tick(Instant(10 * time.Second))
@@ -26,7 +27,9 @@ func TestRefusalsAreExplained(t *testing.T) {
 	refusal := wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "b", To: "a", FromIncarnation: 2})
 	c.Receive(Instant(10*time.Second), refusal)
 	c.Receive(Instant(10*time.Second), refusal)
-	require.Equal(t, &NoLeader{Reason: NoLeaderVotes, Granted: []ServerID{"a"}, Refused: []ServerID{"b"}, Silent: []ServerID{"c"}}, c.noLeader())
+	require.Equal(t, &NoLeader{
+		Reason: NoLeaderVotes, Granted: []ServerID{"a"}, Refused: []ServerID{"b"}, Silent: []ServerID{"c"},
+	}, c.noLeader())
 	require.Equal(t, before, c.AppendState(nil, func(id ServerID) byte { return (id + "\x00")[0] }))
 	clone := c.Clone()
 	c.Receive(Instant(10*time.Second), wire.PreVoteResponse{}.Message().In(wire.Envelope{From: "c", To: "a", FromIncarnation: 3}))

@@ -10,20 +10,21 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An exported snapshot is a file by itself, from which another cluster can be founded
-// (Config.BootstrapFrom):
+// An exported snapshot is a file from which another cluster can be founded (Config.BootstrapFrom):
 //
 //	"raft-exported"
 //	version    1 byte: exportVersion
-//	cluster    16 bytes: the cluster that it was exported from
-//	index      8 bytes; and
-//	term       8 bytes: of the last entry that it covers
+//	cluster    16 bytes: the ID of the cluster that it was exported from
+//	index      8 bytes: the index of the last entry that it covers
+//	term       8 bytes: the term of that entry
 //	crc        4 bytes: CRC-32C of all before
-//	blocks     4 bytes length, at most exportBlock; 4 bytes CRC-32C of the length and the bytes, continued from the CRC
-//	           before; the bytes. A length of 0 ends the file
+//	blocks     each with
+//	           length    4 bytes: at most exportBlock; 0 ends the file
+//	           crc       4 bytes: CRC-32C of the length and the bytes, continued from the crc before
+//	           bytes     as many as the length says
 //
-// Numbers are little-endian. The bytes in the blocks are those of the snapshot, as an Applier makes
-// them.
+// Numbers are little-endian. The bytes in the blocks, one after the other, are those of the
+// snapshot, as an Applier writes it.
 const (
 	exportMagic   = "raft-exported"
 	exportVersion = 1
@@ -33,7 +34,7 @@ const (
 
 var exportTable = crc32.MakeTable(crc32.Castagnoli)
 
-// writeExport writes a snapshot in the form of an exported one.
+// writeExport writes a snapshot as an exported one.
 func writeExport(w io.Writer, cluster ClusterID, meta *SnapshotMeta, from io.Reader) error {
 	b := append([]byte(exportMagic), exportVersion)
 	b = append(b, cluster[:]...)
@@ -57,7 +58,7 @@ func writeExport(w io.Writer, cluster ClusterID, meta *SnapshotMeta, from io.Rea
 	}
 }
 
-// sealExport fills in the length and the CRC of a block, and returns that.
+// sealExport fills in the length and the CRC of a block, and returns the CRC.
 func sealExport(block []byte, crc uint32) uint32 {
 	binary.LittleEndian.PutUint32(block, uint32(len(block)-8))
 	crc = exportCRC(block, crc)
@@ -69,7 +70,7 @@ func exportCRC(block []byte, crc uint32) uint32 {
 	return crc32.Update(crc32.Update(crc, exportTable, block[:4]), exportTable, block[8:])
 }
 
-// An exportReader reads the snapshot in an exported file, and hands out nothing that it hasn't
+// An exportReader reads the snapshot in an exported file. It hands out no byte that it hasn't
 // checked.
 type exportReader struct {
 	from io.Reader
@@ -79,8 +80,9 @@ type exportReader struct {
 	err  error
 }
 
-// readExport reads the head of an exported file. The meta that it returns has no members, and names
-// the cluster that the file is from.
+// readExport reads the head of an exported file. The SnapshotMeta that it returns has no members,
+// and names the cluster that the file is from. The reader returns the bytes of the snapshot. A file
+// that is damaged or cut off is ErrCorrupt, and one of another version ErrConfig.
 func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	r := &exportReader{from: bufio.NewReader(from), buf: make([]byte, 8+exportBlock)}
 	head := make([]byte, exportHead+4)
@@ -96,12 +98,13 @@ func readExport(from io.Reader) (SnapshotMeta, *exportReader, error) {
 	}
 	b := head[len(exportMagic):]
 	if b[0] != exportVersion {
-		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot is of version %d; known is %d", ErrConfig, b[0], exportVersion)
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot has format version %d, and this program reads version %d",
+			ErrConfig, b[0], exportVersion)
 	}
 	meta := SnapshotMeta{Index: Index(binary.LittleEndian.Uint64(b[17:])), Term: Term(binary.LittleEndian.Uint64(b[25:]))}
 	copy(meta.Configuration.Cluster[:], b[1:])
 	if meta.Index == 0 || meta.Term == 0 || meta.Term > wire.MaxTerm {
-		return SnapshotMeta{}, nil, fmt.Errorf("%w: an exported snapshot of %d in term %d", ErrCorrupt, meta.Index, meta.Term)
+		return SnapshotMeta{}, nil, fmt.Errorf("%w: the exported snapshot has index %d and term %d", ErrCorrupt, meta.Index, meta.Term)
 	}
 	return meta, r, nil
 }
@@ -126,7 +129,7 @@ func (r *exportReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// block reads and checks the next block. io.EOF is the end of the snapshot.
+// block reads and checks the next block. It returns io.EOF at the end of the snapshot.
 func (r *exportReader) block() error {
 	if _, err := io.ReadFull(r.from, r.buf[:8]); err != nil {
 		return exportEnded(err)

@@ -9,11 +9,12 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A state machine that isn't deterministic goes unnoticed until somebody reads at another server. So each server can keep a
-// fingerprint of all results that its state machine has ever given, and tell the others when it has taken a snapshot: who
-// finds another one at the same index knows that one of the two state machines has gone astray, and since when. What is
-// found is reported and nothing else, since it isn't known which of the two is right; with three servers the odd one is
-// the one that both others name.
+// A state machine that isn't deterministic goes unnoticed until somebody reads at another server.
+// So each server can keep a fingerprint of all results that its state machine has ever given, and
+// tell it to the others when it has taken a snapshot. A server that has another fingerprint at the
+// same index knows that one of the two state machines has gone astray, and since when. It reports
+// that and does nothing else, since it doesn't know which of the two is right. Of three servers,
+// the odd one is the one that both others name.
 
 // A Fingerprint stands for the results of all commands up to an index.
 type Fingerprint struct {
@@ -23,11 +24,11 @@ type Fingerprint struct {
 
 func (f *Fingerprint) encode(s *stateEncoder) { s.numbers(uint64(f.Index), uint64(f.Sum)) }
 
-// fingerprintInterval is how many indexes lie between two fingerprints that are kept, maxFingerprints how many are kept, and
-// toldFingerprints how many are told at a time.
+// fingerprintInterval is how many indexes lie between two fingerprints that are kept.
+// maxFingerprints is how many of them are kept, and toldFingerprints how many are told at a time.
 const fingerprintInterval, maxFingerprints, toldFingerprints = 64, 256, 16
 
-// fingerprintTable is that of CRC-32C, which processors know.
+// fingerprintTable is the table of CRC-32C, which processors compute by themselves.
 var fingerprintTable = crc32.MakeTable(crc32.Castagnoli)
 
 // next returns the fingerprint after one more result.
@@ -43,9 +44,9 @@ func (f Fingerprint) next(index Index, result []byte) Fingerprint {
 
 // A Divergence says that two state machines that should be equal are not.
 type Divergence struct {
-	With ServerID // whose results are others than those here
-	// After and Upto bound the index of the first result that differs: after this one, and up to that one. After is 0
-	// where the first fingerprint that both servers have differs.
+	With ServerID // the server whose results differ from those here
+	// After and Upto bound the index of the first result that differs: After < index ≤ Upto. After
+	// is 0 if the fingerprints differ at the first index at which both servers have one.
 	After, Upto Index
 }
 
@@ -54,18 +55,20 @@ func (d *Divergence) encode(s *stateEncoder) {
 	s.numbers(uint64(d.After), uint64(d.Upto))
 }
 
-// Error says where the results differ. It wraps ErrDiverged.
+// Error says where the results differ.
 func (d *Divergence) Error() string {
-	return fmt.Sprintf("%v: those of server %q differ after index %d and up to index %d", ErrDiverged, d.With, d.After, d.Upto)
+	return fmt.Sprintf("%v: those of server %q differ from those here, first after index %d and up to index %d",
+		ErrDiverged, d.With, d.After, d.Upto)
 }
 
 // Unwrap returns ErrDiverged.
 func (d *Divergence) Unwrap() error { return ErrDiverged }
 
-// fingerprints are what a server keeps of its own, and of others that are ahead.
+// fingerprints are what a server keeps: those of its own results, and those that it was told and
+// hasn't reached.
 type fingerprints struct {
 	own    []Fingerprint
-	ahead  []wire.Message // the latest of each server that is ahead
+	ahead  []wire.Message // the latest message of each server that is ahead of this one
 	differ *Divergence
 }
 
@@ -87,7 +90,8 @@ func (f *fingerprints) clone() fingerprints {
 	return n
 }
 
-// fingerprintsTaken keeps the fingerprints that a batch has come by.
+// fingerprintsTaken keeps the fingerprints that come with a batch, and compares what was told for
+// indexes up to there.
 func (c *Core) fingerprintsTaken(batch *Batch) {
 	f := &c.fingerprints
 	if !c.config.CompareResults || len(batch.Fingerprints) == 0 {
@@ -104,7 +108,7 @@ func (c *Core) fingerprintsTaken(batch *Batch) {
 	}
 }
 
-// tellFingerprints tells the other members what is known of this server's results.
+// tellFingerprints tells the other members the latest of this server's fingerprints.
 func (c *Core) tellFingerprints() {
 	own := c.fingerprints.own
 	configuration := c.log.configuration()
@@ -113,7 +117,7 @@ func (c *Core) tellFingerprints() {
 	}
 	from := len(own) - 1
 	for from > 0 && len(own)-from < toldFingerprints && own[from-1].Index+fingerprintInterval == own[from].Index {
-		from-- // what lies before a gap, where a snapshot was restored, isn't told
+		from-- // a snapshot that is restored leaves a gap, and what lies before a gap isn't told
 	}
 	own = own[from:]
 	sums := make([]uint64, len(own))
@@ -127,8 +131,8 @@ func (c *Core) tellFingerprints() {
 	}
 }
 
-// compareFingerprints compares what another server has told with what is known here. What lies ahead of this server's state
-// waits.
+// compareFingerprints compares what another server has told with what is known here. If it is about
+// an index that this server hasn't applied yet, it waits.
 func (c *Core) compareFingerprints(m *wire.Message) {
 	f := &c.fingerprints
 	if !c.config.CompareResults || f.differ != nil {

@@ -8,11 +8,13 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// What lies before a gap, where a snapshot was restored, isn't told: the sums of a message stand at neighbouring places.
+// A snapshot that is restored leaves a gap, and what lies before the gap isn't told: the sums of a
+// message belong to neighbouring indexes.
 func TestFingerprintsAreToldUpToAGap(t *testing.T) {
 	c, err := NewCore(CoreConfig{ID: "a", Incarnation: 1, CompareResults: true})
 	require.NoError(t, err)
-	c.log.configurations = []placedConfiguration{{1, &Configuration{Members: []Member{{Server: Server{ID: "a"}}, {Server: Server{ID: "b"}}}}}}
+	members := []Member{{Server: Server{ID: "a"}}, {Server: Server{ID: "b"}}}
+	c.log.configurations = []placedConfiguration{{1, &Configuration{Members: members}}}
 	c.fingerprints.own = []Fingerprint{{64, 1}, {128, 2}, {1024, 3}, {1088, 4}}
 	c.tellFingerprints()
 	require.Len(t, c.out.held, 1)

@@ -11,7 +11,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A stray is a mute that gives a wrong result once.
+// A stray is a mute that gives one wrong result.
 type stray struct {
 	mute
 	at raft.Index
@@ -45,7 +45,8 @@ func commandsFrom(first raft.Index, n int) []raft.Entry {
 	return entries
 }
 
-// Fingerprints don't depend on batches, nor on which part of the state came in a snapshot, and show every result.
+// Fingerprints depend neither on the batches nor on which part of the state came in a snapshot, and
+// they show every result.
 func TestFingerprintsStandForTheResults(t *testing.T) {
 	log := commandsFrom(1, 200)
 	log[63].Kind, log[63].Data = wire.EntryNoOp, nil
@@ -79,7 +80,7 @@ func TestFingerprintsStandForTheResults(t *testing.T) {
 	require.Empty(t, off.Fingerprints)
 }
 
-// Who was restored from a state without a fingerprint joins in at the next epoch.
+// A server that was restored from a state without a fingerprint joins in at the next epoch.
 func TestFingerprintsBeginAnew(t *testing.T) {
 	plain := raft.NewApplier(&stray{}, raft.Origin{})
 	const first = 1<<16 - 100
@@ -115,8 +116,8 @@ func told(from raft.ServerID, c *cores, to raft.ServerID, batch raft.Batch) wire
 	})
 }
 
-// What another server tells is compared here, now or when this server's state machine gets there; and what differs is named with
-// the server and the indexes.
+// What another server tells is compared here: at once, or when this server's state machine gets
+// there. A difference is reported with the server and the indexes.
 func TestFingerprintsAreCompared(t *testing.T) {
 	for _, ahead := range []bool{false, true} {
 		c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.CompareResults = true })
@@ -151,6 +152,6 @@ func TestFingerprintsAreCompared(t *testing.T) {
 		}
 		require.Equal(t, &raft.Divergence{With: "b", After: 64, Upto: 128}, c.status("c").Diverged)
 		require.ErrorIs(t, c.status("c").Diverged, raft.ErrDiverged)
-		require.ErrorContains(t, c.status("c").Diverged, `those of server "b" differ after index 64 and up to index 128`)
+		require.ErrorContains(t, c.status("c").Diverged, `those of server "b" differ from those here, first after index 64 and up to index 128`)
 	}
 }

@@ -6,12 +6,13 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// originForwards is what a leader remembers of one origin's forwards for the rest of its term.
+// originForwards is what a leader remembers, for the rest of its term, of the commands that one
+// origin has forwarded.
 type originForwards struct {
 	origin      Origin
 	incarnation Incarnation // of the disk of the origin
-	// lowest is the lowest number that the origin may still offer; seen says what became of the numbers
-	// from it on.
+	// lowest is the lowest number that the origin may still offer. seen says what became of the
+	// numbers from lowest on.
 	lowest uint64
 	seen   []forwardState
 }
@@ -38,10 +39,11 @@ const (
 	forwardRefused
 )
 
-// maxForwarded bounds how far above the lowest unanswered number a forwarded one may be.
+// maxForwarded bounds how far a forwarded number may be above the origin's lowest unanswered one.
 const maxForwarded = 1 << 17
 
-// forwardsOf returns the memory of an origin, or nil if it has started again since.
+// forwardsOf returns what the leader remembers of an origin, or nil if the origin's server has
+// started again since.
 func (l *leader) forwardsOf(origin Origin, incarnation Incarnation, lowest uint64) *originForwards {
 	for i := range l.forwards {
 		f := &l.forwards[i]
@@ -67,11 +69,12 @@ func (l *leader) forwardsOf(origin Origin, incarnation Incarnation, lowest uint6
 	return &l.forwards[len(l.forwards)-1]
 }
 
-// takeForwards appends forwarded commands, each number once, and refuses what exceeds the limits.
+// takeForwards appends forwarded commands, each number once. It refuses those that exceed the
+// limits, and those of a kind that isn't in force.
 func (c *Core) takeForwards(m *wire.Message) {
 	l, leads := c.role.(*leader)
 	if !leads || !c.log.configuration().Names(m.From, m.FromIncarnation) {
-		return // what a lost disk has offered is nothing that the one in its place waits for
+		return // the disk in the place of a lost one doesn't wait for what the lost one has offered
 	}
 	if l.handover.to != "" {
 		return // they come again, here or at the next leader

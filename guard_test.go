@@ -21,24 +21,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The files of this package have three sides, and which side a file is on needs no list:
+// The files of this package have three sides, and no list says which side a file is on:
 //
 //	the shell    node.go and node_*.go: whatever waits, or knows of goroutines, locks, channels and clocks
-//	the core     files that declare methods of Core, and whatever they use, and so on
+//	the core     the files that declare methods of Core, those that they use, and so on
 //	the face     all others: what callers configure and implement
 //
 // The rules:
 //
-//  1. Outside the shell nothing waits and nothing is left to chance. There is no go statement, no
-//     channel and no select, and no map is ranged over. Of the standard library only the packages
-//     in calm are used; and of those in mentioned only types and constants, as in a field that is
-//     a time.Duration. Packages of this module that are used keep this rule too.
+//  1. Outside the shell nothing waits, and nothing is left to chance. There is no go statement, no
+//     channel and no select, and nothing ranges over a map. Of the standard library only the
+//     packages in calm are used. Of the packages in mentioned only types and constants are used, as
+//     in a field that is a time.Duration. The packages of this module that are used keep this rule
+//     too.
 //  2. The core uses nothing that the shell declares.
 //  3. The face names exported types of the shell, and uses nothing else of it: it describes, and
 //     calls nothing.
 //  4. The shell declares no method of Core. It uses no unexported field of the core, and no
-//     unexported method of a type that has such fields: it asks by what Core exports. A type that
-//     has none, as Message, is a value that the two hand each other.
+//     unexported method of a type that has such fields: it asks by the methods that Core exports. A
+//     type that has no such field, as Message, is a value that the two hand to each other.
 type house struct {
 	files map[string]*ast.File // by name
 	set   *token.FileSet
@@ -47,19 +48,20 @@ type house struct {
 	core  map[string]string // the files of the core, each with the one that uses it; "" for those with methods of Core
 }
 
-// calm are the packages whose functions neither wait nor depend on anything but their arguments.
+// calm are the packages whose functions don't wait, and depend on nothing but their arguments.
 var calm = []string{
 	"bufio", "bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32", "io", "math/bits", "slices",
 	"sort", "strconv", "strings",
 }
 
-// mentioned are the packages of which types and constants may be named.
+// mentioned are the packages of which only types and constants may be used.
 var mentioned = []string{"context", "log/slog", "time"}
 
-// module is what the paths of this module's other packages begin with.
+// module is the prefix of the paths of this module's other packages.
 const module = "github.com/e17579a5/raft/"
 
-// exports returns the files in which the compiler has put the types of the packages that are imported.
+// exports returns, for each package that is imported, the file in which the compiler has put the
+// package's types.
 var exports = sync.OnceValues(func() (map[string]string, error) {
 	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".", "math/rand/v2")
 	out, err := list.Output()
@@ -95,8 +97,8 @@ func newHouse(t *testing.T, sources map[string][]byte) *house {
 	return h
 }
 
-// findCore finds the files of the core: those that declare a method of Core, and those that they
-// use.
+// findCore finds the files of the core: the files that declare a method of Core, those that they
+// use, and so on.
 func (h *house) findCore() {
 	var found []string
 	for _, name := range slices.Sorted(maps.Keys(h.files)) {
@@ -126,12 +128,12 @@ func ofCore(f *ast.FuncDecl) bool {
 	return f.Recv != nil && strings.TrimPrefix(types.ExprString(f.Recv.List[0].Type), "*") == "Core"
 }
 
-// shell says whether a file is the shell's.
+// shell says whether a file belongs to the shell.
 func shell(name string) bool {
 	return name == "node.go" || strings.HasPrefix(name, "node_")
 }
 
-// each calls f with each node of a file, and with what it names if it is an identifier.
+// each calls f with each node of a file. If the node is an identifier, f also gets what it names.
 func (h *house) each(name string, f func(n ast.Node, used types.Object)) {
 	ast.Inspect(h.files[name], func(n ast.Node) bool {
 		if identifier, ok := n.(*ast.Ident); ok {
@@ -153,7 +155,7 @@ func (h *house) home(o types.Object) string {
 	return h.set.Position(o.Pos()).Filename
 }
 
-// breaches returns whatever breaks a rule, in words.
+// breaches returns, in words, whatever breaks a rule.
 func (h *house) breaches() (breaches []string) {
 	for _, name := range slices.Sorted(maps.Keys(h.files)) {
 		breach := func(n ast.Node, format string, a ...any) {
@@ -277,7 +279,8 @@ func sourcesOf(t *testing.T, dir string) map[string][]byte {
 	return sources
 }
 
-// The core is deterministic because it can't be anything else, and the shell asks it like anybody.
+// The core is deterministic because it can't be anything else, and the shell asks it as any other
+// driver would.
 func TestHouseRules(t *testing.T) {
 	h := newHouse(t, sourcesOf(t, "."))
 	require.Contains(t, h.core, "log.go")
@@ -290,7 +293,7 @@ func TestHouseRules(t *testing.T) {
 	}
 }
 
-// Each rule can be broken, and is then told.
+// Each rule can be broken, and then the test says so.
 func TestHouseRulesCanBeBroken(t *testing.T) {
 	for name, test := range map[string]struct{ raft, log, config, node, breach string }{
 		"nothing":         {log: `import ("io"; "fmt"; "time"); type W interface { io.Writer }; var err, d = fmt.Errorf("x"), time.Second`},
@@ -333,7 +336,7 @@ func TestHouseRulesCanBeBroken(t *testing.T) {
 	}
 }
 
-// The root package imports the standard library and this module alone.
+// The root package imports only the standard library and this module.
 func TestRootImportsTheStandardLibraryOnly(t *testing.T) {
 	for name, source := range sourcesOf(t, ".") {
 		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ImportsOnly)

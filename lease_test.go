@@ -10,9 +10,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-const lease = 60 * time.Millisecond // of the leases in these tests
+const lease = 60 * time.Millisecond // how long the leases in these tests are
 
-// newLeaseCores is newCores with leases.
+// newLeaseCores is newCores with leases of that length.
 func newLeaseCores(t *testing.T, n int) *cores {
 	return newCoresWith(t, n, func(config *raft.CoreConfig) {
 		config.MaxLease, config.ClockDrift = lease, 200*time.Millisecond
@@ -22,11 +22,11 @@ func newLeaseCores(t *testing.T, n int) *cores {
 // leased lets a leader get a lease.
 func (c *cores) leased(id raft.ServerID) {
 	c.elect(id)
-	c.pass(3 * heartbeat) // the first promises follow the write that says that there are some
+	c.pass(3 * heartbeat) // servers promise nothing before it is on their disks that they promise
 	require.NotZero(c.t, c.status(id).LeaseUntil)
 }
 
-// readByLease reads and delivers nothing. It returns the answers.
+// readByLease reads, delivers nothing, and returns the answers.
 func (c *cores) readByLease(id raft.ServerID) []raft.Answer {
 	s := c.servers[id]
 	before := len(s.answers)
@@ -35,7 +35,7 @@ func (c *cores) readByLease(id raft.ServerID) []raft.Answer {
 	return s.answers[before:]
 }
 
-// §6.4.1: with a lease a leader serves reads without asking anybody, until it ends.
+// §6.4.1: with a lease a leader serves reads without asking anybody, until the lease ends.
 func TestLeaseServesReads(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
@@ -50,7 +50,8 @@ func TestLeaseServesReads(t *testing.T) {
 	require.Empty(t, c.readByLease("a"), "the lease has ended")
 }
 
-// §6.4.1: the lease is counted from the sending of the round, and is shorter than the promise by the bound on the drift.
+// §6.4.1: the lease is counted from when the round was sent. It is shorter than the promise, by the
+// bound on the drift of the clocks.
 func TestLeaseIsCountedFromTheSending(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
@@ -73,7 +74,8 @@ func TestLeaseIsCountedFromTheSending(t *testing.T) {
 	require.EqualValues(t, received+raft.Instant(lease), c.status(follower).QuietUntil)
 }
 
-// Who has promised a lease neither grants votes nor asks for any, though its connection to the leader is lost.
+// A server that has promised a lease neither grants votes nor asks for any, even if its connection
+// to the leader is lost.
 func TestPromiseIsKeptWhateverConnectionsSay(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
@@ -96,7 +98,8 @@ func TestPromiseIsKeptWhateverConnectionsSay(t *testing.T) {
 	require.NotEqual(t, raft.ServerID("a"), c.leader(), "the hint makes them hurry afterwards")
 }
 
-// A promise is durable, as a length, before it is given, and a server keeps quiet for that long after a start.
+// The length of a promise is durable before the promise is given, and a server keeps quiet for that
+// long after a start.
 func TestPromiseOutlastsARestart(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.elect("a")
@@ -106,7 +109,9 @@ func TestPromiseOutlastsARestart(t *testing.T) {
 	c.restart("b")
 	require.EqualValues(t, c.now+raft.Instant(lease), c.status("b").QuietUntil)
 	c.now += raft.Instant(lease) - 1
-	vote := wire.VoteRequest{Last: wire.Place{Index: 9, Term: 9}}.Message().In(wire.Envelope{From: "c", To: "b", Cluster: c.status("b").Cluster, Term: 9, FromIncarnation: 102})
+	vote := wire.VoteRequest{Last: wire.Place{Index: 9, Term: 9}}.Message().In(wire.Envelope{
+		From: "c", To: "b", Cluster: c.status("b").Cluster, Term: 9, FromIncarnation: 102,
+	})
 	c.deliver(vote)
 	require.EqualValues(t, 1, c.status("b").Term)
 	c.now++
@@ -114,7 +119,7 @@ func TestPromiseOutlastsARestart(t *testing.T) {
 	require.EqualValues(t, 9, c.status("b").Term)
 }
 
-// With MaxLease 0 nothing is promised, and a restart waits for nothing.
+// With MaxLease 0 nothing is promised, and a server that starts again waits for nothing.
 func TestNoLeasesByDefault(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -131,8 +136,8 @@ func TestNoLeasesByDefault(t *testing.T) {
 	require.NoError(t, c.servers["a"].answers[0].Err)
 }
 
-// A leader that has let another server campaign has no lease any more, and takes none in its term, though the
-// transfer is given up.
+// A leader that has let another server campaign has no lease any more. It takes none in its term,
+// even if the transfer is given up.
 func TestTransferVoidsTheLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
@@ -154,7 +159,7 @@ func TestTransferVoidsTheLease(t *testing.T) {
 	require.Empty(t, c.status("a").HandingOver, "it was given up")
 }
 
-// A follower and a leader's callers share the lease: the leader answers a follower at once.
+// A leader's lease serves a follower's callers too: the leader answers the follower at once.
 func TestFollowerReadsByTheLeadersLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")
@@ -190,7 +195,8 @@ func TestPausedLeaderHasNoLease(t *testing.T) {
 	require.Empty(t, c.readByLease("a"))
 }
 
-// A read that may be stale counts its age from when this server asked the leader, in the last exchange that was answered.
+// The age of a read that may be stale is counted from when this server asked the leader, in the
+// last exchange that was answered.
 func TestStaleReads(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -237,7 +243,8 @@ func TestLeaseConfig(t *testing.T) {
 	}
 }
 
-// A configuration that is appended voids the lease: until a quorum of what counts from then on has promised, there is none.
+// A configuration that is appended voids the lease. There is no other one before a quorum of the
+// members that count from then on has promised.
 func TestConfigurationVoidsTheLease(t *testing.T) {
 	c := newLeaseCores(t, 3)
 	c.leased("a")

@@ -2,41 +2,48 @@ package raft
 
 import "io"
 
-// A StateMachine is what the log drives: the user's state (§3.5.1, §5.1). It must be deterministic:
-// the same entries in the same order give the same state, the same results and the same snapshots
-// on every server. A clock, randomness, or an iteration over a map that shows in a result breaks that.
+// A StateMachine is the user's state, which the log drives (§3.5.1, §5.1). It must be
+// deterministic: the same entries in the same order give the same state, the same results and the
+// same snapshots on every server. It isn't if a result depends on a clock, on randomness, or on the
+// order in which a map is iterated.
 //
-// All methods are called from one goroutine, one at a time. A method that panics or fails stops the
-// node with the cause; an entry is never skipped.
+// One goroutine calls all methods, one at a time. If a method panics, or if Restore fails, the node
+// stops with the cause. An entry is never skipped.
 type StateMachine interface {
-	// Apply applies a batch of committed commands in order and puts the result of entries[i] into
-	// results[i]. Both slices are as long as each other; every entry is an EntryCommand. An entry's
-	// Data is valid during the call only, and a result is read before the next call: both may live in
-	// buffers that are used again. A command that makes no sense must have a result that says so:
-	// refusing is the state machine's business, not an error.
+	// Apply applies a batch of committed commands in order, and puts the result of entries[i] into
+	// results[i]. The two slices are equally long, and every entry is an EntryCommand. The Data of
+	// an entry is valid during the call only. A result is read before the next call. So both may be
+	// in buffers that are used again.
+	//
+	// A command that makes no sense must get a result that says so: it is for the state machine to
+	// refuse a command, and there is no error for it.
 	Apply(entries []Entry, results [][]byte)
 
-	// Snapshot captures the state as of the last Apply. What it returns is written by another
-	// goroutine while Apply goes on, so it must not see what comes later.
+	// Snapshot captures the state as of the last Apply. Another goroutine writes out what it
+	// returns, while Apply goes on: so that must not show what was applied later. An error doesn't
+	// stop the node: the node logs it, and asks for a snapshot again later.
 	Snapshot() (io.WriterTo, error)
 
-	// Restore replaces the state by the one in a snapshot.
+	// Restore replaces the whole state by the one that Snapshot wrote. An error stops the node.
 	Restore(io.Reader) error
 }
 
-// A DurableMachine is what a state machine adds that keeps its own durable state: it goes on from there at the next start, is
-// neither replayed from the beginning nor restored without need, and is given only entries that are on this server's disk, so
-// that it is never ahead of its log.
+// A DurableMachine lets a state machine keep its state on a disk of its own. At the next start the
+// state machine goes on from there: the node neither applies the log from the beginning, nor
+// restores a snapshot without need. It hands over only entries that are on this server's disk, so
+// the state machine is never ahead of the log.
 //
-// What it keeps beside its state is an index and some bytes, which are to change with the state in one step: after a crash
-// all three must be those of one call of Save. It may be an earlier call: what follows is then applied again.
+// Beside its state the state machine keeps an index and some bytes. The three change in one step:
+// after a crash, all of them must be from the same call of Save. That may be an earlier call than
+// the last one; the entries that follow are then applied again.
 type DurableMachine struct {
-	// Load returns what Save was given last, as far as it is durable: zero and nil when it never was. It is called
-	// once, by Start.
+	// Load returns what Save was last given, as far as it is durable: 0 and nil if there is
+	// nothing. Start calls it once. An error makes Start fail.
 	Load func() (applied Index, beside []byte, err error)
 
-	// Save is called after each batch and after each Restore, by the goroutine that calls the state machine: the state is now
-	// that after the entry at applied. beside is nil when it is as it was at the call before; it is valid during the call.
-	// An error stops the node.
+	// Save says that the state is now the one after the entry at applied. It is called after each
+	// batch and after each Restore, by the goroutine that calls the state machine. beside is what
+	// to keep beside the state; it is nil if that is the same as at the call before, and valid
+	// during the call only. An error stops the node.
 	Save func(applied Index, beside []byte) error
 }

@@ -7,39 +7,41 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A command is offered to one leader at a time, and applied at most once without anything being replicated
-// to that end.
+// A command is offered to one leader at a time, and applied at most once. Nothing is replicated for
+// that purpose.
 //
-// Each is tagged with its origin and a number. An offer is for one term: only the leader of exactly that
-// term takes it, each number once, and remembers for the rest of its term what it took and what it refused.
-// The origin offers the command to a later leader only after it has itself applied an entry of a later term
-// without having met it: terms never fall along a log, so no copy of an earlier term can ever commit behind
-// that entry.
+// Each command is tagged with its origin and a number. An offer is for one term: only the leader of
+// exactly that term takes it, each number once. For the rest of its term the leader remembers what
+// it took and what it refused. The origin offers the command to a later leader only after it has
+// itself applied an entry of a later term, and hasn't met the command up to there. Terms never fall
+// along a log, so no copy of an earlier term can ever commit behind that entry.
 //
 //	origin's log:   … 4 4 4 5          the command was offered in term 4 and isn't among these
 //	                        └ applied: whatever was appended in term 4 and isn't before this entry never commits
 //
-// "Not applied" is proven in the same three ways: the command never left; the leader of the term refused it
-// and remembers; or that entry of a later term was applied.
+// There are three proofs that a command was not applied: it never left; or the leader of the term
+// refused it, and remembers that; or an entry of a later term was applied.
 
 // proposals are the commands of callers at this server, in any role.
 type proposals struct {
 	// next is the number that the next command gets.
 	next uint64
-	// items are in the order of their numbers. The first skip of them, and done of the others, are answered.
+	// items are in the order of their numbers. The first skip items are answered, and so are done
+	// of the others.
 	items      []pending
 	skip, done int
 	bytes      int `state:"derived"`
 
-	// nextFree is the lowest number that may be free to be offered.
+	// nextFree is a lower bound on the numbers of the commands that are free to be offered.
 	nextFree uint64
-	// unseen counts the commands that were forwarded and neither answered nor seen in the log.
+	// unseen counts the commands that were forwarded, and neither answered nor seen in the log
+	// since.
 	unseen int `state:"derived"`
 	// proven is the term of the last entry applied.
 	proven Term
 }
 
-// encode writes the commands that aren't answered.
+// encode writes the commands that have no answer yet.
 func (p *proposals) encode(s *stateEncoder) {
 	s.numbers(p.next, p.nextFree, uint64(p.proven), uint64(p.count()))
 	for i := range p.items {
@@ -61,11 +63,12 @@ type pending struct {
 	number uint64
 	data   []byte
 	kind   wire.EntryKind
-	only   bool // of a session's command: no other copy of it was sent
+	only   bool // this is the only copy of a session's command (Proposal.Only)
 	state  pendingState
 	term   Term // in which it was offered last
-	fence  Term // the only term in which it may be appended, and that only here; 0 for any
-	// index is where its entry of that term stands, once it has been seen in the log; 0 before.
+	fence  Term // the only term in which it may be appended, and then only here; 0 for any
+	// index is where its entry of that term stands, as far as this server has seen it in the log; 0
+	// if it hasn't.
 	index Index
 }
 
@@ -86,7 +89,7 @@ const (
 // count returns how many commands wait for their answers.
 func (p *proposals) count() int { return len(p.items) - p.skip - p.done }
 
-// onTheWay says whether some command has been offered and not answered.
+// onTheWay says whether there is a command that was offered and has no answer yet.
 func (p *proposals) onTheWay() bool {
 	for at := p.skip; at < len(p.items); at++ {
 		if state := p.items[at].state; state == pendingForwarded || state == pendingLogged {
@@ -96,7 +99,7 @@ func (p *proposals) onTheWay() bool {
 	return false
 }
 
-// base is the lowest number that isn't answered.
+// base returns the lowest number that has no answer yet.
 func (p *proposals) base() uint64 {
 	if p.skip < len(p.items) {
 		return p.items[p.skip].number
@@ -104,13 +107,14 @@ func (p *proposals) base() uint64 {
 	return p.next
 }
 
-// place returns the place of the first item with at least this number.
+// place returns the position of the first item whose number is at least this one.
 func (p *proposals) place(number uint64) int {
 	base := p.base()
 	if number <= base {
 		return p.skip
 	}
-	// Numbers rise along the items, by one nearly always: so it is here or further left.
+	// Numbers rise along the items, nearly always by one. So it is at this position or further
+	// left.
 	at := p.skip + int(min(number-base, uint64(len(p.items)-p.skip)))
 	if at < len(p.items) && p.items[at].number == number {
 		return at
@@ -127,7 +131,7 @@ func (p *proposals) find(number uint64) *pending {
 	return nil
 }
 
-// from returns the first command with at least this number that waits for its answer, or nil.
+// from returns the first command that has at least this number and waits for its answer, or nil.
 func (p *proposals) from(number uint64) *pending {
 	for at := p.place(number); at < len(p.items); at++ {
 		if p.items[at].state != pendingDone {
@@ -137,7 +141,8 @@ func (p *proposals) from(number uint64) *pending {
 	return nil
 }
 
-// answered lets go of an item. What is answered takes no room for long, even while an earlier command waits.
+// answered lets go of an item. An answered item takes no room for long, even while an earlier
+// command waits.
 func (p *proposals) answered(item *pending) {
 	p.bytes -= len(item.data) + wire.EntryOverhead
 	*item = pending{number: item.number, state: pendingDone}
@@ -156,25 +161,31 @@ func (p *proposals) answered(item *pending) {
 type Proposal struct {
 	// Kind is EntryCommand, EntryOpenSession, EntryCloseSession or EntrySessionCommand.
 	Kind wire.EntryKind
-	// Data is what such an entry carries: the command; or what AppendSessionLimits, AppendSessionID or
-	// AppendSessionCommand makes. It is kept and must not be changed.
+	// Data is what an entry of that kind carries: the command, or what wire.AppendSessionLimits,
+	// wire.AppendSessionID or wire.AppendSessionCommand appends. The core keeps it, and nobody may
+	// change it.
 	Data []byte
-	// Only says of a session's command that no other copy of it was sent, nor will be before this one is answered. That
-	// the session has expired is then proof that the command wasn't applied.
+	// Only says that no other copy of a session's command was sent, and that none will be before
+	// this one is answered. Then an expired session proves that the command wasn't applied.
 	Only bool
-	// Fence is the only term in which the entry may be appended, and that by this server only: it is never forwarded,
-	// nor offered to another leader, and refused with ErrNotLeader instead. 0 is no fence.
+	// Fence is the only term in which the entry may be appended, and then only by this server. The
+	// entry is never forwarded, nor offered to another leader; it is refused with ErrNotLeader
+	// instead. 0 stands for no fence.
 	Fence Term
 }
 
-// Propose takes a command from a caller and returns the number by which an Answer will name it. The core
-// offers it to one leader after the other until it is applied here, refused for good, or canceled, and
-// never lets it be applied twice. The data is kept and must not be changed.
+// Propose takes a command from a caller, and returns the number by which an Answer will name it.
+// The core offers the command to one leader after the other, until it is applied here, refused for
+// good, or canceled. It never lets the command be applied twice. The core keeps the data, and
+// nobody may change it.
 func (c *Core) Propose(now Instant, data []byte) uint64 {
 	return c.ProposeEntry(now, Proposal{Kind: wire.EntryCommand, Data: data})
 }
 
-// ProposeEntry is Propose for an entry of any of the kinds that callers propose. One that isn't well formed is refused.
+// ProposeEntry is Propose for an entry of any kind that callers may propose. The Answer comes at
+// once, and wraps ErrNotApplied, if the entry is refused here: ErrNotLeader for a fence that
+// doesn't hold, ErrRemoved, ErrNotInForce for a kind that not all servers know, ErrOverloaded, or
+// ErrMalformed for an entry that isn't well formed.
 func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	c.advance(now)
 	p := &c.proposals
@@ -200,14 +211,16 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
 		return number
 	}
-	p.items = append(p.items, pending{number: number, data: proposal.Data, kind: proposal.Kind, only: proposal.Only, fence: proposal.Fence})
+	p.items = append(p.items, pending{
+		number: number, data: proposal.Data, kind: proposal.Kind, only: proposal.Only, fence: proposal.Fence,
+	})
 	p.bytes += size
 	return number
 }
 
-// Cancel ends a Propose: it is answered, with ErrNotApplied if no copy of the command can be applied any
-// more, and with ErrOutcomeUnknown otherwise; either way it wraps the reason. It does nothing if the call
-// was answered already.
+// Cancel ends a Propose. The command gets its Answer: with ErrNotApplied if no copy of the command
+// can be applied any more, and with ErrOutcomeUnknown otherwise. Either error wraps the reason.
+// Cancel does nothing if the command has its answer already.
 func (c *Core) Cancel(number uint64, reason error) {
 	item := c.proposals.find(number)
 	if item == nil {
@@ -240,14 +253,14 @@ func (c *Core) unforward(item *pending) {
 	}
 }
 
-// mayAppend says whether a command with this fence may yet be appended.
+// mayAppend says whether a command with this fence may still be appended.
 func (c *Core) mayAppend(fence Term) bool {
 	_, leads := c.role.(*leader)
 	return fence == 0 || leads && fence == c.state.Term
 }
 
-// refuseFenced ends the commands that only a leadership that is over could have appended, and of which no copy can
-// commit.
+// refuseFenced ends the fenced commands that are lost: only a leadership that is over could have
+// appended them, and no copy of them can commit.
 func (c *Core) refuseFenced() {
 	p := &c.proposals
 	next := p.base()
@@ -259,7 +272,7 @@ func (c *Core) refuseFenced() {
 	}
 }
 
-// offerProposals offers what is free to the leader, if one is known.
+// offerProposals offers the free commands to the leader, if one is known.
 func (c *Core) offerProposals() {
 	p := &c.proposals
 	to := c.leaderID()
@@ -283,7 +296,7 @@ func (c *Core) offerProposals() {
 	c.forward(to, first, pendingFree, maxInt)
 }
 
-// acceptable counts the commands, from a number on, that offerHere will append.
+// acceptable counts the commands that offerHere will append, from a number on.
 func (c *Core) acceptable(l *leader, first uint64) (count int) {
 	p := &c.proposals
 	uncommitted, unapplied := l.uncommitted, l.unapplied
@@ -314,8 +327,8 @@ func (c *Core) offerHere(l *leader, item *pending) {
 	c.appendEntry(Entry{Kind: item.kind, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
-// forward sends the commands in a state, from a number on, to the leader of this term, in messages of
-// bounded size, until about limit bytes are sent.
+// forward sends the commands in a state, from a number on, to the leader of this term. The messages
+// have a bounded size. It stops after about limit bytes.
 func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int) {
 	p := &c.proposals
 	var entries []Entry
@@ -346,12 +359,12 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 	flush()
 }
 
-// minRetryBytes is how much is sent again at a time, however small messages are: each time takes a heartbeat
-// interval.
+// minRetryBytes is how many bytes are sent again at a time, however small messages are. There is
+// one such time in each heartbeat interval.
 const minRetryBytes = 64 << 10
 
-// retryForwards sends again, within the term in which they were offered, the oldest of the commands that
-// were forwarded and not seen since. The leader takes each once.
+// retryForwards sends again the oldest of the commands that were forwarded in this term and not
+// seen since. The leader takes each once.
 func (c *Core) retryForwards() {
 	to := c.leaderID()
 	if c.proposals.unseen > 0 && to != "" && to != c.id {
@@ -359,7 +372,7 @@ func (c *Core) retryForwards() {
 	}
 }
 
-// armRetry sees to it that what the leader owes an answer for is asked for again.
+// armRetry makes sure that this server asks again for what the leader owes it an answer for.
 func (c *Core) armRetry() {
 	if c.deadlines[retryDeadline].state != deadlineOff {
 		return
@@ -374,7 +387,7 @@ func (c *Core) armRetry() {
 	}
 }
 
-// commandLogged notes that a command of this server has reached its log.
+// commandLogged notes that a command of this server has reached this server's log.
 func (c *Core) commandLogged(e *Entry) {
 	if e.Number == 0 || !c.ownOrigin(e.Origin, e.Index) {
 		return
@@ -385,8 +398,8 @@ func (c *Core) commandLogged(e *Entry) {
 	}
 }
 
-// forwardsRefused ends the commands that the leader of this term has refused. It remembers them for the
-// rest of the term, and so they will never be in a log.
+// forwardsRefused ends the commands that the leader of this term has refused. The leader remembers
+// the refusal for the rest of its term, so these commands will never be in a log.
 func (c *Core) forwardsRefused(m *wire.Message) {
 	answer := m.ForwardResponse()
 	if answer.Start != c.state.Start || m.From != c.leaderID() {
@@ -396,15 +409,15 @@ func (c *Core) forwardsRefused(m *wire.Message) {
 		if item := c.proposals.find(number); item != nil && item.state == pendingForwarded && item.term == m.Term {
 			reason := ErrOverloaded
 			if !c.inForce(item.kind) {
-				reason = ErrNotInForce // here as at the leader
+				reason = ErrNotInForce // as at the leader
 			}
 			c.answer(number, Answer{Err: notApplied(reason)})
 		}
 	}
 }
 
-// commandsApplied answers the commands in a batch, and frees those that its last entry's term proves to be
-// lost.
+// commandsApplied answers the commands in a batch. It frees the commands that the term of the
+// batch's last entry proves to be lost.
 func (c *Core) commandsApplied(batch *Batch) {
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
@@ -420,7 +433,8 @@ func (c *Core) commandsApplied(batch *Batch) {
 	c.termApplied(batch.Term)
 }
 
-// termApplied frees the commands that were offered in terms before one of which an entry has been applied here.
+// termApplied frees the commands that were offered in an earlier term than this one, of which an
+// entry was applied here.
 func (c *Core) termApplied(term Term) {
 	p := &c.proposals
 	if term <= p.proven {
@@ -439,8 +453,9 @@ func (c *Core) termApplied(term Term) {
 	c.refuseFenced()
 }
 
-// refusal returns the error for a session's command that was not applied. Whether an earlier copy was is known only if there
-// never was one.
+// refusal returns the error for a session's command that was not applied. It is ErrNotApplied only
+// if no other copy of the command was sent. Otherwise nobody knows whether an earlier copy was
+// applied.
 func (p *proposals) refusal(command *AppliedCommand) error {
 	if item := p.find(command.Number); item != nil && item.only {
 		return notApplied(command.Err)
@@ -448,9 +463,10 @@ func (p *proposals) refusal(command *AppliedCommand) error {
 	return outcomeUnknown(command.Err)
 }
 
-// commandsJumped ends the commands that may be among those that a restored snapshot covers: their results are lost, and
-// whether there are any isn't known. Such a command was offered in no later term than the snapshot's, and hasn't been
-// seen at an index behind it. (Its entry of that term stands at one index in whatever log.)
+// commandsJumped ends the commands whose entries may be among those that a restored snapshot
+// covers: if they are, their results are lost, and nobody knows whether they are. Such a command
+// was offered in the snapshot's term or an earlier one, and hasn't been seen at an index behind the
+// snapshot. (An entry of one term stands at the same index in every log that holds it.)
 func (c *Core) commandsJumped(snapshot wire.Place) {
 	p := &c.proposals
 	next := p.base()

@@ -42,7 +42,7 @@ func TestRefusedCommandsGetNoRoom(t *testing.T) {
 		turn()
 		require.Equal(t, before+taken, c.log.last, "the others are refused")
 		for number := c.proposals.base(); c.proposals.count() > 0; number++ {
-			c.Cancel(number, ErrClosed) // whose answers the test doesn't play
+			c.Cancel(number, ErrClosed) // the test doesn't deliver its answers
 		}
 	}
 	room := 0

@@ -14,7 +14,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Exactly once by default: an offer is for one term, and comes again only when no copy of it can commit (proposals.go).
+// A command is applied once by default: an offer is for one term, and comes again only when no copy
+// of it can commit (proposals.go).
 
 // forwards takes the forwards from the network.
 func (c *cores) forwards() []wire.Message { return c.take(is(wire.KindForwardRequest)) }
@@ -35,7 +36,7 @@ func TestForwardIsTakenOnce(t *testing.T) {
 		c.deliver(forward)
 	}
 	c.settle()
-	c.deliver(forward) // after it was answered, too
+	c.deliver(forward) // another copy, after the command was answered
 	c.settle()
 	require.Equal(t, []string{"first", "x"}, c.commands("b"))
 	require.Len(t, c.servers["b"].answers, 1)
@@ -50,7 +51,8 @@ func TestLostForwardIsSentAgain(t *testing.T) {
 	require.Len(t, c.servers["b"].answers, 1)
 }
 
-// A forward to the leader of one term isn't taken by the leader of another, nor by the same server in another term.
+// A forward to the leader of one term isn't taken by the leader of another term, even if it is the
+// same server.
 func TestForwardIsForOneTerm(t *testing.T) {
 	c := founded(t, 3)
 	_, forward := c.offer("b", "x")
@@ -71,7 +73,8 @@ func TestForwardIsForOneTerm(t *testing.T) {
 	require.Equal(t, before, c.status("a").Last)
 }
 
-// The origin offers a command again after it has applied an entry of a later term without having met it; not before.
+// The origin offers a command again after it has applied an entry of a later term without having
+// met the command, and not before.
 func TestCommandIsOfferedAgainWhenProvenLost(t *testing.T) {
 	c := founded(t, 3)
 	_, lost := c.offer("b", "x") // never arrives
@@ -150,7 +153,7 @@ func TestCancelSaysWhetherTheCommandLeft(t *testing.T) {
 	require.Len(t, b.answers, 2)
 }
 
-// What a leader refuses it refuses for its whole term: "not applied" is a promise.
+// What a leader refuses, it refuses for its whole term: "not applied" is a promise.
 func TestRefusalIsRemembered(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"]
@@ -172,7 +175,8 @@ func TestRefusalIsRemembered(t *testing.T) {
 	require.Len(t, refusals, 1)
 	require.Equal(t, []uint64{number}, refusals[0].ForwardResponse().Refused)
 
-	// There is room again, and a copy of the forward arrives before the origin has heard of the refusal.
+	// There is room again, and a copy of the forward arrives before the origin has heard of the
+	// refusal.
 	c.settle()
 	c.finishWrites("b")
 	c.servers["b"].slowDisk = false
@@ -188,7 +192,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 	require.NotContains(t, c.commands("b"), "too much")
 }
 
-// A leader without a quorum refuses instead of growing.
+// A leader without a quorum refuses commands rather than let its log grow.
 func TestUncommittedBytesAreBounded(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["b"].cut, c.servers["c"].cut = true, true
@@ -214,7 +218,10 @@ func TestReadAnswersAreForOneStart(t *testing.T) {
 	c.drain("b")
 	c.settle()
 	require.Len(t, b.answers, 1)
-	old := wire.ReadResponse{Start: c.status("b").Start, Number: 1, Index: 1}.Message().In(wire.Envelope{From: "a", To: "b", Term: c.status("a").Term, Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation})
+	leader := c.status("a")
+	old := wire.ReadResponse{Start: c.status("b").Start, Number: 1, Index: 1}.Message().In(wire.Envelope{
+		From: "a", To: "b", Term: leader.Term, Cluster: leader.Cluster, FromIncarnation: leader.Incarnation,
+	})
 	c.restart("b")
 	c.pass(2 * heartbeat)
 	b.core.Read(c.now)
@@ -225,7 +232,8 @@ func TestReadAnswersAreForOneStart(t *testing.T) {
 	require.Len(t, b.answers, 1)
 }
 
-// However small messages are, what was lost on the way is all sent again within a heartbeat interval or two.
+// However small messages are, all that was lost on the way is sent again within a heartbeat
+// interval or two.
 func TestManyLostForwardsAreSentAgainSoon(t *testing.T) {
 	c := newCores(t, 3)
 	c.servers["b"].config.MaxAppendBytes = 1
@@ -242,8 +250,8 @@ func TestManyLostForwardsAreSentAgainSoon(t *testing.T) {
 	require.Len(t, b.answers, 40)
 }
 
-// However calls come and end while there is no leader, each is answered once, no more of them wait than the
-// limit says, and those that still wait when there is a leader are applied in order.
+// However calls come and end while there is no leader, each is answered once, and no more of them
+// wait than the limit says. Once there is a leader, those that still wait are applied in order.
 func TestPendingCommandsKeepTheirOrderAndLimit(t *testing.T) {
 	gone := errors.New("gone")
 	rapid.Check(t, func(r *rapid.T) {
@@ -293,7 +301,7 @@ func TestPendingCommandsKeepTheirOrderAndLimit(t *testing.T) {
 	})
 }
 
-// A caller that is refused takes no room, for however long an earlier one waits.
+// A command that is refused takes no room, however long an earlier one waits.
 func TestRefusedCommandsTakeNoRoom(t *testing.T) {
 	c := newCores(t, 3)
 	s := c.servers["a"]

@@ -2,10 +2,10 @@ package raft
 
 import "math/bits"
 
-// Luck is keyed: each piece of it is a hash of a seed and of what it is for, never the next number of a shared
-// stream. So it depends on nothing else that happened.
+// Luck is keyed. Each random number is a hash of a seed and of what the number is for, and never
+// the next one of a stream that others share. So it depends on nothing else that happened.
 
-// Purposes of a core's luck.
+// The purposes for which a core needs luck.
 const (
 	luckElection = 1 + iota
 	luckLost
@@ -13,7 +13,8 @@ const (
 	luckClusterLow
 )
 
-// luck returns a number that depends on the seed and on what it is for, and on nothing else.
+// luck returns a number that depends on the seed, on the server, and on what it is for, and on
+// nothing else.
 func (c *Core) luck(purpose, a, b uint64) uint64 {
 	return mix(mix(hashString(c.config.Seed, string(c.id)), purpose), mix(a, b))
 }

@@ -8,36 +8,43 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A read is linearizable when the state that serves it holds every write that was acknowledged before the
-// read began. It needs no entry in the log (§6.4): the leader, once it has committed an entry of its own
-// term, takes its commit index as the read index; learns from a quorum, by a round of heartbeats begun
-// after that, that it still leads; and the state machine that serves the read waits until it has applied
-// that far.
+// A read is linearizable if the state that serves it holds every write that was acknowledged before
+// the read began. It needs no entry in the log (§6.4):
 //
-// A read that trusts the clocks is confirmed by the leader's lease instead of a round, when it has one (lease.go).
-// A read that may be stale by so much is served at once if a read was confirmed not longer ago: at the moment when that one
-// was first asked for, nothing had been acknowledged that isn't applied here by now. So the clock that tells how
-// stale it may be is this server's own.
+//   - The leader waits until it has committed an entry of its own term. Then it takes its commit
+//     index as the read index.
+//   - By a round of heartbeats that begins after that, it learns from a quorum that it still leads.
+//   - The state machine that serves the read waits until it has applied the log up to the read
+//     index.
+//
+// A read that trusts the clocks needs no round while the leader holds a lease: the lease confirms
+// it (lease.go).
+//
+// A read may also be content with a state that is stale by at most some age. It is served at once
+// if another read was confirmed, and that one was first asked for no longer ago than this age:
+// whatever had been acknowledged at the moment when it was asked for is applied here by now. So
+// only this server's own clock tells how stale the state may be.
 
-// By what reads of callers here are confirmed: they wait in one list each, since what confirms one kind may not be enough
-// for the other.
+// What confirms the reads of callers at this server. There is one list of reads for each, since
+// what confirms a read of one kind may not be enough for the other.
 const (
 	readsByRound = iota
 	readsByLease
 	numReadLists
 )
 
-// reads are the reads of callers at this server, in any role, that the same confirms.
+// reads are those reads of callers at this server, in any role, that the same thing confirms.
 type reads struct {
-	// waiting are in the order of their numbers. Those whose index is known come first. canceled counts those
-	// that nobody waits for any more; the last one is none of them.
+	// waiting is in the order of the reads' numbers. The reads whose index is known come first.
+	// canceled counts those for which nobody waits any more; the last read of the list is never one
+	// of them.
 	waiting  []waitingRead
 	canceled int
-	// asked is the number up to which the leader of this term was asked.
+	// asked is the number of the last read for which the leader of this term was asked.
 	asked uint64
 }
 
-// encode writes the reads that somebody waits for.
+// encode writes the reads for which somebody waits.
 func (r *reads) encode(s *stateEncoder) {
 	s.numbers(r.asked, uint64(r.count()))
 	for i := range r.waiting {
@@ -75,7 +82,7 @@ func (o *ownReads) clone() ownReads {
 	return n
 }
 
-// A waitingRead waits for its index, and then for the state machine to get there.
+// A waitingRead waits for its read index, and then for the state machine to get there.
 type waitingRead struct {
 	number   uint64
 	known    bool
@@ -86,7 +93,7 @@ type waitingRead struct {
 
 func (w *waitingRead) encode(s *stateEncoder) { s.numbers(w.number, flag(w.known), uint64(w.index)) }
 
-// Instants that are none.
+// Instants that stand for no instant.
 const (
 	notAsked    = never    // of a read
 	neverSynced = -1 << 62 // of a state of which nobody has confirmed anything
@@ -95,7 +102,7 @@ const (
 // count returns how many reads wait.
 func (r *reads) count() int { return len(r.waiting) - r.canceled }
 
-// unknown returns the place of the first read that has no index yet.
+// unknown returns the position of the first read that has no index yet.
 func (r *reads) unknown() int {
 	for i := range r.waiting {
 		if !r.waiting[i].known {
@@ -105,22 +112,25 @@ func (r *reads) unknown() int {
 	return len(r.waiting)
 }
 
-// Read takes a linearizable read (§6.4) and returns the number by which an Answer will name it: when
-// that comes, the state machine is at least as new as the call.
+// Read takes a linearizable read (§6.4), and returns the number by which an Answer will name it.
+// When the Answer comes, the state machine holds whatever had been acknowledged before the call.
+// Answer.Err is ErrRemoved if this server was removed, and ErrOverloaded if CoreConfig.MaxPending
+// reads wait already.
 func (c *Core) Read(now Instant) uint64 {
 	c.advance(now)
 	return c.read(readsByRound)
 }
 
-// ReadByLease takes a read that is linearizable as long as the clocks keep to CoreConfig.ClockDrift (§6.4.1). Without
-// a lease it is as Read.
+// ReadByLease takes a read that is linearizable as long as the clocks keep to CoreConfig.ClockDrift
+// (§6.4.1). If the leader has no lease, it is like Read.
 func (c *Core) ReadByLease(now Instant) uint64 {
 	c.advance(now)
 	return c.read(readsByLease)
 }
 
-// ReadStale takes a read that is content with a state that was the newest at most maxAge ago, and is as Read if this
-// one isn't known to be that. Answer.Fresh says when it was the newest.
+// ReadStale takes a read that is content with a state that was the newest one at most maxAge ago.
+// If the present state isn't known to be that, it is like Read. Answer.Fresh says when the state
+// was the newest.
 func (c *Core) ReadStale(now Instant, maxAge time.Duration) uint64 {
 	c.advance(now)
 	if c.fresh == neverSynced || time.Duration(c.now-c.fresh) > maxAge {
@@ -131,7 +141,7 @@ func (c *Core) ReadStale(now Instant, maxAge time.Duration) uint64 {
 	return c.lastRead
 }
 
-// read lets a read wait in a list.
+// read puts a read into a list.
 func (c *Core) read(list int) uint64 {
 	c.lastRead++
 	if c.removed != 0 {
@@ -152,14 +162,14 @@ func (c *Core) waitingReads() int {
 	return c.reads[readsByRound].count() + c.reads[readsByLease].count()
 }
 
-// CancelRead ends a read. It is not answered.
+// CancelRead ends a read. The read gets no Answer.
 func (c *Core) CancelRead(number uint64) {
 	for i := range c.reads {
 		c.reads[i].cancel(number)
 	}
 }
 
-// cancel ends a read of this list, if it is one.
+// cancel ends a read of this list, if the list has it.
 func (r *reads) cancel(number uint64) {
 	at := sort.Search(len(r.waiting), func(i int) bool { return r.waiting[i].number >= number })
 	if at == len(r.waiting) || r.waiting[at].number != number || r.waiting[at].canceled {
@@ -167,7 +177,7 @@ func (r *reads) cancel(number uint64) {
 	}
 	r.waiting[at].canceled = true
 	r.canceled++
-	// Many calls may end at once: so places are given back together.
+	// Many calls may end at once, so their places are given back together.
 	for n := len(r.waiting); n > 0 && r.waiting[n-1].canceled; n-- {
 		r.waiting = r.waiting[:n-1]
 		r.canceled--
@@ -178,15 +188,15 @@ func (r *reads) cancel(number uint64) {
 	}
 }
 
-// askReads asks the leader for an index for all reads up to the newest. Reads that come meanwhile are asked
-// for together.
+// askReads asks the leader for an index for all reads up to the newest one. Reads that come while
+// the leader is asked are asked for together, next time.
 func (c *Core) askReads() {
 	for list := range c.reads {
 		c.askReadsOf(list)
 	}
 }
 
-// askReadsOf does so for the reads of a list.
+// askReadsOf does that for the reads of one list.
 func (c *Core) askReadsOf(list int) {
 	r := &c.reads[list]
 	n := len(r.waiting)
@@ -204,35 +214,38 @@ func (c *Core) askReadsOf(list int) {
 	}
 	request := wire.ReadRequest{Start: c.state.Start, Number: newest, ByLease: list == readsByLease}
 	if leader == c.id {
-		c.takeRead(askedRead{from: c.id, disk: c.state.Incarnation, start: request.Start, number: request.Number, byLease: request.ByLease})
+		c.takeRead(askedRead{
+			from: c.id, disk: c.state.Incarnation, start: request.Start, number: request.Number, byLease: request.ByLease,
+		})
 		return
 	}
 	c.send(leader, request.Message())
 }
 
-// retryReads asks again for what has not been answered.
+// retryReads makes this server ask the leader again for what it hasn't answered. A leader loses no
+// request of its own, so it doesn't ask again.
 func (c *Core) retryReads() {
 	if _, leads := c.role.(*leader); !leads {
 		c.forgetAsked()
 	}
 }
 
-// forgetAsked lets all reads without an index be asked for again.
+// forgetAsked makes the next askReads ask for all reads that have no index.
 func (c *Core) forgetAsked() {
 	for i := range c.reads {
 		c.reads[i].asked = 0
 	}
 }
 
-// readConfirmed takes an index from the leader of this term. An answer to an earlier start of this server
-// says nothing about a read of today.
+// readConfirmed takes a read index from the leader of this term.
 func (c *Core) readConfirmed(m *wire.Message) {
 	if m.From == c.leaderID() {
 		c.confirmRead(m.ReadResponse())
 	}
 }
 
-// confirmRead gives its index to the reads of this start that an answer is for.
+// confirmRead gives an index to the reads that an answer is for. An answer to an earlier start of
+// this server says nothing about the reads of this start.
 func (c *Core) confirmRead(answer wire.ReadResponse) {
 	if answer.Start != c.state.Start {
 		return
@@ -244,21 +257,22 @@ func (c *Core) confirmRead(answer wire.ReadResponse) {
 	c.reads[list].confirm(answer.Number, answer.Index)
 }
 
-// confirm gives its index to every read up to a number: all of them began before the leader was asked.
+// confirm gives an index to every read up to a number: all of them began before the leader was
+// asked.
 func (r *reads) confirm(number uint64, index Index) {
 	for i := r.unknown(); i < len(r.waiting) && r.waiting[i].number <= number; i++ {
 		r.waiting[i].known, r.waiting[i].index = true, index
 	}
 }
 
-// releaseReads answers the reads that the state machine has caught up with.
+// releaseReads answers the reads whose index the state machine has reached.
 func (c *Core) releaseReads() {
 	for i := range c.reads {
 		c.releaseReadsOf(&c.reads[i])
 	}
 }
 
-// releaseReadsOf does so for the reads of a list.
+// releaseReadsOf does that for the reads of one list.
 func (c *Core) releaseReadsOf(r *reads) {
 	done := 0
 	for done < len(r.waiting) {
@@ -279,9 +293,11 @@ func (c *Core) releaseReadsOf(r *reads) {
 	}
 }
 
-// leaderReads are the reads that a leader has been asked for, each server's newest of a list standing for all before it.
+// leaderReads are the reads for which a leader was asked. Of each server and each list it keeps
+// only the newest read, which stands for all that server's reads before it.
 type leaderReads struct {
-	// idle wait for the next round to begin, asked for a round to be answered.
+	// idle are the reads that wait for the next round to begin. asked are those that wait for a
+	// quorum to answer their round.
 	idle, asked []askedRead
 }
 
@@ -297,7 +313,7 @@ func (r *leaderReads) clone() leaderReads {
 // An askedRead is a request for a read index.
 type askedRead struct {
 	from   ServerID
-	disk   Incarnation // of who asked
+	disk   Incarnation // of the server that asked
 	start  uint64
 	number uint64
 	round  uint64
@@ -311,7 +327,7 @@ func (r *askedRead) encode(s *stateEncoder) {
 	s.numbers(uint64(r.disk), r.start, r.number, r.round, uint64(r.index), flag(r.byLease))
 }
 
-// join lets all idle reads be confirmed by a round that is about to begin.
+// join lets a round that is about to begin confirm all idle reads.
 func (r *leaderReads) join(round uint64, commit Index) {
 	for i := range r.idle {
 		r.idle[i].round, r.idle[i].index = round, commit
@@ -320,12 +336,14 @@ func (r *leaderReads) join(round uint64, commit Index) {
 	r.idle = r.idle[:0]
 }
 
-// takeRead takes a request for a read index. It waits for the leader's first commit, and for a round that
-// begins after it came, unless the lease will do.
+// takeRead takes a request for a read index. If a lease confirms it, the answer is sent at once.
+// Otherwise the request waits for the leader's first commit, and for a round that begins after the
+// request came.
 func (c *Core) takeRead(asked askedRead) {
 	l, leads := c.role.(*leader)
 	if !leads || !c.log.configuration().Names(asked.from, asked.disk) {
-		return // what a lost disk has asked for must not be taken for what the one in its place asks for
+		// A request of a lost disk must not be taken for one of the disk in its place.
+		return
 	}
 	if asked.byLease && c.holdsLease(l) {
 		asked.index = c.log.commit
@@ -343,15 +361,15 @@ func (c *Core) takeRead(asked askedRead) {
 	l.reads.idle = append(l.reads.idle, asked)
 }
 
-// startReadRound begins a round for the reads that wait, unless one is under way: then they wait for its
-// end, all together.
+// startReadRound begins a round for the idle reads. If such a round is under way, they wait for its
+// end, and then share the next one.
 func (c *Core) startReadRound(l *leader) {
 	if len(l.reads.idle) > 0 && c.log.commit >= l.begin && len(l.reads.asked) == 0 {
 		c.startRound(l)
 	}
 }
 
-// confirmReads gives their index to the reads whose round a quorum has answered.
+// confirmReads answers the reads whose round a quorum has answered.
 func (c *Core) confirmReads(l *leader) {
 	done := 0
 	for done < len(l.reads.asked) && l.reads.asked[done].round <= l.confirmed {
@@ -361,7 +379,7 @@ func (c *Core) confirmReads(l *leader) {
 	l.reads.asked = append(l.reads.asked[:0], l.reads.asked[done:]...)
 }
 
-// answerRead gives a server the index that it has asked for.
+// answerRead sends a server the index that it has asked for.
 func (c *Core) answerRead(l *leader, r *askedRead) {
 	answer := wire.ReadResponse{Start: r.start, Number: r.number, Index: r.index, ByLease: r.byLease}
 	if r.from == c.id {

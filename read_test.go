@@ -11,8 +11,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// However reads come and are given up while there is no leader, no more wait than the limit says, and those that
-// still wait when there is one are answered once and in order.
+// However reads come and are given up while there is no leader, no more of them wait than the limit
+// says. Once there is a leader, those that still wait are answered once and in order.
 func TestReadsThatAreGivenUpTakeNoRoom(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		c := newCores(t, 3)
@@ -55,7 +55,8 @@ func TestReadsThatAreGivenUpTakeNoRoom(t *testing.T) {
 	})
 }
 
-// All callers may give up at the same moment: that must not hold up the one loop that everything goes through.
+// All callers may give up at the same moment. That must not hold up the one loop that everything
+// goes through.
 func BenchmarkCancelRead(b *testing.B) {
 	core, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, MaxPending: max(b.N, 1<<16)})
 	require.NoError(b, err)
@@ -68,8 +69,9 @@ func BenchmarkCancelRead(b *testing.B) {
 	}
 }
 
-// A read is confirmed by answers to its own round (§6.4). Who refuses a heartbeat of an earlier term answers no
-// round of this one, even if the leader of that term leads this one too and its rounds have come as far since.
+// A read is confirmed by answers to its own round (§6.4). A server may refuse a heartbeat of an
+// earlier term. That answers no round of this term, even if the leader of the earlier term leads
+// this one too, and its rounds have come as far since.
 func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")

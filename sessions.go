@@ -7,32 +7,37 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A session makes the commands of one client of the service exactly once, wherever and however often the client sends them
-// (§6.3). It is opened by an entry of the log. Its commands are numbered by the client, and a table, the same on every
-// server, keeps the result of each until the client says that it has it: who meets a number again answers with that
+// A session makes the commands of one client of the service take effect exactly once, wherever and
+// however often the client sends them (§6.3). An entry of the log opens the session. The client
+// numbers its commands. A table, the same on every server, keeps the result of each command until
+// the client says that it has it. When a number comes again, the server answers with the kept
 // result and applies nothing.
 //
-// The table has limits, and who exceeds them expires the sessions that were used least recently. The log alone decides that:
-// the limits come with the entries that open sessions, and "recently" is by the place in the log. A command of a
-// session that has expired is refused: it may be a copy of one that was applied, and there is nothing left to know that by.
+// The table has limits. When one is exceeded, the sessions expire that were used least recently.
+// The log alone decides that: the limits are in the entries that open sessions, and "recently" is
+// by the place in the log. A command of an expired session is refused: it may be a copy of one that
+// was applied, and nothing is left by which to know that.
 //
-// What becomes of an entry depends on the entries before it and on nothing else; in particular not on how they came in
-// batches. So the room that results take is looked at where all results before are known on every server: at each
-// entry that is no command, and after each index that is a multiple of sessionCheckpoint.
+// What becomes of an entry depends on the entries before it, and on nothing else. In particular it
+// doesn't depend on how the entries came in batches. So the size of the results is looked at only
+// where every server knows all earlier results: at each entry that is no command, and after each
+// index that is a multiple of sessionCheckpoint.
 
-// sessionCheckpoint is how many indexes lie between two looks at the room that results take, at most. It is part of the
-// format: a server with another one would expire other sessions.
+// sessionCheckpoint is how many indexes lie at most between two looks at the size of the results.
+// It is part of the format: a server with another number would expire other sessions.
 const sessionCheckpoint = 1024
 
 // sessions is the table.
 type sessions struct {
-	// byIndex finds a session: at one index only one was opened. It is only looked up, since its order would show.
+	// byIndex finds a session by the index at which it was opened. One index opens one session at
+	// most. The map is only looked up in: to range over it would show its order.
 	byIndex map[Index]*session
-	// recent are some of those that were looked up, by their index modulo the length.
+	// recent holds some of the sessions that were looked up, each at its index modulo the length.
 	recent []*session
-	// The list of all sessions is in the order in which they were used last.
+	// oldest and newest are the ends of the list of all sessions, in the order in which they were
+	// last used.
 	oldest, newest *session
-	bytes          uint64 // that the kept results count for
+	bytes          uint64 // the size of all kept results, with resultOverhead for each
 	limits         wire.SessionLimits
 }
 
@@ -43,7 +48,8 @@ type session struct {
 
 	// lowest is the lowest sequence that the client may still send.
 	lowest uint64
-	// results are those of commands from lowest on, in the order of their sequences. The first skip of them are let go of.
+	// results are the results of the commands from lowest on, in the order of their sequences. The
+	// first skip of them are no longer kept.
 	results []keptResult
 	skip    int
 }
@@ -51,20 +57,23 @@ type session struct {
 // A keptResult is the result of a command that may be sent again.
 type keptResult struct {
 	sequence uint64
-	index    Index // of the entry that was applied
-	// pending, when not 0, is 1 more than the command's place among those that are being applied: its result isn't known yet.
+	index    Index // where the command was applied
+	// pending is not 0 while the command is being applied, and its result isn't known yet. It is
+	// then 1 more than the command's place among those that are being applied.
 	pending int
-	null    bool // the result is nil, not empty
+	null    bool // the result is nil, rather than empty
 	result  []byte
 }
 
-// resultOverhead is what a result counts for beside its bytes. It is part of the format, like the checkpoint.
+// resultOverhead is what a result counts for beside its bytes. It is part of the format, as
+// sessionCheckpoint is.
 const resultOverhead = 64
 
-// keepResultBytes is how large the buffer of a result may be and be used for another one.
+// keepResultBytes is how large the buffer of a result may be if it is to be used for another
+// result.
 const keepResultBytes = 256
 
-// recentSessions is how many sessions are found without a look into the map.
+// recentSessions is how many sessions can be found without a look into the map.
 const recentSessions = 256
 
 func newSessions() sessions {
@@ -89,7 +98,8 @@ func (t *sessions) open(id SessionID, limits wire.SessionLimits) {
 	}
 }
 
-// expire removes the sessions used least recently while results take more room than they may, and says whether there were any.
+// expire removes the sessions that were used least recently, until the results take no more room
+// than they may. It says whether it has removed any.
 func (t *sessions) expire() (changed bool) {
 	for t.bytes > t.limits.Bytes && t.oldest != nil {
 		t.remove(t.oldest)
@@ -98,7 +108,7 @@ func (t *sessions) expire() (changed bool) {
 	return changed
 }
 
-// close removes a session if it is there.
+// close removes a session, if it is there.
 func (t *sessions) close(id SessionID) {
 	if s := t.get(id); s != nil {
 		t.remove(s)
@@ -162,8 +172,8 @@ func (t *sessions) use(s *session) {
 	t.newest = s
 }
 
-// begin says in o what becomes of a command of a session. The state machine gets a new one at o.place, and its result is to
-// be kept afterwards.
+// begin says in o what becomes of a session's command. If the command is new, the state machine
+// gets it at o.place, and keep keeps its result afterwards.
 func (t *sessions) begin(command *SessionCommand, o *outcome) {
 	s := t.get(command.Session)
 	if s == nil {
@@ -199,7 +209,8 @@ func (t *sessions) raise(s *session, lowest uint64) {
 		s.skip++
 	}
 	if s.skip > len(s.results)/2 {
-		// What was let go of moves behind the others, so that its buffers are used again.
+		// The results that were let go of move behind the others, so that their buffers are used
+		// again.
 		for i := s.skip; i < len(s.results); i++ {
 			s.results[i-s.skip], s.results[i] = s.results[i], s.results[i-s.skip]
 		}
@@ -210,16 +221,17 @@ func (t *sessions) raise(s *session, lowest uint64) {
 	}
 }
 
-// minResults is the room for results that a session may keep without using it.
+// minResults is for how many results a session may hold room without using it.
 const minResults = 16
 
-// find returns the place of a sequence, or where it belongs.
+// find returns the position of a sequence, or the one where it belongs.
 func (s *session) find(sequence uint64) (at int, found bool) {
 	n := len(s.results)
 	if n == s.skip || sequence > s.results[n-1].sequence {
 		return n, false // nearly always
 	}
-	// Sequences rise along the results, by one nearly always: so it is here or further left.
+	// Sequences rise along the results, nearly always by one. So it is at this position or further
+	// left.
 	first := s.results[s.skip].sequence
 	if sequence < first {
 		return s.skip, false
@@ -230,7 +242,8 @@ func (s *session) find(sequence uint64) (at int, found bool) {
 	return at, s.results[at].sequence == sequence
 }
 
-// insert makes room for the result of a sequence at a place, with the buffer of one that was let go of if there is one.
+// insert makes room for the result of a sequence, at a position. It uses the buffer of a result
+// that was let go of, if there is one.
 func (s *session) insert(at int, sequence uint64, pending int) {
 	n := len(s.results)
 	if n < cap(s.results) {
@@ -247,13 +260,14 @@ func (s *session) insert(at int, sequence uint64, pending int) {
 	kept.sequence, kept.pending = sequence, pending
 }
 
-// keep stores the result of a command that was applied, unless the client has let go of it meanwhile.
+// keep stores the result of a command that was applied, unless the client has let go of it in the
+// meantime.
 func (t *sessions) keep(o *outcome) {
 	at := o.at
 	if results := o.session.results; at < o.session.skip || at >= len(results) || results[at].sequence != o.sequence {
 		var found bool
 		if at, found = o.session.find(o.sequence); !found {
-			return // it has moved, or is gone
+			return // it is gone; otherwise it has only moved
 		}
 	}
 	kept := &o.session.results[at]
@@ -262,7 +276,7 @@ func (t *sessions) keep(o *outcome) {
 	t.bytes += uint64(len(o.result)) + resultOverhead
 }
 
-// discard lets go of a result, but for its buffer if that is small.
+// discard lets go of a result, and keeps its buffer if that is small.
 func (t *sessions) discard(kept *keptResult) {
 	if kept.pending == 0 {
 		t.bytes -= uint64(len(kept.result)) + resultOverhead
@@ -281,9 +295,10 @@ func (k *keptResult) get() []byte {
 	return append([]byte{}, k.result...)
 }
 
-// append appends the table: the limits, and the sessions from the one that was used least recently, each with its ID, its
-// lowest sequence and its results by their sequences, counted from the lowest one. A result is its length plus 1 and that
-// many bytes, or 0 for nil.
+// append appends the encoded table. First come the limits. Then come the sessions, beginning with
+// the one that was used least recently. Each has its ID, its lowest sequence, and its results in
+// the order of their sequences. A result has its sequence, counted from the lowest one; the index
+// at which its command was applied; and its length plus 1 with that many bytes, or 0 for nil.
 func (t *sessions) append(b []byte) []byte {
 	b = codec.AppendUvarint(codec.AppendUvarint(b, t.limits.Sessions), t.limits.Bytes)
 	b = codec.AppendUvarint(b, uint64(len(t.byIndex)))
@@ -303,10 +318,11 @@ func (t *sessions) append(b []byte) []byte {
 	return b
 }
 
-// Each session takes at least so many bytes, and each result.
+// minSessionBytes is how many bytes a session takes at least in the encoding, and minResultBytes
+// how many a result takes.
 const minSessionBytes, minResultBytes = 4, 3
 
-// decodeSessions undoes sessions.append.
+// decodeSessions decodes what sessions.append has appended.
 func decodeSessions(r *codec.Reader) sessions {
 	t := newSessions()
 	t.limits = wire.SessionLimits{Sessions: r.Uvarint("sessions: limit"), Bytes: r.Uvarint("sessions: limit in bytes")}
@@ -315,7 +331,7 @@ func decodeSessions(r *codec.Reader) sessions {
 	r.Check(uint64(n) <= t.limits.Sessions, "sessions: more than their limit")
 	for ; n > 0 && r.Err() == nil; n-- {
 		id := sessionID(r)
-		r.Check(id.Term > 0 && id.Index > 0 && t.byIndex[id.Index] == nil, "session: no ID, or one that was there before")
+		r.Check(id.Term > 0 && id.Index > 0 && t.byIndex[id.Index] == nil, "session: an ID that is zero, or that of another session")
 		if r.Err() != nil {
 			break
 		}
@@ -326,7 +342,7 @@ func decodeSessions(r *codec.Reader) sessions {
 	return t
 }
 
-// decodeResults reads the results of a session.
+// decodeResults decodes the results of a session.
 func (t *sessions) decodeResults(r *codec.Reader, s *session) {
 	next := uint64(0)
 	for n := r.Count(minResultBytes, "session: results"); n > 0 && r.Err() == nil; n-- {

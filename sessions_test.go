@@ -15,8 +15,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A chain is a state machine whose result shows all that was applied before. A command "nil" has the result nil, "" an empty one,
-// and of others the result is as long as the command.
+// A chain is a state machine whose results show all that was applied before. The command "nil" has
+// the result nil, and "" an empty one. The result of any other command is as long as the command.
 type chain struct {
 	sum   uint64
 	bytes []byte
@@ -58,8 +58,8 @@ func (m *chain) Restore(r io.Reader) error {
 	return err
 }
 
-// drawLog draws a log with plain commands and sessions, whose clients repeat commands, let go of results, come late and
-// come to sessions that are gone. It begins so that a checkpoint is met.
+// drawLog draws a log of plain commands and sessions. Clients repeat commands, let go of results,
+// come late, and come to sessions that are gone. The log begins where it will meet a checkpoint.
 func drawLog(t *rapid.T, origin raft.Origin) []raft.Entry {
 	index := raft.Index(rapid.IntRange(950, 1020).Draw(t, "first"))
 	other := raft.Origin{Server: "z", Start: 1}
@@ -70,7 +70,9 @@ func drawLog(t *rapid.T, origin raft.Origin) []raft.Entry {
 		if rapid.IntRange(0, 3).Draw(t, "other") == 0 {
 			e.Origin = other
 		}
-		data := rapid.SampledFrom([]string{"", "nil", "x", "twelve bytes", "many, many more bytes than that, so that some of it must be thrown away"}).Draw(t, "data")
+		data := rapid.SampledFrom([]string{
+			"", "nil", "x", "twelve bytes", "many, many more bytes than that, so that some of it must be thrown away",
+		}).Draw(t, "data")
 		switch rapid.SampledFrom([]wire.EntryKind{1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6}).Draw(t, "kind") {
 		case wire.EntryCommand:
 			e.Kind, e.Data = wire.EntryCommand, []byte(data)
@@ -98,8 +100,8 @@ func drawLog(t *rapid.T, origin raft.Origin) []raft.Entry {
 	return log
 }
 
-// In whatever batches a log comes, and wherever a snapshot lies between them, the table and the answers are those of the table
-// done the plain way, one entry after the other (§6.3).
+// A log may come in any batches, with snapshots anywhere between them. The table and the answers
+// are those of a table that is kept the plain way, one entry after the other (§6.3).
 func TestSessionsDoWhatThePlainTableDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		origin := raft.Origin{Server: "a", Start: 7}
@@ -140,7 +142,8 @@ func TestSessionsDoWhatThePlainTableDoes(t *testing.T) {
 	})
 }
 
-// Whatever a snapshot's section holds, reading it ends with an error or with a table that is written as the same bytes.
+// Whatever a snapshot's section holds, to read it ends with an error, or with a table whose
+// encoding is the same bytes.
 func TestSessionsAreReadWithCare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		applier := raft.NewApplier(&chain{}, raft.Origin{})

@@ -1,25 +1,25 @@
 package raft
 
-// A Standing is what a server knows that is worth telling whenever it changes. Whoever runs a Core
-// asks for it after each Drain: two Standings are equal (==) exactly when nothing in them has
+// A Standing is what a server knows that is worth telling whenever it changes. The driver of a Core
+// asks for it after each Drain. Two Standings are equal (==) exactly if nothing in them has
 // changed. A CoreStatus tells more, and changes with nearly every event.
 type Standing struct {
-	// Role is "follower", "pre-candidate", "candidate" or "leader"; Leader is "" while none of this
-	// term is known.
+	// Role is "follower", "pre-candidate", "candidate" or "leader". Leader is "" while no leader of
+	// this term is known.
 	Role   string
 	Term   Term
 	Leader ServerID
 	// Leads is as Core.Leads returns it.
 	Leads bool
 
-	// Configuration is the latest one in the log, at ConfigurationIndex; nil while there is none.
-	// It is shared, and not to be changed.
+	// Configuration is the latest one in the log, and ConfigurationIndex the index of its entry;
+	// nil and 0 while there is none. It is shared, and nobody may change it.
 	Configuration          *Configuration
 	ConfigurationIndex     Index
 	ConfigurationCommitted bool
 
-	// Snapshot is the current one; zero while there is none. SnapshotSerial tells it from another
-	// one that is equal in all else.
+	// Snapshot is the current one, and zero while there is none. SnapshotSerial tells it from an
+	// earlier one that is equal in everything else.
 	Snapshot       CurrentSnapshot
 	SnapshotSerial uint64
 
@@ -45,12 +45,12 @@ func (c *Core) Standing() Standing {
 	return s
 }
 
-// Committed returns up to where the log is committed, as far as this server knows.
+// Committed returns the index up to which the log is committed, as far as this server knows.
 func (c *Core) Committed() Index { return c.log.commit }
 
-// CurrentSnapshot is the snapshot from which a server would start: it covers what was applied up to
-// Index, in Bytes bytes. Received says that another server has sent it, since the start of this
-// one. How a snapshot is taken, sent and received, Config.Trace tells.
+// CurrentSnapshot is the snapshot from which a server would start. It covers what was applied up to
+// Index, and has Bytes bytes. Received says that another server has sent it since this server's
+// start. Config.Trace tells how snapshots are taken, sent and received.
 type CurrentSnapshot struct {
 	Index    Index
 	Term     Term

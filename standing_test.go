@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A Standing is equal to the one before as long as there is nothing to tell, and another one
+// A Standing is equal to the one before as long as there is nothing to tell, and differs from it
 // whenever there is.
 func TestStandingChangesWithWhatIsWorthTelling(t *testing.T) {
 	c := newCores(t, 3)
@@ -45,7 +45,8 @@ func TestStandingChangesWithWhatIsWorthTelling(t *testing.T) {
 	require.False(t, changes())
 }
 
-// What was applied is awaited while it makes a difference, and not at a follower without callers.
+// The loop waits for what was applied while that makes a difference. It doesn't at a follower
+// without callers.
 func TestAppliedIsAwaitedWhereItMatters(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")

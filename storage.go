@@ -6,43 +6,46 @@ import (
 )
 
 // Storage keeps what a server must not forget: its DurableState, its log and its snapshots.
+// Packages wal and memory have one each.
 //
 // The contract, which rafttest checks:
 //
 //   - Load is called once, before anything else.
-//   - Write is atomic, takes effect in the order of the calls, and is durable when it returns nil: the
-//     whole of it survives a crash, together with every write before it. After a crash during Write,
-//     either all of it is there or nothing.
-//   - After Write failed, the storage fails every further Write: what the disk holds is not known any
-//     more (a failed fsync is never retried). The node stops.
+//   - Write is atomic, takes effect in the order of the calls, and is durable when it returns nil:
+//     all of it survives a crash, together with every write before it. After a crash during Write,
+//     either all of that write is there or nothing of it.
+//   - After a Write has failed, the storage fails every further Write: nobody knows any more what
+//     the disk holds, and a failed fsync is never retried. The node stops.
 //   - Write, Entries and the snapshot methods may be called from different goroutines at the same
-//     time; Write is never called by two at once.
-//   - Nothing that was handed in is kept or changed after a call has returned; nothing that was handed out is
-//     changed later.
-//   - Close may be called at any time, also twice. Calls that come after it fail.
+//     time. Write is never called by two of them at once.
+//   - Once a call has returned, the storage neither keeps nor changes what was handed in. It never
+//     changes what it has handed out.
+//   - Close may be called at any time, and more than once. Calls that come after it fail.
 type Storage interface {
-	// Load returns what is stored; the zero Saved (with a nil error) when nothing is. It returns an
-	// error that wraps ErrCorrupt when what is stored is damaged, unless it is the snapshot alone.
+	// Load returns what is stored. If nothing is, it returns the zero Saved and a nil error. If
+	// what is stored is damaged, it returns an error that wraps ErrCorrupt; but damage to the
+	// snapshot alone is reported in Saved.SnapshotDamage.
 	Load() (Saved, error)
 
-	// Write makes w durable.
+	// Write makes w durable, all of it or nothing. Any error is final.
 	Write(w Write) error
 
-	// Entries returns entries of (after, last] in order and without a gap, beginning at after+1: at
-	// least one, and no more than fit into maxBytes of data beyond the first. It returns ErrCompacted
-	// when after+1 isn't in the log any more, or not yet.
+	// Entries returns entries of (after, last], in order and without a gap, beginning at after+1.
+	// It returns at least one, and after that one no more than fit into maxBytes bytes of data. It
+	// returns ErrCompacted if the log holds no entry at after+1: it has been forgotten, or hasn't
+	// been written yet.
 	Entries(after, last Index, maxBytes int) ([]Entry, error)
 
-	// CreateSnapshot starts to store a snapshot. It only stores bytes: what makes the snapshot the
-	// current one is a Write that names it.
+	// CreateSnapshot starts to store a snapshot. The storage only stores its bytes: the snapshot
+	// becomes the current one by a later Write that names it.
 	CreateSnapshot(meta SnapshotMeta) (SnapshotWriter, error)
 
-	// OpenSnapshot reads the current snapshot. The reader reports damage as an error that wraps
-	// ErrCorrupt, at the latest in place of io.EOF; it stays readable until it is closed, whatever
-	// is written meanwhile. Without a snapshot it returns ErrNoSnapshot.
+	// OpenSnapshot opens the current snapshot. The reader reports damage as an error that wraps
+	// ErrCorrupt, at the latest in place of io.EOF. It stays readable until it is closed, whatever
+	// is written in the meantime. If there is no snapshot, the error is ErrNoSnapshot.
 	OpenSnapshot() (SnapshotMeta, io.ReadCloser, error)
 
-	// Close releases everything. A call that is under way ends first.
+	// Close releases everything. It waits for the calls that are under way.
 	Close() error
 }
 
@@ -50,33 +53,38 @@ type Storage interface {
 type Saved struct {
 	State DurableState
 
-	// Snapshot describes the current snapshot; zero when there is none. SnapshotBytes is how many bytes it has.
+	// Snapshot describes the current snapshot. It is zero when there is none. SnapshotBytes is the
+	// size of the snapshot in bytes.
 	Snapshot      SnapshotMeta
 	SnapshotBytes uint64
-	// SnapshotDamage says that its bytes are damaged, and that there is no older one to take its place. The log and the
-	// state are intact: so the server hasn't forgotten what it promised, and can get another snapshot from the leader.
+	// SnapshotDamage, when not nil, says that the snapshot's bytes are damaged, and that there is
+	// no older snapshot to take its place. The log and the state are intact. So the server hasn't
+	// forgotten what it promised, and can get another snapshot from the leader.
 	SnapshotDamage error
 
-	// Base is the entry after which the log begins, BaseTerm its term: everything in (Base, Last] can be read.
-	// It is at most Snapshot.Index, since the snapshot stands for what is gone.
+	// Base is the index after which the log begins: every entry in (Base, Last] can be read.
+	// BaseTerm is the term of the entry at Base. Base ≤ Snapshot.Index, since the snapshot stands
+	// for the entries that are gone.
 	Base     Index
 	BaseTerm Term
 
-	// Last is the index of the last entry, or that of the snapshot when the log is empty.
+	// Last is the index of the last entry. When the log is empty, it is that of the snapshot.
 	Last Index
 
-	// LogBytes is about what the entries in (Snapshot.Index, Last] take.
+	// LogBytes is about how many bytes the entries in (Snapshot.Index, Last] take.
 	LogBytes uint64
 
-	// Runs are the terms of the entries in (Base, Last], in order: the first run begins at Base+1.
+	// Runs say which terms the entries in (Base, Last] have, in order. The first run begins at
+	// Base+1.
 	Runs []TermRun
 
-	// Configurations are the configuration entries in (Snapshot.Index, Last], in order.
+	// Configurations are the entries in (Snapshot.Index, Last] that hold configurations, in order.
 	Configurations []Entry
 }
 
-// Configuration returns the latest configuration that is stored, and the index of its entry. It is nil
-// when none is stored. The error wraps ErrCorrupt if any of Configurations can't be decoded.
+// Configuration returns the latest configuration that is stored, and the index of its entry. It
+// returns nil when none is stored. The error wraps ErrCorrupt if one of Configurations can't be
+// decoded.
 func (s *Saved) Configuration() (*Configuration, Index, error) {
 	log, err := newLog(s)
 	if err != nil {
@@ -88,9 +96,9 @@ func (s *Saved) Configuration() (*Configuration, Index, error) {
 	return nil, 0, nil
 }
 
-// LastTerm returns the term of the last entry, or that of the snapshot when the log is empty. Of two
-// servers' logs, the one with the higher LastTerm is the more up-to-date one, and among equals the one
-// with the higher Last (§3.6.1).
+// LastTerm returns the term of the last entry. When the log is empty, it returns that of the
+// snapshot. Of two servers' logs, the one with the higher LastTerm is more up to date; if the terms
+// are equal, it is the one with the higher Last (§3.6.1).
 func (s *Saved) LastTerm() Term {
 	if n := len(s.Runs); n > 0 {
 		return s.Runs[n-1].Term
@@ -98,48 +106,49 @@ func (s *Saved) LastTerm() Term {
 	return s.BaseTerm
 }
 
-// A Write is what becomes durable together.
+// A Write holds all that becomes durable in one step.
 type Write struct {
-	// Number is the core's own number of the write, beginning at 1 with each start. It is for those
-	// who trace; a storage need not keep it.
+	// Number is the core's own number of the write: 1 for the first one after each start, and one
+	// more for each that follows. It is there for traces; a storage need not keep it.
 	Number WriteNumber
 
 	// State is the whole durable state as of this write, whether it has changed or not.
 	State DurableState
 
-	// Snapshot, when not nil, becomes the current snapshot: its bytes were stored and committed before. A
-	// log that ends before it, or holds an entry of another term at its index, is dropped as a whole; the
-	// snapshots before it may go.
+	// Snapshot, when not nil, becomes the current snapshot. Its bytes were committed before
+	// (SnapshotWriter). The log is dropped as a whole if it ends before Snapshot.Index, or if its
+	// entry at that index has another term than Snapshot.Term. The storage may forget the snapshots
+	// before this one.
 	Snapshot *SnapshotMeta
 
-	// Entries go into the log, at the index that each of them names; they are contiguous. Whatever the
-	// log holds from the first one's index on is replaced (truncated). They follow the log or the
-	// snapshot without a gap.
+	// Entries go into the log. They are contiguous, and each stands at the index that it names.
+	// From the index of the first one on, they replace whatever the log holds (truncate). They
+	// follow the log or the snapshot without a gap.
 	Entries []Entry
 
-	// Compact, when not 0, allows the log up to and including this index to be forgotten. It is never
-	// past the snapshot.
+	// Compact, when not 0, is an index: the storage may forget the log up to it, the entry there
+	// included. It is never past the index of the snapshot.
 	Compact Index
 }
 
 // A WriteNumber numbers the writes of a core, in order and without gaps, from 1 at each start.
 type WriteNumber uint64
 
-// SnapshotMeta describes a snapshot (§5.1).
+// SnapshotMeta describes a snapshot (§5.1): what it covers, and the members as of there.
 type SnapshotMeta struct {
 	Index         Index // of the last entry that the snapshot covers
 	Term          Term  // of that entry
 	Configuration Configuration
-	// ConfigurationIndex is the index of the entry that Configuration came with.
+	// ConfigurationIndex is the index of the entry that holds Configuration.
 	ConfigurationIndex Index
 }
 
-// A SnapshotWriter takes the bytes of a snapshot. It ends with Commit or Abort; a second call of
-// either does nothing.
+// A SnapshotWriter takes the bytes of a snapshot. It ends with Commit or Abort. A second call of
+// either one does nothing.
 type SnapshotWriter interface {
 	io.Writer
 	// Commit makes the bytes durable under the meta that the writer was created with.
 	Commit() error
-	// Abort throws them away.
+	// Abort throws the bytes away.
 	Abort() error
 }

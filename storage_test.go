@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// What was loaded tells the latest configuration and the last term.
+// Saved finds the latest configuration and the last term in what was loaded.
 func TestSavedTellsItsEnd(t *testing.T) {
 	configuration := func(id raft.ServerID) raft.Configuration {
 		return raft.Configuration{

@@ -7,32 +7,34 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A leader can hand over (§3.10): it takes no more commands, sends the target what it still lacks, and tells it to
-// campaign at once (TimeoutNow), past pre-vote and stickiness. If the target doesn't lead after an election
-// timeout, the leader gives up and takes commands again. Nothing of this is needed for safety: the target
-// wins an election like any other.
+// A leader can hand over to another server, the target (§3.10). It takes no more commands, sends
+// the target what it still lacks, and tells it to campaign at once (TimeoutNow), past pre-vote and
+// stickiness. If the target doesn't lead after an election timeout, the leader gives up and takes
+// commands again. Safety needs nothing of this: the target wins an election like any other server.
 //
 //	leader                                    target
 //	  takes no commands ──▶ appends ──────────▶ durable up to last
 //	  match = last ◀────── acknowledges ────────┘
 //	  TimeoutNow, void lease ─────────────────▶ campaigns in the next term, asks the leader for its vote too
 //
-// It hands over because it is asked to; because its node is about to stop; because its state machine is far behind,
-// its disk stands still, or it can't get a snapshot that is needed; or because a server of higher priority has caught up.
+// A leader hands over for one of these reasons: it is asked to; its node is about to stop; its
+// state machine is far behind, its disk stands still, or it can't get a snapshot that is needed; or
+// a server of higher priority has caught up.
 
 // handover is what a leader knows of handing over.
 type handover struct {
 	to   ServerID // "" while it isn't handing over
 	told bool     // TimeoutNow was sent since the last tick
-	// given says that a TimeoutNow was sent in this term: from then on there may be another leader at any
-	// moment, whatever was promised.
+	// given says that a TimeoutNow was sent in this term. From then on there may be another leader
+	// at any moment, whatever was promised.
 	given bool
 
-	// asked are the calls that wait for it.
+	// asked are the calls that wait for the transfer.
 	asked []ticket
 
-	// ticks are the rounds and commits at the last two ticks: who has answered a round since the older one
-	// is responsive, and who holds what was committed then has caught up.
+	// ticks are the rounds and the commit indexes at the last two ticks. A peer that has answered a
+	// round since the older tick is responsive. A peer that holds what was committed at the older
+	// tick has caught up.
 	ticks [2]tick
 }
 
@@ -51,7 +53,8 @@ func (h *handover) clone() handover {
 	return n
 }
 
-// check: handing over ends, and from the moment on at which it may succeed there is no lease.
+// check verifies that handing over ends, and that there is no lease from the moment on at which a
+// transfer may succeed.
 func (h *handover) check(c *Core) error {
 	if (h.to != "") != (c.deadlines[transferDeadline].state != deadlineOff) {
 		return broken("Handing Over Ends", "to %q, deadline %d", h.to, c.deadlines[transferDeadline].state)
@@ -62,7 +65,7 @@ func (h *handover) check(c *Core) error {
 	return nil
 }
 
-// A tick is where a leader stood at a moment, one each heartbeat interval.
+// A tick is where a leader stood at one moment. There is one in each heartbeat interval.
 type tick struct {
 	round  uint64
 	commit Index
@@ -70,11 +73,13 @@ type tick struct {
 
 func (t *tick) encode(s *stateEncoder) { s.numbers(t.round, uint64(t.commit)) }
 
-// A courtesy is what a server remembers, also across its leaderships, of having handed over by itself: a target that
-// can't lead must not cost the cluster its leader again and again.
+// A courtesy is what a server remembers of having handed over of its own accord. It outlives the
+// server's leaderships: a target that can't lead must not cost the cluster its leader again and
+// again.
 type courtesy struct {
-	to ServerID // the last time; "" once that server has led
-	// rest is for how many ticks of a leader it isn't done again, times how often it was done in vain.
+	to ServerID // the last target; "" once that server has led
+	// rest is for how many more ticks this server, while it leads, doesn't do it again. times is
+	// how often it did so in vain.
 	rest, times int
 }
 
@@ -83,11 +88,11 @@ func (k *courtesy) encode(s *stateEncoder) {
 	s.numbers(uint64(k.rest), uint64(k.times))
 }
 
-// A leader rests for restElections election timeouts after it has handed over by itself, and for twice as long after each
-// time in vain, up to 1<<maxDoublings times as long.
+// A leader that has handed over of its own accord rests for restElections election timeouts. The
+// rest doubles each time that this was in vain, at most maxDoublings times.
 const restElections, maxDoublings = 4, 4
 
-// isCourteous notes that this leader hands over by itself.
+// isCourteous notes that this leader hands over of its own accord.
 func (c *Core) isCourteous(to ServerID) {
 	k := &c.courtesy
 	k.to = to
@@ -95,8 +100,9 @@ func (c *Core) isCourteous(to ServerID) {
 	k.times++
 }
 
-// leaderKnown notes who leads the present term. A transfer to that server that was called for in an earlier one is done:
-// this is seen here and not asked for, since the leadership may go on to another server before an answer comes.
+// leaderKnown notes which server leads the present term. If a transfer to that server was called
+// for here in an earlier term, it is done. This server sees that for itself and doesn't ask: the
+// leadership may go on to another server before an answer comes.
 func (c *Core) leaderKnown(id ServerID) {
 	if id == c.courtesy.to {
 		c.courtesy.to, c.courtesy.times = "", 0
@@ -108,7 +114,7 @@ func (c *Core) leaderKnown(id ServerID) {
 	}
 }
 
-// heirOf returns the server that a CallTransfer is about, or "" for any.
+// heirOf returns the server that a CallTransfer names, or "" if any will do.
 func heirOf(c *wire.Call) ServerID {
 	if len(c.Members) > 0 {
 		return c.Members[0].ID
@@ -116,8 +122,9 @@ func heirOf(c *wire.Call) ServerID {
 	return ""
 }
 
-// Transfer begins to hand the leadership of this server over, as a CallTransfer does, without an answer for anybody. The
-// error says why it doesn't: ErrNotLeader, ErrTransferTarget or ErrTransferInProgress.
+// Transfer begins to hand the leadership of this server over, as a CallTransfer does, but nobody
+// gets an answer. If to is "", the leader chooses the target. The error says why it doesn't begin:
+// ErrNotLeader, ErrTransferTarget or ErrTransferInProgress.
 func (c *Core) Transfer(now Instant, to ServerID) error {
 	c.advance(now)
 	l, leads := c.role.(*leader)
@@ -130,8 +137,8 @@ func (c *Core) Transfer(now Instant, to ServerID) error {
 	return nil
 }
 
-// beginTransfer does what a CallTransfer asks for. That it is done is seen where it was called for, when another server leads; if
-// that is another one than the target, it asks again.
+// beginTransfer does what a CallTransfer asks for. The server that was called sees for itself when
+// another server leads (leaderKnown). If that isn't the target, it asks again.
 func (c *Core) beginTransfer(l *leader, t ticket, call *wire.Call) {
 	if refusal, about := c.transfer(l, heirOf(call)); refusal != 0 {
 		c.endCall(l, t, callOutcome{refusal: refusal, about: about})
@@ -140,8 +147,8 @@ func (c *Core) beginTransfer(l *leader, t ticket, call *wire.Call) {
 	l.handover.asked = append(l.handover.asked, t)
 }
 
-// transfer begins to hand over to a server, or to the best one if to is "", or goes on with it. Otherwise it returns why
-// not, and on whose account.
+// transfer begins to hand over to a server, or to the best one if to is "". If such a transfer is
+// under way, it goes on. Otherwise transfer returns why not, and the server that is the reason.
 func (c *Core) transfer(l *leader, to ServerID) (wire.Refusal, ServerID) {
 	under := l.handover.to
 	switch {
@@ -166,8 +173,8 @@ func (c *Core) handOver(l *leader, to ServerID) {
 	c.arm(transferDeadline, c.config.ElectionTimeout)
 }
 
-// drainTransfer tells the target to campaign once it holds all that this leader does. What is lost on the way
-// is sent again at the next tick.
+// drainTransfer tells the target to campaign once it holds all that this leader does. A TimeoutNow
+// that is lost on the way is sent again at the next tick.
 func (c *Core) drainTransfer(l *leader) {
 	h := &l.handover
 	if h.to == "" {
@@ -175,7 +182,7 @@ func (c *Core) drainTransfer(l *leader) {
 	}
 	p := l.peer(h.to)
 	if p == nil || !c.mayLead(h.to) {
-		c.endTransfer(l) // it was removed meanwhile
+		c.endTransfer(l) // the target was removed meanwhile
 		return
 	}
 	if p.match == c.log.last && !h.told {
@@ -184,15 +191,16 @@ func (c *Core) drainTransfer(l *leader) {
 	}
 }
 
-// sendTimeoutNow lets a server campaign. From this moment on the lease is void, and there will be none in
-// this term: who campaigns on this leader's behalf isn't stopped by what others have promised.
+// sendTimeoutNow lets a server campaign. From this moment on the lease is void, and there will be
+// none in this term: the promises of others don't stop a server that campaigns on this leader's
+// behalf.
 func (c *Core) sendTimeoutNow(l *leader, to ServerID) {
 	l.handover.given = true
 	c.voidLease(l)
 	c.send(to, wire.TimeoutNow{}.Message())
 }
 
-// endTransfer gives up: the leader leads on.
+// endTransfer gives up, and the leader leads on.
 func (c *Core) endTransfer(l *leader) {
 	h := &l.handover
 	for _, t := range h.asked {
@@ -203,7 +211,7 @@ func (c *Core) endTransfer(l *leader) {
 	c.disarm(resignDeadline)
 }
 
-// tick looks for somebody who should rather lead.
+// tick looks for a server that should lead rather than this one.
 func (c *Core) tick(l *leader) {
 	c.arm(successionDeadline, c.config.Heartbeat)
 	h := &l.handover
@@ -222,24 +230,29 @@ func (c *Core) tick(l *leader) {
 	}
 }
 
-// stays says whether a server is a voter, and not about to become none.
+// stays says whether a server is a voter, and will be one after the change that is under way.
 func (c *Core) stays(id ServerID) bool { return wire.IsVoter(c.log.configuration().Members, id) }
 
-// mayLead says whether a server is a voter. While a configuration is joint, those of either half may lead (§4.3).
+// mayLead says whether a server is a voter. While a configuration is joint, the voters of either
+// half may lead (§4.3).
 func (c *Core) mayLead(id ServerID) bool {
 	return c.stays(id) || wire.IsVoter(c.log.configuration().Old, id)
 }
 
-// maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
+// maySucceed says whether a peer is a voter that is responsive and, as far as the peer knows, fit
+// to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {
 	since := l.handover.ticks[0].round
 	return c.mayLead(p.id) && p.fitness > 0 && since > 0 && p.round >= since
 }
 
-// successor returns the server that should lead next: among those that may, have caught up, and are fitter than
-// above, the one of the highest priority, and of these the one that has most of the log. One that is about to be no voter any more
-// is better than none, if anybody is better than this server: it may be all that can bring the change to its end. "" says that there
-// is none.
+// successor returns the server that should lead next, or "" if there is none. Among the servers
+// that may lead, have caught up, and are fitter than above, it is the one of the highest priority;
+// among those of equal priority, the one that has most of the log.
+//
+// If there is no such server, and any other one is better than this server (above is 0), successor
+// may return a voter that is about to be none: that voter may be all that can bring the change to
+// its end.
 func (c *Core) successor(l *leader, above uint64) ServerID {
 	var best, leaves *progress
 	for i := range l.peers {
@@ -259,7 +272,7 @@ func (c *Core) successor(l *leader, above uint64) ServerID {
 	return best.id
 }
 
-// fitter returns the better of two peers to lead next.
+// fitter returns the peer of the two that should rather lead next.
 func (p *progress) fitter(other *progress) *progress {
 	if other == nil || p.fitness > other.fitness || p.fitness == other.fitness && p.match > other.match {
 		return p
@@ -267,8 +280,9 @@ func (p *progress) fitter(other *progress) *progress {
 	return other
 }
 
-// fitness is what a server says of itself to the leader: its priority plus one, or 0 when it shouldn't lead,
-// because its disk stands still, its state machine is far behind, or it can't get a snapshot that is needed.
+// fitness is what a server tells the leader about itself: its priority plus one, or 0 if it
+// shouldn't lead. It shouldn't when its disk stands still, its state machine is far behind, or it
+// can't get a snapshot that is needed.
 func (c *Core) fitness() uint64 {
 	if c.diskStalled() || c.passed(machineDeadline) || c.passed(needDeadline) {
 		return 0
@@ -276,8 +290,9 @@ func (c *Core) fitness() uint64 {
 	return uint64(c.config.Priority) + 1
 }
 
-// abdicate ends a leadership whose disk stands still. Who holds most of the log, and all that is committed, is told to
-// campaign, so that the cluster needn't wait until it misses its leader.
+// abdicate ends the leadership of a server whose disk stands still. It tells another server to
+// campaign, so that the cluster needn't wait until it misses its leader: of those that hold all
+// that is committed, the one that holds most of the log.
 func (c *Core) abdicate(l *leader) {
 	var best *progress
 	for i := range l.peers {
@@ -292,8 +307,8 @@ func (c *Core) abdicate(l *leader) {
 	c.stepDown()
 }
 
-// Resign hands over because this server is about to stop. Until Resigned says that there is nothing to wait for,
-// it should go on: the next leader may need its vote.
+// Resign hands over because this server is about to stop. The server should go on until Resigned
+// says that there is nothing to wait for: the next leader may need its vote.
 func (c *Core) Resign(now Instant) {
 	c.advance(now)
 	l, leads := c.role.(*leader)
@@ -310,15 +325,15 @@ func (c *Core) Resign(now Instant) {
 	c.arm(resignDeadline, c.config.ElectionTimeout)
 }
 
-// Resigned says that there is nothing to wait for: another server leads after Resign, and the commands that were on their
-// way have answers; or it was in vain.
+// Resigned says that there is nothing to wait for after Resign. Either another server leads, and
+// the commands that were on their way have their answers; or Resign was in vain.
 func (c *Core) Resigned() bool {
 	f, follows := c.role.(*follower)
 	return !c.armed(resignDeadline) || follows && f.leader != "" && !c.proposals.onTheWay()
 }
 
-// watchMachine notes, at each drain, whether the state machine keeps up: while what was committed an election timeout
-// ago isn't applied, it is far behind.
+// watchMachine notes, at each drain, whether the state machine keeps up. It is far behind while it
+// hasn't applied what was committed an election timeout ago.
 func (c *Core) watchMachine() {
 	l := &c.log
 	if c.deadlines[machineDeadline].state != deadlineOff && l.applied < c.behind {
@@ -333,9 +348,11 @@ func (c *Core) watchMachine() {
 	c.arm(machineDeadline, c.config.ElectionTimeout)
 }
 
-// watchSnapshot notes, at each drain, since when this server needs a snapshot that it hasn't got. What captures it may stand
-// still though all that is committed is applied, and a peer that is to be sent it would wait for ever. While it is so, this
-// server isn't fit to lead: so no leadership goes back and forth between servers that can't.
+// watchSnapshot notes, at each drain, since when this server has needed a snapshot that it hasn't
+// got. The part of the state machine that captures snapshots may stand still although all that is
+// committed is applied; then a peer that is to be sent a snapshot would wait for ever. While a
+// snapshot is overdue, this server isn't fit to lead. So no leadership goes back and forth between
+// servers that can't provide one.
 func (c *Core) watchSnapshot() {
 	switch {
 	case !c.snapshots.needed():
@@ -345,5 +362,5 @@ func (c *Core) watchSnapshot() {
 	}
 }
 
-// needPatience is for how many election timeouts a snapshot that is needed may fail to come.
+// needPatience is how many election timeouts a snapshot may be needed before it is overdue.
 const needPatience = 4

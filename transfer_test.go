@@ -10,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// transfer asks a leader to hand over, and delivers nothing. It returns why the leader refuses, if it does.
+// transfer asks a leader to hand over, and delivers nothing. It returns the reason if the leader
+// refuses.
 func (c *cores) transfer(from, to raft.ServerID) error {
 	s := c.servers[from]
 	s.core.Call(c.now, transferTo(to))
@@ -34,7 +35,8 @@ func transferTo(to raft.ServerID) wire.Call {
 	return call
 }
 
-// §3.10: the leader brings the target up to date before it lets it campaign, and takes no commands meanwhile.
+// §3.10: the leader brings the target up to date before it lets it campaign, and takes no commands
+// meanwhile.
 func TestTransferBringsTheTargetUpToDateFirst(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -62,7 +64,8 @@ func TestTransferBringsTheTargetUpToDateFirst(t *testing.T) {
 	}
 }
 
-// sorted returns commands in the order of a list, since nothing says in which order the last ones were taken.
+// sorted returns commands in the order of a list, since nothing says in which order the last ones
+// were taken.
 func sorted(commands []string, order ...string) []string {
 	var result []string
 	for _, want := range order {
@@ -104,7 +107,7 @@ func TestTransferSurvivesLoss(t *testing.T) {
 	require.Equal(t, raft.ServerID("b"), c.leader())
 }
 
-// To itself, or to who isn't a member: an error at once.
+// A transfer to the leader itself, or to a server that isn't a member, is an error at once.
 func TestTransferIsRefused(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -120,7 +123,8 @@ func TestTransferIsRefused(t *testing.T) {
 	require.ErrorIs(t, alone.transfer("a", ""), raft.ErrTransferTarget)
 }
 
-// The target campaigns past stickiness: the others hear their leader still, and vote all the same (§4.2.3, §3.10).
+// The target campaigns past stickiness: the others still hear their leader, and vote all the same
+// (§4.2.3, §3.10).
 func TestTransferGoesPastStickinessAndPreVote(t *testing.T) {
 	c := newCores(t, 5)
 	c.elect("a")
@@ -148,7 +152,8 @@ func TestAStalledLeaderHandsOver(t *testing.T) {
 	require.Contains(t, c.commands(c.leader()), "x")
 }
 
-// A leader whose state machine is an election timeout behind hands over to a server whose machine isn't, and to none other.
+// A leader whose state machine is an election timeout behind hands over to a server whose machine
+// isn't, and to no other.
 func TestALeaderFarBehindHandsOver(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -162,8 +167,8 @@ func TestALeaderFarBehindHandsOver(t *testing.T) {
 	require.Equal(t, raft.ServerID("c"), c.leader())
 }
 
-// While a configuration is joint, the only server that is fit to lead may be one that is about to be no voter any more. It leads
-// (§4.3), until the change has come to its end.
+// While a configuration is joint, the only server that is fit to lead may be one that is about to
+// be no voter any more. It leads until the change has come to its end (§4.3).
 func TestALeaderFarBehindHandsOverToOneThatLeaves(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"]
@@ -192,8 +197,8 @@ func (c *cores) foundDamaged(id raft.ServerID) {
 	c.drain(id)
 }
 
-// A leader whose snapshot is damaged, and which doesn't get another one, hands over: a peer waits for that. It isn't handed the
-// leadership back before it has one.
+// A leader hands over if its snapshot is damaged and it doesn't get another one: a peer waits for
+// the snapshot. The leadership isn't handed back to it before it has one.
 func TestALeaderWithoutASnapshotHandsOver(t *testing.T) {
 	c := compacted(t)
 	c.servers["a"].slow = true
@@ -217,7 +222,7 @@ func TestALeaderWithoutASnapshotHandsOver(t *testing.T) {
 	require.Equal(t, raft.ServerID("a"), c.leader())
 }
 
-// Nor does a leader lead on that has failed to take the snapshot. It is tried again.
+// Nor does a leader lead on that has failed to take the snapshot. It tries again.
 func TestALeaderThatFailsToTakeASnapshotHandsOver(t *testing.T) {
 	c := compacted(t)
 	a := c.servers["a"]
@@ -233,7 +238,8 @@ func TestALeaderThatFailsToTakeASnapshotHandsOver(t *testing.T) {
 	require.NotSame(t, taking, a.taking)
 }
 
-// Priorities: a leader hands over to a server of higher priority once that has caught up, and the highest stays.
+// A leader hands over to a server of higher priority once that server has caught up, and the server
+// of the highest priority leads on.
 func TestPriorities(t *testing.T) {
 	priority := map[raft.ServerID]int{"b": 1, "c": 2}
 	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Priority = priority[config.ID] })
@@ -251,7 +257,8 @@ func TestPriorities(t *testing.T) {
 	require.Equal(t, term, c.status("c").Term)
 }
 
-// A server of the highest priority that can't lead costs the cluster its leader less and less often.
+// A server of the highest priority that can't lead costs the cluster its leader less and less
+// often.
 func TestCourtesyHasItsLimits(t *testing.T) {
 	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
 		if config.ID == "c" {
@@ -266,7 +273,7 @@ func TestCourtesyHasItsLimits(t *testing.T) {
 			c.servers[id].core.Tick(c.now)
 			c.drain(id)
 		}
-		c.take(is(wire.KindTimeoutNow)) // they are lost
+		c.take(is(wire.KindTimeoutNow)) // every TimeoutNow is lost
 		c.settle()
 		now := c.status("a").HandingOver
 		if now != "" && handing == "" {
@@ -281,7 +288,8 @@ func TestCourtesyHasItsLimits(t *testing.T) {
 	require.Equal(t, raft.ServerID("c"), c.leader(), "when nothing is lost, c leads")
 }
 
-// Resign hands over, and waits until the next leader has the vote that it may need: in a cluster of two it does.
+// Resign hands over, and waits until the next leader has the vote that it may need. In a cluster of
+// two it needs that vote.
 func TestResignWaitsForTheNextLeader(t *testing.T) {
 	c := newCores(t, 2)
 	c.elect("a")
@@ -304,7 +312,7 @@ func TestResignWaitsForTheNextLeader(t *testing.T) {
 	require.True(t, c.servers["b"].core.Resigned(), "who doesn't lead has nothing to wait for")
 }
 
-// Resign is in vain when nobody takes over, and then over after an election timeout.
+// If no server takes over, Resign is in vain, and over after an election timeout.
 func TestResignIsBounded(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -372,7 +380,8 @@ func (c *cores) transferCall(at, to raft.ServerID) {
 	c.settle()
 }
 
-// A transfer can be asked for at every server, and is answered there when the target leads.
+// A transfer can be asked for at every server. The caller gets its answer there when the target
+// leads.
 func TestTransferCalls(t *testing.T) {
 	for _, at := range []raft.ServerID{"a", "b", "c"} {
 		for _, to := range []raft.ServerID{"b", ""} {
@@ -414,7 +423,8 @@ func TestTransferCallsAreRefused(t *testing.T) {
 	require.ErrorIs(t, c.servers["b"].answers[before].Err, raft.ErrTransferGivenUp)
 }
 
-// If another server than the target is elected meanwhile, that one hands over to it.
+// If another server than the target is elected in the meantime, that server hands over to the
+// target.
 func TestTransferCallGoesOnAtTheNextLeader(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -436,7 +446,8 @@ func TestTransferCallGoesOnAtTheNextLeader(t *testing.T) {
 	require.NoError(t, c.servers["a"].answers[0].Err)
 }
 
-// Two that want the leadership to be elsewhere have their way one after the other: it doesn't go to and fro for ever.
+// Two callers that want different leaders have their way one after the other. The leadership
+// doesn't go to and fro for ever.
 func TestTransfersThatContradictEnd(t *testing.T) {
 	c := newCores(t, 2)
 	c.elect("a")

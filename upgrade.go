@@ -6,20 +6,24 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A cluster is upgraded one server at a time, and meanwhile servers of two versions share one log. What one of them doesn't
-// know must not get into it: so a new kind of entry, or a new behaviour, belongs to a level. Each server announces the highest
-// level that it knows, in its answers to heartbeats; the configuration carries the level that is in force, and the
-// leader raises it once every member knows a higher one. That is an entry in the log like any other
-// configuration: who has an entry of the new kind has the configuration before it that allows it, and a truncation takes
-// both.
+// A cluster is upgraded one server at a time, and in the meantime servers of two versions share one
+// log. What one of them doesn't know must not get into the log. So a new kind of entry, or a new
+// behaviour, belongs to a level.
 //
-// A level never falls. A server that knows less than what is in force refuses to start, takes nothing from the leader, and is
-// not added. So going back to an older version is possible as long as its level holds: CoreConfig.Level keeps it.
+// Each server announces the highest level that it knows, in its answers to heartbeats. The
+// configuration carries the level that is in force, and the leader raises it once every member
+// knows a higher one. That is an entry in the log like any other configuration. A server that has
+// an entry of a new kind has, before it, the configuration that allows it. A truncation takes both.
+//
+// A level never falls. A server that doesn't know the level in force refuses to start, takes
+// nothing from the leader, and is not added to the cluster. So a server can go back to an older
+// version only while that version's level is in force: CoreConfig.Level keeps it so.
 
-// checkLevel says whether a server that knows a level can belong to the cluster.
+// checkLevel returns an error that wraps ErrOutdated if a server that knows this level can't belong
+// to the cluster.
 func checkLevel(c *Configuration, known Level) error {
 	if level := c.LevelInForce(); level > known {
-		return fmt.Errorf("%w: level %d is in force, and it knows %d", ErrOutdated, level, known)
+		return fmt.Errorf("%w: level %d is in force, and the server knows level %d", ErrOutdated, level, known)
 	}
 	return nil
 }
@@ -30,8 +34,8 @@ func (c *Core) inForce(kind wire.EntryKind) bool {
 	return configuration == nil || kind.Level() <= configuration.LevelInForce()
 }
 
-// understands says whether this server knows the level that a message brings. If it doesn't, it is outdated, and takes none
-// of it.
+// understands says whether this server knows the levels of the configurations in a message. If it
+// doesn't, it is outdated, and takes nothing of the message.
 func (c *Core) understands(m *wire.Message) bool {
 	for _, e := range m.Entries() {
 		if e.Kind != wire.EntryConfiguration {
@@ -39,7 +43,7 @@ func (c *Core) understands(m *wire.Message) bool {
 		}
 		configuration, err := wire.DecodeConfiguration(e.Data)
 		if err != nil || checkLevel(&configuration, c.config.Level) != nil {
-			if c.removed == 0 { // or else it doesn't matter any more
+			if c.removed == 0 { // it doesn't matter to a server that was removed
 				c.trouble = ErrOutdated
 			}
 			return false
@@ -48,15 +52,16 @@ func (c *Core) understands(m *wire.Message) bool {
 	return true
 }
 
-// levelHeard takes what a peer says of its level, while that makes a difference.
+// levelHeard notes the level that a peer knows, while that makes a difference.
 func (c *Core) levelHeard(p *progress, level Level) {
 	if c.log.configuration().LevelInForce() < c.config.Level {
 		p.level = level
 	}
 }
 
-// raiseLevel raises the level to the highest one that all members know. The members stay the same, so that it needs no joint
-// step; and it is a change like any other, so that there is only one at a time.
+// raiseLevel raises the level in force to the highest one that all members know. The members stay
+// the same, so this needs no joint step. It is a change like any other, so there is only one at a
+// time.
 func (c *Core) raiseLevel(l *leader, present *Configuration) {
 	level := c.config.Level
 	if l.change != nil || present.LevelInForce() >= level {

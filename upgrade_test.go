@@ -16,7 +16,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// mixed starts servers of which one, c, is of an older version, founds a cluster and commits a command.
+// mixed starts three servers of which one, c, is of an older version. They found a cluster and
+// commit a command.
 func mixed(t *testing.T) *cores {
 	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
 		if config.ID == "c" {
@@ -42,7 +43,8 @@ func (c *cores) answerOfOpen(id raft.ServerID) raft.Answer {
 	return answer
 }
 
-// What one server doesn't know no server puts into the log; once all know it, the leader puts it in force.
+// While one server doesn't know a kind of entry, no server puts it into the log. Once all know it,
+// the leader puts it in force.
 func TestLevelIsRaisedOnceAllKnowIt(t *testing.T) {
 	c := mixed(t)
 	require.Zero(t, c.status("a").Configuration.Level, "all founders know the first one only")
@@ -64,7 +66,8 @@ func TestLevelIsRaisedOnceAllKnowIt(t *testing.T) {
 	}
 }
 
-// A forwarded entry that the leader's level doesn't allow isn't appended, and its caller learns why.
+// A forwarded entry that the leader's level doesn't allow isn't appended, and its caller learns
+// why.
 func TestLeaderRefusesWhatIsNotInForce(t *testing.T) {
 	c := mixed(t)
 	before := c.status("a").Last
@@ -80,7 +83,8 @@ func TestLeaderRefusesWhatIsNotInForce(t *testing.T) {
 	require.Equal(t, []uint64{request.Lowest + 1}, refused[0].ForwardResponse().Refused)
 }
 
-// Who doesn't know what is in force neither starts, nor takes it from a leader, nor is added; and says why.
+// A server that doesn't know the level in force doesn't start, takes nothing from the leader, and
+// isn't added to the cluster. It says why.
 func TestOutdatedServer(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
@@ -89,7 +93,7 @@ func TestOutdatedServer(t *testing.T) {
 	config.Saved = raft.Saved{State: b.saved, Last: 1, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: b.log[:1]}
 	_, err := raft.NewCore(config)
 	require.ErrorIs(t, err, raft.ErrOutdated)
-	require.ErrorContains(t, err, "level 2 is in force, and it knows 1")
+	require.ErrorContains(t, err, "level 2 is in force, and the server knows level 1")
 
 	c.spare("d")
 	c.servers["d"].config.Level = wire.LevelFirst
@@ -99,9 +103,10 @@ func TestOutdatedServer(t *testing.T) {
 	require.ErrorIs(t, answer.Err, raft.ErrOutdated)
 	require.ErrorContains(t, answer.Err, `"d"`)
 
-	// It went back to an older version when it had said that it knows the level, and before it was in force.
+	// b went back to an older version after it had said that it knows the level, and before the
+	// level was in force.
 	c = mixed(t)
-	c.servers["b"].slowDisk = true // the level reaches its log, and not its disk
+	c.servers["b"].slowDisk = true // the level reaches b's log, but not its disk
 	c.servers["c"].config.Level = 0
 	c.restart("c")
 	c.pass(3 * heartbeat)
@@ -134,7 +139,8 @@ func TestLevelOfAConfig(t *testing.T) {
 	require.ErrorContains(t, err, "Level is 3, and the latest is 2")
 }
 
-// A mixed cluster serves what all of its servers know, through an upgrade of one after the other.
+// A mixed cluster serves whatever all its servers know, while they are upgraded one after the
+// other.
 func TestMixedCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, memory.Faults{})

@@ -31,7 +31,7 @@ func (c *counter) Restore(io.Reader) error {
 	return errors.New("a counter is replayed from its log")
 }
 
-// A storage in memory outlives the node that wrote it, so tests can restart servers.
+// A storage in memory outlives the node that wrote it, so a test can restart a server.
 func ExampleStorage_Reopen() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -59,7 +59,7 @@ func ExampleStorage_Reopen() {
 	// 2
 }
 
-// Two of three servers go on without the third one, which catches up when the network is whole again.
+// Two of three servers go on without the third one. It catches up when the network is whole again.
 func ExampleNetwork_Isolate() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -9,15 +9,15 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A link is one direction between two servers. All of it belongs to network.mu.
+// A link is one direction between two servers. network.mu guards all of it.
 type link struct {
 	network *Network
 	to      raft.ServerID
 	seed    uint64
 	faults  Faults
 
-	sent       uint64    // messages so far: the key of their luck
-	line       time.Time // when the last message that keeps its place arrives
+	sent       uint64    // how many messages were sent so far: the key of their luck
+	line       time.Time // when the last of the messages arrives that keep their places
 	queue      packets   // what is on its way, the earliest first
 	bytes      int
 	delivering bool // a timer is set, or its function runs
@@ -29,10 +29,10 @@ type packet struct {
 	lost    raft.ServerID
 	size    int
 	due     time.Time
-	order   uint64 // among those that are due at the same time
+	order   uint64 // its place among those that are due at the same time
 }
 
-// Purposes of luck. Each has luck of its own.
+// What luck is needed for. Each purpose has luck of its own.
 const (
 	luckLoss = 1 + iota
 	luckDuplicate
@@ -42,8 +42,8 @@ const (
 	luckStream
 )
 
-// push sends a packet on its way. It returns how many copies of it are to be handed over at once.
-// The others come by timer. The caller holds network.mu.
+// push sends a packet on its way. It returns how many copies of the packet the caller has to hand
+// over at once. A timer brings the others. The caller holds network.mu.
 func (l *link) push(p packet) (copies int) {
 	l.sent++
 	f := &l.faults
@@ -116,14 +116,14 @@ func (l *link) delay(purpose uint64) time.Duration {
 	return low
 }
 
-// chance draws whether something that happens to a share of the packets happens to this one.
+// chance draws whether this packet is one of the share to which something happens.
 func (l *link) chance(purpose uint64, share float64) bool {
 	return share > 0 && float64(l.luck(purpose)>>11) < share*(1<<53)
 }
 
-// luck draws a number for the last message that was sent. It depends on the seed, on the direction,
-// on how many messages were sent before, and on what it is for. It depends on nothing else: so what
-// happens to one message leaves the luck of the others alone.
+// luck draws a number for the message that was sent last. The number depends on the seed, on the
+// direction, on how many messages were sent before, and on its purpose. It depends on nothing else.
+// So what happens to one message leaves the luck of the others alone.
 func (l *link) luck(purpose uint64) uint64 { return mix(mix(l.seed, l.sent), purpose) }
 
 // mix hashes two numbers into one.
@@ -144,7 +144,7 @@ func hash(seed uint64, id raft.ServerID) uint64 {
 	return mix(seed, uint64(len(id)))
 }
 
-// packets is a heap by time.
+// packets is a heap, ordered by the time when they are due.
 type packets []packet
 
 func (q packets) Len() int { return len(q) }

@@ -25,33 +25,34 @@ type Options struct {
 
 // Faults are what a network does to the messages from one server to another.
 type Faults struct {
-	// MinDelay and MaxDelay bound how long a message travels. If both are 0, it is handed to the
-	// receiver before Send returns.
+	// MinDelay and MaxDelay bound how long a message travels. If both are 0, the receiver has the
+	// message before Send returns.
 	MinDelay, MaxDelay time.Duration
-	// Loss, Duplicate and Reorder are the shares of messages, from 0 to 1, that are lost, that
-	// arrive twice, and that don't keep their place in line (which shows only where there is a
-	// delay).
+	// Loss, Duplicate and Reorder are shares of the messages, from 0 to 1: those that are lost,
+	// those that arrive twice, and those that don't keep their places in line. Reorder has an
+	// effect only where there is a delay.
 	Loss, Duplicate, Reorder float64
-	// Cut loses everything, and breaks streams.
+	// Cut loses every message, and breaks the streams between the two servers.
 	Cut bool
 }
 
-// Limits of what is on its way from one server to another. A message that exceeds one is lost.
+// Limits of what is on its way from one server to another. A message that would exceed one is lost.
 const (
 	maxMessagesUnderWay = 16 << 10
 	maxBytesUnderWay    = 64 << 20
 )
 
-// A Network connects the servers of one process, and does to their messages what it is told: it
-// loses, delays, repeats and reorders them, and parts the servers, also one way only and partially.
-// Faults may be set and healed at any time. It has timers, but no goroutine of its own. So it works
-// in a bubble of testing/synctest.
+// A Network connects the servers of one process. It does to their messages what its Faults say: it
+// loses, delays, repeats and reorders them. It also parts servers, both ways or only one way, and
+// partially. Faults may be set and healed at any time, by any goroutine.
+//
+// It has timers, but no goroutine of its own. So it works in a bubble of testing/synctest.
 type Network struct {
 	seed uint64
 
 	mu      sync.Mutex
 	faults  Faults
-	servers map[raft.ServerID]*endpoint // those that have started and aren't closed
+	servers map[raft.ServerID]*endpoint // the servers that have started and aren't closed
 	links   map[direction]*link
 }
 
@@ -66,12 +67,12 @@ func NewNetwork(options Options) *Network {
 	}
 }
 
-// Join returns a transport for a server. A server that was closed can join again.
+// Join returns a transport for a server. After it was closed, the server can join again.
 func (n *Network) Join(id raft.ServerID) raft.Transport {
 	return &endpoint{network: n, id: id, idle: make(chan struct{}), streams: make(map[*stream]struct{})}
 }
 
-// SetFaults sets what happens between all servers, and forgets what was set for single directions.
+// SetFaults sets what happens to all messages, and forgets what was set for single directions.
 func (n *Network) SetFaults(f Faults) {
 	n.change(func() {
 		n.faults = f
@@ -81,7 +82,8 @@ func (n *Network) SetFaults(f Faults) {
 	})
 }
 
-// SetLinkFaults sets what happens to messages from one server to another, in this direction only.
+// SetLinkFaults sets what happens to the messages from one server to another, in this direction
+// only.
 func (n *Network) SetLinkFaults(from, to raft.ServerID, f Faults) {
 	n.change(func() { n.link(from, to).faults = f })
 }
@@ -91,7 +93,7 @@ func (n *Network) Cut(from, to raft.ServerID) {
 	n.change(func() { n.link(from, to).faults.Cut = true })
 }
 
-// Isolate cuts both directions between a server and all others that have joined.
+// Isolate cuts both directions between a server and all others that have started.
 func (n *Network) Isolate(id raft.ServerID) {
 	n.change(func() {
 		for other := range n.servers {
@@ -103,8 +105,8 @@ func (n *Network) Isolate(id raft.ServerID) {
 	})
 }
 
-// Partition cuts whatever leads from one of the groups to another, both ways. Servers that are in
-// no group keep all their connections, so partitions may be partial.
+// Partition cuts all directions between servers of different groups. A server that is in no group
+// keeps all its connections, so a partition may be partial.
 func (n *Network) Partition(groups ...[]raft.ServerID) {
 	n.change(func() {
 		for i, group := range groups {
@@ -132,7 +134,8 @@ func (n *Network) Heal() {
 	})
 }
 
-// change runs f, which may cut directions, and then breaks the streams that need one of those.
+// change runs f, which may cut directions, and then breaks the streams that need a direction that
+// is cut.
 func (n *Network) change(f func()) {
 	n.mu.Lock()
 	f()
@@ -173,17 +176,17 @@ type endpoint struct {
 	network *Network
 	id      raft.ServerID
 
-	// calls counts the calls to the handler that are under way. Closing adds the most negative
-	// number, which lets no further call begin; idle is closed when the last one has ended after
+	// calls counts the calls to the handler that are under way. Close adds the most negative number
+	// to it, and from then on no call can begin. idle is closed when the last call has ended after
 	// that.
 	calls   atomic.Int64
 	idle    chan struct{}
 	atIdle  sync.Once
 	handler raft.Handler
 
-	// The rest belongs to network.mu.
+	// network.mu guards the rest.
 	started, closed bool
-	streams         map[*stream]struct{} // those that it opened, and those that it received
+	streams         map[*stream]struct{} // the streams that it has opened or received
 }
 
 // Errors of a transport.
@@ -210,7 +213,8 @@ func (e *endpoint) Start(self raft.Server, handler raft.Handler) error {
 	return nil
 }
 
-// SetServers implements raft.Transport. Every server that has joined can be reached by its ID.
+// SetServers implements raft.Transport. It does nothing: every server that has started can be
+// reached by its ID.
 func (e *endpoint) SetServers([]raft.Server) {}
 
 // Send implements raft.Transport.
@@ -235,7 +239,8 @@ func (e *endpoint) Send(m wire.Message) {
 	}
 }
 
-// begin asks for a call to the handler, which end ends. It refuses when the endpoint is closed.
+// begin asks whether a call to the handler may begin. If it may, end must be called after it. It
+// may not once the endpoint is closed.
 func (e *endpoint) begin() bool {
 	if e.calls.Add(1) > 0 {
 		return true
@@ -258,7 +263,7 @@ func (e *endpoint) receive(m wire.Message) {
 	}
 }
 
-// lost tells the server that another one is gone, unless it is closed itself.
+// lost tells the server that another one is gone, unless the server itself is closed.
 func (e *endpoint) lost(id raft.ServerID) {
 	if e.begin() {
 		e.handler.Lost(id)
@@ -266,8 +271,8 @@ func (e *endpoint) lost(id raft.ServerID) {
 	}
 }
 
-// Close implements raft.Transport. The other servers learn of it, as they learn of a connection
-// that is reset. It waits for the calls to the handler that are under way, so a handler must not
+// Close implements raft.Transport. The other servers learn of it, as they learn that a connection
+// was reset. Close waits for the calls to the handler that are under way, so the handler must not
 // call it.
 func (e *endpoint) Close() error {
 	streams, others := e.leave()
@@ -281,8 +286,8 @@ func (e *endpoint) Close() error {
 	return nil
 }
 
-// leave takes the endpoint off the network, once. It returns the streams that break by that, and
-// the servers that are to learn of it at once.
+// leave takes the endpoint off the network, once. It returns the streams that break, and the
+// servers that are to learn of it at once.
 func (e *endpoint) leave() (streams []*stream, others []*endpoint) {
 	n := e.network
 	n.mu.Lock()

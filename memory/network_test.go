@@ -51,7 +51,7 @@ func (b *mailbox) numbers() []uint64 {
 	return numbers
 }
 
-// gone returns who was lost so far.
+// gone returns the servers that were reported lost so far.
 func (b *mailbox) gone() []raft.ServerID {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,62 +13,63 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A Storage keeps the state of one server. What it holds outlives it: Reopen returns a storage that
-// holds everything that this one was told to hold, as a disk does after a crash.
+// A Storage keeps the state of one server. Its contents outlive it: Reopen returns a storage with
+// all that this one was told to hold, as a disk has it after a crash.
 //
 // It copies what it is given into chunks without pointers. So even a long log costs the garbage
 // collector nothing.
 type Storage struct {
 	mu     sync.Mutex
 	closed bool
-	failed error // that of the first Write that failed; every later Write fails with it
+	failed error // the error of the first Write that failed; every later Write fails with it
 	data   *contents
 }
 
-// contents are what survives a Reopen.
+// contents is what survives a Reopen.
 type contents struct {
 	state    raft.DurableState
 	snapshot *storedSnapshot
-	// written are the snapshots that were committed, but that no Write has named yet.
+	// written are the committed snapshots that no Write has named yet.
 	written []*storedSnapshot
 
-	// first is the index of the log's first entry, last that of its last one. The last one is
-	// first-1 when the log is empty.
+	// first and last are the indexes of the log's first and last entry. When the log is empty, last
+	// is first-1.
 	first, last raft.Index
 	baseTerm    raft.Term     // of the entry before the first one
-	chunks      []*chunk      // never empty ones; contiguous, from first (or before) to last
-	origins     []raft.Origin // the numbers in record.origin are places in it
-	// spare are chunks of maxChunk bytes, to be used again. A compaction leaves no more of them
-	// than there are chunks in the log.
+	chunks      []*chunk      // contiguous, from first (or before it) to last; none is empty
+	origins     []raft.Origin // record.origin is an index of this slice
+	// spare are chunks of maxChunk bytes that can be used again. A compaction leaves no more of
+	// them than the log has chunks.
 	spare []*chunk
 }
 
-// A chunk holds neighbouring entries. A byte of it is written once: a truncation shortens only the
-// records, and the next entry's data goes behind the bytes that are there. So what was handed out
-// stays as it is. A chunk that the log has forgotten is used again, unless some of it was handed
-// out.
+// A chunk holds neighbouring entries. Each byte of it is written once: a truncation shortens only
+// the records, and the next entry's data goes behind the bytes that are there. So whatever was
+// handed out stays as it is. When the log has forgotten a chunk, the chunk is used again, unless a
+// part of it was handed out.
 type chunk struct {
 	first   raft.Index
 	records []record
 	bytes   []byte
-	lent    bool // some of it was handed out
+	lent    bool // a part of it was handed out
 }
 
 // A record is an entry without its index and without pointers.
 type record struct {
 	term     raft.Term
 	number   uint64
-	from, to uint32 // where the data is in the chunk
+	from, to uint32 // the data is chunk.bytes[from:to]
 	origin   uint32 // in contents.origins
 	kind     wire.EntryKind
-	none     bool // the data was nil
+	none     bool // the data is nil, rather than empty
 }
 
-// Chunks start small and double up to maxChunk bytes of data; a larger entry has one of its own.
+// Chunks start with minChunk bytes of data, and double up to maxChunk. An entry that is larger has
+// a chunk of its own.
 const (
 	minChunk     = 4 << 10
 	maxChunk     = 256 << 10
-	bytesARecord = 64 // expected data of an entry, for the first guess of a chunk's capacity
+	bytesARecord = 64 // the data that an entry is expected to have: a chunk has room for records by it
 	maxRecords   = 4096
 )
 
@@ -83,8 +84,8 @@ func NewStorage() *Storage {
 	return &Storage{data: &contents{first: 1, origins: []raft.Origin{{}}}}
 }
 
-// Reopen closes the storage and returns another one with the same contents. A snapshot that no
-// Write has named is gone, like a temporary file.
+// Reopen closes the storage, and returns another one with the same contents. A snapshot that no
+// Write has named is gone, as a temporary file would be.
 func (s *Storage) Reopen() *Storage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +129,7 @@ func (s *Storage) Load() (raft.Saved, error) {
 	return saved, nil
 }
 
-// Write implements raft.Storage. It refuses a write that breaks the contract, and every one after
+// Write implements raft.Storage. It refuses a write that breaks the contract, and every write after
 // it.
 func (s *Storage) Write(w raft.Write) error {
 	s.mu.Lock()
@@ -203,7 +204,8 @@ func (d *contents) find(meta *raft.SnapshotMeta) *storedSnapshot {
 	return nil
 }
 
-// install makes a snapshot the current one and drops the log unless it goes on from it.
+// install makes a snapshot the current one. It drops the log unless the log goes on after the
+// snapshot.
 func (d *contents) install(snapshot *storedSnapshot, first, last raft.Index) {
 	d.snapshot = snapshot
 	kept := d.written[:0]
@@ -246,8 +248,8 @@ func (d *contents) append(e *raft.Entry) {
 	d.last = e.Index
 }
 
-// roomFor returns the chunk that the entry after the last one goes into: the last chunk, or another
-// one that it adds if that is full.
+// roomFor returns the chunk that the next entry goes into. That is the last chunk, or a new one if
+// the last chunk is full.
 func (d *contents) roomFor(e *raft.Entry) *chunk {
 	size := minChunk
 	if n := len(d.chunks); n > 0 {
@@ -263,7 +265,7 @@ func (d *contents) roomFor(e *raft.Entry) *chunk {
 	return added
 }
 
-// newChunk returns an empty chunk for size bytes of data, or for as many as a larger entry needs.
+// newChunk returns an empty chunk for size bytes of data, or for need bytes if that is more.
 func (d *contents) newChunk(size, need int) *chunk {
 	if n := len(d.spare); n > 0 && size == maxChunk && need <= size {
 		spare := d.spare[n-1]
@@ -279,7 +281,7 @@ func (d *contents) newChunk(size, need int) *chunk {
 }
 
 // origin returns the number of an origin. There is one origin for each start of a server, and
-// neighbouring entries mostly share theirs. So the search from the right ends soon.
+// neighbouring entries mostly have the same one. So the search from the right soon ends.
 func (d *contents) origin(o raft.Origin) uint32 {
 	for i := len(d.origins) - 1; i >= 0; i-- {
 		if d.origins[i] == o {
@@ -318,7 +320,7 @@ func (d *contents) compact(to raft.Index) {
 // end is the index of the chunk's last entry.
 func (c *chunk) end() raft.Index { return c.first + raft.Index(len(c.records)) - 1 }
 
-// term returns the term of the entry at an index, if the log or the snapshot tells it.
+// term returns the term of the entry at an index, if the log or the snapshot has it.
 func (d *contents) term(index raft.Index) (raft.Term, bool) {
 	if d.snapshot != nil && index == d.snapshot.meta.Index {
 		return d.snapshot.meta.Term, true

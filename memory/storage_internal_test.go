@@ -11,8 +11,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A chunk of which nothing was handed out is used again once the log has forgotten it. One that
-// somebody may still read isn't.
+// When the log has forgotten a chunk, the chunk is used again, unless a part of it was handed out
+// and somebody may still read it.
 func TestStorageUsesChunksAgain(t *testing.T) {
 	s := NewStorage()
 	last := raft.Index(0)

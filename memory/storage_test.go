@@ -38,7 +38,7 @@ func storeSnapshot(t require.TestingT, s raft.Storage, index raft.Index, term ra
 	return &meta
 }
 
-// A plainLog is the stupid version of a storage: what memory.Storage is compared with.
+// A plainLog is the stupid version of a storage. memory.Storage is compared with it.
 type plainLog struct {
 	before  raft.Index // the entry before the first one
 	entries []raft.Entry
@@ -52,7 +52,7 @@ func TestStorageKeepsWhatAPlainLogKeeps(t *testing.T) {
 	})
 }
 
-// A storageComparison does the same to a memory.Storage and to a plain log.
+// A storageComparison does the same things to a memory.Storage and to a plainLog.
 type storageComparison struct {
 	storage  *memory.Storage
 	plain    plainLog
@@ -61,7 +61,7 @@ type storageComparison struct {
 	snapshot raft.SnapshotMeta
 }
 
-// Append writes entries, after the last one or in place of some.
+// Append writes entries after the last one, or in place of some entries.
 func (c *storageComparison) Append(t *rapid.T) {
 	from := raft.Index(rapid.Uint64Range(uint64(max(c.plain.before, c.snapshot.Index))+1, uint64(c.plain.last())+1).Draw(t, "from"))
 	c.term += raft.Term(rapid.IntRange(0, 1).Draw(t, "rise"))
@@ -80,7 +80,8 @@ func (c *storageComparison) Append(t *rapid.T) {
 	c.plain.entries = append(c.plain.entries[:from-c.plain.before-1:from-c.plain.before-1], entries...)
 }
 
-// Snapshot makes a snapshot the current one: of the log, past its end, or of another log.
+// Snapshot makes a snapshot the current one: a snapshot of the log, of more than the log, or of
+// another log.
 func (c *storageComparison) Snapshot(t *rapid.T) {
 	index := raft.Index(rapid.Uint64Range(uint64(max(c.plain.before, c.snapshot.Index)), uint64(c.plain.last())+3).Draw(t, "index"))
 	if index == 0 || index == c.snapshot.Index {
@@ -113,10 +114,10 @@ func (c *storageComparison) Compact(t *rapid.T) {
 	}
 }
 
-// Reopen restarts.
+// Reopen stands for a restart of the server.
 func (c *storageComparison) Reopen(t *rapid.T) { c.storage = c.storage.Reopen() }
 
-// Entries reads a range, which may not be there.
+// Entries reads a range of entries, which the log may not hold.
 func (c *storageComparison) Entries(t *rapid.T) {
 	after := raft.Index(rapid.Uint64Range(0, uint64(c.plain.last())+2).Draw(t, "after"))
 	last := after + raft.Index(rapid.Uint64Range(0, 50).Draw(t, "count"))
@@ -141,7 +142,7 @@ func (c *storageComparison) Entries(t *rapid.T) {
 	require.Equal(t, want, got)
 }
 
-// Check compares what is loaded, after each step.
+// Check compares what the two hold, after each step.
 func (c *storageComparison) Check(t *rapid.T) {
 	c.storage = c.storage.Reopen() // a storage is loaded once
 	saved, err := c.storage.Load()

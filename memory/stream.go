@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A stream is a stream between two servers.
+// A stream carries bytes from one server to another.
 type stream struct {
 	network  *Network
 	from, to raft.ServerID
@@ -18,8 +18,9 @@ type stream struct {
 	stop     func() bool // ends the watch over the writer's context
 }
 
-// OpenStream implements raft.Transport. A stream is refused with the chance of a message's loss,
-// and takes a message's delay to open; it breaks when one of its directions is cut.
+// OpenStream implements raft.Transport. A stream is refused with the probability with which a
+// message is lost, and opens after as long as a message travels. It breaks when one of its
+// directions is cut.
 func (e *endpoint) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("memory: stream to %q: %w", to, err)
@@ -47,7 +48,7 @@ func (e *endpoint) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCl
 	return &streamWriter{s}, nil
 }
 
-// serve lets the handler have a stream.
+// serve hands a stream to the handler.
 func (e *endpoint) serve(s *stream) {
 	if e.begin() {
 		e.handler.Stream(s.from, &streamReader{s})

@@ -11,8 +11,8 @@ import (
 	"github.com/e17579a5/raft/recovery"
 )
 
-// Of two servers one is lost for good, so there is no majority any more. The other one is made a
-// cluster of its own, while it is stopped.
+// One of two servers is lost for good, so there is no majority any more. The other one is made a
+// cluster of its own while it is stopped.
 func ExampleRecover() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

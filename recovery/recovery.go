@@ -12,30 +12,33 @@ import (
 // A Report says what a server holds of a cluster that has lost its majority.
 type Report struct {
 	Server  raft.ServerID
-	Cluster raft.ClusterID // the one that was
+	Cluster raft.ClusterID // the cluster that was lost
 
-	// Configuration is the latest one in the log. Its entry is at ConfigurationIndex.
+	// Configuration is the latest one in the log, and ConfigurationIndex the index of its entry.
 	Configuration      raft.Configuration
 	ConfigurationIndex raft.Index
 
 	// Snapshot is the index that the current snapshot covers: up to there the log is known to be
-	// committed. Last is the end of the log, with an entry of LastTerm. The log holds all that was
-	// committed in earlier terms, and up to Last what was committed in that term (§3.6.3). What a
-	// later leader has committed may be missing, entries of earlier terms among it.
+	// committed. Last is the index of the log's last entry, and LastTerm the term of that entry.
+	//
+	// The log holds everything that was committed in terms before LastTerm, and, up to Last,
+	// everything that was committed in LastTerm (§3.6.3). What a later leader has committed may be
+	// missing, even entries of earlier terms.
 	Snapshot, Last raft.Index
 	LastTerm       raft.Term
-	// SnapshotDamage says that the snapshot is damaged. Then a cluster of this server alone starts
-	// only if its state machine keeps its own durable state (raft.Config.Durable), or if the whole
-	// log is still there. It is better to recover another server.
+	// SnapshotDamage, when not nil, says that the snapshot is damaged. A cluster of this server
+	// alone then starts only if its state machine keeps its own durable state
+	// (raft.Config.Durable), or if the whole log is still there. It is better to recover another
+	// server.
 	SnapshotDamage error
 
-	// Record is the index of the entry that makes the server a cluster of its own, and Recovered
-	// the ID of that cluster. Both are zero if nothing was done.
+	// Record is the index of the entry that makes the server a cluster of its own, and Recovered is
+	// the ID of that cluster. Both are zero in a Report of Inspect.
 	Record    raft.Index
 	Recovered raft.ClusterID
 }
 
-// String says in a few lines what is there, and what may be lost.
+// String says in a few lines what the server holds, and what may be lost.
 func (r *Report) String() string {
 	describe := func(members []raft.Member) string {
 		var list []string
@@ -53,9 +56,9 @@ func (r *Report) String() string {
 		members += "; on the way to: " + describe(r.Configuration.Next)
 	}
 	text := fmt.Sprintf(`server %s of cluster %v, whose members are, as of index %d: %s
-its log ends at index %d, in term %d; up to index %d it is known to be committed
-lost is what was committed behind that in this term, or anywhere in a later one, though it may have been acknowledged
-and what stands behind index %d counts from now on, though it may have been answered as not applied
+its log ends at index %d, in term %d; the entries up to index %d are known to be committed
+commands are lost that were committed after its end in that term, or in a later term, even if they were acknowledged
+commands after index %d count from now on, even if they were answered as not applied
 `, r.Server, r.Cluster, r.ConfigurationIndex, members, r.Last, r.LastTerm, r.Snapshot, r.Snapshot)
 	if r.SnapshotDamage != nil {
 		text += fmt.Sprintf("its snapshot is damaged, so that it may not start alone: %v\n", r.SnapshotDamage)
@@ -66,10 +69,10 @@ and what stands behind index %d counts from now on, though it may have been answ
 	return text
 }
 
-// Inspect says what a storage holds, and changes nothing. The storage belongs to a server that is
-// stopped, and nobody else uses it. Inspect doesn't close it. The error is that of the storage, one
-// that wraps raft.ErrCorrupt if a configuration is damaged, or raft.ErrNoCluster if the storage
-// holds none.
+// Inspect says what a storage holds, and changes nothing. The server that the storage belongs to
+// must be stopped, and nobody else may use the storage. Inspect doesn't close it. The error is the
+// storage's, or wraps raft.ErrCorrupt if a configuration is damaged, or raft.ErrNoCluster if the
+// storage holds no configuration.
 func Inspect(storage raft.Storage) (Report, error) {
 	r, _, err := inspect(storage)
 	return r, err
@@ -95,10 +98,11 @@ func inspect(storage raft.Storage) (Report, raft.DurableState, error) {
 	}, saved.State, nil
 }
 
-// Recover makes the server that a storage belongs to a cluster of its own, of which it is the only
-// member, reached at an address. The package's documentation says when to do it, and what else to
-// do. The storage is as for Inspect. An address that is too long is an error that wraps
-// raft.ErrConfig.
+// Recover makes the server that a storage belongs to a cluster of its own. The server is the only
+// member, and is reached at the address, which has at most wire.MaxAddress bytes. The documentation
+// of the package says when to call Recover, and what else to do. The storage is as for Inspect. The
+// errors are those of Inspect, those of a Write, and raft.ErrConfig for an address that is too
+// long. After an error of the Write, load the storage again to see what it holds.
 func Recover(storage raft.Storage, address string) (Report, error) {
 	r, state, err := inspect(storage)
 	if err != nil {

@@ -20,7 +20,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A journal is a state machine that keeps the commands. The result of each is how many there are.
+// A journal is a state machine that keeps the commands. The result of a command is how many there
+// are by then.
 type journal struct {
 	mu       sync.Mutex
 	commands []string
@@ -52,7 +53,8 @@ func (j *journal) applied() []string {
 
 const electionTimeout = 100 * time.Millisecond
 
-// start starts a server, reached at the address "at ID". One without a list waits to be added.
+// start starts a server that is reached at the address "at ID". Without a Bootstrap list it waits
+// to be added.
 func start(network *memory.Network, id raft.ServerID, storage raft.Storage, list ...raft.Server) (*raft.Node, *journal, error) {
 	machine := &journal{}
 	node, err := raft.Start(raft.Config{
@@ -65,8 +67,8 @@ func start(network *memory.Network, id raft.ServerID, storage raft.Storage, list
 // reached returns a server with its address.
 func reached(id raft.ServerID) raft.Server { return raft.Server{ID: id, Address: "at " + string(id)} }
 
-// Of three servers two are lost. What the third one holds goes on as a cluster of its own, of which
-// the old servers are no part.
+// Two of three servers are lost. What the third one holds goes on as a cluster of its own, and the
+// old servers are no part of it.
 func TestRecover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network, list := memory.NewNetwork(memory.Options{}), []raft.Server{reached("a"), reached("b"), reached("c")}
@@ -111,7 +113,7 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, recovered.Recovered, a.Status().Cluster)
 		require.Len(t, a.Status().Members, 1)
 
-		// What comes back of the old cluster isn't heard, and can't be added as it is.
+		// A server of the old cluster that comes back isn't heard, and can't be added as it is.
 		b, _ := start("b", disks["b"].Reopen())
 		time.Sleep(5 * electionTimeout)
 		require.NoError(t, a.Read(t.Context()))
@@ -139,8 +141,8 @@ type lying struct {
 
 func (l lying) Load() (raft.Saved, error) { return l.saved, nil }
 
-// A configuration that can't be decoded is damage, whatever stands behind it; and so is a log of
-// nobody.
+// A configuration that can't be decoded is damage, even if a later one can be decoded. So is a log
+// whose server has no ID.
 func TestRecoverDamage(t *testing.T) {
 	configuration := wire.AppendConfiguration(nil, &raft.Configuration{
 		Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
