@@ -20,8 +20,7 @@ var (
 	ErrOutcomeUnknown = errors.New("raft: outcome of command unknown")
 )
 
-// Reasons why a command was not applied, a read was not served, or a call about the cluster was not
-// carried out.
+// Reasons why a command was not applied, or a read was not served.
 var (
 	// ErrOverloaded says that too much is waiting already: to be committed, to be applied or to be
 	// sent to a leader. The limits are those of Config. It makes sense to wait before the next
@@ -31,9 +30,21 @@ var (
 	// ErrTooLarge says that the command has more bytes than Config.MaxCommandBytes.
 	ErrTooLarge = errors.New("raft: command too large")
 
-	// ErrUnknownCall says that the leader's version doesn't know the call that it was asked for.
-	ErrUnknownCall = errors.New("raft: the leader's version doesn't know this call")
+	// ErrNotLeader says that this server doesn't lead in the term to which the proposal was fenced
+	// (Fence), or that a leadership is over (Node.WhileLeader).
+	ErrNotLeader = errors.New("raft: not leader")
 
+	// ErrNotInForce says that not all servers of the cluster know what was asked for: some of them
+	// are of an older version.
+	ErrNotInForce = errors.New("raft: not all servers of the cluster know this yet")
+
+	// ErrSnapshotInstalled says that this server has received a snapshot in place of the entries
+	// among which the command may be. So it can't tell what became of the command.
+	ErrSnapshotInstalled = errors.New("raft: a snapshot was installed over the command")
+)
+
+// Errors of the commands of a session.
+var (
 	// ErrSessionExpired says that there is no such session any more: it was closed, or other
 	// sessions took its place (Config.MaxSessions). This copy of the command wasn't applied. Nobody
 	// knows any more whether an earlier copy was.
@@ -43,7 +54,10 @@ var (
 	// of the session has named. The client has said thereby that it has the result, so the result
 	// is no longer kept. This copy of the command wasn't applied.
 	ErrSessionAnswered = errors.New("raft: the session has said that it has the answer")
+)
 
+// Reasons why the members of the cluster were not changed.
+var (
 	// ErrConflict says that the cluster's configuration isn't the one that the caller expected
 	// (Expect).
 	ErrConflict = errors.New("raft: the configuration has changed")
@@ -70,21 +84,12 @@ var (
 	// to keep up with the log; or no majority of the future voters answers.
 	ErrNotCaughtUp = errors.New("raft: a server that is to be a voter didn't catch up")
 
-	// ErrNotInForce says that not all servers of the cluster know what was asked for: some of them
-	// are of an older version.
-	ErrNotInForce = errors.New("raft: not all servers of the cluster know this yet")
+	// ErrUnknownCall says that the leader's version doesn't know the call that it was asked for.
+	ErrUnknownCall = errors.New("raft: the leader's version doesn't know this call")
+)
 
-	// ErrOutdated says that a server doesn't know the level that is in force in its cluster: its
-	// version is too old, or Config.Level is too low.
-	ErrOutdated = errors.New("raft: the server is too old for its cluster")
-
-	// ErrDiverged says that the results of two state machines differ. Each Divergence wraps it.
-	ErrDiverged = errors.New("raft: results of state machines differ")
-
-	// ErrNotLeader says that this server doesn't lead in the term to which the proposal was fenced
-	// (Fence), or that a leadership is over (Node.WhileLeader).
-	ErrNotLeader = errors.New("raft: not leader")
-
+// Reasons why the leadership was not handed over.
+var (
 	// ErrTransferTarget says that the leadership can't be handed to the server that was named: it
 	// leads already, is no member, or doesn't vote. If no server was named, none is fit to take
 	// over.
@@ -96,11 +101,10 @@ var (
 	// ErrTransferGivenUp says that the server that was to take over didn't lead within an election
 	// timeout.
 	ErrTransferGivenUp = errors.New("raft: handing over was given up")
+)
 
-	// ErrSnapshotInstalled says that this server has received a snapshot in place of the entries
-	// among which the command may be. So it can't tell what became of the command.
-	ErrSnapshotInstalled = errors.New("raft: a snapshot was installed over the command")
-
+// Why a node has ended, and takes no more calls.
+var (
 	// ErrClosed says that the node was closed.
 	ErrClosed = errors.New("raft: closed")
 
@@ -108,13 +112,10 @@ var (
 	ErrStopped = errors.New("raft: stopped")
 )
 
-// Errors of a storage, and of a start on one.
+// Errors of a start and of a storage.
 var (
-	// ErrCompacted says that the log doesn't hold the entries that were asked for, any more or yet.
-	ErrCompacted = errors.New("raft: entries not in the log")
-
-	// ErrNoSnapshot says that there is no snapshot, or nothing yet to take one of.
-	ErrNoSnapshot = errors.New("raft: no snapshot")
+	// ErrConfig says that a Config can't be used, with this storage or at all. The text says why.
+	ErrConfig = errors.New("raft: invalid config")
 
 	// ErrCorrupt says that stored data is damaged.
 	ErrCorrupt = errors.New("raft: stored data is corrupt")
@@ -123,11 +124,18 @@ var (
 	// one.
 	ErrLocked = errors.New("raft: storage is in use")
 
-	// ErrConfig says that a Config can't be used, with this storage or at all. The text says why.
-	ErrConfig = errors.New("raft: invalid config")
+	// ErrOutdated says that a server doesn't know the level that is in force in its cluster: its
+	// version is too old, or Config.Level is too low.
+	ErrOutdated = errors.New("raft: the server is too old for its cluster")
+
+	// ErrCompacted says that the log doesn't hold the entries that were asked for, any more or yet.
+	ErrCompacted = errors.New("raft: entries not in the log")
+
+	// ErrNoSnapshot says that there is no snapshot, or nothing yet to take one of.
+	ErrNoSnapshot = errors.New("raft: no snapshot")
 )
 
-// Reasons why a server takes no part in its cluster. Status.Trouble reports them.
+// Reasons why a server takes no part in a cluster, as Status.Trouble says.
 var (
 	// ErrBootstrapMismatch says that two servers were given different Bootstrap lists.
 	ErrBootstrapMismatch = errors.New("raft: servers have different Bootstrap lists")
@@ -148,6 +156,12 @@ var (
 	// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added
 	// to a cluster.
 	ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
+)
+
+// What a server has found out about its state machine.
+var (
+	// ErrDiverged says that the results of two state machines differ. Each Divergence wraps it.
+	ErrDiverged = errors.New("raft: results of state machines differ")
 )
 
 // ErrMalformed says that some bytes are not an encoding of what they should be.
