@@ -193,7 +193,7 @@ func (c *cores) persist(id raft.ServerID) {
 	s.writes = nil
 }
 
-// finishWrites ends a slow disk's delay.
+// finishWrites lets a slow disk do the writes that wait. Later writes wait again.
 func (c *cores) finishWrites(id raft.ServerID) {
 	c.persist(id)
 	c.drain(id)
