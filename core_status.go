@@ -43,7 +43,7 @@ type CoreStatus struct {
 	Trouble error
 }
 
-// Status returns what the core is and knows.
+// Status returns the status of the core.
 func (c *Core) Status() CoreStatus {
 	s := CoreStatus{
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),

@@ -18,7 +18,8 @@ import (
 // The cursors chase the log's right end and only ever move right, with one exception: a truncation,
 // or a snapshot that takes the place of the log, moves stable and written back. It always holds
 // that applied ≤ handed ≤ commit ≤ last and stable ≤ written ≤ last. base is at most the index of
-// the current snapshot, and commit is at least that.
+// the current snapshot, or of the one that takes its place with the next write, and commit is at
+// least that index.
 type entryLog struct {
 	// base is the last entry before the log: (0, 0), or an entry that a snapshot covers. compact
 	// moves it.

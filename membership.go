@@ -307,9 +307,10 @@ func (c *Core) askStanding() {
 // the configuration without it isn't committed, it may be the only server with a log long enough to
 // lead (§4.2.2).
 //
-//	a   …  joint  final     the leader was a or b, and has failed. By the final configuration c alone votes. By the
-//	b   …  joint  final     joint one, the last that c knows, c needs a vote of a or b too; but their logs are
-//	c   …  joint            longer, so they refuse: one of them has to lead
+//	a   …  joint  final   The leader was a or b, and has failed. By the final configuration
+//	b   …  joint  final   c alone votes. But c knows only the joint one, by which it needs a
+//	c   …  joint          vote of a or b too. Their logs are longer, so they refuse. One of
+//	                      them must lead, though by its own log it doesn't vote any more.
 func (c *Core) mayBeNeeded() bool {
 	for n := len(c.log.configurations); n > 0; n-- {
 		placed := &c.log.configurations[n-1]

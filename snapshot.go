@@ -9,14 +9,19 @@ import (
 // A snapshot stands for the log up to its index (§5.1). The core decides when a snapshot is taken,
 // and when it becomes the current one. The core never sees its bytes.
 //
-//	TakeSnapshot ──▶ the machine lane captures the state after the batches handed so far
-//	                 another goroutine writes it down, beside Apply                ──▶ SnapshotTaken
-//	Write{Snapshot, Compact}, once its index ≤ stable: it is the current one, and the log before it may go  ──▶ Persisted
-//	RestoreSnapshot ──▶ the machine lane restores the current one, after a start or an install              ──▶ Restored
+//	effect                     what is done                                          report
+//	────────────────────────   ───────────────────────────────────────────────────   ─────────────
+//	TakeSnapshot               the machine lane captures the state after all
+//	                           batches so far; another goroutine writes it, while
+//	                           the machine applies more                              SnapshotTaken
+//	Write{Snapshot, Compact}   once its index ≤ stable: the snapshot becomes the
+//	                           current one, and the log before it may go             Persisted
+//	RestoreSnapshot            the machine lane restores the current snapshot,
+//	                           after a start or an install                           Restored
 //
-// The log is forgotten up to the snapshot before the current one. So that older snapshot can take
-// the place of a current one that is found damaged. And a peer that lags a little is served from
-// the log.
+// The log is forgotten up to the snapshot before the current one. That way the older snapshot can
+// take the place of a current one that is found damaged, and a peer that lags a little is served
+// from the log.
 
 // snapshots is what a server knows of its snapshots.
 type snapshots struct {
@@ -316,7 +321,7 @@ func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
 }
 
 // SnapshotFailed reports that the snapshot that was asked for couldn't be captured or written. The
-// log stays as it is. The callers that have asked for the snapshot get the error, and it is tried
+// log stays as it is. The callers that have asked for the snapshot get the error. The core tries
 // again after a while.
 func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.advance(now)
@@ -335,8 +340,8 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 const snapshotRetry = 10
 
 // nameSnapshot lets a snapshot that was taken become the current one with the next write, once this
-// server's disk holds the log up to it. Otherwise the storage would drop the log, because it ends
-// before its snapshot, and with it what this server has acknowledged.
+// server's disk holds the log up to it. The storage drops a log that ends before its snapshot: what
+// this server has acknowledged would be lost with it.
 func (c *Core) nameSnapshot() {
 	s := &c.snapshots
 	if s.taken == nil || s.named != nil || s.taken.meta.Index > c.log.stable {

@@ -3,8 +3,8 @@ package raft
 import "github.com/e17579a5/raft/wire"
 
 // incoming is the snapshot that the leader sends to this server (snapshot_send.go); there is one at
-// a time. Its bytes are stored as they come. They stay when the stream breaks, so that the next one
-// goes on from there.
+// a time. Its bytes are stored as they come. They stay when the stream breaks, so that the next
+// stream goes on from there.
 type incoming struct {
 	state incomingState
 	name  snapshotName
@@ -180,8 +180,8 @@ func (c *Core) answerStream(m *wire.Message) {
 	})
 }
 
-// refuseStream closes a stream. If it was accepted and that wasn't handed out yet, nobody hears of
-// it: the bytes from which it was to go on may be gone by now.
+// refuseStream closes a stream. If its acceptance wasn't handed out yet, nobody hears of that: the
+// bytes from which the stream was to go on may be gone by now.
 func (c *Core) refuseStream(stream uint64) {
 	for i := range c.verdicts {
 		if c.verdicts[i].Stream == stream {

@@ -3,7 +3,8 @@ package raft
 // tail holds the recent entries of a log. The entries that are neither stable nor before base are
 // always there, and as many others as the bound of the tail allows. A slot is written once. A
 // truncation closes the last chunk, and what follows goes into a new one. So messages, writes and
-// the state machine may share the slots without a copy, and a clone copies only the last chunk.
+// the state machine may share the slots without a copy, and a clone shares all chunks but the last
+// one.
 type tail struct {
 	chunks   []chunk
 	bytes    int `state:"derived"`
