@@ -2,13 +2,13 @@ package raft
 
 import "github.com/e17579a5/raft/wire"
 
-// Admission is the front door of every message: what isn't admitted touches neither term, nor log,
-// nor role. A message must be well formed, and come from this server's cluster, or from servers
-// that this one may found or join a cluster with (founding.go). It must also mean this server's
-// disk, and not one that it has lost.
+// Admission is the front door of every message. A message that isn't admitted touches neither term,
+// nor log, nor role. A message must be well formed. It must come from this server's cluster, or
+// from servers with which this one may found a cluster, or from a cluster that it may join
+// (founding.go). And it must mean this server's present disk, not one that this server has lost.
 
-// admit says whether a message concerns this server as it is now: it is well formed, and comes from
-// its cluster, or from those that it may found or join one with.
+// admit says whether a message concerns this server as it is now, as the comment above says. The
+// questions about identities and removals are answered here, and go no further.
 func (c *Core) admit(m *wire.Message) bool {
 	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > wire.MaxTerm || !m.WellFormed() {
 		return false
@@ -26,7 +26,7 @@ func (c *Core) admit(m *wire.Message) bool {
 		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
 			c.takenForAnother(m)
 			if m.Kind() == wire.KindPreVoteRequest {
-				c.tellRemoval(m) // it may have been away for so long that it knows of an older disk here
+				c.tellRemoval(m) // it may have been away so long that it knows an older disk here
 			}
 			return false
 		}
@@ -36,8 +36,8 @@ func (c *Core) admit(m *wire.Message) bool {
 		}
 		return c.state.Cluster != ClusterID{} || c.mayFoundWith(m)
 	case c.state.Cluster == ClusterID{}:
-		// A cluster that names this very disk is one to belong to. One that names another knew a
-		// disk that this server has lost, with votes and acknowledgements on it.
+		// A cluster that names this very disk is one to belong to. A cluster that names another
+		// disk knew one that this server has lost, with votes and acknowledgements on it.
 		if m.ToIncarnation != c.state.Incarnation {
 			if m.ToIncarnation != 0 {
 				c.takenForAnother(m)
@@ -49,13 +49,13 @@ func (c *Core) admit(m *wire.Message) bool {
 		return c.admitUnfounded(m)
 	}
 	if c.leaderID() == "" && c.trouble == nil {
-		c.trouble = ErrOtherCluster // a server that hears a leader takes part, whoever else speaks to it
+		c.trouble = ErrOtherCluster // a server that hears its leader has no trouble
 	}
 	return false
 }
 
-// takenForAnother notes that the cluster knows this server with another disk, and says so to a
-// leader. Who isn't one may have an older configuration than this server.
+// takenForAnother notes that the cluster knows this server with another disk, and tells a leader
+// which disk it has. A sender that isn't a leader may have an older configuration than this server.
 func (c *Core) takenForAnother(m *wire.Message) {
 	leads := (m.Kind() == wire.KindHeartbeat || m.Kind() == wire.KindAppendRequest) && m.Term >= c.state.Term
 	if c.named == 0 || leads {
@@ -66,10 +66,10 @@ func (c *Core) takenForAnother(m *wire.Message) {
 	}
 }
 
-// admitUnfounded judges what a server says that doesn't know yet, or not any more, that it belongs
-// to this server's cluster. Its answers count if it has the disk that the configuration names: it
-// was elected with, but hasn't got the first entry. If it wants to found a cluster it is told that
-// there is one.
+// admitUnfounded judges a message from a server that doesn't know yet, or not any more, that it
+// belongs to this server's cluster. Its answers count if it has the disk that the configuration
+// names: it has voted for the founder, but hasn't got the first entry yet. If it wants to found a
+// cluster, it is told that there is one.
 func (c *Core) admitUnfounded(m *wire.Message) bool {
 	switch m.Kind() {
 	case wire.KindPreVoteRequest:

@@ -2,15 +2,16 @@ package raft
 
 import "slices"
 
-// machineWork is what the state machine has to do: it is handed what is committed, in batches, and
-// reports what it has applied. What has left the log's tail is read from the disk first.
+// machineWork is the work of the state machine. It is handed what is committed, in batches, and
+// reports what it has applied. Entries that have left the log's tail are read from the disk first.
 type machineWork struct {
 	// applying are the last indexes of the batches that the state machine works on.
 	applying []Index
 	// fetching says that the next batch is being read from the disk. fetched is what was read.
 	fetching bool
 	fetched  []Entry `clone:"shared"`
-	// behind is up to where entries are to be applied before machineDeadline; 0 while all are.
+	// behind is the index up to which entries are to be applied before machineDeadline passes. It
+	// is 0 while nothing is to be applied.
 	behind Index
 }
 
@@ -29,8 +30,8 @@ func (w *machineWork) clone() machineWork {
 	return n
 }
 
-// maxApplying bounds the batches handed to the state machine and not yet reported. What is committed
-// meanwhile goes into the next one.
+// maxApplying bounds the batches that the state machine was handed and has not reported yet. What
+// is committed meanwhile goes into the next batch.
 const maxApplying = 4
 
 // drainApply hands what is committed to the state machine, from the tail or by way of the disk.
@@ -63,8 +64,8 @@ func (c *Core) drainApply(e *Effects) {
 	}
 }
 
-// Applied reports that the state machine has applied a batch, with what Applier.Apply returned. Batches
-// are reported in order; several may be reported as one.
+// Applied reports that the state machine has applied a batch, together with what Applier.Apply has
+// returned. Batches are reported in order. Several may be reported as one.
 func (c *Core) Applied(now Instant, batch Batch) {
 	c.advance(now)
 	l := &c.log
@@ -85,8 +86,9 @@ func (c *Core) Applied(now Instant, batch Batch) {
 	}
 }
 
-// awaitsApplied says whether it makes a difference at once what the state machine has applied: to callers and peers, to what it
-// is handed next, or to whether this server is a member. Otherwise it is time enough to hear of it before the next event.
+// awaitsApplied says whether the core needs to know at once what the state machine has applied: for
+// callers and peers, for what the state machine is handed next, or to see whether this server is a
+// member. Otherwise the core may hear of it just before the next event.
 func (c *Core) awaitsApplied() bool {
 	l := &c.log
 	_, leads := c.role.(*leader)

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A circuit is three bare cores, with state machines, whose disks and network take no time: what is left is the work of the
-// cores.
+// A circuit is three bare cores with state machines, whose disks and network take no time. What is
+// left is the work of the cores.
 type circuit struct {
 	cores    map[raft.ServerID]*raft.Core
 	ids      []raft.ServerID
@@ -29,7 +29,9 @@ func newCircuit(tb testing.TB) *circuit {
 	c := &circuit{cores: make(map[raft.ServerID]*raft.Core), appliers: make(map[*raft.Core]*raft.Applier)}
 	servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 	for i, s := range servers {
-		core, err := raft.NewCore(raft.CoreConfig{ID: s.ID, Bootstrap: servers, Seed: 1, Incarnation: raft.Incarnation(1 + i), TailBytes: 1 << 20})
+		core, err := raft.NewCore(raft.CoreConfig{
+			ID: s.ID, Bootstrap: servers, Seed: 1, Incarnation: raft.Incarnation(1 + i), TailBytes: 1 << 20,
+		})
 		require.NoError(tb, err)
 		c.cores[s.ID] = core
 		c.ids = append(c.ids, s.ID)
@@ -63,7 +65,7 @@ func (c *circuit) deliver() {
 	c.network = c.network[:0]
 }
 
-// drain performs a core's effects, but for delivering its messages.
+// drain performs a core's effects, except that it doesn't deliver its messages.
 func (c *circuit) drain(core *raft.Core) {
 	for again := true; again; {
 		e := &c.effects
@@ -101,8 +103,8 @@ func (c *circuit) propose(batch int, command []byte) {
 	c.deliver()
 }
 
-// BenchmarkCore measures the protocol without clocks, disks, networks and goroutines: three cores in a batch of
-// commands, from the proposals to the answers.
+// BenchmarkCore measures the protocol without clocks, disks, networks and goroutines. Three cores
+// take a batch of commands from the proposals to the answers.
 func BenchmarkCore(b *testing.B) {
 	for _, batch := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
@@ -120,8 +122,8 @@ func BenchmarkCore(b *testing.B) {
 	}
 }
 
-// TestCoreAllocations: what a batch of commands allocates in three cores is a few slices, however many commands there are.
-// A greater number here is one for each batch of every user.
+// TestCoreAllocations: for a batch of commands three cores allocate a few slices, however many
+// commands there are. Each further allocation is one for each batch of every user.
 func TestCoreAllocations(t *testing.T) {
 	for batch, most := range map[int]float64{1: 2, 64: 3, 1024: 24} {
 		c := newCircuit(t)

@@ -7,66 +7,77 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A CoreConfig is what a Core is made of. The zero values of the limits and durations stand for the
-// defaults, which each of them names.
+// A CoreConfig is what a Core is made of. A limit or a duration of zero stands for its default,
+// which its comment gives in parentheses. An error of NewCore that wraps ErrConfig names the field
+// that is wrong.
 type CoreConfig struct {
+	// ID names this server. Address is where the other servers reach it.
 	ID      ServerID
 	Address string
 
-	// Saved is what the storage holds. Incarnation is used when it holds nothing: a random number, not 0.
+	// Saved is what the storage holds. Incarnation is a random number, not 0. It becomes the name
+	// of the disk if the storage holds nothing, and is unused otherwise.
 	Saved       Saved
 	Incarnation Incarnation
 
-	// DurableMachine says that the state machine keeps its own durable state, and MachineApplied up to which index.
+	// DurableMachine says that the state machine keeps its own durable state. MachineApplied is
+	// then the index up to which that state has applied the log.
 	DurableMachine bool
 	MachineApplied Index
 
 	// Bootstrap is the list of the servers that found the cluster together. It is used only while
-	// there is no log. Without it, a server without state waits to be added.
+	// there is no log. A server without a list and without a log waits to be added to a cluster.
 	Bootstrap []Server
 
-	// Seed makes this server's timeouts different from those of others and of earlier runs, and is the
-	// source of the ClusterID.
+	// Seed makes this server's timeouts different from those of other servers and of earlier runs.
+	// The founder draws the ClusterID from it.
 	Seed uint64
 
-	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout is how long a follower hears
-	// nothing before it campaigns: a random time in [1, 1.5) times this (1 s). It is at least twice the
-	// Heartbeat.
+	// Heartbeat is the interval between heartbeats (100 ms). ElectionTimeout (1 s) is at least
+	// twice the Heartbeat. A follower that hears nothing campaigns after a random time in [1, 1.5)
+	// times the ElectionTimeout (§3.4).
 	Heartbeat, ElectionTimeout time.Duration
 
-	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a server of higher
-	// priority that has caught up. Elections don't look at it.
+	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a
+	// server of higher priority that has caught up. Elections don't look at it.
 	Priority int
-	// MaxLease is the length of the leases that this server takes as a leader and promises as a follower (0 for none, at
-	// most the ElectionTimeout). ClockDrift bounds by how much two servers' clocks may differ in a second
-	// (10 ms, at most a second): the leases are safe only if it holds.
+	// MaxLease is the length of the leases that this server takes as a leader and promises as a
+	// follower (0 for none, at most the ElectionTimeout). ClockDrift bounds by how much the clocks
+	// of two servers may drift apart in a second (10 ms, at most a second). The leases are safe
+	// only if that bound holds (§6.4.1).
 	MaxLease, ClockDrift time.Duration
 
-	// MaxUncommittedBytes bounds the log above min(commit, stable), MaxUnappliedBytes that above applied, and
-	// MaxPendingBytes what callers at this server have waiting (64 MiB each). Beyond, proposals are refused.
+	// MaxUncommittedBytes bounds the log above min(commit, stable). MaxUnappliedBytes bounds the
+	// log above applied. MaxPendingBytes bounds the commands that callers at this server wait for.
+	// Each is 64 MiB by default. A proposal beyond any of them is refused.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
-	// MaxPending bounds how many commands, and how many reads, callers at this server have waiting (65,536,
-	// at most 131,072).
+	// MaxPending bounds how many commands, and how many reads, callers at this server may wait for
+	// (65,536, at most 131,072).
 	MaxPending int
-	// MaxAppendBytes bounds the entries in one message, beyond the first (256 KiB).
+	// MaxAppendBytes bounds the entries in one message (256 KiB). The first entry may be larger.
 	MaxAppendBytes int
-	// WindowMessages and WindowBytes bound what is on its way to a peer (256, 4 MiB).
+	// WindowMessages and WindowBytes bound the appends that are on their way to a peer (256, 4
+	// MiB).
 	WindowMessages, WindowBytes int
-	// TailBytes bounds the entries kept in memory beyond those that must be (16 MiB).
+	// TailBytes bounds the entries in memory (16 MiB). The entries that aren't durable yet are kept
+	// in any case.
 	TailBytes int
-	// SnapshotMinBytes and SnapshotFactor say when a snapshot is taken: when what the state machine was handed since the
-	// last one exceeds the larger of SnapshotMinBytes (64 MiB) and SnapshotFactor (4) times its size. SnapshotRetainBytes (1
-	// GiB) bounds how much of the log is kept for the sake of a peer that is sent a snapshot, or has just been.
+	// SnapshotMinBytes (64 MiB) and SnapshotFactor (4) say when a snapshot is taken. It is taken
+	// when the bytes that the state machine was handed since the last one exceed SnapshotMinBytes,
+	// and exceed SnapshotFactor times the size of that snapshot. SnapshotRetainBytes (1 GiB) bounds
+	// how much of the log is kept for a peer that is being sent a snapshot, or has just been sent
+	// one.
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
-	// MaxWrites bounds the writes handed out and not yet persisted (1). What gathers meanwhile becomes
-	// the next one.
+	// MaxWrites bounds the writes that are handed out and not yet persisted (1). What is to be
+	// written meanwhile gathers in the next one.
 	MaxWrites int
 
-	// Level is the highest level that this server is to know: LatestLevel, which 0 stands for, or a lower one, to keep the
-	// whole cluster at that.
+	// Level is the highest level that this server may know. 0 stands for LatestLevel. A lower level
+	// here keeps the whole cluster at that level.
 	Level Level
 
-	// CompareResults says that fingerprints of results are compared with those of other servers.
+	// CompareResults says that this server compares the fingerprints of its results with those of
+	// other servers.
 	CompareResults bool
 
 	// Now is the time of the start.
@@ -91,7 +102,7 @@ const (
 	defaultSnapshotRetainBytes = 1 << 30
 )
 
-// normalize fills in the defaults and refuses what can't be used.
+// normalize fills in the defaults, and refuses values that can't be used.
 func (c *CoreConfig) normalize() error {
 	for _, duration := range []struct {
 		value        *time.Duration
@@ -153,7 +164,7 @@ func (c *CoreConfig) normalize() error {
 	case c.MaxLease > c.ElectionTimeout:
 		return fmt.Errorf("%w: MaxLease is longer than the ElectionTimeout", ErrConfig)
 	case c.ClockDrift > time.Second:
-		return fmt.Errorf("%w: ClockDrift is more than a second in a second", ErrConfig)
+		return fmt.Errorf("%w: ClockDrift is more than one second (per second)", ErrConfig)
 	}
 	if err := checkServer(Server{ID: c.ID, Address: c.Address}); err != nil {
 		return err
@@ -161,8 +172,8 @@ func (c *CoreConfig) normalize() error {
 	return c.normalizeBootstrap()
 }
 
-// normalizeBootstrap sorts the list, since it is compared between servers, and refuses one that names a
-// server twice or leaves out this one.
+// normalizeBootstrap sorts the list, because servers compare their lists. It refuses a list that
+// names a server twice, or leaves this one out.
 func (c *CoreConfig) normalizeBootstrap() error {
 	if len(c.Bootstrap) == 0 {
 		return nil
@@ -193,39 +204,43 @@ func checkServer(s Server) error {
 		return fmt.Errorf("%w: server ID %q has %d bytes, not 1 to %d", ErrConfig, s.ID, len(s.ID), wire.MaxServerID)
 	}
 	if len(s.Address) > wire.MaxAddress {
-		return fmt.Errorf("%w: the address of server %q has %d bytes, more than %d", ErrConfig, s.ID, len(s.Address), wire.MaxAddress)
+		return fmt.Errorf("%w: the address of server %q has %d bytes, more than %d",
+			ErrConfig, s.ID, len(s.Address), wire.MaxAddress)
 	}
 	return nil
 }
 
-// checkSaved refuses what no storage that keeps its contract can hold.
+// checkSaved refuses a state that no storage which keeps its contract can hold.
 func (c *CoreConfig) checkSaved() error {
 	s := &c.Saved
 	if s.State.Server != "" && s.State.Server != c.ID {
 		return fmt.Errorf("%w: the storage belongs to server %q, not to %q", ErrConfig, s.State.Server, c.ID)
 	}
 	if s.State.Server == "" && (s.Last > 0 || s.State.Term > 0) {
-		return fmt.Errorf("%w: a log without an identity", ErrCorrupt)
+		return fmt.Errorf("%w: there is a log or a term, but no server ID", ErrCorrupt)
 	}
 	if s.State.Server == "" && c.Incarnation == 0 {
 		return fmt.Errorf("%w: a new storage needs an Incarnation", ErrConfig)
 	}
 	next, term := s.Base+1, s.BaseTerm
 	if s.Last < s.Snapshot.Index || s.Base > s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
-		return fmt.Errorf("%w: the log goes from %d to %d with %d terms, and the snapshot is at %d", ErrCorrupt, s.Base, s.Last, len(s.Runs), s.Snapshot.Index)
+		return fmt.Errorf("%w: the log goes from %d to %d with %d terms, and the snapshot is at %d",
+			ErrCorrupt, s.Base, s.Last, len(s.Runs), s.Snapshot.Index)
 	}
 	for i, run := range s.Runs {
-		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last || run.Term < term || i > 0 && run.Term == term {
+		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last ||
+			run.Term < term || i > 0 && run.Term == term {
 			return fmt.Errorf("%w: the log has a gap or falling terms at %d", ErrCorrupt, run.First)
 		}
 		next, term = run.First+1, run.Term
 	}
 	unfounded := s.Snapshot.founding() && s.Last == s.Snapshot.Index && s.State.Cluster == ClusterID{}
 	if s.Last > 0 && !unfounded && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
-		return fmt.Errorf("%w: a log to %d without a cluster or its configuration", ErrCorrupt, s.Last)
+		return fmt.Errorf("%w: the log goes to %d, but there is no cluster ID or no configuration", ErrCorrupt, s.Last)
 	}
 	if term > s.State.Term {
-		return fmt.Errorf("%w: the log holds term %d, but the server only knows %d", ErrCorrupt, term, s.State.Term)
+		return fmt.Errorf("%w: the log holds an entry of term %d, but the server is only in term %d",
+			ErrCorrupt, term, s.State.Term)
 	}
 	return nil
 }

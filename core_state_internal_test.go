@@ -16,8 +16,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// These tests find by reflection whatever a core is made of: a field that is added somewhere, and
-// forgotten where its struct is encoded or cloned, fails one of them by its name.
+// These tests find by reflection everything that a core is made of. Suppose that a field is added
+// and forgotten where its struct is encoded or cloned. Then one of these tests fails, and names the
+// field.
 
 // elsewhere are fields that aren't encoded, of types that don't belong to the core alone.
 var elsewhere = map[string]string{
@@ -25,15 +26,15 @@ var elsewhere = map[string]string{
 	"SnapshotMeta.Configuration": derived, // it is the one at ConfigurationIndex
 }
 
-// unchanging are types of values that are never changed once they are there, so that clones may
-// share what they point to.
+// unchanging are the types whose values never change once they exist. Clones may share what they
+// point to.
 var unchanging = map[reflect.Type]bool{
 	reflect.TypeFor[[]byte](): true, reflect.TypeFor[Entry](): true, reflect.TypeFor[wire.Message](): true,
 	reflect.TypeFor[Configuration](): true, reflect.TypeFor[wire.Call](): true, reflect.TypeFor[SnapshotMeta](): true,
 	reflect.TypeFor[storedSnapshot](): true, reflect.TypeFor[Divergence](): true, reflect.TypeFor[error](): true,
 }
 
-// Why a field isn't encoded, as its tag says (see AppendState).
+// The reasons why a field isn't encoded, as its tag gives them (core_state.go).
 const (
 	luck      = "luck"
 	derived   = "derived"
@@ -41,12 +42,12 @@ const (
 	fixed     = "fixed"
 )
 
-// settable returns a field that may be set, though it isn't exported.
+// settable returns the field as one that may be set, even if it isn't exported.
 func settable(v reflect.Value) reflect.Value {
 	return reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
 }
 
-// populate fills a value, and all that it reaches, with something that isn't zero.
+// populate fills a value, and all that it reaches, with values that aren't zero.
 func populate(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -77,7 +78,7 @@ func populate(v reflect.Value) {
 	}
 }
 
-// scalar sets a simple value to one of its values.
+// scalar sets a value of a simple type to the n-th of its values.
 func scalar(v reflect.Value, n int64) {
 	switch {
 	case v.Kind() == reflect.Bool:
@@ -93,13 +94,13 @@ func scalar(v reflect.Value, n int64) {
 	}
 }
 
-// populated returns a core in a role, in which everything is something. It is no core that could
-// be; but there is nothing that one could have and that this one lacks.
+// populated returns a core in a role, in which everything has some value. No core could get there.
+// But it lacks nothing that a core can have.
 func populated(r role) *Core {
 	c := &Core{role: r}
 	populate(reflect.ValueOf(c).Elem())
 	c.config.CompareResults = true
-	// What only counts in comparison with something else.
+	// These fields only count in comparison with others.
 	c.out.issued, c.out.termWrite, c.out.leaseWrite = 5, 5, 5
 	for i := range c.out.held {
 		c.out.held[i].after = 5
@@ -110,7 +111,7 @@ func populated(r role) *Core {
 	case *leader:
 		r.released = 0
 	}
-	// What isn't encoded because nobody needs it any more.
+	// These values aren't encoded because nobody needs them any more.
 	for i := range c.reads {
 		for j := range c.reads[i].waiting {
 			c.reads[i].waiting[j].canceled = false
@@ -120,10 +121,10 @@ func populated(r role) *Core {
 	return c
 }
 
-// roles are those that a core can have.
+// roles are the roles that a core can have.
 func roles() []role { return []role{&follower{}, &candidate{}, &leader{}} }
 
-// ledger looks for what of a core isn't encoded.
+// ledger looks for parts of a core that aren't encoded.
 type ledger struct {
 	core   *Core
 	before []byte
@@ -139,8 +140,8 @@ func (l *ledger) encode() (b []byte) {
 	return l.core.AppendState(nil, func(id ServerID) byte { return (string(id) + "\x00")[0] })
 }
 
-// findings are what was found of a part of a core. missing are the paths to what isn't encoded and
-// should be, or is and shouldn't; right counts the others.
+// findings are what was found about a part of a core. missing are the paths to values that should
+// be encoded and aren't, or the other way round. right counts the other values.
 type findings struct {
 	missing []string
 	right   int
@@ -150,7 +151,7 @@ func (f *findings) add(more findings) {
 	f.missing, f.right = append(f.missing, more.missing...), f.right+more.right
 }
 
-// compare says whether the encoding shows a change that was made at a path, and should.
+// compare looks whether the encoding shows the change that was made at a path, and whether it should.
 func (l *ledger) compare(path, why string) findings {
 	shows := !bytes.Equal(l.before, l.encode())
 	switch {
@@ -162,7 +163,8 @@ func (l *ledger) compare(path, why string) findings {
 	return findings{right: 1}
 }
 
-// walk changes everything that a value reaches, one after the other. why says why it isn't encoded.
+// walk changes everything that a value reaches, one thing after the other. why is the reason why
+// the value isn't encoded, or "".
 func (l *ledger) walk(v reflect.Value, path, why string) (found findings) {
 	was := reflect.New(v.Type()).Elem()
 	was.Set(v)
@@ -199,7 +201,8 @@ func (l *ledger) walk(v reflect.Value, path, why string) (found findings) {
 	return found
 }
 
-// walkField does so for a field of a struct. A field of which nothing is encoded is one finding.
+// walkField does the same for a field of a struct. A field of which nothing is encoded is one
+// finding.
 func (l *ledger) walkField(v reflect.Value, i int, path, why string) findings {
 	field := v.Type().Field(i)
 	name := v.Type().Name() + "." + field.Name
@@ -221,8 +224,8 @@ func (l *ledger) walkField(v reflect.Value, i int, path, why string) findings {
 	return found
 }
 
-// Whatever a core has decides what it does next and is in its encoding, or its tag says why it
-// needn't be.
+// Everything that a core has decides what the core does next and is in its encoding, or its tag
+// says why it needn't be.
 func TestEverythingIsEncoded(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range roles() {
@@ -240,8 +243,8 @@ func TestEverythingIsEncoded(t *testing.T) {
 	}
 }
 
-// shared returns the paths to what two values share, though it may be changed. said says of fields
-// which are said to be shared whether any is.
+// shared returns the paths to values that two values share though they may be changed. said
+// records, for each field with the tag clone:"shared", whether anything is shared there.
 func shared(a, b reflect.Value, path string, said map[string]bool) (found []string) {
 	if unchanging[a.Type()] {
 		return nil
@@ -282,7 +285,7 @@ func shared(a, b reflect.Value, path string, said map[string]bool) (found []stri
 	return found
 }
 
-// A clone is equal to its original, and shares nothing with it that could be changed.
+// A clone is equal to its original. They share nothing that could be changed.
 func TestClonesAreApart(t *testing.T) {
 	said := map[string]bool{}
 	for _, r := range roles() {
@@ -299,7 +302,7 @@ func TestClonesAreApart(t *testing.T) {
 	}
 }
 
-// leftovers returns the paths to what is transient and there all the same.
+// leftovers returns the paths to values that are transient and not empty.
 func leftovers(v reflect.Value, path string) (found []string) {
 	if unchanging[v.Type()] || v.Kind() == reflect.Pointer && unchanging[v.Type().Elem()] {
 		return nil
@@ -331,8 +334,8 @@ func leftovers(v reflect.Value, path string) (found []string) {
 	return found
 }
 
-// A trio is three cores that do whatever there is to do at once. Each time that one was drained,
-// nothing transient may be left.
+// A trio is three cores that do at once whatever there is to do. Each time a core was drained,
+// nothing transient may be left in it.
 type trio struct {
 	t       *testing.T
 	now     Instant
@@ -357,7 +360,7 @@ func (r *trio) drain(c *Core, e *Effects) {
 	require.Empty(r.t, leftovers(reflect.ValueOf(c).Elem(), "Core"))
 }
 
-// turn drains a core, and does what it wants done.
+// turn drains a core, and performs its effects.
 func (r *trio) turn(c *Core) {
 	var e Effects
 	r.drain(c, &e)
@@ -388,7 +391,8 @@ func (r *trio) turn(c *Core) {
 	}
 }
 
-// What is said to be transient is gone when a core has been drained, whatever has happened to it.
+// A field that is said to be transient is empty when a core has been drained, whatever has happened
+// to the core.
 func TestNothingTransientIsLeft(t *testing.T) {
 	r := newTrio(t)
 	for step := range 250 {

@@ -10,8 +10,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Who takes two states for one because their encodings are equal misses what only one of them leads to. A message
-// names its round: so the same answer means another thing to a leader that is one round further.
+// Two states whose encodings are equal are taken for one: what only one of them leads to would be
+// missed. A message names its round, so the same answer means another thing to a leader that is one
+// round further.
 func TestStatesDifferInTheirRounds(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"].core
@@ -46,7 +47,7 @@ func TestStatesDifferInTheirRounds(t *testing.T) {
 	require.NotEqual(t, earlier.AppendState(nil, letter), later.AppendState(nil, letter))
 }
 
-func TestStatesDifferInWhatCallersSay(t *testing.T) {
+func TestStatesDifferInTheirCommands(t *testing.T) {
 	c := founded(t, 3)
 	one, other := c.servers["b"].core.Clone(), c.servers["b"].core.Clone()
 	one.Propose(c.now, []byte("one"))
@@ -54,7 +55,8 @@ func TestStatesDifferInWhatCallersSay(t *testing.T) {
 	require.NotEqual(t, one.AppendState(nil, letter), other.AppendState(nil, letter))
 }
 
-// A clone goes on as its original does, to the last effect: also where the appends to a peer are split.
+// A clone goes on as its original does, down to the last effect, even where the appends to a peer
+// are split.
 func TestCloneGoesOnLikeItsOriginal(t *testing.T) {
 	c := founded(t, 3)
 	original := c.servers["a"].core

@@ -1,6 +1,6 @@
 package raft
 
-// CoreStatus is what a core shows of itself.
+// CoreStatus is what a core shows of itself (Core.Status).
 type CoreStatus struct {
 	ID          ServerID
 	Role        string // "follower", "pre-candidate", "candidate" or "leader"
@@ -11,36 +11,39 @@ type CoreStatus struct {
 	Start       uint64
 	Cluster     ClusterID
 
-	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is behind Snapshot while the state machine is
-	// being restored.
+	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is less than Snapshot
+	// while the state machine is being restored.
 	Snapshot, Applied, Commit, Stable, Last Index
 	LastTerm                                Term
 
-	// Configuration is the latest one in the log, committed or not; nil while there is none. It is shared
-	// and not to be changed. ConfigurationIndex is its place.
+	// Configuration is the latest one in the log, committed or not. It is nil while there is none.
+	// It is shared, and must not be changed. ConfigurationIndex is the index of its entry.
 	Configuration      *Configuration
 	ConfigurationIndex Index
-	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
+	// PendingProposals, PendingReads and PendingCalls count the calls at this server that wait for
+	// an answer.
 	PendingProposals, PendingReads, PendingCalls int
-	// Diverged says that another server's state machine gives other results than the one here, if that was found
-	// (CoreConfig.CompareResults).
+	// Diverged is not nil if it was found that another server's state machine gives other results
+	// than the one here (CoreConfig.CompareResults).
 	Diverged *Divergence
-	// Changing says that this server leads and a change of the members is under way, or about to begin.
+	// Changing says that this server leads and a change of the members is under way, or about to
+	// begin.
 	Changing bool
 	// Held counts the messages that wait for the disk.
 	Held int
-	// Leads says that this server leads and its state machine has applied the entry that began the term.
-	// LeaseUntil is when a leader's lease ends unless it is renewed, 0 while it has none; QuietUntil when what this
-	// server has promised ends, 0 while it has promised nothing. HandingOver is the server that is to lead next.
+	// Leads is what Core.Leads returns. LeaseUntil is when a leader's lease ends unless it is
+	// renewed; it is 0 without a lease. QuietUntil is when a promise that this server has given
+	// ends; it is 0 without a promise. HandingOver is the server that is to lead next, or "" if
+	// there is none.
 	Leads                  bool
 	LeaseUntil, QuietUntil Instant
 	HandingOver            ServerID
-	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
-	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation or ErrOtherCluster.
+	// Trouble says why this server takes no part in its cluster, if it has a reason to think so:
+	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrRemoved.
 	Trouble error
 }
 
-// Status returns what the core is and knows.
+// Status returns the status of the core.
 func (c *Core) Status() CoreStatus {
 	s := CoreStatus{
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
@@ -62,14 +65,14 @@ func (c *Core) Status() CoreStatus {
 	return s
 }
 
-// Leads says whether this server leads and its state machine has applied the entry that began the term: what earlier
-// leaders have committed shows in it.
+// Leads says whether this server leads and its state machine has applied the entry that began the
+// term. Everything that earlier leaders have committed then shows in its state.
 func (c *Core) Leads() bool {
 	l, leads := c.role.(*leader)
 	return leads && c.log.applied >= l.begin
 }
 
-// leaderRole is the name of the role of who leads.
+// leaderRole is the name of a leader's role.
 const leaderRole = "leader"
 
 func (c *Core) roleName() string {

@@ -1,11 +1,12 @@
 package raft
 
-// A Turn is what gathered for a core while it was at something else, or while its whole process stood still. HandIn
-// decides in which order the core gets the parts of it.
+// A Turn is what has gathered for a core while it did something else, or while its whole process
+// stood still. HandIn decides in which order the core gets the parts of the turn.
 type Turn interface {
-	// Reports hands in what disk and state machine have done.
+	// Reports hands in what the disk and the state machine have done.
 	Reports(now Instant)
-	// Messages hands in what came from other servers, and word that one of them is gone.
+	// Messages hands in the messages of other servers, and the news that a server's process is
+	// gone.
 	Messages(now Instant)
 	// Calls hands in what callers want.
 	Calls(now Instant)
@@ -13,9 +14,14 @@ type Turn interface {
 	Tick(now Instant)
 }
 
-// HandIn hands in a turn. The clock was read after everything was taken, and time passes last: or else a process that stood
-// still for an election timeout would depose a leader whose answers have come meanwhile, and let a follower campaign that has
-// heard from its leader. Messages come before calls, so that what is proposed goes to the leader that is known by now.
+// HandIn hands in a turn. The caller reads the clock, now, after it has taken everything that the
+// turn holds.
+//
+// The time passes last. Otherwise a process that stood still for an election timeout would depose a
+// leader whose answers have come meanwhile. And a follower would campaign though it has heard from
+// its leader.
+//
+// Messages come before calls, so that a proposal goes to the leader that is known by now.
 func HandIn(now Instant, t Turn) {
 	t.Reports(now)
 	t.Messages(now)

@@ -2,8 +2,9 @@ package raft
 
 import "time"
 
-// A deadline is one thing that time can do to a core. It is off, armed, or passed: decisions look only at
-// that, never at the clock, so that a model checker may let any armed deadline pass in any order.
+// A deadline is one thing that time can do to a core. It is off, armed, or passed. Decisions look
+// only at that, and never at the clock, so that a model checker may let any armed deadline pass in
+// any order.
 type deadline struct {
 	state deadlineState
 	at    Instant `state:"luck"` // when it passes
@@ -14,11 +15,11 @@ type timing struct {
 	now       Instant `state:"luck"`
 	deadlines [numDeadlines]deadline
 	soonest   Instant `state:"luck"` // no armed deadline is earlier
-	attempt   uint64  `state:"luck"` // elections tried; makes each timeout another one
+	attempt   uint64  `state:"luck"` // elections tried; makes each timeout different
 }
 
-// encode writes which deadlines are armed and which have passed, and no time. Of some it is only
-// asked whether they are armed.
+// encode writes which deadlines are armed and which have passed, and no time. For some deadlines it
+// writes passed as off: the core only asks whether they are armed.
 func (t *timing) encode(s *stateEncoder) {
 	for i := range t.deadlines {
 		state := t.deadlines[i].state
@@ -46,42 +47,47 @@ type deadlineName int
 const (
 	// electDeadline: a follower or candidate campaigns when it passes (§3.4).
 	electDeadline deadlineName = iota
-	// stickyDeadline: until it passes, a leader was heard lately, and votes are not given away (§4.2.3).
+	// stickyDeadline: until it passes, this server has heard a leader lately, and doesn't give its
+	// vote away (§4.2.3).
 	stickyDeadline
 	// heartbeatDeadline: a leader starts a round when it passes.
 	heartbeatDeadline
 	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
 	quorumDeadline
-	// writeDeadline and readDeadline: the disk owes writes, or reads, and has finished none for too long. While one of
-	// them has passed, this server neither leads nor campaigns. Reads that a cache serves say nothing about
-	// writes that hang, nor the other way round.
+	// writeDeadline and readDeadline: when one of them has passed, the disk has owed writes, or
+	// reads, for too long without finishing any. This server then neither leads nor campaigns.
+	// There are two of them because reads that a cache serves say nothing about writes that hang,
+	// and vice versa.
 	writeDeadline
 	readDeadline
-	// retryDeadline: forwards, reads and calls that the leader hasn't answered are sent again when it passes.
+	// retryDeadline: when it passes, this server sends again the forwards, reads and calls that the
+	// leader hasn't answered.
 	retryDeadline
-	// successionDeadline: a leader looks for somebody who should rather lead when it passes.
+	// successionDeadline: when it passes, a leader looks for a server that should rather lead.
 	successionDeadline
-	// transferDeadline: a leader that hands over gives up when it passes (§3.10).
+	// transferDeadline: when it passes, a leader that hands over gives up (§3.10).
 	transferDeadline
-	// resignDeadline: a server that is about to stop doesn't wait any longer for the next leader.
+	// resignDeadline: when it passes, a server that is about to stop waits no longer for the next
+	// leader.
 	resignDeadline
 	// leaseDeadline: until it passes, a leader's state is the newest (§6.4.1).
 	leaseDeadline
-	// promiseDeadline: until it passes, this server neither grants nor asks for votes, because it promised
-	// a lease.
+	// promiseDeadline: until it passes, this server neither grants nor asks for votes, because it
+	// has promised a lease.
 	promiseDeadline
-	// machineDeadline: when it has passed, the state machine hasn't applied what was committed an election
-	// timeout ago; a leader then hands over, if it can.
+	// machineDeadline: when it has passed, the state machine still hasn't applied what was
+	// committed an election timeout ago. A leader then hands over, if it can.
 	machineDeadline
-	// needDeadline: when it has passed, a snapshot that is needed, in the place of a damaged one or for a peer that has lost
-	// its own, hasn't come for too long; a leader then hands over, if it can.
+	// needDeadline: when it has passed, a snapshot has been needed for too long, in the place of a
+	// damaged one or for a peer that has lost its own. A leader then hands over, if it can.
 	needDeadline
-	// changeDeadline: a change of the members is looked after when it passes.
+	// changeDeadline: when it passes, a leader looks after the change of the members.
 	changeDeadline
-	// snapshotDeadline: a snapshot that couldn't be written, of this server or from the leader, is tried again when it
-	// passes.
+	// snapshotDeadline: when it passes, this server tries again to store a snapshot that couldn't
+	// be written, its own or one from the leader.
 	snapshotDeadline
-	// streamDeadline: a leader looks whether the peers that it sends snapshots to are there when it passes.
+	// streamDeadline: when it passes, a leader looks whether the peers that it sends snapshots to
+	// still answer.
 	streamDeadline
 
 	numDeadlines
@@ -103,10 +109,10 @@ func (c *Core) disarm(name deadlineName) { c.deadlines[name] = deadline{} }
 // armed says whether a deadline is yet to pass.
 func (c *Core) armed(name deadlineName) bool { return c.deadlines[name].state == deadlineArmed }
 
-// passed says whether a deadline has passed and nobody has dealt with it.
+// passed says whether a deadline has passed and nothing has dealt with it yet.
 func (c *Core) passed(name deadlineName) bool { return c.deadlines[name].state == deadlinePassed }
 
-// pending returns when a deadline passes that is armed, and otherwise 0.
+// pending returns when an armed deadline passes, and 0 for a deadline that isn't armed.
 func (c *Core) pending(name deadlineName) Instant {
 	if !c.armed(name) {
 		return 0
@@ -114,7 +120,8 @@ func (c *Core) pending(name deadlineName) Instant {
 	return c.deadlines[name].at
 }
 
-// advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on them.
+// advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on
+// them.
 func (c *Core) advance(now Instant) {
 	c.now = max(c.now, now)
 	if c.now < c.soonest {
@@ -148,7 +155,8 @@ func (c *Core) Deadline() Instant {
 	return next
 }
 
-// actsOn says whether Tick has something to do about a deadline that has passed. The others are only looked at.
+// actsOn says whether Tick has something to do about a deadline that has passed. The other
+// deadlines are only looked at.
 func (c *Core) actsOn(name deadlineName) bool {
 	switch name {
 	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline, needDeadline:
@@ -160,8 +168,8 @@ func (c *Core) actsOn(name deadlineName) bool {
 	return true
 }
 
-// Tick tells the time. It is due at Deadline at the latest; what happened before is handed in first, so that
-// an answer that was queued during a pause counts before the deadline that it was to meet.
+// Tick tells the time. It is due at Deadline at the latest. What happened before is handed in
+// first: an answer that was queued during a pause counts before the deadline that it was to meet.
 func (c *Core) Tick(now Instant) {
 	c.advance(now)
 	c.meetDeadlines()
@@ -201,7 +209,7 @@ func (c *Core) meetDeadlines() {
 	}
 	if c.passed(retryDeadline) {
 		c.disarm(retryDeadline)
-		if c.out.termWrite <= c.out.durable { // or else what was sent first is still waiting here
+		if c.out.termWrite <= c.out.durable { // otherwise the first copies still wait here
 			c.retryForwards()
 			c.retryReads()
 			c.retryCalls()
@@ -218,16 +226,17 @@ func (c *Core) meetDeadlines() {
 	}
 }
 
-// deadlineNames are the deadlines for those who let them pass by name.
+// deadlineNames are the names of the deadlines, for callers that let them pass by name.
 var deadlineNames = [numDeadlines]string{
 	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
-	quorumDeadline: "quorum", writeDeadline: "write", readDeadline: "read", retryDeadline: "retry", transferDeadline: "transfer",
-	successionDeadline: "succession", resignDeadline: "resign", leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine",
-	needDeadline: "need", changeDeadline: "change",
-	snapshotDeadline: "snapshot", streamDeadline: "stream",
+	quorumDeadline: "quorum", writeDeadline: "write", readDeadline: "read", retryDeadline: "retry",
+	transferDeadline: "transfer", successionDeadline: "succession", resignDeadline: "resign",
+	leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", needDeadline: "need",
+	changeDeadline: "change", snapshotDeadline: "snapshot", streamDeadline: "stream",
 }
 
-// Armed appends the names of the deadlines that are yet to pass to names: what time may do next to this core.
+// Armed appends the names of the armed deadlines to names. They are what time may do next to this
+// core.
 func (c *Core) Armed(names []string) []string {
 	for i := range c.deadlines {
 		if c.deadlines[i].state == deadlineArmed {
@@ -237,9 +246,9 @@ func (c *Core) Armed(names []string) []string {
 	return names
 }
 
-// Pass lets the armed deadline of a name pass, whatever the time is, and does what Tick would then do. It
-// reports whether there was one. A model checker, for which the time stands still, lets the deadlines pass
-// in any order.
+// Pass lets the armed deadline of a name pass, whatever the time is, and then does what Tick would
+// do. It reports whether that deadline was armed. A model checker, for which the time stands still,
+// lets the deadlines pass in any order.
 func (c *Core) Pass(name string) bool {
 	for i := range c.deadlines {
 		if d := &c.deadlines[i]; deadlineNames[i] == name && d.state == deadlineArmed {

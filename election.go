@@ -7,23 +7,27 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// follower is a server that obeys a leader, or waits to hear of one (§3.4).
+// follower is a server that obeys a leader, or that waits to hear of one (§3.4).
 type follower struct {
 	leader ServerID // of this term; "" while unknown
 
-	// matched is how far this log is known to equal the leader's: set by accepted appends, never past last.
-	// What may be acknowledged of it is min(matched, stable): so an acknowledgement needs no
-	// queue of its own at the gate, and however many appends and writes came meanwhile, one answer says it.
+	// matched is how far this log is known to equal the leader's log. Accepted appends raise it,
+	// and it is never past last. What may be acknowledged is min(matched, stable). So an
+	// acknowledgement needs no queue of its own at the gate: however many appends and writes have
+	// come meanwhile, one answer says it.
 	matched Index
-	// acked is the highest index acknowledged to this leader. owes says that the leader waits for an answer
-	// even if that hasn't grown (it repeated or probed something).
+	// acked is the highest index that was acknowledged to this leader. owes says that the leader
+	// waits for an answer even if that index hasn't grown, because the leader has repeated or
+	// probed something.
 	acked Index
 	owes  bool
 
-	// hurry is how often to ask for pre-votes soon, because the leader's process seems to be gone.
+	// hurry is how many more times this server asks for pre-votes soon, because the process of its
+	// leader seems to be gone.
 	hurry int
 
-	// member says that the leader counts this server as a member, disk is the one that the leader has.
+	// member says that the leader counts this server as a member. disk is the disk that the leader
+	// has.
 	member bool
 	disk   Incarnation
 }
@@ -36,7 +40,8 @@ func (f *follower) encode(s *stateEncoder) {
 
 func (f *follower) clone() role { n := *f; return &n }
 
-// check: what was acknowledged was matched, and what was matched is in the log.
+// check: this server has acknowledged nothing that isn't matched, and what is matched is in the
+// log.
 func (f *follower) check(c *Core) error {
 	if f.matched > c.log.last || f.acked > f.matched {
 		return broken("Acknowledged Within Matched", "acked %d matched %d last %d", f.acked, f.matched, c.log.last)
@@ -44,18 +49,20 @@ func (f *follower) check(c *Core) error {
 	return nil
 }
 
-// candidate is a server that asks for votes: first whether it would get them (§9.6), then for them (§3.4).
+// candidate is a server that asks for votes. It first asks whether it would get them (§9.6), and
+// then for the votes themselves (§3.4).
 type candidate struct {
 	pre      bool
 	transfer bool // on behalf of the leader (§3.10)
 
 	hurry int // as in a follower
 
-	// ownVote is the write that makes the candidate's own vote durable; until then it doesn't count.
+	// ownVote is the write that makes the candidate's own vote durable. Until then that vote
+	// doesn't count.
 	ownVote WriteNumber
-	// ballots are the votes of others, granted, each server once.
+	// ballots are the votes that other servers have granted, one for each server.
 	ballots []ballot
-	// refused are servers that have refused; it decides nothing.
+	// refused are the servers that have refused. It decides nothing.
 	refused []ServerID `state:"luck"`
 }
 
@@ -81,7 +88,7 @@ func (r *candidate) check(c *Core) error {
 	return nil
 }
 
-// A ballot is a granted vote and the disk that remembers it.
+// A ballot is a granted vote, and the disk that remembers it.
 type ballot struct {
 	from        ServerID
 	incarnation Incarnation
@@ -93,23 +100,23 @@ func (b *ballot) encode(s *stateEncoder) {
 	s.numbers(uint64(b.incarnation), uint64(b.level))
 }
 
-// armElection starts waiting for a leader, or for votes: a time in [1, 1.5) election timeouts, another one for
-// each server, term and attempt, so that split votes don't repeat (§3.4).
+// armElection starts to wait for a leader, or for votes. The time is in [1, 1.5) election timeouts.
+// It differs between servers, terms and attempts, so that split votes don't repeat (§3.4).
 func (c *Core) armElection() {
 	timeout := c.config.ElectionTimeout
 	spread := max(uint64(timeout)/2, 1)
 	c.arm(electDeadline, timeout+time.Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
 }
 
-// leaderHeard says whether this server leads, has heard from a leader within the least election timeout (§4.2.3), or
-// has promised a lease.
+// leaderHeard says whether this server leads, has heard from a leader within the least election
+// timeout (§4.2.3), or has promised a lease.
 func (c *Core) leaderHeard() bool {
 	_, leads := c.role.(*leader)
 	return leads || c.armed(stickyDeadline) || c.armed(promiseDeadline)
 }
 
-// mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a
-// cluster, and its disk isn't stalled.
+// mayCampaign says whether this server may become leader. It must be a voter, or one of the servers
+// that may found a cluster, and its disk must not be stalled.
 func (c *Core) mayCampaign() bool {
 	if c.diskStalled() {
 		return false
@@ -120,8 +127,8 @@ func (c *Core) mayCampaign() bool {
 	return c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
 }
 
-// campaign asks whether an election would be won. Until it would, nobody's term rises: a server that is cut off
-// comes back without disturbing anybody (§9.6).
+// campaign asks whether an election would be won. As long as it wouldn't, nobody's term rises: a
+// server that was cut off comes back without disturbing anybody (§9.6).
 func (c *Core) campaign() {
 	c.attempt++
 	if !c.mayCampaign() {
@@ -148,7 +155,7 @@ func (c *Core) campaign() {
 	c.countVotes(r)
 }
 
-// startElection enters the next term and asks for votes in it (§3.4).
+// startElection enters the next term, and asks for votes in it (§3.4).
 func (c *Core) startElection(transfer bool) {
 	c.adoptTerm(c.state.Term + 1)
 	c.state.Vote = c.id
@@ -157,8 +164,8 @@ func (c *Core) startElection(transfer bool) {
 	c.askVotes(r)
 }
 
-// askVotes asks every other voter, and with a pre-vote everybody else too: who doesn't vote may know that this server was
-// removed.
+// askVotes asks every other voter. For a pre-vote it asks every other server, because a server that
+// doesn't vote may know that this one was removed.
 func (c *Core) askVotes(r *candidate) {
 	request := wire.VoteRequest{Last: wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, Transfer: r.transfer}
 	if c.log.configuration() == nil {
@@ -177,8 +184,8 @@ func (c *Core) askVotes(r *candidate) {
 	}
 }
 
-// sendPreVote sends a question or a grant about a term that might be entered. It claims nothing, so nothing
-// needs to be durable.
+// sendPreVote sends a question or a grant about a term that might be entered. Such a message claims
+// nothing, so nothing needs to be durable.
 func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
 	m.To = to
 	c.stamp(&m)
@@ -186,7 +193,7 @@ func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
 	c.out.send(m, 0)
 }
 
-// answerPreVote says whether a vote would be granted. It changes nothing here.
+// answerPreVote says whether this server would grant its vote. It changes nothing here.
 func (c *Core) answerPreVote(m *wire.Message) {
 	if m.Term <= c.state.Term || !c.log.upToDate(m.PreVoteRequest().Last) {
 		c.reply(m, wire.PreVoteResponse{}.Message())
@@ -197,8 +204,9 @@ func (c *Core) answerPreVote(m *wire.Message) {
 	c.sendPreVote(m.From, m.Term, answer)
 }
 
-// answerVote grants the vote of this term to the first who asks with a log at least as up-to-date (§3.4,
-// §3.6.1). The grant leaves when it is durable, and with it everything decided before.
+// answerVote grants the vote of this term to the first candidate whose log is at least as
+// up-to-date (§3.4, §3.6.1). The grant leaves when it is durable, together with everything decided
+// before.
 func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
 	if !free || !c.log.upToDate(m.VoteRequest().Last) {
@@ -206,14 +214,14 @@ func (c *Core) answerVote(m *wire.Message) {
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
-		c.stepDown() // it was only asking for pre-votes, and has none of this term's votes of its own
+		c.stepDown() // it only asked for pre-votes, and has not voted for itself in this term
 	}
 	if c.state.Vote == "" {
 		c.state.Vote = m.From
 		c.out.dirty = true
 	}
-	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good
-	// one.
+	// Only a granted vote puts off this server's own candidacy. Otherwise a hopeless candidate
+	// could starve a good one.
 	c.armElection()
 	vote := wire.VoteResponse{Granted: true}
 	if c.log.configuration() == nil {
@@ -225,7 +233,7 @@ func (c *Core) answerVote(m *wire.Message) {
 	c.out.send(answer, c.everything())
 }
 
-// everything is the number of the write that makes all durable that was decided so far.
+// everything is the number of the write that makes everything durable that was decided so far.
 func (c *Core) everything() WriteNumber {
 	if c.out.dirty || c.out.snapshot != nil || c.log.written < c.log.last {
 		return c.out.issued + 1
@@ -233,8 +241,8 @@ func (c *Core) everything() WriteNumber {
 	return c.out.issued
 }
 
-// noteRefusal notes who has refused a candidate, whatever the term: of one that is behind this server's, no more is
-// looked at.
+// noteRefusal notes the server that has refused a candidate, in whatever term. Receive looks at
+// nothing else in a refusal of a lower term.
 func (c *Core) noteRefusal(m *wire.Message) {
 	refused := m.Kind() == wire.KindPreVoteResponse && !m.PreVoteResponse().Granted ||
 		m.Kind() == wire.KindVoteResponse && !m.VoteResponse().Granted
@@ -243,8 +251,8 @@ func (c *Core) noteRefusal(m *wire.Message) {
 	}
 }
 
-// voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those
-// of another term or another disk are not taken at all.
+// voteAnswered counts a vote. The grant of a pre-vote is never taken for a vote, nor a vote for a
+// pre-vote. A grant of another term is not taken at all. A grant counts for the disk that gave it.
 func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 	granted, term, level := m.VoteResponse().Granted, c.state.Term, m.VoteResponse().Level
 	if r.pre {
@@ -264,8 +272,8 @@ func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 	c.countVotes(r)
 }
 
-// countVotes moves on when a quorum has granted: from the pre-vote to the election, from the election to
-// leadership.
+// countVotes moves on when a quorum has granted its votes: from the pre-vote to the election, and
+// from the election to leadership.
 func (c *Core) countVotes(r *candidate) {
 	if !c.elected(r) {
 		return
@@ -277,7 +285,7 @@ func (c *Core) countVotes(r *candidate) {
 	c.lead(r)
 }
 
-// elected says whether a quorum has granted its votes. To found a cluster, every server must.
+// elected says whether a quorum has granted its votes. To found a cluster, every server must have.
 func (c *Core) elected(r *candidate) bool {
 	granted := func(id ServerID, incarnation Incarnation) bool {
 		if id == c.id {
@@ -307,8 +315,8 @@ func (c *Core) elected(r *candidate) bool {
 	}) == 1
 }
 
-// lead begins a leadership: with an entry of the new term, under which the entries of earlier terms become
-// committed (§3.6.2, §6.4). In a new cluster that entry is the first configuration.
+// lead begins a leadership with an entry of the new term. Under this entry the entries of earlier
+// terms become committed (§3.6.2, §6.4). In a new cluster this entry is the first configuration.
 func (c *Core) lead(r *candidate) {
 	first := Entry{Kind: wire.EntryNoOp}
 	if c.log.configuration() == nil {
@@ -325,8 +333,8 @@ func (c *Core) lead(r *candidate) {
 	c.startRound(l)
 }
 
-// follow obeys the leader of this term, and puts off this server's own candidacy. A second leader in one
-// term can't be.
+// follow obeys the leader of this term, and puts off this server's own candidacy. There can't be a
+// second leader in one term.
 func (c *Core) follow(id ServerID) *follower {
 	f, follows := c.role.(*follower)
 	if !follows {
@@ -336,7 +344,7 @@ func (c *Core) follow(id ServerID) *follower {
 		c.become(f)
 	}
 	if f.leader == "" {
-		// What is committed equals every later leader's log (Leader Completeness).
+		// The committed part of the log equals the log of every later leader (Leader Completeness).
 		f.hurry = 0
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.heardOfLeader()
@@ -348,7 +356,8 @@ func (c *Core) follow(id ServerID) *follower {
 	return f
 }
 
-// timeoutNow campaigns at once, past pre-vote and stickiness, because the leader asks for it (§3.10).
+// timeoutNow campaigns at once, past pre-vote and stickiness, because the leader asks for it
+// (§3.10).
 func (c *Core) timeoutNow(m *wire.Message) {
 	f, follows := c.role.(*follower)
 	if follows && (f.leader == "" || f.leader == m.From) && c.mayCampaign() && c.log.configuration() != nil {
@@ -357,19 +366,20 @@ func (c *Core) timeoutNow(m *wire.Message) {
 	}
 }
 
-// hurriedPreVotes is how often a follower asks for pre-votes soon after it has lost its leader's process.
-// Once isn't enough: the first to ask finds the others still loyal, and the next to ask may have the
-// shorter log.
+// hurriedPreVotes is how many times a follower asks for pre-votes soon after it has lost its
+// leader's process. Once isn't enough. The first server to ask finds the others still loyal, and
+// the next one may have the shorter log.
 const hurriedPreVotes = 4
 
-// armSoon waits for up to half a heartbeat interval.
+// armSoon makes this server campaign within half a heartbeat interval.
 func (c *Core) armSoon() {
 	spread := max(uint64(c.config.Heartbeat)/2, 1)
 	c.arm(electDeadline, time.Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
 }
 
-// Lost reports that the process of a server seems to be gone. It is only a hint: if that server led, its
-// followers may look for another leader soon, and find one only if a quorum has lost it too.
+// Lost reports that the process of a server seems to be gone. It is only a hint. If that server
+// led, its followers may look for another leader soon; they find one only if a quorum has lost the
+// old one too.
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {

@@ -9,8 +9,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// §3.4: a follower waits anew when it grants its vote. A candidate that can't win only makes it enter the term: otherwise, one
-// that is quick enough keeps those from trying who could.
+// §3.4: a follower waits anew when it grants its vote. A candidate that can't win only makes the
+// follower enter its term. Otherwise a candidate that is quick enough would keep the servers from
+// trying that could win.
 func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -24,7 +25,9 @@ func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
 	for c.now < due-1 {
 		term++
 		c.now += (due - c.now + 1) / 2
-		c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{From: "c", To: "b", Cluster: b.Status().Cluster, FromIncarnation: 102, ToIncarnation: 101, Term: term}))
+		c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{
+			From: "c", To: "b", Cluster: b.Status().Cluster, FromIncarnation: 102, ToIncarnation: 101, Term: term,
+		}))
 		require.Equal(t, raft.HardState{Term: term}, raft.HardState{Term: b.Status().Term, Vote: b.Status().Vote})
 		require.Equal(t, due, b.Deadline())
 	}
@@ -34,7 +37,8 @@ func TestHopelessCandidatePutsNobodyOff(t *testing.T) {
 	require.Equal(t, "leader", b.Status().Role)
 }
 
-// Who is its own quorum goes on leading after a pause, however long: nobody else can have been elected.
+// A server that is its own quorum goes on leading after a pause, however long: nobody else can have
+// been elected.
 func TestSoleVoterLeadsOnAfterAPause(t *testing.T) {
 	c := founded(t, 1)
 	term := c.status("a").Term
@@ -47,17 +51,21 @@ func TestSoleVoterLeadsOnAfterAPause(t *testing.T) {
 	require.Equal(t, term, c.status("a").Term)
 }
 
-// A wrong Bootstrap list that was put right is no trouble any more, not to the one who leads either.
+// A wrong Bootstrap list that was put right is no trouble any more, not even to the server that
+// leads.
 func TestTroubleEndsWithLeadership(t *testing.T) {
 	c := newCores(t, 3)
-	c.deliver(wire.PreVoteRequest{Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}}.Message().In(wire.Envelope{From: "b", To: "a", Term: 1}))
+	c.deliver(wire.PreVoteRequest{Bootstrap: []raft.Server{{ID: "a"}, {ID: "b"}}}.Message().In(wire.Envelope{
+		From: "b", To: "a", Term: 1,
+	}))
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
 	c.elect("a")
 	c.settle()
 	require.NoError(t, c.status("a").Trouble)
 }
 
-// A lost process is replaced soon, also when the one who notices first asks too early, and the next one has the shorter log.
+// A lost leader is replaced soon. That holds even when the first server to notice asks too early,
+// and the next one has the shorter log.
 func TestLostLeaderIsReplacedSoon(t *testing.T) {
 	for _, ahead := range []raft.ServerID{"b", "c"} {
 		c := founded(t, 3)
@@ -71,7 +79,7 @@ func TestLostLeaderIsReplacedSoon(t *testing.T) {
 		c.servers[behind].cut = false
 		c.servers["a"].cut = true
 
-		// b asks before c has noticed, and c, which is loyal still, doesn't answer.
+		// b asks before c has noticed. c is still loyal, and doesn't answer.
 		c.servers["b"].core.Lost(c.now, "a")
 		c.now = c.servers["b"].core.Deadline()
 		c.servers["b"].core.Tick(c.now)
@@ -91,9 +99,10 @@ func TestLostLeaderIsReplacedSoon(t *testing.T) {
 	}
 }
 
-// A voter whose configuration is an old one votes for a candidate that it doesn't know: it may be the one whose vote is
-// needed (§4.1, "servers process incoming RPC requests without consulting their current configurations").
-func TestStaleVoterVotesForWhomItDoesNotKnow(t *testing.T) {
+// A voter with an old configuration votes for a candidate that it doesn't know: its vote may be
+// needed (§4.1, "servers process incoming RPC requests without consulting their current
+// configurations").
+func TestStaleVoterVotesForAnUnknownCandidate(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d")
 	require.EqualValues(t, "a", c.leader())
@@ -110,8 +119,8 @@ func TestStaleVoterVotesForWhomItDoesNotKnow(t *testing.T) {
 	require.NoError(t, c.status("d").Trouble)
 }
 
-// A leader that has become the only voter, while a round of the time before was still open, confirms itself: it neither steps
-// down nor wants to be woken for that again and again (§6.2).
+// A leader that has become the only voter, while a round of the time before was still open,
+// confirms itself. It neither steps down nor wants to be woken for that again and again (§6.2).
 func TestOnlyVoterConfirmsItself(t *testing.T) {
 	c := newCoresWith(t, 2, func(config *raft.CoreConfig) { config.Heartbeat = election / 2 })
 	c.elect("a")
@@ -133,7 +142,7 @@ func TestOnlyVoterConfirmsItself(t *testing.T) {
 		}
 	}
 	c.now += raft.Instant(election * 2 / 5)
-	a.core.Read(c.now) // whose round puts off the next heartbeat
+	a.core.Read(c.now) // its round puts off the next heartbeat
 	a.core.Call(c.now, set("a"))
 	c.drain("a")
 	settle()

@@ -2,12 +2,12 @@ package raft
 
 import "slices"
 
-// diskReads are the reads of entries that have left the log's tail. The state machine needs them,
-// or a peer does.
+// diskReads are the reads of entries that have left the log's tail. The state machine needs these
+// entries, or a peer does.
 type diskReads struct {
 	// fetches are to be handed out.
 	fetches []Fetch `state:"transient"`
-	// reading counts the fetches that were handed out and not reported.
+	// reading counts the fetches that weren't reported yet.
 	reading int
 }
 
@@ -19,7 +19,7 @@ func (d *diskReads) clone() diskReads {
 	return n
 }
 
-// fetchBytes is how much is read from the disk at a time.
+// fetchBytes is how many bytes of entries are read from the disk at a time.
 const fetchBytes = 1 << 20
 
 // fetch asks for entries from the disk.
@@ -29,9 +29,10 @@ func (c *Core) fetch(f Fetch) {
 	c.diskStarts(readDeadline)
 }
 
-// Fetched reports what Storage.Entries returned for a fetch. Entries that the log doesn't hold any more, or
-// not in this term, are not taken. A fetch may have come too late (ErrCompacted), and then has no entries; any
-// other failure is the storage's and ends the node, so it isn't reported here.
+// Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
+// log doesn't hold any more, or not in this term. A fetch that came too late (ErrCompacted) is
+// reported with no entries. Any other failure is the storage's and ends the node, so it isn't
+// reported here.
 func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
 	assert(c.reading > 0, "Fetches Answered Once")

@@ -8,16 +8,20 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A cluster is founded once. A candidate without a log needs the vote of every server of its Bootstrap list,
-// and each vote names the incarnation of the voter's disk. The founder's first entry is the configuration with
-// the cluster's ID and all incarnations; from then on a vote, an acknowledgement or an answer to a heartbeat
-// counts only when it comes from the disk that the configuration names.
+// A cluster is founded once. A candidate without a log needs the vote of every server of its
+// Bootstrap list, and each vote names the incarnation of the voter's disk. The founder's first
+// entry is the configuration with the cluster's ID and all incarnations. From then on a vote, an
+// acknowledgement or an answer to a heartbeat counts only when it comes from the disk that the
+// configuration names.
 //
-// Without this, one replaced disk and an unchanged Bootstrap list lose committed entries: the server that lost
-// its log and the one that never got it are a majority of three, and found the cluster a second time. With it,
-// a second founding needs a server that holds an entry of the first to vote for an empty log, and none does.
+// Without this rule, one replaced disk and an unchanged Bootstrap list would lose committed
+// entries. Of three servers, one has lost its log, and one has never got it. These two are a
+// majority, and would found the cluster a second time. With this rule, a second founding needs
+// every server's vote. So a server that holds an entry of the first founding would have to vote for
+// an empty log, and none does.
 
-// mayFoundWith judges a message between two servers without a cluster: both must have the same list.
+// mayFoundWith judges a message between two servers without a cluster. Both must have the same
+// list.
 func (c *Core) mayFoundWith(m *wire.Message) bool {
 	switch m.Kind() {
 	case wire.KindPreVoteRequest:
@@ -36,8 +40,9 @@ func (c *Core) mayFoundWith(m *wire.Message) bool {
 	return m.Kind() == wire.KindVoteResponse
 }
 
-// mayFoundTogether judges a candidate that wants to found a cluster. Both servers must have the same list;
-// and a server that begins with a state begins with the same, or gets it from the founder.
+// mayFoundTogether judges a candidate that wants to found a cluster. Both servers must have the
+// same list. If both begin with a state, it must be the same state. A server without a state gets
+// it from the founder.
 func (c *Core) mayFoundTogether(with ServerID, last wire.Place, from uint64, list []Server) bool {
 	other := c.log.last > 0 && last.Index > 0 &&
 		(c.log.last != last.Index || c.log.lastTerm() != last.Term || c.foundedFrom() != from)
@@ -51,11 +56,13 @@ func (c *Core) mayFoundTogether(with ServerID, last wire.Place, from uint64, lis
 	return false
 }
 
-// founding says whether this is a snapshot that was exported from another cluster, for this one to be founded with. It has no
-// members; its configuration names the cluster that it is from.
+// founding says whether this is a snapshot that was exported from another cluster, for a new
+// cluster to be founded with. It has no members. Its configuration names the cluster that it comes
+// from.
 func (m *SnapshotMeta) founding() bool { return m.Index > 0 && len(m.Configuration.Members) == 0 }
 
-// foundedFrom tells the cluster whose state a cluster is to be founded with from others, 0 when it begins with none.
+// foundedFrom names the cluster whose state this server wants to found a cluster with: the first
+// eight bytes of that cluster's ID. It is 0 without such a state.
 func (c *Core) foundedFrom() uint64 {
 	current := c.snapshots.current
 	if current == nil || !current.meta.founding() {
@@ -64,8 +71,8 @@ func (c *Core) foundedFrom() uint64 {
 	return binary.BigEndian.Uint64(current.meta.Configuration.Cluster[:8])
 }
 
-// found returns the first entry of the log: the configuration of a new cluster, with the disks that voted
-// for it.
+// found returns the first entry of the log: the configuration of a new cluster, with the disks that
+// have voted for it.
 func (c *Core) found(votes []ballot) Entry {
 	high, low := c.luck(luckClusterHigh, uint64(c.state.Incarnation), uint64(c.state.Term)),
 		c.luck(luckClusterLow, uint64(c.state.Incarnation), uint64(c.state.Term))
@@ -87,7 +94,7 @@ func (c *Core) found(votes []ballot) Entry {
 	return Entry{Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)}
 }
 
-// join makes this server a member of the cluster that a leader speaks for.
+// join makes this server belong to the cluster that a leader speaks for.
 func (c *Core) join(cluster ClusterID) {
 	if c.state.Cluster == (ClusterID{}) {
 		c.state.Cluster = cluster
@@ -96,7 +103,7 @@ func (c *Core) join(cluster ClusterID) {
 	}
 }
 
-// sortedServers returns a copy of a list in the order of the IDs.
+// sortedServers returns a copy of a list, sorted by ID.
 func sortedServers(servers []Server) []Server {
 	sorted := slices.Clone(servers)
 	slices.SortFunc(sorted, func(a, b Server) int { return strings.Compare(string(a.ID), string(b.ID)) })

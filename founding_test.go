@@ -38,7 +38,8 @@ func TestThreeServersFoundAClusterAndCommit(t *testing.T) {
 	}
 }
 
-// A cluster is founded once, by all servers of its list, and knows their disks from then on (founding.go).
+// A cluster is founded once, by all servers of its list. From then on it knows their disks
+// (founding.go).
 
 func TestFoundingNeedsEveryServer(t *testing.T) {
 	c := newCores(t, 3)
@@ -68,7 +69,8 @@ func (c *cores) wipe(id raft.ServerID) {
 	c.start(id)
 }
 
-// One replaced disk and one server that lagged behind are a majority of three: they must not found the cluster anew.
+// One replaced disk and one server that has lagged behind are a majority of three. They must not
+// found the cluster anew.
 func TestReplacedDiskDoesNotFoundASecondCluster(t *testing.T) {
 	c := newCores(t, 3)
 	withheld := c.electWithout("a", wire.KindAppendRequest)
@@ -106,11 +108,14 @@ func TestDifferentBootstrapListsAreReported(t *testing.T) {
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrBootstrapMismatch)
 }
 
-// Traffic of another cluster is refused before it touches the term. It is trouble for a server that hears nothing else.
+// A message of another cluster is refused before it touches the term. It is trouble for a server
+// that hears nothing else.
 func TestAnotherClusterIsNotHeard(t *testing.T) {
 	c := founded(t, 3)
 	b := c.status("b")
-	stray := wire.AppendRequest{}.Message().In(wire.Envelope{From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1}, FromIncarnation: 100})
+	stray := wire.AppendRequest{}.Message().In(wire.Envelope{
+		From: "a", To: "b", Term: b.Term + 5, Cluster: raft.ClusterID{1}, FromIncarnation: 100,
+	})
 	c.deliver(stray)
 	require.Equal(t, b.Term, c.status("b").Term)
 	require.NoError(t, c.status("b").Trouble, "it takes part")
@@ -124,7 +129,7 @@ func TestAnotherClusterIsNotHeard(t *testing.T) {
 	require.NoError(t, c.status("b").Trouble)
 }
 
-// A server that voted for the founder but has nothing of the cluster yet still votes in it.
+// A server that has voted for the founder, but has nothing of the cluster yet, still votes in it.
 func TestVoterWithoutAClusterStillVotes(t *testing.T) {
 	c := newCores(t, 3)
 	withheld := c.electWithout("a", wire.KindAppendRequest)
@@ -141,7 +146,7 @@ func TestVoterWithoutAClusterStillVotes(t *testing.T) {
 	require.Equal(t, c.status("b").Cluster, c.status("c").Cluster)
 }
 
-// A server without state and without a list waits, and refuses nobody's cluster.
+// A server without state and without a list waits. It refuses no cluster.
 func TestServerWithoutBootstrapWaits(t *testing.T) {
 	core, err := raft.NewCore(raft.CoreConfig{ID: "x", Incarnation: 1})
 	require.NoError(t, err)

@@ -11,24 +11,25 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// cores is a cluster of bare Cores for tests of single rules: the test decides which message arrives, which
-// disk has finished and when time passes. Unless told otherwise, everything happens at once and in order.
+// cores is a cluster of bare Cores for tests of single rules. The test decides which message
+// arrives, which disk has finished and when time passes. Unless the test says otherwise, everything
+// happens at once and in order.
 type cores struct {
 	t       *testing.T
 	now     raft.Instant
 	ids     []raft.ServerID
 	servers map[raft.ServerID]*server
 	network []wire.Message           // sent and not delivered, oldest first
-	streams []*stream                // that bring snapshots
-	opened  uint64                   // streams so far
-	parted  []way                    // on which everything is lost
-	lost    func(*wire.Message) bool // what else is, if it isn't nil
+	streams []*stream                // the ones that bring snapshots
+	opened  uint64                   // how many streams so far
+	parted  []way                    // where everything is lost
+	lost    func(*wire.Message) bool // what else is lost; nil for nothing
 }
 
 // A way leads from one server to another.
 type way struct{ from, to raft.ServerID }
 
-// part loses everything on a way from now on, join stops that on all.
+// part loses every message on a way from now on. join ends that on all ways.
 func (c *cores) part(from, to raft.ServerID) { c.parted = append(c.parted, way{from, to}) }
 func (c *cores) join()                       { c.parted = nil }
 
@@ -48,7 +49,7 @@ type server struct {
 	applied []raft.Entry
 	answers []raft.Answer
 	fetches []raft.Fetch
-	servers []raft.Server // that it was told it may speak to
+	servers []raft.Server // where messages may go
 
 	slowDisk  bool // writes wait until finishWrites
 	lame      bool // its state machine applies nothing
@@ -63,12 +64,12 @@ const (
 	election  = 100 * time.Millisecond
 )
 
-// newCores starts servers a, b, c, …, which are to found a cluster.
+// newCores starts the servers a, b, c, …, which are to found a cluster.
 func newCores(t *testing.T, n int) *cores {
 	return newCoresWith(t, n, func(*raft.CoreConfig) {})
 }
 
-// newCoresWith does the same, with a change to their settings.
+// newCoresWith does the same, with changed settings.
 func newCoresWith(t *testing.T, n int, change func(*raft.CoreConfig)) *cores {
 	c := &cores{t: t, servers: map[raft.ServerID]*server{}}
 	var list []raft.Server
@@ -117,17 +118,20 @@ func (c *cores) start(id raft.ServerID) {
 	}
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
-	*s = server{core: core, config: s.config, saved: s.saved, log: s.log, applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted()}
+	*s = server{
+		core: core, config: s.config, saved: s.saved, log: s.log,
+		applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted(),
+	}
 	if config.CompareResults {
 		s.applier.CompareResults()
 	}
 	c.drain(id)
 }
 
-// restart crashes a server: what its disk hasn't finished is lost.
+// restart crashes a server and starts it again. The writes that its disk hasn't finished are lost.
 func (c *cores) restart(id raft.ServerID) { c.start(id) }
 
-// drain performs a core's effects, but for delivering its messages.
+// drain performs a core's effects, except that it doesn't deliver its messages.
 func (c *cores) drain(id raft.ServerID) {
 	s := c.servers[id]
 	for n, again := 0, true; again; n++ {
@@ -189,7 +193,7 @@ func (c *cores) persist(id raft.ServerID) {
 	s.writes = nil
 }
 
-// finishWrites ends a slow disk's delay.
+// finishWrites lets a slow disk do the writes that wait. Later writes wait again.
 func (c *cores) finishWrites(id raft.ServerID) {
 	c.persist(id)
 	c.drain(id)
@@ -213,7 +217,8 @@ func (c *cores) settle() {
 	}
 }
 
-// take removes the messages from the network that a test wants to look at, and keeps the others.
+// take removes from the network the messages that a test wants to look at, and returns them. It
+// keeps the others.
 func (c *cores) take(wanted func(wire.Message) bool) []wire.Message {
 	var taken, kept []wire.Message
 	for _, m := range c.network {
@@ -227,7 +232,7 @@ func (c *cores) take(wanted func(wire.Message) bool) []wire.Message {
 	return taken
 }
 
-// pass lets time pass in steps of a heartbeat, delivering everything.
+// pass lets time pass in steps of a heartbeat interval, and delivers everything.
 func (c *cores) pass(d time.Duration) {
 	for end := c.now + raft.Instant(d); c.now < end; {
 		c.now += raft.Instant(heartbeat / 2)
@@ -239,7 +244,7 @@ func (c *cores) pass(d time.Duration) {
 	}
 }
 
-// elect lets a server win an election by timeout, while the others' time stands still.
+// elect lets a server win an election by timeout, while the time of the others stands still.
 func (c *cores) elect(id raft.ServerID) {
 	for _, m := range c.electWithout(id, 0) {
 		c.deliver(m)
@@ -247,7 +252,7 @@ func (c *cores) elect(id raft.ServerID) {
 	c.settle()
 }
 
-// electWithout does the same, but withholds the messages of one kind and returns them.
+// electWithout does the same, but it withholds the messages of one kind and returns them.
 func (c *cores) electWithout(id raft.ServerID, kind wire.Kind) []wire.Message {
 	s := c.servers[id]
 	var withheld []wire.Message
@@ -283,7 +288,7 @@ func (c *cores) leader() raft.ServerID {
 	return found
 }
 
-// propose proposes at a server and delivers everything.
+// propose proposes a command at a server, and delivers everything.
 func (c *cores) propose(id raft.ServerID, command string) uint64 {
 	number := c.servers[id].core.Propose(c.now, []byte(command))
 	c.drain(id)
@@ -305,7 +310,7 @@ func (c *cores) commands(id raft.ServerID) []string {
 	return commands
 }
 
-// letter names servers for AppendState.
+// letter names servers for AppendState, each by its letter.
 func letter(id raft.ServerID) byte {
 	if id == "" {
 		return 0

@@ -47,12 +47,12 @@ func (c *cores) configurations(id raft.ServerID) []string {
 	return all
 }
 
-// named returns a member as a call names it.
+// named returns a voter without a known disk, as a call names it.
 func named(id raft.ServerID) raft.Member {
 	return raft.Member{Server: raft.Server{ID: id, Address: string(id) + ":1"}, Role: raft.Voter}
 }
 
-// set is a call that sets the members: "a", or "a?" for a learner.
+// set returns a call that sets the members: "a", or "a?" for a learner.
 func set(ids ...string) wire.Call {
 	call := wire.Call{Kind: wire.CallSet}
 	for _, id := range ids {
@@ -84,8 +84,8 @@ func (c *cores) change(id raft.ServerID, call wire.Call) raft.Answer {
 	return raft.Answer{}
 }
 
-// joining calls at b for a new server, which can't catch up: the leader loses it when it has said who it is. So the change stays where
-// it is in the log.
+// joining makes a call at b to add a new server, which can't catch up: its connections are lost
+// once it has said who it is. So the change stays where it is in the log.
 func (c *cores) joining(id raft.ServerID) {
 	c.spare(id)
 	_, request := c.call("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named(id)}})

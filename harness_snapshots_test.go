@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// snapshots are those of a server of bare cores. All have the same size, and no bytes.
+// snapshots are the snapshots of a server of bare cores. All have the same size, and no bytes.
 type snapshots struct {
 	current  raft.SnapshotMeta // on the disk
 	base     raft.Index        // up to where the log is forgotten
@@ -23,7 +23,7 @@ type snapshots struct {
 
 const snapshotSize = 100
 
-// A stream is one from one server to another.
+// A stream brings a snapshot from one server to another.
 type stream struct {
 	from     raft.ServerID
 	send     raft.SendSnapshot
@@ -47,7 +47,7 @@ func (s *snapshots) load(saved *raft.Saved, log []raft.Entry) {
 	}
 }
 
-// restarted is what a crash leaves.
+// restarted returns what a crash leaves.
 func (s *snapshots) restarted() snapshots {
 	return snapshots{current: s.current, base: s.base, lost: s.lost}
 }
@@ -56,7 +56,8 @@ func (s *snapshots) tell(format string, args ...any) {
 	s.told = append(s.told, fmt.Sprintf(format, args...))
 }
 
-// drainSnapshots does what a core wants done about snapshots. It says whether the core has been told something.
+// drainSnapshots performs a core's effects about snapshots. It says whether the core was told
+// something.
 func (c *cores) drainSnapshots(id raft.ServerID, e *raft.Effects) bool {
 	s := c.servers[id]
 	again := false
@@ -107,7 +108,8 @@ func (c *cores) taken(id raft.ServerID) {
 	c.servers[id].core.SnapshotTaken(c.now, snapshotSize)
 }
 
-// named makes a snapshot the current one on a disk. One that the log doesn't reach has come from a server whose does.
+// named makes a snapshot the current one on a disk. If the log doesn't reach the snapshot, the
+// snapshot has come from another server.
 func (c *cores) named(s *server, w *raft.Write) {
 	if w.Snapshot != nil {
 		s.current, s.lost = *w.Snapshot, false
@@ -123,7 +125,8 @@ func (c *cores) named(s *server, w *raft.Write) {
 	s.base = max(s.base, w.Compact)
 }
 
-// bring lets the newest stream between two servers bring bytes, or begin. With the last of them it ends.
+// bring lets the newest stream between two servers bring bytes, or begin. With the last byte the
+// stream ends.
 func (c *cores) bring(from, to raft.ServerID, bytes uint64) *stream {
 	var st *stream
 	for _, other := range c.streams {
@@ -177,7 +180,8 @@ func (c *cores) snapshot(id raft.ServerID) {
 	c.drain(id)
 }
 
-// compacted makes a cluster of three in which c has missed what a has forgotten, and is told so.
+// compacted makes a cluster of three. c has missed entries that a has forgotten, and a has told it
+// so.
 func compacted(t *testing.T) *cores {
 	c := newCores(t, 3)
 	c.elect("a")

@@ -6,44 +6,48 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// entryLog is what a core knows of its log. To decide, Raft needs the term at an index, never an entry's
-// bytes: so the log is a list of term runs and a few cursors. The entries themselves are on
-// the disk; the recent ones are also in the tail.
+// entryLog is what a core knows of its log. To decide, Raft needs the term at an index, and never
+// an entry's bytes. So the log is a list of term runs and a few cursors. The entries themselves are
+// on the disk, and the recent ones are also in the tail.
 //
 //	 base            applied   handed  commit                last
 //	  │                 │         │      │                     │
 //	──┼─────────────────┼─────────┼──────┼─────────────────────┤
 //	  │   in the log    │      stable ───┼───▶ written ───▶    │
 //
-// The cursors chase the log's right end and only ever move right, except that a truncation, or a snapshot
-// that takes the place of the log, takes stable and written back with it. applied ≤ handed ≤ commit ≤ last
-// and stable ≤ written ≤ last. base is at most the current snapshot, and commit at least that.
+// The cursors chase the log's right end and only ever move right, with one exception: a truncation,
+// or a snapshot that takes the place of the log, moves stable and written back. It always holds
+// that applied ≤ handed ≤ commit ≤ last and stable ≤ written ≤ last. base is at most the index of
+// the current snapshot, or of the one that takes its place with the next write, and commit is at
+// least that index.
 type entryLog struct {
-	// base is the last entry before the log: (0, 0), or one that a snapshot covers. compact moves it.
+	// base is the last entry before the log: (0, 0), or an entry that a snapshot covers. compact
+	// moves it.
 	base wire.Place
 	// runs are the terms of (base, last].
 	runs []TermRun
 	last Index
 
-	// commit is moved by the leader's peers (§3.5), or follows the leader's. Everything up to it is final.
+	// commit is moved by the answers of a leader's peers (§3.5), or it follows the leader's commit
+	// index. Everything up to it is final.
 	commit Index
-	// handed is moved by Drain: up to here entries were given to the state machine.
+	// handed is moved by Drain. The entries up to it were given to the state machine.
 	handed Index
-	// applied is moved by Core.Applied.
+	// applied is moved by Core.Applied. The state machine has applied the entries up to it.
 	applied Index
-	// written is moved by Drain: up to here entries were given to the storage.
+	// written is moved by Drain. The entries up to it were given to the storage.
 	written Index
-	// stable is moved by Core.Persisted: up to here the log is durable.
+	// stable is moved by Core.Persisted. The log is durable up to it.
 	stable Index
 
-	// configurations are the configurations in the log, in order; the first may come from the snapshot.
-	// The last one counts from the moment it is appended (§4.1).
+	// configurations are the configurations in the log, in order. The first one may come from the
+	// snapshot. The last one is in force from the moment that it is appended (§4.1).
 	configurations []placedConfiguration
 
 	tail tail
 }
 
-// encode writes the log, as far as it is known here.
+// encode writes what the core knows of the log.
 func (l *entryLog) encode(s *stateEncoder) {
 	s.place(l.base)
 	s.numbers(uint64(l.last), uint64(l.commit), uint64(l.handed), uint64(l.applied), uint64(l.written), uint64(l.stable))
@@ -64,7 +68,7 @@ func (l *entryLog) clone() entryLog {
 	return n
 }
 
-// check verifies a log whose server is in a term.
+// check verifies the log of a server that is in a term.
 func (l *entryLog) check(term Term) error {
 	if err := l.checkCursors(); err != nil {
 		return err
@@ -85,7 +89,8 @@ func (l *entryLog) checkCursors() error {
 	return nil
 }
 
-// checkRuns: the term runs begin at base+1 and rise in index and in term, up to no more than the current term.
+// checkRuns: the term runs begin at base+1. They rise in index and in term, and end at most in the
+// current term.
 func (l *entryLog) checkRuns(current Term) error {
 	if (len(l.runs) == 0) != (l.last == l.base.Index) {
 		return broken("Terms Rise", "%d runs for (%d, %d]", len(l.runs), l.base.Index, l.last)
@@ -103,7 +108,8 @@ func (l *entryLog) checkRuns(current Term) error {
 	return nil
 }
 
-// checkTail: the tail is contiguous, ends at last, holds what of the log isn't stable, and agrees with the runs.
+// checkTail: the tail is contiguous and ends at last. It holds the part of the log that isn't
+// stable, and agrees with the runs.
 func (l *entryLog) checkTail() error {
 	next := l.last + 1 - l.tail.count()
 	if l.tail.count() > 0 && l.tail.after()+1 != next || next > max(l.stable, l.base.Index)+1 || next <= l.base.Index {
@@ -136,7 +142,8 @@ func (p *placedConfiguration) encode(s *stateEncoder) {
 func newLog(saved *Saved) (entryLog, error) {
 	snapshot := saved.Snapshot.Index
 	l := entryLog{
-		base: wire.Place{Index: saved.Base, Term: saved.BaseTerm}, last: saved.Last, runs: append([]TermRun(nil), saved.Runs...),
+		base: wire.Place{Index: saved.Base, Term: saved.BaseTerm}, last: saved.Last,
+		runs:   append([]TermRun(nil), saved.Runs...),
 		commit: snapshot, handed: snapshot, written: saved.Last, stable: saved.Last,
 	}
 	if snapshot > 0 && !saved.Snapshot.founding() {
@@ -162,7 +169,8 @@ func (l *entryLog) placed() *placedConfiguration {
 	return nil
 }
 
-// resume begins behind what the state machine has applied in an earlier life.
+// resume sets the cursors of a state machine that has applied entries in an earlier life: it goes
+// on behind them.
 func (l *entryLog) resume(applied Index) {
 	l.commit = max(l.commit, applied)
 	l.handed, l.applied = applied, applied
@@ -184,7 +192,7 @@ func (l *entryLog) term(index Index) (Term, bool) {
 	if index < l.base.Index || index > l.last {
 		return 0, false
 	}
-	// The last run is the one that is asked for nearly always.
+	// Nearly every question is about the last run.
 	if run := l.runs[len(l.runs)-1]; index >= run.First {
 		return run.Term, true
 	}
@@ -212,9 +220,10 @@ func (l *entryLog) upToDate(p wire.Place) bool {
 	return p.Index >= l.last
 }
 
-// lastWithin returns the last place at or before index whose term is at most term. Two logs that disagree at
-// index can agree no further right than there, since terms never fall along a log: with it
-// a whole term of conflicting entries is passed over in one step (§3.5).
+// lastWithin returns the last place at or before index whose term is at most term. Another log,
+// which holds an entry of term at index, can agree with this log no further right than there,
+// because terms never fall along a log. So a whole term of conflicting entries is passed over in
+// one step (§3.5).
 func (l *entryLog) lastWithin(index Index, term Term) wire.Place {
 	index = min(index, l.last)
 	for i := len(l.runs) - 1; i >= 0; i-- {
@@ -235,7 +244,7 @@ func (l *entryLog) append(e *Entry) {
 	l.tail.append(e)
 }
 
-// note takes down the index and the term of an entry at the right end.
+// note records the index and the term of an entry at the right end.
 func (l *entryLog) note(e *Entry) {
 	assert(e.Index == l.last+1, "Log Contiguous")
 	assert(e.Term >= l.lastTerm(), "Terms Rise")
@@ -245,7 +254,8 @@ func (l *entryLog) note(e *Entry) {
 	l.last = e.Index
 }
 
-// extend adds entries at the right end. They may be kept as they are, and must not be changed.
+// extend adds entries at the right end. The log may keep the slice, so nobody may change it any
+// more.
 func (l *entryLog) extend(entries []Entry) {
 	if len(entries) < maxChunk {
 		l.tail.expect(len(entries))
@@ -260,8 +270,8 @@ func (l *entryLog) extend(entries []Entry) {
 	l.tail.adopt(entries)
 }
 
-// truncate drops everything after an index: entries that a leader's log contradicts. What is committed is
-// never among them (Leader Completeness, §3.6.3); if it were, obeying would lose it.
+// truncate drops everything after an index: entries that a leader's log contradicts. No committed
+// entry is ever among them (Leader Completeness, §3.6.3). If one were, dropping it would lose it.
 func (l *entryLog) truncate(after Index) {
 	assert(after >= l.commit, "Leader Completeness: a leader contradicts what is committed")
 	l.last = after
@@ -276,8 +286,8 @@ func (l *entryLog) truncate(after Index) {
 	l.tail.truncate(after)
 }
 
-// compact forgets the entries up to an index, which a snapshot covers. Of the configurations the one that
-// counted there stays.
+// compact forgets the entries up to an index, which a snapshot covers. It keeps the configuration
+// that was in force at that index, and the later ones.
 func (l *entryLog) compact(to Index) {
 	if to <= l.base.Index {
 		return
@@ -301,15 +311,17 @@ func (l *entryLog) compact(to Index) {
 	l.tail.compact(to)
 }
 
-// install puts a snapshot in the place of everything up to its index. The log goes on behind it if it agrees
-// there; otherwise nothing of it is left. It reports whether the log goes on.
+// install puts a snapshot in the place of everything up to its index. The log goes on behind it if
+// the log agrees with the snapshot there. Otherwise nothing of the log is left. install reports
+// whether the log goes on.
 //
 //	log        1 1 1 2 2 2│2 2      agrees at the index: what follows stays
 //	           1 1 1│               ends before it, or
 //	           1 1 1 2 2 3│3 3      holds another entry there: it isn't committed from some place on, and goes
 //	snapshot   ───────────┤ (6, 2)
 //
-// stable stays what it was of what is committed: that the rest is durable is known when the snapshot's write is.
+// If the log goes on, stable stays. If it doesn't, stable keeps the committed part only. That the
+// rest is durable is known when the snapshot's write is durable.
 func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goesOn bool) {
 	goesOn = l.matches(s.Index, s.Term)
 	assert(goesOn || s.Index > l.commit, "Leader Completeness: a snapshot contradicts what is committed")
@@ -330,7 +342,7 @@ func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goe
 	return goesOn
 }
 
-// configurationAt returns the configuration that counted at an index that isn't before base.
+// configurationAt returns the configuration that was in force at an index, which isn't before base.
 func (l *entryLog) configurationAt(index Index) placedConfiguration {
 	n := len(l.configurations) - 1
 	for n > 0 && l.configurations[n].index > index {

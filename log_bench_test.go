@@ -6,8 +6,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// BenchmarkLog measures what a core does with its log for a batch of entries: append them, give them to the disk and to
-// a peer, find their terms, and let go of them.
+// BenchmarkLog measures what a core does with its log for a batch of entries. It appends them,
+// gives them to the disk and to a peer, finds their terms, and lets go of them.
 func BenchmarkLog(b *testing.B) {
 	const batch = 64
 	l, err := newLog(&Saved{})
@@ -35,7 +35,7 @@ func BenchmarkLog(b *testing.B) {
 	b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "entries/s")
 }
 
-// BenchmarkTerm measures how long a term is looked for in a log with many of them.
+// BenchmarkTerm measures how long it takes to find a term in a log with many terms.
 func BenchmarkTerm(b *testing.B) {
 	const terms = 1000
 	l, err := newLog(&Saved{})

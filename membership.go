@@ -6,29 +6,30 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A configuration counts from the moment that it is in the log, committed or not (§4.1), and goes with its entry when
-// that is truncated. This file is what every server does about it; what a leader does to change it is in
-// membership_change.go.
+// A configuration is in force from the moment that it is in the log, committed or not (§4.1). When
+// its entry is truncated, the configuration goes too. This file is what every server does about
+// configurations. What a leader does to change the members is in membership_change.go.
 
 // membership is what a server knows of its own place in the cluster.
 type membership struct {
-	// serversChanged says that the list of servers that messages may go to is to be handed out.
+	// serversChanged says that the list of the servers that messages may go to is to be handed out.
 	serversChanged bool `state:"transient"`
-	// trouble says why this server takes no part, as far as it knows.
+	// trouble says why this server takes no part in its cluster, as far as it knows.
 	trouble error `state:"luck"`
-	// named is the index of the first configuration that names this server with its disk; 0 for
-	// none.
+	// named is the index of the first configuration that names this server with its present disk.
+	// It is 0 if there is none.
 	named Index
-	// removed is the index of the configuration by which this server was removed; 0 if it wasn't,
-	// as far as it knows.
+	// removed is the index of the configuration that has removed this server. It is 0 if there is
+	// none, as far as this server knows.
 	removed Index
 }
 
 func (m *membership) encode(s *stateEncoder) { s.numbers(uint64(m.named), uint64(m.removed)) }
 
-// checkConfigurations: of two neighbouring configurations either the voters are the same, or the later one is joint and
-// names the voters of the earlier one as its old ones, or the earlier one is joint and the later one is its new half
-// (§4.3). A leader doesn't begin a step before the last one is committed.
+// checkConfigurations: two neighbouring configurations stand in one of three relations (§4.3). They
+// have the same voters; or the later one is joint, and its old voters are the voters of the earlier
+// one; or the earlier one is joint, and the later one is its new half. A leader doesn't begin a
+// step before the last step is committed.
 func (c *Core) checkConfigurations() error {
 	for i := 1; i < len(c.log.configurations); i++ {
 		before, after := &c.log.configurations[i-1], &c.log.configurations[i]
@@ -37,7 +38,7 @@ func (c *Core) checkConfigurations() error {
 		switch {
 		case before.index >= after.index:
 		case is.Recovered != ClusterID{}:
-			ok = true // not a step but another cluster
+			ok = true // no step: it begins another cluster
 		case was.Old == nil && is.Old != nil:
 			ok = sameVoters(was.Members, is.Old)
 		default:
@@ -47,7 +48,8 @@ func (c *Core) checkConfigurations() error {
 			return broken("Joint Steps", "the configurations at %d and %d", before.index, after.index)
 		}
 		if l, leads := c.role.(*leader); leads && after.index > l.begin && before.index > c.log.commit {
-			return broken("One Change At A Time", "the configurations at %d and %d, commit %d", before.index, after.index, c.log.commit)
+			return broken("One Change At A Time", "the configurations at %d and %d, commit %d",
+				before.index, after.index, c.log.commit)
 		}
 	}
 	if placed := c.log.placed(); placed != nil && placed.index > c.log.last {
@@ -56,7 +58,7 @@ func (c *Core) checkConfigurations() error {
 	return nil
 }
 
-// configurationAppended lets a configuration take effect.
+// configurationAppended lets a configuration take effect. It does nothing for any other entry.
 func (c *Core) configurationAppended(e *Entry) {
 	if e.Kind != wire.EntryConfiguration {
 		return
@@ -75,7 +77,7 @@ func (c *Core) configurationAppended(e *Entry) {
 	}
 }
 
-// truncate drops what a leader contradicts, and with it the configurations there.
+// truncate drops the entries that a leader contradicts, and with them their configurations.
 func (c *Core) truncate(after Index) {
 	before := len(c.log.configurations)
 	c.log.truncate(after)
@@ -88,7 +90,7 @@ func (c *Core) truncate(after Index) {
 	}
 }
 
-// findNamed finds the first configuration in the log that names this server with its disk.
+// findNamed finds the first configuration in the log that names this server with its present disk.
 func (c *Core) findNamed() {
 	c.named = 0
 	for i := range c.log.configurations {
@@ -99,16 +101,17 @@ func (c *Core) findNamed() {
 	}
 }
 
-// ownOrigin says whether an entry at an index that bears the name of this server's present start is really this
-// start's. A server that was given another disk begins to count its starts anew: what stands before the
-// configuration that names the present disk, the lost one has asked for. Behind it leaders take only what comes
-// from the present one.
+// ownOrigin says whether an entry really comes from this server's present start, given its origin
+// and its index. The origin alone may deceive: a server that was given another disk begins to count
+// its starts anew. An entry before the configuration that names the present disk was asked for by
+// the lost disk. Behind that configuration, leaders take entries only from the present disk.
 func (c *Core) ownOrigin(origin Origin, index Index) bool {
 	return origin.Start == c.state.Start && origin.Server == c.id && c.named != 0 && index > c.named
 }
 
-// otherServers returns the servers that this one may speak to, each once: those of the latest configuration, and those that a
-// leader tells that they don't belong to it any more. It isn't nil.
+// otherServers returns the servers that this one may speak to, each once. They are the servers of
+// the latest configuration; and while this server leads, also those which it tells that they don't
+// belong to it any more. The list isn't nil.
 func (c *Core) otherServers() []Server {
 	others := []Server{}
 	add := func(s Server) {
@@ -136,8 +139,9 @@ func (c *Core) otherServers() []Server {
 	return others
 }
 
-// syncPeers makes a leader's peers those of the latest configuration. A new one is probed before the entry at next. One
-// that doesn't belong to it any more is to learn that first.
+// syncPeers makes a leader's peers those of the latest configuration. A new peer is probed before
+// the entry at next. A peer that doesn't belong to the configuration any more stays until it has
+// learned that.
 func (c *Core) syncPeers(l *leader, next Index) {
 	placed := c.log.placed()
 	configuration := placed.configuration
@@ -167,11 +171,13 @@ func (c *Core) syncPeers(l *leader, next Index) {
 	}
 }
 
-// farewell is in how many rounds a leader tries to tell a server that it was removed: in ten election timeouts. One that
-// can't be reached meanwhile learns it when it asks for votes.
+// farewell returns the number of rounds in which a leader tries to tell a server that it was
+// removed. They take ten election timeouts. A server that can't be reached meanwhile learns it when
+// it asks for votes.
 func (c *Core) farewell() int { return int(10 * c.config.ElectionTimeout / c.config.Heartbeat) }
 
-// dismiss lets go of the peers that have learned that they were removed, or can't be reached.
+// dismiss lets go of the removed peers that have learned that they were removed, or that can't be
+// reached.
 func (c *Core) dismiss(l *leader) {
 	before := len(l.peers)
 	l.peers = slices.DeleteFunc(l.peers, func(p progress) bool {
@@ -186,14 +192,18 @@ func (c *Core) dismiss(l *leader) {
 	}
 }
 
-// A server learns that it was removed in one of two ways. It has applied a configuration without it; or, since it may
-// never get that, a server that it asks for votes tells it, one that has committed such a configuration. From then on
-// it is quiet, so that it disturbs nobody, until a leader of its cluster speaks to it again, because it was added
-// anew. What a server that lags behind may say is outdated: it doesn't count against a later configuration
-// in this server's own log.
+// A server learns that it was removed in one of two ways. Either it has applied a configuration
+// without it. Or another server tells it so, when it asks for votes, because it may never get that
+// configuration. The other server must have committed such a configuration.
+//
+// From then on the removed server is quiet, so that it disturbs nobody. The quiet ends when a
+// leader of its cluster speaks to it again, because it was added anew. What a server that lags
+// behind says may be outdated: it doesn't count against a later configuration in this server's own
+// log.
 
-// noticeRemoval looks whether this server has applied a configuration to which it doesn't belong. If it follows a
-// leader that counts it as a member, a later one that names it is on its way.
+// noticeRemoval looks whether this server has applied a configuration to which it doesn't belong.
+// If it follows a leader that counts it as a member, a later configuration that names it is on its
+// way.
 func (c *Core) noticeRemoval() {
 	if f, follows := c.role.(*follower); !follows || f.leader != "" && f.member {
 		return
@@ -204,8 +214,10 @@ func (c *Core) noticeRemoval() {
 	}
 }
 
-// removedBy takes what another server says: what is committed up to a place leaves this one out. A configuration that
-// this server knows at or before that index is not in force any more, or never was; nor is one of an earlier term.
+// removedBy takes the word of another server that the configuration in force at a committed place
+// leaves this server out. This server knows better if its own latest configuration is a later one:
+// it has a higher index, and its term is not below that of the place. Any other configuration isn't
+// in force any more, or never was.
 func (c *Core) removedBy(m *wire.Message) {
 	placed := c.log.placed()
 	if _, leads := c.role.(*leader); leads || placed == nil || c.removed != 0 {
@@ -221,13 +233,15 @@ func (c *Core) removedBy(m *wire.Message) {
 	c.wasRemoved(committed.Index)
 }
 
-// wasRemoved ends what callers at this server wait for: nobody will answer.
+// wasRemoved notes that this server was removed, and ends the calls of its callers: nobody will
+// answer them.
 func (c *Core) wasRemoved(by Index) {
 	c.removed, c.trouble = by, ErrRemoved
 	c.failCallers(ErrRemoved)
 }
 
-// failCallers answers everybody who waits at this server, as honestly as a Cancel of each.
+// failCallers answers everybody who waits at this server, as honestly as a Cancel of each call
+// would.
 func (c *Core) failCallers(reason error) {
 	for item := c.proposals.from(0); item != nil; {
 		number := item.number
@@ -248,21 +262,23 @@ func (c *Core) failCallers(reason error) {
 	}
 }
 
-// addedAnew ends the quiet of a removed server that a configuration in its log names again.
+// addedAnew ends the quiet of a removed server if a configuration in its log names it again.
 func (c *Core) addedAnew(configuration *Configuration) {
 	if c.removed != 0 && configuration.Names(c.id, c.state.Incarnation) {
 		c.heardOfLeader()
 	}
 }
 
-// heardOfLeader ends the quiet of a removed server: a leader that speaks to it counts it as a member.
+// heardOfLeader ends the quiet of a removed server: a leader that speaks to it counts it as a
+// member.
 func (c *Core) heardOfLeader() {
 	c.removed, c.trouble = 0, nil
 }
 
-// tellRemoval tells who asks for votes that it was removed, as far as this server knows for certain: what is committed
-// here leaves it out. It does so though a leader is heard: otherwise that one would ask for ever. The request is judged like
-// any other all the same: this server may be the one that lags behind, and its vote the one that is needed.
+// tellRemoval tells a server that asks for votes that it was removed, if this server knows it for
+// certain: the configuration that is committed here leaves the other one out. It does so even while
+// it hears a leader; otherwise a removed server would ask for ever. The request is judged like any
+// other all the same: this server may be the one that lags behind, and its vote may be needed.
 func (c *Core) tellRemoval(m *wire.Message) {
 	for n := len(c.log.configurations); n > 0; n-- {
 		placed := &c.log.configurations[n-1]
@@ -278,20 +294,23 @@ func (c *Core) tellRemoval(m *wire.Message) {
 	}
 }
 
-// askStanding asks whoever this server knows whether it, which doesn't vote, belongs to the cluster still: no leader speaks
-// to it. It does so by asking for pre-votes that it makes no use of.
+// askStanding asks all servers that this one knows whether it still belongs to the cluster. It is
+// called when this server doesn't vote and no leader speaks to it. It asks for pre-votes, and makes
+// no use of them.
 func (c *Core) askStanding() {
 	if c.log.configuration() != nil && c.removed == 0 && !c.diskStalled() {
 		c.askVotes(&candidate{pre: true})
 	}
 }
 
-// mayBeNeeded says whether this server counts, or may be needed still though it doesn't: as long as the configuration
-// without it isn't committed, it may be the only one with a log long enough to lead (§4.2.2).
+// mayBeNeeded says whether this server counts, or may still be needed though it doesn't. As long as
+// the configuration without it isn't committed, it may be the only server with a log long enough to
+// lead (§4.2.2).
 //
-//	a   …  joint  final     the leader was a or b, and wasn't heard of again: by the final configuration c alone votes,
-//	b   …  joint  final     but by the joint one, which is the last that it knows of, it needs a vote of a or b, whose
-//	c   …  joint            logs are longer
+//	a   …  joint  final   The leader was a or b, and has failed. By the final configuration
+//	b   …  joint  final   c alone votes. But c knows only the joint one, by which it needs a
+//	c   …  joint          vote of a or b too. Their logs are longer, so they refuse. One of
+//	                      them must lead, though by its own log it doesn't vote any more.
 func (c *Core) mayBeNeeded() bool {
 	for n := len(c.log.configurations); n > 0; n-- {
 		placed := &c.log.configurations[n-1]

@@ -2,23 +2,28 @@ package raft
 
 import "github.com/e17579a5/raft/wire"
 
-// Servers that are to vote catch up first (§4.2.1), in rounds: each ends when all of them hold what the leader's log held when
-// it began. They have caught up when a round took less than an election timeout.
+// Servers that are to vote catch up first (§4.2.1), in rounds. A round ends when all of them hold
+// what the leader's log held when the round began. They have caught up when a round took less than
+// an election timeout.
 //
-// That takes as long as it takes while it moves on, and always ends. What moves it on is bounded:
+// Catching up may take long while it moves on, and it always ends. What can move it on is bounded:
 //
-//	in a round          entries up to its goal; bytes of one snapshot, each of which counts once, however often a stream breaks
-//	from round to round another goal, or another snapshot to begin anew with; there are at most maxCatchUpRounds
+//	in a round           entries up to its goal, and the bytes of one snapshot; each byte counts once,
+//	                     however often a stream breaks
+//	from round to round  another goal, or another snapshot to begin anew with; at most
+//	                     maxCatchUpRounds of them
 //
-// So a change is given up when nothing of it came for maxCatchUpStalls election timeouts, or after too many rounds that
-// took longer than one; and not because the first one has a large snapshot to bring.
+// So a change is given up when the servers have got nothing for maxCatchUpStalls election timeouts,
+// or after too many rounds that took longer than one election timeout. It isn't given up because
+// the first round has to bring a large snapshot.
 type catchUp struct {
 	since  Index // the configuration to which it belongs
 	goal   Index // where the round ends
-	rounds int   // that were begun
+	rounds int   // how many were begun
 	slow   bool  // the round takes longer than an election timeout
-	// stalls is how many election timeouts in a row brought nothing. held is what the servers held together of the log up to goal
-	// when that was looked at, snapshot the newest one that any of them was being sent.
+	// stalls is the number of election timeouts in a row that have brought nothing. held and
+	// snapshot were taken down at the last look. held adds up how far each server held the log, up
+	// to goal. snapshot is the newest one that any of them was being sent.
 	stalls   int
 	held     Index
 	snapshot *storedSnapshot
@@ -37,11 +42,12 @@ func (u *catchUp) check(last Index) error {
 	return nil
 }
 
-// A change is given up after so many rounds, as the thesis proposes, or when the servers have got nothing for so many
-// election timeouts.
+// The limits after which a change is given up: the number of rounds, as the thesis proposes, and
+// the number of election timeouts in which the servers have got nothing.
 const maxCatchUpRounds, maxCatchUpStalls = 10, 10
 
-// laggards returns the peers that are to be voters and aren't. A server that isn't among the peers is this one.
+// laggards returns the peers that are to be voters and aren't yet. A server that isn't among the
+// peers is this one.
 func (c *Core) laggards(l *leader, configuration *Configuration) []*progress {
 	var behind []*progress
 	for i := range configuration.Next {
@@ -85,7 +91,7 @@ func (c *Core) driveCatchUp(l *leader, placed *placedConfiguration) {
 	}
 }
 
-// nextRound begins another round, unless there were too many.
+// nextRound begins another round, or gives up if there were too many.
 func (c *Core) nextRound(l *leader, configuration *Configuration) {
 	u := &l.catchUp
 	if u.rounds == maxCatchUpRounds {
@@ -97,7 +103,7 @@ func (c *Core) nextRound(l *leader, configuration *Configuration) {
 	c.arm(changeDeadline, c.config.ElectionTimeout)
 }
 
-// catchUpDue looks what the servers have got in an election timeout.
+// catchUpDue looks what the servers have got in the last election timeout.
 func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	u := &l.catchUp
 	held, moved, before := Index(0), false, u.snapshot
@@ -122,8 +128,9 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	}
 }
 
-// slowest returns whom it is about that servers don't catch up: of the laggards that hold less than the log up to an index the one
-// that holds least, or else the voter to be that has answered least lately.
+// slowest returns the server to blame when the servers don't catch up. Of the laggards that hold
+// less than the log up to an index, it is the one that holds least. If there is none, it is the
+// voter to be whose last answer is the oldest.
 func (c *Core) slowest(l *leader, configuration *Configuration, upto Index) ServerID {
 	slowest := ServerID("")
 	least := uint64(upto)
@@ -144,7 +151,7 @@ func (c *Core) slowest(l *leader, configuration *Configuration, upto Index) Serv
 	return slowest
 }
 
-// giveUp ends a change whose servers don't catch up: those that were joining go again.
+// giveUp ends a change whose servers don't catch up. The members that were joining go again.
 func (c *Core) giveUp(configuration *Configuration, why wire.Refusal, about ServerID) {
 	step := *configuration
 	step.Next, step.Refusal, step.About = nil, why, about

@@ -9,8 +9,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// joining makes a cluster of a, b and c whose logs are forgotten, and lets b ask for d as a voter. It returns once a stream to d is
-// open, and the number of the call.
+// joining makes a cluster of a, b and c whose logs are forgotten, and lets b ask for d as a voter.
+// It returns once a stream to d is open, with the number of the call.
 func joining(t *testing.T) (c *cores, number uint64) {
 	c = founded(t, 3)
 	c.spare("d")
@@ -29,7 +29,7 @@ func joining(t *testing.T) (c *cores, number uint64) {
 	return c, number
 }
 
-// answered returns the answer to a call; nil for none yet.
+// answered returns the answer to a call, or nil if there is none yet.
 func (c *cores) answered(id raft.ServerID, number uint64) *raft.Answer {
 	for i := range c.servers[id].answers {
 		if a := &c.servers[id].answers[i]; a.Call && a.Number == number {
@@ -39,7 +39,8 @@ func (c *cores) answered(id raft.ServerID, number uint64) *raft.Answer {
 	return nil
 }
 
-// passUntilAnswered lets time pass until a call is answered, and returns how many election timeouts that took.
+// passUntilAnswered lets time pass until a call is answered, and returns how many election timeouts
+// that took.
 func (c *cores) passUntilAnswered(id raft.ServerID, number uint64, between func()) int {
 	for n := range 200 {
 		if c.answered(id, number) != nil {
@@ -52,7 +53,8 @@ func (c *cores) passUntilAnswered(id raft.ServerID, number uint64, between func(
 	return 0
 }
 
-// A snapshot may take as long as it takes, while it moves on: the first round isn't given up (§4.2.1).
+// A snapshot may take as long as it takes, while it moves on. The first round isn't given up
+// (§4.2.1).
 func TestLargeSnapshotTakesAsLongAsItTakes(t *testing.T) {
 	c, number := joining(t)
 	for range snapshotSize - 1 {
@@ -67,7 +69,7 @@ func TestLargeSnapshotTakesAsLongAsItTakes(t *testing.T) {
 	require.Len(t, c.streams, 1)
 }
 
-// A stream that breaks now and then, and moves on now and then, is one that moves on.
+// A snapshot moves on if its streams break now and then, and bring bytes now and then.
 func TestSlowSnapshotOverABadConnection(t *testing.T) {
 	c, number := joining(t)
 	for range 8 {
@@ -84,8 +86,8 @@ func TestSlowSnapshotOverABadConnection(t *testing.T) {
 	require.NoError(t, c.answered("b", number).Err)
 }
 
-// A transfer that brings nothing is given up in time, though streams are opened and broken, and the same bytes written to them again and
-// again.
+// A transfer that brings nothing is given up in time, even if streams are opened and broken, and
+// the same bytes are written to them, again and again.
 func TestSnapshotThatDoesNotMoveIsGivenUp(t *testing.T) {
 	c, number := joining(t)
 	c.bring("a", "d", 10)
@@ -123,7 +125,8 @@ func TestSnapshotToNobodyIsGivenUp(t *testing.T) {
 	require.LessOrEqual(t, took, 13)
 }
 
-// Who has to begin anew with another snapshot again and again never catches up: each of them is a round (§4.2.1).
+// A server that has to begin anew with another snapshot again and again never catches up: each
+// snapshot is a round (§4.2.1).
 func TestSnapshotsThatReplaceEachOtherAreRounds(t *testing.T) {
 	c, number := joining(t)
 	took := c.passUntilAnswered("b", number, func() {
@@ -143,7 +146,7 @@ func TestSnapshotsThatReplaceEachOtherAreRounds(t *testing.T) {
 	require.LessOrEqual(t, took, 12)
 }
 
-// What one server gets of new commands doesn't hide that another gets nothing.
+// The new commands that one server gets don't hide that another gets nothing.
 func TestServerThatGetsNothingIsNotHiddenByAnother(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d", "e")
@@ -164,7 +167,8 @@ func TestServerThatGetsNothingIsNotHiddenByAnother(t *testing.T) {
 	require.LessOrEqual(t, took, 12)
 }
 
-// Whoever leads goes on with a change in the middle of a transfer: its own snapshot takes as long as it takes.
+// The next leader goes on with a change in the middle of a transfer. Its own snapshot may take as
+// long as it takes.
 func TestNextLeaderGoesOnWithALargeSnapshot(t *testing.T) {
 	c, number := joining(t)
 	for range 20 {
@@ -198,7 +202,9 @@ func TestChangeIsGivenUp(t *testing.T) {
 		c.deliver(m)
 	}
 	c.servers["d"].core.Tick(c.now)
-	c.deliver(wire.IdentityResponse{Level: wire.LatestLevel, Round: 1, AskedIn: c.status("a").Term}.Message().In(wire.Envelope{From: "d", To: "a", FromIncarnation: c.status("d").Incarnation}))
+	c.deliver(wire.IdentityResponse{Level: wire.LatestLevel, Round: 1, AskedIn: c.status("a").Term}.Message().In(wire.Envelope{
+		From: "d", To: "a", FromIncarnation: c.status("d").Incarnation,
+	}))
 	c.servers["d"].cut = true
 	c.network = nil
 	c.pass(15 * election)

@@ -1,14 +1,15 @@
 package raft
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/e17579a5/raft/wire"
 )
 
-// A change of the members takes these steps, each of which is an entry in the log that is committed before the next:
+// A change of the members takes the steps below. Each step is an entry in the log, which is
+// committed before the next step begins:
 //
 //	┌ new servers are asked who they are; nothing is in the log yet
 //	│
@@ -17,25 +18,28 @@ import (
 //	├─ to be                 present    –         joint: majorities of both (§4.3)
 //	└─ to be                 –          –         settled
 //
-// The first is left out when nobody must catch up and a majority of those to be answers, the joint one when the voters stay the same.
-// Whoever leads goes on from where the log stands. A change whose servers don't catch up is given up: the members that
-// were joining go again, and the configuration says why.
+// The first step is left out when nobody must catch up and a majority of the voters to be answers.
+// The joint step is left out when the voters stay the same. Every later leader goes on from where
+// the log stands. A change whose servers don't catch up is given up: the members that were joining
+// go again, and the configuration says why.
 //
-// When the disk of a voter was replaced, the new one has forgotten what the old one has promised. So the first step is then
-// a joint one, that makes the server a learner with its new disk, and the change goes on from there.
+// When the disk of a voter was replaced, the new disk has forgotten what the old one promised. So
+// the first step is then a joint one that makes the server a learner with its new disk. The change
+// goes on from there.
 //
-// No step is taken before an entry of this leader's own term is committed: otherwise two leaders that don't know of
-// each other's changes can commit with disjoint majorities (the single-server bug of 2015). It would take more than that here,
-// since of a joint configuration each half must agree.
+// No step is taken before an entry of this leader's own term is committed. Otherwise two leaders
+// that don't know of each other's changes can commit with disjoint majorities (the single-server
+// bug of 2015). Here more would have to go wrong for that, since each half of a joint configuration
+// must agree.
 
 // changing is what a leader knows of changes of the members.
 type changing struct {
-	// change is the one that is about to begin; nil for none. nonce counts them.
+	// change is the change that is about to begin, or nil. nonce counts such changes.
 	change *change
 	nonce  uint64
-	// catchUp is how servers catch up in the change that the log is at.
+	// catchUp is how the servers catch up in the change at which the log stands.
 	catchUp catchUp
-	// settled is the index of the configuration whose change is known to have ended.
+	// settled is the index of the last configuration whose change is known to have ended.
 	settled Index
 	// parted is the index of the joint configuration in which this leader has tried to hand over.
 	parted Index
@@ -58,17 +62,17 @@ func (k *changing) clone() changing {
 	return n
 }
 
-// A change is what a leader has in mind and not in its log.
+// A change is one that a leader has in mind, but not yet in its log.
 type change struct {
 	origin Origin
 	number uint64
-	// target are the members to be. Those of asked are not known yet: who they are is asked in messages that bear nonce, at
-	// most so many times an election timeout.
+	// target are the members to be. asked are those whose disk isn't known yet: messages that bear
+	// nonce ask them who they are. waits counts the election timeouts without an answer.
 	target []Member
 	asked  []Member
 	nonce  uint64
 	waits  int
-	// replaces says that another disk than the one that the cluster knows is what is asked for.
+	// replaces says that the call asks for another disk than the one that the cluster knows.
 	replaces bool
 }
 
@@ -85,21 +89,22 @@ func (x *change) clone() *change {
 	return &n
 }
 
-// maxIdentityWaits is how many election timeouts a new server has to say who it is.
+// maxIdentityWaits is the number of election timeouts that a new server has to say who it is.
 const maxIdentityWaits = 2
 
-// checkMembers says what is wrong with the members that a call names.
+// checkMembers says what is wrong with the members that a call names. An error wraps ErrMembers.
 func checkMembers(c *wire.Call) error {
 	if c.Kind != wire.CallSet && len(c.Members) != 1 {
-		return fmt.Errorf("%w: %v of %d servers, not of one", ErrMembers, c.Kind, len(c.Members))
+		return fmt.Errorf("%w: the call (%v) names %d servers, not one", ErrMembers, c.Kind, len(c.Members))
 	}
 	if len(c.Members) > wire.MaxMembers {
-		return fmt.Errorf("%w: %d of them, more than %d", ErrMembers, len(c.Members), wire.MaxMembers)
+		return fmt.Errorf("%w: there are %d of them, more than %d", ErrMembers, len(c.Members), wire.MaxMembers)
 	}
 	votes := c.Kind != wire.CallSet
 	for i := range c.Members {
 		m := &c.Members[i]
-		known := m.Role == Voter || m.Role == Learner || m.Role == 0 && (c.Kind == wire.CallRemove || c.Kind == wire.CallReplace)
+		known := m.Role == Voter || m.Role == Learner ||
+			m.Role == 0 && (c.Kind == wire.CallRemove || c.Kind == wire.CallReplace)
 		votes = votes || m.Role == Voter
 		switch {
 		case checkServer(m.Server) != nil:
@@ -107,17 +112,17 @@ func checkMembers(c *wire.Call) error {
 		case !known:
 			return fmt.Errorf("%w: server %q is to be a %v", ErrMembers, m.ID, m.Role)
 		case i > 0 && c.Members[i-1].ID >= m.ID:
-			return fmt.Errorf("%w: server %q is named twice, or out of order", ErrMembers, m.ID)
+			return fmt.Errorf("%w: server %q is named twice, or the list isn't sorted", ErrMembers, m.ID)
 		}
 	}
 	if !votes {
-		return fmt.Errorf("%w: none of them votes", ErrMembers)
+		return fmt.Errorf("%w: none of them is a voter", ErrMembers)
 	}
 	return nil
 }
 
-// targetOf returns the members that a call asks for, given the present ones. Those of whom it isn't known who they are
-// have no incarnation.
+// targetOf returns the members that a call asks for, given the present ones. A member whose disk
+// isn't known yet has no incarnation. If no such members are possible, the outcome says why.
 func targetOf(c *wire.Call, present []Member) ([]Member, callOutcome) {
 	if checkMembers(c) != nil {
 		return nil, callOutcome{refusal: wire.RefusedMembers}
@@ -133,7 +138,7 @@ func targetOf(c *wire.Call, present []Member) ([]Member, callOutcome) {
 		}
 	default:
 		m := c.Members[0]
-		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return strings.Compare(string(m.ID), string(id)) })
+		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return cmp.Compare(m.ID, id) })
 		switch {
 		case c.Kind == wire.CallAdd && there:
 			keep(&m, &target[i])
@@ -158,21 +163,22 @@ func targetOf(c *wire.Call, present []Member) ([]Member, callOutcome) {
 	return target, callOutcome{}
 }
 
-// keep takes over what is known of a member that stays, unless it is said to have moved: then whether it is the
-// same is asked.
+// keep takes over what is known of a member that stays. If the call says that the member has moved,
+// it keeps nothing: the member is then asked whether it is the same.
 func keep(m, present *Member) {
 	if m.Address == "" || m.Address == present.Address {
 		m.Address, m.Incarnation = present.Address, present.Incarnation
 	}
 }
 
-// mayChange says whether a change may begin: none is under way, and an entry of this term is committed.
+// mayChange says whether a change may begin: none is under way, and the latest configuration is
+// committed and settled.
 func (c *Core) mayChange(l *leader) bool {
 	placed := c.log.placed()
 	return l.change == nil && placed.index <= c.log.commit && placed.configuration.Settled()
 }
 
-// beginChange begins to change the members as a call asks for, or goes on to.
+// beginChange begins the change of the members that a call asks for, or goes on with it.
 func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 	placed := c.log.placed()
 	present := placed.configuration
@@ -180,7 +186,7 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 		if l.settled == placed.index {
 			c.endCall(l, t, outcomeOf(placed))
 		}
-		return // or else driveChange goes on with it, and tells its outcome
+		return // otherwise driveChange goes on with the change, and tells its outcome
 	}
 	if !c.mayChange(l) {
 		c.endCall(l, t, callOutcome{refusal: wire.RefusedInProgress})
@@ -196,14 +202,15 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 		return
 	}
 	if i := wire.FindMember(target, c.id); i >= 0 && target[i].Incarnation == 0 {
-		// It needn't ask itself who it is, and knows best where it is.
+		// This server needn't ask itself who it is, and it knows best where it is.
 		if target[i].Incarnation = c.state.Incarnation; target[i].Address != c.config.Address {
 			c.endCall(l, t, callOutcome{refusal: wire.RefusedUnreachable, about: c.id})
 			return
 		}
 	}
 	l.nonce++
-	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce, replaces: call.Kind == wire.CallReplace}
+	l.change = &change{origin: t.origin, number: t.number, target: target, nonce: l.nonce}
+	l.change.replaces = call.Kind == wire.CallReplace
 	for i := range target {
 		if target[i].Incarnation == 0 {
 			l.change.asked = append(l.change.asked, target[i])
@@ -216,8 +223,9 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 	c.identified(l)
 }
 
-// askIdentities asks the new servers who they are, where they are said to be. Until the answer is known a member is spoken to where it was
-// before: an address at which nobody answers cuts nobody off.
+// askIdentities asks the new servers who they are, at the addresses that the call names. Until a
+// member has answered, it is spoken to at its old address: an address at which nobody answers cuts
+// nobody off.
 func (c *Core) askIdentities(l *leader) {
 	if l.change == nil {
 		return
@@ -229,12 +237,13 @@ func (c *Core) askIdentities(l *leader) {
 	}
 }
 
-// tellIdentity says who this server is: that is in the envelope, and leaves when it is durable.
+// tellIdentity says which disk this server has and to which cluster it belongs. The envelope says
+// both. The answer leaves when both are durable.
 func (c *Core) tellIdentity(m *wire.Message) {
 	c.send(m.From, wire.IdentityResponse{Round: m.IdentityRequest().Round, AskedIn: m.Term, Level: c.config.Level}.Message())
 }
 
-// identityTold takes the answer of a new server.
+// identityTold takes an IdentityResponse, which a server may also send unasked.
 func (c *Core) identityTold(m *wire.Message) {
 	l, leads := c.role.(*leader)
 	answer := m.IdentityResponse()
@@ -269,7 +278,7 @@ func (c *Core) identityTold(m *wire.Message) {
 	c.identified(l)
 }
 
-// identified takes the first step of a change once it is known who the new servers are.
+// identified takes the first step of a change once the disks of all new servers are known.
 func (c *Core) identified(l *leader) {
 	if l.change == nil || len(l.change.asked) > 0 {
 		return
@@ -280,7 +289,8 @@ func (c *Core) identified(l *leader) {
 		c.dropChange(l, callOutcome{index: placed.index})
 		return
 	}
-	next := Configuration{Cluster: present.Cluster, Members: present.Members, Next: target, Origin: l.change.origin, Number: l.change.number}
+	next := Configuration{Cluster: present.Cluster, Members: present.Members, Next: target}
+	next.Origin, next.Number = l.change.origin, l.change.number
 	c.changeDropped(l)
 	members := make([]Member, 0, len(target))
 	waits := !c.reachable(l, target)
@@ -316,7 +326,7 @@ func (c *Core) identified(l *leader) {
 	c.appendConfiguration(&next)
 }
 
-// union returns the members of both lists, in order; of one that is in both, what the second says.
+// union returns the members of both lists, sorted by ID. Where both have a member, b counts.
 func union(a, b []Member) []Member {
 	all := slices.Clone(b)
 	for i := range a {
@@ -324,12 +334,12 @@ func union(a, b []Member) []Member {
 			all = append(all, a[i])
 		}
 	}
-	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	slices.SortFunc(all, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
-// takeStep goes from the present members to those of Next: by way of a joint configuration, unless the voters stay
-// the same.
+// takeStep goes from the present members to those of Next: by way of a joint configuration, unless
+// the voters stay the same.
 func (c *Core) takeStep(present, next *Configuration) {
 	step := *next
 	step.Members, step.Next, step.Old = next.Next, nil, nil
@@ -373,7 +383,7 @@ func (c *Core) changeDropped(l *leader) {
 	c.disarm(changeDeadline)
 }
 
-// driveChange takes the next step of the change that the log is at, if there is one.
+// driveChange takes the next step of the change at which the log stands, if there is one.
 func (c *Core) driveChange(l *leader) {
 	placed := c.log.placed()
 	if c.log.commit < l.begin || placed.index > c.log.commit {
@@ -398,7 +408,7 @@ func (c *Core) driveChange(l *leader) {
 		l.settled = placed.index
 		c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
 		if !configuration.Counts(c.id, c.state.Incarnation) {
-			// It has led up to here, and belongs no more (§4.2.2).
+			// This server has led up to here, and doesn't belong to the voters any more (§4.2.2).
 			if to := c.heir(l, configuration.Members, c.log.commit); to != "" {
 				c.sendTimeoutNow(l, to)
 			}
@@ -407,8 +417,8 @@ func (c *Core) driveChange(l *leader) {
 	}
 }
 
-// handsOver says whether this leader hands over before it takes the step by which it ceases to be a voter. It tries once, and
-// takes the step itself if that is in vain.
+// handsOver says whether this leader hands over before it takes the step by which it ceases to be a
+// voter. It tries once. If that fails, it takes the step itself.
 func (c *Core) handsOver(l *leader, placed *placedConfiguration) bool {
 	if wire.IsVoter(placed.configuration.Members, c.id) {
 		return false
@@ -422,13 +432,13 @@ func (c *Core) handsOver(l *leader, placed *placedConfiguration) bool {
 	return l.handover.to != ""
 }
 
-// outcomeOf is what a settled configuration says of the call that led to it.
+// outcomeOf returns what a settled configuration says of the call that led to it.
 func outcomeOf(placed *placedConfiguration) callOutcome {
 	return callOutcome{placed.index, placed.configuration.Refusal, placed.configuration.About}
 }
 
-// heir returns the best of some members to lead next: among those that hold the log up to an index, the fittest, and of
-// these the one that has most of the log. "" says that there is none.
+// heir returns the member that should lead next, or "". Of the voters among some members that hold
+// the log up to an index it is the fittest; among equals, the one that holds most of the log.
 func (c *Core) heir(l *leader, members []Member, held Index) ServerID {
 	var best *progress
 	for i := range l.peers {
@@ -467,8 +477,8 @@ func withoutJoining(members []Member) []Member {
 	return slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Role == Joining })
 }
 
-// callsMet looks whether configurations that were applied here belong to calls of this server: a settled one ends
-// its call, another shows that it will end.
+// callsMet looks whether configurations that were applied here belong to calls of this server. A
+// settled configuration ends its call. Any other one shows that the call will end.
 func (c *Core) callsMet(after Index) {
 	if len(c.calls.items) == 0 {
 		return

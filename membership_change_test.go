@@ -35,7 +35,7 @@ func TestAddAndRemoveServers(t *testing.T) {
 	}
 }
 
-// Any set to any set, in one step (§4.3).
+// Any set of members can follow any other set, in one change (§4.3).
 func TestSetMembersToOthersAltogether(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d", "e", "f")
@@ -74,8 +74,9 @@ func TestWrongAddressCostsNothing(t *testing.T) {
 	require.Equal(t, before, c.status("a").Last)
 }
 
-// A member that is said to have moved is asked there who it is, and spoken to where it was until it has answered: otherwise a wrong address
-// would cut off one that is needed, and with it the leader.
+// A member that is said to have moved is asked there who it is. Until it has answered, it is spoken
+// to where it was: otherwise a wrong address would cut off a member that is needed, and with it the
+// leader.
 func TestMoveToAWrongAddressCostsNothing(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true // b can't be spared
@@ -97,8 +98,8 @@ func TestMoveToAWrongAddressCostsNothing(t *testing.T) {
 	require.Equal(t, before.Term, c.status("a").Term)
 }
 
-// No step is taken to voters of whom a majority isn't known to be there: it could be the last one. A leader whose term has
-// just begun doesn't know it of anybody.
+// No step is taken to voters of whom a majority isn't known to answer: it could be the last step. A
+// leader whose term has just begun knows of no server that answers.
 func TestNoStepToAMajorityThatIsGone(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
@@ -129,8 +130,8 @@ func TestReplaceALostDisk(t *testing.T) {
 	require.Equal(t, []string{"first", "with the new disk"}, c.commands("c"))
 }
 
-// A server that has lost its disk is refused during a change as well: also while that is its own removal, and its lost disk counts
-// in one half of a joint configuration.
+// A server that has lost its disk is refused during a change as well. That holds even during its
+// own removal, while its lost disk counts in one half of a joint configuration.
 func TestLostDiskDuringAChange(t *testing.T) {
 	c := founded(t, 3)
 	c.part("a", "b")
@@ -174,8 +175,8 @@ func TestRefusedChanges(t *testing.T) {
 	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("b")}, Expected: 1}).Err)
 }
 
-// Who a new server is counts only as an answer to the present question: an earlier one may be of another process, at another
-// address, or with another disk.
+// What a new server says it is counts only as an answer to the present question. An answer to an
+// earlier one may be of another process, at another address, or with another disk.
 func TestIdentityIsAnAnswerToThePresentQuestion(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d")
@@ -208,7 +209,7 @@ func TestIdentityIsAnAnswerToThePresentQuestion(t *testing.T) {
 	require.Equal(t, c.status("d").Incarnation, members[3].Incarnation)
 }
 
-// One change at a time: a second one is refused, not queued in silence.
+// There is one change at a time. A second one is refused, not queued in silence.
 func TestOneChangeAtATime(t *testing.T) {
 	c := founded(t, 3)
 	c.spare("d", "e")
@@ -222,7 +223,7 @@ func TestOneChangeAtATime(t *testing.T) {
 	c.pass(5 * election)
 	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("e")}}).Err)
 
-	c.joining("f") // a change that is in the log
+	c.joining("f") // this change is in the log
 	before := c.configurations("a")
 	answer = c.change("c", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("e")}})
 	require.ErrorIs(t, answer.Err, raft.ErrNotApplied)
@@ -239,7 +240,8 @@ func TestRemovingTheLeaderOfTwo(t *testing.T) {
 	require.Equal(t, "b", describe(c.status("b").Configuration))
 }
 
-// A leader that is removed hands over first, while it still counts: nobody waits for an election timeout (§4.2.2, §3.10).
+// A leader that is removed hands over first, while it still counts. So nobody waits for an election
+// timeout (§4.2.2, §3.10).
 func TestRemovedLeaderHandsOverFirst(t *testing.T) {
 	c := founded(t, 3)
 	c.pass(3 * heartbeat)
@@ -253,8 +255,8 @@ func TestRemovedLeaderHandsOverFirst(t *testing.T) {
 	require.ErrorIs(t, c.status("a").Trouble, raft.ErrRemoved)
 }
 
-// A leader that can't hand over, here because it knows of nobody yet that answers, leads until the configuration without it is
-// committed, and steps down then (§4.2.2).
+// A leader that can't hand over leads until the configuration without it is committed, and then
+// steps down (§4.2.2). Here it can't, because it knows of nobody yet that answers.
 func TestRemovedLeaderStepsDown(t *testing.T) {
 	c := newCores(t, 3)
 	c.elect("a")

@@ -9,7 +9,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// What the lost disk has proposed isn't what the present one waits for, though both count their starts from 1.
+// The present disk doesn't wait for commands that the lost disk has proposed, though both count
+// their starts from 1.
 func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 	c := founded(t, 3)
 	c.propose("c", "of the lost disk")
@@ -27,7 +28,8 @@ func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 	require.Equal(t, []string{"first", "of the lost disk", "of the new one"}, c.commands("c"))
 }
 
-// A removed server that couldn't be told learns it when it asks for votes, and is quiet from then on.
+// A removed server that couldn't be told learns of its removal when it asks for votes. From then on
+// it is quiet.
 func TestRemovedServerLearnsItLater(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
@@ -52,8 +54,8 @@ func TestRemovedServerLearnsItLater(t *testing.T) {
 	require.Contains(t, c.commands("c"), "back")
 }
 
-// A command of a session that was applied before a server got its present disk is answered there all the same: with the result that
-// the first copy had.
+// A command of a session that was applied before a server got its present disk is answered there
+// all the same. The answer is the result of the first copy.
 func TestSessionOutlivesADisk(t *testing.T) {
 	c := founded(t, 3)
 	id := c.openSession("c")
@@ -94,8 +96,9 @@ func (c *cores) openSession(id raft.ServerID) raft.SessionID {
 	return session
 }
 
-// An answer to a lost disk is none to its successor: a vote that was granted to the longer log of the one must not elect the other.
-func TestVoteForALostDiskIsNotOfItsSuccessor(t *testing.T) {
+// An answer to a lost disk is no answer to the disk in its place. A vote for the longer log of the
+// lost disk must not elect the other one.
+func TestVoteForALostDiskIsNotForItsSuccessor(t *testing.T) {
 	c := founded(t, 3)
 	c.elect("c")
 	request := wire.Message{}
@@ -112,13 +115,14 @@ func TestVoteForALostDiskIsNotOfItsSuccessor(t *testing.T) {
 	require.Zero(t, c.status("c").Term)
 }
 
-// A follower that lags so far behind that it knows the leader's server by a disk that was replaced catches up all the same.
+// A follower may lag so far behind that it knows the leader's server by a disk that was replaced.
+// It catches up all the same.
 func TestFollowerThatKnowsAnOlderDiskOfTheLeaderCatchesUp(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
 	c.wipe("b")
 	c.pass(2 * heartbeat)
-	// a and c are the majority that is left: so c must hear of the joint step, and of no more.
+	// a and c are the majority that is left. So c must hear of the joint step, and of nothing more.
 	c.servers["c"].cut = false
 	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallReplace, Members: []raft.Member{named("b")}})
 	c.drain("a")

@@ -6,11 +6,12 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// outbox is the gate. A message is a claim, and a claim leaves when what it claims is durable: until then the
-// message doesn't exist outside the core, so nobody who drives one can get "persist before send" wrong.
+// outbox is the gate. A message is a claim, and a claim leaves when what it claims is durable.
+// Until then the message doesn't exist outside the core: nobody who drives a core can get "persist
+// before send" wrong.
 //
-// Writes are numbered in the order in which they are handed out. What a message claims is in some write, issued
-// or about to be, and the message waits for the number of that write:
+// Writes are numbered in the order in which they are handed out. What a message claims is in some
+// write, which was handed out or is the next one. The message waits for the number of that write:
 //
 //	message in term T                claims                          leaves when
 //	─────────────────────────────    ────────────────────────────    ─────────────────────────────────────
@@ -22,33 +23,35 @@ import (
 //	leader's append                  the term                        at once: T was durable before it could win
 //	pre-vote asked or granted        nothing new                     at once
 //
-// A message that waits keeps the term in which it was decided and is dropped when the term rises: sent later
-// under another term, it would claim what was never checked in that one.
+// A message that waits keeps the term in which it was decided, and is dropped when the term rises.
+// Sent later under another term, it would claim something that was never checked in that term.
 //
-// A server's own vote and its own match index count by the same rule: when they are durable, not when they
-// are cast (§10.2.1). A leader's appends leave while its own disk is still writing.
+// A server's own vote and its own match index follow the same rule: they count when they are
+// durable, not when they are cast (§10.2.1). A leader's appends leave while its own disk is still
+// writing.
 type outbox struct {
-	// issued is the number of the last write handed out, durable of the last one known to be durable.
+	// issued is the number of the last write that was handed out. durable is the number of the last
+	// write that is known to be durable.
 	issued, durable WriteNumber
 	// flights are the writes in (durable, issued].
 	flights []flight
 
 	// dirty says that the durable state has changed since the last write.
 	dirty bool
-	// snapshot becomes the current one with the next write; nil for none.
+	// snapshot becomes the current one with the next write. It is nil if there is none.
 	snapshot *storedSnapshot
-	// termWrite is the first write that carries the current term and the current start: what leaves before
-	// it is durable claims nothing.
+	// termWrite is the first write that carries the current term and the current start. A message
+	// that leaves before that write is durable claims nothing.
 	termWrite WriteNumber
-	// leaseWrite is the first write that carries the longest lease that may be promised.
+	// leaseWrite is the first write that carries the longest lease that this server may promise.
 	leaseWrite WriteNumber
 
 	ready []wire.Message
 	held  []heldMessage
 }
 
-// encode writes the gate without the messages that wait (AppendState). What waits for a write that
-// is durable already doesn't wait.
+// encode writes the gate without the messages that wait (AppendState). A message that waits for a
+// write which is durable already doesn't wait.
 func (o *outbox) encode(s *stateEncoder) {
 	s.write(o.issued)
 	s.numbers(flag(o.dirty))
@@ -70,7 +73,8 @@ func (o *outbox) clone() outbox {
 	return n
 }
 
-// check: what is held waits for a write that is still to come, and claims the current term.
+// check: each message that is held waits for a write that is still to come, and claims the current
+// term.
 func (o *outbox) check(term Term) error {
 	if len(o.held) > maxHeld {
 		return broken("Gate", "%d messages wait, more than %d", len(o.held), maxHeld)
@@ -90,10 +94,10 @@ func (o *outbox) check(term Term) error {
 // A flight is a write that was handed out and isn't durable yet.
 type flight struct {
 	number WriteNumber `state:"derived"`
-	// last is how far the log is stable once the write is durable. A truncation lowers it: an old
-	// write's confirmation covers only what no later one has replaced.
+	// last is how far the log is stable once the write is durable. A truncation lowers it: the
+	// confirmation of an old write covers only what no later write has replaced.
 	last Index
-	// snapshot is the one that the write makes the current one; nil for none.
+	// snapshot is the one that the write makes the current one. It is nil if there is none.
 	snapshot *storedSnapshot
 }
 
@@ -102,7 +106,7 @@ func (f *flight) encode(s *stateEncoder) {
 	f.snapshot.encode(s)
 }
 
-// A heldMessage waits for a write.
+// A heldMessage waits for write number after.
 type heldMessage struct {
 	after   WriteNumber
 	message wire.Message
@@ -113,8 +117,9 @@ func (h *heldMessage) encode(s *stateEncoder) {
 	s.message(&h.message)
 }
 
-// Held calls f with each message that waits for the disk, and with how many of the writes that are not known to be
-// durable, the next one among them, must become so before it leaves. The messages are not to be changed.
+// Held calls f with each message that waits for the disk, and with the number of writes that must
+// become durable before it leaves, the next one to be handed out included. f must not change the
+// messages.
 func (c *Core) Held(f func(m *wire.Message, writes int)) {
 	for i := range c.out.held {
 		h := &c.out.held[i]
@@ -122,8 +127,8 @@ func (c *Core) Held(f func(m *wire.Message, writes int)) {
 	}
 }
 
-// maxHeld bounds the messages that wait for a write. What comes on top, while a disk hangs, is lost like on
-// any network.
+// maxHeld bounds the messages that wait for a write. While a disk hangs, a message beyond that is
+// lost, as on any network.
 const maxHeld = 1 << 10
 
 // send lets a message leave once write number after is durable.
@@ -138,8 +143,9 @@ func (o *outbox) send(m wire.Message, after WriteNumber) {
 	o.held = append(o.held, heldMessage{after, m})
 }
 
-// waits says whether the same answer waits already, for the same write or an earlier one. Requests come again and
-// again while a disk is slow; to say once that they are granted or refused is enough.
+// waits says whether the same answer waits already, for the same write or an earlier one. Requests
+// come again and again while a disk is slow. It is enough to say once that they are granted or
+// refused.
 func (o *outbox) waits(m *wire.Message, after WriteNumber) bool {
 	switch m.Kind() {
 	case wire.KindPreVoteResponse, wire.KindVoteResponse, wire.KindAppendResponse, wire.KindHeartbeatResponse:
@@ -154,7 +160,8 @@ func (o *outbox) waits(m *wire.Message, after WriteNumber) bool {
 	return false
 }
 
-// termChanged notes that the next write carries a new term: what waits in the old one is dropped.
+// termChanged notes that the next write carries a new term. The messages that wait in the old term
+// are dropped.
 func (o *outbox) termChanged() {
 	o.dirty = true
 	o.termWrite = o.issued + 1
@@ -169,15 +176,16 @@ func (o *outbox) truncated(after Index) {
 	}
 }
 
-// persisted notes that every write up to n is durable, releases what waited for them, and returns how far
-// the log is stable by their account, and the last snapshot that they made the current one.
+// persisted notes that every write up to n is durable, and releases the messages that waited for
+// these writes. It returns how far these writes make the log stable, and the last snapshot that
+// they made the current one.
 func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapshot) {
 	assert(n > o.durable && n <= o.issued, "Writes Persist In Order")
 	o.durable = n
 	done := 0
 	for done < len(o.flights) && o.flights[done].number <= n {
-		// A later write may reach less far than an earlier one, when it followed a truncation; but
-		// then the earlier one's mark was lowered too.
+		// A later write may reach less far than an earlier one, if a truncation came between them.
+		// But then the truncation lowered the earlier one's mark too.
 		stable = max(stable, o.flights[done].last)
 		if s := o.flights[done].snapshot; s != nil {
 			snapshot = s
@@ -199,7 +207,7 @@ func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapsho
 	return stable, snapshot
 }
 
-// drainWrite hands out what isn't written yet, as one write.
+// drainWrite hands out everything that isn't written yet, as one write.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
 	if !o.dirty && o.snapshot == nil && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
@@ -217,14 +225,14 @@ func (c *Core) drainWrite(e *Effects) {
 	c.diskStarts(writeDeadline)
 }
 
-// diskStarts begins to watch the disk's writes or reads, if there were none.
+// diskStarts begins to watch the disk's writes or reads, unless they are watched already.
 func (c *Core) diskStarts(watch deadlineName) {
 	if c.deadlines[watch].state == deadlineOff {
 		c.arm(watch, c.config.ElectionTimeout)
 	}
 }
 
-// diskMoved notes that the disk has finished one of them, and watches on if it owes more.
+// diskMoved notes that the disk has finished a write or a read, and watches on if it owes more.
 func (c *Core) diskMoved(watch deadlineName, owed int) {
 	if owed > 0 {
 		c.arm(watch, c.config.ElectionTimeout)
@@ -233,7 +241,8 @@ func (c *Core) diskMoved(watch deadlineName, owed int) {
 	}
 }
 
-// diskStalled says whether the disk has owed something for an election timeout and finished nothing of the kind.
+// diskStalled says whether the disk has owed writes, or reads, for an election timeout, and has
+// finished none of them.
 func (c *Core) diskStalled() bool { return c.passed(writeDeadline) || c.passed(readDeadline) }
 
 // Persisted reports that every write up to number n is durable.
@@ -255,7 +264,8 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	}
 }
 
-// send sends a message to a server in the present term. It leaves when the term is durable.
+// send sends a message to a server in the current term. The message leaves when the term is
+// durable.
 func (c *Core) send(to ServerID, m wire.Message) {
 	m.To = to
 	c.stamp(&m)
@@ -263,17 +273,18 @@ func (c *Core) send(to ServerID, m wire.Message) {
 	c.out.send(m, c.out.termWrite)
 }
 
-// sendTo sends a message to a server with a certain disk. The disk that this server's configuration names
-// for the other one may be outdated, and an answer to a lost disk is no answer to the disk in its place.
+// sendTo sends a message to a server with a certain disk. Without it, stamp would name the disk
+// that this server's configuration names. That disk may be an old one, and an answer to a lost disk
+// is no answer to the disk in its place.
 func (c *Core) sendTo(to ServerID, disk Incarnation, m wire.Message) {
 	m.ToIncarnation = disk
 	c.send(to, m)
 }
 
-// reply answers a message, at the disk that asked.
+// reply answers a message. The answer goes to the disk that asked.
 func (c *Core) reply(to *wire.Message, m wire.Message) { c.sendTo(to.From, to.FromIncarnation, m) }
 
-// stamp fills in the envelope of a message, but for the term.
+// stamp fills in the envelope of a message, except the term.
 func (c *Core) stamp(m *wire.Message) {
 	m.From = c.id
 	m.Cluster = c.state.Cluster

@@ -10,10 +10,11 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// The gate: a message leaves when what it claims is durable (outbox.go). Each test holds a disk back and
-// looks at what is on the network meanwhile.
+// The gate: a message leaves when what it claims is durable (outbox.go). Each test holds a disk
+// back, and looks at what is on the network meanwhile.
 
-// slow returns a cluster in which a leads and the disk of one server waits to be told.
+// slow returns a cluster in which a leads, and in which the disk of one server waits until the test
+// ends its writes.
 func slow(t *testing.T, id raft.ServerID) *cores {
 	c := founded(t, 3)
 	c.servers[id].slowDisk = true
@@ -30,7 +31,9 @@ func TestGateHoldsAGrantedVote(t *testing.T) {
 	c.servers["c"].slowDisk = true
 	c.persist("c")
 	a := c.status("a")
-	c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation}))
+	c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{
+		From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation,
+	}))
 	require.Equal(t, raft.ServerID("b"), c.status("c").Vote)
 	require.Empty(t, c.take(from("c")), "the vote isn't durable")
 	c.finishWrites("c")
@@ -45,7 +48,9 @@ func TestGateHoldsARefusalUntilTheTermIsDurable(t *testing.T) {
 	c.servers["c"].slowDisk = true
 	c.persist("c")
 	a := c.status("a")
-	c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation}))
+	c.deliver(wire.VoteRequest{}.Message().In(wire.Envelope{
+		From: "b", To: "c", Term: a.Term + 1, Cluster: a.Cluster, FromIncarnation: c.status("b").Incarnation,
+	}))
 	require.Empty(t, c.take(from("c")), `a refusal says "I am in this term", too`)
 	c.finishWrites("c")
 	votes := c.take(from("c"))
@@ -64,12 +69,16 @@ func TestGateHoldsACandidacy(t *testing.T) {
 	}
 	require.NotEmpty(t, c.take(is(wire.KindPreVoteRequest)), "a pre-vote claims nothing")
 	s := c.status("c")
-	c.deliver(wire.PreVoteResponse{Granted: true}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
+	c.deliver(wire.PreVoteResponse{Granted: true}.Message().In(wire.Envelope{
+		From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation,
+	}))
 	require.Equal(t, "candidate", c.status("b").Role)
 	require.Empty(t, c.take(from("b")), "neither the new term nor its own vote is durable")
 
 	// A grant that comes first doesn't elect: the candidate's own vote doesn't count yet.
-	c.deliver(wire.VoteResponse{Granted: true}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
+	c.deliver(wire.VoteResponse{Granted: true}.Message().In(wire.Envelope{
+		From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation,
+	}))
 	require.Equal(t, "candidate", c.status("b").Role)
 	c.finishWrites("b")
 	require.Equal(t, "leader", c.status("b").Role)
@@ -95,7 +104,7 @@ func TestGateHoldsAnAcknowledgement(t *testing.T) {
 	require.Equal(t, c.status("a").Last, c.status("a").Commit)
 }
 
-// A stalled disk holds up neither the leader's round nor reads.
+// A stalled disk of a follower holds up neither the leader's round nor reads.
 func TestGateLetsHeartbeatAnswersPass(t *testing.T) {
 	c := slow(t, "b")
 	c.servers["c"].cut = true
@@ -107,15 +116,18 @@ func TestGateLetsHeartbeatAnswersPass(t *testing.T) {
 	require.True(t, c.servers["a"].answers[1].Read)
 }
 
-// A message that waits belongs to the term in which it was decided, and goes with it.
-func TestGateDropsWhatAnOlderTermClaimed(t *testing.T) {
+// A message that waits belongs to the term in which it was decided. It is dropped with that term.
+func TestGateDropsClaimsOfAnOlderTerm(t *testing.T) {
 	c := slow(t, "c")
 	c.restart("c")
 	c.servers["c"].slowDisk = true
 	c.persist("c")
 	a := c.status("a")
 	for i, candidate := range []raft.ServerID{"a", "b"} {
-		c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{From: candidate, To: "c", Term: a.Term + 1 + raft.Term(i), Cluster: a.Cluster, FromIncarnation: c.status(candidate).Incarnation}))
+		c.deliver(wire.VoteRequest{Last: wire.Place{Index: a.Last, Term: a.LastTerm}}.Message().In(wire.Envelope{
+			From: candidate, To: "c", Term: a.Term + 1 + raft.Term(i), Cluster: a.Cluster,
+			FromIncarnation: c.status(candidate).Incarnation,
+		}))
 	}
 	c.finishWrites("c") // the first vote
 	require.Empty(t, c.take(from("c")))
@@ -127,7 +139,7 @@ func TestGateDropsWhatAnOlderTermClaimed(t *testing.T) {
 }
 
 // The confirmation of an old write covers nothing that a later leader has replaced.
-func TestGateForgetsWhatWasTruncated(t *testing.T) {
+func TestGateForgetsTruncatedEntries(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
 	b.slowDisk = true
@@ -139,10 +151,12 @@ func TestGateForgetsWhatWasTruncated(t *testing.T) {
 	require.Equal(t, last+1, c.status("b").Last)
 	require.Len(t, b.writes, 1)
 
-	// The leader of a later term replaces the entry while it is being written.
+	// While the entry is being written, the leader of a later term replaces it.
 	s := c.status("c")
 	replaced := raft.Entry{Index: last + 1, Term: s.Term + 1, Kind: wire.EntryNoOp}
-	c.deliver(wire.AppendRequest{Previous: wire.Place{Index: last, Term: s.LastTerm}, Entries: []raft.Entry{replaced}}.Message().In(wire.Envelope{From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation}))
+	c.deliver(wire.AppendRequest{Previous: wire.Place{Index: last, Term: s.LastTerm}, Entries: []raft.Entry{replaced}}.Message().In(wire.Envelope{
+		From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation,
+	}))
 	require.Equal(t, last+1, c.status("b").Last)
 	c.take(from("b"))
 	b.core.Persisted(c.now, b.writes[0].Number)
@@ -155,8 +169,8 @@ func TestGateForgetsWhatWasTruncated(t *testing.T) {
 	require.Len(t, c.take(func(m wire.Message) bool { return m.AppendResponse().Index == last+1 }), 1)
 }
 
-// A leader whose own disk stalls for an election timeout stops leading, and doesn't campaign until it works
-// again.
+// A leader whose own disk stalls for an election timeout stops leading. It doesn't campaign until
+// the disk works again.
 func TestStalledDiskEndsALeadership(t *testing.T) {
 	c := slow(t, "a")
 	c.propose("a", "x")
@@ -173,8 +187,8 @@ func TestStalledDiskEndsALeadership(t *testing.T) {
 	require.Equal(t, c.commands(leader), c.commands("a"))
 }
 
-// lagging returns a cluster in which a leads and c lacks a hundred entries, which have left a's memory and are read from
-// its disk one by one. No read is answered until the test does it.
+// lagging returns a cluster in which a leads and c lacks a hundred entries. They have left a's
+// memory, and are read from its disk one by one. No read is answered until the test answers it.
 func lagging(t *testing.T) *cores {
 	c := founded(t, 3)
 	a := c.servers["a"]
@@ -191,7 +205,8 @@ func lagging(t *testing.T) *cores {
 	return c
 }
 
-// passStalled lets time pass until a leads no more, two election timeouts at most; each step begins with between.
+// passStalled lets time pass until a leads no longer, for two election timeouts at most. Each step
+// begins with between.
 func (c *cores) passStalled(between func()) {
 	a := c.servers["a"]
 	for begin := c.now; c.now < begin+raft.Instant(2*election) && c.status("a").Role == "leader"; {
@@ -203,7 +218,8 @@ func (c *cores) passStalled(between func()) {
 	}
 }
 
-// A leader whose disk owes its peers entries that have left memory leads no longer, though it has nothing to write.
+// A leader whose disk owes its peers entries that have left its memory stops leading, though it has
+// nothing to write.
 func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
 	c := lagging(t)
 	c.passStalled(func() {})
@@ -211,7 +227,7 @@ func TestDiskThatDoesNotReadEndsALeadership(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
-// Reads that a cache serves don't hide that writes hang.
+// Reads that a cache serves don't hide writes that hang.
 func TestDiskThatOnlyReadsEndsALeadership(t *testing.T) {
 	c := lagging(t)
 	a := c.servers["a"]
@@ -230,7 +246,7 @@ func TestDiskThatOnlyReadsEndsALeadership(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
-// Nor do writes that go on hide that reads hang.
+// Writes that go on don't hide reads that hang.
 func TestDiskThatOnlyWritesEndsALeadership(t *testing.T) {
 	c := lagging(t)
 	wrote := 0
@@ -243,7 +259,8 @@ func TestDiskThatOnlyWritesEndsALeadership(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
-// A leader with a stalled disk wants to be woken for that, however many rounds of reads put off its heartbeat.
+// A leader with a stalled disk wants to be woken for that, however many rounds of reads put off its
+// heartbeat.
 func TestStalledLeaderIsDueBetweenReads(t *testing.T) {
 	c := slow(t, "a")
 	a := c.servers["a"]
@@ -261,19 +278,22 @@ func TestStalledLeaderIsDueBetweenReads(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("a").Role)
 }
 
-// A disk that hangs while a term waits to become durable holds up every message, and yet costs bounded memory.
+// A disk that hangs while a term waits to become durable holds up every message. Yet it costs
+// bounded memory.
 func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
 	b.slowDisk = true
-	from := wire.Envelope{From: "a", To: "b", Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation, Term: c.status("a").Term + 1}
+	a := c.status("a")
+	from := wire.Envelope{From: "a", To: "b", Cluster: a.Cluster, FromIncarnation: a.Incarnation, Term: a.Term + 1}
 	heard := func(round int) { c.deliver(wire.Heartbeat{Round: uint64(round)}.Message().In(from)) }
 	heard(0)
 	for i := range 100 {
 		b.core.Propose(c.now, []byte(fmt.Sprint("command ", i)))
 	}
 	b.core.Read(c.now)
-	// While it is only for a while, nothing is asked twice: the first request is here still.
+	// While the disk hangs for a short time, nothing is asked twice: the first request is still
+	// here.
 	for i := range 500 {
 		c.now += raft.Instant(heartbeat)
 		heard(i + 1)
@@ -289,7 +309,9 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	for _, m := range e.Messages {
 		kinds[m.Kind()]++
 	}
-	require.Equal(t, map[wire.Kind]int{wire.KindForwardRequest: 1, wire.KindReadRequest: 1, wire.KindHeartbeatResponse: 500}, kinds)
+	require.Equal(t, map[wire.Kind]int{
+		wire.KindForwardRequest: 1, wire.KindReadRequest: 1, wire.KindHeartbeatResponse: 500,
+	}, kinds)
 
 	for i := range 2000 {
 		heard(i + 501)
@@ -299,7 +321,7 @@ func TestHungDiskHoldsABoundedNumberOfMessages(t *testing.T) {
 	require.Len(t, c.network, 1024)
 }
 
-// Who is asked again and again while its disk is slow answers once, when it may.
+// A server that is asked again and again while its disk is slow answers each server once.
 func TestAnswersWaitOnce(t *testing.T) {
 	c := founded(t, 3)
 	b := c.servers["b"]
@@ -307,7 +329,9 @@ func TestAnswersWaitOnce(t *testing.T) {
 	for range 3 {
 		for _, from := range []raft.ServerID{"a", "c"} {
 			s := c.status(from)
-			c.deliver(wire.VoteRequest{Last: wire.Place{Index: s.Last, Term: s.LastTerm}, Transfer: true}.Message().In(wire.Envelope{From: from, To: "b", Cluster: s.Cluster, FromIncarnation: s.Incarnation, Term: s.Term + 1}))
+			c.deliver(wire.VoteRequest{Last: wire.Place{Index: s.Last, Term: s.LastTerm}, Transfer: true}.Message().In(wire.Envelope{
+				From: from, To: "b", Cluster: s.Cluster, FromIncarnation: s.Incarnation, Term: s.Term + 1,
+			}))
 		}
 	}
 	require.Empty(t, c.network)
@@ -320,7 +344,7 @@ func TestAnswersWaitOnce(t *testing.T) {
 	require.False(t, c.network[1].VoteResponse().Granted)
 }
 
-func TestStatusCountsWhatWaitsForTheDisk(t *testing.T) {
+func TestStatusCountsMessagesThatWaitForTheDisk(t *testing.T) {
 	c := founded(t, 3)
 	c.tick("a")
 	b := c.servers["b"]

@@ -12,11 +12,13 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// The tests in this file run whole clusters of the core, on networks that lose, repeat, reorder and part, and on disks
-// that forget at a crash what was not synced. Every invariant is checked after every step (see rafttest/sim); when the
-// faults end, the cluster must make progress, and everything acknowledged must be there.
+// The tests in this file run whole clusters of the core. The networks lose, repeat, reorder and
+// part, and the disks forget at a crash what was not synced. Every invariant is checked after every
+// step (rafttest/sim). When the faults end, the cluster must make progress, and everything
+// acknowledged must be there.
 
-// TestPartitions runs a fixed set of seeds and some that are new each time. Each draws its own cluster, limits and faults.
+// TestPartitions runs a fixed set of seeds, and some that are new each time. Each seed draws its
+// own cluster, limits and faults.
 func TestPartitions(t *testing.T) {
 	seeds, fresh := uint64(400), uint64(100)
 	if testing.Short() {
@@ -61,7 +63,7 @@ func TestPartitionsByProperty(t *testing.T) {
 	})
 }
 
-// TestKeptSchedules repeats schedules that broke an invariant once, or break one in a mutant.
+// TestKeptSchedules repeats schedules that once broke an invariant, or that break one in a mutant.
 func TestKeptSchedules(t *testing.T) {
 	names, err := filepath.Glob("rafttest/testdata/*.schedule")
 	require.NoError(t, err)

@@ -2,23 +2,25 @@ package raft
 
 import "slices"
 
-// progress is what a leader knows of one peer, and what is on its way there.
+// progress is what a leader knows of one peer, and what is on its way to that peer.
 //
-// A peer is probed until one of its answers shows where the logs agree: one append at a time. From then on
-// appends are pipelined: next runs ahead of match by what is in the window, without waiting for answers.
-// When something on the way was lost, it is probed again.
+// A peer is probed, by one append at a time, until one of its answers shows where the logs agree.
+// From then on appends are pipelined: next runs ahead of match by what is in the window, without
+// waiting for answers. When something is lost on the way, the peer is probed again.
 type progress struct {
 	id          ServerID
 	incarnation Incarnation // of the disk that counts
 	address     string
-	// leaving is the index of the configuration that the peer doesn't belong to any more: it is to learn that, and
-	// farewell counts down the rounds in which it is tried. leaving is 0 for a member.
+	// leaving is the index of the configuration to which the peer doesn't belong any more, and 0
+	// for a member. The leader tries to tell the peer about that configuration. farewell counts
+	// down the rounds in which it tries.
 	leaving  Index
 	farewell int
 	// replaced says that the server has come back with another disk.
 	replaced bool
 
-	// level is the highest that the peer has said to know; 0 while that makes no difference.
+	// level is the highest level that the peer has said it knows. It is 0 while that makes no
+	// difference.
 	level Level
 
 	match Index // durable there and equal to this log
@@ -31,16 +33,18 @@ type progress struct {
 
 	// round is the last round that the peer has answered.
 	round uint64
-	// promised is the last round by which the peer promised a lease; fitness is what it said of itself last.
+	// promised is the last round by which the peer promised a lease. fitness is what the peer last
+	// said of itself.
 	promised, fitness uint64
 
-	// told is the commit index that the peer was last told, owed is up to where its callers wait for it:
-	// the last entry that it forwarded, or the last index that it was given for a read.
+	// told is the commit index that the peer was last told. owed is the index up to which callers
+	// at the peer wait for it: the last entry that the peer has forwarded, or the last index that
+	// it was given for a read.
 	told, owed Index
 
 	supply
 
-	// heard is when the peer has answered last; it decides nothing.
+	// heard is when the peer has last answered. It decides nothing.
 	heard Instant `state:"luck"`
 }
 
@@ -51,8 +55,8 @@ func (p *progress) encode(s *stateEncoder) {
 	if p.leaving != 0 {
 		s.numbers(uint64(p.farewell))
 	}
-	s.numbers(flag(p.replaced), uint64(p.level), uint64(p.match), uint64(p.next), flag(p.fetching), p.round, p.promised, p.fitness,
-		uint64(p.told), uint64(p.owed))
+	s.numbers(flag(p.replaced), uint64(p.level), uint64(p.match), uint64(p.next), flag(p.fetching),
+		p.round, p.promised, p.fitness, uint64(p.told), uint64(p.owed))
 	p.probing.encode(s)
 	p.inFlight.encode(s)
 	p.supply.encode(s)
@@ -76,15 +80,15 @@ func (p *progress) check(last Index) error {
 }
 
 // probing is how a leader finds out where a peer's log agrees with its own, and whether something
-// on its way was lost.
+// on the way to the peer was lost.
 type probing struct {
-	// replicating says that the logs are known to agree before next. While probing, waiting says that an
-	// answer is due, to whether they agree at probed.
+	// replicating says that the logs are known to agree before next. While the peer is probed,
+	// waiting says that an answer is due. It will say whether the logs agree at probed.
 	replicating bool
 	waiting     bool
 	probed      Index
-	// checked is the round with which everything before checkedNext, and the probe that is waited
-	// for, was on its way; 0 for none.
+	// checked is a round whose heartbeat left after everything before checkedNext, and after the
+	// probe that waits for an answer. It is 0 if there is none.
 	checked     uint64
 	checkedNext Index
 }
@@ -129,7 +133,7 @@ type windowed struct {
 
 func (w *windowed) encode(s *stateEncoder) { s.numbers(uint64(w.last), uint64(w.bytes)) }
 
-// full says whether no more may be sent for now.
+// full says whether nothing more may be sent for now.
 func (p *progress) full(config *CoreConfig) bool {
 	if p.fetching || p.sending.state != sendingNot && p.wants == 0 {
 		return true
@@ -144,21 +148,23 @@ func (p *progress) full(config *CoreConfig) bool {
 func (p *progress) sent(last Index, bytes int) {
 	if !p.replicating {
 		p.probed, p.waiting = p.next-1, true
-		p.checked = 0 // no round so far left after this probe, so none can tell that it was lost
+		p.checked = 0 // no round has left after this probe yet, so none can show that it was lost
 	}
 	p.next = last + 1
 	p.window = append(p.window, windowed{last, bytes})
 	p.windowBytes += bytes
 }
 
-// agree notes that the logs agree up to an index, durably or not: that ends probing if no more was asked.
+// agree notes that the logs agree up to an index, durably or not. That ends the probing if it
+// answers the probe.
 func (p *progress) agree(index Index) {
 	if p.waiting && p.probed <= index || p.next == index+1 {
 		p.replicating, p.waiting = true, false
 	}
 }
 
-// acknowledge notes that everything up to match is durable there, and makes room in the window.
+// acknowledge notes that everything up to match is durable at the peer, and makes room in the
+// window.
 func (p *progress) acknowledge(match Index) {
 	p.match = max(p.match, match)
 	p.next = max(p.next, p.match+1)
@@ -171,24 +177,24 @@ func (p *progress) acknowledge(match Index) {
 	p.window = append(p.window[:0], p.window[done:]...)
 }
 
-// probe starts over from next, because something sent was lost or refused. The window is forgotten with
-// it: it can't leak.
+// probe starts over from next, because something was lost or refused. The window is forgotten, so
+// it can't leak.
 func (p *progress) probe(next Index) {
 	p.next = max(next, p.match+1)
 	p.replicating, p.waiting, p.checked = false, false, 0
 	p.window, p.windowBytes = p.window[:0], 0
 }
 
-// heartbeat notes that everything sent so far went ahead of the heartbeat of a round.
+// heartbeat notes that everything sent so far left before the heartbeat of a round.
 func (p *progress) heartbeat(round uint64) {
 	if p.checked == 0 {
 		p.checked, p.checkedNext = round, p.next
 	}
 }
 
-// answered notes the answer to a heartbeat, which says how far the peer has received. If it lacks what went
-// ahead of the heartbeat, that was lost and is sent again. A probe is repeated where it was: the peer may
-// know of less than its log holds, when it has just started.
+// answered notes the answer to a heartbeat, which says how far the peer has received. If the peer
+// lacks what left before the heartbeat, that was lost and is sent again. A lost probe is repeated
+// at the same index: a peer that has just started may know of less than its log holds.
 func (p *progress) answered(round uint64, received Index) {
 	p.round = max(p.round, round)
 	p.agree(received)

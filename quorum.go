@@ -1,11 +1,12 @@
 package raft
 
-// quorum returns the largest value that a majority of the voters has reached, given each voter's value.
-// It is the one place that knows what a majority is. It serves the commit index (match indexes),
-// elections (1 for a vote), the question "am I still leader", and reads (rounds answered). Without voters
-// it is 0. Of a joint configuration each half must have reached the value (§4.3).
+// quorum returns the largest value that a majority of the voters has reached, given each voter's
+// value. It is the one place that knows what a majority is. It serves the commit index (match
+// indexes), elections (1 for a vote), the question whether this leader still leads, and reads
+// (rounds answered). Without voters it is 0. In a joint configuration each half must have reached
+// the value (§4.3).
 //
-// The value is asked of a member, not of a server: the two halves may name different disks of one server.
+// value takes a member, not a server: the two halves may name different disks of one server.
 func quorum(c *Configuration, value func(*Member) uint64) uint64 {
 	reached := majority(c.Members, value)
 	if c.Old != nil {
@@ -22,7 +23,7 @@ func majority(members []Member, value func(*Member) uint64) uint64 {
 		if members[i].Role != Voter {
 			continue
 		}
-		// Insertion keeps the values in falling order; there are a handful.
+		// Insertion keeps the values in falling order. There are only a handful.
 		v := value(&members[i])
 		sorted = append(sorted, v)
 		at := len(sorted) - 1
@@ -37,14 +38,16 @@ func majority(members []Member, value func(*Member) uint64) uint64 {
 	return sorted[len(sorted)/2]
 }
 
-// reachable says whether a majority of the voters among some members has answered this leader, and not too many rounds
-// ago: without that, a step to them could be the last one that this cluster takes.
+// reachable says whether a majority of the voters among some members has answered this leader, and
+// not too many rounds ago. Without that majority, a step to these members could be the last one
+// that this cluster takes.
 func (c *Core) reachable(l *leader, members []Member) bool {
 	heard := majority(members, func(m *Member) uint64 { return c.heard(l, m) })
 	return heard > 0 && heard+lateRounds > l.confirmed
 }
 
-// heard is one more than the last round that a member has answered, or 0 when it hasn't acknowledged anything else either.
+// heard returns one more than the last round that a member has answered. It returns 0 for a member
+// that has answered no round and acknowledged nothing.
 func (c *Core) heard(l *leader, m *Member) uint64 {
 	p := l.progressOf(m)
 	switch {
@@ -56,7 +59,7 @@ func (c *Core) heard(l *leader, m *Member) uint64 {
 	return p.round + 1
 }
 
-// answered is the last round that a member has answered.
+// answered returns the last round that a member has answered.
 func (c *Core) answered(l *leader, m *Member) uint64 {
 	if p := l.progressOf(m); p != nil {
 		return p.round
@@ -64,5 +67,5 @@ func (c *Core) answered(l *leader, m *Member) uint64 {
 	return c.own(m, l.round)
 }
 
-// lateRounds is how many rounds an answer may be late.
+// lateRounds is how many rounds late an answer may be.
 const lateRounds = 2

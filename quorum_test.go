@@ -7,7 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// §4.3: what a joint configuration has reached, a majority of the voters of each half has; and nothing higher.
+// §4.3: a majority of the voters of each half has reached what a joint configuration has reached,
+// and nothing higher.
 func TestQuorumByProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := map[Incarnation]uint64{}

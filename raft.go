@@ -6,45 +6,50 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Effects are what a Core wants done. Every one of them is safe to perform at once, in any order, and
-// beside each other; only writes are performed in the order of their numbers.
+// Effects are what a Core wants done. The driver may perform all of them at once, in any order and
+// side by side, with two exceptions. Writes are performed in the order of their numbers. And the
+// state machine gets its work in the order in which it is handed out.
 type Effects struct {
-	// Write is to be stored, and then reported by Core.Persisted, unless its Number is 0: then there is nothing to store.
+	// Write is to be stored, and then reported by Core.Persisted. If its Number is 0, there is
+	// nothing to store.
 	Write Write
 	// Messages are to be sent.
 	Messages []wire.Message
-	// RestoreSnapshot, when not nil, is the current snapshot (Storage.OpenSnapshot), from which the state machine is to be
-	// restored (Applier.Restore); then it is reported by Core.Restored. It comes after what Apply held before.
+	// RestoreSnapshot, when not nil, describes the current snapshot (Storage.OpenSnapshot). The
+	// state machine is to be restored from that snapshot (Applier.Restore), after the batches of
+	// all earlier Apply. Then Core.Restored reports it.
 	RestoreSnapshot *SnapshotMeta
-	// Apply are batches of entries to be applied in order, and then reported by Core.Applied. They share
-	// memory with the log.
+	// Apply are batches of entries to be applied in order. Core.Applied then reports them. They
+	// share memory with the log.
 	Apply [][]Entry
-	// TakeSnapshot, when not nil, asks for the state after all batches so far (Applier.Snapshot), to be written into the
-	// storage (Storage.CreateSnapshot) beside what is applied next, and reported by Core.SnapshotTaken or
-	// Core.SnapshotFailed.
+	// TakeSnapshot, when not nil, asks for the state after all batches so far (Applier.Snapshot).
+	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
+	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
 	SnapshotAnswers []SnapshotAnswer
-	// Sends are snapshots to be sent, StopSends the numbers of streams to be closed.
+	// Sends are snapshots to be sent. StopSends are the numbers of the streams to be closed.
 	Sends     []SendSnapshot
 	StopSends []uint64
-	// Streams says what becomes of streams that others have opened; DiscardIncoming, that what they have brought isn't
-	// needed. What is said of a stream that is accepted comes after that.
+	// Streams says what becomes of the streams that other servers have opened. DiscardIncoming says
+	// that the bytes which such streams have brought so far are to be thrown away. It is performed
+	// before a stream in Streams is accepted.
 	Streams         []StreamVerdict
 	DiscardIncoming bool
-	// Fetches are to be read from the storage and reported by Core.Fetched.
+	// Fetches are to be read from the storage. Core.Fetched then reports each of them.
 	Fetches []Fetch
 	// Answers are to be given to callers.
 	Answers []Answer
-	// Servers, when not nil, is the new list of servers that messages may go to.
+	// Servers, when not nil, is the new list of the servers that messages may go to.
 	Servers []Server
-	// AwaitsApplied says that it makes a difference at once what the state machine has applied. While it is false, Core.Applied
-	// may be called as late as before the next event of another kind.
+	// AwaitsApplied says that the core needs to know at once what the state machine has applied.
+	// While AwaitsApplied is false, Core.Applied may be called as late as just before the next
+	// event of another kind.
 	AwaitsApplied bool
 }
 
-// A Fetch asks for the entries of (After, Last], or as many of the first of them as fit into MaxBytes
-// (Storage.Entries).
+// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
+// MaxBytes bytes (Storage.Entries).
 type Fetch struct {
 	For         ServerID // the peer that needs them, or "" when they are to be applied here
 	After, Last Index
@@ -54,48 +59,58 @@ type Fetch struct {
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.
 type Answer struct {
 	Number uint64
-	Read   bool  // whether it answers a Read
-	Call   bool  // whether it answers a Call; when neither, it answers a Propose
-	Index  Index // where the command was applied, up to where the reader's state was, or which configuration stands
+	Read   bool // whether it answers a Read
+	Call   bool // whether it answers a Call; when neither, it answers a Propose
+	// Index is where the command was applied. For a Read it is the index up to which the state that
+	// the reader sees is applied; for a Call, the index of the configuration in force, or 0.
+	Index  Index
 	Result []byte
-	Fresh  Instant // when the state that a reader sees was the newest, or later
-	Err    error   // nil, or an error that is ErrNotApplied or ErrOutcomeUnknown; a read has other reasons
+	// Fresh is an instant. The state that the reader sees is at least as new as the newest state
+	// was then.
+	Fresh Instant
+	// Err is nil, or it wraps ErrNotApplied or ErrOutcomeUnknown. A Read has other reasons.
+	Err error
 }
 
-// A Core is one server's part in the protocol: it decides, and does nothing else. Events go in by its
-// methods, effects come out of [Core.Drain]. It is single-threaded and deterministic: the same config and the
-// same events give the same effects. It never blocks, and reads no clock: every event comes with the
-// current time, which never goes back. The example drives one server.
+// A Core is one server's part in the protocol: it decides, and does nothing else. Events go in by
+// its methods, and effects come out of [Core.Drain]. A Core is single-threaded and deterministic:
+// the same config and the same events give the same effects. It never blocks, and it reads no
+// clock: every event comes with the current time, which never goes back. The example drives one
+// server.
 //
 // # Events
 //
-// Other servers: [Core.Receive], [Core.Lost]. The time: [Core.Tick], which is due at [Core.Deadline]. Callers: [Core.Propose],
-// [Core.ProposeEntry], [Core.Read], [Core.ReadByLease], [Core.ReadStale], [Core.Call], [Core.Snapshot] and
-// [Core.Resign], and when they give up, [Core.Cancel], [Core.CancelRead], [Core.CancelCall] and [Core.CancelSnapshot].
-// Each Answer names the number that such a call returned.
+// Other servers cause [Core.Receive] and [Core.Lost]. The time causes [Core.Tick], which is due at
+// [Core.Deadline]. Callers cause [Core.Propose], [Core.ProposeEntry], [Core.Read],
+// [Core.ReadByLease], [Core.ReadStale], [Core.Call], [Core.Snapshot] and [Core.Resign]. A caller
+// that gives up causes [Core.Cancel], [Core.CancelRead], [Core.CancelCall] or
+// [Core.CancelSnapshot]. Each [Answer] names the number that the call has returned.
 //
 // # Effects, and the reports of them
 //
-// Drain fills [Effects]. Those that take time are reported when they are done: [Core.Persisted], [Core.Fetched], [Core.Applied],
-// [Core.Restored], [Core.SnapshotTaken] or [Core.SnapshotFailed], [Core.SnapshotMoved] and [Core.SnapshotSent] of a stream to
-// another server, [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] of one that another server opens. Several
-// events may come between two calls of Drain; what they cause is then done together. HandIn says in which order to
-// hand in what has gathered.
+// Drain fills [Effects]. An effect that takes time is reported when it is done. The reports are
+// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], and [Core.SnapshotTaken] or
+// [Core.SnapshotFailed]. [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another
+// server; [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] report on a stream that
+// another server opens. Several events may come between two calls of Drain: what they cause is then
+// done together. [HandIn] says in which order to hand in the events that have gathered.
 //
 // # What can be asked
 //
-// [Core.Standing] is what is worth telling whenever it changes, [Core.Status] is more, and [Core.Explain] says why.
-// [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] are single answers.
+// [Core.Standing] is what is worth telling whenever it changes. [Core.Status] tells more, and
+// [Core.Explain] says why. [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] each
+// answer one question.
 //
 // # For tests
 //
-// [Core.Check] looks for broken invariants, and [Core.Clone] copies. [Core.AppendState], [Core.AppendStateButHeld],
-// [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a model checker.
+// [Core.Check] looks for broken invariants, and [Core.Clone] copies. [Core.AppendState],
+// [Core.AppendStateButHeld], [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a
+// model checker.
 type Core struct {
 	id     ServerID   `state:"fixed"`
 	config CoreConfig `state:"fixed"`
 
-	// state is what was decided; it is durable once the write that carries it is.
+	// state is what was decided. It is durable once the write that carries it is durable.
 	state DurableState
 	log   entryLog
 	out   outbox
@@ -120,8 +135,8 @@ type Core struct {
 	membership
 }
 
-// encode writes the core's state, but for the messages that wait for the disk. When its effects
-// have been drained, what was to be handed out is none of it.
+// encode writes the core's state without the messages that wait for the disk. It is called when the
+// effects have been drained, so it leaves out the fields that Drain has emptied.
 func (c *Core) encode(s *stateEncoder) {
 	s.durableState(&c.state)
 	c.log.encode(s)
@@ -161,15 +176,18 @@ func (c *Core) Clone() *Core {
 	return &n
 }
 
-// A role is what a server is in its current term, with the data of that role and nothing else: *follower,
-// *candidate or *leader. Stepping down is an assignment.
+// A role is what a server is in its current term, with the data of that role and nothing else:
+// *follower, *candidate or *leader. To step down is one assignment.
 type role interface {
 	encode(s *stateEncoder)
 	clone() role
 	check(c *Core) error
 }
 
-// NewCore returns a core that has started from what the storage holds. Its first write records the start.
+// NewCore returns a core that starts from what the storage holds. Its first write records the
+// start. An error wraps ErrConfig if the config can't be used, ErrCorrupt or ErrMalformed if the
+// storage holds what it can't hold, and ErrOutdated if this version doesn't know the level in
+// force.
 func NewCore(config CoreConfig) (*Core, error) {
 	if err := config.normalize(); err != nil {
 		return nil, err
@@ -209,7 +227,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	c.armElection()
 	if c.state.MaxLease > 0 {
-		c.keepQuiet(c.state.MaxLease) // what was promised before the start is forgotten
+		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
 	}
 	if c.alone() {
 		c.arm(electDeadline, 0) // there is nobody to wait for
@@ -217,10 +235,10 @@ func NewCore(config CoreConfig) (*Core, error) {
 	return c, nil
 }
 
-// Origin returns what tags the commands that callers propose at this server.
+// Origin returns the origin of all commands that callers propose at this server.
 func (c *Core) Origin() Origin { return Origin{Server: c.id, Start: c.state.Start} }
 
-// alone says whether this server, with the disk that it has, is its cluster's only voter.
+// alone says whether this server, with its present disk, is the only voter of its cluster.
 func (c *Core) alone() bool {
 	if configuration := c.log.configuration(); configuration != nil {
 		return configuration.SoleVoter(c.id) && configuration.Counts(c.id, c.state.Incarnation)
@@ -228,8 +246,9 @@ func (c *Core) alone() bool {
 	return len(c.config.Bootstrap) == 1
 }
 
-// Receive takes a message from another server. The term rule stands here and nowhere else (§3.3): who hears of
-// a higher term adopts it, and who is spoken to in a lower one refuses.
+// Receive takes a message from another server. The term rule stands here and nowhere else (§3.3): a
+// server that hears of a higher term adopts it, and a server that is spoken to in a lower term
+// refuses.
 func (c *Core) Receive(now Instant, m wire.Message) {
 	c.advance(now)
 	if !c.admit(&m) || !c.understands(&m) {
@@ -242,11 +261,11 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	}
 	asksVote := kind == wire.KindPreVoteRequest || kind == wire.KindVoteRequest && !m.VoteRequest().Transfer
 	if asksVote && c.leaderHeard() {
-		// A server that was removed, or cut off, must not depose a leader that its peers hear: it isn't
-		// even answered, and its term isn't looked at (§4.2.3).
+		// A server that was removed, or cut off, must not depose a leader that its peers hear. Its
+		// request isn't even answered, and its term isn't looked at (§4.2.3).
 		return
 	}
-	// The term of a pre-vote is one that might be, not one that is.
+	// The term of a pre-vote is one that might come to be. No server is in it yet.
 	mayBe := kind == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	switch {
 	case mayBe:
@@ -259,8 +278,8 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	c.dispatch(&m)
 }
 
-// dispatch hands a message of the current term to who consumes it: requests to the server, responses to the
-// role that asked.
+// dispatch hands a message of the current term to its consumer: a request to the server, a response
+// to the role that asked.
 func (c *Core) dispatch(m *wire.Message) {
 	switch m.Kind() {
 	case wire.KindPreVoteRequest:
@@ -302,8 +321,8 @@ func (c *Core) dispatch(m *wire.Message) {
 	}
 }
 
-// leaderAnswered takes a peer's answer. Only the disk that the configuration names counts: an answer that a
-// lost disk gave says nothing about the one that took its place.
+// leaderAnswered takes a peer's answer. Only the disk that the configuration names counts: the
+// answer of a lost disk says nothing about the disk that took its place.
 func (c *Core) leaderAnswered(l *leader, m *wire.Message) {
 	p := l.peer(m.From)
 	if p == nil || p.incarnation != m.FromIncarnation {
@@ -320,9 +339,10 @@ func (c *Core) leaderAnswered(l *leader, m *wire.Message) {
 	}
 }
 
-// refuseOldTerm tells who speaks in a lower term about the current one, if it will want to know. The refusal names
-// its term and nothing else: when it arrives the other may lead this very term, and would take an index or a round
-// of the old one for an answer to its own probe or round.
+// refuseOldTerm tells the sender of a message in a lower term about the current term, if the sender
+// needs to know it. The refusal names its term and nothing else. When it arrives, the sender may
+// already lead this very term: it would take an index or a round of the old term for an answer to
+// its own probe or round.
 func (c *Core) refuseOldTerm(m *wire.Message) {
 	switch kind := m.Kind(); {
 	case kind == wire.KindVoteRequest:
@@ -332,8 +352,8 @@ func (c *Core) refuseOldTerm(m *wire.Message) {
 	}
 }
 
-// adoptTerm enters a higher term as a follower: the vote is free again, and whatever waits to claim
-// something in the old term is dropped.
+// adoptTerm enters a higher term as a follower. The vote is free again, and each message that waits
+// to claim something in the old term is dropped.
 func (c *Core) adoptTerm(term Term) {
 	assert(term > c.state.Term, "Terms Rise")
 	c.state.HardState = HardState{Term: term}
@@ -341,12 +361,12 @@ func (c *Core) adoptTerm(term Term) {
 	c.become(&follower{})
 }
 
-// stepDown ends this server's leadership or candidacy without a new term. Its vote stays: it is for the
-// term, not for the role.
+// stepDown ends this server's leadership or candidacy without a new term. The vote stays: it
+// belongs to the term, not to the role.
 func (c *Core) stepDown() { c.become(&follower{}) }
 
-// become changes the role. What belonged to the old one goes with it; callers who waited for it wait for the
-// next leader.
+// become changes the role. The data of the old role goes with it. Callers who waited for the old
+// role wait for the next leader.
 func (c *Core) become(r role) {
 	if _, led := c.role.(*leader); led {
 		c.serversChanged = true // a leader may speak to others too, about to be added or just removed
@@ -366,8 +386,8 @@ func (c *Core) become(r role) {
 	case *candidate:
 		c.armElection()
 	case *follower:
-		// Who waits for a leader goes on waiting, no longer: a hopeless candidate that only raises the
-		// term must not starve a good one.
+		// A server that waits for a leader already goes on waiting, no longer than before: a
+		// hopeless candidate that only raises the term must not starve a good one.
 		if c.deadlines[electDeadline].state == deadlineOff {
 			c.armElection()
 		}
@@ -376,7 +396,7 @@ func (c *Core) become(r role) {
 	c.refuseFenced()
 }
 
-// leader returns who leads the current term as far as this server knows, or "".
+// leaderID returns the server that leads the current term as far as this server knows, or "".
 func (c *Core) leaderID() ServerID {
 	switch r := c.role.(type) {
 	case *leader:
@@ -387,8 +407,8 @@ func (c *Core) leaderID() ServerID {
 	return ""
 }
 
-// Drain fills e with everything that the events since the last call want done. The slices of e are
-// used again; what they point to is not.
+// Drain fills e with everything that the events since the last call want done. The next call uses
+// the slices of e again. What their elements point to is never used again.
 func (c *Core) Drain(e *Effects) {
 	clear(e.Messages)
 	clear(e.Apply)
@@ -430,8 +450,8 @@ func (c *Core) Drain(e *Effects) {
 	e.AwaitsApplied = c.awaitsApplied()
 }
 
-// drainStreams hands out what is to be done about snapshots that are sent and received. It is rare: so nothing of it is kept
-// for the next time.
+// drainStreams hands out what is to be done about snapshots that are sent and received. That is
+// rare, so none of these slices is kept for the next time.
 func (c *Core) drainStreams(e *Effects) {
 	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
 	e.SnapshotAnswers = c.snapshots.answers

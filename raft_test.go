@@ -10,14 +10,16 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// One test for each rule of the thesis that the core keeps, in the thesis' order. They drive bare cores:
-// the test says when a message arrives, when a disk has finished and when time passes.
+// There is one test for each rule of the thesis that the core keeps, in the order of the thesis.
+// The tests drive bare cores: a test says when a message arrives, when a disk has finished, and
+// when time passes.
 
 func is(kind wire.Kind) func(wire.Message) bool {
 	return func(m wire.Message) bool { return m.Kind() == kind }
 }
 
-// founded returns a cluster in which a leads, and everything is committed and told.
+// founded returns a cluster in which a leads, and in which everything is committed and every server
+// knows it.
 func founded(t *testing.T, n int) *cores {
 	c := newCores(t, n)
 	c.elect("a")
@@ -27,16 +29,18 @@ func founded(t *testing.T, n int) *cores {
 	return c
 }
 
-// §3.3: who hears of a higher term adopts it, and a leader steps down.
+// §3.3: a server that hears of a higher term adopts it, and a leader steps down.
 func TestHigherTermIsAdopted(t *testing.T) {
 	c := founded(t, 3)
 	before := c.status("a").Term
-	c.deliver(wire.HeartbeatResponse{}.Message().In(wire.Envelope{From: "b", To: "a", Term: before + 7, Cluster: c.status("b").Cluster, FromIncarnation: c.status("b").Incarnation}))
+	c.deliver(wire.HeartbeatResponse{}.Message().In(wire.Envelope{
+		From: "b", To: "a", Term: before + 7, Cluster: c.status("b").Cluster, FromIncarnation: c.status("b").Incarnation,
+	}))
 	require.Equal(t, before+7, c.status("a").Term)
 	require.Equal(t, "follower", c.status("a").Role)
 }
 
-// §3.3: a request of a lower term is refused, and the refusal carries the current one.
+// §3.3: a request of a lower term is refused, and the refusal carries the current term.
 func TestLowerTermIsRefused(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].cut = true
@@ -61,7 +65,9 @@ func TestOneVotePerTerm(t *testing.T) {
 	c := founded(t, 3)
 	ask := func(from raft.ServerID, term raft.Term) wire.Message {
 		s := c.status(from)
-		return wire.VoteRequest{Last: wire.Place{Index: s.Last + 5, Term: s.LastTerm}}.Message().In(wire.Envelope{From: from, To: "c", Term: term, Cluster: s.Cluster, FromIncarnation: s.Incarnation})
+		return wire.VoteRequest{Last: wire.Place{Index: s.Last + 5, Term: s.LastTerm}}.Message().In(wire.Envelope{
+			From: from, To: "c", Term: term, Cluster: s.Cluster, FromIncarnation: s.Incarnation,
+		})
 	}
 	c.pass(0)
 	c.restart("c") // it has heard no leader since
@@ -80,7 +86,8 @@ func TestOneVotePerTerm(t *testing.T) {
 	require.True(t, votes[1].VoteResponse().Granted, "and may be given again to a")
 }
 
-// §3.5: a follower whose log contradicts the leader's drops what does, and takes the leader's entries.
+// §3.5: a follower whose log contradicts the leader's drops the contradicting entries, and takes
+// the leader's.
 func TestConflictingEntriesAreReplaced(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["b"].cut, c.servers["c"].cut = true, true
@@ -136,7 +143,7 @@ func TestConflictsAreBackedOutByTerm(t *testing.T) {
 	require.LessOrEqual(t, refusals, 3)
 }
 
-// §3.5: an append that was repeated or overtaken shortens nothing.
+// §3.5: an append that is repeated or overtaken shortens nothing.
 func TestOldAppendsShortenNothing(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].core.Propose(c.now, []byte("x"))
@@ -153,7 +160,8 @@ func TestOldAppendsShortenNothing(t *testing.T) {
 	require.Equal(t, c.status("a").Last, last)
 }
 
-// §3.6.1: only a candidate whose log is at least as up-to-date gets a vote: first by last term, then by length.
+// §3.6.1: only a candidate whose log is at least as up-to-date gets a vote: first by last term,
+// then by length.
 func TestVotesGoToUpToDateLogs(t *testing.T) {
 	c := founded(t, 3)
 	own := c.status("c")
@@ -181,8 +189,8 @@ func TestVotesGoToUpToDateLogs(t *testing.T) {
 	}
 }
 
-// §3.6.2, Figure 8: an entry of an earlier term isn't committed by being on a majority, only under one of the
-// leader's own term.
+// §3.6.2, Figure 8: an entry of an earlier term doesn't commit because it is on a majority. It
+// commits only under an entry of the leader's own term.
 func TestOldEntriesCommitUnderNewOnes(t *testing.T) {
 	c := founded(t, 3)
 	committed := c.status("a").Commit
@@ -194,29 +202,37 @@ func TestOldEntriesCommitUnderNewOnes(t *testing.T) {
 	c.finishWrites("b")
 	c.network = nil
 
-	// b leads the next term. What it sends of its own term doesn't arrive, the old entry does.
+	// b leads the next term. The old entry arrives at c; the entry of b's own term doesn't.
 	c.servers["c"].cut = false
 	c.servers["b"].slowDisk = false
 	require.NotEmpty(t, c.electWithout("b", wire.KindAppendRequest))
 	first := c.status("b").Last // b's no-op
 	b := c.status("b")
-	c.deliver(wire.AppendResponse{Accepted: true, Index: first - 1}.Message().In(wire.Envelope{From: "c", To: "b", Term: b.Term, Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation}))
+	c.deliver(wire.AppendResponse{Accepted: true, Index: first - 1}.Message().In(wire.Envelope{
+		From: "c", To: "b", Term: b.Term, Cluster: b.Cluster,
+		FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation,
+	}))
 	require.Equal(t, committed, c.status("b").Commit, "the old entry is on two of three, and not committed")
-	c.deliver(wire.AppendResponse{Accepted: true, Index: first}.Message().In(wire.Envelope{From: "c", To: "b", Term: b.Term, Cluster: b.Cluster, FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation}))
+	c.deliver(wire.AppendResponse{Accepted: true, Index: first}.Message().In(wire.Envelope{
+		From: "c", To: "b", Term: b.Term, Cluster: b.Cluster,
+		FromIncarnation: c.status("c").Incarnation, ToIncarnation: b.Incarnation,
+	}))
 	require.Equal(t, first, c.status("b").Commit)
 }
 
-// §3.10: a server that is told to campaigns at once, past pre-vote and stickiness.
+// §3.10: a server that is told to campaign does so at once, past pre-vote and stickiness.
 func TestTimeoutNowElects(t *testing.T) {
 	c := founded(t, 3)
 	a, b := c.status("a"), c.status("b")
-	c.deliver(wire.TimeoutNow{}.Message().In(wire.Envelope{From: "a", To: "b", Term: a.Term, Cluster: a.Cluster, FromIncarnation: a.Incarnation, ToIncarnation: b.Incarnation}))
+	c.deliver(wire.TimeoutNow{}.Message().In(wire.Envelope{
+		From: "a", To: "b", Term: a.Term, Cluster: a.Cluster, FromIncarnation: a.Incarnation, ToIncarnation: b.Incarnation,
+	}))
 	c.settle()
 	require.Equal(t, raft.ServerID("b"), c.leader())
 	require.Equal(t, a.Term+1, c.status("b").Term)
 }
 
-// §4.2.3: while a leader is heard, votes and terms of others are ignored.
+// §4.2.3: while a server hears a leader, it ignores the vote requests and the terms of others.
 func TestStickinessProtectsALeader(t *testing.T) {
 	c := founded(t, 3)
 	term := c.status("b").Term
@@ -249,7 +265,8 @@ func TestLeaderWithoutQuorumStepsDown(t *testing.T) {
 	require.Equal(t, term, c.status("a").Term)
 }
 
-// §6.4: a read waits for a round of heartbeats that began after it; a deposed leader doesn't serve it.
+// §6.4: a read waits for a round of heartbeats that began after it. A deposed leader doesn't serve
+// it.
 func TestReadsNeedARoundOfTheirOwn(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"]
@@ -259,7 +276,7 @@ func TestReadsNeedARoundOfTheirOwn(t *testing.T) {
 	rounds := c.take(is(wire.KindHeartbeat))
 	require.Len(t, rounds, 2)
 
-	// A second read comes while the round is under way: its own has to begin later.
+	// A second read comes while the round is under way: its own round has to begin later.
 	second := a.core.Read(c.now)
 	c.drain("a")
 	require.Empty(t, c.take(is(wire.KindHeartbeat)))
@@ -273,7 +290,8 @@ func TestReadsNeedARoundOfTheirOwn(t *testing.T) {
 	require.Equal(t, second, a.answers[2].Number)
 }
 
-// §6.4: a new leader serves no read before it has committed an entry of its own term; the read waits.
+// §6.4: a new leader serves no read before it has committed an entry of its own term; the read
+// waits.
 func TestReadsWaitForTheFirstCommit(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].cut = true
@@ -301,7 +319,8 @@ func TestPreVoteKeepsTermsQuiet(t *testing.T) {
 	require.Equal(t, term, c.status("a").Term)
 }
 
-// §10.2.1: a leader's appends travel while its own disk is writing, and a quorum of others commits without it.
+// §10.2.1: a leader's appends travel while its own disk is writing. A quorum of others commits
+// without that disk.
 func TestLeaderWritesBesideTheNetwork(t *testing.T) {
 	c := founded(t, 3)
 	a := c.servers["a"]

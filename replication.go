@@ -6,9 +6,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// leader is the server whose log counts in its term (§3.5).
+// leader is the server whose log is the cluster's log in its term (§3.5).
 type leader struct {
-	begin Index // of the entry that began the term; nothing is read before it is committed
+	begin Index // of the entry that began the term; no read is served before it is committed
 	peers []progress
 	rounds
 	quota
@@ -20,7 +20,7 @@ type leader struct {
 	handover handover
 	asking   asking
 	changing
-	// attempts counts the attempts to send a snapshot, to whatever peer.
+	// attempts counts the attempts to send a snapshot, to any peer.
 	attempts uint64
 }
 
@@ -50,7 +50,7 @@ func (l *leader) clone() role {
 	return &n
 }
 
-// check: a leader's data fit the log, the term and the deadlines.
+// check: a leader's data fit its log, its term and its deadlines.
 func (l *leader) check(c *Core) error {
 	if c.state.Vote != c.id {
 		return broken("Leader Voted For Itself", "vote %q", c.state.Vote)
@@ -69,17 +69,18 @@ func (l *leader) check(c *Core) error {
 	return l.quota.check()
 }
 
-// rounds are a leader's rounds of heartbeats, which show that it leads still.
+// rounds are a leader's rounds of heartbeats. They show that it still leads.
 type rounds struct {
-	// round is the last one sent. confirmed is the last one that a quorum has answered.
+	// round is the last round that was sent. confirmed is the last round that a quorum has
+	// answered.
 	round, confirmed uint64
-	// tracked is the round that shows whether there is still a quorum: the first one sent since
-	// confirmed. It was sent at trackedAt.
+	// tracked is the round that is to show whether there is still a quorum: the first round sent
+	// since confirmed. It was sent at trackedAt.
 	tracked   uint64
 	trackedAt Instant `state:"luck"`
 }
 
-// encode writes the rounds. They are not made relative to the last one: messages that are on their
+// encode writes the rounds as they are, not relative to the last one: messages that are on their
 // way name them.
 func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.tracked) }
 
@@ -116,9 +117,10 @@ func (c *Core) appendEntry(e Entry) {
 	c.configurationAppended(&e)
 }
 
-// advanceCommit moves commit to what a quorum holds durably, this server up to stable like any other,
-// provided that the entry there is of the leader's own term. An older entry may be on a majority and still
-// be replaced (Figure 8); it commits only under one of this term (§3.6.2).
+// advanceCommit moves commit to the last index that a quorum holds durably, if the entry there is
+// of the leader's own term. This server holds the log up to stable, like any other. An older entry
+// may be on a majority and still be replaced (Figure 8): it commits only under an entry of this
+// term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
 	held := Index(quorum(c.log.configuration(), func(m *Member) uint64 {
 		if p := l.progressOf(m); p != nil {
@@ -132,7 +134,8 @@ func (c *Core) advanceCommit(l *leader) {
 	l.releaseQuota(min(c.log.commit, c.log.stable), c.log.applied)
 }
 
-// drainLeader sends what peers have not got yet: entries, and the news of what is committed.
+// drainLeader sends the peers what they haven't got yet: entries, and the news of what is
+// committed.
 func (c *Core) drainLeader(l *leader) {
 	c.dismiss(l)
 	c.startReadRound(l)
@@ -145,8 +148,9 @@ func (c *Core) drainLeader(l *leader) {
 	c.drainTransfer(l)
 }
 
-// sendAppends sends a peer everything that its window allows: to who is probed, one append, if only to learn
-// where the logs agree. Who needs what the log doesn't hold any more is sent a snapshot.
+// sendAppends sends a peer everything that its window allows. A peer that is probed gets one
+// append, even an empty one, to learn where the logs agree. A peer that needs entries which the log
+// doesn't hold any more is sent a snapshot.
 func (c *Core) sendAppends(l *leader, p *progress) {
 	if p.next <= c.log.base.Index && !p.waiting {
 		if p.replicating {
@@ -155,14 +159,14 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 			}
 			return
 		}
-		p.next = c.log.base.Index + 1 // where the log agrees there, nothing is missing
+		p.next = c.log.base.Index + 1 // if the logs agree at base, nothing is missing
 	}
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
 		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
 		if entries == nil && p.next <= c.log.last {
 			room := c.config.MaxAppendBytes
 			if p.replicating {
-				room = c.config.WindowBytes - p.windowBytes // what doesn't fit would be read in vain
+				room = c.config.WindowBytes - p.windowBytes // more would be read in vain
 			}
 			p.fetching = true
 			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
@@ -172,19 +176,21 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 	}
 }
 
-// sendAppend sends one append. It needs no write of this term to be durable but the one by which the leader
-// won: so it travels while this server's own disk is writing (§10.2.1).
+// sendAppend sends one append. The only write of this term that must be durable is the one by which
+// the leader won. So the append travels while this server's own disk is writing (§10.2.1).
 func (c *Core) sendAppend(p *progress, entries []Entry) {
 	previous, ok := c.log.term(p.next - 1)
 	assert(ok, "Leader Knows Terms")
-	m := wire.AppendRequest{Previous: wire.Place{Index: p.next - 1, Term: previous}, Commit: c.log.commit, Entries: entries}.Message()
+	m := wire.AppendRequest{
+		Previous: wire.Place{Index: p.next - 1, Term: previous}, Commit: c.log.commit, Entries: entries,
+	}.Message()
 	last := p.next - 1 + Index(len(entries))
 	p.sent(last, m.Size())
 	p.told = max(p.told, min(c.log.commit, last))
 	c.send(p.id, m)
 }
 
-// fetchedToSend sends entries that came from the disk, unless the peer needs others by now.
+// fetchedToSend sends entries that were read from the disk, unless the peer needs others by now.
 func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	p.fetching = false
 	if p.next != f.After+1 || p.next <= c.log.base.Index || p.full(&c.config) {
@@ -207,8 +213,8 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	}
 }
 
-// tellCommit tells a peer at once what is committed if callers there wait for it; the others learn it with
-// the next append or heartbeat.
+// tellCommit tells a peer at once what is committed, if callers there wait for it. The other peers
+// learn it with the next append or heartbeat.
 func (c *Core) tellCommit(p *progress) {
 	commit := min(c.log.commit, p.match)
 	if p.told < p.owed && p.told < commit {
@@ -217,8 +223,9 @@ func (c *Core) tellCommit(p *progress) {
 	}
 }
 
-// startRound sends a heartbeat to everyone. A quorum of answers shows that no other leader was elected
-// before it left: this renews the leadership (§6.2) and confirms the reads that wait for it (§6.4).
+// startRound sends a heartbeat to every peer. A quorum of answers shows that no other leader was
+// elected before the heartbeat left. This renews the leadership (§6.2), and confirms the reads that
+// wait for it (§6.4).
 func (c *Core) startRound(l *leader) {
 	l.round++
 	if l.tracked <= l.confirmed || c.alone() { // the only voter confirms this very round
@@ -253,7 +260,7 @@ func (c *Core) confirmRounds(l *leader) {
 	}
 	l.confirmed = confirmed
 	if l.tracked <= confirmed {
-		// The time runs from when the round left: its answers say nothing about later.
+		// The time runs from the moment when the round left: its answers say nothing about later.
 		c.arm(quorumDeadline, c.config.ElectionTimeout-time.Duration(c.now-l.trackedAt))
 	}
 	c.confirmReads(l)
@@ -291,8 +298,10 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *wire.Message) {
 		c.advanceCommit(l)
 		return
 	}
-	// A refusal of what has been acknowledged since, or of an append that was given up, is out of date.
-	if p.sending.state != sendingNot && p.wants == 0 || answer.Index <= p.match || !p.replicating && (!p.waiting || answer.Index != p.probed) {
+	// Some refusals are out of date: the peer has acknowledged that index since, or the append was
+	// given up.
+	if p.sending.state != sendingNot && p.wants == 0 || answer.Index <= p.match ||
+		!p.replicating && (!p.waiting || answer.Index != p.probed) {
 		return
 	}
 	agree, base := c.log.lastWithin(answer.Agree.Index, answer.Agree.Term), c.log.base
@@ -316,7 +325,7 @@ func (c *Core) answerAppend(m *wire.Message) {
 	entries := request.Entries
 	previous := request.Previous
 	if previous.Index < l.commit {
-		// What is committed equals the leader's log: only what lies beyond is looked at.
+		// The committed part equals the leader's log, so only the entries beyond it are looked at.
 		skip := int(min(l.commit-previous.Index, Index(len(entries))))
 		previous.Index += Index(skip)
 		entries = entries[skip:]
@@ -341,8 +350,9 @@ func (c *Core) answerAppend(m *wire.Message) {
 	l.commitTo(max(l.commit, min(request.Commit, f.matched)))
 }
 
-// appendAfter makes the log continue with entries after an index. Entries that it has already stay: a
-// repeated or late append shortens nothing. Only an entry of another term, and what follows it, gives way.
+// appendAfter makes the log continue with entries after an index. Entries that the log has already
+// stay: a repeated or late append shortens nothing. Only an entry of another term, and what follows
+// it, gives way.
 func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries []Entry) {
 	l := &c.log
 	for i := range entries {
@@ -364,7 +374,7 @@ func (c *Core) appendAfter(f *follower, cluster ClusterID, after Index, entries 
 	}
 }
 
-// acknowledge tells the leader how far the log equals its own, durably.
+// acknowledge tells the leader how far this log equals the leader's log, durably.
 func (c *Core) acknowledge(f *follower) {
 	if f.leader == "" {
 		return
@@ -376,8 +386,8 @@ func (c *Core) acknowledge(f *follower) {
 	}
 }
 
-// answerHeartbeat obeys a leader. The commit index that a heartbeat carries is one that this disk is known
-// to hold.
+// answerHeartbeat obeys a leader. This server is known to hold the log, durably, up to the commit
+// index that a heartbeat carries.
 func (c *Core) answerHeartbeat(m *wire.Message) {
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation

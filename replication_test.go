@@ -10,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// settleCounting delivers messages until there are none, and counts the entries on their way to one server.
+// settleCounting delivers messages until there are none, and counts the entries on their way to one
+// server.
 func (c *cores) settleCounting(to raft.ServerID) (entries int) {
 	for len(c.network) > 0 {
 		m := c.network[0]
@@ -31,8 +32,8 @@ func (c *cores) tick(id raft.ServerID) {
 	c.drain(id)
 }
 
-// behindAfterRestart returns a cluster that has just restarted as a whole, with 200 commands on every disk and 5 more on
-// those of a and b: a has asked for pre-votes.
+// behindAfterRestart returns a cluster that has just restarted as a whole. Every disk holds 200
+// commands, and those of a and b hold 5 more. a has asked for pre-votes.
 func behindAfterRestart(t *testing.T) *cores {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -51,8 +52,9 @@ func behindAfterRestart(t *testing.T) *cores {
 	return c
 }
 
-// §3.5: a refusal says where the logs may agree, so that little is sent twice. A server that has just started doesn't know
-// what is committed: its log counts, not that.
+// §3.5: a refusal says where the logs may agree, so that little is sent twice. A server that has
+// just started doesn't know what is committed. So the refusal goes by its log, not by its commit
+// index.
 func TestRefusalLeadsToWhereTheLogsAgree(t *testing.T) {
 	c := behindAfterRestart(t)
 	require.LessOrEqual(t, c.settleCounting("c"), 10)
@@ -78,7 +80,8 @@ func TestLostProbeIsRepeatedWhereItWas(t *testing.T) {
 	require.Equal(t, c.status("a").Last, c.status("c").Last)
 }
 
-// The round that begins a leadership leaves before the first append: its answer doesn't tell that the append was lost.
+// The round that begins a leadership leaves before the first append. So its answer doesn't show
+// that the append was lost.
 func TestFirstAppendIsSentOnce(t *testing.T) {
 	c := newCores(t, 3)
 	c.tick("a")
@@ -86,7 +89,8 @@ func TestFirstAppendIsSentOnce(t *testing.T) {
 	require.Equal(t, "leader", c.status("a").Role)
 }
 
-// A peer that acknowledges what it has hasn't answered the probe: until it does, more isn't sent to it.
+// A peer that acknowledges what it has hasn't answered the probe yet. Until it does, nothing more
+// is sent to it.
 func TestOnlyTheAnswerToAProbeEndsProbing(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
@@ -117,7 +121,7 @@ func TestOnlyTheAnswerToAProbeEndsProbing(t *testing.T) {
 	require.Equal(t, c.status("b").Last, c.status("c").Last)
 }
 
-// Indexes have 64 bits where an int has 32.
+// Indexes have 64 bits, even where an int has 32.
 func TestOldAppendFarBelowCommit(t *testing.T) {
 	const last = 1 << 31
 	configuration := raft.Configuration{Cluster: raft.ClusterID{1}}
@@ -138,7 +142,8 @@ func TestOldAppendFarBelowCommit(t *testing.T) {
 	require.NoError(t, core.Check())
 }
 
-// What a peer that lags needs is read from the disk about once, though it takes more than a window.
+// The entries that a lagging peer needs are read from the disk about once, though they fill more
+// than a window.
 func TestCatchingUpReadsLittleTwice(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true

@@ -6,36 +6,45 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A snapshot stands for the log up to its index (§5.1). The core decides when one is taken, and when it becomes the current
-// one; its bytes it never sees.
+// A snapshot stands for the log up to its index (§5.1). The core decides when a snapshot is taken,
+// and when it becomes the current one. The core never sees its bytes.
 //
-//	TakeSnapshot ──▶ the machine lane captures the state after the batches handed so far
-//	                 another goroutine writes it down, beside Apply                ──▶ SnapshotTaken
-//	Write{Snapshot, Compact}, once its index ≤ stable: it is the current one, and the log before it may go  ──▶ Persisted
-//	RestoreSnapshot ──▶ the machine lane restores the current one, after a start or an install              ──▶ Restored
+//	effect                     what is done                                          report
+//	────────────────────────   ───────────────────────────────────────────────────   ─────────────
+//	TakeSnapshot               the machine lane captures the state after all
+//	                           batches so far; another goroutine writes it, while
+//	                           the machine applies more                              SnapshotTaken
+//	Write{Snapshot, Compact}   once its index ≤ stable: the snapshot becomes the
+//	                           current one, and the log before it may go             Persisted
+//	RestoreSnapshot            the machine lane restores the current snapshot,
+//	                           after a start or an install                           Restored
 //
-// The log is forgotten up to the snapshot before the current one: so that the older one can take the place of a
-// current one that is found damaged, and so that a peer which lags a little is served from the log.
+// The log is forgotten up to the snapshot before the current one. That way the older snapshot can
+// take the place of a current one that is found damaged, and a peer that lags a little is served
+// from the log.
 
-// snapshots are the snapshots of a server.
+// snapshots is what a server knows of its snapshots.
 type snapshots struct {
-	// current is durable, and what peers are sent; nil when there is none.
+	// current is the current snapshot. It is durable, and it is the one that peers are sent. It is
+	// nil when there is none.
 	current *storedSnapshot
-	// named is in the next write or in one that is in flight, and current when that is durable.
+	// named is the snapshot that the next write, or one in flight, makes the current one. It
+	// becomes current when that write is durable. It is nil when there is none.
 	named *storedSnapshot
-	// taking says that one is being captured and written, the state after index takingIndex; taken was written
-	// and waits for its index to be stable.
+	// taking is a snapshot that is being captured and written. taken is a snapshot that was written
+	// and waits for its index to be stable. Each is nil when there is none.
 	taking      *storedSnapshot
 	taken       *storedSnapshot
 	restore     restoreState
 	serial      uint64 // of the last one taken or installed since the start
-	handedBytes uint64 // that the state machine was handed since the start
+	handedBytes uint64 // how many bytes the state machine was handed since the start
 
-	// past are the snapshots that were current since the start, from the last one at or before the log's base on.
+	// past are the snapshots that were current since the start, beginning with the last one at or
+	// before the log's base.
 	past []*storedSnapshot
-	// damaged says that the current one was found damaged: another one takes its place.
+	// damaged says that the current snapshot was found damaged. Another one is to take its place.
 	damaged bool
-	// wanted is what a peer needs a snapshot of at least, having lost its own.
+	// wanted is the least index of a snapshot that a peer needs, because it has lost its own.
 	wanted Index
 
 	demands    []demand
@@ -76,7 +85,7 @@ func (s *snapshots) check(l *entryLog) error {
 	if s.restore == restoreNot && l.applied < l.base.Index {
 		return broken("Compacted Is Covered", "base %d, applied %d", l.base.Index, l.applied)
 	}
-	founded := Index(0) // up to where another cluster committed
+	founded := Index(0) // up to here another cluster has committed
 	for _, snapshot := range []*storedSnapshot{s.current, s.named} {
 		if snapshot != nil && snapshot.meta.founding() {
 			founded = snapshot.meta.Index
@@ -88,20 +97,21 @@ func (s *snapshots) check(l *entryLog) error {
 	return nil
 }
 
-// A storedSnapshot is one that was captured or received. It isn't changed any more.
+// A storedSnapshot is a snapshot that was captured or received. It is never changed any more.
 type storedSnapshot struct {
 	meta  SnapshotMeta
 	bytes uint64
-	// serial tells it from the others of this start; the one that was there at the start has 0.
+	// serial tells the snapshot from the others of this start. The snapshot that was there at the
+	// start has 0.
 	serial uint64
-	// handed is what the state machine had been handed when it was captured.
+	// handed is how many bytes the state machine had been handed when the snapshot was captured.
 	handed uint64
-	// compact is up to where the log may be forgotten with it.
+	// compact is the index up to which the log may be forgotten with this snapshot.
 	compact   Index
 	installed bool // it came from another server, so the state machine is to be restored from it
 }
 
-// encode writes a snapshot that may be none.
+// encode writes a snapshot, which may be nil.
 func (s *storedSnapshot) encode(e *stateEncoder) {
 	e.numbers(flag(s != nil))
 	if s == nil {
@@ -115,7 +125,7 @@ func (s *storedSnapshot) place() wire.Place {
 	return wire.Place{Index: s.meta.Index, Term: s.meta.Term}
 }
 
-// index is the index of a snapshot that may be none.
+// index returns the index of a snapshot, and 0 for nil.
 func (s *storedSnapshot) index() Index {
 	if s == nil {
 		return 0
@@ -123,7 +133,8 @@ func (s *storedSnapshot) index() Index {
 	return s.meta.Index
 }
 
-// A restoreState says where the state machine stands that is to be restored. Until that is done it is handed nothing.
+// A restoreState says how far the restoring of the state machine has got. Until that is done, the
+// state machine is handed nothing.
 type restoreState uint8
 
 const (
@@ -152,7 +163,8 @@ type SnapshotAnswer struct {
 // maxDemands bounds the calls of Core.Snapshot that wait.
 const maxDemands = 1 << 10
 
-// newSnapshots returns what a storage holds. The state machine is to be restored from it.
+// newSnapshots returns the snapshots of a storage. The state machine is to be restored from the
+// current one.
 func newSnapshots(saved *Saved) snapshots {
 	if saved.Snapshot.Index == 0 {
 		return snapshots{}
@@ -165,8 +177,10 @@ func newSnapshots(saved *Saved) snapshots {
 	return s
 }
 
-// resume begins where the state machine is: behind what it has applied in an earlier life, if the log goes on from
-// there, and otherwise with the current snapshot. Without that one, it waits for the leader's, unless it is the only voter.
+// resume begins where the state machine is. That is behind what the state machine has applied in an
+// earlier life, if the log goes on from there. Otherwise it is the current snapshot. If that
+// snapshot is damaged, the server waits for one of the leader; the only voter can't, so that is an
+// error.
 func (c *Core) resume(logBytes uint64) error {
 	s, applied := &c.snapshots, c.config.MachineApplied
 	if c.config.DurableMachine {
@@ -185,12 +199,14 @@ func (c *Core) resume(logBytes uint64) error {
 		c.log.handed = 0
 	}
 	if s.restore == restoreLost && c.alone() {
-		return fmt.Errorf("%w: the snapshot of index %d is damaged, and there is no other server to get one from", ErrCorrupt, s.current.meta.Index)
+		return fmt.Errorf("%w: the snapshot of index %d is damaged, and there is no other server to get one from",
+			ErrCorrupt, s.current.meta.Index)
 	}
 	return nil
 }
 
-// lost is the index of the snapshot that this server has lost and needs another one for; 0 for none.
+// lost returns the index of the snapshot that this server has lost and needs another one for. It is
+// 0 if there is none.
 func (c *Core) lost() Index {
 	if c.snapshots.restore != restoreLost {
 		return 0
@@ -198,8 +214,9 @@ func (c *Core) lost() Index {
 	return c.snapshots.current.meta.Index
 }
 
-// Snapshot asks for a snapshot of everything that was applied before the call, and returns the number by which a
-// SnapshotAnswer will name it. When the current one covers that, it is the answer.
+// Snapshot asks for a snapshot of everything that was applied before the call. It returns the
+// number by which a SnapshotAnswer will name the call. If the current snapshot covers that much, it
+// is the answer.
 func (c *Core) Snapshot(now Instant) uint64 {
 	c.advance(now)
 	s := &c.snapshots
@@ -218,7 +235,8 @@ func (c *Core) Snapshot(now Instant) uint64 {
 	return number
 }
 
-// CancelSnapshot ends a call of Snapshot. It is not answered; the snapshot may be taken all the same.
+// CancelSnapshot ends a call of Snapshot. The call is not answered. The snapshot may be taken all
+// the same.
 func (c *Core) CancelSnapshot(number uint64) {
 	s := &c.snapshots
 	for i := range s.demands {
@@ -229,7 +247,8 @@ func (c *Core) CancelSnapshot(number uint64) {
 	}
 }
 
-// grown is what the state machine was handed since the current snapshot was captured, in bytes.
+// grown returns how many bytes the state machine was handed since the current snapshot was
+// captured.
 func (s *snapshots) grown() uint64 {
 	if s.current == nil {
 		return s.handedBytes
@@ -237,14 +256,17 @@ func (s *snapshots) grown() uint64 {
 	return s.handedBytes - s.current.handed
 }
 
-// needed says whether another snapshot is needed than the current one, which is damaged, or doesn't reach as far as the one that a
-// peer has lost.
+// needed says whether another snapshot than the current one is needed: the current one is damaged,
+// or it doesn't reach as far as the one that a peer has lost.
 func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wanted }
 
-// dueSnapshot says whether a snapshot is to be taken: one was asked for, or is needed, or the log since the last one has outgrown the
-// larger of a floor and a multiple of its size (§5.1.2), so that what is written for snapshots stays in proportion to
-// what is written for the log. While a peer is being sent the current one it stays, lest the transfer begins anew
-// whenever it breaks; but not for ever.
+// dueSnapshot says whether a snapshot is to be taken. That is so when one was asked for, or is
+// needed. It is also so when the log since the last one has outgrown a floor, and a multiple of the
+// size of the last one (§5.1.2): so what is written for snapshots stays in proportion to what is
+// written for the log.
+//
+// While a peer is being sent the current snapshot, it stays, so that the transfer needn't begin
+// anew whenever it breaks. But it doesn't stay for ever.
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
 	rests := c.deadlines[snapshotDeadline].state != deadlineOff
@@ -261,8 +283,8 @@ func (c *Core) dueSnapshot() bool {
 	return !c.sendingSnapshots() || s.grown() > uint64(c.config.SnapshotRetainBytes)
 }
 
-// drainSnapshot asks for a snapshot when one is due. One at a time is on its way from the state machine to being the
-// current one.
+// drainSnapshot asks for a snapshot when one is due. Only one at a time is on its way from the
+// state machine to being the current one.
 func (c *Core) drainSnapshot(e *Effects) {
 	s, l := &c.snapshots, &c.log
 	idle := s.taking == nil && s.taken == nil && s.named == nil && s.restore == restoreNot && c.incoming.state != incomingStored
@@ -270,20 +292,24 @@ func (c *Core) drainSnapshot(e *Effects) {
 		return
 	}
 	if founded := l.configurations; len(founded) == 0 || founded[0].index > l.handed {
-		return // all that it would hold is what another cluster has left
+		return // it would hold nothing but the state of another cluster
 	}
 	term, ok := l.term(l.handed)
 	assert(ok, "Handed Within Log")
 	configuration := l.configurationAt(l.handed)
 	s.serial++
 	s.taking = &storedSnapshot{
-		meta:   SnapshotMeta{Index: l.handed, Term: term, Configuration: *configuration.configuration, ConfigurationIndex: configuration.index},
+		meta: SnapshotMeta{
+			Index: l.handed, Term: term,
+			Configuration: *configuration.configuration, ConfigurationIndex: configuration.index,
+		},
 		handed: s.handedBytes, serial: s.serial,
 	}
 	e.TakeSnapshot = &s.taking.meta
 }
 
-// SnapshotTaken reports that the snapshot that was asked for was captured and its bytes are durable, so many of them.
+// SnapshotTaken reports that the snapshot that was asked for was captured, and that its bytes are
+// durable. bytes is how many there are.
 func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
 	c.advance(now)
 	s := &c.snapshots
@@ -294,8 +320,9 @@ func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
 	c.tellFingerprints()
 }
 
-// SnapshotFailed reports that the snapshot that was asked for couldn't be captured or written. The log stays as it is, and
-// it is tried again after a while; who has asked for it is told.
+// SnapshotFailed reports that the snapshot that was asked for couldn't be captured or written. The
+// log stays as it is. The callers that have asked for the snapshot get the error. The core tries
+// again after a while.
 func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.advance(now)
 	s := &c.snapshots
@@ -308,11 +335,13 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
 }
 
-// snapshotRetry is after how many election timeouts a snapshot that failed is tried again.
+// snapshotRetry is the number of election timeouts after which a snapshot that failed is tried
+// again.
 const snapshotRetry = 10
 
-// nameSnapshot lets a snapshot that was taken become the current one with the next write, once this server's disk holds
-// the log up to it: a log that ends before its snapshot is dropped, and with it what was acknowledged.
+// nameSnapshot lets a snapshot that was taken become the current one with the next write, once this
+// server's disk holds the log up to it. The storage drops a log that ends before its snapshot: what
+// this server has acknowledged would be lost with it.
 func (c *Core) nameSnapshot() {
 	s := &c.snapshots
 	if s.taken == nil || s.named != nil || s.taken.meta.Index > c.log.stable {
@@ -321,7 +350,7 @@ func (c *Core) nameSnapshot() {
 	taken := s.taken
 	s.taken = nil
 	if taken.meta.Index < s.current.index() || taken.meta.Index == s.current.index() && !s.damaged {
-		return // one that was installed meanwhile covers as much
+		return // a snapshot that was installed meanwhile covers as much
 	}
 	if !s.damaged {
 		taken.compact = c.compactTo()
@@ -329,8 +358,9 @@ func (c *Core) nameSnapshot() {
 	s.named, c.out.snapshot = taken, taken
 }
 
-// compactTo is up to where the log is forgotten with the next snapshot: up to the current one, which is then the one before,
-// or less far when a peer needs the log that was sent a snapshot and hasn't caught up. That is kept within a bound.
+// compactTo returns the index up to which the log is forgotten with the next snapshot. That is the
+// index of the current one, which is then the one before. It is less while a peer that was sent a
+// snapshot hasn't caught up and needs the log. What is kept for such a peer is bounded.
 func (c *Core) compactTo() Index {
 	s := &c.snapshots
 	to := s.current.index()
@@ -354,7 +384,7 @@ func (c *Core) compactTo() Index {
 	return to
 }
 
-// snapshotCurrent notes that the write is durable that has made a snapshot the current one.
+// snapshotCurrent notes that a snapshot is the current one: the write that carries it is durable.
 func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 	s := &c.snapshots
 	assert(snapshot.meta.Index >= s.current.index(), "Snapshots Rise")
@@ -383,7 +413,8 @@ func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 	s.demands = waiting
 }
 
-// drainRestore has the state machine restored from the current snapshot, when that is due.
+// drainRestore hands out the restoring of the state machine from the current snapshot, when it is
+// due.
 func (c *Core) drainRestore(e *Effects) {
 	if c.snapshots.restore == restoreDue {
 		c.snapshots.restore = restoreRunning
@@ -391,8 +422,9 @@ func (c *Core) drainRestore(e *Effects) {
 	}
 }
 
-// Restored reports that the state machine was restored from the current snapshot. What a caller of this server has proposed and
-// the snapshot may hold was not seen to be applied: so its outcome is unknown.
+// Restored reports that the state machine was restored from the current snapshot. The snapshot may
+// hold commands of callers of this server. Nobody saw them applied here, so their outcome is
+// unknown.
 func (c *Core) Restored(now Instant) {
 	c.advance(now)
 	s, l := &c.snapshots, &c.log

@@ -9,8 +9,8 @@ import (
 	"github.com/e17579a5/raft/internal/codec"
 )
 
-// The bytes of a snapshot are made by an Applier: what it keeps itself beside the state machine, and then what the
-// state machine writes of its own.
+// The bytes of a snapshot are made by an Applier. First comes the state that the Applier keeps
+// itself, and then what the state machine writes.
 //
 //	"raft-state"
 //	version    1 byte: captureVersion
@@ -21,34 +21,36 @@ import (
 const (
 	captureMagic   = "raft-state"
 	captureVersion = 1
-	// maxCaptureSection bounds the section, so that a damaged length costs bounded memory.
+	// maxCaptureSection bounds the section, in bytes, so that a damaged length costs bounded
+	// memory.
 	maxCaptureSection = 1 << 30
 )
 
-// A capture is a state that was captured, to be written beside Apply.
+// A capture is a state that was captured, to be written while Apply goes on.
 type capture struct {
 	index   Index
 	section []byte
 	machine io.WriterTo
 }
 
-// Snapshot captures the state after the entry at index, which must be the last one that was applied. What it returns
-// is written by another goroutine while Apply goes on, and doesn't see what comes later. An error of the state
-// machine is returned as it is; applying can go on.
+// Snapshot captures the state after the entry at index, which must be the last one that was
+// applied. Another goroutine writes what Snapshot returns, while Apply goes on: that doesn't see
+// what comes later. If the state machine returns an error, Snapshot returns it, and applying can go
+// on.
 func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
 	if index != a.last {
-		return nil, fmt.Errorf("raft: snapshot of index %d of a state at index %d", index, a.last)
+		return nil, fmt.Errorf("raft: snapshot of index %d: the state is at index %d", index, a.last)
 	}
 	machine, err := a.machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("raft: snapshot of index %d: %w", index, err)
 	}
 	if machine == nil {
-		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned none", index)
+		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned no io.WriterTo", index)
 	}
 	section := a.appendState(nil)
 	if len(section) > maxCaptureSection {
-		return nil, fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until the next ones expire",
+		return nil, fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until some of them expire",
 			index, len(section), maxCaptureSection)
 	}
 	return &capture{index: index, section: section, machine: machine}, nil
@@ -68,8 +70,9 @@ func (c *capture) WriteTo(w io.Writer) (int64, error) {
 	return int64(n) + m, err
 }
 
-// Restore replaces the state by the one in a snapshot of the entry at index. An error wraps ErrMalformed when the
-// bytes are not such a snapshot; after any error the state is not to be used any more.
+// Restore replaces the state by the one in a snapshot of the entry at index. An error wraps
+// ErrMalformed if the bytes are not such a snapshot. After any error the state must not be used any
+// more.
 func (a *Applier) Restore(index Index, r io.Reader) error {
 	in := bufio.NewReader(r)
 	section, err := readCaptureHead(in, index)
@@ -82,7 +85,8 @@ func (a *Applier) Restore(index Index, r io.Reader) error {
 	if err := a.machine.Restore(in); err != nil {
 		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
 	}
-	// Whatever the state machine didn't want is read all the same: what reads it finds damage only at the end.
+	// The bytes that the state machine didn't want are read all the same: the reader finds damage
+	// only at the end.
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
 	}
@@ -90,33 +94,35 @@ func (a *Applier) Restore(index Index, r io.Reader) error {
 	return a.save()
 }
 
-// readCaptureHead reads what comes before the state machine's bytes and returns the section.
+// readCaptureHead reads everything before the state machine's bytes, and returns the section.
 func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 	head := make([]byte, len(captureMagic)+1)
 	if _, err := io.ReadFull(in, head); err != nil {
 		return nil, captureCut("head", err)
 	}
 	if string(head[:len(captureMagic)]) != captureMagic {
-		return nil, fmt.Errorf("%w: a snapshot begins with %q, not %q", ErrMalformed, captureMagic, head[:len(captureMagic)])
+		return nil, fmt.Errorf("%w: the snapshot begins with %q, not with %q",
+			ErrMalformed, head[:len(captureMagic)], captureMagic)
 	}
 	if version := head[len(captureMagic)]; version != captureVersion {
-		return nil, fmt.Errorf("%w: a snapshot of version %d, known is %d", ErrMalformed, version, captureVersion)
+		return nil, fmt.Errorf("%w: the snapshot is of version %d, not %d", ErrMalformed, version, captureVersion)
 	}
 	found, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("index", err)
 	}
 	if Index(found) != index {
-		return nil, fmt.Errorf("%w: it holds the state at index %d", ErrMalformed, found)
+		return nil, fmt.Errorf("%w: the snapshot holds the state at index %d", ErrMalformed, found)
 	}
 	length, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("length", err)
 	}
 	if length > maxCaptureSection {
-		return nil, fmt.Errorf("%w: a section of %d bytes, more than %d", ErrMalformed, length, maxCaptureSection)
+		return nil, fmt.Errorf("%w: the section has %d bytes, more than %d", ErrMalformed, length, maxCaptureSection)
 	}
-	// It is read piece by piece: memory is taken for what is there, not for what the length says.
+	// The section is read piece by piece, so that memory is taken for the bytes that are there, not
+	// for the length that is claimed.
 	section, err := io.ReadAll(io.LimitReader(in, int64(length)))
 	if err == nil && uint64(len(section)) < length {
 		err = io.ErrUnexpectedEOF
@@ -127,7 +133,7 @@ func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 	return section, nil
 }
 
-// captureCut says that a snapshot ends too early, or can't be read.
+// captureCut returns the error for a snapshot that ends too early, or can't be read.
 func captureCut(what string, err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return fmt.Errorf("%w: the snapshot ends in its %s", ErrMalformed, what)
@@ -138,8 +144,9 @@ func captureCut(what string, err error) error {
 // stateVersion is the version of the section.
 const stateVersion = 1
 
-// appendState appends what an Applier keeps itself of the replicated state: a version, the table of sessions, and the fingerprint of
-// the results, as a byte that is 1 and the sum in 4 bytes, or as a 0 when it isn't kept.
+// appendState appends the replicated state that an Applier keeps itself: a version (1 byte), the
+// table of sessions, and the fingerprint of the results. The fingerprint is a byte 1 and the sum in
+// 4 bytes, or only a byte 0 when it isn't kept.
 func (a *Applier) appendState(b []byte) []byte {
 	b = a.sessions.append(append(b, stateVersion))
 	if !a.comparing || !a.known {
@@ -148,7 +155,7 @@ func (a *Applier) appendState(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, 1), a.print.Sum)
 }
 
-// restoreState replaces that by what appendState has made of another one.
+// restoreState replaces that state by one that appendState has written.
 func (a *Applier) restoreState(b []byte) error {
 	r := codec.NewReader(b)
 	if version := r.Byte("state: version"); version != stateVersion {
@@ -156,7 +163,7 @@ func (a *Applier) restoreState(b []byte) error {
 	}
 	table := decodeSessions(&r)
 	sum, known := uint32(0), r.Byte("state: fingerprint")
-	if r.Check(known <= 1, "state: no fingerprint"); known == 1 {
+	if r.Check(known <= 1, "state: fingerprint: neither 0 nor 1"); known == 1 {
 		sum = r.Uint32("state: fingerprint")
 	}
 	if r.End("state"); r.Err() != nil {

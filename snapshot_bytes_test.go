@@ -14,7 +14,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A listing is a state machine that keeps all commands, one a line.
+// A listing is a state machine that keeps all commands, one in a line.
 type listing struct{ lines []string }
 
 func (m *listing) Apply(entries []raft.Entry, results [][]byte) {
@@ -47,7 +47,7 @@ func applied(t *testing.T, machine raft.StateMachine, commands ...string) *raft.
 func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 	a := applied(t, &listing{}, "one", "two")
 	_, err := a.Snapshot(1)
-	require.ErrorContains(t, err, "snapshot of index 1 of a state at index 2")
+	require.ErrorContains(t, err, "snapshot of index 1: the state is at index 2")
 	captured, err := a.Snapshot(2)
 	require.NoError(t, err)
 	_, err = a.Apply([]raft.Entry{{Index: 3, Term: 1, Kind: wire.EntryCommand, Data: []byte("three")}})
@@ -70,7 +70,7 @@ func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 	require.Equal(t, written.Bytes(), rewritten.Bytes())
 }
 
-func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
+func TestRestoreRefusesOtherBytes(t *testing.T) {
 	a := applied(t, &listing{}, "one")
 	captured, err := a.Snapshot(1)
 	require.NoError(t, err)
@@ -102,7 +102,8 @@ type picky struct{ echo }
 func (*picky) Snapshot() (io.WriterTo, error) { return bytes.NewBufferString("state"), nil }
 func (*picky) Restore(r io.Reader) error      { _, err := r.Read(make([]byte, 1)); return err }
 
-// A storage tells of damage at the end of a snapshot at the latest: so it is read to its end.
+// A storage reports damage at the end of a snapshot at the latest. So the snapshot is read to its
+// end.
 func TestRestoreReadsToTheEnd(t *testing.T) {
 	a := applied(t, &picky{}, "one")
 	captured, err := a.Snapshot(1)
@@ -117,5 +118,5 @@ func TestRestoreReadsToTheEnd(t *testing.T) {
 func TestSnapshotOfAMachineThatFails(t *testing.T) {
 	a := applied(t, &echo{}, "one")
 	_, err := a.Snapshot(1)
-	require.ErrorContains(t, err, "the state machine returned none")
+	require.ErrorContains(t, err, "the state machine returned no io.WriterTo")
 }

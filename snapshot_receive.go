@@ -2,22 +2,23 @@ package raft
 
 import "github.com/e17579a5/raft/wire"
 
-// incoming is a snapshot that the leader sends to this server (see snapshot_send.go). Its bytes are
-// stored as they come; what is there stays when the stream breaks, for the next one to go on from.
-// There is one at a time.
+// incoming is the snapshot that the leader sends to this server (snapshot_send.go); there is one at
+// a time. Its bytes are stored as they come. They stay when the stream breaks, so that the next
+// stream goes on from there.
 type incoming struct {
 	state incomingState
 	name  snapshotName
-	// cluster is that of the sender.
+	// cluster is the cluster of the sender.
 	cluster ClusterID
 	meta    SnapshotMeta // known once a stream has come
-	// term is that in which the sender has asked last, and attempt its last one in this term: a leader counts them anew in
-	// each of its terms, and its snapshot may be the same in two of them.
+	// term is the term in which the sender has asked last. attempt is the sender's last attempt in
+	// this term. A leader counts its attempts anew in each of its terms, and may send the same
+	// snapshot in two of them.
 	term    Term
 	attempt uint64
 	held    uint64 // bytes that are stored
 	stream  uint64 // the one that brings more; 0 for none
-	// arriving is the stream whose header is being looked at; 0 for none.
+	// arriving is the stream whose header is being looked at. It is 0 if there is none.
 	arriving uint64 `state:"transient"`
 }
 
@@ -32,7 +33,7 @@ func (in *incoming) encode(s *stateEncoder) {
 	s.numbers(uint64(in.term), in.attempt, in.held, in.stream)
 }
 
-// check: no more is stored than there is, and all of it when it is said to be.
+// check: no more bytes are stored than the snapshot has. When all are said to be stored, all are.
 func (in *incoming) check() error {
 	if in.held > in.name.size || in.state == incomingStored && in.held != in.name.size {
 		return broken("Snapshot Complete", "%d of %d bytes", in.held, in.name.size)
@@ -40,8 +41,8 @@ func (in *incoming) check() error {
 	return nil
 }
 
-// A snapshotName is what the bytes of a snapshot are known by: two snapshots of one index, by two servers or by one
-// at two times, need not have the same.
+// A snapshotName names the bytes of a snapshot. Two snapshots of one index need not have the same
+// bytes: two servers took them, or one server at two times.
 type snapshotName struct {
 	from          ServerID
 	incarnation   Incarnation
@@ -69,10 +70,12 @@ func nameOf(m *wire.Message, offer *wire.SnapshotRequest) snapshotName {
 	return snapshotName{m.From, m.FromIncarnation, offer.Start, offer.Serial, offer.Snapshot, offer.Bytes}
 }
 
-// A StreamVerdict says what becomes of a stream that another server has opened. When it is accepted, its bytes are stored
-// as those of a snapshot, from Offset on, which is 0 or how many were stored before; once there are Size of them they are
-// made durable. How it goes is reported by Core.StreamMoved and Core.StreamEnded. Otherwise it is closed, also when it
-// was accepted before.
+// A StreamVerdict says what becomes of a stream that another server has opened. If Accepted is
+// false, the stream is closed, even if it was accepted before.
+//
+// If Accepted is true, the bytes of the stream are stored as those of a snapshot, from Offset on.
+// Offset is 0, or the number of bytes that were stored before. Once there are Size bytes, they are
+// made durable. Core.StreamMoved and Core.StreamEnded report how it goes.
 type StreamVerdict struct {
 	Stream       uint64
 	Accepted     bool
@@ -85,16 +88,16 @@ type StreamEnd uint8
 
 // How a stream ends.
 const (
-	// StreamBroken says that no more comes. What is stored stays.
+	// StreamBroken says that no more bytes come. The stored ones stay.
 	StreamBroken StreamEnd = 1 + iota
 	// StreamComplete says that the whole snapshot is stored, durably.
 	StreamComplete
-	// StreamFailed says that it couldn't be stored, and that nothing of it is.
+	// StreamFailed says that the snapshot couldn't be stored, and that nothing of it is.
 	StreamFailed
 )
 
-// answerSnapshot says from where on a snapshot is to be sent. Who holds everything up to its index, as far as that is
-// committed, has no use for it.
+// answerSnapshot says from which offset on a snapshot is to be sent. A server that has committed
+// everything up to the snapshot's index has no use for it.
 func (c *Core) answerSnapshot(m *wire.Message) {
 	f := c.follow(m.From)
 	in, offer := &c.incoming, m.SnapshotRequest()
@@ -103,10 +106,10 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 		return
 	}
 	if in.state == incomingStored || c.deadlines[snapshotDeadline].state != deadlineOff {
-		return // it will be installed; or the disk has refused it, and gets a rest
+		return // it will be installed, or the disk has refused it and gets a rest
 	}
 	if in.term == m.Term && offer.Attempt < in.attempt {
-		return // the leader has given that attempt up, and what has come since is not to be thrown away for it
+		return // the leader has given up that attempt: what has come since stays
 	}
 	if name := nameOf(m, &offer); in.state == incomingNot || in.name != name {
 		c.dropIncoming()
@@ -116,8 +119,8 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 		in.term, in.attempt = m.Term, 0
 	}
 	if in.stream != 0 {
-		// A repeated question is about the stream that is open. With another attempt the leader has given
-		// that one up, which hasn't ended here yet.
+		// A repeated question is about the stream that is open. A question of another attempt says
+		// that the leader has given up that stream, which hasn't ended here yet.
 		if offer.Attempt > in.attempt {
 			c.refuseStream(in.stream)
 		}
@@ -129,7 +132,8 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	}.Message())
 }
 
-// needs says whether a snapshot of an index has a use here. One that takes the place of a lost one covers as much at least.
+// needs says whether a snapshot of an index has a use here. A snapshot that takes the place of a
+// lost one must cover at least as much.
 func (c *Core) needs(index Index) bool {
 	if lost := c.lost(); lost != 0 {
 		return index >= lost
@@ -137,8 +141,8 @@ func (c *Core) needs(index Index) bool {
 	return index > c.log.commit
 }
 
-// StreamOpened reports that another server has opened a stream, with a header that was sent by it. A StreamVerdict
-// answers. Numbers of streams are not 0, and not used again.
+// StreamOpened reports that another server has opened a stream, and hands in the header that it has
+// sent. A StreamVerdict will answer. The number of a stream is not 0, and is never used again.
 func (c *Core) StreamOpened(now Instant, stream uint64, header wire.Message) {
 	c.incoming.arriving = stream
 	if header.Kind() == wire.KindSnapshotStream {
@@ -152,7 +156,7 @@ func (c *Core) StreamOpened(now Instant, stream uint64, header wire.Message) {
 	}
 }
 
-// answerStream accepts the stream that this server has asked for, of the leader of this term.
+// answerStream accepts the stream for which this server has asked the leader of this term.
 func (c *Core) answerStream(m *wire.Message) {
 	in := &c.incoming
 	if in.arriving == 0 {
@@ -167,14 +171,17 @@ func (c *Core) answerStream(m *wire.Message) {
 	configuration, err := wire.DecodeConfiguration(head.Configuration.Data)
 	assert(err == nil, "Configurations Decode")
 	in.meta = SnapshotMeta{
-		Index: head.Snapshot.Index, Term: head.Snapshot.Term, Configuration: configuration, ConfigurationIndex: head.Configuration.Index,
+		Index: head.Snapshot.Index, Term: head.Snapshot.Term,
+		Configuration: configuration, ConfigurationIndex: head.Configuration.Index,
 	}
 	in.stream, in.cluster, in.arriving = in.arriving, m.Cluster, 0
-	c.verdicts = append(c.verdicts, StreamVerdict{Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: head.Bytes})
+	c.verdicts = append(c.verdicts, StreamVerdict{
+		Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: head.Bytes,
+	})
 }
 
-// refuseStream closes a stream. Nobody hears that it was accepted, if that wasn't handed out yet: what it was to go on from
-// may be gone by now.
+// refuseStream closes a stream. If its acceptance wasn't handed out yet, nobody hears of that: the
+// bytes from which the stream was to go on may be gone by now.
 func (c *Core) refuseStream(stream uint64) {
 	for i := range c.verdicts {
 		if c.verdicts[i].Stream == stream {
@@ -185,7 +192,7 @@ func (c *Core) refuseStream(stream uint64) {
 	c.verdicts = append(c.verdicts, StreamVerdict{Stream: stream})
 }
 
-// dropIncoming lets go of what was received, if anything was.
+// dropIncoming lets go of what was received, if there is anything.
 func (c *Core) dropIncoming() {
 	in := &c.incoming
 	if in.stream != 0 {
@@ -205,7 +212,8 @@ func (c *Core) StreamMoved(now Instant, stream, held uint64) {
 	}
 }
 
-// StreamEnded reports that a stream that was accepted has ended, how, and how many bytes of the snapshot are stored.
+// StreamEnded reports that a stream that was accepted has ended, in which way, and how many bytes
+// of the snapshot are stored.
 func (c *Core) StreamEnded(now Instant, stream, held uint64, end StreamEnd) {
 	c.advance(now)
 	in := &c.incoming
@@ -223,8 +231,8 @@ func (c *Core) StreamEnded(now Instant, stream, held uint64, end StreamEnd) {
 	}
 }
 
-// drainIncoming installs a snapshot that has come, or lets go of one that isn't needed any more, because the log has
-// brought what it covers.
+// drainIncoming installs a snapshot that has come. It lets go of one that isn't needed any more,
+// because the log has brought what it covers.
 func (c *Core) drainIncoming() {
 	in := &c.incoming
 	if in.state == incomingNot {
@@ -235,15 +243,15 @@ func (c *Core) drainIncoming() {
 		c.dropIncoming()
 		return
 	}
-	// What a candidate has claimed about its log must stay true while votes come. And one snapshot is restored after
-	// the other.
+	// The claims of a candidate about its log must stay true while the votes come, so only a
+	// follower installs a snapshot. And one snapshot is restored after the other.
 	if in.state == incomingStored && follows && (c.snapshots.restore == restoreNot || c.lost() != 0) {
 		c.install(f)
 	}
 }
 
-// install puts a snapshot in the place of the log up to its index (§5.3). The state machine is restored from it when that
-// is durable.
+// install puts a snapshot in the place of the log up to its index (§5.3). The state machine is
+// restored from it when it is durable.
 func (c *Core) install(f *follower) {
 	in, s, l := &c.incoming, &c.snapshots, &c.log
 	s.serial++

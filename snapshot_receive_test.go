@@ -28,8 +28,9 @@ func TestInstalledSnapshotIsAcknowledgedWhenItIsDurable(t *testing.T) {
 	require.NotEmpty(t, c.servers["c"].restored)
 }
 
-// A server that was told that it is removed, and was added anew in what a snapshot stands for, takes part again. (Simulated run
-// 89317111 ended with a member that answered its leader and turned its callers away for ever.)
+// A server was told that it is removed. Then it was added anew, by a configuration that only a
+// snapshot brings. It takes part again. (Simulated run 89317111 ended with a member that answered
+// its leader and turned its callers away for ever.)
 func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header
@@ -43,7 +44,7 @@ func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
 	require.Contains(t, c.commands("c"), "four")
 }
 
-func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
+func TestUnaskedStreamsAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*wire.Envelope, *wire.SnapshotStream){
 		"another cluster":  func(e *wire.Envelope, _ *wire.SnapshotStream) { e.Cluster[0]++ },
 		"an earlier term":  func(e *wire.Envelope, _ *wire.SnapshotStream) { e.Term-- },
@@ -75,7 +76,7 @@ func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
 			s.core.Drain(&e)
 			require.Equal(t, []raft.StreamVerdict{{Stream: 77}}, e.Streams)
 			require.NoError(t, s.core.Check())
-			s.core.StreamMoved(c.now, 77, 50) // what is told about it all the same means nothing
+			s.core.StreamMoved(c.now, 77, 50) // a report about a refused stream means nothing
 			s.core.StreamEnded(c.now, 77, snapshotSize, raft.StreamComplete)
 			c.drain("c")
 			require.Zero(t, c.status("c").Snapshot)
@@ -85,13 +86,14 @@ func TestStreamsThatNobodyHasAskedForAreRefused(t *testing.T) {
 	}
 }
 
-// attempt returns the question before a stream, of another attempt.
+// attempt returns the question before a stream, with another attempt.
 func attempt(head wire.SnapshotStream, number uint64) wire.SnapshotRequest {
 	head.Attempt = number
 	return head.SnapshotRequest
 }
 
-// halfReceived returns a cluster whose third server holds 50 bytes of a snapshot, and the header of the stream that brought them.
+// halfReceived returns a cluster whose third server holds 50 bytes of a snapshot, and the header of
+// the stream that has brought them.
 func halfReceived(t *testing.T) (*cores, wire.Message) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header
@@ -103,8 +105,8 @@ func halfReceived(t *testing.T) (*cores, wire.Message) {
 	return c, header
 }
 
-// A question of an attempt that the leader has given up since comes late: what was received isn't thrown away for it. (Simulated
-// run 500306621.)
+// A question of an attempt that the leader has given up comes late. The bytes that were received
+// since aren't thrown away for it. (Simulated run 500306621.)
 func TestLateQuestionThrowsNothingAway(t *testing.T) {
 	c, header := halfReceived(t)
 	core := c.servers["c"].core
@@ -126,7 +128,8 @@ func TestLateQuestionThrowsNothingAway(t *testing.T) {
 	require.True(t, e.Streams[0].Accepted)
 }
 
-// A stream that is accepted and at once refused is only refused: what it was to go on from is thrown away before.
+// A stream that is accepted and refused at once is only refused. The bytes from which it was to go
+// on are thrown away before.
 func TestStreamThatIsRefusedAtOnceWasNeverAccepted(t *testing.T) {
 	c, header := halfReceived(t)
 	core := c.servers["c"].core
@@ -143,7 +146,8 @@ func TestStreamThatIsRefusedAtOnceWasNeverAccepted(t *testing.T) {
 	require.Equal(t, []raft.StreamVerdict{{Stream: 78}}, e.Streams)
 }
 
-// Where to begin is told to the disk that asked, though this server's log knows only the one before it.
+// The answer from where on to send goes to the disk that asked, though this server's log knows only
+// the disk before it.
 func TestSnapshotIsAnsweredToTheDiskThatAsked(t *testing.T) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header
@@ -157,8 +161,9 @@ func TestSnapshotIsAnsweredToTheDiskThatAsked(t *testing.T) {
 	require.EqualValues(t, 4711, e.Messages[0].ToIncarnation)
 }
 
-// Of a server that was given another disk, the log may reach only as far as where the lost one was its cluster's only voter. It isn't
-// alone: whoever leads by a later configuration brings it another snapshot.
+// A server was given another disk. Its log may reach only as far as where the lost disk was its
+// cluster's only voter. It isn't alone all the same: a leader by a later configuration brings it
+// another snapshot.
 func TestAnotherDiskIsNotTheOnlyVoter(t *testing.T) {
 	for incarnation, alone := range map[raft.Incarnation]bool{7: true, 8: false} {
 		cluster := raft.ClusterID{1}

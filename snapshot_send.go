@@ -7,34 +7,37 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A peer that needs entries which the log doesn't hold any more is sent the current snapshot (§5.3). Whether and from where
-// on is agreed by messages; the bytes travel in a stream of their own, so that no heartbeat waits behind them.
+// A peer that needs entries which the log doesn't hold any more is sent the current snapshot
+// (§5.3). Messages agree on whether to send it, and from which offset on. The bytes travel in a
+// stream of their own, so that no heartbeat waits behind them.
 //
 //	leader                                          peer
 //	  │ ──── SnapshotRequest: (index, term), size ───▶ │
-//	  │ ◀── SnapshotResponse: from this offset on ──── │   so much of this very snapshot it has already
-//	  │ ════ stream: SnapshotStream, bytes ══════════▶ │   stored as they come; it may break at any point, and then
-//	  │                                                │   all this begins again, from the offset that was reached
-//	  │ ◀───── AppendResponse: up to the index ─────── │   when it is installed, durably
+//	  │ ◀── SnapshotResponse: from this offset on ──── │   so many bytes of this very snapshot are there
+//	  │ ════ stream: SnapshotStream, bytes ══════════▶ │   they are stored as they come; if the stream
+//	  │                                                │   breaks, all this begins again, from the
+//	  │                                                │   offset that was reached
+//	  │ ◀───── AppendResponse: up to the index ─────── │   the snapshot is installed, durably
 //
-// What isn't answered is asked again after the next round of heartbeats that the peer has answered: so a peer that is gone
-// is asked nothing, and keeps no stream open.
+// A question without an answer is asked again after the next round of heartbeats that the peer has
+// answered. So a peer that is gone is asked nothing, and keeps no stream open.
 
-// A SendSnapshot asks for the current snapshot to be sent in a stream: first its Header, and then its bytes from
-// Header.Offset on. How it goes is reported by Core.SnapshotMoved and Core.SnapshotSent, by the number of the stream.
+// A SendSnapshot asks for the current snapshot to be sent in a stream: first its Header, and then
+// its bytes from Header.Offset on. Core.SnapshotMoved and Core.SnapshotSent report how it goes, by
+// the number of the stream.
 type SendSnapshot struct {
 	Stream uint64
 	Header wire.Message // of the kind SnapshotStream
 	Meta   SnapshotMeta
 }
 
-// streamEffects is what is to be handed out about snapshots that are sent and received.
+// streamEffects are the effects about snapshots that are sent and received.
 type streamEffects struct {
 	sends    []SendSnapshot  `state:"transient"`
 	stops    []uint64        `state:"transient"`
 	verdicts []StreamVerdict `state:"transient"`
 	discard  bool            `state:"transient"`
-	// streams numbers those that are sent.
+	// streams is the number of the last stream that was opened for sending.
 	streams uint64
 }
 
@@ -50,13 +53,14 @@ func (t *streamEffects) clone() streamEffects {
 type sending struct {
 	state    sendingState
 	snapshot *storedSnapshot
-	// attempt numbers the leader's attempts. round is the first one whose answer shows that a question was lost, when it
-	// was asked.
+	// attempt is the number of this attempt among the leader's. asked says that the peer was asked
+	// where to begin. round is then the first round whose answer shows that the question was lost.
 	attempt uint64
 	asked   bool
 	round   uint64
-	// stream is the number of the stream. sent is up to where bytes were written to it, seen what that was
-	// at the last look, idle for how many looks it has been that.
+	// stream is the number of the stream. sent is the offset up to which bytes were written to it.
+	// seen is what sent was at the last look, and idle is the number of looks at which it hadn't
+	// changed.
 	stream     uint64
 	sent, seen uint64
 	idle       int
@@ -82,13 +86,14 @@ const (
 
 // supply is what a leader knows of a peer that needs a snapshot.
 type supply struct {
-	// wants is the index of the snapshot that the peer has lost and needs another one for: its log is as good as any.
+	// wants is the index of a snapshot that the peer has lost and needs another one for. Its log is
+	// as good as any other.
 	wants Index
-	// sending is the snapshot that the peer is sent.
+	// sending is how the peer is sent a snapshot.
 	sending sending
 	carried carried
 	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how
-	// often it was looked at since it last answered.
+	// often the leader has looked at the peer since its last answer, at most maxSilent.
 	lagging bool
 	silent  uint8
 }
@@ -99,9 +104,10 @@ func (p *supply) encode(s *stateEncoder) {
 	p.carried.encode(s)
 }
 
-// carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said that it holds them, or a stream has
-// taken them. That never falls while the snapshot is the same, though the next stream may begin before. moved says that it has risen
-// since servers that catch up were looked after.
+// carried is how far the bytes of a snapshot have got on their way to a peer: the peer has said
+// that it holds them, or a stream has taken them. bytes never falls while the snapshot is the same,
+// though the next stream may begin at a lower offset. moved says that bytes has risen since the
+// last look at servers that catch up.
 type carried struct {
 	snapshot *storedSnapshot // the one that was sent last; nil for none
 	bytes    uint64
@@ -113,7 +119,7 @@ func (t *carried) encode(s *stateEncoder) {
 	s.numbers(t.bytes, flag(t.moved))
 }
 
-// check: no more has got to a peer than there is.
+// check: no more bytes have got to a peer than the snapshot has.
 func (t *carried) check(peer ServerID) error {
 	if t.snapshot != nil && t.bytes > t.snapshot.bytes {
 		return broken("Snapshot Complete", "peer %s was brought %d bytes of %d", peer, t.bytes, t.snapshot.bytes)
@@ -121,7 +127,7 @@ func (t *carried) check(peer ServerID) error {
 	return nil
 }
 
-// carry notes up to where the bytes of the snapshot that a peer is sent have got.
+// carry notes the offset up to which the bytes of the snapshot that a peer is sent have got.
 func (p *progress) carry(offset uint64) {
 	t := &p.carried
 	if t.snapshot != p.sending.snapshot {
@@ -132,15 +138,17 @@ func (p *progress) carry(offset uint64) {
 	}
 }
 
-// sendingPatience is for how many election timeouts a stream may bring nothing, or an answer fail to come after all was
-// sent, until another attempt is made.
+// sendingPatience is the number of election timeouts after which another attempt is made, because a
+// stream brings nothing, or because there is no answer after everything was sent.
 const sendingPatience = 4
 
-// maxSilent is at how many looks in a row a peer must not have answered since the one before, to be taken for gone.
+// maxSilent is the number of looks in a row without an answer in between, after which a peer is
+// taken for gone.
 const maxSilent = 2
 
-// needs is up to where a peer is about to hold the log, if it was sent a snapshot and hasn't caught up since. From there on
-// it needs entries.
+// needs returns the index up to which a peer is about to hold the log, if it was sent a snapshot
+// and hasn't caught up since: it needs the entries from there on. For any other peer it is the
+// highest index.
 func (p *progress) needs() Index {
 	if !p.lagging || p.silent >= maxSilent {
 		return ^Index(0)
@@ -162,7 +170,8 @@ func (c *Core) sendingSnapshots() bool {
 	return false
 }
 
-// beginSending offers the current snapshot to a peer, which has no use for appends until it has that.
+// beginSending offers the current snapshot to a peer. Until the peer has it, appends are of no use
+// to it.
 func (c *Core) beginSending(l *leader, p *progress) {
 	assert(c.snapshots.current != nil, "Compacted Is Covered")
 	if p.wants == 0 {
@@ -176,7 +185,7 @@ func (c *Core) beginSending(l *leader, p *progress) {
 	}
 }
 
-// offerSnapshot asks a peer where to begin.
+// offerSnapshot asks a peer from which offset on to send.
 func (c *Core) offerSnapshot(l *leader, p *progress) {
 	t := &p.sending
 	if t.state != sendingOffered || t.asked || c.snapshots.damaged {
@@ -186,7 +195,7 @@ func (c *Core) offerSnapshot(l *leader, p *progress) {
 	c.send(p.id, c.offerOf(t).Message())
 }
 
-// offerOf names the snapshot that a peer is sent.
+// offerOf returns the question about the snapshot that a peer is sent.
 func (c *Core) offerOf(t *sending) wire.SnapshotRequest {
 	return wire.SnapshotRequest{
 		Snapshot: t.snapshot.place(), Attempt: t.attempt,
@@ -194,7 +203,8 @@ func (c *Core) offerOf(t *sending) wire.SnapshotRequest {
 	}
 }
 
-// sendingAnswered notes that a peer has answered a round, and how far its log is known to reach then.
+// sendingAnswered notes that a peer has answered a round, 0 for an append, and goes on with what
+// the peer needs.
 func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 	p.silent = 0
 	t := &p.sending
@@ -217,8 +227,9 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 	}
 }
 
-// replaceLost offers a snapshot to a peer that has lost its own. It must cover as much, or else it would take back what that
-// server has promised to hold; so if there is none, one is taken.
+// replaceLost offers a snapshot to a peer that has lost its own. It must cover as much as the lost
+// one: a shorter one would take back what that server has promised to hold. If there is no such
+// snapshot, one is taken.
 func (c *Core) replaceLost(l *leader, p *progress) {
 	switch {
 	case p.wants == 0:
@@ -229,13 +240,17 @@ func (c *Core) replaceLost(l *leader, p *progress) {
 	}
 }
 
-// attemptAnew begins to send the snapshot that is the current one by now, after the next round that the peer answers.
+// attemptAnew begins to send the snapshot that is the current one by now. It asks after the next
+// round that the peer answers.
 func (c *Core) attemptAnew(l *leader, p *progress) {
 	l.attempts++
-	p.sending = sending{state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts, asked: true, round: l.round + 1}
+	p.sending = sending{
+		state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts, asked: true, round: l.round + 1,
+	}
 }
 
-// endSending ends what is on its way to a peer: it has what it needs, or isn't one any more.
+// endSending ends what is on its way to a peer. The peer has what it needs, or isn't a peer any
+// more, or another attempt follows.
 func (c *Core) endSending(p *progress) {
 	if p.sending.state == sendingOpen {
 		c.stops = append(c.stops, p.sending.stream)
@@ -247,7 +262,8 @@ func (c *Core) endSending(p *progress) {
 func (c *Core) snapshotAnswered(p *progress, m *wire.Message) {
 	t := &p.sending
 	answer := m.SnapshotResponse()
-	if t.state != sendingOffered || answer.Attempt != t.attempt || answer.Start != c.state.Start || answer.Offset > t.snapshot.bytes {
+	if t.state != sendingOffered || answer.Attempt != t.attempt || answer.Start != c.state.Start ||
+		answer.Offset > t.snapshot.bytes {
 		return
 	}
 	c.streams++
@@ -262,7 +278,7 @@ func (c *Core) snapshotAnswered(p *progress, m *wire.Message) {
 	c.sends = append(c.sends, SendSnapshot{Stream: t.stream, Header: header, Meta: *meta})
 }
 
-// sendingTo returns the peer that a stream goes to, or nil when it has been given up.
+// sendingTo returns the peer to which a stream goes, or nil when the stream was given up.
 func (c *Core) sendingTo(stream uint64) (*leader, *progress) {
 	if l, leads := c.role.(*leader); leads {
 		for i := range l.peers {
@@ -274,7 +290,7 @@ func (c *Core) sendingTo(stream uint64) (*leader, *progress) {
 	return nil, nil
 }
 
-// SnapshotMoved reports up to which offset a snapshot was written to its stream.
+// SnapshotMoved reports the offset up to which a snapshot was written to its stream.
 func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 	c.advance(now)
 	if _, p := c.sendingTo(stream); p != nil {
@@ -283,9 +299,10 @@ func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 	}
 }
 
-// SnapshotSent reports that a stream has ended: with nil when all was written, or with the reason for which it
-// wasn't. A broken stream is one; ErrNoSnapshot, that the snapshot isn't the current one any more, is another;
-// ErrCorrupt, that it is damaged here, means that a new one is taken.
+// SnapshotSent reports that a stream has ended. reason is nil when everything was written.
+// ErrNoSnapshot says that the snapshot isn't the current one any more. ErrCorrupt says that the
+// snapshot is damaged here; the core then has a new one taken. Any other reason stands for a broken
+// stream.
 func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	c.advance(now)
 	l, p := c.sendingTo(stream)
@@ -304,8 +321,8 @@ func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	}
 }
 
-// sendAnother ends all streams that bring a snapshot that was found damaged: the one that takes its place may be of the same index, and
-// have other bytes.
+// sendAnother ends all streams that bring a snapshot which was found damaged. The snapshot that
+// takes its place may have the same index and other bytes.
 func (c *Core) sendAnother(l *leader) {
 	for i := range l.peers {
 		if p := &l.peers[i]; p.sending.state != sendingNot && p.sending.snapshot == c.snapshots.current {
@@ -315,7 +332,7 @@ func (c *Core) sendAnother(l *leader) {
 	}
 }
 
-// checkSendings gives up streams that bring nothing, or go to peers that don't answer.
+// checkSendings gives up streams that bring nothing, and streams to peers that don't answer.
 func (c *Core) checkSendings(l *leader) {
 	c.disarm(streamDeadline)
 	for i := range l.peers {
@@ -338,8 +355,9 @@ func (c *Core) checkSendings(l *leader) {
 			c.attemptAnew(l, p)
 		}
 		if open && idle && !p.fetching {
-			// What stands still may be the disk that the snapshot is read from, and nothing else may be asked of it: so
-			// it is asked for an entry, and if that doesn't come either, this server doesn't lead on.
+			// The disk from which the snapshot is read may stand still, while this server asks
+			// nothing else of it. So it is asked for an entry. If that doesn't come either, this
+			// server leads no longer.
 			p.fetching = true
 			c.fetch(Fetch{For: p.id, After: c.log.base.Index, Last: c.log.last, MaxBytes: 1})
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A stream may stand still because of the disk that the snapshot is read from. If that gives nothing else either, this server
-// doesn't lead on, though all answer it.
+// A stream may stand still because of the disk from which the snapshot is read. If the disk gives
+// nothing else either, this server stops leading, though all peers answer it.
 func TestLeaderWhoseDiskBringsNoSnapshotLeadsNoLonger(t *testing.T) {
 	c := compacted(t)
 	a := c.servers["a"]
@@ -23,8 +23,9 @@ func TestLeaderWhoseDiskBringsNoSnapshotLeadsNoLonger(t *testing.T) {
 	require.NotEqual(t, raft.ServerID("a"), c.leader())
 }
 
-// A snapshot that is found damaged while a peer waits for it is taken anew, of the same index if nothing more was applied.
-func TestDamagedSnapshotIsTakenAnewForWhoWaits(t *testing.T) {
+// A snapshot that is found damaged while a peer waits for it is taken anew. The new one has the
+// same index if nothing more was applied.
+func TestDamagedSnapshotIsTakenAnewForAWaitingPeer(t *testing.T) {
 	c := compacted(t)
 	a := c.servers["a"]
 	index, told := a.current.Index, len(a.told)
@@ -42,8 +43,9 @@ func TestDamagedSnapshotIsTakenAnewForWhoWaits(t *testing.T) {
 	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
 }
 
-// withoutSnapshot makes a cluster of three in which c has started again without the snapshot that it had, and with what else is
-// in its log. What more came to the others it has missed.
+// withoutSnapshot makes a cluster of three in which c has started again without the snapshot that
+// it had, but with the rest of its log. It has missed the more entries that the others have got
+// since.
 func withoutSnapshot(t *testing.T, more int) *cores {
 	c := newCores(t, 3)
 	c.elect("a")
@@ -68,8 +70,8 @@ func withoutSnapshot(t *testing.T, more int) *cores {
 	return c
 }
 
-// A server that has lost its snapshot holds the log that it has acknowledged, and gets more of it while another snapshot is on its way:
-// the others may not get any further without it.
+// A server that has lost its snapshot holds the log that it has acknowledged. It gets more of the
+// log while another snapshot is on its way: without it, the others may not get any further.
 func TestLogGoesOnWhileALostSnapshotIsReplaced(t *testing.T) {
 	c := withoutSnapshot(t, 1)
 	last := c.servers["b"].log[len(c.servers["b"].log)-1].Index
@@ -91,7 +93,7 @@ func TestLogGoesOnWhileALostSnapshotIsReplaced(t *testing.T) {
 	require.Greater(t, c.status("b").Commit, last)
 }
 
-// Where such a log ends before the leader's begins, there is nothing to send it until the snapshot is there.
+// If such a log ends before the leader's begins, nothing can be sent until the snapshot is there.
 func TestLostSnapshotOfALogThatEndsBeforeTheLeaders(t *testing.T) {
 	c := withoutSnapshot(t, 4)
 	require.Less(t, c.status("c").Last, c.servers["a"].base)
@@ -104,7 +106,8 @@ func TestLostSnapshotOfALogThatEndsBeforeTheLeaders(t *testing.T) {
 	require.Equal(t, c.status("a").Applied, c.status("c").Applied)
 }
 
-// A leader counts its attempts anew in each of its terms: one that leads again with the same snapshot isn't taken for late.
+// A leader counts its attempts anew in each of its terms. A leader that leads again with the same
+// snapshot isn't taken for late.
 func TestAttemptsAreThoseOfATerm(t *testing.T) {
 	c := compacted(t)
 	header := c.streams[len(c.streams)-1].send.Header

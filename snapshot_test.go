@@ -16,7 +16,8 @@ func TestSnapshotHoldsTheConfigurationOfItsIndex(t *testing.T) {
 	c.propose("a", "one")
 	c.servers["b"].cut, c.servers["c"].cut = true, true
 	applied := c.status("a").Applied
-	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "c"}, Role: raft.Voter}}})
+	remove := raft.Member{Server: raft.Server{ID: "c"}, Role: raft.Voter}
+	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{remove}})
 	c.drain("a")
 	require.Greater(t, c.status("a").Last, applied, "a configuration is in the log, which counts, but isn't committed")
 	c.snapshot("a")
@@ -45,7 +46,7 @@ func TestSnapshotIsNamedOnlyOnceTheLogIsStable(t *testing.T) {
 	require.NoError(t, c.servers["a"].done[0].Err)
 }
 
-func TestFailedSnapshotIsToldToThoseWhoAsked(t *testing.T) {
+func TestFailedSnapshotIsToldToItsCallers(t *testing.T) {
 	c := newCores(t, 1)
 	c.elect("a")
 	s := c.servers["a"]
@@ -57,10 +58,10 @@ func TestFailedSnapshotIsToldToThoseWhoAsked(t *testing.T) {
 	c.drain("a")
 	require.Equal(t, []raft.SnapshotAnswer{{Number: 1, Err: broken}, {Number: 2, Err: broken}}, s.done)
 	c.snapshot("a")
-	require.Len(t, s.told, 2, "who asks again has it tried at once")
+	require.Len(t, s.told, 2, "a new call has it tried at once")
 	s.core.CancelSnapshot(3)
 	c.taken("a")
 	c.drain("a")
-	require.Len(t, s.done, 2, "who doesn't wait any more is told nothing")
+	require.Len(t, s.done, 2, "a call that doesn't wait any more isn't answered")
 	require.NotZero(t, c.status("a").Snapshot)
 }

@@ -1,15 +1,17 @@
 package raft
 
-// tail holds the recent entries of a log: always those that are neither stable nor before base, and as many
-// more as its bound allows. A slot is written once: a truncation closes the chunk, and what follows goes into a new one. So
-// messages, writes and the state machine may share the slots without copying, and clones all but the last chunk's.
+// tail holds the recent entries of a log. The entries that are neither stable nor before base are
+// always there, and as many others as the bound of the tail allows. A slot is written once. A
+// truncation closes the last chunk, and what follows goes into a new one. So messages, writes and
+// the state machine may share the slots without a copy, and a clone shares all chunks but the last
+// one.
 type tail struct {
 	chunks   []chunk
 	bytes    int `state:"derived"`
 	expected int `state:"transient"` // how many entries come next; 0 when that isn't known
 }
 
-// encode writes the entries. Where chunks meet shows in nothing.
+// encode writes the entries. The boundaries of chunks don't show.
 func (t *tail) encode(s *stateEncoder) {
 	s.numbers(uint64(t.count()))
 	for _, chunk := range t.chunks {
@@ -19,9 +21,9 @@ func (t *tail) encode(s *stateEncoder) {
 	}
 }
 
-// clone returns a copy that never writes a slot of the original. It shares the chunks but for the last one, of
-// which it takes as much room as the original has: so both go on alike, down to what they let go of when they
-// are full.
+// clone returns a copy that never writes a slot of the original. The two share all chunks but the
+// last one. The copy's last chunk has as much room as the original's. So both go on alike, even in
+// what they let go of when they are full.
 func (t *tail) clone() tail {
 	n := tail{chunks: append([]chunk(nil), t.chunks...), bytes: t.bytes, expected: t.expected}
 	if last := len(n.chunks) - 1; last >= 0 {
@@ -32,13 +34,14 @@ func (t *tail) clone() tail {
 	return n
 }
 
-// A chunk is a run of entries. What lies between its length and its capacity belongs to one tail alone.
+// A chunk is a run of entries. The slots between its length and its capacity belong to one tail
+// alone.
 type chunk struct {
 	entries []Entry `clone:"shared"`
 	bytes   int     `state:"derived"`
 }
 
-// Sizes of chunks in entries: the first ones are small, so that a short log costs little.
+// The sizes of chunks, in entries. The first chunks are small, so that a short log costs little.
 const minChunk, maxChunk = 8, 512
 
 // count returns the number of entries.
@@ -50,11 +53,12 @@ func (t *tail) count() Index {
 	return last[len(last)-1].Index - t.after()
 }
 
-// after returns the index before the first entry of a tail that isn't empty.
+// after returns the index before the first entry. The tail must not be empty.
 func (t *tail) after() Index { return t.chunks[0].entries[0].Index - 1 }
 
-// expect says how many entries come next. They will be asked for together: so they get a chunk where they stand side by side. What
-// that leaves empty of the last one is less than they are, provided that they come.
+// expect says how many entries come next. They will be asked for together, so they get one chunk,
+// where they stand side by side. If they all come, the slots that this leaves empty in the last
+// chunk are fewer than they are.
 func (t *tail) expect(count int) { t.expected = count }
 
 // append adds an entry.
@@ -75,7 +79,7 @@ func (t *tail) append(e *Entry) {
 	t.bytes += e.Size()
 }
 
-// adopt makes a chunk of entries as they are. It is for so many that they would fill one.
+// adopt makes a chunk of the slice of entries itself. It is for as many entries as fill a chunk.
 func (t *tail) adopt(entries []Entry) {
 	bytes := 0
 	for i := range entries {
@@ -86,7 +90,7 @@ func (t *tail) adopt(entries []Entry) {
 	t.expected = 0
 }
 
-// room returns for how many more entries there is room.
+// room returns the number of entries for which there is room.
 func (c *chunk) room() int { return cap(c.entries) - len(c.entries) }
 
 // truncate drops the entries after an index.
@@ -108,8 +112,8 @@ func (t *tail) truncate(after Index) {
 	}
 }
 
-// shrink drops whole chunks from the left while the tail holds more than limit bytes, but none with an
-// entry after keep.
+// shrink drops whole chunks from the left while the tail holds more than limit bytes. It drops
+// neither the last chunk nor one with an entry after keep.
 func (t *tail) shrink(limit int, keep Index) {
 	drop := 0
 	for drop < len(t.chunks)-1 && t.bytes > limit && t.chunks[drop+1].entries[0].Index-1 <= keep {
@@ -143,9 +147,9 @@ func (t *tail) compact(to Index) {
 	first.entries = first.entries[n:]
 }
 
-// entries returns entries of (after, last], beginning with after+1: one at least, and more while all of them
-// fit into maxBytes. It returns nil when after+1 isn't in the tail. Where chunks meet shows in nothing but a
-// copy.
+// entries returns entries of (after, last], beginning with after+1: one at least, and more while
+// all of them fit into maxBytes. It returns nil when after+1 isn't in the tail. Entries of more
+// than one chunk are copied.
 func (t *tail) entries(after, last Index, maxBytes int) []Entry {
 	if after >= last {
 		return nil
@@ -180,7 +184,8 @@ func (t *tail) entries(after, last Index, maxBytes int) []Entry {
 	}
 }
 
-// find returns the chunk that holds an index, or -1. It is one of the last ones nearly always.
+// find returns the number of the chunk that holds an index, or -1. Nearly always it is one of the
+// last chunks.
 func (t *tail) find(index Index) int {
 	for i := len(t.chunks) - 1; i >= 0; i-- {
 		entries := t.chunks[i].entries

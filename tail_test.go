@@ -9,7 +9,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Entries that were handed out, to a message or a write, stay as they are when a conflict replaces them in the log.
+// Entries that were handed out, to a message or a write, stay as they are when a conflict replaces
+// them in the log.
 func TestHandedOutEntriesStay(t *testing.T) {
 	l, err := newLog(&Saved{})
 	require.NoError(t, err)
@@ -26,7 +27,8 @@ func TestHandedOutEntriesStay(t *testing.T) {
 	require.Equal(t, []byte("second"), l.tail.entries(2, 3, maxInt)[0].Data)
 }
 
-// A batch that was announced is handed out without a copy, and what that leaves empty is less than what is full.
+// A batch that was announced is handed out without a copy. The slots that this leaves empty are
+// fewer than the full ones.
 func TestBatchesStandSideBySide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, err := newLog(&Saved{})
@@ -69,7 +71,7 @@ func TestBatchesStandSideBySide(t *testing.T) {
 	})
 }
 
-// A large batch is kept as it came, and what follows doesn't touch what lies behind it.
+// A large batch is kept as it came. The entries that follow don't touch the memory behind it.
 func TestLargeBatchesAreAdopted(t *testing.T) {
 	l, err := newLog(&Saved{})
 	require.NoError(t, err)

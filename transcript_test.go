@@ -16,46 +16,47 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-var update = flag.Bool("update", false, "write the transcripts in testdata anew; read the diff before it is committed")
+var update = flag.Bool("update", false, "write the transcripts in testdata anew; read the diff before you commit it")
 
-// TestTranscripts plays the stories in testdata/*.transcript. A story is a list of commands, each after ">
-// ", and of what the cores did then:
+// TestTranscripts plays the stories in testdata/*.transcript. A story consists of commands, each
+// after a "> ", and of what the cores then did:
 //
-//	> cluster N [OPTION]   start servers a, b, …, which are to found a cluster: with leases for "lease", with one entry
-//	                       in each append for "one"
+//	> cluster N [OPTION]   start the servers a, b, …, which are to found a cluster: with leases for
+//	                       "lease", with one entry in each append for "one"
 //	> elect S              let S's election timeout pass, and deliver everything
 //	> timeout S            let S's next deadline pass
 //	> propose S TEXT       a caller proposes at S
 //	> read S               a caller reads at S
 //	> open S               a caller opens a session at S
-//	> call S ID N L TEXT   a caller proposes command N of the session ID at S, for a client that still waits for those from L on
+//	> call S ID N L TEXT   a caller proposes command N of the session ID at S, for a client that still
+//	                       waits for the commands from L on
 //	> deliver [KIND] [S→T] deliver the oldest message, of a kind or on a way if given
 //	> drop [KIND] [S→T]    lose all such messages
 //	> settle               deliver messages until there are none
-//	> pass N               let N heartbeat intervals pass, delivering everything, and say only what came of it
+//	> pass N               let N heartbeat intervals pass, deliver everything, say only what came of it
 //	> cut S, heal S        lose everything to and from S; stop that
 //	> part S T, part S→T   lose everything between S and T, or from S to T
-//	> join                 stop that
+//	> join                 stop all parting
 //	> transfer S T         ask at S for a transfer of the leadership to T
 //	> lease-read S         a caller reads at S, by a lease if there is one
 //	> lost S T             S hears that the process of T is gone
 //	> heartbeat S          let S's next heartbeat be due
 //	> campaign S           elect S, but lose its appends
 //	> wait S               let the time pass, at S, until S may vote
-//	> slow S, finish S     S's writes wait; those handed out are done
+//	> slow S, finish S     let S's writes wait from now on; do those that wait
 //	> restart S            crash S and start it from its disk
 //	> snapshot S           somebody asks for a snapshot at S
-//	> stream S→T N         the stream of a snapshot brings N bytes, having begun if it hasn't
-//	> break S→T            it breaks
+//	> stream S→T N         the stream of a snapshot begins, if it hasn't, and brings N bytes
+//	> break S→T            the stream of a snapshot breaks
 //	> status               show every server
 //	> spare S              start a server that waits to be added
 //	> wipe S               start S anew on an empty disk
-//	> set S A B C?         a caller at S asks for these members, learners with a ?
-//	> replace S A          a caller at S asks to let the present disk of A count
+//	> set S A B C?         a caller at S asks for these members; those with a ? are learners
+//	> replace S A          a caller at S asks for the present disk of A to count
 //	> members              show the configurations in each log
 //
-// The rest is the transcript: "a→b AppendRequest …" is a message that left a server, "a: …" what else
-// happened there.
+// The rest is the transcript. A line "a→b AppendRequest …" is a message that left a server. A line
+// "a: …" is something else that happened at a server.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.transcript")
 	require.NoError(t, err)
@@ -74,7 +75,7 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// play repeats the commands and comments of a story and fills in what happens.
+// play repeats the commands and comments of a story, and fills in what happens.
 func play(t *testing.T, story string) string {
 	p := &player{t: t}
 	for line := range strings.Lines(story) {
@@ -100,148 +101,185 @@ type player struct {
 	seen map[raft.ServerID]*shown
 }
 
-// shown is what the transcript has told of a server.
+// shown is what the transcript has already told of a server.
 type shown struct {
 	status           raft.CoreStatus
 	applied, answers int
 	starts           uint64
 }
 
+// command performs a command, and writes what came of it.
 func (p *player) command(words []string) {
+	does, known := actions[words[0]]
+	require.True(p.t, known, "unknown command: %q", words)
 	id := raft.ServerID("")
 	if len(words) > 1 {
 		id = raft.ServerID(words[1])
 	}
-	quiet := false
+	does(p, id, words)
 	switch words[0] {
-	case "cluster":
-		p.c = newCoresWith(p.t, int(words[1][0]-'0'), func(config *raft.CoreConfig) {
-			switch words[len(words)-1] {
-			case "lease":
-				config.MaxLease, config.ClockDrift = lease, 200*time.Millisecond
-			case "one":
-				config.MaxAppendBytes = 1
-			}
-		})
-		p.seen = map[raft.ServerID]*shown{}
-		for _, id := range p.c.ids {
-			p.seen[id] = &shown{}
-		}
-	case "elect":
-		p.c.elect(id)
-		quiet = true
-	case "timeout":
-		p.c.now = max(p.c.now, p.c.servers[id].core.Deadline())
-		p.c.servers[id].core.Tick(p.c.now)
-		p.c.drain(id)
-	case "propose":
-		p.c.servers[id].core.Propose(p.c.now, []byte(strings.Join(words[2:], " ")))
-		p.c.drain(id)
-	case "open":
-		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
-			Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 2, Bytes: 1000}),
-		})
-		p.c.drain(id)
-	case "call":
-		command := raft.SessionCommand{}
-		require.NoError(p.t, command.Session.UnmarshalText([]byte(words[2])))
-		command.Sequence, command.Lowest = uint64(words[3][0]-'0'), uint64(words[4][0]-'0')
-		p.c.servers[id].core.ProposeEntry(p.c.now, raft.Proposal{
-			Kind: wire.EntrySessionCommand, Data: wire.AppendSessionCommand(nil, &command, []byte(strings.Join(words[5:], " "))),
-		})
-		p.c.drain(id)
-	case "read":
-		p.c.servers[id].core.Read(p.c.now)
-		p.c.drain(id)
-	case "deliver":
-		p.deliver(words[1:])
-	case "drop":
-		for range p.c.take(p.matching(words[1:])) {
-			p.out.WriteString("lost\n")
-		}
-	case "settle":
-		p.c.settle()
-		quiet = true
-	case "pass":
-		p.c.pass(time.Duration(words[1][0]-'0') * heartbeat)
-		quiet = true
-	case "cut", "heal":
-		p.c.servers[id].cut = words[0] == "cut"
-	case "part":
-		from, to, one := strings.Cut(words[1], "→")
-		if !one {
-			to = words[2]
-			p.c.part(raft.ServerID(to), raft.ServerID(from))
-		}
-		p.c.part(raft.ServerID(from), raft.ServerID(to))
-	case "join":
-		p.c.join()
-	case "transfer":
-		p.c.servers[id].core.Call(p.c.now, transferTo(raft.ServerID(words[2])))
-		p.c.drain(id)
-	case "lease-read":
-		p.c.servers[id].core.ReadByLease(p.c.now)
-		p.c.drain(id)
-	case "lost":
-		p.c.servers[id].core.Lost(p.c.now, raft.ServerID(words[2]))
-		p.c.drain(id)
-	case "heartbeat":
-		p.c.now += raft.Instant(heartbeat)
-		p.c.servers[id].core.Tick(p.c.now)
-		p.c.drain(id)
-	case "campaign":
-		p.c.electWithout(id, wire.KindAppendRequest)
-		quiet = true
-	case "wait":
-		p.c.now = max(p.c.now, p.c.status(id).QuietUntil)
-		p.c.servers[id].core.Tick(p.c.now)
-		p.c.drain(id)
-	case "slow":
-		p.c.servers[id].slowDisk = true
-	case "finish":
-		p.c.finishWrites(id)
-	case "restart":
-		p.c.restart(id)
-	case "snapshot":
-		p.c.snapshot(id)
-	case "stream":
-		from, to, _ := strings.Cut(words[1], "→")
-		bytes, err := strconv.Atoi(words[2])
-		require.NoError(p.t, err)
-		p.c.bring(raft.ServerID(from), raft.ServerID(to), uint64(bytes))
-	case "break":
-		from, to, _ := strings.Cut(words[1], "→")
-		for _, st := range p.c.streams {
-			if string(st.from) == from && string(st.send.Header.To) == to {
-				p.c.breakStream(st)
-			}
-		}
-	case "status":
-		p.status()
-	case "spare":
-		p.c.spare(id)
-		p.seen[id] = &shown{}
-	case "wipe":
-		p.c.wipe(id)
-		p.seen[id] = &shown{}
-	case "set", "replace":
-		call := set(words[2:]...)
-		if words[0] == "replace" {
-			call = wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: raft.ServerID(words[2])}}}}
-		}
-		p.c.servers[id].core.Call(p.c.now, call)
-		p.c.drain(id)
-	case "members":
-		for _, id := range p.c.ids {
-			fmt.Fprintf(&p.out, "%s: %s\n", id, strings.Join(p.c.configurations(id), " | "))
-		}
+	case "elect", "campaign", "settle", "pass":
+		p.tell(true)
 	default:
-		require.Fail(p.t, "unknown command", "%q", words)
+		p.tell(false)
 	}
-	p.tell(quiet)
 }
 
-// matching returns whether a message is of a kind and on a way.
+// An action performs a command of a story. id is the first server that the command names, and words
+// are all its words, its name included.
+type action func(p *player, id raft.ServerID, words []string)
+
+// actions are the commands of stories. TestTranscripts says what each of them does.
+var actions = map[string]action{
+	"cluster":    (*player).cluster,
+	"elect":      func(p *player, id raft.ServerID, _ []string) { p.c.elect(id) },
+	"campaign":   func(p *player, id raft.ServerID, _ []string) { p.c.electWithout(id, wire.KindAppendRequest) },
+	"timeout":    func(p *player, id raft.ServerID, _ []string) { p.tick(id, p.c.servers[id].core.Deadline()) },
+	"heartbeat":  func(p *player, id raft.ServerID, _ []string) { p.tick(id, p.c.now+raft.Instant(heartbeat)) },
+	"wait":       func(p *player, id raft.ServerID, _ []string) { p.tick(id, p.c.status(id).QuietUntil) },
+	"propose":    (*player).propose,
+	"open":       (*player).open,
+	"call":       (*player).callInSession,
+	"read":       func(p *player, id raft.ServerID, _ []string) { p.at(id, func(c *raft.Core) { c.Read(p.c.now) }) },
+	"lease-read": func(p *player, id raft.ServerID, _ []string) { p.at(id, func(c *raft.Core) { c.ReadByLease(p.c.now) }) },
+	"deliver":    func(p *player, _ raft.ServerID, words []string) { p.deliver(words[1:]) },
+	"drop":       (*player).drop,
+	"settle":     func(p *player, _ raft.ServerID, _ []string) { p.c.settle() },
+	"pass": func(p *player, _ raft.ServerID, words []string) {
+		p.c.pass(time.Duration(words[1][0]-'0') * heartbeat)
+	},
+	"cut":      func(p *player, id raft.ServerID, _ []string) { p.c.servers[id].cut = true },
+	"heal":     func(p *player, id raft.ServerID, _ []string) { p.c.servers[id].cut = false },
+	"part":     (*player).part,
+	"join":     func(p *player, _ raft.ServerID, _ []string) { p.c.join() },
+	"lost":     (*player).lost,
+	"transfer": (*player).transfer,
+	"slow":     func(p *player, id raft.ServerID, _ []string) { p.c.servers[id].slowDisk = true },
+	"finish":   func(p *player, id raft.ServerID, _ []string) { p.c.finishWrites(id) },
+	"restart":  func(p *player, id raft.ServerID, _ []string) { p.c.restart(id) },
+	"spare": func(p *player, id raft.ServerID, _ []string) {
+		p.c.spare(id)
+		p.seen[id] = &shown{}
+	},
+	"wipe": func(p *player, id raft.ServerID, _ []string) {
+		p.c.wipe(id)
+		p.seen[id] = &shown{}
+	},
+	"snapshot": func(p *player, id raft.ServerID, _ []string) { p.c.snapshot(id) },
+	"stream":   (*player).stream,
+	"break":    (*player).breakStreams,
+	"set":      (*player).setMembers,
+	"replace":  (*player).replace,
+	"members":  (*player).members,
+	"status":   func(p *player, _ raft.ServerID, _ []string) { p.status() },
+}
+
+// at hands an event to a server's core, and performs what the core wants done.
+func (p *player) at(id raft.ServerID, event func(c *raft.Core)) {
+	event(p.c.servers[id].core)
+	p.c.drain(id)
+}
+
+// tick lets a server's time pass up to an instant, which may be over already.
+func (p *player) tick(id raft.ServerID, to raft.Instant) {
+	p.c.now = max(p.c.now, to)
+	p.at(id, func(c *raft.Core) { c.Tick(p.c.now) })
+}
+
+func (p *player) cluster(_ raft.ServerID, words []string) {
+	p.c = newCoresWith(p.t, int(words[1][0]-'0'), func(config *raft.CoreConfig) {
+		switch words[len(words)-1] {
+		case "lease":
+			config.MaxLease, config.ClockDrift = lease, 200*time.Millisecond
+		case "one":
+			config.MaxAppendBytes = 1
+		}
+	})
+	p.seen = map[raft.ServerID]*shown{}
+	for _, id := range p.c.ids {
+		p.seen[id] = &shown{}
+	}
+}
+
+func (p *player) propose(id raft.ServerID, words []string) {
+	p.at(id, func(c *raft.Core) { c.Propose(p.c.now, []byte(strings.Join(words[2:], " "))) })
+}
+
+func (p *player) open(id raft.ServerID, _ []string) {
+	limits := wire.AppendSessionLimits(nil, wire.SessionLimits{Sessions: 2, Bytes: 1000})
+	p.at(id, func(c *raft.Core) {
+		c.ProposeEntry(p.c.now, raft.Proposal{Kind: wire.EntryOpenSession, Data: limits})
+	})
+}
+
+func (p *player) callInSession(id raft.ServerID, words []string) {
+	command := raft.SessionCommand{}
+	require.NoError(p.t, command.Session.UnmarshalText([]byte(words[2])))
+	command.Sequence, command.Lowest = uint64(words[3][0]-'0'), uint64(words[4][0]-'0')
+	data := wire.AppendSessionCommand(nil, &command, []byte(strings.Join(words[5:], " ")))
+	p.at(id, func(c *raft.Core) {
+		c.ProposeEntry(p.c.now, raft.Proposal{Kind: wire.EntrySessionCommand, Data: data})
+	})
+}
+
+func (p *player) drop(_ raft.ServerID, words []string) {
+	for range p.c.take(p.matching(words[1:])) {
+		p.out.WriteString("lost\n")
+	}
+}
+
+func (p *player) part(_ raft.ServerID, words []string) {
+	from, to, one := strings.Cut(words[1], "→")
+	if !one {
+		to = words[2]
+		p.c.part(raft.ServerID(to), raft.ServerID(from))
+	}
+	p.c.part(raft.ServerID(from), raft.ServerID(to))
+}
+
+func (p *player) lost(id raft.ServerID, words []string) {
+	p.at(id, func(c *raft.Core) { c.Lost(p.c.now, raft.ServerID(words[2])) })
+}
+
+func (p *player) transfer(id raft.ServerID, words []string) {
+	p.at(id, func(c *raft.Core) { c.Call(p.c.now, transferTo(raft.ServerID(words[2]))) })
+}
+
+func (p *player) stream(_ raft.ServerID, words []string) {
+	from, to, _ := strings.Cut(words[1], "→")
+	bytes, err := strconv.Atoi(words[2])
+	require.NoError(p.t, err)
+	p.c.bring(raft.ServerID(from), raft.ServerID(to), uint64(bytes))
+}
+
+func (p *player) breakStreams(_ raft.ServerID, words []string) {
+	from, to, _ := strings.Cut(words[1], "→")
+	for _, st := range p.c.streams {
+		if string(st.from) == from && string(st.send.Header.To) == to {
+			p.c.breakStream(st)
+		}
+	}
+}
+
+func (p *player) setMembers(id raft.ServerID, words []string) {
+	p.at(id, func(c *raft.Core) { c.Call(p.c.now, set(words[2:]...)) })
+}
+
+func (p *player) replace(id raft.ServerID, words []string) {
+	member := raft.Member{Server: raft.Server{ID: raft.ServerID(words[2])}}
+	p.at(id, func(c *raft.Core) {
+		c.Call(p.c.now, wire.Call{Kind: wire.CallReplace, Members: []raft.Member{member}})
+	})
+}
+
+func (p *player) members(raft.ServerID, []string) {
+	for _, id := range p.c.ids {
+		fmt.Fprintf(&p.out, "%s: %s\n", id, strings.Join(p.c.configurations(id), " | "))
+	}
+}
+
+// matching returns a function that says whether a message is of a kind and on a way, if they are
+// given.
 func (p *player) matching(words []string) func(wire.Message) bool {
 	return func(m wire.Message) bool {
 		for _, word := range words {
@@ -270,7 +308,8 @@ func (p *player) deliver(words []string) {
 	p.c.deliver(messages[0])
 }
 
-// tell writes what is new: messages on the network, and what changed in the servers.
+// tell writes what is new: what changed in the servers, and, unless it is to be quiet, the messages
+// on the network and the writes in progress.
 func (p *player) tell(quiet bool) {
 	for _, id := range p.c.ids {
 		s, old := p.c.servers[id], p.seen[id]
@@ -294,7 +333,8 @@ func (p *player) tell(quiet bool) {
 			case wire.EntrySessionCommand:
 				command, data, err := wire.DecodeSessionCommand(e.Data)
 				require.NoError(p.t, err)
-				fmt.Fprintf(&p.out, "%s: meets %d %q, command %d of session %v\n", id, e.Index, data, command.Sequence, command.Session)
+				fmt.Fprintf(&p.out, "%s: meets %d %q, command %d of session %v\n",
+					id, e.Index, data, command.Sequence, command.Session)
 			}
 		}
 		for _, text := range s.told {
@@ -338,7 +378,7 @@ func answerText(a raft.Answer) string {
 	return fmt.Sprintf("%q at %d", a.Result, a.Index)
 }
 
-// leaseText says which lease is asked for or promised.
+// leaseText says which lease is asked for or promised, and nothing for none.
 func leaseText(format string, lease time.Duration) string {
 	if lease == 0 {
 		return ""
@@ -359,7 +399,8 @@ func messageText(m *wire.Message) string {
 		text += fmt.Sprintf(", granted %v", m.PreVoteResponse().Granted || m.VoteResponse().Granted)
 	case wire.KindAppendRequest:
 		r := m.AppendRequest()
-		text += fmt.Sprintf(", after %d (term %d), %d entries, commit %d", r.Previous.Index, r.Previous.Term, len(r.Entries), r.Commit)
+		text += fmt.Sprintf(", after %d (term %d), %d entries, commit %d",
+			r.Previous.Index, r.Previous.Term, len(r.Entries), r.Commit)
 	case wire.KindAppendResponse:
 		r := m.AppendResponse()
 		if r.Accepted {
@@ -375,7 +416,8 @@ func messageText(m *wire.Message) string {
 		text += leaseText(", promises %d ms", r.Lease)
 	case wire.KindSnapshotRequest:
 		r := m.SnapshotRequest()
-		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d", r.Snapshot.Index, r.Snapshot.Term, r.Bytes, r.Attempt)
+		text += fmt.Sprintf(", snapshot %d (term %d) of %d bytes, attempt %d",
+			r.Snapshot.Index, r.Snapshot.Term, r.Bytes, r.Attempt)
 	case wire.KindSnapshotResponse:
 		r := m.SnapshotResponse()
 		text += fmt.Sprintf(", snapshot %d from %d on, attempt %d", r.Snapshot.Index, r.Offset, r.Attempt)

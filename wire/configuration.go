@@ -51,56 +51,57 @@ func FindMember(members []Member, id ServerID) int {
 	return -1
 }
 
-// A Level is a set of kinds of entries and of behaviours that servers know. Each level includes the one
-// before it.
+// A Level is a set of kinds of entries and of behaviours that servers know. Each level includes the
+// one before it.
 type Level uint64
 
 // Levels.
 const (
-	// LevelFirst is what every version knows.
+	// LevelFirst is the level that every version knows.
 	LevelFirst Level = 1 + iota
 	// LevelSessions adds EntryOpenSession, EntryCloseSession and EntrySessionCommand.
 	LevelSessions
 
-	// LatestLevel is what this version knows.
+	// LatestLevel is the level that this version knows.
 	LatestLevel = LevelSessions
 )
 
-// A Configuration is the set of servers that make up the cluster (§4.1). The first entry of every log
-// is a configuration; it founds the cluster. Each list is sorted by ID and names each server once. No
-// list is ever changed in place.
+// A Configuration is the set of servers that make up the cluster (§4.1). The first entry of every
+// log is a configuration; it founds the cluster. Each list is sorted by ID and names each server
+// once. No list is ever changed in place.
 type Configuration struct {
 	Cluster ClusterID
 	// Members are the servers of the cluster.
 	Members []Member
 
-	// Old makes the configuration joint (§4.3). Old are the members before the change; as long as they
-	// are named here, an election or a commitment needs a majority of their voters too. Next are the
-	// members that the change leads to, while servers catch up before it. Both are nil in a settled
-	// configuration.
+	// Old makes the configuration joint (§4.3). Old are the members before the change. As long as
+	// they are named here, an election or a commitment needs a majority of their voters too. Next
+	// are the members to which the change leads, while servers catch up before it. Both are nil in
+	// a settled configuration.
 	Old, Next []Member
 
 	// Origin and Number name the call that asked for the change to which the configuration belongs,
 	// settled or not. They are zero in the first configuration.
 	Origin Origin
 	Number uint64
-	// Begun says that a part of that change stays even if the rest is given up: the present disk of a
-	// server has taken the place of a lost one.
+	// Begun says that a part of that change stays even if the rest is given up: the present disk of
+	// a server has taken the place of a lost one.
 	Begun bool
-	// Refusal says why that change was given up, on account of the server About. It is zero otherwise.
+	// Refusal says why that change was given up, on account of the server About. It is zero
+	// otherwise.
 	Refusal Refusal
 	About   ServerID
 
 	// Level is the level in force; 0 stands for LevelFirst (LevelInForce).
 	Level Level
 
-	// Recovered names the cluster that this one continues, after that one lost its majority (package
-	// recovery).
+	// Recovered names the cluster that this one continues, after that one lost its majority
+	// (package recovery).
 	Recovered ClusterID
 }
 
-// Member returns what the configuration says of a server, or nil. When a joint configuration names two
-// disks of one server, Member returns the one that stays.
+// Member returns the entry of a server in the configuration, or nil. When a joint configuration
+// names two disks of one server, Member returns the one that stays.
 func (c *Configuration) Member(id ServerID) *Member {
 	if i := FindMember(c.Members, id); i >= 0 {
 		return &c.Members[i]
@@ -161,7 +162,7 @@ const (
 	changeVersion        = 2
 )
 
-// The bits that say what else the encoding of a configuration has, if it is of changeVersion.
+// The bits that say which other parts an encoding of changeVersion has.
 const (
 	configurationOld byte = 1 << iota
 	configurationNext
@@ -212,7 +213,7 @@ func AppendConfiguration(b []byte, c *Configuration) []byte {
 	return b
 }
 
-// fields returns the bits of what a configuration says beside its cluster and its members.
+// fields returns the bits of the parts that a configuration has beside its cluster and its members.
 func (c *Configuration) fields() byte {
 	var fields byte
 	if len(c.Old) > 0 {
@@ -239,9 +240,9 @@ func (c *Configuration) fields() byte {
 	return fields
 }
 
-// DecodeConfiguration decodes the whole of b as one configuration, and aliases nothing of it. It checks
-// the limits, that the members are sorted by ID, that each is named once, and that their roles are
-// known. An error wraps ErrMalformed and says what is wrong.
+// DecodeConfiguration decodes the whole of b as one configuration, and aliases nothing of it. It
+// checks the limits, that the members are sorted by ID, that each is named once, and that their
+// roles are known. An error wraps ErrMalformed and says what is wrong.
 func DecodeConfiguration(b []byte) (Configuration, error) {
 	r := newReader(b, new(Decoder))
 	var c Configuration

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// The costliest message for its bytes is one of many empty entries. What it makes the decoder allocate
-// is what the comment of DecodeMessage promises.
+// The costliest message for its bytes has many empty entries. What it makes the decoder allocate is
+// what the comment of DecodeMessage promises.
 func TestDecodeMessageAllocatesInProportion(t *testing.T) {
 	m := wire.AppendRequest{Entries: make([]wire.Entry, 100_000)}.Message()
 	b := wire.AppendMessage(nil, &m)
@@ -90,8 +90,8 @@ func TestDecodedMessagesShareNoEntries(t *testing.T) {
 	})
 }
 
-// TestBodiesCostNoAllocation: to make a message of a kind that travels with every command, and to take its
-// body out again, allocates nothing.
+// TestBodiesCostNoAllocation: it allocates nothing to make a message of a kind that travels with
+// every command, or to take its body out again.
 func TestBodiesCostNoAllocation(t *testing.T) {
 	entries := make([]wire.Entry, 1)
 	var m wire.Message

@@ -1,17 +1,18 @@
-// Package wire has what servers of a cluster say to each other and keep in their logs: messages,
-// entries, configurations, and their bytes. This page is the specification of the format. The same bytes
-// of entries and configurations stand on the wire and on disk.
+// Package wire has what the servers of a cluster say to each other and keep in their logs:
+// messages, entries, configurations, and their bytes. This page is the specification of the format.
+// Entries and configurations have the same bytes on the wire and on disk.
 //
 // A service that embeds package raft meets the few of these types that raft names too (raft.Entry,
-// raft.Index, …). The rest is for those who write a transport, a storage, a driver of the core, or a tool.
+// raft.Index, …). The others are for the authors of a transport, a storage, a driver of the core,
+// or a tool.
 //
 // # Numbers and lengths
 //
-// Numbers and lengths are varints of base 128, the least significant group first, of the fewest bytes
-// possible. What is random (clusters and incarnations) has its fixed size, little endian. A string is a
-// length and that many bytes. Every value has exactly one encoding: bytes that are decoded without an
-// error are the bytes that the value is encoded as. The decoder allocates memory in proportion to the
-// bytes that it is given, whatever they say.
+// Numbers and lengths are varints of base 128, the least significant group first, of the fewest
+// bytes possible. Random values (clusters and incarnations) have their fixed size, little endian. A
+// string is a length and that many bytes. Every value has exactly one encoding: if bytes are
+// decoded without an error, the value is encoded as these bytes. The decoder allocates memory in
+// proportion to the number of bytes that it is given, whatever they say.
 //
 // # Messages
 //
@@ -51,9 +52,10 @@
 //	23  Offset           number
 //	24  Level            number
 //
-// The first four belong to the envelope, which every kind of message has. Which of the others a kind may
-// have, and what they mean in it, its type of body says by its method pack. A message with a field that
-// its kind doesn't have is refused, and so is an unknown field.
+// The first four fields belong to the envelope, which every kind of message has. The other fields
+// belong to bodies. The method pack of a body's type says which fields its kind may have, and what
+// they mean in it. A message with a field that its kind doesn't have is refused, and so is an
+// unknown field.
 //
 // # Entries
 //
@@ -65,8 +67,8 @@
 //	origin     the server, Start and Number, unless all are zero (bit 1)
 //	data       a length and that many bytes
 //
-// A later version may add kinds, which are decoded here all the same and left to the core to judge, and
-// fields, which are refused here, so that nothing is lost in silence.
+// A later version may add kinds of entries and fields. Here an unknown kind is decoded all the
+// same, and the core judges it. An unknown field is refused, so that nothing is lost in silence.
 //
 // # Configurations
 //
@@ -87,7 +89,8 @@
 //
 // # Sessions
 //
-// The data of an EntryOpenSession is SessionLimits: Sessions and Bytes. The ID of a session, which is also
-// the data of an EntryCloseSession, is a term and an index. The data of an EntrySessionCommand is the ID
-// of the session, Sequence, by how much Sequence is above Lowest, and the command.
+// The data of an EntryOpenSession is SessionLimits: Sessions and Bytes. The ID of a session, which
+// is also the data of an EntryCloseSession, is a term and an index. The data of an
+// EntrySessionCommand is the ID of the session, Sequence, by how much Sequence is above Lowest, and
+// the command.
 package wire

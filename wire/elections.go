@@ -17,16 +17,16 @@ var _ = register(
 	infoOf[TimeoutNow](KindTimeoutNow),
 )
 
-// A PreVoteRequest asks whether a vote in the message's Term would be granted, without raising anybody's
-// term (§9.6).
+// A PreVoteRequest asks whether a vote in the message's Term would be granted, without raising
+// anybody's term (§9.6).
 type PreVoteRequest struct {
 	// Last is the end of the candidate's log.
 	Last Place
-	// FoundedFrom tells the snapshot of which cluster the candidate wants to found its own with: the first
-	// eight bytes of that cluster's ID. It is 0 for none.
+	// FoundedFrom names the cluster with whose snapshot the candidate wants to found its own: the
+	// first eight bytes of that cluster's ID. It is 0 for none.
 	FoundedFrom uint64
-	// Bootstrap is the whole list of servers that the candidate wants to found a cluster with, sorted by
-	// ID. It is empty in a cluster that was founded.
+	// Bootstrap is the whole list of servers that the candidate wants to found a cluster with,
+	// sorted by ID. It is empty in a cluster that was founded.
 	Bootstrap []Server
 }
 
@@ -46,8 +46,8 @@ func (m *Message) PreVoteRequest() (b PreVoteRequest) { b.pack(m.open(KindPreVot
 // pre-vote is granted, and the voter's own otherwise.
 type PreVoteResponse struct {
 	Granted bool
-	// Mismatch says that the voter refuses to found a cluster, since it has another Bootstrap list. It
-	// answers a VoteRequest like that, too.
+	// Mismatch says that the voter refuses to found a cluster, because it has another Bootstrap
+	// list. It may answer a VoteRequest, too.
 	Mismatch bool
 }
 
@@ -65,13 +65,13 @@ func (m *Message) PreVoteResponse() (b PreVoteResponse) {
 	return b
 }
 
-// A VoteRequest is RequestVote (§3.4). With a Bootstrap list it asks to found a cluster of exactly those
-// servers.
+// A VoteRequest is RequestVote (§3.4). With a Bootstrap list it asks to found a cluster of exactly
+// those servers.
 type VoteRequest struct {
 	Last        Place  // as in a PreVoteRequest
 	FoundedFrom uint64 // likewise
-	// Transfer says that the candidate campaigns on a leader's behalf (§3.10): a voter grants its vote even
-	// if it hears a leader.
+	// Transfer says that the candidate campaigns on a leader's behalf (§3.10): a voter grants its
+	// vote even if it hears a leader.
 	Transfer  bool
 	Bootstrap []Server // as in a PreVoteRequest
 }
@@ -92,8 +92,8 @@ func (m *Message) VoteRequest() (b VoteRequest) { b.pack(m.open(KindVoteRequest)
 // A VoteResponse answers a VoteRequest.
 type VoteResponse struct {
 	Granted bool
-	// Level is the highest level that the voter knows, if the candidate wants to found a cluster. It is 0
-	// otherwise.
+	// Level is the highest level that the voter knows, if the candidate wants to found a cluster.
+	// It is 0 otherwise.
 	Level Level
 }
 

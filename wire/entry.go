@@ -13,7 +13,8 @@ type EntryKind uint8
 const (
 	// EntryCommand carries a command of the user to the state machine.
 	EntryCommand EntryKind = 1 + iota
-	// EntryNoOp is what a new leader appends so that it can commit its predecessors' entries (§6.4).
+	// EntryNoOp is the first entry of a new leader. With it the leader commits its predecessors'
+	// entries (§6.4).
 	EntryNoOp
 	// EntryConfiguration carries a Configuration in the encoding of AppendConfiguration.
 	EntryConfiguration
@@ -45,8 +46,8 @@ func (k EntryKind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
-// Level returns the level to which a kind of entry belongs. A server appends an entry only when that
-// level is in force.
+// Level returns the level to which a kind of entry belongs. A server appends an entry only when
+// that level is in force.
 func (k EntryKind) Level() Level {
 	switch k {
 	case EntryOpenSession, EntryCloseSession, EntrySessionCommand:
@@ -55,22 +56,23 @@ func (k EntryKind) Level() Level {
 	return LevelFirst
 }
 
-// An Entry is one record of the replicated log (§3.5). Its Data never changes once the entry exists:
-// the log, messages and writes share it.
+// An Entry is one record of the replicated log (§3.5). Its Data never changes once the entry
+// exists: the log, messages and writes share it.
 type Entry struct {
 	Index Index
 	Term  Term // the term of the leader that appended the entry
 	Kind  EntryKind
 
-	// Origin and Number identify a command for ever, across retries and leaders. By them a command is
-	// applied exactly once. They are zero in an entry that no caller proposed.
+	// Origin and Number identify a command for ever, across retries and leaders. By them a command
+	// is applied exactly once. They are zero in an entry that no caller proposed.
 	Origin Origin
 	Number uint64
 
 	Data []byte
 }
 
-// Size is what an entry counts for against limits in bytes: its data, and EntryOverhead for the rest.
+// Size is what an entry counts for against limits in bytes: its data, and EntryOverhead for the
+// rest.
 func (e *Entry) Size() int { return len(e.Data) + EntryOverhead }
 
 // EntryOverhead is about what an entry takes in memory beside its data, in bytes.
@@ -79,8 +81,8 @@ const EntryOverhead = 96
 // Command says whether the entry carries a command for the state machine.
 func (e *Entry) Command() bool { return e.Kind == EntryCommand || e.Kind == EntrySessionCommand }
 
-// Proposable says whether a caller may have proposed the entry: callers propose such a kind, and the
-// data is what the kind demands.
+// Proposable says whether a caller may have proposed the entry: callers propose entries of its
+// kind, and its data is what the kind demands.
 func (e *Entry) Proposable() bool {
 	switch e.Kind {
 	case EntryCommand, EntryOpenSession, EntryCloseSession, EntrySessionCommand:
@@ -178,14 +180,15 @@ func (r *reader) entry(e *Entry) {
 	e.Data = r.Next(size, "entry: Data")
 }
 
-// minEntryBytes is the least that an entry takes: a kind, a byte of fields, and the length of the data.
+// minEntryBytes is the least that an entry takes: a kind, a byte of fields, and the length of the
+// data.
 const minEntryBytes = 3
 
 // entries reads a count, not 0, and as many entries.
 func (r *reader) entries(name string) []Entry {
 	n := r.Count(minEntryBytes, name)
 	if n == 0 {
-		r.Fail("%s are none, yet present", name)
+		r.Fail("%s is empty, yet present", name)
 	}
 	if r.Err() != nil {
 		return nil

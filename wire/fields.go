@@ -9,8 +9,8 @@ import (
 // A field is the bit of one field of a message.
 type field uint32
 
-// The fields of the envelope, and then those of all bodies. Bodies of several kinds share a field where
-// they mean the like. The order of the bits is the order in which the fields are encoded.
+// The fields of the envelope, and then those of all bodies. Bodies of several kinds share a field
+// where they mean the like. The order of the bits is the order in which the fields are encoded.
 const (
 	fieldCluster field = 1 << iota
 	fieldFromIncarnation
@@ -45,8 +45,8 @@ const (
 	listFields     = fieldNumbers | fieldServers | fieldCall
 )
 
-// fieldNames are the names of the fields, in the order of their bits; readNames are those names as the
-// decoder's errors have them.
+// fieldNames are the names of the fields, in the order of their bits; readNames are those names as
+// the decoder's errors have them.
 var (
 	fieldNames = [...]string{
 		"Cluster", "FromIncarnation", "ToIncarnation", "Term", "Index", "LogTerm", "Hint", "Commit", "Round", "Start",
@@ -61,9 +61,10 @@ var (
 	}()
 )
 
-// A packer moves the fields of a body of one kind between its own type and the form in which a Message
-// has it. Each type of body lists its fields once, in the order of their bits, in its method pack: so
-// that list is what the codec, the size, the comparison of messages and the model checker rest on.
+// A packer moves the fields of a body of one kind between its own type and the form in which a
+// Message has it. Each type of body lists its fields once, in the order of their bits, in its
+// method pack. The codec, the size, the comparison of messages and the model checker all rest on
+// that list.
 type packer struct {
 	body *body
 	mode packMode
@@ -78,7 +79,8 @@ const (
 	collects                 // nothing is moved; the body gets the bits of all fields that the type has
 )
 
-// has says whether the body has a field that is moved. What is packed has it unless it is zero.
+// has says whether a field is to be moved. When a body is packed, that is each field that isn't
+// zero.
 func (p *packer) has(f field, zero bool) bool {
 	switch {
 	case p.mode == unpacks:
@@ -128,7 +130,7 @@ func (p *packer) entries(v *[]Entry) {
 	}
 }
 
-// lists returns where a body has its rarer lists.
+// lists returns the place where a body has its rarer lists.
 func (p *packer) lists() *rest {
 	if p.body.rest == nil {
 		p.body.rest = new(rest)
@@ -178,7 +180,7 @@ func (p *packer) place(v *Place) {
 	number(p, fieldLogTerm, &v.Term)
 }
 
-// one moves a list of one element, or of none when that is zero.
+// one moves a list of one element, or an empty list when the element is zero.
 func one[T any](list func(*[]T), zero bool, v *T) {
 	var of []T
 	if !zero {
@@ -195,7 +197,8 @@ func (m *Message) begin(kind Kind) *packer {
 	return &packer{body: &m.body}
 }
 
-// open returns a packer that takes the body out of a message of a kind, or an empty one out of any other.
+// open returns a packer that takes the body out of a message of a kind, or an empty one out of any
+// other.
 func (m *Message) open(kind Kind) *packer {
 	if m.body.kind != kind {
 		return &packer{body: &noBody, mode: unpacks}

@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// A Kind says what a Message asks, answers or tells. Each kind has a body of its own type: KindHeartbeat
-// has a Heartbeat, and so on. Requests are answered by a server in any role; responses are consumed by
-// the role that asked.
+// A Kind says what a Message asks, answers or tells. Each kind has a body of its own type:
+// KindHeartbeat has a Heartbeat, and so on. Requests are answered by a server in any role;
+// responses are consumed by the role that asked.
 type Kind uint8
 
 // maxKinds bounds the kinds. Nothing stops a later version from raising it.
 const maxKinds = 64
 
-// kinds has what is known of each kind. Each file of bodies registers its own.
+// kinds has the kindInfo of each kind. Each file of bodies registers its own.
 var kinds [maxKinds]kindInfo
 
-// A kindInfo is what is known of a kind. It is zero where there is no such kind.
+// A kindInfo is what this version knows of a kind. It is zero where there is no such kind.
 type kindInfo struct {
 	kind   Kind
 	name   string
-	fields field // that the body may have
+	fields field // the fields that the body may have
 	body   func(m *Message) any
 }
 
@@ -36,7 +36,7 @@ func register(infos ...kindInfo) struct{} {
 	return struct{}{}
 }
 
-// infoOf returns what is known of the kind whose body is a T.
+// infoOf returns the kindInfo of the kind whose body is a T.
 func infoOf[T any, B interface {
 	*T
 	pack(p *packer)

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// TestBodiesComeOutAsTheyWentIn: a body of any kind, put into a message and taken out again, is the same;
-// and a message of another kind has none of it.
+// TestBodiesComeOutAsTheyWentIn: a body of any kind, put into a message and taken out again, is the
+// same; and a message of another kind has none of it.
 func TestBodiesComeOutAsTheyWentIn(t *testing.T) {
 	for _, kind := range wire.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -31,8 +31,8 @@ func TestBodiesComeOutAsTheyWentIn(t *testing.T) {
 	}
 }
 
-// TestEveryFieldIsEncoded: no field of any body is forgotten in the encoding, in a comparison, or in the
-// encoding for model checkers.
+// TestEveryFieldIsEncoded: no field of any body is forgotten in the encoding, in a comparison, or
+// in the encoding for model checkers.
 func TestEveryFieldIsEncoded(t *testing.T) {
 	name := wire.Naming(func(id wire.ServerID) byte { return (string(id) + "\x00")[0] })
 	for _, kind := range wire.Kinds() {
@@ -48,7 +48,7 @@ func TestEveryFieldIsEncoded(t *testing.T) {
 	}
 }
 
-// A setter gives one field of a struct, or of a struct inside, another value than zero.
+// A setter gives one field of a struct, or of a struct inside it, a value that isn't zero.
 type setter struct {
 	name string
 	set  func(v reflect.Value)
@@ -107,7 +107,7 @@ func TestMessagesTellWhatTheySay(t *testing.T) {
 	require.Equal(t, "Heartbeat from a to b in term 3: {Commit:42 Round:7 Lease:0s}", m.String())
 }
 
-// TestValue: what a field is by the number of its bit is what the body says.
+// TestValue: the value of a field, by the number of its bit, is the one that the body has.
 func TestValue(t *testing.T) {
 	m := wire.HeartbeatResponse{Durable: 1, Received: 2, Round: 3, Lost: 4, Fitness: 5, Level: 6}.Message()
 	for bit, want := range map[uint]uint64{4: 1, 5: 0, 6: 2, 8: 3, 10: 4, 19: 0, 20: 5, 24: 6} {

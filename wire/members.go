@@ -13,9 +13,9 @@ var _ = register(
 	infoOf[Removed](KindRemoved),
 )
 
-// An IdentityRequest asks a server, at the address that it is said to have, which disk it has and to
-// which cluster it belongs. It goes to a server that is about to be added or moved, and is outside of
-// all terms.
+// An IdentityRequest asks a server, at the address that it is said to have, which disk it has and
+// to which cluster it belongs. It goes to a server that is about to be added or moved, and is
+// outside of all terms.
 type IdentityRequest struct {
 	// Round numbers the changes of the members for which a leader asks.
 	Round uint64
@@ -32,8 +32,9 @@ func (m *Message) IdentityRequest() (b IdentityRequest) {
 	return b
 }
 
-// An IdentityResponse answers an IdentityRequest; the envelope says who the sender is. With Round 0 it
-// says to a leader that knows the server with another disk that the server has this one.
+// An IdentityResponse answers an IdentityRequest. The envelope says who the sender is. With Round 0
+// it answers no request: it tells a leader that knows the server with another disk that the server
+// has this one.
 type IdentityResponse struct {
 	AskedIn Term // the Term of the request
 	Round   uint64
@@ -56,8 +57,8 @@ func (m *Message) IdentityResponse() (b IdentityResponse) {
 	return b
 }
 
-// A Removed tells a server that asks for pre-votes that the last configuration up to Committed leaves it
-// out. It is outside of all terms.
+// A Removed tells a server that asks for pre-votes that the last configuration up to Committed
+// leaves it out. It is outside of all terms.
 type Removed struct {
 	// Committed is the last place in the sender's log that is committed.
 	Committed Place

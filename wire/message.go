@@ -9,43 +9,44 @@ import (
 	"github.com/e17579a5/raft/internal/codec"
 )
 
-// Version is the version of the encoding of messages. Servers of different versions don't understand
-// each other, and say so: a Transport compares the versions when it connects.
+// Version is the version of the encoding of messages. Servers of different versions don't
+// understand each other, and say so: a Transport compares the versions when it connects.
 const Version = 1
 
-// A Message is what one server says to another: an Envelope, which every kind of message has, and a body,
-// which each kind has as a type of its own. A Message is made of a body, by its method Message:
+// A Message is what one server says to another. It has an Envelope, which every kind of message
+// has, and a body, for which each kind has a type of its own. The method Message of a body makes a
+// Message of it:
 //
 //	m := wire.Heartbeat{Round: 7, Commit: 42}.Message().In(wire.Envelope{From: "a", To: "b", Term: 3})
 //
-// and the body is taken out again by the Message's method of the same name:
+// The Message's method of the same name takes the body out again:
 //
 //	if m.Kind() == wire.KindHeartbeat {
 //		heartbeat := m.Heartbeat()
 //	}
 //
-// A Message is a value. It, and what it points to, never changes once it was sent. It is small, and a
-// body costs no allocation.
+// A Message is a value. Neither it nor what it points to ever changes once it was sent. It is
+// small, and a body costs no allocation.
 type Message struct {
 	Envelope
 	body body
 }
 
-// An Envelope says from whom a message comes, and for whom it is.
+// An Envelope says which server sent a message, and to which server it goes.
 type Envelope struct {
 	From, To ServerID
-	// ToAddress says to the transport where To is, if that is another place than the transport was told
-	// (KindIdentityRequest). It isn't encoded.
+	// ToAddress says to the transport where To is, if that is another place than the transport was
+	// told (KindIdentityRequest). It isn't encoded.
 	ToAddress string
 
 	// Cluster is the sender's cluster. It is zero while the sender has none.
 	Cluster ClusterID
-	// FromIncarnation is the sender's disk. ToIncarnation is, in an answer, the disk that asked. In any
-	// other message it is the disk that the sender's configuration names for the receiver, or zero if it
-	// names none.
+	// FromIncarnation is the sender's disk. ToIncarnation is, in an answer, the disk that asked. In
+	// any other message it is the disk that the sender's configuration names for the receiver, or
+	// zero if it names none.
 	FromIncarnation, ToIncarnation Incarnation
-	// Term is the sender's current term. A pre-vote, asked or granted, has the term that the candidate
-	// would enter.
+	// Term is the sender's current term. A pre-vote, asked or granted, has the term that the
+	// candidate would enter.
 	Term Term
 }
 
@@ -55,8 +56,8 @@ func (m Message) In(e Envelope) Message {
 	return m
 }
 
-// A body is what a message says, in the form in which it is encoded: the bits of the fields that aren't
-// zero, and those fields in the order of their bits.
+// A body is what a message says, in the form in which it is encoded: the bits of the fields that
+// aren't zero, and those fields in the order of their bits.
 type body struct {
 	kind    Kind
 	fields  field
@@ -78,8 +79,8 @@ type rest struct {
 // Kind says what the message asks, answers or tells.
 func (m *Message) Kind() Kind { return m.body.kind }
 
-// Size is what the message counts for against limits in bytes: MessageOverhead, its entries, and its
-// call.
+// Size is the number of bytes that the message counts for against limits: MessageOverhead, its
+// entries, and its call.
 func (m *Message) Size() int {
 	n := MessageOverhead
 	for i := range m.body.entries {
@@ -128,8 +129,8 @@ func (m Message) String() string {
 	return fmt.Sprintf("%v from %s to %s in term %d: %+v", m.Kind(), m.From, m.To, m.Term, m.Body())
 }
 
-// AppendMessage appends the encoding of m to b. The package documentation describes it. An empty list is
-// encoded as no list.
+// AppendMessage appends the encoding of m to b. The package documentation describes it. An empty
+// list is encoded as no list.
 func AppendMessage(b []byte, m *Message) []byte {
 	fields := m.Envelope.fields() | m.body.fields
 	b = append(b, Version, byte(m.body.kind))
@@ -207,9 +208,9 @@ func appendServers(b []byte, servers []Server) []byte {
 	return b
 }
 
-// DecodeMessage decodes the whole of b as one message. The Data of its entries aliases b. An error wraps
-// ErrMalformed and says what is wrong. What DecodeMessage allocates is bounded by 32 times the length of
-// b.
+// DecodeMessage decodes the whole of b as one message. The Data of its entries aliases b. An error
+// wraps ErrMalformed and says what is wrong. What DecodeMessage allocates is bounded by 32 times
+// the length of b.
 //
 // To decode many messages, use a Decoder.
 func DecodeMessage(b []byte) (Message, error) { return new(Decoder).DecodeMessage(b) }
@@ -299,7 +300,7 @@ func (r *reader) body(o *body) {
 func (r *reader) numbers(name string) []uint64 {
 	n := r.Count(1, name)
 	if n == 0 {
-		r.Fail("%s are none, yet present", name)
+		r.Fail("%s is empty, yet present", name)
 	}
 	if r.Err() != nil {
 		return nil
@@ -320,7 +321,7 @@ const minServerBytes = 2
 func (r *reader) servers(name string) []Server {
 	n := r.Count(minServerBytes, name)
 	if n == 0 {
-		r.Fail("%s are none, yet present", name)
+		r.Fail("%s is empty, yet present", name)
 	}
 	if n > MaxMembers {
 		r.Fail("message: %d Servers, more than %d", n, MaxMembers)
@@ -336,9 +337,10 @@ func (r *reader) servers(name string) []Server {
 	return servers
 }
 
-// Value returns what a field of the body is, by the number of its bit in the encoding: a number, 1 for a
-// flag that is set, the length of a list. It is 0 for a field that the message doesn't have. It is for
-// tools that look at messages of all kinds in the same way.
+// Value returns the value of a field of the body, by the number of the field's bit in the encoding.
+// It is a number, 1 for a flag that is set or a call, or the length of a list. It is 0 for a field
+// that the message doesn't have. Value is for tools that look at messages of all kinds in the same
+// way.
 func (m *Message) Value(bit uint) uint64 {
 	o, f := &m.body, field(1)<<bit
 	switch {

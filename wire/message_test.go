@@ -24,7 +24,8 @@ func TestMessagesRoundTrip(t *testing.T) {
 	})
 }
 
-// The entries' data is the frame's memory, and appending to one entry's doesn't reach the next.
+// The entries' data is the frame's memory. Appending to the data of one entry doesn't reach the
+// next entry.
 func TestDecodedDataAliasesTheBytes(t *testing.T) {
 	m := wire.AppendRequest{Entries: []wire.Entry{{Data: []byte("one")}, {Data: []byte("two")}}}.Message()
 	b := wire.AppendMessage(nil, &m)
@@ -68,7 +69,7 @@ func TestDecodeMessageNamesWhatIsWrong(t *testing.T) {
 		{"message: Term: 2 bytes for the number 1", []byte{1, 7, 8, 0, 0, 0, 0, 0, 0x81, 0}},
 		{"message: Term: exceeds 64 bits", append([]byte{1, 7, 8, 0, 0, 0, 0, 0}, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"...)},
 		{"message: Term: cut off", []byte{1, 7, 8, 0, 0, 0, 0, 0, 0x81}},
-		{"message: Entries are none, yet present", []byte{1, 5, 0, 0x40, 0, 0, 0, 0, 0}},
+		{"message: Entries is empty, yet present", []byte{1, 5, 0, 0x40, 0, 0, 0, 0, 0}},
 		{"message: Entries: 2 of them in 5 bytes", []byte{1, 5, 0, 0x40, 0, 0, 0, 0, 2, 1, 0, 0, 1, 0}},
 		{"message: Numbers: 4294967295 of them in 0 bytes", []byte{1, 11, 0, 0x80, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}},
 		{"entry: unknown fields 0x80", []byte{1, 5, 0, 0x40, 0, 0, 0, 0, 1, 1, 0x80, 0}},

@@ -20,8 +20,8 @@ type Place struct {
 	Term  Term
 }
 
-// A ServerID names one member of a cluster. The user chooses it, and never uses it again for another
-// machine. It has at most MaxServerID bytes. The empty ID means "nobody".
+// A ServerID names one member of a cluster. The user chooses it, and never uses it again for
+// another machine. It has at most MaxServerID bytes. The empty ID means "nobody".
 type ServerID string
 
 // A ClusterID names a cluster. The founder draws it at random, and it never changes. The zero value
@@ -31,14 +31,15 @@ type ClusterID [16]byte
 // String returns the ID in hexadecimal digits.
 func (id ClusterID) String() string { return hex.EncodeToString(id[:]) }
 
-// An Incarnation names one life of a server's disk. A server draws it at random when it starts on an
-// empty storage. A server whose disk was replaced comes back with another incarnation, so no vote and
-// no acknowledgement of the lost disk is ever counted for the new one. Zero means "not known".
+// An Incarnation names one life of a server's disk. A server draws it at random when it starts on
+// an empty storage. A server whose disk was replaced comes back with another incarnation, so no
+// vote and no acknowledgement of the lost disk is ever counted for the new one. Zero means "not
+// known".
 type Incarnation uint64
 
 // An Origin is one run of one server: the server that first took a command from a caller, and the
-// number of its start. The start counter is durable and rises each time the server starts; the first
-// start is 1.
+// number of its start. The start counter is durable and rises each time the server starts; the
+// first start is 1.
 type Origin struct {
 	Server ServerID
 	Start  uint64
@@ -50,18 +51,19 @@ type Server struct {
 	Address string // as the Transport understands it; at most MaxAddress bytes
 }
 
-// Limits of the formats. An encoding that exceeds one is refused with an error that names the limit.
+// Limits of the formats. An encoding that exceeds one is refused with an error that names the
+// limit.
 const (
 	MaxServerID    = 255     // bytes in a ServerID
 	MaxAddress     = 1 << 10 // bytes in an address
 	MaxMembers     = 255     // members of a cluster
 	MaxCommandSize = 1 << 30 // bytes in a command, whatever the Config allows
 
-	// MaxTerm leaves room above it. No cluster gets there, so a server ignores a message that claims to
-	// come from a higher term.
+	// MaxTerm leaves room above it. No cluster gets there, so a server ignores a message that
+	// claims to come from a higher term.
 	MaxTerm Term = 1 << 62
 )
 
-// ErrMalformed says that bytes are not the encoding of what they should be, or that a command of a
-// session is numbered as none can be.
+// ErrMalformed says that bytes are not the encoding of what they should be, or that the numbers of
+// a session's command are impossible.
 var ErrMalformed = codec.ErrMalformed

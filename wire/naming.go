@@ -8,10 +8,10 @@ import (
 	"github.com/e17579a5/raft/internal/codec"
 )
 
-// A Naming gives servers other names, of one byte each; "" has the name 0. A model checker encodes the
-// states of a cluster by it, so that two states that differ only by the names of their servers have one
-// encoding: equal encodings are equal values, up to the names. The encodings are for comparison only, and
-// can't be decoded.
+// A Naming gives servers other names, of one byte each; "" has the name 0. A model checker uses it
+// to encode the states of a cluster: two states that differ only in the names of their servers have
+// one encoding. Equal encodings stand for equal values, up to the names. The encodings are for
+// comparison only, and can't be decoded.
 type Naming func(ServerID) byte
 
 // AppendMessage appends an encoding of a message.
@@ -72,8 +72,8 @@ func (name Naming) AppendConfiguration(b []byte, c *Configuration) []byte {
 	return append(b, c.Recovered[:]...)
 }
 
-// AppendMembers appends an encoding of a list of members, in the order of their names: the order of the
-// list itself is that of their IDs.
+// AppendMembers appends an encoding of a list of members, in the order of their names. (The list
+// itself is in the order of their IDs.)
 func (name Naming) AppendMembers(b []byte, members []Member) []byte {
 	encoded := make([][]byte, 0, len(members))
 	for i := range members {

@@ -39,15 +39,15 @@ func (b AppendRequest) Message() (m Message) { b.pack(m.begin(KindAppendRequest)
 // AppendRequest returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) AppendRequest() (b AppendRequest) { b.pack(m.open(KindAppendRequest)); return b }
 
-// An AppendResponse answers an AppendRequest. To a leader of an earlier term it says nothing but the
-// term.
+// An AppendResponse answers an AppendRequest. To a leader of an earlier term it tells the term, and
+// nothing else.
 type AppendResponse struct {
-	// Accepted says: "My log matches yours up to Index, durably." Otherwise the answer says: "My log doesn't
-	// hold the previous entry, at Index; look at Agree or before it."
+	// Accepted says: "My log matches yours up to Index, durably." Otherwise the answer says: "My
+	// log doesn't hold the previous entry, at Index. Look at Agree or before it."
 	Accepted bool
 	Index    Index
-	// Agree is the last place at or before Index that the two logs can agree at. It is zero in an accepting
-	// answer.
+	// Agree is the last place at or before Index at which the two logs can agree. It is zero in an
+	// accepting answer.
 	Agree Place
 }
 
@@ -65,7 +65,7 @@ func (b AppendResponse) Message() (m Message) { b.pack(m.begin(KindAppendRespons
 func (m *Message) AppendResponse() (b AppendResponse) { b.pack(m.open(KindAppendResponse)); return b }
 
 // A Heartbeat asserts the sender's leadership in the message's Term, and nothing about the log but
-// Commit. With a Round it is to be answered; without, it only tells Commit.
+// Commit. A Heartbeat with a Round is to be answered. Without a Round it only tells Commit.
 type Heartbeat struct {
 	// Commit is a commit index that the receiver is known to have in its log.
 	Commit Index
@@ -89,16 +89,17 @@ func (m *Message) Heartbeat() (b Heartbeat) { b.pack(m.open(KindHeartbeat)); ret
 
 // A HeartbeatResponse answers the heartbeat of the same Round.
 type HeartbeatResponse struct {
-	// Durable is how far the follower's log matches the leader's on disk, Received how far it matches, on
-	// disk or not.
+	// Durable is the index up to which the follower's log matches the leader's on disk. Received is
+	// the index up to which it matches, on disk or not.
 	Durable, Received Index
 	Round             uint64
-	// Lost is the index of a snapshot that this server has lost. It needs another snapshot that reaches as
-	// far at least. 0 is none.
+	// Lost is the index of a snapshot that this server has lost. It needs another snapshot that
+	// covers at least as much. 0 is none.
 	Lost Index
 	// Lease is the length of the lease that the follower promises, or 0 for none.
 	Lease time.Duration
-	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it shouldn't lead.
+	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it
+	// shouldn't lead.
 	Fitness uint64
 	// Level is the highest level that the follower knows. 0 stands for LevelFirst.
 	Level Level

@@ -23,8 +23,8 @@ var _ = register(
 type ForwardRequest struct {
 	// Start is the start counter of the origin, which is the sender.
 	Start uint64
-	// Lowest is the origin's lowest number without an answer. The origin never offers a command below it
-	// again.
+	// Lowest is the origin's lowest number without an answer. The origin never offers a command
+	// below it again.
 	Lowest uint64
 	// Commands have neither index nor term nor origin.
 	Commands []Entry
@@ -42,8 +42,8 @@ func (b ForwardRequest) Message() (m Message) { b.pack(m.begin(KindForwardReques
 // ForwardRequest returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) ForwardRequest() (b ForwardRequest) { b.pack(m.open(KindForwardRequest)); return b }
 
-// A ForwardResponse lists the forwarded commands that the leader of the message's Term refuses for all
-// of that term.
+// A ForwardResponse lists the forwarded commands that the leader of the message's Term refuses for
+// all of that term.
 type ForwardResponse struct {
 	Start   uint64 // of the ForwardRequest
 	Refused []uint64
@@ -63,8 +63,8 @@ func (m *Message) ForwardResponse() (b ForwardResponse) {
 	return b
 }
 
-// A ReadRequest asks the leader for a read index (§6.4), for all reads of one kind of this origin up to
-// Number.
+// A ReadRequest asks the leader for a read index (§6.4). It is for all reads of one kind of this
+// origin up to Number.
 type ReadRequest struct {
 	Start  uint64 // the start counter of the origin
 	Number uint64
@@ -84,8 +84,8 @@ func (b ReadRequest) Message() (m Message) { b.pack(m.begin(KindReadRequest)); r
 // ReadRequest returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) ReadRequest() (b ReadRequest) { b.pack(m.open(KindReadRequest)); return b }
 
-// A ReadResponse answers a ReadRequest: the receiver may serve the reads up to Number once it has applied
-// the log up to Index.
+// A ReadResponse answers a ReadRequest: the receiver may serve the reads up to Number once it has
+// applied the log up to Index.
 type ReadResponse struct {
 	Index   Index
 	Start   uint64 // these three are those of the ReadRequest
@@ -106,10 +106,10 @@ func (b ReadResponse) Message() (m Message) { b.pack(m.begin(KindReadResponse));
 // ReadResponse returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) ReadResponse() (b ReadResponse) { b.pack(m.open(KindReadResponse)); return b }
 
-// A CallRequest asks the leader of exactly the message's Term for what Call says.
+// A CallRequest asks the leader of exactly the message's Term to do what Call says.
 type CallRequest struct {
-	// Start is the start counter of the origin, Number is its number of this call, and Lowest its lowest
-	// number of a call without an answer.
+	// Start is the start counter of the origin. Number is the origin's number of this call. Lowest
+	// is its lowest number of a call without an answer.
 	Start, Lowest, Number uint64
 	Call                  *Call
 }
@@ -127,15 +127,16 @@ func (b CallRequest) Message() (m Message) { b.pack(m.begin(KindCallRequest)); r
 // CallRequest returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) CallRequest() (b CallRequest) { b.pack(m.open(KindCallRequest)); return b }
 
-// A CallResponse answers the call Number. Done says that the leader did what was asked. Otherwise it
-// refuses the call for all of the message's Term.
+// A CallResponse answers the call Number. Done says that the leader did what was asked. Otherwise
+// it refuses the call for all of the message's Term.
 type CallResponse struct {
-	// Index is that of the configuration to which the call led, or 0.
+	// Index is the index of the configuration to which the call led, or 0.
 	Index  Index
 	Start  uint64 // of the CallRequest, like Number
 	Number uint64
 	Done   bool
-	// About is the server on whose account the call was refused, if there is one, and Refusal says why.
+	// About is the server on whose account the call was refused, or "". Refusal says why it was
+	// refused.
 	About   ServerID
 	Refusal Refusal
 }

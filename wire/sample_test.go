@@ -16,8 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/wire.golden anew")
 
-// TestGolden: everything that is encoded has the encoding that testdata/wire.golden records. A change of
-// it is a change of the format: servers of the two versions can't talk, and logs can't be read.
+// TestGolden: everything that is encoded has the encoding that testdata/wire.golden records. A
+// change of that file is a change of the format: servers of the two versions can't talk, and can't
+// read each other's logs.
 func TestGolden(t *testing.T) {
 	var lines []string
 	record := func(name string, b []byte) {

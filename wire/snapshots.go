@@ -13,14 +13,14 @@ var _ = register(
 	infoOf[SnapshotStream](KindSnapshotStream),
 )
 
-// A SnapshotRequest offers a snapshot to a peer that needs entries which the log doesn't hold any more
-// (§5.3).
+// A SnapshotRequest offers a snapshot to a peer that needs entries which the log doesn't hold any
+// more (§5.3).
 type SnapshotRequest struct {
 	Snapshot Place // the last entry that the snapshot covers
 	// Attempt counts the leader's attempts to send a snapshot within its term.
 	Attempt uint64
-	// Start and Serial name the snapshot among the sender's: two snapshots of one place need not have the
-	// same bytes. Start is the sender's start counter.
+	// Start and Serial name the snapshot among the sender's: two snapshots of one place need not
+	// have the same bytes. Start is the sender's start counter.
 	Start, Serial uint64
 	Bytes         uint64 // how many bytes the snapshot has
 }
@@ -42,8 +42,9 @@ func (m *Message) SnapshotRequest() (b SnapshotRequest) {
 	return b
 }
 
-// A SnapshotResponse answers a SnapshotRequest: send it from Offset on, since so much of this very
-// snapshot is here already. A server that doesn't need the snapshot sends an AppendResponse instead.
+// A SnapshotResponse answers a SnapshotRequest. The sender has that many bytes of this very
+// snapshot already, so the stream is to begin at Offset. A server that doesn't need the snapshot
+// sends an AppendResponse instead.
 type SnapshotResponse struct {
 	Snapshot      Place // as in the SnapshotRequest, like the next three
 	Attempt       uint64
@@ -68,12 +69,13 @@ func (m *Message) SnapshotResponse() (b SnapshotResponse) {
 	return b
 }
 
-// A SnapshotStream isn't sent as a message: it is the head of a stream that brings the bytes of a snapshot
-// from Offset on.
+// A SnapshotStream isn't sent as a message. It is the head of a stream that brings the bytes of a
+// snapshot from Offset on.
 type SnapshotStream struct {
 	SnapshotRequest
 	Offset uint64 // in bytes
-	// Configuration is the entry of the configuration that counts at the snapshot's place. It has no term.
+	// Configuration is the entry of the configuration that is in force at the snapshot's place. It
+	// has no term.
 	Configuration Entry
 }
 

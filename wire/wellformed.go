@@ -1,9 +1,10 @@
 package wire
 
-// WellFormed says whether a message can be what a server sends, as far as it shows in the message alone:
-// a server takes no other. The entries of an append are what a log holds: contiguous, of terms that never
-// fall and are not above the message's, with readable data. Forwarded commands are what callers may
-// propose. A call is there, and so is the configuration of a snapshot.
+// WellFormed says whether a server can have sent the message, as far as the message alone shows. A
+// server takes no other message. The entries of an append are what a log holds: they are
+// contiguous, their terms never fall and are not above the message's, and their data is readable.
+// Forwarded commands are what callers may propose. A call is there, and so is the configuration of
+// a snapshot.
 func (m *Message) WellFormed() bool {
 	switch m.body.kind {
 	case KindAppendRequest:
