@@ -23,11 +23,8 @@ type timing struct {
 func (t *timing) encode(s *stateEncoder) {
 	for i := range t.deadlines {
 		state := t.deadlines[i].state
-		switch deadlineName(i) {
-		case stickyDeadline, leaseDeadline, promiseDeadline:
-			if state == deadlinePassed {
-				state = deadlineOff
-			}
+		if state == deadlinePassed && traitsOf[i].asked {
+			state = deadlineOff
 		}
 		s.b = append(s.b, byte(state))
 	}
@@ -41,35 +38,43 @@ const (
 	deadlinePassed
 )
 
-// The deadlines of a core.
+// The deadlines of a core, in the order in which Tick deals with those that have passed.
 type deadlineName int
 
 const (
-	// electDeadline: a follower or candidate campaigns when it passes (§3.4).
-	electDeadline deadlineName = iota
-	// stickyDeadline: until it passes, this server has heard a leader lately, and doesn't give its
-	// vote away (§4.2.3).
-	stickyDeadline
-	// heartbeatDeadline: a leader starts a round when it passes.
-	heartbeatDeadline
-	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
-	quorumDeadline
 	// writeDeadline and readDeadline: when one of them has passed, the disk has owed writes, or
 	// reads, for too long without finishing any. This server then neither leads nor campaigns.
 	// There are two of them because reads that a cache serves say nothing about writes that hang,
 	// and vice versa.
-	writeDeadline
+	writeDeadline deadlineName = iota
 	readDeadline
-	// retryDeadline: when it passes, this server sends again the forwards, reads and calls that the
-	// leader hasn't answered.
-	retryDeadline
-	// successionDeadline: when it passes, a leader looks for a server that should rather lead.
-	successionDeadline
-	// transferDeadline: when it passes, a leader that hands over gives up (§3.10).
-	transferDeadline
+	// quorumDeadline: a leader steps down when it passes, because no quorum has answered (§6.2).
+	quorumDeadline
 	// resignDeadline: when it passes, a server that is about to stop waits no longer for the next
 	// leader.
 	resignDeadline
+	// transferDeadline: when it passes, a leader that hands over gives up (§3.10).
+	transferDeadline
+	// heartbeatDeadline: a leader starts a round when it passes.
+	heartbeatDeadline
+	// successionDeadline: when it passes, a leader looks for a server that should rather lead.
+	successionDeadline
+	// electDeadline: a follower or candidate campaigns when it passes (§3.4).
+	electDeadline
+	// changeDeadline: when it passes, a leader looks after the change of the members.
+	changeDeadline
+	// retryDeadline: when it passes, this server sends again the forwards, reads and calls that the
+	// leader hasn't answered.
+	retryDeadline
+	// snapshotDeadline: when it passes, this server tries again to store a snapshot that couldn't
+	// be written, its own or one from the leader.
+	snapshotDeadline
+	// streamDeadline: when it passes, a leader looks whether the peers that it sends snapshots to
+	// still answer.
+	streamDeadline
+	// stickyDeadline: until it passes, this server has heard a leader lately, and doesn't give its
+	// vote away (§4.2.3).
+	stickyDeadline
 	// leaseDeadline: until it passes, a leader's state is the newest (§6.4.1).
 	leaseDeadline
 	// promiseDeadline: until it passes, this server neither grants nor asks for votes, because it
@@ -81,17 +86,43 @@ const (
 	// needDeadline: when it has passed, a snapshot has been needed for too long, in the place of a
 	// damaged one or for a peer that has lost its own. A leader then hands over, if it can.
 	needDeadline
-	// changeDeadline: when it passes, a leader looks after the change of the members.
-	changeDeadline
-	// snapshotDeadline: when it passes, this server tries again to store a snapshot that couldn't
-	// be written, its own or one from the leader.
-	snapshotDeadline
-	// streamDeadline: when it passes, a leader looks whether the peers that it sends snapshots to
-	// still answer.
-	streamDeadline
 
 	numDeadlines
 )
+
+// A deadlineTraits says what is particular to one deadline.
+type deadlineTraits struct {
+	name string
+	// ofRole says that the deadline ends with the role that has armed it.
+	ofRole bool
+	// looked says that decisions only look at the deadline, and Tick has nothing to do about it.
+	looked bool
+	// asked says that decisions only ask whether the deadline is armed. When it has passed, it might as
+	// well be off.
+	asked bool
+	// byLeader says that only a leader deals with the deadline when it has passed.
+	byLeader bool
+}
+
+var traitsOf = [numDeadlines]deadlineTraits{
+	writeDeadline:      {name: "write", byLeader: true},
+	readDeadline:       {name: "read", byLeader: true},
+	quorumDeadline:     {name: "quorum", ofRole: true},
+	resignDeadline:     {name: "resign"},
+	transferDeadline:   {name: "transfer", ofRole: true},
+	heartbeatDeadline:  {name: "heartbeat", ofRole: true},
+	successionDeadline: {name: "succession", ofRole: true},
+	electDeadline:      {name: "elect"},
+	changeDeadline:     {name: "change", ofRole: true},
+	retryDeadline:      {name: "retry"},
+	snapshotDeadline:   {name: "snapshot"},
+	streamDeadline:     {name: "stream", ofRole: true},
+	stickyDeadline:     {name: "sticky", ofRole: true, looked: true, asked: true},
+	leaseDeadline:      {name: "lease", ofRole: true, looked: true, asked: true},
+	promiseDeadline:    {name: "promise", looked: true, asked: true},
+	machineDeadline:    {name: "machine", looked: true},
+	needDeadline:       {name: "need", looked: true},
+}
 
 // never is later than every instant.
 const never = Instant(1<<63 - 1)
@@ -155,17 +186,19 @@ func (c *Core) Deadline() Instant {
 	return next
 }
 
-// actsOn says whether Tick has something to do about a deadline that has passed. The other
-// deadlines are only looked at.
+// actsOn says whether Tick has something to do about a deadline that has passed.
 func (c *Core) actsOn(name deadlineName) bool {
-	switch name {
-	case stickyDeadline, leaseDeadline, promiseDeadline, machineDeadline, needDeadline:
-		return false
-	case writeDeadline, readDeadline:
-		_, leads := c.role.(*leader)
-		return leads
+	_, leads := c.role.(*leader)
+	return !traitsOf[name].looked && (leads || !traitsOf[name].byLeader)
+}
+
+// disarmRole turns the deadlines of a role off that has ended.
+func (c *Core) disarmRole() {
+	for i := range c.deadlines {
+		if traitsOf[i].ofRole {
+			c.disarm(deadlineName(i))
+		}
 	}
-	return true
 }
 
 // Tick tells the time. It is due at Deadline at the latest. What happened before is handed in
@@ -177,62 +210,47 @@ func (c *Core) Tick(now Instant) {
 
 // meetDeadlines acts on the deadlines that have passed.
 func (c *Core) meetDeadlines() {
-	if c.diskStalled() {
-		if l, leads := c.role.(*leader); leads {
-			c.abdicate(l)
+	for name := range numDeadlines {
+		if c.passed(name) && c.actsOn(name) {
+			c.meet(name)
 		}
 	}
-	if c.passed(quorumDeadline) {
+}
+
+// meet acts on a deadline that has passed. A deadline of the leader's role has passed only while this
+// server leads.
+func (c *Core) meet(name deadlineName) {
+	switch name {
+	case writeDeadline, readDeadline:
+		c.abdicate(c.role.(*leader))
+	case quorumDeadline:
 		if c.alone() {
 			c.startRound(c.role.(*leader)) // which it confirms by itself
 		} else {
 			c.stepDown()
 		}
-	}
-	if c.passed(resignDeadline) {
-		c.disarm(resignDeadline)
-	}
-	if c.passed(transferDeadline) {
+	case transferDeadline:
 		c.endTransfer(c.role.(*leader))
-	}
-	if c.passed(heartbeatDeadline) {
+	case heartbeatDeadline:
 		c.startRound(c.role.(*leader))
-	}
-	if c.passed(successionDeadline) {
+	case successionDeadline:
 		c.tick(c.role.(*leader))
-	}
-	if c.passed(electDeadline) {
+	case electDeadline:
 		c.campaign()
-	}
-	if l, leads := c.role.(*leader); leads && c.passed(changeDeadline) {
-		c.changeDue(l)
-	}
-	if c.passed(retryDeadline) {
+	case changeDeadline:
+		c.changeDue(c.role.(*leader))
+	case retryDeadline:
 		c.disarm(retryDeadline)
 		if c.out.termWrite <= c.out.durable { // otherwise the first copies still wait here
 			c.retryForwards()
 			c.retryReads()
 			c.retryCalls()
 		}
+	case streamDeadline:
+		c.checkSendings(c.role.(*leader))
+	case resignDeadline, snapshotDeadline:
+		c.disarm(name)
 	}
-	if c.passed(snapshotDeadline) {
-		c.disarm(snapshotDeadline)
-	}
-	if c.passed(streamDeadline) {
-		c.disarm(streamDeadline)
-		if l, leads := c.role.(*leader); leads {
-			c.checkSendings(l)
-		}
-	}
-}
-
-// deadlineNames are the names of the deadlines, for callers that let them pass by name.
-var deadlineNames = [numDeadlines]string{
-	electDeadline: "elect", stickyDeadline: "sticky", heartbeatDeadline: "heartbeat",
-	quorumDeadline: "quorum", writeDeadline: "write", readDeadline: "read", retryDeadline: "retry",
-	transferDeadline: "transfer", successionDeadline: "succession", resignDeadline: "resign",
-	leaseDeadline: "lease", promiseDeadline: "promise", machineDeadline: "machine", needDeadline: "need",
-	changeDeadline: "change", snapshotDeadline: "snapshot", streamDeadline: "stream",
 }
 
 // Armed appends the names of the armed deadlines to names. They are what time may do next to this
@@ -240,7 +258,7 @@ var deadlineNames = [numDeadlines]string{
 func (c *Core) Armed(names []string) []string {
 	for i := range c.deadlines {
 		if c.deadlines[i].state == deadlineArmed {
-			names = append(names, deadlineNames[i])
+			names = append(names, traitsOf[i].name)
 		}
 	}
 	return names
@@ -251,7 +269,7 @@ func (c *Core) Armed(names []string) []string {
 // lets the deadlines pass in any order.
 func (c *Core) Pass(name string) bool {
 	for i := range c.deadlines {
-		if d := &c.deadlines[i]; deadlineNames[i] == name && d.state == deadlineArmed {
+		if d := &c.deadlines[i]; traitsOf[i].name == name && d.state == deadlineArmed {
 			d.state = deadlinePassed
 			c.meetDeadlines()
 			return true

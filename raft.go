@@ -373,13 +373,7 @@ func (c *Core) become(r role) {
 	}
 	c.abandonSendings()
 	c.role = r
-	c.disarm(heartbeatDeadline)
-	c.disarm(quorumDeadline)
-	c.disarm(stickyDeadline)
-	c.disarm(successionDeadline)
-	c.disarm(transferDeadline)
-	c.disarm(leaseDeadline)
-	c.disarm(changeDeadline)
+	c.disarmRole()
 	switch r.(type) {
 	case *leader:
 		c.disarm(electDeadline)

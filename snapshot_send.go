@@ -371,5 +371,4 @@ func (c *Core) abandonSendings() {
 			c.endSending(&l.peers[i])
 		}
 	}
-	c.disarm(streamDeadline)
 }
