@@ -25,7 +25,7 @@ type journal struct {
 	before   func(command string) // called with each command before it is applied
 	saving   func() error         // called by each Snapshot
 	writing  func() error         // called while each snapshot is written
-	restored int                  // how often
+	restored int                  // how often it was restored
 }
 
 func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
@@ -120,7 +120,7 @@ func (d *disk) set(fail error, hang chan struct{}) {
 	d.fail, d.hang = fail, hang
 }
 
-// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of
+// A cluster is a few nodes on one network in memory, in a bubble: time passes only while all of
 // them wait.
 type cluster struct {
 	t        *testing.T
