@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -282,41 +281,4 @@ func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 		c.deliver(request.Message().In(forward.Envelope))
 		require.Equal(t, before, c.status("a").Last, "%v", e.Kind)
 	}
-}
-
-func ExampleNode_ProposeInSession() {
-	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	id, err := node.OpenSession(ctx)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	session := raft.NewSession(id) // the client keeps this, and sends what Next returns along with each command
-
-	command, err := session.Next()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for range 3 { // the client heard no answer, perhaps, and asks again, perhaps another server
-		sum, err := node.ProposeInSession(ctx, command, []byte("5"))
-		switch {
-		case errors.Is(err, raft.ErrSessionExpired):
-			fmt.Println("nobody knows any more whether 5 was added")
-		case err != nil:
-			fmt.Println("ask again:", err)
-		default:
-			fmt.Println("sum:", string(sum))
-		}
-	}
-	session.Done(command)
-	if err := node.Close(ctx); err != nil {
-		fmt.Println(err)
-	}
-	// Output:
-	// sum: 5
-	// sum: 5
-	// sum: 5
 }
