@@ -84,7 +84,7 @@ func ExampleConfig_limits() {
 	defer cancel()
 	config := aloneInMemory(new(tally))
 	config.MaxCommandBytes = 1 << 10     // of one command
-	config.MaxPending = 100              // of callers who wait at this server
+	config.MaxPending = 100              // commands and reads that wait at this server
 	config.MaxUncommittedBytes = 4 << 20 // of commands that aren't committed yet
 	node, err := raft.Start(config)
 	if err != nil {

@@ -96,7 +96,7 @@ type waiters struct {
 	count int // how many are in the ring
 }
 
-// The ring grows with those who wait, up to its limit.
+// The ring grows with the number of waiters, from minWaiterRing up to maxWaiterRing.
 const (
 	minWaiterRing = 64
 	maxWaiterRing = 1 << 18

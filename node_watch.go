@@ -18,8 +18,7 @@ func (l *loop) standing() Standing {
 	return s
 }
 
-// observe answers those who asked for the status. It tells the log and the watchers what has
-// changed.
+// observe answers the questions for the status. It tells the log and the watchers what has changed.
 func (l *loop) observe() {
 	for _, q := range l.intake.queries {
 		reply(q, l.status())
