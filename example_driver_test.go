@@ -30,7 +30,9 @@ func startDriver(storage raft.Storage, machine raft.StateMachine) (*driver, erro
 	}
 	core, err := raft.NewCore(raft.CoreConfig{
 		ID: "a", Bootstrap: []raft.Server{{ID: "a"}}, Saved: saved,
-		Incarnation: 1, Seed: 1, // random in earnest: the one names a disk, the other makes timeouts differ
+		// A real driver draws both at random. Incarnation names a disk, and Seed makes timeouts
+		// differ.
+		Incarnation: 1, Seed: 1,
 	})
 	if err != nil {
 		return nil, err
@@ -55,7 +57,7 @@ func (d *driver) turn() error {
 			return nil
 		}
 		if err := d.perform(e); err != nil {
-			return err // what the disk or the state machine holds isn't known any more: the server has to stop
+			return err // the server has to stop: nobody knows what the disk or the state holds
 		}
 	}
 }

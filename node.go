@@ -2,22 +2,27 @@ package raft
 
 // The goroutines of a node:
 //
-//	goroutine   owns                        waits for                        ends when
-//	─────────   ─────────────────────────   ──────────────────────────────   ───────────────────────────────────
-//	run         the loop, and so the core   the inbox, the core's deadline   Close, a failure, a broken invariant
-//	writeLane   Storage.Write               writes from the loop             its queue is closed
-//	fetchLane   Storage.Entries             fetches from the loop            its queue is closed
-//	applyLane   the state machine           batches from the loop            its queue is closed
-//	WhileLeader nothing                     news of the leadership           the caller's function has returned
+//	goroutine    owns                  waits for                        ends when
+//	───────────  ────────────────────  ───────────────────────────────  ──────────────────────────
+//	run          the loop, with the    the inbox and the core's         Close, a failure, or a
+//	             core in it            deadline                         broken invariant
+//	writeLane    Storage.Write         writes from the loop             its queue is closed
+//	fetchLane    Storage.Entries       fetches from the loop            its queue is closed
+//	applyLane    the state machine     batches from the loop            its queue is closed
+//	WhileLeader  nothing               news of the leadership           the leadership, the node or
+//	                                                                    the caller's function ends
 //
-// and those that bring snapshots to and fro, which come and go (node_snapshots.go,
-// node_streams.go).
+// Other goroutines bring snapshots to and fro. They come and go, and are listed in
+// node_snapshots.go.
 //
-// Lanes and callers wait for the loop; the loop waits for nobody: it hands over what the core wants
-// done and goes on. What is in flight is bounded by the core's own limits, and so the queues are
-// too. The last of run and the two storage lanes closes the storage, and the last of all lets Close
-// return; so a storage or a state machine that hangs holds up its own lane, and nobody else. The
-// transport's goroutines only put something into the inbox.
+// Lanes and callers wait for the loop. The loop waits for none of them: it hands over what the core
+// wants done, and goes on. The core's own limits bound the work that is in flight, and so they
+// bound the queues too.
+//
+// The storage is closed by the last of run, writeLane and fetchLane. The last goroutine of all lets
+// Close return. So a storage or a state machine that hangs holds up its own lane and the end of
+// Close, and nothing else. The goroutines of the transport only put something into the inbox, or
+// bring a snapshot.
 
 import (
 	"context"
@@ -32,36 +37,41 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine. Its
-// methods may be called by any goroutine, also from within the state machine, except that Apply
-// must not wait for a command or a read of its own node.
+// A Node is a server while it runs: a Core with a clock, a disk, a network and a state machine.
 //
-// It holds what its goroutines share. What is the loop's alone is in the loop, which nobody else
-// gets hold of.
+// Any goroutine may call its methods, any number of them at a time. The state machine may call them
+// too, with one exception: while one of its own methods runs, it must not wait for its own node to
+// apply a command, to serve a read, to take a snapshot or to close. Each of these waits for the
+// state machine.
 type Node struct {
-	config Config // completed by Start, and not changed after
+	// This is what the goroutines of the node share. What belongs to the loop alone is in the loop,
+	// and no other goroutine has a reference to that.
+
+	config Config // completed by Start, and not changed afterwards
 	logger *slog.Logger
 	trace  Trace
 	clock  clock
 
-	inbox     inbox     // brings the loop whatever it is to know
+	inbox     inbox     // brings the loop everything that it has to know
 	board     board     // shows what the loop knows
-	lanes     lanes     // do what the loop hands them
+	lanes     lanes     // do the work that the loop hands them
 	transfers transfers // bring snapshots to and fro
 	waiters   waiterPool
 	slabs     slabPool
 	life      lifetime
 }
 
-// errClose is the reason to stop that is no failure.
+// errClose is the one reason to stop that is no failure.
 var errClose = errors.New("closed by the caller")
 
-// Start starts a server on what its storage holds. The storage and the transport are the node's
-// from now on: Close closes them, and so does a Start that fails.
+// Start starts a server on what its storage holds. It returns when the server runs; the server may
+// not know a leader yet. From the call on, the storage and the transport belong to the node: Close
+// closes them, and a Start that fails closes them too.
 //
-// The error is ErrConfig for a config that can't be used, ErrCorrupt for a storage that is damaged,
-// ErrOutdated for a cluster whose level this version doesn't know, or what the storage or the
-// transport returned.
+// The error is ErrConfig if the config can't be used, ErrCorrupt if the storage is damaged, or
+// ErrOutdated if this version doesn't know the level of the cluster. errors.As finds a *PanicError
+// in it if the storage, the transport or the state machine panicked. Otherwise it wraps what the
+// storage, the transport, Config.Durable or Config.BootstrapFrom returned.
 func Start(config Config) (*Node, error) {
 	n, l, err := newNode(config)
 	if err == nil {
@@ -83,7 +93,7 @@ func Start(config Config) (*Node, error) {
 	return n, nil
 }
 
-// newNode makes a node of what the storage holds, and its loop.
+// newNode makes a node from what the storage holds, and the loop of that node.
 func newNode(config Config) (*Node, *loop, error) {
 	if config.Seed == 0 {
 		config.Seed = randomNumber()
@@ -100,7 +110,7 @@ func newNode(config Config) (*Node, *loop, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	started := clock{time.Now()} // as Instant 0, which the core counts from
+	started := clock{time.Now()} // this is Instant 0: the core counts from it
 	var core *Core
 	err = guard("core", func() (err error) {
 		core, err = NewCore(settings)
@@ -139,8 +149,8 @@ func newNode(config Config) (*Node, *loop, error) {
 	return n, newLoop(n, core, settings.ElectionTimeout), nil
 }
 
-// load fills in what the storage and the state machine hold, and returns what the latter keeps
-// beside its state.
+// load fills in what the storage and the state machine hold. It returns the bytes that a durable
+// state machine keeps beside its state.
 func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 	err = guard("storage", func() (err error) {
 		settings.Saved, err = c.Storage.Load()
@@ -187,7 +197,8 @@ func (n *Node) open() error {
 	return nil
 }
 
-// Err returns the failure that stopped the node. It is nil while the node runs, and after Close.
+// Err returns the failure that stopped the node. It is nil while the node runs, and nil after
+// Close.
 func (n *Node) Err() error {
 	select {
 	case <-n.life.done:
@@ -197,18 +208,25 @@ func (n *Node) Err() error {
 	}
 }
 
-// Done is closed when the node has stopped, by Close or by a failure: it takes no part any more,
-// every caller has an answer, and Err and Status tell the end. The transport and the storage are
-// then being closed, which Close waits for.
+// Done returns a channel that is closed when the node has stopped, by Close or by a failure. From
+// then on the node takes no part in the cluster, every call has its answer, and Err and Status tell
+// how it ended. The transport and the storage may still be in the course of closing: Close waits
+// for them, Done doesn't.
 func (n *Node) Done() <-chan struct{} { return n.life.done }
 
-// Close stops the node and answers all callers. A node that leads hands over first (§3.10), if
-// there is a server to hand over to, so that the cluster needn't miss it: until that one leads, an
-// election timeout has passed, or ctx has ended, what is on its way goes on, and nothing new is
-// taken. Close returns when everything is released, or when ctx ends: then a call to the storage,
-// the transport or the state machine hasn't returned, and the rest is released when it does. The
-// error is ctx.Err(), or what closing the storage and the transport returned. A second Close
-// changes nothing, except that the hand-over ends with its ctx too.
+// Close stops the node and answers all calls that wait. It returns when everything is released.
+//
+// A leader hands the leadership over first (§3.10), if there is a server that can take it: so the
+// cluster isn't without a leader for an election timeout. The hand-over ends when the other server
+// leads, when an election timeout has passed, or when ctx ends. Until then the calls that were made
+// before go on, and new calls get ErrClosed.
+//
+// If ctx ends before everything is released, Close returns an error that wraps ctx.Err(): a call of
+// the storage, the transport or the state machine hasn't returned yet. The rest is released when
+// that call returns. Otherwise the error is what closing the transport and the storage returned.
+//
+// Close may be called again, at any time. A second call waits like the first one. It changes
+// nothing else, except that the hand-over also ends when the ctx of the second call does.
 func (n *Node) Close(ctx context.Context) error {
 	n.inbox.resign()
 	select {
@@ -229,7 +247,7 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 }
 
-// handler is the node's side towards the transport.
+// A handler is the node as its transport sees it.
 type handler Node
 
 // Receive implements Handler.
@@ -241,7 +259,7 @@ func (h *handler) Stream(from ServerID, stream io.ReadCloser) { h.transfers.take
 // Lost implements Handler.
 func (h *handler) Lost(server ServerID) { h.inbox.lost(server) }
 
-// randomNumber draws a number other than 0.
+// randomNumber draws a random number that isn't 0.
 func randomNumber() uint64 {
 	for {
 		var b [8]byte
@@ -252,7 +270,7 @@ func randomNumber() uint64 {
 	}
 }
 
-// A clock counts from the start of a node.
+// A clock counts from the start of its node.
 type clock struct{ epoch time.Time }
 
 // now reads the clock.

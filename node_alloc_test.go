@@ -12,14 +12,15 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// TestCommandAllocations: what one command allocates in three nodes in memory, from Propose to its
-// answer, when nobody else proposes, so that nothing is shared by a batch. A greater number here is
-// one for every command of such users.
+// TestCommandAllocations counts what one command allocates in three nodes in memory, from Propose
+// to its answer. Nobody else proposes meanwhile, so no batch shares the cost. A greater number here
+// is a greater cost of every command of a user who proposes one at a time.
 func TestCommandAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("pools forget at random under the race detector")
 	}
-	synctest.Test(t, func(t *testing.T) { // whose clock stands still while anybody works: there are no heartbeats
+	// The clock of the bubble stands still while a goroutine works, so there are no heartbeats.
+	synctest.Test(t, func(t *testing.T) {
 		network := memory.NewNetwork(memory.Options{})
 		servers := []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 		nodes := make(map[raft.ServerID]*raft.Node)

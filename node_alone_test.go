@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// alone returns the configuration of a server that is a cluster by itself, and runs once. (Package
-// memory can't be imported here, since it imports this package.)
+// alone returns the config of a server that is a cluster by itself, and that is started only once.
+// (Package memory can't be imported here, because it imports this package.)
 func alone(machine StateMachine) Config {
 	return Config{
 		ID: "a", Machine: machine, Storage: noStorage{}, Transport: noTransport{},
@@ -17,15 +17,15 @@ func alone(machine StateMachine) Config {
 	}
 }
 
-// A noStorage forgets what is written to it. A server that has all of its log in its tail doesn't
-// notice that before its next start.
+// A noStorage forgets what is written to it. A server that has its whole log in memory notices that
+// only at its next start.
 type noStorage struct{ Storage }
 
 func (noStorage) Load() (Saved, error) { return Saved{}, nil }
 func (noStorage) Write(Write) error    { return nil }
 func (noStorage) Close() error         { return nil }
 
-// A noTransport reaches nobody.
+// A noTransport reaches no other server.
 type noTransport struct{}
 
 func (noTransport) Start(Server, Handler) error { return nil }

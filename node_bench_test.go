@@ -24,8 +24,8 @@ func (*nothing) Apply(entries []raft.Entry, results [][]byte) {
 
 func (*nothing) Snapshot() (io.WriterTo, error) { return nil, nil }
 
-// BenchmarkNodes measures the protocol itself: three servers in memory, and clients at the leader
-// who propose one command after the other.
+// BenchmarkNodes measures the protocol by itself: three servers in memory, and clients at the
+// leader, each of which proposes one command after the other.
 func BenchmarkNodes(b *testing.B) {
 	for _, load := range []struct{ clients, bytes int }{{1, 16}, {64, 128}, {256, 128}, {1024, 128}, {64, 4096}} {
 		b.Run(fmt.Sprintf("%dx%d", load.clients, load.bytes), func(b *testing.B) {
@@ -62,7 +62,7 @@ func BenchmarkNodes(b *testing.B) {
 			for c := range load.clients {
 				commands := (b.N + c) / load.clients
 				clients.Go(func() {
-					ctx, cancel := context.WithCancel(b.Context()) // callers have no lock in common
+					ctx, cancel := context.WithCancel(b.Context()) // callers then share no lock
 					defer cancel()
 					for range commands {
 						if _, err := leader.Propose(ctx, command); err != nil {

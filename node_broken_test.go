@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A core that breaks on a command may have done anything with it, and it certainly hasn't seen the
-// next one.
+// A core that broke on a command may have done anything with it: the outcome is unknown. It
+// certainly hasn't seen the next command, which is not applied.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l, err := newNode(alone(breaker{}))
@@ -17,7 +17,7 @@ func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 		require.NoError(t, n.inbox.propose(broken, Proposal{}))
 		require.NoError(t, n.inbox.propose(unseen, Proposal{}))
 		require.NoError(t, n.inbox.read(reading))
-		l.core = nil // whatever touches it now, panics
+		l.core = nil // whatever uses the core now panics
 		n.run(l)
 		for _, w := range []*waiter{broken, unseen, reading} {
 			require.Len(t, w.done, 1)
@@ -32,5 +32,5 @@ func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	})
 }
 
-// A breaker is a state machine that is never used.
+// A breaker is a state machine that is never called.
 type breaker struct{ StateMachine }

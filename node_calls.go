@@ -8,16 +8,27 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// Propose replicates a command and returns what the state machine answered to it. It can be called
-// at any server: the command finds its way to the leader, and is offered to the next one when that
-// changes, until it is applied or ctx ends. It is never applied twice. The command is copied before
-// Propose returns, for whatever reason it does.
+// Propose replicates a command and returns the result that the state machine gave for it. It can be
+// called at any server. The command finds its way to the leader. If the leader changes, it is
+// offered to the next one, until it is applied or ctx ends. It is never applied twice. Propose
+// copies the command: the caller may use the memory again as soon as Propose has returned.
 //
-// An error is either ErrNotApplied: the command wasn't applied and never will be, so it is safe to
-// propose it again; or ErrOutcomeUnknown: it may be applied or not, now or later. Both wrap the
-// reason: ctx.Err(), ErrOverloaded, ErrTooLarge, what Config.Validate has returned, ErrClosed, or
-// ErrStopped with the failure that stopped the node. It is also a *CallError, which tells who
-// leads.
+// Every error is one of two. ErrNotApplied: the command wasn't applied and never will be, so it is
+// safe to propose it again. ErrOutcomeUnknown: the command may be applied or not, now or later.
+// Both wrap the reason:
+//
+//   - ctx.Err(), when ctx has ended
+//   - ErrOverloaded, when too much waits already (Config.MaxPending and the limits beside it)
+//   - ErrTooLarge, when the command exceeds Config.MaxCommandBytes
+//   - the error of Config.Validate
+//   - ErrNotLeader, when ctx has a fence (see Fence)
+//   - ErrSnapshotInstalled, when a snapshot took the place of the entries that the command may be
+//     in
+//   - ErrRemoved, when this server was removed from the cluster
+//   - ErrClosed, after Close
+//   - ErrStopped, with the failure that stopped the node
+//
+// The error is also a *CallError, which tells who leads.
 func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if err := n.checkCommand(ctx, command); err != nil {
 		return nil, n.callError(notApplied(err))
@@ -25,10 +36,10 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	return n.propose(ctx, Proposal{Kind: wire.EntryCommand, Data: n.slabs.copy(nil, command)})
 }
 
-// callError adds to the error of a call what is known of the leadership.
+// callError adds what this server knows of the leadership to the error of a call.
 func (n *Node) callError(err error) error { return &CallError{err, n.Leadership()} }
 
-// checkCommand says why a command isn't to be proposed.
+// checkCommand returns an error if the command must not be proposed.
 func (n *Node) checkCommand(ctx context.Context, command []byte) error {
 	if len(command) > n.config.MaxCommandBytes {
 		return fmt.Errorf("%w: %d bytes, more than %d", ErrTooLarge, len(command), n.config.MaxCommandBytes)
@@ -58,8 +69,8 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 		return nil, notApplied(err)
 	}
 	if !w.wait(ctx) {
-		// The core knows whether the command has left this server. It answers at once. The waiter
-		// isn't used again: the loop may see the cancellation after it gave another answer.
+		// The core knows whether the command has left this server, and answers at once. The waiter
+		// isn't used again: the loop may take the cancellation after it has given another answer.
 		n.inbox.cancel(w, ctx.Err())
 		<-w.done
 		return w.result, w.err
@@ -69,31 +80,40 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 	return result, err
 }
 
-// Read waits until the state machine of this server is at least as new as the call: what was
-// acknowledged anywhere before Read was called shows in it when Read returns nil (§6.4). It can be
-// called at any server, costs no entry in the log, and many reads share one round to the other
-// servers. The state is then read by the caller, who must see to it that this is safe beside Apply.
+// Read makes a read of the local state linearizable (§6.4). When it returns nil, the state machine
+// of this server shows everything that was acknowledged anywhere before Read was called. The caller
+// then reads the state itself, and must see to it that this is safe beside Apply.
 //
-// An error wraps the reason: ctx.Err(), ErrOverloaded, ErrClosed, or ErrStopped with the failure.
-// It is also a *CallError, which tells who leads.
+// Read can be called at any server, a learner included. It writes nothing to the log, and many
+// reads share one round of messages to the other servers. It waits until a leader has confirmed the
+// read, or ctx ends.
+//
+// The error wraps the reason: ctx.Err(), ErrOverloaded, ErrRemoved, ErrClosed, or ErrStopped with
+// the failure that stopped the node. It is also a *CallError, which tells who leads. A read that
+// failed can always be tried again.
 func (n *Node) Read(ctx context.Context) error {
 	_, err := n.readAs(ctx, waitsForRead, 0)
 	return err
 }
 
-// LeaseRead is Read, except that the leader needn't ask anybody while it holds a lease (§6.4.1): it
-// is as fresh as long as the servers' clocks keep to Config.ClockDrift. Where there is no lease, as
-// with Config.MaxLease 0, it is Read.
+// LeaseRead is Read without the round of messages: while the leader holds a lease, it answers
+// without asking other servers (§6.4.1). So its promise rests on the clocks: it is that of Read as
+// long as the servers' clocks keep to Config.ClockDrift. Where the leader holds no lease, LeaseRead
+// does what Read does; with Config.MaxLease 0 it always does. Its errors are those of Read.
 func (n *Node) LeaseRead(ctx context.Context) error {
 	_, err := n.readAs(ctx, waitsForLeaseRead, 0)
 	return err
 }
 
-// StaleRead returns nil at once if this server's state was the newest not longer than maxAge ago,
-// as far as it knows, and is Read otherwise. It returns how long ago that was at most: everything
-// that was acknowledged before shows in the state. The age is counted, on this server's own clock,
-// from when it sent the last request for a read that a leader has answered; so it is unknown until
-// this server's first read, of whatever kind, and as old as the last one.
+// StaleRead is for reads that may be a little old. It returns nil at once if this server knows that
+// its state was the newest at some moment in the last maxAge. Otherwise it does what Read does. It
+// returns the age: how long ago that moment is at most. Everything that was acknowledged anywhere
+// before that moment shows in the state.
+//
+// The moment is when this server sent the last request for a read that the leader has confirmed, by
+// this server's own clock. So the age is unknown until the first read at this server, of whatever
+// kind, and grows from one confirmed read to the next. A negative maxAge is 0. The errors are those
+// of Read.
 func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Duration, err error) {
 	fresh, err := n.readAs(ctx, waitsForStaleRead, max(maxAge, 0))
 	if err != nil {
@@ -102,8 +122,8 @@ func (n *Node) StaleRead(ctx context.Context, maxAge time.Duration) (age time.Du
 	return time.Duration(n.clock.now() - fresh), nil
 }
 
-// readAs hands a read in and waits until it may be served. It returns when the state was the
-// newest.
+// readAs hands a read in and waits until it may be served. It returns the moment at which the state
+// was the newest.
 func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge time.Duration) (Instant, error) {
 	fresh, err := n.waitToRead(ctx, kind, maxAge)
 	if err != nil {
@@ -131,8 +151,8 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge time.Dura
 	return fresh, err
 }
 
-// call asks the leader for something about the cluster itself, and returns the index of the
-// configuration that it led to. It is as honest about its outcome as Propose.
+// call asks the leader for something about the cluster itself. It returns the index of the
+// configuration that this led to. Its error is as honest about the outcome as that of Propose.
 func (n *Node) call(ctx context.Context, call wire.Call) (Index, error) {
 	index, err := n.waitForCall(ctx, call)
 	if err != nil {
@@ -163,16 +183,19 @@ func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 
 func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
 
-// A CallError is every error of Propose, of Read and of the calls that change the members. It tells
-// what became of the call, and what this server knew of the leadership when the call ended: so it
-// tells where to try again. Err is the outcome with its reason. errors.Is finds both in it:
-// ErrNotApplied or ErrOutcomeUnknown, and ErrOverloaded, ctx.Err(), and so on.
+// A CallError is the error of a call that a leader must answer: Propose and ProposeInSession, the
+// three reads, OpenSession and CloseSession, TransferLeadership, and the calls that change the
+// members. It adds what this server knew of the leadership when the call ended, and so it says
+// where to try again.
+//
+// Err is the outcome with its reason. errors.Is finds both in it: ErrNotApplied or
+// ErrOutcomeUnknown, and ErrOverloaded, ctx.Err() and so on. The error of a read has only a reason.
 type CallError struct {
 	Err        error
 	Leadership Leadership
 }
 
-// Error tells the outcome, the reason and the leadership.
+// Error tells the outcome, the reason, and who leads.
 func (e *CallError) Error() string {
 	l := &e.Leadership
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// requireClosed requires that a node has been closed, which is no failure.
+// requireClosed requires that a node was closed, without a failure.
 func requireClosed(t *testing.T, node *raft.Node) {
 	t.Helper()
 	<-node.Done()
@@ -27,8 +27,8 @@ func requireClosed(t *testing.T, node *raft.Node) {
 	require.NoError(t, node.Close(t.Context()), "a second time does nothing")
 }
 
-// The bubble of each of these tests ends only when every goroutine in it has ended: none is left
-// behind.
+// The bubble of each of these tests ends only when every goroutine in it has ended. So the tests
+// also show that a node leaves no goroutine behind.
 
 func TestCloseWhileElecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestCloseFromWithinTheStateMachine(t *testing.T) {
 		c.machines["a"].before = func(string) {
 			_ = node.Status()
 			closed <- node.Close(ended)
-			<-node.Done() // which doesn't wait for the state machine
+			<-node.Done() // this doesn't wait for the state machine
 		}
 		got := <-propose(t.Context(), node, "x")
 		require.ErrorIs(t, got.err, raft.ErrOutcomeUnknown)

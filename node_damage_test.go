@@ -15,11 +15,11 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// A moldy disk is one whose snapshot is damaged.
+// A moldy storage has a snapshot that is damaged.
 type moldy struct {
 	*memory.Storage
 	mu    sync.Mutex
-	moldy raft.Index // the snapshot of this index can't be read
+	moldy raft.Index // the snapshot that covers this index can't be read; 0 for none
 }
 
 func (m *moldy) set(index raft.Index) {
@@ -28,7 +28,7 @@ func (m *moldy) set(index raft.Index) {
 	m.moldy = index
 }
 
-// Write lets another snapshot take the place of the damaged one.
+// Write repairs the storage when it names another snapshot.
 func (m *moldy) Write(w raft.Write) error {
 	if w.Snapshot != nil {
 		m.set(0)
@@ -84,7 +84,7 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 		lost := others[0].Status().ID
 		snapshot := others[0].Status().Snapshot
 
-		// A follower whose snapshot is damaged gets the leader's, though its log lacks nothing.
+		// A follower whose snapshot is damaged gets the leader's, although its log lacks nothing.
 		c.close(lost)
 		c.disks[lost] = &disk{Storage: c.disks[lost].Reopen()}
 		c.adjust = func(config *raft.Config) {
@@ -101,7 +101,7 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 		require.Equal(t, commands, c.machines[lost].applied())
 		require.Equal(t, 1, c.machines[lost].restored)
 
-		// A leader that finds its own damaged takes another one to send.
+		// A leader that finds its own snapshot damaged takes another one, and sends that.
 		away := others[1].Status().ID
 		c.network.Isolate(away)
 		for range 2 {
@@ -157,7 +157,7 @@ func TestSnapshotThatCannotBeRestoredStopsTheNode(t *testing.T) {
 	})
 }
 
-// A late disk notices the damage only when the snapshot is read.
+// A late storage shows the damage only when the snapshot is read, and not in Load.
 type late struct {
 	*moldy
 	at raft.Index

@@ -11,16 +11,17 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// A ledger is a journal that keeps its own durable state: as of the last save that was durable.
+// A ledger is a journal that keeps its own durable state. After a crash it is as of the last save
+// that became durable.
 type ledger struct {
 	journal
 	mu      sync.Mutex
 	index   raft.Index
 	beside  []byte
 	page    []string
-	latest  []byte // what Save was given beside the state
+	latest  []byte // what Save was last given beside the state
 	batches int
-	lag     bool // saves don't become durable
+	lag     bool // while it is set, saves don't become durable
 }
 
 func (l *ledger) durable() *raft.DurableMachine {

@@ -6,39 +6,42 @@ import (
 	"sync"
 )
 
-// An Event is something that a node knows and that has changed, as it is now: Leadership,
-// Membership, CurrentSnapshot, Trouble or Stopped.
+// An Event is something that a node knows and that has changed, with its new value. It is one of
+// Leadership, Membership, CurrentSnapshot, Trouble and Stopped.
 type Event interface{ kind() eventKind }
 
-// Leadership says who leads, as far as a server knows.
+// Leadership says who leads, as far as this server knows. Two of them can be compared with ==.
 type Leadership struct {
 	Term Term
-	Role string // of this server: "follower", "pre-candidate", "candidate", "leader"; "stopped" at the end
+	// Role is that of this server: "follower", "pre-candidate", "candidate" or "leader", and
+	// "stopped" at the end.
+	Role string
 
-	// Leader leads in Term; "" while none is known. LeaderAddress is where the other servers reach
-	// it.
+	// Leader is the server that leads in Term; "" while this server knows none. LeaderAddress is
+	// where the other servers reach it.
 	Leader        ServerID
 	LeaderAddress string
 
-	// Ready says that this server leads and has applied the entry that began its term (§6.4): its
-	// state holds everything that was ever acknowledged. Who is to act as the leader begins now,
-	// not at its election.
+	// Ready says that this server leads and has applied the entry that began its term: its state
+	// holds everything that was ever acknowledged (§6.4). A server that is to act as the leader
+	// begins when it is ready, not when it is elected.
 	Ready bool
 }
 
-// Membership says who belongs to the cluster. A configuration takes effect when it is in the log
-// (§4.1); until it is committed another one may take its place.
+// Membership says who belongs to the cluster. A configuration takes effect as soon as it is in the
+// log (§4.1). Until it is committed, another one may take its place.
 type Membership struct {
 	Index         Index         // of the entry that the configuration came with
-	Configuration Configuration // shared, and not to be changed
+	Configuration Configuration // shared: it must not be changed
 	Committed     bool
 }
 
-// Trouble says why a server takes no part in its cluster, as Status.Trouble does; nil when it has
-// none any more.
+// Trouble says why a server takes no part in its cluster. Err is that of Status.Trouble; nil says
+// that the trouble is over.
 type Trouble struct{ Err error }
 
-// Stopped says that the node has stopped: Err is why, as Node.Err tells it. It is the last event.
+// Stopped says that the node has stopped. It is the last event. Err is that of Node.Err: nil after
+// Close.
 type Stopped struct{ Err error }
 
 // The kinds of events.
@@ -60,14 +63,14 @@ func (CurrentSnapshot) kind() eventKind { return snapshotKind }
 func (Trouble) kind() eventKind         { return troubleKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
 
-// Events yields what the node knows now, one event of each kind, and then every change, until ctx
-// ends, the node has stopped, or the caller breaks off. It can be called at any time, also after
-// the node has stopped, and as often as one likes; each iteration sees every kind for itself.
+// Events yields what the node knows now, one event of each kind, and then every change. It ends
+// when ctx ends, when the caller breaks off, or after Stopped. It can be called at any time, also
+// after the node has stopped, and any number of times. Each iteration gets all events.
 //
-// It never holds up the node. Who is slow misses what is outdated, and nothing else: of each kind
-// there is only the latest event to be yielded, at the place in the order where that came. So the
-// last Leadership that was yielded, once the iteration waits for more, is the current one, however
-// slowly the events were taken.
+// Events never holds up the node. A caller that is slow misses events that are outdated, and no
+// others: of each kind only the latest one waits for the caller, in the order in which the latest
+// ones came. So when the iteration has nothing more to yield, the last Leadership that it yielded
+// is the current one, however slow the caller was.
 func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		w := n.board.watch()
@@ -88,12 +91,12 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// Leadership returns who leads, as far as this server knows. It costs next to nothing, and waits
-// for nobody.
+// Leadership returns who leads, as far as this server knows. It costs next to nothing and waits for
+// no other goroutine. So it may be called for every request.
 func (n *Node) Leadership() Leadership { return n.board.leadership() }
 
-// A board shows the latest event of each kind. The loop puts events up and waits for nobody;
-// watchers remember which ones they have seen.
+// A board shows the latest event of each kind. The loop puts events up, and never waits. Each
+// watcher remembers which events it has seen.
 type board struct {
 	mu       sync.Mutex
 	posted   uint64 // how many events were put up
@@ -101,7 +104,7 @@ type board struct {
 	watchers map[*watcher]struct{}
 }
 
-// A notice is an event and its place among all of them, from 1.
+// A notice is an event and its place in the order of all events, from 1 on.
 type notice struct {
 	event Event
 	place uint64
@@ -113,7 +116,7 @@ type watcher struct {
 	seen [numEventKinds]uint64
 }
 
-// post puts events up.
+// post puts events up, and wakes the watchers.
 func (b *board) post(events ...Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +132,7 @@ func (b *board) post(events ...Event) {
 	}
 }
 
-// watch adds a watcher, which has seen nothing yet.
+// watch adds a watcher that has seen nothing yet.
 func (b *board) watch() *watcher {
 	w := &watcher{wake: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -164,7 +167,7 @@ func (b *board) take(w *watcher) Event {
 	return first.event
 }
 
-// leadership returns the latest one.
+// leadership returns the latest Leadership.
 func (b *board) leadership() Leadership {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// collect collects the events of a node until it stops or ctx ends.
+// collect collects the events of a node, until the node stops or ctx ends.
 func collect(ctx context.Context, node *raft.Node) <-chan []raft.Event {
 	done := make(chan []raft.Event, 1)
 	go func() {
@@ -69,7 +69,8 @@ func TestEventsTellALife(t *testing.T) {
 	})
 }
 
-// A reader who doesn't come back for long holds up nobody, and is then shown what is, not what was.
+// A reader that doesn't come back for a long time holds up nobody. When it comes back, it is shown
+// what is now, and not what was in between.
 func TestEventsSkipWhatIsOutdated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -96,9 +97,9 @@ func TestEventsSkipWhatIsOutdated(t *testing.T) {
 		}
 		require.Greater(t, len(terms), 5)
 		close(resume)
-		<-events // the one that was taken before it all
+		<-events // the reader had taken this one before all the rest
 		last := raft.Leadership{}
-		for range 2 { // at most Membership and Leadership are left
+		for range 2 { // at most a Membership and a Leadership are left
 			synctest.Wait()
 			select {
 			case event := <-events:
@@ -150,8 +151,8 @@ func TestEventsEndWhenTheCallerBreaksOff(t *testing.T) {
 	})
 }
 
-// "I lead" is said after the entry that began the term was applied, with all that came before it
-// (§6.4).
+// A leader is ready only after it has applied the entry that began its term, with everything before
+// that entry (§6.4).
 func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
@@ -187,7 +188,7 @@ func TestTroubleIsAnEvent(t *testing.T) {
 	})
 }
 
-// The error of a call says who leads, and where.
+// The error of a call names the leader and its address.
 func TestErrorsNameTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{Cut: true})

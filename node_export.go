@@ -7,14 +7,16 @@ import (
 	"io"
 )
 
-// ExportSnapshot writes a snapshot of everything that was applied when it was called, in a form
-// from which another cluster can be founded with Config.BootstrapFrom, and which shows when it was
-// cut off or damaged. It takes a snapshot if the current one covers less (see Snapshot), and then
-// reads that; the node works on meanwhile. It returns the index that the snapshot covers. The
-// members of the cluster are not in it.
+// ExportSnapshot writes a snapshot to w, in a form by itself: another cluster can be founded with
+// it (Config.BootstrapFrom), and it shows when it was cut off or damaged. The members of the
+// cluster are not in it.
 //
-// An error says that what was written is of no use: w's, the storage's, one of Snapshot, or
-// ctx.Err().
+// It covers everything that was applied when ExportSnapshot was called: if the current snapshot
+// covers less, another one is taken first (see Snapshot). It returns the index that the exported
+// snapshot covers. The node works on meanwhile.
+//
+// After an error, what was written to w is of no use. The error wraps that of w, that of the
+// storage, one of Snapshot, or ctx.Err().
 func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 	if _, err := n.Snapshot(ctx); err != nil {
 		return 0, err
@@ -34,9 +36,9 @@ func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 	return meta.Index, nil
 }
 
-// bootstrapFrom makes the exported snapshot the state of a storage that holds nothing. It becomes
-// that with one write, together with the identity of the server: until then the storage holds
-// nothing still, and the next start begins anew.
+// bootstrapFrom makes an exported snapshot the state of a storage that holds nothing. One write
+// does that, together with the identity of the server. Until that write the storage holds nothing
+// still, and the next start begins anew.
 func (c *Config) bootstrapFrom(incarnation Incarnation) (Saved, error) {
 	file, err := c.BootstrapFrom()
 	if err != nil {
@@ -46,7 +48,7 @@ func (c *Config) bootstrapFrom(incarnation Incarnation) (Saved, error) {
 	return saved, errors.Join(err, file.Close())
 }
 
-// storeExport stores an exported snapshot, and returns what Load would then return.
+// storeExport stores an exported snapshot. It returns what Load would return afterwards.
 func (c *Config) storeExport(file io.Reader, incarnation Incarnation) (Saved, error) {
 	meta, from, err := readExport(file)
 	if err != nil {

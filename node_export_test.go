@@ -53,7 +53,7 @@ func (w *wordList) list() []string {
 	return append([]string(nil), w.words...)
 }
 
-// founders are servers that found a cluster, some of them with an exported snapshot.
+// founders are servers that found a cluster. Some of them do so with an exported snapshot.
 type founders struct {
 	network *memory.Network
 	servers []raft.Server
@@ -98,8 +98,8 @@ func (f *founders) tryStart(id raft.ServerID, export []byte) (*raft.Node, error)
 	return node, err
 }
 
-// exported runs a cluster and returns a snapshot of it, taken under load, with the words in it and
-// its cluster.
+// exported runs a cluster and exports a snapshot of it under load. It returns the snapshot, with
+// the words in it, and the ID of the cluster.
 func exported(t *testing.T, words ...string) ([]byte, raft.ClusterID) {
 	t.Helper()
 	old := newFounders("a", "b", "c")
@@ -155,7 +155,7 @@ func TestFoundedFromAnExportedSnapshot(t *testing.T) {
 					require.Equal(t, want, f.words[server.ID].list())
 					require.Equal(t, status.Cluster, f.nodes[server.ID].Status().Cluster)
 				}
-				// A second start goes on with what is there, and not with the export.
+				// A second start goes on with what the storage holds, and not with the export.
 				for _, node := range f.nodes {
 					require.NoError(t, node.Close(t.Context()))
 				}
@@ -170,7 +170,7 @@ func TestFoundedFromAnExportedSnapshot(t *testing.T) {
 	}
 }
 
-// A server that crashes after it has stored the exported snapshot, and before there is a cluster,
+// A server crashes after it has stored the exported snapshot, and before there is a cluster. It
 // founds one all the same.
 func TestFoundingFromASnapshotInTwoStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,8 @@ func TestFoundingFromASnapshotInTwoStarts(t *testing.T) {
 	})
 }
 
-// Servers that are given different snapshots don't found a cluster: whose state would it have?
+// Servers that are given different snapshots don't found a cluster: nobody could say which state it
+// should begin with.
 func TestFoundingFromDifferentSnapshotsIsRefused(t *testing.T) {
 	for name, other := range map[string][]string{"another place": {"one", "two"}, "another cluster": {"uno"}} {
 		t.Run(name, func(t *testing.T) {
@@ -212,7 +213,7 @@ func TestFoundingFromDifferentSnapshotsIsRefused(t *testing.T) {
 	}
 }
 
-// A server that joins later is sent the snapshot that the cluster began with.
+// A server that is added later is sent the snapshot with which the cluster began.
 func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, _ := exported(t, "one", "two")
@@ -236,10 +237,9 @@ func TestServerAddedToAClusterFoundedFromASnapshot(t *testing.T) {
 	})
 }
 
-// Whatever is missing or wrong in an exported file, no server starts with it. A server that is to
-// found a cluster with another one's state takes no snapshot of that when its own is damaged: there
-// is no configuration yet that it could hold. (The simulator found a core that broke an invariant
-// there.)
+// A server is to found a cluster with the state of another one. If its own snapshot is damaged, it
+// doesn't take another: the snapshot needs a configuration, and there is none yet. (The simulator
+// found a core that broke an invariant there.)
 func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
 	meta := raft.SnapshotMeta{Index: 5, Term: 2, Configuration: raft.Configuration{Cluster: raft.ClusterID{1}}}
 	core, err := raft.NewCore(raft.CoreConfig{
@@ -255,7 +255,7 @@ func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
 	require.Nil(t, effects.TakeSnapshot)
 	require.NoError(t, core.Check())
 
-	// Once it has founded the cluster it does.
+	// Once it has founded the cluster, it takes one.
 	applier := raft.NewApplier(new(wordList), core.Origin())
 	for range 20 {
 		now := core.Deadline()
@@ -275,9 +275,10 @@ func TestNoSnapshotOfAStateBeforeTheCluster(t *testing.T) {
 			return
 		}
 	}
-	t.Fatal("it takes none")
+	t.Fatal("the server takes no snapshot")
 }
 
+// Whatever is missing or wrong in an exported file, no server starts with it.
 func TestDamagedExportIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, _ := exported(t, "one")

@@ -18,13 +18,13 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// outcome is what a call of Propose or Read came to.
+// An outcome is the result or the error of a call of Propose.
 type outcome struct {
 	result []byte
 	err    error
 }
 
-// propose proposes in a goroutine of its own.
+// propose proposes a command in a goroutine of its own.
 func propose(ctx context.Context, node *raft.Node, command string) <-chan outcome {
 	done := make(chan outcome, 1)
 	go func() {
@@ -41,7 +41,7 @@ func read(ctx context.Context, node *raft.Node) <-chan error {
 	return done
 }
 
-// requireOpen waits until everything has come to rest, and requires that there is no answer yet.
+// requireOpen waits until nothing happens any more, and requires that there is no answer yet.
 func requireOpen[T any](t *testing.T, done <-chan T) {
 	t.Helper()
 	synctest.Wait()
@@ -206,7 +206,7 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// requireStopped requires that a node has stopped by a failure, and says so to everybody.
+// requireStopped requires that a failure has stopped a node, and that every call says so.
 func requireStopped(t *testing.T, node *raft.Node, cause error) {
 	t.Helper()
 	<-node.Done()
@@ -231,7 +231,7 @@ func TestFailingStorageStopsTheNode(t *testing.T) {
 		leader, others := c.leader()
 		id := leader.Status().ID
 		broken := errors.New("the disk is broken")
-		c.network.Isolate(id) // else the others' disks may be enough, and their answers first
+		c.network.Isolate(id) // else the others' disks may be enough for an answer
 		c.disks[id].set(broken, nil)
 		got := <-propose(t.Context(), leader, "in flight")
 		require.ErrorIs(t, got.err, raft.ErrOutcomeUnknown, "it may have reached the others")
@@ -263,7 +263,7 @@ func TestPanicsStopTheNodeAndNotTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, 1, memory.Faults{})
-				if test.where == "transport" { // which needs somebody to send to
+				if test.where == "transport" { // a transport only works if there is another server
 					c = newCluster(t, 3, memory.Faults{})
 				}
 				c.adjust = func(config *raft.Config) {
@@ -311,21 +311,21 @@ func TestBrokenInvariantStopsTheNode(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { require.NoError(t, node.Close(t.Context())) }()
 		require.ErrorIs(t, node.Read(t.Context()), raft.ErrStopped)
-		<-node.Done() // callers have their answers before
+		<-node.Done() // callers get their answers before that
 		var invariant *raft.InvariantError
 		require.ErrorAs(t, node.Err(), &invariant)
 	})
 }
 
-// An amnesiac is a storage that finds none of its entries any more.
+// An amnesiac is a storage that doesn't find any of its entries.
 type amnesiac struct{ *memory.Storage }
 
 func (*amnesiac) Entries(raft.Index, raft.Index, int) ([]raft.Entry, error) { return nil, nil }
 
-// A panicError makes a disk panic with its reason.
+// A panicError is a reason for which a disk panics, instead of returning it.
 type panicError struct{ error }
 
-// A saboteur is a transport whose Send can do harm.
+// A saboteur is a transport that can do harm in Send.
 type saboteur struct {
 	raft.Transport
 	mu   sync.Mutex
@@ -348,7 +348,8 @@ func (s *saboteur) Send(m wire.Message) {
 	s.Transport.Send(m)
 }
 
-// What can't be read can't be applied; that a peer's entries can't be read is no better.
+// Entries that can't be read can't be applied. Entries that another server needs, and that can't be
+// read, are no better.
 func TestFailingReadsStopTheNode(t *testing.T) {
 	broken := errors.New("the disk can't be read")
 	synctest.Test(t, func(t *testing.T) {
@@ -381,7 +382,7 @@ func TestFailingReadsStopTheNode(t *testing.T) {
 	})
 }
 
-// An unreadable storage has entries that can't be read from some time on.
+// An unreadable storage is one whose entries can't be read from some moment on.
 type unreadable struct {
 	*memory.Storage
 	reason error

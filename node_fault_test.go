@@ -52,7 +52,7 @@ func TestOneWayPartitionEnds(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
 		old, others := c.leader()
 		for _, other := range others {
-			c.network.Cut(other.Status().ID, old.Status().ID) // it sends, but doesn't hear
+			c.network.Cut(other.Status().ID, old.Status().ID) // the leader sends, but doesn't hear
 		}
 		for _, other := range others {
 			_, err := other.Propose(within(t, 10*electionTimeout), []byte("x"))
@@ -152,8 +152,9 @@ func TestServerFarBehindIsServedFromTheDisk(t *testing.T) {
 }
 
 // Clients propose at all servers while links are cut, messages are lost and servers restart. What
-// they were told must be true: an acknowledged command is applied once, one that was not applied
-// never is, the rest at most once, and all servers apply the same commands in the same order.
+// the clients were told must be true. An acknowledged command is applied once. A command that was
+// not applied never is. Every other command is applied at most once. All servers apply the same
+// commands in the same order.
 func TestAnswersAreHonest(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -174,7 +175,7 @@ func honest(t *testing.T, seed uint64) {
 	work, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	const clients = 9
-	nodes := make(chan map[raft.ServerID]*raft.Node, 1) // holds the nodes while nobody looks at them
+	nodes := make(chan map[raft.ServerID]*raft.Node, 1) // it holds the nodes while nobody uses them
 	nodes <- c.nodes
 	for client := range clients {
 		go func() {
@@ -224,7 +225,7 @@ func honest(t *testing.T, seed uint64) {
 	require.Greater(t, acknowledged, 5)
 }
 
-// harm cuts and heals links and restarts servers for a while.
+// harm cuts links, heals links and restarts servers for a while.
 func (c *cluster) harm(luck *rand.Rand, nodes chan map[raft.ServerID]*raft.Node) {
 	for range 15 {
 		id, other := c.ids[luck.IntN(3)], c.ids[luck.IntN(3)]

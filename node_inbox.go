@@ -6,10 +6,10 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An inbox is where everything comes in that the loop is to know: from callers, from other servers
-// and from the lanes. It gathers while the loop is at work and is taken as a whole, so batches form
-// by themselves. Whoever puts something in wakes the loop only when it sleeps; nobody ever waits
-// here.
+// An inbox takes in everything that the loop has to know: from callers, from other servers and from
+// the lanes. It gathers while the loop is at work, and the loop takes all of it at once: so batches
+// form by themselves. A goroutine that puts something in wakes the loop only when the loop sleeps.
+// No goroutine ever waits here.
 type inbox struct {
 	maxMessages, maxMessageBytes  int
 	maxProposals, maxCommandBytes int
@@ -18,18 +18,18 @@ type inbox struct {
 
 	mu       sync.Mutex
 	sleeping bool
-	awaited  bool // while it sleeps: whether to wake it for what was applied
+	awaited  bool // whether a loop that sleeps is to be woken for what was applied
 	intake   intake
 	refused  error // why no calls are taken any more
-	closed   error // why nothing is
+	closed   error // why nothing at all is taken any more
 }
 
-// An intake is what gathered since the loop last looked.
+// An intake is what has gathered since the loop last looked.
 type intake struct {
 	some bool // whether there is anything to wake the loop for
 
-	persisted WriteNumber // the highest reported
-	writes    int         // how many were reported
+	persisted WriteNumber // the highest that was reported
+	writes    int         // how many writes were reported
 	batches   []Batch
 	fetched   []fetched
 	lost      []ServerID
@@ -39,12 +39,12 @@ type intake struct {
 	calls     []called
 	cancels   []canceled
 	queries   []chan<- Status
-	resign    bool                   // to hand over, and stop then
+	resign    bool                   // the loop is to hand over, and then to stop
 	reports   []func(*loop, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
-	// What the messages and the proposals count for against the limits: bulk is appends and
-	// forwards.
+	// These count against the limits. bulk are appends, forwards and calls; commandBytes are the
+	// commands of the proposals.
 	bulk, bulkBytes, commandBytes int
 }
 
@@ -60,7 +60,7 @@ type called struct {
 	waiter *waiter
 }
 
-// canceled is a caller that doesn't want to wait any longer, with the reason.
+// canceled is a caller that doesn't want to wait any longer, and the reason.
 type canceled struct {
 	waiter *waiter
 	reason error
@@ -72,11 +72,11 @@ type fetched struct {
 	entries []Entry
 }
 
-// keepIntake is how many elements a slice of an intake may have room for and be used again. Beyond,
-// it was a burst, and its memory is given back.
+// keepIntake is the largest capacity with which a slice of an intake is used again. A larger slice
+// comes from a burst, and its memory is given back.
 const keepIntake = 16 << 10
 
-// reset empties the intake and lets go of what it holds.
+// reset empties the intake and lets go of what it held.
 func (got *intake) reset() {
 	*got = intake{
 		batches: emptied(got.batches), fetched: emptied(got.fetched), reports: emptied(got.reports),
@@ -86,6 +86,7 @@ func (got *intake) reset() {
 	}
 }
 
+// emptied returns a slice to be used again, or nil for one that is too large to be kept.
 func emptied[T any](s []T) []T {
 	if cap(s) > keepIntake {
 		return nil
@@ -94,9 +95,9 @@ func emptied[T any](s []T) []T {
 	return s[:0]
 }
 
-// take exchanges what gathered for the empty intake of the caller. With nothing there it returns
-// false, and the loop must wait for a token before it asks again. What was applied, and isn't
-// awaited, is nothing by itself: it is taken with what comes next.
+// take exchanges what has gathered for the empty intake of the caller. If nothing is there, it
+// returns false, and the loop must wait for a token before it asks again. What was applied is no
+// reason to return true unless it is awaited: it is then taken together with whatever comes next.
 func (in *inbox) take(got *intake, awaited bool) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -109,7 +110,7 @@ func (in *inbox) take(got *intake, awaited bool) bool {
 	return true
 }
 
-// added notes that something was put in, and lets go of mu.
+// added notes that something was put in, and unlocks mu.
 func (in *inbox) added() {
 	in.intake.some = true
 	wake := in.sleeping
@@ -130,7 +131,7 @@ func (in *inbox) callers() int {
 	return len(in.intake.proposals) + len(in.intake.reads)
 }
 
-// alarm wakes the loop because of the time.
+// alarm wakes the loop because a time has come.
 func (in *inbox) alarm() {
 	select {
 	case in.wake <- struct{}{}:
@@ -138,9 +139,9 @@ func (in *inbox) alarm() {
 	}
 }
 
-// receive takes a message of another server, or drops it. Under pressure the appends, forwards and
-// calls go first: they are sent again, while votes, heartbeats and answers keep the cluster
-// together.
+// receive takes a message from another server, or drops it. Under pressure the appends, forwards
+// and calls are dropped first, since they are sent again. Votes, heartbeats and answers keep the
+// cluster together, and have room of their own.
 func (in *inbox) receive(m wire.Message) {
 	bulk := m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindForwardRequest || m.Kind() == wire.KindCallRequest
 	size := 0
@@ -165,7 +166,7 @@ func (in *inbox) receive(m wire.Message) {
 	in.added()
 }
 
-// lost takes the hint that a server's process is gone.
+// lost takes the hint that the process of a server is gone.
 func (in *inbox) lost(id ServerID) {
 	in.mu.Lock()
 	if in.closed != nil || len(in.intake.lost) >= wire.MaxMembers {
@@ -176,7 +177,7 @@ func (in *inbox) lost(id ServerID) {
 	in.added()
 }
 
-// propose takes a proposal. An error means that it didn't.
+// propose takes a proposal. It returns an error if it hasn't taken it.
 func (in *inbox) propose(w *waiter, p Proposal) error {
 	in.mu.Lock()
 	got := &in.intake
@@ -195,7 +196,7 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	return nil
 }
 
-// read takes a read. An error means that it didn't.
+// read takes a read. It returns an error if it hasn't taken it.
 func (in *inbox) read(w *waiter) error {
 	in.mu.Lock()
 	switch refused := in.refused; {
@@ -211,7 +212,7 @@ func (in *inbox) read(w *waiter) error {
 	return nil
 }
 
-// call takes an administrative call. An error means that it didn't.
+// call takes an administrative call. It returns an error if it hasn't taken it.
 func (in *inbox) call(w *waiter, call wire.Call) error {
 	in.mu.Lock()
 	switch refused := in.refused; {
@@ -227,8 +228,8 @@ func (in *inbox) call(w *waiter, call wire.Call) error {
 	return nil
 }
 
-// cancel takes the news that a caller's context has ended. Each caller sends it once at most, so
-// there are no more of them than callers.
+// cancel takes the news that a caller's context has ended. Each caller sends it at most once, so
+// there are never more of them than callers.
 func (in *inbox) cancel(w *waiter, reason error) {
 	in.mu.Lock()
 	if in.closed != nil {
@@ -251,8 +252,8 @@ func (in *inbox) query(answer chan<- Status) bool {
 	return true
 }
 
-// persisted, applied and fetched take the reports of the lanes, which are as many as the core asked
-// for.
+// persisted, applied and fetched take the reports of the lanes. There are only as many of them as
+// the core has asked for.
 
 func (in *inbox) persisted(n WriteNumber) {
 	in.mu.Lock()
@@ -266,7 +267,7 @@ func (in *inbox) applied(batch Batch) {
 	in.intake.batches = append(in.intake.batches, batch)
 	if !in.awaited || !in.sleeping {
 		in.mu.Unlock()
-		return // to a loop that is at work, take says whether it is awaited
+		return // a loop that is at work asks take, and says then whether it is awaited
 	}
 	in.added()
 }
@@ -277,27 +278,27 @@ func (in *inbox) fetched(f fetched) {
 	in.added()
 }
 
-// report takes something to tell the core, in the order of the reports. An error means that it
-// didn't.
+// report takes something that is to be told to the core. Reports are told in the order in which
+// they came. It returns an error if it hasn't taken it.
 func (in *inbox) report(tell func(*loop, Instant)) error {
 	in.mu.Lock()
 	if in.closed != nil {
 		in.mu.Unlock()
-		return in.closed // it doesn't change any more
+		return in.closed // it never changes once it is set
 	}
 	in.intake.reports = append(in.intake.reports, tell)
 	in.added()
 	return nil
 }
 
-// reason returns why nothing is taken any more, once that is so.
+// reason returns why nothing is taken any more, or nil while something is.
 func (in *inbox) reason() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.closed
 }
 
-// stop tells the loop to end. The first reason counts.
+// stop tells the loop to end. Only the first reason counts.
 func (in *inbox) stop(reason error) {
 	in.mu.Lock()
 	if in.closed != nil || in.intake.stop != nil {
@@ -308,7 +309,7 @@ func (in *inbox) stop(reason error) {
 	in.added()
 }
 
-// resign tells the loop to hand over and to end then. No more calls are taken.
+// resign tells the loop to hand the leadership over and then to end. No more calls are taken.
 func (in *inbox) resign() {
 	in.mu.Lock()
 	if in.refused != nil {
@@ -320,7 +321,7 @@ func (in *inbox) resign() {
 	in.added()
 }
 
-// close lets nothing in any more and returns what had gathered.
+// close lets nothing in any more, and returns what had gathered.
 func (in *inbox) close(reason error) intake {
 	in.mu.Lock()
 	defer in.mu.Unlock()

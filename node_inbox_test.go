@@ -99,8 +99,8 @@ func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	require.Len(t, got.messages, 2)
 }
 
-// What was applied wakes a loop that awaits it, and comes with whatever is next to one that
-// doesn't.
+// A batch that was applied wakes a loop that awaits one. A loop that doesn't await one gets it
+// together with whatever comes next.
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	in := newTestInbox()
 	var got intake
@@ -138,8 +138,8 @@ func TestIntakeGivesABurstsMemoryBack(t *testing.T) {
 	require.False(t, got.some)
 }
 
-// The first reason to stop is the one that Err tells: a caller that closes what has failed doesn't
-// hide why.
+// Err tells the first reason to stop. When a caller closes a node that has failed, that doesn't
+// hide the failure.
 func TestFirstReasonToStopCounts(t *testing.T) {
 	in := newTestInbox()
 	broken := errors.New("broken")

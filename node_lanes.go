@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A queue carries work from the loop to a lane. The lane takes all that has gathered. The core
-// bounds what it asks for, and so the queue is bounded too.
+// A queue carries work from the loop to a lane. The lane takes everything that has gathered. The
+// core bounds what it asks for, and so it bounds the queue too.
 type queue[T any] struct {
 	wake chan struct{} // holds a token when the lane is to be woken
 
@@ -29,20 +29,21 @@ func (q *queue[T]) put(items ...T) {
 	q.rouse()
 }
 
-// close ends the lane once it has done what it is at. What it hasn't begun is dropped.
+// close ends the lane as soon as it has finished its present item. Items that it hasn't begun are
+// dropped.
 func (q *queue[T]) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.rouse()
 }
 
-// rouse lets go of mu and wakes the lane if it sleeps.
+// rouse unlocks mu, and wakes the lane if it sleeps.
 func (q *queue[T]) rouse() {
 	wake := q.sleeping
 	q.sleeping = false
 	q.mu.Unlock()
 	if wake {
-		q.wake <- struct{}{} // there is room: the lane takes one token for each time that it slept
+		q.wake <- struct{}{} // there is room: the lane takes one token for each sleep
 	}
 }
 
@@ -67,42 +68,43 @@ func (q *queue[T]) take(empty []T) ([]T, bool) {
 	}
 }
 
-// isClosed says whether what has been taken is to be dropped.
+// isClosed says whether the items that a lane has taken and not begun are to be dropped.
 func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed
 }
 
-// lanes do what the loop hands them, each in its own order and in a goroutine of its own.
+// lanes do the work that the loop hands them. Each has a goroutine and an order of its own.
 type lanes struct {
 	writes  *queue[Write]
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
-	applier *Applier // the machine lane's
+	applier *Applier // used by the machine lane alone
 }
 
 func newLanes(applier *Applier) lanes {
 	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier}
 }
 
-// close ends the lanes, each once it has done what it is at.
+// close ends each lane as soon as it has finished its present item.
 func (l *lanes) close() {
 	l.writes.close()
 	l.fetches.close()
 	l.applies.close()
 }
 
-// A machineTask is something for the state machine to do: one of the three.
+// A machineTask is work for the state machine: exactly one of the three fields is set.
 type machineTask struct {
 	entries       []Entry
 	take, restore *SnapshotMeta
 }
 
-// work runs a lane: do gets each item, one after the other, until the queue is closed or do fails.
-// A failure stops the node.
+// work runs a lane. It calls do with one item after the other, until the queue is closed or do
+// fails. A failure stops the node.
 func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
-	var failure error = &PanicError{Where: where} // unless guard returns: then do has ended the goroutine
+	// The failure stays this one if guard doesn't return: then do has ended the goroutine.
+	var failure error = &PanicError{Where: where}
 	defer func() {
 		if failure != nil {
 			n.inbox.stop(failure)
@@ -128,8 +130,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	})
 }
 
-// writeLane makes writes durable, in order. Nothing is reported after a failure, and nothing is
-// tried again: what the disk holds is not known any more.
+// writeLane makes writes durable, in order. After a failure it reports nothing and tries nothing
+// again: nobody knows what the disk holds.
 func (n *Node) writeLane() {
 	defer n.leaveStorage()
 	work(n, n.lanes.writes, "storage", func(w Write) error {
@@ -141,7 +143,8 @@ func (n *Node) writeLane() {
 	})
 }
 
-// fetchLane reads entries that have left memory. That they are compacted by now is no failure.
+// fetchLane reads entries that have left memory. If they have been compacted meanwhile, that is no
+// failure.
 func (n *Node) fetchLane() {
 	defer n.leaveStorage()
 	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
@@ -182,10 +185,10 @@ func (n *Node) applyLane() {
 	})
 }
 
-// A stopwatch tells how long a lane takes for its items. The loop keeps it by the clock that it
-// reads anyway.
+// A stopwatch measures how long a lane takes for its items. The loop keeps it, by the clock
+// readings that it makes anyway.
 type stopwatch struct {
-	items int // handed over and not reported
+	items int // those that were handed over and not reported
 	since Instant
 }
 
@@ -204,13 +207,13 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 	return took
 }
 
-// A LaneStatus is what one of the node's lanes is at.
+// A LaneStatus says what one of the node's lanes is doing.
 type LaneStatus struct {
-	Pending int           // items that it was given and hasn't done
-	For     time.Duration // since it has done one, or was given the first; 0 when there are none
+	Pending int           // how many items it was given and hasn't finished
+	For     time.Duration // since it finished one or was given the first; 0 when nothing is pending
 }
 
-// status returns what a lane is at.
+// status says what the lane is doing.
 func (s *stopwatch) status(now Instant) LaneStatus {
 	if s.items == 0 {
 		return LaneStatus{}

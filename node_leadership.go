@@ -6,15 +6,17 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// TransferLeadership hands the leadership over to a server (§3.10), or to the best one if to is "".
-// It can be called at any server. It returns nil when the server leads, or, for "", when another
-// one than before does.
+// TransferLeadership hands the leadership over to a server (§3.10). It can be called at any server.
+// It returns nil when the server leads. If to is "", the leader chooses the best server, and
+// TransferLeadership returns nil when a leader of a later term is known.
 //
-// The leader takes no commands from now until then: it brings the server up to date and lets it
-// campaign. If that one doesn't lead after an election timeout, the leader goes on, and the error
-// is ErrTransferGivenUp. It is ErrTransferTarget at once if the server leads already, doesn't vote
-// or isn't a member, and ErrTransferInProgress if the leader is handing over to another one. As for
-// Propose, every error is also ErrNotApplied or ErrOutcomeUnknown.
+// Until then the leader takes no commands: it brings the server up to date and lets it campaign. If
+// the server doesn't lead after an election timeout, the old leader goes on, and the error is
+// ErrTransferGivenUp. The error is ErrTransferTarget, at once, if the server leads already, doesn't
+// vote or isn't a member, or if to is "" and there is no server to hand over to. It is
+// ErrTransferInProgress if the leader is handing over to another server.
+//
+// As for Propose, every error is also a *CallError, and either ErrNotApplied or ErrOutcomeUnknown.
 func (n *Node) TransferLeadership(ctx context.Context, to ServerID) error {
 	call := wire.Call{Kind: wire.CallTransfer}
 	if to != "" {
@@ -26,21 +28,21 @@ func (n *Node) TransferLeadership(ctx context.Context, to ServerID) error {
 	return nil
 }
 
-// WhileLeader waits until this server leads and its state machine has applied the entry that began
-// its term, so that everything that was ever acknowledged shows in it. Then it calls f with the
-// term, and returns what f returns. It calls f once: who wants to act in each leadership calls
-// WhileLeader again.
+// WhileLeader does what only the leader is to do. It waits until this server leads and its state
+// machine has applied the entry that began its term: then everything that was ever acknowledged
+// shows in the state (§6.4). It calls f with the term, and returns what f returns. It calls f once:
+// a server that is to act in each of its leaderships calls WhileLeader again and again.
 //
-// The context of f ends when the leadership does, with the cause ErrNotLeader, or when ctx or the
-// node does. What is proposed with it, or with one made of it, is fenced (Fence): it is applied in
-// this term or never.
+// The context of f ends with the leadership, with the cause ErrNotLeader. It also ends when ctx or
+// the node does. f must return soon after that. Whatever is proposed with this context, or with one
+// derived from it, is fenced (see Fence): it is applied in this term or never.
 //
-// The term is a fence for the world outside too: a later leader has a higher one. A leader that is
-// cut off, or paused, learns up to an election timeout late that another one leads, and so two
-// calls of f, at two servers, may overlap.
+// The term is a fence for the outside world too, since a later leader has a higher term. Such a
+// fence is needed there: a leader that is cut off or paused learns up to an election timeout late
+// that another server leads, so two calls of f at two servers may overlap.
 //
-// The error is what f returned, or, when f wasn't called, ctx.Err(), ErrClosed, or ErrStopped with
-// the failure.
+// The error is what f returned. If f wasn't called, it is ctx.Err(), ErrClosed, or ErrStopped with
+// the failure that stopped the node.
 func (n *Node) WhileLeader(ctx context.Context, f func(ctx context.Context, term Term) error) error {
 	w := n.board.watch()
 	defer n.board.leave(w)
@@ -95,7 +97,7 @@ func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) erro
 	}
 }
 
-// stopReason says why a node that has stopped did.
+// stopReason returns why the node has stopped, as an error for a caller.
 func (n *Node) stopReason() error {
 	if n.life.failed == nil {
 		return ErrClosed
@@ -103,18 +105,20 @@ func (n *Node) stopReason() error {
 	return stopped(n.life.failed)
 }
 
-// fenceKey is the key of a context's fence.
+// fenceKey is the key of the fence in a context.
 type fenceKey struct{}
 
-// Fence returns a context with which commands are proposed in this term only, and at this server
-// only: while it leads in the term, they are appended; they are never forwarded, nor offered to
-// another leader, and refused with ErrNotLeader instead. So what a leader decides by its own state
-// can't be applied after another leader has decided otherwise. The context of WhileLeader is one.
+// Fence returns a context that fences commands to one term of one leader. A command that is
+// proposed with it is appended only by the server at which it was proposed, and only while that
+// leads in this term. It is never forwarded to another server, nor offered to another leader:
+// instead it gets ErrNotApplied with ErrNotLeader. So when a leader decides by its own state, its
+// command can't be applied after another leader has decided otherwise. The context that WhileLeader
+// passes to f is fenced already. Term 0 is no fence.
 func Fence(ctx context.Context, term Term) context.Context {
 	return context.WithValue(ctx, fenceKey{}, term)
 }
 
-// fenceOf returns the fence of a context, or 0.
+// fenceOf returns the fence of a context. It returns 0 if there is none.
 func fenceOf(ctx context.Context) Term {
 	term, _ := ctx.Value(fenceKey{}).(Term)
 	return term

@@ -14,7 +14,7 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// others returns the servers of a cluster but one.
+// others returns the servers of a cluster without one.
 func (c *cluster) others(id raft.ServerID) (ids []raft.ServerID) {
 	for _, other := range c.ids {
 		if other != id {
@@ -43,8 +43,8 @@ func TestTransferLeadershipAtAnyServer(t *testing.T) {
 	})
 }
 
-// Close hands over first: the cluster has another leader without having missed the old one, and the
-// commands on their way have their results.
+// Close hands over first. The cluster has another leader without having missed the old one, and the
+// commands that were on their way get their results.
 func TestCloseHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: time.Millisecond})
@@ -68,8 +68,8 @@ func TestCloseHandsOver(t *testing.T) {
 	})
 }
 
-// A leader that nobody can follow closes after an election timeout, or when the context of Close
-// ends.
+// If no server can take over from the leader, it closes after an election timeout, or when the
+// context of Close ends.
 func TestCloseDoesNotWaitForASuccessorForEver(t *testing.T) {
 	for _, patience := range []time.Duration{0, electionTimeout / 10, 10 * electionTimeout} {
 		synctest.Test(t, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestWhileLeader(t *testing.T) {
 	})
 }
 
-// WhileLeader waits for the leadership, and ends with its context or the node.
+// WhileLeader waits for the leadership. Its wait ends with its context, or with the node.
 func TestWhileLeaderWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -184,7 +184,8 @@ func TestLeaseRead(t *testing.T) {
 	})
 }
 
-// A stale read tells an age that holds: what was acknowledged before shows.
+// The age that a stale read tells holds: everything that was acknowledged before shows in the
+// state.
 func TestStaleRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})

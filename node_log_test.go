@@ -15,7 +15,7 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// A notebook is a slog.Handler that keeps the records.
+// A notebook is a slog.Handler that keeps the level and the message of each record.
 type notebook struct {
 	slog.Handler
 	mu    sync.Mutex

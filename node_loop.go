@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// A loop owns a core: it alone hands events in and takes effects out, one turn after the other. No
-// other goroutine has a reference to the loop, so none can touch what belongs to it. A function
-// that the inbox brings gets the loop as its argument, and runs in the loop's goroutine.
+// A loop owns a core. It alone hands events in and takes effects out, one turn after the other. No
+// other goroutine has a reference to the loop, so no other can touch what belongs to it. A function
+// that comes through the inbox gets the loop as its argument, and runs in the loop's goroutine.
 //
-// It is the loop of one server of one cluster, and knows nothing of the process around it. It
-// neither starts nor closes a storage or a transport, and several loops may use the same ones.
+// It is the loop of one server in one cluster, and knows nothing of the process around it. It
+// neither starts nor closes a storage or a transport. Several loops may use the same ones.
 type loop struct {
-	// What other goroutines use too. The settings never change, and each of the rest may be used
-	// by several goroutines.
+	// These are used by other goroutines too. The settings never change, and each of the rest is
+	// safe for use by several goroutines.
 	id        ServerID
 	bootstrap []Server
-	slow      time.Duration // a write or a batch that takes so long is logged
+	slow      time.Duration // a write or a batch that takes this long is logged
 	clock     clock
 	logger    *slog.Logger
 	trace     *Trace
@@ -27,29 +27,29 @@ type loop struct {
 	board     *board
 	lanes     *lanes
 	transfers *transfers
-	transport Transport // to send, and to be told of the servers
+	transport Transport // it sends messages, and is told which servers there are
 
 	core    *Core
 	alarm   alarm
-	intake  intake // of this turn
+	intake  intake // what this turn hands in
 	handed  int    // how many of the intake's proposals the core has
 	effects Effects
-	tasks   []machineTask // for the state machine, of one turn
+	tasks   []machineTask // what this turn has for the state machine
 	read    Instant       // when the clock was last read
 
-	waiting   waiting  // the callers
-	snapshots underway // what is on its way
-	busy      busy     // the lanes, by how long they take
-	shown     shown    // what others were told
-	proposing *waiter  // whose proposal the core is being given
+	waiting   waiting  // the callers that the core owes an answer
+	snapshots underway // those that are on their way
+	busy      busy     // how long the lanes take
+	shown     shown    // what watchers, the log and the trace were told
+	proposing *waiter  // the caller whose proposal is being handed to the core
 	resigning bool
-	step      string // what the loop is at, for the report of a panic
+	step      string // where the loop is, for the report of a panic
 }
 
 // waiting are the callers that the core owes an answer.
 type waiting struct{ commands, reads, calls waiters }
 
-// of returns the callers of the kind that an answer is for.
+// of returns the waiting callers of the kind that an answer is for.
 func (w *waiting) of(a *Answer) *waiters {
 	switch {
 	case a.Read:
@@ -60,17 +60,17 @@ func (w *waiting) of(a *Answer) *waiters {
 	return &w.commands
 }
 
-// underway are snapshots, as far as the loop must remember them.
+// underway is what the loop must remember of snapshots that are on their way.
 type underway struct {
 	calls    map[uint64]chan SnapshotAnswer // calls of Snapshot that wait
-	sends    map[uint64]context.CancelFunc  // what ends the streams that are being sent
-	accepted uint64                         // the last stream that was accepted
+	sends    map[uint64]context.CancelFunc  // each ends a stream that is being sent
+	accepted uint64                         // the stream that was accepted last
 }
 
-// busy tells how long the lanes take.
+// busy measures how long the lanes take.
 type busy struct{ disk, catchUp, machine stopwatch }
 
-// newLoop returns the loop of a node. The board shows what its core knows from now on.
+// newLoop returns the loop of a node. From now on the board shows what the core knows.
 func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 	l := &loop{
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: max(electionTimeout/4, time.Millisecond), clock: n.clock,
@@ -83,11 +83,11 @@ func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 	return l
 }
 
-// run takes turns until there is a reason to stop, and calls ended with it: whatever goes wrong
-// inside ends here. intact says that the core can still be asked.
+// run takes turns until there is a reason to stop, and then calls ended with that reason. Whatever
+// goes wrong inside comes to its end here. intact says that the core can still be asked.
 func (l *loop) run(ended func(cause error, intact bool)) {
 	l.step = "core"
-	broken := &PanicError{} // unless guard returns: then something has ended the goroutine
+	broken := &PanicError{} // it stays so when guard doesn't return: the goroutine was ended
 	var cause error = broken
 	defer func() {
 		if broken != nil {
@@ -97,12 +97,12 @@ func (l *loop) run(ended func(cause error, intact bool)) {
 	}()
 	cause = guard("", l.turns)
 	if !errors.As(cause, &broken) || broken.Where != "" {
-		broken = nil // another goroutine's panic, if it was one
+		broken = nil // no panic, or one of another goroutine
 	}
 }
 
-// turns takes what has gathered, hands it to the core, and sees to what the core wants done, until
-// there is a reason to stop.
+// turns takes turns until there is a reason to stop, and returns it. In each turn the loop takes
+// what has gathered, hands it to the core, and sees to the effects.
 func (l *loop) turns() error {
 	l.alarm.timer = time.AfterFunc(time.Duration(never), l.inbox.alarm)
 	defer l.alarm.timer.Stop()
@@ -114,7 +114,7 @@ func (l *loop) turns() error {
 			l.alarm.set(l.core.Deadline(), l.read)
 			<-l.inbox.wake
 			if !l.inbox.take(&l.intake, true) && !l.alarm.due(l.clock.now()) {
-				continue // a token that came after what it was for
+				continue // the token is late: what it was for has been taken
 			}
 		}
 		if l.intake.stop != nil {
@@ -137,9 +137,10 @@ func (l *loop) turns() error {
 	}
 }
 
-// gather lets those come first who are about to bring something, again and again while more callers
-// come: what is taken at once is written, sent and answered at once. This is a place in the queue
-// of the scheduler, not a wait, which a lone caller doesn't feel.
+// gather lets other goroutines run that are about to put something in, and does so again while more
+// callers come. What is taken in one turn is written, sent and answered together. The loop only
+// goes to the end of the scheduler's queue. It doesn't wait, so a caller that is alone loses no
+// time.
 func (l *loop) gather() {
 	runtime.Gosched()
 	for before, callers := 0, l.inbox.callers(); callers > before; callers = l.inbox.callers() {
@@ -154,9 +155,10 @@ type alarm struct {
 	at    Instant     // when it does; 0 for never
 }
 
-// set sets the alarm. A deadline that has moved away leaves the timer as it is, since it moves with
-// nearly every event; the timer then fires early and is set again. Only when more than half of the
-// time is over is it set anew at once, so that an idle server isn't woken for nothing.
+// set sets the alarm. The core's deadline moves away with nearly every event, so a deadline that
+// moved away leaves the timer as it is. The timer then fires early and is set again. Only when it
+// would fire before half of the time to the new deadline has passed is it set at once, so that an
+// idle server isn't woken for nothing.
 func (a *alarm) set(deadline, now Instant) {
 	if now < a.at && a.at <= deadline && deadline-a.at <= a.at-now {
 		return
@@ -165,7 +167,7 @@ func (a *alarm) set(deadline, now Instant) {
 	a.timer.Reset(time.Duration(deadline - now))
 }
 
-// due says whether the time has come that the alarm was set for.
+// due says whether the time for which the alarm was set has come.
 func (a *alarm) due(now Instant) bool {
 	if now < a.at {
 		return false
@@ -174,8 +176,8 @@ func (a *alarm) due(now Instant) bool {
 	return true
 }
 
-// perform sees to what the core wants done. Each of these is safe at once; the disk begins first,
-// since it takes longest.
+// perform sees to what the core wants done. Each effect is safe at once. The disk begins first,
+// because it takes the longest.
 func (l *loop) perform() {
 	e := &l.effects
 	if e.Write.Number != 0 {
@@ -199,7 +201,7 @@ func (l *loop) perform() {
 	l.answer()
 }
 
-// performMachine hands the state machine what it is to do, in order.
+// performMachine hands the state machine its work, in order.
 func (l *loop) performMachine() {
 	e := &l.effects
 	if e.RestoreSnapshot != nil {

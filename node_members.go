@@ -8,61 +8,72 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A ChangeOption is a condition of a change of the members.
+// A ChangeOption is a condition under which a change of the members is made.
 type ChangeOption func(*wire.Call)
 
-// Expect makes a change a conflict (ErrConflict) unless the configuration at this index, as
-// Status.ConfigurationIndex and the changes themselves tell it, is still the one that counts.
+// Expect makes a change fail with ErrConflict unless the configuration at this index is still the
+// latest one. Status.ConfigurationIndex and every change of the members return such an index. 0
+// expects nothing.
 func Expect(configuration Index) ChangeOption {
 	return func(c *wire.Call) { c.Expected = configuration }
 }
 
-// AddServer makes a server a voter of the cluster. It can be called at any member, and returns the
-// index of the configuration that counts then.
+// AddServer makes a server a voter of the cluster (§4.1). It can be called at any member. It
+// returns the index of the configuration in which the server is a voter.
 //
-// The server must run, without a Bootstrap list, and be reachable at its address; one that doesn't
-// answer costs nothing, not even an entry in the log (ErrUnreachable, after two election timeouts).
-// It is then sent the log, and counts once it has caught up; one that doesn't is let go again
-// (ErrNotCaughtUp). A voter stays as it is; a learner becomes one; a member that is given another
-// address has moved there, and must answer there, with the disk that the cluster knows.
+// The server must run already, without a Bootstrap list, and must be reachable at its address. A
+// server that doesn't answer costs nothing, not even an entry in the log: after two election
+// timeouts the error is ErrUnreachable. A server that answers is sent the log, and counts once it
+// has caught up (§4.2.1). One that doesn't catch up is let go again, with ErrNotCaughtUp.
 //
-// The members are changed by one call at a time: another gets ErrChangeInProgress. Whoever leads
-// goes on with a change that has begun. An error is either ErrNotApplied or ErrOutcomeUnknown, as
-// for Propose, and wraps the reason: besides those named here and in Propose, ErrConflict,
-// ErrMembers, ErrForeignServer or ErrRemoved. To call again is always safe: it changes nothing when
-// there is nothing left to do.
+// A server that is a voter already stays as it is, and a learner becomes a voter. A member with a
+// new address has moved: it must answer there, with the disk that the cluster knows.
+//
+// The members are changed by one call at a time; another call gets ErrChangeInProgress. A change
+// that has begun goes on under the next leader too.
+//
+// The error is a *CallError, and ErrNotApplied or ErrOutcomeUnknown as for Propose. Besides the
+// reasons above and those of Propose, the reason may be ErrConflict (see Expect), ErrMembers (no
+// cluster can have such members), ErrForeignServer (the server belongs to another cluster),
+// ErrOtherIncarnation (the server has another disk than the cluster knows), ErrOutdated (the server
+// doesn't know the level of the cluster) or ErrUnknownCall (the leader's version doesn't know the
+// call). It is always safe to call again: a change that is already made changes nothing.
 func (n *Node) AddServer(ctx context.Context, server Server, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallAdd, []Member{{Server: server, Role: Voter}}, options)
 }
 
-// AddLearner makes a server a learner: it receives the log and serves reads, but doesn't count
-// (§4.2.1). A voter becomes one too. The rest is as for AddServer, except that nobody waits until
-// it has caught up.
+// AddLearner makes a server a learner: it receives the log and serves reads, but doesn't count in
+// elections or for commitment (§4.2.1). A voter becomes a learner by it too. The rest is as for
+// AddServer, except that the call doesn't wait until the server has caught up.
 func (n *Node) AddLearner(ctx context.Context, server Server, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallAdd, []Member{{Server: server, Role: Learner}}, options)
 }
 
-// RemoveServer removes a server from the cluster, the leader too: then another one takes over. It
-// is done when the server isn't a member. The last voter can't be removed (ErrMembers). A server
-// that was removed says so in its Status (ErrRemoved), once it can be told. The rest is as for
-// AddServer.
+// RemoveServer removes a server from the cluster. It returns when the server isn't a member any
+// more, with the index of that configuration. The leader can be removed too: then another server
+// takes over. The last voter can't be removed (ErrMembers). A server that was removed says so in
+// its Status (Trouble is ErrRemoved), once it can be told. The rest is as for AddServer.
 func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallRemove, []Member{{Server: Server{ID: server}}}, options)
 }
 
-// Replace lets the present disk of a member take the place of the one that the cluster knows. It is
-// the cure for ErrOtherIncarnation: a server that has lost its disk runs on an empty one, under its
-// old ID and at this address, or the one that the cluster knows if this is empty. The lost disk
-// stops counting first, then the present one catches up and counts. If it doesn't catch up, the
-// server remains a learner (ErrNotCaughtUp, and that is ErrOutcomeUnknown): AddServer makes it a
-// voter later, and another Replace gives it yet another disk. The rest is as for AddServer.
+// Replace makes the present disk of a member count, in place of the disk that the cluster knows. It
+// is the cure for ErrOtherIncarnation: a server that has lost its disk runs on an empty one, under
+// its old ID, at the address of the call. An empty Address stands for the one that the cluster
+// knows. A server that isn't a member can't be replaced (ErrNotMember).
+//
+// The lost disk stops counting first. Then the present one catches up, and counts. If it doesn't
+// catch up, the server remains a learner, and the error is ErrNotCaughtUp with ErrOutcomeUnknown.
+// Later, AddServer makes it a voter, or another Replace gives it yet another disk. The rest is as
+// for AddServer.
 func (n *Node) Replace(ctx context.Context, server Server, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallReplace, []Member{{Server: server}}, options)
 }
 
-// SetMembers makes these the members of the cluster, whatever they were, in one step (§4.3). Of
-// each, ID and Address are used, and Role: Voter, which 0 stands for, or Learner. An empty Address
-// is the one that the cluster knows. The rest is as for AddServer.
+// SetMembers makes these servers the members of the cluster, whoever was a member before, in one
+// step (§4.3). It uses the ID, the Address and the Role of each. Role is Voter or Learner, and 0
+// stands for Voter. An empty Address stands for the one that the cluster knows. The rest is as for
+// AddServer.
 func (n *Node) SetMembers(ctx context.Context, members []Member, options ...ChangeOption) (Index, error) {
 	sorted := slices.Clone(members)
 	for i := range sorted {

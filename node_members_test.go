@@ -34,7 +34,7 @@ func (c *cluster) join(ids ...raft.ServerID) {
 	c.ids, c.adjust = append(c.ids, ids...), adjust
 }
 
-// reached returns a server as the members know it.
+// reached returns a server with the address at which the members reach it.
 func reached(id raft.ServerID) raft.Server { return raft.Server{ID: id, Address: "at " + string(id)} }
 
 func TestNodeMembership(t *testing.T) {
@@ -58,7 +58,7 @@ func TestNodeMembership(t *testing.T) {
 
 		_, err = others[0].RemoveServer(t.Context(), "d", raft.Expect(added-1))
 		require.ErrorIs(t, err, raft.ErrConflict)
-		removed, err := c.nodes["d"].RemoveServer(t.Context(), "d", raft.Expect(added)) // at itself
+		removed, err := c.nodes["d"].RemoveServer(t.Context(), "d", raft.Expect(added)) // at d
 		require.NoError(t, err)
 		require.Greater(t, removed, added)
 		time.Sleep(electionTimeout)
@@ -90,7 +90,7 @@ func TestNodeMembership(t *testing.T) {
 	})
 }
 
-// A server that lost its disk says so, and Replace is the cure.
+// A server that has lost its disk says so, and Replace is the cure.
 func TestNodeReplace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -121,19 +121,19 @@ type changing struct {
 	nodes    map[raft.ServerID]*raft.Node
 	machines map[raft.ServerID]*journal
 	reached  func(raft.ServerID) raft.Server
-	// again says whether a change that has failed for some reason is asked for again, because the
-	// machine that runs the test was busy.
+	// again says whether a change that has failed is to be asked for again, because it failed for a
+	// reason that a busy machine may cause.
 	again func(error) bool
 
-	timeout time.Duration // for an election
+	timeout time.Duration // how long an election timeout is
 
 	mu                             sync.Mutex
 	acknowledged, refused, unknown []string
-	left                           int           // commands to be acknowledged, after which
-	enough                         chan struct{} // is closed
+	left                           int           // how many commands are to be acknowledged
+	enough                         chan struct{} // closed when left is 0
 }
 
-// after returns a channel that is closed when so many more commands were acknowledged.
+// after returns a channel that is closed when this many more commands were acknowledged.
 func (c *changing) after(commands int) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,7 +169,7 @@ func (c *changing) work(client int, done <-chan struct{}) {
 	}
 }
 
-// change sets the members to some of the servers. A change that is refused has changed nothing.
+// change makes some of the servers the members. A change that is refused must have changed nothing.
 func (c *changing) change(random *rand.Rand) {
 	var members []raft.Member
 	var next []raft.ServerID
@@ -188,7 +188,7 @@ func (c *changing) change(random *rand.Rand) {
 		}
 		require.True(c.t, c.again(err), "at %s: %v: %v", at.Status().ID, next, err)
 		if errors.Is(err, raft.ErrOutcomeUnknown) {
-			at = c.nodes[next[0]] // this one was removed, and not told how that came
+			at = c.nodes[next[0]] // the server called was removed, and didn't hear the outcome
 			continue
 		}
 		require.ErrorIs(c.t, err, raft.ErrNotApplied)
@@ -202,8 +202,8 @@ func (c *changing) change(random *rand.Rand) {
 	c.present = next
 }
 
-// run changes the members again and again, after so many more commands at most each time. No
-// command is lost that was acknowledged, none is applied twice, and none that was refused.
+// run changes the members again and again, each time after at most this many more commands. No
+// acknowledged command is lost, none is applied twice, and no refused command is applied.
 func (c *changing) run(changes, clients, commands int) {
 	t := c.t
 	random := rand.New(rand.NewPCG(1, 2))
@@ -236,8 +236,8 @@ func (c *changing) run(changes, clients, commands int) {
 	require.Greater(t, len(c.acknowledged), changes*commands/4)
 }
 
-// Clients propose all the time at servers that come and go, while the members are changed at random
-// again and again.
+// Clients propose all the time, at servers that come and go. Meanwhile the members are changed at
+// random, again and again.
 func TestRandomSetMembersUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond})
@@ -251,7 +251,7 @@ func TestRandomSetMembersUnderLoad(t *testing.T) {
 	})
 }
 
-// The same over TCP, with logs on a disk, and with snapshots that new servers are sent.
+// This is the same over TCP, with logs on a disk, and with snapshots that new servers are sent.
 func TestRandomSetMembersOverTCP(t *testing.T) {
 	servers := map[raft.ServerID]raft.Server{}
 	c := &changing{

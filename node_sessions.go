@@ -8,13 +8,17 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// OpenSession opens a session (§6.3) for a client of the service that may send its commands more
-// than once: because it lost its connection, or the server that it spoke to crashed. It can be
-// called at any server. A session lives until CloseSession, or until it expires because others took
-// its place (Config.MaxSessions), which the log alone decides and never a clock.
+// OpenSession opens a session (§6.3). A session is for a client of the service that may send a
+// command more than once, because it lost its connection, or because the server that it spoke to
+// crashed. OpenSession can be called at any server. NewSession is the client's side of the session.
 //
-// An error is ErrNotApplied or ErrOutcomeUnknown, as of Propose. After the latter a session may
-// have been opened that nobody knows of; it will expire.
+// A session lives until CloseSession ends it, or until it expires: when there would be more
+// sessions than Config.MaxSessions, or more results than Config.MaxSessionBytes, those that were
+// used least recently expire. The log alone decides that, never a clock.
+//
+// The error is a *CallError, and ErrNotApplied or ErrOutcomeUnknown as for Propose. Another reason
+// for ErrNotApplied is ErrNotInForce: some server of the cluster doesn't know sessions yet. After
+// ErrOutcomeUnknown there may be a session that no client knows of. It does no harm, and expires.
 func (n *Node) OpenSession(ctx context.Context) (SessionID, error) {
 	if err := ctx.Err(); err != nil {
 		return SessionID{}, n.callError(notApplied(err))
@@ -27,8 +31,9 @@ func (n *Node) OpenSession(ctx context.Context) (SessionID, error) {
 	return wire.DecodeSessionID(result)
 }
 
-// CloseSession ends a session: none of its commands will be applied any more. That there is no such
-// session, or not any more, is no error. It can be called at any server.
+// CloseSession ends a session: none of its commands will be applied any more. It can be called at
+// any server. If there is no such session, or no longer, that is no error. The errors are those of
+// OpenSession.
 func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 	if err := ctx.Err(); err != nil {
 		return n.callError(notApplied(err))
@@ -37,15 +42,19 @@ func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 	return err
 }
 
-// ProposeInSession is Propose for a command of a session: however often a client has it proposed
-// under one number, at whichever servers and through whatever crashes of theirs, it is applied
-// once, and every call that returns a result returns that of the one time.
+// ProposeInSession is Propose for a command of a session. A client may have the command proposed
+// any number of times under one number, at any servers and through any crashes of them: it is
+// applied once. Every call that returns a result returns the result of that one time. data is the
+// command as for Propose, and command says which one of its session it is (Session.Next).
 //
-// An error is ErrNotApplied or ErrOutcomeUnknown, as of Propose; the latter is the reason to send
-// the command again, unless it is one of two. ErrSessionExpired: there is no such session any more,
-// so that nobody knows whether an earlier copy of the command was applied; none will be from now
-// on. ErrSessionAnswered: the client has said with a later command that it won't send this one
-// again. With Only, that there is no other copy is taken at the caller's word, and both are
+// The error is a *CallError, and ErrNotApplied or ErrOutcomeUnknown as for Propose.
+// ErrOutcomeUnknown is the reason to send the command again, except with one of two reasons.
+// ErrSessionExpired: there is no such session any more. Nobody knows whether an earlier copy of the
+// command was applied, but none will be from now on. ErrSessionAnswered: the client has said, with
+// a later command, that it won't send this one again.
+//
+// If command.Only is set, the client promises that it sent no other copy of the command, and sends
+// none before this call has returned. It is taken at its word, and both reasons then come with
 // ErrNotApplied.
 func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, data []byte) ([]byte, error) {
 	if err := command.Check(); err != nil {
@@ -62,22 +71,24 @@ func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, dat
 	return n.propose(ctx, Proposal{Kind: wire.EntrySessionCommand, Data: n.slabs.copy(head, data), Only: command.Only})
 }
 
-// A Session numbers the commands of one client: it is the client's side of a session, and needs no
-// Node. It may be used by several goroutines.
+// A Session is the client's side of a session: it numbers the commands of one client. It needs no
+// Node, so a client can use it on another machine. Several goroutines may use it.
 type Session struct {
 	id SessionID
 
 	mu           sync.Mutex
 	lowest, next uint64
-	done         [wire.MaxSessionCommands]bool // of those from lowest to next, at the number modulo the length
+	// done says which commands from lowest to next are done, each at its number modulo the length.
+	done [wire.MaxSessionCommands]bool
 }
 
-// NewSession returns the client's side of a session that was just opened.
+// NewSession returns the client's side of a session that was just opened. Its first command has the
+// number 1.
 func NewSession(id SessionID) *Session { return ResumeSession(id, 1) }
 
 // ResumeSession returns the client's side of a session whose client was started again, or has lost
-// count: it sends the commands from next on, and none below. The first of them lets go of the
-// results of all others.
+// count. It sends the commands from the number next on, and none below; 0 stands for 1. As soon as
+// the first of them is applied, the servers let go of the results of all commands below.
 func ResumeSession(id SessionID, next uint64) *Session {
 	next = max(next, 1)
 	return &Session{id: id, lowest: next, next: next}
@@ -86,9 +97,9 @@ func ResumeSession(id SessionID, next uint64) *Session {
 // ID returns the session's ID.
 func (s *Session) ID() SessionID { return s.id }
 
-// Next returns the number of the next command. It is ErrOverloaded to ask for it while the command
-// with the number MaxSessionCommands below it isn't done. The command may be sent any number of
-// times, until Done.
+// Next returns the number of the next command. The command may then be sent any number of times,
+// until Done. At most MaxSessionCommands numbers of package wire may be in use at once: the error
+// is ErrOverloaded while the command that many numbers below the next one isn't done.
 func (s *Session) Next() (SessionCommand, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,8 +111,9 @@ func (s *Session) Next() (SessionCommand, error) {
 	return SessionCommand{Session: s.id, Sequence: s.next - 1, Lowest: s.lowest}, nil
 }
 
-// Done says that a command will not be sent again, because its outcome is known or doesn't matter
-// any more. The servers learn of it with the next command.
+// Done says that the client won't send a command again, because it knows the outcome, or because
+// the outcome doesn't matter any more. The servers learn of it with the next command. A command of
+// another session, or one that is done already, is ignored.
 func (s *Session) Done(command SessionCommand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -16,8 +15,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A command of a session is applied once, and every call gets the result of that one time: at
-// whichever servers it is proposed, also after all of them have started again (§6.3).
+// A command of a session is applied once, and every call gets the result of that one time (§6.3).
+// It doesn't matter at which servers the command is proposed, nor that all servers start again
+// between.
 func TestSessionCommandIsAppliedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -49,7 +49,7 @@ func TestSessionCommandIsAppliedOnce(t *testing.T) {
 	})
 }
 
-// A caller who was told that the outcome is unknown learns it by sending the command again.
+// A caller that was told that the outcome is unknown learns it by sending the command again.
 func TestSessionTellsAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -80,8 +80,9 @@ func TestSessionTellsAnUnknownOutcome(t *testing.T) {
 	})
 }
 
-// The log alone expires sessions: who opens one too many ends the one that was used least recently.
-// A command of that one is not applied again, and whether it ever was is told only if it is known.
+// The log alone expires sessions. When one session too many is opened, the one that was used least
+// recently ends. Its commands are not applied again. Whether one ever was is told only if it is
+// known.
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, memory.Faults{})
@@ -96,7 +97,7 @@ func TestSessionsExpire(t *testing.T) {
 			require.NoError(t, err)
 			ids = append(ids, id)
 		}
-		for i := range ids { // the first one is used last
+		for i := range ids { // the session that was opened first is used last
 			_, err := a.ProposeInSession(t.Context(), raft.SessionCommand{Session: ids[1-i], Sequence: 1, Lowest: 1}, []byte("x"))
 			require.NoError(t, err)
 		}
@@ -123,7 +124,8 @@ func TestSessionsExpire(t *testing.T) {
 	})
 }
 
-// What a client has let go of is refused when it comes late: also a command that was never applied.
+// A command that its client has let go of is refused when it comes late, also if it was never
+// applied.
 func TestSessionRefusesWhatWasLetGoOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
@@ -194,8 +196,8 @@ func TestSessionCallsCheckWhatTheyGet(t *testing.T) {
 	})
 }
 
-// The client's side of a session names the lowest number that isn't done, and never more than
-// MaxSessionCommands at a time.
+// The client's side of a session names the lowest number that isn't done. It hands out at most
+// MaxSessionCommands numbers at a time.
 func TestSessionNumbersItsCommands(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := raft.SessionID{Term: 2, Index: 9}
@@ -256,7 +258,7 @@ func TestConfigBoundsSessions(t *testing.T) {
 	}
 }
 
-// What callers may not propose isn't appended, wherever it comes from.
+// An entry that callers may not propose isn't appended, whichever server it comes from.
 func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 	c := founded(t, 3)
 	for _, e := range []raft.Entry{
@@ -279,41 +281,4 @@ func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 		c.deliver(request.Message().In(forward.Envelope))
 		require.Equal(t, before, c.status("a").Last, "%v", e.Kind)
 	}
-}
-
-func ExampleNode_ProposeInSession() {
-	node, _ := newTally()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	id, err := node.OpenSession(ctx)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	session := raft.NewSession(id) // the client keeps this, and sends what Next returns along with each command
-
-	command, err := session.Next()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for range 3 { // the client heard no answer, perhaps, and asks again, perhaps another server
-		sum, err := node.ProposeInSession(ctx, command, []byte("5"))
-		switch {
-		case errors.Is(err, raft.ErrSessionExpired):
-			fmt.Println("nobody knows any more whether 5 was added")
-		case err != nil:
-			fmt.Println("ask again:", err)
-		default:
-			fmt.Println("sum:", string(sum))
-		}
-	}
-	session.Done(command)
-	if err := node.Close(ctx); err != nil {
-		fmt.Println(err)
-	}
-	// Output:
-	// sum: 5
-	// sum: 5
-	// sum: 5
 }

@@ -2,11 +2,12 @@ package raft
 
 import "sync"
 
-// A slabPool keeps slabs that have room.
+// A slabPool keeps slabs that have room left.
 type slabPool struct{ pool sync.Pool }
 
-// copy copies a command, after a head, into a piece of memory that it shares with its neighbours in
-// time, since they live and die together in the log.
+// copy copies head and command, one behind the other, into a slab. Commands that were proposed at
+// about the same time share a slab: they live and die together in the log. A command that would
+// fill an eighth of a slab gets memory of its own.
 func (p *slabPool) copy(head, command []byte) []byte {
 	size := len(head) + len(command)
 	if size > slabBytes/8 {
@@ -26,7 +27,8 @@ func (p *slabPool) copy(head, command []byte) []byte {
 	return data
 }
 
-// A slab is memory for commands: what lies past its length was never written.
+// A slab is memory for commands. Nothing was ever written past its length.
 type slab struct{ free []byte }
 
+// slabBytes is the size of a slab.
 const slabBytes = 16 << 10

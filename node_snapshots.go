@@ -11,27 +11,29 @@ import (
 
 // Snapshots have goroutines of their own, which come and go:
 //
-//	goroutine          owns                            ends when
-//	────────────────   ─────────────────────────────   ───────────────────────────────────────────────────────
-//	transfers.store    what the state machine has      it is written, or the node stops
-//	                   captured, one at a time
-//	transfers.send     a stream to another server      all is sent, the stream breaks, the core or the node stops it
-//	transfers.take     a stream from another server    all has come, the stream breaks, the core or the node stops it
-//	receiver.discard   –                               what was received is thrown away
+//	goroutine         owns                          ends when
+//	────────────────  ────────────────────────────  ──────────────────────────────────────────────
+//	transfers.store   a captured state, of which    the state is written, or the node stops
+//	                  there is one at a time
+//	transfers.send    a stream to another server    all is sent, the stream breaks, or the core or
+//	                                                the node stops it
+//	transfers.take    a stream from another server  all has come, the stream breaks, or the core or
+//	                                                the node stops it
+//	receiver.discard  nothing                       what was received is thrown away
 //
-// They report to the loop like the lanes, and decide nothing. Those of streams are in
-// node_streams.go.
+// transfers.take runs in a goroutine of the transport, the others in goroutines of the node. They
+// report to the loop as the lanes do, and decide nothing. Those of streams are in node_streams.go.
 
-// streamBuffer is how much of a snapshot is read or written at a time. On a slow connection a piece
-// must get through well before a stream is given up as standing still.
+// streamBuffer is how many bytes of a snapshot are read or written at a time. On a slow connection
+// a piece must get through well before the stream is given up as standing still.
 const streamBuffer = 16 << 10
 
-// reportEvery is after how many bytes of a stream its progress is reported, or after a heartbeat
-// interval when that is sooner.
+// reportEvery is after how many bytes of a stream its progress is reported. If a heartbeat interval
+// passes first, it is reported then.
 const reportEvery = 1 << 20
 
-// transfers bring snapshots to and fro: from the state machine into the storage, and from server to
-// server.
+// transfers bring snapshots to and fro: from the state machine into the storage, and from one
+// server to another.
 type transfers struct {
 	storage       Storage
 	transport     Transport
@@ -46,11 +48,11 @@ type transfers struct {
 	receiver receiver
 }
 
-// errStopping ends what a stopping node doesn't wait for.
+// errStopping ends the work that a stopping node doesn't wait for.
 var errStopping = errors.New("raft: the node is stopping")
 
-// takeSnapshot captures the state, and leaves it to another goroutine to write it down. That it
-// can't be captured is no failure of the node.
+// takeSnapshot captures the state, and leaves it to another goroutine to write it to the storage.
+// If the state can't be captured, that is no failure of the node.
 func (n *Node) takeSnapshot(meta *SnapshotMeta) {
 	start := stopwatchFor(n.trace.Snapshot != nil)
 	captured, err := n.lanes.applier.Snapshot(meta.Index)
@@ -62,11 +64,11 @@ func (n *Node) takeSnapshot(meta *SnapshotMeta) {
 	go n.transfers.store(meta, captured, start)
 }
 
-// store writes a captured state into the storage, beside what is applied.
+// store writes a captured state to the storage, while the state machine goes on to apply.
 func (t *transfers) store(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
 	defer t.life.leave()
 	size, err := uint64(0), errSnapshotCut
-	defer func() { t.taken(meta, size, start, err) }() // also when it has ended the goroutine
+	defer func() { t.taken(meta, size, start, err) }() // also when WriteTo ends the goroutine
 	err = guard("snapshot", func() error {
 		into, err := t.storage.CreateSnapshot(*meta)
 		if err != nil {
@@ -84,10 +86,10 @@ func (t *transfers) store(meta *SnapshotMeta, captured io.WriterTo, start time.T
 	})
 }
 
-// errSnapshotCut says that the state machine has ended the goroutine that was writing its snapshot.
-var errSnapshotCut = errors.New("raft: the snapshot was not written to its end")
+// errSnapshotCut says that the state machine ended the goroutine that was writing its snapshot.
+var errSnapshotCut = errors.New("raft: the state machine ended the goroutine that was writing its snapshot")
 
-// taken reports how it went.
+// taken reports whether a snapshot was taken.
 func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
 	t.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
 	if err != nil {
@@ -101,7 +103,7 @@ func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err 
 	t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotTaken(now, size) })
 }
 
-// A countingWriter counts what goes through it, until ctx ends.
+// A countingWriter counts the bytes that go through it. It fails once ctx has ended.
 type countingWriter struct {
 	to    io.Writer
 	ctx   context.Context
@@ -117,8 +119,8 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// restoreSnapshot restores the state machine from the current snapshot. If that fails, what the
-// state is isn't known.
+// restoreSnapshot restores the state machine from the current snapshot. If that fails, the node
+// stops: nobody knows what the state is.
 func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	start := stopwatchFor(n.trace.Snapshot != nil)
 	reader, err := n.transfers.open(meta)
@@ -135,8 +137,8 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	return nil
 }
 
-// open opens the current snapshot. If that isn't the one that is meant any more, the error is
-// ErrNoSnapshot.
+// open opens the current snapshot. The error is ErrNoSnapshot if it isn't the expected one any
+// more.
 func (t *transfers) open(meta *SnapshotMeta) (io.ReadCloser, error) {
 	found, reader, err := t.storage.OpenSnapshot()
 	if err != nil {
@@ -161,20 +163,22 @@ func (r *stoppableReader) Read(b []byte) (int, error) {
 	return r.from.Read(b)
 }
 
-// Snapshot takes a snapshot that covers at least what was applied when it was called, and returns
-// the index that the current snapshot then covers: at once, if it does so already. The log before
-// it may be forgotten from then on. The core takes snapshots by itself; this is for who wants one
-// now.
+// Snapshot takes a snapshot now. The node takes snapshots by itself (Config.SnapshotMinBytes), so
+// this is for a service that wants one at a certain moment, before a backup for instance. The
+// snapshot covers at least what was applied when Snapshot was called; if the current one does so
+// already, none is taken. Snapshot returns the index that the current snapshot covers. The log up
+// to the snapshot may be forgotten from then on.
 //
-// An error says that it couldn't be taken, and then the old snapshot and the log are as they were:
-// the state machine's or the storage's error, ErrNoSnapshot while nothing has been applied,
-// ErrOverloaded, ctx.Err(), ErrClosed or ErrStopped.
+// After an error the old snapshot and the log are as they were. The error wraps that of the state
+// machine or of the storage, ErrNoSnapshot while nothing was applied yet, ErrOverloaded, ErrClosed,
+// ErrStopped with the failure that stopped the node, or ctx.Err(): then the snapshot may still be
+// taken later.
 func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, snapshotNotTaken(err)
 	}
 	answer := make(chan SnapshotAnswer, 1)
-	var number uint64 // belongs to the loop
+	var number uint64 // only the loop uses it
 	err := n.inbox.report(func(l *loop, now Instant) {
 		number = l.core.Snapshot(now)
 		l.snapshots.calls[number] = answer
@@ -189,7 +193,7 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 		}
 		return a.Index, nil
 	case <-ctx.Done():
-		_ = n.inbox.report(func(l *loop, _ Instant) { // or else the node has stopped
+		_ = n.inbox.report(func(l *loop, _ Instant) { // an error says that the node has stopped
 			l.core.CancelSnapshot(number)
 			delete(l.snapshots.calls, number)
 		})

@@ -21,7 +21,7 @@ func small(config *raft.Config) {
 	config.SnapshotMinBytes, config.SnapshotFactor, config.TailBytes = 2000, 1, 1
 }
 
-// proposeMany proposes commands of a hundred bytes and returns them.
+// proposeMany proposes commands of a hundred bytes each, and returns them.
 func proposeMany(t *testing.T, node *raft.Node, name string, count int) []string {
 	t.Helper()
 	var commands []string
@@ -101,8 +101,8 @@ func TestSnapshotOfNothing(t *testing.T) {
 	})
 }
 
-// A snapshot that can't be taken is the caller's to know, and nobody else's: the log stays, and
-// applying goes on.
+// If a snapshot can't be taken, the caller of Snapshot hears of it, and nothing else comes of it:
+// the log stays, and applying goes on.
 func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 	broken := errors.New("no room in the notebook")
 	for name, breakIt := range map[string]func(c *cluster, err error){

@@ -6,65 +6,72 @@ import (
 	"time"
 )
 
-// A Status is what a node shows of itself at one moment.
+// A Status is what a node knows at one moment. It belongs to the caller. It is for people and for
+// supervision: a Leadership is cheaper, and an Event comes by itself.
 type Status struct {
 	ID   ServerID
-	Role string // "follower", "pre-candidate", "candidate" or "leader"; "stopped" at the end
+	Role string // "follower", "pre-candidate", "candidate" or "leader", and "stopped" at the end
 	Term Term
 
-	// Leader leads in Term, as far as this server knows; "" while it knows of none. LeaderAddress
-	// is where to reach it.
+	// Leader is the server that leads in Term, as far as this server knows; "" while it knows none.
+	// LeaderAddress is where the other servers reach it.
 	Leader        ServerID
 	LeaderAddress string
 
-	// Applied ≤ Commit ≤ Last, and Stable ≤ Last: what the state machine has applied, what is
-	// committed, what is in the log, and what of it is on this server's disk. Snapshot is what the
-	// current snapshot covers.
+	// These say how far this server has come in the log (Figure 2). Applied ≤ Commit ≤ Last, and
+	// Stable ≤ Last. Last is the last entry in the log. Stable is the last one on this server's
+	// disk. Commit is the last one that it knows to be committed. Applied is the last one that its
+	// state machine has applied. Snapshot is the last one that its current snapshot covers.
 	Snapshot, Applied, Commit, Stable, Last Index
 
-	// Cluster is zero and Members is empty until the server belongs to a cluster. They are as in
-	// the latest configuration in the log, committed or not, which is the entry at
-	// ConfigurationIndex. While a change of the members is under way, Next are those to be, if
-	// servers catch up for it, and Old those that were, if both must agree.
+	// Cluster is zero and Members is empty until the server belongs to a cluster. The members are
+	// those of the latest configuration in the log, committed or not, which is the entry at
+	// ConfigurationIndex. While a change of the members is under way, Next are the members that are
+	// to be, if servers still catch up for it, and Old are the members that were, if a majority of
+	// both is needed (§4.3).
 	Cluster            ClusterID
 	Members, Old, Next []Member
 	ConfigurationIndex Index
-	// Level is the one in force, by the same configuration.
+	// Level is the one that is in force, by the same configuration.
 	Level Level
 
-	// PendingProposals, PendingReads and PendingCalls count the callers who wait.
+	// PendingProposals, PendingReads and PendingCalls are how many callers at this server wait.
 	PendingProposals, PendingReads, PendingCalls int
 
-	// HandingOver is the server that this one, which leads, hands over to. Lease is for how long
-	// its lease runs unless it is renewed; 0 while it has none.
+	// HandingOver is the server to which this server, as the leader, hands over; "" when there is
+	// none. Lease is how long the lease of this leader still runs unless it is renewed; 0 while it
+	// has none.
 	HandingOver ServerID
 	Lease       time.Duration
 
-	// Trouble says why this server takes no part in its cluster, if it has a reason to think that
-	// it doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or
-	// ErrNoCluster.
+	// Trouble says why this server takes no part in its cluster, as far as it can tell:
+	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrRemoved, ErrOtherCluster, ErrOutdated or
+	// ErrNoCluster. It is nil otherwise.
 	Trouble error
 
-	// NoLeader explains why there is no leader, nil while one is known. Command, Read and Call
-	// explain what the oldest call of Propose, of Read and of those about the cluster itself
-	// (AddServer, TransferLeadership, …) at this server waits for, nil while none waits.
+	// NoLeader explains why there is no leader; it is nil while one is known. The next three
+	// explain what the oldest call of its kind at this server waits for; each is nil while no such
+	// call waits. Command is for Propose and for sessions, Read for the three kinds of reads, and
+	// Call for the calls about the cluster itself (AddServer, TransferLeadership and so on).
 	NoLeader            *NoLeader
 	Command, Read, Call *Wait
-	// Peers are the other servers as this one, while it leads, knows them.
+	// Peers are the other servers as this one knows them. It is empty unless this server leads.
 	Peers []PeerStatus
-	// Receiving is where the transfer of a snapshot to this server stands, nil when there is none.
-	// After it, and after a start with a snapshot, the state machine is restored, which is the last
-	// stage.
+	// Receiving says how far the transfer of a snapshot to this server has come; nil when there is
+	// none. The last stage of a transfer is that the state machine is restored. After a start with
+	// a snapshot there is only this stage.
 	Receiving *TransferStatus
-	// Disk, CatchUp and Machine are the lanes: writes, reads of entries that have left memory,
-	// batches for the state machine.
+	// Disk, CatchUp and Machine are the lanes of the node: writes to the storage, reads of entries
+	// that have left memory, and batches for the state machine.
 	Disk, CatchUp, Machine LaneStatus
-	// Diverged is a *Divergence when another server's state machine was found to give other results
-	// than the one here (Config.CompareResults), and nil otherwise.
+	// Diverged is a *Divergence if the state machine of another server gave other results than the
+	// one here (Config.CompareResults). It is nil otherwise.
 	Diverged error
 }
 
-// Status returns what the node is and knows now, or, when it has stopped, what it knew at the end.
+// Status returns what the node knows now. After the node has stopped, it returns what the node knew
+// at the end. It waits for the loop, which waits for nothing: so it returns soon also while the
+// disk or the state machine hangs.
 func (n *Node) Status() Status {
 	answer := make(chan Status, 1)
 	if n.inbox.query(answer) {
@@ -76,7 +83,7 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// status makes a Status of the core's own.
+// status makes a Status from what the core knows.
 func (l *loop) status() Status {
 	c := l.core.Status()
 	s := Status{
@@ -99,7 +106,8 @@ func (l *loop) status() Status {
 	return s
 }
 
-// stoppedStatus is the last status. Of a core that is broken only the name is known.
+// stoppedStatus returns the last status. A core that broke isn't asked any more: then the status
+// says only which server it was.
 func (l *loop) stoppedStatus(intact bool) Status {
 	s := Status{ID: l.id}
 	if intact {
@@ -115,7 +123,7 @@ func (l *loop) stoppedStatus(intact bool) Status {
 // stoppedRole is the role of a node that has stopped.
 const stoppedRole = "stopped"
 
-// reply answers a question for the status, unless it was answered.
+// reply answers a question for the status, unless it was answered before.
 func reply(question chan<- Status, s Status) {
 	select {
 	case question <- s:
@@ -123,7 +131,7 @@ func reply(question chan<- Status, s Status) {
 	}
 }
 
-// logFailure says why the node stops, with the stack if it was a panic.
+// logFailure logs why the node stops, with the stack if it was a panic.
 func (l *loop) logFailure(cause error) {
 	attributes := []any{"err", cause, "term", l.shown.standing.Term}
 	var panicked *PanicError
@@ -133,7 +141,7 @@ func (l *loop) logFailure(cause error) {
 	l.logger.Error("raft: stopped", attributes...)
 }
 
-// explain fills in why things are as they are.
+// explain fills in the explanations: why things are as they are.
 func (l *loop) explain(s *Status) {
 	now, why := l.read, l.core.Explain()
 	if s.NoLeader = why.NoLeader; s.NoLeader != nil {

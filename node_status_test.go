@@ -92,7 +92,8 @@ func TestStatusExplainsWhatAnIsolatedLeaderWaitsFor(t *testing.T) {
 			require.Equal(t, 1, peer.InFlight)
 		}
 
-		time.Sleep(electionTimeout) // it has stepped down, and its successor's entry will show what became of the command
+		// The leader steps down. The entry of its successor will show what became of the command.
+		time.Sleep(electionTimeout)
 		status = leader.Status()
 		require.Equal(t, raft.WaitLeader, status.Read.On)
 		require.Equal(t, electionTimeout*3/2, status.Read.For)
@@ -108,7 +109,7 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 		leader, others := c.leader()
 		follower, id := others[0], leader.Status().ID
 		name := follower.Status().ID
-		c.network.Cut(name, id) // it hears the leader, and isn't heard
+		c.network.Cut(name, id) // the follower hears the leader, but the leader doesn't hear it
 		proposed := propose(within(t, time.Minute), follower, "x")
 		answered := read(within(t, time.Minute), follower)
 		time.Sleep(electionTimeout / 2)
@@ -136,8 +137,8 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 	})
 }
 
-// A change of the members waits for new servers to answer, and to catch up; a transfer for the next
-// leader.
+// A change of the members waits for new servers to answer, and then to catch up. A transfer waits
+// for the next leader.
 func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
@@ -158,7 +159,7 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 		require.ErrorIs(t, <-added, raft.ErrUnreachable)
 		require.Nil(t, leader.Status().Call)
 
-		// A server that answers and then hears nothing doesn't catch up.
+		// A server that answers, and is then cut off, doesn't catch up.
 		c.join("d")
 		c.network.SetLinkFaults(id, "d", memory.Faults{MinDelay: electionTimeout / 4, MaxDelay: electionTimeout / 4})
 		added = call(others[0], func() error {
@@ -186,8 +187,8 @@ func TestStatusExplainsWhatACallWaitsFor(t *testing.T) {
 	})
 }
 
-// What is in a follower's log waits for the word of the leader, which waits for a majority of the
-// disks.
+// A command in the log of a follower waits for the leader's word that it is committed. The leader
+// waits for a majority of the disks.
 func TestStatusExplainsACommitThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})

@@ -5,26 +5,26 @@ import (
 	"sync/atomic"
 )
 
-// A lifetime is the way of a node from its start to its end: its goroutines, and what is left when
-// they are gone.
+// A lifetime follows a node from its start to its end. It counts the goroutines, and holds what is
+// left when they are gone.
 type lifetime struct {
 	ctx    context.Context // ends when the node stops
 	cancel context.CancelFunc
 
 	done   chan struct{} // closed when the node has stopped
-	failed error         // set before done is closed: why, or nil after Close
-	last   Status        // likewise
+	failed error         // set before done is closed: the failure, or nil after Close
+	last   Status        // set before done is closed
 
-	goroutines   atomic.Int32  // that run
-	storageUsers atomic.Int32  // those of them that write or read the log
+	goroutines   atomic.Int32  // how many run
+	storageUsers atomic.Int32  // how many of them may write or read the log
 	released     chan struct{} // closed when none runs any more
-	// closing and storageClose are what closing the transport and the storage returned, set before
-	// released is closed.
+	// closing is the error of closing the transport, and storageClose that of closing the storage.
+	// They are set before released is closed.
 	closing, storageClose error
 }
 
-// begin begins with the goroutines that are there from the start: the loop and three lanes, of
-// which all but the machine's use the storage.
+// begin counts the goroutines that are there from the start: the loop and three lanes. All of them
+// but the machine lane use the storage.
 func (f *lifetime) begin() {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.done, f.released = make(chan struct{}), make(chan struct{})
@@ -35,14 +35,14 @@ func (f *lifetime) begin() {
 // enter counts another goroutine, which ends with leave.
 func (f *lifetime) enter() { f.goroutines.Add(1) }
 
-// leave is the last that each goroutine does.
+// leave is the last call of each goroutine.
 func (f *lifetime) leave() {
 	if f.goroutines.Add(-1) == 0 {
 		close(f.released)
 	}
 }
 
-// leaveStorage is the last that each goroutine does that uses the storage. The last of them closes
+// leaveStorage is the last call of each goroutine that uses the storage. The last of them closes
 // it.
 func (n *Node) leaveStorage() {
 	if n.life.storageUsers.Add(-1) == 0 {
@@ -57,7 +57,7 @@ func (n *Node) run(l *loop) {
 	l.run(func(cause error, intact bool) { n.finish(l, cause, intact) })
 }
 
-// finish ends the node's part in the cluster: every caller gets an honest answer, and then
+// finish ends the node's part in the cluster. Every caller gets an honest answer, and then
 // everything is let go. intact says that the core can still be asked.
 func (n *Node) finish(l *loop, cause error, intact bool) {
 	reason := ErrClosed
@@ -75,8 +75,8 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	n.life.closing = guard("transport", n.config.Transport.Close)
 }
 
-// end answers whoever waits for the loop, which takes no more turns, and returns the last status.
-// rest is what the inbox held besides.
+// end answers everybody who waits for the loop, which takes no more turns. It returns the last
+// status. rest is what the inbox still held. intact says that the core can still be asked.
 func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	if intact {
 		intact = guard("core", func() error { l.settle(rest, reason); return nil }) == nil
@@ -111,8 +111,8 @@ func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	return last
 }
 
-// settle lets the core answer what it can: it knows what was applied, and which commands never left
-// this server.
+// settle lets the core answer what it can. The core knows which commands were applied, and which
+// commands never left this server.
 func (l *loop) settle(rest *intake, reason error) {
 	now := l.clock.now()
 	for _, got := range []*intake{&l.intake, rest} {

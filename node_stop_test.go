@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A captor is a state machine that shows what it is to apply, and is held up at it.
+// A captor is a state machine that hands out the entries that it is to apply, and then waits.
 type captor struct {
 	StateMachine
 	entries chan []Entry
@@ -19,8 +19,8 @@ func (c *captor) Apply(entries []Entry, _ [][]byte) {
 	<-c.release
 }
 
-// What the state machine has answered by the time that a node stops goes to the caller, and so does
-// the last status.
+// When a node stops, a result that the state machine has given by then still goes to its caller. A
+// question for the status gets the last status.
 func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		machine := &captor{entries: make(chan []Entry, 1), release: make(chan struct{})}
@@ -37,7 +37,7 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 		synctest.Wait()
 
 		status := make(chan Status, 1)
-		n.inbox.mu.Lock() // the loop sees all of it at once
+		n.inbox.mu.Lock() // so that the loop takes all of this in one turn
 		got := &n.inbox.intake
 		got.batches = append(got.batches, Batch{
 			Last: command.Index, Term: command.Term,

@@ -11,7 +11,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// send sends the current snapshot in a stream.
+// send sends the current snapshot to another server in a stream, and reports how it went.
 func (t *transfers) send(ctx context.Context, send SendSnapshot) {
 	defer t.life.leave()
 	start, sent := stopwatchFor(t.trace.Snapshot != nil), uint64(0)
@@ -25,15 +25,15 @@ func (t *transfers) send(ctx context.Context, send SendSnapshot) {
 	if err != nil && ctx.Err() == nil {
 		t.logger.Warn("raft: snapshot not sent", "peer", send.Header.To, "index", send.Meta.Index, "err", err)
 	}
-	_ = t.inbox.report(func(l *loop, now Instant) { // or else the node has stopped
+	_ = t.inbox.report(func(l *loop, now Instant) { // an error says that the node has stopped
 		l.snapshots.sends[send.Stream]()
 		delete(l.snapshots.sends, send.Stream)
 		l.core.SnapshotSent(now, send.Stream, err)
 	})
 }
 
-// stream writes a snapshot to a stream, and returns how many bytes of it. Only what reading it says
-// is an error of the snapshot's.
+// stream writes a snapshot to a stream. It returns how many bytes it wrote, without those before
+// the offset. Its error tells whether the stream broke (errStream) or the snapshot can't be read.
 func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
 	reader, err := t.open(&send.Meta)
 	if err != nil {
@@ -56,7 +56,8 @@ func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64
 	return sent, err
 }
 
-// copy copies what is left of a snapshot, at the rate that is allowed, and returns how many bytes.
+// copy copies the rest of a snapshot, at the rate that is allowed. It returns how many bytes it
+// copied.
 func (t *transfers) copy(ctx context.Context, send *SendSnapshot, from io.Reader, into io.Writer) (sent uint64, err error) {
 	head := send.Header.SnapshotStream()
 	offset, size := head.Offset, head.Bytes
@@ -81,7 +82,8 @@ func (t *transfers) copy(ctx context.Context, send *SendSnapshot, from io.Reader
 	return sent, nil
 }
 
-// shortSnapshot says that a snapshot has fewer bytes than it had, or can't be read.
+// shortSnapshot makes the error of a snapshot that can't be read. A snapshot that has fewer bytes
+// than it had is damaged.
 func shortSnapshot(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: the snapshot ends too early", ErrCorrupt)
@@ -89,18 +91,18 @@ func shortSnapshot(err error) error {
 	return err
 }
 
-// errStream says that a stream is broken, whatever its transport calls that.
+// errStream says that a stream is broken, by whatever name its transport calls that.
 var errStream = errors.New("raft: stream broken")
 
 func streamBroken(err error) error { return fmt.Errorf("%w: %v", errStream, err) }
 
-// A pace keeps what is sent within a rate.
+// A pace keeps a stream within a rate.
 type pace struct {
 	perSecond, piece int
 	timer            *time.Timer
 }
 
-// pieces is how many there are in a second when the rate is low.
+// pieces is how many pieces are sent in a second when the rate is low.
 const pieces = 20
 
 func newPace(perSecond int) *pace {
@@ -112,7 +114,7 @@ func newPace(perSecond int) *pace {
 	return p
 }
 
-// wait waits until bytes may be sent after those before.
+// wait waits until so many bytes may be sent after those before.
 func (p *pace) wait(ctx context.Context, bytes int) error {
 	if p.timer == nil {
 		return nil
@@ -132,7 +134,7 @@ func (p *pace) stop() {
 	}
 }
 
-// A streamProgress reports how far a stream has come, now and then.
+// A streamProgress reports from time to time how far a stream has come.
 type streamProgress struct {
 	t      *transfers
 	report func(c *Core, now Instant, at uint64)
@@ -144,32 +146,33 @@ func (t *transfers) newProgress(report func(c *Core, now Instant, at uint64), at
 	return &streamProgress{t: t, report: report, at: at, since: time.Now()}
 }
 
-// reached notes how far it has come.
+// reached notes how far the stream has come.
 func (p *streamProgress) reached(at uint64) {
 	if at-p.at < reportEvery && time.Since(p.since) < p.t.progressEvery {
 		return
 	}
 	p.at, p.since = at, time.Now()
-	_ = p.t.inbox.report(func(l *loop, now Instant) { p.report(l.core, now, at) }) // or else the node has stopped
+	// An error says that the node has stopped.
+	_ = p.t.inbox.report(func(l *loop, now Instant) { p.report(l.core, now, at) })
 }
 
-// receiver is this server's side of the streams that others open. One of them at a time brings
-// something.
+// A receiver is this server's side of the streams that other servers open. At most one of them
+// stores a snapshot at a time.
 type receiver struct {
 	mu       sync.Mutex
 	last     uint64
 	arrivals map[uint64]*arrival
 
-	// storing is held by who stores, and guards what follows.
+	// storing is held by the goroutine that stores, and guards the fields below it.
 	storing sync.Mutex
-	writer  SnapshotWriter // nil for none
-	begun   uint64         // the stream that has begun it
+	writer  SnapshotWriter // nil while nothing is stored
+	begun   uint64         // the stream with which writer began
 	held    uint64
 }
 
-// An arrival is a stream that has come.
+// An arrival is a stream that another server has opened.
 type arrival struct {
-	verdict  chan *StreamVerdict // gets one
+	verdict  chan *StreamVerdict // gets the first verdict
 	stream   io.Closer
 	accepted bool
 }
@@ -190,8 +193,8 @@ func (r *receiver) leave(number uint64) {
 	delete(r.arrivals, number)
 }
 
-// judge tells a stream what becomes of it. One that was accepted before is closed, which ends
-// whoever reads from it.
+// judge tells a stream what becomes of it. If the stream was accepted before and is refused now, it
+// is closed, which ends the goroutine that reads from it.
 func (r *receiver) judge(v *StreamVerdict) {
 	r.mu.Lock()
 	a := r.arrivals[v.Stream]
@@ -199,15 +202,15 @@ func (r *receiver) judge(v *StreamVerdict) {
 	if a != nil && !a.accepted {
 		a.accepted = v.Accepted
 		verdict := *v
-		a.verdict <- &verdict // there is room for it: a stream is accepted once, and refused once otherwise
+		a.verdict <- &verdict // there is room: a stream gets only one verdict before it is accepted
 	}
 	r.mu.Unlock()
 	if closes {
-		_ = a.stream.Close() // it breaks, which is what is wanted
+		_ = a.stream.Close() // the stream breaks, and is meant to
 	}
 }
 
-// discard throws away what the streams up to one have brought.
+// discard throws away what was stored, if a stream up to this number has begun it.
 func (r *receiver) discard(t *transfers, upTo uint64) {
 	defer t.life.leave()
 	r.storing.Lock()
@@ -217,7 +220,7 @@ func (r *receiver) discard(t *transfers, upTo uint64) {
 	}
 }
 
-// abort throws away what is stored.
+// abort throws away what was stored.
 func (r *receiver) abort(t *transfers) {
 	if r.writer == nil {
 		return
@@ -229,9 +232,10 @@ func (r *receiver) abort(t *transfers) {
 	}
 }
 
-// take takes a snapshot from a stream, if the core wants it.
+// take receives a snapshot from a stream, if the core wants it. A goroutine of the transport runs
+// it.
 func (t *transfers) take(from ServerID, stream io.ReadCloser) {
-	defer func() { _ = stream.Close() }() // nobody is left who could be told
+	defer func() { _ = stream.Close() }() // nobody is left to be told of an error
 	header, err := readStreamHeader(stream)
 	if err != nil || header.From != from {
 		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
@@ -263,14 +267,15 @@ func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 	t.traceSnapshot(SnapshotTrace{
 		Kind: "received", Peer: from, Index: verdict.Meta.Index, Bytes: max(held, verdict.Offset) - verdict.Offset, Offset: verdict.Offset, Err: err,
 	}, start)
-	_ = t.inbox.report(func(l *loop, now Instant) { l.core.StreamEnded(now, number, held, end) }) // or else the node has stopped
+	// An error says that the node has stopped.
+	_ = t.inbox.report(func(l *loop, now Instant) { l.core.StreamEnded(now, number, held, end) })
 }
 
-// receive stores what a stream brings, and makes it durable when that is all.
+// receive stores what a stream brings. It makes the snapshot durable when all of it has come.
 func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
 	r.storing.Lock()
 	defer r.storing.Unlock()
-	failed := true // unless it has worked, or only the stream has broken
+	failed := true // unless all has come, or only the stream has broken
 	defer func() {
 		if failed {
 			r.abort(t)
@@ -286,7 +291,7 @@ func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (he
 		r.begun = v.Stream
 	}
 	if r.writer == nil || r.held != v.Offset {
-		return 0, StreamFailed, fmt.Errorf("%d bytes are stored, not %d", r.held, v.Offset)
+		return 0, StreamFailed, fmt.Errorf("the stream begins after %d bytes of the snapshot, but %d are stored", v.Offset, r.held)
 	}
 	progress := t.newProgress(func(c *Core, now Instant, at uint64) { c.StreamMoved(now, v.Stream, at) }, r.held)
 	buffer := make([]byte, streamBuffer)
@@ -343,7 +348,7 @@ func readStreamHeader(r io.Reader) (wire.Message, error) {
 		length |= int(prefix[i]) << (8 * i)
 	}
 	if length <= 0 || length > maxStreamHeader {
-		return wire.Message{}, fmt.Errorf("%w: a stream's header of %d bytes, more than %d", ErrMalformed, length, maxStreamHeader)
+		return wire.Message{}, fmt.Errorf("%w: a stream's header has %d bytes, not 1 to %d", ErrMalformed, length, maxStreamHeader)
 	}
 	// Memory is taken for what comes, not for what the length says.
 	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))

@@ -19,11 +19,11 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A fragile transport breaks each stream after so many bytes.
+// A fragile transport breaks each stream after a number of bytes.
 type fragile struct {
 	raft.Transport
 	mu      sync.Mutex
-	after   int // bytes; 0 for never
+	after   int // that number; 0 for never
 	streams int
 	bytes   int
 }
@@ -50,7 +50,8 @@ type fragileStream struct {
 
 func (s *fragileStream) Write(b []byte) (int, error) {
 	if s.of.after > 0 && s.bytes >= s.of.after {
-		return 0, errors.New("broken") // the network notices only when a goroutine of its own gets to it
+		// The network notices only later, when a goroutine of its own gets to it.
+		return 0, errors.New("broken")
 	}
 	n, err := s.WriteCloser.Write(b)
 	s.of.mu.Lock()
@@ -68,8 +69,8 @@ func (s *fragileStream) Close() error {
 	return s.WriteCloser.Close()
 }
 
-// away makes a cluster of three of which c has been away while the others compacted their logs,
-// with a snapshot of some bytes. It returns what was applied.
+// away makes a cluster of three. c is away while the others compact their logs, and their snapshot
+// has size bytes. It returns the commands that were applied.
 func away(t *testing.T, c *cluster, size int) []string {
 	t.Helper()
 	for _, id := range c.ids {
@@ -146,8 +147,8 @@ func TestServerThatWasAwayGetsASnapshot(t *testing.T) {
 	}
 }
 
-// What is done with snapshots is traced: also each of the streams that it took; and which one is
-// the current one is an event.
+// The trace tells what is done with snapshots, each stream of a transfer included. An event tells
+// which snapshot is the current one.
 func TestSnapshotsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
@@ -214,7 +215,8 @@ func TestProposalOverWhichASnapshotIsInstalled(t *testing.T) {
 		}
 		leader, others := c.leader()
 		cut := others[0].Status().ID
-		c.network.Cut(leader.Status().ID, cut) // it forwards, and hears nothing of what becomes of it
+		// The follower forwards the command, and doesn't hear what becomes of it.
+		c.network.Cut(leader.Status().ID, cut)
 		proposed := propose(t.Context(), others[0], "jumped over")
 		synctest.Wait()
 		for range 3 {
@@ -232,7 +234,7 @@ func TestProposalOverWhichASnapshotIsInstalled(t *testing.T) {
 	})
 }
 
-// A full disk is one on which a snapshot has no room.
+// A full disk is one that has no room for a snapshot.
 type full struct {
 	*disk
 	mu   sync.Mutex
@@ -305,8 +307,8 @@ func TestCloseWhileASnapshotIsOnItsWay(t *testing.T) {
 	}
 }
 
-// A stream that begins with anything but a header that was sent by who opened it is closed,
-// whatever it says.
+// A stream must begin with a header that comes from the server that opened it. Any other stream is
+// closed, whatever it says.
 func TestStreamsOfStrangersAreClosed(t *testing.T) {
 	head := wire.SnapshotStream{SnapshotRequest: wire.SnapshotRequest{Bytes: 1}}.Message().In(wire.Envelope{From: "b", To: "a", Term: 1})
 	header := wire.AppendMessage(nil, &head)
@@ -332,7 +334,7 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 				stranger.SetServers([]raft.Server{{ID: "a", Address: "at a"}})
 				stream, err := stranger.OpenStream(t.Context(), "a")
 				require.NoError(t, err)
-				_, _ = stream.Write(sent) // it may be closed already
+				_, _ = stream.Write(sent) // the receiver may have closed the stream already
 				_ = stream.Close()
 				synctest.Wait()
 				_, err = stream.Write(make([]byte, 1))
@@ -345,7 +347,7 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 	}
 }
 
-// Deaf is a handler that hears nothing.
+// A deaf handler ignores whatever it gets.
 type deaf struct{}
 
 func (deaf) Receive(wire.Message) {}

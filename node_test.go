@@ -17,15 +17,15 @@ import (
 	"github.com/e17579a5/raft/memory"
 )
 
-// A journal is a state machine that keeps the commands it applied; the result of a command is how
-// many there are.
+// A journal is a state machine that keeps the commands that it has applied. The result of a command
+// is how many there are.
 type journal struct {
 	mu       sync.Mutex
 	commands []string
 	before   func(command string) // called with each command before it is applied
 	saving   func() error         // called by each Snapshot
 	writing  func() error         // called while each snapshot is written
-	restored int                  // how often
+	restored int                  // how often it was restored
 }
 
 func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
@@ -92,7 +92,7 @@ type disk struct {
 	fail error         // what every Write returns
 	hang chan struct{} // what every Write waits for, if not nil
 
-	failed int // how many Writes returned that
+	failed int // how many Writes have failed
 }
 
 func (d *disk) Write(w raft.Write) error {
@@ -120,7 +120,7 @@ func (d *disk) set(fail error, hang chan struct{}) {
 	d.fail, d.hang = fail, hang
 }
 
-// A cluster is a few nodes on one in-memory network, in a bubble: time passes only while all of
+// A cluster is a few nodes on one network in memory, in a bubble. Time passes only while all of
 // them wait.
 type cluster struct {
 	t        *testing.T
@@ -131,7 +131,7 @@ type cluster struct {
 	disks    map[raft.ServerID]*disk
 	adjust   func(*raft.Config) // applied to each config before a start
 
-	transport *saboteur // of server a, in some tests
+	transport *saboteur // the transport of server a, in some tests
 }
 
 const electionTimeout = time.Second
@@ -189,8 +189,8 @@ func (c *cluster) close(id raft.ServerID) {
 	require.NoError(c.t, c.nodes[id].Close(c.t.Context()))
 }
 
-// leader waits for a leader that all servers agree on, leaving out some, and returns it with the
-// others.
+// leader waits until the servers agree on a leader. It returns the leader and the other servers.
+// The servers in without are left out.
 func (c *cluster) leader(without ...raft.ServerID) (leader *raft.Node, others []*raft.Node) {
 	for range 100 {
 		leader, others = nil, nil
@@ -282,8 +282,7 @@ func TestNodesAnswerAtEveryServer(t *testing.T) {
 	}
 }
 
-// Nobody who calls waits for a heartbeat to come by: not at a follower either, whose state machine
-// is slow.
+// No caller waits for the next heartbeat, also not at a follower whose state machine is slow.
 func TestCallersDontWaitForHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = time.Millisecond

@@ -7,58 +7,63 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A Trace is a set of functions that a node calls while it works, to measure it and to see what it
-// does, in the manner of net/http/httptrace. Any of them may be nil; one that is costs nothing, not
-// even a reading of the clock. The Trace is copied by Start.
+// A Trace is a set of functions that a node calls while it works. They are for measuring what the
+// node does and for seeing it, in the manner of net/http/httptrace. Each of them may be nil. One
+// that is nil costs nothing, not even a reading of the clock. Start copies the Trace.
 //
 // The rules:
 //
-//   - Each function says which goroutine calls it. The calls of one goroutine come one at a time, in the order of
-//     what they tell; those of different goroutines may come at the same time.
-//   - Whoever calls waits: the loop with everything that the node does, a lane with what is queued behind. So
-//     a function must not block. It counts, or hands on what it was told.
-//   - It must not call its own node, except Node.Leadership: most methods wait for the loop.
-//   - What it is told belongs to the node: nothing that a value points to is to be changed, or kept after
-//     the function has returned.
-//   - A panic in it stops the node, with a PanicError from the "trace".
+//   - Each function says which goroutine calls it. One goroutine makes its calls one at a time, in
+//     the order of what they tell. Two goroutines may call at the same time.
+//   - The goroutine that calls a function waits for it: the loop with everything that the node
+//     does, a lane with the work that is queued behind. So a function must not block. It counts, or
+//     hands on what it was told.
+//   - A function must not call its own node, except Node.Leadership: most methods wait for the
+//     loop.
+//   - What a function is told belongs to the node. It must not change anything that a value points
+//     to, and must not keep it after it has returned.
+//   - A panic of a function stops the node, with a PanicError from the "trace".
 type Trace struct {
 	// Turn is called by the loop at the end of each of its turns.
 	Turn func(TurnTrace)
-	// Received is called by the loop with each message before the core gets it, admitted or not.
+	// Received is called by the loop with each message before the core gets it, also with messages
+	// that the core will refuse.
 	Received func(wire.Message)
 	// Sent is called by the loop with each message before the transport gets it.
 	Sent func(wire.Message)
-	// Committed is called by the loop when this server learns that more is committed, with the last
-	// index.
+	// Committed is called by the loop when this server learns that more entries are committed, with
+	// the index of the last one.
 	Committed func(Index)
-	// Answered is called by the loop with the answer to each call that reached it, when the caller
-	// has got it. A Read whose context has ended gets none.
+	// Answered is called by the loop with the answer to each call that reached it, after the caller
+	// has got the answer. A read whose context has ended gets no answer.
 	Answered func(AnswerTrace)
 
-	// Wrote is called by the disk lane after each Storage.Write, before anybody hears of it.
+	// Wrote is called by the disk lane after each Storage.Write, before anything that rests on the
+	// write happens.
 	Wrote func(WriteTrace)
 	// Fetched is called by the catch-up lane after each Storage.Entries.
 	Fetched func(FetchTrace)
 	// Applied is called by the machine lane after each batch that the state machine has applied.
 	Applied func(ApplyTrace)
-	// Snapshot is called when a snapshot was taken, sent, received or restored, or wasn't, by the
-	// goroutine that has done it: the machine lane restores, the others come and go. A stream that
-	// is broken is told as well as the one that goes on where it was.
+	// Snapshot is called when a snapshot was taken, sent, received or restored, and when one of
+	// these has failed. The machine lane calls it for a restore, and goroutines that come and go
+	// for the rest. A stream that breaks is told, and so is the next one, which goes on where that
+	// ended.
 	Snapshot func(SnapshotTrace)
 }
 
-// A TurnTrace tells of one turn of the loop: what had gathered, and how long it took to hand it in
-// and to hand out what it caused.
+// A TurnTrace tells of one turn of the loop: how much had gathered, and how long the loop took to
+// hand it to the core and to hand out the effects.
 type TurnTrace struct {
-	Messages, Proposals, Reads int
-	Reports                    int // of the lanes
+	Messages, Proposals, Reads int // how many were handed in
+	Reports                    int // how many items the lanes had finished
 	Took                       time.Duration
 }
 
-// An AnswerTrace tells of the end of a call.
+// An AnswerTrace tells how a call ended.
 type AnswerTrace struct {
-	Kind   string        // "command", "read", or "call" for those about the cluster itself
-	Index  Index         // where a command was applied, or what a read was served at; 0 with an Err
+	Kind   string        // "command", "read", or "call" for a call about the cluster itself
+	Index  Index         // where the command was applied, or the read was served; 0 with an Err
 	Waited time.Duration // since the loop took the call
 	Err    error
 }
@@ -66,23 +71,23 @@ type AnswerTrace struct {
 // A WriteTrace tells of one Storage.Write.
 type WriteTrace struct {
 	Number  WriteNumber
-	Entries int   // how many
+	Entries int   // how many were written
 	Last    Index // of the last entry; 0 without entries
-	Bytes   int   // of commands and configurations
+	Bytes   int   // of the commands and configurations in the entries
 	Took    time.Duration
 	Err     error
 }
 
 // A FetchTrace tells of one Storage.Entries.
 type FetchTrace struct {
-	For         ServerID // the server that needs them, or "" for this one's state machine
-	After, Last Index    // what was asked for
-	Entries     int      // how many there were
+	For         ServerID // the server that needs the entries; "" for this one's state machine
+	After, Last Index    // those in (After, Last] were asked for
+	Entries     int      // how many were read
 	Took        time.Duration
 	Err         error
 }
 
-// An ApplyTrace tells of one batch that was applied.
+// An ApplyTrace tells of one batch that the state machine has applied.
 type ApplyTrace struct {
 	Entries int
 	Last    Index
@@ -93,16 +98,16 @@ type ApplyTrace struct {
 // A SnapshotTrace tells what was done with a snapshot.
 type SnapshotTrace struct {
 	Kind  string   // "taken", "sent", "received" or "restored"
-	Peer  ServerID // where it was sent to, or came from
-	Index Index    // that it covers
-	// Bytes are those that were written or sent. A stream begins behind the first Offset bytes,
-	// which the receiver holds from an earlier one.
+	Peer  ServerID // the server that it was sent to or came from; "" for the other two kinds
+	Index Index    // the last entry that it covers
+	// Bytes is how many bytes were written or sent. A stream begins after the first Offset bytes of
+	// the snapshot, which the receiver holds from an earlier stream.
 	Bytes, Offset uint64
-	Took          time.Duration // from its capture on, or for the stream
+	Took          time.Duration // since the capture of the state began, or of the stream or restore
 	Err           error
 }
 
-// stopwatchFor reads the clock if anybody wants to know.
+// stopwatchFor reads the clock if the trace wants to know.
 func stopwatchFor(wanted bool) (start time.Time) {
 	if wanted {
 		start = time.Now()
@@ -110,19 +115,19 @@ func stopwatchFor(wanted bool) (start time.Time) {
 	return start
 }
 
-// traced calls a function of the trace. It is for the lanes: a panic is their failure.
+// traced calls a function of the trace for a lane. A panic is the lane's failure.
 func traced(f func()) error {
 	return guard("trace", func() error { f(); return nil })
 }
 
-// write writes, and tells of it.
+// write writes to the storage and tells the trace.
 func (n *Node) write(w *Write) error {
 	start := stopwatchFor(n.trace.Wrote != nil)
 	err := n.config.Storage.Write(*w)
 	return cmp.Or(err, n.traceWrite(w, start, err))
 }
 
-// traceWrite tells of a write.
+// traceWrite tells the trace of a write.
 func (n *Node) traceWrite(w *Write, start time.Time, err error) error {
 	hook := n.trace.Wrote
 	if hook == nil {
@@ -136,7 +141,7 @@ func (n *Node) traceWrite(w *Write, start time.Time, err error) error {
 	return traced(func() { hook(t) })
 }
 
-// traceFetch tells of a fetch.
+// traceFetch tells the trace of a fetch.
 func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) error {
 	hook := n.trace.Fetched
 	if hook == nil {
@@ -146,7 +151,7 @@ func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) erro
 	return traced(func() { hook(t) })
 }
 
-// traceApply tells of a batch.
+// traceApply tells the trace of a batch.
 func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 	hook := n.trace.Applied
 	if hook == nil || len(entries) == 0 {
@@ -156,8 +161,8 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 	return traced(func() { hook(t) })
 }
 
-// traceSnapshot tells what was done with a snapshot since start. It is for the goroutines that come
-// and go.
+// traceSnapshot tells the trace what was done with a snapshot since start. It is for the goroutines
+// that come and go, and for the machine lane.
 func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
 	hook := t.trace.Snapshot
 	if hook == nil {
@@ -169,7 +174,7 @@ func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
 	}
 }
 
-// traceReceived tells of the messages that are about to be handed in.
+// traceReceived tells the trace of the messages that are about to be handed in.
 func (l *loop) traceReceived() {
 	hook := l.trace.Received
 	if hook == nil {
@@ -180,15 +185,15 @@ func (l *loop) traceReceived() {
 	}
 }
 
-// traceSent tells of a message that is about to be sent.
+// traceSent tells the trace of a message that is about to be sent.
 func (l *loop) traceSent(m *wire.Message) {
 	if hook := l.trace.Sent; hook != nil {
 		l.tell(func() { hook(*m) })
 	}
 }
 
-// traceAnswer tells of an answer that a caller was given. Not before: if the trace panics, there is
-// still nobody who waits for ever.
+// traceAnswer tells the trace of an answer that a caller has got. It comes after the answer, so
+// that no caller waits for ever if the trace panics.
 func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
 	if hook := l.trace.Answered; hook != nil {
 		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err}
@@ -196,7 +201,7 @@ func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
 	}
 }
 
-// traceTurn tells of a turn, and of what it has committed.
+// traceTurn tells the trace of a turn, and of what the turn has committed.
 func (l *loop) traceTurn() {
 	if hook := l.trace.Committed; hook != nil {
 		if committed := l.core.Committed(); committed > l.shown.committed {
@@ -213,8 +218,7 @@ func (l *loop) traceTurn() {
 	l.tell(func() { hook(t) })
 }
 
-// tell calls a function of the trace. It is for the loop: while it hasn't returned, a panic is its
-// fault.
+// tell calls a function of the trace for the loop. A panic meanwhile is put down to the trace.
 func (l *loop) tell(f func()) {
 	was := l.step
 	l.step = "trace"

@@ -9,7 +9,7 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A trace that isn't set costs no allocation on the way of a command.
+// A trace that isn't set costs a command no allocation.
 func TestTraceUnsetAllocatesNothing(t *testing.T) {
 	n := Node{}
 	l := loop{core: &Core{}, trace: &n.trace}

@@ -43,8 +43,8 @@ func (tr *tracer) trace() *raft.Trace {
 	}
 }
 
-// requireWrittenAndApplied checks that a server has told of four entries: the first configuration, and
-// three commands.
+// requireWrittenAndApplied checks that a server has told of four entries: the first configuration
+// and three commands.
 func (tr *tracer) requireWrittenAndApplied(t *testing.T) {
 	entries, next := 0, raft.WriteNumber(1)
 	for _, w := range tr.writes {
@@ -140,7 +140,8 @@ func TestTraceTellsOfFailures(t *testing.T) {
 	})
 }
 
-// A function that panics stops its node, wherever it was called from, and nothing else.
+// A function of a trace that panics stops its node, whichever goroutine calls it. It stops nothing
+// else.
 func TestPanicInATrace(t *testing.T) {
 	reason := errors.New("a panic's reason")
 	for name, trace := range map[string]raft.Trace{

@@ -1,12 +1,12 @@
 package raft
 
-// handIn gives the core what happened. The clock is read once and after everything was taken.
+// handIn tells the core what has happened. The clock is read once, after everything was taken.
 func (l *loop) handIn() {
 	l.read = l.clock.now()
 	HandIn(l.read, (*turn)(l))
 }
 
-// turn is a loop as it hands in what has gathered.
+// A turn is a loop while it hands in what has gathered.
 type turn loop
 
 // Reports implements Turn.
@@ -78,7 +78,7 @@ func (l *turn) Calls(now Instant) {
 // Tick implements Turn.
 func (l *turn) Tick(now Instant) { l.core.Tick(now) }
 
-// cancel ends a wait that hasn't ended by now.
+// cancel ends a wait, if it hasn't ended by now.
 func (l *loop) cancel(c canceled) {
 	w := c.waiter
 	switch w.kind {

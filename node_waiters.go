@@ -17,26 +17,26 @@ const (
 // waiterKind says what a waiter waits for.
 type waiterKind uint8
 
-// waiterKindNames are the kinds for who traces.
+// waiterKindNames are the kinds as AnswerTrace tells them.
 var waiterKindNames = [...]string{waitsForCommand: "command", waitsForRead: "read", waitsForCall: "call"}
 
-// A waiter is a caller of Propose, Read or an administrative call that waits for its answer. It
-// belongs to the caller until it is in the inbox, and again from the token in done on; in between,
-// to the loop.
+// A waiter is a caller of Propose, of a read or of an administrative call that waits for its
+// answer. It belongs to the caller until it is in the inbox, and then to the loop. It belongs to
+// the caller again from the token in done on.
 type waiter struct {
-	done   chan struct{} // gets one token, when the answer is in the next four
+	done   chan struct{} // gets one token when the answer is in the next four fields
 	result []byte
 	index  Index
 	fresh  Instant
 	err    error
 
 	kind   waiterKind
-	maxAge time.Duration // that a stale read allows
-	number uint64        // that the core gave
-	since  Instant       // when the core got it
+	maxAge time.Duration // the age that a stale read allows
+	number uint64        // the one that the core gave it
+	since  Instant       // when the core got the call
 }
 
-// read gives the core a read of the kind that the waiter waits for.
+// read gives the core a read of the kind that the waiter is for.
 func (w *waiter) read(c *Core, now Instant) uint64 {
 	switch w.kind {
 	case waitsForLeaseRead:
@@ -47,8 +47,8 @@ func (w *waiter) read(c *Core, now Instant) uint64 {
 	return c.Read(now)
 }
 
-// A waiterPool keeps waiters that nobody uses. Each node has its own: those of a synctest bubble
-// must not meet another's channels.
+// A waiterPool keeps waiters that nobody uses. Each node has its own pool, because a waiter holds a
+// channel, and the channels of one synctest bubble must not get into another.
 type waiterPool struct{ pool sync.Pool }
 
 // get returns a waiter, perhaps one that was used before.
@@ -59,7 +59,7 @@ func (p *waiterPool) get() *waiter {
 	return &waiter{done: make(chan struct{}, 1)}
 }
 
-// put takes a waiter back that was answered, or never waited. Nobody else refers to it.
+// put takes back a waiter that was answered, or that never waited. Nothing else refers to it.
 func (p *waiterPool) put(w *waiter) {
 	*w = waiter{done: w.done}
 	p.pool.Put(w)
@@ -68,7 +68,7 @@ func (p *waiterPool) put(w *waiter) {
 // wait waits for the answer. It reports false when ctx ended first.
 func (w *waiter) wait(ctx context.Context) bool {
 	ended := ctx.Done()
-	if ended == nil { // a plain receive is quicker than a choice
+	if ended == nil { // a plain receive is quicker than a select
 		<-w.done
 		return true
 	}
@@ -80,23 +80,23 @@ func (w *waiter) wait(ctx context.Context) bool {
 	}
 }
 
-// answer ends the wait. It is called once per wait.
+// answer ends the wait. It is called once for each wait.
 func (w *waiter) answer(a *Answer) {
 	w.result, w.index, w.fresh, w.err = a.Result, a.Index, a.Fresh, a.Err
 	w.done <- struct{}{}
 }
 
-// waiters finds the callers that wait by the numbers that the core gave them. Numbers rise one by
-// one and are answered roughly in order, so that a ring holds nearly all: a slot for each of the
-// next numbers. Who waits so much longer than others that a newer one needs the slot moves to a
-// map.
+// waiters finds the callers that wait, by the numbers that the core gave them. Numbers rise one by
+// one and are answered roughly in order, so a ring holds nearly all of them: it has a slot for each
+// of the next numbers. A waiter moves to a map when it has waited for so long that a newer one
+// needs its slot.
 type waiters struct {
-	ring  []*waiter // the waiter with number i is in slot i modulo the length, a power of two
+	ring  []*waiter // the waiter with number i is in slot i modulo the length, a power of 2
 	late  map[uint64]*waiter
-	count int // of those in the ring
+	count int // how many are in the ring
 }
 
-// The ring grows with those who wait, up to its limit.
+// The ring grows with the number of waiters, from minWaiterRing up to maxWaiterRing.
 const (
 	minWaiterRing = 64
 	maxWaiterRing = 1 << 18
@@ -119,7 +119,8 @@ func (t *waiters) put(w *waiter) {
 	t.count++
 }
 
-// grow doubles the ring. Numbers that differ in the smaller ring differ in the larger one.
+// grow doubles the ring. Two numbers with different slots in the smaller ring have different slots
+// in the larger one.
 func (t *waiters) grow() {
 	ring := make([]*waiter, max(minWaiterRing, 2*len(t.ring)))
 	for _, w := range t.ring {
@@ -130,7 +131,7 @@ func (t *waiters) grow() {
 	t.ring = ring
 }
 
-// take removes the waiter with a number and returns it, or nil.
+// take removes the waiter with a number and returns it. It returns nil if there is none.
 func (t *waiters) take(number uint64) *waiter {
 	if len(t.ring) > 0 {
 		slot := &t.ring[number&uint64(len(t.ring)-1)]
@@ -145,7 +146,7 @@ func (t *waiters) take(number uint64) *waiter {
 	return w
 }
 
-// holds says whether a waiter is still to be answered.
+// holds says whether a waiter still waits for its answer.
 func (t *waiters) holds(w *waiter) bool {
 	return len(t.ring) > 0 && t.ring[w.number&uint64(len(t.ring)-1)] == w || t.late[w.number] == w
 }
@@ -162,7 +163,7 @@ func (t *waiters) each(f func(*waiter)) {
 	}
 }
 
-// explain says what the oldest of the callers waits for, and for how long it has.
+// explain says what the oldest of the callers waits for, and for how long it has waited.
 func (t *waiters) explain(oldest OldestCall, now Instant) *Wait {
 	w := t.late[oldest.Number]
 	if len(t.ring) > 0 {

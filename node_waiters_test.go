@@ -13,7 +13,7 @@ func TestWaitersAreFoundLikeInAMap(t *testing.T) {
 		plain := map[uint64]*waiter{}
 		next := uint64(1)
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			// The first waiters may wait long while thousands come and go.
+			// The first waiters may wait for a long time, while thousands come and go.
 			for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "come") {
 				w := &waiter{number: next}
 				table.put(w)

@@ -1,15 +1,15 @@
 package raft
 
-// shown is what the loop has told others, so that it tells them only of changes.
+// shown is what the loop has told others, so that it tells them only what has changed.
 type shown struct {
 	standing  Standing
-	committed Index // that the trace was told of
-	// leaderless is since when no leader is known, ledSince since when this server leads, while
-	// that is so.
+	committed Index // the highest one that the trace was told of
+	// leaderless is since when no leader is known, while none is. ledSince is since when this
+	// server leads, while it does.
 	leaderless, ledSince Instant
 }
 
-// standing returns what the loop looks at after each turn, to find out what has changed.
+// standing returns what the loop compares after each turn to find out what has changed.
 func (l *loop) standing() Standing {
 	s := l.core.Standing()
 	if s.Trouble == nil && s.Configuration == nil && len(l.bootstrap) == 0 {
@@ -18,8 +18,7 @@ func (l *loop) standing() Standing {
 	return s
 }
 
-// observe answers who asked for the status, and tells what has changed: the log, and those who
-// watch.
+// observe answers the questions for the status. It tells the log and the watchers what has changed.
 func (l *loop) observe() {
 	for _, q := range l.intake.queries {
 		reply(q, l.status())
@@ -49,7 +48,7 @@ func (l *loop) observe() {
 	}
 }
 
-// news returns what has changed since an earlier standing.
+// news returns an event for everything that has changed since an earlier standing.
 func (l *loop) news(was Standing) (events []Event) {
 	now := l.shown.standing
 	leadership := Leadership{now.Term, now.Role, now.Leader, l.addressOf(now.Leader, now.Configuration), now.Leads}
@@ -69,8 +68,8 @@ func (l *loop) news(was Standing) (events []Event) {
 	return events
 }
 
-// addressOf returns where others reach a server: from the latest configuration, or while there is
-// none, from Bootstrap.
+// addressOf returns where other servers reach a server. The latest configuration says so; while
+// there is none, Bootstrap does.
 func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
 	if configuration != nil {
 		if member := configuration.Member(id); member != nil {
