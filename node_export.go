@@ -22,18 +22,23 @@ func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 		return 0, err
 	}
 	cluster := n.Status().Cluster
-	meta, reader, err := n.config.Storage.OpenSnapshot()
+	index := Index(0)
+	err := guard("snapshot", func() error {
+		meta, reader, err := n.config.Storage.OpenSnapshot()
+		if err != nil {
+			return err
+		}
+		index = meta.Index
+		err = writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
+		return errors.Join(err, reader.Close())
+	})
 	if err != nil {
-		return 0, fmt.Errorf("raft: export snapshot: %w", err)
-	}
-	err = writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
-	if err = errors.Join(err, reader.Close()); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return 0, fmt.Errorf("raft: export snapshot: %w", err)
 	}
-	return meta.Index, nil
+	return index, nil
 }
 
 // bootstrapFrom makes an exported snapshot the state of a storage that holds nothing. One write

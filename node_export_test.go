@@ -299,3 +299,26 @@ func TestDamagedExportIsRefused(t *testing.T) {
 		require.ErrorIs(t, err, missing)
 	})
 }
+
+// A brittle storage panics when a snapshot is read.
+type brittle struct{ *memory.Storage }
+
+func (brittle) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) { panic("no snapshot today") }
+
+// A panic of the storage, or of the writer that an export goes to, is an error of the export, and the
+// node works on.
+func TestPanicInAnExport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, memory.Faults{})
+		c.adjust = func(config *raft.Config) { config.Storage = brittle{memory.NewStorage()} }
+		node := c.start("a")
+		_, err := node.Propose(t.Context(), []byte("x"))
+		require.NoError(t, err)
+		_, err = node.ExportSnapshot(t.Context(), io.Discard)
+		var panicked *raft.PanicError
+		require.ErrorAs(t, err, &panicked)
+		require.Equal(t, "no snapshot today", panicked.Value)
+		_, err = node.Propose(t.Context(), []byte("y"))
+		require.NoError(t, err)
+	})
+}

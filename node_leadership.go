@@ -22,10 +22,8 @@ func (n *Node) TransferLeadership(ctx context.Context, to ServerID) error {
 	if to != "" {
 		call.Members = []Member{{Server: Server{ID: to}}}
 	}
-	if _, err := n.call(ctx, call); err != nil {
-		return n.callError(err)
-	}
-	return nil
+	_, err := n.call(ctx, call)
+	return err
 }
 
 // WhileLeader does what only the leader is to do. It waits until this server leads and its state

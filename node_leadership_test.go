@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,7 @@ func TestTransferLeadershipAtAnyServer(t *testing.T) {
 			err := c.nodes[at].TransferLeadership(t.Context(), to)
 			require.ErrorIs(t, err, raft.ErrTransferTarget, "it leads already")
 			require.ErrorIs(t, err, raft.ErrNotApplied)
+			require.Equal(t, 1, strings.Count(err.Error(), "leads in term"), "%v", err)
 			require.ErrorIs(t, c.nodes[at].TransferLeadership(t.Context(), "nobody"), raft.ErrTransferTarget)
 		}
 	})

@@ -237,7 +237,10 @@ func (r *receiver) abort(t *transfers) {
 func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 	defer func() { _ = stream.Close() }() // nobody is left to be told of an error
 	header, err := readStreamHeader(stream)
-	if err != nil || header.From != from {
+	if err == nil && header.From != from {
+		err = fmt.Errorf("its header is of server %q", header.From)
+	}
+	if err != nil {
 		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
 		return
 	}

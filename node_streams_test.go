@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -326,7 +327,10 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := startCluster(t, 1, memory.Faults{})
+				var log bytes.Buffer
+				c := newCluster(t, 1, memory.Faults{})
+				c.adjust = func(config *raft.Config) { config.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
+				c.start("a")
 				require.NoError(t, c.nodes["a"].Read(t.Context()))
 				stranger := c.network.Join("z")
 				require.NoError(t, stranger.Start(raft.Server{ID: "z"}, deaf{}))
@@ -342,6 +346,8 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 				_, err = c.nodes["a"].Propose(t.Context(), []byte("x"))
 				require.NoError(t, err)
 				require.Zero(t, c.nodes["a"].Status().Snapshot)
+				c.close("a")
+				require.NotContains(t, log.String(), "err=<nil>", "the reason is told")
 			})
 		})
 	}

@@ -62,7 +62,7 @@ type TurnTrace struct {
 
 // An AnswerTrace tells how a call ended.
 type AnswerTrace struct {
-	Kind   string        // "command", "read", or "call" for a call about the cluster itself
+	Kind   string        // "command", "read", "lease read", "stale read"; "call" for those about the cluster
 	Index  Index         // where the command was applied, or the read was served; 0 with an Err
 	Waited time.Duration // since the loop took the call
 	Err    error

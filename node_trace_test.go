@@ -201,3 +201,26 @@ func TestTraceIsCopied(t *testing.T) {
 		require.Len(t, tr.answers, 1)
 	})
 }
+
+// Each kind of call has its name in a trace.
+func TestTraceNamesTheKindsOfCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := tracer{}
+		c := newCluster(t, 1, memory.Faults{})
+		c.adjust = func(config *raft.Config) { config.Trace, config.MaxLease = tr.trace(), electionTimeout }
+		node := c.start("a")
+		_, err := node.Propose(t.Context(), []byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, node.Read(t.Context()))
+		require.NoError(t, node.LeaseRead(t.Context()))
+		_, err = node.StaleRead(t.Context(), time.Hour)
+		require.NoError(t, err)
+		require.ErrorIs(t, node.TransferLeadership(t.Context(), "nobody"), raft.ErrTransferTarget)
+		c.close("a")
+		var kinds []string
+		for _, answer := range tr.answers {
+			kinds = append(kinds, answer.Kind)
+		}
+		require.Equal(t, []string{"command", "read", "lease read", "stale read", "call"}, kinds)
+	})
+}

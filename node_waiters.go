@@ -17,8 +17,11 @@ const (
 // waiterKind says what a waiter waits for.
 type waiterKind uint8
 
-// waiterKindNames are the kinds as AnswerTrace tells them.
-var waiterKindNames = [...]string{waitsForCommand: "command", waitsForRead: "read", waitsForCall: "call"}
+// waiterKindNames are the kinds as a trace names them.
+var waiterKindNames = [...]string{
+	waitsForCommand: "command", waitsForRead: "read", waitsForLeaseRead: "lease read", waitsForStaleRead: "stale read",
+	waitsForCall: "call",
+}
 
 // A waiter is a caller of Propose, of a read or of an administrative call that waits for its
 // answer. It belongs to the caller until it is in the inbox, and then to the loop. It belongs to
