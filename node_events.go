@@ -174,3 +174,39 @@ func (b *board) leadership() Leadership {
 	latest, _ := b.notices[leadershipKind].event.(Leadership)
 	return latest
 }
+
+// news returns an event for everything that has changed since an earlier standing.
+func (l *loop) news(was Standing) (events []Event) {
+	now := l.shown.standing
+	leadership := Leadership{now.Term, now.Role, now.Leader, l.addressOf(now.Leader, now.Configuration), now.Leads}
+	if leadership != l.board.leadership() {
+		events = append(events, leadership)
+	}
+	other := now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted
+	if now.Configuration != nil && other {
+		events = append(events, Membership{now.ConfigurationIndex, *now.Configuration, now.ConfigurationCommitted})
+	}
+	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
+		events = append(events, now.Snapshot)
+	}
+	if now.Trouble != was.Trouble {
+		events = append(events, Trouble{now.Trouble})
+	}
+	return events
+}
+
+// addressOf returns where other servers reach a server. The latest configuration says so; while
+// there is none, Bootstrap does.
+func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
+	if configuration != nil {
+		if member := configuration.Member(id); member != nil {
+			return member.Address
+		}
+	}
+	for _, server := range l.bootstrap {
+		if server.ID == id {
+			return server.Address
+		}
+	}
+	return ""
+}

@@ -19,10 +19,6 @@ type progress struct {
 	// replaced says that the server has come back with another disk.
 	replaced bool
 
-	// level is the highest level that the peer has said it knows. It is 0 while that makes no
-	// difference.
-	level Level
-
 	match Index // durable there and equal to this log
 	next  Index // the next entry to send; match < next ≤ last+1
 
@@ -31,11 +27,7 @@ type progress struct {
 	fetching bool
 	inFlight
 
-	// round is the last round that the peer has answered.
-	round uint64
-	// promised is the last round by which the peer promised a lease. fitness is what the peer last
-	// said of itself.
-	promised, fitness uint64
+	said
 
 	// told is the commit index that the peer was last told. owed is the index up to which callers
 	// at the peer wait for it: the last entry that the peer has forwarded, or the last index that
@@ -55,8 +47,8 @@ func (p *progress) encode(s *stateEncoder) {
 	if p.leaving != 0 {
 		s.numbers(uint64(p.farewell))
 	}
-	s.numbers(flag(p.replaced), uint64(p.level), uint64(p.match), uint64(p.next), flag(p.fetching),
-		p.round, p.promised, p.fitness, uint64(p.told), uint64(p.owed))
+	s.numbers(flag(p.replaced), uint64(p.match), uint64(p.next), flag(p.fetching), uint64(p.told), uint64(p.owed))
+	p.said.encode(s)
 	p.probing.encode(s)
 	p.inFlight.encode(s)
 	p.supply.encode(s)

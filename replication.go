@@ -266,6 +266,19 @@ func (c *Core) confirmRounds(l *leader) {
 	c.confirmReads(l)
 }
 
+// said is what a peer has said of itself in its answers to heartbeats.
+type said struct {
+	// round is the last round that the peer has answered. promised is the last round by which it
+	// promised a lease.
+	round, promised uint64
+	// fitness is the peer's priority plus one, or 0 when it shouldn't lead.
+	fitness uint64
+	// level is the highest level that the peer knows. It is 0 while that makes no difference.
+	level Level
+}
+
+func (a *said) encode(s *stateEncoder) { s.numbers(a.round, a.promised, a.fitness, uint64(a.level)) }
+
 // heartbeatAnswered takes the answer to a heartbeat.
 func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 	answer := m.HeartbeatResponse()

@@ -342,7 +342,7 @@ func differsFrom(got, want wire.Message) error {
 	return nil
 }
 
-// messageOf makes up a message that uses all fields of its kind.
+// messageOf makes up a message of a kind, with its number in its term.
 func messageOf(kind wire.Kind, number uint64) wire.Message {
 	var m wire.Message
 	switch kind {

@@ -45,6 +45,11 @@ const (
 	listFields     = fieldNumbers | fieldServers | fieldCall
 )
 
+// numbers counts the fields among some that are numbers.
+func (f field) numbers() int {
+	return bits.OnesCount32(uint32(f &^ (envelopeFields | flagFields | listFields | fieldEntries)))
+}
+
 // fieldNames are the names of the fields, in the order of their bits; readNames are those names as
 // the decoder's errors have them.
 var (

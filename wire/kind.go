@@ -44,6 +44,9 @@ func infoOf[T any, B interface {
 	var b T
 	all := body{kind: kind}
 	B(&b).pack(&packer{body: &all, mode: collects})
+	if n := all.fields.numbers(); n > maxNumbers {
+		panic(fmt.Sprintf("wire: %T has %d numbers, more than %d", b, n, maxNumbers))
+	}
 	name := strings.TrimPrefix(fmt.Sprintf("%T", b), "wire.")
 	return kindInfo{kind, name, all.fields, func(m *Message) any {
 		var b T

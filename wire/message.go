@@ -67,7 +67,7 @@ type body struct {
 }
 
 // maxNumbers is how many numbers a body may have.
-const maxNumbers = 7
+const maxNumbers = 8
 
 // rest has the lists that few messages have.
 type rest struct {
@@ -357,6 +357,5 @@ func (m *Message) Value(bit uint) uint64 {
 	case f == fieldCall:
 		return 1
 	}
-	before := o.fields & (f - 1) &^ (flagFields | listFields | fieldEntries)
-	return o.numbers[bits.OnesCount32(uint32(before))]
+	return o.numbers[(o.fields & (f - 1)).numbers()]
 }

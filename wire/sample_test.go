@@ -95,9 +95,9 @@ func sampleMessages() []wire.Message {
 	last := wire.Place{Index: 300, Term: 7}
 	bootstrap := []wire.Server{{ID: "a", Address: "a.example:7001"}, {ID: "b", Address: "b.example:7001"}}
 	offer := wire.SnapshotRequest{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Bytes: 1 << 30}
-	founding := wire.VoteRequest{Last: wire.Place{Index: 20, Term: 6}, Transfer: true, Bootstrap: bootstrap}.Message()
+	founding := wire.VoteRequest{Last: wire.Place{Index: 20, Term: 6}, FoundedFrom: 7, Transfer: true, Bootstrap: bootstrap}.Message()
 	messages := []wire.Message{
-		wire.PreVoteRequest{Last: last, FoundedFrom: 1 << 63}.Message(),
+		wire.PreVoteRequest{Last: last, FoundedFrom: 1 << 63, Bootstrap: bootstrap}.Message(),
 		wire.PreVoteResponse{Granted: true, Mismatch: true}.Message(),
 		founding,
 		wire.VoteResponse{Granted: true, Level: wire.LatestLevel}.Message(),
