@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,4 +52,13 @@ func (t *Transport) deliver(frame []byte, to raft.Server) error {
 	}
 	_ = watch(l) // received or not, the connection ends
 	return nil
+}
+
+// watch reads from a connection on which the other side sends nothing, in order to notice when it
+// breaks.
+func watch(l *link) error {
+	if _, err := l.reader.read(); err != nil {
+		return unexpected(err)
+	}
+	return errors.New("the other side sent data on a connection on which it may only receive")
 }

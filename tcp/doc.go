@@ -23,15 +23,36 @@
 //	answer     a frame: 1 byte, accepted 1 or refused 2, then the ID of the answering server and
 //	           the reason of a refusal, each a length (2 bytes) and that many bytes
 //
-// From then on, data flows in one direction only, from the server that has dialled, in frames. A
-// frame is
+// From then on, data flows from the server that has dialled, in frames. A frame is
 //
 //	checksum   4 bytes, the CRC-32C of everything behind it
 //	length     4 bytes, of the body
 //	body       one message in the encoding of wire.AppendMessage, or a piece of a stream
 //
 // All numbers are little-endian. A frame without a body ends a stream. A connection that ends
-// without it has broken the stream. A connection on which anything else arrives is closed.
+// without it has broken the stream.
+//
+// On a connection for messages, a frame without a body is a question. The other side answers with a
+// receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the handshake
+// it has read. It also sends a receipt when it has read 64 KiB since the last one. Nothing else flows
+// in that direction. A connection on which anything else arrives is closed.
+//
+// # A server that is gone without a word
+//
+// When a host loses its power, or a network drops everything, no packet says so. TCP notices after a
+// quarter of an hour, since the buffer of the socket takes what is written. Keep-alive doesn't help,
+// because it is silent while something isn't acknowledged. So a server that has read nothing for
+// Options.WriteTimeout, although there was something to read, loses its connection, and is dialled
+// again at once. A question goes out with what is written, at most four times in that time. Where
+// nothing is written, nothing is asked.
+//
+// The system could watch over that, too (TCP_USER_TIMEOUT), but not every system can, a system
+// acknowledges what a hung process doesn't read, and no test in memory would see it. A receipt is
+// the answer of the process itself, and costs a small frame in each direction each second or so.
+//
+// While a server doesn't answer, another attempt to connect is begun every 250 ms, and the first one
+// that ends decides. So a network that heals is noticed within that time, and not when the system
+// sends the first packet of a connection again, which it does more and more seldom.
 //
 // # Losses
 //
@@ -57,6 +78,7 @@
 //	           forgotten.
 //	ask        one for each message that names its address; dials, and ends when the message was
 //	           received.
-//	watch      one for each dialled connection for messages; notices when it breaks. Ends with
-//	           the connection.
+//	heed       one for each dialled connection for messages; reads the receipts, and notices when
+//	           the connection breaks. Ends with the connection.
+//	attempt    one for each call of Options.Dial. Ends when that call does, or soon afterwards.
 package tcp

@@ -12,7 +12,7 @@ import (
 )
 
 // protocolVersion is the version of the handshake and the frames.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // preamble is what either side sends first. Its form is the same in every version.
 var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, wire.Version}

@@ -40,10 +40,10 @@ type Options struct {
 	// accepting on the other (3 s).
 	DialTimeout time.Duration
 
-	// WriteTimeout is the time in which a server must take what is sent to it, up to 1 MiB at once;
-	// otherwise the connection is given up (5 s). Each such piece gets at least three quarters of
-	// that time. A message that names its address must have been received within it. Streams are
-	// not bound by it.
+	// WriteTimeout is how long a server may read nothing of what is sent to it, before the connection
+	// is given up and dialled again (5 s). A server that reads slowly is not given up: 64 KiB within
+	// that time are enough. A message that names its address must have been received within it.
+	// Streams are not bound by it.
 	WriteTimeout time.Duration
 
 	// MinBackoff and MaxBackoff bound the time between attempts to reach a server (10 ms; 1 s, or
@@ -52,7 +52,8 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 
 	// Dial and Listen replace TCP, for tests. Where nobody listens, Dial must fail with an error
-	// that is syscall.ECONNREFUSED.
+	// that is syscall.ECONNREFUSED. Any number of calls of Dial may be under way at a time: while one
+	// doesn't end, another one begins.
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Listen func(address string) (net.Listener, error)
 }
@@ -68,7 +69,7 @@ const (
 	maxAsking     = 64  // connections for single messages
 )
 
-// keepAlive notices a host that has vanished, within 25 seconds.
+// keepAlive notices within 25 seconds that a host has vanished from which this side only receives.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // withDefaults returns the options with their defaults filled in, or an error that wraps

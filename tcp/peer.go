@@ -3,7 +3,6 @@ package tcp
 import (
 	"errors"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -200,7 +199,7 @@ func (p *peer) connect() *link {
 		if t.logged.isNew("dial", string(p.id), err) {
 			t.log.Warn("tcp: can't connect", "peer", string(p.id), "address", to.Address, "error", err)
 		}
-		if p.failed(err) {
+		if p.failed(err, start) {
 			t.handler.Lost(p.id)
 		}
 	}
@@ -273,12 +272,12 @@ func (p *peer) connected(l *link, address string) bool {
 // to send, in order to learn whether its process is gone.
 const suspectAttempts = 4
 
-// failed notes that the peer couldn't be reached. It returns whether its process seems to be gone.
-func (p *peer) failed(err error) (gone bool) {
+// failed notes that the attempt that began at start didn't reach the peer. It returns whether its process seems to be gone.
+func (p *peer) failed(err error, start time.Time) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue.clear()
-	p.backOff()
+	p.backOff(start)
 	if p.suspect && connectionRefused(err) {
 		p.suspect, p.reported = false, true
 		return true
@@ -302,7 +301,7 @@ func (p *peer) disconnected(cause error) {
 	if time.Since(p.out.since) >= p.transport.options.MaxBackoff {
 		p.failures = 0
 	} else {
-		p.backOff()
+		p.backOff(time.Now())
 	}
 	p.out = nil
 	p.dial = p.member
@@ -310,14 +309,23 @@ func (p *peer) disconnected(cause error) {
 	p.rouse()
 }
 
-// backOff sets the time of the next attempt to connect.
-func (p *peer) backOff() {
-	wait := p.transport.options.MaxBackoff
-	if doubled := p.transport.options.MinBackoff << min(p.failures, 30); doubled > 0 {
-		wait = min(wait, doubled)
-	}
+// backOff sets the time of the next attempt to connect, counted from the beginning of the last one:
+// an attempt that took long was a pause itself.
+func (p *peer) backOff(last time.Time) {
+	wait := pause(p.transport.options.MinBackoff, p.transport.options.MaxBackoff, p.failures)
 	p.failures++
-	p.retryAt = time.Now().Add(wait - rand.N(wait/2+1))
+	p.retryAt = last.Add(wait - rand.N(wait/2+1))
+}
+
+// pause returns the time between two attempts after so many failures.
+func pause(least, most time.Duration, failures int) time.Duration {
+	for ; failures > 0 && least <= most/2; failures-- {
+		least *= 2
+	}
+	if failures > 0 {
+		return most
+	}
+	return least
 }
 
 // wsaConnectionRefused is the number of ECONNREFUSED on Windows, which package syscall doesn't map.
@@ -330,23 +338,26 @@ func connectionRefused(err error) bool {
 var errStopped = errors.New("the transport was closed")
 
 // serve writes what is queued, until the connection breaks or the transport is closed.
-func (p *peer) serve(l *link) error {
+func (p *peer) serve(l *link) (err error) {
+	beat := &pulse{timeout: p.transport.options.WriteTimeout, rouse: p.rouse, giveUp: func() { abandon(l.raw) }}
 	broken := make(chan error, 1)
-	watching := make(chan struct{})
+	heeding := make(chan struct{})
 	go func() {
-		defer close(watching)
-		broken <- watch(l)
+		defer close(heeding)
+		broken <- beat.heed(l.reader)
 	}()
 	defer func() {
 		abandon(l.raw)
-		<-watching
+		<-heeding
+		if silent := beat.end(); silent != nil {
+			err = silent // it closed the connection, and nothing else is wrong
+		}
 	}()
-	w := writer{conn: l.conn, timeout: p.transport.options.WriteTimeout}
 	var batch []byte
 	for {
-		batch = p.take(batch)
+		batch = beat.sending(p.take(batch))
 		if len(batch) > 0 {
-			if err := w.write(batch); err != nil {
+			if _, err := l.conn.Write(batch); err != nil {
 				return err
 			}
 			continue
@@ -367,44 +378,4 @@ func (p *peer) take(written []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.queue.swap(written)
-}
-
-// watch reads from a connection on which the other side sends nothing, in order to notice when it
-// breaks.
-func watch(l *link) error {
-	if _, err := l.reader.read(); err != nil {
-		return unexpected(err)
-	}
-	return errors.New("the other side sent data on a connection on which it may only receive")
-}
-
-// A writer writes batches, in pieces of up to maxWrite. Each piece must be taken within the
-// timeout.
-type writer struct {
-	conn    net.Conn
-	timeout time.Duration
-	armed   time.Time // when the deadline was set the last time
-}
-
-// maxWrite is the largest piece, in bytes, that is written within one timeout.
-const maxWrite = 1 << 20
-
-func (w *writer) write(batch []byte) error {
-	for len(batch) > 0 {
-		// Setting a deadline costs more than reading the clock. So it is set again only after a
-		// quarter of the timeout: each piece gets between three quarters of the timeout and all of
-		// it.
-		if now := time.Now(); now.Sub(w.armed) > w.timeout/4 {
-			if err := w.conn.SetWriteDeadline(now.Add(w.timeout)); err != nil {
-				return err
-			}
-			w.armed = now
-		}
-		n, err := w.conn.Write(batch[:min(len(batch), maxWrite)])
-		if err != nil {
-			return err
-		}
-		batch = batch[n:]
-	}
-	return nil
 }

@@ -103,6 +103,7 @@ func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
 	if h.purpose == forAsking {
 		err = t.receiveMessage(l, h.from.ID, &wire.Decoder{})
 	} else {
+		l.giveReceipts(t.options.WriteTimeout)
 		err = t.receiveMessages(l, h.from.ID)
 	}
 	p.detach(l)
@@ -193,12 +194,15 @@ func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
 	}
 }
 
-// receiveMessage hands the next message to the handler.
+// receiveMessage hands the next message to the handler, or answers a question.
 func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *wire.Decoder) error {
 	l.reader.max = t.options.MaxFrame
 	body, err := l.reader.read()
 	if err != nil {
 		return err
+	}
+	if len(body) == 0 && l.receipts != nil {
+		return l.receipts.tell()
 	}
 	m, err := decoder.DecodeMessage(body)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestGarbageInPlaceOfMessages(t *testing.T) {
 	}{
 		{"lying frame", "malformed frame: 1073741824 bytes, more than 67108864", []byte{0, 0, 0, 0, 0, 0, 0, 0x40}},
 		{"zeros", "wrong checksum", make([]byte, 1000)},
-		{"no message", "raft: malformed: message: version: cut off", tcp.Frame(nil)},
+		{"half a message", "raft: malformed: message: kind: cut off", tcp.Frame([]byte{wire.Version})},
 		{"unknown message", "raft: malformed: message: unknown kind 255", tcp.Frame([]byte{wire.Version, 255})},
 		{"another's message", `a message from \"c\" to \"a\" on the connection from \"b\" to \"a\"`, message("c", "a")},
 		{"message for another", `a message from \"b\" to \"c\" on the connection from \"b\" to \"a\"`, message("b", "c")},

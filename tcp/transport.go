@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -43,6 +42,7 @@ type Transport struct {
 	handshakes int
 	streams    int                  // how many are being received
 	asking     map[raft.Server]bool // the servers that are dialled for a single message
+	attempts   int                  // how many calls of Options.Dial are under way
 }
 
 var _ raft.Transport = (*Transport)(nil)
@@ -202,47 +202,3 @@ func (t *Transport) release(conn net.Conn) {
 
 // abandon closes a connection that is of no more use. Its error would tell nothing.
 func abandon(conn net.Conn) { _ = conn.Close() }
-
-// A link is a connection past its handshake.
-type link struct {
-	// raw is the connection that was dialled or accepted. Closing it leaves out the end of TLS.
-	// conn is raw, or TLS on it, for reading and writing.
-	raw    net.Conn
-	conn   net.Conn
-	reader *frameReader
-	since  time.Time // when it was connected
-}
-
-// dial connects to a server and shakes hands with it. The raw connection of the link is adopted.
-func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*link, error) {
-	deadline := time.Now().Add(t.options.DialTimeout)
-	dialling, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	raw, err := t.options.Dial(dialling, to.Address)
-	if err != nil {
-		return nil, err
-	}
-	if !t.adopt(raw) {
-		return nil, net.ErrClosed
-	}
-	if ctx != t.ctx { // when t.ctx ends, Close closes what was adopted
-		defer context.AfterFunc(ctx, func() { abandon(raw) })()
-	}
-	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
-	if err := l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID}); err != nil {
-		t.release(raw)
-		return nil, fmt.Errorf("shake hands: %w", err)
-	}
-	return l, nil
-}
-
-// greet shakes hands with the server that was dialled.
-func (l *link) greet(deadline time.Time, h hello) (err error) {
-	if err := l.raw.SetDeadline(deadline); err != nil {
-		return err
-	}
-	if l.reader, err = greet(l.conn, h); err != nil {
-		return err
-	}
-	return l.raw.SetDeadline(time.Time{})
-}

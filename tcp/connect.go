@@ -1,0 +1,129 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// A link is a connection past its handshake.
+type link struct {
+	// raw is the connection that was dialled or accepted. Closing it leaves out the end of TLS.
+	// conn is raw, or TLS on it, for reading and writing.
+	raw      net.Conn
+	conn     net.Conn
+	reader   *frameReader
+	receipts *receipts // where messages are received
+	since    time.Time // when it was connected
+}
+
+// dial connects to a server and shakes hands with it. The raw connection of the link is adopted.
+func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*link, error) {
+	deadline := time.Now().Add(t.options.DialTimeout)
+	dialling, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	raw, err := t.connect(dialling, to.Address)
+	if err != nil {
+		return nil, err
+	}
+	if !t.adopt(raw) {
+		return nil, net.ErrClosed
+	}
+	if ctx != t.ctx { // when t.ctx ends, Close closes what was adopted
+		defer context.AfterFunc(ctx, func() { abandon(raw) })()
+	}
+	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
+	if err := l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID}); err != nil {
+		t.release(raw)
+		return nil, fmt.Errorf("shake hands: %w", err)
+	}
+	return l, nil
+}
+
+// While nothing answers, another attempt to connect is begun every redialAfter. The system sends
+// the first packet of a connection again only after a second, and then after two: by attempts of
+// its own this side notices within redialAfter that packets come through again. maxAttempts bounds
+// the attempts that are under way at a time, to all servers: a Dial that doesn't end when its
+// context ends is not called without end.
+const (
+	redialAfter = 250 * time.Millisecond
+	maxAttempts = 1024
+)
+
+// An attempt is how an attempt to connect has ended.
+type attempt struct {
+	conn net.Conn
+	err  error
+}
+
+// connect opens a connection. The attempt that ends first decides.
+func (t *Transport) connect(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the other attempts
+	again := time.NewTicker(redialAfter)
+	defer again.Stop()
+	for results := make(chan attempt); ; {
+		t.attempt(ctx, address, results)
+		select {
+		case a := <-results:
+			return a.conn, a.err
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("dial %s: %w", address, ctx.Err())
+		}
+	}
+}
+
+// attempt starts one attempt, in a goroutine. Its result is closed if nobody waits for it any more.
+func (t *Transport) attempt(ctx context.Context, address string, results chan<- attempt) {
+	if !t.beginAttempt() {
+		return
+	}
+	go func() {
+		defer t.endAttempt()
+		a := attempt{err: errors.New("Dial has ended its goroutine")}
+		defer func() {
+			select {
+			case results <- a:
+			case <-ctx.Done():
+				if a.conn != nil {
+					abandon(a.conn)
+				}
+			}
+		}()
+		conn, err := t.options.Dial(ctx, address)
+		a = attempt{conn, err}
+	}()
+}
+
+// beginAttempt counts an attempt, or says that there are too many.
+func (t *Transport) beginAttempt() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.attempts >= maxAttempts {
+		return false
+	}
+	t.attempts++
+	return true
+}
+
+func (t *Transport) endAttempt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.attempts--
+}
+
+// greet shakes hands with the server that was dialled.
+func (l *link) greet(deadline time.Time, h hello) (err error) {
+	if err := l.raw.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if l.reader, err = greet(l.conn, h); err != nil {
+		return err
+	}
+	return l.raw.SetDeadline(time.Time{})
+}
