@@ -3,6 +3,7 @@ package tcp
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -26,13 +27,17 @@ func (t *Transport) ask(m *wire.Message) {
 		return
 	}
 	t.asking[to] = true
+	t.expect(to.ID)
 	t.running.Go(func() {
-		if err := t.deliver(frame, to); err != nil && t.ctx.Err() == nil && t.logged.isNew("ask", string(to.ID), err) {
-			t.log.Warn("tcp: can't ask", "peer", string(to.ID), "address", to.Address, "error", err)
+		defer func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			delete(t.asking, to)
+		}()
+		err := guard("Conn", func() error { return t.deliver(frame, to) })
+		if err != nil && t.ctx.Err() == nil {
+			t.log.put(line{level: slog.LevelWarn, text: "tcp: can't ask", err: err, more: []slog.Attr{peerAttr(to.ID), slog.String("address", to.Address)}})
 		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.asking, to)
 	})
 }
 

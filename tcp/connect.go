@@ -21,6 +21,10 @@ type link struct {
 	since    time.Time // when it was connected
 }
 
+// A held is a connection that was dialled or accepted. It can be the key of a map, which the type
+// that the user has chosen need not allow.
+type held struct{ net.Conn }
+
 // dial connects to a server and shakes hands with it. The raw connection of the link is adopted.
 func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*link, error) {
 	deadline := time.Now().Add(t.options.DialTimeout)
@@ -36,11 +40,20 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 	if ctx != t.ctx { // when t.ctx ends, Close closes what was adopted
 		defer context.AfterFunc(ctx, func() { abandon(raw) })()
 	}
+	greeted := false
+	defer func() {
+		if !greeted { // also when a function of the user's has ended the goroutine
+			t.release(raw)
+		}
+	}()
 	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
-	if err := l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID}); err != nil {
-		t.release(raw)
+	err = guard("TLS", func() error {
+		return l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID})
+	})
+	if err != nil {
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}
+	greeted = true
 	return l, nil
 }
 
@@ -85,7 +98,7 @@ func (t *Transport) attempt(ctx context.Context, address string, results chan<- 
 	}
 	go func() {
 		defer t.endAttempt()
-		a := attempt{err: errors.New("Dial has ended its goroutine")}
+		a := attempt{err: errEnded}
 		defer func() {
 			select {
 			case results <- a:
@@ -95,8 +108,16 @@ func (t *Transport) attempt(ctx context.Context, address string, results chan<- 
 				}
 			}
 		}()
-		conn, err := t.options.Dial(ctx, address)
-		a = attempt{conn, err}
+		a.err = guard("Dial", func() error {
+			conn, err := t.options.Dial(ctx, address)
+			if err == nil && conn == nil {
+				return errors.New("Dial has returned no connection")
+			}
+			if err == nil {
+				a.conn = &held{conn}
+			}
+			return err
+		})
 	}()
 }
 
@@ -114,7 +135,28 @@ func (t *Transport) beginAttempt() bool {
 func (t *Transport) endAttempt() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.attempts--
+	if t.attempts--; t.attempts == 0 && t.closed && t.dialled != nil {
+		close(t.dialled)
+		t.dialled = nil
+	}
+}
+
+// awaitAttempts waits until no call of Dial is under way any more, at most until the deadline. No new
+// one begins, since the transport is closed.
+func (t *Transport) awaitAttempts(deadline <-chan time.Time) {
+	t.mu.Lock()
+	dialled := t.dialled
+	if t.attempts == 0 {
+		dialled = nil
+	}
+	t.mu.Unlock()
+	if dialled == nil {
+		return
+	}
+	select {
+	case <-dialled:
+	case <-deadline:
+	}
 }
 
 // greet shakes hands with the server that was dialled.

@@ -15,7 +15,10 @@ import (
 // Options are the settings of a Transport. A zero value stands for the default, which is in
 // parentheses.
 type Options struct {
-	// Logger gets a line when a server is reached, lost or refused. By default nothing is logged.
+	// Logger gets a line when a server is reached, lost or refused, and when messages are dropped
+	// (slog.Default()). What happens again for the same cause is logged once a minute, with a count. A
+	// logger that blocks holds up nobody, but for Close, which waits a second for it; up to 256 lines
+	// wait, and what exceeds them is left out.
 	Logger *slog.Logger
 
 	// TLS, if not nil, encrypts all connections, and has both sides prove who they are. It needs
@@ -58,15 +61,10 @@ type Options struct {
 	Listen func(address string) (net.Listener, error)
 }
 
-// Limits that no option changes.
+// Limits of MaxFrame. Those of connections are in places.go.
 const (
 	minMaxFrame = 64 << 10
 	maxMaxFrame = wire.MaxCommandSize + 16<<20
-
-	maxGuests     = 64  // servers that have connected although SetServers doesn't name them
-	maxStreams    = 64  // streams that are being received
-	maxHandshakes = 128 // accepted connections whose servers haven't said yet who they are
-	maxAsking     = 64  // connections for single messages
 )
 
 // keepAlive notices within 25 seconds that a host has vanished from which this side only receives.
@@ -76,7 +74,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interv
 // raft.ErrConfig.
 func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	for _, size := range []struct {
 		name       string

@@ -1,7 +1,9 @@
 package tcp
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"syscall"
@@ -16,10 +18,16 @@ import (
 //
 // A peer that SetServers names is a member: it lives until the transport is closed, or until
 // SetServers leaves it out. Any other peer is a guest. A guest has connected by itself, or was a
-// member; it is forgotten once no connection to it or from it is left.
+// member; it is dialled only when there is something to send to it. It is forgotten once no
+// connection to it or from it is left, and shown out when it is silent for long or another guest
+// needs its place.
 type peer struct {
 	transport *Transport
 	id        raft.ServerID
+	// ctx ends when the transport is closed or the peer is forgotten.
+	ctx    context.Context
+	cancel context.CancelFunc
+	came   time.Time
 
 	// wake holds a token when there is something new for the sender. A token comes with the first
 	// message of an empty queue, and with everything that sets dial or makes the peer a member or a
@@ -30,8 +38,12 @@ type peer struct {
 	member  bool
 	address string
 	queue   queue
-	in      *link // the newest connection for messages that the peer has dialled
-	out     *link // the connection for messages that this side has dialled
+	in      *link     // the newest connection for messages that the peer has dialled
+	out     *link     // the connection for messages that this side has dialled
+	source  string    // from where it has connected the last time
+	spoke   time.Time // when it has sent a message the last time
+	used    time.Time // when something was written to it, or it has hung up, the last time
+	limited bool      // reading from in has a deadline, since the peer was a guest when that was set
 
 	// dial says that a connection is wanted although no message is queued.
 	dial bool
@@ -46,8 +58,9 @@ type peer struct {
 }
 
 func newPeer(t *Transport, s raft.Server) *peer {
+	ctx, cancel := context.WithCancel(t.ctx)
 	return &peer{
-		transport: t, id: s.ID, address: s.Address,
+		transport: t, id: s.ID, address: s.Address, ctx: ctx, cancel: cancel, came: time.Now(),
 		wake:  make(chan struct{}, 1),
 		queue: queue{maxBytes: t.options.QueueBytes, maxMessages: t.options.QueueMessages, maxFrame: t.options.MaxFrame},
 	}
@@ -70,6 +83,7 @@ func (p *peer) appoint(address string) {
 	}
 	moved := p.address != address
 	p.member, p.address = true, address
+	p.limit()
 	if moved && p.out != nil {
 		abandon(p.out.raw) // the sender sees it break
 	}
@@ -83,7 +97,12 @@ func (p *peer) appoint(address string) {
 func (p *peer) dismiss() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.member, p.suspect = false, false
+	if !p.member {
+		return
+	}
+	now := time.Now()
+	p.member, p.suspect, p.used, p.spoke = false, false, now, now
+	p.limit()
 	p.rouse()
 }
 
@@ -113,7 +132,7 @@ func (p *peer) send(m *wire.Message) {
 		p.rouse()
 	}
 	if dropped != nil {
-		p.transport.log.Warn("tcp: drop messages", "peer", string(p.id), "error", dropped)
+		p.note(slog.LevelWarn, "tcp: drop messages", dropped)
 	}
 }
 
@@ -125,9 +144,10 @@ func (p *peer) attach(l *link) {
 	if p.in != nil {
 		abandon(p.in.raw)
 	}
-	p.in = l
+	p.in, p.source = l, sourceOf(l.raw)
+	p.limit()
 	p.retryAt, p.failures, p.suspect, p.reported = time.Time{}, 0, false, false
-	p.dial = p.out == nil
+	p.dial = p.member && p.out == nil
 	p.rouse()
 }
 
@@ -149,31 +169,57 @@ func (p *peer) detach(l *link) {
 	if p.in != l {
 		return // another connection has taken its place
 	}
-	p.in = nil
+	p.in, p.used = nil, time.Now()
 	if p.member && p.out == nil && !p.reported {
 		p.suspect, p.dial = true, true
 	}
 	p.rouse()
 }
 
+// note logs something about the peer.
+func (p *peer) note(level slog.Level, text string, err error, more ...slog.Attr) {
+	l := line{level: level, text: text, err: err, more: append([]slog.Attr{peerAttr(p.id)}, more...)}
+	if p.isMember() {
+		l.about = p.id
+	}
+	p.transport.log.put(l)
+}
+
 // run is the sender. It ends when the transport is closed or the peer is forgotten.
 func (p *peer) run() {
+	ended := true
+	defer func() {
+		if ended { // by a function of the user's
+			p.failed(errEnded, time.Now())
+			p.transport.again(p.run)
+		}
+	}()
 	for {
 		l := p.connect()
 		if l == nil {
+			ended = false
+			p.forget()
 			return
 		}
-		cause := p.serve(l)
+		p.use(l)
+	}
+}
+
+// use serves a connection, and notes its end.
+func (p *peer) use(l *link) {
+	cause := errEnded
+	defer func() {
 		p.transport.release(l.raw)
 		p.disconnected(cause)
-	}
+	}()
+	cause = p.serve(l)
 }
 
 // connect waits until there is a reason to connect, and connects. It returns nil when the sender is
 // to end.
 func (p *peer) connect() *link {
 	t := p.transport
-	for t.ctx.Err() == nil {
+	for p.ctx.Err() == nil {
 		to, wait, wanted := p.destination()
 		if !wanted || wait > 0 {
 			if !wanted && p.forgotten() {
@@ -185,25 +231,34 @@ func (p *peer) connect() *link {
 			continue
 		}
 		start := time.Now()
-		l, err := t.dial(t.ctx, forMessages, to)
+		l, err := t.dial(p.ctx, forMessages, to)
 		switch {
 		case err == nil && p.connected(l, to.Address):
-			t.log.Info("tcp: connected", "peer", string(p.id), "address", to.Address, "took", time.Since(start))
+			p.note(slog.LevelInfo, "tcp: connected", nil, slog.String("address", to.Address), slog.Duration("took", time.Since(start)))
 			return l
 		case err == nil:
 			t.release(l.raw)
 			continue
-		case t.ctx.Err() != nil:
+		case p.ctx.Err() != nil:
 			return nil
 		}
-		if t.logged.isNew("dial", string(p.id), err) {
-			t.log.Warn("tcp: can't connect", "peer", string(p.id), "address", to.Address, "error", err)
-		}
+		p.note(slog.LevelWarn, "tcp: can't connect", err, slog.String("address", to.Address))
 		if p.failed(err, start) {
-			t.handler.Lost(p.id)
+			p.lost()
 		}
 	}
 	return nil
+}
+
+// lost tells the handler that the process of the peer seems to be gone.
+func (p *peer) lost() {
+	err := guard("Handler", func() error {
+		p.transport.handler.Lost(p.id)
+		return nil
+	})
+	if err != nil {
+		p.note(slog.LevelError, "tcp: can't say that a server is lost", err)
+	}
 }
 
 // idle waits until there is something new for the sender. With a wait above 0, it waits no longer
@@ -218,22 +273,8 @@ func (p *peer) idle(wait time.Duration) {
 	select {
 	case <-p.wake:
 	case <-passed:
-	case <-p.transport.ctx.Done():
+	case <-p.ctx.Done():
 	}
-}
-
-// forgotten reports whether the peer is a guest without a connection and without an attempt at one.
-// If so, it takes the peer out of the transport.
-func (p *peer) forgotten() bool {
-	p.transport.mu.Lock()
-	defer p.transport.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.member || p.in != nil || p.out != nil || p.dial {
-		return false
-	}
-	delete(p.transport.peers, p.id)
-	return true
 }
 
 // destination returns where to connect to, and how long to wait before that. wanted says whether
@@ -243,6 +284,7 @@ func (p *peer) destination() (to raft.Server, wait time.Duration, wanted bool) {
 	defer p.mu.Unlock()
 	if p.address == "" || !p.dial && p.queue.empty() {
 		p.queue.clear() // without an address, nothing in it can be sent
+		p.dial = false
 		return raft.Server{}, 0, false
 	}
 	if !p.retryAt.IsZero() {
@@ -263,7 +305,10 @@ func (p *peer) connected(l *link, address string) bool {
 		return false
 	}
 	l.since = time.Now()
-	p.out = l
+	p.out, p.used = l, l.since
+	if p.source == "" {
+		p.source = sourceOf(l.raw)
+	}
 	p.dial, p.suspect, p.reported, p.retryAt = false, false, false, time.Time{}
 	return true
 }
@@ -292,10 +337,10 @@ func (p *peer) failed(err error, start time.Time) (gone bool) {
 // order to learn whether its process is gone: at once if the connection had lasted, otherwise after
 // a pause.
 func (p *peer) disconnected(cause error) {
-	if p.transport.ctx.Err() != nil {
+	if p.ctx.Err() != nil {
 		return
 	}
-	p.transport.log.Warn("tcp: connection lost", "peer", string(p.id), "error", cause)
+	p.note(slog.LevelWarn, "tcp: connection lost", cause)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.out.since) >= p.transport.options.MaxBackoff {
@@ -344,7 +389,9 @@ func (p *peer) serve(l *link) (err error) {
 	heeding := make(chan struct{})
 	go func() {
 		defer close(heeding)
-		broken <- beat.heed(l.reader)
+		err := errEnded
+		defer func() { broken <- err }()
+		err = guard("Conn", func() error { return beat.heed(l.reader) })
 	}()
 	defer func() {
 		abandon(l.raw)
@@ -357,16 +404,25 @@ func (p *peer) serve(l *link) (err error) {
 	for {
 		batch = beat.sending(p.take(batch))
 		if len(batch) > 0 {
-			if _, err := l.conn.Write(batch); err != nil {
+			err := guard("Conn", func() error {
+				_, err := l.conn.Write(batch)
+				return err
+			})
+			if err != nil {
 				return err
 			}
 			continue
 		}
+		lapse, left := p.lapse()
+		if left <= 0 {
+			return errIdle
+		}
 		select {
 		case <-p.wake:
+		case <-lapse:
 		case err := <-broken:
 			return err
-		case <-p.transport.ctx.Done():
+		case <-p.ctx.Done():
 			return errStopped
 		}
 	}
@@ -377,5 +433,8 @@ func (p *peer) serve(l *link) (err error) {
 func (p *peer) take(written []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.member && !p.queue.empty() {
+		p.used = time.Now()
+	}
 	return p.queue.swap(written)
 }

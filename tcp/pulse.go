@@ -208,4 +208,3 @@ func (r *receipts) tell() error {
 	_, err := r.link.conn.Write(r.frame[:])
 	return err
 }
-

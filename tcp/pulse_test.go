@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -169,6 +170,7 @@ func TestGarbageInPlaceOfAReceipt(t *testing.T) {
 				conn := <-conns
 				write(t, conn, garbage)
 				requireEnded(t, conn)
+				synctest.Wait()
 				require.Contains(t, c.log.String(), "malformed frame")
 			})
 		})

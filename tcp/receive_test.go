@@ -1,11 +1,8 @@
 package tcp_test
 
 import (
-	"fmt"
-	"net"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,38 +52,5 @@ func TestTruncatedMessage(t *testing.T) {
 			synctest.Wait()
 		}
 		require.Empty(t, a.received())
-	})
-}
-
-func TestLimitOfGuests(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *cluster) {
-		a := c.start("a", "member")
-		var guests []net.Conn
-		for i := range tcp.MaxGuests {
-			guests = append(guests, c.greeted(raft.ServerID(fmt.Sprint("guest", i)), "a"))
-		}
-		conn := c.dial("a")
-		err := tcp.GreetForMessages(conn, raft.Server{ID: "another"}, "a")
-		require.ErrorContains(t, err, "64 servers that are no members are connected already")
-		c.greeted("member", "a") // is welcome all the same
-
-		require.NoError(t, guests[0].Close())
-		synctest.Wait()
-		c.greeted("another", "a")
-		require.Empty(t, a.received())
-	})
-}
-
-func TestLimitOfHandshakes(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *cluster) {
-		c.start("a")
-		for range tcp.MaxHandshakes {
-			c.dial("a")
-			synctest.Wait()
-		}
-		requireEnded(t, c.dial("a"))
-		require.Contains(t, c.log.String(), "128 other connections haven't said yet who they are")
-		pass(4 * time.Second) // past DialTimeout
-		c.greeted("b", "a")
 	})
 }
