@@ -54,6 +54,36 @@
 // that ends decides. So a network that heals is noticed within that time, and not when the system
 // sends the first packet of a connection again, which it does more and more seldom.
 //
+// # Places
+//
+// Whoever reaches the port can connect, say nothing, and come again. So every stage of a connection
+// has a deadline, and a limited number of places:
+//
+//	stage                            ends after                 places
+//	until the hello has come         Options.DialTimeout        512
+//	messages of a member             never (keep-alive)         1 for each member
+//	messages of a guest              30 s without a message     64 guests
+//	a single message                 Options.WriteTimeout       as a guest
+//	a stream, before its first byte  Options.DialTimeout        8 for each member,
+//	a stream, later                  30 s without a byte        16 for all guests
+//
+// A member is a server that SetServers names; a guest is any other. Nobody else can take the places
+// of a member. A guest to which this side has sent a message that names its address isn't counted
+// for 30 s, so that a server can be added although strangers are there.
+//
+// Where all places are taken, the newest connection gets in, and an older one makes room. Among
+// those without a hello, one is shown out that doesn't come from where a member is or was; of these
+// one of the address (of IPv6, the network of 64 bits) from which most of them come; of these the
+// oldest. Among guests it is one that has sent no message, and of these the oldest; if all have, the
+// one whose last message is the oldest. Among streams of a member, or of the guests, it is the one
+// that has brought nothing for longest, if that is at least 3 s; otherwise the new one is refused.
+//
+// A guest is dialled only when there is something to send to it. When it has hung up, and nothing was
+// sent to it for 30 s, the connection to it is closed, and it is forgotten.
+//
+// What a stream brings bounds the time on its receiving side only. Its sender may wait for as long
+// as the receiver doesn't read: whoever has opened it ends it by its context.
+//
 // # Losses
 //
 // Messages wait in a bounded queue for each peer. A message is dropped if it doesn't fit into the
@@ -65,8 +95,27 @@
 //
 // The data of received entries stays in the memory that it was read into. Such a piece of memory
 // holds up to 64 KiB, or one larger message, and is freed when nothing in it is used any more. A
-// message without entries leaves no memory behind. A connection costs 64 KiB, and besides at most
-// about twice as much memory as the other side has sent, whatever size it claims for a message.
+// message without entries leaves no memory behind. A connection costs 64 KiB (8 KiB during the
+// handshake), and besides at most about twice as much memory as the other side has sent, whatever
+// size it claims for a message.
+//
+// A member's message may have up to Options.MaxFrame, so the connection of a member holds that much
+// at most, and twice as much while it grows. A guest's message may have 512 KiB; one guest at a time
+// may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all guests together
+// hold 64 times 576 KiB and one message of MaxFrame, and all connections without a hello hold 4 MiB.
+//
+// # The log, and functions of the user's
+//
+// The log gets a line when a cause is new, and after that one line a minute while it comes again: the
+// last one, with how many were left out before it (left_out). What happened, the member that it
+// happened to, and the kind of error make a cause; the text of the error doesn't, since it may hold a
+// time, a port or what a stranger has sent. All strangers are one.
+//
+// A panic in Options.Dial, Listen, Logger, in a function of TLS, or in a connection or a listener that
+// they return, is an error of that attempt or connection. So it is when they end their goroutine. A
+// Logger that blocks holds up nobody, and a Dial that blocks holds up only what is sent to that
+// server; Close waits for either up to a second, and leaves behind the goroutine that is inside the
+// call. Close waits for functions of TLS, and for connections that don't return when they are closed.
 //
 // # Goroutines
 //
@@ -76,6 +125,7 @@
 //	receive    one for each accepted connection; reads it and calls the Handler.
 //	send       one for each peer; dials, and writes what is queued. Ends when the peer is
 //	           forgotten.
+//	log        one while there is something to be logged; calls the Logger.
 //	ask        one for each message that names its address; dials, and ends when the message was
 //	           received.
 //	heed       one for each dialled connection for messages; reads the receipts, and notices when

@@ -31,7 +31,7 @@ type Options struct {
 	// MaxFrame is the size in bytes of the largest encoded message that is sent or accepted: from
 	// 64 KiB to 1 GiB + 16 MiB (64 MiB). A larger message is dropped where it would be sent. A
 	// server that receives one closes the connection. Memory for a message is taken as its bytes
-	// arrive.
+	// arrive. Transport.MaxMessage returns it.
 	MaxFrame int
 
 	// QueueBytes and QueueMessages bound the messages that wait to be sent to one server: their

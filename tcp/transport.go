@@ -88,6 +88,11 @@ func Listen(address string, options Options) (*Transport, error) {
 // Addr returns the address at which the transport listens.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 
+// MaxMessage returns the size in bytes of the largest encoded message that is carried, which is
+// Options.MaxFrame. A larger one is dropped where it would be sent, however often it is sent. So
+// whoever makes messages should know the limit before they are in a log.
+func (t *Transport) MaxMessage() int { return t.options.MaxFrame }
+
 // Start implements raft.Transport. Other servers reach this one at self.Address. A self that
 // exceeds the limits, or a nil handler, is an error that wraps raft.ErrConfig. After Close the
 // error wraps net.ErrClosed. A second Start fails.

@@ -2,6 +2,8 @@ package tcp_test
 
 import (
 	"bytes"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,6 +58,32 @@ func TestLargeMessages(t *testing.T) {
 			synctest.Wait()
 			received := <-b.messages
 			require.True(t, bytes.Equal(data, received.Entries()[0].Data), "%d bytes", size)
+		}
+	})
+}
+
+// What MaxMessage allows is carried, to members and to a server that knows nobody; a byte more is
+// not.
+func TestMaxMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		for _, limit := range []int{0, 64 << 10, 1 << 20} {
+			options := c.options
+			options.MaxFrame = limit
+			a := c.startWith(options, raft.ServerID(fmt.Sprint("a", limit)), "b")
+			b := c.startWith(options, "b")
+			pass(time.Second)
+			largest := func(size int) wire.Message {
+				return wire.AppendRequest{Entries: []raft.Entry{{Kind: wire.EntryCommand, Data: make([]byte, size)}}}.Message().In(wire.Envelope{From: a.id, To: "b"})
+			}
+			overhead := len(encoded(largest(a.MaxMessage()))) - a.MaxMessage()
+			a.Send(largest(a.MaxMessage() - overhead + 1))
+			require.Empty(t, b.received())
+			require.Contains(t, c.log.String(), "exceeds MaxFrame, which is "+strconv.Itoa(a.MaxMessage()))
+			a.Send(largest(a.MaxMessage() - overhead))
+			synctest.Wait()
+			require.Len(t, b.messages, 1)
+			a.close(t)
+			b.close(t)
 		}
 	})
 }
