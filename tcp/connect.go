@@ -60,11 +60,11 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 // While nothing answers, another attempt to connect is begun every redialAfter. The system sends
 // the first packet of a connection again only after a second, and then after two: by attempts of
 // its own this side notices within redialAfter that packets come through again. maxAttempts bounds
-// the attempts that are under way at a time, to all servers: a Dial that doesn't end when its
-// context ends is not called without end.
+// the attempts that are under way at a time to one address: a Dial that doesn't end when its context
+// ends is not called without end, and holds up nobody else.
 const (
 	redialAfter = 250 * time.Millisecond
-	maxAttempts = 1024
+	maxAttempts = 16
 )
 
 // An attempt is how an attempt to connect has ended.
@@ -93,11 +93,11 @@ func (t *Transport) connect(ctx context.Context, address string) (net.Conn, erro
 
 // attempt starts one attempt, in a goroutine. Its result is closed if nobody waits for it any more.
 func (t *Transport) attempt(ctx context.Context, address string, results chan<- attempt) {
-	if !t.beginAttempt() {
+	if !t.beginAttempt(address) {
 		return
 	}
 	go func() {
-		defer t.endAttempt()
+		defer t.endAttempt(address)
 		a := attempt{err: errEnded}
 		defer func() {
 			select {
@@ -122,20 +122,23 @@ func (t *Transport) attempt(ctx context.Context, address string, results chan<- 
 }
 
 // beginAttempt counts an attempt, or says that there are too many.
-func (t *Transport) beginAttempt() bool {
+func (t *Transport) beginAttempt(address string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.attempts >= maxAttempts {
+	if t.closed || t.attempts[address] >= maxAttempts {
 		return false
 	}
-	t.attempts++
+	t.attempts[address]++
 	return true
 }
 
-func (t *Transport) endAttempt() {
+func (t *Transport) endAttempt(address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.attempts--; t.attempts == 0 && t.closed && t.dialled != nil {
+	if t.attempts[address]--; t.attempts[address] == 0 {
+		delete(t.attempts, address)
+	}
+	if len(t.attempts) == 0 && t.closed && t.dialled != nil {
 		close(t.dialled)
 		t.dialled = nil
 	}
@@ -146,7 +149,7 @@ func (t *Transport) endAttempt() {
 func (t *Transport) awaitAttempts(deadline <-chan time.Time) {
 	t.mu.Lock()
 	dialled := t.dialled
-	if t.attempts == 0 {
+	if len(t.attempts) == 0 {
 		dialled = nil
 	}
 	t.mu.Unlock()

@@ -85,7 +85,7 @@ func (t *Transport) AtRest() error {
 	}
 	for what, left := range map[string]int{
 		"handshakes": len(t.newcomers), "peers": len(t.peers), "connections": conns, "streams": len(t.arrivals),
-		"messages of their own": len(t.asking), "attempts": t.attempts, "lines of the log": len(t.log.lines), "remarks": len(t.log.seen),
+		"messages of their own": len(t.asking), "attempts": len(t.attempts), "lines of the log": len(t.log.lines), "remarks": len(t.log.seen),
 	} {
 		if left != 0 {
 			return fmt.Errorf("%d %s are left", left, what)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,21 +37,21 @@ func TestLogIsQuiet(t *testing.T) {
 	})
 }
 
-// What tells causes apart is the kind of the error. Its text may be new each time.
-func TestLogIsQuietWhateverTheTexts(t *testing.T) {
-	certificate := func(c *cluster) (*server, *server) {
+// noisy are the ways to make a line in the log over and over again, each time with another text.
+var noisy = map[string]func(c *cluster) (*server, *server){
+	"an expired certificate": func(c *cluster) (*server, *server) {
 		authority := newAuthority(c.t)
 		a := c.startTLS(authority.issue("a", -time.Minute), "a", "b") // the error holds the time
 		return a, c.startTLS(authority.issue("b", time.Hour), "b", "a")
-	}
-	dial := func(c *cluster) (*server, *server) {
+	},
+	"an error with the time": func(c *cluster) (*server, *server) {
 		options := c.options
 		options.Dial = func(_ context.Context, address string) (net.Conn, error) {
 			return nil, fmt.Errorf("dial %s at %v: %w", address, time.Now(), errors.New(time.Now().String()))
 		}
 		return c.startWith(options, "a", "b"), c.start("b")
-	}
-	strangers := func(c *cluster) (*server, *server) {
+	},
+	"strangers": func(c *cluster) (*server, *server) {
 		a := c.start("a")
 		go func() {
 			for i := range 500 {
@@ -61,8 +62,8 @@ func TestLogIsQuietWhateverTheTexts(t *testing.T) {
 			}
 		}()
 		return a, c.start("b")
-	}
-	flapping := func(c *cluster) (*server, *server) {
+	},
+	"a connection that breaks": func(c *cluster) (*server, *server) {
 		go func() {
 			for range 300 {
 				<-time.After(time.Second / 3)
@@ -70,8 +71,8 @@ func TestLogIsQuietWhateverTheTexts(t *testing.T) {
 			}
 		}()
 		return c.start("a", "b"), c.start("b")
-	}
-	tooLarge := func(c *cluster) (*server, *server) {
+	},
+	"messages that are too large": func(c *cluster) (*server, *server) {
 		options := c.options
 		options.MaxFrame = 64 << 10
 		a, b := c.startWith(options, "a", "b"), c.start("b")
@@ -82,11 +83,12 @@ func TestLogIsQuietWhateverTheTexts(t *testing.T) {
 			}
 		}()
 		return a, b
-	}
-	for name, start := range map[string]func(c *cluster) (*server, *server){
-		"an expired certificate": certificate, "an error with the time": dial, "strangers": strangers, "a connection that breaks": flapping,
-		"messages that are too large": tooLarge,
-	} {
+	},
+}
+
+// What tells causes apart is the kind of the error. Its text may be new each time.
+func TestLogIsQuietWhateverTheTexts(t *testing.T) {
+	for name, start := range noisy {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *cluster) {
 				a, b := start(c)
@@ -257,10 +259,12 @@ func TestLoggerThatBlocks(t *testing.T) {
 // A Dial that doesn't end when it is told to holds up nobody else. Close waits a second for it.
 func TestDialThatBlocks(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
+		var hung atomic.Int64
 		release, good := make(chan struct{}), c.options.Dial
 		options := c.options
 		options.Dial = func(ctx context.Context, to string) (net.Conn, error) {
 			if to == address("b") {
+				hung.Add(1)
 				<-release
 			}
 			return good(ctx, to)
@@ -268,12 +272,16 @@ func TestDialThatBlocks(t *testing.T) {
 		a, other := c.startWith(options, "a", "b", "c"), c.start("c", "a")
 		c.start("b")
 		pass(time.Second)
-		for i := range uint64(100) {
+		for i := range uint64(1000) {
 			a.tell("b", i)
 			a.tell("c", i)
 			require.Equal(t, []uint64{i}, other.received())
-			pass(100 * time.Millisecond)
+			if i%100 == 0 {
+				c.network.Reset(address("c"))
+			}
+			pass(time.Second)
 		}
+		require.LessOrEqual(t, hung.Load(), int64(16), "it isn't called again and again")
 		start := time.Now()
 		require.NoError(t, a.Close())
 		require.Equal(t, time.Second, time.Since(start))

@@ -20,7 +20,7 @@ import (
 	"github.com/e17579a5/raft/tcp"
 )
 
-var silentCut = flag.Duration("silent-cut", 15*time.Second, "how long the network of TestSilentCutByTheKernel drops everything")
+var silentCut = flag.Duration("silent-cut", 8*time.Second, "how long the network of TestSilentCutByTheKernel drops everything")
 
 // The parts of TestSilentCutByTheKernel are processes. This variable of their environment says which
 // part a process plays.
@@ -39,7 +39,7 @@ func TestSilentCutByTheKernel(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		t.Skip("it takes 20 s")
 	}
 	t.Parallel() // it mostly waits
 	for _, tool := range []string{"unshare", "ip", "bridge"} {

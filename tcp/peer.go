@@ -49,6 +49,8 @@ type peer struct {
 	dial bool
 	// retryAt is when the peer may be dialled again. Until then, messages to it are dropped.
 	retryAt time.Time
+	// moved says that out was broken because the peer has another address now.
+	moved bool
 	// failures counts the attempts in a row that failed, or whose connection did not last.
 	failures int
 	// suspect says that a connection has broken: if an attempt to dial is refused now, the process
@@ -85,6 +87,7 @@ func (p *peer) appoint(address string) {
 	p.member, p.address = true, address
 	p.limit()
 	if moved && p.out != nil {
+		p.moved = true
 		abandon(p.out.raw) // the sender sees it break
 	}
 	if moved || p.out == nil {
@@ -343,9 +346,12 @@ func (p *peer) disconnected(cause error) {
 	p.note(slog.LevelWarn, "tcp: connection lost", cause)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.out.since) >= p.transport.options.MaxBackoff {
+	switch {
+	case p.moved: // this side has broken it
+		p.moved = false
+	case time.Since(p.out.since) >= p.transport.options.MaxBackoff:
 		p.failures = 0
-	} else {
+	default:
 		p.backOff(time.Now())
 	}
 	p.out = nil

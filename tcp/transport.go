@@ -48,7 +48,7 @@ type Transport struct {
 	expected  map[raft.ServerID]time.Time // servers that were asked, and until when they are expected
 
 	asking   map[raft.Server]bool // the servers that are dialled for a single message
-	attempts int                  // how many calls of Options.Dial are under way
+	attempts map[string]int       // by address, how many calls of Options.Dial are under way
 	dialled  chan struct{}        // closed when there are none any more after Close; nil from then on
 }
 
@@ -80,7 +80,7 @@ func Listen(address string, options Options) (*Transport, error) {
 		options: options, identity: identity, listener: listener, log: logbook{logger: options.Logger},
 		ctx: ctx, cancel: cancel,
 		peers: make(map[raft.ServerID]*peer), conns: make(map[net.Conn]bool),
-		asking: make(map[raft.Server]bool), arrivals: make(map[*arrival]struct{}), expected: make(map[raft.ServerID]time.Time),
+		attempts: make(map[string]int), asking: make(map[raft.Server]bool), arrivals: make(map[*arrival]struct{}), expected: make(map[raft.ServerID]time.Time),
 		dialled: make(chan struct{}),
 	}, nil
 }
