@@ -35,8 +35,11 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, slow.Close()) })
 		synctest.Wait()
 		var silent []net.Conn
-		for range 3 * tcp.MaxHandshakes {
-			silent = append(silent, c.dial("a"))
+		for i := range 3 * tcp.MaxHandshakes { // each from somewhere else
+			conn, err := c.network.DialFrom(fmt.Sprintf("stranger%d:1", i))(t.Context(), address("a"))
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, conn.Close()) })
+			silent = append(silent, conn)
 			synctest.Wait()
 		}
 		handshakes, _, _ := a.Places()
