@@ -100,6 +100,7 @@ func (s *server) close(t *testing.T) {
 		close(s.closing)
 	}
 	require.NoError(t, s.Close())
+	require.NoError(t, s.AtRest())
 }
 
 func (s *server) Receive(m wire.Message) { s.messages <- m }

@@ -1,6 +1,8 @@
 package tcp
 
 import (
+	"errors"
+	"fmt"
 	"net"
 
 	"github.com/e17579a5/raft"
@@ -8,10 +10,15 @@ import (
 
 // The limits, for the tests in package tcp_test.
 const (
-	MaxGuests     = maxGuests
-	MaxStreams    = maxStreams
-	MaxHandshakes = maxHandshakes
-	StreamChunk   = streamChunk
+	MaxGuests        = maxGuests
+	MaxMemberStreams = maxMemberStreams
+	MaxGuestStreams  = maxGuestStreams
+	GuestIdle        = guestIdle
+	StreamIdle       = streamIdle
+	StreamRest       = streamRest
+	MaxGuestFrame    = maxGuestFrame
+	MaxHandshakes    = maxHandshakes
+	StreamChunk      = streamChunk
 )
 
 // Preamble returns what either side sends first.
@@ -55,4 +62,37 @@ func Welcome(conn net.Conn, self raft.ServerID) error {
 		return err
 	}
 	return answer(conn, self, nil)
+}
+
+// Places returns how many handshakes, peers and streams there are.
+func (t *Transport) Places() (handshakes, peers, streams int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.newcomers), len(t.peers), len(t.arrivals)
+}
+
+// AtRest returns an error unless the transport, which was closed, has given back whatever it counts.
+func (t *Transport) AtRest() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log.mu.Lock()
+	defer t.log.mu.Unlock()
+	conns := 0
+	for _, lent := range t.conns {
+		if !lent {
+			conns++
+		}
+	}
+	for what, left := range map[string]int{
+		"handshakes": len(t.newcomers), "peers": len(t.peers), "connections": conns, "streams": len(t.arrivals),
+		"messages of their own": len(t.asking), "attempts": len(t.attempts), "lines of the log": len(t.log.lines), "remarks": len(t.log.seen),
+	} {
+		if left != 0 {
+			return fmt.Errorf("%d %s are left", left, what)
+		}
+	}
+	if t.large != nil || t.log.writing != nil {
+		return errors.New("a large frame, or a goroutine of the log, is left")
+	}
+	return nil
 }

@@ -39,8 +39,10 @@ const (
 // Everything before low may be in use elsewhere. Once all frames were handed out, next equals end,
 // and reading goes on at low. So a connection whose bodies aren't kept uses one chunk for ever.
 type frameReader struct {
-	conn           io.Reader
-	max            int // the largest body that is accepted
+	conn io.Reader
+	max  int // the largest body that is accepted
+	// larger, if not nil, is asked about a larger body. It may raise max.
+	larger         func(length uint64) error
 	proven         int // the size of the largest frame that has come
 	buffer         []byte
 	low, next, end int
@@ -54,6 +56,11 @@ func (r *frameReader) read() ([]byte, error) {
 		need := frameHeader
 		if have := r.buffer[r.next:r.end]; len(have) >= frameHeader {
 			length := binary.LittleEndian.Uint32(have[4:])
+			if uint64(length) > uint64(r.max) && r.larger != nil {
+				if err := r.larger(uint64(length)); err != nil {
+					return nil, err
+				}
+			}
 			if uint64(length) > uint64(r.max) {
 				return nil, fmt.Errorf("%w: %d bytes, more than %d", errFrame, length, r.max)
 			}
@@ -73,6 +80,14 @@ func (r *frameReader) read() ([]byte, error) {
 	}
 }
 
+// shrink gives up a large buffer. The body that was read last isn't used any more, or was kept.
+func (r *frameReader) shrink() {
+	rest := r.buffer[r.next:r.end]
+	chunk := make([]byte, max(readChunk, len(rest)))
+	r.low, r.next, r.end = 0, 0, copy(chunk, rest)
+	r.buffer, r.proven = chunk, 0
+}
+
 // keep hands over the body that was read last.
 func (r *frameReader) keep() { r.low = r.next }
 
@@ -87,7 +102,7 @@ func (r *frameReader) fill(need int) error {
 		if len(r.buffer)-r.low < max(need, have+minRead) {
 			// A frame may claim any size. Unless an earlier one was as large, it gets memory for no
 			// more than twice the bytes that have come of it, and one chunk.
-			chunk := make([]byte, max(readChunk, min(need, max(2*have+readChunk, r.proven))))
+			chunk := make([]byte, max(min(readChunk, r.max+frameHeader+minRead), min(need, max(2*have+readChunk, r.proven))))
 			copy(chunk, r.buffer[r.next:r.end])
 			r.buffer, r.low = chunk, 0
 		} else {

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
 
 // protocolVersion is the version of the handshake and the frames.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // preamble is what either side sends first. Its form is the same in every version.
 var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, wire.Version}
@@ -126,7 +127,9 @@ func answer(conn net.Conn, self raft.ServerID, reason error) error {
 // this side.
 func readPreamble(conn net.Conn) error {
 	var got [len(preamble)]byte
-	if _, err := io.ReadFull(conn, got[:]); err != nil {
+	if _, err := io.ReadFull(conn, got[:]); err == io.EOF || errors.Is(err, syscall.ECONNRESET) {
+		return errNothingSaid
+	} else if err != nil {
 		return fmt.Errorf("read the preamble: %w", unexpected(err))
 	}
 	switch {
@@ -139,6 +142,10 @@ func readPreamble(conn net.Conn) error {
 	}
 	return nil
 }
+
+// errNothingSaid says that the other side has hung up before it said anything: somebody who looks
+// whether the port is open, or a server that has dialled twice and needs one connection.
+var errNothingSaid = errors.New("read the preamble: EOF: the other side has hung up")
 
 // errVersion says that the other side has a version that this side doesn't understand.
 var errVersion = errors.New("wrong version")

@@ -15,7 +15,10 @@ import (
 // Options are the settings of a Transport. A zero value stands for the default, which is in
 // parentheses.
 type Options struct {
-	// Logger gets a line when a server is reached, lost or refused. By default nothing is logged.
+	// Logger gets a line when a server is reached, lost or refused, and when messages are dropped
+	// (slog.Default()). What happens again for the same cause is logged once a minute, with a count. A
+	// logger that blocks holds up nobody, but for Close, which waits a second for it; up to 256 lines
+	// wait, and what exceeds them is left out.
 	Logger *slog.Logger
 
 	// TLS, if not nil, encrypts all connections, and has both sides prove who they are. It needs
@@ -28,7 +31,7 @@ type Options struct {
 	// MaxFrame is the size in bytes of the largest encoded message that is sent or accepted: from
 	// 64 KiB to 1 GiB + 16 MiB (64 MiB). A larger message is dropped where it would be sent. A
 	// server that receives one closes the connection. Memory for a message is taken as its bytes
-	// arrive.
+	// arrive. Transport.MaxMessage returns it.
 	MaxFrame int
 
 	// QueueBytes and QueueMessages bound the messages that wait to be sent to one server: their
@@ -40,10 +43,10 @@ type Options struct {
 	// accepting on the other (3 s).
 	DialTimeout time.Duration
 
-	// WriteTimeout is the time in which a server must take what is sent to it, up to 1 MiB at once;
-	// otherwise the connection is given up (5 s). Each such piece gets at least three quarters of
-	// that time. A message that names its address must have been received within it. Streams are
-	// not bound by it.
+	// WriteTimeout is how long a server may read nothing of what is sent to it, before the connection
+	// is given up and dialled again (5 s). A server that reads slowly is not given up: 64 KiB within
+	// that time are enough. A message that names its address must have been received within it.
+	// Streams are not bound by it.
 	WriteTimeout time.Duration
 
 	// MinBackoff and MaxBackoff bound the time between attempts to reach a server (10 ms; 1 s, or
@@ -52,30 +55,26 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 
 	// Dial and Listen replace TCP, for tests. Where nobody listens, Dial must fail with an error
-	// that is syscall.ECONNREFUSED.
+	// that is syscall.ECONNREFUSED. Any number of calls of Dial may be under way at a time: while one
+	// doesn't end, another one begins.
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Listen func(address string) (net.Listener, error)
 }
 
-// Limits that no option changes.
+// Limits of MaxFrame. Those of connections are in places.go.
 const (
 	minMaxFrame = 64 << 10
 	maxMaxFrame = wire.MaxCommandSize + 16<<20
-
-	maxGuests     = 64  // servers that have connected although SetServers doesn't name them
-	maxStreams    = 64  // streams that are being received
-	maxHandshakes = 128 // accepted connections whose servers haven't said yet who they are
-	maxAsking     = 64  // connections for single messages
 )
 
-// keepAlive notices a host that has vanished, within 25 seconds.
+// keepAlive notices within 25 seconds that a host has vanished from which this side only receives.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // withDefaults returns the options with their defaults filled in, or an error that wraps
 // raft.ErrConfig.
 func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	for _, size := range []struct {
 		name       string

@@ -1,9 +1,10 @@
 package tcp
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -17,10 +18,16 @@ import (
 //
 // A peer that SetServers names is a member: it lives until the transport is closed, or until
 // SetServers leaves it out. Any other peer is a guest. A guest has connected by itself, or was a
-// member; it is forgotten once no connection to it or from it is left.
+// member; it is dialled only when there is something to send to it. It is forgotten once no
+// connection to it or from it is left, and shown out when it is silent for long or another guest
+// needs its place.
 type peer struct {
 	transport *Transport
 	id        raft.ServerID
+	// ctx ends when the transport is closed or the peer is forgotten.
+	ctx    context.Context
+	cancel context.CancelFunc
+	came   time.Time
 
 	// wake holds a token when there is something new for the sender. A token comes with the first
 	// message of an empty queue, and with everything that sets dial or makes the peer a member or a
@@ -31,13 +38,19 @@ type peer struct {
 	member  bool
 	address string
 	queue   queue
-	in      *link // the newest connection for messages that the peer has dialled
-	out     *link // the connection for messages that this side has dialled
+	in      *link     // the newest connection for messages that the peer has dialled
+	out     *link     // the connection for messages that this side has dialled
+	source  string    // from where it has connected the last time
+	spoke   time.Time // when it has sent a message the last time
+	used    time.Time // when something was written to it, or it has hung up, the last time
+	limited bool      // reading from in has a deadline, since the peer was a guest when that was set
 
 	// dial says that a connection is wanted although no message is queued.
 	dial bool
 	// retryAt is when the peer may be dialled again. Until then, messages to it are dropped.
 	retryAt time.Time
+	// moved says that out was broken because the peer has another address now.
+	moved bool
 	// failures counts the attempts in a row that failed, or whose connection did not last.
 	failures int
 	// suspect says that a connection has broken: if an attempt to dial is refused now, the process
@@ -47,8 +60,9 @@ type peer struct {
 }
 
 func newPeer(t *Transport, s raft.Server) *peer {
+	ctx, cancel := context.WithCancel(t.ctx)
 	return &peer{
-		transport: t, id: s.ID, address: s.Address,
+		transport: t, id: s.ID, address: s.Address, ctx: ctx, cancel: cancel, came: time.Now(),
 		wake:  make(chan struct{}, 1),
 		queue: queue{maxBytes: t.options.QueueBytes, maxMessages: t.options.QueueMessages, maxFrame: t.options.MaxFrame},
 	}
@@ -71,7 +85,9 @@ func (p *peer) appoint(address string) {
 	}
 	moved := p.address != address
 	p.member, p.address = true, address
+	p.limit()
 	if moved && p.out != nil {
+		p.moved = true
 		abandon(p.out.raw) // the sender sees it break
 	}
 	if moved || p.out == nil {
@@ -84,7 +100,12 @@ func (p *peer) appoint(address string) {
 func (p *peer) dismiss() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.member, p.suspect = false, false
+	if !p.member {
+		return
+	}
+	now := time.Now()
+	p.member, p.suspect, p.used, p.spoke = false, false, now, now
+	p.limit()
 	p.rouse()
 }
 
@@ -114,7 +135,7 @@ func (p *peer) send(m *wire.Message) {
 		p.rouse()
 	}
 	if dropped != nil {
-		p.transport.log.Warn("tcp: drop messages", "peer", string(p.id), "error", dropped)
+		p.note(slog.LevelWarn, "tcp: drop messages", dropped)
 	}
 }
 
@@ -126,9 +147,10 @@ func (p *peer) attach(l *link) {
 	if p.in != nil {
 		abandon(p.in.raw)
 	}
-	p.in = l
+	p.in, p.source = l, sourceOf(l.raw)
+	p.limit()
 	p.retryAt, p.failures, p.suspect, p.reported = time.Time{}, 0, false, false
-	p.dial = p.out == nil
+	p.dial = p.member && p.out == nil
 	p.rouse()
 }
 
@@ -150,31 +172,57 @@ func (p *peer) detach(l *link) {
 	if p.in != l {
 		return // another connection has taken its place
 	}
-	p.in = nil
+	p.in, p.used = nil, time.Now()
 	if p.member && p.out == nil && !p.reported {
 		p.suspect, p.dial = true, true
 	}
 	p.rouse()
 }
 
+// note logs something about the peer.
+func (p *peer) note(level slog.Level, text string, err error, more ...slog.Attr) {
+	l := line{level: level, text: text, err: err, more: append([]slog.Attr{peerAttr(p.id)}, more...)}
+	if p.isMember() {
+		l.about = p.id
+	}
+	p.transport.log.put(l)
+}
+
 // run is the sender. It ends when the transport is closed or the peer is forgotten.
 func (p *peer) run() {
+	ended := true
+	defer func() {
+		if ended { // by a function of the user's
+			p.failed(errEnded, time.Now())
+			p.transport.again(p.run)
+		}
+	}()
 	for {
 		l := p.connect()
 		if l == nil {
+			ended = false
+			p.forget()
 			return
 		}
-		cause := p.serve(l)
+		p.use(l)
+	}
+}
+
+// use serves a connection, and notes its end.
+func (p *peer) use(l *link) {
+	cause := errEnded
+	defer func() {
 		p.transport.release(l.raw)
 		p.disconnected(cause)
-	}
+	}()
+	cause = p.serve(l)
 }
 
 // connect waits until there is a reason to connect, and connects. It returns nil when the sender is
 // to end.
 func (p *peer) connect() *link {
 	t := p.transport
-	for t.ctx.Err() == nil {
+	for p.ctx.Err() == nil {
 		to, wait, wanted := p.destination()
 		if !wanted || wait > 0 {
 			if !wanted && p.forgotten() {
@@ -186,25 +234,34 @@ func (p *peer) connect() *link {
 			continue
 		}
 		start := time.Now()
-		l, err := t.dial(t.ctx, forMessages, to)
+		l, err := t.dial(p.ctx, forMessages, to)
 		switch {
 		case err == nil && p.connected(l, to.Address):
-			t.log.Info("tcp: connected", "peer", string(p.id), "address", to.Address, "took", time.Since(start))
+			p.note(slog.LevelInfo, "tcp: connected", nil, slog.String("address", to.Address), slog.Duration("took", time.Since(start)))
 			return l
 		case err == nil:
 			t.release(l.raw)
 			continue
-		case t.ctx.Err() != nil:
+		case p.ctx.Err() != nil:
 			return nil
 		}
-		if t.logged.isNew("dial", string(p.id), err) {
-			t.log.Warn("tcp: can't connect", "peer", string(p.id), "address", to.Address, "error", err)
-		}
-		if p.failed(err) {
-			t.handler.Lost(p.id)
+		p.note(slog.LevelWarn, "tcp: can't connect", err, slog.String("address", to.Address))
+		if p.failed(err, start) {
+			p.lost()
 		}
 	}
 	return nil
+}
+
+// lost tells the handler that the process of the peer seems to be gone.
+func (p *peer) lost() {
+	err := guard("Handler", func() error {
+		p.transport.handler.Lost(p.id)
+		return nil
+	})
+	if err != nil {
+		p.note(slog.LevelError, "tcp: can't say that a server is lost", err)
+	}
 }
 
 // idle waits until there is something new for the sender. With a wait above 0, it waits no longer
@@ -219,22 +276,8 @@ func (p *peer) idle(wait time.Duration) {
 	select {
 	case <-p.wake:
 	case <-passed:
-	case <-p.transport.ctx.Done():
+	case <-p.ctx.Done():
 	}
-}
-
-// forgotten reports whether the peer is a guest without a connection and without an attempt at one.
-// If so, it takes the peer out of the transport.
-func (p *peer) forgotten() bool {
-	p.transport.mu.Lock()
-	defer p.transport.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.member || p.in != nil || p.out != nil || p.dial {
-		return false
-	}
-	delete(p.transport.peers, p.id)
-	return true
 }
 
 // destination returns where to connect to, and how long to wait before that. wanted says whether
@@ -244,6 +287,7 @@ func (p *peer) destination() (to raft.Server, wait time.Duration, wanted bool) {
 	defer p.mu.Unlock()
 	if p.address == "" || !p.dial && p.queue.empty() {
 		p.queue.clear() // without an address, nothing in it can be sent
+		p.dial = false
 		return raft.Server{}, 0, false
 	}
 	if !p.retryAt.IsZero() {
@@ -264,7 +308,10 @@ func (p *peer) connected(l *link, address string) bool {
 		return false
 	}
 	l.since = time.Now()
-	p.out = l
+	p.out, p.used = l, l.since
+	if p.source == "" {
+		p.source = sourceOf(l.raw)
+	}
 	p.dial, p.suspect, p.reported, p.retryAt = false, false, false, time.Time{}
 	return true
 }
@@ -273,12 +320,12 @@ func (p *peer) connected(l *link, address string) bool {
 // to send, in order to learn whether its process is gone.
 const suspectAttempts = 4
 
-// failed notes that the peer couldn't be reached. It returns whether its process seems to be gone.
-func (p *peer) failed(err error) (gone bool) {
+// failed notes that the attempt that began at start didn't reach the peer. It returns whether its process seems to be gone.
+func (p *peer) failed(err error, start time.Time) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue.clear()
-	p.backOff()
+	p.backOff(start)
 	if p.suspect && connectionRefused(err) {
 		p.suspect, p.reported = false, true
 		return true
@@ -293,16 +340,19 @@ func (p *peer) failed(err error) (gone bool) {
 // order to learn whether its process is gone: at once if the connection had lasted, otherwise after
 // a pause.
 func (p *peer) disconnected(cause error) {
-	if p.transport.ctx.Err() != nil {
+	if p.ctx.Err() != nil {
 		return
 	}
-	p.transport.log.Warn("tcp: connection lost", "peer", string(p.id), "error", cause)
+	p.note(slog.LevelWarn, "tcp: connection lost", cause)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.out.since) >= p.transport.options.MaxBackoff {
+	switch {
+	case p.moved: // this side has broken it
+		p.moved = false
+	case time.Since(p.out.since) >= p.transport.options.MaxBackoff:
 		p.failures = 0
-	} else {
-		p.backOff()
+	default:
+		p.backOff(time.Now())
 	}
 	p.out = nil
 	p.dial = p.member
@@ -310,14 +360,23 @@ func (p *peer) disconnected(cause error) {
 	p.rouse()
 }
 
-// backOff sets the time of the next attempt to connect.
-func (p *peer) backOff() {
-	wait := p.transport.options.MaxBackoff
-	if doubled := p.transport.options.MinBackoff << min(p.failures, 30); doubled > 0 {
-		wait = min(wait, doubled)
-	}
+// backOff sets the time of the next attempt to connect, counted from the beginning of the last one:
+// an attempt that took long was a pause itself.
+func (p *peer) backOff(last time.Time) {
+	wait := pause(p.transport.options.MinBackoff, p.transport.options.MaxBackoff, p.failures)
 	p.failures++
-	p.retryAt = time.Now().Add(wait - rand.N(wait/2+1))
+	p.retryAt = last.Add(wait - rand.N(wait/2+1))
+}
+
+// pause returns the time between two attempts after so many failures.
+func pause(least, most time.Duration, failures int) time.Duration {
+	for ; failures > 0 && least <= most/2; failures-- {
+		least *= 2
+	}
+	if failures > 0 {
+		return most
+	}
+	return least
 }
 
 // wsaConnectionRefused is the number of ECONNREFUSED on Windows, which package syscall doesn't map.
@@ -330,32 +389,46 @@ func connectionRefused(err error) bool {
 var errStopped = errors.New("the transport was closed")
 
 // serve writes what is queued, until the connection breaks or the transport is closed.
-func (p *peer) serve(l *link) error {
+func (p *peer) serve(l *link) (err error) {
+	beat := &pulse{timeout: p.transport.options.WriteTimeout, rouse: p.rouse, giveUp: func() { abandon(l.raw) }}
 	broken := make(chan error, 1)
-	watching := make(chan struct{})
+	heeding := make(chan struct{})
 	go func() {
-		defer close(watching)
-		broken <- watch(l)
+		defer close(heeding)
+		err := errEnded
+		defer func() { broken <- err }()
+		err = guard("Conn", func() error { return beat.heed(l.reader) })
 	}()
 	defer func() {
 		abandon(l.raw)
-		<-watching
+		<-heeding
+		if silent := beat.end(); silent != nil {
+			err = silent // it closed the connection, and nothing else is wrong
+		}
 	}()
-	w := writer{conn: l.conn, timeout: p.transport.options.WriteTimeout}
 	var batch []byte
 	for {
-		batch = p.take(batch)
+		batch = beat.sending(p.take(batch))
 		if len(batch) > 0 {
-			if err := w.write(batch); err != nil {
+			err := guard("Conn", func() error {
+				_, err := l.conn.Write(batch)
+				return err
+			})
+			if err != nil {
 				return err
 			}
 			continue
 		}
+		lapse, left := p.lapse()
+		if left <= 0 {
+			return errIdle
+		}
 		select {
 		case <-p.wake:
+		case <-lapse:
 		case err := <-broken:
 			return err
-		case <-p.transport.ctx.Done():
+		case <-p.ctx.Done():
 			return errStopped
 		}
 	}
@@ -366,45 +439,8 @@ func (p *peer) serve(l *link) error {
 func (p *peer) take(written []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.member && !p.queue.empty() {
+		p.used = time.Now()
+	}
 	return p.queue.swap(written)
-}
-
-// watch reads from a connection on which the other side sends nothing, in order to notice when it
-// breaks.
-func watch(l *link) error {
-	if _, err := l.reader.read(); err != nil {
-		return unexpected(err)
-	}
-	return errors.New("the other side sent data on a connection on which it may only receive")
-}
-
-// A writer writes batches, in pieces of up to maxWrite. Each piece must be taken within the
-// timeout.
-type writer struct {
-	conn    net.Conn
-	timeout time.Duration
-	armed   time.Time // when the deadline was set the last time
-}
-
-// maxWrite is the largest piece, in bytes, that is written within one timeout.
-const maxWrite = 1 << 20
-
-func (w *writer) write(batch []byte) error {
-	for len(batch) > 0 {
-		// Setting a deadline costs more than reading the clock. So it is set again only after a
-		// quarter of the timeout: each piece gets between three quarters of the timeout and all of
-		// it.
-		if now := time.Now(); now.Sub(w.armed) > w.timeout/4 {
-			if err := w.conn.SetWriteDeadline(now.Add(w.timeout)); err != nil {
-				return err
-			}
-			w.armed = now
-		}
-		n, err := w.conn.Write(batch[:min(len(batch), maxWrite)])
-		if err != nil {
-			return err
-		}
-		batch = batch[n:]
-	}
-	return nil
 }

@@ -31,7 +31,10 @@ const (
 	maxSlack = 256
 )
 
-var errQueueFull = errors.New("too much waits to be sent")
+var (
+	errQueueFull = errors.New("too much waits to be sent")
+	errTooLarge  = errors.New("the message is too large")
+)
 
 // add queues a message, or drops it. It returns the reason of a drop, but for a full queue only the
 // first time. first says that the queue was empty before.
@@ -50,7 +53,7 @@ func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 	switch size := len(frame) - frameHeader; {
 	case size > q.maxFrame:
 		q.frames = q.frames[:before]
-		return false, fmt.Errorf("a %v of %d bytes exceeds MaxFrame, which is %d", m.Kind(), size, q.maxFrame)
+		return false, fmt.Errorf("%w: a %v of %d bytes exceeds MaxFrame, which is %d", errTooLarge, m.Kind(), size, q.maxFrame)
 	case q.messages+q.writingMessages > 0 && len(q.frames)+q.writingBytes > bytes:
 		q.frames = q.frames[:before]
 		return false, q.drop(errQueueFull)

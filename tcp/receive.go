@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -13,29 +15,39 @@ import (
 
 // accept takes connections until the transport is closed.
 func (t *Transport) accept() {
+	ended := true
+	defer func() {
+		if ended { // by a function of the user's
+			t.wait(time.Second)
+			t.again(t.accept)
+		}
+	}()
 	for failures := 0; ; {
-		raw, err := t.listener.Accept()
+		var raw net.Conn
+		err := guard("Listener", func() error {
+			conn, err := t.listener.Accept()
+			if err == nil {
+				raw = &held{conn}
+			}
+			return err
+		})
 		switch {
 		case t.ctx.Err() != nil:
 			if err == nil {
 				abandon(raw)
 			}
+			ended = false
 			return
 		case err != nil:
 			// Most likely, there are no file descriptors left. That passes, or people have to mend
 			// it.
 			failures++
-			t.log.Error("tcp: can't accept a connection", "error", err)
+			t.log.put(line{level: slog.LevelError, text: "tcp: can't accept a connection", err: err})
 			t.wait(min(time.Millisecond<<min(failures, 10), time.Second))
 			continue
 		}
 		failures = 0
-		if err := t.receive(raw); err != nil {
-			if t.logged.isNew("accept", "", err) {
-				t.log.Error("tcp: refuse a connection", "remote", raw.RemoteAddr().String(), "error", err)
-			}
-			abandon(raw)
-		}
+		t.receive(raw)
 	}
 }
 
@@ -49,72 +61,102 @@ func (t *Transport) wait(span time.Duration) {
 	}
 }
 
-// receive starts a goroutine for a connection that was accepted.
-func (t *Transport) receive(raw net.Conn) error {
+// receive starts a goroutine for a connection that was accepted, and gives it a place.
+func (t *Transport) receive(raw net.Conn) {
+	n := &newcomer{raw: raw, source: sourceOf(raw)}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.closed {
-		return net.ErrClosed
+		t.mu.Unlock()
+		abandon(raw)
+		return
 	}
-	if t.handshakes >= maxHandshakes {
-		return fmt.Errorf("%d other connections haven't said yet who they are", t.handshakes)
+	displaced := t.enter(n)
+	t.conns[raw] = false
+	t.running.Go(func() { t.entertain(n) })
+	t.mu.Unlock()
+	if displaced != nil {
+		abandon(displaced.raw)
+		t.log.put(line{level: slog.LevelWarn, text: "tcp: a connection makes room that hasn't said yet whose it is", more: []slog.Attr{slog.String("source", displaced.source)}})
 	}
-	t.handshakes++
-	t.conns[raw] = struct{}{}
-	t.running.Go(func() {
-		defer t.release(raw)
-		from, err := t.welcome(raw)
-		if err != nil && t.ctx.Err() == nil && t.logged.isNew("receive", string(from), err) {
-			t.log.Error("tcp: drop a connection", "peer", string(from), "remote", raw.RemoteAddr().String(), "error", err)
-		}
+}
+
+// entertain serves a connection that was accepted, until it ends.
+func (t *Transport) entertain(n *newcomer) {
+	defer t.release(n.raw)
+	var from raft.ServerID
+	err := guard("Conn, TLS or Handler", func() (err error) {
+		from, err = t.welcome(n)
+		return err
 	})
-	return nil
+	if err == nil || t.ctx.Err() != nil || n.displaced {
+		return
+	}
+	l := line{level: slog.LevelError, text: "tcp: drop a connection", err: err, more: []slog.Attr{peerAttr(from), slog.String("source", n.source)}}
+	if p := t.peer(from); p != nil && p.isMember() {
+		l.about = from
+	}
+	t.log.put(l)
 }
 
 // welcome shakes hands with the server that has dialled. Then it receives the messages or the
 // stream, until the connection ends. It returns the ID of that server, and an error if something
 // was wrong besides the end of the connection.
-func (t *Transport) welcome(raw net.Conn) (raft.ServerID, error) {
-	l := &link{raw: raw, conn: t.identity.received(raw)}
-	h, err := t.admit(l)
-	t.mu.Lock()
-	t.handshakes--
-	t.mu.Unlock()
-	if err != nil {
+func (t *Transport) welcome(n *newcomer) (raft.ServerID, error) {
+	l := &link{raw: n.raw, conn: t.identity.received(n.raw)}
+	h, err := t.admit(l, n)
+	switch {
+	case errors.Is(err, errNothingSaid):
+		return "", nil
+	case err != nil:
 		return h.from.ID, fmt.Errorf("shake hands: %w", err)
-	}
-	if h.purpose == forStream {
-		defer t.endStream()
-		if err := l.accept(t.self.ID); err != nil {
-			return h.from.ID, err
-		}
-		l.reader.max = streamChunk
-		t.handler.Stream(h.from.ID, &streamReader{transport: t, link: l})
-		return h.from.ID, nil
+	case h.purpose == forStream:
+		return h.from.ID, t.welcomeStream(l, &h)
 	}
 	p, err := t.host(&h, l)
 	if err != nil {
 		return h.from.ID, errors.Join(err, answer(l.conn, t.self.ID, err))
 	}
-	if err := l.accept(t.self.ID); err != nil {
-		p.detach(l)
+	defer p.detach(l)
+	if err := answer(l.conn, t.self.ID, nil); err != nil {
 		return h.from.ID, err
 	}
 	if h.purpose == forAsking {
-		err = t.receiveMessage(l, h.from.ID, &wire.Decoder{})
+		err = t.receiveAsked(l, h.from.ID)
 	} else {
-		err = t.receiveMessages(l, h.from.ID)
+		err = t.receiveMessages(l, p)
 	}
-	p.detach(l)
-	if !errors.Is(err, errFrame) && !errors.Is(err, raft.ErrMalformed) {
+	if !errors.Is(err, errFrame) && !errors.Is(err, errNoPlace) && !errors.Is(err, raft.ErrMalformed) {
 		err = nil // it broke, which needs no line in the log
 	}
 	return h.from.ID, err
 }
 
-// admit reads the hello of the server that has dialled, and refuses a server that isn't wanted. For
-// a stream it also makes room.
-func (t *Transport) admit(l *link) (hello, error) {
+// welcomeStream hands a stream to the handler.
+func (t *Transport) welcomeStream(l *link, h *hello) error {
+	a, err := t.beginStream(l.raw, h.from.ID)
+	if err != nil {
+		return errors.Join(err, answer(l.conn, t.self.ID, err))
+	}
+	defer t.endStream(a)
+	if err := answer(l.conn, t.self.ID, nil); err != nil {
+		return err
+	}
+	if err := l.raw.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	l.reader.max = streamChunk
+	t.handler.Stream(h.from.ID, &streamReader{transport: t, link: l, arrival: a, patience: t.options.DialTimeout})
+	return nil
+}
+
+// admit reads the hello of the server that has dialled, and refuses a server that isn't wanted. Then
+// the place of the newcomer is free.
+func (t *Transport) admit(l *link, n *newcomer) (hello, error) {
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.leave(n)
+	}()
 	if err := l.raw.SetDeadline(time.Now().Add(t.options.DialTimeout)); err != nil {
 		return hello{}, err
 	}
@@ -135,9 +177,6 @@ func (t *Transport) admit(l *link) (hello, error) {
 	default:
 		err = t.identity.proves(l.conn, h.from.ID)
 	}
-	if err == nil && h.purpose == forStream {
-		err = t.beginStream()
-	}
 	if err != nil {
 		// If the other side is gone already, there is nobody to tell.
 		_ = answer(l.conn, t.self.ID, err)
@@ -156,14 +195,8 @@ func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	}
 	p := t.peers[h.from.ID]
 	if p == nil {
-		guests := 0
-		for _, other := range t.peers {
-			if !other.isMember() {
-				guests++
-			}
-		}
-		if guests >= maxGuests {
-			return nil, fmt.Errorf("%d servers that are no members are connected already", guests)
+		if !t.isExpected(h.from.ID) {
+			t.makeRoomForGuest()
 		}
 		p = t.addPeer(h.from)
 	}
@@ -175,31 +208,71 @@ func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	return p, nil
 }
 
-// accept tells the other side that its connection is accepted.
-func (l *link) accept(self raft.ServerID) error {
-	if err := answer(l.conn, self, nil); err != nil {
+// receiveMessages hands the messages that arrive to the handler, until the connection ends.
+func (t *Transport) receiveMessages(l *link, p *peer) error {
+	l.reader.shrink() // which is an enlargement after a handshake
+	l.giveReceipts(t.options.WriteTimeout)
+	defer t.endLarge(l)
+	l.reader.larger = func(length uint64) error { return t.larger(l, p, length) }
+	var decoder wire.Decoder
+	if err := l.raw.SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
-	return l.raw.SetDeadline(time.Time{})
-}
-
-// receiveMessages hands the messages that arrive to the handler, until the connection ends.
-func (t *Transport) receiveMessages(l *link, from raft.ServerID) error {
-	var decoder wire.Decoder
+	p.begin(l)
 	for {
-		if err := t.receiveMessage(l, from, &decoder); err != nil {
+		l.reader.max = min(t.options.MaxFrame, maxGuestFrame)
+		body, err := l.reader.read()
+		if errors.Is(err, os.ErrDeadlineExceeded) && p.hears(l) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if len(body) == 0 {
+			err = l.receipts.tell()
+		} else if err = t.deliverFrom(l, p.id, body, &decoder); err == nil {
+			p.spoken()
+		}
+		if len(body) > maxGuestFrame {
+			t.endLarge(l)
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// receiveMessage hands the next message to the handler.
-func (t *Transport) receiveMessage(l *link, from raft.ServerID, decoder *wire.Decoder) error {
+// larger decides on a frame that is larger than those of guests may be. A guest needs a place for it,
+// and gets time.
+func (t *Transport) larger(l *link, p *peer, length uint64) error {
+	if length <= uint64(t.options.MaxFrame) && !p.isMember() {
+		if err := t.beginLarge(l); err != nil {
+			return err
+		}
+		span := guestIdle + time.Duration(length/(4<<20))*guestIdle
+		if err := l.raw.SetReadDeadline(time.Now().Add(span)); err != nil {
+			return err
+		}
+	}
 	l.reader.max = t.options.MaxFrame
+	return nil
+}
+
+// receiveAsked hands a single message to the handler.
+func (t *Transport) receiveAsked(l *link, from raft.ServerID) error {
+	if err := l.raw.SetDeadline(time.Now().Add(t.options.WriteTimeout)); err != nil {
+		return err
+	}
+	l.reader.max = min(t.options.MaxFrame, maxGuestFrame)
 	body, err := l.reader.read()
 	if err != nil {
 		return err
 	}
+	return t.deliverFrom(l, from, body, &wire.Decoder{})
+}
+
+// deliverFrom hands a message to the handler.
+func (t *Transport) deliverFrom(l *link, from raft.ServerID, body []byte, decoder *wire.Decoder) error {
 	m, err := decoder.DecodeMessage(body)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/e17579a5/raft"
 )
@@ -45,10 +46,20 @@ func (t *Transport) openStream(ctx context.Context, to raft.ServerID) (*streamWr
 		}
 		return nil, err
 	}
+	t.lend(l.raw)
 	return &streamWriter{
 		transport: t, link: l, ctx: ctx,
 		stop: context.AfterFunc(ctx, func() { abandon(l.raw) }),
 	}, nil
+}
+
+// lend notes that the user has a connection. Close breaks it, and leaves it to the user to close it.
+func (t *Transport) lend(conn net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, open := t.conns[conn]; open {
+		t.conns[conn] = true
+	}
 }
 
 // A streamWriter is the sending end of a stream to another server. One goroutine at a time uses it.
@@ -109,20 +120,28 @@ func (w *streamWriter) Close() error {
 type streamReader struct {
 	transport *Transport
 	link      *link
+	arrival   *arrival
 	left      []byte // what is left of the frame that was read last
 	err       error  // returned by further reads
+	patience  time.Duration
 }
 
 // Read returns io.EOF if the writer has closed the stream, and another error if the stream has
 // broken.
 func (r *streamReader) Read(b []byte) (int, error) {
 	for len(r.left) == 0 && r.err == nil {
-		r.left, r.err = r.link.reader.read()
+		r.err = r.link.raw.SetReadDeadline(time.Now().Add(r.patience))
+		if r.err == nil {
+			r.left, r.err = r.link.reader.read()
+			r.patience = streamIdle
+		}
 		switch {
 		case r.err != nil:
 			r.err = fmt.Errorf("tcp: read from a stream: %w", unexpected(r.err))
 		case len(r.left) == 0:
 			r.err = io.EOF
+		default:
+			r.transport.moves(r.arrival)
 		}
 	}
 	if len(r.left) == 0 && len(b) > 0 {
@@ -137,22 +156,4 @@ func (r *streamReader) Read(b []byte) (int, error) {
 func (r *streamReader) Close() error {
 	r.transport.release(r.link.raw)
 	return nil
-}
-
-// beginStream takes a place for a stream that is to be received, or fails if there is none.
-func (t *Transport) beginStream() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.streams >= maxStreams {
-		return fmt.Errorf("%d streams are being received already", t.streams)
-	}
-	t.streams++
-	return nil
-}
-
-// endStream gives the place back.
-func (t *Transport) endStream() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.streams--
 }

@@ -222,24 +222,3 @@ func TestCloseEndsOpenStream(t *testing.T) {
 		require.Error(t, <-result)
 	})
 }
-
-func TestLimitOfStreams(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *cluster) {
-		a, b := c.start("a", "b"), c.start("b", "a")
-		pass(time.Second)
-		var streams []stream
-		for range tcp.MaxStreams {
-			_, s := open(t, t.Context(), a, b)
-			streams = append(streams, s)
-		}
-		_, err := a.OpenStream(t.Context(), "b")
-		require.ErrorContains(t, err, "64 streams are being received already")
-		close(streams[0].done)
-		synctest.Wait()
-		_, s := open(t, t.Context(), a, b)
-		close(s.done)
-		for _, s := range streams[1:] {
-			close(s.done)
-		}
-	})
-}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,26 +25,31 @@ type Transport struct {
 	// Close ends ctx, and thereby every attempt to connect.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// running counts the goroutines, except watch, which its sender waits for. It grows only under
-	// mu, and only while closed isn't set.
+	// running counts the goroutines, except heed, which its sender waits for, and those that only call
+	// a function of the user's. It grows only under mu, and only while closed isn't set.
 	running sync.WaitGroup
 
-	// Start sets self, handler and log before it starts a goroutine that uses them.
+	// Start sets self, handler and log.node before it starts a goroutine that uses them.
 	self    raft.Server
 	handler raft.Handler
-	log     *slog.Logger
-	logged  remarks
+	log     logbook
 
 	// mu is locked before the mutex of a peer.
 	mu      sync.RWMutex
 	started bool
 	closed  bool
 	peers   map[raft.ServerID]*peer
-	conns   map[net.Conn]struct{} // all that are open
-	// handshakes is how many accepted connections haven't said yet who they are.
-	handshakes int
-	streams    int                  // how many are being received
-	asking     map[raft.Server]bool // the servers that are dialled for a single message
+	conns   map[net.Conn]bool // all that are open; true for one of which the user has the end of a stream
+
+	// The places, and who has them (places.go).
+	newcomers []*newcomer // in the order in which they came
+	arrivals  map[*arrival]struct{}
+	large     *link                       // the guest that sends a large frame
+	expected  map[raft.ServerID]time.Time // servers that were asked, and until when they are expected
+
+	asking   map[raft.Server]bool // the servers that are dialled for a single message
+	attempts map[string]int       // by address, how many calls of Options.Dial are under way
+	dialled  chan struct{}        // closed when there are none any more after Close; nil from then on
 }
 
 var _ raft.Transport = (*Transport)(nil)
@@ -60,21 +67,31 @@ func Listen(address string, options Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := options.Listen(address)
+	var listener net.Listener
+	err = guard("Listen", func() (err error) {
+		listener, err = options.Listen(address)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("tcp: listen at %s: %w", address, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Transport{
-		options: options, identity: identity, listener: listener,
+		options: options, identity: identity, listener: listener, log: logbook{logger: options.Logger},
 		ctx: ctx, cancel: cancel,
-		peers: make(map[raft.ServerID]*peer), conns: make(map[net.Conn]struct{}),
-		asking: make(map[raft.Server]bool),
+		peers: make(map[raft.ServerID]*peer), conns: make(map[net.Conn]bool),
+		attempts: make(map[string]int), asking: make(map[raft.Server]bool), arrivals: make(map[*arrival]struct{}), expected: make(map[raft.ServerID]time.Time),
+		dialled: make(chan struct{}),
 	}, nil
 }
 
 // Addr returns the address at which the transport listens.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
+
+// MaxMessage returns the size in bytes of the largest encoded message that is carried, which is
+// Options.MaxFrame. A larger one is dropped where it would be sent, however often it is sent. So
+// whoever makes messages should know the limit before they are in a log.
+func (t *Transport) MaxMessage() int { return t.options.MaxFrame }
 
 // Start implements raft.Transport. Other servers reach this one at self.Address. A self that
 // exceeds the limits, or a nil handler, is an error that wraps raft.ErrConfig. After Close the
@@ -98,7 +115,7 @@ func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	}
 	t.started = true
 	t.self, t.handler = self, handler
-	t.log = t.options.Logger.With("node", string(self.ID))
+	t.log.node = string(self.ID)
 	t.running.Go(t.accept)
 	return nil
 }
@@ -117,7 +134,7 @@ func (t *Transport) SetServers(servers []raft.Server) {
 			continue
 		}
 		if s.ID == "" || len(s.ID) > wire.MaxServerID || len(s.Address) > wire.MaxAddress {
-			t.log.Error("tcp: ignore a server whose ID or address has an invalid length", "peer", string(s.ID), "address", s.Address)
+			t.log.put(line{level: slog.LevelError, text: "tcp: ignore a server whose ID or address has an invalid length", more: []slog.Attr{peerAttr(s.ID), slog.String("address", s.Address)}})
 			continue
 		}
 		named[s.ID] = true
@@ -160,22 +177,29 @@ func (t *Transport) Send(m wire.Message) {
 	}
 }
 
-// Close implements raft.Transport. It waits for calls of the handler that are under way.
+// Close implements raft.Transport. It waits for calls of the handler that are under way, and of the
+// functions in Options.TLS. For calls of Options.Dial and Options.Logger it waits up to a second.
 func (t *Transport) Close() error {
 	t.mu.Lock()
+	first := !t.closed
+	t.closed = true
+	conns := slices.Collect(maps.Keys(t.conns))
+	t.mu.Unlock()
 	var err error
-	if !t.closed {
-		t.closed = true
+	if first {
 		t.cancel()
 		// The listener is closed first. When other servers see their connections break, they dial
 		// again, and are refused.
-		err = t.listener.Close()
-		for conn := range t.conns {
+		err = guard("Listener", t.listener.Close)
+		for _, conn := range conns {
 			abandon(conn)
 		}
 	}
-	t.mu.Unlock()
 	t.running.Wait()
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	t.awaitAttempts(patience.C)
+	t.log.close(patience.C)
 	return err
 }
 
@@ -183,66 +207,33 @@ func (t *Transport) Close() error {
 // connection and returns false.
 func (t *Transport) adopt(conn net.Conn) bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		abandon(conn)
-		return false
+	closed := t.closed
+	if !closed {
+		t.conns[conn] = false
 	}
-	t.conns[conn] = struct{}{}
-	return true
+	t.mu.Unlock()
+	if closed {
+		abandon(conn)
+	}
+	return !closed
 }
 
 // release closes a connection that was adopted.
 func (t *Transport) release(conn net.Conn) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	delete(t.conns, conn)
+	t.mu.Unlock()
 	abandon(conn)
 }
 
+// again runs f in another goroutine, in the place of one that a function of the user's has ended.
+func (t *Transport) again(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.running.Go(f)
+	}
+}
+
 // abandon closes a connection that is of no more use. Its error would tell nothing.
-func abandon(conn net.Conn) { _ = conn.Close() }
-
-// A link is a connection past its handshake.
-type link struct {
-	// raw is the connection that was dialled or accepted. Closing it leaves out the end of TLS.
-	// conn is raw, or TLS on it, for reading and writing.
-	raw    net.Conn
-	conn   net.Conn
-	reader *frameReader
-	since  time.Time // when it was connected
-}
-
-// dial connects to a server and shakes hands with it. The raw connection of the link is adopted.
-func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*link, error) {
-	deadline := time.Now().Add(t.options.DialTimeout)
-	dialling, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	raw, err := t.options.Dial(dialling, to.Address)
-	if err != nil {
-		return nil, err
-	}
-	if !t.adopt(raw) {
-		return nil, net.ErrClosed
-	}
-	if ctx != t.ctx { // when t.ctx ends, Close closes what was adopted
-		defer context.AfterFunc(ctx, func() { abandon(raw) })()
-	}
-	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
-	if err := l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID}); err != nil {
-		t.release(raw)
-		return nil, fmt.Errorf("shake hands: %w", err)
-	}
-	return l, nil
-}
-
-// greet shakes hands with the server that was dialled.
-func (l *link) greet(deadline time.Time, h hello) (err error) {
-	if err := l.raw.SetDeadline(deadline); err != nil {
-		return err
-	}
-	if l.reader, err = greet(l.conn, h); err != nil {
-		return err
-	}
-	return l.raw.SetDeadline(time.Time{})
-}
+func abandon(conn net.Conn) { _ = guard("Conn", conn.Close) }

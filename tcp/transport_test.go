@@ -2,7 +2,10 @@ package tcp_test
 
 import (
 	"bytes"
+	"fmt"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,17 +62,43 @@ func TestLargeMessages(t *testing.T) {
 	})
 }
 
+// What MaxMessage allows is carried, to members and to a server that knows nobody; a byte more is
+// not.
+func TestMaxMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		for _, limit := range []int{0, 64 << 10, 1 << 20} {
+			options := c.options
+			options.MaxFrame = limit
+			a := c.startWith(options, raft.ServerID(fmt.Sprint("a", limit)), "b")
+			b := c.startWith(options, "b")
+			pass(time.Second)
+			largest := func(size int) wire.Message {
+				return wire.AppendRequest{Entries: []raft.Entry{{Kind: wire.EntryCommand, Data: make([]byte, size)}}}.Message().In(wire.Envelope{From: a.id, To: "b"})
+			}
+			overhead := len(encoded(largest(a.MaxMessage()))) - a.MaxMessage()
+			a.Send(largest(a.MaxMessage() - overhead + 1))
+			require.Empty(t, b.received())
+			require.Contains(t, c.log.String(), "exceeds MaxFrame, which is "+strconv.Itoa(a.MaxMessage()))
+			a.Send(largest(a.MaxMessage() - overhead))
+			synctest.Wait()
+			require.Len(t, b.messages, 1)
+			a.close(t)
+			b.close(t)
+		}
+	})
+}
+
 func TestIdleTransportDoesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
-		attempts := 0
+		var attempts atomic.Int64
 		options := c.options
 		options.Dial = countingDial(&attempts, c.options.Dial)
 		c.startWith(options, "a", "b", "c")
 		c.start("b", "a")
 		pass(time.Minute)
-		attempts = 0
+		attempts.Store(0)
 		pass(time.Hour)
-		require.Zero(t, attempts)
+		require.Zero(t, attempts.Load())
 	})
 }
 

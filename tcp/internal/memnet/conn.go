@@ -79,6 +79,14 @@ func (c *Conn) Reset() {
 	c.out.reset()
 }
 
+// Cut swallows everything from now on, in both directions and for ever, as a network does that has
+// lost the way between the two ends. Neither end is told. What is written goes into the buffer until
+// that is full, and nothing arrives, not even that the other end was closed.
+func (c *Conn) Cut() {
+	c.in.cutOff()
+	c.out.cutOff()
+}
+
 // LocalAddr returns this end's address.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
@@ -110,6 +118,9 @@ type half struct {
 	bytes   []byte
 	changed chan struct{} // closed and made anew with each change
 
+	// cut says that nothing gets through any more.
+	cut bool
+
 	// Once they are set, nothing more can be written, and nothing more read than bytes.
 	readErr, writeErr error
 }
@@ -128,6 +139,9 @@ func (h *half) read(b []byte) (n int, again <-chan struct{}, err error) {
 	defer h.mu.Unlock()
 	if h.readErr == net.ErrClosed {
 		return 0, nil, h.readErr
+	}
+	if h.cut {
+		return 0, h.changed, nil
 	}
 	if len(h.bytes) > 0 {
 		n = copy(b, h.bytes)
@@ -154,16 +168,25 @@ func (h *half) write(b []byte) (n int, again <-chan struct{}, err error) {
 	return n, h.changed, nil
 }
 
-// fail sets what reading and writing return from now on, unless they fail already.
+// fail sets what reading and writing return from now on, unless they fail already. When the half is
+// cut, an end learns only that it was closed itself.
 func (h *half) fail(read, write error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.readErr == nil || read == net.ErrClosed {
+	if h.readErr == nil && !h.cut || read == net.ErrClosed {
 		h.readErr = read
 	}
-	if h.writeErr == nil || write == net.ErrClosed {
+	if h.writeErr == nil && !h.cut || write == net.ErrClosed {
 		h.writeErr = write
 	}
+	h.change()
+}
+
+// cutOff lets nothing through any more. What was written and not read is lost.
+func (h *half) cutOff() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cut = true
 	h.change()
 }
 

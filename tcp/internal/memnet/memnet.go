@@ -40,8 +40,18 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 // Dial connects to an address. Where nobody listens, the error wraps syscall.ECONNREFUSED. At a
 // silent address, Dial waits until ctx ends.
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return n.dial(ctx, "dialler", address)
+}
+
+// DialFrom returns a function that is Dial, but for somebody whose own address is known. While that
+// is silent, the function waits until ctx ends.
+func (n *Network) DialFrom(own string) func(ctx context.Context, address string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) { return n.dial(ctx, own, address) }
+}
+
+func (n *Network) dial(ctx context.Context, own, address string) (net.Conn, error) {
 	n.mu.Lock()
-	l, silent := n.listeners[address], n.silent[address]
+	l, silent := n.listeners[address], n.silent[address] || n.silent[own]
 	n.mu.Unlock()
 	if silent {
 		<-ctx.Done()
@@ -50,7 +60,7 @@ func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	if l == nil {
 		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
 	}
-	near, far := Pipe("dialler", Address(address))
+	near, far := Pipe(Address(own), Address(address))
 	l.mu.Lock()
 	l.conns[far] = struct{}{}
 	l.mu.Unlock()
@@ -78,17 +88,38 @@ func (n *Network) Silence(address string, silent bool) {
 // Reset breaks all connections that were dialled to the address.
 func (n *Network) Reset(address string) {
 	n.mu.Lock()
-	l := n.listeners[address]
-	n.mu.Unlock()
+	defer n.mu.Unlock()
+	n.listeners[address].each("", (*Conn).Reset)
+}
+
+// Cut swallows from now on what is sent on all connections that were dialled to the address, or from
+// it, without a word to either end. New connections work, unless the address is silent too.
+func (n *Network) Cut(address string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for at, l := range n.listeners {
+		from := address
+		if at == address {
+			from = "" // from anywhere
+		}
+		l.each(from, (*Conn).Cut)
+	}
+}
+
+// each calls f with all connections that were dialled from an address, or from anywhere if it is
+// empty, and forgets them.
+func (l *Listener) each(from string, f func(*Conn)) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
-		c.Reset()
+		if from == "" || string(c.remote) == from {
+			f(c)
+			delete(l.conns, c)
+		}
 	}
-	clear(l.conns)
 }
 
 // A Listener listens at one address.
@@ -100,7 +131,7 @@ type Listener struct {
 	once    sync.Once
 
 	mu    sync.Mutex
-	conns map[*Conn]struct{} // all that were dialled since the last Reset
+	conns map[*Conn]struct{} // all that were dialled since the last Reset or Cut
 }
 
 // Accept waits for the next connection.

@@ -102,3 +102,34 @@ func TestRefusedResetAndSilent(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	})
 }
+
+// A connection that is cut takes what its buffer holds, brings nothing, and tells nobody anything.
+func TestCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe("near", "far")
+		_, err := near.Write([]byte("lost"))
+		require.NoError(t, err)
+		near.Cut()
+		_, err = near.Write(make([]byte, 1000))
+		require.NoError(t, err)
+		require.NoError(t, far.SetReadDeadline(time.Now().Add(time.Hour)))
+		n, err := far.Read(make([]byte, 10))
+		require.Zero(t, n)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+		require.NoError(t, near.SetWriteDeadline(time.Now().Add(time.Hour)))
+		n, err = near.Write(make([]byte, 1<<20))
+		require.Less(t, n, 1<<20)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+		require.NoError(t, near.Close())
+		_, err = near.Read(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+		_, err = far.Write([]byte("x"))
+		require.NoError(t, err, "the far end isn't told")
+		require.NoError(t, far.SetReadDeadline(time.Time{}))
+		require.NoError(t, far.Close())
+		_, err = far.Read(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
