@@ -3,6 +3,7 @@ package raft
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,17 +26,19 @@ const (
 	maxCaptureSection = 1 << 30
 )
 
-// A capture is a state that was captured, to be written beside Apply.
-type capture struct {
+// A Capture is a state that was captured, to be written beside Apply. Whoever has one must close it,
+// whether it was written or not: the state machine may hold something open for it. It is used by one
+// goroutine at a time.
+type Capture struct {
 	index   Index
 	section []byte
-	machine io.WriterTo
+	machine io.WriterTo // nil once it is closed
 }
 
 // Snapshot captures the state after the entry at index, which must be the last one that was applied. What it returns
-// is written by another goroutine while Apply goes on, and doesn't see what comes later. An error of the state
-// machine is returned as it is; applying can go on.
-func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
+// is written by another goroutine while Apply goes on, and doesn't see what comes later. It must be closed. An error
+// of the state machine is returned as it is; applying can go on.
+func (a *Applier) Snapshot(index Index) (*Capture, error) {
 	if index != a.last {
 		return nil, fmt.Errorf("raft: snapshot of index %d of a state at index %d", index, a.last)
 	}
@@ -47,15 +50,20 @@ func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
 		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned none", index)
 	}
 	section := a.appendState(nil)
+	c := &Capture{index: index, section: section, machine: machine}
 	if len(section) > maxCaptureSection {
-		return nil, fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until the next ones expire",
+		err := fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until the next ones expire",
 			index, len(section), maxCaptureSection)
+		return nil, errors.Join(err, c.Close())
 	}
-	return &capture{index: index, section: section, machine: machine}, nil
+	return c, nil
 }
 
-// WriteTo implements io.WriterTo.
-func (c *capture) WriteTo(w io.Writer) (int64, error) {
+// WriteTo implements io.WriterTo. It fails once the capture is closed.
+func (c *Capture) WriteTo(w io.Writer) (int64, error) {
+	if c.machine == nil {
+		return 0, fmt.Errorf("raft: snapshot of index %d: the capture is closed", c.index)
+	}
 	head := append([]byte(captureMagic), captureVersion)
 	head = codec.AppendUvarint(head, uint64(c.index))
 	head = codec.AppendUvarint(head, uint64(len(c.section)))
@@ -66,6 +74,16 @@ func (c *capture) WriteTo(w io.Writer) (int64, error) {
 	}
 	m, err := c.machine.WriteTo(w)
 	return int64(n) + m, err
+}
+
+// Close releases what the state machine has captured, if that is an io.Closer. A second call does nothing.
+func (c *Capture) Close() error {
+	machine := c.machine
+	c.machine = nil
+	if closer, ok := machine.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }
 
 // Restore replaces the state by the one in a snapshot of the entry at index. An error wraps ErrMalformed when the
