@@ -36,6 +36,10 @@ func (w *World) start(i int, cut int64) bool {
 	}
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.Now = w.local(s)
+	w.openMachine(i)
+	if w.violation != nil {
+		return true
+	}
 	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	s.level = w.levelOf(i)
 	config.Level = s.level
@@ -60,10 +64,12 @@ func (w *World) start(i int, cut int64) bool {
 	// A start that was never durable is repeated. Nothing of the start before can have left the
 	// server.
 	s.starts[generation][s.start] = lifeOps{}
-	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {
 		s.applier.CompareResults()
+	}
+	if saved.Snapshot.Index > 0 {
+		w.notes("has the snapshot of index %d", saved.Snapshot.Index)
 	}
 	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
@@ -111,6 +117,7 @@ func (w *World) crash(i int, n int64) bool {
 
 // ended forgets a process that has ended. Its callers get no answers.
 func (w *World) ended(i int) {
+	w.cutPower(i)
 	s := &w.servers[i]
 	for j := range w.ops {
 		if o := &w.ops[j]; o.started && o.outcome == outcomeOpen && int(o.server) == i && o.life == s.life {

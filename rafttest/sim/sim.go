@@ -10,7 +10,11 @@
 // (World.Shrink), read as a transcript, and kept as a file.
 package sim
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/e17579a5/raft/internal/blame"
+)
 
 // A Result is what came of a run.
 type Result struct {
@@ -82,6 +86,7 @@ func (w *World) guard(f func()) {
 		if p := recover(); p != nil {
 			w.violation = nil
 			w.fail(Assertion, -1, "%v", p)
+			w.violation.Stack = blame.Stack()
 		}
 	}()
 	f()
@@ -98,6 +103,7 @@ func (w *World) result() Result {
 	if w.violation != nil {
 		w.violation.Step = w.stats.Steps
 	}
+	w.closeStores()
 	return Result{w.params, w.stats, w.hash, w.violation}
 }
 
