@@ -78,12 +78,30 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckFails runs this test binary again with a ledger that breaks the rule of batches. It then
+// TestCheckFailsAlone runs this test binary again with a ledger that breaks the rule of batches. That
+// takes one copy, and what the process prints shows no cluster.
+func TestCheckFailsAlone(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{
+			Machine: func() raft.StateMachine { return &batched{} },
+			Command: amounts(),
+		})
+		return
+	}
+	out := failing(t, "TestCheckFailsAlone")
+	require.Contains(t, out, "[rapid] failed after 0 tests: the state machine breaks a rule: the results don't depend on where a batch ends")
+	require.Contains(t, out, "it takes one copy of the state machine, and no cluster")
+	require.Contains(t, out, "1  m.Apply(00, 00)\n")
+	require.Contains(t, out, "the result of 00 is 02; the same commands applied one by one, to a copy that nothing else happens to, give 04")
+	require.NotContains(t, out, ".schedule", "it takes no cluster")
+}
+
+// TestCheckFails runs this test binary again with a ledger that fails only in a cluster. It then
 // looks at what that process prints.
 func TestCheckFails(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		rafttest.Check(t, rafttest.Property{
-			Machine: func() raft.StateMachine { return &batched{} },
+			Machine: func() raft.StateMachine { return &partial{} },
 			Command: amounts(),
 		})
 		return
@@ -100,7 +118,7 @@ func TestCheckFails(t *testing.T) {
 	kept, err := strconv.Unquote(copied[1])
 	require.NoError(t, err)
 
-	p := rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }}
+	p := rafttest.Property{Machine: func() raft.StateMachine { return &partial{} }}
 	require.ErrorContains(t, rafttest.ReplayFile(kept, p), "Replicas Equal")
 	p.Machine = func() raft.StateMachine { return &ledger{} }
 	require.NoError(t, rafttest.ReplayFile(kept, p), "once it is mended")
@@ -139,7 +157,7 @@ func TestCheckFindsChance(t *testing.T) {
 	out := failing(t, "TestCheckFindsChance")
 	require.Contains(t, out, "[rapid] failed after")
 	require.Contains(t, out, "the state machine isn't deterministic")
-	require.Regexp(t, `the (result of 1|snapshot after all of them) is \S+ in one copy`, out)
+	require.Regexp(t, `the (result of \d+|snapshot after all of them) is \S+ in one copy`, out)
 	require.NotContains(t, out, ".schedule", "it would repeat nothing")
 }
 
@@ -162,4 +180,85 @@ type batched struct{ ledger }
 func (b *batched) Apply(entries []raft.Entry, results [][]byte) {
 	b.sum++
 	b.ledger.Apply(entries, results)
+}
+
+// A partial ledger adds 1 to its sum for each batch with commands that were proposed at two servers.
+type partial struct{ ledger }
+
+func (p *partial) Apply(entries []raft.Entry, results [][]byte) {
+	if entries[0].Origin.Server != entries[len(entries)-1].Origin.Server {
+		p.sum++
+	}
+	p.ledger.Apply(entries, results)
+}
+
+// A brittle ledger panics at its third command. Its stack is the user's.
+type brittle struct {
+	ledger
+	count int
+}
+
+func (b *brittle) Apply(entries []raft.Entry, results [][]byte) {
+	for range entries {
+		b.add()
+	}
+	b.ledger.Apply(entries, results)
+}
+
+func (b *brittle) add() {
+	if b.count++; b.count == 3 {
+		panic("the pages are full")
+	}
+}
+
+// TestCheckShowsAPanic demands the stack of a panic, without the functions that called the state
+// machine.
+func TestCheckShowsAPanic(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Machine: func() raft.StateMachine { return &brittle{} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckShowsAPanic")
+	require.Contains(t, out, "panic: the pages are full")
+	require.Regexp(t, `the panic came from\n\s+\S+\.\(\*brittle\)\.add\n\s+\S+check_test.go:\d+\n\s+\S+\.\(\*brittle\)\.Apply\n\s+\S+check_test.go:\d+\n\s*\n`, out)
+}
+
+// A careless ledger counts the commands that another server than the first has proposed. Its snapshots
+// tell that number one too low.
+type careless struct {
+	ledger
+	others int64
+}
+
+func (c *careless) Apply(entries []raft.Entry, results [][]byte) {
+	c.ledger.Apply(entries, results)
+	for i := range entries {
+		if entries[i].Origin.Server != "1" {
+			c.others++
+		}
+		results[i] = binary.AppendVarint(bytes.Clone(results[i]), c.others)
+	}
+}
+
+func (c *careless) Snapshot() (io.WriterTo, error) {
+	return bytes.NewBufferString(fmt.Sprintf("sum %d, others %d", c.sum, c.others)), nil
+}
+
+func (c *careless) Restore(r io.Reader) error {
+	_, err := fmt.Fscanf(r, "sum %d, others %d", &c.sum, &c.others)
+	c.others = max(c.others-1, 0)
+	return err
+}
+
+// TestCheckShowsSnapshots demands that a failure about snapshots shows where they were captured and
+// restored, and their bytes.
+func TestCheckShowsSnapshots(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Machine: func() raft.StateMachine { return &careless{} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckShowsSnapshots")
+	require.Regexp(t, `restores the snapshot of index \d+, captured at server \d: \d+ bytes "sum \d+, others \d+"`, out)
+	require.Regexp(t, `this copy was restored from the snapshot of index \d+, captured at server \d|`+
+		`want "sum \d+, others \d+" of \d+ bytes; they differ from byte \d+ on`, out)
 }

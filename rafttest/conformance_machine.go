@@ -194,10 +194,16 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	return written(snapshot)
 }
 
-// written returns the bytes that a snapshot writes.
+// errNotClosed says that a capture, which can be closed, isn't.
+var errNotClosed = errors.New("the call of Close after WriteTo failed")
+
+// written returns the bytes that a snapshot writes, and closes it.
 func written(snapshot io.WriterTo) ([]byte, error) {
 	var b bytes.Buffer
 	n, err := snapshot.WriteTo(&b)
+	if err := closeCapture(snapshot); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotClosed, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("WriteTo failed: %w", err)
 	}
