@@ -23,7 +23,7 @@ type StateMachine interface {
 	// called exactly once: after WriteTo has returned, or instead of it when the storage can't take
 	// the snapshot. The same goroutine calls both, and calls Close also when WriteTo has failed or
 	// panicked, and when the node stops. An error of Close fails the snapshot, as one of WriteTo
-	// does. Only a crash leaves a capture open.
+	// does. The next Snapshot is called after Close has returned. Only a crash leaves a capture open.
 	Snapshot() (io.WriterTo, error)
 
 	// Restore replaces the state by the one in a snapshot.

@@ -1,8 +1,9 @@
 // Package rafttest holds tests for what users build on package raft.
 //
-//   - Check is a property test of a state machine. It runs simulated clusters, each from a seed.
-//     They lose messages, crash, and forget what was not synced. A failure is cut down, told as a
-//     transcript, drawn as a page, and can be kept as a file that Replay repeats.
+//   - Check is a property test of a state machine. It takes single copies, and then simulated
+//     clusters, each from a seed. These lose messages, crash, and forget what was not synced. A
+//     failure is cut down. It is told as a few calls, or as a transcript, which is also drawn as
+//     a page and can be kept as a file that Replay repeats.
 //   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
 //   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
 //     and say which rules it breaks.

@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
-// TestProgramsFindEachRule demands that a run finds each flaw, whatever its seed, and names the rule
-// that is broken.
+// TestProgramsFindEachRule demands that a run finds each flaw, whatever its seed, and names the
+// rule that is broken.
 func TestProgramsFindEachRule(t *testing.T) {
 	for _, flaw := range names() {
 		t.Run(flaw, func(t *testing.T) {
@@ -34,8 +34,8 @@ func TestProgramsFindEachRule(t *testing.T) {
 	}
 }
 
-// TestProgramsAcquitTheInnocent demands that neither programs nor clusters blame a machine that keeps
-// the rules.
+// TestProgramsAcquitTheInnocent demands that neither programs nor clusters blame a machine that
+// keeps the rules.
 func TestProgramsAcquitTheInnocent(t *testing.T) {
 	for _, innocent := range []string{"", "durable ", "durable saves later"} {
 		t.Run(innocent, func(t *testing.T) {

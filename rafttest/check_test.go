@@ -262,3 +262,55 @@ func TestCheckShowsSnapshots(t *testing.T) {
 	require.Regexp(t, `this copy was restored from the snapshot of index \d+, captured at server \d|`+
 		`want "sum \d+, others \d+" of \d+ bytes; they differ from byte \d+ on`, out)
 }
+
+// A safe keeps a durable ledger: its sum, the index and the bytes beside it, which change in one step.
+// careless says that it keeps the sum of each Apply at once.
+type safe struct {
+	sum      int64
+	index    raft.Index
+	beside   []byte
+	careless bool
+}
+
+// Open implements rafttest.Store.
+func (s *safe) Open() (raft.StateMachine, raft.DurableMachine, error) {
+	l := &ledger{sum: s.sum}
+	if s.careless {
+		l.drift = func() int64 { s.sum = l.sum; return 0 }
+	}
+	return l, raft.DurableMachine{
+		Load: func() (raft.Index, []byte, error) { return s.index, s.beside, nil },
+		Save: func(applied raft.Index, beside []byte) error {
+			s.sum, s.index = l.sum, applied
+			if beside != nil {
+				s.beside = bytes.Clone(beside)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// Crash implements rafttest.Store. What a safe keeps is durable at once, and nothing is open.
+func (s *safe) Crash() {}
+
+// TestCheckDurable is what a property test of a durable state machine looks like.
+func TestCheckDurable(t *testing.T) {
+	rafttest.Check(t, rafttest.Property{
+		Store:     func() rafttest.Store { return new(safe) },
+		Command:   amounts(),
+		Invariant: solvent,
+	})
+}
+
+// TestCheckFailsDurable demands that Check shows the crash that a durable state machine doesn't
+// survive.
+func TestCheckFailsDurable(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Store: func() rafttest.Store { return &safe{careless: true} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckFailsDurable")
+	require.Contains(t, out, "the rule that is broken: what a durable state machine keeps changes in one step, with Save")
+	require.Regexp(t, `1  m\.Apply\(02\), and a crash before Save  → 02 \(Load: index 0\)\n`, out)
+	require.Contains(t, out, "the snapshot after a crash, when Load returned index 0, is 02 of 1 bytes, want 00 of 1 bytes")
+}

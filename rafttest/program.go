@@ -11,9 +11,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A program is what happens to one copy of a state machine, without a cluster. A deterministic state
-// machine needs no time and no network to break a rule, so Check looks for a failing program before
-// it runs a cluster, and also when a cluster has failed: a program is short.
+// A program is what happens to one copy of a state machine, without a cluster. A deterministic
+// state machine needs no time and no network to break a rule, so Check looks for a failing program
+// before it runs a cluster, and also when a cluster has failed: a program is short.
 type program []step
 
 // A step is one thing that happens in a program. Whatever makes no sense, because an earlier step
@@ -86,8 +86,8 @@ func drawProgram(luck *rand.Rand, commands [][]byte, inOrder, durable bool) prog
 	return p
 }
 
-// entryOf returns the entry that holds the nth command of a log, counted from 0. The command's bytes
-// are a copy. Indexes have gaps, since no-ops lie between commands.
+// entryOf returns the entry that holds the nth command of a log, counted from 0. The command's
+// bytes are a copy. Indexes have gaps, since no-ops lie between commands.
 func entryOf(n int, command []byte) raft.Entry {
 	index := raft.Index(n + n/5 + 2)
 	return raft.Entry{

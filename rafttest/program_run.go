@@ -52,7 +52,8 @@ var mercies = []mercy{
 	{rule: ruleCaptures, applyInstead: true, noCapture: true},
 }
 
-// judge says which rule a program has found broken, if a mercy tells it better than the finding does.
+// judge says which rule a program has found broken, if a mercy tells it better than the finding
+// does.
 func (p *Property) judge(steps program, f *finding) {
 	if f.rule == ruleEntries || f.rule == ruleCloses || f.rule == ruleLoads {
 		return

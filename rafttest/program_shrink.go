@@ -3,9 +3,9 @@ package rafttest
 // maxPrograms bounds the programs that are run to shorten one.
 const maxPrograms = 2000
 
-// shorten leaves out whatever a failing program doesn't need to fail in the same way: steps, commands
-// and crashes. It returns the shortest program that it has found, with what that one finds. Only such
-// a short program tells well which rule is broken.
+// shorten leaves out whatever a failing program doesn't need to fail in the same way: steps,
+// commands and crashes. It returns the shortest program that it has found, with what that one
+// finds. Only such a short program tells well which rule is broken.
 func (p *Property) shorten(steps program, f *finding) (program, *finding) {
 	s := &shortener{property: p, best: steps, found: f, left: maxPrograms}
 	s.try(steps[:min(f.at+1, len(steps))])
@@ -38,8 +38,8 @@ func (s *shortener) size() int {
 	return n
 }
 
-// try makes a program the best one if it fails in the same way. It cuts off the steps behind the one
-// that shows it.
+// try makes a program the best one if it fails in the same way. It cuts off the steps behind the
+// one that shows it.
 func (s *shortener) try(steps program) bool {
 	if s.left == 0 {
 		return false

@@ -14,8 +14,8 @@ var ours = []string{
 	"github.com/e17579a5/raft/internal/sessionmodel.",
 }
 
-// Stack returns the stack of the panic that a deferred function, which calls Stack, has recovered. It
-// ends at the first function of this module. If the panic began in this module, it has all
+// Stack returns the stack of the panic that a deferred function, which calls Stack, has recovered.
+// It ends at the first function of this module. If the panic began in this module, it has all
 // functions.
 func Stack() string {
 	pcs := make([]uintptr, 100)

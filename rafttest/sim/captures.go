@@ -98,8 +98,8 @@ func (w *World) checkBytes(i int, meta *raft.SnapshotMeta, content []byte, head 
 	}
 }
 
-// Difference says how two pieces of bytes differ: it shows the first ones, and those around the first
-// that differs.
+// Difference says how two pieces of bytes differ: it shows the first ones, and those around the
+// first that differs.
 func Difference(got, want []byte) string {
 	if bytes.Equal(got, want) {
 		return "the state machine's parts are equal: " + Show(got)

@@ -21,19 +21,16 @@ func (w *World) start(i int, cut int64) bool {
 	if !ok {
 		return true
 	}
+	if saved.Snapshot.Index > 0 {
+		w.notes("has the snapshot of index %d", saved.Snapshot.Index)
+	}
 	s.life++
 	config := w.params.config(i)
 	config.ID, config.Address = s.id, s.address
 	config.Saved = saved
 	generation := len(s.disks) - 1
 	config.Incarnation = w.incarnation(i)
-	// If members change, a server that starts on a new, empty disk must not be one of the founders:
-	// those could found another cluster.
-	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0) && !w.orphaned()
-	for j := 0; j < int(w.params.Servers) && founds; j++ {
-		id := w.servers[j].id
-		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
-	}
+	config.Bootstrap = w.founders(i)
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.Now = w.local(s)
 	w.openMachine(i)
@@ -68,9 +65,6 @@ func (w *World) start(i int, cut int64) bool {
 	if config.CompareResults {
 		s.applier.CompareResults()
 	}
-	if saved.Snapshot.Index > 0 {
-		w.notes("has the snapshot of index %d", saved.Snapshot.Index)
-	}
 	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
 	s.configurations = append(s.configurations[:0], s.disk.configurations...)
@@ -84,6 +78,21 @@ func (w *World) start(i int, cut int64) bool {
 	w.observe(i)
 	w.drain(i)
 	return true
+}
+
+// founders returns the servers that a server may found the cluster with, or none.
+func (w *World) founders(i int) []raft.Server {
+	// If members change, a server that starts on a new, empty disk must not be one of the founders:
+	// those could found another cluster.
+	if i >= int(w.params.Servers) || w.servers[i].wiped() && w.params.ChangeTime != 0 || w.orphaned() {
+		return nil
+	}
+	var all []raft.Server
+	for j := range int(w.params.Servers) {
+		id := w.servers[j].id
+		all = append(all, raft.Server{ID: id, Address: string(id)})
+	}
+	return all
 }
 
 // incarnation returns the incarnation of a server's present disk, if the disk was empty at its

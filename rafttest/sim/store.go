@@ -14,8 +14,9 @@ type Store interface {
 	// functions that Config.Durable has in production. The machine before it was ended by Crash.
 	Open() (raft.StateMachine, raft.DurableMachine, error)
 
-	// Crash ends the machine that Open has returned, at any moment between two calls, as a power cut
-	// does: whatever isn't durable may be lost. It also releases what the machine holds, such as files.
+	// Crash ends the machine that Open has returned, at any moment between two calls, as a power
+	// cut does: whatever isn't durable may be lost. It also releases what the machine holds, such
+	// as files.
 	Crash()
 }
 
@@ -38,6 +39,9 @@ func (w *World) openMachine(i int) {
 	}
 	if s.store == nil {
 		s.store, s.saves = w.options.Store(), []saved{{}}
+	}
+	if s.opened { // by a start that has failed
+		s.store.Crash()
 	}
 	s.opened = true
 	machine, durable, err := s.store.Open()
@@ -123,6 +127,6 @@ func (w *World) closeStores() {
 	w.stores = w.stores[:0]
 }
 
-// Commands returns the commands that the last run has applied, in their order. It returns none if the
-// state machines are the simulator's own.
+// Commands returns the commands that the last run has applied, in their order. It returns none if
+// the state machines are the simulator's own.
 func (w *World) Commands() [][]byte { return w.ghost.given }
