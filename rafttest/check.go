@@ -197,10 +197,15 @@ func (r *run) try(p *Property, steps program) bool {
 	return true
 }
 
-// alone looks for a program of the commands that a cluster has applied that fails as well. It keeps
-// the program, and reports whether there is one.
-func (r *run) alone(p *Property, w *sim.World) bool {
+// alone reports whether a program fails. If it was a cluster that has failed, it looks for a program
+// of the commands that the cluster has applied, and keeps it.
+func (r *run) alone(p *Property) bool {
 	const tries = 100
+	if r.program != nil {
+		return true
+	}
+	w := sim.NewWorld(r.options(*p))
+	r.do(w)
 	commands := w.Commands()
 	luck := rand.New(rand.NewPCG(r.seed, 6))
 	for try := 0; try < tries && len(commands) > 0 && r.program == nil; try++ {
@@ -212,15 +217,11 @@ func (r *run) alone(p *Property, w *sim.World) bool {
 // explain shortens the failure, writes it to a file, and prints it.
 func (r *run) explain(t *testing.T, p Property) {
 	t.Helper()
-	w := sim.NewWorld(r.options(p))
-	if r.program == nil {
-		r.do(w)
-		r.alone(&p, w)
-	}
-	if r.program != nil {
+	if r.alone(&p) {
 		t.Log(r.found.text(r.short))
 		return
 	}
+	w := sim.NewWorld(r.options(p))
 	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
 	name, err := keep(t, &schedule)
 	if err != nil {

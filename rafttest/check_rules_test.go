@@ -79,3 +79,22 @@ func TestClustersFindRules(t *testing.T) {
 		})
 	}
 }
+
+// TestClusterFailureIsTriedAlone demands that a failure for which programs are too short, but which
+// takes one copy only, is shown as a program of the commands that a cluster has applied.
+func TestClusterFailureIsTriedAlone(t *testing.T) {
+	p := property("tires")
+	for seed := range uint64(200) {
+		r := drawn(seed)
+		w := sim.NewWorld(r.options(p))
+		if r.do(w).Violation == nil {
+			continue
+		}
+		require.Greater(t, len(w.Commands()), tired)
+		require.True(t, r.alone(&p), "seed %d", seed)
+		require.Equal(t, ruleBatches, r.found.rule)
+		require.Len(t, r.short, 1)
+		return
+	}
+	require.Fail(t, "no cluster has failed")
+}

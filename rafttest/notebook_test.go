@@ -26,6 +26,9 @@ type notebook struct {
 	store *shelf // nil if it isn't durable
 }
 
+// tired is the number of words after which a notebook that tires tells the size of batches.
+const tired = 60
+
 // A page is what a snapshot has of a notebook.
 type page struct {
 	Words map[string]int
@@ -71,7 +74,7 @@ func (n *notebook) apply(data []byte, batch int) []byte {
 	n.total++
 	n.words[string(data)]++
 	result := fmt.Appendf(nil, "%d of %d", n.words[string(data)], n.total)
-	if n.flaw == "tells the batch" {
+	if n.flaw == "tells the batch" || n.flaw == "tires" && n.total > tired {
 		result = strconv.AppendInt(result, int64(batch), 10)
 	}
 	return result

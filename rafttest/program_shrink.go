@@ -1,5 +1,7 @@
 package rafttest
 
+import "slices"
+
 // maxPrograms bounds the programs that are run to shorten one.
 const maxPrograms = 2000
 
@@ -14,6 +16,7 @@ func (p *Property) shorten(steps program, f *finding) (program, *finding) {
 		s.dropSteps()
 		s.dropCommands()
 		s.calm()
+		s.merge()
 	}
 	p.judge(s.best, s.found)
 	return s.best, s.found
@@ -97,6 +100,18 @@ func (s *shortener) calm() {
 		if i < len(s.best) && s.best[i].cut {
 			s.change(i, func(c *step) { c.cut = false })
 		}
+	}
+}
+
+// merge makes one batch of two neighbours.
+func (s *shortener) merge() {
+	for i := len(s.best) - 2; i >= 0; i-- {
+		if i+1 >= len(s.best) || s.best[i].kind != stepApply || s.best[i+1].kind != stepApply || s.best[i].cut {
+			continue
+		}
+		merged := s.best[i+1]
+		merged.commands = slices.Concat(s.best[i].commands, merged.commands)
+		s.try(slices.Concat(s.best[:i], program{merged}, s.best[i+2:]))
 	}
 }
 

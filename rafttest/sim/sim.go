@@ -93,6 +93,9 @@ func (w *World) guard(f func()) {
 }
 
 func (w *World) result() Result {
+	for i := range w.servers {
+		w.release(&w.servers[i]) // a failure of this run, not of the next one
+	}
 	w.countElections()
 	w.stats.Leaders = 0
 	for _, commit := range w.ghost.commits {
