@@ -50,16 +50,14 @@ type Property struct {
 // A Store is what a durable state machine of one server keeps its state on. See sim.Store.
 type Store = sim.Store
 
-// machine returns a state machine in its initial state.
-func (p *Property) machine() raft.StateMachine {
-	if p.Store == nil {
-		return p.Machine()
-	}
-	m, _, err := p.Store().Open()
-	if err != nil {
-		panic(fmt.Errorf("an empty store can't be opened: %w", err))
-	}
-	return m
+// machines returns a function that makes state machines in their initial state, and one that ends
+// them all.
+func (p *Property) machines() (machine func() raft.StateMachine, end func()) {
+	t := &trial{property: p}
+	return func() raft.StateMachine {
+		m, _, _ := t.open()
+		return m
+	}, t.end
 }
 
 // maxCommands bounds the number of different commands in one run. A run proposes them again and
@@ -183,7 +181,9 @@ func (r *run) unsteady(p Property) (differs string) {
 		r.do(w)
 		commands = w.Commands()
 	}
-	return unsteady(p.machine, commands)
+	machine, end := p.machines()
+	defer end()
+	return unsteady(machine, commands)
 }
 
 // try runs a program. If it fails, try keeps it, shortened, and returns true.

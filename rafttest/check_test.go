@@ -91,8 +91,7 @@ func TestCheckFailsAlone(t *testing.T) {
 	out := failing(t, "TestCheckFailsAlone")
 	require.Contains(t, out, "[rapid] failed after 0 tests: the state machine breaks a rule: the results don't depend on where a batch ends")
 	require.Contains(t, out, "it takes one copy of the state machine, and no cluster")
-	require.Contains(t, out, "1  m.Apply(00, 00)\n")
-	require.Contains(t, out, "the result of 00 is 02; the same commands applied one by one, to a copy that nothing else happens to, give 04")
+	require.Regexp(t, `1  m\.Apply\(.+, .+\)\n.+the result of .+ is .+; the same commands applied one by one, .*, give .+\n\s*\n`, out)
 	require.NotContains(t, out, ".schedule", "it takes no cluster")
 }
 
@@ -157,7 +156,7 @@ func TestCheckFindsChance(t *testing.T) {
 	out := failing(t, "TestCheckFindsChance")
 	require.Contains(t, out, "[rapid] failed after")
 	require.Contains(t, out, "the state machine isn't deterministic")
-	require.Regexp(t, `the (result of \d+|snapshot after all of them) is \S+ in one copy`, out)
+	require.Regexp(t, `the (result of \d+|snapshot after all of them) is .+ in one copy`, out)
 	require.NotContains(t, out, ".schedule", "it would repeat nothing")
 }
 
@@ -166,7 +165,7 @@ func TestCheckFindsChance(t *testing.T) {
 func failing(t *testing.T, name string) string {
 	program, err := os.Executable()
 	require.NoError(t, err)
-	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
+	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.seed=1", "-rapid.shrinktime=1s", "-rapid.nofailfile")
 	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
 	out, err := again.CombinedOutput()
 	var exit *exec.ExitError
@@ -311,6 +310,6 @@ func TestCheckFailsDurable(t *testing.T) {
 	}
 	out := failing(t, "TestCheckFailsDurable")
 	require.Contains(t, out, "the rule that is broken: what a durable state machine keeps changes in one step, with Save")
-	require.Regexp(t, `1  m\.Apply\(02\), and a crash before Save  → 02 \(Load: index 0\)\n`, out)
-	require.Contains(t, out, "the snapshot after a crash, when Load returned index 0, is 02 of 1 bytes, want 00 of 1 bytes")
+	require.Regexp(t, `m\.Apply\(.+\), and a crash before Save  → .+ \(Load: index \d+\)\n`, out)
+	require.Regexp(t, `the snapshot after a crash, when Load returned index \d+, is .+ of \d+ bytes, want .+ of \d+ bytes`, out)
 }
