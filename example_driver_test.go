@@ -107,11 +107,12 @@ func (d *driver) perform(e *raft.Effects) error {
 
 // takeSnapshot stores the state. The core names the snapshot in a later write, and so makes it the
 // current one.
-func (d *driver) takeSnapshot(meta *raft.SnapshotMeta) (uint64, error) {
+func (d *driver) takeSnapshot(meta *raft.SnapshotMeta) (_ uint64, err error) {
 	state, err := d.applier.Snapshot(meta.Index)
 	if err != nil {
 		return 0, err
 	}
+	defer func() { err = errors.Join(err, state.Close()) }()
 	into, err := d.storage.CreateSnapshot(*meta)
 	if err != nil {
 		return 0, err

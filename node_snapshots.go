@@ -65,25 +65,42 @@ func (n *Node) takeSnapshot(meta *SnapshotMeta) {
 }
 
 // store writes a captured state to the storage, while the state machine goes on to apply.
-func (t *transfers) store(meta *SnapshotMeta, captured io.WriterTo, start time.Time) {
+func (t *transfers) store(meta *SnapshotMeta, captured *Capture, start time.Time) {
 	defer t.life.leave()
 	size, err := uint64(0), errSnapshotCut
 	defer func() { t.taken(meta, size, start, err) }() // also when WriteTo ends the goroutine
-	err = guard("snapshot", func() error {
-		into, err := t.storage.CreateSnapshot(*meta)
-		if err != nil {
-			return err
-		}
-		counted := &countingWriter{to: into, ctx: t.life.ctx}
-		if _, err = captured.WriteTo(counted); err == nil {
-			err = into.Commit()
-		}
-		if err != nil {
-			return errors.Join(err, into.Abort())
-		}
-		size = counted.bytes
-		return nil
+	err = guard("snapshot", func() (err error) {
+		size, err = t.write(meta, captured)
+		return err
 	})
+}
+
+// write writes a captured state into the storage and returns its size. It closes the capture and
+// ends the snapshot's writer, also when the state machine panics or ends the goroutine.
+func (t *transfers) write(meta *SnapshotMeta, captured *Capture) (size uint64, err error) {
+	defer func() { err = errors.Join(err, captured.Close()) }()
+	into, err := t.storage.CreateSnapshot(*meta)
+	if err != nil {
+		return 0, err
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			err = errors.Join(err, into.Abort())
+		}
+	}()
+	counted := &countingWriter{to: into, ctx: t.life.ctx}
+	if _, err = captured.WriteTo(counted); err != nil {
+		return 0, err
+	}
+	if err = captured.Close(); err != nil { // before the disk is waited for
+		return 0, err
+	}
+	if err = into.Commit(); err != nil {
+		return 0, err
+	}
+	committed = true
+	return counted.bytes, nil
 }
 
 // errSnapshotCut says that the state machine ended the goroutine that was writing its snapshot.

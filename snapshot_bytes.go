@@ -3,6 +3,7 @@ package raft
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -27,17 +28,17 @@ const (
 )
 
 // A capture is a state that was captured, to be written while Apply goes on.
-type capture struct {
+type Capture struct {
 	index   Index
 	section []byte
-	machine io.WriterTo
+	machine io.WriterTo // nil once it is closed
 }
 
 // Snapshot captures the state after the entry at index, which must be the last one that was
 // applied. Another goroutine writes what Snapshot returns, while Apply goes on: that doesn't see
 // what comes later. If the state machine returns an error, Snapshot returns it, and applying can go
 // on.
-func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
+func (a *Applier) Snapshot(index Index) (*Capture, error) {
 	if index != a.last {
 		return nil, fmt.Errorf("raft: snapshot of index %d: the state is at index %d", index, a.last)
 	}
@@ -49,15 +50,20 @@ func (a *Applier) Snapshot(index Index) (io.WriterTo, error) {
 		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned no io.WriterTo", index)
 	}
 	section := a.appendState(nil)
+	c := &Capture{index: index, section: section, machine: machine}
 	if len(section) > maxCaptureSection {
-		return nil, fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until some of them expire",
+		err := fmt.Errorf("raft: snapshot of index %d: the sessions take %d bytes, more than %d, until some of them expire",
 			index, len(section), maxCaptureSection)
+		return nil, errors.Join(err, c.Close())
 	}
-	return &capture{index: index, section: section, machine: machine}, nil
+	return c, nil
 }
 
-// WriteTo implements io.WriterTo.
-func (c *capture) WriteTo(w io.Writer) (int64, error) {
+// WriteTo implements io.WriterTo. It fails once the capture is closed.
+func (c *Capture) WriteTo(w io.Writer) (int64, error) {
+	if c.machine == nil {
+		return 0, fmt.Errorf("raft: snapshot of index %d: the capture is closed", c.index)
+	}
 	head := append([]byte(captureMagic), captureVersion)
 	head = codec.AppendUvarint(head, uint64(c.index))
 	head = codec.AppendUvarint(head, uint64(len(c.section)))
@@ -68,6 +74,16 @@ func (c *capture) WriteTo(w io.Writer) (int64, error) {
 	}
 	m, err := c.machine.WriteTo(w)
 	return int64(n) + m, err
+}
+
+// Close releases what the state machine has captured, if that is an io.Closer. A second call does nothing.
+func (c *Capture) Close() error {
+	machine := c.machine
+	c.machine = nil
+	if closer, ok := machine.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }
 
 // Restore replaces the state by the one in a snapshot of the entry at index. An error wraps

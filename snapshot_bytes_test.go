@@ -56,6 +56,10 @@ func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 	n, err := captured.WriteTo(&written)
 	require.NoError(t, err)
 	require.EqualValues(t, written.Len(), n)
+	require.NoError(t, captured.Close())
+	require.NoError(t, captured.Close(), "it does nothing")
+	_, err = captured.WriteTo(&written)
+	require.ErrorContains(t, err, "the capture is closed")
 
 	other := &listing{}
 	b := applied(t, other, "something", "else", "before")

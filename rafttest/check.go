@@ -1,8 +1,9 @@
 // Package rafttest holds tests for what users build on package raft.
 //
-//   - Check is a property test of a state machine. It runs simulated clusters, each from a seed.
-//     They lose messages, crash, and forget what was not synced. A failure is cut down, told as a
-//     transcript, drawn as a page, and can be kept as a file that Replay repeats.
+//   - Check is a property test of a state machine. It takes single copies, and then simulated
+//     clusters, each from a seed. These lose messages, crash, and forget what was not synced. A
+//     failure is cut down. It is told as a few calls, or as a transcript, which is also drawn as
+//     a page and can be kept as a file that Replay repeats.
 //   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
 //   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
 //     and say which rules it breaks.
@@ -14,6 +15,7 @@ package rafttest
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,8 +31,13 @@ import (
 // A Property is a state machine together with what must hold for it.
 type Property struct {
 	// Machine returns a state machine in its initial state. Each server of a cluster gets one, and
-	// another one each time that it restarts. It must not be nil.
+	// another one each time that it restarts. It must not be nil, unless Store is set.
 	Machine func() raft.StateMachine
+
+	// Store, when not nil, replaces Machine for a state machine that keeps its own durable state
+	// (raft.Config.Durable). It returns an empty store, on which the machine of one server keeps its
+	// state across crashes.
+	Store func() Store
 
 	// Command generates the commands. It must not be nil.
 	Command *rapid.Generator[[]byte]
@@ -40,30 +47,49 @@ type Property struct {
 	Invariant func(raft.StateMachine) error
 }
 
+// A Store is what a durable state machine of one server keeps its state on. See sim.Store.
+type Store = sim.Store
+
+// machines returns a function that makes state machines in their initial state, and one that ends
+// them all.
+func (p *Property) machines() (machine func() raft.StateMachine, end func()) {
+	t := &trial{property: p}
+	return func() raft.StateMachine {
+		m, _, _ := t.open()
+		return m
+	}, t.end
+}
+
 // maxCommands bounds the number of different commands in one run. A run proposes them again and
 // again.
 const maxCommands = 64
 
-// Check is a property test of a state machine. It runs clusters that replicate the state machine.
-// rapid draws the commands and the seed of each run; its flag -rapid.checks sets the number of
-// runs. Servers crash and come back, networks part, and disks lose what was not synced. Three
-// things must hold:
+// Check is a property test of a state machine. rapid draws the commands and the seed of each run;
+// its flag -rapid.checks sets the number of runs. A run has two parts.
+//
+// The first part takes single copies of the state machine and demands what raft.StateMachine and
+// raft.DurableMachine demand. A copy gets commands in batches, is captured, and is written to a file
+// while it applies more; copies with another state are restored from that file. Lent memory is
+// overwritten after each call. The power of a durable machine fails before and after calls of Save.
+// All the time a copy must behave like one that has applied the same commands one by one.
+//
+// The second part runs a cluster that replicates the state machine. Servers crash and come back,
+// networks part, and disks lose what was not synced. Three things must hold:
 //
 //   - Each command has, on every copy, the result that it has when the same commands are applied
 //     one by one. It doesn't matter in which batches the copy got its commands.
 //   - The snapshots of all copies are equal in the end.
 //   - The invariants of the protocol hold, and so does Invariant.
 //
-// A state machine fails that isn't deterministic, that keeps the memory that it was lent, or that
-// panics.
-//
-// Check cuts a failure down to the events that it takes. It writes them as a schedule, which Replay
-// repeats, and as a diagram for a browser. For a state machine that isn't deterministic it shows,
-// instead, a few commands that two copies answer differently: such a failure can't be repeated.
+// If a failure takes no more than one copy, Check names the rule that is broken and shows the calls
+// that break it, as few as it finds. Otherwise it cuts the run down to the events that the failure
+// takes. It writes them as a schedule, which Replay repeats, and as a diagram for a browser. For a
+// state machine that isn't deterministic it shows, instead, a few commands that two copies answer
+// differently: such a failure can't be repeated.
 func Check(t *testing.T, p Property) {
 	t.Helper()
-	if p.Machine == nil || p.Command == nil {
-		t.Fatal("rafttest: Check needs a Machine and a generator of Commands")
+	if p.Machine == nil && p.Store == nil || p.Command == nil {
+		t.Fatal("rafttest: Check needs a Machine or a Store, and a generator of Commands")
 	}
 	var failed *run
 	var differs string // how copies of a machine that isn't deterministic differ
@@ -81,12 +107,11 @@ func Check(t *testing.T, p Property) {
 		// time.
 		verdict := differs
 		if verdict == "" {
-			violation := r.do(sim.NewWorld(r.options(p))).Violation
-			if violation == nil {
+			if verdict = r.fails(&p); verdict == "" {
 				return
 			}
 			failed, differs = r, r.unsteady(p)
-			verdict = cmp.Or(differs, violation.Error())
+			verdict = cmp.Or(differs, verdict)
 		}
 		rt.Fatalf("%s", verdict)
 	})
@@ -96,11 +121,34 @@ func Check(t *testing.T, p Property) {
 type run struct {
 	seed     uint64
 	commands [][]byte
+	durable  bool     // the state machine keeps its own durable state
+	program  program  // that fails; nil if none does
+	short    program  // the same, shortened
+	found    *finding // by it
+}
+
+// programs is the number of programs in a run.
+const programs = 8
+
+// fails performs the run. It says what fails, or returns "" if nothing does.
+func (r *run) fails(p *Property) string {
+	luck := rand.New(rand.NewPCG(r.seed, 5))
+	for range programs {
+		if r.try(p, drawProgram(luck, r.commands, false, p.Store != nil)) {
+			return r.found.verdict()
+		}
+	}
+	if violation := r.do(sim.NewWorld(r.options(*p))).Violation; violation != nil {
+		return violation.Error()
+	}
+	return ""
 }
 
 func (r *run) options(p Property) sim.Options {
+	r.durable = p.Store != nil
 	return sim.Options{
 		Machine:   p.Machine,
+		Store:     p.Store,
 		Command:   func(n int64) []byte { return r.commands[n%int64(len(r.commands))] },
 		Invariant: p.Invariant,
 	}
@@ -110,6 +158,9 @@ func (r *run) do(w *sim.World) sim.Result {
 	params := sim.Swarm(r.seed)
 	params.Events /= 4 // many short runs find more than a few long ones
 	params.ClientTime = params.Election / 20
+	if !r.durable {
+		params.Durable = 0 // no server goes on from what its machine had
+	}
 	return w.RunParams(params)
 }
 
@@ -121,20 +172,55 @@ func (r *run) unsteady(p Property) (differs string) {
 			differs = "" // the failure is the panic itself
 		}
 	}()
-	w := sim.NewWorld(r.options(p))
-	schedule := w.Record(r.do)
 	var commands [][]byte
-	for i := range schedule.Events {
-		if e := &schedule.Events[i]; e.Op == sim.OpPropose {
-			commands = append(commands, e.Data)
-		}
+	for i := range r.program {
+		commands = append(commands, r.program[i].commands...)
 	}
-	return unsteady(p.Machine, commands)
+	if r.program == nil {
+		w := sim.NewWorld(r.options(p))
+		r.do(w)
+		commands = w.Commands()
+	}
+	machine, end := p.machines()
+	defer end()
+	return unsteady(machine, commands)
+}
+
+// try runs a program. If it fails, try keeps it, shortened, and returns true.
+func (r *run) try(p *Property, steps program) bool {
+	f := p.run(steps, mercy{})
+	if f == nil {
+		return false
+	}
+	r.program = steps
+	r.short, r.found = p.shorten(steps, f)
+	return true
+}
+
+// alone reports whether a program fails. If it was a cluster that has failed, it looks for a program
+// of the commands that the cluster has applied, and keeps it.
+func (r *run) alone(p *Property) bool {
+	const tries = 100
+	if r.program != nil {
+		return true
+	}
+	w := sim.NewWorld(r.options(*p))
+	r.do(w)
+	commands := w.Commands()
+	luck := rand.New(rand.NewPCG(r.seed, 6))
+	for try := 0; try < tries && len(commands) > 0 && r.program == nil; try++ {
+		r.try(p, drawProgram(luck, commands, true, p.Store != nil))
+	}
+	return r.program != nil
 }
 
 // explain shortens the failure, writes it to a file, and prints it.
 func (r *run) explain(t *testing.T, p Property) {
 	t.Helper()
+	if r.alone(&p) {
+		t.Log(r.found.text(r.short))
+		return
+	}
 	w := sim.NewWorld(r.options(p))
 	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
 	name, err := keep(t, &schedule)
@@ -153,7 +239,11 @@ func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
 	t.Helper()
 	var b strings.Builder
 	if v := w.Transcript(&b, schedule, false).Violation; v != nil {
-		t.Logf("%v\n%s: %s\ncolumns are servers: role and term, applied/commit/stable/last\n%s", v, v.Name, sim.Meaning(v.Name), &b)
+		panicked := ""
+		if v.Stack != "" {
+			panicked = "the panic came from\n" + v.Stack
+		}
+		t.Logf("%v\n%s: %s\n%scolumns are servers: role and term, applied/commit/stable/last\n%s", v, v.Name, sim.Meaning(v.Name), panicked, &b)
 	}
 	picture := strings.TrimSuffix(name, ".schedule") + ".html"
 	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(schedule) })
@@ -229,7 +319,7 @@ func ReplayFile(name string, p Property) error {
 // world returns a world that repeats schedules. It needs no generator: a schedule holds its
 // commands.
 func (p *Property) world() *sim.World {
-	return sim.NewWorld(sim.Options{Machine: p.Machine, Invariant: p.Invariant})
+	return sim.NewWorld(sim.Options{Machine: p.Machine, Store: p.Store, Invariant: p.Invariant})
 }
 
 // read reads the schedule in a file.

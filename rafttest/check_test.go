@@ -78,12 +78,29 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckFails runs this test binary again with a ledger that breaks the rule of batches. It then
+// TestCheckFailsAlone runs this test binary again with a ledger that breaks the rule of batches. That
+// takes one copy, and what the process prints shows no cluster.
+func TestCheckFailsAlone(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{
+			Machine: func() raft.StateMachine { return &batched{} },
+			Command: amounts(),
+		})
+		return
+	}
+	out := failing(t, "TestCheckFailsAlone")
+	require.Contains(t, out, "[rapid] failed after 0 tests: the state machine breaks a rule: the results don't depend on where a batch ends")
+	require.Contains(t, out, "it takes one copy of the state machine, and no cluster")
+	require.Regexp(t, `1  m\.Apply\(.+, .+\)\n.+the result of .+ is .+; the same commands applied one by one, .*, give .+\n\s*\n`, out)
+	require.NotContains(t, out, ".schedule", "it takes no cluster")
+}
+
+// TestCheckFails runs this test binary again with a ledger that fails only in a cluster. It then
 // looks at what that process prints.
 func TestCheckFails(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		rafttest.Check(t, rafttest.Property{
-			Machine: func() raft.StateMachine { return &batched{} },
+			Machine: func() raft.StateMachine { return &partial{} },
 			Command: amounts(),
 		})
 		return
@@ -100,7 +117,7 @@ func TestCheckFails(t *testing.T) {
 	kept, err := strconv.Unquote(copied[1])
 	require.NoError(t, err)
 
-	p := rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }}
+	p := rafttest.Property{Machine: func() raft.StateMachine { return &partial{} }}
 	require.ErrorContains(t, rafttest.ReplayFile(kept, p), "Replicas Equal")
 	p.Machine = func() raft.StateMachine { return &ledger{} }
 	require.NoError(t, rafttest.ReplayFile(kept, p), "once it is mended")
@@ -139,7 +156,7 @@ func TestCheckFindsChance(t *testing.T) {
 	out := failing(t, "TestCheckFindsChance")
 	require.Contains(t, out, "[rapid] failed after")
 	require.Contains(t, out, "the state machine isn't deterministic")
-	require.Regexp(t, `the (result of 1|snapshot after all of them) is \S+ in one copy`, out)
+	require.Regexp(t, `the (result of \d+|snapshot after all of them) is .+ in one copy`, out)
 	require.NotContains(t, out, ".schedule", "it would repeat nothing")
 }
 
@@ -148,7 +165,7 @@ func TestCheckFindsChance(t *testing.T) {
 func failing(t *testing.T, name string) string {
 	program, err := os.Executable()
 	require.NoError(t, err)
-	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
+	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.seed=1", "-rapid.shrinktime=1s", "-rapid.nofailfile")
 	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
 	out, err := again.CombinedOutput()
 	var exit *exec.ExitError
@@ -162,4 +179,137 @@ type batched struct{ ledger }
 func (b *batched) Apply(entries []raft.Entry, results [][]byte) {
 	b.sum++
 	b.ledger.Apply(entries, results)
+}
+
+// A partial ledger adds 1 to its sum for each batch with commands that were proposed at two servers.
+type partial struct{ ledger }
+
+func (p *partial) Apply(entries []raft.Entry, results [][]byte) {
+	if entries[0].Origin.Server != entries[len(entries)-1].Origin.Server {
+		p.sum++
+	}
+	p.ledger.Apply(entries, results)
+}
+
+// A brittle ledger panics at its third command. Its stack is the user's.
+type brittle struct {
+	ledger
+	count int
+}
+
+func (b *brittle) Apply(entries []raft.Entry, results [][]byte) {
+	for range entries {
+		b.add()
+	}
+	b.ledger.Apply(entries, results)
+}
+
+func (b *brittle) add() {
+	if b.count++; b.count == 3 {
+		panic("the pages are full")
+	}
+}
+
+// TestCheckShowsAPanic demands the stack of a panic, without the functions that called the state
+// machine.
+func TestCheckShowsAPanic(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Machine: func() raft.StateMachine { return &brittle{} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckShowsAPanic")
+	require.Contains(t, out, "panic: the pages are full")
+	require.Regexp(t, `the panic came from\n\s+\S+\.\(\*brittle\)\.add\n\s+\S+check_test.go:\d+\n\s+\S+\.\(\*brittle\)\.Apply\n\s+\S+check_test.go:\d+\n\s*\n`, out)
+}
+
+// A careless ledger counts the commands that another server than the first has proposed. Its snapshots
+// tell that number one too low.
+type careless struct {
+	ledger
+	others int64
+}
+
+func (c *careless) Apply(entries []raft.Entry, results [][]byte) {
+	c.ledger.Apply(entries, results)
+	for i := range entries {
+		if entries[i].Origin.Server != "1" {
+			c.others++
+		}
+		results[i] = binary.AppendVarint(bytes.Clone(results[i]), c.others)
+	}
+}
+
+func (c *careless) Snapshot() (io.WriterTo, error) {
+	return bytes.NewBufferString(fmt.Sprintf("sum %d, others %d", c.sum, c.others)), nil
+}
+
+func (c *careless) Restore(r io.Reader) error {
+	_, err := fmt.Fscanf(r, "sum %d, others %d", &c.sum, &c.others)
+	c.others = max(c.others-1, 0)
+	return err
+}
+
+// TestCheckShowsSnapshots demands that a failure about snapshots shows where they were captured and
+// restored, and their bytes.
+func TestCheckShowsSnapshots(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Machine: func() raft.StateMachine { return &careless{} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckShowsSnapshots")
+	require.Regexp(t, `restores the snapshot of index \d+, captured at server \d: \d+ bytes "sum \d+, others \d+"`, out)
+	require.Regexp(t, `this copy was restored from the snapshot of index \d+, captured at server \d|`+
+		`want "sum \d+, others \d+" of \d+ bytes; they differ from byte \d+ on`, out)
+}
+
+// A safe keeps a durable ledger: its sum, the index and the bytes beside it, which change in one step.
+// careless says that it keeps the sum of each Apply at once.
+type safe struct {
+	sum      int64
+	index    raft.Index
+	beside   []byte
+	careless bool
+}
+
+// Open implements rafttest.Store.
+func (s *safe) Open() (raft.StateMachine, raft.DurableMachine, error) {
+	l := &ledger{sum: s.sum}
+	if s.careless {
+		l.drift = func() int64 { s.sum = l.sum; return 0 }
+	}
+	return l, raft.DurableMachine{
+		Load: func() (raft.Index, []byte, error) { return s.index, s.beside, nil },
+		Save: func(applied raft.Index, beside []byte) error {
+			s.sum, s.index = l.sum, applied
+			if beside != nil {
+				s.beside = bytes.Clone(beside)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// Crash implements rafttest.Store. What a safe keeps is durable at once, and nothing is open.
+func (s *safe) Crash() {}
+
+// TestCheckDurable is what a property test of a durable state machine looks like.
+func TestCheckDurable(t *testing.T) {
+	rafttest.Check(t, rafttest.Property{
+		Store:     func() rafttest.Store { return new(safe) },
+		Command:   amounts(),
+		Invariant: solvent,
+	})
+}
+
+// TestCheckFailsDurable demands that Check shows the crash that a durable state machine doesn't
+// survive.
+func TestCheckFailsDurable(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Check(t, rafttest.Property{Store: func() rafttest.Store { return &safe{careless: true} }, Command: amounts()})
+		return
+	}
+	out := failing(t, "TestCheckFailsDurable")
+	require.Contains(t, out, "the rule that is broken: what a durable state machine keeps changes in one step, with Save")
+	require.Regexp(t, `m\.Apply\(.+\), and a crash before Save  → .+ \(Load: index \d+\)\n`, out)
+	require.Regexp(t, `the snapshot after a crash, when Load returned index \d+, is .+ of \d+ bytes, want .+ of \d+ bytes`, out)
 }

@@ -53,6 +53,7 @@ var machineChecks = []machineCheck{
 	{"lent entries", "an entry is never changed, and its Data is valid during the call only", (*machineRun).checkLent},
 	{"isolation", "what Snapshot returns doesn't see what is applied later, and is written while Apply goes on", (*machineRun).checkIsolation},
 	{"restore", "Restore replaces the state by the one in a snapshot, whatever it was before", (*machineRun).checkRestore},
+	{"captures", "what Snapshot returns, if it can be closed, is closed once, written or not, before the next one is captured", (*machineRun).checkCaptures},
 	{"failing writer", "a snapshot that can't be written is an error", (*machineRun).checkFailingWriter},
 	{"failing reader", "a snapshot that can't be read is an error", (*machineRun).checkFailingReader},
 }
@@ -194,10 +195,16 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	return written(snapshot)
 }
 
-// written returns the bytes that a snapshot writes.
+// errNotClosed says that a capture, which can be closed, isn't.
+var errNotClosed = errors.New("the call of Close after WriteTo failed")
+
+// written returns the bytes that a snapshot writes, and closes it.
 func written(snapshot io.WriterTo) ([]byte, error) {
 	var b bytes.Buffer
 	n, err := snapshot.WriteTo(&b)
+	if err := closeCapture(snapshot); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotClosed, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("WriteTo failed: %w", err)
 	}
@@ -278,9 +285,16 @@ func (m *machineRun) checkIsolation() error {
 		bytes []byte
 		err   error
 	}
-	var outcomes []chan outcome
+	var outcomes []outcome
+	var writing chan outcome // nil while none is written
+	finish := func() {
+		if writing != nil {
+			outcomes = append(outcomes, <-writing)
+		}
+	}
 	for i := range late {
-		if i%8 == 0 { // several snapshots are written while commands are applied
+		if i%8 == 0 { // a snapshot is written while commands are applied
+			finish()
 			snapshot, err := machine.Snapshot()
 			if err != nil {
 				return fmt.Errorf("the call of Snapshot failed: %w", err)
@@ -290,12 +304,12 @@ func (m *machineRun) checkIsolation() error {
 				b, err := written()
 				result <- outcome{b, err}
 			}()
-			outcomes = append(outcomes, result)
+			writing = result
 		}
 		results = append(results, apply(machine, late[i:i+1])...)
 	}
-	for i, result := range outcomes {
-		got := <-result
+	finish()
+	for i, got := range outcomes {
 		if got.err != nil {
 			return got.err
 		}
@@ -412,6 +426,26 @@ func (w *limitedWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// checkCaptures closes captures that aren't written, as a node does when the storage can't take a
+// snapshot. It leaves none open, so that a state machine that counts them finds none.
+func (m *machineRun) checkCaptures() error {
+	machine := m.newMachine()
+	for i := range m.entries {
+		apply(machine, m.entries[i:i+1])
+		if i%16 != 0 {
+			continue
+		}
+		snapshot, err := machine.Snapshot()
+		if err != nil {
+			return fmt.Errorf("the call of Snapshot after %d others, all of which were closed, failed: %w", i/16, err)
+		}
+		if err := closeCapture(snapshot); err != nil {
+			return fmt.Errorf("the call of Close, without WriteTo, failed: %w", err)
+		}
+	}
+	return sameStates("a machine of which snapshots were closed without being written", machine, m.applied())
+}
+
 func (m *machineRun) checkFailingWriter() error {
 	machine := m.newMachine()
 	apply(machine, m.entries)
@@ -424,7 +458,11 @@ func (m *machineRun) checkFailingWriter() error {
 		if err != nil {
 			return fmt.Errorf("the call of Snapshot failed: %w", err)
 		}
-		if _, err := snapshot.WriteTo(&limitedWriter{left: room}); err == nil {
+		_, failure := snapshot.WriteTo(&limitedWriter{left: room})
+		if err := closeCapture(snapshot); err != nil {
+			return fmt.Errorf("WriteTo failed, as it should, and then Close failed: %w", err)
+		}
+		if failure == nil {
 			return fmt.Errorf("WriteTo returned no error though the writer failed after %d of %d bytes", room, len(whole))
 		}
 	}

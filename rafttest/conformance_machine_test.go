@@ -29,6 +29,11 @@ type census struct {
 	refused int
 	last    []byte // the last word
 	result  [20]byte
+
+	taken   int             // snapshots so far
+	first   *censusSnapshot // the first of them
+	applied int             // batches so far
+	open    int             // captures that aren't closed
 }
 
 func newCensus(flaw string) func() raft.StateMachine {
@@ -38,6 +43,7 @@ func newCensus(flaw string) func() raft.StateMachine {
 func (c *census) Apply(entries []raft.Entry, results [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.applied++
 	for i := range entries {
 		word := entries[i].Data
 		if len(word) == 0 || len(word) > 9 || bytes.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }) {
@@ -91,15 +97,57 @@ func (c *census) Snapshot() (io.WriterTo, error) {
 			captured.Order = append(captured.Order, word)
 		}
 	}
-	return &censusWriter{c, captured}, nil
+	if c.taken++; c.first == nil {
+		c.first = &captured
+	}
+	if c.flaw == "captures once" {
+		captured = *c.first
+	}
+	if c.open++; c.open > 1 && c.flaw == "one at a time" {
+		return nil, errors.New("another capture is open")
+	}
+	return &censusWriter{c, captured, c.taken, c.applied, 0, false}, nil
 }
 
 type censusWriter struct {
 	census   *census
 	captured censusSnapshot
+	number   int // of the snapshot
+	applied  int // batches before it
+	writes   int
+	failed   bool // the last WriteTo
+}
+
+// Close implements io.Closer.
+func (w *censusWriter) Close() error {
+	w.census.mu.Lock()
+	defer w.census.mu.Unlock()
+	w.census.open--
+	switch {
+	case w.census.flaw == "closes what was written only" && w.writes == 0, w.census.flaw == "can't be closed" && w.writes > 0,
+		w.census.flaw == "can't be closed after a failure" && w.failed:
+		return errors.New("busy")
+	case w.census.flaw == "stays open" && w.writes == 0:
+		w.census.open++
+		w.census.flaw = "one at a time"
+	}
+	return nil
 }
 
 func (w *censusWriter) WriteTo(to io.Writer) (int64, error) {
+	w.writes++
+	switch {
+	case w.number == 5 && w.census.flaw == "can't write the fifth":
+		return 0, errors.New("no ink")
+	case w.number == 5 && w.census.flaw == "panics at the fifth":
+		panic("no ink")
+	case w.census.flaw == "spoils what waits":
+		w.census.mu.Lock()
+		if w.census.applied > w.applied && w.number > 6 {
+			w.captured = censusSnapshot{}
+		}
+		w.census.mu.Unlock()
+	}
 	if w.census.flaw == "live snapshot" {
 		w.census.mu.Lock()
 		defer w.census.mu.Unlock()
@@ -110,6 +158,7 @@ func (w *censusWriter) WriteTo(to io.Writer) (int64, error) {
 		return 0, err
 	}
 	n, err := to.Write(b)
+	w.failed = err != nil
 	switch w.census.flaw {
 	case "swallows the writer's error":
 		return int64(n), nil
@@ -154,6 +203,7 @@ func amount(r *rand.Rand) []byte { return binary.AppendVarint(nil, r.Int64N(200)
 
 func TestStateMachineOfThisPackage(t *testing.T) {
 	require.NoError(t, rafttest.TestStateMachine(newCensus(""), word))
+	require.NoError(t, rafttest.TestStateMachine(newCensus("one at a time"), word), "it allows one capture at a time")
 	require.NoError(t, rafttest.TestStateMachine(func() raft.StateMachine { return new(ledger) }, amount))
 }
 
@@ -161,22 +211,30 @@ func TestStateMachineOfThisPackage(t *testing.T) {
 // that it breaks.
 func TestStateMachineConvicts(t *testing.T) {
 	for flaw, want := range map[string][]string{
-		"random results":              {"determinism: two machines, one command at a time: the result of command", "on every server"},
-		"map order":                   {"determinism: ", "the snapshot is", "they differ from byte"},
-		"one buffer":                  {"batches: all commands in one batch: the result of command"},
-		"counts the batch":            {"batches: all commands in one batch: the result of command", "don't depend on where a batch ends"},
-		"counts batches":              {"batches: all commands in one batch: the snapshot is"},
-		"keeps data":                  {"lent entries: after the entries' Data was used for something else"},
-		"result is data":              {"lent entries: after the entries' Data was used for something else: the result of command"},
-		"changes data":                {"lent entries: the call of Apply has changed entry"},
-		"live snapshot":               {"isolation: ", "written"},
-		"forgets refusals":            {"restore: a new machine after Restore"},
-		"merges":                      {"restore: a machine with another state after Restore: the snapshot is"},
-		"reads once":                  {"restore: Restore from a reader that gives one byte at a time: Restore failed"},
-		"swallows the reader's error": {"failing reader: the call of Restore returned nil though its reader failed after 0 of"},
-		"swallows the writer's error": {"failing writer: WriteTo returned no error though the writer failed after 0 of"},
-		"counts wrong":                {"WriteTo returned 0, want"},
-		"panics":                      {"determinism: panic: no such word", "conformance_machine_test.go"},
+		"random results":                  {"determinism: two machines, one command at a time: the result of command", "on every server"},
+		"map order":                       {"determinism: ", "the snapshot is", "they differ from byte"},
+		"one buffer":                      {"batches: all commands in one batch: the result of command"},
+		"counts the batch":                {"batches: all commands in one batch: the result of command", "don't depend on where a batch ends"},
+		"counts batches":                  {"batches: all commands in one batch: the snapshot is"},
+		"keeps data":                      {"lent entries: after the entries' Data was used for something else"},
+		"result is data":                  {"lent entries: after the entries' Data was used for something else: the result of command"},
+		"changes data":                    {"lent entries: the call of Apply has changed entry"},
+		"live snapshot":                   {"isolation: ", "written"},
+		"forgets refusals":                {"restore: a new machine after Restore"},
+		"merges":                          {"restore: a machine with another state after Restore: the snapshot is"},
+		"reads once":                      {"restore: Restore from a reader that gives one byte at a time: Restore failed"},
+		"swallows the reader's error":     {"failing reader: the call of Restore returned nil though its reader failed after 0 of"},
+		"swallows the writer's error":     {"failing writer: WriteTo returned no error though the writer failed after 0 of"},
+		"counts wrong":                    {"WriteTo returned 0, want"},
+		"captures once":                   {"isolation: a snapshot taken after command"},
+		"spoils what waits":               {"isolation: a snapshot that was written after more was applied is"},
+		"can't write the fifth":           {"isolation: WriteTo failed: no ink"},
+		"panics at the fifth":             {"isolation: WriteTo: panic: no ink"},
+		"stays open":                      {"captures: the call of Snapshot after 1 others, all of which were closed, failed"},
+		"closes what was written only":    {"captures: the call of Close, without WriteTo, failed: busy"},
+		"can't be closed":                 {"the call of Close after WriteTo failed: busy"},
+		"can't be closed after a failure": {"failing writer: WriteTo failed, as it should, and then Close failed: busy"},
+		"panics":                          {"determinism: panic: no such word", "conformance_machine_test.go"},
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			t.Parallel()

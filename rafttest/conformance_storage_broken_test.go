@@ -146,7 +146,7 @@ func TestStorageConvicts(t *testing.T) {
 		"takes a snapshot for current too early":            {memory(takesSnapshotEarly), []string{"storage: snapshot: ", "want ErrNoSnapshot: no Write has named one"}},
 		"fails the second end of a snapshot":                {memory(failsSecondEnd), []string{"storage: snapshot writer: ", "Abort after Abort failed"}},
 		"reads whatever snapshot is current":                {memory(readsCurrent), []string{"storage: snapshot reader: ", "which was opened when it was the current one, reads as"}},
-		"keeps a log that the snapshot doesn't follow":      {memory(keepsLog), []string{"storage: snapshot and log: ", "want ErrCompacted: it is not in the log"}},
+		"keeps a log that the snapshot doesn't follow":      {memory(keepsLog), []string{"storage: snapshot and log: ", ") returned entry", "want ErrCompacted: it is not in the log"}},
 		"fails the second Close":                            {memory(failsSecondClose), []string{"storage: close: ", "Close failed the 2. time"}},
 		"writes after Close":                                {memory(staysOpen), []string{"storage: close: ", "Write returned nil, want an error"}},
 		"acknowledges writes while it closes":               {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},

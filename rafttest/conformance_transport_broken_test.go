@@ -119,7 +119,10 @@ func TestTransportConvicts(t *testing.T) {
 		"takes a break for the end":               {takesBreakForEnd, inline, "broken stream: the reader of a stream returned io.EOF when its context ended"},
 		"loses the end of a stream":               {losesEnd, inline, "stream: a stream of 3145728 bytes arrived as"},
 		"mistakes the opener of a stream":         {mistakesOpener, inline, "got a stream from a6 as one from somebody"},
-		"buffers a whole stream":                  {buffersStream, inline, "slow stream: "},
+		"buffers a whole stream":                  {buffersStream, inline, "slow stream: 256 MiB were written to a stream that nobody reads"},
+		"accepts what nobody gets":                {learnsNothing, inline, "slow stream: writing to a stream whose context has ended returned no error"},
+		"writes less than it was given":           {writesLess, inline, "stream: writing to a stream: Write of 100001 bytes returned 100000 and no error"},
+		"closes beside a call of the handler":     {closesBeside, inline, "returned while 1 calls to its handler were under way"},
 		"writes to broken streams":                {learnsNothing, inline, "a Write that fails, to a stream of which its context ended hasn't returned within 1s"},
 		"opens streams to nowhere":                {opensToNowhere, inline, "no stream: OpenStream to a server that is gone, and a Write to it, returned no error"},
 		"closes once":                             {closesOnce, inline, "absent receiver: Close of gone2 failed: closed already"},
@@ -375,6 +378,40 @@ func (w bufferingWriter) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return w.WriteCloser.Write(b)
+}
+
+// writesLess says that it has written one byte less of a large piece, and no error.
+func writesLess(c *crooked) {
+	c.openStream = func(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+		w, err := c.Transport.OpenStream(ctx, to)
+		return shortWriter{w}, err
+	}
+}
+
+type shortWriter struct{ io.WriteCloser }
+
+func (w shortWriter) Write(b []byte) (int, error) {
+	n, err := w.WriteCloser.Write(b)
+	if len(b) > 1<<16 {
+		n--
+	}
+	return n, err
+}
+
+// closesBeside returns from Close while the handler of a stream is about to end.
+func closesBeside(c *crooked) {
+	c.stream = func(from raft.ServerID, reader io.ReadCloser) { c.handler.Stream(from, slowlyClosed{reader}) }
+	c.close = func() error {
+		go func() { _ = c.Transport.Close() }() // it waits for the handler, and never fails
+		return nil
+	}
+}
+
+type slowlyClosed struct{ io.ReadCloser }
+
+func (r slowlyClosed) Close() error {
+	<-time.After(10 * time.Millisecond)
+	return r.ReadCloser.Close()
 }
 
 // learnsNothing accepts what is written to a stream that has broken.

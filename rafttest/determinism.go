@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -90,7 +91,7 @@ func results(m raft.StateMachine, commands [][]byte) [][]byte {
 	}
 	var snapshot bytes.Buffer
 	if s, err := m.Snapshot(); err == nil && s != nil {
-		if _, err := s.WriteTo(&snapshot); err != nil {
+		if _, err := s.WriteTo(&snapshot); errors.Join(err, closeCapture(s)) != nil {
 			snapshot.Reset() // other checks judge whether a snapshot can be written
 		}
 	}

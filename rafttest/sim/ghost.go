@@ -17,11 +17,12 @@ type ghost struct {
 
 	// committed is the log as far as some leader has committed it. The slices below have one
 	// element for each of its entries: the entry, a hash of its result (0 if it is no command), and
-	// the index of the last command up to it. captures, by index, has the hash of a snapshot's
-	// bytes, or 0 for none.
+	// the index of the last command up to it. captures, by index, has the first snapshot. given are
+	// the commands that the reference got, if the state machine is a user's.
 	committed []slot
 	entries   []raft.Entry
-	captures  []uint64 // by index
+	captures  []captured // by index
+	given     [][]byte
 	results   []uint64
 	commands  []raft.Index
 	reference raft.StateMachine
@@ -86,7 +87,7 @@ func (g *ghost) reset(reference raft.StateMachine) {
 	}
 	g.log = g.log[:0]
 	g.committed, g.results, g.commands = g.committed[:0], g.results[:0], g.commands[:0]
-	g.entries, g.captures = g.entries[:0], g.captures[:0]
+	g.entries, g.captures, g.given = g.entries[:0], g.captures[:0], g.given[:0]
 	g.leaders, g.commits = g.leaders[:0], g.commits[:0]
 	for i := range g.votes {
 		g.votes[i] = g.votes[i][:0]

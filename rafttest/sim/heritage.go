@@ -38,7 +38,7 @@ type heritage struct {
 // heritage returns what a run begins with, or nil if it begins with nothing.
 func (w *World) heritage() *heritage {
 	p := &w.params
-	if p.After == 0 || p.WAL != 0 || w.options.Machine != nil {
+	if p.After == 0 || p.WAL != 0 || w.user() {
 		return nil
 	}
 	before := Swarm(uint64(p.Before)).WithModel()

@@ -21,21 +21,22 @@ func (w *World) start(i int, cut int64) bool {
 	if !ok {
 		return true
 	}
+	if saved.Snapshot.Index > 0 {
+		w.notes("has the snapshot of index %d", saved.Snapshot.Index)
+	}
 	s.life++
 	config := w.params.config(i)
 	config.ID, config.Address = s.id, s.address
 	config.Saved = saved
 	generation := len(s.disks) - 1
 	config.Incarnation = w.incarnation(i)
-	// If members change, a server that starts on a new, empty disk must not be one of the founders:
-	// those could found another cluster.
-	founds := i < int(w.params.Servers) && (generation == 0 || w.params.ChangeTime == 0) && !w.orphaned()
-	for j := 0; j < int(w.params.Servers) && founds; j++ {
-		id := w.servers[j].id
-		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
-	}
+	config.Bootstrap = w.founders(i)
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.Now = w.local(s)
+	w.openMachine(i)
+	if w.violation != nil {
+		return true
+	}
 	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	s.level = w.levelOf(i)
 	config.Level = s.level
@@ -60,7 +61,6 @@ func (w *World) start(i int, cut int64) bool {
 	// A start that was never durable is repeated. Nothing of the start before can have left the
 	// server.
 	s.starts[generation][s.start] = lifeOps{}
-	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {
 		s.applier.CompareResults()
@@ -78,6 +78,21 @@ func (w *World) start(i int, cut int64) bool {
 	w.observe(i)
 	w.drain(i)
 	return true
+}
+
+// founders returns the servers that a server may found the cluster with, or none.
+func (w *World) founders(i int) []raft.Server {
+	// If members change, a server that starts on a new, empty disk must not be one of the founders:
+	// those could found another cluster.
+	if i >= int(w.params.Servers) || w.servers[i].wiped() && w.params.ChangeTime != 0 || w.orphaned() {
+		return nil
+	}
+	var all []raft.Server
+	for j := range int(w.params.Servers) {
+		id := w.servers[j].id
+		all = append(all, raft.Server{ID: id, Address: string(id)})
+	}
+	return all
 }
 
 // incarnation returns the incarnation of a server's present disk, if the disk was empty at its
@@ -111,6 +126,7 @@ func (w *World) crash(i int, n int64) bool {
 
 // ended forgets a process that has ended. Its callers get no answers.
 func (w *World) ended(i int) {
+	w.cutPower(i)
 	s := &w.servers[i]
 	for j := range w.ops {
 		if o := &w.ops[j]; o.started && o.outcome == outcomeOpen && int(o.server) == i && o.life == s.life {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -62,10 +63,14 @@ func (m *chainMachine) Restore(r io.Reader) error {
 // A replica is the state machine of one server, with checks around it. It compares every result to
 // that of the reference, which applies each command once, when the command first becomes committed.
 type replica struct {
-	w       *World
-	server  int
-	inner   raft.StateMachine
-	command raft.Index // the last command applied
+	w        *World
+	server   int
+	inner    raft.StateMachine
+	command  raft.Index // the last command applied
+	restored raft.Index // of the snapshot of which the state was restored last; 0 for none
+	open     int        // captures that aren't closed
+	last     *held      // the last capture
+	lent     lending
 }
 
 // Apply implements raft.StateMachine.
@@ -76,7 +81,11 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 	if r.w.violation != nil {
 		return
 	}
-	r.inner.Apply(entries, results)
+	if !r.w.user() {
+		r.inner.Apply(entries, results)
+	} else if !r.lends(entries, results) {
+		return
+	}
 	if r.w.options.Invariant != nil {
 		if err := r.w.options.Invariant(r.inner); err != nil {
 			r.w.fail(Invariant, r.server, "after index %d: %v", r.command, err)
@@ -88,7 +97,7 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 			break
 		}
 	}
-	if r.w.trace != nil && r.w.options.Machine != nil {
+	if r.w.trace != nil && r.w.user() {
 		r.w.trace.applies(entries, results)
 	}
 }
@@ -100,8 +109,46 @@ func (r *replica) differs(batch []raft.Entry, i int, result []byte) string {
 	if first != last {
 		how = fmt.Sprintf("in one batch of indexes %d to %d", first, last)
 	}
-	return fmt.Sprintf("the command at index %d, %s, applied %s, has the result %s here; the same commands applied one by one give %s",
-		e.Index, Show(e.Data), how, Show(result), r.w.oneByOne(e.Index))
+	return fmt.Sprintf("the command at index %d, %s, applied %s, has the result %s here; the same commands applied one by one give %s%s",
+		e.Index, Show(e.Data), how, Show(result), r.w.oneByOne(e.Index), r.origin())
+}
+
+// A lending is memory that is lent to a user's state machine, call after call.
+type lending struct {
+	entries []raft.Entry
+	data    []byte
+}
+
+// lends lends entries to a user's state machine and lets it apply them. It overwrites the entries'
+// Data after the call, as the contract of raft.StateMachine allows. It reports whether the state
+// machine has left them as they were.
+func (r *replica) lends(entries []raft.Entry, results [][]byte) bool {
+	l := &r.lent
+	l.entries, l.data = append(l.entries[:0], entries...), l.data[:0]
+	for i := range entries {
+		l.data = append(l.data, entries[i].Data...)
+	}
+	rest := l.data
+	for i := range l.entries {
+		n := len(entries[i].Data)
+		l.entries[i].Data, rest = rest[:n:n], rest[n:]
+	}
+	r.inner.Apply(l.entries, results)
+	for i := range entries {
+		if got := &l.entries[i]; got.Index != entries[i].Index || got.Kind != entries[i].Kind || !bytes.Equal(got.Data, entries[i].Data) {
+			r.w.fail(LentEntries, r.server, "Apply has changed the command at index %d from %s to %s", entries[i].Index, Show(entries[i].Data), Show(got.Data))
+			return false
+		}
+	}
+	overwrite(l.data)
+	return true
+}
+
+// overwrite fills memory with something else, so that whoever kept it is found out.
+func overwrite(b []byte) {
+	for i := range b {
+		b[i] ^= 0xa5
+	}
 }
 
 // oneByOne applies the committed commands up to an index to a new machine, one by one, and shows
@@ -117,6 +164,7 @@ func (w *World) oneByOne(to raft.Index) string {
 		}
 		if e.Kind == wire.EntryCommand {
 			one[0], result[0] = *e, nil
+			one[0].Data = bytes.Clone(e.Data)
 			m.Apply(one[:], result[:])
 		}
 	}
@@ -126,12 +174,14 @@ func (w *World) oneByOne(to raft.Index) string {
 	return Show(result[0])
 }
 
+// shown is the number of bytes that Show shows.
+const shown = 80
+
 // Show returns bytes in a form for people: printable text in quotes, anything else as hexadecimal
 // digits. It shows only the first 80 bytes of longer ones.
 func Show(b []byte) string {
-	const most = 80
-	head, more := b[:min(len(b), most)], ""
-	if len(b) > most {
+	head, more := b[:min(len(b), shown)], ""
+	if len(b) > shown {
 		more = "…"
 	}
 	for _, c := range string(head) {
@@ -149,7 +199,13 @@ func Show(b []byte) string {
 }
 
 // Snapshot implements raft.StateMachine.
-func (r *replica) Snapshot() (io.WriterTo, error) { return r.inner.Snapshot() }
+func (r *replica) Snapshot() (io.WriterTo, error) {
+	captured, err := r.inner.Snapshot()
+	if err != nil || captured == nil {
+		return captured, err
+	}
+	return r.hold(captured), nil
+}
 
 // Restore implements raft.StateMachine.
 func (r *replica) Restore(in io.Reader) error { return r.inner.Restore(in) }

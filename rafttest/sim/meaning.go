@@ -40,6 +40,8 @@ var meanings = map[string]string{
 	Succession:    "Once all is calm, no healthy voter has a higher priority than the leader.",
 	Starts:        "A server starts from what its disk holds.",
 	SnapshotSound: "A snapshot covers what is committed, is stored before it becomes the current one, and the log forgets nothing that it doesn't cover (§5.1).",
+	LentEntries:   "A state machine changes no entry that it is lent: an entry's Data is valid during the call of Apply only.",
+	DurableState:  "A durable state machine goes on from what one call of Save said: its state, the index, and the bytes beside change in one step.",
 	LogBounded:    "Once all is calm, the log since the last snapshot isn't longer than its limit (§5.1.2).",
 	Recovery:      "A log that is opened holds every write that was reported as durable, and of the later ones whole writes, in order.",
 	Assertion:     "No assertion of the core is broken, and neither it nor the state machine panics.",

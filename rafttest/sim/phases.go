@@ -310,7 +310,8 @@ func (w *World) checkStates() {
 			continue
 		}
 		if !bytes.Equal(want.Bytes(), got.Bytes()) {
-			w.failAtLast(ReplicasEqual, i, "the snapshot at index %d differs from that of the same commands applied one by one", w.ghost.commit())
+			w.failAtLast(ReplicasEqual, i, "the snapshot at index %d differs from that of the same commands applied one by one: %s%s",
+				w.ghost.commit(), Difference(got.Bytes(), want.Bytes()), w.servers[i].replica.origin())
 			return
 		}
 	}
@@ -323,7 +324,7 @@ func (w *World) snapshot(m raft.StateMachine, into *bytes.Buffer) bool {
 		return false
 	}
 	_, err = s.WriteTo(into)
-	return err == nil
+	return errors.Join(err, release(s)) == nil
 }
 
 // canLearn reports whether a removed server can learn of its removal: one of the servers that it

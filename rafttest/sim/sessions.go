@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/e17579a5/raft"
@@ -175,7 +176,14 @@ func (w *World) sessionStep(i int, e *raft.Entry) (result uint64, applied bool) 
 	o := g.table.Step(e, func(command []byte) []byte {
 		g.one[0], g.result[0] = *e, nil
 		g.one[0].Kind, g.one[0].Data = wire.EntryCommand, command
+		if w.user() {
+			g.given = append(g.given, command)
+			g.one[0].Data = bytes.Clone(command)
+		}
 		g.reference.Apply(g.one[:], g.result[:])
+		if w.user() && !bytes.Equal(g.one[0].Data, command) {
+			w.fail(LentEntries, -1, "Apply has changed the command at index %d from %s to %s", e.Index, Show(command), Show(g.one[0].Data))
+		}
 		return g.result[0]
 	})
 	v := verdict{index: o.Index, err: o.Err}

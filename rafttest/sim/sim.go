@@ -10,7 +10,11 @@
 // (World.Shrink), read as a transcript, and kept as a file.
 package sim
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/e17579a5/raft/internal/blame"
+)
 
 // A Result is what came of a run.
 type Result struct {
@@ -82,12 +86,16 @@ func (w *World) guard(f func()) {
 		if p := recover(); p != nil {
 			w.violation = nil
 			w.fail(Assertion, -1, "%v", p)
+			w.violation.Stack = blame.Stack()
 		}
 	}()
 	f()
 }
 
 func (w *World) result() Result {
+	for i := range w.servers {
+		w.release(&w.servers[i]) // a failure of this run, not of the next one
+	}
 	w.countElections()
 	w.stats.Leaders = 0
 	for _, commit := range w.ghost.commits {
@@ -98,6 +106,7 @@ func (w *World) result() Result {
 	if w.violation != nil {
 		w.violation.Step = w.stats.Steps
 	}
+	w.closeStores()
 	return Result{w.params, w.stats, w.hash, w.violation}
 }
 

@@ -48,6 +48,10 @@ func (w *World) keep(i int, applied raft.Index, beside []byte) error {
 	if applied > s.disk.last() {
 		w.fail(StateMachineSafety, i, "a durable state machine has applied index %d, but the log ends at %d", applied, s.disk.last())
 	}
+	if w.options.Store != nil {
+		w.save(i, applied, beside)
+		return nil
+	}
 	if !permille(w.luck.draw(luckKept, i, 0, uint64(s.life)<<24|uint64(applied)), w.params.Durable) {
 		return nil
 	}
@@ -66,7 +70,8 @@ func (w *World) resume(i int) {
 		return
 	}
 	k := &s.kept
-	if k.index > 0 {
+	if k.index > 0 && w.options.Store == nil {
+		w.notes("goes on from index %d, where its machine was durable", k.index)
 		if err := s.replica.inner.Restore(bytes.NewReader(k.state)); err != nil {
 			w.fail(SnapshotSound, i, "what a durable state machine has kept can't be restored: %v", err)
 			return
@@ -160,20 +165,6 @@ func (w *World) checkMeta(i int, meta *raft.SnapshotMeta) bool {
 	return true
 }
 
-// checkBytes checks that all snapshots of an index have the same bytes.
-func (w *World) checkBytes(i int, meta *raft.SnapshotMeta, content []byte) {
-	g := &w.ghost
-	for raft.Index(len(g.captures)) < meta.Index {
-		g.captures = append(g.captures, 0)
-	}
-	h := hashBytes(content) | 1
-	if known := &g.captures[meta.Index-1]; *known == 0 {
-		*known = h
-	} else if *known != h {
-		w.fail(ReplicasEqual, i, "the snapshot of index %d has other bytes than one taken elsewhere", meta.Index)
-	}
-}
-
 // checkNamed checks a write that makes a snapshot the current one, or that lets the log be
 // forgotten. It then lets the view of the log go on behind the snapshot.
 func (w *World) checkNamed(i int, write *raft.Write) {
@@ -216,7 +207,7 @@ func (w *World) checkNamed(i int, write *raft.Write) {
 // A capture is a state that a server has captured in order to store it.
 type capture struct {
 	meta   raft.SnapshotMeta
-	write  func(*bytes.Buffer) error
+	state  *raft.Capture // nil if it couldn't be captured
 	bytes  []byte
 	stored bool // the file operations have run; their end is still to be reported
 	syncs  int64
@@ -228,11 +219,9 @@ func (w *World) captureState(s *server, meta *raft.SnapshotMeta) {
 	if !w.checkMeta(w.index(s), meta) {
 		return
 	}
-	captured, err := s.applier.Snapshot(meta.Index)
-	s.capture = &capture{meta: *meta, err: err, write: func(into *bytes.Buffer) error {
-		_, err := captured.WriteTo(into)
-		return err
-	}}
+	w.notes("captures its state at index %d", meta.Index)
+	state, err := s.applier.Snapshot(meta.Index)
+	s.capture = &capture{meta: *meta, err: err, state: state}
 }
 
 // store writes the captured state to the disk. Commands may be applied meanwhile.
@@ -246,11 +235,14 @@ func (w *World) store(s *server) bool {
 		return true
 	}
 	var content bytes.Buffer
-	if c.err = c.write(&content); c.err != nil {
+	_, c.err = c.state.WriteTo(&content)
+	if w.release(s); c.err != nil {
 		return true
 	}
 	c.bytes = content.Bytes()
-	w.checkBytes(w.index(s), &c.meta, c.bytes)
+	head := len(c.bytes) - int(s.replica.last.bytes)
+	w.notes("writes the snapshot of index %d: %s", c.meta.Index, ofSize(c.bytes[max(head, 0):]))
+	w.checkBytes(w.index(s), &c.meta, c.bytes, head)
 	if d := s.disk.wal; d != nil {
 		c.err = storeFile(d, &c.meta, c.bytes)
 		c.syncs = d.fs.Issued()
@@ -304,9 +296,13 @@ func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
 		w.diskFails(s, err)
 		return
 	}
-	w.checkBytes(i, meta, content)
+	w.checkBytes(i, meta, content, -1)
+	from := w.ghost.capturedAt(meta.Index)
+	w.notes("restores the snapshot of index %d, captured at server %d: %s", meta.Index, from.server+1, ofSize(from.state(content)))
+	s.replica.restored = meta.Index
 	if err := s.applier.Restore(meta.Index, bytes.NewReader(content)); err != nil {
-		w.fail(SnapshotSound, i, "its snapshot can't be restored: %v", err)
+		w.fail(SnapshotSound, i, "its snapshot of index %d, captured at server %d, can't be restored: %v; it is %s",
+			meta.Index, from.server+1, err, ofSize(from.state(content)))
 		return
 	}
 	w.checkTable(s, meta.Index)

@@ -263,7 +263,7 @@ func (w *World) receive(st *stream, s *server, n int) bool {
 		if d := s.disk.wal; d != nil {
 			d.fs.Settle(st.syncs)
 		}
-		w.checkBytes(w.index(s), &p.meta, p.content)
+		w.checkBytes(w.index(s), &p.meta, p.content, -1)
 		s.disk.stored = append(s.disk.stored, w.file(&p.meta, p.content))
 		w.stats.Received++
 		p.writer = nil // the writer has committed

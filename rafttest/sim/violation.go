@@ -96,6 +96,11 @@ const (
 	// there; it is stored before a write names it; and the log forgets nothing that it doesn't
 	// cover (§5.1).
 	SnapshotSound = "Snapshot Sound"
+	// LentEntries: a state machine changes no entry that it is lent (raft.StateMachine).
+	LentEntries = "Lent Entries"
+	// DurableState: a durable state machine goes on from one of the states that it was told to save,
+	// with the index and the bytes that belong to it (raft.DurableMachine).
+	DurableState = "Durable State"
 	// LogBounded: once all is calm, the log since the last snapshot isn't longer than its limit
 	// (§5.1.2).
 	LogBounded = "Log Bounded"
@@ -119,6 +124,9 @@ type Violation struct {
 	Server int   // from 0; -1 for none in particular
 	At     int64 // nanoseconds since the start of the run
 	Step   int   // number of events of the schedule up to it
+
+	// Stack is the part of a panic's stack that isn't the simulator's. It is "" if nothing panicked.
+	Stack string
 
 	// macro is the number of the macro event during which it happened. It is 0 if it happened in
 	// none, or showed at the end of one.

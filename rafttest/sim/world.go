@@ -10,6 +10,9 @@ type Options struct {
 	// Machine makes the state machine of a server. If it is nil, the servers have the simulator's
 	// own.
 	Machine func() raft.StateMachine
+	// Store makes what the state machine of a server keeps its durable state on. It replaces
+	// Machine.
+	Store func() Store
 	// Command makes the nth command. It must depend only on n. If it is nil, the simulator makes
 	// the commands.
 	Command func(n int64) []byte
@@ -37,6 +40,7 @@ type World struct {
 	violation *Violation
 
 	effects raft.Effects // reused by every drain
+	stores  []Store      // of state machines that belong to no server
 
 	// timed is true while time passes by itself: whatever is to happen is then in the queue.
 	// Otherwise it happens only when an event names it.
@@ -116,6 +120,12 @@ type server struct {
 	partial *partial // what was received of a snapshot
 	kept    kept     // what a durable state machine has on its disk
 	beside  []byte   // what it got last to keep beside its state
+
+	// Of a user's durable state machine
+	store   Store
+	durable raft.DurableMachine
+	opened  bool    // the store is open
+	saves   []saved // from the one of which it went on last
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -223,6 +233,10 @@ func serverOf(id raft.ServerID) int {
 // reset prepares the world for a run.
 func (w *World) reset(p Params) {
 	p.fill()
+	w.closeStores()
+	if w.options.Store != nil && p.Durable == 0 {
+		p.Durable = 1000
+	}
 	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, p.All()
 	w.violation, w.timed, w.calm = nil, false, false
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
@@ -278,6 +292,7 @@ func (s *server) giveDisk() {
 	s.disk.reset()
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
 	s.rotten, s.kept = false, kept{}
+	s.store, s.saves = nil, nil
 }
 
 // reachedNow returns the servers to which the server can send.
@@ -294,6 +309,7 @@ func (s *server) wiped() bool { return len(s.disks) > 1 }
 
 // forget clears what a process loses when it ends.
 func (w *World) forget(s *server) {
+	w.release(s)
 	s.up, s.core, s.applier = false, nil, nil
 	s.writes, s.lane = s.writes[:0], s.lane[:0]
 	s.capture, s.partial, s.beside = nil, nil, nil
@@ -310,7 +326,17 @@ func (w *World) forget(s *server) {
 }
 
 func (w *World) machine() raft.StateMachine {
-	if w.options.Machine != nil {
+	switch {
+	case w.options.Store != nil:
+		store := w.options.Store()
+		w.stores = append(w.stores, store)
+		machine, _, err := store.Open()
+		if err != nil {
+			w.fail(DurableState, -1, "an empty store can't be opened: %v", err)
+			return new(chainMachine)
+		}
+		return machine
+	case w.options.Machine != nil:
 		return w.options.Machine()
 	}
 	return new(chainMachine)

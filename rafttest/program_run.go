@@ -1,0 +1,463 @@
+package rafttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/blame"
+	"github.com/e17579a5/raft/rafttest/sim"
+)
+
+// The rules that a program can break, as a finding names them
+const (
+	ruleEntries   = "Apply changes no entry: it is lent, and others read it, too"
+	ruleLent      = "an entry's Data is valid during the call of Apply only: what is kept, or returned as a result, must be a copy"
+	ruleBatches   = "the results don't depend on where a batch ends"
+	ruleIsolation = "what Snapshot returns doesn't see what is applied later"
+	ruleReplaces  = "Restore replaces the state by the one in a snapshot, whatever it was before"
+	ruleRestores  = "Restore brings back the state that Snapshot has captured"
+	ruleCaptures  = "Snapshot doesn't change the state"
+	ruleCloses    = "a capture can be closed, whether it was written or not"
+	ruleSaves     = "what a durable state machine keeps changes in one step, with Save: its state, the index, and the bytes beside"
+	ruleLoads     = "Load returns the index and the bytes of one call of Save, of none before the one that it returned last"
+	ruleFails     = "a state machine neither panics nor fails: a command that makes no sense has a result that says so"
+	ruleInvariant = "Invariant holds after every batch"
+	ruleSame      = "the same entries in the same order give the same results and the same snapshots on every server"
+)
+
+// A mercy leaves out something that a program may do to a state machine. Which of them makes a
+// failing program pass tells which rule was broken.
+type mercy struct {
+	rule string
+
+	keepLent     bool // lent memory isn't overwritten
+	oneByOne     bool // each command is a batch of its own
+	writeAtOnce  bool // a capture is written at once
+	freshCopy    bool // a copy that is restored has applied nothing before
+	uncut        bool // the power never fails
+	applyInstead bool // instead of being restored, a copy applies the same commands
+	noCapture    bool // nothing is captured, either
+}
+
+var mercies = []mercy{
+	{rule: ruleSaves, uncut: true},
+	{rule: ruleLent, keepLent: true},
+	{rule: ruleBatches, oneByOne: true},
+	{rule: ruleIsolation, writeAtOnce: true},
+	{rule: ruleReplaces, freshCopy: true},
+	{rule: ruleRestores, applyInstead: true},
+	{rule: ruleCaptures, applyInstead: true, noCapture: true},
+}
+
+// judge says which rule a program has found broken, if a mercy tells it better than the finding
+// does.
+func (p *Property) judge(steps program, f *finding) {
+	if f.rule == ruleEntries || f.rule == ruleCloses || f.rule == ruleLoads {
+		return
+	}
+	for _, m := range mercies {
+		if p.run(steps, m) == nil {
+			f.rule = m.rule
+			return
+		}
+	}
+}
+
+// run runs a program and returns what it finds broken, or nil.
+func (p *Property) run(steps program, m mercy) (f *finding) {
+	t := &trial{property: p, mercy: m}
+	defer t.end()
+	defer func() {
+		if cause := recover(); cause != nil {
+			f = t.found(ruleFails, "panic: %v", cause)
+			f.stack = blame.Stack()
+		}
+	}()
+	t.renew()
+	for t.at = range steps {
+		t.lines = append(t.lines, "")
+		if f := t.do(&steps[t.at]); f != nil {
+			return f
+		}
+	}
+	t.at = len(steps)
+	if f := t.drop(); f != nil {
+		return f
+	}
+	return t.compare("the snapshot at the end")
+}
+
+// A trial is one run of a program.
+type trial struct {
+	property *Property
+	mercy    mercy
+	at       int // the step
+	lines    []string
+
+	machine raft.StateMachine
+	// log are the commands that are committed; the machine has applied the first few. A durable one
+	// may have lost the last ones in a crash.
+	log     [][]byte
+	applied int
+	// reference is a machine that has applied the first referred of the commands one by one.
+	reference raft.StateMachine
+	referred  [][]byte
+
+	captured io.WriterTo // not closed; nil for none
+	at0      [][]byte    // the log as it was captured
+	file     []byte      // nil for none
+	inFile   [][]byte    // the log of the file
+
+	disk   sim.Store
+	saving raft.DurableMachine
+	saves  []saveCall
+	stores []sim.Store // all that were opened
+}
+
+// A saveCall is what a durable state machine was told to save.
+type saveCall struct {
+	index  raft.Index
+	beside []byte
+	count  int // of the commands
+}
+
+func (t *trial) found(rule, format string, arguments ...any) *finding {
+	return &finding{rule: rule, at: t.at, detail: fmt.Sprintf(format, arguments...), lines: t.lines}
+}
+
+// end releases what is open.
+func (t *trial) end() {
+	defer func() { _ = recover() }() // the finding is what came first
+	_ = t.close()
+	for _, s := range t.stores {
+		s.Crash()
+	}
+}
+
+// open returns a state machine in its initial state.
+func (t *trial) open() (raft.StateMachine, raft.DurableMachine, sim.Store) {
+	if t.property.Store == nil {
+		return t.property.Machine(), raft.DurableMachine{}, nil
+	}
+	s := t.property.Store()
+	t.stores = append(t.stores, s)
+	m, durable, err := s.Open()
+	if err != nil {
+		panic(fmt.Errorf("an empty store can't be opened: %w", err))
+	}
+	return m, durable, s
+}
+
+// renew goes on with a new state machine.
+func (t *trial) renew() {
+	t.machine, t.saving, t.disk = t.open()
+	t.log, t.applied, t.saves = nil, 0, []saveCall{{}}
+}
+
+func (t *trial) do(s *step) *finding {
+	switch s.kind {
+	case stepApply:
+		t.log = append(t.log[:len(t.log):len(t.log)], s.commands...)
+		return t.apply(s)
+	case stepCapture:
+		return t.capture()
+	case stepWrite:
+		return t.write()
+	case stepRestore:
+		return t.restore(s)
+	case stepCrash:
+		if t.disk == nil || t.mercy.uncut {
+			return nil
+		}
+		return t.reopen()
+	}
+	return nil
+}
+
+// apply applies the rest of the log, as one batch.
+func (t *trial) apply(s *step) *finding {
+	for t.applied < len(t.log) {
+		batch := t.log[t.applied:]
+		if t.mercy.oneByOne {
+			batch = batch[:1]
+		}
+		results, f := t.batch(batch)
+		if f != nil {
+			return f
+		}
+		for i := range batch {
+			t.applied++
+			if want := t.expect(t.applied); !bytes.Equal(results[i], want) {
+				return t.found(ruleSame, "the result of %s is %s; the same commands applied one by one, to a copy that nothing else happens to, give %s",
+					sim.Show(batch[i]), sim.Show(results[i]), sim.Show(want))
+			}
+		}
+		t.lines[t.at] = listed(results)
+		if t.property.Invariant != nil {
+			if err := t.property.Invariant(t.machine); err != nil {
+				return t.found(ruleInvariant, "%v", err)
+			}
+		}
+	}
+	return t.save(s)
+}
+
+// batch lends commands to the machine and lets it apply them.
+func (t *trial) batch(commands [][]byte) ([][]byte, *finding) {
+	lent, kept := make([]raft.Entry, len(commands)), make([]raft.Entry, len(commands))
+	for i, command := range commands {
+		lent[i], kept[i] = entryOf(t.applied+i, command), entryOf(t.applied+i, command)
+	}
+	results := make([][]byte, len(commands))
+	t.machine.Apply(lent, results)
+	for i := range lent {
+		if !sameEntry(lent[i], kept[i]) {
+			return nil, t.found(ruleEntries, "the call of Apply has changed %s to %s", describeEntry(kept[i]), describeEntry(lent[i]))
+		}
+		if !t.mercy.keepLent {
+			scribble(lent[i].Data)
+			lent[i] = raft.Entry{}
+		}
+	}
+	copied := make([][]byte, len(results))
+	for i := range results {
+		copied[i] = bytes.Clone(results[i])
+	}
+	return copied, nil
+}
+
+// expect returns the result of the last of the first n commands of the log, applied one by one.
+func (t *trial) expect(n int) []byte {
+	if t.reference == nil || len(t.referred) >= n || !samePrefix(t.referred, t.log) {
+		t.reference, _, _ = t.open()
+		t.referred = nil
+	}
+	var result []byte
+	for i := len(t.referred); i < n; i++ {
+		result = applyCopy(t.reference, i, t.log[i])
+	}
+	t.referred = t.log[:n:n]
+	return result
+}
+
+// samePrefix reports whether all of a stands at the beginning of b.
+func samePrefix(a, b [][]byte) bool {
+	for i := range a {
+		if i >= len(b) || !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// applyCopy applies one command and lends memory that is never overwritten.
+func applyCopy(m raft.StateMachine, n int, command []byte) []byte {
+	entry, result := [1]raft.Entry{entryOf(n, command)}, [1][]byte{}
+	m.Apply(entry[:], result[:])
+	return bytes.Clone(result[0])
+}
+
+// want returns the bytes of a snapshot of a new machine that has applied commands one by one.
+func (t *trial) want(log [][]byte) []byte {
+	m, _, _ := t.open()
+	for i := range log {
+		applyCopy(m, i, log[i])
+	}
+	b, err := snapshotOf(m)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// compare compares a snapshot of the machine to that of the same commands applied one by one.
+func (t *trial) compare(what string) *finding {
+	if t.mercy.noCapture {
+		t.machine, _, _ = t.open() // a last snapshot of this copy would be one of a machine that was captured
+		for i := range t.applied {
+			applyCopy(t.machine, i, t.log[i])
+		}
+	}
+	got, err := snapshotOf(t.machine)
+	if err != nil {
+		rule := ruleFails
+		if errors.Is(err, errNotClosed) {
+			rule = ruleCloses
+		}
+		return t.found(rule, "%s: %v", what, err)
+	}
+	if want := t.want(t.log[:t.applied]); !bytes.Equal(got, want) {
+		return t.found(ruleSame, "%s is %s, as after the same commands applied one by one", what, sim.Difference(got, want))
+	}
+	return nil
+}
+
+func (t *trial) capture() *finding {
+	if f := t.drop(); f != nil {
+		return f
+	}
+	if t.mercy.noCapture {
+		t.captured, t.at0 = new(bytes.Buffer), t.log[:t.applied:t.applied]
+		return nil
+	}
+	captured, err := t.machine.Snapshot()
+	if err != nil || captured == nil {
+		return t.found(ruleFails, "Snapshot returned %v and the error %v", captured, err)
+	}
+	t.captured, t.at0 = captured, t.log[:t.applied:t.applied]
+	if t.mercy.writeAtOnce {
+		var b bytes.Buffer
+		if _, err := captured.WriteTo(&b); errors.Join(err, t.close()) != nil {
+			return t.found(ruleFails, "a capture that is written at once can't be written or closed")
+		}
+		t.captured = &b
+	}
+	return nil
+}
+
+// drop closes what was captured without writing it.
+func (t *trial) drop() *finding {
+	if err := t.close(); err != nil {
+		return t.found(ruleCloses, "Close of a capture that wasn't written failed: %v", err)
+	}
+	return nil
+}
+
+// close closes what was captured, if anything was.
+func (t *trial) close() error {
+	captured := t.captured
+	t.captured = nil
+	return closeCapture(captured)
+}
+
+func (t *trial) write() *finding {
+	if t.captured == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	n, err := t.captured.WriteTo(&b)
+	if err != nil || n != int64(b.Len()) {
+		return t.found(ruleFails, "WriteTo has written %d bytes and returned %d and the error %v", b.Len(), n, err)
+	}
+	if err := t.close(); err != nil {
+		return t.found(ruleCloses, "Close of a capture that was written failed: %v", err)
+	}
+	if t.file, t.inFile = b.Bytes(), t.at0; t.file == nil {
+		t.file = []byte{}
+	}
+	if t.mercy.noCapture {
+		return nil
+	}
+	t.lines[t.at] = fmt.Sprintf("%d bytes %s", b.Len(), sim.Show(b.Bytes()))
+	if want := t.want(t.at0); !bytes.Equal(b.Bytes(), want) {
+		return t.found(ruleSame, "the snapshot, captured after %d commands, is %s, as after the same commands applied one by one",
+			len(t.at0), sim.Difference(b.Bytes(), want))
+	}
+	return nil
+}
+
+// closeCapture closes what a state machine has captured, if it is an io.Closer.
+func closeCapture(captured io.WriterTo) error {
+	if closer, ok := captured.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
+
+func (t *trial) restore(s *step) *finding {
+	if t.file == nil {
+		return nil
+	}
+	if f := t.drop(); f != nil {
+		return f
+	}
+	t.renew()
+	if t.mercy.applyInstead {
+		t.log = t.inFile
+		for t.applied < len(t.log) {
+			applyCopy(t.machine, t.applied, t.log[t.applied])
+			t.applied++
+		}
+		return t.save(&step{})
+	}
+	// Restore never goes back: the copy has applied less than what it is restored to.
+	if before := s.commands[:max(min(len(s.commands), len(t.inFile)-1), 0)]; len(before) > 0 && !t.mercy.freshCopy {
+		t.log = before
+		if f := t.apply(&step{}); f != nil {
+			return f
+		}
+	}
+	if err := t.machine.Restore(bytes.NewReader(t.file)); err != nil {
+		return t.found(ruleRestores, "Restore of %s failed: %v", sim.Show(t.file), err)
+	}
+	if s.cut && t.disk != nil && !t.mercy.uncut {
+		return t.reopen()
+	}
+	t.log, t.applied = t.inFile, len(t.inFile)
+	if f := t.compare("the snapshot after Restore"); f != nil {
+		return f
+	}
+	return t.save(&step{})
+}
+
+// save lets a durable state machine save its state, unless the power fails before.
+func (t *trial) save(s *step) *finding {
+	if t.disk == nil {
+		return nil
+	}
+	if s.cut && !t.mercy.uncut {
+		return t.reopen()
+	}
+	last := t.saves[len(t.saves)-1]
+	now := saveCall{index: 1, beside: last.beside, count: t.applied}
+	if t.applied > 0 {
+		now.index = entryOf(t.applied-1, nil).Index
+	}
+	var lent []byte // nil if it is as it was
+	if len(t.saves) == 1 || t.applied%3 != 0 {
+		now.beside = fmt.Appendf(nil, "beside index %d", now.index)
+		lent = bytes.Clone(now.beside)
+	}
+	if err := t.saving.Save(now.index, lent); err != nil {
+		return t.found(ruleFails, "Save failed: %v", err)
+	}
+	scribble(lent)
+	t.saves = append(t.saves, now)
+	return nil
+}
+
+// errEmpty stands for a Load that isn't there.
+var errEmpty = errors.New("the store has no Load")
+
+// reopen cuts the power of a durable state machine and opens it again.
+func (t *trial) reopen() *finding {
+	if f := t.drop(); f != nil {
+		return f
+	}
+	t.disk.Crash()
+	m, durable, err := t.disk.Open()
+	if err != nil {
+		return t.found(ruleLoads, "the store can't be opened after a crash: %v", err)
+	}
+	t.machine, t.saving = m, durable
+	index, beside, err := raft.Index(0), []byte(nil), errEmpty
+	if durable.Load != nil {
+		index, beside, err = durable.Load()
+	}
+	if err != nil {
+		return t.found(ruleLoads, "Load failed: %v", err)
+	}
+	for n := len(t.saves) - 1; n >= 0; n-- {
+		if now := t.saves[n]; now.index == index && bytes.Equal(now.beside, beside) {
+			t.saves, t.applied = []saveCall{now}, now.count
+			t.lines[t.at] += fmt.Sprintf(" (Load: index %d)", index)
+			return t.compare(fmt.Sprintf("the snapshot after a crash, when Load returned index %d,", index))
+		}
+	}
+	last := t.saves[len(t.saves)-1]
+	return t.found(ruleLoads, "after a crash Load returned index %d and %s; the last Save was of index %d and %s",
+		index, describeBytes(beside), last.index, describeBytes(last.beside))
+}

@@ -1,0 +1,132 @@
+package sim
+
+import (
+	"bytes"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// A Store is what a durable state machine of one server keeps its state on: a directory, or a disk
+// that is simulated. It outlives the machine.
+type Store interface {
+	// Open opens what is durable, and returns a state machine that goes on from there, with the
+	// functions that Config.Durable has in production. The machine before it was ended by Crash.
+	Open() (raft.StateMachine, raft.DurableMachine, error)
+
+	// Crash ends the machine that Open has returned, at any moment between two calls, as a power
+	// cut does: whatever isn't durable may be lost. It also releases what the machine holds, such
+	// as files.
+	Crash()
+}
+
+// A saved is what a durable state machine was told to save in one call.
+type saved struct {
+	applied raft.Index
+	beside  []byte
+}
+
+// user reports whether the state machines are a user's.
+func (w *World) user() bool { return w.options.Machine != nil || w.options.Store != nil }
+
+// openMachine opens the state machine of a server that starts.
+func (w *World) openMachine(i int) {
+	s := &w.servers[i]
+	s.replica.command, s.replica.restored = 0, 0
+	if w.options.Store == nil {
+		s.replica.inner = w.machine()
+		return
+	}
+	if s.store == nil {
+		s.store, s.saves = w.options.Store(), []saved{{}}
+	}
+	if s.opened { // by a start that has failed
+		s.store.Crash()
+	}
+	s.opened = true
+	machine, durable, err := s.store.Open()
+	if err != nil {
+		w.fail(DurableState, i, "its store can't be opened: %v", err)
+		machine, durable = w.machine(), raft.DurableMachine{}
+	}
+	s.replica.inner, s.durable = machine, durable
+	if w.violation == nil {
+		w.loadState(i)
+	}
+}
+
+// loadState asks a durable state machine from where it goes on. That must be what one call of Save
+// said, and no earlier one than it told before.
+func (w *World) loadState(i int) {
+	s := &w.servers[i]
+	applied, beside, err := s.durable.Load()
+	if err != nil {
+		w.fail(DurableState, i, "Load failed: %v", err)
+		return
+	}
+	for n := len(s.saves) - 1; n >= 0; n-- {
+		if now := &s.saves[n]; now.applied == applied && bytes.Equal(now.beside, beside) {
+			s.saves = append([]saved{*now}, s.saves[n+1:n+1]...)
+			s.kept = kept{index: applied, beside: bytes.Clone(beside)}
+			w.notes("goes on from index %d, which its machine has saved", applied)
+			return
+		}
+	}
+	w.fail(DurableState, i, "Load returned index %d and %s; no call of Save since the last start had these, the last one had index %d and %s",
+		applied, ofSize(beside), s.saves[len(s.saves)-1].applied, ofSize(s.saves[len(s.saves)-1].beside))
+}
+
+// save lets a user's durable state machine save its state.
+func (w *World) save(i int, applied raft.Index, beside []byte) {
+	s := &w.servers[i]
+	lent := bytes.Clone(beside)
+	if err := s.durable.Save(applied, lent); err != nil {
+		w.fail(DurableState, i, "Save of index %d failed: %v", applied, err)
+		return
+	}
+	overwrite(lent)
+	s.saves = append(s.saves, saved{applied, s.beside})
+}
+
+// cutPower ends a user's durable state machine. Luck may decide that it has applied a batch before,
+// and not come to save that.
+func (w *World) cutPower(i int) {
+	s := &w.servers[i]
+	w.release(s)
+	if !s.opened {
+		return
+	}
+	if len(s.lane) > 0 && w.violation == nil && w.luck.draw(luckKept, i, 1, uint64(s.life))%2 == 0 {
+		var unsaved []raft.Entry
+		for _, e := range s.lane[0].entries {
+			if e.Kind == wire.EntryCommand {
+				e.Data = bytes.Clone(e.Data)
+				unsaved = append(unsaved, e)
+			}
+		}
+		if len(unsaved) > 0 {
+			s.replica.inner.Apply(unsaved, make([][]byte, len(unsaved)))
+			w.notes("has applied up to %d, and not saved that", unsaved[len(unsaved)-1].Index)
+		}
+	}
+	s.opened = false
+	s.store.Crash()
+}
+
+// closeStores ends all state machines that are open.
+func (w *World) closeStores() {
+	for i := range w.servers {
+		if s := &w.servers[i]; s.opened {
+			s.opened = false
+			s.store.Crash()
+		}
+	}
+	for _, store := range w.stores {
+		store.Crash()
+	}
+	w.stores = w.stores[:0]
+}
+
+// Commands returns the commands that the last run has applied, in their order. It returns none if
+// the state machines are the simulator's own.
+func (w *World) Commands() [][]byte { return w.ghost.given }
