@@ -16,6 +16,9 @@ type CoreConfig struct {
 	// Saved is what the storage holds. Incarnation is used when it holds nothing: a random number, not 0.
 	Saved       Saved
 	Incarnation Incarnation
+	// StartLuck is a random number, drawn anew for each start (wire.NextStart). By it what this start
+	// asks for is told from what another start has asked for, even if the disk has forgotten that one.
+	StartLuck uint32
 
 	// DurableMachine says that the state machine keeps its own durable state, and MachineApplied up to which index.
 	DurableMachine bool

@@ -21,6 +21,7 @@ type cores struct {
 	network []wire.Message           // sent and not delivered, oldest first
 	streams []*stream                // that bring snapshots
 	opened  uint64                   // streams so far
+	starts  uint32                   // of servers so far
 	parted  []way                    // on which everything is lost
 	lost    func(*wire.Message) bool // what else is, if it isn't nil
 }
@@ -104,6 +105,8 @@ func (c *cores) start(id raft.ServerID) {
 	s := c.servers[id]
 	config := s.config
 	config.Now = c.now
+	c.starts++
+	config.StartLuck = c.starts
 	config.Saved = raft.Saved{State: s.saved, Last: raft.Index(len(s.log))}
 	s.load(&config.Saved, s.log)
 	for i := int(s.base); i < len(s.log); i++ {

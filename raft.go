@@ -196,7 +196,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
 	}
-	c.state.Start++
+	c.state.Start = wire.NextStart(c.state.Start, config.StartLuck)
 	c.out.termChanged()
 	c.findNamed()
 	if err := c.resume(config.Saved.LogBytes); err != nil {

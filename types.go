@@ -72,7 +72,7 @@ type DurableState struct {
 	Incarnation Incarnation
 	Cluster     ClusterID
 
-	// Start counts the starts of this server on this disk.
+	// Start names the latest start of this server on this disk (wire.NextStart).
 	Start uint64
 
 	// MaxLease is the longest lease that this server ever promised to respect (§6.4.1).

@@ -139,8 +139,8 @@ func (s *stepper) restart(n int) {
 		return
 	}
 	s.node.core, s.node.start = core, core.Origin().Start
-	if want := s.node.disk.state.Start + 1; s.node.start != want {
-		s.fail(sim.WritesInOrder, "start %d follows start %d", s.node.start, want-1)
+	if want := wire.NextStart(s.node.disk.state.Start, 0); s.node.start != want {
+		s.fail(sim.WritesInOrder, "start %#x follows start %#x", s.node.start, s.node.disk.state.Start)
 	}
 	s.before = look(core)
 	s.node.status = s.before

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // errGivenUp is the error with which a client gives up.
@@ -35,6 +36,7 @@ func (w *World) start(i int, cut int64) bool {
 		config.Bootstrap = append(config.Bootstrap, raft.Server{ID: id, Address: string(id)})
 	}
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
+	config.StartLuck = uint32(w.luck.draw(luckStart, i, 0, uint64(s.life)))
 	config.Now = w.local(s)
 	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	s.level = w.levelOf(i)
@@ -50,16 +52,11 @@ func (w *World) start(i int, cut int64) bool {
 		w.trace.reload(w, w.trace.current())
 	}
 	s.start = core.Origin().Start
-	if want := s.disk.state.Start + 1; s.start != want {
-		w.fail(WritesInOrder, i, "start %d follows start %d", s.start, want-1)
+	if want := wire.NextStart(s.disk.state.Start, config.StartLuck); s.start != want {
+		w.fail(WritesInOrder, i, "start %#x follows start %#x", s.start, s.disk.state.Start)
 		return true
 	}
-	for uint64(len(s.starts[generation])) <= s.start {
-		s.starts[generation] = append(s.starts[generation], lifeOps{})
-	}
-	// A start that was never durable is repeated. Nothing of the start before can have left the
-	// server.
-	s.starts[generation][s.start] = lifeOps{}
+	s.starts[generation] = append(s.starts[generation], lifeOps{start: s.start})
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {

@@ -327,7 +327,7 @@ func (w *World) call(e *Event, s *server) bool {
 	(*numbers)[o.number] = int32(e.N + 1)
 	s.open++
 	if !o.read {
-		life := &s.starts[len(s.starts)-1][s.start]
+		life := lifeOf(s.starts[len(s.starts)-1], s.start)
 		list := &life.byNumber
 		if o.call != nil {
 			list = &life.calls

@@ -99,7 +99,7 @@ type server struct {
 	reached [MaxServers]bool
 	rotten  bool // a byte of its disk has changed, and that wasn't found yet
 	frozen  frozenState
-	start   uint64 // the number of the current life's start on this disk, from 1
+	start   uint64 // the name of the current life's start
 
 	level    raft.Level // the level that the present life knows
 	upgraded bool       // the next life knows the latest level
@@ -175,7 +175,20 @@ type task struct {
 
 // lifeOps are the operations that were proposed in one life of a server, and the changes that were
 // asked for in it, by their numbers in the core.
-type lifeOps struct{ byNumber, calls []int32 }
+type lifeOps struct {
+	start           uint64
+	byNumber, calls []int32
+}
+
+// lifeOf returns the life with a start among those on a disk, or nil if there is none.
+func lifeOf(lives []lifeOps, start uint64) *lifeOps {
+	for i := len(lives) - 1; i >= 0; i-- {
+		if lives[i].start == start {
+			return &lives[i]
+		}
+	}
+	return nil
+}
 
 type fetchedEntries struct {
 	fetch   raft.Fetch
