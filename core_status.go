@@ -36,7 +36,7 @@ type CoreStatus struct {
 	LeaseUntil, QuietUntil Instant
 	HandingOver            ServerID
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that it
-	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation or ErrOtherCluster.
+	// doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrRolledBack, ErrRemoved, ErrOutdated or ErrOtherCluster.
 	Trouble error
 }
 

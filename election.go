@@ -109,9 +109,9 @@ func (c *Core) leaderHeard() bool {
 }
 
 // mayCampaign says whether this server can become leader: it is a voter, or one of those that may found a
-// cluster, and its disk isn't stalled.
+// cluster, its disk isn't stalled, and nothing that is committed is known to be missing in its log.
 func (c *Core) mayCampaign() bool {
-	if c.diskStalled() {
+	if c.diskStalled() || c.noticed || c.log.last < c.witnessed {
 		return false
 	}
 	if len(c.log.configurations) > 0 {
@@ -183,12 +183,22 @@ func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
 	m.To = to
 	c.stamp(&m)
 	m.Term = term
+	if c.out.durable == 0 {
+		m.FromStart = 0 // nobody may hear of a start that the disk may yet forget
+	}
 	c.out.send(m, 0)
+}
+
+// mayElect says whether a server whose log ends at a place may lead: that is as up-to-date as the log here (§3.6.1),
+// and reaches what is known to be committed. A rightful candidate's does (Leader Completeness). Only one that lacks
+// what a disk has forgotten may not.
+func (c *Core) mayElect(last wire.Place) bool {
+	return c.log.upToDate(last) && last.Index >= c.witnessed
 }
 
 // answerPreVote says whether a vote would be granted. It changes nothing here.
 func (c *Core) answerPreVote(m *wire.Message) {
-	if m.Term <= c.state.Term || !c.log.upToDate(m.PreVoteRequest().Last) {
+	if m.Term <= c.state.Term || !c.mayElect(m.PreVoteRequest().Last) {
 		c.reply(m, wire.PreVoteResponse{}.Message())
 		return
 	}
@@ -201,7 +211,7 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // §3.6.1). The grant leaves when it is durable, and with it everything decided before.
 func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
-	if !free || !c.log.upToDate(m.VoteRequest().Last) {
+	if !free || !c.mayElect(m.VoteRequest().Last) {
 		c.reply(m, wire.VoteResponse{}.Message())
 		return
 	}
@@ -215,7 +225,7 @@ func (c *Core) answerVote(m *wire.Message) {
 	// Only a granted vote puts off this server's own candidacy: a hopeless candidate must not starve a good
 	// one.
 	c.armElection()
-	vote := wire.VoteResponse{Granted: true}
+	vote := wire.VoteResponse{Start: m.FromStart, Granted: true}
 	if c.log.configuration() == nil {
 		vote.Level = c.config.Level
 	}
@@ -244,13 +254,13 @@ func (c *Core) noteRefusal(m *wire.Message) {
 }
 
 // voteAnswered counts a vote. Grants of a pre-vote and of a vote are never taken for each other, and those
-// of another term or another disk are not taken at all.
+// of another term, another disk or another start of this server are not taken at all.
 func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 	granted, term, level := m.VoteResponse().Granted, c.state.Term, m.VoteResponse().Level
 	if r.pre {
 		granted, term, level = m.PreVoteResponse().Granted, c.state.Term+1, 0
 	}
-	if !granted || m.Term != term {
+	if !granted || m.Term != term || !r.pre && m.VoteResponse().Start != c.state.Start {
 		return
 	}
 	for i := range r.ballots {

@@ -125,6 +125,9 @@ func (c *cores) start(id raft.ServerID) {
 		s.applier.CompareResults()
 	}
 	c.drain(id)
+	for _, m := range c.take(is(wire.KindStarted)) {
+		c.deliver(m)
+	}
 }
 
 // restart crashes a server: what its disk hasn't finished is lost.

@@ -281,7 +281,7 @@ func (c *Core) tellRemoval(m *wire.Message) {
 // askStanding asks whoever this server knows whether it, which doesn't vote, belongs to the cluster still: no leader speaks
 // to it. It does so by asking for pre-votes that it makes no use of.
 func (c *Core) askStanding() {
-	if c.log.configuration() != nil && c.removed == 0 && !c.diskStalled() {
+	if c.log.configuration() != nil && c.barred() == nil && !c.diskStalled() {
 		c.askVotes(&candidate{pre: true})
 	}
 }

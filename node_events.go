@@ -7,7 +7,7 @@ import (
 )
 
 // An Event is something that a node knows and that has changed, as it is now: Leadership,
-// Membership, CurrentSnapshot, Trouble or Stopped.
+// Membership, CurrentSnapshot, Trouble, PeerTrouble or Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as a server knows.
@@ -38,6 +38,14 @@ type Membership struct {
 // none any more.
 type Trouble struct{ Err error }
 
+// PeerTrouble says that another member takes no part, as far as this server, while it leads, knows: its disk has
+// gone back in time (ErrRolledBack), or it has another one than the cluster knows (ErrOtherIncarnation). Of several
+// it names the first; Status.Peers has all. Server is "" when there is none any more.
+type PeerTrouble struct {
+	Server ServerID
+	Err    error
+}
+
 // Stopped says that the node has stopped: Err is why, as Node.Err tells it. It is the last event.
 type Stopped struct{ Err error }
 
@@ -49,6 +57,7 @@ const (
 	membershipKind
 	snapshotKind
 	troubleKind
+	peerTroubleKind
 	stoppedKind
 
 	numEventKinds
@@ -58,6 +67,7 @@ func (Leadership) kind() eventKind      { return leadershipKind }
 func (Membership) kind() eventKind      { return membershipKind }
 func (CurrentSnapshot) kind() eventKind { return snapshotKind }
 func (Trouble) kind() eventKind         { return troubleKind }
+func (PeerTrouble) kind() eventKind     { return peerTroubleKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
 
 // Events yields what the node knows now, one event of each kind, and then every change, until ctx

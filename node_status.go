@@ -41,8 +41,8 @@ type Status struct {
 	Lease       time.Duration
 
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think that
-	// it doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or
-	// ErrNoCluster.
+	// it doesn't: ErrBootstrapMismatch, ErrOtherIncarnation, ErrRolledBack, ErrRemoved,
+	// ErrOtherCluster, ErrOutdated or ErrNoCluster.
 	Trouble error
 
 	// NoLeader explains why there is no leader, nil while one is known. Command, Read and Call

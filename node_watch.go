@@ -43,6 +43,9 @@ func (l *loop) observe() {
 	if now.Trouble != nil && now.Trouble != was.Trouble {
 		l.logger.Warn("raft: this server takes no part", "term", now.Term, "err", now.Trouble)
 	}
+	if now.TroubledPeer != "" && now.TroubledPeer != was.TroubledPeer {
+		l.logger.Warn("raft: another server takes no part", "term", now.Term, "peer", now.TroubledPeer, "err", now.PeerTrouble)
+	}
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)
@@ -65,6 +68,9 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	if now.Trouble != was.Trouble {
 		events = append(events, Trouble{now.Trouble})
+	}
+	if now.TroubledPeer != was.TroubledPeer || now.PeerTrouble != was.PeerTrouble {
+		events = append(events, PeerTrouble{now.TroubledPeer, now.PeerTrouble})
 	}
 	return events
 }

@@ -118,6 +118,7 @@ type Core struct {
 	fingerprints fingerprints
 	courtesy     courtesy
 	membership
+	rollback
 }
 
 // encode writes the core's state, but for the messages that wait for the disk. When its effects
@@ -141,6 +142,7 @@ func (c *Core) encode(s *stateEncoder) {
 	}
 	c.courtesy.encode(s)
 	c.membership.encode(s)
+	c.rollback.encode(s)
 }
 
 // Clone returns an independent copy.
@@ -158,6 +160,7 @@ func (c *Core) Clone() *Core {
 	n.machineWork = c.machineWork.clone()
 	n.diskReads = c.diskReads.clone()
 	n.fingerprints = c.fingerprints.clone()
+	n.rollback = c.rollback.clone()
 	return &n
 }
 
@@ -207,6 +210,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 			c.trouble = ErrOtherIncarnation
 		}
 	}
+	c.announce()
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // what was promised before the start is forgotten
@@ -232,11 +236,18 @@ func (c *Core) alone() bool {
 // a higher term adopts it, and who is spoken to in a lower one refuses.
 func (c *Core) Receive(now Instant, m wire.Message) {
 	c.advance(now)
-	if !c.admit(&m) || !c.understands(&m) {
+	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
 		return
 	}
 	c.noteRefusal(&m)
 	kind := m.Kind()
+	switch kind {
+	case wire.KindStarted:
+		return
+	case wire.KindKnown:
+		c.knownTold(&m)
+		return
+	}
 	if kind == wire.KindPreVoteRequest {
 		c.tellRemoval(&m)
 	}

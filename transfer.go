@@ -233,7 +233,7 @@ func (c *Core) mayLead(id ServerID) bool {
 // maySucceed says whether a peer is a voter that is responsive and, as far as it knows, fit to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {
 	since := l.handover.ticks[0].round
-	return c.mayLead(p.id) && p.fitness > 0 && since > 0 && p.round >= since
+	return c.mayLead(p.id) && !c.wentBack(p.id, p.incarnation) && p.fitness > 0 && since > 0 && p.round >= since
 }
 
 // successor returns the server that should lead next: among those that may, have caught up, and are fitter than

@@ -50,8 +50,9 @@
 //	22  Size             number
 //	23  Offset           number
 //	24  Level            number
+//	25  FromStart        number
 //
-// The first four belong to the envelope, which every kind of message has. Which of the others a kind may
+// The first four and the last one belong to the envelope, which every kind of message has. Which of the others a kind may
 // have, and what they mean in it, its type of body says by its method pack. A message with a field that
 // its kind doesn't have is refused, and so is an unknown field.
 //

@@ -393,6 +393,10 @@ func label(s *sim.Step) string {
 		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
 	case sim.OpWipe:
 		return "new disk"
+	case sim.OpImage:
+		return "image taken"
+	case sim.OpPutBack:
+		return "older image"
 	case sim.OpArrive:
 		return "waits"
 	case sim.OpMove:

@@ -57,6 +57,9 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.starts[generation] = append(s.starts[generation], lifeOps{start: s.start})
+	if s.back {
+		s.backStarts = append(s.backStarts, s.start)
+	}
 	s.replica.inner, s.replica.command = w.machine(), 0
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {

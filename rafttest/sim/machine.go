@@ -88,6 +88,7 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 			break
 		}
 	}
+	r.w.servers[r.server].giveResults(entries, results)
 	if r.w.trace != nil && r.w.options.Machine != nil {
 		r.w.trace.applies(entries, results)
 	}

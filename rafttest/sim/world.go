@@ -42,6 +42,10 @@ type World struct {
 	// Otherwise it happens only when an event names it.
 	timed bool
 	calm  bool // there are no more faults
+	// beyond says that the run has left what is promised while disks go back, hopeless that not even progress is
+	// promised (see back.go). excused is the invariant that didn't hold then, "" for none.
+	beyond, hopeless bool
+	excused          string
 
 	streams     []*stream
 	streamCount uint64
@@ -116,6 +120,8 @@ type server struct {
 	partial *partial // what was received of a snapshot
 	kept    kept     // what a durable state machine has on its disk
 	beside  []byte   // what it got last to keep beside its state
+
+	went
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -238,6 +244,7 @@ func (w *World) reset(p Params) {
 	p.fill()
 	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, p.All()
 	w.violation, w.timed, w.calm = nil, false, false
+	w.beyond, w.hopeless, w.excused = false, false, ""
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
 	w.biggest, w.waking, w.vacant = 0, false, 0
@@ -268,7 +275,7 @@ func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.upgraded = false
 	s.up, s.core, s.rotten, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
-	s.disks, s.starts = s.disks[:0], s.starts[:0]
+	s.disks, s.starts, s.backStarts = s.disks[:0], s.starts[:0], nil
 	s.address, s.known = string(s.id), [MaxServers]string{}
 	s.giveDisk()
 	s.nth = [numLucks]uint64{}
@@ -291,6 +298,7 @@ func (s *server) giveDisk() {
 	s.disk.reset()
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
 	s.rotten, s.kept = false, kept{}
+	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts}
 }
 
 // reachedNow returns the servers to which the server can send.
@@ -319,6 +327,7 @@ func (w *World) forget(s *server) {
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
+	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
 	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
 }
 
@@ -338,7 +347,7 @@ func (w *World) next(what, s int) uint64 {
 // fail reports that an invariant doesn't hold. Only the first report counts.
 func (w *World) fail(name string, server int, format string, args ...any) {
 	if w.violation == nil {
-		w.violation = newViolation(name, server, w.now, format, args...)
+		w.failAtLast(name, server, format, args...)
 		w.violation.macro = w.macro
 	}
 }
@@ -348,5 +357,8 @@ func (w *World) fail(name string, server int, format string, args ...any) {
 func (w *World) failAtLast(name string, server int, format string, args ...any) {
 	if w.violation == nil {
 		w.violation = newViolation(name, server, w.now, format, args...)
+		if w.excused = ""; !w.promised(name) {
+			w.excused = name // the run ends here all the same
+		}
 	}
 }
