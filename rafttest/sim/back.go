@@ -14,7 +14,7 @@ import (
 //   - An answer is never another command's (OwnAnswers). That holds always, whatever went back.
 //   - A server takes no part because of that only if its disk went back (NoFalseAlarm). That holds always, too.
 //   - The cluster makes progress, and the server that went back catches up or says that it takes no part, as
-//     long as a majority of the disks didn't go back (Convergence).
+//     long as a majority of the disks didn't go back, and none to when its server was alone (Convergence).
 //   - All other invariants hold as long as a server that went back, and hasn't noticed, speaks only to servers that
 //     know better: they have heard of a start of its disk that the disk has forgotten; or they lead the last term that
 //     it knew, and it has acknowledged more to them than it holds. From the first message on that reaches another
@@ -67,6 +67,10 @@ func (w *World) putBack(i, n int) bool {
 		// A majority went back, or the rest can't lead: nothing is promised but OwnAnswers and NoFalseAlarm.
 		w.beyond, w.hopeless = true, true
 	}
+	if n := len(was.disk.configurations); n == 0 || was.disk.configurations[n-1].configuration.SoleVoter(s.id) {
+		// It was alone then, and needs nobody to lead.
+		w.beyond, w.hopeless = true, true
+	}
 	gone := s.disk.clone()
 	gone.wal = nil
 	s.forgotten = append(s.forgotten, gone)
@@ -95,6 +99,7 @@ type went struct {
 type heardOf struct {
 	incarnation raft.Incarnation
 	start       uint64
+	back        bool // the disk is known to have gone back
 	// acked is the highest index that the server, as the leader of a term, was told to be durable there.
 	term  raft.Term
 	acked raft.Index
@@ -116,7 +121,10 @@ func (w *World) speaks(i int, m *wire.Message) {
 		if wire.StartCount(m.FromStart) > wire.StartCount(h.start) {
 			h.start = m.FromStart
 		}
-		s.outdated = m.FromStart != h.start
+		// Two starts of one count are proof: nothing more is heard of that disk.
+		other := m.FromStart != h.start
+		h.back = h.back || m.Kind() == wire.KindRolledBack || other && wire.StartCount(m.FromStart) == wire.StartCount(h.start)
+		s.outdated = h.back || other
 	}
 	switch m.Kind() {
 	case wire.KindStarted, wire.KindKnown, wire.KindRolledBack, wire.KindIdentityRequest, wire.KindIdentityResponse:
