@@ -62,7 +62,7 @@
 // the term rule; then election.go, replication.go, quota.go, applying.go, fetch.go, read.go,
 // lease.go, transfer.go, proposals.go, forwards.go, sessions.go, snapshot.go, snapshot_send.go,
 // snapshot_receive.go, administration.go, membership.go, membership_change.go,
-// membership_catchup.go, upgrade.go and fingerprint.go. What drives a core finds its settings, its
+// membership_catchup.go, rollback.go, upgrade.go and fingerprint.go. What drives a core finds its settings, its
 // status, its turns and its encoding in core_*.go. The goroutines are listed in node.go. Sections
 // (§) are those of Ongaro's thesis, "Consensus: Bridging Theory and Practice", figures those of the
 // paper, "In Search of an Understandable Consensus Algorithm" (extended version). Where this

@@ -51,7 +51,8 @@ func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...Cha
 }
 
 // Replace lets the present disk of a member take the place of the one that the cluster knows. It is
-// the cure for ErrOtherIncarnation: a server that has lost its disk runs on an empty one, under its
+// the cure for ErrOtherIncarnation and ErrRolledBack: a server that has lost its disk, or whose disk
+// has gone back in time and was emptied, runs on an empty one, under its
 // old ID and at this address, or the one that the cluster knows if this is empty. The lost disk
 // stops counting first, then the present one catches up and counts. If it doesn't catch up, the
 // server remains a learner (ErrNotCaughtUp, and that is ErrOutcomeUnknown): AddServer makes it a
