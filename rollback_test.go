@@ -119,7 +119,13 @@ func TestAnswersOfEarlierStartsDoNotCount(t *testing.T) {
 	}
 	acks := c.take(is(wire.KindAppendResponse))
 	require.NotEmpty(t, acks)
+	earlier := c.status("b").Start
 	c.restart("b")
+	late := wire.Known{Start: earlier}.Message().In(acks[0].Envelope)
+	late.From, late.To, late.FromStart = "a", "b", c.status("a").Start
+	late.FromIncarnation, late.ToIncarnation = c.status("a").Incarnation, c.status("b").Incarnation
+	c.deliver(late)
+	require.NoError(t, c.status("b").Trouble, "it knows of that start")
 	committed := c.status("a").Commit
 	for _, m := range acks {
 		c.deliver(m)
