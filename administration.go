@@ -24,7 +24,8 @@ var refusals = [...]error{
 	wire.RefusedMembers: ErrMembers, wire.RefusedNotMember: ErrNotMember, wire.RefusedUnreachable: ErrUnreachable,
 	wire.RefusedForeign: ErrForeignServer, wire.RefusedOtherDisk: ErrOtherIncarnation, wire.RefusedNotCaughtUp: ErrNotCaughtUp,
 	wire.RefusedHalfway: ErrNotCaughtUp, wire.RefusedOutdated: ErrOutdated,
-	wire.RefusedTarget: ErrTransferTarget, wire.RefusedTransferring: ErrTransferInProgress, wire.RefusedGivenUp: ErrTransferGivenUp,
+	wire.RefusedRolledBack: ErrRolledBack,
+	wire.RefusedTarget:     ErrTransferTarget, wire.RefusedTransferring: ErrTransferInProgress, wire.RefusedGivenUp: ErrTransferGivenUp,
 }
 
 // refused returns the error for a refusal. It names the server that is the reason, if there is one.
@@ -94,8 +95,8 @@ func (c *Core) Call(now Instant, call wire.Call) uint64 {
 	c.advance(now)
 	c.calls.next++
 	number := c.calls.next
-	if c.removed != 0 {
-		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(ErrRemoved)})
+	if why := c.barred(); why != nil {
+		c.answers = append(c.answers, Answer{Number: number, Call: true, Err: notApplied(why)})
 		return number
 	}
 	if len(c.calls.items) >= maxCalls {

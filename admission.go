@@ -15,10 +15,20 @@ func (c *Core) admit(m *wire.Message) bool {
 	}
 	switch m.Kind() {
 	case wire.KindIdentityRequest:
-		c.tellIdentity(m)
+		if c.noticed {
+			c.saysRolledBack(m)
+		} else {
+			c.tellIdentity(m)
+		}
 		return false
 	case wire.KindIdentityResponse:
 		c.identityTold(m)
+		return false
+	}
+	if c.noticed {
+		if m.ToIncarnation == c.state.Incarnation {
+			c.saysRolledBack(m)
+		}
 		return false
 	}
 	switch {

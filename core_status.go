@@ -39,7 +39,8 @@ type CoreStatus struct {
 	LeaseUntil, QuietUntil Instant
 	HandingOver            ServerID
 	// Trouble says why this server takes no part in its cluster, if it has a reason to think so:
-	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrOtherCluster, ErrOutdated or ErrRemoved.
+	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrRolledBack, ErrRemoved, ErrOutdated or
+	// ErrOtherCluster.
 	Trouble error
 }
 

@@ -116,9 +116,10 @@ func (c *Core) leaderHeard() bool {
 }
 
 // mayCampaign says whether this server may become leader. It must be a voter, or one of the servers
-// that may found a cluster, and its disk must not be stalled.
+// that may found a cluster. Its disk must not be stalled, and its log must reach everything that it
+// knows to be committed.
 func (c *Core) mayCampaign() bool {
-	if c.diskStalled() {
+	if c.diskStalled() || c.noticed || c.log.last < c.witnessed {
 		return false
 	}
 	if len(c.log.configurations) > 0 {
@@ -190,12 +191,22 @@ func (c *Core) sendPreVote(to ServerID, term Term, m wire.Message) {
 	m.To = to
 	c.stamp(&m)
 	m.Term = term
+	if c.out.durable == 0 {
+		m.FromStart = 0 // nobody may hear of a start that the disk may yet forget
+	}
 	c.out.send(m, 0)
+}
+
+// mayElect says whether a server whose log ends at a place may lead. That log must be as up-to-date
+// as the log here (§3.6.1), and reach what is known to be committed. The log of every rightful
+// candidate does (Leader Completeness); that of a disk that has forgotten something may not.
+func (c *Core) mayElect(last wire.Place) bool {
+	return c.log.upToDate(last) && last.Index >= c.witnessed
 }
 
 // answerPreVote says whether this server would grant its vote. It changes nothing here.
 func (c *Core) answerPreVote(m *wire.Message) {
-	if m.Term <= c.state.Term || !c.log.upToDate(m.PreVoteRequest().Last) {
+	if m.Term <= c.state.Term || !c.mayElect(m.PreVoteRequest().Last) {
 		c.reply(m, wire.PreVoteResponse{}.Message())
 		return
 	}
@@ -209,7 +220,7 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // before.
 func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
-	if !free || !c.log.upToDate(m.VoteRequest().Last) {
+	if !free || !c.mayElect(m.VoteRequest().Last) {
 		c.reply(m, wire.VoteResponse{}.Message())
 		return
 	}
@@ -223,7 +234,7 @@ func (c *Core) answerVote(m *wire.Message) {
 	// Only a granted vote puts off this server's own candidacy. Otherwise a hopeless candidate
 	// could starve a good one.
 	c.armElection()
-	vote := wire.VoteResponse{Granted: true}
+	vote := wire.VoteResponse{Start: m.FromStart, Granted: true}
 	if c.log.configuration() == nil {
 		vote.Level = c.config.Level
 	}
@@ -252,13 +263,14 @@ func (c *Core) noteRefusal(m *wire.Message) {
 }
 
 // voteAnswered counts a vote. The grant of a pre-vote is never taken for a vote, nor a vote for a
-// pre-vote. A grant of another term is not taken at all. A grant counts for the disk that gave it.
+// pre-vote. A grant of another term is not taken at all. A grant counts for the disk that
+// gave it, and answers the start that asked for it.
 func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 	granted, term, level := m.VoteResponse().Granted, c.state.Term, m.VoteResponse().Level
 	if r.pre {
 		granted, term, level = m.PreVoteResponse().Granted, c.state.Term+1, 0
 	}
-	if !granted || m.Term != term {
+	if !granted || m.Term != term || !r.pre && m.VoteResponse().Start != c.state.Start {
 		return
 	}
 	for i := range r.ballots {

@@ -34,6 +34,9 @@ const (
 	NoLeaderPromise NoLeaderReason = "this server has promised not to campaign yet"
 	// NoLeaderNoVote: the server is no voter, and waits until a voter is elected.
 	NoLeaderNoVote NoLeaderReason = "this server may not campaign"
+	// NoLeaderBehind: the server has heard that more is committed than its log holds. It waits for
+	// a leader whose log holds it.
+	NoLeaderBehind NoLeaderReason = "this server lacks entries that are committed"
 	// NoLeaderTimeout: the server waits to hear from a leader, and campaigns if it doesn't (§3.4).
 	NoLeaderTimeout NoLeaderReason = "this server waits for its election timeout"
 	// NoLeaderVotes: the server campaigns and lacks votes. To found a cluster it needs all of them.
@@ -130,6 +133,8 @@ type PeerStatus struct {
 	// Silent is how long nothing has come from the peer, counted at most from the beginning of the
 	// leadership.
 	Silent time.Duration
+	// Trouble says why the server takes no part, if this one knows: ErrRolledBack or ErrOtherIncarnation.
+	Trouble error
 }
 
 // A TransferStatus says where the transfer of a snapshot stands.
@@ -205,7 +210,7 @@ func (c *Core) Explain() Explanation {
 			p := &l.peers[i]
 			x.Peers = append(x.Peers, PeerStatus{
 				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
-				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id),
+				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id), Trouble: c.peerTrouble(p),
 			})
 		}
 	}
@@ -273,6 +278,8 @@ func (c *Core) noLeader() *NoLeader {
 		return &NoLeader{Reason: NoLeaderDisk}
 	case c.armed(promiseDeadline):
 		return &NoLeader{Reason: NoLeaderPromise}
+	case c.log.last < c.witnessed:
+		return &NoLeader{Reason: NoLeaderBehind}
 	case !c.mayCampaign():
 		return &NoLeader{Reason: NoLeaderNoVote}
 	}

@@ -22,6 +22,7 @@ type cores struct {
 	network []wire.Message           // sent and not delivered, oldest first
 	streams []*stream                // the ones that bring snapshots
 	opened  uint64                   // how many streams so far
+	starts  uint32                   // how many starts of servers so far
 	parted  []way                    // where everything is lost
 	lost    func(*wire.Message) bool // what else is lost; nil for nothing
 }
@@ -105,6 +106,8 @@ func (c *cores) start(id raft.ServerID) {
 	s := c.servers[id]
 	config := s.config
 	config.Now = c.now
+	c.starts++
+	config.StartLuck = c.starts
 	config.Saved = raft.Saved{State: s.saved, Last: raft.Index(len(s.log))}
 	s.load(&config.Saved, s.log)
 	for i := int(s.base); i < len(s.log); i++ {
@@ -126,6 +129,9 @@ func (c *cores) start(id raft.ServerID) {
 		s.applier.CompareResults()
 	}
 	c.drain(id)
+	for _, m := range c.take(is(wire.KindStarted)) {
+		c.deliver(m)
+	}
 }
 
 // restart crashes a server and starts it again. The writes that its disk hasn't finished are lost.

@@ -298,7 +298,7 @@ func (c *Core) tellRemoval(m *wire.Message) {
 // called when this server doesn't vote and no leader speaks to it. It asks for pre-votes, and makes
 // no use of them.
 func (c *Core) askStanding() {
-	if c.log.configuration() != nil && c.removed == 0 && !c.diskStalled() {
+	if c.log.configuration() != nil && c.barred() == nil && !c.diskStalled() {
 		c.askVotes(&candidate{pre: true})
 	}
 }

@@ -106,6 +106,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		return nil, nil, err
 	}
 	settings.Incarnation = Incarnation(randomNumber())
+	settings.StartLuck = uint32(randomNumber())
 	beside, err := config.load(&settings)
 	if err != nil {
 		return nil, nil, err

@@ -7,7 +7,7 @@ import (
 )
 
 // An Event is something that a node knows and that has changed, with its new value. It is one of
-// Leadership, Membership, CurrentSnapshot, Trouble and Stopped.
+// Leadership, Membership, CurrentSnapshot, Trouble, PeerTrouble and Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as this server knows. Two of them can be compared with ==.
@@ -40,6 +40,15 @@ type Membership struct {
 // that the trouble is over.
 type Trouble struct{ Err error }
 
+// PeerTrouble says that another member takes no part, as far as this server knows while it leads.
+// Err is ErrRolledBack if the member's disk has gone back in time, or ErrOtherIncarnation if it has
+// another disk than the one that the cluster knows. If several members are in trouble, Server is the
+// first one; Status.Peers names them all. Server is "" once none is any more.
+type PeerTrouble struct {
+	Server ServerID
+	Err    error
+}
+
 // Stopped says that the node has stopped. It is the last event. Err is that of Node.Err: nil after
 // Close.
 type Stopped struct{ Err error }
@@ -52,6 +61,7 @@ const (
 	membershipKind
 	snapshotKind
 	troubleKind
+	peerTroubleKind
 	stoppedKind
 
 	numEventKinds
@@ -61,6 +71,7 @@ func (Leadership) kind() eventKind      { return leadershipKind }
 func (Membership) kind() eventKind      { return membershipKind }
 func (CurrentSnapshot) kind() eventKind { return snapshotKind }
 func (Trouble) kind() eventKind         { return troubleKind }
+func (PeerTrouble) kind() eventKind     { return peerTroubleKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
 
 // Events yields what the node knows now, one event of each kind, and then every change. It ends
@@ -191,6 +202,9 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	if now.Trouble != was.Trouble {
 		events = append(events, Trouble{now.Trouble})
+	}
+	if now.TroubledPeer != was.TroubledPeer || now.PeerTrouble != was.PeerTrouble {
+		events = append(events, PeerTrouble{now.TroubledPeer, now.PeerTrouble})
 	}
 	return events
 }

@@ -45,8 +45,8 @@ type Status struct {
 	Lease       time.Duration
 
 	// Trouble says why this server takes no part in its cluster, as far as it can tell:
-	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrRemoved, ErrOtherCluster, ErrOutdated or
-	// ErrNoCluster. It is nil otherwise.
+	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrRolledBack, ErrRemoved, ErrOtherCluster,
+	// ErrOutdated or ErrNoCluster. It is nil otherwise.
 	Trouble error
 
 	// NoLeader explains why there is no leader; it is nil while one is known. The next three

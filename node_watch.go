@@ -42,6 +42,9 @@ func (l *loop) observe() {
 	if now.Trouble != nil && now.Trouble != was.Trouble {
 		l.logger.Warn("raft: this server takes no part", "term", now.Term, "err", now.Trouble)
 	}
+	if now.TroubledPeer != "" && now.TroubledPeer != was.TroubledPeer {
+		l.logger.Warn("raft: another server takes no part", "term", now.Term, "peer", now.TroubledPeer, "err", now.PeerTrouble)
+	}
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)

@@ -15,13 +15,13 @@ import (
 //
 //	message in term T                claims                          leaves when
 //	─────────────────────────────    ────────────────────────────    ─────────────────────────────────────
-//	any at all, refusals too         "I am in term T"                the first write that carried T is durable
+//	any at all, refusals too         "I am in term T, by start S"    the first write that carried T and S is durable
 //	vote granted                     "my vote in T is yours"         every write so far, the next included, is
 //	append accepted up to i          "my log matches yours to i"     i ≤ stable (see follower.matched)
 //	snapshot installed up to i       the same                        the same: its write has lifted stable
 //	heartbeat, and its answer        the term                        T is durable
 //	leader's append                  the term                        at once: T was durable before it could win
-//	pre-vote asked or granted        nothing new                     at once
+//	pre-vote asked or granted        nothing new                     at once, without S as long as that isn't durable
 //
 // A message that waits keeps the term in which it was decided, and is dropped when the term rises.
 // Sent later under another term, it would claim something that was never checked in that term.
@@ -165,6 +165,11 @@ func (o *outbox) waits(m *wire.Message, after WriteNumber) bool {
 func (o *outbox) termChanged() {
 	o.dirty = true
 	o.termWrite = o.issued + 1
+	o.silence()
+}
+
+// silence drops whatever waits for a write: none of it is to leave.
+func (o *outbox) silence() {
 	clear(o.held)
 	o.held = o.held[:0]
 }
@@ -288,7 +293,7 @@ func (c *Core) reply(to *wire.Message, m wire.Message) { c.sendTo(to.From, to.Fr
 func (c *Core) stamp(m *wire.Message) {
 	m.From = c.id
 	m.Cluster = c.state.Cluster
-	m.FromIncarnation = c.state.Incarnation
+	m.FromIncarnation, m.FromStart = c.state.Incarnation, c.state.Start
 	if configuration := c.log.configuration(); configuration != nil && m.ToIncarnation == 0 {
 		if member := configuration.Member(m.To); member != nil {
 			m.ToIncarnation = member.Incarnation

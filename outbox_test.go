@@ -76,7 +76,7 @@ func TestGateHoldsACandidacy(t *testing.T) {
 	require.Empty(t, c.take(from("b")), "neither the new term nor its own vote is durable")
 
 	// A grant that comes first doesn't elect: the candidate's own vote doesn't count yet.
-	c.deliver(wire.VoteResponse{Granted: true}.Message().In(wire.Envelope{
+	c.deliver(wire.VoteResponse{Start: c.status("b").Start, Granted: true}.Message().In(wire.Envelope{
 		From: "c", To: "b", Term: s.Term + 1, Cluster: s.Cluster, FromIncarnation: s.Incarnation,
 	}))
 	require.Equal(t, "candidate", c.status("b").Role)

@@ -195,8 +195,8 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotLeader)})
 		return number
 	}
-	if c.removed != 0 {
-		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrRemoved)})
+	if why := c.barred(); why != nil {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(why)})
 		return number
 	}
 	if !c.inForce(proposal.Kind) {

@@ -53,6 +53,8 @@ func (c *Core) heard(l *leader, m *Member) uint64 {
 	switch {
 	case p == nil:
 		return c.own(m, l.round+1)
+	case c.wentBack(m.ID, m.Incarnation):
+		return 0
 	case p.round == 0 && p.match == 0:
 		return 0
 	}

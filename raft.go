@@ -133,6 +133,7 @@ type Core struct {
 	fingerprints fingerprints
 	courtesy     courtesy
 	membership
+	rollback
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -156,6 +157,7 @@ func (c *Core) encode(s *stateEncoder) {
 	}
 	c.courtesy.encode(s)
 	c.membership.encode(s)
+	c.rollback.encode(s)
 }
 
 // Clone returns an independent copy.
@@ -173,6 +175,7 @@ func (c *Core) Clone() *Core {
 	n.machineWork = c.machineWork.clone()
 	n.diskReads = c.diskReads.clone()
 	n.fingerprints = c.fingerprints.clone()
+	n.rollback = c.rollback.clone()
 	return &n
 }
 
@@ -214,7 +217,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
 	}
-	c.state.Start++
+	c.state.Start = wire.NextStart(c.state.Start, config.StartLuck)
 	c.out.termChanged()
 	c.findNamed()
 	if err := c.resume(config.Saved.LogBytes); err != nil {
@@ -225,6 +228,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 			c.trouble = ErrOtherIncarnation
 		}
 	}
+	c.announce()
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
@@ -251,11 +255,18 @@ func (c *Core) alone() bool {
 // refuses.
 func (c *Core) Receive(now Instant, m wire.Message) {
 	c.advance(now)
-	if !c.admit(&m) || !c.understands(&m) {
+	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
 		return
 	}
 	c.noteRefusal(&m)
 	kind := m.Kind()
+	switch kind {
+	case wire.KindStarted:
+		return
+	case wire.KindKnown:
+		c.knownTold(&m)
+		return
+	}
 	if kind == wire.KindPreVoteRequest {
 		c.tellRemoval(&m)
 	}

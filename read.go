@@ -144,8 +144,8 @@ func (c *Core) ReadStale(now Instant, maxAge time.Duration) uint64 {
 // read puts a read into a list.
 func (c *Core) read(list int) uint64 {
 	c.lastRead++
-	if c.removed != 0 {
-		c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Err: ErrRemoved})
+	if why := c.barred(); why != nil {
+		c.answers = append(c.answers, Answer{Number: c.lastRead, Read: true, Err: why})
 		return c.lastRead
 	}
 	if c.waitingReads() >= c.config.MaxPending {

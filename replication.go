@@ -123,6 +123,9 @@ func (c *Core) appendEntry(e Entry) {
 // term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
 	held := Index(quorum(c.log.configuration(), func(m *Member) uint64 {
+		if c.wentBack(m.ID, m.Incarnation) {
+			return 0
+		}
 		if p := l.progressOf(m); p != nil {
 			return uint64(p.match)
 		}
@@ -219,8 +222,16 @@ func (c *Core) tellCommit(p *progress) {
 	commit := min(c.log.commit, p.match)
 	if p.told < p.owed && p.told < commit {
 		p.told = commit
-		c.send(p.id, wire.Heartbeat{Commit: commit}.Message())
+		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit}.Message())
 	}
+}
+
+// acknowledgedBy returns the last entry that a peer has acknowledged, or zero when the log has forgotten it.
+func (c *Core) acknowledgedBy(p *progress) wire.Place {
+	if term, known := c.log.term(p.match); known {
+		return wire.Place{Index: p.match, Term: term}
+	}
+	return wire.Place{}
 }
 
 // startRound sends a heartbeat to every peer. A quorum of answers shows that no other leader was
@@ -239,7 +250,7 @@ func (c *Core) startRound(l *leader) {
 		p := &l.peers[i]
 		p.heartbeat(l.round)
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(p.id, wire.Heartbeat{Round: l.round, Commit: min(c.log.commit, p.match), Lease: lease}.Message())
+		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Round: l.round, Lease: lease}.Message())
 		if p.leaving != 0 {
 			p.farewell--
 		}
@@ -361,6 +372,7 @@ func (c *Core) answerAppend(m *wire.Message) {
 	f.matched = max(f.matched, matched)
 	f.owes = f.owes || matched <= l.stable
 	l.commitTo(max(l.commit, min(request.Commit, f.matched)))
+	c.witnessed = max(c.witnessed, request.Commit)
 }
 
 // appendAfter makes the log continue with entries after an index. Entries that the log has already
@@ -399,16 +411,25 @@ func (c *Core) acknowledge(f *follower) {
 	}
 }
 
-// answerHeartbeat obeys a leader. This server is known to hold the log, durably, up to the commit
-// index that a heartbeat carries.
+// answerHeartbeat obeys a leader. What this disk has acknowledged in this term it holds, and it
+// equals the leader's log: nothing of it is truncated before the term ends. If the disk holds less,
+// or something else, it has forgotten what it acknowledged.
 func (c *Core) answerHeartbeat(m *wire.Message) {
+	heartbeat := m.Heartbeat()
+	acknowledged := heartbeat.Acknowledged
+	forgotten := acknowledged.Index > c.log.commit && !c.log.matches(acknowledged.Index, acknowledged.Term)
+	if forgotten && m.ToIncarnation == c.state.Incarnation {
+		c.noticeRollback()
+		c.saysRolledBack(m)
+		return
+	}
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
-	heartbeat := m.Heartbeat()
-	if heartbeat.Commit > c.log.commit && heartbeat.Commit <= c.log.last {
-		f.matched = max(f.matched, heartbeat.Commit)
-		c.log.commitTo(heartbeat.Commit)
+	if commit := min(heartbeat.Commit, acknowledged.Index); commit > c.log.commit && !forgotten {
+		f.matched = max(f.matched, commit)
+		c.log.commitTo(commit)
 	}
+	c.witnessed = max(c.witnessed, heartbeat.Commit)
 	if heartbeat.Round != 0 {
 		c.reply(m, wire.HeartbeatResponse{
 			Round: heartbeat.Round, Durable: min(f.matched, c.log.stable), Received: f.matched, Lost: c.lost(),

@@ -16,7 +16,7 @@ func TestInstalledSnapshotIsAcknowledgedWhenItIsDurable(t *testing.T) {
 	c.bring("a", "c", snapshotSize)
 	after := c.status("c")
 	require.Equal(t, c.servers["a"].current.Index, after.Commit)
-	require.Equal(t, before.Stable, after.Stable, "its write is still to come")
+	require.LessOrEqual(t, after.Stable, before.Stable, "its write is still to come")
 	for _, m := range c.take(is(wire.KindAppendResponse)) {
 		require.LessOrEqual(t, m.AppendResponse().Index, before.Stable)
 	}

@@ -26,6 +26,10 @@ type Standing struct {
 	// Trouble and Diverged are as in CoreStatus.
 	Trouble  error
 	Diverged *Divergence
+	// TroubledPeer is the first of the other members that takes no part, as far as this server, while it leads, knows,
+	// and PeerTrouble why; "" for none.
+	TroubledPeer ServerID
+	PeerTrouble  error
 }
 
 // Standing returns what the core knows now. It costs next to nothing.
@@ -41,6 +45,9 @@ func (c *Core) Standing() Standing {
 	if current := c.snapshots.current; current != nil {
 		s.Snapshot = CurrentSnapshot{current.meta.Index, current.meta.Term, current.bytes, current.installed}
 		s.SnapshotSerial = current.serial
+	}
+	if l, leads := c.role.(*leader); leads {
+		s.TroubledPeer, s.PeerTrouble = c.troubledPeer(l)
 	}
 	return s
 }

@@ -316,7 +316,7 @@ func (p *player) tell(quiet bool) {
 		now := s.core.Status()
 		if old.starts != now.Start {
 			*old = shown{status: raft.CoreStatus{Role: "follower", Term: now.Term}, starts: now.Start}
-			fmt.Fprintf(&p.out, "%s: start %d in term %d, log to %d\n", id, now.Start, now.Term, now.Last)
+			fmt.Fprintf(&p.out, "%s: start %d in term %d, log to %d\n", id, wire.StartCount(now.Start), now.Term, now.Last)
 		}
 		if now.Role != old.status.Role || now.Term != old.status.Term {
 			fmt.Fprintf(&p.out, "%s: %s in term %d\n", id, now.Role, now.Term)

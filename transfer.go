@@ -243,7 +243,7 @@ func (c *Core) mayLead(id ServerID) bool {
 // to lead.
 func (c *Core) maySucceed(l *leader, p *progress) bool {
 	since := l.handover.ticks[0].round
-	return c.mayLead(p.id) && p.fitness > 0 && since > 0 && p.round >= since
+	return c.mayLead(p.id) && !c.wentBack(p.id, p.incarnation) && p.fitness > 0 && since > 0 && p.round >= since
 }
 
 // successor returns the server that should lead next, or "" if there is none. Among the servers

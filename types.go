@@ -77,7 +77,7 @@ type DurableState struct {
 	Incarnation Incarnation
 	Cluster     ClusterID
 
-	// Start counts the starts of this server on this disk: 1 during the first.
+	// Start names the latest start of this server on this disk (wire.NextStart).
 	Start uint64
 
 	// MaxLease is the longest lease that this server has ever promised to respect, or 0 (§6.4.1).

@@ -93,6 +93,8 @@ const (
 	RefusedTransferring
 	// RefusedGivenUp: the server that was to take over the leadership doesn't lead.
 	RefusedGivenUp
+	// RefusedRolledBack: the disk of a server has gone back in time, and there is no other in its place.
+	RefusedRolledBack
 )
 
 var refusalNames = [...]string{
@@ -111,6 +113,7 @@ var refusalNames = [...]string{
 	RefusedTarget:       "no such server to hand over to",
 	RefusedTransferring: "handing over to another server",
 	RefusedGivenUp:      "handing over was given up",
+	RefusedRolledBack:   "the disk has gone back in time",
 }
 
 // String says why, in words.

@@ -87,6 +87,7 @@ func drawMessage() *rapid.Generator[wire.Message] {
 		m.FromIncarnation = wire.Incarnation(maybe("FromIncarnation"))
 		m.ToIncarnation = wire.Incarnation(maybe("ToIncarnation"))
 		m.Term = wire.Term(maybe("Term"))
+		m.FromStart = maybe("FromStart")
 		copy(m.Cluster[:], rapid.SliceOfN(rapid.Byte(), 0, len(m.Cluster)).Draw(t, "Cluster"))
 		return m
 	})

@@ -91,6 +91,9 @@ func (m *Message) VoteRequest() (b VoteRequest) { b.pack(m.open(KindVoteRequest)
 
 // A VoteResponse answers a VoteRequest.
 type VoteResponse struct {
+	// Start is the start of the candidate that asked. A candidate whose disk has forgotten that it asked
+	// before must not count what that one was given.
+	Start   uint64
 	Granted bool
 	// Level is the highest level that the voter knows, if the candidate wants to found a cluster.
 	// It is 0 otherwise.
@@ -98,6 +101,7 @@ type VoteResponse struct {
 }
 
 func (b *VoteResponse) pack(p *packer) {
+	number(p, fieldStart, &b.Start)
 	p.flag(fieldGranted, &b.Granted)
 	number(p, fieldLevel, &b.Level)
 }

@@ -9,8 +9,9 @@ import (
 // A field is the bit of one field of a message.
 type field uint32
 
-// The fields of the envelope, and then those of all bodies. Bodies of several kinds share a field
-// where they mean the like. The order of the bits is the order in which the fields are encoded.
+// The fields of the envelope but for its last one, and then those of all bodies. Bodies of several
+// kinds share a field where they mean the like. The order of the bits is the order in which the
+// fields are encoded.
 const (
 	fieldCluster field = 1 << iota
 	fieldFromIncarnation
@@ -37,10 +38,11 @@ const (
 	fieldSize
 	fieldOffset
 	fieldLevel
+	fieldFromStart // of the envelope
 
-	allFields = fieldLevel<<1 - 1
+	allFields = fieldFromStart<<1 - 1
 
-	envelopeFields = fieldCluster | fieldFromIncarnation | fieldToIncarnation | fieldTerm
+	envelopeFields = fieldCluster | fieldFromIncarnation | fieldToIncarnation | fieldTerm | fieldFromStart
 	flagFields     = fieldGranted | fieldTransfer | fieldMismatch | fieldByLease
 	listFields     = fieldNumbers | fieldServers | fieldCall
 )
@@ -56,7 +58,7 @@ var (
 	fieldNames = [...]string{
 		"Cluster", "FromIncarnation", "ToIncarnation", "Term", "Index", "LogTerm", "Hint", "Commit", "Round", "Start",
 		"Number", "Granted", "Transfer", "Mismatch", "Entries", "Numbers", "Servers", "Call", "Refusal", "Lease",
-		"Fitness", "ByLease", "Size", "Offset", "Level",
+		"Fitness", "ByLease", "Size", "Offset", "Level", "FromStart",
 	}
 	readNames = func() (names [len(fieldNames)]string) {
 		for i, name := range fieldNames {

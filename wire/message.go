@@ -48,6 +48,10 @@ type Envelope struct {
 	// Term is the sender's current term. A pre-vote, asked or granted, has the term that the
 	// candidate would enter.
 	Term Term
+	// FromStart is the sender's start (NextStart), or zero as long as that isn't durable. Of two messages
+	// of one disk, the one of the later start is the later one: so a disk that has forgotten a start is
+	// known by it.
+	FromStart uint64
 }
 
 // In returns the message in another envelope.
@@ -149,7 +153,11 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if fields&fieldTerm != 0 {
 		b = codec.AppendUvarint(b, uint64(m.Term))
 	}
-	return m.body.append(b)
+	b = m.body.append(b)
+	if fields&fieldFromStart != 0 {
+		b = codec.AppendUvarint(b, m.FromStart)
+	}
+	return b
 }
 
 // fields returns the bits of the fields of the envelope that aren't zero.
@@ -165,6 +173,9 @@ func (e *Envelope) fields() (fields field) {
 	}
 	if e.Term != 0 {
 		fields |= fieldTerm
+	}
+	if e.FromStart != 0 {
+		fields |= fieldFromStart
 	}
 	return fields
 }
@@ -263,6 +274,9 @@ func (r *reader) message(m *Message) {
 	}
 	m.body.kind, m.body.fields = kind, fields&^envelopeFields
 	r.body(&m.body)
+	if fields&fieldFromStart != 0 && r.Err() == nil {
+		m.FromStart = r.Present(r.Uvarint("message: FromStart"), "message: FromStart")
+	}
 }
 
 // body reads the fields of a body, in the order of their bits.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/hex"
+	"fmt"
 
 	"github.com/e17579a5/raft/internal/codec"
 )
@@ -38,12 +39,24 @@ func (id ClusterID) String() string { return hex.EncodeToString(id[:]) }
 type Incarnation uint64
 
 // An Origin is one run of one server: the server that first took a command from a caller, and the
-// number of its start. The start counter is durable and rises each time the server starts; the
-// first start is 1.
+// name of its start (NextStart).
 type Origin struct {
 	Server ServerID
 	Start  uint64
 }
+
+// NextStart returns the name of the start that follows another one on the same disk. The upper half is
+// a count, which is durable and rises with each start; the first start has the count 1. The lower half
+// is luck, drawn anew for each start. A disk that was put back to an older state repeats the count, but
+// not the luck: so no two starts have one name.
+func NextStart(before uint64, luck uint32) uint64 { return (StartCount(before)+1)<<32 | uint64(luck) }
+
+// StartCount returns the count of a start. Of two starts of one disk, the one with the higher count is
+// the later one.
+func StartCount(start uint64) uint64 { return start >> 32 }
+
+// ShowStart shows the name of a start to people: its count, and its luck in hexadecimal digits.
+func ShowStart(start uint64) string { return fmt.Sprintf("%d-%08x", StartCount(start), uint32(start)) }
 
 // A Server is a member's name, and the address at which the other servers reach it.
 type Server struct {

@@ -100,10 +100,10 @@ func sampleMessages() []wire.Message {
 		wire.PreVoteRequest{Last: last, FoundedFrom: 1 << 63, Bootstrap: bootstrap}.Message(),
 		wire.PreVoteResponse{Granted: true, Mismatch: true}.Message(),
 		founding,
-		wire.VoteResponse{Granted: true, Level: wire.LatestLevel}.Message(),
+		wire.VoteResponse{Start: 1<<32 | 5, Granted: true, Level: wire.LatestLevel}.Message(),
 		wire.AppendRequest{Previous: wire.Place{Index: 299, Term: 6}, Commit: 298, Entries: entries[:2]}.Message(),
 		wire.AppendResponse{Accepted: true, Index: 301, Agree: wire.Place{Index: 280, Term: 7}}.Message(),
-		wire.Heartbeat{Commit: 12, Round: 9, Lease: 500 * time.Millisecond}.Message(),
+		wire.Heartbeat{Acknowledged: wire.Place{Index: 11, Term: 6}, Commit: 12, Round: 9, Lease: 500 * time.Millisecond}.Message(),
 		wire.HeartbeatResponse{
 			Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: 500 * time.Millisecond, Fitness: 4, Level: wire.LatestLevel,
 		}.Message(),
@@ -121,10 +121,16 @@ func sampleMessages() []wire.Message {
 		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
 		wire.SnapshotStream{SnapshotRequest: offer, Offset: 1 << 20, Configuration: entries[2]}.Message(),
 		wire.Fingerprints{Index: 128, Sums: []uint64{1 << 31, 7}}.Message(),
+		wire.Started{}.Message(),
+		wire.Known{Start: 2<<32 | 3, Led: 7, Back: true}.Message(),
+		wire.RolledBack{}.Message(),
 	}
 	for i := range messages {
 		m := &messages[i]
 		m.From, m.To, m.Term, m.FromIncarnation = "a", "b", 7, 11
+		if m.Kind() >= wire.KindStarted {
+			m.FromStart = 1<<32 | 4
+		}
 		if m.Kind() != wire.KindVoteRequest {
 			m.Cluster, m.ToIncarnation = wire.ClusterID{0: 1, 15: 2}, 1<<63
 		}

@@ -223,6 +223,10 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		s.Upgrades, s.Sessions, s.SessionCommands, s.SessionCopies, s.SessionRefused)
 	fmt.Printf("snapshots %d, failed %d, damaged %d, restored %d; streams %d, broken by chance %d, resumed %d, snapshots received %d\n",
 		s.Snapshots, s.SnapshotsFailed, s.Spoiled, s.Restored, s.Streams, s.Broken, s.Resumed, s.Received)
+	if s.Backs > 0 {
+		fmt.Printf("disks that went back %d, servers that noticed %d; runs beyond what is promised then %d, ended by it %d\n",
+			s.Backs, s.Noticed, s.Beyond, s.Excused)
+	}
 	fmt.Printf("runs that begin with a survivor of a lost majority %d, with a snapshot of another cluster %d\n", s.Recovered, s.Exported)
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",

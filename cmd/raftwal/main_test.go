@@ -25,11 +25,11 @@ func write(t *testing.T) (dir string, log *wal.Log, state raft.DurableState) {
 	configuration := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{
 		{Server: raft.Server{ID: "a", Address: "here"}, Role: raft.Voter, Incarnation: 0xabc},
 	}}
-	state = raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "a", Incarnation: 0xabc, Cluster: raft.ClusterID{1}, Start: 3}
+	state = raft.DurableState{HardState: raft.HardState{Term: 2, Vote: "a"}, Server: "a", Incarnation: 0xabc, Cluster: raft.ClusterID{1}, Start: 3 << 32}
 	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{
 		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)},
 		{Index: 2, Term: 2, Kind: wire.EntryNoOp},
-		{Index: 3, Term: 2, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3}, Number: 1, Data: []byte("the first command")},
+		{Index: 3, Term: 2, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3 << 32}, Number: 1, Data: []byte("the first command")},
 	}}))
 	meta := raft.SnapshotMeta{Index: 2, Term: 2, Configuration: configuration, ConfigurationIndex: 1}
 	snapshot, err := log.CreateSnapshot(meta)
@@ -73,25 +73,25 @@ func TestSoundLog(t *testing.T) {
 	require.Empty(t, errs)
 	require.Equal(t, `server     "a", disk 0000000000000abc, cluster 01000000000000000000000000000000
 state      term 2, vote "a", 3 starts, longest lease 0 ns, opened 1 times
-segment    0000000000000001.wal: 4 records in 368 of 4096 bytes
+segment    0000000000000001.wal: 4 records in 376 of 4096 bytes
 segment    0000000000000002.wal: not begun, 4096 bytes
 snapshot   0000000000000001.snapshot: current, of 2 in term 2, 83 bytes with frames; cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
 log        entries 1 to 3 are stored, behind a snapshot of 2 in term 2; forgotten to 1
 terms      2 from 2 on
-end        0000000000000001.wal at 368: marked, so everything before it was synced
+end        0000000000000001.wal at 376: marked, so everything before it was synced
 sound
 `, out)
 
 	out, errs = look(t, exitSound, "-dump", "-data", "9", dir)
 	require.Empty(t, errs)
 	require.Contains(t, out, `0000000000000001.wal
-        40  head   a log to 0  term 0 start 0
-       120  batch  synced to 120  entries 1 to 3  term 2 vote "a" start 3
+        40  head   a log to 0  term 0 start 0-00000000
+       120  batch  synced to 120  entries 1 to 3  term 2 vote "a" start 3-00000000
                      1  term 1  configuration  cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
                      2  term 2  no-op
-                     3  term 2  command  a/3/1  17 bytes "the first"…
-       288  batch  synced to 288  snapshot of 2 in term 2  forgotten to 1
-       368  mark   synced to 368
+                     3  term 2  command  a/3-00000000/1  17 bytes "the first"…
+       296  batch  synced to 296  snapshot of 2 in term 2  forgotten to 1
+       376  mark   synced to 376
 `)
 
 	out, errs = look(t, exitSound, "-snapshot", snapshot, dir)
@@ -106,9 +106,9 @@ func TestConfigurations(t *testing.T) {
 		return []raft.Member{{Server: raft.Server{ID: id, Address: "at " + string(id)}, Role: role, Incarnation: 1}}
 	}
 	require.Equal(t, `cluster 01000000000000000000000000000000: a voter at "at a", disk 0000000000000001, and before: b voter at "at b", `+
-		`disk 0000000000000001, asked for by b/3/2, level 2`,
+		`disk 0000000000000001, asked for by b/3-00000000/2, level 2`,
 		members(&raft.Configuration{Cluster: raft.ClusterID{1}, Members: member("a", raft.Voter), Old: member("b", raft.Voter),
-			Origin: raft.Origin{Server: "b", Start: 3}, Number: 2, Level: wire.LevelSessions}))
+			Origin: raft.Origin{Server: "b", Start: 3 << 32}, Number: 2, Level: wire.LevelSessions}))
 	require.Equal(t, `cluster 01000000000000000000000000000000: a joining at "at a", disk 0000000000000001, to be: a voter at "at a", `+
 		`disk 0000000000000001, given up: not caught up: server a, `+
 		`recovered from cluster 02000000000000000000000000000000`,
@@ -125,12 +125,12 @@ func TestTornWrite(t *testing.T) {
 	require.NoError(t, log.Close())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), before, 0o600)) // without the mark
 	out, _ := look(t, exitSound, dir)
-	require.Contains(t, out, "end        0000000000000001.wal at 424: without a mark: the last 56 bytes may not be synced")
-	flip(t, filepath.Join(dir, segment), 400)
+	require.Contains(t, out, "end        0000000000000001.wal at 432: without a mark: the last 56 bytes may not be synced")
+	flip(t, filepath.Join(dir, segment), 408)
 	for range 2 {
 		out, _ = look(t, exitSound, dir)
 		require.Contains(t, out, "log        entries 1 to 3 are stored")
-		require.Contains(t, out, "end        0000000000000001.wal at 368: a batch was torn while it was written")
+		require.Contains(t, out, "end        0000000000000001.wal at 376: a batch was torn while it was written")
 		require.NotContains(t, out, "DAMAGE")
 	}
 }

@@ -46,7 +46,7 @@ func (p *printer) record(r *wal.Record) error {
 		if d.Vote != "" {
 			p.printf(" vote %q", d.Vote)
 		}
-		p.printf(" start %d", d.Start)
+		p.printf(" start %s", wire.ShowStart(d.Start))
 	}
 	if s := r.Snapshot; s != nil {
 		p.printf("  snapshot of %d in term %d", s.Index, s.Term)
@@ -68,7 +68,7 @@ func (p *printer) record(r *wal.Record) error {
 func (p *printer) entry(e *raft.Entry) {
 	p.printf("%22d  term %d  %s", e.Index, e.Term, e.Kind)
 	if e.Number != 0 {
-		p.printf("  %s/%d/%d", e.Origin.Server, e.Origin.Start, e.Number)
+		p.printf("  %s/%s/%d", e.Origin.Server, wire.ShowStart(e.Origin.Start), e.Number)
 	}
 	if e.Kind == wire.EntryConfiguration {
 		if configuration, err := wire.DecodeConfiguration(e.Data); err == nil {
@@ -105,7 +105,7 @@ func members(c *raft.Configuration) string {
 		text += ", to be: " + describe(c.Next)
 	}
 	if c.Number != 0 {
-		text += fmt.Sprintf(", asked for by %s/%d/%d", c.Origin.Server, c.Origin.Start, c.Number)
+		text += fmt.Sprintf(", asked for by %s/%s/%d", c.Origin.Server, wire.ShowStart(c.Origin.Start), c.Number)
 	}
 	if c.Refusal != 0 {
 		text += fmt.Sprintf(", given up: %v", c.Refusal)
@@ -127,7 +127,7 @@ func (p *printer) report(r *wal.Report) error {
 	state := &r.Saved.State
 	p.printf("server     %q, disk %016x, cluster %x\n", state.Server, uint64(state.Incarnation), state.Cluster[:])
 	p.printf("state      term %d, vote %q, %d starts, longest lease %d ns, opened %d times\n",
-		state.Term, state.Vote, state.Start, int64(state.MaxLease), r.Opens)
+		state.Term, state.Vote, wire.StartCount(state.Start), int64(state.MaxLease), r.Opens)
 	for _, s := range r.Segments {
 		switch {
 		case s.End == 0:

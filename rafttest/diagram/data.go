@@ -250,7 +250,7 @@ func newEntry(e *raft.Entry) entry {
 	}
 	n.Full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
 	if e.Number != 0 {
-		n.Full += fmt.Sprintf(" %d of server %s, start %d", e.Number, e.Origin.Server, e.Origin.Start)
+		n.Full += fmt.Sprintf(" %d of server %s, start %s", e.Number, e.Origin.Server, wire.ShowStart(e.Origin.Start))
 	}
 	if len(e.Data) > 0 && e.Kind == wire.EntryCommand {
 		n.Full += ", " + dataText(e.Data)
@@ -393,6 +393,10 @@ func label(s *sim.Step) string {
 		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
 	case sim.OpWipe:
 		return "new disk"
+	case sim.OpImage:
+		return "image taken"
+	case sim.OpPutBack:
+		return "older image"
 	case sim.OpArrive:
 		return "waits"
 	case sim.OpMove:

@@ -221,7 +221,7 @@ func TestWriteFails(t *testing.T) {
 func TestShort(t *testing.T) {
 	e := newEntry(&raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte("größer als acht")})
 	require.Equal(t, "größer a", e.Text)
-	e = newEntry(&raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte{7}, Origin: raft.Origin{Server: "2", Start: 3}, Number: 4})
+	e = newEntry(&raft.Entry{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte{7}, Origin: raft.Origin{Server: "2", Start: wire.NextStart(2<<32, 0xab)}, Number: 4})
 	require.Equal(t, "2.4", e.Text)
-	require.Equal(t, "index 1, term 1: command 4 of server 2, start 3, 0x07", e.Full)
+	require.Equal(t, "index 1, term 1: command 4 of server 2, start 3-000000ab, 0x07", e.Full)
 }

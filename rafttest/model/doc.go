@@ -53,6 +53,8 @@
 //     the names of the servers, only one is looked at in that case.
 //   - States are told apart by a hash of 111 bits. The probability that two of 10⁹ states have the
 //     same hash is about 1 in 10¹⁶.
+//   - The message by which a start is announced is lost: what it teaches, any other message of that
+//     start teaches, too. At the beginning all servers know each other's starts.
 //   - What waits for a disk is bounded like what is on links (Bounds.Held): while a disk hangs,
 //     answers to messages that arrive again and again would pile up without end.
 //

@@ -36,7 +36,7 @@ func founded(server int, first raft.Entry) disk {
 	return disk{
 		state: raft.DurableState{
 			HardState: raft.HardState{Term: foundingTerm},
-			Server:    idOf(server), Incarnation: incarnation, Cluster: clusterID, Start: 1,
+			Server:    idOf(server), Incarnation: incarnation, Cluster: clusterID, Start: wire.NextStart(0, 0),
 		},
 		entries: []raft.Entry{first},
 		slots:   extend(nil, []raft.Entry{first}),

@@ -94,9 +94,15 @@ func (s *stepper) send(m *wire.Message) {
 		s.fail(sim.Gate, "%v from %q to %q", m.Kind(), m.From, m.To)
 		return
 	}
+	if m.Kind() == wire.KindStarted {
+		return // what it teaches, any other message of the start teaches, too
+	}
 	mayBe := m.Kind() == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	if !mayBe && m.Term > durable.Term {
 		s.fail(sim.Gate, "%v claims term %d, durable is %d", m.Kind(), m.Term, durable.Term)
+	}
+	if m.FromStart != 0 && m.FromStart != durable.Start {
+		s.fail(sim.Gate, "%v names start %#x, durable is %#x", m.Kind(), m.FromStart, durable.Start)
 	}
 	switch m.Kind() {
 	case wire.KindVoteRequest:

@@ -22,10 +22,11 @@ func (w *World) changeOf(c, before *raft.Configuration) int32 {
 	}
 	s := &w.servers[i]
 	for g, d := range s.disks {
-		if d.state.Incarnation != named.Incarnation || c.Origin.Start >= uint64(len(s.starts[g])) {
+		life := lifeOf(s.starts[g], c.Origin.Start)
+		if d.state.Incarnation != named.Incarnation || life == nil {
 			continue
 		}
-		if numbers := s.starts[g][c.Origin.Start].calls; c.Number < uint64(len(numbers)) && numbers[c.Number] != 0 {
+		if numbers := life.calls; c.Number < uint64(len(numbers)) && numbers[c.Number] != 0 {
 			return numbers[c.Number]
 		}
 	}

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
@@ -13,6 +15,7 @@ type status struct {
 
 	leaseUntil raft.Instant
 	handing    bool // a transfer of the leadership is under way
+	noticed    bool // it says that its disk went back
 }
 
 // The roles of a leader and of a server that asks for votes
@@ -21,7 +24,8 @@ const leads, asks = "leader", "candidate"
 // look returns the status of a server that is up.
 func (s *server) look() status {
 	shown := s.core.Status()
-	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.HandingOver != ""}
+	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.HandingOver != "",
+		errors.Is(shown.Trouble, raft.ErrRolledBack)}
 }
 
 // observe compares the status of a core after an event to the status before it.
@@ -35,6 +39,10 @@ func (w *World) observe(i int) {
 	s.status = now
 	if now.handing && !before.handing {
 		s.handedAt = now.last
+	}
+	if now.noticed && !before.noticed {
+		w.stats.Noticed++
+		w.checkAlarm(i)
 	}
 	w.hash = mix(w.hash ^ uint64(now.term)<<48 ^ uint64(now.commit)<<32 ^ uint64(now.applied)<<16 ^
 		uint64(now.stable)<<8 ^ uint64(now.last)<<4 ^ uint64(i))
@@ -125,7 +133,7 @@ func (w *World) observeCommit(i int) {
 	// leader's own term. Such an entry stands for the whole log before it (Log Matching).
 	witness := (*disk)(nil)
 	holds := func(m *raft.Member) bool {
-		d := w.diskOf(m)
+		d := w.holdsOrDid(m, now.commit, now.term)
 		if d == nil || d.term(now.commit) != now.term {
 			return false
 		}

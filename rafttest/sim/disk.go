@@ -18,7 +18,7 @@ func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	h := mix(prev ^ uint64(e.Term)<<8 ^ uint64(e.Kind))
 	h = mix(h ^ uint64(e.Index))
 	if e.Number != 0 {
-		h = mix(h ^ e.Number ^ e.Origin.Start<<40 ^ uint64(serverOf(e.Origin.Server))<<32)
+		h = mix(h ^ mix(e.Number^e.Origin.Start<<16) ^ uint64(serverOf(e.Origin.Server))<<32)
 	}
 	return h ^ hashBytes(e.Data)
 }

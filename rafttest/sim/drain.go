@@ -17,6 +17,7 @@ func (w *World) drain(i int) {
 	w.noteAddresses(s, e)
 	for j := range e.Messages {
 		m := &e.Messages[j]
+		w.stats.Messages++
 		if w.trace != nil {
 			w.trace.sends(m, w.links[serverOf(m.From)][serverOf(m.To)].sent+1)
 		}
@@ -140,7 +141,6 @@ func (w *World) send(m *wire.Message) {
 	from, to := serverOf(m.From), serverOf(m.To)
 	l := &w.links[from][to]
 	l.sent++
-	w.stats.Messages++
 	if m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindHeartbeat {
 		l.envelope = m.Envelope
 	}

@@ -132,7 +132,12 @@ const (
 	OpChange
 	OpMove
 
-	lastOp = OpMove
+	// OpImage takes an image of a server's disk. OpPutBack puts image N of those that were taken of
+	// this disk back on it, while the server is down.
+	OpImage
+	OpPutBack
+
+	lastOp = OpPutBack
 )
 
 var opNames = [...]string{
@@ -143,7 +148,7 @@ var opNames = [...]string{
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
-	OpChange: "change", OpMove: "move",
+	OpChange: "change", OpMove: "move", OpImage: "image", OpPutBack: "put-back",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
@@ -178,7 +183,7 @@ func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
-		OpOpen, OpClose, OpCall, OpChange:
+		OpOpen, OpClose, OpCall, OpChange, OpPutBack:
 		return true
 	}
 	return false

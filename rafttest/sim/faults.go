@@ -33,6 +33,8 @@ const (
 	faultSnapshot                 // a server is asked for a snapshot
 	faultSpoil                    // a snapshot is damaged
 	faultRing                     // each server is connected to two others only, in a ring
+	faultPutBack                  // an image of a disk is taken, or an older one is put back
+	faultForget                   // a disk loses the write that it has just said to be durable
 
 	numFaults
 )
@@ -42,7 +44,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -52,6 +54,9 @@ func swarmFaults(h uint64) int64 {
 	kinds := int64(mix(h+1)) & (1<<numFaults - 1)
 	if mix(h+2)%8 != 0 {
 		kinds &^= 1 << faultWipe
+	}
+	if mix(h+4)%4 != 0 {
+		kinds &^= 1<<faultPutBack | 1<<faultForget
 	}
 	if mix(h+3)%4 != 0 {
 		kinds |= 1 << faultCrashLeader
@@ -87,6 +92,10 @@ func (w *World) outsideHappens(it *item, i int) {
 		}
 		if it.n != 0 {
 			w.queue.push(item{at: w.now + w.params.DownTime/16, what: itemRestart, a: it.a})
+		}
+	case itemForget:
+		if it.life == w.servers[i].life {
+			w.forgets(i)
 		}
 	case itemProbe:
 		w.probe(i)
@@ -177,6 +186,10 @@ func (w *World) victimSuffers(kind fault, victim int, span int64, h uint64) {
 		w.step(Event{Op: OpSpoil, Server: int8(victim)}, nil)
 	case faultStall:
 		w.stalls(victim, span, h)
+	case faultPutBack:
+		w.backHappens(victim, h)
+	case faultForget:
+		w.servers[victim].forgetful = p.WAL == 0 && (w.expendable(victim) || h%8 == 0)
 	case faultWipe:
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
 			n := int64(0)

@@ -19,7 +19,9 @@ const (
 )
 
 // healthy reports whether a server must make progress.
-func (w *World) healthy(i int) bool { return w.servers[i].frozen == frozenNot && w.counts(i) }
+func (w *World) healthy(i int) bool {
+	return w.servers[i].frozen == frozenNot && w.counts(i) && !w.servers[i].noticed()
+}
 
 // quiet reports whether no change of the members is under way or asked for.
 func (w *World) quiet() bool {

@@ -24,6 +24,9 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 	if commit := max(m.AppendRequest().Commit, m.Heartbeat().Commit); commit > w.ghost.commit() {
 		w.fail(CommitKnown, i, "%v names commit %d, but no leader has committed more than %d", m.Kind(), commit, w.ghost.commit())
 	}
+	if m.FromStart != 0 && m.FromStart != durable.Start {
+		w.fail(Gate, i, "%v names start %#x, durable is %#x", m.Kind(), m.FromStart, durable.Start)
+	}
 	switch m.Kind() {
 	case wire.KindVoteRequest:
 		w.checkVote(i, m.Term, i)
@@ -90,7 +93,7 @@ func (w *World) checkVote(i int, term raft.Term, candidate int) {
 		w.fail(Gate, i, "votes for server %d in term %d, but on disk is a vote for %q", candidate+1, term, s.disk.state.Vote)
 	}
 	vote := w.ghost.vote(i+MaxServers*(len(s.disks)-1), term)
-	if *vote != 0 && int(*vote) != candidate+1 {
+	if *vote != 0 && int(*vote) != candidate+1 && !s.back { // a disk that went back may have forgotten another vote
 		w.fail(OneVote, i, "votes for servers %d and %d in term %d", *vote, candidate+1, term)
 	}
 	*vote = int8(candidate + 1)

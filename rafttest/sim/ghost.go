@@ -179,10 +179,11 @@ func (w *World) operationOf(e *raft.Entry) *operation {
 		named = memberOf(w.ghost.configurations[n-1].configuration, e.Origin.Server)
 	}
 	for g, starts := range w.servers[s].starts {
-		if named == nil || w.servers[s].disks[g].state.Incarnation != named.Incarnation || e.Origin.Start >= uint64(len(starts)) {
+		life := lifeOf(starts, e.Origin.Start)
+		if named == nil || w.servers[s].disks[g].state.Incarnation != named.Incarnation || life == nil {
 			continue
 		}
-		if numbers := starts[e.Origin.Start].byNumber; e.Number < uint64(len(numbers)) && numbers[e.Number] != 0 {
+		if numbers := life.byNumber; e.Number < uint64(len(numbers)) && numbers[e.Number] != 0 {
 			return &w.ops[numbers[e.Number]-1]
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // errGivenUp is the error with which a client gives up.
@@ -32,6 +33,7 @@ func (w *World) start(i int, cut int64) bool {
 	config.Incarnation = w.incarnation(i)
 	config.Bootstrap = w.founders(i)
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
+	config.StartLuck = uint32(w.luck.draw(luckStart, i, 0, uint64(s.life)))
 	config.Now = w.local(s)
 	w.openMachine(i)
 	if w.violation != nil {
@@ -51,16 +53,14 @@ func (w *World) start(i int, cut int64) bool {
 		w.trace.reload(w, w.trace.current())
 	}
 	s.start = core.Origin().Start
-	if want := s.disk.state.Start + 1; s.start != want {
-		w.fail(WritesInOrder, i, "start %d follows start %d", s.start, want-1)
+	if want := wire.NextStart(s.disk.state.Start, config.StartLuck); s.start != want {
+		w.fail(WritesInOrder, i, "start %#x follows start %#x", s.start, s.disk.state.Start)
 		return true
 	}
-	for uint64(len(s.starts[generation])) <= s.start {
-		s.starts[generation] = append(s.starts[generation], lifeOps{})
+	s.starts[generation] = append(s.starts[generation], lifeOps{start: s.start})
+	if s.back {
+		s.backStarts = append(s.backStarts, s.start)
 	}
-	// A start that was never durable is repeated. Nothing of the start before can have left the
-	// server.
-	s.starts[generation][s.start] = lifeOps{}
 	s.applier = raft.NewApplier(&s.replica, core.Origin())
 	if config.CompareResults {
 		s.applier.CompareResults()

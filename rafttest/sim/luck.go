@@ -38,6 +38,7 @@ const (
 	luckLevel
 	luckChange
 	luckHeritage
+	luckStart
 
 	numLucks
 )

@@ -97,6 +97,7 @@ func (r *replica) Apply(entries []raft.Entry, results [][]byte) {
 			break
 		}
 	}
+	r.w.servers[r.server].giveResults(entries, results)
 	if r.w.trace != nil && r.w.user() {
 		r.w.trace.applies(entries, results)
 	}

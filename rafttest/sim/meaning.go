@@ -20,6 +20,8 @@ var meanings = map[string]string{
 	ExactlyOnce:        "No command is applied twice, nor after its caller was told that it never will be.",
 	NothingLost:        "An acknowledged command is committed, at the index that was named.",
 	ReplicasEqual:      "Every copy of the state machine gives the same results, and so do the answers to callers.",
+	OwnAnswers:         "What answers a command is the result of this very command at its server, whatever disk went back.",
+	NoFalseAlarm:       "A server says that its disk went back only if it did.",
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",
 	Sessions:           "A session's command is applied once, each copy is answered with its result or refused, and all tables of sessions are equal (§6.3).",

@@ -247,6 +247,10 @@ func (w *World) unsettled() string {
 		name := string(s.id)
 		switch n := w.probes[i]; {
 		case s.frozen != frozenNot:
+		case s.noticed():
+			if s.open > 0 {
+				return "a call at server " + name + ", whose disk went back, is not answered"
+			}
 		case !w.counts(i):
 			if what := w.astray(i); what != "" {
 				return what

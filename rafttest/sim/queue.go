@@ -32,6 +32,7 @@ const (
 	itemMend
 	itemRestart
 	itemCrash
+	itemForget
 	itemProbe
 	itemFree
 	itemResigned

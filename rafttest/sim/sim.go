@@ -103,6 +103,13 @@ func (w *World) result() Result {
 			w.stats.Leaders++
 		}
 	}
+	if w.beyond {
+		w.stats.Beyond++
+	}
+	if w.excused != "" {
+		w.stats.Excused++
+		return Result{w.params, w.stats, w.hash, nil}
+	}
 	if w.violation != nil {
 		w.violation.Step = w.stats.Steps
 	}

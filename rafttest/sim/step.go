@@ -65,6 +65,10 @@ func (w *World) perform(e *Event, m *wire.Message) bool {
 		return w.upgrade(i)
 	case OpMove:
 		return w.move(i)
+	case OpImage:
+		return w.takeImage(i)
+	case OpPutBack:
+		return w.putBack(i, int(min(e.N, maxImages)))
 	case OpCut, OpJoin:
 		l := &w.links[e.Peer][e.Server]
 		changed := l.cut != (e.Op == OpCut)
@@ -112,6 +116,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 			w.trace.delivered(m, uint64(e.N))
 		}
 		s.reached[e.Peer] = true
+		w.speaks(i, m)
 		w.expectSticky(s, m)
 	}
 	if w.options.Clone {
@@ -327,7 +332,7 @@ func (w *World) call(e *Event, s *server) bool {
 	(*numbers)[o.number] = int32(e.N + 1)
 	s.open++
 	if !o.read {
-		life := &s.starts[len(s.starts)-1][s.start]
+		life := lifeOf(s.starts[len(s.starts)-1], s.start)
 		list := &life.byNumber
 		if o.call != nil {
 			list = &life.calls

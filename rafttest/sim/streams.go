@@ -229,6 +229,7 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 		st.broken, st.takerEnds = true, true
 	default:
 		st.opened, s.reached[st.from] = true, true
+		w.speaks(w.index(s), &st.header)
 		s.core.StreamOpened(now, st.number, st.header)
 	}
 	return true

@@ -155,6 +155,10 @@ func (w *World) laneHappens(it *item, i int) {
 		if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
 			e.N = int64(len(s.writes))
 		}
+		if s.forgetful && w.step(Event{Op: OpImage, Server: it.a}, nil) {
+			s.forgetful = false
+			w.queue.push(item{at: w.now + 1 + 4*w.params.Delay, what: itemForget, a: it.a, life: s.life})
+		}
 		w.stepHeld(e, nil)
 		w.planLanes(i)
 	case itemApply:

@@ -28,7 +28,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 	}
 	switch e.Op {
 	case OpDeliver:
-		if m.Term != s.status.term {
+		if m.Term != s.status.term || s.outdated {
 			return
 		}
 		switch m.Kind() {

@@ -155,6 +155,9 @@ func MessageText(m *wire.Message) string {
 	case wire.KindSnapshotStream:
 		r := m.SnapshotStream()
 		b += fmt.Sprintf(" %s from %d of %d bytes, attempt %d", placeText(r.Snapshot), r.Offset, r.Bytes, r.Attempt)
+	case wire.KindKnown:
+		r := m.Known()
+		b += fmt.Sprintf(" start %s, led %d, back %v", wire.ShowStart(r.Start), r.Led, r.Back)
 	case wire.KindFingerprints:
 		b += fmt.Sprintf(" to %d", m.Fingerprints().Index)
 	default:

@@ -46,6 +46,11 @@ const (
 	// ReplicasEqual: every copy of the state machine gives the same results, and so do the answers
 	// to callers.
 	ReplicasEqual = "Replicas Equal"
+	// OwnAnswers: what answers a command is the result of this very command at its server, whatever disk
+	// went back.
+	OwnAnswers = "Own Answers"
+	// NoFalseAlarm: a server says that its disk went back only if it did.
+	NoFalseAlarm = "No False Alarm"
 	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.
 	FreshReads = "Fresh Reads"
 	// Answers: a call is answered once, with an error that says whether the command may be applied.

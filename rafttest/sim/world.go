@@ -46,6 +46,10 @@ type World struct {
 	// Otherwise it happens only when an event names it.
 	timed bool
 	calm  bool // there are no more faults
+	// beyond says that the run has left what is promised while disks go back, hopeless that not even progress is
+	// promised (see back.go). excused is the invariant that didn't hold then, "" for none.
+	beyond, hopeless bool
+	excused          string
 
 	streams     []*stream
 	streamCount uint64
@@ -103,7 +107,7 @@ type server struct {
 	reached [MaxServers]bool
 	rotten  bool // a byte of its disk has changed, and that wasn't found yet
 	frozen  frozenState
-	start   uint64 // the number of the current life's start on this disk, from 1
+	start   uint64 // the name of the current life's start
 
 	level    raft.Level // the level that the present life knows
 	upgraded bool       // the next life knows the latest level
@@ -126,6 +130,8 @@ type server struct {
 	durable raft.DurableMachine
 	opened  bool    // the store is open
 	saves   []saved // from the one of which it went on last
+
+	went
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -185,7 +191,20 @@ type task struct {
 
 // lifeOps are the operations that were proposed in one life of a server, and the changes that were
 // asked for in it, by their numbers in the core.
-type lifeOps struct{ byNumber, calls []int32 }
+type lifeOps struct {
+	start           uint64
+	byNumber, calls []int32
+}
+
+// lifeOf returns the life with a start among those on a disk, or nil if there is none.
+func lifeOf(lives []lifeOps, start uint64) *lifeOps {
+	for i := len(lives) - 1; i >= 0; i-- {
+		if lives[i].start == start {
+			return &lives[i]
+		}
+	}
+	return nil
+}
 
 type fetchedEntries struct {
 	fetch   raft.Fetch
@@ -239,6 +258,7 @@ func (w *World) reset(p Params) {
 	}
 	w.params, w.luck, w.now, w.n = p, luck(p.Seed), 0, p.All()
 	w.violation, w.timed, w.calm = nil, false, false
+	w.beyond, w.hopeless, w.excused = false, false, ""
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
 	w.biggest, w.waking, w.vacant = 0, false, 0
@@ -269,7 +289,7 @@ func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.upgraded = false
 	s.up, s.core, s.rotten, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
-	s.disks, s.starts = s.disks[:0], s.starts[:0]
+	s.disks, s.starts, s.backStarts = s.disks[:0], s.starts[:0], nil
 	s.address, s.known = string(s.id), [MaxServers]string{}
 	s.giveDisk()
 	s.nth = [numLucks]uint64{}
@@ -293,6 +313,7 @@ func (s *server) giveDisk() {
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
 	s.rotten, s.kept = false, kept{}
 	s.store, s.saves = nil, nil
+	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts}
 }
 
 // reachedNow returns the servers to which the server can send.
@@ -322,6 +343,7 @@ func (w *World) forget(s *server) {
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
+	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
 	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
 }
 
@@ -351,7 +373,7 @@ func (w *World) next(what, s int) uint64 {
 // fail reports that an invariant doesn't hold. Only the first report counts.
 func (w *World) fail(name string, server int, format string, args ...any) {
 	if w.violation == nil {
-		w.violation = newViolation(name, server, w.now, format, args...)
+		w.failAtLast(name, server, format, args...)
 		w.violation.macro = w.macro
 	}
 }
@@ -361,5 +383,8 @@ func (w *World) fail(name string, server int, format string, args ...any) {
 func (w *World) failAtLast(name string, server int, format string, args ...any) {
 	if w.violation == nil {
 		w.violation = newViolation(name, server, w.now, format, args...)
+		if w.excused = ""; !w.promised(name) {
+			w.excused = name // the run ends here all the same
+		}
 	}
 }
