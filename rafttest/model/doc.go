@@ -53,8 +53,9 @@
 //     the names of the servers, only one is looked at in that case.
 //   - States are told apart by a hash of 111 bits. The probability that two of 10⁹ states have the
 //     same hash is about 1 in 10¹⁶.
-//   - The message by which a start is announced is lost: what it teaches, any other message of that
-//     start teaches, too. At the beginning all servers know each other's starts.
+//   - No disk goes back to an older state, so no server learns the later starts of others: messages
+//     don't name the start of their sender, and none announces it. What the core does when a disk
+//     went back is for the simulator.
 //   - What waits for a disk is bounded like what is on links (Bounds.Held): while a disk hangs,
 //     answers to messages that arrive again and again would pile up without end.
 //

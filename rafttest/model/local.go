@@ -82,7 +82,7 @@ func (s *stepper) forsake() {
 func (s *stepper) happen(n *node, e event) {
 	if e.kind() == eventCrash || e.kind() == eventStart {
 		s.restart(e.number())
-		if e.kind() == eventStart && s.step.broken == nil {
+		if s.step.broken == nil {
 			s.acquaint()
 		}
 		return
@@ -91,7 +91,7 @@ func (s *stepper) happen(n *node, e event) {
 	s.node.core = core
 	switch {
 	case e.arrival():
-		core.Receive(0, s.tables.message(uint32(e)).content)
+		core.Receive(0, answering(n.start, s.tables.message(uint32(e)).content))
 	case e == eventTransfer:
 		core.Receive(0, s.timeoutNow(n))
 	case e == eventPropose:
@@ -113,8 +113,19 @@ func (s *stepper) happen(n *node, e event) {
 	s.observe()
 }
 
-// acquaint tells a server that begins the first starts of all others, as they would know them from the founding.
-// Otherwise there would be a state for each set of servers that it has heard from.
+// answering returns a message, with a vote as an answer to a start of the candidate. A candidacy of an
+// earlier start was in an earlier term.
+func answering(start uint64, m wire.Message) wire.Message {
+	if m.Kind() != wire.KindVoteResponse {
+		return m
+	}
+	vote := m.VoteResponse()
+	vote.Start = start
+	return vote.Message().In(m.Envelope)
+}
+
+// acquaint tells a server that begins the first starts of all others. Otherwise there would be a
+// state for each set of servers that it has heard from.
 func (s *stepper) acquaint() {
 	for i := range s.bounds.Servers {
 		if i == s.node.server {
@@ -122,7 +133,7 @@ func (s *stepper) acquaint() {
 		}
 		m := wire.Started{}.Message()
 		m.From, m.To, m.Cluster, m.Term = idOf(i), idOf(s.node.server), clusterID, foundingTerm
-		m.FromIncarnation, m.ToIncarnation, m.FromStart = incarnation, incarnation, s.node.start
+		m.FromIncarnation, m.ToIncarnation, m.FromStart = incarnation, incarnation, wire.NextStart(0, 0)
 		s.node.core.Receive(0, m)
 	}
 }

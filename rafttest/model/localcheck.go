@@ -95,7 +95,7 @@ func (s *stepper) send(m *wire.Message) {
 		return
 	}
 	if m.Kind() == wire.KindStarted {
-		return // what it teaches, any other message of the start teaches, too
+		return // see the package documentation
 	}
 	mayBe := m.Kind() == wire.KindPreVoteRequest || m.PreVoteResponse().Granted
 	if !mayBe && m.Term > durable.Term {
@@ -122,6 +122,7 @@ func (s *stepper) send(m *wire.Message) {
 			s.fail(sim.Gate, "%v of start %d, durable is %d", m.Kind(), start, durable.Start)
 		}
 	}
+	m.FromStart = 0 // see the package documentation
 	if m.Heartbeat().Round > uint64(s.bounds.Rounds) {
 		s.step.silent = true
 		return
