@@ -162,14 +162,20 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 		p.next = c.log.base.Index + 1 // if the logs agree at base, nothing is missing
 	}
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
-		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
+		room := p.room(&c.config)
+		if len(p.window) > 0 && room < p.demands() {
+			return // until something in the window is acknowledged
+		}
+		entries := c.log.tail.entries(p.next-1, c.log.last, min(c.config.MaxAppendBytes, room))
 		if entries == nil && p.next <= c.log.last {
-			room := c.config.MaxAppendBytes
-			if p.replicating {
-				room = c.config.WindowBytes - p.windowBytes // more would be read in vain
+			if !p.replicating {
+				room = min(room, c.config.MaxAppendBytes) // more would be read in vain
 			}
 			p.fetching = true
-			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
+			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: max(min(room, fetchBytes), 1)})
+			return
+		}
+		if !p.fits(entries, room) {
 			return
 		}
 		c.sendAppend(p, entries)
@@ -202,9 +208,14 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 		return
 	}
 	for len(entries) > 0 && !p.full(&c.config) {
-		n, bytes := 1, 0
+		room := p.room(&c.config)
+		if !p.fits(entries, room) {
+			p.large = windowed{p.next, entries[0].Size()}
+			return
+		}
+		n, bytes := 1, entries[0].Size()
 		for ; n < len(entries); n++ {
-			if bytes += entries[n].Size(); bytes > c.config.MaxAppendBytes {
+			if bytes += entries[n].Size(); bytes > min(c.config.MaxAppendBytes, room) {
 				break
 			}
 		}

@@ -1,0 +1,86 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// These tests fill each bound of a core to its limit, and put one byte more on top.
+
+// inFlight returns what is on its way from a leader to a peer.
+func (c *cores) inFlight(leader, peer raft.ServerID) raft.PeerStatus {
+	for _, p := range c.servers[leader].core.Explain().Peers {
+		if p.ID == peer {
+			return p
+		}
+	}
+	require.Fail(c.t, "no such peer", peer)
+	return raft.PeerStatus{}
+}
+
+// An append takes what fits into the room that the window has left. One byte more waits.
+func TestWindowIsFilledToItsLimit(t *testing.T) {
+	const overheads = 2 * (wire.MessageOverhead + wire.EntryOverhead)
+	for more := range 2 {
+		c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.WindowBytes = 40_960 })
+		c.elect("a")
+		c.pass(2 * heartbeat)
+		c.servers["b"].slowDisk = true
+		a := c.servers["a"]
+		for _, size := range []int{30_000, 10_960 - overheads + more} {
+			a.core.Propose(c.now, make([]byte, size))
+			c.drain("a")
+		}
+		want := 40_960
+		if more > 0 {
+			want = 30_000 + overheads/2
+		}
+		require.Equal(t, want, c.inFlight("a", "b").InFlightBytes)
+		c.settle()
+		c.servers["b"].slowDisk = false
+		c.finishWrites("b")
+		c.settle()
+		c.pass(2 * heartbeat)
+		require.Zero(t, c.inFlight("a", "b").InFlightBytes)
+		require.Equal(t, c.status("a").Last, c.status("b").Stable, "what waited is sent once there is room")
+	}
+}
+
+// Whatever the sizes of commands are, and wherever they are read from, what is on its way to a peer
+// is within the window, or it is one append with one entry.
+func TestWindowIsKept(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		window := rapid.IntRange(1, 5000).Draw(r, "window")
+		c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+			config.WindowBytes = window
+			config.TailBytes = rapid.SampledFrom([]int{1, 1 << 20}).Draw(r, "tail")
+			config.MaxAppendBytes = rapid.SampledFrom([]int{1, 1000, 1 << 20}).Draw(r, "append")
+		})
+		c.elect("a")
+		c.pass(2 * heartbeat)
+		c.servers["b"].slowDisk = true
+		for _, size := range rapid.SliceOfN(rapid.IntRange(0, 3000), 1, 30).Draw(r, "sizes") {
+			c.servers["a"].core.Propose(c.now, make([]byte, size))
+			if rapid.Bool().Draw(r, "drains") {
+				c.drain("a")
+				c.settle()
+				p := c.inFlight("a", "b")
+				require.True(r, p.InFlightBytes <= window || p.InFlight == 1, "%d bytes in %d appends, the window is %d", p.InFlightBytes, p.InFlight, window)
+			}
+			if rapid.IntRange(0, 3).Draw(r, "writes") == 0 {
+				c.finishWrites("b")
+				c.settle()
+			}
+		}
+		c.servers["b"].slowDisk = false
+		c.finishWrites("b")
+		c.settle()
+		c.pass(4 * heartbeat)
+		require.Equal(r, c.status("a").Last, c.status("b").Stable)
+	})
+}
