@@ -69,8 +69,9 @@ type CoreConfig struct {
 	// one.
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
 	// MaxWrites bounds the writes that are handed out and not yet persisted (1). What is to be
-	// written meanwhile gathers in the next one.
-	MaxWrites int
+	// written meanwhile gathers in the next one. MaxWriteBytes bounds the entries in one write (2
+	// MiB). The first entry may be larger. A disk that is slower than that is given less at a time.
+	MaxWrites, MaxWriteBytes int
 
 	// Level is the highest level that this server may know. 0 stands for LatestLevel. A lower level
 	// here keeps the whole cluster at that level.
@@ -135,6 +136,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.WindowBytes, "WindowBytes", defaultWindowBytes},
 		{&c.TailBytes, "TailBytes", defaultTailBytes},
 		{&c.MaxWrites, "MaxWrites", defaultMaxWrites},
+		{&c.MaxWriteBytes, "MaxWriteBytes", maxRoom},
 		{&c.SnapshotMinBytes, "SnapshotMinBytes", defaultSnapshotMinBytes},
 		{&c.SnapshotFactor, "SnapshotFactor", defaultSnapshotFactor},
 		{&c.SnapshotRetainBytes, "SnapshotRetainBytes", defaultSnapshotRetainBytes},

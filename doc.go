@@ -55,7 +55,7 @@
 // # Reading order
 //
 //	the words    doc types errors config machine storage transport
-//	the heart    raft core_config admission outbox log tail deadlines quorum
+//	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
 //	replication  replication progress quota fetch applying apply
 //	commands     proposals forwards sessions administration
