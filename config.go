@@ -119,9 +119,12 @@ type Config struct {
 
 	// MaxPending bounds how many commands, and how many reads, of callers at this server may wait
 	// (65,536, at most 131,072). MaxPendingBytes bounds the size of those commands in bytes (64
-	// MiB). MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed
-	// and on its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state
-	// machine has applied (64 MiB). What would exceed one of them is refused with ErrOverloaded.
+	// MiB). What would exceed one of the two is refused with ErrOverloaded, which names it.
+	//
+	// MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed and on
+	// its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state machine has
+	// applied (64 MiB). A command that would exceed one of these two waits. It also waits while the
+	// leader's disk, or its state machine, has more to do than it does in about two Heartbeats.
 	// Larger limits bear a longer burst, and cost memory.
 	MaxPending, MaxPendingBytes, MaxUncommittedBytes, MaxUnappliedBytes int
 

@@ -48,8 +48,9 @@ type CoreConfig struct {
 	MaxLease, ClockDrift time.Duration
 
 	// MaxUncommittedBytes bounds the log above min(commit, stable). MaxUnappliedBytes bounds the
-	// log above applied. MaxPendingBytes bounds the commands that callers at this server wait for.
-	// Each is 64 MiB by default. A proposal beyond any of them is refused.
+	// log above applied. A proposal beyond one of them waits. MaxPendingBytes bounds the commands
+	// that callers at this server wait for. A proposal beyond it is refused. Each is 64 MiB by
+	// default.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
 	// MaxPending bounds how many commands, and how many reads, callers at this server may wait for
 	// (65,536, at most 131,072).

@@ -58,7 +58,7 @@
 //	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
 //	replication  replication progress quota fetch applying apply
-//	commands     proposals forwards sessions administration
+//	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
 //	members      membership membership_change membership_catchup upgrade

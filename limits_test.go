@@ -84,3 +84,72 @@ func TestWindowIsKept(t *testing.T) {
 		require.Equal(r, c.status("a").Last, c.status("b").Stable)
 	})
 }
+
+// A server forwards no more at a time than the window holds. One byte more waits until something
+// was seen in the log, and isn't lost.
+func TestForwardsAreWithinTheWindow(t *testing.T) {
+	for more := range 2 {
+		c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.WindowBytes = 10_000 })
+		c.elect("a")
+		c.pass(2 * heartbeat)
+		b := c.servers["b"]
+		b.core.Propose(c.now, make([]byte, 6000))
+		b.core.Propose(c.now, make([]byte, 4000-2*wire.EntryOverhead+more))
+		b.core.Propose(c.now, []byte("large ones aren't overtaken"))
+		c.drain("b")
+		commands := 0
+		for _, forward := range c.forwards() {
+			commands += len(forward.ForwardRequest().Commands)
+			c.deliver(forward)
+		}
+		require.Equal(t, 2-more, commands)
+		c.settle()
+		c.pass(2 * heartbeat)
+		require.Len(t, b.answers, 3)
+	}
+}
+
+// takenAhead returns how many bytes of commands a leader takes in before its callers must wait.
+func (c *cores) takenAhead(id raft.ServerID, size int) int {
+	before := c.status(id).Last
+	for range 100 {
+		c.servers[id].core.Propose(c.now, make([]byte, size-wire.EntryOverhead))
+	}
+	c.drain(id)
+	return int(c.status(id).Last-before) * size
+}
+
+// A leader whose disk lags takes in what the disk does in about two heartbeat intervals, though all
+// others keep up. It takes in more as its disk goes on.
+func TestIntakeFollowsTheDisk(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.MaxPending = 1000 })
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	c.servers["a"].slowDisk = true
+	const room = 8 * 25_000 // what is assumed of a disk of which nothing is known
+	require.Equal(t, room, c.takenAhead("a", 5000))
+	c.settle()
+	require.Equal(t, c.status("a").Commit, c.status("a").Last, "the others hold all of it")
+	require.Zero(t, c.takenAhead("a", 5000))
+	require.NotEmpty(t, c.servers["a"].answers)
+	c.servers["a"].slowDisk = false
+	c.finishWrites("a")
+	c.settle()
+	c.pass(2 * heartbeat)
+	require.Zero(t, c.status("a").PendingProposals, "all that waited was taken")
+	for _, answer := range c.servers["a"].answers {
+		require.NoError(t, answer.Err)
+	}
+}
+
+// A leader whose state machine lags takes in what the state machine does in about two heartbeat
+// intervals.
+func TestIntakeFollowsTheMachine(t *testing.T) {
+	c := newCoresWith(t, 1, func(config *raft.CoreConfig) { config.MaxPending = 1000 })
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	c.servers["a"].lame = true
+	const room = 8 * 25_000
+	require.LessOrEqual(t, c.takenAhead("a", 5000), 2*room) // one for the machine, one for the disk
+	require.Zero(t, c.takenAhead("a", 5000))
+}

@@ -12,6 +12,7 @@ type leader struct {
 	peers []progress
 	rounds
 	quota
+	waitingRoom
 
 	reads    leaderReads
 	forwards []originForwards
@@ -30,6 +31,7 @@ func (l *leader) encode(s *stateEncoder) {
 	encodeSet(s, l.peers, (*progress).encode)
 	l.rounds.encode(s)
 	l.quota.encode(s)
+	l.waitingRoom.encode(s)
 	l.reads.encode(s)
 	encodeSet(s, l.forwards, (*originForwards).encode)
 	encodeSet(s, l.calls, (*originCalls).encode)
@@ -42,6 +44,7 @@ func (l *leader) clone() role {
 	n := *l
 	n.peers = cloneList(l.peers, (*progress).clone)
 	n.quota = l.quota.clone()
+	n.waitingRoom = l.waitingRoom.clone()
 	n.reads = l.reads.clone()
 	n.forwards = cloneList(l.forwards, (*originForwards).clone)
 	n.calls = cloneList(l.calls, (*originCalls).clone)
@@ -131,7 +134,7 @@ func (c *Core) advanceCommit(l *leader) {
 	if held > c.log.commit && held >= l.begin {
 		c.log.commitTo(held)
 	}
-	l.releaseQuota(min(c.log.commit, c.log.stable), c.log.applied)
+	l.releaseQuota(&c.log)
 }
 
 // drainLeader sends the peers what they haven't got yet: entries, and the news of what is

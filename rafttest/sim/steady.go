@@ -18,13 +18,12 @@ func Steady(seed uint64, servers int) Params {
 
 // Overloaded returns parameters of a cluster whose disks work steadily, at throughput bytes a
 // second, and whose clients want ten times of what the disks do. Nothing ever fails. The commands
-// have size bytes on average, and half the servers' bounds on what waits are a second's work of
-// their disks.
+// have size bytes on average. At each server wait no more than the disks do in two seconds.
 func Overloaded(seed uint64, servers int, throughput, size int64) Params {
 	p := Calm(seed, servers)
 	p.Throughput, p.CommandSize, p.Reads = throughput, 2*size, 0
 	p.ClientTime = max(size*int64(time.Second)/throughput/10, 1000)
-	p.MaxWaiting = max(2*throughput, 4*size)
+	p.MaxWaiting = min(max(2*throughput, 4*size), p.MaxWaiting)
 	p.FaultKinds = 0
 	return p
 }
