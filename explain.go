@@ -330,11 +330,9 @@ func (c *Core) commandWaits() (number uint64, wait *Wait) {
 		wait = &Wait{On: WaitLeader}
 	case item.state == pendingLogged:
 		index := c.findOwn(item.number)
-		if index == 0 && item.term < c.state.Term {
+		if wait = c.applyWaits(index); index == 0 && item.term < c.state.Term {
 			wait = &Wait{On: WaitNextTerm}
-			break
 		}
-		wait = c.applyWaits(index)
 	case item.term < c.state.Term && item.state == pendingForwarded:
 		wait = &Wait{On: WaitNextTerm}
 	case item.state == pendingFree && to == c.id:
