@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -152,4 +153,83 @@ func TestIntakeFollowsTheMachine(t *testing.T) {
 	const room = 8 * 25_000
 	require.LessOrEqual(t, c.takenAhead("a", 5000), 2*room) // one for the machine, one for the disk
 	require.Zero(t, c.takenAhead("a", 5000))
+}
+
+// A disk that is busy with one large entry isn't taken for one that stands still. But that it is
+// busy for ever isn't believed either.
+func TestLargeEntriesMayTakeTheirTime(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	a := c.servers["a"]
+	a.slowDisk = true
+	a.core.Propose(c.now, make([]byte, 1<<20)) // 1 s on a disk of 1 MB/s, ten election timeouts
+	c.drain("a")
+	c.settle()
+	c.pass(10 * election)
+	require.Equal(t, raft.ServerID("a"), c.leader())
+	c.finishWrites("a")
+	a.core.Propose(c.now, []byte("small"))
+	c.drain("a")
+	c.pass(2 * election)
+	require.NotEqual(t, raft.ServerID("a"), c.leader(), "a small write has no such excuse")
+}
+
+// The commands that callers wait for fill their bounds to the limit. One byte, or one command, more
+// is refused with the name of the bound.
+func TestPendingIsFilledToItsLimit(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.MaxPendingBytes, config.MaxPending = 1000, 3 })
+	a := c.servers["a"]
+	a.core.Propose(c.now, make([]byte, 500-wire.EntryOverhead))
+	a.core.Propose(c.now, make([]byte, 501-wire.EntryOverhead))
+	a.core.Propose(c.now, make([]byte, 500-wire.EntryOverhead))
+	c.drain("a")
+	require.Len(t, a.answers, 1)
+	require.ErrorIs(t, a.answers[0].Err, raft.ErrOverloaded)
+	require.ErrorContains(t, a.answers[0].Err, "MaxPendingBytes")
+	a.answers = nil
+	c.servers["a"].core.Cancel(1, raft.ErrClosed)
+	for range 3 {
+		a.core.Propose(c.now, nil)
+	}
+	c.drain("a")
+	require.Len(t, a.answers, 2)
+	require.ErrorIs(t, a.answers[1].Err, raft.ErrOverloaded)
+	require.True(t, errors.Is(a.answers[1].Err, raft.ErrNotApplied))
+}
+
+// A leader's log is filled to its limits: one byte more waits.
+func TestUncommittedIsFilledToItsLimit(t *testing.T) {
+	for more := range 2 {
+		c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.MaxUncommittedBytes = 1000 })
+		c.elect("a")
+		c.pass(2 * heartbeat)
+		c.servers["b"].cut, c.servers["c"].cut = true, true
+		before := c.status("a").Last
+		for _, size := range []int{600, 400 + more} {
+			c.servers["a"].core.Propose(c.now, make([]byte, size-wire.EntryOverhead))
+		}
+		c.drain("a")
+		require.Equal(t, before+raft.Index(2-more), c.status("a").Last)
+		require.Empty(t, c.servers["a"].answers)
+	}
+}
+
+// A write is filled to its limit: one byte more waits for the next write.
+func TestWritesAreFilledToTheirLimit(t *testing.T) {
+	for more := range 2 {
+		c := newCoresWith(t, 1, func(config *raft.CoreConfig) { config.MaxWriteBytes = 1000 })
+		c.elect("a")
+		a := c.servers["a"]
+		a.slowDisk = true
+		for _, size := range []int{600, 400 + more} {
+			a.core.Propose(c.now, make([]byte, size-wire.EntryOverhead))
+		}
+		c.drain("a")
+		require.Len(t, a.writes, 1)
+		require.Len(t, a.writes[0].Entries, 2-more)
+		a.slowDisk = false
+		c.finishWrites("a")
+		require.Equal(t, c.status("a").Last, c.status("a").Stable)
+	}
 }

@@ -19,7 +19,9 @@ import "time"
 // checker, nothing is measured and the room stays what it was at the start.
 type tempo struct {
 	// room is how many bytes of work are handed out at a time. A single entry may be larger.
-	room int
+	// measured says that a whole piece of work was measured.
+	room     int
+	measured bool
 	// delay is what a piece of work takes beside the time for its bytes.
 	delay time.Duration
 	// since is when the work that is measured began. last is the work that was measured before.
@@ -74,6 +76,7 @@ func (t *tempo) done(now Instant, bytes, pieces int, goal time.Duration, least i
 	if t.last = w; 2*w.bytes < t.room {
 		return // it doesn't tell what a whole piece takes
 	}
+	t.measured = true
 	due := max(w.took-t.delay, w.took/8)
 	room := min(float64(w.bytes)*(float64(goal)/float64(max(due, 1))), float64(2*t.room))
 	t.room = min(max(int(room), t.room/2, least, 1), maxRoom)
@@ -102,10 +105,15 @@ func (t *tempo) backlog() int { return backlogRooms * t.room }
 
 // patience is how long the disk may take for what it is at before it is taken for one that stands
 // still: an election timeout, and more for a write of a single entry that is larger than the room.
+// As long as nothing is known of the disk, it may be as slow as any.
 func (c *Core) patience(watch deadlineName) time.Duration {
 	patience := c.config.ElectionTimeout
 	if watch == writeDeadline && len(c.out.flights) > 0 {
-		over := float64(max(c.out.flights[0].bytes-c.disk.room, 0)) / float64(c.disk.room)
+		room := c.disk.room
+		if !c.disk.measured {
+			room = min(room, max(micros(c.config.goal()), 1))
+		}
+		over := float64(max(c.out.flights[0].bytes-c.disk.room, 0)) / float64(room)
 		patience += time.Duration(min(over*float64(doubtful*c.config.goal()), 1<<60))
 	}
 	return patience
