@@ -255,12 +255,11 @@ func TestCanceledWaitIsNotApplied(t *testing.T) {
 	require.NotContains(t, c.commands("a"), "here")
 }
 
-// A server that was removed is told that its commands are lost or unknown. What it has forwarded,
-// and what waits at the leader, isn't taken then.
-func TestForwardsOfRemovedServersAreDropped(t *testing.T) {
+// What a disk that doesn't count has forwarded doesn't even wait.
+func TestForwardsOfAnotherDiskAreIgnored(t *testing.T) {
 	c := fullLeader(t)
 	_, forward := c.offer("b", "gone")
-	forward.FromIncarnation++ // as if the configuration named another disk by now
+	forward.FromIncarnation++
 	c.deliver(forward)
 	c.makeRoom()
 	require.Contains(t, c.commands("a"), "gone", "the disk that counts offers it again")
