@@ -7,6 +7,8 @@ import "slices"
 type machineWork struct {
 	// applying are the last indexes of the batches that the state machine works on.
 	applying []Index
+	// applyingBytes are the bytes of these batches.
+	applyingBytes []int `state:"luck"`
 	// fetching says that the next batch is being read from the disk. fetched is what was read.
 	fetching bool
 	fetched  []Entry `clone:"shared"`
@@ -27,7 +29,16 @@ func (w *machineWork) encode(s *stateEncoder) {
 func (w *machineWork) clone() machineWork {
 	n := *w
 	n.applying = slices.Clone(w.applying)
+	n.applyingBytes = slices.Clone(w.applyingBytes)
 	return n
+}
+
+// sum adds up.
+func sum(values []int) (total int) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
 
 // maxApplying bounds the batches that the state machine was handed and has not reported yet. What
@@ -48,18 +59,23 @@ func (c *Core) drainApply(e *Effects) {
 		entries := c.fetched
 		c.fetched = nil
 		if entries == nil {
-			entries = l.tail.entries(l.handed, last, maxInt)
+			entries = l.tail.entries(l.handed, last, c.machine.room)
 		}
 		if entries == nil {
 			c.fetching = true
 			c.fetch(Fetch{After: l.handed, Last: last, MaxBytes: fetchBytes})
 			return
 		}
+		bytes := 0
 		for i := range entries {
-			c.snapshots.handedBytes += uint64(entries[i].Size())
+			bytes += entries[i].Size()
 		}
+		if len(c.applying) == 0 {
+			c.machine.begin(c.now)
+		}
+		c.snapshots.handedBytes += uint64(bytes)
 		l.handed = entries[len(entries)-1].Index
-		c.applying = append(c.applying, l.handed)
+		c.applying, c.applyingBytes = append(c.applying, l.handed), append(c.applyingBytes, bytes)
 		e.Apply = append(e.Apply, entries)
 	}
 }
@@ -76,13 +92,15 @@ func (c *Core) Applied(now Instant, batch Batch) {
 	for done < len(c.applying) && c.applying[done] <= batch.Last {
 		done++
 	}
+	c.machine.done(c.now, sum(c.applyingBytes[:done]), done, c.config.goal(), 1)
 	c.applying = append(c.applying[:0], c.applying[done:]...)
+	c.applyingBytes = append(c.applyingBytes[:0], c.applyingBytes[done:]...)
 	c.callsMet(before)
 	c.commandsApplied(&batch)
 	c.fingerprintsTaken(&batch)
 	c.noticeRemoval()
 	if r, leads := c.role.(*leader); leads {
-		r.releaseQuota(min(l.commit, l.stable), l.applied)
+		r.releaseQuota(l)
 	}
 }
 

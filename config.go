@@ -88,7 +88,9 @@ type Config struct {
 
 	// MaxCommandBytes is the size of the largest command, in bytes (1 MiB, at most
 	// wire.MaxCommandSize, which is 1 GiB). A larger command is refused with ErrTooLarge. While a
-	// large command is on its way, smaller ones wait behind it.
+	// large command is on its way, smaller ones wait behind it. It is at most what the Transport
+	// carries in a message (MessageLimiter) and what the Storage takes in a Write (WriteLimiter),
+	// where 4 KiB are for the rest. The default is less than 1 MiB if one of them demands it.
 	MaxCommandBytes int
 
 	// Validate, when not nil, is asked about each command that is proposed at this server, before
@@ -119,9 +121,12 @@ type Config struct {
 
 	// MaxPending bounds how many commands, and how many reads, of callers at this server may wait
 	// (65,536, at most 131,072). MaxPendingBytes bounds the size of those commands in bytes (64
-	// MiB). MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed
-	// and on its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state
-	// machine has applied (64 MiB). What would exceed one of them is refused with ErrOverloaded.
+	// MiB). What would exceed one of the two is refused with ErrOverloaded, which names it.
+	//
+	// MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed and on
+	// its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state machine has
+	// applied (64 MiB). A command that would exceed one of these two waits. It also waits while the
+	// leader's disk, or its state machine, has more to do than it does in about two Heartbeats.
 	// Larger limits bear a longer burst, and cost memory.
 	MaxPending, MaxPendingBytes, MaxUncommittedBytes, MaxUnappliedBytes int
 
@@ -198,12 +203,13 @@ func (c *Config) normalize() (CoreConfig, error) {
 	case c.Transport == nil:
 		return CoreConfig{}, fmt.Errorf("%w: no Transport", ErrConfig)
 	}
+	outside := c.outsideLimits()
 	for _, limit := range []struct {
 		value        *int
 		name         string
 		defaultValue int
 	}{
-		{&c.MaxCommandBytes, "MaxCommandBytes", defaultMaxCommandBytes},
+		{&c.MaxCommandBytes, "MaxCommandBytes", max(min(defaultMaxCommandBytes, outside.message-besideCommand, outside.write-besideCommand), 1)},
 		{&c.MaxInboxMessages, "MaxInboxMessages", defaultMaxInboxMessages},
 		{&c.MaxInboxBytes, "MaxInboxBytes", defaultMaxInboxBytes},
 		{&c.SnapshotBytesPerSecond, "SnapshotBytesPerSecond", 0},
@@ -219,6 +225,9 @@ func (c *Config) normalize() (CoreConfig, error) {
 	}
 	if c.MaxCommandBytes > wire.MaxCommandSize {
 		return CoreConfig{}, fmt.Errorf("%w: MaxCommandBytes is %d, more than %d", ErrConfig, c.MaxCommandBytes, wire.MaxCommandSize)
+	}
+	if err := outside.hold(c.MaxCommandBytes); err != nil {
+		return CoreConfig{}, err
 	}
 	if c.MaxSessions > wire.MaxSessions || c.MaxSessionBytes > wire.MaxSessionBytes {
 		return CoreConfig{}, fmt.Errorf("%w: MaxSessions is %d and MaxSessionBytes %d, more than %d and %d", ErrConfig,
@@ -237,8 +246,53 @@ func (c *Config) normalize() (CoreConfig, error) {
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err
 	}
+	outside.bound(&core)
 	c.MaxPending, c.MaxPendingBytes = core.MaxPending, core.MaxPendingBytes
 	return core, nil
+}
+
+// outsideLimits are what the transport carries in one message, and what the storage takes in one
+// write, in bytes.
+type outsideLimits struct{ message, write int }
+
+const (
+	// besideCommand is more than what a message, or a write, takes beside its only command: the
+	// envelope, the origin and the session.
+	besideCommand = 4 << 10
+	// mostPerByte is how many bytes an encoded entry, or the entry of a write, takes at most for
+	// each that Entry.Size counts.
+	mostPerByte = 6
+)
+
+// outsideLimits asks the transport and the storage. What says nothing has no limit.
+func (c *Config) outsideLimits() outsideLimits {
+	o := outsideLimits{message: maxInt, write: maxInt}
+	if t, ok := c.Transport.(MessageLimiter); ok {
+		o.message = t.MaxMessage()
+	}
+	if s, ok := c.Storage.(WriteLimiter); ok {
+		o.write = s.MaxWrite()
+	}
+	return o
+}
+
+// hold returns an error if a command of so many bytes could get into the log, and then no further.
+func (o *outsideLimits) hold(command int) error {
+	if command > o.message-besideCommand {
+		return fmt.Errorf("%w: MaxCommandBytes is %d, and the Transport's MaxMessage is %d: it must be larger by %d",
+			ErrConfig, command, o.message, besideCommand)
+	}
+	if command > o.write-besideCommand {
+		return fmt.Errorf("%w: MaxCommandBytes is %d, and the Storage's MaxWrite is %d: it must be larger by %d",
+			ErrConfig, command, o.write, besideCommand)
+	}
+	return nil
+}
+
+// bound bounds what a core puts into one message, and into one write.
+func (o *outsideLimits) bound(core *CoreConfig) {
+	core.MaxAppendBytes = max(min(core.MaxAppendBytes, (o.message-besideCommand)/mostPerByte), 1)
+	core.MaxWriteBytes = max(min(core.MaxWriteBytes, o.write/mostPerByte), 1)
 }
 
 // ownAddress returns the address at which others reach this server. It is in the config, or else in

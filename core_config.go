@@ -51,8 +51,9 @@ type CoreConfig struct {
 	MaxLease, ClockDrift time.Duration
 
 	// MaxUncommittedBytes bounds the log above min(commit, stable). MaxUnappliedBytes bounds the
-	// log above applied. MaxPendingBytes bounds the commands that callers at this server wait for.
-	// Each is 64 MiB by default. A proposal beyond any of them is refused.
+	// log above applied. A proposal beyond one of them waits. MaxPendingBytes bounds the commands
+	// that callers at this server wait for. A proposal beyond it is refused. Each is 64 MiB by
+	// default.
 	MaxUncommittedBytes, MaxUnappliedBytes, MaxPendingBytes int
 	// MaxPending bounds how many commands, and how many reads, callers at this server may wait for
 	// (65,536, at most 131,072).
@@ -72,8 +73,9 @@ type CoreConfig struct {
 	// one.
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
 	// MaxWrites bounds the writes that are handed out and not yet persisted (1). What is to be
-	// written meanwhile gathers in the next one.
-	MaxWrites int
+	// written meanwhile gathers in the next one. MaxWriteBytes bounds the entries in one write (2
+	// MiB). The first entry may be larger. A disk that is slower than that is given less at a time.
+	MaxWrites, MaxWriteBytes int
 
 	// Level is the highest level that this server may know. 0 stands for LatestLevel. A lower level
 	// here keeps the whole cluster at that level.
@@ -138,6 +140,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.WindowBytes, "WindowBytes", defaultWindowBytes},
 		{&c.TailBytes, "TailBytes", defaultTailBytes},
 		{&c.MaxWrites, "MaxWrites", defaultMaxWrites},
+		{&c.MaxWriteBytes, "MaxWriteBytes", maxRoom},
 		{&c.SnapshotMinBytes, "SnapshotMinBytes", defaultSnapshotMinBytes},
 		{&c.SnapshotFactor, "SnapshotFactor", defaultSnapshotFactor},
 		{&c.SnapshotRetainBytes, "SnapshotRetainBytes", defaultSnapshotRetainBytes},

@@ -55,10 +55,10 @@
 // # Reading order
 //
 //	the words    doc types errors config machine storage transport
-//	the heart    raft core_config admission outbox log tail deadlines quorum
+//	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
 //	replication  replication progress quota fetch applying apply
-//	commands     proposals forwards sessions administration
+//	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
 //	members      membership membership_change membership_catchup rollback upgrade

@@ -22,9 +22,9 @@ var (
 
 // Reasons why a command was not applied, or a read was not served.
 var (
-	// ErrOverloaded says that too much is waiting already: to be committed, to be applied or to be
-	// sent to a leader. The limits are those of Config. It makes sense to wait before the next
-	// attempt.
+	// ErrOverloaded says that callers at this server ask for more at one time than a limit allows.
+	// The text names the limit, a field of Config: mostly MaxPending or MaxPendingBytes. It makes
+	// sense to wait before the next attempt. Whoever asks for less is made to wait, not refused.
 	ErrOverloaded = errors.New("raft: overloaded")
 
 	// ErrTooLarge says that the command has more bytes than Config.MaxCommandBytes.
@@ -174,6 +174,12 @@ var ErrMalformed = wire.ErrMalformed
 
 // notApplied returns an error that wraps ErrNotApplied and its reason.
 func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }
+
+// These say which limit callers exceed.
+var (
+	errMaxPending      = fmt.Errorf("%w: MaxPending", ErrOverloaded)
+	errMaxPendingBytes = fmt.Errorf("%w: MaxPendingBytes", ErrOverloaded)
+)
 
 // stopped returns an error that wraps ErrStopped and its cause.
 func stopped(cause error) error { return fmt.Errorf("%w: %w", ErrStopped, cause) }

@@ -82,6 +82,8 @@ const (
 	// WaitNextTerm: the leader that the command or call was offered to is gone. What its successor
 	// commits will show whether the command is in the log.
 	WaitNextTerm WaitReason = "an entry of a later term"
+	// WaitRoom: this server leads. It, or a majority, has too much to do to take more for now.
+	WaitRoom WaitReason = "room in the leader's log"
 	// WaitStored: this server leads. Servers don't hold the entry at Index on their disks yet.
 	WaitStored WaitReason = "a majority to store"
 	// WaitRound: this server leads. Servers haven't confirmed that since the read came (§6.4).
@@ -335,13 +337,13 @@ func (c *Core) commandWaits() (number uint64, wait *Wait) {
 		wait = &Wait{On: WaitLeader}
 	case item.state == pendingLogged:
 		index := c.findOwn(item.number)
-		if index == 0 && item.term < c.state.Term {
+		if wait = c.applyWaits(index); index == 0 && item.term < c.state.Term {
 			wait = &Wait{On: WaitNextTerm}
-			break
 		}
-		wait = c.applyWaits(index)
 	case item.term < c.state.Term && item.state == pendingForwarded:
 		wait = &Wait{On: WaitNextTerm}
+	case item.state == pendingFree && to == c.id:
+		wait = &Wait{On: WaitRoom}
 	default:
 		wait = &Wait{On: WaitAnswer, Servers: []ServerID{to}}
 	}

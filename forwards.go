@@ -15,6 +15,8 @@ type originForwards struct {
 	// numbers from lowest on.
 	lowest uint64
 	seen   []forwardState
+	// waiting adds up the bytes of those that wait for room.
+	waiting int `state:"derived"`
 }
 
 func (f *originForwards) encode(s *stateEncoder) {
@@ -37,6 +39,7 @@ const (
 	forwardNew forwardState = iota
 	forwardTaken
 	forwardRefused
+	forwardWaits // for room in the leader's log
 )
 
 // maxForwarded bounds how far a forwarded number may be above the origin's lowest unanswered one.
@@ -69,8 +72,40 @@ func (l *leader) forwardsOf(origin Origin, incarnation Incarnation, lowest uint6
 	return &l.forwards[len(l.forwards)-1]
 }
 
-// takeForwards appends forwarded commands, each number once. It refuses those that exceed the
-// limits, and those of a kind that isn't in force.
+// forwarded returns what became of a number that an origin has forwarded, or nil if the origin
+// doesn't offer that number any more.
+func (l *leader) forwarded(origin Origin, incarnation Incarnation, number uint64) *forwardState {
+	f := l.originOf(origin, incarnation)
+	if f == nil || number < f.lowest || number-f.lowest >= uint64(len(f.seen)) {
+		return nil
+	}
+	return &f.seen[number-f.lowest]
+}
+
+// originOf returns what the leader remembers of an origin with its disk, or nil.
+func (l *leader) originOf(origin Origin, incarnation Incarnation) *originForwards {
+	for i := range l.forwards {
+		if f := &l.forwards[i]; f.origin == origin && f.incarnation == incarnation {
+			return f
+		}
+	}
+	return nil
+}
+
+// takeForward appends a forwarded command that was charged.
+func (c *Core) takeForward(l *leader, incarnation Incarnation, e Entry) {
+	if state := l.forwarded(e.Origin, incarnation, e.Number); state != nil {
+		*state = forwardTaken
+	}
+	c.appendEntry(e)
+	if p := l.peer(e.Origin.Server); p != nil {
+		p.owed = max(p.owed, c.log.last)
+	}
+}
+
+// takeForwards takes forwarded commands, each number once: into the log, or to wait until there is
+// room. It refuses those of a kind that isn't in force. If no more may wait, it gives no answer:
+// their origin offers them again.
 func (c *Core) takeForwards(m *wire.Message) {
 	l, leads := c.role.(*leader)
 	if !leads || !c.log.configuration().Names(m.From, m.FromIncarnation) {
@@ -86,6 +121,7 @@ func (c *Core) takeForwards(m *wire.Message) {
 		return
 	}
 	var refused []uint64
+	busy := len(l.waiting) > 0 || c.proposals.nextFree < c.proposals.next // others come first
 	for i := range request.Commands {
 		e := &request.Commands[i]
 		if e.Number < f.lowest || e.Number-f.lowest >= maxForwarded {
@@ -96,10 +132,16 @@ func (c *Core) takeForwards(m *wire.Message) {
 			f.seen = append(f.seen, forwardNew)
 		}
 		if f.seen[at] == forwardNew {
-			f.seen[at] = forwardRefused
-			if c.inForce(e.Kind) && c.charge(l, e.Size()) {
+			entry := Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data}
+			switch {
+			case !c.inForce(e.Kind):
+				f.seen[at] = forwardRefused
+			case !busy && c.charge(l, e.Size()):
 				f.seen[at] = forwardTaken
-				c.appendEntry(Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data})
+				c.appendEntry(entry)
+			case l.wait(f, &c.config, entry):
+				busy = true
+				f.seen[at] = forwardWaits
 			}
 		}
 		if f.seen[at] == forwardRefused {

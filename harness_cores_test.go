@@ -141,7 +141,7 @@ func (c *cores) restart(id raft.ServerID) { c.start(id) }
 func (c *cores) drain(id raft.ServerID) {
 	s := c.servers[id]
 	for n, again := 0, true; again; n++ {
-		require.Less(c.t, n, 1000, "effects without end at server %s", id)
+		require.Less(c.t, n, 5000, "effects without end at server %s", id)
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false

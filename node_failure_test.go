@@ -195,9 +195,14 @@ func TestOverload(t *testing.T) {
 					} else {
 						require.ErrorIs(t, got.err, raft.ErrOverloaded)
 						require.ErrorIs(t, got.err, raft.ErrNotApplied)
+						require.ErrorContains(t, got.err, map[string]string{"commands": "MaxPending", "bytes": "MaxPendingBytes"}[name])
 					}
 				}
-				require.InDelta(t, 10, accepted, 1)
+				if strings.HasPrefix(name, "un") {
+					require.Equal(t, 30, accepted, "they are made to wait")
+				} else {
+					require.InDelta(t, 10, accepted, 1)
+				}
 				require.Len(t, c.machines["a"].applied(), accepted, "what was refused is not applied")
 				_, err := node.Propose(t.Context(), []byte("afterwards"))
 				require.NoError(t, err)

@@ -185,10 +185,12 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(got.proposals) >= in.maxProposals,
-		len(got.proposals) > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
+	case len(got.proposals) >= in.maxProposals:
 		in.mu.Unlock()
-		return ErrOverloaded
+		return errMaxPending
+	case len(got.proposals) > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
+		in.mu.Unlock()
+		return errMaxPendingBytes
 	}
 	got.commandBytes += len(p.Data)
 	got.proposals = append(got.proposals, proposed{p, w})
@@ -205,7 +207,7 @@ func (in *inbox) read(w *waiter) error {
 		return refused
 	case len(in.intake.reads) >= in.maxProposals:
 		in.mu.Unlock()
-		return ErrOverloaded
+		return errMaxPending
 	}
 	in.intake.reads = append(in.intake.reads, w)
 	in.added()

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"slices"
+	"time"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -99,6 +100,8 @@ type flight struct {
 	last Index
 	// snapshot is the one that the write makes the current one. It is nil if there is none.
 	snapshot *storedSnapshot
+	// bytes are those of the write's entries.
+	bytes int `state:"luck"`
 }
 
 func (f *flight) encode(s *stateEncoder) {
@@ -182,9 +185,9 @@ func (o *outbox) truncated(after Index) {
 }
 
 // persisted notes that every write up to n is durable, and releases the messages that waited for
-// these writes. It returns how far these writes make the log stable, and the last snapshot that
-// they made the current one.
-func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapshot) {
+// these writes. It returns how far these writes make the log stable, the last snapshot that they
+// made the current one, and how many bytes of entries were in how many of them.
+func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapshot, bytes, writes int) {
 	assert(n > o.durable && n <= o.issued, "Writes Persist In Order")
 	o.durable = n
 	done := 0
@@ -195,6 +198,7 @@ func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapsho
 		if s := o.flights[done].snapshot; s != nil {
 			snapshot = s
 		}
+		bytes += o.flights[done].bytes
 		done++
 	}
 	o.flights = append(o.flights[:0], o.flights[done:]...)
@@ -209,38 +213,47 @@ func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapsho
 	}
 	clear(o.held[len(kept):])
 	o.held = kept
-	return stable, snapshot
+	return stable, snapshot, bytes, done
 }
 
-// drainWrite hands out everything that isn't written yet, as one write.
+// drainWrite hands out what isn't written yet, as one write: as much as the disk does in a while
+// (pace). The rest of the log waits for the next write. The state never waits for entries: each
+// write carries the whole of it.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
 	if !o.dirty && o.snapshot == nil && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
 		return
 	}
 	o.issued++
-	o.flights = append(o.flights, flight{o.issued, l.last, o.snapshot})
-	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, maxInt)}
+	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, min(c.disk.room, c.config.MaxWriteBytes))}
+	l.written += Index(len(e.Write.Entries))
+	bytes := 0
+	for i := range e.Write.Entries {
+		bytes += e.Write.Entries[i].Size()
+	}
+	if len(o.flights) == 0 {
+		c.disk.begin(c.now)
+	}
+	o.flights = append(o.flights, flight{o.issued, l.written, o.snapshot, bytes})
 	if s := o.snapshot; s != nil {
 		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
 		l.compact(s.compact)
 	}
 	o.dirty, o.snapshot = false, nil
-	l.written = l.last
 	c.diskStarts(writeDeadline)
 }
 
 // diskStarts begins to watch the disk's writes or reads, unless they are watched already.
 func (c *Core) diskStarts(watch deadlineName) {
 	if c.deadlines[watch].state == deadlineOff {
-		c.arm(watch, c.config.ElectionTimeout)
+		c.arm(watch, c.patience(watch))
 	}
 }
 
 // diskMoved notes that the disk has finished a write or a read, and watches on if it owes more.
 func (c *Core) diskMoved(watch deadlineName, owed int) {
 	if owed > 0 {
-		c.arm(watch, c.config.ElectionTimeout)
+		c.arm(watch, c.patience(watch))
 	} else {
 		c.disarm(watch)
 	}
@@ -254,9 +267,10 @@ func (c *Core) diskStalled() bool { return c.passed(writeDeadline) || c.passed(r
 func (c *Core) Persisted(now Instant, n WriteNumber) {
 	c.advance(now)
 	l := &c.log
-	stable, snapshot := c.out.persisted(n)
+	stable, snapshot, bytes, writes := c.out.persisted(n)
 	l.stable = max(l.stable, stable)
 	assert(l.stable <= l.written, "Cursors Ordered")
+	c.disk.done(c.now, bytes, writes, c.config.goal()/time.Duration(c.config.MaxWrites), micros(c.config.goal()))
 	c.diskMoved(writeDeadline, len(c.out.flights))
 	if snapshot != nil {
 		c.snapshotCurrent(snapshot)

@@ -1,6 +1,10 @@
 package raft
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // progress is what a leader knows of one peer, and what is on its way to that peer.
 //
@@ -100,9 +104,15 @@ func (p *probing) encode(s *stateEncoder) {
 type inFlight struct {
 	window      []windowed
 	windowBytes int `state:"derived"`
+	// large is an entry that was read from the disk and didn't fit into the window. Unless it is
+	// remembered, it is read again and again.
+	large windowed
 }
 
-func (f *inFlight) encode(s *stateEncoder) { encodeList(s, f.window, (*windowed).encode) }
+func (f *inFlight) encode(s *stateEncoder) {
+	encodeList(s, f.window, (*windowed).encode)
+	f.large.encode(s)
+}
 
 func (f *inFlight) clone() inFlight {
 	n := *f
@@ -134,6 +144,25 @@ func (p *progress) full(config *CoreConfig) bool {
 		return p.waiting
 	}
 	return len(p.window) >= config.WindowMessages || p.windowBytes >= config.WindowBytes
+}
+
+// room returns how many bytes of entries the window has room for, in one append. That may be less
+// than 0.
+func (p *progress) room(config *CoreConfig) int {
+	return config.WindowBytes - p.windowBytes - wire.MessageOverhead
+}
+
+// demands returns how much room the window must have for the next entry, as far as that is known.
+func (p *progress) demands() int {
+	if p.large.last == p.next {
+		return p.large.bytes
+	}
+	return wire.EntryOverhead
+}
+
+// fits says whether the first of the entries may be sent. An empty window takes any.
+func (p *progress) fits(entries []Entry, room int) bool {
+	return len(p.window) == 0 || len(entries) == 0 || entries[0].Size() <= room
 }
 
 // sent notes that an append was sent.

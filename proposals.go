@@ -35,8 +35,8 @@ type proposals struct {
 	// nextFree is a lower bound on the numbers of the commands that are free to be offered.
 	nextFree uint64
 	// unseen counts the commands that were forwarded, and neither answered nor seen in the log
-	// since.
-	unseen int `state:"derived"`
+	// since. unseenBytes adds up their bytes. No more than WindowBytes are on their way at a time.
+	unseen, unseenBytes int `state:"derived"`
 	// proven is the term of the last entry applied.
 	proven Term
 }
@@ -71,6 +71,9 @@ type pending struct {
 	// if it hasn't.
 	index Index
 }
+
+// size is what the command counts for against limits.
+func (p *pending) size() int { return len(p.data) + wire.EntryOverhead }
 
 func (p *pending) encode(s *stateEncoder) {
 	s.numbers(p.number, uint64(p.kind), flag(p.only), uint64(p.state), uint64(p.term), uint64(p.fence), uint64(p.index))
@@ -144,7 +147,7 @@ func (p *proposals) from(number uint64) *pending {
 // answered lets go of an item. An answered item takes no room for long, even while an earlier
 // command waits.
 func (p *proposals) answered(item *pending) {
-	p.bytes -= len(item.data) + wire.EntryOverhead
+	p.bytes -= item.size()
 	*item = pending{number: item.number, state: pendingDone}
 	p.done++
 	for p.skip < len(p.items) && p.items[p.skip].state == pendingDone {
@@ -203,8 +206,8 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotInForce)})
 		return number
 	}
-	if p.count() >= c.config.MaxPending || p.bytes > 0 && p.bytes+size > c.config.MaxPendingBytes {
-		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrOverloaded)})
+	if err := p.exceeds(&c.config, size); err != nil {
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(err)})
 		return number
 	}
 	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.Proposable() {
@@ -216,6 +219,18 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	})
 	p.bytes += size
 	return number
+}
+
+// exceeds returns an error that wraps ErrOverloaded, and names the limit, if one more command of
+// this size may not wait.
+func (p *proposals) exceeds(config *CoreConfig, size int) error {
+	switch {
+	case p.count() >= config.MaxPending:
+		return errMaxPending
+	case p.bytes > 0 && p.bytes+size > config.MaxPendingBytes:
+		return errMaxPendingBytes
+	}
+	return nil
 }
 
 // Cancel ends a Propose. The command gets its Answer: with ErrNotApplied if no copy of the command
@@ -250,6 +265,7 @@ func (c *Core) answer(number uint64, a Answer) {
 func (c *Core) unforward(item *pending) {
 	if item.state == pendingForwarded {
 		c.proposals.unseen--
+		c.proposals.unseenBytes -= item.size()
 	}
 }
 
@@ -274,61 +290,19 @@ func (c *Core) refuseFenced() {
 
 // offerProposals offers the free commands to the leader, if one is known.
 func (c *Core) offerProposals() {
+	if l, leads := c.role.(*leader); leads {
+		c.takeIn(l)
+		return
+	}
 	p := &c.proposals
-	to := c.leaderID()
-	if to == "" || p.nextFree >= p.next {
-		return
+	if to := c.leaderID(); to != "" && p.nextFree < p.next && !c.armed(resignDeadline) {
+		c.forward(to, p.nextFree, pendingFree, maxInt)
 	}
-	l, leads := c.role.(*leader)
-	if leads && l.handover.to != "" || c.armed(resignDeadline) {
-		return // until another server leads, or this one goes on
-	}
-	first := p.nextFree
-	p.nextFree = p.next
-	if leads {
-		c.log.tail.expect(c.acceptable(l, first))
-		for item := p.from(first); item != nil; item = p.from(first) {
-			first = item.number + 1
-			c.offerHere(l, item)
-		}
-		return
-	}
-	c.forward(to, first, pendingFree, maxInt)
-}
-
-// acceptable counts the commands that offerHere will append, from a number on.
-func (c *Core) acceptable(l *leader, first uint64) (count int) {
-	p := &c.proposals
-	uncommitted, unapplied := l.uncommitted, l.unapplied
-	for at := p.place(first); at < len(p.items); at++ {
-		item := &p.items[at]
-		size := len(item.data) + wire.EntryOverhead
-		if item.state == pendingFree && c.inForce(item.kind) && !c.exceeds(uncommitted, unapplied, size) {
-			count, uncommitted, unapplied = count+1, uncommitted+size, unapplied+size
-		}
-	}
-	return count
-}
-
-// offerHere appends a command to this leader's own log, or refuses it.
-func (c *Core) offerHere(l *leader, item *pending) {
-	if item.state != pendingFree {
-		return
-	}
-	if !c.inForce(item.kind) {
-		c.answer(item.number, Answer{Err: notApplied(ErrNotInForce)})
-		return
-	}
-	if !c.charge(l, len(item.data)+wire.EntryOverhead) {
-		c.answer(item.number, Answer{Err: notApplied(ErrOverloaded)})
-		return
-	}
-	item.state, item.term, item.index = pendingLogged, c.state.Term, c.log.last+1
-	c.appendEntry(Entry{Kind: item.kind, Origin: c.Origin(), Number: item.number, Data: item.data})
 }
 
 // forward sends the commands in a state, from a number on, to the leader of this term. The messages
-// have a bounded size. It stops after about limit bytes.
+// have a bounded size. It stops after about limit bytes. Free commands that would make more than
+// WindowBytes unseen stay free until others were seen: the leader may have no room for them.
 func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int) {
 	p := &c.proposals
 	var entries []Entry
@@ -344,6 +318,12 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 		if item.state != state || state == pendingForwarded && item.term != c.state.Term {
 			continue
 		}
+		if state == pendingFree {
+			if p.unseen > 0 && p.unseenBytes+item.size() > c.config.WindowBytes {
+				break
+			}
+			p.nextFree = item.number + 1
+		}
 		e := Entry{Kind: item.kind, Number: item.number, Data: item.data}
 		if bytes > 0 && bytes+e.Size() > c.config.MaxAppendBytes {
 			flush()
@@ -354,6 +334,7 @@ func (c *Core) forward(to ServerID, first uint64, state pendingState, limit int)
 		if state == pendingFree {
 			item.state, item.term, item.index = pendingForwarded, c.state.Term, 0
 			p.unseen++
+			p.unseenBytes += item.size()
 		}
 	}
 	flush()

@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A leader that refuses most of what it is offered makes room in its log only for what it takes.
-func TestRefusedCommandsGetNoRoom(t *testing.T) {
+// A leader for which most commands have to wait makes room in its log only for those that it takes.
+func TestWaitingCommandsGetNoRoom(t *testing.T) {
 	const size, taken, offered = 100, 10, 2000
 	c, err := NewCore(CoreConfig{
 		ID: "a", Incarnation: 1, Bootstrap: []Server{{ID: "a"}},
@@ -39,11 +39,13 @@ func TestRefusedCommandsGetNoRoom(t *testing.T) {
 		for range offered {
 			c.Propose(now, command)
 		}
-		turn()
-		require.Equal(t, before+taken, c.log.last, "the others are refused")
+		c.Drain(&e)
+		require.Equal(t, before+taken, c.log.last, "the others wait")
 		for number := c.proposals.base(); c.proposals.count() > 0; number++ {
 			c.Cancel(number, ErrClosed) // the test doesn't deliver its answers
 		}
+		c.Persisted(now, e.Write.Number)
+		turn()
 	}
 	room := 0
 	for i := range c.log.tail.chunks {

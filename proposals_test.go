@@ -153,43 +153,133 @@ func TestCancelSaysWhetherTheCommandLeft(t *testing.T) {
 	require.Len(t, b.answers, 2)
 }
 
-// What a leader refuses, it refuses for its whole term: "not applied" is a promise.
-func TestRefusalIsRemembered(t *testing.T) {
-	c := founded(t, 3)
-	a := c.servers["a"]
-	a.config.MaxUncommittedBytes = 1000
-	c.restart("a")
-	c.pass(election)
+// fullLeader returns a cluster whose leader a has no room for another command: it has one, and no
+// disk beside its own has that.
+func fullLeader(t *testing.T) *cores {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.MaxUncommittedBytes = 1000 })
 	c.elect("a")
 	c.pass(3 * heartbeat)
-	for _, id := range []raft.ServerID{"a", "b", "c"} {
+	for _, id := range c.ids {
 		c.servers[id].answers = nil
 	}
 	c.servers["c"].cut = true
 	c.servers["b"].slowDisk = true
-	a.core.Propose(c.now, make([]byte, 900))
+	c.servers["a"].core.Propose(c.now, make([]byte, 900))
 	c.drain("a")
-	number, forward := c.offer("b", "too much")
-	c.deliver(forward)
-	refusals := c.take(is(wire.KindForwardResponse))
-	require.Len(t, refusals, 1)
-	require.Equal(t, []uint64{number}, refusals[0].ForwardResponse().Refused)
+	return c
+}
 
-	// There is room again, and a copy of the forward arrives before the origin has heard of the
-	// refusal.
-	c.settle()
-	c.finishWrites("b")
+// makeRoom lets a full leader commit what it has.
+func (c *cores) makeRoom() {
 	c.servers["b"].slowDisk = false
 	c.settle()
+	c.finishWrites("b")
+	c.settle()
+	c.pass(4 * heartbeat)
+}
+
+// A forwarded command for which the leader has no room waits there, and is neither refused nor
+// lost nor taken twice, however often it comes.
+func TestForwardsWaitForRoom(t *testing.T) {
+	c := fullLeader(t)
+	_, first := c.offer("b", "first")
+	_, second := c.offer("b", "second")
+	for range 3 {
+		c.deliver(first)
+		c.deliver(second)
+	}
+	require.Empty(t, c.take(is(wire.KindForwardResponse)))
+	require.Empty(t, c.servers["b"].answers)
+	c.makeRoom()
+	require.Equal(t, []string{"first", "second"}, c.commands("b")[len(c.commands("b"))-2:])
+	require.Len(t, c.commands("b"), 3)
+	require.Len(t, c.servers["b"].answers, 2)
+	for _, answer := range c.servers["b"].answers {
+		require.NoError(t, answer.Err)
+	}
+}
+
+// Those who wait at the leader, and those who wait elsewhere, take turns.
+func TestWaitingCommandsTakeTurns(t *testing.T) {
+	c := fullLeader(t)
+	for _, command := range []string{"b1", "b2", "b3"} {
+		_, forward := c.offer("b", command)
+		c.deliver(forward)
+	}
+	for _, command := range []string{"a1", "a2", "a3"} {
+		c.servers["a"].core.Propose(c.now, []byte(command))
+	}
+	c.drain("a")
+	require.Equal(t, raft.WaitStored, c.servers["a"].core.Explain().Command.Wait.On)
+	c.makeRoom()
+	got := c.commands("a")[1:]
+	require.Len(t, got, 6)
+	for i := range 3 {
+		require.ElementsMatch(t, []string{fmt.Sprint("a", i+1), fmt.Sprint("b", i+1)}, got[2*i:2*i+2])
+	}
+}
+
+// A command that is too large for the room left holds up smaller ones. Otherwise it might wait for
+// ever.
+func TestLargeCommandsAreNotOvertaken(t *testing.T) {
+	c := fullLeader(t)
+	a := c.servers["a"]
+	a.core.Propose(c.now, make([]byte, 2000))
+	a.core.Propose(c.now, nil)
+	c.drain("a")
+	last := c.status("a").Last
+	_, forward := c.offer("b", "small")
 	c.deliver(forward)
+	require.Equal(t, last, c.status("a").Last)
+	c.makeRoom()
+	require.Len(t, c.commands("a"), 4)
+	require.Equal(t, "small", c.commands("a")[1], "it was the turn of a forwarded command")
+	require.Len(t, c.commands("a")[2], 2000)
+}
+
+// A command that is canceled while it waits at the leader itself was never offered.
+func TestCanceledWaitIsNotApplied(t *testing.T) {
+	c := fullLeader(t)
+	a, b := c.servers["a"], c.servers["b"]
+	number := a.core.Propose(c.now, []byte("here"))
+	c.drain("a")
+	a.core.Cancel(number, context.Canceled)
+	away, forward := c.offer("b", "away")
+	c.deliver(forward)
+	b.core.Cancel(away, context.Canceled)
+	c.drain("a")
+	c.drain("b")
+	require.ErrorIs(t, a.answers[len(a.answers)-1].Err, raft.ErrNotApplied)
+	require.ErrorIs(t, b.answers[len(b.answers)-1].Err, raft.ErrOutcomeUnknown)
+	c.makeRoom()
+	require.NotContains(t, c.commands("a"), "here")
+}
+
+// What a disk that doesn't count has forwarded doesn't even wait.
+func TestForwardsOfAnotherDiskAreIgnored(t *testing.T) {
+	c := fullLeader(t)
+	_, forward := c.offer("b", "gone")
+	forward.FromIncarnation++
+	c.deliver(forward)
+	c.makeRoom()
+	require.Contains(t, c.commands("a"), "gone", "the disk that counts offers it again")
+	require.Len(t, c.commands("a"), 2)
+}
+
+// A leader takes no more of what waits once it hands over. If that is given up, it goes on.
+func TestWaitingCommandsWaitForTheHandover(t *testing.T) {
+	c := fullLeader(t)
+	_, forward := c.offer("b", "later")
+	c.deliver(forward)
+	require.NoError(t, c.servers["a"].core.Transfer(c.now, "c"))
+	last := c.status("a").Last
+	c.servers["b"].slowDisk = false
+	c.finishWrites("b")
 	c.settle()
-	c.deliver(refusals[0])
-	c.settle()
-	c.pass(2 * heartbeat)
-	require.Len(t, c.servers["b"].answers, 1)
-	require.ErrorIs(t, c.servers["b"].answers[0].Err, raft.ErrNotApplied)
-	require.ErrorIs(t, c.servers["b"].answers[0].Err, raft.ErrOverloaded)
-	require.NotContains(t, c.commands("b"), "too much")
+	c.pass(3 * heartbeat)
+	require.Equal(t, last, c.status("a").Last)
+	c.pass(2 * election)
+	require.Contains(t, c.commands("a"), "later")
 }
 
 // A leader without a quorum refuses commands rather than let its log grow.

@@ -3,20 +3,29 @@ package raft
 import "slices"
 
 // quota counts the commands that a leader has taken in its term against its limits
-// (CoreConfig.MaxUncommittedBytes and MaxUnappliedBytes).
+// (CoreConfig.MaxUncommittedBytes and MaxUnappliedBytes), and against what its disk and its state
+// machine do in a while (tempo).
 type quota struct {
 	// charges are in the order of the log. charges[:released] are applied. charges[:counted] are
-	// committed and stable.
-	charges           []charge
-	released, counted int
-	// uncommitted adds up the charges from counted on, in bytes. unapplied adds up those from
-	// released on.
-	uncommitted, unapplied int `state:"derived"`
+	// committed and stable. charges[:stored] are stable.
+	charges                   []charge
+	released, counted, stored int
+	sums                      `state:"derived"`
+}
+
+// sums add up charges in bytes: those from counted on, from released on, and from stored on.
+type sums struct{ uncommitted, unapplied, unstored int }
+
+// add counts one more proposal.
+func (s *sums) add(bytes int) {
+	s.uncommitted += bytes
+	s.unapplied += bytes
+	s.unstored += bytes
 }
 
 // encode writes the charges that aren't given back yet. The sums follow from them.
 func (q *quota) encode(s *stateEncoder) {
-	s.numbers(uint64(q.counted - q.released))
+	s.numbers(uint64(q.counted-q.released), uint64(q.stored-q.released))
 	encodeList(s, q.charges[q.released:], (*charge).encode)
 }
 
@@ -27,8 +36,8 @@ func (q *quota) clone() quota {
 }
 
 func (q *quota) check() error {
-	if q.uncommitted < 0 || q.unapplied < 0 {
-		return broken("Quota Accounted", "uncommitted %d unapplied %d", q.uncommitted, q.unapplied)
+	if q.unstored < 0 || q.uncommitted < q.unstored || q.unapplied < q.uncommitted {
+		return broken("Quota Accounted", "unstored %d uncommitted %d unapplied %d", q.unstored, q.uncommitted, q.unapplied)
 	}
 	return nil
 }
@@ -41,32 +50,40 @@ type charge struct {
 
 func (q *charge) encode(s *stateEncoder) { s.numbers(uint64(q.index), uint64(q.bytes)) }
 
-// charge says whether a proposal of so many bytes is within the limits. If it is, charge counts the
+// charge says whether there is room for a proposal of so many bytes. If there is, charge counts the
 // proposal as the next entry.
 func (c *Core) charge(l *leader, bytes int) bool {
-	if c.exceeds(l.uncommitted, l.unapplied, bytes) {
+	if c.exceeds(&l.sums, bytes) {
 		return false
 	}
 	l.charges = append(l.charges, charge{c.log.last + 1, bytes})
-	l.uncommitted += bytes
-	l.unapplied += bytes
+	l.add(bytes)
 	return true
 }
 
-// exceeds says whether so many more bytes exceed the leader's limits, on top of the uncommitted and
-// the unapplied ones. A single proposal on top of none never does.
-func (c *Core) exceeds(uncommitted, unapplied, bytes int) bool {
-	return uncommitted > 0 && uncommitted+bytes > c.config.MaxUncommittedBytes ||
-		unapplied > 0 && unapplied+bytes > c.config.MaxUnappliedBytes
+// exceeds says whether so many more bytes are too many on top of what a leader has taken. A single
+// proposal on top of none never is. The limits bear a burst. The disk and the state machine are
+// given what they do in a while, long before that, so that nobody waits long behind others.
+func (c *Core) exceeds(s *sums, bytes int) bool {
+	ready := s.unapplied - s.uncommitted // to be applied
+	return s.uncommitted > 0 && s.uncommitted+bytes > c.config.MaxUncommittedBytes ||
+		s.unapplied > 0 && s.unapplied+bytes > c.config.MaxUnappliedBytes ||
+		s.unstored > 0 && s.unstored+bytes > c.disk.backlog() ||
+		ready > 0 && ready+bytes > c.machine.backlog()
 }
 
-// releaseQuota gives back the charges of what is committed and stable, and of what is applied.
-func (q *quota) releaseQuota(committed, applied Index) {
-	for q.counted < len(q.charges) && q.charges[q.counted].index <= committed {
+// releaseQuota gives back the charges of what is stable, of what is also committed, and of what is
+// applied then.
+func (q *quota) releaseQuota(log *entryLog) {
+	for q.stored < len(q.charges) && q.charges[q.stored].index <= log.stable {
+		q.unstored -= q.charges[q.stored].bytes
+		q.stored++
+	}
+	for q.counted < q.stored && q.charges[q.counted].index <= log.commit {
 		q.uncommitted -= q.charges[q.counted].bytes
 		q.counted++
 	}
-	for q.released < q.counted && q.charges[q.released].index <= applied {
+	for q.released < q.counted && q.charges[q.released].index <= log.applied {
 		q.unapplied -= q.charges[q.released].bytes
 		q.released++
 	}
@@ -74,7 +91,7 @@ func (q *quota) releaseQuota(committed, applied Index) {
 	// often nor far.
 	if q.released > 0 && 2*q.released >= len(q.charges) {
 		q.charges = append(q.charges[:0], q.charges[q.released:]...)
-		q.counted -= q.released
+		q.counted, q.stored = q.counted-q.released, q.stored-q.released
 		q.released = 0
 	}
 }

@@ -129,6 +129,9 @@ type Core struct {
 
 	machineWork
 	diskReads
+	// disk and machine are how fast this server's disk writes, and how fast its state machine
+	// applies.
+	disk, machine tempo `state:"luck"`
 
 	fingerprints fingerprints
 	courtesy     courtesy
@@ -211,7 +214,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
-		snapshots: newSnapshots(&config.Saved),
+		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config),
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {

@@ -12,6 +12,7 @@ type leader struct {
 	peers []progress
 	rounds
 	quota
+	waitingRoom
 
 	reads    leaderReads
 	forwards []originForwards
@@ -30,6 +31,7 @@ func (l *leader) encode(s *stateEncoder) {
 	encodeSet(s, l.peers, (*progress).encode)
 	l.rounds.encode(s)
 	l.quota.encode(s)
+	l.waitingRoom.encode(s)
 	l.reads.encode(s)
 	encodeSet(s, l.forwards, (*originForwards).encode)
 	encodeSet(s, l.calls, (*originCalls).encode)
@@ -42,6 +44,7 @@ func (l *leader) clone() role {
 	n := *l
 	n.peers = cloneList(l.peers, (*progress).clone)
 	n.quota = l.quota.clone()
+	n.waitingRoom = l.waitingRoom.clone()
 	n.reads = l.reads.clone()
 	n.forwards = cloneList(l.forwards, (*originForwards).clone)
 	n.calls = cloneList(l.calls, (*originCalls).clone)
@@ -134,7 +137,7 @@ func (c *Core) advanceCommit(l *leader) {
 	if held > c.log.commit && held >= l.begin {
 		c.log.commitTo(held)
 	}
-	l.releaseQuota(min(c.log.commit, c.log.stable), c.log.applied)
+	l.releaseQuota(&c.log)
 }
 
 // drainLeader sends the peers what they haven't got yet: entries, and the news of what is
@@ -165,14 +168,20 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 		p.next = c.log.base.Index + 1 // if the logs agree at base, nothing is missing
 	}
 	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
-		entries := c.log.tail.entries(p.next-1, c.log.last, c.config.MaxAppendBytes)
+		room := p.room(&c.config)
+		if len(p.window) > 0 && room < p.demands() {
+			return // until something in the window is acknowledged
+		}
+		entries := c.log.tail.entries(p.next-1, c.log.last, min(c.config.MaxAppendBytes, room))
 		if entries == nil && p.next <= c.log.last {
-			room := c.config.MaxAppendBytes
-			if p.replicating {
-				room = c.config.WindowBytes - p.windowBytes // more would be read in vain
+			if !p.replicating {
+				room = min(room, c.config.MaxAppendBytes) // more would be read in vain
 			}
 			p.fetching = true
-			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: min(room, fetchBytes)})
+			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: max(min(room, fetchBytes), 1)})
+			return
+		}
+		if !p.fits(entries, room) {
 			return
 		}
 		c.sendAppend(p, entries)
@@ -205,9 +214,14 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 		return
 	}
 	for len(entries) > 0 && !p.full(&c.config) {
-		n, bytes := 1, 0
+		room := p.room(&c.config)
+		if !p.fits(entries, room) {
+			p.large = windowed{p.next, entries[0].Size()}
+			return
+		}
+		n, bytes := 1, entries[0].Size()
 		for ; n < len(entries); n++ {
-			if bytes += entries[n].Size(); bytes > c.config.MaxAppendBytes {
+			if bytes += entries[n].Size(); bytes > min(c.config.MaxAppendBytes, room) {
 				break
 			}
 		}

@@ -437,6 +437,6 @@ func (c *Core) Restored(now Instant) {
 	c.commandsJumped(s.current.place())
 	c.noticeRemoval()
 	if r, leads := c.role.(*leader); leads {
-		r.releaseQuota(min(l.commit, l.stable), l.applied)
+		r.releaseQuota(l)
 	}
 }

@@ -49,6 +49,13 @@ type Storage interface {
 	Close() error
 }
 
+// A WriteLimiter is a Storage that refuses every Write whose entries take more than MaxWrite bytes.
+// Each entry counts for its data and 512 bytes. Start asks for it once. A Config whose commands such
+// a Write couldn't hold is refused, and the writes of the node are cut to fit.
+type WriteLimiter interface {
+	MaxWrite() int
+}
+
 // Saved is what Storage.Load finds.
 type Saved struct {
 	State DurableState

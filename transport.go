@@ -51,6 +51,13 @@ type Transport interface {
 	Close() error
 }
 
+// A MessageLimiter is a Transport that drops every message whose encoding (wire.AppendMessage) has
+// more than MaxMessage bytes. Start asks for it once. A Config whose commands such a message
+// couldn't carry is refused, and the messages of the node are cut to fit.
+type MessageLimiter interface {
+	MaxMessage() int
+}
+
 // A Handler receives what a Transport brings. Its methods may be called by several goroutines at
 // once.
 type Handler interface {

@@ -81,6 +81,13 @@ func TestLeaderRefusesWhatIsNotInForce(t *testing.T) {
 	refused := c.take(is(wire.KindForwardResponse))
 	require.Len(t, refused, 1)
 	require.Equal(t, []uint64{request.Lowest + 1}, refused[0].ForwardResponse().Refused)
+
+	// "Not applied" is a promise: the number stays refused for the whole term, even if the leader
+	// would take it by now.
+	request.Commands[1] = raft.Entry{Kind: wire.EntryCommand, Number: request.Lowest + 1}
+	c.deliver(request.Message().In(forward.Envelope))
+	require.Equal(t, before+1, c.status("a").Last)
+	require.Len(t, c.take(is(wire.KindForwardResponse)), 1)
 }
 
 // A server that doesn't know the level in force doesn't start, takes nothing from the leader, and

@@ -141,6 +141,9 @@ const (
 	maxPrelude       = 4 << 20
 )
 
+// MaxWrite is the most bytes that the entries of one Write may take. See raft.WriteLimiter.
+func (l *Log) MaxWrite() int { return maxRecord - maxPrelude }
+
 // append writes a record to the active segment, or to the next one if it doesn't fit, syncs it, and
 // returns its offset. The first bytes of record are room for the header.
 func (l *Log) append(record []byte, h header) (uint32, error) {

@@ -29,11 +29,11 @@ type image struct {
 // maxImages bounds the images of a disk. The oldest goes first.
 const maxImages = 4
 
-// takeImage takes an image of a server's disk. A real log is copied only while its server is down, as one
-// has to do it.
+// takeImage takes an image of a server's disk. A real log is copied only while its server is down, as
+// one has to do it. What a user's durable state machine holds can't be copied, so then no disk goes back.
 func (w *World) takeImage(i int) bool {
 	s := &w.servers[i]
-	if s.disk.state.Server == "" || s.rotten || s.disk.spoiled || s.disk.wal != nil && s.up {
+	if w.options.Store != nil || s.disk.state.Server == "" || s.rotten || s.disk.spoiled || s.disk.wal != nil && s.up {
 		return false
 	}
 	if len(s.images) == maxImages {

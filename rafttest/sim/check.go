@@ -63,6 +63,9 @@ func (w *World) observe(i int) {
 		w.fail(BoundedMemory, i, "the term has risen to %d", now.term)
 		return
 	}
+	if before.role == leads && now.role != leads && w.phase == phaseFaults && w.timed && w.params.quiet() {
+		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, and nothing has happened", before.term)
+	}
 	switch now.role {
 	case leads:
 		w.observeLeader(i, &before)
@@ -108,13 +111,14 @@ func (w *World) observeLeader(i int, before *status) {
 		w.vacant = 0
 	}
 
-	// The leader's log now holds whatever leaders of earlier terms have committed. It was written
-	// before the leader's own vote counted, so all of it is in the view.
+	// The leader's log now holds whatever leaders of earlier terms have committed. If the disk
+	// hasn't been given all of it, extendView looks at the rest.
 	var committed raft.Index
 	for t := raft.Term(0); t < now.term; t++ {
 		committed = max(committed, w.ghost.commits[t])
 	}
-	if committed > 0 && (raft.Index(len(s.view)) < committed || s.view[committed-1] != w.ghost.committed[committed-1]) {
+	seen := min(committed, raft.Index(len(s.view)))
+	if now.last < committed || seen > 0 && s.view[seen-1] != w.ghost.committed[seen-1] {
 		w.fail(LeaderCompleteness, i, "the leader of term %d lacks index %d, which was committed before", now.term, committed)
 	}
 }
@@ -311,6 +315,9 @@ func (w *World) extendView(i int, entries []raft.Entry) {
 		}
 		before = before.next(e)
 		s.view = append(s.view, before)
+		if s.status.role == leads && e.Term < s.status.term && e.Index <= w.ghost.commit() && before != w.ghost.committed[e.Index-1] {
+			w.fail(LeaderCompleteness, i, "the leader of term %d holds another entry at index %d, which was committed before", s.status.term, e.Index)
+		}
 		if e.Kind == wire.EntryConfiguration {
 			w.viewConfiguration(i, place(e), e.Term)
 		}

@@ -32,9 +32,15 @@ func (s slot) next(e *raft.Entry) slot {
 	return slot{e.Term, chainEntry(s.chain, e), total}
 }
 
-// hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end.
+// hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end. Of many
+// bytes it looks at the first and the last few only.
 func hashBytes(b []byte) uint64 {
+	const many, few = 8 << 10, 1 << 10
 	h := uint64(len(b)) + 0xcbf29ce484222325
+	if len(b) > many {
+		h ^= hashBytes(b[len(b)-few:])
+		b = b[:few]
+	}
 	for len(b) >= 8 {
 		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56

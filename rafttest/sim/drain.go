@@ -87,6 +87,13 @@ func (w *World) handWrite(i int, write raft.Write) bool {
 	if s.disk.wal != nil {
 		s.disk.wal.write(&write)
 	}
+	beyond := int64(0)
+	for j := 1; j < len(write.Entries); j++ {
+		beyond += int64(write.Entries[j].Size())
+	}
+	if beyond > w.params.WriteBytes {
+		w.fail(BoundedMemory, i, "a write has %d bytes beyond its first entry, %d are allowed", beyond, w.params.WriteBytes)
+	}
 	if len(s.writes) > int(w.params.Writes) {
 		w.fail(BoundedMemory, i, "%d writes are handed out at once", len(s.writes))
 	}

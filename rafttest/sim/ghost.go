@@ -142,6 +142,7 @@ type operation struct {
 	data    uint64     // a hash of the command
 	since   raft.Index // for a read, the highest index that was acknowledged when it was called
 	started bool
+	begun   int64      // the instant at which the client began it
 	stale   bool       // a read that may be stale
 	call    *wire.Call // for a change of the members
 	refused bool       // the change was given up

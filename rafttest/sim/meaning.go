@@ -29,6 +29,7 @@ var meanings = map[string]string{
 	Stickiness:         "A request for its vote doesn't raise the term of a server that hears a leader (§4.2.3).",
 	CheckQuorum:        "A leader that no quorum answers steps down (§6.2).",
 	StalledDisk:        "A leader whose disk stands still steps down.",
+	LeadershipLasts:    "A leadership ends only for a reason, and a slow disk or too many commands are none.",
 	Leases:             "Nobody is elected while a leader holds a lease (§6.4.1).",
 	HandingOver:        "A leader that hands over takes no commands, and lets only a server campaign that has its whole log (§3.10).",
 	Fences:             "A fenced command is appended in its term, by the server where it was proposed, or never.",

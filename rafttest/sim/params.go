@@ -23,16 +23,19 @@ type Params struct {
 	MaxUncommitted, MaxUnapplied, MaxWaiting  int64
 	MaxPending, MaxAppend                     int64
 	WindowMessages, WindowBytes, Tail, Writes int64
+	WriteBytes                                int64
 
 	// The network. A message takes Delay to Delay+Jitter, and with the chance Slow up to DelaySlow
 	// more.
 	Delay, Jitter, Slow, DelaySlow int64
 	Loss, Duplicate, Reorder       int64
 
-	// The disks. A write takes from WriteTime to three times of it. Merge is the chance that all
+	// The disks. A write takes from WriteTime to three times of it, and more for the bytes of its
+	// entries: each takes its time at Throughput bytes a second, or none if that is 0. Throughput
+	// counts as a fault: without faults it is no bound. Merge is the chance that all
 	// queued writes are written together. Keep is the chance, for each queued write in turn, that
 	// it survives a crash; the first write that doesn't ends the series.
-	WriteTime, Merge, Keep int64
+	WriteTime, Throughput, Merge, Keep int64
 
 	// The time that a batch takes to be applied, and that a fetch takes.
 	ApplyTime, FetchTime int64
@@ -125,10 +128,10 @@ func (p *Params) all() []param {
 		{"max-uncommitted", &p.MaxUncommitted}, {"max-unapplied", &p.MaxUnapplied},
 		{"max-waiting", &p.MaxWaiting}, {"max-pending", &p.MaxPending}, {"max-append", &p.MaxAppend},
 		{"window-messages", &p.WindowMessages}, {"window-bytes", &p.WindowBytes},
-		{"tail", &p.Tail}, {"writes", &p.Writes},
+		{"tail", &p.Tail}, {"writes", &p.Writes}, {"write-bytes", &p.WriteBytes},
 		{"delay", &p.Delay}, {"jitter", &p.Jitter}, {"slow", &p.Slow}, {"delay-slow", &p.DelaySlow},
 		{"loss", &p.Loss}, {"duplicate", &p.Duplicate}, {"reorder", &p.Reorder},
-		{"write-time", &p.WriteTime}, {"merge", &p.Merge}, {"keep", &p.Keep},
+		{"write-time", &p.WriteTime}, {"throughput", &p.Throughput}, {"merge", &p.Merge}, {"keep", &p.Keep},
 		{"apply-time", &p.ApplyTime}, {"fetch-time", &p.FetchTime},
 		{"hold", &p.Hold}, {"hold-time", &p.HoldTime}, {"drift", &p.Drift},
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
@@ -164,7 +167,7 @@ func Calm(seed uint64, servers int) Params {
 		Heartbeat: 100 * ms, Election: 1000 * ms,
 		MaxUncommitted: 64 << 20, MaxUnapplied: 64 << 20, MaxWaiting: 64 << 20,
 		MaxPending: 1 << 16, MaxAppend: 256 << 10,
-		WindowMessages: 256, WindowBytes: 4 << 20, Tail: 16 << 20, Writes: 1,
+		WindowMessages: 256, WindowBytes: 4 << 20, Tail: 16 << 20, Writes: 1, WriteBytes: 2 << 20,
 		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
 		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
 		MaxSessions: 100, SessionBytes: 1 << 20,
@@ -219,6 +222,13 @@ func Swarm(seed uint64) Params {
 		if h := luck(seed).draw(luckParams, 0, 4, 0); h%8 == 1 {
 			p = p.withLargeSnapshots(h)
 		}
+	}
+	if h := luck(seed).draw(luckParams, 0, 5, 0); h%2 == 0 {
+		p.WriteBytes = pick(mix(h+1), 1, 300, 2000, 2<<20)
+		p.Throughput = pick(mix(h+2), 0, 1<<20, 4<<20, 20<<20)
+	}
+	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
+		return p.withOverload(h)
 	}
 	if h := luck(seed).draw(luckParams, 0, 4, 0); h%16 == 0 && p.WAL == 0 {
 		p.After, p.Before = 1+int64(mix(h)%2), int64(mix(h+1)>>1)
@@ -286,6 +296,19 @@ func (p *Params) drawClients(l luck, next func() uint64) {
 	}
 }
 
+// withOverload returns p with disks that are slow, clients that want ten times of what they do, and
+// nothing else that is wrong.
+func (p Params) withOverload(h uint64) Params {
+	o := Overloaded(uint64(p.Seed), int(p.Servers), pick(mix(h+1), 1<<20, 4<<20, 20<<20), pick(mix(h+2), 1<<10, 4<<10, 16<<10))
+	o.Heartbeat = pick(mix(h+3), 10, 50) * int64(time.Millisecond)
+	o.Election = o.Heartbeat * pick(mix(h+4), 5, 10)
+	o.Delay, o.WriteTime, o.StoreTime = o.Heartbeat/100, o.Heartbeat/pick(mix(h+5), 10, 100), o.Heartbeat/10
+	o.Writes, o.Tail = pick(mix(h+6), 1, 1, 2), pick(mix(h+7), 5000, 16<<20)
+	o.MaxAppend, o.WindowBytes = pick(mix(h+8), 2000, 256<<10), pick(mix(h+9), 10_000, 4<<20)
+	o.Events = p.Events
+	return o
+}
+
 // withLargeSnapshots returns p with snapshots that new servers receive for a long time: for longer
 // than a leader waits for a server that gets nothing. It also makes everything else rare, so that
 // there is time for that.
@@ -336,7 +359,7 @@ func (p *Params) fill() {
 func (p *Params) settings() []*int64 {
 	return []*int64{
 		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
-		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.MaxSessions, &p.SessionBytes,
+		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.WriteBytes, &p.MaxSessions, &p.SessionBytes,
 		&p.SnapshotMin, &p.SnapshotFactor, &p.SnapshotRetain, &p.StreamPiece,
 	}
 }
@@ -360,7 +383,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
 		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),
-		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes),
+		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes), MaxWriteBytes: int(p.WriteBytes),
 		SnapshotMinBytes: int(p.SnapshotMin), SnapshotFactor: int(p.SnapshotFactor), SnapshotRetainBytes: int(p.SnapshotRetain),
 	}
 }

@@ -23,9 +23,10 @@ type Stats struct {
 	Lost           int // writes that were lost at crashes
 	Writes         int
 	Truncations    int
-	Commands       int // commands that were committed
-	Answered       int // commands that were answered with a result
-	Refused        int // commands that were not applied, and reads that failed
+	Commands       int   // commands that were committed
+	Answered       int   // commands that were answered with a result
+	Slowest        int64 // nanoseconds until the last of them was, at most
+	Refused        int   // commands that were not applied, and reads that failed
 	Unknown        int
 	Reads          int
 	Transfers      int // transfers that were done

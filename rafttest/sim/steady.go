@@ -16,6 +16,26 @@ func Steady(seed uint64, servers int) Params {
 	return p
 }
 
+// Overloaded returns parameters of a cluster whose disks work steadily, at throughput bytes a
+// second, and whose clients want ten times of what the disks do. Nothing ever fails. The commands
+// have size bytes on average. At each server wait no more than the disks do in two seconds.
+func Overloaded(seed uint64, servers int, throughput, size int64) Params {
+	p := Calm(seed, servers)
+	p.Throughput, p.CommandSize, p.Reads = throughput, 2*size, 0
+	p.ClientTime = max(size*int64(time.Second)/throughput/10, 1000)
+	p.MaxWaiting = min(max(2*throughput, 4*size), p.MaxWaiting)
+	p.FaultKinds = 0
+	return p
+}
+
+// quiet reports whether nothing happens for which a leadership might end: no fault, no change of
+// the members, and neither messages nor clocks that are off.
+func (p *Params) quiet() bool {
+	return p.FaultKinds == 0 && p.Loss == 0 && p.Slow == 0 && p.Reorder == 0 && p.Duplicate == 0 && p.Hold == 0 && p.Drift == 0 &&
+		p.ChangeTime == 0 && p.Priorities == 0 && p.Older == 0 && p.Freeze == 0 && p.Durable == 0 &&
+		8*(p.Delay+p.Jitter) <= p.Heartbeat && 8*p.WriteTime <= p.Heartbeat && 8*p.ApplyTime <= p.Heartbeat && 8*p.StoreTime <= p.Heartbeat
+}
+
 // RunFor performs a run with given parameters that lasts for span nanoseconds. A cluster is
 // founded, clients work, and faults happen as the parameters say.
 func (w *World) RunFor(p Params, span int64) Result {

@@ -71,3 +71,32 @@ func BenchmarkFaults(b *testing.B) {
 		})
 	}
 }
+
+// TestOverloadKeepsItsLeader gives clusters whose disks work steadily, from 1 to 200 MiB/s, ten
+// times of what the disks do, for five minutes. It demands that no leadership ends, that the disks
+// are kept busy, and that a command which was taken is answered in the time that the disks need for
+// what was taken before it.
+func TestOverloadKeepsItsLeader(t *testing.T) {
+	const seconds, mib = 300, 1 << 20
+	source := make([]byte, 4*mib)
+	for i := range source {
+		source[i] = byte(mix(uint64(i)))
+	}
+	for _, throughput := range []int64{1, 5, 20, 50, 200} {
+		for _, size := range []int64{16 << 10, mib} {
+			if size < mib && throughput > 1 {
+				continue // so many commands take long to simulate
+			}
+			command := func(n int64) []byte { at := 8 * n % mib; return source[at : at+size] }
+			p := Overloaded(uint64(throughput), 3, throughput*mib, size)
+			r := NewWorld(Options{Command: command}).RunFor(p, seconds*int64(time.Second))
+			require.Nil(t, r.Violation, "%d MiB/s, commands of %d bytes", throughput, size)
+			require.Equal(t, 1, r.Stats.Elections)
+			done := float64(r.Stats.Commands) * float64(size) / mib / seconds
+			t.Logf("%d MiB/s, commands of %d KiB: %.1f MiB/s done, the slowest took %.1f s", throughput, size>>10, done, float64(r.Stats.Slowest)/1e9)
+			require.Greater(t, done, 0.7*float64(throughput))
+			waiting := float64(3*p.MaxWaiting+8*mib)/float64(p.Throughput) + 1
+			require.Less(t, float64(r.Stats.Slowest)/1e9, 2*waiting)
+		}
+	}
+}

@@ -296,7 +296,7 @@ func (w *World) call(e *Event, s *server) bool {
 		w.ops = append(w.ops, operation{})
 	}
 	o := &w.ops[e.N]
-	*o = operation{started: true, op: e.Op, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged}
+	*o = operation{started: true, op: e.Op, server: e.Server, life: s.life, read: e.Op.reads(), since: w.ghost.acknowledged, begun: w.now}
 	numbers := &s.reads
 	switch e.Op {
 	case OpChange:

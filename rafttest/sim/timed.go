@@ -1,6 +1,11 @@
 package sim
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"time"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
 
 // In a timed run the surroundings act by themselves: messages arrive after a delay, disks need
 // their time, deadlines pass. Everything that then reaches a core is an Event. The list of these
@@ -51,7 +56,7 @@ func (w *World) planLanes(i int) {
 	p := &w.params
 	if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk {
 		s.writing = true
-		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime), what: itemWrite, a: int8(i), life: s.life})
+		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime) + w.fills(s.writes[0]), what: itemWrite, a: int8(i), life: s.life})
 		if s.doomed {
 			s.doomed = false
 			w.queue.push(item{at: w.now + w.takes(luckWrite, i, p.WriteTime)/2, what: itemCrash, a: int8(i), life: s.life})
@@ -78,6 +83,18 @@ func (w *World) takes(what, i int, mean int64) int64 {
 		mean = min(mean, w.params.Heartbeat/20)
 	}
 	return spread(w.next(what, i), mean)
+}
+
+// fills returns how long the entries of a write take at the throughput of the disks.
+func (w *World) fills(write *raft.Write) int64 {
+	if w.params.Throughput == 0 || w.calm {
+		return 0
+	}
+	bytes := int64(0)
+	for i := range write.Entries {
+		bytes += int64(write.Entries[i].Size())
+	}
+	return int64(float64(bytes) / float64(w.params.Throughput) * float64(time.Second))
 }
 
 // planTick plans the next wake-up of a server.

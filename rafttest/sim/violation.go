@@ -68,6 +68,9 @@ const (
 	CheckQuorum = "Check Quorum"
 	// StalledDisk: a leader whose disk stands still steps down.
 	StalledDisk = "Stalled Disk"
+	// LeadershipLasts: a leadership ends only for a reason. That a disk is slow, or that clients
+	// want more than the cluster does, is none.
+	LeadershipLasts = "Leadership Lasts"
 	// Leases: nobody is elected while a leader holds a lease (§6.4.1).
 	Leases = "Leases"
 	// HandingOver: a leader that hands over takes no commands, and lets only a server campaign that
