@@ -111,7 +111,7 @@ func (t *Transport) attempt(ctx context.Context, address string, results chan<- 
 		a.err = guard("Dial", func() error {
 			conn, err := t.options.Dial(ctx, address)
 			if err == nil && conn == nil {
-				return errors.New("Dial has returned no connection")
+				return errors.New("the function Dial has returned no connection")
 			}
 			if err == nil {
 				a.conn = &held{conn}
