@@ -66,7 +66,7 @@ type Config struct {
 	// an ElectionTimeout steps down.
 	Heartbeat, ElectionTimeout time.Duration
 
-	// Priority says which server should rather lead: 0 to MaxPriority, where a higher number is
+	// Priority says which server should rather lead: 0 to 65536, where a higher number is
 	// preferred (0). A leader hands over to a server of higher priority once that server has caught
 	// up. Elections don't look at priorities, so any server may lead for a while.
 	Priority int
@@ -89,7 +89,7 @@ type Config struct {
 	// MaxCommandBytes is the size of the largest command, in bytes (1 MiB, at most
 	// wire.MaxCommandSize, which is 1 GiB). A larger command is refused with ErrTooLarge. While a
 	// large command is on its way, smaller ones wait behind it. It is at most what the Transport
-	// carries in a message (MessageLimiter) and what the Storage takes in a Write (WriteLimiter),
+	// carries in a message (its method MaxMessage) and what the Storage takes in a Write (MaxWrite),
 	// where 4 KiB are for the rest. The default is less than 1 MiB if one of them demands it.
 	MaxCommandBytes int
 
@@ -166,7 +166,7 @@ type Config struct {
 	// wire.LatestLevel. Once every server knows a level it is put in force, and from then on the
 	// cluster uses the entries and the behaviour of that level. A lower Level keeps the whole
 	// cluster from that, so that this server can go back to its earlier version.
-	Level Level
+	Level wire.Level
 
 	// Seed is the source of this server's random timeouts, and of the ClusterID if it founds a
 	// cluster. A fixed seed makes them repeatable, for tests. The default, 0, stands for a seed
@@ -267,10 +267,10 @@ const (
 // outsideLimits asks the transport and the storage. What says nothing has no limit.
 func (c *Config) outsideLimits() outsideLimits {
 	o := outsideLimits{message: maxInt, write: maxInt}
-	if t, ok := c.Transport.(MessageLimiter); ok {
+	if t, ok := c.Transport.(messageLimiter); ok {
 		o.message = t.MaxMessage()
 	}
-	if s, ok := c.Storage.(WriteLimiter); ok {
+	if s, ok := c.Storage.(writeLimiter); ok {
 		o.write = s.MaxWrite()
 	}
 	return o

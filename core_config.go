@@ -41,7 +41,7 @@ type CoreConfig struct {
 	// times the ElectionTimeout (§3.4).
 	Heartbeat, ElectionTimeout time.Duration
 
-	// Priority says which server should rather lead (0 to MaxPriority): a leader hands over to a
+	// Priority says which server should rather lead (0 to 65536): a leader hands over to a
 	// server of higher priority that has caught up. Elections don't look at it.
 	Priority int
 	// MaxLease is the length of the leases that this server takes as a leader and promises as a
@@ -79,7 +79,7 @@ type CoreConfig struct {
 
 	// Level is the highest level that this server may know. 0 stands for LatestLevel. A lower level
 	// here keeps the whole cluster at that level.
-	Level Level
+	Level wire.Level
 
 	// CompareResults says that this server compares the fingerprints of its results with those of
 	// other servers.
@@ -165,8 +165,8 @@ func (c *CoreConfig) normalize() error {
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
 	}
 	switch {
-	case c.Priority < 0 || c.Priority > MaxPriority:
-		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, MaxPriority)
+	case c.Priority < 0 || c.Priority > maxPriority:
+		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, maxPriority)
 	case c.MaxLease > c.ElectionTimeout:
 		return fmt.Errorf("%w: MaxLease is longer than the ElectionTimeout", ErrConfig)
 	case c.ClockDrift > time.Second:

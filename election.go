@@ -92,7 +92,7 @@ func (r *candidate) check(c *Core) error {
 type ballot struct {
 	from        ServerID
 	incarnation Incarnation
-	level       Level // that the voter knows; of a vote to found a cluster
+	level       wire.Level // that the voter knows; of a vote to found a cluster
 }
 
 func (b *ballot) encode(s *stateEncoder) {

@@ -3,8 +3,6 @@ package raft
 import (
 	"errors"
 	"fmt"
-
-	"github.com/e17579a5/raft/wire"
 )
 
 // A proposal has one of three outcomes: a result; an error that wraps ErrNotApplied, and then the
@@ -168,9 +166,6 @@ var (
 	// ErrDiverged says that the results of two state machines differ. Each Divergence wraps it.
 	ErrDiverged = errors.New("raft: results of state machines differ")
 )
-
-// ErrMalformed says that some bytes are not an encoding of what they should be.
-var ErrMalformed = wire.ErrMalformed
 
 // notApplied returns an error that wraps ErrNotApplied and its reason.
 func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }

@@ -233,7 +233,7 @@ func TestLeaseConfig(t *testing.T) {
 		{func(c *raft.CoreConfig) { c.MaxLease = -1 }, "MaxLease"},
 		{func(c *raft.CoreConfig) { c.ClockDrift = time.Second + 1 }, "ClockDrift"},
 		{func(c *raft.CoreConfig) { c.Priority = -1 }, "Priority"},
-		{func(c *raft.CoreConfig) { c.Priority = raft.MaxPriority + 1 }, "Priority"},
+		{func(c *raft.CoreConfig) { c.Priority = 1<<16 + 1 }, "Priority"},
 	} {
 		config := raft.CoreConfig{ID: "a", Incarnation: 1, ElectionTimeout: election, Heartbeat: heartbeat}
 		test.change(&config)

@@ -167,10 +167,10 @@ func TestSessionCallsCheckWhatTheyGet(t *testing.T) {
 			want    error
 			says    string
 		}{
-			"no session":       {raft.SessionCommand{Sequence: 1, Lowest: 1}, "", raft.ErrMalformed, "no session"},
-			"no sequence":      {raft.SessionCommand{Session: id}, "", raft.ErrMalformed, "sequence 0"},
-			"below the lowest": {raft.SessionCommand{Session: id, Sequence: 1, Lowest: 2}, "", raft.ErrMalformed, "below the lowest, 2"},
-			"too far above":    {raft.SessionCommand{Session: id, Sequence: 257, Lowest: 1}, "", raft.ErrMalformed, "256 above the lowest"},
+			"no session":       {raft.SessionCommand{Sequence: 1, Lowest: 1}, "", wire.ErrMalformed, "no session"},
+			"no sequence":      {raft.SessionCommand{Session: id}, "", wire.ErrMalformed, "sequence 0"},
+			"below the lowest": {raft.SessionCommand{Session: id, Sequence: 1, Lowest: 2}, "", wire.ErrMalformed, "below the lowest, 2"},
+			"too far above":    {raft.SessionCommand{Session: id, Sequence: 257, Lowest: 1}, "", wire.ErrMalformed, "256 above the lowest"},
 			"too large":        {raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}, "more than ten bytes", raft.ErrTooLarge, "19 bytes"},
 			"not valid":        {raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}, "bad", raft.ErrNotApplied, "this is no command"},
 			"a panic":          {raft.SessionCommand{Session: id, Sequence: 1, Lowest: 1}, "worse", raft.ErrNotApplied, "at the sight of it"},
@@ -243,7 +243,7 @@ func TestSessionIDIsText(t *testing.T) {
 	require.NoError(t, read.UnmarshalText(text))
 	require.Equal(t, id, read)
 	for _, bad := range []string{"", "3", "3.", ".1042", "3.0", "0.1042", "3.1042.5", "03.1042", "3.-1", "18446744073709551616.1"} {
-		require.ErrorIs(t, read.UnmarshalText([]byte(bad)), raft.ErrMalformed, bad)
+		require.ErrorIs(t, read.UnmarshalText([]byte(bad)), wire.ErrMalformed, bad)
 	}
 	require.Equal(t, id, read, "an error changes nothing")
 }
@@ -271,7 +271,7 @@ func TestOnlyWhatCallersMayProposeIsForwarded(t *testing.T) {
 		last := c.servers["b"].answers[len(c.servers["b"].answers)-1]
 		require.Equal(t, number, last.Number)
 		require.ErrorIs(t, last.Err, raft.ErrNotApplied)
-		require.ErrorIs(t, last.Err, raft.ErrMalformed)
+		require.ErrorIs(t, last.Err, wire.ErrMalformed)
 
 		_, forward := c.offer("b", "x")
 		e.Number = 1000

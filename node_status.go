@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A Status is what a node knows at one moment. It belongs to the caller. It is for people and for
@@ -33,7 +35,7 @@ type Status struct {
 	Members, Old, Next []Member
 	ConfigurationIndex Index
 	// Level is the one that is in force, by the same configuration.
-	Level Level
+	Level wire.Level
 
 	// PendingProposals, PendingReads and PendingCalls are how many callers at this server wait.
 	PendingProposals, PendingReads, PendingCalls int

@@ -351,7 +351,7 @@ func readStreamHeader(r io.Reader) (wire.Message, error) {
 		length |= int(prefix[i]) << (8 * i)
 	}
 	if length <= 0 || length > maxStreamHeader {
-		return wire.Message{}, fmt.Errorf("%w: a stream's header has %d bytes, not 1 to %d", ErrMalformed, length, maxStreamHeader)
+		return wire.Message{}, fmt.Errorf("%w: a stream's header has %d bytes, not 1 to %d", wire.ErrMalformed, length, maxStreamHeader)
 	}
 	// Memory is taken for what comes, not for what the length says.
 	frame, err := io.ReadAll(io.LimitReader(r, int64(length)))

@@ -188,7 +188,7 @@ func (c *Core) Propose(now Instant, data []byte) uint64 {
 // ProposeEntry is Propose for an entry of any kind that callers may propose. The Answer comes at
 // once, and wraps ErrNotApplied, if the entry is refused here: ErrNotLeader for a fence that
 // doesn't hold, ErrRemoved, ErrNotInForce for a kind that not all servers know, ErrOverloaded, or
-// ErrMalformed for an entry that isn't well formed.
+// wire.ErrMalformed for an entry that isn't well formed.
 func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 	c.advance(now)
 	p := &c.proposals
@@ -211,7 +211,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		return number
 	}
 	if e := (Entry{Kind: proposal.Kind, Data: proposal.Data}); !e.Proposable() {
-		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrMalformed)})
+		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(wire.ErrMalformed)})
 		return number
 	}
 	p.items = append(p.items, pending{

@@ -299,7 +299,7 @@ type said struct {
 	// fitness is the peer's priority plus one, or 0 when it shouldn't lead.
 	fitness uint64
 	// level is the highest level that the peer knows. It is 0 while that makes no difference.
-	level Level
+	level wire.Level
 }
 
 func (a *said) encode(s *stateEncoder) { s.numbers(a.round, a.promised, a.fitness, uint64(a.level)) }

@@ -163,7 +163,7 @@ func TestSessionsAreReadWithCare(t *testing.T) {
 		snapshot = append(append(snapshot, section...), '0')
 		err = applier.Restore(1, bytes.NewReader(snapshot))
 		if err != nil {
-			require.ErrorIs(t, err, raft.ErrMalformed)
+			require.ErrorIs(t, err, wire.ErrMalformed)
 			return
 		}
 		table := applier.AppendSessions(nil)

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/e17579a5/raft/internal/codec"
+	"github.com/e17579a5/raft/wire"
 )
 
 // The bytes of a snapshot are made by an Applier. First comes the state that the Applier keeps
@@ -87,7 +88,7 @@ func (c *Capture) Close() error {
 }
 
 // Restore replaces the state by the one in a snapshot of the entry at index. An error wraps
-// ErrMalformed if the bytes are not such a snapshot. After any error the state must not be used any
+// wire.ErrMalformed if the bytes are not such a snapshot. After any error the state must not be used any
 // more.
 func (a *Applier) Restore(index Index, r io.Reader) error {
 	in := bufio.NewReader(r)
@@ -118,24 +119,24 @@ func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 	}
 	if string(head[:len(captureMagic)]) != captureMagic {
 		return nil, fmt.Errorf("%w: the snapshot begins with %q, not with %q",
-			ErrMalformed, head[:len(captureMagic)], captureMagic)
+			wire.ErrMalformed, head[:len(captureMagic)], captureMagic)
 	}
 	if version := head[len(captureMagic)]; version != captureVersion {
-		return nil, fmt.Errorf("%w: the snapshot is of version %d, not %d", ErrMalformed, version, captureVersion)
+		return nil, fmt.Errorf("%w: the snapshot is of version %d, not %d", wire.ErrMalformed, version, captureVersion)
 	}
 	found, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("index", err)
 	}
 	if Index(found) != index {
-		return nil, fmt.Errorf("%w: the snapshot holds the state at index %d", ErrMalformed, found)
+		return nil, fmt.Errorf("%w: the snapshot holds the state at index %d", wire.ErrMalformed, found)
 	}
 	length, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, captureCut("length", err)
 	}
 	if length > maxCaptureSection {
-		return nil, fmt.Errorf("%w: the section has %d bytes, more than %d", ErrMalformed, length, maxCaptureSection)
+		return nil, fmt.Errorf("%w: the section has %d bytes, more than %d", wire.ErrMalformed, length, maxCaptureSection)
 	}
 	// The section is read piece by piece, so that memory is taken for the bytes that are there, not
 	// for the length that is claimed.
@@ -152,7 +153,7 @@ func readCaptureHead(in *bufio.Reader, index Index) ([]byte, error) {
 // captureCut returns the error for a snapshot that ends too early, or can't be read.
 func captureCut(what string, err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: the snapshot ends in its %s", ErrMalformed, what)
+		return fmt.Errorf("%w: the snapshot ends in its %s", wire.ErrMalformed, what)
 	}
 	return err
 }

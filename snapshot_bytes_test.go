@@ -63,7 +63,7 @@ func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 
 	other := &listing{}
 	b := applied(t, other, "something", "else", "before")
-	require.ErrorIs(t, b.Restore(3, bytes.NewReader(written.Bytes())), raft.ErrMalformed, "it is of another index")
+	require.ErrorIs(t, b.Restore(3, bytes.NewReader(written.Bytes())), wire.ErrMalformed, "it is of another index")
 	require.NoError(t, b.Restore(2, iotest.OneByteReader(bytes.NewReader(written.Bytes()))))
 	require.Equal(t, []string{"one", "two"}, other.lines, "what was applied meanwhile isn't in it")
 	again, err := b.Snapshot(2)
@@ -84,12 +84,12 @@ func TestRestoreRefusesOtherBytes(t *testing.T) {
 	head := written.Len() - len("one")
 	for cut := range head {
 		err := applied(t, &listing{}).Restore(1, bytes.NewReader(written.Bytes()[:cut]))
-		require.ErrorIs(t, err, raft.ErrMalformed, "cut after %d bytes", cut)
+		require.ErrorIs(t, err, wire.ErrMalformed, "cut after %d bytes", cut)
 	}
 	for at := range len("raft-state") + 1 {
 		b := bytes.Clone(written.Bytes())
 		b[at] ^= 0x40
-		require.ErrorIs(t, applied(t, &listing{}).Restore(1, bytes.NewReader(b)), raft.ErrMalformed, "byte %d changed", at)
+		require.ErrorIs(t, applied(t, &listing{}).Restore(1, bytes.NewReader(b)), wire.ErrMalformed, "byte %d changed", at)
 	}
 	section := append([]byte("raft-state\x01\x01\x04"), "what"...)
 	require.ErrorContains(t, applied(t, &listing{}).Restore(1, bytes.NewReader(section)), "state: of version 119, not 1")

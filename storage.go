@@ -21,6 +21,11 @@ import (
 //   - Once a call has returned, the storage neither keeps nor changes what was handed in. It never
 //     changes what it has handed out.
 //   - Close may be called at any time, and more than once. Calls that come after it fail.
+//
+// A storage that refuses every Write whose entries take more than some number of bytes has a method
+// MaxWrite() int, which returns that number. Each entry counts for its data and 512 bytes. Start
+// asks for it once. It refuses a Config whose commands such a Write couldn't hold, and cuts writes
+// to fit.
 type Storage interface {
 	// Load returns what is stored. If nothing is, it returns the zero Saved and a nil error. If
 	// what is stored is damaged, it returns an error that wraps ErrCorrupt; but damage to the
@@ -49,10 +54,8 @@ type Storage interface {
 	Close() error
 }
 
-// A WriteLimiter is a Storage that refuses every Write whose entries take more than MaxWrite bytes.
-// Each entry counts for its data and 512 bytes. Start asks for it once. A Config whose commands such
-// a Write couldn't hold is refused, and the writes of the node are cut to fit.
-type WriteLimiter interface {
+// A writeLimiter is a Storage that says how large a Write may be.
+type writeLimiter interface {
 	MaxWrite() int
 }
 

@@ -25,6 +25,10 @@ import (
 //   - A slow, hung or absent receiver costs a bounded amount of memory, and delays nobody else.
 //   - After Close has returned, no call to the handler is under way, and none comes. Close may be
 //     called at any time, and more than once.
+//
+// A transport that drops every message whose encoding (wire.AppendMessage) is larger than some size
+// has a method MaxMessage() int, which returns that size in bytes. raft.Start asks for it once. It
+// refuses a Config whose commands such a message couldn't carry, and cuts messages to fit.
 type Transport interface {
 	// Start begins to receive messages for self, and hands them to the handler. It returns an error
 	// if it can't use the address of self.
@@ -51,10 +55,8 @@ type Transport interface {
 	Close() error
 }
 
-// A MessageLimiter is a Transport that drops every message whose encoding (wire.AppendMessage) has
-// more than MaxMessage bytes. Start asks for it once. A Config whose commands such a message
-// couldn't carry is refused, and the messages of the node are cut to fit.
-type MessageLimiter interface {
+// A messageLimiter is a Transport that says how large a message may be.
+type messageLimiter interface {
 	MaxMessage() int
 }
 

@@ -33,9 +33,6 @@ type (
 	MemberRole = wire.MemberRole
 	// A Configuration is the set of servers that make up the cluster (§4.1).
 	Configuration = wire.Configuration
-	// A Level is a set of kinds of entries, and of behaviour, that a server knows. Each level
-	// includes the ones below.
-	Level = wire.Level
 	// A SessionID names a session for ever.
 	SessionID = wire.SessionID
 	// A SessionCommand names a command of a session: which session, and which of its commands
@@ -53,8 +50,8 @@ const (
 	Joining = wire.Joining
 )
 
-// MaxPriority is the highest Config.Priority.
-const MaxPriority = 1 << 16
+// maxPriority is the highest Config.Priority.
+const maxPriority = 1 << 16
 
 // An Instant is a point of monotonic time, in nanoseconds, on the clock of the driver of the Core.
 type Instant int64

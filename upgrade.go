@@ -21,7 +21,7 @@ import (
 
 // checkLevel returns an error that wraps ErrOutdated if a server that knows this level can't belong
 // to the cluster.
-func checkLevel(c *Configuration, known Level) error {
+func checkLevel(c *Configuration, known wire.Level) error {
 	if level := c.LevelInForce(); level > known {
 		return fmt.Errorf("%w: level %d is in force, and the server knows level %d", ErrOutdated, level, known)
 	}
@@ -53,7 +53,7 @@ func (c *Core) understands(m *wire.Message) bool {
 }
 
 // levelHeard notes the level that a peer knows, while that makes a difference.
-func (c *Core) levelHeard(p *progress, level Level) {
+func (c *Core) levelHeard(p *progress, level wire.Level) {
 	if c.log.configuration().LevelInForce() < c.config.Level {
 		p.level = level
 	}

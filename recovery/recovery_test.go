@@ -154,7 +154,7 @@ func TestRecoverDamage(t *testing.T) {
 	state := raft.DurableState{Server: "a", Cluster: raft.ClusterID{1}}
 	_, err := recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries}})
 	require.ErrorIs(t, err, raft.ErrCorrupt)
-	require.ErrorIs(t, err, raft.ErrMalformed)
+	require.ErrorIs(t, err, wire.ErrMalformed)
 	_, err = recovery.Recover(lying{saved: raft.Saved{Last: 2, Configurations: entries[1:]}}, "x")
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 	_, err = recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries[1:]}})

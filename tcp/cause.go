@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A cause is what tells lines of the log apart. The text of an error plays no part: it may hold a
@@ -25,7 +26,7 @@ type cause struct {
 // kinds are the errors that are told apart although their types are the same.
 var kinds = []error{
 	errVersion, errRefused, errCertificate, errFrame, errSilent, errQueueFull, errTooLarge, errNoPlace,
-	raft.ErrMalformed,
+	wire.ErrMalformed,
 }
 
 // ways are in what different ways one sees that a connection has broken.

@@ -125,7 +125,7 @@ func (t *Transport) welcome(n *newcomer) (raft.ServerID, error) {
 	} else {
 		err = t.receiveMessages(l, p)
 	}
-	if !errors.Is(err, errFrame) && !errors.Is(err, errNoPlace) && !errors.Is(err, raft.ErrMalformed) {
+	if !errors.Is(err, errFrame) && !errors.Is(err, errNoPlace) && !errors.Is(err, wire.ErrMalformed) {
 		err = nil // it broke, which needs no line in the log
 	}
 	return h.from.ID, err

@@ -8,9 +8,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-var _ raft.WriteLimiter = (*Log)(nil)
-
-// A write that takes MaxWrite bytes, as raft.WriteLimiter counts them, is possible.
+// A write that takes MaxWrite bytes, as raft.Storage counts them, is possible.
 func TestMaxWriteIsPossible(t *testing.T) {
 	most := (*Log)(nil).MaxWrite()
 	data := make([]byte, most/2-512) // which nobody touches

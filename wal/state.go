@@ -83,7 +83,7 @@ type decoder struct {
 // check notes an error unless ok. what names the part of the record that is wrong.
 func (d *decoder) check(ok bool, what string) {
 	if !ok && d.err == nil {
-		d.err = fmt.Errorf("%w: wal record: bad %s", raft.ErrMalformed, what)
+		d.err = fmt.Errorf("%w: wal record: bad %s", wire.ErrMalformed, what)
 	}
 	if d.err != nil {
 		d.b = nil

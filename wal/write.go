@@ -141,7 +141,7 @@ const (
 	maxPrelude       = 4 << 20
 )
 
-// MaxWrite is the most bytes that the entries of one Write may take. See raft.WriteLimiter.
+// MaxWrite is the most bytes that the entries of one Write may take. See raft.Storage.
 func (l *Log) MaxWrite() int { return maxRecord - maxPrelude }
 
 // append writes a record to the active segment, or to the next one if it doesn't fit, syncs it, and

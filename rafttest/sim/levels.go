@@ -9,7 +9,7 @@ import (
 // servers are upgraded one by one, when they crash.
 
 // levelOf returns the level that a server knows in its next life.
-func (w *World) levelOf(i int) raft.Level {
+func (w *World) levelOf(i int) wire.Level {
 	if w.params.Older>>i&1 != 0 && !w.servers[i].upgraded {
 		return wire.LevelFirst
 	}

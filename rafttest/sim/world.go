@@ -109,7 +109,7 @@ type server struct {
 	frozen  frozenState
 	start   uint64 // the name of the current life's start
 
-	level    raft.Level // the level that the present life knows
+	level    wire.Level // the level that the present life knows
 	upgraded bool       // the next life knows the latest level
 
 	// The lanes: what the core has handed out and hasn't got back.
