@@ -63,7 +63,7 @@
 //	leadership   transfer
 //	members      membership membership_change membership_catchup rollback upgrade
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
-//	views        check core_state core_status standing explain fingerprint
+//	views        check core_state core_status standing explain waits fingerprint
 //	the node     node node_loop core_turn node_turn node_inbox node_lanes node_guard node_stop
 //	its calls    node_calls node_waiters node_slabs node_sessions node_members node_leadership
 //	its streams  node_snapshots node_streams node_export
