@@ -41,8 +41,8 @@ func TestLogIsQuiet(t *testing.T) {
 var noisy = map[string]func(c *cluster) (*server, *server){
 	"an expired certificate": func(c *cluster) (*server, *server) {
 		authority := newAuthority(c.t)
-		a := c.startTLS(authority.issue("a", -time.Minute), "a", "b") // the error holds the time
-		return a, c.startTLS(authority.issue("b", time.Hour), "b", "a")
+		b := c.startTLS(authority.issue("b", time.Hour), "b", "a")         // before a, which finds it at once
+		return c.startTLS(authority.issue("a", -time.Minute), "a", "b"), b // the error holds the time
 	},
 	"an error with the time": func(c *cluster) (*server, *server) {
 		options := c.options
