@@ -89,8 +89,9 @@ type Config struct {
 	// MaxCommandBytes is the size of the largest command, in bytes (1 MiB, at most
 	// wire.MaxCommandSize, which is 1 GiB). A larger command is refused with ErrTooLarge. While a
 	// large command is on its way, smaller ones wait behind it. It is at most what the Transport
-	// carries in a message (its method MaxMessage) and what the Storage takes in a Write (MaxWrite),
-	// where 4 KiB are for the rest. The default is less than 1 MiB if one of them demands it.
+	// carries in a message (its method MaxMessage) and what the Storage takes in a Write
+	// (MaxWrite), where 4 KiB are for the rest. The default is less than 1 MiB if one of them
+	// demands it.
 	MaxCommandBytes int
 
 	// Validate, when not nil, is asked about each command that is proposed at this server, before
@@ -123,10 +124,10 @@ type Config struct {
 	// (65,536, at most 131,072). MaxPendingBytes bounds the size of those commands in bytes (64
 	// MiB). What would exceed one of the two is refused with ErrOverloaded, which names it.
 	//
-	// MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed and on
-	// its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state machine has
-	// applied (64 MiB). A command that would exceed one of these two waits. It also waits while the
-	// leader's disk, or its state machine, has more to do than it does in about two Heartbeats.
+	// MaxUncommittedBytes bounds what a leader's log holds, in bytes, above what is committed and
+	// on its own disk (64 MiB). MaxUnappliedBytes bounds what it holds above what its state machine
+	// has applied (64 MiB). A command that would exceed one of these two waits. It also waits while
+	// the leader's disk, or its state machine, has more to do than it does in about two Heartbeats.
 	// Larger limits bear a longer burst, and cost memory.
 	MaxPending, MaxPendingBytes, MaxUncommittedBytes, MaxUnappliedBytes int
 

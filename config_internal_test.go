@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A setting that Config and CoreConfig share by name reaches the core: none is forgotten on the way.
+// A setting that Config and CoreConfig share by name reaches the core: none is forgotten on the
+// way.
 func TestEverySettingReachesTheCore(t *testing.T) {
 	shared, core := 0, reflect.TypeFor[CoreConfig]()
 	for i := range reflect.TypeFor[Config]().NumField() {

@@ -19,8 +19,9 @@ type CoreConfig struct {
 	// of the disk if the storage holds nothing, and is unused otherwise.
 	Saved       Saved
 	Incarnation Incarnation
-	// StartLuck is a random number, drawn anew for each start (wire.NextStart). By it what this start
-	// asks for is told from what another start has asked for, even if the disk has forgotten that one.
+	// StartLuck is a random number, drawn anew for each start (wire.NextStart). By it what this
+	// start asks for is told from what another start has asked for, even if the disk has forgotten
+	// that one.
 	StartLuck uint32
 
 	// DurableMachine says that the state machine keeps its own durable state. MachineApplied is

@@ -151,7 +151,8 @@ func (f *findings) add(more findings) {
 	f.missing, f.right = append(f.missing, more.missing...), f.right+more.right
 }
 
-// compare looks whether the encoding shows the change that was made at a path, and whether it should.
+// compare looks whether the encoding shows the change that was made at a path, and whether it
+// should.
 func (l *ledger) compare(path, why string) findings {
 	shows := !bytes.Equal(l.before, l.encode())
 	switch {

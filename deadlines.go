@@ -97,8 +97,8 @@ type deadlineTraits struct {
 	ofRole bool
 	// looked says that decisions only look at the deadline, and Tick has nothing to do about it.
 	looked bool
-	// asked says that decisions only ask whether the deadline is armed. When it has passed, it might as
-	// well be off.
+	// asked says that decisions only ask whether the deadline is armed. When it has passed, it
+	// might as well be off.
 	asked bool
 	// byLeader says that only a leader deals with the deadline when it has passed.
 	byLeader bool
@@ -217,8 +217,8 @@ func (c *Core) meetDeadlines() {
 	}
 }
 
-// meet acts on a deadline that has passed. A deadline of the leader's role has passed only while this
-// server leads.
+// meet acts on a deadline that has passed. A deadline of the leader's role has passed only while
+// this server leads.
 func (c *Core) meet(name deadlineName) {
 	switch name {
 	case writeDeadline, readDeadline:

@@ -44,8 +44,8 @@ func TestMapLinksLead(t *testing.T) {
 	}
 }
 
-// Files that the documents name are there, and declare what the documents say that they do: the walks
-// in docs/design.md can be followed.
+// Files that the documents name are there, and declare what the documents say that they do: the
+// walks in docs/design.md can be followed.
 func TestDocumentsNameWhatIsThere(t *testing.T) {
 	sources := map[string]string{}
 	source := func(path string) string {

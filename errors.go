@@ -144,9 +144,10 @@ var (
 	// the one that counts.
 	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: call Replace at another member")
 
-	// ErrRolledBack says that the server's disk has forgotten what the server had promised: an older state of it was
-	// put back, or it has lost a write that it had said to be durable. It has the cure of a lost disk: the server is
-	// started on an empty one, and Replace, called at another member, makes that the one that counts.
+	// ErrRolledBack says that the server's disk has forgotten what the server had promised: an
+	// older state of it was put back, or it has lost a write that it had said to be durable. It has
+	// the cure of a lost disk: the server is started on an empty one, and Replace, called at
+	// another member, makes that the one that counts.
 	ErrRolledBack = errors.New("raft: this server's disk has gone back in time: start it on an empty one, and call Replace at another member")
 
 	// ErrRemoved says that the server was removed from its cluster.

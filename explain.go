@@ -73,7 +73,8 @@ type PeerStatus struct {
 	// Silent is how long nothing has come from the peer, counted at most from the beginning of the
 	// leadership.
 	Silent time.Duration
-	// Trouble says why the server takes no part, if this one knows: ErrRolledBack or ErrOtherIncarnation.
+	// Trouble says why the server takes no part, if this one knows: ErrRolledBack or
+	// ErrOtherIncarnation.
 	Trouble error
 }
 

@@ -27,7 +27,8 @@ func (c *cores) putBack(id raft.ServerID, was image) {
 	c.start(id)
 }
 
-// loseEntry ends a server's process, and starts it without the last entry of its log: with what a lost batch leaves.
+// loseEntry ends a server's process, and starts it without the last entry of its log: with what a
+// lost batch leaves.
 func (c *cores) loseEntry(id raft.ServerID) {
 	was := c.image(id)
 	was.log = was.log[:len(was.log)-1]

@@ -22,11 +22,12 @@ type StateMachine interface {
 	// Snapshot captures the state as of the last Apply. What it returns is written by another
 	// goroutine while Apply goes on, so it must not see what comes later.
 	//
-	// A capture that holds something, such as a read transaction, can be an io.Closer, too. Close is
-	// called exactly once: after WriteTo has returned, or instead of it when the storage can't take
-	// the snapshot. The same goroutine calls both, and calls Close also when WriteTo has failed or
-	// panicked, and when the node stops. An error of Close fails the snapshot, as one of WriteTo
-	// does. The next Snapshot is called after Close has returned. Only a crash leaves a capture open.
+	// A capture that holds something, such as a read transaction, can be an io.Closer, too. Close
+	// is called exactly once: after WriteTo has returned, or instead of it when the storage can't
+	// take the snapshot. The same goroutine calls both, and calls Close also when WriteTo has
+	// failed or panicked, and when the node stops. An error of Close fails the snapshot, as one of
+	// WriteTo does. The next Snapshot is called after Close has returned. Only a crash leaves a
+	// capture open.
 	Snapshot() (io.WriterTo, error)
 
 	// Restore replaces the whole state by the one that Snapshot wrote. An error stops the node.

@@ -42,8 +42,8 @@ type Trouble struct{ Err error }
 
 // PeerTrouble says that another member takes no part, as far as this server knows while it leads.
 // Err is ErrRolledBack if the member's disk has gone back in time, or ErrOtherIncarnation if it has
-// another disk than the one that the cluster knows. If several members are in trouble, Server is the
-// first one; Status.Peers names them all. Server is "" once none is any more.
+// another disk than the one that the cluster knows. If several members are in trouble, Server is
+// the first one; Status.Peers names them all. Server is "" once none is any more.
 type PeerTrouble struct {
 	Server ServerID
 	Err    error

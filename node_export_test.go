@@ -305,8 +305,8 @@ type brittle struct{ *memory.Storage }
 
 func (brittle) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) { panic("no snapshot today") }
 
-// A panic of the storage, or of the writer that an export goes to, is an error of the export, and the
-// node works on.
+// A panic of the storage, or of the writer that an export goes to, is an error of the export, and
+// the node works on.
 func TestPanicInAnExport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, memory.Faults{})

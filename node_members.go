@@ -60,8 +60,8 @@ func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...Cha
 // Replace makes the present disk of a member count, in place of the disk that the cluster knows. It
 // is the cure for ErrOtherIncarnation and ErrRolledBack. A server that has lost its disk, or whose
 // disk went back in time and was emptied, runs on an empty one, under its old ID, at the address of
-// the call. An empty Address stands for the one that the cluster knows. A server that isn't a member
-// can't be replaced (ErrNotMember).
+// the call. An empty Address stands for the one that the cluster knows. A server that isn't a
+// member can't be replaced (ErrNotMember).
 //
 // The lost disk stops counting first. Then the present one catches up, and counts. If it doesn't
 // catch up, the server remains a learner, and the error is ErrNotCaughtUp with ErrOutcomeUnknown.

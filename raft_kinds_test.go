@@ -36,8 +36,8 @@ func casesOf(t *testing.T) map[string]bool {
 	return named
 }
 
-// The core has a case for each kind of message and of call: none is forgotten, and so ignored. A few
-// kinds it handles before the switch.
+// The core has a case for each kind of message and of call: none is forgotten, and so ignored. A
+// few kinds it handles before the switch.
 func TestEveryKindHasACase(t *testing.T) {
 	cases := casesOf(t)
 	before := []wire.Kind{wire.KindRemoved, wire.KindRolledBack, wire.KindPreVoteResponse, wire.KindVoteResponse}

@@ -240,7 +240,8 @@ func (c *Core) tellCommit(p *progress) {
 	}
 }
 
-// acknowledgedBy returns the last entry that a peer has acknowledged, or zero when the log has forgotten it.
+// acknowledgedBy returns the last entry that a peer has acknowledged, or zero when the log has
+// forgotten it.
 func (c *Core) acknowledgedBy(p *progress) wire.Place {
 	if term, known := c.log.term(p.match); known {
 		return wire.Place{Index: p.match, Term: term}

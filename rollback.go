@@ -6,9 +6,10 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A disk can go back in time: its folder is restored from a backup, its virtual machine is set back, or it
-// loses a write that it has said to have synced. It is the same disk by its incarnation, and has forgotten
-// votes that it gave and entries that it acknowledged. Its server can't know that by itself; others may.
+// A disk can go back in time: its folder is restored from a backup, its virtual machine is set
+// back, or it loses a write that it has said to have synced. It is the same disk by its
+// incarnation, and has forgotten votes that it gave and entries that it acknowledged. Its server
+// can't know that by itself; others may.
 //
 //	who knows better            by what                                      what it does
 //	────────────────────────    ─────────────────────────────────────────    ─────────────────────────────
@@ -21,20 +22,24 @@ import (
 //	who lags behind a commit    a leader has named a commit index beyond     neither campaigns, nor votes
 //	                            a log                                        for such a log
 //
-// A message of an earlier start may also be one that comes late: so whoever hears it drops it and says what it
-// knows, and the judge is the server that is told. It knows its own start, and there is no false alarm: starts
-// of a disk are durable before anybody hears of them, and each counts one more than what the disk held. So a
-// start that counts as much as the present one, and isn't it, can only be one that the disk has forgotten.
+// A message of an earlier start may also be one that comes late: so whoever hears it drops it and
+// says what it knows, and the judge is the server that is told. It knows its own start, and there
+// is no false alarm: starts of a disk are durable before anybody hears of them, and each counts one
+// more than what the disk held. So a start that counts as much as the present one, and isn't it,
+// can only be one that the disk has forgotten.
 //
 // A server whose disk went back takes no part: it gives no vote, acknowledges nothing, and ends its
-// callers' calls. Nothing of this is on the disk. So it is noticed anew after a start, by whoever remembers; and the
-// cure is that of a lost disk: an empty one, and Replace.
+// callers' calls. Nothing of this is on the disk. So it is noticed anew after a start, by whoever
+// remembers; and the cure is that of a lost disk: an empty one, and Replace.
 type rollback struct {
-	// noticed says that this server's own disk has forgotten what it had promised. It stays so for this start.
+	// noticed says that this server's own disk has forgotten what it had promised. It stays so for
+	// this start.
 	noticed bool
-	// disks are the other members' disks, as far as this server has heard from them, each server once.
+	// disks are the other members' disks, as far as this server has heard from them, each server
+	// once.
 	disks []knownDisk
-	// witnessed is the highest commit index that a leader has told. The leaders to come hold as much.
+	// witnessed is the highest commit index that a leader has told. The leaders to come hold as
+	// much.
 	witnessed Index
 }
 
@@ -55,7 +60,8 @@ type knownDisk struct {
 	incarnation Incarnation
 	// start is the latest start that was heard of. It only moves to a later one.
 	start uint64
-	// led is the last term that the server was heard to lead, and ledBy the start with which it did.
+	// led is the last term that the server was heard to lead, and ledBy the start with which it
+	// did.
 	led   Term
 	ledBy uint64
 	// back says that the disk is known to have forgotten what it had promised.
@@ -83,8 +89,9 @@ func (r *rollback) wentBack(id ServerID, incarnation Incarnation) bool {
 	return d != nil && d.back
 }
 
-// hears says whether a message is of the latest start of its sender's disk. What an earlier start has said
-// isn't taken: if the disk went back, it is what a start says that has forgotten a later one.
+// hears says whether a message is of the latest start of its sender's disk. What an earlier start
+// has said isn't taken: if the disk went back, it is what a start says that has forgotten a later
+// one.
 func (c *Core) hears(m *wire.Message) bool {
 	d := c.known(m.From, m.FromIncarnation)
 	if d == nil {
@@ -112,8 +119,8 @@ func (c *Core) hears(m *wire.Message) bool {
 	return c.hearsLeading(d, m)
 }
 
-// hearsLeading says whether a message isn't that of a leader whose term another start of it has led. No
-// start leads a term in which an earlier one was: it has to campaign, in a later one.
+// hearsLeading says whether a message isn't that of a leader whose term another start of it has
+// led. No start leads a term in which an earlier one was: it has to campaign, in a later one.
 func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 	switch m.Kind() {
 	case wire.KindAppendRequest, wire.KindHeartbeat, wire.KindTimeoutNow, wire.KindSnapshotRequest, wire.KindSnapshotStream:
@@ -130,8 +137,9 @@ func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 	return true
 }
 
-// remember begins to remember the disk that the configuration names for the sender of a message. It returns nil
-// if the configuration names none, or another one. What isn't named any more is forgotten.
+// remember begins to remember the disk that the configuration names for the sender of a message. It
+// returns nil if the configuration names none, or another one. What isn't named any more is
+// forgotten.
 func (c *Core) remember(m *wire.Message) *knownDisk {
 	configuration := c.log.configuration()
 	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
@@ -142,8 +150,8 @@ func (c *Core) remember(m *wire.Message) *knownDisk {
 	return &c.disks[len(c.disks)-1]
 }
 
-// markBack notes that the disk of another server has forgotten what it had promised: what it has acknowledged and
-// granted counts no longer.
+// markBack notes that the disk of another server has forgotten what it had promised: what it has
+// acknowledged and granted counts no longer.
 func (c *Core) markBack(d *knownDisk) {
 	d.back = true
 	switch r := c.role.(type) {
@@ -157,8 +165,8 @@ func (c *Core) markBack(d *knownDisk) {
 	}
 }
 
-// changeOfRolledBack ends a change of the members that waits to hear who a server is, if that server has the disk
-// that the cluster knows, and it went back: the change would make it no better.
+// changeOfRolledBack ends a change of the members that waits to hear who a server is, if that
+// server has the disk that the cluster knows, and it went back: the change would make it no better.
 func (c *Core) changeOfRolledBack(l *leader, d *knownDisk) {
 	if l.change != nil && wire.FindMember(l.change.asked, d.server) >= 0 {
 		c.dropChange(l, callOutcome{refusal: wire.RefusedRolledBack, about: d.server})
@@ -182,7 +190,8 @@ func (c *Core) knownTold(m *wire.Message) {
 	}
 }
 
-// noticeRollback ends this server's part in the cluster, because its disk has forgotten what it had promised.
+// noticeRollback ends this server's part in the cluster, because its disk has forgotten what it had
+// promised.
 func (c *Core) noticeRollback() {
 	if c.noticed {
 		return

@@ -10,8 +10,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// putBackOnce founds a cluster that a leads, takes an image of b's disk, lets b start again and propose ten commands, and
-// puts its disk back.
+// putBackOnce founds a cluster that a leads, takes an image of b's disk, lets b start again and
+// propose ten commands, and puts its disk back.
 func putBackOnce(t *testing.T) *cores {
 	c := founded(t, 3)
 	was := c.image("b")
@@ -26,7 +26,8 @@ func putBackOnce(t *testing.T) *cores {
 	return c
 }
 
-// checkOwnAnswers demands that no answer is another command's. It takes the commands by their numbers.
+// checkOwnAnswers demands that no answer is another command's. It takes the commands by their
+// numbers.
 func (c *cores) checkOwnAnswers(id raft.ServerID, commands map[uint64]string) {
 	for _, answer := range c.servers[id].answers {
 		if answer.Err == nil {
@@ -36,8 +37,9 @@ func (c *cores) checkOwnAnswers(id raft.ServerID, commands map[uint64]string) {
 	}
 }
 
-// The starts of a disk that was put back repeat their counts, and its commands repeat their numbers. An answer is the
-// command's own all the same: also if nobody is left who knows of the start that was forgotten.
+// The starts of a disk that was put back repeat their counts, and its commands repeat their
+// numbers. An answer is the command's own all the same: also if nobody is left who knows of the
+// start that was forgotten.
 func TestPutBackAnswersAreTheCommandsOwn(t *testing.T) {
 	for _, forgotten := range []bool{false, true} {
 		c := putBackOnce(t)
@@ -108,7 +110,8 @@ func TestPutBackDoesNotCount(t *testing.T) {
 	require.NotEqual(t, "leader", c.status("b").Role)
 }
 
-// A vote of an earlier start doesn't count once a later one was heard of, and neither does an acknowledgement.
+// A vote of an earlier start doesn't count once a later one was heard of, and neither does an
+// acknowledgement.
 func TestAnswersOfEarlierStartsDoNotCount(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
@@ -139,7 +142,8 @@ func TestAnswersOfEarlierStartsDoNotCount(t *testing.T) {
 	require.NoError(t, c.explain("a", "b"))
 }
 
-// An image of the same start forgets no start. The leader knows what the disk has acknowledged, and says so.
+// An image of the same start forgets no start. The leader knows what the disk has acknowledged, and
+// says so.
 func TestPutBackIsNoticedByTheLog(t *testing.T) {
 	c := founded(t, 3)
 	was := c.image("b")
@@ -174,8 +178,8 @@ func TestLostBatchIsNoticed(t *testing.T) {
 	require.Equal(t, c.status("c").Last, c.status("b").Last, "it has caught up")
 }
 
-// What a disk has acknowledged in a term and forgotten may be something else than less: then what is committed up to there isn't
-// what its log holds.
+// What a disk has acknowledged in a term and forgotten may be something else than less: then what
+// is committed up to there isn't what its log holds.
 func TestForgottenTruncationIsNoticed(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["b"].cut = true // and leads no longer
@@ -205,7 +209,8 @@ func TestForgottenTruncationIsNoticed(t *testing.T) {
 	require.Less(t, c.status("a").Commit, c.status(leader).Commit)
 }
 
-// A server that has heard of a commit beyond its own log doesn't campaign, and votes for nobody who lacks it.
+// A server that has heard of a commit beyond its own log doesn't campaign, and votes for nobody who
+// lacks it.
 func TestCommitIsAWitness(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["c"].cut = true
@@ -233,7 +238,8 @@ func TestCommitIsAWitness(t *testing.T) {
 	require.Contains(t, c.commands("c"), "x")
 }
 
-// A server that leads a term for the second time, with another start, is told so by who has followed the first one.
+// A server that leads a term for the second time, with another start, is told so by who has
+// followed the first one.
 func TestTwoStartsLeadOneTerm(t *testing.T) {
 	c := newCores(t, 3)
 	was := c.image("a")
@@ -255,7 +261,8 @@ func TestTwoStartsLeadOneTerm(t *testing.T) {
 	require.Equal(t, "follower", c.status("a").Role)
 }
 
-// A vote that was given to a candidacy that the disk has forgotten doesn't count for the next one in the same term.
+// A vote that was given to a candidacy that the disk has forgotten doesn't count for the next one
+// in the same term.
 func TestVotesForAForgottenCandidacyDoNotCount(t *testing.T) {
 	c := founded(t, 3)
 	c.servers["a"].cut = true

@@ -77,7 +77,8 @@ func (c *Capture) WriteTo(w io.Writer) (int64, error) {
 	return int64(n) + m, err
 }
 
-// Close releases what the state machine has captured, if that is an io.Closer. A second call does nothing.
+// Close releases what the state machine has captured, if that is an io.Closer. A second call does
+// nothing.
 func (c *Capture) Close() error {
 	machine := c.machine
 	c.machine = nil
@@ -88,8 +89,8 @@ func (c *Capture) Close() error {
 }
 
 // Restore replaces the state by the one in a snapshot of the entry at index. An error wraps
-// wire.ErrMalformed if the bytes are not such a snapshot. After any error the state must not be used any
-// more.
+// wire.ErrMalformed if the bytes are not such a snapshot. After any error the state must not be
+// used any more.
 func (a *Applier) Restore(index Index, r io.Reader) error {
 	in := bufio.NewReader(r)
 	section, err := readCaptureHead(in, index)

@@ -26,8 +26,8 @@ type Standing struct {
 	// Trouble and Diverged are as in CoreStatus.
 	Trouble  error
 	Diverged *Divergence
-	// TroubledPeer is the first of the other members that takes no part, as far as this server, while it leads, knows,
-	// and PeerTrouble why; "" for none.
+	// TroubledPeer is the first other member that is known to take no part, and PeerTrouble says
+	// why. Only a leader knows of any. TroubledPeer is "" for none.
 	TroubledPeer ServerID
 	PeerTrouble  error
 }

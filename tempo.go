@@ -2,8 +2,8 @@ package raft
 
 import "time"
 
-// A tempo is how fast this server's disk, or its state machine, does what it is given. The core sees
-// when it hands work out, and when that work is reported. So it measures how much is done in a
+// A tempo is how fast this server's disk, or its state machine, does what it is given. The core
+// sees when it hands work out, and when that work is reported. So it measures how much is done in a
 // piece of a heartbeat interval, and gives no more than that at a time. What doesn't fit waits.
 //
 //	disk     1 MB/s    a write of  25 KB takes 25 ms

@@ -40,10 +40,10 @@ type Transport interface {
 	// connected by itself, it can be answered.
 	SetServers(servers []Server)
 
-	// Send sends a message to the server m.To. If m.ToAddress isn't empty, it is the address to use,
-	// whatever SetServers says. Such a message may go to a server that SetServers doesn't name; the
-	// server's answer arrives like any other message; and the connection that the two have
-	// otherwise isn't touched. There are few such messages, and their order doesn't matter.
+	// Send sends a message to the server m.To. If m.ToAddress isn't empty, it is the address to
+	// use, whatever SetServers says. Such a message may go to a server that SetServers doesn't
+	// name; the server's answer arrives like any other message; and the connection that the two
+	// have otherwise isn't touched. There are few such messages, and their order doesn't matter.
 	Send(m wire.Message)
 
 	// OpenStream opens a connection of its own to a server, for much data. The other side's handler

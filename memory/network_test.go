@@ -261,25 +261,30 @@ func TestNetworkCloseWaitsForTheHandler(t *testing.T) {
 	})
 }
 
+// A streamed is what a server has received by a stream.
+type streamed struct {
+	from raft.ServerID
+	data string
+	err  error
+}
+
+// joinStreaming returns a network of a and b, and the transport of a. What b receives by a stream
+// comes on the channel.
+func joinStreaming(t *testing.T, faults memory.Faults) (*memory.Network, raft.Transport, chan streamed) {
+	network := memory.NewNetwork(memory.Options{Faults: faults})
+	transports, boxes := joinAll(t, network, "a", "b")
+	outcomes := make(chan streamed, 1)
+	boxes["b"].stream = func(from raft.ServerID, stream io.ReadCloser) {
+		data, err := io.ReadAll(stream)
+		outcomes <- streamed{from, string(data), err}
+	}
+	return network, transports["a"], outcomes
+}
+
 func TestNetworkStreams(t *testing.T) {
-	type outcome struct {
-		from raft.ServerID
-		data string
-		err  error
-	}
-	setUp := func(t *testing.T, faults memory.Faults) (*memory.Network, raft.Transport, chan outcome) {
-		network := memory.NewNetwork(memory.Options{Faults: faults})
-		transports, boxes := joinAll(t, network, "a", "b")
-		outcomes := make(chan outcome, 1)
-		boxes["b"].stream = func(from raft.ServerID, stream io.ReadCloser) {
-			data, err := io.ReadAll(stream)
-			outcomes <- outcome{from, string(data), err}
-		}
-		return network, transports["a"], outcomes
-	}
 	t.Run("whole", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			_, a, outcomes := setUp(t, memory.Faults{MinDelay: time.Second})
+			_, a, outcomes := joinStreaming(t, memory.Faults{MinDelay: time.Second})
 			start := time.Now()
 			w, err := a.OpenStream(t.Context(), "b")
 			require.NoError(t, err)
@@ -288,7 +293,7 @@ func TestNetworkStreams(t *testing.T) {
 				require.NoError(t, err)
 			}
 			require.NoError(t, w.Close())
-			require.Equal(t, outcome{from: "a", data: "012"}, <-outcomes)
+			require.Equal(t, streamed{from: "a", data: "012"}, <-outcomes)
 			require.Equal(t, time.Second, time.Since(start))
 		})
 	})
@@ -300,7 +305,7 @@ func TestNetworkStreams(t *testing.T) {
 	for name, breakIt := range breaks {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				network, a, outcomes := setUp(t, memory.Faults{})
+				network, a, outcomes := joinStreaming(t, memory.Faults{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				w, err := a.OpenStream(ctx, "b")
@@ -317,7 +322,7 @@ func TestNetworkStreams(t *testing.T) {
 		})
 	}
 	t.Run("refused", func(t *testing.T) {
-		network, a, _ := setUp(t, memory.Faults{})
+		network, a, _ := joinStreaming(t, memory.Faults{})
 		_, err := a.OpenStream(t.Context(), "nobody")
 		require.Error(t, err)
 		network.Cut("b", "a")

@@ -35,8 +35,8 @@ type Property struct {
 	Machine func() raft.StateMachine
 
 	// Store, when not nil, replaces Machine for a state machine that keeps its own durable state
-	// (raft.Config.Durable). It returns an empty store, on which the machine of one server keeps its
-	// state across crashes.
+	// (raft.Config.Durable). It returns an empty store, on which the machine of one server keeps
+	// its state across crashes.
 	Store func() Store
 
 	// Command generates the commands. It must not be nil.
@@ -68,8 +68,8 @@ const maxCommands = 64
 // its flag -rapid.checks sets the number of runs. A run has two parts.
 //
 // The first part takes single copies of the state machine and demands what raft.StateMachine and
-// raft.DurableMachine demand. A copy gets commands in batches, is captured, and is written to a file
-// while it applies more; copies with another state are restored from that file. Lent memory is
+// raft.DurableMachine demand. A copy gets commands in batches, is captured, and is written to a
+// file while it applies more; copies with another state are restored from that file. Lent memory is
 // overwritten after each call. The power of a durable machine fails before and after calls of Save.
 // All the time a copy must behave like one that has applied the same commands one by one.
 //
@@ -197,8 +197,8 @@ func (r *run) try(p *Property, steps program) bool {
 	return true
 }
 
-// alone reports whether a program fails. If it was a cluster that has failed, it looks for a program
-// of the commands that the cluster has applied, and keeps it.
+// alone reports whether a program fails. If it was a cluster that has failed, it looks for a
+// program of the commands that the cluster has applied, and keeps it.
 func (r *run) alone(p *Property) bool {
 	const tries = 100
 	if r.program != nil {

@@ -78,8 +78,8 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckFailsAlone runs this test binary again with a ledger that breaks the rule of batches. That
-// takes one copy, and what the process prints shows no cluster.
+// TestCheckFailsAlone runs this test binary again with a ledger that breaks the rule of batches.
+// That takes one copy, and what the process prints shows no cluster.
 func TestCheckFailsAlone(t *testing.T) {
 	if os.Getenv("RAFTTEST_FAILS") != "" {
 		rafttest.Check(t, rafttest.Property{
@@ -181,7 +181,8 @@ func (b *batched) Apply(entries []raft.Entry, results [][]byte) {
 	b.ledger.Apply(entries, results)
 }
 
-// A partial ledger adds 1 to its sum for each batch with commands that were proposed at two servers.
+// A partial ledger adds 1 to its sum for each batch with commands that were proposed at two
+// servers.
 type partial struct{ ledger }
 
 func (p *partial) Apply(entries []raft.Entry, results [][]byte) {
@@ -222,8 +223,8 @@ func TestCheckShowsAPanic(t *testing.T) {
 	require.Regexp(t, `the panic came from\n\s+\S+\.\(\*brittle\)\.add\n\s+\S+check_test.go:\d+\n\s+\S+\.\(\*brittle\)\.Apply\n\s+\S+check_test.go:\d+\n\s*\n`, out)
 }
 
-// A careless ledger counts the commands that another server than the first has proposed. Its snapshots
-// tell that number one too low.
+// A careless ledger counts the commands that another server than the first has proposed. Its
+// snapshots tell that number one too low.
 type careless struct {
 	ledger
 	others int64
@@ -262,8 +263,8 @@ func TestCheckShowsSnapshots(t *testing.T) {
 		`want "sum \d+, others \d+" of \d+ bytes; they differ from byte \d+ on`, out)
 }
 
-// A safe keeps a durable ledger: its sum, the index and the bytes beside it, which change in one step.
-// careless says that it keeps the sum of each Apply at once.
+// A safe keeps a durable ledger: its sum, the index and the bytes beside it, which change in one
+// step. careless says that it keeps the sum of each Apply at once.
 type safe struct {
 	sum      int64
 	index    raft.Index

@@ -129,8 +129,8 @@ func (r sabotagedReader) Read(b []byte) (int, error) {
 
 func (r sabotagedReader) Close() error { return r.s.called(r.ReadCloser.Close()) }
 
-// TestStorageConvictsAnyFailure demands that TestStorage convicts a storage of which any call fails,
-// wherever in the suite it comes from, but for the calls that may fail.
+// TestStorageConvictsAnyFailure demands that TestStorage convicts a storage of which any call
+// fails, wherever in the suite it comes from, but for the calls that may fail.
 func TestStorageConvictsAnyFailure(t *testing.T) {
 	s := &saboteur{places: map[string]bool{}}
 	require.NoError(t, rafttest.TestStorage(with(rafttest.MemoryDisk, s.flaw)))
@@ -181,8 +181,8 @@ func (c sabotagedCapture) WriteTo(w io.Writer) (int64, error) {
 
 func (c sabotagedCapture) Close() error { return c.s.called(c.censusWriter.Close()) }
 
-// TestStateMachineConvictsAnyFailure demands that TestStateMachine convicts a state machine of which
-// any call fails, wherever in the suite it comes from.
+// TestStateMachineConvictsAnyFailure demands that TestStateMachine convicts a state machine of
+// which any call fails, wherever in the suite it comes from.
 func TestStateMachineConvictsAnyFailure(t *testing.T) {
 	run := func(s *saboteur) error {
 		return rafttest.TestStateMachine(func() raft.StateMachine { return sabotagedMachine{newCensus("")(), s} }, word)

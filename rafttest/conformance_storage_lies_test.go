@@ -12,8 +12,8 @@ import (
 	"github.com/e17579a5/raft/rafttest"
 )
 
-// TestStorageConvictsOneLie demands that TestStorage convicts storages that keep every rule but one,
-// each by the check that is made for it.
+// TestStorageConvictsOneLie demands that TestStorage convicts storages that keep every rule but
+// one, each by the check that is made for it.
 func TestStorageConvictsOneLie(t *testing.T) {
 	for name, c := range map[string]struct {
 		flaw func(f *flawed)

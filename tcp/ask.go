@@ -13,8 +13,8 @@ import (
 // ask sends a message to the address that the message names, on a connection of its own. That
 // connection isn't one of the peer: the connections between the two servers stay as they are. While
 // one message is on its way to a server at an address, another one to the same place is dropped. So
-// is every message while maxAsking others are on their way, and one that is larger than a message of
-// a guest may be.
+// is every message while maxAsking others are on their way, and one that is larger than a message
+// of a guest may be.
 func (t *Transport) ask(m *wire.Message) {
 	to := raft.Server{ID: m.To, Address: m.ToAddress}
 	if to.ID == t.self.ID || len(to.ID) > wire.MaxServerID || len(to.Address) > wire.MaxAddress {

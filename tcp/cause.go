@@ -85,8 +85,8 @@ func kindOf(err error) string {
 // sameError compares without a panic: an error need not be of a type that can be compared.
 func sameError(a, b error) bool { return reflect.TypeOf(a).Comparable() && a == b }
 
-// guard calls a function of the user's and returns its panic as an error. It doesn't return when the
-// function ends the goroutine.
+// guard calls a function of the user's and returns its panic as an error. It doesn't return when
+// the function ends the goroutine.
 func guard(where string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -60,8 +60,8 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 // While nothing answers, another attempt to connect is begun every redialAfter. The system sends
 // the first packet of a connection again only after a second, and then after two: by attempts of
 // its own this side notices within redialAfter that packets come through again. maxAttempts bounds
-// the attempts that are under way at a time to one address: a Dial that doesn't end when its context
-// ends is not called without end, and holds up nobody else.
+// the attempts that are under way at a time to one address: a Dial that doesn't end when its
+// context ends is not called without end, and holds up nobody else.
 const (
 	redialAfter = 250 * time.Millisecond
 	maxAttempts = 16
@@ -144,8 +144,8 @@ func (t *Transport) endAttempt(address string) {
 	}
 }
 
-// awaitAttempts waits until no call of Dial is under way any more, at most until the deadline. No new
-// one begins, since the transport is closed.
+// awaitAttempts waits until no call of Dial is under way any more, at most until the deadline. No
+// new one begins, since the transport is closed.
 func (t *Transport) awaitAttempts(deadline <-chan time.Time) {
 	t.mu.Lock()
 	dialled := t.dialled

@@ -33,26 +33,26 @@
 // without it has broken the stream.
 //
 // On a connection for messages, a frame without a body is a question. The other side answers with a
-// receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the handshake
-// it has read. It also sends a receipt when it has read 64 KiB since the last one. Nothing else flows
-// in that direction. A connection on which anything else arrives is closed.
+// receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the
+// handshake it has read. It also sends a receipt when it has read 64 KiB since the last one.
+// Nothing else flows in that direction. A connection on which anything else arrives is closed.
 //
 // # A server that is gone without a word
 //
-// When a host loses its power, or a network drops everything, no packet says so. TCP notices after a
-// quarter of an hour, since the buffer of the socket takes what is written. Keep-alive doesn't help,
-// because it is silent while something isn't acknowledged. So a server that has read nothing for
-// Options.WriteTimeout, although there was something to read, loses its connection, and is dialled
-// again at once. A question goes out with what is written, at most four times in that time. Where
-// nothing is written, nothing is asked.
+// When a host loses its power, or a network drops everything, no packet says so. TCP notices after
+// a quarter of an hour, since the buffer of the socket takes what is written. Keep-alive doesn't
+// help, because it is silent while something isn't acknowledged. So a server that has read nothing
+// for Options.WriteTimeout, although there was something to read, loses its connection, and is
+// dialled again at once. A question goes out with what is written, at most four times in that time.
+// Where nothing is written, nothing is asked.
 //
 // The system could watch over that, too (TCP_USER_TIMEOUT), but not every system can, a system
 // acknowledges what a hung process doesn't read, and no test in memory would see it. A receipt is
 // the answer of the process itself, and costs a small frame in each direction each second or so.
 //
-// While a server doesn't answer, another attempt to connect is begun every 250 ms, and the first one
-// that ends decides. So a network that heals is noticed within that time, and not when the system
-// sends the first packet of a connection again, which it does more and more seldom.
+// While a server doesn't answer, another attempt to connect is begun every 250 ms, and the first
+// one that ends decides. So a network that heals is noticed within that time, and not when the
+// system sends the first packet of a connection again, which it does more and more seldom.
 //
 // # Places
 //
@@ -74,12 +74,13 @@
 // Where all places are taken, the newest connection gets in, and an older one makes room. Among
 // those without a hello, one is shown out that doesn't come from where a member is or was; of these
 // one of the address (of IPv6, the network of 64 bits) from which most of them come; of these the
-// oldest. Among guests it is one that has sent no message, and of these the oldest; if all have, the
-// one whose last message is the oldest. Among streams of a member, or of the guests, it is the one
-// that has brought nothing for longest, if that is at least 3 s; otherwise the new one is refused.
+// oldest. Among guests it is one that has sent no message, and of these the oldest; if all have,
+// the one whose last message is the oldest. Among streams of a member, or of the guests, it is the
+// one that has brought nothing for longest, if that is at least 3 s; otherwise the new one is
+// refused.
 //
-// A guest is dialled only when there is something to send to it. When it has hung up, and nothing was
-// sent to it for 30 s, the connection to it is closed, and it is forgotten.
+// A guest is dialled only when there is something to send to it. When it has hung up, and nothing
+// was sent to it for 30 s, the connection to it is closed, and it is forgotten.
 //
 // What a stream brings bounds the time on its receiving side only. Its sender may wait for as long
 // as the receiver doesn't read: whoever has opened it ends it by its context.
@@ -100,22 +101,24 @@
 // size it claims for a message.
 //
 // A member's message may have up to Options.MaxFrame, so the connection of a member holds that much
-// at most, and twice as much while it grows. A guest's message may have 512 KiB; one guest at a time
-// may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all guests together
-// hold 64 times 576 KiB and one message of MaxFrame, and all connections without a hello hold 4 MiB.
+// at most, and twice as much while it grows. A guest's message may have 512 KiB; one guest at a
+// time may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all guests
+// together hold 64 times 576 KiB and one message of MaxFrame, and all connections without a hello
+// hold 4 MiB.
 //
 // # The log, and functions of the user's
 //
-// The log gets a line when a cause is new, and after that one line a minute while it comes again: the
-// last one, with how many were left out before it (left_out). What happened, the member that it
-// happened to, and the kind of error make a cause; the text of the error doesn't, since it may hold a
-// time, a port or what a stranger has sent. All strangers are one.
+// The log gets a line when a cause is new, and after that one line a minute while it comes again:
+// the last one, with how many were left out before it (left_out). What happened, the member that it
+// happened to, and the kind of error make a cause; the text of the error doesn't, since it may hold
+// a time, a port or what a stranger has sent. All strangers are one.
 //
-// A panic in Options.Dial, Listen, Logger, in a function of TLS, or in a connection or a listener that
-// they return, is an error of that attempt or connection. So it is when they end their goroutine. A
-// Logger that blocks holds up nobody, and a Dial that blocks holds up only what is sent to that
-// server; Close waits for either up to a second, and leaves behind the goroutine that is inside the
-// call. Close waits for functions of TLS, and for connections that don't return when they are closed.
+// A panic in Options.Dial, Listen, Logger, in a function of TLS, or in a connection or a listener
+// that they return, is an error of that attempt or connection. So it is when they end their
+// goroutine. A Logger that blocks holds up nobody, and a Dial that blocks holds up only what is
+// sent to that server; Close waits for either up to a second, and leaves behind the goroutine that
+// is inside the call. Close waits for functions of TLS, and for connections that don't return when
+// they are closed.
 //
 // # Goroutines
 //

@@ -71,7 +71,8 @@ func (t *Transport) Places() (handshakes, peers, streams int) {
 	return len(t.newcomers), len(t.peers), len(t.arrivals)
 }
 
-// AtRest returns an error unless the transport, which was closed, has given back whatever it counts.
+// AtRest returns an error unless the transport, which was closed, has given back whatever it
+// counts.
 func (t *Transport) AtRest() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

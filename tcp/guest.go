@@ -8,8 +8,8 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// expect notes that a server was asked. It has a place of its own as a guest for a while, so that it
-// can answer. The caller holds mu.
+// expect notes that a server was asked. It has a place of its own as a guest for a while, so that
+// it can answer. The caller holds mu.
 func (t *Transport) expect(id raft.ServerID) {
 	now := time.Now()
 	for id, until := range t.expected {
@@ -27,9 +27,9 @@ func (t *Transport) isExpected(id raft.ServerID) bool {
 	return time.Now().Before(t.expected[id])
 }
 
-// makeRoomForGuest sees to it that there is a place for one more guest. If there is none, a guest is
-// shown out: one that has never sent a message, or else the one that has been silent for longest.
-// The caller holds mu.
+// makeRoomForGuest sees to it that there is a place for one more guest. If there is none, a guest
+// is shown out: one that has never sent a message, or else the one that has been silent for
+// longest. The caller holds mu.
 func (t *Transport) makeRoomForGuest() {
 	guests := 0
 	var last *peer
@@ -54,8 +54,8 @@ func (t *Transport) makeRoomForGuest() {
 	}
 }
 
-// limit sees to it that reading from a guest has a deadline, and reading from a member has none. The
-// caller holds mu.
+// limit sees to it that reading from a guest has a deadline, and reading from a member has none.
+// The caller holds mu.
 func (p *peer) limit() {
 	var deadline time.Time
 	if !p.member {
@@ -115,8 +115,8 @@ func (p *peer) showOut() {
 // errIdle says that a guest's connection isn't needed any more.
 var errIdle = errors.New("nothing was sent to a server that is no member, and nothing came from it")
 
-// lapse returns a channel that tells when a guest that has hung up, and to which nothing is sent, has
-// had its time, and how much of that is left. For anybody else the channel is nil.
+// lapse returns a channel that tells when a guest that has hung up, and to which nothing is sent,
+// has had its time, and how much of that is left. For anybody else the channel is nil.
 func (p *peer) lapse() (<-chan time.Time, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,8 +152,8 @@ func (p *peer) forget() {
 	}
 }
 
-// homes adds the sources of a member's connections: what its address says, and where it was the last
-// time.
+// homes adds the sources of a member's connections: what its address says, and where it was the
+// last time.
 func (p *peer) homes(known map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

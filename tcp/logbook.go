@@ -11,8 +11,9 @@ import (
 )
 
 // A server that is down or set up wrongly fails again and again in the same way, and so does a
-// client that has nothing to do here. The log gets a line when a cause is new, and then one for each
-// repeatAfter in which it came again: the last one, with the number of those that were left out.
+// client that has nothing to do here. The log gets a line when a cause is new, and then one for
+// each repeatAfter in which it came again: the last one, with the number of those that were left
+// out.
 const (
 	repeatAfter = time.Minute
 	maxRemarks  = 1024 // how many causes are told apart at a time
@@ -89,8 +90,8 @@ func (b *logbook) put(l line) {
 	b.write(record)
 }
 
-// repeat logs the last of the lines with that cause that were left out, or forgets the cause if there
-// were none.
+// repeat logs the last of the lines with that cause that were left out, or forgets the cause if
+// there were none.
 func (b *logbook) repeat(key cause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -22,15 +22,15 @@ import (
 
 var silentCut = flag.Duration("silent-cut", 8*time.Second, "how long the network of TestSilentCutByTheKernel drops everything")
 
-// The parts of TestSilentCutByTheKernel are processes. This variable of their environment says which
-// part a process plays.
+// The parts of TestSilentCutByTheKernel are processes. This variable of their environment says
+// which part a process plays.
 const namespacePart = "RAFT_TCP_TEST_PART"
 
-// A real kernel carries the packets of three servers, each in a network namespace of its own, over a
-// bridge. The ports of the bridge then drop everything, so that no reset and no error comes. A
+// A real kernel carries the packets of three servers, each in a network namespace of its own, over
+// a bridge. The ports of the bridge then drop everything, so that no reset and no error comes. A
 // single follower is cut off, and then all three are. When the network works again, so does the
-// cluster, within a few seconds however long the cut was. (Without receipts, TCP's own timers decide:
-// after a cut of 15 s it is 12 s, and after 60 s it is 49 s.)
+// cluster, within a few seconds however long the cut was. (Without receipts, TCP's own timers
+// decide: after a cut of 15 s it is 12 s, and after 60 s it is 49 s.)
 //
 //	go test ./tcp -run TestSilentCutByTheKernel -v -silent-cut 1m
 func TestSilentCutByTheKernel(t *testing.T) {

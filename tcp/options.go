@@ -16,9 +16,9 @@ import (
 // parentheses.
 type Options struct {
 	// Logger gets a line when a server is reached, lost or refused, and when messages are dropped
-	// (slog.Default()). What happens again for the same cause is logged once a minute, with a count. A
-	// logger that blocks holds up nobody, but for Close, which waits a second for it; up to 256 lines
-	// wait, and what exceeds them is left out.
+	// (slog.Default()). What happens again for the same cause is logged once a minute, with a
+	// count. A logger that blocks holds up nobody, but for Close, which waits a second for it; up
+	// to 256 lines wait, and what exceeds them is left out.
 	Logger *slog.Logger
 
 	// TLS, if not nil, encrypts all connections, and has both sides prove who they are. It needs
@@ -43,10 +43,10 @@ type Options struct {
 	// accepting on the other (3 s).
 	DialTimeout time.Duration
 
-	// WriteTimeout is how long a server may read nothing of what is sent to it, before the connection
-	// is given up and dialled again (5 s). A server that reads slowly is not given up: 64 KiB within
-	// that time are enough. A message that names its address must have been received within it.
-	// Streams are not bound by it.
+	// WriteTimeout is how long a server may read nothing of what is sent to it, before the
+	// connection is given up and dialled again (5 s). A server that reads slowly is not given up:
+	// 64 KiB within that time are enough. A message that names its address must have been received
+	// within it. Streams are not bound by it.
 	WriteTimeout time.Duration
 
 	// MinBackoff and MaxBackoff bound the time between attempts to reach a server (10 ms; 1 s, or
@@ -55,8 +55,8 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 
 	// Dial and Listen replace TCP, for tests. Where nobody listens, Dial must fail with an error
-	// that is syscall.ECONNREFUSED. Any number of calls of Dial may be under way at a time: while one
-	// doesn't end, another one begins.
+	// that is syscall.ECONNREFUSED. Any number of calls of Dial may be under way at a time: while
+	// one doesn't end, another one begins.
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Listen func(address string) (net.Listener, error)
 }

@@ -320,7 +320,8 @@ func (p *peer) connected(l *link, address string) bool {
 // to send, in order to learn whether its process is gone.
 const suspectAttempts = 4
 
-// failed notes that the attempt that began at start didn't reach the peer. It returns whether its process seems to be gone.
+// failed notes that the attempt that began at start didn't reach the peer. It returns whether its
+// process seems to be gone.
 func (p *peer) failed(err error, start time.Time) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -104,8 +104,8 @@ func (t *Transport) leave(n *newcomer) {
 	}
 }
 
-// beginLarge lets a guest send a frame that is larger than those of guests may be, if no other guest
-// does so.
+// beginLarge lets a guest send a frame that is larger than those of guests may be, if no other
+// guest does so.
 func (t *Transport) beginLarge(l *link) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,9 +134,9 @@ type arrival struct {
 	moved time.Time // when it has brought something the last time, or when it came
 }
 
-// beginStream gives a stream a place, or fails if there is none. The streams of a member have places
-// of their own. Where all are taken, the stream that has brought nothing for longest makes room, if
-// that is long enough.
+// beginStream gives a stream a place, or fails if there is none. The streams of a member have
+// places of their own. Where all are taken, the stream that has brought nothing for longest makes
+// room, if that is long enough.
 func (t *Transport) beginStream(raw net.Conn, from raft.ServerID) (*arrival, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

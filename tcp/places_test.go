@@ -58,8 +58,8 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 	})
 }
 
-// A guest always gets in: one that has sent nothing makes room, the oldest one first. A member, and a
-// server that was asked, don't count among the guests.
+// A guest always gets in: one that has sent nothing makes room, the oldest one first. A member, and
+// a server that was asked, don't count among the guests.
 func TestGuestsMakeRoom(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		a := c.start("a", "member")
@@ -142,8 +142,8 @@ func TestGuestThatBecomesAMember(t *testing.T) {
 	})
 }
 
-// One guest at a time may send more than a small message, and memory is bounded, whatever the guests
-// send. A member's message may have any size up to MaxFrame.
+// One guest at a time may send more than a small message, and memory is bounded, whatever the
+// guests send. A member's message may have any size up to MaxFrame.
 func TestGuestsGetLittleMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		const size = 63 << 20

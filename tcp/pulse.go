@@ -46,9 +46,9 @@ type pulse struct {
 	giveUp  func() // closes the connection
 
 	mu sync.Mutex
-	// written is how many bytes were handed to the connection, and read is how many of them the other
-	// side has read for certain. While they differ, since is when they began to, or when the last
-	// receipt came if that was later.
+	// written is how many bytes were handed to the connection, and read is how many of them the
+	// other side has read for certain. While they differ, since is when they began to, or when the
+	// last receipt came if that was later.
 	written, read uint64
 	since         time.Time
 	// asked is when the last question was written; owed says that something was written since.

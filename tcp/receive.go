@@ -149,8 +149,8 @@ func (t *Transport) welcomeStream(l *link, h *hello) error {
 	return nil
 }
 
-// admit reads the hello of the server that has dialled, and refuses a server that isn't wanted. Then
-// the place of the newcomer is free.
+// admit reads the hello of the server that has dialled, and refuses a server that isn't wanted.
+// Then the place of the newcomer is free.
 func (t *Transport) admit(l *link, n *newcomer) (hello, error) {
 	defer func() {
 		t.mu.Lock()
@@ -242,8 +242,8 @@ func (t *Transport) receiveMessages(l *link, p *peer) error {
 	}
 }
 
-// larger decides on a frame that is larger than those of guests may be. A guest needs a place for it,
-// and gets time.
+// larger decides on a frame that is larger than those of guests may be. A guest needs a place for
+// it, and gets time.
 func (t *Transport) larger(l *link, p *peer, length uint64) error {
 	if length <= uint64(t.options.MaxFrame) && !p.isMember() {
 		if err := t.beginLarge(l); err != nil {

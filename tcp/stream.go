@@ -53,7 +53,8 @@ func (t *Transport) openStream(ctx context.Context, to raft.ServerID) (*streamWr
 	}, nil
 }
 
-// lend notes that the user has a connection. Close breaks it, and leaves it to the user to close it.
+// lend notes that the user has a connection. Close breaks it, and leaves it to the user to close
+// it.
 func (t *Transport) lend(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -25,8 +25,8 @@ type Transport struct {
 	// Close ends ctx, and thereby every attempt to connect.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// running counts the goroutines, except heed, which its sender waits for, and those that only call
-	// a function of the user's. It grows only under mu, and only while closed isn't set.
+	// running counts the goroutines, except heed, which its sender waits for, and those that only
+	// call a function of the user's. It grows only under mu, and only while closed isn't set.
 	running sync.WaitGroup
 
 	// Start sets self, handler and log.node before it starts a goroutine that uses them.

@@ -11,18 +11,18 @@ type CallKind uint8
 
 // Kinds of calls. All but CallTransfer change the members.
 const (
-	// CallAdd makes the server of Members a member in the role given there, if it isn't a member yet, or
-	// moves it to another address.
+	// CallAdd makes the server of Members a member in the role given there, if it isn't a member
+	// yet, or moves it to another address.
 	CallAdd CallKind = 1 + iota
 	// CallRemove removes the server of Members, if it is a member.
 	CallRemove
-	// CallReplace lets the present disk of the server of Members take the place of the disk that the
-	// cluster knows.
+	// CallReplace lets the present disk of the server of Members take the place of the disk that
+	// the cluster knows.
 	CallReplace
 	// CallSet makes Members the members, whatever they were.
 	CallSet
-	// CallTransfer hands the leadership over to the server of Members, or to the best server if Members
-	// is empty (§3.10).
+	// CallTransfer hands the leadership over to the server of Members, or to the best server if
+	// Members is empty (§3.10).
 	CallTransfer
 )
 
@@ -38,8 +38,8 @@ func (k CallKind) String() string {
 	return fmt.Sprintf("call %d", uint8(k))
 }
 
-// A Call asks the leader for something about the cluster itself. The comment of each kind says which
-// fields it uses; the others are zero.
+// A Call asks the leader for something about the cluster itself. The comment of each kind says
+// which fields it uses; the others are zero.
 type Call struct {
 	Kind CallKind
 	// Members are the servers that the call is about.
@@ -93,7 +93,8 @@ const (
 	RefusedTransferring
 	// RefusedGivenUp: the server that was to take over the leadership doesn't lead.
 	RefusedGivenUp
-	// RefusedRolledBack: the disk of a server has gone back in time, and there is no other in its place.
+	// RefusedRolledBack: the disk of a server has gone back in time, and there is no other in its
+	// place.
 	RefusedRolledBack
 )
 
@@ -124,8 +125,8 @@ func (r Refusal) String() string {
 	return fmt.Sprintf("refusal %d", uint8(r))
 }
 
-// A call is encoded as its kind (1 byte), Expected, and the members, as in a configuration. The decoder
-// judges neither role nor ID of a member: the leader knows what each kind of call needs.
+// A call is encoded as its kind (1 byte), Expected, and the members, as in a configuration. The
+// decoder judges neither role nor ID of a member: the leader knows what each kind of call needs.
 
 func appendCall(b []byte, c *Call) []byte {
 	b = append(b, byte(c.Kind))

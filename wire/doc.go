@@ -53,10 +53,10 @@
 //	24  Level            number
 //	25  FromStart        number
 //
-// The first four fields and the last one belong to the envelope, which every kind of message has. The other fields
-// belong to bodies. The method pack of a body's type says which fields its kind may have, and what
-// they mean in it. A message with a field that its kind doesn't have is refused, and so is an
-// unknown field.
+// The first four fields and the last one belong to the envelope, which every kind of message has.
+// The other fields belong to bodies. The method pack of a body's type says which fields its kind
+// may have, and what they mean in it. A message with a field that its kind doesn't have is refused,
+// and so is an unknown field.
 //
 // # Entries
 //

@@ -91,8 +91,8 @@ func (m *Message) VoteRequest() (b VoteRequest) { b.pack(m.open(KindVoteRequest)
 
 // A VoteResponse answers a VoteRequest.
 type VoteResponse struct {
-	// Start is the start of the candidate that asked. A candidate whose disk has forgotten that it asked
-	// before must not count what that one was given.
+	// Start is the start of the candidate that asked. A candidate whose disk has forgotten that it
+	// asked before must not count what that one was given.
 	Start   uint64
 	Granted bool
 	// Level is the highest level that the voter knows, if the candidate wants to found a cluster.

@@ -48,9 +48,9 @@ type Envelope struct {
 	// Term is the sender's current term. A pre-vote, asked or granted, has the term that the
 	// candidate would enter.
 	Term Term
-	// FromStart is the sender's start (NextStart), or zero as long as that isn't durable. Of two messages
-	// of one disk, the one of the later start is the later one: so a disk that has forgotten a start is
-	// known by it.
+	// FromStart is the sender's start (NextStart), or zero as long as that isn't durable. Of two
+	// messages of one disk, the one of the later start is the later one: so a disk that has
+	// forgotten a start is known by it.
 	FromStart uint64
 }
 

@@ -45,14 +45,14 @@ type Origin struct {
 	Start  uint64
 }
 
-// NextStart returns the name of the start that follows another one on the same disk. The upper half is
-// a count, which is durable and rises with each start; the first start has the count 1. The lower half
-// is luck, drawn anew for each start. A disk that was put back to an older state repeats the count, but
-// not the luck: so no two starts have one name.
+// NextStart returns the name of the start that follows another one on the same disk. The upper half
+// is a count, which is durable and rises with each start; the first start has the count 1. The
+// lower half is luck, drawn anew for each start. A disk that was put back to an older state repeats
+// the count, but not the luck: so no two starts have one name.
 func NextStart(before uint64, luck uint32) uint64 { return (StartCount(before)+1)<<32 | uint64(luck) }
 
-// StartCount returns the count of a start. Of two starts of one disk, the one with the higher count is
-// the later one.
+// StartCount returns the count of a start. Of two starts of one disk, the one with the higher count
+// is the later one.
 func StartCount(start uint64) uint64 { return start >> 32 }
 
 // ShowStart shows the name of a start to people: its count, and its luck in hexadecimal digits.

@@ -65,15 +65,15 @@ func (b AppendResponse) Message() (m Message) { b.pack(m.begin(KindAppendRespons
 func (m *Message) AppendResponse() (b AppendResponse) { b.pack(m.open(KindAppendResponse)); return b }
 
 // A Heartbeat asserts the sender's leadership in the message's Term, and nothing about the log but
-// Acknowledged and Commit. A Heartbeat with a Round is to be answered. Without a Round it only tells
-// these two.
+// Acknowledged and Commit. A Heartbeat with a Round is to be answered. Without a Round it only
+// tells these two.
 type Heartbeat struct {
-	// Acknowledged is the last entry of the sender's log that the receiver's disk has said, in this Term,
-	// to hold. A disk that holds less, or something else, has forgotten that. It is zero if the sender
-	// doesn't know.
+	// Acknowledged is the last entry of the sender's log that the receiver's disk has said, in this
+	// Term, to hold. A disk that holds less, or something else, has forgotten that. It is zero if
+	// the sender doesn't know.
 	Acknowledged Place
-	// Commit is the leader's commit index, up to which the receiver need not have the log. Up to the
-	// lower one of the two, what the receiver's log holds is committed.
+	// Commit is the leader's commit index, up to which the receiver need not have the log. Up to
+	// the lower one of the two, what the receiver's log holds is committed.
 	Commit Index
 	// Round numbers the leader's rounds of heartbeats within its term, from 1.
 	Round uint64

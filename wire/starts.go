@@ -13,8 +13,8 @@ var _ = register(
 	infoOf[RolledBack](KindRolledBack),
 )
 
-// A Started tells the other servers of a start, which the envelope names. It isn't answered, unless the
-// receiver knows better (Known).
+// A Started tells the other servers of a start, which the envelope names. It isn't answered, unless
+// the receiver knows better (Known).
 type Started struct{}
 
 func (b *Started) pack(*packer) {}
@@ -25,11 +25,11 @@ func (b Started) Message() (m Message) { b.pack(m.begin(KindStarted)); return m 
 // Started returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) Started() (b Started) { b.pack(m.open(KindStarted)); return b }
 
-// A Known tells a server what the sender knows of the receiver's disk, because a message was of another
-// start than that.
+// A Known tells a server what the sender knows of the receiver's disk, because a message was of
+// another start than that.
 type Known struct {
-	// Start is the latest start of that disk that the sender has heard of; or, with Led, the start that
-	// has led the term Led.
+	// Start is the latest start of that disk that the sender has heard of; or, with Led, the start
+	// that has led the term Led.
 	Start uint64
 	Led   Term
 	// Back says that the disk is known to have forgotten what it had promised.
@@ -48,7 +48,8 @@ func (b Known) Message() (m Message) { b.pack(m.begin(KindKnown)); return m }
 // Known returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) Known() (b Known) { b.pack(m.open(KindKnown)); return b }
 
-// A RolledBack says that the sender's disk has forgotten what it had promised: the sender takes no part.
+// A RolledBack says that the sender's disk has forgotten what it had promised: the sender takes no
+// part.
 type RolledBack struct{}
 
 func (b *RolledBack) pack(*packer) {}

@@ -1,5 +1,6 @@
-// Package codec has what the formats of this module have in common: numbers and lengths of as few bytes
-// as possible, and a reader that takes them apart and says what was wrong. Package wire specifies them.
+// Package codec has what the formats of this module have in common: numbers and lengths of as few
+// bytes as possible, and a reader that takes them apart and says what was wrong. Package wire
+// specifies them.
 package codec
 
 import (
@@ -26,12 +27,12 @@ func AppendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// A Reader takes an encoding apart. Once it has found something wrong, Err says what that was, nothing
-// is left to read, and every further read returns zero. The names that its methods take are for the
-// error.
+// A Reader takes an encoding apart. Once it has found something wrong, Err says what that was,
+// nothing is left to read, and every further read returns zero. The names that its methods take are
+// for the error.
 //
-// The Reader moves an offset and leaves the slice alone. A pointer that moved with every byte would cost
-// a write barrier each time while the garbage collector marks.
+// The Reader moves an offset and leaves the slice alone. A pointer that moved with every byte would
+// cost a write barrier each time while the garbage collector marks.
 type Reader struct {
 	bytes []byte
 	at    int // how many bytes were read
@@ -65,7 +66,8 @@ func (r *Reader) Check(holds bool, otherwise string) {
 	}
 }
 
-// Present returns v, the value of a field of which the encoding says that it isn't zero. It fails if v is.
+// Present returns v, the value of a field of which the encoding says that it isn't zero. It fails
+// if v is.
 func (r *Reader) Present(v uint64, name string) uint64 {
 	if v == 0 {
 		r.Fail("%s is zero, yet present", name)
@@ -132,7 +134,8 @@ func (r *Reader) Uvarint(name string) uint64 {
 	return r.longUvarint(name)
 }
 
-// longUvarint reads a varint of several bytes. It refuses a varint of more bytes than its value needs.
+// longUvarint reads a varint of several bytes. It refuses a varint of more bytes than its value
+// needs.
 func (r *Reader) longUvarint(name string) uint64 {
 	v, n := binary.Uvarint(r.bytes[r.at:])
 	switch {

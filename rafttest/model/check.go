@@ -357,7 +357,8 @@ func (j *judge) checkMessage(m *message) {
 	}
 }
 
-// checkMatch checks an acknowledgement: what it covers equals the log of the leader that it is for, as long as that leads.
+// checkMatch checks an acknowledgement: what it covers equals the log of the leader that it is for,
+// as long as that leads.
 func (j *judge) checkMatch(m *message, upto raft.Index) {
 	to := j.nodes[m.to]
 	if upto > 0 && to.status.role == leads && to.status.term == m.content.Term && upto <= raft.Index(len(to.view)) &&

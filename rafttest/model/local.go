@@ -113,8 +113,8 @@ func (s *stepper) happen(n *node, e event) {
 	s.observe()
 }
 
-// answering returns a message, with a vote as an answer to a start of the candidate. A candidacy of an
-// earlier start was in an earlier term.
+// answering returns a message, with a vote as an answer to a start of the candidate. A candidacy of
+// an earlier start was in an earlier term.
 func answering(start uint64, m wire.Message) wire.Message {
 	if m.Kind() != wire.KindVoteResponse {
 		return m

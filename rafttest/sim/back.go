@@ -8,8 +8,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A disk may go back in time: an image of it, taken at an earlier moment, is put back while the server is
-// down. It is the same disk by its incarnation, and its server doesn't know. What is promised then:
+// A disk may go back in time: an image of it, taken at an earlier moment, is put back while the
+// server is down. It is the same disk by its incarnation, and its server doesn't know. What is
+// promised then:
 //
 //   - An answer is never another command's (OwnAnswers). That holds always, whatever went back.
 //   - A server takes no part because of that only if its disk went back (NoFalseAlarm). That holds always, too.
@@ -29,8 +30,9 @@ type image struct {
 // maxImages bounds the images of a disk. The oldest goes first.
 const maxImages = 4
 
-// takeImage takes an image of a server's disk. A real log is copied only while its server is down, as
-// one has to do it. What a user's durable state machine holds can't be copied, so then no disk goes back.
+// takeImage takes an image of a server's disk. A real log is copied only while its server is down,
+// as one has to do it. What a user's durable state machine holds can't be copied, so then no disk
+// goes back.
 func (w *World) takeImage(i int) bool {
 	s := &w.servers[i]
 	if w.options.Store != nil || s.disk.state.Server == "" || s.rotten || s.disk.spoiled || s.disk.wal != nil && s.up {
@@ -52,8 +54,8 @@ func (d *disk) imaged() *disk {
 	return n
 }
 
-// putBack puts an image back on the disk of a server that is down. It reports whether the disk has forgotten
-// anything by that.
+// putBack puts an image back on the disk of a server that is down. It reports whether the disk has
+// forgotten anything by that.
 func (w *World) putBack(i, n int) bool {
 	s := &w.servers[i]
 	if s.up || s.rotten || s.disk.spoiled || n >= len(s.images) || len(w.ghost.configurations) == 0 {
@@ -64,7 +66,8 @@ func (w *World) putBack(i, n int) bool {
 		return false
 	}
 	if !w.expendable(i) {
-		// A majority went back, or the rest can't lead: nothing is promised but OwnAnswers and NoFalseAlarm.
+		// A majority went back, or the rest can't lead: nothing is promised but OwnAnswers and
+		// NoFalseAlarm.
 		w.beyond, w.hopeless = true, true
 	}
 	if n := len(was.disk.configurations); n == 0 || was.disk.configurations[n-1].configuration.SoleVoter(s.id) {
@@ -100,13 +103,14 @@ type heardOf struct {
 	incarnation raft.Incarnation
 	start       uint64
 	back        bool // the disk is known to have gone back
-	// acked is the highest index that the server, as the leader of a term, was told to be durable there.
+	// acked is the highest index that the server, as the leader of a term, was told to be durable
+	// there.
 	term  raft.Term
 	acked raft.Index
 }
 
-// speaks notes that a message reaches a server. A server that went back and speaks to one that doesn't know
-// better takes the run beyond what is promised.
+// speaks notes that a message reaches a server. A server that went back and speaks to one that
+// doesn't know better takes the run beyond what is promised.
 func (w *World) speaks(i int, m *wire.Message) {
 	s, sender := &w.servers[i], &w.servers[serverOf(m.From)]
 	h := &s.heardOf[serverOf(m.From)]
@@ -149,8 +153,8 @@ func (w *World) speaks(i int, m *wire.Message) {
 	h.acked = max(h.acked, answer.Index, m.HeartbeatResponse().Durable)
 }
 
-// knowsByLog reports whether the leader of a term knows by its log that the sender's disk went back: the disk has
-// acknowledged to it more than it holds, and has forgotten no later term.
+// knowsByLog reports whether the leader of a term knows by its log that the sender's disk went
+// back: the disk has acknowledged to it more than it holds, and has forgotten no later term.
 func (w *World) knowsByLog(s, sender *server, h *heardOf, m *wire.Message) bool {
 	if s.status.role != leads || m.Term != s.status.term || h.term != m.Term || h.acked == 0 || h.acked > raft.Index(len(s.view)) {
 		return false
@@ -177,8 +181,8 @@ func (w *World) checkAlarm(i int) {
 	}
 }
 
-// always are the invariants that hold whatever went back. hopeful is among them as long as a majority of the disks
-// didn't go back.
+// always are the invariants that hold whatever went back. hopeful is among them as long as a
+// majority of the disks didn't go back.
 var always = map[string]bool{
 	OwnAnswers: true, NoFalseAlarm: true, Answers: true, DeadlinesMove: true, StalledDisk: true, Recovery: true,
 }
@@ -203,8 +207,8 @@ func (s *server) giveResults(entries []raft.Entry, results [][]byte) {
 	}
 }
 
-// checkOwn checks that a command without a session is answered with what the state machine of its server gave for
-// this very command.
+// checkOwn checks that a command without a session is answered with what the state machine of its
+// server gave for this very command.
 func (w *World) checkOwn(i int, o *operation, a *raft.Answer) {
 	if o.op != OpPropose && o.op != OpProposeFenced {
 		return
@@ -219,8 +223,8 @@ func (w *World) checkOwn(i int, o *operation, a *raft.Answer) {
 		a.Number, a.Result, a.Index)
 }
 
-// holdsOrDid reports whether the disk that a member names holds an entry of a term at an index, or held it before it
-// went back. It returns the disk as it was then.
+// holdsOrDid reports whether the disk that a member names holds an entry of a term at an index, or
+// held it before it went back. It returns the disk as it was then.
 func (w *World) holdsOrDid(m *raft.Member, index raft.Index, term raft.Term) *disk {
 	d := w.diskOf(m)
 	if d == nil || d.term(index) == term {
@@ -234,7 +238,8 @@ func (w *World) holdsOrDid(m *raft.Member, index raft.Index, term raft.Term) *di
 	return nil
 }
 
-// backHappens lets the disk of a server go back to an image, if there is one. Then, or before, an image is taken.
+// backHappens lets the disk of a server go back to an image, if there is one. Then, or before, an
+// image is taken.
 func (w *World) backHappens(i int, h uint64) {
 	s := &w.servers[i]
 	n := len(s.images)

@@ -46,8 +46,8 @@ const (
 	// ReplicasEqual: every copy of the state machine gives the same results, and so do the answers
 	// to callers.
 	ReplicasEqual = "Replicas Equal"
-	// OwnAnswers: what answers a command is the result of this very command at its server, whatever disk
-	// went back.
+	// OwnAnswers: what answers a command is the result of this very command at its server, whatever
+	// disk went back.
 	OwnAnswers = "Own Answers"
 	// NoFalseAlarm: a server says that its disk went back only if it did.
 	NoFalseAlarm = "No False Alarm"
@@ -106,8 +106,8 @@ const (
 	SnapshotSound = "Snapshot Sound"
 	// LentEntries: a state machine changes no entry that it is lent (raft.StateMachine).
 	LentEntries = "Lent Entries"
-	// DurableState: a durable state machine goes on from one of the states that it was told to save,
-	// with the index and the bytes that belong to it (raft.DurableMachine).
+	// DurableState: a durable state machine goes on from one of the states that it was told to
+	// save, with the index and the bytes that belong to it (raft.DurableMachine).
 	DurableState = "Durable State"
 	// LogBounded: once all is calm, the log since the last snapshot isn't longer than its limit
 	// (§5.1.2).
@@ -133,7 +133,8 @@ type Violation struct {
 	At     int64 // nanoseconds since the start of the run
 	Step   int   // number of events of the schedule up to it
 
-	// Stack is the part of a panic's stack that isn't the simulator's. It is "" if nothing panicked.
+	// Stack is the part of a panic's stack that isn't the simulator's. It is "" if nothing
+	// panicked.
 	Stack string
 
 	// macro is the number of the macro event during which it happened. It is 0 if it happened in

@@ -46,8 +46,9 @@ type World struct {
 	// Otherwise it happens only when an event names it.
 	timed bool
 	calm  bool // there are no more faults
-	// beyond says that the run has left what is promised while disks go back, hopeless that not even progress is
-	// promised (see back.go). excused is the invariant that didn't hold then, "" for none.
+	// beyond says that the run has left what is promised while disks go back, hopeless that not
+	// even progress is promised (see back.go). excused is the invariant that didn't hold then, ""
+	// for none.
 	beyond, hopeless bool
 	excused          string
 

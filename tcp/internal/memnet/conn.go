@@ -80,8 +80,8 @@ func (c *Conn) Reset() {
 }
 
 // Cut swallows everything from now on, in both directions and for ever, as a network does that has
-// lost the way between the two ends. Neither end is told. What is written goes into the buffer until
-// that is full, and nothing arrives, not even that the other end was closed.
+// lost the way between the two ends. Neither end is told. What is written goes into the buffer
+// until that is full, and nothing arrives, not even that the other end was closed.
 func (c *Conn) Cut() {
 	c.in.cutOff()
 	c.out.cutOff()

@@ -92,8 +92,8 @@ func (n *Network) Reset(address string) {
 	n.listeners[address].each("", (*Conn).Reset)
 }
 
-// Cut swallows from now on what is sent on all connections that were dialled to the address, or from
-// it, without a word to either end. New connections work, unless the address is silent too.
+// Cut swallows from now on what is sent on all connections that were dialled to the address, or
+// from it, without a word to either end. New connections work, unless the address is silent too.
 func (n *Network) Cut(address string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
