@@ -86,10 +86,12 @@ func TestRecover(t *testing.T) {
 		_, err := nodes["a"].Propose(t.Context(), []byte("before"))
 		require.NoError(t, err)
 		time.Sleep(5 * electionTimeout)
+		// The others go first: a leader that closes hands over, and its successor appends to the log of "a".
+		require.NoError(t, nodes["b"].Close(t.Context()))
+		require.NoError(t, nodes["c"].Close(t.Context()))
+		synctest.Wait()
 		was := nodes["a"].Status()
-		for _, node := range nodes {
-			require.NoError(t, node.Close(t.Context()))
-		}
+		require.NoError(t, nodes["a"].Close(t.Context()))
 
 		storage := disks["a"].Reopen()
 		before, err := recovery.Inspect(storage)
