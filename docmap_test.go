@@ -2,8 +2,10 @@ package raft_test
 
 import (
 	"go/types"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,6 +76,40 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 					require.True(t, declared.MatchString(source(found[2])), "%s: %s declares no %s", document, found[2], name)
 				}
 			}
+		}
+	}
+}
+
+// What docs/promises.md names is there: each test, each file, and each invariant of the simulator.
+func TestPromisesAreShownBySomething(t *testing.T) {
+	table, err := os.ReadFile("docs/promises.md")
+	require.NoError(t, err)
+	invariants, err := os.ReadFile("rafttest/sim/violation.go")
+	require.NoError(t, err)
+	declared := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?((?:Test|Fuzz)\w+)\(`)
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			var source []byte
+			source, err = os.ReadFile(path)
+			for _, found := range function.FindAllSubmatch(source, -1) {
+				declared[string(found[1])] = true
+			}
+		}
+		return err
+	}))
+	for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(table), -1) {
+		require.True(t, declared[name[1]], "there is no %s", name[1])
+	}
+	for _, path := range regexp.MustCompile("`([a-z_/]+\\.go)`").FindAllStringSubmatch(string(table), -1) {
+		require.FileExists(t, path[1])
+	}
+	for _, name := range regexp.MustCompile(`\*([A-Z][A-Za-z -]+)\*`).FindAllStringSubmatch(string(table), -1) {
+		require.Contains(t, string(invariants), `"`+name[1]+`"`)
+	}
+	for _, line := range strings.Split(string(table), "\n") {
+		if cells := strings.Split(line, "|"); len(cells) == 5 && !strings.Contains(cells[1], "---") && !strings.Contains(cells[1], "promise") {
+			require.Regexp(t, "`(Test|Fuzz)|\\*[A-Z]", cells[3], "nothing shows: %s", cells[1])
 		}
 	}
 }
