@@ -233,3 +233,23 @@ func TestWritesAreFilledToTheirLimit(t *testing.T) {
 		require.Equal(t, c.status("a").Last, c.status("a").Stable)
 	}
 }
+
+// What a leader's state machine owes is filled to its limit: one byte more waits until something
+// was applied.
+func TestUnappliedIsFilledToItsLimit(t *testing.T) {
+	for more := range 2 {
+		c := newCoresWith(t, 1, func(config *raft.CoreConfig) { config.MaxUnappliedBytes = 1000 })
+		c.elect("a")
+		c.pass(2 * heartbeat)
+		a := c.servers["a"]
+		a.lame = true
+		before := c.status("a").Last
+		for _, size := range []int{600, 400 + more} {
+			a.core.Propose(c.now, make([]byte, size-wire.EntryOverhead))
+			c.drain("a")
+		}
+		require.Equal(t, before+raft.Index(2-more), c.status("a").Last)
+		require.Equal(t, c.status("a").Last, c.status("a").Commit, "neither the disk nor the others hold it up")
+		require.Empty(t, a.answers)
+	}
+}

@@ -87,3 +87,24 @@ func TestLargeBatchesAreAdopted(t *testing.T) {
 	l.append(&Entry{Index: l.last + 1, Term: 3})
 	require.Equal(t, Term(1), room[maxChunk/2].Term)
 }
+
+// The tail keeps what its limit allows. One byte less of a limit, and the oldest chunk goes, if
+// its entries are durable.
+func TestTailIsFilledToItsLimit(t *testing.T) {
+	l, err := newLog(&Saved{})
+	require.NoError(t, err)
+	for range 4 * minChunk {
+		l.append(&Entry{Index: l.last + 1, Term: 1, Data: make([]byte, 100)})
+	}
+	all, first := l.tail.bytes, l.tail.chunks[0]
+	l.tail.shrink(all, l.last)
+	require.Equal(t, all, l.tail.bytes)
+	l.tail.shrink(all-1, 0)
+	require.Equal(t, all, l.tail.bytes, "nothing of it is durable")
+	l.tail.shrink(all-1, first.entries[len(first.entries)-1].Index-1)
+	require.Equal(t, all, l.tail.bytes, "one entry of the chunk isn't durable")
+	l.tail.shrink(all-1, first.entries[len(first.entries)-1].Index)
+	require.Equal(t, all-first.bytes, l.tail.bytes)
+	l.tail.shrink(0, l.last)
+	require.Len(t, l.tail.chunks, 1, "the last chunk stays")
+}
