@@ -35,6 +35,7 @@ const (
 	faultRing                     // each server is connected to two others only, in a ring
 	faultPutBack                  // an image of a disk is taken, or an older one is put back
 	faultForget                   // a disk loses the write that it has just said to be durable
+	faultSwallow                  // a server is cut off, and each of its links works again when its ends have noticed
 
 	numFaults
 )
@@ -44,7 +45,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget", "swallow",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -81,6 +82,10 @@ func (w *World) outsideHappens(it *item, i int) {
 	case itemMend:
 		if int64(w.mending) == it.n {
 			w.step(Event{Op: OpHeal}, nil)
+		}
+	case itemRejoin:
+		if int64(w.mending) == it.n && it.a != it.b {
+			w.step(Event{Op: OpJoin, Server: it.a, Peer: it.b}, nil)
 		}
 	case itemRestart:
 		w.step(Event{Op: OpStart, Server: it.a, N: it.n}, nil)
@@ -360,7 +365,7 @@ func (w *World) part(kind fault, victim int, span int64, h uint64) {
 			sideA, sideB := h>>a&1, h>>b&1
 			cut := false
 			switch kind {
-			case faultIsolate:
+			case faultIsolate, faultSwallow:
 				cut = a == victim || b == victim
 			case faultSplit:
 				cut = sideA != sideB
@@ -377,7 +382,24 @@ func (w *World) part(kind fault, victim int, span int64, h uint64) {
 			}
 		}
 	}
+	if kind == faultSwallow {
+		w.rejoinAfter(victim, span, h)
+		return
+	}
 	w.mendAfter(span)
+}
+
+// rejoinAfter mends the links of a server after a while, each at a time of its own: the network
+// carries everything again, and a connection that has lost its other end swallows what is sent
+// until the side that sends has given it up. A later fault that cuts links mends all of them.
+func (w *World) rejoinAfter(victim int, span int64, h uint64) {
+	w.mending++
+	for i := range w.n {
+		for _, link := range [2][2]int{{victim, i}, {i, victim}} {
+			noticed := below(mix(h+uint64(8*link[0]+link[1])), 2*w.params.Election)
+			w.queue.push(item{at: w.now + span + noticed, what: itemRejoin, a: int8(link[1]), b: int8(link[0]), n: int64(w.mending)})
+		}
+	}
 }
 
 // lags delays everything that is sent to a server, for a while.

@@ -30,6 +30,7 @@ const (
 	itemLost
 	itemFault
 	itemMend
+	itemRejoin
 	itemRestart
 	itemCrash
 	itemForget
