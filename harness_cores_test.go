@@ -107,7 +107,9 @@ func (c *cores) start(id raft.ServerID) {
 	config := s.config
 	config.Now = c.now
 	c.starts++
-	config.StartLuck = c.starts
+	if config.StartLuck == 0 {
+		config.StartLuck = c.starts
+	}
 	config.Saved = raft.Saved{State: s.saved, Last: raft.Index(len(s.log))}
 	s.load(&config.Saved, s.log)
 	for i := int(s.base); i < len(s.log); i++ {

@@ -10,9 +10,16 @@ import (
 )
 
 // The present disk doesn't wait for commands that the lost disk has proposed, though both count
-// their starts from 1.
+// their starts from 1, and even if they have drawn the same luck.
 func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
-	c := founded(t, 3)
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+		if config.ID == "c" {
+			config.StartLuck = 7
+		}
+	})
+	c.elect("a")
+	c.propose("a", "first")
+	c.pass(2 * heartbeat)
 	c.propose("c", "of the lost disk")
 	c.wipe("c")
 	c.pass(heartbeat)
