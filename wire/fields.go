@@ -89,20 +89,25 @@ const (
 // has says whether a field is to be moved. When a body is packed, that is each field that isn't
 // zero.
 func (p *packer) has(f field, zero bool) bool {
-	switch {
-	case p.mode == unpacks:
+	if p.mode == unpacks {
 		return p.body.fields&f != 0
-	case p.mode == collects:
-		if p.body.fields >= f {
-			panic(fmt.Sprintf("wire: %v lists %s out of order", p.body.kind, fieldNames[bits.TrailingZeros32(uint32(f))]))
-		}
+	}
+	if !zero {
 		p.body.fields |= f
-		return false
-	case zero:
-		return false
+		return true
+	}
+	if p.mode == collects {
+		p.collect(f)
+	}
+	return false
+}
+
+// collect adds a field to those that a type of body has. All fields of that body are zero.
+func (p *packer) collect(f field) {
+	if p.body.fields >= f {
+		panic(fmt.Sprintf("wire: %v lists %s out of order", p.body.kind, fieldNames[bits.TrailingZeros32(uint32(f))]))
 	}
 	p.body.fields |= f
-	return true
 }
 
 // number moves a number.
