@@ -23,6 +23,7 @@ import (
 // elsewhere are fields that aren't encoded, of types that don't belong to the core alone.
 var elsewhere = map[string]string{
 	"Envelope.ToAddress":         derived, // from Round, in which a leader numbers its questions
+	"Envelope.Stranger":          derived, // a core sends no message that has it
 	"SnapshotMeta.Configuration": derived, // it is the one at ConfigurationIndex
 }
 

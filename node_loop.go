@@ -28,6 +28,7 @@ type loop struct {
 	lanes     *lanes
 	transfers *transfers
 	transport Transport // it sends messages, and is told which servers there are
+	keyProver keyProver // the transport, if it proves keys
 
 	core    *Core
 	alarm   alarm
@@ -78,6 +79,7 @@ func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 		transport: n.config.Transport, core: core,
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
+	l.keyProver, _ = n.config.Transport.(keyProver)
 	l.shown.standing = l.standing()
 	l.board.post(l.news(Standing{})...)
 	return l
@@ -187,6 +189,9 @@ func (l *loop) perform() {
 	l.step = "transport"
 	if e.Servers != nil {
 		l.transport.SetServers(e.Servers)
+	}
+	if e.Keys != nil && l.keyProver != nil {
+		l.keyProver.SetKeys(e.Keys)
 	}
 	for i := range e.Messages {
 		l.traceSent(&e.Messages[i])

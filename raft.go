@@ -42,6 +42,8 @@ type Effects struct {
 	Answers []Answer
 	// Servers, when not nil, is the new list of the servers that messages may go to.
 	Servers []Server
+	// Keys, when not nil, are the new keys for a transport that proves keys (Transport).
+	Keys []wire.ClusterKey
 	// AwaitsApplied says that the core needs to know at once what the state machine has applied.
 	// While AwaitsApplied is false, Core.Applied may be called as late as just before the next
 	// event of another kind.
@@ -137,6 +139,7 @@ type Core struct {
 	courtesy     courtesy
 	membership
 	rollback
+	keyring keyring
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -454,6 +457,7 @@ func (c *Core) Drain(e *Effects) {
 		c.serversChanged = false
 		e.Servers = c.otherServers()
 	}
+	c.drainKeys(e)
 	c.log.tail.shrink(c.config.TailBytes, c.log.stable)
 	e.AwaitsApplied = c.awaitsApplied()
 }

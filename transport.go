@@ -29,6 +29,22 @@ import (
 // A transport that drops every message whose encoding (wire.AppendMessage) is larger than some size
 // has a method MaxMessage() int, which returns that size in bytes. raft.Start asks for it once. It
 // refuses a Config whose commands such a message couldn't carry, and cuts messages to fit.
+//
+// A transport that lets servers prove the keys of their cluster to each other has a method
+// SetKeys(keys []wire.ClusterKey). The node calls it before the first Send if it has keys, and
+// again whenever they change. It doesn't change the slice afterwards. By the keys the transport
+// tells strangers from members, and marks each message of a stranger (wire.Envelope.Stranger):
+//
+//   - To other servers it proves every key of the list. It tells nobody a key.
+//   - The first key of the list is the one that this server demands. A server that SetServers
+//     doesn't name is a stranger as long as it hasn't proved that key on its connection.
+//   - The list may be empty: as long as it is, this server demands and proves nothing, and every
+//     server that SetServers doesn't name is a stranger.
+//   - It refuses streams from strangers once it has a key.
+//
+// So a server that has missed a change of the members is reached by a leader that it doesn't know:
+// the leader knows the key that this server knows. A server that was removed knows only keys that
+// the others demand no longer.
 type Transport interface {
 	// Start begins to receive messages for self, and hands them to the handler. It returns an error
 	// if it can't use the address of self.
@@ -58,6 +74,11 @@ type Transport interface {
 // A messageLimiter is a Transport that says how large a message may be.
 type messageLimiter interface {
 	MaxMessage() int
+}
+
+// A keyProver is a Transport that proves and demands keys.
+type keyProver interface {
+	SetKeys(keys []wire.ClusterKey)
 }
 
 // A Handler receives what a Transport brings. Its methods may be called by several goroutines at

@@ -98,6 +98,13 @@ type Configuration struct {
 	// Recovered names the cluster that this one continues, after that one lost its majority
 	// (package recovery).
 	Recovered ClusterID
+
+	// Keys are the keys of the cluster, the newest first: the current one, and those that it has
+	// replaced. There are at most MaxClusterKeys, and none before the cluster has drawn its first.
+	Keys []ClusterKey
+	// KeyOutworn says that a server that belongs to the cluster no longer knows the current key. A
+	// leader will draw another one. It is false without Keys.
+	KeyOutworn bool
 }
 
 // Member returns the entry of a server in the configuration, or nil. When a joint configuration
@@ -171,8 +178,7 @@ const (
 	configurationBegun // the bit is the value
 	configurationLevel
 	configurationRecovered
-
-	allConfigurationFields = configurationRecovered<<1 - 1
+	configurationKeys
 )
 
 // AppendConfiguration appends the encoding of c to b. The package documentation describes it.
@@ -210,6 +216,13 @@ func AppendConfiguration(b []byte, c *Configuration) []byte {
 	if fields&configurationRecovered != 0 {
 		b = append(b, c.Recovered[:]...)
 	}
+	if fields&configurationKeys != 0 {
+		b = append(b, flag(c.KeyOutworn))
+		b = codec.AppendUvarint(b, uint64(len(c.Keys)))
+		for i := range c.Keys {
+			b = append(b, c.Keys[i][:]...)
+		}
+	}
 	return b
 }
 
@@ -236,6 +249,9 @@ func (c *Configuration) fields() byte {
 	}
 	if c.Recovered != (ClusterID{}) {
 		fields |= configurationRecovered
+	}
+	if len(c.Keys) > 0 {
+		fields |= configurationKeys
 	}
 	return fields
 }
@@ -266,10 +282,7 @@ func (r *reader) configuration(c *Configuration) {
 		return
 	}
 	fields := r.Byte("configuration: fields")
-	if fields == 0 || fields&^allConfigurationFields != 0 {
-		r.Fail("configuration: unknown fields %#x", fields)
-		return
-	}
+	r.Check(fields != 0, "configuration: of version 2, yet without fields")
 	if fields&configurationOld != 0 {
 		c.Old = r.sortedMembers("configuration: Old")
 		r.Check(len(c.Old) > 0, "configuration: Old is empty, yet present")
@@ -298,6 +311,28 @@ func (r *reader) configuration(c *Configuration) {
 		copy(c.Recovered[:], r.Next(uint64(len(c.Recovered)), "configuration: Recovered"))
 		r.Check(c.Recovered != ClusterID{}, "configuration: Recovered is zero, yet present")
 	}
+	if fields&configurationKeys != 0 {
+		outworn := r.Byte("configuration: KeyOutworn")
+		r.Check(outworn <= 1, "configuration: KeyOutworn is neither 0 nor 1")
+		c.KeyOutworn, c.Keys = outworn == 1, r.keys()
+	}
+}
+
+// keys reads the keys of a configuration: a count, not 0, and as many keys, none of which is zero.
+func (r *reader) keys() []ClusterKey {
+	n := r.Count(len(ClusterKey{}), "configuration: Keys")
+	if n == 0 || n > MaxClusterKeys {
+		r.Fail("configuration: %d Keys, not 1 to %d", n, MaxClusterKeys)
+	}
+	if r.Err() != nil {
+		return nil
+	}
+	keys := make([]ClusterKey, n)
+	for i := range keys {
+		copy(keys[i][:], r.Next(uint64(len(keys[i])), "configuration: Keys"))
+		r.Check(keys[i] != ClusterKey{}, "configuration: a key is zero")
+	}
+	return keys
 }
 
 // minMemberBytes is the least that a member takes: two lengths, a role and an incarnation.

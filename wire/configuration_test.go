@@ -40,6 +40,15 @@ func TestDecodeConfigurationNamesWhatIsWrong(t *testing.T) {
 		{`configuration: member "a" after "a": not sorted`, encode(func(c *wire.Configuration) { c.Members[1].ID = "a" })},
 		{"configuration: member 0 has no ID", encode(func(c *wire.Configuration) { c.Members[0].ID = "" })},
 		{`configuration: member "b" has the unknown role 4`, encode(func(c *wire.Configuration) { c.Members[1].Role = 4 })},
+		{"configuration: of version 2, yet without fields", slices.Concat([]byte{2}, valid[1:], []byte{0})},
+		{"configuration: KeyOutworn is neither 0 nor 1", slices.Concat([]byte{2}, valid[1:], []byte{0x80, 2, 1}, make([]byte, 32))},
+		{"configuration: 0 Keys, not 1 to 16", slices.Concat([]byte{2}, valid[1:], []byte{0x80, 0, 0})},
+		{"configuration: a key is zero", slices.Concat([]byte{2}, valid[1:], []byte{0x80, 0, 1}, make([]byte, 32))},
+		{"configuration: 17 Keys, not 1 to 16", encode(func(c *wire.Configuration) {
+			for i := range byte(17) {
+				c.Keys = append(c.Keys, wire.ClusterKey{i + 1})
+			}
+		})},
 		{"configuration: Members: 256, more than 255", encode(func(c *wire.Configuration) { c.Members = make([]wire.Member, 256) })},
 	} {
 		_, err := wire.DecodeConfiguration(test.b)

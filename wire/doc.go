@@ -87,6 +87,7 @@
 //	Begun      the bit is the value (bit 4)
 //	Level      a number (bit 5)
 //	Recovered  16 bytes (bit 6)
+//	Keys       KeyOutworn (1 byte, 0 or 1), a count, not 0, and as many keys of 32 bytes (bit 7)
 //
 // # Sessions
 //

@@ -151,6 +151,12 @@ func drawConfiguration() *rapid.Generator[wire.Configuration] {
 		c.Refusal, c.About = wire.Refusal(rapid.Byte().Draw(t, "Refusal")), drawServerID().Draw(t, "About")
 		c.Level = wire.Level(rapid.SampledFrom([]uint64{0, 2, 3, 1 << 63}).Draw(t, "Level"))
 		copy(c.Recovered[:], rapid.SliceOfN(rapid.Byte(), 0, len(c.Recovered)).Draw(t, "Recovered"))
+		for range rapid.IntRange(0, wire.MaxClusterKeys).Draw(t, "Keys") {
+			key := wire.ClusterKey{rapid.ByteMin(1).Draw(t, "key")}
+			copy(key[1:], rapid.SliceOfN(rapid.Byte(), 0, len(key)-1).Draw(t, "key"))
+			c.Keys = append(c.Keys, key)
+		}
+		c.KeyOutworn = len(c.Keys) > 0 && rapid.Bool().Draw(t, "KeyOutworn")
 		return c
 	})
 }

@@ -52,6 +52,11 @@ type Envelope struct {
 	// messages of one disk, the one of the later start is the later one: so a disk that has
 	// forgotten a start is known by it.
 	FromStart uint64
+	// Stranger says that the sender hasn't shown to the receiving transport that it belongs to the
+	// receiver's cluster: SetServers doesn't name it there, and on this connection it hasn't proved
+	// the key that the receiver demands (raft.Transport). It isn't encoded. A transport that knows
+	// nothing of keys leaves it false.
+	Stranger bool
 }
 
 // In returns the message in another envelope.

@@ -70,6 +70,7 @@ const (
 	MaxServerID    = 255     // bytes in a ServerID
 	MaxAddress     = 1 << 10 // bytes in an address
 	MaxMembers     = 255     // members of a cluster
+	MaxClusterKeys = 16      // keys in a configuration
 	MaxCommandSize = 1 << 30 // bytes in a command, whatever the Config allows
 
 	// MaxTerm leaves room above it. No cluster gets there, so a server ignores a message that

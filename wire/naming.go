@@ -69,7 +69,11 @@ func (name Naming) AppendConfiguration(b []byte, c *Configuration) []byte {
 	b = name.AppendMembers(b, c.Next)
 	b = append(b, name(c.Origin.Server), name(c.About), flag(c.Begun), byte(c.Refusal))
 	b = appendNumbers(b, c.Origin.Start, c.Number, uint64(c.LevelInForce()))
-	return append(b, c.Recovered[:]...)
+	b = append(append(b, c.Recovered[:]...), flag(c.KeyOutworn), byte(len(c.Keys)))
+	for i := range c.Keys {
+		b = append(b, c.Keys[i][:]...)
+	}
+	return b
 }
 
 // AppendMembers appends an encoding of a list of members, in the order of their names. (The list
