@@ -25,7 +25,7 @@ type cause struct {
 
 // kinds are the errors that are told apart although their types are the same.
 var kinds = []error{
-	errVersion, errRefused, errCertificate, errFrame, errSilent, errQueueFull, errTooLarge, errNoPlace,
+	errVersion, errRefused, errCertificate, errUnauthorized, errStranger, errFrame, errSilent, errQueueFull, errTooLarge, errNoPlace,
 	wire.ErrMalformed,
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -19,6 +20,13 @@ type link struct {
 	reader   *frameReader
 	receipts *receipts // where messages are received
 	since    time.Time // when it was connected
+
+	session session
+	shown   *keyring // on a connection that this side has dialled: the keys that it has proved
+	// On a connection that was accepted: the proofs that came last, and whether one of them shows
+	// the newest key that this side has now. The mu of the Transport guards the proofs.
+	proofs []proof
+	proved atomic.Bool
 }
 
 // A held is a connection that was dialled or accepted. It can be the key of a map, which the type
@@ -46,7 +54,7 @@ func (t *Transport) dial(ctx context.Context, purpose byte, to raft.Server) (*li
 			t.release(raw)
 		}
 	}()
-	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID)}
+	l := &link{raw: raw, conn: t.identity.dialled(raw, to.ID), shown: t.keyring()}
 	err = guard("TLS", func() error {
 		return l.greet(deadline, hello{purpose: purpose, from: t.self, to: to.ID})
 	})
@@ -167,6 +175,10 @@ func (l *link) greet(deadline time.Time, h hello) (err error) {
 	if err := l.raw.SetDeadline(deadline); err != nil {
 		return err
 	}
+	if l.session, err = newSession(l, h.from.ID, h.to); err != nil {
+		return err
+	}
+	h.proofs = l.shown.prove(&l.session)
 	if l.reader, err = greet(l.conn, h); err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@
 //	wire       1 byte, wire.Version
 //	hello      a frame: 1 byte for the purpose of the connection, the server's own ID, its own
 //	           address, and the ID of the server that it means to reach, each of the three a
-//	           length (2 bytes) and that many bytes. The purpose is 1 for messages, 2 for a
-//	           stream, 3 for a single message, after which the other side closes the connection
+//	           length (2 bytes) and that many bytes; and proofs. The purpose is 1 for messages, 2
+//	           for a stream, 3 for a single message, after which the other side closes the
+//	           connection
 //
 // and the server that was dialled answers
 //
@@ -32,10 +33,44 @@
 // All numbers are little-endian. A frame without a body ends a stream. A connection that ends
 // without it has broken the stream.
 //
-// On a connection for messages, a frame without a body is a question. The other side answers with a
+// On a connection for messages, a frame whose body begins with a byte 0 brings new proofs, which
+// follow that byte. They take the place of the earlier ones. A frame without a body is a question. The other side answers with a
 // receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the
 // handshake it has read. It also sends a receipt when it has read 64 KiB since the last one.
 // Nothing else flows in that direction. A connection on which anything else arrives is closed.
+//
+// # Who belongs to the cluster
+//
+// A server belongs to the cluster in the eyes of the one that it has dialled if SetServers names it
+// there, or if it has proved the newest key that SetKeys has given there. Anybody else is a
+// stranger: its messages are marked (wire.Envelope.Stranger), so that the core admits next to
+// nothing of them, and its streams are refused from the first key on. That is judged at each
+// message, so a server that is removed is a stranger at once, on a connection that stands as on a
+// new one; and one that is added is none any more.
+//
+// Names are enough for those who know each other. The key is for a server that was away and doesn't
+// know its new leader: the leader proves every key that it has, old ones too, and the server finds
+// the one that it knows. A server that was removed knows none but old keys, and the others have a
+// newer one. The server that was dialled proves nothing: nothing is believed of it but that it has
+// read what was sent.
+//
+// Proofs are
+//
+//	number     1 byte, at most wire.MaxClusterKeys
+//	proofs     as many times 32 bytes: for each key the HMAC-SHA256 (RFC 2104), under this key, of
+//	           four texts, each a length (2 bytes) and that many bytes: the label
+//	           "EXPERIMENTAL raft: a server of the cluster", the ID of the server that has dialled,
+//	           the ID of the server that it means to reach, and 32 bytes that the session of TLS
+//	           exports under the same label without a context (RFC 8446, section 7.5); without
+//	           TLS, the last text is empty
+//
+// So a proof tells no key, and is worth nothing between two other servers, in the other direction,
+// or on another connection with TLS. When the keys of a server change, it sends new proofs on the
+// connections that stand, ahead of the next message.
+//
+// Without TLS nobody proves a name, and a proof is the same on each connection: whoever reaches the
+// port can claim to be a member. With TLS, servers demand version 1.3 of each other, whose sessions
+// always export.
 //
 // # A server that is gone without a word
 //
@@ -68,8 +103,10 @@
 //	a stream, later                  30 s without a byte        16 for all guests
 //
 // A member is a server that SetServers names; a guest is any other. Nobody else can take the places
-// of a member. A guest to which this side has sent a message that names its address isn't counted
-// for 30 s, so that a server can be added although strangers are there.
+// of a member. A guest isn't counted while its connection for messages has proved the newest key,
+// and its streams and large messages are as a member's. Neither is a guest to which this side has
+// sent a message that names its address, for 30 s, so that a server can be added although strangers
+// are there.
 //
 // Where all places are taken, the newest connection gets in, and an older one makes room. Among
 // those without a hello, one is shown out that doesn't come from where a member is or was; of these
@@ -101,8 +138,8 @@
 // size it claims for a message.
 //
 // A member's message may have up to Options.MaxFrame, so the connection of a member holds that much
-// at most, and twice as much while it grows. A guest's message may have 512 KiB; one guest at a
-// time may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all guests
+// at most, and twice as much while it grows. A stranger's message may have 512 KiB; one stranger at
+// a time may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all strangers
 // together hold 64 times 576 KiB and one message of MaxFrame, and all connections without a hello
 // hold 4 MiB.
 //
@@ -113,12 +150,12 @@
 // happened to, and the kind of error make a cause; the text of the error doesn't, since it may hold
 // a time, a port or what a stranger has sent. All strangers are one.
 //
-// A panic in Options.Dial, Listen, Logger, in a function of TLS, or in a connection or a listener
-// that they return, is an error of that attempt or connection. So it is when they end their
+// A panic in Options.Dial, Listen, Logger, Authorize, in a function of TLS, or in a connection or a
+// listener that they return, is an error of that attempt or connection. So it is when they end their
 // goroutine. A Logger that blocks holds up nobody, and a Dial that blocks holds up only what is
 // sent to that server; Close waits for either up to a second, and leaves behind the goroutine that
-// is inside the call. Close waits for functions of TLS, and for connections that don't return when
-// they are closed.
+// is inside the call. Close waits for Authorize, for functions of TLS, and for connections that don't
+// return when they are closed.
 //
 // # Goroutines
 //

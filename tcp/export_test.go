@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // The limits, for the tests in package tcp_test.
@@ -32,27 +33,37 @@ func Frame(body []byte) []byte {
 }
 
 // Hello returns the frame that follows the preamble of the side that dials.
-func Hello(purpose byte, from raft.Server, to raft.ServerID) []byte {
-	body := appendText([]byte{purpose}, string(from.ID))
-	body = appendText(body, from.Address)
-	return Frame(appendText(body, string(to)))
+func Hello(purpose byte, from raft.Server, to raft.ServerID, proofs ...Proof) []byte {
+	return Frame(appendHello(nil, &hello{purpose: purpose, from: from, to: to, proofs: proofs}))
 }
 
+// A Proof shows that the side that dials has a key.
+type Proof = proof
+
+// Prove returns the proofs of keys on a connection that was dialled, or accepted.
+func Prove(conn net.Conn, from, to raft.ServerID, keys ...wire.ClusterKey) ([]Proof, error) {
+	s, err := newSession(&link{conn: conn}, from, to)
+	return (&keyring{keys}).prove(&s), err
+}
+
+// Renewal returns a frame with proofs, for a connection on which messages are sent.
+func Renewal(proofs ...Proof) []byte { return Frame(appendProofs([]byte{renewal}, proofs)) }
+
 // GreetForMessages shakes hands on a connection that was dialled, for messages.
-func GreetForMessages(conn net.Conn, from raft.Server, to raft.ServerID) error {
-	_, err := greet(conn, hello{purpose: forMessages, from: from, to: to})
+func GreetForMessages(conn net.Conn, from raft.Server, to raft.ServerID, proofs ...Proof) error {
+	_, err := greet(conn, hello{purpose: forMessages, from: from, to: to, proofs: proofs})
 	return err
 }
 
 // GreetForAsking shakes hands on a connection that was dialled, for a single message.
-func GreetForAsking(conn net.Conn, from raft.Server, to raft.ServerID) error {
-	_, err := greet(conn, hello{purpose: forAsking, from: from, to: to})
+func GreetForAsking(conn net.Conn, from raft.Server, to raft.ServerID, proofs ...Proof) error {
+	_, err := greet(conn, hello{purpose: forAsking, from: from, to: to, proofs: proofs})
 	return err
 }
 
 // GreetForStream shakes hands on a connection that was dialled, for a stream.
-func GreetForStream(conn net.Conn, from raft.Server, to raft.ServerID) error {
-	_, err := greet(conn, hello{purpose: forStream, from: from, to: to})
+func GreetForStream(conn net.Conn, from raft.Server, to raft.ServerID, proofs ...Proof) error {
+	_, err := greet(conn, hello{purpose: forStream, from: from, to: to, proofs: proofs})
 	return err
 }
 
@@ -96,4 +107,10 @@ func (t *Transport) AtRest() error {
 		return errors.New("a large frame, or a goroutine of the log, is left")
 	}
 	return nil
+}
+
+// DecodeHello takes the body of a hello apart, and returns the body that says the same.
+func DecodeHello(body []byte) ([]byte, error) {
+	h, err := decodeHello(body)
+	return appendHello(nil, &h), err
 }

@@ -39,7 +39,7 @@ func (t *Transport) makeRoomForGuest() {
 			continue
 		}
 		p.mu.Lock()
-		if !p.member {
+		if !p.member && !p.proved() {
 			guests++
 			if last == nil || p.spoke.Before(spoke) || p.spoke.Equal(spoke) && p.came.Before(came) {
 				last, spoke, came = p, p.spoke, p.came
@@ -89,15 +89,26 @@ func (p *peer) hears(l *link) bool {
 	return true
 }
 
-// spoken notes that the peer has sent a message.
-func (p *peer) spoken() {
+// spoken notes that the peer has sent a message, and says whether it has sent it as a stranger.
+func (p *peer) spoken(l *link) (stranger bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.member {
-		p.spoke = time.Now()
-		p.limit()
+	if p.member {
+		return false
 	}
+	p.spoke = time.Now()
+	p.limit()
+	return !l.proved.Load()
 }
+
+// isStranger says whether what comes on a connection comes from a stranger. A peer that was
+// forgotten is nil.
+func (p *peer) isStranger(l *link) bool {
+	return !l.proved.Load() && (p == nil || !p.isMember())
+}
+
+// proved says whether the peer has proved the newest key. The caller holds mu.
+func (p *peer) proved() bool { return p.in != nil && p.in.proved.Load() }
 
 // showOut ends whatever there is of a guest. The caller has taken it out of the transport.
 func (p *peer) showOut() {

@@ -13,7 +13,7 @@ import (
 )
 
 // protocolVersion is the version of the handshake and the frames.
-const protocolVersion = 2
+const protocolVersion = 3
 
 // preamble is what either side sends first. Its form is the same in every version.
 var preamble = [...]byte{'r', 'a', 'f', 't', protocolVersion, wire.Version}
@@ -42,6 +42,28 @@ type hello struct {
 	purpose byte
 	from    raft.Server
 	to      raft.ServerID
+	proofs  []proof
+}
+
+func appendHello(b []byte, h *hello) []byte {
+	b = append(b, h.purpose)
+	b = appendText(b, string(h.from.ID))
+	b = appendText(b, h.from.Address)
+	b = appendText(b, string(h.to))
+	return appendProofs(b, h.proofs)
+}
+
+func decodeHello(body []byte) (hello, error) {
+	text := texts{left: body}
+	h := hello{purpose: text.byte()}
+	h.from.ID = raft.ServerID(text.next())
+	h.from.Address = text.next()
+	h.to = raft.ServerID(text.next())
+	h.proofs = text.proofs()
+	if !text.ok() || len(h.from.ID) > wire.MaxServerID || len(h.from.Address) > wire.MaxAddress {
+		return hello{}, fmt.Errorf("%w: malformed hello", errFrame)
+	}
+	return h, nil
 }
 
 // errRefused says that the other side doesn't want the connection.
@@ -51,10 +73,7 @@ var errRefused = errors.New("refused by the other side")
 // connection.
 func greet(conn net.Conn, h hello) (*frameReader, error) {
 	frame := append(preamble[:], make([]byte, frameHeader)...)
-	frame = append(frame, h.purpose)
-	frame = appendText(frame, string(h.from.ID))
-	frame = appendText(frame, h.from.Address)
-	frame = appendText(frame, string(h.to))
+	frame = appendHello(frame, &h)
 	sealFrame(frame[len(preamble):])
 	if _, err := conn.Write(frame); err != nil {
 		return nil, err
@@ -95,15 +114,8 @@ func awaitHello(conn net.Conn) (hello, *frameReader, error) {
 	if err != nil {
 		return hello{}, nil, fmt.Errorf("read the hello: %w", unexpected(err))
 	}
-	text := texts{left: body}
-	h := hello{purpose: text.byte()}
-	h.from.ID = raft.ServerID(text.next())
-	h.from.Address = text.next()
-	h.to = raft.ServerID(text.next())
-	if !text.ok() || len(h.from.ID) > wire.MaxServerID || len(h.from.Address) > wire.MaxAddress {
-		return hello{}, nil, fmt.Errorf("%w: malformed hello", errFrame)
-	}
-	return h, reader, nil
+	h, err := decodeHello(body)
+	return h, reader, err
 }
 
 // answer is the second half of the handshake of the side that listens. It refuses the connection if

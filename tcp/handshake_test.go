@@ -30,7 +30,7 @@ func TestGarbageInPlaceOfAHandshake(t *testing.T) {
 	}{
 		{"HTTP", "begins with", []byte("GET / HTTP/1.1\r\n\r\n")},
 		{"zeros", "begins with", make([]byte, 100)},
-		{"other protocol", "speaks version 3 of the protocol, not 2", version(4)},
+		{"other protocol", "speaks version 4 of the protocol, not 3", version(4)},
 		{"other messages", "speaks version 2 of the messages, not 1", version(5)},
 		{"lying frame", "malformed frame: 4294967295 bytes, more than 4096", lying(1<<32 - 1)},
 		{"wrong checksum", "wrong checksum", append(lying(3), 1, 2, 3)},
@@ -64,7 +64,7 @@ func TestGarbageInPlaceOfAnAnswer(t *testing.T) {
 		sent       []byte
 	}{
 		{"HTTP", "begins with", []byte("HTTP/1.1 400 Bad Request\r\n\r\n")},
-		{"other version", "speaks version 0 of the protocol, not 2", append([]byte("raft"), 0, 1)},
+		{"other version", "speaks version 0 of the protocol, not 3", append([]byte("raft"), 0, 1)},
 		{"no answer", "malformed answer", append(tcp.Preamble(), tcp.Frame([]byte{1})...)},
 		{"unknown answer", "unknown answer 7", append(tcp.Preamble(), tcp.Frame([]byte{7, 1, 0, 'b', 0, 0})...)},
 		{"another server", `the server there is \"c\", not \"b\"`, append(tcp.Preamble(), tcp.Frame([]byte{1, 1, 0, 'c', 0, 0})...)},

@@ -26,7 +26,19 @@ type Options struct {
 	// authorities that issue the certificates of servers; ClientCAs is RootCAs by default. The
 	// certificate of a server must have the server's ID as one of its DNS names, letter by letter,
 	// and be good for both client and server authentication. Host names and addresses play no part.
+	// Servers demand TLS 1.3 of each other, whatever MinVersion says. VerifyConnection is called in
+	// each handshake before the certificate was compared with the ID (where this side has dialled:
+	// after), also when a TLS session is resumed.
 	TLS *tls.Config
+
+	// Authorize, if not nil, is the last word on each connection with TLS: whether the server with
+	// this ID may be spoken to. It is asked on both sides, in each handshake, when the certificate
+	// was verified and names the ID. An error ends the connection; the log of this side has it, and
+	// the other side isn't told more than that it isn't authorised. Authorize may be called by many
+	// goroutines at once. While it blocks, it holds up its own connection only; Close waits for it.
+	// A connection that stands isn't asked about again: a member that is no longer to be spoken to
+	// must be removed from the cluster. Without TLS it is an error to set Authorize.
+	Authorize func(id raft.ServerID, state tls.ConnectionState) error
 
 	// MaxFrame is the size in bytes of the largest encoded message that is sent or accepted: from
 	// 64 KiB to 1 GiB + 16 MiB (64 MiB). A larger message is dropped where it would be sent. A

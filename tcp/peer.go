@@ -409,7 +409,8 @@ func (p *peer) serve(l *link) (err error) {
 	}()
 	var batch []byte
 	for {
-		batch = beat.sending(p.take(batch))
+		batch = p.take(batch) // the keys that are looked at next are those of its messages, or newer
+		batch = beat.sending(l.renew(p.transport.keyring(), batch))
 		if len(batch) > 0 {
 			err := guard("Conn", func() error {
 				_, err := l.conn.Write(batch)

@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/e17579a5/raft"
 )
 
 // Whoever reaches the port of a server can connect, say nothing, and come again. So every place has
@@ -28,6 +26,9 @@ const (
 
 // errNoPlace says that there is no room for a connection.
 var errNoPlace = errors.New("no place is free")
+
+// errStranger says that a stream comes from a server that doesn't belong to the cluster.
+var errStranger = errors.New("a stream of a server that is no member, and hasn't proved that it belongs to the cluster")
 
 // A newcomer is an accepted connection whose server hasn't said yet who it is.
 type newcomer struct {
@@ -128,8 +129,7 @@ func (t *Transport) endLarge(l *link) {
 
 // An arrival is a stream that is being received.
 type arrival struct {
-	raw   net.Conn
-	from  raft.ServerID
+	link  *link
 	guest bool
 	moved time.Time // when it has brought something the last time, or when it came
 }
@@ -137,11 +137,15 @@ type arrival struct {
 // beginStream gives a stream a place, or fails if there is none. The streams of a member have
 // places of their own. Where all are taken, the stream that has brought nothing for longest makes
 // room, if that is long enough.
-func (t *Transport) beginStream(raw net.Conn, from raft.ServerID) (*arrival, error) {
+func (t *Transport) beginStream(l *link) (*arrival, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.peers[from]
-	a := &arrival{raw: raw, from: from, guest: p == nil || !p.isMember(), moved: time.Now()}
+	t.judge(l)
+	from := l.session.from
+	a := &arrival{link: l, guest: t.peers[from].isStranger(l), moved: time.Now()}
+	if a.guest && !t.keys.empty() {
+		return nil, errStranger
+	}
 	limit := maxMemberStreams
 	if a.guest {
 		limit = maxGuestStreams
@@ -149,7 +153,7 @@ func (t *Transport) beginStream(raw net.Conn, from raft.ServerID) (*arrival, err
 	rivals := 0
 	var last *arrival
 	for other := range t.arrivals {
-		if other.guest != a.guest || !a.guest && other.from != from {
+		if other.guest != a.guest || !a.guest && other.link.session.from != from {
 			continue
 		}
 		rivals++
@@ -162,17 +166,21 @@ func (t *Transport) beginStream(raw net.Conn, from raft.ServerID) (*arrival, err
 			return nil, fmt.Errorf("%w: %d streams are being received already", errNoPlace, rivals)
 		}
 		delete(t.arrivals, last)
-		abandon(last.raw)
+		abandon(last.link.raw)
 	}
 	t.arrivals[a] = struct{}{}
 	return a, nil
 }
 
-// moves notes that a stream has brought something.
-func (t *Transport) moves(a *arrival) {
+// moves notes that a stream has brought something. It fails if the sender has become a stranger.
+func (t *Transport) moves(a *arrival) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a.moved = time.Now()
+	if !t.keys.empty() && t.peers[a.link.session.from].isStranger(a.link) {
+		return errStranger
+	}
+	return nil
 }
 
 // endStream gives the place back.

@@ -121,7 +121,7 @@ func (t *Transport) welcome(n *newcomer) (raft.ServerID, error) {
 		return h.from.ID, err
 	}
 	if h.purpose == forAsking {
-		err = t.receiveAsked(l, h.from.ID)
+		err = t.receiveAsked(l)
 	} else {
 		err = t.receiveMessages(l, p)
 	}
@@ -133,7 +133,7 @@ func (t *Transport) welcome(n *newcomer) (raft.ServerID, error) {
 
 // welcomeStream hands a stream to the handler.
 func (t *Transport) welcomeStream(l *link, h *hello) error {
-	a, err := t.beginStream(l.raw, h.from.ID)
+	a, err := t.beginStream(l)
 	if err != nil {
 		return errors.Join(err, answer(l.conn, t.self.ID, err))
 	}
@@ -177,11 +177,24 @@ func (t *Transport) admit(l *link, n *newcomer) (hello, error) {
 	default:
 		err = t.identity.proves(l.conn, h.from.ID)
 	}
+	if err == nil {
+		l.proofs = h.proofs
+		l.session, err = newSession(l, h.from.ID, t.self.ID)
+	}
 	if err != nil {
 		// If the other side is gone already, there is nobody to tell.
-		_ = answer(l.conn, t.self.ID, err)
+		_ = answer(l.conn, t.self.ID, told(err))
 	}
 	return h, err
+}
+
+// told returns what the other side is told of an error. What the user's own function says of it is
+// not for strangers.
+func told(err error) error {
+	if errors.Is(err, errUnauthorized) {
+		return errUnauthorized
+	}
+	return err
 }
 
 // host attaches the connection to the peer that has dialled it. A server that isn't known becomes a
@@ -193,9 +206,10 @@ func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	if t.closed {
 		return nil, net.ErrClosed
 	}
+	t.judge(l)
 	p := t.peers[h.from.ID]
 	if p == nil {
-		if !t.isExpected(h.from.ID) {
+		if !t.isExpected(h.from.ID) && !l.proved.Load() {
 			t.makeRoomForGuest()
 		}
 		p = t.addPeer(h.from)
@@ -228,10 +242,13 @@ func (t *Transport) receiveMessages(l *link, p *peer) error {
 		if err != nil {
 			return err
 		}
-		if len(body) == 0 {
+		switch {
+		case len(body) == 0:
 			err = l.receipts.tell()
-		} else if err = t.deliverFrom(l, p.id, body, &decoder); err == nil {
-			p.spoken()
+		case body[0] == renewal:
+			err = t.renewed(l, body)
+		default:
+			err = t.deliverFrom(l, body, &decoder, p.spoken)
 		}
 		if len(body) > maxGuestFrame {
 			t.endLarge(l)
@@ -242,10 +259,10 @@ func (t *Transport) receiveMessages(l *link, p *peer) error {
 	}
 }
 
-// larger decides on a frame that is larger than those of guests may be. A guest needs a place for
-// it, and gets time.
+// larger decides on a frame that is larger than those of strangers may be. A stranger needs a place
+// for it, and gets time.
 func (t *Transport) larger(l *link, p *peer, length uint64) error {
-	if length <= uint64(t.options.MaxFrame) && !p.isMember() {
+	if length <= uint64(t.options.MaxFrame) && p.isStranger(l) {
 		if err := t.beginLarge(l); err != nil {
 			return err
 		}
@@ -259,7 +276,7 @@ func (t *Transport) larger(l *link, p *peer, length uint64) error {
 }
 
 // receiveAsked hands a single message to the handler.
-func (t *Transport) receiveAsked(l *link, from raft.ServerID) error {
+func (t *Transport) receiveAsked(l *link) error {
 	if err := l.raw.SetDeadline(time.Now().Add(t.options.WriteTimeout)); err != nil {
 		return err
 	}
@@ -268,18 +285,19 @@ func (t *Transport) receiveAsked(l *link, from raft.ServerID) error {
 	if err != nil {
 		return err
 	}
-	return t.deliverFrom(l, from, body, &wire.Decoder{})
+	return t.deliverFrom(l, body, &wire.Decoder{}, t.isStranger)
 }
 
-// deliverFrom hands a message to the handler.
-func (t *Transport) deliverFrom(l *link, from raft.ServerID, body []byte, decoder *wire.Decoder) error {
+// deliverFrom hands a message to the handler. It asks whether the message comes from a stranger.
+func (t *Transport) deliverFrom(l *link, body []byte, decoder *wire.Decoder, strange func(*link) bool) error {
 	m, err := decoder.DecodeMessage(body)
 	if err != nil {
 		return err
 	}
-	if m.From != from || m.To != t.self.ID {
-		return fmt.Errorf("%w: a message from %q to %q on the connection from %q to %q", errFrame, m.From, m.To, from, t.self.ID)
+	if s := &l.session; m.From != s.from || m.To != s.to {
+		return fmt.Errorf("%w: a message from %q to %q on the connection from %q to %q", errFrame, m.From, m.To, s.from, s.to)
 	}
+	m.Stranger = strange(l)
 	if len(m.Entries()) > 0 {
 		l.reader.keep() // the data of the entries is part of the body
 	}

@@ -136,13 +136,17 @@ func (r *streamReader) Read(b []byte) (int, error) {
 			r.left, r.err = r.link.reader.read()
 			r.patience = streamIdle
 		}
+		if r.err == nil {
+			r.err = r.transport.moves(r.arrival)
+		}
+		if r.err != nil {
+			r.left = nil
+		}
 		switch {
 		case r.err != nil:
 			r.err = fmt.Errorf("tcp: read from a stream: %w", unexpected(r.err))
 		case len(r.left) == 0:
 			r.err = io.EOF
-		default:
-			r.transport.moves(r.arrival)
 		}
 	}
 	if len(r.left) == 0 && len(b) > 0 {

@@ -15,15 +15,17 @@ import (
 // TLS.
 type identity struct {
 	client, server *tls.Config
+	authorize      func(raft.ServerID, tls.ConnectionState) error
 }
 
 // newIdentity makes the two halves of mutual TLS from one config.
-func newIdentity(config *tls.Config) (*identity, error) {
-	if config == nil {
-		return nil, nil
-	}
+func newIdentity(config *tls.Config, authorize func(raft.ServerID, tls.ConnectionState) error) (*identity, error) {
 	wrong := func(why string) error { return fmt.Errorf("%w: tcp: TLS: %s", raft.ErrConfig, why) }
 	switch {
+	case config == nil && authorize == nil:
+		return nil, nil
+	case config == nil:
+		return nil, wrong("Authorize is set, but without TLS there is no certificate to judge")
 	case len(config.Certificates) == 0 && (config.GetCertificate == nil || config.GetClientCertificate == nil):
 		return nil, wrong("no certificate of this server")
 	case config.RootCAs == nil:
@@ -34,13 +36,21 @@ func newIdentity(config *tls.Config) (*identity, error) {
 		return nil, wrong("ClientAuth is set, but servers must prove who they are")
 	case config.GetConfigForClient != nil || config.VerifyPeerCertificate != nil:
 		return nil, wrong("GetConfigForClient and VerifyPeerCertificate are not supported: use VerifyConnection")
+	case config.MaxVersion != 0 && config.MaxVersion < tls.VersionTLS13:
+		return nil, wrong("MaxVersion is below TLS 1.3, which servers demand of each other")
+	case config.Renegotiation != tls.RenegotiateNever:
+		return nil, wrong("Renegotiation is set, which TLS 1.3 doesn't have")
 	}
-	server := config.Clone()
+	// Proofs are bound to what TLS exports. TLS 1.3 always exports it, and differently for each
+	// connection, whatever the other side does (RFC 8446, section 7.5).
+	client := config.Clone()
+	client.MinVersion = tls.VersionTLS13
+	server := client.Clone()
 	server.ClientAuth = tls.RequireAndVerifyClientCert
 	if server.ClientCAs == nil {
 		server.ClientCAs = config.RootCAs
 	}
-	return &identity{client: config.Clone(), server: server}, nil
+	return &identity{client: client, server: server, authorize: authorize}, nil
 }
 
 // dialled wraps a connection that this side has dialled in order to reach the server to. The server
@@ -68,9 +78,11 @@ func (i *identity) dialled(conn net.Conn, to raft.ServerID) net.Conn {
 			return err
 		}
 		if i.client.VerifyConnection != nil {
-			return i.client.VerifyConnection(state)
+			if err := i.client.VerifyConnection(state); err != nil {
+				return err
+			}
 		}
-		return nil
+		return i.authorizes(to, state)
 	}
 	return tls.Client(conn, config)
 }
@@ -88,12 +100,31 @@ func (i *identity) received(conn net.Conn) net.Conn {
 // errCertificate says that a server isn't the one that it says it is.
 var errCertificate = errors.New("wrong certificate")
 
-// proves returns an error unless the other side of the connection has a certificate with this ID.
+// proves returns an error unless the other side of the connection has a certificate with this ID,
+// and is authorised.
 func (i *identity) proves(conn net.Conn, id raft.ServerID) error {
 	if i == nil {
 		return nil
 	}
-	return names(conn.(*tls.Conn).ConnectionState(), id)
+	state := conn.(*tls.Conn).ConnectionState()
+	if err := names(state, id); err != nil {
+		return err
+	}
+	return i.authorizes(id, state)
+}
+
+// errUnauthorized says that the user's own function doesn't want a server.
+var errUnauthorized = errors.New("not authorised")
+
+// authorizes asks the user's own function about a server whose certificate is right.
+func (i *identity) authorizes(id raft.ServerID, state tls.ConnectionState) error {
+	if i.authorize == nil {
+		return nil
+	}
+	if err := i.authorize(id, state); err != nil {
+		return fmt.Errorf("%w: %w", errUnauthorized, err)
+	}
+	return nil
 }
 
 // names returns an error unless the certificate that was shown names the server.

@@ -195,6 +195,8 @@ func TestTLSConfigErrors(t *testing.T) {
 			{"use VerifyConnection", func(config *tls.Config) {
 				config.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return nil }
 			}},
+			{"MaxVersion is below TLS 1.3", func(config *tls.Config) { config.MaxVersion = tls.VersionTLS12 }},
+			{"Renegotiation is set", func(config *tls.Config) { config.Renegotiation = tls.RenegotiateOnceAsClient }},
 		} {
 			options := c.options
 			options.TLS = authority.issue("a", time.Hour)
@@ -203,5 +205,10 @@ func TestTLSConfigErrors(t *testing.T) {
 			require.ErrorIs(t, err, raft.ErrConfig)
 			require.ErrorContains(t, err, test.want)
 		}
+		options := c.options
+		options.Authorize = func(raft.ServerID, tls.ConnectionState) error { return nil }
+		_, err := tcp.Listen("a:1", options)
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, "Authorize is set, but without TLS there is no certificate to judge")
 	})
 }

@@ -38,6 +38,7 @@ type Transport struct {
 	mu      sync.RWMutex
 	started bool
 	closed  bool
+	keys    *keyring
 	peers   map[raft.ServerID]*peer
 	conns   map[net.Conn]bool // all that are open; true for one of which the user has the end of a stream
 
@@ -63,7 +64,7 @@ func Listen(address string, options Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	identity, err := newIdentity(options.TLS)
+	identity, err := newIdentity(options.TLS, options.Authorize)
 	if err != nil {
 		return nil, err
 	}
