@@ -9,6 +9,7 @@ import (
 // TestHeritage runs clusters that begin with what another cluster has left, in both ways. Nothing
 // may be lost without the recovery's saying so, and the new cluster must work as any other.
 func TestHeritage(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	var total Stats
 	for seed := uint64(1); seed <= 200; seed++ {

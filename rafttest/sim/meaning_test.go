@@ -12,6 +12,7 @@ import (
 
 // TestMeanings demands that every invariant is explained.
 func TestMeanings(t *testing.T) {
+	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "violation.go", nil, 0)
 	require.NoError(t, err)
 	names := 0

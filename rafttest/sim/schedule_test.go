@@ -23,6 +23,7 @@ func (d *drifter) Apply(entries []raft.Entry, results [][]byte) {
 // TestAnyList demands that any list of events is a legal run. Whatever the list says, no invariant
 // is broken, and the cluster makes progress once the faults end.
 func TestAnyList(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 300; seed++ {
 		n := uint64(0)
@@ -47,6 +48,7 @@ func TestAnyList(t *testing.T) {
 
 // TestAnySubset demands that a run is still legal when events are left out of it.
 func TestAnySubset(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 100; seed++ {
 		s := w.Record(func(w *World) Result { return w.Run(seed) })
@@ -68,6 +70,7 @@ func TestAnySubset(t *testing.T) {
 // ends. Seed 2, for one, isn't among the three: 55 events are left of it, with a hand-over from
 // which no event and no pair of events can be left out.
 func TestShrink(t *testing.T) {
+	t.Parallel()
 	for _, seed := range []uint64{1, 3, 4} {
 		v := NewWorld(Options{Machine: func() raft.StateMachine { return new(drifter) }})
 		s := v.Record(func(w *World) Result { return w.Run(seed) })
@@ -94,6 +97,7 @@ func TestShrink(t *testing.T) {
 
 // TestScheduleErrors demands that an error names the line and says what is wrong with it.
 func TestScheduleErrors(t *testing.T) {
+	t.Parallel()
 	head := header + "\nseed 1\nservers 3\n\n"
 	for text, want := range map[string]string{
 		"":                                     "line 1",

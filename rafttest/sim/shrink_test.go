@@ -9,6 +9,7 @@ import (
 // TestShrinkKeepsTheFailure demands that no other failure of the same name replaces a failure, and
 // no failure that comes from settings with which no server starts.
 func TestShrinkKeepsTheFailure(t *testing.T) {
+	t.Parallel()
 	one := newViolation(Assertion, 0, 0, "raft: broken invariant: Commit Within Log: 5 of 3")
 	require.Equal(t, one.kind(), newViolation(Assertion, 2, 9, "raft: broken invariant: Commit Within Log: 7 of 4").kind())
 	require.NotEqual(t, one.kind(), newViolation(Assertion, 0, 0, "raft: broken invariant: Terms Rise").kind())

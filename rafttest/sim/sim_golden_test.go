@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "write testdata/seeds.golden anew")
 // writes the file anew. A change that isn't meant to change what the core does must leave the file
 // as it is.
 func TestGolden(t *testing.T) {
+	t.Parallel()
 	const seeds = 60
 	w := NewWorld(Options{})
 	events, hash := 0, uint64(0)

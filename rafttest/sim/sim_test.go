@@ -8,6 +8,7 @@ import (
 
 // TestSeeds demands that the runs of some fixed seeds break no invariant.
 func TestSeeds(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 100; seed++ {
 		r := w.Run(seed)
@@ -17,6 +18,7 @@ func TestSeeds(t *testing.T) {
 
 // TestSameRun demands that a run leaves nothing behind that changes the next run in the same world.
 func TestSameRun(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 20; seed++ {
 		first := w.Run(seed)
@@ -28,6 +30,7 @@ func TestSameRun(t *testing.T) {
 
 // TestReplay demands that the schedule of a run repeats the run.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 60; seed++ {
 		first := w.Run(seed)
@@ -46,6 +49,7 @@ func TestReplay(t *testing.T) {
 // TestClone demands that a clone of a core goes on exactly as the core itself would have, whatever
 // the core does later.
 func TestClone(t *testing.T) {
+	t.Parallel()
 	w, cloned := NewWorld(Options{}), NewWorld(Options{Clone: true})
 	for seed := uint64(1); seed <= 12; seed++ {
 		require.Equal(t, w.Run(seed), cloned.Run(seed), "seed %d", seed)

@@ -11,6 +11,7 @@ import (
 // TestTrace demands that tracing a run doesn't change it, that a trace has every message and knows
 // each one that arrives, and that its logs and its committed entries are those of the world.
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 30; seed++ {
 		run := func(w *World) Result { return w.Run(seed) }

@@ -11,6 +11,7 @@ import (
 // TestWAL runs seeds with real logs. It demands that everything happened to the logs that can
 // happen.
 func TestWAL(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	var all Stats
 	for seed := uint64(1); seed <= 60; seed++ {
@@ -34,6 +35,7 @@ func TestWAL(t *testing.T) {
 
 // TestSwarmDrawsWAL demands that about one of eight seeds draws real logs.
 func TestSwarmDrawsWAL(t *testing.T) {
+	t.Parallel()
 	n := 0
 	for seed := uint64(1); seed <= 1000; seed++ {
 		n += int(Swarm(seed).WAL)
@@ -44,6 +46,7 @@ func TestSwarmDrawsWAL(t *testing.T) {
 // TestWALReplay demands that the schedule of a run on real logs repeats the run, and that a run
 // leaves nothing behind.
 func TestWALReplay(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 15; seed++ {
 		p := Swarm(seed).WithWAL()
@@ -61,6 +64,7 @@ func TestWALReplay(t *testing.T) {
 
 // TestAnyListWAL demands that any list of events is a legal run on real logs, too.
 func TestAnyListWAL(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 60; seed++ {
 		n := uint64(0)
@@ -85,6 +89,7 @@ func TestAnyListWAL(t *testing.T) {
 
 // TestWALAnySubset demands that a run on real logs is still legal when events are left out of it.
 func TestWALAnySubset(t *testing.T) {
+	t.Parallel()
 	w := NewWorld(Options{})
 	for seed := uint64(1); seed <= 15; seed++ {
 		s := w.Record(func(w *World) Result { return w.RunParams(Swarm(seed).WithWAL()) })
