@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -43,6 +44,7 @@ func (l *leader) encode(s *stateEncoder) {
 func (l *leader) clone() role {
 	n := *l
 	n.peers = cloneList(l.peers, (*progress).clone)
+	n.rounds = l.rounds.clone()
 	n.quota = l.quota.clone()
 	n.waitingRoom = l.waitingRoom.clone()
 	n.reads = l.reads.clone()
@@ -77,15 +79,36 @@ type rounds struct {
 	// round is the last round that was sent. confirmed is the last round that a quorum has
 	// answered.
 	round, confirmed uint64
-	// tracked is the round that is to show whether there is still a quorum: the first round sent
-	// since confirmed. It was sent at trackedAt.
-	tracked   uint64
-	trackedAt Instant `state:"luck"`
+	// left says when each round after confirmed left, in their order. It is never long: a leader
+	// steps down when no round is confirmed for an election timeout.
+	left []Instant `state:"luck"`
 }
 
 // encode writes the rounds as they are, not relative to the last one: messages that are on their
 // way name them.
-func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.tracked) }
+func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed) }
+
+func (r *rounds) clone() rounds {
+	n := *r
+	n.left = slices.Clone(r.left)
+	return n
+}
+
+// sent notes that another round leaves.
+func (r *rounds) sent(now Instant) {
+	r.round++
+	r.left = append(r.left, now)
+}
+
+// confirm notes that a quorum has answered a round after confirmed, and returns when that round
+// left.
+func (r *rounds) confirm(round uint64) (left Instant) {
+	n := round - r.confirmed
+	left = r.left[n-1]
+	r.left = append(r.left[:0], r.left[n:]...)
+	r.confirmed = round
+	return left
+}
 
 // peer returns the progress of a server, or nil.
 func (l *leader) peer(id ServerID) *progress {
@@ -253,10 +276,7 @@ func (c *Core) acknowledgedBy(p *progress) wire.Place {
 // elected before the heartbeat left. This renews the leadership (§6.2), and confirms the reads that
 // wait for it (§6.4).
 func (c *Core) startRound(l *leader) {
-	l.round++
-	if l.tracked <= l.confirmed || c.alone() { // the only voter confirms this very round
-		l.tracked, l.trackedAt = l.round, c.now
-	}
+	l.sent(c.now)
 	if c.log.commit >= l.begin {
 		l.reads.join(l.round, c.log.commit)
 	}
@@ -284,11 +304,8 @@ func (c *Core) confirmRounds(l *leader) {
 	if confirmed <= l.confirmed {
 		return
 	}
-	l.confirmed = confirmed
-	if l.tracked <= confirmed {
-		// The time runs from the moment when the round left: its answers say nothing about later.
-		c.arm(quorumDeadline, c.config.ElectionTimeout-time.Duration(c.now-l.trackedAt))
-	}
+	// The time runs from the moment when the round left: its answers say nothing about later.
+	c.arm(quorumDeadline, c.config.ElectionTimeout-time.Duration(c.now-l.confirm(confirmed)))
 	c.confirmReads(l)
 }
 

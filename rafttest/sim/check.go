@@ -63,7 +63,13 @@ func (w *World) observe(i int) {
 		w.fail(BoundedMemory, i, "the term has risen to %d", now.term)
 		return
 	}
-	if before.role == leads && now.role != leads && w.phase == phaseFaults && w.timed && w.params.quiet() {
+	if shown := s.core.Status(); shown.ConfigurationIndex != s.configuration {
+		s.configuration, s.configured = shown.ConfigurationIndex, w.local(s)
+	}
+	if before.role == leads && now.role != leads && now.term == before.term {
+		w.checkStepDown(i)
+	}
+	if before.role == leads && now.role != leads && w.undisturbed() && w.local(s)-s.leaderSince > raft.Instant(w.params.Election) {
 		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, and nothing has happened", before.term)
 	}
 	switch now.role {
@@ -77,6 +83,7 @@ func (w *World) observe(i int) {
 	}
 	if now.leaseUntil > before.leaseUntil && now.leaseUntil > w.local(s) {
 		w.checkLease(i)
+		w.checkPromises(i)
 	}
 	if now.stable != before.stable {
 		w.checkStable(i)
@@ -100,9 +107,9 @@ func (w *World) observeLeader(i int, before *status) {
 	l.server, l.life = int8(i+1), s.life
 	w.checkElected(i)
 	w.checkLeases(i)
-	s.leaderSince = w.local(s)
+	w.elected(s)
 	for j := range w.links[i] {
-		w.links[i][j].appends = 0
+		w.links[i][j].appends, w.links[i][j].reached = 0, 0
 	}
 	w.stats.Elections++
 	if w.vacant > 0 {

@@ -39,6 +39,9 @@ func (w *World) drain(i int) {
 		return
 	}
 	w.connectStreams(i, e)
+	if len(e.Fetches) > 0 && len(s.fetches)+len(s.fetched) == 0 {
+		s.read = w.drained(s)
+	}
 	s.fetches = append(s.fetches, e.Fetches...)
 	for j := range e.Answers {
 		if w.trace != nil {
@@ -81,7 +84,7 @@ func (w *World) handWrite(i int, write raft.Write) bool {
 		return false
 	}
 	if len(s.writes) == 0 {
-		s.writeSince = w.local(s)
+		s.wrote = w.drained(s)
 	}
 	s.writes = append(s.writes, &write)
 	if s.disk.wal != nil {

@@ -43,6 +43,8 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 		w.checkMatch(i, m, answer.Durable)
 		if lease := answer.Lease; lease > durable.MaxLease {
 			w.fail(Gate, i, "promises a lease of %d, but %d is durable", lease, durable.MaxLease)
+		} else if lease > 0 {
+			w.promises(s, raft.Instant(lease))
 		}
 	case wire.KindTimeoutNow:
 		w.checkHandOver(i, m)
@@ -51,6 +53,7 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 		if l := w.ghost.leader(m.Term); int(l.server) != i+1 {
 			w.fail(ElectionSafety, i, "%v in term %d, which it doesn't lead", m.Kind(), m.Term)
 		}
+		w.roundLeaves(s, m.Heartbeat().Round)
 	case wire.KindIdentityResponse:
 		if m.FromIncarnation != durable.Incarnation {
 			w.fail(Gate, i, "names its disk %d, but %d is durable", m.FromIncarnation, durable.Incarnation)
@@ -69,6 +72,7 @@ func (w *World) checkBounds(i int, m *wire.Message) {
 		return
 	}
 	l := &w.links[i][serverOf(m.To)]
+	w.checkSentOnce(i, l, m.Entries())
 	if w.servers[i].mixed || l.envelope.ToIncarnation != m.ToIncarnation { // the peer has another disk now
 		l.appends = 0 // an answer may have made room before some of them left; nobody can tell which
 	} else if l.appends++; l.appends > w.params.WindowMessages {
@@ -166,6 +170,7 @@ func (w *World) checkRead(i int, o *operation, a *raft.Answer) {
 		return
 	}
 	w.stats.Reads++
+	w.checkInTime(i, o, a)
 	w.checkFresh(i, o, a)
 	if command := w.lastCommand(a.Index); s.replica.command < command {
 		w.fail(FreshReads, i, "a read is answered at index %d, but the state machine is at %d", a.Index, s.replica.command)

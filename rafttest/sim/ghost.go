@@ -143,6 +143,7 @@ type operation struct {
 	since   raft.Index // for a read, the highest index that was acknowledged when it was called
 	started bool
 	begun   int64      // the instant at which the client began it
+	due     int64      // the instant at which it must be answered if nothing is wrong; 0 if that isn't known
 	stale   bool       // a read that may be stale
 	call    *wire.Call // for a change of the members
 	refused bool       // the change was given up

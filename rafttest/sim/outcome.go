@@ -21,6 +21,7 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 		o.outcome = outcomeDone
 		w.stats.Answered++
 		w.checkOwn(i, o, a)
+		w.checkInTime(i, o, a)
 		w.stats.Slowest = max(w.stats.Slowest, w.now-o.begun)
 		if o.index == 0 || o.index > g.commit() || g.verdicts[o.index-1].index != a.Index {
 			w.fail(NothingLost, i, "command %d is acknowledged at index %d, but committed at index %d (0: nowhere)", a.Number, a.Index, o.index)

@@ -229,6 +229,8 @@ func Swarm(seed uint64) Params {
 	}
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)
+	} else if h%16 == 1 {
+		return p.undisturbed(h)
 	}
 	if h := luck(seed).draw(luckParams, 0, 4, 0); h%16 == 0 && p.WAL == 0 {
 		p.After, p.Before = 1+int64(mix(h)%2), int64(mix(h+1)>>1)

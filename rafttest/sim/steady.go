@@ -28,14 +28,6 @@ func Overloaded(seed uint64, servers int, throughput, size int64) Params {
 	return p
 }
 
-// quiet reports whether nothing happens for which a leadership might end: no fault, no change of
-// the members, and neither messages nor clocks that are off.
-func (p *Params) quiet() bool {
-	return p.FaultKinds == 0 && p.Loss == 0 && p.Slow == 0 && p.Reorder == 0 && p.Duplicate == 0 && p.Hold == 0 && p.Drift == 0 &&
-		p.ChangeTime == 0 && p.Priorities == 0 && p.Older == 0 && p.Freeze == 0 && p.Durable == 0 &&
-		8*(p.Delay+p.Jitter) <= p.Heartbeat && 8*p.WriteTime <= p.Heartbeat && 8*p.ApplyTime <= p.Heartbeat && 8*p.StoreTime <= p.Heartbeat
-}
-
 // RunFor performs a run with given parameters that lasts for span nanoseconds. A cluster is
 // founded, clients work, and faults happen as the parameters say.
 func (w *World) RunFor(p Params, span int64) Result {

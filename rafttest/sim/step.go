@@ -132,6 +132,9 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	w.observe(i)
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
+		if !s.held {
+			s.heldSince = w.local(s)
+		}
 		s.held = true
 		return true
 	}
@@ -162,6 +165,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		}
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
+		s.read = instant{now, now}
 		s.core.Fetched(now, f.fetch, f.entries)
 	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall, OpChange:
 		return w.call(e, s)
@@ -210,7 +214,7 @@ func (w *World) persist(s *server, n int64) bool {
 		number = write.Number
 	}
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
-	s.writeSince = w.local(s)
+	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
 	if s.disk.wal != nil {
 		w.mark(s, number)
@@ -330,6 +334,7 @@ func (w *World) call(e *Event, s *server) bool {
 		*numbers = append(*numbers, 0)
 	}
 	(*numbers)[o.number] = int32(e.N + 1)
+	w.expect(s, o)
 	s.open++
 	if !o.read {
 		life := lifeOf(s.starts[len(s.starts)-1], s.start)

@@ -13,7 +13,7 @@ import (
 
 // beginTimed lets time pass by itself from now on. Messages that were on their way are lost.
 func (w *World) beginTimed(phase uint64) {
-	w.timed, w.phase = true, phase
+	w.timed, w.phase, w.phaseBegun = true, phase, w.now
 	w.queue.reset()
 	w.slab.reset()
 	for i := 0; i < w.n; i++ {
@@ -77,9 +77,9 @@ func (w *World) planLanes(i int) {
 }
 
 // takes returns how long something takes. Without faults it takes no longer than a tenth of a
-// heartbeat.
+// heartbeat, unless it would leave the cluster room for its work anyway (Params.room).
 func (w *World) takes(what, i int, mean int64) int64 {
-	if w.calm {
+	if w.calm && !w.params.room() {
 		mean = min(mean, w.params.Heartbeat/20)
 	}
 	return spread(w.next(what, i), mean)
@@ -254,9 +254,10 @@ func (w *World) transmit(m *wire.Message, l *link, from, to int, number uint64) 
 	h := w.luck.draw(luckNetwork, from, to, l.sent)
 	delay, copies := p.Delay+below(h, p.Jitter+1)+l.lag, int8(1)
 	reordered := false
-	if w.calm {
+	if w.calm && !p.room() {
 		delay = min(delay, p.Heartbeat/20)
-	} else {
+	}
+	if !w.calm {
 		if p.Loss > 0 && permille(mix(h+1), p.Loss) {
 			w.stats.Dropped++
 			if w.trace != nil {

@@ -5,8 +5,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// patience is how long a leader may go on without answers or without its disk, in election timeouts
-// on its own clock. The core steps down after one election timeout, counted from what it sent last.
+// patience is how long a leader may go on without its disk, in election timeouts on its own clock.
+// The core is more patient with a write of a large entry than with others.
 const patience = 3
 
 // expectSticky notes whether the message that is about to be delivered must not raise the server's
@@ -21,6 +21,9 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 	s := &w.servers[i]
 	s.sticky = false
 	if s.status.role != "follower" {
+		if e.Op == OpExpire {
+			w.checkCampaign(i)
+		}
 		s.heard = 0
 	}
 	if len(s.writes) > 0 && s.status.role == leads {
@@ -37,8 +40,10 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 			if s.status.role == "follower" && own {
 				s.heard = w.local(s)
 			}
-		case wire.KindAppendResponse, wire.KindHeartbeatResponse:
-			s.answered[e.Peer] = w.local(s)
+		case wire.KindHeartbeatResponse:
+			w.roundAnswered(s, e.Peer, m)
+			w.links[i][e.Peer].appends = 0
+		case wire.KindAppendResponse:
 			w.links[i][e.Peer].appends = 0
 		}
 	case OpLost:
@@ -58,7 +63,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 func (w *World) checkStalled(i int) {
 	s := &w.servers[i]
 	limit, now := raft.Instant(patience*w.params.Election), w.local(s)
-	if now-s.writeSince > limit && now-s.leaderSince > limit && s.core.Deadline() > now {
+	if now-s.wrote.latest > limit && now-s.leaderSince > limit && s.core.Deadline() > now {
 		w.fail(StalledDisk, i, "leads on until %d ns from now at least, though no write became durable for %d election timeouts",
 			s.core.Deadline()-now, patience)
 	}
@@ -69,21 +74,8 @@ func (w *World) checkLeadership(i int) {
 	s := &w.servers[i]
 	limit := raft.Instant(patience * w.params.Election)
 	now := w.local(s)
-	if len(s.writes) > 0 && now-s.writeSince > limit && now-s.leaderSince > limit {
+	if len(s.writes) > 0 && now-s.wrote.latest > limit && now-s.leaderSince > limit {
 		w.fail(StalledDisk, i, "leads on, though no write became durable for %d election timeouts", patience)
 	}
-	if now-s.leaderSince <= limit {
-		return
-	}
-	if s.core.Status().ConfigurationIndex > w.ghost.commit() {
-		return // another configuration may have come to count only a while ago
-	}
-	answers := func(m *raft.Member) bool {
-		j := serverOf(m.ID)
-		return j == i || s.answered[j] != 0 && now-s.answered[j] <= limit
-	}
-	if c := s.core.Status().Configuration; !quorum(c, answers) {
-		w.fail(CheckQuorum, i, "leads on, though no quorum of %s, itself among them, answered for %d election timeouts",
-			describeConfiguration(c), patience)
-	}
+	w.checkQuorum(i)
 }

@@ -68,11 +68,17 @@ const (
 	CheckQuorum = "Check Quorum"
 	// StalledDisk: a leader whose disk stands still steps down.
 	StalledDisk = "Stalled Disk"
-	// LeadershipLasts: a leadership ends only for a reason. That a disk is slow, or that clients
-	// want more than the cluster does, is none.
+	// LeadershipLasts: a leadership ends only for a reason, and nobody campaigns who hears its
+	// leader. That messages or a disk are slow, or that clients want more than the cluster does, is
+	// none.
 	LeadershipLasts = "Leadership Lasts"
 	// Leases: nobody is elected while a leader holds a lease (§6.4.1).
 	Leases = "Leases"
+	// InTime: while nothing is wrong, a command that was accepted and a read are answered in the
+	// time that it takes to answer them and what was ahead of them. Nobody waits for a heartbeat.
+	InTime = "In Time"
+	// SentOnce: while nothing is lost, no entry is sent to a server twice.
+	SentOnce = "Sent Once"
 	// HandingOver: a leader that hands over takes no commands, and lets only a server campaign that
 	// has its whole log (§3.10).
 	HandingOver = "Handing Over"

@@ -82,12 +82,13 @@ type World struct {
 	trace    *recorder
 	hash     uint64 // over everything that happened
 
-	phase   uint64 // of a timed run; its luck depends on it
-	passes  uint64
-	probes  [MaxServers]int64 // operations that prove progress, by server
-	biggest int               // size of the largest command that was proposed, in bytes
-	mending int               // number of times that links were cut
-	vacant  int64             // the instant at which the leader crashed, if none was elected since
+	phase      uint64 // of a timed run; its luck depends on it
+	phaseBegun int64
+	passes     uint64
+	probes     [MaxServers]int64 // operations that prove progress, by server
+	biggest    int               // size of the largest command that was proposed, in bytes
+	mending    int               // number of times that links were cut
+	vacant     int64             // the instant at which the leader crashed, if none was elected since
 }
 
 // A server is one member of the cluster with all that belongs to it.
@@ -138,13 +139,8 @@ type server struct {
 
 	open int // calls without an answer
 
-	// The notes of the checks of times, on the server's clock
-	heard       raft.Instant // when a leader of the present term was last heard; 0 for never
-	sticky      bool         // the message that is being delivered must not raise the term
-	answered    [MaxServers]raft.Instant
-	leaderSince raft.Instant
-	writeSince  raft.Instant // when the oldest queued write began to wait, or the write before it was done
-	termBegin   raft.Index   // the first index of the last term in the view
+	times
+	termBegin raft.Index // the first index of the last term in the view
 
 	status status
 	view   []slot // the log with all writes that were handed out
@@ -218,6 +214,7 @@ type link struct {
 	sent     uint64 // number of messages so far
 	base     uint64 // number of the first message in bag, minus 1
 	bag      []sentMessage
+	reached  raft.Index    // the last entry that the leader has sent
 	appends  int64         // number of appends that a leader has sent since an answer to it arrived
 	lag      int64         // how much longer messages take for a while, in a timed run
 	arriving int64         // when the last message arrives that isn't reordered
@@ -262,7 +259,7 @@ func (w *World) reset(p Params) {
 	w.beyond, w.hopeless, w.excused = false, false, ""
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
-	w.biggest, w.waking, w.vacant = 0, false, 0
+	w.biggest, w.waking, w.vacant, w.phaseBegun = 0, false, 0, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
 	w.feedings = [MaxServers][MaxServers]feeding{}
@@ -312,7 +309,7 @@ func (s *server) giveDisk() {
 	s.disk = s.spare[n]
 	s.disk.reset()
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
-	s.rotten, s.kept = false, kept{}
+	s.rotten, s.kept, s.promised = false, kept{}, 0
 	s.store, s.saves = nil, nil
 	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts}
 }
@@ -345,7 +342,8 @@ func (w *World) forget(s *server) {
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
-	s.heard, s.sticky, s.termBegin, s.answered = 0, false, 0, [MaxServers]raft.Instant{}
+	s.termBegin = 0
+	s.forgetTimes()
 }
 
 func (w *World) machine() raft.StateMachine {
