@@ -145,7 +145,7 @@ func newNode(config Config) (*Node, *loop, error) {
 	n.transfers = transfers{
 		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
 		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
-		receiver: receiver{arrivals: make(map[uint64]*arrival)},
+		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}
 	return n, newLoop(n, core, settings.ElectionTimeout), nil
 }

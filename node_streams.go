@@ -163,8 +163,9 @@ type receiver struct {
 	last     uint64
 	arrivals map[uint64]*arrival
 
-	// storing is held by the goroutine that stores, and guards the fields below it.
-	storing sync.Mutex
+	// storing holds a token while a goroutine stores, and guards the fields below it. A disk or a
+	// stream may keep that goroutine for long.
+	storing chan struct{}
 	writer  SnapshotWriter // nil while nothing is stored
 	begun   uint64         // the stream with which writer began
 	held    uint64
@@ -187,7 +188,7 @@ func (r *receiver) arrive(stream io.Closer) (uint64, *arrival) {
 	return r.last, a
 }
 
-func (r *receiver) leave(number uint64) {
+func (r *receiver) depart(number uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.arrivals, number)
@@ -213,12 +214,26 @@ func (r *receiver) judge(v *StreamVerdict) {
 // discard throws away what was stored, if a stream up to this number has begun it.
 func (r *receiver) discard(t *transfers, upTo uint64) {
 	defer t.life.leave()
-	r.storing.Lock()
-	defer r.storing.Unlock()
+	if !r.enter(t) {
+		return
+	}
+	defer r.leave()
 	if r.begun <= upTo {
 		r.abort(t)
 	}
 }
+
+// enter waits until no other goroutine stores. It reports false if the node stops before that.
+func (r *receiver) enter(t *transfers) bool {
+	select {
+	case r.storing <- struct{}{}:
+		return true
+	case <-t.life.ctx.Done():
+		return false
+	}
+}
+
+func (r *receiver) leave() { <-r.storing }
 
 // abort throws away what was stored.
 func (r *receiver) abort(t *transfers) {
@@ -245,7 +260,7 @@ func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 		return
 	}
 	number, a := t.receiver.arrive(stream)
-	defer t.receiver.leave(number)
+	defer t.receiver.depart(number)
 	if t.inbox.report(func(l *loop, now Instant) { l.core.StreamOpened(now, number, header) }) != nil {
 		return
 	}
@@ -276,8 +291,10 @@ func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 
 // receive stores what a stream brings. It makes the snapshot durable when all of it has come.
 func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (held uint64, end StreamEnd, err error) {
-	r.storing.Lock()
-	defer r.storing.Unlock()
+	if !r.enter(t) {
+		return 0, StreamFailed, errStopping
+	}
+	defer r.leave()
 	failed := true // unless all has come, or only the stream has broken
 	defer func() {
 		if failed {

@@ -20,6 +20,8 @@ type stream struct {
 	fromLife, toLife uint32
 
 	header           wire.Message
+	meta             raft.SnapshotMeta
+	open             bool // the sender has opened its snapshot, and the header is on its way
 	data             []byte
 	written, arrived int
 	failed           error // why the sender can't send
@@ -70,7 +72,8 @@ func (w *World) connectStreams(i int, e *raft.Effects) {
 	w.sweepStreams()
 }
 
-// connect opens a stream.
+// connect notes that a server is to open a stream. It opens it when it gets to that: the snapshot may
+// be damaged or replaced by then.
 func (w *World) connect(i int, send *raft.SendSnapshot) {
 	s := &w.servers[i]
 	to := serverOf(send.Header.To)
@@ -81,10 +84,22 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 	w.streamCount++
 	st := &stream{
 		number: w.streamCount, sending: send.Stream, from: int8(i), to: int8(to),
-		fromLife: s.life, toLife: w.servers[to].life, header: send.Header,
+		fromLife: s.life, toLife: w.servers[to].life, header: send.Header, meta: send.Meta,
 	}
-	head := send.Header.SnapshotStream()
-	content, err := w.readSnapshot(s, &send.Meta)
+	w.stats.Streams++
+	if send.Header.SnapshotStream().Offset > 0 {
+		w.stats.Resumed++
+	}
+	w.feeds(st)
+	w.streams = append(w.streams, st)
+}
+
+// open lets the sender of a stream open the snapshot.
+func (w *World) open(st *stream) {
+	s, i := &w.servers[st.from], int(st.from)
+	head := st.header.SnapshotStream()
+	content, err := w.readSnapshot(s, &st.meta)
+	st.open = true
 	switch {
 	case err != nil && errors.Is(err, raft.ErrCorrupt) && !s.rotten && !s.disk.spoiled:
 		w.fail(Recovery, i, "the snapshot is damaged though its disk isn't: %v", err)
@@ -95,12 +110,6 @@ func (w *World) connect(i int, send *raft.SendSnapshot) {
 	default:
 		st.data = content[head.Offset:]
 	}
-	w.stats.Streams++
-	if head.Offset > 0 {
-		w.stats.Resumed++
-	}
-	w.feeds(st)
-	w.streams = append(w.streams, st)
 }
 
 // judge carries out what a receiver's core has decided about a stream.
@@ -189,6 +198,8 @@ func (w *World) streamSent(e *Event, s *server) bool {
 	}
 	now, n := w.local(s), int(max(e.N, 1))
 	switch {
+	case !st.open && w.whole(st):
+		w.open(st)
 	case st.failed != nil:
 		st.senderEnds = true
 		s.core.SnapshotSent(now, st.sending, st.failed)
@@ -219,6 +230,9 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 		return false
 	}
 	now := w.local(s)
+	if !st.open && w.whole(st) {
+		return false // nothing has come yet
+	}
 	if st.opened && st.accepted {
 		return w.receive(st, s, int(max(e.N, 1)))
 	}

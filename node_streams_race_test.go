@@ -1,0 +1,269 @@
+package raft_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+)
+
+// A misfortune decides what goes wrong with snapshots on their way, by a seed. It has an end.
+type misfortune struct {
+	mu   sync.Mutex
+	luck *rand.Rand
+	over bool
+
+	halfOpen, broken, replaced, received int // how often each has happened
+}
+
+// below returns a random number from 0 to n-1, and 0 once all is well.
+func (m *misfortune) below(n int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return 0
+	}
+	return m.luck.IntN(n)
+}
+
+func (m *misfortune) wait(atMost time.Duration) { time.Sleep(time.Duration(m.below(int(atMost) + 1))) }
+
+func (m *misfortune) count(n *int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*n++
+}
+
+// A sluggish storage is slow with snapshots. When one is opened at last, another may have taken its
+// place.
+type sluggish struct {
+	*disk
+	misfortune *misfortune
+}
+
+func (s *sluggish) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+	before, r, err := s.disk.OpenSnapshot()
+	if err != nil {
+		return before, r, err
+	}
+	_ = r.Close() // only its place counts
+	s.misfortune.wait(2 * electionTimeout)
+	meta, r, err := s.disk.OpenSnapshot()
+	if meta.Index != before.Index {
+		s.misfortune.count(&s.misfortune.replaced)
+	}
+	return meta, r, err
+}
+
+func (s *sluggish) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+	s.misfortune.wait(electionTimeout / 2)
+	w, err := s.disk.CreateSnapshot(meta)
+	return &sluggishWriter{w, s.misfortune}, err
+}
+
+type sluggishWriter struct {
+	raft.SnapshotWriter
+	misfortune *misfortune
+}
+
+func (w *sluggishWriter) Write(b []byte) (int, error) {
+	w.misfortune.wait(electionTimeout / 4)
+	return w.SnapshotWriter.Write(b)
+}
+
+func (w *sluggishWriter) Commit() error {
+	w.misfortune.wait(electionTimeout)
+	return w.SnapshotWriter.Commit()
+}
+
+// A treacherous transport has streams that break, or that stay half open: the sender's side ends,
+// and the receiver never hears of it.
+type treacherous struct {
+	raft.Transport
+	misfortune *misfortune
+}
+
+func (t *treacherous) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	t.misfortune.wait(electionTimeout / 2)
+	s := &treacherousStream{misfortune: t.misfortune, ctx: ctx, fate: t.misfortune.below(3), left: t.misfortune.below(3000)}
+	var under context.Context
+	under, s.cut = context.WithCancel(context.WithoutCancel(ctx))
+	if s.fate != fateHalfOpen {
+		context.AfterFunc(ctx, s.cut)
+	}
+	w, err := t.Transport.OpenStream(under, to)
+	if err != nil {
+		s.cut()
+		return nil, err
+	}
+	s.WriteCloser = w
+	return s, nil
+}
+
+// What becomes of a stream. Other fates leave it whole.
+const (
+	fateWhole = iota
+	fateBreaks
+	fateHalfOpen
+)
+
+type treacherousStream struct {
+	io.WriteCloser
+	misfortune *misfortune
+	ctx        context.Context
+	cut        context.CancelFunc
+	fate, left int
+	ended      bool
+}
+
+func (s *treacherousStream) Write(b []byte) (int, error) {
+	s.misfortune.wait(electionTimeout / 4)
+	if s.fate == fateWhole || len(b) <= s.left {
+		s.left -= len(b)
+		return s.WriteCloser.Write(b)
+	}
+	switch s.fate {
+	case fateBreaks:
+		s.misfortune.count(&s.misfortune.broken)
+		s.ended = true
+		s.cut()
+	case fateHalfOpen:
+		s.misfortune.count(&s.misfortune.halfOpen)
+		s.ended = true
+		<-s.ctx.Done()
+	default:
+		return s.WriteCloser.Write(b)
+	}
+	return 0, errors.New("broken")
+}
+
+func (s *treacherousStream) Close() error {
+	if s.fate == fateHalfOpen && s.ended {
+		return nil
+	}
+	err := s.WriteCloser.Close()
+	s.cut()
+	return err
+}
+
+// Streams of snapshots race with whatever else happens: snapshots that take the place of those that
+// are being sent, streams that break or stay half open, leaders that change, nodes that stop and
+// start again. In the end each server has what was acknowledged, in order, no node has failed, and
+// no goroutine is left.
+func TestStreamsRace(t *testing.T) {
+	var all misfortune
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &misfortune{luck: rand.New(rand.NewPCG(seed, 1))}
+				raceStreams(t, m, seed)
+				all.received += m.received
+				all.halfOpen += m.halfOpen
+				all.broken += m.broken
+				all.replaced += m.replaced
+			})
+		})
+	}
+	t.Logf("%d half open, %d broken, %d replaced, %d received", all.halfOpen, all.broken, all.replaced, all.received)
+	require.Positive(t, min(all.halfOpen, all.broken, all.replaced, all.received), "%d half open, %d broken, %d replaced, %d received",
+		all.halfOpen, all.broken, all.replaced, all.received)
+}
+
+// raceStreams performs one such run.
+func raceStreams(t *testing.T, m *misfortune, seed uint64) {
+	c := newCluster(t, 3, memory.Faults{MaxDelay: 20 * time.Millisecond})
+	c.network = memory.NewNetwork(memory.Options{Seed: seed, Faults: memory.Faults{MaxDelay: 20 * time.Millisecond, Loss: float64(seed%3) / 50}})
+	c.adjust = func(config *raft.Config) {
+		config.SnapshotMinBytes, config.SnapshotFactor, config.SnapshotRetainBytes = 500, 1, 4000
+		config.Storage = &sluggish{c.disks[config.ID], m}
+		config.Transport = &treacherous{config.Transport, m}
+		config.Trace = &raft.Trace{Snapshot: func(s raft.SnapshotTrace) {
+			if s.Kind == "received" && s.Err == nil {
+				m.count(&m.received)
+			}
+		}}
+	}
+	var mu sync.Mutex // guards the nodes
+	for _, id := range c.ids {
+		c.start(id)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	acknowledged := make([][]string, len(c.ids)) // by server
+	for i, id := range c.ids {
+		clients.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				mu.Lock()
+				node := c.nodes[id]
+				mu.Unlock()
+				command := fmt.Sprint(id, n, strings.Repeat(" more", m.below(100)))
+				within, cancel := context.WithTimeout(ctx, 3*electionTimeout)
+				if _, err := node.Propose(within, []byte(command)); err == nil {
+					acknowledged[i] = append(acknowledged[i], command)
+				}
+				cancel()
+				time.Sleep(electionTimeout / 20)
+			}
+		})
+	}
+	clients.Go(func() { // an operator who wants a snapshot again and again
+		for ctx.Err() == nil {
+			mu.Lock()
+			node := c.nodes[c.ids[m.below(len(c.ids))]]
+			mu.Unlock()
+			within, cancel := context.WithTimeout(ctx, electionTimeout)
+			_, _ = node.Snapshot(within) // it may fail: the server is in trouble
+			cancel()
+			time.Sleep(electionTimeout / 5)
+		}
+	})
+	for range 8 {
+		id := c.ids[m.below(len(c.ids))]
+		if m.below(2) == 0 {
+			c.network.Isolate(id)
+			m.wait(10 * electionTimeout)
+			c.network.Heal()
+		} else {
+			c.close(id)
+			m.wait(10 * electionTimeout)
+			mu.Lock()
+			c.start(id)
+			mu.Unlock()
+		}
+		m.wait(10 * electionTimeout)
+	}
+	m.mu.Lock()
+	m.over = true
+	m.mu.Unlock()
+	stop()
+	clients.Wait()
+	for _, id := range c.ids {
+		require.NoError(t, c.nodes[id].Read(within(t, 100*electionTimeout)), "at %s", id)
+	}
+	want := c.machines["a"].applied()
+	for _, commands := range acknowledged {
+		next := 0
+		for _, command := range want {
+			if next < len(commands) && command == commands[next] {
+				next++
+			}
+		}
+		require.Equal(t, len(commands), next, "every acknowledged command was applied, in order")
+	}
+	for _, id := range c.ids {
+		require.NoError(t, c.nodes[id].Err())
+		require.Equal(t, want, c.machines[id].applied(), "at %s", id)
+		c.close(id)
+	}
+}
