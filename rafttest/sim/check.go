@@ -66,11 +66,8 @@ func (w *World) observe(i int) {
 	if shown := s.core.Status(); shown.ConfigurationIndex != s.configuration {
 		s.configuration, s.configured = shown.ConfigurationIndex, w.local(s)
 	}
-	if before.role == leads && now.role != leads && now.term == before.term {
-		w.checkStepDown(i)
-	}
-	if before.role == leads && now.role != leads && w.undisturbed() && w.local(s)-s.leaderSince > raft.Instant(w.params.Election) {
-		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, and nothing has happened", before.term)
+	if before.role == leads && now.role != leads {
+		w.checkLost(i, &before)
 	}
 	switch now.role {
 	case leads:

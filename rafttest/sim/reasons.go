@@ -103,6 +103,17 @@ func (w *World) confirmedSince(i int, at raft.Instant, left func(instant) raft.I
 	})
 }
 
+// checkLost checks, when a server has ceased to lead, that it may.
+func (w *World) checkLost(i int, before *status) {
+	s := &w.servers[i]
+	if s.status.term == before.term {
+		w.checkStepDown(i)
+	}
+	if w.undisturbed() && w.local(s)-s.leaderSince > raft.Instant(w.params.Election) {
+		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, and nothing has happened", before.term)
+	}
+}
+
 // checkStepDown checks, when a server has ceased to lead within a term, that there is a reason.
 func (w *World) checkStepDown(i int) {
 	s := &w.servers[i]
