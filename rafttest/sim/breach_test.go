@@ -148,6 +148,11 @@ var breaches = map[string][]breach{
 		w.checkAnswer(int(w.ops[1].server), &raft.Answer{Number: w.ops[1].number})
 	}, func(w *World, lead, _ int) {
 		w.checkOutcome(lead, &operation{}, &raft.Answer{Err: errGivenUp})
+	}, func(w *World, lead, _ int) {
+		w.wantSnapshot(&w.servers[lead])
+		w.checkSnapshotAnswer(lead, &raft.SnapshotAnswer{Number: 1, Index: w.servers[lead].status.applied - 1})
+	}, func(w *World, lead, _ int) {
+		w.checkSnapshotAnswer(lead, &raft.SnapshotAnswer{Number: 1})
 	}},
 	Levels: {func(w *World, lead, _ int) {
 		w.servers[lead].level = 0
@@ -202,6 +207,12 @@ var breaches = map[string][]breach{
 	}, func(w *World, lead, _ int) {
 		w.ghost.leader(w.servers[lead].status.term + 1).server = 1
 		w.checkLease(lead)
+	}, func(w *World, lead, _ int) { // none at all, though nothing is wrong
+		w.undisturbedNow()
+		w.params.MaxLease = w.params.Election
+		s := &w.servers[lead]
+		s.leaderSince, s.configured = -100*raft.Instant(w.params.Election), -100*raft.Instant(w.params.Election)
+		w.checkLeaseHeld(lead)
 	}},
 	InTime: {func(w *World, lead, _ int) {
 		w.undisturbedNow()
@@ -255,6 +266,9 @@ var breaches = map[string][]breach{
 			s.writes = append(s.writes, &raft.Write{Number: s.lastWrite, State: s.disk.state})
 		}
 		w.handWrite(lead, raft.Write{Number: s.lastWrite + 1, State: s.disk.state})
+	}, func(w *World, lead, _ int) {
+		one := w.ghost.entries[:1]
+		w.handTasks(lead, &raft.Effects{Apply: [][]raft.Entry{one, one, one, one, one}})
 	}, func(w *World, lead, _ int) {
 		w.params.MaxUncommitted, w.biggest = 0, 0
 		w.servers[lead].status.stable, w.servers[lead].termBegin = 1, 1

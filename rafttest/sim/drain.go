@@ -43,6 +43,9 @@ func (w *World) drain(i int) {
 		s.read = w.drained(s)
 	}
 	s.fetches = append(s.fetches, e.Fetches...)
+	for j := range e.SnapshotAnswers {
+		w.checkSnapshotAnswer(i, &e.SnapshotAnswers[j])
+	}
 	for j := range e.Answers {
 		if w.trace != nil {
 			w.trace.answers(w, i, &e.Answers[j])
@@ -103,6 +106,9 @@ func (w *World) handWrite(i int, write raft.Write) bool {
 	return true
 }
 
+// maxBatches bounds the batches that a state machine is handed and has not applied.
+const maxBatches = 4
+
 // handTasks hands what a core asks of the state machine to the lane of that. It reports whether the
 // core may ask for it.
 func (w *World) handTasks(i int, e *raft.Effects) bool {
@@ -116,6 +122,16 @@ func (w *World) handTasks(i int, e *raft.Effects) bool {
 			return false
 		}
 		s.lane = append(s.lane, task{entries: entries})
+	}
+	batches := 0
+	for j := range s.lane {
+		if s.lane[j].entries != nil {
+			batches++
+		}
+	}
+	if batches > maxBatches {
+		w.fail(BoundedMemory, i, "hands %d batches to the state machine, %d are allowed", batches, maxBatches)
+		return false
 	}
 	if e.TakeSnapshot != nil {
 		if s.capture != nil {

@@ -261,6 +261,8 @@ func (w *World) unsettled() string {
 			return "server " + name + " can't get a command through"
 		case s.open > 0:
 			return "a call at server " + name + " is not answered"
+		case s.wantsSnapshot():
+			return "a call for a snapshot at server " + name + " is not answered"
 		case s.status.applied != w.ghost.commit():
 			return "server " + name + " has not applied all that is committed"
 		case s.status.last != w.ghost.commit():

@@ -28,6 +28,40 @@ func (f *snapshotFile) index() raft.Index {
 	return f.meta.Index
 }
 
+// wantSnapshot makes a call that asks for a snapshot of what is applied.
+func (w *World) wantSnapshot(s *server) {
+	index := s.core.Status().Applied
+	number := s.core.Snapshot(w.local(s))
+	for uint64(len(s.wanted)) <= number {
+		s.wanted = append(s.wanted, 0)
+	}
+	s.wanted[number] = index
+	if index == 0 {
+		s.wanted[number] = noIndex // it must be refused
+	}
+}
+
+// noIndex stands for the index of a state that has applied nothing.
+const noIndex = ^raft.Index(0)
+
+// wantsSnapshot reports whether a call for a snapshot is open.
+func (s *server) wantsSnapshot() bool {
+	return slices.ContainsFunc(s.wanted, func(index raft.Index) bool { return index != 0 })
+}
+
+// checkSnapshotAnswer checks the answer to a call for a snapshot.
+func (w *World) checkSnapshotAnswer(i int, a *raft.SnapshotAnswer) {
+	s := &w.servers[i]
+	if a.Number >= uint64(len(s.wanted)) || s.wanted[a.Number] == 0 {
+		w.fail(Answers, i, "answers a call for a snapshot, number %d, that isn't open", a.Number)
+		return
+	}
+	if index := s.wanted[a.Number]; a.Err == nil && (a.Index < index || a.Index > s.disk.current.index()) {
+		w.fail(Answers, i, "a call for a snapshot of index %d is answered with that of %d, and the disk has that of %d", index, a.Index, s.disk.current.index())
+	}
+	s.wanted[a.Number] = 0
+}
+
 // lost reports whether the current snapshot is damaged and there is no earlier one.
 func (d *disk) lost() bool { return d.spoiled && d.previous == nil }
 

@@ -182,7 +182,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 	case OpSent:
 		return w.streamSent(e, s)
 	case OpSnapshot:
-		s.core.Snapshot(now)
+		w.wantSnapshot(s)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:

@@ -99,6 +99,19 @@ func (w *World) checkInTime(i int, o *operation, a *raft.Answer) {
 	}
 }
 
+// checkLeaseHeld checks, in a run in which nothing is wrong, that a leader holds a lease if a lease
+// outlasts two round trips and two heartbeat intervals: the first of them brings the lease, and the
+// second one the next lease.
+func (w *World) checkLeaseHeld(i int) {
+	s, p := &w.servers[i], &w.params
+	length := float64(p.MaxLease) / (1 + float64(p.config(i).ClockDrift)/1e9)
+	lasts := float64(4*p.oneWay()+2*p.Heartbeat)*(1+float64(p.Drift)/1e6)*(1+float64(p.Drift)/1e6) < length
+	since := w.local(s) - max(s.leaderSince, s.configured)
+	if lasts && p.ShortLeases == 0 && since > raft.Instant(findsOut*p.Election) && w.undisturbed() && s.status.leaseUntil <= w.local(s) {
+		w.fail(Leases, i, "holds no lease, though a quorum answers in time")
+	}
+}
+
 // findsOut is the number of election timeouts in which a new leader finds out where the logs of its
 // peers agree with its own. Meanwhile it sends in vain.
 const findsOut = 5

@@ -153,6 +153,9 @@ type server struct {
 	// proposals, reads and calls map the numbers that the core gives to operations, plus 1.
 	proposals, reads, calls []int32
 	transfers               []transfer // by the numbers of the core's calls
+	// wanted are the indexes that the calls for a snapshot ask for, by the numbers of these calls.
+	// It is 0 for a call that was answered.
+	wanted []raft.Index
 	// starts has the operations of each start on each disk. It finds the operation that an Origin
 	// names.
 	starts [][]lifeOps
@@ -337,7 +340,7 @@ func (w *World) forget(s *server) {
 	s.view = s.view[:0]
 	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
 	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
-	s.configurations = s.configurations[:0]
+	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
