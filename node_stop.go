@@ -72,6 +72,7 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	close(n.life.done)
 	n.board.post(Leadership{Term: n.life.last.Term, Role: n.life.last.Role}, Stopped{n.life.failed})
 	n.lanes.close()
+	n.transfers.receiver.stop(&n.transfers)
 	n.life.closing = guard("transport", n.config.Transport.Close)
 }
 

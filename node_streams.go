@@ -217,7 +217,7 @@ func (r *receiver) discard(t *transfers, upTo uint64) {
 	if !r.enter(t) {
 		return
 	}
-	defer r.leave()
+	defer r.leave(t)
 	if r.begun <= upTo {
 		r.abort(t)
 	}
@@ -233,7 +233,24 @@ func (r *receiver) enter(t *transfers) bool {
 	}
 }
 
-func (r *receiver) leave() { <-r.storing }
+// leave lets others store. If the node has stopped meanwhile, nobody goes on with what is stored.
+func (r *receiver) leave(t *transfers) {
+	<-r.storing
+	if t.life.ctx.Err() != nil {
+		r.stop(t)
+	}
+}
+
+// stop throws away what was stored, because the node stops. A goroutine that is storing does that
+// itself when it leaves.
+func (r *receiver) stop(t *transfers) {
+	select {
+	case r.storing <- struct{}{}:
+		r.abort(t)
+		<-r.storing
+	default:
+	}
+}
 
 // abort throws away what was stored.
 func (r *receiver) abort(t *transfers) {
@@ -294,7 +311,7 @@ func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (he
 	if !r.enter(t) {
 		return 0, StreamFailed, errStopping
 	}
-	defer r.leave()
+	defer r.leave(t)
 	failed := true // unless all has come, or only the stream has broken
 	defer func() {
 		if failed {

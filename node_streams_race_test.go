@@ -24,7 +24,10 @@ type misfortune struct {
 	luck *rand.Rand
 	over bool
 
-	halfOpen, broken, replaced, received int // how often each has happened
+	halfOpen, broken, replaced, refused, received int // how often each has happened
+
+	unfinished int   // snapshots that are neither stored nor given up
+	astray     error // of a stream that was accepted and doesn't fit to what is stored
 }
 
 // below returns a random number from 0 to n-1, and 0 once all is well.
@@ -69,7 +72,17 @@ func (s *sluggish) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 func (s *sluggish) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
 	s.misfortune.wait(electionTimeout / 2)
 	w, err := s.disk.CreateSnapshot(meta)
+	if err == nil {
+		s.misfortune.finished(-1)
+	}
 	return &sluggishWriter{w, s.misfortune}, err
+}
+
+// finished notes that n snapshots less are being written.
+func (m *misfortune) finished(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unfinished -= n
 }
 
 type sluggishWriter struct {
@@ -82,9 +95,23 @@ func (w *sluggishWriter) Write(b []byte) (int, error) {
 	return w.SnapshotWriter.Write(b)
 }
 
+// Commit fails now and then, for want of room.
 func (w *sluggishWriter) Commit() error {
 	w.misfortune.wait(electionTimeout)
-	return w.SnapshotWriter.Commit()
+	if w.misfortune.below(8) == 1 {
+		w.misfortune.count(&w.misfortune.refused)
+		return errFull
+	}
+	err := w.SnapshotWriter.Commit()
+	if err == nil {
+		w.misfortune.finished(1)
+	}
+	return err
+}
+
+func (w *sluggishWriter) Abort() error {
+	w.misfortune.finished(1)
+	return w.SnapshotWriter.Abort()
 }
 
 // A treacherous transport has streams that break, or that stay half open: the sender's side ends,
@@ -172,12 +199,12 @@ func TestStreamsRace(t *testing.T) {
 				all.halfOpen += m.halfOpen
 				all.broken += m.broken
 				all.replaced += m.replaced
+				all.refused += m.refused
 			})
 		})
 	}
-	t.Logf("%d half open, %d broken, %d replaced, %d received", all.halfOpen, all.broken, all.replaced, all.received)
-	require.Positive(t, min(all.halfOpen, all.broken, all.replaced, all.received), "%d half open, %d broken, %d replaced, %d received",
-		all.halfOpen, all.broken, all.replaced, all.received)
+	require.Positive(t, min(all.halfOpen, all.broken, all.replaced, all.refused, all.received), "%d half open, %d broken, %d replaced, %d refused, %d received",
+		all.halfOpen, all.broken, all.replaced, all.refused, all.received)
 }
 
 // raceStreams performs one such run.
@@ -189,8 +216,14 @@ func raceStreams(t *testing.T, m *misfortune, seed uint64) {
 		config.Storage = &sluggish{c.disks[config.ID], m}
 		config.Transport = &treacherous{config.Transport, m}
 		config.Trace = &raft.Trace{Snapshot: func(s raft.SnapshotTrace) {
-			if s.Kind == "received" && s.Err == nil {
-				m.count(&m.received)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			switch {
+			case s.Kind != "received":
+			case s.Err == nil:
+				m.received++
+			case strings.Contains(s.Err.Error(), "are stored"):
+				m.astray = s.Err
 			}
 		}}
 	}
@@ -264,6 +297,11 @@ func raceStreams(t *testing.T, m *misfortune, seed uint64) {
 	for _, id := range c.ids {
 		require.NoError(t, c.nodes[id].Err())
 		require.Equal(t, want, c.machines[id].applied(), "at %s", id)
+	}
+	time.Sleep(20 * electionTimeout) // what is under way comes to its end
+	require.NoError(t, m.astray)
+	require.Zero(t, m.unfinished, "snapshots that are neither stored nor given up")
+	for _, id := range c.ids {
 		c.close(id)
 	}
 }
