@@ -149,8 +149,11 @@ var breaches = map[string][]breach{
 	}, func(w *World, lead, _ int) {
 		w.checkOutcome(lead, &operation{}, &raft.Answer{Err: errGivenUp})
 	}, func(w *World, lead, _ int) {
-		w.wantSnapshot(&w.servers[lead])
-		w.checkSnapshotAnswer(lead, &raft.SnapshotAnswer{Number: 1, Index: w.servers[lead].status.applied - 1})
+		s := &w.servers[lead]
+		earlier := raft.SnapshotMeta{Index: s.status.applied - 1}
+		s.disk.current = &snapshotFile{meta: earlier}
+		w.wantSnapshot(s)
+		w.checkSnapshotAnswer(lead, &raft.SnapshotAnswer{Number: 1, Index: earlier.Index})
 	}, func(w *World, lead, _ int) {
 		w.checkSnapshotAnswer(lead, &raft.SnapshotAnswer{Number: 1})
 	}},
@@ -177,7 +180,7 @@ var breaches = map[string][]breach{
 		w.checkLeadership(lead)
 	}},
 	LeadershipLasts: {func(w *World, lead, _ int) {
-		w.checkStepDown(lead)
+		w.checkLost(lead, &w.servers[lead].status)
 	}, func(w *World, lead, _ int) { // a write that isn't done yet is no reason
 		s := &w.servers[lead]
 		s.writes, s.wrote = []*raft.Write{{}}, w.drained(s)
@@ -202,7 +205,7 @@ var breaches = map[string][]breach{
 		s, o := &w.servers[lead], &w.servers[other]
 		w.params.Drift = 1000
 		s.status.leaseUntil = w.local(s) + 1_000_000
-		o.promised = w.local(o) + 1_001_000
+		o.promised = w.local(o) + 1_001_500
 		w.checkPromises(lead)
 	}, func(w *World, lead, _ int) {
 		w.ghost.leader(w.servers[lead].status.term + 1).server = 1
@@ -290,7 +293,10 @@ var breaches = map[string][]breach{
 	SnapshotSound: {func(w *World, lead, _ int) {
 		w.checkMeta(lead, &raft.SnapshotMeta{Index: w.ghost.commit() + 1})
 	}, func(w *World, lead, _ int) {
-		w.checkMeta(lead, &raft.SnapshotMeta{Index: 1, Term: w.ghost.committed[0].term, ConfigurationIndex: 9})
+		w.checkMeta(lead, &raft.SnapshotMeta{Index: 1, Term: w.ghost.committed[0].term, ConfigurationIndex: 1})
+	}, func(w *World, lead, _ int) {
+		counts := w.ghost.configurations[0].configuration
+		w.checkMeta(lead, &raft.SnapshotMeta{Index: 2, Term: w.ghost.committed[1].term, Configuration: *counts, ConfigurationIndex: 2})
 	}},
 	LogBounded: {func(w *World, _, _ int) {
 		w.params.SnapshotMin = 0
