@@ -305,3 +305,38 @@ func raceStreams(t *testing.T, m *misfortune, seed uint64) {
 		c.close(id)
 	}
 }
+
+// A first lets only the first stream through, up to the number of bytes after which it breaks.
+type first struct{ *fragile }
+
+func (f first) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	f.mu.Lock()
+	opened := f.streams
+	f.mu.Unlock()
+	if opened > 0 {
+		return nil, errors.New("no way")
+	}
+	return f.fragile.OpenStream(ctx, to)
+}
+
+// A node that stops while it has half of a snapshot, and waits for the rest, leaves nothing open in
+// its storage.
+func TestStoppedNodeLetsGoOfHalfASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &misfortune{over: true}
+		c := newCluster(t, 3, memory.Faults{})
+		c.adjust = func(config *raft.Config) {
+			config.Transport = first{&fragile{Transport: config.Transport, after: 100 << 10}}
+			if config.ID == "c" {
+				config.Storage = &sluggish{c.disks["c"], m}
+			}
+		}
+		away(t, c, 200<<10)
+		c.start("c")
+		time.Sleep(5 * electionTimeout)
+		require.Equal(t, 1, m.unfinished)
+		c.close("c")
+		synctest.Wait()
+		require.Zero(t, m.unfinished)
+	})
+}
