@@ -343,3 +343,25 @@ func (c *Core) sendOutcome(r *originCalls, t ticket, outcome callOutcome) {
 		Index: outcome.index, Refusal: outcome.refusal, About: outcome.about,
 	}.Message())
 }
+
+// callsMet looks whether configurations that were applied here belong to calls of this server. A
+// settled configuration ends its call. Any other one shows that the call will end.
+func (c *Core) callsMet(after Index) {
+	if len(c.calls.items) == 0 {
+		return
+	}
+	for i := range c.log.configurations {
+		placed := &c.log.configurations[i]
+		configuration := placed.configuration
+		if placed.index <= after || placed.index > c.log.applied || !c.ownOrigin(configuration.Origin, placed.index) {
+			continue
+		}
+		switch item := c.calls.find(configuration.Number); {
+		case item == nil:
+		case configuration.Settled() && !c.keyFollows(configuration, c.id):
+			c.callEnded(item.number, outcomeOf(placed))
+		default:
+			item.state = pendingLogged
+		}
+	}
+}

@@ -5,12 +5,20 @@ import "github.com/e17579a5/raft/wire"
 // Admission is the front door of every message. A message that isn't admitted touches neither term,
 // nor log, nor role. A message must be well formed. It must come from this server's cluster, or
 // from servers with which this one may found a cluster, or from a cluster that it may join
-// (founding.go). And it must mean this server's present disk, not one that this server has lost.
+// (founding.go). Its sender must not be a stranger (strangers.go), nor be in an absurd term
+// (refusals.go). And it must mean this server's present disk, not one that this server has lost.
 
 // admit says whether a message concerns this server as it is now, as the comment above says. The
 // questions about identities and removals are answered here, and go no further.
 func (c *Core) admit(m *wire.Message) bool {
-	if m.To != c.id || m.From == c.id || m.From == "" || m.Term > wire.MaxTerm || !m.WellFormed() {
+	if m.To != c.id || m.From == c.id || m.From == "" || !m.WellFormed() || !c.invited(m) {
+		return false
+	}
+	if c.strange(m) && !c.admitStranger(m) {
+		return false
+	}
+	if c.absurd(m.Term) {
+		c.refuse(m, "no cluster gets to this term")
 		return false
 	}
 	switch m.Kind() {

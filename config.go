@@ -47,6 +47,11 @@ type Config struct {
 	// that starts anew on an empty disk, and whose cluster exists, should have no list: if all
 	// servers of the list started on empty disks, they would found another cluster.
 	Bootstrap []Server
+	// AddedBy names the servers that may take this one into their cluster: the members that may lead
+	// when it is added (everybody). Whoever is not on this list, nor on that of Bootstrap, is not
+	// heard while this server belongs to no cluster. The list is at most wire.MaxMembers (255) long.
+	// It is worth as much as the names are: without TLS a server may call itself as it likes.
+	AddedBy []ServerID
 	// BootstrapFrom, when not nil, opens an exported snapshot (Node.ExportSnapshot). The servers of
 	// Bootstrap then found their cluster with the state in it. The cluster is a new one with an ID
 	// of its own. It takes over the state, the sessions, and the index of the snapshot, at which
@@ -235,7 +240,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 			c.MaxSessions, c.MaxSessionBytes, wire.MaxSessions, wire.MaxSessionBytes)
 	}
 	core := CoreConfig{
-		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, Seed: c.Seed,
+		ID: c.ID, Address: c.Address, Bootstrap: c.Bootstrap, AddedBy: c.AddedBy, Seed: c.Seed,
 		Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout,
 		Priority: c.Priority, MaxLease: c.MaxLease, ClockDrift: c.ClockDrift,
 		MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes,

@@ -36,6 +36,10 @@ func TestEverySettingReachesTheCore(t *testing.T) {
 		case reflect.String:
 			v.SetString("a")
 		case reflect.Slice:
+			if v.Type() == reflect.TypeFor[[]ServerID]() {
+				v.Set(reflect.ValueOf([]ServerID{"b"}))
+				break
+			}
 			v.Set(reflect.ValueOf([]Server{{ID: "a", Address: "here"}}))
 		default:
 			require.Fail(t, "a setting of a new type", "%s: %v", field.Name, field.Type)

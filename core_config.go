@@ -23,6 +23,10 @@ type CoreConfig struct {
 	// start asks for is told from what another start has asked for, even if the disk has forgotten
 	// that one.
 	StartLuck uint32
+	// KeyLuck is random and secret, drawn anew for each start. From it a leader derives the keys
+	// that it draws for its cluster (wire.ClusterKey). The servers of a cluster all have it, or
+	// none has: if it is zero, no keys are drawn.
+	KeyLuck [32]byte
 
 	// DurableMachine says that the state machine keeps its own durable state. MachineApplied is
 	// then the index up to which that state has applied the log.
@@ -32,6 +36,10 @@ type CoreConfig struct {
 	// Bootstrap is the list of the servers that found the cluster together. It is used only while
 	// there is no log. A server without a list and without a log waits to be added to a cluster.
 	Bootstrap []Server
+
+	// AddedBy are the servers to which this one listens while it belongs to no cluster, beside those
+	// of Bootstrap. If it is empty, this server listens to everybody.
+	AddedBy []ServerID
 
 	// Seed makes this server's timeouts different from those of other servers and of earlier runs.
 	// The founder draws the ClusterID from it.
@@ -173,7 +181,7 @@ func (c *CoreConfig) normalize() error {
 	case c.ClockDrift > time.Second:
 		return fmt.Errorf("%w: ClockDrift is more than one second (per second)", ErrConfig)
 	}
-	if err := checkServer(Server{ID: c.ID, Address: c.Address}); err != nil {
+	if err := c.checkNames(); err != nil {
 		return err
 	}
 	return c.normalizeBootstrap()
@@ -201,6 +209,22 @@ func (c *CoreConfig) normalizeBootstrap() error {
 	}
 	if !self {
 		return fmt.Errorf("%w: Bootstrap doesn't name this server, %q", ErrConfig, c.ID)
+	}
+	return nil
+}
+
+// checkNames refuses IDs and addresses that no server has, and a list of too many.
+func (c *CoreConfig) checkNames() error {
+	if err := checkServer(Server{ID: c.ID, Address: c.Address}); err != nil {
+		return err
+	}
+	if len(c.AddedBy) > wire.MaxMembers {
+		return fmt.Errorf("%w: AddedBy has %d servers, more than %d", ErrConfig, len(c.AddedBy), wire.MaxMembers)
+	}
+	for _, id := range c.AddedBy {
+		if err := checkServer(Server{ID: id}); err != nil {
+			return fmt.Errorf("%w in AddedBy", err)
+		}
 	}
 	return nil
 }

@@ -257,7 +257,8 @@ func (c *Core) everything() WriteNumber {
 func (c *Core) noteRefusal(m *wire.Message) {
 	refused := m.Kind() == wire.KindPreVoteResponse && !m.PreVoteResponse().Granted ||
 		m.Kind() == wire.KindVoteResponse && !m.VoteResponse().Granted
-	if r, asks := c.role.(*candidate); refused && asks && !slices.Contains(r.refused, m.From) {
+	r, asks := c.role.(*candidate)
+	if refused && asks && len(r.refused) < wire.MaxMembers && !slices.Contains(r.refused, m.From) {
 		r.refused = append(r.refused, m.From)
 	}
 }
@@ -270,7 +271,9 @@ func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 	if r.pre {
 		granted, term, level = m.PreVoteResponse().Granted, c.state.Term+1, 0
 	}
-	if !granted || m.Term != term || !r.pre && m.VoteResponse().Start != c.state.Start {
+	configuration := c.log.configuration()
+	asked := configuration != nil && configuration.Votes(m.From) || configuration == nil && c.founds(m.From)
+	if !granted || !asked || m.Term != term || !r.pre && m.VoteResponse().Start != c.state.Start {
 		return
 	}
 	for i := range r.ballots {
@@ -345,8 +348,8 @@ func (c *Core) lead(r *candidate) {
 	c.startRound(l)
 }
 
-// follow obeys the leader of this term, and puts off this server's own candidacy. There can't be a
-// second leader in one term.
+// follow obeys the leader of this term, and puts off this server's own candidacy. A message of a
+// second leader in one term doesn't get here (contradicts).
 func (c *Core) follow(id ServerID) *follower {
 	f, follows := c.role.(*follower)
 	if !follows {

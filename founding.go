@@ -31,13 +31,13 @@ func (c *Core) mayFoundWith(m *wire.Message) bool {
 		r := m.VoteRequest()
 		return c.mayFoundTogether(m.From, r.Last, r.FoundedFrom, r.Bootstrap)
 	case wire.KindPreVoteResponse:
-		if m.PreVoteResponse().Mismatch {
+		if m.PreVoteResponse().Mismatch && c.founds(m.From) {
 			c.trouble = ErrBootstrapMismatch
 			return false
 		}
-		return true
+		return c.founds(m.From)
 	}
-	return m.Kind() == wire.KindVoteResponse
+	return m.Kind() == wire.KindVoteResponse && c.founds(m.From)
 }
 
 // mayFoundTogether judges a candidate that wants to found a cluster. Both servers must have the
@@ -46,6 +46,9 @@ func (c *Core) mayFoundWith(m *wire.Message) bool {
 func (c *Core) mayFoundTogether(with ServerID, last wire.Place, from uint64, list []Server) bool {
 	other := c.log.last > 0 && last.Index > 0 &&
 		(c.log.last != last.Index || c.log.lastTerm() != last.Term || c.foundedFrom() != from)
+	if slices.Equal(list, c.config.Bootstrap) && !c.founds(with) {
+		return false // it isn't one of those that it names
+	}
 	if slices.Equal(list, c.config.Bootstrap) && !other {
 		return true
 	}
@@ -91,6 +94,7 @@ func (c *Core) found(votes []ballot) Entry {
 		}
 		configuration.Members = append(configuration.Members, member)
 	}
+	c.setKeys(&Configuration{}, &configuration)
 	return Entry{Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)}
 }
 

@@ -51,6 +51,7 @@ type server struct {
 	answers []raft.Answer
 	fetches []raft.Fetch
 	servers []raft.Server // where messages may go
+	keys    []wire.ClusterKey
 
 	slowDisk  bool // writes wait until finishWrites
 	lame      bool // its state machine applies nothing
@@ -149,6 +150,9 @@ func (c *cores) drain(id raft.ServerID) {
 		again = false
 		if e.Servers != nil {
 			s.servers = e.Servers
+		}
+		if e.Keys != nil {
+			s.keys = e.Keys
 		}
 		for _, m := range e.Messages {
 			if !s.cut && c.arrives(&m) && (m.ToAddress == "" || m.ToAddress == string(m.To)+":1") {

@@ -1,10 +1,33 @@
 package raft
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 
 	"github.com/e17579a5/raft/wire"
 )
+
+// A cluster has a secret, its key, by which its members know each other before they have each
+// other's names: a server that lags behind doesn't know a leader that has joined meanwhile. The key
+// is a part of the configuration. So it gets to the members as everything else in the log does, and
+// all of them agree on it.
+//
+//	step                                     the key
+//	──────────────────────────────────────   ──────────────────────────────────────────────────────
+//	the founding, or the level rises         is drawn
+//	a server or a disk leaves                is outworn from here on: the server that leaves is
+//	                                         sent this configuration, and knows the key
+//	the last step of the same change         is replaced by one that only the new members are sent
+//
+// A server that leaves is sent nothing behind the configuration by which it leaves (progress.end),
+// and a leader that isn't a member any more draws no key.
+//
+// Which key counts is decided by what is committed. A follower may hold a configuration that is
+// never committed, with a key that no later leader knows. So each server demands the current key of
+// the last configuration that it knows to be committed (guarded): every later leader has it in its
+// log (Leader Completeness), and in its list of keys, unless that has been cut off since.
 
 // keyring is what a server has handed out of the keys of its cluster.
 type keyring struct {
@@ -61,4 +84,61 @@ func (c *Core) drainKeys(e *Effects) {
 	if !slices.Equal(keys, c.keyring.told) {
 		c.keyring.told, e.Keys = keys, keys
 	}
+}
+
+// drawsKeys says whether this server draws keys for its cluster when it leads.
+func (c *Core) drawsKeys() bool { return c.config.KeyLuck != [32]byte{} }
+
+// renewsKey says whether the key of a configuration is to be replaced by this leader. Only a leader
+// that stays a member may know the next one.
+func (c *Core) renewsKey(configuration *Configuration) bool {
+	return configuration.KeyOutworn && c.drawsKeys() && configuration.Counts(c.id, c.state.Incarnation)
+}
+
+// keyFollows says whether a change hasn't ended for a server that has asked for it, although its
+// members are settled: another configuration is still to come, with a key that those who have left
+// don't know. One of these gets no more than it has.
+func (c *Core) keyFollows(configuration *Configuration, asked ServerID) bool {
+	return configuration.KeyOutworn && c.drawsKeys() && configuration.Member(asked) != nil
+}
+
+// setKeys gives the configuration that this leader is about to append its keys: those of the one
+// before, with a new one if there is none yet, or if the last one is outworn.
+func (c *Core) setKeys(before, next *Configuration) {
+	next.Keys, next.KeyOutworn = before.Keys, before.KeyOutworn
+	if next.LevelInForce() < wire.LevelKeys {
+		return
+	}
+	leaves := leavesOut(before, next)
+	if c.drawsKeys() && (len(next.Keys) == 0 || !leaves && c.renewsKey(next)) {
+		next.Keys, next.KeyOutworn = c.drawKey(next.Keys), false
+	}
+	next.KeyOutworn = len(next.Keys) > 0 && (next.KeyOutworn || leaves)
+}
+
+// drawKey returns a list of keys with a new one in front. The key follows from the secret luck of
+// this start, and from the place of the entry that brings it, at which this server appends nothing
+// else.
+func (c *Core) drawKey(keys []wire.ClusterKey) []wire.ClusterKey {
+	mac := hmac.New(sha256.New, c.config.KeyLuck[:])
+	place := binary.BigEndian.AppendUint64(nil, uint64(c.state.Term))
+	mac.Write(binary.BigEndian.AppendUint64(place, uint64(c.log.last+1)))
+	key := wire.ClusterKey(mac.Sum(nil))
+	return append([]wire.ClusterKey{key}, keys[:min(len(keys), wire.MaxClusterKeys-1)]...)
+}
+
+// leavesOut says whether a configuration doesn't name a disk any more that the one before it names.
+func leavesOut(before, next *Configuration) bool {
+	names := func(in []Member, m *Member) bool {
+		i := wire.FindMember(in, m.ID)
+		return i >= 0 && in[i].Incarnation == m.Incarnation
+	}
+	for _, half := range [2][]Member{before.Members, before.Old} {
+		for i := range half {
+			if m := &half[i]; !names(next.Members, m) && !names(next.Old, m) {
+				return true
+			}
+		}
+	}
+	return false
 }

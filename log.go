@@ -352,6 +352,17 @@ func (l *entryLog) configurationAt(index Index) placedConfiguration {
 	return l.configurations[n]
 }
 
+// configurationBefore returns the configuration that is in force at an index, as far as the log
+// holds one at or before it, and nil otherwise.
+func (l *entryLog) configurationBefore(index Index) *Configuration {
+	for n := len(l.configurations); n > 0; n-- {
+		if placed := &l.configurations[n-1]; placed.index <= index {
+			return placed.configuration
+		}
+	}
+	return nil
+}
+
 // commitTo moves commit to the right.
 func (l *entryLog) commitTo(index Index) {
 	assert(index <= l.last, "Commit Within Log")

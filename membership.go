@@ -26,25 +26,12 @@ type membership struct {
 
 func (m *membership) encode(s *stateEncoder) { s.numbers(uint64(m.named), uint64(m.removed)) }
 
-// checkConfigurations: two neighbouring configurations stand in one of three relations (§4.3). They
-// have the same voters; or the later one is joint, and its old voters are the voters of the earlier
-// one; or the earlier one is joint, and the later one is its new half. A leader doesn't begin a
-// step before the last step is committed.
+// checkConfigurations: each configuration may follow the one before (mayFollow). A leader doesn't
+// begin a step before the last step is committed.
 func (c *Core) checkConfigurations() error {
 	for i := 1; i < len(c.log.configurations); i++ {
 		before, after := &c.log.configurations[i-1], &c.log.configurations[i]
-		was, is := before.configuration, after.configuration
-		ok := false
-		switch {
-		case before.index >= after.index:
-		case is.Recovered != ClusterID{}:
-			ok = true // no step: it begins another cluster
-		case was.Old == nil && is.Old != nil:
-			ok = sameVoters(was.Members, is.Old)
-		default:
-			ok = is.Old == nil && sameVoters(was.Members, is.Members)
-		}
-		if !ok {
+		if before.index >= after.index || !mayFollow(before.configuration, after.configuration) {
 			return broken("Joint Steps", "the configurations at %d and %d", before.index, after.index)
 		}
 		if l, leads := c.role.(*leader); leads && after.index > l.begin && before.index > c.log.commit {
@@ -165,7 +152,11 @@ func (c *Core) syncPeers(l *leader, next Index) {
 	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
 		for i := range half {
 			if m := &half[i]; m.ID != c.id && l.peer(m.ID) == nil {
-				l.peers = append(l.peers, progress{id: m.ID, incarnation: m.Incarnation, address: m.Address, next: next})
+				p := progress{id: m.ID, incarnation: m.Incarnation, address: m.Address, next: next}
+				if final := c.log.finalConfiguration(); !final.Names(p.id, p.incarnation) {
+					p.since = placed.index
+				}
+				l.peers = append(l.peers, p)
 			}
 		}
 	}
@@ -288,7 +279,12 @@ func (c *Core) tellRemoval(m *wire.Message) {
 		if placed.index <= c.log.commit {
 			term, known := c.log.term(c.log.commit)
 			assert(known, "Committed Terms Known")
-			c.reply(m, wire.Removed{Committed: wire.Place{Index: c.log.commit, Term: term}}.Message())
+			removed := wire.Removed{Committed: wire.Place{Index: c.log.commit, Term: term}}.Message()
+			if m.Stranger {
+				c.tellStranger(m, removed)
+			} else {
+				c.reply(m, removed)
+			}
 			return
 		}
 	}

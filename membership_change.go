@@ -175,7 +175,8 @@ func keep(m, present *Member) {
 // committed and settled.
 func (c *Core) mayChange(l *leader) bool {
 	placed := c.log.placed()
-	return l.change == nil && placed.index <= c.log.commit && placed.configuration.Settled()
+	settled := placed.configuration.Settled() && !c.renewsKey(placed.configuration)
+	return l.change == nil && placed.index <= c.log.commit && settled
 }
 
 // beginChange begins the change of the members that a call asks for, or goes on with it.
@@ -247,7 +248,13 @@ func (c *Core) tellIdentity(m *wire.Message) {
 func (c *Core) identityTold(m *wire.Message) {
 	l, leads := c.role.(*leader)
 	answer := m.IdentityResponse()
-	if !leads || answer.AskedIn != c.state.Term || m.FromIncarnation == 0 {
+	if !leads || answer.AskedIn != c.state.Term {
+		return
+	}
+	if m.FromIncarnation == 0 {
+		if c.asksIdentity(m) {
+			c.dropChange(l, callOutcome{refusal: wire.RefusedForeign, about: m.From}) // a member of a cluster, to which we are strangers
+		}
 		return
 	}
 	if p := l.peer(m.From); answer.Round == 0 && p != nil && p.incarnation != m.FromIncarnation {
@@ -367,7 +374,9 @@ func sameVoters(a, b []Member) bool {
 
 // appendConfiguration puts a configuration into this leader's log.
 func (c *Core) appendConfiguration(configuration *Configuration) {
-	configuration.Level = max(configuration.Level, c.log.configuration().Level) // it never falls
+	present := c.log.configuration()
+	configuration.Level = max(configuration.Level, present.Level) // it never falls
+	c.setKeys(present, configuration)
 	c.appendEntry(Entry{Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, configuration)})
 }
 
@@ -404,9 +413,14 @@ func (c *Core) driveChange(l *leader) {
 		c.appendConfiguration(&step)
 	case configuration.Next != nil:
 		c.driveCatchUp(l, placed)
+	case c.renewsKey(configuration):
+		renewed := *configuration
+		c.appendConfiguration(&renewed)
 	default:
 		l.settled = placed.index
-		c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
+		if !c.keyFollows(configuration, configuration.Origin.Server) {
+			c.endCall(l, ticket{configuration.Origin, configuration.Number}, outcomeOf(placed))
+		}
 		if !configuration.Counts(c.id, c.state.Incarnation) {
 			// This server has led up to here, and doesn't belong to the voters any more (§4.2.2).
 			if to := c.heir(l, configuration.Members, c.log.commit); to != "" {
@@ -475,26 +489,4 @@ func (c *Core) changeDue(l *leader) {
 // withoutJoining returns the members that belong to the cluster already.
 func withoutJoining(members []Member) []Member {
 	return slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Role == Joining })
-}
-
-// callsMet looks whether configurations that were applied here belong to calls of this server. A
-// settled configuration ends its call. Any other one shows that the call will end.
-func (c *Core) callsMet(after Index) {
-	if len(c.calls.items) == 0 {
-		return
-	}
-	for i := range c.log.configurations {
-		placed := &c.log.configurations[i]
-		configuration := placed.configuration
-		if placed.index <= after || placed.index > c.log.applied || !c.ownOrigin(configuration.Origin, placed.index) {
-			continue
-		}
-		switch item := c.calls.find(configuration.Number); {
-		case item == nil:
-		case configuration.Settled():
-			c.callEnded(item.number, outcomeOf(placed))
-		default:
-			item.state = pendingLogged
-		}
-	}
 }

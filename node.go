@@ -107,6 +107,7 @@ func newNode(config Config) (*Node, *loop, error) {
 	}
 	settings.Incarnation = Incarnation(randomNumber())
 	settings.StartLuck = uint32(randomNumber())
+	_, _ = crand.Read(settings.KeyLuck[:]) // it never fails
 	beside, err := config.load(&settings)
 	if err != nil {
 		return nil, nil, err

@@ -195,7 +195,9 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	other := now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted
 	if now.Configuration != nil && other {
-		events = append(events, Membership{now.ConfigurationIndex, *now.Configuration, now.ConfigurationCommitted})
+		shown := *now.Configuration
+		shown.Keys = nil // they concern nobody but the servers
+		events = append(events, Membership{now.ConfigurationIndex, shown, now.ConfigurationCommitted})
 	}
 	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
 		events = append(events, now.Snapshot)

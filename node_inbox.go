@@ -45,7 +45,8 @@ type intake struct {
 
 	// These count against the limits. bulk are appends, forwards and calls; commandBytes are the
 	// commands of the proposals.
-	bulk, bulkBytes, commandBytes int
+	// strangers are messages of strangers.
+	bulk, bulkBytes, commandBytes, strangers int
 }
 
 // proposed is a proposal with the caller that waits for it.
@@ -71,6 +72,10 @@ type fetched struct {
 	fetch   Fetch
 	entries []Entry
 }
+
+// maxStrangers bounds the messages of strangers that wait. A server that joins gets all its messages
+// from strangers, until the first configuration has come.
+const maxStrangers = 1 << 10
 
 // keepIntake is the largest capacity with which a slice of an intake is used again. A larger slice
 // comes from a burst, and its memory is given back.
@@ -141,7 +146,7 @@ func (in *inbox) alarm() {
 
 // receive takes a message from another server, or drops it. Under pressure the appends, forwards
 // and calls are dropped first, since they are sent again. Votes, heartbeats and answers keep the
-// cluster together, and have room of their own.
+// cluster together, and have room of their own. What strangers send takes little of it.
 func (in *inbox) receive(m wire.Message) {
 	bulk := m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindForwardRequest || m.Kind() == wire.KindCallRequest
 	size := 0
@@ -152,11 +157,15 @@ func (in *inbox) receive(m wire.Message) {
 	got := &in.intake
 	switch {
 	case in.closed != nil,
+		m.Stranger && got.strangers >= maxStrangers,
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
 		!bulk && len(got.messages)-got.bulk >= in.maxMessages:
 		in.mu.Unlock()
 		return
+	}
+	if m.Stranger {
+		got.strangers++
 	}
 	if bulk {
 		got.bulk++

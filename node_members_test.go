@@ -72,6 +72,7 @@ func TestNodeMembership(t *testing.T) {
 
 		_, err = others[0].AddLearner(t.Context(), reached("d"))
 		require.NoError(t, err)
+		time.Sleep(electionTimeout) // the majority needn't wait for the learner
 		_, err = c.nodes["d"].Propose(t.Context(), []byte("from a learner"))
 		require.NoError(t, err)
 		require.Equal(t, []string{"before", "from a learner"}, c.machines["d"].applied())

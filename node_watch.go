@@ -45,6 +45,9 @@ func (l *loop) observe() {
 	if now.TroubledPeer != "" && now.TroubledPeer != was.TroubledPeer {
 		l.logger.Warn("raft: another server takes no part", "term", now.Term, "peer", now.TroubledPeer, "err", now.PeerTrouble)
 	}
+	if now.Refused != was.Refused {
+		l.logger.Warn("raft: message refused", "term", now.RefusedTerm, "peer", now.RefusedFrom, "err", now.RefusedWhy)
+	}
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)

@@ -20,6 +20,11 @@ type progress struct {
 	// down the rounds in which it tries.
 	leaving  Index
 	farewell int
+	// since is the index of the configuration that has made this disk a member, and 0 if an earlier
+	// one names it that is known to be committed. Until the one at since is committed, the peer is
+	// sent heartbeats and nothing of the log: who isn't a member yet may never become one, and the
+	// log has the key of the cluster.
+	since Index
 	// replaced says that the server has come back with another disk.
 	replaced bool
 
@@ -51,7 +56,7 @@ func (p *progress) encode(s *stateEncoder) {
 	if p.leaving != 0 {
 		s.numbers(uint64(p.farewell))
 	}
-	s.numbers(flag(p.replaced), uint64(p.match), uint64(p.next), flag(p.fetching), uint64(p.told), uint64(p.owed))
+	s.numbers(uint64(p.since), flag(p.replaced), uint64(p.match), uint64(p.next), flag(p.fetching), uint64(p.told), uint64(p.owed))
 	p.said.encode(s)
 	p.probing.encode(s)
 	p.inFlight.encode(s)
@@ -73,6 +78,16 @@ func (p *progress) check(last Index) error {
 		return err
 	}
 	return p.inFlight.check(p.id)
+}
+
+// end returns the index of the last entry that a peer may be sent from a log that ends at last. A
+// peer that leaves is sent the configuration by which it leaves, and nothing behind that: the next
+// configuration brings a key that only members may know.
+func (p *progress) end(last Index) Index {
+	if p.leaving != 0 {
+		return min(last, p.leaving)
+	}
+	return last
 }
 
 // probing is how a leader finds out where a peer's log agrees with its own, and whether something

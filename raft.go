@@ -140,6 +140,7 @@ type Core struct {
 	membership
 	rollback
 	keyring keyring
+	refusal refusal
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -262,6 +263,10 @@ func (c *Core) alone() bool {
 func (c *Core) Receive(now Instant, m wire.Message) {
 	c.advance(now)
 	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
+		return
+	}
+	if why := c.contradicts(&m); why != "" {
+		c.refuse(&m, why)
 		return
 	}
 	c.noteRefusal(&m)

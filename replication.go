@@ -170,8 +170,10 @@ func (c *Core) drainLeader(l *leader) {
 	c.startReadRound(l)
 	for i := range l.peers {
 		p := &l.peers[i]
-		c.sendAppends(l, p)
-		c.offerSnapshot(l, p)
+		if p.since <= c.log.commit {
+			c.sendAppends(l, p)
+			c.offerSnapshot(l, p)
+		}
 		c.tellCommit(p)
 	}
 	c.drainTransfer(l)
@@ -190,18 +192,19 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 		}
 		p.next = c.log.base.Index + 1 // if the logs agree at base, nothing is missing
 	}
-	for !p.full(&c.config) && (p.next <= c.log.last || !p.replicating) {
+	last := p.end(c.log.last)
+	for !p.full(&c.config) && (p.next <= last || !p.replicating) {
 		room := p.room(&c.config)
 		if len(p.window) > 0 && room < p.demands() {
 			return // until something in the window is acknowledged
 		}
-		entries := c.log.tail.entries(p.next-1, c.log.last, min(c.config.MaxAppendBytes, room))
-		if entries == nil && p.next <= c.log.last {
+		entries := c.log.tail.entries(p.next-1, max(last, p.next-1), min(c.config.MaxAppendBytes, room))
+		if entries == nil && p.next <= last {
 			if !p.replicating {
 				room = min(room, c.config.MaxAppendBytes) // more would be read in vain
 			}
 			p.fetching = true
-			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: c.log.last, MaxBytes: max(min(room, fetchBytes), 1)})
+			c.fetch(Fetch{For: p.id, After: p.next - 1, Last: last, MaxBytes: max(min(room, fetchBytes), 1)})
 			return
 		}
 		if !p.fits(entries, room) {
@@ -325,7 +328,7 @@ func (a *said) encode(s *stateEncoder) { s.numbers(a.round, a.promised, a.fitnes
 // heartbeatAnswered takes the answer to a heartbeat.
 func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 	answer := m.HeartbeatResponse()
-	if answer.Round > l.round || answer.Durable > c.log.last || answer.Received > c.log.last {
+	if answer.Round > l.round || max(answer.Durable, answer.Received, answer.Lost) > c.log.last {
 		return
 	}
 	p.acknowledge(answer.Durable)
@@ -378,6 +381,9 @@ func (c *Core) answerAppend(m *wire.Message) {
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
 	l, request := &c.log, m.AppendRequest()
+	if c.removed != 0 && f.member && request.Previous.Index >= c.removed {
+		c.heardOfLeader() // what was sent before the removal doesn't go so far
+	}
 	entries := request.Entries
 	previous := request.Previous
 	if previous.Index < l.commit {

@@ -246,6 +246,11 @@ func (c *Core) drainIncoming() {
 	// The claims of a candidate about its log must stay true while the votes come, so only a
 	// follower installs a snapshot. And one snapshot is restored after the other.
 	if in.state == incomingStored && follows && (c.snapshots.restore == restoreNot || c.lost() != 0) {
+		if why := c.metaContradicts(&in.meta); why != "" {
+			c.refuse(&wire.Message{Envelope: wire.Envelope{From: in.name.from, Term: in.term}}, why)
+			c.dropIncoming()
+			return
+		}
 		c.install(f)
 	}
 }

@@ -170,10 +170,20 @@ func (c *Core) sendingSnapshots() bool {
 	return false
 }
 
+// maySend says whether a peer may be sent the current snapshot. A peer that leaves isn't sent a
+// later configuration than the one by which it leaves (progress.end). It learns of its removal when
+// it asks for votes.
+func (c *Core) maySend(p *progress) bool {
+	return p.leaving == 0 || c.snapshots.current.meta.ConfigurationIndex <= p.leaving
+}
+
 // beginSending offers the current snapshot to a peer. Until the peer has it, appends are of no use
 // to it.
 func (c *Core) beginSending(l *leader, p *progress) {
 	assert(c.snapshots.current != nil, "Compacted Is Covered")
+	if !c.maySend(p) {
+		return
+	}
 	if p.wants == 0 {
 		p.probe(p.match + 1)
 	}
@@ -243,6 +253,10 @@ func (c *Core) replaceLost(l *leader, p *progress) {
 // attemptAnew begins to send the snapshot that is the current one by now. It asks after the next
 // round that the peer answers.
 func (c *Core) attemptAnew(l *leader, p *progress) {
+	if !c.maySend(p) {
+		p.sending = sending{}
+		return
+	}
 	l.attempts++
 	p.sending = sending{
 		state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts, asked: true, round: l.round + 1,

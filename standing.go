@@ -30,6 +30,15 @@ type Standing struct {
 	// why. Only a leader knows of any. TroubledPeer is "" for none.
 	TroubledPeer ServerID
 	PeerTrouble  error
+
+	// Refused counts the notes of messages that weren't taken because they contradict what this
+	// server knows, or because their sender isn't a member. RefusedFrom is the sender of the latest
+	// one and RefusedTerm its term; RefusedWhy says what was wrong. In an election timeout at most
+	// one message is noted, however many are refused.
+	Refused     uint64
+	RefusedFrom ServerID
+	RefusedTerm Term
+	RefusedWhy  string
 }
 
 // Standing returns what the core knows now. It costs next to nothing.
@@ -37,6 +46,7 @@ func (c *Core) Standing() Standing {
 	s := Standing{
 		Role: c.roleName(), Term: c.state.Term, Leader: c.leaderID(), Leads: c.Leads(),
 		Trouble: c.trouble, Diverged: c.fingerprints.differ,
+		Refused: c.refusal.count, RefusedFrom: c.refusal.from, RefusedTerm: c.refusal.term, RefusedWhy: c.refusal.why,
 	}
 	if placed := c.log.placed(); placed != nil {
 		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index

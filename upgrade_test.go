@@ -100,7 +100,7 @@ func TestOutdatedServer(t *testing.T) {
 	config.Saved = raft.Saved{State: b.saved, Last: 1, Runs: []raft.TermRun{{First: 1, Term: 1}}, Configurations: b.log[:1]}
 	_, err := raft.NewCore(config)
 	require.ErrorIs(t, err, raft.ErrOutdated)
-	require.ErrorContains(t, err, "level 2 is in force, and the server knows level 1")
+	require.ErrorContains(t, err, "level 3 is in force, and the server knows level 1")
 
 	c.spare("d")
 	c.servers["d"].config.Level = wire.LevelFirst
@@ -143,7 +143,7 @@ func TestLevelOutlivesChanges(t *testing.T) {
 func TestLevelOfAConfig(t *testing.T) {
 	_, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, Level: wire.LatestLevel + 1})
 	require.ErrorIs(t, err, raft.ErrConfig)
-	require.ErrorContains(t, err, "Level is 3, and the latest is 2")
+	require.ErrorContains(t, err, "Level is 4, and the latest is 3")
 }
 
 // A mixed cluster serves whatever all its servers know, while they are upgraded one after the

@@ -122,6 +122,13 @@ func Recover(storage raft.Storage, address string) (Report, error) {
 		Cluster: r.Recovered, Recovered: r.Cluster, Level: r.Configuration.Level,
 		Members: []raft.Member{{Server: self, Role: raft.Voter, Incarnation: state.Incarnation}},
 	}
+	if configuration.LevelInForce() >= wire.LevelKeys {
+		var key wire.ClusterKey // the lost cluster knows the old ones
+		if _, err := crand.Read(key[:]); err != nil {
+			return r, fmt.Errorf("recovery: %w", err)
+		}
+		configuration.Keys = []wire.ClusterKey{key}
+	}
 	r.Record = r.Last + 1
 	state.Cluster = r.Recovered
 	state.HardState = raft.HardState{Term: state.Term + 1}

@@ -108,6 +108,15 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, was.Cluster, recovered.Cluster)
 		require.Contains(t, recovered.String(), recovered.Recovered.String())
 
+		// The servers of the old cluster are strangers to the new one: they know no key that counts.
+		saved, err := storage.Reopen().Load()
+		require.NoError(t, err)
+		configuration, _, err := saved.Configuration()
+		require.NoError(t, err)
+		require.Len(t, before.Configuration.Keys, 1)
+		require.Len(t, configuration.Keys, 1)
+		require.NotEqual(t, before.Configuration.Keys, configuration.Keys)
+
 		a, machine := start("a", storage.Reopen())
 		_, err = a.Propose(t.Context(), []byte("after"))
 		require.NoError(t, err)

@@ -61,9 +61,11 @@ const (
 	LevelFirst Level = 1 + iota
 	// LevelSessions adds EntryOpenSession, EntryCloseSession and EntrySessionCommand.
 	LevelSessions
+	// LevelKeys adds the keys of the cluster to configurations.
+	LevelKeys
 
 	// LatestLevel is the level that this version knows.
-	LatestLevel = LevelSessions
+	LatestLevel = LevelKeys
 )
 
 // A Configuration is the set of servers that make up the cluster (§4.1). The first entry of every

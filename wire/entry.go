@@ -46,6 +46,9 @@ func (k EntryKind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
+// Known says whether this version knows the kind.
+func (k EntryKind) Known() bool { return k >= EntryCommand && k <= EntrySessionCommand }
+
 // Level returns the level to which a kind of entry belongs. A server appends an entry only when
 // that level is in force.
 func (k EntryKind) Level() Level {

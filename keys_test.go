@@ -1,0 +1,246 @@
+package raft_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// newKeyed starts servers that draw keys for their cluster.
+func newKeyed(t *testing.T, n int) *cores {
+	return newCoresWith(t, n, func(config *raft.CoreConfig) { config.KeyLuck = [32]byte{config.ID[0]} })
+}
+
+// keyed returns a cluster with a key, in which a leads and everything is committed.
+func keyed(t *testing.T, n int) *cores {
+	c := newKeyed(t, n)
+	c.elect("a")
+	c.propose("a", "first")
+	c.pass(2 * heartbeat)
+	return c
+}
+
+// keyedSpare starts servers that wait to be added, and draw keys when they lead.
+func (c *cores) keyedSpare(ids ...raft.ServerID) {
+	for _, id := range ids {
+		c.spare(id)
+		c.servers[id].config.KeyLuck = [32]byte{id[0]}
+		c.start(id)
+	}
+}
+
+// remove removes a server by a call at another one.
+func (c *cores) remove(at, id raft.ServerID) raft.Answer {
+	return c.change(at, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named(id)}})
+}
+
+// add adds a voter by a call at another server.
+func (c *cores) add(at, id raft.ServerID) raft.Answer {
+	return c.change(at, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named(id)}})
+}
+
+// known returns all keys that are in the log on a server's disk, or in its snapshot.
+func (c *cores) known(id raft.ServerID) map[wire.ClusterKey]bool {
+	all := map[wire.ClusterKey]bool{}
+	for _, key := range c.servers[id].current.Configuration.Keys {
+		all[key] = true
+	}
+	for _, e := range c.servers[id].log {
+		if e.Kind == wire.EntryConfiguration {
+			configuration, err := wire.DecodeConfiguration(e.Data)
+			require.NoError(c.t, err)
+			for _, key := range configuration.Keys {
+				all[key] = true
+			}
+		}
+	}
+	return all
+}
+
+// The founder draws a key. Every member has it, and hands it to its transport.
+func TestFounderDrawsAKey(t *testing.T) {
+	c := keyed(t, 3)
+	configuration := c.status("a").Configuration
+	require.Len(t, configuration.Keys, 1)
+	require.NotZero(t, configuration.Keys[0])
+	require.False(t, configuration.KeyOutworn)
+	for _, id := range c.ids {
+		require.Equal(t, configuration.Keys, c.servers[id].keys, "server %s", id)
+	}
+	require.Empty(t, founded(t, 3).status("a").Configuration.Keys, "without KeyLuck")
+}
+
+// A server that leaves knows no key that counts afterwards. The call that removes it has ended only
+// then.
+func TestRemovalReplacesTheKey(t *testing.T) {
+	for _, removed := range []raft.ServerID{"c", "a"} { // a follower, and the leader itself
+		for _, at := range []raft.ServerID{"a", "b"} {
+			c := keyed(t, 3)
+			old := c.status("a").Configuration.Keys[0]
+			answer := c.remove(at, removed)
+			require.NoError(t, answer.Err)
+			c.pass(4 * election)
+			leader := c.leader()
+			latest := c.status(leader).Configuration
+			require.False(t, latest.KeyOutworn)
+			require.Len(t, latest.Keys, 2)
+			require.Equal(t, old, latest.Keys[1])
+			require.False(t, c.known(removed)[latest.Keys[0]], "%s was removed, and knows the present key", removed)
+			require.True(t, c.known(removed)[old])
+			require.ErrorIs(t, c.status(removed).Trouble, raft.ErrRemoved)
+			if at != removed {
+				require.Equal(t, c.status(leader).ConfigurationIndex, answer.Index)
+			}
+			for _, id := range c.ids {
+				if id != removed {
+					require.Equal(t, latest.Keys, c.servers[id].keys, "server %s", id)
+				}
+			}
+			require.Empty(t, c.servers[removed].keys, "who is no member demands nothing, and proves nothing")
+		}
+	}
+}
+
+// So does a lost disk: what was on it may be in anybody's hands.
+func TestReplacedDiskReplacesTheKey(t *testing.T) {
+	c := keyed(t, 3)
+	old := c.status("a").Configuration.Keys[0]
+	s := c.servers["c"]
+	s.saved, s.log, s.config.Incarnation, s.config.Bootstrap = raft.DurableState{}, nil, 900, nil
+	c.start("c")
+	require.NoError(t, c.change("b", wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}}).Err)
+	c.pass(2 * heartbeat)
+	keys := c.status("a").Configuration.Keys
+	require.Len(t, keys, 2)
+	require.Equal(t, old, keys[1])
+	require.Equal(t, keys, c.servers["c"].keys)
+}
+
+// A server that lags behind demands the key that it knows, and every later leader proves that one,
+// as long as not more keys than a configuration holds were drawn since.
+func TestLaggingServerKnowsItsLeader(t *testing.T) {
+	c := keyed(t, 3)
+	c.servers["c"].cut = true
+	demanded := c.servers["c"].keys[0]
+	c.keyedSpare("d", "e")
+	require.NoError(t, c.add("a", "d").Err)
+	require.NoError(t, c.add("a", "e").Err)
+	require.NoError(t, c.remove("d", "a").Err)
+	c.pass(4 * election)
+	require.NoError(t, c.remove("d", "b").Err)
+	c.pass(4 * election)
+	leader := c.leader()
+	require.Contains(t, []raft.ServerID{"d", "e"}, leader)
+	require.NotContains(t, []wire.ClusterKey{c.servers[leader].keys[0]}, demanded)
+	require.Contains(t, c.servers[leader].keys, demanded)
+	c.servers["c"].cut = false
+	c.pass(4 * election)
+	require.Equal(t, c.servers[leader].keys, c.servers["c"].keys)
+}
+
+func TestKeysOfAConfigurationAreBounded(t *testing.T) {
+	c := keyed(t, 3)
+	first := c.status("a").Configuration.Keys[0]
+	for range wire.MaxClusterKeys {
+		require.NoError(t, c.change("a", set("a", "b")).Err)
+		require.NoError(t, c.change("a", set("a", "b", "c")).Err)
+	}
+	keys := c.status("a").Configuration.Keys
+	require.Len(t, keys, wire.MaxClusterKeys)
+	require.NotContains(t, keys, first)
+	seen := map[wire.ClusterKey]bool{}
+	for _, key := range keys {
+		require.False(t, seen[key], "a key was drawn twice")
+		seen[key] = true
+	}
+}
+
+// A key that isn't committed may never be the cluster's. As long as a server doesn't know better,
+// it demands the one before, and what a later leader overwrites goes.
+func TestKeyThatIsOverwrittenGoes(t *testing.T) {
+	c := keyed(t, 6)
+	old := c.servers["b"].keys[0]
+	_, request := c.call("b", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("f")}})
+	c.deliver(request)
+	c.lost = func(m *wire.Message) bool { // only b gets the configuration with the next key
+		for _, e := range m.Entries() {
+			if configuration, err := wire.DecodeConfiguration(e.Data); e.Kind == wire.EntryConfiguration && err == nil && len(configuration.Keys) > 1 {
+				return m.To != "b"
+			}
+		}
+		return m.From == "b" && m.To == "a" && c.status("b").Last > c.status("a").Commit // a doesn't learn that b has it
+	}
+	c.settle()
+	c.pass(4 * heartbeat)
+	lost := c.status("b").Configuration.Keys[0]
+	require.NotEqual(t, old, lost)
+	require.Equal(t, []wire.ClusterKey{old, lost}, c.servers["b"].keys, "the key that is demanded, and then the others")
+	c.lost = nil
+	c.servers["a"].cut, c.servers["b"].cut = true, true
+	c.pass(4 * election)
+	leader := c.leader()
+	require.Contains(t, []raft.ServerID{"c", "d", "e"}, leader)
+	c.servers["a"].cut, c.servers["b"].cut = false, false
+	c.pass(4 * election)
+	keys := c.status(leader).Configuration.Keys
+	require.Equal(t, keys, c.servers["b"].keys)
+	require.Equal(t, old, keys[len(keys)-1])
+	require.NotContains(t, keys, lost)
+}
+
+// A server is sent nothing of the log before the configuration that adds it is committed: its
+// addition may come to nothing.
+func TestNothingIsSentBeforeMembership(t *testing.T) {
+	c := keyed(t, 3)
+	c.keyedSpare("d")
+	_, request := c.call("b", wire.Call{Kind: wire.CallAdd, Members: []raft.Member{named("d")}})
+	c.deliver(request)
+	c.lost = func(m *wire.Message) bool { return m.From == "a" && m.Kind() == wire.KindAppendRequest && m.To != "d" }
+	c.settle()
+	c.pass(4 * heartbeat)
+	require.Equal(t, "a b c d(joining) → a b c d", describe(c.status("a").Configuration))
+	require.Zero(t, c.status("d").Last)
+	require.Empty(t, c.known("d"))
+	c.lost = nil
+	c.pass(4 * election)
+	require.Equal(t, c.status("a").Last, c.status("d").Last)
+	require.Equal(t, c.servers["a"].keys, c.servers["d"].keys)
+}
+
+// When the level rises that brings keys, the leader draws one. Before, there is none.
+func TestLevelBringsTheKey(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+		config.KeyLuck = [32]byte{config.ID[0]}
+		if config.ID == "c" {
+			config.Level = wire.LevelSessions
+		}
+	})
+	c.elect("a")
+	c.pass(4 * heartbeat)
+	require.Equal(t, wire.LevelSessions, c.status("a").Configuration.Level)
+	require.Empty(t, c.status("a").Configuration.Keys)
+	require.Empty(t, c.servers["a"].keys)
+	c.servers["c"].config.Level = 0
+	c.restart("c")
+	c.pass(6 * heartbeat)
+	require.Equal(t, wire.LevelKeys, c.status("a").Configuration.Level)
+	require.Len(t, c.status("a").Configuration.Keys, 1)
+	require.Equal(t, c.status("a").Configuration.Keys, c.servers["c"].keys)
+}
+
+// A restart forgets what is committed. The key that is demanded then is one that is known to be.
+func TestKeyIsDemandedAfterARestart(t *testing.T) {
+	c := keyed(t, 3)
+	require.NoError(t, c.remove("a", "c").Err)
+	c.pass(2 * heartbeat)
+	keys := c.servers["b"].keys
+	require.Len(t, keys, 2)
+	c.restart("b")
+	require.NotEmpty(t, c.servers["b"].keys)
+	require.Contains(t, keys, c.servers["b"].keys[0])
+	c.pass(2 * heartbeat)
+	require.Equal(t, keys, c.servers["b"].keys)
+}
