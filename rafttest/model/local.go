@@ -92,6 +92,9 @@ func (s *stepper) happen(n *node, e event) {
 	switch {
 	case e.arrival():
 		core.Receive(0, answering(n.start, s.tables.message(uint32(e)).content))
+		if now := core.Standing(); now.Refused > 0 {
+			s.fail(sim.NoContradiction, "refuses a message of %s: %s", now.RefusedFrom, now.RefusedWhy)
+		}
 	case e == eventTransfer:
 		core.Receive(0, s.timeoutNow(n))
 	case e == eventPropose:

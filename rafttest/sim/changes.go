@@ -46,7 +46,9 @@ func (w *World) commitConfiguration(i int, e *raft.Entry) {
 		if b := before.configuration; b.Origin != c.Origin || b.Number != c.Number {
 			g.change = w.changeOf(c, b)
 		}
-		if c.Level > before.configuration.Level && slices.Equal(c.Members, before.configuration.Members) && c.Old == nil && c.Next == nil {
+		if b := before.configuration; b.KeyOutworn && !c.KeyOutworn && b.Settled() {
+			w.checkRenewed(i, before, now, g.change) // the change had ended but for the key
+		} else if c.Level > before.configuration.Level && slices.Equal(c.Members, before.configuration.Members) && c.Old == nil && c.Next == nil {
 			g.settled = c // the configuration raises the level and changes nothing else
 		} else {
 			w.checkChange(i, now, g.change)
@@ -118,6 +120,20 @@ func (w *World) checkChange(i int, now placed, number int32) {
 
 func equalMembers(a, b []raft.Member) bool { return slices.Equal(a, b) }
 
+// checkRenewed checks a committed configuration that brings another key and nothing else. The change
+// that has made this necessary ends with it, for all but those who have left.
+func (w *World) checkRenewed(i int, before, now placed, number int32) {
+	c, b := now.configuration, before.configuration
+	if !c.Settled() || !equalMembers(c.Members, b.Members) || c.Keys[0] == b.Keys[0] {
+		w.fail(Steps, i, "the configuration at index %d, %s, follows one with an outworn key at index %d, %s", now.index,
+			describeConfiguration(c), before.index, describeConfiguration(b))
+	}
+	if number != 0 {
+		w.ops[number-1].parted, w.ops[number-1].index = before.index, now.index
+	}
+	w.ghost.settled = c
+}
+
 // checkTarget checks that a configuration is what its call asked for.
 func (w *World) checkTarget(i int, o *operation, c *raft.Configuration) {
 	ok := true
@@ -151,6 +167,12 @@ func (w *World) checkChanged(i int, o *operation, a *raft.Answer) {
 		if c == nil || c.Old != nil || c.Next != nil {
 			w.fail(NothingLost, i, "%v is acknowledged at index %d, but no settled configuration is committed there", o.call, a.Index)
 			return
+		}
+		if o.index == a.Index && c.KeyOutworn && memberOf(c, w.servers[i].id) != nil {
+			w.fail(KeysStayInside, i, "%v is acknowledged at index %d, before the key is replaced that a server which has left knows", o.call, a.Index)
+		}
+		if o.index != 0 && a.Index == o.parted && !o.refused {
+			return // this server has left, and hears of no later configuration
 		}
 		if o.index != 0 && (o.index != a.Index || o.refused) {
 			w.fail(NothingLost, i, "%v is acknowledged at index %d, but ended at index %d (refused: %v)", o.call, a.Index, o.index, o.refused)

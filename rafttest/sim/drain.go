@@ -15,8 +15,15 @@ func (w *World) drain(i int) {
 	w.observe(i)
 	w.stats.Drains++
 	w.noteAddresses(s, e)
+	if e.Keys != nil {
+		s.givenKeys(e.Keys)
+	}
+	w.checkRefused(i, false)
 	for j := range e.Messages {
 		m := &e.Messages[j]
+		if m.To == outsider {
+			continue // strangerSpeaks has looked at it
+		}
 		w.stats.Messages++
 		if w.trace != nil {
 			w.trace.sends(m, w.links[serverOf(m.From)][serverOf(m.To)].sent+1)
@@ -168,6 +175,9 @@ func (w *World) send(m *wire.Message) {
 	l := &w.links[from][to]
 	l.sent++
 	if m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindHeartbeat {
+		if m.Kind() == wire.KindHeartbeat && l.envelope.ToIncarnation != m.ToIncarnation {
+			l.appends = 0 // the peer has another disk now
+		}
 		l.envelope = m.Envelope
 	}
 	known := w.servers[from].known[to]

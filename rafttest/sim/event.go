@@ -137,7 +137,11 @@ const (
 	OpImage
 	OpPutBack
 
-	lastOp = OpPutBack
+	// OpStranger delivers a message of a server that doesn't belong to the cluster, if the
+	// receiver's transport takes it for a stranger. N is the luck that chooses the message.
+	OpStranger
+
+	lastOp = OpStranger
 )
 
 var opNames = [...]string{
@@ -148,7 +152,7 @@ var opNames = [...]string{
 	OpFound: "found", OpPass: "pass", OpSettle: "settle",
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
-	OpChange: "change", OpMove: "move", OpImage: "image", OpPutBack: "put-back",
+	OpChange: "change", OpMove: "move", OpImage: "image", OpPutBack: "put-back", OpStranger: "stranger",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
@@ -183,7 +187,7 @@ func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
-		OpOpen, OpClose, OpCall, OpChange, OpPutBack:
+		OpOpen, OpClose, OpCall, OpChange, OpPutBack, OpStranger:
 		return true
 	}
 	return false

@@ -36,6 +36,7 @@ const (
 	faultPutBack                  // an image of a disk is taken, or an older one is put back
 	faultForget                   // a disk loses the write that it has just said to be durable
 	faultSwallow                  // a server is cut off, and each of its links works again when its ends have noticed
+	faultStranger                 // servers that don't belong to the cluster speak to one that does
 
 	numFaults
 )
@@ -45,7 +46,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget", "swallow",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget", "swallow", "stranger",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -195,6 +196,12 @@ func (w *World) victimSuffers(kind fault, victim int, span int64, h uint64) {
 		w.backHappens(victim, h)
 	case faultForget:
 		w.servers[victim].forgetful = p.WAL == 0 && (w.expendable(victim) || h%8 == 0)
+	case faultStranger:
+		for range 8 {
+			h = mix(h)
+			w.step(Event{Op: OpStranger, Server: int8(victim), N: below(h, 1<<40)}, nil)
+		}
+		w.planTick(victim)
 	case faultWipe:
 		if w.step(Event{Op: OpWipe, Server: int8(victim)}, nil) {
 			n := int64(0)

@@ -55,7 +55,7 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 		}
 		w.roundLeaves(s, m.Heartbeat().Round)
 	case wire.KindIdentityResponse:
-		if m.FromIncarnation != durable.Incarnation {
+		if m.FromIncarnation != 0 && m.FromIncarnation != durable.Incarnation {
 			w.fail(Gate, i, "names its disk %d, but %d is durable", m.FromIncarnation, durable.Incarnation)
 		}
 	case wire.KindForwardRequest, wire.KindReadRequest, wire.KindCallRequest:

@@ -147,6 +147,7 @@ type operation struct {
 	stale   bool       // a read that may be stale
 	call    *wire.Call // for a change of the members
 	refused bool       // the change was given up
+	parted  raft.Index // where the change had ended but for the key of the cluster; 0 for nowhere
 	fence   raft.Term  // the only term in which the command may be appended, and only by its server; 0 for any
 
 	op       Op

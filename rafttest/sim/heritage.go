@@ -43,7 +43,7 @@ func (w *World) heritage() *heritage {
 	}
 	before := Swarm(uint64(p.Before)).WithModel()
 	before.After, before.Servers, before.Spares = 0, p.Servers, p.Spares
-	before.Durable, before.Compare = p.Durable, p.Compare
+	before.Durable, before.Compare, before.Keys = p.Durable, p.Compare, p.Keys
 	if h := w.past; h != nil && h.of == before && (h.snapshot != nil) == (p.After == afterExport) {
 		return h
 	}
@@ -95,7 +95,8 @@ func (h *heritage) recover(elder *World) bool {
 	}
 	d := s.disk.clone()
 	h.check(&r, elder, d)
-	// The operating system draws the ID of the new cluster; here it must follow from the seed.
+	// The operating system draws the ID of the new cluster and its key; here they must follow from
+	// the seed.
 	id := raft.ClusterID{1}
 	for i := range 8 {
 		id[8+i] = byte(elder.hash >> (8 * i))
@@ -108,6 +109,12 @@ func (h *heritage) recover(elder *World) bool {
 		return true
 	}
 	configuration.Cluster, write.State.Cluster = id, id
+	if len(configuration.Keys) > 0 {
+		configuration.Keys = nil
+		if h.of.Keys == keysDrawn {
+			configuration.Keys = []wire.ClusterKey{{1, byte(elder.hash), byte(elder.hash >> 8)}}
+		}
+	}
 	record.Data = wire.AppendConfiguration(nil, &configuration)
 	write.Entries = []raft.Entry{record}
 	d.perform(&write)

@@ -34,6 +34,7 @@ func (w *World) start(i int, cut int64) bool {
 	config.Bootstrap = w.founders(i)
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
 	config.StartLuck = uint32(w.luck.draw(luckStart, i, 0, uint64(s.life)))
+	config.KeyLuck = w.keyLuck(i)
 	config.Now = w.local(s)
 	w.openMachine(i)
 	if w.violation != nil {

@@ -39,6 +39,7 @@ const (
 	luckChange
 	luckHeritage
 	luckStart
+	luckKey
 
 	numLucks
 )

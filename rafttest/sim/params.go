@@ -74,6 +74,9 @@ type Params struct {
 	// upgraded at one of eight crashes, on average.
 	Older int64
 
+	// Keys is 1 if the servers draw keys for their cluster, by which members are told from strangers.
+	Keys int64
+
 	// ChangeTime is about the time from one change of the members to the next; 0 means that clients
 	// ask for none.
 	ChangeTime int64
@@ -143,7 +146,7 @@ func (p *Params) all() []param {
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"durable", &p.Durable},
-		{"wal", &p.WAL}, {"segment", &p.Segment},
+		{"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
@@ -293,6 +296,9 @@ func (p *Params) drawClients(l luck, next func() uint64) {
 	p.MaxSessions = pick(mix(h+3), 1, 2, 5, 100)
 	p.SessionBytes = pick(mix(h+4), 1, 200, 500, 1<<20)
 	p.Compare = int64(mix(h+7) % 2)
+	if mix(h+8)%8 != 0 {
+		p.Keys = keysDrawn
+	}
 	if mix(h+5)%4 == 0 {
 		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
 	}

@@ -275,6 +275,8 @@ func (w *World) unsettled() string {
 		return "nobody leads"
 	case w.servers[leader].core.Status().Changing:
 		return "a change of the members is under way"
+	case w.leaked() != "":
+		w.fail(KeysStayInside, serverOf(w.leaked()), "isn't a member, and has the present key of the cluster")
 	case !w.leveled():
 		return "the level that all servers know is not in force"
 	}

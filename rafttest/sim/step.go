@@ -147,7 +147,9 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 	now := w.local(s)
 	switch e.Op {
 	case OpDeliver:
-		s.core.Receive(now, *m)
+		marked := w.marked(s, m)
+		s.core.Receive(now, marked)
+		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
 		at := w.until(s, s.core.Deadline())
 		if at == never {
@@ -187,6 +189,8 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:
 		return w.impersonate(e, s)
+	case OpStranger:
+		return w.strangerSpeaks(s, e.N)
 	default:
 		return false
 	}
@@ -404,7 +408,8 @@ func (w *World) impersonate(e *Event, s *server) bool {
 		}
 		m = probe.Message()
 	}
-	s.core.Receive(w.local(s), m.In(l.envelope))
+	m = m.In(l.envelope)
+	s.core.Receive(w.local(s), w.marked(s, &m))
 	return true
 }
 

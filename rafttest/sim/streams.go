@@ -244,7 +244,7 @@ func (w *World) streamArrives(e *Event, s *server) bool {
 	default:
 		st.opened, s.reached[st.from] = true, true
 		w.speaks(w.index(s), &st.header)
-		s.core.StreamOpened(now, st.number, st.header)
+		s.core.StreamOpened(now, st.number, w.marked(s, &st.header))
 	}
 	return true
 }

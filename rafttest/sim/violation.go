@@ -61,6 +61,17 @@ const (
 	// Levels: nothing gets into the log of a server that its version doesn't know, and a level that
 	// all servers know is put in force.
 	Levels = "Levels"
+	// Strangers: a message of a server that doesn't belong to the cluster changes nothing at a
+	// member, and is told nothing.
+	Strangers = "Strangers"
+	// LeadersHeard: no member takes a leader of its cluster for a stranger, however far it lags
+	// behind.
+	LeadersHeard = "Leaders Heard"
+	// KeysStayInside: nobody but members has the present key of the cluster, and it is a key that no
+	// server has that has left.
+	KeysStayInside = "Keys Stay Inside"
+	// NoContradiction: no server refuses a message of a member as one that can't be.
+	NoContradiction = "No Contradiction"
 	// Stickiness: a request for its vote doesn't raise the term of a server that hears a leader
 	// (§4.2.3).
 	Stickiness = "Stickiness"

@@ -134,6 +134,7 @@ type server struct {
 	saves   []saved // from the one of which it went on last
 
 	went
+	keyed
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -315,6 +316,7 @@ func (s *server) giveDisk() {
 	s.rotten, s.kept, s.promised = false, kept{}, 0
 	s.store, s.saves = nil, nil
 	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts}
+	s.proved = nil
 }
 
 // reachedNow returns the servers to which the server can send.
@@ -344,6 +346,7 @@ func (w *World) forget(s *server) {
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
+	s.keys, s.refused = nil, 0
 	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
 	s.termBegin = 0
 	s.forgetTimes()
