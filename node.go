@@ -136,6 +136,8 @@ func newNode(config Config) (*Node, *loop, error) {
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
 			wake: make(chan struct{}, 1),
+			// The first turn comes at once: it tells the transport who the members are.
+			intake: intake{some: true},
 		},
 		lanes: newLanes(applier),
 	}

@@ -73,9 +73,9 @@ type fetched struct {
 	entries []Entry
 }
 
-// maxStrangers bounds the messages of strangers that wait. A server that joins gets all its messages
-// from strangers, until the first configuration has come.
-const maxStrangers = 1 << 10
+// strangersShare is the part of maxMessages that strangers may take. That isn't less, since a server
+// that joins gets all its messages from strangers, until the first configuration has come.
+const strangersShare = 16
 
 // keepIntake is the largest capacity with which a slice of an intake is used again. A larger slice
 // comes from a burst, and its memory is given back.
@@ -157,7 +157,7 @@ func (in *inbox) receive(m wire.Message) {
 	got := &in.intake
 	switch {
 	case in.closed != nil,
-		m.Stranger && got.strangers >= maxStrangers,
+		m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
 		!bulk && len(got.messages)-got.bulk >= in.maxMessages:

@@ -104,6 +104,23 @@ func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	require.Len(t, got.messages, 2)
 }
 
+// What strangers send takes a small part of the room, whatever it is.
+func TestInboxKeepsRoomForMembers(t *testing.T) {
+	in := newTestInbox()
+	in.maxMessages = 4 * strangersShare
+	for range in.maxMessages {
+		stranger := wire.VoteRequest{}.Message()
+		stranger.Stranger = true
+		in.receive(stranger)
+	}
+	for range 3 * strangersShare {
+		in.receive(wire.Heartbeat{}.Message())
+	}
+	var got intake
+	require.True(t, in.take(&got, false))
+	require.Len(t, got.messages, 4+3*strangersShare)
+}
+
 // A batch that was applied wakes a loop that awaits one. A loop that doesn't await one gets it
 // together with whatever comes next.
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {

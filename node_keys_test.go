@@ -56,6 +56,8 @@ func TestTransportIsGivenTheKeys(t *testing.T) {
 			ID: "a", Machine: &journal{}, Storage: storage, Transport: transport, Logger: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, [][]wire.ClusterKey{keys}, transport.given, "before anything happens")
 		time.Sleep(2 * electionTimeout)
 		require.NoError(t, node.Close(context.Background()))
 		require.Equal(t, [][]wire.ClusterKey{keys}, transport.given)

@@ -169,6 +169,10 @@ func (w *World) settle() {
 			w.stats.Settled/10, (w.now-moved)/slowest, w.unsettled())
 		return
 	}
+	if id := w.leaked(); id != "" {
+		w.failAtLast(KeysStayInside, serverOf(id), "isn't a member, and has the present key of the cluster")
+		return
+	}
 	w.checkStates()
 	w.checkGrown()
 	w.settleSuccession(slowest)
@@ -275,8 +279,6 @@ func (w *World) unsettled() string {
 		return "nobody leads"
 	case w.servers[leader].core.Status().Changing:
 		return "a change of the members is under way"
-	case w.leaked() != "":
-		w.fail(KeysStayInside, serverOf(w.leaked()), "isn't a member, and has the present key of the cluster")
 	case !w.leveled():
 		return "the level that all servers know is not in force"
 	}
