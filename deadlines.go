@@ -86,6 +86,9 @@ const (
 	// needDeadline: when it has passed, a snapshot has been needed for too long, in the place of a
 	// damaged one or for a peer that has lost its own. A leader then hands over, if it can.
 	needDeadline
+	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
+	// it doesn't know that this configuration is committed.
+	keyDeadline
 
 	numDeadlines
 )
@@ -122,6 +125,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	promiseDeadline:    {name: "promise", looked: true, asked: true},
 	machineDeadline:    {name: "machine", looked: true},
 	needDeadline:       {name: "need", looked: true},
+	keyDeadline:        {name: "key", looked: true, asked: true},
 }
 
 // never is later than every instant.

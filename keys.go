@@ -28,12 +28,19 @@ import (
 // never committed, with a key that no later leader knows. So each server demands the current key of
 // the last configuration that it knows to be committed (guarded): every later leader has it in its
 // log (Leader Completeness), and in its list of keys, unless that has been cut off since.
+//
+// But a server that has left knows that key, and the others have dealt with it as soon as the next
+// one is committed. A follower hears of that one heartbeat later, and after a restart it knows of no
+// commit at all. So a new key is demanded from when it is in the log, for a while in which a leader
+// would be heard (keyDeadline). A leader that lacks that key, and that this server doesn't know by
+// name, has to wait so long.
 
 // keyring is what a server has handed out of the keys of its cluster.
 type keyring struct {
 	// committed and latest are the configurations from which told was made. told is what the
 	// transport knows.
 	committed, latest *Configuration    `state:"derived"`
+	newest            bool              `state:"derived"` // what newKeyCounts said then
 	told              []wire.ClusterKey `state:"derived" clone:"shared"`
 }
 
@@ -53,25 +60,47 @@ func (l *entryLog) finalConfiguration() *Configuration {
 	return l.configurations[n-1].configuration
 }
 
+// newKeyPatience is the number of election timeouts in which a new key is demanded though it isn't
+// known to be committed.
+const newKeyPatience = 10
+
+// keyAppended begins to demand the key of the latest configuration, if it is a new one.
+func (c *Core) keyAppended() {
+	final, latest := c.log.finalConfiguration(), c.log.configuration()
+	if len(latest.Keys) > 0 && len(final.Keys) > 0 && latest.Keys[0] != final.Keys[0] {
+		c.arm(keyDeadline, newKeyPatience*c.config.ElectionTimeout)
+	}
+}
+
+// newKeyCounts says whether this server demands the key of its latest configuration, though it
+// doesn't know that this one is committed.
+func (c *Core) newKeyCounts() bool {
+	latest := c.log.configuration()
+	return c.armed(keyDeadline) && latest != nil && len(latest.Keys) > 0 && latest.Names(c.id, c.state.Incarnation)
+}
+
 // guarded returns the key that others must prove to this server, or the zero key if there is none.
-// It is the current key of the last configuration that is known to be committed: every later leader
-// holds that configuration, however far this server lags behind. A server that this configuration
-// doesn't name is no member yet, or not any more: nobody has to prove anything to it.
+// It is the current key of the last configuration that is known to be committed, or for a while that
+// of a later one. A server that the committed configuration doesn't name is no member yet, or not
+// any more: nobody has to prove anything to it.
 func (c *Core) guarded() wire.ClusterKey {
 	final := c.log.finalConfiguration()
 	if final == nil || len(final.Keys) == 0 || !final.Names(c.id, c.state.Incarnation) {
 		return wire.ClusterKey{}
+	}
+	if c.newKeyCounts() {
+		return c.log.configuration().Keys[0]
 	}
 	return final.Keys[0]
 }
 
 // drainKeys hands out the keys that the transport demands and proves, if they have changed.
 func (c *Core) drainKeys(e *Effects) {
-	final, latest := c.log.finalConfiguration(), c.log.configuration()
-	if final == c.keyring.committed && latest == c.keyring.latest {
+	final, latest, newest := c.log.finalConfiguration(), c.log.configuration(), c.newKeyCounts()
+	if final == c.keyring.committed && latest == c.keyring.latest && newest == c.keyring.newest {
 		return
 	}
-	c.keyring.committed, c.keyring.latest = final, latest
+	c.keyring.committed, c.keyring.latest, c.keyring.newest = final, latest, newest
 	keys := []wire.ClusterKey{}
 	if guarded := c.guarded(); guarded != (wire.ClusterKey{}) {
 		keys = append(keys, guarded)

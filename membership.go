@@ -58,6 +58,7 @@ func (c *Core) configurationAppended(e *Entry) {
 		c.named = e.Index
 	}
 	c.addedAnew(&configuration)
+	c.keyAppended()
 	if l, leads := c.role.(*leader); leads {
 		c.voidLease(l)
 		c.syncPeers(l, e.Index)

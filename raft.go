@@ -235,6 +235,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 			c.trouble = ErrOtherIncarnation
 		}
 	}
+	if log.configuration() != nil {
+		c.keyAppended()
+	}
 	c.announce()
 	c.armElection()
 	if c.state.MaxLease > 0 {

@@ -61,13 +61,21 @@ func (w *World) marked(s *server, m *wire.Message) wire.Message {
 		return marked
 	}
 	// No leader is a stranger to a member of its cluster, unless the member has missed so many
-	// changes that its key isn't on the list any more.
+	// changes that its key isn't on the list any more. For a while the member may demand a key that
+	// came to nothing.
 	from := &w.servers[serverOf(m.From)]
-	leads := from.status.role == leads && m.Term == from.status.term && len(from.proved) < wire.MaxClusterKeys
-	if leads && m.Cluster == s.disk.state.Cluster {
+	rightful := w.leading() == serverOf(m.From) && m.Term == from.status.term && len(from.proved) < wire.MaxClusterKeys
+	if rightful && w.committedKey(s.keys[0]) && m.Cluster == s.disk.state.Cluster {
 		w.fail(LeadersHeard, w.index(s), "takes %s, which leads term %d, for a stranger", m.From, m.Term)
 	}
 	return marked
+}
+
+// committedKey reports whether a key is that of a configuration that is committed.
+func (w *World) committedKey(key wire.ClusterKey) bool {
+	return slices.ContainsFunc(w.ghost.configurations, func(p placed) bool {
+		return slices.Contains(p.configuration.Keys, key)
+	})
 }
 
 // checkRefused checks that a core refuses no message of a member as one that can't be. What it has
