@@ -16,7 +16,7 @@ import (
 // outsider is the name of a server that never was a member.
 const outsider raft.ServerID = "x"
 
-// Kinds of keys that a server draws for its cluster (Params.Keys).
+// keysDrawn is the value of Params.Keys with which servers draw keys.
 const keysDrawn = 1
 
 // keyLuck returns what a life of a server derives its keys from.
@@ -189,8 +189,8 @@ func (w *World) strangeMessage(s *server, h uint64) wire.Message {
 	return m.In(envelope)
 }
 
-// leaked returns the server that knows the present key of the cluster though it isn't a member, or
-// "". The last committed configuration is one to which the members have come in peace.
+// leaked returns a server that knows the present key of the cluster though the last committed
+// configuration doesn't name it with the disk that holds the key, or "" if there is none.
 func (w *World) leaked() raft.ServerID {
 	committed := w.ghost.configurations
 	if w.params.Keys != keysDrawn || len(committed) == 0 {
