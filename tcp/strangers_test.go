@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,15 +22,16 @@ import (
 // A besieged is a cluster on real sockets, to which strangers connect all the time.
 type besieged struct {
 	t          *testing.T
+	authority  *authority // nil without TLS
 	servers    []raft.Server
 	transports []*tcp.Transport
 	nodes      []*raft.Node
 }
 
-func newBesieged(t *testing.T) *besieged {
-	b := &besieged{t: t}
+func newBesieged(t *testing.T, authority *authority) *besieged {
+	b := &besieged{t: t, authority: authority}
 	for i := range 3 {
-		b.transports = append(b.transports, b.listen("127.0.0.1:0"))
+		b.transports = append(b.transports, b.listen(memberNumber(i)))
 		b.servers = append(b.servers, raft.Server{ID: memberNumber(i), Address: b.transports[i].Addr().String()})
 	}
 	for i := range b.servers {
@@ -46,8 +48,14 @@ func newBesieged(t *testing.T) *besieged {
 
 func memberNumber(i int) raft.ServerID { return raft.ServerID("abc"[i : i+1]) }
 
-func (b *besieged) listen(address string) *tcp.Transport {
-	transport, err := tcp.Listen(address, tcp.Options{Logger: slog.New(slog.DiscardHandler)})
+func strangerNumber(i int) string { return fmt.Sprint("stranger", i) }
+
+func (b *besieged) listen(id raft.ServerID) *tcp.Transport {
+	options := tcp.Options{Logger: slog.New(slog.DiscardHandler)}
+	if b.authority != nil {
+		options.TLS = b.authority.issue(string(id), time.Hour)
+	}
+	transport, err := tcp.Listen("127.0.0.1:0", options)
 	require.NoError(b.t, err)
 	return transport
 }
@@ -83,8 +91,9 @@ func (b *besieged) killLeader() time.Duration {
 	return b.propose((leader + 1) % 3)
 }
 
-// A stranger connects to a server again and again, and stays until it is shown out.
-func stranger(stop <-chan struct{}, number int, to raft.Server) {
+// A stranger connects to a server again and again, and stays until it is shown out. With TLS it has
+// a certificate of the cluster's authority, in its own name.
+func stranger(stop <-chan struct{}, number int, to raft.Server, config *tls.Config) {
 	for {
 		select {
 		case <-stop:
@@ -95,13 +104,20 @@ func stranger(stop <-chan struct{}, number int, to raft.Server) {
 		if err != nil {
 			continue // it was killed
 		}
-		from := raft.Server{ID: raft.ServerID(fmt.Sprint("stranger", number)), Address: "127.0.0.1:1"}
+		from := raft.Server{ID: raft.ServerID(strangerNumber(number)), Address: "127.0.0.1:1"}
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if config != nil && number%25 < 15 { // the others don't even speak TLS
+			conn = tls.Client(conn, config)
+		}
 		switch number % 25 {
 		case 0, 1:
 			err = tcp.GreetForStream(conn, from, to.ID)
 		case 2, 3, 4, 5:
 			err = tcp.GreetForMessages(conn, from, to.ID)
+		case 6, 7, 8, 9: // proves nothing but its name
+			if secure, ok := conn.(*tls.Conn); ok {
+				err = secure.Handshake()
+			}
 		default: // says nothing
 		}
 		if err == nil {
@@ -125,7 +141,12 @@ func (b *besieged) siege(strangers int) {
 	stop := make(chan struct{})
 	var coming sync.WaitGroup
 	for number := range strangers {
-		coming.Go(func() { stranger(stop, number/3, b.servers[number%3]) })
+		var config *tls.Config
+		if b.authority != nil {
+			config = b.authority.issue(strangerNumber(number/3), time.Hour)
+			config.InsecureSkipVerify = true // it doesn't matter to a stranger whom it reaches
+		}
+		coming.Go(func() { stranger(stop, number/3, b.servers[number%3], config) })
 	}
 	b.t.Cleanup(func() {
 		close(stop)
@@ -133,9 +154,14 @@ func (b *besieged) siege(strangers int) {
 	})
 }
 
-// median returns the second of three measurements: the computer may be busy during one.
-func median(measure func() time.Duration) time.Duration {
-	took := []time.Duration{measure(), measure(), measure()}
+// median returns the second of three measurements: the computer may be busy during one. What one
+// has started has ended before the next one begins.
+func median(t *testing.T, what string, measure func(t *testing.T) time.Duration) time.Duration {
+	var took []time.Duration
+	for range 3 {
+		t.Run(what, func(t *testing.T) { took = append(took, measure(t)) })
+	}
+	require.Len(t, took, 3)
 	slices.Sort(took)
 	return took[1]
 }
@@ -148,10 +174,15 @@ func TestStrangersDontHoldUpMembers(t *testing.T) {
 		t.Skip("it takes some seconds")
 	}
 	t.Parallel() // the servers of this test are its own
+	t.Run("plain", func(t *testing.T) { strangersDontHoldUpMembers(t, nil) })
+	t.Run("TLS", func(t *testing.T) { strangersDontHoldUpMembers(t, newAuthority(t)) })
+}
+
+func strangersDontHoldUpMembers(t *testing.T, authority *authority) {
 	const strangers = 300
-	peace := median(func() time.Duration { return newBesieged(t).killLeader() })
-	war := median(func() time.Duration {
-		b := newBesieged(t)
+	peace := median(t, "peace", func(t *testing.T) time.Duration { return newBesieged(t, authority).killLeader() })
+	war := median(t, "war", func(t *testing.T) time.Duration {
+		b := newBesieged(t, authority)
 		b.propose(0)
 		b.siege(strangers)
 		<-time.After(time.Second) // until they have taken what they can get
@@ -160,11 +191,11 @@ func TestStrangersDontHoldUpMembers(t *testing.T) {
 	t.Logf("a leader that was killed is replaced within %v in peace, within %v among %d strangers", peace, war, strangers)
 	require.Less(t, war, 2*max(peace, 2*time.Second)) // an election takes up to two election timeouts
 
-	b := newBesieged(t)
+	b := newBesieged(t, authority)
 	b.propose(0)
 	b.siege(strangers)
 	<-time.After(time.Second)
-	transport := b.listen("127.0.0.1:0")
+	transport := b.listen("d")
 	d := raft.Server{ID: "d", Address: transport.Addr().String()}
 	node, err := raft.Start(raft.Config{
 		ID: d.ID, Address: d.Address, Machine: &tally{}, Storage: memory.NewStorage(), Transport: transport, Logger: slog.New(slog.DiscardHandler),

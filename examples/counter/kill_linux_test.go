@@ -42,7 +42,21 @@ const (
 // SIGKILL leaves the page cache as it is: the test doesn't show what a power cut does to files.
 func TestLeaderKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	p := startProcesses(t)
+	requireNothingLost(t, startProcesses(t, ""))
+}
+
+// TestLeaderKilledAmongStrangers: this is the same with certificates, while strangers who have
+// certificates of the same authority connect to the ports of the servers all the time.
+func TestLeaderKilledAmongStrangers(t *testing.T) {
+	t.Parallel()
+	certs := newCertificates(t, "a", "b", "c")
+	p := startProcesses(t, certs.folder)
+	besiege(t, p, certs)
+	requireNothingLost(t, p)
+}
+
+// requireNothingLost has clients use the servers while these are killed and stopped.
+func requireNothingLost(t *testing.T, p *processes) {
 	p.value(p.servers[0])
 	l := startLoad(t, p)
 
@@ -128,7 +142,7 @@ func killAll(p *processes, l *load, leader *process) {
 // they end cleanly or not.
 func TestAllProcessesEnd(t *testing.T) {
 	t.Parallel()
-	p := startProcesses(t)
+	p := startProcesses(t, "")
 	l := startLoad(t, p)
 	for _, end := range []func(*process){p.terminate, p.kill} {
 		l.awaitAnswers(*quiet)

@@ -11,6 +11,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -75,7 +77,11 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 	if err != nil {
 		return nil, err
 	}
-	transport, err := tcp.Listen(self.Address, tcp.Options{})
+	secure, err := o.tls(self.ID)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	transport, err := tcp.Listen(self.Address, tcp.Options{TLS: secure})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
@@ -109,6 +115,28 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 		defer cancel()
 		return errors.Join(node.Close(ctx), server.Shutdown(ctx)) // Close ends the calls that requests wait for
 	}, nil
+}
+
+// tls returns what the server proves itself with to the others, and checks them by. It is nil
+// without TLS.
+func (o *options) tls(id raft.ServerID) (*tls.Config, error) {
+	if o.certs == "" {
+		return nil, nil
+	}
+	file := filepath.Join(o.certs, string(id))
+	own, err := tls.LoadX509KeyPair(file+".pem", file+"-key.pem")
+	if err != nil {
+		return nil, fmt.Errorf("-certs: %w", err)
+	}
+	authority, err := os.ReadFile(filepath.Join(o.certs, "ca.pem"))
+	if err != nil {
+		return nil, fmt.Errorf("-certs: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authority) {
+		return nil, errors.New("-certs: ca.pem holds no certificate")
+	}
+	return &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: roots}, nil
 }
 
 // checkAddress returns an error if the cluster knows this server by another address. The other

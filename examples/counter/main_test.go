@@ -91,3 +91,15 @@ func found(ctx context.Context, t *testing.T, data string, self raft.Server) {
 	require.NoError(t, node.Read(ctx))
 	require.NoError(t, node.Close(ctx))
 }
+
+// TestRunWithoutItsCertificates: the error says what is missing in the folder.
+func TestRunWithoutItsCertificates(t *testing.T) {
+	folder := t.TempDir()
+	start := func() error {
+		return run(t.Context(), []string{
+			"-id", "a", "-peers", "a=127.0.0.1:0", "-http", "127.0.0.1:0", "-data", t.TempDir(), "-certs", folder,
+		}, io.Discard)
+	}
+	require.ErrorIs(t, start(), os.ErrNotExist)
+	require.ErrorContains(t, start(), "server a: -certs: ")
+}

@@ -22,6 +22,7 @@ type options struct {
 	http    []string      // the HTTP address of each of these
 	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder that has a folder for each server
+	certs   string        // the folder of the certificates; "" for no TLS
 	timeout time.Duration // for one request
 }
 
@@ -36,6 +37,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8080, 8081, ... of 127.0.0.1)")
 	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-counter in the user's cache folder)")
+	flags.StringVar(&o.certs, "certs", "", "speak TLS between servers: the `folder` with ca.pem, and ID.pem and ID-key.pem of each server that is run")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
 	if err := flags.Parse(args); err != nil {
 		return o, err

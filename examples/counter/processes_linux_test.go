@@ -33,6 +33,7 @@ type processes struct {
 	t       *testing.T
 	data    string
 	peers   string
+	certs   string // the folder of the certificates; "" for no TLS
 	servers []*process
 	// parent starts the processes on a thread of its own. They end when that thread ends, and so
 	// when the test dies in whatever way.
@@ -49,9 +50,9 @@ type process struct {
 }
 
 // startProcesses starts three servers at a loopback address of the test's own, and ends them with
-// the test.
-func startProcesses(t *testing.T) *processes {
-	p := &processes{t: t, data: t.TempDir(), parent: make(chan func()), client: &http.Client{Timeout: time.Second}}
+// the test. They find their certificates in the folder certs, if that isn't "".
+func startProcesses(t *testing.T, certs string) *processes {
+	p := &processes{t: t, data: t.TempDir(), certs: certs, parent: make(chan func()), client: &http.Client{Timeout: time.Second}}
 	go func() {
 		runtime.LockOSThread() // until the end of the goroutine, and so of the thread
 		for start := range p.parent {
@@ -120,7 +121,7 @@ func (p *processes) start(s *process) {
 	require.NoError(p.t, err)
 	program, err := os.Executable()
 	require.NoError(p.t, err)
-	s.command = exec.Command(program, "-id", s.id, "-peers", p.peers, "-http", s.web, "-data", p.data, "-timeout", "1s")
+	s.command = exec.Command(program, "-id", s.id, "-peers", p.peers, "-http", s.web, "-data", p.data, "-timeout", "1s", "-certs", p.certs)
 	s.command.Env = append(os.Environ(), asServer+"=1")
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
