@@ -122,11 +122,15 @@ type inFlight struct {
 	// large is an entry that was read from the disk and didn't fit into the window. Unless it is
 	// remembered, it is read again and again.
 	large windowed
+	// overtaken says that a large append was sent since the window was empty the last time. So
+	// heartbeats may arrive before appends that left earlier.
+	overtaken bool
 }
 
 func (f *inFlight) encode(s *stateEncoder) {
 	encodeList(s, f.window, (*windowed).encode)
 	f.large.encode(s)
+	s.numbers(flag(f.overtaken))
 }
 
 func (f *inFlight) clone() inFlight {
@@ -161,6 +165,12 @@ func (p *progress) full(config *CoreConfig) bool {
 	return len(p.window) >= config.WindowMessages || p.windowBytes >= config.WindowBytes
 }
 
+// largeAppend is the size in bytes above which an append may be overtaken by heartbeats. Appends of
+// several entries are no larger, unless MaxAppendBytes is very large.
+func (c *CoreConfig) largeAppend() int {
+	return min(c.MaxAppendBytes+wire.MessageOverhead, wire.LargeMessage)
+}
+
 // room returns how many bytes of entries the window has room for, in one append. That may be less
 // than 0.
 func (p *progress) room(config *CoreConfig) int {
@@ -180,8 +190,9 @@ func (p *progress) fits(entries []Entry, room int) bool {
 	return len(p.window) == 0 || len(entries) == 0 || entries[0].Size() <= room
 }
 
-// sent notes that an append was sent.
-func (p *progress) sent(last Index, bytes int) {
+// sent notes that an append was sent. One of more bytes than large is a large one.
+func (p *progress) sent(last Index, bytes, large int) {
+	p.overtaken = p.overtaken || bytes > large
 	if !p.replicating {
 		p.probed, p.waiting = p.next-1, true
 		p.checked = 0 // no round has left after this probe yet, so none can show that it was lost
@@ -211,6 +222,7 @@ func (p *progress) acknowledge(match Index) {
 		done++
 	}
 	p.window = append(p.window[:0], p.window[done:]...)
+	p.overtaken = p.overtaken && len(p.window) > 0
 }
 
 // probe starts over from next, because something was lost or refused. The window is forgotten, so
@@ -218,12 +230,13 @@ func (p *progress) acknowledge(match Index) {
 func (p *progress) probe(next Index) {
 	p.next = max(next, p.match+1)
 	p.replicating, p.waiting, p.checked = false, false, 0
-	p.window, p.windowBytes = p.window[:0], 0
+	p.window, p.windowBytes, p.overtaken = p.window[:0], 0, false
 }
 
-// heartbeat notes that everything sent so far left before the heartbeat of a round.
+// heartbeat notes that everything sent so far left before the heartbeat of a round. That tells
+// nothing while heartbeats overtake appends.
 func (p *progress) heartbeat(round uint64) {
-	if p.checked == 0 {
+	if p.checked == 0 && !p.overtaken {
 		p.checked, p.checkedNext = round, p.next
 	}
 }

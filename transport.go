@@ -21,7 +21,8 @@ import (
 //   - A message that the transport hands to the handler belongs to the receiver, with all that the
 //     message points to. The transport doesn't use that memory again.
 //   - Messages to one server usually arrive in order. Performance rests on that; correctness
-//     doesn't.
+//     doesn't. But appends and forwards that are large (wire.LargeMessage), with those that are
+//     sent behind them, should hold up no other message. Among themselves they keep their order.
 //   - A slow, hung or absent receiver costs a bounded amount of memory, and delays nobody else.
 //   - After Close has returned, no call to the handler is under way, and none comes. Close may be
 //     called at any time, and more than once.

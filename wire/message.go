@@ -104,6 +104,10 @@ func (m *Message) Size() int {
 // MessageOverhead is about what a message takes in memory beside its entries, in bytes.
 const MessageOverhead = 256
 
+// LargeMessage is the Size above which an append or a forward is large. A transport may carry it,
+// and the appends and forwards behind it, beside all other messages, which then overtake it.
+const LargeMessage = 512 << 10
+
 // Entries returns the entries of a message of any kind: the log's, a caller's commands, or the
 // configuration of a snapshot. They are shared, and not to be changed.
 func (m *Message) Entries() []Entry { return m.body.entries }
