@@ -18,8 +18,9 @@ type link struct {
 	raw      net.Conn
 	conn     net.Conn
 	reader   *frameReader
-	receipts *receipts // where messages are received
-	since    time.Time // when it was connected
+	receipts *receipts     // where messages are received
+	idle     time.Duration // how long nothing may come there; 0 if other deadlines see to that
+	since    time.Time     // when it was connected
 
 	session session
 	shown   *keyring // on a connection that this side has dialled: the keys that it has proved

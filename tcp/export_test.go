@@ -20,6 +20,7 @@ const (
 	MaxGuestFrame    = maxGuestFrame
 	MaxHandshakes    = maxHandshakes
 	StreamChunk      = streamChunk
+	BulkIdle         = bulkIdle
 )
 
 // Preamble returns what either side sends first.
@@ -58,6 +59,12 @@ func GreetForMessages(conn net.Conn, from raft.Server, to raft.ServerID, proofs 
 // GreetForAsking shakes hands on a connection that was dialled, for a single message.
 func GreetForAsking(conn net.Conn, from raft.Server, to raft.ServerID, proofs ...Proof) error {
 	_, err := greet(conn, hello{purpose: forAsking, from: from, to: to, proofs: proofs})
+	return err
+}
+
+// GreetForBulk shakes hands on a connection that was dialled, for large messages.
+func GreetForBulk(conn net.Conn, from raft.Server, to raft.ServerID, proofs ...Proof) error {
+	_, err := greet(conn, hello{purpose: forBulk, from: from, to: to, proofs: proofs})
 	return err
 }
 

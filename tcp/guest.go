@@ -115,12 +115,12 @@ func (p *peer) showOut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cancel()
-	for _, l := range []*link{p.in, p.out} {
+	for _, l := range []*link{p.in, p.bulkIn, p.out, p.bulk.out} {
 		if l != nil {
 			abandon(l.raw)
 		}
 	}
-	p.in = nil
+	p.in, p.bulkIn = nil, nil
 }
 
 // errIdle says that a guest's connection isn't needed any more.
@@ -145,7 +145,7 @@ func (p *peer) forgotten() bool {
 	defer p.transport.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member || p.in != nil || p.out != nil || p.dial {
+	if p.member || p.in != nil || p.bulkIn != nil || p.out != nil || p.dial {
 		return false
 	}
 	p.cancel()

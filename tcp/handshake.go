@@ -23,6 +23,7 @@ const (
 	forMessages byte = 1 + iota
 	forStream
 	forAsking // a single message; the side that has received it closes the connection
+	forBulk   // large messages, and what must not overtake them
 )
 
 // Answers to a hello.

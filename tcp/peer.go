@@ -38,7 +38,9 @@ type peer struct {
 	member  bool
 	address string
 	queue   queue
+	bulk    bulk
 	in      *link     // the newest connection for messages that the peer has dialled
+	bulkIn  *link     // the newest connection for large messages that the peer has dialled
 	out     *link     // the connection for messages that this side has dialled
 	source  string    // from where it has connected the last time
 	spoke   time.Time // when it has sent a message the last time
@@ -61,17 +63,20 @@ type peer struct {
 
 func newPeer(t *Transport, s raft.Server) *peer {
 	ctx, cancel := context.WithCancel(t.ctx)
+	empty := queue{maxBytes: t.options.QueueBytes, maxMessages: t.options.QueueMessages, maxFrame: t.options.MaxFrame}
 	return &peer{
 		transport: t, id: s.ID, address: s.Address, ctx: ctx, cancel: cancel, came: time.Now(),
-		wake:  make(chan struct{}, 1),
-		queue: queue{maxBytes: t.options.QueueBytes, maxMessages: t.options.QueueMessages, maxFrame: t.options.MaxFrame},
+		wake: make(chan struct{}, 1), queue: empty, bulk: bulk{wake: make(chan struct{}, 1), queue: empty},
 	}
 }
 
 // rouse wakes the sender.
-func (p *peer) rouse() {
+func (p *peer) rouse() { rouse(p.wake) }
+
+// rouse puts a token into a channel that has room for one.
+func rouse(wake chan<- struct{}) {
 	select {
-	case p.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -89,6 +94,9 @@ func (p *peer) appoint(address string) {
 	if moved && p.out != nil {
 		p.moved = true
 		abandon(p.out.raw) // the sender sees it break
+	}
+	if moved && p.bulk.out != nil {
+		abandon(p.bulk.out.raw)
 	}
 	if moved || p.out == nil {
 		p.dial, p.retryAt, p.failures = true, time.Time{}, 0
@@ -129,9 +137,19 @@ func (p *peer) send(m *wire.Message) {
 		p.mu.Unlock()
 		return
 	}
-	first, dropped := p.queue.add(m)
+	inBulk := p.inBulk(m)
+	var first bool
+	var dropped error
+	if inBulk {
+		first, dropped = p.bulk.add(m)
+	} else {
+		first, dropped = p.queue.add(m)
+	}
 	p.mu.Unlock()
-	if first {
+	switch {
+	case first && inBulk:
+		p.transport.again(p.runBulk)
+	case first:
 		p.rouse()
 	}
 	if dropped != nil {
@@ -169,6 +187,10 @@ func (p *peer) asks() {
 func (p *peer) detach(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.bulkIn == l {
+		p.bulkIn = nil
+		p.rouse()
+	}
 	if p.in != l {
 		return // another connection has taken its place
 	}
@@ -215,7 +237,17 @@ func (p *peer) use(l *link) {
 		p.transport.release(l.raw)
 		p.disconnected(cause)
 	}()
-	cause = p.serve(l)
+	cause = p.serve(l, &lane{wake: p.wake, take: p.take, lapse: p.lapse})
+}
+
+// A lane is where messages wait for one connection.
+type lane struct {
+	wake chan struct{}
+	take func(written []byte, beat *pulse) []byte
+	// lapse returns a channel that tells when the connection has had its time, and how much of that
+	// is left. The channel is nil if it is to stay.
+	lapse      func() (<-chan time.Time, time.Duration)
+	asksAlways bool // with each batch, whether the other side has read it
 }
 
 // connect waits until there is a reason to connect, and connects. It returns nil when the sender is
@@ -390,8 +422,11 @@ func connectionRefused(err error) bool {
 var errStopped = errors.New("the transport was closed")
 
 // serve writes what is queued, until the connection breaks or the transport is closed.
-func (p *peer) serve(l *link) (err error) {
-	beat := &pulse{timeout: p.transport.options.WriteTimeout, rouse: p.rouse, giveUp: func() { abandon(l.raw) }}
+func (p *peer) serve(l *link, from *lane) (err error) {
+	beat := &pulse{
+		timeout: p.transport.options.WriteTimeout, always: from.asksAlways,
+		rouse: func() { rouse(from.wake) }, giveUp: func() { abandon(l.raw) },
+	}
 	broken := make(chan error, 1)
 	heeding := make(chan struct{})
 	go func() {
@@ -409,7 +444,7 @@ func (p *peer) serve(l *link) (err error) {
 	}()
 	var batch []byte
 	for {
-		batch = p.take(batch) // the keys that are looked at next are those of its messages, or newer
+		batch = from.take(batch, beat) // the keys that are looked at next are those of its messages, or newer
 		batch = beat.sending(l.renew(p.transport.keyring(), batch))
 		if len(batch) > 0 {
 			err := guard("Conn", func() error {
@@ -421,12 +456,12 @@ func (p *peer) serve(l *link) (err error) {
 			}
 			continue
 		}
-		lapse, left := p.lapse()
+		lapse, left := from.lapse()
 		if left <= 0 {
 			return errIdle
 		}
 		select {
-		case <-p.wake:
+		case <-from.wake:
 		case <-lapse:
 		case err := <-broken:
 			return err
@@ -438,7 +473,7 @@ func (p *peer) serve(l *link) (err error) {
 
 // take returns all frames that are queued. The queue goes on in the memory of the last batch, which
 // was written.
-func (p *peer) take(written []byte) []byte {
+func (p *peer) take(written []byte, _ *pulse) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.member && !p.queue.empty() {

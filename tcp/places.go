@@ -27,8 +27,9 @@ const (
 // errNoPlace says that there is no room for a connection.
 var errNoPlace = errors.New("no place is free")
 
-// errStranger says that a stream comes from a server that doesn't belong to the cluster.
-var errStranger = errors.New("a stream of a server that is no member, and hasn't proved that it belongs to the cluster")
+// errStranger says that a stream, or a connection for large messages, comes from a server that
+// doesn't belong to the cluster.
+var errStranger = errors.New("the server is no member, and hasn't proved that it belongs to the cluster")
 
 // A newcomer is an accepted connection whose server hasn't said yet who it is.
 type newcomer struct {

@@ -142,8 +142,10 @@ func (t *Transport) judge(l *link) {
 func (p *peer) judge() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.in != nil {
-		p.transport.judge(p.in)
+	for _, l := range []*link{p.in, p.bulkIn} {
+		if l != nil {
+			p.transport.judge(l)
+		}
 	}
 }
 

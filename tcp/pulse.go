@@ -42,6 +42,7 @@ var question = func() []byte {
 // something waits to be asked for, and a receipt may be under way for the other three.
 type pulse struct {
 	timeout time.Duration
+	always  bool   // a question goes out with each batch; and the sender is woken when all was read
 	rouse   func() // wakes the sender, which then calls sending
 	giveUp  func() // closes the connection
 
@@ -70,7 +71,7 @@ func (p *pulse) sending(batch []byte) []byte {
 		return batch
 	}
 	now := time.Now()
-	if now.Sub(p.asked) >= p.timeout/4 {
+	if p.always && len(batch) > 0 || now.Sub(p.asked) >= p.timeout/4 {
 		batch = append(batch, question...)
 		p.asked, p.owed = now, false
 	} else if p.owed = true; len(batch) == 0 {
@@ -95,7 +96,17 @@ func (p *pulse) receipt(read uint64) error {
 	if read > p.read {
 		p.read, p.since = read, time.Now()
 	}
+	if p.always && p.read == p.written {
+		p.rouse()
+	}
 	return nil
+}
+
+// allRead says whether the other side has read everything, and has handled all messages in it.
+func (p *pulse) allRead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.read == p.written
 }
 
 // arm sets the timer for the next thing to do. The caller holds mu.
@@ -188,7 +199,12 @@ func (l *link) giveReceipts(timeout time.Duration) {
 // Read implements io.Reader.
 func (r *receipts) Read(b []byte) (int, error) {
 	if r.read-r.told >= receiptEvery {
-		if err := r.tell(); err != nil {
+		if err := r.tell(r.read); err != nil { // all frames that have come were handled
+			return 0, err
+		}
+	}
+	if idle := r.link.idle; idle > 0 {
+		if err := r.link.raw.SetReadDeadline(time.Now().Add(idle)); err != nil {
 			return 0, err
 		}
 	}
@@ -197,14 +213,19 @@ func (r *receipts) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// answer writes a receipt for what was handled so far. Frames may have come that were not.
+func (r *receipts) answer() error {
+	return r.tell(r.read - uint64(r.link.reader.end-r.link.reader.next))
+}
+
 // tell writes a receipt. The other side reads it soon, if it keeps to the protocol.
-func (r *receipts) tell() error {
+func (r *receipts) tell(read uint64) error {
 	if err := r.link.raw.SetWriteDeadline(time.Now().Add(r.timeout)); err != nil {
 		return err
 	}
-	binary.LittleEndian.PutUint64(r.frame[frameHeader:], r.read)
+	binary.LittleEndian.PutUint64(r.frame[frameHeader:], read)
 	sealFrame(r.frame[:])
-	r.told = r.read
+	r.told = read
 	_, err := r.link.conn.Write(r.frame[:])
 	return err
 }

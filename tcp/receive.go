@@ -172,7 +172,7 @@ func (t *Transport) admit(l *link, n *newcomer) (hello, error) {
 		err = errors.New("the other side doesn't say which server it is")
 	case h.from.ID == t.self.ID:
 		err = fmt.Errorf("the other side claims to be this server, %q", h.from.ID)
-	case h.purpose < forMessages || h.purpose > forAsking:
+	case h.purpose < forMessages || h.purpose > forBulk:
 		err = fmt.Errorf("a connection for the unknown purpose %d", h.purpose)
 	default:
 		err = t.identity.proves(l.conn, h.from.ID)
@@ -208,15 +208,21 @@ func (t *Transport) host(h *hello, l *link) (*peer, error) {
 	}
 	t.judge(l)
 	p := t.peers[h.from.ID]
+	if h.purpose == forBulk && !t.keys.empty() && p.isStranger(l) {
+		return nil, errStranger
+	}
 	if p == nil {
 		if !t.isExpected(h.from.ID) && !l.proved.Load() {
 			t.makeRoomForGuest()
 		}
 		p = t.addPeer(h.from)
 	}
-	if h.purpose == forAsking {
+	switch h.purpose {
+	case forAsking:
 		p.asks()
-	} else {
+	case forBulk:
+		p.attachBulk(l)
+	default:
 		p.attach(l)
 	}
 	return p, nil
@@ -244,7 +250,7 @@ func (t *Transport) receiveMessages(l *link, p *peer) error {
 		}
 		switch {
 		case len(body) == 0:
-			err = l.receipts.tell()
+			err = l.receipts.answer()
 		case body[0] == renewal:
 			err = t.renewed(l, body)
 		default:

@@ -1,0 +1,244 @@
+package tcp_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/tcp"
+	"github.com/e17579a5/raft/wire"
+)
+
+// A throttle is the links from one server: each of them carries so many bytes a second, on all its
+// connections together.
+type throttle struct {
+	rate  int
+	dial  func(context.Context, string) (net.Conn, error)
+	mu    sync.Mutex
+	free  map[string]time.Time // when a link has carried what it was given
+	dials map[string]int
+}
+
+func newThrottle(rate int, dial func(context.Context, string) (net.Conn, error)) *throttle {
+	return &throttle{rate: rate, dial: dial, free: make(map[string]time.Time), dials: make(map[string]int)}
+}
+
+func (l *throttle) Dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := l.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dials[address]++
+	return &throttled{conn, l, address}, nil
+}
+
+func (l *throttle) dialled(address string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dials[address]
+}
+
+// take returns when the link has carried n bytes more.
+func (l *throttle) take(address string, n int) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := time.Now()
+	if free := l.free[address]; free.After(from) {
+		from = free
+	}
+	l.free[address] = from.Add(time.Duration(n) * time.Second / time.Duration(l.rate))
+	return l.free[address]
+}
+
+type throttled struct {
+	net.Conn
+	links   *throttle
+	address string
+}
+
+func (c *throttled) Write(b []byte) (written int, err error) {
+	for len(b) > 0 && err == nil {
+		n := min(len(b), 8<<10)
+		<-time.After(time.Until(c.links.take(c.address, n)))
+		n, err = c.Conn.Write(b[:n])
+		written, b = written+n, b[n:]
+	}
+	return written, err
+}
+
+// tellEntry sends an append with one entry, of that index and size.
+func (s *server) tellEntry(to raft.ServerID, index raft.Index, size int) {
+	s.Send(wire.AppendRequest{Entries: []raft.Entry{
+		{Index: index, Term: 1, Kind: wire.EntryCommand, Data: make([]byte, size)},
+	}}.Message().In(wire.Envelope{From: s.id, To: to, Term: 1}))
+}
+
+// A large message holds up no heartbeat, and the appends behind it keep their place.
+func TestLargeMessagesHoldUpNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.start("b", "a")
+		links := newThrottle(1<<20, c.network.Dial)
+		c.options.Dial, c.options.QueueBytes = links.Dial, 64<<20
+		a := c.start("a", "b")
+		pass(time.Second)
+		appends := func() (indexes []raft.Index) {
+			synctest.Wait()
+			for len(b.messages) > 0 {
+				if m := <-b.messages; m.Kind() == wire.KindAppendRequest {
+					indexes = append(indexes, m.Entries()[0].Index)
+				}
+			}
+			return indexes
+		}
+		for range 2 {
+			a.tellEntry("b", 1, 100)
+			a.tellEntry("b", 2, 20<<20)
+			a.tellEntry("b", 3, 100)
+			pass(100 * time.Millisecond)
+			require.Equal(t, []raft.Index{1}, appends())
+			for round := range uint64(15) {
+				a.tell("b", round)
+				pass(100 * time.Millisecond)
+				require.Equal(t, []uint64{round}, b.received())
+				pass(time.Second)
+			}
+			require.Equal(t, 2, links.dialled(address("b")))
+			pass(5 * time.Second)
+			require.Equal(t, []raft.Index{2, 3}, appends())
+			// Everything was read: the usual way is free again.
+			a.tellEntry("b", 4, 100)
+			pass(time.Second)
+			require.Equal(t, []raft.Index{4}, appends())
+		}
+		require.Equal(t, 2, links.dialled(address("b")), "the connection was used again")
+		pass(tcp.BulkIdle + time.Second)
+		a.tellEntry("b", 5, 1<<20)
+		pass(3 * time.Second)
+		require.Equal(t, []raft.Index{5}, appends())
+		require.Equal(t, 3, links.dialled(address("b")), "it was closed meanwhile")
+	})
+}
+
+// A connection for large messages that breaks takes with it what is on it, and the next large
+// message gets another one.
+func TestLargeMessagesAreLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.start("b", "a")
+		links := newThrottle(1<<20, c.network.Dial)
+		c.options.Dial = links.Dial
+		a := c.start("a", "b")
+		pass(time.Second)
+		a.tellEntry("b", 1, 8<<20)
+		pass(time.Second)
+		c.network.Reset(address("b"))
+		pass(time.Minute)
+		require.Empty(t, b.messages)
+		require.Contains(t, c.log.String(), "tcp: large messages are lost")
+		a.tellEntry("b", 2, 100)
+		a.tellEntry("b", 3, 2<<20)
+		pass(5 * time.Second)
+		require.Len(t, b.messages, 2)
+		first := <-b.messages
+		require.Equal(t, raft.Index(2), first.Entries()[0].Index)
+	})
+}
+
+// Strangers get no connection for large messages once there is a key.
+func TestLargeMessagesOfStrangers(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a")
+		greet := func(proofs ...tcp.Proof) error {
+			return tcp.GreetForBulk(c.dial("a"), raft.Server{ID: "x"}, "a", proofs...)
+		}
+		require.NoError(t, greet())
+		a.SetKeys(keys(1))
+		require.ErrorContains(t, greet(), "the server is no member")
+		proofs, err := tcp.Prove(nil, "x", "a", keys(2, 1)...)
+		require.NoError(t, err)
+		require.NoError(t, greet(proofs...))
+		pass(tcp.GuestIdle + time.Second)
+		_, known, _ := a.Places()
+		require.Zero(t, known, "one on which nothing comes is closed")
+	})
+}
+
+// On real sockets, a command that takes several election timeouts on its way costs the leader
+// nothing, wherever it is proposed.
+func TestLargeCommandCostsNoLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds")
+	}
+	withAndWithoutTLS(t, func(t *testing.T, authority *authority) {
+		for tries := 1; ; tries++ { // the computer may be busy
+			before, after := largeCommand(t, authority)
+			if before == after {
+				return
+			}
+			require.Less(t, tries, 3, "the leader of term %d has lost its place, the last term is %d", before, after)
+		}
+	})
+}
+
+// largeCommand proposes a large command at the leader, and one at a follower. It returns the terms
+// before and afterwards.
+func largeCommand(t *testing.T, authority *authority) (before, after raft.Term) {
+	const rate, size, timeout = 4 << 20, 8 << 20, 600 * time.Millisecond
+	var servers []raft.Server
+	var transports []*tcp.Transport
+	for i := range 3 {
+		dialer := net.Dialer{}
+		options := tcp.Options{
+			Logger: slog.New(slog.DiscardHandler),
+			Dial: newThrottle(rate, func(ctx context.Context, address string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "tcp", address)
+			}).Dial,
+		}
+		if authority != nil {
+			options.TLS = authority.issue(string(memberNumber(i)), time.Hour)
+		}
+		transport, err := tcp.Listen("127.0.0.1:0", options)
+		require.NoError(t, err)
+		transports = append(transports, transport)
+		servers = append(servers, raft.Server{ID: memberNumber(i), Address: transport.Addr().String()})
+	}
+	nodes := make(map[raft.ServerID]*raft.Node)
+	for i, s := range servers {
+		node, err := raft.Start(raft.Config{
+			ID: s.ID, Address: s.Address, Machine: &tally{}, Storage: memory.NewStorage(), Transport: transports[i],
+			Bootstrap: servers, ElectionTimeout: timeout, Heartbeat: timeout / 10, MaxCommandBytes: size,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(t, err)
+		nodes[s.ID] = node
+		defer func() { require.NoError(t, node.Close(context.Background())) }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := nodes["a"].Propose(ctx, []byte("1"))
+	require.NoError(t, err)
+	st := nodes["a"].Status()
+	start := time.Now()
+	_, err = nodes[st.Leader].Propose(ctx, make([]byte, size))
+	require.NoError(t, err)
+	took := time.Since(start)
+	require.Greater(t, took, size/rate*time.Second)
+	for id, node := range nodes {
+		if id != st.Leader {
+			_, err = node.Propose(ctx, make([]byte, size))
+			require.NoError(t, err)
+			break
+		}
+	}
+	t.Logf("a command of %d MiB took %v at the leader, and one at a follower %v", size>>20, took, time.Since(start)-took)
+	return st.Term, nodes["a"].Status().Term
+}
