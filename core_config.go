@@ -69,6 +69,9 @@ type CoreConfig struct {
 	MaxPending int
 	// MaxAppendBytes bounds the entries in one message (256 KiB). The first entry may be larger.
 	MaxAppendBytes int
+	// LargeAppend is the size of an append in bytes above which heartbeats may overtake it
+	// (wire.LargeMessage, which transports go by).
+	LargeAppend int
 	// WindowMessages and WindowBytes bound the appends that are on their way to a peer (256, 4
 	// MiB).
 	WindowMessages, WindowBytes int
@@ -145,6 +148,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.MaxPendingBytes, "MaxPendingBytes", defaultQuotaBytes},
 		{&c.MaxPending, "MaxPending", defaultMaxPending},
 		{&c.MaxAppendBytes, "MaxAppendBytes", defaultMaxAppendBytes},
+		{&c.LargeAppend, "LargeAppend", wire.LargeMessage},
 		{&c.WindowMessages, "WindowMessages", defaultWindowMessages},
 		{&c.WindowBytes, "WindowBytes", defaultWindowBytes},
 		{&c.TailBytes, "TailBytes", defaultTailBytes},

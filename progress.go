@@ -165,12 +165,6 @@ func (p *progress) full(config *CoreConfig) bool {
 	return len(p.window) >= config.WindowMessages || p.windowBytes >= config.WindowBytes
 }
 
-// largeAppend is the size in bytes above which an append may be overtaken by heartbeats. Appends of
-// several entries are no larger, unless MaxAppendBytes is very large.
-func (c *CoreConfig) largeAppend() int {
-	return min(c.MaxAppendBytes+wire.MessageOverhead, wire.LargeMessage)
-}
-
 // room returns how many bytes of entries the window has room for, in one append. That may be less
 // than 0.
 func (p *progress) room(config *CoreConfig) int {
@@ -233,10 +227,9 @@ func (p *progress) probe(next Index) {
 	p.window, p.windowBytes, p.overtaken = p.window[:0], 0, false
 }
 
-// heartbeat notes that everything sent so far left before the heartbeat of a round. That tells
-// nothing while heartbeats overtake appends.
+// heartbeat notes that everything sent so far left before the heartbeat of a round.
 func (p *progress) heartbeat(round uint64) {
-	if p.checked == 0 && !p.overtaken {
+	if p.checked == 0 {
 		p.checked, p.checkedNext = round, p.next
 	}
 }

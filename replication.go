@@ -223,25 +223,28 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 		Previous: wire.Place{Index: p.next - 1, Term: previous}, Commit: c.log.commit, Entries: entries,
 	}.Message()
 	last := p.next - 1 + Index(len(entries))
-	p.sent(last, m.Size(), c.config.largeAppend())
+	p.sent(last, m.Size(), c.config.LargeAppend)
 	p.told = max(p.told, min(c.log.commit, last))
 	c.send(p.id, m)
 }
 
-// askBehind sends a peer an append without entries. It travels behind a large append, in the order
-// of all appends. If that one was lost, the peer refuses this one. If both were lost, the next round
-// sends another one.
+// asksBehind returns an append without entries that is to travel behind a large one, in the order of all
+// appends. If that one was lost, the peer refuses this one. If both were lost, the next round sends
+// another one.
 //
 //	appends     ──── 64 MiB ──── empty ─▶
 //	the rest    ─ heartbeat ─ heartbeat ─ heartbeat ─▶
-func (c *Core) askBehind(p *progress) {
+//
+// It returns false if no large append is on its way, so that heartbeats keep their order, or if the
+// log has forgotten where that append belongs, so that it is of no use any more.
+func (c *Core) asksBehind(p *progress) (wire.Message, bool) {
 	at := p.next - 1
 	if p.waiting {
 		at = p.probed
 	}
-	if term, known := c.log.term(at); known {
-		c.send(p.id, wire.AppendRequest{Previous: wire.Place{Index: at, Term: term}, Commit: c.log.commit}.Message())
-	}
+	term, known := c.log.term(at)
+	request := wire.AppendRequest{Previous: wire.Place{Index: at, Term: term}, Commit: c.log.commit}
+	return request.Message(), p.overtaken && known
 }
 
 // fetchedToSend sends entries that were read from the disk, unless the peer needs others by now.
@@ -302,11 +305,14 @@ func (c *Core) startRound(l *leader) {
 	lease := c.askLease(l)
 	for i := range l.peers {
 		p := &l.peers[i]
-		p.heartbeat(l.round)
+		behind, asks := c.asksBehind(p)
+		if !asks {
+			p.heartbeat(l.round)
+		}
 		p.told = max(p.told, min(c.log.commit, p.match))
 		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Round: l.round, Lease: lease}.Message())
-		if p.overtaken {
-			c.askBehind(p)
+		if asks {
+			c.send(p.id, behind)
 		}
 		if p.leaving != 0 {
 			p.farewell--

@@ -2,6 +2,8 @@ package tcp_test
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -103,7 +105,6 @@ func TestLargeMessagesHoldUpNothing(t *testing.T) {
 		for range 2 {
 			a.tellEntry("b", 1, 100)
 			a.tellEntry("b", 2, 20<<20)
-			a.tellEntry("b", 3, 100)
 			pass(100 * time.Millisecond)
 			require.Equal(t, []raft.Index{1}, appends())
 			for round := range uint64(15) {
@@ -111,6 +112,9 @@ func TestLargeMessagesHoldUpNothing(t *testing.T) {
 				pass(100 * time.Millisecond)
 				require.Equal(t, []uint64{round}, b.received())
 				pass(time.Second)
+				if round == 5 {
+					a.tellEntry("b", 3, 100)
+				}
 			}
 			require.Equal(t, 2, links.dialled(address("b")))
 			pass(5 * time.Second)
@@ -126,6 +130,20 @@ func TestLargeMessagesHoldUpNothing(t *testing.T) {
 		pass(3 * time.Second)
 		require.Equal(t, []raft.Index{5}, appends())
 		require.Equal(t, 3, links.dialled(address("b")), "it was closed meanwhile")
+	})
+}
+
+// A receipt that was asked for counts what was handled, and nothing that has come since.
+func TestReceiptsCountWhatWasHandled(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.start("a")
+		conn := c.greeted("b", "a")
+		question := tcp.Frame(nil)
+		write(t, conn, append(question, heartbeat("b", "a")...))
+		receipt := make([]byte, len(question)+8)
+		_, err := io.ReadFull(conn, receipt)
+		require.NoError(t, err)
+		require.Equal(t, uint64(len(question)), binary.LittleEndian.Uint64(receipt[len(question):]))
 	})
 }
 

@@ -66,12 +66,15 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 }
 
 // checkBounds checks the limits on what is on its way to a peer: the number of appends without an
-// answer, and the bytes of entries in one append.
+// answer, and the bytes of entries in one append. An append without entries, one with each round of
+// heartbeats, isn't counted: it travels behind a large append, to find out whether that was lost.
 func (w *World) checkBounds(i int, m *wire.Message) {
-	if m.Kind() != wire.KindAppendRequest {
+	l := &w.links[i][serverOf(m.To)]
+	asks := l.asks
+	l.asks = m.Heartbeat().Round != 0
+	if m.Kind() != wire.KindAppendRequest || asks && len(m.Entries()) == 0 {
 		return
 	}
-	l := &w.links[i][serverOf(m.To)]
 	w.checkSentOnce(i, l, m.Entries())
 	if w.servers[i].mixed || l.envelope.ToIncarnation != m.ToIncarnation { // the peer has another disk now
 		l.appends = 0 // an answer may have made room before some of them left; nobody can tell which

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // MaxServers is the greatest number of servers in a simulated cluster.
@@ -21,7 +22,7 @@ type Params struct {
 	// Settings of the cores (raft.CoreConfig).
 	Heartbeat, Election                       int64
 	MaxUncommitted, MaxUnapplied, MaxWaiting  int64
-	MaxPending, MaxAppend                     int64
+	MaxPending, MaxAppend, LargeAppend        int64
 	WindowMessages, WindowBytes, Tail, Writes int64
 	WriteBytes                                int64
 
@@ -129,7 +130,7 @@ func (p *Params) all() []param {
 		{"seed", &p.Seed}, {"servers", &p.Servers}, {"spares", &p.Spares}, {"change-time", &p.ChangeTime},
 		{"heartbeat", &p.Heartbeat}, {"election", &p.Election},
 		{"max-uncommitted", &p.MaxUncommitted}, {"max-unapplied", &p.MaxUnapplied},
-		{"max-waiting", &p.MaxWaiting}, {"max-pending", &p.MaxPending}, {"max-append", &p.MaxAppend},
+		{"max-waiting", &p.MaxWaiting}, {"max-pending", &p.MaxPending}, {"max-append", &p.MaxAppend}, {"large-append", &p.LargeAppend},
 		{"window-messages", &p.WindowMessages}, {"window-bytes", &p.WindowBytes},
 		{"tail", &p.Tail}, {"writes", &p.Writes}, {"write-bytes", &p.WriteBytes},
 		{"delay", &p.Delay}, {"jitter", &p.Jitter}, {"slow", &p.Slow}, {"delay-slow", &p.DelaySlow},
@@ -169,7 +170,7 @@ func Calm(seed uint64, servers int) Params {
 		Seed: int64(seed), Servers: int64(servers),
 		Heartbeat: 100 * ms, Election: 1000 * ms,
 		MaxUncommitted: 64 << 20, MaxUnapplied: 64 << 20, MaxWaiting: 64 << 20,
-		MaxPending: 1 << 16, MaxAppend: 256 << 10,
+		MaxPending: 1 << 16, MaxAppend: 256 << 10, LargeAppend: wire.LargeMessage,
 		WindowMessages: 256, WindowBytes: 4 << 20, Tail: 16 << 20, Writes: 1, WriteBytes: 2 << 20,
 		Delay: ms, WriteTime: ms, Keep: 500, ApplyTime: ms / 10, FetchTime: ms / 10, HoldTime: ms,
 		ClientTime: 50 * ms, Reads: 200, ClientWait: 1000 * ms, CommandSize: 32,
@@ -299,6 +300,7 @@ func (p *Params) drawClients(l luck, next func() uint64) {
 	if mix(h+8)%8 != 0 {
 		p.Keys = keysDrawn
 	}
+	p.LargeAppend = pick(mix(h+10), 1, 300, 1000, wire.LargeMessage)
 	if mix(h+5)%4 == 0 {
 		p.Older = int64(mix(h+6) & (1<<MaxServers - 1))
 	}
@@ -367,7 +369,7 @@ func (p *Params) fill() {
 func (p *Params) settings() []*int64 {
 	return []*int64{
 		&p.Heartbeat, &p.Election, &p.MaxUncommitted, &p.MaxUnapplied, &p.MaxWaiting, &p.MaxPending,
-		&p.MaxAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.WriteBytes, &p.MaxSessions, &p.SessionBytes,
+		&p.MaxAppend, &p.LargeAppend, &p.WindowMessages, &p.WindowBytes, &p.Tail, &p.Writes, &p.WriteBytes, &p.MaxSessions, &p.SessionBytes,
 		&p.SnapshotMin, &p.SnapshotFactor, &p.SnapshotRetain, &p.StreamPiece,
 	}
 }
@@ -390,7 +392,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 		Heartbeat: time.Duration(p.Heartbeat), ElectionTimeout: time.Duration(p.Election),
 		MaxUncommittedBytes: int(p.MaxUncommitted), MaxUnappliedBytes: int(p.MaxUnapplied),
 		MaxPendingBytes: int(p.MaxWaiting), MaxPending: int(p.MaxPending),
-		MaxAppendBytes: int(p.MaxAppend), WindowMessages: int(p.WindowMessages),
+		MaxAppendBytes: int(p.MaxAppend), LargeAppend: int(p.LargeAppend), WindowMessages: int(p.WindowMessages),
 		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes), MaxWriteBytes: int(p.WriteBytes),
 		SnapshotMinBytes: int(p.SnapshotMin), SnapshotFactor: int(p.SnapshotFactor), SnapshotRetainBytes: int(p.SnapshotRetain),
 	}

@@ -220,6 +220,7 @@ type link struct {
 	bag      []sentMessage
 	reached  raft.Index    // the last entry that the leader has sent
 	appends  int64         // number of appends that a leader has sent since an answer to it arrived
+	asks     bool          // the last message was a round's heartbeat: an append without entries may follow
 	lag      int64         // how much longer messages take for a while, in a timed run
 	arriving int64         // when the last message arrives that isn't reordered
 	envelope wire.Envelope // the last message that only a leader sends, without its content
