@@ -142,7 +142,7 @@ func (s *stronghold) restart(id raft.ServerID) *bastion {
 	before := s.bastions[id]
 	transport, err := tcp.Listen(before.self.Address, s.options(id))
 	require.NoError(s.t, err)
-	s.bastions[id] = &bastion{Transport: transport, self: before.self, storage: before.storage}
+	s.bastions[id] = &bastion{Transport: transport, self: before.self, storage: before.storage.Reopen()}
 	return s.start(id, nil)
 }
 
@@ -156,7 +156,10 @@ func (s *stronghold) eventually(what string, holds func() bool) {
 func (s *stronghold) some() *raft.Node {
 	s.t.Helper()
 	for _, server := range s.servers {
-		if b := s.bastions[server.ID]; b.node.Err() == nil {
+		b := s.bastions[server.ID]
+		select {
+		case <-b.node.Done():
+		default:
 			return b.node
 		}
 	}
@@ -220,10 +223,20 @@ func (s *stronghold) outsider(id raft.ServerID, keys ...wire.ClusterKey) *outsid
 		base: wire.Envelope{From: id, Cluster: s.some().Status().Cluster, FromIncarnation: 4711, FromStart: wire.NextStart(8, 15)},
 	}
 	s.t.Cleanup(func() { o.close(s.t) })
+	s.forget()
 	require.NoError(s.t, transport.Start(o.self, o.server))
 	transport.SetServers(s.servers)
 	transport.SetKeys(keys)
 	return o
+}
+
+// forget forgets what was said by outsiders, and to them.
+func (s *stronghold) forget() {
+	for _, b := range s.bastions {
+		b.mu.Lock()
+		b.received, b.sent = nil, nil
+		b.mu.Unlock()
+	}
 }
 
 // far is how much higher than the cluster's a term is that an outsider names.
@@ -307,7 +320,8 @@ func incarnationOf(st *raft.Status, id raft.ServerID) raft.Incarnation {
 }
 
 // requireUnmoved requires that nothing has come of what an outsider has said: no state, no term, no
-// leader, no members have changed, nothing was told, no server was stopped.
+// leader, no members have changed, no server was stopped, and nothing was told but what the outsider
+// has said itself. To whom knows the cluster's ID it is told that it isn't a member.
 func (o *outsider) requireUnmoved(before *raft.Status, blow wire.Message) {
 	o.s.t.Helper()
 	o.s.propose(0)
@@ -321,12 +335,22 @@ func (o *outsider) requireUnmoved(before *raft.Status, blow wire.Message) {
 		require.Equal(o.s.t, before.Members, now.Members, "%v", blow)
 		require.Empty(o.s.t, now.HandingOver, "%v", blow)
 		b.mu.Lock()
-		require.False(o.s.t, b.urged, "%v", blow)
-		for _, m := range b.sent {
-			require.Equal(o.s.t, wire.Envelope{From: m.From, To: m.To}, m.Envelope, "%v is answered by %v", blow, m)
-			require.Equal(o.s.t, wire.KindIdentityResponse, m.Kind(), "%v is answered by %v", blow, m)
-		}
+		urged, sent := b.urged, slices.Clone(b.sent)
 		b.mu.Unlock()
+		require.False(o.s.t, urged, "%v", blow)
+		for _, m := range sent {
+			echo := wire.Envelope{From: m.From, To: m.To}
+			if m.Cluster == o.base.Cluster { // the outsider has said so itself
+				echo.Cluster = m.Cluster
+			}
+			if m.ToIncarnation == o.base.FromIncarnation {
+				echo.ToIncarnation = m.ToIncarnation
+			}
+			require.Equal(o.s.t, echo, m.Envelope, "%v is answered by %v", blow, m)
+			if m.Kind() != wire.KindRemoved || o.base.Cluster != before.Cluster {
+				require.Equal(o.s.t, wire.KindIdentityResponse, m.Kind(), "%v is answered by %v", blow, m)
+			}
+		}
 	}
 }
 
