@@ -93,7 +93,8 @@ type Config struct {
 
 	// MaxCommandBytes is the size of the largest command, in bytes (1 MiB, at most
 	// wire.MaxCommandSize, which is 1 GiB). A larger command is refused with ErrTooLarge. While a
-	// large command is on its way, smaller ones wait behind it. It is at most what the Transport
+	// large command is on its way, smaller ones wait behind it, but heartbeats don't (package tcp;
+	// with other transports that depends on them). It is at most what the Transport
 	// carries in a message (its method MaxMessage) and what the Storage takes in a Write
 	// (MaxWrite), where 4 KiB are for the rest. The default is less than 1 MiB if one of them
 	// demands it.

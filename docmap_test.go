@@ -81,8 +81,11 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 }
 
 // What docs/promises.md names is there: each test, each file, and each invariant of the simulator.
+// So is each test that docs/security.md names.
 func TestPromisesAreShownBySomething(t *testing.T) {
 	table, err := os.ReadFile("docs/promises.md")
+	require.NoError(t, err)
+	threats, err := os.ReadFile("docs/security.md")
 	require.NoError(t, err)
 	invariants, err := os.ReadFile("rafttest/sim/violation.go")
 	require.NoError(t, err)
@@ -98,7 +101,7 @@ func TestPromisesAreShownBySomething(t *testing.T) {
 		}
 		return err
 	}))
-	for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(table), -1) {
+	for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(table)+string(threats), -1) {
 		require.True(t, declared[name[1]], "there is no %s", name[1])
 	}
 	for _, path := range regexp.MustCompile("`([a-z_/]+\\.go)`").FindAllStringSubmatch(string(table), -1) {

@@ -6,6 +6,7 @@
 // A server sends to another server over a connection that it has dialled itself, and receives over
 // the one that the other server has dialled: one connection for each peer and direction. Each
 // stream has a connection of its own, and so has each message that names the address where it goes.
+// Large messages have one connection for each peer and direction, while there are any.
 //
 // A connection begins with a handshake. The server that dials sends
 //
@@ -16,7 +17,7 @@
 //	           address, and the ID of the server that it means to reach, each of the three a
 //	           length (2 bytes) and that many bytes; and proofs. The purpose is 1 for messages, 2
 //	           for a stream, 3 for a single message, after which the other side closes the
-//	           connection
+//	           connection, 4 for large messages
 //
 // and the server that was dialled answers
 //
@@ -33,10 +34,11 @@
 // All numbers are little-endian. A frame without a body ends a stream. A connection that ends
 // without it has broken the stream.
 //
-// On a connection for messages, a frame whose body begins with a byte 0 brings new proofs, which
+// On a connection for messages, large ones too, a frame whose body begins with a byte 0 brings new proofs, which
 // follow that byte. They take the place of the earlier ones. A frame without a body is a question. The other side answers with a
 // receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the
-// handshake it has read. It also sends a receipt when it has read 64 KiB since the last one.
+// handshake it has read. All messages in them were handled. It also sends a receipt when it has
+// read 64 KiB since the last one.
 // Nothing else flows in that direction. A connection on which anything else arrives is closed.
 //
 // # Who belongs to the cluster
@@ -72,6 +74,15 @@
 // port can claim to be a member. With TLS, servers demand version 1.3 of each other, whose sessions
 // always export.
 //
+// # Large messages
+//
+// An append or a forward to a member that is larger than wire.LargeMessage travels on a connection
+// of its own. So the heartbeats, votes and answers that are sent after it overtake it, also where it
+// takes longer than an election timeout. Until the other side has read it, appends and forwards
+// follow it on that connection, so that they keep their order. The connection is dialled when there
+// is a large message, and closed when there was none for 10 s. If it breaks, what it carried is
+// lost.
+//
 // # A server that is gone without a word
 //
 // When a host loses its power, or a network drops everything, no packet says so. TCP notices after
@@ -98,6 +109,8 @@
 //	until the hello has come         Options.DialTimeout        512
 //	messages of a member             never (keep-alive)         1 for each member
 //	messages of a guest              30 s without a message     64 guests
+//	large messages                   30 s without a byte        1 for each member or guest; none for
+//	                                                            strangers from the first key on
 //	a single message                 Options.WriteTimeout       as a guest
 //	a stream, before its first byte  Options.DialTimeout        8 for each member,
 //	a stream, later                  30 s without a byte        16 for all guests
@@ -140,7 +153,7 @@
 // A member's message may have up to Options.MaxFrame, so the connection of a member holds that much
 // at most, and twice as much while it grows. A stranger's message may have 512 KiB; one stranger at
 // a time may send a larger one, and gets 30 s for it and 30 s more for each 4 MiB. So all strangers
-// together hold 64 times 576 KiB and one message of MaxFrame, and all connections without a hello
+// together hold 128 times 576 KiB and one message of MaxFrame, and all connections without a hello
 // hold 4 MiB.
 //
 // # The log, and functions of the user's
@@ -165,6 +178,7 @@
 //	receive    one for each accepted connection; reads it and calls the Handler.
 //	send       one for each peer; dials, and writes what is queued. Ends when the peer is
 //	           forgotten.
+//	bulk       one for each peer that large messages go to, while there are any; does the same.
 //	log        one while there is something to be logged; calls the Logger.
 //	ask        one for each message that names its address; dials, and ends when the message was
 //	           received.

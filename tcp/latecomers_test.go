@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A member that was away while all others were replaced doesn't know its new leader. It is reached
@@ -61,11 +62,48 @@ func TestRemovedMemberIsToldSo(t *testing.T) {
 func TestServerThatWaitsToBeAdded(t *testing.T) {
 	withAndWithoutTLS(t, func(t *testing.T, authority *authority) {
 		s := newStronghold(t, authority)
+		s.addedBy = []raft.ServerID{"a", "b", "c"}
 		added := s.add("d")
 		s.propose(1)
 		want := s.some().Status().Commit
 		s.eventually("it has everything", func() bool { return added.node.Status().Applied >= want && len(added.known()) > 0 })
 		require.Contains(t, s.bastions["a"].known(), added.known()[0])
 		s.outsider("stranger").storm()
+	})
+}
+
+// A server that waits to be added belongs to whoever comes first, unless it was told who may add it.
+func TestWaitingServerIsTaken(t *testing.T) {
+	withAndWithoutTLS(t, func(t *testing.T, authority *authority) {
+		s := newStronghold(t, authority)
+		for id, addedBy := range map[raft.ServerID][]raft.ServerID{"e": nil, "d": {"a", "b", "c"}} {
+			s.addedBy = addedBy
+			waiting := s.listen(id)
+			s.start(id, nil)
+			saved, err := waiting.storage.Load()
+			require.NoError(t, err)
+			o := s.outsider("stranger")
+			o.SetServers([]raft.Server{waiting.self})
+			claims := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{
+				{Server: o.self, Role: raft.Voter, Incarnation: 4711}, {Server: waiting.self, Role: raft.Voter, Incarnation: saved.State.Incarnation},
+			}}
+			first := raft.Entry{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &claims)}
+			heard := func() bool {
+				o.Send(wire.AppendRequest{Entries: []raft.Entry{first}, Commit: 1}.Message().In(wire.Envelope{
+					From: "stranger", To: id, Cluster: claims.Cluster, Term: 1, FromIncarnation: 4711, ToIncarnation: saved.State.Incarnation,
+				}))
+				waiting.mu.Lock()
+				defer waiting.mu.Unlock()
+				return len(waiting.received) > 0
+			}
+			s.eventually("it is heard", heard)
+			if addedBy == nil {
+				s.eventually("it has joined", func() bool { heard(); return waiting.node.Status().Cluster == claims.Cluster })
+				continue
+			}
+			require.Zero(t, waiting.node.Status().Cluster)
+			s.change(func(ctx context.Context, at *raft.Node) (raft.Index, error) { return at.AddServer(ctx, waiting.self) })
+			require.Equal(t, s.some().Status().Cluster, waiting.node.Status().Cluster)
+		}
 	})
 }

@@ -48,7 +48,8 @@ type Options struct {
 
 	// QueueBytes and QueueMessages bound the messages that wait to be sent to one server: their
 	// bytes and their number, each from 1 to 1<<30 (16 MiB, 8,192). Messages with entries may use
-	// seven eighths of either. An empty queue takes any message that MaxFrame allows.
+	// seven eighths of either. An empty queue takes any message that MaxFrame allows. Large
+	// messages wait in a queue of their own, with the same bounds.
 	QueueBytes, QueueMessages int
 
 	// DialTimeout bounds the time until the end of the handshake: from dialling on one side, from

@@ -25,6 +25,7 @@ type stronghold struct {
 	servers   []raft.Server
 	bastions  map[raft.ServerID]*bastion
 	value     int // what the state machines have added up
+	addedBy   []raft.ServerID
 }
 
 // A bastion is one server of it.
@@ -101,7 +102,7 @@ func (s *stronghold) start(id raft.ServerID, bootstrap []raft.Server) *bastion {
 	s.t.Helper()
 	b := s.bastions[id]
 	config := raft.Config{
-		ID: id, Address: b.self.Address, Machine: &tally{}, Storage: b.storage, Transport: b, Bootstrap: bootstrap,
+		ID: id, Address: b.self.Address, Machine: &tally{}, Storage: b.storage, Transport: b, Bootstrap: bootstrap, AddedBy: s.addedBy,
 		ElectionTimeout: 500 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
 		Logger: slog.New(slog.DiscardHandler),
 		Trace: &raft.Trace{
