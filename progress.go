@@ -224,7 +224,8 @@ func (p *progress) acknowledge(match Index) {
 func (p *progress) probe(next Index) {
 	p.next = max(next, p.match+1)
 	p.replicating, p.waiting, p.checked = false, false, 0
-	p.window, p.windowBytes, p.overtaken = p.window[:0], 0, false
+	p.window, p.windowBytes = p.window[:0], 0
+	p.overtaken = false
 }
 
 // heartbeat notes that everything sent so far left before the heartbeat of a round.
