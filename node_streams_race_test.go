@@ -207,85 +207,120 @@ func TestStreamsRace(t *testing.T) {
 		all.halfOpen, all.broken, all.replaced, all.refused, all.received)
 }
 
+// A race is one such run.
+type race struct {
+	*cluster
+	misfortune *misfortune
+	nodesMu    sync.Mutex // guards the nodes
+	clients    sync.WaitGroup
+	// acknowledged are the commands of the client at each server, in order.
+	acknowledged map[raft.ServerID][]string
+}
+
 // raceStreams performs one such run.
 func raceStreams(t *testing.T, m *misfortune, seed uint64) {
-	c := newCluster(t, 3, memory.Faults{MaxDelay: 20 * time.Millisecond})
+	c := newCluster(t, 3, memory.Faults{})
 	c.network = memory.NewNetwork(memory.Options{Seed: seed, Faults: memory.Faults{MaxDelay: 20 * time.Millisecond, Loss: float64(seed%3) / 50}})
 	c.adjust = func(config *raft.Config) {
 		config.SnapshotMinBytes, config.SnapshotFactor, config.SnapshotRetainBytes = 500, 1, 4000
 		config.Storage = &sluggish{c.disks[config.ID], m}
 		config.Transport = &treacherous{config.Transport, m}
-		config.Trace = &raft.Trace{Snapshot: func(s raft.SnapshotTrace) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			switch {
-			case s.Kind != "received":
-			case s.Err == nil:
-				m.received++
-			case strings.Contains(s.Err.Error(), "are stored"):
-				m.astray = s.Err
-			}
-		}}
+		config.Trace = &raft.Trace{Snapshot: m.told}
 	}
-	var mu sync.Mutex // guards the nodes
+	r := &race{cluster: c, misfortune: m, acknowledged: map[raft.ServerID][]string{}}
 	for _, id := range c.ids {
 		c.start(id)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	acknowledged := make([][]string, len(c.ids)) // by server
-	for i, id := range c.ids {
-		clients.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				mu.Lock()
-				node := c.nodes[id]
-				mu.Unlock()
-				command := fmt.Sprint(id, n, strings.Repeat(" more", m.below(100)))
-				within, cancel := context.WithTimeout(ctx, 3*electionTimeout)
-				if _, err := node.Propose(within, []byte(command)); err == nil {
-					acknowledged[i] = append(acknowledged[i], command)
-				}
-				cancel()
-				time.Sleep(electionTimeout / 20)
-			}
+	var mu sync.Mutex
+	for _, id := range c.ids {
+		r.clients.Go(func() {
+			commands := r.work(ctx, id)
+			mu.Lock()
+			defer mu.Unlock()
+			r.acknowledged[id] = commands
 		})
 	}
-	clients.Go(func() { // an operator who wants a snapshot again and again
-		for ctx.Err() == nil {
-			mu.Lock()
-			node := c.nodes[c.ids[m.below(len(c.ids))]]
-			mu.Unlock()
-			within, cancel := context.WithTimeout(ctx, electionTimeout)
-			_, _ = node.Snapshot(within) // it may fail: the server is in trouble
-			cancel()
-			time.Sleep(electionTimeout / 5)
-		}
-	})
+	r.clients.Go(func() { r.takeSnapshots(ctx) })
 	for range 8 {
-		id := c.ids[m.below(len(c.ids))]
-		if m.below(2) == 0 {
-			c.network.Isolate(id)
-			m.wait(10 * electionTimeout)
-			c.network.Heal()
-		} else {
-			c.close(id)
-			m.wait(10 * electionTimeout)
-			mu.Lock()
-			c.start(id)
-			mu.Unlock()
-		}
-		m.wait(10 * electionTimeout)
+		r.suffer(c.ids[m.below(len(c.ids))])
 	}
 	m.mu.Lock()
 	m.over = true
 	m.mu.Unlock()
 	stop()
-	clients.Wait()
-	for _, id := range c.ids {
-		require.NoError(t, c.nodes[id].Read(within(t, 100*electionTimeout)), "at %s", id)
+	r.clients.Wait()
+	r.settle()
+}
+
+// told notes what a node tells about a snapshot.
+func (m *misfortune) told(s raft.SnapshotTrace) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case s.Kind != "received":
+	case s.Err == nil:
+		m.received++
+	case strings.Contains(s.Err.Error(), "are stored"):
+		m.astray = s.Err
 	}
-	want := c.machines["a"].applied()
-	for _, commands := range acknowledged {
+}
+
+// node returns a node. Another may have taken its place soon.
+func (r *race) node(id raft.ServerID) *raft.Node {
+	r.nodesMu.Lock()
+	defer r.nodesMu.Unlock()
+	return r.nodes[id]
+}
+
+// work proposes one command after the other at a server, and returns those that were acknowledged.
+func (r *race) work(ctx context.Context, id raft.ServerID) (acknowledged []string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		command := fmt.Sprint(id, n, strings.Repeat(" more", r.misfortune.below(100)))
+		within, cancel := context.WithTimeout(ctx, 3*electionTimeout)
+		if _, err := r.node(id).Propose(within, []byte(command)); err == nil {
+			acknowledged = append(acknowledged, command)
+		}
+		cancel()
+		time.Sleep(electionTimeout / 20)
+	}
+	return acknowledged
+}
+
+// takeSnapshots is an operator who wants a snapshot again and again.
+func (r *race) takeSnapshots(ctx context.Context) {
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, electionTimeout)
+		_, _ = r.node(r.ids[r.misfortune.below(len(r.ids))]).Snapshot(within) // it may fail: the server is in trouble
+		cancel()
+		time.Sleep(electionTimeout / 5)
+	}
+}
+
+// suffer cuts a server off, or stops it, for a while.
+func (r *race) suffer(id raft.ServerID) {
+	if r.misfortune.below(2) == 0 {
+		r.network.Isolate(id)
+		r.misfortune.wait(10 * electionTimeout)
+		r.network.Heal()
+	} else {
+		r.close(id)
+		r.misfortune.wait(10 * electionTimeout)
+		r.nodesMu.Lock()
+		r.start(id)
+		r.nodesMu.Unlock()
+	}
+	r.misfortune.wait(10 * electionTimeout)
+}
+
+// settle demands that all is well in the end.
+func (r *race) settle() {
+	t := r.t
+	for _, id := range r.ids {
+		require.NoError(t, r.nodes[id].Read(within(t, 100*electionTimeout)), "at %s", id)
+	}
+	want := r.machines["a"].applied()
+	for _, commands := range r.acknowledged {
 		next := 0
 		for _, command := range want {
 			if next < len(commands) && command == commands[next] {
@@ -294,15 +329,15 @@ func raceStreams(t *testing.T, m *misfortune, seed uint64) {
 		}
 		require.Equal(t, len(commands), next, "every acknowledged command was applied, in order")
 	}
-	for _, id := range c.ids {
-		require.NoError(t, c.nodes[id].Err())
-		require.Equal(t, want, c.machines[id].applied(), "at %s", id)
+	for _, id := range r.ids {
+		require.NoError(t, r.nodes[id].Err())
+		require.Equal(t, want, r.machines[id].applied(), "at %s", id)
 	}
 	time.Sleep(20 * electionTimeout) // what is under way comes to its end
-	require.NoError(t, m.astray)
-	require.Zero(t, m.unfinished, "snapshots that are neither stored nor given up")
-	for _, id := range c.ids {
-		c.close(id)
+	require.NoError(t, r.misfortune.astray)
+	require.Zero(t, r.misfortune.unfinished, "snapshots that are neither stored nor given up")
+	for _, id := range r.ids {
+		r.close(id)
 	}
 }
 

@@ -76,10 +76,9 @@ func (w *World) planLanes(i int) {
 	}
 }
 
-// takes returns how long something takes. Without faults it takes no longer than a tenth of a
-// heartbeat, unless it would leave the cluster room for its work anyway (Params.room).
+// takes returns how long something takes. In a hurry it takes no longer than a tenth of a heartbeat.
 func (w *World) takes(what, i int, mean int64) int64 {
-	if w.calm && !w.params.room() {
+	if w.hurries() {
 		mean = min(mean, w.params.Heartbeat/20)
 	}
 	return spread(w.next(what, i), mean)
@@ -254,7 +253,7 @@ func (w *World) transmit(m *wire.Message, l *link, from, to int, number uint64) 
 	h := w.luck.draw(luckNetwork, from, to, l.sent)
 	delay, copies := p.Delay+below(h, p.Jitter+1)+l.lag, int8(1)
 	reordered := false
-	if w.calm && !p.room() {
+	if w.hurries() {
 		delay = min(delay, p.Heartbeat/20)
 	}
 	if !w.calm {
