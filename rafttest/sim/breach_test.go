@@ -133,6 +133,29 @@ var breaches = map[string][]breach{
 	OwnAnswers: {func(w *World, lead, _ int) {
 		w.checkOwn(lead, &operation{op: OpPropose, data: w.ops[1].data}, &raft.Answer{Index: w.ops[1].index, Result: []byte("another")})
 	}},
+	Strangers: {func(w *World, lead, _ int) {
+		asked := wire.IdentityRequest{}.Message().In(wire.Envelope{From: outsider})
+		w.checkTold(lead, &asked, []wire.Message{wire.IdentityResponse{}.Message().In(wire.Envelope{To: outsider, FromIncarnation: 1})})
+	}},
+	LeadersHeard: {func(w *World, lead, other int) {
+		w.keyed(wire.ClusterKey{1})
+		s := &w.servers[other]
+		s.keys, s.known = []wire.ClusterKey{{1}}, [MaxServers]string{}
+		m := w.says(lead, other, wire.Heartbeat{})
+		m.Cluster = s.disk.state.Cluster
+		w.marked(s, &m)
+	}},
+	KeysStayInside: {func(w *World, lead, _ int) {
+		index := w.keyed(wire.ClusterKey{1})
+		call := &wire.Call{Kind: wire.CallRemove, Members: []raft.Member{{Server: raft.Server{ID: "9"}}}}
+		w.checkChanged(lead, &operation{index: index, call: call}, &raft.Answer{Index: index})
+	}},
+	NoContradiction: {func(w *World, lead, other int) {
+		m := w.says(lead, other, wire.VoteRequest{})
+		m.Term = 1 << 62
+		w.servers[other].core.Receive(w.local(&w.servers[other]), m)
+		w.checkRefused(other, false)
+	}},
 	NoFalseAlarm: {func(w *World, _, other int) {
 		w.servers[other].status.noticed = true
 		w.checkAlarm(other)
@@ -324,6 +347,16 @@ var unbroken = map[string]string{
 func (w *World) says(from, to int, body interface{ Message() wire.Message }) wire.Message {
 	s := &w.servers[from]
 	return body.Message().In(wire.Envelope{From: s.id, To: w.servers[to].id, Term: s.status.term})
+}
+
+// keyed gives the last committed configuration a key that a removed server knows, and returns the
+// index of that configuration.
+func (w *World) keyed(key wire.ClusterKey) raft.Index {
+	last := &w.ghost.configurations[len(w.ghost.configurations)-1]
+	configuration := *last.configuration
+	configuration.Keys, configuration.KeyOutworn = []wire.ClusterKey{key}, true
+	last.configuration = &configuration
+	return last.index
 }
 
 // command1 returns the entry of operation 1.
