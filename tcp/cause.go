@@ -8,20 +8,13 @@ import (
 	"net"
 	"reflect"
 	"runtime/debug"
-	"strings"
+	"slices"
 	"syscall"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/logbook"
 	"github.com/e17579a5/raft/wire"
 )
-
-// A cause is what tells lines of the log apart. The text of an error plays no part: it may hold a
-// time, a port or what the other side has sent, so that every line would be new.
-type cause struct {
-	text  string
-	about raft.ServerID
-	kind  string // of the error
-}
 
 // kinds are the errors that are told apart although their types are the same.
 var kinds = []error{
@@ -34,52 +27,27 @@ var ways = []error{
 	io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, errNothingSaid,
 }
 
-// maxKind bounds how much of an error is looked at: the errors that it wraps.
-const maxKind = 16
-
-// kindOf returns what an error has in common with others of its kind: the types of the errors that
-// it wraps, and their values where these are numbers.
+// kindOf returns what an error has in common with others of its kind.
 func kindOf(err error) string {
-	var kind strings.Builder
-	looking := guard("an error", func() error {
-		for _, way := range ways {
-			if errors.Is(err, way) {
-				kind.WriteString("broken")
-				return nil
-			}
-		}
-		for next := []error{err}; len(next) > 0 && kind.Len() < maxKind*40; next = next[1:] {
-			err := next[0]
-			if err == nil {
-				continue
-			}
-			fmt.Fprintf(&kind, "%T", err)
-			switch e := err.(type) {
-			case interface{ Unwrap() []error }:
-				next = append(next, e.Unwrap()...)
-			case interface{ Unwrap() error }:
-				next = append(next, e.Unwrap())
-			case x509.CertificateInvalidError:
-				fmt.Fprint(&kind, int(e.Reason))
-			}
-			if v := reflect.ValueOf(err); v.CanInt() {
-				fmt.Fprint(&kind, v.Int())
-			} else if v.CanUint() {
-				fmt.Fprint(&kind, v.Uint())
-			}
-			for i, known := range kinds {
-				if sameError(err, known) {
-					fmt.Fprint(&kind, "#", i)
-				}
-			}
-			kind.WriteByte(' ')
-		}
+	broken := false
+	_ = guard("an error", func() error { // which may be the user's
+		broken = slices.ContainsFunc(ways, func(way error) bool { return errors.Is(err, way) })
 		return nil
 	})
-	if looking != nil {
-		return "an error that panics"
+	if broken {
+		return "broken"
 	}
-	return kind.String()
+	return logbook.Kind(err, func(err error) (more string) {
+		if e, ok := err.(x509.CertificateInvalidError); ok {
+			more = fmt.Sprint(int(e.Reason))
+		}
+		for i, known := range kinds {
+			if sameError(err, known) {
+				more += fmt.Sprint("#", i)
+			}
+		}
+		return more
+	})
 }
 
 // sameError compares without a panic: an error need not be of a type that can be compared.

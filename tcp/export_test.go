@@ -94,8 +94,6 @@ func (t *Transport) Places() (handshakes, peers, streams int) {
 func (t *Transport) AtRest() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.log.mu.Lock()
-	defer t.log.mu.Unlock()
 	conns := 0
 	for _, lent := range t.conns {
 		if !lent {
@@ -104,14 +102,14 @@ func (t *Transport) AtRest() error {
 	}
 	for what, left := range map[string]int{
 		"handshakes": len(t.newcomers), "peers": len(t.peers), "connections": conns, "streams": len(t.arrivals),
-		"messages of their own": len(t.asking), "attempts": len(t.attempts), "lines of the log": len(t.log.lines), "remarks": len(t.log.seen),
+		"messages of their own": len(t.asking), "attempts": len(t.attempts),
 	} {
 		if left != 0 {
 			return fmt.Errorf("%d %s are left", left, what)
 		}
 	}
-	if t.large != nil || t.log.writing != nil {
-		return errors.New("a large frame, or a goroutine of the log, is left")
+	if t.large != nil || !t.log.book.AtRest() {
+		return errors.New("a large frame, or something of the log, is left")
 	}
 	return nil
 }

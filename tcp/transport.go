@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/logbook"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -22,6 +23,9 @@ type Transport struct {
 	identity *identity
 	listener net.Listener
 
+	// dialsOtherwise says that Options.Dial takes the place of TCP.
+	dialsOtherwise bool
+
 	// Close ends ctx, and thereby every attempt to connect.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -29,10 +33,10 @@ type Transport struct {
 	// call a function of the user's. It grows only under mu, and only while closed isn't set.
 	running sync.WaitGroup
 
-	// Start sets self, handler and log.node before it starts a goroutine that uses them.
+	// Start sets self, handler and log.book.Attrs before it starts a goroutine that uses them.
 	self    raft.Server
 	handler raft.Handler
-	log     logbook
+	log     log
 
 	// mu is locked before the mutex of a peer.
 	mu      sync.RWMutex
@@ -60,6 +64,7 @@ var _ raft.Transport = (*Transport)(nil)
 // here, and so is an option that is wrong: that error wraps raft.ErrConfig. A transport that isn't
 // started must be closed.
 func Listen(address string, options Options) (*Transport, error) {
+	dialsOtherwise := options.Dial != nil
 	options, err := options.withDefaults()
 	if err != nil {
 		return nil, err
@@ -78,7 +83,7 @@ func Listen(address string, options Options) (*Transport, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Transport{
-		options: options, identity: identity, listener: listener, log: logbook{logger: options.Logger},
+		options: options, dialsOtherwise: dialsOtherwise, identity: identity, listener: listener, log: log{logbook.New(options.Logger)},
 		ctx: ctx, cancel: cancel,
 		peers: make(map[raft.ServerID]*peer), conns: make(map[net.Conn]bool),
 		attempts: make(map[string]int), asking: make(map[raft.Server]bool), arrivals: make(map[*arrival]struct{}), expected: make(map[raft.ServerID]time.Time),
@@ -116,7 +121,7 @@ func (t *Transport) Start(self raft.Server, handler raft.Handler) error {
 	}
 	t.started = true
 	t.self, t.handler = self, handler
-	t.log.node = string(self.ID)
+	t.log.book.Attrs = []slog.Attr{slog.String("node", string(self.ID))}
 	t.running.Go(t.accept)
 	return nil
 }
@@ -200,7 +205,7 @@ func (t *Transport) Close() error {
 	patience := time.NewTimer(closePatience)
 	defer patience.Stop()
 	t.awaitAttempts(patience.C)
-	t.log.close(patience.C)
+	t.log.book.Close(patience.C)
 	return err
 }
 

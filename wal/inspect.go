@@ -114,8 +114,8 @@ var ErrNoLog = errors.New("wal: no log there")
 // Inspect reads the log in a directory exactly as Open does, and changes nothing: it repairs,
 // removes and creates nothing, and needs no right to write. It tells a torn write from damage by
 // the same code as Open. It reads every snapshot and every entry, and calls visit, if that isn't
-// nil, with each record in order; an error of visit ends it. Of the options, only FS and Logger
-// matter.
+// nil, with each record in order; an error of visit ends it. Of the options, only FS matters:
+// nothing is logged, since the report says it.
 //
 // The log must not be in use, because a record that is being written can't be told from a damaged
 // one. While somebody has the log open, the error is raft.ErrLocked. While Inspect reads, Open

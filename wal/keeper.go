@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
 )
@@ -87,7 +88,7 @@ func (l *Log) tryMark() bool {
 		return true
 	}
 	if err := l.writeMark(); err != nil {
-		l.options.Logger.Error("wal: mark not written", "dir", l.dir, "error", err)
+		l.tell(slog.LevelError, "wal: mark not written", err)
 	}
 	return true
 }
@@ -123,16 +124,16 @@ func (l *Log) tidy() {
 		// Removing comes first: the segment behind the removed one may then become the spare.
 		removing, err := l.removeGarbage()
 		if err != nil {
-			l.options.Logger.Warn("wal: old segment not removed", "dir", l.dir, "error", err)
+			l.tell(slog.LevelWarn, "wal: old segment not removed", err)
 			return
 		}
 		filling, err := l.fillSpare()
 		if err != nil {
-			l.options.Logger.Warn("wal: next segment not prepared", "dir", l.dir, "error", err)
+			l.tell(slog.LevelWarn, "wal: next segment not prepared", err)
 			return
 		}
 		if err := l.sweepSnapshots(); err != nil {
-			l.options.Logger.Warn("wal: old snapshot not removed", "dir", l.dir, "error", err)
+			l.tell(slog.LevelWarn, "wal: old snapshot not removed", err)
 			return
 		}
 		if !filling && !removing {

@@ -3,10 +3,13 @@ package wal
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/logbook"
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
@@ -19,7 +22,8 @@ type Log struct {
 	salt    uint64
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
-	saved   raft.Saved // what Load returns
+	saved   raft.Saved    // what Load returns
+	book    *logbook.Book // nil when nothing is logged
 
 	// Whoever writes holds busy, by sending to it: Write, a mark, Close. It guards the fields from
 	// here to wakeAt.
@@ -118,7 +122,44 @@ func (l *Log) Close() error {
 	if e := l.lock.Close(); err == nil {
 		err = e
 	}
+	l.closeBook()
 	return err
+}
+
+// Trouble returns the error with which the next Write will fail, because something failed that no
+// caller was waiting for: the mark that proves that the last batch was synced. It is nil while
+// writes go on, and after Close.
+func (l *Log) Trouble() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	return l.failed
+}
+
+// tell logs a problem that is no error of a call.
+func (l *Log) tell(level slog.Level, text string, err error, attrs ...slog.Attr) {
+	if l.book == nil {
+		return
+	}
+	l.book.Put(logbook.Line{
+		Level: level, Text: text, Attrs: append(attrs, slog.Any("error", err)), Kind: logbook.Kind(err, nil),
+	})
+}
+
+// indexAttr names an index in the log's lines.
+func indexAttr(name string, index raft.Index) slog.Attr { return slog.Uint64(name, uint64(index)) }
+
+// closeBook waits until the lines that were told are written, or for a Logger that blocks up to
+// logbook.Patience.
+func (l *Log) closeBook() {
+	if l.book == nil {
+		return
+	}
+	patience := time.NewTimer(logbook.Patience)
+	defer patience.Stop()
+	l.book.Close(patience.C)
 }
 
 // closeFiles closes the files, which nobody uses any more. Errors don't matter here: everything

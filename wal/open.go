@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/logbook"
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
@@ -31,6 +33,9 @@ func Open(dir string, options Options) (*Log, error) {
 	l.spare = make(chan *spare, 1)
 	l.drained = make(chan struct{})
 	l.snapshots.files = make(map[vfs.File]struct{})
+	if !options.Inline {
+		l.book = logbook.New(options.Logger, slog.String("dir", dir))
+	}
 	if err := l.fs.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
@@ -47,6 +52,7 @@ func Open(dir string, options Options) (*Log, error) {
 		}
 		l.closeFiles()
 		l.lock.Close()
+		l.closeBook()
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
 	l.keeper.start(l)
@@ -210,15 +216,15 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 		return stale, nil
 	}
 	if len(l.snapshots.stored) == 0 {
-		l.options.Logger.Error("wal: snapshot damaged, and there is no other", "dir", l.dir, "error", damage, "index", current.meta.Index)
+		l.tell(slog.LevelError, "wal: snapshot damaged, and there is no other", damage, indexAttr("index", current.meta.Index))
 		l.saved.SnapshotDamage = damage
 		return nil, nil
 	}
 	fallback := slices.MaxFunc(l.snapshots.stored, func(a, b snapshotRef) int {
 		return cmp.Compare(a.meta.Index, b.meta.Index)
 	})
-	l.options.Logger.Error("wal: snapshot damaged, an older one is used", "dir", l.dir,
-		"error", damage, "index", current.meta.Index, "older", fallback.meta.Index)
+	l.tell(slog.LevelError, "wal: snapshot damaged, an older one is used", damage,
+		indexAttr("index", current.meta.Index), indexAttr("older", fallback.meta.Index))
 	l.contents.snapshot = fallback
 	return nil, nil
 }
@@ -306,7 +312,7 @@ func (l *Log) settle(r *replay) error {
 		// guards against one case: a batch that was cut off shows up again behind the same bytes.
 		// Such a batch can only stand behind the head of the next segment: the two were written
 		// together, and torn apart. But for the next segment there was no room either.
-		l.options.Logger.Error("wal: no room for another segment", "dir", l.dir, "error", err)
+		l.tell(slog.LevelError, "wal: no room for another segment", err)
 		return nil
 	}
 	if err != nil {

@@ -34,7 +34,9 @@ type Options struct {
 	FS vfs.FS
 
 	// Logger gets problems that aren't errors of a call: for example, that the disk has no room to
-	// preallocate. With nil, nothing is logged.
+	// preallocate. One that repeats gets one line a minute. nil stands for slog.Default(). The
+	// Logger is called in a goroutine of its own: one that blocks or panics holds up and ends
+	// nothing. Close waits for it up to a second.
 	Logger *slog.Logger
 
 	// Salt tells the records of one log from those of another; 0 stands for a random number. It
@@ -43,7 +45,8 @@ type Options struct {
 
 	// Inline makes the log work without a goroutine and without a clock, so that it is
 	// deterministic. The work that is otherwise done in the background, preallocating and removing
-	// files, is then done within Write. Marks are written by Close and Mark alone.
+	// files, is then done within Write. Marks are written by Close and Mark alone. Nothing is
+	// logged.
 	Inline bool
 }
 
@@ -66,7 +69,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.FS = vfs.OS
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	for o.Salt == 0 {
 		var b [8]byte

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wal/vfs"
@@ -295,7 +296,7 @@ func (w *snapshotWriter) Abort() error {
 // remove removes a file that nobody needs. If the file stays, the next Open removes it.
 func (w *snapshotWriter) remove(name string) {
 	if err := w.log.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.log.options.Logger.Warn("wal: snapshot not removed", "file", name, "error", err)
+		w.log.tell(slog.LevelWarn, "wal: snapshot not removed", err, slog.String("file", name))
 	}
 }
 
