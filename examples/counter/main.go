@@ -110,11 +110,22 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 	}
 	go func() { failed <- server.Serve(listener) }()
 	go func() { <-node.Done(); failed <- node.Err() }()
-	return func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
-		defer cancel()
-		return errors.Join(node.Close(ctx), server.Shutdown(ctx)) // Close ends the calls that requests wait for
-	}, nil
+	return func() error { return stopServer(server, node, o.timeout) }, nil
+}
+
+// stopServer takes no more requests, lets those that are under way come to their end, and closes the
+// node after that. The other way round, their clients would be told that the outcome is unknown. A
+// request that takes longer than the timeout is broken off.
+func stopServer(server *http.Server, node *raft.Node, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if ctx.Err() != nil {
+		err = server.Close()
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return errors.Join(err, node.Close(ctx))
 }
 
 // tls returns what the server proves itself with to the others, and checks them by. It is nil

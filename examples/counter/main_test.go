@@ -59,7 +59,7 @@ func TestRunKeepsItsData(t *testing.T) {
 	serve := func(ctx context.Context, address string, out io.Writer) error {
 		return run(ctx, []string{"-id", "a", "-peers", "a=" + address, "-http", "127.0.0.1:0", "-data", data}, out)
 	}
-	require.ErrorContains(t, serve(ctx, ":0", io.Discard), "the stored address is 127.0.0.1:0, not :0")
+	require.ErrorContains(t, serve(ctx, "localhost:0", io.Discard), "the stored address is 127.0.0.1:0, not localhost:0")
 
 	running, stop := context.WithCancel(ctx)
 	out, in := io.Pipe()
