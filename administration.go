@@ -184,6 +184,12 @@ func (c *Core) callEnded(number uint64, outcome callOutcome) {
 	switch outcome.refusal {
 	case 0:
 		c.answerCall(number, outcome.index, nil)
+	case wire.RefusedUnreachable:
+		err := refused(outcome.refusal, outcome.about)
+		if outcome.about == c.leaderID() { // a leader doesn't look for itself
+			err = fmt.Errorf("%w, which leads and has another address", err)
+		}
+		c.answerCall(number, 0, notApplied(err))
 	case wire.RefusedHalfway:
 		c.answerCall(number, 0, outcomeUnknown(refused(outcome.refusal, outcome.about)))
 	default:

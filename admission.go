@@ -1,6 +1,10 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // Admission is the front door of every message. A message that isn't admitted touches neither term,
 // nor log, nor role. A message must be well formed. It must come from this server's cluster, or
@@ -59,6 +63,8 @@ func (c *Core) admit(m *wire.Message) bool {
 		if m.ToIncarnation != c.state.Incarnation {
 			if m.ToIncarnation != 0 {
 				c.takenForAnother(m)
+			} else {
+				c.foundedWithout(m)
 			}
 			return false
 		}
@@ -69,7 +75,17 @@ func (c *Core) admit(m *wire.Message) bool {
 	if c.leaderID() == "" && c.trouble == nil {
 		c.trouble = ErrOtherCluster // a server that hears its leader has no trouble
 	}
+	if m.Kind() == wire.KindPreVoteRequest && c.continues(m.Cluster) {
+		c.send(m.From, wire.PreVoteResponse{}.Message()) // so that it hears of this cluster
+	}
 	return false
+}
+
+// continues says whether this cluster was made of another one by a recovery, as far as the log
+// says. A member of that one, which was left behind, asks in vain for votes of the servers that are
+// here now.
+func (c *Core) continues(cluster ClusterID) bool {
+	return slices.ContainsFunc(c.log.configurations, func(p placedConfiguration) bool { return p.configuration.Recovered == cluster })
 }
 
 // takenForAnother notes that the cluster knows this server with another disk, and tells a leader

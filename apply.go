@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/e17579a5/raft/wire"
@@ -64,7 +65,7 @@ func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) 
 	a.known = applied == 0
 	if len(beside) > 0 {
 		if err := a.restoreState(beside); err != nil {
-			return fmt.Errorf("raft: decode the bytes that Durable.Load returned: %w", err)
+			return because(errors.New("raft: decode the bytes that Durable.Load returned"), err)
 		}
 	}
 	a.durable, a.last = durable, applied
@@ -83,7 +84,7 @@ func (a *Applier) save() error {
 	}
 	a.touched = false
 	if err := a.durable.Save(a.last, beside); err != nil {
-		return fmt.Errorf("raft: save the state at index %d: %w", a.last, err)
+		return because(fmt.Errorf("raft: save the state at index %d", a.last), err)
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, 
 	case wire.EntryOpenSession:
 		limits, err := wire.DecodeSessionLimits(e.Data)
 		if err != nil {
-			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
+			return own, because(fmt.Errorf("raft: apply entry %d", e.Index), err)
 		}
 		id := SessionID{Term: e.Term, Index: e.Index}
 		a.sessions.open(id, limits)
@@ -208,7 +209,7 @@ func (a *Applier) applyOther(e *Entry, own []AppliedCommand) ([]AppliedCommand, 
 	case wire.EntryCloseSession:
 		id, err := wire.DecodeSessionID(e.Data)
 		if err != nil {
-			return own, fmt.Errorf("raft: apply entry %d: %w", e.Index, err)
+			return own, because(fmt.Errorf("raft: apply entry %d", e.Index), err)
 		}
 		a.sessions.close(id)
 	default:
@@ -260,7 +261,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 		}
 		command, data, err := wire.DecodeSessionCommand(entries[i].Data)
 		if err != nil {
-			return own, fmt.Errorf("raft: apply entry %d: %w", entries[i].Index, err)
+			return own, because(fmt.Errorf("raft: apply entry %d", entries[i].Index), err)
 		}
 		a.sessions.begin(&command, o)
 		if !o.again && o.err == nil {

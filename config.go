@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -21,9 +22,9 @@ type Config struct {
 	// may ever have it.
 	ID ServerID
 	// Address is where the other servers reach this one, in the form that the Transport
-	// understands: at most wire.MaxAddress (1,024) bytes. If it is empty, the address is the one
-	// that Bootstrap gives this server, or else the one in the newest configuration that the
-	// storage holds.
+	// understands: at most wire.MaxAddress (1,024) bytes. It isn't where this one listens, which may
+	// be every address of the host (0.0.0.0). If it is empty, the address is the one that Moved
+	// gives this server, or Bootstrap, or else the newest configuration that the storage holds.
 	Address string
 
 	// Machine is the state machine that the log drives. It must be empty at the start, unless
@@ -61,6 +62,16 @@ type Config struct {
 	// the list may have no BootstrapFrom: they get the snapshot from the others. All those that
 	// have one must open the same snapshot.
 	BootstrapFrom func() (io.ReadCloser, error)
+
+	// Moved is for servers that have moved to other addresses in such a number that they elect no
+	// leader: all of them, for instance. It names each of them with its new Address, and is the same
+	// on all servers of the cluster. This server then looks for them there. The leader that is
+	// elected asks each of them, and puts the new addresses into the log; Status.Members shows them.
+	// From then on the list has no effect, and it should go before a server is moved once more.
+	//
+	// A single server that moves needs no list: it is started with its new Address, and AddServer is
+	// called with that at any member.
+	Moved []Server
 
 	// Heartbeat is how often a leader tells the others that it lives (100 ms). ElectionTimeout is
 	// how long a server waits for that before it campaigns: each time a random duration in [1, 1.5)
@@ -184,7 +195,9 @@ type Config struct {
 	Trace *Trace
 
 	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term,
-	// index and peer. nil stands for slog.Default().
+	// index and peer. A failure that repeats gets one line a minute (left_out says how many are
+	// missing). nil stands for slog.Default(). The Logger is called in a goroutine of its own: it
+	// may block, panic or call the node, and holds up nobody. Close waits for it up to a second.
 	Logger *slog.Logger
 }
 
@@ -253,6 +266,9 @@ func (c *Config) normalize() (CoreConfig, error) {
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err
 	}
+	if err := c.checkMoved(); err != nil {
+		return CoreConfig{}, err
+	}
 	outside.bound(&core)
 	c.MaxPending, c.MaxPendingBytes = core.MaxPending, core.MaxPendingBytes
 	return core, nil
@@ -302,31 +318,77 @@ func (o *outsideLimits) bound(core *CoreConfig) {
 	core.MaxWriteBytes = max(min(core.MaxWriteBytes, o.write/mostPerByte), 1)
 }
 
+// checkAddresses refuses addresses at which the transport finds nobody.
+func (c *Config) checkAddresses() error {
+	checker, ok := c.Transport.(addressChecker)
+	if !ok {
+		return nil
+	}
+	servers := slices.Concat(c.Bootstrap, c.Moved)
+	if c.Address != "" {
+		servers = append([]Server{{ID: c.ID, Address: c.Address}}, servers...)
+	}
+	for _, s := range servers {
+		if err := checker.CheckAddress(s.Address); err != nil {
+			return because(ErrConfig, fmt.Errorf("the address of server %q: %w", s.ID, err))
+		}
+	}
+	return nil
+}
+
 // ownAddress returns the address at which others reach this server. It is in the config, or else in
 // the newest configuration in the storage that names this server.
 func (c *Config) ownAddress(saved *Saved) (string, error) {
 	if c.Address != "" {
 		return c.Address, nil
 	}
-	for _, server := range c.Bootstrap {
+	for _, server := range slices.Concat(c.Moved, c.Bootstrap) {
 		if server.ID == c.ID {
 			return server.Address, nil
 		}
 	}
+	configurations, err := storedConfigurations(saved)
+	if err != nil {
+		return "", err
+	}
+	for i := len(configurations) - 1; i >= 0; i-- {
+		if member := configurations[i].Member(c.ID); member != nil {
+			return member.Address, nil
+		}
+	}
+	return "", nil
+}
+
+// storedConfigurations returns the configurations that the storage holds, the newest last. There is
+// at least one, which may be zero.
+func storedConfigurations(saved *Saved) ([]Configuration, error) {
 	configurations := []Configuration{saved.Snapshot.Configuration}
 	for i := range saved.Configurations {
 		configuration, err := wire.DecodeConfiguration(saved.Configurations[i].Data)
 		if err != nil {
-			return "", fmt.Errorf("%w: configuration at %d: %w", ErrCorrupt, saved.Configurations[i].Index, err)
+			return nil, fmt.Errorf("%w: configuration at %d: %w", ErrCorrupt, saved.Configurations[i].Index, err)
 		}
 		configurations = append(configurations, configuration)
 	}
-	for i := len(configurations) - 1; i >= 0; i-- {
-		for _, member := range configurations[i].Members {
-			if member.ID == c.ID {
-				return member.Address, nil
-			}
+	return configurations, nil
+}
+
+// checkMoved refuses a list of moved servers that names one twice, puts two at one address, or
+// contradicts Address.
+func (c *Config) checkMoved() error {
+	for i, s := range c.Moved {
+		if err := checkServer(s); err != nil {
+			return fmt.Errorf("%w in Moved", err)
+		}
+		if slices.ContainsFunc(c.Moved[:i], func(o Server) bool { return o.ID == s.ID }) {
+			return fmt.Errorf("%w: Moved names server %q twice", ErrConfig, s.ID)
+		}
+		if other := sharesAddress(c.Moved[:i], s); other != "" {
+			return fmt.Errorf("%w: Moved has servers %q and %q at one address, %q", ErrConfig, other, s.ID, s.Address)
+		}
+		if s.ID == c.ID && c.Address != "" && c.Address != s.Address {
+			return fmt.Errorf("%w: Address is %q, and Moved has this server at %q", ErrConfig, c.Address, s.Address)
 		}
 	}
-	return "", nil
+	return nil
 }

@@ -209,6 +209,9 @@ func (c *CoreConfig) normalizeBootstrap() error {
 		if i > 0 && c.Bootstrap[i-1].ID == server.ID {
 			return fmt.Errorf("%w: Bootstrap names server %q twice", ErrConfig, server.ID)
 		}
+		if other := sharesAddress(c.Bootstrap[:i], server); other != "" {
+			return fmt.Errorf("%w: Bootstrap has servers %q and %q at one address, %q", ErrConfig, other, server.ID, server.Address)
+		}
 		self = self || server.ID == c.ID
 	}
 	if !self {

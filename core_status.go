@@ -26,6 +26,8 @@ type CoreStatus struct {
 	// Diverged is not nil if it was found that another server's state machine gives other results
 	// than the one here (CoreConfig.CompareResults).
 	Diverged *Divergence
+	// SnapshotTrouble is as in Status.
+	SnapshotTrouble error
 	// Changing says that this server leads and a change of the members is under way, or about to
 	// begin.
 	Changing bool
@@ -53,7 +55,7 @@ func (c *Core) Status() CoreStatus {
 		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
-		Trouble: c.trouble, Diverged: c.fingerprints.differ, Leads: c.Leads(),
+		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {

@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A proposal has one of three outcomes: a result; an error that wraps ErrNotApplied, and then the
@@ -64,7 +65,8 @@ var (
 	ErrChangeInProgress = errors.New("raft: another change of the members is under way")
 
 	// ErrMembers says that no cluster can have the members that were asked for: none of them votes,
-	// one is named twice, or there are too many.
+	// one is named twice, two have one address, nobody is found at an address, or there are too
+	// many.
 	ErrMembers = errors.New("raft: no cluster can have these members")
 
 	// ErrNotMember says that the server that a call names isn't a member.
@@ -135,7 +137,8 @@ var (
 
 // Reasons why a server takes no part in a cluster, as Status.Trouble says.
 var (
-	// ErrBootstrapMismatch says that two servers were given different Bootstrap lists.
+	// ErrBootstrapMismatch says that two servers were given different Bootstrap lists. Or a server of
+	// this one's list belongs to a cluster that was founded without this one.
 	ErrBootstrapMismatch = errors.New("raft: servers have different Bootstrap lists")
 
 	// ErrOtherIncarnation says that the cluster knows this server with another disk than the
@@ -145,17 +148,23 @@ var (
 	ErrOtherIncarnation = errors.New("raft: the cluster knows this server with another disk: call Replace at another member")
 
 	// ErrRolledBack says that the server's disk has forgotten what the server had promised: an
-	// older state of it was put back, or it has lost a write that it had said to be durable. It has
-	// the cure of a lost disk: the server is started on an empty one, and Replace, called at
+	// older state of it was put back, or it has lost a write that it had said to be durable. A copy
+	// of the disk that was started elsewhere looks the same: each of the two has forgotten what the
+	// other one promised. It has the cure of a lost disk: the server is started on an empty one, and Replace, called at
 	// another member, makes that the one that counts.
-	ErrRolledBack = errors.New("raft: this server's disk has gone back in time: start it on an empty one, and call Replace at another member")
+	ErrRolledBack = errors.New("raft: this server's disk has gone back in time, or a copy of it was started: start it on an empty one, and call Replace at another member")
 
 	// ErrRemoved says that the server was removed from its cluster.
 	ErrRemoved = errors.New("raft: this server was removed from the cluster")
 
 	// ErrOtherCluster says that this server gets messages of another cluster, and none of a leader
-	// of its own.
+	// of its own. The other one may be what a recovery made of its own cluster, without it.
 	ErrOtherCluster = errors.New("raft: messages from another cluster")
+
+	// ErrMoved says that the cluster looks for this server at another address than its own, and that
+	// it hears no leader. AddServer, called with the new address at another member, tells the
+	// cluster; Config.Moved does if there is no leader.
+	ErrMoved = errors.New("raft: the cluster looks for this server at another address")
 
 	// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added
 	// to a cluster.
@@ -168,8 +177,23 @@ var (
 	ErrDiverged = errors.New("raft: results of state machines differ")
 )
 
+// A reasoned error is one with its reason. It wraps both.
+type reasoned struct{ what, reason error }
+
+// because returns an error that wraps what has happened and its reason. The text names this package
+// once.
+func because(what, reason error) error { return &reasoned{what, reason} }
+
+// Error tells both.
+func (e *reasoned) Error() string {
+	return e.what.Error() + ": " + strings.TrimPrefix(e.reason.Error(), "raft: ")
+}
+
+// Unwrap returns both.
+func (e *reasoned) Unwrap() []error { return []error{e.what, e.reason} }
+
 // notApplied returns an error that wraps ErrNotApplied and its reason.
-func notApplied(reason error) error { return fmt.Errorf("%w: %w", ErrNotApplied, reason) }
+func notApplied(reason error) error { return because(ErrNotApplied, reason) }
 
 // These say which limit callers exceed.
 var (
@@ -178,7 +202,7 @@ var (
 )
 
 // stopped returns an error that wraps ErrStopped and its cause.
-func stopped(cause error) error { return fmt.Errorf("%w: %w", ErrStopped, cause) }
+func stopped(cause error) error { return because(ErrStopped, cause) }
 
 // outcomeUnknown returns an error that wraps ErrOutcomeUnknown and its reason.
-func outcomeUnknown(reason error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, reason) }
+func outcomeUnknown(reason error) error { return because(ErrOutcomeUnknown, reason) }

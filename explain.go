@@ -43,7 +43,12 @@ const (
 
 // String explains in one line.
 func (n *NoLeader) String() string {
-	s := fmt.Sprintf("no leader for %v: %s", n.For, n.Reason)
+	return fmt.Sprintf("no leader for %v: %s", n.For, n.why())
+}
+
+// why is String without the time.
+func (n *NoLeader) why() string {
+	s := string(n.Reason)
 	for _, group := range []struct {
 		servers []ServerID
 		are     string
@@ -82,26 +87,22 @@ type PeerStatus struct {
 type TransferStatus struct {
 	Peer  ServerID // the server that it goes to, or comes from
 	Index Index    // the last index that the snapshot covers
-	Stage TransferStage
+	// Stage says what comes next. "offered": the receiver has to say from which byte on it needs
+	// the snapshot, and a stream has to be opened. "streaming": the bytes are on their way.
+	// "installing": all bytes were sent; the receiver has to make them durable, and to restore its
+	// state machine from them.
+	Stage string
 	// Done of Size bytes are there. For a snapshot that is sent, Done counts the bytes that the
 	// receiver held when the present stream began, and those written to the stream since. For one
 	// that is received, it counts the bytes that are stored.
 	Done, Size uint64
 }
 
-// TransferStage says what comes next in the transfer of a snapshot.
-type TransferStage string
-
 // The stages of a transfer.
 const (
-	// TransferOffered: the receiver has to say from which byte on it needs the snapshot, and a
-	// stream has to be opened.
-	TransferOffered TransferStage = "offered"
-	// TransferStreaming: the bytes are on their way.
-	TransferStreaming TransferStage = "streaming"
-	// TransferInstalling: all bytes were sent. The receiver has to make them durable, and to
-	// restore its state machine from them.
-	TransferInstalling TransferStage = "installing"
+	stageOffered    = "offered"
+	stageStreaming  = "streaming"
+	stageInstalling = "installing"
 )
 
 func names(servers []ServerID) string {
@@ -176,12 +177,12 @@ func (t *sending) status(peer ServerID) *TransferStatus {
 	if t.state == sendingNot {
 		return nil
 	}
-	s := &TransferStatus{Peer: peer, Index: t.snapshot.meta.Index, Stage: TransferOffered, Size: t.snapshot.bytes}
+	s := &TransferStatus{Peer: peer, Index: t.snapshot.meta.Index, Stage: stageOffered, Size: t.snapshot.bytes}
 	switch t.state {
 	case sendingOpen:
-		s.Stage, s.Done = TransferStreaming, t.sent
+		s.Stage, s.Done = stageStreaming, t.sent
 	case sendingDone:
-		s.Stage, s.Done = TransferInstalling, s.Size
+		s.Stage, s.Done = stageInstalling, s.Size
 	}
 	return s
 }
@@ -198,14 +199,14 @@ func (c *Core) receiving() *TransferStatus {
 		if c.snapshots.named != nil {
 			snapshot = c.snapshots.named
 		}
-		return &TransferStatus{Index: snapshot.meta.Index, Stage: TransferInstalling, Done: snapshot.bytes, Size: snapshot.bytes}
+		return &TransferStatus{Index: snapshot.meta.Index, Stage: stageInstalling, Done: snapshot.bytes, Size: snapshot.bytes}
 	}
-	s := &TransferStatus{Peer: in.name.from, Index: in.name.place.Index, Stage: TransferOffered, Done: in.held, Size: in.name.size}
+	s := &TransferStatus{Peer: in.name.from, Index: in.name.place.Index, Stage: stageOffered, Done: in.held, Size: in.name.size}
 	switch {
 	case in.state == incomingStored:
-		s.Stage = TransferInstalling
+		s.Stage = stageInstalling
 	case in.stream != 0:
-		s.Stage = TransferStreaming
+		s.Stage = stageStreaming
 	}
 	return s
 }

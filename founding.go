@@ -2,6 +2,7 @@ package raft
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -38,6 +39,17 @@ func (c *Core) mayFoundWith(m *wire.Message) bool {
 		return c.founds(m.From)
 	}
 	return m.Kind() == wire.KindVoteResponse && c.founds(m.From)
+}
+
+// foundedWithout takes the answer of a server of the list that belongs to a cluster already, and
+// doesn't know this server: this list isn't the one that the cluster was founded with.
+func (c *Core) foundedWithout(m *wire.Message) {
+	listed := slices.ContainsFunc(c.config.Bootstrap, func(s Server) bool { return s.ID == m.From })
+	refuses := m.Kind() == wire.KindPreVoteResponse || m.Kind() == wire.KindVoteResponse
+	if listed && refuses && c.trouble == nil {
+		c.trouble = because(ErrBootstrapMismatch, fmt.Errorf(
+			"%q belongs to a cluster without this one: start this one without Bootstrap, and call AddServer at a member", m.From))
+	}
 }
 
 // mayFoundTogether judges a candidate that wants to found a cluster. Both servers must have the

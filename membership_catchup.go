@@ -1,6 +1,12 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // Servers that are to vote catch up first (§4.2.1), in rounds. A round ends when all of them hold
 // what the leader's log held when the round began. They have caught up when a round took less than
@@ -161,4 +167,119 @@ func (c *Core) giveUp(configuration *Configuration, why wire.Refusal, about Serv
 	step.Members = withoutJoining(step.Members)
 	c.disarm(changeDeadline)
 	c.appendConfiguration(&step)
+}
+
+// The rest of this file says which members a call asks for, given the present ones, and which can't
+// be.
+
+// checkMembers says what is wrong with the members that a call names. An error wraps ErrMembers.
+func checkMembers(c *wire.Call) error {
+	if c.Kind != wire.CallSet && len(c.Members) != 1 {
+		return fmt.Errorf("%w: the call (%v) names %d servers, not one", ErrMembers, c.Kind, len(c.Members))
+	}
+	if len(c.Members) > wire.MaxMembers {
+		return fmt.Errorf("%w: there are %d of them, more than %d", ErrMembers, len(c.Members), wire.MaxMembers)
+	}
+	votes := c.Kind != wire.CallSet
+	for i := range c.Members {
+		m := &c.Members[i]
+		known := m.Role == Voter || m.Role == Learner ||
+			m.Role == 0 && (c.Kind == wire.CallRemove || c.Kind == wire.CallReplace)
+		votes = votes || m.Role == Voter
+		switch {
+		case checkServer(m.Server) != nil:
+			return fmt.Errorf("%w: %w", ErrMembers, checkServer(m.Server))
+		case !known:
+			return fmt.Errorf("%w: server %q is to be a %v", ErrMembers, m.ID, m.Role)
+		case i > 0 && c.Members[i-1].ID >= m.ID:
+			return fmt.Errorf("%w: server %q is named twice, or the list isn't sorted", ErrMembers, m.ID)
+		}
+	}
+	if !votes {
+		return fmt.Errorf("%w: none of them is a voter", ErrMembers)
+	}
+	return nil
+}
+
+// targetOf returns the members that a call asks for, given the present ones. A member whose disk
+// isn't known yet has no incarnation. If no such members are possible, the outcome says why.
+func targetOf(c *wire.Call, configuration *Configuration) ([]Member, callOutcome) {
+	if checkMembers(c) != nil {
+		return nil, callOutcome{refusal: wire.RefusedMembers}
+	}
+	present := configuration.Members
+	target := slices.Clone(present)
+	switch c.Kind {
+	case wire.CallSet:
+		target = slices.Clone(c.Members)
+		for i := range target {
+			if j := wire.FindMember(present, target[i].ID); j >= 0 {
+				keep(&target[i], &present[j])
+			}
+		}
+	default:
+		m := c.Members[0]
+		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return cmp.Compare(m.ID, id) })
+		switch {
+		case c.Kind == wire.CallAdd && there:
+			keep(&m, &target[i])
+			target[i] = m
+		case c.Kind == wire.CallAdd:
+			target = slices.Insert(target, i, m)
+		case c.Kind == wire.CallRemove && there:
+			target = slices.Delete(target, i, i+1)
+		case (c.Kind == wire.CallReplace || c.Kind == wire.CallRemove) && !there:
+			return nil, callOutcome{refusal: wire.RefusedNotMember, about: m.ID}
+		case c.Kind == wire.CallReplace:
+			m.Role = target[i].Role
+			if gaveUp(configuration, m.ID) {
+				m.Role = Voter
+			}
+			if m.Address == "" {
+				m.Address = target[i].Address
+			}
+			target[i] = m
+		}
+	}
+	if !slices.ContainsFunc(target, func(m Member) bool { return m.Role == Voter }) || len(target) > wire.MaxMembers {
+		return nil, callOutcome{refusal: wire.RefusedMembers}
+	}
+	if c.Kind != wire.CallRemove {
+		for i := range c.Members {
+			if m := &target[wire.FindMember(target, c.Members[i].ID)]; sharedBy(target, m.Server) {
+				return nil, callOutcome{refusal: wire.RefusedMembers, about: m.ID}
+			}
+		}
+	}
+	return target, callOutcome{}
+}
+
+// sharedBy says whether one of the members is to be reached where another server is.
+func sharedBy(members []Member, s Server) bool {
+	return s.Address != "" && slices.ContainsFunc(members, func(m Member) bool { return m.ID != s.ID && m.Address == s.Address })
+}
+
+// gaveUp says whether the last change was to make a server a voter, and was given up because the
+// server didn't catch up.
+func gaveUp(c *Configuration, id ServerID) bool {
+	return c.About == id && (c.Refusal == wire.RefusedHalfway || c.Refusal == wire.RefusedNotCaughtUp)
+}
+
+// keep takes over what is known of a member that stays. If the call says that the member has moved,
+// it keeps nothing: the member is then asked whether it is the same.
+func keep(m, present *Member) {
+	if m.Address == "" || m.Address == present.Address {
+		m.Address, m.Incarnation = present.Address, present.Incarnation
+	}
+}
+
+// sharesAddress returns the first server of a list that is to be reached where another one is, or
+// "". Empty addresses are those of a transport that needs none.
+func sharesAddress(list []Server, with Server) ServerID {
+	for _, s := range list {
+		if s.ID != with.ID && s.Address == with.Address && s.Address != "" {
+			return s.ID
+		}
+	}
+	return ""
 }

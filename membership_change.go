@@ -2,7 +2,6 @@ package raft
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/e17579a5/raft/wire"
@@ -92,85 +91,6 @@ func (x *change) clone() *change {
 // maxIdentityWaits is the number of election timeouts that a new server has to say who it is.
 const maxIdentityWaits = 2
 
-// checkMembers says what is wrong with the members that a call names. An error wraps ErrMembers.
-func checkMembers(c *wire.Call) error {
-	if c.Kind != wire.CallSet && len(c.Members) != 1 {
-		return fmt.Errorf("%w: the call (%v) names %d servers, not one", ErrMembers, c.Kind, len(c.Members))
-	}
-	if len(c.Members) > wire.MaxMembers {
-		return fmt.Errorf("%w: there are %d of them, more than %d", ErrMembers, len(c.Members), wire.MaxMembers)
-	}
-	votes := c.Kind != wire.CallSet
-	for i := range c.Members {
-		m := &c.Members[i]
-		known := m.Role == Voter || m.Role == Learner ||
-			m.Role == 0 && (c.Kind == wire.CallRemove || c.Kind == wire.CallReplace)
-		votes = votes || m.Role == Voter
-		switch {
-		case checkServer(m.Server) != nil:
-			return fmt.Errorf("%w: %w", ErrMembers, checkServer(m.Server))
-		case !known:
-			return fmt.Errorf("%w: server %q is to be a %v", ErrMembers, m.ID, m.Role)
-		case i > 0 && c.Members[i-1].ID >= m.ID:
-			return fmt.Errorf("%w: server %q is named twice, or the list isn't sorted", ErrMembers, m.ID)
-		}
-	}
-	if !votes {
-		return fmt.Errorf("%w: none of them is a voter", ErrMembers)
-	}
-	return nil
-}
-
-// targetOf returns the members that a call asks for, given the present ones. A member whose disk
-// isn't known yet has no incarnation. If no such members are possible, the outcome says why.
-func targetOf(c *wire.Call, present []Member) ([]Member, callOutcome) {
-	if checkMembers(c) != nil {
-		return nil, callOutcome{refusal: wire.RefusedMembers}
-	}
-	target := slices.Clone(present)
-	switch c.Kind {
-	case wire.CallSet:
-		target = slices.Clone(c.Members)
-		for i := range target {
-			if j := wire.FindMember(present, target[i].ID); j >= 0 {
-				keep(&target[i], &present[j])
-			}
-		}
-	default:
-		m := c.Members[0]
-		i, there := slices.BinarySearchFunc(target, m.ID, func(m Member, id ServerID) int { return cmp.Compare(m.ID, id) })
-		switch {
-		case c.Kind == wire.CallAdd && there:
-			keep(&m, &target[i])
-			target[i] = m
-		case c.Kind == wire.CallAdd:
-			target = slices.Insert(target, i, m)
-		case c.Kind == wire.CallRemove && there:
-			target = slices.Delete(target, i, i+1)
-		case c.Kind == wire.CallReplace && !there:
-			return nil, callOutcome{refusal: wire.RefusedNotMember, about: m.ID}
-		case c.Kind == wire.CallReplace:
-			m.Role = target[i].Role
-			if m.Address == "" {
-				m.Address = target[i].Address
-			}
-			target[i] = m
-		}
-	}
-	if !slices.ContainsFunc(target, func(m Member) bool { return m.Role == Voter }) || len(target) > wire.MaxMembers {
-		return nil, callOutcome{refusal: wire.RefusedMembers}
-	}
-	return target, callOutcome{}
-}
-
-// keep takes over what is known of a member that stays. If the call says that the member has moved,
-// it keeps nothing: the member is then asked whether it is the same.
-func keep(m, present *Member) {
-	if m.Address == "" || m.Address == present.Address {
-		m.Address, m.Incarnation = present.Address, present.Incarnation
-	}
-}
-
 // mayChange says whether a change may begin: none is under way, and the latest configuration is
 // committed and settled.
 func (c *Core) mayChange(l *leader) bool {
@@ -197,7 +117,7 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 		c.endCall(l, t, callOutcome{refusal: wire.RefusedConflict})
 		return
 	}
-	target, outcome := targetOf(call, present.Members)
+	target, outcome := targetOf(call, present)
 	if outcome.refusal != 0 {
 		c.endCall(l, t, outcome)
 		return
@@ -206,6 +126,12 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 		// This server needn't ask itself who it is, and it knows best where it is.
 		if target[i].Incarnation = c.state.Incarnation; target[i].Address != c.config.Address {
 			c.endCall(l, t, callOutcome{refusal: wire.RefusedUnreachable, about: c.id})
+			return
+		}
+	}
+	if call.Kind == wire.CallAdd {
+		if why := c.lostDisk(l, &target[wire.FindMember(target, call.Members[0].ID)]); why != 0 {
+			c.endCall(l, t, callOutcome{refusal: why, about: call.Members[0].ID})
 			return
 		}
 	}
@@ -222,6 +148,15 @@ func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 	}
 	c.askIdentities(l)
 	c.identified(l)
+}
+
+// lostDisk says why a member can't be what a call asks for with the disk that the cluster knows, if
+// this leader knows that the member has another disk by now, or that the disk went back in time.
+func (c *Core) lostDisk(l *leader, m *Member) wire.Refusal {
+	if p := l.peer(m.ID); p != nil && p.incarnation == m.Incarnation {
+		return c.peerRefusal(p)
+	}
+	return 0
 }
 
 // askIdentities asks the new servers who they are, at the addresses that the call names. Until a

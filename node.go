@@ -9,6 +9,7 @@ package raft
 //	writeLane    Storage.Write         writes from the loop             its queue is closed
 //	fetchLane    Storage.Entries       fetches from the loop            its queue is closed
 //	applyLane    the state machine     batches from the loop            its queue is closed
+//	settleMoves  nothing               news of the leadership           the node stops
 //	WhileLeader  nothing               news of the leadership           the leadership, the node or
 //	                                                                    the caller's function ends
 //
@@ -29,7 +30,6 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -48,9 +48,14 @@ type Node struct {
 	// and no other goroutine has a reference to that.
 
 	config Config // completed by Start, and not changed afterwards
-	logger *slog.Logger
+	logger diary
 	trace  Trace
 	clock  clock
+	// patience is how long a caller whose wait is over, or who asks for the status, waits for the
+	// loop. If the loop stands still for longer, it is inside a function of the user's.
+	patience time.Duration
+	step     step // where the loop is
+	moved    moves
 
 	inbox     inbox     // brings the loop everything that it has to know
 	board     board     // shows what the loop knows
@@ -86,6 +91,10 @@ func Start(config Config) (*Node, error) {
 		}
 		return nil, err
 	}
+	if len(n.moved) > 0 {
+		n.life.enter()
+		go n.settleMoves(n.moved)
+	}
 	go n.run(l)
 	go n.writeLane()
 	go n.fetchLane()
@@ -101,7 +110,13 @@ func newNode(config Config) (*Node, *loop, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	settings, err := config.normalize()
+	var settings CoreConfig
+	err := guard("storage or transport", func() (err error) { // they are asked for their limits
+		if settings, err = config.normalize(); err == nil {
+			err = config.checkAddresses()
+		}
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,6 +124,10 @@ func newNode(config Config) (*Node, *loop, error) {
 	settings.StartLuck = uint32(randomNumber())
 	_, _ = crand.Read(settings.KeyLuck[:]) // it never fails
 	beside, err := config.load(&settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	moved, err := config.movesOf(&settings.Saved)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,7 +150,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		}
 	}
 	n := &Node{
-		config: config, logger: config.Logger.With("node", config.ID), clock: started,
+		config: config, logger: newDiary(&config), clock: started,
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
@@ -139,18 +158,19 @@ func newNode(config Config) (*Node, *loop, error) {
 			// The first turn comes at once: it tells the transport who the members are.
 			intake: intake{some: true},
 		},
-		lanes: newLanes(applier),
+		lanes: newLanes(applier), moved: moved,
 	}
 	if config.Trace != nil {
 		n.trace = *config.Trace
 	}
-	n.life.begin()
+	n.life.begin(n.logger)
+	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
 		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
 		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
 		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}
-	return n, newLoop(n, core, settings.ElectionTimeout), nil
+	return n, newLoop(n, core), nil
 }
 
 // load fills in what the storage and the state machine hold. It returns the bytes that a durable
@@ -161,7 +181,7 @@ func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("raft: load: %w", err)
+		return nil, because(errors.New("raft: load"), err)
 	}
 	if s := &settings.Saved; c.BootstrapFrom != nil && s.State.Server == "" && s.Last == 0 {
 		err = guard("storage", func() (err error) {
@@ -169,7 +189,7 @@ func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("raft: bootstrap from a snapshot: %w", err)
+			return nil, because(errors.New("raft: bootstrap from a snapshot"), err)
 		}
 	}
 	if c.Address, err = c.ownAddress(&settings.Saved); err != nil {
@@ -185,7 +205,7 @@ func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("raft: load state machine: %w", err)
+		return nil, because(errors.New("raft: load state machine"), err)
 	}
 	return beside, nil
 }
@@ -196,7 +216,7 @@ func (n *Node) open() error {
 		return n.config.Transport.Start(Server{ID: n.config.ID, Address: n.config.Address}, (*handler)(n))
 	})
 	if err != nil {
-		return fmt.Errorf("raft: start transport: %w", err)
+		return because(errors.New("raft: start transport"), err)
 	}
 	return nil
 }
@@ -247,7 +267,7 @@ func (n *Node) Close(ctx context.Context) error {
 	case <-n.life.released:
 		return errors.Join(n.life.closing, n.life.storageClose)
 	case <-ctx.Done():
-		return fmt.Errorf("raft: close: %w", ctx.Err())
+		return because(errors.New("raft: close"), ctx.Err())
 	}
 }
 

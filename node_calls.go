@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,9 +37,6 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	return n.propose(ctx, Proposal{Kind: wire.EntryCommand, Data: n.slabs.copy(nil, command)})
 }
 
-// callError adds what this server knows of the leadership to the error of a call.
-func (n *Node) callError(err error) error { return &CallError{err, n.Leadership()} }
-
 // checkCommand returns an error if the command must not be proposed.
 func (n *Node) checkCommand(ctx context.Context, command []byte) error {
 	if len(command) > n.config.MaxCommandBytes {
@@ -69,15 +67,40 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 		return nil, notApplied(err)
 	}
 	if !w.wait(ctx) {
-		// The core knows whether the command has left this server, and answers at once. The waiter
-		// isn't used again: the loop may take the cancellation after it has given another answer.
-		n.inbox.cancel(w, ctx.Err())
-		<-w.done
+		if err := n.giveUp(ctx, w); err != nil {
+			return nil, err
+		}
 		return w.result, w.err
 	}
 	result, err := w.result, w.err
 	n.waiters.put(w)
 	return result, err
+}
+
+// giveUp ends a wait because ctx has ended. The loop knows why the caller has waited, and whether
+// the command has left this server: so it is let answer, which it does at once. Then giveUp returns
+// nil, and the answer is in the waiter. While the loop stands still inside a function of the user's,
+// giveUp returns what is known without it.
+//
+// The waiter isn't used again: the loop may take the cancellation after it has given another
+// answer.
+func (n *Node) giveUp(ctx context.Context, w *waiter) error {
+	n.inbox.cancel(w, ctx.Err())
+	patience := time.NewTimer(n.patience)
+	defer patience.Stop()
+	select {
+	case <-w.done:
+		return nil
+	case <-patience.C:
+	}
+	stuck := fmt.Errorf("%w, and the node stands still: %s", ctx.Err(), n.step.holdsUp())
+	switch withdrawn := n.inbox.withdraw(w); {
+	case w.kind != waitsForCommand && w.kind != waitsForCall:
+		return stuck
+	case withdrawn:
+		return notApplied(stuck)
+	}
+	return outcomeUnknown(stuck)
 }
 
 // Read makes a read of the local state linearizable (§6.4). When it returns nil, the state machine
@@ -143,8 +166,10 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge time.Dura
 		return 0, err
 	}
 	if !w.wait(ctx) {
-		n.inbox.cancel(w, ctx.Err())
-		return 0, ctx.Err()
+		if err := n.giveUp(ctx, w); err != nil {
+			return 0, err
+		}
+		return w.fresh, w.err
 	}
 	fresh, err := w.fresh, w.err
 	n.waiters.put(w)
@@ -172,8 +197,9 @@ func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 		return 0, notApplied(err)
 	}
 	if !w.wait(ctx) {
-		n.inbox.cancel(w, ctx.Err())
-		<-w.done
+		if err := n.giveUp(ctx, w); err != nil {
+			return 0, err
+		}
 		return w.index, w.err
 	}
 	index, err := w.index, w.err
@@ -181,7 +207,17 @@ func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 	return index, err
 }
 
-func readFailed(reason error) error { return fmt.Errorf("raft: read not served: %w", reason) }
+func readFailed(reason error) error { return because(errors.New("raft: read not served"), reason) }
+
+// unserved is the reason for which a caller gave up, with what it had waited for.
+type unserved struct {
+	error
+	wait     *Wait
+	noLeader *NoLeader
+}
+
+// Unwrap returns the reason.
+func (e *unserved) Unwrap() error { return e.error }
 
 // A CallError is the error of a call that a leader must answer: Propose and ProposeInSession, the
 // three reads, OpenSession and CloseSession, TransferLeadership, and the calls that change the
@@ -190,23 +226,49 @@ func readFailed(reason error) error { return fmt.Errorf("raft: read not served: 
 //
 // Err is the outcome with its reason. errors.Is finds both in it: ErrNotApplied or
 // ErrOutcomeUnknown, and ErrOverloaded, ctx.Err() and so on. The error of a read has only a reason.
+// If the call ended because ctx did, and the server takes no part in its cluster, errors.Is finds
+// the Trouble of its Status too.
 type CallError struct {
 	Err        error
 	Leadership Leadership
+	// Wait and NoLeader explain a call that ended because its context did: what the oldest call of
+	// its kind at this server waited for, and why there was no leader. Each is nil when there is
+	// nothing to explain.
+	Wait     *Wait
+	NoLeader *NoLeader
 }
 
-// Error tells the outcome, the reason, and who leads.
+// callError adds to the error of a call what this server knows of the leadership, and what the call
+// has waited for.
+func (n *Node) callError(err error) error {
+	failed := &CallError{Err: err, Leadership: n.Leadership()}
+	var why *unserved
+	if errors.As(err, &why) {
+		failed.Wait, failed.NoLeader = why.wait, why.noLeader
+	}
+	return failed
+}
+
+// Error tells the outcome, the reason, who leads, and what the call has waited for.
 func (e *CallError) Error() string {
-	l := &e.Leadership
+	l, text := &e.Leadership, e.Err.Error()
 	switch {
 	case l.Role == stoppedRole:
-		return e.Err.Error()
+		return text
 	case l.Leader == "":
-		return fmt.Sprintf("%v (no leader is known in term %d)", e.Err, l.Term)
+		text += fmt.Sprintf(" (no leader is known in term %d)", l.Term)
 	case l.LeaderAddress == "":
-		return fmt.Sprintf("%v (%s leads in term %d)", e.Err, l.Leader, l.Term)
+		text += fmt.Sprintf(" (%s leads in term %d)", l.Leader, l.Term)
+	default:
+		text += fmt.Sprintf(" (%s at %s leads in term %d)", l.Leader, l.LeaderAddress, l.Term)
 	}
-	return fmt.Sprintf("%v (%s at %s leads in term %d)", e.Err, l.Leader, l.LeaderAddress, l.Term)
+	switch {
+	case e.NoLeader != nil:
+		text += ": " + e.NoLeader.why()
+	case e.Wait != nil:
+		text += ": " + e.Wait.oldest(l.Leader)
+	}
+	return text
 }
 
 // Unwrap returns Err.

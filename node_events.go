@@ -180,10 +180,18 @@ func (b *board) take(w *watcher) Event {
 
 // leadership returns the latest Leadership.
 func (b *board) leadership() Leadership {
+	latest, _, _ := b.shown()
+	return latest
+}
+
+// shown returns the latest Leadership, Membership and Trouble.
+func (b *board) shown() (leadership Leadership, membership Membership, trouble Trouble) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	latest, _ := b.notices[leadershipKind].event.(Leadership)
-	return latest
+	leadership, _ = b.notices[leadershipKind].event.(Leadership)
+	membership, _ = b.notices[membershipKind].event.(Membership)
+	trouble, _ = b.notices[troubleKind].event.(Trouble)
+	return leadership, membership, trouble
 }
 
 // news returns an event for everything that has changed since an earlier standing.
@@ -216,7 +224,7 @@ func (l *loop) news(was Standing) (events []Event) {
 func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
 	if configuration != nil {
 		if member := configuration.Member(id); member != nil {
-			return member.Address
+			return l.moved.of(id, member.Address)
 		}
 	}
 	for _, server := range l.bootstrap {

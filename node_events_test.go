@@ -197,7 +197,8 @@ func TestErrorsNameTheLeader(t *testing.T) {
 		require.ErrorAs(t, err, &failed)
 		require.Empty(t, failed.Leadership.Leader)
 		require.ErrorIs(t, err, raft.ErrNotApplied)
-		require.ErrorContains(t, err, "context deadline exceeded (no leader is known in term 0)")
+		require.ErrorContains(t, err, "context deadline exceeded (no leader is known in term 0): this server waits for its election timeout")
+		require.Equal(t, raft.NoLeaderTimeout, failed.NoLeader.Reason)
 
 		c.network.Heal()
 		_, others := c.leader()
@@ -218,12 +219,14 @@ func TestErrorsNameTheLeader(t *testing.T) {
 			require.Equal(t, leader, failed.Leadership.Leader)
 			require.Equal(t, "at "+string(leader), failed.Leadership.LeaderAddress)
 			require.ErrorContains(t, err, " ("+string(leader)+" at at "+string(leader)+" leads in term ")
+			require.Equal(t, raft.WaitMachine, failed.Wait.On)
+			require.ErrorContains(t, err, ": the oldest call of its kind waits for ")
 		}
 		close(release)
 		require.NoError(t, follower.Close(t.Context()))
 		_, err = follower.Propose(t.Context(), nil)
 		require.ErrorAs(t, err, &failed)
 		require.Equal(t, "stopped", failed.Leadership.Role)
-		require.Equal(t, "raft: command not applied: raft: closed", err.Error())
+		require.Equal(t, "raft: command not applied: closed", err.Error())
 	})
 }

@@ -3,7 +3,6 @@ package raft
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -36,7 +35,7 @@ func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return 0, fmt.Errorf("raft: export snapshot: %w", err)
+		return 0, because(errors.New("raft: export snapshot"), err)
 	}
 	return index, nil
 }

@@ -90,6 +90,9 @@ func TestServerWithoutStateAndListWaitsToBeAdded(t *testing.T) {
 		require.Empty(t, status.Members)
 		_, err := node.Propose(within(t, time.Second), []byte("x"))
 		require.ErrorIs(t, err, raft.ErrNotApplied)
+		require.ErrorIs(t, err, raft.ErrNoCluster, "why nothing came of it")
+		require.ErrorIs(t, node.Read(within(t, time.Second)), raft.ErrNoCluster)
+		require.ErrorIs(t, node.TransferLeadership(within(t, time.Second), ""), raft.ErrNoCluster)
 	})
 }
 

@@ -11,7 +11,8 @@ import (
 // inside a CallError. A panic while a snapshot is written, sent or received ends that, and is
 // logged and tried again like any other failure of it.
 type PanicError struct {
-	// Where is "core", "storage", "state machine", "snapshot", "transport", "trace" or "Validate".
+	// Where is "core", "storage", "state machine", "snapshot", "transport", "storage or transport",
+	// "trace" or "Validate".
 	Where string
 	Value any // the argument of panic; nil when runtime.Goexit ended the goroutine
 	Stack []byte

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/e17579a5/raft/wire"
@@ -251,6 +252,25 @@ func (in *inbox) cancel(w *waiter, reason error) {
 	in.added()
 }
 
+// withdraw takes back what a caller has asked for, and its cancellation, if the loop hasn't taken
+// them. It returns false if the loop has taken the call.
+func (in *inbox) withdraw(w *waiter) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	got := &in.intake
+	got.cancels = slices.DeleteFunc(got.cancels, func(c canceled) bool { return c.waiter == w })
+	before := len(got.proposals) + len(got.reads) + len(got.calls)
+	got.proposals = slices.DeleteFunc(got.proposals, func(p proposed) bool {
+		if p.waiter == w {
+			got.commandBytes -= len(p.Data)
+		}
+		return p.waiter == w
+	})
+	got.reads = slices.DeleteFunc(got.reads, func(r *waiter) bool { return r == w })
+	got.calls = slices.DeleteFunc(got.calls, func(c called) bool { return c.waiter == w })
+	return len(got.proposals)+len(got.reads)+len(got.calls) < before
+}
+
 // query asks for the status. It reports false when the loop has ended.
 func (in *inbox) query(answer chan<- Status) bool {
 	in.mu.Lock()
@@ -261,6 +281,13 @@ func (in *inbox) query(answer chan<- Status) bool {
 	in.intake.queries = append(in.intake.queries, answer)
 	in.added()
 	return true
+}
+
+// forget takes a question for the status back.
+func (in *inbox) forget(answer chan<- Status) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.intake.queries = slices.DeleteFunc(in.intake.queries, func(q chan<- Status) bool { return q == answer })
 }
 
 // persisted, applied and fetched take the reports of the lanes. There are only as many of them as

@@ -136,7 +136,7 @@ func (n *Node) writeLane() {
 	defer n.leaveStorage()
 	work(n, n.lanes.writes, "storage", func(w Write) error {
 		if err := n.write(&w); err != nil {
-			return fmt.Errorf("raft: write %d: %w", w.Number, err)
+			return because(fmt.Errorf("raft: write %d", w.Number), err)
 		}
 		n.inbox.persisted(w.Number)
 		return nil
@@ -154,7 +154,7 @@ func (n *Node) fetchLane() {
 			return err
 		}
 		if err != nil && !errors.Is(err, ErrCompacted) {
-			return fmt.Errorf("raft: read entries after %d: %w", f.After, err)
+			return because(fmt.Errorf("raft: read entries after %d", f.After), err)
 		}
 		n.inbox.fetched(fetched{f, entries})
 		return nil

@@ -13,7 +13,8 @@ import (
 // Until then the leader takes no commands: it brings the server up to date and lets it campaign. If
 // the server doesn't lead after an election timeout, the old leader goes on, and the error is
 // ErrTransferGivenUp. The error is ErrTransferTarget, at once, if the server leads already, doesn't
-// vote or isn't a member, or if to is "" and there is no server to hand over to. It is
+// vote or isn't a member, or if to is "" and there is no server to hand over to. (A leader that was
+// just elected first finds out who answers.) It is
 // ErrTransferInProgress if the leader is handing over to another server.
 //
 // As for Propose, every error is also a *CallError, and either ErrNotApplied or ErrOutcomeUnknown.

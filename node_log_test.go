@@ -31,6 +31,36 @@ func (b *notebook) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+// What fails again and again in the same way gets one line a minute.
+func TestLogIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book := &notebook{}
+		c := newCluster(t, 1, memory.Faults{})
+		c.adjust = func(config *raft.Config) { config.Logger = slog.New(book) }
+		node := c.start("a")
+		c.machines["a"].before = func(string) { time.Sleep(electionTimeout / 2) }
+		c.machines["a"].saving = func() error { return errors.New(time.Now().String()) }
+		for range 100 {
+			_, err := node.Propose(t.Context(), []byte("x"))
+			require.NoError(t, err)
+			_, err = node.Snapshot(t.Context())
+			require.Error(t, err)
+			time.Sleep(electionTimeout / 2)
+		}
+		require.NoError(t, node.Close(t.Context()))
+		slow, failed := 0, 0
+		for _, line := range book.lines {
+			switch line {
+			case "WARN raft: slow state machine":
+				slow++
+			case "ERROR raft: snapshot not taken":
+				failed++
+			}
+		}
+		require.Equal(t, []int{2, 2}, []int{slow, failed}, "in 100 s")
+	})
+}
+
 func TestLogTellsRolesSlowLanesAndFailuresAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &notebook{}

@@ -3,8 +3,8 @@ package raft
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,9 +19,12 @@ type loop struct {
 	// safe for use by several goroutines.
 	id        ServerID
 	bootstrap []Server
+	address   string // where this server is
+	moved     moves
+	misplaced *misplaced
 	slow      time.Duration // a write or a batch that takes this long is logged
 	clock     clock
-	logger    *slog.Logger
+	logger    diary
 	trace     *Trace
 	inbox     *inbox
 	board     *board
@@ -44,7 +47,8 @@ type loop struct {
 	shown     shown    // what watchers, the log and the trace were told
 	proposing *waiter  // the caller whose proposal is being handed to the core
 	resigning bool
-	step      string // where the loop is, for the report of a panic
+	explained *Status // the explanations in this turn, once somebody has asked for them
+	step      *step   // where the loop is
 }
 
 // waiting are the callers that the core owes an answer.
@@ -72,11 +76,11 @@ type underway struct {
 type busy struct{ disk, catchUp, machine stopwatch }
 
 // newLoop returns the loop of a node. From now on the board shows what the core knows.
-func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
+func newLoop(n *Node, core *Core) *loop {
 	l := &loop{
-		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: max(electionTimeout/4, time.Millisecond), clock: n.clock,
+		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
 		logger: n.logger, trace: &n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
-		transport: n.config.Transport, core: core,
+		transport: n.config.Transport, core: core, step: &n.step, moved: n.moved, address: n.config.Address,
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
 	l.keyProver, _ = n.config.Transport.(keyProver)
@@ -88,12 +92,11 @@ func newLoop(n *Node, core *Core, electionTimeout time.Duration) *loop {
 // run takes turns until there is a reason to stop, and then calls ended with that reason. Whatever
 // goes wrong inside comes to its end here. intact says that the core can still be asked.
 func (l *loop) run(ended func(cause error, intact bool)) {
-	l.step = "core"
 	broken := &PanicError{} // it stays so when guard doesn't return: the goroutine was ended
 	var cause error = broken
 	defer func() {
 		if broken != nil {
-			broken.Where = l.step
+			broken.Where = l.step.name()
 		}
 		ended(cause, broken == nil)
 	}()
@@ -109,7 +112,7 @@ func (l *loop) turns() error {
 	l.alarm.timer = time.AfterFunc(time.Duration(never), l.inbox.alarm)
 	defer l.alarm.timer.Stop()
 	for {
-		l.handed = 0
+		l.handed, l.explained = 0, nil
 		l.intake.reset()
 		l.gather()
 		if !l.inbox.take(&l.intake, l.effects.AwaitsApplied) {
@@ -137,6 +140,33 @@ func (l *loop) turns() error {
 		l.observe()
 		l.traceTurn()
 	}
+}
+
+// A step says where the loop is: for the report of a panic, and for callers that wait in vain. Any
+// goroutine may ask.
+type step struct{ at atomic.Int32 }
+
+// The places where the loop may be, and their names.
+const (
+	inCore = iota
+	inTransport
+	inTrace
+)
+
+var stepNames = [...]string{inCore: "core", inTransport: "transport", inTrace: "trace"}
+
+func (s *step) set(at int32) (was int32) { return s.at.Swap(at) }
+func (s *step) name() string             { return stepNames[s.at.Load()] }
+
+// holdsUp says what a loop that stands still waits for.
+func (s *step) holdsUp() string {
+	switch s.at.Load() {
+	case inTransport:
+		return "a method of the Transport doesn't return"
+	case inTrace:
+		return "a function of the Trace doesn't return"
+	}
+	return "it gets no processor"
 }
 
 // gather lets other goroutines run that are about to put something in, and does so again while more
@@ -186,9 +216,9 @@ func (l *loop) perform() {
 		l.busy.disk.begin(l.read, 1)
 		l.lanes.writes.put(e.Write)
 	}
-	l.step = "transport"
+	l.step.set(inTransport)
 	if e.Servers != nil {
-		l.transport.SetServers(e.Servers)
+		l.transport.SetServers(l.moved.servers(e.Servers))
 	}
 	if e.Keys != nil && l.keyProver != nil {
 		l.keyProver.SetKeys(e.Keys)
@@ -197,7 +227,7 @@ func (l *loop) perform() {
 		l.traceSent(&e.Messages[i])
 		l.transport.Send(e.Messages[i])
 	}
-	l.step = "core"
+	l.step.set(inCore)
 	l.busy.machine.begin(l.read, len(e.Apply))
 	l.performMachine()
 	l.busy.catchUp.begin(l.read, len(e.Fetches))

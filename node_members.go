@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -26,8 +27,11 @@ func Expect(configuration Index) ChangeOption {
 // timeouts the error is ErrUnreachable. A server that answers is sent the log, and counts once it
 // has caught up (§4.2.1). One that doesn't catch up is let go again, with ErrNotCaughtUp.
 //
-// A server that is a voter already stays as it is, and a learner becomes a voter. A member with a
-// new address has moved: it must answer there, with the disk that the cluster knows.
+// A server that is a voter already stays as it is, and a learner becomes a voter. A member whose
+// disk is known to be lost, or to have gone back, is no voter by that: the error says so
+// (ErrOtherIncarnation, ErrRolledBack), and Replace is the cure. A member with a new address has
+// moved: it must answer there, with the disk that the cluster knows. The leader itself must have
+// been started with that address.
 //
 // The members are changed by one call at a time; another call gets ErrChangeInProgress. A change
 // that has begun goes on under the next leader too.
@@ -51,7 +55,8 @@ func (n *Node) AddLearner(ctx context.Context, server Server, options ...ChangeO
 
 // RemoveServer removes a server from the cluster. It returns when the server isn't a member any
 // more, with the index of that configuration. The leader can be removed too: then another server
-// takes over. The last voter can't be removed (ErrMembers). A server that was removed says so in
+// takes over. The last voter can't be removed (ErrMembers), nor a server that isn't a member
+// (ErrNotMember): so a second call, or a wrong name, gets that. A server that was removed says so in
 // its Status (Trouble is ErrRemoved), once it can be told. The rest is as for AddServer.
 func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallRemove, []Member{{Server: Server{ID: server}}}, options)
@@ -65,7 +70,7 @@ func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...Cha
 //
 // The lost disk stops counting first. Then the present one catches up, and counts. If it doesn't
 // catch up, the server remains a learner, and the error is ErrNotCaughtUp with ErrOutcomeUnknown.
-// Later, AddServer makes it a voter, or another Replace gives it yet another disk. The rest is as
+// Another Replace then goes on, with this disk or yet another one, and so does AddServer. The rest is as
 // for AddServer.
 func (n *Node) Replace(ctx context.Context, server Server, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallReplace, []Member{{Server: server}}, options)
@@ -96,5 +101,28 @@ func (n *Node) change(ctx context.Context, kind wire.CallKind, members []Member,
 	if err := checkMembers(&call); err != nil {
 		return 0, n.callError(notApplied(err))
 	}
+	if err := n.checkAddresses(&call); err != nil {
+		return 0, n.callError(notApplied(err))
+	}
 	return n.call(ctx, call)
+}
+
+// checkAddresses refuses members at whose addresses the transport finds nobody. An empty address
+// stands for the one that the cluster knows.
+func (n *Node) checkAddresses(call *wire.Call) error {
+	checker, ok := n.config.Transport.(addressChecker)
+	if !ok || call.Kind == wire.CallRemove {
+		return nil
+	}
+	_, present, _ := n.board.shown()
+	for i := range call.Members {
+		s := call.Members[i].Server
+		if s.Address == "" && present.Configuration.Member(s.ID) != nil {
+			continue
+		}
+		if err := guard("transport", func() error { return checker.CheckAddress(s.Address) }); err != nil {
+			return because(ErrMembers, fmt.Errorf("the address of server %q: %w", s.ID, err))
+		}
+	}
+	return nil
 }

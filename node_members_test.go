@@ -114,6 +114,49 @@ func TestNodeReplace(t *testing.T) {
 	})
 }
 
+// A call that changes nothing says so where the caller could take it for done.
+func TestAnswersAboutMembersAreHonest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startCluster(t, 3, memory.Faults{})
+		leader, others := c.leader()
+		id, node := leader.Status().ID, others[0]
+		_, err := node.RemoveServer(t.Context(), "z")
+		require.ErrorIs(t, err, raft.ErrNotMember)
+		require.ErrorIs(t, err, raft.ErrNotApplied)
+		require.ErrorContains(t, err, `"z"`)
+
+		_, err = node.AddServer(t.Context(), raft.Server{ID: id, Address: "elsewhere"})
+		require.ErrorIs(t, err, raft.ErrUnreachable)
+		require.ErrorContains(t, err, `which leads and has another address`)
+		_, err = node.AddServer(t.Context(), reached(id))
+		require.NoError(t, err, "it is a voter")
+
+		lost := others[1].Status().ID
+		c.close(lost)
+		c.disks[lost] = &disk{Storage: memory.NewStorage()}
+		c.start(lost)
+		time.Sleep(electionTimeout)
+		_, err = node.AddServer(t.Context(), reached(lost))
+		require.ErrorIs(t, err, raft.ErrOtherIncarnation)
+		require.ErrorIs(t, err, raft.ErrNotApplied)
+
+		// While the new disk gets nothing, Replace comes to half of its goal. The next one goes on.
+		giveUp := within(t, 100*electionTimeout)
+		release := make(chan struct{})
+		c.disks[lost].set(nil, release)
+		_, err = node.Replace(giveUp, reached(lost))
+		require.ErrorIs(t, err, raft.ErrNotCaughtUp)
+		require.ErrorIs(t, err, raft.ErrOutcomeUnknown)
+		role := func() raft.MemberRole { return leader.Status().Members[lost[0]-'a'].Role }
+		require.Equal(t, raft.Learner, role())
+		c.disks[lost].set(nil, nil)
+		close(release)
+		_, err = node.Replace(giveUp, reached(lost))
+		require.NoError(t, err)
+		require.Equal(t, raft.Voter, role())
+	})
+}
+
 // A changing is a cluster whose members are changed while clients propose.
 type changing struct {
 	t        *testing.T

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 )
 
@@ -43,7 +42,7 @@ type transfers struct {
 	inbox  *inbox
 	life   *lifetime
 	trace  *Trace
-	logger *slog.Logger
+	logger diary
 
 	receiver receiver
 }
@@ -147,7 +146,7 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	}
 	n.transfers.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
 	if err != nil {
-		return fmt.Errorf("raft: restore snapshot %d: %w", meta.Index, err)
+		return because(fmt.Errorf("raft: restore snapshot %d", meta.Index), err)
 	}
 	n.logger.Info("raft: snapshot restored", "index", meta.Index, "term", meta.Term)
 	n.inbox.report(func(l *loop, now Instant) { l.core.Restored(now) })
@@ -220,4 +219,6 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 	}
 }
 
-func snapshotNotTaken(reason error) error { return fmt.Errorf("raft: snapshot not taken: %w", reason) }
+func snapshotNotTaken(reason error) error {
+	return because(errors.New("raft: snapshot not taken"), reason)
+}

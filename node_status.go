@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -48,8 +47,13 @@ type Status struct {
 
 	// Trouble says why this server takes no part in its cluster, as far as it can tell:
 	// ErrBootstrapMismatch, ErrOtherIncarnation, ErrRolledBack, ErrRemoved, ErrOtherCluster,
-	// ErrOutdated or ErrNoCluster. It is nil otherwise.
+	// ErrOutdated, ErrMoved or ErrNoCluster. It is nil otherwise.
 	Trouble error
+
+	// Stuck says which function of the user's holds up the whole node, because it doesn't return;
+	// "" while none does. Then the rest is what the node knew when it was held up, and only as far
+	// as its events tell: who leads, the members, and Trouble.
+	Stuck string
 
 	// NoLeader explains why there is no leader; it is nil while one is known. The next three
 	// explain what the oldest call of its kind at this server waits for; each is nil while no such
@@ -66,23 +70,69 @@ type Status struct {
 	// Disk, CatchUp and Machine are the lanes of the node: writes to the storage, reads of entries
 	// that have left memory, and batches for the state machine.
 	Disk, CatchUp, Machine LaneStatus
+	// SnapshotTrouble says what is wrong with this server's snapshots: the current one is damaged, so
+	// that the state machine waits for another server's, or none can be sent; or the last attempt to
+	// take one has failed, with the reason. It wraps ErrCorrupt in the first case. It is nil
+	// otherwise. If it is so at every server, only an export can help (BootstrapFrom).
+	SnapshotTrouble error
+	// StorageTrouble is what the storage says is wrong with it (its method Trouble), though no call
+	// has failed yet; nil if nothing is, or if the storage says nothing of the kind.
+	StorageTrouble error
 	// Diverged is a *Divergence if the state machine of another server gave other results than the
 	// one here (Config.CompareResults). It is nil otherwise.
 	Diverged error
 }
 
 // Status returns what the node knows now. After the node has stopped, it returns what the node knew
-// at the end. It waits for the loop, which waits for nothing: so it returns soon also while the
-// disk or the state machine hangs.
+// at the end. It returns soon also while the disk or the state machine hangs. While a function of
+// the user's holds up the whole node, it says which one (Status.Stuck), and little else.
 func (n *Node) Status() Status {
 	answer := make(chan Status, 1)
 	if n.inbox.query(answer) {
-		return <-answer
+		patience := time.NewTimer(n.patience)
+		defer patience.Stop()
+		select {
+		case s := <-answer:
+			s.StorageTrouble = n.storageTrouble()
+			return s
+		case <-patience.C:
+			n.inbox.forget(answer)
+			return n.glimpse()
+		}
 	}
 	<-n.life.done
 	s := n.life.last
 	s.Members, s.Old, s.Next = slices.Clone(s.Members), slices.Clone(s.Old), slices.Clone(s.Next)
 	return s
+}
+
+// storageTrouble asks the storage what is wrong with it. The caller's goroutine asks.
+func (n *Node) storageTrouble() error {
+	storage, ok := n.config.Storage.(troubleTeller)
+	if !ok {
+		return nil
+	}
+	return guard("storage", storage.Trouble)
+}
+
+// glimpse returns what is known without the loop, which stands still.
+func (n *Node) glimpse() Status {
+	leadership, membership, trouble := n.board.shown()
+	s := Status{
+		ID: n.config.ID, Stuck: n.step.holdsUp(), Trouble: trouble.Err,
+		Role: leadership.Role, Term: leadership.Term, Leader: leadership.Leader, LeaderAddress: leadership.LeaderAddress,
+	}
+	s.showMembers(&membership.Configuration, membership.Index)
+	return s
+}
+
+// showMembers shows a configuration, which is at an index. Index 0 stands for none.
+func (s *Status) showMembers(c *Configuration, at Index) {
+	if at == 0 {
+		return
+	}
+	s.Cluster, s.ConfigurationIndex, s.Level = c.Cluster, at, c.LevelInForce()
+	s.Members, s.Old, s.Next = slices.Clone(c.Members), slices.Clone(c.Old), slices.Clone(c.Next)
 }
 
 // status makes a Status from what the core knows.
@@ -91,7 +141,7 @@ func (l *loop) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
-		Cluster: c.Cluster, Trouble: l.standing().Trouble,
+		Cluster: c.Cluster, Trouble: l.standing().Trouble, SnapshotTrouble: c.SnapshotTrouble,
 		PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls,
 		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-l.clock.now(), 0)),
 		LeaderAddress: l.addressOf(c.Leader, c.Configuration),
@@ -100,9 +150,7 @@ func (l *loop) status() Status {
 		s.Diverged = c.Diverged
 	}
 	if c.Configuration != nil {
-		latest := c.Configuration
-		s.Members, s.Old, s.Next = slices.Clone(latest.Members), slices.Clone(latest.Old), slices.Clone(latest.Next)
-		s.ConfigurationIndex, s.Level = c.ConfigurationIndex, latest.LevelInForce()
+		s.showMembers(c.Configuration, c.ConfigurationIndex)
 	}
 	l.explain(&s)
 	return s
@@ -135,12 +183,7 @@ func reply(question chan<- Status, s Status) {
 
 // logFailure logs why the node stops, with the stack if it was a panic.
 func (l *loop) logFailure(cause error) {
-	attributes := []any{"err", cause, "term", l.shown.standing.Term}
-	var panicked *PanicError
-	if errors.As(cause, &panicked) {
-		attributes = append(attributes, "stack", string(panicked.Stack))
-	}
-	l.logger.Error("raft: stopped", attributes...)
+	l.logger.Error("raft: stopped", "err", cause, "term", l.shown.standing.Term)
 }
 
 // explain fills in the explanations: why things are as they are.

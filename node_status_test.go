@@ -227,7 +227,7 @@ func TestStatusExplainsWhereASnapshotStands(t *testing.T) {
 		from, to := f.nodes["x"].Status().Peers[0], f.nodes["y"].Status().Receiving
 		require.Equal(t, "snapshot", from.Sending)
 		for _, side := range []*raft.TransferStatus{from.Snapshot, to} {
-			require.Equal(t, raft.TransferStreaming, side.Stage)
+			require.Equal(t, "streaming", side.Stage)
 			require.EqualValues(t, 2, side.Index)
 			require.Greater(t, side.Size, uint64(1<<20-100))
 			require.Greater(t, side.Done, uint64(64<<10))

@@ -3,6 +3,9 @@ package raft
 import (
 	"context"
 	"sync/atomic"
+	"time"
+
+	"github.com/e17579a5/raft/internal/logbook"
 )
 
 // A lifetime follows a node from its start to its end. It counts the goroutines, and holds what is
@@ -18,6 +21,7 @@ type lifetime struct {
 	goroutines   atomic.Int32  // how many run
 	storageUsers atomic.Int32  // how many of them may write or read the log
 	released     chan struct{} // closed when none runs any more
+	log          diary         // ended by the last of them
 	// closing is the error of closing the transport, and storageClose that of closing the storage.
 	// They are set before released is closed.
 	closing, storageClose error
@@ -25,7 +29,8 @@ type lifetime struct {
 
 // begin counts the goroutines that are there from the start: the loop and three lanes. All of them
 // but the machine lane use the storage.
-func (f *lifetime) begin() {
+func (f *lifetime) begin(log diary) {
+	f.log = log
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.done, f.released = make(chan struct{}), make(chan struct{})
 	f.goroutines.Store(4)
@@ -35,9 +40,13 @@ func (f *lifetime) begin() {
 // enter counts another goroutine, which ends with leave.
 func (f *lifetime) enter() { f.goroutines.Add(1) }
 
-// leave is the last call of each goroutine.
+// leave is the last call of each goroutine. The last of them waits until the log is written, or for
+// a Logger that blocks up to logbook.Patience.
 func (f *lifetime) leave() {
 	if f.goroutines.Add(-1) == 0 {
+		patience := time.NewTimer(logbook.Patience)
+		defer patience.Stop()
+		f.log.book.Close(patience.C)
 		close(f.released)
 	}
 }

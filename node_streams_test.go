@@ -348,6 +348,9 @@ func TestStreamsOfStrangersAreClosed(t *testing.T) {
 				require.Zero(t, c.nodes["a"].Status().Snapshot)
 				c.close("a")
 				require.NotContains(t, log.String(), "err=<nil>", "the reason is told")
+				for line := range strings.Lines(log.String()) {
+					require.Equal(t, strings.Contains(line, "stream refused"), strings.Contains(line, " err="), line)
+				}
 			})
 		})
 	}

@@ -17,7 +17,8 @@ import (
 //     the order of what they tell. Two goroutines may call at the same time.
 //   - The goroutine that calls a function waits for it: the loop with everything that the node
 //     does, a lane with the work that is queued behind. So a function must not block. It counts, or
-//     hands on what it was told.
+//     hands on what it was told. While one that the loop calls doesn't return, calls of the node end
+//     by their contexts alone, and Status.Stuck says why.
 //   - A function must not call its own node, except Node.Leadership: most methods wait for the
 //     loop.
 //   - What a function is told belongs to the node. It must not change anything that a value points
@@ -115,9 +116,19 @@ func stopwatchFor(wanted bool) (start time.Time) {
 	return start
 }
 
-// traced calls a function of the trace for a lane. A panic is the lane's failure.
-func traced(f func()) error {
-	return guard("trace", func() error { f(); return nil })
+// traced calls a function of the trace for a lane, or for a goroutine that comes and goes. A panic
+// is the lane's failure. If f ends the goroutine, that stops the node, too: whoever waits for what
+// the goroutine has to report would wait for ever.
+func (in *inbox) traced(f func()) error {
+	ended := true
+	defer func() {
+		if ended {
+			in.stop(&PanicError{Where: stepNames[inTrace]})
+		}
+	}()
+	err := guard(stepNames[inTrace], func() error { f(); return nil })
+	ended = false
+	return err
 }
 
 // write writes to the storage and tells the trace.
@@ -138,7 +149,7 @@ func (n *Node) traceWrite(w *Write, start time.Time, err error) error {
 		t.Bytes += len(w.Entries[i].Data)
 		t.Last = w.Entries[i].Index
 	}
-	return traced(func() { hook(t) })
+	return n.inbox.traced(func() { hook(t) })
 }
 
 // traceFetch tells the trace of a fetch.
@@ -148,7 +159,7 @@ func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) erro
 		return nil
 	}
 	t := FetchTrace{For: f.For, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
-	return traced(func() { hook(t) })
+	return n.inbox.traced(func() { hook(t) })
 }
 
 // traceApply tells the trace of a batch.
@@ -158,7 +169,7 @@ func (n *Node) traceApply(entries []Entry, start time.Time, err error) error {
 		return nil
 	}
 	t := ApplyTrace{Entries: len(entries), Last: entries[len(entries)-1].Index, Took: time.Since(start), Err: err}
-	return traced(func() { hook(t) })
+	return n.inbox.traced(func() { hook(t) })
 }
 
 // traceSnapshot tells the trace what was done with a snapshot since start. It is for the goroutines
@@ -169,7 +180,7 @@ func (t *transfers) traceSnapshot(what SnapshotTrace, start time.Time) {
 		return
 	}
 	what.Took = time.Since(start)
-	if err := traced(func() { hook(what) }); err != nil {
+	if err := t.inbox.traced(func() { hook(what) }); err != nil {
 		t.inbox.stop(err)
 	}
 }
@@ -220,8 +231,7 @@ func (l *loop) traceTurn() {
 
 // tell calls a function of the trace for the loop. A panic meanwhile is put down to the trace.
 func (l *loop) tell(f func()) {
-	was := l.step
-	l.step = "trace"
+	was := l.step.set(inTrace)
 	f()
-	l.step = was
+	l.step.set(was)
 }

@@ -78,22 +78,44 @@ func (l *turn) Calls(now Instant) {
 // Tick implements Turn.
 func (l *turn) Tick(now Instant) { l.core.Tick(now) }
 
+// why adds to the reason for which a caller gives up what it has waited for: the trouble that this
+// server is in, or what the oldest call of its kind waits for. It is found out once for all callers
+// that give up in one turn.
+func (l *loop) why(c *canceled) error {
+	reason := c.reason
+	if trouble := l.shown.standing.Trouble; trouble != nil {
+		reason = because(reason, trouble)
+	}
+	if l.explained == nil {
+		l.explained = new(Status)
+		l.explain(l.explained)
+	}
+	wait := l.explained.Command
+	switch c.waiter.kind {
+	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
+		wait = l.explained.Read
+	case waitsForCall:
+		wait = l.explained.Call
+	}
+	return &unserved{reason, wait, l.explained.NoLeader}
+}
+
 // cancel ends a wait, if it hasn't ended by now.
 func (l *loop) cancel(c canceled) {
 	w := c.waiter
 	switch w.kind {
 	case waitsForCommand:
 		if l.waiting.commands.holds(w) {
-			l.core.Cancel(w.number, c.reason)
+			l.core.Cancel(w.number, l.why(&c))
 		}
 	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
 		if l.waiting.reads.holds(w) {
-			l.waiting.reads.take(w.number)
+			l.waiting.reads.take(w.number).answer(&Answer{Err: l.why(&c)})
 			l.core.CancelRead(w.number)
 		}
 	case waitsForCall:
 		if l.waiting.calls.holds(w) {
-			l.core.CancelCall(w.number, c.reason)
+			l.core.CancelCall(w.number, l.why(&c))
 		}
 	}
 }

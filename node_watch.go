@@ -1,5 +1,9 @@
 package raft
 
+import (
+	"fmt"
+)
+
 // shown is what the loop has told others, so that it tells them only what has changed.
 type shown struct {
 	standing  Standing
@@ -12,10 +16,34 @@ type shown struct {
 // standing returns what the loop compares after each turn to find out what has changed.
 func (l *loop) standing() Standing {
 	s := l.core.Standing()
-	if s.Trouble == nil && s.Configuration == nil && len(l.bootstrap) == 0 {
+	switch {
+	case s.Trouble != nil:
+	case s.Configuration == nil && len(l.bootstrap) == 0:
 		s.Trouble = ErrNoCluster
+	case s.Configuration != nil && s.Leader == "":
+		s.Trouble = l.elsewhere(s.Configuration)
 	}
 	return s
+}
+
+// elsewhere returns an error if the cluster looks for this server at another address than its own.
+// It is the same error each time, as long as the address is.
+func (l *loop) elsewhere(c *Configuration) error {
+	m := c.Member(l.id)
+	if m == nil || l.address == "" || l.moved.of(m.ID, m.Address) == l.address {
+		return nil
+	}
+	if l.misplaced == nil || l.misplaced.known != m.Address {
+		l.misplaced = &misplaced{m.Address, because(ErrMoved, fmt.Errorf("%s, not %s", m.Address, l.address))}
+	}
+	return l.misplaced.err
+}
+
+// misplaced is where the cluster looks for this server, if that is wrong, and the error that says
+// so.
+type misplaced struct {
+	known string
+	err   error
 }
 
 // observe answers the questions for the status. It tells the log and the watchers what has changed.

@@ -250,12 +250,15 @@ func (c *Core) troubledPeer(l *leader) (id ServerID, why error) {
 }
 
 // peerTrouble says why a peer takes no part, if that is known.
-func (c *Core) peerTrouble(p *progress) error {
+func (c *Core) peerTrouble(p *progress) error { return refusals[c.peerRefusal(p)] }
+
+// peerRefusal is peerTrouble, for the answer to a call. It is 0 if nothing is known.
+func (c *Core) peerRefusal(p *progress) wire.Refusal {
 	switch {
 	case c.wentBack(p.id, p.incarnation):
-		return ErrRolledBack
+		return wire.RefusedRolledBack
 	case p.replaced:
-		return ErrOtherIncarnation
+		return wire.RefusedOtherDisk
 	}
-	return nil
+	return 0
 }

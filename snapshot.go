@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/e17579a5/raft/wire"
@@ -44,6 +45,9 @@ type snapshots struct {
 	past []*storedSnapshot
 	// damaged says that the current snapshot was found damaged. Another one is to take its place.
 	damaged bool
+	// damage is what the storage has said of the damage at the start. failure is why no snapshot
+	// could be taken; nil since one was.
+	damage, failure error `state:"luck"`
 	// wanted is the least index of a snapshot that a peer needs, because it has lost its own.
 	wanted Index
 
@@ -172,7 +176,7 @@ func newSnapshots(saved *Saved) snapshots {
 	current := &storedSnapshot{meta: saved.Snapshot, bytes: saved.SnapshotBytes}
 	s := snapshots{current: current, past: []*storedSnapshot{current}, restore: restoreDue}
 	if saved.SnapshotDamage != nil {
-		s.restore, s.damaged = restoreLost, true
+		s.restore, s.damaged, s.damage = restoreLost, true, saved.SnapshotDamage
 	}
 	return s
 }
@@ -212,6 +216,27 @@ func (c *Core) lost() Index {
 		return 0
 	}
 	return c.snapshots.current.meta.Index
+}
+
+// These say what is wrong with the current snapshot.
+var (
+	errSnapshotLost    = errors.New("raft: the snapshot is damaged, and the state machine waits for another server's")
+	errSnapshotDamaged = errors.New("raft: the snapshot was found damaged, and another one is to be taken")
+	errSnapshotFailed  = errors.New("raft: no snapshot could be taken")
+)
+
+// trouble says why there is no snapshot to restore or to send, or why none could be taken last; nil
+// if nothing is wrong.
+func (s *snapshots) trouble() error {
+	switch {
+	case s.restore == restoreLost:
+		return because(errSnapshotLost, s.damage)
+	case s.damaged:
+		return errSnapshotDamaged
+	case s.failure != nil:
+		return because(errSnapshotFailed, s.failure)
+	}
+	return nil
 }
 
 // Snapshot asks for a snapshot of everything that was applied before the call. It returns the
@@ -316,7 +341,7 @@ func (c *Core) SnapshotTaken(now Instant, bytes uint64) {
 	assert(s.taking != nil, "Snapshots Taken Once")
 	taken := *s.taking
 	taken.bytes = bytes
-	s.taking, s.taken = nil, &taken
+	s.taking, s.taken, s.failure = nil, &taken, nil
 	c.tellFingerprints()
 }
 
@@ -327,7 +352,7 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.advance(now)
 	s := &c.snapshots
 	assert(s.taking != nil, "Snapshots Taken Once")
-	s.taking = nil
+	s.taking, s.failure = nil, err
 	for _, d := range s.demands {
 		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
 	}

@@ -45,7 +45,7 @@ func (a *Applier) Snapshot(index Index) (*Capture, error) {
 	}
 	machine, err := a.machine.Snapshot()
 	if err != nil {
-		return nil, fmt.Errorf("raft: snapshot of index %d: %w", index, err)
+		return nil, because(fmt.Errorf("raft: snapshot of index %d", index), err)
 	}
 	if machine == nil {
 		return nil, fmt.Errorf("raft: snapshot of index %d: the state machine returned no io.WriterTo", index)
@@ -98,15 +98,15 @@ func (a *Applier) Restore(index Index, r io.Reader) error {
 		err = a.restoreState(section)
 	}
 	if err != nil {
-		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
+		return because(fmt.Errorf("raft: restore snapshot of index %d", index), err)
 	}
 	if err := a.machine.Restore(in); err != nil {
-		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
+		return because(fmt.Errorf("raft: restore snapshot of index %d", index), err)
 	}
 	// The bytes that the state machine didn't want are read all the same: the reader finds damage
 	// only at the end.
 	if _, err := io.Copy(io.Discard, in); err != nil {
-		return fmt.Errorf("raft: restore snapshot of index %d: %w", index, err)
+		return because(fmt.Errorf("raft: restore snapshot of index %d", index), err)
 	}
 	a.last, a.touched = index, true
 	return a.save()

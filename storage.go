@@ -26,6 +26,9 @@ import (
 // MaxWrite() int, which returns that number. Each entry counts for its data and 512 bytes. Start
 // asks for it once. It refuses a Config whose commands such a Write couldn't hold, and cuts writes
 // to fit.
+//
+// A storage that may find out, between two calls, that it can't go on has a method Trouble() error,
+// which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
 	// Load returns what is stored. If nothing is, it returns the zero Saved and a nil error. If
 	// what is stored is damaged, it returns an error that wraps ErrCorrupt; but damage to the
@@ -52,6 +55,11 @@ type Storage interface {
 
 	// Close releases everything. It waits for the calls that are under way.
 	Close() error
+}
+
+// A troubleTeller is a Storage that says what is wrong with it before a call fails.
+type troubleTeller interface {
+	Trouble() error
 }
 
 // A writeLimiter is a Storage that says how large a Write may be.

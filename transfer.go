@@ -29,7 +29,8 @@ type handover struct {
 	// at any moment, whatever was promised.
 	given bool
 
-	// asked are the calls that wait for the transfer.
+	// asked are the calls that wait for the transfer, or for a leader that is too new to know whom
+	// it could hand over to.
 	asked []ticket
 
 	// ticks are the rounds and the commit indexes at the last two ticks. A peer that has answered a
@@ -140,11 +141,35 @@ func (c *Core) Transfer(now Instant, to ServerID) error {
 // beginTransfer does what a CallTransfer asks for. The server that was called sees for itself when
 // another server leads (leaderKnown). If that isn't the target, it asks again.
 func (c *Core) beginTransfer(l *leader, t ticket, call *wire.Call) {
+	if heirOf(call) == "" && l.handover.to == "" && c.mayHaveHeir(l) {
+		l.handover.asked = append(l.handover.asked, t)
+		return
+	}
 	if refusal, about := c.transfer(l, heirOf(call)); refusal != 0 {
 		c.endCall(l, t, callOutcome{refusal: refusal, about: about})
 		return
 	}
 	l.handover.asked = append(l.handover.asked, t)
+}
+
+// mayHaveHeir says whether a leader has ticked too seldom to know who answers, and there are other
+// voters. Then tick chooses for the calls that leave the choice to the leader.
+func (c *Core) mayHaveHeir(l *leader) bool {
+	return l.handover.ticks[0].round == 0 && slices.ContainsFunc(l.peers, func(p progress) bool { return c.stays(p.id) })
+}
+
+// transferAsked begins to hand over for the calls that have waited for the leader to know whom to.
+func (c *Core) transferAsked(l *leader) {
+	h := &l.handover
+	if h.to != "" || len(h.asked) == 0 || h.ticks[0].round == 0 {
+		return
+	}
+	if refusal, about := c.transfer(l, ""); refusal != 0 {
+		for _, t := range h.asked {
+			c.endCall(l, t, callOutcome{refusal: refusal, about: about})
+		}
+		h.asked = h.asked[:0]
+	}
 }
 
 // transfer begins to hand over to a server, or to the best one if to is "". If such a transfer is
@@ -217,6 +242,7 @@ func (c *Core) tick(l *leader) {
 	h := &l.handover
 	h.ticks[0], h.ticks[1], h.told = h.ticks[1], tick{l.round, c.log.commit}, false
 	c.courtesy.rest = max(c.courtesy.rest-1, 0)
+	c.transferAsked(l)
 	if h.to != "" || c.courtesy.rest > 0 {
 		return
 	}

@@ -462,3 +462,31 @@ func TestTransfersThatContradictEnd(t *testing.T) {
 		require.Zero(t, c.status(id).PendingCalls)
 	}
 }
+
+// A leader that was just elected doesn't know yet who answers. A call that leaves the choice to it
+// waits until it does.
+func TestTransferRightAfterAnElection(t *testing.T) {
+	for _, at := range []raft.ServerID{"a", "b"} {
+		c := newCores(t, 3)
+		c.elect("a")
+		c.transferCall(at, "")
+		require.Empty(t, c.servers[at].answers)
+		c.pass(4 * heartbeat)
+		require.Len(t, c.servers[at].answers, 1, "at %s", at)
+		require.NoError(t, c.servers[at].answers[0].Err)
+		require.NotEqual(t, raft.ServerID("a"), c.leader())
+	}
+	c := newCores(t, 3)
+	c.elect("a")
+	c.transferCall("a", "")
+	c.servers["b"].cut, c.servers["c"].cut = true, true
+	require.Equal(t, raft.WaitSuccessor, c.servers["a"].core.Explain().Call.Wait.On)
+	c.pass(3 * heartbeat)
+	require.Len(t, c.servers["a"].answers, 1, "and nobody answers")
+	require.ErrorIs(t, c.servers["a"].answers[0].Err, raft.ErrTransferTarget)
+	c = newCores(t, 1)
+	c.elect("a")
+	c.transferCall("a", "")
+	require.Len(t, c.servers["a"].answers, 1, "there is nobody else")
+	require.ErrorIs(t, c.servers["a"].answers[0].Err, raft.ErrTransferTarget)
+}

@@ -46,6 +46,10 @@ import (
 // So a server that has missed a change of the members is reached by a leader that it doesn't know:
 // the leader knows the key that this server knows. A server that was removed knows only keys that
 // the others demand no longer.
+//
+// A transport by which nobody is found at some addresses, whoever is there, has a method
+// CheckAddress(address string) error, which says so. raft.Start and the calls that change the
+// members ask for it before such an address is stored.
 type Transport interface {
 	// Start begins to receive messages for self, and hands them to the handler. It returns an error
 	// if it can't use the address of self.
@@ -80,6 +84,11 @@ type messageLimiter interface {
 // A keyProver is a Transport that proves and demands keys.
 type keyProver interface {
 	SetKeys(keys []wire.ClusterKey)
+}
+
+// An addressChecker is a Transport that says where nobody is found.
+type addressChecker interface {
+	CheckAddress(address string) error
 }
 
 // A Handler receives what a Transport brings. Its methods may be called by several goroutines at

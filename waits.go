@@ -44,6 +44,10 @@ const (
 	WaitDisk WaitReason = "the catch-up lane to read for the state machine"
 	// WaitMachine: this server's state machine has to apply the entry at Index.
 	WaitMachine WaitReason = "the state machine"
+	// WaitSnapshot: the snapshot that the state machine is to be restored from is damaged, and
+	// another server has to send one. Status.SnapshotTrouble says more. If it is so at every
+	// server, none comes.
+	WaitSnapshot WaitReason = "another server's snapshot"
 	// WaitIdentity: this server leads. Servers are to be members, and haven't said who they are.
 	WaitIdentity WaitReason = "new servers to answer"
 	// WaitCatchUp: Servers are to be voters, and have to catch up (§4.2.1).
@@ -65,6 +69,15 @@ func (w *Wait) String() string {
 		s += ": " + names(w.Servers)
 	}
 	return s
+}
+
+// oldest explains in the error of a call, which names the leader already.
+func (w *Wait) oldest(leader ServerID) string {
+	shown := *w
+	if len(w.Servers) == 1 && w.Servers[0] == leader {
+		shown.Servers = nil
+	}
+	return "the oldest call of its kind " + shown.String()
 }
 
 // commandWaits says what the oldest command of a caller here waits for; nil when there is none.
@@ -121,7 +134,10 @@ func (c *Core) findOwn(number uint64) Index {
 func (c *Core) applyWaits(index Index) *Wait {
 	l := &c.log
 	if index > 0 && index <= l.commit || index == 0 && l.applied < l.commit {
-		if c.fetching {
+		switch {
+		case c.snapshots.restore == restoreLost:
+			return &Wait{On: WaitSnapshot, Index: index}
+		case c.fetching:
 			return &Wait{On: WaitDisk, Index: index}
 		}
 		return &Wait{On: WaitMachine, Index: index}
@@ -211,6 +227,8 @@ func (c *Core) callWaits() (number uint64, wait *Wait) {
 		}
 	case leads && l.handover.to != "":
 		wait = &Wait{On: WaitSuccessor, Servers: []ServerID{l.handover.to}}
+	case leads && len(l.handover.asked) > 0:
+		wait = &Wait{On: WaitSuccessor}
 	case leads && c.log.commit < l.begin:
 		wait = c.storeWaits(l, l.begin)
 	case to == "" && item.state == pendingFree:

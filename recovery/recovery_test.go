@@ -128,6 +128,7 @@ func TestRecover(t *testing.T) {
 		b, _ := start("b", disks["b"].Reopen())
 		time.Sleep(5 * electionTimeout)
 		require.NoError(t, a.Read(t.Context()))
+		require.ErrorIs(t, b.Status().Trouble, raft.ErrOtherCluster, "it says why nobody hears it")
 		_, err = a.AddServer(t.Context(), reached("b"))
 		require.ErrorIs(t, err, raft.ErrForeignServer)
 		require.NoError(t, b.Close(t.Context()))

@@ -1,0 +1,93 @@
+package raft
+
+import (
+	"slices"
+	"time"
+
+	"github.com/e17579a5/raft/wire"
+)
+
+// A server can be reached at the address that the newest configuration in the log names. When it
+// moves, a leader puts its new address there. But servers that have all moved can't reach each
+// other, so there is no leader to do that. Then Config.Moved says to each of them where the others
+// are. It is the word of whoever starts the server, and of nobody else: an address that a server
+// says of itself redirects nothing.
+
+// moves are the servers that Config.Moved names: for each the address that the storage had for it
+// at the start, and the present one. They never change. A server that isn't at the first address,
+// by the log, has been moved again by a leader, and the log knows better.
+type moves map[ServerID]move
+
+type move struct{ from, to string }
+
+// movesOf compares Config.Moved with what the storage holds.
+func (c *Config) movesOf(saved *Saved) (moves, error) {
+	stored, err := storedConfigurations(saved)
+	if err != nil {
+		return nil, err
+	}
+	m, newest := moves{}, &stored[len(stored)-1]
+	for _, s := range c.Moved {
+		if member := newest.Member(s.ID); member != nil && member.Address != s.Address {
+			m[s.ID] = move{member.Address, s.Address}
+		}
+	}
+	return m, nil
+}
+
+// of returns where a server is, given what the log says.
+func (m moves) of(id ServerID, address string) string {
+	if moved, ok := m[id]; ok && moved.from == address {
+		return moved.to
+	}
+	return address
+}
+
+// servers returns where servers are, given what the log says.
+func (m moves) servers(list []Server) []Server {
+	if len(m) == 0 {
+		return list
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Address = m.of(list[i].ID, list[i].Address)
+	}
+	return list
+}
+
+// settleMoves puts the present addresses into the log while this server leads. Each server is asked
+// at its new address whether it is the same one, as in any call of AddServer, so a list that is
+// wrong changes nothing. It is the goroutine of a node with Config.Moved.
+func (n *Node) settleMoves(m moves) {
+	defer n.life.leave()
+	w := n.board.watch()
+	defer n.board.leave(w)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case <-w.wake:
+		case <-again.C:
+		case <-n.life.ctx.Done():
+			return
+		}
+		leadership, membership, _ := n.board.shown()
+		if !leadership.Ready {
+			continue
+		}
+		for _, member := range membership.Configuration.Members {
+			to := m.of(member.ID, member.Address)
+			if to == member.Address {
+				continue
+			}
+			call := wire.Call{Kind: wire.CallAdd, Members: []Member{{Server: Server{ID: member.ID, Address: to}, Role: member.Role}}}
+			if _, err := n.call(n.life.ctx, call); err != nil && n.life.ctx.Err() == nil {
+				n.logger.Warn("raft: the new address of a server isn't in the log", "peer", member.ID, "address", to, "err", err)
+				again.Reset(moveAgain * n.patience)
+			}
+		}
+	}
+}
+
+// moveAgain is after how many quarters of an election timeout settleMoves tries again.
+const moveAgain = 40
