@@ -146,14 +146,7 @@ type inspection struct {
 
 func (i *inspection) run() error {
 	l := i.log
-	names, err := l.fs.List(l.dir)
-	if err != nil {
-		return err
-	}
-	files := sortFiles(names)
-	if len(files.segments)+len(files.snapshots) == 0 {
-		return ErrNoLog
-	}
+	// What was listed before the lock is held may be gone by then.
 	lock, err := l.fs.Lock(l.path(lockName))
 	if errors.Is(err, vfs.ErrLocked) {
 		return raft.ErrLocked
@@ -162,6 +155,14 @@ func (i *inspection) run() error {
 		return err
 	}
 	defer lock.Close()
+	names, err := l.fs.List(l.dir)
+	if err != nil {
+		return err
+	}
+	files := sortFiles(names)
+	if len(files.segments)+len(files.snapshots) == 0 {
+		return ErrNoLog
+	}
 	i.report.Unfinished = files.unfinished
 
 	defer i.closeFiles()

@@ -27,7 +27,7 @@ var (
 )
 
 // recordKind says what a record is.
-type recordKind uint8
+type recordKind uint32
 
 const (
 	// kindHead is the first record of a segment: the whole state, except the entries, when the
@@ -97,7 +97,7 @@ func parseHeader(b []byte, key uint64, at uint32) (header, bool) {
 		length:  little.Uint32(b[8:]),
 		entries: little.Uint32(b[12:]),
 		synced:  little.Uint32(b[16:]),
-		kind:    recordKind(b[20]),
+		kind:    recordKind(little.Uint32(b[20:])),
 		chain:   little.Uint32(b[24:]),
 	}
 	return h, h.length <= maxRecord && h.entries <= h.length

@@ -20,7 +20,8 @@ type snapshots struct {
 	unswept bool                  // there may be snapshots that aren't needed any more
 }
 
-// closeAll closes the files that are still open.
+// closeAll closes the files that are still open. No call is under way any more, so nobody else uses
+// them.
 func (s *snapshots) closeAll() {
 	for file := range s.files {
 		file.Close()
@@ -54,7 +55,8 @@ func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error
 	return w, nil
 }
 
-// closeFile closes the file of a snapshot, unless Log.Close has closed it already.
+// closeFile closes the file of a snapshot, unless that was done before. The caller has entered: so
+// Log.Close, which closes what is left, waits for it.
 func (l *Log) closeFile(file vfs.File) error {
 	l.mu.Lock()
 	_, open := l.snapshots.files[file]
@@ -315,5 +317,11 @@ func (r *snapshotReader) Read(p []byte) (int, error) {
 	return r.blocks.Read(p)
 }
 
-// Close implements io.Closer.
-func (r *snapshotReader) Close() error { return r.log.closeFile(r.blocks.file) }
+// Close implements io.Closer. After Log.Close there is nothing left to close.
+func (r *snapshotReader) Close() error {
+	if r.log.enter() != nil {
+		return nil
+	}
+	defer r.log.leave()
+	return r.log.closeFile(r.blocks.file)
+}
