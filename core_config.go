@@ -248,37 +248,14 @@ func checkServer(s Server) error {
 	return nil
 }
 
-// checkSaved refuses a state that no storage which keeps its contract can hold.
+// checkSaved refuses a state that no storage of this server can hold.
 func (c *CoreConfig) checkSaved() error {
 	s := &c.Saved
 	if s.State.Server != "" && s.State.Server != c.ID {
 		return fmt.Errorf("%w: the storage belongs to server %q, not to %q", ErrConfig, s.State.Server, c.ID)
 	}
-	if s.State.Server == "" && (s.Last > 0 || s.State.Term > 0) {
-		return fmt.Errorf("%w: there is a log or a term, but no server ID", ErrCorrupt)
-	}
 	if s.State.Server == "" && c.Incarnation == 0 {
 		return fmt.Errorf("%w: a new storage needs an Incarnation", ErrConfig)
 	}
-	next, term := s.Base+1, s.BaseTerm
-	if s.Last < s.Snapshot.Index || s.Base > s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
-		return fmt.Errorf("%w: the log goes from %d to %d with %d terms, and the snapshot is at %d",
-			ErrCorrupt, s.Base, s.Last, len(s.Runs), s.Snapshot.Index)
-	}
-	for i, run := range s.Runs {
-		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last ||
-			run.Term < term || i > 0 && run.Term == term {
-			return fmt.Errorf("%w: the log has a gap or falling terms at %d", ErrCorrupt, run.First)
-		}
-		next, term = run.First+1, run.Term
-	}
-	unfounded := s.Snapshot.founding() && s.Last == s.Snapshot.Index && s.State.Cluster == ClusterID{}
-	if s.Last > 0 && !unfounded && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
-		return fmt.Errorf("%w: the log goes to %d, but there is no cluster ID or no configuration", ErrCorrupt, s.Last)
-	}
-	if term > s.State.Term {
-		return fmt.Errorf("%w: the log holds an entry of term %d, but the server is only in term %d",
-			ErrCorrupt, term, s.State.Term)
-	}
-	return nil
+	return s.Check()
 }

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/e17579a5/raft/wire"
@@ -138,7 +139,8 @@ func (p *placedConfiguration) encode(s *stateEncoder) {
 	s.configuration(p.configuration)
 }
 
-// newLog returns the log that a storage holds.
+// newLog returns the log that a storage holds. The error wraps ErrCorrupt if a configuration can't
+// be decoded.
 func newLog(saved *Saved) (entryLog, error) {
 	snapshot := saved.Snapshot.Index
 	l := entryLog{
@@ -154,7 +156,7 @@ func newLog(saved *Saved) (entryLog, error) {
 		e := &saved.Configurations[i]
 		configuration, err := wire.DecodeConfiguration(e.Data)
 		if err != nil {
-			return l, err
+			return l, fmt.Errorf("%w: the configuration at %d: %w", ErrCorrupt, e.Index, err)
 		}
 		l.configurations = append(l.configurations, placedConfiguration{e.Index, &configuration})
 	}

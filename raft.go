@@ -195,9 +195,8 @@ type role interface {
 }
 
 // NewCore returns a core that starts from what the storage holds. Its first write records the
-// start. An error wraps ErrConfig if the config can't be used, ErrCorrupt or wire.ErrMalformed if
-// the storage holds what it can't hold, and ErrOutdated if this version doesn't know the level in
-// force.
+// start. An error wraps ErrConfig if the config can't be used, ErrCorrupt if the storage holds what
+// it can't hold, and ErrOutdated if this version doesn't know the level in force.
 func NewCore(config CoreConfig) (*Core, error) {
 	if err := config.normalize(); err != nil {
 		return nil, err

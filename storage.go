@@ -100,13 +100,42 @@ type Saved struct {
 	Configurations []Entry
 }
 
+// Check returns an error that wraps ErrCorrupt if no storage that keeps its contract can hold this.
+// It looks at everything but what Configuration decodes. A start checks the same.
+func (s *Saved) Check() error {
+	if s.State.Server == "" && (s.Last > 0 || s.State.Term > 0) {
+		return fmt.Errorf("%w: there is a log or a term, but no server ID", ErrCorrupt)
+	}
+	next, term := s.Base+1, s.BaseTerm
+	if s.Last < s.Snapshot.Index || s.Base > s.Snapshot.Index || (s.Last >= next) != (len(s.Runs) > 0) {
+		return fmt.Errorf("%w: the log goes from %d to %d with %d terms, and the snapshot is at %d",
+			ErrCorrupt, s.Base, s.Last, len(s.Runs), s.Snapshot.Index)
+	}
+	for i, run := range s.Runs {
+		if i == 0 && run.First != next || i > 0 && run.First < next || run.First > s.Last ||
+			run.Term < term || i > 0 && run.Term == term {
+			return fmt.Errorf("%w: the log has a gap or falling terms at %d", ErrCorrupt, run.First)
+		}
+		next, term = run.First+1, run.Term
+	}
+	unfounded := s.Snapshot.founding() && s.Last == s.Snapshot.Index && s.State.Cluster == ClusterID{}
+	if s.Last > 0 && !unfounded && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
+		return fmt.Errorf("%w: the log goes to %d, but there is no cluster ID or no configuration", ErrCorrupt, s.Last)
+	}
+	if term > s.State.Term {
+		return fmt.Errorf("%w: the log holds an entry of term %d, but the server is only in term %d",
+			ErrCorrupt, term, s.State.Term)
+	}
+	return nil
+}
+
 // Configuration returns the latest configuration that is stored, and the index of its entry. It
 // returns nil when none is stored. The error wraps ErrCorrupt if one of Configurations can't be
 // decoded.
 func (s *Saved) Configuration() (*Configuration, Index, error) {
 	log, err := newLog(s)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, 0, err
 	}
 	if latest := log.placed(); latest != nil {
 		return latest.configuration, latest.index, nil

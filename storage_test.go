@@ -55,4 +55,11 @@ func TestSavedTellsItsEnd(t *testing.T) {
 	damaged := raft.Saved{Configurations: []raft.Entry{{Index: 1, Kind: wire.EntryConfiguration, Data: []byte("x")}, entry(2, "a")}}
 	_, _, err := damaged.Configuration()
 	require.ErrorIs(t, err, raft.ErrCorrupt)
+
+	damaged.Last, damaged.Runs = 2, []raft.TermRun{{First: 1, Term: 1}}
+	damaged.State = raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "a", Incarnation: 1, Cluster: raft.ClusterID{1}}
+	require.NoError(t, damaged.Check())
+	_, err = raft.NewCore(raft.CoreConfig{ID: "a", Heartbeat: 1, ElectionTimeout: 10, Saved: damaged})
+	require.ErrorIs(t, err, raft.ErrCorrupt, "a start says what Configuration says")
+	require.ErrorContains(t, err, "configuration at 1")
 }

@@ -71,8 +71,8 @@ commands after index %d count from now on, even if they were answered as not app
 
 // Inspect says what a storage holds, and changes nothing. The server that the storage belongs to
 // must be stopped, and nobody else may use the storage. Inspect doesn't close it. The error is the
-// storage's, or wraps raft.ErrCorrupt if a configuration is damaged, or raft.ErrNoCluster if the
-// storage holds no configuration.
+// storage's. Or it wraps raft.ErrCorrupt if a configuration is damaged or raft.Saved.Check finds
+// what no start would accept, or raft.ErrNoCluster if the storage holds no configuration.
 func Inspect(storage raft.Storage) (Report, error) {
 	r, _, err := inspect(storage)
 	return r, err
@@ -84,6 +84,9 @@ func inspect(storage raft.Storage) (Report, raft.DurableState, error) {
 		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: load: %w", err)
 	}
 	configuration, index, err := saved.Configuration()
+	if err == nil {
+		err = saved.Check()
+	}
 	if err != nil {
 		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: %w", err)
 	}

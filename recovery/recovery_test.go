@@ -163,12 +163,27 @@ func TestRecoverDamage(t *testing.T) {
 		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: []byte("damaged")},
 		{Index: 2, Term: 1, Kind: wire.EntryConfiguration, Data: configuration},
 	}
-	state := raft.DurableState{Server: "a", Cluster: raft.ClusterID{1}}
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "a", Cluster: raft.ClusterID{1}}
+	runs := []raft.TermRun{{First: 1, Term: 1}}
 	_, err := recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries}})
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 	require.ErrorIs(t, err, wire.ErrMalformed)
 	_, err = recovery.Recover(lying{saved: raft.Saved{Last: 2, Configurations: entries[1:]}}, "x")
 	require.ErrorIs(t, err, raft.ErrCorrupt)
-	_, err = recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Configurations: entries[1:]}})
+	_, err = recovery.Inspect(lying{saved: raft.Saved{State: state, Last: 2, Runs: runs, Configurations: entries[1:]}})
 	require.NoError(t, err)
+
+	// What no start accepts, nobody is to recover.
+	for reason, saved := range map[string]raft.Saved{
+		"from 0 to 2 with 0 terms": {State: state, Last: 2},
+		"gap":                      {State: state, Last: 2, Runs: []raft.TermRun{{First: 2, Term: 1}}},
+		"only in term 1":           {State: state, Last: 2, Runs: []raft.TermRun{{First: 1, Term: 2}}},
+	} {
+		saved.Configurations = entries[1:]
+		_, err = recovery.Inspect(lying{saved: saved})
+		require.ErrorIs(t, err, raft.ErrCorrupt, reason)
+		require.ErrorContains(t, err, reason)
+		_, err = recovery.Recover(lying{saved: saved}, "x")
+		require.ErrorIs(t, err, raft.ErrCorrupt, reason)
+	}
 }
