@@ -2,10 +2,10 @@ package memory
 
 import (
 	"container/heap"
-	"math/bits"
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/hash"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -124,24 +124,8 @@ func (l *link) chance(purpose uint64, share float64) bool {
 // luck draws a number for the message that was sent last. The number depends on the seed, on the
 // direction, on how many messages were sent before, and on its purpose. It depends on nothing else.
 // So what happens to one message leaves the luck of the others alone.
-func (l *link) luck(purpose uint64) uint64 { return mix(mix(l.seed, l.sent), purpose) }
-
-// mix hashes two numbers into one.
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
-	x := hi ^ lo ^ a
-	x ^= x >> 32
-	x *= 0xd6e8feb86659fd93
-	x ^= x >> 32
-	return x
-}
-
-// hash hashes a server's ID.
-func hash(seed uint64, id raft.ServerID) uint64 {
-	for i := range len(id) {
-		seed = mix(seed, uint64(id[i]))
-	}
-	return mix(seed, uint64(len(id)))
+func (l *link) luck(purpose uint64) uint64 {
+	return hash.Mix(hash.Mix(l.seed, l.sent), purpose)
 }
 
 // packets is a heap, ordered by the time when they are due.

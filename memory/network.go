@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/hash"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -165,7 +166,7 @@ func (n *Network) cut(from, to raft.ServerID) bool {
 func (n *Network) link(from, to raft.ServerID) *link {
 	l := n.links[direction{from, to}]
 	if l == nil {
-		l = &link{network: n, to: to, seed: mix(hash(n.seed, from), hash(0, to)), faults: n.faults}
+		l = &link{network: n, to: to, seed: hash.Mix(hash.String(n.seed, from), hash.String(0, to)), faults: n.faults}
 		n.links[direction{from, to}] = l
 	}
 	return l
