@@ -1,7 +1,6 @@
 package raft_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -92,10 +91,9 @@ func TestDamagedSnapshotIsReplacedByTheLeadersOrAnew(t *testing.T) {
 			config.Storage = disks[config.ID]
 		}
 		c.machines[lost] = &journal{}
-		node, err := raft.Start(c.config(lost))
+		node, err := startNode(t, c.config(lost))
 		require.NoError(t, err)
 		c.nodes[lost] = node
-		t.Cleanup(func() { _ = node.Close(context.Background()) })
 		commands = append(commands, proposeMany(t, leader, "meanwhile", 1)...)
 		require.NoError(t, node.Read(within(t, time.Minute)))
 		require.Equal(t, commands, c.machines[lost].applied())

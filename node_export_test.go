@@ -2,7 +2,6 @@ package raft_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,13 +74,12 @@ func newFounders(ids ...raft.ServerID) *founders {
 
 func (f *founders) start(t *testing.T, id raft.ServerID, export []byte) *raft.Node {
 	t.Helper()
-	node, err := f.tryStart(id, export)
+	node, err := f.tryStart(t, id, export)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = node.Close(context.Background()) })
 	return node
 }
 
-func (f *founders) tryStart(id raft.ServerID, export []byte) (*raft.Node, error) {
+func (f *founders) tryStart(t *testing.T, id raft.ServerID, export []byte) (*raft.Node, error) {
 	f.words[id], f.disks[id] = &wordList{}, f.disks[id].Reopen()
 	config := raft.Config{
 		ID: id, Machine: f.words[id], Storage: f.disks[id], Transport: f.network.Join(id), Bootstrap: f.servers,
@@ -91,7 +89,7 @@ func (f *founders) tryStart(id raft.ServerID, export []byte) (*raft.Node, error)
 		config.BootstrapFrom = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(export)), nil }
 	}
 	f.adjust(&config)
-	node, err := raft.Start(config)
+	node, err := startNode(t, config)
 	if err == nil {
 		f.nodes[id] = node
 	}
@@ -283,13 +281,13 @@ func TestDamagedExportIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, _ := exported(t, "one")
 		for cut := range file {
-			_, err := newFounders("x").tryStart("x", file[:cut])
+			_, err := newFounders("x").tryStart(t, "x", file[:cut])
 			require.ErrorIs(t, err, raft.ErrCorrupt, "cut at %d", cut)
 		}
 		for i := range file {
 			flipped := bytes.Clone(file)
 			flipped[i] ^= 1 << (i % 8)
-			_, err := newFounders("x").tryStart("x", flipped)
+			_, err := newFounders("x").tryStart(t, "x", flipped)
 			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", i)
 		}
 		missing := errors.New("no such file")

@@ -329,7 +329,7 @@ func TestRandomSetMembersOverTCP(t *testing.T) {
 		if i < len(founders) {
 			config.Bootstrap = founders
 		}
-		node, err := raft.Start(config)
+		node, err := startNode(t, config)
 		require.NoError(t, err)
 		c.nodes[id] = node
 		t.Cleanup(func() { require.NoError(t, node.Close(context.Background())) })

@@ -18,7 +18,8 @@ import (
 //	                                                the node stops it
 //	transfers.take    a stream from another server  all has come, the stream breaks, or the core or
 //	                                                the node stops it
-//	receiver.discard  nothing                       what was received is thrown away
+//	receiver.discard  nothing                       what was received is thrown away; at the end of
+//	                                                the node, Node.discardReceived does that
 //
 // transfers.take runs in a goroutine of the transport, the others in goroutines of the node. They
 // report to the loop as the lanes do, and decide nothing. Those of streams are in node_streams.go.

@@ -81,8 +81,17 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	close(n.life.done)
 	n.board.post(Leadership{Term: n.life.last.Term, Role: n.life.last.Role}, Stopped{n.life.failed})
 	n.lanes.close()
-	n.transfers.receiver.stop(&n.transfers)
+	n.life.enter()
+	n.life.storageUsers.Add(1) // the loop still is one
+	go n.discardReceived()
 	n.life.closing = guard("transport", n.config.Transport.Close)
+}
+
+// discardReceived throws away what has come of a snapshot, when the node has stopped. A stream that
+// still stores throws it away itself.
+func (n *Node) discardReceived() {
+	defer n.leaveStorage()
+	n.transfers.receiver.stop(&n.transfers)
 }
 
 // end answers everybody who waits for the loop, which takes no more turns. It returns the last

@@ -177,10 +177,9 @@ func (c *cluster) config(id raft.ServerID) raft.Config {
 func (c *cluster) start(id raft.ServerID) *raft.Node {
 	c.machines[id] = &journal{}
 	c.disks[id] = &disk{Storage: c.disks[id].Reopen()}
-	node, err := raft.Start(c.config(id))
+	node, err := startNode(c.t, c.config(id))
 	require.NoError(c.t, err)
 	c.nodes[id] = node
-	c.t.Cleanup(func() { _ = node.Close(context.Background()) })
 	return node
 }
 

@@ -1,0 +1,182 @@
+package raft_test
+
+import (
+	"context"
+	"io"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+)
+
+// startNode starts a node. At the end of the test it closes the node, and requires that the node
+// has given back whatever it counts, and closed whatever it has opened.
+func startNode(t *testing.T, config raft.Config) (*raft.Node, error) {
+	open := &openings{counts: map[string]int{}}
+	config.Storage = &countedStorage{config.Storage, open}
+	config.Transport = &countedTransport{config.Transport, open}
+	node, err := raft.Start(config)
+	if err != nil {
+		require.Empty(t, open.left(), "%s didn't start", config.ID)
+		return nil, err
+	}
+	t.Cleanup(func() {
+		_ = node.Close(context.Background()) // the test has looked at the error, if it matters
+		require.NoError(t, node.AtRest(), "of %s, which is closed", config.ID)
+		require.Empty(t, open.left(), "of %s, which is closed", config.ID)
+	})
+	return node, nil
+}
+
+// openings counts what is open.
+type openings struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (l *openings) add(what string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts[what] += n
+	if l.counts[what] == 0 {
+		delete(l.counts, what)
+	}
+}
+
+// left returns what is open.
+func (l *openings) left() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := map[string]int{}
+	for what, n := range l.counts {
+		left[what] = n
+	}
+	return left
+}
+
+// once returns a function that counts one thing less, once.
+func (l *openings) once(what string) func() {
+	l.add(what, 1)
+	return sync.OnceFunc(func() { l.add(what, -1) })
+}
+
+// A countedStorage counts the snapshots that are being read and written.
+type countedStorage struct {
+	raft.Storage
+	open *openings
+}
+
+func (s *countedStorage) MaxWrite() int {
+	if limited, ok := s.Storage.(interface{ MaxWrite() int }); ok {
+		return limited.MaxWrite()
+	}
+	return math.MaxInt
+}
+
+func (s *countedStorage) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+	w, err := s.Storage.CreateSnapshot(meta)
+	if err != nil {
+		return nil, err
+	}
+	return &countedWriter{w, s.open.once("snapshots that are written")}, nil
+}
+
+func (s *countedStorage) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := s.Storage.OpenSnapshot()
+	if err != nil {
+		return meta, nil, err
+	}
+	return meta, &countedReader{r, s.open.once("snapshots that are read")}, nil
+}
+
+type countedWriter struct {
+	raft.SnapshotWriter
+	done func()
+}
+
+func (w *countedWriter) Commit() error {
+	w.done()
+	return w.SnapshotWriter.Commit()
+}
+
+func (w *countedWriter) Abort() error {
+	w.done()
+	return w.SnapshotWriter.Abort()
+}
+
+type countedReader struct {
+	io.ReadCloser
+	done func()
+}
+
+func (r *countedReader) Close() error {
+	r.done()
+	return r.ReadCloser.Close()
+}
+
+// A countedTransport counts the streams that were opened here, and those that came.
+type countedTransport struct {
+	raft.Transport
+	open *openings
+}
+
+func (c *countedTransport) MaxMessage() int {
+	if limited, ok := c.Transport.(interface{ MaxMessage() int }); ok {
+		return limited.MaxMessage()
+	}
+	return math.MaxInt
+}
+
+func (c *countedTransport) Start(self raft.Server, handler raft.Handler) error {
+	return c.Transport.Start(self, &countedHandler{handler, c.open})
+}
+
+func (c *countedTransport) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	s, err := c.Transport.OpenStream(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return &countedStream{s, c.open.once("streams that were opened")}, nil
+}
+
+type countedStream struct {
+	io.WriteCloser
+	done func()
+}
+
+func (s *countedStream) Close() error {
+	s.done()
+	return s.WriteCloser.Close()
+}
+
+type countedHandler struct {
+	raft.Handler
+	open *openings
+}
+
+func (h *countedHandler) Stream(from raft.ServerID, stream io.ReadCloser) {
+	h.Handler.Stream(from, &countedReader{stream, h.open.once("streams that came")})
+}
+
+// A snapshot that has come in part is thrown away when the node closes.
+func TestCloseBetweenTwoPartsOfASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, memory.Faults{})
+		c.adjust = func(config *raft.Config) { config.SnapshotBytesPerSecond = 100 << 10 }
+		away(t, c, 1<<20)
+		node := c.start("c")
+		for node.Status().Receiving == nil || node.Status().Receiving.Done == 0 {
+			time.Sleep(electionTimeout / 10)
+		}
+		c.network.Isolate("c") // the stream breaks, and nobody goes on with it
+		time.Sleep(electionTimeout)
+		c.close("c")
+		require.NoError(t, node.AtRest())
+	})
+}
