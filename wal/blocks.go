@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -72,8 +73,11 @@ func (l *Log) openBlocks(ref snapshotRef) (*blockReader, error) {
 
 // mustBe refuses the snapshot unless it is the one that meta describes. A nil meta accepts any.
 func (r *blockReader) mustBe(meta *raft.SnapshotMeta) error {
-	if meta == nil || r.meta.Index == meta.Index && r.meta.Term == meta.Term {
+	if meta == nil || bytes.Equal(appendMeta(nil, &r.meta), appendMeta(nil, meta)) {
 		return nil
+	}
+	if r.meta.Index == meta.Index && r.meta.Term == meta.Term {
+		return r.corrupt(0, "it has another configuration than the log says")
 	}
 	return r.corrupt(0, fmt.Sprintf("it ends with index %d of term %d, not with index %d of term %d",
 		r.meta.Index, r.meta.Term, meta.Index, meta.Term))
