@@ -211,6 +211,7 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 type LaneStatus struct {
 	Pending int           // how many items it was given and hasn't finished
 	For     time.Duration // since it finished one or was given the first; 0 when nothing is pending
+	Waits   error         // of the disk: what the storage waits for, if it says so (see Storage)
 }
 
 // status says what the lane is doing.
@@ -218,5 +219,5 @@ func (s *stopwatch) status(now Instant) LaneStatus {
 	if s.items == 0 {
 		return LaneStatus{}
 	}
-	return LaneStatus{s.items, time.Duration(now - s.since)}
+	return LaneStatus{Pending: s.items, For: time.Duration(now - s.since)}
 }

@@ -201,4 +201,7 @@ func (l *loop) explain(s *Status) {
 	}
 	s.Receiving = why.Receiving
 	s.Disk, s.CatchUp, s.Machine = l.busy.disk.status(now), l.busy.catchUp.status(now), l.busy.machine.status(now)
+	if storage, ok := l.transfers.storage.(waitingStorage); ok {
+		s.Disk.Waits = storage.Waiting()
+	}
 }

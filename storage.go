@@ -27,6 +27,10 @@ import (
 // asks for it once. It refuses a Config whose commands such a Write couldn't hold, and cuts writes
 // to fit.
 //
+// A storage that may have to wait for something else than its disk, such as a file descriptor, has
+// a method Waiting() error, which returns what it waits for, or nil. The method returns at once.
+// Status.Disk shows what it says.
+//
 // A storage that may find out, between two calls, that it can't go on has a method Trouble() error,
 // which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
@@ -65,6 +69,11 @@ type troubleTeller interface {
 // A writeLimiter is a Storage that says how large a Write may be.
 type writeLimiter interface {
 	MaxWrite() int
+}
+
+// A waitingStorage is a Storage that says what it waits for.
+type waitingStorage interface {
+	Waiting() error
 }
 
 // Saved is what Storage.Load finds.

@@ -23,6 +23,7 @@ type Log struct {
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
 	saved   raft.Saved    // what Load returns
+	patient bool          // it waits for file descriptors; not before it is open
 	book    *logbook.Book // nil when nothing is logged
 
 	// Whoever writes holds busy, by sending to it: Write, a mark, Close. It guards the fields from
@@ -54,11 +55,14 @@ type Log struct {
 	loaded    bool
 	failed    error // of the first write that failed; all later writes fail with it
 	closed    bool
+	waiting   error // what the log waits for, if it does
 	// calls is how many calls are under way, of Entries and others, that Close waits for.
 	calls   int
 	drained chan struct{} // closed when Close has begun and the last of them has returned
 
-	keeper keeper
+	closing   chan struct{} // closed when Close has been called
+	closeOnce sync.Once
+	keeper    keeper
 }
 
 var _ raft.Storage = (*Log)(nil)
@@ -101,8 +105,10 @@ func (l *Log) leave() {
 }
 
 // Close marks the last batch as synced and releases everything. It waits for calls that are under
-// way; calls that come later fail with fs.ErrClosed. A second Close does nothing.
+// way, but for a Write that waits for a file descriptor: that fails with fs.ErrClosed, as do calls
+// that come later. A second Close does nothing.
 func (l *Log) Close() error {
+	l.closeOnce.Do(func() { close(l.closing) })
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
 	l.mu.Lock()

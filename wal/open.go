@@ -31,7 +31,7 @@ func Open(dir string, options Options) (*Log, error) {
 	l := &Log{dir: dir, options: options, fs: options.FS, salt: options.Salt}
 	l.busy = make(chan struct{}, 1)
 	l.spare = make(chan *spare, 1)
-	l.drained = make(chan struct{})
+	l.drained, l.closing = make(chan struct{}), make(chan struct{})
 	l.snapshots.files = make(map[vfs.File]struct{})
 	if !options.Inline {
 		l.book = logbook.New(options.Logger, slog.String("dir", dir))
@@ -55,6 +55,7 @@ func Open(dir string, options Options) (*Log, error) {
 		l.closeBook()
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	l.patient = !options.Inline
 	l.keeper.start(l)
 	l.wrote()
 	return l, nil

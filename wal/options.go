@@ -46,7 +46,8 @@ type Options struct {
 	// Inline makes the log work without a goroutine and without a clock, so that it is
 	// deterministic. The work that is otherwise done in the background, preallocating and removing
 	// files, is then done within Write. Marks are written by Close and Mark alone. Nothing is
-	// logged.
+	// logged. A Write that needs a file and finds no file descriptor left fails then, while
+	// otherwise it waits.
 	Inline bool
 }
 

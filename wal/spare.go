@@ -39,14 +39,14 @@ func (l *Log) newSpare(s *segment) *spare {
 // head, it isn't part of the log, whatever it holds.
 func (l *Log) createSpare(sp *spare) error {
 	name := l.path(fileName(sp.number, segmentSuffix))
-	file, err := l.fs.Create(name)
+	file, err := l.openFile(l.fs.Create, name)
 	if errors.Is(err, fs.ErrExist) {
-		file, err = l.fs.Open(name) // an earlier attempt has left it
+		file, err = l.openFile(l.fs.Open, name) // an earlier attempt has left it
 	}
 	if err != nil {
 		return err
 	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(); err != nil {
 		file.Close()
 		return err
 	}
@@ -124,7 +124,7 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 	if err := l.dispose(s, func() error { return l.fs.Rename(s.name, name) }); err != nil {
 		return false, err
 	}
-	file, err := l.fs.Open(name)
+	file, err := l.openFile(l.fs.Open, name)
 	if err != nil {
 		return false, err
 	}
@@ -184,7 +184,7 @@ func (l *Log) dispose(s *segment, away func() error) error {
 	if err := away(); err != nil {
 		return err
 	}
-	err := l.fs.SyncDir(l.dir)
+	err := l.syncDir()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.garbage = l.garbage[1:]
