@@ -50,6 +50,7 @@ func TestImpossibleWrites(t *testing.T) {
 		"a gap within":                  {Entries: gap},
 		"index 0":                       {Entries: commands(0, 1, 1)},
 		"forgotten entries":             {Entries: commands(3, 1, 1)},
+		"the last forgotten entry":      {Entries: commands(5, 1, 1)},
 		"a snapshot that isn't there":   {Snapshot: meta(8)},
 		"a snapshot older than another": {Snapshot: meta(4)},
 		"compaction past the snapshot":  {Compact: 6},
