@@ -187,3 +187,46 @@ func TestCloseUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+// A storage and a transport whose Close fails.
+type (
+	unclosableStorage   struct{ *memory.Storage }
+	unclosableTransport struct{ raft.Transport }
+)
+
+var errStorageStays, errTransportStays = errors.New("the storage stays"), errors.New("the transport stays")
+
+func (s unclosableStorage) Close() error {
+	_ = s.Storage.Close()
+	return errStorageStays
+}
+
+func (t unclosableTransport) Close() error {
+	_ = t.Transport.Close()
+	return errTransportStays
+}
+
+// What closing the storage and the transport returns is told: by every Close, and by a Start that
+// fails.
+func TestErrorsOfClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, memory.Faults{})
+		c.adjust = func(config *raft.Config) {
+			config.Storage, config.Transport = unclosableStorage{c.disks["a"].Storage}, unclosableTransport{config.Transport}
+		}
+		node := c.start("a")
+		for range 2 {
+			err := node.Close(t.Context())
+			require.ErrorIs(t, err, errStorageStays)
+			require.ErrorIs(t, err, errTransportStays)
+		}
+		require.NoError(t, node.Err())
+		c.disks["a"] = &disk{Storage: c.disks["a"].Reopen()}
+		config := c.config("a")
+		config.Heartbeat = -1
+		_, err := raft.Start(config)
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorIs(t, err, errStorageStays)
+		require.ErrorIs(t, err, errTransportStays)
+	})
+}

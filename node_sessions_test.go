@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -232,6 +233,41 @@ func TestSessionNumbersItsCommands(t *testing.T) {
 		session.Done(raft.SessionCommand{Session: id, Sequence: next})
 		session.Done(raft.SessionCommand{Sequence: first})
 	})
+}
+
+// A client goes on for longer than one lap of the numbers that may be in use at once, and is done
+// with its commands in any order. Each command names the lowest number that isn't done.
+func TestSessionBeyondOneLap(t *testing.T) {
+	const laps = 5
+	id := raft.SessionID{Term: 2, Index: 9}
+	for _, width := range []int{1, 2, 7, 100, wire.MaxSessionCommands} {
+		session := raft.NewSession(id)
+		var open []raft.SessionCommand
+		for next := uint64(1); next < laps*wire.MaxSessionCommands; {
+			lowest := next
+			if len(open) > 0 {
+				lowest = open[0].Sequence // the others come behind it
+			}
+			if len(open) < width && next-lowest < wire.MaxSessionCommands {
+				command, err := session.Next()
+				require.NoError(t, err)
+				require.Equal(t, raft.SessionCommand{Session: id, Sequence: next, Lowest: lowest}, command)
+				open = append(open, command)
+				next++
+				continue
+			}
+			if next-lowest == wire.MaxSessionCommands {
+				_, err := session.Next()
+				require.ErrorIs(t, err, raft.ErrOverloaded)
+			}
+			done := int(next) % len(open)
+			if next-lowest > wire.MaxSessionCommands/2 {
+				done = 0
+			}
+			session.Done(open[done])
+			open = slices.Delete(open, done, done+1)
+		}
+	}
 }
 
 func TestSessionIDIsText(t *testing.T) {
