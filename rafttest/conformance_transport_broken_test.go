@@ -129,6 +129,13 @@ func TestTransportConvicts(t *testing.T) {
 		"starts after Close":                      {startsAfterClose, inline, "close: Start after Close returned nil, want an error"},
 		"closes later":                            {closesLater, inline, "after Close had returned"},
 		"never closes":                            {neverCloses, inline, "Close of unstarted10 hasn't returned within 1s"},
+		"never opens a stream":                    {neverOpens, inline, "stream: OpenStream hasn't returned within 1s"},
+		"never hands a stream over":               {neverHandsOver, inline, "or the handler's call, hasn't returned within 1s"},
+		"never ends a stream":                     {neverEnds, inline, "Close of a stream, or its reader after that, hasn't returned"},
+		"keeps a reader waiting":                  {keepsReader, inline, "reading from a stream of which its context ended hasn't returned"},
+		"keeps a writer waiting":                  {keepsWriter, inline, "Write to a stream whose context has ended hasn't returned"},
+		"breaks no stream":                        {breaksNone, inline, "hasn't returned within 1s"},
+		"never gives up a stream":                 {neverGivesUp, inline, "no stream: OpenStream to a server that is gone hasn't returned"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -34,6 +34,8 @@ func (s *testServer) openStream(ctx context.Context, to *testServer) (w io.Write
 			return nil, nil, fmt.Errorf("OpenStream from %s to %s failed again and again: %w", s.ID, to.ID, err)
 		}
 	}
+	givenUp := make(chan struct{}) // closed when nobody waits for the stream any more
+	defer close(givenUp)
 	// A transport may announce a stream only with its first bytes.
 	if late := s.network.within("the first Write to a stream, of one byte, or the handler's call,", func() {
 		started := make(chan error, 1)
@@ -41,7 +43,11 @@ func (s *testServer) openStream(ctx context.Context, to *testServer) (w io.Write
 			_, err := w.Write([]byte{1})
 			started <- err
 		}()
-		stream = <-to.streams
+		select {
+		case stream = <-to.streams:
+		case <-givenUp:
+			return
+		}
 		first := make([]byte, 1)
 		if _, err = io.ReadFull(stream.reader, first); err == nil {
 			err = <-started
@@ -187,8 +193,8 @@ func (n *testNetwork) breaks(what string, by func(a, b *testServer, cancel func(
 		}
 	})
 	stop.Store(true)
-	_ = w.Close() // its error would tell nothing new
-	return late
+	closing := n.within("Close of a stream of which "+what, func() { _ = w.Close() }) // its error would tell nothing new
+	return errors.Join(late, closing)
 }
 
 // streamFlood is the number of bytes that are written to a stream that nobody reads.
