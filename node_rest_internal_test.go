@@ -32,3 +32,51 @@ func (n *Node) AtRest() error {
 	}
 	return nil
 }
+
+// Idle returns an error unless the node, at which nothing has happened for a while, holds nothing
+// for anybody: neither callers, nor bytes that count against a limit, nor messages.
+func (n *Node) Idle() error {
+	counts := make(chan map[string]int, 1)
+	if err := n.inbox.report(func(l *loop, _ Instant) { counts <- l.held() }); err != nil {
+		return err
+	}
+	for what, left := range <-counts {
+		if left != 0 {
+			return fmt.Errorf("%s: %d %s are left", n.config.ID, left, what)
+		}
+	}
+	return nil
+}
+
+// held returns what the loop and its core hold, by name.
+func (l *loop) held() map[string]int {
+	c := l.core
+	status := c.Status()
+	counts := map[string]int{
+		"snapshots that callers wait for": len(l.snapshots.calls), "snapshots that are sent": len(l.snapshots.sends),
+		"proposals": status.PendingProposals, "reads": status.PendingReads, "calls": status.PendingCalls,
+		"messages that wait for the disk": len(c.out.held), "writes": len(c.out.flights), "batches": len(c.applying),
+		"bytes of batches": sum(c.applyingBytes), "entries that were read": len(c.fetched),
+	}
+	for what, table := range map[string]*waiters{"commands": &l.waiting.commands, "reads": &l.waiting.reads, "calls": &l.waiting.calls} {
+		counts["waiters for "+what] = table.count
+		counts["late waiters for "+what] = len(table.late)
+	}
+	leads, ok := c.role.(*leader)
+	if !ok {
+		return counts
+	}
+	counts["bytes that are not committed"] = leads.uncommitted
+	counts["bytes that are not applied"] = leads.unapplied
+	counts["bytes that are not stored"] = leads.unstored
+	counts["forwarded commands that wait"] = len(leads.waiting)
+	for i := range leads.forwards {
+		counts["bytes of forwarded commands that wait"] += leads.forwards[i].waiting
+	}
+	for i := range leads.peers {
+		p := &leads.peers[i]
+		counts["appends on their way to "+string(p.id)] = len(p.window)
+		counts["bytes on their way to "+string(p.id)] = p.windowBytes
+	}
+	return counts
+}

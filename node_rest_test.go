@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math"
 	"sync"
@@ -178,5 +179,97 @@ func TestCloseBetweenTwoPartsOfASnapshot(t *testing.T) {
 		time.Sleep(electionTimeout)
 		c.close("c")
 		require.NoError(t, node.AtRest())
+	})
+}
+
+// crowd asks for more than the limits allow, while a server is away until it needs a snapshot. It
+// returns how many calls were refused.
+func crowd(t *testing.T, c *cluster, away raft.ServerID) (overloaded int) {
+	ended := make(chan error, 2000)
+	calls := 0
+	ask := func(call func(context.Context, *raft.Node) error) {
+		patience := time.Minute
+		if calls%2 == 0 {
+			patience = time.Duration(calls%9) * electionTimeout / 10
+		}
+		ctx, node := within(t, patience), c.nodes[c.ids[calls%3]]
+		calls++
+		go func() { ended <- call(ctx, node) }()
+	}
+	for range 900 {
+		ask(func(ctx context.Context, n *raft.Node) error {
+			_, err := n.Propose(ctx, make([]byte, 300))
+			return err
+		})
+	}
+	for range 20 {
+		ask(func(ctx context.Context, n *raft.Node) error { return n.Read(ctx) })
+		ask(func(ctx context.Context, n *raft.Node) error { return n.LeaseRead(ctx) })
+		ask(func(ctx context.Context, n *raft.Node) error {
+			_, err := n.Snapshot(ctx)
+			return err
+		})
+		ask(func(ctx context.Context, n *raft.Node) error {
+			_, err := n.AddLearner(ctx, reached("d"))
+			return err
+		})
+	}
+	time.Sleep(electionTimeout / 5)
+	c.network.Isolate(away)
+	time.Sleep(3 * electionTimeout)
+	for range 2 { // so that it needs a snapshot
+		leader, _ := c.leader(away)
+		_, err := leader.Propose(within(t, time.Minute), []byte("meanwhile"))
+		require.NoError(t, err)
+		_, err = leader.Snapshot(within(t, time.Minute))
+		require.NoError(t, err)
+	}
+	c.network.Heal()
+	for range calls {
+		if errors.Is(<-ended, raft.ErrOverloaded) {
+			overloaded++
+		}
+	}
+	return overloaded
+}
+
+// Each limit is reached, and more is asked for: of callers, of bytes of theirs, of bytes that aren't
+// committed or applied, of windows, of the log that a laggard needs. Half of the callers give up,
+// links are cut, and a server is away. When all of that is over, nothing is left of it anywhere.
+func TestNothingIsLeftAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, memory.Faults{MaxDelay: 5 * time.Millisecond, Loss: 0.05, Duplicate: 0.05, Reorder: 0.2})
+		c.adjust = func(config *raft.Config) {
+			config.MaxPending, config.MaxPendingBytes = 200, 40_000
+			config.WindowBytes, config.MaxAppendBytes, config.TailBytes = 4000, 2000, 3000
+			config.MaxUncommittedBytes, config.MaxUnappliedBytes = 10_000, 10_000
+			config.SnapshotMinBytes, config.SnapshotFactor = 20_000, 1
+		}
+		for _, id := range c.ids {
+			c.start(id)
+			c.machines[id].writing = func() error { time.Sleep(electionTimeout / 2); return nil }
+		}
+		c.leader()
+		overloaded := 0
+		for round := range 6 {
+			overloaded += crowd(t, c, c.ids[round%3])
+		}
+		require.Positive(t, overloaded, "a limit was passed")
+		c.network.SetFaults(memory.Faults{})
+		leader, _ := c.leader()
+		_, err := leader.Propose(within(t, time.Minute), []byte("the last one"))
+		require.NoError(t, err)
+		time.Sleep(20 * electionTimeout)
+		for _, id := range c.ids {
+			require.NoError(t, c.nodes[id].Idle())
+			_, err := c.nodes[id].Snapshot(t.Context())
+			require.NoError(t, err)
+		}
+		time.Sleep(electionTimeout)
+		for _, id := range c.ids {
+			require.NoError(t, c.nodes[id].Idle())
+			_, err := c.disks[id].Entries(0, 1, 1)
+			require.ErrorIs(t, err, raft.ErrCompacted, "the log that a laggard needed is forgotten")
+		}
 	})
 }
