@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -101,6 +102,12 @@ func (s *server) close(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	require.NoError(t, s.AtRest())
+}
+
+// closeAtRest closes a node, and requires that its transport has given back whatever it counts.
+func closeAtRest(t *testing.T, node *raft.Node, transport *tcp.Transport) {
+	require.NoError(t, node.Close(context.Background()))
+	require.NoError(t, transport.AtRest())
 }
 
 func (s *server) Receive(m wire.Message) { s.messages <- m }

@@ -219,7 +219,7 @@ func (l *loaded) start(s raft.Server, transport *tcp.Transport, founders []raft.
 	})
 	require.NoError(l.t, err)
 	l.nodes[s.ID] = node
-	l.t.Cleanup(func() { require.NoError(l.t, node.Close(context.Background())) })
+	l.t.Cleanup(func() { closeAtRest(l.t, node, transport) })
 }
 
 func (l *loaded) propose(id raft.ServerID) {

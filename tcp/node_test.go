@@ -35,7 +35,7 @@ func TestNodesOverBreakingConnections(t *testing.T) {
 				Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 			})
 			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, node.Close(context.Background())) })
+			t.Cleanup(func() { closeAtRest(t, node, transport) })
 			nodes, tallies = append(nodes, node), append(tallies, machine)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

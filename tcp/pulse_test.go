@@ -191,7 +191,7 @@ func startNodes(t *testing.T, c *cluster) ([]raft.Server, []*raft.Node) {
 			Bootstrap: servers, Logger: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, node.Close(context.Background())) })
+		t.Cleanup(func() { closeAtRest(t, node, transport) })
 		nodes = append(nodes, node)
 	}
 	return servers, nodes
