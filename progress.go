@@ -252,3 +252,25 @@ func (p *progress) answered(round uint64, received Index) {
 		p.probe(max(p.probed, received) + 1)
 	}
 }
+
+// asksBehind returns an append without entries that is to travel behind a large one, in the order
+// of all appends. If the large one was lost, the peer refuses this one. If both were lost, the next
+// round sends another one.
+//
+//	appends     ──── 64 MiB ──── empty ─▶
+//	the rest    ─ heartbeat ─ heartbeat ─ heartbeat ─▶
+//
+// It returns false if no large append is on its way, so that heartbeats keep their order, or if the
+// log has forgotten where that append belongs, so that it is of no use any more.
+func (c *Core) asksBehind(p *progress) (m wire.Message, asks bool) {
+	if !p.overtaken {
+		return m, false
+	}
+	at := p.next - 1
+	if p.waiting {
+		at = p.probed
+	}
+	term, known := c.log.term(at)
+	request := wire.AppendRequest{Previous: wire.Place{Index: at, Term: term}, Commit: c.log.commit}
+	return request.Message(), known
+}

@@ -228,25 +228,6 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 	c.send(p.id, m)
 }
 
-// asksBehind returns an append without entries that is to travel behind a large one, in the order of all
-// appends. If that one was lost, the peer refuses this one. If both were lost, the next round sends
-// another one.
-//
-//	appends     ──── 64 MiB ──── empty ─▶
-//	the rest    ─ heartbeat ─ heartbeat ─ heartbeat ─▶
-//
-// It returns false if no large append is on its way, so that heartbeats keep their order, or if the
-// log has forgotten where that append belongs, so that it is of no use any more.
-func (c *Core) asksBehind(p *progress) (wire.Message, bool) {
-	at := p.next - 1
-	if p.waiting {
-		at = p.probed
-	}
-	term, known := c.log.term(at)
-	request := wire.AppendRequest{Previous: wire.Place{Index: at, Term: term}, Commit: c.log.commit}
-	return request.Message(), p.overtaken && known
-}
-
 // fetchedToSend sends entries that were read from the disk, unless the peer needs others by now.
 func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	p.fetching = false
