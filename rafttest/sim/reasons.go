@@ -165,8 +165,8 @@ func (w *World) checkPromises(i int) {
 	longest := float64(s.status.leaseUntil-w.local(s)) / (1 - float64(w.params.Drift)/1e6)
 	quiet := func(m *raft.Member) bool {
 		j := serverOf(m.ID)
-		if j >= w.n || w.diskOf(m) != w.servers[j].disk {
-			return false
+		if w.diskOf(m) != w.servers[j].disk {
+			return true // a disk that is gone grants no vote
 		}
 		o := &w.servers[j]
 		return j == i || float64(o.promised-w.local(o))/(1+float64(w.params.Drift)/1e6)+1 >= longest
