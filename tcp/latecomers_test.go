@@ -80,8 +80,13 @@ func TestWaitingServerIsTaken(t *testing.T) {
 			s.addedBy = addedBy
 			waiting := s.listen(id)
 			s.start(id, nil)
-			saved, err := waiting.storage.Load()
-			require.NoError(t, err)
+			var saved raft.Saved
+			s.eventually("its disk has a name", func() (named bool) {
+				var err error
+				saved, err = waiting.storage.Load()
+				require.NoError(t, err)
+				return saved.State.Incarnation != 0
+			})
 			o := s.outsider("stranger")
 			o.SetServers([]raft.Server{waiting.self})
 			claims := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{
