@@ -90,7 +90,7 @@ func TestWaitingServerIsTaken(t *testing.T) {
 			o := s.outsider("stranger")
 			o.SetServers([]raft.Server{waiting.self})
 			claims := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{
-				{Server: o.self, Role: raft.Voter, Incarnation: 4711}, {Server: waiting.self, Role: raft.Voter, Incarnation: saved.State.Incarnation},
+				{Server: waiting.self, Role: raft.Voter, Incarnation: saved.State.Incarnation}, {Server: o.self, Role: raft.Voter, Incarnation: 4711},
 			}}
 			first := raft.Entry{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &claims)}
 			heard := func() bool {
