@@ -172,7 +172,7 @@ func TestOneServerMoves(t *testing.T) {
 
 // This is the same over TCP, with logs on a disk.
 func TestAllServersMoveOverTCP(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
 	ids := []raft.ServerID{"a", "b", "c"}

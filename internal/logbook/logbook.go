@@ -29,6 +29,8 @@ type Book struct {
 	logger *slog.Logger
 	// Attrs begin each line. They are set before the first line.
 	Attrs []slog.Attr
+	// handler is the logger's, with Attrs; nil before the first line. Only the goroutine uses it.
+	handler slog.Handler
 
 	mu      sync.Mutex
 	seen    map[cause]*remark
@@ -69,7 +71,6 @@ type remark struct {
 // Put logs a line, or leaves it out if there was one with the same cause not long ago.
 func (b *Book) Put(l Line) {
 	record := slog.NewRecord(time.Now(), l.Level, l.Text, 0)
-	record.AddAttrs(b.Attrs...)
 	record.AddAttrs(l.Attrs...)
 	key := cause{l.Text, l.About, l.Kind}
 	b.mu.Lock()
@@ -166,9 +167,12 @@ func (b *Book) take() (slog.Record, bool) {
 // hand gives a line to the logger. There is nowhere to say that the logger has failed or panicked.
 func (b *Book) hand(record slog.Record) {
 	defer func() { _ = recover() }()
+	if b.handler == nil {
+		b.handler = b.logger.Handler().WithAttrs(b.Attrs)
+	}
 	ctx := context.Background()
-	if b.logger.Enabled(ctx, record.Level) {
-		_ = b.logger.Handler().Handle(ctx, record)
+	if b.handler.Enabled(ctx, record.Level) {
+		_ = b.handler.Handle(ctx, record)
 	}
 }
 

@@ -17,15 +17,23 @@ import (
 type pen struct {
 	slog.Handler
 	before func()
+	attrs  []slog.Attr
 	lines  []string
 }
 
 func (p *pen) Enabled(context.Context, slog.Level) bool { return true }
+func (p *pen) WithAttrs(attrs []slog.Attr) slog.Handler {
+	p.attrs = append(p.attrs, attrs...)
+	return p
+}
 func (p *pen) Handle(_ context.Context, r slog.Record) error {
 	if p.before != nil {
 		p.before()
 	}
 	line := r.Message
+	for _, a := range p.attrs {
+		line += " " + a.String()
+	}
 	r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
 	p.lines = append(p.lines, line)
 	return nil
