@@ -22,14 +22,14 @@ func (n *Node) ExportSnapshot(ctx context.Context, w io.Writer) (Index, error) {
 	}
 	cluster := n.Status().Cluster
 	index := Index(0)
-	err := guard("snapshot", func() error {
+	err := guard("snapshot", func() (err error) {
 		meta, reader, err := n.config.Storage.OpenSnapshot()
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, reader.Close()) }() // also when w panics, or ends the goroutine
 		index = meta.Index
-		err = writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
-		return errors.Join(err, reader.Close())
+		return writeExport(w, cluster, &meta, &stoppableReader{reader, ctx})
 	})
 	if err != nil {
 		if ctx.Err() != nil {

@@ -141,7 +141,10 @@ func TestTroubleOfTheStorageShows(t *testing.T) {
 		c.adjust = func(config *raft.Config) {
 			config.Storage = &sick{config.Storage, func() error { return trouble() }}
 		}
-		node := c.start("a")
+		c.machines["a"] = &journal{}
+		node, err := raft.Start(c.config("a"))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, node.Close(context.Background())) }()
 		require.NoError(t, node.Read(t.Context()))
 		require.NoError(t, node.Status().StorageTrouble)
 		trouble = func() error { return context.Canceled }
