@@ -93,6 +93,9 @@ func TestServerWithoutStateAndListWaitsToBeAdded(t *testing.T) {
 		require.ErrorIs(t, err, raft.ErrNoCluster, "why nothing came of it")
 		require.ErrorIs(t, node.Read(within(t, time.Second)), raft.ErrNoCluster)
 		require.ErrorIs(t, node.TransferLeadership(within(t, time.Second), ""), raft.ErrNoCluster)
+		err = node.WhileLeader(within(t, time.Second), func(context.Context, raft.Term) error { return nil })
+		require.ErrorIs(t, err, raft.ErrNoCluster)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
 

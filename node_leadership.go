@@ -40,8 +40,8 @@ func (n *Node) TransferLeadership(ctx context.Context, to ServerID) error {
 // fence is needed there: a leader that is cut off or paused learns up to an election timeout late
 // that another server leads, so two calls of f at two servers may overlap.
 //
-// The error is what f returned. If f wasn't called, it is ctx.Err(), ErrClosed, or ErrStopped with
-// the failure that stopped the node.
+// The error is what f returned. If f wasn't called, it wraps ctx.Err(), with the Trouble of a server
+// that takes no part, or is ErrClosed, or ErrStopped with the failure that stopped the node.
 func (n *Node) WhileLeader(ctx context.Context, f func(ctx context.Context, term Term) error) error {
 	w := n.board.watch()
 	defer n.board.leave(w)
@@ -66,6 +66,9 @@ func (n *Node) WhileLeader(ctx context.Context, f func(ctx context.Context, term
 func (n *Node) untilLeader(ctx context.Context, w *watcher) (Term, error) {
 	for {
 		if err := ctx.Err(); err != nil {
+			if _, _, trouble := n.board.shown(); trouble.Err != nil {
+				err = because(err, trouble.Err)
+			}
 			return 0, err
 		}
 		if l := n.Leadership(); l.Ready {
