@@ -14,6 +14,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // startNode starts a node. At the end of the test it closes the node, and requires that the node
@@ -67,7 +68,8 @@ func (l *openings) once(what string) func() {
 	return sync.OnceFunc(func() { l.add(what, -1) })
 }
 
-// A countedStorage counts the snapshots that are being read and written.
+// A countedStorage counts the snapshots that are being read and written. The methods that a storage
+// may have are those of the storage within it, and so it is with transports.
 type countedStorage struct {
 	raft.Storage
 	open *openings
@@ -78,6 +80,20 @@ func (s *countedStorage) MaxWrite() int {
 		return limited.MaxWrite()
 	}
 	return math.MaxInt
+}
+
+func (s *countedStorage) Trouble() error {
+	if teller, ok := s.Storage.(interface{ Trouble() error }); ok {
+		return teller.Trouble()
+	}
+	return nil
+}
+
+func (s *countedStorage) Waiting() error {
+	if teller, ok := s.Storage.(interface{ Waiting() error }); ok {
+		return teller.Waiting()
+	}
+	return nil
 }
 
 func (s *countedStorage) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
@@ -132,6 +148,19 @@ func (c *countedTransport) MaxMessage() int {
 		return limited.MaxMessage()
 	}
 	return math.MaxInt
+}
+
+func (c *countedTransport) SetKeys(keys []wire.ClusterKey) {
+	if prover, ok := c.Transport.(interface{ SetKeys([]wire.ClusterKey) }); ok {
+		prover.SetKeys(keys)
+	}
+}
+
+func (c *countedTransport) CheckAddress(address string) error {
+	if checker, ok := c.Transport.(interface{ CheckAddress(string) error }); ok {
+		return checker.CheckAddress(address)
+	}
+	return nil
 }
 
 func (c *countedTransport) Start(self raft.Server, handler raft.Handler) error {
