@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"log/slog"
 	"runtime"
 	"syscall"
 	"time"
@@ -34,9 +35,9 @@ func (l *Log) setWaiting(reason error) {
 	l.mu.Unlock()
 	switch {
 	case was == nil && reason != nil:
-		l.options.Logger.Warn("wal: waits for a file descriptor", "dir", l.dir, "error", reason)
+		l.tell(slog.LevelWarn, "wal: waits for a file descriptor", reason)
 	case was != nil && reason == nil:
-		l.options.Logger.Warn("wal: goes on", "dir", l.dir)
+		l.tell(slog.LevelWarn, "wal: waits no longer for a file descriptor", was)
 	}
 }
 
