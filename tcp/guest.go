@@ -78,11 +78,12 @@ func (p *peer) begin(l *link) {
 }
 
 // hears reports whether the peer may go on after its link was silent until a deadline. A guest may
-// not. A member may: it was a guest when the deadline was set.
+// not, unless it sends large messages, whose connection has a deadline of its own. A member may: it
+// was a guest when the deadline was set.
 func (p *peer) hears(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.in != l || !p.member {
+	if p.in != l || !p.member && p.bulkIn == nil {
 		return false
 	}
 	p.limit()

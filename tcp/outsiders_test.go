@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,9 +44,11 @@ func TestRemovedMemberDoesNothing(t *testing.T) {
 		s.eventually("it has a key", func() bool { return len(removed.known()) > 0 })
 		s.remove("removed")
 		known := removed.known()
-		s.eventually("the others have a newer key", func() bool {
+		s.eventually("the others have a newer key, and the leader has taken its leave", func() bool {
 			for _, server := range s.servers {
-				if s.bastions[server.ID].known()[0] == known[0] {
+				b := s.bastions[server.ID]
+				leaves := func(p raft.PeerStatus) bool { return p.ID == "removed" }
+				if b.known()[0] == known[0] || slices.ContainsFunc(b.node.Status().Peers, leaves) {
 					return false
 				}
 			}
