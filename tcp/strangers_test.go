@@ -83,10 +83,12 @@ func (b *besieged) propose(i int) time.Duration {
 // others have another one.
 func (b *besieged) killLeader() time.Duration {
 	b.propose(0)
-	leader := 0
-	for b.servers[leader].ID != b.nodes[0].Status().Leader {
-		leader++
-	}
+	leader := -1
+	require.Eventually(b.t, func() bool { // on a busy computer one may just have lost its place
+		known := b.nodes[0].Status().Leader
+		leader = slices.IndexFunc(b.servers, func(s raft.Server) bool { return s.ID == known })
+		return leader >= 0
+	}, time.Minute, time.Millisecond)
 	require.NoError(b.t, b.transports[leader].Close())
 	return b.propose((leader + 1) % 3)
 }
