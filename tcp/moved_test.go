@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -41,11 +42,16 @@ func settle(t *testing.T, c *cluster) *household {
 }
 
 func (h *household) start(id raft.ServerID) {
+	h.storages[id] = h.storages[id].Reopen()
+	h.startOn(id, h.storages[id])
+}
+
+// startOn starts a server on a disk.
+func (h *household) startOn(id raft.ServerID, disk raft.Storage) {
 	transport, err := tcp.Listen(h.at[id], h.c.options)
 	require.NoError(h.t, err)
-	h.storages[id] = h.storages[id].Reopen()
 	h.nodes[id], err = raft.Start(raft.Config{
-		ID: id, Address: h.at[id], Machine: &tally{}, Storage: h.storages[id], Transport: transport,
+		ID: id, Address: h.at[id], Machine: &tally{}, Storage: disk, Transport: transport,
 		Bootstrap: peers("a", "b", "c"), Moved: h.moved, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(h.t, err)
@@ -218,4 +224,57 @@ func TestAllServersMoveOverTCP(t *testing.T) {
 			require.NoError(t, node.Close(ctx))
 		}
 	}
+}
+
+// Two copies of one disk run at the same time, each at an address of its own. Both say what is
+// wrong, as far as each can know, and so does the leader. The cluster goes on, and the cure is that
+// of a lost disk.
+func TestCopiesOfOneDisk(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		h := settle(t, c)
+		require.NoError(t, h.nodes["c"].Close(t.Context()))
+		h.at["c"] = "c2:1"
+		dirs := [2]string{t.TempDir(), t.TempDir()}
+		open := func(dir string) raft.Storage {
+			log, err := wal.Open(dir, wal.Options{Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
+			return log
+		}
+		h.startOn("c", open(dirs[0])) // on an empty disk
+		_, err := h.nodes["a"].Replace(t.Context(), raft.Server{ID: "c", Address: "c2:1"})
+		require.NoError(t, err)
+		require.NoError(t, h.nodes["c"].Close(t.Context()))
+		require.NoError(t, os.CopyFS(dirs[1], os.DirFS(dirs[0])))
+
+		var copies []*raft.Node
+		for i, dir := range dirs {
+			h.at["c"] = fmt.Sprintf("c%d:1", 2+i)
+			h.startOn("c", open(dir))
+			copies = append(copies, h.nodes["c"])
+		}
+		pass(20 * time.Second)
+		h.requireWorks("a")
+		require.ErrorIs(t, copies[0].Status().Trouble, raft.ErrRolledBack)
+		require.ErrorIs(t, copies[1].Status().Trouble, raft.ErrMoved, "answers go to where the other one is")
+		told := 0
+		for _, id := range []raft.ServerID{"a", "b"} {
+			for _, p := range h.nodes[id].Status().Peers {
+				if p.Trouble != nil {
+					require.Equal(t, raft.ServerID("c"), p.ID)
+					require.ErrorIs(t, p.Trouble, raft.ErrRolledBack)
+					told++
+				}
+			}
+		}
+		require.Equal(t, 1, told, "the leader knows it")
+
+		for _, node := range copies {
+			require.NoError(t, node.Close(t.Context()))
+		}
+		h.at["c"], h.storages["c"] = "c4:1", memory.NewStorage()
+		h.start("c")
+		_, err = h.nodes["a"].Replace(t.Context(), raft.Server{ID: "c", Address: "c4:1"})
+		require.NoError(t, err)
+		require.NoError(t, h.nodes["c"].Read(t.Context()))
+	})
 }
