@@ -242,15 +242,15 @@ func TestAbsurdTermIsNotAdopted(t *testing.T) {
 		From: "c", To: "b", Term: leap, Cluster: c.status("c").Cluster, FromIncarnation: c.status("c").Incarnation, FromStart: c.status("c").Start,
 	})
 	c.deliver(m)
-	require.EqualValues(t, leap, c.status("b").Term)
+	require.Equal(t, raft.Term(leap), c.status("b").Term)
 	// A server that is new doesn't know how old the cluster is.
 	c.spare("d")
 	m = wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{
 		From: "a", To: "d", Term: 1 << 40, Cluster: raft.ClusterID{7}, ToIncarnation: c.status("d").Incarnation,
 	})
 	c.deliver(m)
-	require.EqualValues(t, 1<<40, c.status("d").Term)
+	require.Equal(t, raft.Term(1<<40), c.status("d").Term)
 	m.Term = 1 << 62
 	c.deliver(m)
-	require.EqualValues(t, 1<<40, c.status("d").Term)
+	require.Equal(t, raft.Term(1<<40), c.status("d").Term)
 }

@@ -79,7 +79,7 @@ func (w *World) putBack(i, n int) bool {
 	s.forgotten = append(s.forgotten, gone)
 	*s.disk = *was.disk.imaged()
 	s.kept = was.kept
-	s.back = true
+	s.disk.back = true
 	w.stats.Backs++
 	return true
 }
@@ -89,7 +89,6 @@ type went struct {
 	images []image
 	// forgotten is what the disk held before it went back, each time.
 	forgotten []*disk
-	back      bool // the disk went back, and wasn't replaced since
 	// backStarts are the starts of all disks that went back, since they did.
 	backStarts []uint64
 	heardOf    [MaxServers]heardOf // by the present life
@@ -165,7 +164,7 @@ func (w *World) knowsByLog(s, sender *server, h *heardOf, m *wire.Message) bool 
 		}
 	}
 	d := sender.disk
-	return sender.back && (d.last() < h.acked || d.slots[h.acked-1] != s.view[h.acked-1])
+	return d.back && (d.last() < h.acked || d.slots[h.acked-1] != s.view[h.acked-1])
 }
 
 // noticed reports whether a server knows that its disk went back.
@@ -176,7 +175,7 @@ func (s *server) noticed() bool {
 // checkAlarm checks that a server doesn't say that its disk went back if it didn't.
 func (w *World) checkAlarm(i int) {
 	s := &w.servers[i]
-	if s.status.noticed && !s.back {
+	if s.status.noticed && !s.disk.back {
 		w.fail(NoFalseAlarm, i, "its disk never went back")
 	}
 }

@@ -73,11 +73,13 @@ type disk struct {
 	spoiled           bool // the current snapshot is damaged; only without a real log
 	// configurations are those among the entries.
 	configurations []placed
+	back           bool // it went back
 }
 
 func (d *disk) reset() {
 	d.state, d.wal = raft.DurableState{}, nil
 	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
+	d.back = false
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
 	d.configurations = d.configurations[:0]

@@ -44,8 +44,8 @@ func (w *World) checkHandOver(i int, m *wire.Message) {
 	if last > raft.Index(len(s.view)) {
 		return // the sender has entries that it hasn't even handed to its own disk
 	}
-	if w.servers[serverOf(m.To)].back {
-		return // its disk has forgotten what it had acknowledged
+	if d != nil && d.back {
+		return // the disk has forgotten what it had acknowledged
 	}
 	if d != nil && d.state.Term > m.Term {
 		return // the target follows a later leader, which may have replaced what it had acknowledged to this one

@@ -59,7 +59,7 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.starts[generation] = append(s.starts[generation], lifeOps{start: s.start})
-	if s.back {
+	if s.disk.back {
 		s.backStarts = append(s.backStarts, s.start)
 	}
 	s.applier = raft.NewApplier(&s.replica, core.Origin())

@@ -53,7 +53,7 @@ func (w *World) diskOf(m *raft.Member) *disk {
 // disk went back, or is about to be found damaged.
 func (w *World) lost(m *raft.Member) bool {
 	i := serverOf(m.ID)
-	return i >= w.n || m.Incarnation != 0 && w.diskOf(m) != w.servers[i].disk || w.servers[i].rotten || w.servers[i].back || w.servers[i].disk.lost()
+	return i >= w.n || m.Incarnation != 0 && w.diskOf(m) != w.servers[i].disk || w.servers[i].rotten || w.servers[i].disk.back || w.servers[i].disk.lost()
 }
 
 // majority reports whether has is true for a majority of the voters among members.
@@ -170,7 +170,7 @@ func (w *World) electable(without int) bool {
 	for j := 0; j < w.n; j++ {
 		d := w.servers[j].disk
 		n := len(d.configurations)
-		if j == without || n == 0 || w.servers[j].rotten || w.servers[j].back || d.lost() {
+		if j == without || n == 0 || w.servers[j].rotten || w.servers[j].disk.back || d.lost() {
 			continue
 		}
 		grants := func(m *raft.Member) bool {
