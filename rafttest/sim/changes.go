@@ -247,7 +247,7 @@ func (w *World) checkElected(i int) {
 				continue
 			}
 			own := j == i && d == s.disk && d.state.Term == shown.Term && d.state.Vote == s.id
-			return own || int(*w.ghost.vote(j+MaxServers*g, shown.Term)) == i+1
+			return own || *w.ghost.vote(j+MaxServers*g, shown.Term)>>i&1 != 0
 		}
 		return false
 	}

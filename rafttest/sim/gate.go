@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"math/bits"
+
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
@@ -100,10 +102,10 @@ func (w *World) checkVote(i int, term raft.Term, candidate int) {
 		w.fail(Gate, i, "votes for server %d in term %d, but on disk is a vote for %q", candidate+1, term, s.disk.state.Vote)
 	}
 	vote := w.ghost.vote(i+MaxServers*(len(s.disks)-1), term)
-	if *vote != 0 && int(*vote) != candidate+1 && !s.disk.back { // a disk that went back may have forgotten another vote
-		w.fail(OneVote, i, "votes for servers %d and %d in term %d", *vote, candidate+1, term)
+	if others := *vote &^ (1 << candidate); others != 0 && !s.disk.back { // a disk that went back may have forgotten another vote
+		w.fail(OneVote, i, "votes for servers %d and %d in term %d", bits.TrailingZeros8(others)+1, candidate+1, term)
 	}
-	*vote = int8(candidate + 1)
+	*vote |= 1 << candidate
 }
 
 // checkMatch checks an acknowledgement. What it covers must be durable. As long as the leader that

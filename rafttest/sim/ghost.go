@@ -37,8 +37,9 @@ type ghost struct {
 	leaders []leader
 	commits []raft.Index
 
-	// votes has, for each disk and term, the server that got the vote, plus 1.
-	votes [maxDisks * MaxServers][]int8
+	// votes has, for each disk and term, the servers that got its vote, one bit each. Only a disk
+	// that went back can have voted for several.
+	votes [maxDisks * MaxServers][]uint8
 
 	// configurations are the committed ones. change is the operation that the last of them belongs
 	// to. settled is the last one with which a change ended.
@@ -123,8 +124,8 @@ func (g *ghost) leader(t raft.Term) *leader {
 	return &g.leaders[t]
 }
 
-// vote returns the place for the vote of a disk in a term.
-func (g *ghost) vote(disk int, t raft.Term) *int8 {
+// vote returns the place for the votes of a disk in a term.
+func (g *ghost) vote(disk int, t raft.Term) *uint8 {
 	for raft.Term(len(g.votes[disk])) <= t {
 		g.votes[disk] = append(g.votes[disk], 0)
 	}
