@@ -36,8 +36,12 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 		}
 		switch m.Kind() {
 		case wire.KindAppendRequest, wire.KindHeartbeat:
-			own := m.ToIncarnation == s.core.Status().Incarnation || m.ToIncarnation == 0 && s.core.Status().Cluster == m.Cluster
-			if s.status.role == "follower" && own {
+			shown := s.core.Status()
+			own := m.ToIncarnation == shown.Incarnation || m.ToIncarnation == 0 && shown.Cluster == m.Cluster
+			// Of a leader that the configuration doesn't name (any more), the server may know by
+			// heart that this start of it is over.
+			known := shown.Configuration == nil || shown.Configuration.Names(m.From, m.FromIncarnation)
+			if s.status.role == "follower" && own && known {
 				s.heard = w.local(s)
 			}
 		case wire.KindHeartbeatResponse:
