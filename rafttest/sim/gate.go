@@ -61,6 +61,7 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 			w.fail(Gate, i, "names its disk %d, but %d is durable", m.FromIncarnation, durable.Incarnation)
 		}
 	case wire.KindForwardRequest, wire.KindReadRequest, wire.KindCallRequest:
+		w.forwarded(s, m.ForwardRequest().Commands)
 		if start := max(m.ForwardRequest().Start, m.ReadRequest().Start, m.CallRequest().Start); start != durable.Start {
 			w.fail(Gate, i, "%v of start %d, durable is %d", m.Kind(), start, durable.Start)
 		}
@@ -160,6 +161,7 @@ func (w *World) checkAnswer(i int, a *raft.Answer) {
 	default:
 		s.open--
 		w.checkOutcome(i, o, a)
+		w.offerEnds(s, o)
 	}
 }
 

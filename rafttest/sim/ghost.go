@@ -141,6 +141,7 @@ type operation struct {
 	number  uint64 // its number in the core
 	index   raft.Index
 	data    uint64     // a hash of the command
+	size    int64      // what the command counts for against limits, in bytes
 	since   raft.Index // for a read, the highest index that was acknowledged when it was called
 	started bool
 	begun   int64      // the instant at which the client began it

@@ -44,6 +44,8 @@ type confirmation struct {
 type times struct {
 	heard  raft.Instant // when a leader of the present term was last heard; 0 for never
 	sticky bool         // the message that is being delivered must not raise the term
+	// stranger says that it comes from a server that this one takes for a stranger.
+	stranger bool
 
 	leaderSince raft.Instant
 	rounds      []sentRound // of the present leadership
@@ -130,7 +132,7 @@ func (w *World) checkStepDown(i int) {
 }
 
 // checkCampaign checks, when time has made a server ask for votes, that it hasn't heard its leader
-// lately.
+// lately. It hears no stranger.
 func (w *World) checkCampaign(i int) {
 	s := &w.servers[i]
 	if now := w.local(s); s.heard != 0 && now-s.heard < raft.Instant(w.params.Election) {

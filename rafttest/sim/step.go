@@ -325,7 +325,7 @@ func (w *World) call(e *Event, s *server) bool {
 			proposal.Fence = o.fence
 		}
 		o.client, o.sequence, o.only = e.Peer, e.Label, proposal.Only
-		o.data = hashBytes(proposal.Data)
+		o.data, o.size = hashBytes(proposal.Data), int64(len(proposal.Data)+wire.EntryOverhead)
 		w.biggest = max(w.biggest, len(proposal.Data))
 		o.number = s.core.ProposeEntry(w.local(s), proposal)
 		numbers = &s.proposals
@@ -338,7 +338,11 @@ func (w *World) call(e *Event, s *server) bool {
 		*numbers = append(*numbers, 0)
 	}
 	(*numbers)[o.number] = int32(e.N + 1)
-	w.expect(s, o)
+	if o.size > 0 {
+		w.offer(s, int32(e.N))
+	} else {
+		w.expect(s, o)
+	}
 	s.open++
 	if !o.read {
 		life := lifeOf(s.starts[len(s.starts)-1], s.start)

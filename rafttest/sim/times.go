@@ -10,8 +10,11 @@ import (
 const patience = 3
 
 // expectSticky notes whether the message that is about to be delivered must not raise the server's
-// term (§4.2.3).
+// term (§4.2.3), and whether it comes from a stranger. A leader may be one for a while: a new key is
+// demanded from when it is in the log, though a leader that lacks it may be elected (raft, keys.go).
+// What the server demands isn't known if it holds back effects.
 func (w *World) expectSticky(s *server, m *wire.Message) {
+	s.stranger = (s.held || len(s.keys) > 0) && w.strange(s, m.From)
 	s.sticky = m.Kind() == wire.KindVoteRequest && !m.VoteRequest().Transfer && (s.status.role == leads ||
 		s.heard != 0 && w.local(s) < s.heard+raft.Instant(w.params.Election))
 }
@@ -41,7 +44,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 			// Of a leader that the configuration doesn't name (any more), the server may know by
 			// heart that this start of it is over.
 			known := shown.Configuration == nil || shown.Configuration.Names(m.From, m.FromIncarnation)
-			if s.status.role == "follower" && own && known {
+			if s.status.role == "follower" && own && known && !s.stranger {
 				s.heard = w.local(s)
 			}
 		case wire.KindHeartbeatResponse:

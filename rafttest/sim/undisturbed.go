@@ -78,7 +78,8 @@ func (p *Params) unit() int64 {
 }
 
 // expect notes until when an operation must be answered, if nothing is wrong. Whatever is ahead of
-// it may take as long as it does: the other calls, and what its server hasn't applied yet.
+// it may take as long as it does: the other calls, and what its server hasn't applied yet. A command
+// that has to wait at its server is expected only from when it may leave (offers).
 func (w *World) expect(s *server, o *operation) {
 	if !w.undisturbed() || w.params.Throughput != 0 {
 		return // on a bounded disk each command takes its own time

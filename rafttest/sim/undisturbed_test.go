@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
 
 // TestSlowMessagesCostNoLeadership demands that a leadership lasts however long messages take, as
@@ -64,4 +67,74 @@ func TestSwarmIsUndisturbed(t *testing.T) {
 	for name, n := range ratios {
 		require.Greater(t, min(n[0], n[1]), runs/25, "%s: %d below, %d above", name, n[0], n[1])
 	}
+}
+
+// TestKeptBackByTheWindow demands that a command which has to wait at its server, because others
+// that have left fill the window, isn't expected to be answered before it may leave.
+func TestKeptBackByTheWindow(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(Options{})
+	require.Nil(t, w.Replay(&Schedule{Params: Calm(1, 3), Events: []Event{{Op: OpFound}, {Op: OpPass, N: 2e9}}}).Violation)
+	lead := w.leading()
+	leader, s := &w.servers[lead], &w.servers[(lead+1)%3]
+	w.undisturbedNow()
+	w.params.WindowBytes = 100
+	w.ops = make([]operation, 7)
+	due := func() (due []bool) {
+		for i := range w.ops {
+			due = append(due, w.ops[i].due != 0)
+		}
+		return due
+	}
+	for i := range w.ops {
+		w.ops[i].number, w.ops[i].size = uint64(i), 60
+		if i > 0 {
+			w.offer(s, int32(i))
+		}
+	}
+	w.offer(leader, 0)
+	w.offer(leader, 1)
+	require.Equal(t, []bool{true, true, false, false, false, false, false}, due(), "one fits, and at the leader none waits")
+	w.forwarded(s, []raft.Entry{{Number: 1}})
+	require.Equal(t, []bool{true, true, false, false, false, false, false}, due(), "one that has left is sent again")
+	w.forwarded(s, []raft.Entry{{Number: 2}})
+	require.Equal(t, []bool{true, true, true, false, false, false, false}, due(), "the first one was seen in the log")
+	w.offerEnds(s, &w.ops[1])
+	require.Equal(t, []bool{true, true, true, false, false, false, false}, due(), "the second one fills the window")
+	w.offerEnds(s, &w.ops[4])
+	w.offerEnds(s, &w.ops[2])
+	require.Equal(t, []bool{true, true, true, true, false, false, false}, due(), "the first that waits may leave")
+	w.offerEnds(s, &w.ops[3])
+	require.Equal(t, []bool{true, true, true, true, false, true, false}, due(), "one was given up meanwhile")
+	w.forget(s)
+	require.Zero(t, s.away)
+	require.Empty(t, s.behind)
+}
+
+// TestStrangersAreNotHeard demands that the simulator takes a leader for heard only by a server that
+// doesn't demand a key which this leader lacks.
+func TestStrangersAreNotHeard(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(Options{})
+	require.Nil(t, w.Replay(&Schedule{Params: Calm(1, 3), Events: []Event{{Op: OpFound}, {Op: OpPass, N: 2e9}}}).Violation)
+	lead := w.leading()
+	other := (lead + 1) % 3
+	s := &w.servers[other]
+	m := w.says(lead, other, wire.Heartbeat{Round: 1})
+	m.ToIncarnation = s.disk.state.Incarnation
+	hears := func() bool {
+		s.heard = 0
+		w.expectSticky(s, &m)
+		w.checkTimes(other, &Event{Op: OpDeliver, Peer: int8(lead)}, &m)
+		return s.heard != 0
+	}
+	require.True(t, hears())
+	s.known[lead] = ""
+	require.True(t, hears(), "no key is demanded")
+	s.keys = []wire.ClusterKey{{1}}
+	require.False(t, hears())
+	w.servers[lead].proved = s.keys
+	require.True(t, hears(), "the leader has the key")
+	w.servers[lead].proved, s.known[lead] = nil, w.servers[lead].address
+	require.True(t, hears(), "the leader is known by name")
 }

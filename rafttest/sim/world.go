@@ -139,6 +139,7 @@ type server struct {
 	lastWrite raft.WriteNumber // of this life
 
 	open int // calls without an answer
+	offers
 
 	times
 	termBegin raft.Index // the first index of the last term in the view
@@ -348,6 +349,7 @@ func (w *World) forget(s *server) {
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
+	s.offers = offers{behind: s.behind[:0]}
 	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
 	s.termBegin = 0
 	s.forgetTimes()
