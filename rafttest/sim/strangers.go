@@ -62,19 +62,25 @@ func (w *World) marked(s *server, m *wire.Message) wire.Message {
 	}
 	// No leader is a stranger to a member of its cluster, unless the member has missed so many
 	// changes that its key isn't on the list any more. For a while the member may demand a key that
-	// came to nothing.
+	// came to nothing. And a leader that doesn't know yet that it has a successor may lack a key that
+	// the successor has committed: it is sent none if it was removed.
 	from := &w.servers[serverOf(m.From)]
-	rightful := w.leading() == serverOf(m.From) && m.Term == from.status.term && len(from.proved) < wire.MaxClusterKeys
-	if rightful && w.committedKey(s.keys[0]) && m.Cluster == s.disk.state.Cluster {
+	rightful := from.up && from.status.role == leads && m.Term == from.status.term && len(from.proved) < wire.MaxClusterKeys
+	if rightful && w.committedKey(s.keys[0], m.Term) && m.Cluster == s.core.Status().Cluster {
 		w.fail(LeadersHeard, w.index(s), "takes %s, which leads term %d, for a stranger", m.From, m.Term)
 	}
 	return marked
 }
 
-// committedKey reports whether a key is that of a configuration that is committed.
-func (w *World) committedKey(key wire.ClusterKey) bool {
+// committedKey reports whether a key is that of a configuration that was committed in a term or
+// before it, so that the leader of this term has it in its log.
+func (w *World) committedKey(key wire.ClusterKey, term raft.Term) bool {
+	committed := w.inherited
+	for t := raft.Term(0); t <= term && t < raft.Term(len(w.ghost.commits)); t++ {
+		committed = max(committed, w.ghost.commits[t])
+	}
 	return slices.ContainsFunc(w.ghost.configurations, func(p placed) bool {
-		return slices.Contains(p.configuration.Keys, key)
+		return p.index <= committed && slices.Contains(p.configuration.Keys, key)
 	})
 }
 
@@ -125,14 +131,17 @@ func (w *World) strangerSpeaks(s *server, n int64) bool {
 	return true
 }
 
-// checkTold checks that a stranger is answered, if at all, with no more than it may know.
+// checkTold checks that a stranger is answered, if at all, with no more than it may know. A server
+// that has just joined the cluster answers as a member before that is on its disk: that the cluster
+// has left out the stranger is true whatever this disk forgets.
 func (w *World) checkTold(i int, m *wire.Message, sent []wire.Message) {
+	cluster := w.servers[i].core.Status().Cluster
 	for j := range sent {
 		told := &sent[j]
 		if told.To != m.From {
 			continue
 		}
-		answers := told.Kind() == wire.KindRemoved && m.Cluster == w.servers[i].disk.state.Cluster ||
+		answers := told.Kind() == wire.KindRemoved && m.Cluster == cluster ||
 			told.Kind() == wire.KindIdentityResponse && told.IdentityResponse().Level == 0
 		if !answers || told.FromIncarnation != 0 || told.FromStart != 0 || told.Term != 0 || told.Cluster != m.Cluster {
 			w.fail(Strangers, i, "tells the stranger %s: %v", told.To, told)
