@@ -78,6 +78,13 @@ func (s *sluggish) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, 
 	return &sluggishWriter{w, s.misfortune}, err
 }
 
+// open returns how many snapshots are being written.
+func (m *misfortune) open() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unfinished
+}
+
 // finished notes that n snapshots less are being written.
 func (m *misfortune) finished(n int) {
 	m.mu.Lock()
@@ -369,9 +376,9 @@ func TestStoppedNodeLetsGoOfHalfASnapshot(t *testing.T) {
 		away(t, c, 200<<10)
 		c.start("c")
 		time.Sleep(5 * electionTimeout)
-		require.Equal(t, 1, m.unfinished)
+		require.Equal(t, 1, m.open())
 		c.close("c")
 		synctest.Wait()
-		require.Zero(t, m.unfinished)
+		require.Zero(t, m.open())
 	})
 }

@@ -125,8 +125,10 @@ func TestServerThatWasAwayGetsASnapshot(t *testing.T) {
 				require.Equal(t, term, c.nodes["c"].Status().Term, "no election on the way")
 				sent, streams := 0, 0
 				for _, transport := range transports {
+					transport.mu.Lock()
 					sent += transport.bytes
 					streams += transport.streams
+					transport.mu.Unlock()
 				}
 				require.Less(t, sent, size+size/2, "what had come wasn't sent again, but for what was on its way")
 				if test.after > 0 {

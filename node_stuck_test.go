@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,9 +58,9 @@ func TestNobodyOutlivesItsContextWhileTheLoopStandsStill(t *testing.T) {
 	for name, test := range stuck {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				release, hangs := make(chan struct{}), false
+				release, hangs := make(chan struct{}), atomic.Bool{}
 				hang := func() {
-					if hangs {
+					if hangs.Load() {
 						<-release
 					}
 				}
@@ -80,7 +81,7 @@ func TestNobodyOutlivesItsContextWhileTheLoopStandsStill(t *testing.T) {
 				time.Sleep(20 * electionTimeout)
 				node := c.nodes["a"]
 				require.Equal(t, "leader", node.Status().Role)
-				hangs = true
+				hangs.Store(true)
 				if name == "Transport.SetServers" {
 					c.disks["d"] = &disk{Storage: memory.NewStorage()}
 					c.start("d")
@@ -106,7 +107,7 @@ func TestNobodyOutlivesItsContextWhileTheLoopStandsStill(t *testing.T) {
 				require.NotEmpty(t, status.Members)
 				require.ErrorIs(t, node.Close(within(t, electionTimeout)), context.DeadlineExceeded)
 
-				hangs = false
+				hangs.Store(false)
 				close(release)
 				require.NoError(t, node.Close(t.Context()))
 				require.NotContains(t, c.machines["b"].applied(), "x")

@@ -193,8 +193,8 @@ func TestLargeMessagesOfStrangers(t *testing.T) {
 // On real sockets, a command that takes several election timeouts on its way costs the leader
 // nothing, wherever it is proposed.
 func TestLargeCommandCostsNoLeader(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes some seconds")
+	if testing.Short() || raceDetector {
+		t.Skip("it takes some seconds, and with the race detector too much of the processor's time")
 	}
 	withAndWithoutTLS(t, func(t *testing.T, authority *authority) {
 		for tries := 1; ; tries++ { // the computer may be busy
