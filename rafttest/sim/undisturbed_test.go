@@ -121,7 +121,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	other := (lead + 1) % 3
 	s := &w.servers[other]
 	m := w.says(lead, other, wire.Heartbeat{Round: 1})
-	m.ToIncarnation = s.disk.state.Incarnation
+	m.FromIncarnation, m.ToIncarnation = w.servers[lead].disk.state.Incarnation, s.disk.state.Incarnation
 	hears := func() bool {
 		s.heard = 0
 		w.expectSticky(s, &m)
