@@ -24,6 +24,9 @@ func (w *World) drained(s *server) instant {
 	if s.mixed {
 		now.earliest = s.heldSince
 	}
+	if s.told != 0 {
+		now.earliest = min(now.earliest, s.told)
+	}
 	return now
 }
 
@@ -58,6 +61,9 @@ type times struct {
 	// before it was done.
 	wrote, read instant
 	heldSince   raft.Instant // when the first of the effects that are held back were decided
+	// told is the last instant that the core was told, or 0. A call that is given up comes without
+	// one: what the core decides then, it dates back.
+	told raft.Instant
 
 	// promised is the end of the lease that was promised to a leader. It outlives a life: so does
 	// the promise.

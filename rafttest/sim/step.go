@@ -125,6 +125,9 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !w.input(e, s, m) {
 		return false
 	}
+	if e.Op != OpCancel {
+		s.told = w.local(s)
+	}
 	w.stats.Events++
 	if !s.up {
 		return true // the server's disk has failed
@@ -133,7 +136,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
 		if !s.held {
-			s.heldSince = w.local(s)
+			s.heldSince = s.told
 		}
 		s.held = true
 		return true
