@@ -244,8 +244,9 @@ func (c *Core) identified(l *leader) {
 			waits = waits || m.Role == Voter
 			m.Role = Joining
 		case present.Members[i].Incarnation != m.Incarnation:
+			next.Begun = true
 			if present.Members[i].Role == Voter {
-				next.Old, next.Begun = present.Members, true
+				next.Old = present.Members
 			}
 			waits = waits || m.Role == Voter
 			m.Role = Learner

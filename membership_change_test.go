@@ -112,6 +112,24 @@ func TestNoStepToAMajorityThatIsGone(t *testing.T) {
 	require.Equal(t, []string{"a b c", "a b c → b c", "a b c"}, c.configurations("b"))
 }
 
+// A replacement that is given up has changed the members all the same, whatever the role of the
+// member was: its present disk is the one that counts from then on. So nobody is told that nothing
+// was applied.
+func TestReplacementThatIsGivenUpStaysHalfway(t *testing.T) {
+	c := founded(t, 3)
+	for _, before := range []string{"a b c", "a b c(learner)"} {
+		require.Equal(t, before, describe(c.status("a").Configuration))
+		c.wipe("c")
+		c.pass(2 * heartbeat)
+		c.servers["c"].slowDisk = true // it never catches up
+		answer := c.change("a", wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "c"}}}})
+		require.ErrorIs(t, answer.Err, raft.ErrNotCaughtUp)
+		require.ErrorIs(t, answer.Err, raft.ErrOutcomeUnknown)
+		require.Equal(t, "a b c(learner)", describe(c.status("a").Configuration))
+		require.Equal(t, c.status("c").Incarnation, c.status("a").Configuration.Member("c").Incarnation)
+	}
+}
+
 func TestReplaceALostDisk(t *testing.T) {
 	c := founded(t, 3)
 	c.wipe("c")
