@@ -70,8 +70,8 @@ func (n *Node) RemoveServer(ctx context.Context, server ServerID, options ...Cha
 //
 // The lost disk stops counting first. Then the present one catches up, and counts. If it doesn't
 // catch up, the server remains a learner, and the error is ErrNotCaughtUp with ErrOutcomeUnknown.
-// Another Replace then goes on, with this disk or yet another one, and so does AddServer. The rest is as
-// for AddServer.
+// Another Replace then goes on, with this disk or yet another one, and so does AddServer. The rest
+// is as for AddServer.
 func (n *Node) Replace(ctx context.Context, server Server, options ...ChangeOption) (Index, error) {
 	return n.change(ctx, wire.CallReplace, []Member{{Server: server}}, options)
 }

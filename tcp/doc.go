@@ -34,12 +34,12 @@
 // All numbers are little-endian. A frame without a body ends a stream. A connection that ends
 // without it has broken the stream.
 //
-// On a connection for messages, large ones too, a frame whose body begins with a byte 0 brings new proofs, which
-// follow that byte. They take the place of the earlier ones. A frame without a body is a question. The other side answers with a
-// receipt: a frame whose body is a number of 8 bytes, which says how many bytes behind the
-// handshake it has read. All messages in them were handled. It also sends a receipt when it has
-// read 64 KiB since the last one.
-// Nothing else flows in that direction. A connection on which anything else arrives is closed.
+// On a connection for messages, large ones too, a frame whose body begins with a byte 0 brings new
+// proofs, which follow that byte. They take the place of the earlier ones. A frame without a body
+// is a question. The other side answers with a receipt: a frame whose body is a number of 8 bytes,
+// which says how many bytes behind the handshake it has read. All messages in them were handled. It
+// also sends a receipt when it has read 64 KiB since the last one. Nothing else flows in that
+// direction. A connection on which anything else arrives is closed.
 //
 // # Who belongs to the cluster
 //
