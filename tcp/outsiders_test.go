@@ -42,8 +42,8 @@ func TestRemovedMemberDoesNothing(t *testing.T) {
 		removed := s.add("removed")
 		s.propose(1)
 		s.eventually("it has a key", func() bool { return len(removed.known()) > 0 })
-		s.remove("removed")
 		known := removed.known()
+		s.remove("removed")
 		s.eventually("the others have a newer key, and the leader has taken its leave", func() bool {
 			for _, server := range s.servers {
 				b := s.bastions[server.ID]
@@ -56,7 +56,7 @@ func TestRemovedMemberDoesNothing(t *testing.T) {
 		})
 		st := removed.node.Status()
 		removed.stop(t)
-		o := s.outsider("removed", removed.known()...)
+		o := s.outsider("removed", removed.everKnown()...)
 		o.base.FromIncarnation = incarnationOf(&st, "removed")
 		o.storm()
 	})

@@ -37,15 +37,21 @@ type bastion struct {
 
 	mu       sync.Mutex
 	keys     []wire.ClusterKey
-	received []wire.Message // from outsiders
-	sent     []wire.Message // to outsiders
-	urged    bool           // it has campaigned on somebody's behalf
+	heard    []wire.ClusterKey // all keys that it ever had, the latest first
+	received []wire.Message    // from outsiders
+	sent     []wire.Message    // to outsiders
+	urged    bool              // it has campaigned on somebody's behalf
 }
 
 // SetKeys implements the optional method of raft.Transport.
 func (b *bastion) SetKeys(keys []wire.ClusterKey) {
 	b.mu.Lock()
 	b.keys = keys
+	for _, key := range slices.Backward(keys) {
+		if !slices.Contains(b.heard, key) {
+			b.heard = slices.Insert(b.heard, 0, key)
+		}
+	}
 	b.mu.Unlock()
 	b.Transport.SetKeys(keys)
 }
@@ -54,6 +60,14 @@ func (b *bastion) known() []wire.ClusterKey {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.keys
+}
+
+// everKnown returns all keys that the server ever had, the latest first. One that has left has no
+// keys any more.
+func (b *bastion) everKnown() []wire.ClusterKey {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.heard)
 }
 
 // outside says whether a server isn't one of the stronghold's.
