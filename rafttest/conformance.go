@@ -46,6 +46,13 @@ func guarded(f func()) (err error) {
 	return nil
 }
 
+// during calls f, and adds to what it convicts when that was.
+func during(when string, f func()) {
+	if err := guarded(f); err != nil {
+		convict("%s: %w", when, err)
+	}
+}
+
 // together calls functions at the same time. It waits for all of them, and then convicts what they
 // have convicted.
 func together(functions ...func()) {

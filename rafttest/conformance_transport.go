@@ -169,13 +169,6 @@ func (s *testServer) Send(m wire.Message) {
 // within calls f, which must return in time.
 func (n *testNetwork) within(call string, f func()) { n.watch.within(n.options.Patience, call, f) }
 
-// during calls f, and adds to what it convicts when that was.
-func during(when string, f func()) {
-	if err := guarded(f); err != nil {
-		convict("%s: %w", when, err)
-	}
-}
-
 // pause waits for something that must not happen.
 func (n *testNetwork) pause() { <-time.After(n.options.Pause) }
 
