@@ -149,7 +149,7 @@ func TestTransportConvictsHangs(t *testing.T) {
 		}), "broken stream: Close of a stream of which its context ended hasn't returned within 1s"},
 		"Close of a reader": {scriptedReader(func(s *scriptedStream) {
 			s.close = func() error { <-s.ended; return s.reader.Close() }
-		}), "Close of a stream's reader hasn't returned within 1s"},
+		}), "transport: stream: Close of b6 hasn't returned within 1s: it hangs\nClose of a stream's reader hasn't returned within 1s"},
 	} {
 		t.Run(name, func(t *testing.T) { convicts(t, c.flaw, inline, c.want) })
 	}
