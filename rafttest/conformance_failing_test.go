@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,6 +29,10 @@ type saboteur struct {
 	fails  string // the place
 }
 
+// aside matches the functions of the suite that stand around a check, or between it and what it
+// calls.
+var aside = regexp.MustCompile(`^(TestStorage|TestStateMachine|\(?\*?watch|guarded|together|\(\*storageSession\)\.within)`)
+
 // place returns the lines of the suite from which a call comes.
 func place() string {
 	pcs := make([]uintptr, 40)
@@ -36,7 +41,7 @@ func place() string {
 	for more := true; more; {
 		var f runtime.Frame
 		f, more = frames.Next()
-		if name, ok := strings.CutPrefix(f.Function, "github.com/e17579a5/raft/rafttest."); ok && name != "TestStorage" && name != "TestStateMachine" {
+		if name, ok := strings.CutPrefix(f.Function, "github.com/e17579a5/raft/rafttest."); ok && !aside.MatchString(name) {
 			fmt.Fprintf(&place, "%s:%d ", name, f.Line)
 		}
 	}

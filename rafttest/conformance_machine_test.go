@@ -11,8 +11,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,6 +31,7 @@ type census struct {
 	words   map[string]int
 	refused int
 	last    []byte // the last word
+	kept    []byte // the same, but lent
 	result  [20]byte
 
 	taken   int             // snapshots so far
@@ -37,7 +41,14 @@ type census struct {
 }
 
 func newCensus(flaw string) func() raft.StateMachine {
-	return func() raft.StateMachine { return &census{flaw: flaw, words: map[string]int{}} }
+	made := 0
+	return func() raft.StateMachine {
+		c := &census{flaw: flaw, words: map[string]int{}}
+		if made++; flaw == "begins anyhow" {
+			c.refused = made
+		}
+		return c
+	}
 }
 
 func (c *census) Apply(entries []raft.Entry, results [][]byte) {
@@ -70,9 +81,18 @@ func (c *census) Apply(entries []raft.Entry, results [][]byte) {
 			word[0] = 'X'
 		case "counts the batch":
 			results[i] = strconv.AppendInt(results[i], int64(len(entries)), 10)
+		case "counts the small batch":
+			if len(entries) > 1 && len(entries) < 10 {
+				results[i] = strconv.AppendInt(results[i], int64(len(entries)), 10)
+			}
+		case "tells what it keeps":
+			results[i] = append(results[i], c.kept...)
+			c.kept = word
+		case "counts snapshots":
+			results[i] = strconv.AppendInt(results[i], int64(c.taken), 10)
 		}
 	}
-	if c.flaw == "counts batches" {
+	if c.flaw == "counts batches" && len(entries) > 0 || c.flaw == "counts empty batches" && len(entries) == 0 {
 		c.words["batch"]++
 	}
 }
@@ -127,6 +147,8 @@ func (w *censusWriter) Close() error {
 	case w.census.flaw == "closes what was written only" && w.writes == 0, w.census.flaw == "can't be closed" && w.writes > 0,
 		w.census.flaw == "can't be closed after a failure" && w.failed:
 		return errors.New("busy")
+	case w.census.flaw == "writes ahead" && w.writes == 0, w.census.flaw == "counts failures" && w.failed:
+		w.census.refused++
 	case w.census.flaw == "stays open" && w.writes == 0:
 		w.census.open++
 		w.census.flaw = "one at a time"
@@ -170,6 +192,9 @@ func (w *censusWriter) WriteTo(to io.Writer) (int64, error) {
 
 func (c *census) Restore(r io.Reader) error {
 	b, err := c.read(r)
+	if c.flaw == "can't be restored" {
+		err = errors.New("no glasses")
+	}
 	if err != nil && c.flaw == "swallows the reader's error" {
 		return nil
 	}
@@ -215,6 +240,14 @@ func TestStateMachineConvicts(t *testing.T) {
 		"map order":                       {"determinism: ", "the snapshot is", "they differ from byte"},
 		"one buffer":                      {"batches: all commands in one batch: the result of command"},
 		"counts the batch":                {"batches: all commands in one batch: the result of command", "don't depend on where a batch ends"},
+		"counts the small batch":          {"batches: batches of random sizes: the result of command"},
+		"tells what it keeps":             {"lent entries: the batch after entries' Data was used for something else: the result of command 1, "},
+		"counts snapshots":                {"isolation: a machine of which snapshots were taken: the result of command"},
+		"can't be restored":               {"restore: a new machine after Restore: Restore failed: no glasses"},
+		"begins anyhow":                   {"determinism: two machines in the initial state: the snapshot is"},
+		"counts empty batches":            {"batches: an empty batch: the snapshot is"},
+		"writes ahead":                    {"captures: a machine of which snapshots were closed without being written: the snapshot is"},
+		"counts failures":                 {"failing writer: a machine whose snapshots failed: the snapshot is"},
 		"counts batches":                  {"batches: all commands in one batch: the snapshot is"},
 		"keeps data":                      {"lent entries: after the entries' Data was used for something else"},
 		"result is data":                  {"lent entries: after the entries' Data was used for something else: the result of command"},
@@ -229,7 +262,7 @@ func TestStateMachineConvicts(t *testing.T) {
 		"captures once":                   {"isolation: a snapshot taken after command"},
 		"spoils what waits":               {"isolation: a snapshot that was written after more was applied is"},
 		"can't write the fifth":           {"isolation: WriteTo failed: no ink"},
-		"panics at the fifth":             {"isolation: WriteTo: panic: no ink"},
+		"panics at the fifth":             {"isolation: panic: no ink", "(*censusWriter).WriteTo"},
 		"stays open":                      {"captures: the call of Snapshot after 1 others, all of which were closed, failed"},
 		"closes what was written only":    {"captures: the call of Close, without WriteTo, failed: busy"},
 		"can't be closed":                 {"the call of Close after WriteTo failed: busy"},
@@ -249,6 +282,66 @@ func TestStateMachineConvicts(t *testing.T) {
 		err := rafttest.TestStateMachine(func() raft.StateMachine { return noSnapshots{&census{words: map[string]int{}}} }, word)
 		require.ErrorContains(t, err, "Snapshot failed: not today")
 	})
+}
+
+// TestStateMachineConvictsHangs demands that TestStateMachine names a method that hangs, and calls
+// nothing more.
+func TestStateMachineConvictsHangs(t *testing.T) {
+	for _, method := range []string{"Apply", "Snapshot", "Restore", "WriteTo", "Close of what was captured"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended, began := make(chan struct{}), time.Now()
+				err := rafttest.TestStateMachine(func() raft.StateMachine {
+					return calledMachine{newCensus("")(), func(call string) {
+						if call == method {
+							<-ended
+						}
+					}}
+				}, word)
+				close(ended)
+				require.ErrorContains(t, err, method+" hasn't returned within 1m0s")
+				require.Equal(t, 1, strings.Count(err.Error(), "the rule: "))
+				require.Equal(t, time.Minute, time.Since(began))
+			})
+		})
+	}
+}
+
+// A calledMachine calls a function at the beginning of each method.
+type calledMachine struct {
+	raft.StateMachine
+	called func(method string)
+}
+
+func (m calledMachine) Apply(entries []raft.Entry, results [][]byte) {
+	m.called("Apply")
+	m.StateMachine.Apply(entries, results)
+}
+
+func (m calledMachine) Snapshot() (io.WriterTo, error) {
+	m.called("Snapshot")
+	captured, err := m.StateMachine.Snapshot()
+	return calledCapture{captured.(*censusWriter), m}, err
+}
+
+func (m calledMachine) Restore(r io.Reader) error {
+	m.called("Restore")
+	return m.StateMachine.Restore(r)
+}
+
+type calledCapture struct {
+	*censusWriter
+	m calledMachine
+}
+
+func (c calledCapture) WriteTo(w io.Writer) (int64, error) {
+	c.m.called("WriteTo")
+	return c.censusWriter.WriteTo(w)
+}
+
+func (c calledCapture) Close() error {
+	c.m.called("Close of what was captured")
+	return c.censusWriter.Close()
 }
 
 type noSnapshots struct{ *census }

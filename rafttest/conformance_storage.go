@@ -1,9 +1,10 @@
 package rafttest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
@@ -25,10 +26,18 @@ type Disk struct {
 	// calls after them fail until Crash is called.
 	PowerOffAfter func(calls int)
 
+	// Patience is how long a call of the storage may take. A call that takes longer hangs: it ends
+	// the checks with an error that names it. In a testing/synctest bubble that takes no real time.
+	// The default is one minute.
+	Patience time.Duration
+
 	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
 	// counted from 1.
 	FailAt func(call int, err error)
 }
+
+// patience returns how long a call may take.
+func (d *Disk) patience() time.Duration { return cmp.Or(d.Patience, callPatience) }
 
 // SimDisk returns a Disk for a storage that keeps its files in a vfs.FS. A crash of it loses or
 // tears what was not synced. open opens the storage on the file system.
@@ -54,16 +63,32 @@ func MemoryDisk() Disk {
 // TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new, empty
 // disk on each call. Rules that need a crash or a failure are not checked on a Disk that can't
 // crash or fail. TestStorage returns nil, or an error that says, for each broken rule, what was
-// done, what was expected, and what was found.
+// done, what was expected, and what was found. A call that hangs is the last that TestStorage
+// makes.
 //
 // One rule can't be checked from outside and is left out: that a storage reports damage. Only the
 // storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
-		if err := c.run(newDisk); err != nil {
-			failures = append(failures, fmt.Errorf("rafttest: storage: %s: %w\n\tthe rule: %s", c.name, err, c.rule))
+		var last *storageSession
+		w := newWatch()
+		err := w.run(func() {
+			c.check(func() *storageSession {
+				last = &storageSession{watch: w, disk: newDisk()}
+				w.forget()
+				last.open()
+				return last
+			})
+		})
+		if err == nil {
+			continue
 		}
+		failures = append(failures, fmt.Errorf("rafttest: storage: %s: %w\n\tthe rule: %s", c.name, w.explain(err), c.rule))
+		if errors.Is(err, errHung) {
+			break
+		}
+		_ = w.run(func() { _ = last.storage.Close() }) // it is convicted already
 	}
 	return errors.Join(failures...)
 }
@@ -71,18 +96,15 @@ func TestStorage(newDisk func() Disk) error {
 // A storageCheck checks one rule of the contract. It takes a new disk for each session.
 type storageCheck struct {
 	name, rule string
-	run        func(newDisk func() Disk) error
+	check      func(open func() *storageSession)
 }
 
 // once returns a check that takes one session.
-func once(name, rule string, check func(*storageSession) error) storageCheck {
-	return storageCheck{name, rule, func(newDisk func() Disk) error {
-		s, err := newStorageSession(newDisk())
-		if err != nil {
-			return err
-		}
-		err = s.explain(check(s))
-		return errors.Join(err, s.end())
+func once(name, rule string, check func(*storageSession)) storageCheck {
+	return storageCheck{name, rule, func(open func() *storageSession) {
+		s := open()
+		check(s)
+		s.end()
 	}}
 }
 
@@ -112,140 +134,90 @@ var storageChecks = []storageCheck{
 // A storageSession is a storage on one disk, together with the model that says what the storage
 // must hold.
 type storageSession struct {
+	*watch
 	disk    Disk
-	storage raft.Storage
+	storage raft.Storage // watched
 	model   storageModel
 	number  raft.WriteNumber
-	did     []string // the steps so far, for the explanation of a failure
-}
-
-// newStorageSession opens a new disk and checks that it is empty.
-func newStorageSession(disk Disk) (*storageSession, error) {
-	s := &storageSession{disk: disk}
-	return s, s.explain(s.open())
-}
-
-// maxTold bounds the steps that an explanation tells: the last ones.
-const maxTold = 12
-
-// explain adds to an error the steps that led to it.
-func (s *storageSession) explain(err error) error {
-	if err == nil || len(s.did) == 0 {
-		return err
-	}
-	told, more := s.did, ""
-	if len(told) > maxTold {
-		told, more = told[len(told)-maxTold:], "…, "
-	}
-	return fmt.Errorf("after %s%s: %w", more, strings.Join(told, ", "), err)
-}
-
-// note remembers a step for explain.
-func (s *storageSession) note(format string, arguments ...any) {
-	s.did = append(s.did, fmt.Sprintf(format, arguments...))
 }
 
 // open opens the storage and compares what it loads to the model.
-func (s *storageSession) open() error {
-	saved, err := s.load()
-	if err != nil {
-		return err
-	}
-	return s.model.differs(saved, s.storage)
-}
+func (s *storageSession) open() { s.model.differs(s.load(), s.storage) }
 
 // openEither opens the storage, which must hold what the model says or what next says. If it holds
 // what next says, next becomes the model.
-func (s *storageSession) openEither(next storageModel) error {
-	saved, err := s.load()
-	if err != nil {
-		return err
+func (s *storageSession) openEither(next storageModel) {
+	saved := s.load()
+	err := guarded(func() { s.model.differs(saved, s.storage) })
+	if err == nil {
+		return
 	}
-	if err = s.model.differs(saved, s.storage); err == nil {
-		return nil
-	}
-	if other := next.differs(saved, s.storage); other != nil {
-		return fmt.Errorf("the storage holds neither what it held before the last write (%w) nor what it should after it (%w)", err, other)
+	if other := guarded(func() { next.differs(saved, s.storage) }); other != nil {
+		convict("the storage holds neither what it held before the last write (%w) nor what it should after it (%w)", err, other)
 	}
 	s.model = next
-	return nil
 }
 
 // load opens the storage and calls its Load.
-func (s *storageSession) load() (raft.Saved, error) {
-	storage, err := s.disk.Open()
-	if err != nil {
-		return raft.Saved{}, fmt.Errorf("open failed: %w", err)
-	}
-	s.storage = storage
-	saved, err := storage.Load()
-	if err != nil {
-		return raft.Saved{}, fmt.Errorf("the call of Load failed: %w", err)
-	}
-	return saved, nil
+func (s *storageSession) load() raft.Saved {
+	var storage raft.Storage
+	var err error
+	s.within("opening the storage", func() { storage, err = s.disk.Open() })
+	must("opening the storage", err)
+	s.storage = watchedStorage{storage, s}
+	saved, err := s.storage.Load()
+	must("the call of Load", err)
+	return saved
 }
 
 // reopen closes the storage and opens it again.
-func (s *storageSession) reopen() error {
+func (s *storageSession) reopen() {
 	s.note("Close and open")
-	if err := s.storage.Close(); err != nil {
-		return fmt.Errorf("Close failed: %w", err)
-	}
-	return s.open()
+	s.end()
+	s.open()
 }
 
 // crash cuts the power, if the disk can, and closes the storage otherwise. The caller must open it
 // again.
-func (s *storageSession) crash() error {
+func (s *storageSession) crash() {
 	if s.disk.Crash == nil {
 		s.note("Close and open")
-		if err := s.storage.Close(); err != nil {
-			return fmt.Errorf("Close failed: %w", err)
-		}
-		return nil
+		s.end()
+		return
 	}
 	s.note("a crash")
 	s.disk.Crash()
 	_ = s.storage.Close() // a dead storage may fail here; the error doesn't count
-	return nil
 }
 
 // recover crashes, opens the storage again, and compares it to the model.
-func (s *storageSession) recover() error {
-	if err := s.crash(); err != nil {
-		return err
-	}
-	return s.open()
+func (s *storageSession) recover() {
+	s.crash()
+	s.open()
 }
 
 // both compares the storage to the model three times: as it is, after a crash, and after closing
 // and opening it.
-func (s *storageSession) both() error {
-	if err := s.model.differsIn(s.storage); err != nil {
-		return err
-	}
-	if err := s.recover(); err != nil {
-		return err
-	}
-	return s.reopen()
+func (s *storageSession) both() {
+	s.model.differsIn(s.storage)
+	s.recover()
+	s.reopen()
 }
 
 // end closes the storage.
-func (s *storageSession) end() error {
-	if err := s.storage.Close(); err != nil {
-		return s.explain(fmt.Errorf("Close failed: %w", err))
-	}
-	return nil
-}
+func (s *storageSession) end() { must("Close", s.storage.Close()) }
 
 // write performs a write on the storage and on the model. w.State must be complete: it replaces the
 // state of the model.
-func (s *storageSession) write(w raft.Write) error {
+func (s *storageSession) write(w raft.Write) { must("Write", s.try(w)) }
+
+// try performs a write that may fail. Then the model stays as it is.
+func (s *storageSession) try(w raft.Write) error {
 	s.number++
 	w.Number = s.number
 	s.note("%s", describeWrite(&w))
 	if err := s.storage.Write(w); err != nil {
-		return fmt.Errorf("Write failed: %w", err)
+		return err
 	}
 	s.model = s.model.after(w)
 	return nil
@@ -253,34 +225,41 @@ func (s *storageSession) write(w raft.Write) error {
 
 // append writes commands behind the entry at index after, in the given term. It raises the term of
 // the state to that term.
-func (s *storageSession) append(term raft.Term, after raft.Index, data ...string) error {
+func (s *storageSession) append(term raft.Term, after raft.Index, data ...string) {
 	state := s.model.state
 	state.Term = max(state.Term, term)
-	return s.write(raft.Write{State: state, Entries: commands(term, after, data...)})
+	s.write(raft.Write{State: state, Entries: commands(term, after, data...)})
 }
 
 // snapshot stores a snapshot and performs the write w, which names it. The bytes of the snapshot
 // follow from meta.
-func (s *storageSession) snapshot(meta raft.SnapshotMeta, w raft.Write) error {
-	if err := s.store(meta, snapshotBytes(meta)); err != nil {
-		return err
-	}
+func (s *storageSession) snapshot(meta raft.SnapshotMeta, w raft.Write) {
+	s.store(meta, snapshotBytes(meta))
 	w.State, w.Snapshot = s.model.state, &meta
-	return s.write(w)
+	s.write(w)
 }
 
 // store stores a snapshot. It becomes the current one only when a Write names it.
-func (s *storageSession) store(meta raft.SnapshotMeta, data []byte) error {
+func (s *storageSession) store(meta raft.SnapshotMeta, data []byte) {
+	must("storing a snapshot", s.tryStore(meta, data))
+}
+
+// tryStore stores a snapshot, which may fail.
+func (s *storageSession) tryStore(meta raft.SnapshotMeta, data []byte) error {
 	s.note("store snapshot %d of term %d", meta.Index, meta.Term)
 	w, err := s.storage.CreateSnapshot(meta)
 	if err != nil {
-		return fmt.Errorf("CreateSnapshot failed: %w", err)
+		return err
 	}
 	if err := writeSnapshot(w, data); err != nil {
 		return err
 	}
-	if err := w.Commit(); err != nil {
-		return fmt.Errorf("the call of Commit failed: %w", err)
-	}
-	return nil
+	return w.Commit()
+}
+
+// create begins a snapshot.
+func (s *storageSession) create(meta raft.SnapshotMeta) raft.SnapshotWriter {
+	w, err := s.storage.CreateSnapshot(meta)
+	must("CreateSnapshot", err)
+	return w
 }

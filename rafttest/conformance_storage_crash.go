@@ -2,7 +2,6 @@ package rafttest
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 
@@ -21,59 +20,48 @@ const (
 )
 
 // checkRandom performs random writes as a core might, with crashes in between.
-func checkRandom(newDisk func() Disk) error {
+func checkRandom(open func() *storageSession) {
 	for seed := range uint64(randomRuns) {
-		s, err := newStorageSession(newDisk())
-		if err != nil {
-			return err
-		}
+		s := open()
 		r := rand.New(rand.NewPCG(seed, 1))
 		for range randomSteps {
-			if err = s.randomStep(r); err != nil {
-				break
-			}
+			s.randomStep(r)
 		}
-		if err == nil {
-			err = s.both()
-		}
-		if err = errors.Join(s.explain(err), s.end()); err != nil {
-			return err
-		}
+		s.both()
+		s.end()
 		if s.disk.Crash == nil && seed+1 == randomRunsSlow {
 			break
 		}
 	}
-	return nil
 }
 
 // randomStep writes, reads, or opens the storage again.
-func (s *storageSession) randomStep(r *rand.Rand) error {
+func (s *storageSession) randomStep(r *rand.Rand) {
 	switch r.IntN(10) {
 	case 0:
-		return s.reopen()
+		s.reopen()
+		return
 	case 1:
-		return s.recover()
+		s.recover()
+		return
 	case 2, 3:
 		if s.model.last() == s.model.compacted {
-			return nil
+			return
 		}
 		after := s.model.compacted + raft.Index(r.Uint64N(uint64(s.model.last()-s.model.compacted)))
-		_, err := s.model.differsAfter(s.storage, after, after+1+raft.Index(r.IntN(9)), r.IntN(5000))
-		return err
+		s.model.differsAfter(s.storage, after, after+1+raft.Index(r.IntN(9)), r.IntN(5000))
+		return
 	}
 	w, stored := s.randomWrite(r)
 	if stored != nil {
-		if err := s.store(*stored, snapshotBytes(*stored)); err != nil {
-			return err
-		}
+		s.store(*stored, snapshotBytes(*stored))
 	}
-	if err := s.write(w); err != nil {
-		return err
-	}
+	s.write(w)
 	if r.IntN(4) == 0 {
-		return s.recover()
+		s.recover()
+	} else {
+		s.model.differsIn(s.storage)
 	}
-	return s.model.differsIn(s.storage)
 }
 
 // randomWrite makes up a write that keeps to the contract. If the write names a snapshot, the
@@ -118,95 +106,85 @@ func (s *storageSession) randomWrite(r *rand.Rand) (w raft.Write, stored *raft.S
 }
 
 // script performs the same random writes each time that it is called with the same seed. It stops
-// at the first failure and returns it. next is what the storage must hold if the write that failed
-// took effect after all. If storing a snapshot failed, and not a write, the error is an errNoWrite
-// and next is the model as it is.
-func (s *storageSession) script(seed uint64) (next storageModel, err error) {
+// at the first call that fails. next is what the storage must hold if that call took effect after
+// all: the model as it is if storing a snapshot failed, and not a write.
+func (s *storageSession) script(seed uint64) (next storageModel, o outcome) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range scriptWrites {
 		w, stored := s.randomWrite(r)
-		if stored != nil {
-			if err := s.store(*stored, snapshotBytes(*stored)); err != nil {
-				return s.model, errNoWrite{err}
-			}
+		if stored != nil && s.tryStore(*stored, snapshotBytes(*stored)) != nil {
+			return s.model, storingFailed
 		}
 		next = s.model.after(w)
-		if err := s.write(w); err != nil {
-			return next, err
+		if s.try(w) != nil {
+			return next, writeFailed
 		}
 	}
-	return s.model, nil
+	return s.model, allDone
 }
 
-// errNoWrite wraps the failure of a call that is no Write.
-type errNoWrite struct{ error }
+// An outcome says how a script has ended.
+type outcome int
+
+const (
+	allDone outcome = iota
+	storingFailed
+	writeFailed
+)
 
 // eachFault runs each script on as many new disks as the script makes calls to the disk. Each run
-// gets the number of another call, at which it makes a fault happen.
-func eachFault(newDisk func() Disk, run func(s *storageSession, seed uint64, call int) error) error {
+// gets the number of another call, at which it makes a fault happen. Then it crashes.
+// What the storage holds after that must be what was written; and it must go on.
+func eachFault(open func() *storageSession, run func(s *storageSession, seed uint64, call int) storageModel) {
 	for seed := range uint64(faultyRunsApart) {
-		calls, err := callsOfScript(newDisk, seed)
-		if err != nil {
-			return err
-		}
-		for call := range calls {
-			s, err := newStorageSession(newDisk())
-			if err != nil {
-				return err
-			}
-			if err := run(s, seed, call); err != nil {
-				return s.explain(err)
-			}
+		for call := range callsOfScript(open, seed) {
+			s := open()
+			next := run(s, seed, call)
+			s.crash()
+			s.openEither(next)
+			s.append(s.model.state.Term+1, s.model.last(), "after the crash")
+			s.recover()
+			s.end()
 		}
 	}
-	return nil
 }
 
 // callsOfScript returns the number of calls to the disk that a script needs: it fails if fewer
 // succeed.
-func callsOfScript(newDisk func() Disk, seed uint64) (int, error) {
+func callsOfScript(open func() *storageSession, seed uint64) int {
 	low, high := 0, maxFaultyCalls
 	for low < high {
 		middle := (low + high) / 2
-		s, err := newStorageSession(newDisk())
-		if err != nil {
-			return 0, err
-		}
+		s := open()
 		s.disk.PowerOffAfter(middle)
-		_, failure := s.script(seed)
-		if err := s.crash(); err != nil {
-			return 0, err
-		}
-		if failure == nil {
+		_, o := s.script(seed)
+		s.crash()
+		if o == allDone {
 			high = middle
 		} else {
 			low = middle + 1
 		}
 	}
 	if high == maxFaultyCalls {
-		return 0, fmt.Errorf("%d writes take %d calls to the disk or more", scriptWrites, maxFaultyCalls)
+		convict("%d writes take %d calls to the disk or more", scriptWrites, maxFaultyCalls)
 	}
-	return high, nil
+	return high
 }
 
 // checkCrashWithin runs scripts and cuts the power after each of their calls to the disk.
-func checkCrashWithin(newDisk func() Disk) error {
-	if disk := newDisk(); disk.PowerOffAfter == nil || disk.Crash == nil {
-		return nil
+func checkCrashWithin(open func() *storageSession) {
+	s := open()
+	s.end()
+	if s.disk.PowerOffAfter == nil || s.disk.Crash == nil {
+		return
 	}
-	return eachFault(newDisk, func(s *storageSession, seed uint64, call int) error {
+	eachFault(open, func(s *storageSession, seed uint64, call int) storageModel {
 		s.disk.PowerOffAfter(call)
-		next, failure := s.script(seed)
-		if failure != nil {
+		next, o := s.script(seed)
+		if o != allDone {
 			s.note("the power off after call %d to the disk", call)
 		}
-		if err := s.crash(); err != nil {
-			return err
-		}
-		if err := s.openEither(next); err != nil {
-			return err
-		}
-		return s.goOn()
+		return next
 	})
 }
 
@@ -214,49 +192,31 @@ var errDisk = errors.New("a failure that the check has made")
 
 // checkFailure runs scripts and makes each of their calls to the disk fail once. A call for
 // housekeeping may fail without an error of any Write.
-func checkFailure(newDisk func() Disk) error {
-	if disk := newDisk(); disk.FailAt == nil || disk.PowerOffAfter == nil || disk.Crash == nil {
-		return nil
+func checkFailure(open func() *storageSession) {
+	s := open()
+	s.end()
+	if s.disk.FailAt == nil || s.disk.PowerOffAfter == nil || s.disk.Crash == nil {
+		return
 	}
-	return eachFault(newDisk, func(s *storageSession, seed uint64, call int) error {
+	eachFault(open, func(s *storageSession, seed uint64, call int) storageModel {
 		s.disk.FailAt(call+1, errDisk)
-		next, failure := s.script(seed)
-		if failure != nil {
+		next, o := s.script(seed)
+		if o != allDone {
 			s.note("whose call %d to the disk has failed", call+1)
-			if _, other := errors.AsType[errNoWrite](failure); !other {
-				if err := s.refusesWrites(); err != nil {
-					return err
-				}
-			}
 		}
-		if err := s.crash(); err != nil {
-			return err
+		if o == writeFailed {
+			s.refusesWrites()
 		}
-		if err := s.openEither(next); err != nil {
-			return err
-		}
-		return s.goOn()
+		return next
 	})
 }
 
 // refusesWrites checks that all writes fail after one has failed, although the disk works again.
-func (s *storageSession) refusesWrites() error {
+func (s *storageSession) refusesWrites() {
 	for range 3 {
 		s.number++
 		if s.storage.Write(raft.Write{Number: s.number, State: s.model.state}) == nil {
-			return errors.New("a Write after one that had failed returned nil, want an error: what the disk holds is not known any more")
+			convict("a Write after one that had failed returned nil, want an error: what the disk holds is not known any more")
 		}
 	}
-	return nil
-}
-
-// goOn checks that a storage that was opened after a crash keeps what is written to it now.
-func (s *storageSession) goOn() error {
-	if err := s.append(s.model.state.Term+1, s.model.last(), "after the crash"); err != nil {
-		return err
-	}
-	if err := s.recover(); err != nil {
-		return err
-	}
-	return s.end()
 }

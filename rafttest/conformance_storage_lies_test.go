@@ -2,8 +2,10 @@ package rafttest_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,20 +21,26 @@ func TestStorageConvictsOneLie(t *testing.T) {
 		flaw func(f *flawed)
 		want string // a regular expression
 	}{
-		"the base":             {lies(func(s *raft.Saved) { s.Base += 5 }), `storage: empty: the call of Load returned 5 as the base, want 0`},
-		"the base's term":      {lies(func(s *raft.Saved) { s.BaseTerm++ }), `the call of Load returned the term 1 of the base at 0, want 0`},
-		"the size of the log":  {lies(func(s *raft.Saved) { s.LogBytes = 0 }), `the call of Load returned 0 bytes for the entries from 1 to 1`},
-		"the snapshot's term":  {lies(func(s *raft.Saved) { s.Snapshot.Term++ }), `the call of Load returned the snapshot \S+Index:0 Term:1`},
-		"the last index":       {lies(func(s *raft.Saved) { s.Last++ }), `the call of Load returned 1 as the last index, want 0`},
-		"memory of Load":       {givesConfigurationsAgain, `entry 5 .*, which Load had returned, has become entry 5`},
-		"memory of Write":      {changesLentData, `lent memory: .*Write has changed the data "one" that it was lent to "pne"`},
-		"Entries after Close":  {closesApart(func(f *flawed, closed func() bool) { f.entries = answersEntries(f, closed) }), `close: .*the call of Entries returned no error`},
-		"Create after Close":   {closesApart(func(f *flawed, closed func() bool) { f.create = answersCreate(f, closed) }), `close: .*CreateSnapshot returned no error`},
-		"Open after Close":     {closesApart(func(f *flawed, closed func() bool) { f.open = answersOpen(f, closed) }), `close: .*OpenSnapshot returned no error`},
-		"Commit after Close":   {closesApart(commitsAfterClose), `close: .*the Commit of a snapshot that was begun before returned nil`},
+		"the base":            {lies(func(s *raft.Saved) { s.Base += 5 }), `storage: empty: the call of Load returned 5 as the base, want 0`},
+		"the base's term":     {lies(func(s *raft.Saved) { s.BaseTerm++ }), `the call of Load returned the term 1 of the base at 0, want 0`},
+		"the size of the log": {lies(func(s *raft.Saved) { s.LogBytes = 0 }), `the call of Load returned 0 bytes for the entries from 1 to 1`},
+		"the snapshot's term": {lies(func(s *raft.Saved) { s.Snapshot.Term++ }), `the call of Load returned the snapshot \S+Index:0 Term:1`},
+		"the last index":      {lies(func(s *raft.Saved) { s.Last++ }), `the call of Load returned 1 as the last index, want 0`},
+		"memory of Load":      {givesConfigurationsAgain, `entry 5 .*, which Load had returned, has become entry 5`},
+		"memory of Write":     {changesLentData, `lent memory: .*Write has changed the data "one" that it was lent to "pne"`},
+		"Entries after Close": {closesApart(func(f *flawed, closed func() bool) { f.entries = answersEntries(f, closed) }), `close: .*Entries returned no error`},
+		"Create after Close":  {closesApart(func(f *flawed, closed func() bool) { f.create = answersCreate(f, closed) }), `close: .*CreateSnapshot returned no error`},
+		"Open after Close":    {closesApart(func(f *flawed, closed func() bool) { f.open = answersOpen(f, closed) }), `close: .*OpenSnapshot returned no error`},
+		"Commit after Close":  {closesApart(commitsAfterClose), `close: .*the Commit of a snapshot that was begun before returned no error`},
+		"the base of no log": {lies(func(s *raft.Saved) {
+			if s.Base > 0 && s.Base == s.Last {
+				s.Base--
+			}
+		}), `snapshot and log: .*the call of Load returned 8 as the base, want 9`},
+		"Close during Write":   {failsBusyClose, `close under load: after \d+ Writes, and Close meanwhile: Close failed: busy`},
 		"Entries during Write": {tearsEntries, `concurrency: .*Entries\(\d+, \d+\) returned nothing during Write, want entry`},
 		"the compacted log":    {failsCompacted, `Entries\(0, \d, 1024\) of a log with entries 1 to \d failed: EOF`},
-		"no snapshot":          {hasNoErrNoSnapshot, `storage: empty: OpenSnapshot failed with "EOF", want ErrNoSnapshot`},
+		"no snapshot":          {hasNoErrNoSnapshot, `storage: empty: OpenSnapshot returned snapshot 0 and the error EOF, want ErrNoSnapshot`},
 		"the meta":             {opens(func(m *raft.SnapshotMeta, _ []byte) { m.Term++ }), `storage: snapshot: after .*OpenSnapshot returned the meta`},
 		"the third meta": {opens(func(m *raft.SnapshotMeta, _ []byte) {
 			if m.Index == 3 {
@@ -199,6 +207,24 @@ func tearsEntries(f *flawed) {
 	}
 }
 
+// failsBusyClose fails to close while the commands of the check of Close under load are written.
+func failsBusyClose(f *flawed) {
+	var busy atomic.Bool
+	f.write = func(w raft.Write) error {
+		if len(w.Entries) == 1 && string(w.Entries[0].Data) == "x" {
+			busy.Store(true)
+		}
+		return f.Storage.Write(w)
+	}
+	f.close = func() error {
+		err := f.Storage.Close()
+		if busy.Load() {
+			err = errors.New("busy")
+		}
+		return err
+	}
+}
+
 // failsCompacted fails with io.EOF where several entries are asked for that were compacted.
 func failsCompacted(f *flawed) {
 	f.entries = func(after, last raft.Index, n int) ([]raft.Entry, error) {
@@ -264,4 +290,36 @@ func (w *boldWriter) Write(b []byte) (int, error) {
 func (w *boldWriter) Abort() error {
 	w.ended = true
 	return w.SnapshotWriter.Abort()
+}
+
+// forgetsLater drops the first command that is written after a crash within a script.
+func forgetsLater(f *flawed) {
+	f.write = func(w raft.Write) error {
+		if len(w.Entries) == 1 && string(w.Entries[0].Data) == "after the crash" {
+			return nil
+		}
+		return f.Storage.Write(w)
+	}
+}
+
+// opensOnce returns a disk whose storage can be opened only once.
+func opensOnce() rafttest.Disk {
+	opened := false
+	return hooked(func(call string) error {
+		if call == "opening the storage" {
+			if opened {
+				return errors.New("no key")
+			}
+			opened = true
+		}
+		return nil
+	})
+}
+
+// neverSucceeds returns a disk on which no call succeeds once the power is to fail.
+func neverSucceeds() rafttest.Disk {
+	disk := simulatedDisks(openWAL)()
+	off := disk.PowerOffAfter
+	disk.PowerOffAfter = func(int) { off(0) }
+	return disk
 }

@@ -2,8 +2,8 @@ package rafttest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,19 +13,15 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-func checkEmpty(s *storageSession) error {
+func checkEmpty(s *storageSession) {
 	for range 2 {
-		if err := s.model.differsIn(s.storage); err != nil {
-			return err
-		}
-		if err := s.reopen(); err != nil { // nothing was written, so the storage must still be empty
-			return err
-		}
+		s.model.differsIn(s.storage)
+		s.reopen() // nothing was written, so the storage must still be empty
 	}
-	return s.recover()
+	s.recover()
 }
 
-func checkState(s *storageSession) error {
+func checkState(s *storageSession) {
 	states := []raft.DurableState{
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 1},
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 1, HardState: raft.HardState{Term: 7, Vote: "b"}},
@@ -36,17 +32,12 @@ func checkState(s *storageSession) error {
 		{Server: "a", Incarnation: 1<<63 + 5, Start: 3, Cluster: raft.ClusterID{1, 15: 16}, HardState: raft.HardState{Term: 1<<61 + 1}},
 	}
 	for _, state := range states {
-		if err := s.write(raft.Write{State: state}); err != nil {
-			return err
-		}
-		if err := s.both(); err != nil {
-			return err
-		}
+		s.write(raft.Write{State: state})
+		s.both()
 	}
-	return nil
 }
 
-func checkEntriesKept(s *storageSession) error {
+func checkEntriesKept(s *storageSession) {
 	configuration := wire.AppendConfiguration(nil, &raft.Configuration{
 		Cluster: raft.ClusterID{9}, Members: []raft.Member{{Server: raft.Server{ID: "a", Address: "a:1"}, Role: raft.Voter, Incarnation: 3}},
 	})
@@ -59,27 +50,19 @@ func checkEntriesKept(s *storageSession) error {
 		{Index: 6, Term: 1 << 60, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "b", Start: 3}, Number: 7, Data: bytes.Repeat([]byte("large "), 50_000)},
 	}
 	for i := range entries {
-		if err := s.write(raft.Write{State: s.model.state, Entries: entries[i : i+1]}); err != nil {
-			return err
-		}
+		s.write(raft.Write{State: s.model.state, Entries: entries[i : i+1]})
 	}
-	if err := s.both(); err != nil {
-		return err
-	}
+	s.both()
 	for i := range entries {
 		entries[i].Index += 6
 		entries[i].Term += 1 << 60
 	}
-	if err := s.write(raft.Write{State: s.model.state, Entries: entries}); err != nil { // all of them in one write
-		return err
-	}
-	return s.both()
+	s.write(raft.Write{State: s.model.state, Entries: entries}) // all of them in one write
+	s.both()
 }
 
-func checkTruncation(s *storageSession) error {
-	if err := s.append(1, 0, "one", "two", "three", "four", "five"); err != nil {
-		return err
-	}
+func checkTruncation(s *storageSession) {
+	s.append(1, 0, "one", "two", "three", "four", "five")
 	for _, step := range []struct {
 		term  raft.Term
 		after raft.Index
@@ -92,197 +75,131 @@ func checkTruncation(s *storageSession) error {
 		{5, 0, []string{"1"}},     // all of it
 		{6, 0, []string{"a", "b", "c"}},
 	} {
-		if err := s.append(step.term, step.after, step.data...); err != nil {
-			return err
-		}
-		if err := s.both(); err != nil {
-			return err
-		}
+		s.append(step.term, step.after, step.data...)
+		s.both()
 	}
 	// The new entry has a term and an index that an earlier entry had, but it follows another
 	// entry.
-	if err := s.append(7, 1, "B"); err != nil {
-		return err
-	}
-	return s.both()
+	s.append(7, 1, "B")
+	s.both()
 }
 
-func checkLimits(s *storageSession) error {
+func checkLimits(s *storageSession) {
 	sizes := []int{10, 0, 100, 3000, 1, 0, 70_000, 5, 5, 5}
 	var data []string
 	for i, size := range sizes {
 		data = append(data, strings.Repeat(string(rune('a'+i)), size))
 	}
-	if err := s.append(1, 0, data...); err != nil {
-		return err
-	}
+	s.append(1, 0, data...)
 	for range 2 {
 		for after := range raft.Index(len(sizes)) {
 			for last := after + 1; last <= raft.Index(len(sizes)); last++ {
 				for _, maxBytes := range []int{0, 1, 99, 100, 3000, 3101, 1 << 20} {
-					if _, err := s.model.differsAfter(s.storage, after, last, maxBytes); err != nil {
-						return err
-					}
+					s.model.differsAfter(s.storage, after, last, maxBytes)
 				}
 			}
 		}
-		if _, err := s.model.differsAfter(s.storage, 2, 99, 1<<20); err != nil { // nothing is past the end: no error
-			return err
-		}
+		s.model.differsAfter(s.storage, 2, 99, 1<<20) // nothing is past the end: no error
 		for _, after := range []raft.Index{10, 11, 1000} {
-			if err := absent(s.storage, after); err != nil {
-				return err
-			}
+			absent(s.storage, after)
 		}
-		if err := s.recover(); err != nil {
-			return err
-		}
+		s.recover()
 	}
-	return nil
 }
 
-func checkCompaction(s *storageSession) error {
-	if err := s.append(1, 0, "one", "two", "three", "four", "five", "six", "seven"); err != nil {
-		return err
-	}
-	if err := s.snapshot(raft.SnapshotMeta{Index: 5, Term: 1}, raft.Write{}); err != nil {
-		return err
-	}
+func checkCompaction(s *storageSession) {
+	s.append(1, 0, "one", "two", "three", "four", "five", "six", "seven")
+	s.snapshot(raft.SnapshotMeta{Index: 5, Term: 1}, raft.Write{})
 	for _, to := range []raft.Index{2, 1, 4, 5} { // an index that was already forgotten is no error
-		if err := s.write(raft.Write{State: s.model.state, Compact: to}); err != nil {
-			return err
-		}
-		if err := s.both(); err != nil {
-			return err
-		}
+		s.write(raft.Write{State: s.model.state, Compact: to})
+		s.both()
 	}
-	if err := s.append(2, 5, "SIX", "SEVEN", "EIGHT"); err != nil {
-		return err
-	}
-	if err := s.snapshot(raft.SnapshotMeta{Index: 8, Term: 2}, raft.Write{Compact: 8}); err != nil { // no entry stays
-		return err
-	}
-	if err := s.both(); err != nil {
-		return err
-	}
-	if err := s.append(2, 8, "nine"); err != nil {
-		return err
-	}
-	return s.both()
+	s.append(2, 5, "SIX", "SEVEN", "EIGHT")
+	s.snapshot(raft.SnapshotMeta{Index: 8, Term: 2}, raft.Write{Compact: 8}) // no entry stays
+	s.both()
+	s.append(2, 8, "nine")
+	s.both()
 }
 
-func checkHandedIn(s *storageSession) error {
+func checkHandedIn(s *storageSession) {
 	w := raft.Write{State: s.model.state, Entries: commands(1, 0, "one", "two", "three")}
 	w.Entries[1].Kind = wire.EntryConfiguration
 	before := commands(1, 0, "one", "two", "three")
-	if err := s.write(w); err != nil {
-		return err
-	}
+	s.write(w)
 	for i := range w.Entries {
 		if !bytes.Equal(w.Entries[i].Data, before[i].Data) {
-			return fmt.Errorf("Write has changed the data %q that it was lent to %q", before[i].Data, w.Entries[i].Data)
+			convict("Write has changed the data %q that it was lent to %q", before[i].Data, w.Entries[i].Data)
 		}
 		scribble(w.Entries[i].Data)
 	}
 	clear(w.Entries)
 	s.note("change what Write was lent")
-	if err := s.model.differsIn(s.storage); err != nil {
-		return err
-	}
+	s.model.differsIn(s.storage)
 	meta := raft.SnapshotMeta{Index: 2, Term: 1}
-	if err := s.store(meta, snapshotBytes(meta)); err != nil { // writeSnapshot overwrites the memory that it lends
-		return err
-	}
+	s.store(meta, snapshotBytes(meta)) // writeSnapshot overwrites the memory that it lends
 	named := meta
-	if err := s.write(raft.Write{State: s.model.state, Snapshot: &named}); err != nil {
-		return err
-	}
+	s.write(raft.Write{State: s.model.state, Snapshot: &named})
 	named.Index, named.Term = 77, 77
 	s.note("change what Write was lent")
-	return s.both()
+	s.both()
 }
 
-func checkHandedOut(s *storageSession) error {
-	if err := s.append(1, 0, "one", "two", "three", "four"); err != nil {
-		return err
-	}
+func checkHandedOut(s *storageSession) {
+	s.append(1, 0, "one", "two", "three", "four")
 	config := raft.Entry{Index: 5, Term: 1, Kind: wire.EntryConfiguration, Data: []byte("configuration")}
-	if err := s.write(raft.Write{State: s.model.state, Entries: []raft.Entry{config}}); err != nil {
-		return err
-	}
-	if err := s.crash(); err != nil {
-		return err
-	}
-	saved, err := s.load()
-	if err != nil {
-		return err
-	}
+	s.write(raft.Write{State: s.model.state, Entries: []raft.Entry{config}})
+	s.crash()
+	saved := s.load()
 	got, err := s.storage.Entries(0, 5, 1<<10)
-	if err != nil {
-		return err
-	}
+	must("Entries", err)
 	want := s.model.entries
 	for term := raft.Term(2); term < 40; term++ {
-		if err := s.append(term, raft.Index(term%3), "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX"); err != nil {
-			return err
-		}
+		s.append(term, raft.Index(term%3), "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX")
 	}
-	if err := s.snapshot(raft.SnapshotMeta{Index: 6, Term: 39}, raft.Write{Compact: 6}); err != nil {
-		return err
-	}
-	if _, err := s.storage.Entries(6, 7, 1<<10); err != nil && !errors.Is(err, raft.ErrCompacted) {
-		return err
-	}
+	s.snapshot(raft.SnapshotMeta{Index: 6, Term: 39}, raft.Write{Compact: 6})
+	s.model.differsIn(s.storage)
 	for i := range got {
 		if !sameEntry(got[i], want[i]) {
-			return fmt.Errorf("%s, which Entries had returned earlier, has become %s", describeEntry(want[i]), describeEntry(got[i]))
+			convict("%s, which Entries had returned earlier, has become %s", describeEntry(want[i]), describeEntry(got[i]))
 		}
 	}
-	if len(saved.Configurations) != 1 || !sameEntry(saved.Configurations[0], config) {
-		return fmt.Errorf("%s, which Load had returned, has become %s", describeEntry(config), describeEntries(saved.Configurations))
+	if !slices.EqualFunc(saved.Configurations, []raft.Entry{config}, sameEntry) {
+		convict("%s, which Load had returned, has become %s", describeEntry(config), describeEntries(saved.Configurations))
 	}
-	return nil
 }
 
-func checkClose(s *storageSession) error {
-	if err := s.append(1, 0, "one", "two"); err != nil {
-		return err
-	}
-	w, err := s.storage.CreateSnapshot(raft.SnapshotMeta{Index: 1, Term: 1})
-	if err != nil {
-		return fmt.Errorf("CreateSnapshot failed: %w", err)
-	}
+func checkClose(s *storageSession) {
+	s.append(1, 0, "one", "two")
+	w := s.create(raft.SnapshotMeta{Index: 1, Term: 1})
 	for i := range 2 {
 		s.note("Close")
-		if err := s.storage.Close(); err != nil {
-			return fmt.Errorf("Close failed the %d. time: %w", i+1, err)
+		must(fmt.Sprintf("the %d. call of Close", i+1), s.storage.Close())
+	}
+	write := s.storage.Write(raft.Write{Number: 9, State: s.model.state})
+	_, entries := s.storage.Entries(0, 2, 1<<10)
+	_, create := s.storage.CreateSnapshot(raft.SnapshotMeta{Index: 2, Term: 1})
+	_, _, open := s.storage.OpenSnapshot()
+	for _, call := range []struct {
+		name string
+		err  error
+	}{
+		{"Write", write}, {"Entries", entries}, {"CreateSnapshot", create}, {"OpenSnapshot", open},
+		{"the Commit of a snapshot that was begun before", w.Commit()},
+	} {
+		if call.err == nil {
+			convict("%s returned no error, want one", call.name)
 		}
 	}
-	if s.storage.Write(raft.Write{Number: 9, State: s.model.state}) == nil {
-		return errors.New("Write returned nil, want an error")
-	}
-	if _, err := s.storage.Entries(0, 2, 1<<10); err == nil {
-		return errors.New("the call of Entries returned no error, want one")
-	}
-	if _, err := s.storage.CreateSnapshot(raft.SnapshotMeta{Index: 2, Term: 1}); err == nil {
-		return errors.New("CreateSnapshot returned no error, want one")
-	}
-	if _, _, err := s.storage.OpenSnapshot(); err == nil {
-		return errors.New("OpenSnapshot returned no error, want one")
-	}
-	if w.Commit() == nil {
-		return errors.New("the Commit of a snapshot that was begun before returned nil, want an error")
-	}
-	return s.open()
+	s.open()
 }
 
-func checkCloseUnderLoad(s *storageSession) error {
+func checkCloseUnderLoad(s *storageSession) {
 	started := make(chan struct{})
 	begin := sync.OnceFunc(func() { close(started) })
 	var next storageModel // the model with the write that failed
 	var closed atomic.Bool
-	var done sync.WaitGroup
-	done.Go(func() {
+	var failure error
+	together(func() {
 		defer begin()
 		for i := raft.Index(0); !closed.Load(); i++ {
 			w := raft.Write{Number: raft.WriteNumber(i + 1), State: s.model.state, Entries: commands(1, i, "x")}
@@ -295,88 +212,70 @@ func checkCloseUnderLoad(s *storageSession) error {
 				begin()
 			}
 		}
+	}, func() {
+		<-started
+		defer closed.Store(true)
+		failure = s.storage.Close()
 	})
-	<-started
-	err := s.storage.Close()
-	closed.Store(true)
-	done.Wait()
 	s.note("%d Writes, and Close meanwhile", len(s.model.entries))
-	if err != nil {
-		return fmt.Errorf("Close failed: %w", err)
-	}
-	return s.openEither(next)
+	must("Close", failure)
+	s.openEither(next)
 }
 
-func checkConcurrency(s *storageSession) error {
+// checkConcurrency writes, reads and uses snapshots at the same time. After half of the writes, the
+// writer waits until the others have had a turn.
+func checkConcurrency(s *storageSession) {
 	const writes = 200
-	if err := s.append(1, 0, "0"); err != nil {
-		return err
-	}
-	if err := s.snapshot(raft.SnapshotMeta{Index: 1, Term: 1}, raft.Write{}); err != nil {
-		return err
-	}
-	written := atomic.Int64{}
+	s.append(1, 0, "0")
+	s.snapshot(raft.SnapshotMeta{Index: 1, Term: 1}, raft.Write{})
+	model := s.model
+	var written atomic.Int64
 	written.Store(1)
-	errs := make(chan error, 3)
 	stop := make(chan struct{})
-	go func() { // the only goroutine that writes
-		defer close(stop)
-		for i := raft.Index(1); i < writes; i++ {
-			if err := s.append(1, i, fmt.Sprint(i)); err != nil {
-				errs <- err
-				return
-			}
-			written.Store(int64(i + 1))
-		}
-		errs <- nil
-	}()
-	until := func(f func() error) {
-		for {
-			select {
-			case <-stop:
-				errs <- nil
-				return
-			default:
-				if err := f(); err != nil {
-					errs <- err
+	var turns sync.WaitGroup
+	meanwhile := func(f func()) func() {
+		turns.Add(1)
+		had := sync.OnceFunc(turns.Done)
+		return func() {
+			defer had()
+			for {
+				select {
+				case <-stop:
 					return
+				default:
+					f()
+					had()
 				}
 			}
 		}
 	}
-	go until(func() error { return readWritten(s.storage, raft.Index(written.Load())) })
-	go until(func() error { return useSnapshots(s.storage) })
-	err := errors.Join(<-errs, <-errs, <-errs)
-	if err != nil {
-		return err
-	}
-	return s.both()
+	together(meanwhile(func() { readWritten(s.storage, raft.Index(written.Load())) }), meanwhile(func() { s.useSnapshots(model) }), func() {
+		defer close(stop)
+		for i := raft.Index(1); i < writes; i++ {
+			if i == writes/2 {
+				turns.Wait()
+			}
+			s.append(1, i, fmt.Sprint(i))
+			written.Store(int64(i + 1))
+		}
+	})
+	s.both()
 }
 
 // readWritten reads the last entry that was written and checks it.
-func readWritten(storage raft.Storage, last raft.Index) error {
+func readWritten(storage raft.Storage, last raft.Index) {
 	got, err := storage.Entries(last-1, last, 1<<10)
-	if err != nil {
-		return fmt.Errorf("Entries(%d, %d) failed during Write: %w", last-1, last, err)
+	must("Entries during Write", err)
+	if want := commands(1, last-1, fmt.Sprint(last-1)); !slices.EqualFunc(got, want, sameEntry) {
+		convict("Entries(%d, %d) returned %s during Write, want %s", last-1, last, describeEntries(got), describeEntries(want))
 	}
-	if want := commands(1, last-1, fmt.Sprint(last-1))[0]; len(got) != 1 || !sameEntry(got[0], want) {
-		return fmt.Errorf("Entries(%d, %d) returned %s during Write, want %s", last-1, last, describeEntries(got), describeEntry(want))
-	}
-	return nil
 }
 
-// useSnapshots reads the current snapshot and begins another one.
-func useSnapshots(storage raft.Storage) error {
-	meta, reader, err := storage.OpenSnapshot()
-	if err != nil {
-		return fmt.Errorf("OpenSnapshot failed during Write: %w", err)
-	}
-	if err := errors.Join(readsAs(reader, snapshotBytes(meta)), reader.Close()); err != nil {
-		return err
-	}
-	w, err := storage.CreateSnapshot(raft.SnapshotMeta{Index: 1, Term: 1})
-	if err != nil {
-		return fmt.Errorf("CreateSnapshot failed during Write: %w", err)
-	}
-	return errors.Join(writeSnapshot(w, snapshotBytes(meta)), w.Abort())
+// useSnapshots reads the current snapshot, which is that of the model, and begins another one.
+func (s *storageSession) useSnapshots(model storageModel) {
+	data := snapshotBytes(model.snapshot)
+	readsAs("the snapshot", model.openSnapshot(s.storage), data)
+	w := s.create(model.snapshot)
+	must("Write of a snapshot", writeSnapshot(w, data))
+	must("Abort of a snapshot", w.Abort())
 }

@@ -79,128 +79,111 @@ func (m *storageModel) saved(base raft.Index) raft.Saved {
 	return saved
 }
 
-// differs says how a storage, from which Load returned saved, differs from the model. It returns
-// nil if it doesn't.
-func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) error {
+// differs convicts a storage, from which Load returned saved, that differs from the model.
+func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) {
 	want := m.saved(saved.Base)
 	switch {
 	case saved.Base < m.before || saved.Base > max(m.compacted, min(m.compacted+1, m.snapshot.Index)):
-		return fmt.Errorf("the call of Load returned %d as the base, want %d, or one more if a snapshot covers that", saved.Base, m.compacted)
+		convict("the call of Load returned %d as the base, want %d, or one more if a snapshot covers that", saved.Base, m.compacted)
 	case (saved.LogBytes != 0) != (want.Last > want.Snapshot.Index):
-		return fmt.Errorf("the call of Load returned %d bytes for the entries from %d to %d", saved.LogBytes, want.Snapshot.Index+1, want.Last)
+		convict("the call of Load returned %d bytes for the entries from %d to %d", saved.LogBytes, want.Snapshot.Index+1, want.Last)
 	case saved.BaseTerm != want.BaseTerm:
-		return fmt.Errorf("the call of Load returned the term %d of the base at %d, want %d", saved.BaseTerm, saved.Base, want.BaseTerm)
+		convict("the call of Load returned the term %d of the base at %d, want %d", saved.BaseTerm, saved.Base, want.BaseTerm)
 	case saved.State != want.State:
-		return fmt.Errorf("the call of Load returned the state %+v, want %+v", saved.State, want.State)
+		convict("the call of Load returned the state %+v, want %+v", saved.State, want.State)
 	case !sameMeta(saved.Snapshot, want.Snapshot):
-		return fmt.Errorf("the call of Load returned the snapshot %+v, want %+v", saved.Snapshot, want.Snapshot)
+		convict("the call of Load returned the snapshot %+v, want %+v", saved.Snapshot, want.Snapshot)
 	case saved.Last != want.Last:
-		return fmt.Errorf("the call of Load returned %d as the last index, want %d", saved.Last, want.Last)
+		convict("the call of Load returned %d as the last index, want %d", saved.Last, want.Last)
 	case !slices.Equal(saved.Runs, want.Runs):
-		return fmt.Errorf("the call of Load returned the terms %v behind %d, want %v", saved.Runs, saved.Base, want.Runs)
+		convict("the call of Load returned the terms %v behind %d, want %v", saved.Runs, saved.Base, want.Runs)
 	case !slices.EqualFunc(saved.Configurations, want.Configurations, sameEntry):
-		return fmt.Errorf("the call of Load returned the configurations %s, want %s",
+		convict("the call of Load returned the configurations %s, want %s",
 			describeEntries(saved.Configurations), describeEntries(want.Configurations))
 	}
-	return m.differsIn(storage)
+	m.differsIn(storage)
 }
 
-// differsIn says how the entries and the snapshot of a storage differ from the model.
-func (m *storageModel) differsIn(storage raft.Storage) error {
+// differsIn convicts a storage whose entries or snapshot differ from the model.
+func (m *storageModel) differsIn(storage raft.Storage) {
 	for after := m.compacted; after < m.last(); {
-		n, err := m.differsAfter(storage, after, m.last(), 1<<10)
-		if err != nil {
-			return err
-		}
-		after += raft.Index(n)
+		after += raft.Index(m.differsAfter(storage, after, m.last(), 1<<10))
 	}
-	if err := absent(storage, m.last()); err != nil {
-		return err
-	}
+	absent(storage, m.last())
 	for after := raft.Index(0); after < m.compacted; after++ {
 		if after < m.before {
-			if err := absent(storage, after); err != nil {
-				return err
-			}
-		} else if _, err := m.differsAfter(storage, after, m.compacted, 1<<10); err != nil && !errors.Is(err, raft.ErrCompacted) {
-			return err
+			absent(storage, after)
+		} else if _, err := storage.Entries(after, m.compacted, 1<<10); !errors.Is(err, raft.ErrCompacted) {
+			m.differsAfter(storage, after, m.compacted, 1<<10)
 		}
 	}
-	return m.differsInSnapshot(storage)
+	m.differsInSnapshot(storage)
 }
 
 // differsAfter checks one call of Entries and returns the number of entries that it gave.
-func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index, maxBytes int) (int, error) {
+func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index, maxBytes int) int {
 	call := fmt.Sprintf("Entries(%d, %d, %d)", after, last, maxBytes)
 	got, err := storage.Entries(after, last, maxBytes)
-	if err != nil {
-		return 0, fmt.Errorf("%s of a log with entries %d to %d failed: %w", call, m.before+1, m.last(), err)
-	}
+	must(fmt.Sprintf("%s of a log with entries %d to %d", call, m.before+1, m.last()), err)
 	if len(got) == 0 {
-		return 0, fmt.Errorf("%s returned nothing, want at least entry %d", call, after+1)
+		convict("%s returned nothing, want at least entry %d", call, after+1)
 	}
 	size := 0
 	for i, e := range got {
 		index := after + raft.Index(i) + 1
 		if index > min(last, m.last()) {
-			return 0, fmt.Errorf("%s of a log with entries %d to %d returned %s", call, m.before+1, m.last(), describeEntries(got))
+			convict("%s of a log with entries %d to %d returned %s", call, m.before+1, m.last(), describeEntries(got))
 		}
 		if want := m.entry(index); !sameEntry(e, want) {
-			return 0, fmt.Errorf("%s returned %s where %s should be", call, describeEntry(e), describeEntry(want))
+			convict("%s returned %s where %s should be", call, describeEntry(e), describeEntry(want))
 		}
 		if i > 0 {
 			size += len(e.Data)
 		}
 	}
 	if size > maxBytes {
-		return 0, fmt.Errorf("%s returned %d bytes of data beyond the first entry, want %d at most", call, size, maxBytes)
+		convict("%s returned %d bytes of data beyond the first entry, want %d at most", call, size, maxBytes)
 	}
-	return len(got), nil
+	return len(got)
 }
 
 // absent checks that the entry after an index isn't in the log.
-func absent(storage raft.Storage, after raft.Index) error {
+func absent(storage raft.Storage, after raft.Index) {
 	got, err := storage.Entries(after, after+1, 1<<10)
-	if errors.Is(err, raft.ErrCompacted) {
-		return nil
+	if !errors.Is(err, raft.ErrCompacted) {
+		convict("Entries(%d, %d) returned %s and the error %v, want ErrCompacted: it is not in the log", after, after+1, describeEntries(got), err)
 	}
-	if err == nil {
-		return fmt.Errorf("Entries(%d, %d) returned %s, want ErrCompacted: it is not in the log", after, after+1, describeEntries(got))
-	}
-	return fmt.Errorf("Entries(%d, %d) failed with %q, want ErrCompacted: it is not in the log", after, after+1, err)
 }
 
 // differsInSnapshot checks which snapshot is the current one, and its bytes.
-func (m *storageModel) differsInSnapshot(storage raft.Storage) error {
-	meta, reader, err := storage.OpenSnapshot()
-	if m.snapshot.Index == 0 {
-		if err == nil {
-			return errors.Join(fmt.Errorf("OpenSnapshot returned snapshot %d, want ErrNoSnapshot: no Write has named one", meta.Index), reader.Close())
-		}
-		if !errors.Is(err, raft.ErrNoSnapshot) {
-			return fmt.Errorf("OpenSnapshot failed with %q, want ErrNoSnapshot", err)
-		}
-		return nil
+func (m *storageModel) differsInSnapshot(storage raft.Storage) {
+	if m.snapshot.Index > 0 {
+		readsAs("the snapshot", m.openSnapshot(storage), snapshotBytes(m.snapshot))
+		return
 	}
-	if err != nil {
-		return fmt.Errorf("OpenSnapshot failed: %w", err)
+	if meta, _, err := storage.OpenSnapshot(); !errors.Is(err, raft.ErrNoSnapshot) {
+		convict("OpenSnapshot returned snapshot %d and the error %v, want ErrNoSnapshot: no Write has named one", meta.Index, err)
 	}
-	if !sameMeta(meta, m.snapshot) {
-		return errors.Join(fmt.Errorf("OpenSnapshot returned the meta %+v, want %+v", meta, m.snapshot), reader.Close())
-	}
-	return errors.Join(readsAs(reader, snapshotBytes(m.snapshot)), reader.Close())
 }
 
-// readsAs checks the bytes that a reader of a snapshot gives.
-func readsAs(reader io.Reader, want []byte) error {
+// openSnapshot opens the current snapshot, which must be that of the model.
+func (m *storageModel) openSnapshot(storage raft.Storage) io.ReadCloser {
+	meta, reader, err := storage.OpenSnapshot()
+	must("OpenSnapshot", err)
+	if !sameMeta(meta, m.snapshot) {
+		convict("OpenSnapshot returned the meta %+v, want %+v", meta, m.snapshot)
+	}
+	return reader
+}
+
+// readsAs checks the bytes that a reader of a snapshot gives, and closes it.
+func readsAs(what string, reader io.ReadCloser, want []byte) {
 	got, err := io.ReadAll(reader)
-	if err != nil {
-		return fmt.Errorf("reading the snapshot failed: %w", err)
-	}
+	must("reading "+what, err)
+	must("closing the reader of "+what, reader.Close())
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("the snapshot reads as %s, want %s", describeBytes(got), describeBytes(want))
+		convict("%s reads as %s, want %s", what, describeBytes(got), describeBytes(want))
 	}
-	return nil
 }
 
 // snapshotBytes returns the bytes that a snapshot has in these checks. They differ for each

@@ -55,8 +55,10 @@ func (o TransportOptions) withDefaults() TransportOptions {
 func TestTransport(join func(id raft.ServerID) (raft.Transport, string, error), options TransportOptions) error {
 	var failures []error
 	for i, c := range transportChecks {
-		n := &testNetwork{join: join, options: options.withDefaults(), suffix: fmt.Sprint(i)}
-		if err := errors.Join(c.check(n), n.close()); err != nil {
+		n := &testNetwork{watch: newWatch(), join: join, options: options.withDefaults(), suffix: fmt.Sprint(i), over: make(chan struct{})}
+		err := n.run(func() { c.check(n) })
+		close(n.over)
+		if err := errors.Join(err, n.close()); err != nil {
 			failures = append(failures, fmt.Errorf("rafttest: transport: %s: %w\n\tthe rule: %s", c.name, err, c.rule))
 		}
 	}
@@ -66,7 +68,7 @@ func TestTransport(join func(id raft.ServerID) (raft.Transport, string, error), 
 // A transportCheck checks one rule of the contract.
 type transportCheck struct {
 	name, rule string
-	check      func(*testNetwork) error
+	check      func(*testNetwork)
 }
 
 var transportChecks = []transportCheck{
@@ -87,10 +89,12 @@ var transportChecks = []transportCheck{
 
 // A testNetwork holds the servers of one check.
 type testNetwork struct {
+	*watch
 	join    func(raft.ServerID) (raft.Transport, string, error)
 	options TransportOptions
 	suffix  string // of the IDs in this check
 	servers []*testServer
+	over    chan struct{} // closed when nobody waits for the check any more
 }
 
 // A testServer is a transport together with the handler of what it brings.
@@ -119,63 +123,51 @@ type testStream struct {
 }
 
 // server joins a server but doesn't start it.
-func (n *testNetwork) server(name string) (*testServer, error) {
-	id := raft.ServerID(name + n.suffix)
-	transport, address, err := n.join(id)
-	if err != nil {
-		return nil, fmt.Errorf("joining %s failed: %w", id, err)
-	}
-	s := &testServer{
-		Transport: transport, Server: raft.Server{ID: id, Address: address}, network: n,
-		arrived: make(chan struct{}, 1), streams: make(chan *testStream, 100),
-	}
+func (n *testNetwork) server(name string) *testServer {
+	s := &testServer{network: n, arrived: make(chan struct{}, 1), streams: make(chan *testStream, 100)}
+	s.ID = raft.ServerID(name + n.suffix)
+	var err error
+	n.within("joining "+string(s.ID), func() { s.Transport, s.Address, err = n.join(s.ID) })
+	must("joining "+string(s.ID), err)
 	n.servers = append(n.servers, s)
-	return s, nil
+	return s
 }
 
 // start starts servers that know each other.
-func (n *testNetwork) start(names ...string) ([]*testServer, error) {
+func (n *testNetwork) start(names ...string) []*testServer {
 	var servers []*testServer
 	var known []raft.Server
 	for _, name := range names {
-		s, err := n.server(name)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.start(); err != nil {
-			return nil, err
-		}
+		s := n.server(name)
+		s.start()
 		servers, known = append(servers, s), append(known, s.Server)
 	}
 	for i, s := range servers {
 		s.SetServers(slices.Concat(known[:i], known[i+1:]))
 	}
-	return servers, nil
+	return servers
 }
 
-func (s *testServer) start() error {
-	if err := s.Transport.Start(s.Server, (*testHandler)(s)); err != nil {
-		return fmt.Errorf("Start of %s failed: %w", s.ID, err)
-	}
-	return nil
+func (s *testServer) start() { must("Start of "+string(s.ID), s.tryStart()) }
+
+// tryStart starts a server, which may fail.
+func (s *testServer) tryStart() (err error) {
+	s.network.within("Start of "+string(s.ID), func() { err = s.Transport.Start(s.Server, (*testHandler)(s)) })
+	return err
 }
 
-// within runs f and returns an error if that takes too long.
-func (n *testNetwork) within(what string, f func()) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	timer := time.NewTimer(n.options.Patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-timer.C:
-		return fmt.Errorf("%s hasn't returned within %v", what, n.options.Patience)
-	}
+// SetServers calls that method of the transport, which must return in time.
+func (s *testServer) SetServers(servers []raft.Server) {
+	s.network.within("SetServers of "+string(s.ID), func() { s.Transport.SetServers(servers) })
 }
+
+// Send calls that method of the transport, which must return in time.
+func (s *testServer) Send(m wire.Message) {
+	s.network.within(fmt.Sprintf("Send from %s to %s", s.ID, m.To), func() { s.Transport.Send(m) })
+}
+
+// within calls f, which must return in time.
+func (n *testNetwork) within(call string, f func()) { n.watch.within(n.options.Patience, call, f) }
 
 // pause waits for something that must not happen.
 func (n *testNetwork) pause() { <-time.After(n.options.Pause) }
@@ -184,9 +176,16 @@ func (n *testNetwork) pause() { <-time.After(n.options.Pause) }
 func (n *testNetwork) close() error {
 	var failures []error
 	for _, s := range n.servers {
-		failures = append(failures, s.close())
+		s.letGo()
+		w := newWatch() // a hang of one must not keep the others open
+		failures = append(failures, w.run(func() { s.shutBy(w) }))
 	}
 	n.pause()
+	select {
+	case err := <-n.hung: // of a handler
+		failures = append(failures, err)
+	default:
+	}
 	for _, s := range n.servers {
 		s.mu.Lock()
 		failures = append(failures, s.late)
@@ -196,23 +195,24 @@ func (n *testNetwork) close() error {
 }
 
 // close closes a server. Before, it releases the calls that hang in its handler.
-func (s *testServer) close() error {
+func (s *testServer) close() {
 	s.letGo()
+	s.shut()
+}
+
+// shut closes a server. The transport waits for the calls of its handler.
+func (s *testServer) shut() { s.shutBy(s.network.watch) }
+
+func (s *testServer) shutBy(w *watch) {
 	var err error
-	late := s.network.within("Close of "+string(s.ID), func() { err = s.Transport.Close() })
-	if late != nil {
-		return late
-	}
-	if err != nil {
-		return fmt.Errorf("Close of %s failed: %w", s.ID, err)
-	}
+	w.within(s.network.options.Patience, "Close of "+string(s.ID), func() { err = s.Transport.Close() })
+	must("Close of "+string(s.ID), err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.calls > 0 && !s.closed {
-		err = fmt.Errorf("Close of %s returned while %d calls to its handler were under way", s.ID, s.calls)
+		convict("Close of %s returned while %d calls to its handler were under way", s.ID, s.calls)
 	}
 	s.closed = true
-	return err
 }
 
 // makeHang makes the handler hang in Receive from now on, until letGo is called. letGo also ends
@@ -284,7 +284,8 @@ func (h *testHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 	h.mu.Unlock()
 	h.streams <- stream
 	<-done
-	_ = reader.Close() // the check may have closed it already
+	// The check may have closed it already, and so its error doesn't count.
+	_ = h.network.timed(h.network.options.Patience, "Close of a stream's reader", func() { _ = reader.Close() })
 }
 
 // Lost implements raft.Handler.
@@ -304,20 +305,18 @@ func (s *testServer) take() []wire.Message {
 
 // deliver sends a message again and again until it arrives, and returns it as it arrived. A
 // transport may lose a message, but not all copies of it.
-func (s *testServer) deliver(m wire.Message, to *testServer) (wire.Message, error) {
+func (s *testServer) deliver(m wire.Message, to *testServer) wire.Message {
 	m.From, m.To = s.ID, to.ID
 	deadline := time.NewTimer(s.network.options.Patience)
 	defer deadline.Stop()
 	again := time.NewTicker(s.network.options.Pause)
 	defer again.Stop()
 	for {
-		if err := s.network.within("Send", func() { s.Send(m) }); err != nil {
-			return m, err
-		}
+		s.Send(m)
 		for waiting := true; waiting; {
 			for _, got := range to.take() {
 				if got.Term == m.Term && got.Kind() == m.Kind() && got.From == m.From {
-					return got, nil
+					return got
 				}
 			}
 			select {
@@ -325,21 +324,20 @@ func (s *testServer) deliver(m wire.Message, to *testServer) (wire.Message, erro
 			case <-again.C:
 				waiting = false
 			case <-deadline.C:
-				return m, fmt.Errorf("a message from %s to %s, sent again and again for %v, hasn't arrived", s.ID, to.ID, s.network.options.Patience)
+				convict("a message from %s to %s, sent again and again for %v, hasn't arrived", s.ID, to.ID, s.network.options.Patience)
 			}
 		}
 	}
 }
 
-// differsFrom says how a message differs from the one that was sent.
-func differsFrom(got, want wire.Message) error {
+// same checks that a message is the one that was sent.
+func same(got, want wire.Message) {
 	if !slices.EqualFunc(got.Entries(), want.Entries(), sameEntry) {
-		return fmt.Errorf("the entries of a message arrived as %s, want %s", describeEntries(got.Entries()), describeEntries(want.Entries()))
+		convict("the entries of a message arrived as %s, want %s", describeEntries(got.Entries()), describeEntries(want.Entries()))
 	}
 	if !got.Equal(&want) {
-		return fmt.Errorf("a message arrived as %v, want %v", got, want)
+		convict("a message arrived as %v, want %v", got, want)
 	}
-	return nil
 }
 
 // messageOf makes up a message of a kind, with its number in its term.
@@ -372,36 +370,22 @@ func messageOf(kind wire.Kind, number uint64) wire.Message {
 	return m
 }
 
-func checkMessages(n *testNetwork) error {
-	servers, err := n.start("a", "b")
-	if err != nil {
-		return err
-	}
+func checkMessages(n *testNetwork) {
+	servers := n.start("a", "b")
 	a, b := servers[0], servers[1]
 	var kept, sent []wire.Message
 	for number := uint64(1); number <= 60; number++ {
 		kinds := []wire.Kind{wire.KindVoteRequest, wire.KindAppendRequest, wire.KindAppendResponse, wire.KindForwardResponse, wire.KindHeartbeat, wire.KindHeartbeatResponse}
 		kind := kinds[number%uint64(len(kinds))]
-		m := messageOf(kind, number)
-		got, err := a.deliver(m, b)
-		if err != nil {
-			return err
-		}
-		m.From, m.To = a.ID, b.ID
-		if err := differsFrom(m, withEnds(messageOf(kind, number), a, b)); err != nil {
-			return fmt.Errorf("Send has changed what it was lent: %w", err)
-		}
-		if err := differsFrom(got, m); err != nil {
-			return err
-		}
+		m := withEnds(messageOf(kind, number), a, b)
+		got := a.deliver(m, b)
+		during("Send has changed what it was lent", func() { same(m, withEnds(messageOf(kind, number), a, b)) })
+		same(got, m)
 		kept, sent = append(kept, got), append(sent, m)
 	}
 	for i := range kept {
-		if err := differsFrom(kept[i], sent[i]); err != nil {
-			return fmt.Errorf("a message that was received has changed since: %w", err)
-		}
+		during("a message that was received has changed since", func() { same(kept[i], sent[i]) })
 	}
-	return nil
 }
 
 // withEnds returns the message with its sender and its receiver set.

@@ -385,13 +385,9 @@ func TestEachInvariantCanBreak(t *testing.T) {
 		}
 		return true
 	})
-	healthy := Schedule{Params: Calm(1, 3), Events: []Event{
-		{Op: OpFound}, {Op: OpPropose, N: 1}, {Op: OpPropose, Server: 1, N: 2}, {Op: OpQuery, Server: 2, N: 3}, {Op: OpPass, N: 2e9},
-	}}
 	for name, all := range breaches {
 		for i, breaks := range all {
-			w := NewWorld(Options{})
-			require.Nil(t, w.Replay(&healthy).Violation)
+			w := healthy(t)
 			lead := w.leading()
 			breaks(w, lead, (lead+1)%3)
 			if assert.NotNil(t, w.violation, "%s, breach %d", name, i) {

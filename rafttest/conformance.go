@@ -1,0 +1,146 @@
+package rafttest
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+)
+
+// callPatience is how long a call of what is checked may take, unless a user sets another time.
+const callPatience = time.Minute
+
+// errHung is part of the error about a call that hasn't returned in time.
+var errHung = errors.New("it hangs")
+
+// A conviction ends a check. It is the panic by which convict gets out of it, however deep in its
+// functions the broken rule shows. So no function of a check can forget to hand an error on.
+type conviction struct{ err error }
+
+// convict ends the check, and says what was found.
+func convict(format string, arguments ...any) {
+	panic(conviction{fmt.Errorf(format, arguments...)})
+}
+
+// must ends the check if a call has failed.
+func must(call string, err error) {
+	if err != nil {
+		convict("%s failed: %w", call, err)
+	}
+}
+
+// guarded calls f, and returns what f convicts. A panic of what is checked is an error too.
+func guarded(f func()) (err error) {
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case conviction:
+			err = cause.err
+		default:
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	f()
+	return nil
+}
+
+// during calls f, and adds to what it convicts when that was.
+func during(when string, f func()) {
+	if err := guarded(f); err != nil {
+		convict("%s: %w", when, err)
+	}
+}
+
+// together calls functions at the same time. It waits for all of them, and then convicts what they
+// have convicted.
+func together(functions ...func()) {
+	failures := make([]error, len(functions))
+	var done sync.WaitGroup
+	for i, f := range functions {
+		done.Go(func() { failures[i] = guarded(f) })
+	}
+	done.Wait()
+	if err := errors.Join(failures...); err != nil {
+		convict("%w", err)
+	}
+}
+
+// A watch is there while a check runs. It knows what the check has done, and sees a call that hangs.
+type watch struct {
+	hung chan error // holds the error about the first call that hangs
+
+	mu  sync.Mutex
+	did []string // the steps so far, for the explanation of a failure
+}
+
+func newWatch() *watch { return &watch{hung: make(chan error, 1)} }
+
+// run runs a check, and returns what it convicts. If a call hangs, run returns without the check: a
+// goroutine can't be ended from outside. Then the check ends when that call returns, if ever.
+func (w *watch) run(check func()) error {
+	done := make(chan error, 1)
+	go func() { done <- guarded(check) }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-w.hung:
+		return err
+	}
+}
+
+// within calls f, which must return within the given time.
+func (w *watch) within(limit time.Duration, call string, f func()) {
+	if late := w.timed(limit, call, f); late != nil {
+		convict("%w", late) // run has returned
+	}
+}
+
+// timed calls f, and returns an error if f has returned too late.
+func (w *watch) timed(limit time.Duration, call string, f func()) error {
+	late := fmt.Errorf("%s hasn't returned within %v: %w", call, limit, errHung)
+	timer := time.AfterFunc(limit, func() {
+		select {
+		case w.hung <- late:
+		default: // another call hangs already
+		}
+	})
+	defer timer.Stop()
+	f()
+	if !timer.Stop() {
+		return late
+	}
+	return nil
+}
+
+// note remembers a step for explain.
+func (w *watch) note(format string, arguments ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.did = append(w.did, fmt.Sprintf(format, arguments...))
+}
+
+// forget forgets the steps so far: others begin, with another disk.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.did = nil
+}
+
+// maxTold bounds the steps that an explanation tells: the last ones.
+const maxTold = 12
+
+// explain adds to an error the steps that led to it.
+func (w *watch) explain(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.did) == 0 {
+		return err
+	}
+	told, more := w.did, ""
+	if len(told) > maxTold {
+		told, more = told[len(told)-maxTold:], "…, "
+	}
+	return fmt.Errorf("after %s%s: %w", more, strings.Join(told, ", "), err)
+}
