@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (s *settings) hunt(out io.Writer) error {
 	fmt.Fprintf(out, row, "mutant", "caught by", "states", "time", "steps", "what it breaks")
 	for i := range all {
 		m := &all[i]
-		if !strings.Contains(m.Name, s.only) || len(m.Tests) > 0 || strings.Contains(m.File, "/") {
+		if !strings.Contains(m.Name, s.only) || len(m.Tests) > 0 || outside(m) {
 			continue
 		}
 		tried++
@@ -75,6 +76,11 @@ func (s *settings) hunt(out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%d mutants, %d found\n", tried, found)
 	return nil
+}
+
+// outside says whether a mutant changes anything outside the root package.
+func outside(m *mutants.Mutant) bool {
+	return slices.ContainsFunc(m.Changes, func(c mutants.Change) bool { return strings.Contains(c.File, "/") })
 }
 
 // A verdict says how a mutant was found.

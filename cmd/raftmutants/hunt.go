@@ -21,9 +21,11 @@ import (
 type verdict struct {
 	by   string // an invariant or a test; "" if it survived
 	took time.Duration
+	hung bool // a test noticed it only because its time was up
 
 	// Only for a mutant that the simulator caught:
 	runs   int           // number of runs until it was caught
+	seed   string        // of the run that caught it
 	events int           // number of events that are left of the failure
 	shrink time.Duration // CPU time of the shortening
 	proof  string        // why nothing shorter fails
@@ -34,6 +36,7 @@ var (
 	caughtLine  = regexp.MustCompile(`(?m)^caught after (\d+) runs: (.*?)(?: at server \d+)?: `)
 	shrinkLine  = regexp.MustCompile(`(?m)^shortening took (\S+) of CPU$`)
 	shortLine   = regexp.MustCompile(`(?m)^shortened to (\d+) events: (.*)$`)
+	seedLine    = regexp.MustCompile(`(?m)^  go run ./cmd/raftsim .*-seed (\d+)`)
 	commandLine = regexp.MustCompile(`(?m)^  go run ./cmd/raftsim (.*)$`)
 	failureLine = regexp.MustCompile(`(?m)^\s*--- FAIL: ([\w/]+)`)
 	runningLine = regexp.MustCompile(`(?m)^\s+(Test\w+)[\w/]* \(\d`)
@@ -91,6 +94,9 @@ func (s *settings) simulate(m *mutants.Mutant, overlay string, limit time.Durati
 	}
 	if v.shrink, err = time.ParseDuration(string(shrink[1])); err != nil {
 		return v, err
+	}
+	if seed := seedLine.FindSubmatch(out); seed != nil {
+		v.seed = string(seed[1])
 	}
 	v.proof = string(short[2])
 	if command := commandLine.FindSubmatch(out); v.proof == (sim.Proof{}).String() && command != nil {
@@ -159,7 +165,8 @@ func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, 
 		if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
 			return verdict{}, fmt.Errorf("mutant %s doesn't build:\n%s", m.Name, out)
 		}
-		return verdict{by: culprit(out), took: time.Since(begun)}, nil
+		by, hung := culprit(out)
+		return verdict{by: by, hung: hung, took: time.Since(begun)}, nil
 	}
 	return verdict{took: time.Since(begun)}, nil
 }
@@ -191,20 +198,22 @@ func (s *settings) usesRapid(name string) bool {
 	return uses
 }
 
-// culprit returns what caught a mutant, from the output of tests that failed.
-func culprit(out []byte) string {
-	if hung := bytes.Index(out, []byte("panic: test timed out")); hung >= 0 {
-		if test := runningLine.FindSubmatch(out[hung:]); test != nil {
-			return string(test[1]) + ", which hangs"
+// culprit returns what caught a mutant, from the output of tests that failed, and whether a test ran
+// until its time was up.
+func culprit(out []byte) (by string, hung bool) {
+	if timeout := bytes.Index(out, []byte("panic: test timed out")); timeout >= 0 {
+		if test := runningLine.FindSubmatch(out[timeout:]); test != nil {
+			return string(test[1]) + ", which hangs", true
 		}
+		return "a test that hangs", true
 	}
 	if failed := failureLine.FindAllSubmatch(out, -1); failed != nil {
-		return string(failed[0][1])
+		return string(failed[0][1]), false
 	}
 	if bytes.Contains(out, []byte("deadlock")) {
-		return among("a deadlock", out)
+		return among("a deadlock", out), false
 	}
-	return among("a panic", out)
+	return among("a panic", out), false
 }
 
 // among returns what happened, and the test in which it happened if the stack names one.

@@ -1,6 +1,7 @@
 package mutants_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,9 +30,57 @@ func TestApply(t *testing.T) {
 func TestOutlived(t *testing.T) {
 	root, err := mutants.Root()
 	require.NoError(t, err)
-	m := mutants.Mutant{Name: "outlived", File: "raft.go", Is: "no such text", Becomes: "another"}
+	gone := mutants.Change{File: "raft.go", Is: "no such text", Becomes: "another"}
+	there := mutants.Change{File: "log.go", Is: "package raft\n", Becomes: "package raft // here\n"}
+	m := mutants.Mutant{Name: "outlived", Changes: []mutants.Change{gone}}
 	_, err = m.Apply(root)
-	require.ErrorContains(t, err, "found 0 times")
+	require.ErrorContains(t, err, "change 1 is found 0 times in raft.go")
+
+	// The first of several changes doesn't stand for the others.
+	m.Changes = []mutants.Change{there, gone}
+	_, err = m.Apply(root)
+	require.ErrorContains(t, err, "change 2 is found 0 times in raft.go")
+
+	// Nor may one change take away what the next one looks for, or make it ambiguous.
+	m.Changes = []mutants.Change{there, there}
+	_, err = m.Apply(root)
+	require.ErrorContains(t, err, "change 2 is found 0 times in log.go")
+	m.Changes = []mutants.Change{{File: "log.go", Is: there.Is, Becomes: there.Is + there.Is}, there}
+	_, err = m.Apply(root)
+	require.ErrorContains(t, err, "change 2 is found 2 times in log.go")
+}
+
+// TestOverlay demands that an overlay has all changes of a mutant: two of one file, and one of
+// another.
+func TestOverlay(t *testing.T) {
+	root, err := mutants.Root()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	m := mutants.Mutant{Name: "three", Changes: []mutants.Change{
+		{File: "log.go", Is: "package raft\n", Becomes: "package raft // first\n"},
+		{File: "tail.go", Is: "package raft\n", Becomes: "package raft // second\n"},
+		{File: "log.go", Is: "// first\n", Becomes: "// first and third\n"},
+	}}
+	name, err := m.Overlay(root, dir)
+	require.NoError(t, err)
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	var overlay struct{ Replace map[string]string }
+	require.NoError(t, json.Unmarshal(text, &overlay))
+	require.Len(t, overlay.Replace, 2)
+	for file, want := range map[string]string{"log.go": "// first and third\n", "tail.go": "// second\n"} {
+		changed, err := os.ReadFile(overlay.Replace[filepath.Join(root, file)])
+		require.NoError(t, err)
+		require.Contains(t, string(changed), "package raft "+want)
+	}
+
+	// Alone is one of them.
+	third := m.Alone(1)
+	require.Equal(t, "three-2", third.Name)
+	texts, err := third.Apply(root)
+	require.NoError(t, err)
+	require.Len(t, texts, 1)
+	require.Contains(t, texts["tail.go"], "// second\n")
 }
 
 // TestKilled builds the simulator with some of the mutants and demands that it catches them. To try

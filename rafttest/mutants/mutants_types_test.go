@@ -8,8 +8,10 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +22,8 @@ import (
 )
 
 // TestTypes demands that every mutant compiles. A mutant that doesn't is a bug that nobody can
-// catch. Only the declarations of the other files in its package are looked at.
+// catch. Only the declarations of the other files in its packages are looked at. A mutant must compile
+// in each package by itself: what it changes in one doesn't change what another one imports.
 func TestTypes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds what the packages import, if that isn't there yet")
@@ -34,28 +37,35 @@ func TestTypes(t *testing.T) {
 	declared := map[string]map[string]*ast.File{}
 	for i := range all {
 		m := &all[i]
-		dir := filepath.Join(root, filepath.Dir(m.File))
-		if declared[dir] == nil {
-			declared[dir] = declarations(t, files, dir)
-		}
-		text, err := m.Apply(root)
+		texts, err := m.Apply(root)
 		require.NoError(t, err)
-		mutant := m.Name + ".go"
-		changed, err := parser.ParseFile(files, mutant, text, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		list := []*ast.File{changed}
-		for name, file := range declared[dir] {
-			if name != filepath.Base(m.File) {
-				list = append(list, file)
+		changed := map[string]map[string]*ast.File{} // by directory, and then by the file's base name
+		for name, text := range texts {
+			dir := filepath.Join(root, filepath.Dir(name))
+			if changed[dir] == nil {
+				changed[dir] = map[string]*ast.File{}
 			}
+			changed[dir][filepath.Base(name)], err = parser.ParseFile(files, m.Name+": "+name, text, parser.SkipObjectResolution)
+			require.NoError(t, err)
 		}
-		config := types.Config{Importer: imports, Error: func(err error) {
-			if e := err.(types.Error); files.Position(e.Pos).Filename == mutant {
-				t.Error(err)
+		for dir, own := range changed {
+			if declared[dir] == nil {
+				declared[dir] = declarations(t, files, dir)
 			}
-		}}
-		// Check returns only the first of the errors that config.Error has got.
-		_, _ = config.Check(dir, files, list, nil)
+			list := slices.Collect(maps.Values(own))
+			for name, file := range declared[dir] {
+				if own[name] == nil {
+					list = append(list, file)
+				}
+			}
+			config := types.Config{Importer: imports, Error: func(err error) {
+				if e := err.(types.Error); strings.HasPrefix(files.Position(e.Pos).Filename, m.Name+": ") {
+					t.Error(err)
+				}
+			}}
+			// Check returns only the first of the errors that config.Error has got.
+			_, _ = config.Check(dir, files, list, nil)
+		}
 	}
 }
 
