@@ -32,7 +32,7 @@ func TestStateMachine(newMachine func() raft.StateMachine, command func(*rand.Ra
 	for _, c := range machineChecks {
 		for round := range uint64(machineRounds) {
 			m := newMachineRun(newMachine, command, round)
-			if err := m.guard(c.check); err != nil {
+			if err := guarded(func() error { return c.check(m) }); err != nil {
 				failures = append(failures, fmt.Errorf("rafttest: state machine: %s: %w (round %d)\n\tthe rule: %s", c.name, err, round, c.rule))
 				break
 			}
@@ -93,15 +93,15 @@ func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand)
 	return m
 }
 
-// guard runs a check and turns a panic of the state machine into an error. In a node such a panic
+// guarded runs a check and turns a panic of what is checked into an error. In a node such a panic
 // stops the node.
-func (m *machineRun) guard(check func(*machineRun) error) (err error) {
+func guarded(check func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
 		}
 	}()
-	return check(m)
+	return check()
 }
 
 // copies returns deep copies of entries, which can be lent to a state machine.
@@ -191,6 +191,9 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("the call of Snapshot failed: %w", err)
+	}
+	if snapshot == nil {
+		return nil, errors.New("the call of Snapshot returned neither a capture nor an error")
 	}
 	return written(snapshot)
 }

@@ -61,7 +61,7 @@ func MemoryDisk() Disk {
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
-		if err := c.run(newDisk); err != nil {
+		if err := guarded(func() error { return c.run(newDisk) }); err != nil {
 			failures = append(failures, fmt.Errorf("rafttest: storage: %s: %w\n\tthe rule: %s", c.name, err, c.rule))
 		}
 	}
@@ -81,8 +81,8 @@ func once(name, rule string, check func(*storageSession) error) storageCheck {
 		if err != nil {
 			return err
 		}
-		err = s.explain(check(s))
-		return errors.Join(err, s.end())
+		err = s.explain(guarded(func() error { return check(s) }))
+		return errors.Join(err, guarded(s.end))
 	}}
 }
 

@@ -282,25 +282,33 @@ func checkCloseUnderLoad(s *storageSession) error {
 	var next storageModel // the model with the write that failed
 	var closed atomic.Bool
 	var done sync.WaitGroup
-	done.Go(func() {
-		defer begin()
+	var panicked error
+	write := func() error {
 		for i := raft.Index(0); !closed.Load(); i++ {
 			w := raft.Write{Number: raft.WriteNumber(i + 1), State: s.model.state, Entries: commands(1, i, "x")}
 			next = s.model.after(w)
 			if s.storage.Write(w) != nil {
-				return
+				return nil
 			}
 			s.model = next
 			if i == 2 {
 				begin()
 			}
 		}
+		return nil
+	}
+	done.Go(func() {
+		defer begin()
+		panicked = guarded(write)
 	})
 	<-started
 	err := s.storage.Close()
 	closed.Store(true)
 	done.Wait()
 	s.note("%d Writes, and Close meanwhile", len(s.model.entries))
+	if panicked != nil {
+		return panicked
+	}
 	if err != nil {
 		return fmt.Errorf("Close failed: %w", err)
 	}
@@ -319,16 +327,18 @@ func checkConcurrency(s *storageSession) error {
 	written.Store(1)
 	errs := make(chan error, 3)
 	stop := make(chan struct{})
-	go func() { // the only goroutine that writes
-		defer close(stop)
+	write := func() error {
 		for i := raft.Index(1); i < writes; i++ {
 			if err := s.append(1, i, fmt.Sprint(i)); err != nil {
-				errs <- err
-				return
+				return err
 			}
 			written.Store(int64(i + 1))
 		}
-		errs <- nil
+		return nil
+	}
+	go func() { // the only goroutine that writes
+		defer close(stop)
+		errs <- guarded(write)
 	}()
 	until := func(f func() error) {
 		for {
@@ -337,7 +347,7 @@ func checkConcurrency(s *storageSession) error {
 				errs <- nil
 				return
 			default:
-				if err := f(); err != nil {
+				if err := guarded(f); err != nil {
 					errs <- err
 					return
 				}

@@ -45,14 +45,20 @@ func (w *World) openMachine(i int) {
 	}
 	s.opened = true
 	machine, durable, err := s.store.Open()
-	if err != nil {
+	switch {
+	case err != nil:
 		w.fail(DurableState, i, "its store can't be opened: %v", err)
-		machine, durable = w.machine(), raft.DurableMachine{}
+	case machine == nil:
+		w.fail(DurableState, i, "its store opens without a state machine")
+	case durable.Load == nil || durable.Save == nil:
+		w.fail(DurableState, i, "its store opens without Load or without Save")
+	}
+	if w.violation != nil {
+		s.replica.inner, s.durable = new(chainMachine), raft.DurableMachine{}
+		return
 	}
 	s.replica.inner, s.durable = machine, durable
-	if w.violation == nil {
-		w.loadState(i)
-	}
+	w.loadState(i)
 }
 
 // loadState asks a durable state machine from where it goes on. That must be what one call of Save
@@ -118,11 +124,11 @@ func (w *World) closeStores() {
 	for i := range w.servers {
 		if s := &w.servers[i]; s.opened {
 			s.opened = false
-			s.store.Crash()
+			w.ends(s.store.Crash)
 		}
 	}
 	for _, store := range w.stores {
-		store.Crash()
+		w.ends(store.Crash)
 	}
 	w.stores = w.stores[:0]
 }
