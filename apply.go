@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/e17579a5/raft/internal/codec"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -15,6 +16,7 @@ type Applier struct {
 	origin   Origin
 	sessions sessions
 	last     Index // up to where entries were applied or restored
+	term     Term  // of the entry at last
 	// durable is nil unless the machine keeps its own durable state. touched says that what the
 	// machine keeps beside that state has changed since it was last told.
 	durable *DurableMachine
@@ -63,12 +65,14 @@ func (a *Applier) CompareResults() { a.comparing = true }
 // beside are what DurableMachine.Load returned.
 func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) error {
 	a.known = applied == 0
-	if len(beside) > 0 {
-		if err := a.restoreState(beside); err != nil {
-			return because(errors.New("raft: decode the bytes that Durable.Load returned"), err)
-		}
+	term, state, err := splitBeside(beside)
+	if err == nil && len(state) > 0 {
+		err = a.restoreState(state)
 	}
-	a.durable, a.last = durable, applied
+	if err != nil {
+		return because(errBeside, err)
+	}
+	a.durable, a.last, a.term = durable, applied, term
 	a.touched = true // in its earlier life the server may have kept fingerprints, or not
 	return nil
 }
@@ -80,13 +84,35 @@ func (a *Applier) save() error {
 	}
 	var beside []byte
 	if a.touched {
-		beside = a.appendState(nil)
+		beside = a.appendState(codec.AppendUvarint([]byte{besideVersion}, uint64(a.term)))
 	}
 	a.touched = false
 	if err := a.durable.Save(a.last, beside); err != nil {
 		return because(fmt.Errorf("raft: save the state at index %d", a.last), err)
 	}
 	return nil
+}
+
+// What a durable state machine keeps beside its state is a byte besideVersion, the term of the last
+// entry that it has applied, as a varint, and what the Applier keeps itself (Applier.appendState).
+// Version 1 had no term.
+const besideVersion = 2
+
+// errBeside says what is decoded.
+var errBeside = errors.New("raft: decode the bytes that Durable.Load returned")
+
+// splitBeside returns the term and the rest of what a durable state machine keeps beside its state.
+// It returns 0 and nil if that is nothing.
+func splitBeside(beside []byte) (term Term, state []byte, err error) {
+	if len(beside) == 0 {
+		return 0, nil, nil
+	}
+	r := codec.NewReader(beside)
+	if version := r.Byte("version"); version != besideVersion {
+		r.Fail("of version %d, not %d", version, besideVersion)
+	}
+	term = Term(r.Uvarint("term"))
+	return term, r.Rest(), r.Err()
 }
 
 // A Batch is a run of entries that were applied, with what came of them.
@@ -158,7 +184,8 @@ func (a *Applier) Apply(entries []Entry) (Batch, error) {
 		}
 		entries = entries[n:]
 	}
-	a.last = last.Index
+	a.touched = a.touched || a.term != last.Term
+	a.last, a.term = last.Index, last.Term
 	batch.Fingerprints, a.prints = a.prints, nil
 	return batch, a.save()
 }

@@ -29,9 +29,12 @@ type CoreConfig struct {
 	KeyLuck [32]byte
 
 	// DurableMachine says that the state machine keeps its own durable state. MachineApplied is
-	// then the index up to which that state has applied the log.
+	// then the index up to which that state has applied the log, and MachineBeside what is kept
+	// beside it (DurableMachine.Load). They must be of this log: the error of another one wraps
+	// ErrConfig.
 	DurableMachine bool
 	MachineApplied Index
+	MachineBeside  []byte
 
 	// Bootstrap is the list of the servers that found the cluster together. It is used only while
 	// there is no log. A server without a list and without a log waits to be added to a cluster.

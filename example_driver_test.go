@@ -82,7 +82,7 @@ func (d *driver) perform(e *raft.Effects) error {
 		if err != nil {
 			return err
 		}
-		err = d.applier.Restore(e.RestoreSnapshot.Index, snapshot)
+		err = d.applier.Restore(e.RestoreSnapshot.Index, e.RestoreSnapshot.Term, snapshot)
 		if err := errors.Join(err, snapshot.Close()); err != nil {
 			return err
 		}

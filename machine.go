@@ -41,7 +41,11 @@ type StateMachine interface {
 //
 // Beside its state the state machine keeps an index and some bytes. The three change in one step:
 // after a crash, all of them must be from the same call of Save. That may be an earlier call than
-// the last one; the entries that follow are then applied again.
+// the last one; the entries that follow are then applied again, or a snapshot is restored.
+//
+// The bytes also say of which log the state is. So Start refuses a state machine that has applied
+// what the log doesn't hold, with an error that wraps ErrConfig: the log's folder was emptied or put
+// back to an older state, or the state is of another server.
 type DurableMachine struct {
 	// Load returns what Save was last given, as far as it is durable: 0 and nil if there is
 	// nothing. Start calls it once. An error makes Start fail.

@@ -123,8 +123,7 @@ func newNode(config Config) (*Node, *loop, error) {
 	settings.Incarnation = Incarnation(randomNumber())
 	settings.StartLuck = uint32(randomNumber())
 	_, _ = crand.Read(settings.KeyLuck[:]) // it never fails
-	beside, err := config.load(&settings)
-	if err != nil {
+	if err := config.load(&settings); err != nil {
 		return nil, nil, err
 	}
 	moved, err := config.movesOf(&settings.Saved)
@@ -145,7 +144,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		applier.CompareResults()
 	}
 	if config.Durable != nil {
-		if err := applier.Resume(config.Durable, settings.MachineApplied, beside); err != nil {
+		if err := applier.Resume(config.Durable, settings.MachineApplied, settings.MachineBeside); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -173,15 +172,14 @@ func newNode(config Config) (*Node, *loop, error) {
 	return n, newLoop(n, core), nil
 }
 
-// load fills in what the storage and the state machine hold. It returns the bytes that a durable
-// state machine keeps beside its state.
-func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
+// load fills in what the storage and the state machine hold.
+func (c *Config) load(settings *CoreConfig) (err error) {
 	err = guard("storage", func() (err error) {
 		settings.Saved, err = c.Storage.Load()
 		return err
 	})
 	if err != nil {
-		return nil, because(errors.New("raft: load"), err)
+		return because(errors.New("raft: load"), err)
 	}
 	if s := &settings.Saved; c.BootstrapFrom != nil && s.State.Server == "" && s.Last == 0 {
 		err = guard("storage", func() (err error) {
@@ -189,25 +187,25 @@ func (c *Config) load(settings *CoreConfig) (beside []byte, err error) {
 			return err
 		})
 		if err != nil {
-			return nil, because(errors.New("raft: bootstrap from a snapshot"), err)
+			return because(errors.New("raft: bootstrap from a snapshot"), err)
 		}
 	}
 	if c.Address, err = c.ownAddress(&settings.Saved); err != nil {
-		return nil, err
+		return err
 	}
 	settings.Address = c.Address
 	if c.Durable == nil {
-		return nil, nil
+		return nil
 	}
 	settings.DurableMachine = true
 	err = guard("state machine", func() (err error) {
-		settings.MachineApplied, beside, err = c.Durable.Load()
+		settings.MachineApplied, settings.MachineBeside, err = c.Durable.Load()
 		return err
 	})
 	if err != nil {
-		return nil, because(errors.New("raft: load state machine"), err)
+		return because(errors.New("raft: load state machine"), err)
 	}
-	return beside, nil
+	return nil
 }
 
 // open lets the transport bring messages. They wait in the inbox until the loop runs.

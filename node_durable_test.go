@@ -9,6 +9,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A ledger is a journal that keeps its own durable state. After a crash it is as of the last save
@@ -115,4 +116,52 @@ func TestDurableMachineThatFellBehindIsRestored(t *testing.T) {
 		require.Equal(t, commands, machine.applied())
 		require.Equal(t, 1, machine.restored, "the log doesn't go back so far")
 	})
+}
+
+// A state machine that has applied what the log doesn't hold isn't of this log: the log alone was
+// put back, or the machine is another server's. It is refused by name. One that is only older goes
+// on, or is restored.
+func TestDurableMachineOfAnotherLogIsRefused(t *testing.T) {
+	kept := func(applied raft.Index, term raft.Term) (beside []byte) {
+		applier := raft.NewApplier(new(journal), raft.Origin{})
+		require.NoError(t, applier.Resume(&raft.DurableMachine{Save: func(_ raft.Index, b []byte) error { beside = b; return nil }}, 0, nil))
+		_, err := applier.Apply([]raft.Entry{{Index: applied, Term: term, Kind: wire.EntryNoOp}})
+		require.NoError(t, err)
+		return beside
+	}
+	// The log has indexes 4 and 5 of term 2, and 6 of term 4; before is a snapshot of term 2.
+	saved := raft.Saved{
+		State: raft.DurableState{HardState: raft.HardState{Term: 4}, Server: "a", Incarnation: 1, Cluster: raft.ClusterID{1}},
+		Snapshot: raft.SnapshotMeta{Index: 3, Term: 2, ConfigurationIndex: 1, Configuration: raft.Configuration{
+			Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
+		}},
+		SnapshotBytes: 1, Base: 3, BaseTerm: 2, Last: 6, Runs: []raft.TermRun{{First: 4, Term: 2}, {First: 6, Term: 4}},
+	}
+	for _, c := range []struct {
+		applied raft.Index
+		term    raft.Term
+		want    string
+	}{
+		{1, 1, ""}, {2, 3, ""}, // restored
+		{3, 2, ""}, {5, 2, ""}, {6, 4, ""},
+		{3, 1, "the state machine has applied index 3 of term 1, but the log holds one of term 2 there"},
+		{5, 3, "the state machine has applied index 5 of term 3, but the log holds one of term 2 there"},
+		{6, 3, "the state machine has applied index 6 of term 3, but the log holds one of term 4 there"},
+		{7, 4, "the state machine has applied index 7, but the log ends at 6"},
+	} {
+		_, err := raft.NewCore(raft.CoreConfig{
+			ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, Saved: saved,
+			DurableMachine: true, MachineApplied: c.applied, MachineBeside: kept(c.applied, c.term),
+		})
+		if c.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, c.want+": they don't belong together")
+	}
+	_, err := raft.NewCore(raft.CoreConfig{
+		ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, Saved: saved, DurableMachine: true, MachineApplied: 5, MachineBeside: []byte{1},
+	})
+	require.ErrorContains(t, err, "decode the bytes that Durable.Load returned")
 }

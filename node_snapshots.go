@@ -142,7 +142,7 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	start := stopwatchFor(n.trace.Snapshot != nil)
 	reader, err := n.transfers.open(meta)
 	if err == nil {
-		err = n.lanes.applier.Restore(meta.Index, &stoppableReader{reader, n.life.ctx})
+		err = n.lanes.applier.Restore(meta.Index, meta.Term, &stoppableReader{reader, n.life.ctx})
 		err = errors.Join(err, reader.Close())
 	}
 	n.transfers.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)

@@ -136,7 +136,7 @@ func TestSessionsDoWhatThePlainTableDoes(t *testing.T) {
 				require.NoError(t, err)
 				machine = &chain{}
 				applier = raft.NewApplier(machine, origin)
-				require.NoError(t, applier.Restore(batch.Last, &b))
+				require.NoError(t, applier.Restore(batch.Last, batch.Term, &b))
 			}
 		}
 	})
@@ -161,7 +161,7 @@ func TestSessionsAreReadWithCare(t *testing.T) {
 		}
 		snapshot := append([]byte("raft-state\x01\x01"), binary.AppendUvarint(nil, uint64(len(section)))...)
 		snapshot = append(append(snapshot, section...), '0')
-		err = applier.Restore(1, bytes.NewReader(snapshot))
+		err = applier.Restore(1, 1, bytes.NewReader(snapshot))
 		if err != nil {
 			require.ErrorIs(t, err, wire.ErrMalformed)
 			return

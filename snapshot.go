@@ -188,9 +188,8 @@ func newSnapshots(saved *Saved) snapshots {
 func (c *Core) resume(logBytes uint64) error {
 	s, applied := &c.snapshots, c.config.MachineApplied
 	if c.config.DurableMachine {
-		if applied > c.log.last {
-			return fmt.Errorf("%w: the state machine has applied index %d, but the log ends at %d: they don't belong together",
-				ErrConfig, applied, c.log.last)
+		if err := c.machineBelongs(); err != nil {
+			return err
 		}
 		if applied >= c.log.base.Index && (applied > 0 || s.restore == restoreLost) {
 			c.log.resume(applied)
@@ -205,6 +204,29 @@ func (c *Core) resume(logBytes uint64) error {
 	if s.restore == restoreLost && c.alone() {
 		return fmt.Errorf("%w: the snapshot of index %d is damaged, and there is no other server to get one from",
 			ErrCorrupt, s.current.meta.Index)
+	}
+	return nil
+}
+
+// machineBelongs says why a state machine with a durable state can't go on with this log: it has
+// applied what the log doesn't hold. Two logs with the same term at an index are the same up to it
+// (Log Matching, §3.5). So the term of the last entry tells, unless that entry is before the log.
+// Then the state machine is restored from the snapshot.
+func (c *Core) machineBelongs() error {
+	applied := c.config.MachineApplied
+	term, _, err := splitBeside(c.config.MachineBeside)
+	if err != nil {
+		return because(errBeside, err)
+	}
+	c.config.MachineBeside = nil // the Applier has them
+	held, known := c.log.term(applied)
+	switch {
+	case applied > c.log.last:
+		return fmt.Errorf("%w: the state machine has applied index %d, but the log ends at %d: they don't belong together",
+			ErrConfig, applied, c.log.last)
+	case known && term != 0 && term != held:
+		return fmt.Errorf("%w: the state machine has applied index %d of term %d, but the log holds one of term %d there: they don't belong together",
+			ErrConfig, applied, term, held)
 	}
 	return nil
 }

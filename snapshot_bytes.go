@@ -88,10 +88,10 @@ func (c *Capture) Close() error {
 	return nil
 }
 
-// Restore replaces the state by the one in a snapshot of the entry at index. An error wraps
-// wire.ErrMalformed if the bytes are not such a snapshot. After any error the state must not be
-// used any more.
-func (a *Applier) Restore(index Index, r io.Reader) error {
+// Restore replaces the state by the one in a snapshot of the entry at index, which is of that term.
+// An error wraps wire.ErrMalformed if the bytes are not such a snapshot. After any error the state
+// must not be used any more.
+func (a *Applier) Restore(index Index, term Term, r io.Reader) error {
 	in := bufio.NewReader(r)
 	section, err := readCaptureHead(in, index)
 	if err == nil {
@@ -108,7 +108,7 @@ func (a *Applier) Restore(index Index, r io.Reader) error {
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return because(fmt.Errorf("raft: restore snapshot of index %d", index), err)
 	}
-	a.last, a.touched = index, true
+	a.last, a.term, a.touched = index, term, true
 	return a.save()
 }
 

@@ -63,8 +63,8 @@ func TestSnapshotHoldsTheStateAtItsIndex(t *testing.T) {
 
 	other := &listing{}
 	b := applied(t, other, "something", "else", "before")
-	require.ErrorIs(t, b.Restore(3, bytes.NewReader(written.Bytes())), wire.ErrMalformed, "it is of another index")
-	require.NoError(t, b.Restore(2, iotest.OneByteReader(bytes.NewReader(written.Bytes()))))
+	require.ErrorIs(t, b.Restore(3, 1, bytes.NewReader(written.Bytes())), wire.ErrMalformed, "it is of another index")
+	require.NoError(t, b.Restore(2, 1, iotest.OneByteReader(bytes.NewReader(written.Bytes()))))
 	require.Equal(t, []string{"one", "two"}, other.lines, "what was applied meanwhile isn't in it")
 	again, err := b.Snapshot(2)
 	require.NoError(t, err)
@@ -83,21 +83,21 @@ func TestRestoreRefusesOtherBytes(t *testing.T) {
 	require.NoError(t, err)
 	head := written.Len() - len("one")
 	for cut := range head {
-		err := applied(t, &listing{}).Restore(1, bytes.NewReader(written.Bytes()[:cut]))
+		err := applied(t, &listing{}).Restore(1, 1, bytes.NewReader(written.Bytes()[:cut]))
 		require.ErrorIs(t, err, wire.ErrMalformed, "cut after %d bytes", cut)
 	}
 	for at := range len("raft-state") + 1 {
 		b := bytes.Clone(written.Bytes())
 		b[at] ^= 0x40
-		require.ErrorIs(t, applied(t, &listing{}).Restore(1, bytes.NewReader(b)), wire.ErrMalformed, "byte %d changed", at)
+		require.ErrorIs(t, applied(t, &listing{}).Restore(1, 1, bytes.NewReader(b)), wire.ErrMalformed, "byte %d changed", at)
 	}
 	section := append([]byte("raft-state\x01\x01\x04"), "what"...)
-	require.ErrorContains(t, applied(t, &listing{}).Restore(1, bytes.NewReader(section)), "state: of version 119, not 1")
+	require.ErrorContains(t, applied(t, &listing{}).Restore(1, 1, bytes.NewReader(section)), "state: of version 119, not 1")
 	long := []byte("raft-state\x01\x01\xff\xff\xff\xff\xff\x01")
-	require.ErrorContains(t, applied(t, &listing{}).Restore(1, bytes.NewReader(long)), "more than 1073741824")
+	require.ErrorContains(t, applied(t, &listing{}).Restore(1, 1, bytes.NewReader(long)), "more than 1073741824")
 
 	broken := errors.New("the disk is gone")
-	require.ErrorIs(t, applied(t, &listing{}).Restore(1, iotest.ErrReader(broken)), broken)
+	require.ErrorIs(t, applied(t, &listing{}).Restore(1, 1, iotest.ErrReader(broken)), broken)
 }
 
 // A picky machine reads less than its snapshot holds.
@@ -116,7 +116,7 @@ func TestRestoreReadsToTheEnd(t *testing.T) {
 	_, err = captured.WriteTo(&written)
 	require.NoError(t, err)
 	damaged := io.MultiReader(&written, iotest.ErrReader(raft.ErrCorrupt))
-	require.ErrorIs(t, applied(t, &picky{}).Restore(1, damaged), raft.ErrCorrupt)
+	require.ErrorIs(t, applied(t, &picky{}).Restore(1, 1, damaged), raft.ErrCorrupt)
 }
 
 func TestSnapshotOfAMachineThatFails(t *testing.T) {

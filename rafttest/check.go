@@ -3,7 +3,7 @@
 //   - Check is a property test of a state machine. It takes single copies, and then simulated
 //     clusters, each from a seed. These lose messages, crash, and forget what was not synced. A
 //     failure is cut down. It is told as a few calls, or as a transcript, which is also drawn as
-//     a page and can be kept as a file that Replay repeats.
+//     a page. Either is kept as a file that Replay repeats.
 //   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
 //   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
 //     and say which rules it breaks.
@@ -14,9 +14,7 @@ package rafttest
 
 import (
 	"cmp"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,16 +48,6 @@ type Property struct {
 // A Store is what a durable state machine of one server keeps its state on. See sim.Store.
 type Store = sim.Store
 
-// machines returns a function that makes state machines in their initial state, and one that ends
-// them all.
-func (p *Property) machines() (machine func() raft.StateMachine, end func()) {
-	t := &trial{property: p}
-	return func() raft.StateMachine {
-		m, _, _ := t.open()
-		return m
-	}, t.end
-}
-
 // maxCommands bounds the number of different commands in one run. A run proposes them again and
 // again.
 const maxCommands = 64
@@ -82,10 +70,10 @@ const maxCommands = 64
 //   - The invariants of the protocol hold, and so does Invariant.
 //
 // If a failure takes no more than one copy, Check names the rule that is broken and shows the calls
-// that break it, as few as it finds. Otherwise it cuts the run down to the events that the failure
-// takes. It writes them as a schedule, which Replay repeats, and as a diagram for a browser. For a
-// state machine that isn't deterministic it shows, instead, a few commands that two copies answer
-// differently: such a failure can't be repeated.
+// that break it, as few as it finds. It writes them as a program. Otherwise it cuts the run down to
+// the events that the failure takes. It writes them as a schedule, and as a diagram for a browser.
+// Replay repeats both kinds of files. For a state machine that isn't deterministic Check shows,
+// instead, a few commands that two copies answer differently: such a failure can't be repeated.
 func Check(t *testing.T, p Property) {
 	t.Helper()
 	if p.Machine == nil && p.Store == nil || p.Command == nil {
@@ -181,9 +169,12 @@ func (r *run) unsteady(p Property) (differs string) {
 		r.do(w)
 		commands = w.Commands()
 	}
-	machine, end := p.machines()
-	defer end()
-	return unsteady(machine, commands)
+	t := &trial{property: &p}
+	defer t.end()
+	return unsteady(func() raft.StateMachine {
+		m, _, _, _ := t.open() // if a copy can't be opened, that is the failure
+		return m
+	}, commands)
 }
 
 // try runs a program. If it fails, try keeps it, shortened, and returns true.
@@ -219,18 +210,34 @@ func (r *run) explain(t *testing.T, p Property) {
 	t.Helper()
 	if r.alone(&p) {
 		t.Log(r.found.text(r.short))
+		if name, err := keep(t, "program", r.short.marshal(r.found.rule)); err != nil {
+			t.Logf("the program can't be kept: %v", err)
+		} else {
+			tellRepeat(t, name)
+		}
 		return
 	}
 	w := sim.NewWorld(r.options(p))
 	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
-	name, err := keep(t, &schedule)
+	text, err := schedule.MarshalText()
+	if err != nil {
+		t.Logf("the schedule can't be written: %v", err)
+		return
+	}
+	name, err := keep(t, "schedule", text)
 	if err != nil {
 		t.Logf("the schedule can't be kept: %v", err)
 		return
 	}
 	t.Logf("shortened to %d events: %v", len(schedule.Events), proof)
 	show(t, w, &schedule, name)
-	t.Logf("to repeat it: mkdir -p testdata && cp %q testdata/ and, in a test, rafttest.Replay(t, \"testdata/*.schedule\", …)", name)
+	tellRepeat(t, name)
+}
+
+// tellRepeat says how the failure in a file is repeated.
+func tellRepeat(t *testing.T, name string) {
+	t.Helper()
+	t.Logf("to repeat it: mkdir -p testdata && cp %q testdata/ and, in a test, rafttest.Replay(t, \"testdata/*%s\", …)", name, filepath.Ext(name))
 }
 
 // show prints the invariant that the schedule violates and its transcript. It draws the diagram
@@ -252,85 +259,4 @@ func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
 		return
 	}
 	t.Logf("to see it, open %s in a browser", picture)
-}
-
-// keep writes a schedule to a new file in a temporary directory, which outlives the test, and
-// returns the file's name.
-func keep(t *testing.T, s *sim.Schedule) (string, error) {
-	text, err := s.MarshalText()
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "rafttest")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_")+".schedule")
-	return name, os.WriteFile(name, text, 0o644)
-}
-
-// Replay repeats the schedules that Check or cmd/raftsim has written to the files that match a
-// pattern (see filepath.Glob). Each file is a subtest. A schedule broke an invariant once; it must
-// break none now. If it does, Replay prints and draws the failure as Check does.
-func Replay(t *testing.T, pattern string, p Property) {
-	t.Helper()
-	names, err := filepath.Glob(pattern)
-	if err != nil || len(names) == 0 {
-		t.Fatalf("rafttest: no schedule matches %s (%v)", pattern, err)
-	}
-	for _, name := range names {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			schedule, err := read(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := p.world()
-			violation := w.Replay(&schedule).Violation
-			if violation == nil {
-				return
-			}
-			dir, err := os.MkdirTemp("", "rafttest")
-			if err != nil {
-				t.Fatal(violation, err)
-			}
-			show(t, w, &schedule, filepath.Join(dir, filepath.Base(name)))
-			t.Fatal(violation)
-		})
-	}
-}
-
-// ReplayFile repeats the schedule in a file. It returns an error with the violated invariant and a
-// transcript, or one that says why the file can't be read. It returns nil if no invariant is
-// violated.
-func ReplayFile(name string, p Property) error {
-	schedule, err := read(name)
-	if err != nil {
-		return err
-	}
-	w := p.world()
-	if r := w.Replay(&schedule); r.Violation != nil {
-		var b strings.Builder
-		w.Transcript(&b, &schedule, false)
-		return fmt.Errorf("%s: %w\n%s", name, r.Violation, &b)
-	}
-	return nil
-}
-
-// world returns a world that repeats schedules. It needs no generator: a schedule holds its
-// commands.
-func (p *Property) world() *sim.World {
-	return sim.NewWorld(sim.Options{Machine: p.Machine, Store: p.Store, Invariant: p.Invariant})
-}
-
-// read reads the schedule in a file.
-func read(name string) (sim.Schedule, error) {
-	var schedule sim.Schedule
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return schedule, err
-	}
-	if err := schedule.UnmarshalText(text); err != nil {
-		return schedule, fmt.Errorf("%s: %w", name, err)
-	}
-	return schedule, nil
 }

@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,4 +98,27 @@ func TestClusterFailureIsTriedAlone(t *testing.T) {
 		return
 	}
 	require.Fail(t, "no cluster has failed")
+}
+
+// TestStoresGoBack demands that the disks of a user's durable state machine and of its log go back,
+// together and alone, and that a machine that keeps the rules isn't blamed for that.
+func TestStoresGoBack(t *testing.T) {
+	faults := int64(1 << slices.Index(sim.FaultNames[:], "put-back"))
+	var did sim.Stats
+	for _, innocent := range []string{"durable ", "durable saves later"} {
+		p := property(innocent)
+		for seed := range uint64(60) {
+			r := drawn(seed)
+			w := sim.NewWorld(r.options(p))
+			params := sim.Swarm(seed)
+			params.Events, params.ClientTime, params.FaultKinds = params.Events/2, params.Election/20, params.FaultKinds|faults
+			result := w.RunParams(params)
+			require.Nil(t, result.Violation, "seed %d", seed)
+			did.Add(&result.Stats)
+		}
+	}
+	t.Logf("logs that went back %d, machines that went back alone %d, starts that were refused %d", did.Backs, did.MachineBacks, did.Refusals)
+	require.Positive(t, did.Backs)
+	require.Positive(t, did.MachineBacks)
+	require.Positive(t, did.Refusals)
 }

@@ -93,6 +93,28 @@ func TestCheckFailsAlone(t *testing.T) {
 	require.Contains(t, out, "it takes one copy of the state machine, and no cluster")
 	require.Regexp(t, `1  m\.Apply\(.+, .+\)\n.+the result of .+ is .+; the same commands applied one by one, .*, give .+\n\s*\n`, out)
 	require.NotContains(t, out, ".schedule", "it takes no cluster")
+	copied := regexp.MustCompile(`cp (".+\.program") testdata/ and, in a test, rafttest\.Replay\(t, "testdata/\*\.program", …\)`).FindStringSubmatch(out)
+	require.NotNil(t, copied, "%s", out)
+	kept, err := strconv.Unquote(copied[1])
+	require.NoError(t, err)
+
+	p := rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }}
+	require.ErrorContains(t, rafttest.ReplayFile(kept, p), "the results don't depend on where a batch ends")
+	p.Machine = func() raft.StateMachine { return &ledger{} }
+	require.NoError(t, rafttest.ReplayFile(kept, p), "once it is mended")
+	rafttest.Replay(t, kept, p)
+}
+
+// TestReplayOfAProgramFails demands that Replay explains a program that fails as Check explained it.
+func TestReplayOfAProgramFails(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		rafttest.Replay(t, "testdata/batched.program", rafttest.Property{Machine: func() raft.StateMachine { return &batched{} }})
+		return
+	}
+	out := failing(t, "TestReplayOfAProgramFails")
+	require.Contains(t, out, "--- FAIL: TestReplayOfAProgramFails/batched.program")
+	require.Contains(t, out, "the state machine breaks a rule: the results don't depend on where a batch ends")
+	require.Regexp(t, `1  m\.Apply\(.+, .+\)\n.+the result of .+ is .+; the same commands applied one by one, .*, give`, out)
 }
 
 // TestCheckFails runs this test binary again with a ledger that fails only in a cluster. It then

@@ -237,6 +237,9 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the call of Snapshot failed: %w", err)
 	}
+	if snapshot == nil {
+		return nil, errors.New("the call of Snapshot returned neither a capture nor an error")
+	}
 	return written(snapshot)
 }
 

@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ const (
 	ruleCloses    = "a capture can be closed, whether it was written or not"
 	ruleSaves     = "what a durable state machine keeps changes in one step, with Save: its state, the index, and the bytes beside"
 	ruleLoads     = "Load returns the index and the bytes of one call of Save, of none before the one that it returned last"
+	ruleOpens     = "a new copy begins in the initial state, and a Store opens, at first and after each crash, with Load and with Save"
 	ruleFails     = "a state machine neither panics nor fails: a command that makes no sense has a result that says so"
 	ruleInvariant = "Invariant holds after every batch"
 	ruleSame      = "the same entries in the same order give the same results and the same snapshots on every server"
@@ -55,7 +57,8 @@ var mercies = []mercy{
 // judge says which rule a program has found broken, if a mercy tells it better than the finding
 // does.
 func (p *Property) judge(steps program, f *finding) {
-	if f.rule == ruleEntries || f.rule == ruleCloses || f.rule == ruleLoads {
+	switch f.rule {
+	case ruleEntries, ruleCloses, ruleLoads, ruleOpens:
 		return
 	}
 	for _, m := range mercies {
@@ -67,16 +70,17 @@ func (p *Property) judge(steps program, f *finding) {
 }
 
 // run runs a program and returns what it finds broken, or nil.
-func (p *Property) run(steps program, m mercy) (f *finding) {
+func (p *Property) run(steps program, m mercy) *finding {
 	t := &trial{property: p, mercy: m}
-	defer t.end()
-	defer func() {
-		if cause := recover(); cause != nil {
-			f = t.found(ruleFails, "panic: %v", cause)
-			f.stack = blame.Stack()
-		}
-	}()
-	t.renew()
+	f := t.guard(ruleFails, func() *finding { return t.perform(steps) })
+	return cmp.Or(f, t.end()) // what came first
+}
+
+// perform performs the steps of a program, and looks at the state in the end.
+func (t *trial) perform(steps program) *finding {
+	if f := t.renew(); f != nil {
+		return f
+	}
 	for t.at = range steps {
 		t.lines = append(t.lines, "")
 		if f := t.do(&steps[t.at]); f != nil {
@@ -88,6 +92,17 @@ func (p *Property) run(steps program, m mercy) (f *finding) {
 		return f
 	}
 	return t.compare("the snapshot at the end")
+}
+
+// guard calls f. A panic of the user's code breaks the rule.
+func (t *trial) guard(rule string, f func() *finding) (found *finding) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			found = t.found(rule, "panic: %v", cause)
+			found.stack = blame.Stack()
+		}
+	}()
+	return f()
 }
 
 // A trial is one run of a program.
@@ -128,35 +143,6 @@ func (t *trial) found(rule, format string, arguments ...any) *finding {
 	return &finding{rule: rule, at: t.at, detail: fmt.Sprintf(format, arguments...), lines: t.lines}
 }
 
-// end releases what is open.
-func (t *trial) end() {
-	defer func() { _ = recover() }() // the finding is what came first
-	_ = t.close()
-	for _, s := range t.stores {
-		s.Crash()
-	}
-}
-
-// open returns a state machine in its initial state.
-func (t *trial) open() (raft.StateMachine, raft.DurableMachine, sim.Store) {
-	if t.property.Store == nil {
-		return t.property.Machine(), raft.DurableMachine{}, nil
-	}
-	s := t.property.Store()
-	t.stores = append(t.stores, s)
-	m, durable, err := s.Open()
-	if err != nil {
-		panic(fmt.Errorf("an empty store can't be opened: %w", err))
-	}
-	return m, durable, s
-}
-
-// renew goes on with a new state machine.
-func (t *trial) renew() {
-	t.machine, t.saving, t.disk = t.open()
-	t.log, t.applied, t.saves = nil, 0, []saveCall{{}}
-}
-
 func (t *trial) do(s *step) *finding {
 	switch s.kind {
 	case stepApply:
@@ -190,19 +176,32 @@ func (t *trial) apply(s *step) *finding {
 		}
 		for i := range batch {
 			t.applied++
-			if want := t.expect(t.applied); !bytes.Equal(results[i], want) {
+			want, f := t.expect(t.applied)
+			if f != nil {
+				return f
+			}
+			if !bytes.Equal(results[i], want) {
 				return t.found(ruleSame, "the result of %s is %s; the same commands applied one by one, to a copy that nothing else happens to, give %s",
 					sim.Show(batch[i]), sim.Show(results[i]), sim.Show(want))
 			}
 		}
 		t.lines[t.at] = listed(results)
-		if t.property.Invariant != nil {
-			if err := t.property.Invariant(t.machine); err != nil {
-				return t.found(ruleInvariant, "%v", err)
-			}
+		if f := t.guard(ruleInvariant, t.invariant); f != nil {
+			return f
 		}
 	}
 	return t.save(s)
+}
+
+// invariant asks the user's invariant, if there is one.
+func (t *trial) invariant() *finding {
+	if t.property.Invariant == nil {
+		return nil
+	}
+	if err := t.property.Invariant(t.machine); err != nil {
+		return t.found(ruleInvariant, "%v", err)
+	}
+	return nil
 }
 
 // batch lends commands to the machine and lets it apply them.
@@ -227,72 +226,6 @@ func (t *trial) batch(commands [][]byte) ([][]byte, *finding) {
 		copied[i] = bytes.Clone(results[i])
 	}
 	return copied, nil
-}
-
-// expect returns the result of the last of the first n commands of the log, applied one by one.
-func (t *trial) expect(n int) []byte {
-	if t.reference == nil || len(t.referred) >= n || !samePrefix(t.referred, t.log) {
-		t.reference, _, _ = t.open()
-		t.referred = nil
-	}
-	var result []byte
-	for i := len(t.referred); i < n; i++ {
-		result = applyCopy(t.reference, i, t.log[i])
-	}
-	t.referred = t.log[:n:n]
-	return result
-}
-
-// samePrefix reports whether all of a stands at the beginning of b.
-func samePrefix(a, b [][]byte) bool {
-	for i := range a {
-		if i >= len(b) || !bytes.Equal(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// applyCopy applies one command and lends memory that is never overwritten.
-func applyCopy(m raft.StateMachine, n int, command []byte) []byte {
-	entry, result := [1]raft.Entry{entryOf(n, command)}, [1][]byte{}
-	m.Apply(entry[:], result[:])
-	return bytes.Clone(result[0])
-}
-
-// want returns the bytes of a snapshot of a new machine that has applied commands one by one.
-func (t *trial) want(log [][]byte) []byte {
-	m, _, _ := t.open()
-	for i := range log {
-		applyCopy(m, i, log[i])
-	}
-	b, err := snapshotOf(m)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-// compare compares a snapshot of the machine to that of the same commands applied one by one.
-func (t *trial) compare(what string) *finding {
-	if t.mercy.noCapture {
-		t.machine, _, _ = t.open() // a last snapshot of this copy would be one of a machine that was captured
-		for i := range t.applied {
-			applyCopy(t.machine, i, t.log[i])
-		}
-	}
-	got, err := snapshotOf(t.machine)
-	if err != nil {
-		rule := ruleFails
-		if errors.Is(err, errNotClosed) {
-			rule = ruleCloses
-		}
-		return t.found(rule, "%s: %v", what, err)
-	}
-	if want := t.want(t.log[:t.applied]); !bytes.Equal(got, want) {
-		return t.found(ruleSame, "%s is %s, as after the same commands applied one by one", what, sim.Difference(got, want))
-	}
-	return nil
 }
 
 func (t *trial) capture() *finding {
@@ -352,11 +285,7 @@ func (t *trial) write() *finding {
 		return nil
 	}
 	t.lines[t.at] = fmt.Sprintf("%d bytes %s", b.Len(), sim.Show(b.Bytes()))
-	if want := t.want(t.at0); !bytes.Equal(b.Bytes(), want) {
-		return t.found(ruleSame, "the snapshot, captured after %d commands, is %s, as after the same commands applied one by one",
-			len(t.at0), sim.Difference(b.Bytes(), want))
-	}
-	return nil
+	return t.equal(fmt.Sprintf("the snapshot, captured after %d commands,", len(t.at0)), b.Bytes(), t.at0)
 }
 
 // closeCapture closes what a state machine has captured, if it is an io.Closer.
@@ -374,7 +303,9 @@ func (t *trial) restore(s *step) *finding {
 	if f := t.drop(); f != nil {
 		return f
 	}
-	t.renew()
+	if f := t.renew(); f != nil {
+		return f
+	}
 	if t.mercy.applyInstead {
 		t.log = t.inFile
 		for t.applied < len(t.log) {
@@ -429,24 +360,17 @@ func (t *trial) save(s *step) *finding {
 	return nil
 }
 
-// errEmpty stands for a Load that isn't there.
-var errEmpty = errors.New("the store has no Load")
-
 // reopen cuts the power of a durable state machine and opens it again.
 func (t *trial) reopen() *finding {
 	if f := t.drop(); f != nil {
 		return f
 	}
 	t.disk.Crash()
-	m, durable, err := t.disk.Open()
-	if err != nil {
-		return t.found(ruleLoads, "the store can't be opened after a crash: %v", err)
+	var f *finding
+	if t.machine, t.saving, f = t.openStore(t.disk, "a store that was cut off"); f != nil {
+		return f
 	}
-	t.machine, t.saving = m, durable
-	index, beside, err := raft.Index(0), []byte(nil), errEmpty
-	if durable.Load != nil {
-		index, beside, err = durable.Load()
-	}
+	index, beside, err := t.saving.Load()
 	if err != nil {
 		return t.found(ruleLoads, "Load failed: %v", err)
 	}

@@ -226,6 +226,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	if s.Backs > 0 {
 		fmt.Printf("disks that went back %d, servers that noticed %d; runs beyond what is promised then %d, ended by it %d\n",
 			s.Backs, s.Noticed, s.Beyond, s.Excused)
+		fmt.Printf("durable state machines that went back alone %d, starts refused because the log alone went back %d\n",
+			s.MachineBacks, s.Refusals)
 	}
 	fmt.Printf("runs that begin with a survivor of a lost majority %d, with a snapshot of another cluster %d\n", s.Recovered, s.Exported)
 	if s.WALs > 0 {

@@ -10,8 +10,8 @@ import (
 )
 
 // TestCounterReplicated: the counter gives the same results on every server, whatever crashes,
-// parts or is forgotten. A failure is cut down, printed and drawn. A schedule that is copied into
-// testdata is repeated ever after (rafttest.Replay).
+// parts or is forgotten. A failure is cut down, printed and drawn. The file that it comes as is
+// copied into testdata, and repeated ever after (rafttest.Replay).
 func TestCounterReplicated(t *testing.T) {
 	rafttest.Check(t, rafttest.Property{
 		Machine: func() raft.StateMachine { return new(counter) },

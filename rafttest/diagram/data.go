@@ -397,6 +397,10 @@ func label(s *sim.Step) string {
 		return "image taken"
 	case sim.OpPutBack:
 		return "older image"
+	case sim.OpLogBack:
+		return "older log"
+	case sim.OpMachineBack:
+		return "older machine"
 	case sim.OpArrive:
 		return "waits"
 	case sim.OpMove:

@@ -16,6 +16,8 @@ import (
 //   - A server takes no part because of that only if its disk went back (NoFalseAlarm). That holds always, too.
 //   - The cluster makes progress, and the server that went back catches up or says that it takes no part, as
 //     long as a majority of the disks didn't go back, and none to when its server was alone (Convergence).
+//   - A durable state machine that has applied what the log doesn't hold is refused by name, at the start (Belongs). So
+//     is no other one: a log and a state machine that went back together, or the state machine alone, go on.
 //   - All other invariants hold as long as a server that went back, and hasn't noticed, speaks only to servers that
 //     know better: they have heard of a start of its disk that the disk has forgotten; or they lead the last term that
 //     it knew, and it has acknowledged more to them than it holds. From the first message on that reaches another
@@ -31,17 +33,17 @@ type image struct {
 const maxImages = 4
 
 // takeImage takes an image of a server's disk. A real log is copied only while its server is down,
-// as one has to do it. What a user's durable state machine holds can't be copied, so then no disk
-// goes back.
+// as one has to do it. What a user's durable state machine holds can't be copied, but it can be
+// made again (remake).
 func (w *World) takeImage(i int) bool {
 	s := &w.servers[i]
-	if w.options.Store != nil || s.disk.state.Server == "" || s.rotten || s.disk.spoiled || s.disk.wal != nil && s.up {
+	if s.disk.state.Server == "" || s.rotten || s.disk.spoiled || s.disk.wal != nil && s.up {
 		return false
 	}
 	if len(s.images) == maxImages {
 		s.images = append(s.images[:0], s.images[1:]...)
 	}
-	s.images = append(s.images, image{s.disk.imaged(), s.kept})
+	s.images = append(s.images, image{s.disk.imaged(), s.keeps()})
 	return true
 }
 
@@ -57,14 +59,29 @@ func (d *disk) imaged() *disk {
 // putBack puts an image back on the disk of a server that is down. It reports whether the disk has
 // forgotten anything by that.
 func (w *World) putBack(i, n int) bool {
+	return w.goesBack(i, n) && w.keepAgain(i, &w.servers[i].images[n].kept) && w.logBack(i, n)
+}
+
+// machineBack puts an image of what a durable state machine keeps back, while the server is down.
+// The log stays as it is: the server has forgotten no promise. It reports whether the state machine
+// has forgotten anything.
+func (w *World) machineBack(i, n int) bool {
 	s := &w.servers[i]
-	if s.up || s.rotten || s.disk.spoiled || n >= len(s.images) || len(w.ghost.configurations) == 0 {
+	if s.up || n >= len(s.images) || w.params.Durable == 0 || s.images[n].kept.index >= s.keeps().index || !w.keepAgain(i, &s.images[n].kept) {
 		return false
 	}
+	w.stats.MachineBacks++
+	return true
+}
+
+// logBack is putBack of the log alone. What a durable state machine keeps stays, and may then be
+// ahead of the log, or have applied entries that the log has others for.
+func (w *World) logBack(i, n int) bool {
+	if !w.goesBack(i, n) {
+		return false
+	}
+	s := &w.servers[i]
 	was := s.images[n]
-	if was.disk.state == s.disk.state && was.disk.last() == s.disk.last() {
-		return false
-	}
 	if !w.expendable(i) {
 		// A majority went back, or the rest can't lead: nothing is promised but OwnAnswers and
 		// NoFalseAlarm.
@@ -78,10 +95,20 @@ func (w *World) putBack(i, n int) bool {
 	gone.wal = nil
 	s.forgotten = append(s.forgotten, gone)
 	*s.disk = *was.disk.imaged()
-	s.kept = was.kept
 	s.disk.back = true
 	w.stats.Backs++
 	return true
+}
+
+// goesBack reports whether an image can be put back on the disk of a server, and is another state
+// of it.
+func (w *World) goesBack(i, n int) bool {
+	s := &w.servers[i]
+	if s.up || s.rotten || s.disk.spoiled || n >= len(s.images) || len(w.ghost.configurations) == 0 {
+		return false
+	}
+	was := s.images[n].disk
+	return was.state != s.disk.state || was.last() != s.disk.last()
 }
 
 // went holds what the simulator notes of a server whose disk may have gone back.
@@ -245,7 +272,7 @@ func (w *World) backHappens(i int, h uint64) {
 	if n > 0 && mix(h)%4 != 0 && (w.expendable(i) || mix(h+1)%8 == 0) {
 		w.crashes(i)
 		if !s.up {
-			w.step(Event{Op: OpPutBack, Server: int8(i), N: below(mix(h+2), int64(n))}, nil)
+			w.step(Event{Op: w.partBack(h), Server: int8(i), N: below(mix(h+2), int64(n))}, nil)
 			return
 		}
 	}
@@ -253,6 +280,64 @@ func (w *World) backHappens(i int, h uint64) {
 		w.crashes(i)
 	}
 	w.step(Event{Op: OpImage, Server: int8(i)}, nil)
+}
+
+// partBack returns what goes back: with a durable state machine it may be a part.
+func (w *World) partBack(h uint64) Op {
+	if w.params.Durable == 0 {
+		return OpPutBack
+	}
+	switch mix(h+3) % 4 {
+	case 0:
+		return OpLogBack
+	case 1:
+		return OpMachineBack
+	}
+	return OpPutBack
+}
+
+// belongs reports whether what a durable state machine has kept may go on with the log: it has
+// applied what the log holds, or is to be restored from the snapshot before the log.
+func (d *disk) belongs(k *kept) bool {
+	return k.index == 0 || k.index < d.base || k.index <= d.last() && d.slots[k.index-1] == k.slot
+}
+
+// newCore makes the core of a server that starts. If the state machine doesn't belong to the log,
+// the user puts its state away, and starts again.
+func (w *World) newCore(i int, config *raft.CoreConfig) *raft.Core {
+	s := &w.servers[i]
+	config.DurableMachine, config.MachineApplied, config.MachineBeside = w.params.Durable != 0, s.kept.index, s.kept.beside
+	core, err := raft.NewCore(*config)
+	if w.judgeStart(i, err) {
+		s.kept = kept{}
+		if w.options.Store != nil {
+			w.closeStore(s)
+			s.store = nil
+			w.openMachine(i)
+		}
+		config.MachineApplied, config.MachineBeside = 0, nil
+		core, err = raft.NewCore(*config)
+		w.judgeStart(i, err)
+	}
+	return core
+}
+
+// judgeStart checks that a start is refused if the state machine doesn't belong to the log, and
+// only then. It reports whether the user puts the state of the machine away and starts again.
+func (w *World) judgeStart(i int, err error) (again bool) {
+	s := &w.servers[i]
+	switch belongs := s.disk.belongs(&s.kept); {
+	case err == nil && !belongs:
+		w.fail(Belongs, i, "its state machine has applied index %d, and the log, which ends at %d, doesn't hold what it has applied", s.kept.index, s.disk.last())
+	case err == nil:
+	case belongs || !errors.Is(err, raft.ErrConfig):
+		w.fail(Starts, i, "%v", err)
+	default:
+		w.notes("is refused: %v; the state of the machine is put away", err)
+		w.stats.Refusals++
+		return true
+	}
+	return false
 }
 
 // forgets lets the disk of a server lose the write that it has just said to be durable.

@@ -313,6 +313,13 @@ var breaches = map[string][]breach{
 		w.servers[other].disk.state.Server = "another"
 		w.start(other, 0)
 	}},
+	Belongs: {func(w *World, _, other int) {
+		w.servers[other].kept.index = 1
+		w.judgeStart(other, nil)
+	}, func(w *World, _, other int) {
+		w.servers[other].kept.index = w.servers[other].disk.last() + 1
+		w.judgeStart(other, nil)
+	}},
 	SnapshotSound: {func(w *World, lead, _ int) {
 		w.checkMeta(lead, &raft.SnapshotMeta{Index: w.ghost.commit() + 1})
 	}, func(w *World, lead, _ int) {

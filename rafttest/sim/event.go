@@ -141,7 +141,12 @@ const (
 	// receiver's transport takes it for a stranger. N is the luck that chooses the message.
 	OpStranger
 
-	lastOp = OpStranger
+	// OpLogBack and OpMachineBack put back only a part of image N, as OpPutBack does with the whole:
+	// the log, or what a durable state machine has on a disk of its own.
+	OpLogBack
+	OpMachineBack
+
+	lastOp = OpMachineBack
 )
 
 var opNames = [...]string{
@@ -153,6 +158,7 @@ var opNames = [...]string{
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpChange: "change", OpMove: "move", OpImage: "image", OpPutBack: "put-back", OpStranger: "stranger",
+	OpLogBack: "log-back", OpMachineBack: "machine-back",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
@@ -187,7 +193,7 @@ func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
-		OpOpen, OpClose, OpCall, OpChange, OpPutBack, OpStranger:
+		OpOpen, OpClose, OpCall, OpChange, OpPutBack, OpLogBack, OpMachineBack, OpStranger:
 		return true
 	}
 	return false

@@ -40,13 +40,11 @@ func (w *World) start(i int, cut int64) bool {
 	if w.violation != nil {
 		return true
 	}
-	config.DurableMachine, config.MachineApplied = w.params.Durable != 0, s.kept.index
 	s.level = w.levelOf(i)
 	config.Level = s.level
 	config.CompareResults = w.params.Compare != 0
-	core, err := raft.NewCore(config)
-	if err != nil {
-		w.fail(Starts, i, "%v", err)
+	core := w.newCore(i, &config)
+	if w.violation != nil {
 		return true
 	}
 	s.core, s.up = core, true

@@ -48,6 +48,7 @@ var meanings = map[string]string{
 	Convergence:   "Without faults the cluster makes progress, and all copies become equal.",
 	Succession:    "Once all is calm, no healthy voter has a higher priority than the leader.",
 	Starts:        "A server starts from what its disk holds.",
+	Belongs:       "A server doesn't start with a durable state machine that has applied what the log doesn't hold.",
 	SnapshotSound: "A snapshot covers what is committed, is stored before it becomes the current one, and the log forgets nothing that it doesn't cover (§5.1).",
 	LentEntries:   "A state machine changes no entry that it is lent: an entry's Data is valid during the call of Apply only.",
 	DurableState:  "A durable state machine goes on from what one call of Save said: its state, the index, and the bytes beside change in one step.",

@@ -94,8 +94,9 @@ func (w *World) guard(f func()) {
 
 func (w *World) result() Result {
 	for i := range w.servers {
-		w.release(&w.servers[i]) // a failure of this run, not of the next one
+		w.ends(func() { w.release(&w.servers[i]) }) // a failure of this run, not of the next one
 	}
+	w.closeStores()
 	w.countElections()
 	w.stats.Leaders = 0
 	for _, commit := range w.ghost.commits {
@@ -113,8 +114,17 @@ func (w *World) result() Result {
 	if w.violation != nil {
 		w.violation.Step = w.stats.Steps
 	}
-	w.closeStores()
 	return Result{w.params, w.stats, w.hash, w.violation}
+}
+
+// ends calls f, which ends something of the user's. A panic of it is a violation if there was none
+// before.
+func (w *World) ends(f func()) {
+	violation, excused := w.violation, w.excused
+	w.guard(f)
+	if violation != nil {
+		w.violation, w.excused = violation, excused
+	}
 }
 
 // countElections counts the terms in which servers campaigned, and those of them in which votes

@@ -70,6 +70,7 @@ type kept struct {
 	index  raft.Index
 	beside []byte
 	state  []byte
+	slot   slot // of the log at index
 }
 
 // keep lets the state machine of a server make its state durable. Luck may decide that it waits for
@@ -93,8 +94,16 @@ func (w *World) keep(i int, applied raft.Index, beside []byte) error {
 	if !w.snapshot(s.replica.inner, &state) {
 		return nil
 	}
-	s.kept = kept{applied, s.beside, state.Bytes()}
+	s.kept = kept{applied, s.beside, state.Bytes(), s.slotAt(applied)}
 	return nil
+}
+
+// slotAt returns the slot of the server's log at an index, or none if the log ends before.
+func (s *server) slotAt(i raft.Index) (at slot) {
+	if i > 0 && i <= s.disk.last() {
+		at = s.disk.slots[i-1]
+	}
+	return at
 }
 
 // resume lets a state machine go on from its durable state.
@@ -334,7 +343,7 @@ func (w *World) restore(s *server, meta *raft.SnapshotMeta) {
 	from := w.ghost.capturedAt(meta.Index)
 	w.notes("restores the snapshot of index %d, captured at server %d: %s", meta.Index, from.server+1, ofSize(from.state(content)))
 	s.replica.restored = meta.Index
-	if err := s.applier.Restore(meta.Index, bytes.NewReader(content)); err != nil {
+	if err := s.applier.Restore(meta.Index, meta.Term, bytes.NewReader(content)); err != nil {
 		w.fail(SnapshotSound, i, "its snapshot of index %d, captured at server %d, can't be restored: %v; it is %s",
 			meta.Index, from.server+1, err, ofSize(from.state(content)))
 		return

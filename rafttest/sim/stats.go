@@ -57,6 +57,9 @@ type Stats struct {
 	Noticed int // of these, those whose server noticed it
 	Beyond  int // runs in which that went beyond what is promised
 	Excused int // of these, those that ended because of it
+	// MachineBacks are durable state machines that went back alone, and Refusals the starts that
+	// were refused because the log had gone back alone.
+	MachineBacks, Refusals int
 
 	// Of servers with a real log
 	WALs         int // runs
@@ -88,6 +91,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
 		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled},
 		{&s.Backs, o.Backs}, {&s.Noticed, o.Noticed}, {&s.Beyond, o.Beyond}, {&s.Excused, o.Excused},
+		{&s.MachineBacks, o.MachineBacks}, {&s.Refusals, o.Refusals},
 		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},
 		{&s.FailedWrites, o.FailedWrites}, {&s.FailedSyncs, o.FailedSyncs}, {&s.Full, o.Full}, {&s.Corrupt, o.Corrupt},
 	}

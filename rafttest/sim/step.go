@@ -69,6 +69,10 @@ func (w *World) perform(e *Event, m *wire.Message) bool {
 		return w.takeImage(i)
 	case OpPutBack:
 		return w.putBack(i, int(min(e.N, maxImages)))
+	case OpLogBack:
+		return w.logBack(i, int(min(e.N, maxImages)))
+	case OpMachineBack:
+		return w.machineBack(i, int(min(e.N, maxImages)))
 	case OpCut, OpJoin:
 		l := &w.links[e.Peer][e.Server]
 		changed := l.cut != (e.Op == OpCut)

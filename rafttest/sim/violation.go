@@ -117,6 +117,10 @@ const (
 	Succession = "Succession"
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
+
+	// Belongs: a server doesn't start with a durable state machine that has applied what the log
+	// doesn't hold.
+	Belongs = "Machine Belongs to the Log"
 	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted
 	// there; it is stored before a write names it; and the log forgets nothing that it doesn't
 	// cover (§5.1).
