@@ -290,6 +290,23 @@ var singleChecks = map[string]struct {
 		w.options.Store = func() Store { return closedStore{} }
 		w.openMachine(lead)
 	}},
+	"its store opens without a state machine": {DurableState, func(w *World, lead, _ int) {
+		w.options.Store = func() Store { return oddStore{} }
+		w.openMachine(lead)
+	}},
+	"its store opens without Load or without Save": {DurableState, func(w *World, lead, _ int) {
+		w.options.Store = func() Store { return oddStore{machine: new(chainMachine)} }
+		w.openMachine(lead)
+	}},
+	"a new store can't apply and save what was committed up to index 1: ": {DurableState, func(w *World, lead, _ int) {
+		w.options.Store = func() Store {
+			return oddStore{new(chainMachine), raft.DurableMachine{
+				Load: func() (raft.Index, []byte, error) { return 0, nil, nil },
+				Save: func(raft.Index, []byte) error { return errBroken },
+			}}
+		}
+		w.remake(lead, 1)
+	}},
 	"an empty store can't be opened: out of order": {DurableState, func(w *World, _, _ int) {
 		w.options.Store = func() Store { return closedStore{} }
 		w.machine()
@@ -343,23 +360,6 @@ var singleChecks = map[string]struct {
 		w.checkStalled(lead)
 	}},
 }
-
-// errBroken is the failure of what fails for no reason.
-var errBroken = errors.New("out of order")
-
-// A closedStore can't be opened.
-type closedStore struct{}
-
-func (closedStore) Open() (raft.StateMachine, raft.DurableMachine, error) {
-	return nil, raft.DurableMachine{}, errBroken
-}
-
-func (closedStore) Crash() {}
-
-// An illiterate machine can't be restored.
-type illiterate struct{ chainMachine }
-
-func (*illiterate) Restore(io.Reader) error { return errBroken }
 
 // nextWrite returns a write that a server may hand out next, with entries.
 func (w *World) nextWrite(i int, entries ...raft.Entry) *raft.Write {
