@@ -177,6 +177,9 @@ type loaded struct {
 	nodes    map[raft.ServerID]*raft.Node
 	cutters  map[raft.ServerID]*cutter
 	peak     peak
+
+	mu       sync.Mutex
+	received []raft.SnapshotTrace // the streams that servers have taken
 }
 
 // newLoaded founds a cluster of a, b and c.
@@ -216,6 +219,13 @@ func (l *loaded) start(s raft.Server, transport *tcp.Transport, founders []raft.
 		// The computer that runs the tests may be busy. That alone must not cause an election.
 		Heartbeat: 100 * time.Millisecond, ElectionTimeout: 3 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
+		Trace: &raft.Trace{Snapshot: func(s raft.SnapshotTrace) {
+			if s.Kind == "received" {
+				l.mu.Lock()
+				l.received = append(l.received, s)
+				l.mu.Unlock()
+			}
+		}},
 	})
 	require.NoError(l.t, err)
 	l.nodes[s.ID] = node
@@ -289,7 +299,13 @@ func (l *loaded) work(id raft.ServerID, transfer func()) {
 		streams += c.streams.Load()
 	}
 	require.EqualValues(t, 2, streams, "one was cut, and one went on")
-	require.Less(t, sent, *snapshotBytes+*snapshotBytes/4+1<<20, "it went on where it was")
+	l.mu.Lock()
+	received := l.received
+	l.mu.Unlock()
+	require.Len(t, received, 2)
+	require.Zero(t, received[0].Offset)
+	require.Equal(t, received[0].Bytes, received[1].Offset, "it went on where it was")
+	require.GreaterOrEqual(t, received[1].Offset+received[1].Bytes, uint64(*snapshotBytes))
 	require.Less(t, l.peak.bytes.Load(), 2*baseline+64<<20, "memory is bounded, however large the snapshot is")
 	t.Logf("snapshot %d bytes, sent %d in %d streams in %v; commands meanwhile %d, terms %d to %d; heap at most %d bytes, at first %d",
 		*snapshotBytes, sent, streams, took.Round(time.Millisecond), commands.Load(), before.Term, after.Term, l.peak.bytes.Load(), baseline)
