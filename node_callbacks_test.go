@@ -227,6 +227,7 @@ func TestCallbacksThatBlock(t *testing.T) {
 				p.arm(false)
 				close(release)
 				require.NoError(t, node.Close(t.Context()))
+				synctest.Wait() // a writer that an export waits for is in its caller's goroutine
 			})
 		})
 	}
