@@ -52,6 +52,8 @@ func TestClone(t *testing.T) {
 	t.Parallel()
 	w, cloned := NewWorld(Options{}), NewWorld(Options{Clone: true})
 	for seed := uint64(1); seed <= 12; seed++ {
-		require.Equal(t, w.Run(seed), cloned.Run(seed), "seed %d", seed)
+		p := Swarm(seed)
+		p.CommandSize = min(p.CommandSize, 400) // all that a core holds is written down twice for each event
+		require.Equal(t, w.RunParams(p), cloned.RunParams(p), "seed %d", seed)
 	}
 }
