@@ -269,6 +269,7 @@ func (c *Core) install(f *follower) {
 	if !l.install(snapshot.place(), placedConfiguration{in.meta.ConfigurationIndex, &configuration}) {
 		c.out.truncated(before)
 		f.matched = min(f.matched, before)
+		f.acked = min(f.acked, f.matched)
 	}
 	c.serversChanged = true
 	c.findNamed()
