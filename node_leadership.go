@@ -86,7 +86,11 @@ func (n *Node) untilLeader(ctx context.Context, w *watcher) (Term, error) {
 // untilDeposed waits until the leadership of a term is over, and returns why.
 func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) error {
 	for {
-		if l := n.Leadership(); !l.Ready || l.Term != term {
+		switch l := n.Leadership(); {
+		case l.Role == stoppedRole:
+			<-n.life.done
+			return n.stopReason()
+		case !l.Ready || l.Term != term:
 			return ErrNotLeader
 		}
 		select {

@@ -75,11 +75,13 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 		reason = stopped(cause)
 		l.logFailure(cause)
 	}
+	// Whoever hears that the node has stopped, by an answer or by Done, finds that it no longer leads.
+	n.board.post(Leadership{Term: n.board.leadership().Term, Role: stoppedRole})
 	rest := n.inbox.close(reason)
 	n.life.cancel()
 	n.life.last = l.end(&rest, reason, intact)
 	close(n.life.done)
-	n.board.post(Leadership{Term: n.life.last.Term, Role: n.life.last.Role}, Stopped{n.life.failed})
+	n.board.post(Stopped{n.life.failed})
 	n.lanes.close()
 	n.life.enter()
 	n.life.storageUsers.Add(1) // the loop still is one
