@@ -102,9 +102,16 @@ func (b *ballot) encode(s *stateEncoder) {
 
 // armElection starts to wait for a leader, or for votes. The time is in [1, 1.5) election timeouts.
 // It differs between servers, terms and attempts, so that split votes don't repeat (§3.4).
+//
+// To found a cluster takes every vote, so a second candidate always splits it. If round trips are
+// long and servers many, that would happen again and again. So with each term in vain the times are
+// further apart, up to [1, 5) election timeouts.
 func (c *Core) armElection() {
 	timeout := c.config.ElectionTimeout
 	spread := max(uint64(timeout)/2, 1)
+	if c.mayFound() {
+		spread <<= min(c.state.Term, 3)
+	}
 	c.arm(electDeadline, timeout+time.Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%spread))
 }
 
@@ -125,7 +132,13 @@ func (c *Core) mayCampaign() bool {
 	if len(c.log.configurations) > 0 {
 		return c.removed == 0 && c.mayBeNeeded()
 	}
-	return c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
+	return c.mayFound()
+}
+
+// mayFound says whether this server may found a cluster: it belongs to none, and has a list of
+// those that do it together.
+func (c *Core) mayFound() bool {
+	return len(c.log.configurations) == 0 && c.state.Cluster == ClusterID{} && len(c.config.Bootstrap) > 0
 }
 
 // campaign asks whether an election would be won. As long as it wouldn't, nobody's term rises: a

@@ -114,7 +114,7 @@ func (w *World) goesBack(i, n int) bool {
 // went holds what the simulator notes of a server whose disk may have gone back.
 type went struct {
 	images []image
-	// forgotten is what the disk held before it went back, each time.
+	// forgotten is what the disks of the server held before they went back, each time.
 	forgotten []*disk
 	// backStarts are the starts of all disks that went back, since they did.
 	backStarts []uint64
@@ -185,12 +185,12 @@ func (w *World) knowsByLog(s, sender *server, h *heardOf, m *wire.Message) bool 
 	if s.status.role != leads || m.Term != s.status.term || h.term != m.Term || h.acked == 0 || h.acked > raft.Index(len(s.view)) {
 		return false
 	}
+	d := sender.disk
 	for _, f := range sender.forgotten {
-		if f.state.Term > m.Term {
+		if f.state.Incarnation == d.state.Incarnation && f.state.Term > m.Term {
 			return false
 		}
 	}
-	d := sender.disk
 	return d.back && (d.last() < h.acked || d.slots[h.acked-1] != s.view[h.acked-1])
 }
 

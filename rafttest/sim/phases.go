@@ -151,12 +151,7 @@ func (w *World) settle() {
 			if w.probes != [MaxServers]int64{} {
 				return true
 			}
-			for i := 0; i < w.n; i++ {
-				if w.healthy(i) {
-					w.probe(i)
-					w.planTick(i)
-				}
-			}
+			w.probeAgain()
 		}
 		return w.now-moved > SettleElections*slowest || w.stats.Events > limit
 	})
@@ -208,6 +203,17 @@ func (w *World) checkGrown() {
 		}
 		if grown > limit {
 			w.failAtLast(LogBounded, i, "the log behind the snapshot of index %d has %d bytes, %d are allowed", s.disk.current.index(), grown, limit)
+		}
+	}
+}
+
+// probeAgain begins a probe of each healthy server.
+func (w *World) probeAgain() {
+	w.probes = [MaxServers]int64{}
+	for i := 0; i < w.n; i++ {
+		if w.healthy(i) {
+			w.probe(i)
+			w.planTick(i)
 		}
 	}
 }

@@ -32,6 +32,9 @@ func (w *World) settleSuccession(slowest int64) {
 	if w.params.Priorities == 0 {
 		return
 	}
+	if leader := w.leading(); leader >= 0 && !w.healthy(leader) {
+		w.probeAgain() // that a disk or a state machine stands still shows only when it has something to do
+	}
 	begun, limit := w.now, w.stats.Events+w.patience
 	w.loop(begun+SuccessionElections*slowest, func() bool { return w.rightful() || w.stats.Events > limit })
 	w.stats.Succeeded = (w.now - begun) * 10 / slowest

@@ -19,7 +19,8 @@ func (w *World) beginTimed(phase uint64) {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
 		s.tickAt, s.writing, s.applying, s.reading, s.storing = 0, false, false, false, false
-		s.paused, s.stalled, s.stalledReads, s.lame, s.doomed = 0, 0, 0, 0, false
+		s.paused, s.stalled, s.stalledReads, s.lame = 0, 0, 0, 0
+		s.doomed, s.forgetful = false, false
 		s.waiting, s.arrived = s.waiting[:0], s.arrived[:0]
 		s.nth = [numLucks]uint64{}
 		for j := range w.links[i] {

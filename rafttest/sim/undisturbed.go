@@ -15,11 +15,10 @@ func (p *Params) room() bool {
 }
 
 // hurries reports whether nothing takes longer than a part of a heartbeat interval, because there are
-// no faults. A cluster that has plenty of room for its elections hurries only while it is founded:
-// that takes the votes of all servers, which split for long when messages are slow.
+// no faults. A cluster that has plenty of room for its elections never hurries.
 func (w *World) hurries() bool {
 	p := &w.params
-	return w.calm && (w.phase == phaseFound || !p.room() || 8*p.oneWay() > p.Election)
+	return w.calm && (!p.room() || 8*p.oneWay() > p.Election)
 }
 
 // held returns how long the effects of an event may be held back.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,20 @@ func TestSlowMessagesCostNoLeadership(t *testing.T) {
 				require.Greater(t, r.Stats.Commands, 100)
 			})
 		}
+	}
+}
+
+// TestFoundingWithLongRoundTrips demands that votes don't split again and again where it takes all of
+// them: of many servers, far apart.
+func TestFoundingWithLongRoundTrips(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(Options{})
+	for seed := uint64(1); seed <= 300; seed++ {
+		p := Calm(seed, 7)
+		p.Delay, p.Events = p.Election/10, 1
+		r := w.RunParams(p)
+		require.Nil(t, r.Violation)
+		require.LessOrEqual(t, r.Stats.Campaigns, 6)
 	}
 }
 
@@ -137,4 +152,44 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	require.True(t, hears(), "the leader has the key")
 	w.servers[lead].proved, s.known[lead] = nil, w.servers[lead].address
 	require.True(t, hears(), "the leader is known by name")
+}
+
+// TestNothingIsForgottenWhenAllIsCalm demands that no disk loses a write after all faults have ended.
+func TestNothingIsForgottenWhenAllIsCalm(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(Options{})
+	before, after := 0, 0
+	for seed := uint64(1); seed <= 100; seed++ {
+		p := Calm(seed, 3)
+		p.FaultKinds, p.FaultTime, p.Events = 1<<faultForget, p.Heartbeat, 500
+		r := w.observed(func(s *Step) {
+			switch {
+			case !strings.HasPrefix(s.Text, "put-back"):
+			case w.phase == phaseSettle:
+				after++
+			default:
+				before++
+			}
+		}, func(w *World) Result { return w.RunParams(p) })
+		require.Nil(t, r.Violation)
+	}
+	require.Positive(t, before)
+	require.Zero(t, after)
+}
+
+// TestDiskThatStandsStillShowsByAWrite demands that a leader whose disk stands still is given
+// something to write before it is blamed for leading on.
+func TestDiskThatStandsStillShowsByAWrite(t *testing.T) {
+	t.Parallel()
+	p := Calm(1, 3)
+	p.Priorities = 0b010101
+	w := NewWorld(Options{})
+	require.Nil(t, w.Replay(&Schedule{Params: p, Events: []Event{{Op: OpFound}, {Op: OpPass, N: 2e9}}}).Violation)
+	w.calm = true
+	w.beginTimed(phaseSettle)
+	lead := w.leading()
+	w.freezeServer(lead, frozenDisk)
+	w.settleSuccession(p.Election)
+	require.Nil(t, w.violation)
+	require.NotEqual(t, lead, w.leading())
 }

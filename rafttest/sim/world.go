@@ -293,7 +293,7 @@ func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.upgraded = false
 	s.up, s.core, s.rotten, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
-	s.disks, s.starts, s.backStarts = s.disks[:0], s.starts[:0], nil
+	s.disks, s.starts, s.backStarts, s.forgotten = s.disks[:0], s.starts[:0], nil, nil
 	s.address, s.known = string(s.id), [MaxServers]string{}
 	s.giveDisk()
 	s.nth = [numLucks]uint64{}
@@ -317,7 +317,7 @@ func (s *server) giveDisk() {
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
 	s.rotten, s.kept, s.promised = false, kept{}, 0
 	s.store, s.saves = nil, nil
-	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts}
+	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts, forgotten: s.forgotten}
 	s.proved = nil
 }
 
