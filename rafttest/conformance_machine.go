@@ -100,42 +100,8 @@ func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand)
 }
 
 // newMachine returns a state machine in its initial state.
-func (m *machineRun) newMachine() raft.StateMachine { return watchedMachine{m.makes(), m.watch} }
-
-// A watchedMachine convicts the state machine within it of a call that hangs.
-type watchedMachine struct {
-	raft.StateMachine
-	watch *watch
-}
-
-func (w watchedMachine) Apply(entries []raft.Entry, results [][]byte) {
-	w.watch.within(callPatience, "Apply", func() { w.StateMachine.Apply(entries, results) })
-}
-
-func (w watchedMachine) Snapshot() (captured io.WriterTo, err error) {
-	w.watch.within(callPatience, "Snapshot", func() { captured, err = w.StateMachine.Snapshot() })
-	return watchedCapture{captured, w.watch}, err
-}
-
-func (w watchedMachine) Restore(r io.Reader) (err error) {
-	w.watch.within(callPatience, "Restore", func() { err = w.StateMachine.Restore(r) })
-	return err
-}
-
-type watchedCapture struct {
-	io.WriterTo
-	watch *watch
-}
-
-func (c watchedCapture) WriteTo(w io.Writer) (n int64, err error) {
-	c.watch.within(callPatience, "WriteTo", func() { n, err = c.WriterTo.WriteTo(w) })
-	return n, err
-}
-
-// Close closes what was captured, if it can be closed.
-func (c watchedCapture) Close() (err error) {
-	c.watch.within(callPatience, "Close of what was captured", func() { err = closeCapture(c.WriterTo) })
-	return err
+func (m *machineRun) newMachine() raft.StateMachine {
+	return watchMachine(m.makes(), m.caller())
 }
 
 // copies returns deep copies of entries, which can be lent to a state machine.
