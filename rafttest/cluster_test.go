@@ -301,6 +301,11 @@ func TestClusterNamesWhatHangs(t *testing.T) {
 	}
 }
 
+// An unclosed storage fails to be closed.
+type unclosed struct{ *memory.Storage }
+
+func (unclosed) Close() error { return io.ErrNoProgress }
+
 // TestClusterRefusesMisuse demands that a cluster fails a test that asks for what can't be.
 func TestClusterRefusesMisuse(t *testing.T) {
 	demandFailures(t, map[string]misuse{
@@ -315,6 +320,36 @@ func TestClusterRefusesMisuse(t *testing.T) {
 				c.Crash(0)
 			},
 			[]string{"server a is down already"},
+		},
+		"down when shut down": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{})
+				c.Shutdown(0)
+				c.Shutdown(0)
+			},
+			[]string{"server a is down already"},
+		},
+		"a config that Start refuses": {
+			func(t testing.TB) {
+				rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{Config: func(_ int, c *raft.Config) { c.ID = "" }})
+			},
+			[]string{"start server a: raft: "},
+		},
+		"a disk that isn't closed": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{Disk: func(int) rafttest.Disk {
+					return rafttest.Disk{Open: func() (raft.Storage, error) { return unclosed{memory.NewStorage()}, nil }}
+				}})
+				c.Crash(0)
+			},
+			[]string{"close server a: ", io.ErrNoProgress.Error()},
+		},
+		"a machine without snapshots": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, func() noSnapshots { return noSnapshots{newCensus("")().(*census)} }, rafttest.ClusterOptions{})
+				c.Converge()
+			},
+			[]string{"server a: the call of Snapshot failed: not today"},
 		},
 		"too many": {
 			func(t testing.TB) { rafttest.NewCluster(t, 27, newLedger, rafttest.ClusterOptions{}) },

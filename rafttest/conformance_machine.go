@@ -182,8 +182,10 @@ func state(machine raft.StateMachine) []byte {
 
 // capture takes a snapshot, which must succeed.
 func capture(machine raft.StateMachine) io.WriterTo {
-	captured, err := machine.Snapshot()
-	must("the call of Snapshot", err)
+	captured, err := captureOf(machine)
+	if err != nil {
+		convict("%w", err)
+	}
 	return captured
 }
 
@@ -199,6 +201,15 @@ func differAt(a, b []byte) int {
 
 // snapshotOf takes a snapshot and returns its bytes.
 func snapshotOf(machine raft.StateMachine) ([]byte, error) {
+	snapshot, err := captureOf(machine)
+	if err != nil {
+		return nil, err
+	}
+	return written(snapshot)
+}
+
+// captureOf takes a snapshot, which isn't written yet.
+func captureOf(machine raft.StateMachine) (io.WriterTo, error) {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("the call of Snapshot failed: %w", err)
@@ -206,7 +217,7 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	if snapshot == nil {
 		return nil, errors.New("the call of Snapshot returned neither a capture nor an error")
 	}
-	return written(snapshot)
+	return snapshot, nil
 }
 
 // errNotClosed says that a capture, which can be closed, isn't.
