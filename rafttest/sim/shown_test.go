@@ -353,7 +353,25 @@ var singleChecks = map[string]struct {
 		w.servers[lead].replica.Apply(nil, nil)
 	}},
 
+	// of starts and clones
+	"follows start 0x": {WritesInOrder, func(w *World, lead, _ int) {
+		w.checkStart(lead) // the disk holds this very start by now
+	}},
+	"starts in term 1, durable is 2": {Cursors, func(w *World, lead, _ int) {
+		w.servers[lead].disk.state.Start = 0 // as it was at the start
+		w.servers[lead].disk.state.Term++
+		w.checkStart(lead)
+	}},
+	"a clone differs from its original": {CoreCheck, func(w *World, lead, other int) {
+		w.swap(lead, w.servers[other].core)
+	}},
+
 	// of time
+	"the cluster isn't founded after": {Convergence, func(w *World, _, _ int) {
+		w.reset(w.params)
+		w.patience = 0
+		w.step(Event{Op: OpFound}, nil)
+	}},
 	"leads on until": {StalledDisk, func(w *World, lead, _ int) {
 		s := &w.servers[lead]
 		s.wrote.latest, s.leaderSince = -100*raft.Instant(w.params.Election), -100*raft.Instant(w.params.Election)
@@ -391,10 +409,6 @@ var elsewhere = map[string]string{
 	"isn't a member, and has the present key":             "mutants of the keys",
 	"leads, though a healthy voter has a higher priority": "a mutant that ignores priorities",
 	"gives up the change at index %d because a server":    "a mutant that gives up a server while bytes of its snapshot come",
-	"the cluster isn't founded":                           "nothing yet",
-	"a clone differs":                                     "nothing yet: it takes another core",
-	"start %#x follows start":                             "nothing yet: it takes another core",
-	"starts in term":                                      "nothing yet: it takes another core",
 	"applied %d, commit %d, stable %d, last":              "nothing: the core asserts the same, and is first",
 	"the term has risen":                                  "nothing: it ends a run that would go on for ever",
 	"the core has given a call the number":                "nothing: it bounds a table of the simulator",
