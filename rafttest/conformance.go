@@ -69,7 +69,7 @@ func together(functions ...func()) {
 
 // A watch is there while a check runs. It knows what the check has done, and sees a call that hangs.
 type watch struct {
-	hung chan error // holds the error about the first call that hangs
+	hung chan error // holds the error about the first call that hangs, or that nobody waits for
 
 	mu  sync.Mutex
 	did []string // the steps so far, for the explanation of a failure
@@ -111,12 +111,25 @@ func (w *watch) caller() caller {
 
 // timed calls f, and returns an error if f has returned too late.
 func (w *watch) timed(limit time.Duration, call string, f func()) error {
-	return timed(limit, call, f, func(late error) {
-		select {
-		case w.hung <- late:
-		default: // another call hangs already
-		}
-	})
+	return timed(limit, call, f, w.report)
+}
+
+// report hands run an error that the check itself might never come to see.
+func (w *watch) report(err error) {
+	select {
+	case w.hung <- err:
+	default: // there was another one before
+	}
+}
+
+// reported calls f in a goroutine that isn't the check's, and returns its error. A panic of f is
+// that error, and is reported.
+func (w *watch) reported(f func() error) (err error) {
+	if panicked := guarded(func() { err = f() }); panicked != nil {
+		w.report(panicked)
+		return panicked
+	}
+	return err
 }
 
 // timed calls f, and returns an error if f has returned too late. It hands this error to hangs as

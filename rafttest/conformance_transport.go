@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -166,6 +167,15 @@ func (s *testServer) Send(m wire.Message) {
 	s.network.within(fmt.Sprintf("Send from %s to %s", s.ID, m.To), func() { s.Transport.Send(m) })
 }
 
+// OpenStream calls that method of the transport.
+func (s *testServer) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	w, err := s.Transport.OpenStream(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return testWriter{w, s.network.watch}, nil
+}
+
 // within calls f, which must return in time.
 func (n *testNetwork) within(call string, f func()) { n.watch.within(n.options.Patience, call, f) }
 
@@ -278,6 +288,7 @@ func (h *testHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 	h.begin("a stream")
 	defer h.end()
 	done := make(chan struct{})
+	reader = testReader{reader, h.network.watch}
 	stream := &testStream{from, reader, done, sync.OnceFunc(func() { close(done) })}
 	h.mu.Lock()
 	h.opened = append(h.opened, stream)

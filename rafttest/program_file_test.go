@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
 )
 
 // TestProgramsAreKept demands that a program that was written is read as it was, whatever its
@@ -257,7 +258,7 @@ func (r *reopening) Crash() { r.crashed = true }
 
 // TestFailuresThatCantBeKept demands that a failure is told when it can't be written to a file.
 func TestFailuresThatCantBeKept(t *testing.T) {
-	for _, flaw := range []string{"counts batches", "tires"} {
+	for flaw, kind := range map[string]string{"counts batches": "program", "mixes servers": "schedule"} {
 		r, p := drawn(3), property(flaw)
 		for verdict, _ := r.judge(p); verdict == ""; verdict, _ = r.judge(p) {
 			r = drawn(r.seed + 1)
@@ -265,7 +266,12 @@ func TestFailuresThatCantBeKept(t *testing.T) {
 		for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
 			t.Setenv(name, filepath.Join(t.TempDir(), "none"))
 		}
-		require.Contains(t, strings.Join(r.told(t.Name(), p), "\n"), "the program can't be kept: ", flaw)
+		require.Contains(t, strings.Join(r.told(t.Name(), p), "\n"), "the "+kind+" can't be kept: ", flaw)
+		if kind == "schedule" {
+			w := sim.NewWorld(r.options(p))
+			s := w.Record(r.do)
+			require.Contains(t, draw(w, &s, "kept.schedule")[0], "the diagram can't be kept: ")
+		}
 	}
 }
 
