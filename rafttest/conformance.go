@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -69,10 +70,11 @@ func together(functions ...func()) {
 
 // A watch is there while a check runs. It knows what the check has done, and sees a call that hangs.
 type watch struct {
-	hung chan error // holds the error about the first call that hangs, or that nobody waits for
+	hung chan error // holds the error about the first call that hangs
 
-	mu  sync.Mutex
-	did []string // the steps so far, for the explanation of a failure
+	mu       sync.Mutex
+	did      []string // the steps so far, for the explanation of a failure
+	panicked error    // the first panic that was reported
 }
 
 func newWatch() *watch { return &watch{hung: make(chan error, 1)} }
@@ -111,25 +113,35 @@ func (w *watch) caller() caller {
 
 // timed calls f, and returns an error if f has returned too late.
 func (w *watch) timed(limit time.Duration, call string, f func()) error {
-	return timed(limit, call, f, w.report)
+	return timed(limit, call, f, func(late error) {
+		select {
+		case w.hung <- late:
+		default: // another call hangs already
+		}
+	})
 }
 
-// report hands run an error that the check itself might never come to see.
-func (w *watch) report(err error) {
-	select {
-	case w.hung <- err:
-	default: // there was another one before
-	}
-}
-
-// reported calls f in a goroutine that isn't the check's, and returns its error. A panic of f is
-// that error, and is reported.
+// reported calls f, in whichever goroutine, and returns its error. A panic of f is that error, and
+// is kept: nobody may look at the error.
 func (w *watch) reported(f func() error) (err error) {
-	if panicked := guarded(func() { err = f() }); panicked != nil {
-		w.report(panicked)
-		return panicked
+	panicked := guarded(func() { err = f() })
+	if panicked == nil {
+		return err
 	}
-	return err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.panicked = cmp.Or(w.panicked, panicked)
+	return panicked
+}
+
+// withPanic adds to the verdict on a check the first panic that was reported, unless it is in it.
+func (w *watch) withPanic(verdict error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.Is(verdict, w.panicked) {
+		return verdict
+	}
+	return errors.Join(verdict, w.panicked)
 }
 
 // timed calls f, and returns an error if f has returned too late. It hands this error to hangs as

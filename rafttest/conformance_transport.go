@@ -59,7 +59,7 @@ func TestTransport(join func(id raft.ServerID) (raft.Transport, string, error), 
 		n := &testNetwork{watch: newWatch(), join: join, options: options.withDefaults(), suffix: fmt.Sprint(i), over: make(chan struct{})}
 		err := n.run(func() { c.check(n) })
 		close(n.over)
-		if err := errors.Join(err, n.close()); err != nil {
+		if err := n.withPanic(errors.Join(err, n.close())); err != nil {
 			failures = append(failures, fmt.Errorf("rafttest: transport: %s: %w\n\tthe rule: %s", c.name, err, c.rule))
 		}
 	}
