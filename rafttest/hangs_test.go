@@ -119,8 +119,17 @@ func TestGoneGoroutineIsAVerdict(t *testing.T) {
 	})
 }
 
-// TestKitsSayThatAMachineCapturesNothing demands that the watch over a machine hides nothing of it.
-func TestKitsSayThatAMachineCapturesNothing(t *testing.T) {
+// TestWatchHidesNothing demands that what a user leaves out is missing under the watch, too.
+func TestWatchHidesNothing(t *testing.T) {
+	for want, p := range map[string]Property{
+		"Machine returned nil":               {Machine: func() raft.StateMachine { return nil }},
+		"Store returned nil":                 {Store: func() Store { return nil }},
+		"opens without a state machine":      {Store: func() Store { return &odd{} }},
+		"opens without Load or without Save": {Store: func() Store { return &odd{machine: newNotebook("")} }},
+	} {
+		verdict, _ := drawn(3).judge(p)
+		require.Contains(t, verdict, want)
+	}
 	m := watchMachine(&odd{notebook: newNotebook(""), none: true}, newWatch().caller())
 	_, err := snapshotOf(m)
 	require.ErrorContains(t, err, "neither a capture nor an error")
