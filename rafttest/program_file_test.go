@@ -147,6 +147,32 @@ func (m miscount) WriteTo(io.Writer) (int64, error) { return m.n, m.err }
 // explode panics in a function that a stack must name.
 func explode() { panic("no more pages") }
 
+// An oddCase is a property that a program breaks, with the rule and a part of what is told.
+type oddCase struct {
+	property Property
+	steps    program
+	rule     string
+	detail   string
+	panics   bool
+}
+
+func demandFindings(t *testing.T, cases map[string]oddCase) {
+	t.Helper()
+	for what, c := range cases {
+		t.Run(what, func(t *testing.T) {
+			f := c.property.run(c.steps, mercy{})
+			require.NotNil(t, f)
+			require.Equal(t, c.rule, f.rule)
+			require.Contains(t, f.text(c.steps), c.detail)
+			if c.panics {
+				require.Contains(t, f.text(c.steps), "rafttest.explode")
+			} else {
+				require.Empty(t, f.stack)
+			}
+		})
+	}
+}
+
 // TestOddMachinesAreConvicted demands a finding with its rule, and with the stack of a panic,
 // wherever the code of a user can go wrong.
 func TestOddMachinesAreConvicted(t *testing.T) {
@@ -158,16 +184,8 @@ func TestOddMachinesAreConvicted(t *testing.T) {
 	}
 	machine := func(make func() raft.StateMachine) Property { return Property{Machine: make, Command: words()} }
 	crashing := program{{kind: stepApply, commands: [][]byte{[]byte("a")}}, {kind: stepCrash}}
-	words := [][]byte{[]byte("a"), []byte("b")}
-	restoring := program{{kind: stepApply, commands: words}, {kind: stepCapture}, {kind: stepWrite}, {kind: stepRestore, commands: words[:1]}}
 	opened := 0
-	for what, c := range map[string]struct {
-		property Property
-		steps    program
-		rule     string
-		detail   string
-		panics   bool
-	}{
+	demandFindings(t, map[string]oddCase{
 		"no machine":       {machine(func() raft.StateMachine { return nil }), nil, ruleOpens, "Machine returned nil", false},
 		"making one":       {machine(func() raft.StateMachine { explode(); return nil }), nil, ruleFails, "panic: no more pages", true},
 		"no capture":       {machine(func() raft.StateMachine { return &odd{notebook: newNotebook(""), none: true} }), nil, ruleFails, "neither a capture nor an error", false},
@@ -200,38 +218,37 @@ func TestOddMachinesAreConvicted(t *testing.T) {
 			Property{Machine: func() raft.StateMachine { return newNotebook("") }, Invariant: func(raft.StateMachine) error { explode(); return nil }},
 			crashing[:1], ruleInvariant, "panic: no more pages", true,
 		},
+	})
+}
+
+// TestOddCapturesAreConvicted demands the same of what a machine captures and restores, and of what
+// Invariant says.
+func TestOddCapturesAreConvicted(t *testing.T) {
+	machine := func(o odd) Property {
+		return Property{Machine: func() raft.StateMachine { o := o; o.notebook = newNotebook(""); return &o }}
+	}
+	words := [][]byte{[]byte("a"), []byte("b")}
+	restoring := program{{kind: stepApply, commands: words}, {kind: stepCapture}, {kind: stepWrite}, {kind: stepRestore, commands: words[:1]}}
+	crashing := program{restoring[0], {kind: stepCrash}}
+	demandFindings(t, map[string]oddCase{
 		"Invariant fails": {
 			Property{Machine: func() raft.StateMachine { return newNotebook("") }, Invariant: func(raft.StateMachine) error { return io.ErrNoProgress }},
 			crashing[:1], ruleInvariant, io.ErrNoProgress.Error(), false,
 		},
-		"no capture to write": {machine(func() raft.StateMachine { return &odd{notebook: newNotebook(""), none: true} }), restoring[1:2], ruleFails, "a capture: the call of Snapshot returned neither", false},
-		"writes too much":     {machine(func() raft.StateMachine { return &odd{notebook: newNotebook(""), captured: miscount{n: 1}} }), restoring[1:3], ruleFails, "a capture: WriteTo returned 1, want 0", false},
-		"can't be written": {machine(func() raft.StateMachine {
-			return &odd{notebook: newNotebook(""), captured: miscount{err: io.ErrNoProgress}}
-		}), restoring[1:3], ruleFails, "a capture: WriteTo failed: " + io.ErrNoProgress.Error(), false},
-		"stays open unread":  {property("can't be closed"), restoring[1:2], ruleCloses, "Close of a capture that wasn't written failed: still open", false},
-		"stays open":         {property("can't be closed"), restoring[1:3], ruleCloses, "a capture: the call of Close after WriteTo failed: still open", false},
-		"stays open at last": {property("can't be closed"), nil, ruleCloses, "the snapshot at the end: the call of Close after WriteTo failed: still open", false},
+		"no capture to write": {machine(odd{none: true}), restoring[1:2], ruleFails, "a capture: the call of Snapshot returned neither", false},
+		"writes too much":     {machine(odd{captured: miscount{n: 1}}), restoring[1:3], ruleFails, "a capture: WriteTo returned 1, want 0", false},
+		"can't be written":    {machine(odd{captured: miscount{err: io.ErrNoProgress}}), restoring[1:3], ruleFails, "a capture: WriteTo failed: " + io.ErrNoProgress.Error(), false},
+		"stays open unread":   {property("can't be closed"), restoring[1:2], ruleCloses, "Close of a capture that wasn't written failed: still open", false},
+		"stays open":          {property("can't be closed"), restoring[1:3], ruleCloses, "a capture: the call of Close after WriteTo failed: still open", false},
+		"stays open at last":  {property("can't be closed"), nil, ruleCloses, "the snapshot at the end: the call of Close after WriteTo failed: still open", false},
 		"can't be restored": {
-			machine(func() raft.StateMachine { return &odd{notebook: newNotebook(""), unread: io.ErrNoProgress} }),
+			machine(odd{unread: io.ErrNoProgress}),
 			restoring, ruleRestores, "failed: " + io.ErrNoProgress.Error(), false,
 		},
 		"is restored to more":    {property("adds up"), restoring, ruleSame, "the snapshot after Restore is ", false},
 		"can't be opened again":  {reopened(errors.New("locked")), crashing, ruleOpens, "a store that was cut off can't be opened: locked", false},
 		"captures something new": {property("sees what comes later"), append(restoring[:2:2], restoring[0], restoring[2]), ruleSame, "the snapshot, captured after 2 commands, is ", false},
-	} {
-		t.Run(what, func(t *testing.T) {
-			f := c.property.run(c.steps, mercy{})
-			require.NotNil(t, f)
-			require.Equal(t, c.rule, f.rule)
-			require.Contains(t, f.text(c.steps), c.detail)
-			if c.panics {
-				require.Contains(t, f.text(c.steps), "rafttest.explode")
-			} else {
-				require.Empty(t, f.stack)
-			}
-		})
-	}
+	})
 }
 
 // reopened returns the property of stores that fail to open after a crash.

@@ -353,25 +353,7 @@ var singleChecks = map[string]struct {
 		w.servers[lead].replica.Apply(nil, nil)
 	}},
 
-	// of starts and clones
-	"follows start 0x": {WritesInOrder, func(w *World, lead, _ int) {
-		w.checkStart(lead) // the disk holds this very start by now
-	}},
-	"starts in term 1, durable is 2": {Cursors, func(w *World, lead, _ int) {
-		w.servers[lead].disk.state.Start = 0 // as it was at the start
-		w.servers[lead].disk.state.Term++
-		w.checkStart(lead)
-	}},
-	"a clone differs from its original": {CoreCheck, func(w *World, lead, other int) {
-		w.swap(lead, w.servers[other].core)
-	}},
-
 	// of time
-	"the cluster isn't founded after": {Convergence, func(w *World, _, _ int) {
-		w.reset(w.params)
-		w.patience = 0
-		w.step(Event{Op: OpFound}, nil)
-	}},
 	"leads on until": {StalledDisk, func(w *World, lead, _ int) {
 		s := &w.servers[lead]
 		s.wrote.latest, s.leaderSince = -100*raft.Instant(w.params.Election), -100*raft.Instant(w.params.Election)
