@@ -121,14 +121,23 @@ func TestGoneGoroutineIsAVerdict(t *testing.T) {
 
 // TestWatchHidesNothing demands that what a user leaves out is missing under the watch, too.
 func TestWatchHidesNothing(t *testing.T) {
-	for want, p := range map[string]Property{
-		"Machine returned nil":               {Machine: func() raft.StateMachine { return nil }},
-		"Store returned nil":                 {Store: func() Store { return nil }},
-		"opens without a state machine":      {Store: func() Store { return &odd{} }},
-		"opens without Load or without Save": {Store: func() Store { return &odd{machine: newNotebook("")} }},
+	load := func() (raft.Index, []byte, error) { return 0, nil, nil }
+	save := func(raft.Index, []byte) error { return nil }
+	store := func(d raft.DurableMachine) Property {
+		return Property{Store: func() Store { return &odd{machine: newNotebook(""), durable: d} }}
+	}
+	for _, c := range []struct {
+		want string
+		p    Property
+	}{
+		{"Machine returned nil", Property{Machine: func() raft.StateMachine { return nil }}},
+		{"Store returned nil", Property{Store: func() Store { return nil }}},
+		{"opens without a state machine", Property{Store: func() Store { return &odd{} }}},
+		{"opens without Load or without Save", store(raft.DurableMachine{Load: load})},
+		{"opens without Load or without Save", store(raft.DurableMachine{Save: save})},
 	} {
-		verdict, _ := drawn(3).judge(p)
-		require.Contains(t, verdict, want)
+		verdict, _ := drawn(3).judge(c.p)
+		require.Contains(t, verdict, c.want)
 	}
 	m := watchMachine(&odd{notebook: newNotebook(""), none: true}, newWatch().caller())
 	_, err := snapshotOf(m)
