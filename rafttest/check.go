@@ -14,6 +14,7 @@ package rafttest
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -74,16 +75,21 @@ const maxCommands = 64
 // the events that the failure takes. It writes them as a schedule, and as a diagram for a browser.
 // Replay repeats both kinds of files. For a state machine that isn't deterministic Check shows,
 // instead, a few commands that two copies answer differently: such a failure can't be repeated.
+//
+// A call of the property, of a state machine or of a store that hasn't returned within a minute of
+// real time hangs. Check names the type and the method then, makes no other call, and fails.
 func Check(t *testing.T, p Property) {
 	t.Helper()
 	if p.Machine == nil && p.Store == nil || p.Command == nil {
 		t.Fatal("rafttest: Check needs a Machine or a Store, and a generator of Commands")
 	}
 	var failed *run
-	var differs string // how copies of a machine that isn't deterministic differ
+	var last string // the verdict on a machine that does something else each time, or that hangs
 	defer func() {
-		if failed != nil && differs == "" {
-			failed.explain(t, p)
+		if failed != nil && last == "" {
+			for _, text := range failed.told(t.Name(), p) {
+				t.Log(text)
+			}
 		}
 	}()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -91,18 +97,30 @@ func Check(t *testing.T, p Property) {
 			seed:     rapid.Uint64().Draw(rt, "seed"),
 			commands: rapid.SliceOfN(p.Command, 1, maxCommands).Draw(rt, "commands"),
 		}
-		// Once differs is set, every later draw gets it: such a machine does something else each
-		// time.
-		verdict := differs
+		// Once last is set, every later draw gets it: nothing is to be had from another try.
+		verdict := last
 		if verdict == "" {
-			if verdict = r.fails(&p); verdict == "" {
+			if verdict, last = r.judge(p); verdict == "" {
 				return
 			}
-			failed, differs = r, r.unsteady(p)
-			verdict = cmp.Or(differs, verdict)
+			failed = r
 		}
 		rt.Fatalf("%s", verdict)
 	})
+}
+
+// judge performs the run. It says what fails, or returns "" if nothing does. last is the same if
+// another try makes no sense.
+func (r *run) judge(p Property) (verdict, last string) {
+	var fails, differs string
+	if err := p.watching(func(p *Property) {
+		if fails = r.fails(p); fails != "" {
+			differs = r.unsteady(*p)
+		}
+	}); err != nil {
+		return err.Error(), err.Error()
+	}
+	return cmp.Or(differs, fails), differs
 }
 
 // A run is what rapid draws for one run of the simulator.
@@ -155,11 +173,7 @@ func (r *run) do(w *sim.World) sim.Result {
 // unsteady gives all commands that the run proposed to several copies of the state machine and says
 // how the copies differ. It returns "" if they don't.
 func (r *run) unsteady(p Property) (differs string) {
-	defer func() {
-		if recover() != nil {
-			differs = "" // the failure is the panic itself
-		}
-	}()
+	defer func() { _ = recover() }() // the failure is the panic itself
 	var commands [][]byte
 	for i := range r.program {
 		commands = append(commands, r.program[i].commands...)
@@ -172,7 +186,7 @@ func (r *run) unsteady(p Property) (differs string) {
 	t := &trial{property: &p}
 	defer t.end()
 	return unsteady(func() raft.StateMachine {
-		m, _, _, _ := t.open() // if a copy can't be opened, that is the failure
+		m, _, _ := t.open() // if a copy can't be opened, that is the failure, and a panic
 		return m
 	}, commands)
 }
@@ -205,58 +219,60 @@ func (r *run) alone(p *Property) bool {
 	return r.program != nil
 }
 
-// explain shortens the failure, writes it to a file, and prints it.
-func (r *run) explain(t *testing.T, p Property) {
-	t.Helper()
-	if r.alone(&p) {
-		t.Log(r.found.text(r.short))
-		if name, err := keep(t, "program", r.short.marshal(r.found.rule)); err != nil {
-			t.Logf("the program can't be kept: %v", err)
-		} else {
-			tellRepeat(t, name)
-		}
-		return
+// told returns what there is to tell of the failure of a test.
+func (r *run) told(test string, p Property) []string {
+	var told []string
+	if err := p.watching(func(p *Property) { told = r.explain(test, p) }); err != nil {
+		return []string{err.Error()}
 	}
-	w := sim.NewWorld(r.options(p))
+	return told
+}
+
+// explain shortens the failure of a test and writes it to a file. It returns what there is to tell.
+func (r *run) explain(test string, p *Property) []string {
+	if r.alone(p) {
+		told := r.found.text(r.short)
+		name, err := keep(test, "program", r.short.marshal(r.found.rule))
+		if err != nil {
+			return []string{told, fmt.Sprintf("the program can't be kept: %v", err)}
+		}
+		return []string{told, repetition(name)}
+	}
+	w := sim.NewWorld(r.options(*p))
 	schedule, proof := w.Shrink(w.Record(r.do), sim.DefaultBudget)
 	text, err := schedule.MarshalText()
 	if err != nil {
-		t.Logf("the schedule can't be written: %v", err)
-		return
+		return []string{fmt.Sprintf("the schedule can't be written: %v", err)}
 	}
-	name, err := keep(t, "schedule", text)
+	name, err := keep(test, "schedule", text)
 	if err != nil {
-		t.Logf("the schedule can't be kept: %v", err)
-		return
+		return []string{fmt.Sprintf("the schedule can't be kept: %v", err)}
 	}
-	t.Logf("shortened to %d events: %v", len(schedule.Events), proof)
-	show(t, w, &schedule, name)
-	tellRepeat(t, name)
+	told := []string{fmt.Sprintf("shortened to %d events: %v", len(schedule.Events), proof)}
+	return append(append(told, shown(w, &schedule, name)...), repetition(name))
 }
 
-// tellRepeat says how the failure in a file is repeated.
-func tellRepeat(t *testing.T, name string) {
-	t.Helper()
-	t.Logf("to repeat it: mkdir -p testdata && cp %q testdata/ and, in a test, rafttest.Replay(t, \"testdata/*%s\", …)", name, filepath.Ext(name))
+// repetition says how the failure in a file is repeated.
+func repetition(name string) string {
+	return fmt.Sprintf("to repeat it: mkdir -p testdata && cp %q testdata/ and, in a test, rafttest.Replay(t, \"testdata/*%s\", …)", name, filepath.Ext(name))
 }
 
-// show prints the invariant that the schedule violates and its transcript. It draws the diagram
+// shown returns the invariant that the schedule violates and its transcript. It draws the diagram
 // beside the schedule's file. name is the name of that file, which need not exist yet.
-func show(t *testing.T, w *sim.World, schedule *sim.Schedule, name string) {
-	t.Helper()
+func shown(w *sim.World, schedule *sim.Schedule, name string) []string {
+	var told []string
 	var b strings.Builder
 	if v := w.Transcript(&b, schedule, false).Violation; v != nil {
 		panicked := ""
 		if v.Stack != "" {
 			panicked = "the panic came from\n" + v.Stack
 		}
-		t.Logf("%v\n%s: %s\n%scolumns are servers: role and term, applied/commit/stable/last\n%s", v, v.Name, sim.Meaning(v.Name), panicked, &b)
+		told = append(told, fmt.Sprintf("%v\n%s: %s\n%scolumns are servers: role and term, applied/commit/stable/last\n%s", v, v.Name, sim.Meaning(v.Name), panicked, &b))
 	}
 	picture := strings.TrimSuffix(name, ".schedule") + ".html"
 	trace := w.Trace(func(w *sim.World) sim.Result { return w.Replay(schedule) })
 	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \"testdata/"+filepath.Base(name)+"\", …)"); err != nil {
-		t.Logf("the diagram can't be kept: %v", err)
-		return
+		return append(told, fmt.Sprintf("the diagram can't be kept: %v", err))
 	}
-	t.Logf("to see it, open %s in a browser", picture)
+	return append(told, fmt.Sprintf("to see it, open %s in a browser", picture))
 }

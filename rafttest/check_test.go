@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -144,6 +145,21 @@ func TestCheckFails(t *testing.T) {
 	p.Machine = func() raft.StateMachine { return &ledger{} }
 	require.NoError(t, rafttest.ReplayFile(kept, p), "once it is mended")
 	rafttest.Replay(t, kept, p)
+}
+
+// TestMisuseIsRefused demands that Check and Replay refuse what they can't do anything with.
+func TestMisuseIsRefused(t *testing.T) {
+	if os.Getenv("RAFTTEST_FAILS") != "" {
+		t.Run("nothing", func(t *testing.T) { rafttest.Check(t, rafttest.Property{Command: amounts()}) })
+		t.Run("no commands", func(t *testing.T) {
+			rafttest.Check(t, rafttest.Property{Machine: func() raft.StateMachine { return &ledger{} }})
+		})
+		t.Run("no file", func(t *testing.T) { rafttest.Replay(t, "testdata/*.nothing", rafttest.Property{}) })
+		return
+	}
+	out := failing(t, "TestMisuseIsRefused")
+	require.Equal(t, 2, strings.Count(out, "rafttest: Check needs a Machine or a Store, and a generator of Commands"))
+	require.Contains(t, out, "rafttest: no file matches testdata/*.nothing")
 }
 
 // TestReplayFails demands that Replay explains a schedule that fails as Check explained it.

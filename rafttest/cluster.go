@@ -46,6 +46,10 @@ type ClusterOptions struct {
 //		…
 //	})
 //
+// A call of a state machine that hasn't returned within a minute of the bubble's time hangs. It
+// fails the test by its name, and its server crashes, so that nobody waits for it any more. (No time
+// passes in a bubble while a call waits for a mutex: then the test's own -timeout shows it.)
+//
 // Servers are numbered from 0. The raft.ServerID of server 0 is "a". Only the goroutine of the test
 // may use a Cluster, with three exceptions: other goroutines may call ID, Node and Machine at any
 // time.
@@ -155,12 +159,53 @@ func (c *Cluster[M]) Restart(server int) {
 		c.options.Config(server, &config)
 	}
 	c.election = max(c.election, config.ElectionTimeout)
-	node, err := raft.Start(config)
-	if err != nil {
+	life := &clusterLife[M]{machine: machine, power: power}
+	if err := c.start(s, life, config); err != nil {
 		c.t.Fatalf("rafttest: start server %s: %v", s.ID, err)
 	}
-	s.life.Store(&clusterLife[M]{machine, node, power})
+	s.life.Store(life)
 	s.down = false
+}
+
+// start starts the node of a life. A call of its state machine that hangs fails the test. It also
+// ends the node, as a crash does, since callers might wait for it for ever.
+func (c *Cluster[M]) start(s *clusterServer[M], life *clusterLife[M], config raft.Config) error {
+	starting := newWatch()
+	var started atomic.Pointer[raft.Node]
+	call := func(call string, f func()) {
+		late := timed(callPatience, call, f, func(late error) {
+			node := started.Load()
+			if node == nil {
+				starting.hung <- late
+				return
+			}
+			c.t.Errorf("rafttest: server %s: %v", s.ID, late)
+			closeNow(node)
+		})
+		if late != nil && started.Load() == nil {
+			runtime.Goexit() // nobody waits for the node that is being started
+		}
+	}
+	config.Machine = watchMachine(config.Machine, call)
+	if config.Durable != nil {
+		durable := watched{fmt.Sprintf("%T", life.machine), call}.durable(*config.Durable)
+		config.Durable = &durable
+	}
+	var node *raft.Node
+	var err error
+	if hung := starting.run(func() { node, err = raft.Start(config) }); hung != nil {
+		return hung
+	}
+	life.node = node
+	started.Store(node)
+	return err
+}
+
+// closeNow closes a node as a process ends that dies: it hands its leadership to nobody.
+func closeNow(node *raft.Node) {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	node.Close(now)
 }
 
 // mixSeed returns the seed of a server. It differs for every server and is never 0.
@@ -179,10 +224,7 @@ func (c *Cluster[M]) Crash(server int) {
 	if s.disk.Crash != nil {
 		s.disk.Crash()
 	}
-	// A process that dies hands its leadership to nobody, so Close gets no time for that.
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	s.life.Load().node.Close(now)
+	closeNow(s.life.Load().node)
 	// The storage of a server that lost its power is dead, so an error from closing it doesn't
 	// count.
 	if err := c.end(s); err != nil && s.disk.Crash == nil {
@@ -261,8 +303,9 @@ func (c *Cluster[M]) Converge() {
 	})
 	var first []byte
 	for n, i := range c.Running() {
-		snapshot, err := snapshotOf(c.Machine(i))
-		if err != nil {
+		w := newWatch()
+		var snapshot []byte
+		if err := w.run(func() { snapshot = state(watchMachine(c.Machine(i), w.caller())) }); err != nil {
 			c.t.Fatalf("rafttest: server %s: %v", c.ID(i), err)
 		}
 		if n == 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +120,7 @@ func TestClusterCrashIsSudden(t *testing.T) {
 // A failedTest takes the place of a test that is to fail, and collects its failures.
 type failedTest struct {
 	testing.TB
+	mu       sync.Mutex
 	failures []string
 	cleanups []func()
 }
@@ -127,6 +129,8 @@ func (f *failedTest) Helper()          {}
 func (f *failedTest) Cleanup(g func()) { f.cleanups = append(f.cleanups, g) }
 
 func (f *failedTest) Errorf(format string, arguments ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.failures = append(f.failures, fmt.Sprintf(format, arguments...))
 }
 
@@ -148,6 +152,8 @@ func (f *failedTest) run(test func(t testing.TB)) string {
 		test(f)
 	}()
 	<-ended
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return strings.Join(f.failures, "\n")
 }
 
@@ -255,6 +261,51 @@ func TestClusterFailsWhenAMachineHangs(t *testing.T) {
 	})
 }
 
+// TestClusterNamesWhatHangs demands that a cluster names the call of a state machine that hangs,
+// and that nobody waits for its server any more: neither a caller nor the test.
+func TestClusterNamesWhatHangs(t *testing.T) {
+	for method, server := range map[string]string{
+		"Apply": "server a", "Save": "server a", "Load": "start server a",
+		"Snapshot": "server a", "WriteTo": "server a", "Close of what was captured": "server a",
+	} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended, began, waited := make(chan struct{}), time.Now(), time.Duration(0)
+				const long = 10 * time.Minute
+				end := sync.OnceFunc(func() { close(ended) })
+				defer time.AfterFunc(long, end).Stop()
+				called := func(call string) {
+					if call == method {
+						<-ended
+					}
+				}
+				durable := func(_ int, config *raft.Config) {
+					if method == "Load" || method == "Save" {
+						config.Durable = &raft.DurableMachine{
+							Load: func() (raft.Index, []byte, error) { called("Load"); return 0, nil, nil },
+							Save: func(raft.Index, []byte) error { called("Save"); return nil },
+						}
+					}
+				}
+				failures := new(failedTest).run(func(t testing.TB) {
+					c := rafttest.NewCluster(t, 3, func() calledMachine { return calledMachine{newCensus("")(), called} }, rafttest.ClusterOptions{Config: durable})
+					proposeOne(c.Node(0))
+					waited = time.Since(began)
+					c.Converge()
+				})
+				end()
+				require.Less(t, waited, long)
+				require.Contains(t, failures, "rafttest: "+server+": rafttest_test.calledMachine: "+method+" hasn't returned within 1m0s: it hangs")
+			})
+		})
+	}
+}
+
+// An unclosed storage fails to be closed.
+type unclosed struct{ *memory.Storage }
+
+func (unclosed) Close() error { return io.ErrNoProgress }
+
 // TestClusterRefusesMisuse demands that a cluster fails a test that asks for what can't be.
 func TestClusterRefusesMisuse(t *testing.T) {
 	demandFailures(t, map[string]misuse{
@@ -269,6 +320,36 @@ func TestClusterRefusesMisuse(t *testing.T) {
 				c.Crash(0)
 			},
 			[]string{"server a is down already"},
+		},
+		"down when shut down": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{})
+				c.Shutdown(0)
+				c.Shutdown(0)
+			},
+			[]string{"server a is down already"},
+		},
+		"a config that Start refuses": {
+			func(t testing.TB) {
+				rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{Config: func(_ int, c *raft.Config) { c.ID = "" }})
+			},
+			[]string{"start server a: raft: "},
+		},
+		"a disk that isn't closed": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, newLedger, rafttest.ClusterOptions{Disk: func(int) rafttest.Disk {
+					return rafttest.Disk{Open: func() (raft.Storage, error) { return unclosed{memory.NewStorage()}, nil }}
+				}})
+				c.Crash(0)
+			},
+			[]string{"close server a: ", io.ErrNoProgress.Error()},
+		},
+		"a machine without snapshots": {
+			func(t testing.TB) {
+				c := rafttest.NewCluster(t, 1, func() noSnapshots { return noSnapshots{newCensus("")().(*census)} }, rafttest.ClusterOptions{})
+				c.Converge()
+			},
+			[]string{"server a: the call of Snapshot failed: not today"},
 		},
 		"too many": {
 			func(t testing.TB) { rafttest.NewCluster(t, 27, newLedger, rafttest.ClusterOptions{}) },

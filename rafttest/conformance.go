@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -71,17 +72,25 @@ func together(functions ...func()) {
 type watch struct {
 	hung chan error // holds the error about the first call that hangs
 
-	mu  sync.Mutex
-	did []string // the steps so far, for the explanation of a failure
+	mu       sync.Mutex
+	did      []string // the steps so far, for the explanation of a failure
+	panicked error    // the first panic that was reported
 }
 
 func newWatch() *watch { return &watch{hung: make(chan error, 1)} }
+
+// errGone says that a check has ended without a verdict.
+var errGone = errors.New("a call doesn't return, but ends its goroutine, as t.FailNow does")
 
 // run runs a check, and returns what it convicts. If a call hangs, run returns without the check: a
 // goroutine can't be ended from outside. Then the check ends when that call returns, if ever.
 func (w *watch) run(check func()) error {
 	done := make(chan error, 1)
-	go func() { done <- guarded(check) }()
+	go func() {
+		verdict := errGone
+		defer func() { done <- verdict }()
+		verdict = guarded(check)
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -97,19 +106,53 @@ func (w *watch) within(limit time.Duration, call string, f func()) {
 	}
 }
 
+// caller returns what makes calls that must return within callPatience.
+func (w *watch) caller() caller {
+	return func(call string, f func()) { w.within(callPatience, call, f) }
+}
+
 // timed calls f, and returns an error if f has returned too late.
 func (w *watch) timed(limit time.Duration, call string, f func()) error {
-	late := fmt.Errorf("%s hasn't returned within %v: %w", call, limit, errHung)
-	timer := time.AfterFunc(limit, func() {
+	return timed(limit, call, f, func(late error) {
 		select {
 		case w.hung <- late:
 		default: // another call hangs already
 		}
 	})
+}
+
+// reported calls f, in whichever goroutine, and returns its error. A panic of f is that error, and
+// is kept: nobody may look at the error.
+func (w *watch) reported(f func() error) (err error) {
+	panicked := guarded(func() { err = f() })
+	if panicked == nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.panicked = cmp.Or(w.panicked, panicked)
+	return panicked
+}
+
+// withPanic adds to the verdict on a check the first panic that was reported, unless it is in it.
+func (w *watch) withPanic(verdict error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.Is(verdict, w.panicked) {
+		return verdict
+	}
+	return errors.Join(verdict, w.panicked)
+}
+
+// timed calls f, and returns an error if f has returned too late. It hands this error to hangs as
+// soon as f is late.
+func timed(limit time.Duration, call string, f func(), hangs func(error)) error {
+	late := func() error { return fmt.Errorf("%s hasn't returned within %v: %w", call, limit, errHung) }
+	timer := time.AfterFunc(limit, func() { hangs(late()) })
 	defer timer.Stop()
 	f()
 	if !timer.Stop() {
-		return late
+		return late()
 	}
 	return nil
 }

@@ -100,42 +100,8 @@ func newMachineRun(newMachine func() raft.StateMachine, command func(*rand.Rand)
 }
 
 // newMachine returns a state machine in its initial state.
-func (m *machineRun) newMachine() raft.StateMachine { return watchedMachine{m.makes(), m.watch} }
-
-// A watchedMachine convicts the state machine within it of a call that hangs.
-type watchedMachine struct {
-	raft.StateMachine
-	watch *watch
-}
-
-func (w watchedMachine) Apply(entries []raft.Entry, results [][]byte) {
-	w.watch.within(callPatience, "Apply", func() { w.StateMachine.Apply(entries, results) })
-}
-
-func (w watchedMachine) Snapshot() (captured io.WriterTo, err error) {
-	w.watch.within(callPatience, "Snapshot", func() { captured, err = w.StateMachine.Snapshot() })
-	return watchedCapture{captured, w.watch}, err
-}
-
-func (w watchedMachine) Restore(r io.Reader) (err error) {
-	w.watch.within(callPatience, "Restore", func() { err = w.StateMachine.Restore(r) })
-	return err
-}
-
-type watchedCapture struct {
-	io.WriterTo
-	watch *watch
-}
-
-func (c watchedCapture) WriteTo(w io.Writer) (n int64, err error) {
-	c.watch.within(callPatience, "WriteTo", func() { n, err = c.WriterTo.WriteTo(w) })
-	return n, err
-}
-
-// Close closes what was captured, if it can be closed.
-func (c watchedCapture) Close() (err error) {
-	c.watch.within(callPatience, "Close of what was captured", func() { err = closeCapture(c.WriterTo) })
-	return err
+func (m *machineRun) newMachine() raft.StateMachine {
+	return watchMachine(m.makes(), m.caller())
 }
 
 // copies returns deep copies of entries, which can be lent to a state machine.
@@ -216,8 +182,10 @@ func state(machine raft.StateMachine) []byte {
 
 // capture takes a snapshot, which must succeed.
 func capture(machine raft.StateMachine) io.WriterTo {
-	captured, err := machine.Snapshot()
-	must("the call of Snapshot", err)
+	captured, err := captureOf(machine)
+	if err != nil {
+		convict("%w", err)
+	}
 	return captured
 }
 
@@ -233,6 +201,15 @@ func differAt(a, b []byte) int {
 
 // snapshotOf takes a snapshot and returns its bytes.
 func snapshotOf(machine raft.StateMachine) ([]byte, error) {
+	snapshot, err := captureOf(machine)
+	if err != nil {
+		return nil, err
+	}
+	return written(snapshot)
+}
+
+// captureOf takes a snapshot, which isn't written yet.
+func captureOf(machine raft.StateMachine) (io.WriterTo, error) {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("the call of Snapshot failed: %w", err)
@@ -240,7 +217,7 @@ func snapshotOf(machine raft.StateMachine) ([]byte, error) {
 	if snapshot == nil {
 		return nil, errors.New("the call of Snapshot returned neither a capture nor an error")
 	}
-	return written(snapshot)
+	return snapshot, nil
 }
 
 // errNotClosed says that a capture, which can be closed, isn't.

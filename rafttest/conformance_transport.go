@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func TestTransport(join func(id raft.ServerID) (raft.Transport, string, error), 
 		n := &testNetwork{watch: newWatch(), join: join, options: options.withDefaults(), suffix: fmt.Sprint(i), over: make(chan struct{})}
 		err := n.run(func() { c.check(n) })
 		close(n.over)
-		if err := errors.Join(err, n.close()); err != nil {
+		if err := n.withPanic(errors.Join(err, n.close())); err != nil {
 			failures = append(failures, fmt.Errorf("rafttest: transport: %s: %w\n\tthe rule: %s", c.name, err, c.rule))
 		}
 	}
@@ -164,6 +165,15 @@ func (s *testServer) SetServers(servers []raft.Server) {
 // Send calls that method of the transport, which must return in time.
 func (s *testServer) Send(m wire.Message) {
 	s.network.within(fmt.Sprintf("Send from %s to %s", s.ID, m.To), func() { s.Transport.Send(m) })
+}
+
+// OpenStream calls that method of the transport.
+func (s *testServer) OpenStream(ctx context.Context, to raft.ServerID) (io.WriteCloser, error) {
+	w, err := s.Transport.OpenStream(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return testWriter{w, s.network.watch}, nil
 }
 
 // within calls f, which must return in time.
@@ -278,6 +288,7 @@ func (h *testHandler) Stream(from raft.ServerID, reader io.ReadCloser) {
 	h.begin("a stream")
 	defer h.end()
 	done := make(chan struct{})
+	reader = testReader{reader, h.network.watch}
 	stream := &testStream{from, reader, done, sync.OnceFunc(func() { close(done) })}
 	h.mu.Lock()
 	h.opened = append(h.opened, stream)

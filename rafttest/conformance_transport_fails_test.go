@@ -21,11 +21,11 @@ import (
 var errBroken = errors.New("out of order")
 
 // convicts demands that TestTransport convicts a crooked transport by an error with a text.
-func convicts(t *testing.T, flaw func(*crooked), options rafttest.TransportOptions, want string) {
+func convicts(t *testing.T, flaw func(*crooked), options rafttest.TransportOptions, want string) (err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network, ended := memory.NewNetwork(memory.Options{}), make(chan struct{})
-		err := rafttest.TestTransport(func(id raft.ServerID) (raft.Transport, string, error) {
+		err = rafttest.TestTransport(func(id raft.ServerID) (raft.Transport, string, error) {
 			transport := &crooked{Transport: network.Join(id), ended: ended}
 			t.Cleanup(func() { require.NoError(t, transport.Transport.Close()) })
 			flaw(transport)
@@ -34,6 +34,7 @@ func convicts(t *testing.T, flaw func(*crooked), options rafttest.TransportOptio
 		close(ended)
 		require.ErrorContains(t, err, want)
 	})
+	return err
 }
 
 // TestTransportConvictsFailures demands that TestTransport convicts a transport of which a call
@@ -104,6 +105,48 @@ func TestTransportConvictsFailures(t *testing.T) {
 	t.Run("a receiver that went on", func(t *testing.T) {
 		convicts(t, givesUpHung, rafttest.TransportOptions{MaxMemory: 8 << 20, Patience: time.Second},
 			"hung receiver: to a receiver that doesn't hang any more: a message from a3 to b3")
+	})
+}
+
+// TestTransportMayPanic demands that a panic of a transport is a broken rule, with the stack,
+// whichever goroutine of a check has called the transport.
+func TestTransportMayPanic(t *testing.T) {
+	inline := rafttest.TransportOptions{Inline: true, MaxMemory: 8 << 20, Patience: time.Second}
+	bursts := func() { panic("no more pages") }
+	for name, c := range map[string]struct {
+		flaw  func(*crooked)
+		check string
+	}{
+		"Start":      {func(c *crooked) { c.start = func(raft.Server, raft.Handler) error { bursts(); return nil } }, "messages"},
+		"SetServers": {func(c *crooked) { c.setServers = func([]raft.Server) { bursts() } }, "messages"},
+		"Send":       {func(c *crooked) { c.send = func(wire.Message) { bursts() } }, "messages"},
+		"OpenStream": {func(c *crooked) {
+			c.openStream = func(context.Context, raft.ServerID) (io.WriteCloser, error) { bursts(); return nil, nil }
+		}, "stream"},
+		"Close": {func(c *crooked) { c.close = func() error { bursts(); return nil } }, "messages"},
+		"Write": {writes(func(*scriptedStream, []byte) (int, error) { bursts(); return 0, nil }), "stream"},
+		"a Write that may fail": {writes(func(s *scriptedStream, b []byte) (int, error) {
+			n, err := s.writer.Write(b)
+			if err != nil {
+				bursts()
+			}
+			return n, err
+		}), "broken stream"},
+		"Read":              {reads(func(*scriptedStream, []byte) (int, error) { bursts(); return 0, nil }), "stream"},
+		"Close of a stream": {scripted(func(s *scriptedStream) { s.close = func() error { bursts(); return nil } }), "stream"},
+		"Close of a reader": {scriptedReader(func(s *scriptedStream) { s.close = func() error { bursts(); return nil } }), "stream"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := convicts(t, c.flaw, inline, "rafttest: transport: "+c.check+": ")
+			require.ErrorContains(t, err, "panic: no more pages\n")
+			require.ErrorContains(t, err, "rafttest_test.TestTransportMayPanic.func1")
+		})
+	}
+	t.Run("join", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			err := rafttest.TestTransport(func(raft.ServerID) (raft.Transport, string, error) { bursts(); return nil, "", nil }, inline)
+			require.ErrorContains(t, err, "rafttest: transport: messages: panic: no more pages\n")
+		})
 	})
 }
 

@@ -50,6 +50,32 @@ func (s *testServer) openStream(ctx context.Context, to *testServer) (w io.Write
 	return w, stream
 }
 
+// A testReader is the reader of a stream, whichever goroutine reads. A panic of it is reported.
+type testReader struct {
+	io.ReadCloser
+	watch *watch
+}
+
+func (r testReader) Read(b []byte) (n int, err error) {
+	err = r.watch.reported(func() (err error) { n, err = r.ReadCloser.Read(b); return err })
+	return n, err
+}
+
+func (r testReader) Close() error { return r.watch.reported(r.ReadCloser.Close) }
+
+// A testWriter is the same for the writer of a stream.
+type testWriter struct {
+	io.WriteCloser
+	watch *watch
+}
+
+func (w testWriter) Write(b []byte) (n int, err error) {
+	err = w.watch.reported(func() (err error) { n, err = w.WriteCloser.Write(b); return err })
+	return n, err
+}
+
+func (w testWriter) Close() error { return w.watch.reported(w.WriteCloser.Close) }
+
 func checkStream(n *testNetwork) {
 	servers := n.start("a", "b")
 	for _, size := range []int{0, 1, 3 << 20} {

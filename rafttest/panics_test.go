@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,6 +67,11 @@ func TestClustersConvictOddStores(t *testing.T) {
 			}
 			if v := w.Replay(&s).Violation; c.name == sim.Assertion {
 				require.Contains(t, v.Stack, "rafttest.explode")
+				told := shown(w, &s, filepath.Join(t.TempDir(), "kept.schedule"))
+				require.Contains(t, told[0], "the panic came from\n")
+				require.Contains(t, told[0], "rafttest.explode")
+				told = shown(w, &s, filepath.Join(t.TempDir(), "none", "kept.schedule"))
+				require.Contains(t, told[1], "the diagram can't be kept: ")
 			}
 		})
 	}

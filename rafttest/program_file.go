@@ -89,10 +89,7 @@ func parseStep(line string) (step, error) {
 			if err != nil {
 				return s, fmt.Errorf("%s: %s doesn't begin with a string in quotes", word, rest)
 			}
-			command, err := strconv.Unquote(quoted)
-			if err != nil {
-				return s, fmt.Errorf("%s: %s: %w", word, quoted, err)
-			}
+			command, _ := strconv.Unquote(quoted) // QuotedPrefix returns nothing that can't be unquoted
 			s.commands, rest = append(s.commands, []byte(command)), rest[len(quoted):]
 		case rest == "cut" || strings.HasPrefix(rest, "cut "):
 			s.cut, rest = true, rest[len("cut"):]

@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/sim"
 )
 
 // TestProgramsAreKept demands that a program that was written is read as it was, whatever its
@@ -101,6 +103,8 @@ func TestKeptProgramsRepeatEachRule(t *testing.T) {
 type odd struct {
 	*notebook
 	snapshot, crash func()
+	captured        io.WriterTo // what is captured, if it isn't nil
+	unread          error       // of Restore, which reads all the same
 	machine         raft.StateMachine
 	none            bool // no captures
 	durable         raft.DurableMachine
@@ -114,8 +118,13 @@ func (o *odd) Snapshot() (io.WriterTo, error) {
 	if o.none {
 		return nil, nil
 	}
+	if o.captured != nil {
+		return o.captured, nil
+	}
 	return o.notebook.Snapshot()
 }
+
+func (o *odd) Restore(r io.Reader) error { return errors.Join(o.notebook.Restore(r), o.unread) }
 
 func (o *odd) Open() (raft.StateMachine, raft.DurableMachine, error) {
 	return o.machine, o.durable, o.err
@@ -127,8 +136,42 @@ func (o *odd) Crash() {
 	}
 }
 
+// A miscount is a capture of nothing, whose WriteTo returns a number and an error.
+type miscount struct {
+	n   int64
+	err error
+}
+
+func (m miscount) WriteTo(io.Writer) (int64, error) { return m.n, m.err }
+
 // explode panics in a function that a stack must name.
 func explode() { panic("no more pages") }
+
+// An oddCase is a property that a program breaks, with the rule and a part of what is told.
+type oddCase struct {
+	property Property
+	steps    program
+	rule     string
+	detail   string
+	panics   bool
+}
+
+func demandFindings(t *testing.T, cases map[string]oddCase) {
+	t.Helper()
+	for what, c := range cases {
+		t.Run(what, func(t *testing.T) {
+			f := c.property.run(c.steps, mercy{})
+			require.NotNil(t, f)
+			require.Equal(t, c.rule, f.rule)
+			require.Contains(t, f.text(c.steps), c.detail)
+			if c.panics {
+				require.Contains(t, f.text(c.steps), "rafttest.explode")
+			} else {
+				require.Empty(t, f.stack)
+			}
+		})
+	}
+}
 
 // TestOddMachinesAreConvicted demands a finding with its rule, and with the stack of a panic,
 // wherever the code of a user can go wrong.
@@ -142,13 +185,7 @@ func TestOddMachinesAreConvicted(t *testing.T) {
 	machine := func(make func() raft.StateMachine) Property { return Property{Machine: make, Command: words()} }
 	crashing := program{{kind: stepApply, commands: [][]byte{[]byte("a")}}, {kind: stepCrash}}
 	opened := 0
-	for what, c := range map[string]struct {
-		property Property
-		steps    program
-		rule     string
-		detail   string
-		panics   bool
-	}{
+	demandFindings(t, map[string]oddCase{
 		"no machine":       {machine(func() raft.StateMachine { return nil }), nil, ruleOpens, "Machine returned nil", false},
 		"making one":       {machine(func() raft.StateMachine { explode(); return nil }), nil, ruleFails, "panic: no more pages", true},
 		"no capture":       {machine(func() raft.StateMachine { return &odd{notebook: newNotebook(""), none: true} }), nil, ruleFails, "neither a capture nor an error", false},
@@ -181,18 +218,77 @@ func TestOddMachinesAreConvicted(t *testing.T) {
 			Property{Machine: func() raft.StateMachine { return newNotebook("") }, Invariant: func(raft.StateMachine) error { explode(); return nil }},
 			crashing[:1], ruleInvariant, "panic: no more pages", true,
 		},
-	} {
-		t.Run(what, func(t *testing.T) {
-			f := c.property.run(c.steps, mercy{})
-			require.NotNil(t, f)
-			require.Equal(t, c.rule, f.rule)
-			require.Contains(t, f.text(c.steps), c.detail)
-			if c.panics {
-				require.Contains(t, f.text(c.steps), "rafttest.explode")
-			} else {
-				require.Empty(t, f.stack)
-			}
-		})
+	})
+}
+
+// TestOddCapturesAreConvicted demands the same of what a machine captures and restores, and of what
+// Invariant says.
+func TestOddCapturesAreConvicted(t *testing.T) {
+	machine := func(o odd) Property {
+		return Property{Machine: func() raft.StateMachine { o := o; o.notebook = newNotebook(""); return &o }}
+	}
+	words := [][]byte{[]byte("a"), []byte("b")}
+	restoring := program{{kind: stepApply, commands: words}, {kind: stepCapture}, {kind: stepWrite}, {kind: stepRestore, commands: words[:1]}}
+	crashing := program{restoring[0], {kind: stepCrash}}
+	demandFindings(t, map[string]oddCase{
+		"Invariant fails": {
+			Property{Machine: func() raft.StateMachine { return newNotebook("") }, Invariant: func(raft.StateMachine) error { return io.ErrNoProgress }},
+			crashing[:1], ruleInvariant, io.ErrNoProgress.Error(), false,
+		},
+		"no capture to write": {machine(odd{none: true}), restoring[1:2], ruleFails, "a capture: the call of Snapshot returned neither", false},
+		"writes too much":     {machine(odd{captured: miscount{n: 1}}), restoring[1:3], ruleFails, "a capture: WriteTo returned 1, want 0", false},
+		"can't be written":    {machine(odd{captured: miscount{err: io.ErrNoProgress}}), restoring[1:3], ruleFails, "a capture: WriteTo failed: " + io.ErrNoProgress.Error(), false},
+		"stays open unread":   {property("can't be closed"), restoring[1:2], ruleCloses, "Close of a capture that wasn't written failed: still open", false},
+		"stays open":          {property("can't be closed"), restoring[1:3], ruleCloses, "a capture: the call of Close after WriteTo failed: still open", false},
+		"stays open at last":  {property("can't be closed"), nil, ruleCloses, "the snapshot at the end: the call of Close after WriteTo failed: still open", false},
+		"can't be restored": {
+			machine(odd{unread: io.ErrNoProgress}),
+			restoring, ruleRestores, "failed: " + io.ErrNoProgress.Error(), false,
+		},
+		"is restored to more":    {property("adds up"), restoring, ruleSame, "the snapshot after Restore is ", false},
+		"can't be opened again":  {reopened(errors.New("locked")), crashing, ruleOpens, "a store that was cut off can't be opened: locked", false},
+		"captures something new": {property("sees what comes later"), append(restoring[:2:2], restoring[0], restoring[2]), ruleSame, "the snapshot, captured after 2 commands, is ", false},
+	})
+}
+
+// reopened returns the property of stores that fail to open after a crash.
+func reopened(err error) Property {
+	return Property{Store: func() Store { return &reopening{Store: newShelf("")(), err: err} }}
+}
+
+// A reopening store fails to open after a crash.
+type reopening struct {
+	Store
+	err     error
+	crashed bool
+}
+
+func (r *reopening) Open() (raft.StateMachine, raft.DurableMachine, error) {
+	m, d, err := r.Store.Open()
+	if r.crashed {
+		err = r.err
+	}
+	return m, d, err
+}
+
+func (r *reopening) Crash() { r.crashed = true }
+
+// TestFailuresThatCantBeKept demands that a failure is told when it can't be written to a file.
+func TestFailuresThatCantBeKept(t *testing.T) {
+	for flaw, kind := range map[string]string{"counts batches": "program", "mixes servers": "schedule"} {
+		r, p := drawn(3), property(flaw)
+		for verdict, _ := r.judge(p); verdict == ""; verdict, _ = r.judge(p) {
+			r = drawn(r.seed + 1)
+		}
+		for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
+			t.Setenv(name, filepath.Join(t.TempDir(), "none"))
+		}
+		require.Contains(t, strings.Join(r.told(t.Name(), p), "\n"), "the "+kind+" can't be kept: ", flaw)
+		if kind == "schedule" {
+			w := sim.NewWorld(r.options(p))
+			s := w.Record(r.do)
+			require.Contains(t, draw(w, &s, "kept.schedule")[0], "the diagram can't be kept: ")
+		}
 	}
 }
 

@@ -72,37 +72,36 @@ func (p *Property) judge(steps program, f *finding) {
 // run runs a program and returns what it finds broken, or nil.
 func (p *Property) run(steps program, m mercy) *finding {
 	t := &trial{property: p, mercy: m}
-	f := t.guard(ruleFails, func() *finding { return t.perform(steps) })
+	f := t.guard(ruleFails, func() { t.perform(steps) })
 	return cmp.Or(f, t.end()) // what came first
 }
 
 // perform performs the steps of a program, and looks at the state in the end.
-func (t *trial) perform(steps program) *finding {
-	if f := t.renew(); f != nil {
-		return f
-	}
+func (t *trial) perform(steps program) {
+	t.renew()
 	for t.at = range steps {
 		t.lines = append(t.lines, "")
-		if f := t.do(&steps[t.at]); f != nil {
-			return f
-		}
+		t.do(&steps[t.at])
 	}
 	t.at = len(steps)
-	if f := t.drop(); f != nil {
-		return f
-	}
-	return t.compare("the snapshot at the end")
+	t.drop()
+	t.compare("the snapshot at the end")
 }
 
-// guard calls f. A panic of the user's code breaks the rule.
-func (t *trial) guard(rule string, f func() *finding) (found *finding) {
+// guard calls f, and returns what f convicts. A panic of the user's code breaks the rule.
+func (t *trial) guard(rule string, f func()) (found *finding) {
 	defer func() {
-		if cause := recover(); cause != nil {
+		switch cause := recover().(type) {
+		case nil:
+		case *finding:
+			found = cause
+		default:
 			found = t.found(rule, "panic: %v", cause)
 			found.stack = blame.Stack()
 		}
 	}()
-	return f()
+	f()
+	return nil
 }
 
 // A trial is one run of a program.
@@ -143,69 +142,76 @@ func (t *trial) found(rule, format string, arguments ...any) *finding {
 	return &finding{rule: rule, at: t.at, detail: fmt.Sprintf(format, arguments...), lines: t.lines}
 }
 
-func (t *trial) do(s *step) *finding {
+// convict ends the program, and says what was found. It is a panic, as in the other checks (see
+// conviction).
+func (t *trial) convict(rule, format string, arguments ...any) {
+	panic(t.found(rule, format, arguments...))
+}
+
+// must convicts the machine if a call about a capture has failed. what names what was captured.
+func (t *trial) must(what string, err error) {
+	rule := ruleFails
+	if errors.Is(err, errNotClosed) {
+		rule = ruleCloses
+	}
+	if err != nil {
+		t.convict(rule, "%s: %v", what, err)
+	}
+}
+
+func (t *trial) do(s *step) {
 	switch s.kind {
 	case stepApply:
 		t.log = append(t.log[:len(t.log):len(t.log)], s.commands...)
-		return t.apply(s)
+		t.apply(s)
 	case stepCapture:
-		return t.capture()
+		t.capture()
 	case stepWrite:
-		return t.write()
+		t.write()
 	case stepRestore:
-		return t.restore(s)
+		t.restore(s)
 	case stepCrash:
-		if t.disk == nil || t.mercy.uncut {
-			return nil
+		if t.disk != nil && !t.mercy.uncut {
+			t.reopen()
 		}
-		return t.reopen()
 	}
-	return nil
 }
 
 // apply applies the rest of the log, as one batch.
-func (t *trial) apply(s *step) *finding {
+func (t *trial) apply(s *step) {
 	for t.applied < len(t.log) {
 		batch := t.log[t.applied:]
 		if t.mercy.oneByOne {
 			batch = batch[:1]
 		}
-		results, f := t.batch(batch)
-		if f != nil {
-			return f
-		}
+		results := t.batch(batch)
 		for i := range batch {
 			t.applied++
-			want, f := t.expect(t.applied)
-			if f != nil {
-				return f
-			}
-			if !bytes.Equal(results[i], want) {
-				return t.found(ruleSame, "the result of %s is %s; the same commands applied one by one, to a copy that nothing else happens to, give %s",
+			if want := t.expect(t.applied); !bytes.Equal(results[i], want) {
+				t.convict(ruleSame, "the result of %s is %s; the same commands applied one by one, to a copy that nothing else happens to, give %s",
 					sim.Show(batch[i]), sim.Show(results[i]), sim.Show(want))
 			}
 		}
 		t.lines[t.at] = listed(results)
 		if f := t.guard(ruleInvariant, t.invariant); f != nil {
-			return f
+			panic(f)
 		}
 	}
-	return t.save(s)
+	t.save(s)
 }
 
 // invariant asks the user's invariant, if there is one.
-func (t *trial) invariant() *finding {
+func (t *trial) invariant() {
 	if t.property.Invariant == nil {
-		return nil
+		return
 	}
 	if err := t.property.Invariant(t.machine); err != nil {
-		return t.found(ruleInvariant, "%v", err)
+		t.convict(ruleInvariant, "%v", err)
 	}
-	return nil
 }
 
 // batch lends commands to the machine and lets it apply them.
-func (t *trial) batch(commands [][]byte) ([][]byte, *finding) {
+func (t *trial) batch(commands [][]byte) [][]byte {
 	lent, kept := make([]raft.Entry, len(commands)), make([]raft.Entry, len(commands))
 	for i, command := range commands {
 		lent[i], kept[i] = entryOf(t.applied+i, command), entryOf(t.applied+i, command)
@@ -214,7 +220,7 @@ func (t *trial) batch(commands [][]byte) ([][]byte, *finding) {
 	t.machine.Apply(lent, results)
 	for i := range lent {
 		if !sameEntry(lent[i], kept[i]) {
-			return nil, t.found(ruleEntries, "the call of Apply has changed %s to %s", describeEntry(kept[i]), describeEntry(lent[i]))
+			t.convict(ruleEntries, "the call of Apply has changed %s to %s", describeEntry(kept[i]), describeEntry(lent[i]))
 		}
 		if !t.mercy.keepLent {
 			scribble(lent[i].Data)
@@ -225,67 +231,52 @@ func (t *trial) batch(commands [][]byte) ([][]byte, *finding) {
 	for i := range results {
 		copied[i] = bytes.Clone(results[i])
 	}
-	return copied, nil
+	return copied
 }
 
-func (t *trial) capture() *finding {
-	if f := t.drop(); f != nil {
-		return f
-	}
+func (t *trial) capture() {
+	t.drop()
+	at := t.log[:t.applied:t.applied]
 	if t.mercy.noCapture {
-		t.captured, t.at0 = new(bytes.Buffer), t.log[:t.applied:t.applied]
-		return nil
+		t.captured, t.at0 = new(bytes.Buffer), at
+		return
 	}
-	captured, err := t.machine.Snapshot()
-	if err != nil || captured == nil {
-		return t.found(ruleFails, "Snapshot returned %v and the error %v", captured, err)
-	}
-	t.captured, t.at0 = captured, t.log[:t.applied:t.applied]
+	var err error
+	t.captured, err = captureOf(t.machine)
+	t.must("a capture", err)
+	t.at0 = at
 	if t.mercy.writeAtOnce {
-		var b bytes.Buffer
-		if _, err := captured.WriteTo(&b); errors.Join(err, t.close()) != nil {
-			return t.found(ruleFails, "a capture that is written at once can't be written or closed")
-		}
-		t.captured = &b
+		t.captured = bytes.NewBuffer(t.writeOut())
 	}
-	return nil
 }
 
 // drop closes what was captured without writing it.
-func (t *trial) drop() *finding {
-	if err := t.close(); err != nil {
-		return t.found(ruleCloses, "Close of a capture that wasn't written failed: %v", err)
-	}
-	return nil
-}
-
-// close closes what was captured, if anything was.
-func (t *trial) close() error {
+func (t *trial) drop() {
 	captured := t.captured
 	t.captured = nil
-	return closeCapture(captured)
+	if err := closeCapture(captured); err != nil {
+		t.convict(ruleCloses, "Close of a capture that wasn't written failed: %v", err)
+	}
 }
 
-func (t *trial) write() *finding {
+// writeOut returns the bytes of what was captured, and closes it.
+func (t *trial) writeOut() []byte {
+	b, err := written(t.captured)
+	t.captured = nil
+	t.must("a capture", err)
+	return b
+}
+
+func (t *trial) write() {
 	if t.captured == nil {
-		return nil
+		return
 	}
-	var b bytes.Buffer
-	n, err := t.captured.WriteTo(&b)
-	if err != nil || n != int64(b.Len()) {
-		return t.found(ruleFails, "WriteTo has written %d bytes and returned %d and the error %v", b.Len(), n, err)
-	}
-	if err := t.close(); err != nil {
-		return t.found(ruleCloses, "Close of a capture that was written failed: %v", err)
-	}
-	if t.file, t.inFile = b.Bytes(), t.at0; t.file == nil {
-		t.file = []byte{}
-	}
+	t.file, t.inFile = append([]byte{}, t.writeOut()...), t.at0
 	if t.mercy.noCapture {
-		return nil
+		return
 	}
-	t.lines[t.at] = fmt.Sprintf("%d bytes %s", b.Len(), sim.Show(b.Bytes()))
-	return t.equal(fmt.Sprintf("the snapshot, captured after %d commands,", len(t.at0)), b.Bytes(), t.at0)
+	t.lines[t.at] = fmt.Sprintf("%d bytes %s", len(t.file), sim.Show(t.file))
+	t.equal(fmt.Sprintf("the snapshot, captured after %d commands,", len(t.at0)), t.file, t.at0)
 }
 
 // closeCapture closes what a state machine has captured, if it is an io.Closer.
@@ -296,51 +287,46 @@ func closeCapture(captured io.WriterTo) error {
 	return nil
 }
 
-func (t *trial) restore(s *step) *finding {
+func (t *trial) restore(s *step) {
 	if t.file == nil {
-		return nil
+		return
 	}
-	if f := t.drop(); f != nil {
-		return f
-	}
-	if f := t.renew(); f != nil {
-		return f
-	}
+	t.drop()
+	t.renew()
 	if t.mercy.applyInstead {
 		t.log = t.inFile
 		for t.applied < len(t.log) {
 			applyCopy(t.machine, t.applied, t.log[t.applied])
 			t.applied++
 		}
-		return t.save(&step{})
+		t.save(&step{})
+		return
 	}
 	// Restore never goes back: the copy has applied less than what it is restored to.
 	if before := s.commands[:max(min(len(s.commands), len(t.inFile)-1), 0)]; len(before) > 0 && !t.mercy.freshCopy {
 		t.log = before
-		if f := t.apply(&step{}); f != nil {
-			return f
-		}
+		t.apply(&step{})
 	}
 	if err := t.machine.Restore(bytes.NewReader(t.file)); err != nil {
-		return t.found(ruleRestores, "Restore of %s failed: %v", sim.Show(t.file), err)
+		t.convict(ruleRestores, "Restore of %s failed: %v", sim.Show(t.file), err)
 	}
 	if s.cut && t.disk != nil && !t.mercy.uncut {
-		return t.reopen()
+		t.reopen()
+		return
 	}
 	t.log, t.applied = t.inFile, len(t.inFile)
-	if f := t.compare("the snapshot after Restore"); f != nil {
-		return f
-	}
-	return t.save(&step{})
+	t.compare("the snapshot after Restore")
+	t.save(&step{})
 }
 
 // save lets a durable state machine save its state, unless the power fails before.
-func (t *trial) save(s *step) *finding {
+func (t *trial) save(s *step) {
 	if t.disk == nil {
-		return nil
+		return
 	}
 	if s.cut && !t.mercy.uncut {
-		return t.reopen()
+		t.reopen()
+		return
 	}
 	last := t.saves[len(t.saves)-1]
 	now := saveCall{index: 1, beside: last.beside, count: t.applied}
@@ -353,35 +339,30 @@ func (t *trial) save(s *step) *finding {
 		lent = bytes.Clone(now.beside)
 	}
 	if err := t.saving.Save(now.index, lent); err != nil {
-		return t.found(ruleFails, "Save failed: %v", err)
+		t.convict(ruleFails, "Save failed: %v", err)
 	}
 	scribble(lent)
 	t.saves = append(t.saves, now)
-	return nil
 }
 
 // reopen cuts the power of a durable state machine and opens it again.
-func (t *trial) reopen() *finding {
-	if f := t.drop(); f != nil {
-		return f
-	}
+func (t *trial) reopen() {
+	t.drop()
 	t.disk.Crash()
-	var f *finding
-	if t.machine, t.saving, f = t.openStore(t.disk, "a store that was cut off"); f != nil {
-		return f
-	}
+	t.machine, t.saving = t.openStore(t.disk, "a store that was cut off")
 	index, beside, err := t.saving.Load()
 	if err != nil {
-		return t.found(ruleLoads, "Load failed: %v", err)
+		t.convict(ruleLoads, "Load failed: %v", err)
 	}
 	for n := len(t.saves) - 1; n >= 0; n-- {
 		if now := t.saves[n]; now.index == index && bytes.Equal(now.beside, beside) {
 			t.saves, t.applied = []saveCall{now}, now.count
 			t.lines[t.at] += fmt.Sprintf(" (Load: index %d)", index)
-			return t.compare(fmt.Sprintf("the snapshot after a crash, when Load returned index %d,", index))
+			t.compare(fmt.Sprintf("the snapshot after a crash, when Load returned index %d,", index))
+			return
 		}
 	}
 	last := t.saves[len(t.saves)-1]
-	return t.found(ruleLoads, "after a crash Load returned index %d and %s; the last Save was of index %d and %s",
+	t.convict(ruleLoads, "after a crash Load returned index %d and %s; the last Save was of index %d and %s",
 		index, describeBytes(beside), last.index, describeBytes(last.beside))
 }

@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,13 +12,13 @@ import (
 )
 
 // keep writes the text of a failure to a new file in a temporary directory, which outlives the
-// test, and returns the file's name. The name ends with what the file holds.
-func keep(t *testing.T, holds string, text []byte) (string, error) {
+// test, and returns the file's name. The name is the test's, and ends with what the file holds.
+func keep(test, holds string, text []byte) (string, error) {
 	dir, err := os.MkdirTemp("", "rafttest")
 	if err != nil {
 		return "", err
 	}
-	name := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_")+"."+holds)
+	name := filepath.Join(dir, strings.ReplaceAll(test, "/", "_")+"."+holds)
 	return name, os.WriteFile(name, text, 0o644)
 }
 
@@ -34,27 +35,13 @@ func Replay(t *testing.T, pattern string, p Property) {
 	}
 	for _, name := range names {
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			f, err := read(name)
+			told, err := repeat(name, p, draw)
+			for _, text := range told {
+				t.Log(text)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.program != nil {
-				if found := p.repeat(f.program); found != nil {
-					t.Fatalf("%s\n%s", found.verdict(), found.text(f.program))
-				}
-				return
-			}
-			w := p.world()
-			violation := w.Replay(&f.schedule).Violation
-			if violation == nil {
-				return
-			}
-			dir, err := os.MkdirTemp("", "rafttest")
-			if err != nil {
-				t.Fatal(violation, err)
-			}
-			show(t, w, &f.schedule, filepath.Join(dir, filepath.Base(name)))
-			t.Fatal(violation)
 		})
 	}
 }
@@ -63,23 +50,53 @@ func Replay(t *testing.T, pattern string, p Property) {
 // invariant and a transcript, or with the broken rule and the calls that break it, or one that says
 // why the file can't be read. It returns nil if nothing is violated.
 func ReplayFile(name string, p Property) error {
-	f, err := read(name)
-	if err != nil {
+	told, err := repeat(name, p, transcript)
+	if len(told) == 0 {
 		return err
 	}
-	if f.program != nil {
-		if found := p.repeat(f.program); found != nil {
-			return fmt.Errorf("%s: %s\n%s", name, found.verdict(), found.text(f.program))
+	return fmt.Errorf("%s: %w\n%s", name, err, strings.Join(told, "\n"))
+}
+
+// repeat repeats the failure in a file. It returns what is wrong, and what there is to tell of that;
+// show tells it of a schedule.
+func repeat(name string, p Property, show func(*sim.World, *sim.Schedule, string) []string) ([]string, error) {
+	f, err := read(name)
+	if err != nil {
+		return nil, err
+	}
+	var told []string
+	var wrong error
+	if err := p.watching(func(p *Property) {
+		if f.program != nil {
+			if found := p.repeat(f.program); found != nil {
+				told, wrong = []string{found.text(f.program)}, errors.New(found.verdict())
+			}
+			return
 		}
-		return nil
+		w := p.world()
+		if violation := w.Replay(&f.schedule).Violation; violation != nil {
+			told, wrong = show(w, &f.schedule, name), violation
+		}
+	}); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	w := p.world()
-	if r := w.Replay(&f.schedule); r.Violation != nil {
-		var b strings.Builder
-		w.Transcript(&b, &f.schedule, false)
-		return fmt.Errorf("%s: %w\n%s", name, r.Violation, &b)
+	return told, wrong
+}
+
+// draw shows the schedule of a file, and draws its diagram in a new folder.
+func draw(w *sim.World, schedule *sim.Schedule, name string) []string {
+	dir, err := os.MkdirTemp("", "rafttest")
+	if err != nil {
+		return []string{fmt.Sprintf("the diagram can't be kept: %v", err)}
 	}
-	return nil
+	return shown(w, schedule, filepath.Join(dir, filepath.Base(name)))
+}
+
+// transcript shows a schedule without a diagram.
+func transcript(w *sim.World, schedule *sim.Schedule, _ string) []string {
+	var b strings.Builder
+	w.Transcript(&b, schedule, false)
+	return []string{b.String()}
 }
 
 // world returns a world that repeats schedules. It needs no generator: a schedule holds its

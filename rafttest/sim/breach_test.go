@@ -68,6 +68,10 @@ var breaches = map[string][]breach{
 	}, func(w *World, _, other int) {
 		w.servers[other].status.applied++
 		w.observe(other)
+	}, func(w *World, lead, _ int) { // it starts in an earlier term
+		w.servers[lead].disk.state.Start = 0 // as it was at the start
+		w.servers[lead].disk.state.Term++
+		w.checkStart(lead)
 	}},
 	StableIsDurable: {func(w *World, _, other int) {
 		w.servers[other].disk.slots[w.servers[other].status.stable-1].chain++
@@ -105,7 +109,9 @@ var breaches = map[string][]breach{
 		w.checkVote(other, w.servers[other].disk.state.Term, (lead+1)%w.n)
 		w.checkVote(other, w.servers[other].disk.state.Term, (lead+2)%w.n)
 	}},
-	WritesInOrder: {func(w *World, _, other int) {
+	WritesInOrder: {func(w *World, lead, _ int) {
+		w.checkStart(lead) // the disk holds this very start by now
+	}, func(w *World, _, other int) {
 		w.checkWrite(other, &raft.Write{Number: w.servers[other].lastWrite + 2, State: w.servers[other].disk.state})
 	}, func(w *World, _, other int) {
 		write := raft.Write{Number: w.servers[other].lastWrite + 1, State: w.servers[other].disk.state}
@@ -304,7 +310,14 @@ var breaches = map[string][]breach{
 		w.servers[lead].status.applied, w.servers[lead].termBegin = 1, 1
 		w.checkQuota(lead)
 	}},
-	Convergence: {func(w *World, _, _ int) {
+	CoreCheck: {func(w *World, lead, other int) {
+		w.swap(lead, w.servers[other].core) // which is no clone
+	}},
+	Convergence: {func(w *World, _, _ int) { // it isn't founded
+		w.reset(w.params)
+		w.patience = 0
+		w.step(Event{Op: OpFound}, nil)
+	}, func(w *World, _, _ int) {
 		w.patience = 0
 		w.step(Event{Op: OpSettle}, nil)
 	}},
@@ -346,7 +359,6 @@ var unbroken = map[string]string{
 	LentEntries:  "a test of rafttest.Check",
 	DurableState: "a test of rafttest.Check",
 	Recovery:     "mutants of the log",
-	CoreCheck:    "tests of the core, which break it from inside",
 	Invariant:    "a test of rafttest.Check",
 }
 

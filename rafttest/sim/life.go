@@ -33,7 +33,7 @@ func (w *World) start(i int, cut int64) bool {
 	config.Incarnation = w.incarnation(i)
 	config.Bootstrap = w.founders(i)
 	config.Seed = w.luck.draw(luckSeed, i, 0, uint64(s.life))
-	config.StartLuck = uint32(w.luck.draw(luckStart, i, 0, uint64(s.life)))
+	config.StartLuck = w.startLuck(i)
 	config.KeyLuck = w.keyLuck(i)
 	config.Now = w.local(s)
 	w.openMachine(i)
@@ -52,8 +52,7 @@ func (w *World) start(i int, cut int64) bool {
 		w.trace.reload(w, w.trace.current())
 	}
 	s.start = core.Origin().Start
-	if want := wire.NextStart(s.disk.state.Start, config.StartLuck); s.start != want {
-		w.fail(WritesInOrder, i, "start %#x follows start %#x", s.start, s.disk.state.Start)
+	if !w.checkStart(i) {
 		return true
 	}
 	s.starts[generation] = append(s.starts[generation], lifeOps{start: s.start})
@@ -71,11 +70,28 @@ func (w *World) start(i int, cut int64) bool {
 	if s.life > 1 {
 		w.stats.Restarts++
 	}
-	if s.status.term < s.disk.state.Term {
-		w.fail(Cursors, i, "starts in term %d, durable is %d", s.status.term, s.disk.state.Term)
-	}
 	w.observe(i)
 	w.drain(i)
+	return true
+}
+
+// startLuck returns the luck that is in the number of a server's present start.
+func (w *World) startLuck(i int) uint32 {
+	return uint32(w.luck.draw(luckStart, i, 0, uint64(w.servers[i].life)))
+}
+
+// checkStart checks that a core that has just started follows what its disk holds. It reports
+// whether the server can go on with it.
+func (w *World) checkStart(i int) bool {
+	s := &w.servers[i]
+	durable := &s.disk.state
+	if s.start != wire.NextStart(durable.Start, w.startLuck(i)) {
+		w.fail(WritesInOrder, i, "start %#x follows start %#x", s.start, durable.Start)
+		return false
+	}
+	if term := s.look().term; term < durable.Term {
+		w.fail(Cursors, i, "starts in term %d, durable is %d", term, durable.Term)
+	}
 	return true
 }
 

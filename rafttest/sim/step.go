@@ -124,7 +124,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 		w.expectSticky(s, m)
 	}
 	if w.options.Clone {
-		w.swap(i)
+		w.swap(i, w.servers[i].core.Clone())
 	}
 	if !w.input(e, s, m) {
 		return false

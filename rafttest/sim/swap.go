@@ -6,12 +6,12 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// swap replaces a core by its clone, which must be equal to it, and makes the original do something
+// swap replaces the core of a server by its clone, which must be equal to it, and makes the original do something
 // else. The two may share memory, but the clone must not change by that.
-func (w *World) swap(i int) {
+func (w *World) swap(i int, clone *raft.Core) {
 	s := &w.servers[i]
 	old := s.core
-	s.core = old.Clone()
+	s.core = clone
 	name := func(id raft.ServerID) byte { return byte(serverOf(id)) }
 	if !bytes.Equal(old.AppendState(nil, name), s.core.AppendState(nil, name)) {
 		w.fail(CoreCheck, i, "a clone differs from its original")
