@@ -181,6 +181,30 @@ func TestApplyGoesOnWhileASnapshotIsWritten(t *testing.T) {
 	})
 }
 
+// A caller gives up while the snapshot that it has asked for is being written. The node goes on, and
+// so does the snapshot.
+func TestCallerOfASnapshotGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startCluster(t, 1, memory.Faults{})
+		proposeMany(t, c.nodes["a"], "command", 3)
+		hang := make(chan struct{})
+		c.machines["a"].writing = func() error { <-hang; return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		taken := make(chan error, 1)
+		go func() {
+			_, err := c.nodes["a"].Snapshot(ctx)
+			taken <- err
+		}()
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-taken, context.Canceled)
+		close(hang)
+		time.Sleep(electionTimeout)
+		proposeMany(t, c.nodes["a"], "more", 1)
+		require.NotZero(t, c.nodes["a"].Status().Snapshot)
+	})
+}
+
 var errFull = errors.New("no space left on device")
 
 func TestCloseWhileASnapshotIsWritten(t *testing.T) {

@@ -56,3 +56,23 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 		require.NoError(t, n.Close(t.Context()))
 	})
 }
+
+// When a node stops, an administrative call on its way is answered too.
+func TestStoppingNodeAnswersACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, err := Start(alone(gated{make(chan struct{})}))
+		require.NoError(t, err)
+		synctest.Wait()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := n.AddServer(t.Context(), Server{ID: "b", Address: "nowhere"})
+			answered <- err
+		}()
+		synctest.Wait()
+		require.Empty(t, answered, "it waits")
+		require.NoError(t, n.Close(t.Context()))
+		err = <-answered
+		require.ErrorIs(t, err, ErrClosed)
+		require.ErrorIs(t, err, ErrOutcomeUnknown)
+	})
+}

@@ -3,6 +3,7 @@ package tcp_test
 import (
 	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,41 @@ func TestCloseAtAnyMoment(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lateListener has one more connection to hand out when it is closed.
+type lateListener struct {
+	net.Listener
+	late net.Conn // nil once it was handed out; only one goroutine accepts
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil && l.late != nil {
+		conn, l.late = l.late, nil
+		return conn, nil
+	}
+	return conn, err
+}
+
+// A connection that comes while the transport closes is closed, and Close doesn't wait for what it
+// might say.
+func TestConnectionThatComesWhileTheTransportCloses(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		near, far := net.Pipe()
+		options := c.options
+		options.Listen = func(address string) (net.Listener, error) {
+			listener, err := c.network.Listen(address)
+			return &lateListener{listener, near}, err
+		}
+		a := c.startWith(options, "a")
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, a.Close())
+		require.Equal(t, start, time.Now(), "at once")
+		_, err := far.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+	})
 }
 
 // A closedCheck is a handler that must not be called once it is closed.

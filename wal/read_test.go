@@ -80,3 +80,31 @@ func TestDamagedEntryIsFoundWhenRead(t *testing.T) {
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 	require.NoError(t, l.Close())
 }
+
+// Whatever bit of a batch is damaged after the log was opened, a reader gets the entries as they were
+// written, or an error.
+func TestEveryDamagedBitIsFoundWhenRead(t *testing.T) {
+	log := writeLog(t, 1)
+	l, err := wal.Open(dir, small(log.fs))
+	require.NoError(t, err)
+	read := func() ([]raft.Entry, error) { return l.Entries(log.before.last(), log.after.last(), 1<<20) }
+	want, err := read()
+	require.NoError(t, err)
+	found := 0
+	from, to := log.changed()
+	for at := from; at < to; at++ {
+		for bit := range 8 {
+			require.True(t, log.fs.Rot(log.segment, at, 1<<bit))
+			got, err := read()
+			if err == nil {
+				require.Equal(t, want, got, "bit %d of byte %d", bit, at)
+			} else {
+				require.ErrorIs(t, err, raft.ErrCorrupt, "bit %d of byte %d", bit, at)
+				found++
+			}
+			require.True(t, log.fs.Rot(log.segment, at, 1<<bit), "as it was")
+		}
+	}
+	require.Greater(t, found, 100)
+	require.NoError(t, l.Close())
+}

@@ -337,6 +337,39 @@ func TestSegmentOfAnotherHistoryIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "continues another one")
 }
 
+// What is left of a newest segment that is cut off in its head is judged as a segment that has not
+// begun. It is no failure of reading.
+func TestNewestSegmentCutInItsHead(t *testing.T) {
+	disk := simfs.New(1)
+	l := open(t, disk)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 1, 3000)}))
+	require.NoError(t, l.Write(raft.Write{Entries: commands(2, 1, 3000)}))
+	require.NoError(t, l.Close())
+	disk.Kill()
+	whole := disk.Bytes(segmentTwo)
+	opened := 0
+	for cut := range 200 {
+		fs := disk.Clone()
+		require.NoError(t, fs.Remove(segmentTwo))
+		file, err := fs.Create(segmentTwo)
+		require.NoError(t, err)
+		_, err = file.WriteAt(whole[:cut], 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+		l, err := wal.Open(dir, small(fs))
+		if err != nil {
+			require.ErrorIs(t, err, raft.ErrCorrupt, "cut at %d", cut)
+			continue
+		}
+		opened++
+		saved, err := l.Load()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, saved.Last)
+		require.NoError(t, l.Close())
+	}
+	require.NotZero(t, opened, "a whole head is one")
+}
+
 // The newest segment without its head isn't taken for one that has not begun, if a record in it
 // proves that it had.
 func TestNewestSegmentWithoutItsHeadIsRefused(t *testing.T) {

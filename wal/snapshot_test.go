@@ -190,6 +190,33 @@ func TestDamagedSnapshotFallsBack(t *testing.T) {
 	require.EqualValues(t, 5, saved.Snapshot.Index)
 }
 
+// The snapshot before a damaged one takes its place only if its own header is intact, bit by bit. By
+// a wrong index, entries would be applied twice.
+func TestOlderSnapshotWithADamagedHeader(t *testing.T) {
+	disk := simfs.New(1)
+	l := open(t, disk)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 20, 10)}))
+	adopt(t, l, raft.SnapshotMeta{Index: 5, Term: 1}, []byte("five"))
+	adopt(t, l, raft.SnapshotMeta{Index: 9, Term: 1}, []byte("nine"))
+	require.NoError(t, l.Close())
+	files := snapshotFiles(disk)
+	require.Len(t, files, 2)
+	require.NoError(t, disk.Remove(files[1]))
+	for at := range disk.Bytes(files[0]) {
+		for bit := range 8 {
+			fs := disk.Clone()
+			require.True(t, fs.Rot(files[0], int64(at), 1<<bit))
+			l, saved := load(t, fs)
+			require.ErrorIs(t, saved.SnapshotDamage, raft.ErrCorrupt, "bit %d of byte %d", bit, at)
+			require.NoError(t, l.Close())
+		}
+	}
+	l, saved := load(t, disk)
+	require.NoError(t, saved.SnapshotDamage)
+	require.EqualValues(t, 5, saved.Snapshot.Index)
+	require.NoError(t, l.Close())
+}
+
 func TestDamagedSnapshotWithoutAnother(t *testing.T) {
 	for _, compact := range []raft.Index{0, 9} {
 		fs := simfs.New(1)
