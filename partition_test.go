@@ -34,7 +34,9 @@ func TestPartitions(t *testing.T) {
 		}
 		r := w.Run(seed)
 		require.Nil(t, r.Violation, "go run ./cmd/raftsim -seed %d -v", seed)
-		require.Positive(t, r.Stats.Commands, "seed %d commits nothing", seed)
+		if r.Stats.Beyond == 0 { // else too many disks went back, and no progress is promised
+			require.Positive(t, r.Stats.Commands, "seed %d commits nothing", seed)
+		}
 	}
 }
 
