@@ -145,6 +145,9 @@ func (c *Core) syncPeers(l *leader, next Index) {
 			c.endSending(&p)
 			continue // the other disk is another peer
 		default:
+			if p.leaving != 0 {
+				p.since = c.notYetFinal(&p)
+			}
 			p.leaving, p.address = 0, m.Address
 		}
 		kept = append(kept, p)
@@ -154,13 +157,21 @@ func (c *Core) syncPeers(l *leader, next Index) {
 		for i := range half {
 			if m := &half[i]; m.ID != c.id && l.peer(m.ID) == nil {
 				p := progress{id: m.ID, incarnation: m.Incarnation, address: m.Address, next: next}
-				if final := c.log.finalConfiguration(); !final.Names(p.id, p.incarnation) {
-					p.since = placed.index
-				}
+				p.since = c.notYetFinal(&p)
 				l.peers = append(l.peers, p)
 			}
 		}
 	}
+}
+
+// notYetFinal returns the index of the latest configuration if a peer is a member by that one alone,
+// which isn't known to be committed: until it is, the peer is sent no entries. Otherwise it returns
+// 0.
+func (c *Core) notYetFinal(p *progress) Index {
+	if c.log.finalConfiguration().Names(p.id, p.incarnation) {
+		return 0
+	}
+	return c.log.placed().index
 }
 
 // farewell returns the number of rounds in which a leader tries to tell a server that it was
