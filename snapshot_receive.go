@@ -272,7 +272,12 @@ func (c *Core) install(f *follower) {
 		f.acked = min(f.acked, f.matched)
 	}
 	c.serversChanged = true
-	c.findNamed()
+	if c.named > before {
+		c.named = 0 // it may be in no other log
+	}
+	if c.named == 0 {
+		c.findNamed()
+	}
 	c.addedAnew(&configuration)
 	c.fetched = nil
 	s.taken, s.named, c.out.snapshot = nil, snapshot, snapshot

@@ -44,6 +44,39 @@ func TestRemovedServerIsAddedAnewBySnapshot(t *testing.T) {
 	require.Contains(t, c.commands("c"), "four")
 }
 
+// A snapshot is installed while the state machine still applies entries from before. A command among
+// them belongs to this server, although the configuration that comes with the snapshot is a later
+// one. (Simulated run 8645762 answered such a command with ErrNotApplied.)
+func TestCommandBeforeAnInstalledSnapshotIsAnswered(t *testing.T) {
+	c := newCores(t, 4)
+	c.elect("c")
+	s := c.servers["c"]
+	s.lame = true
+	number := c.propose("c", "x")
+	require.NoError(t, c.transfer("c", "a"))
+	c.settle()
+	c.pass(2 * heartbeat)
+	handed := s.log[s.core.Status().Applied:s.core.Status().Commit]
+	require.Equal(t, "x", string(handed[len(handed)-2].Data))
+	require.Equal(t, c.status("a").Term, handed[len(handed)-1].Term, "the next leader's first entry")
+
+	s.cut = true
+	c.remove("a", "d")
+	for _, command := range []string{"two", "three"} {
+		c.propose("a", command)
+		c.snapshot("a")
+	}
+	s.cut, s.slowDisk = false, true
+	c.pass(4 * heartbeat)
+	c.bring("a", "c", snapshotSize)
+	require.Equal(t, c.servers["a"].current.Index, c.status("c").Commit)
+	batch, err := s.applier.Apply(handed)
+	require.NoError(t, err)
+	s.core.Applied(c.now, batch)
+	c.drain("c")
+	require.Contains(t, s.answers, raft.Answer{Number: number, Index: handed[len(handed)-2].Index, Result: []byte("x")})
+}
+
 func TestUnaskedStreamsAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*wire.Envelope, *wire.SnapshotStream){
 		"another cluster":  func(e *wire.Envelope, _ *wire.SnapshotStream) { e.Cluster[0]++ },
