@@ -73,6 +73,16 @@ func BenchmarkCancelRead(b *testing.B) {
 // earlier term. That answers no round of this term, even if the leader of the earlier term leads
 // this one too, and its rounds have come as far since.
 func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
+	t.Run("another leader between", func(t *testing.T) {
+		refuseEarlierTerm(t, func(c *cores) { c.elect("b") })
+	})
+	t.Run("a restart", func(t *testing.T) {
+		refuseEarlierTerm(t, func(c *cores) { c.restart("a") })
+	})
+}
+
+// refuseEarlierTerm lets a lead, lead again in a later term, and hear a refusal of the earlier one.
+func refuseEarlierTerm(t *testing.T, between func(*cores)) {
 	c := newCores(t, 3)
 	c.elect("a")
 	a := c.servers["a"]
@@ -85,8 +95,9 @@ func TestRefusalOfAnEarlierTermConfirmsNoRead(t *testing.T) {
 	c.settle()
 	require.Len(t, a.answers, 1)
 
-	c.restart("a")
+	between(c)
 	c.elect("a")
+	a.answers = nil
 	c.deliver(late[0])
 	refusals := c.take(func(m wire.Message) bool { return m.From == "b" && m.To == "a" })
 	require.Len(t, refusals, 1)

@@ -50,7 +50,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 		case wire.KindHeartbeatResponse:
 			w.roundAnswered(s, e.Peer, m)
 			w.links[i][e.Peer].appends = 0
-		case wire.KindAppendResponse:
+		case wire.KindAppendResponse, wire.KindSnapshotResponse:
 			w.links[i][e.Peer].appends = 0
 		}
 	case OpLost:

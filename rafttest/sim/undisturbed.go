@@ -8,10 +8,11 @@ func (p *Params) room() bool {
 	fast, slow := 1+float64(p.Drift)/1e6, 1-float64(p.Drift)/1e6
 	heartbeat, election := float64(p.Heartbeat)/slow, float64(p.Election)/fast
 	write := 2 * float64(p.WriteTime)                         // a piece of work takes at most twice of its mean
+	fetches := 2 * float64(p.All()) * float64(p.FetchTime)    // the state machine's waits behind those for the peers
 	return heartbeat+float64(p.Jitter+p.held()) < election && // a follower hears its leader
 		heartbeat+float64(2*p.oneWay()) < election && // a quorum answers a round
 		float64(2*p.oneWay())+4*write < election && // votes are granted, durably
-		4*float64(p.FetchTime) < election && 16*float64(p.ApplyTime) < election
+		fetches < election && 16*float64(p.ApplyTime) < election
 }
 
 // hurries reports whether nothing takes longer than a part of a heartbeat interval, because there are
