@@ -213,3 +213,37 @@ func TestStorageConvictsAPanic(t *testing.T) {
 	require.ErrorContains(t, err, "storage: snapshot: after Write entries 1 to 3 of term 1, store snapshot 1 of term 1: panic: no ink")
 	require.ErrorContains(t, err, "conformance_storage_hangs_test.go", "the stack")
 }
+
+// TestOthersHaveATurnDuringTheWrites demands that a storage is read, and its snapshots are used,
+// between the first and the last of many writes, however slow that is.
+func TestOthersHaveATurnDuringTheWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		checked := false
+		err := rafttest.TestStorage(func() rafttest.Disk {
+			writes, begun, read, used := 0, false, false, false
+			var mu sync.Mutex
+			return hooked(func(call string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				switch call {
+				case "Write":
+					if writes++; begun && writes == 190 { // of 201
+						checked = true
+						require.True(t, read && used, "read %v, snapshots used %v", read, used)
+					}
+				case "CreateSnapshot":
+					begun = begun || writes == 1 // no other check that begins like this writes as often
+				case "Entries", "OpenSnapshot":
+					during := writes >= 2 // the first one follows the first command and its snapshot
+					mu.Unlock()
+					time.Sleep(time.Millisecond) // it ends when the writer waits, and no sooner
+					mu.Lock()
+					read, used = read || during && call == "Entries", used || during && call == "OpenSnapshot"
+				}
+				return nil
+			})
+		})
+		require.NoError(t, err)
+		require.True(t, checked)
+	})
+}
