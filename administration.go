@@ -305,6 +305,9 @@ func (c *Core) takeCall(from ServerID, disk Incarnation, request wire.CallReques
 	if t.number < r.lowest || len(r.calls) >= 2*maxCalls {
 		return
 	}
+	if request.Call.Kind != wire.CallTransfer && c.changeEnds(l) {
+		return // its origin asks again
+	}
 	r.calls = append(r.calls, takenCall{number: t.number})
 	c.beginCall(l, t, request.Call)
 }

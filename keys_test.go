@@ -246,3 +246,31 @@ func TestKeyIsDemandedAfterARestart(t *testing.T) {
 	c.pass(2 * heartbeat)
 	require.Equal(t, keys, c.servers["b"].keys)
 }
+
+// A server that asks for its own removal has its answer before the key is replaced. The next call,
+// at another server, waits for that end of the change: it isn't refused because of a change that is
+// over for its caller.
+func TestCallWaitsForTheNextKey(t *testing.T) {
+	c := keyed(t, 3)
+	c.keyedSpare("d")
+	c.servers["c"].core.Call(c.now, wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("c")}})
+	c.drain("c")
+	answers := &c.servers["c"].answers
+	before := len(*answers)
+	for len(c.status("a").Configuration.Keys) == 1 {
+		require.NotEmpty(t, c.network)
+		m := c.network[0]
+		c.network = c.network[1:]
+		c.deliver(m)
+	}
+	c.part("a", "b") // so that the next key isn't committed
+	c.take(func(m wire.Message) bool { return m.To == "b" })
+	c.settle()
+	c.pass(heartbeat)
+	c.join()
+	require.Len(t, *answers, before+1)
+	require.NoError(t, (*answers)[before].Err)
+	require.True(t, c.status("a").Changing, "the key isn't replaced yet")
+	require.NoError(t, c.add("b", "d").Err)
+	require.Len(t, c.status("a").Configuration.Keys, 2)
+}

@@ -99,6 +99,13 @@ func (c *Core) mayChange(l *leader) bool {
 	return l.change == nil && placed.index <= c.log.commit && settled
 }
 
+// changeEnds says whether the members are settled, and yet the change isn't quite over: its last
+// configuration isn't committed, or the one that brings the next key or a higher level. The call
+// that led to it may have its answer already. So the next one waits, and isn't refused.
+func (c *Core) changeEnds(l *leader) bool {
+	return l.change == nil && c.log.configuration().Settled() && !c.mayChange(l)
+}
+
 // beginChange begins the change of the members that a call asks for, or goes on with it.
 func (c *Core) beginChange(l *leader, t ticket, call *wire.Call) {
 	placed := c.log.placed()
