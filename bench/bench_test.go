@@ -129,16 +129,21 @@ func TestFiveServers(t *testing.T) {
 type fakeCluster struct {
 	machines []*Machine
 	propose  func(machines []*Machine, command []byte) (uint64, error)
+	contexts []context.Context // of its requests, if a test asks for them
 }
 
-func (c *fakeCluster) Start(int) (Server, error)       { return c, nil }
-func (c *fakeCluster) Leads() bool                     { return true }
-func (c *fakeCluster) Read(context.Context, int) error { return nil }
-func (c *fakeCluster) Snapshot(context.Context) error  { return nil }
-func (c *fakeCluster) HandOver(context.Context) error  { return nil }
-func (c *fakeCluster) Syncs() (uint64, bool)           { return 0, false }
-func (c *fakeCluster) Close() error                    { return nil }
-func (c *fakeCluster) Propose(_ context.Context, _ int, command []byte) (uint64, error) {
+func (c *fakeCluster) Start(int) (Server, error)      { return c, nil }
+func (c *fakeCluster) Leads() bool                    { return true }
+func (c *fakeCluster) Snapshot(context.Context) error { return nil }
+func (c *fakeCluster) HandOver(context.Context) error { return nil }
+func (c *fakeCluster) Syncs() (uint64, bool)          { return 0, false }
+func (c *fakeCluster) Close() error                   { return nil }
+func (c *fakeCluster) Read(ctx context.Context, _ int) error {
+	c.contexts = append(c.contexts, ctx)
+	return nil
+}
+func (c *fakeCluster) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
+	c.contexts = append(c.contexts, ctx)
 	return c.propose(c.machines, command)
 }
 
@@ -178,6 +183,23 @@ func TestCheckAccepts(t *testing.T) {
 		require.NoError(t, err)
 		require.Positive(t, r.Figures["throughput"])
 		require.NotContains(t, r.Figures, "syncs")
+	}
+}
+
+// TestDeadlines: each request has a context of its own with a deadline, if the cell says so. It ends
+// with the request.
+func TestDeadlines(t *testing.T) {
+	server := &fakeCluster{propose: func(_ []*Machine, command []byte) (uint64, error) { return result64(command), nil }}
+	l := newLoad(server, loadConfig{clients: 1, payload: minPayload, reads: 50, limit: 4, deadline: time.Hour})
+	l.start(t.Context())
+	<-l.done
+	require.NoError(t, l.stop())
+	require.Len(t, server.contexts, 4)
+	for i, ctx := range server.contexts {
+		_, has := ctx.Deadline()
+		require.True(t, has)
+		require.ErrorIs(t, ctx.Err(), context.Canceled)
+		require.NotContains(t, server.contexts[:i], ctx)
 	}
 }
 

@@ -19,7 +19,9 @@ type cell struct {
 	// diskOnly says that the cell makes no sense in mode memory.
 	diskOnly bool
 	// alone says that the cluster has one server.
-	alone   bool
+	alone bool
+	// used says that the logs on disk have been in use before the load.
+	used    bool
 	columns []column
 	// drawn names the columns that are drawn as charts over the parameters.
 	drawn   []string
@@ -116,6 +118,12 @@ func allCells() []cell {
 		{
 			name: "load", about: "each client waits for its answer and then proposes again",
 			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureLoad,
+		}, {
+			name: "used", about: "as load, but on logs that have been in use for a while", used: true,
+			axes: axes{clients: true, payload: true}, diskOnly: true, columns: loadColumns, drawn: loadDrawn, measure: measureLoad,
+		}, {
+			name: "deadline", about: fmt.Sprintf("as load, but each request has a context of its own, with a deadline after %v", requestDeadline),
+			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureDeadline,
 		}, {
 			name: "open", about: "commands arrive at a rate, and their latency counts from their arrival",
 			axes: axes{clients: true, payload: true, rate: true}, columns: openColumns, drawn: loadDrawn, measure: measureLoad,
@@ -231,6 +239,12 @@ func measureReads(share int) func(context.Context, Peer, runConfig, *result) err
 		c.load.reads = share
 		return measureLoad(ctx, p, c, r)
 	}
+}
+
+// measureDeadline is measureLoad with a deadline for each request.
+func measureDeadline(ctx context.Context, p Peer, c runConfig, r *result) error {
+	c.load.deadline = requestDeadline
+	return measureLoad(ctx, p, c, r)
 }
 
 // measureSlowMachine is measureLoad with slow state machines.

@@ -32,6 +32,9 @@ type loadConfig struct {
 	// rate is how many requests arrive per second, whether the earlier ones were answered or not.
 	// If it is 0, each client makes its next request when the last one was answered.
 	rate float64
+	// deadline is the time that each request has at most, by a context of its own; 0 means that a
+	// client has one context without a deadline for all its requests.
+	deadline time.Duration
 	// after is an earlier load with as many clients, or nil. Each client goes on with its count of
 	// commands and with the sum of their results.
 	after *load
@@ -171,9 +174,18 @@ func (c *client) run(ctx context.Context, l *load) error {
 	return nil
 }
 
+// requestDeadline is the deadline of a request in the cell of that name: longer than any request
+// should take, as in a service.
+const requestDeadline = 10 * time.Second
+
 // request makes one request, and returns the histogram in which its latency is to be counted.
 func (c *client) request(ctx context.Context, l *load) (*histogram, error) {
 	c.requests++
+	if l.config.deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.config.deadline)
+		defer cancel()
+	}
 	if reads := l.config.reads; reads > 0 {
 		if c.credit += reads; c.credit >= 100 {
 			c.credit -= 100

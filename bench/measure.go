@@ -64,7 +64,7 @@ func (g *group) drive(ctx context.Context, c runConfig) (*load, usage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := newLoad(g.leader, c.load)
-	if c.mode == onDisk {
+	if c.cell.used {
 		if err := l.prime(ctx, c.prime); err != nil {
 			return l, usage{}, err
 		}

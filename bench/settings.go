@@ -50,7 +50,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.StringVar(&elections, "election", "1s", "election timeouts (`durations`) of every peer; all cells but idle and the failover cells use the first one")
 	f.DurationVar(&s.run.duration, "duration", 3*time.Second, "how long to measure each peer in each round")
 	f.DurationVar(&s.run.warmup, "warmup", time.Second, "how long the clients run before they are measured")
-	f.Int64Var(&s.run.prime, "prime", 512<<20, "how many `bytes` of commands the logs on disk take before the warm-up")
+	f.Int64Var(&s.run.prime, "prime", 512<<20, "how many `bytes` of commands the logs take before the warm-up in the cells used, slow-disk and snapshots")
 	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
 	f.StringVar(&entries, "entries", "1000000", "how long the log is in the cells away and restart (`numbers`)")
 	f.StringVar(&states, "state", "64", "`sizes` of the state in the cell snapshots, in MiB")
