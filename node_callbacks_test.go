@@ -93,13 +93,13 @@ func idle() {}
 
 var callbacks = map[string]callback{
 	"StateMachine.Apply": {stops: "state machine", install: func(c *raft.Config, play func()) {
-		c.Machine.(*journal).before = func(string) { play() }
+		c.Machine.(*journal).whileApplying(func(string) { play() })
 	}},
 	"StateMachine.Snapshot": {stops: "state machine", install: func(c *raft.Config, play func()) {
-		c.Machine.(*journal).saving = func() error { play(); return nil }
+		c.Machine.(*journal).whileSaving(func() error { play(); return nil })
 	}},
 	"WriterTo": {install: func(c *raft.Config, play func()) {
-		c.Machine.(*journal).writing = func() error { play(); return nil }
+		c.Machine.(*journal).whileWriting(func() error { play(); return nil })
 	}},
 	"Closer":                 {install: func(c *raft.Config, play func()) { c.Machine = closing{c.Machine, play} }},
 	"Storage.Write":          {stops: "storage", install: func(c *raft.Config, play func()) { c.Storage = &stored{c.Storage, play, idle} }},

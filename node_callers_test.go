@@ -175,7 +175,7 @@ var predicaments = map[string]func(t *testing.T, c *cluster) (at *raft.Node, rel
 	"hung machine": func(t *testing.T, c *cluster) (*raft.Node, func()) {
 		leader, _ := c.leader()
 		release := make(chan struct{})
-		c.machines[leader.Status().ID].before = func(string) { <-release }
+		c.machines[leader.Status().ID].whileApplying(func(string) { <-release })
 		propose(t.Context(), leader, "the one that hangs")
 		synctest.Wait()
 		return leader, func() { close(release) }

@@ -101,7 +101,7 @@ func TestCloseWhileTheStateMachineHangs(t *testing.T) {
 		node := c.nodes["a"]
 		require.NoError(t, node.Read(t.Context()))
 		release := make(chan struct{})
-		c.machines["a"].before = func(string) { <-release }
+		c.machines["a"].whileApplying(func(string) { <-release })
 		proposed := propose(t.Context(), node, "x")
 		requireOpen(t, proposed)
 		require.ErrorIs(t, node.Close(within(t, time.Second)), context.DeadlineExceeded)
@@ -122,11 +122,11 @@ func TestCloseFromWithinTheStateMachine(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		closed := make(chan error, 1)
-		c.machines["a"].before = func(string) {
+		c.machines["a"].whileApplying(func(string) {
 			_ = node.Status()
 			closed <- node.Close(ended)
 			<-node.Done() // this doesn't wait for the state machine
-		}
+		})
 		got := <-propose(t.Context(), node, "x")
 		require.ErrorIs(t, got.err, raft.ErrOutcomeUnknown)
 		require.ErrorIs(t, <-closed, context.Canceled)

@@ -162,7 +162,7 @@ func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 		c.close("a")
 		release := make(chan struct{})
 		c.adjust = func(config *raft.Config) {
-			c.machines["a"].before = func(string) { <-release }
+			c.machines["a"].whileApplying(func(string) { <-release })
 		}
 		node := c.start("a")
 		synctest.Wait()
@@ -206,7 +206,7 @@ func TestErrorsNameTheLeader(t *testing.T) {
 		leader := follower.Status().Leader
 		machine := c.machines[follower.Status().ID]
 		release := make(chan struct{})
-		machine.before = func(string) { <-release }
+		machine.whileApplying(func(string) { <-release })
 		proposed := propose(within(t, time.Second), follower, "x")
 		synctest.Wait()
 		reading := read(within(t, time.Second), follower)

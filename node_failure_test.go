@@ -122,7 +122,7 @@ func TestContextWhileTheStateMachineWorks(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
 		require.NoError(t, c.nodes["a"].Read(t.Context()))
 		release := make(chan struct{})
-		c.machines["a"].before = func(string) { <-release }
+		c.machines["a"].whileApplying(func(string) { <-release })
 		command := []byte("original")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -177,7 +177,7 @@ func TestOverload(t *testing.T) {
 				require.NoError(t, node.Read(t.Context()))
 				release := make(chan struct{})
 				if name == "unapplied" {
-					c.machines["a"].before = func(string) { <-release }
+					c.machines["a"].whileApplying(func(string) { <-release })
 				} else {
 					c.disks["a"].set(nil, release)
 				}
@@ -256,9 +256,9 @@ func TestPanicsStopTheNodeAndNotTheProcess(t *testing.T) {
 		harm  func(c *cluster)
 		where string
 	}{
-		"state machine": {func(c *cluster) { c.machines["a"].before = func(string) { panic(reason) } }, "state machine"},
+		"state machine": {func(c *cluster) { c.machines["a"].whileApplying(func(string) { panic(reason) }) }, "state machine"},
 		"state machine ends its goroutine": {func(c *cluster) {
-			c.machines["a"].before = func(string) { runtime.Goexit() }
+			c.machines["a"].whileApplying(func(string) { runtime.Goexit() })
 		}, "state machine"},
 		"storage":                      {func(c *cluster) { c.disks["a"].set(panicError{reason}, nil) }, "storage"},
 		"transport":                    {func(c *cluster) { c.transport.set(func() { panic(reason) }) }, "transport"},

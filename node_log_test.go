@@ -38,8 +38,8 @@ func TestLogIsQuiet(t *testing.T) {
 		c := newCluster(t, 1, memory.Faults{})
 		c.adjust = func(config *raft.Config) { config.Logger = slog.New(book) }
 		node := c.start("a")
-		c.machines["a"].before = func(string) { time.Sleep(electionTimeout / 2) }
-		c.machines["a"].saving = func() error { return errors.New(time.Now().String()) }
+		c.machines["a"].whileApplying(func(string) { time.Sleep(electionTimeout / 2) })
+		c.machines["a"].whileSaving(func() error { return errors.New(time.Now().String()) })
 		for range 100 {
 			_, err := node.Propose(t.Context(), []byte("x"))
 			require.NoError(t, err)
@@ -72,10 +72,10 @@ func TestLogTellsRolesSlowLanesAndFailuresAlone(t *testing.T) {
 			require.NoError(t, err)
 			time.Sleep(electionTimeout / 2)
 		}
-		c.machines["a"].before = func(string) { time.Sleep(electionTimeout / 3) }
+		c.machines["a"].whileApplying(func(string) { time.Sleep(electionTimeout / 3) })
 		_, err := node.Propose(t.Context(), []byte("slow to apply"))
 		require.NoError(t, err)
-		c.machines["a"].before = nil
+		c.machines["a"].whileApplying(nil)
 		release := make(chan struct{})
 		time.AfterFunc(electionTimeout/3, func() { close(release) })
 		c.disks["a"].set(nil, release)

@@ -88,17 +88,17 @@ func TestSnapshotsThatFailShow(t *testing.T) {
 		node := c.start("a")
 		proposeMany(t, node, "command", 3)
 		require.NoError(t, node.Status().SnapshotTrouble)
-		c.machines["a"].saving = func() error { return errors.New("no room") }
+		c.machines["a"].whileSaving(func() error { return errors.New("no room") })
 		_, err := node.Snapshot(t.Context())
 		require.ErrorContains(t, err, "no room")
 		require.ErrorContains(t, node.Status().SnapshotTrouble, "no room")
-		c.machines["a"].saving = nil
-		c.machines["a"].writing = func() error { panic("boom") }
+		c.machines["a"].whileSaving(nil)
+		c.machines["a"].whileWriting(func() error { panic("boom") })
 		_, err = node.Snapshot(t.Context())
 		require.ErrorContains(t, err, "snapshot panicked: boom")
 		var panicked *raft.PanicError
 		require.ErrorAs(t, node.Status().SnapshotTrouble, &panicked)
-		c.machines["a"].writing = nil
+		c.machines["a"].whileWriting(nil)
 		_, err = node.Snapshot(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, node.Status().SnapshotTrouble)

@@ -276,7 +276,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 		}
 		for _, id := range c.ids {
 			c.start(id)
-			c.machines[id].writing = func() error { time.Sleep(electionTimeout / 2); return nil }
+			c.machines[id].whileWriting(func() error { time.Sleep(electionTimeout / 2); return nil })
 		}
 		c.leader()
 		overloaded := 0

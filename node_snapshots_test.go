@@ -107,18 +107,18 @@ func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 	broken := errors.New("no room in the notebook")
 	for name, breakIt := range map[string]func(c *cluster, err error){
 		"capturing": func(c *cluster, err error) {
-			c.machines["a"].saving = func() error { return err }
+			c.machines["a"].whileSaving(func() error { return err })
 		},
 		"writing": func(c *cluster, err error) {
-			c.machines["a"].writing = func() error { return err }
+			c.machines["a"].whileWriting(func() error { return err })
 		},
 		"panicking": func(c *cluster, err error) {
-			c.machines["a"].writing = func() error {
+			c.machines["a"].whileWriting(func() error {
 				if err != nil {
 					panic(err)
 				}
 				return nil
-			}
+			})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,12 +126,7 @@ func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 				c := newCluster(t, 1, memory.Faults{})
 				c.adjust = small
 				c.start("a")
-				set := func(err error) {
-					c.machines["a"].mu.Lock()
-					defer c.machines["a"].mu.Unlock()
-					breakIt(c, err)
-				}
-				set(broken)
+				breakIt(c, broken)
 				commands := proposeMany(t, c.nodes["a"], "command", 100)
 				_, err := c.nodes["a"].Snapshot(t.Context())
 				require.ErrorIs(t, err, broken)
@@ -141,7 +136,7 @@ func TestFailingSnapshotIsReportedAndTriedAgain(t *testing.T) {
 				require.ErrorIs(t, err, raft.ErrNoSnapshot)
 				_, err = c.disks["a"].Entries(0, 1, 1)
 				require.NoError(t, err, "the log is as it was")
-				set(nil)
+				breakIt(c, nil)
 				time.Sleep(11 * electionTimeout)
 				require.Equal(t, c.nodes["a"].Status().Last, c.nodes["a"].Status().Snapshot, "tried again without being asked")
 				require.Equal(t, commands, c.machines["a"].applied())
@@ -154,7 +149,7 @@ func TestApplyGoesOnWhileASnapshotIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
 		hang := make(chan struct{})
-		c.machines["a"].writing = func() error { <-hang; return nil }
+		c.machines["a"].whileWriting(func() error { <-hang; return nil })
 		commands := proposeMany(t, c.nodes["a"], "before", 5)
 		taken := make(chan raft.Index, 1)
 		go func() {
@@ -188,7 +183,7 @@ func TestCallerOfASnapshotGivesUp(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
 		proposeMany(t, c.nodes["a"], "command", 3)
 		hang := make(chan struct{})
-		c.machines["a"].writing = func() error { <-hang; return nil }
+		c.machines["a"].whileWriting(func() error { <-hang; return nil })
 		ctx, cancel := context.WithCancel(t.Context())
 		taken := make(chan error, 1)
 		go func() {
@@ -212,7 +207,7 @@ func TestCloseWhileASnapshotIsWritten(t *testing.T) {
 		c := startCluster(t, 1, memory.Faults{})
 		proposeMany(t, c.nodes["a"], "command", 3)
 		hang := make(chan struct{})
-		c.machines["a"].writing = func() error { <-hang; return nil }
+		c.machines["a"].whileWriting(func() error { <-hang; return nil })
 		taken := make(chan error, 1)
 		go func() {
 			_, err := c.nodes["a"].Snapshot(t.Context())

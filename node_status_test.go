@@ -122,7 +122,7 @@ func TestStatusExplainsWhatAFollowerWaitsFor(t *testing.T) {
 		require.NoError(t, <-answered)
 
 		release := make(chan struct{})
-		c.machines[name].before = func(string) { <-release }
+		c.machines[name].whileApplying(func(string) { <-release })
 		proposed = propose(t.Context(), follower, "y")
 		synctest.Wait()
 		answered = read(t.Context(), follower)

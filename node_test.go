@@ -22,16 +22,40 @@ import (
 type journal struct {
 	mu       sync.Mutex
 	commands []string
-	before   func(command string) // called with each command before it is applied
-	saving   func() error         // called by each Snapshot
-	writing  func() error         // called while each snapshot is written
+	before   func(command string) // see whileApplying
+	saving   func() error         // see whileSaving
+	writing  func() error         // see whileWriting
 	restored int                  // how often it was restored
+}
+
+// whileApplying has a function called with each command before it is applied.
+func (j *journal) whileApplying(f func(command string)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.before = f
+}
+
+// whileSaving has a function called by each Snapshot.
+func (j *journal) whileSaving(f func() error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.saving = f
+}
+
+// whileWriting has a function called while each snapshot is written.
+func (j *journal) whileWriting(f func() error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.writing = f
 }
 
 func (j *journal) Apply(entries []raft.Entry, results [][]byte) {
 	for i, e := range entries {
-		if j.before != nil {
-			j.before(string(e.Data))
+		j.mu.Lock()
+		before := j.before
+		j.mu.Unlock()
+		if before != nil {
+			before(string(e.Data))
 		}
 		j.mu.Lock()
 		j.commands = append(j.commands, string(e.Data))
@@ -61,12 +85,15 @@ func (p *page) WriteTo(w io.Writer) (int64, error) {
 
 func (j *journal) Snapshot() (io.WriterTo, error) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.saving != nil {
-		if err := j.saving(); err != nil {
+	saving := j.saving
+	j.mu.Unlock()
+	if saving != nil {
+		if err := saving(); err != nil {
 			return nil, err
 		}
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	text, err := json.Marshal(j.commands)
 	return &page{text: text, writing: j.writing}, err
 }
@@ -288,7 +315,7 @@ func TestCallersDontWaitForHeartbeats(t *testing.T) {
 		c := startCluster(t, 3, memory.Faults{})
 		leader, followers := c.leader()
 		for _, id := range c.ids {
-			c.machines[id].before = func(string) { time.Sleep(slow) }
+			c.machines[id].whileApplying(func(string) { time.Sleep(slow) })
 		}
 		for i, node := range append(followers, leader) {
 			start := time.Now()

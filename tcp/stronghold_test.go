@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -193,12 +194,16 @@ func (s *stronghold) propose(number int) {
 	require.Equal(s.t, strconv.Itoa(s.value), string(result))
 }
 
-// change changes the members.
+// change changes the members. On a loaded machine a new server may not answer in time, so it is
+// asked again.
 func (s *stronghold) change(f func(ctx context.Context, at *raft.Node) (raft.Index, error)) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	_, err := f(ctx, s.some())
+	for errors.Is(err, raft.ErrUnreachable) && ctx.Err() == nil {
+		_, err = f(ctx, s.some())
+	}
 	require.NoError(s.t, err)
 }
 
