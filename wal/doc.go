@@ -154,8 +154,7 @@
 // 64 KiB of records before the beginning of the predecessor. The witness says what the log was when
 // the batch was written, as far as it was touched since p:
 //
-//	byte      1 state, 2 snapshot, 4 compaction and 8 entries were touched since p; 16 the log was
-//	          dropped since then
+//	byte      what was touched since p: 1 state, 2 snapshot, 4 compaction, 8 entries
 //	uvarint   the segment of p, and
 //	uvarint   the offset of p
 //	state     if it was touched
@@ -163,7 +162,7 @@
 //	uvarint   index up to which the log may be forgotten, if it was touched
 //	uvarint   index of the last entry
 //	entries   if they were touched: uvarint how many, from the lowest index that was touched to the
-//	          last one; their runs; their configs
+//	          last one, and not before what may be forgotten; their runs; their configs
 //
 //	| A | B |/////////////| Z~~~~~~~~| y |     y is the first sound record behind the damage
 //	        x     ≤ 64 KiB             |
@@ -173,6 +172,9 @@
 // the log at y is the log at x below the lowest index that was touched, and what the witness says
 // from there on. If p isn't before the damage, only a checkpoint can close it: an open, the head of
 // the next segment, or the anchor. The sound records in between still have bytes to give.
+//
+// A snapshot that drops the log touches the last entry that it holds, and those behind it. A witness
+// of more than 1 MiB is left out: p is the beginning of the batch then, and nothing was touched.
 //
 // After damage was closed like this, an entry is sound only if bytes of the same index and term
 // were read. All others are lost. If the predecessor of y begins at x, only its header may be
@@ -219,7 +221,7 @@
 //	52  uint32  0
 //	56  uint64  number of the last segment whose name is durable; 0 for none
 //	64  uint64  its size, as far as that is durable
-//	72          a checkpoint: the log at the place. Without it if it doesn't fit
+//	72          a checkpoint: the log at the place. Without it if the slot would exceed 32 KiB
 //	    uint32  CRC of all this
 //
 // While batches are written, the anchor is written about every 10 ms, and 5 ms after the last one,

@@ -61,13 +61,9 @@ func (m model) after(w raft.Write, bytes string) model {
 	return m
 }
 
-// saved returns what Load should return. Load may count one entry more as gone: base says whether
-// it does.
-func (m model) saved(base raft.Index) raft.Saved {
+// saved returns what Load should return.
+func (m model) saved() raft.Saved {
 	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, SnapshotBytes: uint64(len(m.bytes)), Last: m.last(), Base: m.before, BaseTerm: m.baseTerm}
-	if base == m.before+1 && base <= m.snapshot.Index {
-		saved.Base, saved.BaseTerm = base, m.entry(base).Term
-	}
 	for _, e := range m.entries {
 		if e.Index <= saved.Base {
 			continue
@@ -89,7 +85,7 @@ func (m model) differs(l *wal.Log, saved raft.Saved) error {
 		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
 	}
 	saved.LogBytes = 0
-	if want := m.saved(saved.Base); fmt.Sprint(want) != fmt.Sprint(saved) {
+	if want := m.saved(); fmt.Sprint(want) != fmt.Sprint(saved) {
 		return fmt.Errorf("loaded\n%v, not\n%v", saved, want)
 	}
 	return m.differsIn(l)
@@ -192,7 +188,7 @@ func (w *writer) step() error {
 	case n < 8:
 		return w.write(w.randomWrite(), "")
 	case n == 8:
-		return w.log.Mark()
+		return w.log.Anchor()
 	case n == 9 && w.now.snapshot.Index > 0:
 		write := w.randomWrite()
 		write.Compact = w.now.snapshot.Index - min(raft.Index(w.rng.IntN(3)), w.now.snapshot.Index)

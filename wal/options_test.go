@@ -11,7 +11,6 @@ import (
 
 func TestOptionsAreChecked(t *testing.T) {
 	for _, o := range []wal.Options{
-		{SegmentSize: wal.MinSegmentSize - 1}, {SegmentSize: wal.MaxSegmentSize + 1}, {MarkAfter: -1},
 	} {
 		o.FS = simfs.New(1)
 		_, err := wal.Open(dir, o)

@@ -30,9 +30,16 @@ func TestLimitsOfARecord(t *testing.T) {
 func TestOverheadOfAnEntry(t *testing.T) {
 	const most = 1<<64 - 1
 	id := raft.ServerID(fmt.Sprintf("%0*d", wire.MaxServerID, 1))
-	e := raft.Entry{Index: most, Term: most, Kind: wire.EntryConfiguration, Origin: raft.Origin{Server: id, Start: most}, Number: most}
-	var c change
-	c.setEntries([]raft.Entry{e, e})
-	b := c.appendFrames(c.append(nil), []raft.Entry{e, e})
-	require.LessOrEqual(t, len(b), 2*maxEntryOverhead+100)
+	e := raft.Entry{Index: most, Term: most, Kind: wire.EntryCommand, Origin: raft.Origin{Server: id, Start: most}, Number: most}
+	for _, kind := range []wire.EntryKind{wire.EntryCommand, wire.EntryConfiguration} {
+		e.Kind = kind
+		var c change
+		c.setEntries([]raft.Entry{e, e})
+		b := c.appendFrames(c.append(nil), []raft.Entry{e, e}, 1)
+		most := 2 * maxEntryOverhead
+		if kind == wire.EntryConfiguration {
+			most *= 2
+		}
+		require.LessOrEqual(t, len(b), most+100)
+	}
 }
