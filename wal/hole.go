@@ -16,6 +16,7 @@ import (
 type hole struct {
 	segment *segment
 	at      uint32
+	start   place // where the log isn't known any more
 	damage  error
 	from    uint32 // where in the segment that is being searched the search goes on
 	skipped []skipped
@@ -29,14 +30,24 @@ type skipped struct {
 	end     uint32 // where the last of its records ends; 0 if entries behind its last one are lost
 }
 
-func (h *hole) place() place { return place{h.segment.number, h.at} }
-
 // stop begins a hole, unless there is one.
 func (r *replay) stop(s *segment, at uint32, reason string) {
 	if r.hole == nil {
-		r.hole = &hole{segment: s, at: at, damage: corrupt(s, at, reason), from: at + recordAlign}
+		r.hole = &hole{segment: s, at: at, start: place{s.number, at}, damage: corrupt(s, at, reason), from: at + recordAlign}
 	}
 	r.hole.from = max(r.hole.from, preambleSize)
+}
+
+// headless begins a hole where a segment has no head. If it is the first one, nothing is known of
+// the log.
+func (r *replay) headless(s *segment) {
+	first := !r.started
+	r.started = true
+	r.stop(s, 0, "")
+	r.hole.damage = corrupt(s, 0, "it doesn't begin like a segment of this log")
+	if first {
+		r.hole.start = place{}
+	}
 }
 
 // skip keeps the entries of a record that can't be replayed. Its frames begin at the offset frames
@@ -92,7 +103,9 @@ func (r *replay) search(i int) (bool, error) {
 		return true, failed
 	}
 	if following != nil {
+		found, err := r.headerLost(s, following.priorEnd)
 		s.end, s.chain = limit, following.priorChain
+		return found, err
 	} else if i < r.newest {
 		s.end = limit
 	}
@@ -133,7 +146,7 @@ func (r *replay) closedBy(s *segment, at uint32, h header) (bool, error) {
 		if c.decode(prelude) != nil {
 			return false, nil
 		}
-		if r.hole.place().before(c.witness.since) {
+		if r.hole.start.before(c.witness.since) {
 			r.skip(s, at, h, frames)
 			return r.closedByAnchor(s, at, h)
 		}
@@ -220,7 +233,7 @@ func (r *replay) closed(s *segment, at uint32, flags byte, low raft.Index) {
 	}
 	here := place{s.number, at}
 	l.trail.add(here, 0, flags, low)
-	if a := r.anchor.place; !a.before(hole.place()) && !here.before(a) {
+	if a := r.anchor.place; !a.before(hole.start) && !here.before(a) {
 		r.passed = true
 	}
 	r.lose(hole.damage)
@@ -231,7 +244,7 @@ func (r *replay) closed(s *segment, at uint32, flags byte, low raft.Index) {
 // must end at an offset of the segment in buf. It returns false if there is more that is damaged.
 func (r *replay) headerLost(s *segment, end uint32) (bool, error) {
 	hole := r.hole
-	if hole.segment != s || end < hole.at+headerSize || hole.at < preambleSize+headerSize {
+	if hole.segment != s || end < hole.at+headerSize || int64(end) > s.size || hole.at < preambleSize+headerSize {
 		return false, nil
 	}
 	record := r.buf[hole.at:end]
@@ -274,11 +287,8 @@ func (r *replay) headerLost(s *segment, end uint32) (bool, error) {
 // end finds out whether the log ends where reading has ended, and how.
 func (r *replay) end() error {
 	a, s := r.anchor, r.all[r.newest].segment
-	if !r.started {
-		return r.damage[0]
-	}
 	if r.hole != nil {
-		if !a.closed || a.place.segment != s.number || !r.hole.place().before(a.place) {
+		if !a.closed || a.place.segment != s.number || !r.hole.start.before(a.place) {
 			return r.hole.damage
 		}
 		prior := r.hole.at
@@ -299,6 +309,9 @@ func (r *replay) end() error {
 	}
 	if a.place.segment == s.number {
 		s.synced = max(s.synced, a.place.offset)
+	}
+	if a.checkpoint != nil {
+		r.log.opens = max(r.log.opens, a.checkpoint.opens)
 	}
 	if err := r.short(); err != nil {
 		return err

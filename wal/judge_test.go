@@ -43,8 +43,12 @@ func judge(fs *simfs.FS, want model) (verdict, error) {
 	if err != nil {
 		return refused, err
 	}
-	if saved.SnapshotDamage != nil || saved.Snapshot.Index < want.snapshot.Index && saved.Last == want.last() {
-		return spoiled, nil
+	if saved.SnapshotDamage != nil || saved.Snapshot.Index < want.snapshot.Index && saved.Snapshot.Index > 0 {
+		// All but the snapshot must be there.
+		if saved.State != want.state || saved.Last != want.last() || saved.Base != want.before || len(saved.Lost) > 0 {
+			return spoiled, fmt.Errorf("%w: with a damaged snapshot: %v", errSilent, saved)
+		}
+		return spoiled, readable(l, saved, want)
 	}
 	lost := saved.Lost
 	if err := lossesOf(l, saved, want); err != nil {
@@ -92,8 +96,14 @@ func lossesOf(l *wal.Log, saved raft.Saved, want model) error {
 	if should := want.saved(); fmt.Sprint(should) != fmt.Sprint(saved) {
 		return fmt.Errorf("%w: loaded\n%v, not\n%v", errSilent, saved, should)
 	}
+	saved.Lost = lost
+	return readable(l, saved, want)
+}
+
+// readable returns an error if an entry can't be read that isn't lost, or isn't what it was.
+func readable(l *wal.Log, saved raft.Saved, want model) error {
 	for i := saved.Base + 1; i <= saved.Last; i++ {
-		named := slices.ContainsFunc(lost, func(r wire.Range) bool { return r.First <= i && i <= r.Last })
+		named := slices.ContainsFunc(saved.Lost, func(r wire.Range) bool { return r.First <= i && i <= r.Last })
 		entries, err := l.Entries(i-1, i, 1)
 		var damaged *raft.DamagedError
 		switch {

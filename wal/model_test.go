@@ -152,6 +152,18 @@ type writer struct {
 	// next is what the log holds if the write that was under way has become durable.
 	next   model
 	writes int
+
+	size  int64 // of segments; 0 for small ones
+	large bool  // some entries are larger than what a witness covers
+}
+
+// options returns the options with which the log is opened.
+func (w *writer) options(fs *simfs.FS) wal.Options {
+	options := small(fs)
+	if w.size > 0 {
+		options.SegmentSize = w.size
+	}
+	return options
 }
 
 func newWriter(seed uint64) *writer { return &writer{rng: rand.New(rand.NewPCG(seed, 1)), term: 1} }
@@ -223,7 +235,11 @@ func (w *writer) randomWrite() raft.Write {
 		e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(200))
 		switch w.rng.IntN(20) {
 		case 0:
-			e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(6000))
+			most := 6000
+			if w.large {
+				most = 150 << 10
+			}
+			e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(most))
 		case 1:
 			e.Kind = wire.EntryConfiguration
 			e.Data = wire.AppendConfiguration(nil, &raft.Configuration{})

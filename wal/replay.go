@@ -34,7 +34,7 @@ type replay struct {
 	buf     []byte  // the segment that is being replayed
 	all     []found // the segments, in order
 	newest  int     // the last one that has begun
-	started bool    // the first head was read
+	started bool    // the first head was read, or is missing
 	change  change
 	hole    *hole   // where reading has stopped; nil while it goes on
 	passed  bool    // the place of the anchor was passed
@@ -246,12 +246,8 @@ func (r *replay) segment(i int) error {
 		if err := r.head(f); err != nil {
 			return err
 		}
-	} else if r.started {
-		r.stop(s, 0, "")
-		r.hole.damage = corrupt(s, 0, "it doesn't begin like a segment of this log")
 	} else {
-		r.lose(corrupt(s, 0, "it doesn't begin like a segment of this log"))
-		return nil
+		r.headless(s)
 	}
 	for {
 		if r.hole != nil {
@@ -303,7 +299,9 @@ func (r *replay) head(f *found) error {
 	case !r.started:
 		r.started = true
 		t.start(c)
-		r.log.trail.since = place{s.number, 0}
+		if s.number > 1 { // before the first segment there was nothing
+			r.log.trail.since = place{s.number, 0}
+		}
 	case r.hole != nil:
 		if err := r.closeWith(s, preambleSize, c); err != nil {
 			return err
