@@ -184,4 +184,3 @@ func (c *change) endPoints(end int) {
 		c.points[i].end = uint32(end)
 	}
 }
-

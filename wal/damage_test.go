@@ -52,6 +52,7 @@ func newDamagedHistory(t *testing.T, seed uint64) *damagedHistory {
 	h := &damagedHistory{seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), fs: simfs.New(seed), w: newWriter(seed)}
 	h.w.size = []int64{4 << 10, 16 << 10, 64 << 10, 300 << 10}[h.rng.IntN(4)]
 	h.w.large = h.rng.IntN(3) == 0
+	h.w.salt = seed
 	require.NoError(t, h.w.open(h.w.options(h.fs)))
 	h.models = []model{h.w.now}
 	for range 10 + h.rng.IntN(60) {

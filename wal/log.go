@@ -53,7 +53,7 @@ type Log struct {
 	contents  contents
 	tip       tip
 	prepared  prepared
-	damage    error // the first damage that was found
+	damage    error      // the first damage that was found
 	segments  []*segment // all that are needed, in order; the last one is the active one
 	garbage   []*segment // the segments before those, which are not removed yet
 	untidy    bool       // there may be something to remove

@@ -154,14 +154,15 @@ type writer struct {
 	writes int
 
 	size  int64 // of segments; 0 for small ones
-	large bool  // some entries are larger than what a witness covers
+	salt  uint64
+	large bool // some entries are larger than what a witness covers
 }
 
 // options returns the options with which the log is opened.
 func (w *writer) options(fs *simfs.FS) wal.Options {
 	options := small(fs)
 	if w.size > 0 {
-		options.SegmentSize = w.size
+		options.SegmentSize, options.Salt = w.size, w.salt
 	}
 	return options
 }

@@ -473,4 +473,3 @@ func (t *contents) start(c *checkpoint) {
 	t.runs, t.configurations = slices.Clone(c.runs), slices.Clone(c.configurations)
 	t.miss(c.compacted+1, c.last)
 }
-
