@@ -295,7 +295,13 @@ func (w *writer) takeSnapshot() error {
 	if w.rng.IntN(2) == 0 {
 		write.Compact = meta.Index
 	}
-	return w.write(write, string(data))
+	if err := w.write(write, string(data)); err != nil {
+		return err
+	}
+	if w.now.last() == meta.Index {
+		w.term++ // the log may have been dropped: no other entry may bear the index and the term of one
+	}
+	return nil
 }
 
 // steps does n steps, or fewer when one fails.

@@ -151,7 +151,8 @@ func (t *contents) put(first, last raft.Index, new stretch) {
 			out = append(out, behind)
 		}
 	}
-	t.stretches = slices.Clip(out)
+	both := func(a, b stretch) bool { return a.segment == nil && b.segment == nil }
+	t.stretches = slices.Clip(slices.CompactFunc(out, both))
 }
 
 // oldest returns the number of the oldest segment that holds entries of the log. If none does, it
