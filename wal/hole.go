@@ -1,10 +1,6 @@
 package wal
 
-import (
-	"fmt"
-
-	"github.com/e17579a5/raft"
-)
+import "fmt"
 
 // A hole is damage: the part of the log from where reading stopped to where it goes on.
 //
@@ -188,7 +184,7 @@ func (r *replay) closeWith(s *segment, at uint32, c *checkpoint) error {
 	if err := r.adopt(c); err != nil {
 		return corrupt(s, at, err.Error())
 	}
-	r.closed(s, at, touchable, low)
+	r.closed(s, at, touch{touchable, low})
 	return nil
 }
 
@@ -221,18 +217,18 @@ func (r *replay) closeAs(s *segment, at uint32, w *witness) error {
 	if err != nil {
 		return corrupt(s, at, err.Error())
 	}
-	r.closed(s, at, w.flags, w.low)
+	r.closed(s, at, touch{w.flags, w.low})
 	return nil
 }
 
 // closed ends the hole at an offset of a segment, where the log is known again.
-func (r *replay) closed(s *segment, at uint32, flags byte, low raft.Index) {
+func (r *replay) closed(s *segment, at uint32, own touch) {
 	l, hole := r.log, r.hole
 	for i := range hole.skipped {
 		l.contents.repair(&hole.skipped[i].piece, hole.skipped[i].segment, 0)
 	}
 	here := place{s.number, at}
-	l.trail.add(here, 0, flags, low)
+	l.trail.add(here, 0, own)
 	if a := r.anchor.place; !a.before(hole.start) && !here.before(a) {
 		r.passed = true
 	}

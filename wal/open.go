@@ -209,7 +209,7 @@ func (l *Log) create(found *anchorState) error {
 	l.segments, l.active = []*segment{s}, s
 	l.tip = tip{place{s.number, s.end}, s.chain}
 	l.prepared = prepared{s.number, s.size}
-	l.trail.add(l.tip.place, s.end, 0, 0)
+	l.trail.add(l.tip.place, s.end, touch{})
 	l.spare <- l.newSpare(s)
 	return l.writeAnchor(anchoring{sync: true})
 }
@@ -370,7 +370,7 @@ func (l *Log) opened(record []byte) error {
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.extend(at, uint32(len(record)), chain, 0, 0)
+		l.extend(at, uint32(len(record)), chain, touch{})
 		return nil
 	}
 	if err := s.file.Sync(); err != nil {

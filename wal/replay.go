@@ -312,7 +312,7 @@ func (r *replay) head(f *found) error {
 	if err := r.adopt(c); err != nil {
 		return corrupt(s, preambleSize, err.Error())
 	}
-	r.log.trail.add(place{s.number, s.end}, s.end, 0, 0)
+	r.log.trail.add(place{s.number, s.end}, s.end, touch{})
 	h, _ := parseHeader(r.buf[preambleSize:], s.key, preambleSize)
 	return r.visited(f, preambleSize, h, r.buf[preambleSize:h.end(preambleSize)])
 }
@@ -383,7 +383,7 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		if t := &l.contents; c.last != t.last || !slices.Equal(c.runs, t.runs) {
 			return fmt.Errorf("it was opened with a log that ends at %d, not at %d, or with other terms", c.last, t.last)
 		}
-		l.trail.add(end, size, 0, 0)
+		l.trail.add(end, size, touch{})
 		return r.adopt(&c)
 	case kindBatch:
 		c := &r.change
@@ -393,8 +393,7 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		if err := r.frames(s, c, record, frames, headerSize+int(h.entries), whole); err != nil {
 			return err
 		}
-		flags, low := c.touches()
-		l.trail.add(end, size, flags, low)
+		l.trail.add(end, size, c.touches())
 		if err := l.contents.apply(c, s, at); err != nil {
 			return err
 		}

@@ -47,15 +47,15 @@ type witness struct {
 // was touched. here is where the log ends.
 func (t *contents) appendWitness(b []byte, trail *trail, here place) []byte {
 	start := len(b)
-	flags, low := trail.touched()
-	b = t.appendTouched(b, flags, low, trail.since)
+	b = t.appendTouched(b, trail.touched(), trail.since)
 	if len(b)-start > maxWitness {
-		b = t.appendTouched(b[:start], 0, 0, here)
+		b = t.appendTouched(b[:start], touch{}, here)
 	}
 	return b
 }
 
-func (t *contents) appendTouched(b []byte, flags byte, low raft.Index, since place) []byte {
+func (t *contents) appendTouched(b []byte, touched touch, since place) []byte {
+	flags := touched.flags
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, since.segment)
 	b = binary.AppendUvarint(b, uint64(since.offset))
@@ -73,7 +73,7 @@ func (t *contents) appendTouched(b []byte, flags byte, low raft.Index, since pla
 		return b
 	}
 	// The terms of what may be forgotten aren't known any more, and don't matter.
-	low = max(low, t.compacted)
+	low := max(touched.low, t.compacted)
 	b = binary.AppendUvarint(b, uint64(t.last-low+1))
 	b = appendRuns(b, t.runs, low)
 	return appendConfigurations(b, configurationsFrom(t.configurations, low))
@@ -111,61 +111,84 @@ func (w *witness) decode(d *decoder) {
 	w.configurations = d.configurations(w.configurations, w.low, w.last)
 }
 
+// A touch is what records have touched.
+type touch struct {
+	flags byte
+	low   raft.Index // the lowest entry, if entries were touched
+}
+
+// with returns what either of two has touched.
+func (a touch) with(b touch) touch {
+	switch {
+	case a.flags&changesEntries == 0:
+		a.low = b.low
+	case b.flags&changesEntries != 0:
+		a.low = min(a.low, b.low)
+	}
+	a.flags |= b.flags
+	return a
+}
+
 // A trail is what the last records have touched: all those behind since, which lies far enough
 // before the last one.
 type trail struct {
 	since   place
-	steps   []step // in order; those before begun are behind us
+	steps   []step // in order; those before begun are no part of the trail any more
 	begun   int
 	written uint64 // how many bytes the records have taken
+	// Each step before summed knows what it and those behind it, before summed, have touched. What
+	// the others have touched is in recent. So nothing is summed up more than once or twice.
+	summed int
+	recent touch
 }
 
 // A step is what one record has touched.
 type step struct {
-	end     place
-	written uint64 // trail.written before and behind the record
-	behind  uint64
-	flags   byte
-	low     raft.Index // the lowest entry that was touched
+	end    place
+	behind uint64 // trail.written behind the record
+	own    touch
+	all    touch // what the steps from this one to trail.summed have touched
 }
 
 // add notes a record that ends at end and takes size bytes.
-func (t *trail) add(end place, size uint32, flags byte, low raft.Index) {
-	behind := t.written + uint64(size)
-	t.steps = append(t.steps, step{end: end, written: t.written, behind: behind, flags: flags, low: low})
+func (t *trail) add(end place, size uint32, own touch) {
+	t.steps = append(t.steps, step{end: end, behind: t.written + uint64(size), own: own})
+	t.recent = t.recent.with(own)
 	for t.steps[t.begun].behind+witnessWindow <= t.written {
 		t.since = t.steps[t.begun].end
 		t.begun++
 	}
-	t.written = behind
+	t.written += uint64(size)
 	if t.begun > len(t.steps)/2 {
 		t.steps = t.steps[:copy(t.steps, t.steps[t.begun:])]
-		t.begun = 0
+		t.begun, t.summed = 0, t.summed-t.begun
 	}
-}
-
-// touched returns what was touched since t.since, and the lowest entry that was.
-func (t *trail) touched() (flags byte, low raft.Index) {
-	low = maxIndex
-	for i := range t.steps[t.begun:] {
-		s := &t.steps[t.begun+i]
-		flags |= s.flags
-		if s.flags&changesEntries != 0 {
-			low = min(low, s.low)
+	if t.begun >= t.summed {
+		t.summed, t.recent = len(t.steps), touch{}
+		all := touch{}
+		for i := len(t.steps) - 1; i >= t.begun; i-- {
+			all = all.with(t.steps[i].own)
+			t.steps[i].all = all
 		}
 	}
-	return flags, low
 }
 
-// touches returns what a batch touches, for the trail.
-func (c *change) touches() (flags byte, low raft.Index) {
-	flags, low = c.flags&touchable, c.first
+// touched returns what was touched since t.since.
+func (t *trail) touched() touch {
+	if len(t.steps) == 0 {
+		return touch{}
+	}
+	return t.steps[t.begun].all.with(t.recent)
+}
+
+// touches returns what a batch touches.
+func (c *change) touches() touch {
+	own := touch{c.flags & touchable, c.first}
 	if c.flags&dropsLog != 0 {
 		// The log begins anew with the last entry of the snapshot.
-		flags |= changesEntries | changesCompacted
-		low = c.snapshot.meta.Index
+		own = touch{own.flags | changesEntries | changesCompacted, c.snapshot.meta.Index}
 	}
-	return flags, low
+	return own
 }
 
 // configurationsFrom returns the configuration entries from an index on.

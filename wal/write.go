@@ -247,7 +247,7 @@ func (l *Log) begin(need int) error {
 	l.segments = append(l.segments, s)
 	l.mu.Unlock()
 	l.active = s
-	l.trail.add(place{s.number, s.end}, s.end, 0, 0)
+	l.trail.add(place{s.number, s.end}, s.end, touch{})
 	*sp = *l.newSpare(s)
 	l.goal.Store(0)
 	l.wakeAt = 0
@@ -277,8 +277,7 @@ func (l *Log) appendHead(b []byte, number uint64, old *segment, size int64) ([]b
 func (l *Log) publish(c *change, at, size, chain uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	flags, low := c.touches()
-	l.extend(at, size, chain, flags, low)
+	l.extend(at, size, chain, c.touches())
 	if err := l.contents.apply(c, l.active, at); err != nil {
 		return err
 	}
@@ -290,12 +289,12 @@ func (l *Log) publish(c *change, at, size, chain uint32) error {
 }
 
 // extend moves the end of the log behind a record that is synced.
-func (l *Log) extend(at, size, chain uint32, flags byte, low raft.Index) {
+func (l *Log) extend(at, size, chain uint32, own touch) {
 	s := l.active
 	s.last, s.end, s.chain = at, next(at+size), chain
 	s.synced = s.end
 	l.tip = tip{place{s.number, s.end}, chain}
-	l.trail.add(l.tip.place, size, flags, low)
+	l.trail.add(l.tip.place, size, own)
 }
 
 // dropUnneeded moves the segments that nothing is read from any more to the garbage.
