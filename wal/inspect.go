@@ -187,7 +187,7 @@ func (i *inspection) run() error {
 		return nil
 	}
 	if _, err = l.chooseSnapshot(files.snapshots); err == nil {
-		err = l.save()
+		l.save()
 	}
 	i.report.Saved = l.saved
 	return i.found(err)

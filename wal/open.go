@@ -100,9 +100,7 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
-	if err := l.save(); err != nil {
-		return err
-	}
+	l.save()
 	if err := l.settle(&r); err != nil {
 		return err
 	}
@@ -310,25 +308,22 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 	}
 }
 
-// save notes what Load will return, and refuses a log that doesn't go on from its snapshot.
-func (l *Log) save() error {
+// save notes what Load will return.
+func (l *Log) save() {
 	t := &l.contents
 	snapshot := t.snapshot.meta
-	if t.last < snapshot.Index || t.compacted > snapshot.Index {
-		return &CorruptError{File: l.dir, Offset: -1, Reason: fmt.Sprintf(
-			"the log holds entries %d to %d, but the snapshot ends at %d", t.compacted+1, t.last, snapshot.Index)}
-	}
 	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
 	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
-	if l.saved.Lost = t.lost(t.compacted); len(l.saved.Lost) > 0 {
-		for _, lost := range l.saved.Lost {
-			l.tell(slog.LevelError, "wal: entries are lost", l.damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
-		}
+	l.saved.Lost = t.lost(t.compacted)
+	if len(l.saved.Lost) > 0 && l.damage == nil {
+		l.damage = &CorruptError{File: l.dir, Offset: -1, Reason: "segments are missing"}
 	}
-	return nil
+	for _, lost := range l.saved.Lost {
+		l.tell(slog.LevelError, "wal: entries are lost", l.damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
+	}
 }
 
 // settle makes everything durable that was found, and says so in a record. After a sync that

@@ -210,6 +210,88 @@ func TestLostRangeIsRemembered(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// Of a batch, only the entry is lost whose bytes are damaged.
+func TestDamagedEntryCostsNoOther(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	entries := named(1, 20, 1)
+	require.NoError(t, l.Write(raft.Write{Entries: entries}))
+	require.NoError(t, l.Close())
+	for _, e := range entries {
+		damaged := fs.Clone()
+		spoil(t, damaged, e)
+		require.Equal(t, []wire.Range{{First: e.Index, Last: e.Index}}, lostOf(t, damaged))
+		require.Equal(t, lossy, requireHonest(t, damaged, model{entries: entries}))
+	}
+}
+
+// A header that is damaged costs nothing: its record is found between the two beside it.
+func TestDamagedHeaderCostsNothing(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	var want model
+	for i := raft.Index(1); i <= 12; i += 3 {
+		write := raft.Write{Entries: named(i, 3, 1)}
+		want = want.after(write, "")
+		require.NoError(t, l.Write(write))
+	}
+	require.NoError(t, l.Close())
+	var places []int64
+	_, err := wal.Inspect(dir, small(fs), func(r *wal.Record) error {
+		if r.Kind == "batch" {
+			places = append(places, r.Offset)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, places, 4)
+	for _, at := range places {
+		for i := range int64(40) {
+			damaged := fs.Clone()
+			damaged.Kill()
+			require.True(t, damaged.Rot(segmentOne, at+i, 1))
+			require.Equal(t, sound, requireHonest(t, damaged, want, "byte %d of the record at %d", i, at))
+		}
+	}
+}
+
+// More is damaged than a witness covers. A checkpoint behind it says what the log was, and the
+// records in between have bytes to give: no more is lost than is damaged.
+func TestRecordsBehindLongDamageGiveTheirBytes(t *testing.T) {
+	fs := simfs.New(1)
+	options := small(fs)
+	options.SegmentSize = 1 << 20
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	var want model
+	var first, last raft.Index
+	const from, to = 100_000, 200_000
+	for i := raft.Index(1); i <= 130; i++ {
+		write := raft.Write{Entries: filled(i, 1, 3000, byte(i))}
+		want = want.after(write, "")
+		require.NoError(t, l.Write(write))
+	}
+	require.NoError(t, l.Anchor())
+	killed := fs.Clone()
+	require.NoError(t, l.Close())
+	_, err = wal.Inspect(dir, options, func(r *wal.Record) error {
+		if r.Kind == "batch" && r.Offset < from {
+			first = r.First
+		}
+		if r.Kind == "batch" && r.Offset < to {
+			last = r.First
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for name, fs := range map[string]*simfs.FS{"closed": fs, "killed": killed} {
+		fs.Kill()
+		require.True(t, fs.Overwrite(segmentOne, from, make([]byte, to-from)))
+		require.Equal(t, []wire.Range{{First: first, Last: last}}, lostOf(t, fs), name)
+		require.Equal(t, lossy, requireHonest(t, fs, want, name))
+	}
+}
+
 // The configuration is known though its entry is lost: it stands in other places, too.
 func TestLostConfigurationIsKnown(t *testing.T) {
 	fs := simfs.New(1)
