@@ -98,7 +98,7 @@ func TestWitnessCoversItsWindow(t *testing.T) {
 		l, err := wal.Open(dir, options)
 		require.NoError(t, err)
 		var want model
-			for i := raft.Index(1); i <= raft.Index(max(300_000/size, 12)); i++ {
+		for i := raft.Index(1); i <= raft.Index(max(300_000/size, 12)); i++ {
 			e := filled(i, 1, size, byte(i))
 			if i%10 == 9 {
 				e[0].Data = e[0].Data[:10]

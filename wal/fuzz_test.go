@@ -176,3 +176,29 @@ func TestUnknownVersionIsRefused(t *testing.T) {
 		require.NotErrorIs(t, err, raft.ErrCorrupt)
 	}
 }
+
+// A log of version 1 is refused by its name, and left as it is.
+func TestVersionOneIsLeftAlone(t *testing.T) {
+	disk := fuzzLog(t, nil)
+	for _, name := range disk.Names() {
+		require.NoError(t, disk.Remove(name))
+	}
+	b, _ := appendPreamble(nil, preamble{salt: 1, number: 1})
+	b[8] = 1
+	little.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+	for _, name := range []string{fileName(1, segmentSuffix), fileName(2, segmentSuffix) + temporary} {
+		file, err := disk.Create(fuzzDir + "/" + name)
+		require.NoError(t, err)
+		_, err = file.WriteAt(b, 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+	}
+	before := disk.Names()
+	_, err := Inspect(fuzzDir, fuzzOptions(disk), nil)
+	require.ErrorContains(t, err, "has version 1 of the format, which versions of this package from before the first release can read")
+	_, err = Open(fuzzDir, fuzzOptions(disk))
+	require.ErrorContains(t, err, "has version 1 of the format")
+	require.NotErrorIs(t, err, raft.ErrCorrupt)
+	require.Equal(t, before, disk.Names())
+	require.Equal(t, b, disk.Bytes(fuzzDir+"/"+fileName(1, segmentSuffix)))
+}
