@@ -316,7 +316,7 @@ func (w *writer) steps(n int) error {
 
 // run opens the log and does n steps; now and then it closes the log and opens it again.
 func (w *writer) run(fs *simfs.FS, n int) error {
-	if err := w.open(small(fs)); err != nil {
+	if err := w.open(w.options(fs)); err != nil {
 		return err
 	}
 	for range n {
@@ -327,7 +327,7 @@ func (w *writer) run(fs *simfs.FS, n int) error {
 			if err := w.log.Close(); err != nil {
 				return err
 			}
-			if err := w.open(small(fs)); err != nil {
+			if err := w.open(w.options(fs)); err != nil {
 				return err
 			}
 		}

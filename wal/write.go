@@ -196,7 +196,8 @@ const (
 	maxPrelude       = 4 << 20
 )
 
-// MaxWrite is the most bytes that the entries of one Write may take. See raft.Storage.
+// MaxWrite is the most bytes that the entries and the repairs of one Write may take. See
+// raft.Storage.
 func (l *Log) MaxWrite() int { return maxRecord - maxPrelude }
 
 // append writes a record to the active segment, or to the next one if it doesn't fit, and syncs it.
