@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/e17579a5/raft/wal/vfs"
@@ -162,9 +163,9 @@ type anchor struct {
 	slot     int // the one that is written next
 	sequence uint64
 	buf      []byte
-	named    uint64 // the last segment that it names durably
-	dirty    bool   // it was written and not synced
-	written  place  // what it said last
+	named    atomic.Uint64 // the last segment that it names durably
+	dirty    bool          // it was written and not synced
+	written  place         // what it said last
 }
 
 // createAnchor makes the anchor of a new log, which names no segment yet, and makes it durable.
@@ -240,7 +241,7 @@ func (l *Log) putAnchor(how anchoring) error {
 	if err := k.file.Sync(); err != nil {
 		return err
 	}
-	k.named = a.highest
+	k.named.Store(a.highest)
 	k.dirty = false
 	k.slot = anchorSlots - 1 - k.slot
 	return nil

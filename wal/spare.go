@@ -69,7 +69,7 @@ func (l *Log) fillSpare() (more bool, err error) {
 	if sp.size < min(l.goal.Load(), sp.target) {
 		return true, l.prepare(sp)
 	}
-	if sp.file == nil || sp.size < sp.target || l.anchor.named >= sp.number {
+	if sp.file == nil || sp.size < sp.target || l.anchor.named.Load() >= sp.number {
 		return false, nil
 	}
 	// The anchor names the spare before it is used: here, where nobody waits for it.

@@ -233,7 +233,7 @@ func (l *Log) begin(need int) error {
 	if err := l.finishSpare(sp, int64(need)); err != nil {
 		return err
 	}
-	if l.anchor.named < sp.number {
+	if l.anchor.named.Load() < sp.number {
 		if err := l.writeAnchor(anchoring{sync: true}); err != nil {
 			return err
 		}
