@@ -103,7 +103,10 @@ func TestEachCallFailsOnce(t *testing.T) {
 	}
 }
 
-var images = flag.Int("images", 2000, "how many images TestCrashImages looks at")
+var (
+	images    = flag.Int("images", 2000, "how many images TestCrashImages looks at")
+	imageSeed = flag.Uint64("image-seed", 1, "the first history in TestCrashImages")
+)
 
 // Each boundary between two calls to the disk, with many subsets of the sectors that weren't synced
 // there: nothing is lost that was acknowledged, and nothing is taken for damage.
@@ -113,7 +116,7 @@ func TestCrashImages(t *testing.T) {
 	t.Parallel()
 	const lucks = 20
 	seen, torn := 0, 0
-	for seed := uint64(1); seen < *images; seed++ {
+	for seed := *imageSeed; seen < *images; seed++ {
 		run := func(fs *simfs.FS) *writer {
 			w := newWriter(seed)
 			w.size, w.salt = []int64{4 << 10, 32 << 10}[seed%2], 1

@@ -110,11 +110,9 @@ func (r *replay) search(i int) (bool, error) {
 
 // alive says whether a header that was found somewhere is of the log, and not of a record that
 // another one has replaced. Only the record at the end of a log is ever replaced, and, with the head
-// of its segment, the first batch. So a header is alive if it says that all before it was synced.
-func (r *replay) alive(i int, at uint32, h header) bool {
-	s := r.all[i].segment
-	return h.synced == at || i < r.newest || r.anchor.place.segment == s.number && at < r.anchor.place.offset
-}
+// of its segment, the first batch. So a header is alive if it says that all before it was synced, or
+// if its own place was.
+func (r *replay) alive(i int, at uint32, h header) bool { return h.synced == at || r.promised(i, at) }
 
 // closedBy closes the hole with the record at an offset of a segment, if that record can.
 func (r *replay) closedBy(s *segment, at uint32, h header) (bool, error) {
