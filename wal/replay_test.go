@@ -319,8 +319,9 @@ func TestSegmentOfAnotherHistoryIsRefused(t *testing.T) {
 	for _, with := range []byte{'a', 'b'} {
 		disk := simfs.New(1)
 		l := open(t, disk)
-		require.NoError(t, l.Write(raft.Write{Entries: filled(1, 1, 3000, with)}))
-		require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 3000, 'c')}))
+		require.NoError(t, l.Write(raft.Write{Entries: filled(1, 1, 1500, with)}))
+		require.NoError(t, l.Write(raft.Write{Entries: filled(2, 1, 1500, 'c')}))
+		require.NoError(t, l.Write(raft.Write{Entries: filled(3, 1, 3000, 'c')}))
 		require.NoError(t, l.Close())
 		disk.Kill()
 		logs = append(logs, disk)
