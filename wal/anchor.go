@@ -164,7 +164,6 @@ type anchor struct {
 	sequence uint64
 	buf      []byte
 	named    atomic.Uint64 // the last segment that it names durably
-	dirty    bool          // it was written and not synced
 	written  place         // what it said last
 }
 
@@ -233,7 +232,7 @@ func (l *Log) putAnchor(how anchoring) error {
 		if _, err := k.file.WriteAt(b, int64(k.slot)*slotSpacing); err != nil {
 			return err
 		}
-		k.sequence, k.written, k.dirty = a.sequence, here, true
+		k.sequence, k.written = a.sequence, here
 	}
 	if !how.sync {
 		return nil
@@ -242,7 +241,6 @@ func (l *Log) putAnchor(how anchoring) error {
 		return err
 	}
 	k.named.Store(a.highest)
-	k.dirty = false
 	k.slot = anchorSlots - 1 - k.slot
 	return nil
 }
