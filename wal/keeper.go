@@ -121,8 +121,8 @@ func (w *anchorWatch) due(now time.Time) bool {
 	return due
 }
 
-// keepAnchor writes the anchor for the keeper. Nobody waits for it: so an error shows in Trouble,
-// and fails the next Write.
+// keepAnchor writes the anchor when nobody waits for it. So an error shows in Trouble, and fails the
+// next Write.
 func (l *Log) keepAnchor(how anchoring) {
 	if l.usable() != nil {
 		return

@@ -73,7 +73,8 @@ func (l *Log) fillSpare() (more bool, err error) {
 		return false, nil
 	}
 	// The anchor names the spare before it is used: here, where nobody waits for it.
-	return false, l.writeAnchor(anchoring{sync: true})
+	l.keepAnchor(anchoring{sync: true})
+	return false, nil
 }
 
 // isFull says whether an error means that the disk has no room left.
