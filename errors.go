@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A proposal has one of three outcomes: a result; an error that wraps ErrNotApplied, and then the
@@ -206,3 +208,17 @@ func stopped(cause error) error { return because(ErrStopped, cause) }
 
 // outcomeUnknown returns an error that wraps ErrOutcomeUnknown and its reason.
 func outcomeUnknown(reason error) error { return because(ErrOutcomeUnknown, reason) }
+
+// A DamagedError says that a storage has lost the bytes of some entries, though it knows their
+// terms. The storage goes on: the entries may be stored again (Write.Repairs). It wraps ErrCorrupt.
+type DamagedError struct {
+	Lost wire.Range // the entries whose bytes are lost
+	Err  error      // what is damaged: the file, the place in it, and how that was found
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%v: entries %d to %d: %v", ErrCorrupt, e.Lost.First, e.Lost.Last, e.Err)
+}
+
+// Unwrap returns ErrCorrupt and the cause.
+func (e *DamagedError) Unwrap() []error { return []error{ErrCorrupt, e.Err} }

@@ -30,7 +30,7 @@ const (
 	luckCheck
 	luckFreeze
 	luckDisk
-	luckMark
+	luckAnchor
 	luckSession
 	luckStore
 	luckStream

@@ -228,7 +228,7 @@ func (w *World) persist(s *server, n int64) bool {
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
 	if s.disk.wal != nil {
-		w.mark(s, number)
+		w.anchor(s, number)
 	}
 	s.core.Persisted(w.local(s), number)
 	return true
