@@ -82,6 +82,8 @@ func (c *Core) roleName() string {
 	switch r := c.role.(type) {
 	case *leader:
 		return leaderRole
+	case *recovering:
+		return "recovering"
 	case *candidate:
 		if r.pre {
 			return "pre-candidate"

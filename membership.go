@@ -70,6 +70,7 @@ func (c *Core) truncate(after Index) {
 	before := len(c.log.configurations)
 	c.log.truncate(after)
 	c.out.truncated(after)
+	c.repairs.keep(c.log.lost)
 	if len(c.log.configurations) != before {
 		c.serversChanged = true
 	}

@@ -245,7 +245,8 @@ func (c *Core) drainIncoming() {
 	}
 	// The claims of a candidate about its log must stay true while the votes come, so only a
 	// follower installs a snapshot. And one snapshot is restored after the other.
-	if in.state == incomingStored && follows && (c.snapshots.restore == restoreNot || c.lost() != 0) {
+	restore := c.snapshots.restore
+	if in.state == incomingStored && follows && (restore == restoreNot || restore == restoreLost) {
 		if why := c.metaContradicts(&in.meta); why != "" {
 			c.refuse(&wire.Message{Envelope: wire.Envelope{From: in.name.from, Term: in.term}}, why)
 			c.dropIncoming()
@@ -271,6 +272,7 @@ func (c *Core) install(f *follower) {
 		f.matched = min(f.matched, before)
 		f.acked = min(f.acked, f.matched)
 	}
+	c.repairs.keep(l.lost)
 	c.serversChanged = true
 	if c.named > before {
 		c.named = 0 // it may be in no other log

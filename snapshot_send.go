@@ -225,7 +225,7 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 		c.replaceLost(l, p)
 		return
 	}
-	if p.match >= c.log.base.Index && p.wants == 0 {
+	if p.match >= c.log.servable(t.snapshot.index()) && p.wants == 0 {
 		c.endSending(p)
 		return
 	}

@@ -124,6 +124,8 @@ func sampleMessages() []wire.Message {
 		wire.Started{}.Message(),
 		wire.Known{Start: 2<<32 | 3, Led: 7, Back: true}.Message(),
 		wire.RolledBack{}.Message(),
+		wire.RepairRequest{First: 290, Term: 7, Last: 301}.Message(),
+		wire.RepairResponse{Lacks: wire.Place{Index: 301, Term: 7}, First: 290, Snapshot: 295, Entries: entries[:1]}.Message(),
 	}
 	for i := range messages {
 		m := &messages[i]
