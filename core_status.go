@@ -1,5 +1,11 @@
 package raft
 
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
+
 // CoreStatus is what a core shows of itself (Core.Status).
 type CoreStatus struct {
 	ID          ServerID
@@ -28,6 +34,13 @@ type CoreStatus struct {
 	Diverged *Divergence
 	// SnapshotTrouble is as in Status.
 	SnapshotTrouble error
+	// Lost are the entries whose bytes this server's disk has lost. Since is when the first of them
+	// was found, Asked the server that was asked for bytes last, "" if none has been; and Damage
+	// what the storage has said.
+	Lost        []wire.Range
+	LostSince   Instant
+	RepairAsked ServerID
+	Damage      error
 	// Changing says that this server leads and a change of the members is under way, or about to
 	// begin.
 	Changing bool
@@ -56,6 +69,7 @@ func (c *Core) Status() CoreStatus {
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
+		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, RepairAsked: c.repairs.asked, Damage: c.repairs.damage,
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {
