@@ -2,6 +2,8 @@ package raft
 
 import (
 	"fmt"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // shown is what the loop has told others, so that it tells them only what has changed.
@@ -64,6 +66,7 @@ func (l *loop) observe() {
 		l.shown.ledSince = l.read
 	}
 	l.board.post(l.news(was)...)
+	l.tellDamage(was.Damage, now.Damage)
 	if now.Diverged != was.Diverged {
 		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
@@ -79,5 +82,17 @@ func (l *loop) observe() {
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)
+	}
+}
+
+// tellDamage logs that entries are lost, and that they aren't any more.
+func (l *loop) tellDamage(was, now Damage) {
+	switch {
+	case now == was:
+	case now.Entries == 0:
+		l.logger.Info("raft: repaired", "term", l.shown.standing.Term, "first", was.First, "index", was.Last)
+	case now.Entries > was.Entries:
+		lost := &DamagedError{Lost: wire.Range{First: now.First, Last: now.Last}, Err: l.core.Status().LostWhy}
+		l.logger.Warn("raft: entries are lost", "term", l.shown.standing.Term, "index", now.Last, "entries", now.Entries, "err", lost)
 	}
 }

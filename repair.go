@@ -53,6 +53,8 @@ type repairs struct {
 	// of it.
 	since  Instant `state:"luck"`
 	damage error   `state:"luck"`
+	// tried are the members that were asked since one has given something.
+	tried []ServerID `state:"luck"`
 }
 
 func (r *repairs) encode(s *stateEncoder) {
@@ -66,7 +68,7 @@ func (r *repairs) encode(s *stateEncoder) {
 func (r *repairs) clone() repairs {
 	n := *r
 	n.got = slices.Clone(r.got)
-	n.hand, n.reading = slices.Clone(r.hand), slices.Clone(r.reading)
+	n.hand, n.reading, n.tried = slices.Clone(r.hand), slices.Clone(r.reading), slices.Clone(r.tried)
 	return n
 }
 
@@ -191,7 +193,7 @@ func (c *Core) drainRepair() {
 	r := &c.repairs
 	request, lacks := c.lacksBytes()
 	if !lacks || c.noticed {
-		r.waits, r.due, r.asked = false, false, ""
+		r.waits, r.due, r.asked, r.tried = false, false, "", nil
 		c.disarm(repairDeadline)
 		return
 	}
@@ -206,6 +208,9 @@ func (c *Core) drainRepair() {
 		return
 	}
 	r.asked, r.waits, r.due = to, true, false
+	if !slices.Contains(r.tried, to) {
+		r.tried = append(r.tried, to)
+	}
 	c.sendOpen(to, request.Message())
 	c.arm(repairDeadline, 2*c.config.Heartbeat)
 }
@@ -350,7 +355,7 @@ func (c *Core) repairAnswered(m *wire.Message) {
 	expected := r.waits && m.From == r.asked
 	switch {
 	case gained:
-		r.gained, r.vain, r.rounds, r.turns = true, 0, 0, 0
+		r.gained, r.vain, r.rounds, r.turns, r.tried = true, 0, 0, 0, nil
 		if expected || !r.waits {
 			r.asked, r.waits, r.due, r.generous = m.From, false, true, true
 			c.disarm(repairDeadline)

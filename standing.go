@@ -4,8 +4,7 @@ package raft
 // asks for it after each Drain. Two Standings are equal (==) exactly if nothing in them has
 // changed. A CoreStatus tells more, and changes with nearly every event.
 type Standing struct {
-	// Role is "follower", "pre-candidate", "candidate" or "leader". Leader is "" while no leader of
-	// this term is known.
+	// Role is as in Status. Leader is "" while no leader of this term is known.
 	Role   string
 	Term   Term
 	Leader ServerID
@@ -22,6 +21,9 @@ type Standing struct {
 	// earlier one that is equal in everything else.
 	Snapshot       CurrentSnapshot
 	SnapshotSerial uint64
+
+	// Damage is what this server's disk has lost.
+	Damage Damage
 
 	// Trouble and Diverged are as in CoreStatus.
 	Trouble  error
@@ -51,6 +53,9 @@ func (c *Core) Standing() Standing {
 	if placed := c.log.placed(); placed != nil {
 		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index
 		s.ConfigurationCommitted = placed.index <= c.log.commit
+	}
+	if lost := c.log.lost; len(lost) > 0 {
+		s.Damage = Damage{First: lost[0].First, Last: lost[len(lost)-1].Last, Entries: lost.count()}
 	}
 	if current := c.snapshots.current; current != nil {
 		s.Snapshot = CurrentSnapshot{current.meta.Index, current.meta.Term, current.bytes, current.installed}

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -48,6 +49,9 @@ const (
 	// another server has to send one. Status.SnapshotTrouble says more. If it is so at every
 	// server, none comes.
 	WaitSnapshot WaitReason = "another server's snapshot"
+	// WaitRepair: this server's disk has lost the bytes of the committed entry at Index. It asks
+	// Servers for them. Status.Damage says more.
+	WaitRepair WaitReason = "the bytes of an entry that the disk has lost"
 	// WaitIdentity: this server leads. Servers are to be members, and haven't said who they are.
 	WaitIdentity WaitReason = "new servers to answer"
 	// WaitCatchUp: Servers are to be voters, and have to catch up (§4.2.1).
@@ -140,6 +144,9 @@ func (c *Core) applyWaits(index Index) *Wait {
 		case c.fetching:
 			return &Wait{On: WaitDisk, Index: index}
 		}
+		if lost := l.obstacle(); lost != 0 && lost == l.applied+1 {
+			return &Wait{On: WaitRepair, Index: lost, Servers: slices.Clone(c.repairs.tried)}
+		}
 		return &Wait{On: WaitMachine, Index: index}
 	}
 	if r, leads := c.role.(*leader); leads {
@@ -155,7 +162,7 @@ func (c *Core) applyWaits(index Index) *Wait {
 func (c *Core) storeWaits(l *leader, index Index) *Wait {
 	return &Wait{On: WaitStored, Index: index, Servers: c.lacking(l, func(p *progress) bool {
 		if p == nil {
-			return c.log.stable >= index
+			return c.log.sound() >= index
 		}
 		return p.match >= index
 	})}

@@ -62,6 +62,7 @@ type record struct {
 	origin   uint32 // in contents.origins
 	kind     wire.EntryKind
 	none     bool // the data is nil, rather than empty
+	lost     bool // the data can't be read
 }
 
 // Chunks start with minChunk bytes of data, and double up to maxChunk. An entry that is larger has
@@ -118,6 +119,9 @@ func (s *Storage) Load() (raft.Saved, error) {
 			if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != r.term {
 				saved.Runs = append(saved.Runs, raft.TermRun{First: index, Term: r.term})
 			}
+			if r.lost {
+				saved.Lost = withLost(saved.Lost, index)
+			}
 			if index > saved.Snapshot.Index {
 				saved.LogBytes += uint64(r.to-r.from) + wire.EntryOverhead
 			}
@@ -127,6 +131,27 @@ func (s *Storage) Load() (raft.Saved, error) {
 		}
 	}
 	return saved, nil
+}
+
+// withLost returns ranges with the entry at an index, which follows all of them.
+func withLost(ranges []wire.Range, index raft.Index) []wire.Range {
+	if n := len(ranges); n > 0 && ranges[n-1].Last+1 == index {
+		ranges[n-1].Last = index
+		return ranges
+	}
+	return append(ranges, wire.Range{First: index, Last: index})
+}
+
+// Damage loses the bytes of the entries from first to last, as far as the log holds them: a test
+// shows by it what becomes of a server whose disk is damaged. The storage goes on to know their
+// terms. Entries can't read them until a Write has repaired them, and a Load after Reopen names them.
+func (s *Storage) Damage(first, last raft.Index) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.data
+	for index := max(first, d.first); index <= min(last, d.last); index++ {
+		d.record(index).lost = true
+	}
 }
 
 // Write implements raft.Storage. It refuses a write that breaks the contract, and every write after
@@ -176,11 +201,17 @@ func (d *contents) write(w raft.Write) error {
 			}
 		}
 	}
+	if err := d.checkRepairs(w.Repairs); err != nil {
+		return err
+	}
 	if w.Compact > 0 && (snapshot == nil || w.Compact > snapshot.meta.Index) {
 		return fmt.Errorf("compaction up to %d without a snapshot there", w.Compact)
 	}
 
 	d.state = w.State
+	for i := range w.Repairs {
+		d.record(w.Repairs[i].Index).lost = false
+	}
 	if w.Snapshot != nil {
 		d.install(snapshot, first, last)
 	}
@@ -192,6 +223,30 @@ func (d *contents) write(w raft.Write) error {
 	}
 	d.compact(w.Compact)
 	return nil
+}
+
+// checkRepairs refuses a repair that isn't the entry that the log holds.
+func (d *contents) checkRepairs(repairs []raft.Entry) error {
+	after := raft.Index(0)
+	for i := range repairs {
+		e := &repairs[i]
+		if e.Index < d.first || e.Index > d.last || e.Index <= after {
+			return fmt.Errorf("repair of entry %d, after %d, of a log of entries %d to %d", e.Index, after, d.first, d.last)
+		}
+		after = e.Index
+		r := d.record(e.Index)
+		data := d.chunks[d.chunk(e.Index)].bytes[r.from:r.to]
+		if e.Term != r.term || e.Kind != r.kind || e.Number != r.number || e.Origin != d.origins[r.origin] || !bytes.Equal(e.Data, data) {
+			return fmt.Errorf("repair of entry %d, of term %d, isn't the entry that was lost, of term %d", e.Index, e.Term, r.term)
+		}
+	}
+	return nil
+}
+
+// record returns what the log holds at an index.
+func (d *contents) record(index raft.Index) *record {
+	chunk := d.chunks[d.chunk(index)]
+	return &chunk.records[index-chunk.first]
 }
 
 // find returns the snapshot that a Write names, or nil.
@@ -372,6 +427,9 @@ func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, e
 			if chunk.first+raft.Index(i) > last {
 				return entries, nil
 			}
+			if chunk.records[i].lost {
+				return entries, d.lostFrom(chunk.first+raft.Index(i), len(entries))
+			}
 			size := int(chunk.records[i].to - chunk.records[i].from)
 			if len(entries) > 0 {
 				if bytes += size; bytes > maxBytes {
@@ -383,6 +441,21 @@ func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, e
 	}
 	return entries, nil
 }
+
+// lostFrom returns the error of a read that meets a lost entry, or nil if it has met others before.
+func (d *contents) lostFrom(index raft.Index, before int) error {
+	if before > 0 {
+		return nil
+	}
+	lost := wire.Range{First: index, Last: index}
+	for lost.Last < d.last && d.record(lost.Last+1).lost {
+		lost.Last++
+	}
+	return &raft.DamagedError{Lost: lost, Err: errDamaged}
+}
+
+// errDamaged is what a storage says of entries that Damage has lost.
+var errDamaged = errors.New("memory: Storage.Damage has lost them")
 
 // CreateSnapshot implements raft.Storage.
 func (s *Storage) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
