@@ -127,6 +127,7 @@ func (w *World) crash(i int, n int64) bool {
 		kept = s.disk.wal.settle(kept)
 	}
 	for _, write := range s.writes[:kept] {
+		w.checkRepairs(i, write)
 		s.disk.perform(write)
 	}
 	w.stats.Crashes++

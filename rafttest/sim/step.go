@@ -85,6 +85,8 @@ func (w *World) perform(e *Event, m *wire.Message) bool {
 		return w.performMacro(e)
 	case OpClock:
 		return w.setClock(s, e.N-1_000_000)
+	case OpLose:
+		return w.lose(i, e.N)
 	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot, OpSpoil:
 		return w.diskSuffers(s, e)
 	case OpBreak:
@@ -175,7 +177,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
 		s.read = instant{now, now}
-		s.core.Fetched(now, f.fetch, f.entries)
+		w.fetchEnds(s, &f)
 	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall, OpChange:
 		return w.call(e, s)
 	case OpHandOver:
@@ -221,6 +223,7 @@ func (w *World) persist(s *server, n int64) bool {
 	}
 	var number raft.WriteNumber
 	for _, write := range s.writes[:n] {
+		w.checkRepairs(w.index(s), write)
 		s.disk.perform(write)
 		number = write.Number
 	}
@@ -284,12 +287,24 @@ func (w *World) readLog(s *server) bool {
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
 	entries, err := s.disk.read(f)
-	if err != nil && !errors.Is(err, raft.ErrCompacted) {
+	var damage *raft.DamagedError
+	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
 		w.diskFails(s, err)
 		return true
 	}
-	s.fetched = append(s.fetched, fetchedEntries{f, entries})
+	s.fetched = append(s.fetched, fetchedEntries{f, entries, damage})
 	return true
+}
+
+// fetchEnds reports to a core what was read for it.
+func (w *World) fetchEnds(s *server, f *fetchedEntries) {
+	if f.damage == nil {
+		s.core.Fetched(w.local(s), f.fetch, f.entries)
+		return
+	}
+	if err := s.core.Damaged(w.local(s), f.fetch, f.damage); err != nil {
+		w.fail(Recovery, w.index(s), "%v", err)
+	}
 }
 
 // index returns the number of a server, from 0.

@@ -57,7 +57,7 @@ func (s *ServerState) text() string {
 	if !s.Up {
 		return fmt.Sprintf("– t%d %d", s.Term, s.Last)
 	}
-	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", leads: "L"}[s.Role]
+	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", recovers: "R", leads: "L"}[s.Role]
 	return fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last)
 }
 

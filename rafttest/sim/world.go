@@ -66,6 +66,7 @@ type World struct {
 	sessions [maxClients]sessionClient
 	clients  uint64 // number of operations that clients of the timed run have begun
 	faults   uint64 // number of faults that the timed run has begun
+	losses   uint64 // number of times that it has let a disk lose entries
 	checks   uint64
 
 	// patience is the number of events without faults after which a run counts as one without
@@ -211,6 +212,7 @@ func lifeOf(lives []lifeOps, start uint64) *lifeOps {
 type fetchedEntries struct {
 	fetch   raft.Fetch
 	entries []raft.Entry
+	damage  *raft.DamagedError // nil if nothing was found to be lost
 }
 
 // A link carries messages from one server to another.
@@ -265,6 +267,7 @@ func (w *World) reset(p Params) {
 	w.beyond, w.hopeless, w.excused = false, false, ""
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
+	w.losses = 0
 	w.biggest, w.waking, w.vacant, w.phaseBegun = 0, false, 0, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
