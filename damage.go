@@ -149,10 +149,10 @@ func (c *Core) noteLost(r wire.Range) {
 		return
 	}
 	if len(l.lost) == 0 {
-		c.repairs.since = c.now
+		c.repairs.since, c.serversChanged = c.now, true
 	}
 	l.lost = l.lost.with(r)
-	c.repairs.hurry()
+	c.hurryRepair()
 	for at := l.lost.after(r.First - 1); at != 0 && at <= r.Last; at = l.lost.after(at) {
 		if e := c.remembered(at); e != nil && !c.repairs.hand.has(at) {
 			c.repairs.take(e)

@@ -397,7 +397,7 @@ func (c *Core) follow(id ServerID) *follower {
 		// The committed part of the log equals the log of every later leader (Leader Completeness).
 		f.hurry = 0
 		c.repairs.waited = 0
-		c.repairs.hurry()
+		c.hurryRepair()
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.heardOfLeader()
 		c.leaderKnown(id)

@@ -278,6 +278,10 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
 		return
 	}
+	if m.Kind() == wire.KindSnapshotStream && m.SnapshotStream().Pulled {
+		c.answerPulled(&m)
+		return
+	}
 	if why := c.contradicts(&m); why != "" {
 		c.refuse(&m, why)
 		return
@@ -295,6 +299,9 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 		return
 	case wire.KindRepairResponse:
 		c.repairAnswered(&m)
+		return
+	case wire.KindSnapshotPull:
+		c.answerPull(&m)
 		return
 	}
 	if kind == wire.KindPreVoteRequest {

@@ -108,7 +108,7 @@ func (c *Core) recover() {
 	r := &recovering{}
 	c.become(r)
 	c.trouble, c.repairs.gained = nil, false
-	c.repairs.hurry()
+	c.hurryRepair()
 	c.arm(recoverDeadline, c.config.ElectionTimeout)
 	c.recoverRound(r)
 }
@@ -117,7 +117,7 @@ func (c *Core) recover() {
 func (c *Core) recoverRound(r *recovering) {
 	r.round++
 	c.arm(heartbeatDeadline, c.config.Heartbeat)
-	request, lacks := c.lacksBytes()
+	request, lacks := c.lacksBytes(c.log.handed)
 	for _, to := range c.otherServers() {
 		c.send(to.ID, wire.Heartbeat{Commit: c.log.commit, Round: r.round}.Message())
 		if lacks {
@@ -129,8 +129,7 @@ func (c *Core) recoverRound(r *recovering) {
 // lackTold takes the word of a voter, in this term, that its log doesn't hold an entry.
 func (c *Core) lackTold(r *recovering, m *wire.Message) {
 	lacks := m.RepairResponse().Lacks
-	if m.Term != c.state.Term || lacks.Index == 0 || !c.log.matches(lacks.Index, lacks.Term) ||
-		!c.log.configuration().Names(m.From, m.FromIncarnation) && !c.log.configuration().Counts(m.From, m.FromIncarnation) {
+	if m.Term != c.state.Term || lacks.Index == 0 || !c.log.matches(lacks.Index, lacks.Term) {
 		return
 	}
 	at := slices.IndexFunc(r.lacks, func(v lackingVoter) bool { return v.server == m.From && v.incarnation == m.FromIncarnation })

@@ -19,8 +19,9 @@ import (
 //	  │ ◀── RepairResponse: nothing ────────────── │  it has lost 8 too, or forgotten it behind a snapshot
 //	  │ ── RepairRequest: (8, term 2) to 9 ──────▶ │ the next member
 //
-// A member answers whoever its latest configuration names. The one that asks may know an old
-// configuration: so the request names no disk of the receiver.
+// A member answers whoever is a member, as far as it knows. The one that asks may know an old
+// configuration: so the request names no disk of the receiver. The latest configuration may be one
+// that is never committed, so the members of the last one that is known to be committed count too.
 
 // repairs is what a server does about its lost entries, and about those of other servers.
 type repairs struct {
@@ -34,8 +35,10 @@ type repairs struct {
 	// says that a member is to be asked at the next drain.
 	asked      ServerID
 	waits, due bool
-	// vain is how many members in a row have brought nothing, rounds how often all of them have.
+	// vain is how many members in a row have brought nothing. passed is the entry up to which all of
+	// them have been asked in vain, and rounds how often they have been for all that is lost.
 	vain, rounds int
+	passed       Index
 
 	// generous says that the member that was asked last has given something.
 	generous bool
@@ -45,6 +48,12 @@ type repairs struct {
 	// look (recovering.go).
 	waited, turns int
 	gained        bool
+
+	// pullFrom is the last member that has a snapshot in the place of what was asked for, "" for
+	// none. pulls are the members to which this server sends its snapshot, because they have asked
+	// (pull.go).
+	pullFrom ServerID
+	pulls    []pull
 
 	// reading are the requests of other servers for which the disk is read.
 	reading []repairFor
@@ -61,13 +70,16 @@ func (r *repairs) encode(s *stateEncoder) {
 	s.entries(r.got)
 	r.hand.encode(s)
 	s.server(r.asked)
-	s.numbers(flag(r.waits), flag(r.due), uint64(r.vain), uint64(r.rounds), uint64(r.waited), uint64(r.turns), flag(r.gained), flag(r.generous))
+	s.numbers(flag(r.waits), flag(r.due), uint64(r.vain), uint64(r.rounds), uint64(r.passed), uint64(r.waited), uint64(r.turns), flag(r.gained), flag(r.generous))
+	s.server(r.pullFrom)
 	encodeSet(s, r.reading, (*repairFor).encode)
+	encodeSet(s, r.pulls, (*pull).encode)
 }
 
 func (r *repairs) clone() repairs {
 	n := *r
 	n.got = slices.Clone(r.got)
+	n.pulls = slices.Clone(r.pulls)
 	n.hand, n.reading, n.tried = slices.Clone(r.hand), slices.Clone(r.reading), slices.Clone(r.tried)
 	return n
 }
@@ -85,8 +97,12 @@ func (r *repairFor) encode(s *stateEncoder) {
 	s.place(r.first)
 }
 
-// hurry lets a member be asked soon, and each of them once more.
-func (r *repairs) hurry() { r.due, r.vain, r.rounds = true, 0, 0 }
+// hurryRepair lets a member be asked soon, and each of them once more: first for what the state
+// machine needs.
+func (c *Core) hurryRepair() {
+	r := &c.repairs
+	r.due, r.vain, r.rounds, r.passed = true, 0, 0, c.log.handed
+}
 
 // take keeps the bytes of a lost entry for the next write.
 func (r *repairs) take(e *Entry) {
@@ -139,24 +155,26 @@ func (c *Core) repaired(entries lostEntries) {
 	for _, r := range entries {
 		c.log.lost, c.repairs.hand = c.log.lost.without(r), c.repairs.hand.without(r)
 	}
+	c.serversChanged = c.serversChanged || len(c.log.lost) == 0
 	if r, recovers := c.role.(*recovering); recovers {
 		c.tryToLead(r)
 	}
 }
 
-// lacksBytes returns the first lost entry whose bytes are to be asked for, and the last one behind
-// it that can be asked for with it. What the state machine hasn't been handed comes first. It
-// returns false if there is none.
-func (c *Core) lacksBytes() (request wire.RepairRequest, lacks bool) {
-	l := &c.log
-	open := l.lost
+// lackingBytes returns the lost entries whose bytes haven't come.
+func (c *Core) lackingBytes() lostEntries {
+	open := c.log.lost
 	for _, r := range c.repairs.hand {
 		open = open.without(r)
 	}
-	first := open.after(l.handed)
-	if first == 0 {
-		first = open.after(0)
-	}
+	return open
+}
+
+// lacksBytes asks for the first entry after an index whose bytes are lost and haven't come, and for
+// those behind it that can be asked for with it. It returns false if there is none.
+func (c *Core) lacksBytes(after Index) (request wire.RepairRequest, lacks bool) {
+	l, open := &c.log, c.lackingBytes()
+	first := open.after(after)
 	if first == 0 {
 		return request, false
 	}
@@ -191,7 +209,14 @@ const maxRepairWait = 4
 // drainRepair asks the next member for bytes, if that is due.
 func (c *Core) drainRepair() {
 	r := &c.repairs
-	request, lacks := c.lacksBytes()
+	if len(c.log.lost) == 0 && r.asked == "" {
+		return
+	}
+	request, lacks := c.lacksBytes(r.passed)
+	if !lacks {
+		r.passed = 0
+		request, lacks = c.lacksBytes(0)
+	}
 	if !lacks || c.noticed {
 		r.waits, r.due, r.asked, r.tried = false, false, "", nil
 		c.disarm(repairDeadline)
@@ -247,20 +272,35 @@ func (c *Core) repairDue() {
 	}
 }
 
-// askedInVain goes to the next member. When all have been asked, it waits for a while.
+// askedInVain goes to the next member. When all have been asked, it goes to the next entries; and when
+// that was so for all that is lost, it waits for a while.
 func (c *Core) askedInVain() {
 	r := &c.repairs
 	r.waits, r.due, r.generous = false, true, false
-	if r.vain++; r.vain >= len(c.otherServers()) {
-		r.vain, r.due, r.rounds = 0, false, min(r.rounds+1, maxRepairWait)
+	if r.vain++; r.vain < len(c.otherServers()) {
+		return
+	}
+	r.vain = 0
+	if request, lacks := c.lacksBytes(r.passed); lacks {
+		r.passed = request.Last
+	}
+	if _, lacks := c.lacksBytes(r.passed); !lacks {
+		c.pullSnapshot()
+		r.passed, r.due, r.rounds = 0, false, min(r.rounds+1, maxRepairWait)
 		c.arm(repairDeadline, c.config.ElectionTimeout*duration(r.rounds))
 	}
 }
 
+// namesForRepair says whether a server, with this disk, is a member by the latest configuration, or by
+// the last one that is known to be committed.
+func (c *Core) namesForRepair(id ServerID, incarnation Incarnation) bool {
+	latest, final := c.log.configuration(), c.log.finalConfiguration()
+	return latest != nil && latest.Names(id, incarnation) || final != nil && final.Names(id, incarnation)
+}
+
 // answerRepair gives another server the bytes that it has lost, as far as they are here.
 func (c *Core) answerRepair(m *wire.Message) {
-	configuration := c.log.configuration()
-	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
+	if !c.namesForRepair(m.From, m.FromIncarnation) {
 		return
 	}
 	l, request := &c.log, m.RepairRequest()
@@ -340,11 +380,10 @@ func (c *Core) repairRead(f Fetch, entries []Entry) {
 
 // repairAnswered takes the bytes of lost entries, from any member at any time.
 func (c *Core) repairAnswered(m *wire.Message) {
-	configuration := c.log.configuration()
-	if configuration == nil || configuration.Member(m.From) == nil {
+	r, answer := &c.repairs, m.RepairResponse()
+	if len(c.log.lost) == 0 || !slices.ContainsFunc(c.otherServers(), func(s Server) bool { return s.ID == m.From }) {
 		return
 	}
-	r, answer := &c.repairs, m.RepairResponse()
 	gained := false
 	for i := range answer.Entries {
 		if e := &answer.Entries[i]; c.repairs.gotBytes < 2*maxRepairBytes && c.takesRepair(m, e) {
@@ -361,6 +400,9 @@ func (c *Core) repairAnswered(m *wire.Message) {
 			c.disarm(repairDeadline)
 		}
 	case expected:
+		if answer.Snapshot != 0 {
+			r.pullFrom = m.From
+		}
 		c.askedInVain()
 	}
 	if recovers, ok := c.role.(*recovering); ok {

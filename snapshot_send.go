@@ -319,6 +319,9 @@ func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 // stream.
 func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	c.advance(now)
+	if c.pullSent(stream, reason) {
+		return
+	}
 	l, p := c.sendingTo(stream)
 	switch {
 	case p == nil:

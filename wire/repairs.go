@@ -4,11 +4,13 @@ package wire
 const (
 	KindRepairRequest  Kind = 26
 	KindRepairResponse Kind = 27
+	KindSnapshotPull   Kind = 28
 )
 
 var _ = register(
 	infoOf[RepairRequest](KindRepairRequest),
 	infoOf[RepairResponse](KindRepairResponse),
+	infoOf[SnapshotPull](KindSnapshotPull),
 )
 
 // A RepairRequest asks for the bytes of the entries from First to Last, all of which have the term
@@ -57,3 +59,27 @@ func (b RepairResponse) Message() (m Message) { b.pack(m.begin(KindRepairRespons
 
 // RepairResponse returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) RepairResponse() (b RepairResponse) { b.pack(m.open(KindRepairResponse)); return b }
+
+// A SnapshotPull asks any server for its snapshot, which is to take the place of lost entries. A
+// stream answers it (SnapshotStream.Pulled).
+type SnapshotPull struct {
+	// Least is the index that the snapshot must cover.
+	Least Index
+	// Start and Serial name the snapshot of the receiver (SnapshotRequest) of which the sender holds
+	// Offset bytes.
+	Start, Serial uint64
+	Offset        uint64
+}
+
+func (b *SnapshotPull) pack(p *packer) {
+	number(p, fieldIndex, &b.Least)
+	number(p, fieldStart, &b.Start)
+	number(p, fieldNumber, &b.Serial)
+	number(p, fieldOffset, &b.Offset)
+}
+
+// Message returns a message of this kind, without an envelope.
+func (b SnapshotPull) Message() (m Message) { b.pack(m.begin(KindSnapshotPull)); return m }
+
+// SnapshotPull returns the body of a message of this kind, and a zero one for any other kind.
+func (m *Message) SnapshotPull() (b SnapshotPull) { b.pack(m.open(KindSnapshotPull)); return b }

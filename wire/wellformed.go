@@ -31,6 +31,8 @@ func (m *Message) WellFormed() bool {
 	case KindRepairRequest:
 		b := m.RepairRequest()
 		return b.First > 0 && b.First <= b.Last && b.Term > 0 && b.Term <= m.Term
+	case KindSnapshotPull:
+		return m.SnapshotPull().Least > 0
 	case KindRepairResponse:
 		return m.repairWellFormed()
 	}

@@ -51,12 +51,12 @@ func (w *World) loseHappens() {
 // there are any.
 func (w *World) lose(i int, n int64) bool {
 	d, any := w.servers[i].disk, false
-	if d.wal != nil || d.back || w.beyond {
+	if d.wal != nil || d.back || w.beyond || len(w.ghost.configurations) == 0 {
 		return false
 	}
 	first, count := raft.Index(n>>8), raft.Index(min(n&0xff, maxLost))
 	for index := max(first, d.base+1); index < first+count && index <= d.last(); index++ {
-		if d.gone[index] || !w.heldElsewhere(index, i, -1) {
+		if d.gone[index] || !w.heldByAll(index, i) {
 			continue
 		}
 		if d.gone == nil {
@@ -74,6 +74,33 @@ func (w *World) lose(i int, n int64) bool {
 func (w *World) heldElsewhere(index raft.Index, i, without int) bool {
 	for j := 0; j < w.n; j++ {
 		if j != i && j != without && w.vouches(j, index, w.servers[i].disk.slots[index-1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// heldByAll reports whether each set of members that may come to count has another disk with the
+// bytes of an entry.
+func (w *World) heldByAll(index raft.Index, i int) bool {
+	all := w.heldElsewhere(index, i, -1)
+	w.eachSet(func(members []raft.Member) {
+		held := false
+		for j := range members {
+			if k := serverOf(members[j].ID); k != i && k < w.n && members[j].Role == raft.Voter {
+				held = held || w.vouches(k, index, w.servers[i].disk.slots[index-1])
+			}
+		}
+		all = all && held
+	})
+	return all
+}
+
+// anyLost reports whether any disk has lost anything. Then clients ask for no change of the members:
+// it might leave out the only server that has the bytes.
+func (w *World) anyLost() bool {
+	for i := 0; i < w.n; i++ {
+		if len(w.servers[i].disk.gone) > 0 {
 			return true
 		}
 	}
@@ -210,4 +237,10 @@ func (w *World) unrepaired(i int) string {
 		}
 	}
 	return ""
+}
+
+// lacksBytes reports whether a server knows that it has lost what its state machine needs.
+func (s *server) lacksBytes() bool {
+	lost := s.core.Status().Lost
+	return len(lost) > 0 && lost[len(lost)-1].Last > s.status.applied
 }
