@@ -47,11 +47,21 @@ func (c *Core) pullSnapshot() {
 	if r.pullFrom == "" || !c.mayPull() || in.state == incomingStored || in.stream != 0 || c.armed(snapshotDeadline) {
 		return
 	}
-	request := wire.SnapshotPull{Least: c.log.obstacle()}
+	request := wire.SnapshotPull{Least: c.leastPulled()}
 	if in.state == incomingPartial && in.name.from == r.pullFrom {
 		request.Start, request.Serial, request.Offset = in.name.start, in.name.serial, in.held
 	}
 	c.sendOpen(r.pullFrom, request.Message())
+}
+
+// leastPulled returns the index that a snapshot must cover to be of use in the place of lost entries,
+// and 0 if none is. It is never before this server's own snapshot, even if that is damaged: the
+// server has promised to hold as much.
+func (c *Core) leastPulled() Index {
+	if c.log.obstacle() == 0 {
+		return 0
+	}
+	return max(c.log.obstacle(), c.snapshots.current.index())
 }
 
 // mayPull says whether a snapshot of another server is of use here, and no leader sends one.
@@ -111,7 +121,7 @@ func (c *Core) pullSent(stream uint64, reason error) bool {
 // use.
 func (c *Core) answerPulled(m *wire.Message) {
 	in, head := &c.incoming, m.SnapshotStream()
-	if in.arriving == 0 || m.From != c.repairs.pullFrom || !c.mayPull() || head.Snapshot.Index < c.log.obstacle() {
+	if in.arriving == 0 || m.From != c.repairs.pullFrom || !c.mayPull() || head.Snapshot.Index < c.leastPulled() {
 		return
 	}
 	if why := c.snapshotContradicts(m); why != "" {

@@ -241,7 +241,7 @@ func (c *Core) lost() Index {
 	if first := c.log.obstacle(); first == 0 || first > c.log.commit || c.repairs.rounds == 0 {
 		return 0
 	}
-	return c.log.lost.upTo(c.log.commit)
+	return max(c.log.lost.upTo(c.log.commit), c.snapshots.current.index())
 }
 
 // These say what is wrong with the current snapshot.

@@ -249,7 +249,7 @@ func (c *Core) drainIncoming() {
 	}
 	useless := !c.needs(in.name.place.Index)
 	if in.pulled {
-		useless = c.log.obstacle() == 0 || in.name.place.Index < c.log.obstacle()
+		useless = c.leastPulled() == 0 || in.name.place.Index < c.leastPulled()
 	}
 	if useless {
 		c.dropIncoming()
