@@ -278,7 +278,7 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
 		return
 	}
-	if m.Kind() == wire.KindSnapshotStream && m.SnapshotStream().Pulled {
+	if m.Pulled() {
 		c.answerPulled(&m)
 		return
 	}

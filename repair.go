@@ -336,11 +336,14 @@ func (c *Core) lacksEntry(m *wire.Message, answer wire.RepairResponse, entry wir
 	c.out.send(response, c.everything())
 }
 
-// readRepair answers with entries of [first, last], all of which the log holds. They come from
-// memory, or from the disk.
+// readRepair answers with entries of [first, last], all of which the log holds: the first ones whose
+// bytes are here. They come from memory, or from the disk.
 func (c *Core) readRepair(m *wire.Message, answer wire.RepairResponse, first, last Index) {
 	l := &c.log
-	if l.lost.has(first) {
+	for first <= last && l.lost.has(first) {
+		first++
+	}
+	if first > last {
 		c.reply(m, answer.Message())
 		return
 	}

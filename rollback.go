@@ -127,7 +127,7 @@ func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 	default:
 		return true
 	}
-	if m.SnapshotStream().Pulled {
+	if m.Pulled() {
 		return true // any server may send it
 	}
 	if m.Term == d.led && m.FromStart != d.ledBy {

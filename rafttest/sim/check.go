@@ -262,7 +262,6 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 		w.fail(WritesInOrder, i, "the identity of the disk changes")
 	}
 	s.lastWrite = write.Number
-	w.checkReplaced(i, write)
 	w.checkNamed(i, write)
 	if w.violation != nil || len(write.Entries) == 0 {
 		return
@@ -281,6 +280,7 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 		if s.ledHere == now.Term {
 			w.fail(LeaderAppendOnly, i, "the leader of term %d replaces index %d", now.Term, first)
 		}
+		w.checkReplaced(i, write)
 		s.view = s.view[:first-1]
 		s.configurations = truncated(s.configurations, first-1)
 	}

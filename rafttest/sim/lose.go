@@ -212,7 +212,7 @@ func (w *World) checkReplaced(i int, write *raft.Write) {
 // doesn't know to be committed.
 func (w *World) checkSound(i int, to raft.Index) {
 	s := &w.servers[i]
-	if len(s.disk.gone) == 0 || s.mixed {
+	if len(s.disk.gone) == 0 || s.mixed || s.unsure {
 		return
 	}
 	for _, r := range s.core.Status().Lost {

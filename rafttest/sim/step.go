@@ -302,6 +302,7 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 		s.core.Fetched(w.local(s), f.fetch, f.entries)
 		return
 	}
+	s.unsure = s.core.Status().Held > 0
 	if err := s.core.Damaged(w.local(s), f.fetch, f.damage); err != nil {
 		w.fail(Recovery, w.index(s), "%v", err)
 	}

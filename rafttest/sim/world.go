@@ -180,6 +180,7 @@ type server struct {
 	reading      bool
 	storing      bool
 	held         bool // effects wait for a drain
+	unsure       bool // when it found damage, it held messages back that may have been decided before
 	mixed        bool // the effects being drained are those of several events
 	doomed       bool // the server crashes during its next write
 	nth          [numLucks]uint64
@@ -349,6 +350,7 @@ func (w *World) forget(s *server) {
 	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
 	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
+	s.unsure = false
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
