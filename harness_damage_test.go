@@ -43,6 +43,7 @@ func (s *server) repair(w *raft.Write) {
 	for i := range w.Repairs {
 		delete(s.gone, w.Repairs[i].Index)
 	}
+	maps.DeleteFunc(s.gone, func(index raft.Index, _ bool) bool { return index <= s.base || index > raft.Index(len(s.log)) })
 	if len(w.Entries) > 0 {
 		maps.DeleteFunc(s.gone, func(index raft.Index, _ bool) bool { return index >= w.Entries[0].Index })
 	}

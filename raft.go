@@ -287,23 +287,10 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 		return
 	}
 	c.noteRefusal(&m)
-	kind := m.Kind()
-	switch kind {
-	case wire.KindStarted:
-		return
-	case wire.KindKnown:
-		c.knownTold(&m)
-		return
-	case wire.KindRepairRequest:
-		c.answerRepair(&m)
-		return
-	case wire.KindRepairResponse:
-		c.repairAnswered(&m)
-		return
-	case wire.KindSnapshotPull:
-		c.answerPull(&m)
+	if c.outsideOfTerms(&m) {
 		return
 	}
+	kind := m.Kind()
 	if kind == wire.KindPreVoteRequest {
 		c.tellRemoval(&m)
 	}

@@ -97,7 +97,9 @@ func (b *SnapshotStream) pack(p *packer) {
 func (b SnapshotStream) Message() (m Message) { b.pack(m.begin(KindSnapshotStream)); return m }
 
 // Pulled says whether the message is a SnapshotStream that was asked for.
-func (m *Message) Pulled() bool { return m.body.kind == KindSnapshotStream && m.body.fields&fieldGranted != 0 }
+func (m *Message) Pulled() bool {
+	return m.body.kind == KindSnapshotStream && m.body.fields&fieldGranted != 0
+}
 
 // SnapshotStream returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) SnapshotStream() (b SnapshotStream) { b.pack(m.open(KindSnapshotStream)); return b }
