@@ -178,7 +178,9 @@ func TestPulledSnapshotComesWithItsTerm(t *testing.T) {
 	c.forget("b", 4)
 	c.servers["b"].saved.Term = 12
 	c.start("b")
-	c.lost = func(m *wire.Message) bool { return m.Kind() != wire.KindRepairRequest && m.Kind() != wire.KindRepairResponse && m.Kind() != wire.KindSnapshotPull }
+	c.lost = func(m *wire.Message) bool {
+		return m.Kind() != wire.KindRepairRequest && m.Kind() != wire.KindRepairResponse && m.Kind() != wire.KindSnapshotPull
+	}
 	for range 20 {
 		c.pass(election)
 		if len(c.streams) > 0 {
