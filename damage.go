@@ -25,15 +25,6 @@ import (
 // What is known to be committed is acknowledged by its identity all the same. Otherwise nothing would
 // be acknowledged any more where the bytes come with a snapshot only.
 
-// Damage says that a server's disk has lost the bytes of entries, though it knows their terms. The
-// server gets these bytes from the other members; Status.Damage tells more. There are so many lost
-// entries, from First to Last; not all between these two need be lost. It is zero when nothing is
-// lost any more.
-type Damage struct {
-	First, Last Index
-	Entries     uint64
-}
-
 // lostEntries are ranges of entries, in order, with at least one other entry between two of them.
 type lostEntries []wire.Range
 

@@ -35,14 +35,15 @@ const (
 	// NoLeaderBehind: the server has heard that more is committed than its log holds. It waits for
 	// a leader whose log holds it.
 	NoLeaderBehind NoLeaderReason = "this server lacks entries that are committed"
-	// NoLeaderDamage: the server's disk has lost bytes that are needed. It campaigns after the other
-	// servers, or was elected and repairs its log before it leads. Status.Damage says more.
-	NoLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has lost"
 	// NoLeaderTimeout: the server waits to hear from a leader, and campaigns if it doesn't (§3.4).
 	NoLeaderTimeout NoLeaderReason = "this server waits for its election timeout"
 	// NoLeaderVotes: the server campaigns and lacks votes. To found a cluster it needs all of them.
 	NoLeaderVotes NoLeaderReason = "this server lacks votes"
 )
+
+// noLeaderDamage: the server's disk has lost bytes that are needed. It campaigns after the other
+// servers, or was elected and repairs its log before it leads. Status.Damage says more.
+const noLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has lost"
 
 // String explains in one line.
 func (n *NoLeader) String() string {
@@ -230,7 +231,7 @@ func (c *Core) noLeader() *NoLeader {
 	}
 	r, asks := c.role.(*candidate)
 	if !asks && c.log.obstacle() != 0 {
-		return &NoLeader{Reason: NoLeaderDamage}
+		return &NoLeader{Reason: noLeaderDamage}
 	}
 	if !asks {
 		return &NoLeader{Reason: NoLeaderTimeout}

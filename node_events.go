@@ -211,8 +211,9 @@ func (l *loop) news(was Standing) (events []Event) {
 	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
 		events = append(events, now.Snapshot)
 	}
-	if now.Damage != was.Damage {
-		events = append(events, now.Damage)
+	if now.Lost != was.Lost || now.LostEntries != was.LostEntries {
+		status := l.core.Status()
+		events = append(events, l.damage(&status))
 	}
 	if now.Trouble != was.Trouble {
 		events = append(events, Trouble{now.Trouble})

@@ -2,8 +2,6 @@ package raft
 
 import (
 	"fmt"
-
-	"github.com/e17579a5/raft/wire"
 )
 
 // shown is what the loop has told others, so that it tells them only what has changed.
@@ -66,7 +64,7 @@ func (l *loop) observe() {
 		l.shown.ledSince = l.read
 	}
 	l.board.post(l.news(was)...)
-	l.tellDamage(was.Damage, now.Damage)
+	l.tellDamage(&was, &now)
 	if now.Diverged != was.Diverged {
 		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
@@ -86,13 +84,12 @@ func (l *loop) observe() {
 }
 
 // tellDamage logs that entries are lost, and that they aren't any more.
-func (l *loop) tellDamage(was, now Damage) {
+func (l *loop) tellDamage(was, now *Standing) {
 	switch {
-	case now == was:
-	case now.Entries == 0:
-		l.logger.Info("raft: repaired", "term", l.shown.standing.Term, "first", was.First, "index", was.Last)
-	case now.Entries > was.Entries:
-		lost := &DamagedError{Lost: wire.Range{First: now.First, Last: now.Last}, Err: l.core.Status().LostWhy}
-		l.logger.Warn("raft: entries are lost", "term", l.shown.standing.Term, "index", now.Last, "entries", now.Entries, "err", lost)
+	case now.LostEntries > was.LostEntries:
+		lost := &DamagedError{Lost: now.Lost, Err: l.core.Status().LostWhy}
+		l.logger.Warn("raft: entries are lost", "term", now.Term, "index", now.Lost.Last, "entries", now.LostEntries, "err", lost)
+	case now.LostEntries == 0 && was.LostEntries > 0:
+		l.logger.Info("raft: repaired", "term", now.Term, "index", was.Lost.Last)
 	}
 }

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // A Standing is what a server knows that is worth telling whenever it changes. The driver of a Core
 // asks for it after each Drain. Two Standings are equal (==) exactly if nothing in them has
 // changed. A CoreStatus tells more, and changes with nearly every event.
@@ -22,8 +24,10 @@ type Standing struct {
 	Snapshot       CurrentSnapshot
 	SnapshotSerial uint64
 
-	// Damage is what this server's disk has lost.
-	Damage Damage
+	// Lost goes from the first to the last entry whose bytes this server's disk has lost, and
+	// LostEntries is how many they are. Both are zero if nothing is lost.
+	Lost        wire.Range
+	LostEntries uint64
 
 	// Trouble and Diverged are as in CoreStatus.
 	Trouble  error
@@ -55,7 +59,7 @@ func (c *Core) Standing() Standing {
 		s.ConfigurationCommitted = placed.index <= c.log.commit
 	}
 	if lost := c.log.lost; len(lost) > 0 {
-		s.Damage = Damage{First: lost[0].First, Last: lost[len(lost)-1].Last, Entries: lost.count()}
+		s.Lost, s.LostEntries = wire.Range{First: lost[0].First, Last: lost[len(lost)-1].Last}, lost.count()
 	}
 	if current := c.snapshots.current; current != nil {
 		s.Snapshot = CurrentSnapshot{current.meta.Index, current.meta.Term, current.bytes, current.installed}

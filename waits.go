@@ -49,9 +49,6 @@ const (
 	// another server has to send one. Status.SnapshotTrouble says more. If it is so at every
 	// server, none comes.
 	WaitSnapshot WaitReason = "another server's snapshot"
-	// WaitRepair: this server's disk has lost the bytes of the committed entry at Index. It asks
-	// Servers for them. Status.Damage says more.
-	WaitRepair WaitReason = "the bytes of an entry that the disk has lost"
 	// WaitIdentity: this server leads. Servers are to be members, and haven't said who they are.
 	WaitIdentity WaitReason = "new servers to answer"
 	// WaitCatchUp: Servers are to be voters, and have to catch up (§4.2.1).
@@ -62,6 +59,10 @@ const (
 	// WaitSuccessor: this server hands the leadership over to Servers (§3.10).
 	WaitSuccessor WaitReason = "the next leader"
 )
+
+// waitRepair: this server's disk has lost the bytes of the committed entry at Index. It has asked
+// Servers for them. Status.Damage says more.
+const waitRepair WaitReason = "the bytes of an entry that the disk has lost"
 
 // String explains in one line.
 func (w *Wait) String() string {
@@ -145,7 +146,7 @@ func (c *Core) applyWaits(index Index) *Wait {
 			return &Wait{On: WaitDisk, Index: index}
 		}
 		if lost := l.obstacle(); lost != 0 && lost == l.applied+1 {
-			return &Wait{On: WaitRepair, Index: lost, Servers: slices.Clone(c.repairs.tried)}
+			return &Wait{On: waitRepair, Index: lost, Servers: slices.Clone(c.repairs.tried)}
 		}
 		return &Wait{On: WaitMachine, Index: index}
 	}
