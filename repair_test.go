@@ -289,3 +289,104 @@ func TestWrongRepairsAreRefused(t *testing.T) {
 		require.Equal(t, []wire.Range{{First: 2, Last: 2}, {First: 4, Last: 4}}, c.status("b").Lost, "%+v", e)
 	}
 }
+
+// What a voter says that it doesn't hold counts in the term of the leader that has asked, and is
+// said in that term alone.
+func TestLacksCountInTheirTermAlone(t *testing.T) {
+	c := ruin(t, "", "2!")
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	for n := 0; c.status("b").Role != "recovering"; n++ {
+		require.Less(t, n, 200)
+		c.pass(heartbeat)
+	}
+	c.lost = nil
+	a, b := c.status("a"), c.status("b")
+	require.Equal(t, b.Term, a.Term)
+	envelope := wire.Envelope{
+		From: "b", To: "a", Cluster: b.Cluster, FromIncarnation: b.Incarnation, FromStart: b.Start, Term: b.Term - 1,
+	}
+	request := wire.RepairRequest{First: 2, Term: 2, Last: 2}.Message()
+	c.deliver(request.In(envelope))
+	told := c.take(is(wire.KindRepairResponse))
+	require.Zero(t, told[0].RepairResponse().Lacks)
+	envelope.Term++
+	c.deliver(request.In(envelope))
+	told = c.take(is(wire.KindRepairResponse))
+	require.Equal(t, wire.Place{Index: 2, Term: 2}, told[0].RepairResponse().Lacks)
+	told[0].Term--
+	c.deliver(told[0])
+	require.Equal(t, "recovering", c.status("b").Role)
+	told[0].Term++
+	c.deliver(told[0])
+	require.Equal(t, "leader", c.status("b").Role)
+}
+
+// Before a joint configuration the old voters alone could commit, so they have to lack the entry
+// too.
+func TestNewVotersAloneGiveNothingUp(t *testing.T) {
+	c := ruin(t, "2!", "-2", "2! 2", "", "")
+	first, err := wire.DecodeConfiguration(c.servers["a"].log[0].Data)
+	require.NoError(t, err)
+	all := first.Members
+	joint := raft.Configuration{Cluster: first.Cluster, Members: all[2:], Old: all[:3]}
+	for _, id := range c.ids {
+		s := c.servers[id]
+		s.log[0].Data = wire.AppendConfiguration(nil, &raft.Configuration{Cluster: first.Cluster, Members: all[:3]})
+		if id == "c" {
+			s.log[2] = raft.Entry{Index: 3, Term: 2, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &joint)}
+		}
+		cut := s.cut
+		c.start(id)
+		s.cut = cut
+	}
+	c.pass(40 * election)
+	require.EqualValues(t, 3, c.status("c").Last, "index 2 may have been committed by a and b alone")
+	c.servers["b"].cut = false
+	c.pass(20 * election)
+	require.Contains(t, c.commands("c"), "2/2")
+}
+
+// A leader that has lost entries, and gets them from nobody, sends a snapshot in their place.
+func TestSnapshotIsSentInThePlaceOfLostEntries(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.TailBytes = 1 })
+	c.elect("a")
+	c.servers["c"].cut = true
+	for n := range 4 {
+		c.propose("a", fmt.Sprint("command ", n))
+	}
+	c.pass(heartbeat)
+	for _, id := range []raft.ServerID{"a", "b"} {
+		c.restart(id) // nothing is in memory any more
+	}
+	c.elect("a")
+	c.pass(2 * heartbeat)
+	c.lose("a", 3)
+	c.lose("b", 3)
+	c.servers["c"].cut = false
+	for range 30 {
+		c.pass(election)
+		for _, st := range c.streams {
+			if !st.finished {
+				c.bring(st.from, st.send.Header.To, snapshotSize)
+			}
+		}
+	}
+	require.Equal(t, "leader", c.status("a").Role, "its state machine has them")
+	require.Equal(t, c.status("a").Commit, c.status("c").Applied)
+	require.NotEmpty(t, c.servers["c"].restored)
+}
+
+// A server that lacks bytes isn't handed the leadership, though its log is as long as any.
+func TestLeadershipIsNotHandedToDamage(t *testing.T) {
+	c := ruin(t, "2 2", "2! 2", "2 2")
+	c.servers["b"].config.Priority = 5
+	c.start("b")
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	c.pass(20 * election)
+	require.NotEmpty(t, c.status("b").Lost)
+	require.NotEqual(t, raft.ServerID("b"), c.leader())
+	require.EqualValues(t, c.status(c.leader()).Last, c.status("b").Last)
+	c.lost = nil
+	c.pass(5 * election)
+	require.Equal(t, raft.ServerID("b"), c.leader(), "its priority is the highest")
+}
