@@ -382,9 +382,14 @@ func TestLeadershipIsNotHandedToDamage(t *testing.T) {
 	c.servers["b"].config.Priority = 5
 	c.start("b")
 	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	c.pass(5 * election)
+	leader := c.leader()
+	require.NotEqual(t, raft.ServerID("b"), leader)
+	term := c.status(leader).Term
 	c.pass(20 * election)
 	require.NotEmpty(t, c.status("b").Lost)
-	require.NotEqual(t, raft.ServerID("b"), c.leader())
+	require.Equal(t, leader, c.leader())
+	require.Equal(t, term, c.status(leader).Term)
 	require.EqualValues(t, c.status(c.leader()).Last, c.status("b").Last)
 	c.lost = nil
 	c.pass(5 * election)
