@@ -16,6 +16,9 @@ import (
 //   - It acknowledges nothing behind a lost entry that it doesn't know to be committed (SoundAcknowledged).
 //   - No entry that is committed is given up (NothingGivenUp).
 //   - All other invariants hold: what a server has promised, it has promised by indexes and terms.
+//
+// A disk may also lose what no other disk holds (Params.LoseAll). Then the servers may wait for ever, unless so many
+// voters lack the entry that it was never committed, and a server that is alone may not start. Nothing else is excused.
 
 // maxLost bounds the entries that a disk loses at once.
 const maxLost = 64
@@ -56,7 +59,7 @@ func (w *World) lose(i int, n int64) bool {
 	}
 	first, count := raft.Index(n>>8), raft.Index(min(n&0xff, maxLost))
 	for index := max(first, d.base+1); index < first+count && index <= d.last(); index++ {
-		if d.gone[index] || !w.heldByAll(index, i) {
+		if d.gone[index] || w.params.LoseAll == 0 && !w.heldByAll(index, i) {
 			continue
 		}
 		if d.gone == nil {
@@ -116,6 +119,52 @@ func (w *World) vouches(j int, index raft.Index, entry slot) bool {
 	last := w.ghost.configurations[len(w.ghost.configurations)-1].configuration
 	d := s.disk
 	return last.Votes(s.id) && index > d.base && index <= d.last() && !d.gone[index] && d.slots[index-1] == entry
+}
+
+// missing reports whether a disk that counts has lost an entry which may have been committed, and
+// which is nowhere else, in no log and in no snapshot.
+func (w *World) missing() bool {
+	if w.params.LoseAll == 0 || len(w.ghost.configurations) == 0 {
+		return false
+	}
+	last := w.ghost.configurations[len(w.ghost.configurations)-1]
+	for i := 0; i < w.n; i++ {
+		d := w.servers[i].disk
+		for index := range d.gone {
+			if w.counts(i) && index > d.base && !w.covered(index, i) && !w.neverCommitted(&last, index, i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// covered reports whether another disk that counts has the bytes of a server's entry, or a snapshot
+// in its place.
+func (w *World) covered(index raft.Index, i int) bool {
+	for j := 0; j < w.n; j++ {
+		f := w.servers[j].disk.current
+		if j != i && (w.vouches(j, index, w.servers[i].disk.slots[index-1]) || w.healthy(j) && f.index() >= index && !w.servers[j].disk.spoiled) {
+			return true
+		}
+	}
+	return false
+}
+
+// neverCommitted reports whether so many voters that can say so lack a server's entry that it was
+// never committed. It reports false while members change.
+func (w *World) neverCommitted(last *placed, index raft.Index, i int) bool {
+	entry := w.servers[i].disk.slots[index-1]
+	for j := 0; j < w.n; j++ {
+		if all := w.servers[j].disk.configurations; len(all) > 0 && all[len(all)-1].index > last.index {
+			return false
+		}
+	}
+	return last.configuration.Old == nil && !majority(last.configuration.Members, func(m *raft.Member) bool {
+		j := serverOf(m.ID)
+		d := w.servers[j].disk
+		return !w.healthy(j) || index <= d.base || index <= d.last() && d.slots[index-1] == entry
+	})
 }
 
 // bears reports whether the disk of a server is the only one that holds what another disk has lost.

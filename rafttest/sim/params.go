@@ -88,8 +88,8 @@ type Params struct {
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
 
 	// LoseTime is about the time from one loss of entries' bytes on a disk to the next, 0 for none
-	// (not on a real log).
-	LoseTime int64
+	// (not on a real log). LoseAll is 1 if a disk may lose what no other disk holds.
+	LoseTime, LoseAll int64
 
 	// After says with what the run begins: 0 with nothing, 1 with the recovered survivor of a
 	// cluster that has lost its majority, 2 with a snapshot that was exported from another cluster.
@@ -151,7 +151,7 @@ func (p *Params) all() []param {
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"durable", &p.Durable},
-		{"lose-time", &p.LoseTime}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
+		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
@@ -237,6 +237,7 @@ func Swarm(seed uint64) Params {
 	}
 	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
 		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
+		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
 	}
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)

@@ -303,7 +303,14 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 		return
 	}
 	s.unsure = s.core.Status().Held > 0
-	if err := s.core.Damaged(w.local(s), f.fetch, f.damage); err != nil {
+	err := s.core.Damaged(w.local(s), f.fetch, f.damage)
+	switch {
+	case err == nil:
+	case w.missing():
+		w.note("stops: " + err.Error())
+		w.ended(w.index(s))
+		w.planStart(w.index(s))
+	default:
 		w.fail(Recovery, w.index(s), "%v", err)
 	}
 }

@@ -54,11 +54,15 @@ func (s *Step) print(out io.Writer) {
 
 // text describes a server in a few characters.
 func (s *ServerState) text() string {
+	lost := ""
+	if s.Lost > 0 {
+		lost = fmt.Sprintf(" !%d", s.Lost)
+	}
 	if !s.Up {
-		return fmt.Sprintf("– t%d %d", s.Term, s.Last)
+		return fmt.Sprintf("– t%d %d%s", s.Term, s.Last, lost)
 	}
 	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", recovers: "R", leads: "L"}[s.Role]
-	return fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last)
+	return fmt.Sprintf("%s%d %d/%d/%d/%d%s", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last, lost)
 }
 
 // describe says what an event is.
