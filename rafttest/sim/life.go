@@ -48,6 +48,7 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.core, s.up = core, true
+	s.learnsLost(saved.Lost...)
 	if w.inherited > 0 && w.trace != nil {
 		w.trace.reload(w, w.trace.current())
 	}

@@ -264,10 +264,22 @@ func (w *World) checkSound(i int, to raft.Index) {
 	if len(s.disk.gone) == 0 || s.mixed || s.unsure {
 		return
 	}
-	for _, r := range s.core.Status().Lost {
-		if first := max(r.First, s.status.commit+1); first <= r.Last && first <= to && s.disk.gone[first] {
-			w.fail(SoundAcknowledged, i, "acknowledges index %d, knows to be committed %d, and has lost index %d", to, s.status.commit, first)
+	for index := s.status.commit + 1; index <= to; index++ {
+		if s.knowsLost[index] && s.disk.gone[index] {
+			w.fail(SoundAcknowledged, i, "acknowledges index %d, knows to be committed %d, and has lost index %d", to, s.status.commit, index)
 			return
+		}
+	}
+}
+
+// learnsLost notes what a server has been told to be lost.
+func (s *server) learnsLost(ranges ...wire.Range) {
+	if s.knowsLost == nil {
+		s.knowsLost = map[raft.Index]bool{}
+	}
+	for _, r := range ranges {
+		for index := r.First; index <= r.Last; index++ {
+			s.knowsLost[index] = true
 		}
 	}
 }

@@ -303,6 +303,7 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 		return
 	}
 	s.unsure = s.core.Status().Held > 0
+	s.learnsLost(f.damage.Lost)
 	err := s.core.Damaged(w.local(s), f.fetch, f.damage)
 	switch {
 	case err == nil:

@@ -179,10 +179,11 @@ type server struct {
 	applying     bool
 	reading      bool
 	storing      bool
-	held         bool // effects wait for a drain
-	unsure       bool // when it found damage, it held messages back that may have been decided before
-	mixed        bool // the effects being drained are those of several events
-	doomed       bool // the server crashes during its next write
+	held         bool                // effects wait for a drain
+	knowsLost    map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
+	unsure       bool                // when it found damage, it held messages back that may have been decided before
+	mixed        bool                // the effects being drained are those of several events
+	doomed       bool                // the server crashes during its next write
 	nth          [numLucks]uint64
 }
 
@@ -351,6 +352,7 @@ func (w *World) forget(s *server) {
 	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.unsure = false
+	clear(s.knowsLost)
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
