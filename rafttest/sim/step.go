@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -227,6 +228,7 @@ func (w *World) persist(s *server, n int64) bool {
 		s.disk.perform(write)
 		number = write.Number
 	}
+	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
