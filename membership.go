@@ -122,8 +122,10 @@ func (c *Core) otherServers() []Server {
 		}
 	}
 	if final := c.log.finalConfiguration(); final != configuration && len(c.log.lost) > 0 {
-		for i := range final.Members {
-			add(final.Members[i].Server)
+		for _, half := range [2][]Member{final.Members, final.Old} {
+			for i := range half {
+				add(half[i].Server)
+			}
 		}
 	}
 	if l, leads := c.role.(*leader); leads {

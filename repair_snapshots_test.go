@@ -134,3 +134,24 @@ func (c *cores) wholeAgain() bool {
 	}
 	return true
 }
+
+// A server that a configuration leaves out is asked for bytes as long as that one isn't known to be
+// committed.
+func TestServersThatMayStayAreAskedForBytes(t *testing.T) {
+	c := ruin(t, "2", "2! 2 2", "2! 2 2")
+	first, err := wire.DecodeConfiguration(c.servers["a"].log[0].Data)
+	require.NoError(t, err)
+	all := first.Members
+	for _, id := range []raft.ServerID{"b", "c"} {
+		s := c.servers[id]
+		for i, next := range []raft.Configuration{{Members: all[1:], Old: all}, {Members: all[1:]}} {
+			next.Cluster = first.Cluster
+			s.log[2+i] = raft.Entry{Index: raft.Index(3 + i), Term: 2, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &next)}
+		}
+		c.start(id)
+	}
+	c.pass(20 * election)
+	for _, id := range []raft.ServerID{"b", "c"} {
+		require.Contains(t, c.commands(id), "2/2")
+	}
+}
