@@ -213,12 +213,20 @@ func outcomeUnknown(reason error) error { return because(ErrOutcomeUnknown, reas
 // terms. The storage goes on: the entries may be stored again (Write.Repairs). It wraps ErrCorrupt.
 type DamagedError struct {
 	Lost wire.Range // the entries whose bytes are lost
-	Err  error      // what is damaged: the file, the place in it, and how that was found
+	Err  error      // what is damaged: the file, the place in it, and how that was found; may be nil
 }
 
 func (e *DamagedError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%v: entries %d to %d", ErrCorrupt, e.Lost.First, e.Lost.Last)
+	}
 	return fmt.Sprintf("%v: entries %d to %d: %v", ErrCorrupt, e.Lost.First, e.Lost.Last, e.Err)
 }
 
 // Unwrap returns ErrCorrupt and the cause.
-func (e *DamagedError) Unwrap() []error { return []error{ErrCorrupt, e.Err} }
+func (e *DamagedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrCorrupt}
+	}
+	return []error{ErrCorrupt, e.Err}
+}

@@ -29,15 +29,30 @@ func (c *Core) fetch(f Fetch) {
 	c.diskStarts(readDeadline)
 }
 
-// Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
-// log doesn't hold any more, or not in this term. A fetch that came too late (ErrCompacted) is
-// reported with no entries. Any other failure is the storage's and ends the node, so it isn't
-// reported here.
-func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
-	c.advance(now)
+// fetchDone notes that a fetch was reported.
+func (c *Core) fetchDone(f Fetch) {
 	assert(c.reading > 0, "Fetches Answered Once")
 	c.reading--
 	c.diskMoved(readDeadline, c.reading)
+	if f.Repair {
+		return
+	}
+	if f.For == "" {
+		c.fetching = false
+	} else if l, leads := c.role.(*leader); leads {
+		if p := l.peer(f.For); p != nil {
+			p.fetching = false
+		}
+	}
+}
+
+// Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
+// log doesn't hold any more, or not in this term. A fetch that came too late (ErrCompacted) is
+// reported with no entries. One that has failed with a DamagedError is reported by Damaged. Any
+// other failure is the storage's and ends the node, so it isn't reported here.
+func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
+	c.advance(now)
+	c.fetchDone(f)
 	next := f.After
 	for i := range entries {
 		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
@@ -46,8 +61,11 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		}
 		next++
 	}
+	if f.Repair {
+		c.repairRead(f, entries)
+		return
+	}
 	if f.For == "" {
-		c.fetching = false
 		if f.After < c.log.handed {
 			return // a snapshot has been installed meanwhile
 		}

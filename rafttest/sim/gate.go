@@ -39,10 +39,12 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 	case wire.KindAppendResponse:
 		if answer := m.AppendResponse(); answer.Accepted {
 			w.checkMatch(i, m, answer.Index)
+			w.checkSound(i, answer.Index)
 		}
 	case wire.KindHeartbeatResponse:
 		answer := m.HeartbeatResponse()
 		w.checkMatch(i, m, answer.Durable)
+		w.checkSound(i, answer.Durable)
 		if lease := answer.Lease; lease > durable.MaxLease {
 			w.fail(Gate, i, "promises a lease of %d, but %d is durable", lease, durable.MaxLease)
 		} else if lease > 0 {

@@ -40,6 +40,7 @@ const (
 	luckHeritage
 	luckStart
 	luckKey
+	luckLose
 
 	numLucks
 )

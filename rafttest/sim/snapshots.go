@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/e17579a5/raft"
@@ -151,6 +152,7 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 		d.slots = append(d.slots[:0], f.slots...)
 		d.configurations = append(d.configurations[:0], f.configurations...)
 		d.base, d.previous = meta.Index, nil
+		clear(d.gone)
 	}
 	if d.spoiled {
 		d.previous, d.spoiled = nil, false
@@ -162,6 +164,7 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 // compact forgets the log up to an index.
 func (d *disk) compact(to raft.Index) {
 	d.base = max(d.base, to)
+	d.forgetLost(d.last())
 	gone := d.base
 	if d.wal != nil && gone > 0 {
 		gone-- // a log that was opened may begin one entry later than it was compacted to; see recovered
@@ -176,6 +179,7 @@ func (d *disk) clone() *disk {
 	n := *d
 	n.entries, n.slots, n.stored = slices.Clone(d.entries), slices.Clone(d.slots), slices.Clone(d.stored)
 	n.configurations = slices.Clone(d.configurations)
+	n.gone = maps.Clone(d.gone)
 	return &n
 }
 
