@@ -374,6 +374,9 @@ func (c *Core) lead(r *candidate) {
 // earlier terms become committed (§3.6.2, §6.4).
 func (c *Core) beginTerm(first Entry) {
 	l := &leader{begin: c.log.last + 1}
+	if r, recovers := c.role.(*recovering); recovers {
+		l.rounds = rounds{round: r.round, confirmed: r.round} // its answers that still come are none to later rounds
+	}
 	c.become(l)
 	c.leaderKnown(c.id)
 	c.trouble = nil

@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -394,4 +395,43 @@ func TestLeadershipIsNotHandedToDamage(t *testing.T) {
 	c.lost = nil
 	c.pass(5 * election)
 	require.Equal(t, raft.ServerID("b"), c.leader(), "its priority is the highest")
+}
+
+// A leader that has recovered asks for confirmations in rounds of heartbeats, and so it did before
+// it led. An answer to a round of that time says nothing about reads that came later.
+func TestAnswersFromBeforeRecoveryConfirmNoReads(t *testing.T) {
+	c := ruin(t, "", "2!")
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	for n := 0; c.status("b").Role != "recovering"; n++ {
+		require.Less(t, n, 200)
+		c.pass(heartbeat)
+	}
+	b := c.servers["b"]
+	var late []wire.Message // a's answers to the rounds of b's recovery
+	c.lost = func(m *wire.Message) bool {
+		if m.Kind() == wire.KindHeartbeatResponse {
+			late = append(late, *m)
+		}
+		return m.Kind() == wire.KindRepairResponse || m.Kind() == wire.KindHeartbeatResponse
+	}
+	c.pass(election / 2)
+	require.Equal(t, "recovering", c.status("b").Role)
+	require.Greater(t, len(late), 3)
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindHeartbeat }
+	told := wire.RepairResponse{Lacks: wire.Place{Index: 2, Term: 2}, First: 2}.Message()
+	c.deliver(told.In(late[0].Envelope))
+	c.settle()
+	require.Equal(t, "leader", c.status("b").Role)
+	require.Equal(t, c.status("b").Last, c.status("b").Commit, "its term has begun")
+	number := b.core.Read(c.now)
+	c.drain("b")
+	c.settle()
+	for _, m := range late {
+		c.deliver(m)
+	}
+	c.settle()
+	require.False(t, slices.ContainsFunc(b.answers, func(a raft.Answer) bool { return a.Read && a.Number == number }), "%v", b.answers)
+	c.lost = nil
+	c.pass(2 * heartbeat)
+	require.True(t, slices.ContainsFunc(b.answers, func(a raft.Answer) bool { return a.Read && a.Number == number && a.Err == nil }))
 }
