@@ -383,6 +383,9 @@ func (r *trio) turn(c *Core) {
 	if e.RestoreSnapshot != nil {
 		c.Restored(r.now)
 	}
+	if e.VerifySnapshot != nil {
+		c.SnapshotVerified(r.now, nil)
+	}
 	for _, s := range e.Sends {
 		r.streams++
 		to, head := r.cores[s.Header.To], s.Header.SnapshotStream()

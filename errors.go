@@ -26,6 +26,12 @@ var (
 	// sense to wait before the next attempt. Whoever asks for less is made to wait, not refused.
 	ErrOverloaded = errors.New("raft: overloaded")
 
+	// ErrFull says that there is no room for the command on the disks: a quorum has none beside its
+	// reserve (Config.ReserveBytes). Whoever asks again later may have more luck: the servers free
+	// what they can, and go on by themselves when there is room. Reads are served, leaders are elected
+	// and members are changed all the same.
+	ErrFull = errors.New("raft: the disks are full")
+
 	// ErrTooLarge says that the command has more bytes than Config.MaxCommandBytes.
 	ErrTooLarge = errors.New("raft: command too large")
 

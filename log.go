@@ -46,6 +46,8 @@ type entryLog struct {
 	configurations []placedConfiguration
 
 	tail tail
+	// weights are written by space: they decide nothing as long as room has no end.
+	weights weights
 }
 
 // encode writes what the core knows of the log.
@@ -66,6 +68,7 @@ func (l *entryLog) clone() entryLog {
 	n.runs = append([]TermRun(nil), l.runs...)
 	n.configurations = append([]placedConfiguration(nil), l.configurations...)
 	n.tail = l.tail.clone()
+	n.weights = l.weights.clone()
 	return n
 }
 
@@ -75,6 +78,9 @@ func (l *entryLog) check(term Term) error {
 		return err
 	}
 	if err := l.checkRuns(term); err != nil {
+		return err
+	}
+	if err := l.weights.check(l.last); err != nil {
 		return err
 	}
 	return l.checkTail()
@@ -254,6 +260,7 @@ func (l *entryLog) note(e *Entry) {
 		l.runs = append(l.runs, TermRun{e.Index, e.Term})
 	}
 	l.last = e.Index
+	l.weights.add(e)
 }
 
 // extend adds entries at the right end. The log may keep the slice, so nobody may change it any
@@ -286,6 +293,7 @@ func (l *entryLog) truncate(after Index) {
 		l.configurations = l.configurations[:n-1]
 	}
 	l.tail.truncate(after)
+	l.weights.truncate(after)
 }
 
 // compact forgets the entries up to an index, which a snapshot covers. It keeps the configuration
@@ -311,6 +319,7 @@ func (l *entryLog) compact(to Index) {
 	}
 	l.configurations = append([]placedConfiguration(nil), l.configurations[gone:]...)
 	l.tail.compact(to)
+	l.weights.compact(to)
 }
 
 // install puts a snapshot in the place of everything up to its index. The log goes on behind it if
@@ -332,6 +341,7 @@ func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goe
 		l.base, l.runs, l.last, l.written = s, nil, s.Index, s.Index
 		l.configurations = nil
 		l.tail = tail{}
+		l.weights.restart(s.Index)
 	}
 	l.written = max(l.written, s.Index)
 	l.commit = max(l.commit, s.Index)

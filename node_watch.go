@@ -11,6 +11,8 @@ type shown struct {
 	// leaderless is since when no leader is known, while none is. ledSince is since when this
 	// server leads, while it does.
 	leaderless, ledSince Instant
+	// fullSince is since when the disk is full, while it is.
+	fullSince Instant
 }
 
 // standing returns what the loop compares after each turn to find out what has changed.
@@ -63,7 +65,11 @@ func (l *loop) observe() {
 	if led := was.Role == leaderRole && was.Term == now.Term; now.Role == leaderRole && !led {
 		l.shown.ledSince = l.read
 	}
+	if now.Full && !was.Full {
+		l.shown.fullSince = l.read
+	}
 	l.board.post(l.news(was)...)
+	l.logRoom(&was, &now)
 	if now.Diverged != was.Diverged {
 		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
@@ -79,5 +85,18 @@ func (l *loop) observe() {
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)
+	}
+}
+
+// logRoom logs that a disk has become full, or that it has room again.
+func (l *loop) logRoom(was, now *Standing) {
+	switch {
+	case now.Full && !was.Full:
+		l.logger.Warn("raft: the disk is full", "term", now.Term, "room", l.core.Status().Room)
+	case was.Full && !now.Full:
+		l.logger.Info("raft: the disk has room again", "term", now.Term, "room", l.core.Status().Room)
+	}
+	if now.FullPeer != "" && now.FullPeer != was.FullPeer {
+		l.logger.Warn("raft: the disk of another server is full", "term", now.Term, "peer", now.FullPeer)
 	}
 }

@@ -41,6 +41,9 @@ type outbox struct {
 	dirty bool
 	// snapshot becomes the current one with the next write. It is nil if there is none.
 	snapshot *storedSnapshot
+	// compact is the index up to which the log may be forgotten with the next write, though no
+	// snapshot becomes the current one by it. It is 0 if there is none.
+	compact Index
 	// termWrite is the first write that carries the current term and the current start. A message
 	// that leaves before that write is durable claims nothing.
 	termWrite WriteNumber
@@ -60,7 +63,7 @@ func (o *outbox) encode(s *stateEncoder) {
 	s.write(o.leaseWrite)
 	encodeList(s, o.flights, (*flight).encode)
 	o.snapshot.encode(s)
-	s.numbers(uint64(len(o.ready)))
+	s.numbers(uint64(o.compact), uint64(len(o.ready)))
 	for i := range o.ready {
 		s.message(&o.ready[i])
 	}
@@ -101,7 +104,7 @@ type flight struct {
 	// snapshot is the one that the write makes the current one. It is nil if there is none.
 	snapshot *storedSnapshot
 	// bytes are those of the write's entries.
-	bytes int `state:"luck"`
+	bytes int `state:"derived"`
 }
 
 func (f *flight) encode(s *stateEncoder) {
@@ -217,15 +220,23 @@ func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapsho
 }
 
 // drainWrite hands out what isn't written yet, as one write: as much as the disk does in a while
-// (pace). The rest of the log waits for the next write. The state never waits for entries: each
-// write carries the whole of it.
+// (pace), and as much as it has room for. The rest of the log waits for the next write. The state
+// never waits for entries: each write carries the whole of it. Nor does a compaction, which may be
+// what makes room.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
-	if !o.dirty && o.snapshot == nil && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
+	if len(o.flights) >= c.config.MaxWrites {
+		return
+	}
+	entries := c.fitting(l.tail.entries(l.written, l.last, min(c.disk.room, c.config.MaxWriteBytes)))
+	if !o.dirty && o.snapshot == nil && o.compact == 0 && len(entries) == 0 {
+		if l.written < l.last {
+			c.diskStarts(writeDeadline) // a disk without room is one that stands still
+		}
 		return
 	}
 	o.issued++
-	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, min(c.disk.room, c.config.MaxWriteBytes))}
+	e.Write = Write{Number: o.issued, State: c.state, Entries: entries}
 	l.written += Index(len(e.Write.Entries))
 	bytes := 0
 	for i := range e.Write.Entries {
@@ -233,13 +244,20 @@ func (c *Core) drainWrite(e *Effects) {
 	}
 	if len(o.flights) == 0 {
 		c.disk.begin(c.now)
+		if len(entries) > 0 && c.armed(writeDeadline) {
+			c.disarm(writeDeadline) // it had no room until now
+		}
 	}
 	o.flights = append(o.flights, flight{o.issued, l.written, o.snapshot, bytes})
+	e.Write.Compact = o.compact
 	if s := o.snapshot; s != nil {
-		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
-		l.compact(s.compact)
+		e.Write.Snapshot, e.Write.Compact = &s.meta, max(s.compact, o.compact)
 	}
-	o.dirty, o.snapshot = false, nil
+	if e.Write.Compact > 0 {
+		l.compact(e.Write.Compact)
+		c.snapshots.forgetPast(l.base.Index)
+	}
+	o.dirty, o.snapshot, o.compact = false, nil, 0
 	c.diskStarts(writeDeadline)
 }
 
@@ -271,7 +289,10 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	l.stable = max(l.stable, stable)
 	assert(l.stable <= l.written, "Cursors Ordered")
 	c.disk.done(c.now, bytes, writes, c.config.goal()/time.Duration(c.config.MaxWrites), micros(c.config.goal()))
-	c.diskMoved(writeDeadline, len(c.out.flights))
+	c.space.room = less(c.space.room, uint64(bytes)) // until the storage says how much is left
+	if bytes > 0 || !c.starved() {
+		c.diskMoved(writeDeadline, len(c.out.flights))
+	}
 	if snapshot != nil {
 		c.snapshotCurrent(snapshot)
 	}

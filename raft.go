@@ -26,6 +26,9 @@ type Effects struct {
 	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
 	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
+	// VerifySnapshot, when not nil, describes the current snapshot, which is to be read to its end
+	// (Storage.OpenSnapshot). Core.SnapshotVerified then says whether it is sound.
+	VerifySnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
 	SnapshotAnswers []SnapshotAnswer
 	// Sends are snapshots to be sent. StopSends are the numbers of the streams to be closed.
@@ -91,8 +94,9 @@ type Answer struct {
 // # Effects, and the reports of them
 //
 // Drain fills [Effects]. An effect that takes time is reported when it is done. The reports are
-// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], and [Core.SnapshotTaken] or
-// [Core.SnapshotFailed]. [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another
+// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], [Core.SnapshotVerified], and
+// [Core.SnapshotTaken] or [Core.SnapshotFailed]. [Core.Room] reports how much room the storage has.
+// [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another
 // server; [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] report on a stream that
 // another server opens. Several events may come between two calls of Drain: what they cause is then
 // done together. [HandIn] says in which order to hand in the events that have gathered.
@@ -134,6 +138,7 @@ type Core struct {
 	// disk and machine are how fast this server's disk writes, and how fast its state machine
 	// applies.
 	disk, machine tempo `state:"luck"`
+	space         space
 
 	fingerprints fingerprints
 	courtesy     courtesy
@@ -165,6 +170,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.courtesy.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
+	c.space.encode(s, &c.log.weights)
 }
 
 // Clone returns an independent copy.
@@ -219,6 +225,8 @@ func NewCore(config CoreConfig) (*Core, error) {
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config),
 	}
+	c.space.room = endless
+	c.log.weights = newWeights(&config.Saved, config.ReserveBytes)
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
@@ -451,9 +459,11 @@ func (c *Core) Drain(e *Effects) {
 	c.watchMachine()
 	c.watchSnapshot()
 	c.drainSnapshot(e)
+	c.drainVerify(e)
 	c.releaseReads()
 	c.armRetry()
 	c.nameSnapshot()
+	c.forgetCovered()
 	c.drainWrite(e)
 	c.drainStreams(e)
 

@@ -31,6 +31,15 @@ import (
 // a method Waiting() error, which returns what it waits for, or nil. The method returns at once.
 // Status.Disk shows what it says.
 //
+// A storage that knows its room has a method Room() uint64. It returns for how many bytes of entries
+// the storage has room that nobody else can take: each entry counts for its data and
+// wire.EntryOverhead bytes. What a Write takes beside its entries is left out of that, so a Write of
+// so many bytes fits. It is math.MaxUint64 for a room without end. The method returns at once.
+// Only the storage's own writes make the room smaller; it gets larger when entries are forgotten, or
+// when the storage gets hold of more. Such a storage never fails a Write for want of room: the Write
+// waits until there is room, or Close is called, and changes nothing before. Its method Waiting says
+// so. A snapshot for which there is no room fails as any other call may, and leaves no trace.
+//
 // A storage that may find out, between two calls, that it can't go on has a method Trouble() error,
 // which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
@@ -69,6 +78,11 @@ type troubleTeller interface {
 // A writeLimiter is a Storage that says how large a Write may be.
 type writeLimiter interface {
 	MaxWrite() int
+}
+
+// A roomyStorage is a Storage that says how much room it has.
+type roomyStorage interface {
+	Room() uint64
 }
 
 // A waitingStorage is a Storage that says what it waits for.

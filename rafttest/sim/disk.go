@@ -11,6 +11,8 @@ type slot struct {
 	term  raft.Term
 	chain uint64
 	total uint64 // bytes of all commands up to here, as the core counts them
+	// weight is the bytes of all entries up to here.
+	weight uint64
 }
 
 // chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
@@ -29,7 +31,7 @@ func (s slot) next(e *raft.Entry) slot {
 	if e.Kind == wire.EntryCommand {
 		total += uint64(len(e.Data)) + wire.EntryOverhead
 	}
-	return slot{e.Term, chainEntry(s.chain, e), total}
+	return slot{e.Term, chainEntry(s.chain, e), total, s.weight + uint64(e.Size())}
 }
 
 // hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end. Of many
@@ -74,12 +76,13 @@ type disk struct {
 	// configurations are those among the entries.
 	configurations []placed
 	back           bool // it went back
+	room           room // only of the model
 }
 
 func (d *disk) reset() {
 	d.state, d.wal = raft.DurableState{}, nil
 	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
-	d.back = false
+	d.back, d.room = false, room{}
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
 	d.configurations = d.configurations[:0]
@@ -98,6 +101,7 @@ func (d *disk) term(i raft.Index) raft.Term {
 // perform makes a write durable.
 func (d *disk) perform(w *raft.Write) {
 	d.state = w.State
+	d.takeRoom(w)
 	if w.Snapshot != nil {
 		d.name(w.Snapshot)
 	}

@@ -136,6 +136,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !s.up {
 		return true // the server's disk has failed
 	}
+	w.tellRoom(s)
 	w.observe(i)
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
@@ -192,6 +193,8 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		return w.streamSent(e, s)
 	case OpSnapshot:
 		w.wantSnapshot(s)
+	case OpVerify:
+		return w.verifySnapshot(s)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:
@@ -216,13 +219,17 @@ func (w *World) persist(s *server, n int64) bool {
 			return true
 		}
 	}
-	if n == 0 {
-		return false
-	}
 	var number raft.WriteNumber
-	for _, write := range s.writes[:n] {
+	for at, write := range s.writes[:n] {
+		if !s.disk.fits(write) {
+			n = int64(at) // the rest waits
+			break
+		}
 		s.disk.perform(write)
 		number = write.Number
+	}
+	if n == 0 {
+		return false
 	}
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.wrote = instant{w.local(s), w.local(s)}

@@ -85,6 +85,7 @@ type ServerState struct {
 	Applied, Commit, Stable, Last raft.Index
 	Writes                        int // handed to the disk and not done yet
 	Wiped                         bool
+	Full                          bool // it says that its disk is full
 }
 
 // A LogChange says that the log of a server now ends with Entries after index After. The log
@@ -311,7 +312,7 @@ func (s *server) seen() ServerState {
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
-		Writes: len(s.writes), Wiped: s.wiped(),
+		Writes: len(s.writes), Wiped: s.wiped(), Full: s.full,
 	}
 }
 
