@@ -171,13 +171,19 @@ func (c *Core) remembered(index Index) *Entry {
 // ErrCorrupt if the state machine needs them and there is no other server: the node can't go on.
 func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	c.advance(now)
-	c.fetchDone(f)
-	lost := wire.Range{First: f.After + 1, Last: f.After + 1}
-	if damage.Lost.First <= lost.First && damage.Lost.Last >= lost.First {
-		lost = damage.Lost
+	said := wire.Range{First: f.After + 1, Last: f.After + 1}
+	if damage.Lost.First <= said.First && damage.Lost.Last >= said.First {
+		said = damage.Lost
 	}
-	c.repairs.damage = damage.Err
-	c.noteLost(lost)
+	lost := lostEntries{said}
+	for _, r := range c.diskReads.gotBack {
+		lost = lost.without(r)
+	}
+	c.fetchDone(f)
+	for _, r := range lost {
+		c.repairs.damage = damage.Err
+		c.noteLost(r)
+	}
 	if f.Repair {
 		c.repairRead(f, nil)
 	}

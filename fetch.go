@@ -7,15 +7,20 @@ import "slices"
 type diskReads struct {
 	// fetches are to be handed out.
 	fetches []Fetch `state:"transient"`
-	// reading counts the fetches that weren't reported yet.
+	// reading counts the fetches that weren't reported yet. gotBack are the lost entries that the
+	// disk has got back since the first of these began: such a fetch may still say that they are lost.
 	reading int
+	gotBack lostEntries
 }
 
-func (d *diskReads) encode(s *stateEncoder) { s.numbers(uint64(d.reading)) }
+func (d *diskReads) encode(s *stateEncoder) {
+	s.numbers(uint64(d.reading))
+	d.gotBack.encode(s)
+}
 
 func (d *diskReads) clone() diskReads {
 	n := *d
-	n.fetches = slices.Clone(d.fetches)
+	n.fetches, n.gotBack = slices.Clone(d.fetches), slices.Clone(d.gotBack)
 	return n
 }
 
@@ -32,7 +37,9 @@ func (c *Core) fetch(f Fetch) {
 // fetchDone notes that a fetch was reported.
 func (c *Core) fetchDone(f Fetch) {
 	assert(c.reading > 0, "Fetches Answered Once")
-	c.reading--
+	if c.reading--; c.reading == 0 {
+		c.diskReads.gotBack = nil
+	}
 	c.diskMoved(readDeadline, c.reading)
 	if f.Repair {
 		return

@@ -154,6 +154,9 @@ func (c *Core) repairWrite(bytes int, one bool) []Entry {
 func (c *Core) repaired(entries lostEntries) {
 	for _, r := range entries {
 		c.log.lost, c.repairs.hand = c.log.lost.without(r), c.repairs.hand.without(r)
+		if c.reading > 0 {
+			c.diskReads.gotBack = c.diskReads.gotBack.with(r)
+		}
 	}
 	c.serversChanged = c.serversChanged || len(c.log.lost) == 0
 	if r, recovers := c.role.(*recovering); recovers {

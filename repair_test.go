@@ -435,3 +435,40 @@ func TestAnswersFromBeforeRecoveryConfirmNoReads(t *testing.T) {
 	c.pass(2 * heartbeat)
 	require.True(t, slices.ContainsFunc(b.answers, func(a raft.Answer) bool { return a.Read && a.Number == number && a.Err == nil }))
 }
+
+// Two reads meet a lost entry. The first one says so, the entry is repaired, and then the second one
+// says so, too: it began before.
+func TestReadFromBeforeTheRepairFindsNoDamage(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.TailBytes = 1 })
+	c.elect("a")
+	for n := range 4 {
+		c.propose("a", fmt.Sprint("command ", n))
+	}
+	c.pass(heartbeat)
+	c.restart("b") // nothing is in memory any more
+	c.lose("b", 3)
+	b := c.servers["b"]
+	b.fetches, b.hungReads = nil, true
+	ask := wire.RepairRequest{First: 3, Term: 1, Last: 3}.Message().In(wire.Envelope{
+		From: "a", To: "b", Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation, FromStart: c.status("a").Start, Term: c.status("a").Term,
+	})
+	c.deliver(ask)
+	c.deliver(ask)
+	require.Len(t, b.fetches, 1, "one read at a time for each server that asks")
+	repair := b.fetches[0]
+	c.pass(heartbeat)
+	require.Len(t, b.fetches, 2, "the state machine needs entries, too")
+	own := b.fetches[1]
+	require.Empty(t, own.For)
+	c.fetch(b, own)
+	b.hungReads = false
+	c.drain("b")
+	c.settle()
+	require.Empty(t, c.status("b").Lost)
+	require.EqualValues(t, 5, c.status("b").Applied)
+	require.Empty(t, b.gone)
+	damage := &raft.DamagedError{Lost: wire.Range{First: 3, Last: 3}, Err: raft.ErrCorrupt}
+	require.NoError(t, b.core.Damaged(c.now, repair, damage))
+	c.drain("b")
+	require.Empty(t, c.status("b").Lost)
+}

@@ -180,6 +180,16 @@ func (w *World) bears(without int) bool {
 	return false
 }
 
+// lacks reports whether the bytes of any entry are lost, after one index up to another.
+func (d *disk) lacks(after, last raft.Index) bool {
+	for index := range d.gone {
+		if index > after && index <= last {
+			return true
+		}
+	}
+	return false
+}
+
 // forgetLost forgets what was lost of entries that aren't in the log any more.
 func (d *disk) forgetLost(after raft.Index) {
 	for index := range d.gone {

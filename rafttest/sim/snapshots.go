@@ -383,10 +383,14 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 }
 
 // spoil damages the current snapshot on the model of a disk. It does so only if an earlier snapshot
-// can take its place, or if other servers can send one. It reports whether it did.
+// can take its place with the entries behind it, or if other servers can send one. It reports
+// whether it did.
 func (w *World) spoil(s *server) bool {
 	d := s.disk
-	if d.wal != nil || d.spoiled || d.current == nil || d.previous == nil && !w.expendable(w.index(s)) {
+	if d.wal != nil || d.spoiled || d.current == nil {
+		return false
+	}
+	if (d.previous == nil || d.lacks(d.previous.index(), d.current.index())) && !w.expendable(w.index(s)) {
 		return false
 	}
 	d.spoiled = true
