@@ -142,7 +142,10 @@ func (c *Core) noteLost(r wire.Range) {
 	if len(l.lost) == 0 {
 		c.repairs.since, c.serversChanged = c.now, true
 	}
-	l.lost = l.lost.with(r)
+	if added := l.lost.with(r); !slices.Equal(l.lost, added) {
+		l.lost = added
+		c.repairs.changes++
+	}
 	c.hurryRepair()
 	for at := l.lost.after(r.First - 1); at != 0 && at <= r.Last; at = l.lost.after(at) {
 		if e := c.remembered(at); e != nil && !c.repairs.hand.has(at) {
@@ -171,23 +174,44 @@ func (c *Core) remembered(index Index) *Entry {
 // ErrCorrupt if the state machine needs them and there is no other server: the node can't go on.
 func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	c.advance(now)
-	said := wire.Range{First: f.After + 1, Last: f.After + 1}
-	if damage.Lost.First <= said.First && damage.Lost.Last >= said.First {
-		said = damage.Lost
-	}
-	lost := lostEntries{said}
-	for _, r := range c.diskReads.gotBack {
-		lost = lost.without(r)
-	}
 	c.fetchDone(f)
-	for _, r := range lost {
-		c.repairs.damage = damage.Err
-		c.noteLost(r)
+	lost := wire.Range{First: f.After + 1, Last: f.After + 1}
+	if damage.Lost.First <= lost.First && damage.Lost.Last >= lost.First {
+		lost = damage.Lost
+	}
+	c.repairs.damage = damage.Err
+	stale := f.knows != c.repairs.changes
+	c.noteLost(lost)
+	if stale {
+		c.readAgain(lost)
 	}
 	if f.Repair {
 		c.repairRead(f, nil)
 	}
 	return c.hopeless()
+}
+
+// readAgain reads entries that a fetch has found lost. They may have been repaired since it began.
+// Until it is known that the disk has them, they are lost.
+func (c *Core) readAgain(lost wire.Range) {
+	c.fetch(Fetch{For: c.id, Repair: true, After: lost.First - 1, Last: lost.Last, MaxBytes: c.config.MaxAppendBytes})
+}
+
+// notLost takes entries from the disk that were held for lost.
+func (c *Core) notLost(f Fetch, entries []Entry) {
+	switch {
+	case len(entries) == 0:
+		return
+	case f.knows != c.repairs.changes:
+		c.readAgain(wire.Range{First: f.After + 1, Last: f.Last}) // they may have been lost since it began
+		return
+	}
+	last := entries[len(entries)-1].Index
+	c.repaired(lostEntries{{First: entries[0].Index, Last: last}})
+	c.repairs.keep(c.log.lost)
+	if next := c.log.lost.after(last); next != 0 && next <= f.Last {
+		c.readAgain(wire.Range{First: next, Last: f.Last})
+	}
 }
 
 // errNobodyElse says why lost entries stay lost.

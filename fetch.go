@@ -7,20 +7,15 @@ import "slices"
 type diskReads struct {
 	// fetches are to be handed out.
 	fetches []Fetch `state:"transient"`
-	// reading counts the fetches that weren't reported yet. gotBack are the lost entries that the
-	// disk has got back since the first of these began: such a fetch may still say that they are lost.
+	// reading counts the fetches that weren't reported yet.
 	reading int
-	gotBack lostEntries
 }
 
-func (d *diskReads) encode(s *stateEncoder) {
-	s.numbers(uint64(d.reading))
-	d.gotBack.encode(s)
-}
+func (d *diskReads) encode(s *stateEncoder) { s.numbers(uint64(d.reading)) }
 
 func (d *diskReads) clone() diskReads {
 	n := *d
-	n.fetches, n.gotBack = slices.Clone(d.fetches), slices.Clone(d.gotBack)
+	n.fetches = slices.Clone(d.fetches)
 	return n
 }
 
@@ -29,6 +24,7 @@ const fetchBytes = 1 << 20
 
 // fetch asks for entries from the disk.
 func (c *Core) fetch(f Fetch) {
+	f.knows = c.repairs.changes
 	c.fetches = append(c.fetches, f)
 	c.reading++
 	c.diskStarts(readDeadline)
@@ -37,9 +33,7 @@ func (c *Core) fetch(f Fetch) {
 // fetchDone notes that a fetch was reported.
 func (c *Core) fetchDone(f Fetch) {
 	assert(c.reading > 0, "Fetches Answered Once")
-	if c.reading--; c.reading == 0 {
-		c.diskReads.gotBack = nil
-	}
+	c.reading--
 	c.diskMoved(readDeadline, c.reading)
 	if f.Repair {
 		return

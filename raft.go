@@ -57,6 +57,8 @@ type Fetch struct {
 	Repair      bool     // whether that server has lost their bytes
 	After, Last Index
 	MaxBytes    int
+
+	knows uint64 // what the core knew of damage when it began (repairs.changes)
 }
 
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.

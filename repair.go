@@ -55,6 +55,8 @@ type repairs struct {
 	pullFrom ServerID
 	pulls    []pull
 
+	// changes counts how often something was found to be lost, or was repaired.
+	changes uint64
 	// reading are the requests of other servers for which the disk is read.
 	reading []repairFor
 
@@ -70,7 +72,7 @@ func (r *repairs) encode(s *stateEncoder) {
 	s.entries(r.got)
 	r.hand.encode(s)
 	s.server(r.asked)
-	s.numbers(flag(r.waits), flag(r.due), uint64(r.vain), uint64(r.rounds), uint64(r.passed), uint64(r.waited), uint64(r.turns), flag(r.gained), flag(r.generous))
+	s.numbers(flag(r.waits), flag(r.due), uint64(r.vain), uint64(r.rounds), uint64(r.passed), uint64(r.waited), uint64(r.turns), flag(r.gained), flag(r.generous), r.changes)
 	s.server(r.pullFrom)
 	encodeSet(s, r.reading, (*repairFor).encode)
 	encodeSet(s, r.pulls, (*pull).encode)
@@ -152,11 +154,9 @@ func (c *Core) repairWrite(bytes int, one bool) []Entry {
 
 // repaired notes that repairs of entries are durable.
 func (c *Core) repaired(entries lostEntries) {
+	c.repairs.changes++
 	for _, r := range entries {
 		c.log.lost, c.repairs.hand = c.log.lost.without(r), c.repairs.hand.without(r)
-		if c.reading > 0 {
-			c.diskReads.gotBack = c.diskReads.gotBack.with(r)
-		}
 	}
 	c.serversChanged = c.serversChanged || len(c.log.lost) == 0
 	if r, recovers := c.role.(*recovering); recovers {
@@ -370,6 +370,10 @@ func (c *Core) readRepair(m *wire.Message, answer wire.RepairResponse, first, la
 // too.
 func (c *Core) repairRead(f Fetch, entries []Entry) {
 	r := &c.repairs
+	if f.For == c.id {
+		c.notLost(f, entries)
+		return
+	}
 	at := slices.IndexFunc(r.reading, func(f2 repairFor) bool { return f2.server == f.For })
 	if at < 0 {
 		return
