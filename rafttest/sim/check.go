@@ -120,6 +120,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	l.server, l.life = int8(i+1), s.life
+	s.leadsFrom = now.last
 	w.checkElected(i)
 	w.checkLeases(i)
 	w.elected(s)

@@ -252,12 +252,14 @@ func (w *World) checkRepairs(i int, write *raft.Write) {
 	}
 }
 
-// checkReplaced checks that the entries which a write replaces aren't committed.
+// checkReplaced checks that a write replaces no entry which was committed in its term or before. A
+// leader of an earlier term, one that hasn't heard of the later ones, may replace what they commit:
+// the server has no part in that.
 func (w *World) checkReplaced(i int, write *raft.Write) {
 	s := &w.servers[i]
 	for j := range write.Entries {
 		index := write.Entries[j].Index
-		if index > raft.Index(len(s.view)) || index > w.ghost.commit() {
+		if index > raft.Index(len(s.view)) || index > w.ghost.commit() || w.ghost.committedIn(index) > write.State.Term {
 			return
 		}
 		if s.view[index-1] == w.ghost.committed[index-1] && write.Entries[j].Term != s.view[index-1].term {
