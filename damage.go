@@ -144,7 +144,7 @@ func (c *Core) noteLost(r wire.Range) {
 	}
 	if added := l.lost.with(r); !slices.Equal(l.lost, added) {
 		l.lost = added
-		c.repairs.changes++
+		c.damageChanged()
 	}
 	c.hurryRepair()
 	for at := l.lost.after(r.First - 1); at != 0 && at <= r.Last; at = l.lost.after(at) {
@@ -174,21 +174,29 @@ func (c *Core) remembered(index Index) *Entry {
 // ErrCorrupt if the state machine needs them and there is no other server: the node can't go on.
 func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	c.advance(now)
-	c.fetchDone(f)
+	changed := c.fetchDone(f)
 	lost := wire.Range{First: f.After + 1, Last: f.After + 1}
 	if damage.Lost.First <= lost.First && damage.Lost.Last >= lost.First {
 		lost = damage.Lost
 	}
 	c.repairs.damage = damage.Err
-	stale := f.knows != c.repairs.changes
 	c.noteLost(lost)
-	if stale {
-		c.readAgain(lost)
-	}
 	if f.Repair {
-		c.repairRead(f, nil)
+		c.repairRead(f, nil, changed)
+	}
+	if changed {
+		c.readAgain(lost)
+		return nil
 	}
 	return c.hopeless()
+}
+
+// damageChanged notes that something was found to be lost, or was repaired. That matters to the reads
+// that have begun.
+func (c *Core) damageChanged() {
+	if c.reading > 0 {
+		c.repairs.changes++
+	}
 }
 
 // readAgain reads entries that a fetch has found lost. They may have been repaired since it began.
@@ -197,13 +205,14 @@ func (c *Core) readAgain(lost wire.Range) {
 	c.fetch(Fetch{For: c.id, Repair: true, After: lost.First - 1, Last: lost.Last, MaxBytes: c.config.MaxAppendBytes})
 }
 
-// notLost takes entries from the disk that were held for lost.
-func (c *Core) notLost(f Fetch, entries []Entry) {
+// notLost takes entries from the disk that were held for lost. changed says whether any may have been
+// lost since they were read.
+func (c *Core) notLost(f Fetch, entries []Entry, changed bool) {
 	switch {
 	case len(entries) == 0:
 		return
-	case f.knows != c.repairs.changes:
-		c.readAgain(wire.Range{First: f.After + 1, Last: f.Last}) // they may have been lost since it began
+	case changed:
+		c.readAgain(wire.Range{First: f.After + 1, Last: f.Last})
 		return
 	}
 	last := entries[len(entries)-1].Index

@@ -30,13 +30,17 @@ func (c *Core) fetch(f Fetch) {
 	c.diskStarts(readDeadline)
 }
 
-// fetchDone notes that a fetch was reported.
-func (c *Core) fetchDone(f Fetch) {
+// fetchDone notes that a fetch was reported. It says whether what the core knows of damage has
+// changed since the fetch began.
+func (c *Core) fetchDone(f Fetch) (changed bool) {
 	assert(c.reading > 0, "Fetches Answered Once")
-	c.reading--
+	changed = f.knows != c.repairs.changes
+	if c.reading--; c.reading == 0 {
+		c.repairs.changes = 0
+	}
 	c.diskMoved(readDeadline, c.reading)
 	if f.Repair {
-		return
+		return changed
 	}
 	if f.For == "" {
 		c.fetching = false
@@ -45,6 +49,7 @@ func (c *Core) fetchDone(f Fetch) {
 			p.fetching = false
 		}
 	}
+	return changed
 }
 
 // Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
@@ -53,7 +58,7 @@ func (c *Core) fetchDone(f Fetch) {
 // other failure is the storage's and ends the node, so it isn't reported here.
 func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
-	c.fetchDone(f)
+	changed := c.fetchDone(f)
 	next := f.After
 	for i := range entries {
 		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
@@ -63,7 +68,7 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		next++
 	}
 	if f.Repair {
-		c.repairRead(f, entries)
+		c.repairRead(f, entries, changed)
 		return
 	}
 	if f.For == "" {

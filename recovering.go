@@ -84,8 +84,9 @@ func (c *Core) yields() bool {
 	if c.log.obstacle() == 0 || c.alone() {
 		return false
 	}
-	r.waited++
-	return r.waited < patientTimeouts*(1+min(r.turns, maxTurns))
+	patience := patientTimeouts * (1 + min(r.turns, maxTurns))
+	r.waited = min(r.waited+1, patience)
+	return r.waited < patience
 }
 
 // refusedForLost notes that this server has refused a candidate whose log ends at a place. If the

@@ -55,7 +55,8 @@ type repairs struct {
 	pullFrom ServerID
 	pulls    []pull
 
-	// changes counts how often something was found to be lost, or was repaired.
+	// changes counts how often something was found to be lost, or was repaired, while entries were
+	// read.
 	changes uint64
 	// reading are the requests of other servers for which the disk is read.
 	reading []repairFor
@@ -154,7 +155,7 @@ func (c *Core) repairWrite(bytes int, one bool) []Entry {
 
 // repaired notes that repairs of entries are durable.
 func (c *Core) repaired(entries lostEntries) {
-	c.repairs.changes++
+	c.damageChanged()
 	for _, r := range entries {
 		c.log.lost, c.repairs.hand = c.log.lost.without(r), c.repairs.hand.without(r)
 	}
@@ -368,10 +369,10 @@ func (c *Core) readRepair(m *wire.Message, answer wire.RepairResponse, first, la
 
 // repairRead answers a server for which entries were read. There are none if they are lost here
 // too.
-func (c *Core) repairRead(f Fetch, entries []Entry) {
+func (c *Core) repairRead(f Fetch, entries []Entry, changed bool) {
 	r := &c.repairs
 	if f.For == c.id {
-		c.notLost(f, entries)
+		c.notLost(f, entries, changed)
 		return
 	}
 	at := slices.IndexFunc(r.reading, func(f2 repairFor) bool { return f2.server == f.For })
