@@ -59,6 +59,7 @@ func TestAnchorFollowsTheBatches(t *testing.T) {
 			return nil
 		})
 		quiet := func(d time.Duration) (int, int) {
+			synctest.Wait()
 			writes, syncs = 0, 0
 			time.Sleep(d)
 			synctest.Wait()
