@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,23 +48,23 @@ func TestAnchorFollowsTheBatches(t *testing.T) {
 		l, err := wal.Open(dir, options)
 		require.NoError(t, err)
 		time.Sleep(3 * time.Second)
-		var writes, syncs int
+		var writes, syncs atomic.Int64
 		disk.OnCall(func(c simfs.Call) error {
 			switch {
 			case !strings.HasSuffix(c.Name, "ANCHOR"):
 			case c.Op == simfs.OpWrite:
-				writes++
+				writes.Add(1)
 			case c.Op == simfs.OpSync:
-				syncs++
+				syncs.Add(1)
 			}
 			return nil
 		})
 		quiet := func(d time.Duration) (int, int) {
-			synctest.Wait()
-			writes, syncs = 0, 0
+			writes.Store(0)
+			syncs.Store(0)
 			time.Sleep(d)
 			synctest.Wait()
-			return writes, syncs
+			return int(writes.Load()), int(syncs.Load())
 		}
 		expect := func(wantWrites, wantSyncs int, d time.Duration) {
 			t.Helper()
