@@ -115,3 +115,21 @@ func (c *Core) admitUnfounded(m *wire.Message) bool {
 	}
 	return c.log.configuration() != nil && c.log.configuration().Names(m.From, m.FromIncarnation)
 }
+
+// outsideOfTerms takes a message that is outside of all terms. It says whether it was one.
+func (c *Core) outsideOfTerms(m *wire.Message) bool {
+	switch m.Kind() {
+	case wire.KindStarted:
+	case wire.KindKnown:
+		c.knownTold(m)
+	case wire.KindRepairRequest:
+		c.answerRepair(m)
+	case wire.KindRepairResponse:
+		c.repairAnswered(m)
+	case wire.KindSnapshotPull:
+		c.answerPull(m)
+	default:
+		return false
+	}
+	return true
+}

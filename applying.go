@@ -55,6 +55,7 @@ func (c *Core) drainApply(e *Effects) {
 	if c.config.DurableMachine {
 		last = min(last, l.stable) // it must not be ahead of its log after a crash
 	}
+	last = l.applicable(last)
 	for l.handed < last && !c.fetching && len(c.applying) < maxApplying {
 		entries := c.fetched
 		c.fetched = nil

@@ -123,7 +123,7 @@ func populated(r role) *Core {
 }
 
 // roles are the roles that a core can have.
-func roles() []role { return []role{&follower{}, &candidate{}, &leader{}} }
+func roles() []role { return []role{&follower{}, &candidate{}, &recovering{}, &leader{}} }
 
 // ledger looks for parts of a core that aren't encoded.
 type ledger struct {

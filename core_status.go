@@ -1,9 +1,15 @@
 package raft
 
+import (
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
+
 // CoreStatus is what a core shows of itself (Core.Status).
 type CoreStatus struct {
 	ID          ServerID
-	Role        string // "follower", "pre-candidate", "candidate" or "leader"
+	Role        string // as in Status
 	Term        Term
 	Vote        ServerID
 	Leader      ServerID // of this term; "" while unknown
@@ -28,6 +34,13 @@ type CoreStatus struct {
 	Diverged *Divergence
 	// SnapshotTrouble is as in Status.
 	SnapshotTrouble error
+	// Lost are the entries whose bytes this server's disk has lost. LostSince is when the first of
+	// them was found, and LostWhy what the storage has said of it when it was read. LostAsked are
+	// the servers that were asked for bytes since one has given some.
+	Lost      []wire.Range
+	LostSince Instant
+	LostWhy   error
+	LostAsked []ServerID
 	// Changing says that this server leads and a change of the members is under way, or about to
 	// begin.
 	Changing bool
@@ -56,6 +69,7 @@ func (c *Core) Status() CoreStatus {
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
+		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, LostWhy: c.repairs.damage, LostAsked: slices.Clone(c.repairs.tried),
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {
@@ -75,13 +89,16 @@ func (c *Core) Leads() bool {
 	return leads && c.log.applied >= l.begin
 }
 
-// leaderRole is the name of a leader's role.
-const leaderRole = "leader"
+// leaderRole is the name of a leader's role, recoveringRole that of a server that was elected and
+// repairs its log before it leads.
+const leaderRole, recoveringRole = "leader", "recovering"
 
 func (c *Core) roleName() string {
 	switch r := c.role.(type) {
 	case *leader:
 		return leaderRole
+	case *recovering:
+		return recoveringRole
 	case *candidate:
 		if r.pre {
 			return "pre-candidate"

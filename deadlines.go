@@ -86,6 +86,10 @@ const (
 	// needDeadline: when it has passed, a snapshot has been needed for too long, in the place of a
 	// damaged one or for a peer that has lost its own. A leader then hands over, if it can.
 	needDeadline
+	// repairDeadline: when it passes, this server asks the next server for bytes that it has lost.
+	repairDeadline
+	// recoverDeadline: when it passes, a leader steps down if it lacks bytes and has gained none.
+	recoverDeadline
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
@@ -125,6 +129,8 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	promiseDeadline:    {name: "promise", looked: true, asked: true},
 	machineDeadline:    {name: "machine", looked: true},
 	needDeadline:       {name: "need", looked: true},
+	repairDeadline:     {name: "repair"},
+	recoverDeadline:    {name: "recover", ofRole: true},
 	keyDeadline:        {name: "key", looked: true, asked: true},
 }
 
@@ -236,7 +242,11 @@ func (c *Core) meet(name deadlineName) {
 	case transferDeadline:
 		c.endTransfer(c.role.(*leader))
 	case heartbeatDeadline:
-		c.startRound(c.role.(*leader))
+		if r, recovers := c.role.(*recovering); recovers {
+			c.recoverRound(r)
+		} else {
+			c.startRound(c.role.(*leader))
+		}
 	case successionDeadline:
 		c.tick(c.role.(*leader))
 	case electDeadline:
@@ -252,6 +262,10 @@ func (c *Core) meet(name deadlineName) {
 		}
 	case streamDeadline:
 		c.checkSendings(c.role.(*leader))
+	case repairDeadline:
+		c.repairDue()
+	case recoverDeadline:
+		c.recoverDue()
 	case resignDeadline, snapshotDeadline:
 		c.disarm(name)
 	}

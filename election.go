@@ -118,8 +118,7 @@ func (c *Core) armElection() {
 // leaderHeard says whether this server leads, has heard from a leader within the least election
 // timeout (§4.2.3), or has promised a lease.
 func (c *Core) leaderHeard() bool {
-	_, leads := c.role.(*leader)
-	return leads || c.armed(stickyDeadline) || c.armed(promiseDeadline)
+	return c.elected() || c.armed(stickyDeadline) || c.armed(promiseDeadline)
 }
 
 // mayCampaign says whether this server may become leader. It must be a voter, or one of the servers
@@ -148,6 +147,10 @@ func (c *Core) campaign() {
 	if !c.mayCampaign() {
 		c.armElection()
 		c.askStanding()
+		return
+	}
+	if c.yields() {
+		c.armElection()
 		return
 	}
 	if c.armed(promiseDeadline) {
@@ -219,7 +222,8 @@ func (c *Core) mayElect(last wire.Place) bool {
 
 // answerPreVote says whether this server would grant its vote. It changes nothing here.
 func (c *Core) answerPreVote(m *wire.Message) {
-	if m.Term <= c.state.Term || !c.mayElect(m.PreVoteRequest().Last) {
+	if last := m.PreVoteRequest().Last; m.Term <= c.state.Term || !c.mayElect(last) {
+		c.refusedForLost(last)
 		c.reply(m, wire.PreVoteResponse{}.Message())
 		return
 	}
@@ -233,7 +237,8 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // before.
 func (c *Core) answerVote(m *wire.Message) {
 	free := c.state.Vote == "" || c.state.Vote == m.From
-	if !free || !c.mayElect(m.VoteRequest().Last) {
+	if last := m.VoteRequest().Last; !free || !c.mayElect(last) {
+		c.refusedForLost(last)
 		c.reply(m, wire.VoteResponse{}.Message())
 		return
 	}
@@ -303,7 +308,7 @@ func (c *Core) voteAnswered(r *candidate, m *wire.Message) {
 // countVotes moves on when a quorum has granted its votes: from the pre-vote to the election, and
 // from the election to leadership.
 func (c *Core) countVotes(r *candidate) {
-	if !c.elected(r) {
+	if !c.won(r) {
 		return
 	}
 	if r.pre {
@@ -313,8 +318,17 @@ func (c *Core) countVotes(r *candidate) {
 	c.lead(r)
 }
 
-// elected says whether a quorum has granted its votes. To found a cluster, every server must have.
-func (c *Core) elected(r *candidate) bool {
+// elected says whether this server has won the election of its term, even if it doesn't lead yet.
+func (c *Core) elected() bool {
+	switch c.role.(type) {
+	case *leader, *recovering:
+		return true
+	}
+	return false
+}
+
+// won says whether a quorum has granted its votes. To found a cluster, every server must have.
+func (c *Core) won(r *candidate) bool {
 	granted := func(id ServerID, incarnation Incarnation) bool {
 		if id == c.id {
 			return (r.pre || r.ownVote <= c.out.durable) && (incarnation == 0 || incarnation == c.state.Incarnation)
@@ -343,14 +357,26 @@ func (c *Core) elected(r *candidate) bool {
 	}) == 1
 }
 
-// lead begins a leadership with an entry of the new term. Under this entry the entries of earlier
-// terms become committed (§3.6.2, §6.4). In a new cluster this entry is the first configuration.
+// lead makes the winner of an election the leader. One that has lost bytes which its state machine
+// needs gets these first. In a new cluster the first entry is the first configuration.
 func (c *Core) lead(r *candidate) {
-	first := Entry{Kind: wire.EntryNoOp}
-	if c.log.configuration() == nil {
-		first = c.found(r.ballots)
+	switch {
+	case c.log.configuration() == nil:
+		c.beginTerm(c.found(r.ballots))
+	case c.log.obstacle() != 0:
+		c.recover()
+	default:
+		c.beginTerm(Entry{Kind: wire.EntryNoOp})
 	}
+}
+
+// beginTerm begins a leadership with an entry of the new term. Under this entry the entries of
+// earlier terms become committed (§3.6.2, §6.4).
+func (c *Core) beginTerm(first Entry) {
 	l := &leader{begin: c.log.last + 1}
+	if r, recovers := c.role.(*recovering); recovers {
+		l.rounds = rounds{round: r.round, confirmed: r.round} // its answers that still come are none to later rounds
+	}
 	c.become(l)
 	c.leaderKnown(c.id)
 	c.trouble = nil
@@ -366,14 +392,15 @@ func (c *Core) lead(r *candidate) {
 func (c *Core) follow(id ServerID) *follower {
 	f, follows := c.role.(*follower)
 	if !follows {
-		_, leads := c.role.(*leader)
-		assert(!leads, "Election Safety")
+		assert(!c.elected(), "Election Safety")
 		f = &follower{}
 		c.become(f)
 	}
 	if f.leader == "" {
 		// The committed part of the log equals the log of every later leader (Leader Completeness).
 		f.hurry = 0
+		c.repairs.waited = 0
+		c.hurryRepair()
 		f.leader, f.matched, f.acked = id, c.log.commit, min(c.log.commit, c.log.stable)
 		c.heardOfLeader()
 		c.leaderKnown(id)
@@ -388,7 +415,7 @@ func (c *Core) follow(id ServerID) *follower {
 // (§3.10).
 func (c *Core) timeoutNow(m *wire.Message) {
 	f, follows := c.role.(*follower)
-	if follows && (f.leader == "" || f.leader == m.From) && c.mayCampaign() && c.log.configuration() != nil {
+	if follows && (f.leader == "" || f.leader == m.From) && c.mayCampaign() && c.log.configuration() != nil && c.log.obstacle() == 0 {
 		c.attempt++
 		c.startElection(true)
 	}

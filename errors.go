@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // A proposal has one of three outcomes: a result; an error that wraps ErrNotApplied, and then the
@@ -206,3 +208,25 @@ func stopped(cause error) error { return because(ErrStopped, cause) }
 
 // outcomeUnknown returns an error that wraps ErrOutcomeUnknown and its reason.
 func outcomeUnknown(reason error) error { return because(ErrOutcomeUnknown, reason) }
+
+// A DamagedError says that a storage has lost the bytes of some entries, though it knows their
+// terms. The storage goes on: the entries may be stored again (Write.Repairs). It wraps ErrCorrupt.
+type DamagedError struct {
+	Lost wire.Range // the entries whose bytes are lost
+	Err  error      // what is damaged: the file, the place in it, and how that was found; may be nil
+}
+
+func (e *DamagedError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%v: entries %d to %d", ErrCorrupt, e.Lost.First, e.Lost.Last)
+	}
+	return fmt.Sprintf("%v: entries %d to %d: %v", ErrCorrupt, e.Lost.First, e.Lost.Last, e.Err)
+}
+
+// Unwrap returns ErrCorrupt and the cause.
+func (e *DamagedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrCorrupt}
+	}
+	return []error{ErrCorrupt, e.Err}
+}

@@ -41,6 +41,10 @@ const (
 	NoLeaderVotes NoLeaderReason = "this server lacks votes"
 )
 
+// noLeaderDamage: the server's disk has lost bytes that are needed. It campaigns after the other
+// servers, or was elected and repairs its log before it leads. Status.Damage says more.
+const noLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has lost"
+
 // String explains in one line.
 func (n *NoLeader) String() string {
 	return fmt.Sprintf("no leader for %v: %s", n.For, n.why())
@@ -226,6 +230,9 @@ func (c *Core) noLeader() *NoLeader {
 		return &NoLeader{Reason: NoLeaderNoVote}
 	}
 	r, asks := c.role.(*candidate)
+	if !asks && c.log.obstacle() != 0 {
+		return &NoLeader{Reason: noLeaderDamage}
+	}
 	if !asks {
 		return &NoLeader{Reason: NoLeaderTimeout}
 	}

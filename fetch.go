@@ -24,20 +24,41 @@ const fetchBytes = 1 << 20
 
 // fetch asks for entries from the disk.
 func (c *Core) fetch(f Fetch) {
+	f.knows = c.repairs.changes
 	c.fetches = append(c.fetches, f)
 	c.reading++
 	c.diskStarts(readDeadline)
 }
 
+// fetchDone notes that a fetch was reported. It says whether what the core knows of damage has
+// changed since the fetch began.
+func (c *Core) fetchDone(f Fetch) (changed bool) {
+	assert(c.reading > 0, "Fetches Answered Once")
+	changed = f.knows != c.repairs.changes
+	if c.reading--; c.reading == 0 {
+		c.repairs.changes = 0
+	}
+	c.diskMoved(readDeadline, c.reading)
+	if f.Repair {
+		return changed
+	}
+	if f.For == "" {
+		c.fetching = false
+	} else if l, leads := c.role.(*leader); leads {
+		if p := l.peer(f.For); p != nil {
+			p.fetching = false
+		}
+	}
+	return changed
+}
+
 // Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
 // log doesn't hold any more, or not in this term. A fetch that came too late (ErrCompacted) is
-// reported with no entries. Any other failure is the storage's and ends the node, so it isn't
-// reported here.
+// reported with no entries. One that has failed with a DamagedError is reported by Damaged. Any
+// other failure is the storage's and ends the node, so it isn't reported here.
 func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 	c.advance(now)
-	assert(c.reading > 0, "Fetches Answered Once")
-	c.reading--
-	c.diskMoved(readDeadline, c.reading)
+	changed := c.fetchDone(f)
 	next := f.After
 	for i := range entries {
 		if e := &entries[i]; e.Index != next+1 || !c.log.matches(e.Index, e.Term) {
@@ -46,8 +67,11 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		}
 		next++
 	}
+	if f.Repair {
+		c.repairRead(f, entries, changed)
+		return
+	}
 	if f.For == "" {
-		c.fetching = false
 		if f.After < c.log.handed {
 			return // a snapshot has been installed meanwhile
 		}

@@ -59,6 +59,7 @@ type server struct {
 	cut       bool // messages to and from it are lost
 
 	snapshots
+	gone map[raft.Index]bool // the entries whose bytes the disk has lost
 }
 
 const (
@@ -122,10 +123,11 @@ func (c *cores) start(id raft.ServerID) {
 			config.Saved.Configurations = append(config.Saved.Configurations, e)
 		}
 	}
+	config.Saved.Lost = s.lostRanges()
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
 	*s = server{
-		core: core, config: s.config, saved: s.saved, log: s.log,
+		core: core, config: s.config, saved: s.saved, log: s.log, gone: s.gone,
 		applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted(),
 	}
 	if config.CompareResults {
@@ -165,8 +167,7 @@ func (c *cores) drain(id raft.ServerID) {
 			if s.hungReads {
 				continue
 			}
-			last := min(f.Last, raft.Index(len(s.log)))
-			s.core.Fetched(c.now, f, s.log[max(f.After, s.base):last:last])
+			c.fetch(s, f)
 			again = true
 		}
 		if e.Write.Number != 0 {
@@ -197,6 +198,7 @@ func (c *cores) persist(id raft.ServerID) {
 	for _, w := range s.writes {
 		s.saved = w.State
 		c.named(s, &w)
+		s.repair(&w)
 		if len(w.Entries) > 0 {
 			s.log = append(s.log[:w.Entries[0].Index-1:w.Entries[0].Index-1], w.Entries...)
 		}

@@ -41,6 +41,10 @@ type entryLog struct {
 	// stable is moved by Core.Persisted. The log is durable up to it.
 	stable Index
 
+	// lost are the entries whose bytes the disk has lost. They are found when the storage is loaded
+	// or read; repairs, truncations, compactions and snapshots take them away (damage.go).
+	lost lostEntries
+
 	// configurations are the configurations in the log, in order. The first one may come from the
 	// snapshot. The last one is in force from the moment that it is appended (§4.1).
 	configurations []placedConfiguration
@@ -56,6 +60,7 @@ func (l *entryLog) encode(s *stateEncoder) {
 	for _, run := range l.runs {
 		s.numbers(uint64(run.First), uint64(run.Term))
 	}
+	l.lost.encode(s)
 	encodeList(s, l.configurations, (*placedConfiguration).encode)
 	l.tail.encode(s)
 }
@@ -64,6 +69,7 @@ func (l *entryLog) encode(s *stateEncoder) {
 func (l *entryLog) clone() entryLog {
 	n := *l
 	n.runs = append([]TermRun(nil), l.runs...)
+	n.lost = append(lostEntries(nil), l.lost...)
 	n.configurations = append([]placedConfiguration(nil), l.configurations...)
 	n.tail = l.tail.clone()
 	return n
@@ -75,6 +81,9 @@ func (l *entryLog) check(term Term) error {
 		return err
 	}
 	if err := l.checkRuns(term); err != nil {
+		return err
+	}
+	if err := l.checkLost(); err != nil {
 		return err
 	}
 	return l.checkTail()
@@ -145,7 +154,7 @@ func newLog(saved *Saved) (entryLog, error) {
 	snapshot := saved.Snapshot.Index
 	l := entryLog{
 		base: wire.Place{Index: saved.Base, Term: saved.BaseTerm}, last: saved.Last,
-		runs:   append([]TermRun(nil), saved.Runs...),
+		runs: append([]TermRun(nil), saved.Runs...), lost: append(lostEntries(nil), saved.Lost...),
 		commit: snapshot, handed: snapshot, written: saved.Last, stable: saved.Last,
 	}
 	if snapshot > 0 && !saved.Snapshot.founding() {
@@ -285,6 +294,7 @@ func (l *entryLog) truncate(after Index) {
 	for n := len(l.configurations); n > 0 && l.configurations[n-1].index > after; n-- {
 		l.configurations = l.configurations[:n-1]
 	}
+	l.lost = l.lost.without(wire.Range{First: after + 1, Last: ^Index(0)})
 	l.tail.truncate(after)
 }
 
@@ -310,6 +320,7 @@ func (l *entryLog) compact(to Index) {
 		gone++
 	}
 	l.configurations = append([]placedConfiguration(nil), l.configurations[gone:]...)
+	l.lost = l.lost.without(wire.Range{First: 0, Last: to})
 	l.tail.compact(to)
 }
 
@@ -330,7 +341,7 @@ func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goe
 	if !goesOn {
 		l.stable = min(l.stable, l.commit)
 		l.base, l.runs, l.last, l.written = s, nil, s.Index, s.Index
-		l.configurations = nil
+		l.configurations, l.lost = nil, nil
 		l.tail = tail{}
 	}
 	l.written = max(l.written, s.Index)

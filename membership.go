@@ -70,6 +70,7 @@ func (c *Core) truncate(after Index) {
 	before := len(c.log.configurations)
 	c.log.truncate(after)
 	c.out.truncated(after)
+	c.repairs.keep(c.log.lost)
 	if len(c.log.configurations) != before {
 		c.serversChanged = true
 	}
@@ -98,8 +99,9 @@ func (c *Core) ownOrigin(origin Origin, index Index) bool {
 }
 
 // otherServers returns the servers that this one may speak to, each once. They are the servers of
-// the latest configuration; and while this server leads, also those which it tells that they don't
-// belong to it any more. The list isn't nil.
+// the latest configuration. While it lacks bytes, the members of the last configuration that is known
+// to be committed are among them; and while it leads, those which it tells that they don't belong to
+// the cluster any more. The list isn't nil.
 func (c *Core) otherServers() []Server {
 	others := []Server{}
 	add := func(s Server) {
@@ -117,6 +119,13 @@ func (c *Core) otherServers() []Server {
 	for _, half := range [2][]Member{configuration.Members, configuration.Old} {
 		for i := range half {
 			add(half[i].Server)
+		}
+	}
+	if final := c.log.finalConfiguration(); final != configuration && len(c.log.lost) > 0 {
+		for _, half := range [2][]Member{final.Members, final.Old} {
+			for i := range half {
+				add(half[i].Server)
+			}
 		}
 	}
 	if l, leads := c.role.(*leader); leads {

@@ -7,14 +7,13 @@ import (
 )
 
 // An Event is something that a node knows and that has changed, with its new value. It is one of
-// Leadership, Membership, CurrentSnapshot, Trouble, PeerTrouble and Stopped.
+// Leadership, Membership, CurrentSnapshot, Damage, Trouble, PeerTrouble and Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as this server knows. Two of them can be compared with ==.
 type Leadership struct {
 	Term Term
-	// Role is that of this server: "follower", "pre-candidate", "candidate" or "leader", and
-	// "stopped" at the end.
+	// Role is that of this server, as in Status.
 	Role string
 
 	// Leader is the server that leads in Term; "" while this server knows none. LeaderAddress is
@@ -60,6 +59,7 @@ const (
 	leadershipKind eventKind = iota
 	membershipKind
 	snapshotKind
+	damageKind
 	troubleKind
 	peerTroubleKind
 	stoppedKind
@@ -70,6 +70,7 @@ const (
 func (Leadership) kind() eventKind      { return leadershipKind }
 func (Membership) kind() eventKind      { return membershipKind }
 func (CurrentSnapshot) kind() eventKind { return snapshotKind }
+func (Damage) kind() eventKind          { return damageKind }
 func (Trouble) kind() eventKind         { return troubleKind }
 func (PeerTrouble) kind() eventKind     { return peerTroubleKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
@@ -209,6 +210,10 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
 		events = append(events, now.Snapshot)
+	}
+	if now.Lost != was.Lost || now.LostEntries != was.LostEntries {
+		status := l.core.Status()
+		events = append(events, l.damage(&status))
 	}
 	if now.Trouble != was.Trouble {
 		events = append(events, Trouble{now.Trouble})

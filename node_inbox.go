@@ -72,6 +72,7 @@ type canceled struct {
 type fetched struct {
 	fetch   Fetch
 	entries []Entry
+	damage  *DamagedError // nil if nothing was found to be lost
 }
 
 // strangersShare is the part of maxMessages that strangers may take. That isn't less, since a server

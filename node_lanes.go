@@ -144,7 +144,7 @@ func (n *Node) writeLane() {
 }
 
 // fetchLane reads entries that have left memory. If they have been compacted meanwhile, that is no
-// failure.
+// failure; neither is it if some of them are lost.
 func (n *Node) fetchLane() {
 	defer n.leaveStorage()
 	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
@@ -153,10 +153,11 @@ func (n *Node) fetchLane() {
 		if err := n.traceFetch(f, len(entries), start, err); err != nil {
 			return err
 		}
-		if err != nil && !errors.Is(err, ErrCompacted) {
+		var damage *DamagedError
+		if err != nil && !errors.Is(err, ErrCompacted) && !errors.As(err, &damage) {
 			return because(fmt.Errorf("raft: read entries after %d", f.After), err)
 		}
-		n.inbox.fetched(fetched{f, entries})
+		n.inbox.fetched(fetched{f, entries, damage})
 		return nil
 	})
 }

@@ -10,8 +10,10 @@ import (
 // A Status is what a node knows at one moment. It belongs to the caller. It is for people and for
 // supervision: a Leadership is cheaper, and an Event comes by itself.
 type Status struct {
-	ID   ServerID
-	Role string // "follower", "pre-candidate", "candidate" or "leader", and "stopped" at the end
+	ID ServerID
+	// Role is "follower", "pre-candidate", "candidate" or "leader", and "stopped" at the end. It is
+	// "recovering" while a server that was elected repairs its log, and doesn't lead yet.
+	Role string
 	Term Term
 
 	// Leader is the server that leads in Term, as far as this server knows; "" while it knows none.
@@ -75,12 +77,28 @@ type Status struct {
 	// take one has failed, with the reason. It wraps ErrCorrupt in the first case. It is nil
 	// otherwise. If it is so at every server, only an export can help (BootstrapFrom).
 	SnapshotTrouble error
+	// Damage is what this server's disk has lost of the log; nil if nothing is lost.
+	Damage *Damage
 	// StorageTrouble is what the storage says is wrong with it (its method Trouble), though no call
 	// has failed yet; nil if nothing is, or if the storage says nothing of the kind.
 	StorageTrouble error
 	// Diverged is a *Divergence if the state machine of another server gave other results than the
 	// one here (Config.CompareResults). It is nil otherwise.
 	Diverged error
+}
+
+// Damage says which entries' bytes a server's disk has lost. The server keeps what it has promised by
+// their indexes and terms, and gets the bytes from the other members. What its state machine needs
+// of them holds the server up, and it doesn't lead; the rest is in nobody's way. If no member has
+// them, it waits: entries that may have been acknowledged are never given up, and a person has to
+// decide.
+//
+// It is also an event, whenever what is lost changes. With an empty Lost, nothing is lost any more.
+type Damage struct {
+	Lost  []wire.Range  // shared: it must not be changed
+	For   time.Duration // since the first of them was found to be lost
+	Asked []ServerID    // the members that were asked, and have given nothing since
+	Err   error         // what the storage has said when it was asked for one; nil if it hasn't been
 }
 
 // Status returns what the node knows now. After the node has stopped, it returns what the node knew
@@ -146,6 +164,9 @@ func (l *loop) status() Status {
 		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-l.clock.now(), 0)),
 		LeaderAddress: l.addressOf(c.Leader, c.Configuration),
 	}
+	if damage := l.damage(&c); len(damage.Lost) > 0 {
+		s.Damage = &damage
+	}
 	if c.Diverged != nil {
 		s.Diverged = c.Diverged
 	}
@@ -154,6 +175,14 @@ func (l *loop) status() Status {
 	}
 	l.explain(&s)
 	return s
+}
+
+// damage says what the disk has lost.
+func (l *loop) damage(c *CoreStatus) Damage {
+	if len(c.Lost) == 0 {
+		return Damage{}
+	}
+	return Damage{c.Lost, time.Duration(l.clock.now() - c.LostSince), c.LostAsked, c.LostWhy}
 }
 
 // stoppedStatus returns the last status. A core that broke isn't asked any more: then the status

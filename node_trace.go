@@ -74,6 +74,7 @@ type WriteTrace struct {
 	Number  WriteNumber
 	Entries int   // how many were written
 	Last    Index // of the last entry; 0 without entries
+	Repairs int   // how many lost entries were written once more
 	Bytes   int   // of the commands and configurations in the entries
 	Took    time.Duration
 	Err     error
@@ -82,6 +83,7 @@ type WriteTrace struct {
 // A FetchTrace tells of one Storage.Entries.
 type FetchTrace struct {
 	For         ServerID // the server that needs the entries; "" for this one's state machine
+	Repair      bool     // whether that server has lost their bytes
 	After, Last Index    // those in (After, Last] were asked for
 	Entries     int      // how many were read
 	Took        time.Duration
@@ -144,10 +146,13 @@ func (n *Node) traceWrite(w *Write, start time.Time, err error) error {
 	if hook == nil {
 		return nil
 	}
-	t := WriteTrace{Number: w.Number, Entries: len(w.Entries), Took: time.Since(start), Err: err}
+	t := WriteTrace{Number: w.Number, Entries: len(w.Entries), Repairs: len(w.Repairs), Took: time.Since(start), Err: err}
 	for i := range w.Entries {
 		t.Bytes += len(w.Entries[i].Data)
 		t.Last = w.Entries[i].Index
+	}
+	for i := range w.Repairs {
+		t.Bytes += len(w.Repairs[i].Data)
 	}
 	return n.inbox.traced(func() { hook(t) })
 }
@@ -158,7 +163,7 @@ func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) erro
 	if hook == nil {
 		return nil
 	}
-	t := FetchTrace{For: f.For, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
+	t := FetchTrace{For: f.For, Repair: f.Repair, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
 	return n.inbox.traced(func() { hook(t) })
 }
 

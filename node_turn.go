@@ -1,5 +1,7 @@
 package raft
 
+import "fmt"
+
 // handIn tells the core what has happened. The clock is read once, after everything was taken.
 func (l *loop) handIn() {
 	l.read = l.clock.now()
@@ -30,7 +32,13 @@ func (l *turn) Reports(now Instant) {
 		l.busy.catchUp.end(now, len(got.fetched))
 	}
 	for i := range got.fetched {
-		c.Fetched(now, got.fetched[i].fetch, got.fetched[i].entries)
+		if f := &got.fetched[i]; f.damage != nil {
+			if err := c.Damaged(now, f.fetch, f.damage); err != nil {
+				l.inbox.stop(because(fmt.Errorf("raft: read entries after %d", f.fetch.After), err))
+			}
+		} else {
+			c.Fetched(now, f.fetch, f.entries)
+		}
 	}
 	for _, tell := range got.reports {
 		tell((*loop)(l), now)

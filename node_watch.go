@@ -64,6 +64,7 @@ func (l *loop) observe() {
 		l.shown.ledSince = l.read
 	}
 	l.board.post(l.news(was)...)
+	l.tellDamage(&was, &now)
 	if now.Diverged != was.Diverged {
 		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
@@ -79,5 +80,16 @@ func (l *loop) observe() {
 	led := now.Role != was.Role || now.Term != was.Term || now.Leader != was.Leader
 	if led && (now.Role != was.Role || now.Leader != "") {
 		l.logger.Info("raft: "+now.Role, "term", now.Term, "index", l.core.Status().Last, "peer", now.Leader)
+	}
+}
+
+// tellDamage logs that entries are lost, and that they aren't any more.
+func (l *loop) tellDamage(was, now *Standing) {
+	switch {
+	case now.LostEntries > was.LostEntries:
+		lost := &DamagedError{Lost: now.Lost, Err: l.core.Status().LostWhy}
+		l.logger.Warn("raft: entries are lost", "term", now.Term, "index", now.Lost.Last, "entries", now.LostEntries, "err", lost)
+	case now.LostEntries == 0 && was.LostEntries > 0:
+		l.logger.Info("raft: repaired", "term", now.Term, "index", was.Lost.Last)
 	}
 }

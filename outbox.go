@@ -100,6 +100,8 @@ type flight struct {
 	last Index
 	// snapshot is the one that the write makes the current one. It is nil if there is none.
 	snapshot *storedSnapshot
+	// repairs are the lost entries that the write repairs.
+	repairs lostEntries `clone:"shared"`
 	// bytes are those of the write's entries.
 	bytes int `state:"luck"`
 }
@@ -107,6 +109,7 @@ type flight struct {
 func (f *flight) encode(s *stateEncoder) {
 	s.numbers(uint64(f.last))
 	f.snapshot.encode(s)
+	f.repairs.encode(s)
 }
 
 // A heldMessage waits for write number after.
@@ -185,20 +188,25 @@ func (o *outbox) truncated(after Index) {
 }
 
 // persisted notes that every write up to n is durable, and releases the messages that waited for
-// these writes. It returns how far these writes make the log stable, the last snapshot that they
-// made the current one, and how many bytes of entries were in how many of them.
-func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapshot, bytes, writes int) {
+// these writes. It returns what these writes did, as if they had been one, and how many there were.
+// That is how far they make the log stable, the last snapshot that they made the current one, what
+// they have repaired, and how many bytes of entries were in them.
+func (o *outbox) persisted(n WriteNumber) (all flight, writes int) {
 	assert(n > o.durable && n <= o.issued, "Writes Persist In Order")
 	o.durable = n
 	done := 0
 	for done < len(o.flights) && o.flights[done].number <= n {
 		// A later write may reach less far than an earlier one, if a truncation came between them.
 		// But then the truncation lowered the earlier one's mark too.
-		stable = max(stable, o.flights[done].last)
-		if s := o.flights[done].snapshot; s != nil {
-			snapshot = s
+		f := &o.flights[done]
+		all.last = max(all.last, f.last)
+		if f.snapshot != nil {
+			all.snapshot = f.snapshot
 		}
-		bytes += o.flights[done].bytes
+		for _, r := range f.repairs {
+			all.repairs = all.repairs.with(r)
+		}
+		all.bytes += f.bytes
 		done++
 	}
 	o.flights = append(o.flights[:0], o.flights[done:]...)
@@ -213,34 +221,52 @@ func (o *outbox) persisted(n WriteNumber) (stable Index, snapshot *storedSnapsho
 	}
 	clear(o.held[len(kept):])
 	o.held = kept
-	return stable, snapshot, bytes, done
+	return all, done
 }
 
 // drainWrite hands out what isn't written yet, as one write: as much as the disk does in a while
 // (pace). The rest of the log waits for the next write. The state never waits for entries: each
-// write carries the whole of it.
+// write carries the whole of it. Entries that were lost take no more than half of the room while
+// others wait.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
-	if !o.dirty && o.snapshot == nil && l.written == l.last || len(o.flights) >= c.config.MaxWrites {
+	idle := !o.dirty && o.snapshot == nil && l.written == l.last && len(c.repairs.got) == 0
+	if idle || len(o.flights) >= c.config.MaxWrites {
 		return
 	}
 	o.issued++
-	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, min(c.disk.room, c.config.MaxWriteBytes))}
+	room := min(c.disk.room, c.config.MaxWriteBytes)
+	if len(c.repairs.got) > 0 {
+		room /= 2
+	}
+	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, room)}
 	l.written += Index(len(e.Write.Entries))
-	bytes := 0
-	for i := range e.Write.Entries {
-		bytes += e.Write.Entries[i].Size()
+	f := flight{number: o.issued, last: l.written, snapshot: o.snapshot, bytes: sizeOf(e.Write.Entries)}
+	e.Write.Repairs = c.repairWrite(2*room-f.bytes, f.bytes == 0)
+	f.bytes += sizeOf(e.Write.Repairs)
+	for i := range e.Write.Repairs {
+		at := e.Write.Repairs[i].Index
+		f.repairs = f.repairs.with(wire.Range{First: at, Last: at})
 	}
 	if len(o.flights) == 0 {
 		c.disk.begin(c.now)
 	}
-	o.flights = append(o.flights, flight{o.issued, l.written, o.snapshot, bytes})
+	o.flights = append(o.flights, f)
 	if s := o.snapshot; s != nil {
 		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
 		l.compact(s.compact)
+		c.repairs.keep(l.lost)
 	}
 	o.dirty, o.snapshot = false, nil
 	c.diskStarts(writeDeadline)
+}
+
+// sizeOf returns what entries count for against limits in bytes.
+func sizeOf(entries []Entry) (bytes int) {
+	for i := range entries {
+		bytes += entries[i].Size()
+	}
+	return bytes
 }
 
 // diskStarts begins to watch the disk's writes or reads, unless they are watched already.
@@ -267,13 +293,16 @@ func (c *Core) diskStalled() bool { return c.passed(writeDeadline) || c.passed(r
 func (c *Core) Persisted(now Instant, n WriteNumber) {
 	c.advance(now)
 	l := &c.log
-	stable, snapshot, bytes, writes := c.out.persisted(n)
-	l.stable = max(l.stable, stable)
+	done, writes := c.out.persisted(n)
+	l.stable = max(l.stable, done.last)
 	assert(l.stable <= l.written, "Cursors Ordered")
-	c.disk.done(c.now, bytes, writes, c.config.goal()/time.Duration(c.config.MaxWrites), micros(c.config.goal()))
+	c.disk.done(c.now, done.bytes, writes, c.config.goal()/time.Duration(c.config.MaxWrites), micros(c.config.goal()))
 	c.diskMoved(writeDeadline, len(c.out.flights))
-	if snapshot != nil {
-		c.snapshotCurrent(snapshot)
+	if done.snapshot != nil {
+		c.snapshotCurrent(done.snapshot)
+	}
+	if len(done.repairs) > 0 {
+		c.repaired(done.repairs)
 	}
 	switch r := c.role.(type) {
 	case *candidate:

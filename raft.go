@@ -53,9 +53,12 @@ type Effects struct {
 // A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
 // MaxBytes bytes (Storage.Entries).
 type Fetch struct {
-	For         ServerID // the peer that needs them, or "" when they are to be applied here
+	For         ServerID // the server that needs them, or "" when they are to be applied here
+	Repair      bool     // whether that server has lost their bytes
 	After, Last Index
 	MaxBytes    int
+
+	knows uint64 // what the core knew of damage when it began (repairs.changes)
 }
 
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.
@@ -139,6 +142,7 @@ type Core struct {
 	courtesy     courtesy
 	membership
 	rollback
+	repairs repairs
 	keyring keyring
 	refusal refusal
 }
@@ -165,6 +169,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.courtesy.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
+	c.repairs.encode(s)
 }
 
 // Clone returns an independent copy.
@@ -183,11 +188,12 @@ func (c *Core) Clone() *Core {
 	n.diskReads = c.diskReads.clone()
 	n.fingerprints = c.fingerprints.clone()
 	n.rollback = c.rollback.clone()
+	n.repairs = c.repairs.clone()
 	return &n
 }
 
 // A role is what a server is in its current term, with the data of that role and nothing else:
-// *follower, *candidate or *leader. To step down is one assignment.
+// *follower, *candidate, *recovering or *leader. To step down is one assignment.
 type role interface {
 	encode(s *stateEncoder)
 	clone() role
@@ -229,6 +235,13 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if err := c.resume(config.Saved.LogBytes); err != nil {
 		return nil, err
 	}
+	c.repairs.since = config.Now
+	for _, lost := range config.Saved.Lost {
+		c.noteLost(lost)
+	}
+	if err := c.hopeless(); err != nil {
+		return nil, err
+	}
 	if configuration := log.configuration(); configuration != nil {
 		if m := configuration.Member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
 			c.trouble = ErrOtherIncarnation
@@ -267,19 +280,19 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if !c.admit(&m) || !c.hears(&m) || !c.understands(&m) {
 		return
 	}
+	if m.Pulled() {
+		c.answerPulled(&m)
+		return
+	}
 	if why := c.contradicts(&m); why != "" {
 		c.refuse(&m, why)
 		return
 	}
 	c.noteRefusal(&m)
-	kind := m.Kind()
-	switch kind {
-	case wire.KindStarted:
-		return
-	case wire.KindKnown:
-		c.knownTold(&m)
+	if c.outsideOfTerms(&m) {
 		return
 	}
+	kind := m.Kind()
 	if kind == wire.KindPreVoteRequest {
 		c.tellRemoval(&m)
 	}
@@ -399,7 +412,7 @@ func (c *Core) become(r role) {
 	c.role = r
 	c.disarmRole()
 	switch r.(type) {
-	case *leader:
+	case *leader, *recovering:
 		c.disarm(electDeadline)
 	case *candidate:
 		c.armElection()
@@ -414,7 +427,8 @@ func (c *Core) become(r role) {
 	c.refuseFenced()
 }
 
-// leaderID returns the server that leads the current term as far as this server knows, or "".
+// leaderID returns the server that leads the current term as far as this server knows, or "". A
+// recovering leader takes nothing from callers, so it counts as none here.
 func (c *Core) leaderID() ServerID {
 	switch r := c.role.(type) {
 	case *leader:
@@ -442,10 +456,12 @@ func (c *Core) Drain(e *Effects) {
 	}
 	switch r := c.role.(type) {
 	case *leader:
+		c.watchDamage()
 		c.drainLeader(r)
 	case *follower:
 		c.acknowledge(r)
 	}
+	c.drainRepair()
 	c.drainRestore(e)
 	c.drainApply(e)
 	c.watchMachine()

@@ -93,6 +93,19 @@ var scenes = []func(c *cores) raft.ServerID{
 		*c = *fresh
 		return "b"
 	},
+	func(c *cores) raft.ServerID { c.withoutBytes(); return "c" }, // has lost bytes
+	func(c *cores) raft.ServerID { // was elected, and repairs its log
+		c.withoutBytes()
+		for range 40 {
+			c.pass(election / 4)
+			for _, id := range c.ids {
+				if c.status(id).Role == "recovering" {
+					return id
+				}
+			}
+		}
+		return "a"
+	},
 }
 
 // spareLike starts a server that waits to be added, and draws keys if the others do.
@@ -123,6 +136,14 @@ func (c *cores) sendsSnapshot() {
 	}
 	c.servers["c"].cut = false
 	c.pass(4 * heartbeat)
+}
+
+// withoutBytes lets all disks lose the command, and starts all servers again.
+func (c *cores) withoutBytes() {
+	for _, id := range c.ids {
+		c.lose(id, c.status(id).Last)
+		c.start(id)
+	}
 }
 
 // A script is the bytes from which a fuzzer makes messages.

@@ -51,7 +51,7 @@ func (c *Core) contradicts(m *wire.Message) string {
 	default:
 		return ""
 	}
-	if leader := c.leaderID(); m.Term == c.state.Term && leader != "" && leader != m.From {
+	if leader := c.leaderID(); m.Term == c.state.Term && (c.elected() || leader != "" && leader != m.From) {
 		return "another server leads this term"
 	}
 	switch m.Kind() {

@@ -144,7 +144,7 @@ func (c *Core) appendEntry(e Entry) {
 }
 
 // advanceCommit moves commit to the last index that a quorum holds durably, if the entry there is
-// of the leader's own term. This server holds the log up to stable, like any other. An older entry
+// of the leader's own term. This server's own disk counts like that of any other. An older entry
 // may be on a majority and still be replaced (Figure 8): it commits only under an entry of this
 // term (§3.6.2).
 func (c *Core) advanceCommit(l *leader) {
@@ -155,7 +155,7 @@ func (c *Core) advanceCommit(l *leader) {
 		if p := l.progressOf(m); p != nil {
 			return uint64(p.match)
 		}
-		return c.own(m, uint64(c.log.stable))
+		return c.own(m, uint64(c.log.sound()))
 	}))
 	if held > c.log.commit && held >= l.begin {
 		c.log.commitTo(held)
@@ -199,6 +199,14 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 			return // until something in the window is acknowledged
 		}
 		entries := c.log.tail.entries(p.next-1, max(last, p.next-1), min(c.config.MaxAppendBytes, room))
+		if entries == nil && c.log.lost.has(p.next) && p.next <= last {
+			if p.replicating {
+				c.sendInstead(l, p)
+				return
+			}
+			c.sendAppend(p, nil) // it shows where the logs agree
+			continue
+		}
 		if entries == nil && p.next <= last {
 			if !p.replicating {
 				room = min(room, c.config.MaxAppendBytes) // more would be read in vain
@@ -448,9 +456,9 @@ func (c *Core) acknowledge(f *follower) {
 	if f.leader == "" {
 		return
 	}
-	durable := min(f.matched, c.log.stable)
+	durable := min(f.matched, c.log.sound())
 	if durable > f.acked || f.owes {
-		f.acked, f.owes = durable, false
+		f.acked, f.owes = max(f.acked, durable), false
 		c.sendTo(f.leader, f.disk, wire.AppendResponse{Accepted: true, Index: durable}.Message())
 	}
 }
@@ -476,7 +484,7 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 	c.witnessed = max(c.witnessed, heartbeat.Commit)
 	if heartbeat.Round != 0 {
 		c.reply(m, wire.HeartbeatResponse{
-			Round: heartbeat.Round, Durable: min(f.matched, c.log.stable), Received: f.matched, Lost: c.lost(),
+			Round: heartbeat.Round, Durable: min(f.matched, c.log.sound()), Received: f.matched, Lost: c.lost(),
 			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Level: c.config.Level,
 		}.Message())
 	}

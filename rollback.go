@@ -127,6 +127,9 @@ func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 	default:
 		return true
 	}
+	if m.Pulled() {
+		return true // any server may send it
+	}
 	if m.Term == d.led && m.FromStart != d.ledBy {
 		c.tellKnown(m, wire.Known{Start: d.ledBy, Led: d.led})
 		return false

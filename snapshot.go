@@ -231,13 +231,17 @@ func (c *Core) machineBelongs() error {
 	return nil
 }
 
-// lost returns the index of the snapshot that this server has lost and needs another one for. It is
-// 0 if there is none.
+// lost returns the index that a snapshot must cover to take the place of what this server has lost:
+// a snapshot, or committed entries whose bytes no other server has given. It is 0 if nothing is lost
+// that the state machine needs.
 func (c *Core) lost() Index {
-	if c.snapshots.restore != restoreLost {
+	if c.snapshots.restore == restoreLost {
+		return c.snapshots.current.meta.Index
+	}
+	if first := c.log.obstacle(); first == 0 || first > c.log.commit || c.repairs.rounds == 0 {
 		return 0
 	}
-	return c.snapshots.current.meta.Index
+	return max(c.log.lost.upTo(c.log.commit), c.snapshots.current.index())
 }
 
 // These say what is wrong with the current snapshot.

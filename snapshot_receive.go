@@ -18,6 +18,8 @@ type incoming struct {
 	attempt uint64
 	held    uint64 // bytes that are stored
 	stream  uint64 // the one that brings more; 0 for none
+	// pulled says that this server has asked for the snapshot, and not a leader offered it (pull.go).
+	pulled bool
 	// arriving is the stream whose header is being looked at. It is 0 if there is none.
 	arriving uint64 `state:"transient"`
 }
@@ -30,7 +32,7 @@ func (in *incoming) encode(s *stateEncoder) {
 	in.name.encode(s)
 	s.b = append(s.b, in.cluster[:]...)
 	s.meta(&in.meta)
-	s.numbers(uint64(in.term), in.attempt, in.held, in.stream)
+	s.numbers(uint64(in.term), in.attempt, in.held, in.stream, flag(in.pulled))
 }
 
 // check: no more bytes are stored than the snapshot has. When all are said to be stored, all are.
@@ -118,6 +120,7 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	if in.term != m.Term {
 		in.term, in.attempt = m.Term, 0
 	}
+	in.pulled = false
 	if in.stream != 0 {
 		// A repeated question is about the stream that is open. A question of another attempt says
 		// that the leader has given up that stream, which hasn't ended here yet.
@@ -168,6 +171,12 @@ func (c *Core) answerStream(m *wire.Message) {
 		in.term != m.Term || in.attempt != head.Attempt || in.held != head.Offset {
 		return
 	}
+	c.acceptStream(m, &head)
+}
+
+// acceptStream accepts the stream that is arriving.
+func (c *Core) acceptStream(m *wire.Message, head *wire.SnapshotStream) {
+	in := &c.incoming
 	configuration, err := wire.DecodeConfiguration(head.Configuration.Data)
 	assert(err == nil, "Configurations Decode")
 	in.meta = SnapshotMeta{
@@ -238,20 +247,31 @@ func (c *Core) drainIncoming() {
 	if in.state == incomingNot {
 		return
 	}
-	f, follows := c.role.(*follower)
-	if !c.needs(in.name.place.Index) {
+	useless := !c.needs(in.name.place.Index)
+	if in.pulled {
+		useless = c.leastPulled() == 0 || in.name.place.Index < c.leastPulled()
+	}
+	if useless {
 		c.dropIncoming()
 		return
 	}
+	if r, asks := c.role.(*candidate); asks && r.pre && in.pulled && in.state == incomingStored {
+		c.stepDown() // nobody leads, so nobody else would end this
+	}
+	_, follows := c.role.(*follower)
 	// The claims of a candidate about its log must stay true while the votes come, so only a
 	// follower installs a snapshot. And one snapshot is restored after the other.
-	if in.state == incomingStored && follows && (c.snapshots.restore == restoreNot || c.lost() != 0) {
+	restore := c.snapshots.restore
+	if in.state == incomingStored && follows && (restore == restoreNot || restore == restoreLost) {
 		if why := c.metaContradicts(&in.meta); why != "" {
 			c.refuse(&wire.Message{Envelope: wire.Envelope{From: in.name.from, Term: in.term}}, why)
 			c.dropIncoming()
 			return
 		}
-		c.install(f)
+		if in.pulled && in.term > c.state.Term {
+			c.adoptTerm(in.term)
+		}
+		c.install(c.role.(*follower))
 	}
 }
 
@@ -271,6 +291,7 @@ func (c *Core) install(f *follower) {
 		f.matched = min(f.matched, before)
 		f.acked = min(f.acked, f.matched)
 	}
+	c.repairs.keep(l.lost)
 	c.serversChanged = true
 	if c.named > before {
 		c.named = 0 // it may be in no other log

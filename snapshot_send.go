@@ -225,7 +225,7 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 		c.replaceLost(l, p)
 		return
 	}
-	if p.match >= c.log.base.Index && p.wants == 0 {
+	if p.match >= c.log.servable(t.snapshot.index()) && p.wants == 0 {
 		c.endSending(p)
 		return
 	}
@@ -319,6 +319,9 @@ func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 // stream.
 func (c *Core) SnapshotSent(now Instant, stream uint64, reason error) {
 	c.advance(now)
+	if c.pullSent(stream, reason) {
+		return
+	}
 	l, p := c.sendingTo(stream)
 	switch {
 	case p == nil:

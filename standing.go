@@ -1,11 +1,12 @@
 package raft
 
+import "github.com/e17579a5/raft/wire"
+
 // A Standing is what a server knows that is worth telling whenever it changes. The driver of a Core
 // asks for it after each Drain. Two Standings are equal (==) exactly if nothing in them has
 // changed. A CoreStatus tells more, and changes with nearly every event.
 type Standing struct {
-	// Role is "follower", "pre-candidate", "candidate" or "leader". Leader is "" while no leader of
-	// this term is known.
+	// Role is as in Status. Leader is "" while no leader of this term is known.
 	Role   string
 	Term   Term
 	Leader ServerID
@@ -22,6 +23,11 @@ type Standing struct {
 	// earlier one that is equal in everything else.
 	Snapshot       CurrentSnapshot
 	SnapshotSerial uint64
+
+	// Lost goes from the first to the last entry whose bytes this server's disk has lost, and
+	// LostEntries is how many they are. Both are zero if nothing is lost.
+	Lost        wire.Range
+	LostEntries uint64
 
 	// Trouble and Diverged are as in CoreStatus.
 	Trouble  error
@@ -51,6 +57,9 @@ func (c *Core) Standing() Standing {
 	if placed := c.log.placed(); placed != nil {
 		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index
 		s.ConfigurationCommitted = placed.index <= c.log.commit
+	}
+	if lost := c.log.lost; len(lost) > 0 {
+		s.Lost, s.LostEntries = wire.Range{First: lost[0].First, Last: lost[len(lost)-1].Last}, lost.count()
 	}
 	if current := c.snapshots.current; current != nil {
 		s.Snapshot = CurrentSnapshot{current.meta.Index, current.meta.Term, current.bytes, current.installed}

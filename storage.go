@@ -3,6 +3,8 @@ package raft
 import (
 	"fmt"
 	"io"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 // Storage keeps what a server must not forget: its DurableState, its log and its snapshots.
@@ -35,8 +37,9 @@ import (
 // which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
 	// Load returns what is stored. If nothing is, it returns the zero Saved and a nil error. If
-	// what is stored is damaged, it returns an error that wraps ErrCorrupt; but damage to the
-	// snapshot alone is reported in Saved.SnapshotDamage.
+	// what is stored is damaged, it returns an error that wraps ErrCorrupt, with two exceptions:
+	// damage to the snapshot alone is reported in Saved.SnapshotDamage, and entries whose bytes are
+	// lost though their terms are known are reported in Saved.Lost.
 	Load() (Saved, error)
 
 	// Write makes w durable, all of it or nothing. Any error is final.
@@ -45,7 +48,9 @@ type Storage interface {
 	// Entries returns entries of (after, last], in order and without a gap, beginning at after+1.
 	// It returns at least one, and after that one no more than fit into maxBytes bytes of data. It
 	// returns ErrCompacted if the log holds no entry at after+1: it has been forgotten, or hasn't
-	// been written yet.
+	// been written yet. It returns a *DamagedError if the bytes of the entry at after+1 are lost,
+	// whether Load has said so or the damage came later. Lost entries further on end what it
+	// returns.
 	Entries(after, last Index, maxBytes int) ([]Entry, error)
 
 	// CreateSnapshot starts to store a snapshot. The storage only stores its bytes: the snapshot
@@ -106,7 +111,13 @@ type Saved struct {
 	Runs []TermRun
 
 	// Configurations are the entries in (Snapshot.Index, Last] that hold configurations, in order.
+	// None is missing: a storage that has lost one, and every copy of it, fails Load.
 	Configurations []Entry
+
+	// Lost are the entries in (Base, Last] whose bytes are damaged. Their terms are known (Runs),
+	// so the server still keeps what it has promised by them, and others can give it their bytes.
+	// The ranges are in order, and there is at least one sound entry between two of them.
+	Lost []wire.Range
 }
 
 // Check returns an error that wraps ErrCorrupt if no storage that keeps its contract can hold this.
@@ -130,6 +141,14 @@ func (s *Saved) Check() error {
 	unfounded := s.Snapshot.founding() && s.Last == s.Snapshot.Index && s.State.Cluster == ClusterID{}
 	if s.Last > 0 && !unfounded && (s.State.Cluster == ClusterID{} || s.Snapshot.Index == 0 && len(s.Configurations) == 0) {
 		return fmt.Errorf("%w: the log goes to %d, but there is no cluster ID or no configuration", ErrCorrupt, s.Last)
+	}
+	after := s.Base
+	for i, lost := range s.Lost {
+		if lost.First > lost.Last || lost.Last > s.Last || lost.First <= after || i > 0 && lost.First == after+1 {
+			return fmt.Errorf("%w: entries %d to %d are said to be lost, of a log that goes from %d to %d",
+				ErrCorrupt, lost.First, lost.Last, s.Base, s.Last)
+		}
+		after = lost.Last
 	}
 	if term > s.State.Term {
 		return fmt.Errorf("%w: the log holds an entry of term %d, but the server is only in term %d",
@@ -181,6 +200,12 @@ type Write struct {
 	// From the index of the first one on, they replace whatever the log holds (truncate). They
 	// follow the log or the snapshot without a gap.
 	Entries []Entry
+
+	// Repairs are entries whose bytes the storage has lost, once more: each has the index and the
+	// term of an entry that the log holds before this write. They rise in index, may have gaps, and
+	// change nothing of the log but that their bytes can be read again. Those of an entry that
+	// isn't lost may be ignored.
+	Repairs []Entry
 
 	// Compact, when not 0, is an index: the storage may forget the log up to it, the entry there
 	// included. It is never past the index of the snapshot.

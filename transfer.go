@@ -307,10 +307,10 @@ func (p *progress) fitter(other *progress) *progress {
 }
 
 // fitness is what a server tells the leader about itself: its priority plus one, or 0 if it
-// shouldn't lead. It shouldn't when its disk stands still, its state machine is far behind, or it
-// can't get a snapshot that is needed.
+// shouldn't lead. It shouldn't when its disk stands still or has lost bytes that are needed, its
+// state machine is far behind, or it can't get a snapshot that is needed.
 func (c *Core) fitness() uint64 {
-	if c.diskStalled() || c.passed(machineDeadline) || c.passed(needDeadline) {
+	if c.diskStalled() || c.passed(machineDeadline) || c.passed(needDeadline) || c.log.obstacle() != 0 {
 		return 0
 	}
 	return uint64(c.config.Priority) + 1

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -58,6 +59,10 @@ const (
 	// WaitSuccessor: this server hands the leadership over to Servers (§3.10).
 	WaitSuccessor WaitReason = "the next leader"
 )
+
+// waitRepair: this server's disk has lost the bytes of the committed entry at Index. It has asked
+// Servers for them. Status.Damage says more.
+const waitRepair WaitReason = "the bytes of an entry that the disk has lost"
 
 // String explains in one line.
 func (w *Wait) String() string {
@@ -140,6 +145,9 @@ func (c *Core) applyWaits(index Index) *Wait {
 		case c.fetching:
 			return &Wait{On: WaitDisk, Index: index}
 		}
+		if lost := l.obstacle(); lost != 0 && lost == l.applied+1 {
+			return &Wait{On: waitRepair, Index: lost, Servers: slices.Clone(c.repairs.tried)}
+		}
 		return &Wait{On: WaitMachine, Index: index}
 	}
 	if r, leads := c.role.(*leader); leads {
@@ -155,7 +163,7 @@ func (c *Core) applyWaits(index Index) *Wait {
 func (c *Core) storeWaits(l *leader, index Index) *Wait {
 	return &Wait{On: WaitStored, Index: index, Servers: c.lacking(l, func(p *progress) bool {
 		if p == nil {
-			return c.log.stable >= index
+			return c.log.sound() >= index
 		}
 		return p.match >= index
 	})}

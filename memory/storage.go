@@ -62,6 +62,7 @@ type record struct {
 	origin   uint32 // in contents.origins
 	kind     wire.EntryKind
 	none     bool // the data is nil, rather than empty
+	lost     bool // the data can't be read
 }
 
 // Chunks start with minChunk bytes of data, and double up to maxChunk. An entry that is larger has
@@ -117,6 +118,9 @@ func (s *Storage) Load() (raft.Saved, error) {
 			}
 			if n := len(saved.Runs); n == 0 || saved.Runs[n-1].Term != r.term {
 				saved.Runs = append(saved.Runs, raft.TermRun{First: index, Term: r.term})
+			}
+			if r.lost {
+				saved.Lost = withLost(saved.Lost, index)
 			}
 			if index > saved.Snapshot.Index {
 				saved.LogBytes += uint64(r.to-r.from) + wire.EntryOverhead
@@ -176,11 +180,17 @@ func (d *contents) write(w raft.Write) error {
 			}
 		}
 	}
+	if err := d.checkRepairs(w.Repairs); err != nil {
+		return err
+	}
 	if w.Compact > 0 && (snapshot == nil || w.Compact > snapshot.meta.Index) {
 		return fmt.Errorf("compaction up to %d without a snapshot there", w.Compact)
 	}
 
 	d.state = w.State
+	for i := range w.Repairs {
+		d.record(w.Repairs[i].Index).lost = false
+	}
 	if w.Snapshot != nil {
 		d.install(snapshot, first, last)
 	}
@@ -371,6 +381,9 @@ func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, e
 		for i := int(max(after+1, chunk.first) - chunk.first); i < len(chunk.records); i++ {
 			if chunk.first+raft.Index(i) > last {
 				return entries, nil
+			}
+			if chunk.records[i].lost {
+				return entries, d.lostFrom(chunk.first+raft.Index(i), len(entries))
 			}
 			size := int(chunk.records[i].to - chunk.records[i].from)
 			if len(entries) > 0 {

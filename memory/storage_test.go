@@ -248,3 +248,36 @@ func TestStorageFailsOnceClosed(t *testing.T) {
 	_, _, err = storage.OpenSnapshot()
 	require.ErrorIs(t, err, fs.ErrClosed)
 }
+
+// Entries that were lost can't be read, are named, and can be stored again.
+func TestDamageIsNamedAndRepaired(t *testing.T) {
+	s := memory.NewStorage()
+	var entries []raft.Entry
+	for index := raft.Index(1); index <= 6; index++ {
+		entries = append(entries, raft.Entry{Index: index, Term: 1, Kind: wire.EntryCommand, Data: []byte{byte(index)}})
+	}
+	require.NoError(t, s.Write(raft.Write{Number: 1, State: raft.DurableState{Server: "a", HardState: raft.HardState{Term: 1}}, Entries: entries}))
+	s.Damage(2, 3)
+	s.Damage(6, 9)
+	var damage *raft.DamagedError
+	_, err := s.Entries(1, 6, 100)
+	require.ErrorAs(t, err, &damage)
+	require.ErrorIs(t, err, raft.ErrCorrupt)
+	require.Equal(t, wire.Range{First: 2, Last: 3}, damage.Lost)
+	read, err := s.Entries(3, 6, 100)
+	require.NoError(t, err)
+	require.Equal(t, entries[3:5], read, "lost entries end what is read")
+
+	s = s.Reopen()
+	saved, err := s.Load()
+	require.NoError(t, err)
+	require.Equal(t, []wire.Range{{First: 2, Last: 3}, {First: 6, Last: 6}}, saved.Lost)
+	require.Len(t, saved.Runs, 1)
+	require.NoError(t, s.Write(raft.Write{Number: 2, State: saved.State, Repairs: []raft.Entry{entries[1], entries[5]}}))
+	read, err = s.Entries(5, 6, 100)
+	require.NoError(t, err)
+	require.Equal(t, entries[5:], read)
+	other := entries[2]
+	other.Data = []byte("other")
+	require.ErrorContains(t, s.Write(raft.Write{Number: 3, State: saved.State, Repairs: []raft.Entry{other}}), "isn't the entry that was lost")
+}

@@ -31,6 +31,11 @@ type Disk struct {
 	// The default is one minute.
 	Patience time.Duration
 
+	// Damage, when not nil, loses the bytes of the entries from first to last, and of no others, in a
+	// way that the storage can find out: it still knows their terms. The log holds all of them. The
+	// storage may be open or not.
+	Damage func(first, last raft.Index)
+
 	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
 	// counted from 1.
 	FailAt func(call int, err error)
@@ -55,8 +60,9 @@ func MemoryDisk() Disk {
 	storage := memory.NewStorage()
 	reopen := func() { storage = storage.Reopen() }
 	return Disk{
-		Open:  func() (raft.Storage, error) { reopen(); return storage, nil },
-		Crash: reopen,
+		Open:   func() (raft.Storage, error) { reopen(); return storage, nil },
+		Crash:  reopen,
+		Damage: func(first, last raft.Index) { storage.Damage(first, last) },
 	}
 }
 
@@ -66,8 +72,8 @@ func MemoryDisk() Disk {
 // done, what was expected, and what was found. A call that hangs is the last that TestStorage
 // makes.
 //
-// One rule can't be checked from outside and is left out: that a storage reports damage. Only the
-// storage knows what damages it.
+// The rules about damage are checked on a Disk that can damage entries. That a storage reports any
+// other damage can't be checked from outside: only the storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
@@ -128,6 +134,10 @@ var storageChecks = []storageCheck{
 	once("concurrency", "Write, Entries and the snapshot methods may be called at the same time", checkConcurrency),
 	{"random writes", "Write takes effect in the order of the calls and is durable when it returns nil", checkRandom},
 	{"crash within", "Write is atomic: after a crash during it, either all of it is there or nothing, and every write before it", checkCrashWithin},
+	once("damage at Load", "Load returns in Lost the entries whose bytes are damaged, and no others, and all the rest as if nothing were", checkDamageAtLoad),
+	once("damage on reading", "Entries returns a DamagedError if the bytes of the first entry are lost, and no lost entries else", checkDamageOnReading),
+	once("repairs", "Repairs make lost entries readable again, and are as durable as the rest of a Write", checkRepairs),
+	once("lost entries that go", "a truncation, a compaction and a snapshot in the place of the log take lost entries away", checkLostGo),
 	{"failure", "after Write failed, the storage fails every further Write, and what it acknowledged stays", checkFailure},
 }
 

@@ -149,7 +149,7 @@ func TestStorageConvicts(t *testing.T) {
 		"keeps a log that the snapshot doesn't follow":      {memory(keepsLog), []string{"storage: snapshot and log: ", ") returned entry", "want ErrCompacted: it is not in the log"}},
 		"fails the second Close":                            {memory(failsSecondClose), []string{"storage: close: ", "the 2. call of Close failed"}},
 		"writes after Close":                                {memory(staysOpen), []string{"storage: close: ", "Write returned no error, want one"}},
-		"forgets what follows a crash":                      {with(simulatedDisks(openWAL), forgetsLater), []string{"storage: crash within: ", "storage: failure: ", "Load returned the state"}},
+		"forgets what follows a crash":                      {with(simulatedDisks(openWAL), forgetsLater), []string{"storage: crash within: ", "storage: failure: ", "the call of Load returned "}},
 		"can't be opened again":                             {opensOnce, []string{"storage: empty: after Close and open: opening the storage failed: no key"}},
 		"makes too many calls to the disk":                  {neverSucceeds, []string{"storage: crash within: ", "12 writes take 4096 calls to the disk or more", "storage: failure: "}},
 		"acknowledges writes while it closes":               {memory(dropsWrites), []string{"storage: close under load: ", "Load returned"}},

@@ -21,6 +21,7 @@ type storageModel struct {
 	before, compacted raft.Index
 	beforeTerm        raft.Term // of the entry at before
 	entries           []raft.Entry
+	lost              []raft.Index // the entries whose bytes the disk has lost, in order
 }
 
 func (m *storageModel) last() raft.Index { return m.before + raft.Index(len(m.entries)) }
@@ -45,6 +46,7 @@ func (m storageModel) after(w raft.Write) storageModel {
 	if w.Snapshot != nil {
 		if term, known := m.term(w.Snapshot.Index); !known || term != w.Snapshot.Term {
 			m.before, m.compacted, m.beforeTerm, m.entries = w.Snapshot.Index, w.Snapshot.Index, w.Snapshot.Term, nil
+			m.lost = nil
 		}
 		m.snapshot = *w.Snapshot
 	}
@@ -56,6 +58,7 @@ func (m storageModel) after(w raft.Write) storageModel {
 		}
 	}
 	m.compacted = max(m.compacted, w.Compact)
+	m.lost = stillLost(m.lost, &w)
 	return m
 }
 
@@ -76,6 +79,7 @@ func (m *storageModel) saved(base raft.Index) raft.Saved {
 			saved.Configurations = append(saved.Configurations, e)
 		}
 	}
+	saved.Lost = m.lostRanges(base)
 	return saved
 }
 
@@ -100,6 +104,8 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) {
 	case !slices.EqualFunc(saved.Configurations, want.Configurations, sameEntry):
 		convict("the call of Load returned the configurations %s, want %s",
 			describeEntries(saved.Configurations), describeEntries(want.Configurations))
+	case !slices.Equal(saved.Lost, want.Lost):
+		convict("the call of Load returned %v as the lost entries, want %v", saved.Lost, want.Lost)
 	}
 	m.differsIn(storage)
 }
@@ -107,13 +113,18 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) {
 // differsIn convicts a storage whose entries or snapshot differ from the model.
 func (m *storageModel) differsIn(storage raft.Storage) {
 	for after := m.compacted; after < m.last(); {
+		if slices.Contains(m.lost, after+1) {
+			m.damagedAfter(storage, after)
+			after++
+			continue
+		}
 		after += raft.Index(m.differsAfter(storage, after, m.last(), 1<<10))
 	}
 	absent(storage, m.last())
 	for after := raft.Index(0); after < m.compacted; after++ {
 		if after < m.before {
 			absent(storage, after)
-		} else if _, err := storage.Entries(after, m.compacted, 1<<10); !errors.Is(err, raft.ErrCompacted) {
+		} else if _, err := storage.Entries(after, m.compacted, 1<<10); !errors.Is(err, raft.ErrCompacted) && !slices.Contains(m.lost, after+1) {
 			m.differsAfter(storage, after, m.compacted, 1<<10)
 		}
 	}
@@ -133,6 +144,9 @@ func (m *storageModel) differsAfter(storage raft.Storage, after, last raft.Index
 		index := after + raft.Index(i) + 1
 		if index > min(last, m.last()) {
 			convict("%s of a log with entries %d to %d returned %s", call, m.before+1, m.last(), describeEntries(got))
+		}
+		if slices.Contains(m.lost, index) {
+			convict("%s returned %s, whose bytes are lost", call, describeEntry(e))
 		}
 		if want := m.entry(index); !sameEntry(e, want) {
 			convict("%s returned %s where %s should be", call, describeEntry(e), describeEntry(want))
@@ -273,6 +287,9 @@ func describeWrite(w *raft.Write) string {
 	}
 	if n := len(w.Entries); n > 0 {
 		s += fmt.Sprintf(" entries %d to %d of term %d", w.Entries[0].Index, w.Entries[n-1].Index, w.Entries[n-1].Term)
+	}
+	if n := len(w.Repairs); n > 0 {
+		s += fmt.Sprintf(" repairs %d to %d", w.Repairs[0].Index, w.Repairs[n-1].Index)
 	}
 	if w.Compact > 0 {
 		s += fmt.Sprintf(" compact %d", w.Compact)

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	crand "crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -78,39 +79,48 @@ func Inspect(storage raft.Storage) (Report, error) {
 	return r, err
 }
 
-func inspect(storage raft.Storage) (Report, raft.DurableState, error) {
+// errAlone says why a server with lost entries isn't made a cluster of its own.
+var errAlone = errors.New("a server that is alone gets their bytes from nobody")
+
+func inspect(storage raft.Storage) (Report, raft.Saved, error) {
 	saved, err := storage.Load()
 	if err != nil {
-		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: load: %w", err)
+		return Report{}, raft.Saved{}, fmt.Errorf("recovery: load: %w", err)
 	}
 	configuration, index, err := saved.Configuration()
 	if err == nil {
 		err = saved.Check()
 	}
 	if err != nil {
-		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: %w", err)
+		return Report{}, raft.Saved{}, fmt.Errorf("recovery: %w", err)
 	}
 	if configuration == nil {
-		return Report{}, raft.DurableState{}, fmt.Errorf("recovery: %w", raft.ErrNoCluster)
+		return Report{}, raft.Saved{}, fmt.Errorf("recovery: %w", raft.ErrNoCluster)
 	}
 	return Report{
 		Server: saved.State.Server, Cluster: saved.State.Cluster,
 		Configuration: *configuration, ConfigurationIndex: index,
 		Snapshot: saved.Snapshot.Index, Last: saved.Last, LastTerm: saved.LastTerm(),
 		SnapshotDamage: saved.SnapshotDamage,
-	}, saved.State, nil
+	}, saved, nil
 }
 
 // Recover makes the server that a storage belongs to a cluster of its own. The server is the only
 // member, and is reached at the address, which has at most wire.MaxAddress bytes. The documentation
 // of the package says when to call Recover, and what else to do. The storage is as for Inspect. The
-// errors are those of Inspect, those of a Write, and raft.ErrConfig for an address that is too
-// long. After an error of the Write, load the storage again to see what it holds.
+// errors are those of Inspect, those of a Write, raft.ErrConfig for an address that is too long, and a
+// raft.DamagedError for a log that has lost entries behind its snapshot. After an error of the Write, load the storage again to see what it holds.
 func Recover(storage raft.Storage, address string) (Report, error) {
-	r, state, err := inspect(storage)
+	r, saved, err := inspect(storage)
 	if err != nil {
 		return r, err
 	}
+	if n := len(saved.Lost); n > 0 && saved.Lost[n-1].Last > r.Snapshot {
+		return r, fmt.Errorf("recovery: %w", &raft.DamagedError{
+			Lost: wire.Range{First: max(saved.Lost[0].First, r.Snapshot+1), Last: saved.Lost[n-1].Last}, Err: errAlone,
+		})
+	}
+	state := saved.State
 	if n := len(r.Server); n == 0 || n > wire.MaxServerID {
 		return r, fmt.Errorf("recovery: %w: a log of a server whose ID has %d bytes", raft.ErrCorrupt, n)
 	}

@@ -2,22 +2,23 @@ package wal
 
 import (
 	"encoding/binary"
-	"fmt"
-	"hash/crc32"
+	"slices"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
 
-// Flags of a batch: they say what it changes.
+// Flags of a batch: they say what it changes. A witness has those that are touchable.
 const (
 	changesState byte = 1 << iota
 	changesSnapshot
 	changesCompacted
 	changesEntries
 	dropsLog // the snapshot replaces the whole log before it
+	repairs
 
-	allChanges = dropsLog<<1 - 1
+	allChanges = repairs<<1 - 1
+	touchable  = changesState | changesSnapshot | changesCompacted | changesEntries
 )
 
 // A change is what one batch does. The next change uses the memory of its slices again.
@@ -30,12 +31,26 @@ type change struct {
 	first raft.Index // the index of the first entry
 	count int        // how many entries there are
 	runs  []raft.TermRun
-	// configurations are the indexes of the configuration entries.
-	configurations []raft.Index
+	// configurations are the configuration entries.
+	configurations []raft.Entry
 	// points are places in the record from which entries can be read: the first entry, and then
 	// entries at least pointSpacing bytes apart. Their offsets count from the beginning of the
 	// record.
 	points []point
+	// lost are the entries of a record that was read whose bytes are damaged. There is a point
+	// behind each of these ranges, if the record goes on there.
+	lost []wire.Range
+
+	repairs int     // how many repairs there are
+	pieces  []piece // the repairs that are sound
+	witness witness
+}
+
+// A piece is entries that stand one behind the other in a record, with their places there.
+type piece struct {
+	first, last raft.Index
+	term        raft.Term
+	points      []point
 }
 
 // last returns the index of the last entry of the change.
@@ -50,7 +65,10 @@ type snapshotRef struct {
 
 // reset empties the change.
 func (c *change) reset() {
-	*c = change{runs: c.runs[:0], configurations: c.configurations[:0], points: c.points[:0]}
+	*c = change{
+		runs: c.runs[:0], configurations: c.configurations[:0], points: c.points[:0], lost: c.lost[:0], pieces: c.pieces[:0],
+		witness: witness{runs: c.witness.runs[:0], configurations: c.witness.configurations[:0]},
+	}
 }
 
 // setEntries describes the entries, which are contiguous and at least one.
@@ -63,12 +81,15 @@ func (c *change) setEntries(entries []raft.Entry) {
 			c.runs = append(c.runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
 		if e.Kind == wire.EntryConfiguration {
-			c.configurations = append(c.configurations, e.Index)
+			kept := *e
+			kept.Data = slices.Clone(e.Data)
+			c.configurations = append(c.configurations, kept)
 		}
 	}
 }
 
-// append appends the encoding of the change, as far as the entries themselves.
+// append appends the encoding of the change, without its witness and without the entries
+// themselves.
 func (c *change) append(b []byte) []byte {
 	b = append(b, c.flags)
 	if c.flags&changesState != 0 {
@@ -80,24 +101,19 @@ func (c *change) append(b []byte) []byte {
 	if c.flags&changesCompacted != 0 {
 		b = binary.AppendUvarint(b, uint64(c.compacted))
 	}
+	if c.flags&repairs != 0 {
+		b = binary.AppendUvarint(b, uint64(c.repairs))
+	}
 	if c.flags&changesEntries == 0 {
 		return b
 	}
 	b = binary.AppendUvarint(b, uint64(c.first))
 	b = binary.AppendUvarint(b, uint64(c.count))
-	b = binary.AppendUvarint(b, uint64(len(c.runs)))
-	for _, run := range c.runs {
-		b = binary.AppendUvarint(b, uint64(run.First-c.first))
-		b = binary.AppendUvarint(b, uint64(run.Term))
-	}
-	b = binary.AppendUvarint(b, uint64(len(c.configurations)))
-	for _, index := range c.configurations {
-		b = binary.AppendUvarint(b, uint64(index-c.first))
-	}
-	return b
+	b = appendRuns(b, c.runs, c.first)
+	return appendConfigurations(b, c.configurations)
 }
 
-// decode is the inverse of append.
+// decode decodes the prelude of a batch: the change, and the witness behind it.
 func (c *change) decode(b []byte) error {
 	c.reset()
 	d := decoder{b: b}
@@ -113,41 +129,30 @@ func (c *change) decode(b []byte) error {
 	if c.flags&changesCompacted != 0 {
 		c.compacted = raft.Index(d.uvarint())
 	}
-	if c.flags&changesEntries != 0 {
-		c.decodeEntries(&d)
+	if c.flags&repairs != 0 {
+		n := d.uvarint()
+		d.check(n > 0 && n <= maxRecord/frameSize, "number of repairs")
+		c.repairs = int(n)
 	}
+	if c.flags&changesEntries != 0 {
+		c.first = raft.Index(d.uvarint())
+		count := d.uvarint()
+		d.check(c.first > 0 && c.first <= maxIndex && count > 0 && count <= maxRecord/frameSize, "range of entries")
+		if d.err != nil {
+			return d.err
+		}
+		c.count = int(count)
+		c.runs = d.runs(c.runs, c.first, c.last())
+		c.configurations = d.configurations(c.configurations, c.first, c.last())
+	}
+	c.witness.decode(&d)
 	d.check(len(d.b) == 0, "end")
 	return d.err
 }
 
-// decodeEntries decodes the description of the entries.
-func (c *change) decodeEntries(d *decoder) {
-	c.first = raft.Index(d.uvarint())
-	count := d.uvarint()
-	d.check(c.first > 0 && count > 0 && count <= maxRecord/frameSize, "range of entries")
-	if d.err != nil {
-		return
-	}
-	c.count = int(count)
-	after := uint64(0)
-	for i := d.count(); i > 0 && d.err == nil; i-- {
-		offset, term := d.uvarint(), d.uvarint()
-		d.check(offset < count && (len(c.runs) == 0 && offset == 0 || len(c.runs) > 0 && offset > after), "term run")
-		c.runs = append(c.runs, raft.TermRun{First: c.first + raft.Index(offset), Term: raft.Term(term)})
-		after = offset
-	}
-	d.check(len(c.runs) > 0, "term runs")
-	for i := d.count(); i > 0 && d.err == nil; i-- {
-		offset := d.uvarint()
-		d.check(offset < count && (len(c.configurations) == 0 || offset > after), "configuration entry")
-		c.configurations = append(c.configurations, c.first+raft.Index(offset))
-		after = offset
-	}
-}
-
 // appendFrames appends the entries, each in a frame with its length and CRC, and notes their places
 // in c.points. The record begins at b[0].
-func (c *change) appendFrames(b []byte, entries []raft.Entry) []byte {
+func (c *change) appendFrames(b []byte, entries []raft.Entry, seed uint32) []byte {
 	since := -pointSpacing
 	for i := range entries {
 		at := len(b)
@@ -155,12 +160,21 @@ func (c *change) appendFrames(b []byte, entries []raft.Entry) []byte {
 			c.points = append(c.points, point{index: entries[i].Index, offset: uint32(at)})
 			since = at
 		}
-		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-		b = wire.AppendEntry(b, &entries[i])
-		little.PutUint32(b[at:], uint32(len(b)-at-frameSize))
-		little.PutUint32(b[at+4:], crc32.Checksum(b[at+frameSize:], castagnoli))
+		b = appendFrame(b, &entries[i], seed)
 	}
 	c.endPoints(len(b))
+	return b
+}
+
+// appendRepairs appends entries that were lost, in frames, and notes their places in c.pieces.
+func (c *change) appendRepairs(b []byte, entries []raft.Entry, seed uint32) []byte {
+	at := len(b)
+	for i := range entries {
+		b = appendFrame(b, &entries[i], seed)
+	}
+	if len(entries) > 0 {
+		c.searchPieces(b, at, len(entries), seed)
+	}
 	return b
 }
 
@@ -169,42 +183,4 @@ func (c *change) endPoints(end int) {
 	for i := range c.points {
 		c.points[i].end = uint32(end)
 	}
-}
-
-// walkFrames finds the points of a record that was read. The frames of its entries are
-// record[entries:]. It calls configuration with the bytes of each configuration entry.
-func (c *change) walkFrames(record []byte, entries int, configuration func([]byte) error) error {
-	if c.flags&changesEntries == 0 {
-		if entries != len(record) {
-			return fmt.Errorf("%d bytes behind a batch without entries", len(record)-entries)
-		}
-		return nil
-	}
-	since, at, configurations := -pointSpacing, entries, c.configurations
-	for i := range c.count {
-		if at-since >= pointSpacing {
-			c.points = append(c.points, point{index: c.first + raft.Index(i), offset: uint32(at)})
-			since = at
-		}
-		if len(record)-at < frameSize {
-			return fmt.Errorf("entry %d lies past the end of its batch", c.first+raft.Index(i))
-		}
-		length := uint64(little.Uint32(record[at:]))
-		at += frameSize
-		if uint64(len(record)-at) < length {
-			return fmt.Errorf("entry %d ends past the end of its batch", c.first+raft.Index(i))
-		}
-		if len(configurations) > 0 && configurations[0] == c.first+raft.Index(i) {
-			if err := configuration(record[at : at+int(length)]); err != nil {
-				return err
-			}
-			configurations = configurations[1:]
-		}
-		at += int(length)
-	}
-	if at != len(record) {
-		return fmt.Errorf("%d bytes behind the last entry of a batch", len(record)-at)
-	}
-	c.endPoints(len(record))
-	return nil
 }

@@ -6,47 +6,29 @@ import (
 	"sort"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
 )
-
-// pointSpacing is the least distance, in bytes, between the points at which reading can start. The
-// index in memory takes about 16 bytes for so many bytes of the log.
-const pointSpacing = 4096
 
 // maxIndex bounds the indexes that a file may hold, so that no arithmetic with them overflows.
 const maxIndex = 1 << 62
 
-// A point is the place of an entry in a segment.
-type point struct {
-	index  raft.Index
-	offset uint32 // of the entry's frame
-	end    uint32 // of the body of its record
-}
-
-// A stretch is a part of a segment in which the entries of the log follow each other, from one
-// record to the next. A truncation begins a new stretch: the entries between the two are dead.
-type stretch struct {
-	segment    *segment
-	generation uint64  // that of the contents when the stretch began
-	points     []point // ascending and never empty; the first one is the first entry of the stretch
-}
-
 // contents is what the log holds: its state, and where its entries are.
 //
-//	index:      first ............ compacted ....... snapshot ........ last
-//	            still in files     may be removed                      the end of the log
+//	index:      compacted ....... snapshot ........ last
+//	            may be removed                      the end of the log
 //
-// The order compacted ≤ snapshot ≤ last always holds. The entries in (snapshot, last] are always in
-// the files.
+// The order compacted ≤ snapshot ≤ last always holds. The entries in (compacted, last] are in the
+// files, except those that are lost.
 type contents struct {
 	durable  raft.DurableState
 	snapshot snapshotRef
 
-	// first is the least index from which on all entries are in the files; last+1 when no entry is.
-	first     raft.Index
-	last      raft.Index     // the last entry
-	compacted raft.Index     // the log may be forgotten up to here
-	runs      []raft.TermRun // the terms of the entries from compacted on, as far as they are known
-	stretches []stretch      // in the order of the log
+	last      raft.Index // the last entry
+	compacted raft.Index // the log may be forgotten up to here
+	// runs are the terms of the entries from compacted on, or from 1 on if that is 0.
+	runs           []raft.TermRun
+	configurations []raft.Entry // those behind compacted
+	stretches      []stretch    // of all entries behind compacted, in the order of the log
 
 	// generation rises when entries are truncated or dropped.
 	generation uint64
@@ -57,18 +39,24 @@ func (t *contents) apply(c *change, s *segment, at uint32) error {
 	if c.flags&changesState != 0 {
 		t.durable = c.durable
 	}
+	for i := range c.pieces {
+		t.repair(&c.pieces[i], s, at)
+	}
 	if c.flags&changesSnapshot != 0 {
 		t.snapshot = c.snapshot
 		if c.flags&dropsLog != 0 {
-			t.drop(c.snapshot.meta.Index)
+			t.drop(c.snapshot.meta.Index, c.snapshot.meta.Term)
 		}
 	}
 	if c.flags&changesEntries != 0 {
-		if c.first > t.last+1 {
-			return fmt.Errorf("entry %d follows entry %d", c.first, t.last)
+		if c.first > t.last+1 || c.first <= t.compacted {
+			return fmt.Errorf("entry %d in a log of the entries %d to %d", c.first, t.compacted+1, t.last)
 		}
 		t.truncate(c.first)
 		t.add(c, s, at)
+		for _, lost := range c.lost {
+			t.lose(lost.First, lost.Last)
+		}
 	}
 	if c.flags&changesCompacted != 0 {
 		t.compact(c.compacted)
@@ -85,10 +73,10 @@ func (t *contents) check() error {
 	return nil
 }
 
-// drop empties the log: the next entry is the one after index.
-func (t *contents) drop(index raft.Index) {
-	t.last, t.first = index, index+1
-	t.runs, t.stretches = nil, nil
+// drop empties the log: the next entry is the one after index, which had this term.
+func (t *contents) drop(index raft.Index, term raft.Term) {
+	t.last, t.compacted = index, index
+	t.runs, t.stretches, t.configurations = []raft.TermRun{{First: index, Term: term}}, nil, nil
 	t.generation++
 }
 
@@ -99,21 +87,13 @@ func (t *contents) truncate(index raft.Index) {
 	}
 	t.generation++
 	t.last = index - 1
-	t.first = min(t.first, index)
 	for n := len(t.runs); n > 0 && t.runs[n-1].First >= index; n-- {
 		t.runs = t.runs[:n-1]
 	}
-	for n := len(t.stretches); n > 0; n-- {
-		s := &t.stretches[n-1]
-		i := sort.Search(len(s.points), func(i int) bool { return s.points[i].index >= index })
-		if i > 0 {
-			// The points that readers have got stay as they are: the slice is cut, and a new
-			// stretch begins.
-			s.points = s.points[:i:i]
-			break
-		}
-		t.stretches = t.stretches[: n-1 : n-1]
+	for n := len(t.configurations); n > 0 && t.configurations[n-1].Index >= index; n-- {
+		t.configurations = t.configurations[: n-1 : n-1]
 	}
+	t.truncateStretches(index)
 }
 
 // add appends the entries of c, which follow the last entry of the log. A new stretch begins where
@@ -124,16 +104,17 @@ func (t *contents) add(c *change, s *segment, at uint32) {
 			t.runs = append(t.runs, run)
 		}
 	}
+	t.configurations = append(t.configurations, c.configurations...)
 	n := len(t.stretches)
 	fresh := n == 0 || t.stretches[n-1].segment != s || t.stretches[n-1].generation != t.generation
 	if fresh {
-		t.stretches = append(t.stretches, stretch{segment: s, generation: t.generation})
+		t.stretches = append(t.stretches, stretch{first: c.first, segment: s, generation: t.generation})
 		n++
 	}
 	into := &t.stretches[n-1]
 	for i, p := range c.points {
 		p.offset, p.end = p.offset+at, p.end+at
-		if !fresh && i == 0 && p.offset-into.points[len(into.points)-1].offset < pointSpacing {
+		if !fresh && i == 0 && len(c.lost) == 0 && p.offset-into.points[len(into.points)-1].offset < pointSpacing {
 			continue
 		}
 		into.points = append(into.points, p)
@@ -149,69 +130,89 @@ func (t *contents) compact(index raft.Index) {
 		dead++
 	}
 	if dead > 0 {
-		t.first = max(t.first, t.limit(dead-1))
 		t.stretches = slices.Clone(t.stretches[dead:])
 	}
 	t.runs = trimRuns(t.runs, t.compacted, t.last)
+	if kept := configurationsFrom(t.configurations, t.compacted+1); len(kept) < len(t.configurations) {
+		t.configurations = slices.Clone(kept)
+	}
 }
 
-// base returns the last entry before those that can be read, and its term. An entry that may be
-// forgotten counts as gone. If the term of the entry before the readable ones isn't known, base
-// returns the entry after it, which then counts as gone too.
-func (t *contents) base() (raft.Index, raft.Term) {
-	index := max(t.compacted, t.first-1)
-	if index == t.snapshot.meta.Index {
-		return index, t.snapshot.meta.Term
+// become makes the log what a checkpoint or a witness says: from the index low on, it has these
+// terms and these configurations, and it ends at last. It may be forgotten up to compacted. The
+// entries that the log has had already keep their places. The bytes of all others are lost.
+func (t *contents) become(low, last, compacted raft.Index, runs []raft.TermRun, configurations []raft.Entry) error {
+	if low < t.compacted || last < t.compacted {
+		return fmt.Errorf("the log was forgotten up to %d before the damage, and goes from %d to %d behind it", t.compacted, low, last)
 	}
-	term, known := t.term(index)
-	if !known && index > 0 {
-		index++
-		term, _ = t.term(index)
+	t.generation++
+	if low > t.last+1 {
+		if low > max(compacted, 1) {
+			return fmt.Errorf("the log ends at %d before the damage, and is known from %d on behind it", t.last, low)
+		}
+		t.drop(low-1, 0)
+		t.runs = nil
 	}
-	return index, term
-}
-
-// bytesAfter returns about how many bytes the entries after an index take in the files.
-func (t *contents) bytesAfter(index raft.Index) uint64 {
-	bytes := uint64(0)
-	for i := range t.stretches {
-		if t.limit(i) <= index+1 {
+	common := low - 1 // up to here, the log is what it was
+	for i, run := range runs {
+		end := last
+		if i+1 < len(runs) {
+			end = runs[i+1].First - 1
+		}
+		term, until := t.run(run.First)
+		if until == 0 || term != run.Term {
+			break
+		}
+		common = min(end, until)
+		if common < end {
+			break
+		}
+	}
+	t.truncate(common + 1)
+	t.last = last
+	for i, run := range runs {
+		if i+1 < len(runs) && runs[i+1].First <= common+1 || common >= last {
 			continue
 		}
-		points := t.stretches[i].points
-		from := max(sort.Search(len(points), func(j int) bool { return points[j].index > index+1 })-1, 0)
-		bytes += uint64(points[len(points)-1].end - points[from].offset)
+		run.First = max(run.First, common+1)
+		if n := len(t.runs); n == 0 || t.runs[n-1].Term != run.Term {
+			t.runs = append(t.runs, run)
+		}
 	}
-	return bytes
-}
-
-// limit returns the index after the last entry of stretch i.
-func (t *contents) limit(i int) raft.Index {
-	if i+1 < len(t.stretches) {
-		return t.stretches[i+1].points[0].index
+	t.configurations = append(t.configurations, configurationsFrom(configurations, common+1)...)
+	if first := max(common, t.compacted, compacted) + 1; first <= last {
+		t.miss(max(common, t.compacted)+1, last)
 	}
-	return t.last + 1
+	t.compact(compacted)
+	return nil
 }
 
-// find returns the point at which a search for the entry at index begins: the last point at or
-// before it, and its stretch. The entry must be in the files.
-func (t *contents) find(index raft.Index) (stretch int, p point) {
-	i := sort.Search(len(t.stretches), func(i int) bool { return t.stretches[i].points[0].index > index }) - 1
-	points := t.stretches[i].points
-	j := sort.Search(len(points), func(j int) bool { return points[j].index > index }) - 1
-	return i, points[j]
+// base returns the last entry before those that can be read, and its term.
+func (t *contents) base() (raft.Index, raft.Term) {
+	term, _ := t.run(t.compacted)
+	return t.compacted, term
 }
 
-// term returns the term of the entry at index, and whether it is known.
-func (t *contents) term(index raft.Index) (raft.Term, bool) {
+// run returns the term of the entry at index, and the last entry up to which the terms are the
+// same; 0 when the term isn't known.
+func (t *contents) run(index raft.Index) (raft.Term, raft.Index) {
 	if index > t.last {
-		return 0, false
+		return 0, 0
 	}
-	i := sort.Search(len(t.runs), func(i int) bool { return t.runs[i].First > index }) - 1
-	if i < 0 {
-		return 0, false
+	i := sort.Search(len(t.runs), func(i int) bool { return t.runs[i].First > index })
+	switch {
+	case i == 0:
+		return 0, 0
+	case i < len(t.runs):
+		return t.runs[i-1].Term, t.runs[i].First - 1
 	}
-	return t.runs[i].Term, true
+	return t.runs[i-1].Term, t.last
+}
+
+// has says whether the log holds the entry at index, with this term, behind what may be forgotten.
+func (t *contents) has(index raft.Index, term raft.Term) bool {
+	held, until := t.run(index)
+	return index > t.compacted && until > 0 && held == term
 }
 
 // agrees says whether the log has the last entry of a snapshot, in the same term, so that it goes
@@ -224,17 +225,41 @@ func (t *contents) agrees(m *raft.SnapshotMeta) bool {
 	if current := &t.snapshot.meta; m.Index == current.Index {
 		return m.Term == current.Term
 	}
-	term, known := t.term(m.Index)
-	return known && term == m.Term
+	term, until := t.run(m.Index)
+	return until > 0 && term == m.Term
 }
 
 // covers says whether the log goes on from a snapshot without a gap, and doesn't contradict it.
 func (t *contents) covers(m *raft.SnapshotMeta) bool {
-	if m.Index > t.last || m.Index+1 < t.first || m.Index < t.compacted {
+	if m.Index > t.last || m.Index < t.compacted {
 		return false
 	}
-	term, known := t.term(m.Index)
-	return !known || term == m.Term
+	term, until := t.run(m.Index)
+	return until == 0 || term == m.Term
+}
+
+// checkpoint returns the whole identity of the log at this moment.
+func (t *contents) checkpoint(opens uint64) checkpoint {
+	return checkpoint{
+		opens: opens, last: t.last, compacted: t.compacted, durable: t.durable, snapshot: t.snapshot,
+		runs: t.runs, configurations: t.configurations,
+	}
+}
+
+// lost returns the entries behind an index whose bytes are lost.
+func (t *contents) lost(after raft.Index) (lost []wire.Range) {
+	for i := range t.stretches {
+		if t.stretches[i].segment != nil || t.limit(i) <= after+1 {
+			continue
+		}
+		first := max(t.stretches[i].first, after+1)
+		if n := len(lost); n > 0 && lost[n-1].Last+1 == first {
+			lost[n-1].Last = t.limit(i) - 1
+		} else {
+			lost = append(lost, wire.Range{First: first, Last: t.limit(i) - 1})
+		}
+	}
+	return lost
 }
 
 // trimRuns returns the runs without the part before the index from. The last run ends at last.
@@ -249,13 +274,4 @@ func trimRuns(runs []raft.TermRun, from, last raft.Index) []raft.TermRun {
 	runs = slices.Clone(runs[i:])
 	runs[0].First = from
 	return runs
-}
-
-// oldest returns the number of the oldest segment that holds entries of the log. If none does, it
-// returns otherwise.
-func (t *contents) oldest(otherwise uint64) uint64 {
-	if len(t.stretches) == 0 {
-		return otherwise
-	}
-	return t.stretches[0].segment.number
 }

@@ -6,16 +6,43 @@
 // with zeros beforehand, and one sync of the file's data (fdatasync where the system has it). A
 // power cut may tear a record whose Write hadn't returned: Open cuts such a record off. Any other
 // damage may concern a vote or an entry that this server has acknowledged, so it is never cut off.
-// It is reported as raft.ErrCorrupt, with the file and the offset.
+//
+// # What must hold
+//
+// Whatever one fault does to one file of the log, be it bytes of any number at any place, a file
+// that is cut short, zeroed, missing, exchanged for another one or taken from another log, Open does
+// one of three things:
+//
+//   - Everything that was acknowledged is there.
+//   - The bytes of some entries are lost, but their indexes and terms are known, and so are the
+//     state and every configuration. Saved.Lost names them, Entries fails with a *raft.DamagedError
+//     where they stood, and Write.Repairs stores them again.
+//   - Open refuses the log: the error is a *CorruptError, which is raft.ErrCorrupt, with the file
+//     and the offset.
+//
+// What can't be noticed:
+//
+//   - After Close has returned nil: nothing, as long as a slot of the anchor is sound.
+//   - After the process was killed: what was acknowledged in the last 10 ms before that (see
+//     Anchor), if the fault also leaves no header behind it.
+//   - After a power cut: the same for what was acknowledged since the anchor last reached the disk,
+//     which is about a second. That includes disks that acknowledge a sync and lose the write.
+//   - All files put back together to what they once were, or all of them gone.
+//   - Damage that passes a CRC: one in 2³² for each entry or prelude that is damaged.
+//
+// An entry that is damaged while the log is open is found when it is read. It is lost from then on,
+// and the log goes on without it.
 //
 // Inspect, and the command raftwal, look at a log and change nothing.
 //
 // # Files
 //
-// This is version 1 of the format. Numbers are little-endian; "uvarint" and "varint" are those of
-// encoding/binary; CRC is CRC-32C (Castagnoli). A directory holds
+// This is version 2 of the format. Version 1 was never released; Open names it and refuses it.
+// Numbers are little-endian; "uvarint" and "varint" are those of encoding/binary; CRC is CRC-32C
+// (Castagnoli). A string is its length as a uvarint, and its bytes. A directory holds
 //
 //	LOCK                        locked while the log is open
+//	ANCHOR                      says how far the log goes
 //	0000000000000001.wal        segments: the log, in pieces; 16 hexadecimal digits, without gaps
 //	0000000000000002.wal
 //	0000000000000001.snapshot   snapshots; numbers rise
@@ -26,89 +53,189 @@
 // A segment is a file of a size that is chosen beforehand. It begins with a preamble of 40 bytes:
 //
 //	 0  "raft-wal"
-//	 8  uint32  version of the format: 1
+//	 8  uint32  version of the format: 2
 //	12  uint32  0
 //	16  uint64  salt: drawn at random for each log
 //	24  uint64  number of the segment, as in its name
 //	32  uint32  CRC of bytes 0 to 31
 //	36  uint32  0
 //
-// Records follow the preamble. Each record begins at a multiple of 8, with a header of 32 bytes:
+// Records follow the preamble. Each record begins at a multiple of 8, with a header of 40 bytes:
 //
 //	 0  uint64  place: key + the offset of the header in the file
 //	 8  uint32  length of the body
 //	12  uint32  where in the body the entries begin; the length if there are none
 //	16  uint32  synced: when the record was written, this segment was synced up to this offset;
 //	            0 if none of it was
-//	20  uint32  kind: 1 head, 2 open, 3 batch, 4 mark
-//	24  uint32  chain: CRC of bytes 0 to 23 and the body, continued from the chain of the record
-//	            before; the first record continues the CRC of the preamble
-//	28  uint32  CRC of bytes 0 to 27
+//	20  uint32  kind: 1 head, 2 open, 3 batch
+//	24  uint32  where the record before begins in this segment; 0 in a head
+//	28  uint32  the chain before this record; in a head, the CRC of the preamble
+//	32  uint32  chain: CRC of bytes 0 to 27 and the body, continued from the chain before
+//	36  uint32  CRC of bytes 0 to 35
 //
-// The body follows its header. The key is mix(salt + number × 0x9e3779b97f4a7c15), where mix is the
-// finalizer of splitmix64. Therefore a header is recognised by itself, whatever precedes it. And a
-// record can't pass for a live one if it belongs to another segment or another log, or if another
-// record has replaced it. Behind the last record there are zeros, or old bytes if the file had been
-// another segment before.
+// The key is mix(salt + number × 0x9e3779b97f4a7c15), where mix is the finalizer of splitmix64.
+// Therefore a header is recognised by itself, whatever precedes it. And a record can't pass for a
+// live one if it belongs to another segment or another log, or if another record has replaced it.
+// Behind the last record there are zeros, or old bytes if the file had been another segment before.
+// Since a header says what the chain was before the record and what it is behind it, the chain can
+// be followed over a body that is damaged.
+//
+// The body begins with a directory of its parts. Each part belongs to one group of servers, and to
+// one incarnation of its state. There is one part so far, of group 0 and incarnation 0:
+//
+//	uvarint  number of parts
+//	         for each part:
+//	uvarint  group
+//	uvarint  incarnation
+//	uvarint  length of its prelude
+//	uint32   CRC of its prelude
+//	uint32   CRC of the directory up to here
+//
+// Behind the directory stands the prelude of the part, then the repairs, then the entries, each in a
+// frame:
+//
+//	uint32  length
+//	uint32  CRC of the length and the bytes, continued from the low half of the salt
+//	        an entry as encoded by wire.AppendEntry
+//
+// So damage to an entry costs this entry and no other one, and damage to its length costs the
+// entries behind it in the same record.
+//
+// # Heads and opens
 //
 // A head is the first record of each segment. An open is written each time an existing log is
 // opened. If the segment has no room for it, the next segment begins instead, and its head serves
-// as the open. Heads and opens hold the whole state at that moment, except the entries; so nothing
-// of the state is looked for in older segments:
+// as the open. The prelude of both is a checkpoint. It tells the whole identity of the log at that
+// moment: everything except the bytes of its entries.
 //
+//	byte     0xff
 //	uvarint  how often the log was opened
-//	uint32   head: where the segment before this one ends; 0 if there is none, and in an open
-//	uint32   head: the chain there; 0 if there is none, and in an open
+//	uint32   in a head, the size of this segment's file when it began; 0 in an open
+//	uint32   in a head, where the segment before ends; 0 if there is none, and in an open
+//	uint32   in a head, the chain there; 0 if there is none, and in an open
 //	uvarint  index of the last entry
 //	uvarint  index up to which the log may be forgotten
 //	state    term uvarint; vote and server as strings; incarnation uint64; cluster 16 bytes;
 //	         start uvarint; longest lease varint
 //	snapshot number of its file uvarint, 0 for none; and if there is one: index, term and
 //	         index of the configuration as uvarints, the configuration as a string
+//	runs     the terms of the entries, from the index up to which the log may be forgotten (or 1)
+//	configs  all configuration entries behind that index
 //
-// A string is its length as a uvarint, and its bytes. A configuration is encoded by
-// wire.AppendConfiguration. A batch is one Write:
+// A configuration is encoded by wire.AppendConfiguration. Runs are a uvarint, twice their number
+// (its lowest bit is kept for runs that say more than a term), and for each the difference of its
+// first index to that of the run before, and its term, as uvarints. The first run has no
+// difference: it begins where the runs begin. Configs are a uvarint, their number, and each as a
+// string that holds wire.AppendEntry.
 //
-//	byte      what it changes: 1 state, 2 snapshot, 4 compaction, 8 entries;
-//	          16: the snapshot replaces the log
+// # Batches
+//
+// A batch is one Write. Its prelude:
+//
+//	byte      what it changes: 1 state, 2 snapshot, 4 compaction, 8 entries; 16: the snapshot
+//	          replaces the log; 32 repairs
 //	state     if it changes, as above
 //	snapshot  if it changes, as above
 //	uvarint   index up to which the log may be forgotten, if it changes
-//	entries   if there are any: uvarint index of the first, uvarint count; uvarint number of term
-//	          runs, each with uvarint first index and uvarint term; uvarint number of
-//	          configuration entries, each with uvarint index. The indexes of runs and of
-//	          configuration entries count from the index of the first entry
-//	then, from where the header says, for each entry
-//	uint32    length
-//	uint32    CRC
-//	          the entry as encoded by wire.AppendEntry
+//	uvarint   number of repairs, if there are any
+//	entries   if there are any: uvarint index of the first, uvarint count, runs, configs
+//	witness   see below
 //
 // The entries of a batch replace everything that the log held from the index of the first one on. A
-// mark has no body, and the next record is written over it.
+// repair is the bytes of an entry that the log holds already, with this index and this term. It
+// takes the place of bytes that are lost, and changes nothing else; if the log doesn't hold the
+// entry, or holds its bytes, the repair does nothing. Repairs take effect before the entries do. A
+// configuration stands in the prelude and in its frame, so it is never known only once.
+//
+// # The witness
+//
+// Each batch tells what the records before it have done, so that they can be damaged and are known
+// nevertheless. Take p: the end of the last record that ends at or before the place which lies
+// 64 KiB of records before the beginning of the predecessor. The witness says what the log was when
+// the batch was written, as far as it was touched since p:
+//
+//	byte      what was touched since p: 1 state, 2 snapshot, 4 compaction, 8 entries
+//	uvarint   the segment of p, and
+//	uvarint   the offset of p
+//	state     if it was touched
+//	snapshot  if it was touched
+//	uvarint   index up to which the log may be forgotten, if it was touched
+//	uvarint   index of the last entry
+//	entries   if they were touched: uvarint how many, from the lowest index that was touched to the
+//	          last one, and not before what may be forgotten; their runs; their configs
+//
+//	| A | B |/////////////| Z~~~~~~~~| y |     y is the first sound record behind the damage
+//	        x     ≤ 64 KiB             |
+//	    p ≤ x, since Z begins less than 64 KiB behind x
+//
+// Z, the predecessor of y, may be as large as it likes: it begins within the damage or before it. So
+// the log at y is the log at x below the lowest index that was touched, and what the witness says
+// from there on. If p isn't before the damage, only a checkpoint can close it: an open, the head of
+// the next segment, or the anchor. The sound records in between still have bytes to give.
+//
+// A snapshot that drops the log touches the last entry that it holds, and those behind it. A witness
+// of more than 1 MiB is left out: p is the beginning of the batch then, and nothing was touched.
+//
+// After damage was closed like this, an entry is sound only if bytes of the same index and term
+// were read. All others are lost. If the predecessor of y begins at x, only its header may be
+// damaged; then its body is found between the two.
 //
 // # Where the log ends
 //
 // When a record is written, everything before it in its segment is synced, with one exception: the
 // head of a new segment is synced together with the first batch behind it. The record's field
-// synced says how far the segment was synced. Reading stops where the next header isn't a header,
-// or where the chain is broken. There, Open looks through the rest of the file for any header with
-// a larger synced:
+// synced says how far the segment was synced. A head proves that the whole segment before it is
+// synced. Reading stops where the next header isn't a header or continues another chain, and where
+// a body or its chain is wrong. There, Open looks for any proof that the place was promised: a
+// header with a larger synced behind it, the head of the next segment, or the anchor.
 //
 //	| head | batch | batch |/////////| batch |   synced ≤ x: nobody was told of it. Cut off
 //	                       x             |
-//	                        <-- synced --+       synced > x: it was promised. ErrCorrupt
+//	                        <-- synced --+       synced > x: it was promised. Damage
 //
-// Behind the last batch there is no record that proves it; so damage to it couldn't be told from a
-// torn write. Therefore a mark is written behind it when nothing else is written for a while, and
-// by Close. The mark needs no sync of its own. A segment that isn't the newest ends where the head
-// of the next one says. A segment without a head hasn't begun, unless a header in it proves that it
-// had. The next segment is prepared while the active one fills up, and it has its final name from
-// the start. So all that it takes to begin it is the sync of its first batch.
+// So only one record can be torn, the last one, behind the anchor and behind every synced.
+//
+// A segment that isn't the newest ends where the head of the next one says. The next segment is
+// prepared while the active one fills up, and it has its final name from the start. So all that it
+// takes to begin it is the sync of its first batch.
 //
 // Open may find records that are intact, but that nothing proves to be synced. It writes them once
 // more, and syncs them together with the open record: after a sync that failed, the page cache may
 // show bytes that the disk doesn't have, and a second sync says nothing about them. For the same
 // reason, nothing more is written after a write or a sync that failed.
+//
+// # The anchor
+//
+// What lies behind the last record can't say that it was there. The anchor can, since it is a file
+// of its own. It has two slots, at 0 and at 65,536:
+//
+//	 0  "raft-anc"
+//	 8  uint32  version of the format: 2
+//	12  uint32  length of the checkpoint
+//	16  uint64  salt
+//	24  uint64  sequence: the slot with the larger one counts
+//	32  uint32  1: the log was closed, and nothing follows the place below
+//	36  uint32  chain at the place
+//	40  uint64  the place up to which the log is known to be synced: the segment, 0 for none,
+//	48  uint32  and the offset
+//	52  uint32  0
+//	56  uint64  number of the last segment whose name is durable; 0 for none
+//	64  uint64  its size, as far as that is durable
+//	72          a checkpoint: the log at the place. Without it if the slot would exceed 32 KiB
+//	    uint32  CRC of all this
+//
+// While batches are written, the anchor is written about every 10 ms, and 5 ms after the last one,
+// without a sync. It is synced once a second if it was written; before a segment that it doesn't
+// name is begun; by Close; and by Open, which takes back what Close has said, before the first
+// batch. The slot that was synced last isn't written before the other one is synced: otherwise a
+// power cut could tear both. When the log is opened, the newer slot is written, unless it is the
+// only sound one: the older one was synced before the newer one was begun.
+//
+// Open refuses the log if no slot is sound; if a segment is missing, up to the last one that the
+// anchor names; if a segment has become shorter than its head or the anchor says, and no checkpoint
+// says what it held; if a segment doesn't hold the chain that the anchor or the next head continues;
+// and if the log ends before the anchor's place, unless the log was closed. If it was closed, the
+// anchor's checkpoint tells all that is missing.
 //
 // # Snapshots
 //

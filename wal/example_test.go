@@ -86,5 +86,5 @@ func ExampleInspect() {
 	// Output:
 	// it is in use
 	// entry 1: add 5
-	// the log ends at 1 and is marked
+	// the log ends at 1 and is closed
 }

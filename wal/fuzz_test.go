@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"hash/crc32"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,16 +20,25 @@ func fuzzOptions(fs vfs.FS) Options {
 	return Options{FS: fs, SegmentSize: MinSegmentSize, Salt: 1, Inline: true}
 }
 
+// fuzzLog makes a log whose only segment holds these bytes. Its anchor has no place.
+func fuzzLog(t *testing.T, segment []byte) *simfs.FS {
+	disk := simfs.New(1)
+	require.NoError(t, disk.MkdirAll(fuzzDir))
+	anchor := anchorState{salt: 1, sequence: 1, highest: 1}
+	for name, b := range map[string][]byte{fileName(1, segmentSuffix): segment, anchorName: anchor.append(nil)} {
+		file, err := disk.Create(fuzzDir + "/" + name)
+		require.NoError(t, err)
+		_, err = file.WriteAt(b, 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+	}
+	return disk
+}
+
 // openAnything opens a log whose only segment holds these bytes, and reads all of it. Whatever they
 // are, nothing panics, Inspect agrees with Open, and a log that opens can be read and written.
 func openAnything(t *testing.T, segment []byte) error {
-	disk := simfs.New(1)
-	require.NoError(t, disk.MkdirAll(fuzzDir))
-	file, err := disk.Create(fuzzDir + "/" + fileName(1, segmentSuffix))
-	require.NoError(t, err)
-	_, err = file.WriteAt(segment, 0)
-	require.NoError(t, err)
-	require.NoError(t, file.Close())
+	disk := fuzzLog(t, segment)
 	report, unread := Inspect(fuzzDir, fuzzOptions(disk), nil)
 	l, err := Open(fuzzDir, fuzzOptions(disk))
 	if err != nil {
@@ -97,22 +107,25 @@ func FuzzSegment(f *testing.F) {
 }
 
 // sealed makes a segment of records with these bodies, all of them with the right checksums. data
-// is a list of records: one byte each for the kind, the start of the entries and the length, and
-// then the body.
+// is a list of records: one byte each for the kind, the length of the prelude, and the length of the
+// prelude and the frames, and then these.
 func sealed(data []byte) []byte {
 	p := preamble{salt: 1, number: 1}
 	b, chain := appendPreamble(nil, p)
+	prior := 0
 	for len(data) >= 3 {
-		kind, entries, length := data[0], int(data[1]), int(data[2])
+		kind, prelude, length := data[0], int(data[1]), int(data[2])
 		data = data[3:]
 		length = min(length, len(data))
+		prelude = min(prelude, length)
 		at := len(b)
-		b = append(b, zeros[:headerSize]...)
-		b = append(b, data[:length]...)
-		h := header{kind: recordKind(kind), entries: uint32(min(entries, length))}
-		chain = seal(b[at:], h, p.key(), uint32(at), chain)
+		b = appendDirectory(append(b, zeros[:headerSize]...), data[:prelude])
+		h := header{kind: recordKind(kind), entries: uint32(len(b) - at - headerSize), prior: uint32(prior), before: chain}
+		b = append(b, data[prelude:length]...)
+		chain = seal(b[at:], h, p.key(), uint32(at))
 		b = append(b, zeros[:int(next(uint32(len(b))))-len(b)]...)
 		data = data[length:]
+		prior = at
 	}
 	return append(b, zeros[:1024]...)
 }
@@ -120,17 +133,17 @@ func sealed(data []byte) []byte {
 // FuzzRecords opens a segment of records with arbitrary bodies and right checksums: a bug could
 // have written it, or somebody with bad intentions.
 func FuzzRecords(f *testing.F) {
-	record := func(kind recordKind, entries int, body []byte) []byte {
-		return append([]byte{byte(kind), byte(entries), byte(len(body))}, body...)
+	record := func(kind recordKind, prelude int, body []byte) []byte {
+		return append([]byte{byte(kind), byte(prelude), byte(len(body))}, body...)
 	}
 	empty := checkpoint{opens: 1}
 	head := record(kindHead, 255, empty.append(nil))
 	var c change
-	entries := []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryNoOp}, {Index: 2, Term: 5, Kind: wire.EntryConfiguration}}
+	entries := []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryNoOp}, {Index: 2, Term: 5, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &raft.Configuration{})}}
 	c.setEntries(entries)
-	prelude := c.append(make([]byte, headerSize))
-	body := c.appendFrames(prelude, entries)[headerSize:]
-	batch := record(kindBatch, len(prelude)-headerSize, body)
+	prelude := new(contents).appendWitness(c.append(nil), new(trail), place{})
+	body := c.appendFrames(prelude, entries, 1)
+	batch := record(kindBatch, len(prelude), body)
 	f.Add(head)
 	f.Add(append(head[:len(head):len(head)], batch...))
 	f.Add(append(append(head[:len(head):len(head)], batch...), batch...))
@@ -142,7 +155,7 @@ func FuzzRecords(f *testing.F) {
 	for i := range body {
 		wrong := append([]byte(nil), body...)
 		wrong[i] ^= 0x81
-		f.Add(append(head[:len(head):len(head)], record(kindBatch, len(prelude)-headerSize, wrong)...))
+		f.Add(append(head[:len(head):len(head)], record(kindBatch, len(prelude), wrong)...))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) <= 1<<16 {
@@ -153,10 +166,39 @@ func FuzzRecords(f *testing.F) {
 
 func TestUnknownVersionIsRefused(t *testing.T) {
 	require.NoError(t, openAnything(t, sampleSegment(t)))
+	for version, says := range map[byte]string{1: "from before the first release can read", 3: "a newer version of this package can read"} {
+		b, _ := appendPreamble(nil, preamble{salt: 1, number: 1})
+		b[8] = version
+		little.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+		err := openAnything(t, append(b, sampleSegment(t)[preambleSize:]...))
+		require.ErrorContains(t, err, "has version "+strconv.Itoa(int(version))+" of the format")
+		require.ErrorContains(t, err, says)
+		require.NotErrorIs(t, err, raft.ErrCorrupt)
+	}
+}
+
+// A log of version 1 is refused by its name, and left as it is.
+func TestVersionOneIsLeftAlone(t *testing.T) {
+	disk := fuzzLog(t, nil)
+	for _, name := range disk.Names() {
+		require.NoError(t, disk.Remove(name))
+	}
 	b, _ := appendPreamble(nil, preamble{salt: 1, number: 1})
-	b[8] = 2
+	b[8] = 1
 	little.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
-	err := openAnything(t, append(b, sampleSegment(t)[preambleSize:]...))
-	require.ErrorContains(t, err, "format version 2")
+	for _, name := range []string{fileName(1, segmentSuffix), fileName(2, segmentSuffix) + temporary} {
+		file, err := disk.Create(fuzzDir + "/" + name)
+		require.NoError(t, err)
+		_, err = file.WriteAt(b, 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+	}
+	before := disk.Names()
+	_, err := Inspect(fuzzDir, fuzzOptions(disk), nil)
+	require.ErrorContains(t, err, "has version 1 of the format, which versions of this package from before the first release can read")
+	_, err = Open(fuzzDir, fuzzOptions(disk))
+	require.ErrorContains(t, err, "has version 1 of the format")
 	require.NotErrorIs(t, err, raft.ErrCorrupt)
+	require.Equal(t, before, disk.Names())
+	require.Equal(t, b, disk.Bytes(fuzzDir+"/"+fileName(1, segmentSuffix)))
 }

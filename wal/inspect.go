@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -20,9 +19,9 @@ import (
 type Report struct {
 	// Saved is what Load would return. It is complete when Err is nil.
 	Saved raft.Saved
-	// First is the index of the first entry that is still in the files; Saved.Last+1 when there is
-	// no entry. The log may be forgotten up to Compacted.
-	First, Compacted raft.Index
+	// Compacted is the index up to which the log may be forgotten. The entries behind it are in the
+	// files, except those that Saved.Lost names: other servers must give these.
+	Compacted raft.Index
 	// Opens counts how often the log was opened.
 	Opens uint64
 
@@ -38,8 +37,8 @@ type Report struct {
 	// Err is the error with which Open would refuse the log; nil when Open would open it.
 	Err error
 	// Damage is everything that was found damaged, each a *CorruptError; Err is among it, if it
-	// isn't nil. Two kinds of damage don't keep a log from being opened: damage to a snapshot that
-	// isn't needed, and damage to an entry, which shows when the entry is read.
+	// isn't nil. Damage to a snapshot that isn't needed doesn't keep a log from being opened, nor
+	// does damage that costs nothing but bytes of entries.
 	Damage []error
 }
 
@@ -66,16 +65,14 @@ type TailState string
 
 // States of the end of a log.
 const (
-	// TailMarked is an end with a mark. Everything before the mark is proven to be synced, and
-	// nothing was being written.
-	TailMarked TailState = "marked"
-	// TailUnmarked is an end without a mark. Either the last batch was written less than
-	// Options.MarkAfter before the process ended, or the last batch was torn so early that nothing
-	// of it shows.
-	TailUnmarked TailState = "unmarked"
+	// TailClosed is the end of a log that was closed in good order: nothing follows it.
+	TailClosed TailState = "closed"
+	// TailOpen is the end of a log that wasn't closed. If anything was written behind it, nothing of
+	// it shows.
+	TailOpen TailState = "open"
 	// TailTorn is an end behind which a part of a batch stands. The batch was torn while it was
 	// written, and nobody was told that it is stored. Open cuts it off. Damage to the very last
-	// batch looks the same, as long as no mark stands behind it.
+	// batch looks the same, as long as the anchor doesn't know that batch.
 	TailTorn TailState = "torn"
 )
 
@@ -93,7 +90,7 @@ type Tail struct {
 type Record struct {
 	Segment string // the name of its segment
 	Offset  int64  // where it begins there, in bytes
-	Kind    string // "head", "open", "batch" or "mark"
+	Kind    string // "head", "open" or "batch"
 	Synced  int64  // how far the segment was synced when the record was written, as the record says
 
 	// Durable, Snapshot and Compact are nil when they aren't in the record.
@@ -104,8 +101,15 @@ type Record struct {
 	Drops bool
 	// Last is, in a head or an open, the index of the last entry in the log before the record.
 	Last raft.Index
-	// Entries replace everything that the log held from the index of the first one on.
+	// First, when not 0, is the index of the first entry of the record. Its entries replace everything
+	// that the log held from there on.
+	First raft.Index
+	// Entries are those of the record that are sound. All are, unless Damaged says otherwise.
 	Entries []raft.Entry
+	// Repairs are entries that the log has held before, once more.
+	Repairs []raft.Entry
+	// Damaged says what is wrong with the record; nil when it is sound.
+	Damaged error
 }
 
 // ErrNoLog says that a directory holds no log.
@@ -167,13 +171,13 @@ func (i *inspection) run() error {
 
 	defer i.closeFiles()
 	r := replay{log: l, visit: i.record}
-	if len(files.segments) == 0 {
-		err = l.noSegments()
-	} else {
-		err = r.run(files.segments)
-	}
-	if err := i.found(err); err != nil {
+	if err := i.found(i.replay(&r, &files)); err != nil {
 		return err
+	}
+	for _, damage := range r.damage {
+		if err := i.note(damage); err != nil {
+			return err
+		}
 	}
 	i.segments(&r, files.segments)
 	if err := i.snapshots(files.snapshots); err != nil {
@@ -183,18 +187,40 @@ func (i *inspection) run() error {
 		return nil
 	}
 	if _, err = l.chooseSnapshot(files.snapshots); err == nil {
-		err = l.save(r.configurations)
+		l.save()
 	}
 	i.report.Saved = l.saved
 	return i.found(err)
 }
 
+// replay replays the log.
+func (i *inspection) replay(r *replay, files *logFiles) (err error) {
+	l := i.log
+	if len(files.segments) == 0 {
+		return l.noSegments()
+	}
+	if err := l.knowVersion(files.segments); err != nil {
+		return err
+	}
+	if r.anchor, err = l.readAnchor(); err != nil {
+		return err
+	}
+	return r.run(files.segments)
+}
+
 // found notes an error that says what is wrong with the log, and returns any other error.
 func (i *inspection) found(err error) error {
+	if err != nil && errors.Is(err, raft.ErrCorrupt) {
+		i.report.Err = err
+	}
+	return i.note(err)
+}
+
+// note notes an error that says that something is damaged, and returns any other error.
+func (i *inspection) note(err error) error {
 	if err == nil || !errors.Is(err, raft.ErrCorrupt) {
 		return err
 	}
-	i.report.Err = err
 	known := slices.ContainsFunc(i.report.Damage, func(other error) bool { return other.Error() == err.Error() })
 	if !known {
 		i.report.Damage = append(i.report.Damage, err)
@@ -213,7 +239,7 @@ func (i *inspection) closeFiles() {
 // segments reports the segments as far as they were replayed, and the end of the log.
 func (i *inspection) segments(r *replay, numbers []uint64) {
 	l, t := i.log, &i.log.contents
-	i.report.First, i.report.Compacted, i.report.Opens = t.first, t.compacted, l.opens
+	i.report.Compacted, i.report.Opens = t.compacted, l.opens
 	i.report.Saved.State = t.durable
 	for n, number := range numbers {
 		report := SegmentReport{Name: fileName(number, segmentSuffix)}
@@ -276,7 +302,10 @@ func (l *Log) size(name string) (int64, error) {
 func (i *inspection) record(s *segment, at uint32, h header, record []byte) error {
 	out := Record{Segment: filepath.Base(s.name), Offset: int64(at), Kind: kindNames[h.kind], Synced: int64(h.synced)}
 	if err := i.decode(&out, h, record[headerSize:]); err != nil {
-		i.report.Damage = append(i.report.Damage, corrupt(s, at, err.Error()))
+		out.Damaged = corrupt(s, at, err.Error())
+		if err := i.note(out.Damaged); err != nil {
+			return err
+		}
 	}
 	if i.visit == nil {
 		return nil
@@ -286,28 +315,30 @@ func (i *inspection) record(s *segment, at uint32, h header, record []byte) erro
 
 // decode fills in what a record says.
 func (i *inspection) decode(out *Record, h header, body []byte) error {
-	switch h.kind {
-	case kindHead, kindOpen:
-		var c checkpoint
-		if err := c.decode(body); err != nil {
-			return err
-		}
-		out.Durable, out.Compact, out.Last = &c.durable, &c.compacted, c.last
-		if c.snapshot.file != 0 {
-			out.Snapshot = &c.snapshot.meta
-		}
-	case kindBatch:
+	prelude, frames, err := splitBody(body)
+	if err != nil {
+		return err
+	}
+	if h.kind == kindBatch {
 		var c change
-		if err := c.decode(body[:h.entries]); err != nil {
+		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		return i.batch(out, &c, body[h.entries:])
+		return i.batch(out, &c, body[frames:h.entries], body[h.entries:])
+	}
+	var c checkpoint
+	if err := c.decode(prelude); err != nil {
+		return err
+	}
+	out.Durable, out.Compact, out.Last = &c.durable, &c.compacted, c.last
+	if c.snapshot.file != 0 {
+		out.Snapshot = &c.snapshot.meta
 	}
 	return nil
 }
 
 // batch fills in what a batch changes.
-func (i *inspection) batch(out *Record, c *change, frames []byte) error {
+func (i *inspection) batch(out *Record, c *change, repaired, frames []byte) error {
 	if c.flags&changesState != 0 {
 		out.Durable = &c.durable
 	}
@@ -317,37 +348,51 @@ func (i *inspection) batch(out *Record, c *change, frames []byte) error {
 	if c.flags&changesCompacted != 0 {
 		out.Compact = &c.compacted
 	}
-	if c.flags&changesEntries == 0 {
-		return nil
-	}
 	i.entries = i.entries[:0]
-	run := 0
-	defer func() { out.Entries = i.entries }()
-	for next := c.first; next <= c.last(); next++ {
-		// The replay has checked that the frames lie within the batch.
-		length, crc := little.Uint32(frames), little.Uint32(frames[4:])
-		b := frames[frameSize : frameSize+length]
-		frames = frames[frameSize+length:]
-		if crc32.Checksum(b, castagnoli) != crc {
-			return fmt.Errorf("the checksum of entry %d is wrong", next)
-		}
-		e, rest, err := i.decoder.DecodeEntry(b)
+	var damage error
+	for range c.repairs {
+		e, size, err := i.entry(repaired)
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", next, err)
+			damage = fmt.Errorf("a repair: %w", err)
+		} else {
+			out.Repairs = append(out.Repairs, e)
 		}
-		if run+1 < len(c.runs) && c.runs[run+1].First <= next {
-			run++
-		}
-		if len(rest) > 0 || e.Index != next || e.Term != c.runs[run].Term {
-			return fmt.Errorf("entry %d of term %d in the place of %d of term %d", e.Index, e.Term, next, c.runs[run].Term)
-		}
-		i.entries = append(i.entries, e)
+		repaired = repaired[size:]
 	}
-	return nil
+	if c.flags&changesEntries == 0 {
+		return damage
+	}
+	out.First = c.first
+	terms := termWalk{runs: c.runs}
+	for next := c.first; next <= c.last(); next++ {
+		e, size, err := i.entry(frames)
+		if term := terms.at(next); err == nil && (e.Index != next || e.Term != term) {
+			err = fmt.Errorf("it is entry %d of term %d in the place of %d of term %d", e.Index, e.Term, next, term)
+		}
+		if err == nil {
+			i.entries = append(i.entries, e)
+		} else if damage == nil {
+			damage = fmt.Errorf("entry %d: %w", next, err)
+		}
+		frames = frames[size:]
+	}
+	out.Entries = i.entries
+	return damage
+}
+
+// entry returns the entry in the frame at the beginning of b, and the size of the frame. What is
+// behind a frame with a wrong length can't be read.
+func (i *inspection) entry(b []byte) (raft.Entry, int, error) {
+	frame, ok := frameAt(b)
+	if !ok {
+		return raft.Entry{}, len(b), errors.New("it ends past the end of its batch")
+	}
+	e, err := entryIn(frame, preamble{salt: i.log.salt}.seed(), &i.decoder)
+	return e, len(frame), err
 }
 
 // kindNames are the names of the kinds of records.
-var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch", kindMark: "mark"}
+var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch"}
 
 // ReadSnapshot copies the bytes of a stored snapshot to w and returns its description, without
 // opening the log. name is the name of its file, as in a SnapshotReport. Each block is checked

@@ -2,13 +2,11 @@ package wal
 
 import (
 	"errors"
-	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -21,19 +19,14 @@ func TestInspectLooksAtEachEntry(t *testing.T) {
 		head := empty.append(nil)
 		var c change
 		c.setEntries(entries)
-		prelude := c.append(make([]byte, headerSize))
-		body := c.appendFrames(prelude, entries)[headerSize:]
-		at := len(prelude) - headerSize
+		prelude := new(contents).appendWitness(c.append(nil), new(trail), place{})
+		body := c.appendFrames(prelude, entries, 1)
+		at := len(prelude)
 		harm(body[at:])
 		data := append([]byte{byte(kindHead), 255, byte(len(head))}, head...)
 		data = append(append(data, byte(kindBatch), byte(at), byte(len(body))), body...)
 
-		disk := simfs.New(1)
-		require.NoError(t, disk.MkdirAll(fuzzDir))
-		file, err := disk.Create(fuzzDir + "/" + fileName(1, segmentSuffix))
-		require.NoError(t, err)
-		_, err = file.WriteAt(sealed(data), 0)
-		require.NoError(t, err)
+		disk := fuzzLog(t, sealed(data))
 		report, err := Inspect(fuzzDir, fuzzOptions(disk), nil)
 		require.NoError(t, err)
 		require.NoError(t, report.Err)
@@ -43,12 +36,12 @@ func TestInspectLooksAtEachEntry(t *testing.T) {
 	}
 	require.NoError(t, log(func([]byte) {}))
 	first := frameSize + len(wire.AppendEntry(nil, &entries[0]))
-	require.ErrorContains(t, log(func(frames []byte) { frames[len(frames)-1] ^= 1 }), "the checksum of entry 2 is wrong")
+	require.ErrorContains(t, log(func(frames []byte) { frames[len(frames)-1] ^= 1 }), "entry 2: its checksum is wrong")
 	require.ErrorContains(t, log(func(frames []byte) {
 		copy(frames[first:], frames[:first])
 	}), "entry 1 of term 1 in the place of 2 of term 5")
 	require.ErrorContains(t, log(func(frames []byte) {
 		frames[first+frameSize+1] = 0xff
-		little.PutUint32(frames[first+4:], crc32.Checksum(frames[first+frameSize:], castagnoli))
+		little.PutUint32(frames[first+4:], frameCRC(frames[first:], 1))
 	}), "entry 2: ")
 }

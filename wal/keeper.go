@@ -7,15 +7,15 @@ import (
 )
 
 // A keeper is the log's one goroutine. It fills the spare, removes files that aren't needed, and
-// marks the last batch once nothing has been written for a while. It sleeps while there is nothing
-// to do; Close ends it. With Options.Inline it doesn't run.
+// writes the anchor. It sleeps while there is nothing to do; Close ends it. With Options.Inline it
+// doesn't run.
 type keeper struct {
 	wake chan struct{} // holds one token
 	quit chan struct{} // closed to end it
 	done chan struct{} // closed when it has ended
 
-	unmarked atomic.Bool   // a batch was written since the last mark, and the keeper was told so
-	batches  atomic.Uint64 // how many batches were written
+	ahead   atomic.Bool   // a batch was written since the last anchor, and the keeper was told so
+	batches atomic.Uint64 // how many batches were written
 }
 
 // start makes the keeper ready, and starts its goroutine unless l does its work inline.
@@ -44,53 +44,92 @@ func (k *keeper) signal() {
 	}
 }
 
-// run is the goroutine. A batch arms the timer. When the timer fires and no other batch has come
-// meanwhile, the last one is marked.
+// run is the goroutine. A batch arms the timer. When it fires and no other batch has come meanwhile,
+// or the anchor has become too old, the anchor is written. Then the timer is armed once more, for
+// the sync of the anchor.
 func (k *keeper) run(l *Log) {
 	defer close(k.done)
-	timer := time.NewTimer(l.options.MarkAfter)
+	timer := time.NewTimer(anchorAfter)
 	timer.Stop()
 	defer timer.Stop()
-	waiting, seen := false, uint64(0)
+	var watch anchorWatch
 	for {
 		select {
 		case <-k.quit:
 			return
 		case <-k.wake:
-			if !waiting && k.unmarked.Load() {
-				waiting, seen = true, k.batches.Load()
-				timer.Reset(l.options.MarkAfter)
+			if !watch.following && k.ahead.Load() {
+				watch.follow(time.Now(), k.batches.Load())
+				timer.Reset(anchorAfter)
 			}
 			l.tidy()
-		case <-timer.C:
-			if n := k.batches.Load(); n != seen || !l.tryMark() {
-				seen = n
-				timer.Reset(l.options.MarkAfter)
-				continue
+		case now := <-timer.C:
+			if again := watch.fired(l, now); again > 0 {
+				timer.Reset(again)
 			}
-			waiting = false
 			l.tidy() // once more, if something failed
 		}
 	}
 }
 
-// tryMark writes a mark, unless somebody is writing at this moment. It returns false if the keeper
-// has to try again.
-func (l *Log) tryMark() bool {
-	select {
-	case l.busy <- struct{}{}:
-	default:
-		return false
+// An anchorWatch knows when the anchor is due.
+type anchorWatch struct {
+	following bool      // there are batches that the anchor doesn't know
+	since     time.Time // the first of them was written
+	seen      uint64    // how many batches there were when the timer was armed
+	unsynced  bool      // it was written since it was synced
+	synced    time.Time
+}
+
+// follow begins to watch batches.
+func (w *anchorWatch) follow(now time.Time, batches uint64) {
+	w.following, w.since, w.seen = true, now, batches
+}
+
+// fired does what is due when the timer has fired, and returns after which time the timer is to
+// fire next; 0 for never.
+func (w *anchorWatch) fired(l *Log, now time.Time) time.Duration {
+	if w.following {
+		if n := l.keeper.batches.Load(); n != w.seen && now.Sub(w.since) < anchorEvery {
+			w.seen = n
+			return anchorAfter
+		}
+		l.keeper.ahead.Store(false)
+		w.following = false
+		if w.due(now) {
+			l.keepAnchor(anchoring{sync: true})
+			return 0
+		}
+		l.keepAnchor(anchoring{})
+		if !w.unsynced {
+			w.unsynced = true
+			w.synced = now
+		}
+	} else if w.due(now) {
+		l.keepAnchor(anchoring{sync: true})
+		return 0
 	}
-	defer func() { <-l.busy }()
-	l.keeper.unmarked.Store(false)
+	return max(w.synced.Add(anchorSyncEvery).Sub(now), 1)
+}
+
+// due says whether the anchor is to be synced, and notes that it is.
+func (w *anchorWatch) due(now time.Time) bool {
+	due := w.unsynced && now.Sub(w.synced) >= anchorSyncEvery
+	if due {
+		w.unsynced = false
+	}
+	return due
+}
+
+// keepAnchor writes the anchor when nobody waits for it. So an error shows in Trouble, and fails the
+// next Write.
+func (l *Log) keepAnchor(how anchoring) {
 	if l.usable() != nil {
-		return true
+		return
 	}
-	if err := l.writeMark(); err != nil {
-		l.tell(slog.LevelError, "wal: mark not written", err)
+	if err := l.writeAnchor(how); err != nil {
+		l.tell(slog.LevelError, "wal: anchor not written", err)
 	}
-	return true
 }
 
 // wrote does the work that follows a batch, or has the keeper do it.
@@ -107,7 +146,7 @@ func (l *Log) wrote() {
 		return
 	}
 	l.keeper.batches.Add(1)
-	if !l.keeper.unmarked.Swap(true) || tidy {
+	if !l.keeper.ahead.Swap(true) || tidy {
 		l.keeper.signal()
 	}
 }

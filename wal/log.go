@@ -26,13 +26,15 @@ type Log struct {
 	patient bool          // it waits for file descriptors; not before it is open
 	book    *logbook.Book // nil when nothing is logged
 
-	// Whoever writes holds busy, by sending to it: Write, a mark, Close. It guards the fields from
+	// Whoever writes holds busy, by sending to it: Write, Anchor, Close. It guards the fields from
 	// here to wakeAt.
-	busy   chan struct{}
-	active *segment
-	change change
-	buf    []byte
-	target int64 // size of the next segment
+	busy    chan struct{}
+	active  *segment
+	change  change
+	trail   trail
+	buf     []byte
+	prelude []byte
+	target  int64 // size of the next segment
 	// Once the active segment ends at wakeAt or behind it, more of the next segment is to be
 	// filled.
 	wakeAt uint32
@@ -42,11 +44,16 @@ type Log struct {
 	spare chan *spare
 	goal  atomic.Int64 // how far the spare is to be filled, in bytes
 
+	anchor anchor
+
 	// mu guards the fields below it. It is never held during a call to the file system. Only a
 	// goroutine that also holds busy changes the contents and the segments; it may therefore read
-	// them without mu.
+	// them without mu, except the stretches: a reader that finds damage changes those.
 	mu        sync.Mutex
 	contents  contents
+	tip       tip
+	prepared  prepared
+	damage    error      // the first damage that was found
 	segments  []*segment // all that are needed, in order; the last one is the active one
 	garbage   []*segment // the segments before those, which are not removed yet
 	untidy    bool       // there may be something to remove
@@ -63,6 +70,19 @@ type Log struct {
 	closing   chan struct{} // closed when Close has been called
 	closeOnce sync.Once
 	keeper    keeper
+}
+
+// A tip is where the log ends, as far as it is synced.
+type tip struct {
+	place place
+	chain uint32
+}
+
+// A prepared is the last segment whose name is durable, and how large it is, as far as that is
+// durable.
+type prepared struct {
+	number uint64
+	size   int64
 }
 
 var _ raft.Storage = (*Log)(nil)
@@ -104,7 +124,7 @@ func (l *Log) leave() {
 	}
 }
 
-// Close marks the last batch as synced and releases everything. It waits for calls that are under
+// Close says in the anchor where the log ends, and releases everything. It waits for calls that are under
 // way, but for a Write that waits for a file descriptor: that fails with fs.ErrClosed, as do calls
 // that come later. A second Close does nothing.
 func (l *Log) Close() error {
@@ -122,8 +142,8 @@ func (l *Log) Close() error {
 	if !idle {
 		<-l.drained
 	}
-	err := l.writeMark()
 	l.keeper.stop()
+	err := l.writeAnchor(anchoring{sync: true, closed: true})
 	l.closeFiles()
 	if e := l.lock.Close(); err == nil {
 		err = e
@@ -133,7 +153,7 @@ func (l *Log) Close() error {
 }
 
 // Trouble returns the error with which the next Write will fail, because something failed that no
-// caller was waiting for: the mark that proves that the last batch was synced. It is nil while
+// caller was waiting for: the anchor, which proves that the last batch was synced. It is nil while
 // writes go on, and after Close.
 func (l *Log) Trouble() error {
 	l.mu.Lock()
@@ -172,6 +192,9 @@ func (l *Log) closeBook() {
 // that was promised is synced.
 func (l *Log) closeFiles() {
 	l.snapshots.closeAll()
+	if l.anchor.file != nil {
+		l.anchor.file.Close()
+	}
 	for _, s := range l.garbage {
 		if s.file != nil {
 			s.file.Close()

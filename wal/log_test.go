@@ -45,7 +45,7 @@ func TestNewLogIsEmpty(t *testing.T) {
 	_, _, err = l.OpenSnapshot()
 	require.ErrorIs(t, err, fs.ErrClosed)
 	require.ErrorIs(t, l.Write(raft.Write{}), fs.ErrClosed)
-	require.ErrorIs(t, l.Mark(), fs.ErrClosed)
+	require.ErrorIs(t, l.Anchor(), fs.ErrClosed)
 }
 
 // The random walk over simulated disks, on a real one.

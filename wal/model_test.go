@@ -61,13 +61,9 @@ func (m model) after(w raft.Write, bytes string) model {
 	return m
 }
 
-// saved returns what Load should return. Load may count one entry more as gone: base says whether
-// it does.
-func (m model) saved(base raft.Index) raft.Saved {
+// saved returns what Load should return.
+func (m model) saved() raft.Saved {
 	saved := raft.Saved{State: m.state, Snapshot: m.snapshot, SnapshotBytes: uint64(len(m.bytes)), Last: m.last(), Base: m.before, BaseTerm: m.baseTerm}
-	if base == m.before+1 && base <= m.snapshot.Index {
-		saved.Base, saved.BaseTerm = base, m.entry(base).Term
-	}
 	for _, e := range m.entries {
 		if e.Index <= saved.Base {
 			continue
@@ -89,7 +85,7 @@ func (m model) differs(l *wal.Log, saved raft.Saved) error {
 		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
 	}
 	saved.LogBytes = 0
-	if want := m.saved(saved.Base); fmt.Sprint(want) != fmt.Sprint(saved) {
+	if want := m.saved(); fmt.Sprint(want) != fmt.Sprint(saved) {
 		return fmt.Errorf("loaded\n%v, not\n%v", saved, want)
 	}
 	return m.differsIn(l)
@@ -156,6 +152,19 @@ type writer struct {
 	// next is what the log holds if the write that was under way has become durable.
 	next   model
 	writes int
+
+	size  int64 // of segments; 0 for small ones
+	salt  uint64
+	large bool // some entries are larger than what a witness covers
+}
+
+// options returns the options with which the log is opened.
+func (w *writer) options(fs *simfs.FS) wal.Options {
+	options := small(fs)
+	if w.size > 0 {
+		options.SegmentSize, options.Salt = w.size, w.salt
+	}
+	return options
 }
 
 func newWriter(seed uint64) *writer { return &writer{rng: rand.New(rand.NewPCG(seed, 1)), term: 1} }
@@ -192,7 +201,7 @@ func (w *writer) step() error {
 	case n < 8:
 		return w.write(w.randomWrite(), "")
 	case n == 8:
-		return w.log.Mark()
+		return w.log.Anchor()
 	case n == 9 && w.now.snapshot.Index > 0:
 		write := w.randomWrite()
 		write.Compact = w.now.snapshot.Index - min(raft.Index(w.rng.IntN(3)), w.now.snapshot.Index)
@@ -227,7 +236,11 @@ func (w *writer) randomWrite() raft.Write {
 		e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(200))
 		switch w.rng.IntN(20) {
 		case 0:
-			e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(6000))
+			most := 6000
+			if w.large {
+				most = 150 << 10
+			}
+			e.Data = bytes.Repeat([]byte{byte(w.writes)}, w.rng.IntN(most))
 		case 1:
 			e.Kind = wire.EntryConfiguration
 			e.Data = wire.AppendConfiguration(nil, &raft.Configuration{})
@@ -282,7 +295,13 @@ func (w *writer) takeSnapshot() error {
 	if w.rng.IntN(2) == 0 {
 		write.Compact = meta.Index
 	}
-	return w.write(write, string(data))
+	if err := w.write(write, string(data)); err != nil {
+		return err
+	}
+	if w.now.last() == meta.Index {
+		w.term++ // the log may have been dropped: no other entry may bear the index and the term of one
+	}
+	return nil
 }
 
 // steps does n steps, or fewer when one fails.
@@ -297,7 +316,7 @@ func (w *writer) steps(n int) error {
 
 // run opens the log and does n steps; now and then it closes the log and opens it again.
 func (w *writer) run(fs *simfs.FS, n int) error {
-	if err := w.open(small(fs)); err != nil {
+	if err := w.open(w.options(fs)); err != nil {
 		return err
 	}
 	for range n {
@@ -308,7 +327,7 @@ func (w *writer) run(fs *simfs.FS, n int) error {
 			if err := w.log.Close(); err != nil {
 				return err
 			}
-			if err := w.open(small(fs)); err != nil {
+			if err := w.open(w.options(fs)); err != nil {
 				return err
 			}
 		}

@@ -19,10 +19,10 @@ import (
 // Until Close, every other Open of the directory fails with raft.ErrLocked, in this process and in
 // others.
 //
-// Open refuses a log that is damaged: the error wraps a *CorruptError, which is raft.ErrCorrupt. A
-// write that a power cut has torn before it returned isn't damage; Open cuts it off. If only the
-// current snapshot is damaged, Open goes on from the one before it, or leaves it to Load to report
-// the damage.
+// If the log is damaged, and the bytes of entries are all that is lost, Load names them. Any other
+// damage is refused: the error wraps a *CorruptError, which is raft.ErrCorrupt. A write that a power
+// cut has torn before it returned isn't damage; Open cuts it off. If only the current snapshot is
+// damaged, Open goes on from the one before it, or leaves it to Load to report the damage.
 func Open(dir string, options Options) (*Log, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -31,6 +31,7 @@ func Open(dir string, options Options) (*Log, error) {
 	l := &Log{dir: dir, options: options, fs: options.FS, salt: options.Salt}
 	l.busy = make(chan struct{}, 1)
 	l.spare = make(chan *spare, 1)
+	l.anchor.busy = make(chan struct{}, 1)
 	l.drained, l.closing = make(chan struct{}), make(chan struct{})
 	l.snapshots.files = make(map[vfs.File]struct{})
 	if !options.Inline {
@@ -68,18 +69,30 @@ func (l *Log) open() error {
 		return err
 	}
 	files := sortFiles(names)
+	if len(files.segments) == 0 && len(files.snapshots) > 0 {
+		return l.noSegments()
+	}
+	var found *anchorState
+	if len(files.segments) > 0 || files.anchored {
+		if err := l.knowVersion(files.segments); err != nil {
+			return err
+		}
+		if found, err = l.readAnchor(); err != nil {
+			return err
+		}
+	}
 	for _, name := range files.unfinished {
 		if err := l.fs.Remove(l.path(name)); err != nil {
 			return err
 		}
 	}
 	if len(files.segments) == 0 {
-		if len(files.snapshots) > 0 {
+		if found != nil && found.highest > 0 {
 			return l.noSegments()
 		}
-		return l.create()
+		return l.create(found)
 	}
-	r := replay{log: l}
+	r := replay{log: l, anchor: found}
 	if err := r.run(files.segments); err != nil {
 		return err
 	}
@@ -87,9 +100,7 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
-	if err := l.save(r.configurations); err != nil {
-		return err
-	}
+	l.save()
 	if err := l.settle(&r); err != nil {
 		return err
 	}
@@ -101,9 +112,32 @@ func (l *Log) open() error {
 	return nil
 }
 
+// knowVersion refuses a log of another version of the format. It looks at the first segment alone,
+// and before anything is changed.
+func (l *Log) knowVersion(segments []uint64) error {
+	if len(segments) == 0 {
+		return nil
+	}
+	name := l.path(fileName(segments[0], segmentSuffix))
+	file, err := l.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	b := make([]byte, preambleSize)
+	if _, err := file.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if _, version, _, ok := parsePreamble(b); ok && version != formatVersion {
+		return versionError(name, version)
+	}
+	return nil
+}
+
 // logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
 	segments, snapshots []uint64
+	anchored            bool
 	unfinished          []string
 }
 
@@ -116,7 +150,8 @@ func sortFiles(names []string) (files logFiles) {
 		if number, ok := fileNumber(name, snapshotSuffix); ok {
 			files.snapshots = append(files.snapshots, number)
 		}
-		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) {
+		files.anchored = files.anchored || name == anchorName
+		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) || name == anchorName+temporary {
 			files.unfinished = append(files.unfinished, name)
 		}
 	}
@@ -125,19 +160,29 @@ func sortFiles(names []string) (files logFiles) {
 	return files
 }
 
-// noSegments is the error of a log that has snapshots, but no segments.
+// noSegments is the error of a log that has an anchor or snapshots, but no segments.
 func (l *Log) noSegments() error {
-	return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds snapshots, but no segment of a log"}
+	return &CorruptError{File: l.dir, Offset: -1, Reason: "it holds an anchor or snapshots of a log, but no segment"}
 }
 
-// create makes the first segment of a new log. The file gets its name when it is complete; so the
-// oldest segment always has a head.
-func (l *Log) create() error {
+// create makes the anchor and the first segment of a new log. The anchor may be there already, if
+// an earlier attempt has got so far. The segment gets its name when it is complete; so the oldest
+// segment always has a head.
+func (l *Log) create(found *anchorState) error {
 	l.opens = 1
-	l.contents.first = 1
 	l.snapshots.next = 1
-	b, s := l.appendHead(nil, 1, nil)
-	s.size = max(min(firstSegmentSize, l.options.SegmentSize), int64(s.end)+headerSize)
+	if found != nil {
+		// Its name may not be durable yet.
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+		l.salt = found.salt
+	} else if err := l.createAnchor(); err != nil {
+		return err
+	}
+	size := min(firstSegmentSize, l.options.SegmentSize)
+	b, s := l.appendHead(nil, 1, nil, size)
+	s.size = size
 	file, err := l.fs.Create(s.name + temporary)
 	if err != nil {
 		return err
@@ -160,8 +205,11 @@ func (l *Log) create() error {
 	}
 	s.synced = s.end
 	l.segments, l.active = []*segment{s}, s
+	l.tip = tip{place{s.number, s.end}, s.chain}
+	l.prepared = prepared{s.number, s.size}
+	l.trail.add(l.tip.place, s.end, touch{})
 	l.spare <- l.newSpare(s)
-	return nil
+	return l.writeAnchor(anchoring{sync: true})
 }
 
 // fill writes b and zeros to a file, up to size, and syncs it.
@@ -260,24 +308,22 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 	}
 }
 
-// save notes what Load will return, and refuses a log that doesn't go on from its snapshot.
-func (l *Log) save(configurations []raft.Entry) error {
+// save notes what Load will return.
+func (l *Log) save() {
 	t := &l.contents
 	snapshot := t.snapshot.meta
-	if t.last < snapshot.Index || t.first > snapshot.Index+1 {
-		return &CorruptError{File: l.dir, Offset: -1, Reason: fmt.Sprintf(
-			"the log holds entries %d to %d, but the snapshot ends at %d", t.first, t.last, snapshot.Index)}
-	}
 	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
 	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
-	for _, e := range configurations {
-		if e.Index > snapshot.Index {
-			l.saved.Configurations = append(l.saved.Configurations, e)
-		}
+	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
+	l.saved.Lost = t.lost(t.compacted)
+	if len(l.saved.Lost) > 0 && l.damage == nil {
+		l.damage = &CorruptError{File: l.dir, Offset: -1, Reason: "segments are missing"}
 	}
-	return nil
+	for _, lost := range l.saved.Lost {
+		l.tell(slog.LevelError, "wal: entries are lost", l.damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
+	}
 }
 
 // settle makes everything durable that was found, and says so in a record. After a sync that
@@ -297,11 +343,30 @@ func (l *Log) settle(r *replay) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	state := l.checkpoint()
-	record := state.append(append([]byte(nil), zeros[:headerSize]...))
-	if s.fits(len(record)) {
-		_, err := l.append(record, header{kind: kindOpen, entries: uint32(len(record) - headerSize)})
+	l.mu.Lock()
+	l.tip = tip{place{s.number, s.end}, s.chain}
+	l.mu.Unlock()
+	state := l.contents.checkpoint(l.opens)
+	record := appendDirectory(append([]byte(nil), zeros[:headerSize]...), state.append(nil))
+	if err := l.opened(record); err != nil {
 		return err
+	}
+	// It takes back that the log was closed.
+	return l.writeAnchor(anchoring{sync: true})
+}
+
+// opened writes the open record, or begins the next segment if there is no room for it.
+func (l *Log) opened(record []byte) error {
+	s := l.active
+	if s.fits(len(record)) {
+		at, chain, err := l.append(record, header{kind: kindOpen, entries: uint32(len(record) - headerSize)})
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.extend(at, uint32(len(record)), chain, touch{})
+		return nil
 	}
 	if err := s.file.Sync(); err != nil {
 		return err
@@ -319,9 +384,13 @@ func (l *Log) settle(r *replay) error {
 	if err != nil {
 		return err
 	}
-	if err := l.active.file.Sync(); err != nil {
+	s = l.active
+	if err := s.file.Sync(); err != nil {
 		return err
 	}
-	l.active.synced = l.active.end
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.synced = s.end
+	l.tip = tip{place{s.number, s.end}, s.chain}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 func TestDirectoryIsLocked(t *testing.T) {
@@ -64,21 +65,23 @@ func TestNothingIsRemovedOnTheWordOfThePageCache(t *testing.T) {
 	}
 }
 
-// A log whose oldest entries are gone isn't opened without a snapshot that covers them.
-func TestGapBeforeTheLogIsRefused(t *testing.T) {
+// Entries are lost when the oldest segments are gone, unless a snapshot covers them.
+func TestOldestSegmentsAreMissing(t *testing.T) {
 	fs := simfs.New(1)
 	l := open(t, fs)
+	var want model
 	for index := raft.Index(1); index <= 6; index++ {
-		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 3000)}))
-		if index == 2 {
-			adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
-		}
+		e := commands(index, 1, 3000)
+		want = want.after(raft.Write{Entries: e}, "")
+		require.NoError(t, l.Write(raft.Write{Entries: e}))
 	}
+	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, []byte("one"))
+	want = want.after(raft.Write{Snapshot: &raft.SnapshotMeta{Index: 1, Term: 1}}, "one")
 	require.NoError(t, l.Close())
 	fs.Kill()
 	require.NoError(t, fs.Remove(segmentOne))
 	require.NoError(t, fs.Remove(segmentTwo))
-	_, err := wal.Open(dir, small(fs))
-	require.ErrorIs(t, err, raft.ErrCorrupt)
-	require.ErrorContains(t, err, "but the snapshot ends at 1")
+	_, saved := load(t, fs.Clone())
+	require.Equal(t, []wire.Range{{First: 1, Last: 2}}, saved.Lost)
+	require.Equal(t, lossy, requireHonest(t, fs, want))
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/e17579a5/raft/wal/vfs"
 )
@@ -15,7 +14,6 @@ const (
 	DefaultSegmentSize = 64 << 20
 	MinSegmentSize     = 4 << 10
 	MaxSegmentSize     = 1 << 30
-	DefaultMarkAfter   = 100 * time.Millisecond
 )
 
 // Options are the settings of a log. The zero value is a good choice.
@@ -24,11 +22,6 @@ type Options struct {
 	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. A
 	// log may be opened with another SegmentSize than before.
 	SegmentSize int64
-
-	// MarkAfter is how long the log waits, while nothing is written, before it marks the last batch
-	// as synced; 0 stands for DefaultMarkAfter. Before that, damage to this batch can't be told
-	// from a torn write.
-	MarkAfter time.Duration
 
 	// FS is the file system; nil stands for vfs.OS.
 	FS vfs.FS
@@ -45,8 +38,8 @@ type Options struct {
 
 	// Inline makes the log work without a goroutine and without a clock, so that it is
 	// deterministic. The work that is otherwise done in the background, preallocating and removing
-	// files, is then done within Write. Marks are written by Close and Mark alone. Nothing is
-	// logged. A Write that needs a file and finds no file descriptor left fails then, while
+	// files, is then done within Write. The anchor is written by Open, Close and Anchor, and before
+	// a file is first used. Nothing is logged. A Write that needs a file and finds no file descriptor left fails then, while
 	// otherwise it waits.
 	Inline bool
 }
@@ -59,12 +52,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.SegmentSize < MinSegmentSize || o.SegmentSize > MaxSegmentSize {
 		return o, fmt.Errorf("wal: SegmentSize is %d, not from %d to %d", o.SegmentSize, MinSegmentSize, MaxSegmentSize)
-	}
-	if o.MarkAfter == 0 {
-		o.MarkAfter = DefaultMarkAfter
-	}
-	if o.MarkAfter < 0 {
-		return o, fmt.Errorf("wal: MarkAfter is negative: %v", o.MarkAfter)
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS

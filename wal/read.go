@@ -3,8 +3,8 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"log/slog"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -19,13 +19,13 @@ const (
 
 // Entries returns entries of (after, last], at least one, with at most maxBytes of data in those
 // after the first. It fails with raft.ErrCompacted when entry after+1 may be forgotten or isn't
-// there yet. See raft.Storage.
+// there yet, and with a *raft.DamagedError when its bytes are lost. See raft.Storage.
 func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
 	if err := l.enter(); err != nil {
 		return nil, err
 	}
 	defer l.leave()
-	r := reader{log: l, next: after + 1, last: last, budget: maxBytes}
+	r := reader{log: l, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
 	for {
 		more, err := r.open()
 		if err != nil {
@@ -36,10 +36,39 @@ func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error
 		}
 		err = r.read()
 		l.release(r.segment)
-		if err != nil {
+		var damage *CorruptError
+		if errors.As(err, &damage) {
+			if err := r.damaged(damage); err != nil {
+				return nil, err
+			}
+		} else if err != nil {
 			return nil, fmt.Errorf("wal: read entries after %d: %w", after, err)
 		}
 	}
+}
+
+// damaged notes that the next entry is lost, and those that can't be found without it. It returns
+// an error if the caller wants that entry first.
+func (r *reader) damaged(damage *CorruptError) error {
+	l := r.log
+	l.mu.Lock()
+	lost := wire.Range{First: r.next, Last: r.next}
+	if l.contents.generation == r.generation {
+		if r.adrift {
+			lost.Last = l.contents.nextPoint(r.next) - 1
+		}
+		l.contents.lose(lost.First, lost.Last)
+	}
+	if l.damage == nil {
+		l.damage = damage
+	}
+	l.mu.Unlock()
+	l.tell(slog.LevelError, "wal: entries are damaged", damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
+	r.full = true
+	if len(r.entries) > 0 {
+		return nil
+	}
+	return &raft.DamagedError{Lost: lost, Err: damage}
 }
 
 // A reader collects entries, one stretch after the other.
@@ -48,7 +77,9 @@ type reader struct {
 	next, last raft.Index // the entries that are still wanted
 	budget     int        // how many bytes of data may still come; the first entry is free
 	entries    []raft.Entry
-	full       bool   // the next entry doesn't fit
+	full       bool   // the next entry doesn't fit, or is lost
+	seed       uint32 // of the CRC of a frame
+	adrift     bool   // it isn't known where the entry after the damaged one is
 	generation uint64 // of the contents when the first stretch was found
 	decoder    wire.Decoder
 
@@ -74,23 +105,38 @@ func (r *reader) open() (bool, error) {
 	t := &l.contents
 	if len(r.entries) == 0 {
 		r.generation = t.generation
-		if r.next <= t.compacted || r.next < t.first || r.next > t.last || r.last < r.next {
+		if r.next <= t.compacted || r.next > t.last || r.last < r.next {
 			return false, raft.ErrCompacted
 		}
 	}
 	// After a truncation, the entries from here on might not continue those that were read before
 	// it.
 	r.last = min(r.last, t.last)
-	if r.full || r.next > r.last || r.generation != t.generation || r.next < t.first {
+	if r.full || r.next > r.last || r.generation != t.generation || r.next <= t.compacted {
 		return false, nil
 	}
-	i, p := t.find(r.next)
-	r.segment, r.limit = t.stretches[i].segment, min(t.limit(i), r.last+1)
+	i := t.at(r.next)
+	s := &t.stretches[i]
+	if s.segment == nil {
+		return false, r.missing(i)
+	}
+	p := s.points[s.pointFor(r.next)]
+	r.segment, r.limit = s.segment, min(t.limit(i), r.last+1)
 	r.offset, r.end, r.skip = p.offset, p.end, p.index
 	r.bound = r.segment.end
 	r.window, r.windowAt = nil, 0
 	r.segment.readers++
 	return true, nil
+}
+
+// missing returns the error of an entry that is lost, in stretch i, or nil if there are entries
+// before it.
+func (r *reader) missing(i int) error {
+	if len(r.entries) > 0 {
+		return nil
+	}
+	l := r.log
+	return &raft.DamagedError{Lost: wire.Range{First: r.next, Last: l.contents.limit(i) - 1}, Err: l.damage}
 }
 
 // release ends the reading of a segment, which may be removed again when nobody reads it.
@@ -113,29 +159,30 @@ func (r *reader) read() error {
 			}
 			continue
 		}
-		frame, err := r.bytes(r.offset, frameSize)
+		r.adrift = true
+		start, err := r.bytes(r.offset, frameSize)
 		if err != nil {
 			return err
 		}
-		length, crc := little.Uint32(frame), little.Uint32(frame[4:])
-		body := r.offset + frameSize
-		if r.end < body || r.end-body < length {
+		length := little.Uint32(start)
+		if r.end-r.offset < frameSize || r.end-r.offset-frameSize < length {
 			return r.corrupt(r.offset, "an entry ends past the end of its record")
 		}
 		if r.skip == r.next {
-			b, err := r.bytes(body, length)
+			frame, err := r.bytes(r.offset, frameSize+length)
 			if err != nil {
 				return err
 			}
-			if crc32.Checksum(b, castagnoli) != crc {
+			r.adrift = false
+			if little.Uint32(frame[4:]) != frameCRC(frame, r.seed) {
 				return r.corrupt(r.offset, fmt.Sprintf("the checksum of entry %d is wrong", r.next))
 			}
-			if err := r.take(b); err != nil || r.full {
+			if err := r.take(frame[frameSize:]); err != nil || r.full {
 				return err
 			}
 		}
 		r.skip++
-		r.offset = body + length
+		r.offset += frameSize + length
 	}
 	return nil
 }
@@ -168,6 +215,7 @@ func (r *reader) take(b []byte) error {
 // nextRecord moves on to the entries of the next record.
 func (r *reader) nextRecord() error {
 	at := next(r.end)
+	r.adrift = true
 	b, err := r.bytes(at, headerSize)
 	if err != nil {
 		return err

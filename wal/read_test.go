@@ -85,26 +85,35 @@ func TestDamagedEntryIsFoundWhenRead(t *testing.T) {
 // written, or an error.
 func TestEveryDamagedBitIsFoundWhenRead(t *testing.T) {
 	log := writeLog(t, 1)
+	read := func(l *wal.Log) ([]raft.Entry, error) {
+		return l.Entries(log.before.last(), log.after.last(), 1<<20)
+	}
 	l, err := wal.Open(dir, small(log.fs))
 	require.NoError(t, err)
-	read := func() ([]raft.Entry, error) { return l.Entries(log.before.last(), log.after.last(), 1<<20) }
-	want, err := read()
+	want, err := read(l)
 	require.NoError(t, err)
+	require.NoError(t, l.Close())
 	found := 0
 	from, to := log.changed()
 	for at := from; at < to; at++ {
 		for bit := range 8 {
-			require.True(t, log.fs.Rot(log.segment, at, 1<<bit))
-			got, err := read()
-			if err == nil {
+			fs := log.fs.Clone() // what is found to be lost once stays so
+			fs.Kill()
+			l, err := wal.Open(dir, small(fs))
+			require.NoError(t, err)
+			require.True(t, fs.Rot(log.segment, at, 1<<bit))
+			got, err := read(l)
+			if err == nil && len(got) == len(want) {
 				require.Equal(t, want, got, "bit %d of byte %d", bit, at)
-			} else {
-				require.ErrorIs(t, err, raft.ErrCorrupt, "bit %d of byte %d", bit, at)
-				found++
+				continue
 			}
-			require.True(t, log.fs.Rot(log.segment, at, 1<<bit), "as it was")
+			if err == nil { // those before the one that is damaged
+				require.Equal(t, want[:len(got)], got, "bit %d of byte %d", bit, at)
+				_, err = l.Entries(log.before.last()+raft.Index(len(got)), log.after.last(), 1<<20)
+			}
+			require.ErrorIs(t, err, raft.ErrCorrupt, "bit %d of byte %d", bit, at)
+			found++
 		}
 	}
 	require.Greater(t, found, 100)
-	require.NoError(t, l.Close())
 }

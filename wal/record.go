@@ -2,20 +2,23 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/crc32"
 )
 
 // Sizes of the format, in bytes. doc.go is its specification.
 const (
 	preambleSize  = 40
-	headerSize    = 32
+	headerSize    = 40
 	frameSize     = 8 // before each entry: its length and its CRC
 	recordAlign   = 8
-	formatVersion = 1
+	formatVersion = 2
 
 	// maxRecord bounds the body of a record, and with it one Write: every offset in a segment must
 	// fit into 31 bits, and so must everything that is held in memory.
 	maxRecord = 1<<31 - 16<<20
+	maxOffset = 1<<31 - 1
 )
 
 // magic begins every segment.
@@ -30,17 +33,13 @@ var (
 type recordKind uint32
 
 const (
-	// kindHead is the first record of a segment: the whole state, except the entries, when the
-	// segment began.
+	// kindHead is the first record of a segment: the whole identity of the log when the segment
+	// began.
 	kindHead recordKind = 1 + iota
-	// kindOpen is written when the log is opened: the whole state, except the entries, as it was
-	// found.
+	// kindOpen is written when the log is opened: the whole identity of the log as it was found.
 	kindOpen
 	// kindBatch is one Write.
 	kindBatch
-	// kindMark has no body: its header only says what is synced. The next record is written over
-	// it.
-	kindMark
 )
 
 // A header stands before each record.
@@ -49,8 +48,10 @@ type header struct {
 	entries uint32 // where in the body the entries begin; the length when there are none
 	synced  uint32 // how far the segment was synced when the record was written
 	kind    recordKind
-	// chain is the CRC of all records up to the end of this one; of a header, it leaves out chain
-	// and CRC.
+	prior   uint32 // where the record before begins; 0 in a head
+	before  uint32 // the chain before the record
+	// chain is the CRC of all records up to the end of this one; of a header, it leaves out what
+	// stands behind prior.
 	chain uint32
 }
 
@@ -61,24 +62,26 @@ func (h *header) end(at uint32) uint32 { return at + headerSize + h.length }
 func next(end uint32) uint32 { return (end + recordAlign - 1) &^ (recordAlign - 1) }
 
 // seal fills in the header at the beginning of b. The rest of b is the body of the record, which
-// will stand at the offset at of the segment with this key. chain is the chain of the record
-// before; seal returns the chain with this record.
-func seal(b []byte, h header, key uint64, at, chain uint32) uint32 {
+// will stand at the offset at of the segment with this key. seal returns the chain with this
+// record.
+func seal(b []byte, h header, key uint64, at uint32) uint32 {
 	little.PutUint64(b, key+uint64(at))
 	little.PutUint32(b[8:], uint32(len(b)-headerSize))
 	little.PutUint32(b[12:], h.entries)
 	little.PutUint32(b[16:], h.synced)
 	little.PutUint32(b[20:], uint32(h.kind))
-	chain = chainOver(b, chain)
-	little.PutUint32(b[24:], chain)
-	little.PutUint32(b[28:], crc32.Checksum(b[:28], castagnoli))
+	little.PutUint32(b[24:], h.prior)
+	little.PutUint32(b[28:], h.before)
+	chain := chainOver(b, h.before)
+	little.PutUint32(b[32:], chain)
+	little.PutUint32(b[36:], crc32.Checksum(b[:36], castagnoli))
 	return chain
 }
 
-// chainOver continues the chain over a whole record: its header without chain and CRC, and its
-// body.
+// chainOver continues the chain over a whole record: its header without what concerns the chain,
+// and its body.
 func chainOver(record []byte, chain uint32) uint32 {
-	chain = crc32.Update(chain, castagnoli, record[:24])
+	chain = crc32.Update(chain, castagnoli, record[:28])
 	return crc32.Update(chain, castagnoli, record[headerSize:])
 }
 
@@ -90,7 +93,7 @@ func parseHeader(b []byte, key uint64, at uint32) (header, bool) {
 	if len(b) < headerSize || little.Uint64(b) != key+uint64(at) {
 		return header{}, false
 	}
-	if little.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli) {
+	if little.Uint32(b[36:]) != crc32.Checksum(b[:36], castagnoli) {
 		return header{}, false
 	}
 	h := header{
@@ -98,9 +101,47 @@ func parseHeader(b []byte, key uint64, at uint32) (header, bool) {
 		entries: little.Uint32(b[12:]),
 		synced:  little.Uint32(b[16:]),
 		kind:    recordKind(little.Uint32(b[20:])),
-		chain:   little.Uint32(b[24:]),
+		prior:   little.Uint32(b[24:]),
+		before:  little.Uint32(b[28:]),
+		chain:   little.Uint32(b[32:]),
 	}
 	return h, h.length <= maxRecord && h.entries <= h.length
+}
+
+// appendDirectory appends the directory of a record with one part, which has this prelude, and the
+// prelude itself.
+func appendDirectory(b, prelude []byte) []byte {
+	start := len(b)
+	b = append(b, 1, 0, 0)
+	b = binary.AppendUvarint(b, uint64(len(prelude)))
+	b = little.AppendUint32(b, crc32.Checksum(prelude, castagnoli))
+	b = little.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return append(b, prelude...)
+}
+
+// errDamaged says that a checksum is wrong.
+var errDamaged = errors.New("its directory or its prelude is damaged")
+
+// splitBody returns the prelude of a record, and where in the body its frames begin. The error is
+// errDamaged when a checksum is wrong.
+func splitBody(body []byte) (prelude []byte, frames int, err error) {
+	d := decoder{b: body}
+	parts := d.uvarint()
+	group, incarnation := d.uvarint(), d.uvarint()
+	length := d.uvarint()
+	crc := d.uint32()
+	covered := len(body) - len(d.b)
+	if sum := d.uint32(); d.err != nil || sum != crc32.Checksum(body[:covered], castagnoli) {
+		return nil, 0, errDamaged
+	}
+	if parts != 1 || group != 0 || incarnation != 0 {
+		return nil, 0, fmt.Errorf("it has %d parts, the first of them of group %d: this package knows one group", parts, group)
+	}
+	prelude = d.take(length)
+	if d.err != nil || crc32.Checksum(prelude, castagnoli) != crc {
+		return nil, 0, errDamaged
+	}
+	return prelude, len(body) - len(d.b), nil
 }
 
 // A preamble begins a segment.
@@ -108,6 +149,9 @@ type preamble struct {
 	salt   uint64 // drawn once for each log
 	number uint64 // of the segment
 }
+
+// seed is where the CRC of each frame begins: so bytes that a client chooses can't pass for a frame.
+func (p preamble) seed() uint32 { return uint32(p.salt) }
 
 // key is the number that the headers of a segment carry, each added to its own offset.
 func (p preamble) key() uint64 { return mix(p.salt + p.number*0x9e3779b97f4a7c15) }

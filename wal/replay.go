@@ -6,9 +6,6 @@ import (
 	"io"
 	"math"
 	"slices"
-
-	"github.com/e17579a5/raft"
-	"github.com/e17579a5/raft/wire"
 )
 
 // A replay reads the segments of a log, from the oldest to the newest, and rebuilds what the log
@@ -20,23 +17,29 @@ import (
 //
 //	|  A  |  B  |  C  |/////|  E  |
 //	                  x     E says: synced up to x, or less  → nobody was told of x: cut off
-//	                        E says: synced past x            → x was promised: corrupt
+//	                        E says: synced past x            → x was promised: damage
 //
 // The chain and the lengths before E are broken. E is found all the same, because a header is
-// recognised by its place alone.
+// recognised by its place alone. So is damage that ends the log, since the anchor says how far the
+// log went.
+//
+// Damage is a hole: it begins where reading stops, and ends where a record says what has stood in
+// it (see hole).
 type replay struct {
-	log            *Log
-	configurations []raft.Entry
-	unproven       []byte // what is to be written once more, from active.synced on
+	log      *Log
+	anchor   *anchorState
+	unproven []byte // what is to be written once more, from active.synced on
 
 	size    int64   // of the largest segment
 	buf     []byte  // the segment that is being replayed
 	all     []found // the segments, in order
-	salted  bool    // the first preamble was read
-	started bool    // the first head was read
+	newest  int     // the last one that has begun
+	started bool    // the first head was read, or is missing
 	change  change
-	decoder wire.Decoder
-	tail    TailState // how the log ends
+	hole    *hole   // where reading has stopped; nil while it goes on
+	passed  bool    // the place of the anchor was passed
+	damage  []error // what was found damaged, each a *CorruptError
+	tail    TailState
 
 	// visit, if not nil, is called with every record, after the record was replayed.
 	visit func(s *segment, at uint32, h header, record []byte) error
@@ -53,60 +56,59 @@ type found struct {
 // run replays the segments with these numbers.
 func (r *replay) run(numbers []uint64) error {
 	l := r.log
-	for i, number := range numbers[1:] {
-		if number != numbers[i]+1 {
-			name := l.path(fileName(numbers[i]+1, segmentSuffix))
-			return &CorruptError{File: name, Offset: -1, Reason: "it is missing"}
-		}
+	l.salt = r.anchor.salt
+	if err := r.complete(numbers); err != nil {
+		return err
 	}
-	newest := -1
-	for i, number := range numbers {
+	for _, number := range numbers {
 		f, err := r.peek(number)
 		if f.segment != nil {
 			l.segments = append(l.segments, f.segment) // so that its file is closed in any case
+			r.size = max(r.size, f.segment.size)
 		}
 		if err != nil {
 			return err
 		}
 		r.all = append(r.all, f)
-		if f.begun {
-			newest = i
-		}
 	}
-	all := r.all
-	for i := range all[:newest+1] {
-		if !all[i].begun {
-			return corrupt(all[i].segment, 0, "it doesn't begin like a segment of this log")
-		}
+	r.buf = make([]byte, r.size)
+	if err := r.findNewest(); err != nil {
+		return err
 	}
-	if newest < 0 {
-		return corrupt(all[0].segment, 0, "it doesn't begin like a segment of a log")
-	}
-	for _, f := range all {
-		r.size = max(r.size, f.segment.size)
-	}
-	for i := range all[:newest+1] {
-		var following *checkpoint
-		if i < newest {
-			following = &all[i+1].head
-		}
-		if err := r.segment(&all[i], following); err != nil {
+	for i := range r.all[:r.newest+1] {
+		if err := r.segment(i); err != nil {
 			return err
 		}
 	}
-	if err := r.ended(&all[newest]); err != nil {
+	if err := r.end(); err != nil {
 		return err
 	}
-	l.active = all[newest].segment
+	l.active = r.all[r.newest].segment
 	if s := l.active; s.synced < s.end {
 		// The padding behind the last record may be missing at the end of the file.
 		r.unproven = slices.Clone(r.buf[s.synced:min(int64(s.end), s.size)])
 	}
-	if err := r.unbegun(all[newest+1:]); err != nil {
+	if err := r.unbegun(r.all[r.newest+1:]); err != nil {
 		return err
 	}
-	l.segments = l.segments[:newest+1]
+	l.segments = l.segments[:r.newest+1]
 	l.dropUnneeded()
+	return nil
+}
+
+// complete returns an error if a segment is missing among those with these numbers, or after them.
+func (r *replay) complete(numbers []uint64) error {
+	missing := func(number uint64) error {
+		return &CorruptError{File: r.log.path(fileName(number, segmentSuffix)), Offset: -1, Reason: "it is missing"}
+	}
+	for i, number := range numbers[1:] {
+		if number != numbers[i]+1 {
+			return missing(numbers[i] + 1)
+		}
+	}
+	if last := numbers[len(numbers)-1]; last < r.anchor.highest {
+		return missing(last + 1)
+	}
 	return nil
 }
 
@@ -131,36 +133,33 @@ func (r *replay) peek(number uint64) (found, error) {
 	if err := readFull(s, b, 0); err != nil {
 		return f, notBegun(err)
 	}
-	p, version, _, ok := parsePreamble(b)
-	if !ok || p.number != number {
+	p, version, chain, ok := parsePreamble(b)
+	if !ok {
 		return f, nil
 	}
 	if version != formatVersion {
-		return f, fmt.Errorf("wal: %s has format version %d; this package knows version %d", s.name, version, formatVersion)
+		return f, versionError(s.name, version)
 	}
-	s.key = p.key()
-	if !r.salted {
-		l.salt, r.salted = p.salt, true
-	} else if p.salt != l.salt {
+	if p.salt != l.salt {
 		return f, corrupt(s, 0, "it belongs to another log")
 	}
 	h, ok := parseHeader(b[preambleSize:], s.key, preambleSize)
-	if !ok || h.kind != kindHead || int64(h.end(preambleSize)) > s.size {
+	if p.number != number || !ok || h.kind != kindHead || int64(h.end(preambleSize)) > s.size {
 		return f, nil
 	}
 	record := make([]byte, headerSize+h.length)
 	if err := readFull(s, record, preambleSize); err != nil {
 		return f, notBegun(err)
 	}
-	_, _, chain, _ := parsePreamble(b)
-	if chainOver(record, chain) != h.chain {
+	prelude, _, err := splitBody(record[headerSize:])
+	if h.before != chain || chainOver(record, chain) != h.chain || err != nil {
 		return f, nil
 	}
-	if err := f.head.decode(record[headerSize:]); err != nil {
+	if err := f.head.decode(prelude); err != nil {
 		return f, corrupt(s, preambleSize, err.Error())
 	}
 	f.begun = true
-	s.end, s.chain = next(h.end(preambleSize)), h.chain
+	s.last, s.end, s.chain = preambleSize, next(h.end(preambleSize)), h.chain
 	return f, nil
 }
 
@@ -182,91 +181,140 @@ func readFull(s *segment, b []byte, at int64) error {
 	return err
 }
 
-// segment replays a segment that has begun. following is the head of the next segment, which says
-// where this one ends; it is nil for the newest one.
-func (r *replay) segment(f *found, following *checkpoint) error {
-	s := f.segment
-	if err := r.head(f); err != nil {
-		return err
-	}
-	if r.buf == nil {
-		r.buf = make([]byte, r.size)
-	}
+// load reads a segment into buf.
+func (r *replay) load(s *segment) error {
 	r.buf = r.buf[:s.size]
-	if err := readFull(s, r.buf, 0); err != nil {
+	return readFull(s, r.buf, 0)
+}
+
+// findNewest finds the last segment that has begun: it has a head, or the anchor or a record in it
+// proves that it had one.
+func (r *replay) findNewest() error {
+	r.newest = -1
+	for i := range r.all {
+		f := &r.all[i]
+		if f.begun || f.segment.number == r.anchor.place.segment {
+			r.newest = i
+			continue
+		}
+		if slices.ContainsFunc(r.all[i+1:], func(f found) bool { return f.begun }) {
+			continue
+		}
+		if err := r.load(f.segment); err != nil {
+			return err
+		}
+		if r.headers(f.segment, preambleSize, func(at uint32, h header) bool { return h.synced > 0 }) {
+			r.newest = i
+		}
+	}
+	if r.newest < 0 {
+		return corrupt(r.all[0].segment, 0, "it doesn't begin like a segment of a log")
+	}
+	return nil
+}
+
+// headers calls visit with each header in buf, from the offset at on, until visit returns true. It
+// says whether visit did.
+func (r *replay) headers(s *segment, at uint32, visit func(at uint32, h header) bool) bool {
+	for ; int64(at)+headerSize <= s.size; at += recordAlign {
+		if little.Uint64(r.buf[at:]) != s.key+uint64(at) {
+			continue
+		}
+		if h, ok := parseHeader(r.buf[at:], s.key, at); ok && visit(at, h) {
+			return true
+		}
+	}
+	return false
+}
+
+// following returns the head of the segment behind segment i, if it has one.
+func (r *replay) following(i int) *checkpoint {
+	if i < r.newest && r.all[i+1].begun {
+		return &r.all[i+1].head
+	}
+	return nil
+}
+
+// segment replays a segment that has begun.
+func (r *replay) segment(i int) error {
+	f := &r.all[i]
+	s := f.segment
+	if err := r.load(s); err != nil {
 		return err
 	}
-	if err := r.visited(f, preambleSize); err != nil {
-		return err
+	if f.begun {
+		if err := r.head(f); err != nil {
+			return err
+		}
+	} else {
+		r.headless(s)
 	}
-	for following == nil || s.end != following.priorEnd {
-		at := s.end
-		more, err := r.record(s)
+	for {
+		if r.hole != nil {
+			if found, err := r.search(i); !found || err != nil {
+				return err
+			}
+		}
+		if done, err := r.reached(i); done || err != nil {
+			return err
+		}
+		more, err := r.record(i)
 		if err != nil {
 			return err
 		}
-		if more {
-			if err := r.visited(f, at); err != nil {
-				return err
+		if !more {
+			if r.hole == nil && !r.promised(i, s.end) {
+				return nil
 			}
-			continue
+			r.stop(s, s.end, "a record is damaged")
 		}
-		if following != nil {
-			return corrupt(s, s.end, "a record is damaged")
-		}
-		return r.proof(s)
 	}
-	if s.chain != following.priorChain {
-		return corrupt(s, s.end, "the next segment continues another one")
+}
+
+// reached says whether the replay stands where segment i ends, as the next one says. It compares
+// the chain there, and at the place of the anchor.
+func (r *replay) reached(i int) (bool, error) {
+	s := r.all[i].segment
+	if a := r.anchor; a.place == (place{s.number, s.end}) {
+		if a.chain != s.chain {
+			return false, corrupt(s, s.end, "the anchor continues another log")
+		}
+		r.passed = true
+	}
+	following := r.following(i)
+	if following == nil || s.end < following.priorEnd {
+		return false, nil
+	}
+	if s.end > following.priorEnd || s.chain != following.priorChain {
+		return false, corrupt(s, s.end, "the next segment continues another one")
 	}
 	s.synced = s.end
-	return nil
+	return true, nil
 }
 
-// visited counts the record at an offset and shows it to the visitor.
-func (r *replay) visited(f *found, at uint32) error {
-	f.records++
-	if r.visit == nil {
-		return nil
-	}
-	s := f.segment
-	h, _ := parseHeader(r.buf[at:], s.key, at)
-	return r.visit(s, at, h, r.buf[at:h.end(at)])
-}
-
-// ended notes how the log ends, in its newest segment. Only one batch is written at a time,
-// directly behind the last one. So ended looks only there: further behind, the bytes are old.
-func (r *replay) ended(f *found) error {
-	s := f.segment
-	r.tail = TailUnmarked
-	if int64(s.end)+headerSize > s.size {
-		return nil
-	}
-	h, ok := parseHeader(r.buf[s.end:], s.key, s.end)
-	switch {
-	case ok && h.kind != kindMark:
-		r.tail = TailTorn
-	case ok && chainOver(r.buf[s.end:s.end+headerSize], s.chain) == h.chain:
-		r.tail = TailMarked
-		return r.visited(f, s.end)
-	}
-	return nil
-}
-
-// head takes over the state from the head of a segment.
+// head takes over what the head of a segment says.
 func (r *replay) head(f *found) error {
-	l, head := r.log, &f.head
-	t := &l.contents
-	if !r.started {
+	s, c, t := f.segment, &f.head, &r.log.contents
+	switch {
+	case !r.started:
 		r.started = true
-		t.first, t.last = head.last+1, head.last
-	} else if head.last != t.last {
-		return corrupt(f.segment, preambleSize, fmt.Sprintf("it continues a log that ends at %d, not at %d", head.last, t.last))
+		t.start(c)
+		if s.number > 1 { // before the first segment there was nothing
+			r.log.trail.since = place{s.number, 0}
+		}
+	case r.hole != nil:
+		if err := r.closeWith(s, preambleSize, c); err != nil {
+			return err
+		}
+	case c.last != t.last || !slices.Equal(c.runs, t.runs):
+		return corrupt(s, preambleSize, fmt.Sprintf("it continues a log that ends at %d, not at %d, or with other terms", c.last, t.last))
 	}
-	if err := r.adopt(head); err != nil {
-		return corrupt(f.segment, preambleSize, err.Error())
+	if err := r.adopt(c); err != nil {
+		return corrupt(s, preambleSize, err.Error())
 	}
-	return nil
+	r.log.trail.add(place{s.number, s.end}, s.end, touch{})
+	h, _ := parseHeader(r.buf[preambleSize:], s.key, preambleSize)
+	return r.visited(f, preambleSize, h, r.buf[preambleSize:h.end(preambleSize)])
 }
 
 // adopt takes over the state of a checkpoint.
@@ -278,122 +326,136 @@ func (r *replay) adopt(c *checkpoint) error {
 	return t.check()
 }
 
-// record replays the record at the end of s, and moves the end behind it. It returns false if no
-// whole record stands there.
-func (r *replay) record(s *segment) (bool, error) {
+// visited counts the record at an offset and shows it to the visitor.
+func (r *replay) visited(f *found, at uint32, h header, record []byte) error {
+	f.records++
+	if r.visit == nil {
+		return nil
+	}
+	return r.visit(f.segment, at, h, record)
+}
+
+// record replays the record at the end of segment i, and moves the end behind it. It returns false
+// if no record stands there that can be read.
+func (r *replay) record(i int) (bool, error) {
+	f := &r.all[i]
+	s := f.segment
 	at := s.end
 	if int64(at) >= s.size {
 		return false, nil
 	}
 	h, ok := parseHeader(r.buf[at:], s.key, at)
-	if !ok || int64(at)+headerSize+int64(h.length) > s.size {
-		return false, nil
-	}
-	record := r.buf[at:h.end(at)]
-	if chainOver(record, s.chain) != h.chain {
+	if !ok || h.before != s.chain || int64(at)+headerSize+int64(h.length) > s.size {
 		return false, nil
 	}
 	s.synced = max(s.synced, h.synced)
-	if h.kind == kindMark {
+	record := r.buf[at:h.end(at)]
+	whole := chainOver(record, s.chain) == h.chain
+	if !whole && !r.promised(i, at) {
 		return false, nil
 	}
-	if err := r.replayed(s, h, record); err != nil {
+	prelude, frames, err := splitBody(record[headerSize:])
+	if errors.Is(err, errDamaged) && !whole {
+		r.stop(s, at, "the directory or the prelude of a record is damaged")
+		r.skip(s, at, h, int(h.entries))
+		return false, nil
+	}
+	if err != nil {
 		return false, corrupt(s, at, err.Error())
 	}
-	s.end, s.chain = next(h.end(at)), h.chain
-	return true, nil
+	if err := r.replayed(s, h, record, prelude, headerSize+frames, whole); err != nil {
+		return false, corrupt(s, at, err.Error())
+	}
+	s.last, s.end, s.chain = at, next(h.end(at)), h.chain
+	return true, r.visited(f, at, h, record)
 }
 
-// replayed makes a record take effect.
-func (r *replay) replayed(s *segment, h header, record []byte) error {
-	body := record[headerSize:]
+// replayed makes a record take effect. Its frames begin at the offset frames.
+func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames int, whole bool) error {
+	l, at := r.log, s.end
+	end, size := place{s.number, next(at + uint32(len(record)))}, uint32(len(record))
 	switch h.kind {
 	case kindOpen:
 		var c checkpoint
-		if err := c.decode(body); err != nil {
+		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		if last := r.log.contents.last; c.last != last {
-			return fmt.Errorf("it was opened with a log that ends at %d, not at %d", c.last, last)
+		if t := &l.contents; c.last != t.last || !slices.Equal(c.runs, t.runs) {
+			return fmt.Errorf("it was opened with a log that ends at %d, not at %d, or with other terms", c.last, t.last)
 		}
+		l.trail.add(end, size, touch{})
 		return r.adopt(&c)
 	case kindBatch:
 		c := &r.change
-		if err := c.decode(body[:h.entries]); err != nil {
+		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		if c.flags&changesEntries != 0 {
-			n := len(r.configurations)
-			for n > 0 && r.configurations[n-1].Index >= c.first {
-				n--
-			}
-			r.configurations = r.configurations[:n]
-		}
-		if c.flags&dropsLog != 0 {
-			r.configurations = nil
-		}
-		if err := c.walkFrames(record, headerSize+int(h.entries), r.configuration); err != nil {
+		if err := r.frames(s, c, record, frames, headerSize+int(h.entries), whole); err != nil {
 			return err
 		}
-		if err := r.log.contents.apply(c, s, s.end); err != nil {
+		l.trail.add(end, size, c.touches())
+		if err := l.contents.apply(c, s, at); err != nil {
 			return err
 		}
-		return r.log.contents.check()
+		return l.contents.check()
 	}
 	return fmt.Errorf("a record of the unknown kind %d", h.kind)
 }
 
-// configuration notes a configuration entry.
-func (r *replay) configuration(b []byte) error {
-	e, rest, err := r.decoder.DecodeEntry(slices.Clone(b))
-	if err != nil {
-		return err
+// frames finds the frames of a batch: the repairs from the offset at on, the entries from the
+// offset entries on.
+func (r *replay) frames(s *segment, c *change, record []byte, at, entries int, whole bool) error {
+	seed := preamble{salt: r.log.salt}.seed()
+	if c.repairs > 0 {
+		c.searchPieces(record[:entries], at, c.repairs, seed)
 	}
-	if len(rest) > 0 || e.Kind != wire.EntryConfiguration {
-		return fmt.Errorf("entry %d isn't a configuration", e.Index)
+	if c.flags&changesEntries == 0 {
+		return nil
 	}
-	r.configurations = append(r.configurations, e)
+	if whole {
+		return c.walkFrames(record, entries)
+	}
+	c.searchFrames(record, entries, seed)
+	if len(c.lost) > 0 {
+		r.lose(corrupt(s, s.end, fmt.Sprintf("entries of the batch of %d to %d are damaged", c.first, c.last())))
+	}
 	return nil
 }
 
-// proof looks behind the end of the newest segment for a record that says that more was synced.
-// Then the record at the end was damaged, not torn.
-func (r *replay) proof(s *segment) error {
-	for at := s.end; int64(at)+headerSize <= s.size; at += recordAlign {
-		if little.Uint64(r.buf[at:]) != s.key+uint64(at) {
-			continue
-		}
-		if h, ok := parseHeader(r.buf[at:], s.key, at); ok && h.synced > s.end {
-			return corrupt(s, s.end, fmt.Sprintf("a record is damaged, and the one at %d proves that it was there", at))
-		}
+// lose notes damage that doesn't keep the log from being opened.
+func (r *replay) lose(damage error) {
+	r.damage = append(r.damage, damage)
+	if r.log.damage == nil {
+		r.log.damage = damage
 	}
-	return nil
+}
+
+// promised says whether something proves that the place at an offset of segment i was synced, and
+// more behind it.
+func (r *replay) promised(i int, at uint32) bool {
+	s := r.all[i].segment
+	if i < r.newest || r.anchor.place.segment == s.number && r.anchor.place.offset > at {
+		return true
+	}
+	return r.headers(s, at, func(_ uint32, h header) bool { return h.synced > at })
 }
 
 // unbegun looks at the segments after the newest one that has begun. The first of them becomes the
-// spare again, unless a record in it proves that it had begun. There are more of them only if
-// something is wrong.
+// spare again. There are more of them only if something is wrong.
 func (r *replay) unbegun(left []found) error {
 	l := r.log
 	sp := l.newSpare(l.active)
+	l.prepared = prepared{l.active.number, 0}
 	for i, f := range left {
 		s := f.segment
-		b := r.buf[:s.size]
-		if err := readFull(s, b, 0); err != nil {
-			return err
-		}
-		for at := uint32(0); int64(at)+headerSize <= s.size; at += recordAlign {
-			if little.Uint64(b[at:]) != s.key+uint64(at) {
-				continue
-			}
-			if h, ok := parseHeader(b[at:], s.key, at); ok && h.synced > 0 {
-				return corrupt(s, 0, fmt.Sprintf("its head is damaged, and the record at %d proves that it was there", at))
-			}
-		}
 		if i > 0 {
 			return corrupt(s, 0, "it has no head, and it isn't the next segment")
 		}
 		sp.file, sp.size = s.file, s.size
+		l.prepared.number = s.number
+	}
+	if l.prepared.number == r.anchor.highest {
+		l.prepared.size = r.anchor.size
 	}
 	l.segments = l.segments[:len(l.segments)-len(left)]
 	l.spare <- sp
@@ -402,4 +464,11 @@ func (r *replay) unbegun(left []found) error {
 
 func corrupt(s *segment, at uint32, reason string) error {
 	return &CorruptError{File: s.name, Offset: int64(at), Reason: reason}
+}
+
+// start makes the log what a checkpoint says, when nothing of what precedes it is known.
+func (t *contents) start(c *checkpoint) {
+	t.compacted, t.last = c.compacted, c.last
+	t.runs, t.configurations = slices.Clone(c.runs), slices.Clone(c.configurations)
+	t.miss(c.compacted+1, c.last)
 }

@@ -44,19 +44,17 @@ type segment struct {
 	// Only the goroutine that holds Log.busy changes these fields. To change end, it also holds
 	// Log.mu.
 	end   uint32 // where the next record begins
+	last  uint32 // where the last record begins
 	chain uint32 // the chain of the records before end
 	// synced is how far a sync that succeeded has covered the segment. It equals end, except in a
 	// segment whose head is new and while the log is opened.
 	synced uint32
-	marked bool // a mark stands at end
 
 	readers int // how many read it; under Log.mu
 }
 
-// fits says whether a record of this length can be appended, with a mark behind it.
-func (s *segment) fits(length int) bool {
-	return int64(s.end)+int64(length)+recordAlign+headerSize <= s.size
-}
+// fits says whether a record of this length can be appended.
+func (s *segment) fits(length int) bool { return int64(s.end)+int64(length) <= s.size }
 
 func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }
 

@@ -51,17 +51,30 @@ func (l *Log) createSpare(sp *spare) error {
 		return err
 	}
 	sp.file, sp.size = file, 0
+	l.note(sp)
 	return nil
+}
+
+// note notes how far a spare is durable, for the anchor.
+func (l *Log) note(sp *spare) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.prepared = prepared{sp.number, sp.size}
 }
 
 // fillSpare takes one step towards the goal. It says whether there may be more to do.
 func (l *Log) fillSpare() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	if sp.size >= min(l.goal.Load(), sp.target) {
+	if sp.size < min(l.goal.Load(), sp.target) {
+		return true, l.prepare(sp)
+	}
+	if sp.file == nil || sp.size < sp.target || l.anchor.named.Load() >= sp.number {
 		return false, nil
 	}
-	return true, l.prepare(sp)
+	// The anchor names the spare before it is used: here, where nobody waits for it.
+	l.keepAnchor(anchoring{sync: true})
+	return false, nil
 }
 
 // isFull says whether an error means that the disk has no room left.
@@ -104,6 +117,7 @@ func (l *Log) prepare(sp *spare) error {
 		return err
 	}
 	sp.size += n
+	l.note(sp)
 	return nil
 }
 
@@ -129,6 +143,7 @@ func (l *Log) recycle(sp *spare) (bool, error) {
 		return false, err
 	}
 	sp.file, sp.size, sp.target = file, s.size, s.size
+	l.note(sp)
 	return true, nil
 }
 

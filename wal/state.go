@@ -3,44 +3,86 @@ package wal
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"sort"
 	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
 
-// A checkpoint is the whole state except the entries. Records of kind head and open hold one.
+// checkpointMark begins a checkpoint. No batch begins with it.
+const checkpointMark = 0xff
+
+// A checkpoint is the whole identity of a log: everything except the bytes of its entries. Records
+// of kind head and open hold one, and so does the anchor.
 type checkpoint struct {
 	opens      uint64     // how often the log was opened, this time included
+	size       uint32     // in a head, the size of the segment's file
 	priorEnd   uint32     // in a head, where the segment before this one ends; 0 when there is none
 	priorChain uint32     // in a head, the chain at that place
 	last       raft.Index // index of the last entry
 	compacted  raft.Index // the log may be forgotten up to here
 	durable    raft.DurableState
 	snapshot   snapshotRef
+	// runs are the terms of the entries from compacted on, or from 1 on if that is 0.
+	runs           []raft.TermRun
+	configurations []raft.Entry // those behind compacted
 }
 
 func (c *checkpoint) append(b []byte) []byte {
+	b = append(b, checkpointMark)
 	b = binary.AppendUvarint(b, c.opens)
+	b = little.AppendUint32(b, c.size)
 	b = little.AppendUint32(b, c.priorEnd)
 	b = little.AppendUint32(b, c.priorChain)
 	b = binary.AppendUvarint(b, uint64(c.last))
 	b = binary.AppendUvarint(b, uint64(c.compacted))
 	b = appendDurable(b, &c.durable)
-	return appendSnapshotRef(b, &c.snapshot)
+	b = appendSnapshotRef(b, &c.snapshot)
+	b = appendRuns(b, c.runs, max(c.compacted, 1))
+	return appendConfigurations(b, c.configurations)
 }
 
 func (c *checkpoint) decode(b []byte) error {
 	d := decoder{b: b}
+	d.check(d.byte() == checkpointMark, "checkpoint")
 	c.opens = d.uvarint()
+	c.size = d.uint32()
 	c.priorEnd = d.uint32()
 	c.priorChain = d.uint32()
 	c.last = raft.Index(d.uvarint())
 	c.compacted = raft.Index(d.uvarint())
 	c.durable = d.durable()
 	c.snapshot = d.snapshotRef()
+	d.check(c.last <= maxIndex && c.compacted <= c.last, "range of the log")
+	c.runs = d.runs(nil, max(c.compacted, 1), c.last)
+	c.configurations = d.configurations(nil, c.compacted+1, c.last)
 	d.check(len(d.b) == 0, "end")
 	return d.err
+}
+
+// appendRuns appends the part of runs from the index from on.
+func appendRuns(b []byte, runs []raft.TermRun, from raft.Index) []byte {
+	i := max(sort.Search(len(runs), func(i int) bool { return runs[i].First > from })-1, 0)
+	runs = runs[i:]
+	b = binary.AppendUvarint(b, uint64(len(runs))*2)
+	for i, run := range runs {
+		if i > 0 {
+			b = binary.AppendUvarint(b, uint64(run.First-max(runs[i-1].First, from)))
+		}
+		b = binary.AppendUvarint(b, uint64(run.Term))
+	}
+	return b
+}
+
+// appendConfigurations appends configuration entries.
+func appendConfigurations(b []byte, entries []raft.Entry) []byte {
+	b = binary.AppendUvarint(b, uint64(len(entries)))
+	for i := range entries {
+		b = appendString(b, string(wire.AppendEntry(nil, &entries[i])))
+	}
+	return b
 }
 
 func appendDurable(b []byte, s *raft.DurableState) []byte {
@@ -149,6 +191,34 @@ func (d *decoder) count() int {
 		return 0
 	}
 	return int(n)
+}
+
+// runs decodes the terms of the entries from the index first to last, and appends them to runs.
+func (d *decoder) runs(runs []raft.TermRun, first, last raft.Index) []raft.TermRun {
+	n := d.uvarint()
+	d.check(n%2 == 0 && n/2 <= uint64(len(d.b)) && (n > 0) == (first <= last), "term runs")
+	for i := n / 2; i > 0 && d.err == nil; i-- {
+		if i < n/2 {
+			step := d.uvarint()
+			d.check(step > 0 && step <= uint64(last-first), "term run")
+			first += raft.Index(step)
+		}
+		runs = append(runs, raft.TermRun{First: first, Term: raft.Term(d.uvarint())})
+	}
+	return runs
+}
+
+// configurations decodes the configuration entries among those from the index first to last, and
+// appends them to entries. They share no memory with what is decoded.
+func (d *decoder) configurations(entries []raft.Entry, first, last raft.Index) []raft.Entry {
+	for i := d.count(); i > 0 && d.err == nil; i-- {
+		b := slices.Clone(d.take(d.uvarint()))
+		e, rest, err := wire.DecodeEntry(b)
+		d.check(err == nil && len(rest) == 0 && e.Kind == wire.EntryConfiguration && e.Index >= first && e.Index <= last, "configuration entry")
+		entries = append(entries, e)
+		first = e.Index + 1
+	}
+	return entries
 }
 
 func (d *decoder) string() string { return string(d.take(d.uvarint())) }

@@ -50,23 +50,52 @@ func (l *Log) write(w *raft.Write) error {
 	if err := l.plan(w, c); err != nil {
 		return err
 	}
+	given := l.wanted(w.Repairs, c)
 	if c.flags == 0 {
 		return nil // all of it is durable already
 	}
-	record := c.append(append(l.buf[:0], zeros[:headerSize]...))
+	here := place{l.active.number, l.active.end}
+	l.prelude = l.contents.appendWitness(c.append(l.prelude[:0]), &l.trail, here)
+	record := appendDirectory(append(l.buf[:0], zeros[:headerSize]...), l.prelude)
+	seed := preamble{salt: l.salt}.seed()
+	record = c.appendRepairs(record, given, seed)
 	entriesAt := len(record)
 	if len(w.Entries) > 0 {
-		record = c.appendFrames(record, w.Entries)
+		record = c.appendFrames(record, w.Entries, seed)
 	}
-	at, err := l.append(record, header{kind: kindBatch, entries: uint32(entriesAt - headerSize)})
+	if len(record) > maxRecord {
+		return fmt.Errorf("%w: it takes %d bytes, more than %d", ErrWrite, len(record), maxRecord)
+	}
+	at, chain, err := l.append(record, header{kind: kindBatch, entries: uint32(entriesAt - headerSize)})
 	if err != nil {
 		return err
 	}
-	if err := l.publish(c, at); err != nil {
+	if err := l.publish(c, at, uint32(len(record)), chain); err != nil {
 		return err
 	}
 	l.wrote()
 	return nil
+}
+
+// wanted returns those of the repairs that the log needs, and describes in c that there are some.
+func (l *Log) wanted(given []raft.Entry, c *change) []raft.Entry {
+	if len(given) == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := &l.contents
+	var wanted []raft.Entry
+	for i := range given {
+		e := &given[i]
+		if t.has(e.Index, e.Term) && t.stretches[t.at(e.Index)].segment == nil {
+			wanted = append(wanted, *e)
+		}
+	}
+	if c.repairs = len(wanted); c.repairs > 0 {
+		c.flags |= repairs
+	}
+	return wanted
 }
 
 // plan describes in c what w changes, and refuses a w that is impossible.
@@ -77,7 +106,7 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 		c.flags |= changesState
 		c.durable = w.State
 	}
-	snapshot, first, last := t.snapshot.meta.Index, max(t.first, t.compacted+1), t.last
+	snapshot, last := t.snapshot.meta.Index, t.last
 	if w.Snapshot != nil {
 		ref, err := l.storedSnapshot(w.Snapshot)
 		if err != nil {
@@ -91,14 +120,18 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 		}
 		if !t.agrees(w.Snapshot) {
 			c.flags |= dropsLog
-			first, last = snapshot+1, snapshot
+			last = snapshot
 		}
 	}
 	if len(w.Entries) > 0 {
-		if err := checkEntries(w.Entries, first, last); err != nil {
+		// What a snapshot covers was committed: nothing takes its place.
+		if err := checkEntries(w.Entries, snapshot+1, last); err != nil {
 			return err
 		}
 		c.setEntries(w.Entries)
+	}
+	if err := checkRepairs(w.Repairs); err != nil {
+		return err
 	}
 	if w.Compact > snapshot {
 		return fmt.Errorf("%w: compact up to %d, past the snapshot at %d", ErrWrite, w.Compact, snapshot)
@@ -115,7 +148,7 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 	from := entries[0].Index
 	if from < first || from > last+1 {
-		return fmt.Errorf("%w: the first entry is %d, and the log holds entries %d to %d", ErrWrite, from, first, last)
+		return fmt.Errorf("%w: the first entry is %d, and the log takes entries from %d to %d", ErrWrite, from, first, last+1)
 	}
 	size := int64(0)
 	for i := range entries {
@@ -127,9 +160,30 @@ func checkEntries(entries []raft.Entry, first, last raft.Index) error {
 				ErrWrite, entries[i].Index, n, wire.MaxCommandSize)
 		}
 		size += int64(len(entries[i].Data)) + maxEntryOverhead
+		if entries[i].Kind == wire.EntryConfiguration { // it stands in the prelude, too
+			size += int64(len(entries[i].Data)) + maxEntryOverhead
+		}
 	}
 	if size > maxRecord-maxPrelude {
 		return fmt.Errorf("%w: %d bytes of entries, more than %d", ErrWrite, size, maxRecord-maxPrelude)
+	}
+	return nil
+}
+
+// checkRepairs refuses repairs that aren't in order, or that are too large.
+func checkRepairs(entries []raft.Entry) error {
+	size := int64(0)
+	for i := range entries {
+		if i > 0 && entries[i].Index <= entries[i-1].Index {
+			return fmt.Errorf("%w: repair of entry %d after that of %d", ErrWrite, entries[i].Index, entries[i-1].Index)
+		}
+		if n := len(entries[i].Data); n > wire.MaxCommandSize {
+			return fmt.Errorf("%w: repair of entry %d has %d bytes, more than %d", ErrWrite, entries[i].Index, n, wire.MaxCommandSize)
+		}
+		size += int64(len(entries[i].Data)) + maxEntryOverhead
+	}
+	if size > maxRecord-maxPrelude {
+		return fmt.Errorf("%w: %d bytes of repairs, more than %d", ErrWrite, size, maxRecord-maxPrelude)
 	}
 	return nil
 }
@@ -142,36 +196,30 @@ const (
 	maxPrelude       = 4 << 20
 )
 
-// MaxWrite is the most bytes that the entries of one Write may take. See raft.Storage.
+// MaxWrite is the most bytes that the entries and the repairs of one Write may take. See
+// raft.Storage.
 func (l *Log) MaxWrite() int { return maxRecord - maxPrelude }
 
-// append writes a record to the active segment, or to the next one if it doesn't fit, syncs it, and
-// returns its offset. The first bytes of record are room for the header.
-func (l *Log) append(record []byte, h header) (uint32, error) {
+// append writes a record to the active segment, or to the next one if it doesn't fit, and syncs it.
+// It returns its offset, and the chain with it. The first bytes of record are room for the header.
+func (l *Log) append(record []byte, h header) (at, chain uint32, err error) {
 	if !l.active.fits(len(record)) {
 		if err := l.begin(len(record)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	s := l.active
-	at := s.end
-	h.synced = s.synced
-	chain := seal(record, h, s.key, at, s.chain)
+	at = s.end
+	h.synced, h.prior, h.before = s.synced, s.last, s.chain
+	chain = seal(record, h, s.key, at)
 	padded := pad(record, at, s.size)
 	if cap(padded) <= maxKeptBuffer {
 		l.buf = padded
 	}
 	if _, err := s.file.WriteAt(padded, int64(at)); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if err := s.file.Sync(); err != nil {
-		return 0, err
-	}
-	l.mu.Lock()
-	s.end = next(at + uint32(len(record)))
-	l.mu.Unlock()
-	s.chain, s.synced, s.marked = chain, s.end, false
-	return at, nil
+	return at, chain, s.file.Sync()
 }
 
 // begin makes the next segment the active one, with room for need bytes. It writes the head and
@@ -180,11 +228,17 @@ func (l *Log) begin(need int) error {
 	old := l.active
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	b, s := l.appendHead(nil, sp.number, old)
-	need += int(s.end) + recordAlign + headerSize
+	b, s := l.appendHead(nil, sp.number, old, 0)
+	need += int(s.end)
 	if err := l.finishSpare(sp, int64(need)); err != nil {
 		return err
 	}
+	if l.anchor.named.Load() < sp.number {
+		if err := l.writeAnchor(anchoring{sync: true}); err != nil {
+			return err
+		}
+	}
+	b, s = l.appendHead(b[:0], sp.number, old, sp.size)
 	s.file = sp.file
 	if _, err := s.file.WriteAt(pad(b, 0, sp.size), 0); err != nil {
 		return err
@@ -194,40 +248,37 @@ func (l *Log) begin(need int) error {
 	l.segments = append(l.segments, s)
 	l.mu.Unlock()
 	l.active = s
+	l.trail.add(place{s.number, s.end}, s.end, touch{})
 	*sp = *l.newSpare(s)
 	l.goal.Store(0)
 	l.wakeAt = 0
 	return nil
 }
 
-// appendHead appends the preamble and the head of the segment after old, and returns the segment
-// with this head. old is nil when there is no segment before it.
-func (l *Log) appendHead(b []byte, number uint64, old *segment) ([]byte, *segment) {
+// appendHead appends the preamble and the head of the segment after old, whose file is filled up to
+// size, and returns the segment with this head. old is nil when there is no segment before it.
+func (l *Log) appendHead(b []byte, number uint64, old *segment, size int64) ([]byte, *segment) {
 	p := preamble{salt: l.salt, number: number}
 	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix)), key: p.key()}
-	state := l.checkpoint()
+	state := l.contents.checkpoint(l.opens)
+	state.size = uint32(size)
 	if old != nil {
 		state.priorEnd, state.priorChain = old.end, old.chain
 	}
-	b, s.chain = appendPreamble(b, p)
-	b = append(b, zeros[:headerSize]...)
-	b = state.append(b)
-	length := uint32(len(b) - preambleSize - headerSize)
-	s.chain = seal(b[preambleSize:], header{kind: kindHead, entries: length}, s.key, preambleSize, s.chain)
-	s.end = next(uint32(len(b)))
+	b, chain := appendPreamble(b, p)
+	b = appendDirectory(append(b, zeros[:headerSize]...), state.append(nil))
+	h := header{kind: kindHead, entries: uint32(len(b) - preambleSize - headerSize), before: chain}
+	s.chain = seal(b[preambleSize:], h, s.key, preambleSize)
+	s.last, s.end = preambleSize, next(uint32(len(b)))
 	return b, s
 }
 
-// checkpoint returns the whole state at this moment.
-func (l *Log) checkpoint() checkpoint {
-	t := &l.contents
-	return checkpoint{opens: l.opens, last: t.last, compacted: t.compacted, durable: t.durable, snapshot: t.snapshot}
-}
-
-// publish makes a durable change visible to readers. Its record stands at the offset at.
-func (l *Log) publish(c *change, at uint32) error {
+// publish makes a durable change visible to readers. Its record stands at the offset at, takes size
+// bytes, and makes the chain what it says.
+func (l *Log) publish(c *change, at, size, chain uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.extend(at, size, chain, c.touches())
 	if err := l.contents.apply(c, l.active, at); err != nil {
 		return err
 	}
@@ -236,6 +287,15 @@ func (l *Log) publish(c *change, at uint32) error {
 		l.snapshots.unswept, l.untidy = true, true
 	}
 	return nil
+}
+
+// extend moves the end of the log behind a record that is synced.
+func (l *Log) extend(at, size, chain uint32, own touch) {
+	s := l.active
+	s.last, s.end, s.chain = at, next(at+size), chain
+	s.synced = s.end
+	l.tip = tip{place{s.number, s.end}, chain}
+	l.trail.add(l.tip.place, size, own)
 }
 
 // dropUnneeded moves the segments that nothing is read from any more to the garbage.
@@ -248,31 +308,4 @@ func (l *Log) dropUnneeded() {
 	l.garbage = append(l.garbage, l.segments[:n]...)
 	l.segments = append([]*segment(nil), l.segments[n:]...)
 	l.untidy = l.untidy || n > 0
-}
-
-// Mark writes a mark, which proves that the last batch is synced. The mark isn't synced itself. The
-// log writes marks on its own unless Options.Inline is set.
-func (l *Log) Mark() error {
-	l.busy <- struct{}{}
-	defer func() { <-l.busy }()
-	if err := l.usable(); err != nil {
-		return err
-	}
-	return l.writeMark()
-}
-
-// writeMark writes a mark, unless there is one already or nothing can be written any more. The next
-// batch takes the place of the mark, and proves the same.
-func (l *Log) writeMark() error {
-	s := l.active
-	if s.marked || l.failed != nil {
-		return nil
-	}
-	record := append(l.buf[:0], zeros[:headerSize]...)
-	seal(record, header{kind: kindMark, synced: s.synced}, s.key, s.end, s.chain)
-	if _, err := s.file.WriteAt(record, int64(s.end)); err != nil {
-		return l.fail(fmt.Errorf("wal: write mark: %w", err))
-	}
-	s.marked = true
-	return nil
 }

@@ -50,10 +50,12 @@ func TestImpossibleWrites(t *testing.T) {
 		"a gap within":                  {Entries: gap},
 		"index 0":                       {Entries: commands(0, 1, 1)},
 		"forgotten entries":             {Entries: commands(3, 1, 1)},
-		"the last forgotten entry":      {Entries: commands(5, 1, 1)},
+		"the last forgotten entry":      {Entries: commands(4, 1, 1)},
+		"an entry of the snapshot":      {Entries: commands(5, 1, 1)},
 		"a snapshot that isn't there":   {Snapshot: meta(8)},
 		"a snapshot older than another": {Snapshot: meta(4)},
 		"compaction past the snapshot":  {Compact: 6},
+		"repairs out of order":          {Repairs: []raft.Entry{commands(8, 1, 1)[0], commands(8, 1, 1)[0]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := simfs.New(1)
@@ -61,7 +63,7 @@ func TestImpossibleWrites(t *testing.T) {
 			require.NoError(t, l.Write(raft.Write{Entries: commands(1, 20, 10)}))
 			store(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, nil)
 			adopt(t, l, raft.SnapshotMeta{Index: 5, Term: 1}, nil)
-			require.NoError(t, l.Write(raft.Write{Compact: 5}))
+			require.NoError(t, l.Write(raft.Write{Compact: 4}))
 			store(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, nil)
 			require.ErrorIs(t, l.Write(write), wal.ErrWrite)
 			require.ErrorIs(t, l.Write(raft.Write{Entries: commands(21, 1, 1)}), wal.ErrWrite, "as every later one")

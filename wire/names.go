@@ -21,6 +21,12 @@ type Place struct {
 	Term  Term
 }
 
+// A Range is the entries from First to Last, both included. It is never empty.
+type Range struct {
+	First Index
+	Last  Index
+}
+
 // A ServerID names one member of a cluster. The user chooses it, and never uses it again for
 // another machine. It has at most MaxServerID bytes. The empty ID means "nobody".
 type ServerID string

@@ -119,11 +119,14 @@ func sampleMessages() []wire.Message {
 		wire.Removed{Committed: last}.Message(),
 		offer.Message(),
 		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
-		wire.SnapshotStream{SnapshotRequest: offer, Offset: 1 << 20, Configuration: entries[2]}.Message(),
+		wire.SnapshotStream{SnapshotRequest: offer, Pulled: true, Offset: 1 << 20, Configuration: entries[2]}.Message(),
 		wire.Fingerprints{Index: 128, Sums: []uint64{1 << 31, 7}}.Message(),
 		wire.Started{}.Message(),
 		wire.Known{Start: 2<<32 | 3, Led: 7, Back: true}.Message(),
 		wire.RolledBack{}.Message(),
+		wire.RepairRequest{First: 290, Term: 7, Last: 301}.Message(),
+		wire.RepairResponse{Lacks: wire.Place{Index: 301, Term: 7}, First: 290, Snapshot: 295, Entries: entries[:1]}.Message(),
+		wire.SnapshotPull{Least: 290, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
 	}
 	for i := range messages {
 		m := &messages[i]

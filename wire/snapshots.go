@@ -73,6 +73,9 @@ func (m *Message) SnapshotResponse() (b SnapshotResponse) {
 // snapshot from Offset on.
 type SnapshotStream struct {
 	SnapshotRequest
+	// Pulled says that the receiver has asked for the snapshot (SnapshotPull). The sender need not
+	// be a leader. The snapshot covers what is committed as of the message's term.
+	Pulled bool
 	Offset uint64 // in bytes
 	// Configuration is the entry of the configuration that is in force at the snapshot's place. It
 	// has no term.
@@ -84,6 +87,7 @@ func (b *SnapshotStream) pack(p *packer) {
 	number(p, fieldRound, &b.Attempt)
 	number(p, fieldStart, &b.Start)
 	number(p, fieldNumber, &b.Serial)
+	p.flag(fieldGranted, &b.Pulled)
 	one(p.entries, b.Configuration.Kind == 0, &b.Configuration)
 	number(p, fieldSize, &b.Bytes)
 	number(p, fieldOffset, &b.Offset)
@@ -91,6 +95,11 @@ func (b *SnapshotStream) pack(p *packer) {
 
 // Message returns a message of this kind, without an envelope.
 func (b SnapshotStream) Message() (m Message) { b.pack(m.begin(KindSnapshotStream)); return m }
+
+// Pulled says whether the message is a SnapshotStream that was asked for.
+func (m *Message) Pulled() bool {
+	return m.body.kind == KindSnapshotStream && m.body.fields&fieldGranted != 0
+}
 
 // SnapshotStream returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) SnapshotStream() (b SnapshotStream) { b.pack(m.open(KindSnapshotStream)); return b }

@@ -51,6 +51,7 @@ func parse(arguments []string) (*settings, error) {
 	flags.IntVar(&b.Transfers, "transfers", 0, "how often a leader is asked to hand over")
 	flags.IntVar(&b.InFlight, "in-flight", 2, "number of messages that a link holds")
 	flags.IntVar(&b.Crashes, "crashes", 1, "crashes")
+	flags.IntVar(&b.Damages, "damages", 0, "crashes in which a disk loses the bytes of an entry")
 	flags.IntVar(&b.Duplicates, "duplicates", 1, "number of messages that may arrive twice")
 	flags.IntVar(&b.Losses, "losses", 0, "number of messages that are lost because a link is full; negative for any number")
 	flags.BoolVar(&b.Soup, "soup", false, "no links: a message that was sent arrives at any time, any number of times, or never")

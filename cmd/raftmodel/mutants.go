@@ -30,6 +30,8 @@ var models = []struct {
 	{"read rounds", []string{"-commands", "1", "-reads", "1", "-rounds", "2", "-crashes", "0", "-duplicates", "0"}},
 	{"forwards", []string{"-commands", "1", "-duplicates", "0", "-anywhere"}},
 	{"members", []string{"-soup", "-terms", "2", "-commands", "0", "-changes", "1", "-crashes", "0"}},
+	{"damage", []string{"-soup", "-terms", "2", "-commands", "0", "-crashes", "0", "-damages", "1"}},
+	{"damage of two", []string{"-soup", "-servers", "2", "-crashes", "0", "-damages", "2"}},
 	{"duplicates", nil},
 }
 

@@ -115,7 +115,7 @@ func run(arguments []string) error {
 func chances(p *sim.Params) map[string][]*int64 {
 	return map[string][]*int64{
 		"loss": {&p.Loss}, "duplicate": {&p.Duplicate}, "reorder": {&p.Reorder}, "slow": {&p.Slow}, "drift": {&p.Drift},
-		"store-fail": {&p.StoreFail}, "stream-break": {&p.StreamBreak}, "freeze": {&p.Freeze},
+		"store-fail": {&p.StoreFail}, "stream-break": {&p.StreamBreak}, "freeze": {&p.Freeze}, "lose": {&p.LoseTime},
 		"members": {&p.ChangeTime, &p.Spares}, "after": {&p.After},
 	}
 }

@@ -229,6 +229,10 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		fmt.Printf("durable state machines that went back alone %d, starts refused because the log alone went back %d\n",
 			s.MachineBacks, s.Refusals)
 	}
+	if s.LostEntries > 0 {
+		fmt.Printf("entries whose bytes a disk has lost %d, stored again %d; servers that were elected and repaired their logs first %d\n",
+			s.LostEntries, s.Repaired, s.Recovering)
+	}
 	fmt.Printf("runs that begin with a survivor of a lost majority %d, with a snapshot of another cluster %d\n", s.Recovered, s.Exported)
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",

@@ -9,7 +9,8 @@
 // The exit code tells the outcome:
 //
 //	0  the log is sound; a torn write at its end is no damage, since nobody was told that it is stored
-//	1  something is damaged; the output says whether a server would start nevertheless
+//	1  something is damaged; the output says whether a server would start nevertheless, and which entries
+//	   other servers must give it then
 //	2  the command line is wrong
 //	3  the log couldn't be looked at: there is none, it is in use, it can't be read, or a newer version wrote it
 //

@@ -63,6 +63,7 @@ func flip(t *testing.T, name string, at int) {
 
 const (
 	segment  = "0000000000000001.wal"
+	anchor   = "ANCHOR"
 	snapshot = "0000000000000001.snapshot"
 )
 
@@ -73,12 +74,12 @@ func TestSoundLog(t *testing.T) {
 	require.Empty(t, errs)
 	require.Equal(t, `server     "a", disk 0000000000000abc, cluster 01000000000000000000000000000000
 state      term 2, vote "a", 3 starts, longest lease 0 ns, opened 1 times
-segment    0000000000000001.wal: 4 records in 376 of 4096 bytes
+segment    0000000000000001.wal: 3 records in 568 of 4096 bytes
 segment    0000000000000002.wal: not begun, 4096 bytes
 snapshot   0000000000000001.snapshot: current, of 2 in term 2, 83 bytes with frames; cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
-log        entries 1 to 3 are stored, behind a snapshot of 2 in term 2; forgotten to 1
+log        entries 2 to 3 are stored, behind a snapshot of 2 in term 2; forgotten to 1
 terms      2 from 2 on
-end        0000000000000001.wal at 376: marked, so everything before it was synced
+end        0000000000000001.wal at 568: closed, so nothing follows
 sound
 `, out)
 
@@ -86,12 +87,11 @@ sound
 	require.Empty(t, errs)
 	require.Contains(t, out, `0000000000000001.wal
         40  head   a log to 0  term 0 start 0-00000000
-       120  batch  synced to 120  entries 1 to 3  term 2 vote "a" start 3-00000000
+       144  batch  synced to 144  entries 1 to 3  term 2 vote "a" start 3-00000000
                      1  term 1  configuration  cluster 01000000000000000000000000000000: a voter at "here", disk 0000000000000abc
                      2  term 2  no-op
                      3  term 2  command  a/3-00000000/1  17 bytes "the first"…
-       296  batch  synced to 296  snapshot of 2 in term 2  forgotten to 1
-       376  mark   synced to 376
+       384  batch  synced to 384  snapshot of 2 in term 2  forgotten to 1
 `)
 
 	out, errs = look(t, exitSound, "-snapshot", snapshot, dir)
@@ -120,17 +120,23 @@ func TestConfigurations(t *testing.T) {
 func TestTornWrite(t *testing.T) {
 	dir, log, state := write(t)
 	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: wire.EntryNoOp}}}))
-	before, err := os.ReadFile(filepath.Join(dir, segment))
-	require.NoError(t, err)
+	before := map[string][]byte{}
+	for _, name := range []string{segment, anchor} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		before[name] = b
+	}
 	require.NoError(t, log.Close())
-	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), before, 0o600)) // without the mark
+	for name, b := range before { // as if the process had been killed
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
 	out, _ := look(t, exitSound, dir)
-	require.Contains(t, out, "end        0000000000000001.wal at 432: without a mark: the last 56 bytes may not be synced")
-	flip(t, filepath.Join(dir, segment), 408)
+	require.Contains(t, out, "end        0000000000000001.wal at 728: not closed: the last 160 bytes may not be synced")
+	flip(t, filepath.Join(dir, segment), 700)
 	for range 2 {
 		out, _ = look(t, exitSound, dir)
-		require.Contains(t, out, "log        entries 1 to 3 are stored")
-		require.Contains(t, out, "end        0000000000000001.wal at 376: a batch was torn while it was written")
+		require.Contains(t, out, "log        entries 2 to 3 are stored")
+		require.Contains(t, out, "end        0000000000000001.wal at 568: a batch was torn while it was written")
 		require.NotContains(t, out, "DAMAGE")
 	}
 }
@@ -138,12 +144,24 @@ func TestTornWrite(t *testing.T) {
 func TestDamage(t *testing.T) {
 	dir, log, _ := write(t)
 	require.NoError(t, log.Close())
-	flip(t, filepath.Join(dir, segment), 200)
+	flip(t, filepath.Join(dir, segment), 380)
 	out, _ := look(t, exitDamaged, "-dump", dir)
-	require.Contains(t, out, "\n        40  head", "what precedes the damage must be shown")
-	require.Contains(t, out, "DAMAGE     wal: "+filepath.Join(dir, segment)+" is corrupt at offset 120: ")
+	require.Contains(t, out, "       144  batch  synced to 144  entries 1 to 2  term 2")
+	damage := "wal: " + filepath.Join(dir, segment) + " is corrupt at offset 144: entry 3: its checksum is wrong"
+	require.Contains(t, out, "DAMAGED  "+damage)
+	require.Contains(t, out, "DAMAGE     "+damage)
+	require.Contains(t, out, "LOST       the bytes of entries 3 to 3: other servers must give them\n")
+	require.Contains(t, out, "DAMAGED: a server starts with this log, and needs entries from the others\n")
+	flip(t, filepath.Join(dir, segment), 380)
+
+	for _, at := range []int{30, 65536 + 30} {
+		look(t, exitSound, dir)
+		flip(t, filepath.Join(dir, anchor), at)
+	}
+	out, _ = look(t, exitDamaged, dir)
+	require.Contains(t, out, "DAMAGE     wal: "+filepath.Join(dir, anchor)+" is corrupt at offset 0: neither of its slots is sound")
 	require.Contains(t, out, "DAMAGED: no server starts with this log\n")
-	flip(t, filepath.Join(dir, segment), 200)
+	flip(t, filepath.Join(dir, anchor), 30)
 
 	flip(t, filepath.Join(dir, snapshot), -10)
 	out, _ = look(t, exitDamaged, dir)
@@ -185,7 +203,7 @@ func TestWhatCannotBeLookedAt(t *testing.T) {
 	binary.LittleEndian.PutUint32(preamble[32:], crc32.Checksum(preamble[:32], crc32.MakeTable(crc32.Castagnoli)))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), preamble, 0o600))
 	_, errs = look(t, exitUnread, dir)
-	require.Contains(t, errs, "has format version")
+	require.Contains(t, errs, "has version 3 of the format")
 	for _, arguments := range [][]string{{}, {"-nonsense", dir}, {dir, dir}, {"-data", "-1", dir}, {"-dump", "-snapshot", snapshot, dir}} {
 		out, errs := look(t, exitUsage, arguments...)
 		require.Empty(t, out)

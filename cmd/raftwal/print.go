@@ -41,6 +41,9 @@ func (p *printer) record(r *wal.Record) error {
 	if n := len(r.Entries); n > 0 {
 		p.printf("  entries %d to %d", r.Entries[0].Index, r.Entries[n-1].Index)
 	}
+	if n := len(r.Repairs); n > 0 {
+		p.printf("  %d repairs, of entries %d to %d", n, r.Repairs[0].Index, r.Repairs[n-1].Index)
+	}
 	if d := r.Durable; d != nil {
 		p.printf("  term %d", d.Term)
 		if d.Vote != "" {
@@ -58,6 +61,12 @@ func (p *printer) record(r *wal.Record) error {
 		p.printf("  forgotten to %d", *r.Compact)
 	}
 	p.printf("\n")
+	if r.Damaged != nil {
+		p.printf("%22s  %v\n", "DAMAGED", r.Damaged)
+	}
+	for i := range r.Repairs {
+		p.entry(&r.Repairs[i])
+	}
 	for i := range r.Entries {
 		p.entry(&r.Entries[i])
 	}
@@ -156,9 +165,18 @@ func (p *printer) report(r *wal.Report) error {
 	for _, damage := range r.Damage {
 		p.printf("DAMAGE     %v\n", damage)
 	}
+	if r.Err == nil {
+		for _, lost := range r.Saved.Lost {
+			p.printf("LOST       the bytes of entries %d to %d: other servers must give them\n", lost.First, lost.Last)
+		}
+	}
 	switch {
 	case r.Err != nil:
 		p.printf("DAMAGED: no server starts with this log\n")
+	case r.Saved.SnapshotDamage != nil && len(r.Saved.Lost) > 0:
+		p.printf("DAMAGED: a server starts with this log, and needs a snapshot and entries from the others\n")
+	case len(r.Saved.Lost) > 0:
+		p.printf("DAMAGED: a server starts with this log, and needs entries from the others\n")
 	case r.Saved.SnapshotDamage != nil:
 		p.printf("DAMAGED: a server starts with this log, and needs a snapshot from the leader\n")
 	case len(r.Damage) > 0:
@@ -172,8 +190,8 @@ func (p *printer) report(r *wal.Report) error {
 // log prints what the log holds and how it ends.
 func (p *printer) log(r *wal.Report) {
 	saved := &r.Saved
-	if r.First <= saved.Last {
-		p.printf("log        entries %d to %d are stored", r.First, saved.Last)
+	if r.Compacted < saved.Last {
+		p.printf("log        entries %d to %d are stored", r.Compacted+1, saved.Last)
 	} else {
 		p.printf("log        no entry is stored, the last was %d", saved.Last)
 	}
@@ -195,11 +213,11 @@ func (p *printer) log(r *wal.Report) {
 	}
 	p.printf("end        %s at %d: ", r.Tail.Segment, r.Tail.Offset)
 	switch r.Tail.State {
-	case wal.TailMarked:
-		p.printf("marked, so everything before it was synced\n")
+	case wal.TailClosed:
+		p.printf("closed, so nothing follows\n")
 	case wal.TailTorn:
 		p.printf("a batch was torn while it was written, and nobody was told that it is stored; the next start cuts it off\n")
 	default:
-		p.printf("without a mark: the last %d bytes may not be synced, and damage to the last batch couldn't be told from a torn write\n", r.Tail.Unproven)
+		p.printf("not closed: the last %d bytes may not be synced, and what the anchor doesn't know may have followed\n", r.Tail.Unproven)
 	}
 }

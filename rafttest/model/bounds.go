@@ -31,6 +31,10 @@ type Bounds struct {
 	// Crashes is how often a server crashes and starts again. Duplicates is how often a message
 	// arrives and stays on its link all the same.
 	Crashes, Duplicates int
+	// Damages is how often a server crashes and finds, when it starts again, that its disk has lost
+	// the bytes of an entry behind the founding one. With it, states that differ only in the names of
+	// servers count as different: a server asks the others for these bytes in an order.
+	Damages int
 	// Losses is how often a message is lost to make room for another one on a full link; negative
 	// means any number of times. A message that is never delivered doesn't count, but it keeps its
 	// place on the link.
@@ -94,6 +98,7 @@ func (b *Bounds) normalize() error {
 		{"Transfers", b.Transfers, 0, maxCount},
 		{"InFlight", b.InFlight, 1, maxInFlight},
 		{"Crashes", b.Crashes, 0, maxCount},
+		{"Damages", b.Damages, 0, maxCount},
 		{"Duplicates", b.Duplicates, 0, maxCount},
 		{"Losses", b.Losses, -1 << 31, 250},
 		{"Rounds", b.Rounds, 0, maxCount},
@@ -118,7 +123,7 @@ func (b *Bounds) lastTerm() raft.Term { return foundingTerm + raft.Term(b.Terms)
 
 // A budget says how often each kind of event may still happen.
 type budget struct {
-	commands, reads, crashes, duplicates, losses, changes, transfers uint8
+	commands, reads, crashes, duplicates, losses, changes, transfers, damages uint8
 }
 
 // endless stands for any number of losses.
@@ -134,17 +139,18 @@ func (b *Bounds) budget() budget {
 	if b.Soup {
 		duplicates = 0 // with Soup any number of them costs nothing
 	}
-	return budget{uint8(b.Commands), uint8(b.Reads), uint8(b.Crashes), duplicates, losses, uint8(b.Changes), uint8(b.Transfers)}
+	return budget{uint8(b.Commands), uint8(b.Reads), uint8(b.Crashes), duplicates, losses, uint8(b.Changes), uint8(b.Transfers),
+		uint8(b.Damages)}
 }
 
 // pack returns the budget as a number.
-func (b budget) pack() uint32 {
-	return uint32(b.commands) | uint32(b.reads)<<4 | uint32(b.crashes)<<8 | uint32(b.duplicates)<<12 |
-		uint32(b.losses)<<16 | uint32(b.changes)<<24 | uint32(b.transfers)<<28
+func (b budget) pack() uint64 {
+	return uint64(b.commands) | uint64(b.reads)<<4 | uint64(b.crashes)<<8 | uint64(b.duplicates)<<12 |
+		uint64(b.losses)<<16 | uint64(b.changes)<<24 | uint64(b.transfers)<<28 | uint64(b.damages)<<32
 }
 
 // unpackBudget undoes pack.
-func unpackBudget(n uint32) budget {
+func unpackBudget(n uint64) budget {
 	return budget{uint8(n & 15), uint8(n >> 4 & 15), uint8(n >> 8 & 15), uint8(n >> 12 & 15), uint8(n >> 16),
-		uint8(n >> 24 & 15), uint8(n >> 28)}
+		uint8(n >> 24 & 15), uint8(n >> 28 & 15), uint8(n >> 32)}
 }

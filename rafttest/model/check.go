@@ -44,7 +44,7 @@ func (j *judge) change() *ghost {
 func (j *judge) check(e event) {
 	if !j.step.plain {
 		now := &j.step.after.status
-		if e.kind() == eventCrash {
+		if e.kind() == eventCrash || e.kind() == eventDamage {
 			j.forget()
 		}
 		if j.step.call != 0 {
@@ -52,6 +52,9 @@ func (j *judge) check(e event) {
 		}
 		if now.role == leads && (j.before.status.role != leads || j.before.status.term != now.term) {
 			j.checkLeader()
+		}
+		if now.role == recovers && (j.before.status.role != recovers || j.before.status.term != now.term) {
+			j.checkElected()
 		}
 		if now.commit != j.before.status.commit {
 			j.checkCommit()
@@ -110,8 +113,8 @@ func (j *judge) open(kind callKind) {
 	g.calls = append(g.calls, c)
 }
 
-// checkLeader checks a server that begins to lead.
-func (j *judge) checkLeader() {
+// checkElected checks that a server that was elected is the only one in its term.
+func (j *judge) checkElected() {
 	n := j.step.after
 	now := &n.status
 	if l := j.ghost.leaders[now.term]; l.server != 0 && (int(l.server) != j.i+1 || l.start != n.start) {
@@ -119,6 +122,13 @@ func (j *judge) checkLeader() {
 		return
 	}
 	j.change().leaders[now.term] = leader{int8(j.i + 1), n.start}
+}
+
+// checkLeader checks a server that begins to lead.
+func (j *judge) checkLeader() {
+	n := j.step.after
+	now := &n.status
+	j.checkElected()
 	for index := range j.ghost.committed {
 		if c := &j.ghost.committed[index]; c.in < now.term && at(n.view, raft.Index(index+1)) != c.slot {
 			j.fail(sim.LeaderCompleteness, "the leader of term %d lacks index %d, which was committed before", now.term, index+1)

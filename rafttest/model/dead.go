@@ -38,6 +38,8 @@ func outlived(m *wire.Message, to *standing) bool {
 	switch m.Kind() {
 	case wire.KindPreVoteRequest, wire.KindVoteRequest, wire.KindAppendRequest:
 		return false
+	case wire.KindRepairRequest, wire.KindRepairResponse, wire.KindSnapshotPull:
+		return false // they count in any term
 	case wire.KindPreVoteResponse:
 		return m.Term <= to.term // a grant names the term that was asked about; a refusal isn't counted
 	case wire.KindHeartbeat:

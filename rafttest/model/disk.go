@@ -52,15 +52,28 @@ type disk struct {
 	state   raft.DurableState
 	entries []raft.Entry // from index 1
 	slots   []slot       // of entries
+	lost    lost         // whose bytes the disk doesn't have any more
 }
+
+// A lost is a set of entries by their indexes, one bit each.
+type lost uint64
+
+func (l lost) has(i raft.Index) bool { return i < 64 && l>>i&1 != 0 }
+
+// from returns those of the entries that are from an index on.
+func (l lost) from(i raft.Index) lost { return l &^ (1<<i - 1) }
 
 // with returns the disk after a write.
 func (d disk) with(w *raft.Write) disk {
 	d.state = w.State
+	for i := range w.Repairs {
+		d.lost &^= 1 << w.Repairs[i].Index
+	}
 	if len(w.Entries) > 0 {
 		from := int(w.Entries[0].Index) - 1 // at most len(d.entries): checkWrite has made sure
 		d.entries = append(d.entries[:from:from], w.Entries...)
 		d.slots = extend(d.slots, w.Entries)
+		d.lost &^= d.lost.from(w.Entries[0].Index)
 	}
 	return d
 }
@@ -75,6 +88,13 @@ func (d *disk) saved() raft.Saved {
 		}
 		if e.Kind == wire.EntryConfiguration {
 			saved.Configurations = append(saved.Configurations, *e)
+		}
+		switch n := len(saved.Lost); {
+		case !d.lost.has(e.Index):
+		case n > 0 && saved.Lost[n-1].Last == e.Index-1:
+			saved.Lost[n-1].Last = e.Index
+		default:
+			saved.Lost = append(saved.Lost, wire.Range{First: e.Index, Last: e.Index})
 		}
 	}
 	return saved

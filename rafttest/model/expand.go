@@ -2,6 +2,8 @@ package model
 
 import (
 	"slices"
+
+	"github.com/e17579a5/raft"
 )
 
 // A worker finds the states that may follow a state.
@@ -79,7 +81,22 @@ func (w *worker) expand(s *state) {
 				w.try(i, eventCrash+event(keep), b)
 			}
 		}
+		w.damage(i, n)
 		w.pass(i)
+	}
+}
+
+// damage lets a server crash and lose the bytes of each entry that it has, but for the founding one.
+func (w *worker) damage(i int, n *node) {
+	b := w.state.budget
+	if b.damages == 0 {
+		return
+	}
+	b.damages--
+	for index := 2; index <= len(n.view); index++ {
+		if !n.disk.lost.has(raft.Index(index)) {
+			w.try(i, eventDamage+event(index), b)
+		}
 	}
 }
 
@@ -174,6 +191,9 @@ func (w *worker) pass(i int) {
 	n, b := w.nodes[i], w.state.budget
 	if !w.bounds.Timeouts && n.status.role == follows {
 		w.try(i, eventTransfer, b)
+		if n.disk.lost != 0 {
+			w.try(i, eventOverdue, b)
+		}
 	}
 	for k, name := range n.armed {
 		if w.bounds.passes(name) {
@@ -186,7 +206,7 @@ func (w *worker) pass(i int) {
 // make a difference only if disks stand still: no server is preferred to lead.
 func (b *Bounds) passes(deadline string) bool {
 	switch deadline {
-	case "heartbeat", "retry":
+	case "heartbeat", "retry", "repair", "recover":
 		return true
 	case "write", "read", "succession":
 		return b.Timeouts && b.Stalls

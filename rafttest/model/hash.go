@@ -56,6 +56,6 @@ func mix(x uint64) uint64 {
 
 // hash returns the hash of a budget.
 func (b budget) hash() sum {
-	n := uint64(b.pack())
+	n := b.pack()
 	return sum{mix(n + hashBudget<<40), mix(^n - hashBudget<<40)}
 }

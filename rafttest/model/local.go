@@ -73,15 +73,19 @@ func (s *stepper) do(n *node, e event) (result *step) {
 // heard its leader and ignores requests for votes for some time. A request that is ignored is as
 // good as one that arrives later. So nothing is missed if that time passes at once.
 func (s *stepper) forsake() {
-	if s.bounds.Timeouts && s.bounds.Soup && !s.patient && s.node.core != nil {
+	if (s.bounds.Timeouts || s.bounds.Damages > 0) && s.bounds.Soup && !s.patient && s.node.core != nil {
 		s.node.core.Pass("sticky")
 	}
 }
 
 // happen hands an event to the core.
 func (s *stepper) happen(n *node, e event) {
-	if e.kind() == eventCrash || e.kind() == eventStart {
-		s.restart(e.number())
+	if e.kind() == eventCrash || e.kind() == eventStart || e.kind() == eventDamage {
+		if e.kind() == eventDamage {
+			s.damage(raft.Index(e.number()))
+		} else {
+			s.restart(e.number())
+		}
 		if s.step.broken == nil {
 			s.acquaint()
 		}
@@ -97,6 +101,10 @@ func (s *stepper) happen(n *node, e event) {
 		}
 	case e == eventTransfer:
 		core.Receive(0, s.timeoutNow(n))
+	case e == eventOverdue:
+		for n := 0; n < maxPatience && core.Status().Role == follows; n++ {
+			core.Pass("elect")
+		}
 	case e == eventPropose:
 		s.step.call = core.Propose(0, []byte("x"))
 	case e == eventRead:
@@ -178,6 +186,20 @@ func (s *stepper) restart(n int) {
 	if s.before.term < s.node.disk.state.Term {
 		s.fail(sim.Cursors, "starts in term %d, durable is %d", s.before.term, s.node.disk.state.Term)
 	}
+}
+
+// maxPatience is how many times a server with damage lets the deadline of its election pass at most.
+const maxPatience = 16
+
+// damage crashes the node when all of its writes are durable, and lets its disk lose the bytes of an
+// entry.
+func (s *stepper) damage(index raft.Index) {
+	for _, w := range s.node.writes {
+		s.node.disk = s.node.disk.with(w)
+	}
+	s.node.writes = nil
+	s.node.disk.lost |= 1 << index
+	s.restart(0)
 }
 
 // persist makes the oldest n writes durable.

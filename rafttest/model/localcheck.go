@@ -51,12 +51,24 @@ func (s *stepper) write(w *raft.Write) {
 	case now.Start < before.Start || now.Incarnation != before.Incarnation || now.Cluster != before.Cluster:
 		s.fail(sim.WritesInOrder, "the identity of the disk changes")
 	}
+	s.checkRepairs(w)
 	s.extendView(w)
 	if s.step.broken == nil {
 		s.node.writes = append(s.node.writes[:len(s.node.writes):len(s.node.writes)], w)
 	}
 	if limit := max(s.bounds.Writes, 1); len(s.node.writes) > limit {
 		s.fail(sim.BoundedMemory, "%d writes are handed out at once", len(s.node.writes))
+	}
+}
+
+// checkRepairs checks that the repairs in a write are the entries that the log holds.
+func (s *stepper) checkRepairs(w *raft.Write) {
+	for i := range w.Repairs {
+		e := &w.Repairs[i]
+		held, before := at(s.node.view, e.Index), at(s.node.view, e.Index-1)
+		if e.Index == 0 || held != (slot{e.Term, chainEntry(before.chain, e)}) {
+			s.fail(sim.BytesKept, "a write repairs index %d in term %d with another entry than the log holds", e.Index, e.Term)
+		}
 	}
 }
 
@@ -134,6 +146,13 @@ func (s *stepper) send(m *wire.Message) {
 func (s *stepper) checkMatch(m *wire.Message, upto raft.Index) {
 	if upto > raft.Index(len(s.node.disk.entries)) {
 		s.fail(sim.Gate, "%v up to index %d, but %d entries are durable", m.Kind(), upto, len(s.node.disk.entries))
+		return
+	}
+	for index := s.node.status.commit + 1; index <= upto; index++ {
+		if s.node.disk.lost.has(index) {
+			s.fail(sim.SoundAcknowledged, "acknowledges index %d, knows to be committed %d, and has lost index %d",
+				upto, s.node.status.commit, index)
+		}
 	}
 }
 

@@ -70,6 +70,17 @@ var alone = map[string]struct {
 		m := says(wire.AppendResponse{Accepted: true, Index: 3})
 		s.send(&m)
 	}},
+	"acknowledgement behind a lost entry": {
+		"Sound Acknowledged at server 3: acknowledges index 2, knows to be committed 0, and has lost index 2",
+		func(s *stepper) {
+			s.node.disk.lost = 1 << 2
+			m := says(wire.AppendResponse{Accepted: true, Index: 2})
+			s.send(&m)
+		},
+	},
+	"repair": {"Bytes Kept at server 3: a write repairs index 2 in term 2 with another entry than the log holds", func(s *stepper) {
+		s.writes(func(w *raft.Write) { w.Repairs = []raft.Entry{{Index: 2, Term: 2, Data: []byte("other")}} })
+	}},
 	"acknowledgement of a heartbeat": {"Gate at server 3: HeartbeatResponse up to index 3, but 2 entries are durable", func(s *stepper) {
 		m := says(wire.HeartbeatResponse{Durable: 3})
 		s.send(&m)

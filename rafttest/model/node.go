@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/e17579a5/raft"
@@ -93,6 +94,7 @@ const (
 	follows       = "follower"
 	candidates    = "candidate"
 	preCandidates = "pre-candidate"
+	recovers      = "recovering"
 )
 
 func look(c *raft.Core) status {
@@ -112,8 +114,13 @@ func (n *node) encodeBare(b []byte, naming *naming) []byte {
 
 func (n *node) encodeRest(b []byte, naming *naming) []byte {
 	b = encodeLog(b, &n.disk.state, n.disk.entries, naming)
+	b = binary.AppendUvarint(b, uint64(n.disk.lost))
 	for _, w := range n.writes {
 		b = encodeLog(b, &w.State, w.Entries, naming)
+		for i := range w.Repairs {
+			b = binary.AppendUvarint(b, uint64(w.Repairs[i].Index))
+		}
+		b = append(b, 0)
 	}
 	return b
 }
@@ -162,6 +169,8 @@ const (
 	eventRemove
 	eventAdd
 	eventHandOver
+	eventDamage  // + the index of the entry whose bytes are lost
+	eventOverdue // a server with damage has waited long enough for another leader
 )
 
 // arrival reports whether an event is the arrival of a message. The event is then the number of the

@@ -91,7 +91,7 @@ func New(bounds Bounds, options Options) (*Search, error) {
 		options.Workers = runtime.GOMAXPROCS(0)
 	}
 	return &Search{
-		bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded)),
+		bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded && bounds.Damages == 0)),
 		apart: (bounds.Soup || bounds.Losses < 0) && !options.Uncovered && !options.DepthFirst,
 	}, nil
 }

@@ -46,6 +46,8 @@ func TestNothingIsBroken(t *testing.T) {
 		"removal":         {Terms: 1, Soup: true, Changes: 1},
 		"adding anew":     {Servers: 2, Terms: 1, Soup: true, Changes: 2},
 		"handing over":    {Terms: 2, Soup: true, Transfers: 1},
+		"damage":          {Terms: 1, Soup: true, Damages: 1},
+		"damage of two":   {Servers: 2, Terms: 2, Commands: 1, Soup: true, Damages: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,17 +14,18 @@ type state struct {
 
 // append appends a state of n servers in packed form.
 func (s *state) append(b []uint32, n int) []uint32 {
-	b = append(b, s.number, s.depth, s.budget.pack(), s.ghost, uint32(len(s.messages)))
+	budget := s.budget.pack()
+	b = append(b, s.number, s.depth, uint32(budget), uint32(budget>>32), s.ghost, uint32(len(s.messages)))
 	b = append(b, s.nodes[:n]...)
 	return append(b, s.messages...)
 }
 
 // load unpacks the first state in b and returns the rest of b. The messages of the state stay in b.
 func (s *state) load(b []uint32, n int) []uint32 {
-	s.number, s.depth, s.budget, s.ghost = b[0], b[1], unpackBudget(b[2]), b[3]
-	m := int(b[4])
-	copy(s.nodes[:n], b[5:])
-	b = b[5+n:]
+	s.number, s.depth, s.budget, s.ghost = b[0], b[1], unpackBudget(uint64(b[3])<<32|uint64(b[2])), b[4]
+	m := int(b[5])
+	copy(s.nodes[:n], b[6:])
+	b = b[6+n:]
 	s.messages = b[:m:m]
 	return b[m:]
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -114,9 +115,12 @@ func (t *transcript) nodes(what string, server int, after *state, instead *node,
 
 // text describes a server in a few characters.
 func (n *node) text() string {
-	role := map[string]string{follows: "F", preCandidates: "P", candidates: "C", leads: "L"}[n.status.role]
+	role := map[string]string{follows: "F", preCandidates: "P", candidates: "C", recovers: "R", leads: "L"}[n.status.role]
 	s := &n.status
 	text := fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.term, s.applied, s.commit, s.stable, s.last)
+	if n.disk.lost != 0 {
+		text += fmt.Sprintf(" !%d", bits.OnesCount64(uint64(n.disk.lost)))
+	}
 	if len(n.writes) > 0 {
 		text += fmt.Sprintf(" w%d", len(n.writes))
 	}
@@ -136,6 +140,8 @@ func (t *transcript) describe(m *move) string {
 		return fmt.Sprintf("%s %s>%s %s", verb, c.From, c.To, sim.MessageText(c))
 	case e == eventTransfer:
 		return fmt.Sprintf("%s is told to campaign", id)
+	case e == eventOverdue:
+		return fmt.Sprintf("%s has waited long enough", id)
 	case e == eventPropose:
 		return fmt.Sprintf("propose at %s", id)
 	case e == eventRead:
@@ -150,6 +156,8 @@ func (t *transcript) describe(m *move) string {
 		return fmt.Sprintf("%s's write is durable", id)
 	case e.kind() == eventCrash:
 		return fmt.Sprintf("%s crashes, %d queued writes survive, and starts", id, e.number())
+	case e.kind() == eventDamage:
+		return fmt.Sprintf("%s crashes, loses index %d, and starts", id, e.number())
 	case e.kind() == eventPass:
 		return fmt.Sprintf("%s's %s deadline passes", id, t.worker.nodes[m.server].armed[e.number()])
 	}

@@ -215,6 +215,9 @@ var always = map[string]bool{
 
 // promised reports whether an invariant is promised in this run.
 func (w *World) promised(name string) bool {
+	if (name == Convergence || name == Starts) && w.missing() {
+		return false
+	}
 	return !w.beyond || always[name] || name == Convergence && !w.hopeless
 }
 

@@ -136,6 +136,24 @@ var breaches = map[string][]breach{
 	ReplicasEqual: {func(w *World, lead, _ int) {
 		w.checkOutcome(lead, &operation{index: w.ops[1].index}, &raft.Answer{Index: w.ops[1].index, Result: []byte("another")})
 	}},
+	BytesKept: {func(w *World, _, other int) {
+		write := w.nextWrite(other)
+		write.Repairs = []raft.Entry{w.servers[other].disk.entries[1]}
+		write.Repairs[0].Data = []byte("another")
+		w.checkRepairs(other, write)
+	}},
+	SoundAcknowledged: {func(w *World, lead, other int) {
+		w.step(Event{Op: OpLose, Server: int8(other), N: lostAt(2, 1)}, nil)
+		w.step(Event{Op: OpCrash, Server: int8(other)}, nil)
+		w.step(Event{Op: OpStart, Server: int8(other)}, nil)
+		m := w.says(other, lead, wire.AppendResponse{Accepted: true, Index: 3})
+		w.checkSound(other, m.AppendResponse().Index)
+	}},
+	NothingGivenUp: {func(w *World, _, other int) {
+		s := &w.servers[other]
+		s.checked = 0
+		w.checkWrite(other, w.nextWrite(other, raft.Entry{Index: 2, Term: s.status.term + 1}))
+	}},
 	OwnAnswers: {func(w *World, lead, _ int) {
 		w.checkOwn(lead, &operation{op: OpPropose, data: w.ops[1].data}, &raft.Answer{Index: w.ops[1].index, Result: []byte("another")})
 	}},

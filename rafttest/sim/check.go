@@ -18,8 +18,9 @@ type status struct {
 	noticed    bool // it says that its disk went back
 }
 
-// The roles of a leader and of a server that asks for votes
-const leads, asks = "leader", "candidate"
+// The roles of a leader, of one that repairs its log before it leads, and of a server that asks for
+// votes
+const leads, recovers, asks = "leader", "recovering", "candidate"
 
 // look returns the status of a server that is up.
 func (s *server) look() status {
@@ -72,6 +73,8 @@ func (w *World) observe(i int) {
 	switch now.role {
 	case leads:
 		w.observeLeader(i, &before)
+	case recovers:
+		w.observeRecovering(i)
 	case asks:
 		w.ghost.leader(now.term).asked |= 1 << i
 	}
@@ -84,6 +87,21 @@ func (w *World) observe(i int) {
 	}
 	if now.stable != before.stable {
 		w.checkStable(i)
+	}
+}
+
+// observeRecovering checks a server that was elected, and repairs its log before it leads.
+func (w *World) observeRecovering(i int) {
+	s := &w.servers[i]
+	l := w.ghost.leader(s.status.term)
+	if l.server != 0 && (int(l.server) != i+1 || l.life != s.life) {
+		w.fail(ElectionSafety, i, "has won term %d, which server %d has led already", s.status.term, l.server)
+		return
+	}
+	if l.server == 0 {
+		l.server, l.life = int8(i+1), s.life
+		w.checkElected(i)
+		w.stats.Recovering++
 	}
 }
 
@@ -102,6 +120,7 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	l.server, l.life = int8(i+1), s.life
+	s.leadsFrom = now.last
 	w.checkElected(i)
 	w.checkLeases(i)
 	w.elected(s)
@@ -262,6 +281,7 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 		if s.ledHere == now.Term {
 			w.fail(LeaderAppendOnly, i, "the leader of term %d replaces index %d", now.Term, first)
 		}
+		w.checkReplaced(i, write)
 		s.view = s.view[:first-1]
 		s.configurations = truncated(s.configurations, first-1)
 	}

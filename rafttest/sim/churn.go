@@ -11,7 +11,7 @@ func (w *World) changeHappens() {
 	w.asks++
 	h := w.luck.draw(luckChange, 0, 0, w.asks)
 	w.queue.push(item{at: w.now + spread(mix(h+1), w.params.ChangeTime), what: itemChange})
-	if w.servers[0].disk.last() == 0 && len(w.ghost.configurations) == 0 {
+	if w.servers[0].disk.last() == 0 && len(w.ghost.configurations) == 0 || w.anyLost() {
 		return
 	}
 	i := int(below(mix(h+2), int64(w.n)))

@@ -74,12 +74,15 @@ type disk struct {
 	// configurations are those among the entries.
 	configurations []placed
 	back           bool // it went back
+	// gone are the entries whose bytes are lost; only without a real log.
+	gone map[raft.Index]bool
 }
 
 func (d *disk) reset() {
 	d.state, d.wal = raft.DurableState{}, nil
 	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
 	d.back = false
+	clear(d.gone)
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
 	d.configurations = d.configurations[:0]
@@ -98,6 +101,7 @@ func (d *disk) term(i raft.Index) raft.Term {
 // perform makes a write durable.
 func (d *disk) perform(w *raft.Write) {
 	d.state = w.State
+	d.repair(w.Repairs)
 	if w.Snapshot != nil {
 		d.name(w.Snapshot)
 	}
@@ -106,6 +110,7 @@ func (d *disk) perform(w *raft.Write) {
 		return
 	}
 	from := w.Entries[0].Index - 1 // at most d.last(): checkWrite has made sure
+	d.forgetLost(from)
 	d.entries, d.slots = d.entries[:from], d.slots[:from]
 	var before slot
 	if from > 0 {
@@ -124,7 +129,7 @@ func (d *disk) perform(w *raft.Write) {
 
 // saved returns what a storage would load.
 func (d *disk) saved() raft.Saved {
-	saved := raft.Saved{State: d.state, Last: d.last(), Base: d.base, BaseTerm: d.term(d.base)}
+	saved := raft.Saved{State: d.state, Last: d.last(), Base: d.base, BaseTerm: d.term(d.base), Lost: d.lostRanges()}
 	if d.current != nil {
 		saved.Snapshot, saved.SnapshotBytes = d.current.meta, uint64(len(d.current.bytes))
 		if d.spoiled {
@@ -155,8 +160,11 @@ func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
 	if f.After >= last || f.After < d.base {
 		return nil, raft.ErrCompacted
 	}
+	if err := d.damageAt(f.After + 1); err != nil {
+		return nil, err
+	}
 	bytes, end := 0, f.After
-	for end < last {
+	for end < last && !d.gone[end+1] {
 		bytes += len(d.entries[end].Data)
 		if bytes > f.MaxBytes && end > f.After {
 			break

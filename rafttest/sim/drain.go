@@ -60,6 +60,7 @@ func (w *World) drain(i int) {
 		w.checkAnswer(i, &e.Answers[j])
 	}
 	w.checkCore(i)
+	s.unsure = s.unsure && s.core.Status().Held > 0
 	if w.timed && w.violation == nil {
 		w.planLanes(i)
 		w.planStreams()

@@ -146,7 +146,10 @@ const (
 	OpLogBack
 	OpMachineBack
 
-	lastOp = OpMachineBack
+	// OpLose lets a disk lose the bytes of entries: N%256 of them, from entry N/256 on.
+	OpLose
+
+	lastOp = OpLose
 )
 
 var opNames = [...]string{
@@ -163,6 +166,7 @@ var opNames = [...]string{
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",
 	OpStore: "store", OpStored: "stored", OpSent: "sent", OpStream: "stream", OpBreak: "break", OpSnapshot: "snapshot", OpSpoil: "spoil",
+	OpLose: "lose",
 }
 
 // String returns the operation's name in a schedule's file.
@@ -193,7 +197,7 @@ func (o Op) counts() bool {
 	switch o {
 	case OpStart, OpCrash, OpProbe, OpPersist, OpApply, OpPropose, OpQuery, OpCancel, OpPass, OpDeliver, OpArrive,
 		OpFailWrite, OpFailSync, OpFill, OpRot, OpStored, OpSent, OpStream, OpHandOver, OpClock, OpQueryLease, OpQueryStale, OpProposeFenced,
-		OpOpen, OpClose, OpCall, OpChange, OpPutBack, OpLogBack, OpMachineBack, OpStranger:
+		OpOpen, OpClose, OpCall, OpChange, OpPutBack, OpLogBack, OpMachineBack, OpStranger, OpLose:
 		return true
 	}
 	return false

@@ -107,6 +107,8 @@ func (w *World) outsideHappens(it *item, i int) {
 		w.probe(i)
 	case itemChange:
 		w.changeHappens()
+	case itemLose:
+		w.loseHappens()
 	case itemResigned:
 		w.stops(it, i)
 	case itemWake:

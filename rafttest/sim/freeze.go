@@ -63,13 +63,13 @@ func (w *World) freeze() {
 		}
 	}
 	sick = below(w.luck.draw(luckFreeze, 0, 0, 0), max(int64(voters-1)/2+sick+1, 0))
-	for n := uint64(1); sick > 0; n++ {
+	for n := uint64(1); sick > 0 && n < 1000; n++ {
 		h := w.luck.draw(luckFreeze, 0, 0, n)
 		i := int(below(h, int64(w.n)))
 		if leader := w.leading(); leader >= 0 && mix(h)%4 == 0 {
 			i = leader
 		}
-		if w.healthy(i) && memberOf(w.ghost.settled, w.servers[i].id).Role == raft.Voter {
+		if w.healthy(i) && !w.bears(i) && memberOf(w.ghost.settled, w.servers[i].id).Role == raft.Voter {
 			w.freezeServer(i, frozenState(1+below(mix(h+1), int64(numFrozen)-1)))
 			sick--
 		}

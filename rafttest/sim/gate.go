@@ -39,10 +39,12 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 	case wire.KindAppendResponse:
 		if answer := m.AppendResponse(); answer.Accepted {
 			w.checkMatch(i, m, answer.Index)
+			w.checkSound(i, answer.Index)
 		}
 	case wire.KindHeartbeatResponse:
 		answer := m.HeartbeatResponse()
 		w.checkMatch(i, m, answer.Durable)
+		w.checkSound(i, answer.Durable)
 		if lease := answer.Lease; lease > durable.MaxLease {
 			w.fail(Gate, i, "promises a lease of %d, but %d is durable", lease, durable.MaxLease)
 		} else if lease > 0 {
@@ -123,6 +125,9 @@ func (w *World) checkMatch(i int, m *wire.Message, upto raft.Index) {
 	to := &w.servers[serverOf(m.To)]
 	if to.status.role != leads || to.status.term != m.Term || upto > raft.Index(len(to.view)) {
 		return
+	}
+	if to.ledHere != m.Term && upto >= to.leadsFrom {
+		return // what it gave up when it began to lead leaves the view with its next write
 	}
 	if to.view[upto-1] != s.disk.slots[upto-1] {
 		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind(), upto)

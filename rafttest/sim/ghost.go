@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/e17579a5/raft"
@@ -193,4 +194,10 @@ func (w *World) operationOf(e *raft.Entry) *operation {
 		}
 	}
 	return nil
+}
+
+// committedIn returns the first term whose leader has committed an index that is committed. It
+// returns 0 if that was before the run began.
+func (g *ghost) committedIn(index raft.Index) raft.Term {
+	return raft.Term(max(0, slices.IndexFunc(g.commits, func(commit raft.Index) bool { return commit >= index })))
 }

@@ -48,6 +48,7 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.core, s.up = core, true
+	s.learnsLost(saved.Lost...)
 	if w.inherited > 0 && w.trace != nil {
 		w.trace.reload(w, w.trace.current())
 	}
@@ -127,6 +128,7 @@ func (w *World) crash(i int, n int64) bool {
 		kept = s.disk.wal.settle(kept)
 	}
 	for _, write := range s.writes[:kept] {
+		w.checkRepairs(i, write)
 		s.disk.perform(write)
 	}
 	w.stats.Crashes++

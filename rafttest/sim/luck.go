@@ -30,7 +30,7 @@ const (
 	luckCheck
 	luckFreeze
 	luckDisk
-	luckMark
+	luckAnchor
 	luckSession
 	luckStore
 	luckStream
@@ -40,6 +40,7 @@ const (
 	luckHeritage
 	luckStart
 	luckKey
+	luckLose
 
 	numLucks
 )

@@ -146,7 +146,7 @@ func (w *World) eachSet(f func([]raft.Member)) {
 // cluster that loses more is lost for good.
 func (w *World) expendable(i int) bool {
 	s := &w.servers[i]
-	if len(w.ghost.configurations) == 0 || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
+	if len(w.ghost.configurations) == 0 || w.bears(i) || len(s.disks) >= maxDisks || w.params.ChangeTime == 0 && len(s.disks) > 1 {
 		return false
 	}
 	may := true

@@ -87,6 +87,10 @@ type Params struct {
 	// after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
 
+	// LoseTime is about the time from one loss of entries' bytes on a disk to the next, 0 for none
+	// (not on a real log). LoseAll is 1 if a disk may lose what no other disk holds.
+	LoseTime, LoseAll int64
+
 	// After says with what the run begins: 0 with nothing, 1 with the recovered survivor of a
 	// cluster that has lost its majority, 2 with a snapshot that was exported from another cluster.
 	// Before is the seed of the run of that cluster.
@@ -147,7 +151,7 @@ func (p *Params) all() []param {
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"durable", &p.Durable},
-		{"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
+		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
@@ -230,6 +234,10 @@ func Swarm(seed uint64) Params {
 	if h := luck(seed).draw(luckParams, 0, 5, 0); h%2 == 0 {
 		p.WriteBytes = pick(mix(h+1), 1, 300, 2000, 2<<20)
 		p.Throughput = pick(mix(h+2), 0, 1<<20, 4<<20, 20<<20)
+	}
+	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
+		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
+		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
 	}
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)

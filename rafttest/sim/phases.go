@@ -113,6 +113,9 @@ func (w *World) faultPhase() {
 	if w.params.ChangeTime > 0 {
 		w.queue.push(item{at: w.now + w.params.ChangeTime, what: itemChange})
 	}
+	if w.params.LoseTime > 0 {
+		w.queue.push(item{at: w.now + w.params.LoseTime, what: itemLose})
+	}
 	end := w.stats.Events + int(w.params.Events)
 	w.loop(never/2, func() bool { return w.stats.Events >= end })
 	w.endTimed()
@@ -239,7 +242,7 @@ func (w *World) place() uint64 {
 	sum := uint64(w.stats.Answered + w.stats.Refused + w.stats.Unknown + w.stats.Reads)
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
-		sum = 3*sum + uint64(s.applied+s.commit+s.stable)
+		sum = 3*sum + uint64(s.applied+s.commit+s.stable) - uint64(len(w.servers[i].disk.gone))
 		if p := w.servers[i].partial; p != nil {
 			sum += uint64(len(p.content))
 		}
@@ -277,6 +280,8 @@ func (w *World) unsettled() string {
 			return "server " + name + " has not applied all that is committed"
 		case s.status.last != w.ghost.commit():
 			return "server " + name + " has another log than the leader"
+		case w.unrepaired(i) != "":
+			return w.unrepaired(i)
 		}
 	}
 	leader := w.leading()

@@ -39,6 +39,7 @@ const (
 	itemResigned
 	itemWake
 	itemChange
+	itemLose
 )
 
 // A queue is a heap of items. The next item comes first.

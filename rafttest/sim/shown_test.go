@@ -36,6 +36,15 @@ var singleChecks = map[string]struct {
 		w.ghost.committed[1].chain++
 		w.commitFrom(lead, w.servers[lead].disk, 3)
 	}},
+	"a write repairs index 99 in term 0": {WritesInOrder, func(w *World, _, other int) {
+		write := w.nextWrite(other)
+		write.Repairs = []raft.Entry{{Index: 99}}
+		w.checkRepairs(other, write)
+	}},
+	"has won term": {ElectionSafety, func(w *World, lead, other int) {
+		w.ghost.leader(w.servers[lead].status.term).server = int8(other + 1)
+		w.observeRecovering(lead)
+	}},
 	"the identity of the disk changes": {WritesInOrder, func(w *World, _, other int) {
 		write := w.nextWrite(other)
 		write.State.Cluster[0]++

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/e17579a5/raft"
@@ -151,6 +152,7 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 		d.slots = append(d.slots[:0], f.slots...)
 		d.configurations = append(d.configurations[:0], f.configurations...)
 		d.base, d.previous = meta.Index, nil
+		clear(d.gone)
 	}
 	if d.spoiled {
 		d.previous, d.spoiled = nil, false
@@ -162,6 +164,7 @@ func (d *disk) name(meta *raft.SnapshotMeta) {
 // compact forgets the log up to an index.
 func (d *disk) compact(to raft.Index) {
 	d.base = max(d.base, to)
+	d.forgetLost(d.last())
 	gone := d.base
 	if d.wal != nil && gone > 0 {
 		gone-- // a log that was opened may begin one entry later than it was compacted to; see recovered
@@ -176,6 +179,7 @@ func (d *disk) clone() *disk {
 	n := *d
 	n.entries, n.slots, n.stored = slices.Clone(d.entries), slices.Clone(d.slots), slices.Clone(d.stored)
 	n.configurations = slices.Clone(d.configurations)
+	n.gone = maps.Clone(d.gone)
 	return &n
 }
 
@@ -379,10 +383,14 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 }
 
 // spoil damages the current snapshot on the model of a disk. It does so only if an earlier snapshot
-// can take its place, or if other servers can send one. It reports whether it did.
+// can take its place with the entries behind it, or if other servers can send one. It reports
+// whether it did.
 func (w *World) spoil(s *server) bool {
 	d := s.disk
-	if d.wal != nil || d.spoiled || d.current == nil || d.previous == nil && !w.expendable(w.index(s)) {
+	if d.wal != nil || d.spoiled || d.current == nil {
+		return false
+	}
+	if (d.previous == nil || d.lacks(d.previous.index(), d.current.index())) && !w.expendable(w.index(s)) {
 		return false
 	}
 	d.spoiled = true

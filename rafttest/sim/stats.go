@@ -53,6 +53,10 @@ type Stats struct {
 	Broken          int
 	Spoiled         int
 
+	LostEntries int // whose bytes a disk has lost
+	Repaired    int // of these, stored again
+	Recovering  int // servers that were elected and had to repair their logs first
+
 	Backs   int // disks that went back
 	Noticed int // of these, those whose server noticed it
 	Beyond  int // runs in which that went beyond what is promised
@@ -89,7 +93,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Upgrades, o.Upgrades}, {&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
 		{&s.SessionRefused, o.SessionRefused},
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
-		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled},
+		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled}, {&s.LostEntries, o.LostEntries}, {&s.Repaired, o.Repaired}, {&s.Recovering, o.Recovering},
 		{&s.Backs, o.Backs}, {&s.Noticed, o.Noticed}, {&s.Beyond, o.Beyond}, {&s.Excused, o.Excused},
 		{&s.MachineBacks, o.MachineBacks}, {&s.Refusals, o.Refusals},
 		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -85,6 +86,8 @@ func (w *World) perform(e *Event, m *wire.Message) bool {
 		return w.performMacro(e)
 	case OpClock:
 		return w.setClock(s, e.N-1_000_000)
+	case OpLose:
+		return w.lose(i, e.N)
 	case OpFailWrite, OpFailSync, OpFill, OpFree, OpRot, OpSpoil:
 		return w.diskSuffers(s, e)
 	case OpBreak:
@@ -175,7 +178,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		f := s.fetched[0]
 		s.fetched = s.fetched[:copy(s.fetched, s.fetched[1:])]
 		s.read = instant{now, now}
-		s.core.Fetched(now, f.fetch, f.entries)
+		w.fetchEnds(s, &f)
 	case OpPropose, OpProposeFenced, OpQuery, OpQueryLease, OpQueryStale, OpOpen, OpClose, OpCall, OpChange:
 		return w.call(e, s)
 	case OpHandOver:
@@ -221,14 +224,16 @@ func (w *World) persist(s *server, n int64) bool {
 	}
 	var number raft.WriteNumber
 	for _, write := range s.writes[:n] {
+		w.checkRepairs(w.index(s), write)
 		s.disk.perform(write)
 		number = write.Number
 	}
+	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
 	if s.disk.wal != nil {
-		w.mark(s, number)
+		w.anchor(s, number)
 	}
 	s.core.Persisted(w.local(s), number)
 	return true
@@ -284,12 +289,33 @@ func (w *World) readLog(s *server) bool {
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
 	entries, err := s.disk.read(f)
-	if err != nil && !errors.Is(err, raft.ErrCompacted) {
+	var damage *raft.DamagedError
+	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
 		w.diskFails(s, err)
 		return true
 	}
-	s.fetched = append(s.fetched, fetchedEntries{f, entries})
+	s.fetched = append(s.fetched, fetchedEntries{f, entries, damage})
 	return true
+}
+
+// fetchEnds reports to a core what was read for it.
+func (w *World) fetchEnds(s *server, f *fetchedEntries) {
+	if f.damage == nil {
+		s.core.Fetched(w.local(s), f.fetch, f.entries)
+		return
+	}
+	s.unsure = s.core.Status().Held > 0
+	s.learnsLost(f.damage.Lost)
+	err := s.core.Damaged(w.local(s), f.fetch, f.damage)
+	switch {
+	case err == nil:
+	case w.missing():
+		w.note("stops: " + err.Error())
+		w.ended(w.index(s))
+		w.planStart(w.index(s))
+	default:
+		w.fail(Recovery, w.index(s), "%v", err)
+	}
 }
 
 // index returns the number of a server, from 0.

@@ -192,6 +192,15 @@ func (w *World) strangeMessage(s *server, h uint64) wire.Message {
 		wire.Known{Start: 1<<63 - 1, Back: true}.Message(),
 	}
 	m := all[below(mix(h+7), int64(len(all)))]
+	if mix(h+8)%16 == 0 {
+		repairs := []wire.Message{
+			wire.RepairRequest{First: max(last.Index, 1), Term: max(last.Term, 1), Last: max(last.Index, 1)}.Message(),
+			wire.RepairResponse{Lacks: last, First: last.Index}.Message(),
+			wire.RepairResponse{First: evil.Index, Entries: []raft.Entry{evil}}.Message(),
+			wire.SnapshotPull{Least: 1}.Message(),
+		}
+		m = repairs[below(mix(h+9), int64(len(repairs)))]
+	}
 	if m.Kind() == wire.KindIdentityResponse {
 		envelope.From = outsider // it counts if it comes from a server that was asked
 	}

@@ -85,6 +85,7 @@ type ServerState struct {
 	Applied, Commit, Stable, Last raft.Index
 	Writes                        int // handed to the disk and not done yet
 	Wiped                         bool
+	Lost                          int // entries whose bytes the disk has lost
 }
 
 // A LogChange says that the log of a server now ends with Entries after index After. The log
@@ -305,13 +306,14 @@ func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 func (s *server) seen() ServerState {
 	if !s.up {
 		last := s.disk.last()
-		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped()}
+		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped(), Lost: len(s.disk.gone)}
 	}
 	now := &s.status
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
 		Writes: len(s.writes), Wiped: s.wiped(),
+		Lost: len(s.disk.gone),
 	}
 }
 

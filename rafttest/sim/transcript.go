@@ -54,11 +54,15 @@ func (s *Step) print(out io.Writer) {
 
 // text describes a server in a few characters.
 func (s *ServerState) text() string {
-	if !s.Up {
-		return fmt.Sprintf("– t%d %d", s.Term, s.Last)
+	lost := ""
+	if s.Lost > 0 {
+		lost = fmt.Sprintf(" !%d", s.Lost)
 	}
-	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", leads: "L"}[s.Role]
-	return fmt.Sprintf("%s%d %d/%d/%d/%d", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last)
+	if !s.Up {
+		return fmt.Sprintf("– t%d %d%s", s.Term, s.Last, lost)
+	}
+	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", recovers: "R", leads: "L"}[s.Role]
+	return fmt.Sprintf("%s%d %d/%d/%d/%d%s", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last, lost)
 }
 
 // describe says what an event is.
@@ -94,6 +98,9 @@ func writeText(write *raft.Write) string {
 	}
 	if n := len(write.Entries); n > 0 {
 		text += fmt.Sprintf(" (%d…%d]", write.Entries[0].Index-1, write.Entries[n-1].Index)
+	}
+	for i := range write.Repairs {
+		text += fmt.Sprintf(" repairs %d", write.Repairs[i].Index)
 	}
 	if write.Snapshot != nil {
 		text += fmt.Sprintf(" snapshot %d/t%d", write.Snapshot.Index, write.Snapshot.Term)
@@ -158,12 +165,33 @@ func MessageText(m *wire.Message) string {
 	case wire.KindKnown:
 		r := m.Known()
 		b += fmt.Sprintf(" start %s, led %d, back %v", wire.ShowStart(r.Start), r.Led, r.Back)
+	case wire.KindRepairRequest:
+		r := m.RepairRequest()
+		b += fmt.Sprintf(" %d…%d/t%d", r.First, r.Last, r.Term)
+	case wire.KindRepairResponse:
+		b += repairText(m)
+	case wire.KindSnapshotPull:
+		b += fmt.Sprintf(" of %d at least, from %d", m.SnapshotPull().Least, m.SnapshotPull().Offset)
 	case wire.KindFingerprints:
 		b += fmt.Sprintf(" to %d", m.Fingerprints().Index)
 	default:
 		b += requestText(m)
 	}
 	return b
+}
+
+// repairText says what the answer to a request for lost bytes brings.
+func repairText(m *wire.Message) string {
+	r := m.RepairResponse()
+	switch {
+	case len(r.Entries) > 0:
+		return fmt.Sprintf(" +%d from %d", len(r.Entries), r.Entries[0].Index)
+	case r.Lacks.Index > 0:
+		return " doesn't hold " + placeText(r.Lacks)
+	case r.Snapshot > 0:
+		return fmt.Sprintf(" %d is in the snapshot of %d", r.First, r.Snapshot)
+	}
+	return fmt.Sprintf(" nothing of %d", r.First)
 }
 
 // requestText says what a message says that is about what callers ask for.

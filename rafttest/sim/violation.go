@@ -49,6 +49,13 @@ const (
 	// OwnAnswers: what answers a command is the result of this very command at its server, whatever
 	// disk went back.
 	OwnAnswers = "Own Answers"
+	// BytesKept: an entry that other servers give back is the one that was lost.
+	BytesKept = "Bytes Kept"
+	// SoundAcknowledged: a server acknowledges nothing behind an entry that it knows to be lost, and
+	// doesn't know to be committed.
+	SoundAcknowledged = "Sound Acknowledged"
+	// NothingGivenUp: no log replaces an entry that is committed.
+	NothingGivenUp = "Nothing Given Up"
 	// NoFalseAlarm: a server says that its disk went back only if it did.
 	NoFalseAlarm = "No False Alarm"
 	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.

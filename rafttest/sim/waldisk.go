@@ -40,8 +40,8 @@ type issued struct {
 var errDisk = errors.New("input/output error")
 
 const (
-	walDir    = "/log"
-	markEvery = 4 // the log is marked after one of so many writes, if no other write waits
+	walDir      = "/log"
+	anchorEvery = 4 // the anchor is written after one of so many writes, if no other write waits
 )
 
 // onCall counts down to the calls that fail.
@@ -97,12 +97,12 @@ func (d *walDisk) settle(n int64) int64 {
 	return n
 }
 
-// mark lets a log that has nothing to write prove, now and then, that its last write is durable.
-func (w *World) mark(s *server, number raft.WriteNumber) {
-	h := w.luck.draw(luckMark, w.index(s), 0, uint64(s.life)<<24|uint64(number))
-	if len(s.writes) == 0 && h%markEvery == 0 {
+// anchor lets a log that has nothing to write prove, now and then, that its last write is durable.
+func (w *World) anchor(s *server, number raft.WriteNumber) {
+	h := w.luck.draw(luckAnchor, w.index(s), 0, uint64(s.life)<<24|uint64(number))
+	if len(s.writes) == 0 && h%anchorEvery == 0 {
 		// An error makes all later writes fail, and they report it.
-		_ = s.disk.wal.log.Mark()
+		_ = s.disk.wal.log.Anchor()
 	}
 }
 
@@ -141,6 +141,11 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	d.log = log
 	d.fs.Settle(d.fs.Issued())
 	saved, err := log.Load()
+	if err == nil && len(saved.Lost) > 0 && s.rotten {
+		d.log = nil
+		w.notOpened(i, 0, raft.ErrCorrupt)
+		return raft.Saved{}, false
+	}
 	if err == nil {
 		err = w.recover(s, &saved)
 	}
@@ -379,15 +384,15 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 }
 
 // rot changes a byte of a log. Damage to the log's last write can't be told from a write that a
-// power cut tore, unless a mark behind it proves that the write was there. So rot hits only a log
-// that has been idle for long enough to have a mark.
+// power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
+// been idle for long enough to have an anchor that knows all of it.
 func (w *World) rot(s *server, luck uint64) bool {
 	d := s.disk.wal
 	if !s.up || s.rotten || len(s.writes) > 0 || !w.expendable(w.index(s)) {
 		return false
 	}
 	d.writes, d.syncs = -1, -1
-	if err := d.log.Mark(); err != nil {
+	if err := d.log.Anchor(); err != nil {
 		return false
 	}
 	d.fs.Flush()

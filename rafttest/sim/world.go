@@ -66,6 +66,7 @@ type World struct {
 	sessions [maxClients]sessionClient
 	clients  uint64 // number of operations that clients of the timed run have begun
 	faults   uint64 // number of faults that the timed run has begun
+	losses   uint64 // number of times that it has let a disk lose entries
 	checks   uint64
 
 	// patience is the number of events without faults after which a run counts as one without
@@ -151,6 +152,7 @@ type server struct {
 	checked        raft.Index // the index up to which the view was compared to what is committed
 	handedAt       raft.Index // the end of the log when the server began to hand over
 	ledHere        raft.Term  // the last term in which this life of the server led and wrote an entry of that term
+	leadsFrom      raft.Index // the end of the log when the server began to lead
 
 	// proposals, reads and calls map the numbers that the core gives to operations, plus 1.
 	proposals, reads, calls []int32
@@ -178,9 +180,11 @@ type server struct {
 	applying     bool
 	reading      bool
 	storing      bool
-	held         bool // effects wait for a drain
-	mixed        bool // the effects being drained are those of several events
-	doomed       bool // the server crashes during its next write
+	held         bool                // effects wait for a drain
+	knowsLost    map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
+	unsure       bool                // when it found damage, it held messages back that may have been decided before
+	mixed        bool                // the effects being drained are those of several events
+	doomed       bool                // the server crashes during its next write
 	nth          [numLucks]uint64
 }
 
@@ -211,6 +215,7 @@ func lifeOf(lives []lifeOps, start uint64) *lifeOps {
 type fetchedEntries struct {
 	fetch   raft.Fetch
 	entries []raft.Entry
+	damage  *raft.DamagedError // nil if nothing was found to be lost
 }
 
 // A link carries messages from one server to another.
@@ -265,6 +270,7 @@ func (w *World) reset(p Params) {
 	w.beyond, w.hopeless, w.excused = false, false, ""
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
+	w.losses = 0
 	w.biggest, w.waking, w.vacant, w.phaseBegun = 0, false, 0, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
@@ -342,10 +348,12 @@ func (w *World) forget(s *server) {
 	s.storing = false
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
-	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
+	s.status, s.checked, s.ledHere, s.leadsFrom, s.handedAt = status{}, 0, 0, 0, 0
 	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
 	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
+	s.unsure = false
+	clear(s.knowsLost)
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0

@@ -1,0 +1,157 @@
+package raft_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// A damagedCase is a cluster of three whose servers have lost some of four commands. One may have a
+// snapshot in the place of the first ones, one may lag behind, and one may be down for a while.
+type damagedCase struct {
+	lost     [3]int // bits of the commands that a server has lost
+	snapshot [3]int // how many commands a server's snapshot stands for
+	lags     int    // how many of the last commands c lacks
+	down     int    // the server that comes later; -1 for none
+}
+
+func (d *damagedCase) String() string {
+	return fmt.Sprintf("lost %04b, snapshots %v, c lacks %d, %d is down", d.lost, d.snapshot, d.lags, d.down)
+}
+
+// missing says whether a command is nowhere any more, though it may have been acknowledged.
+func (d *damagedCase) missing() bool {
+	for n := range wreckCommands {
+		held := false
+		for i := range d.lost {
+			lacks := i == 2 && n >= wreckCommands-d.lags
+			held = held || n < d.snapshot[i] || d.lost[i]>>n&1 == 0 && !lacks
+		}
+		if !held {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts the servers, but for the one that is down.
+func (d *damagedCase) start(t *testing.T, sound map[raft.ServerID]*server) *cores {
+	c := &cores{t: t, servers: map[raft.ServerID]*server{}, ids: []raft.ServerID{"a", "b", "c"}, now: 1e12}
+	for i, id := range c.ids {
+		was := sound[id]
+		end := len(was.log)
+		begin := end - wreckCommands
+		if id == "c" {
+			end -= d.lags
+		}
+		s := &server{cut: true, config: was.config, saved: was.saved, log: was.log[:end:end]}
+		c.servers[id] = s
+		if n := min(d.snapshot[i], end-begin); n > 0 {
+			configuration, err := wire.DecodeConfiguration(was.log[0].Data)
+			require.NoError(t, err)
+			s.base = raft.Index(begin + n)
+			s.current = raft.SnapshotMeta{Index: s.base, Term: was.log[s.base-1].Term, Configuration: configuration, ConfigurationIndex: 1}
+		}
+		for n := range wreckCommands {
+			if index := raft.Index(begin + n + 1); d.lost[i]>>n&1 != 0 && index <= raft.Index(end) {
+				c.lose(id, index)
+			}
+		}
+	}
+	for i, id := range c.ids {
+		c.start(id)
+		c.servers[id].cut = i == d.down
+	}
+	return c
+}
+
+// Damage together with snapshots in the place of the log, a server that lags behind, and one that
+// is down and comes back: if each command is somewhere, in a log or in a snapshot, all servers get
+// it in the end. If one is nowhere, nobody leads.
+func TestPatternsOfDamageWithSnapshots(t *testing.T) {
+	sound := whole(t)
+	luck := rand.New(rand.NewPCG(1, 2))
+	recovers, stays := 0, 0
+	for run := range 600 {
+		d := damagedCase{down: luck.IntN(4) - 1, lags: luck.IntN(3)}
+		for i := range d.lost {
+			d.lost[i] = luck.IntN(1<<wreckCommands) & luck.IntN(1<<wreckCommands)
+		}
+		d.snapshot[run%3] = run / 3 % (wreckCommands + 1)
+		if run%3 == 2 {
+			d.snapshot[2] = min(d.snapshot[2], wreckCommands-d.lags)
+		}
+		c := d.start(t, sound)
+		c.carry(6)
+		for _, id := range c.ids {
+			c.servers[id].cut = false
+		}
+		if d.missing() {
+			c.carry(6)
+			require.Empty(t, c.leader(), "%v", &d)
+			stays++
+			continue
+		}
+		recovers++
+		for rounds := 0; !c.wholeAgain(); rounds++ {
+			require.Less(t, rounds, 60, "%v", &d)
+			c.carry(1)
+		}
+	}
+	require.Greater(t, recovers, 300)
+	require.Greater(t, stays, 30)
+}
+
+// carry lets so many election timeouts pass, and brings the snapshots that are sent meanwhile.
+func (c *cores) carry(timeouts int) {
+	for range timeouts {
+		c.pass(election)
+		for _, st := range c.streams {
+			if to := st.send.Header.To; !st.finished && !c.servers[to].cut && !c.servers[st.from].cut {
+				c.bring(st.from, to, snapshotSize)
+			}
+		}
+		c.pass(heartbeat)
+	}
+}
+
+// wholeAgain says whether all servers have applied what their leader has committed, or have restored
+// it, and nothing is lost that any server needs.
+func (c *cores) wholeAgain() bool {
+	leader := c.leader()
+	if leader == "" {
+		return false
+	}
+	for _, id := range c.ids {
+		if c.status(id).Applied != c.status(leader).Last {
+			return false
+		}
+	}
+	return true
+}
+
+// A server that a configuration leaves out is asked for bytes as long as that one isn't known to be
+// committed.
+func TestServersThatMayStayAreAskedForBytes(t *testing.T) {
+	c := ruin(t, "2", "2! 2 2", "2! 2 2")
+	first, err := wire.DecodeConfiguration(c.servers["a"].log[0].Data)
+	require.NoError(t, err)
+	all := first.Members
+	for _, id := range []raft.ServerID{"b", "c"} {
+		s := c.servers[id]
+		for i, next := range []raft.Configuration{{Members: all[1:], Old: all}, {Members: all[1:]}} {
+			next.Cluster = first.Cluster
+			s.log[2+i] = raft.Entry{Index: raft.Index(3 + i), Term: 2, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &next)}
+		}
+		c.start(id)
+	}
+	c.pass(20 * election)
+	for _, id := range []raft.ServerID{"b", "c"} {
+		require.Contains(t, c.commands(id), "2/2")
+	}
+}
