@@ -32,7 +32,9 @@ type spare struct {
 func (l *Log) newSpare(s *segment) *spare {
 	larger := max(l.target, s.size) * 3 / 2
 	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
-	return &spare{number: s.number + 1, target: l.target}
+	sp := &spare{number: s.number + 1, target: l.target}
+	l.ready.enough.Store(sp.enough())
+	return sp
 }
 
 // createSpare creates the file of a spare and makes its name durable. As long as the file has no
@@ -66,7 +68,10 @@ func (l *Log) note(sp *spare) {
 func (l *Log) fillSpare() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	if sp.size < min(l.goal.Load(), sp.target) {
+	if sp.size >= sp.enough() && (l.hasReady(sp) || l.oldestGarbage(sp.recycles) != nil) {
+		sp.target = sp.size // it will do, since the next one needs no filling
+	}
+	if sp.size < min(l.goal.Load(), sp.target) || sp.file == nil && l.hasReady(sp) {
 		return true, l.prepare(sp)
 	}
 	if sp.file == nil || sp.size < sp.target || l.anchor.named.Load() >= sp.number {
@@ -110,7 +115,7 @@ func (l *Log) prepare(sp *spare) error {
 		return l.createSpare(sp)
 	}
 	n := min(fillChunk, sp.target-sp.size)
-	if _, err := sp.file.WriteAt(zeros[:n], sp.size); err != nil {
+	if err := l.lengthen(sp.file, zeros[:n], sp.size); err != nil {
 		return err
 	}
 	if err := sp.file.Sync(); err != nil {
@@ -128,8 +133,12 @@ func (sp *spare) enough() int64 { return sp.target / 4 }
 // new one: a disk that has no time to prepare larger segments shouldn't have to prepare any.
 func (sp *spare) recycles(s *segment) bool { return s.size >= sp.enough() }
 
-// recycle makes the oldest segment of the garbage the spare, and leaves its size as it is.
+// recycle makes a file that is ready the spare, or the oldest segment of the garbage, and leaves its
+// size as it is.
 func (l *Log) recycle(sp *spare) (bool, error) {
+	if f, ok := l.takeReady(sp); ok {
+		return true, l.useReady(sp, f)
+	}
 	s := l.oldestGarbage(sp.recycles)
 	if s == nil {
 		return false, nil
