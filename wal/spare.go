@@ -15,8 +15,13 @@ const fillChunk = int64(len(zeros))
 
 // firstSegmentSize is the size in bytes of the first segment of a log, which nobody can prepare
 // beforehand. Each next segment is larger by half, up to Options.SegmentSize. If they grew faster,
-// more zeros would be written for each byte that is used.
-const firstSegmentSize = 1 << 20
+// more zeros would be written for each byte that is used. From youngSegmentSize on, a segment is no
+// larger than a quarter of the log: the sooner its first segments are free to be used again, the
+// fewer new ones it needs.
+const (
+	firstSegmentSize = 1 << 20
+	youngSegmentSize = 16 << 20
+)
 
 // A spare is the segment after the active one, while it is being prepared. It is filled with zeros,
 // since a sync of blocks that were written before does without the journal of the file system. A
@@ -28,9 +33,14 @@ type spare struct {
 	target int64    // how far it is to be filled
 }
 
-// newSpare returns the spare after segment s. It is to be larger by half.
+// newSpare returns the spare after segment s. It is to be larger by half, unless that is too much for
+// the log, and no smaller than it was to be before.
 func (l *Log) newSpare(s *segment) *spare {
-	larger := max(l.target, s.size) * 3 / 2
+	all := int64(0)
+	for _, other := range l.segments {
+		all += other.size
+	}
+	larger := max(l.target, min(s.size*3/2, max(all/4, youngSegmentSize)))
 	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
 	sp := &spare{number: s.number + 1, target: l.target}
 	l.ready.enough.Store(sp.enough())

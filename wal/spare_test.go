@@ -243,6 +243,24 @@ func TestFailedDirectorySyncLeavesNoGap(t *testing.T) {
 	}
 }
 
+// The segments of a young log are small, so that the first ones are soon free to be used again.
+func TestSegmentsOfAYoungLogAreSmall(t *testing.T) {
+	disk := simfs.New(1)
+	l, err := wal.Open(dir, wal.Options{FS: disk, Salt: 1, Inline: true})
+	require.NoError(t, err)
+	for index := raft.Index(1); index <= 130; index++ {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 1<<20-200)}))
+	}
+	all, largest := 0, 0
+	for i, size := range segmentFiles(disk) {
+		require.LessOrEqual(t, size, max(16<<20, all/4+4095), "segment %d, behind %d bytes", i+1, all)
+		all += size
+		largest = max(largest, size)
+	}
+	require.Greater(t, largest, 16<<20)
+	require.NoError(t, l.Close())
+}
+
 // When there are old segments to use again, the next one needn't be filled to its end.
 func TestNextSegmentIsNotFilledBesideOldOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
