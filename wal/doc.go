@@ -45,6 +45,7 @@
 //	ANCHOR                      says how far the log goes
 //	0000000000000001.wal        segments: the log, in pieces; 16 hexadecimal digits, without gaps
 //	0000000000000002.wal
+//	0000000000000001.ready      files that may become segments; nothing is in them
 //	0000000000000001.snapshot   snapshots; numbers rise
 //	….tmp                       files that aren't complete yet; Open removes them
 //
@@ -196,13 +197,34 @@
 // So only one record can be torn, the last one, behind the anchor and behind every synced.
 //
 // A segment that isn't the newest ends where the head of the next one says. The next segment is
-// prepared while the active one fills up, and it has its final name from the start. So all that it
-// takes to begin it is the sync of its first batch.
+// prepared while the active one fills up, and has its final name before it begins. So all that it
+// takes to begin it is the sync of its first batch. It is an old segment, if one isn't needed any
+// more, or a file that was filled beforehand; either is renamed, and its size stays. Or else it is
+// filled while the log writes, which costs as much of the disk as the writes themselves.
 //
 // Open may find records that are intact, but that nothing proves to be synced. It writes them once
 // more, and syncs them together with the open record: after a sync that failed, the page cache may
 // show bytes that the disk doesn't have, and a second sync says nothing about them. For the same
 // reason, nothing more is written after a write or a sync that failed.
+//
+// # New logs
+//
+// A new log has no old segments. So that its first writes are as fast as its later ones, it fills
+// files beforehand, which bear names ending in .ready until then: while no log of the process has
+// written to the same file system for 50 ms. It fills 256 KiB to 4 MiB between two syncs, as many as
+// the disk takes in a few milliseconds, so that a Write that comes meanwhile waits for no more than
+// one of these syncs of another file. With default options
+//
+//	a log that is new                                          takes  1.5 MiB
+//	when it has rested for as long as it takes to fill them         + 128 MiB (Options.Ahead)
+//	a log in use                what was written since the snapshot before the last one, the next
+//	                            segment, up to 128 MiB of old segments, and what is left of the files
+//	                            that were filled beforehand
+//
+// While as much as that is in old segments, no file is filled beforehand. Close leaves the files
+// that are complete, and the next Open takes them over. All logs of a process that are on one file
+// system fill one file at a time, and have at most 512 MiB of them (MaxAhead). Nothing of a log is in
+// such a file, so it can go at any time: the log removes them first when its disk is full.
 //
 // # The anchor
 //

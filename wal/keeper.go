@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A keeper is the log's one goroutine. It fills the spare, removes files that aren't needed, and
+// A keeper is the log's one goroutine, but for the filler. It fills the spare, removes files that aren't needed, and
 // writes the anchor. It sleeps while there is nothing to do; Close ends it. With Options.Inline it
 // doesn't run.
 type keeper struct {
@@ -68,6 +68,7 @@ func (k *keeper) run(l *Log) {
 				timer.Reset(again)
 			}
 			l.tidy() // once more, if something failed
+			l.startFiller()
 		}
 	}
 }

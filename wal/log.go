@@ -70,6 +70,9 @@ type Log struct {
 	closing   chan struct{} // closed when Close has been called
 	closeOnce sync.Once
 	keeper    keeper
+	ready     ready
+	filler    filler
+	disk      *disk // nil with Options.Inline
 }
 
 // A tip is where the log ends, as far as it is synced.
@@ -143,6 +146,7 @@ func (l *Log) Close() error {
 		<-l.drained
 	}
 	l.keeper.stop()
+	l.stopFiller()
 	err := l.writeAnchor(anchoring{sync: true, closed: true})
 	l.closeFiles()
 	if e := l.lock.Close(); err == nil {

@@ -47,7 +47,15 @@ func Open(dir string, options Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
-	if err := l.open(); err != nil {
+	if !options.Inline {
+		l.disk = joinDisk(l.fs)
+	}
+	err = l.open()
+	if err == nil {
+		err = l.adoptReady()
+	}
+	if err != nil {
+		l.leaveDisk()
 		if len(l.spare) == 0 {
 			l.spare <- &spare{}
 		}
@@ -59,6 +67,7 @@ func Open(dir string, options Options) (*Log, error) {
 	l.patient = !options.Inline
 	l.keeper.start(l)
 	l.wrote()
+	l.startFiller()
 	return l, nil
 }
 
@@ -86,6 +95,7 @@ func (l *Log) open() error {
 			return err
 		}
 	}
+	l.ready.left = files.ready
 	if len(files.segments) == 0 {
 		if found != nil && found.highest > 0 {
 			return l.noSegments()
@@ -136,9 +146,9 @@ func (l *Log) knowVersion(segments []uint64) error {
 
 // logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
-	segments, snapshots []uint64
-	anchored            bool
-	unfinished          []string
+	segments, snapshots, ready []uint64
+	anchored                   bool
+	unfinished                 []string
 }
 
 // sortFiles finds the files of a log among the names in its directory.
@@ -149,6 +159,9 @@ func sortFiles(names []string) (files logFiles) {
 		}
 		if number, ok := fileNumber(name, snapshotSuffix); ok {
 			files.snapshots = append(files.snapshots, number)
+		}
+		if number, ok := fileNumber(name, readySuffix); ok {
+			files.ready = append(files.ready, number)
 		}
 		files.anchored = files.anchored || name == anchorName
 		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) || name == anchorName+temporary {

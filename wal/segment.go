@@ -13,6 +13,7 @@ import (
 const (
 	lockName       = "LOCK"
 	segmentSuffix  = ".wal"
+	readySuffix    = ".ready"
 	snapshotSuffix = ".snapshot"
 	temporary      = ".tmp"
 	numberDigits   = 16

@@ -222,7 +222,7 @@ func (w *snapshotWriter) flush() {
 	if w.err != nil {
 		return
 	}
-	if _, w.err = w.file.WriteAt(w.buf[:w.block], w.at); w.err != nil {
+	if w.err = w.log.lengthen(w.file, w.buf[:w.block], w.at); w.err != nil {
 		return
 	}
 	w.at += int64(w.block)

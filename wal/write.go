@@ -73,6 +73,9 @@ func (l *Log) write(w *raft.Write) error {
 	if err := l.publish(c, at, uint32(len(record)), chain); err != nil {
 		return err
 	}
+	if l.disk != nil {
+		l.disk.writes.Add(1)
+	}
 	l.wrote()
 	return nil
 }
