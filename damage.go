@@ -185,7 +185,10 @@ func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	if stale {
 		c.readAgain(lost)
 	}
-	if f.Repair {
+	switch {
+	case f.Scrub:
+		c.scrubbed(f, lost.Last, 0)
+	case f.Repair:
 		c.repairRead(f, nil)
 	}
 	return c.hopeless()

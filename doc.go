@@ -62,7 +62,7 @@
 //	reads        read lease
 //	leadership   transfer
 //	members      keys strangers refusals membership membership_change membership_catchup rollback upgrade
-//	damage       damage repair recovering pull
+//	damage       damage repair recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
 //	views        check core_state core_status standing explain waits fingerprint
 //	the node     node node_loop core_turn node_turn node_inbox node_lanes node_guard node_stop

@@ -32,6 +32,10 @@ func (c *Core) fetch(f Fetch) {
 
 // fetchDone notes that a fetch was reported.
 func (c *Core) fetchDone(f Fetch) {
+	if f.Scrub {
+		c.scrubDone()
+		return
+	}
 	assert(c.reading > 0, "Fetches Answered Once")
 	c.reading--
 	c.diskMoved(readDeadline, c.reading)
@@ -62,7 +66,11 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		}
 		next++
 	}
-	if f.Repair {
+	switch {
+	case f.Scrub:
+		c.scrubbed(f, next, sizeOf(entries))
+		return
+	case f.Repair:
 		c.repairRead(f, entries)
 		return
 	}

@@ -63,5 +63,11 @@ func (c *cores) fetch(s *server, f raft.Fetch) {
 		}
 		last = index - 1
 	}
-	s.core.Fetched(c.now, f, s.log[max(f.After, s.base):last:last])
+	entries := s.log[max(f.After, s.base):last:last]
+	for n, bytes := 1, 0; n < len(entries); n++ {
+		if bytes += len(entries[n].Data); bytes > f.MaxBytes {
+			entries = entries[:n]
+		}
+	}
+	s.core.Fetched(c.now, f, entries)
 }

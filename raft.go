@@ -55,6 +55,7 @@ type Effects struct {
 type Fetch struct {
 	For         ServerID // the server that needs them, or "" when they are to be applied here
 	Repair      bool     // whether that server has lost their bytes
+	Scrub       bool     // whether they are read only to see that their bytes aren't lost
 	After, Last Index
 	MaxBytes    int
 
@@ -142,9 +143,10 @@ type Core struct {
 	courtesy     courtesy
 	membership
 	rollback
-	repairs repairs
-	keyring keyring
-	refusal refusal
+	repairs   repairs
+	scrubbing scrubbing
+	keyring   keyring
+	refusal   refusal
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -170,6 +172,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.membership.encode(s)
 	c.rollback.encode(s)
 	c.repairs.encode(s)
+	c.scrubbing.encode(s)
 }
 
 // Clone returns an independent copy.
@@ -254,6 +257,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
+	}
+	if config.ScrubBytesPerSecond > 0 {
+		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
 	if c.alone() {
 		c.arm(electDeadline, 0) // there is nobody to wait for

@@ -243,6 +243,9 @@ func (w *World) place() uint64 {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
 		sum = 3*sum + uint64(s.applied+s.commit+s.stable) - uint64(len(w.servers[i].disk.gone))
+		if w.searches(i) {
+			sum += uint64(w.servers[i].scrubs) + uint64(w.servers[i].scrubbed)
+		}
 		if p := w.servers[i].partial; p != nil {
 			sum += uint64(len(p.content))
 		}

@@ -288,6 +288,9 @@ func (w *World) readLog(s *server) bool {
 	}
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
+	if f.Scrub {
+		s.scrubReads(f)
+	}
 	entries, err := s.disk.read(f)
 	var damage *raft.DamagedError
 	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
