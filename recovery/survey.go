@@ -109,7 +109,7 @@ func lossesOf(servers []raft.Saved, i int) (losses []Loss) {
 				last = min(last, cuts[at]-1)
 			}
 			loss := Loss{Server: s.State.Server, Range: wire.Range{First: first, Last: last}, Term: termAt(s, first)}
-			loss.Covered = last <= s.Snapshot.Index
+			loss.Covered = last <= s.Snapshot.Index && s.SnapshotDamage == nil
 			for j := range servers {
 				if j == i {
 					continue
