@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/e17579a5/raft"
@@ -78,6 +79,7 @@ type step struct {
 
 	States    []state     `json:"states,omitempty"` // of the servers whose state has changed
 	Logs      []logChange `json:"logs,omitempty"`
+	Damage    []damage    `json:"damage,omitempty"`
 	Committed []int       `json:"committed,omitempty"` // entries that a leader was the first to commit
 }
 
@@ -99,6 +101,15 @@ type state struct {
 	Last    raft.Index    `json:"l"`
 	Writes  int           `json:"w,omitempty"`
 	Wiped   bool          `json:"wiped,omitempty"`
+	Lost    string        `json:"lost,omitempty"` // the entries whose bytes the disk has lost, such as "5-7 9"
+}
+
+// A damage says what has become of the bytes of entries on a server's disk.
+type damage struct {
+	Server int            `json:"s"`
+	What   sim.DamageKind `json:"what"`
+	Short  string         `json:"short"`
+	Text   string         `json:"text"`
 }
 
 type logChange struct {
@@ -134,6 +145,7 @@ func newRun(t *sim.Trace, repeat string) *run {
 		{"writes", int64(s.Writes)}, {"lost writes", int64(s.Lost)}, {"truncations", int64(s.Truncations)},
 		{"commands committed", int64(s.Commands)}, {"answered", int64(s.Answered)}, {"refused", int64(s.Refused)},
 		{"unknown", int64(s.Unknown)}, {"reads", int64(s.Reads)},
+		{"entries whose bytes a disk has lost", int64(s.LostEntries)}, {"stored again", int64(s.Repaired)},
 	}
 	for i := range t.Steps {
 		b.step(i, &t.Steps[i])
@@ -200,7 +212,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
-		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped}
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, rangesText(from.LostRanges)}
 		if !from.Up {
 			now.Role = "down"
 		}
@@ -213,9 +225,43 @@ func (b *builder) changes(to *step, s *sim.Step) {
 		c := &s.Logs[i]
 		to.Logs = append(to.Logs, logChange{c.Server, c.After, b.places(c.Entries)})
 	}
+	for i := range s.Damage {
+		to.Damage = append(to.Damage, newDamage(&s.Damage[i]))
+	}
 	if len(s.Committed) > 0 {
 		to.Committed = b.places(s.Committed)
 	}
+}
+
+// rangesText returns ranges in a form that the page's program reads.
+func rangesText(ranges []wire.Range) string {
+	var list []string
+	for _, r := range ranges {
+		list = append(list, rangeText(r, "-"))
+	}
+	return strings.Join(list, " ")
+}
+
+func rangeText(r wire.Range, between string) string {
+	if r.First == r.Last {
+		return strconv.FormatUint(uint64(r.First), 10)
+	}
+	return fmt.Sprintf("%d%s%d", r.First, between, r.Last)
+}
+
+// newDamage says in words what has become of the bytes of entries.
+func newDamage(d *sim.DamageChange) damage {
+	which := rangeText(d.Entries, "…")
+	n := damage{Server: d.Server, What: d.What}
+	switch d.What {
+	case sim.DamageLost:
+		n.Short, n.Text = "!"+which, "the disk has lost the bytes of "+which
+	case sim.DamageRepaired:
+		n.Short, n.Text = "repaired "+which, "the disk has the bytes of "+which+" again"
+	default:
+		n.Short, n.Text = "no more "+which, "the log doesn't hold "+which+" any more, whose bytes were lost"
+	}
+	return n
 }
 
 // places returns the places of entries in the list of all entries. It adds those that are new to
@@ -337,12 +383,33 @@ func shortText(m *wire.Message) string {
 		return fmt.Sprintf("read %d?", m.ReadRequest().Number)
 	case wire.KindReadResponse:
 		return fmt.Sprintf("read at %d", m.ReadResponse().Index)
+	case wire.KindRepairRequest:
+		r := m.RepairRequest()
+		return fmt.Sprintf("needs %s t%d", rangeText(wire.Range{First: r.First, Last: r.Last}, "…"), r.Term)
+	case wire.KindRepairResponse:
+		return repairText(m)
+	case wire.KindSnapshotPull:
+		return fmt.Sprintf("snapshot of %d?", m.SnapshotPull().Least)
 	case wire.KindCallRequest:
 		return m.CallRequest().Call.String()
 	case wire.KindCallResponse:
 		return "call " + verdict(m.CallResponse().Done)
 	}
 	return m.Kind().String()
+}
+
+// repairText says what the answer to a request for lost bytes brings.
+func repairText(m *wire.Message) string {
+	r := m.RepairResponse()
+	switch n := len(r.Entries); {
+	case n > 0:
+		return "gives " + rangeText(wire.Range{First: r.Entries[0].Index, Last: r.Entries[n-1].Index}, "…")
+	case r.Lacks.Index > 0:
+		return fmt.Sprintf("doesn't hold %d t%d", r.Lacks.Index, r.Lacks.Term)
+	case r.Snapshot > 0:
+		return fmt.Sprintf("snapshot of %d ✓", r.Snapshot)
+	}
+	return fmt.Sprintf("%d ✗", r.First)
 }
 
 func verdict(yes bool) string {
@@ -391,6 +458,9 @@ func label(s *sim.Step) string {
 		return fmt.Sprintf("probed by %d", e.Peer+1)
 	case sim.OpCut, sim.OpJoin:
 		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
+	case sim.OpLose:
+		first, last := e.LostEntries()
+		return "loses " + rangeText(wire.Range{First: first, Last: last}, "…")
 	case sim.OpWipe:
 		return "new disk"
 	case sim.OpImage:

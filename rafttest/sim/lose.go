@@ -30,6 +30,12 @@ const maxLost = 64
 // lostAt packs the first lost entry, and how many there are, into the number of an event.
 func lostAt(first raft.Index, count int64) int64 { return int64(first)<<8 | count }
 
+// LostEntries returns which entries an OpLose loses, if the disk may lose them.
+func (e *Event) LostEntries() (first, last raft.Index) {
+	first, count := raft.Index(e.N>>8), raft.Index(min(e.N&0xff, maxLost))
+	return first, first + max(count, 1) - 1
+}
+
 // loseHappens lets a disk lose some entries, and may restart its server, so that this shows at once.
 func (w *World) loseHappens() {
 	w.losses++
