@@ -177,9 +177,9 @@ type Config struct {
 	// stands for no bound.
 	SnapshotBytesPerSecond int
 	// ScrubBytesPerSecond bounds how fast the node reads its log from the Storage, from the beginning
-	// to the end and then again, to find out whether bytes of it are lost while other servers still
-	// have them (1 MiB; -1 for not at all). Status.Damage and the event Damage tell what it has
-	// found. It reads one piece at a time, at most 1 MiB in a Heartbeat, lets writes and other reads
+	// to the end and then its snapshot, and so on, to find out whether bytes are lost while other
+	// servers still have them (1 MiB; -1 for not at all). Status.Damage and the event Damage tell what
+	// it has found; in the place of a damaged snapshot it takes another one. It reads one piece at a time, at most 1 MiB in a Heartbeat, lets writes and other reads
 	// go first, and pauses between two passes for 60 times the ElectionTimeout. What the operating
 	// system has in its cache may be read from there.
 	ScrubBytesPerSecond int

@@ -170,11 +170,16 @@ func (c *Core) remembered(index Index) *Entry {
 }
 
 // Damaged reports that a fetch has failed with a DamagedError. The core gets the bytes of the lost
-// entries from other servers, and stores them (Write.Repairs). It returns an error that wraps
+// entries from other servers, and stores them (Write.Repairs). A damaged snapshot (Fetch.Snapshot) is
+// reported likewise; the core has another one taken. It returns an error that wraps
 // ErrCorrupt if the state machine needs them and there is no other server: the node can't go on.
 func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	c.advance(now)
 	c.fetchDone(f)
+	if f.Snapshot != nil {
+		c.snapshotScrubbed(f)
+		return nil
+	}
 	lost := wire.Range{First: f.After + 1, Last: f.After + 1}
 	if damage.Lost.First <= lost.First && damage.Lost.Last >= lost.First {
 		lost = damage.Lost

@@ -2,6 +2,25 @@ package raft
 
 import "slices"
 
+// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
+// MaxBytes bytes (Storage.Entries).
+type Fetch struct {
+	For         ServerID // the server that needs them, or "" when they are to be applied here
+	Repair      bool     // whether that server has lost their bytes
+	Scrub       bool     // whether they are read only to see that their bytes aren't lost
+	After, Last Index
+	MaxBytes    int
+
+	// Snapshot, when not nil, asks for no entries, but for MaxBytes bytes of the current snapshot,
+	// from Offset on, or as many as there are, to see whether they are sound. It describes that
+	// snapshot. If the storage has another one by now, or can't read it at the time, that is reported
+	// by Fetched; damage by Damaged.
+	Snapshot *SnapshotMeta
+	Offset   uint64
+
+	knows uint64 // what the core knew of damage when it began (repairs.changes)
+}
+
 // diskReads are the reads of entries that have left the log's tail. The state machine needs these
 // entries, or a peer does.
 type diskReads struct {

@@ -51,6 +51,14 @@ func (s *server) repair(w *raft.Write) {
 
 // fetch reads entries from a disk, and reports them to the core.
 func (c *cores) fetch(s *server, f raft.Fetch) {
+	if f.Snapshot != nil {
+		if s.lost {
+			require.NoError(c.t, s.core.Damaged(c.now, f, &raft.DamagedError{Err: raft.ErrCorrupt}))
+		} else {
+			s.core.Fetched(c.now, f, nil)
+		}
+		return
+	}
 	last := min(f.Last, raft.Index(len(s.log)))
 	for index := f.After + 1; index <= last; index++ {
 		if !s.gone[index] {

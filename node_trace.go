@@ -87,6 +87,7 @@ type FetchTrace struct {
 	Repair      bool     // whether that server has lost their bytes
 	After, Last Index    // those in (After, Last] were asked for
 	Entries     int      // how many were read
+	Snapshot    Index    // not 0: a piece of the snapshot of this index was read, and no entries
 	Took        time.Duration
 	Err         error
 }
@@ -165,6 +166,9 @@ func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) erro
 		return nil
 	}
 	t := FetchTrace{For: f.For, Repair: f.Repair, Scrub: f.Scrub, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
+	if f.Snapshot != nil {
+		t.Snapshot = f.Snapshot.Index
+	}
 	return n.inbox.traced(func() { hook(t) })
 }
 

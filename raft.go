@@ -50,18 +50,6 @@ type Effects struct {
 	AwaitsApplied bool
 }
 
-// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
-// MaxBytes bytes (Storage.Entries).
-type Fetch struct {
-	For         ServerID // the server that needs them, or "" when they are to be applied here
-	Repair      bool     // whether that server has lost their bytes
-	Scrub       bool     // whether they are read only to see that their bytes aren't lost
-	After, Last Index
-	MaxBytes    int
-
-	knows uint64 // what the core knew of damage when it began (repairs.changes)
-}
-
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.
 type Answer struct {
 	Number uint64

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// A server reads its log from the disk, from the beginning to the end and then again, and throws
-// away what it has read. So it finds out that bytes are lost while other servers still have them,
-// and not only when it needs them itself. What it finds goes the way of all damage (Core.Damaged).
+// A server reads its log from the disk, from the beginning to the end and then its snapshot, and so
+// on, and throws away what it has read. So it finds out that bytes are lost while other servers still
+// have them, and not only when it needs them itself. What it finds goes the way of all damage
+// (Core.Damaged).
 //
 //	A  1 1 !1 1      Nobody reads index 3, since all have applied it. While C still holds it, C can
 //	B  1 1  1 1      give it to A. When A finds out years later, because A is to bring a new server up
@@ -25,6 +26,10 @@ import (
 type scrubbing struct {
 	// after is the index up to which the present pass has come.
 	after Index
+	// snapshot says that the pass has come to the snapshot with this serial, and offset how much of
+	// it was read.
+	snapshot       bool
+	serial, offset uint64
 	// reads says that a read was handed out and not reported.
 	reads bool
 	// yields is how many heartbeat intervals the disk has had something else to do.
@@ -32,7 +37,7 @@ type scrubbing struct {
 }
 
 func (s *scrubbing) encode(e *stateEncoder) {
-	e.numbers(uint64(s.after), flag(s.reads), uint64(s.yields))
+	e.numbers(uint64(s.after), flag(s.snapshot), s.serial, s.offset, flag(s.reads), uint64(s.yields))
 }
 
 const (
@@ -55,10 +60,10 @@ func (c *Core) scrubRoom() int {
 	return max(int(min(allowed, float64(c.disk.room), fetchBytes)), 1)
 }
 
-// scrubDue reads on. It passes over what is known to be lost.
+// scrubDue reads on, unless the disk has something else to do.
 func (c *Core) scrubDue() {
 	c.disarm(scrubDeadline)
-	s, l := &c.scrubbing, &c.log
+	s := &c.scrubbing
 	if s.reads {
 		return
 	}
@@ -69,25 +74,64 @@ func (c *Core) scrubDue() {
 		return
 	}
 	s.yields = 0
+	f := Fetch{For: c.id, Scrub: true, MaxBytes: c.scrubRoom(), knows: c.repairs.changes}
+	if !s.snapshot && c.scrubLog(&f) || c.scrubSnapshot(&f) {
+		s.reads = true
+		c.fetches = append(c.fetches, f)
+		return
+	}
+	s.after, s.snapshot, s.offset = 0, false, 0
+	c.arm(scrubDeadline, cmp.Or(c.config.ScrubPause, scrubPause*min(c.config.ElectionTimeout, time.Hour)))
+}
+
+// scrubLog asks for what follows in the log. It passes over what is known to be lost. It returns
+// false at the end.
+func (c *Core) scrubLog(f *Fetch) bool {
+	s, l := &c.scrubbing, &c.log
 	s.after = max(s.after, l.base.Index)
 	for l.lost.has(s.after + 1) {
 		s.after++
 	}
-	if s.after >= l.stable {
-		s.after = 0
-		c.arm(scrubDeadline, cmp.Or(c.config.ScrubPause, scrubPause*min(c.config.ElectionTimeout, time.Hour)))
-		return
+	f.After, f.Last = s.after, l.stable
+	return f.After < f.Last
+}
+
+// scrubSnapshot asks for what follows in the current snapshot. It returns false at the end, and when
+// the snapshot is another one by now, or is known to be damaged.
+func (c *Core) scrubSnapshot(f *Fetch) bool {
+	s, current := &c.scrubbing, c.snapshots.current
+	if current == nil || c.snapshots.damaged || c.snapshots.restore != restoreNot {
+		return false
 	}
-	s.reads = true
-	c.fetches = append(c.fetches, Fetch{
-		For: c.id, Scrub: true, After: s.after, Last: l.stable, MaxBytes: c.scrubRoom(), knows: c.repairs.changes,
-	})
+	if !s.snapshot {
+		s.snapshot, s.serial, s.offset = true, current.serial, 0
+	}
+	f.After, f.Last, f.Snapshot, f.Offset = 0, 0, &current.meta, s.offset
+	return s.serial == current.serial && s.offset <= current.bytes // the end is read, too
 }
 
 // scrubbed notes that a read has come to an index. Of what it has read nothing is used.
 func (c *Core) scrubbed(f Fetch, to Index, bytes int) {
-	c.scrubbing.after = max(to, f.After+1) // what is missing there has left the log
+	s := &c.scrubbing
+	if f.Snapshot != nil {
+		s.offset += uint64(f.MaxBytes)
+		c.armScrub(f.MaxBytes)
+		return
+	}
+	s.after = max(to, f.After+1) // what is missing there has left the log
 	c.armScrub(bytes)
+}
+
+// snapshotScrubbed notes that the snapshot was found damaged. Another one is taken, or comes from the
+// leader.
+func (c *Core) snapshotScrubbed(f Fetch) {
+	if current := c.snapshots.current; current != nil && &current.meta == f.Snapshot {
+		c.snapshots.damaged = true
+		if l, leads := c.role.(*leader); leads {
+			c.sendAnother(l)
+		}
+	}
+	c.armScrub(f.MaxBytes)
 }
 
 // scrubDone notes that the disk has finished a read of this kind. So it goes on with those that it

@@ -180,3 +180,75 @@ func TestNodeScrubs(t *testing.T) {
 		require.Zero(t, read["c"])
 	})
 }
+
+// A snapshot that is damaged on a running server's disk is found, and another one is taken.
+func TestScrubFindsADamagedSnapshot(t *testing.T) {
+	c := newScrubbed(t, 3, 1000, 10)
+	for _, id := range c.ids {
+		c.servers[id].core.Snapshot(c.now)
+		c.drain(id)
+	}
+	c.settle()
+	s := c.servers["b"]
+	was := s.current
+	require.NotZero(t, was.Index)
+	s.fetches = nil
+	c.pass(60 * election)
+	var read uint64
+	for _, f := range s.scrubs() {
+		if f.Snapshot == nil {
+			continue
+		}
+		require.Equal(t, was.Index, f.Snapshot.Index)
+		if f.Offset != 0 {
+			require.Equal(t, read, f.Offset)
+		}
+		read = f.Offset + uint64(f.MaxBytes)
+	}
+	require.Greater(t, read, uint64(snapshotSize), "to its end, and the end as well")
+	s.lost = true
+	require.NoError(t, c.status("b").SnapshotTrouble)
+	c.propose("a", "one more")
+	c.pass(60 * election)
+	require.Greater(t, s.current.Index, was.Index)
+	require.NoError(t, c.status("b").SnapshotTrouble)
+}
+
+// A node finds that its snapshot is damaged while it runs, and has another one taken.
+func TestNodeScrubsItsSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, memory.Faults{MaxDelay: time.Millisecond})
+		disks, pieces := map[raft.ServerID]*moldy{}, map[raft.ServerID]int{}
+		var mu sync.Mutex
+		c.adjust = func(config *raft.Config) {
+			id := config.ID
+			disks[id] = &moldy{Storage: c.disks[id].Storage}
+			config.Storage, config.ScrubBytesPerSecond = disks[id], 500
+			config.Trace = &raft.Trace{Fetched: func(f raft.FetchTrace) {
+				mu.Lock()
+				defer mu.Unlock()
+				if f.Snapshot != 0 {
+					pieces[id]++
+				}
+			}}
+		}
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		proposeMany(t, c.nodes["a"], "command", 30)
+		require.NoError(t, c.nodes["b"].Read(t.Context()))
+		index, err := c.nodes["b"].Snapshot(t.Context())
+		require.NoError(t, err)
+		time.Sleep(200 * electionTimeout)
+		mu.Lock()
+		require.Greater(t, pieces["b"], 3)
+		mu.Unlock()
+		disks["b"].set(index)
+		proposeMany(t, c.nodes["a"], "another command", 1)
+		time.Sleep(200 * electionTimeout)
+		disks["b"].mu.Lock()
+		require.Zero(t, disks["b"].moldy, "another snapshot has taken its place")
+		disks["b"].mu.Unlock()
+		require.NoError(t, c.nodes["b"].Status().SnapshotTrouble)
+	})
+}

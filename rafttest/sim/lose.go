@@ -344,6 +344,10 @@ func (w *World) unfound(i int) (first raft.Index) {
 // scrubReads notes a read by which a server looks whether bytes are lost. A new pass begins no later
 // than where the last one has come to.
 func (s *server) scrubReads(f raft.Fetch) {
+	s.scrubReading++
+	if f.Snapshot != nil {
+		return
+	}
 	if f.After <= s.scrubbed {
 		s.scrubs++
 	}
@@ -354,7 +358,19 @@ func (s *server) scrubReads(f raft.Fetch) {
 // passes in which it has to.
 func (w *World) searches(i int) bool {
 	s := &w.servers[i]
-	return s.up && s.scrubs < s.lostAt+3 && w.unfound(i) != 0
+	return s.up && s.scrubs < s.lostAt+3 && (w.unfound(i) != 0 || w.params.Scrub != 0 && s.disk.spoiled)
+}
+
+// scrubSnapshot reads a piece of the current snapshot, to see whether it is sound. A real log is
+// read as a whole with the first piece.
+func (w *World) scrubSnapshot(s *server, f raft.Fetch) {
+	report := fetchedEntries{fetch: f}
+	if s.disk.wal == nil || f.Offset == 0 {
+		if _, err := w.readSnapshot(s, f.Snapshot); errors.Is(err, raft.ErrCorrupt) {
+			report.damage = &raft.DamagedError{Err: err}
+		}
+	}
+	s.fetched = append(s.fetched, report)
 }
 
 // lacksBytes reports whether a server knows that it has lost what its state machine needs.
