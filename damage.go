@@ -196,7 +196,19 @@ func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	case f.Repair:
 		c.repairRead(f, nil)
 	}
+	if len(c.otherServers()) == 0 {
+		c.coverLost()
+	}
 	return c.hopeless()
+}
+
+// coverLost has a snapshot taken that covers the lost entries which the state machine was handed,
+// since nobody gives their bytes. The state is still there: a start would need these entries to come
+// to it.
+func (c *Core) coverLost() {
+	if last := c.log.lost.upTo(c.log.handed); last > c.snapshots.current.index() {
+		c.snapshots.wanted = max(c.snapshots.wanted, last)
+	}
 }
 
 // readAgain reads entries that a fetch has found lost. They may have been repaired since it began.

@@ -141,6 +141,33 @@ func TestScrubLetsOtherWorkGoFirst(t *testing.T) {
 	require.Greater(t, len(s.scrubs()), 1)
 }
 
+// What nobody can give any more is covered by a snapshot while the state machine still has the state: so
+// the server can start again.
+func TestWhatNobodyHasIsCovered(t *testing.T) {
+	c := newScrubbed(t, 1, 1<<20, 40)
+	c.lose("a", 10, 30)
+	c.pass(5 * election)
+	s := c.servers["a"]
+	require.GreaterOrEqual(t, s.current.Index, raft.Index(30))
+	c.start("a")
+	require.NoError(t, c.status("a").SnapshotTrouble)
+
+	c = newScrubbed(t, 3, 1<<20, 40)
+	for _, id := range c.ids {
+		c.lose(id, 10)
+	}
+	c.pass(40 * election)
+	for _, id := range c.ids {
+		require.GreaterOrEqual(t, c.servers[id].current.Index, raft.Index(10), "server %s", id)
+	}
+	for _, id := range c.ids {
+		c.start(id)
+	}
+	c.pass(10 * election)
+	c.propose(c.leader(), "after")
+	require.Contains(t, c.commands(c.leader()), "after")
+}
+
 // A node reads its log unless it is told not to. What it finds is told and repaired.
 func TestNodeScrubs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
