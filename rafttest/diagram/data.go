@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/e17579a5/raft"
@@ -102,14 +101,6 @@ type state struct {
 	Writes  int           `json:"w,omitempty"`
 	Wiped   bool          `json:"wiped,omitempty"`
 	Lost    string        `json:"lost,omitempty"` // the entries whose bytes the disk has lost, such as "5-7 9"
-}
-
-// A damage says what has become of the bytes of entries on a server's disk.
-type damage struct {
-	Server int            `json:"s"`
-	What   sim.DamageKind `json:"what"`
-	Short  string         `json:"short"`
-	Text   string         `json:"text"`
 }
 
 type logChange struct {
@@ -231,37 +222,6 @@ func (b *builder) changes(to *step, s *sim.Step) {
 	if len(s.Committed) > 0 {
 		to.Committed = b.places(s.Committed)
 	}
-}
-
-// rangesText returns ranges in a form that the page's program reads.
-func rangesText(ranges []wire.Range) string {
-	var list []string
-	for _, r := range ranges {
-		list = append(list, rangeText(r, "-"))
-	}
-	return strings.Join(list, " ")
-}
-
-func rangeText(r wire.Range, between string) string {
-	if r.First == r.Last {
-		return strconv.FormatUint(uint64(r.First), 10)
-	}
-	return fmt.Sprintf("%d%s%d", r.First, between, r.Last)
-}
-
-// newDamage says in words what has become of the bytes of entries.
-func newDamage(d *sim.DamageChange) damage {
-	which := rangeText(d.Entries, "…")
-	n := damage{Server: d.Server, What: d.What}
-	switch d.What {
-	case sim.DamageLost:
-		n.Short, n.Text = "!"+which, "the disk has lost the bytes of "+which
-	case sim.DamageRepaired:
-		n.Short, n.Text = "repaired "+which, "the disk has the bytes of "+which+" again"
-	default:
-		n.Short, n.Text = "no more "+which, "the log doesn't hold "+which+" any more, whose bytes were lost"
-	}
-	return n
 }
 
 // places returns the places of entries in the list of all entries. It adds those that are new to
@@ -396,20 +356,6 @@ func shortText(m *wire.Message) string {
 		return "call " + verdict(m.CallResponse().Done)
 	}
 	return m.Kind().String()
-}
-
-// repairText says what the answer to a request for lost bytes brings.
-func repairText(m *wire.Message) string {
-	r := m.RepairResponse()
-	switch n := len(r.Entries); {
-	case n > 0:
-		return "gives " + rangeText(wire.Range{First: r.Entries[0].Index, Last: r.Entries[n-1].Index}, "…")
-	case r.Lacks.Index > 0:
-		return fmt.Sprintf("doesn't hold %d t%d", r.Lacks.Index, r.Lacks.Term)
-	case r.Snapshot > 0:
-		return fmt.Sprintf("snapshot of %d ✓", r.Snapshot)
-	}
-	return fmt.Sprintf("%d ✗", r.First)
 }
 
 func verdict(yes bool) string {
