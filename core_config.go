@@ -87,6 +87,11 @@ type CoreConfig struct {
 	// how much of the log is kept for a peer that is being sent a snapshot, or has just been sent
 	// one.
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
+	// ScrubBytesPerSecond bounds how fast the log is read to see whether bytes are lost (0: it isn't).
+	// ScrubPause is the time between the end of such a pass and the next one (60 times the
+	// ElectionTimeout).
+	ScrubBytesPerSecond int
+	ScrubPause          time.Duration
 	// MaxWrites bounds the writes that are handed out and not yet persisted (1). What is to be
 	// written meanwhile gathers in the next one. MaxWriteBytes bounds the entries in one write (2
 	// MiB). The first entry may be larger. A disk that is slower than that is given less at a time.
@@ -133,6 +138,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.ElectionTimeout, "ElectionTimeout", defaultElectionTimeout},
 		{&c.MaxLease, "MaxLease", 0},
 		{&c.ClockDrift, "ClockDrift", defaultClockDrift},
+		{&c.ScrubPause, "ScrubPause", 0},
 	} {
 		if *duration.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, duration.name)
@@ -160,6 +166,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.SnapshotMinBytes, "SnapshotMinBytes", defaultSnapshotMinBytes},
 		{&c.SnapshotFactor, "SnapshotFactor", defaultSnapshotFactor},
 		{&c.SnapshotRetainBytes, "SnapshotRetainBytes", defaultSnapshotRetainBytes},
+		{&c.ScrubBytesPerSecond, "ScrubBytesPerSecond", 0},
 	} {
 		if *limit.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
@@ -174,13 +181,11 @@ func (c *CoreConfig) normalize() error {
 	if c.Level == 0 {
 		c.Level = wire.LatestLevel
 	}
-	if c.Level > wire.LatestLevel {
-		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
-	}
-	if c.ElectionTimeout < 2*c.Heartbeat {
-		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
-	}
 	switch {
+	case c.Level > wire.LatestLevel:
+		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
+	case c.ElectionTimeout < 2*c.Heartbeat:
+		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
 	case c.Priority < 0 || c.Priority > maxPriority:
 		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, maxPriority)
 	case c.MaxLease > c.ElectionTimeout:

@@ -88,6 +88,8 @@ const (
 	needDeadline
 	// repairDeadline: when it passes, this server asks the next server for bytes that it has lost.
 	repairDeadline
+	// scrubDeadline: when it passes, this server reads on in its log, to see whether bytes are lost.
+	scrubDeadline
 	// recoverDeadline: when it passes, a leader steps down if it lacks bytes and has gained none.
 	recoverDeadline
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
@@ -130,6 +132,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	machineDeadline:    {name: "machine", looked: true},
 	needDeadline:       {name: "need", looked: true},
 	repairDeadline:     {name: "repair"},
+	scrubDeadline:      {name: "scrub"},
 	recoverDeadline:    {name: "recover", ofRole: true},
 	keyDeadline:        {name: "key", looked: true, asked: true},
 }
@@ -264,6 +267,8 @@ func (c *Core) meet(name deadlineName) {
 		c.checkSendings(c.role.(*leader))
 	case repairDeadline:
 		c.repairDue()
+	case scrubDeadline:
+		c.scrubDue()
 	case recoverDeadline:
 		c.recoverDue()
 	case resignDeadline, snapshotDeadline:

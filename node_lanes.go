@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -144,22 +143,13 @@ func (n *Node) writeLane() {
 }
 
 // fetchLane reads entries that have left memory. If they have been compacted meanwhile, that is no
-// failure; neither is it if some of them are lost.
+// failure; neither is it if some of them are lost. It also reads the snapshot to see whether it is
+// sound.
 func (n *Node) fetchLane() {
 	defer n.leaveStorage()
-	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
-		start := stopwatchFor(n.trace.Fetched != nil)
-		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
-		if err := n.traceFetch(f, len(entries), start, err); err != nil {
-			return err
-		}
-		var damage *DamagedError
-		if err != nil && !errors.Is(err, ErrCompacted) && !errors.As(err, &damage) {
-			return because(fmt.Errorf("raft: read entries after %d", f.After), err)
-		}
-		n.inbox.fetched(fetched{f, entries, damage})
-		return nil
-	})
+	snapshot := snapshotReader{storage: n.config.Storage}
+	defer snapshot.close()
+	work(n, n.lanes.fetches, "storage", func(f Fetch) error { return n.fetch(f, &snapshot) })
 }
 
 // applyLane drives the state machine.

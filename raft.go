@@ -50,17 +50,6 @@ type Effects struct {
 	AwaitsApplied bool
 }
 
-// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
-// MaxBytes bytes (Storage.Entries).
-type Fetch struct {
-	For         ServerID // the server that needs them, or "" when they are to be applied here
-	Repair      bool     // whether that server has lost their bytes
-	After, Last Index
-	MaxBytes    int
-
-	knows uint64 // what the core knew of damage when it began (repairs.changes)
-}
-
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.
 type Answer struct {
 	Number uint64
@@ -142,9 +131,10 @@ type Core struct {
 	courtesy     courtesy
 	membership
 	rollback
-	repairs repairs
-	keyring keyring
-	refusal refusal
+	repairs   repairs
+	scrubbing scrubbing
+	keyring   keyring
+	refusal   refusal
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -170,6 +160,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.membership.encode(s)
 	c.rollback.encode(s)
 	c.repairs.encode(s)
+	c.scrubbing.encode(s)
 }
 
 // Clone returns an independent copy.
@@ -254,6 +245,9 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
+	}
+	if config.ScrubBytesPerSecond > 0 {
+		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
 	if c.alone() {
 		c.arm(electDeadline, 0) // there is nobody to wait for

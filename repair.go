@@ -289,6 +289,7 @@ func (c *Core) askedInVain() {
 		r.passed = request.Last
 	}
 	if _, lacks := c.lacksBytes(r.passed); !lacks {
+		c.coverLost()
 		c.pullSnapshot()
 		r.passed, r.due, r.rounds = 0, false, min(r.rounds+1, maxRepairWait)
 		c.arm(repairDeadline, c.config.ElectionTimeout*duration(r.rounds))

@@ -48,7 +48,8 @@ type snapshots struct {
 	// damage is what the storage has said of the damage at the start. failure is why no snapshot
 	// could be taken; nil since one was.
 	damage, failure error `state:"luck"`
-	// wanted is the least index of a snapshot that a peer needs, because it has lost its own.
+	// wanted is the least index of a snapshot that a peer needs, because it has lost its own, or that
+	// this server needs in the place of entries that it has lost.
 	wanted Index
 
 	demands    []demand
@@ -308,7 +309,8 @@ func (s *snapshots) grown() uint64 {
 }
 
 // needed says whether another snapshot than the current one is needed: the current one is damaged,
-// or it doesn't reach as far as the one that a peer has lost.
+// or it doesn't reach as far as the one that a peer has lost, or
+// as this server's lost entries do.
 func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wanted }
 
 // dueSnapshot says whether a snapshot is to be taken. That is so when one was asked for, or is

@@ -103,7 +103,8 @@ type Saved struct {
 	// Last is the index of the last entry. When the log is empty, it is that of the snapshot.
 	Last Index
 
-	// LogBytes is about how many bytes the entries in (Snapshot.Index, Last] take.
+	// LogBytes is about how many bytes the entries in (Snapshot.Index, Last] take. Lost ones need not
+	// count.
 	LogBytes uint64
 
 	// Runs say which terms the entries in (Base, Last] have, in order. The first run begins at

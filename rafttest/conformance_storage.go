@@ -36,6 +36,10 @@ type Disk struct {
 	// storage may be open or not.
 	Damage func(first, last raft.Index)
 
+	// Skips, when not nil, is told of each rule that isn't checked, because the Disk has no function
+	// for the fault that it takes.
+	Skips func(rule, without string)
+
 	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
 	// counted from 1.
 	FailAt func(call int, err error)
@@ -67,13 +71,13 @@ func MemoryDisk() Disk {
 }
 
 // TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new, empty
-// disk on each call. Rules that need a crash or a failure are not checked on a Disk that can't
-// crash or fail. TestStorage returns nil, or an error that says, for each broken rule, what was
+// disk on each call. Rules that need a crash, a failure or damage are not checked on a Disk that
+// can't make them; Disk.Skips is told of each. TestStorage returns nil, or an error that says, for each broken rule, what was
 // done, what was expected, and what was found. A call that hangs is the last that TestStorage
 // makes.
 //
-// The rules about damage are checked on a Disk that can damage entries. That a storage reports any
-// other damage can't be checked from outside: only the storage knows what damages it.
+// The rules about damage are checked on a Disk that can lose the bytes of entries. That a storage
+// reports any other damage can't be checked from outside: only the storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
@@ -81,7 +85,7 @@ func TestStorage(newDisk func() Disk) error {
 		w := newWatch()
 		err := w.run(func() {
 			c.check(func() *storageSession {
-				last = &storageSession{watch: w, disk: newDisk()}
+				last = &storageSession{watch: w, disk: newDisk(), rule: c.name}
 				w.forget()
 				last.open()
 				return last
@@ -149,6 +153,15 @@ type storageSession struct {
 	storage raft.Storage // watched
 	model   storageModel
 	number  raft.WriteNumber
+	rule    string // the name of the one that is checked
+}
+
+// lacks says whether the disk hasn't got what a check takes, and tells that.
+func (s *storageSession) lacks(has bool, what string) bool {
+	if !has && s.disk.Skips != nil {
+		s.disk.Skips(s.rule, what)
+	}
+	return !has
 }
 
 // open opens the storage and compares what it loads to the model.

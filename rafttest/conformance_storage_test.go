@@ -23,24 +23,33 @@ func TestStorageOfThisModule(t *testing.T) {
 	})
 	t.Run("wal", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(simulatedDisks(openWAL)))
+		require.NoError(t, rafttest.TestStorage(damagedLogs(openWAL)))
 	})
 	t.Run("wal with its keeper", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(simulatedDisks(func(fs vfs.FS) (raft.Storage, error) {
+		require.NoError(t, rafttest.TestStorage(damagedLogs(func(fs vfs.FS) (raft.Storage, error) {
 			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
 		})))
 	})
 	t.Run("wal on a real disk", func(t *testing.T) {
 		t.Parallel()
+		var skipped []string
 		dirs := 0
 		require.NoError(t, rafttest.TestStorage(func() rafttest.Disk {
 			dirs++
 			dir := filepath.Join(t.TempDir(), fmt.Sprint(dirs))
-			return rafttest.Disk{Open: func() (raft.Storage, error) {
-				return wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize})
-			}}
+			return rafttest.Disk{
+				Open: func() (raft.Storage, error) {
+					return wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize})
+				},
+				Skips: func(rule, without string) { skipped = append(skipped, rule+" without "+without) },
+			}
 		}))
+		require.Equal(t, []string{
+			"crash within without PowerOffAfter and Crash",
+			"damage at Load without Damage", "damage on reading without Damage", "repairs without Damage", "lost entries that go without Damage",
+			"failure without FailAt, PowerOffAfter and Crash",
+		}, skipped)
 	})
 }
 

@@ -91,6 +91,10 @@ type Params struct {
 	// (not on a real log). LoseAll is 1 if a disk may lose what no other disk holds.
 	LoseTime, LoseAll int64
 
+	// Scrub is how many bytes of its log a server reads in a second to see whether any are lost, 0 for
+	// none. ScrubPause is the time between two passes.
+	Scrub, ScrubPause int64
+
 	// After says with what the run begins: 0 with nothing, 1 with the recovered survivor of a
 	// cluster that has lost its majority, 2 with a snapshot that was exported from another cluster.
 	// Before is the seed of the run of that cluster.
@@ -151,7 +155,7 @@ func (p *Params) all() []param {
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"durable", &p.Durable},
-		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
+		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"scrub", &p.Scrub}, {"scrub-pause", &p.ScrubPause}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
@@ -238,6 +242,10 @@ func Swarm(seed uint64) Params {
 	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
 		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
 		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
+	}
+	if h := luck(seed).draw(luckParams, 0, 8, 0); h%2 == 0 {
+		p.Scrub = pick(mix(h+1), 50_000, 1<<20, 16<<20) * int64(time.Second) / (10 * p.Heartbeat)
+		p.ScrubPause = p.Election * pick(mix(h+2), 1, 3, 8)
 	}
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)
@@ -403,6 +411,7 @@ func (p *Params) config(server int) raft.CoreConfig {
 		MaxAppendBytes: int(p.MaxAppend), LargeAppend: int(p.LargeAppend), WindowMessages: int(p.WindowMessages),
 		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes), MaxWriteBytes: int(p.WriteBytes),
 		SnapshotMinBytes: int(p.SnapshotMin), SnapshotFactor: int(p.SnapshotFactor), SnapshotRetainBytes: int(p.SnapshotRetain),
+		ScrubBytesPerSecond: int(p.Scrub), ScrubPause: time.Duration(p.ScrubPause),
 	}
 }
 

@@ -243,6 +243,9 @@ func (w *World) place() uint64 {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
 		sum = 3*sum + uint64(s.applied+s.commit+s.stable) - uint64(len(w.servers[i].disk.gone))
+		if w.searches(i) {
+			sum += uint64(w.servers[i].scrubReading)
+		}
 		if p := w.servers[i].partial; p != nil {
 			sum += uint64(len(p.content))
 		}
@@ -282,6 +285,8 @@ func (w *World) unsettled() string {
 			return "server " + name + " has another log than the leader"
 		case w.unrepaired(i) != "":
 			return w.unrepaired(i)
+		case w.params.Scrub != 0 && s.disk.spoiled:
+			return "server " + name + " has a damaged snapshot, and takes no other one"
 		}
 	}
 	leader := w.leading()

@@ -394,6 +394,7 @@ func (w *World) spoil(s *server) bool {
 		return false
 	}
 	d.spoiled = true
+	s.lostAt = s.scrubs
 	w.stats.Spoiled++
 	return true
 }

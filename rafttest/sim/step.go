@@ -288,6 +288,13 @@ func (w *World) readLog(s *server) bool {
 	}
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
+	if f.Scrub {
+		s.scrubReads(f)
+	}
+	if f.Snapshot != nil {
+		w.scrubSnapshot(s, f)
+		return true
+	}
 	entries, err := s.disk.read(f)
 	var damage *raft.DamagedError
 	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
@@ -305,7 +312,9 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 		return
 	}
 	s.unsure = s.core.Status().Held > 0
-	s.learnsLost(f.damage.Lost)
+	if f.fetch.Snapshot == nil {
+		s.learnsLost(f.damage.Lost)
+	}
 	err := s.core.Damaged(w.local(s), f.fetch, f.damage)
 	switch {
 	case err == nil:

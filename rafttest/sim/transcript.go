@@ -74,6 +74,10 @@ func describe(e *Event, m *wire.Message) string {
 	if e.Op == OpChange {
 		text = fmt.Sprintf("change %d %d %s", e.Server+1, e.N, e.ChangeText())
 	}
+	if e.Op == OpLose {
+		first, last := e.LostEntries()
+		text = fmt.Sprintf("lose %d entries %d to %d", e.Server+1, first, last)
+	}
 	if at := strings.Index(text, " at="); at >= 0 {
 		text = text[:at]
 	}

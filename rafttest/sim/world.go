@@ -180,12 +180,17 @@ type server struct {
 	applying     bool
 	reading      bool
 	storing      bool
-	held         bool                // effects wait for a drain
-	knowsLost    map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
-	unsure       bool                // when it found damage, it held messages back that may have been decided before
-	mixed        bool                // the effects being drained are those of several events
-	doomed       bool                // the server crashes during its next write
-	nth          [numLucks]uint64
+	held         bool // effects wait for a drain
+	// scrubs counts the passes over its log that this life has begun, and scrubbed is how far the last
+	// one has come. lostAt is how many there were when its disk last lost anything.
+	scrubs, lostAt int
+	scrubReading   int // how many reads there were
+	scrubbed       raft.Index
+	knowsLost      map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
+	unsure         bool                // when it found damage, it held messages back that may have been decided before
+	mixed          bool                // the effects being drained are those of several events
+	doomed         bool                // the server crashes during its next write
+	nth            [numLucks]uint64
 }
 
 // A task is one thing that a server's state machine must do: apply entries, be captured, or be
@@ -354,6 +359,7 @@ func (w *World) forget(s *server) {
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.unsure = false
 	clear(s.knowsLost)
+	s.scrubs, s.lostAt, s.scrubbed, s.scrubReading = 0, 0, 0, 0
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
