@@ -90,6 +90,8 @@ const (
 	repairDeadline
 	// recoverDeadline: when it passes, a leader steps down if it lacks bytes and has gained none.
 	recoverDeadline
+	// inquiryDeadline: when it passes, this server asks once more what the others know of its disk.
+	inquiryDeadline
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
@@ -131,6 +133,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	needDeadline:       {name: "need", looked: true},
 	repairDeadline:     {name: "repair"},
 	recoverDeadline:    {name: "recover", ofRole: true},
+	inquiryDeadline:    {name: "inquiry"},
 	keyDeadline:        {name: "key", looked: true, asked: true},
 }
 
@@ -266,6 +269,8 @@ func (c *Core) meet(name deadlineName) {
 		c.repairDue()
 	case recoverDeadline:
 		c.recoverDue()
+	case inquiryDeadline:
+		c.inquiryDue()
 	case resignDeadline, snapshotDeadline:
 		c.disarm(name)
 	}

@@ -250,12 +250,16 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if log.configuration() != nil {
 		c.keyAppended()
 	}
-	c.announce()
+	if c.state.RolledBack {
+		c.noticed, c.trouble = true, ErrRolledBack
+	} else {
+		c.inquire()
+	}
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
 	}
-	if c.alone() {
+	if c.alone() && !c.inquiry.open {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
 	return c, nil
@@ -291,6 +295,11 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	c.noteRefusal(&m)
 	if c.outsideOfTerms(&m) {
 		return
+	}
+	if c.inquiry.open {
+		if c.whileInquiring(&m); c.inquiry.open {
+			return
+		}
 	}
 	kind := m.Kind()
 	if kind == wire.KindPreVoteRequest {

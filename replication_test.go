@@ -44,6 +44,7 @@ func behindAfterRestart(t *testing.T) *cores {
 	for i := range 5 {
 		c.propose("a", fmt.Sprint("more ", i))
 	}
+	c.servers["c"].cut = false
 	for _, id := range c.ids {
 		c.restart(id)
 	}

@@ -144,7 +144,7 @@ func Recover(storage raft.Storage, address string) (Report, error) {
 	}
 	r.Record = r.Last + 1
 	state.Cluster = r.Recovered
-	state.HardState = raft.HardState{Term: state.Term + 1}
+	state.HardState, state.RolledBack = raft.HardState{Term: state.Term + 1}, false
 	err = storage.Write(raft.Write{Number: 1, State: state, Entries: []raft.Entry{{
 		Index: r.Record, Term: state.Term, Kind: wire.EntryConfiguration,
 		Data: wire.AppendConfiguration(nil, &configuration),
