@@ -122,16 +122,18 @@ func (c *Core) ready() {
 }
 
 // whileInquiring looks at a message that this server doesn't take yet. It won't depose a leader that
-// it hears. And a leader that speaks to its disk ends the inquiry in the end.
-func (c *Core) whileInquiring(m *wire.Message) {
+// it hears. And a leader that speaks to its disk ends the inquiry in the end: then it takes the
+// message, and whileInquiring says so.
+func (c *Core) whileInquiring(m *wire.Message) bool {
 	leads := m.Kind() == wire.KindHeartbeat || m.Kind() == wire.KindAppendRequest
 	if !leads || m.ToIncarnation != c.state.Incarnation || m.Term < c.state.Term {
-		return
+		return false
 	}
 	c.arm(stickyDeadline, c.config.ElectionTimeout)
 	if c.inquiry.late > 1 {
 		c.endInquiry()
 	}
+	return !c.inquiry.open
 }
 
 // endInquiry lets this server take part.

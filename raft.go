@@ -296,10 +296,8 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if c.outsideOfTerms(&m) {
 		return
 	}
-	if c.inquiry.open {
-		if c.whileInquiring(&m); c.inquiry.open {
-			return
-		}
+	if c.inquiry.open && !c.whileInquiring(&m) {
+		return
 	}
 	kind := m.Kind()
 	if kind == wire.KindPreVoteRequest {
