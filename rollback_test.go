@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -321,13 +322,9 @@ func TestStartIsNamedWhenDurable(t *testing.T) {
 		if e.Write.Number != 0 {
 			defer core.Persisted(c.now, e.Write.Number)
 		}
-		require.NotEmpty(t, e.Messages)
-		last := e.Messages[len(e.Messages)-1]
-		if last.Kind() == wire.KindStarted {
-			last = e.Messages[0]
-		}
-		require.Equal(t, wire.KindPreVoteRequest, last.Kind())
-		return last
+		at := slices.IndexFunc(e.Messages, func(m wire.Message) bool { return m.Kind() == wire.KindPreVoteRequest })
+		require.GreaterOrEqual(t, at, 0)
+		return e.Messages[at]
 	}
 	require.Zero(t, asked().FromStart)
 	require.Equal(t, core.Origin().Start, asked().FromStart)
