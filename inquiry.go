@@ -20,8 +20,9 @@ import (
 // it, and what a disk has acknowledged in a term stays in its log until it enters a later one.
 //
 // A member may be down for long. So after an election timeout, a quorum is enough; and after
-// another one a leader that speaks to this server, because the members may be others by now, at
-// other addresses. What the server learns later is judged in the same way.
+// another one a leader that speaks to this server, or a candidate whose log is longer, because the
+// members may be others by now, at other addresses. What the server learns later is judged in the
+// same way.
 //
 // The answers name terms, too. The disk may have forgotten a vote in one of these. So the server
 // gives no vote in a term that somebody had reached before, unless its disk still holds that vote.
@@ -122,14 +123,22 @@ func (c *Core) ready() {
 }
 
 // whileInquiring looks at a message that this server doesn't take yet. It won't depose a leader that
-// it hears. And a leader that speaks to its disk ends the inquiry in the end: then it takes the
-// message, and whileInquiring says so.
+// it hears. And a leader or candidate that speaks to its disk, and may know of later members, ends the
+// inquiry in the end: then the server takes the message, and whileInquiring says so.
 func (c *Core) whileInquiring(m *wire.Message) bool {
-	leads := m.Kind() == wire.KindHeartbeat || m.Kind() == wire.KindAppendRequest
-	if !leads || m.ToIncarnation != c.state.Incarnation || m.Term < c.state.Term {
+	if m.ToIncarnation != c.state.Incarnation || m.Term < c.state.Term {
 		return false
 	}
-	c.arm(stickyDeadline, c.config.ElectionTimeout)
+	switch m.Kind() {
+	case wire.KindHeartbeat, wire.KindAppendRequest:
+		c.arm(stickyDeadline, c.config.ElectionTimeout)
+	case wire.KindPreVoteRequest:
+		if last := m.PreVoteRequest().Last; !less(wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, last) {
+			return false
+		}
+	default:
+		return false
+	}
 	if c.inquiry.late > 1 {
 		c.endInquiry()
 	}

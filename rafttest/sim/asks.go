@@ -9,7 +9,7 @@ import (
 // its disk (AskedFirst):
 //
 //   - It speaks when all of them have answered. After an election timeout a quorum is enough, and after another one
-//     the word of a leader.
+//     the word of a leader, or of a candidate with a longer log.
 //   - If one of them has heard in its present life that the disk promised more than it held at the start, then the
 //     server says from the answer on that its disk went back.
 
@@ -19,7 +19,7 @@ type inquiry struct {
 	begun        raft.Instant
 	loaded       wire.Place // what the disk had promised then
 	answers      [MaxServers]bool
-	led          bool // a leader has spoken to it
+	led          bool // a leader has spoken to it, or a candidate with a longer log
 	spoke        bool // it has spoken rightly
 }
 
@@ -71,6 +71,9 @@ func (w *World) answered(i int, m *wire.Message) {
 	switch m.Kind() {
 	case wire.KindHeartbeat, wire.KindAppendRequest:
 		s.led = true
+	case wire.KindPreVoteRequest:
+		d := s.disk
+		s.led = s.led || exceeds(m.PreVoteRequest().Last, wire.Place{Term: d.term(d.last()), Index: d.last()})
 	case wire.KindKnown:
 		if m.Known().Start != s.core.Origin().Start {
 			return
