@@ -92,6 +92,8 @@ const (
 	scrubDeadline
 	// recoverDeadline: when it passes, a leader steps down if it lacks bytes and has gained none.
 	recoverDeadline
+	// inquiryDeadline: when it passes, this server asks once more what the others know of its disk.
+	inquiryDeadline
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
@@ -134,6 +136,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	repairDeadline:     {name: "repair"},
 	scrubDeadline:      {name: "scrub"},
 	recoverDeadline:    {name: "recover", ofRole: true},
+	inquiryDeadline:    {name: "inquiry"},
 	keyDeadline:        {name: "key", looked: true, asked: true},
 }
 
@@ -271,6 +274,8 @@ func (c *Core) meet(name deadlineName) {
 		c.scrubDue()
 	case recoverDeadline:
 		c.recoverDue()
+	case inquiryDeadline:
+		c.inquiryDue()
 	case resignDeadline, snapshotDeadline:
 		c.disarm(name)
 	}

@@ -61,7 +61,7 @@
 //	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
-//	members      keys strangers refusals membership membership_change membership_catchup rollback upgrade
+//	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
 //	damage       damage repair recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
 //	views        check core_state core_status standing explain waits fingerprint

@@ -125,7 +125,7 @@ func (c *Core) leaderHeard() bool {
 // that may found a cluster. Its disk must not be stalled, and its log must reach everything that it
 // knows to be committed.
 func (c *Core) mayCampaign() bool {
-	if c.diskStalled() || c.noticed || c.log.last < c.witnessed {
+	if c.diskStalled() || c.noticed || c.inquiry.open || c.log.last < c.witnessed {
 		return false
 	}
 	if len(c.log.configurations) > 0 {
@@ -236,7 +236,7 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // up-to-date (§3.4, §3.6.1). The grant leaves when it is durable, together with everything decided
 // before.
 func (c *Core) answerVote(m *wire.Message) {
-	free := c.state.Vote == "" || c.state.Vote == m.From
+	free := c.state.Vote == "" && m.Term > c.reached || c.state.Vote == m.From
 	if last := m.VoteRequest().Last; !free || !c.mayElect(last) {
 		c.refusedForLost(last)
 		c.reply(m, wire.VoteResponse{}.Message())

@@ -152,7 +152,7 @@ var (
 	// ErrRolledBack says that the server's disk has forgotten what the server had promised: an
 	// older state of it was put back, or it has lost a write that it had said to be durable. A copy
 	// of the disk that was started elsewhere looks the same: each of the two has forgotten what the
-	// other one promised. The cure is that of a lost disk: the server is started on an empty disk,
+	// other one promised. The disk says so from then on. The cure is that of a lost disk: the server is started on an empty disk,
 	// and Replace, called at another member, makes that the one that counts.
 	ErrRolledBack = errors.New("raft: this server's disk has gone back in time, or a copy of it was started: start it on an empty one, and call Replace at another member")
 

@@ -45,6 +45,9 @@ const (
 // servers, or was elected and repairs its log before it leads. Status.Damage says more.
 const noLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has lost"
 
+// noLeaderInquiry: the server has just started, and not enough of the others have answered.
+const noLeaderInquiry NoLeaderReason = "this server asks the others what they know of its disk"
+
 // String explains in one line.
 func (n *NoLeader) String() string {
 	return fmt.Sprintf("no leader for %v: %s", n.For, n.why())
@@ -226,7 +229,9 @@ func (c *Core) noLeader() *NoLeader {
 		return &NoLeader{Reason: NoLeaderPromise}
 	case c.log.last < c.witnessed:
 		return &NoLeader{Reason: NoLeaderBehind}
-	case !c.mayCampaign():
+	case c.inquiry.open && c.log.obstacle() == 0:
+		return &NoLeader{Reason: noLeaderInquiry}
+	case !c.inquiry.open && !c.mayCampaign():
 		return &NoLeader{Reason: NoLeaderNoVote}
 	}
 	r, asks := c.role.(*candidate)

@@ -103,7 +103,8 @@ func (c *cores) spare(ids ...raft.ServerID) {
 	}
 }
 
-// start starts a server from its disk.
+// start starts a server from its disk. The others that it reaches tell it at once what they know of
+// that disk.
 func (c *cores) start(id raft.ServerID) {
 	s := c.servers[id]
 	config := s.config
@@ -134,8 +135,10 @@ func (c *cores) start(id raft.ServerID) {
 		s.applier.CompareResults()
 	}
 	c.drain(id)
-	for _, m := range c.take(is(wire.KindStarted)) {
-		c.deliver(m)
+	for _, kind := range []wire.Kind{wire.KindStarted, wire.KindKnown} {
+		for _, m := range c.take(is(kind)) {
+			c.deliver(m)
+		}
 	}
 }
 
@@ -270,7 +273,7 @@ func (c *cores) elect(id raft.ServerID) {
 func (c *cores) electWithout(id raft.ServerID, kind wire.Kind) []wire.Message {
 	s := c.servers[id]
 	var withheld []wire.Message
-	for range 3 {
+	for range 40 { // after a start it asks first what the others know of its disk
 		c.now = max(c.now, s.core.Deadline())
 		s.core.Tick(c.now)
 		c.drain(id)

@@ -86,7 +86,7 @@ func flipBit(t *testing.T, fs *simfs.FS, text string) {
 	found := 0
 	for _, name := range fs.Names() {
 		if at := bytes.Index(fs.Bytes(name), []byte(text)); at >= 0 && strings.HasSuffix(name, ".wal") {
-			require.True(t, fs.Rot(name, int64(at+len(text)-1), 1<<(at%8)))
+			require.True(t, fs.Rot(name, int64(at), 1<<(at%8)))
 			found++
 		}
 	}

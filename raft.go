@@ -241,7 +241,11 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if log.configuration() != nil {
 		c.keyAppended()
 	}
-	c.announce()
+	if c.state.RolledBack {
+		c.noticed, c.trouble = true, ErrRolledBack
+	} else {
+		c.inquire()
+	}
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
@@ -249,7 +253,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if config.ScrubBytesPerSecond > 0 {
 		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
-	if c.alone() {
+	if c.alone() && !c.inquiry.open {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
 	return c, nil
@@ -284,6 +288,9 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	}
 	c.noteRefusal(&m)
 	if c.outsideOfTerms(&m) {
+		return
+	}
+	if c.inquiry.open && !c.whileInquiring(&m) {
 		return
 	}
 	kind := m.Kind()

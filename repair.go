@@ -305,7 +305,7 @@ func (c *Core) namesForRepair(id ServerID, incarnation Incarnation) bool {
 
 // answerRepair gives another server the bytes that it has lost, as far as they are here.
 func (c *Core) answerRepair(m *wire.Message) {
-	if !c.namesForRepair(m.From, m.FromIncarnation) {
+	if c.inquiry.open || !c.namesForRepair(m.From, m.FromIncarnation) {
 		return
 	}
 	l, request := &c.log, m.RepairRequest()

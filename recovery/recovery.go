@@ -185,7 +185,7 @@ func record(storage raft.Storage, r Report, state raft.DurableState, address str
 		r.Record = r.Cut + 1
 	}
 	state.Cluster = r.Recovered
-	state.HardState = raft.HardState{Term: state.Term + 1}
+	state.HardState, state.RolledBack = raft.HardState{Term: state.Term + 1}, false
 	err := storage.Write(raft.Write{Number: number, State: state, Entries: []raft.Entry{{
 		Index: r.Record, Term: state.Term, Kind: wire.EntryConfiguration,
 		Data: wire.AppendConfiguration(nil, &configuration),

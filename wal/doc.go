@@ -117,7 +117,8 @@
 //	uvarint  index of the last entry
 //	uvarint  index up to which the log may be forgotten
 //	state    term uvarint; vote and server as strings; incarnation uint64; cluster 16 bytes;
-//	         start uvarint; longest lease varint
+//	         start uvarint; longest lease varint; a byte, 1 if the disk is known to have gone back
+//	         in time and else 0
 //	snapshot number of its file uvarint, 0 for none; and if there is one: index, term and
 //	         index of the configuration as uvarints, the configuration as a string
 //	runs     the terms of the entries, from the index up to which the log may be forgotten (or 1)

@@ -75,6 +75,9 @@ type Heartbeat struct {
 	// Commit is the leader's commit index, up to which the receiver need not have the log. Up to
 	// the lower one of the two, what the receiver's log holds is committed.
 	Commit Index
+	// Stable is the index up to which the leader's own disk holds the log. It has promised that as if
+	// it had acknowledged it.
+	Stable Index
 	// Round numbers the leader's rounds of heartbeats within its term, from 1.
 	Round uint64
 	// Lease is the length of the lease that the leader asks for, or 0 for none.
@@ -83,6 +86,7 @@ type Heartbeat struct {
 
 func (b *Heartbeat) pack(p *packer) {
 	p.place(&b.Acknowledged)
+	number(p, fieldHint, &b.Stable)
 	number(p, fieldCommit, &b.Commit)
 	number(p, fieldRound, &b.Round)
 	number(p, fieldLease, &b.Lease)

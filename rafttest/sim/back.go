@@ -122,6 +122,8 @@ type went struct {
 	outdated   bool                // the message that is being delivered is of a start that was known to be over
 	gave       []gave              // by the present life
 	forgetful  bool                // in a timed run, the disk loses the next write after it has said that it is durable
+
+	inquiry
 }
 
 // A heardOf is the latest start that a server has heard of from another one.
@@ -133,6 +135,9 @@ type heardOf struct {
 	// there.
 	term  raft.Term
 	acked raft.Index
+	// promised is the most that the disk has promised in a message, and before that of the starts
+	// before the latest one.
+	promised, before wire.Place
 }
 
 // speaks notes that a message reaches a server. A server that went back and speaks to one that
@@ -149,7 +154,7 @@ func (w *World) speaks(i int, m *wire.Message) {
 			*h = heardOf{incarnation: m.FromIncarnation}
 		}
 		if wire.StartCount(m.FromStart) > wire.StartCount(h.start) {
-			h.start = m.FromStart
+			h.start, h.before = m.FromStart, h.promised
 		}
 		// Two starts of one count are proof: nothing more is heard of that disk.
 		other := m.FromStart != h.start
@@ -162,6 +167,9 @@ func (w *World) speaks(i int, m *wire.Message) {
 	}
 	if s.outdated {
 		return
+	}
+	if h.start != 0 && m.FromStart != 0 && !s.status.noticed {
+		h.promises(m)
 	}
 	if slices.Contains(sender.backStarts, m.FromStart) && !w.knowsByLog(s, sender, h, m) {
 		w.beyond = true

@@ -180,6 +180,21 @@ var breaches = map[string][]breach{
 		w.servers[other].core.Receive(w.local(&w.servers[other]), m)
 		w.checkRefused(other, false)
 	}},
+	AskedFirst: {func(w *World, lead, other int) {
+		s := &w.servers[other]
+		s.inquiry = inquiry{begun: w.local(s), members: s.core.Status().Configuration.Members}
+		m := w.says(other, lead, wire.HeartbeatResponse{})
+		w.checkMessage(other, &m)
+	}, func(w *World, lead, other int) {
+		s := &w.servers[other]
+		w.servers[lead].heardOf[other].before = wire.Place{Term: s.loaded.Term + 1}
+		m := w.says(lead, other, wire.Known{Start: s.core.Origin().Start})
+		m.ToIncarnation = s.disk.state.Incarnation
+		w.answered(other, &m)
+	}, func(w *World, _, other int) {
+		w.servers[other].disk.state.RolledBack = true
+		w.asksFrom(other)
+	}},
 	NoFalseAlarm: {func(w *World, _, other int) {
 		w.servers[other].status.noticed = true
 		w.checkAlarm(other)

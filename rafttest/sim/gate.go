@@ -30,19 +30,27 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 		w.fail(Gate, i, "%v names start %#x, durable is %#x", m.Kind(), m.FromStart, durable.Start)
 	}
 	switch m.Kind() {
+	case wire.KindPreVoteResponse:
+		if m.PreVoteResponse().Granted {
+			w.checkAsked(i, m)
+		}
 	case wire.KindVoteRequest:
+		w.checkAsked(i, m)
 		w.checkVote(i, m.Term, i)
 	case wire.KindVoteResponse:
 		if m.VoteResponse().Granted {
+			w.checkAsked(i, m)
 			w.checkVote(i, m.Term, serverOf(m.To))
 		}
 	case wire.KindAppendResponse:
 		if answer := m.AppendResponse(); answer.Accepted {
+			w.checkAsked(i, m)
 			w.checkMatch(i, m, answer.Index)
 			w.checkSound(i, answer.Index)
 		}
 	case wire.KindHeartbeatResponse:
 		answer := m.HeartbeatResponse()
+		w.checkAsked(i, m)
 		w.checkMatch(i, m, answer.Durable)
 		w.checkSound(i, answer.Durable)
 		if lease := answer.Lease; lease > durable.MaxLease {

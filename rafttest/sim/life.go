@@ -53,6 +53,7 @@ func (w *World) start(i int, cut int64) bool {
 		w.trace.reload(w, w.trace.current())
 	}
 	s.start = core.Origin().Start
+	w.asksFrom(i)
 	if !w.checkStart(i) {
 		return true
 	}

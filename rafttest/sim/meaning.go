@@ -24,6 +24,7 @@ var meanings = map[string]string{
 	BytesKept:          "An entry that other servers give back is the one that the disk has lost.",
 	SoundAcknowledged:  "A server acknowledges nothing behind an entry that its disk has lost, unless it knows that entry to be committed.",
 	NothingGivenUp:     "No log replaces an entry that is committed.",
+	AskedFirst:         "A server that has started takes part when the others have told it what they know of its disk, and not if its disk has forgotten any of that.",
 	NoFalseAlarm:       "A server says that its disk went back only if it did.",
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",

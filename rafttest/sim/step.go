@@ -159,6 +159,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 	case OpDeliver:
 		marked := w.marked(s, m)
 		s.core.Receive(now, marked)
+		w.answered(int(e.Server), m)
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
 		at := w.until(s, s.core.Deadline())
@@ -456,6 +457,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	}
 	m = m.In(l.envelope)
 	s.core.Receive(w.local(s), w.marked(s, &m))
+	w.answered(int(e.Server), &m)
 	return true
 }
 

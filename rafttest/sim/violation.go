@@ -56,6 +56,9 @@ const (
 	SoundAcknowledged = "Sound Acknowledged"
 	// NothingGivenUp: no log replaces an entry that is committed.
 	NothingGivenUp = "Nothing Given Up"
+	// AskedFirst: a server that has started takes part when the others have told it what they know of
+	// its disk, and not if its disk has forgotten any of that.
+	AskedFirst = "Asked First"
 	// NoFalseAlarm: a server says that its disk went back only if it did.
 	NoFalseAlarm = "No False Alarm"
 	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.

@@ -364,7 +364,7 @@ func (w *World) forget(s *server) {
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
 	s.offers = offers{behind: s.behind[:0]}
-	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
+	s.heardOf, s.gave, s.forgetful, s.outdated, s.inquiry = [MaxServers]heardOf{}, s.gave[:0], false, false, inquiry{}
 	s.termBegin = 0
 	s.forgetTimes()
 }
