@@ -24,10 +24,10 @@ type Applier struct {
 
 	// print is the fingerprint of the results so far; known says whether it is known. comparing
 	// says that fingerprints are kept at all.
-	print     Fingerprint
+	print     wire.Fingerprint
 	known     bool
 	comparing bool
-	prints    []Fingerprint // of the batch being applied
+	prints    []wire.Fingerprint // of the batch being applied
 
 	// These belong to the entries being applied. They are used again, and empty between two calls.
 	results  [][]byte
@@ -123,7 +123,7 @@ type Batch struct {
 	// results.
 	Commands []AppliedCommand
 	// Fingerprints are the fingerprints at the indexes that are multiples of 64, if they are kept.
-	Fingerprints []Fingerprint
+	Fingerprints []wire.Fingerprint
 }
 
 // An AppliedCommand is the result of one command, or of opening or closing a session.
@@ -198,10 +198,10 @@ const fingerprintEpoch = 1 << 16
 // passed keeps the fingerprint at an index if it is one of those at which fingerprints are kept.
 func (a *Applier) passed(index Index) {
 	if a.known && index%fingerprintInterval == 0 {
-		a.prints = append(a.prints, Fingerprint{index, a.print.Sum})
+		a.prints = append(a.prints, wire.Fingerprint{Index: index, Sum: a.print.Sum})
 	}
 	if index%fingerprintEpoch == 0 {
-		a.print, a.known = Fingerprint{}, true
+		a.print, a.known = wire.Fingerprint{}, true
 	}
 }
 
@@ -260,7 +260,7 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 		}
 	}
 	for i := 0; a.comparing && i < len(commands); i++ {
-		a.print = a.print.next(commands[i].Index, results[i])
+		a.print = nextFingerprint(a.print, commands[i].Index, results[i])
 		a.passed(commands[i].Index)
 	}
 	copyResults(own[before:])
@@ -311,7 +311,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 		}
 		if a.comparing {
 			if o.err == nil && !o.again {
-				a.print = a.print.next(o.index, o.result)
+				a.print = nextFingerprint(a.print, o.index, o.result)
 			}
 			a.passed(entries[i].Index)
 		}

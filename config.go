@@ -175,6 +175,10 @@ type Config struct {
 	// SnapshotBytesPerSecond bounds how fast a snapshot is sent to another server. The default, 0,
 	// stands for no bound.
 	SnapshotBytesPerSecond int
+	// ReserveBytes is the room on each disk for which no commands are taken (8 MiB), if the storage
+	// says how much room it has (Storage). Out of it a server goes on to vote, to change members and
+	// to free room when its disk is full. Of commands no quorum has room for, callers hear ErrFull.
+	ReserveBytes int
 	// MaxWrites bounds how many writes the storage is given before it has finished the first of
 	// them (1). What gathers in the meantime becomes the next write, so a larger number rarely
 	// helps.
@@ -262,6 +266,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
 		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level, CompareResults: c.CompareResults,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
+		ReserveBytes: c.ReserveBytes,
 	}
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err

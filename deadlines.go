@@ -93,6 +93,9 @@ const (
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
+	// roomDeadline: until it passes, this server's disk was full not long ago, and the server isn't
+	// fit to lead.
+	roomDeadline
 
 	numDeadlines
 )
@@ -132,6 +135,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	repairDeadline:     {name: "repair"},
 	recoverDeadline:    {name: "recover", ofRole: true},
 	keyDeadline:        {name: "key", looked: true, asked: true},
+	roomDeadline:       {name: "room", looked: true, asked: true},
 }
 
 // never is later than every instant.

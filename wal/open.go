@@ -315,6 +315,7 @@ func (l *Log) save() {
 	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
 	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
+	l.saved.KeptBytes = t.bytesAfter(l.saved.Base) - l.saved.LogBytes
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
 	l.saved.Lost = t.lost(t.compacted)

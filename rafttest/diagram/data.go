@@ -99,6 +99,7 @@ type state struct {
 	Last    raft.Index    `json:"l"`
 	Writes  int           `json:"w,omitempty"`
 	Wiped   bool          `json:"wiped,omitempty"`
+	Full    bool          `json:"full,omitempty"` // its disk is
 }
 
 type logChange struct {
@@ -200,7 +201,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
-		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped}
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, from.Full}
 		if !from.Up {
 			now.Role = "down"
 		}

@@ -85,7 +85,8 @@ type ServerState struct {
 	Applied, Commit, Stable, Last raft.Index
 	Writes                        int // handed to the disk and not done yet
 	Wiped                         bool
-	Lost                          int // entries whose bytes the disk has lost
+	Lost                          int  // entries whose bytes the disk has lost
+	Full                          bool // it says that its disk is full
 }
 
 // A LogChange says that the log of a server now ends with Entries after index After. The log
@@ -312,7 +313,7 @@ func (s *server) seen() ServerState {
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
-		Writes: len(s.writes), Wiped: s.wiped(),
+		Writes: len(s.writes), Wiped: s.wiped(), Full: s.full,
 		Lost: len(s.disk.gone),
 	}
 }
