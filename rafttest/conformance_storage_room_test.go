@@ -135,6 +135,10 @@ func TestStorageConvictsOfRoom(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// A storage that knows its room must also say when a Write waits for room.
+func TestStorageConvictsOfRoomWithoutWaiting(t *testing.T) {
 	err := rafttest.TestStorage(func() rafttest.Disk {
 		disk := rafttest.MemoryDisk()
 		open := disk.Open
