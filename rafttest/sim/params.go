@@ -244,11 +244,7 @@ func Swarm(seed uint64) Params {
 		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
 		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
 	}
-	if h := luck(seed).draw(luckParams, 0, 8, 0); h%4 == 0 && p.WAL == 0 {
-		p = p.withRoom(h)
-	} else {
-		p.FaultKinds &^= 1 << faultFill
-	}
+	p = p.drawRoom(seed)
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)
 	} else if h%16 == 1 {
@@ -349,6 +345,15 @@ func (p Params) withLargeSnapshots(h uint64) Params {
 	p.ClientTime = p.Election / pick(mix(h+5), 1, 2, 5)
 	p.ChangeTime = p.Election * pick(mix(h+6), 10, 30)
 	p.FaultTime = p.Election * pick(mix(h+7), 10, 20, 40)
+	return p
+}
+
+// drawRoom returns p with disks that know their room, or without the fault that fills them.
+func (p Params) drawRoom(seed uint64) Params {
+	if h := luck(seed).draw(luckParams, 0, 8, 0); h%4 == 0 && p.WAL == 0 {
+		return p.withRoom(h)
+	}
+	p.FaultKinds &^= 1 << faultFill
 	return p
 }
 
