@@ -181,6 +181,9 @@ func (c *Config) load(settings *CoreConfig) (err error) {
 	if err != nil {
 		return because(errors.New("raft: load"), err)
 	}
+	if err := c.reserveRoom(settings); err != nil {
+		return err
+	}
 	if s := &settings.Saved; c.BootstrapFrom != nil && s.State.Server == "" && s.Last == 0 {
 		err = guard("storage", func() (err error) {
 			settings.Saved, err = c.bootstrapFrom(settings.Incarnation)

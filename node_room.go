@@ -18,6 +18,21 @@ func (l *loop) tellRoom(now Instant) {
 	l.core.Room(now, bytes)
 }
 
+// reserveRoom tells the storage how much room the node needs: so much that the disk doesn't count as
+// full, and that the largest command fits beside the reserve.
+func (c *Config) reserveRoom(settings *CoreConfig) error {
+	storage, ok := c.Storage.(reservingStorage)
+	if !ok {
+		return nil
+	}
+	needs := settings.roomyFrom() + uint64(settings.ReserveBytes)/4 + uint64(c.MaxCommandBytes) + besideCommand
+	err := guard("storage", func() error { return storage.Reserve(needs) })
+	if err != nil {
+		return because(errors.New("raft: reserve room"), err)
+	}
+	return nil
+}
+
 // verify reads the current snapshot to its end, and reports whether that went well.
 func (t *transfers) verify(meta SnapshotMeta) {
 	defer t.life.leave()

@@ -42,6 +42,11 @@ import (
 // waits until there is room, or Close is called, and changes nothing before. Its method Waiting says
 // so. A snapshot for which there is no room fails as any other call may, and leaves no trace.
 //
+// Such a storage may have a method Reserve(bytes uint64) error. Start calls it once, after Load, and
+// says how much room is needed, so that the disk doesn't count as full and each command fits. The
+// storage gets hold of so much, and of it anew whenever it was used up, as far as the disk has it. A
+// full disk is no error.
+//
 // A storage that may find out, between two calls, that it can't go on has a method Trouble() error,
 // which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
@@ -88,6 +93,11 @@ type writeLimiter interface {
 // A roomyStorage is a Storage that says how much room it has.
 type roomyStorage interface {
 	Room() uint64
+}
+
+// A reservingStorage is a Storage that gets hold of room.
+type reservingStorage interface {
+	Reserve(bytes uint64) error
 }
 
 // A waitingStorage is a Storage that says what it waits for.

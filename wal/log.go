@@ -43,6 +43,8 @@ type Log struct {
 	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
 	goal  atomic.Int64 // how far the spare is to be filled, in bytes
+	// reserve is the file that becomes the next segment when the disk is full.
+	reserve reserve
 
 	anchor anchor
 
@@ -205,5 +207,8 @@ func (l *Log) closeFiles() {
 	}
 	if sp := <-l.spare; sp.file != nil {
 		sp.file.Close()
+	}
+	if l.reserve.file != nil {
+		l.reserve.file.Close()
 	}
 }

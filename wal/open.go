@@ -56,6 +56,7 @@ func Open(dir string, options Options) (*Log, error) {
 		l.closeBook()
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	l.completeReserve()
 	l.patient = !options.Inline
 	l.keeper.start(l)
 	l.wrote()
@@ -86,6 +87,9 @@ func (l *Log) open() error {
 			return err
 		}
 	}
+	if err := l.findReserve(files.reserved); err != nil {
+		return err
+	}
 	if len(files.segments) == 0 {
 		if found != nil && found.highest > 0 {
 			return l.noSegments()
@@ -101,6 +105,9 @@ func (l *Log) open() error {
 		return err
 	}
 	l.save()
+	if err := l.syncSpare(); err != nil {
+		return err
+	}
 	if err := l.settle(&r); err != nil {
 		return err
 	}
@@ -137,7 +144,7 @@ func (l *Log) knowVersion(segments []uint64) error {
 // logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
 	segments, snapshots []uint64
-	anchored            bool
+	anchored, reserved  bool
 	unfinished          []string
 }
 
@@ -151,6 +158,7 @@ func sortFiles(names []string) (files logFiles) {
 			files.snapshots = append(files.snapshots, number)
 		}
 		files.anchored = files.anchored || name == anchorName
+		files.reserved = files.reserved || name == reserveName
 		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) || name == anchorName+temporary {
 			files.unfinished = append(files.unfinished, name)
 		}
@@ -385,13 +393,5 @@ func (l *Log) opened(record []byte) error {
 	if err != nil {
 		return err
 	}
-	s = l.active
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.synced = s.end
-	l.tip = tip{place{s.number, s.end}, s.chain}
-	return nil
+	return l.syncHead()
 }

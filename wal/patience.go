@@ -35,10 +35,18 @@ func (l *Log) setWaiting(reason error) {
 	l.mu.Unlock()
 	switch {
 	case was == nil && reason != nil:
-		l.tell(slog.LevelWarn, "wal: waits for a file descriptor", reason)
+		l.tell(slog.LevelWarn, "wal: waits for "+lacking(reason), reason)
 	case was != nil && reason == nil:
-		l.tell(slog.LevelWarn, "wal: waits no longer for a file descriptor", was)
+		l.tell(slog.LevelWarn, "wal: waits no longer for "+lacking(was), was)
 	}
+}
+
+// lacking names what the log waits for.
+func lacking(reason error) string {
+	if isFull(reason) {
+		return "room on the disk"
+	}
+	return "a file descriptor"
 }
 
 // needsFile says whether an error means that there is no file descriptor left, in the process or in

@@ -12,6 +12,7 @@ import (
 // Names of files.
 const (
 	lockName       = "LOCK"
+	reserveName    = "RESERVE"
 	segmentSuffix  = ".wal"
 	snapshotSuffix = ".snapshot"
 	temporary      = ".tmp"

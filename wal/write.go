@@ -73,6 +73,9 @@ func (l *Log) write(w *raft.Write) error {
 	if err := l.publish(c, at, uint32(len(record)), chain); err != nil {
 		return err
 	}
+	if err := l.changed(c); err != nil {
+		return err
+	}
 	l.wrote()
 	return nil
 }
@@ -230,7 +233,7 @@ func (l *Log) begin(need int) error {
 	defer func() { l.spare <- sp }()
 	b, s := l.appendHead(nil, sp.number, old, 0)
 	need += int(s.end)
-	if err := l.finishSpare(sp, int64(need)); err != nil {
+	if err := l.makeRoom(sp, int64(need)); err != nil {
 		return err
 	}
 	if l.anchor.named.Load() < sp.number {
