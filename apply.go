@@ -20,6 +20,8 @@ type Applier struct {
 	// durable is nil unless the machine keeps its own durable state. touched says that what the
 	// machine keeps beside that state has changed since it was last told.
 	durable *DurableMachine
+	// patiently calls a function until it doesn't fail for want of room. nil calls it once.
+	patiently func(func() error) error
 	touched bool
 
 	// print is the fingerprint of the results so far; known says whether it is known. comparing
@@ -87,7 +89,11 @@ func (a *Applier) save() error {
 		beside = a.appendState(codec.AppendUvarint([]byte{besideVersion}, uint64(a.term)))
 	}
 	a.touched = false
-	if err := a.durable.Save(a.last, beside); err != nil {
+	save := func() error { return a.durable.Save(a.last, beside) }
+	if a.patiently == nil {
+		a.patiently = func(try func() error) error { return try() }
+	}
+	if err := a.patiently(save); err != nil {
 		return because(fmt.Errorf("raft: save the state at index %d", a.last), err)
 	}
 	return nil

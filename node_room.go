@@ -3,6 +3,9 @@ package raft
 import (
 	"errors"
 	"io"
+	"runtime"
+	"syscall"
+	"time"
 )
 
 // tellRoom asks the storage for its room, and tells the core. It does so in each turn, behind the
@@ -55,3 +58,50 @@ func (t *transfers) verify(meta SnapshotMeta) {
 
 // errSnapshotUnread says that the storage ended the goroutine that was reading a snapshot.
 var errSnapshotUnread = errors.New("raft: the storage ended the goroutine that was reading its snapshot")
+
+// outOfRoom says whether an error means that a disk or a quota is full, or that there is no file
+// descriptor left. That may be over by itself.
+func outOfRoom(err error) bool {
+	const windowsDiskFull, windowsTooManyFiles = syscall.Errno(112), syscall.Errno(4)
+	for _, reason := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return runtime.GOOS == "windows" && (errors.Is(err, windowsDiskFull) || errors.Is(err, windowsTooManyFiles))
+}
+
+// What has failed for want of room is tried again after minRoomPause, and then less and less often,
+// up to every maxRoomPause.
+const (
+	minRoomPause = 5 * time.Millisecond
+	maxRoomPause = 500 * time.Millisecond
+)
+
+// patiently calls what the state machine has to do, until it doesn't fail for want of room or the
+// node stops. Status.Machine says meanwhile what it waits for.
+func (n *Node) patiently(try func() error) error {
+	err := try()
+	if !outOfRoom(err) {
+		return err
+	}
+	n.logger.Warn("raft: the state machine waits for room", "err", err)
+	defer n.lanes.lacks.Store(nil)
+	timer := time.NewTimer(minRoomPause)
+	defer timer.Stop()
+	for pause := minRoomPause; ; timer.Reset(pause) {
+		reason := err
+		n.lanes.lacks.Store(&reason)
+		select {
+		case <-timer.C:
+		case <-n.life.ctx.Done():
+			return errStopping
+		}
+		next := try()
+		if !outOfRoom(next) {
+			return next
+		}
+		err = next
+		pause = min(2*pause, maxRoomPause)
+	}
+}

@@ -242,4 +242,7 @@ func (l *loop) explain(s *Status) {
 	if storage, ok := l.transfers.storage.(waitingStorage); ok {
 		s.Disk.Waits = storage.Waiting()
 	}
+	if lacks := l.lanes.lacks.Load(); lacks != nil {
+		s.Machine.Waits = *lacks
+	}
 }

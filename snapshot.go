@@ -383,7 +383,7 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.advance(now)
 	s := &c.snapshots
 	assert(s.taking != nil, "Snapshots Taken Once")
-	s.taking, s.failure, c.space.captured = nil, err, false
+	s.taking, s.failure, c.space.captured, c.space.tried = nil, err, false, c.space.room
 	for _, d := range s.demands {
 		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
 	}

@@ -36,6 +36,8 @@ type space struct {
 	full bool
 	// captured says that a snapshot was begun since the disk became full.
 	captured bool
+	// tried is the room when a snapshot failed last, or was to be tried again.
+	tried uint64
 }
 
 // endless is the room of a storage that doesn't know its room.
@@ -46,7 +48,7 @@ func (s *space) encode(e *stateEncoder, w *weights) {
 	if !s.limited {
 		return
 	}
-	e.numbers(s.room, flag(s.full), flag(s.captured))
+	e.numbers(s.room, flag(s.full), flag(s.captured), s.tried)
 	w.encode(e)
 }
 
@@ -67,7 +69,8 @@ const roomRest = 10
 func (c *Core) Room(now Instant, bytes uint64) {
 	c.advance(now)
 	s := &c.space
-	if bytes > s.room {
+	if s.full && bytes > s.room || bytes > s.tried && bytes-s.tried >= uint64(c.config.ReserveBytes)/4 {
+		s.tried = bytes
 		c.disarm(snapshotDeadline) // a snapshot may have failed for want of room
 	}
 	was := s.full
