@@ -53,12 +53,12 @@ func (k *keeper) run(l *Log) {
 	timer.Stop()
 	defer timer.Stop()
 	var watch anchorWatch
-	room := time.NewTimer(maxPause)
+	room := time.NewTimer(roomPause)
 	room.Stop()
 	defer room.Stop()
 	tidy := func() {
 		if l.tidy(); l.reserve.short.Load() {
-			room.Reset(maxPause) // others may make room
+			room.Reset(roomPause) // others may make room
 		}
 	}
 	for {

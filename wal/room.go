@@ -44,6 +44,9 @@ func reserveSize(room int64) int64 {
 	return (room*4/3 + room/16 + pageSize + pageSize - 1) &^ (pageSize - 1)
 }
 
+// roomPause is how often the log looks whether a disk that was full has room again.
+const roomPause = 200 * time.Millisecond
+
 // mostRoom is the most room that can be asked for. It is more than a command of the largest size
 // takes, and a reserve for it has only offsets that a segment can have.
 const mostRoom = wire.MaxCommandSize + 256<<20
@@ -333,7 +336,7 @@ func (l *Log) makeRoom(sp *spare, need int64) error {
 		if err = l.tryRoom(sp, need); !isFull(err) {
 			return err
 		}
-		pause = min(2*pause, maxPause)
+		pause = min(2*pause, roomPause)
 	}
 }
 
