@@ -181,7 +181,7 @@ func (l *Log) tidy() {
 			l.tell(slog.LevelWarn, "wal: next segment not prepared", err)
 			return
 		}
-		if err := l.sweepSnapshots(); err != nil {
+		if err := l.sweepWithSpare(); err != nil {
 			l.tell(slog.LevelWarn, "wal: old snapshot not removed", err)
 			return
 		}

@@ -43,8 +43,9 @@ type Log struct {
 	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
 	goal  atomic.Int64 // how far the spare is to be filled, in bytes
-	// reserve is the file that becomes the next segment when the disk is full.
-	reserve reserve
+	// reserve is the file that becomes the next segment when the disk is full, and ballast the one
+	// that becomes the next snapshot.
+	reserve, ballast reserve
 
 	anchor anchor
 
@@ -208,7 +209,6 @@ func (l *Log) closeFiles() {
 	if sp := <-l.spare; sp.file != nil {
 		sp.file.Close()
 	}
-	if l.reserve.file != nil {
-		l.reserve.file.Close()
-	}
+	l.reserve.close()
+	l.ballast.close()
 }

@@ -87,7 +87,7 @@ func (l *Log) open() error {
 			return err
 		}
 	}
-	if err := l.findReserve(files.reserved); err != nil {
+	if err := l.findReserves(names); err != nil {
 		return err
 	}
 	if len(files.segments) == 0 {
@@ -144,7 +144,7 @@ func (l *Log) knowVersion(segments []uint64) error {
 // logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
 	segments, snapshots []uint64
-	anchored, reserved  bool
+	anchored            bool
 	unfinished          []string
 }
 
@@ -158,7 +158,6 @@ func sortFiles(names []string) (files logFiles) {
 			files.snapshots = append(files.snapshots, number)
 		}
 		files.anchored = files.anchored || name == anchorName
-		files.reserved = files.reserved || name == reserveName
 		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) || name == anchorName+temporary {
 			files.unfinished = append(files.unfinished, name)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -51,8 +50,10 @@ const roomPause = 200 * time.Millisecond
 // takes, and a reserve for it has only offsets that a segment can have.
 const mostRoom = wire.MaxCommandSize + 256<<20
 
-// A reserve is the file RESERVE. Only the goroutine that has received the spare changes it.
+// A reserve is the file RESERVE, or BALLAST. Only the goroutine that has received the spare changes
+// it.
 type reserve struct {
+	name   string
 	file   vfs.File // while it is being filled
 	size   int64    // how far it is filled and synced
 	wanted int64    // how far it is to be filled
@@ -74,7 +75,7 @@ func (l *Log) Room() uint64 {
 	if l.prepared.number > s.number {
 		room = max(room, l.prepared.size-2*beside)
 	}
-	room = max(room, l.reserve.told.Load()-2*beside, 0)
+	room = max(room, min(l.reserve.told.Load(), maxOffset)-2*beside, 0)
 	return uint64(room / 4 * 3)
 }
 
@@ -127,14 +128,27 @@ func (l *Log) fillWhole() error {
 	}
 }
 
-// findReserve finds the reserve that an earlier life has left. How large it is may be in the page
-// cache alone.
-func (l *Log) findReserve(there bool) error {
+// findReserves finds the reserve and the ballast that an earlier life has left.
+func (l *Log) findReserves(names []string) error {
+	l.reserve.name, l.ballast.name = l.path(reserveName), l.path(ballastName)
 	l.reserve.wanted = reserveSize(roomFor(l.options.SegmentSize))
-	if !there {
-		return nil
+	l.ballast.wanted = ballastSize(0, l.options.SegmentSize)
+	for _, name := range names {
+		for _, r := range []*reserve{&l.reserve, &l.ballast} {
+			if l.path(name) != r.name {
+				continue
+			}
+			if err := l.findReserve(r); err != nil {
+				return err
+			}
+		}
 	}
-	file, err := l.fs.Open(l.path(reserveName))
+	return nil
+}
+
+// findReserve finds out how large a file is. That may be in the page cache alone.
+func (l *Log) findReserve(r *reserve) error {
+	file, err := l.fs.Open(r.name)
 	if err != nil {
 		return err
 	}
@@ -142,7 +156,7 @@ func (l *Log) findReserve(there bool) error {
 	if err == nil {
 		err = file.Sync()
 	}
-	l.owns(min(size, math.MaxInt32))
+	r.owns(size)
 	return errors.Join(err, file.Close())
 }
 
@@ -160,7 +174,18 @@ func (l *Log) syncSpare() error {
 // completeReserve fills the reserve when the log was opened. The log goes on without it, too.
 func (l *Log) completeReserve() {
 	l.measure()
-	if err := l.fillWhole(); err != nil {
+	err := l.fillWhole()
+	if err == nil && l.ballast.size == 0 {
+		_, err = l.fillBallast() // creates it
+		if err == nil {
+			_, err = l.fillBallast()
+		}
+		if isFull(err) {
+			l.reserve.short.Store(true)
+			err = nil
+		}
+	}
+	if err != nil {
 		l.tell(slog.LevelWarn, "wal: reserve not prepared", err)
 	}
 }
@@ -171,24 +196,30 @@ func (l *Log) fillReserve() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
 	r := &l.reserve
-	if r.size >= r.wanted {
-		return false, l.closeReserve()
+	if r.size < r.wanted {
+		if s := l.oldestGarbage(func(s *segment) bool { return s.size >= r.wanted }); s != nil {
+			if err := r.close(); err != nil {
+				return false, err
+			}
+			if err := l.dispose(s, func() error { return l.fs.Rename(s.name, r.name) }); err != nil {
+				return false, err
+			}
+			r.owns(s.size)
+			return true, nil
+		}
 	}
-	name := l.path(reserveName)
-	if s := l.oldestGarbage(func(s *segment) bool { return s.size >= r.wanted }); s != nil {
-		if err := l.closeReserve(); err != nil {
-			return false, err
-		}
-		if err := l.dispose(s, func() error { return l.fs.Rename(s.name, name) }); err != nil {
-			return false, err
-		}
-		l.owns(s.size)
-		return true, nil
+	return l.fillStep(r)
+}
+
+// fillStep takes one step in filling the reserve or the ballast. The caller has received the spare.
+func (l *Log) fillStep(r *reserve) (more bool, err error) {
+	if r.size >= r.wanted {
+		return false, r.close()
 	}
 	if r.file == nil {
-		r.file, err = l.openFile(l.fs.Create, name)
+		r.file, err = l.openFile(l.fs.Create, r.name)
 		if errors.Is(err, fs.ErrExist) {
-			r.file, err = l.openFile(l.fs.Open, name)
+			r.file, err = l.openFile(l.fs.Open, r.name)
 		}
 		if err != nil {
 			return false, err
@@ -199,7 +230,7 @@ func (l *Log) fillReserve() (more bool, err error) {
 	if err := fillPart(r.file, r.size, n); err != nil {
 		return false, err
 	}
-	l.owns(r.size + n)
+	r.owns(r.size + n)
 	return true, nil
 }
 
@@ -215,27 +246,30 @@ func fillPart(file vfs.File, at, n int64) error {
 	return file.Sync()
 }
 
-// owns notes how large the reserve is.
-func (l *Log) owns(size int64) {
-	l.reserve.size = size
-	l.reserve.told.Store(size)
+// owns notes how large it is.
+func (r *reserve) owns(size int64) {
+	r.size = size
+	r.told.Store(size)
 }
 
-// closeReserve closes the file of the reserve, so that it can get another name.
-func (l *Log) closeReserve() error {
-	file := l.reserve.file
+// close closes the file, so that it can get another name.
+func (r *reserve) close() error {
+	file := r.file
 	if file == nil {
 		return nil
 	}
-	l.reserve.file = nil
+	r.file = nil
 	return file.Close()
 }
 
-// fillAhead takes one step in filling the reserve, and then the spare. If the disk is full, it gives
+// fillAhead takes one step in filling the reserve, then the spare, then the ballast. If the disk is full, it gives
 // back first what the log doesn't need any more.
 func (l *Log) fillAhead() (more bool, err error) {
 	if more, err = l.fillReserve(); err == nil && !more {
 		more, err = l.fillSpare()
+	}
+	if err == nil && !more {
+		more, err = l.fillBallast()
 	}
 	l.reserve.short.Store(isFull(err))
 	if !isFull(err) {
@@ -374,15 +408,15 @@ func (l *Log) lengthen(sp *spare, need int64) error {
 
 // useReserve puts the reserve in the place of the spare.
 func (l *Log) useReserve(sp *spare) error {
-	if err := l.closeReserve(); err != nil {
+	if err := l.reserve.close(); err != nil {
 		return err
 	}
-	size := l.reserve.size
+	size := min(l.reserve.size, maxOffset)
 	return l.exchange(sp, size, func(name string) error {
-		if err := l.fs.Rename(l.path(reserveName), name); err != nil {
+		if err := l.fs.Rename(l.reserve.name, name); err != nil {
 			return err
 		}
-		l.owns(0)
+		l.reserve.owns(0)
 		return l.syncDir()
 	})
 }

@@ -1,8 +1,10 @@
 package wal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -36,10 +38,9 @@ func TestCompactionFreesTheActiveSegment(t *testing.T) {
 			require.NoError(t, l.Write(raft.Write{Entries: commands(last+1, 1, 900)}), "round %d", round)
 			last++
 		}
-		disk.SetCapacity(disk.Used() + 2000) // for the snapshot
-		adopt(t, l, raft.SnapshotMeta{Index: last, Term: 1}, make([]byte, 1000))
+		adopt(t, l, raft.SnapshotMeta{Index: last, Term: 1}, make([]byte, 1000)) // into the ballast
 		require.NoError(t, l.Write(raft.Write{Compact: last}))
-		brim(disk)
+		disk.SetCapacity(disk.Used() + 20) // what was given back is taken by others
 	}
 	require.NoError(t, l.Close())
 	_, saved := load(t, disk)
@@ -243,4 +244,73 @@ func TestLengthsOfAnEarlierLife(t *testing.T) {
 func lastOf(l *wal.Log) raft.Index {
 	saved, _ := l.Load()
 	return saved.Last
+}
+
+// A snapshot that finds no room is written into the ballast. If it is given up, the ballast is there
+// again; and if it is too large, it fails and leaves no trace.
+func TestSnapshotIsWrittenIntoTheBallast(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.SegmentSize = 8 << 20
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 5, 300)}))
+	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, make([]byte, 600_000))
+	require.NoError(t, l.Write(raft.Write{Entries: commands(6, 1, 300)})) // which fills the ballast
+	size := len(disk.Bytes(dir + "/BALLAST"))
+	require.Greater(t, size, 900_000, "one and a half of the last snapshot")
+	brim(disk)
+
+	w, err := l.CreateSnapshot(raft.SnapshotMeta{Index: 2, Term: 1})
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 300_000))
+	require.NoError(t, err)
+	require.Empty(t, disk.Bytes(dir+"/BALLAST"))
+	require.NoError(t, w.Abort())
+	require.Len(t, disk.Bytes(dir+"/BALLAST"), size)
+
+	w, err = l.CreateSnapshot(raft.SnapshotMeta{Index: 2, Term: 1})
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 2_000_000))
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, w.Abort())
+	require.Len(t, disk.Bytes(dir+"/BALLAST"), size)
+	require.Zero(t, count(disk, ".tmp"))
+
+	data := bytes.Repeat([]byte("snapshot"), 100_000)
+	adopt(t, l, raft.SnapshotMeta{Index: 3, Term: 1}, data)
+	meta, r, err := l.OpenSnapshot()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, meta.Index)
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.Equal(t, data, got)
+	require.NoError(t, r.Close())
+	brim(disk)
+	require.NoError(t, l.Write(raft.Write{Compact: 3}))
+	require.Greater(t, len(disk.Bytes(dir+"/BALLAST")), 600_000, "the snapshot before has become the ballast")
+	adopt(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, data[:500_000])
+	require.NoError(t, l.Close())
+}
+
+// A snapshot that somebody reads doesn't become the ballast: the next one would be written over it.
+func TestSnapshotThatIsReadIsNoBallast(t *testing.T) {
+	disk := simfs.New(1)
+	l := open(t, disk)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 5, 300)}))
+	data := bytes.Repeat([]byte("snapshot"), 1000)
+	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, data)
+	_, r, err := l.OpenSnapshot()
+	require.NoError(t, err)
+	for index := raft.Index(2); index < 5; index++ {
+		disk.SetCapacity(disk.Used() + 9000)
+		adopt(t, l, raft.SnapshotMeta{Index: index, Term: 1}, make([]byte, 8000))
+		brim(disk)
+		require.NoError(t, l.Write(raft.Write{Compact: index}))
+	}
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.Equal(t, data, got)
+	require.NoError(t, r.Close())
+	require.NoError(t, l.Close())
 }

@@ -13,6 +13,7 @@ import (
 const (
 	lockName       = "LOCK"
 	reserveName    = "RESERVE"
+	ballastName    = "BALLAST"
 	segmentSuffix  = ".wal"
 	snapshotSuffix = ".snapshot"
 	temporary      = ".tmp"
