@@ -22,7 +22,7 @@ type Applier struct {
 	durable *DurableMachine
 	// patiently calls a function until it doesn't fail for want of room. nil calls it once.
 	patiently func(func() error) error
-	touched bool
+	touched   bool
 
 	// print is the fingerprint of the results so far; known says whether it is known. comparing
 	// says that fingerprints are kept at all.

@@ -2,6 +2,7 @@ package rafttest_test
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestStorageOfThisModule(t *testing.T) {
 	})
 	t.Run("wal with its keeper", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(simulatedDisks(func(fs vfs.FS) (raft.Storage, error) {
+		require.NoError(t, rafttest.TestStorage(fillableDisks(func(fs vfs.FS) (raft.Storage, error) {
 			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
 		})))
 	})
@@ -54,6 +55,24 @@ func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Dis
 	return func() rafttest.Disk {
 		seed++
 		return rafttest.SimDisk(simfs.New(seed), open)
+	}
+}
+
+// fillableDisks returns disks with different seeds, which can be filled.
+func fillableDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
+	seed := uint64(0)
+	return func() rafttest.Disk {
+		seed++
+		fs := simfs.New(seed)
+		disk := rafttest.SimDisk(fs, open)
+		disk.Fill = func(bytes uint64) {
+			if bytes == math.MaxUint64 {
+				fs.SetCapacity(0)
+				return
+			}
+			fs.SetCapacity(fs.Used() + int64(bytes))
+		}
+		return disk
 	}
 }
 

@@ -127,9 +127,9 @@ func (l *Log) leave() {
 	}
 }
 
-// Close says in the anchor where the log ends, and releases everything. It waits for calls that are under
-// way, but for a Write that waits for a file descriptor: that fails with fs.ErrClosed, as do calls
-// that come later. A second Close does nothing.
+// Close says in the anchor where the log ends, and releases everything. It waits for calls that are
+// under way, but for a Write that waits for a file descriptor or for room: that fails with
+// fs.ErrClosed, as do calls that come later. A second Close does nothing.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() { close(l.closing) })
 	l.busy <- struct{}{}

@@ -10,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A process that has no file descriptor left gets one later, when it has closed a connection, say.
+// A process that has no file descriptor left gets one later, when it has closed a connection, say. A
+// disk that is full has room later, too (room.go).
 // While the log needs its next file, nothing that goes into that file was promised. So the log
 // waits, and says so, instead of failing for good. It tries again after minPause, and then less and
 // less often, up to every maxPause.
@@ -19,8 +20,8 @@ const (
 	maxPause = 500 * time.Millisecond
 )
 
-// Waiting returns why the log waits for a file descriptor, or nil while it doesn't wait. See
-// raft.Storage.
+// Waiting returns why the log waits, for a file descriptor or for room, or nil while it doesn't wait.
+// See raft.Storage.
 func (l *Log) Waiting() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

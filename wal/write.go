@@ -13,7 +13,7 @@ const maxKeptBuffer = 4 << 20
 // Write makes w durable, with one record, one write and one sync; where a segment begins, its head
 // is one more write. If w changes nothing, nothing is written. An impossible w fails with ErrWrite.
 // After an error every later Write fails. See raft.Storage. When the log needs its next file, and
-// the process has no file descriptor left, Write waits (see Waiting).
+// the process has no file descriptor left or the disk no room, Write waits (see Waiting).
 func (l *Log) Write(w raft.Write) error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
