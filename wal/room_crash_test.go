@@ -20,8 +20,31 @@ import (
 )
 
 // On a full disk a compaction frees the active segment, too: segments go as a whole, and nothing
-// else may be there to be freed. Again and again the log goes on without any room on the disk.
+// else may be there to be freed.
 func TestCompactionFreesTheActiveSegment(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.SegmentSize = 64 << 10
+	disk.SetCapacity(96<<10 + 64<<10 + 40<<10 + 4<<10) // the anchor, one segment, the reserve and the ballast
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	brim(disk)
+	last := raft.Index(0)
+	for ; last < 60; last++ {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(last+1, 1, 900)}))
+	}
+	require.Empty(t, disk.Bytes(dir+"/0000000000000002.wal"))
+	before := l.Room()
+	adopt(t, l, raft.SnapshotMeta{Index: last, Term: 1}, make([]byte, 1000))
+	require.NoError(t, l.Write(raft.Write{Compact: last}))
+	require.Greater(t, l.Room(), before+20<<10)
+	require.NoError(t, l.Close())
+	_, saved := load(t, disk)
+	require.Equal(t, last, saved.Last)
+}
+
+// Again and again a log goes on without any room on its disk.
+func TestLogLivesOnAFullDisk(t *testing.T) {
 	disk := simfs.New(1)
 	options := small(disk)
 	options.SegmentSize = 64 << 10
