@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,10 +20,9 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-// On a full disk a compaction frees the active segment, too: segments go as a whole, and nothing
-// else may be there to be freed.
-func TestCompactionFreesTheActiveSegment(t *testing.T) {
-	disk := simfs.New(1)
+// covered makes a log on a full disk that is one segment, and has a snapshot of everything.
+func covered(t *testing.T, seed uint64) (*simfs.FS, *wal.Log, raft.Index) {
+	disk := simfs.New(seed)
 	options := small(disk)
 	options.SegmentSize = 64 << 10
 	disk.SetCapacity(96<<10 + 64<<10 + 40<<10 + 4<<10) // the anchor, one segment, the reserve and the ballast
@@ -34,13 +34,38 @@ func TestCompactionFreesTheActiveSegment(t *testing.T) {
 		require.NoError(t, l.Write(raft.Write{Entries: commands(last+1, 1, 900)}))
 	}
 	require.Empty(t, disk.Bytes(dir+"/0000000000000002.wal"))
-	before := l.Room()
 	adopt(t, l, raft.SnapshotMeta{Index: last, Term: 1}, make([]byte, 1000))
+	return disk, l, last
+}
+
+// On a full disk a compaction frees the active segment, too: segments go as a whole, and nothing
+// else may be there to be freed. The power may fail at any time meanwhile.
+func TestCompactionFreesTheActiveSegment(t *testing.T) {
+	disk, l, last := covered(t, 1)
+	first, before := disk.Calls(), l.Room()
 	require.NoError(t, l.Write(raft.Write{Compact: last}))
 	require.Greater(t, l.Room(), before+10<<10)
 	require.NoError(t, l.Close())
+	calls := disk.Calls()
 	_, saved := load(t, disk)
 	require.Equal(t, last, saved.Last)
+	for n := first; n < calls; n++ {
+		for luck := range uint64(8) {
+			disk, l, _ := covered(t, 1)
+			disk.PowerOffAfter(n)
+			if l.Write(raft.Write{Compact: last}) == nil {
+				_ = l.Close() // if that fails, it is as with a process that was killed
+			}
+			disk.Reseed(luck)
+			disk.Cut()
+			l, err := wal.Open(dir, small(disk))
+			require.NoError(t, err, "power cut after call %d, luck %d", n, luck)
+			saved, err := l.Load()
+			require.NoError(t, err)
+			require.Equal(t, last, saved.Last)
+			require.NoError(t, l.Close())
+		}
+	}
 }
 
 // Again and again a log goes on without any room on its disk.
@@ -190,9 +215,11 @@ func TestNodeOnAFullDisk(t *testing.T) {
 		require.NoError(t, node.Read(t.Context()))
 		require.Zero(t, node.Status().FullFor)
 		brim(disk)
+		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		taken := 0
 		for ; ; taken++ {
-			_, err := node.Propose(t.Context(), make([]byte, 200_000))
+			_, err := node.Propose(soon, make([]byte, 200_000))
 			if err != nil {
 				require.ErrorIs(t, err, raft.ErrFull)
 				require.ErrorIs(t, err, raft.ErrNotApplied)
