@@ -183,6 +183,10 @@ type Config struct {
 	// go first, and pauses between two passes for 60 times the ElectionTimeout. What the operating
 	// system has in its cache may be read from there.
 	ScrubBytesPerSecond int
+	// ReserveBytes is the room on each disk for which no commands are taken (8 MiB), if the storage
+	// says how much room it has (Storage). Out of it a server goes on to vote, to change members and
+	// to free room when its disk is full. Of commands no quorum has room for, callers hear ErrFull.
+	ReserveBytes int
 	// MaxWrites bounds how many writes the storage is given before it has finished the first of
 	// them (1). What gathers in the meantime becomes the next write, so a larger number rarely
 	// helps.
@@ -272,6 +276,7 @@ func (c *Config) normalize() (CoreConfig, error) {
 		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level, CompareResults: c.CompareResults,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
 		ScrubBytesPerSecond: cmp.Or(c.ScrubBytesPerSecond, defaultScrubRate),
+		ReserveBytes:        c.ReserveBytes,
 	}
 	if c.ScrubBytesPerSecond == -1 {
 		core.ScrubBytesPerSecond = 0

@@ -41,6 +41,10 @@ type CoreStatus struct {
 	LostSince Instant
 	LostWhy   error
 	LostAsked []ServerID
+	// Room is how many bytes of entries this disk has room for, as Core.Room was told last. Full
+	// says that hardly more than the reserve is left.
+	Room uint64
+	Full bool
 	// Changing says that this server leads and a change of the members is under way, or about to
 	// begin.
 	Changing bool
@@ -70,6 +74,7 @@ func (c *Core) Status() CoreStatus {
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, LostWhy: c.repairs.damage, LostAsked: slices.Clone(c.repairs.tried),
+		Room: c.space.room, Full: c.space.full,
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {

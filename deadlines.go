@@ -97,6 +97,9 @@ const (
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
+	// roomDeadline: until it passes, this server's disk was full not long ago, and the server isn't
+	// fit to lead.
+	roomDeadline
 
 	numDeadlines
 )
@@ -138,6 +141,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	recoverDeadline:    {name: "recover", ofRole: true},
 	inquiryDeadline:    {name: "inquiry"},
 	keyDeadline:        {name: "key", looked: true, asked: true},
+	roomDeadline:       {name: "room", looked: true, asked: true},
 }
 
 // never is later than every instant.

@@ -106,9 +106,16 @@ func (b *ballot) encode(s *stateEncoder) {
 // To found a cluster takes every vote, so a second candidate always splits it. If round trips are
 // long and servers many, that would happen again and again. So with each term in vain the times are
 // further apart, up to [1, 5) election timeouts.
+//
+// A server whose disk is full lets those go first that have room: its time is longer by one election
+// timeout. So somebody with room leads if anybody can, and if nobody can, somebody leads a little
+// later.
 func (c *Core) armElection() {
 	timeout := c.config.ElectionTimeout
 	spread := max(uint64(timeout)/2, 1)
+	if c.lacksRoom() && !c.mayFound() {
+		timeout += c.config.ElectionTimeout
+	}
 	if c.mayFound() {
 		spread <<= min(c.state.Term, 3)
 	}
@@ -438,8 +445,13 @@ func (c *Core) armSoon() {
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {
-		f.leader, f.hurry = "", hurriedPreVotes
+		f.leader = ""
 		c.disarm(stickyDeadline)
+		if c.lacksRoom() {
+			c.armElection() // those with room go first
+			return
+		}
+		f.hurry = hurriedPreVotes
 		c.armSoon()
 	}
 }

@@ -28,6 +28,12 @@ var (
 	// sense to wait before the next attempt. Whoever asks for less is made to wait, not refused.
 	ErrOverloaded = errors.New("raft: overloaded")
 
+	// ErrFull says that there is no room for the command on the disks: a quorum has none beside its
+	// reserve (Config.ReserveBytes). Whoever asks again later may have more luck: the servers free
+	// what they can, and go on by themselves when there is room. Reads are served, leaders are elected
+	// and members are changed all the same.
+	ErrFull = errors.New("raft: the disks are full")
+
 	// ErrTooLarge says that the command has more bytes than Config.MaxCommandBytes.
 	ErrTooLarge = errors.New("raft: command too large")
 
@@ -171,12 +177,6 @@ var (
 	// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added
 	// to a cluster.
 	ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
-)
-
-// What a server has found out about its state machine.
-var (
-	// ErrDiverged says that the results of two state machines differ. Each Divergence wraps it.
-	ErrDiverged = errors.New("raft: results of state machines differ")
 )
 
 // A reasoned error is one with its reason. It wraps both.

@@ -57,6 +57,9 @@ type server struct {
 	lame      bool // its state machine applies nothing
 	hungReads bool // fetches aren't answered
 	cut       bool // messages to and from it are lost
+	// size is how many bytes of entries the disk may hold, those that are forgotten not counted; 0
+	// for a storage that doesn't say how much room it has.
+	size uint64
 
 	snapshots
 	gone map[raft.Index]bool // the entries whose bytes the disk has lost
@@ -128,7 +131,7 @@ func (c *cores) start(id raft.ServerID) {
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
 	*s = server{
-		core: core, config: s.config, saved: s.saved, log: s.log, gone: s.gone,
+		core: core, config: s.config, saved: s.saved, log: s.log, gone: s.gone, size: s.size,
 		applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted(),
 	}
 	if config.CompareResults {
@@ -150,6 +153,7 @@ func (c *cores) drain(id raft.ServerID) {
 	s := c.servers[id]
 	for n, again := 0, true; again; n++ {
 		require.Less(c.t, n, 5000, "effects without end at server %s", id)
+		c.tellRoom(s)
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false

@@ -53,9 +53,9 @@ func (q *inquiry) clone() inquiry {
 	return n
 }
 
-// less says whether one promise is less than another one: of an earlier term, or of less of the log
+// promisesLess says whether one promise is less than another one: of an earlier term, or of less of the log
 // in the same term.
-func less(a, b wire.Place) bool { return a.Term < b.Term || a.Term == b.Term && a.Index < b.Index }
+func promisesLess(a, b wire.Place) bool { return a.Term < b.Term || a.Term == b.Term && a.Index < b.Index }
 
 // inquire begins to ask the other members what they know of this server's disk.
 func (c *Core) inquire() {
@@ -133,7 +133,7 @@ func (c *Core) whileInquiring(m *wire.Message) bool {
 	case wire.KindHeartbeat, wire.KindAppendRequest:
 		c.arm(stickyDeadline, c.config.ElectionTimeout)
 	case wire.KindPreVoteRequest:
-		if last := m.PreVoteRequest().Last; !less(wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, last) {
+		if last := m.PreVoteRequest().Last; !promisesLess(wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, last) {
 			return false
 		}
 	default:

@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,10 +81,12 @@ type lanes struct {
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier // used by the machine lane alone
+	// lacks is why the machine lane waits for room; nil if it doesn't.
+	lacks *atomic.Pointer[error]
 }
 
 func newLanes(applier *Applier) lanes {
-	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier}
+	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier, new(atomic.Pointer[error])}
 }
 
 // close ends each lane as soon as it has finished its present item.
@@ -202,7 +205,9 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 type LaneStatus struct {
 	Pending int           // how many items it was given and hasn't finished
 	For     time.Duration // since it finished one or was given the first; 0 when nothing is pending
-	Waits   error         // of the disk: what the storage waits for, if it says so (see Storage)
+	// Waits is what is waited for. Of the disk, it is what the storage says (see Storage). Of the
+	// state machine, it is why DurableMachine.Save or Restore finds no room.
+	Waits error
 }
 
 // status says what the lane is doing.

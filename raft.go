@@ -26,6 +26,8 @@ type Effects struct {
 	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
 	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
+	// VerifySnapshot, when not nil, describes the current snapshot, which is to be read to its end.
+	VerifySnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
 	SnapshotAnswers []SnapshotAnswer
 	// Sends are snapshots to be sent. StopSends are the numbers of the streams to be closed.
@@ -83,11 +85,12 @@ type Answer struct {
 // # Effects, and the reports of them
 //
 // Drain fills [Effects]. An effect that takes time is reported when it is done. The reports are
-// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], and [Core.SnapshotTaken] or
-// [Core.SnapshotFailed]. [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another
-// server; [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] report on a stream that
-// another server opens. Several events may come between two calls of Drain: what they cause is then
-// done together. [HandIn] says in which order to hand in the events that have gathered.
+// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], [Core.SnapshotVerified], and
+// [Core.SnapshotTaken] or [Core.SnapshotFailed]. [Core.Room] reports how much room the storage has.
+// [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another server;
+// [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] on a stream that another server
+// opens. Several events may come between two calls of Drain: what they cause is then done together.
+// [HandIn] says in which order to hand in the events that have gathered.
 //
 // # What can be asked
 //
@@ -123,9 +126,9 @@ type Core struct {
 
 	machineWork
 	diskReads
-	// disk and machine are how fast this server's disk writes, and how fast its state machine
-	// applies.
+	// disk and machine are how fast this server's disk writes, and its state machine applies.
 	disk, machine tempo `state:"luck"`
+	space         space
 
 	fingerprints fingerprints
 	courtesy     courtesy
@@ -161,6 +164,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.rollback.encode(s)
 	c.repairs.encode(s)
 	c.scrubbing.encode(s)
+	c.space.encode(s, &c.log.weights)
 }
 
 // Clone returns an independent copy.
@@ -210,11 +214,12 @@ func NewCore(config CoreConfig) (*Core, error) {
 			return nil, err
 		}
 	}
+	log.weights = newWeights(&config.Saved, config.ReserveBytes)
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
-		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config),
+		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
@@ -468,9 +473,11 @@ func (c *Core) Drain(e *Effects) {
 	c.watchMachine()
 	c.watchSnapshot()
 	c.drainSnapshot(e)
+	c.drainVerify(e)
 	c.releaseReads()
 	c.armRetry()
 	c.nameSnapshot()
+	c.forgetCovered()
 	c.drainWrite(e)
 	c.drainStreams(e)
 

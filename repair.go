@@ -137,12 +137,13 @@ func (r *repairs) keep(lost lostEntries) {
 }
 
 // repairWrite takes what is to be stored with the next write: as many entries as fit into so many
-// bytes, or else one if that is allowed.
-func (c *Core) repairWrite(bytes int, one bool) []Entry {
+// bytes, or else one if that is allowed. The disk has room for no more than room.
+func (c *Core) repairWrite(room uint64, bytes int, one bool) []Entry {
 	r := &c.repairs
 	n := 0
-	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) {
+	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) && room >= uint64(r.got[n].Size()) {
 		bytes -= r.got[n].Size()
+		room = less(room, uint64(r.got[n].Size()))
 		r.gotBytes -= r.got[n].Size()
 		n++
 	}

@@ -145,7 +145,7 @@ func (d *knownDisk) promises(m *wire.Message) {
 	case wire.KindHeartbeat:
 		said.Index = m.Heartbeat().Stable
 	}
-	if less(d.promised, said) {
+	if promisesLess(d.promised, said) {
 		d.promised = said
 	}
 }
@@ -219,7 +219,7 @@ func (c *Core) knownTold(m *wire.Message) {
 	_, leads := c.role.(*leader)
 	forgot := known.Start != own && wire.StartCount(known.Start) >= wire.StartCount(own)
 	ledBefore := leads && known.Led == c.state.Term && known.Start != own
-	promised := known.Start == own && less(c.loaded, known.Promised)
+	promised := known.Start == own && promisesLess(c.loaded, known.Promised)
 	if known.Back || forgot || ledBefore || promised {
 		c.noticeRollback()
 		return

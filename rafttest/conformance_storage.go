@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -43,6 +44,11 @@ type Disk struct {
 	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
 	// counted from 1.
 	FailAt func(call int, err error)
+
+	// Fill, when not nil, leaves the disk room for about so many bytes more, as if others had filled
+	// the rest, and for any number if bytes is math.MaxUint64. It is for a storage that knows its room
+	// (method Room).
+	Fill func(bytes uint64)
 }
 
 // patience returns how long a call may take.
@@ -67,6 +73,13 @@ func MemoryDisk() Disk {
 		Open:   func() (raft.Storage, error) { reopen(); return storage, nil },
 		Crash:  reopen,
 		Damage: func(first, last raft.Index) { storage.Damage(first, last) },
+		Fill: func(bytes uint64) {
+			storage.SetSize(math.MaxUint64 - 1)
+			if used := math.MaxUint64 - 1 - storage.Room(); bytes < math.MaxUint64-used {
+				bytes += used
+			}
+			storage.SetSize(bytes)
+		},
 	}
 }
 
@@ -136,6 +149,10 @@ var storageChecks = []storageCheck{
 	once("close", "Close may be called at any time, also twice; calls that come after it fail", checkClose),
 	once("close under load", "a call that is under way ends before Close returns, and what it acknowledged is durable", checkCloseUnderLoad),
 	once("concurrency", "Write, Entries and the snapshot methods may be called at the same time", checkConcurrency),
+	once("room", "a Write of as many bytes as Room says doesn't wait, and takes no more than its entries count for", checkRoom),
+	once("full", "a Write for which there is no room waits until there is, and Waiting says so", checkFull),
+	once("close while full", "Close ends a Write that waits for room; nothing of it is there", checkCloseFull),
+	once("snapshot while full", "a snapshot for which there is no room fails, and leaves no trace", checkSnapshotFull),
 	{"random writes", "Write takes effect in the order of the calls and is durable when it returns nil", checkRandom},
 	{"crash within", "Write is atomic: after a crash during it, either all of it is there or nothing, and every write before it", checkCrashWithin},
 	once("damage at Load", "Load returns in Lost the entries whose bytes are damaged, and no others, and all the rest as if nothing were", checkDamageAtLoad),

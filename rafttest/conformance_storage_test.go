@@ -2,6 +2,7 @@ package rafttest_test
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"testing"
 
@@ -63,6 +64,17 @@ func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Dis
 	return func() rafttest.Disk {
 		seed++
 		return rafttest.SimDisk(simfs.New(seed), open)
+	}
+}
+
+// fills lets the checks fill a disk in memory.
+func fills(disk *rafttest.Disk, fs *simfs.FS) {
+	disk.Fill = func(bytes uint64) {
+		if bytes == math.MaxUint64 {
+			fs.SetCapacity(0)
+			return
+		}
+		fs.SetCapacity(fs.Used() + int64(bytes))
 	}
 }
 

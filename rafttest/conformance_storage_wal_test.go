@@ -32,6 +32,7 @@ func damagedLogs(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
 			}
 			spoilEntries(fs, first, last)
 		}
+		fills(&disk, fs)
 		return disk
 	}
 }

@@ -47,6 +47,8 @@
 //	0000000000000002.wal
 //	0000000000000001.ready      files that may become segments; nothing is in them
 //	0000000000000001.snapshot   snapshots; numbers rise
+//	RESERVE                     what becomes the next segment when the disk is full
+//	BALLAST                     what becomes the next snapshot when the disk is full
 //	….tmp                       files that aren't complete yet; Open removes them
 //
 // # Segments
@@ -259,6 +261,32 @@
 // says what it held; if a segment doesn't hold the chain that the anchor or the next head continues;
 // and if the log ends before the anchor's place, unless the log was closed. If it was closed, the
 // anchor's checkpoint tells all that is missing.
+//
+// # Room
+//
+// Nobody else can take what the log owns: files that were filled and synced beforehand. These are
+// the rest of the active segment, the next segment as far as it is filled, and RESERVE. Log.Room
+// says for how many bytes of entries the largest of the three has room. A record lies in one
+// segment, so the sum would promise too much.
+//
+//   - RESERVE holds zeros, or the old bytes of a segment: what it holds means nothing. When the next
+//     segment has no room for a record, and the disk has none to fill it, RESERVE gets its name. It
+//     is then a segment like any other one: terms, votes and entries go on. It is made anew as soon
+//     as the disk has room, or from a segment that isn't needed any more. It is about 25 MiB; less
+//     with segments of less than 64 MiB; and more if Log.Reserve asks for it, as raft.Start does.
+//   - BALLAST is larger by half than the last snapshot was, and 1 MiB at the least; less with
+//     segments of less than 16 MiB. A snapshot for which the disk has no room is written into it, cut
+//     to its length, synced and renamed. If the snapshot is given up, the file is BALLAST again. A
+//     snapshot that isn't needed any more, and that nobody reads, becomes BALLAST if the disk is full.
+//
+// On a full disk, what isn't needed any more is used again first, and removed if it can't be used.
+// After a compaction, the next segment begins though the active one isn't full, if nothing in that
+// one is needed: segments go as a whole.
+//
+// If there is no room even so, Write waits, has changed nothing, and says so (Log.Waiting). It goes
+// on within a second when there is room. A quota that is used up counts as a full disk. A file system
+// that writes elsewhere what it writes anew (btrfs, ZFS) may lack room for what the log owns: there,
+// a Write may fail for want of room.
 //
 // # Snapshots
 //

@@ -43,6 +43,9 @@ type Log struct {
 	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
 	goal  atomic.Int64 // how far the spare is to be filled, in bytes
+	// reserve is the file that becomes the next segment when the disk is full, and ballast the one
+	// that becomes the next snapshot.
+	reserve, ballast reserve
 
 	anchor anchor
 
@@ -127,9 +130,9 @@ func (l *Log) leave() {
 	}
 }
 
-// Close says in the anchor where the log ends, and releases everything. It waits for calls that are under
-// way, but for a Write that waits for a file descriptor: that fails with fs.ErrClosed, as do calls
-// that come later. A second Close does nothing.
+// Close says in the anchor where the log ends, and releases everything. It waits for calls that are
+// under way, but for a Write that waits for a file descriptor or for room: that fails with
+// fs.ErrClosed, as do calls that come later. A second Close does nothing.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() { close(l.closing) })
 	l.busy <- struct{}{}
@@ -210,4 +213,6 @@ func (l *Log) closeFiles() {
 	if sp := <-l.spare; sp.file != nil {
 		sp.file.Close()
 	}
+	l.reserve.close()
+	l.ballast.close()
 }

@@ -64,6 +64,7 @@ func Open(dir string, options Options) (*Log, error) {
 		l.closeBook()
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	l.completeReserve()
 	l.patient = !options.Inline
 	l.keeper.start(l)
 	l.wrote()
@@ -96,6 +97,9 @@ func (l *Log) open() error {
 		}
 	}
 	l.ready.left = files.ready
+	if err := l.findReserves(names); err != nil {
+		return err
+	}
 	if len(files.segments) == 0 {
 		if found != nil && found.highest > 0 {
 			return l.noSegments()
@@ -111,6 +115,9 @@ func (l *Log) open() error {
 		return err
 	}
 	l.save()
+	if err := l.syncSpare(); err != nil {
+		return err
+	}
 	if err := l.settle(&r); err != nil {
 		return err
 	}
@@ -328,6 +335,7 @@ func (l *Log) save() {
 	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
 	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
+	l.saved.KeptBytes = t.bytesAfter(l.saved.Base) - l.saved.LogBytes
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
 	l.saved.Lost = t.lost(t.compacted)
@@ -397,13 +405,5 @@ func (l *Log) opened(record []byte) error {
 	if err != nil {
 		return err
 	}
-	s = l.active
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.synced = s.end
-	l.tip = tip{place{s.number, s.end}, s.chain}
-	return nil
+	return l.syncHead()
 }

@@ -48,8 +48,8 @@ type Options struct {
 	// Inline makes the log work without a goroutine and without a clock, so that it is
 	// deterministic. The work that is otherwise done in the background, preallocating and removing
 	// files, is then done within Write. The anchor is written by Open, Close and Anchor, and before
-	// a file is first used. Nothing is logged. A Write that needs a file and finds no file descriptor left fails then, while
-	// otherwise it waits.
+	// a file is first used. Nothing is logged. A Write that finds no file descriptor or no room for
+	// the next file fails then, while otherwise it waits.
 	Inline bool
 }
 

@@ -199,9 +199,9 @@ func (l *Log) dropReady() bool {
 	return len(files) > 0
 }
 
-// lengthen writes to a file that becomes longer by it. When the disk is full, files that are ready
+// grow writes to a file that becomes longer by it. When the disk is full, files that are ready
 // make room, and until the next Open no other ones are made.
-func (l *Log) lengthen(file vfs.File, b []byte, at int64) error {
+func (l *Log) grow(file vfs.File, b []byte, at int64) error {
 	_, err := file.WriteAt(b, at)
 	if !isFull(err) {
 		return err

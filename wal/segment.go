@@ -12,6 +12,8 @@ import (
 // Names of files.
 const (
 	lockName       = "LOCK"
+	reserveName    = "RESERVE"
+	ballastName    = "BALLAST"
 	segmentSuffix  = ".wal"
 	readySuffix    = ".ready"
 	snapshotSuffix = ".snapshot"

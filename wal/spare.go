@@ -100,7 +100,7 @@ func isFull(err error) bool {
 }
 
 // finishSpare makes a spare ready for use. It has room for need bytes then, unless need exceeds its
-// target: in that case the record will make the file longer. Most times the keeper has prepared all
+// target: in that case the file is filled further (lengthen). Most times the keeper has prepared all
 // of it. If the disk is too slow for that, or full, a smaller spare will do.
 func (l *Log) finishSpare(sp *spare, need int64) error {
 	enough := max(need, sp.enough())
@@ -125,7 +125,7 @@ func (l *Log) prepare(sp *spare) error {
 		return l.createSpare(sp)
 	}
 	n := min(fillChunk, sp.target-sp.size)
-	if err := l.lengthen(sp.file, zeros[:n], sp.size); err != nil {
+	if err := l.grow(sp.file, zeros[:n], sp.size); err != nil {
 		return err
 	}
 	if err := sp.file.Sync(); err != nil {

@@ -16,7 +16,7 @@ import (
 
 func TestFullDisk(t *testing.T) {
 	disk := simfs.New(1)
-	disk.SetCapacity(96<<10 + 3*wal.MinSegmentSize + 100)
+	disk.SetCapacity(96<<10 + 3*wal.MinSegmentSize + 8<<10 + 100)
 	l := open(t, disk)
 	var err error
 	index := raft.Index(1)

@@ -13,7 +13,7 @@ const maxKeptBuffer = 4 << 20
 // Write makes w durable, with one record, one write and one sync; where a segment begins, its head
 // is one more write. If w changes nothing, nothing is written. An impossible w fails with ErrWrite.
 // After an error every later Write fails. See raft.Storage. When the log needs its next file, and
-// the process has no file descriptor left, Write waits (see Waiting).
+// the process has no file descriptor left or the disk no room, Write waits (see Waiting).
 func (l *Log) Write(w raft.Write) error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -75,6 +75,9 @@ func (l *Log) write(w *raft.Write) error {
 	}
 	if l.disk != nil {
 		l.disk.writes.Add(1)
+	}
+	if err := l.changed(c); err != nil {
+		return err
 	}
 	l.wrote()
 	return nil
@@ -233,7 +236,7 @@ func (l *Log) begin(need int) error {
 	defer func() { l.spare <- sp }()
 	b, s := l.appendHead(nil, sp.number, old, 0)
 	need += int(s.end)
-	if err := l.finishSpare(sp, int64(need)); err != nil {
+	if err := l.makeRoom(sp, int64(need)); err != nil {
 		return err
 	}
 	if l.anchor.named.Load() < sp.number {

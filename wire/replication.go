@@ -112,6 +112,9 @@ type HeartbeatResponse struct {
 	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it
 	// shouldn't lead.
 	Fitness uint64
+	// Room is one more than the bytes of entries behind Received for which the follower's disk has
+	// room (Entry.Size). 0 says that its room has no end.
+	Room uint64
 	// Level is the highest level that the follower knows. 0 stands for LevelFirst.
 	Level Level
 }
@@ -123,6 +126,7 @@ func (b *HeartbeatResponse) pack(p *packer) {
 	number(p, fieldNumber, &b.Lost)
 	number(p, fieldLease, &b.Lease)
 	number(p, fieldFitness, &b.Fitness)
+	number(p, fieldSize, &b.Room)
 	number(p, fieldLevel, &b.Level)
 }
 

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,8 @@ func TestSamplesHaveEveryKind(t *testing.T) {
 	for _, m := range sampleMessages() {
 		kinds = append(kinds, m.Kind())
 	}
-	require.Equal(t, wire.Kinds(), kinds)
+	slices.Sort(kinds)
+	require.Equal(t, wire.Kinds(), slices.Compact(kinds)) // some have more than one
 }
 
 func sampleEntries() []wire.Entry {
@@ -127,6 +129,9 @@ func sampleMessages() []wire.Message {
 		wire.RepairRequest{First: 290, Term: 7, Last: 301}.Message(),
 		wire.RepairResponse{Lacks: wire.Place{Index: 301, Term: 7}, First: 290, Snapshot: 295, Entries: entries[:1]}.Message(),
 		wire.SnapshotPull{Least: 290, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
+		wire.HeartbeatResponse{Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: time.Second, Fitness: 4, Room: 1 << 23, Level: wire.LatestLevel}.Message(),
+		wire.ForwardResponse{Start: 1, Refused: []uint64{128}, Why: wire.RefusedFull}.Message(),
+		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Refused: wire.RefusedFull, Held: 1 << 20, Offset: 1}.Message(),
 	}
 	for i := range messages {
 		m := &messages[i]

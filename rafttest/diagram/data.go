@@ -101,6 +101,7 @@ type state struct {
 	Writes  int           `json:"w,omitempty"`
 	Wiped   bool          `json:"wiped,omitempty"`
 	Lost    string        `json:"lost,omitempty"` // the entries whose bytes the disk has lost, such as "5-7 9"
+	Full    bool          `json:"full,omitempty"` // its disk is
 }
 
 type logChange struct {
@@ -203,7 +204,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
-		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, rangesText(from.LostRanges)}
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, rangesText(from.LostRanges), from.Full}
 		if !from.Up {
 			now.Role = "down"
 		}

@@ -94,8 +94,9 @@ func (w *World) logBack(i, n int) bool {
 	gone := s.disk.clone()
 	gone.wal = nil
 	s.forgotten = append(s.forgotten, gone)
+	present := s.disk.room // the disk is as full as it was
 	*s.disk = *was.disk.imaged()
-	s.disk.back = true
+	s.disk.back, s.disk.room = true, present
 	w.stats.Backs++
 	return true
 }

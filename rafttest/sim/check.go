@@ -289,6 +289,9 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
 		s.ledHere = s.status.term
 		w.checkQuota(i)
+		if last := &write.Entries[len(write.Entries)-1]; last.Term == s.status.term && last.Kind != wire.EntryNoOp && last.Kind != wire.EntryConfiguration {
+			w.checkRoom(i)
+		}
 	}
 }
 

@@ -139,6 +139,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !s.up {
 		return true // the server's disk has failed
 	}
+	w.tellRoom(s)
 	w.observe(i)
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
@@ -196,6 +197,8 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		return w.streamSent(e, s)
 	case OpSnapshot:
 		w.wantSnapshot(s)
+	case OpVerify:
+		return w.verifySnapshot(s)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:
@@ -220,14 +223,18 @@ func (w *World) persist(s *server, n int64) bool {
 			return true
 		}
 	}
-	if n == 0 {
-		return false
-	}
 	var number raft.WriteNumber
-	for _, write := range s.writes[:n] {
+	for at, write := range s.writes[:n] {
+		if !s.disk.fits(write) {
+			n = int64(at) // the rest waits
+			break
+		}
 		w.checkRepairs(w.index(s), write)
 		s.disk.perform(write)
 		number = write.Number
+	}
+	if n == 0 {
+		return false
 	}
 	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]

@@ -89,6 +89,7 @@ type ServerState struct {
 	Lost                          int // entries whose bytes the disk has lost
 	// LostRanges are these entries, in order.
 	LostRanges []wire.Range
+	Full       bool // it says that its disk is full
 }
 
 // A DamageChange says that the disk of a server has lost the bytes of entries, or that this is over.
@@ -374,7 +375,7 @@ func (s *server) seen() ServerState {
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
-		Writes: len(s.writes), Wiped: s.wiped(),
+		Writes: len(s.writes), Wiped: s.wiped(), Full: s.full,
 		Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges(),
 	}
 }

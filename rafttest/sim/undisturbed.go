@@ -50,6 +50,7 @@ func (p Params) undisturbed(h uint64) Params {
 	p = p.WithModel()
 	p.FaultKinds, p.Loss, p.Slow, p.ChangeTime, p.Spares, p.Priorities, p.Older, p.Freeze, p.Durable, p.Throughput, p.LoseTime = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 	p.Found = 1
+	p.Reserve = 0 // a new leader takes nothing before it knows the others' rooms
 	p.Election = p.Heartbeat * pick(mix(h+1), 2, 3, 5, 10)
 	p.MaxLease = pick(mix(h+2), 0, p.Election/2, p.Election)
 	if h>>8%2 == 0 {

@@ -131,6 +131,12 @@ const (
 	// Belongs: a server doesn't start with a durable state machine that has applied what the log
 	// doesn't hold.
 	Belongs = "Machine Belongs to the Log"
+	// RoomKept: a leader takes no command for which no quorum has room beside its reserve.
+	RoomKept = "Room Kept"
+	// RefusedWhenFull: while no quorum has room, commands are refused, and don't wait.
+	RefusedWhenFull = "Refused When Full"
+	// GoesOn: once there is room again, no command is refused for want of it.
+	GoesOn = "Goes On"
 	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted
 	// there; it is stored before a write names it; and the log forgets nothing that it doesn't
 	// cover (§5.1).

@@ -89,6 +89,7 @@ type World struct {
 	probes     [MaxServers]int64 // operations that prove progress, by server
 	biggest    int               // size of the largest command that was proposed, in bytes
 	mending    int               // number of times that links were cut
+	freed      int64             // since when all disks have room, once the faults have ended; 0 before
 	vacant     int64             // the instant at which the leader crashed, if none was elected since
 }
 
@@ -136,6 +137,7 @@ type server struct {
 
 	went
 	keyed
+	roomy
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -276,7 +278,7 @@ func (w *World) reset(p Params) {
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
 	w.losses = 0
-	w.biggest, w.waking, w.vacant, w.phaseBegun = 0, false, 0, 0
+	w.biggest, w.waking, w.vacant, w.phaseBegun, w.freed = 0, false, 0, 0, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
 	w.feedings = [MaxServers][MaxServers]feeding{}
@@ -365,7 +367,7 @@ func (w *World) forget(s *server) {
 	s.keys, s.refused = nil, 0
 	s.offers = offers{behind: s.behind[:0]}
 	s.heardOf, s.gave, s.forgetful, s.outdated, s.inquiry = [MaxServers]heardOf{}, s.gave[:0], false, false, inquiry{}
-	s.termBegin = 0
+	s.termBegin, s.roomy = 0, roomy{}
 	s.forgetTimes()
 }
 

@@ -73,6 +73,8 @@ function drawLane(out, g, s, from, to) {
     out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 7}" y2="${y + 7}" stroke="#f08c00" stroke-width="3" opacity=".75"/>`));
   spans(from, to, c => seenAt(c).states[s].lost || "", (a, b, lost) =>
     out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 11}" y2="${y + 11}" stroke="${changeColour.lost}" stroke-width="3" stroke-dasharray="2 2" data-tip="server ${s + 1} lacks the bytes of ${escape(lost)}"/>`));
+  spans(from, to, c => { const st = seenAt(c).states[s]; return st.full && st.role !== "down" ? "full" : ""; }, (a, b) =>
+    out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 11}" y2="${y + 11}" stroke="#c92a2a" stroke-width="3" opacity=".75" data-tip="the disk is full"/>`));
 }
 
 function roleStyle(role, term) {

@@ -49,7 +49,7 @@ function fillLogs() {
   rows.push(logRow(`<b>committed</b>, as an observer knows`, "observed", from, last, i => i < seen.committed ? cell(committed[i], "committed") : null, []));
   for (let s = 0; s < run.servers; s++) {
     const state = seen.states[s], log = seen.logs[s];
-    const who = `<b>${s + 1}</b> ${state.role}, term ${state.term}${state.vote ? `, vote ${escape(state.vote)}` : ""}${state.wiped ? ", new disk" : ""}${state.lost ? `, <span style="color:${changeColour.lost}">bytes lost: ${escape(state.lost)}</span>` : ""}`;
+    const who = `<b>${s + 1}</b> ${state.role}, term ${state.term}${state.vote ? `, vote ${escape(state.vote)}` : ""}${state.wiped ? ", new disk" : ""}${state.full ? ", disk full" : ""}${state.lost ? `, <span style="color:${changeColour.lost}">bytes lost: ${escape(state.lost)}</span>` : ""}`;
     const marks = [{at: state.l, text: "last", colour: changeColour.last}, {at: state.d, text: "disk: durable", colour: changeColour.stable}];
     if (state.role !== "down") marks.push({at: state.c, text: "commit", colour: changeColour.commit}, {at: state.a, text: "applied", colour: changeColour.applied});
     rows.push(logRow(who, "", from, last, i => {
