@@ -358,6 +358,7 @@ func TestSnapshotThatIsReadIsNoBallast(t *testing.T) {
 		brim(disk)
 		require.NoError(t, l.Write(raft.Write{Compact: index}))
 	}
+	require.Equal(t, 1, count(disk, ".snapshot"), "it is removed")
 	got, err := io.ReadAll(r)
 	require.NoError(t, err)
 	require.Equal(t, data, got)
