@@ -184,12 +184,7 @@ func (c *CoreConfig) normalize() error {
 	if c.MaxPending > maxForwarded {
 		return fmt.Errorf("%w: MaxPending is %d, more than %d", ErrConfig, c.MaxPending, maxForwarded)
 	}
-	if c.ElectionTimeout < 2*c.Heartbeat {
-		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
-	}
 	switch {
-	case c.Level > wire.LatestLevel:
-		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
 	case c.ElectionTimeout < 2*c.Heartbeat:
 		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
 	case c.Priority < 0 || c.Priority > maxPriority:
