@@ -242,8 +242,6 @@ func NewCore(config CoreConfig) (*Core, error) {
 		if m := configuration.Member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
 			c.trouble = ErrOtherIncarnation
 		}
-	}
-	if log.configuration() != nil {
 		c.keyAppended()
 	}
 	if c.state.RolledBack {
