@@ -147,6 +147,9 @@ func (w *World) speaks(i int, m *wire.Message) {
 	s, sender := &w.servers[i], &w.servers[serverOf(m.From)]
 	h := &s.heardOf[serverOf(m.From)]
 	s.outdated = false
+	if m.ToIncarnation != 0 && m.ToIncarnation != s.disk.state.Incarnation {
+		return // it is for another disk, and isn't taken
+	}
 	configuration := s.core.Status().Configuration
 	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
 		*h = heardOf{}
