@@ -79,6 +79,10 @@ func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) 
 	return nil
 }
 
+// SaveBy lets a function call DurableMachine.Save, so that it may call it again when there was no room.
+// It returns the last error. Without it, Save is called once.
+func (a *Applier) SaveBy(patiently func(save func() error) error) { a.patiently = patiently }
+
 // save tells the state machine what to keep beside its state.
 func (a *Applier) save() error {
 	if a.durable == nil {

@@ -163,7 +163,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		n.trace = *config.Trace
 	}
 	n.life.begin(n.logger)
-	applier.patiently = n.patiently
+	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
 		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,

@@ -97,6 +97,13 @@ func (s *countedStorage) Room() uint64 {
 	return math.MaxUint64
 }
 
+func (s *countedStorage) Reserve(bytes uint64) error {
+	if storage, ok := s.Storage.(interface{ Reserve(uint64) error }); ok {
+		return storage.Reserve(bytes)
+	}
+	return nil
+}
+
 func (s *countedStorage) Waiting() error {
 	if teller, ok := s.Storage.(interface{ Waiting() error }); ok {
 		return teller.Waiting()
