@@ -244,15 +244,7 @@ func Swarm(seed uint64) Params {
 		p.WriteBytes = pick(mix(h+1), 1, 300, 2000, 2<<20)
 		p.Throughput = pick(mix(h+2), 0, 1<<20, 4<<20, 20<<20)
 	}
-	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
-		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
-		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
-	}
-	if h := luck(seed).draw(luckParams, 0, 8, 0); h%2 == 0 {
-		p.Scrub = pick(mix(h+1), 50_000, 1<<20, 16<<20) * int64(time.Second) / (10 * p.Heartbeat)
-		p.ScrubPause = p.Election * pick(mix(h+2), 1, 3, 8)
-	}
-	p = p.drawRoom(seed)
+	p = p.drawDamage(seed).drawRoom(seed)
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)
 	} else if h%16 == 1 {
@@ -353,6 +345,19 @@ func (p Params) withLargeSnapshots(h uint64) Params {
 	p.ClientTime = p.Election / pick(mix(h+5), 1, 2, 5)
 	p.ChangeTime = p.Election * pick(mix(h+6), 10, 30)
 	p.FaultTime = p.Election * pick(mix(h+7), 10, 20, 40)
+	return p
+}
+
+// drawDamage returns p with disks that lose bytes, in some runs, and servers that look for that.
+func (p Params) drawDamage(seed uint64) Params {
+	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
+		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
+		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
+	}
+	if h := luck(seed).draw(luckParams, 0, 8, 0); h%2 == 0 {
+		p.Scrub = pick(mix(h+1), 50_000, 1<<20, 16<<20) * int64(time.Second) / (10 * p.Heartbeat)
+		p.ScrubPause = p.Election * pick(mix(h+2), 1, 3, 8)
+	}
 	return p
 }
 
