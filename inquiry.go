@@ -55,7 +55,9 @@ func (q *inquiry) clone() inquiry {
 
 // promisesLess says whether one promise is less than another one: of an earlier term, or of less of the log
 // in the same term.
-func promisesLess(a, b wire.Place) bool { return a.Term < b.Term || a.Term == b.Term && a.Index < b.Index }
+func promisesLess(a, b wire.Place) bool {
+	return a.Term < b.Term || a.Term == b.Term && a.Index < b.Index
+}
 
 // inquire begins to ask the other members what they know of this server's disk.
 func (c *Core) inquire() {

@@ -301,9 +301,7 @@ func (c *Core) startRound(l *leader) {
 			p.heartbeat(l.round)
 		}
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(p.id, wire.Heartbeat{
-			Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Stable: c.log.stable, Round: l.round, Lease: lease,
-		}.Message())
+		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Stable: c.log.stable, Round: l.round, Lease: lease}.Message())
 		if asks {
 			c.send(p.id, behind)
 		}
