@@ -20,6 +20,9 @@ type CoreStatus struct {
 	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is less than Snapshot
 	// while the state machine is being restored.
 	Snapshot, Applied, Commit, Stable, Last Index
+	// Written is the index up to which the storage was given the log. It may be before Last while the
+	// disk has no room for more, or has enough to do.
+	Written Index
 	LastTerm                                Term
 
 	// Configuration is the latest one in the log, committed or not. It is nil while there is none.
@@ -69,7 +72,7 @@ func (c *Core) Status() CoreStatus {
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
 		Snapshot: c.snapshots.current.index(), Applied: c.log.applied, Commit: c.log.commit,
-		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
+		Stable: c.log.stable, Written: c.log.written, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),

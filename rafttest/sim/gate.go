@@ -131,11 +131,8 @@ func (w *World) checkMatch(i int, m *wire.Message, upto raft.Index) {
 		return
 	}
 	to := &w.servers[serverOf(m.To)]
-	if to.status.role != leads || to.status.term != m.Term || upto > raft.Index(len(to.view)) {
+	if to.status.role != leads || to.status.term != m.Term || upto > to.viewed() {
 		return
-	}
-	if to.ledHere != m.Term && upto >= to.leadsFrom {
-		return // what it gave up when it began to lead leaves the view with its next write
 	}
 	if to.view[upto-1] != s.disk.slots[upto-1] {
 		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind(), upto)

@@ -154,7 +154,6 @@ type server struct {
 	checked        raft.Index // the index up to which the view was compared to what is committed
 	handedAt       raft.Index // the end of the log when the server began to hand over
 	ledHere        raft.Term  // the last term in which this life of the server led and wrote an entry of that term
-	leadsFrom      raft.Index // the end of the log when the server began to lead
 
 	// proposals, reads and calls map the numbers that the core gives to operations, plus 1.
 	proposals, reads, calls []int32
@@ -355,7 +354,7 @@ func (w *World) forget(s *server) {
 	s.storing = false
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
-	s.status, s.checked, s.ledHere, s.leadsFrom, s.handedAt = status{}, 0, 0, 0, 0
+	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
 	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
 	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
