@@ -169,6 +169,9 @@ type receiver struct {
 	writer  SnapshotWriter // nil while nothing is stored
 	begun   uint64         // the stream with which writer began
 	held    uint64
+	// discarded is the last stream that was accepted when something was thrown away. A stream that was
+	// accepted before that may begin to store later.
+	discarded uint64
 }
 
 // An arrival is a stream that another server has opened.
@@ -218,6 +221,7 @@ func (r *receiver) discard(t *transfers, upTo uint64) {
 		return
 	}
 	defer r.leave(t)
+	r.discarded = max(r.discarded, upTo)
 	if r.begun <= upTo {
 		r.abort(t)
 	}
@@ -345,7 +349,9 @@ func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (he
 			progress.reached(r.held)
 		}
 		if reading != nil && r.held < v.Size {
-			failed = false
+			if failed = false; r.held == 0 || r.begun <= r.discarded {
+				r.abort(t) // nobody goes on with it
+			}
 			return r.held, StreamBroken, reading
 		}
 	}
