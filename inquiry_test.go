@@ -156,3 +156,28 @@ func TestVerdictStaysOnTheDisk(t *testing.T) {
 	c.pass(5 * election)
 	require.Empty(t, c.take(func(m wire.Message) bool { return m.From == "b" }))
 }
+
+// Whoever hears a message of an earlier start says which start it knows. That is an answer to the
+// question of the present one, too, and says all that an answer says.
+func TestAnswerToAnEarlierStartSaysWhatWasPromised(t *testing.T) {
+	c := founded(t, 3)
+	was := c.image("b")
+	c.propose("a", "x")
+	c.pass(2 * heartbeat)
+	late := wire.HeartbeatResponse{Round: 1}.Message().In(wire.Envelope{
+		From: "b", To: "a", Term: c.status("b").Term, Cluster: c.status("b").Cluster, FromIncarnation: c.status("b").Incarnation,
+		ToIncarnation: c.status("a").Incarnation, FromStart: c.status("b").Start,
+	})
+	told := 0
+	c.lost = func(m *wire.Message) bool {
+		if m.Kind() == wire.KindKnown && m.To == "b" {
+			told++
+		}
+		return m.Kind() == wire.KindKnown && (m.From == "c" || told == 1)
+	}
+	c.putBack("b", was)
+	require.NoError(t, c.status("b").Trouble)
+	c.deliver(late)
+	c.settle()
+	require.ErrorIs(t, c.status("b").Trouble, raft.ErrRolledBack)
+}

@@ -123,7 +123,7 @@ func (c *Core) hears(m *wire.Message) bool {
 		if wire.StartCount(m.FromStart) == wire.StartCount(d.start) && m.FromStart != d.start {
 			c.markBack(d) // two starts of one count
 		}
-		c.tellKnown(m, wire.Known{Start: d.start, Back: d.back})
+		c.tellKnown(m, wire.Known{Promised: d.before, Start: d.start, Back: d.back})
 		return false
 	}
 	d.promises(m)
@@ -162,7 +162,7 @@ func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 		return true // any server may send it
 	}
 	if m.Term == d.led && m.FromStart != d.ledBy {
-		c.tellKnown(m, wire.Known{Start: d.ledBy, Led: d.led})
+		c.tellKnown(m, wire.Known{Promised: d.before, Start: d.ledBy, Led: d.led})
 		return false
 	}
 	if m.Term > d.led {
