@@ -24,11 +24,11 @@ func TestStorageOfThisModule(t *testing.T) {
 	})
 	t.Run("wal", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(damagedLogs(openWAL)))
+		require.NoError(t, rafttest.TestStorage(damagedLogs(false, openWAL)))
 	})
 	t.Run("wal with its keeper", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(damagedLogs(func(fs vfs.FS) (raft.Storage, error) {
+		require.NoError(t, rafttest.TestStorage(damagedLogs(true, func(fs vfs.FS) (raft.Storage, error) {
 			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
 		})))
 	})

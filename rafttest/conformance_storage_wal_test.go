@@ -14,8 +14,9 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// damagedLogs returns disks of package wal with different seeds, which can lose the bytes of entries.
-func damagedLogs(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
+// damagedLogs returns disks of package wal with different seeds, which can lose the bytes of entries,
+// and can be filled if the log waits for room.
+func damagedLogs(fillable bool, open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
 	seed := uint64(0)
 	return func() rafttest.Disk {
 		seed++
@@ -32,7 +33,9 @@ func damagedLogs(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Disk {
 			}
 			spoilEntries(fs, first, last)
 		}
-		fills(&disk, fs)
+		if fillable {
+			fills(&disk, fs)
+		}
 		return disk
 	}
 }
