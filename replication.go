@@ -353,7 +353,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 	}
 	p.acknowledge(answer.Durable)
 	if answer.Round >= p.round {
-		p.vacancy.note(&answer)
+		p.vacancy.note(&answer, &c.log)
 	}
 	p.answered(answer.Round, answer.Received)
 	p.fitness = answer.Fitness

@@ -155,19 +155,17 @@ func less(a, b uint64) uint64 {
 // saysRoom returns what an answer to a heartbeat says of this disk's room (wire.HeartbeatResponse).
 func (c *Core) saysRoom() uint64 { return c.free() + 1 } // of an endless room it says 0
 
-// vacancy is what a peer has said of the room on its disk, as saysRoom returns it, and up to which
-// index the peer had received the log then.
-type vacancy struct {
-	said uint64
-	at   Index
-}
+// vacancy is what a peer has said of the room on its disk, as saysRoom returns it, and how many bytes
+// the log had up to where the peer had received it then (weights.total): the log may forget since
+// what follows there.
+type vacancy struct{ said, at uint64 }
 
-func (v *vacancy) encode(s *stateEncoder) { s.numbers(v.said, uint64(v.at)) }
+func (v *vacancy) encode(s *stateEncoder) { s.numbers(v.said, v.at) }
 
 // note takes what a peer says in its answer to a heartbeat.
-func (v *vacancy) note(answer *wire.HeartbeatResponse) {
+func (v *vacancy) note(answer *wire.HeartbeatResponse, l *entryLog) {
 	if *v = (vacancy{}); answer.Room != 0 {
-		*v = vacancy{answer.Room, answer.Received}
+		*v = vacancy{answer.Room, l.weights.total - l.bytesAfter(answer.Received)}
 	}
 }
 
@@ -179,7 +177,7 @@ func (v *vacancy) left(l *entryLog) uint64 {
 	if v.room() == endless {
 		return endless
 	}
-	return less(v.room(), l.bytesAfter(v.at))
+	return less(v.room(), l.weights.total-v.at)
 }
 
 // A budget is how many bytes of commands a leader may take: now, and at most later, as far as it

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"errors"
+	"math"
+	"slices"
 
 	"github.com/e17579a5/raft"
 )
@@ -206,11 +208,17 @@ func (w *World) left(i int, m *raft.Member) int64 {
 	return d.room.owned + d.room.outside - lacks
 }
 
+// toldOfRoom reports whether any peer has told a leader that its room has an end.
+func (w *World) toldOfRoom(s *server) bool {
+	return slices.ContainsFunc(s.core.Explain().Peers, func(p raft.PeerStatus) bool { return p.Room != math.MaxUint64 })
+}
+
 // checkRoom checks, when the present leader has taken commands, that a quorum has room for them.
-// Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of.
+// Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of. A leader
+// whose own disk has no end takes commands before the others have told it of theirs.
 func (w *World) checkRoom(i int) {
 	s := &w.servers[i]
-	if w.params.Reserve == 0 || w.params.WAL != 0 || !w.foremost(i) {
+	if w.params.Reserve == 0 || w.params.WAL != 0 || !w.foremost(i) || s.disk.room.outside == never && !w.toldOfRoom(s) {
 		return
 	}
 	roomy := func(m *raft.Member) bool { return w.left(i, m) >= w.params.Reserve/2 }
@@ -296,13 +304,14 @@ func (w *World) fillsUp(victim int, span int64, h uint64) {
 }
 
 // brim leaves the disks of Params.Brim full when the faults end, and frees all others. A disk that
-// has used up most of its reserve by then is freed too: how long that lasts is a question of size.
+// has used up most of its reserve by then is freed too: how long that lasts is a question of size. So
+// is one that has lost entries: nobody has kept room for their bytes.
 func (w *World) brim() {
 	w.freed = w.now
 	for i := range w.n {
 		s := &w.servers[i]
 		r := &s.disk.room
-		if w.params.Brim>>i&1 != 0 && r.known && r.owned > w.params.Reserve/2 && (len(s.writes) == 0 || s.disk.fits(s.writes[0])) {
+		if w.params.Brim>>i&1 != 0 && r.known && len(s.disk.gone) == 0 && r.owned > w.params.Reserve/2 && (len(s.writes) == 0 || s.disk.fits(s.writes[0])) {
 			w.step(Event{Op: OpFill, Server: int8(i)}, nil)
 			w.freed = 0
 			w.stats.Brims++
