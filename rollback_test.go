@@ -255,7 +255,7 @@ func TestTwoStartsLeadOneTerm(t *testing.T) {
 	c.deliver(wire.AppendRequest{Previous: wire.Place{Index: before.Last, Term: before.LastTerm}, Commit: before.Last}.Message().In(envelope))
 	sent := c.take(from("b"))
 	require.Len(t, sent, 1)
-	require.Equal(t, wire.Known{Start: c.status("a").Start, Led: before.Term}, sent[0].Known())
+	require.Equal(t, wire.Known{Promised: wire.Place{Term: 1}, Start: c.status("a").Start, Led: before.Term}, sent[0].Known())
 	other := sent[0]
 	other.ToIncarnation = c.status("a").Incarnation
 	m := wire.Known{Start: 77 << 31, Led: before.Term}.Message().In(other.Envelope)
