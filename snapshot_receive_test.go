@@ -1,6 +1,8 @@
 package raft_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -217,4 +219,40 @@ func TestAnotherDiskIsNotTheOnlyVoter(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+}
+
+// To answer commands may move those that wait: each of those that a snapshot covers has its answer all
+// the same.
+func TestManyCommandsThatASnapshotCoversAreAnswered(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindAppendRequest && m.To == "c" }
+	numbers := map[uint64]bool{}
+	for n := range 120 {
+		number := c.propose("c", fmt.Sprint(n))
+		numbers[number] = n < 30 || n >= 90
+	}
+	for number, waits := range numbers { // few enough to stay, so that the next answers move the others
+		if !waits {
+			c.servers["c"].core.Cancel(number, context.Canceled)
+			delete(numbers, number)
+		}
+	}
+	c.pass(heartbeat)
+	for range 2 {
+		c.propose("a", "more")
+		c.snapshot("a")
+	}
+	c.lost = nil
+	c.pass(4 * heartbeat)
+	c.bring("a", "c", snapshotSize)
+	c.pass(2 * heartbeat)
+	require.Equal(t, c.status("a").Commit, c.status("c").Commit)
+	for _, answer := range c.servers["c"].answers {
+		if numbers[answer.Number] {
+			require.ErrorIs(t, answer.Err, raft.ErrSnapshotInstalled)
+			delete(numbers, answer.Number)
+		}
+	}
+	require.Empty(t, numbers)
 }
