@@ -22,8 +22,8 @@ type CoreStatus struct {
 	Snapshot, Applied, Commit, Stable, Last Index
 	// Written is the index up to which the storage was given the log. It may be before Last while the
 	// disk has no room for more, or has enough to do.
-	Written Index
-	LastTerm                                Term
+	Written  Index
+	LastTerm Term
 
 	// Configuration is the latest one in the log, committed or not. It is nil while there is none.
 	// It is shared, and must not be changed. ConfigurationIndex is the index of its entry.
