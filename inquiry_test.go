@@ -181,3 +181,25 @@ func TestAnswerToAnEarlierStartSaysWhatWasPromised(t *testing.T) {
 	c.settle()
 	require.ErrorIs(t, c.status("b").Trouble, raft.ErrRolledBack)
 }
+
+// What a disk had acknowledged before it went back doesn't count, though the leader has been told so.
+func TestAcknowledgedBeforeItWentBackDoesNotCount(t *testing.T) {
+	c := founded(t, 5)
+	was := c.image("b")
+	for _, id := range []raft.ServerID{"c", "d", "e"} {
+		c.servers[id].cut = true
+	}
+	committed := c.status("a").Commit
+	c.propose("a", "x")
+	c.settle()
+	c.putBack("b", was)
+	c.pass(2 * heartbeat)
+	require.ErrorIs(t, c.explain("a", "b"), raft.ErrRolledBack)
+	c.servers["c"].cut = false
+	c.pass(4 * heartbeat)
+	require.Equal(t, c.status("a").Last, c.status("c").Last)
+	require.Equal(t, committed, c.status("a").Commit, "a and c are two of five")
+	c.servers["d"].cut = false
+	c.pass(4 * heartbeat)
+	require.Greater(t, c.status("a").Commit, committed)
+}
