@@ -42,10 +42,11 @@ type Log struct {
 	// spare holds the segment after the active one, which the keeper fills. The goroutine that has
 	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
-	goal  atomic.Int64 // how far the spare is to be filled, in bytes
 	// reserve is the file that becomes the next segment when the disk is full, and ballast the one
 	// that becomes the next snapshot.
 	reserve, ballast reserve
+	goal             atomic.Int64  // how far the spare is to be filled, in bytes
+	begun            atomic.Uint64 // the segment whose head is durable, if it is the active one
 
 	anchor anchor
 

@@ -81,7 +81,9 @@ func (l *Log) fillSpare() (more bool, err error) {
 	if sp.size >= sp.enough() && (l.hasReady(sp) || l.oldestGarbage(sp.recycles) != nil) {
 		sp.target = sp.size // it will do, since the next one needs no filling
 	}
-	if sp.size < min(l.goal.Load(), sp.target) || sp.file == nil && l.hasReady(sp) {
+	// As long as the head of the active segment isn't durable, a power cut may leave it without one: then
+	// no file may be there that would be the segment behind it.
+	if sp.size < min(l.goal.Load(), sp.target) || sp.file == nil && l.begun.Load() == sp.number-1 && l.hasReady(sp) {
 		return true, l.prepare(sp)
 	}
 	if sp.file == nil || sp.size < sp.target || l.anchor.named.Load() >= sp.number {

@@ -225,7 +225,11 @@ func (l *Log) append(record []byte, h header) (at, chain uint32, err error) {
 	if _, err := s.file.WriteAt(padded, int64(at)); err != nil {
 		return 0, 0, err
 	}
-	return at, chain, s.file.Sync()
+	if err := s.file.Sync(); err != nil {
+		return 0, 0, err
+	}
+	l.begun.Store(s.number)
+	return at, chain, nil
 }
 
 // begin makes the next segment the active one, with room for need bytes. It writes the head and
