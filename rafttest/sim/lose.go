@@ -14,7 +14,7 @@ import (
 //   - The server gets these very bytes from there (BytesKept), and in the end nothing is lost any more that anybody
 //     has (Convergence).
 //   - It acknowledges nothing behind a lost entry that it doesn't know to be committed (SoundAcknowledged).
-//   - No entry that is committed is given up (NothingGivenUp).
+//   - No entry that was committed in a server's term or before is given up there (NothingGivenUp).
 //   - All other invariants hold: what a server has promised, it has promised by indexes and terms.
 //
 // A disk may also lose what no other disk holds (Params.LoseAll). Then the servers may wait for ever, unless so many

@@ -23,7 +23,7 @@ var meanings = map[string]string{
 	OwnAnswers:         "What answers a command is the result of this very command at its server, whatever disk went back.",
 	BytesKept:          "An entry that other servers give back is the one that the disk has lost.",
 	SoundAcknowledged:  "A server acknowledges nothing behind an entry that its disk has lost, unless it knows that entry to be committed.",
-	NothingGivenUp:     "No log replaces an entry that is committed.",
+	NothingGivenUp:     "No log replaces an entry that was committed in its server's term or before.",
 	NoFalseAlarm:       "A server says that its disk went back only if it did.",
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",

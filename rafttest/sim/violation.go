@@ -54,7 +54,7 @@ const (
 	// SoundAcknowledged: a server acknowledges nothing behind an entry that it knows to be lost, and
 	// doesn't know to be committed.
 	SoundAcknowledged = "Sound Acknowledged"
-	// NothingGivenUp: no log replaces an entry that is committed.
+	// NothingGivenUp: no log replaces an entry that was committed in its server's term or before.
 	NothingGivenUp = "Nothing Given Up"
 	// NoFalseAlarm: a server says that its disk went back only if it did.
 	NoFalseAlarm = "No False Alarm"
