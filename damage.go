@@ -152,6 +152,20 @@ func (c *Core) noteLost(r wire.Range) {
 			c.repairs.take(e)
 		}
 	}
+	c.restoreInstead()
+}
+
+// restoreInstead lets the state machine be restored from this server's own snapshot, if that covers
+// lost entries which the state machine was to be handed. A durable state machine may be behind the
+// snapshot after a start, and would go on with the log.
+func (c *Core) restoreInstead() {
+	s, l := &c.snapshots, &c.log
+	if first := l.obstacle(); first == 0 || first > s.current.index() || s.damaged || s.restore != restoreNot {
+		return
+	}
+	l.handed = s.current.index()
+	c.fetched = nil
+	s.restore = restoreDue
 }
 
 // remembered returns an entry that this server has in memory, or nil.

@@ -18,7 +18,7 @@ import (
 //   - A server that runs, and reads its log for that, finds out in the second pass after the loss at the latest
 //     (Convergence).
 //   - It acknowledges nothing behind a lost entry that it doesn't know to be committed (SoundAcknowledged).
-//   - No entry that is committed is given up (NothingGivenUp).
+//   - No entry that was committed in a server's term or before is given up there (NothingGivenUp).
 //   - All other invariants hold: what a server has promised, it has promised by indexes and terms.
 //
 // A disk may also lose what no other disk holds (Params.LoseAll). Then the servers may wait for ever, unless so many
@@ -150,9 +150,12 @@ func (w *World) missing() bool {
 	return false
 }
 
-// covered reports whether another disk that counts has the bytes of a server's entry, or a snapshot
-// in its place.
+// covered reports whether the snapshot of a server covers an entry, or another disk that counts has
+// the entry's bytes, or a snapshot in its place.
 func (w *World) covered(index raft.Index, i int) bool {
+	if d := w.servers[i].disk; d.current.index() >= index && !d.spoiled {
+		return true
+	}
 	for j := 0; j < w.n; j++ {
 		f := w.servers[j].disk.current
 		if j != i && (w.vouches(j, index, w.servers[i].disk.slots[index-1]) || w.healthy(j) && f.index() >= index && !w.servers[j].disk.spoiled) {

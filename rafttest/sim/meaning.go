@@ -23,7 +23,7 @@ var meanings = map[string]string{
 	OwnAnswers:         "What answers a command is the result of this very command at its server, whatever disk went back.",
 	BytesKept:          "An entry that other servers give back is the one that the disk has lost.",
 	SoundAcknowledged:  "A server acknowledges nothing behind an entry that its disk has lost, unless it knows that entry to be committed.",
-	NothingGivenUp:     "No log replaces an entry that is committed.",
+	NothingGivenUp:     "No log replaces an entry that was committed in its server's term or before.",
 	AskedFirst:         "A server that has started takes part when the others have told it what they know of its disk, and not if its disk has forgotten any of that.",
 	NoFalseAlarm:       "A server says that its disk went back only if it did.",
 	FreshReads:         "A read sees everything that was acknowledged, or read, before it was called.",

@@ -54,7 +54,7 @@ const (
 	// SoundAcknowledged: a server acknowledges nothing behind an entry that it knows to be lost, and
 	// doesn't know to be committed.
 	SoundAcknowledged = "Sound Acknowledged"
-	// NothingGivenUp: no log replaces an entry that is committed.
+	// NothingGivenUp: no log replaces an entry that was committed in its server's term or before.
 	NothingGivenUp = "Nothing Given Up"
 	// AskedFirst: a server that has started takes part when the others have told it what they know of
 	// its disk, and not if its disk has forgotten any of that.
