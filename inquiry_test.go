@@ -203,3 +203,25 @@ func TestAcknowledgedBeforeItWentBackDoesNotCount(t *testing.T) {
 	c.pass(4 * heartbeat)
 	require.Greater(t, c.status("a").Commit, committed)
 }
+
+// The log of a disk that went back ends before its server was added again. The server says that its
+// disk went back, for that is what has to be cured.
+func TestRolledBackIsNotRemoved(t *testing.T) {
+	core, err := raft.NewCore(raft.CoreConfig{
+		ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, Heartbeat: heartbeat, ElectionTimeout: election, StartLuck: 1,
+		Saved: raft.Saved{
+			State: raft.DurableState{
+				HardState: raft.HardState{Term: 4}, Server: "a", Incarnation: 1, Cluster: raft.ClusterID{1}, RolledBack: true,
+			},
+			Snapshot: raft.SnapshotMeta{Index: 5, Term: 2, ConfigurationIndex: 1, Configuration: raft.Configuration{
+				Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("b"), Role: raft.Voter, Incarnation: 1}},
+			}},
+			SnapshotBytes: 1, Base: 5, BaseTerm: 2, Last: 5,
+		},
+	})
+	require.NoError(t, err)
+	core.Drain(&raft.Effects{})
+	core.Restored(0)
+	require.EqualValues(t, 5, core.Status().Applied)
+	require.ErrorIs(t, core.Status().Trouble, raft.ErrRolledBack)
+}
