@@ -25,6 +25,7 @@ var refusals = [...]error{
 	wire.RefusedForeign: ErrForeignServer, wire.RefusedOtherDisk: ErrOtherIncarnation, wire.RefusedNotCaughtUp: ErrNotCaughtUp,
 	wire.RefusedHalfway: ErrNotCaughtUp, wire.RefusedOutdated: ErrOutdated,
 	wire.RefusedRolledBack: ErrRolledBack,
+	wire.RefusedFull:       ErrFull,
 	wire.RefusedTarget:     ErrTransferTarget, wire.RefusedTransferring: ErrTransferInProgress, wire.RefusedGivenUp: ErrTransferGivenUp,
 }
 

@@ -47,7 +47,7 @@ func (c *Core) admit(m *wire.Message) bool {
 	case c.state.Cluster == m.Cluster:
 		if m.ToIncarnation != 0 && m.ToIncarnation != c.state.Incarnation {
 			c.takenForAnother(m)
-			if m.Kind() == wire.KindPreVoteRequest {
+			if m.Kind() == wire.KindPreVoteRequest || m.Kind() == wire.KindStarted {
 				c.tellRemoval(m) // it may have been away so long that it knows an older disk here
 			}
 			return false
@@ -75,7 +75,7 @@ func (c *Core) admit(m *wire.Message) bool {
 	if c.leaderID() == "" && c.trouble == nil {
 		c.trouble = ErrOtherCluster // a server that hears its leader has no trouble
 	}
-	if m.Kind() == wire.KindPreVoteRequest && c.continues(m.Cluster) {
+	if (m.Kind() == wire.KindPreVoteRequest || m.Kind() == wire.KindStarted) && c.continues(m.Cluster) {
 		c.send(m.From, wire.PreVoteResponse{}.Message()) // so that it hears of this cluster
 	}
 	return false
@@ -120,6 +120,7 @@ func (c *Core) admitUnfounded(m *wire.Message) bool {
 func (c *Core) outsideOfTerms(m *wire.Message) bool {
 	switch m.Kind() {
 	case wire.KindStarted:
+		c.answerStarted(m)
 	case wire.KindKnown:
 		c.knownTold(m)
 	case wire.KindRepairRequest:

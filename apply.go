@@ -20,14 +20,16 @@ type Applier struct {
 	// durable is nil unless the machine keeps its own durable state. touched says that what the
 	// machine keeps beside that state has changed since it was last told.
 	durable *DurableMachine
-	touched bool
+	// patiently calls a function until it doesn't fail for want of room. nil calls it once.
+	patiently func(func() error) error
+	touched   bool
 
 	// print is the fingerprint of the results so far; known says whether it is known. comparing
 	// says that fingerprints are kept at all.
-	print     Fingerprint
+	print     wire.Fingerprint
 	known     bool
 	comparing bool
-	prints    []Fingerprint // of the batch being applied
+	prints    []wire.Fingerprint // of the batch being applied
 
 	// These belong to the entries being applied. They are used again, and empty between two calls.
 	results  [][]byte
@@ -77,6 +79,10 @@ func (a *Applier) Resume(durable *DurableMachine, applied Index, beside []byte) 
 	return nil
 }
 
+// SaveBy lets a function call DurableMachine.Save, so that it may call it again when there was no room.
+// It returns the last error. Without it, Save is called once.
+func (a *Applier) SaveBy(patiently func(save func() error) error) { a.patiently = patiently }
+
 // save tells the state machine what to keep beside its state.
 func (a *Applier) save() error {
 	if a.durable == nil {
@@ -87,7 +93,11 @@ func (a *Applier) save() error {
 		beside = a.appendState(codec.AppendUvarint([]byte{besideVersion}, uint64(a.term)))
 	}
 	a.touched = false
-	if err := a.durable.Save(a.last, beside); err != nil {
+	save := func() error { return a.durable.Save(a.last, beside) }
+	if a.patiently == nil {
+		a.patiently = func(try func() error) error { return try() }
+	}
+	if err := a.patiently(save); err != nil {
 		return because(fmt.Errorf("raft: save the state at index %d", a.last), err)
 	}
 	return nil
@@ -123,7 +133,7 @@ type Batch struct {
 	// results.
 	Commands []AppliedCommand
 	// Fingerprints are the fingerprints at the indexes that are multiples of 64, if they are kept.
-	Fingerprints []Fingerprint
+	Fingerprints []wire.Fingerprint
 }
 
 // An AppliedCommand is the result of one command, or of opening or closing a session.
@@ -198,10 +208,10 @@ const fingerprintEpoch = 1 << 16
 // passed keeps the fingerprint at an index if it is one of those at which fingerprints are kept.
 func (a *Applier) passed(index Index) {
 	if a.known && index%fingerprintInterval == 0 {
-		a.prints = append(a.prints, Fingerprint{index, a.print.Sum})
+		a.prints = append(a.prints, wire.Fingerprint{Index: index, Sum: a.print.Sum})
 	}
 	if index%fingerprintEpoch == 0 {
-		a.print, a.known = Fingerprint{}, true
+		a.print, a.known = wire.Fingerprint{}, true
 	}
 }
 
@@ -260,7 +270,7 @@ func (a *Applier) apply(commands []Entry, own []AppliedCommand) []AppliedCommand
 		}
 	}
 	for i := 0; a.comparing && i < len(commands); i++ {
-		a.print = a.print.next(commands[i].Index, results[i])
+		a.print = nextFingerprint(a.print, commands[i].Index, results[i])
 		a.passed(commands[i].Index)
 	}
 	copyResults(own[before:])
@@ -311,7 +321,7 @@ func (a *Applier) applySessions(entries []Entry, own []AppliedCommand) ([]Applie
 		}
 		if a.comparing {
 			if o.err == nil && !o.again {
-				a.print = a.print.next(o.index, o.result)
+				a.print = nextFingerprint(a.print, o.index, o.result)
 			}
 			a.passed(entries[i].Index)
 		}

@@ -52,8 +52,10 @@ func (c *Core) drainApply(e *Effects) {
 		return
 	}
 	last := l.commit
-	if c.config.DurableMachine {
-		last = min(last, l.stable) // it must not be ahead of its log after a crash
+	if c.config.DurableMachine || c.crowded() {
+		// It must not be ahead of its log after a crash. And a snapshot of what the disk has no room
+		// for would have to wait for the very room that it is to make (nameSnapshot).
+		last = min(last, l.stable)
 	}
 	last = l.applicable(last)
 	for l.handed < last && !c.fetching && len(c.applying) < maxApplying {

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -175,6 +176,17 @@ type Config struct {
 	// SnapshotBytesPerSecond bounds how fast a snapshot is sent to another server. The default, 0,
 	// stands for no bound.
 	SnapshotBytesPerSecond int
+	// ScrubBytesPerSecond bounds how fast the node reads its log from the Storage, from the beginning
+	// to the end and then its snapshot, and so on, to find out whether bytes are lost while other
+	// servers still have them (1 MiB; -1 for not at all). Status.Damage and the event Damage tell what
+	// it has found; in the place of a damaged snapshot it takes another one. It reads one piece at a time, at most 1 MiB in a Heartbeat, lets writes and other reads
+	// go first, and pauses between two passes for 60 times the ElectionTimeout. What the operating
+	// system has in its cache may be read from there.
+	ScrubBytesPerSecond int
+	// ReserveBytes is the room on each disk for which no commands are taken (8 MiB), if the storage
+	// says how much room it has (Storage). Out of it a server goes on to vote, to change members and
+	// to free room when its disk is full. Of commands no quorum has room for, callers hear ErrFull.
+	ReserveBytes int
 	// MaxWrites bounds how many writes the storage is given before it has finished the first of
 	// them (1). What gathers in the meantime becomes the next write, so a larger number rarely
 	// helps.
@@ -208,6 +220,7 @@ const (
 	defaultMaxInboxBytes    = 64 << 20
 	defaultMaxSessions      = 1 << 16
 	defaultMaxSessionBytes  = 64 << 20
+	defaultScrubRate        = 1 << 20
 )
 
 // normalize fills in the defaults, except those that must be drawn or asked for. It returns the
@@ -262,6 +275,11 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
 		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level, CompareResults: c.CompareResults,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
+		ScrubBytesPerSecond: cmp.Or(c.ScrubBytesPerSecond, defaultScrubRate),
+		ReserveBytes:        c.ReserveBytes,
+	}
+	if c.ScrubBytesPerSecond == -1 {
+		core.ScrubBytesPerSecond = 0
 	}
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err

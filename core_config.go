@@ -87,6 +87,15 @@ type CoreConfig struct {
 	// how much of the log is kept for a peer that is being sent a snapshot, or has just been sent
 	// one.
 	SnapshotMinBytes, SnapshotFactor, SnapshotRetainBytes int
+	// ScrubBytesPerSecond bounds how fast the log is read to see whether bytes are lost (0: it isn't).
+	// ScrubPause is the time between the end of such a pass and the next one (60 times the
+	// ElectionTimeout).
+	ScrubBytesPerSecond int
+	ScrubPause          time.Duration
+	// ReserveBytes is the room on a disk that a leader takes no commands for (8 MiB). It is for
+	// terms, votes, the first entries of terms, changes of the members, and whatever else isn't
+	// refused when disks are full. It has a meaning only if the storage knows its room (Core.Room).
+	ReserveBytes int
 	// MaxWrites bounds the writes that are handed out and not yet persisted (1). What is to be
 	// written meanwhile gathers in the next one. MaxWriteBytes bounds the entries in one write (2
 	// MiB). The first entry may be larger. A disk that is slower than that is given less at a time.
@@ -116,6 +125,7 @@ const (
 	defaultWindowBytes     = 4 << 20
 	defaultTailBytes       = 16 << 20
 	defaultMaxWrites       = 1
+	defaultReserveBytes    = 8 << 20
 
 	defaultSnapshotMinBytes    = 64 << 20
 	defaultSnapshotFactor      = 4
@@ -133,6 +143,7 @@ func (c *CoreConfig) normalize() error {
 		{&c.ElectionTimeout, "ElectionTimeout", defaultElectionTimeout},
 		{&c.MaxLease, "MaxLease", 0},
 		{&c.ClockDrift, "ClockDrift", defaultClockDrift},
+		{&c.ScrubPause, "ScrubPause", 0},
 	} {
 		if *duration.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, duration.name)
@@ -160,6 +171,8 @@ func (c *CoreConfig) normalize() error {
 		{&c.SnapshotMinBytes, "SnapshotMinBytes", defaultSnapshotMinBytes},
 		{&c.SnapshotFactor, "SnapshotFactor", defaultSnapshotFactor},
 		{&c.SnapshotRetainBytes, "SnapshotRetainBytes", defaultSnapshotRetainBytes},
+		{&c.ScrubBytesPerSecond, "ScrubBytesPerSecond", 0},
+		{&c.ReserveBytes, "ReserveBytes", defaultReserveBytes},
 	} {
 		if *limit.value < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, limit.name)
@@ -171,16 +184,9 @@ func (c *CoreConfig) normalize() error {
 	if c.MaxPending > maxForwarded {
 		return fmt.Errorf("%w: MaxPending is %d, more than %d", ErrConfig, c.MaxPending, maxForwarded)
 	}
-	if c.Level == 0 {
-		c.Level = wire.LatestLevel
-	}
-	if c.Level > wire.LatestLevel {
-		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
-	}
-	if c.ElectionTimeout < 2*c.Heartbeat {
-		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
-	}
 	switch {
+	case c.ElectionTimeout < 2*c.Heartbeat:
+		return fmt.Errorf("%w: ElectionTimeout is less than twice the Heartbeat", ErrConfig)
 	case c.Priority < 0 || c.Priority > maxPriority:
 		return fmt.Errorf("%w: Priority is %d, not 0 to %d", ErrConfig, c.Priority, maxPriority)
 	case c.MaxLease > c.ElectionTimeout:
@@ -191,7 +197,21 @@ func (c *CoreConfig) normalize() error {
 	if err := c.checkNames(); err != nil {
 		return err
 	}
+	if err := c.normalizeLevel(); err != nil {
+		return err
+	}
 	return c.normalizeBootstrap()
+}
+
+// normalizeLevel fills in the latest level, and refuses a later one.
+func (c *CoreConfig) normalizeLevel() error {
+	if c.Level == 0 {
+		c.Level = wire.LatestLevel
+	}
+	if c.Level > wire.LatestLevel {
+		return fmt.Errorf("%w: Level is %d, and the latest is %d", ErrConfig, c.Level, wire.LatestLevel)
+	}
+	return nil
 }
 
 // normalizeBootstrap sorts the list, because servers compare their lists. It refuses a list that

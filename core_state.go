@@ -105,7 +105,7 @@ func (s *stateEncoder) meta(m *SnapshotMeta) {
 func (s *stateEncoder) durableState(d *DurableState) {
 	s.b = append(s.b, s.name(d.Server), s.name(d.Vote))
 	s.b = append(s.b, d.Cluster[:]...)
-	s.numbers(uint64(d.Term), uint64(d.Incarnation), d.Start, uint64(d.MaxLease))
+	s.numbers(uint64(d.Term), uint64(d.Incarnation), d.Start, uint64(d.MaxLease), flag(d.RolledBack))
 }
 
 // These methods write the types of package wire. Servers appear by the names that name gives them.

@@ -375,13 +375,16 @@ func (r *trio) turn(c *Core) {
 	}
 	for _, entries := range e.Apply {
 		last := entries[len(entries)-1]
-		c.Applied(r.now, Batch{Last: last.Index, Term: last.Term, Fingerprints: []Fingerprint{{Index: last.Index}}})
+		c.Applied(r.now, Batch{Last: last.Index, Term: last.Term, Fingerprints: []wire.Fingerprint{{Index: last.Index}}})
 	}
 	if e.TakeSnapshot != nil {
 		c.SnapshotTaken(r.now, 1)
 	}
 	if e.RestoreSnapshot != nil {
 		c.Restored(r.now)
+	}
+	if e.VerifySnapshot != nil {
+		c.SnapshotVerified(r.now, nil)
 	}
 	for _, s := range e.Sends {
 		r.streams++

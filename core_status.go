@@ -20,7 +20,10 @@ type CoreStatus struct {
 	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is less than Snapshot
 	// while the state machine is being restored.
 	Snapshot, Applied, Commit, Stable, Last Index
-	LastTerm                                Term
+	// Written is the index up to which the storage was given the log. It may be before Last while the
+	// disk has no room for more, or has enough to do.
+	Written  Index
+	LastTerm Term
 
 	// Configuration is the latest one in the log, committed or not. It is nil while there is none.
 	// It is shared, and must not be changed. ConfigurationIndex is the index of its entry.
@@ -41,6 +44,10 @@ type CoreStatus struct {
 	LostSince Instant
 	LostWhy   error
 	LostAsked []ServerID
+	// Room is how many bytes of entries this disk has room for, as Core.Room was told last. Full
+	// says that hardly more than the reserve is left.
+	Room uint64
+	Full bool
 	// Changing says that this server leads and a change of the members is under way, or about to
 	// begin.
 	Changing bool
@@ -65,11 +72,12 @@ func (c *Core) Status() CoreStatus {
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,
 		Snapshot: c.snapshots.current.index(), Applied: c.log.applied, Commit: c.log.commit,
-		Stable: c.log.stable, Last: c.log.last, LastTerm: c.log.lastTerm(),
+		Stable: c.log.stable, Written: c.log.written, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, LostWhy: c.repairs.damage, LostAsked: slices.Clone(c.repairs.tried),
+		Room: c.space.room, Full: c.space.full,
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {

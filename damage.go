@@ -152,6 +152,20 @@ func (c *Core) noteLost(r wire.Range) {
 			c.repairs.take(e)
 		}
 	}
+	c.restoreInstead()
+}
+
+// restoreInstead lets the state machine be restored from this server's own snapshot, if that covers
+// lost entries which the state machine was to be handed. A durable state machine may be behind the
+// snapshot after a start, and would go on with the log.
+func (c *Core) restoreInstead() {
+	s, l := &c.snapshots, &c.log
+	if first := l.obstacle(); first == 0 || first > s.current.index() || s.damaged || s.restore != restoreNot {
+		return
+	}
+	l.handed = s.current.index()
+	c.fetched = nil
+	s.restore = restoreDue
 }
 
 // remembered returns an entry that this server has in memory, or nil.
@@ -170,23 +184,34 @@ func (c *Core) remembered(index Index) *Entry {
 }
 
 // Damaged reports that a fetch has failed with a DamagedError. The core gets the bytes of the lost
-// entries from other servers, and stores them (Write.Repairs). It returns an error that wraps
+// entries from other servers, and stores them (Write.Repairs). A damaged snapshot (Fetch.Snapshot) is
+// reported likewise; the core has another one taken. It returns an error that wraps
 // ErrCorrupt if the state machine needs them and there is no other server: the node can't go on.
 func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	c.advance(now)
 	changed := c.fetchDone(f)
+	if f.Snapshot != nil {
+		c.snapshotScrubbed(f)
+		return nil
+	}
 	lost := wire.Range{First: f.After + 1, Last: f.After + 1}
 	if damage.Lost.First <= lost.First && damage.Lost.Last >= lost.First {
 		lost = damage.Lost
 	}
 	c.repairs.damage = damage.Err
 	c.noteLost(lost)
-	if f.Repair {
+	switch {
+	case f.Scrub:
+		c.scrubbed(f, lost.Last, 0)
+	case f.Repair:
 		c.repairRead(f, nil, changed)
 	}
 	if changed {
 		c.readAgain(lost)
 		return nil
+	}
+	if len(c.otherServers()) == 0 {
+		c.coverLost()
 	}
 	return c.hopeless()
 }
@@ -194,8 +219,17 @@ func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 // damageChanged notes that something was found to be lost, or was repaired. That matters to the reads
 // that have begun.
 func (c *Core) damageChanged() {
-	if c.reading > 0 {
+	if c.reading > 0 || c.scrubbing.reads {
 		c.repairs.changes++
+	}
+}
+
+// coverLost has a snapshot taken that covers the lost entries which the state machine was handed,
+// since nobody gives their bytes. The state is still there: a start would need these entries to come
+// to it.
+func (c *Core) coverLost() {
+	if last := c.log.lost.upTo(c.log.handed); last > c.snapshots.current.index() {
+		c.snapshots.wanted = max(c.snapshots.wanted, last)
 	}
 }
 

@@ -88,11 +88,18 @@ const (
 	needDeadline
 	// repairDeadline: when it passes, this server asks the next server for bytes that it has lost.
 	repairDeadline
+	// scrubDeadline: when it passes, this server reads on in its log, to see whether bytes are lost.
+	scrubDeadline
 	// recoverDeadline: when it passes, a leader steps down if it lacks bytes and has gained none.
 	recoverDeadline
+	// inquiryDeadline: when it passes, this server asks once more what the others know of its disk.
+	inquiryDeadline
 	// keyDeadline: until it passes, this server demands the key of its latest configuration, though
 	// it doesn't know that this configuration is committed.
 	keyDeadline
+	// roomDeadline: until it passes, this server's disk was full not long ago, and the server isn't
+	// fit to lead.
+	roomDeadline
 
 	numDeadlines
 )
@@ -130,8 +137,11 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	machineDeadline:    {name: "machine", looked: true},
 	needDeadline:       {name: "need", looked: true},
 	repairDeadline:     {name: "repair"},
+	scrubDeadline:      {name: "scrub"},
 	recoverDeadline:    {name: "recover", ofRole: true},
+	inquiryDeadline:    {name: "inquiry"},
 	keyDeadline:        {name: "key", looked: true, asked: true},
+	roomDeadline:       {name: "room", looked: true, asked: true},
 }
 
 // never is later than every instant.
@@ -264,8 +274,12 @@ func (c *Core) meet(name deadlineName) {
 		c.checkSendings(c.role.(*leader))
 	case repairDeadline:
 		c.repairDue()
+	case scrubDeadline:
+		c.scrubDue()
 	case recoverDeadline:
 		c.recoverDue()
+	case inquiryDeadline:
+		c.inquiryDue()
 	case resignDeadline, snapshotDeadline:
 		c.disarm(name)
 	}

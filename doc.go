@@ -58,16 +58,17 @@
 //	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
 //	replication  replication progress quota fetch applying apply
+//	full disks   space weights reclaim
 //	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
-//	members      keys strangers refusals membership membership_change membership_catchup rollback upgrade
-//	damage       damage repair recovering pull
+//	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
+//	damage       damage repair recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
 //	views        check core_state core_status standing explain waits fingerprint
-//	the node     node node_loop core_turn node_turn node_inbox node_lanes node_guard node_stop
+//	the node     node node_loop core_turn node_turn node_inbox node_lanes node_room node_guard node_stop
 //	its calls    node_calls node_waiters node_slabs node_sessions node_members node_moved node_leadership
-//	its streams  node_snapshots node_streams node_export
+//	its streams  node_snapshots node_streams node_export node_scrub
 //	its views    node_status node_watch node_events node_trace node_log
 //
 // These are all files of the package, each without its .go. Sections (§) are those of Ongaro's

@@ -106,9 +106,16 @@ func (b *ballot) encode(s *stateEncoder) {
 // To found a cluster takes every vote, so a second candidate always splits it. If round trips are
 // long and servers many, that would happen again and again. So with each term in vain the times are
 // further apart, up to [1, 5) election timeouts.
+//
+// A server whose disk is full lets those go first that have room: its time is longer by one election
+// timeout. So somebody with room leads if anybody can, and if nobody can, somebody leads a little
+// later.
 func (c *Core) armElection() {
 	timeout := c.config.ElectionTimeout
 	spread := max(uint64(timeout)/2, 1)
+	if c.lacksRoom() && !c.mayFound() {
+		timeout += c.config.ElectionTimeout
+	}
 	if c.mayFound() {
 		spread <<= min(c.state.Term, 3)
 	}
@@ -125,7 +132,7 @@ func (c *Core) leaderHeard() bool {
 // that may found a cluster. Its disk must not be stalled, and its log must reach everything that it
 // knows to be committed.
 func (c *Core) mayCampaign() bool {
-	if c.diskStalled() || c.noticed || c.log.last < c.witnessed {
+	if c.diskStalled() || c.noticed || c.inquiry.open || c.log.last < c.witnessed {
 		return false
 	}
 	if len(c.log.configurations) > 0 {
@@ -236,7 +243,7 @@ func (c *Core) answerPreVote(m *wire.Message) {
 // up-to-date (§3.4, §3.6.1). The grant leaves when it is durable, together with everything decided
 // before.
 func (c *Core) answerVote(m *wire.Message) {
-	free := c.state.Vote == "" || c.state.Vote == m.From
+	free := c.state.Vote == "" && m.Term > c.reached || c.state.Vote == m.From
 	if last := m.VoteRequest().Last; !free || !c.mayElect(last) {
 		c.refusedForLost(last)
 		c.reply(m, wire.VoteResponse{}.Message())
@@ -438,8 +445,13 @@ func (c *Core) armSoon() {
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {
-		f.leader, f.hurry = "", hurriedPreVotes
+		f.leader = ""
 		c.disarm(stickyDeadline)
+		if c.lacksRoom() {
+			c.armElection() // those with room go first
+			return
+		}
+		f.hurry = hurriedPreVotes
 		c.armSoon()
 	}
 }

@@ -28,6 +28,12 @@ var (
 	// sense to wait before the next attempt. Whoever asks for less is made to wait, not refused.
 	ErrOverloaded = errors.New("raft: overloaded")
 
+	// ErrFull says that there is no room for the command on the disks: a quorum has none beside its
+	// reserve (Config.ReserveBytes). Whoever asks again later may have more luck: the servers free
+	// what they can, and go on by themselves when there is room. Reads are served, leaders are elected
+	// and members are changed all the same.
+	ErrFull = errors.New("raft: the disks are full")
+
 	// ErrTooLarge says that the command has more bytes than Config.MaxCommandBytes.
 	ErrTooLarge = errors.New("raft: command too large")
 
@@ -152,7 +158,7 @@ var (
 	// ErrRolledBack says that the server's disk has forgotten what the server had promised: an
 	// older state of it was put back, or it has lost a write that it had said to be durable. A copy
 	// of the disk that was started elsewhere looks the same: each of the two has forgotten what the
-	// other one promised. The cure is that of a lost disk: the server is started on an empty disk,
+	// other one promised. The disk says so from then on. The cure is that of a lost disk: the server is started on an empty disk,
 	// and Replace, called at another member, makes that the one that counts.
 	ErrRolledBack = errors.New("raft: this server's disk has gone back in time, or a copy of it was started: start it on an empty one, and call Replace at another member")
 
@@ -171,12 +177,6 @@ var (
 	// ErrNoCluster says that a server has neither state nor a Bootstrap list, and waits to be added
 	// to a cluster.
 	ErrNoCluster = errors.New("raft: no state and no Bootstrap: waiting to be added to a cluster")
-)
-
-// What a server has found out about its state machine.
-var (
-	// ErrDiverged says that the results of two state machines differ. Each Divergence wraps it.
-	ErrDiverged = errors.New("raft: results of state machines differ")
 )
 
 // A reasoned error is one with its reason. It wraps both.

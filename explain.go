@@ -45,6 +45,9 @@ const (
 // servers, or was elected and repairs its log before it leads. Status.Damage says more.
 const noLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has lost"
 
+// noLeaderInquiry: the server has just started, and not enough of the others have answered.
+const noLeaderInquiry NoLeaderReason = "this server asks the others what they know of its disk"
+
 // String explains in one line.
 func (n *NoLeader) String() string {
 	return fmt.Sprintf("no leader for %v: %s", n.For, n.why())
@@ -85,6 +88,11 @@ type PeerStatus struct {
 	// Trouble says why the server takes no part, if this one knows: ErrRolledBack or
 	// ErrOtherIncarnation.
 	Trouble error
+	// Room is for how many bytes of entries the peer's disk has room behind what it had received, as
+	// it has said last; math.MaxUint64 if it has said nothing, or if its room has no end. Full says
+	// that hardly more than the reserve is left.
+	Room uint64
+	Full bool
 }
 
 // A TransferStatus says where the transfer of a snapshot stands.
@@ -157,6 +165,7 @@ func (c *Core) Explain() Explanation {
 			x.Peers = append(x.Peers, PeerStatus{
 				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
 				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id), Trouble: c.peerTrouble(p),
+				Room: p.vacancy.room(), Full: p.isFull(&c.config),
 			})
 		}
 	}
@@ -226,7 +235,9 @@ func (c *Core) noLeader() *NoLeader {
 		return &NoLeader{Reason: NoLeaderPromise}
 	case c.log.last < c.witnessed:
 		return &NoLeader{Reason: NoLeaderBehind}
-	case !c.mayCampaign():
+	case c.inquiry.open && c.log.obstacle() == 0:
+		return &NoLeader{Reason: noLeaderInquiry}
+	case !c.inquiry.open && !c.mayCampaign():
 		return &NoLeader{Reason: NoLeaderNoVote}
 	}
 	r, asks := c.role.(*candidate)

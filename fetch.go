@@ -2,6 +2,25 @@ package raft
 
 import "slices"
 
+// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
+// MaxBytes bytes (Storage.Entries).
+type Fetch struct {
+	For         ServerID // the server that needs them, or "" when they are to be applied here
+	Repair      bool     // whether that server has lost their bytes
+	Scrub       bool     // whether they are read only to see that their bytes aren't lost
+	After, Last Index
+	MaxBytes    int
+
+	// Snapshot, when not nil, asks for no entries, but for MaxBytes bytes of the current snapshot,
+	// from Offset on, or as many as there are, to see whether they are sound. It describes that
+	// snapshot. If the storage has another one by now, or can't read it at the time, that is reported
+	// by Fetched; damage by Damaged.
+	Snapshot *SnapshotMeta
+	Offset   uint64
+
+	knows uint64 // what the core knew of damage when it began (repairs.changes)
+}
+
 // diskReads are the reads of entries that have left the log's tail. The state machine needs these
 // entries, or a peer does.
 type diskReads struct {
@@ -33,11 +52,14 @@ func (c *Core) fetch(f Fetch) {
 // fetchDone notes that a fetch was reported. It says whether what the core knows of damage has
 // changed since the fetch began.
 func (c *Core) fetchDone(f Fetch) (changed bool) {
-	assert(c.reading > 0, "Fetches Answered Once")
 	changed = f.knows != c.repairs.changes
-	if c.reading--; c.reading == 0 {
-		c.repairs.changes = 0
+	defer c.forgetChanges()
+	if f.Scrub {
+		c.scrubDone()
+		return changed
 	}
+	assert(c.reading > 0, "Fetches Answered Once")
+	c.reading--
 	c.diskMoved(readDeadline, c.reading)
 	if f.Repair {
 		return changed
@@ -50,6 +72,13 @@ func (c *Core) fetchDone(f Fetch) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// forgetChanges lets the changes of damage be counted anew when nothing is read that began before.
+func (c *Core) forgetChanges() {
+	if c.reading == 0 && !c.scrubbing.reads {
+		c.repairs.changes = 0
+	}
 }
 
 // Fetched reports what Storage.Entries has returned for a fetch. The core takes no entry that the
@@ -67,7 +96,11 @@ func (c *Core) Fetched(now Instant, f Fetch, entries []Entry) {
 		}
 		next++
 	}
-	if f.Repair {
+	switch {
+	case f.Scrub:
+		c.scrubbed(f, next, sizeOf(entries))
+		return
+	case f.Repair:
 		c.repairRead(f, entries, changed)
 		return
 	}

@@ -16,13 +16,9 @@ import (
 // that and does nothing else, since it doesn't know which of the two is right. Of three servers,
 // the odd one is the one that both others name.
 
-// A Fingerprint stands for the results of all commands up to an index.
-type Fingerprint struct {
-	Index Index
-	Sum   uint32
+func encodeFingerprint(f *wire.Fingerprint, s *stateEncoder) {
+	s.numbers(uint64(f.Index), uint64(f.Sum))
 }
-
-func (f *Fingerprint) encode(s *stateEncoder) { s.numbers(uint64(f.Index), uint64(f.Sum)) }
 
 // fingerprintInterval is how many indexes lie between two fingerprints that are kept.
 // maxFingerprints is how many of them are kept, and toldFingerprints how many are told at a time.
@@ -31,15 +27,15 @@ const fingerprintInterval, maxFingerprints, toldFingerprints = 64, 256, 16
 // fingerprintTable is the table of CRC-32C, which processors compute by themselves.
 var fingerprintTable = crc32.MakeTable(crc32.Castagnoli)
 
-// next returns the fingerprint after one more result.
-func (f Fingerprint) next(index Index, result []byte) Fingerprint {
+// nextFingerprint returns the fingerprint after one more result.
+func nextFingerprint(f wire.Fingerprint, index Index, result []byte) wire.Fingerprint {
 	var head [9]byte
 	binary.LittleEndian.PutUint64(head[:], uint64(index))
 	if result == nil {
 		head[8] = 1
 	}
 	sum := crc32.Update(f.Sum, fingerprintTable, head[:])
-	return Fingerprint{index, crc32.Update(sum, fingerprintTable, result)}
+	return wire.Fingerprint{Index: index, Sum: crc32.Update(sum, fingerprintTable, result)}
 }
 
 // A Divergence says that two state machines that should be equal are not.
@@ -57,23 +53,20 @@ func (d *Divergence) encode(s *stateEncoder) {
 
 // Error says where the results differ.
 func (d *Divergence) Error() string {
-	return fmt.Sprintf("%v: those of server %q differ from those here, first after index %d and up to index %d",
-		ErrDiverged, d.With, d.After, d.Upto)
+	return fmt.Sprintf("raft: results of state machines differ: those of server %q differ from those here, first after index %d and up to index %d",
+		d.With, d.After, d.Upto)
 }
-
-// Unwrap returns ErrDiverged.
-func (d *Divergence) Unwrap() error { return ErrDiverged }
 
 // fingerprints are what a server keeps: those of its own results, and those that it was told and
 // hasn't reached.
 type fingerprints struct {
-	own    []Fingerprint
+	own    []wire.Fingerprint
 	ahead  []wire.Message // the latest message of each server that is ahead of this one
 	differ *Divergence
 }
 
 func (f *fingerprints) encode(s *stateEncoder) {
-	encodeList(s, f.own, (*Fingerprint).encode)
+	encodeList(s, f.own, encodeFingerprint)
 	s.numbers(uint64(len(f.ahead)))
 	for i := range f.ahead {
 		s.message(&f.ahead[i])

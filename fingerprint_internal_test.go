@@ -15,7 +15,7 @@ func TestFingerprintsAreToldUpToAGap(t *testing.T) {
 	require.NoError(t, err)
 	members := []Member{{Server: Server{ID: "a"}}, {Server: Server{ID: "b"}}}
 	c.log.configurations = []placedConfiguration{{1, &Configuration{Members: members}}}
-	c.fingerprints.own = []Fingerprint{{64, 1}, {128, 2}, {1024, 3}, {1088, 4}}
+	c.fingerprints.own = []wire.Fingerprint{{Index: 64, Sum: 1}, {Index: 128, Sum: 2}, {Index: 1024, Sum: 3}, {Index: 1088, Sum: 4}}
 	c.tellFingerprints()
 	require.Len(t, c.out.held, 1)
 	told := c.out.held[0].message

@@ -38,8 +38,9 @@ type forwardState uint8
 const (
 	forwardNew forwardState = iota
 	forwardTaken
-	forwardRefused
-	forwardWaits // for room in the leader's log
+	forwardRefused // its kind isn't in force
+	forwardWaits   // for room in the leader's log
+	forwardFull    // refused because the disks are full
 )
 
 // maxForwarded bounds how far a forwarded number may be above the origin's lowest unanswered one.
@@ -103,8 +104,20 @@ func (c *Core) takeForward(l *leader, incarnation Incarnation, e Entry) {
 	}
 }
 
+// refuseForward refuses a forwarded command that has waited, because the disks are full. Its origin
+// asks again if the answer is lost.
+func (c *Core) refuseForward(l *leader, w *waitingForward) {
+	if state := l.forwarded(w.entry.Origin, w.incarnation, w.entry.Number); state != nil {
+		*state = forwardFull
+	}
+	c.sendTo(w.entry.Origin.Server, w.incarnation, wire.ForwardResponse{
+		Start: w.entry.Origin.Start, Refused: []uint64{w.entry.Number}, Why: wire.RefusedFull,
+	}.Message())
+}
+
 // takeForwards takes forwarded commands, each number once: into the log, or to wait until there is
-// room. It refuses those of a kind that isn't in force. If no more may wait, it gives no answer:
+// room. It refuses those of a kind that isn't in force, and those for which the disks have no room.
+// If no more may wait, it gives no answer:
 // their origin offers them again.
 func (c *Core) takeForwards(m *wire.Message) {
 	l, leads := c.role.(*leader)
@@ -120,7 +133,8 @@ func (c *Core) takeForwards(m *wire.Message) {
 	if f == nil {
 		return
 	}
-	var refused []uint64
+	room := c.budget(l)
+	var refused, full []uint64
 	busy := len(l.waiting) > 0 || c.proposals.nextFree < c.proposals.next // others come first
 	for i := range request.Commands {
 		e := &request.Commands[i]
@@ -133,10 +147,14 @@ func (c *Core) takeForwards(m *wire.Message) {
 		}
 		if f.seen[at] == forwardNew {
 			entry := Entry{Kind: e.Kind, Origin: origin, Number: e.Number, Data: e.Data}
+			verdict := room.judge(e.Size())
 			switch {
 			case !c.inForce(e.Kind):
 				f.seen[at] = forwardRefused
-			case !busy && c.charge(l, e.Size()):
+			case verdict == commandRefused:
+				f.seen[at] = forwardFull
+			case !busy && verdict == commandFits && c.charge(l, e.Size()):
+				room.take(e.Size())
 				f.seen[at] = forwardTaken
 				c.appendEntry(entry)
 			case l.wait(f, &c.config, entry):
@@ -144,8 +162,11 @@ func (c *Core) takeForwards(m *wire.Message) {
 				f.seen[at] = forwardWaits
 			}
 		}
-		if f.seen[at] == forwardRefused {
+		switch f.seen[at] {
+		case forwardRefused:
 			refused = append(refused, e.Number)
+		case forwardFull:
+			full = append(full, e.Number)
 		}
 	}
 	if p := l.peer(m.From); p != nil {
@@ -153,5 +174,8 @@ func (c *Core) takeForwards(m *wire.Message) {
 	}
 	if len(refused) > 0 {
 		c.reply(m, wire.ForwardResponse{Start: request.Start, Refused: refused}.Message())
+	}
+	if len(full) > 0 {
+		c.reply(m, wire.ForwardResponse{Start: request.Start, Refused: full, Why: wire.RefusedFull}.Message())
 	}
 }

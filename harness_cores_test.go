@@ -57,6 +57,9 @@ type server struct {
 	lame      bool // its state machine applies nothing
 	hungReads bool // fetches aren't answered
 	cut       bool // messages to and from it are lost
+	// size is how many bytes of entries the disk may hold, those that are forgotten not counted; 0
+	// for a storage that doesn't say how much room it has.
+	size uint64
 
 	snapshots
 	gone map[raft.Index]bool // the entries whose bytes the disk has lost
@@ -103,7 +106,8 @@ func (c *cores) spare(ids ...raft.ServerID) {
 	}
 }
 
-// start starts a server from its disk.
+// start starts a server from its disk. The others that it reaches tell it at once what they know of
+// that disk.
 func (c *cores) start(id raft.ServerID) {
 	s := c.servers[id]
 	config := s.config
@@ -127,15 +131,17 @@ func (c *cores) start(id raft.ServerID) {
 	core, err := raft.NewCore(config)
 	require.NoError(c.t, err)
 	*s = server{
-		core: core, config: s.config, saved: s.saved, log: s.log, gone: s.gone,
+		core: core, config: s.config, saved: s.saved, log: s.log, gone: s.gone, size: s.size,
 		applier: raft.NewApplier(&mute{}, core.Origin()), snapshots: s.restarted(),
 	}
 	if config.CompareResults {
 		s.applier.CompareResults()
 	}
 	c.drain(id)
-	for _, m := range c.take(is(wire.KindStarted)) {
-		c.deliver(m)
+	for _, kind := range []wire.Kind{wire.KindStarted, wire.KindKnown} {
+		for _, m := range c.take(is(kind)) {
+			c.deliver(m)
+		}
 	}
 }
 
@@ -147,6 +153,7 @@ func (c *cores) drain(id raft.ServerID) {
 	s := c.servers[id]
 	for n, again := 0, true; again; n++ {
 		require.Less(c.t, n, 5000, "effects without end at server %s", id)
+		c.tellRoom(s)
 		var e raft.Effects
 		s.core.Drain(&e)
 		again = false
@@ -270,7 +277,7 @@ func (c *cores) elect(id raft.ServerID) {
 func (c *cores) electWithout(id raft.ServerID, kind wire.Kind) []wire.Message {
 	s := c.servers[id]
 	var withheld []wire.Message
-	for range 3 {
+	for range 40 { // after a start it asks first what the others know of its disk
 		c.now = max(c.now, s.core.Deadline())
 		s.core.Tick(c.now)
 		c.drain(id)

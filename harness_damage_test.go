@@ -51,6 +51,14 @@ func (s *server) repair(w *raft.Write) {
 
 // fetch reads entries from a disk, and reports them to the core.
 func (c *cores) fetch(s *server, f raft.Fetch) {
+	if f.Snapshot != nil {
+		if s.lost {
+			require.NoError(c.t, s.core.Damaged(c.now, f, &raft.DamagedError{Err: raft.ErrCorrupt}))
+		} else {
+			s.core.Fetched(c.now, f, nil)
+		}
+		return
+	}
 	last := min(f.Last, raft.Index(len(s.log)))
 	for index := f.After + 1; index <= last; index++ {
 		if !s.gone[index] {
@@ -63,5 +71,11 @@ func (c *cores) fetch(s *server, f raft.Fetch) {
 		}
 		last = index - 1
 	}
-	s.core.Fetched(c.now, f, s.log[max(f.After, s.base):last:last])
+	entries := s.log[max(f.After, s.base):last:last]
+	for n, bytes := 1, 0; n < len(entries); n++ {
+		if bytes += len(entries[n].Data); bytes > f.MaxBytes {
+			entries = entries[:n]
+		}
+	}
+	s.core.Fetched(c.now, f, entries)
 }

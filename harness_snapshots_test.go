@@ -19,6 +19,8 @@ type snapshots struct {
 	restored []string // what the state machine was restored from
 	done     []raft.SnapshotAnswer
 	told     []string // what happened, for a transcript
+	// unsound is what reading the current snapshot to its end comes to; nil for a sound one.
+	unsound error
 }
 
 const snapshotSize = 100
@@ -74,6 +76,11 @@ func (c *cores) drainSnapshots(id raft.ServerID, e *raft.Effects) bool {
 			c.taken(id)
 			again = true
 		}
+	}
+	if e.VerifySnapshot != nil {
+		s.tell("reads snapshot %d", e.VerifySnapshot.Index)
+		s.core.SnapshotVerified(c.now, s.unsound)
+		again = true
 	}
 	s.done = append(s.done, e.SnapshotAnswers...)
 	for _, stop := range e.StopSends {

@@ -15,6 +15,9 @@ import "slices"
 //
 // The two take turns, one command at a time. A large command that has no room holds up the smaller
 // ones behind it, or else it might wait for ever.
+//
+// That room is made by waiting. Room on disks that are full is not: a command that doesn't fit there
+// is refused (space.go), also if it has waited for the other kind of room before.
 
 // waitingRoom are forwarded commands that have no room in the leader's log yet.
 type waitingRoom struct {
@@ -72,7 +75,11 @@ func (c *Core) takeIn(l *leader) {
 	if l.handover.to != "" || c.armed(resignDeadline) {
 		return // until another server leads, or this one goes on
 	}
-	if len(l.waiting) == 0 && p.nextFree < p.next {
+	if len(l.waiting) == 0 && p.nextFree >= p.next {
+		return
+	}
+	room := c.budget(l)
+	if len(l.waiting) == 0 && room.now == endless {
 		c.log.tail.expect(c.acceptable(l, p.nextFree))
 	}
 	for {
@@ -82,20 +89,37 @@ func (c *Core) takeIn(l *leader) {
 			return
 		case forward == nil || own != nil && !l.turn:
 			next := own.number + 1 // an answer may move the items
-			if !c.offerHere(l, own) {
+			if !c.offerHere(l, own, &room) {
 				return
 			}
 			p.nextFree = next
 			l.turn = true
 		default:
-			if !c.charge(l, forward.entry.Size()) {
+			switch c.admitCommand(l, forward.entry.Size(), &room) {
+			case commandWaits:
 				return
+			case commandRefused:
+				c.refuseForward(l, forward)
+			case commandFits:
+				c.takeForward(l, forward.incarnation, forward.entry)
 			}
-			c.takeForward(l, forward.incarnation, forward.entry)
 			l.leave()
 			l.turn = false
 		}
 	}
+}
+
+// admitCommand says what becomes of a command of so many bytes. If it fits, it is charged as the
+// next entry.
+func (c *Core) admitCommand(l *leader, bytes int, room *budget) verdict {
+	v := room.judge(bytes)
+	if v == commandFits {
+		if !c.charge(l, bytes) {
+			return commandWaits
+		}
+		room.take(bytes)
+	}
+	return v
 }
 
 // firstFree returns the first command that is free to be offered, or nil.
@@ -153,14 +177,19 @@ func (c *Core) acceptable(l *leader, first uint64) (count int) {
 	return count
 }
 
-// offerHere appends a command to this leader's own log. It reports false if there is no room.
-func (c *Core) offerHere(l *leader, item *pending) bool {
+// offerHere appends a command to this leader's own log, or refuses it. It reports false if the
+// command has to wait.
+func (c *Core) offerHere(l *leader, item *pending, room *budget) bool {
 	if !c.inForce(item.kind) {
 		c.answer(item.number, Answer{Err: notApplied(ErrNotInForce)})
 		return true
 	}
-	if !c.charge(l, item.size()) {
+	switch c.admitCommand(l, item.size(), room) {
+	case commandWaits:
 		return false
+	case commandRefused:
+		c.answer(item.number, Answer{Err: notApplied(ErrFull)})
+		return true
 	}
 	item.state, item.term, item.index = pendingLogged, c.state.Term, c.log.last+1
 	c.appendEntry(Entry{Kind: item.kind, Origin: c.Origin(), Number: item.number, Data: item.data})

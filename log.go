@@ -50,6 +50,8 @@ type entryLog struct {
 	configurations []placedConfiguration
 
 	tail tail
+	// weights are written by space: they decide nothing as long as room has no end.
+	weights weights
 }
 
 // encode writes what the core knows of the log.
@@ -72,6 +74,7 @@ func (l *entryLog) clone() entryLog {
 	n.lost = append(lostEntries(nil), l.lost...)
 	n.configurations = append([]placedConfiguration(nil), l.configurations...)
 	n.tail = l.tail.clone()
+	n.weights = l.weights.clone()
 	return n
 }
 
@@ -84,6 +87,9 @@ func (l *entryLog) check(term Term) error {
 		return err
 	}
 	if err := l.checkLost(); err != nil {
+		return err
+	}
+	if err := l.weights.check(l.last); err != nil {
 		return err
 	}
 	return l.checkTail()
@@ -263,6 +269,7 @@ func (l *entryLog) note(e *Entry) {
 		l.runs = append(l.runs, TermRun{e.Index, e.Term})
 	}
 	l.last = e.Index
+	l.weights.add(e)
 }
 
 // extend adds entries at the right end. The log may keep the slice, so nobody may change it any
@@ -296,6 +303,7 @@ func (l *entryLog) truncate(after Index) {
 	}
 	l.lost = l.lost.without(wire.Range{First: after + 1, Last: ^Index(0)})
 	l.tail.truncate(after)
+	l.weights.truncate(after)
 }
 
 // compact forgets the entries up to an index, which a snapshot covers. It keeps the configuration
@@ -322,6 +330,7 @@ func (l *entryLog) compact(to Index) {
 	l.configurations = append([]placedConfiguration(nil), l.configurations[gone:]...)
 	l.lost = l.lost.without(wire.Range{First: 0, Last: to})
 	l.tail.compact(to)
+	l.weights.compact(to)
 }
 
 // install puts a snapshot in the place of everything up to its index. The log goes on behind it if
@@ -343,6 +352,7 @@ func (l *entryLog) install(s wire.Place, configuration placedConfiguration) (goe
 		l.base, l.runs, l.last, l.written = s, nil, s.Index, s.Index
 		l.configurations, l.lost = nil, nil
 		l.tail = tail{}
+		l.weights.restart(s.Index)
 	}
 	l.written = max(l.written, s.Index)
 	l.commit = max(l.commit, s.Index)

@@ -54,6 +54,8 @@ type DurableMachine struct {
 	// Save says that the state is now the one after the entry at applied. It is called after each
 	// batch and after each Restore, by the goroutine that calls the state machine. beside is what
 	// to keep beside the state; it is nil if that is the same as at the call before, and valid
-	// during the call only. An error stops the node.
+	// during the call only. If the error wraps syscall.ENOSPC, EDQUOT, EMFILE or ENFILE, Save is
+	// called once more after a while, with the same arguments, and nothing is applied before it
+	// succeeds (Status.Machine). Any other error stops the node.
 	Save func(applied Index, beside []byte) error
 }

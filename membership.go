@@ -215,13 +215,13 @@ func (c *Core) dismiss(l *leader) {
 
 // noticeRemoval looks whether this server has applied a configuration to which it doesn't belong.
 // If it follows a leader that counts it as a member, a later configuration that names it is on its
-// way.
+// way. A log that went back in time doesn't know whether a later one does.
 func (c *Core) noticeRemoval() {
 	if f, follows := c.role.(*follower); !follows || f.leader != "" && f.member {
 		return
 	}
 	placed := c.log.placed()
-	if c.removed == 0 && placed != nil && placed.index <= c.log.applied && placed.configuration.Member(c.id) == nil {
+	if c.removed == 0 && !c.noticed && placed != nil && placed.index <= c.log.applied && placed.configuration.Member(c.id) == nil {
 		c.wasRemoved(placed.index)
 	}
 }

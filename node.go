@@ -163,6 +163,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		n.trace = *config.Trace
 	}
 	n.life.begin(n.logger)
+	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
 		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
@@ -180,6 +181,9 @@ func (c *Config) load(settings *CoreConfig) (err error) {
 	})
 	if err != nil {
 		return because(errors.New("raft: load"), err)
+	}
+	if err := c.reserveRoom(settings); err != nil {
+		return err
 	}
 	if s := &settings.Saved; c.BootstrapFrom != nil && s.State.Server == "" && s.Last == 0 {
 		err = guard("storage", func() (err error) {

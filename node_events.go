@@ -7,7 +7,7 @@ import (
 )
 
 // An Event is something that a node knows and that has changed, with its new value. It is one of
-// Leadership, Membership, CurrentSnapshot, Damage, Trouble, PeerTrouble and Stopped.
+// Leadership, Membership, CurrentSnapshot, Damage, Trouble, PeerTrouble, DiskFull and Stopped.
 type Event interface{ kind() eventKind }
 
 // Leadership says who leads, as far as this server knows. Two of them can be compared with ==.
@@ -48,6 +48,14 @@ type PeerTrouble struct {
 	Err    error
 }
 
+// DiskFull says whether this server's disk is full: hardly more than Config.ReserveBytes is left of
+// its room. Status.Room says how much. Peer is the first other member whose disk is full, as far as
+// this server knows while it leads, and "" for none. Status.Peers names them all.
+type DiskFull struct {
+	Full bool
+	Peer ServerID
+}
+
 // Stopped says that the node has stopped. It is the last event. Err is that of Node.Err: nil after
 // Close.
 type Stopped struct{ Err error }
@@ -62,6 +70,7 @@ const (
 	damageKind
 	troubleKind
 	peerTroubleKind
+	diskFullKind
 	stoppedKind
 
 	numEventKinds
@@ -73,6 +82,7 @@ func (CurrentSnapshot) kind() eventKind { return snapshotKind }
 func (Damage) kind() eventKind          { return damageKind }
 func (Trouble) kind() eventKind         { return troubleKind }
 func (PeerTrouble) kind() eventKind     { return peerTroubleKind }
+func (DiskFull) kind() eventKind        { return diskFullKind }
 func (Stopped) kind() eventKind         { return stoppedKind }
 
 // Events yields what the node knows now, one event of each kind, and then every change. It ends
@@ -220,6 +230,9 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	if now.TroubledPeer != was.TroubledPeer || now.PeerTrouble != was.PeerTrouble {
 		events = append(events, PeerTrouble{now.TroubledPeer, now.PeerTrouble})
+	}
+	if now.Full != was.Full || now.FullPeer != was.FullPeer {
+		events = append(events, DiskFull{now.Full, now.FullPeer})
 	}
 	return events
 }

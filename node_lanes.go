@@ -1,9 +1,9 @@
 package raft
 
 import (
-	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,10 +81,12 @@ type lanes struct {
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier // used by the machine lane alone
+	// lacks is why the machine lane waits for room; nil if it doesn't.
+	lacks *atomic.Pointer[error]
 }
 
 func newLanes(applier *Applier) lanes {
-	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier}
+	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier, new(atomic.Pointer[error])}
 }
 
 // close ends each lane as soon as it has finished its present item.
@@ -144,22 +146,13 @@ func (n *Node) writeLane() {
 }
 
 // fetchLane reads entries that have left memory. If they have been compacted meanwhile, that is no
-// failure; neither is it if some of them are lost.
+// failure; neither is it if some of them are lost. It also reads the snapshot to see whether it is
+// sound.
 func (n *Node) fetchLane() {
 	defer n.leaveStorage()
-	work(n, n.lanes.fetches, "storage", func(f Fetch) error {
-		start := stopwatchFor(n.trace.Fetched != nil)
-		entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
-		if err := n.traceFetch(f, len(entries), start, err); err != nil {
-			return err
-		}
-		var damage *DamagedError
-		if err != nil && !errors.Is(err, ErrCompacted) && !errors.As(err, &damage) {
-			return because(fmt.Errorf("raft: read entries after %d", f.After), err)
-		}
-		n.inbox.fetched(fetched{f, entries, damage})
-		return nil
-	})
+	snapshot := snapshotReader{storage: n.config.Storage}
+	defer snapshot.close()
+	work(n, n.lanes.fetches, "storage", func(f Fetch) error { return n.fetch(f, &snapshot) })
 }
 
 // applyLane drives the state machine.
@@ -212,7 +205,9 @@ func (s *stopwatch) end(now Instant, items int) time.Duration {
 type LaneStatus struct {
 	Pending int           // how many items it was given and hasn't finished
 	For     time.Duration // since it finished one or was given the first; 0 when nothing is pending
-	Waits   error         // of the disk: what the storage waits for, if it says so (see Storage)
+	// Waits is what is waited for. Of the disk, it is what the storage says (see Storage). Of the
+	// state machine, it is why DurableMachine.Save or Restore finds no room.
+	Waits error
 }
 
 // status says what the lane is doing.

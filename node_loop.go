@@ -30,8 +30,9 @@ type loop struct {
 	board     *board
 	lanes     *lanes
 	transfers *transfers
-	transport Transport // it sends messages, and is told which servers there are
-	keyProver keyProver // the transport, if it proves keys
+	transport Transport    // it sends messages, and is told which servers there are
+	keyProver keyProver    // the transport, if it proves keys
+	roomy     roomyStorage // the storage, if it says how much room it has
 
 	core    *Core
 	alarm   alarm
@@ -84,6 +85,7 @@ func newLoop(n *Node, core *Core) *loop {
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
 	l.keyProver, _ = n.config.Transport.(keyProver)
+	l.roomy, _ = n.config.Storage.(roomyStorage)
 	l.shown.standing = l.standing()
 	l.board.post(l.news(Standing{})...)
 	return l
@@ -151,9 +153,10 @@ const (
 	inCore = iota
 	inTransport
 	inTrace
+	inStorage
 )
 
-var stepNames = [...]string{inCore: "core", inTransport: "transport", inTrace: "trace"}
+var stepNames = [...]string{inCore: "core", inTransport: "transport", inTrace: "trace", inStorage: "storage"}
 
 func (s *step) set(at int32) (was int32) { return s.at.Swap(at) }
 func (s *step) name() string             { return stepNames[s.at.Load()] }
@@ -165,6 +168,8 @@ func (s *step) holdsUp() string {
 		return "a method of the Transport doesn't return"
 	case inTrace:
 		return "a function of the Trace doesn't return"
+	case inStorage:
+		return "a method of the Storage doesn't return"
 	}
 	return "it gets no processor"
 }
@@ -268,6 +273,10 @@ func (l *loop) answer() {
 // never waits.
 func (l *loop) performStreams() {
 	e := &l.effects
+	if e.VerifySnapshot != nil {
+		l.transfers.life.enter()
+		go l.transfers.verify(*e.VerifySnapshot)
+	}
 	for _, a := range e.SnapshotAnswers {
 		if answer := l.snapshots.calls[a.Number]; answer != nil {
 			delete(l.snapshots.calls, a.Number)

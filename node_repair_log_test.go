@@ -37,7 +37,10 @@ func openLog(t *testing.T, fs *simfs.FS) *wal.Log {
 // onLogs returns a cluster whose servers keep their logs on these disks.
 func onLogs(t *testing.T, disks map[raft.ServerID]*simfs.FS) *cluster {
 	c := newCluster(t, len(disks), memory.Faults{})
-	c.adjust = func(config *raft.Config) { config.Storage = openLog(t, disks[config.ID]) }
+	c.adjust = func(config *raft.Config) {
+		config.Storage = openLog(t, disks[config.ID])
+		config.ReserveBytes, config.MaxCommandBytes = 1<<10, 1<<10 // many logs with little room
+	}
 	return c
 }
 
@@ -86,7 +89,7 @@ func flipBit(t *testing.T, fs *simfs.FS, text string) {
 	found := 0
 	for _, name := range fs.Names() {
 		if at := bytes.Index(fs.Bytes(name), []byte(text)); at >= 0 && strings.HasSuffix(name, ".wal") {
-			require.True(t, fs.Rot(name, int64(at+len(text)-1), 1<<(at%8)))
+			require.True(t, fs.Rot(name, int64(at), 1<<(at%8)))
 			found++
 		}
 	}

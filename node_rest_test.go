@@ -89,6 +89,21 @@ func (s *countedStorage) Trouble() error {
 	return nil
 }
 
+// Room says what the storage within says.
+func (s *countedStorage) Room() uint64 {
+	if roomy, ok := s.Storage.(interface{ Room() uint64 }); ok {
+		return roomy.Room()
+	}
+	return math.MaxUint64
+}
+
+func (s *countedStorage) Reserve(bytes uint64) error {
+	if storage, ok := s.Storage.(interface{ Reserve(uint64) error }); ok {
+		return storage.Reserve(bytes)
+	}
+	return nil
+}
+
 func (s *countedStorage) Waiting() error {
 	if teller, ok := s.Storage.(interface{ Waiting() error }); ok {
 		return teller.Waiting()

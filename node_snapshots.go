@@ -96,7 +96,12 @@ func (t *transfers) write(meta *SnapshotMeta, captured *Capture) (size uint64, e
 	if err = captured.Close(); err != nil { // before the disk is waited for
 		return 0, err
 	}
-	if err = into.Commit(); err != nil {
+	if counted.full != nil {
+		return 0, counted.missing(counted.full)
+	}
+	if err = into.Commit(); outOfRoom(err) {
+		return 0, counted.missing(err)
+	} else if err != nil {
 		return 0, err
 	}
 	committed = true
@@ -120,18 +125,34 @@ func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err 
 	t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotTaken(now, size) })
 }
 
-// A countingWriter counts the bytes that go through it. It fails once ctx has ended.
+// A countingWriter counts the bytes that go through it. It fails once ctx has ended. When there is no
+// room for more, it goes on to count, so that it is known how much is missing.
 type countingWriter struct {
-	to    io.Writer
-	ctx   context.Context
-	bytes uint64
+	to            io.Writer
+	ctx           context.Context
+	bytes, stored uint64
+	full          error // why the rest wasn't stored
+}
+
+// missing says how much room a snapshot needs.
+func (w *countingWriter) missing(err error) error {
+	return fmt.Errorf("raft: the snapshot has %d bytes, and there was room for %d of them: %w", w.bytes, w.stored, err)
 }
 
 func (w *countingWriter) Write(b []byte) (int, error) {
 	if w.ctx.Err() != nil {
 		return 0, errStopping
 	}
+	if w.full != nil {
+		w.bytes += uint64(len(b))
+		return len(b), nil
+	}
 	n, err := w.to.Write(b)
+	if outOfRoom(err) {
+		w.full, n, err = err, len(b), nil
+	} else {
+		w.stored += uint64(n)
+	}
 	w.bytes += uint64(n)
 	return n, err
 }
@@ -140,11 +161,14 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 // stops: nobody knows what the state is.
 func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	start := stopwatchFor(n.trace.Snapshot != nil)
-	reader, err := n.transfers.open(meta)
-	if err == nil {
-		err = n.lanes.applier.Restore(meta.Index, meta.Term, &stoppableReader{reader, n.life.ctx})
-		err = errors.Join(err, reader.Close())
-	}
+	err := n.patiently(func() error {
+		reader, err := n.transfers.open(meta)
+		if err == nil {
+			err = n.lanes.applier.Restore(meta.Index, meta.Term, &stoppableReader{reader, n.life.ctx})
+			err = errors.Join(err, reader.Close())
+		}
+		return err
+	})
 	n.transfers.traceSnapshot(SnapshotTrace{Kind: "restored", Index: meta.Index, Err: err}, start)
 	if err != nil {
 		return because(fmt.Errorf("raft: restore snapshot %d", meta.Index), err)

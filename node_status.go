@@ -82,6 +82,11 @@ type Status struct {
 	// StorageTrouble is what the storage says is wrong with it (its method Trouble), though no call
 	// has failed yet; nil if nothing is, or if the storage says nothing of the kind.
 	StorageTrouble error
+	// Room is for how many bytes of entries this server's disk has room, if the storage says so, and
+	// math.MaxUint64 otherwise. FullFor is how long the disk has been full: hardly more than
+	// Config.ReserveBytes is left. It is 0 while the disk isn't full.
+	Room    uint64
+	FullFor time.Duration
 	// Diverged is a *Divergence if the state machine of another server gave other results than the
 	// one here (Config.CompareResults). It is nil otherwise.
 	Diverged error
@@ -167,6 +172,10 @@ func (l *loop) status() Status {
 	if damage := l.damage(&c); len(damage.Lost) > 0 {
 		s.Damage = &damage
 	}
+	s.Room = c.Room
+	if c.Full {
+		s.FullFor = max(time.Duration(l.read-l.shown.fullSince), 1)
+	}
 	if c.Diverged != nil {
 		s.Diverged = c.Diverged
 	}
@@ -232,5 +241,8 @@ func (l *loop) explain(s *Status) {
 	s.Disk, s.CatchUp, s.Machine = l.busy.disk.status(now), l.busy.catchUp.status(now), l.busy.machine.status(now)
 	if storage, ok := l.transfers.storage.(waitingStorage); ok {
 		s.Disk.Waits = storage.Waiting()
+	}
+	if lacks := l.lanes.lacks.Load(); lacks != nil {
+		s.Machine.Waits = *lacks
 	}
 }

@@ -233,6 +233,7 @@ func raceStreams(t *testing.T, m *misfortune, seed uint64) {
 		config.Storage = &sluggish{c.disks[config.ID], m}
 		config.Transport = &treacherous{config.Transport, m}
 		config.Trace = &raft.Trace{Snapshot: m.told}
+		config.ScrubBytesPerSecond = -1 // its reads would draw from the luck of the streams
 	}
 	r := &race{cluster: c, misfortune: m, acknowledged: map[raft.ServerID][]string{}}
 	for _, id := range c.ids {

@@ -83,9 +83,11 @@ type WriteTrace struct {
 // A FetchTrace tells of one Storage.Entries.
 type FetchTrace struct {
 	For         ServerID // the server that needs the entries; "" for this one's state machine
+	Scrub       bool     // whether they were read only to see that their bytes aren't lost
 	Repair      bool     // whether that server has lost their bytes
 	After, Last Index    // those in (After, Last] were asked for
 	Entries     int      // how many were read
+	Snapshot    Index    // not 0: a piece of the snapshot of this index was read, and no entries
 	Took        time.Duration
 	Err         error
 }
@@ -163,7 +165,10 @@ func (n *Node) traceFetch(f Fetch, entries int, start time.Time, err error) erro
 	if hook == nil {
 		return nil
 	}
-	t := FetchTrace{For: f.For, Repair: f.Repair, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
+	t := FetchTrace{For: f.For, Repair: f.Repair, Scrub: f.Scrub, After: f.After, Last: f.Last, Entries: entries, Took: time.Since(start), Err: err}
+	if f.Snapshot != nil {
+		t.Snapshot = f.Snapshot.Index
+	}
 	return n.inbox.traced(func() { hook(t) })
 }
 

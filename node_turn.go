@@ -20,6 +20,7 @@ func (l *turn) Reports(now Instant) {
 		}
 		c.Persisted(now, got.persisted)
 	}
+	(*loop)(l).tellRoom(now)
 	if batches := len(got.batches); batches > 0 {
 		if took := l.busy.machine.end(now, batches); took >= l.slow {
 			l.logger.Warn("raft: slow state machine", "took", took, "term", l.shown.standing.Term, "index", got.batches[batches-1].Last)

@@ -11,6 +11,8 @@ type shown struct {
 	// leaderless is since when no leader is known, while none is. ledSince is since when this
 	// server leads, while it does.
 	leaderless, ledSince Instant
+	// fullSince is since when the disk is full, while it is.
+	fullSince Instant
 }
 
 // standing returns what the loop compares after each turn to find out what has changed.
@@ -63,8 +65,12 @@ func (l *loop) observe() {
 	if led := was.Role == leaderRole && was.Term == now.Term; now.Role == leaderRole && !led {
 		l.shown.ledSince = l.read
 	}
+	if now.Full && !was.Full {
+		l.shown.fullSince = l.read
+	}
 	l.board.post(l.news(was)...)
 	l.tellDamage(&was, &now)
+	l.logRoom(&was, &now)
 	if now.Diverged != was.Diverged {
 		l.logger.Error("raft: state machines differ", "peer", now.Diverged.With, "index", now.Diverged.Upto, "err", now.Diverged)
 	}
@@ -91,5 +97,18 @@ func (l *loop) tellDamage(was, now *Standing) {
 		l.logger.Warn("raft: entries are lost", "term", now.Term, "index", now.Lost.Last, "entries", now.LostEntries, "err", lost)
 	case now.LostEntries == 0 && was.LostEntries > 0:
 		l.logger.Info("raft: repaired", "term", now.Term, "index", was.Lost.Last)
+	}
+}
+
+// logRoom logs that a disk has become full, or that it has room again.
+func (l *loop) logRoom(was, now *Standing) {
+	switch {
+	case now.Full && !was.Full:
+		l.logger.Warn("raft: the disk is full", "term", now.Term, "room", l.core.Status().Room)
+	case was.Full && !now.Full:
+		l.logger.Info("raft: the disk has room again", "term", now.Term, "room", l.core.Status().Room)
+	}
+	if now.FullPeer != "" && now.FullPeer != was.FullPeer {
+		l.logger.Warn("raft: the disk of another server is full", "term", now.Term, "peer", now.FullPeer)
 	}
 }

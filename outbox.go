@@ -41,6 +41,9 @@ type outbox struct {
 	dirty bool
 	// snapshot becomes the current one with the next write. It is nil if there is none.
 	snapshot *storedSnapshot
+	// compact is the index up to which the log may be forgotten with the next write, though no
+	// snapshot becomes the current one by it. It is 0 if there is none.
+	compact Index
 	// termWrite is the first write that carries the current term and the current start. A message
 	// that leaves before that write is durable claims nothing.
 	termWrite WriteNumber
@@ -60,7 +63,7 @@ func (o *outbox) encode(s *stateEncoder) {
 	s.write(o.leaseWrite)
 	encodeList(s, o.flights, (*flight).encode)
 	o.snapshot.encode(s)
-	s.numbers(uint64(len(o.ready)))
+	s.numbers(uint64(o.compact), uint64(len(o.ready)))
 	for i := range o.ready {
 		s.message(&o.ready[i])
 	}
@@ -103,7 +106,7 @@ type flight struct {
 	// repairs are the lost entries that the write repairs.
 	repairs lostEntries `clone:"shared"`
 	// bytes are those of the write's entries.
-	bytes int `state:"luck"`
+	bytes int `state:"derived"`
 }
 
 func (f *flight) encode(s *stateEncoder) {
@@ -225,39 +228,52 @@ func (o *outbox) persisted(n WriteNumber) (all flight, writes int) {
 }
 
 // drainWrite hands out what isn't written yet, as one write: as much as the disk does in a while
-// (pace). The rest of the log waits for the next write. The state never waits for entries: each
-// write carries the whole of it. Entries that were lost take no more than half of the room while
-// others wait.
+// (pace), and as much as it has room for. The rest of the log waits for the next write. The state
+// never waits for entries: each write carries the whole of it. Nor does a compaction, which may be
+// what makes room. Entries that were lost take no more than half of a write while others wait.
 func (c *Core) drainWrite(e *Effects) {
 	o, l := &c.out, &c.log
-	idle := !o.dirty && o.snapshot == nil && l.written == l.last && len(c.repairs.got) == 0
-	if idle || len(o.flights) >= c.config.MaxWrites {
+	if len(o.flights) >= c.config.MaxWrites {
+		return
+	}
+	limit := min(c.disk.room, c.config.MaxWriteBytes)
+	if len(c.repairs.got) > 0 {
+		limit /= 2
+	}
+	entries := c.fitting(l.tail.entries(l.written, l.last, limit))
+	bytes := sizeOf(entries)
+	repairs := c.repairWrite(c.roomForRepairs(bytes), 2*limit-bytes, bytes == 0)
+	if !o.dirty && o.snapshot == nil && o.compact == 0 && len(entries) == 0 && len(repairs) == 0 {
+		if l.written < l.last {
+			c.diskStarts(writeDeadline) // a disk without room is one that stands still
+		}
 		return
 	}
 	o.issued++
-	room := min(c.disk.room, c.config.MaxWriteBytes)
-	if len(c.repairs.got) > 0 {
-		room /= 2
-	}
-	e.Write = Write{Number: o.issued, State: c.state, Entries: l.tail.entries(l.written, l.last, room)}
-	l.written += Index(len(e.Write.Entries))
-	f := flight{number: o.issued, last: l.written, snapshot: o.snapshot, bytes: sizeOf(e.Write.Entries)}
-	e.Write.Repairs = c.repairWrite(2*room-f.bytes, f.bytes == 0)
-	f.bytes += sizeOf(e.Write.Repairs)
-	for i := range e.Write.Repairs {
-		at := e.Write.Repairs[i].Index
+	e.Write = Write{Number: o.issued, State: c.state, Entries: entries, Repairs: repairs}
+	l.written += Index(len(entries))
+	f := flight{number: o.issued, last: l.written, snapshot: o.snapshot, bytes: bytes + sizeOf(repairs)}
+	for i := range repairs {
+		at := repairs[i].Index
 		f.repairs = f.repairs.with(wire.Range{First: at, Last: at})
 	}
 	if len(o.flights) == 0 {
 		c.disk.begin(c.now)
+		if len(entries) > 0 && c.armed(writeDeadline) {
+			c.disarm(writeDeadline) // it had no room until now
+		}
 	}
 	o.flights = append(o.flights, f)
+	e.Write.Compact = o.compact
 	if s := o.snapshot; s != nil {
-		e.Write.Snapshot, e.Write.Compact = &s.meta, s.compact
-		l.compact(s.compact)
-		c.repairs.keep(l.lost)
+		e.Write.Snapshot, e.Write.Compact = &s.meta, max(s.compact, o.compact)
 	}
-	o.dirty, o.snapshot = false, nil
+	if e.Write.Compact > 0 {
+		l.compact(e.Write.Compact)
+		c.repairs.keep(l.lost)
+		c.snapshots.forgetPast(l.base.Index)
+	}
+	o.dirty, o.snapshot, o.compact = false, nil, 0
 	c.diskStarts(writeDeadline)
 }
 
@@ -297,7 +313,10 @@ func (c *Core) Persisted(now Instant, n WriteNumber) {
 	l.stable = max(l.stable, done.last)
 	assert(l.stable <= l.written, "Cursors Ordered")
 	c.disk.done(c.now, done.bytes, writes, c.config.goal()/time.Duration(c.config.MaxWrites), micros(c.config.goal()))
-	c.diskMoved(writeDeadline, len(c.out.flights))
+	c.space.room = less(c.space.room, uint64(done.bytes)) // until the storage says how much is left
+	if done.bytes > 0 || !c.starved() {
+		c.diskMoved(writeDeadline, len(c.out.flights))
+	}
 	if done.snapshot != nil {
 		c.snapshotCurrent(done.snapshot)
 	}

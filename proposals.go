@@ -389,7 +389,10 @@ func (c *Core) forwardsRefused(m *wire.Message) {
 	for _, number := range answer.Refused {
 		if item := c.proposals.find(number); item != nil && item.state == pendingForwarded && item.term == m.Term {
 			reason := ErrOverloaded
-			if !c.inForce(item.kind) {
+			switch {
+			case answer.Why == wire.RefusedFull:
+				reason = ErrFull
+			case !c.inForce(item.kind):
 				reason = ErrNotInForce // as at the leader
 			}
 			c.answer(number, Answer{Err: notApplied(reason)})

@@ -71,7 +71,7 @@ func (c *Core) mayPull() bool { return c.log.obstacle() != 0 && c.leaderID() == 
 // lost the stream. The stream claims this server's term, so the term must be durable.
 func (c *Core) answerPull(m *wire.Message) {
 	r, snapshot, request := &c.repairs, c.snapshots.current, m.SnapshotPull()
-	if !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged ||
+	if c.inquiry.open || !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged ||
 		snapshot.index() < request.Least || snapshot.meta.founding() {
 		return
 	}

@@ -26,6 +26,8 @@ type Effects struct {
 	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
 	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
+	// VerifySnapshot, when not nil, describes the current snapshot, which is to be read to its end.
+	VerifySnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
 	SnapshotAnswers []SnapshotAnswer
 	// Sends are snapshots to be sent. StopSends are the numbers of the streams to be closed.
@@ -48,17 +50,6 @@ type Effects struct {
 	// While AwaitsApplied is false, Core.Applied may be called as late as just before the next
 	// event of another kind.
 	AwaitsApplied bool
-}
-
-// A Fetch asks for the entries of (After, Last], or for as many of the first of them as fit into
-// MaxBytes bytes (Storage.Entries).
-type Fetch struct {
-	For         ServerID // the server that needs them, or "" when they are to be applied here
-	Repair      bool     // whether that server has lost their bytes
-	After, Last Index
-	MaxBytes    int
-
-	knows uint64 // what the core knew of damage when it began (repairs.changes)
 }
 
 // An Answer ends a call of Core.Propose, Core.Read or Core.Call.
@@ -94,11 +85,12 @@ type Answer struct {
 // # Effects, and the reports of them
 //
 // Drain fills [Effects]. An effect that takes time is reported when it is done. The reports are
-// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], and [Core.SnapshotTaken] or
-// [Core.SnapshotFailed]. [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another
-// server; [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] report on a stream that
-// another server opens. Several events may come between two calls of Drain: what they cause is then
-// done together. [HandIn] says in which order to hand in the events that have gathered.
+// [Core.Persisted], [Core.Fetched], [Core.Applied], [Core.Restored], [Core.SnapshotVerified], and
+// [Core.SnapshotTaken] or [Core.SnapshotFailed]. [Core.Room] reports how much room the storage has.
+// [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another server;
+// [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] on a stream that another server
+// opens. Several events may come between two calls of Drain: what they cause is then done together.
+// [HandIn] says in which order to hand in the events that have gathered.
 //
 // # What can be asked
 //
@@ -134,17 +126,18 @@ type Core struct {
 
 	machineWork
 	diskReads
-	// disk and machine are how fast this server's disk writes, and how fast its state machine
-	// applies.
+	// disk and machine are how fast this server's disk writes, and its state machine applies.
 	disk, machine tempo `state:"luck"`
+	space         space
 
 	fingerprints fingerprints
 	courtesy     courtesy
 	membership
 	rollback
-	repairs repairs
-	keyring keyring
-	refusal refusal
+	repairs   repairs
+	scrubbing scrubbing
+	keyring   keyring
+	refusal   refusal
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -170,6 +163,8 @@ func (c *Core) encode(s *stateEncoder) {
 	c.membership.encode(s)
 	c.rollback.encode(s)
 	c.repairs.encode(s)
+	c.scrubbing.encode(s)
+	c.space.encode(s, &c.log.weights)
 }
 
 // Clone returns an independent copy.
@@ -219,11 +214,12 @@ func NewCore(config CoreConfig) (*Core, error) {
 			return nil, err
 		}
 	}
+	log.weights = newWeights(&config.Saved, config.ReserveBytes)
 	c := &Core{
 		id: config.ID, config: config, state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
-		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config),
+		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
 	}
 	c.config.Saved = Saved{}
 	if c.state.Server == "" {
@@ -246,16 +242,21 @@ func NewCore(config CoreConfig) (*Core, error) {
 		if m := configuration.Member(c.id); m != nil && m.Incarnation != c.state.Incarnation {
 			c.trouble = ErrOtherIncarnation
 		}
-	}
-	if log.configuration() != nil {
 		c.keyAppended()
 	}
-	c.announce()
+	if c.state.RolledBack {
+		c.noticed, c.trouble = true, ErrRolledBack
+	} else {
+		c.inquire()
+	}
 	c.armElection()
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
 	}
-	if c.alone() {
+	if config.ScrubBytesPerSecond > 0 {
+		c.arm(scrubDeadline, config.ElectionTimeout)
+	}
+	if c.alone() && !c.inquiry.open {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
 	return c, nil
@@ -290,6 +291,9 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	}
 	c.noteRefusal(&m)
 	if c.outsideOfTerms(&m) {
+		return
+	}
+	if c.inquiry.open && !c.whileInquiring(&m) {
 		return
 	}
 	kind := m.Kind()
@@ -467,9 +471,11 @@ func (c *Core) Drain(e *Effects) {
 	c.watchMachine()
 	c.watchSnapshot()
 	c.drainSnapshot(e)
+	c.drainVerify(e)
 	c.releaseReads()
 	c.armRetry()
 	c.nameSnapshot()
+	c.forgetCovered()
 	c.drainWrite(e)
 	c.drainStreams(e)
 

@@ -122,7 +122,7 @@ func (c *Core) recoverRound(r *recovering) {
 	for _, to := range c.otherServers() {
 		c.send(to.ID, wire.Heartbeat{Commit: c.log.commit, Round: r.round}.Message())
 		if lacks {
-			c.sendOpen(to.ID, request.Message())
+			c.send(to.ID, request.Message()) // to the disk whose word would count
 		}
 	}
 }

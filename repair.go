@@ -137,12 +137,13 @@ func (r *repairs) keep(lost lostEntries) {
 }
 
 // repairWrite takes what is to be stored with the next write: as many entries as fit into so many
-// bytes, or else one if that is allowed.
-func (c *Core) repairWrite(bytes int, one bool) []Entry {
+// bytes, or else one if that is allowed. The disk has room for no more than room.
+func (c *Core) repairWrite(room uint64, bytes int, one bool) []Entry {
 	r := &c.repairs
 	n := 0
-	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) {
+	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) && room >= uint64(r.got[n].Size()) {
 		bytes -= r.got[n].Size()
+		room = less(room, uint64(r.got[n].Size()))
 		r.gotBytes -= r.got[n].Size()
 		n++
 	}
@@ -289,6 +290,7 @@ func (c *Core) askedInVain() {
 		r.passed = request.Last
 	}
 	if _, lacks := c.lacksBytes(r.passed); !lacks {
+		c.coverLost()
 		c.pullSnapshot()
 		r.passed, r.due, r.rounds = 0, false, min(r.rounds+1, maxRepairWait)
 		c.arm(repairDeadline, c.config.ElectionTimeout*duration(r.rounds))
@@ -302,9 +304,10 @@ func (c *Core) namesForRepair(id ServerID, incarnation Incarnation) bool {
 	return latest != nil && latest.Names(id, incarnation) || final != nil && final.Names(id, incarnation)
 }
 
-// answerRepair gives another server the bytes that it has lost, as far as they are here.
+// answerRepair gives another server the bytes that it has lost, as far as they are here. One whose log
+// is empty doesn't know the members. It says that it holds nothing.
 func (c *Core) answerRepair(m *wire.Message) {
-	if !c.namesForRepair(m.From, m.FromIncarnation) {
+	if c.inquiry.open || c.log.configuration() != nil && !c.namesForRepair(m.From, m.FromIncarnation) {
 		return
 	}
 	l, request := &c.log, m.RepairRequest()

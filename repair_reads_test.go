@@ -99,3 +99,13 @@ func TestReadFromBeforeTheLossFindsNoBytes(t *testing.T) {
 	b.core.Fetched(c.now, b.fetches[0], b.log[2:3])
 	require.Equal(t, []wire.Range{{First: 4, Last: 4}}, c.status("b").Lost)
 }
+
+// A voter whose log is empty says that it lacks an entry, like any other: with its word it may be known
+// that the entry was never committed.
+func TestEmptyLogLacksEntries(t *testing.T) {
+	c := ruin(t, "2!", "2!", "", "")
+	d := c.servers["d"]
+	d.log, d.saved.Cluster = nil, raft.ClusterID{}
+	c.start("d")
+	require.True(t, c.live(60))
+}

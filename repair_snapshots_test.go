@@ -135,6 +135,55 @@ func (c *cores) wholeAgain() bool {
 	return true
 }
 
+// A durable state machine is behind the snapshot when its server starts, and the log in between is
+// lost, which shows at the start or when it is read. The snapshot is there, so nobody else is needed.
+func TestDurableMachineIsRestoredInsteadOfLostEntries(t *testing.T) {
+	configuration := raft.Configuration{
+		Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
+	}
+	damage := &raft.DamagedError{Lost: wire.Range{First: 4, Last: 4}, Err: raft.ErrCorrupt}
+	start := func(applied raft.Index, lost ...wire.Range) (*raft.Core, error) {
+		return raft.NewCore(raft.CoreConfig{
+			ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, Heartbeat: heartbeat, ElectionTimeout: election, StartLuck: 1,
+			DurableMachine: true, MachineApplied: applied,
+			Saved: raft.Saved{
+				State:    raft.DurableState{HardState: raft.HardState{Term: 4}, Server: "a", Incarnation: 1, Cluster: raft.ClusterID{1}},
+				Snapshot: raft.SnapshotMeta{Index: 5, Term: 2, ConfigurationIndex: 1, Configuration: configuration}, SnapshotBytes: 1,
+				Base: 1, BaseTerm: 2, Last: 6, Runs: []raft.TermRun{{First: 2, Term: 2}}, Lost: lost,
+			},
+		})
+	}
+	effects := func(core *raft.Core) *raft.Effects {
+		var e raft.Effects
+		core.Drain(&e)
+		return &e
+	}
+	_, err := start(2, wire.Range{First: 6, Last: 6})
+	require.ErrorIs(t, err, raft.ErrCorrupt, "the snapshot doesn't cover it")
+	core, err := start(4, damage.Lost)
+	require.NoError(t, err)
+	require.Nil(t, effects(core).RestoreSnapshot, "the state machine has applied it")
+	core, err = start(2, damage.Lost)
+	require.NoError(t, err)
+	require.NotNil(t, effects(core).RestoreSnapshot)
+	core.Restored(0)
+	require.EqualValues(t, 5, core.Status().Applied)
+
+	core, err = start(2)
+	require.NoError(t, err)
+	fetches := effects(core).Fetches
+	require.Len(t, fetches, 1)
+	core.Fetched(0, fetches[0], []raft.Entry{{Index: 3, Term: 2, Kind: wire.EntryCommand}})
+	e := effects(core)
+	require.Len(t, e.Apply, 1)
+	require.Len(t, e.Fetches, 1)
+	require.NoError(t, core.Damaged(0, e.Fetches[0], damage))
+	require.NotNil(t, effects(core).RestoreSnapshot)
+	core.Applied(0, raft.Batch{Last: 3})
+	core.Restored(0)
+	require.EqualValues(t, 5, core.Status().Applied)
+}
+
 // A server that a configuration leaves out is asked for bytes as long as that one isn't known to be
 // committed.
 func TestServersThatMayStayAreAskedForBytes(t *testing.T) {

@@ -228,13 +228,15 @@ func TestOldVotersAloneGiveNothingUp(t *testing.T) {
 	require.NoError(t, err)
 	all := joint.Members
 	joint.Members, joint.Old = all[2:5], all[:3]
+	before := slices.Clone(all)
+	before[3].Role, before[4].Role = raft.Learner, raft.Learner
 	for _, id := range c.ids {
 		s := c.servers[id]
 		data := wire.AppendConfiguration(nil, &joint)
 		if len(s.log) == 1 {
 			s.log = append(s.log, raft.Entry{Index: 2})
 		}
-		s.log[0].Data = wire.AppendConfiguration(nil, &raft.Configuration{Cluster: joint.Cluster, Members: all[:3]})
+		s.log[0].Data = wire.AppendConfiguration(nil, &raft.Configuration{Cluster: joint.Cluster, Members: before})
 		s.log[1] = raft.Entry{Index: 2, Term: 2, Kind: wire.EntryConfiguration, Data: data}
 		cut := s.cut
 		c.start(id)
@@ -356,9 +358,11 @@ func TestSnapshotIsSentInThePlaceOfLostEntries(t *testing.T) {
 		c.propose("a", fmt.Sprint("command ", n))
 	}
 	c.pass(heartbeat)
+	c.servers["c"].cut = false
 	for _, id := range []raft.ServerID{"a", "b"} {
 		c.restart(id) // nothing is in memory any more
 	}
+	c.servers["c"].cut, c.network = true, nil
 	c.elect("a")
 	c.pass(2 * heartbeat)
 	c.lose("a", 3)

@@ -22,6 +22,7 @@ type leader struct {
 	handover handover
 	asking   asking
 	changing
+	lately lately
 	// attempts counts the attempts to send a snapshot, to any peer.
 	attempts uint64
 }
@@ -39,6 +40,7 @@ func (l *leader) encode(s *stateEncoder) {
 	l.handover.encode(s)
 	l.asking.encode(s)
 	l.changing.encode(s)
+	l.lately.encode(s)
 }
 
 func (l *leader) clone() role {
@@ -270,7 +272,7 @@ func (c *Core) tellCommit(p *progress) {
 	commit := min(c.log.commit, p.match)
 	if p.told < p.owed && p.told < commit {
 		p.told = commit
-		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit}.Message())
+		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Stable: c.log.stable}.Message())
 	}
 }
 
@@ -299,7 +301,7 @@ func (c *Core) startRound(l *leader) {
 			p.heartbeat(l.round)
 		}
 		p.told = max(p.told, min(c.log.commit, p.match))
-		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Round: l.round, Lease: lease}.Message())
+		c.send(p.id, wire.Heartbeat{Acknowledged: c.acknowledgedBy(p), Commit: c.log.commit, Stable: c.log.stable, Round: l.round, Lease: lease}.Message())
 		if asks {
 			c.send(p.id, behind)
 		}
@@ -333,11 +335,15 @@ type said struct {
 	round, promised uint64
 	// fitness is the peer's priority plus one, or 0 when it shouldn't lead.
 	fitness uint64
+	vacancy vacancy
 	// level is the highest level that the peer knows. It is 0 while that makes no difference.
 	level wire.Level
 }
 
-func (a *said) encode(s *stateEncoder) { s.numbers(a.round, a.promised, a.fitness, uint64(a.level)) }
+func (a *said) encode(s *stateEncoder) {
+	s.numbers(a.round, a.promised, a.fitness, uint64(a.level))
+	a.vacancy.encode(s)
+}
 
 // heartbeatAnswered takes the answer to a heartbeat.
 func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
@@ -346,6 +352,9 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 		return
 	}
 	p.acknowledge(answer.Durable)
+	if answer.Round >= p.round {
+		p.vacancy.note(&answer, &c.log)
+	}
 	p.answered(answer.Round, answer.Received)
 	p.fitness = answer.Fitness
 	c.levelHeard(p, answer.Level)
@@ -485,7 +494,7 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 	if heartbeat.Round != 0 {
 		c.reply(m, wire.HeartbeatResponse{
 			Round: heartbeat.Round, Durable: min(f.matched, c.log.sound()), Received: f.matched, Lost: c.lost(),
-			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Level: c.config.Level,
+			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Room: c.saysRoom(), Level: c.config.Level,
 		}.Message())
 	}
 }

@@ -44,6 +44,7 @@ func behindAfterRestart(t *testing.T) *cores {
 	for i := range 5 {
 		c.propose("a", fmt.Sprint("more ", i))
 	}
+	c.servers["c"].cut = false
 	for _, id := range c.ids {
 		c.restart(id)
 	}
@@ -136,6 +137,11 @@ func TestOldAppendFarBelowCommit(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	from := wire.Envelope{From: "a", To: "b", Cluster: configuration.Cluster, FromIncarnation: 100, Term: 1}
+	for i, id := range []raft.ServerID{"a", "b", "c"} {
+		told := wire.Known{Start: core.Origin().Start}.Message().In(from)
+		told.From, told.FromIncarnation, told.ToIncarnation = id, raft.Incarnation(100+i), 101
+		core.Receive(0, told)
+	}
 	core.Receive(0, wire.AppendRequest{Previous: wire.Place{Index: last, Term: 1}, Commit: last}.Message().In(from))
 	require.Equal(t, raft.Index(last), core.Status().Commit)
 	core.Receive(0, wire.AppendRequest{Entries: []raft.Entry{first}}.Message().In(from))

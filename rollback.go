@@ -28,9 +28,10 @@ import (
 // more than what the disk held. So a start that counts as much as the present one, and isn't it,
 // can only be one that the disk has forgotten.
 //
-// A server whose disk went back takes no part: it gives no vote, acknowledges nothing, and ends its
-// callers' calls. Nothing of this is on the disk. So it is noticed anew after a start, by whoever
-// remembers; and the cure is that of a lost disk: an empty one, and Replace.
+// A server that starts asks for what the others know (inquiry.go). A server whose disk went back
+// takes no part: it gives no vote, acknowledges nothing, and ends its callers' calls. The disk says
+// so from then on (DurableState.RolledBack). The cure is that of a lost disk: an empty one, and
+// Replace.
 type rollback struct {
 	// noticed says that this server's own disk has forgotten what it had promised. It stays so for
 	// this start.
@@ -41,16 +42,20 @@ type rollback struct {
 	// witnessed is the highest commit index that a leader has told. The leaders to come hold as
 	// much.
 	witnessed Index
+
+	inquiry
 }
 
 func (r *rollback) encode(s *stateEncoder) {
 	s.numbers(flag(r.noticed), uint64(r.witnessed))
 	encodeSet(s, r.disks, (*knownDisk).encode)
+	r.inquiry.encode(s)
 }
 
 func (r *rollback) clone() rollback {
 	n := *r
 	n.disks = slices.Clone(r.disks)
+	n.inquiry = r.inquiry.clone()
 	return n
 }
 
@@ -60,6 +65,9 @@ type knownDisk struct {
 	incarnation Incarnation
 	// start is the latest start that was heard of. It only moves to a later one.
 	start uint64
+	// promised is the most that the disk was heard to promise: a term, and up to where it holds the
+	// log of that term's leader. before is that of the starts before the latest one.
+	promised, before wire.Place
 	// led is the last term that the server was heard to lead, and ledBy the start with which it
 	// did.
 	led   Term
@@ -71,6 +79,8 @@ type knownDisk struct {
 func (d *knownDisk) encode(s *stateEncoder) {
 	s.server(d.server)
 	s.numbers(uint64(d.incarnation), d.start, uint64(d.led), d.ledBy, flag(d.back))
+	s.place(d.promised)
+	s.place(d.before)
 }
 
 // known returns what is remembered of the disk of a server, or nil.
@@ -107,16 +117,37 @@ func (c *Core) hears(m *wire.Message) bool {
 		return true // a pre-vote of a start that isn't durable yet
 	}
 	if wire.StartCount(m.FromStart) > wire.StartCount(d.start) {
-		d.start = m.FromStart
+		d.start, d.before = m.FromStart, d.promised
 	}
 	if d.back || m.FromStart != d.start {
 		if wire.StartCount(m.FromStart) == wire.StartCount(d.start) && m.FromStart != d.start {
 			c.markBack(d) // two starts of one count
 		}
-		c.tellKnown(m, wire.Known{Start: d.start, Back: d.back})
+		c.tellKnown(m, wire.Known{Promised: d.before, Start: d.start, Back: d.back})
 		return false
 	}
+	d.promises(m)
 	return c.hearsLeading(d, m)
+}
+
+// promises notes what a message says of the disk of its sender.
+func (d *knownDisk) promises(m *wire.Message) {
+	said := wire.Place{Term: m.Term}
+	switch m.Kind() {
+	case wire.KindPreVoteRequest, wire.KindPreVoteResponse:
+		return // it may name a term that nobody is in
+	case wire.KindAppendResponse:
+		if answer := m.AppendResponse(); answer.Accepted {
+			said.Index = answer.Index
+		}
+	case wire.KindHeartbeatResponse:
+		said.Index = m.HeartbeatResponse().Durable
+	case wire.KindHeartbeat:
+		said.Index = m.Heartbeat().Stable
+	}
+	if promisesLess(d.promised, said) {
+		d.promised = said
+	}
 }
 
 // hearsLeading says whether a message isn't that of a leader whose term another start of it has
@@ -131,7 +162,7 @@ func (c *Core) hearsLeading(d *knownDisk, m *wire.Message) bool {
 		return true // any server may send it
 	}
 	if m.Term == d.led && m.FromStart != d.ledBy {
-		c.tellKnown(m, wire.Known{Start: d.ledBy, Led: d.led})
+		c.tellKnown(m, wire.Known{Promised: d.before, Start: d.ledBy, Led: d.led})
 		return false
 	}
 	if m.Term > d.led {
@@ -188,9 +219,12 @@ func (c *Core) knownTold(m *wire.Message) {
 	_, leads := c.role.(*leader)
 	forgot := known.Start != own && wire.StartCount(known.Start) >= wire.StartCount(own)
 	ledBefore := leads && known.Led == c.state.Term && known.Start != own
-	if known.Back || forgot || ledBefore {
+	promised := known.Start == own && promisesLess(c.loaded, known.Promised)
+	if known.Back || forgot || ledBefore || promised {
 		c.noticeRollback()
+		return
 	}
+	c.inquiryAnswered(m)
 }
 
 // noticeRollback ends this server's part in the cluster, because its disk has forgotten what it had
@@ -200,6 +234,9 @@ func (c *Core) noticeRollback() {
 		return
 	}
 	c.noticed, c.trouble = true, ErrRolledBack
+	c.state.RolledBack, c.out.dirty = true, true
+	c.inquiry.open = false
+	c.disarm(inquiryDeadline)
 	c.become(&follower{})
 	c.out.silence()
 	c.dropIncoming()
@@ -216,16 +253,6 @@ func (c *Core) saysRolledBack(m *wire.Message) {
 	}
 	if asks {
 		c.reply(m, wire.RolledBack{}.Message())
-	}
-}
-
-// announce tells the other members of this start, so that they know of it if the disk forgets it.
-func (c *Core) announce() {
-	if c.log.configuration() == nil {
-		return
-	}
-	for _, to := range c.otherServers() {
-		c.send(to.ID, wire.Started{}.Message())
 	}
 }
 

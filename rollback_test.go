@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,8 +12,8 @@ import (
 )
 
 // putBackOnce founds a cluster that a leads, takes an image of b's disk, lets b start again and
-// propose ten commands, and puts its disk back.
-func putBackOnce(t *testing.T) *cores {
+// propose ten commands, and puts its disk back. If forgotten, nobody is left who remembers.
+func putBackOnce(t *testing.T, forgotten bool) *cores {
 	c := founded(t, 3)
 	was := c.image("b")
 	c.restart("b")
@@ -22,6 +23,11 @@ func putBackOnce(t *testing.T) *cores {
 		c.propose("b", fmt.Sprint("old ", i))
 	}
 	require.Len(t, c.servers["b"].answers, 10)
+	if forgotten {
+		c.restart("a")
+		c.restart("c")
+		c.pass(5 * election)
+	}
 	c.putBack("b", was)
 	return c
 }
@@ -42,12 +48,7 @@ func (c *cores) checkOwnAnswers(id raft.ServerID, commands map[uint64]string) {
 // start that was forgotten.
 func TestPutBackAnswersAreTheCommandsOwn(t *testing.T) {
 	for _, forgotten := range []bool{false, true} {
-		c := putBackOnce(t)
-		if forgotten {
-			c.restart("a")
-			c.restart("c")
-			c.elect("a")
-		}
+		c := putBackOnce(t, forgotten)
 		commands := map[uint64]string{}
 		for i := range 10 {
 			text := fmt.Sprint("new ", i)
@@ -75,7 +76,7 @@ func (c *cores) explain(id, of raft.ServerID) error {
 
 // Whoever has heard of the start that a disk has forgotten says so, and the server takes no part.
 func TestPutBackIsNoticedByAnotherStart(t *testing.T) {
-	c := putBackOnce(t)
+	c := putBackOnce(t, false)
 	c.settle()
 	require.ErrorIs(t, c.status("b").Trouble, raft.ErrRolledBack)
 	require.NoError(t, c.status("a").Trouble)
@@ -95,7 +96,7 @@ func TestPutBackIsNoticedByAnotherStart(t *testing.T) {
 
 // It doesn't count: with it alone no leader commits anything, and none is elected.
 func TestPutBackDoesNotCount(t *testing.T) {
-	c := putBackOnce(t)
+	c := putBackOnce(t, false)
 	c.settle()
 	c.servers["c"].cut = true
 	committed := c.status("a").Commit
@@ -123,7 +124,9 @@ func TestAnswersOfEarlierStartsDoNotCount(t *testing.T) {
 	acks := c.take(is(wire.KindAppendResponse))
 	require.NotEmpty(t, acks)
 	earlier := c.status("b").Start
+	c.servers["c"].cut = false
 	c.restart("b")
+	c.servers["c"].cut = true
 	late := wire.Known{Start: earlier}.Message().In(acks[0].Envelope)
 	late.From, late.To, late.FromStart = "a", "b", c.status("a").Start
 	late.FromIncarnation, late.ToIncarnation = c.status("a").Incarnation, c.status("b").Incarnation
@@ -168,9 +171,9 @@ func TestLostBatchIsNoticed(t *testing.T) {
 	c = founded(t, 3)
 	c.propose("a", "lost")
 	c.pass(2 * heartbeat)
+	c.restart("a") // nobody else knows of it
 	c.loseEntry("b")
 	c.servers["b"].cut = true
-	c.restart("a") // the next leader knows nothing of it
 	c.elect("c")
 	c.servers["b"].cut = false
 	c.pass(3 * heartbeat)
@@ -252,7 +255,7 @@ func TestTwoStartsLeadOneTerm(t *testing.T) {
 	c.deliver(wire.AppendRequest{Previous: wire.Place{Index: before.Last, Term: before.LastTerm}, Commit: before.Last}.Message().In(envelope))
 	sent := c.take(from("b"))
 	require.Len(t, sent, 1)
-	require.Equal(t, wire.Known{Start: c.status("a").Start, Led: before.Term}, sent[0].Known())
+	require.Equal(t, wire.Known{Promised: wire.Place{Term: 1}, Start: c.status("a").Start, Led: before.Term}, sent[0].Known())
 	other := sent[0]
 	other.ToIncarnation = c.status("a").Incarnation
 	m := wire.Known{Start: 77 << 31, Led: before.Term}.Message().In(other.Envelope)
@@ -287,9 +290,13 @@ func TestVotesForAForgottenCandidacyDoNotCount(t *testing.T) {
 	votes := campaign()
 	require.Len(t, votes, 1)
 	require.True(t, votes[0].VoteResponse().Granted)
-	c.putBack("b", was)
+	for c.status("a").Role == "leader" { // it has heard of neither candidacy, and says that it would vote
+		c.now = max(c.now, c.servers["a"].core.Deadline())
+		c.servers["a"].core.Tick(c.now)
+		c.drain("a")
+	}
 	c.servers["a"].cut, c.servers["c"].cut = false, true
-	c.restart("a") // it has heard of neither candidacy, and says that it would vote
+	c.putBack("b", was)
 	c.lost = func(m *wire.Message) bool { return m.To == "a" && m.Kind() == wire.KindVoteRequest }
 	campaign()
 	require.Equal(t, votes[0].Term, c.status("b").Term)
@@ -309,15 +316,15 @@ func TestStartIsNamedWhenDurable(t *testing.T) {
 	require.NoError(t, err)
 	asked := func() wire.Message {
 		var e raft.Effects
-		core.Tick(core.Deadline())
+		c.now += 2 * raft.Instant(election)
+		core.Tick(c.now)
 		core.Drain(&e)
 		if e.Write.Number != 0 {
-			defer core.Persisted(0, e.Write.Number)
+			defer core.Persisted(c.now, e.Write.Number)
 		}
-		require.NotEmpty(t, e.Messages)
-		last := e.Messages[len(e.Messages)-1]
-		require.Equal(t, wire.KindPreVoteRequest, last.Kind())
-		return last
+		at := slices.IndexFunc(e.Messages, func(m wire.Message) bool { return m.Kind() == wire.KindPreVoteRequest })
+		require.GreaterOrEqual(t, at, 0)
+		return e.Messages[at]
 	}
 	require.Zero(t, asked().FromStart)
 	require.Equal(t, core.Origin().Start, asked().FromStart)
@@ -325,7 +332,7 @@ func TestStartIsNamedWhenDurable(t *testing.T) {
 
 // Replace is the cure, once the server runs on an empty disk. Before, it is refused.
 func TestReplaceCuresARolledBackDisk(t *testing.T) {
-	c := putBackOnce(t)
+	c := putBackOnce(t, false)
 	c.settle()
 	replace := func() raft.Answer {
 		number := c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallReplace, Members: []raft.Member{{Server: raft.Server{ID: "b", Address: "b:1"}}}})

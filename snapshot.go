@@ -45,10 +45,15 @@ type snapshots struct {
 	past []*storedSnapshot
 	// damaged says that the current snapshot was found damaged. Another one is to take its place.
 	damaged bool
+	verify  verification
 	// damage is what the storage has said of the damage at the start. failure is why no snapshot
 	// could be taken; nil since one was.
 	damage, failure error `state:"luck"`
-	// wanted is the least index of a snapshot that a peer needs, because it has lost its own.
+	// fitted is how many bytes were stored of the last snapshot of another server that couldn't be
+	// stored as a whole.
+	fitted uint64
+	// wanted is the least index of a snapshot that a peer needs, because it has lost its own, or that
+	// this server needs in the place of entries that it has lost.
 	wanted Index
 
 	demands    []demand
@@ -61,10 +66,11 @@ func (s *snapshots) encode(e *stateEncoder) {
 	for _, snapshot := range []*storedSnapshot{s.current, s.named, s.taking, s.taken} {
 		snapshot.encode(e)
 	}
-	e.numbers(uint64(s.restore), s.serial, s.handedBytes, flag(s.damaged), uint64(s.wanted), uint64(len(s.past)))
+	e.numbers(uint64(s.restore), s.serial, s.handedBytes, flag(s.damaged), s.fitted, uint64(s.wanted), uint64(len(s.past)))
 	for _, past := range s.past {
 		past.encode(e)
 	}
+	s.verify.encode(e)
 	encodeList(e, s.demands, (*demand).encode)
 	e.numbers(s.lastDemand)
 }
@@ -308,7 +314,8 @@ func (s *snapshots) grown() uint64 {
 }
 
 // needed says whether another snapshot than the current one is needed: the current one is damaged,
-// or it doesn't reach as far as the one that a peer has lost.
+// or it doesn't reach as far as the one that a peer has lost, or
+// as this server's lost entries do.
 func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wanted }
 
 // dueSnapshot says whether a snapshot is to be taken. That is so when one was asked for, or is
@@ -321,7 +328,7 @@ func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wa
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
 	rests := c.deadlines[snapshotDeadline].state != deadlineOff
-	if len(s.demands) > 0 || s.needed() && !rests {
+	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests {
 		return true
 	}
 	limit := uint64(c.config.SnapshotMinBytes)
@@ -356,7 +363,7 @@ func (c *Core) drainSnapshot(e *Effects) {
 		},
 		handed: s.handedBytes, serial: s.serial,
 	}
-	e.TakeSnapshot = &s.taking.meta
+	e.TakeSnapshot, c.space.captured = &s.taking.meta, c.space.full
 }
 
 // SnapshotTaken reports that the snapshot that was asked for was captured, and that its bytes are
@@ -378,7 +385,7 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 	c.advance(now)
 	s := &c.snapshots
 	assert(s.taking != nil, "Snapshots Taken Once")
-	s.taking, s.failure = nil, err
+	s.taking, s.failure, c.space.captured, c.space.tried = nil, err, false, c.space.room
 	for _, d := range s.demands {
 		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
 	}
@@ -411,12 +418,13 @@ func (c *Core) nameSnapshot() {
 
 // compactTo returns the index up to which the log is forgotten with the next snapshot. That is the
 // index of the current one, which is then the one before. It is less while a peer that was sent a
-// snapshot hasn't caught up and needs the log. What is kept for such a peer is bounded.
+// snapshot hasn't caught up and needs the log. What is kept for such a peer is bounded, and nothing
+// is kept by a server whose disk is full.
 func (c *Core) compactTo() Index {
 	s := &c.snapshots
 	to := s.current.index()
 	l, leads := c.role.(*leader)
-	if !leads {
+	if !leads || c.space.full {
 		return to
 	}
 	for i := range l.peers {
@@ -439,7 +447,7 @@ func (c *Core) compactTo() Index {
 func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 	s := &c.snapshots
 	assert(snapshot.meta.Index >= s.current.index(), "Snapshots Rise")
-	s.current, s.damaged = snapshot, false
+	s.current, s.damaged, s.verify.sound = snapshot, false, false
 	if s.named == snapshot {
 		s.named = nil
 		if snapshot.installed {
@@ -448,11 +456,7 @@ func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 		}
 	}
 	s.past = append(s.past, snapshot)
-	gone := 0
-	for gone+1 < len(s.past) && s.past[gone+1].meta.Index <= c.log.base.Index {
-		gone++
-	}
-	s.past = append([]*storedSnapshot(nil), s.past[gone:]...)
+	s.forgetPast(c.log.base.Index)
 	waiting := s.demands[:0]
 	for _, d := range s.demands {
 		if d.index <= snapshot.meta.Index {

@@ -187,6 +187,6 @@ func (a *Applier) restoreState(b []byte) error {
 	if r.End("state"); r.Err() != nil {
 		return r.Err()
 	}
-	a.sessions, a.print, a.known = table, Fingerprint{Sum: sum}, known == 1
+	a.sessions, a.print, a.known = table, wire.Fingerprint{Sum: sum}, known == 1
 	return nil
 }

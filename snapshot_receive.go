@@ -107,8 +107,12 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 		f.owes = true
 		return
 	}
-	if in.state == incomingStored || c.deadlines[snapshotDeadline].state != deadlineOff {
-		return // it will be installed, or the disk has refused it and gets a rest
+	if in.state == incomingStored {
+		return // it will be installed
+	}
+	if c.deadlines[snapshotDeadline].state != deadlineOff {
+		c.refuseSnapshot(m, &offer) // the disk has refused one lately, and gets a rest
+		return
 	}
 	if in.term == m.Term && offer.Attempt < in.attempt {
 		return // the leader has given up that attempt: what has come since stays
@@ -132,6 +136,14 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	in.attempt = max(in.attempt, offer.Attempt)
 	c.reply(m, wire.SnapshotResponse{
 		Snapshot: offer.Snapshot, Attempt: offer.Attempt, Start: offer.Start, Serial: offer.Serial, Offset: in.held,
+	}.Message())
+}
+
+// refuseSnapshot says that there is no room for a snapshot, and how much of one could be stored last.
+func (c *Core) refuseSnapshot(m *wire.Message, offer *wire.SnapshotRequest) {
+	c.reply(m, wire.SnapshotResponse{
+		Snapshot: offer.Snapshot, Attempt: offer.Attempt, Start: offer.Start, Serial: offer.Serial,
+		Refused: wire.RefusedFull, Held: c.snapshots.fitted,
 	}.Message())
 }
 
@@ -229,13 +241,14 @@ func (c *Core) StreamEnded(now Instant, stream, held uint64, end StreamEnd) {
 	if in.stream != stream || stream == 0 {
 		return
 	}
+	before := in.held
 	in.stream, in.held = 0, held
 	switch end {
 	case StreamComplete:
 		assert(held == in.name.size, "Snapshot Complete")
 		in.state = incomingStored
 	case StreamFailed:
-		*in = incoming{}
+		*in, c.snapshots.fitted = incoming{}, max(before, held)
 		c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
 	}
 }

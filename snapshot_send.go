@@ -92,6 +92,8 @@ type supply struct {
 	// sending is how the peer is sent a snapshot.
 	sending sending
 	carried carried
+	// roomless says that the peer has refused the snapshot for want of room.
+	roomless bool
 	// lagging says that the peer was sent a snapshot and hasn't caught up since. silent is how
 	// often the leader has looked at the peer since its last answer, at most maxSilent.
 	lagging bool
@@ -99,7 +101,7 @@ type supply struct {
 }
 
 func (p *supply) encode(s *stateEncoder) {
-	s.numbers(uint64(p.wants), flag(p.lagging), uint64(p.silent))
+	s.numbers(uint64(p.wants), flag(p.lagging), uint64(p.silent), flag(p.roomless))
 	p.sending.encode(s)
 	p.carried.encode(s)
 }
@@ -148,22 +150,22 @@ const maxSilent = 2
 
 // needs returns the index up to which a peer is about to hold the log, if it was sent a snapshot
 // and hasn't caught up since: it needs the entries from there on. For any other peer it is the
-// highest index.
+// highest index, and for one that has no room for a snapshot, which may stay so for ever.
 func (p *progress) needs() Index {
-	if !p.lagging || p.silent >= maxSilent {
+	if !p.lagging || p.roomless || p.silent >= maxSilent {
 		return ^Index(0)
 	}
 	return max(p.match, p.sending.snapshot.index())
 }
 
-// sendingSnapshots says whether a peer that answers is being sent a snapshot.
+// sendingSnapshots says whether a peer that answers is being sent a snapshot for which it has room.
 func (c *Core) sendingSnapshots() bool {
 	l, leads := c.role.(*leader)
 	if !leads {
 		return false
 	}
 	for i := range l.peers {
-		if p := &l.peers[i]; p.sending.state != sendingNot && p.silent < maxSilent {
+		if p := &l.peers[i]; p.sending.state != sendingNot && p.silent < maxSilent && !p.roomless {
 			return true
 		}
 	}
@@ -279,6 +281,9 @@ func (c *Core) snapshotAnswered(p *progress, m *wire.Message) {
 	if t.state != sendingOffered || answer.Attempt != t.attempt || answer.Start != c.state.Start ||
 		answer.Offset > t.snapshot.bytes {
 		return
+	}
+	if p.roomless = answer.Refused != 0; p.roomless {
+		return // it is asked again after the next round
 	}
 	c.streams++
 	t.state, t.stream, t.sent, t.seen, t.idle = sendingOpen, c.streams, answer.Offset, answer.Offset, 0

@@ -36,6 +36,10 @@ type Standing struct {
 	// why. Only a leader knows of any. TroubledPeer is "" for none.
 	TroubledPeer ServerID
 	PeerTrouble  error
+	// Full says that this server's disk is full, and FullPeer is the first other member of which
+	// that is known. Only a leader knows of any. FullPeer is "" for none.
+	Full     bool
+	FullPeer ServerID
 
 	// Refused counts the notes of messages that weren't taken because they contradict what this
 	// server knows, or because their sender isn't a member. RefusedFrom is the sender of the latest
@@ -51,7 +55,7 @@ type Standing struct {
 func (c *Core) Standing() Standing {
 	s := Standing{
 		Role: c.roleName(), Term: c.state.Term, Leader: c.leaderID(), Leads: c.Leads(),
-		Trouble: c.trouble, Diverged: c.fingerprints.differ,
+		Trouble: c.trouble, Diverged: c.fingerprints.differ, Full: c.space.full,
 		Refused: c.refusal.count, RefusedFrom: c.refusal.from, RefusedTerm: c.refusal.term, RefusedWhy: c.refusal.why,
 	}
 	if placed := c.log.placed(); placed != nil {
@@ -67,6 +71,7 @@ func (c *Core) Standing() Standing {
 	}
 	if l, leads := c.role.(*leader); leads {
 		s.TroubledPeer, s.PeerTrouble = c.troubledPeer(l)
+		s.FullPeer = c.fullPeer(l)
 	}
 	return s
 }

@@ -33,6 +33,20 @@ import (
 // a method Waiting() error, which returns what it waits for, or nil. The method returns at once.
 // Status.Disk shows what it says.
 //
+// A storage that knows its room has a method Room() uint64. It returns for how many bytes of entries
+// the storage has room that nobody else can take: each entry counts for its data and
+// wire.EntryOverhead bytes. What a Write takes beside its entries is left out of that, so a Write of
+// so many bytes fits. It is math.MaxUint64 for a room without end. The method returns at once.
+// Only the storage's own writes make the room smaller; it gets larger when entries are forgotten, or
+// when the storage gets hold of more. Such a storage never fails a Write for want of room: the Write
+// waits until there is room, or Close is called, and changes nothing before. Its method Waiting says
+// so. A snapshot for which there is no room fails as any other call may, and leaves no trace.
+//
+// Such a storage may have a method Reserve(bytes uint64) error. Start calls it once, after Load, and
+// says how much room is needed, so that the disk doesn't count as full and each command fits. The
+// storage gets hold of so much, and of it anew whenever it was used up, as far as the disk has it. A
+// full disk is no error.
+//
 // A storage that may find out, between two calls, that it can't go on has a method Trouble() error,
 // which says so and never blocks. Status.StorageTrouble shows what it returns.
 type Storage interface {
@@ -76,6 +90,16 @@ type writeLimiter interface {
 	MaxWrite() int
 }
 
+// A roomyStorage is a Storage that says how much room it has.
+type roomyStorage interface {
+	Room() uint64
+}
+
+// A reservingStorage is a Storage that gets hold of room.
+type reservingStorage interface {
+	Reserve(bytes uint64) error
+}
+
 // A waitingStorage is a Storage that says what it waits for.
 type waitingStorage interface {
 	Waiting() error
@@ -103,8 +127,9 @@ type Saved struct {
 	// Last is the index of the last entry. When the log is empty, it is that of the snapshot.
 	Last Index
 
-	// LogBytes is about how many bytes the entries in (Snapshot.Index, Last] take.
-	LogBytes uint64
+	// LogBytes is about how many bytes the entries in (Snapshot.Index, Last] take, and KeptBytes
+	// those in (Base, Snapshot.Index]. Lost ones need not count.
+	LogBytes, KeptBytes uint64
 
 	// Runs say which terms the entries in (Base, Last] have, in order. The first run begins at
 	// Base+1.

@@ -18,7 +18,8 @@ import (
 //	  TimeoutNow, void lease ─────────────────▶ campaigns in the next term, asks the leader for its vote too
 //
 // A leader hands over for one of these reasons: it is asked to; its node is about to stop; its
-// state machine is far behind, its disk stands still, or it can't get a snapshot that is needed; or
+// state machine is far behind, its disk stands still or is full, or it can't get a snapshot that is
+// needed; or
 // a server of higher priority has caught up.
 
 // handover is what a leader knows of handing over.
@@ -239,6 +240,7 @@ func (c *Core) endTransfer(l *leader) {
 // tick looks for a server that should lead rather than this one.
 func (c *Core) tick(l *leader) {
 	c.arm(successionDeadline, c.config.Heartbeat)
+	c.tickRooms(l)
 	h := &l.handover
 	h.ticks[0], h.ticks[1], h.told = h.ticks[1], tick{l.round, c.log.commit}, false
 	c.courtesy.rest = max(c.courtesy.rest-1, 0)
@@ -307,10 +309,10 @@ func (p *progress) fitter(other *progress) *progress {
 }
 
 // fitness is what a server tells the leader about itself: its priority plus one, or 0 if it
-// shouldn't lead. It shouldn't when its disk stands still or has lost bytes that are needed, its
-// state machine is far behind, or it can't get a snapshot that is needed.
+// shouldn't lead. It shouldn't when its disk stands still, is full or has lost bytes that are
+// needed, its state machine is far behind, or it can't get a snapshot that is needed.
 func (c *Core) fitness() uint64 {
-	if c.diskStalled() || c.passed(machineDeadline) || c.passed(needDeadline) || c.log.obstacle() != 0 {
+	if c.diskStalled() || c.lacksRoom() || c.passed(machineDeadline) || c.passed(needDeadline) || c.log.obstacle() != 0 {
 		return 0
 	}
 	return uint64(c.config.Priority) + 1

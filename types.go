@@ -79,6 +79,11 @@ type DurableState struct {
 
 	// MaxLease is the longest lease that this server has ever promised to respect, or 0 (§6.4.1).
 	MaxLease time.Duration
+
+	// RolledBack says that the disk is known to have forgotten what the server had promised
+	// (ErrRolledBack). Once it is set, it stays, unless package recovery gives the disk to a new
+	// cluster.
+	RolledBack bool
 }
 
 // A TermRun says that the entries from index First on have the term Term, up to where the next run

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"sort"
 	"sync"
 
@@ -19,10 +20,12 @@ import (
 // It copies what it is given into chunks without pointers. So even a long log costs the garbage
 // collector nothing.
 type Storage struct {
-	mu     sync.Mutex
-	closed bool
-	failed error // the error of the first Write that failed; every later Write fails with it
-	data   *contents
+	mu      sync.Mutex
+	changed sync.Cond // the room, or closed
+	closed  bool
+	waiting bool  // a Write waits for room
+	failed  error // the error of the first Write that failed; every later Write fails with it
+	data    *contents
 }
 
 // contents is what survives a Reopen.
@@ -38,6 +41,8 @@ type contents struct {
 	baseTerm    raft.Term     // of the entry before the first one
 	chunks      []*chunk      // contiguous, from first (or before it) to last; none is empty
 	origins     []raft.Origin // record.origin is an index of this slice
+	size        uint64        // how many bytes the log may take (SetSize)
+	logged      uint64        // the bytes of the log, as they count against size
 	// spare are chunks of maxChunk bytes that can be used again. A compaction leaves no more of
 	// them than the log has chunks.
 	spare []*chunk
@@ -82,7 +87,13 @@ type storedSnapshot struct {
 
 // NewStorage returns a storage that holds nothing yet.
 func NewStorage() *Storage {
-	return &Storage{data: &contents{first: 1, origins: []raft.Origin{{}}}}
+	return newStorage(&contents{first: 1, origins: []raft.Origin{{}}, size: math.MaxUint64})
+}
+
+func newStorage(data *contents) *Storage {
+	s := &Storage{data: data}
+	s.changed.L = &s.mu
+	return s
 }
 
 // Reopen closes the storage, and returns another one with the same contents. A snapshot that no
@@ -90,9 +101,9 @@ func NewStorage() *Storage {
 func (s *Storage) Reopen() *Storage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
+	s.close()
 	s.data.written = nil
-	return &Storage{data: s.data}
+	return newStorage(s.data)
 }
 
 // errStorageClosed is what a closed storage answers.
@@ -110,6 +121,7 @@ func (s *Storage) Load() (raft.Saved, error) {
 	if d.snapshot != nil {
 		saved.Snapshot, saved.SnapshotBytes = d.snapshot.meta, uint64(len(d.snapshot.bytes))
 	}
+	d.weigh(&saved)
 	for _, chunk := range d.chunks {
 		for i := range chunk.records {
 			r, index := &chunk.records[i], chunk.first+raft.Index(i)
@@ -121,9 +133,6 @@ func (s *Storage) Load() (raft.Saved, error) {
 			}
 			if r.lost {
 				saved.Lost = withLost(saved.Lost, index)
-			}
-			if index > saved.Snapshot.Index {
-				saved.LogBytes += uint64(r.to-r.from) + wire.EntryOverhead
 			}
 			if r.kind == wire.EntryConfiguration && index > saved.Snapshot.Index {
 				saved.Configurations = append(saved.Configurations, d.entry(chunk, i))
@@ -143,6 +152,9 @@ func (s *Storage) Write(w raft.Write) error {
 	}
 	if s.failed != nil {
 		return s.failed
+	}
+	if !s.awaitRoom(&w) {
+		return errStorageClosed
 	}
 	if err := s.data.write(w); err != nil {
 		s.failed = fmt.Errorf("memory: write %d: %w", w.Number, err)
@@ -228,11 +240,13 @@ func (d *contents) install(snapshot *storedSnapshot, first, last raft.Index) {
 	d.written = kept
 	if first != d.first || last != d.last {
 		d.first, d.last, d.chunks, d.spare, d.baseTerm = first, last, nil, nil, snapshot.meta.Term
+		d.logged = 0
 	}
 }
 
 // truncate drops the entries from an index on.
 func (d *contents) truncate(from raft.Index) {
+	d.logged -= d.logBytes(from, d.last)
 	for n := len(d.chunks); d.last >= from; n = len(d.chunks) {
 		chunk := d.chunks[n-1]
 		if chunk.first >= from {
@@ -256,6 +270,7 @@ func (d *contents) append(e *raft.Entry) {
 		origin: d.origin(e.Origin), from: uint32(from), to: uint32(len(last.bytes)),
 	})
 	d.last = e.Index
+	d.logged += uint64(e.Size())
 }
 
 // roomFor returns the chunk that the next entry goes into. That is the last chunk, or a new one if
@@ -307,6 +322,7 @@ func (d *contents) compact(to raft.Index) {
 	if to < d.first {
 		return
 	}
+	d.logged -= d.logBytes(d.first, to)
 	d.baseTerm, _ = d.term(min(to, d.last))
 	d.first = min(to, d.last) + 1
 	n := 0
@@ -424,7 +440,7 @@ func (s *Storage) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 func (s *Storage) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
+	s.close()
 	return nil
 }
 
@@ -442,6 +458,9 @@ var errSnapshotEnded = errors.New("memory: write to a snapshot that was committe
 func (w *snapshotWriter) Write(b []byte) (int, error) {
 	if w.ended {
 		return 0, errSnapshotEnded
+	}
+	if err := w.storage.fits(len(w.bytes) + len(b)); err != nil {
+		return 0, err
 	}
 	w.bytes = append(w.bytes, b...)
 	return len(b), nil

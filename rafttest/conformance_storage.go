@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -36,9 +37,18 @@ type Disk struct {
 	// storage may be open or not.
 	Damage func(first, last raft.Index)
 
+	// Skips, when not nil, is told of each rule that isn't checked, because the Disk has no function
+	// for the fault that it takes.
+	Skips func(rule, without string)
+
 	// FailAt, when not nil, makes one call to the disk fail with err: the call-th from now on,
 	// counted from 1.
 	FailAt func(call int, err error)
+
+	// Fill, when not nil, leaves the disk room for about so many bytes more, as if others had filled
+	// the rest, and for any number if bytes is math.MaxUint64. It is for a storage that knows its room
+	// (method Room).
+	Fill func(bytes uint64)
 }
 
 // patience returns how long a call may take.
@@ -63,17 +73,24 @@ func MemoryDisk() Disk {
 		Open:   func() (raft.Storage, error) { reopen(); return storage, nil },
 		Crash:  reopen,
 		Damage: func(first, last raft.Index) { storage.Damage(first, last) },
+		Fill: func(bytes uint64) {
+			storage.SetSize(math.MaxUint64 - 1)
+			if used := math.MaxUint64 - 1 - storage.Room(); bytes < math.MaxUint64-used {
+				bytes += used
+			}
+			storage.SetSize(bytes)
+		},
 	}
 }
 
 // TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new, empty
-// disk on each call. Rules that need a crash or a failure are not checked on a Disk that can't
-// crash or fail. TestStorage returns nil, or an error that says, for each broken rule, what was
+// disk on each call. Rules that need a crash, a failure or damage are not checked on a Disk that
+// can't make them; Disk.Skips is told of each. TestStorage returns nil, or an error that says, for each broken rule, what was
 // done, what was expected, and what was found. A call that hangs is the last that TestStorage
 // makes.
 //
-// The rules about damage are checked on a Disk that can damage entries. That a storage reports any
-// other damage can't be checked from outside: only the storage knows what damages it.
+// The rules about damage are checked on a Disk that can lose the bytes of entries. That a storage
+// reports any other damage can't be checked from outside: only the storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
 	var failures []error
 	for _, c := range storageChecks {
@@ -81,7 +98,7 @@ func TestStorage(newDisk func() Disk) error {
 		w := newWatch()
 		err := w.run(func() {
 			c.check(func() *storageSession {
-				last = &storageSession{watch: w, disk: newDisk()}
+				last = &storageSession{watch: w, disk: newDisk(), rule: c.name}
 				w.forget()
 				last.open()
 				return last
@@ -132,6 +149,10 @@ var storageChecks = []storageCheck{
 	once("close", "Close may be called at any time, also twice; calls that come after it fail", checkClose),
 	once("close under load", "a call that is under way ends before Close returns, and what it acknowledged is durable", checkCloseUnderLoad),
 	once("concurrency", "Write, Entries and the snapshot methods may be called at the same time", checkConcurrency),
+	once("room", "a Write of as many bytes as Room says doesn't wait, and takes no more than its entries count for", checkRoom),
+	once("full", "a Write for which there is no room waits until there is, and Waiting says so", checkFull),
+	once("close while full", "Close ends a Write that waits for room; nothing of it is there", checkCloseFull),
+	once("snapshot while full", "a snapshot for which there is no room fails, and leaves no trace", checkSnapshotFull),
 	{"random writes", "Write takes effect in the order of the calls and is durable when it returns nil", checkRandom},
 	{"crash within", "Write is atomic: after a crash during it, either all of it is there or nothing, and every write before it", checkCrashWithin},
 	once("damage at Load", "Load returns in Lost the entries whose bytes are damaged, and no others, and all the rest as if nothing were", checkDamageAtLoad),
@@ -149,6 +170,15 @@ type storageSession struct {
 	storage raft.Storage // watched
 	model   storageModel
 	number  raft.WriteNumber
+	rule    string // the name of the one that is checked
+}
+
+// lacks says whether the disk hasn't got what a check takes, and tells that.
+func (s *storageSession) lacks(has bool, what string) bool {
+	if !has && s.disk.Skips != nil {
+		s.disk.Skips(s.rule, what)
+	}
+	return !has
 }
 
 // open opens the storage and compares what it loads to the model.

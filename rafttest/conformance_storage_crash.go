@@ -175,7 +175,7 @@ func callsOfScript(open func() *storageSession, seed uint64) int {
 func checkCrashWithin(open func() *storageSession) {
 	s := open()
 	s.end()
-	if s.disk.PowerOffAfter == nil || s.disk.Crash == nil {
+	if s.lacks(s.disk.PowerOffAfter != nil && s.disk.Crash != nil, "PowerOffAfter and Crash") {
 		return
 	}
 	eachFault(open, func(s *storageSession, seed uint64, call int) storageModel {
@@ -195,7 +195,7 @@ var errDisk = errors.New("a failure that the check has made")
 func checkFailure(open func() *storageSession) {
 	s := open()
 	s.end()
-	if s.disk.FailAt == nil || s.disk.PowerOffAfter == nil || s.disk.Crash == nil {
+	if s.lacks(s.disk.FailAt != nil && s.disk.PowerOffAfter != nil && s.disk.Crash != nil, "FailAt, PowerOffAfter and Crash") {
 		return
 	}
 	eachFault(open, func(s *storageSession, seed uint64, call int) storageModel {

@@ -35,6 +35,17 @@ func (m *storageModel) lostRanges(base raft.Index) (ranges []wire.Range) {
 	return ranges
 }
 
+// soundAfter says whether the log holds an entry behind an index that isn't lost. How large lost
+// entries are, a storage needn't know.
+func (m *storageModel) soundAfter(index raft.Index) bool {
+	for index++; index <= m.last(); index++ {
+		if _, lost := slices.BinarySearch(m.lost, index); !lost {
+			return true
+		}
+	}
+	return false
+}
+
 // damagedAfter checks that a storage says that the entry after an index is lost.
 func (m *storageModel) damagedAfter(storage raft.Storage, after raft.Index) {
 	got, err := storage.Entries(after, m.last(), 1<<10)
@@ -67,7 +78,7 @@ func (s *storageSession) damage(first, last raft.Index) {
 // fill writes a configuration and commands behind it, nine entries in two terms, if the disk can
 // damage entries. Otherwise it reports false.
 func (s *storageSession) fill() bool {
-	if s.disk.Damage == nil {
+	if s.lacks(s.disk.Damage != nil, "Damage") {
 		return false
 	}
 	data := wire.AppendConfiguration(nil, &raft.Configuration{

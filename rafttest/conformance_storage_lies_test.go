@@ -24,6 +24,7 @@ func TestStorageConvictsOneLie(t *testing.T) {
 		"the base":            {lies(func(s *raft.Saved) { s.Base += 5 }), `storage: empty: the call of Load returned 5 as the base, want 0`},
 		"the base's term":     {lies(func(s *raft.Saved) { s.BaseTerm++ }), `the call of Load returned the term 1 of the base at 0, want 0`},
 		"the size of the log": {lies(func(s *raft.Saved) { s.LogBytes = 0 }), `the call of Load returned 0 bytes for the entries from 1 to 1`},
+		"the size before it":  {lies(func(s *raft.Saved) { s.KeptBytes++ }), `the call of Load returned 1 bytes for the entries from 1 to 0`},
 		"the snapshot's term": {lies(func(s *raft.Saved) { s.Snapshot.Term++ }), `the call of Load returned the snapshot \S+Index:0 Term:1`},
 		"the last index":      {lies(func(s *raft.Saved) { s.Last++ }), `the call of Load returned 1 as the last index, want 0`},
 		"memory of Load":      {givesConfigurationsAgain, `entry 5 .*, which Load had returned, has become entry 5`},

@@ -89,8 +89,10 @@ func (m *storageModel) differs(saved raft.Saved, storage raft.Storage) {
 	switch {
 	case saved.Base < m.before || saved.Base > max(m.compacted, min(m.compacted+1, m.snapshot.Index)):
 		convict("the call of Load returned %d as the base, want %d, or one more if a snapshot covers that", saved.Base, m.compacted)
-	case (saved.LogBytes != 0) != (want.Last > want.Snapshot.Index):
+	case saved.LogBytes != 0 && want.Last == want.Snapshot.Index, saved.LogBytes == 0 && m.soundAfter(want.Snapshot.Index):
 		convict("the call of Load returned %d bytes for the entries from %d to %d", saved.LogBytes, want.Snapshot.Index+1, want.Last)
+	case saved.KeptBytes != 0 && min(want.Last, want.Snapshot.Index) <= saved.Base:
+		convict("the call of Load returned %d bytes for the entries from %d to %d", saved.KeptBytes, saved.Base+1, want.Snapshot.Index)
 	case saved.BaseTerm != want.BaseTerm:
 		convict("the call of Load returned the term %d of the base at %d, want %d", saved.BaseTerm, saved.Base, want.BaseTerm)
 	case saved.State != want.State:

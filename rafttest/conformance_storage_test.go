@@ -2,6 +2,7 @@ package rafttest_test
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"testing"
 
@@ -23,24 +24,33 @@ func TestStorageOfThisModule(t *testing.T) {
 	})
 	t.Run("wal", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(simulatedDisks(openWAL)))
+		require.NoError(t, rafttest.TestStorage(damagedLogs(false, openWAL)))
 	})
 	t.Run("wal with its keeper", func(t *testing.T) {
 		t.Parallel()
-		require.NoError(t, rafttest.TestStorage(simulatedDisks(func(fs vfs.FS) (raft.Storage, error) {
+		require.NoError(t, rafttest.TestStorage(damagedLogs(true, func(fs vfs.FS) (raft.Storage, error) {
 			return wal.Open("/log", wal.Options{FS: fs, SegmentSize: wal.MinSegmentSize})
 		})))
 	})
 	t.Run("wal on a real disk", func(t *testing.T) {
 		t.Parallel()
+		var skipped []string
 		dirs := 0
 		require.NoError(t, rafttest.TestStorage(func() rafttest.Disk {
 			dirs++
 			dir := filepath.Join(t.TempDir(), fmt.Sprint(dirs))
-			return rafttest.Disk{Open: func() (raft.Storage, error) {
-				return wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize})
-			}}
+			return rafttest.Disk{
+				Open: func() (raft.Storage, error) {
+					return wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize})
+				},
+				Skips: func(rule, without string) { skipped = append(skipped, rule+" without "+without) },
+			}
 		}))
+		require.Equal(t, []string{
+			"crash within without PowerOffAfter and Crash",
+			"damage at Load without Damage", "damage on reading without Damage", "repairs without Damage", "lost entries that go without Damage",
+			"failure without FailAt, PowerOffAfter and Crash",
+		}, skipped)
 	})
 }
 
@@ -54,6 +64,17 @@ func simulatedDisks(open func(vfs.FS) (raft.Storage, error)) func() rafttest.Dis
 	return func() rafttest.Disk {
 		seed++
 		return rafttest.SimDisk(simfs.New(seed), open)
+	}
+}
+
+// fills lets the checks fill a disk in memory.
+func fills(disk *rafttest.Disk, fs *simfs.FS) {
+	disk.Fill = func(bytes uint64) {
+		if bytes == math.MaxUint64 {
+			fs.SetCapacity(0)
+			return
+		}
+		fs.SetCapacity(fs.Used() + int64(bytes))
 	}
 }
 

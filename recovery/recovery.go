@@ -33,6 +33,14 @@ type Report struct {
 	// server.
 	SnapshotDamage error
 
+	// Lost are the entries behind the snapshot whose bytes the disk has lost. A server that is alone
+	// doesn't start without them: they must come from another survivor, or the log must be cut
+	// (RecoverTogether).
+	Lost []wire.Range
+	// Cut, when not 0, is the index after which the log was cut: the entries behind it, up to Last,
+	// are gone.
+	Cut raft.Index
+
 	// Record is the index of the entry that makes the server a cluster of its own, and Recovered is
 	// the ID of that cluster. Both are zero in a Report of Inspect.
 	Record    raft.Index
@@ -64,6 +72,13 @@ commands after index %d count from now on, even if they were answered as not app
 	if r.SnapshotDamage != nil {
 		text += fmt.Sprintf("its snapshot is damaged, so that it may not start alone: %v\n", r.SnapshotDamage)
 	}
+	for _, lost := range r.Lost {
+		text += fmt.Sprintf("the bytes of entries %d to %d are lost, so that it may not start alone\n", lost.First, lost.Last)
+	}
+	if r.Cut != 0 {
+		text += fmt.Sprintf("the log was cut after index %d: entries %d to %d are gone, and so are all commands in them, even if they were acknowledged\n",
+			r.Cut, r.Cut+1, r.Last)
+	}
 	if r.Record != 0 {
 		text += fmt.Sprintf("it is cluster %v now, as the entry at index %d says\n", r.Recovered, r.Record)
 	}
@@ -87,46 +102,70 @@ func inspect(storage raft.Storage) (Report, raft.Saved, error) {
 	if err != nil {
 		return Report{}, raft.Saved{}, fmt.Errorf("recovery: load: %w", err)
 	}
+	r, err := reportOf(&saved)
+	return r, saved, err
+}
+
+// reportOf says what a server holds.
+func reportOf(saved *raft.Saved) (Report, error) {
 	configuration, index, err := saved.Configuration()
 	if err == nil {
 		err = saved.Check()
 	}
 	if err != nil {
-		return Report{}, raft.Saved{}, fmt.Errorf("recovery: %w", err)
+		return Report{}, fmt.Errorf("recovery: %w", err)
 	}
 	if configuration == nil {
-		return Report{}, raft.Saved{}, fmt.Errorf("recovery: %w", raft.ErrNoCluster)
+		return Report{}, fmt.Errorf("recovery: %w", raft.ErrNoCluster)
 	}
-	return Report{
+	r := Report{
 		Server: saved.State.Server, Cluster: saved.State.Cluster,
 		Configuration: *configuration, ConfigurationIndex: index,
 		Snapshot: saved.Snapshot.Index, Last: saved.Last, LastTerm: saved.LastTerm(),
 		SnapshotDamage: saved.SnapshotDamage,
-	}, saved, nil
+	}
+	for _, lost := range saved.Lost {
+		if lost.Last > r.Snapshot {
+			r.Lost = append(r.Lost, wire.Range{First: max(lost.First, r.Snapshot+1), Last: lost.Last})
+		}
+	}
+	return r, nil
 }
 
 // Recover makes the server that a storage belongs to a cluster of its own. The server is the only
 // member, and is reached at the address, which has at most wire.MaxAddress bytes. The documentation
 // of the package says when to call Recover, and what else to do. The storage is as for Inspect. The
 // errors are those of Inspect, those of a Write, raft.ErrConfig for an address that is too long, and a
-// raft.DamagedError for a log that has lost entries behind its snapshot. After an error of the Write, load the storage again to see what it holds.
+// raft.DamagedError for a log that has lost entries behind its snapshot (see RecoverTogether). After an
+// error of the Write, load the storage again to see what it holds.
 func Recover(storage raft.Storage, address string) (Report, error) {
 	r, saved, err := inspect(storage)
 	if err != nil {
 		return r, err
 	}
-	if n := len(saved.Lost); n > 0 && saved.Lost[n-1].Last > r.Snapshot {
-		return r, fmt.Errorf("recovery: %w", &raft.DamagedError{
-			Lost: wire.Range{First: max(saved.Lost[0].First, r.Snapshot+1), Last: saved.Lost[n-1].Last}, Err: errAlone,
-		})
+	if n := len(r.Lost); n > 0 {
+		return r, fmt.Errorf("recovery: %w", &raft.DamagedError{Lost: wire.Range{First: r.Lost[0].First, Last: r.Lost[n-1].Last}, Err: errAlone})
 	}
-	state := saved.State
+	if err := checkNames(&r, address); err != nil {
+		return r, err
+	}
+	return record(storage, r, saved.State, address, 1)
+}
+
+// checkNames refuses a server or an address that no configuration can name.
+func checkNames(r *Report, address string) error {
 	if n := len(r.Server); n == 0 || n > wire.MaxServerID {
-		return r, fmt.Errorf("recovery: %w: a log of a server whose ID has %d bytes", raft.ErrCorrupt, n)
+		return fmt.Errorf("recovery: %w: a log of a server whose ID has %d bytes", raft.ErrCorrupt, n)
 	}
 	if n := len(address); n > wire.MaxAddress {
-		return r, fmt.Errorf("recovery: %w: the address has %d bytes, more than %d", raft.ErrConfig, n, wire.MaxAddress)
+		return fmt.Errorf("recovery: %w: the address has %d bytes, more than %d", raft.ErrConfig, n, wire.MaxAddress)
 	}
+	return nil
+}
+
+// record writes the entry that makes a server a cluster of its own. It takes the place of whatever
+// the log holds from there on.
+func record(storage raft.Storage, r Report, state raft.DurableState, address string, number raft.WriteNumber) (Report, error) {
 	if _, err := crand.Read(r.Recovered[:]); err != nil {
 		return r, fmt.Errorf("recovery: %w", err)
 	}
@@ -142,10 +181,12 @@ func Recover(storage raft.Storage, address string) (Report, error) {
 		}
 		configuration.Keys = []wire.ClusterKey{key}
 	}
-	r.Record = r.Last + 1
+	if r.Record = r.Last + 1; r.Cut != 0 {
+		r.Record = r.Cut + 1
+	}
 	state.Cluster = r.Recovered
-	state.HardState = raft.HardState{Term: state.Term + 1}
-	err = storage.Write(raft.Write{Number: 1, State: state, Entries: []raft.Entry{{
+	state.HardState, state.RolledBack = raft.HardState{Term: state.Term + 1}, false
+	err := storage.Write(raft.Write{Number: number, State: state, Entries: []raft.Entry{{
 		Index: r.Record, Term: state.Term, Kind: wire.EntryConfiguration,
 		Data: wire.AppendConfiguration(nil, &configuration),
 	}}})

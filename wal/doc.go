@@ -45,7 +45,10 @@
 //	ANCHOR                      says how far the log goes
 //	0000000000000001.wal        segments: the log, in pieces; 16 hexadecimal digits, without gaps
 //	0000000000000002.wal
+//	0000000000000001.ready      files that may become segments; nothing is in them
 //	0000000000000001.snapshot   snapshots; numbers rise
+//	RESERVE                     what becomes the next segment when the disk is full
+//	BALLAST                     what becomes the next snapshot when the disk is full
 //	….tmp                       files that aren't complete yet; Open removes them
 //
 // # Segments
@@ -116,7 +119,8 @@
 //	uvarint  index of the last entry
 //	uvarint  index up to which the log may be forgotten
 //	state    term uvarint; vote and server as strings; incarnation uint64; cluster 16 bytes;
-//	         start uvarint; longest lease varint
+//	         start uvarint; longest lease varint; a byte, 1 if the disk is known to have gone back
+//	         in time and else 0
 //	snapshot number of its file uvarint, 0 for none; and if there is one: index, term and
 //	         index of the configuration as uvarints, the configuration as a string
 //	runs     the terms of the entries, from the index up to which the log may be forgotten (or 1)
@@ -196,13 +200,34 @@
 // So only one record can be torn, the last one, behind the anchor and behind every synced.
 //
 // A segment that isn't the newest ends where the head of the next one says. The next segment is
-// prepared while the active one fills up, and it has its final name from the start. So all that it
-// takes to begin it is the sync of its first batch.
+// prepared while the active one fills up, and has its final name before it begins. So all that it
+// takes to begin it is the sync of its first batch. It is an old segment, if one isn't needed any
+// more, or a file that was filled beforehand; either is renamed, and its size stays. Or else it is
+// filled while the log writes, which costs as much of the disk as the writes themselves.
 //
 // Open may find records that are intact, but that nothing proves to be synced. It writes them once
 // more, and syncs them together with the open record: after a sync that failed, the page cache may
 // show bytes that the disk doesn't have, and a second sync says nothing about them. For the same
 // reason, nothing more is written after a write or a sync that failed.
+//
+// # New logs
+//
+// A new log has no old segments. So that its first writes are as fast as its later ones, it fills
+// files beforehand, which bear names ending in .ready until then: while no log of the process has
+// written to the same file system for 50 ms. It fills 256 KiB to 4 MiB between two syncs, as many as
+// the disk takes in a few milliseconds, so that a Write that comes meanwhile waits for no more than
+// one of these syncs of another file. With default options
+//
+//	a log that is new                                          takes  1.5 MiB
+//	when it has rested for as long as it takes to fill them         + 128 MiB (Options.Ahead)
+//	a log in use                what was written since the snapshot before the last one, the next
+//	                            segment, up to 128 MiB of old segments, and what is left of the files
+//	                            that were filled beforehand
+//
+// While as much as that is in old segments, no file is filled beforehand. Close leaves the files
+// that are complete, and the next Open takes them over. All logs of a process that are on one file
+// system fill one file at a time, and have at most 512 MiB of them (MaxAhead). Nothing of a log is in
+// such a file, so it can go at any time: the log removes them first when its disk is full.
 //
 // # The anchor
 //
@@ -236,6 +261,32 @@
 // says what it held; if a segment doesn't hold the chain that the anchor or the next head continues;
 // and if the log ends before the anchor's place, unless the log was closed. If it was closed, the
 // anchor's checkpoint tells all that is missing.
+//
+// # Room
+//
+// Nobody else can take what the log owns: files that were filled and synced beforehand. These are
+// the rest of the active segment, the next segment as far as it is filled, and RESERVE. Log.Room
+// says for how many bytes of entries the largest of the three has room. A record lies in one
+// segment, so the sum would promise too much.
+//
+//   - RESERVE holds zeros, or the old bytes of a segment: what it holds means nothing. When the next
+//     segment has no room for a record, and the disk has none to fill it, RESERVE gets its name. It
+//     is then a segment like any other one: terms, votes and entries go on. It is made anew as soon
+//     as the disk has room, or from a segment that isn't needed any more. It is about 25 MiB; less
+//     with segments of less than 64 MiB; and more if Log.Reserve asks for it, as raft.Start does.
+//   - BALLAST is larger by half than the last snapshot was, and 1 MiB at the least; less with
+//     segments of less than 16 MiB. A snapshot for which the disk has no room is written into it, cut
+//     to its length, synced and renamed. If the snapshot is given up, the file is BALLAST again. A
+//     snapshot that isn't needed any more, and that nobody reads, becomes BALLAST if the disk is full.
+//
+// On a full disk, what isn't needed any more is used again first, and removed if it can't be used.
+// After a compaction, the next segment begins though the active one isn't full, if nothing in that
+// one is needed: segments go as a whole.
+//
+// If there is no room even so, Write waits, has changed nothing, and says so (Log.Waiting). It goes
+// on within a second when there is room. A quota that is used up counts as a full disk. A file system
+// that writes elsewhere what it writes anew (btrfs, ZFS) may lack room for what the log owns: there,
+// a Write may fail for want of room.
 //
 // # Snapshots
 //

@@ -40,6 +40,9 @@ type Report struct {
 	// isn't nil. Damage to a snapshot that isn't needed doesn't keep a log from being opened, nor
 	// does damage that costs nothing but bytes of entries.
 	Damage []error
+	// Repaired says that there is damage, and that it costs nothing: every entry of the log can be
+	// read, and all snapshots are sound. What was lost is stored again, or isn't needed any more.
+	Repaired bool
 }
 
 // A SegmentReport tells of one segment.
@@ -190,7 +193,17 @@ func (i *inspection) run() error {
 		l.save()
 	}
 	i.report.Saved = l.saved
-	return i.found(err)
+	if err := i.found(err); err != nil {
+		return err
+	}
+	i.report.Repaired = i.report.repaired()
+	return nil
+}
+
+// repaired says whether there is damage that costs nothing.
+func (r *Report) repaired() bool {
+	bad := slices.ContainsFunc(r.Snapshots, func(s SnapshotReport) bool { return s.Err != nil })
+	return len(r.Damage) > 0 && r.Err == nil && len(r.Saved.Lost) == 0 && r.Saved.SnapshotDamage == nil && !bad
 }
 
 // replay replays the log.

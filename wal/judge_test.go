@@ -92,7 +92,7 @@ func lossesOf(l *wal.Log, saved raft.Saved, want model) error {
 		return err
 	}
 	lost := saved.Lost
-	saved.LogBytes, saved.Lost = 0, nil
+	saved.LogBytes, saved.KeptBytes, saved.Lost = 0, 0, nil
 	if should := want.saved(); fmt.Sprint(should) != fmt.Sprint(saved) {
 		return fmt.Errorf("%w: loaded\n%v, not\n%v", errSilent, saved, should)
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A keeper is the log's one goroutine. It fills the spare, removes files that aren't needed, and
+// A keeper is the log's one goroutine, but for the filler. It fills the spare, removes files that aren't needed, and
 // writes the anchor. It sleeps while there is nothing to do; Close ends it. With Options.Inline it
 // doesn't run.
 type keeper struct {
@@ -53,6 +53,14 @@ func (k *keeper) run(l *Log) {
 	timer.Stop()
 	defer timer.Stop()
 	var watch anchorWatch
+	room := time.NewTimer(roomPause)
+	room.Stop()
+	defer room.Stop()
+	tidy := func() {
+		if l.tidy(); l.reserve.short.Load() {
+			room.Reset(roomPause) // others may make room
+		}
+	}
 	for {
 		select {
 		case <-k.quit:
@@ -62,12 +70,15 @@ func (k *keeper) run(l *Log) {
 				watch.follow(time.Now(), k.batches.Load())
 				timer.Reset(anchorAfter)
 			}
-			l.tidy()
+			tidy()
 		case now := <-timer.C:
 			if again := watch.fired(l, now); again > 0 {
 				timer.Reset(again)
 			}
-			l.tidy() // once more, if something failed
+			tidy() // once more, if something failed
+			l.startFiller()
+		case <-room.C:
+			tidy()
 		}
 	}
 }
@@ -166,12 +177,12 @@ func (l *Log) tidy() {
 			l.tell(slog.LevelWarn, "wal: old segment not removed", err)
 			return
 		}
-		filling, err := l.fillSpare()
+		filling, err := l.fillNext()
 		if err != nil {
 			l.tell(slog.LevelWarn, "wal: next segment not prepared", err)
 			return
 		}
-		if err := l.sweepSnapshots(); err != nil {
+		if err := l.sweepWithSpare(); err != nil {
 			l.tell(slog.LevelWarn, "wal: old snapshot not removed", err)
 			return
 		}

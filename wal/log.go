@@ -42,7 +42,11 @@ type Log struct {
 	// spare holds the segment after the active one, which the keeper fills. The goroutine that has
 	// received it owns it; only that goroutine may dispose of garbage.
 	spare chan *spare
-	goal  atomic.Int64 // how far the spare is to be filled, in bytes
+	// reserve is the file that becomes the next segment when the disk is full, and ballast the one
+	// that becomes the next snapshot.
+	reserve, ballast reserve
+	goal             atomic.Int64  // how far the spare is to be filled, in bytes
+	begun            atomic.Uint64 // the segment whose head is durable, if it is the active one
 
 	anchor anchor
 
@@ -70,6 +74,9 @@ type Log struct {
 	closing   chan struct{} // closed when Close has been called
 	closeOnce sync.Once
 	keeper    keeper
+	ready     ready
+	filler    filler
+	disk      *disk // nil with Options.Inline
 }
 
 // A tip is where the log ends, as far as it is synced.
@@ -124,9 +131,9 @@ func (l *Log) leave() {
 	}
 }
 
-// Close says in the anchor where the log ends, and releases everything. It waits for calls that are under
-// way, but for a Write that waits for a file descriptor: that fails with fs.ErrClosed, as do calls
-// that come later. A second Close does nothing.
+// Close says in the anchor where the log ends, and releases everything. It waits for calls that are
+// under way, but for a Write that waits for a file descriptor or for room: that fails with
+// fs.ErrClosed, as do calls that come later. A second Close does nothing.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() { close(l.closing) })
 	l.busy <- struct{}{}
@@ -143,6 +150,7 @@ func (l *Log) Close() error {
 		<-l.drained
 	}
 	l.keeper.stop()
+	l.stopFiller()
 	err := l.writeAnchor(anchoring{sync: true, closed: true})
 	l.closeFiles()
 	if e := l.lock.Close(); err == nil {
@@ -206,4 +214,6 @@ func (l *Log) closeFiles() {
 	if sp := <-l.spare; sp.file != nil {
 		sp.file.Close()
 	}
+	l.reserve.close()
+	l.ballast.close()
 }

@@ -84,7 +84,7 @@ func (m model) differs(l *wal.Log, saved raft.Saved) error {
 	if saved.LogBytes != 0 != (m.last() > m.snapshot.Index) {
 		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
 	}
-	saved.LogBytes = 0
+	saved.LogBytes, saved.KeptBytes = 0, 0
 	if want := m.saved(); fmt.Sprint(want) != fmt.Sprint(saved) {
 		return fmt.Errorf("loaded\n%v, not\n%v", saved, want)
 	}

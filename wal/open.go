@@ -47,7 +47,15 @@ func Open(dir string, options Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
-	if err := l.open(); err != nil {
+	if !options.Inline {
+		l.disk = joinDisk(l.fs)
+	}
+	err = l.open()
+	if err == nil {
+		err = l.adoptReady()
+	}
+	if err != nil {
+		l.leaveDisk()
 		if len(l.spare) == 0 {
 			l.spare <- &spare{}
 		}
@@ -56,9 +64,11 @@ func Open(dir string, options Options) (*Log, error) {
 		l.closeBook()
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	l.completeReserve()
 	l.patient = !options.Inline
 	l.keeper.start(l)
 	l.wrote()
+	l.startFiller()
 	return l, nil
 }
 
@@ -86,6 +96,10 @@ func (l *Log) open() error {
 			return err
 		}
 	}
+	l.ready.left = files.ready
+	if err := l.findReserves(names); err != nil {
+		return err
+	}
 	if len(files.segments) == 0 {
 		if found != nil && found.highest > 0 {
 			return l.noSegments()
@@ -101,6 +115,9 @@ func (l *Log) open() error {
 		return err
 	}
 	l.save()
+	if err := l.syncSpare(); err != nil {
+		return err
+	}
 	if err := l.settle(&r); err != nil {
 		return err
 	}
@@ -136,9 +153,9 @@ func (l *Log) knowVersion(segments []uint64) error {
 
 // logFiles are the files of a log by kind, in the order of their numbers.
 type logFiles struct {
-	segments, snapshots []uint64
-	anchored            bool
-	unfinished          []string
+	segments, snapshots, ready []uint64
+	anchored                   bool
+	unfinished                 []string
 }
 
 // sortFiles finds the files of a log among the names in its directory.
@@ -149,6 +166,9 @@ func sortFiles(names []string) (files logFiles) {
 		}
 		if number, ok := fileNumber(name, snapshotSuffix); ok {
 			files.snapshots = append(files.snapshots, number)
+		}
+		if number, ok := fileNumber(name, readySuffix); ok {
+			files.ready = append(files.ready, number)
 		}
 		files.anchored = files.anchored || name == anchorName
 		if strings.HasSuffix(name, segmentSuffix+temporary) || strings.HasSuffix(name, snapshotSuffix+temporary) || name == anchorName+temporary {
@@ -315,6 +335,7 @@ func (l *Log) save() {
 	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
 	l.saved.Base, l.saved.BaseTerm = t.base()
 	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
+	l.saved.KeptBytes = t.bytesAfter(l.saved.Base) - l.saved.LogBytes
 	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
 	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
 	l.saved.Lost = t.lost(t.compacted)
@@ -384,13 +405,5 @@ func (l *Log) opened(record []byte) error {
 	if err != nil {
 		return err
 	}
-	s = l.active
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.synced = s.end
-	l.tip = tip{place{s.number, s.end}, s.chain}
-	return nil
+	return l.syncHead()
 }

@@ -14,6 +14,7 @@ const (
 	DefaultSegmentSize = 64 << 20
 	MinSegmentSize     = 4 << 10
 	MaxSegmentSize     = 1 << 30
+	DefaultAhead       = 128 << 20
 )
 
 // Options are the settings of a log. The zero value is a good choice.
@@ -22,6 +23,14 @@ type Options struct {
 	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. A
 	// log may be opened with another SegmentSize than before.
 	SegmentSize int64
+
+	// Ahead is how many bytes a log keeps ready for what will be written: in old segments, or in up
+	// to eight files no larger than a segment, which it fills with zeros while the disk is at rest.
+	// So a new log that nobody has written to takes that much room on the disk, a moment after Open,
+	// and is as fast as one that has been in use. When the disk is full, the log removes these files
+	// first. 0 stands for DefaultAhead, and a negative number for none. It is at most MaxAhead, which
+	// all logs of the process on the same FS share.
+	Ahead int64
 
 	// FS is the file system; nil stands for vfs.OS.
 	FS vfs.FS
@@ -39,8 +48,8 @@ type Options struct {
 	// Inline makes the log work without a goroutine and without a clock, so that it is
 	// deterministic. The work that is otherwise done in the background, preallocating and removing
 	// files, is then done within Write. The anchor is written by Open, Close and Anchor, and before
-	// a file is first used. Nothing is logged. A Write that needs a file and finds no file descriptor left fails then, while
-	// otherwise it waits.
+	// a file is first used. Nothing is logged. A Write that finds no file descriptor or no room for
+	// the next file fails then, while otherwise it waits.
 	Inline bool
 }
 
@@ -52,6 +61,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.SegmentSize < MinSegmentSize || o.SegmentSize > MaxSegmentSize {
 		return o, fmt.Errorf("wal: SegmentSize is %d, not from %d to %d", o.SegmentSize, MinSegmentSize, MaxSegmentSize)
+	}
+	if o.Ahead > MaxAhead {
+		return o, fmt.Errorf("wal: Ahead is %d, more than %d", o.Ahead, int64(MaxAhead))
+	}
+	if o.Ahead == 0 {
+		o.Ahead = DefaultAhead
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS

@@ -10,7 +10,7 @@ import (
 )
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, o := range []wal.Options{} {
+	for _, o := range []wal.Options{{Ahead: wal.MaxAhead + 1}} {
 		o.FS = simfs.New(1)
 		_, err := wal.Open(dir, o)
 		require.Error(t, err, "%+v", o)

@@ -10,7 +10,8 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// A process that has no file descriptor left gets one later, when it has closed a connection, say.
+// A process that has no file descriptor left gets one later, when it has closed a connection, say. A
+// disk that is full has room later, too (room.go).
 // While the log needs its next file, nothing that goes into that file was promised. So the log
 // waits, and says so, instead of failing for good. It tries again after minPause, and then less and
 // less often, up to every maxPause.
@@ -19,8 +20,8 @@ const (
 	maxPause = 500 * time.Millisecond
 )
 
-// Waiting returns why the log waits for a file descriptor, or nil while it doesn't wait. See
-// raft.Storage.
+// Waiting returns why the log waits, for a file descriptor or for room, or nil while it doesn't wait.
+// See raft.Storage.
 func (l *Log) Waiting() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,10 +36,18 @@ func (l *Log) setWaiting(reason error) {
 	l.mu.Unlock()
 	switch {
 	case was == nil && reason != nil:
-		l.tell(slog.LevelWarn, "wal: waits for a file descriptor", reason)
+		l.tell(slog.LevelWarn, "wal: waits for "+lacking(reason), reason)
 	case was != nil && reason == nil:
-		l.tell(slog.LevelWarn, "wal: waits no longer for a file descriptor", was)
+		l.tell(slog.LevelWarn, "wal: waits no longer for "+lacking(was), was)
 	}
+}
+
+// lacking names what the log waits for.
+func lacking(reason error) string {
+	if isFull(reason) {
+		return "room on the disk"
+	}
+	return "a file descriptor"
 }
 
 // needsFile says whether an error means that there is no file descriptor left, in the process or in

@@ -12,7 +12,10 @@ import (
 // Names of files.
 const (
 	lockName       = "LOCK"
+	reserveName    = "RESERVE"
+	ballastName    = "BALLAST"
 	segmentSuffix  = ".wal"
+	readySuffix    = ".ready"
 	snapshotSuffix = ".snapshot"
 	temporary      = ".tmp"
 	numberDigits   = 16

@@ -17,6 +17,7 @@ type snapshots struct {
 	stored  []snapshotRef         // committed, in the order of their files
 	next    uint64                // the number of the next file
 	files   map[vfs.File]struct{} // open, of writers and readers
+	opening int                   // how many calls are about to open one for reading
 	unswept bool                  // there may be snapshots that aren't needed any more
 }
 
@@ -89,6 +90,8 @@ func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 		return raft.SnapshotMeta{}, nil, err
 	}
 	defer l.leave()
+	l.readers(1)
+	defer l.readers(-1)
 	for {
 		ref := l.currentSnapshot()
 		if ref.file == 0 {
@@ -108,6 +111,13 @@ func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 	}
 }
 
+// readers counts the calls that are about to open a snapshot.
+func (l *Log) readers(more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.snapshots.opening += more
+}
+
 func (l *Log) currentSnapshot() snapshotRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +129,7 @@ func (l *Log) currentSnapshot() snapshotRef {
 // damaged, this one takes its place.
 func (l *Log) sweepSnapshots() error {
 	for _, ref := range l.unneededSnapshots() {
-		if err := l.fs.Remove(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.retire(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.mu.Lock()
 			l.snapshots.unswept = true
 			l.mu.Unlock()
@@ -175,11 +185,13 @@ type snapshotWriter struct {
 	file   vfs.File
 	at     int64 // where the buffer will be written in the file
 	synced int64 // how far the file is synced
-	buf    []byte
-	block  int    // where in the buffer the block begins
-	crc    uint32 // of everything before the block
-	err    error  // the first error
-	ended  bool   // by Commit or Abort
+	// ballast is how large the file is from the start, because it was the ballast; 0 if it wasn't.
+	ballast int64
+	buf     []byte
+	block   int    // where in the buffer the block begins
+	crc     uint32 // of everything before the block
+	err     error  // the first error
+	ended   bool   // by Commit or Abort
 }
 
 // Write implements io.Writer.
@@ -222,7 +234,10 @@ func (w *snapshotWriter) flush() {
 	if w.err != nil {
 		return
 	}
-	if _, w.err = w.file.WriteAt(w.buf[:w.block], w.at); w.err != nil {
+	if w.err = w.log.grow(w.file, w.buf[:w.block], w.at); isFull(w.err) && w.takeBallast() {
+		_, w.err = w.file.WriteAt(w.buf[:w.block], w.at)
+	}
+	if w.err != nil {
 		return
 	}
 	w.at += int64(w.block)
@@ -262,6 +277,9 @@ func (w *snapshotWriter) commit() error {
 	w.endBlock() // an empty block ends the snapshot
 	w.flush()
 	if w.err == nil {
+		w.err = w.cutBallast()
+	}
+	if w.err == nil {
 		w.err = w.file.Sync()
 	}
 	if err := w.log.closeFile(w.file); w.err == nil {
@@ -274,6 +292,7 @@ func (w *snapshotWriter) commit() error {
 		w.remove(w.name + temporary)
 		return w.err
 	}
+	w.log.stored(w.at)
 	if w.err = w.log.fs.SyncDir(w.log.dir); w.err != nil {
 		w.remove(w.name)
 	}
@@ -297,6 +316,9 @@ func (w *snapshotWriter) Abort() error {
 
 // remove removes a file that nobody needs. If the file stays, the next Open removes it.
 func (w *snapshotWriter) remove(name string) {
+	if w.ballast > 0 && w.log.returnBallast(name, w.ballast) {
+		return
+	}
 	if err := w.log.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.log.tell(slog.LevelWarn, "wal: snapshot not removed", err, slog.String("file", name))
 	}

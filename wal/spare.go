@@ -15,8 +15,13 @@ const fillChunk = int64(len(zeros))
 
 // firstSegmentSize is the size in bytes of the first segment of a log, which nobody can prepare
 // beforehand. Each next segment is larger by half, up to Options.SegmentSize. If they grew faster,
-// more zeros would be written for each byte that is used.
-const firstSegmentSize = 1 << 20
+// more zeros would be written for each byte that is used. From youngSegmentSize on, a segment is no
+// larger than a quarter of the log: the sooner its first segments are free to be used again, the
+// fewer new ones it needs.
+const (
+	firstSegmentSize = 1 << 20
+	youngSegmentSize = 16 << 20
+)
 
 // A spare is the segment after the active one, while it is being prepared. It is filled with zeros,
 // since a sync of blocks that were written before does without the journal of the file system. A
@@ -28,11 +33,18 @@ type spare struct {
 	target int64    // how far it is to be filled
 }
 
-// newSpare returns the spare after segment s. It is to be larger by half.
+// newSpare returns the spare after segment s. It is to be larger by half, unless that is too much for
+// the log, and no smaller than it was to be before.
 func (l *Log) newSpare(s *segment) *spare {
-	larger := max(l.target, s.size) * 3 / 2
+	all := int64(0)
+	for _, other := range l.segments {
+		all += other.size
+	}
+	larger := max(l.target, min(s.size*3/2, max(all/4, youngSegmentSize)))
 	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
-	return &spare{number: s.number + 1, target: l.target}
+	sp := &spare{number: s.number + 1, target: l.target}
+	l.ready.enough.Store(sp.enough())
+	return sp
 }
 
 // createSpare creates the file of a spare and makes its name durable. As long as the file has no
@@ -66,7 +78,12 @@ func (l *Log) note(sp *spare) {
 func (l *Log) fillSpare() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
-	if sp.size < min(l.goal.Load(), sp.target) {
+	if sp.size >= sp.enough() && (l.hasReady(sp) || l.oldestGarbage(sp.recycles) != nil) {
+		sp.target = sp.size // it will do, since the next one needs no filling
+	}
+	// As long as the head of the active segment isn't durable, a power cut may leave it without one: then
+	// no file may be there that would be the segment behind it.
+	if sp.size < min(l.goal.Load(), sp.target) || sp.file == nil && l.begun.Load() == sp.number-1 && l.hasReady(sp) {
 		return true, l.prepare(sp)
 	}
 	if sp.file == nil || sp.size < sp.target || l.anchor.named.Load() >= sp.number {
@@ -85,7 +102,7 @@ func isFull(err error) bool {
 }
 
 // finishSpare makes a spare ready for use. It has room for need bytes then, unless need exceeds its
-// target: in that case the record will make the file longer. Most times the keeper has prepared all
+// target: in that case the file is filled further (lengthen). Most times the keeper has prepared all
 // of it. If the disk is too slow for that, or full, a smaller spare will do.
 func (l *Log) finishSpare(sp *spare, need int64) error {
 	enough := max(need, sp.enough())
@@ -110,7 +127,7 @@ func (l *Log) prepare(sp *spare) error {
 		return l.createSpare(sp)
 	}
 	n := min(fillChunk, sp.target-sp.size)
-	if _, err := sp.file.WriteAt(zeros[:n], sp.size); err != nil {
+	if err := l.grow(sp.file, zeros[:n], sp.size); err != nil {
 		return err
 	}
 	if err := sp.file.Sync(); err != nil {
@@ -128,8 +145,12 @@ func (sp *spare) enough() int64 { return sp.target / 4 }
 // new one: a disk that has no time to prepare larger segments shouldn't have to prepare any.
 func (sp *spare) recycles(s *segment) bool { return s.size >= sp.enough() }
 
-// recycle makes the oldest segment of the garbage the spare, and leaves its size as it is.
+// recycle makes a file that is ready the spare, or the oldest segment of the garbage, and leaves its
+// size as it is.
 func (l *Log) recycle(sp *spare) (bool, error) {
+	if f, ok := l.takeReady(sp); ok {
+		return true, l.useReady(sp, f)
+	}
 	s := l.oldestGarbage(sp.recycles)
 	if s == nil {
 		return false, nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,7 +16,7 @@ import (
 
 func TestFullDisk(t *testing.T) {
 	disk := simfs.New(1)
-	disk.SetCapacity(96<<10 + 3*wal.MinSegmentSize + 100)
+	disk.SetCapacity(96<<10 + 3*wal.MinSegmentSize + 8<<10 + 100)
 	l := open(t, disk)
 	var err error
 	index := raft.Index(1)
@@ -240,4 +241,57 @@ func TestFailedDirectorySyncLeavesNoGap(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The segments of a young log are small, so that the first ones are soon free to be used again.
+func TestSegmentsOfAYoungLogAreSmall(t *testing.T) {
+	disk := simfs.New(1)
+	l, err := wal.Open(dir, wal.Options{FS: disk, Salt: 1, Inline: true})
+	require.NoError(t, err)
+	for index := raft.Index(1); index <= 130; index++ {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 1<<20-200)}))
+	}
+	all, largest := 0, 0
+	for i, size := range segmentFiles(disk) {
+		require.LessOrEqual(t, size, max(16<<20, all/4+4095), "segment %d, behind %d bytes", i+1, all)
+		all += size
+		largest = max(largest, size)
+	}
+	require.Greater(t, largest, 16<<20)
+	require.NoError(t, l.Close())
+}
+
+// When there are old segments to use again, the next one needn't be filled to its end.
+func TestNextSegmentIsNotFilledBesideOldOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := simfs.New(1)
+		l, err := wal.Open(dir, wal.Options{SegmentSize: 4 << 20, FS: disk, Salt: 1, Ahead: -1})
+		require.NoError(t, err)
+		index := raft.Index(0)
+		writeUntil := func(enough func([]int) bool) []int {
+			for {
+				index++
+				require.NoError(t, l.Write(raft.Write{Entries: commands(index, 1, 50_000)}))
+				synctest.Wait()
+				if files := segmentFiles(disk); enough(files) {
+					return files
+				}
+			}
+		}
+		files := writeUntil(func(files []int) bool { return len(files) == 8 && files[7] >= 2<<20 })
+		require.Equal(t, 4<<20, files[6])
+		require.Less(t, files[7], 3<<20)
+		adopt(t, l, raft.SnapshotMeta{Index: index, Term: 1}, nil)
+		require.NoError(t, l.Write(raft.Write{Compact: index}))
+		small := files[7]
+		most := 0
+		for range 60 {
+			writeUntil(func(files []int) bool {
+				most = max(most, len(disk.Bytes(dir+"/0000000000000008.wal")))
+				return true
+			})
+		}
+		require.Equal(t, small, most)
+		require.NoError(t, l.Close())
+	})
 }

@@ -92,7 +92,11 @@ func appendDurable(b []byte, s *raft.DurableState) []byte {
 	b = little.AppendUint64(b, uint64(s.Incarnation))
 	b = append(b, s.Cluster[:]...)
 	b = binary.AppendUvarint(b, s.Start)
-	return binary.AppendVarint(b, int64(s.MaxLease))
+	b = binary.AppendVarint(b, int64(s.MaxLease))
+	if s.RolledBack {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func appendSnapshotRef(b []byte, s *snapshotRef) []byte {
@@ -232,6 +236,9 @@ func (d *decoder) durable() raft.DurableState {
 	copy(s.Cluster[:], d.take(uint64(len(s.Cluster))))
 	s.Start = d.uvarint()
 	s.MaxLease = time.Duration(d.varint())
+	flags := d.byte()
+	d.check(flags <= 1, "flags of the state")
+	s.RolledBack = flags == 1
 	return s
 }
 

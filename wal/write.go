@@ -13,7 +13,7 @@ const maxKeptBuffer = 4 << 20
 // Write makes w durable, with one record, one write and one sync; where a segment begins, its head
 // is one more write. If w changes nothing, nothing is written. An impossible w fails with ErrWrite.
 // After an error every later Write fails. See raft.Storage. When the log needs its next file, and
-// the process has no file descriptor left, Write waits (see Waiting).
+// the process has no file descriptor left or the disk no room, Write waits (see Waiting).
 func (l *Log) Write(w raft.Write) error {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -71,6 +71,12 @@ func (l *Log) write(w *raft.Write) error {
 		return err
 	}
 	if err := l.publish(c, at, uint32(len(record)), chain); err != nil {
+		return err
+	}
+	if l.disk != nil {
+		l.disk.writes.Add(1)
+	}
+	if err := l.changed(c); err != nil {
 		return err
 	}
 	l.wrote()
@@ -219,7 +225,11 @@ func (l *Log) append(record []byte, h header) (at, chain uint32, err error) {
 	if _, err := s.file.WriteAt(padded, int64(at)); err != nil {
 		return 0, 0, err
 	}
-	return at, chain, s.file.Sync()
+	if err := s.file.Sync(); err != nil {
+		return 0, 0, err
+	}
+	l.begun.Store(s.number)
+	return at, chain, nil
 }
 
 // begin makes the next segment the active one, with room for need bytes. It writes the head and
@@ -230,7 +240,7 @@ func (l *Log) begin(need int) error {
 	defer func() { l.spare <- sp }()
 	b, s := l.appendHead(nil, sp.number, old, 0)
 	need += int(s.end)
-	if err := l.finishSpare(sp, int64(need)); err != nil {
+	if err := l.makeRoom(sp, int64(need)); err != nil {
 		return err
 	}
 	if l.anchor.named.Load() < sp.number {

@@ -60,7 +60,7 @@ func (c *Call) String() string {
 // size is what a call counts for against limits in bytes.
 func (c *Call) size() int { return MessageOverhead * (1 + len(c.Members)) }
 
-// A Refusal says why a leader didn't do what a call asked for. Zero stands for none.
+// A Refusal says why a server didn't do what it was asked for. Zero stands for none.
 type Refusal uint8
 
 // Refusals.
@@ -96,6 +96,9 @@ const (
 	// RefusedRolledBack: the disk of a server has gone back in time, and there is no other in its
 	// place.
 	RefusedRolledBack
+	// RefusedFull: there is no room on the disks. A leader refuses commands with it, and a server a
+	// snapshot.
+	RefusedFull
 )
 
 var refusalNames = [...]string{
@@ -115,6 +118,7 @@ var refusalNames = [...]string{
 	RefusedTransferring: "handing over to another server",
 	RefusedGivenUp:      "handing over was given up",
 	RefusedRolledBack:   "the disk has gone back in time",
+	RefusedFull:         "no room on the disks",
 }
 
 // String says why, in words.

@@ -9,6 +9,12 @@ var _ = register(
 	infoOf[Fingerprints](KindFingerprints),
 )
 
+// A Fingerprint stands for the results of all commands up to an index.
+type Fingerprint struct {
+	Index Index
+	Sum   uint32
+}
+
 // A Fingerprints tells the fingerprints of the sender's results.
 type Fingerprints struct {
 	Index Index // of the last of them

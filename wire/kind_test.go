@@ -104,7 +104,7 @@ func TestKindsHaveNames(t *testing.T) {
 func TestMessagesTellWhatTheySay(t *testing.T) {
 	m := wire.Heartbeat{Round: 7, Commit: 42}.Message()
 	m.From, m.To, m.Term = "a", "b", 3
-	require.Equal(t, "Heartbeat from a to b in term 3: {Acknowledged:{Index:0 Term:0} Commit:42 Round:7 Lease:0s}", m.String())
+	require.Equal(t, "Heartbeat from a to b in term 3: {Acknowledged:{Index:0 Term:0} Commit:42 Stable:0 Round:7 Lease:0s}", m.String())
 }
 
 // TestValue: the value of a field, by the number of its bit, is the one that the body has.

@@ -60,7 +60,7 @@ func TestDecodeMessageNamesWhatIsWrong(t *testing.T) {
 		{"message: From: a server ID of 256 bytes, more than 255", wire.AppendMessage(nil, &long)},
 		{"message: 256 Servers, more than 255", wire.AppendMessage(nil, &many)},
 		{"message: Servers: Address: 1025 bytes, more than 1024", wire.AppendMessage(nil, &far)},
-		{"message: Heartbeat has no Hint", []byte{1, 7, 0x40, 0, 0, 0, 0, 0, 1}},
+		{"message: Heartbeat has no Number", []byte{1, 7, 0, 4, 0, 0, 0, 0, 1}},
 		{"message: TimeoutNow has no Granted", []byte{1, 9, 0, 8, 0, 0, 0, 0}},
 		{"message: Lease is negative", append([]byte{1, 7, 0, 0, 8, 0, 0, 0}, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...)},
 		{"message: 1 bytes behind its end", append(slices.Clone(valid), 0)},

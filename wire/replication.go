@@ -75,6 +75,9 @@ type Heartbeat struct {
 	// Commit is the leader's commit index, up to which the receiver need not have the log. Up to
 	// the lower one of the two, what the receiver's log holds is committed.
 	Commit Index
+	// Stable is the index up to which the leader's own disk holds the log. It has promised that as if
+	// it had acknowledged it.
+	Stable Index
 	// Round numbers the leader's rounds of heartbeats within its term, from 1.
 	Round uint64
 	// Lease is the length of the lease that the leader asks for, or 0 for none.
@@ -83,6 +86,7 @@ type Heartbeat struct {
 
 func (b *Heartbeat) pack(p *packer) {
 	p.place(&b.Acknowledged)
+	number(p, fieldHint, &b.Stable)
 	number(p, fieldCommit, &b.Commit)
 	number(p, fieldRound, &b.Round)
 	number(p, fieldLease, &b.Lease)
@@ -108,6 +112,9 @@ type HeartbeatResponse struct {
 	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it
 	// shouldn't lead.
 	Fitness uint64
+	// Room is one more than the bytes of entries behind Received for which the follower's disk has
+	// room (Entry.Size). 0 says that its room has no end.
+	Room uint64
 	// Level is the highest level that the follower knows. 0 stands for LevelFirst.
 	Level Level
 }
@@ -119,6 +126,7 @@ func (b *HeartbeatResponse) pack(p *packer) {
 	number(p, fieldNumber, &b.Lost)
 	number(p, fieldLease, &b.Lease)
 	number(p, fieldFitness, &b.Fitness)
+	number(p, fieldSize, &b.Room)
 	number(p, fieldLevel, &b.Level)
 }
 

@@ -47,11 +47,14 @@ func (m *Message) ForwardRequest() (b ForwardRequest) { b.pack(m.open(KindForwar
 type ForwardResponse struct {
 	Start   uint64 // of the ForwardRequest
 	Refused []uint64
+	// Why is RefusedFull, or 0 for commands of a kind that isn't in force.
+	Why Refusal
 }
 
 func (b *ForwardResponse) pack(p *packer) {
 	number(p, fieldStart, &b.Start)
 	p.numbers(&b.Refused)
+	number(p, fieldRefusal, &b.Why)
 }
 
 // Message returns a message of this kind, without an envelope.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,8 @@ func TestSamplesHaveEveryKind(t *testing.T) {
 	for _, m := range sampleMessages() {
 		kinds = append(kinds, m.Kind())
 	}
-	require.Equal(t, wire.Kinds(), kinds)
+	slices.Sort(kinds)
+	require.Equal(t, wire.Kinds(), slices.Compact(kinds)) // some have more than one
 }
 
 func sampleEntries() []wire.Entry {
@@ -103,7 +105,7 @@ func sampleMessages() []wire.Message {
 		wire.VoteResponse{Start: 1<<32 | 5, Granted: true, Level: wire.LatestLevel}.Message(),
 		wire.AppendRequest{Previous: wire.Place{Index: 299, Term: 6}, Commit: 298, Entries: entries[:2]}.Message(),
 		wire.AppendResponse{Accepted: true, Index: 301, Agree: wire.Place{Index: 280, Term: 7}}.Message(),
-		wire.Heartbeat{Acknowledged: wire.Place{Index: 11, Term: 6}, Commit: 12, Round: 9, Lease: 500 * time.Millisecond}.Message(),
+		wire.Heartbeat{Acknowledged: wire.Place{Index: 11, Term: 6}, Commit: 12, Stable: 13, Round: 9, Lease: 500 * time.Millisecond}.Message(),
 		wire.HeartbeatResponse{
 			Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: 500 * time.Millisecond, Fitness: 4, Level: wire.LatestLevel,
 		}.Message(),
@@ -122,11 +124,14 @@ func sampleMessages() []wire.Message {
 		wire.SnapshotStream{SnapshotRequest: offer, Pulled: true, Offset: 1 << 20, Configuration: entries[2]}.Message(),
 		wire.Fingerprints{Index: 128, Sums: []uint64{1 << 31, 7}}.Message(),
 		wire.Started{}.Message(),
-		wire.Known{Start: 2<<32 | 3, Led: 7, Back: true}.Message(),
+		wire.Known{Promised: wire.Place{Index: 8, Term: 6}, Start: 2<<32 | 3, Led: 7, Back: true}.Message(),
 		wire.RolledBack{}.Message(),
 		wire.RepairRequest{First: 290, Term: 7, Last: 301}.Message(),
 		wire.RepairResponse{Lacks: wire.Place{Index: 301, Term: 7}, First: 290, Snapshot: 295, Entries: entries[:1]}.Message(),
 		wire.SnapshotPull{Least: 290, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
+		wire.HeartbeatResponse{Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: time.Second, Fitness: 4, Room: 1 << 23, Level: wire.LatestLevel}.Message(),
+		wire.ForwardResponse{Start: 1, Refused: []uint64{128}, Why: wire.RefusedFull}.Message(),
+		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Refused: wire.RefusedFull, Held: 1 << 20, Offset: 1}.Message(),
 	}
 	for i := range messages {
 		m := &messages[i]

@@ -43,13 +43,17 @@ func (m *Message) SnapshotRequest() (b SnapshotRequest) {
 }
 
 // A SnapshotResponse answers a SnapshotRequest. The sender has that many bytes of this very
-// snapshot already, so the stream is to begin at Offset. A server that doesn't need the snapshot
-// sends an AppendResponse instead.
+// snapshot already, so the stream is to begin at Offset; or it has no room for the snapshot. A server
+// that doesn't need the snapshot sends an AppendResponse instead.
 type SnapshotResponse struct {
 	Snapshot      Place // as in the SnapshotRequest, like the next three
 	Attempt       uint64
 	Start, Serial uint64
-	Offset        uint64 // in bytes
+	// Refused is RefusedFull if the sender's disk has no room for the snapshot, and 0 otherwise.
+	// Held is then how many bytes of one it could store last.
+	Refused Refusal
+	Held    uint64
+	Offset  uint64 // in bytes
 }
 
 func (b *SnapshotResponse) pack(p *packer) {
@@ -57,6 +61,8 @@ func (b *SnapshotResponse) pack(p *packer) {
 	number(p, fieldRound, &b.Attempt)
 	number(p, fieldStart, &b.Start)
 	number(p, fieldNumber, &b.Serial)
+	number(p, fieldRefusal, &b.Refused)
+	number(p, fieldSize, &b.Held)
 	number(p, fieldOffset, &b.Offset)
 }
 

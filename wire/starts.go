@@ -13,8 +13,8 @@ var _ = register(
 	infoOf[RolledBack](KindRolledBack),
 )
 
-// A Started tells the other servers of a start, which the envelope names. It isn't answered, unless
-// the receiver knows better (Known).
+// A Started tells the other servers of a start, which the envelope names, and asks them what they
+// know of the sender's disk (Known).
 type Started struct{}
 
 func (b *Started) pack(*packer) {}
@@ -25,9 +25,12 @@ func (b Started) Message() (m Message) { b.pack(m.begin(KindStarted)); return m 
 // Started returns the body of a message of this kind, and a zero one for any other kind.
 func (m *Message) Started() (b Started) { b.pack(m.open(KindStarted)); return b }
 
-// A Known tells a server what the sender knows of the receiver's disk, because a message was of
-// another start than that.
+// A Known tells a server what the sender knows of the receiver's disk: because it has asked
+// (Started), or because a message was of another start than that.
 type Known struct {
+	// Promised is the most that the disk was heard to promise before the start Start: a term, and up
+	// to where it holds the log of that term's leader.
+	Promised Place
 	// Start is the latest start of that disk that the sender has heard of; or, with Led, the start
 	// that has led the term Led.
 	Start uint64
@@ -37,7 +40,8 @@ type Known struct {
 }
 
 func (b *Known) pack(p *packer) {
-	number(p, fieldLogTerm, &b.Led)
+	p.place(&b.Promised)
+	number(p, fieldHint, &b.Led)
 	number(p, fieldStart, &b.Start)
 	p.flag(fieldMismatch, &b.Back)
 }

@@ -80,3 +80,66 @@ func TestRecover(t *testing.T) {
 	require.Equal(t, []raft.Server{{ID: "a", Address: "a:2"}}, []raft.Server{a.Status().Members[0].Server})
 	require.Len(t, a.Status().Members, 1)
 }
+
+// spoil damages a command in the log of a server.
+func spoil(t *testing.T, dir, command string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	require.NoError(t, err)
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if at := strings.Index(string(b), command); at >= 0 {
+			b[at] ^= 1
+			require.NoError(t, os.WriteFile(name, b, 0o600))
+			return
+		}
+	}
+	require.Fail(t, "not there", "%s in %s", command, dir)
+}
+
+// What all disks have lost is cut off by a person's word, and what one of them still has isn't.
+func TestRecoverFromSeveral(t *testing.T) {
+	dir := t.TempDir()
+	list := []raft.Server{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}}
+	network := memory.NewNetwork(memory.Options{})
+	dirs := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	a, b := start(t, dirs[0], network, "a", list...), start(t, dirs[1], network, "b", list...)
+	for _, command := range []string{"the first command", "the second command", "the third command"} {
+		_, err := a.Propose(t.Context(), []byte(command))
+		require.NoError(t, err)
+		require.NoError(t, b.Read(t.Context()))
+	}
+	require.NoError(t, a.Close(t.Context()))
+	require.NoError(t, b.Close(t.Context()))
+	spoil(t, dirs[0], "the first command")
+	spoil(t, dirs[0], "the third command")
+	spoil(t, dirs[1], "the third command")
+
+	var out strings.Builder
+	require.NoError(t, run(dirs, &out))
+	require.Contains(t, out.String(), "is nowhere, so its log must be cut after index ")
+	cluster := regexp.MustCompile(`cluster (\w+),`).FindStringSubmatch(out.String())[1]
+	best := regexp.MustCompile(`server (\w) is the one to recover`).FindStringSubmatch(out.String())[1]
+	cut := regexp.MustCompile(`cut after index (\d+)`).FindStringSubmatch(out.String())[1]
+	if best == "b" {
+		dirs[0], dirs[1] = dirs[1], dirs[0]
+	}
+	arguments := append([]string{"-address", best + ":2", "-cluster", cluster}, dirs...)
+	require.ErrorContains(t, run(arguments, io.Discard), "must be cut after index "+cut)
+	require.ErrorContains(t, run([]string{"-cut", cut, dirs[0]}, io.Discard), "usage")
+	out.Reset()
+	arguments = append([]string{"-cut", cut}, arguments...)
+	require.NoError(t, run(arguments, &out))
+	require.Contains(t, out.String(), "the log was cut after index "+cut)
+	require.ErrorContains(t, run(arguments, io.Discard), "belongs to cluster", "once is enough")
+	out.Reset()
+	require.NoError(t, run(dirs[1:], &out))
+	require.Contains(t, out.String(), "so that it may not start alone")
+	require.Contains(t, out.String(), "nobody here can give it")
+
+	recovered := start(t, dirs[0], network, raft.ServerID(best))
+	defer func() { require.NoError(t, recovered.Close(t.Context())) }()
+	_, err := recovered.Propose(t.Context(), []byte("y"))
+	require.NoError(t, err)
+}

@@ -233,6 +233,11 @@ func (t *tally) print(took, used time.Duration, workers int) {
 		fmt.Printf("entries whose bytes a disk has lost %d, stored again %d; servers that were elected and repaired their logs first %d\n",
 			s.LostEntries, s.Repaired, s.Recovering)
 	}
+	if s.Filled > 0 {
+		fmt.Printf("disks that became full %d, commands refused for that %d, snapshots read before the one before went %d\n",
+			s.Filled, s.RefusedFull, s.Verified)
+		fmt.Printf("disks that stayed full %d, runs in which reserves were used up then %d\n", s.Brims, s.Worn)
+	}
 	fmt.Printf("runs that begin with a survivor of a lost majority %d, with a snapshot of another cluster %d\n", s.Recovered, s.Exported)
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",

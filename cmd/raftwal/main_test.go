@@ -150,7 +150,7 @@ func TestDamage(t *testing.T) {
 	damage := "wal: " + filepath.Join(dir, segment) + " is corrupt at offset 144: entry 3: its checksum is wrong"
 	require.Contains(t, out, "DAMAGED  "+damage)
 	require.Contains(t, out, "DAMAGE     "+damage)
-	require.Contains(t, out, "LOST       the bytes of entries 3 to 3: other servers must give them\n")
+	require.Contains(t, out, "LOST       the bytes of entries 3 to 3 of term 2: other servers must give them, or a snapshot that covers them\n")
 	require.Contains(t, out, "DAMAGED: a server starts with this log, and needs entries from the others\n")
 	flip(t, filepath.Join(dir, segment), 380)
 
@@ -204,11 +204,79 @@ func TestWhatCannotBeLookedAt(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, segment), preamble, 0o600))
 	_, errs = look(t, exitUnread, dir)
 	require.Contains(t, errs, "has version 3 of the format")
-	for _, arguments := range [][]string{{}, {"-nonsense", dir}, {dir, dir}, {"-data", "-1", dir}, {"-dump", "-snapshot", snapshot, dir}} {
+	for _, arguments := range [][]string{{}, {"-nonsense", dir}, {"-data", "-1", dir}, {"-dump", "-snapshot", snapshot, dir}} {
 		out, errs := look(t, exitUsage, arguments...)
 		require.Empty(t, out)
 		require.NotEmpty(t, errs)
 	}
 	_, errs = look(t, exitSound, "-h")
 	require.Contains(t, errs, "-snapshot")
+}
+
+// logOf makes a server's log of three entries, the last of which can be lost.
+func logOf(t *testing.T, id raft.ServerID) (dir string, last raft.Entry, state raft.DurableState) {
+	t.Helper()
+	dir = t.TempDir()
+	log, err := wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize, Salt: 1, Inline: true})
+	require.NoError(t, err)
+	configuration := raft.Configuration{Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: raft.Server{ID: "a"}, Role: raft.Voter, Incarnation: 1}}}
+	state = raft.DurableState{HardState: raft.HardState{Term: 2}, Server: id, Incarnation: 1, Cluster: raft.ClusterID{1}, Start: 3 << 32}
+	last = raft.Entry{Index: 3, Term: 2, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 3 << 32}, Number: 1, Data: []byte("the first command")}
+	require.NoError(t, log.Write(raft.Write{State: state, Entries: []raft.Entry{
+		{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)},
+		{Index: 2, Term: 2, Kind: wire.EntryNoOp}, last,
+	}}))
+	require.NoError(t, log.Close())
+	return dir, last, state
+}
+
+// spoil damages the command of a log, or undoes that.
+func spoil(t *testing.T, dir string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, segment))
+	require.NoError(t, err)
+	at := bytes.Index(b, []byte("he first command"))
+	require.Positive(t, at)
+	flip(t, filepath.Join(dir, segment), at-1)
+}
+
+// What was lost and has been repaired since is no damage any more.
+func TestRepairedLogIsSound(t *testing.T) {
+	dir, last, state := logOf(t, "a")
+	spoil(t, dir)
+	look(t, exitDamaged, dir)
+	log, err := wal.Open(dir, wal.Options{SegmentSize: wal.MinSegmentSize, Salt: 1, Inline: true})
+	require.NoError(t, err)
+	require.NoError(t, log.Write(raft.Write{State: state, Repairs: []raft.Entry{last}}))
+	require.NoError(t, log.Close())
+	out, _ := look(t, exitSound, dir)
+	require.Contains(t, out, "DAMAGE     ")
+	require.NotContains(t, out, "LOST")
+	require.Contains(t, out, "repaired: nothing is lost; what is damaged is stored once more, or isn't needed\n")
+}
+
+// Several logs are judged together.
+func TestLogsTogether(t *testing.T) {
+	a, _, _ := logOf(t, "a")
+	b, _, _ := logOf(t, "b")
+	out, _ := look(t, exitSound, a, b)
+	require.Contains(t, out, "together: nothing is lost\n")
+	spoil(t, a)
+	out, _ = look(t, exitDamaged, a, b)
+	require.Contains(t, out, "server a has lost what was in entries 3 to 3 of term 2: b can give it\n")
+	require.Contains(t, out, "together: these logs have all that is lost in one of them\n")
+	spoil(t, b)
+	out, _ = look(t, exitNowhere, a, b)
+	require.Contains(t, out, "TOGETHER: something that a server needs is in none of these logs\n")
+	spoil(t, b)
+	for _, at := range []int{30, 65536 + 30} {
+		flip(t, filepath.Join(b, anchor), at)
+	}
+	look(t, exitNowhere, a, b) // no server starts with b, so it gives nothing
+	spoil(t, a)
+	look(t, exitDamaged, a, b)
+	_, errs := look(t, exitUsage, a, a)
+	require.Contains(t, errs, `two of the logs are server "a"'s`)
+	look(t, exitUnread, a, t.TempDir())
+	look(t, exitUsage, "-dump", a, b)
 }

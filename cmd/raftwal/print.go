@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/recovery"
 	"github.com/e17579a5/raft/wal"
 	"github.com/e17579a5/raft/wire"
 )
@@ -166,9 +167,7 @@ func (p *printer) report(r *wal.Report) error {
 		p.printf("DAMAGE     %v\n", damage)
 	}
 	if r.Err == nil {
-		for _, lost := range r.Saved.Lost {
-			p.printf("LOST       the bytes of entries %d to %d: other servers must give them\n", lost.First, lost.Last)
-		}
+		p.lost(&r.Saved)
 	}
 	switch {
 	case r.Err != nil:
@@ -179,12 +178,33 @@ func (p *printer) report(r *wal.Report) error {
 		p.printf("DAMAGED: a server starts with this log, and needs entries from the others\n")
 	case r.Saved.SnapshotDamage != nil:
 		p.printf("DAMAGED: a server starts with this log, and needs a snapshot from the leader\n")
+	case r.Repaired:
+		p.printf("repaired: nothing is lost; what is damaged is stored once more, or isn't needed\n")
 	case len(r.Damage) > 0:
 		p.printf("DAMAGED: a server starts with this log, without what is damaged\n")
 	default:
 		p.printf("sound\n")
 	}
 	return p.err
+}
+
+// lost prints which entries others must give.
+func (p *printer) lost(saved *raft.Saved) {
+	losses, err := recovery.Survey(*saved)
+	if err != nil {
+		p.printf("LOST       %v\n", err)
+	}
+	for i := range losses {
+		switch lost := &losses[i]; {
+		case lost.Snapshot:
+		case lost.Covered:
+			p.printf("LOST       the bytes of entries %d to %d of term %d, which the snapshot covers: only servers that lag behind need them\n",
+				lost.First, lost.Last, lost.Term)
+		default:
+			p.printf("LOST       the bytes of entries %d to %d of term %d: other servers must give them, or a snapshot that covers them\n",
+				lost.First, lost.Last, lost.Term)
+		}
+	}
 }
 
 // log prints what the log holds and how it ends.

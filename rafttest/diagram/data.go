@@ -78,6 +78,7 @@ type step struct {
 
 	States    []state     `json:"states,omitempty"` // of the servers whose state has changed
 	Logs      []logChange `json:"logs,omitempty"`
+	Damage    []damage    `json:"damage,omitempty"`
 	Committed []int       `json:"committed,omitempty"` // entries that a leader was the first to commit
 }
 
@@ -99,6 +100,8 @@ type state struct {
 	Last    raft.Index    `json:"l"`
 	Writes  int           `json:"w,omitempty"`
 	Wiped   bool          `json:"wiped,omitempty"`
+	Lost    string        `json:"lost,omitempty"` // the entries whose bytes the disk has lost, such as "5-7 9"
+	Full    bool          `json:"full,omitempty"` // its disk is
 }
 
 type logChange struct {
@@ -134,6 +137,7 @@ func newRun(t *sim.Trace, repeat string) *run {
 		{"writes", int64(s.Writes)}, {"lost writes", int64(s.Lost)}, {"truncations", int64(s.Truncations)},
 		{"commands committed", int64(s.Commands)}, {"answered", int64(s.Answered)}, {"refused", int64(s.Refused)},
 		{"unknown", int64(s.Unknown)}, {"reads", int64(s.Reads)},
+		{"entries whose bytes a disk has lost", int64(s.LostEntries)}, {"stored again", int64(s.Repaired)},
 	}
 	for i := range t.Steps {
 		b.step(i, &t.Steps[i])
@@ -200,7 +204,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
-		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped}
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, rangesText(from.LostRanges), from.Full}
 		if !from.Up {
 			now.Role = "down"
 		}
@@ -212,6 +216,9 @@ func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Logs {
 		c := &s.Logs[i]
 		to.Logs = append(to.Logs, logChange{c.Server, c.After, b.places(c.Entries)})
+	}
+	for i := range s.Damage {
+		to.Damage = append(to.Damage, newDamage(&s.Damage[i]))
 	}
 	if len(s.Committed) > 0 {
 		to.Committed = b.places(s.Committed)
@@ -337,6 +344,13 @@ func shortText(m *wire.Message) string {
 		return fmt.Sprintf("read %d?", m.ReadRequest().Number)
 	case wire.KindReadResponse:
 		return fmt.Sprintf("read at %d", m.ReadResponse().Index)
+	case wire.KindRepairRequest:
+		r := m.RepairRequest()
+		return fmt.Sprintf("needs %s t%d", rangeText(wire.Range{First: r.First, Last: r.Last}, "…"), r.Term)
+	case wire.KindRepairResponse:
+		return repairText(m)
+	case wire.KindSnapshotPull:
+		return fmt.Sprintf("snapshot of %d?", m.SnapshotPull().Least)
 	case wire.KindCallRequest:
 		return m.CallRequest().Call.String()
 	case wire.KindCallResponse:
@@ -391,6 +405,9 @@ func label(s *sim.Step) string {
 		return fmt.Sprintf("probed by %d", e.Peer+1)
 	case sim.OpCut, sim.OpJoin:
 		return fmt.Sprintf("%v %d→%d", e.Op, e.Peer+1, e.Server+1)
+	case sim.OpLose:
+		first, last := e.LostEntries()
+		return "loses " + rangeText(wire.Range{First: first, Last: last}, "…")
 	case sim.OpWipe:
 		return "new disk"
 	case sim.OpImage:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -102,6 +103,48 @@ func TestGolden(t *testing.T) {
 	want, err := os.ReadFile(name)
 	require.NoError(t, err)
 	require.Equal(t, strings.ReplaceAll(string(want), "\r\n", "\n"), got.String(), "go test ./rafttest/diagram -update writes it anew")
+}
+
+// A server that runs loses the bytes of entries, finds out, asks the others, and has them again. The page
+// says so at each step, and marks the entries.
+func TestDamageIsShown(t *testing.T) {
+	text, err := os.ReadFile("testdata/damage.schedule")
+	require.NoError(t, err)
+	var schedule sim.Schedule
+	require.NoError(t, schedule.UnmarshalText(text))
+	trace := sim.NewWorld(sim.Options{}).Trace(func(w *sim.World) sim.Result { return w.Replay(&schedule) })
+	require.Nil(t, trace.Result.Violation)
+	checkComplete(t, &trace)
+	page, r := write(t, &trace)
+	require.Contains(t, page, "isLost(state, i + 1)")
+
+	var told, labels []string
+	lost := map[string]bool{}
+	for i := range r.Steps {
+		for _, d := range r.Steps[i].Damage {
+			told = append(told, fmt.Sprintf("%d %s", d.Server+1, d.Text))
+		}
+		if r.Steps[i].Kind == "lose" {
+			labels = append(labels, r.Steps[i].Label)
+		}
+		for _, s := range r.Steps[i].States {
+			lost[fmt.Sprintf("%d %s", s.Server+1, s.Lost)] = true
+		}
+	}
+	require.Equal(t, []string{"loses 3…4", "loses 6"}, labels)
+	require.Equal(t, []string{
+		"2 the disk has lost the bytes of 3…4", "2 the disk has lost the bytes of 6",
+		"2 the disk has the bytes of 3…4 again", "2 the disk has the bytes of 6 again",
+	}, told)
+	require.True(t, lost["2 3-4"] && lost["2 3-4 6"], "%v", lost)
+	var short []string
+	for _, m := range r.Messages {
+		if strings.HasPrefix(m.Kind, "Repair") {
+			short = append(short, fmt.Sprintf("%d→%d %s", m.From+1, m.To+1, m.Short))
+		}
+	}
+	require.Contains(t, short, "2→1 needs 3…4 t1")
+	require.Contains(t, short, "1→2 gives 3…4")
 }
 
 // TestSelfContained demands that a page refers to nothing outside of it, that nothing in a run can

@@ -135,8 +135,9 @@ func answering(start uint64, m wire.Message) wire.Message {
 	return vote.Message().In(m.Envelope)
 }
 
-// acquaint tells a server that begins the first starts of all others. Otherwise there would be a
-// state for each set of servers that it has heard from.
+// acquaint tells a server that begins the first starts of all others, and what they know of its disk:
+// no disk goes back here, so that is nothing. Otherwise there would be a state for each set of servers
+// that it has heard from.
 func (s *stepper) acquaint() {
 	for i := range s.bounds.Servers {
 		if i == s.node.server {
@@ -146,6 +147,8 @@ func (s *stepper) acquaint() {
 		m.From, m.To, m.Cluster, m.Term = idOf(i), idOf(s.node.server), clusterID, foundingTerm
 		m.FromIncarnation, m.ToIncarnation, m.FromStart = incarnation, incarnation, wire.NextStart(0, 0)
 		s.node.core.Receive(0, m)
+		known := wire.Known{Start: s.node.start}.Message().In(m.Envelope)
+		s.node.core.Receive(0, known)
 	}
 }
 

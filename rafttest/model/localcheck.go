@@ -106,7 +106,7 @@ func (s *stepper) send(m *wire.Message) {
 		s.fail(sim.Gate, "%v from %q to %q", m.Kind(), m.From, m.To)
 		return
 	}
-	if m.Kind() == wire.KindStarted {
+	if m.Kind() == wire.KindStarted || m.Kind() == wire.KindKnown {
 		return // see the package documentation
 	}
 	mayBe := m.Kind() == wire.KindPreVoteRequest || m.PreVoteResponse().Granted

@@ -94,8 +94,9 @@ func (w *World) logBack(i, n int) bool {
 	gone := s.disk.clone()
 	gone.wal = nil
 	s.forgotten = append(s.forgotten, gone)
+	present := s.disk.room // the disk is as full as it was
 	*s.disk = *was.disk.imaged()
-	s.disk.back = true
+	s.disk.back, s.disk.room = true, present
 	w.stats.Backs++
 	return true
 }
@@ -122,6 +123,8 @@ type went struct {
 	outdated   bool                // the message that is being delivered is of a start that was known to be over
 	gave       []gave              // by the present life
 	forgetful  bool                // in a timed run, the disk loses the next write after it has said that it is durable
+
+	inquiry
 }
 
 // A heardOf is the latest start that a server has heard of from another one.
@@ -133,6 +136,9 @@ type heardOf struct {
 	// there.
 	term  raft.Term
 	acked raft.Index
+	// promised is the most that the disk has promised in a message, and before that of the starts
+	// before the latest one.
+	promised, before wire.Place
 }
 
 // speaks notes that a message reaches a server. A server that went back and speaks to one that
@@ -141,6 +147,9 @@ func (w *World) speaks(i int, m *wire.Message) {
 	s, sender := &w.servers[i], &w.servers[serverOf(m.From)]
 	h := &s.heardOf[serverOf(m.From)]
 	s.outdated = false
+	if m.ToIncarnation != 0 && m.ToIncarnation != s.disk.state.Incarnation {
+		return // it is for another disk, and isn't taken
+	}
 	configuration := s.core.Status().Configuration
 	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
 		*h = heardOf{}
@@ -149,7 +158,7 @@ func (w *World) speaks(i int, m *wire.Message) {
 			*h = heardOf{incarnation: m.FromIncarnation}
 		}
 		if wire.StartCount(m.FromStart) > wire.StartCount(h.start) {
-			h.start = m.FromStart
+			h.start, h.before = m.FromStart, h.promised
 		}
 		// Two starts of one count are proof: nothing more is heard of that disk.
 		other := m.FromStart != h.start
@@ -162,6 +171,9 @@ func (w *World) speaks(i int, m *wire.Message) {
 	}
 	if s.outdated {
 		return
+	}
+	if h.start != 0 && m.FromStart != 0 && !s.status.noticed {
+		h.promises(m)
 	}
 	if slices.Contains(sender.backStarts, m.FromStart) && !w.knowsByLog(s, sender, h, m) {
 		w.beyond = true

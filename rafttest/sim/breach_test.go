@@ -180,6 +180,21 @@ var breaches = map[string][]breach{
 		w.servers[other].core.Receive(w.local(&w.servers[other]), m)
 		w.checkRefused(other, false)
 	}},
+	AskedFirst: {func(w *World, lead, other int) {
+		s := &w.servers[other]
+		s.inquiry = inquiry{begun: w.local(s), members: s.core.Status().Configuration.Members}
+		m := w.says(other, lead, wire.HeartbeatResponse{})
+		w.checkMessage(other, &m)
+	}, func(w *World, lead, other int) {
+		s := &w.servers[other]
+		w.servers[lead].heardOf[other].before = wire.Place{Term: s.loaded.Term + 1}
+		m := w.says(lead, other, wire.Known{Start: s.core.Origin().Start})
+		m.ToIncarnation = s.disk.state.Incarnation
+		w.answered(other, &m)
+	}, func(w *World, _, other int) {
+		w.servers[other].disk.state.RolledBack = true
+		w.asksFrom(other)
+	}},
 	NoFalseAlarm: {func(w *World, _, other int) {
 		w.servers[other].status.noticed = true
 		w.checkAlarm(other)
@@ -358,6 +373,32 @@ var breaches = map[string][]breach{
 	}, func(w *World, lead, _ int) {
 		counts := w.ghost.configurations[0].configuration
 		w.checkMeta(lead, &raft.SnapshotMeta{Index: 2, Term: w.ghost.committed[1].term, Configuration: *counts, ConfigurationIndex: 2})
+	}, func(w *World, lead, _ int) { // the current one wasn't read
+		d, write := w.servers[lead].disk, w.nextWrite(lead)
+		d.previous, d.current = &snapshotFile{meta: *w.metaAt1()}, &snapshotFile{meta: raft.SnapshotMeta{Index: 2}}
+		write.Compact = 2
+		w.checkNamed(lead, write)
+	}},
+	RoomKept: {func(w *World, lead, _ int) {
+		w.params.Reserve = 100
+		w.checkRoom(lead)
+	}, func(w *World, lead, other int) { // one disk of three isn't enough
+		w.params.Reserve = 100
+		w.servers[other].disk.room.owned = 1 << 20
+		w.checkRoom(lead)
+	}},
+	RefusedWhenFull: {func(w *World, lead, other int) {
+		s := &w.servers[lead]
+		w.params.Reserve, s.dry, s.leaderSince = 100, 1, -100*raft.Instant(w.params.Election)
+		_ = s.core.Transfer(w.local(s), w.servers[other].id) // meanwhile it takes nothing
+		s.core.Propose(w.local(s), nil)
+		w.now += 10 * w.params.Election
+		w.checkDry(lead)
+	}},
+	GoesOn: {func(w *World, lead, _ int) {
+		w.freed = w.now
+		w.now += 10 * w.params.Election
+		w.checkRefusedFull(lead, &operation{}, raft.ErrFull)
 	}},
 	LogBounded: {func(w *World, _, _ int) {
 		w.params.SnapshotMin = 0

@@ -14,8 +14,9 @@ type status struct {
 	commit, applied, stable, last raft.Index
 
 	leaseUntil raft.Instant
-	handing    bool // a transfer of the leadership is under way
-	noticed    bool // it says that its disk went back
+	written    raft.Index // up to where the disk was given the log
+	handing    bool       // a transfer of the leadership is under way
+	noticed    bool       // it says that its disk went back
 }
 
 // The roles of a leader, of one that repairs its log before it leads, and of a server that asks for
@@ -25,9 +26,13 @@ const leads, recovers, asks = "leader", "recovering", "candidate"
 // look returns the status of a server that is up.
 func (s *server) look() status {
 	shown := s.core.Status()
-	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.HandingOver != "",
+	return status{shown.Role, shown.Term, shown.Commit, shown.Applied, shown.Stable, shown.Last, shown.LeaseUntil, shown.Written, shown.HandingOver != "",
 		errors.Is(shown.Trouble, raft.ErrRolledBack)}
 }
+
+// viewed returns the index up to which the view is the log of the core. What the core has replaced
+// since, and not handed to the disk, is still in the view.
+func (s *server) viewed() raft.Index { return min(raft.Index(len(s.view)), s.status.written) }
 
 // observe compares the status of a core after an event to the status before it.
 func (w *World) observe(i int) {
@@ -120,7 +125,6 @@ func (w *World) observeLeader(i int, before *status) {
 		return
 	}
 	l.server, l.life = int8(i+1), s.life
-	s.leadsFrom = now.last
 	w.checkElected(i)
 	w.checkLeases(i)
 	w.elected(s)
@@ -140,7 +144,7 @@ func (w *World) observeLeader(i int, before *status) {
 	for t := raft.Term(0); t < now.term; t++ {
 		committed = max(committed, w.ghost.commits[t])
 	}
-	seen := min(committed, raft.Index(len(s.view)))
+	seen := min(committed, s.viewed())
 	if now.last < committed || seen > 0 && s.view[seen-1] != w.ghost.committed[seen-1] {
 		w.fail(LeaderCompleteness, i, "the leader of term %d lacks index %d, which was committed before", now.term, committed)
 	}
@@ -289,6 +293,9 @@ func (w *World) checkWrite(i int, write *raft.Write) {
 	if s.status.role == leads && s.view[len(s.view)-1].term == s.status.term {
 		s.ledHere = s.status.term
 		w.checkQuota(i)
+		if last := &write.Entries[len(write.Entries)-1]; last.Term == s.status.term && last.Kind != wire.EntryNoOp && last.Kind != wire.EntryConfiguration {
+			w.checkRoom(i)
+		}
 	}
 }
 
@@ -367,7 +374,7 @@ func (w *World) matchLog(i int, index raft.Index, now slot) {
 // in view.
 func (w *World) checkCommitted(i int) {
 	s := &w.servers[i]
-	to := min(s.status.commit, raft.Index(len(s.view)), w.ghost.commit())
+	to := min(s.status.commit, s.viewed(), w.ghost.commit())
 	if to > s.checked {
 		s.checked = to
 		if s.view[to-1] != w.ghost.committed[to-1] {

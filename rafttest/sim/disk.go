@@ -11,6 +11,8 @@ type slot struct {
 	term  raft.Term
 	chain uint64
 	total uint64 // bytes of all commands up to here, as the core counts them
+	// weight is the bytes of all entries up to here.
+	weight uint64
 }
 
 // chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
@@ -29,7 +31,7 @@ func (s slot) next(e *raft.Entry) slot {
 	if e.Kind == wire.EntryCommand {
 		total += uint64(len(e.Data)) + wire.EntryOverhead
 	}
-	return slot{e.Term, chainEntry(s.chain, e), total}
+	return slot{e.Term, chainEntry(s.chain, e), total, s.weight + uint64(e.Size())}
 }
 
 // hashBytes returns a hash of b: FNV-1a over words instead of bytes, mixed at the end. Of many
@@ -76,12 +78,13 @@ type disk struct {
 	back           bool // it went back
 	// gone are the entries whose bytes are lost; only without a real log.
 	gone map[raft.Index]bool
+	room room // only of the model
 }
 
 func (d *disk) reset() {
 	d.state, d.wal = raft.DurableState{}, nil
 	d.current, d.previous, d.stored, d.base, d.spoiled = nil, nil, nil, 0, false
-	d.back = false
+	d.back, d.room = false, room{}
 	clear(d.gone)
 	d.entries = d.entries[:0]
 	d.slots = d.slots[:0]
@@ -101,6 +104,7 @@ func (d *disk) term(i raft.Index) raft.Term {
 // perform makes a write durable.
 func (d *disk) perform(w *raft.Write) {
 	d.state = w.State
+	d.takeRoom(w)
 	d.repair(w.Repairs)
 	if w.Snapshot != nil {
 		d.name(w.Snapshot)
@@ -142,7 +146,9 @@ func (d *disk) saved() raft.Saved {
 			saved.Runs = append(saved.Runs, raft.TermRun{First: e.Index, Term: e.Term})
 		}
 		if e.Index > saved.Snapshot.Index {
-			saved.LogBytes += uint64(len(e.Data)) + wire.EntryOverhead
+			saved.LogBytes += uint64(e.Size())
+		} else {
+			saved.KeptBytes += uint64(e.Size())
 		}
 		if e.Kind == wire.EntryConfiguration && e.Index > saved.Snapshot.Index {
 			saved.Configurations = append(saved.Configurations, *e)

@@ -45,6 +45,9 @@ func (w *World) drain(i int) {
 	if !w.handTasks(i, e) {
 		return
 	}
+	if e.VerifySnapshot != nil {
+		s.verify = e.VerifySnapshot
+	}
 	w.connectStreams(i, e)
 	if len(e.Fetches) > 0 && len(s.fetches)+len(s.fetched) == 0 {
 		s.read = w.drained(s)

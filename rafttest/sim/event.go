@@ -70,10 +70,11 @@ const (
 	// OpSettle ends all faults and lets time pass until the cluster has made progress.
 	OpSettle
 
-	// The following operations happen to a real log only. OpFailWrite makes the Nth write to a file
-	// from now on fail after a part of it is written. OpFailSync makes the Nth sync from now on
-	// fail. OpFill leaves room for N bytes on the disk. OpFree makes room and ends all other faults
-	// of the disk that pass. OpRot changes a durable byte; N is the luck that chooses it.
+	// The following operations happen to a real log, and OpFill and OpFree also to a model that knows
+	// its room. OpFailWrite makes the Nth write to a file from now on fail after a part of it is
+	// written. OpFailSync makes the Nth sync from now on fail. OpFill leaves room for N bytes on the
+	// disk. OpFree makes room and ends all other faults of the disk that pass. OpRot changes a
+	// durable byte; N is the luck that chooses it.
 	OpFailWrite
 	OpFailSync
 	OpFill
@@ -149,7 +150,11 @@ const (
 	// OpLose lets a disk lose the bytes of entries: N%256 of them, from entry N/256 on.
 	OpLose
 
-	lastOp = OpLose
+	// OpVerify reads the current snapshot of a server to its end, if the core has asked for that,
+	// and reports how that went.
+	OpVerify
+
+	lastOp = OpVerify
 )
 
 var opNames = [...]string{
@@ -161,7 +166,7 @@ var opNames = [...]string{
 	OpHandOver: "hand-over", OpResign: "resign", OpClock: "clock",
 	OpQueryLease: "read-lease", OpQueryStale: "read-stale", OpProposeFenced: "propose-fenced",
 	OpChange: "change", OpMove: "move", OpImage: "image", OpPutBack: "put-back", OpStranger: "stranger",
-	OpLogBack: "log-back", OpMachineBack: "machine-back",
+	OpLogBack: "log-back", OpMachineBack: "machine-back", OpVerify: "verify",
 	OpFailWrite: "fail-write", OpFailSync: "fail-sync", OpFill: "fill", OpFree: "free", OpRot: "rot",
 	OpOpen: "open", OpClose: "close", OpCall: "call", OpUpgrade: "upgrade",
 	OpArrive: "arrive", OpWake: "wake",

@@ -37,6 +37,7 @@ const (
 	faultForget                   // a disk loses the write that it has just said to be durable
 	faultSwallow                  // a server is cut off, and each of its links works again when its ends have noticed
 	faultStranger                 // servers that don't belong to the cluster speak to one that does
+	faultFill                     // a disk, or all of them, have hardly any room
 
 	numFaults
 )
@@ -46,7 +47,7 @@ const (
 var FaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "funnel",
 	"pause", "stall", "stall-leader", "transfer", "coup", "lag", "blink", "probe", "hint", "wipe",
-	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget", "swallow", "stranger",
+	"hand-over", "resign", "clock", "machine", "snapshot", "spoil", "ring", "put-back", "forget", "swallow", "stranger", "fill",
 	"fail-write", "fail-sync", "full", "rot", "cut-opening",
 }
 
@@ -212,6 +213,8 @@ func (w *World) victimSuffers(kind fault, victim int, span int64, h uint64) {
 			}
 			w.queue.push(item{at: w.now + span, what: itemRestart, a: int8(victim), n: n})
 		}
+	case faultFill:
+		w.fillsUp(victim, span, h)
 	case faultClock:
 		w.step(Event{Op: OpClock, Server: int8(victim), N: 1_000_000 - p.Drift + below(h, 2*p.Drift+1)}, nil)
 		w.servers[victim].replan(w, victim)
@@ -236,7 +239,7 @@ func (w *World) traceFault(kind fault, victim, leader int, span int64) {
 		if leader >= 0 {
 			victim = leader
 		}
-	case faultPower, faultSplit, faultOneWay, faultRing:
+	case faultPower, faultSplit, faultOneWay, faultRing, faultFill:
 		victim = -1
 	}
 	w.trace.fault(w, FaultNames[kind], victim, until)

@@ -20,7 +20,7 @@ const (
 
 // healthy reports whether a server must make progress.
 func (w *World) healthy(i int) bool {
-	return w.servers[i].frozen == frozenNot && w.counts(i) && !w.servers[i].noticed()
+	return w.servers[i].frozen == frozenNot && w.counts(i) && !w.servers[i].noticed() && !w.exhausted(i)
 }
 
 // quiet reports whether no change of the members is under way or asked for.

@@ -30,19 +30,27 @@ func (w *World) checkMessage(i int, m *wire.Message) {
 		w.fail(Gate, i, "%v names start %#x, durable is %#x", m.Kind(), m.FromStart, durable.Start)
 	}
 	switch m.Kind() {
+	case wire.KindPreVoteResponse:
+		if m.PreVoteResponse().Granted {
+			w.checkAsked(i, m)
+		}
 	case wire.KindVoteRequest:
+		w.checkAsked(i, m)
 		w.checkVote(i, m.Term, i)
 	case wire.KindVoteResponse:
 		if m.VoteResponse().Granted {
+			w.checkAsked(i, m)
 			w.checkVote(i, m.Term, serverOf(m.To))
 		}
 	case wire.KindAppendResponse:
 		if answer := m.AppendResponse(); answer.Accepted {
+			w.checkAsked(i, m)
 			w.checkMatch(i, m, answer.Index)
 			w.checkSound(i, answer.Index)
 		}
 	case wire.KindHeartbeatResponse:
 		answer := m.HeartbeatResponse()
+		w.checkAsked(i, m)
 		w.checkMatch(i, m, answer.Durable)
 		w.checkSound(i, answer.Durable)
 		if lease := answer.Lease; lease > durable.MaxLease {
@@ -123,11 +131,8 @@ func (w *World) checkMatch(i int, m *wire.Message, upto raft.Index) {
 		return
 	}
 	to := &w.servers[serverOf(m.To)]
-	if to.status.role != leads || to.status.term != m.Term || upto > raft.Index(len(to.view)) {
+	if to.status.role != leads || to.status.term != m.Term || upto > to.viewed() {
 		return
-	}
-	if to.ledHere != m.Term && upto >= to.leadsFrom {
-		return // what it gave up when it began to lead leaves the view with its next write
 	}
 	if to.view[upto-1] != s.disk.slots[upto-1] {
 		w.fail(Gate, i, "%v up to index %d, where the leader's log differs", m.Kind(), upto)

@@ -139,6 +139,7 @@ type operation struct {
 	life    uint32
 	read    bool
 	outcome outcome
+	full    bool   // it was refused because the disks are full
 	number  uint64 // its number in the core
 	index   raft.Index
 	data    uint64     // a hash of the command

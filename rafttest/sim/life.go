@@ -53,6 +53,7 @@ func (w *World) start(i int, cut int64) bool {
 		w.trace.reload(w, w.trace.current())
 	}
 	s.start = core.Origin().Start
+	w.asksFrom(i)
 	if !w.checkStart(i) {
 		return true
 	}
@@ -64,6 +65,7 @@ func (w *World) start(i int, cut int64) bool {
 	if config.CompareResults {
 		s.applier.CompareResults()
 	}
+	w.tellRoom(s)
 	w.resume(i)
 	s.view = append(s.view[:0], s.disk.slots...)
 	s.configurations = append(s.configurations[:0], s.disk.configurations...)
@@ -127,7 +129,11 @@ func (w *World) crash(i int, n int64) bool {
 	if s.disk.wal != nil {
 		kept = s.disk.wal.settle(kept)
 	}
-	for _, write := range s.writes[:kept] {
+	for at, write := range s.writes[:kept] {
+		if !s.disk.fits(write) {
+			kept = int64(at)
+			break
+		}
 		w.checkRepairs(i, write)
 		s.disk.perform(write)
 	}

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -13,6 +15,8 @@ import (
 //
 //   - The server gets these very bytes from there (BytesKept), and in the end nothing is lost any more that anybody
 //     has (Convergence).
+//   - A server that runs, and reads its log for that, finds out in the second pass after the loss at the latest
+//     (Convergence).
 //   - It acknowledges nothing behind a lost entry that it doesn't know to be committed (SoundAcknowledged).
 //   - No entry that was committed in a server's term or before is given up there (NothingGivenUp).
 //   - All other invariants hold: what a server has promised, it has promised by indexes and terms.
@@ -25,6 +29,12 @@ const maxLost = 64
 
 // lostAt packs the first lost entry, and how many there are, into the number of an event.
 func lostAt(first raft.Index, count int64) int64 { return int64(first)<<8 | count }
+
+// LostEntries returns which entries an OpLose loses, if the disk may lose them.
+func (e *Event) LostEntries() (first, last raft.Index) {
+	first, count := raft.Index(e.N>>8), raft.Index(min(e.N&0xff, maxLost))
+	return first, first + max(count, 1) - 1
+}
 
 // loseHappens lets a disk lose some entries, and may restart its server, so that this shows at once.
 func (w *World) loseHappens() {
@@ -69,6 +79,7 @@ func (w *World) lose(i int, n int64) bool {
 		any = true
 		w.stats.LostEntries++
 	}
+	w.servers[i].lostAt = w.servers[i].scrubs
 	return any
 }
 
@@ -139,9 +150,12 @@ func (w *World) missing() bool {
 	return false
 }
 
-// covered reports whether another disk that counts has the bytes of a server's entry, or a snapshot
-// in its place.
+// covered reports whether the snapshot of a server covers an entry, or another disk that counts has
+// the entry's bytes, or a snapshot in its place.
 func (w *World) covered(index raft.Index, i int) bool {
+	if d := w.servers[i].disk; d.current.index() >= index && !d.spoiled {
+		return true
+	}
 	for j := 0; j < w.n; j++ {
 		f := w.servers[j].disk.current
 		if j != i && (w.vouches(j, index, w.servers[i].disk.slots[index-1]) || w.healthy(j) && f.index() >= index && !w.servers[j].disk.spoiled) {
@@ -302,6 +316,9 @@ func (w *World) unrepaired(i int) string {
 	if len(s.disk.gone) == 0 {
 		return ""
 	}
+	if index := w.unfound(i); index != 0 {
+		return fmt.Sprintf("server %s hasn't found out that its disk has lost index %d", s.id, index)
+	}
 	for _, r := range s.core.Status().Lost {
 		for index := r.First; index <= r.Last; index++ {
 			if s.disk.gone[index] && w.heldElsewhere(index, i, -1) {
@@ -310,6 +327,55 @@ func (w *World) unrepaired(i int) string {
 		}
 	}
 	return ""
+}
+
+// unfound returns the first entry that a disk has lost, and of which its server doesn't know that,
+// though it reads its log to find out. It returns 0 if there is none.
+func (w *World) unfound(i int) (first raft.Index) {
+	s := &w.servers[i]
+	if w.params.Scrub == 0 || len(s.disk.gone) == 0 {
+		return 0
+	}
+	known := s.core.Status().Lost
+	for index := range s.disk.gone {
+		found := slices.ContainsFunc(known, func(r wire.Range) bool { return r.First <= index && r.Last >= index })
+		if !found && index > s.disk.base && (first == 0 || index < first) {
+			first = index
+		}
+	}
+	return first
+}
+
+// scrubReads notes a read by which a server looks whether bytes are lost. A new pass begins no later
+// than where the last one has come to.
+func (s *server) scrubReads(f raft.Fetch) {
+	s.scrubReading++
+	if f.Snapshot != nil {
+		return
+	}
+	if f.After <= s.scrubbed {
+		s.scrubs++
+	}
+	s.scrubbed = f.After
+}
+
+// searches reports whether a server hasn't found out what its disk has lost, and is in one of the
+// passes in which it has to.
+func (w *World) searches(i int) bool {
+	s := &w.servers[i]
+	return s.up && s.scrubs < s.lostAt+3 && (w.unfound(i) != 0 || w.params.Scrub != 0 && s.disk.spoiled)
+}
+
+// scrubSnapshot reads a piece of the current snapshot, to see whether it is sound. A real log is
+// read as a whole with the first piece.
+func (w *World) scrubSnapshot(s *server, f raft.Fetch) {
+	report := fetchedEntries{fetch: f}
+	if s.disk.wal == nil || f.Offset == 0 {
+		if _, err := w.readSnapshot(s, f.Snapshot); errors.Is(err, raft.ErrCorrupt) {
+			report.damage = &raft.DamagedError{Err: err}
+		}
+	}
+	s.fetched = append(s.fetched, report)
 }
 
 // lacksBytes reports whether a server knows that it has lost what its state machine needs.

@@ -34,6 +34,7 @@ func (w *World) checkOutcome(i int, o *operation, a *raft.Answer) {
 	case errors.Is(a.Err, raft.ErrNotApplied):
 		o.outcome = outcomeNotApplied
 		w.stats.Refused++
+		w.checkRefusedFull(i, o, a.Err)
 		if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
 			w.fail(Answers, i, "command %d: the error %v names two outcomes", a.Number, a.Err)
 		}

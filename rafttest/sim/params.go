@@ -91,6 +91,10 @@ type Params struct {
 	// (not on a real log). LoseAll is 1 if a disk may lose what no other disk holds.
 	LoseTime, LoseAll int64
 
+	// Scrub is how many bytes of its log a server reads in a second to see whether any are lost, 0 for
+	// none. ScrubPause is the time between two passes.
+	Scrub, ScrubPause int64
+
 	// After says with what the run begins: 0 with nothing, 1 with the recovered survivor of a
 	// cluster that has lost its majority, 2 with a snapshot that was exported from another cluster.
 	// Before is the seed of the run of that cluster.
@@ -108,8 +112,12 @@ type Params struct {
 	// chance that the disk has no room for it (not on a real log); the bytes of one piece of a
 	// stream, the time that a piece takes, and the chance that the stream breaks at it.
 	SnapshotMin, SnapshotFactor, SnapshotRetain int64
-	StoreTime, StoreFail                        int64
-	StreamPiece, StreamTime, StreamBreak        int64
+	// Reserve is raft.CoreConfig.ReserveBytes, and says that the disks know their room (not real
+	// logs); 0 says that they don't. Ballast is 1 if a disk that is full always has room for
+	// snapshots. Brim is a set of servers, one bit each, whose disks stay full when the faults end.
+	Reserve, Ballast, Brim               int64
+	StoreTime, StoreFail                 int64
+	StreamPiece, StreamTime, StreamBreak int64
 
 	// Durable is the chance that the state machine makes its own state durable after a batch; 0
 	// means that it keeps its state in memory only.
@@ -148,10 +156,11 @@ func (p *Params) all() []param {
 		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
+		{"reserve", &p.Reserve}, {"ballast", &p.Ballast}, {"brim", &p.Brim},
 		{"store-time", &p.StoreTime}, {"store-fail", &p.StoreFail},
 		{"stream-piece", &p.StreamPiece}, {"stream-time", &p.StreamTime}, {"stream-break", &p.StreamBreak},
 		{"durable", &p.Durable},
-		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
+		{"lose-time", &p.LoseTime}, {"lose-all", &p.LoseAll}, {"scrub", &p.Scrub}, {"scrub-pause", &p.ScrubPause}, {"keys", &p.Keys}, {"wal", &p.WAL}, {"segment", &p.Segment},
 		{"lease-reads", &p.LeaseReads}, {"stale-reads", &p.StaleReads}, {"read-age", &p.ReadAge}, {"fences", &p.Fences},
 		{"max-lease", &p.MaxLease}, {"short-leases", &p.ShortLeases}, {"priorities", &p.Priorities},
 	}
@@ -235,10 +244,7 @@ func Swarm(seed uint64) Params {
 		p.WriteBytes = pick(mix(h+1), 1, 300, 2000, 2<<20)
 		p.Throughput = pick(mix(h+2), 0, 1<<20, 4<<20, 20<<20)
 	}
-	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
-		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
-		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
-	}
+	p = p.drawDamage(seed).drawRoom(seed)
 	if h := luck(seed).draw(luckParams, 0, 6, 0); h%32 == 0 {
 		return p.withOverload(h)
 	} else if h%16 == 1 {
@@ -342,6 +348,46 @@ func (p Params) withLargeSnapshots(h uint64) Params {
 	return p
 }
 
+// drawDamage returns p with disks that lose bytes, in some runs, and servers that look for that.
+func (p Params) drawDamage(seed uint64) Params {
+	if h := luck(seed).draw(luckParams, 0, 7, 0); h%4 == 0 {
+		p.LoseTime = p.Election * pick(mix(h+1), 1, 2, 8, 32) / 4
+		p.LoseAll = pick(mix(h+2), 0, 0, 0, 0, 0, 0, 0, 1)
+	}
+	if h := luck(seed).draw(luckParams, 0, 8, 0); h%2 == 0 {
+		p.Scrub = pick(mix(h+1), 50_000, 1<<20, 16<<20) * int64(time.Second) / (10 * p.Heartbeat)
+		p.ScrubPause = p.Election * pick(mix(h+2), 1, 3, 8)
+	}
+	return p
+}
+
+// drawRoom returns p with disks that know their room, or without the fault that fills them.
+func (p Params) drawRoom(seed uint64) Params {
+	if h := luck(seed).draw(luckParams, 0, 9, 0); h%4 == 0 && p.WAL == 0 {
+		return p.withRoom(h)
+	}
+	p.FaultKinds &^= 1 << faultFill
+	return p
+}
+
+// withRoom returns p with disks that know their room. In most of these runs they fill up.
+func (p Params) withRoom(h uint64) Params {
+	p.Reserve = pick(mix(h+1), 2000, 4000, 8000)
+	p.Ballast = pick(mix(h+2), 0, 1, 1)
+	if mix(h+6)%3 == 0 {
+		p.Brim, p.Ballast = int64((mix(h+7)|mix(h+8))&(1<<MaxServers-1)), 1
+	}
+	if mix(h+3)%4 != 0 {
+		p.FaultKinds |= 1 << faultFill
+		p.ClientTime = p.Election / pick(mix(h+4), 10, 40, 80)
+		p.Reads = min(p.Reads, 300)
+	}
+	if mix(h+5)%2 == 0 { // snapshots are hardly taken but for the sake of room
+		p.SnapshotMin = 64 << 20
+	}
+	return p
+}
+
 // WithWAL returns p with real logs on the disks, and with the faults that only those can have.
 func (p Params) WithWAL() Params {
 	h := luck(p.Seed).draw(luckParams, 0, 1, 0)
@@ -403,6 +449,8 @@ func (p *Params) config(server int) raft.CoreConfig {
 		MaxAppendBytes: int(p.MaxAppend), LargeAppend: int(p.LargeAppend), WindowMessages: int(p.WindowMessages),
 		WindowBytes: int(p.WindowBytes), TailBytes: int(p.Tail), MaxWrites: int(p.Writes), MaxWriteBytes: int(p.WriteBytes),
 		SnapshotMinBytes: int(p.SnapshotMin), SnapshotFactor: int(p.SnapshotFactor), SnapshotRetainBytes: int(p.SnapshotRetain),
+		ScrubBytesPerSecond: int(p.Scrub), ScrubPause: time.Duration(p.ScrubPause),
+		ReserveBytes: int(p.Reserve),
 	}
 }
 

@@ -129,11 +129,7 @@ func (w *World) settle() {
 	w.calm = true
 	w.beginTimed(phaseSettle)
 	w.probes = [MaxServers]int64{}
-	if w.params.WAL != 0 {
-		for i := 0; i < w.n; i++ {
-			w.step(Event{Op: OpFree, Server: int8(i)}, nil)
-		}
-	}
+	w.brim()
 	if w.params.Freeze != 0 && len(w.ghost.configurations) > 0 {
 		w.freeze()
 	}
@@ -160,6 +156,10 @@ func (w *World) settle() {
 	})
 	w.stats.Settled = (w.now - begun) * 10 / slowest
 	if w.violation != nil {
+		return
+	}
+	if w.worn() {
+		w.stats.Worn++
 		return
 	}
 	if !w.settled() || w.probes == [MaxServers]int64{} {
@@ -228,7 +228,7 @@ func (w *World) probe(i int) {
 	if !w.servers[i].up {
 		return
 	}
-	if n := w.probes[i]; n != 0 && (w.ops[n].outcome == outcomeOpen || w.ops[n].outcome == outcomeDone) {
+	if n := w.probes[i]; n != 0 && (w.ops[n].outcome == outcomeOpen || w.probed(n)) {
 		return // after any other outcome it tries again: for instance, a snapshot may have replaced the command
 	}
 	n := int64(len(w.ops))
@@ -243,6 +243,9 @@ func (w *World) place() uint64 {
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i].status
 		sum = 3*sum + uint64(s.applied+s.commit+s.stable) - uint64(len(w.servers[i].disk.gone))
+		if w.searches(i) {
+			sum += uint64(w.servers[i].scrubReading)
+		}
 		if p := w.servers[i].partial; p != nil {
 			sum += uint64(len(p.content))
 		}
@@ -259,7 +262,7 @@ func (w *World) unsettled() string {
 		s := &w.servers[i]
 		name := string(s.id)
 		switch n := w.probes[i]; {
-		case s.frozen != frozenNot:
+		case s.frozen != frozenNot, w.exhausted(i):
 		case s.noticed():
 			if s.open > 0 {
 				return "a call at server " + name + ", whose disk went back, is not answered"
@@ -270,7 +273,7 @@ func (w *World) unsettled() string {
 			}
 		case !s.up:
 			return "server " + name + " is down"
-		case n != 0 && w.ops[n].outcome != outcomeDone:
+		case n != 0 && !w.probed(n):
 			return "server " + name + " can't get a command through"
 		case s.open > 0:
 			return "a call at server " + name + " is not answered"
@@ -282,6 +285,8 @@ func (w *World) unsettled() string {
 			return "server " + name + " has another log than the leader"
 		case w.unrepaired(i) != "":
 			return w.unrepaired(i)
+		case w.params.Scrub != 0 && s.disk.spoiled:
+			return "server " + name + " has a damaged snapshot, and takes no other one"
 		}
 	}
 	leader := w.leading()

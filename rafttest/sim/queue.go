@@ -22,6 +22,7 @@ const (
 	itemRead
 	itemFetched
 	itemStore
+	itemVerify
 	itemSent
 	itemStream
 	itemDrain

@@ -129,6 +129,7 @@ func (w *World) checkStepDown(i int) {
 	switch {
 	case s.status.noticed, !shown.Configuration.Counts(s.id, shown.Incarnation):
 	case len(s.writes) > 0 && now-s.wrote.earliest >= limit:
+	case s.full && s.status.last > raft.Index(len(s.view)): // its disk has no room for the rest
 	case len(s.fetches)+len(s.fetched) > 0 && now-s.read.earliest >= limit:
 	case now-s.configured < limit: // another quorum counts
 	case s.lacksBytes(): // that its state machine needs

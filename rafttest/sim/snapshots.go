@@ -246,6 +246,7 @@ func (w *World) checkNamed(i int, write *raft.Write) {
 			s.termBegin = meta.Index
 		}
 	}
+	w.checkForgotten(i, write)
 	if write.Compact > named {
 		w.fail(SnapshotSound, i, "the log is forgotten up to %d, but the snapshot covers %d", write.Compact, named)
 	}
@@ -309,9 +310,6 @@ func storeFile(d *walDisk, meta *raft.SnapshotMeta, content []byte) error {
 	return into.Commit()
 }
 
-// errNoRoom is the error of a model of a disk that has no room for a snapshot.
-var errNoRoom = errors.New("no room")
-
 // storedEnds reports to the core that a snapshot is durable, or that storing it has failed.
 func (w *World) storedEnds(s *server, fails bool) bool {
 	c := s.capture
@@ -321,7 +319,7 @@ func (w *World) storedEnds(s *server, fails bool) bool {
 	s.capture = nil
 	if s.disk.wal != nil {
 		s.disk.wal.fs.Settle(c.syncs)
-	} else if fails && c.err == nil {
+	} else if c.err == nil && (fails || !s.snapshotFits(len(c.bytes))) {
 		c.err = errNoRoom
 	}
 	if c.err != nil {
@@ -394,6 +392,7 @@ func (w *World) spoil(s *server) bool {
 		return false
 	}
 	d.spoiled = true
+	s.lostAt = s.scrubs
 	w.stats.Spoiled++
 	return true
 }

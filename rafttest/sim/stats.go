@@ -57,6 +57,12 @@ type Stats struct {
 	Repaired    int // of these, stored again
 	Recovering  int // servers that were elected and had to repair their logs first
 
+	Filled      int // disks that became full, as their servers say
+	RefusedFull int // commands that were refused because of that
+	Brims       int // disks that stayed full when the faults ended
+	Worn        int // runs in which no quorum was left because of that: reserves were used up
+	Verified    int // snapshots that were read before the one before went
+
 	Backs   int // disks that went back
 	Noticed int // of these, those whose server noticed it
 	Beyond  int // runs in which that went beyond what is promised
@@ -94,6 +100,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.SessionRefused, o.SessionRefused},
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
 		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled}, {&s.LostEntries, o.LostEntries}, {&s.Repaired, o.Repaired}, {&s.Recovering, o.Recovering},
+		{&s.Filled, o.Filled}, {&s.RefusedFull, o.RefusedFull}, {&s.Verified, o.Verified}, {&s.Brims, o.Brims}, {&s.Worn, o.Worn},
 		{&s.Backs, o.Backs}, {&s.Noticed, o.Noticed}, {&s.Beyond, o.Beyond}, {&s.Excused, o.Excused},
 		{&s.MachineBacks, o.MachineBacks}, {&s.Refusals, o.Refusals},
 		{&s.WALs, o.WALs}, {&s.Opened, o.Opened}, {&s.CutOpening, o.CutOpening}, {&s.Survived, o.Survived}, {&s.Torn, o.Torn},

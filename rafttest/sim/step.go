@@ -139,6 +139,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !s.up {
 		return true // the server's disk has failed
 	}
+	w.tellRoom(s)
 	w.observe(i)
 	w.checkTimes(i, e, m)
 	if e.Hold && w.violation == nil {
@@ -159,6 +160,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 	case OpDeliver:
 		marked := w.marked(s, m)
 		s.core.Receive(now, marked)
+		w.answered(int(e.Server), m)
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
 		at := w.until(s, s.core.Deadline())
@@ -195,6 +197,8 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		return w.streamSent(e, s)
 	case OpSnapshot:
 		w.wantSnapshot(s)
+	case OpVerify:
+		return w.verifySnapshot(s)
 	case OpLost:
 		s.core.Lost(now, w.servers[e.Peer].id)
 	case OpTransfer, OpProbe:
@@ -219,14 +223,18 @@ func (w *World) persist(s *server, n int64) bool {
 			return true
 		}
 	}
-	if n == 0 {
-		return false
-	}
 	var number raft.WriteNumber
-	for _, write := range s.writes[:n] {
+	for at, write := range s.writes[:n] {
+		if !s.disk.fits(write) {
+			n = int64(at) // the rest waits
+			break
+		}
 		w.checkRepairs(w.index(s), write)
 		s.disk.perform(write)
 		number = write.Number
+	}
+	if n == 0 {
+		return false
 	}
 	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
@@ -288,6 +296,13 @@ func (w *World) readLog(s *server) bool {
 	}
 	f := s.fetches[0]
 	s.fetches = s.fetches[:copy(s.fetches, s.fetches[1:])]
+	if f.Scrub {
+		s.scrubReads(f)
+	}
+	if f.Snapshot != nil {
+		w.scrubSnapshot(s, f)
+		return true
+	}
 	entries, err := s.disk.read(f)
 	var damage *raft.DamagedError
 	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
@@ -305,7 +320,9 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 		return
 	}
 	s.unsure = s.core.Status().Held > 0
-	s.learnsLost(f.damage.Lost)
+	if f.fetch.Snapshot == nil {
+		s.learnsLost(f.damage.Lost)
+	}
 	err := s.core.Damaged(w.local(s), f.fetch, f.damage)
 	switch {
 	case err == nil:
@@ -447,6 +464,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 	}
 	m = m.In(l.envelope)
 	s.core.Receive(w.local(s), w.marked(s, &m))
+	w.answered(int(e.Server), &m)
 	return true
 }
 

@@ -287,6 +287,9 @@ func (w *World) receive(st *stream, s *server, n int) bool {
 		return end(raft.StreamBroken)
 	case n > 0:
 		piece := st.data[st.arrived : st.arrived+n]
+		if !s.snapshotFits(n) {
+			p.err = errNoRoom
+		}
 		p.content = append(p.content, piece...)
 		st.arrived += n
 		if p.writer != nil {

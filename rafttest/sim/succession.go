@@ -11,7 +11,8 @@ const SuccessionElections = 200
 // priority returns the priority of a server.
 func (p *Params) priority(server int) int64 { return p.Priorities >> (2 * server) & 3 }
 
-// rightful reports whether a healthy server leads and no healthy voter has a higher priority.
+// rightful reports whether a healthy server leads and no healthy voter has a higher priority. One
+// whose disk is full has the lowest.
 func (w *World) rightful() bool {
 	leader := w.leading()
 	if leader < 0 || !w.healthy(leader) {
@@ -20,7 +21,8 @@ func (w *World) rightful() bool {
 	last := w.ghost.configurations[len(w.ghost.configurations)-1].configuration
 	for i := 0; i < w.n; i++ {
 		m := memberOf(last, w.servers[i].id)
-		if m != nil && m.Role == raft.Voter && w.healthy(i) && w.params.priority(i) > w.params.priority(leader) {
+		if m != nil && m.Role == raft.Voter && w.healthy(i) && !w.servers[i].full &&
+			(w.servers[leader].full || w.params.priority(i) > w.params.priority(leader)) {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ func (w *World) beginTimed(phase uint64) {
 	w.slab.reset()
 	for i := 0; i < w.n; i++ {
 		s := &w.servers[i]
-		s.tickAt, s.writing, s.applying, s.reading, s.storing = 0, false, false, false, false
+		s.tickAt, s.writing, s.applying, s.reading, s.storing, s.verifying = 0, false, false, false, false, false
 		s.paused, s.stalled, s.stalledReads, s.lame = 0, 0, 0, 0
 		s.doomed, s.forgetful = false, false
 		s.waiting, s.arrived = s.waiting[:0], s.arrived[:0]
@@ -55,7 +55,7 @@ func (w *World) endTimed() {
 func (w *World) planLanes(i int) {
 	s := &w.servers[i]
 	p := &w.params
-	if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk {
+	if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk && s.disk.fits(s.writes[0]) {
 		s.writing = true
 		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime) + w.fills(s.writes[0]), what: itemWrite, a: int8(i), life: s.life})
 		if s.doomed {
@@ -70,6 +70,10 @@ func (w *World) planLanes(i int) {
 	if !s.storing && s.capture != nil && s.frozen != frozenDisk {
 		s.storing = true
 		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckStore, i, p.StoreTime), what: itemStore, a: int8(i), life: s.life})
+	}
+	if !s.verifying && s.verify != nil && s.frozen != frozenDisk {
+		s.verifying = true
+		w.queue.push(item{at: max(w.now, s.stalledReads) + w.takes(luckStore, i, p.StoreTime), what: itemVerify, a: int8(i), life: s.life})
 	}
 	if !s.reading && len(s.fetches) > 0 && s.frozen != frozenDisk {
 		s.reading = true
@@ -195,6 +199,10 @@ func (w *World) laneHappens(it *item, i int) {
 		w.planLanes(i)
 	case itemStore:
 		w.storeHappens(s, e)
+	case itemVerify:
+		s.verifying = false
+		e.Op = OpVerify
+		w.stepHeld(e, nil)
 	case itemSent, itemStream:
 		w.streamHappens(it)
 	case itemFetched:

@@ -62,6 +62,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 		if s.status.role == leads {
 			w.checkLeadership(i)
 			w.checkLeaseHeld(i)
+			w.checkDry(i)
 		}
 	}
 }

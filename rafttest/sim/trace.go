@@ -52,6 +52,7 @@ type Step struct {
 
 	Servers   []ServerState // after the step
 	Logs      []LogChange
+	Damage    []DamageChange
 	Committed []raft.Entry // entries that a leader was the first to commit in this step
 }
 
@@ -86,7 +87,27 @@ type ServerState struct {
 	Writes                        int // handed to the disk and not done yet
 	Wiped                         bool
 	Lost                          int // entries whose bytes the disk has lost
+	// LostRanges are these entries, in order.
+	LostRanges []wire.Range
+	Full       bool // it says that its disk is full
 }
+
+// A DamageChange says that the disk of a server has lost the bytes of entries, or that this is over.
+type DamageChange struct {
+	Server  int
+	Entries wire.Range
+	What    DamageKind
+}
+
+// A DamageKind says what has become of entries.
+type DamageKind string
+
+// What may become of the bytes of entries
+const (
+	DamageLost     DamageKind = "lost"
+	DamageRepaired DamageKind = "repaired" // the disk has the bytes again
+	DamageGone     DamageKind = "gone"     // the entries have left the log
+)
 
 // A LogChange says that the log of a server now ends with Entries after index After. The log
 // includes all writes that were handed out. After a crash it is what the disk holds.
@@ -120,6 +141,7 @@ type recorder struct {
 	sent     int
 	logs     [MaxServers][]raft.Entry
 	commit   raft.Index
+	lost     [MaxServers][]wire.Range
 }
 
 // A flight names a message by its link and its number on that link.
@@ -173,6 +195,7 @@ func (t *recorder) show(w *World, s *Step) {
 	s.Servers = make([]ServerState, w.n)
 	for i := range s.Servers {
 		s.Servers[i] = w.servers[i].seen()
+		t.damage(w, s, i)
 	}
 	for t.commit < w.ghost.commit() {
 		t.commit++
@@ -181,6 +204,45 @@ func (t *recorder) show(w *World, s *Step) {
 		}
 	}
 	t.see(s)
+}
+
+// damage notes what has become of the bytes of entries on a server's disk.
+func (t *recorder) damage(w *World, s *Step, i int) {
+	was, now, d := t.lost[i], s.Servers[i].LostRanges, w.servers[i].disk
+	if len(was)+len(now) == 0 {
+		return
+	}
+	t.lost[i] = now
+	add := func(index raft.Index, what DamageKind) {
+		if n := len(s.Damage); n > 0 && s.Damage[n-1].Server == i && s.Damage[n-1].What == what && s.Damage[n-1].Entries.Last+1 == index {
+			s.Damage[n-1].Entries.Last = index
+			return
+		}
+		s.Damage = append(s.Damage, DamageChange{i, wire.Range{First: index, Last: index}, what})
+	}
+	for _, r := range was {
+		for index := r.First; index <= r.Last; index++ {
+			switch {
+			case within(now, index):
+			case index > d.base && index <= d.last():
+				add(index, DamageRepaired)
+			default:
+				add(index, DamageGone)
+			}
+		}
+	}
+	for _, r := range now {
+		for index := r.First; index <= r.Last; index++ {
+			if !within(was, index) {
+				add(index, DamageLost)
+			}
+		}
+	}
+}
+
+// within says whether an index is in one of some ranges.
+func within(ranges []wire.Range, index raft.Index) bool {
+	return slices.ContainsFunc(ranges, func(r wire.Range) bool { return r.First <= index && index <= r.Last })
 }
 
 // current returns the event that is going on, or nil if there is none.
@@ -306,14 +368,15 @@ func (t *recorder) answers(w *World, i int, a *raft.Answer) {
 func (s *server) seen() ServerState {
 	if !s.up {
 		last := s.disk.last()
-		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped(), Lost: len(s.disk.gone)}
+		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped(),
+			Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges()}
 	}
 	now := &s.status
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
-		Writes: len(s.writes), Wiped: s.wiped(),
-		Lost: len(s.disk.gone),
+		Writes: len(s.writes), Wiped: s.wiped(), Full: s.full,
+		Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges(),
 	}
 }
 

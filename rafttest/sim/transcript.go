@@ -54,15 +54,18 @@ func (s *Step) print(out io.Writer) {
 
 // text describes a server in a few characters.
 func (s *ServerState) text() string {
-	lost := ""
+	disk := ""
 	if s.Lost > 0 {
-		lost = fmt.Sprintf(" !%d", s.Lost)
+		disk = fmt.Sprintf(" !%d", s.Lost)
+	}
+	if s.Full {
+		disk += " full"
 	}
 	if !s.Up {
-		return fmt.Sprintf("– t%d %d%s", s.Term, s.Last, lost)
+		return fmt.Sprintf("– t%d %d%s", s.Term, s.Last, disk)
 	}
 	role := map[string]string{"follower": "F", "pre-candidate": "P", "candidate": "C", recovers: "R", leads: "L"}[s.Role]
-	return fmt.Sprintf("%s%d %d/%d/%d/%d%s", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last, lost)
+	return fmt.Sprintf("%s%d %d/%d/%d/%d%s", role, s.Term, s.Applied, s.Commit, s.Stable, s.Last, disk)
 }
 
 // describe says what an event is.
@@ -73,6 +76,10 @@ func describe(e *Event, m *wire.Message) string {
 	}
 	if e.Op == OpChange {
 		text = fmt.Sprintf("change %d %d %s", e.Server+1, e.N, e.ChangeText())
+	}
+	if e.Op == OpLose {
+		first, last := e.LostEntries()
+		text = fmt.Sprintf("lose %d entries %d to %d", e.Server+1, first, last)
 	}
 	if at := strings.Index(text, " at="); at >= 0 {
 		text = text[:at]
@@ -153,12 +160,18 @@ func MessageText(m *wire.Message) string {
 	case wire.KindHeartbeatResponse:
 		r := m.HeartbeatResponse()
 		b += fmt.Sprintf(" round %d matched %d, %d", r.Round, r.Durable, r.Received)
+		if r.Room > 0 {
+			b += fmt.Sprintf(" room %d", r.Room-1)
+		}
 	case wire.KindSnapshotRequest:
 		r := m.SnapshotRequest()
 		b += fmt.Sprintf(" %s of %d bytes, attempt %d", placeText(r.Snapshot), r.Bytes, r.Attempt)
 	case wire.KindSnapshotResponse:
 		r := m.SnapshotResponse()
 		b += fmt.Sprintf(" %s from %d, attempt %d", placeText(r.Snapshot), r.Offset, r.Attempt)
+		if r.Refused != 0 {
+			b += fmt.Sprintf(", refused: %v", r.Refused)
+		}
 	case wire.KindSnapshotStream:
 		r := m.SnapshotStream()
 		b += fmt.Sprintf(" %s from %d of %d bytes, attempt %d", placeText(r.Snapshot), r.Offset, r.Bytes, r.Attempt)
@@ -201,7 +214,11 @@ func requestText(m *wire.Message) string {
 		r := m.ForwardRequest()
 		return fmt.Sprintf(" +%d from %d", len(r.Commands), r.Lowest)
 	case wire.KindForwardResponse:
-		return fmt.Sprintf(" refused %v", m.ForwardResponse().Refused)
+		r := m.ForwardResponse()
+		if r.Why != 0 {
+			return fmt.Sprintf(" refused %v: %v", r.Refused, r.Why)
+		}
+		return fmt.Sprintf(" refused %v", r.Refused)
 	case wire.KindReadRequest:
 		return fmt.Sprintf(" to %d", m.ReadRequest().Number)
 	case wire.KindReadResponse:

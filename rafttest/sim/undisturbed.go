@@ -8,7 +8,7 @@ func (p *Params) room() bool {
 	fast, slow := 1+float64(p.Drift)/1e6, 1-float64(p.Drift)/1e6
 	heartbeat, election := float64(p.Heartbeat)/slow, float64(p.Election)/fast
 	write := 2 * float64(p.WriteTime)                         // a piece of work takes at most twice of its mean
-	fetches := 2 * float64(p.All()) * float64(p.FetchTime)    // the state machine's waits behind those for the peers
+	fetches := 2 * float64(p.All()+1) * float64(p.FetchTime)  // the state machine's waits behind those for the peers, and a scrub
 	return heartbeat+float64(p.Jitter+p.held()) < election && // a follower hears its leader
 		heartbeat+float64(2*p.oneWay()) < election && // a quorum answers a round
 		float64(2*p.oneWay())+4*write < election && // votes are granted, durably
@@ -50,6 +50,7 @@ func (p Params) undisturbed(h uint64) Params {
 	p = p.WithModel()
 	p.FaultKinds, p.Loss, p.Slow, p.ChangeTime, p.Spares, p.Priorities, p.Older, p.Freeze, p.Durable, p.Throughput, p.LoseTime = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 	p.Found = 1
+	p.Reserve = 0 // a new leader takes nothing before it knows the others' rooms
 	p.Election = p.Heartbeat * pick(mix(h+1), 2, 3, 5, 10)
 	p.MaxLease = pick(mix(h+2), 0, p.Election/2, p.Election)
 	if h>>8%2 == 0 {
@@ -71,10 +72,10 @@ func (p Params) undisturbed(h uint64) Params {
 // unit returns how long it takes at most, in a quiet run in which nothing else is to be done, until
 // a command is answered: it is forwarded, appended, acknowledged and told to be committed; it may
 // be read from the disk by the leader and at the server that applies it; each lane may be at
-// something else first.
+// something else first, as at reading what nobody needs (scrub).
 func (p *Params) unit() int64 {
 	write, fetch := 2*p.WriteTime, 2*p.FetchTime
-	return 8*p.oneWay() + 2*((p.Writes+1)*write+p.held()) + 12*p.ApplyTime + p.held() + (p.Servers+3)*fetch
+	return 8*p.oneWay() + 2*((p.Writes+1)*write+p.held()) + 12*p.ApplyTime + p.held() + (p.Servers+5)*fetch
 }
 
 // expect notes until when an operation must be answered, if nothing is wrong. Whatever is ahead of

@@ -56,6 +56,9 @@ const (
 	SoundAcknowledged = "Sound Acknowledged"
 	// NothingGivenUp: no log replaces an entry that was committed in its server's term or before.
 	NothingGivenUp = "Nothing Given Up"
+	// AskedFirst: a server that has started takes part when the others have told it what they know of
+	// its disk, and not if its disk has forgotten any of that.
+	AskedFirst = "Asked First"
 	// NoFalseAlarm: a server says that its disk went back only if it did.
 	NoFalseAlarm = "No False Alarm"
 	// FreshReads: a read sees everything that was acknowledged, or read, before it was called.
@@ -128,6 +131,12 @@ const (
 	// Belongs: a server doesn't start with a durable state machine that has applied what the log
 	// doesn't hold.
 	Belongs = "Machine Belongs to the Log"
+	// RoomKept: a leader takes no command for which no quorum has room beside its reserve.
+	RoomKept = "Room Kept"
+	// RefusedWhenFull: while no quorum has room, commands are refused, and don't wait.
+	RefusedWhenFull = "Refused When Full"
+	// GoesOn: once there is room again, no command is refused for want of it.
+	GoesOn = "Goes On"
 	// SnapshotSound: a snapshot covers what is committed, with the configuration that counted
 	// there; it is stored before a write names it; and the log forgets nothing that it doesn't
 	// cover (§5.1).

@@ -112,6 +112,7 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	s := &w.servers[i]
 	if w.params.WAL == 0 {
 		s.disk.stored = nil // no write has named these
+		w.openRoom(s.disk)
 		if s.disk.spoiled {
 			s.disk.fallBack()
 		}
@@ -360,6 +361,12 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 	}
 	d := s.disk.wal
 	if d == nil {
+		switch e.Op {
+		case OpFill:
+			return w.fill(s, e.N)
+		case OpFree:
+			return w.fill(s, never)
+		}
 		return false
 	}
 	switch e.Op {

@@ -89,6 +89,7 @@ type World struct {
 	probes     [MaxServers]int64 // operations that prove progress, by server
 	biggest    int               // size of the largest command that was proposed, in bytes
 	mending    int               // number of times that links were cut
+	freed      int64             // since when all disks have room, once the faults have ended; 0 before
 	vacant     int64             // the instant at which the leader crashed, if none was elected since
 }
 
@@ -136,6 +137,7 @@ type server struct {
 
 	went
 	keyed
+	roomy
 
 	lastWrite raft.WriteNumber // of this life
 
@@ -152,7 +154,6 @@ type server struct {
 	checked        raft.Index // the index up to which the view was compared to what is committed
 	handedAt       raft.Index // the end of the log when the server began to hand over
 	ledHere        raft.Term  // the last term in which this life of the server led and wrote an entry of that term
-	leadsFrom      raft.Index // the end of the log when the server began to lead
 
 	// proposals, reads and calls map the numbers that the core gives to operations, plus 1.
 	proposals, reads, calls []int32
@@ -180,12 +181,17 @@ type server struct {
 	applying     bool
 	reading      bool
 	storing      bool
-	held         bool                // effects wait for a drain
-	knowsLost    map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
-	unsure       bool                // when it found damage, it held messages back that may have been decided before
-	mixed        bool                // the effects being drained are those of several events
-	doomed       bool                // the server crashes during its next write
-	nth          [numLucks]uint64
+	held         bool // effects wait for a drain
+	// scrubs counts the passes over its log that this life has begun, and scrubbed is how far the last
+	// one has come. lostAt is how many there were when its disk last lost anything.
+	scrubs, lostAt int
+	scrubReading   int // how many reads there were
+	scrubbed       raft.Index
+	knowsLost      map[raft.Index]bool // what this life was told to be lost, when it was loaded or read
+	unsure         bool                // when it found damage, it held messages back that may have been decided before
+	mixed          bool                // the effects being drained are those of several events
+	doomed         bool                // the server crashes during its next write
+	nth            [numLucks]uint64
 }
 
 // A task is one thing that a server's state machine must do: apply entries, be captured, or be
@@ -271,7 +277,7 @@ func (w *World) reset(p Params) {
 	w.stats = Stats{Servers: w.n, WALs: int(p.WAL)}
 	w.asks, w.clients, w.faults, w.checks, w.macro, w.macros, w.passes, w.mending = 0, 0, 0, 0, 0, 0, 0, 0
 	w.losses = 0
-	w.biggest, w.waking, w.vacant, w.phaseBegun = 0, false, 0, 0
+	w.biggest, w.waking, w.vacant, w.phaseBegun, w.freed = 0, false, 0, 0, 0
 	clear(w.streams)
 	w.streams, w.streamCount = w.streams[:0], 0
 	w.feedings = [MaxServers][MaxServers]feeding{}
@@ -348,18 +354,19 @@ func (w *World) forget(s *server) {
 	s.storing = false
 	s.fetches, s.fetched = s.fetches[:0], s.fetched[:0]
 	s.view = s.view[:0]
-	s.status, s.checked, s.ledHere, s.leadsFrom, s.handedAt = status{}, 0, 0, 0, 0
+	s.status, s.checked, s.ledHere, s.handedAt = status{}, 0, 0, 0
 	s.proposals, s.reads, s.calls, s.transfers = s.proposals[:0], s.reads[:0], s.calls[:0], s.transfers[:0]
 	s.configurations, s.wanted = s.configurations[:0], s.wanted[:0]
 	s.tickAt, s.writing, s.applying, s.reading, s.held = 0, false, false, false, false
 	s.unsure = false
 	clear(s.knowsLost)
+	s.scrubs, s.lostAt, s.scrubbed, s.scrubReading = 0, 0, 0, 0
 	s.doomed, s.lastWrite, s.open, s.arrived = false, 0, 0, s.arrived[:0]
 	s.known, s.reached = [MaxServers]string{}, [MaxServers]bool{}
 	s.keys, s.refused = nil, 0
 	s.offers = offers{behind: s.behind[:0]}
-	s.heardOf, s.gave, s.forgetful, s.outdated = [MaxServers]heardOf{}, s.gave[:0], false, false
-	s.termBegin = 0
+	s.heardOf, s.gave, s.forgetful, s.outdated, s.inquiry = [MaxServers]heardOf{}, s.gave[:0], false, false, inquiry{}
+	s.termBegin, s.roomy = 0, roomy{}
 	s.forgetTimes()
 }
 

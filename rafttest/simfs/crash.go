@@ -15,6 +15,7 @@ const (
 	linked                     // Create added a name
 	unlinked                   // Remove took a name away
 	renamed
+	truncated  // a file was made shorter, to the length offset
 	syncedFile // not a change, but a deferred sync of a file
 	syncedDir
 	failedFile // a deferred sync of a file that will fail
@@ -38,7 +39,7 @@ func (c *change) awaited() bool { return c.kind >= syncedFile }
 // change instead.
 func (c *change) coveredBy(sync *change) bool {
 	if sync.kind != syncedDir {
-		return c.kind == written && c.node == sync.node
+		return (c.kind == written || c.kind == truncated) && c.node == sync.node
 	}
 	return c.kind >= linked && c.kind <= renamed && filepath.Dir(c.name) == sync.name
 }
@@ -123,8 +124,13 @@ func (f *FS) apply(c *change) {
 	case renamed:
 		delete(f.disk, c.old)
 		f.disk[c.name] = c.node
+	case truncated:
+		c.node.disk = shortened(c.node.disk, c.offset)
 	}
 }
+
+// shortened returns data without what lies at an offset or behind it.
+func shortened(data []byte, offset int64) []byte { return data[:min(int64(len(data)), offset)] }
 
 // Defer makes every later sync return at once. A deferred sync takes effect when Settle is called.
 // This lets a simulator run blocking code on a disk that takes its time. If the power fails before
@@ -201,6 +207,8 @@ func (f *FS) Kill() {
 			case renamed:
 				delete(f.names, c.old)
 				f.names[c.name] = c.node
+			case truncated:
+				c.node.data = shortened(c.node.data, c.offset)
 			}
 		}
 	}

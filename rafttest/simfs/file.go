@@ -77,6 +77,21 @@ func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	return len(p), err
 }
 
+// Truncate implements vfs.File. It makes no file longer.
+func (f *file) Truncate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.begin(Call{Op: OpTruncate, Offset: size}); err != nil {
+		return err
+	}
+	if size < 0 || size > int64(len(f.node.data)) {
+		return fmt.Errorf("simfs: truncate a file of %d bytes to %d", len(f.node.data), size)
+	}
+	f.node.data = f.node.data[:size]
+	f.fs.record(change{kind: truncated, node: f.node, offset: size})
+	return nil
+}
+
 // room returns the length that a file may have at most, or -1 for any length.
 func (f *FS) room(node *inode) int64 {
 	if f.capacity == 0 {

@@ -49,6 +49,7 @@ const (
 	OpLock     Op = "lock"
 	OpRead     Op = "read"
 	OpWrite    Op = "write"
+	OpTruncate Op = "truncate"
 	OpSize     Op = "size"
 	OpSync     Op = "sync"
 	OpClose    Op = "close"
@@ -60,8 +61,8 @@ type Call struct {
 	Op     Op
 	Name   string // of the file or directory; for a rename, the old name
 	To     string // for a rename, the new name
-	Offset int64
-	Length int // in bytes, for a read or a write
+	Offset int64  // for a truncation, the new length
+	Length int    // in bytes, for a read or a write
 }
 
 // String returns the call without its number. It shortens paths to their last element.
@@ -72,6 +73,8 @@ func (c Call) String() string {
 		s += " " + filepath.Base(c.To)
 	case OpRead, OpWrite:
 		s += fmt.Sprintf(" %d+%d", c.Offset, c.Length)
+	case OpTruncate:
+		s += fmt.Sprintf(" %d", c.Offset)
 	}
 	return s
 }

@@ -23,6 +23,7 @@ func (readOnly) Remove(name string) error               { return refused("remove
 func (readOnly) SyncDir(dir string) error               { return refused("sync", dir) }
 func (r readOnly) List(dir string) ([]string, error)    { return r.files.List(dir) }
 func (readOnlyFile) WriteAt([]byte, int64) (int, error) { return 0, refused("write", "an open file") }
+func (readOnlyFile) Truncate(int64) error               { return refused("truncate", "an open file") }
 func (readOnlyFile) Sync() error                        { return refused("sync", "an open file") }
 
 func refused(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: fs.ErrPermission} }

@@ -57,6 +57,9 @@ type File interface {
 	// of their sectors.
 	io.WriterAt
 
+	// Truncate makes the file shorter, and takes no room for that. The length is durable after Sync.
+	Truncate(size int64) error
+
 	// Size returns the length of the file in bytes.
 	Size() (int64, error)
 

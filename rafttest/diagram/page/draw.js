@@ -71,6 +71,10 @@ function drawLane(out, g, s, from, to) {
   });
   spans(from, to, c => { const st = seenAt(c).states[s]; return st.w && st.role !== "down" ? "w" : ""; }, (a, b) =>
     out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 7}" y2="${y + 7}" stroke="#f08c00" stroke-width="3" opacity=".75"/>`));
+  spans(from, to, c => seenAt(c).states[s].lost || "", (a, b, lost) =>
+    out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 11}" y2="${y + 11}" stroke="${changeColour.lost}" stroke-width="3" stroke-dasharray="2 2" data-tip="server ${s + 1} lacks the bytes of ${escape(lost)}"/>`));
+  spans(from, to, c => { const st = seenAt(c).states[s]; return st.full && st.role !== "down" ? "full" : ""; }, (a, b) =>
+    out.push(`<line x1="${xOf(a)}" x2="${xOf(b)}" y1="${y + 11}" y2="${y + 11}" stroke="#c92a2a" stroke-width="3" opacity=".75" data-tip="the disk is full"/>`));
 }
 
 function roleStyle(role, term) {
@@ -222,7 +226,7 @@ function drawStep(out, labels, g, column) {
   if (i === broken) drawVerdict(labels, g, step, x);
   if (view.width < 16) return;
   if (step.label && step.k !== "cut" && step.k !== "join") {
-    const colour = ["crash", "wipe", "fault"].includes(step.k) ? "#c92a2a" : "#57606a";
+    const colour = ["crash", "wipe", "fault", "lose"].includes(step.k) ? "#c92a2a" : "#57606a";
     if (step.s >= 0) place(labels, g, "below", step.s, x, step.label, `class="halo${style}" style="font-size:10px;fill:${colour}"`);
     else if (i !== broken) labels.push(`<text class="halo${style}" text-anchor="middle" x="${x}" y="${top0 - 2}" style="font-size:10px;fill:${colour}">${escape(step.label)}</text>`);
   }
@@ -274,6 +278,7 @@ function sign(step) {
   case "apply": return `<path d="M0 -6l6 6l-6 6l-6 -6z" fill="#fff" stroke="#2b8a3e" stroke-width="2"/>`;
   case "propose": case "read": return `<path d="M-6 -12h12l-6 10z" fill="${step.k === "read" ? "#0b8494" : "#1c2128"}"/>`;
   case "crash": case "wipe": return `<path d="M-7 -7l14 14m0 -14l-14 14" stroke="#c92a2a" stroke-width="4"/>`;
+  case "lose": return `<path d="M-2 -10h4l-1 12h-2zM-1.5 5h3v4h-3z" fill="#c92a2a" stroke="#c92a2a"/>`;
   case "start": return `<circle r="6" fill="#2b8a3e"/>`;
   case "fault": case "transfer": case "probe": case "lost": case "cancel": return `<path d="M0 -5l5 5l-5 5l-5 -5z" fill="#c92a2a"/>`;
   }

@@ -14,6 +14,7 @@ const families = [
   {name: "timeout-now", colour: "#d9480f", kinds: ["TimeoutNow"]},
   {name: "forward", colour: "#a8660b", kinds: ["ForwardRequest", "ForwardResponse"]},
   {name: "read", colour: "#0b8494", kinds: ["ReadRequest", "ReadResponse"]},
+  {name: "repair", colour: "#c2255c", kinds: ["RepairRequest", "RepairResponse", "SnapshotPull"]},
   {name: "other", colour: "#444c56", kinds: []},
 ];
 const familyOf = {};
@@ -69,6 +70,7 @@ const broken = (function () {
 // changes lists what a step changes at servers, weighty changes first: {server, text, kind}.
 function changes(i) {
   const list = [], was = before(i).states;
+  for (const d of steps[i].damage || []) list.push({server: d.s, kind: d.what, text: d.text, short: d.short});
   for (const now of steps[i].states || []) {
     const old = was[now.s], server = now.s;
     if (now.role !== old.role && now.role !== "down" && !(old.role === "down" && now.role === "follower"))
@@ -83,14 +85,23 @@ function changes(i) {
   }
   return list;
 }
-const changeColour = {role: "#1c2128", term: "#57606a", commit: "#1864ab", last: "#57606a", stable: "#c2410c", applied: "#2b8a3e"};
+const changeColour = {role: "#1c2128", term: "#57606a", commit: "#1864ab", last: "#57606a", stable: "#c2410c", applied: "#2b8a3e",
+  lost: "#c92a2a", repaired: "#c2255c", gone: "#57606a"};
+
+// isLost reports whether the disk of a server has lost the bytes of the entry at an index.
+function isLost(state, index) {
+  return !!state.lost && state.lost.split(" ").some(range => {
+    const [first, last] = range.split("-").map(Number);
+    return first <= index && index <= (last || first);
+  });
+}
 
 // weighty reports whether a step is one at which a reader wants to stop.
 function weighty(i) {
   const step = steps[i];
   if (i === broken || i === 0 || i === steps.length - 1 || step.answers) return true;
   if (["crash", "wipe", "start", "fault", "cut", "heal", "propose", "read", "transfer", "begin"].includes(step.k)) return true;
-  return changes(i).some(c => c.kind === "role" || c.kind === "term" || c.kind === "commit");
+  return changes(i).some(c => ["role", "term", "commit", "lost", "repaired", "gone"].includes(c.kind));
 }
 
 // groups are the events in which time passes by itself, each with its first and its last step.

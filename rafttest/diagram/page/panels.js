@@ -24,6 +24,7 @@ function fillBar() {
     line(roleStyle("leader", 1)) + " leader", line(roleStyle("candidate", 1)) + " candidate",
     line(roleStyle("pre-candidate", 1)) + " pre-candidate", line(roleStyle("follower", 1)) + " follower",
     line(`stroke="#f08c00" stroke-width="3"`) + " disk writes",
+    ...(steps.some(s => s.damage) ? [line(`stroke="${changeColour.lost}" stroke-width="3" stroke-dasharray="2 2"`) + " bytes lost"] : []),
     `<b style="color:${changeColour.last}">L</b>ast <b style="color:${changeColour.stable}">D</b>isk <b style="color:${changeColour.commit}">C</b>ommit <b style="color:${changeColour.applied}">A</b>pplied`,
   ];
   const tools = `<button data-tool="causes" class="${view.causes ? "on" : ""}" title="key c">what led here</button>` +
@@ -48,7 +49,7 @@ function fillLogs() {
   rows.push(logRow(`<b>committed</b>, as an observer knows`, "observed", from, last, i => i < seen.committed ? cell(committed[i], "committed") : null, []));
   for (let s = 0; s < run.servers; s++) {
     const state = seen.states[s], log = seen.logs[s];
-    const who = `<b>${s + 1}</b> ${state.role}, term ${state.term}${state.vote ? `, vote ${escape(state.vote)}` : ""}${state.wiped ? ", new disk" : ""}`;
+    const who = `<b>${s + 1}</b> ${state.role}, term ${state.term}${state.vote ? `, vote ${escape(state.vote)}` : ""}${state.wiped ? ", new disk" : ""}${state.full ? ", disk full" : ""}${state.lost ? `, <span style="color:${changeColour.lost}">bytes lost: ${escape(state.lost)}</span>` : ""}`;
     const marks = [{at: state.l, text: "last", colour: changeColour.last}, {at: state.d, text: "disk: durable", colour: changeColour.stable}];
     if (state.role !== "down") marks.push({at: state.c, text: "commit", colour: changeColour.commit}, {at: state.a, text: "applied", colour: changeColour.applied});
     rows.push(logRow(who, "", from, last, i => {
@@ -58,16 +59,17 @@ function fillLogs() {
       if (i < state.c) classes.push("committed");
       if (i < state.c && i < seen.committed && committed[i] !== log[i]) classes.push("differs");
       if (i + 1 === accused) classes.push("accused");
-      return cell(log[i], classes.join(" "));
+      if (isLost(state, i + 1)) classes.push("lost");
+      return cell(log[i], classes.join(" "), isLost(state, i + 1) ? "; the disk has lost its bytes" : "");
     }, marks));
   }
   byId("logs").className = run.servers > 4 ? "many" : "";
   byId("logs").innerHTML = rows.join("");
 }
 
-function cell(number, classes) {
+function cell(number, classes, more = "") {
   const e = entries[number];
-  return `<div class="cell ${classes}" style="background-color:${termColour(e.t, 82)}" title="${escape(e.full)}"><b>${e.i}</b> <i>t${e.t}</i><br>${escape(e.text)}</div>`;
+  return `<div class="cell ${classes}" style="background-color:${termColour(e.t, 82)}" title="${escape(e.full + more)}"><b>${e.i}</b> <i>t${e.t}</i><br>${escape(e.text)}</div>`;
 }
 
 // logRow draws one log. The mark of a cursor stands under the right edge of the entry that it has reached.
@@ -131,6 +133,7 @@ function fillDetail() {
   byId("detail").innerHTML = `<b class="what">${i}: ${escape(step.text)}</b> at ${milliseconds(step.at)}` +
     (step.m >= 0 ? `<div>sent in step ${messages[step.m].sent}</div>` : "") +
     `<table>${rows}</table>${sent}` + (step.notes || []).map(t => `<div>${escape(t)}</div>`).join("") +
+    (step.damage || []).map(d => `<div style="color:${changeColour[d.what]}">${d.s + 1}: ${escape(d.text)}</div>`).join("") +
     (i === broken ? `<div class="broken">✱ ${escape(run.violation.name)}: ${escape(run.violation.detail)}</div>` : "");
 }
 

@@ -1,0 +1,115 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// SetSize bounds how many bytes the log may take, and how many each snapshot may, as if both had a
+// part of the disk to themselves. Each entry counts for its data and wire.EntryOverhead bytes.
+// math.MaxUint64 stands for no bound, and a new storage has none. The size may be changed at any
+// time, as if others filled the disk and made room again. When nothing more fits, a Write waits, and
+// a snapshot fails with an error that wraps syscall.ENOSPC. Reopen keeps the size.
+func (s *Storage) SetSize(bytes uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data.size = bytes
+	s.changed.Broadcast()
+}
+
+// Room returns for how many bytes of entries there is room (see raft.Storage).
+func (s *Storage) Room() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data.room()
+}
+
+// errWaiting is what Waiting returns.
+var errWaiting = errors.New("memory: a write waits for room")
+
+// Waiting says whether a Write waits for room (see raft.Storage).
+func (s *Storage) Waiting() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting {
+		return errWaiting
+	}
+	return nil
+}
+
+// room returns how many bytes are free.
+func (d *contents) room() uint64 {
+	if d.size == math.MaxUint64 {
+		return d.size
+	}
+	return d.size - min(d.logged, d.size)
+}
+
+// logBytes returns how many bytes the entries of [first, last] take, as far as the log holds them.
+func (d *contents) logBytes(first, last raft.Index) (bytes uint64) {
+	first, last = max(first, d.first), min(last, d.last)
+	for n := d.chunk(first); n < len(d.chunks) && d.chunks[n].first <= last; n++ {
+		chunk := d.chunks[n]
+		for index := max(first, chunk.first); index <= min(last, chunk.end()); index++ {
+			r := &chunk.records[index-chunk.first]
+			bytes += uint64(r.to-r.from) + wire.EntryOverhead
+		}
+	}
+	return bytes
+}
+
+// weigh says in saved how many bytes the entries take.
+func (d *contents) weigh(saved *raft.Saved) {
+	saved.LogBytes = d.logBytes(saved.Snapshot.Index+1, d.last)
+	saved.KeptBytes = d.logBytes(d.first, saved.Snapshot.Index)
+}
+
+// grows returns by how many bytes a write makes the storage larger, and 0 if it doesn't.
+func (d *contents) grows(w *raft.Write) uint64 {
+	added, gone := uint64(0), uint64(0)
+	for i := range w.Entries {
+		added += uint64(w.Entries[i].Size())
+	}
+	first := max(d.first, w.Compact+1)
+	if w.Compact >= d.first {
+		gone += d.logBytes(d.first, w.Compact)
+	}
+	if len(w.Entries) > 0 {
+		gone += d.logBytes(max(first, w.Entries[0].Index), d.last)
+	}
+	return added - min(gone, added)
+}
+
+// awaitRoom waits until a write fits. It returns false if the storage was closed meanwhile.
+func (s *Storage) awaitRoom(w *raft.Write) bool {
+	defer func() { s.waiting = false }()
+	for !s.closed {
+		if grows := s.data.grows(w); grows == 0 || grows <= s.data.room() {
+			return true
+		}
+		s.waiting = true
+		s.changed.Wait()
+	}
+	return false
+}
+
+// fits returns an error if a snapshot may not have so many bytes.
+func (s *Storage) fits(bytes int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if uint64(bytes) > s.data.size {
+		return fmt.Errorf("memory: a snapshot of %d bytes or more, and room for %d: %w", bytes, s.data.size, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// close ends the storage, and a Write that waits.
+func (s *Storage) close() {
+	s.closed = true
+	s.changed.Broadcast()
+}

@@ -1,0 +1,110 @@
+package sim
+
+import (
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// A server that starts takes part in nothing before the other members have told it what they know of
+// its disk (AskedFirst):
+//
+//   - It speaks when all of them have answered. After an election timeout a quorum is enough, and after another one
+//     the word of a leader, or of a candidate with a longer log.
+//   - If one of them has heard in its present life that the disk promised more than it held at the start, then the
+//     server says from the answer on that its disk went back.
+
+// An inquiry holds what the simulator notes of a server's question, in the present life.
+type inquiry struct {
+	members, old []raft.Member // by the configuration with which it started; nobody is asked if there are none
+	begun        raft.Instant
+	loaded       wire.Place // what the disk had promised then
+	answers      [MaxServers]bool
+	led          bool // a leader has spoken to it, or a candidate with a longer log
+	spoke        bool // it has spoken rightly
+}
+
+// asksFrom notes that a server has started.
+func (w *World) asksFrom(i int) {
+	s := &w.servers[i]
+	s.inquiry = inquiry{begun: w.local(s), loaded: wire.Place{Term: s.disk.state.Term, Index: s.disk.last()}}
+	if s.disk.state.RolledBack && !s.noticed() {
+		w.fail(AskedFirst, i, "its disk says that it went back, and it takes part")
+	}
+	if configuration := s.core.Status().Configuration; configuration != nil {
+		s.members, s.old = configuration.Members, configuration.Old
+	}
+}
+
+// mayTakePart reports whether a server has been told enough.
+func (w *World) mayTakePart(s *server) bool {
+	waited := w.local(s) - s.begun
+	told := func(m *raft.Member) bool { return m.ID == s.id || s.answers[serverOf(m.ID)] }
+	all := true
+	for _, half := range [2][]raft.Member{s.members, s.old} {
+		for k := range half {
+			all = all && told(&half[k])
+		}
+	}
+	quorum := majority(s.members, told) && (s.old == nil || majority(s.old, told))
+	election := raft.Instant(w.params.Election)
+	return all || quorum && waited >= election || s.led && waited >= 2*election
+}
+
+// checkAsked checks that a server which takes part has asked the others first.
+func (w *World) checkAsked(i int, m *wire.Message) {
+	s := &w.servers[i]
+	if s.spoke || s.members == nil {
+		return
+	}
+	if s.spoke = w.mayTakePart(s); !s.spoke {
+		w.fail(AskedFirst, i, "sends %v, and hasn't been told by %v of %v what they know of its disk", m.Kind(), s.answers[:w.n], len(s.members))
+	}
+}
+
+// answered notes what a message says to a server that has started, and checks that it draws the
+// conclusion.
+func (w *World) answered(i int, m *wire.Message) {
+	s, from := &w.servers[i], serverOf(m.From)
+	if !s.up || m.ToIncarnation != s.disk.state.Incarnation {
+		return
+	}
+	switch m.Kind() {
+	case wire.KindHeartbeat, wire.KindAppendRequest:
+		s.led = true
+	case wire.KindPreVoteRequest:
+		d := s.disk
+		s.led = s.led || exceeds(m.PreVoteRequest().Last, wire.Place{Term: d.term(d.last()), Index: d.last()})
+	case wire.KindKnown:
+		if m.Known().Start != s.core.Origin().Start {
+			return
+		}
+		s.answers[from] = true
+		if before := w.servers[from].heardOf[i].before; exceeds(before, s.loaded) && !s.noticed() {
+			w.fail(AskedFirst, i, "server %d knows that its disk had promised index %d in term %d; it held index %d in term %d, and takes part",
+				from+1, before.Index, before.Term, s.loaded.Index, s.loaded.Term)
+		}
+	}
+}
+
+// exceeds reports whether one promise is more than another one.
+func exceeds(a, b wire.Place) bool { return a.Term > b.Term || a.Term == b.Term && a.Index > b.Index }
+
+// promises notes what a message says of the disk of its sender.
+func (h *heardOf) promises(m *wire.Message) {
+	said := wire.Place{Term: m.Term}
+	switch m.Kind() {
+	case wire.KindPreVoteRequest, wire.KindPreVoteResponse:
+		return
+	case wire.KindAppendResponse:
+		if answer := m.AppendResponse(); answer.Accepted {
+			said.Index = answer.Index
+		}
+	case wire.KindHeartbeatResponse:
+		said.Index = m.HeartbeatResponse().Durable
+	case wire.KindHeartbeat:
+		said.Index = m.Heartbeat().Stable
+	}
+	if exceeds(said, h.promised) {
+		h.promised = said
+	}
+}

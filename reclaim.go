@@ -1,0 +1,84 @@
+package raft
+
+import "errors"
+
+// Reclaiming is what a server does whose disk is full, so that it has room again:
+//
+//  1. It takes a snapshot at once, if the state machine was handed more than the current one
+//     covers. Then the log can be forgotten up to it. The state machine is handed only what the disk
+//     holds, or has plenty of room for (crowded).
+//  2. It has the current snapshot read to its end once. If it is sound, the log is forgotten up to
+//     it, and the storage lets the snapshot before go. As long as there is room, the log is kept
+//     from the snapshot before on, which can take the place of a current one that is found damaged.
+//     Whoever gives that up must know that the current one isn't damaged by now.
+//  3. It keeps nothing for the sake of others.
+//
+// A snapshot that finds no room fails, and is tried again when there is more.
+
+// verification is what is known of the bytes of the current snapshot.
+type verification struct {
+	// reading is the snapshot that is being read; nil while none is. sound says that the current
+	// one was read to its end. failed says that the last one couldn't be.
+	reading       *storedSnapshot
+	sound, failed bool
+}
+
+func (v *verification) encode(s *stateEncoder) {
+	v.reading.encode(s)
+	s.numbers(flag(v.sound), flag(v.failed))
+}
+
+// reclaims says whether a snapshot is to be taken for the sake of the room. After the first one,
+// that is so when the next one lets enough be forgotten. Otherwise each entry would cost a
+// snapshot.
+func (c *Core) reclaims() bool {
+	return c.space.full && c.log.handed <= c.log.stable && (!c.space.captured || c.snapshots.grown() >= uint64(c.config.ReserveBytes)/4)
+}
+
+// drainVerify asks for the current snapshot to be read, if the log can be forgotten up to it then.
+func (c *Core) drainVerify(e *Effects) {
+	s := &c.snapshots
+	if c.space.full && s.verify.reading == nil && !s.verify.sound && !s.damaged && s.restore == restoreNot && s.current.index() > c.log.base.Index {
+		s.verify.reading = s.current
+		e.VerifySnapshot = &s.current.meta
+	}
+}
+
+// SnapshotVerified reports that the snapshot of Effects.VerifySnapshot was read to its end, or why
+// it couldn't be. The reason wraps ErrNoSnapshot if the snapshot isn't the current one any more.
+// One that can't be read is as bad as a damaged one: another one is taken, at once or, if the one
+// before was as bad, after a while.
+func (c *Core) SnapshotVerified(now Instant, err error) {
+	c.advance(now)
+	s := &c.snapshots
+	assert(s.verify.reading != nil, "Snapshots Verified Once")
+	current := s.verify.reading == s.current
+	s.verify.reading = nil
+	switch {
+	case !current || errors.Is(err, ErrNoSnapshot) && s.named != nil:
+	case err == nil:
+		s.verify.sound, s.verify.failed = true, false
+	default:
+		if s.verify.failed {
+			c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
+		}
+		s.damaged, s.verify.failed = true, true
+	}
+}
+
+// forgetCovered lets the log be forgotten up to a current snapshot that is known to be sound.
+func (c *Core) forgetCovered() {
+	s, to := &c.snapshots, c.snapshots.current.index()
+	if c.space.full && s.verify.sound && !s.damaged && s.named == nil && to > c.log.base.Index && c.log.applied >= to {
+		c.out.compact = to
+	}
+}
+
+// forgetPast drops the snapshots of the past from which the log doesn't go on any more.
+func (s *snapshots) forgetPast(base Index) {
+	gone := 0
+	for gone+1 < len(s.past) && s.past[gone+1].meta.Index <= base {
+		gone++
+	}
+	s.past = append([]*storedSnapshot(nil), s.past[gone:]...)
+}
