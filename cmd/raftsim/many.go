@@ -242,8 +242,8 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	if s.WALs > 0 {
 		fmt.Printf("runs with the real log %d: logs opened %d, power cut meanwhile %d, unreported writes that survived %d, torn writes %d\n",
 			s.WALs, s.Opened, s.CutOpening, s.Survived, s.Torn)
-		fmt.Printf("failed writes %d, failed syncs %d, disks full %d, logs found corrupt and replaced %d\n",
-			s.FailedWrites, s.FailedSyncs, s.Full, s.Corrupt)
+		fmt.Printf("failed writes %d, failed syncs %d, disks full %d, logs found corrupt and replaced %d, entries found rotten %d\n",
+			s.FailedWrites, s.FailedSyncs, s.Full, s.Corrupt, s.RottenEntries)
 	}
 	fmt.Print("faults:")
 	for i, name := range sim.FaultNames {

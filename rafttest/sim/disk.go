@@ -76,7 +76,7 @@ type disk struct {
 	// configurations are those among the entries.
 	configurations []placed
 	back           bool // it went back
-	// gone are the entries whose bytes are lost; only without a real log.
+	// gone are the entries whose bytes are lost. A real log has to say which.
 	gone map[raft.Index]bool
 	room room // only of the model
 }

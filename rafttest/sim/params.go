@@ -393,7 +393,7 @@ func (p Params) WithWAL() Params {
 	h := luck(p.Seed).draw(luckParams, 0, 1, 0)
 	p.WAL, p.Segment = 1, pick(mix(h+1), 4<<10, 4<<10, 16<<10, 64<<10)
 	kinds := int64(mix(h+2)) & (1<<numDiskFaults - 1) << numFaults
-	if mix(h+3)%4 != 0 {
+	if mix(h+3)%2 != 0 {
 		kinds &^= 1 << faultRot
 	}
 	p.FaultKinds = p.FaultKinds&(1<<numFaults-1) | kinds

@@ -55,7 +55,9 @@ type Stats struct {
 
 	LostEntries int // whose bytes a disk has lost
 	Repaired    int // of these, stored again
-	Recovering  int // servers that were elected and had to repair their logs first
+	// RottenEntries are those that a real log has found lost, because a byte of it had changed.
+	RottenEntries int
+	Recovering    int // servers that were elected and had to repair their logs first
 
 	Filled      int // disks that became full, as their servers say
 	RefusedFull int // commands that were refused because of that
@@ -99,7 +101,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Upgrades, o.Upgrades}, {&s.Sessions, o.Sessions}, {&s.SessionCommands, o.SessionCommands}, {&s.SessionCopies, o.SessionCopies},
 		{&s.SessionRefused, o.SessionRefused},
 		{&s.Snapshots, o.Snapshots}, {&s.SnapshotsFailed, o.SnapshotsFailed}, {&s.Restored, o.Restored},
-		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled}, {&s.LostEntries, o.LostEntries}, {&s.Repaired, o.Repaired}, {&s.Recovering, o.Recovering},
+		{&s.Received, o.Received}, {&s.Recovered, o.Recovered}, {&s.Exported, o.Exported}, {&s.Streams, o.Streams}, {&s.Resumed, o.Resumed}, {&s.Broken, o.Broken}, {&s.Spoiled, o.Spoiled}, {&s.LostEntries, o.LostEntries}, {&s.Repaired, o.Repaired}, {&s.RottenEntries, o.RottenEntries}, {&s.Recovering, o.Recovering},
 		{&s.Filled, o.Filled}, {&s.RefusedFull, o.RefusedFull}, {&s.Verified, o.Verified}, {&s.Brims, o.Brims}, {&s.Worn, o.Worn},
 		{&s.Backs, o.Backs}, {&s.Noticed, o.Noticed}, {&s.Beyond, o.Beyond}, {&s.Excused, o.Excused},
 		{&s.MachineBacks, o.MachineBacks}, {&s.Refusals, o.Refusals},

@@ -237,6 +237,7 @@ func (w *World) persist(s *server, n int64) bool {
 		return false
 	}
 	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
+	s.rotten = s.rotten && (len(s.disk.gone) > 0 || s.disk.wal.rots())
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
@@ -308,6 +309,9 @@ func (w *World) readLog(s *server) bool {
 	if err != nil && !errors.Is(err, raft.ErrCompacted) && !errors.As(err, &damage) {
 		w.diskFails(s, err)
 		return true
+	}
+	if damage != nil && s.rotten {
+		w.rotFound(s, damage.Lost)
 	}
 	s.fetched = append(s.fetched, fetchedEntries{f, entries, damage})
 	return true

@@ -1,13 +1,16 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A walDisk is the real log of a server (package wal) on a simulated file system. A Write of the
@@ -28,6 +31,14 @@ type walDisk struct {
 	writes, syncs         int64 // number of calls after which the next one fails; negative for never
 	failedWrite, failSync bool
 	calls                 int64 // number of calls after which the power fails; negative for never
+	rotten                []rottenByte
+}
+
+// A rottenByte is a byte of a file that has changed.
+type rottenByte struct {
+	file string
+	at   int64
+	now  byte
 }
 
 // An issued is a write that has run against the file system.
@@ -142,11 +153,6 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 	d.log = log
 	d.fs.Settle(d.fs.Issued())
 	saved, err := log.Load()
-	if err == nil && len(saved.Lost) > 0 && s.rotten {
-		d.log = nil
-		w.notOpened(i, 0, raft.ErrCorrupt)
-		return raft.Saved{}, false
-	}
 	if err == nil {
 		err = w.recover(s, &saved)
 	}
@@ -209,7 +215,11 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 	var found []raft.Entry
 	for after := saved.Base; after < saved.Last; {
 		entries, err := d.log.Entries(after, saved.Last, 1<<20)
-		if err != nil {
+		var damage *raft.DamagedError
+		switch {
+		case s.rotten && errors.As(err, &damage) && damage.Lost.First == after+1 && names(saved.Lost, damage.Lost):
+			after = damage.Lost.Last
+		case err != nil:
 			return err
 		}
 		for j := range entries {
@@ -247,6 +257,8 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 	d.unreported = nil
 	recovered.wal, recovered.stored = d, nil
 	*s.disk = *recovered
+	clear(s.disk.gone)
+	w.rotFound(s, saved.Lost...)
 	if w.trace != nil {
 		w.trace.reload(w, w.trace.current())
 	}
@@ -268,16 +280,46 @@ func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *di
 		return nil
 	}
 	n.base = saved.Base
-	var before slot
-	if n.base > 0 {
-		before = n.slots[n.base-1]
-	}
 	for i := range found {
-		if before = before.next(&found[i]); n.slots[found[i].Index-1] != before {
+		var before slot
+		if index := found[i].Index; index > 1 {
+			before = n.slots[index-2]
+		}
+		if n.slots[found[i].Index-1] != before.next(&found[i]) {
 			return nil
 		}
 	}
 	return n
+}
+
+// rots reports whether any byte of a log that has changed is still there.
+func (d *walDisk) rots() bool {
+	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenByte) bool {
+		content := d.fs.Bytes(r.file)
+		return int64(len(content)) <= r.at || content[r.at] != r.now
+	})
+	return len(d.rotten) > 0
+}
+
+// names reports whether a range is part of another one of some ranges.
+func names(ranges []wire.Range, part wire.Range) bool {
+	return slices.ContainsFunc(ranges, func(r wire.Range) bool { return r.First <= part.First && r.Last >= part.Last })
+}
+
+// rotFound notes which entries a log has found lost. They are those that a rotten byte has hit.
+func (w *World) rotFound(s *server, lost ...wire.Range) {
+	d := s.disk
+	for _, r := range lost {
+		for index := max(r.First, d.base+1); index <= min(r.Last, d.last()); index++ {
+			if d.gone == nil {
+				d.gone = map[raft.Index]bool{}
+			}
+			if !d.gone[index] {
+				d.gone[index] = true
+				w.stats.RottenEntries++
+			}
+		}
+	}
 }
 
 // differs returns an error if a log's summary of itself doesn't agree with its entries.
@@ -390,7 +432,7 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 	return true
 }
 
-// rot changes a byte of a log. Damage to the log's last write can't be told from a write that a
+// rot changes some bytes of a log. Damage to the log's last write can't be told from a write that a
 // power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
 // been idle for long enough to have an anchor that knows all of it.
 func (w *World) rot(s *server, luck uint64) bool {
@@ -403,13 +445,20 @@ func (w *World) rot(s *server, luck uint64) bool {
 		return false
 	}
 	d.fs.Flush()
-	names := d.fs.Names()
-	name := names[below(mix(luck+1), int64(len(names)))]
-	size := int64(len(d.fs.Bytes(name)))
-	for content := d.fs.Bytes(name); size > 0 && content[size-1] == 0; {
-		size--
+	names, places := d.fs.Names(), pick(mix(luck+4), 1, 1, 2, 8)
+	if places > 1 || mix(luck+3)%2 == 0 { // without the anchor, an end that is damaged may look torn
+		names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
 	}
-	s.rotten = d.fs.Rot(name, below(mix(luck+2), size), byte(1<<(luck%8)))
+	for n := range uint64(places) {
+		h := mix(luck + n<<32)
+		name := names[below(mix(h+1), int64(len(names)))]
+		content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
+		at := below(mix(h+2), int64(len(content)))
+		if d.fs.Rot(name, at, byte(1<<(h%8))) {
+			s.rotten = true
+			d.rotten = append(d.rotten, rottenByte{name, at, d.fs.Bytes(name)[at]})
+		}
+	}
 	return s.rotten
 }
 

@@ -14,7 +14,7 @@ func TestWAL(t *testing.T) {
 	t.Parallel()
 	w := NewWorld(Options{})
 	var all Stats
-	for seed := uint64(1); seed <= 60; seed++ {
+	for seed := uint64(1); seed <= 100; seed++ {
 		p := Swarm(seed).WithWAL()
 		if seed%2 == 0 {
 			p.FaultKinds, p.Segment = 1<<faultCrash|1<<(numFaults+fault(seed/2)%numDiskFaults), 4<<10
@@ -31,6 +31,8 @@ func TestWAL(t *testing.T) {
 	require.Positive(t, all.FailedSyncs)
 	require.Positive(t, all.Full)
 	require.Positive(t, all.Corrupt)
+	require.Positive(t, all.RottenEntries)
+	require.Positive(t, all.Repaired)
 }
 
 // TestSwarmDrawsWAL demands that about one of eight seeds draws real logs.
@@ -66,7 +68,7 @@ func TestWALReplay(t *testing.T) {
 func TestAnyListWAL(t *testing.T) {
 	t.Parallel()
 	w := NewWorld(Options{})
-	for seed := uint64(1); seed <= 60; seed++ {
+	for seed := uint64(1); seed <= 100; seed++ {
 		n := uint64(0)
 		next := func(limit int64) int64 { n++; return below(luck(seed).draw(luckParams, 1, 0, n), limit) }
 		p, kinds := Swarm(seed).WithWAL(), wire.Kinds()

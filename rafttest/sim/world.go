@@ -109,7 +109,7 @@ type server struct {
 	// reached says to which servers it can send although it doesn't know their address: they have
 	// connected to it, or it knew them before.
 	reached [MaxServers]bool
-	rotten  bool // a byte of its disk has changed, and that wasn't found yet
+	rotten  bool // a byte of its disk has changed, and not all that it has damaged was repaired
 	frozen  frozenState
 	start   uint64 // the name of the current life's start
 
