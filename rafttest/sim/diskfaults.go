@@ -6,7 +6,7 @@ const (
 	faultFailWrite  = numFaults + iota // a write to a file fails
 	faultFailSync                      // a sync fails and forgets what it should have written
 	faultFull                          // the disk has hardly any room
-	faultRot                           // a byte changes
+	faultRot                           // some bytes change
 	faultCutOpening                    // the power fails again while a log is opened
 
 	numDiskFaults = iota

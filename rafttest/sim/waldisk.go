@@ -292,6 +292,22 @@ func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *di
 	return n
 }
 
+// damage flips a bit of a file, or writes zeros over a part of it.
+func (d *walDisk) damage(name string, luck uint64) {
+	content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
+	at := below(mix(luck+2), int64(len(content)))
+	with := make([]byte, min(pick(mix(luck+3), 1, 1, 1, 512, 4096, 1<<20), int64(len(content))-at))
+	if len(with) == 1 {
+		with[0] = content[at] ^ byte(1)<<(luck%8)
+	}
+	for i, b := range with {
+		if b != content[int(at)+i] && d.fs.Overwrite(name, at, with) {
+			d.rotten = append(d.rotten, rottenByte{name, at + int64(i), b})
+			return
+		}
+	}
+}
+
 // rots reports whether any byte of a log that has changed is still there.
 func (d *walDisk) rots() bool {
 	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenByte) bool {
@@ -432,7 +448,7 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 	return true
 }
 
-// rot changes some bytes of a log. Damage to the log's last write can't be told from a write that a
+// rot damages a log in one or several places. Damage to the log's last write can't be told from a write that a
 // power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
 // been idle for long enough to have an anchor that knows all of it.
 func (w *World) rot(s *server, luck uint64) bool {
@@ -451,14 +467,9 @@ func (w *World) rot(s *server, luck uint64) bool {
 	}
 	for n := range uint64(places) {
 		h := mix(luck + n<<32)
-		name := names[below(mix(h+1), int64(len(names)))]
-		content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
-		at := below(mix(h+2), int64(len(content)))
-		if d.fs.Rot(name, at, byte(1<<(h%8))) {
-			s.rotten = true
-			d.rotten = append(d.rotten, rottenByte{name, at, d.fs.Bytes(name)[at]})
-		}
+		d.damage(names[below(mix(h+1), int64(len(names)))], h)
 	}
+	s.rotten = len(d.rotten) > 0
 	return s.rotten
 }
 
