@@ -203,6 +203,8 @@ func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 	switch {
 	case f.Scrub:
 		c.scrubbed(f, lost.Last, 0)
+	case f.Repair && f.For == c.id:
+		c.readBehind(lost.Last, f.Last)
 	case f.Repair:
 		c.repairRead(f, nil, changed)
 	}
@@ -252,8 +254,13 @@ func (c *Core) notLost(f Fetch, entries []Entry, changed bool) {
 	last := entries[len(entries)-1].Index
 	c.repaired(lostEntries{{First: entries[0].Index, Last: last}})
 	c.repairs.keep(c.log.lost)
-	if next := c.log.lost.after(last); next != 0 && next <= f.Last {
-		c.readAgain(wire.Range{First: next, Last: f.Last})
+	c.readBehind(last, f.Last)
+}
+
+// readBehind goes on with reading again, behind one entry and up to another.
+func (c *Core) readBehind(after, last Index) {
+	if next := c.log.lost.after(after); next != 0 && next <= last {
+		c.readAgain(wire.Range{First: next, Last: last})
 	}
 }
 

@@ -34,7 +34,7 @@ func TestPartitions(t *testing.T) {
 		}
 		r := w.Run(seed)
 		require.Nil(t, r.Violation, "go run ./cmd/raftsim -seed %d -v", seed)
-		if r.Stats.Beyond == 0 { // else too many disks went back, and no progress is promised
+		if r.Stats.Beyond == 0 && r.Stats.Excused == 0 { // else no progress is promised: see Stats
 			require.Positive(t, r.Stats.Commands, "seed %d commits nothing", seed)
 		}
 	}

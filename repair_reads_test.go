@@ -55,6 +55,46 @@ func TestReadFromBeforeTheRepairFindsNoDamage(t *testing.T) {
 	require.Empty(t, c.status("b").Lost, "the disk has it")
 }
 
+// An entry that was repaired is held for lost because of an early read, together with one before it
+// that has been lost again. The read that looks again goes on behind that one.
+func TestReadAgainGoesOnBehindLostEntries(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.TailBytes = 1 })
+	c.elect("a")
+	for n := range 4 {
+		c.propose("a", fmt.Sprint("command ", n))
+	}
+	c.pass(heartbeat)
+	c.restart("b")
+	c.lose("b", 3, 4)
+	b := c.servers["b"]
+	b.fetches, b.hungReads = nil, true
+	ask := wire.RepairRequest{First: 3, Term: 1, Last: 3}.Message().In(wire.Envelope{
+		From: "a", To: "b", Cluster: c.status("a").Cluster, FromIncarnation: c.status("a").Incarnation, FromStart: c.status("a").Start, Term: c.status("a").Term,
+	})
+	c.deliver(ask)
+	require.Len(t, b.fetches, 1)
+	early := b.fetches[0]
+	c.pass(heartbeat)
+	require.Len(t, b.fetches, 2)
+	c.fetch(b, b.fetches[1])
+	b.hungReads = false
+	c.drain("b")
+	c.settle()
+	require.Empty(t, c.status("b").Lost)
+	require.NoError(t, b.core.Damaged(c.now, early, &raft.DamagedError{Lost: wire.Range{First: 3, Last: 4}, Err: raft.ErrCorrupt}))
+	c.lose("b", 3)
+	b.hungReads = true
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	for range 2 {
+		b.fetches = nil
+		c.drain("b")
+		require.Len(t, b.fetches, 1)
+		require.EqualValues(t, "b", b.fetches[0].For)
+		c.fetch(b, b.fetches[0])
+	}
+	require.Equal(t, []wire.Range{{First: 3, Last: 3}}, c.status("b").Lost)
+}
+
 // What a read has brought counts for nothing if another one has found damage since it began.
 func TestReadFromBeforeTheLossFindsNoBytes(t *testing.T) {
 	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.TailBytes = 1 })

@@ -135,6 +135,39 @@ func (c *cores) wholeAgain() bool {
 	return true
 }
 
+// The others have forgotten what a follower has lost before the follower knows that it is committed.
+// An append that it can't acknowledge fills the leader's window. The heartbeats tell it what is
+// committed, and then it gets a snapshot.
+func TestLostEntriesInFullWindow(t *testing.T) {
+	c := ruin(t, "2 2", "2! 2", "2 2")
+	for _, id := range c.ids {
+		c.servers[id].config.WindowMessages = 1
+		c.servers[id].config.SnapshotRetainBytes = 1
+		c.start(id)
+	}
+	c.lost = func(m *wire.Message) bool { return m.Kind() == wire.KindRepairResponse }
+	c.pass(6 * election)
+	leader := c.leader()
+	require.NotEmpty(t, leader)
+	require.EqualValues(t, 1, c.status("b").Applied)
+	c.snapshot("a")
+	c.snapshot("c")
+	for n := range 3 {
+		c.propose(leader, fmt.Sprint("command ", n))
+		c.pass(heartbeat)
+	}
+	for _, id := range []raft.ServerID{"a", "c"} {
+		c.snapshot(id)
+		require.Less(t, raft.Index(2), c.servers[id].base, "what is lost is forgotten")
+		require.Less(t, c.servers[id].base, raft.Index(5), "and what b hasn't got is not")
+	}
+	c.lost = nil
+	for rounds := 0; !c.wholeAgain(); rounds++ {
+		require.Less(t, rounds, 20)
+		c.carry(1)
+	}
+}
+
 // A durable state machine is behind the snapshot when its server starts, and the log in between is
 // lost, which shows at the start or when it is read. The snapshot is there, so nobody else is needed.
 func TestDurableMachineIsRestoredInsteadOfLostEntries(t *testing.T) {

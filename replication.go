@@ -486,7 +486,7 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 	}
 	f := c.follow(m.From)
 	f.member, f.disk = m.ToIncarnation != 0, m.FromIncarnation
-	if commit := min(heartbeat.Commit, acknowledged.Index); commit > c.log.commit && !forgotten {
+	if commit := min(heartbeat.Commit, max(acknowledged.Index, f.matched)); commit > c.log.commit && !forgotten {
 		f.matched = max(f.matched, commit)
 		c.log.commitTo(commit)
 	}

@@ -224,7 +224,7 @@ func (t *tally) print(took, used time.Duration, workers int) {
 	fmt.Printf("snapshots %d, failed %d, damaged %d, restored %d; streams %d, broken by chance %d, resumed %d, snapshots received %d\n",
 		s.Snapshots, s.SnapshotsFailed, s.Spoiled, s.Restored, s.Streams, s.Broken, s.Resumed, s.Received)
 	if s.Backs > 0 {
-		fmt.Printf("disks that went back %d, servers that noticed %d; runs beyond what is promised then %d, ended by it %d\n",
+		fmt.Printf("disks that went back %d, servers that noticed %d; runs beyond what is promised then %d; runs ended by that, or by bytes that all have lost, %d\n",
 			s.Backs, s.Noticed, s.Beyond, s.Excused)
 		fmt.Printf("durable state machines that went back alone %d, starts refused because the log alone went back %d\n",
 			s.MachineBacks, s.Refusals)

@@ -68,7 +68,7 @@ type Stats struct {
 	Backs   int // disks that went back
 	Noticed int // of these, those whose server noticed it
 	Beyond  int // runs in which that went beyond what is promised
-	Excused int // of these, those that ended because of it
+	Excused int // runs that ended because of it, or because what all disks have lost was missing
 	// MachineBacks are durable state machines that went back alone, and Refusals the starts that
 	// were refused because the log had gone back alone.
 	MachineBacks, Refusals int
