@@ -36,16 +36,29 @@ func (l lostEntries) encode(s *stateEncoder) {
 }
 
 // has says whether the entry at an index is among them.
-func (l lostEntries) has(index Index) bool { return index != 0 && l.after(index-1) == index }
+func (l lostEntries) has(index Index) bool { return l.around(index).Last != 0 }
+
+// around returns the range to which the entry at an index belongs, or a zero one if it isn't among
+// them.
+func (l lostEntries) around(index Index) (r wire.Range) {
+	if at := l.behind(index); at < len(l) && index != 0 && l[at].First <= index {
+		return l[at]
+	}
+	return r
+}
 
 // after returns the first of them after an index, or 0.
 func (l lostEntries) after(index Index) Index {
-	for _, r := range l {
-		if r.Last > index {
-			return max(r.First, index+1)
-		}
+	if at := l.behind(index + 1); at < len(l) {
+		return max(l[at].First, index+1)
 	}
 	return 0
+}
+
+// behind returns the place of the first range that doesn't end before an index.
+func (l lostEntries) behind(index Index) int {
+	at, _ := slices.BinarySearchFunc(l, index, func(r wire.Range, index Index) int { return cmp.Compare(r.Last, index) })
+	return at
 }
 
 // upTo returns the last of them up to an index, or 0.

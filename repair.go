@@ -7,8 +7,8 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A server that has lost the bytes of entries asks the other members for them, one after the other:
-// learners too, in any term, with a leader or without one. Two logs that hold an entry of one index
+// A server that has lost the bytes of entries asks the other members for them (questions.go): learners
+// too, in any term, with a leader or without one. Two logs that hold an entry of one index
 // and term hold the same entry there (Log Matching, §3.5), committed or not. So whoever has it may
 // give it, and it is taken only if the log still holds that index and term.
 //
@@ -31,17 +31,9 @@ type repairs struct {
 	gotBytes int `state:"derived"`
 	hand     lostEntries
 
-	// asked is the member that was asked last, "" for none. waits says that its answer is due. due
-	// says that a member is to be asked at the next drain.
-	asked      ServerID
-	waits, due bool
-	// vain is how many members in a row have brought nothing. passed is the entry up to which all of
-	// them have been asked in vain, and rounds how often they have been for all that is lost.
-	vain, rounds int
-	passed       Index
-
-	// generous says that the member that was asked last has given something.
-	generous bool
+	// questions are what the other members are asked (questions.go).
+	questions []question
+	questioning
 
 	// waited is how many times this server hasn't campaigned though it might have. turns is how
 	// many times it was elected and gained nothing. gained says that bytes have come since the last
@@ -65,15 +57,14 @@ type repairs struct {
 	// of it.
 	since  Instant `state:"luck"`
 	damage error   `state:"luck"`
-	// tried are the members that were asked since one has given something.
-	tried []ServerID `state:"luck"`
 }
 
 func (r *repairs) encode(s *stateEncoder) {
 	s.entries(r.got)
 	r.hand.encode(s)
-	s.server(r.asked)
-	s.numbers(flag(r.waits), flag(r.due), uint64(r.vain), uint64(r.rounds), uint64(r.passed), uint64(r.waited), uint64(r.turns), flag(r.gained), flag(r.generous), r.changes)
+	encodeSet(s, r.questions, (*question).encode)
+	r.questioning.encode(s)
+	s.numbers(uint64(r.waited), uint64(r.turns), flag(r.gained), r.changes)
 	s.server(r.pullFrom)
 	encodeSet(s, r.reading, (*repairFor).encode)
 	encodeSet(s, r.pulls, (*pull).encode)
@@ -84,27 +75,23 @@ func (r *repairs) clone() repairs {
 	n.got = slices.Clone(r.got)
 	n.pulls = slices.Clone(r.pulls)
 	n.hand, n.reading, n.tried = slices.Clone(r.hand), slices.Clone(r.reading), slices.Clone(r.tried)
+	n.questions = slices.Clone(r.questions)
 	return n
 }
 
-// A repairFor is a server that has asked for an entry, and that entry.
+// A repairFor is a server that has asked for an entry, and that entry. Read is what lies behind the
+// index after: the first of the entries that aren't lost here.
 type repairFor struct {
 	server ServerID
 	disk   Incarnation
 	first  wire.Place
+	after  Index
 }
 
 func (r *repairFor) encode(s *stateEncoder) {
 	s.server(r.server)
-	s.numbers(uint64(r.disk))
+	s.numbers(uint64(r.disk), uint64(r.after))
 	s.place(r.first)
-}
-
-// hurryRepair lets a member be asked soon, and each of them once more: first for what the state
-// machine needs.
-func (c *Core) hurryRepair() {
-	r := &c.repairs
-	r.due, r.vain, r.rounds, r.passed = true, 0, 0, c.log.handed
 }
 
 // take keeps the bytes of a lost entry for the next write.
@@ -163,137 +150,6 @@ func (c *Core) repaired(entries lostEntries) {
 	c.serversChanged = c.serversChanged || len(c.log.lost) == 0
 	if r, recovers := c.role.(*recovering); recovers {
 		c.tryToLead(r)
-	}
-}
-
-// lackingBytes returns the lost entries whose bytes haven't come.
-func (c *Core) lackingBytes() lostEntries {
-	open := c.log.lost
-	for _, r := range c.repairs.hand {
-		open = open.without(r)
-	}
-	return open
-}
-
-// lacksBytes asks for the first entry after an index whose bytes are lost and haven't come, and for
-// those behind it that can be asked for with it. It returns false if there is none.
-func (c *Core) lacksBytes(after Index) (request wire.RepairRequest, lacks bool) {
-	l, open := &c.log, c.lackingBytes()
-	first := open.after(after)
-	if first == 0 {
-		return request, false
-	}
-	term, known := l.term(first)
-	assert(known, "Lost Within Log")
-	request = wire.RepairRequest{First: first, Term: term, Last: first}
-	for _, r := range open {
-		if r.First <= first && r.Last >= first {
-			request.Last = min(r.Last, l.endOfTerm(first))
-		}
-	}
-	return request, true
-}
-
-// endOfTerm returns the last index of the run of entries with one term to which an index belongs.
-func (l *entryLog) endOfTerm(index Index) Index {
-	for _, run := range l.runs {
-		if run.First > index {
-			return run.First - 1
-		}
-	}
-	return l.last
-}
-
-// maxRepairBytes bounds the bytes that wait for the disk before more are asked for.
-const maxRepairBytes = 1 << 20
-
-// maxRepairWait is the highest number of election timeouts between two rounds of questions that
-// bring nothing.
-const maxRepairWait = 4
-
-// drainRepair asks the next member for bytes, if that is due.
-func (c *Core) drainRepair() {
-	r := &c.repairs
-	if len(c.log.lost) == 0 && r.asked == "" {
-		return
-	}
-	request, lacks := c.lacksBytes(r.passed)
-	if !lacks {
-		r.passed = 0
-		request, lacks = c.lacksBytes(0)
-	}
-	if !lacks || c.noticed {
-		r.waits, r.due, r.asked, r.tried = false, false, "", nil
-		c.disarm(repairDeadline)
-		return
-	}
-	if !r.due && c.deadlines[repairDeadline].state == deadlineOff {
-		r.due = true
-	}
-	if !r.due || r.waits || r.gotBytes >= maxRepairBytes {
-		return
-	}
-	to := c.nextToAsk()
-	if to == "" {
-		return
-	}
-	r.asked, r.waits, r.due = to, true, false
-	if !slices.Contains(r.tried, to) {
-		r.tried = append(r.tried, to)
-	}
-	c.sendOpen(to, request.Message())
-	c.arm(repairDeadline, 2*c.config.Heartbeat)
-}
-
-// nextToAsk returns the member that is asked next: the one that has just given something, or the
-// one behind the last one.
-func (c *Core) nextToAsk() ServerID {
-	r, others := &c.repairs, c.otherServers()
-	if len(others) == 0 {
-		return ""
-	}
-	at := slices.IndexFunc(others, func(s Server) bool { return s.ID == r.asked })
-	if at >= 0 && r.generous {
-		return r.asked
-	}
-	return others[(at+1)%len(others)].ID
-}
-
-// sendOpen sends a message that doesn't name the receiver's disk: this server may know an old one.
-func (c *Core) sendOpen(to ServerID, m wire.Message) {
-	m.To = to
-	c.stamp(&m)
-	m.ToIncarnation, m.Term = 0, c.state.Term
-	c.out.send(m, c.out.termWrite)
-}
-
-// repairDue goes on when a member hasn't answered, or when it is time to ask all of them again.
-func (c *Core) repairDue() {
-	c.disarm(repairDeadline)
-	if r := &c.repairs; r.waits {
-		c.askedInVain()
-	} else {
-		r.due = true
-	}
-}
-
-// askedInVain goes to the next member. When all have been asked, it goes to the next entries; and when
-// that was so for all that is lost, it waits for a while.
-func (c *Core) askedInVain() {
-	r := &c.repairs
-	r.waits, r.due, r.generous = false, true, false
-	if r.vain++; r.vain < len(c.otherServers()) {
-		return
-	}
-	r.vain = 0
-	if request, lacks := c.lacksBytes(r.passed); lacks {
-		r.passed = request.Last
-	}
-	if _, lacks := c.lacksBytes(r.passed); !lacks {
-		c.coverLost()
-		c.pullSnapshot()
-		r.passed, r.due, r.rounds = 0, false, min(r.rounds+1, maxRepairWait)
-		c.arm(repairDeadline, c.config.ElectionTimeout*duration(r.rounds))
 	}
 }
 
@@ -361,12 +217,20 @@ func (c *Core) readRepair(m *wire.Message, answer wire.RepairResponse, first, la
 		c.reply(m, answer.Message())
 		return
 	}
-	r := &c.repairs
-	if slices.ContainsFunc(r.reading, func(f repairFor) bool { return f.server == m.From }) {
-		return // until that is read
+	r, reads := &c.repairs, 0
+	for i := range r.reading {
+		if f := &r.reading[i]; f.server == m.From {
+			reads++
+			if f.after == first-1 {
+				return // that is being read
+			}
+		}
+	}
+	if reads >= maxQuestions {
+		return
 	}
 	term, _ := l.term(first)
-	r.reading = append(r.reading, repairFor{m.From, m.FromIncarnation, wire.Place{Index: answer.First, Term: term}})
+	r.reading = append(r.reading, repairFor{m.From, m.FromIncarnation, wire.Place{Index: answer.First, Term: term}, first - 1})
 	c.fetch(Fetch{For: m.From, Repair: true, After: first - 1, Last: last, MaxBytes: c.config.MaxAppendBytes})
 }
 
@@ -378,7 +242,7 @@ func (c *Core) repairRead(f Fetch, entries []Entry, changed bool) {
 		c.notLost(f, entries, changed)
 		return
 	}
-	at := slices.IndexFunc(r.reading, func(f2 repairFor) bool { return f2.server == f.For })
+	at := slices.IndexFunc(r.reading, func(f2 repairFor) bool { return f2.server == f.For && f2.after == f.After })
 	if at < 0 {
 		return
 	}
@@ -398,27 +262,17 @@ func (c *Core) repairAnswered(m *wire.Message) {
 	if len(c.log.lost) == 0 || !slices.ContainsFunc(c.otherServers(), func(s Server) bool { return s.ID == m.From }) {
 		return
 	}
-	gained := false
+	gained := 0
 	for i := range answer.Entries {
 		if e := &answer.Entries[i]; c.repairs.gotBytes < 2*maxRepairBytes && c.takesRepair(m, e) {
 			r.take(e)
-			gained = true
+			gained += e.Size()
 		}
 	}
-	expected := r.waits && m.From == r.asked
-	switch {
-	case gained:
-		r.gained, r.vain, r.rounds, r.turns, r.tried = true, 0, 0, 0, nil
-		if expected || !r.waits {
-			r.asked, r.waits, r.due, r.generous = m.From, false, true, true
-			c.disarm(repairDeadline)
-		}
-	case expected:
-		if answer.Snapshot != 0 {
-			r.pullFrom = m.From
-		}
-		c.askedInVain()
+	if gained > 0 {
+		r.gained, r.turns = true, 0
 	}
+	c.questionAnswered(m, gained)
 	if recovers, ok := c.role.(*recovering); ok {
 		c.lackTold(recovers, m)
 	}

@@ -62,7 +62,7 @@ func (r *realServers) listing() (servers []raft.Server) {
 // open opens the log of a server.
 func (s *realServer) open(t *testing.T, fs vfs.FS) {
 	var err error
-	s.log, err = wal.Open(s.folder, wal.Options{FS: fs, Ahead: -1, Logger: slog.New(slog.DiscardHandler)})
+	s.log, err = wal.Open(s.folder, wal.Options{FS: fs, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 }
 
@@ -116,6 +116,30 @@ func (f unsynced) Create(name string) (vfs.File, error) {
 }
 
 func (unsyncedFile) Sync() error { return nil }
+
+// rest syncs the files of a server, and lets its log fill files beforehand, as one in use has them.
+func (s *realServer) rest(t *testing.T) {
+	names, err := filepath.Glob(filepath.Join(s.folder, "*"))
+	require.NoError(t, err)
+	for _, name := range names {
+		file, err := os.OpenFile(name, os.O_RDWR, 0)
+		require.NoError(t, err)
+		require.NoError(t, file.Sync())
+		require.NoError(t, file.Close())
+	}
+	s.open(t, vfs.OS)
+	for bytes := int64(0); bytes < wal.DefaultAhead; time.Sleep(10 * time.Millisecond) {
+		ready, err := filepath.Glob(filepath.Join(s.folder, "*.ready"))
+		require.NoError(t, err)
+		bytes = 0
+		for _, name := range ready {
+			if info, err := os.Stat(name); err == nil {
+				bytes += info.Size()
+			}
+		}
+	}
+	require.NoError(t, s.log.Close())
+}
 
 // mark stands at the beginning of each command that fill writes, before its number.
 const mark = "a command that is to be found: "
@@ -209,6 +233,9 @@ func TestRepairUnderLoad(t *testing.T) {
 	damaged := servers[2]
 	spoilt := spoil(t, damaged.folder, count / *repairPlaces)
 	require.GreaterOrEqual(t, spoilt, *repairPlaces)
+	for _, s := range servers {
+		s.rest(t)
+	}
 	for _, s := range servers[:2] {
 		s.open(t, vfs.OS)
 		servers.start(t, s)
