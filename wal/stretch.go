@@ -126,33 +126,25 @@ func (t *contents) put(first, last raft.Index, new stretch) {
 		return
 	}
 	new.first = first
-	var out []stretch
-	put := false
-	for i := range t.stretches {
-		s, limit := t.stretches[i], t.limit(i)
-		if s.first < first {
-			before := s
-			if limit > first && s.segment != nil {
-				k := s.pointFor(first-1) + 1
-				before.points = s.points[:k:k]
-			}
-			out = append(out, before)
+	i, j := max(t.at(first), 0), t.at(last)
+	pieces := make([]stretch, 0, 3)
+	if before := t.stretches[i]; before.first < first {
+		if before.segment != nil {
+			k := before.pointFor(first-1) + 1
+			before.points = before.points[:k:k]
 		}
-		if !put && limit > first {
-			put = true
-			out = append(out, new)
+		pieces = append(pieces, before)
+	}
+	pieces = append(pieces, new)
+	if behind := t.stretches[j]; t.limit(j) > last+1 {
+		behind.first = last + 1
+		if behind.segment != nil {
+			behind.points = behind.points[max(behind.pointFor(behind.first), 0):]
 		}
-		if limit > last+1 && limit > first {
-			behind := s
-			behind.first = max(s.first, last+1)
-			if s.segment != nil {
-				behind.points = s.points[max(s.pointFor(behind.first), 0):]
-			}
-			out = append(out, behind)
-		}
+		pieces = append(pieces, behind)
 	}
 	both := func(a, b stretch) bool { return a.segment == nil && b.segment == nil }
-	t.stretches = slices.Clip(slices.CompactFunc(out, both))
+	t.stretches = slices.Clip(slices.CompactFunc(slices.Concat(t.stretches[:i], pieces, t.stretches[j+1:]), both))
 }
 
 // oldest returns the number of the oldest segment that holds entries of the log. If none does, it
