@@ -63,7 +63,7 @@
 //	reads        read lease
 //	leadership   transfer
 //	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
-//	damage       damage repair recovering pull scrub
+//	damage       damage repair questions recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
 //	views        check core_state core_status standing explain waits fingerprint
 //	the node     node node_loop core_turn node_turn node_inbox node_lanes node_room node_guard node_stop
