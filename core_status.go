@@ -39,11 +39,13 @@ type CoreStatus struct {
 	SnapshotTrouble error
 	// Lost are the entries whose bytes this server's disk has lost. LostSince is when the first of
 	// them was found, and LostWhy what the storage has said of it when it was read. LostAsked are
-	// the servers that were asked for bytes since one has given some.
+	// the servers that were asked for bytes since one has given some. Questions counts the questions
+	// to other servers that wait for an answer.
 	Lost      []wire.Range
 	LostSince Instant
 	LostWhy   error
 	LostAsked []ServerID
+	Questions int
 	// Room is how many bytes of entries this disk has room for, as Core.Room was told last. Full
 	// says that hardly more than the reserve is left.
 	Room uint64
@@ -77,7 +79,8 @@ func (c *Core) Status() CoreStatus {
 		PendingCalls: len(c.calls.items), Held: len(c.out.held),
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, LostWhy: c.repairs.damage, LostAsked: slices.Clone(c.repairs.tried),
-		Room: c.space.room, Full: c.space.full,
+		Questions: len(c.repairs.questions),
+		Room:      c.space.room, Full: c.space.full,
 		LeaseUntil: c.pending(leaseDeadline), QuietUntil: c.pending(promiseDeadline),
 	}
 	if placed := c.log.placed(); placed != nil {

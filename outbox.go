@@ -154,10 +154,10 @@ func (o *outbox) send(m wire.Message, after WriteNumber) {
 
 // waits says whether the same answer waits already, for the same write or an earlier one. Requests
 // come again and again while a disk is slow. It is enough to say once that they are granted or
-// refused.
+// refused. Nor need the same bytes be asked for twice.
 func (o *outbox) waits(m *wire.Message, after WriteNumber) bool {
 	switch m.Kind() {
-	case wire.KindPreVoteResponse, wire.KindVoteResponse, wire.KindAppendResponse, wire.KindHeartbeatResponse:
+	case wire.KindPreVoteResponse, wire.KindVoteResponse, wire.KindAppendResponse, wire.KindHeartbeatResponse, wire.KindRepairRequest:
 	default:
 		return false
 	}

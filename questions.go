@@ -120,7 +120,7 @@ func (l *entryLog) endOfTerm(index Index) Index {
 // drainRepair asks the members for bytes, if that is due.
 func (c *Core) drainRepair() {
 	r := &c.repairs
-	if len(c.log.lost) == 0 && r.asked == "" {
+	if len(c.log.lost) == 0 && r.asked == "" && len(r.questions) == 0 {
 		return
 	}
 	if c.missing(0) == 0 || c.noticed {
@@ -298,11 +298,11 @@ func (c *Core) askedInVain(at int) {
 }
 
 // roundEnds waits for a while when all members were asked for all that is lost, and some of it was
-// nowhere.
+// nowhere. The next round begins as the first one did.
 func (c *Core) roundEnds() {
 	r := &c.repairs
 	c.coverLost()
 	c.pullSnapshot()
-	r.passed, r.nowhere, r.due, r.rounds = 0, false, false, min(r.rounds+1, maxRepairWait)
+	r.questioning = questioning{rounds: min(r.rounds+1, maxRepairWait), tried: r.tried}
 	c.arm(repairDeadline, c.config.ElectionTimeout*duration(r.rounds))
 }

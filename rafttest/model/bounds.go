@@ -32,8 +32,9 @@ type Bounds struct {
 	// arrives and stays on its link all the same.
 	Crashes, Duplicates int
 	// Damages is how often a server crashes and finds, when it starts again, that its disk has lost
-	// the bytes of an entry behind the founding one. With it, states that differ only in the names of
-	// servers count as different: a server asks the others for these bytes in an order.
+	// the bytes of an entry behind the founding one. Without Soup, or with Rounds or Timeouts, states
+	// that differ only in the names of servers count as different then: a server asks the others for
+	// these bytes in an order.
 	Damages int
 	// Losses is how often a message is lost to make room for another one on a full link; negative
 	// means any number of times. A message that is never delivered doesn't count, but it keeps its

@@ -16,6 +16,7 @@ func outward(n *node, naming *naming) sum {
 		b = encodeLog(append(b, 'w'), &w.State, w.Entries, naming)
 	}
 	s := &n.status
+	b = append(b, byte(n.disk.lost))
 	b = fmt.Appendf(b, "%s %d %d %d %d %d %d", s.role, naming.of(s.leader), s.term, s.commit, s.applied, s.stable, s.last)
 	return hashOf(hashNode, b)
 }

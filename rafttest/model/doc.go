@@ -50,8 +50,10 @@
 //     loyalty would ignore may as well arrive later (see stepper.forsake).
 //   - The core prefers no server by its name, with one exception: when a leader hands over by itself
 //     and several servers are equally fit, it chooses the first. Of the states that differ only in
-//     the names of the servers, only one is looked at in that case. With Bounds.Damages, a server
-//     asks the others for lost bytes in the order of their names: all namings are looked at.
+//     the names of the servers, only one is looked at in that case.
+//   - With Bounds.Damages, a server asks the others for lost bytes in the order of their names. Where
+//     messages stay, it asks all of them at once: a question may arrive late, or never (see
+//     stepper.askAll). Otherwise all namings are looked at.
 //   - A server with damage lets several deadlines pass before it campaigns. Without Bounds.Timeouts
 //     they pass at once.
 //   - States are told apart by a hash of 111 bits. The probability that two of 10⁹ states have the

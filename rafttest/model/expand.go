@@ -47,7 +47,7 @@ type worker struct {
 
 func (s *Search) newWorker() *worker {
 	w := &worker{bounds: &s.bounds, tables: s.tables, apart: s.apart, keep: s.keep}
-	w.stepper = stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient}
+	w.stepper = stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient, singly: s.singly}
 	w.nodes = make([]*node, s.bounds.Servers)
 	w.judge.nodes = make([]*node, s.bounds.Servers)
 	w.sums = make([]sum, len(s.tables.namings))
@@ -196,7 +196,7 @@ func (w *worker) pass(i int) {
 		}
 	}
 	for k, name := range n.armed {
-		if w.bounds.passes(name) {
+		if w.bounds.passes(name) || name == "repair" && w.stepper.singly {
 			w.try(i, eventPass+event(k), b)
 		}
 	}
@@ -206,8 +206,10 @@ func (w *worker) pass(i int) {
 // make a difference only if disks stand still: no server is preferred to lead.
 func (b *Bounds) passes(deadline string) bool {
 	switch deadline {
-	case "heartbeat", "retry", "repair", "recover":
+	case "heartbeat", "retry", "recover":
 		return true
+	case "repair":
+		return !b.asksAll()
 	case "write", "read", "succession":
 		return b.Timeouts && b.Stalls
 	}

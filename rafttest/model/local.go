@@ -13,8 +13,9 @@ import (
 type stepper struct {
 	tables *tables
 	bounds *Bounds
-	// patient makes followers loyal to their leader until a deadline passes.
-	patient bool
+	// patient makes followers loyal to their leader until a deadline passes. Singly makes servers with
+	// damage ask one server after the other (see stepper.askAll).
+	patient, singly bool
 
 	effects raft.Effects
 	buffer  []byte
@@ -64,9 +65,36 @@ func (s *stepper) do(n *node, e event) (result *step) {
 	s.happen(n, e)
 	if s.step.broken == nil {
 		s.settle()
+		s.askAll()
 		s.forsake()
 	}
 	return s.finish(n)
+}
+
+// asksAll says whether a server with damage asks all others at once, as often as it can before it asks
+// them again and again.
+func (b *Bounds) asksAll() bool { return b.Damages > 0 && b.Soup && b.Rounds == 0 && !b.Timeouts }
+
+// maxRounds is the number of rounds of questions after which a server with damage goes on as before.
+const maxRounds = 4
+
+// askAll lets a server with damage ask all others, where messages stay on their way. A question that
+// was asked may as well arrive later, or never, and bytes are taken whoever gives them. So nothing is
+// missed if the time between the questions passes at once. How often the others were asked in vain
+// decides only when a snapshot is needed instead, and there are none here.
+func (s *stepper) askAll() {
+	if !s.bounds.asksAll() || s.singly {
+		return
+	}
+	for rounds := 0; rounds <= maxRounds && s.step.broken == nil; {
+		if !s.node.core.Pass("repair") {
+			return
+		}
+		s.settle()
+		if s.node.core.Status().Questions == 0 {
+			rounds++
+		}
+	}
 }
 
 // forsake ends a follower's loyalty at once, where messages stay on their way. A loyal follower has

@@ -44,8 +44,9 @@ type Search struct {
 	// For tests: visit sees each new state. With keep, dead messages stay on their links.
 	visit func(*state)
 	keep  bool
-	// patient makes followers loyal to their leader for a while (see stepper.forsake).
-	patient bool
+	// patient makes followers loyal to their leader for a while (see stepper.forsake), and singly makes
+	// servers with damage ask one server after the other (see stepper.askAll).
+	patient, singly bool
 
 	mu     sync.Mutex
 	broken *brokenStep
@@ -91,7 +92,7 @@ func New(bounds Bounds, options Options) (*Search, error) {
 		options.Workers = runtime.GOMAXPROCS(0)
 	}
 	return &Search{
-		bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded && bounds.Damages == 0)),
+		bounds: bounds, options: options, tables: newTables(namings(bounds.Servers, !options.Unfolded && (bounds.Damages == 0 || bounds.asksAll()))),
 		apart: (bounds.Soup || bounds.Losses < 0) && !options.Uncovered && !options.DepthFirst,
 	}, nil
 }
@@ -133,7 +134,7 @@ func (s *Search) result(exhausted bool) Result {
 // first returns the state in which every server has just started, on a disk that holds the
 // founding.
 func (s *Search) first() (*state, *Violation) {
-	stepper := stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient}
+	stepper := stepper{tables: s.tables, bounds: &s.bounds, patient: s.patient, singly: s.singly}
 	entry := founding(s.bounds.Servers)
 	first := &state{budget: s.bounds.budget()}
 	for i := range s.bounds.Servers {

@@ -48,6 +48,7 @@ func TestNothingIsBroken(t *testing.T) {
 		"handing over":    {Terms: 2, Soup: true, Transfers: 1},
 		"damage":          {Terms: 1, Soup: true, Damages: 1},
 		"damage of two":   {Servers: 2, Terms: 2, Commands: 1, Soup: true, Damages: 1},
+		"damage of three": {Terms: 1, Commands: 1, Soup: true, Damages: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,6 +71,7 @@ func TestFolding(t *testing.T) {
 		{model.Bounds{Servers: 4, Terms: 1, InFlight: 1, Soup: true}, 24},
 		{model.Bounds{Servers: 3, Terms: 1, Soup: true, Changes: 1}, 6},
 		{model.Bounds{Servers: 3, Terms: 1, Soup: true, Transfers: 1}, 6},
+		{model.Bounds{Servers: 3, Terms: 1, Soup: true, Damages: 1}, 6},
 	} {
 		folded := explore(t, c.bounds, model.Options{})
 		all := explore(t, c.bounds, model.Options{Unfolded: true})
