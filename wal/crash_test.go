@@ -104,8 +104,8 @@ func TestEachCallFailsOnce(t *testing.T) {
 }
 
 var (
-	images    = flag.Int("images", 2000, "how many images TestCrashImages looks at")
-	imageSeed = flag.Uint64("image-seed", 1, "the first history in TestCrashImages")
+	images    = flag.Int("images", 2000, "how many images TestCrashImages and its like look at")
+	imageSeed = flag.Uint64("image-seed", 1, "the first history in TestCrashImages and its like")
 )
 
 // Each boundary between two calls to the disk, with many subsets of the sectors that weren't synced
@@ -128,7 +128,8 @@ func TestCrashImages(t *testing.T) {
 		}
 		whole := simfs.New(seed)
 		run(whole)
-		for n := int(seed % 7); n < whole.Calls() && seen < *images; n += 7 {
+		step := strideOf(7)
+		for n := int(seed) % step; n < whole.Calls() && seen < *images; n += step {
 			fs := simfs.New(seed)
 			fs.PowerOffAfter(n)
 			w := run(fs)

@@ -186,6 +186,9 @@ func (w *writer) openAt(dir string, options wal.Options) error {
 	} else if next == nil {
 		w.now = w.next
 	} else {
+		if !options.Inline {
+			_ = l.Close() // it has goroutines
+		}
 		return fmt.Errorf("%w: %w\nor: %w", errLost, now, next)
 	}
 	w.log = l

@@ -172,7 +172,8 @@ func TestCrashImagesOfAFullDisk(t *testing.T) {
 		}
 		whole := simfs.New(seed)
 		run(whole)
-		for n := int(seed % 3); n < whole.Calls() && seen < *images; n += 3 {
+		step := strideOf(3)
+		for n := int(seed) % step; n < whole.Calls() && seen < *images; n += step {
 			fs := simfs.New(seed)
 			fs.PowerOffAfter(n)
 			w := run(fs)
