@@ -11,10 +11,10 @@ import (
 // beginning. A question is about entries side by side. It goes to one member after the other until
 // one of them gives something; if none does, it is passed over.
 //
-//	lost         5  9 10  20            b has lost 9, too
-//	questions    5 b
-//	             9 b  10 b  20 b        b has given 5: so it is asked for the rest at once
-//	             9 c                    b has given 10 and 20
+//	lost         5  9  13  20           b has lost 9, too
+//	questions    5 to b
+//	             9 to b, 13 to b, 20 to b     b has given 5: so it is asked for the rest at once
+//	             9 to c                       b has given 13 and 20
 //
 // Each question waits for an answer by itself. There are so many at a time that the answers aren't
 // much more than what may wait for the disk. The first one goes alone, since the member may be gone.
