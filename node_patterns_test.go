@@ -1,0 +1,198 @@
+package raft_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+)
+
+// The tests of damage to whole clusters (TestPatternsOnTheLog, TestPatternsOnFiveLogs,
+// TestDamagedFilesOfOneServer, TestDamagedFilesOfSeveralServers) draw each case from its number
+// alone. So a failing case is repeated by its number.
+//
+//	go test . -run TestPatternsOnTheLog -damages 50000 -v
+var (
+	damages    = flag.Int("damages", 0, "how many cases of damage each test of whole clusters tries; 0 stands for some hundred")
+	damageSeed = flag.Uint64("damage-seed", 1, "the number of the first of these cases")
+)
+
+// eachDamage calls a function with the number of each case, and with luck that follows from it.
+func eachDamage(t *testing.T, usual int, try func(number uint64, luck *rand.Rand)) {
+	count := usual
+	if raceDetector {
+		count /= 10 // it takes long
+	}
+	if *damages > 0 {
+		count = *damages
+	}
+	for number := *damageSeed; number < *damageSeed+uint64(count); number++ {
+		try(number, rand.New(rand.NewPCG(number, 1)))
+		if t.Failed() {
+			t.Fatalf("go test . -run %s -damages 1 -damage-seed %d", t.Name(), number)
+		}
+	}
+}
+
+// A pattern is what has become of the disks of some servers that were given four commands.
+type pattern struct {
+	behind []int    // the servers that lack the last commands
+	lags   int      // how many they lack
+	holds  []holder // the servers' disks
+	down   []int    // the servers that come later
+}
+
+// A holder is what one disk holds of the commands.
+type holder struct {
+	end      int  // how many commands have reached the log
+	lost     int  // bits of the commands of which the log has lost a bit
+	snapshot int  // for how many commands the snapshot stands; 0 if there is none
+	kept     bool // the log under the snapshot is still there
+	spoiled  bool // the snapshot has lost a bit
+}
+
+func (p *pattern) String() string {
+	return fmt.Sprintf("%v lack %d; %+v; %v are down", p.behind, p.lags, p.holds, p.down)
+}
+
+// named says whether the log of a disk holds the identity of a command.
+func (h *holder) named(command int) bool {
+	return command < h.end && (command >= h.snapshot || h.kept)
+}
+
+// has says whether a disk has the bytes of a command, in its log or under its snapshot.
+func (h *holder) has(command int) bool {
+	return command < h.snapshot && !h.spoiled || h.named(command) && h.lost>>command&1 == 0
+}
+
+// missing returns the commands that none of some servers has.
+func (p *pattern) missing(servers []int) (missing []int) {
+	for command := range wreckCommands {
+		if !slices.ContainsFunc(servers, func(s int) bool { return p.holds[s].has(command) }) {
+			missing = append(missing, command)
+		}
+	}
+	return missing
+}
+
+// some draws up to a number of different servers.
+func some(luck *rand.Rand, servers, most int) []int {
+	drawn := luck.Perm(servers)[:luck.IntN(most+1)]
+	slices.Sort(drawn)
+	return drawn
+}
+
+// drawPattern draws a pattern for three servers or five. A minority lags behind, and a minority is
+// down.
+func drawPattern(luck *rand.Rand, servers int) *pattern {
+	p := &pattern{holds: make([]holder, servers), down: some(luck, servers, servers/2)}
+	if p.lags = luck.IntN(3); p.lags > 0 {
+		p.behind = some(luck, servers, servers/2)
+	}
+	for s := range p.holds {
+		h := &p.holds[s]
+		h.end = wreckCommands
+		if slices.Contains(p.behind, s) {
+			h.end -= p.lags
+		}
+		if luck.IntN(3) > 0 {
+			h.snapshot = min(luck.IntN(wreckCommands+1), h.end)
+			h.kept, h.spoiled = luck.IntN(3) == 0, luck.IntN(4) == 0
+		}
+		for range 1 + luck.IntN(2) {
+			h.lost |= luck.IntN(1<<wreckCommands) & luck.IntN(1<<wreckCommands)
+		}
+	}
+	return p
+}
+
+// The four commands on the real logs of three servers, with a flipped bit in any of them, and more
+// beside that: snapshots in the place of the log up to any command, some of which are damaged too; a
+// server that lags behind; one that is down at first and comes later. What is nowhere any more,
+// neither in a log nor under a snapshot, keeps the cluster down and is named. Everything else comes
+// back at all servers.
+func TestPatternsOnTheLog(t *testing.T) {
+	t.Parallel()
+	tryPatterns(t, 3, 500)
+}
+
+// The same with five servers, of which two may lag behind, and two may be down at first.
+//
+//	go test . -run TestPatternsOnFiveLogs -damages 50000 -v
+func TestPatternsOnFiveLogs(t *testing.T) {
+	t.Parallel()
+	tryPatterns(t, 5, 300)
+}
+
+func tryPatterns(t *testing.T, servers, usual int) {
+	wrecks := &wrecks{servers: servers, made: map[string]*wreckage{}, snapshots: map[string]*simfs.FS{}}
+	outcomes := map[string]int{}
+	eachDamage(t, usual, func(number uint64, luck *rand.Rand) {
+		p := drawPattern(luck, servers)
+		w := wrecks.of(t, p)
+		synctest.Test(t, func(t *testing.T) {
+			disks := wrecks.disks(t, p, w)
+			trial := &patternTrial{cluster: onLogs(t, disks), disks: disks, wreckage: w, pattern: p, about: fmt.Sprintf("case %d: %v", number, p)}
+			outcomes[trial.run()]++
+		})
+	})
+	t.Logf("%v", outcomes)
+	if *damages == 0 && !raceDetector {
+		require.Greater(t, outcomes[cameBack], usual/2)
+		require.Greater(t, outcomes[stayedDown], usual/20)
+	}
+}
+
+// What becomes of a cluster whose disks were damaged
+const (
+	cameBack   = "came back"
+	stayedDown = "stayed down"
+)
+
+// wrecks are the disks from which patterns are made.
+type wrecks struct {
+	servers   int
+	made      map[string]*wreckage // by the servers that lag behind
+	snapshots map[string]*simfs.FS // by wreckage, server and snapshot
+}
+
+// of returns the disks of servers of which some lag behind.
+func (w *wrecks) of(t *testing.T, p *pattern) *wreckage {
+	key := fmt.Sprint(p.behind, p.lags)
+	if w.made[key] == nil {
+		synctest.Test(t, func(t *testing.T) { w.made[key] = wreckBehind(t, w.servers, p.behind, p.lags) })
+	}
+	return w.made[key]
+}
+
+// disks returns the disks of a pattern.
+func (w *wrecks) disks(t *testing.T, p *pattern, from *wreckage) map[raft.ServerID]*simfs.FS {
+	disks := map[raft.ServerID]*simfs.FS{}
+	for s := range p.holds {
+		h, id := &p.holds[s], serverName(s)
+		key := fmt.Sprint(p.behind, p.lags, id, h.snapshot, h.kept)
+		if w.snapshots[key] == nil {
+			w.snapshots[key] = from.withSnapshot(t, id, h)
+		}
+		fs := w.snapshots[key].Clone()
+		for command, text := range from.commands {
+			if h.lost>>command&1 != 0 && command < h.end {
+				flipBit(t, fs, text)
+			}
+		}
+		if h.spoiled && h.snapshot > 0 {
+			spoilSnapshot(t, fs)
+		}
+		disks[id] = fs
+	}
+	return disks
+}
+
+func serverName(s int) raft.ServerID { return raft.ServerID(rune('a' + s)) }
