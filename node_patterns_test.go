@@ -90,24 +90,25 @@ func some(luck *rand.Rand, servers, most int) []int {
 }
 
 // drawPattern draws a pattern for three servers or five. A minority lags behind, and a minority is
-// down.
+// down. Often one command is lost nearly everywhere.
 func drawPattern(luck *rand.Rand, servers int) *pattern {
 	p := &pattern{holds: make([]holder, servers), down: some(luck, servers, servers/2)}
 	if p.lags = luck.IntN(3); p.lags > 0 {
 		p.behind = some(luck, servers, servers/2)
 	}
+	rare := luck.IntN(2 * wreckCommands)
 	for s := range p.holds {
 		h := &p.holds[s]
 		h.end = wreckCommands
 		if slices.Contains(p.behind, s) {
 			h.end -= p.lags
 		}
-		if luck.IntN(3) > 0 {
+		if luck.IntN(2) > 0 {
 			h.snapshot = min(luck.IntN(wreckCommands+1), h.end)
 			h.kept, h.spoiled = luck.IntN(3) == 0, luck.IntN(4) == 0
 		}
-		for range 1 + luck.IntN(2) {
-			h.lost |= luck.IntN(1<<wreckCommands) & luck.IntN(1<<wreckCommands)
+		if h.lost = luck.IntN(1<<wreckCommands) & luck.IntN(1<<wreckCommands); luck.IntN(8) > 0 {
+			h.lost |= 1 << rare & (1<<wreckCommands - 1)
 		}
 	}
 	return p
