@@ -80,6 +80,18 @@ func (s *striker) once(id raft.ServerID, reach reach) bool {
 	}
 }
 
+// hunt flips a bit of a command wherever it stands in some servers' segments.
+func (s *striker) hunt(ids []raft.ServerID, command string) {
+	for _, id := range ids {
+		for _, name := range filesOf(s.disks[id], ".wal") {
+			if at := bytes.Index(s.disks[id].Bytes(name), []byte(command)); at >= 0 {
+				require.True(s.t, s.disks[id].Rot(name, int64(at), 1<<(at%8)))
+				s.note(id, name, "a bit of %.12q", command)
+			}
+		}
+	}
+}
+
 // file draws a file of a server: each kind of file as often as any other, but segments more often.
 func (s *striker) file(id raft.ServerID) string {
 	kinds := []string{".wal", ".wal", ".wal", ".snapshot", "ANCHOR", "RESERVE", "BALLAST", ".ready"}

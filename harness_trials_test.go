@@ -3,6 +3,7 @@ package raft_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func (f *filesTrial) look() {
 	for _, id := range f.ids {
 		l := f.history.lookAt(f.t, id, f.striker.disks[id])
 		f.looks[id] = l
+		f.about += fmt.Sprintf("\n%s %v", id, l)
 		if l.verdict != silent {
 			continue
 		}

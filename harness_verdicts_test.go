@@ -31,6 +31,11 @@ type look struct {
 	differs string // how the log differs from what it was, if it is silent
 }
 
+func (l *look) String() string {
+	s := &l.saved
+	return fmt.Sprintf("%s: log (%d, %d], lost %v, snapshot %d (%v)", l.verdict, s.Base, s.Last, s.Lost, s.Snapshot.Index, s.SnapshotDamage)
+}
+
 // lookAt compares a server's log with what it was before it was damaged.
 func (h *filesHistory) lookAt(t *testing.T, id raft.ServerID, fs *simfs.FS) *look {
 	report, err := wal.Inspect(logDir, h.options(id, fs), nil)

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
 )
 
 // perHistory is how many cases begin with the same disks.
@@ -99,9 +101,15 @@ func TestDamagedFilesOfOneServer(t *testing.T) {
 // Left out is the same as with one server.
 func TestDamagedFilesOfSeveralServers(t *testing.T) {
 	outcomes := tryFiles(t, 300, func(s *striker) {
-		servers := s.luck.Perm(3)[:2+s.luck.IntN(2)]
-		for _, server := range servers {
-			s.strike(serverName(server), []int{1, 1, 1, 2}[s.luck.IntN(4)], othersFiles)
+		var ids []raft.ServerID
+		for _, server := range s.luck.Perm(3)[:2+s.luck.IntN(2)] {
+			ids = append(ids, serverName(server))
+		}
+		for range s.luck.IntN(3) {
+			s.hunt(ids, s.history.acked[s.luck.IntN(len(s.history.acked))].command)
+		}
+		for _, id := range ids {
+			s.strike(id, []int{0, 1, 1, 2}[s.luck.IntN(4)], othersFiles)
 		}
 	}, (*filesTrial).judgeSeveral)
 	if *damages == 0 && !raceDetector {
