@@ -238,6 +238,17 @@ func (t *contents) covers(m *raft.SnapshotMeta) bool {
 	return until == 0 || term == m.Term
 }
 
+// knows says whether the log belongs to a cluster, or did before a recovery. An exported snapshot,
+// with which a cluster begins, names none.
+func (t *contents) knows(cluster raft.ClusterID) bool {
+	of := func(c *raft.Configuration) bool { return cluster == c.Cluster || cluster == c.Recovered }
+	return cluster == raft.ClusterID{} || cluster == t.durable.Cluster || of(&t.snapshot.meta.Configuration) ||
+		slices.ContainsFunc(t.configurations, func(e raft.Entry) bool {
+			c, err := wire.DecodeConfiguration(e.Data)
+			return err == nil && of(&c)
+		})
+}
+
 // checkpoint returns the whole identity of the log at this moment.
 func (t *contents) checkpoint(opens uint64) checkpoint {
 	return checkpoint{

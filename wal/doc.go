@@ -300,6 +300,6 @@
 //
 // A snapshot is written under a temporary name, synced, and renamed. It is the current one once a
 // batch names its file. The snapshot before it is kept as long as the log goes on from it: if the
-// current one turns out to be damaged, the older one takes its place. Open reads the current
-// snapshot once to find out.
+// current one turns out to be damaged, the older one takes its place, unless it is of another cluster.
+// Open reads the current snapshot once to find out.
 package wal

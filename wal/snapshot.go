@@ -171,9 +171,11 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 }
 
 // isFallback says whether a snapshot could take the place of the current one. A snapshot of the
-// same index can't: the current one has replaced it because it was damaged.
+// same index can't: the current one has replaced it because it was damaged. Nor can one of another
+// cluster, which may end with an index and a term that the log holds too.
 func (l *Log) isFallback(ref snapshotRef) bool {
-	return ref.meta.Index < l.contents.snapshot.meta.Index && l.contents.covers(&ref.meta)
+	t := &l.contents
+	return ref.meta.Index < t.snapshot.meta.Index && t.covers(&ref.meta) && t.knows(ref.meta.Configuration.Cluster)
 }
 
 // A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled. Before the

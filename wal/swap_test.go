@@ -100,3 +100,37 @@ func TestSnapshotOfAnotherClusterIsNoSnapshot(t *testing.T) {
 	require.ErrorIs(t, err, raft.ErrCorrupt)
 	require.NoError(t, l.Close())
 }
+
+// Nor does an older snapshot of another cluster take the place of one that is damaged, though the log
+// goes on from its index and its term.
+func TestOlderSnapshotOfAnotherClusterIsNoSnapshot(t *testing.T) {
+	logOf := func(cluster byte) *simfs.FS {
+		fs := simfs.New(1)
+		l := open(t, fs)
+		state := raft.DurableState{Cluster: raft.ClusterID{cluster}}
+		require.NoError(t, l.Write(raft.Write{State: state, Entries: commands(1, 7, 10)}))
+		for _, index := range []raft.Index{3, 5} {
+			meta := raft.SnapshotMeta{Index: index, Term: 1, ConfigurationIndex: 1}
+			meta.Configuration.Cluster = raft.ClusterID{cluster}
+			meta.Configuration.Members = []raft.Member{{Server: raft.Server{ID: "a", Address: "x:1"}, Role: raft.Voter, Incarnation: 7}}
+			store(t, l, meta, []byte{cluster})
+			require.NoError(t, l.Write(raft.Write{State: state, Snapshot: &meta}))
+		}
+		require.NoError(t, l.Close())
+		fs.Flush()
+		return fs
+	}
+	one, other := logOf(1), logOf(2)
+	names := snapshotFiles(one)
+	require.Len(t, names, 2)
+	require.True(t, one.Rot(names[1], 20, 1))
+	l, saved := load(t, one.Clone())
+	require.EqualValues(t, 3, saved.Snapshot.Index, "the older one takes its place")
+	require.NoError(t, saved.SnapshotDamage)
+	require.NoError(t, l.Close())
+	put(t, one, names[0], other.Bytes(names[0]))
+	l, saved = load(t, one)
+	require.ErrorIs(t, saved.SnapshotDamage, raft.ErrCorrupt)
+	require.EqualValues(t, 5, saved.Snapshot.Index)
+	require.NoError(t, l.Close())
+}
