@@ -115,7 +115,7 @@ func (p *patternTrial) run() string {
 			p.start(serverName(s))
 		}
 	}
-	if len(p.pattern.missing(up)) == 0 {
+	if len(p.pattern.missing(up)) == 0 && !p.pattern.wantsNewer(up) {
 		p.serve(up)
 	} else {
 		time.Sleep(6 * electionTimeout)
@@ -130,6 +130,10 @@ func (p *patternTrial) run() string {
 	if missing := p.pattern.missing(all); len(missing) > 0 {
 		p.stayDown(missing)
 		return stayedDown
+	}
+	if p.pattern.wantsNewer(all) {
+		p.wait()
+		return mayWait
 	}
 	p.serve(all)
 	p.heal()
@@ -200,6 +204,21 @@ const (
 	lostNothing    allowance = false
 	lostUnderneath allowance = true // entries under their own snapshots
 )
+
+// wait demands that servers which may wait say why, and that nobody answers without all commands.
+func (p *patternTrial) wait() {
+	time.Sleep(8 * electionTimeout)
+	for _, id := range p.ids {
+		status := p.nodes[id].Status()
+		if p.nodes[id].Read(within(p.t, electionTimeout)) == nil {
+			require.Equal(p.t, p.commands, p.machines[id].applied(), "%s: server %s", p.about, id)
+			continue
+		}
+		applied := p.machines[id].applied()
+		require.Equal(p.t, p.commands[:len(applied)], applied, "%s: server %s", p.about, id)
+		require.True(p.t, status.Damage != nil || status.SnapshotTrouble != nil || status.NoLeader != nil, "%s: server %s: %+v", p.about, id, status)
+	}
+}
 
 // stayDown demands that nobody answers and nobody applies what is missing, and that whoever should
 // have it names it.

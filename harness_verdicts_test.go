@@ -1,7 +1,6 @@
 package raft_test
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,7 +77,7 @@ func differs(was, is *raft.Saved) string {
 	return ""
 }
 
-// named says whether an error says which file is damaged, or which entries are lost.
+// byName says whether an error says which file is damaged, or which entries are lost.
 func byName(err error) bool {
 	var corrupt *wal.CorruptError
 	var damaged *raft.DamagedError
@@ -88,14 +87,13 @@ func byName(err error) bool {
 // has says whether a log, or its snapshot, holds the bytes of an entry. The term is that of another
 // log, or 0 if that one has forgotten it.
 func (l *look) has(index raft.Index, term raft.Term) bool {
+	return l.saved.SnapshotDamage == nil && index <= l.saved.Snapshot.Index || l.logs(index, term)
+}
+
+// logs says so of the log alone.
+func (l *look) logs(index raft.Index, term raft.Term) bool {
 	s := &l.saved
-	if s.SnapshotDamage == nil && index <= s.Snapshot.Index {
-		return true
-	}
-	if index <= s.Base || index > s.Last || names(s.Lost, index) {
-		return false
-	}
-	return term == 0 || term == l.term(index)
+	return index > s.Base && index <= s.Last && !names(s.Lost, index) && (term == 0 || term == l.term(index))
 }
 
 // term returns the term of an entry, or 0 if the log doesn't hold it.
@@ -111,28 +109,60 @@ func (l *look) term(index raft.Index) (term raft.Term) {
 	return term
 }
 
-// complement says whether some logs have together whatever any of them lacks. Otherwise it names
-// what is nowhere.
+// complement says whether some logs of three have together whatever any of them lacks. Otherwise it
+// names what is nowhere.
 func complement(logs map[raft.ServerID]*look) (bool, string) {
 	for id, l := range logs {
 		for index := raft.Index(1); index <= l.saved.Last; index++ {
-			if l.has(index, 0) {
-				continue
-			}
-			found := false
-			for _, other := range logs {
-				found = found || other.has(index, l.term(index))
-			}
-			if !found {
+			if !l.has(index, 0) && !givenBy(logs, func(other *look) bool { return other.has(index, l.term(index)) }) {
 				return false, fmt.Sprintf("entry %d of %s", index, id)
 			}
 		}
 	}
-	return true, ""
+	for _, l := range logs {
+		if l.electable(logs) && !l.refusesOlder(logs) {
+			return true, ""
+		}
+	}
+	return false, "a snapshot that is new enough"
 }
 
-// applies says whether the list of what one server has applied goes on from that of another.
-func goesOn(one, two []string) bool {
-	n := min(len(one), len(two))
-	return slices.Compare(one[:n], two[:n]) == 0 && cmp.Compare(len(two), len(one)) >= 0
+func givenBy(logs map[raft.ServerID]*look, has func(other *look) bool) bool {
+	for _, other := range logs {
+		if has(other) {
+			return true
+		}
+	}
+	return false
+}
+
+// electable says whether the server of a log would get the votes of a majority of three.
+func (l *look) electable(logs map[raft.ServerID]*look) bool {
+	votes := 0
+	for _, other := range logs {
+		one, two := l.saved.LastTerm(), other.saved.LastTerm()
+		if one > two || one == two && l.saved.Last >= other.saved.Last {
+			votes++
+		}
+	}
+	return votes >= 2
+}
+
+// refusesOlder says whether a log has lost an entry which only snapshots have that are older than
+// its own snapshot, and that one is damaged. Such a server takes no older snapshot (leastPulled). So
+// it waits, although nothing is missing.
+func (l *look) refusesOlder(logs map[raft.ServerID]*look) bool {
+	if l.saved.SnapshotDamage == nil {
+		return false
+	}
+	for index := raft.Index(1); index <= l.saved.Last; index++ {
+		given := func(other *look) bool {
+			older := other.saved.Snapshot.Index < l.saved.Snapshot.Index
+			return other.logs(index, l.term(index)) || !older && other.has(index, l.term(index))
+		}
+		if !l.has(index, 0) && !givenBy(logs, given) {
+			return true
+		}
+	}
+	return false
 }
