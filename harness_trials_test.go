@@ -95,6 +95,9 @@ func (f *filesTrial) judgeOne() string {
 	}
 	f.startAll()
 	require.GreaterOrEqual(f.t, len(f.running), 2, f.about)
+	if f.lately > 0 {
+		return f.vanished()
+	}
 	f.serve()
 	f.untilWhole(f.running, lostUnderneath, f.about)
 	f.goOn()
@@ -147,6 +150,7 @@ const (
 	tooFew   = "too few servers start"
 	waits    = "stays down and names what is missing"
 	partly   = "some servers answer"
+	lastGone = "what was acknowledged last may be gone"
 	wentBack = "a log looks as it once was: left out"
 )
 
@@ -168,14 +172,30 @@ func (f *filesTrial) judgeSeveral() string {
 	for _, id := range f.running {
 		running[id] = f.looks[id]
 	}
+	if f.lately > 0 {
+		return f.vanished()
+	}
 	whole, nowhere := complement(running)
-	if whole && f.lately == 0 {
+	if whole {
 		f.serve()
 		f.untilWhole(f.running, lostUnderneath, f.about)
 		f.goOn()
 		return cameBack
 	}
 	return f.mayStay(nowhere)
+}
+
+// vanished judges a cluster of which a log has lost, in silence, what was acknowledged last. Others
+// may have applied that, and go on from there in another way than those that never hear of it. But
+// whoever answers has applied what was acknowledged earlier.
+func (f *filesTrial) vanished() string {
+	time.Sleep(12 * electionTimeout)
+	for _, id := range f.running {
+		err := f.nodes[id].Read(within(f.t, 2*electionTimeout))
+		wrong := f.history.disagreement(f.machines[id].applied(), answering(err == nil), f.lately)
+		require.Empty(f.t, wrong, "%s: server %s, which answers %v", f.about, id, err)
+	}
+	return lastGone
 }
 
 // mayStay judges a cluster that lacks something: it may have been committed, or not. Whoever answers

@@ -77,7 +77,8 @@ func tryFiles(t *testing.T, usual int, strike func(s *striker), judge func(f *fi
 // What README and the documentation of wal say can't be noticed is left out, and nothing else:
 //
 //   - After a kill or a power cut in the middle of the work, what was acknowledged in the last 10 ms,
-//     or in about a second, may be missing; and only if a log looks as if that had never been written.
+//     or in about a second, may be missing, or be applied at some servers alone; and only if a log
+//     looks as if that had never been written.
 //   - Several files of one log were damaged, the anchor among them, and what is left looks like an
 //     older state of the log. The promise is for a fault in one file. But if the others hold
 //     everything that was acknowledged, nothing may be missing even so.
