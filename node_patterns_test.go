@@ -169,6 +169,20 @@ func TestPatternsOnFiveLogs(t *testing.T) {
 	tryPatterns(t, 5, 300)
 }
 
+// A leader whose own snapshot is damaged has none to send, and can't hand over while the others lack
+// bytes. What one of them has lost lies under the snapshot of another one, which is asked for it
+// beside the leader.
+//
+//	A        1 1 1             snapshot of 2; its log is shorter
+//	B  leads     …  1          the snapshot of 4 is damaged
+//	C        1 !1 1 1 1
+func TestSnapshotIsPulledBesideALeader(t *testing.T) {
+	p := &pattern{behind: []int{0}, lags: 2, holds: []holder{
+		{end: 2, snapshot: 1}, {end: 4, snapshot: 3, spoiled: true}, {end: 4, lost: 1},
+	}}
+	require.Equal(t, cameBack, newWrecks(3).try(t, p, 202271))
+}
+
 func tryPatterns(t *testing.T, servers, usual int) {
 	takeTurns(t)
 	wrecks, outcomes := newWrecks(servers), map[string]int{}

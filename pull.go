@@ -40,8 +40,8 @@ func (p *pull) encode(s *stateEncoder) {
 // maxPulls bounds the snapshots that a server sends at a time because others have asked for them.
 const maxPulls = 2
 
-// pullSnapshot asks a member for its snapshot, if no member has given the bytes and there is no
-// leader that would send one.
+// pullSnapshot asks a member for its snapshot, if no member has given the bytes and no leader sends
+// one.
 func (c *Core) pullSnapshot() {
 	in, r := &c.incoming, &c.repairs
 	if r.pullFrom == "" || !c.mayPull() || in.state == incomingStored || in.stream != 0 || c.armed(snapshotDeadline) {
@@ -64,8 +64,14 @@ func (c *Core) leastPulled() Index {
 	return max(c.log.obstacle(), c.snapshots.current.index())
 }
 
-// mayPull says whether a snapshot of another server is of use here, and no leader sends one.
-func (c *Core) mayPull() bool { return c.log.obstacle() != 0 && c.leaderID() == "" && !c.elected() }
+// mayPull says whether a snapshot of another server is of use here, and no leader sends one. A leader
+// whose own snapshot is damaged has none to send. So when nobody has given the bytes in a while, other
+// members are asked beside the leader.
+func (c *Core) mayPull() bool {
+	leader := c.leaderID()
+	beside := c.repairs.rounds > 1 && c.repairs.pullFrom != leader
+	return c.log.obstacle() != 0 && !c.elected() && (leader == "" || beside)
+}
 
 // answerPull sends this server's snapshot to a member that has asked for it. One that asks again has
 // lost the stream. The stream claims this server's term, so the term must be durable.
