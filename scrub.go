@@ -24,8 +24,10 @@ import (
 
 // scrubbing is how far a server has got with that.
 type scrubbing struct {
-	// after is the index up to which the present pass has come.
-	after Index
+	// after is the index up to which the present pass has come. end is where the log ended when the
+	// pass began, or 0 before it begins. What is appended meanwhile is for the next pass: a pass that
+	// ran after the end of a log under load would come neither to the snapshot nor to its own end.
+	after, end Index
 	// snapshot says that the pass has come to the snapshot with this serial, and offset how much of
 	// it was read.
 	snapshot       bool
@@ -37,7 +39,7 @@ type scrubbing struct {
 }
 
 func (s *scrubbing) encode(e *stateEncoder) {
-	e.numbers(uint64(s.after), flag(s.snapshot), s.serial, s.offset, flag(s.reads), uint64(s.yields))
+	e.numbers(uint64(s.after), uint64(s.end), flag(s.snapshot), s.serial, s.offset, flag(s.reads), uint64(s.yields))
 }
 
 const (
@@ -80,19 +82,22 @@ func (c *Core) scrubDue() {
 		c.fetches = append(c.fetches, f)
 		return
 	}
-	s.after, s.snapshot, s.offset = 0, false, 0
+	s.after, s.end, s.snapshot, s.offset = 0, 0, false, 0
 	c.arm(scrubDeadline, cmp.Or(c.config.ScrubPause, scrubPause*min(c.config.ElectionTimeout, time.Hour)))
 }
 
 // scrubLog asks for what follows in the log. It passes over what is known to be lost. It returns
-// false at the end.
+// false where the log ended when the pass began.
 func (c *Core) scrubLog(f *Fetch) bool {
 	s, l := &c.scrubbing, &c.log
 	s.after = max(s.after, l.base.Index)
 	for l.lost.has(s.after + 1) {
 		s.after++
 	}
-	f.After, f.Last = s.after, l.stable
+	if s.end == 0 {
+		s.end = l.stable
+	}
+	f.After, f.Last = s.after, min(s.end, l.stable)
 	return f.After < f.Last
 }
 

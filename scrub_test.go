@@ -54,6 +54,22 @@ func TestScrubFindsWhatNobodyReads(t *testing.T) {
 	}
 }
 
+// A pass ends where the log ended when it began. So a server whose log grows all the time looks for
+// damage again and again, too, and not behind its end alone.
+func TestScrubEndsUnderLoad(t *testing.T) {
+	c := newScrubbed(t, 3, 1<<20, 50)
+	load := func(d time.Duration) {
+		for until := c.now + raft.Instant(d); c.now < until; c.pass(heartbeat) {
+			c.propose("a", "one more")
+		}
+	}
+	load(2 * election) // and the first pass is over
+	c.lose("b", 7)
+	load(6 * election)
+	require.Empty(t, c.servers["b"].gone)
+	require.Empty(t, c.status("b").Lost)
+}
+
 // A pass reads the whole log once, at the rate, and then there is a pause. What is known to be lost
 // isn't read again.
 func TestScrubKeepsItsRate(t *testing.T) {
