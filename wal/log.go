@@ -61,7 +61,6 @@ type Log struct {
 	segments  []*segment // all that are needed, in order; the last one is the active one
 	garbage   []*segment // the segments before those, which are not removed yet
 	untidy    bool       // there may be something to remove
-	stuck     bool       // the sync of the directory failed: nothing is removed any more
 	snapshots snapshots
 	loaded    bool
 	failed    error // of the first write that failed; all later writes fail with it

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"syscall"
@@ -88,6 +89,17 @@ func (l *Log) openFile(by func(string) (vfs.File, error), name string) (file vfs
 		return err
 	})
 	return file, err
+}
+
+// syncNames syncs the folder when a file has got the name of a segment, or has lost it. If that fails,
+// nothing is written any more. The disk may never get to know the name, even if a later sync succeeds;
+// and it may get to know of the changes to come, but not of this one.
+func (l *Log) syncNames() error {
+	err := l.syncDir()
+	if err == nil || errors.Is(err, errClosed) {
+		return err
+	}
+	return l.fail(fmt.Errorf("wal: sync the names of segments: %w", err))
 }
 
 // syncDir syncs the folder, patiently: to open a folder takes a file descriptor too.

@@ -245,7 +245,7 @@ func (l *Log) useReady(sp *spare, f readyFile) error {
 	if err := l.fs.Rename(f.name, name); err != nil {
 		return errors.Join(err, l.fs.Remove(f.name))
 	}
-	if err := l.syncDir(); err != nil {
+	if err := l.syncNames(); err != nil {
 		return err
 	}
 	file, err := l.openFile(l.fs.Open, name)

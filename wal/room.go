@@ -420,7 +420,7 @@ func (l *Log) useReserve(sp *spare) error {
 			return err
 		}
 		l.reserve.owns(0)
-		return l.syncDir()
+		return l.syncNames()
 	})
 }
 

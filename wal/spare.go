@@ -58,7 +58,7 @@ func (l *Log) createSpare(sp *spare) error {
 	if err != nil {
 		return err
 	}
-	if err := l.syncDir(); err != nil {
+	if err := l.syncNames(); err != nil {
 		file.Close()
 		return err
 	}
@@ -196,7 +196,7 @@ func (l *Log) removeGarbage() (bool, error) {
 func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stuck || len(l.garbage) == 0 || l.garbage[0].readers > 0 || !suits(l.garbage[0]) {
+	if l.failed != nil || len(l.garbage) == 0 || l.garbage[0].readers > 0 || !suits(l.garbage[0]) {
 		return nil
 	}
 	return l.garbage[0]
@@ -207,8 +207,7 @@ func (l *Log) oldestGarbage(suits func(*segment) bool) *segment {
 //
 // The directory is synced after each segment. Otherwise a crash could make segments vanish in
 // another order than their own, and leave a gap, with which the log would be refused. When that
-// sync fails, nobody knows any more what a crash would leave. Then no other segment is disposed of
-// before the next Open.
+// sync fails, nobody knows any more what a crash would leave. Then no other segment is disposed of.
 func (l *Log) dispose(s *segment, away func() error) error {
 	if s.file != nil {
 		file := s.file
@@ -220,11 +219,10 @@ func (l *Log) dispose(s *segment, away func() error) error {
 	if err := away(); err != nil {
 		return err
 	}
-	err := l.syncDir()
+	err := l.syncNames()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.garbage = l.garbage[1:]
-	l.stuck = err != nil
 	return err
 }
 

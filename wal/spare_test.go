@@ -295,3 +295,49 @@ func TestNextSegmentIsNotFilledBesideOldOnes(t *testing.T) {
 		require.NoError(t, l.Close())
 	})
 }
+
+// When the sync of the folder fails after a segment has got its name, or has lost it, nothing is written
+// any more: nobody knows whether a later sync makes good what this one has missed.
+func TestFailedSyncOfNamesIsTheEnd(t *testing.T) {
+	seen := map[simfs.Op]int{}
+	for n := 1; ; n++ {
+		disk := simfs.New(1)
+		l, err := wal.Open("/log", small(disk))
+		require.NoError(t, err)
+		var before simfs.Call
+		syncs, failed := 0, simfs.Op("")
+		disk.OnCall(func(c simfs.Call) error {
+			name := before.Name
+			if before.Op == simfs.OpRename {
+				name = before.To
+			}
+			op := before.Op
+			before = c
+			if c.Op != simfs.OpSyncDir || !strings.HasSuffix(name, ".wal") {
+				return nil
+			}
+			if syncs++; syncs != n {
+				return nil
+			}
+			failed = op
+			return errFault
+		})
+		for index := raft.Index(1); err == nil && failed == "" && index < 500; index += 10 {
+			if err = l.Write(raft.Write{Entries: commands(index, 10, 100)}); err != nil || failed != "" {
+				break
+			}
+			adopt(t, l, raft.SnapshotMeta{Index: index + 9, Term: 1}, nil)
+			if index > 100 {
+				err = l.Write(raft.Write{Compact: index - 50})
+			}
+		}
+		if failed == "" {
+			break // there are no more
+		}
+		seen[failed]++
+		require.ErrorIs(t, l.Write(raft.Write{State: raft.DurableState{Start: 99}}), errFault, "sync %d, after %s", n, failed)
+		require.NoError(t, l.Close())
+	}
+	require.Positive(t, seen[simfs.OpCreate])
+	require.Positive(t, seen[simfs.OpRename])
+}
