@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,21 +70,21 @@ func (u *unlucky) trial(s *fleetServer) {
 		u.goOn()
 		u.kill(s)
 	}
-	calls, err := strace.Read(out, s.folder)
-	require.NoError(u.t, err)
-	doubt, err := doubts(calls)
-	require.NoError(u.t, err, "%s at server %s, %s", call, s.ID, failed)
 	u.t.Logf("%s at server %s, %s: %+v", call, s.ID, failed, s.end)
 	u.requireNamed(s, failed)
-	for name, ranges := range doubt {
+	calls, err := strace.Read(out, s.folder)
+	require.NoError(u.t, err)
+	var d doubt
+	require.NoError(u.t, d.follow(calls, s.folder), "%s at server %s, %s", call, s.ID, failed)
+	for name, ranges := range d.lacks {
 		u.lose(name, ranges)
+	}
+	for _, n := range slices.Backward(d.nameless) {
+		u.unname(n)
 	}
 	u.start(s, nil)
 	require.True(u.t, u.sound(s), "server %s after %s, %s: %+v", s.ID, call, failed, s.end)
 }
-
-// anInjected finds the file of a call that was made to fail.
-var anInjected = regexp.MustCompile(`(?m)^\d+ +(?:(\w+)\(\d+<([^>]*)>|<\.\.\. (\w+) resumed>).*\(INJECTED\)$`)
 
 // awaitFailure waits until a call has failed, and returns a text that names it; "" if the server doesn't
 // come to it soon.
@@ -92,8 +92,15 @@ func (u *unlucky) awaitFailure(s *fleetServer, out string) string {
 	for late := time.Now().Add(5 * time.Second); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
 		text, err := os.ReadFile(out)
 		require.NoError(u.t, err)
-		if found := anInjected.FindSubmatch(text); found != nil {
-			return fmt.Sprintf("%s%s of %s", found[1], found[3], filepath.Base(string(found[2])))
+		if !bytes.Contains(text, []byte("(INJECTED)")) {
+			continue
+		}
+		calls, err := strace.Read(out, u.folder)
+		require.NoError(u.t, err)
+		for _, c := range calls {
+			if c.Error != "" && (c.Name == "pwrite64" || c.Name == "fdatasync" || c.Name == "fsync") {
+				return fmt.Sprintf("%s of %s", c.Name, strings.TrimPrefix(c.Path, u.folder+"/"))
+			}
 		}
 	}
 	return ""
@@ -144,6 +151,16 @@ func (u *unlucky) lose(name string, ranges extents) {
 	}
 }
 
+// unname takes back that a file has got a name.
+func (u *unlucky) unname(n naming) {
+	u.counts["names lost"]++
+	if n.from != "" {
+		require.NoError(u.t, os.Rename(n.name, n.from))
+		return
+	}
+	require.NoError(u.t, os.Remove(n.name))
+}
+
 // An extent is a part of a file, from at to end.
 type extent struct{ at, end int64 }
 
@@ -161,39 +178,68 @@ func (x extents) without(gone extent) (left extents) {
 	return left
 }
 
-// doubts returns, for each file, what its disk may lack although a sync was tried: what was written
-// before a sync that has failed, and not once more. It returns an error if a file with something of
-// that kind was synced again.
-func doubts(calls []strace.Call) (map[string]extents, error) {
-	written, doubtful := map[string]extents{}, map[string]extents{}
+// A naming gave a file a name. from is its name before; "" if the file was created.
+type naming struct{ name, from string }
+
+// A doubt is what a disk may lack although a sync was tried: what was written before a sync that has
+// failed, or by a write that has failed, and not once more; and names that were given before a sync of
+// their folder that has failed.
+type doubt struct {
+	written, lacks  map[string]extents // by file
+	given, nameless []naming
+}
+
+// follow follows the calls of a process. It returns an error if a sync succeeds that can't make good
+// what has failed in its file before.
+func (d *doubt) follow(calls []strace.Call, folder string) error {
+	d.written, d.lacks = map[string]extents{}, map[string]extents{}
 	for i, c := range calls {
 		r := extent{c.Offset, c.Offset + c.Size}
-		switch c.Name {
-		case "pwrite64":
-			written[c.Path] = append(written[c.Path], r)
-			doubtful[c.Path] = doubtful[c.Path].without(r)
+		switch {
+		case c.Name == "pwrite64":
+			d.written[c.Path] = append(d.written[c.Path], r)
+			d.lacks[c.Path] = d.lacks[c.Path].without(r)
 			if c.Error != "" {
-				doubtful[c.Path] = append(doubtful[c.Path], r)
+				d.lacks[c.Path] = append(d.lacks[c.Path], r)
 			}
-		case "fdatasync", "fsync":
+		case c.Name == "fsync" && c.Path == folder:
 			if c.Error != "" {
-				doubtful[c.Path] = append(doubtful[c.Path], written[c.Path]...)
-			} else if lacks := doubtful[c.Path]; len(lacks) > 0 {
-				return nil, fmt.Errorf("call %d syncs %s, in which a call has failed: %v", i, c.Path, lacks)
+				d.nameless = append(d.nameless, d.given...)
 			}
-			delete(written, c.Path)
-		case "renameat", "renameat2":
-			if c.Error == "" {
-				written[c.To], doubtful[c.To] = written[c.Path], doubtful[c.Path]
-				delete(written, c.Path)
-				delete(doubtful, c.Path)
+			d.given = nil
+		case c.Name == "fdatasync" || c.Name == "fsync":
+			if lacks := d.lacks[c.Path]; c.Error == "" && len(lacks) > 0 {
+				return fmt.Errorf("call %d syncs %s, in which a call has failed: %v", i, c.Path, lacks)
 			}
-		case "unlinkat":
-			if c.Error == "" {
-				delete(written, c.Path)
-				delete(doubtful, c.Path)
+			if c.Error != "" {
+				d.lacks[c.Path] = append(d.lacks[c.Path], d.written[c.Path]...)
 			}
+			delete(d.written, c.Path)
+		case c.Error != "":
+		case c.New:
+			d.name(naming{name: c.Path})
+		case c.Name == "renameat" || c.Name == "renameat2":
+			d.written[c.To], d.lacks[c.To] = d.written[c.Path], d.lacks[c.Path]
+			d.forget(c.Path)
+			d.name(naming{c.To, c.Path})
+		case c.Name == "unlinkat":
+			d.forget(c.Path)
 		}
 	}
-	return doubtful, nil
+	return nil
+}
+
+// name notes that a file has got a name.
+func (d *doubt) name(n naming) {
+	d.nameless = slices.DeleteFunc(d.nameless, func(old naming) bool { return old.name == n.name })
+	d.given = append(d.given, n)
+}
+
+// forget notes that a name is gone.
+func (d *doubt) forget(name string) {
+	delete(d.written, name)
+	delete(d.lacks, name)
+	for _, names := range []*[]naming{&d.given, &d.nameless} {
+		*names = slices.DeleteFunc(*names, func(old naming) bool { return old.name == name })
+	}
 }
