@@ -62,6 +62,9 @@ func wreck(t *testing.T, commands int) *wreckage {
 		w.indexes = append(w.indexes, c.nodes["a"].Status().Applied)
 	}
 	for _, id := range c.ids {
+		for c.nodes[id].Status().Stable < w.indexes[commands-1] {
+			time.Sleep(time.Millisecond) // it may have applied more than its own disk has
+		}
 		require.NoError(t, c.nodes[id].Close(context.Background()))
 		w.disks[id].Kill()
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // fleetPatience bounds how long a failure takes.
-const fleetPatience = 15 * time.Second
+const fleetPatience = time.Minute
 
 // A fleet is three servers in processes of their own, with their logs on the real file system and
 // their connections over loopback, and all that their clients were told.
