@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	failures    = flag.Int("failures", 6, "how many calls to the file system fail in TestFailingCalls")
+	failures    = flag.Int("failures", 4, "how many calls to the file system fail in TestFailingCalls")
 	failureSeed = flag.Uint64("failure-seed", 1, "decides which calls fail in TestFailingCalls")
 )
 

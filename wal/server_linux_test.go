@@ -172,7 +172,10 @@ func (s *ledgerServer) run() error {
 		case <-s.node.Done():
 			return s.node.Err()
 		case order, ok := <-orders:
-			if !ok || order == "end" {
+			if !ok {
+				return errors.New("the test has ended")
+			}
+			if order == "end" {
 				return errors.Join(s.node.Close(context.Background()), log.Close())
 			}
 			s.obey(order)
