@@ -40,7 +40,7 @@ func TestFailingCalls(t *testing.T) {
 	if err := strace.Possible(); err != nil {
 		t.Skip(err)
 	}
-	u := &unlucky{fleet: startFleet(t), luck: rand.New(rand.NewPCG(*failureSeed, 0)), counts: map[string]int{}}
+	u := &unlucky{fleet: startFleet(t, 500*time.Millisecond), luck: rand.New(rand.NewPCG(*failureSeed, 0)), counts: map[string]int{}}
 	for range *failures {
 		u.trial(u.servers[u.luck.IntN(len(u.servers))])
 	}

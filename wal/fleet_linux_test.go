@@ -24,15 +24,16 @@ import (
 )
 
 // fleetPatience bounds how long a failure takes.
-const fleetPatience = time.Minute
+const fleetPatience = 3 * time.Minute
 
 // A fleet is three servers in processes of their own, with their logs on the real file system and
 // their connections over loopback, and all that their clients were told.
 type fleet struct {
-	t       *testing.T
-	folder  string
-	servers []*fleetServer
-	all     []raft.Server
+	t        *testing.T
+	folder   string
+	election time.Duration // the servers' election timeout
+	servers  []*fleetServer
+	all      []raft.Server
 
 	mu           sync.Mutex
 	acknowledged map[uint64]uint64 // the command's place
@@ -54,9 +55,9 @@ type fleetServer struct {
 	last         ledgerStatus  // what it said last in this life
 }
 
-// startFleet starts three servers.
-func startFleet(t *testing.T) *fleet {
-	f := &fleet{t: t, folder: t.TempDir(), acknowledged: map[uint64]uint64{}, refused: map[uint64]bool{}}
+// startFleet starts three servers with an election timeout.
+func startFleet(t *testing.T, election time.Duration) *fleet {
+	f := &fleet{t: t, folder: t.TempDir(), election: election, acknowledged: map[uint64]uint64{}, refused: map[uint64]bool{}}
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	for number, id := range []raft.ServerID{"a", "b", "c"} {
 		listener, err := net.Listen("tcp", host+":0")
@@ -89,7 +90,9 @@ func (f *fleet) cleanUp() {
 // start starts a server that isn't running, by itself or as the argument of another command.
 func (f *fleet) start(s *fleetServer, founders []raft.Server, by ...string) {
 	f.t.Helper()
-	settings, err := json.Marshal(ledgerSettings{Folder: s.folder, Self: s.Server, Founders: founders, Number: s.number, Life: s.life})
+	settings, err := json.Marshal(ledgerSettings{
+		Folder: s.folder, Self: s.Server, Founders: founders, Number: s.number, Life: s.life, Election: f.election,
+	})
 	require.NoError(f.t, err)
 	s.life++
 	s.repaired += s.last.Repaired

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,7 +44,11 @@ func TestFlippedBytes(t *testing.T) {
 	if *flips == 0 {
 		t.Skip("-flips is 0")
 	}
-	w := &saboteur{fleet: startFleet(t), luck: rand.New(rand.NewPCG(*flipSeed, 0)), counts: map[string]int{}}
+	election := 500 * time.Millisecond
+	if *flips >= patientFlips {
+		election = 150 * time.Millisecond
+	}
+	w := &saboteur{fleet: startFleet(t, election), luck: rand.New(rand.NewPCG(*flipSeed, 0)), counts: map[string]int{}}
 	w.await(func() bool {
 		for _, s := range w.servers {
 			if status, _ := w.status(s); status.Snapshot == 0 {

@@ -34,6 +34,7 @@ type ledgerSettings struct {
 	Founders []raft.Server // empty for a server that waits to be added
 	Number   int           // of the server in its fleet
 	Life     int           // how often it was started before
+	Election time.Duration // the election timeout
 }
 
 // A ledger is a state machine that remembers all commands in their order. The result of a command is
@@ -150,7 +151,7 @@ func (s *ledgerServer) run() error {
 	s.node, err = raft.Start(raft.Config{
 		ID: s.settings.Self.ID, Address: s.settings.Self.Address, Bootstrap: s.settings.Founders,
 		Machine: &s.machine, Storage: log, Transport: transport,
-		Heartbeat: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
+		Heartbeat: s.settings.Election / 10, ElectionTimeout: s.settings.Election,
 		SnapshotMinBytes: 1 << 20, SnapshotFactor: 1, TailBytes: 64 << 10, ScrubBytesPerSecond: 1 << 30,
 		Trace: &raft.Trace{Fetched: s.fetched, Wrote: s.wrote},
 	})
