@@ -109,6 +109,9 @@ func TestFullDisks(t *testing.T) {
 			took := f.trial(t, trial, count)
 			worst = max(worst, took)
 		}
+		if trial%10 == 9 {
+			t.Logf("%d commands acknowledged after %d trials; at worst %v", f.acknowledged(), fullServers*(trial+1), worst)
+		}
 	}
 	close(stop)
 	clients.Wait()
