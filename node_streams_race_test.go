@@ -327,6 +327,7 @@ func (r *race) settle() {
 	for _, id := range r.ids {
 		require.NoError(t, r.nodes[id].Read(within(t, 100*electionTimeout)), "at %s", id)
 	}
+	time.Sleep(20 * electionTimeout) // what is under way comes to its end, commands of clients that have gone too
 	want := r.machines["a"].applied()
 	for _, commands := range r.acknowledged {
 		next := 0
@@ -341,7 +342,6 @@ func (r *race) settle() {
 		require.NoError(t, r.nodes[id].Err())
 		require.Equal(t, want, r.machines[id].applied(), "at %s", id)
 	}
-	time.Sleep(20 * electionTimeout) // what is under way comes to its end
 	require.NoError(t, r.misfortune.astray)
 	require.Zero(t, r.misfortune.unfinished, "snapshots that are neither stored nor given up")
 	for _, id := range r.ids {
