@@ -119,12 +119,28 @@ func complement(logs map[raft.ServerID]*look) (bool, string) {
 			}
 		}
 	}
+	if mayWait(logs) {
+		return false, "a snapshot that is new enough, and a server that needs no more than one"
+	}
+	return true, ""
+}
+
+// mayWait says whether servers may wait although they miss nothing, as pattern.mayWait does.
+func mayWait(logs map[raft.ServerID]*look) bool {
+	var leaders []*look
 	for _, l := range logs {
 		if l.electable(logs) && !l.refusesOlder(logs) {
-			return true, ""
+			leaders = append(leaders, l)
 		}
 	}
-	return false, "a snapshot that is new enough"
+	for _, l := range logs {
+		lost := l.saved.SnapshotDamage != nil && l.saved.Base > 0
+		behind := slices.ContainsFunc(leaders, func(leader *look) bool { return l.saved.Last < leader.saved.Base })
+		if !lost && !behind && !l.refusesOlder(logs) {
+			return len(leaders) == 0
+		}
+	}
+	return true
 }
 
 func givenBy(logs map[raft.ServerID]*look, has func(other *look) bool) bool {
@@ -148,9 +164,8 @@ func (l *look) electable(logs map[raft.ServerID]*look) bool {
 	return votes >= 2
 }
 
-// refusesOlder says whether a log has lost an entry which only snapshots have that are older than
-// its own snapshot, and that one is damaged. Such a server takes no older snapshot (leastPulled). So
-// it waits, although nothing is missing.
+// refusesOlder says whether a log, whose own snapshot is damaged, has lost an entry that only older
+// snapshots have.
 func (l *look) refusesOlder(logs map[raft.ServerID]*look) bool {
 	if l.saved.SnapshotDamage == nil {
 		return false
@@ -160,7 +175,7 @@ func (l *look) refusesOlder(logs map[raft.ServerID]*look) bool {
 			older := other.saved.Snapshot.Index < l.saved.Snapshot.Index
 			return other.logs(index, l.term(index)) || !older && other.has(index, l.term(index))
 		}
-		if !l.has(index, 0) && !givenBy(logs, given) {
+		if index > l.saved.Base && !l.has(index, 0) && !givenBy(logs, given) {
 			return true
 		}
 	}

@@ -99,8 +99,7 @@ func TestDamagedFilesOfOneServer(t *testing.T) {
 //
 //	go test . -run TestDamagedFilesOfSeveralServers -damages 100000 -v
 //
-// Left out is the same as with one server. And a cluster may wait if each server that could be
-// elected refuses the snapshots that would help it, as older than its own damaged one (refusesOlder).
+// Left out is the same as with one server. And a cluster may wait where pattern.mayWait says so.
 func TestDamagedFilesOfSeveralServers(t *testing.T) {
 	outcomes := tryFiles(t, 300, func(s *striker) {
 		var ids []raft.ServerID

@@ -86,25 +86,44 @@ func (p *pattern) missing(servers []int) (missing []int) {
 	return missing
 }
 
-// wantsNewer says whether every one of some servers that could win an election has lost a command
-// which only snapshots have that are older than its own snapshot, and that one is damaged. Such a
-// server takes no older snapshot (leastPulled). So it waits, although nothing is missing.
-func (p *pattern) wantsNewer(servers []int) bool {
+// mayWait says whether some servers may wait for the others although they miss nothing. This is so
+// where snapshots are damaged:
+//
+//   - A server whose own snapshot is damaged takes no older one in the place of lost entries
+//     (leastPulled). So it never leads, if only older ones have them.
+//   - A leader whose snapshot is damaged leads until it can hand over. That takes a server which
+//     needs nothing that this leader has forgotten, and which hasn't lost its own snapshot: such a
+//     one waits for the leader's.
+func (p *pattern) mayWait(servers []int) bool {
+	var leaders []int
 	for _, s := range servers {
-		votes := 0
-		for _, voter := range servers {
-			if p.holds[voter].end <= p.holds[s].end {
-				votes++
-			}
-		}
-		if votes > len(p.holds)/2 && !p.refusesOlder(s, servers) {
-			return false
+		if p.votes(s, servers) > len(p.holds)/2 && !p.refusesOlder(s, servers) {
+			leaders = append(leaders, s)
 		}
 	}
-	return true
+	heir := func(s int) bool {
+		h := &p.holds[s]
+		lost := h.spoiled && h.snapshot > 0 && !h.kept
+		return !lost && !p.refusesOlder(s, servers) && !slices.ContainsFunc(leaders, func(leader int) bool {
+			l := &p.holds[leader]
+			return h.end < l.snapshot && !l.kept
+		})
+	}
+	return len(leaders) == 0 || !slices.ContainsFunc(servers, heir)
 }
 
-// refusesOlder says so of one server.
+// votes returns how many of some servers would vote for one of them.
+func (p *pattern) votes(s int, servers []int) (votes int) {
+	for _, voter := range servers {
+		if p.holds[voter].end <= p.holds[s].end {
+			votes++
+		}
+	}
+	return votes
+}
+
+// refusesOlder says whether a server, whose own snapshot is damaged, has lost a command that only
+// older snapshots have.
 func (p *pattern) refusesOlder(s int, servers []int) bool {
 	own := &p.holds[s]
 	for command := range own.end {
@@ -112,7 +131,7 @@ func (p *pattern) refusesOlder(s int, servers []int) bool {
 			h := &p.holds[other]
 			return h.named(command) && h.lost>>command&1 == 0 || !h.spoiled && h.snapshot > command && h.snapshot >= own.snapshot
 		})
-		if own.spoiled && !own.has(command) && !given {
+		if own.spoiled && own.named(command) && !own.has(command) && !given {
 			return true
 		}
 	}
@@ -155,7 +174,7 @@ func drawPattern(luck *rand.Rand, servers int) *pattern {
 // beside that: snapshots in the place of the log up to any command, some of which are damaged too; a
 // server that lags behind; one that is down at first and comes later. What is nowhere any more,
 // neither in a log nor under a snapshot, keeps the cluster down and is named. Everything else comes
-// back at all servers; but see wantsNewer.
+// back at all servers; but see mayWait.
 //
 //	go test . -run TestPatternsOnTheLog -damages 50000 -v
 func TestPatternsOnTheLog(t *testing.T) {
@@ -201,7 +220,7 @@ func tryPatterns(t *testing.T, servers, usual int) {
 const (
 	cameBack   = "came back"
 	stayedDown = "stayed down"
-	mayWait    = "only snapshots have it that are older than a damaged one"
+	mayStay    = "nothing is missing, but it may wait"
 )
 
 // wrecks are the disks from which patterns are made.
