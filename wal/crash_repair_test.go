@@ -93,6 +93,9 @@ func (m *mended) onlyThese(lost []wire.Range, held model) error {
 
 // suffer closes the log, damages it, and opens it again.
 func (m *mended) suffer(fs *simfs.FS) error {
+	if err := m.log.Trouble(); err != nil {
+		return err // it can't say in the anchor where it ends
+	}
 	if err := m.log.Close(); err != nil {
 		return err
 	}
