@@ -90,7 +90,9 @@ func (w *saboteur) trial(s *fleetServer) {
 			return !ok || status.Passes >= before+2
 		}, "server %s doesn't read its log", s.ID)
 		require.True(w.t, w.sound(s), "server %s: %+v", s.ID, s.end)
-		return
+		killed = false
+		w.close(s)
+		w.requireFound(s)
 	}
 	w.start(s, nil)
 	switch {
@@ -107,6 +109,23 @@ func (w *saboteur) trial(s *fleetServer) {
 		require.Contains(w.t, s.end.Err, s.folder+"/", "server %s", s.ID)
 		w.counts["refused"]++
 		w.replace(s)
+	}
+}
+
+// requireFound demands that a server which has read its log and its snapshot has a sound one now. Its log may
+// still have damage that it can't see while it runs: between the entries.
+func (w *saboteur) requireFound(s *fleetServer) {
+	report, err := wal.Inspect(s.folder, wal.Options{}, nil)
+	require.NoError(w.t, err)
+	require.NoError(w.t, report.Err)
+	for _, snapshot := range report.Snapshots {
+		if snapshot.Current {
+			require.NoError(w.t, snapshot.Err, "server %s", s.ID)
+		}
+	}
+	w.counts["looked for it itself"]++
+	if len(report.Saved.Lost) > 0 {
+		w.counts["between the entries"]++
 	}
 }
 
