@@ -327,6 +327,7 @@ func (l *Log) exchange(sp *spare, size int64, take func(name string) error) erro
 	if file := sp.file; file != nil {
 		sp.file = nil
 		if err := file.Close(); err != nil {
+			sp.size = 0
 			return err
 		}
 	}
