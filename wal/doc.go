@@ -22,7 +22,8 @@
 //
 // What can't be noticed:
 //
-//   - After Close has returned nil: nothing, as long as a slot of the anchor is sound.
+//   - After Close has returned nil, and no Write or anchor had failed before (Trouble): nothing, as
+//     long as a slot of the anchor is sound.
 //   - After the process was killed: what was acknowledged in the last 10 ms before that (see
 //     Anchor), if the fault also leaves no header behind it.
 //   - After a power cut: the same for what was acknowledged since the anchor last reached the disk,

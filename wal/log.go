@@ -130,7 +130,7 @@ func (l *Log) leave() {
 	}
 }
 
-// Close says in the anchor where the log ends, and releases everything. It waits for calls that are
+// Close says in the anchor where the log ends, unless something has failed before, and releases everything. It waits for calls that are
 // under way, but for a Write that waits for a file descriptor or for room: that fails with
 // fs.ErrClosed, as do calls that come later. A second Close does nothing.
 func (l *Log) Close() error {
