@@ -73,7 +73,7 @@ func (r *realServers) start(t *testing.T, s *realServer) {
 	s.Address, s.machine = transport.Addr().String(), &counter{}
 	s.node, err = startNode(t, raft.Config{
 		ID: s.ID, Machine: s.machine, Storage: s.log, Transport: transport, Bootstrap: r.listing(),
-		SnapshotMinBytes: 16 << 30, // the log stays
+		SnapshotMinBytes: 1<<31 - 1, // the log stays
 		Logger:           slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
