@@ -240,13 +240,8 @@ func TestCrashImagesOfRepairs(t *testing.T) {
 			fs.PowerOffAfter(n)
 			m := run(fs)
 			for luck := range uint64(lucks) {
-				image := fs.Clone()
-				image.Reseed(luck<<32 ^ seed)
-				before := image.Losses()
-				image.Cut()
-				if image.Losses().Torn > before.Torn {
-					torn++
-				}
+				image, tears := cutImage(fs, seed, luck)
+				torn += tears
 				require.NoError(t, m.judge(image), "seed %d, luck %d, power cut after call %d", seed, luck, n)
 				seen++
 			}

@@ -134,13 +134,8 @@ func TestCrashImages(t *testing.T) {
 			fs.PowerOffAfter(n)
 			w := run(fs)
 			for luck := range uint64(lucks) {
-				image := fs.Clone()
-				image.Reseed(luck<<32 ^ seed)
-				before := image.Losses()
-				image.Cut()
-				if image.Losses().Torn > before.Torn {
-					torn++
-				}
+				image, tears := cutImage(fs, seed, luck)
+				torn += tears
 				require.NoError(t, opens(image, w.now, w.next), "seed %d, luck %d, power cut after call %d", seed, luck, n)
 				seen++
 			}
@@ -148,4 +143,16 @@ func TestCrashImages(t *testing.T) {
 	}
 	t.Logf("%d images, %d of them with a torn write", seen, torn)
 	require.Positive(t, torn)
+}
+
+// cutImage returns what a disk may hold after a power cut, by luck, and 1 if a write was torn.
+func cutImage(fs *simfs.FS, seed, luck uint64) (image *simfs.FS, torn int) {
+	image = fs.Clone()
+	image.Reseed(luck<<32 ^ seed)
+	before := image.Losses()
+	image.Cut()
+	if image.Losses().Torn > before.Torn {
+		torn = 1
+	}
+	return image, torn
 }
