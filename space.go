@@ -124,7 +124,8 @@ func (c *Core) unclaimed() uint64 {
 
 // roomForRepairs returns for how many bytes of lost entries the next write has room, beside so many
 // bytes of entries that are new. There may be many to repair, and nobody has kept room for them. So
-// they leave half of the reserve to what isn't refused.
+// they leave half of the reserve to what isn't refused. Until a leader has heard that they have taken
+// room, it may take a command for which there is none any more: that one waits for room.
 func (c *Core) roomForRepairs(beside int) uint64 {
 	if !c.space.limited {
 		return endless

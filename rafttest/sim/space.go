@@ -28,7 +28,11 @@ type room struct {
 	// together may take; never is without end.
 	outside, forSnapshots int64
 	left                  int64 // records, repairs and truncated entries, which the next compaction frees
+	mended                []mended
 }
+
+// A mended is how many bytes of lost entries a disk got back, and when, on the clock of the run.
+type mended struct{ at, bytes int64 }
 
 // openRoom gives a disk room without end, unless this run has done so before. Its log may be that of
 // another run, which had another reserve.
@@ -208,20 +212,42 @@ func (w *World) left(i int, m *raft.Member) int64 {
 	return d.room.owned + d.room.outside - lacks
 }
 
+// noteMended notes what a write of a server gives back of lost entries.
+func (w *World) noteMended(s *server, write *raft.Write) {
+	r := &s.disk.room
+	r.mended = slices.DeleteFunc(r.mended, func(m mended) bool { return w.now-m.at > patienceFull*w.slowest() })
+	if bytes := bytesOf(write.Repairs); r.known && bytes > 0 {
+		r.mended = append(r.mended, mended{w.now, bytes})
+	}
+}
+
+// untold returns for how many bytes a member's disk had room that lost entries have taken of late. A
+// leader may count on that until the member has told it otherwise.
+func (w *World) untold(m *raft.Member) (bytes int64) {
+	if d := w.diskOf(m); d != nil {
+		for _, m := range d.room.mended {
+			if w.now-m.at <= patienceFull*w.slowest() {
+				bytes += m.bytes
+			}
+		}
+	}
+	return bytes
+}
+
 // toldOfRoom reports whether any peer has told a leader that its room has an end.
 func (w *World) toldOfRoom(s *server) bool {
 	return slices.ContainsFunc(s.core.Explain().Peers, func(p raft.PeerStatus) bool { return p.Room != math.MaxUint64 })
 }
 
 // checkRoom checks, when the present leader has taken commands, that a quorum has room for them.
-// Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of. A leader
-// whose own disk has no end takes commands before the others have told it of theirs.
+// Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of. So is what
+// lost entries have taken of late: nobody has kept room for their bytes. A leader whose own disk has no end takes commands before the others have told it of theirs.
 func (w *World) checkRoom(i int) {
 	s := &w.servers[i]
 	if w.params.Reserve == 0 || w.params.WAL != 0 || !w.foremost(i) || s.disk.room.outside == never && !w.toldOfRoom(s) {
 		return
 	}
-	roomy := func(m *raft.Member) bool { return w.left(i, m) >= w.params.Reserve/2 }
+	roomy := func(m *raft.Member) bool { return w.left(i, m)+w.untold(m) >= w.params.Reserve/2 }
 	// The core may know of another configuration, behind these commands.
 	if c := s.configurations[len(s.configurations)-1].configuration; !quorum(c, roomy) {
 		w.fail(RoomKept, i, "takes the command at index %d, but no quorum of %s has room for it beside half of its reserve",
