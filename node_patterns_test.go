@@ -91,9 +91,9 @@ func (p *pattern) missing(servers []int) (missing []int) {
 //
 //   - A server whose own snapshot is damaged takes no older one in the place of lost entries
 //     (leastPulled). So it never leads, if only older ones have them.
-//   - A leader whose snapshot is damaged leads until it can hand over. That takes a server which
-//     needs nothing that this leader has forgotten, and which hasn't lost its own snapshot: such a
-//     one waits for the leader's.
+//   - A leader whose snapshot is damaged leads until it can hand over, or has another server's. It
+//     hands over to a server which needs nothing that this leader has forgotten, and which hasn't lost
+//     its own snapshot. It takes a snapshot that covers its own.
 func (p *pattern) mayWait(servers []int) bool {
 	var leaders []int
 	for _, s := range servers {
@@ -104,13 +104,17 @@ func (p *pattern) mayWait(servers []int) bool {
 	heir := func(s int) bool {
 		h := &p.holds[s]
 		lost := h.spoiled && h.snapshot > 0 && !h.kept
-		return !lost && !p.refusesOlder(s, servers) && !slices.ContainsFunc(leaders, func(leader int) bool {
+		given := slices.ContainsFunc(servers, func(other int) bool { return p.holds[other].givesInstead(h) })
+		return (!lost || given) && !p.refusesOlder(s, servers) && !slices.ContainsFunc(leaders, func(leader int) bool {
 			l := &p.holds[leader]
 			return h.end < l.snapshot && !l.kept
 		})
 	}
 	return len(leaders) == 0 || !slices.ContainsFunc(servers, heir)
 }
+
+// givesInstead says whether the snapshot of one disk can take the place of that of another one.
+func (h *holder) givesInstead(other *holder) bool { return !h.spoiled && h.snapshot >= other.snapshot }
 
 // votes returns how many of some servers would vote for one of them.
 func (p *pattern) votes(s int, servers []int) (votes int) {
@@ -200,6 +204,20 @@ func TestSnapshotIsPulledBesideALeader(t *testing.T) {
 		{end: 2, snapshot: 1}, {end: 4, snapshot: 3, spoiled: true}, {end: 4, lost: 1},
 	}}
 	require.Equal(t, cameBack, newWrecks(3).try(t, p, 202271))
+}
+
+// Both servers with the longer log have lost their snapshots. One of them leads, and has none to send;
+// neither is B to whom it could hand over. C takes that of B, which covers its own.
+//
+//	A        …       the snapshot of 4 is damaged
+//	B        …       snapshot of 3; its log is shorter
+//	C        … 1     the snapshot of 3 is damaged
+func TestLostSnapshotIsPulledFromAnyMember(t *testing.T) {
+	short, three, four := holder{end: 3, snapshot: 3}, holder{end: 4, snapshot: 3, spoiled: true}, holder{end: 4, snapshot: 4, spoiled: true}
+	for number := range uint64(8) {
+		require.Equal(t, cameBack, newWrecks(3).try(t, &pattern{behind: []int{1}, lags: 1, holds: []holder{four, short, three}}, number))
+		require.Equal(t, cameBack, newWrecks(3).try(t, &pattern{behind: []int{1}, lags: 1, holds: []holder{three, short, four}}, number))
+	}
 }
 
 func tryPatterns(t *testing.T, servers, usual int) {

@@ -8,8 +8,9 @@ import (
 )
 
 // Where the others have forgotten lost entries behind their snapshots, a snapshot takes the place of
-// these entries. If there is a leader, it sends its own (snapshot_send.go). But the server with the
-// lost entries may be the only one that could be elected. So without a leader it asks any member:
+// these entries, or of a damaged snapshot. If there is a leader, it sends its own (snapshot_send.go).
+// But the server that lacks something may be the only one that could be elected. So without a leader
+// it asks any member:
 //
 //	three voters      A  is down
 //	                  B  snapshot of 5
@@ -23,6 +24,9 @@ import (
 // snapshot comes with its sender's term, and who installs it enters that term first. Otherwise it
 // would know more to be committed than a leader of its own, lower term, and that one's appends would
 // contradict what is committed.
+//
+// A leader may be the one that lacks something, and for ever the only one that can lead: the only
+// voter. It asks the learners. When it has a snapshot, it steps down, since only a follower installs it.
 
 // A pull is the sending of this server's snapshot to a server that has asked for it.
 type pull struct {
@@ -41,10 +45,14 @@ func (p *pull) encode(s *stateEncoder) {
 const maxPulls = 2
 
 // pullSnapshot asks a member for its snapshot, if no member has given the bytes and no leader sends
-// one.
+// one. What takes the place of a lost snapshot must be new enough, so each member is asked in turn.
 func (c *Core) pullSnapshot() {
 	in, r := &c.incoming, &c.repairs
-	if r.pullFrom == "" || !c.mayPull() || in.state == incomingStored || in.stream != 0 || c.armed(snapshotDeadline) {
+	if c.snapshots.restore == restoreLost && in.state == incomingNot {
+		r.pullFrom = c.nextToAsk(r.pullFrom)
+	}
+	offered := in.state == incomingPartial && !in.pulled && c.leaderID() != ""
+	if r.pullFrom == "" || !c.mayPull() || in.state == incomingStored || in.stream != 0 || offered || c.armed(snapshotDeadline) {
 		return
 	}
 	request := wire.SnapshotPull{Least: c.leastPulled()}
@@ -54,11 +62,11 @@ func (c *Core) pullSnapshot() {
 	c.sendOpen(r.pullFrom, request.Message())
 }
 
-// leastPulled returns the index that a snapshot must cover to be of use in the place of lost entries,
-// and 0 if none is. It is never before this server's own snapshot, even if that is damaged: the
-// server has promised to hold as much.
+// leastPulled returns the index that a snapshot must cover to be of use in the place of lost entries
+// or of a lost snapshot, and 0 if none is. It is never before this server's own snapshot, even if that
+// is damaged: the server has promised to hold as much.
 func (c *Core) leastPulled() Index {
-	if c.log.obstacle() == 0 {
+	if c.log.obstacle() == 0 && c.snapshots.restore != restoreLost {
 		return 0
 	}
 	return max(c.log.obstacle(), c.snapshots.current.index())
@@ -70,15 +78,37 @@ func (c *Core) leastPulled() Index {
 func (c *Core) mayPull() bool {
 	leader := c.leaderID()
 	beside := c.repairs.rounds > 1 && c.repairs.pullFrom != leader
-	return c.log.obstacle() != 0 && !c.elected() && (leader == "" || beside)
+	return c.leastPulled() != 0 && (leader == "" || beside)
+}
+
+// pullInstead asks the members for a snapshot in the place of the one that is lost. It says whether
+// it does so: this server lacks nothing else, and isn't alone.
+func (c *Core) pullInstead() bool {
+	if c.snapshots.restore != restoreLost || c.noticed || len(c.otherServers()) == 0 {
+		return false
+	}
+	if !c.armed(repairDeadline) {
+		c.repairs.rounds = min(c.repairs.rounds+1, maxRepairWait)
+		c.pullSnapshot()
+		c.arm(repairDeadline, c.config.ElectionTimeout)
+	}
+	return true
 }
 
 // answerPull sends this server's snapshot to a member that has asked for it. One that asks again has
 // lost the stream. The stream claims this server's term, so the term must be durable.
 func (c *Core) answerPull(m *wire.Message) {
 	r, snapshot, request := &c.repairs, c.snapshots.current, m.SnapshotPull()
-	if c.inquiry.open || !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged ||
-		snapshot.index() < request.Least || snapshot.meta.founding() {
+	if c.inquiry.open || !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged {
+		return
+	}
+	if snapshot.index() < request.Least {
+		if request.Least <= c.log.handed {
+			c.snapshots.wanted = max(c.snapshots.wanted, request.Least) // it is asked for again
+		}
+		return
+	}
+	if snapshot.meta.founding() {
 		return
 	}
 	r.pulls = slices.DeleteFunc(r.pulls, func(p pull) bool {

@@ -120,10 +120,13 @@ func (l *entryLog) endOfTerm(index Index) Index {
 // drainRepair asks the members for bytes, if that is due.
 func (c *Core) drainRepair() {
 	r := &c.repairs
-	if len(c.log.lost) == 0 && r.asked == "" && len(r.questions) == 0 {
+	if len(c.log.lost) == 0 && r.asked == "" && len(r.questions) == 0 && c.snapshots.restore != restoreLost {
 		return
 	}
 	if c.missing(0) == 0 || c.noticed {
+		if c.pullInstead() {
+			return
+		}
 		r.questions, r.questioning = nil, questioning{rounds: r.rounds}
 		c.disarm(repairDeadline)
 		return

@@ -237,3 +237,34 @@ func TestServersThatMayStayAreAskedForBytes(t *testing.T) {
 		require.Contains(t, c.commands(id), "2/2")
 	}
 }
+
+// A leader has lost its snapshot, and nobody can lead in its place: the others are learners, or have
+// lost theirs too. It asks for a snapshot that covers its own. If a learner hasn't one, it takes one.
+func TestLeaderPullsASnapshot(t *testing.T) {
+	for _, voters := range []int{1, 2} {
+		for _, behind := range []raft.Index{0, 1} {
+			c := &cores{t: t, servers: whole(t), ids: []raft.ServerID{"a", "b", "c"}, now: 1e12}
+			for i, id := range c.ids {
+				s := c.servers[id]
+				configuration, err := wire.DecodeConfiguration(s.log[0].Data)
+				require.NoError(t, err)
+				for learner := voters; learner < 3; learner++ {
+					configuration.Members[learner].Role = raft.Learner
+				}
+				s.log[0].Data = wire.AppendConfiguration(nil, &configuration)
+				s.base, s.lost = raft.Index(len(s.log)), i < 2
+				if i == 2 {
+					s.base -= behind
+				}
+				s.current = raft.SnapshotMeta{Index: s.base, Term: s.log[s.base-1].Term, Configuration: configuration, ConfigurationIndex: 1}
+				c.start(id)
+			}
+			c.elect("a")
+			c.servers["b"].cut = false
+			for rounds := 0; !c.wholeAgain(); rounds++ {
+				require.Less(t, rounds, 12, "%+v", c.status("a"))
+				c.carry(1)
+			}
+		}
+	}
+}

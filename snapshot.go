@@ -189,8 +189,7 @@ func newSnapshots(saved *Saved) snapshots {
 
 // resume begins where the state machine is. That is behind what the state machine has applied in an
 // earlier life, if the log goes on from there. Otherwise it is the current snapshot. If that
-// snapshot is damaged, the server waits for one of the leader; the only voter can't, so that is an
-// error.
+// snapshot is damaged, the server waits for one of another server. It is an error if there is none.
 func (c *Core) resume(logBytes uint64) error {
 	s, applied := &c.snapshots, c.config.MachineApplied
 	if c.config.DurableMachine {
@@ -207,7 +206,7 @@ func (c *Core) resume(logBytes uint64) error {
 		s.restore = restoreNot // the whole log is there
 		c.log.handed = 0
 	}
-	if s.restore == restoreLost && c.alone() {
+	if s.restore == restoreLost && c.alone() && len(c.otherServers()) == 0 {
 		return fmt.Errorf("%w: the snapshot of index %d is damaged, and there is no other server to get one from",
 			ErrCorrupt, s.current.meta.Index)
 	}

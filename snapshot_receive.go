@@ -268,8 +268,9 @@ func (c *Core) drainIncoming() {
 		c.dropIncoming()
 		return
 	}
-	if r, asks := c.role.(*candidate); asks && r.pre && in.pulled && in.state == incomingStored {
-		c.stepDown() // nobody leads, so nobody else would end this
+	r, asks := c.role.(*candidate)
+	if in.pulled && in.state == incomingStored && (asks && r.pre || c.elected()) {
+		c.stepDown() // nobody else would end this
 	}
 	_, follows := c.role.(*follower)
 	// The claims of a candidate about its log must stay true while the votes come, so only a
