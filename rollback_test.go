@@ -145,6 +145,25 @@ func TestAnswersOfEarlierStartsDoNotCount(t *testing.T) {
 	require.NoError(t, c.explain("a", "b"))
 }
 
+// Of a disk only one start has a count. So a server that hears of another one with its own count knows
+// that its disk went back, as it does when it hears of a later start.
+func TestAnotherStartOfTheSameCountIsProof(t *testing.T) {
+	for by, back := range map[int64]bool{-1 << 32: false, 0: false, 1: true, 1 << 32: true} {
+		c := founded(t, 3)
+		a, b := c.status("a"), c.status("b")
+		m := wire.Known{Start: b.Start + uint64(by)}.Message().In(wire.Envelope{
+			From: "a", To: "b", Term: a.Term, Cluster: a.Cluster, FromStart: a.Start,
+			FromIncarnation: a.Incarnation, ToIncarnation: b.Incarnation,
+		})
+		c.deliver(m)
+		if back {
+			require.ErrorIs(t, c.status("b").Trouble, raft.ErrRolledBack, "%d", by)
+		} else {
+			require.NoError(t, c.status("b").Trouble, "%d", by)
+		}
+	}
+}
+
 // An image of the same start forgets no start. The leader knows what the disk has acknowledged, and
 // says so.
 func TestPutBackIsNoticedByTheLog(t *testing.T) {

@@ -106,11 +106,21 @@ func (c *Core) fitting(entries []Entry) []Entry {
 	for i := range entries {
 		size := uint64(entries[i].Size())
 		if size > room {
+			if i == 0 && c.outsized() {
+				i = 1
+			}
 			return entries[:i:i]
 		}
 		room -= size
 	}
 	return entries
+}
+
+// outsized says that an entry for which there is no room is tried all the same. The storage has all
+// the room that it was to have, so the entry is larger than any that this server takes: it comes from
+// a server, or a time, with another limit. The disk counts as one that stands still because of it.
+func (c *Core) outsized() bool {
+	return c.passed(writeDeadline) && len(c.out.flights) == 0 && c.space.room >= c.config.roomyFrom()
 }
 
 // unclaimed returns for how many bytes the disk has room beside the writes in flight.

@@ -3,6 +3,7 @@ package raft_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,32 @@ func TestCommandsAreTakenWhileAQuorumHasRoom(t *testing.T) {
 	c.resize("c", 1<<20)
 	c.pass(2 * heartbeat)
 	require.Equal(t, last, c.status("c").Stable, "it goes on by itself")
+}
+
+// A server may get an entry that is larger than any that it takes itself, because other servers, or
+// earlier starts, have another limit. It stores that after an election timeout if its disk isn't full.
+func TestEntryLargerThanTheRoomIsStored(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		c := roomy(t, 1<<20, 1<<20, 3*reserve)
+		c.servers["c"].lame = true
+		if full {
+			c.resize("c", reserve)
+		}
+		c.propose("a", strings.Repeat("x", 5*reserve))
+		c.propose("a", "four")
+		last := c.status("a").Last
+		require.Less(t, c.status("c").Stable, last-1)
+		c.pass(3 * election)
+		if full {
+			require.Less(t, c.status("c").Stable, last-1)
+			c.resize("c", 3*reserve)
+			c.pass(3 * election)
+		}
+		require.GreaterOrEqual(t, c.status("c").Stable, last-1)
+		c.resize("c", 3*reserve)
+		c.pass(heartbeat)
+		require.Equal(t, last, c.status("c").Stable)
+	}
 }
 
 // A command of another server's caller is refused by the leader, and its origin says why. So is one

@@ -79,6 +79,7 @@ func (w *World) lose(i int, n int64) bool {
 			d.gone = map[raft.Index]bool{}
 		}
 		d.gone[index] = true
+		delete(w.servers[i].knowsLost, index) // what it was told was of an earlier time
 		any = true
 		w.stats.LostEntries++
 	}

@@ -212,6 +212,16 @@ func (w *World) left(i int, m *raft.Member) int64 {
 	return d.room.owned + d.room.outside - lacks
 }
 
+// replaced returns how many bytes of a member's log a snapshot takes the place of, because server i
+// has forgotten what the member needs next.
+func (w *World) replaced(i int, m *raft.Member) int64 {
+	d, lead := w.diskOf(m), w.servers[i].disk
+	if d == nil || d.last() >= lead.base {
+		return 0
+	}
+	return bytesOf(d.entries[d.base:]) + d.room.left
+}
+
 // noteMended notes what a write of a server gives back of lost entries.
 func (w *World) noteMended(s *server, write *raft.Write) {
 	r := &s.disk.room
@@ -270,14 +280,14 @@ func (w *World) foremost(i int) bool {
 const patienceFull = 6
 
 // checkDry checks, when a leader has just looked at its clock, that no command waits at it for
-// room while there has been none on a quorum's disks for a while.
+// room while there has been none on a quorum's disks for a while. A snapshot on its way makes room.
 func (w *World) checkDry(i int) {
 	s := &w.servers[i]
 	if w.params.Reserve == 0 || w.params.WAL != 0 {
 		return
 	}
 	c := s.core.Status().Configuration
-	roomy := func(m *raft.Member) bool { return w.left(i, m) >= w.params.Reserve }
+	roomy := func(m *raft.Member) bool { return w.left(i, m)+w.replaced(i, m) >= w.params.Reserve }
 	switch {
 	case s.status.handing || quorum(c, roomy):
 		s.dry = 0
