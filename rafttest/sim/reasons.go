@@ -133,6 +133,7 @@ func (w *World) checkStepDown(i int) {
 	case len(s.fetches)+len(s.fetched) > 0 && now-s.read.earliest >= limit:
 	case now-s.configured < limit: // another quorum counts
 	case s.lacksBytes(): // that its state machine needs
+	case s.hasInstead(): // a follower installs it
 	case w.confirmedSince(i, now-limit, func(left instant) raft.Instant { return left.earliest }):
 		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, though its disk goes on and a quorum has answered what left within an election timeout",
 			s.status.term)

@@ -66,6 +66,13 @@ func (w *World) checkSnapshotAnswer(i int, a *raft.SnapshotAnswer) {
 // lost reports whether the current snapshot is damaged and there is no earlier one.
 func (d *disk) lost() bool { return d.spoiled && d.previous == nil }
 
+// hasInstead reports whether a server whose snapshot is lost has stored another server's that covers
+// it. What a real log has stored isn't known.
+func (s *server) hasInstead() bool {
+	covers := func(f *snapshotFile) bool { return f.meta.Index >= s.disk.current.index() }
+	return s.disk.lost() && slices.ContainsFunc(s.disk.stored, covers) || s.disk.wal != nil && s.rotten
+}
+
 // A kept is what a state machine that keeps its own durable state has on its disk.
 type kept struct {
 	index  raft.Index
@@ -388,7 +395,8 @@ func (w *World) spoil(s *server) bool {
 	if d.wal != nil || d.spoiled || d.current == nil {
 		return false
 	}
-	if (d.previous == nil || d.lacks(d.previous.index(), d.current.index())) && !w.expendable(w.index(s)) {
+	goes := slices.ContainsFunc(s.writes, func(write *raft.Write) bool { return write.Compact > d.previous.index() })
+	if (d.previous == nil || goes || d.lacks(d.previous.index(), d.current.index())) && !w.expendable(w.index(s)) {
 		return false
 	}
 	d.spoiled = true
