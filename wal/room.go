@@ -146,7 +146,8 @@ func (l *Log) findReserves(names []string) error {
 	return nil
 }
 
-// findReserve finds out how large a file is. That may be in the page cache alone.
+// findReserve finds out how large a file is. That may be in the page cache alone. If the disk has no
+// room for it, the file is filled anew when there is room.
 func (l *Log) findReserve(r *reserve) error {
 	file, err := l.fs.Open(r.name)
 	if err != nil {
@@ -154,21 +155,27 @@ func (l *Log) findReserve(r *reserve) error {
 	}
 	size, err := file.Size()
 	if err == nil {
-		err = file.Sync()
+		if err = file.Sync(); isFull(err) {
+			size, err = 0, nil
+		}
 	}
 	r.owns(size)
 	return errors.Join(err, file.Close())
 }
 
 // syncSpare syncs the spare that an earlier life has left: how large it is may be in the page cache
-// alone, and its head will say it.
+// alone, and its head will say it. If the disk has no room for it, it is filled anew.
 func (l *Log) syncSpare() error {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
 	if sp.file == nil {
 		return nil
 	}
-	return sp.file.Sync()
+	err := sp.file.Sync()
+	if isFull(err) {
+		sp.size, err = 0, nil
+	}
+	return err
 }
 
 // completeReserve fills the reserve when the log was opened. The log goes on without it, too.

@@ -3,6 +3,7 @@ package wal_test
 import (
 	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -226,4 +227,33 @@ func TestLargeRecordWaitsForRoom(t *testing.T) {
 		require.Len(t, entries[0].Data, 1<<20)
 		require.NoError(t, l.Close())
 	})
+}
+
+// A disk without room may say so when a file that an earlier life has filled is synced. The log opens
+// all the same, doesn't count on that file, and fills it when there is room.
+func TestOpensThoughWhatIsFilledFindsNoRoom(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.SegmentSize = 64 << 10
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	room := l.Room()
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 3, 100)}))
+	disk.Kill()
+	refused := map[string]bool{}
+	disk.OnCall(func(c simfs.Call) error {
+		name := filepath.Base(c.Name)
+		if c.Op != simfs.OpSync || refused[name] || name == "0000000000000001.wal" || name == "ANCHOR" { // they are written already
+			return nil
+		}
+		refused[name] = true
+		return syscall.ENOSPC
+	})
+	l, err = wal.Open(dir, options)
+	require.NoError(t, err, "%v", refused)
+	require.Equal(t, map[string]bool{"0000000000000002.wal": true, "RESERVE": true, "BALLAST": true}, refused)
+	disk.OnCall(nil)
+	require.NoError(t, l.Reserve(0))
+	require.InDelta(t, room, l.Room(), 2000)
+	require.NoError(t, l.Close())
 }

@@ -383,9 +383,13 @@ func (w *World) worn() bool {
 		i := serverOf(m.ID)
 		return w.diskOf(m) == w.servers[i].disk && w.servers[i].frozen == frozenNot && !w.exhausted(i)
 	}
-	latest := w.ghost.settled
-	if lead := w.leading(); lead >= 0 {
-		latest = w.servers[lead].core.Status().Configuration
+	latest, index := w.ghost.settled, raft.Index(0)
+	for i := range w.n { // who leads next may have the latest configuration of all
+		if s := &w.servers[i]; s.up {
+			if shown := s.core.Status(); shown.ConfigurationIndex > index {
+				latest, index = shown.Configuration, shown.ConfigurationIndex
+			}
+		}
 	}
 	return some && !(quorum(w.ghost.settled, fit) && quorum(latest, fit))
 }
