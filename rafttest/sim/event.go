@@ -73,8 +73,8 @@ const (
 	// The following operations happen to a real log, and OpFill and OpFree also to a model that knows
 	// its room. OpFailWrite makes the Nth write to a file from now on fail after a part of it is
 	// written. OpFailSync makes the Nth sync from now on fail. OpFill leaves room for N bytes on the
-	// disk. OpFree makes room and ends all other faults of the disk that pass. OpRot changes
-	// durable bytes; N is the luck that chooses them.
+	// disk. OpFree makes room and ends all other faults of the disk that pass. OpRot damages
+	// files (rot.go); N is the luck that chooses which, and how.
 	OpFailWrite
 	OpFailSync
 	OpFill

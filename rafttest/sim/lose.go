@@ -21,8 +21,8 @@ import (
 //   - No entry that was committed in a server's term or before is given up there (NothingGivenUp).
 //   - All other invariants hold: what a server has promised, it has promised by indexes and terms.
 //
-// A byte of a real log may change (OpRot). The log itself says then which entries are lost, at the start or when
-// they are read. If it can't be opened, an empty disk takes its place.
+// The files of a real log may be damaged (OpRot): bytes change, a file is cut short, or another one is in its
+// place. The log itself says then which entries are lost, at the start or when they are read. If it can't be opened, an empty disk takes its place.
 //
 // A disk may also lose what no other disk holds (Params.LoseAll). Then the servers may wait for ever, unless so many
 // voters lack the entry that it was never committed, and a server that is alone may not start. Nothing else is excused.

@@ -1,11 +1,9 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
@@ -32,13 +30,6 @@ type walDisk struct {
 	failedWrite, failSync bool
 	calls                 int64 // number of calls after which the power fails; negative for never
 	rotten                []rottenByte
-}
-
-// A rottenByte is a byte of a file that has changed.
-type rottenByte struct {
-	file string
-	at   int64
-	now  byte
 }
 
 // An issued is a write that has run against the file system.
@@ -292,50 +283,9 @@ func (d *disk) recovered(saved *raft.Saved, found []raft.Entry, rotten bool) *di
 	return n
 }
 
-// damage flips a bit of a file, or writes zeros over a part of it.
-func (d *walDisk) damage(name string, luck uint64) {
-	content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
-	at := below(mix(luck+2), int64(len(content)))
-	with := make([]byte, min(pick(mix(luck+3), 1, 1, 1, 512, 4096, 1<<20), int64(len(content))-at))
-	if len(with) == 1 {
-		with[0] = content[at] ^ byte(1)<<(luck%8)
-	}
-	for i, b := range with {
-		if b != content[int(at)+i] && d.fs.Overwrite(name, at, with) {
-			d.rotten = append(d.rotten, rottenByte{name, at + int64(i), b})
-			return
-		}
-	}
-}
-
-// rots reports whether any byte of a log that has changed is still there.
-func (d *walDisk) rots() bool {
-	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenByte) bool {
-		content := d.fs.Bytes(r.file)
-		return int64(len(content)) <= r.at || content[r.at] != r.now
-	})
-	return len(d.rotten) > 0
-}
-
 // names reports whether a range is part of another one of some ranges.
 func names(ranges []wire.Range, part wire.Range) bool {
 	return slices.ContainsFunc(ranges, func(r wire.Range) bool { return r.First <= part.First && r.Last >= part.Last })
-}
-
-// rotFound notes which entries a log has found lost. They are those that a rotten byte has hit.
-func (w *World) rotFound(s *server, lost ...wire.Range) {
-	d := s.disk
-	for _, r := range lost {
-		for index := max(r.First, d.base+1); index <= min(r.Last, d.last()); index++ {
-			if d.gone == nil {
-				d.gone = map[raft.Index]bool{}
-			}
-			if !d.gone[index] {
-				d.gone[index] = true
-				w.stats.RottenEntries++
-			}
-		}
-	}
 }
 
 // differs returns an error if a log's summary of itself doesn't agree with its entries.
@@ -446,31 +396,6 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 		return w.rot(s, uint64(e.N))
 	}
 	return true
-}
-
-// rot damages a log in one or several places. Damage to the log's last write can't be told from a write that a
-// power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
-// been idle for long enough to have an anchor that knows all of it.
-func (w *World) rot(s *server, luck uint64) bool {
-	d := s.disk.wal
-	if !s.up || s.rotten || len(s.writes) > 0 || !w.expendable(w.index(s)) {
-		return false
-	}
-	d.writes, d.syncs = -1, -1
-	if err := d.log.Anchor(); err != nil {
-		return false
-	}
-	d.fs.Flush()
-	names, places := d.fs.Names(), pick(mix(luck+4), 1, 1, 2, 8)
-	if places > 1 || mix(luck+3)%2 == 0 { // without the anchor, an end that is damaged may look torn
-		names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
-	}
-	for n := range uint64(places) {
-		h := mix(luck + n<<32)
-		d.damage(names[below(mix(h+1), int64(len(names)))], h)
-	}
-	s.rotten = len(d.rotten) > 0
-	return s.rotten
 }
 
 // note adds a text about a disk to the current step of a trace.

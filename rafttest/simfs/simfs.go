@@ -236,6 +236,19 @@ func (f *FS) Overwrite(name string, offset int64, with []byte) bool {
 	return true
 }
 
+// Replace gives a file another content, in the page cache and on the disk: a part of what it was, or
+// that of another file. It reports whether there is such a file.
+func (f *FS) Replace(name string, content []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := f.names[clean(name)]
+	if node == nil {
+		return false
+	}
+	node.data, node.disk = slices.Clone(content), slices.Clone(content)
+	return true
+}
+
 // clean returns the one name that stands for all spellings of a path.
 func clean(name string) string { return filepath.Clean(name) }
 

@@ -1,0 +1,105 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// A rottenByte is a byte of a file that has changed. If all of the file has, it is rotten until it goes.
+type rottenByte struct {
+	file string
+	at   int64
+	now  byte
+	all  bool
+}
+
+// rot damages a log in one or several places. Damage to the log's last write can't be told from a write that a
+// power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
+// been idle for long enough to have an anchor that knows all of it.
+func (w *World) rot(s *server, luck uint64) bool {
+	d := s.disk.wal
+	if !s.up || s.rotten || len(s.writes) > 0 || !w.expendable(w.index(s)) {
+		return false
+	}
+	d.writes, d.syncs = -1, -1
+	if err := d.log.Anchor(); err != nil {
+		return false
+	}
+	d.fs.Flush()
+	names, places := d.fs.Names(), pick(mix(luck+4), 1, 1, 2, 8)
+	if places > 1 || mix(luck+3)%2 == 0 { // without the anchor, an end that is damaged may look torn
+		names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
+	}
+	for n := range uint64(places) {
+		h := mix(luck + n<<32)
+		name := func(h uint64) string { return names[below(mix(h), int64(len(names)))] }
+		d.damage(name(h+1), name(h+6), h)
+	}
+	s.rotten = len(d.rotten) > 0
+	return s.rotten
+}
+
+// damage flips a bit of a file, writes zeros over a part of it, cuts it short, or puts another file in
+// its place.
+func (d *walDisk) damage(name, other string, luck uint64) {
+	content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
+	at := below(mix(luck+2), int64(len(content)))
+	switch mix(luck+5) % 6 {
+	case 0:
+		if d.fs.Replace(name, content[:at]) {
+			d.rotten = append(d.rotten, rottenByte{file: name, all: true})
+		}
+		return
+	case 1:
+		with := d.fs.Bytes(other)
+		for i, b := range with {
+			if i < len(content) && b != content[i] && d.fs.Replace(name, with) {
+				d.rotten = append(d.rotten, rottenByte{file: name, all: true})
+				return
+			}
+		}
+	}
+	with := make([]byte, min(pick(mix(luck+3), 1, 1, 1, 512, 4096, 1<<20), int64(len(content))-at))
+	if len(with) == 1 {
+		with[0] = content[at] ^ byte(1)<<(luck%8)
+	}
+	for i, b := range with {
+		if b != content[int(at)+i] && d.fs.Overwrite(name, at, with) {
+			d.rotten = append(d.rotten, rottenByte{file: name, at: at + int64(i), now: b})
+			return
+		}
+	}
+}
+
+// rots reports whether any byte of a log that has changed is still there.
+func (d *walDisk) rots() bool {
+	there := d.fs.Names()
+	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenByte) bool {
+		if r.all {
+			return !slices.Contains(there, r.file)
+		}
+		content := d.fs.Bytes(r.file)
+		return int64(len(content)) <= r.at || content[r.at] != r.now
+	})
+	return len(d.rotten) > 0
+}
+
+// rotFound notes which entries a log has found lost. They are those that a rotten byte has hit.
+func (w *World) rotFound(s *server, lost ...wire.Range) {
+	d := s.disk
+	for _, r := range lost {
+		for index := max(r.First, d.base+1); index <= min(r.Last, d.last()); index++ {
+			if d.gone == nil {
+				d.gone = map[raft.Index]bool{}
+			}
+			if !d.gone[index] {
+				d.gone[index] = true
+				w.stats.RottenEntries++
+			}
+		}
+	}
+}
