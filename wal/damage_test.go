@@ -306,3 +306,41 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		require.Positive(t, verdicts[v], "%v", slices.Sorted(maps.Keys(verdicts)))
 	}
 }
+
+// A log that holds no entry, as that of a server which has just joined, goes on behind damage as often
+// as it is opened.
+func TestEmptyLogGoesOnBehindDamage(t *testing.T) {
+	opened := 0
+	for at, end := int64(0), int64(1); at < end; at += 5 {
+		disk := simfs.New(1)
+		l, err := wal.Open(dir, small(disk))
+		require.NoError(t, err)
+		state := raft.DurableState{Incarnation: 5}
+		for state.Term = 1; state.Term < 6; state.Term++ {
+			require.NoError(t, l.Write(raft.Write{State: state}))
+		}
+		require.NoError(t, l.Close())
+		disk.Kill()
+		name := filepath.Join(dir, "0000000000000001.wal")
+		end = int64(len(bytes.TrimRight(disk.Bytes(name), "\x00")))
+		require.True(t, disk.Rot(name, at, 4))
+		if l, err = wal.Open(dir, small(disk)); err != nil {
+			require.ErrorIs(t, err, raft.ErrCorrupt)
+			continue
+		}
+		opened++
+		for range 3 {
+			state.Term++
+			require.NoError(t, l.Write(raft.Write{State: state}))
+			require.NoError(t, l.Close())
+			disk.Kill()
+			l, err = wal.Open(dir, small(disk))
+			require.NoError(t, err, "a flipped bit at offset %d", at)
+			saved, err := l.Load()
+			require.NoError(t, err)
+			require.Equal(t, state, saved.State)
+		}
+		require.NoError(t, l.Close())
+	}
+	require.Greater(t, opened, 100)
+}

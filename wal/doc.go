@@ -167,7 +167,8 @@
 //	uvarint   index up to which the log may be forgotten, if it was touched
 //	uvarint   index of the last entry
 //	entries   if they were touched: uvarint how many, from the lowest index that was touched to the
-//	          last one, and not before what may be forgotten; their runs; their configs
+//	          last one, and not before what may be forgotten (0 if the log is empty); their runs;
+//	          their configs
 //
 //	| A | B |/////////////| Z~~~~~~~~| y |     y is the first sound record behind the damage
 //	        x     ≤ 64 KiB             |

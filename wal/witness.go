@@ -102,7 +102,7 @@ func (w *witness) decode(d *decoder) {
 		return
 	}
 	n := d.uvarint()
-	d.check(n > 0 && n <= uint64(w.last), "range of the witness")
+	d.check(n <= uint64(w.last), "range of the witness") // none if the log is empty
 	if d.err != nil {
 		return
 	}

@@ -6,15 +6,26 @@ import (
 	"strings"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wire"
 )
 
-// A rottenByte is a byte of a file that has changed. If all of the file has, it is rotten until it goes.
-type rottenByte struct {
-	file string
-	at   int64
-	now  byte
-	all  bool
+// A rottenPart is a part of a file that has changed.
+type rottenPart struct {
+	file     string
+	at       int64
+	was, now []byte
+}
+
+// rots reports whether a byte of it that has changed is still there.
+func (r *rottenPart) rots(fs *simfs.FS) bool {
+	content := fs.Bytes(r.file)
+	for i := range r.now {
+		if at := int(r.at) + i; at < len(content) && content[at] == r.now[i] && r.now[i] != r.was[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // rot damages a log in one or several places. Damage to the log's last write can't be told from a write that a
@@ -39,7 +50,7 @@ func (w *World) rot(s *server, luck uint64) bool {
 		name := func(h uint64) string { return names[below(mix(h), int64(len(names)))] }
 		d.damage(name(h+1), name(h+6), h)
 	}
-	s.rotten = len(d.rotten) > 0
+	s.rotten = d.rots()
 	return s.rotten
 }
 
@@ -50,15 +61,13 @@ func (d *walDisk) damage(name, other string, luck uint64) {
 	at := below(mix(luck+2), int64(len(content)))
 	switch mix(luck+5) % 6 {
 	case 0:
-		if d.fs.Replace(name, content[:at]) {
-			d.rotten = append(d.rotten, rottenByte{file: name, all: true})
-		}
+		d.fs.Replace(name, content[:at])
 		return
 	case 1:
 		with := d.fs.Bytes(other)
 		for i, b := range with {
-			if i < len(content) && b != content[i] && d.fs.Replace(name, with) {
-				d.rotten = append(d.rotten, rottenByte{file: name, all: true})
+			if i < len(content) && b != content[i] {
+				d.fs.Replace(name, with)
 				return
 			}
 		}
@@ -67,25 +76,16 @@ func (d *walDisk) damage(name, other string, luck uint64) {
 	if len(with) == 1 {
 		with[0] = content[at] ^ byte(1)<<(luck%8)
 	}
-	for i, b := range with {
-		if b != content[int(at)+i] && d.fs.Overwrite(name, at, with) {
-			d.rotten = append(d.rotten, rottenByte{file: name, at: at + int64(i), now: b})
-			return
-		}
+	if was := content[at : int(at)+len(with)]; !bytes.Equal(with, was) && d.fs.Overwrite(name, at, with) {
+		d.rotten = append(d.rotten, rottenPart{name, at, was, with})
 	}
 }
 
-// rots reports whether any byte of a log that has changed is still there.
+// rots reports whether any byte of a log that has changed is still there, or any file that was cut or
+// exchanged.
 func (d *walDisk) rots() bool {
-	there := d.fs.Names()
-	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenByte) bool {
-		if r.all {
-			return !slices.Contains(there, r.file)
-		}
-		content := d.fs.Bytes(r.file)
-		return int64(len(content)) <= r.at || content[r.at] != r.now
-	})
-	return len(d.rotten) > 0
+	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenPart) bool { return !r.rots(d.fs) })
+	return len(d.rotten) > 0 || d.fs.Replaced()
 }
 
 // rotFound notes which entries a log has found lost. They are those that a rotten byte has hit.

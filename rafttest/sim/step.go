@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -129,10 +130,11 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if w.options.Clone {
 		w.swap(i, w.servers[i].core.Clone())
 	}
+	silent := e.Op == OpCancel || e.Op == OpApply && s.captures(e.N)
 	if !w.input(e, s, m) {
 		return false
 	}
-	if e.Op != OpCancel {
+	if !silent {
 		s.told = w.local(s)
 	}
 	w.stats.Events++
@@ -288,6 +290,13 @@ func (w *World) apply(s *server, n int64) bool {
 	s.lane = s.lane[:copy(s.lane, s.lane[n:])]
 	report()
 	return true
+}
+
+// captures reports whether the first n tasks of the state machine's lane do nothing but capture its
+// state. The core isn't told of that yet.
+func (s *server) captures(n int64) bool {
+	n = min(max(n, 1), int64(len(s.lane)))
+	return !slices.ContainsFunc(s.lane[:n], func(t task) bool { return t.take == nil })
 }
 
 // readLog reads the entries that the oldest fetch asks for. They are reported later, when the log

@@ -29,7 +29,7 @@ type walDisk struct {
 	writes, syncs         int64 // number of calls after which the next one fails; negative for never
 	failedWrite, failSync bool
 	calls                 int64 // number of calls after which the power fails; negative for never
-	rotten                []rottenByte
+	rotten                []rottenPart
 }
 
 // An issued is a write that has run against the file system.

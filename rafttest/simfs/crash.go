@@ -368,7 +368,7 @@ func (f *FS) Clone() *FS {
 		}
 		if copies[node] == nil {
 			copies[node] = &inode{
-				number: node.number, writes: node.writes,
+				number: node.number, writes: node.writes, replaced: node.replaced,
 				data: slices.Clone(node.data), disk: slices.Clone(node.disk),
 			}
 		}

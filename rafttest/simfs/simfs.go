@@ -116,6 +116,8 @@ type inode struct {
 	disk   []byte // what is durable
 	writes uint64 // number of writes so far
 	open   int    // number of open handles
+	// replaced says that the content was exchanged (Replace).
+	replaced bool
 }
 
 // New returns an empty file system whose luck follows from the seed.
@@ -245,8 +247,20 @@ func (f *FS) Replace(name string, content []byte) bool {
 	if node == nil {
 		return false
 	}
-	node.data, node.disk = slices.Clone(content), slices.Clone(content)
+	node.data, node.disk, node.replaced = slices.Clone(content), slices.Clone(content), true
 	return true
+}
+
+// Replaced reports whether any file is there whose content was replaced, under whatever name.
+func (f *FS) Replaced() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, node := range f.names {
+		if node.replaced {
+			return true
+		}
+	}
+	return false
 }
 
 // clean returns the one name that stands for all spellings of a path.
