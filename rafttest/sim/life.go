@@ -135,7 +135,7 @@ func (w *World) crash(i int, n int64) bool {
 			break
 		}
 		w.checkRepairs(i, write)
-		w.noteMended(s, write)
+		w.noteStored(s, write)
 		s.disk.perform(write)
 	}
 	w.stats.Crashes++

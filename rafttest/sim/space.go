@@ -154,6 +154,8 @@ type roomy struct {
 	verify    *raft.SnapshotMeta
 	sound     *snapshotFile
 	verifying bool
+	// grew is when the disk last took entries, on the clock of the run.
+	grew int64
 	// dry is since when no quorum has had room for any command while this server led, on the clock
 	// of the run; 0 for not.
 	dry int64
@@ -222,8 +224,23 @@ func (w *World) replaced(i int, m *raft.Member) int64 {
 	return bytesOf(d.entries[d.base:]) + d.room.left
 }
 
-// noteMended notes what a write of a server gives back of lost entries.
-func (w *World) noteMended(s *server, write *raft.Write) {
+// storing reports whether a member's disk isn't full, has taken entries of late, and lacks some of the
+// log of server i.
+func (w *World) storing(i int, m *raft.Member) bool {
+	d := w.diskOf(m)
+	if d == nil {
+		return false
+	}
+	s := &w.servers[serverOf(m.ID)]
+	return d == s.disk && d.room.known && d.room.owned >= w.params.Reserve+w.params.Reserve/2 &&
+		d.last() < raft.Index(len(w.servers[i].view)) && w.now-s.grew <= patienceFull*w.slowest()
+}
+
+// noteStored notes what a write of a server stores, and what it gives back of lost entries.
+func (w *World) noteStored(s *server, write *raft.Write) {
+	if len(write.Entries) > 0 {
+		s.grew = w.now
+	}
 	r := &s.disk.room
 	r.mended = slices.DeleteFunc(r.mended, func(m mended) bool { return w.now-m.at > patienceFull*w.slowest() })
 	if bytes := bytesOf(write.Repairs); r.known && bytes > 0 {
@@ -280,14 +297,17 @@ func (w *World) foremost(i int) bool {
 const patienceFull = 6
 
 // checkDry checks, when a leader has just looked at its clock, that no command waits at it for
-// room while there has been none on a quorum's disks for a while. A snapshot on its way makes room.
+// room while there has been none on a quorum's disks for a while. A snapshot on its way makes room. And
+// a disk that isn't full, and is still being given the log, may have room when it has all of it.
 func (w *World) checkDry(i int) {
 	s := &w.servers[i]
 	if w.params.Reserve == 0 || w.params.WAL != 0 {
 		return
 	}
 	c := s.core.Status().Configuration
-	roomy := func(m *raft.Member) bool { return w.left(i, m)+w.replaced(i, m) >= w.params.Reserve }
+	roomy := func(m *raft.Member) bool {
+		return w.left(i, m)+w.replaced(i, m) >= w.params.Reserve || w.storing(i, m)
+	}
 	switch {
 	case s.status.handing || quorum(c, roomy):
 		s.dry = 0

@@ -232,7 +232,7 @@ func (w *World) persist(s *server, n int64) bool {
 			break
 		}
 		w.checkRepairs(w.index(s), write)
-		w.noteMended(s, write)
+		w.noteStored(s, write)
 		s.disk.perform(write)
 		number = write.Number
 	}
