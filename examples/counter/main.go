@@ -18,17 +18,19 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 )
+
+// maxBody bounds the body of a request, in bytes.
+const maxBody = 64 << 10
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -45,13 +47,25 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2*len(o.run))
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, len(o.run))
+	started := 0
+	defer func() {
+		stop()
+		for range started {
+			err = errors.Join(err, <-ended)
+		}
+	}()
 	for i, self := range o.run {
-		stop, err := start(o, self, o.http[i], failed)
+		serve, err := start(o, self, o.http[i])
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}
-		defer func() { err = errors.Join(err, stop()) }()
+		started++
+		go func() {
+			defer stop() // the end of one server is the end of all
+			ended <- serve(ctx)
+		}()
 	}
 	first, last := o.http[0], o.http[len(o.http)-1]
 	if _, err := fmt.Fprintf(out, `Data: %s
@@ -62,17 +76,13 @@ Ctrl-C ends it.
 `, o.data, first, last, first); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-failed:
-		return err
-	}
+	<-ctx.Done()
+	return nil
 }
 
-// start starts one server, and returns a function that stops it. An error that ends the server
-// earlier goes to failed.
-func start(o options, self raft.Server, web string, failed chan<- error) (stop func() error, err error) {
+// start starts one server. It returns a function that answers requests until a context ends or the
+// server fails, and then shuts the server down.
+func start(o options, self raft.Server, web string) (serve func(context.Context) error, err error) {
 	listener, err := net.Listen("tcp", web)
 	if err != nil {
 		return nil, err
@@ -102,30 +112,9 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 	if err := checkAddress(node, self); err != nil {
 		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
-	server := &http.Server{
-		Handler:      (&service{node, machine, o.timeout}).handler(),
-		ReadTimeout:  o.timeout,
-		WriteTimeout: 2 * o.timeout,
-		IdleTimeout:  time.Minute,
-	}
-	go func() { failed <- server.Serve(listener) }()
-	go func() { <-node.Done(); failed <- node.Err() }()
-	return func() error { return stopServer(server, node, o.timeout) }, nil
-}
-
-// stopServer takes no more requests, lets those that are under way come to their end, and closes the
-// node after that. The other way round, their clients would be told that the outcome is unknown. A
-// request that takes longer than the timeout is broken off.
-func stopServer(server *http.Server, node *raft.Node, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	err := server.Shutdown(ctx)
-	if ctx.Err() != nil {
-		err = server.Close()
-	}
-	ctx, cancel = context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return errors.Join(err, node.Close(ctx))
+	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
+	s := &service{api, node, machine}
+	return func(ctx context.Context) error { return api.Serve(ctx, listener, s.routes()) }, nil
 }
 
 // tls returns what the server proves itself with to the others, and checks them by. It is nil

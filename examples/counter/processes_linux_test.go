@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/httpapi"
 )
 
 // These are the deadlines of the tests with processes. They only bound how long a failure takes.
@@ -190,9 +192,9 @@ func (p *processes) others(than *process) []*process {
 func (p *processes) leader() (leader *process) {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool {
-		highest := status{}
+		highest := httpapi.Status{}
 		for _, s := range p.servers {
-			var is status
+			var is httpapi.Status
 			if !s.paused && p.ask(s, "/status", &is) == nil && is.Role == "leader" && is.Term > highest.Term {
 				leader, highest = s, is
 			}

@@ -1,0 +1,271 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/e17579a5/raft"
+)
+
+// Options are the settings of an API. The zero value stands for the defaults.
+type Options struct {
+	// Timeout is how long a request may take (5 s). When it is over, the request gets 503 or 504.
+	// Reading a request may take as long, and writing an answer too.
+	Timeout time.Duration
+	// MaxBody is how many bytes the body of a request may have (1 MiB, as raft.Config.MaxCommandBytes).
+	MaxBody int64
+	// Drain is for how long Serve still takes requests after the server has said that it isn't ready
+	// (0). It gives those who ask for that, such as load balancers, the time to notice.
+	Drain time.Duration
+	// Logger is told of panics of handlers (slog.Default()).
+	Logger *slog.Logger
+}
+
+// An API answers HTTP requests at one server of a cluster. Its methods may be called from several
+// goroutines.
+type API struct {
+	node     *raft.Node
+	options  Options
+	caughtUp atomic.Bool
+	stopping chan struct{} // closed when the service shuts down
+	stopped  atomic.Bool   // stopping is closed, or about to be
+}
+
+// New returns an API of a node. It begins to follow whether the node is ready. For that it starts a
+// goroutine, which ends when the server has caught up, and at the latest when the node stops.
+func New(node *raft.Node, options Options) *API {
+	options.Timeout = cmp.Or(max(options.Timeout, 0), 5*time.Second)
+	options.MaxBody = cmp.Or(max(options.MaxBody, 0), 1<<20)
+	options.Logger = cmp.Or(options.Logger, slog.Default())
+	a := &API{node: node, options: options, stopping: make(chan struct{})}
+	go a.catchUp()
+	return a
+}
+
+// Routes adds the routes that every service has: POST /sessions, DELETE /sessions/{session},
+// GET /status, GET /livez and GET /readyz.
+func (a *API) Routes(mux *http.ServeMux) {
+	mux.Handle("POST /sessions", a.Handle(a.openSession))
+	mux.Handle("DELETE /sessions/{session}", a.Handle(a.closeSession))
+	mux.Handle("GET /status", a.Handle(a.status))
+	mux.Handle("GET /livez", a.Handle(a.live))
+	mux.Handle("GET /readyz", a.Handle(a.ready))
+}
+
+// MemberRoutes adds the routes that change the members of the cluster: PUT /members/{id}, with
+// ?address=HOST:PORT, and DELETE /members/{id}. Whoever may use them can take the cluster apart.
+func (a *API) MemberRoutes(mux *http.ServeMux) {
+	mux.Handle("PUT /members/{id}", a.Handle(a.addMember))
+	mux.Handle("DELETE /members/{id}", a.Handle(a.removeMember))
+}
+
+// Commands is a Func for services whose commands and results are bytes: the body of the request is
+// the command, and the body of the answer is the result.
+func (a *API) Commands(r *http.Request) (any, error) {
+	command, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	result, err := a.Propose(r, command)
+	if err != nil {
+		return nil, err
+	}
+	return Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: result}, nil
+}
+
+// Propose proposes a command for a request, at whichever server of the cluster. If the request has
+// an Idempotency-Key, the command is one of a session, and is applied exactly once. The error is
+// that of raft.Node.Propose or ProposeInSession, or an *Error.
+func (a *API) Propose(r *http.Request, command []byte) (result []byte, err error) {
+	key, found, err := Key(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case found:
+		return a.node.ProposeInSession(r.Context(), key, command)
+	}
+	return a.node.Propose(r.Context(), command)
+}
+
+// A Func answers a request. The answer is written as JSON with status 200; an Answer says more than
+// that. The error is answered as ErrorOf says. The context of the request ends when the request has
+// taken too long. The body has been read, and is no longer than Options.MaxBody; ContentLength is
+// its length.
+type Func func(r *http.Request) (answer any, err error)
+
+// An Answer is the answer to a request that succeeded.
+type Answer struct {
+	Status int         // 200 to 299
+	Header http.Header // nil for none
+	// Body is written as JSON. A []byte is written as it is, if Header has a Content-Type. nil stands
+	// for no body.
+	Body any
+}
+
+// Handle makes a handler of a Func, with the timeout and the limit of Options.
+func (a *API) Handle(f Func) http.Handler { return a.HandleWithin(a.options.Timeout, f) }
+
+// HandleWithin is Handle with a timeout of its own, for requests that wait for something. Such
+// requests should end when Stopping does.
+func (a *API) HandleWithin(timeout time.Duration, f Func) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		answer, err := a.call(w, r.WithContext(ctx), f, timeout)
+		if err != nil {
+			Fail(w, err)
+			return
+		}
+		write(w, answer)
+	})
+}
+
+// call reads the body of a request and calls a Func. A panic of the Func becomes an error.
+func (a *API) call(w http.ResponseWriter, r *http.Request, f Func, timeout time.Duration) (answer any, err error) {
+	defer func() {
+		p := recover()
+		if p == http.ErrAbortHandler {
+			panic(p) // this is the way to break a connection off
+		}
+		if p != nil {
+			a.options.Logger.Error("httpapi: panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			answer, err = nil, errors.New("the service has panicked")
+		}
+	}()
+	deadlines := http.NewResponseController(w)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.options.MaxBody))
+	if err != nil {
+		return nil, bodyError(err)
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	// The server's deadlines are for a request that is read, carried out and answered in the usual
+	// time. If that for reading passed now, the server would take the client for gone. A writer that
+	// has no deadlines, as in tests, needs none.
+	_ = deadlines.SetReadDeadline(time.Time{})
+	_ = deadlines.SetWriteDeadline(time.Now().Add(timeout + a.options.Timeout))
+	return f(r)
+}
+
+// bodyError says how it is answered that the body of a request couldn't be read.
+func bodyError(err error) *Error {
+	bad := BadRequest("the body can't be read: %w", err)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		bad.Status, bad.Code = http.StatusRequestEntityTooLarge, "too_large"
+		bad.Message = fmt.Sprintf("the body has more than %d bytes", tooLarge.Limit)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		bad.Status, bad.Code = http.StatusRequestTimeout, "slow_request"
+	}
+	return bad
+}
+
+// ReadJSON reads the body of a request as one JSON value. A field that into doesn't have is an
+// error. The error is a BadRequest.
+func ReadJSON(r *http.Request, into any) error {
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return BadRequest("the body is not what was expected: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return BadRequest("the body has more than one JSON value")
+	}
+	return nil
+}
+
+// Fail answers a request with an error, as ErrorOf says.
+func Fail(w http.ResponseWriter, err error) {
+	e := ErrorOf(err)
+	body, err := json.Marshal(e)
+	if err != nil { // its fields are text
+		body = []byte(`{"error":"the error can't be written","code":"internal","outcome":"unknown"}`)
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(max(e.RetryAfter.Round(time.Second), time.Second)/time.Second)))
+	}
+	send(w, e.Status, body)
+}
+
+// write answers a request that succeeded.
+func write(w http.ResponseWriter, answer any) {
+	a, ok := answer.(Answer)
+	if !ok {
+		a = Answer{Status: http.StatusOK, Body: answer}
+	}
+	raw, isRaw := a.Body.([]byte)
+	isRaw = isRaw && a.Header.Get("Content-Type") != ""
+	if !isRaw && a.Body != nil {
+		var err error
+		if raw, err = json.Marshal(a.Body); err != nil {
+			Fail(w, fmt.Errorf("the answer can't be written: %w", err))
+			return
+		}
+	}
+	for name, values := range a.Header {
+		w.Header()[name] = values
+	}
+	if a.Body == nil {
+		w.WriteHeader(a.Status)
+		return
+	}
+	send(w, a.Status, raw)
+}
+
+// send writes a body, as JSON unless it says otherwise. JSON gets a line end, for terminals.
+func send(w http.ResponseWriter, status int, body []byte) {
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+		body = append(body, '\n')
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // an error says that the client is gone
+}
+
+// Mux returns a handler that answers what no route of the mux takes as every other failure: 404
+// not_found, or 405 method_not_allowed with the methods that are allowed. The mux by itself answers
+// with plain text.
+func Mux(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		var found verdict
+		own.ServeHTTP(&found, r)
+		if found.status == http.StatusMethodNotAllowed {
+			allowed := found.header.Get("Allow")
+			w.Header().Set("Allow", allowed)
+			Fail(w, &Error{Status: found.status, Code: "method_not_allowed", Outcome: NotApplied, Message: "the method is not one of " + allowed})
+			return
+		}
+		Fail(w, &Error{Status: http.StatusNotFound, Code: "not_found", Outcome: NotApplied, Message: "there is no " + r.URL.Path})
+	})
+}
+
+// A verdict is what the mux itself would answer, without the body.
+type verdict struct {
+	header http.Header
+	status int
+}
+
+func (v *verdict) Header() http.Header {
+	if v.header == nil {
+		v.header = http.Header{}
+	}
+	return v.header
+}
+
+func (v *verdict) WriteHeader(status int)      { v.status = status }
+func (v *verdict) Write(b []byte) (int, error) { return len(b), nil }
