@@ -57,18 +57,18 @@ func New(node *raft.Node, options Options) *API {
 // Routes adds the routes that every service has: POST /sessions, DELETE /sessions/{session},
 // GET /status, GET /livez and GET /readyz.
 func (a *API) Routes(mux *http.ServeMux) {
-	mux.Handle("POST /sessions", a.Handle(a.openSession))
-	mux.Handle("DELETE /sessions/{session}", a.Handle(a.closeSession))
-	mux.Handle("GET /status", a.Handle(a.status))
-	mux.Handle("GET /livez", a.Handle(a.live))
-	mux.Handle("GET /readyz", a.Handle(a.ready))
+	mux.Handle("POST /sessions", a.bodiless(a.openSession))
+	mux.Handle("DELETE /sessions/{session}", a.bodiless(a.closeSession))
+	mux.Handle("GET /status", a.bodiless(a.status))
+	mux.Handle("GET /livez", a.bodiless(a.live))
+	mux.Handle("GET /readyz", a.bodiless(a.ready))
 }
 
 // MemberRoutes adds the routes that change the members of the cluster: PUT /members/{id}, with
 // ?address=HOST:PORT, and DELETE /members/{id}. Whoever may use them can take the cluster apart.
 func (a *API) MemberRoutes(mux *http.ServeMux) {
-	mux.Handle("PUT /members/{id}", a.Handle(a.addMember))
-	mux.Handle("DELETE /members/{id}", a.Handle(a.removeMember))
+	mux.Handle("PUT /members/{id}", a.bodiless(a.addMember))
+	mux.Handle("DELETE /members/{id}", a.bodiless(a.removeMember))
 }
 
 // Commands is a Func for services whose commands and results are bytes: the body of the request is
@@ -120,42 +120,58 @@ func (a *API) Handle(f Func) http.Handler { return a.HandleWithin(a.options.Time
 // HandleWithin is Handle with a timeout of its own, for requests that wait for something. Such
 // requests should end when Stopping does.
 func (a *API) HandleWithin(timeout time.Duration, f Func) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
-		defer cancel()
-		answer, err := a.call(w, r.WithContext(ctx), f, timeout)
+	return a.handle(timeout, func(w http.ResponseWriter, r *http.Request) (any, error) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.options.MaxBody))
 		if err != nil {
-			Fail(w, err)
-			return
+			return nil, bodyError(err)
 		}
-		write(w, answer)
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		a.extend(w, timeout)
+		return f(r)
 	})
 }
 
-// call reads the body of a request and calls a Func. A panic of the Func becomes an error.
-func (a *API) call(w http.ResponseWriter, r *http.Request, f Func, timeout time.Duration) (answer any, err error) {
-	defer func() {
-		p := recover()
-		if p == http.ErrAbortHandler {
-			panic(p) // this is the way to break a connection off
-		}
-		if p != nil {
-			a.options.Logger.Error("httpapi: panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-			answer, err = nil, errors.New("the service has panicked")
-		}
-	}()
-	deadlines := http.NewResponseController(w)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.options.MaxBody))
-	if err != nil {
-		return nil, bodyError(err)
+// bodiless is Handle for requests whose body doesn't matter.
+func (a *API) bodiless(f Func) http.Handler {
+	return a.handle(a.options.Timeout, func(w http.ResponseWriter, r *http.Request) (any, error) {
+		a.extend(w, a.options.Timeout)
+		return f(r)
+	})
+}
+
+// handle answers requests with what f returns. A panic of f becomes an error.
+func (a *API) handle(timeout time.Duration, f func(http.ResponseWriter, *http.Request) (any, error)) http.Handler {
+	guarded := func(w http.ResponseWriter, r *http.Request) (answer any, err error) {
+		defer func() {
+			p := recover()
+			if p == http.ErrAbortHandler {
+				panic(p) // this is the way to break a connection off
+			}
+			if p != nil {
+				a.options.Logger.Error("httpapi: panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				answer, err = nil, errors.New("the service has panicked")
+			}
+		}()
+		return f(w, r)
 	}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	// The server's deadlines are for a request that is read, carried out and answered in the usual
-	// time. If that for reading passed now, the server would take the client for gone. A writer that
-	// has no deadlines, as in tests, needs none.
-	_ = deadlines.SetReadDeadline(time.Time{})
-	_ = deadlines.SetWriteDeadline(time.Now().Add(timeout + a.options.Timeout))
-	return f(r)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		if answer, err := guarded(w, r.WithContext(ctx)); err != nil {
+			Fail(w, err)
+		} else {
+			write(w, answer)
+		}
+	})
+}
+
+// extend gives a request that was read the time to be carried out and answered. If the server's
+// deadline for reading passed meanwhile, the server would take the client for gone.
+func (a *API) extend(w http.ResponseWriter, timeout time.Duration) {
+	deadlines, end := http.NewResponseController(w), time.Now().Add(timeout+a.options.Timeout)
+	// A writer that has no deadlines, as in tests, needs none.
+	_ = deadlines.SetReadDeadline(end)
+	_ = deadlines.SetWriteDeadline(end)
 }
 
 // bodyError says how it is answered that the body of a request couldn't be read.

@@ -120,7 +120,7 @@ func TestFailWritesWholeSeconds(t *testing.T) {
 
 // TestHandle: what a Func returns is what the client gets.
 func TestHandle(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		ask := func(f httpapi.Func) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
 			c.apis[0].Handle(f).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"a": 1}`)))

@@ -71,12 +71,12 @@ type cluster struct {
 	apis     []*httpapi.API
 	handlers []http.Handler
 	machines []*sum
-	seen     func(r *http.Request, w *httptest.ResponseRecorder) // told of each answer; may be nil
+	seen     func(r *http.Request, sent string, w *httptest.ResponseRecorder) // told of each answer; may be nil
 }
 
 // bubble runs a test on a cluster in virtual time. The cluster has a leader, unless the network is
 // cut from the start.
-func bubble(t *testing.T, faults memory.Faults, change func(*raft.Config), test func(*cluster)) {
+func bubble(t *testing.T, faults memory.Faults, change func(*raft.Config), test func(*testing.T, *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{t: t, network: memory.NewNetwork(memory.Options{Faults: faults})}
 		defer func() {
@@ -91,7 +91,7 @@ func bubble(t *testing.T, faults memory.Faults, change func(*raft.Config), test 
 		if !faults.Cut {
 			require.NoError(t, c.nodes[0].Read(t.Context()))
 		}
-		test(c)
+		test(t, c)
 	})
 }
 
@@ -105,7 +105,7 @@ func (c *cluster) start(config raft.Config, change func(*raft.Config)) {
 	}
 	node, err := raft.Start(config)
 	require.NoError(c.t, err)
-	api := httpapi.New(node, httpapi.Options{Timeout: requestTimeout, MaxBody: 1000, Logger: config.Logger})
+	api := httpapi.New(node, httpapi.Options{Timeout: requestTimeout, MaxBody: 1000, Drain: time.Minute, Logger: config.Logger})
 	mux := http.NewServeMux()
 	api.Routes(mux)
 	api.MemberRoutes(mux)
@@ -123,7 +123,7 @@ func (c *cluster) ask(server int, method, path, body string, header ...string) *
 	w := httptest.NewRecorder()
 	c.handlers[server].ServeHTTP(w, r)
 	if c.seen != nil {
-		c.seen(r, w)
+		c.seen(r, body, w)
 	}
 	return w
 }

@@ -24,27 +24,27 @@ func requireResult(t *testing.T, want string, w *httptest.ResponseRecorder) {
 
 // TestSessionAppliesOnce: each copy of a command gets the first one's result, at any server.
 func TestSessionAppliesOnce(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		id := c.session(0)
 		key := func(number int) string { return fmt.Sprintf(`"%s-%d"`, id, number) }
 		for range 2 {
 			for server := range 3 {
-				requireResult(c.t, "5", c.command(server, "5", key(1)))
+				requireResult(t, "5", c.command(server, "5", key(1)))
 			}
 		}
-		requireResult(c.t, "12", c.command(1, "7", key(3)))
-		requireResult(c.t, "15", c.command(2, "3", key(2))) // in any order
-		requireResult(c.t, "5", c.command(2, "5", key(1)))
-		requireResult(c.t, "5", c.command(0, "100", key(1))) // a number is its first command
-		requireResult(c.t, "16", c.command(1, "1", ""))      // without a key, each copy counts
-		requireResult(c.t, "17", c.command(1, "1", ""))
+		requireResult(t, "12", c.command(1, "7", key(3)))
+		requireResult(t, "15", c.command(2, "3", key(2))) // in any order
+		requireResult(t, "5", c.command(2, "5", key(1)))
+		requireResult(t, "5", c.command(0, "100", key(1))) // a number is its first command
+		requireResult(t, "16", c.command(1, "1", ""))      // without a key, each copy counts
+		requireResult(t, "17", c.command(1, "1", ""))
 	})
 }
 
 // TestSessionCopiesAtOnce: copies that come at the same time, and other numbers between them, are
 // applied once each.
 func TestSessionCopiesAtOnce(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		id := c.session(0)
 		answers := make([]string, 300)
 		var clients sync.WaitGroup
@@ -61,13 +61,13 @@ func TestSessionCopiesAtOnce(t *testing.T) {
 			seen[answer] = true
 		}
 		require.Len(t, seen, 100)
-		requireResult(c.t, "100", c.command(0, "0", ""))
+		requireResult(t, "100", c.command(0, "0", ""))
 	})
 }
 
 // TestSessionForgetsWhatTheClientHas: a result below lowest isn't kept.
 func TestSessionForgetsWhatTheClientHas(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		id := c.session(0)
 		requireResult(t, "1", c.command(0, "1", `"`+id+`-1"`))
 		requireResult(t, "2", c.command(0, "1", `"`+id+`-2";lowest=2`))
@@ -87,7 +87,7 @@ func TestSessionForgetsWhatTheClientHas(t *testing.T) {
 // applied.
 func TestSessionEnds(t *testing.T) {
 	few := func(c *raft.Config) { c.MaxSessions = 2 }
-	bubble(t, memory.Faults{}, few, func(c *cluster) {
+	bubble(t, memory.Faults{}, few, func(t *testing.T, c *cluster) {
 		closed := c.session(0)
 		requireResult(t, "1", c.command(0, "1", `"`+closed+`-1"`))
 		for server := range 2 { // that it is closed already is no error
@@ -110,7 +110,7 @@ func TestSessionEnds(t *testing.T) {
 
 // TestSessionOutlivesALeader: a command whose outcome is unknown is sent again, and counts once.
 func TestSessionOutlivesALeader(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		id := c.session(0)
 		leader, other := c.leader()
 		c.isolate(leader)
@@ -125,7 +125,7 @@ func TestSessionOutlivesALeader(t *testing.T) {
 
 // TestKeyThatIsMalformed: a command with a key that can't be read isn't applied.
 func TestKeyThatIsMalformed(t *testing.T) {
-	bubble(t, memory.Faults{}, nil, func(c *cluster) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
 		for _, key := range []string{"8e03978e", `"8e03978e"`, `"1.1-0"`} {
 			requireFailure(t, c.command(0, "5", key), 400, "bad_key", httpapi.NotApplied)
 		}

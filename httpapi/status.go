@@ -96,13 +96,21 @@ func problems(is *raft.Status) (found []string) {
 // live answers whether the node runs. One that has stopped doesn't start again by itself: the
 // process must be started anew. A node without a leader lives.
 func (a *API) live(*http.Request) (any, error) {
-	select {
-	case <-a.node.Done():
+	if over(a.node.Done()) {
 		return nil, a.end()
+	}
+	return struct {
+		Live bool `json:"live"`
+	}{true}, nil
+}
+
+// over says whether a channel is closed.
+func over(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
 	default:
-		return struct {
-			Live bool `json:"live"`
-		}{true}, nil
+		return false
 	}
 }
 
@@ -129,15 +137,12 @@ func (a *API) ready(*http.Request) (any, error) {
 
 // unready says why this server isn't ready; nil if it is.
 func (a *API) unready(is *raft.Status) *Error {
-	select {
-	case <-a.node.Done():
-		return a.end()
-	case <-a.stopping:
-		return unavailable("stopping", "this server is about to stop")
-	default:
-	}
 	self := slices.ContainsFunc(is.Members, func(m raft.Member) bool { return m.ID == is.ID })
 	switch {
+	case over(a.node.Done()):
+		return a.end()
+	case over(a.stopping):
+		return unavailable("stopping", "this server is about to stop")
 	case is.Trouble != nil:
 		return unavailable("no_part", "this server takes no part in a cluster: %v", is.Trouble)
 	case !self:
