@@ -165,13 +165,11 @@ func (a *API) handle(timeout time.Duration, f func(http.ResponseWriter, *http.Re
 	})
 }
 
-// extend gives a request that was read the time to be carried out and answered. If the server's
-// deadline for reading passed meanwhile, the server would take the client for gone.
+// extend gives a request that was read the time to be carried out and answered: the server's deadline
+// for writing may be too early for that.
 func (a *API) extend(w http.ResponseWriter, timeout time.Duration) {
-	deadlines, end := http.NewResponseController(w), time.Now().Add(timeout+a.options.Timeout)
 	// A writer that has no deadlines, as in tests, needs none.
-	_ = deadlines.SetReadDeadline(end)
-	_ = deadlines.SetWriteDeadline(end)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout + a.options.Timeout))
 }
 
 // bodyError says how it is answered that the body of a request couldn't be read.

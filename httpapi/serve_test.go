@@ -202,9 +202,9 @@ func overACable(t *testing.T, timeout time.Duration, routes func(*httpapi.API, *
 	return status, body
 }
 
-// TestRequestOutlivesTheTimeForReading: the deadline for reading a request doesn't end one that is
-// being carried out.
-func TestRequestOutlivesTheTimeForReading(t *testing.T) {
+// TestRequestOutlivesTheServersDeadlines: those for the usual requests don't end one that may take
+// longer.
+func TestRequestOutlivesTheServersDeadlines(t *testing.T) {
 	status, body := overACable(t, time.Second, func(a *httpapi.API, mux *http.ServeMux) {
 		mux.Handle("GET /wait", a.HandleWithin(time.Minute, func(r *http.Request) (any, error) {
 			begin := time.Now()
