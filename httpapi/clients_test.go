@@ -1,0 +1,157 @@
+package httpapi_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/httpapi"
+)
+
+// A scenario is what a server answers to the copies of commands, and what a client makes of that. A
+// client makes two commands; it makes one if its time is to be over.
+type scenario struct {
+	name    string
+	answers []string // "503 no_leader"; the last one is repeated
+	want    []string // what came of the commands
+	keys    []string // the keys that came, each once; nil if they don't matter
+}
+
+// These keys are of the first two commands of a session.
+var twoKeys = []string{`"3.1042-1";lowest=1`, `"3.1042-2";lowest=2`}
+
+var scenarios = []scenario{
+	{"well", []string{"200"}, []string{"7", "7"}, twoKeys},
+	{"repeated", []string{"504 outcome_unknown", "503 closed", "500 internal", "408 slow_request", "200"}, []string{"7", "7"}, twoKeys},
+	{"broken-off", []string{"break", "200"}, []string{"7", "7"}, twoKeys},
+	{"proxy", []string{"502", "200"}, []string{"7", "7"}, twoKeys},
+	{"refused", []string{"409 overflow"}, []string{"Refused overflow 409", "Refused overflow 409"}, twoKeys},
+	{"refused-later", []string{"504 outcome_unknown", "409 overflow"}, []string{"Refused overflow 409", "Refused overflow 409"}, twoKeys},
+	{"wrong", []string{"400 bad_request"}, []string{"NotApplied bad_request 400", "NotApplied bad_request 400"}, twoKeys},
+	{"wrong-later", []string{"504 outcome_unknown", "413 too_large"}, []string{"OutcomeUnknown too_large 413", "NotApplied too_large 413"}, twoKeys},
+	// The next session is a new one, though this server gives it the same ID.
+	{"expired", []string{"410 session_expired", "200"}, []string{"NotApplied session_expired 410", "7"}, twoKeys[:1]},
+	{"expired-later", []string{"504 outcome_unknown", "410 session_expired", "200"}, []string{"OutcomeUnknown session_expired 410", "7"}, twoKeys[:1]},
+	{"no-leader", []string{"503 no_leader"}, []string{"NoLeader no_leader 503"}, nil},
+	{"overloaded", []string{"503 overloaded"}, []string{"NotApplied overloaded 503"}, nil},
+	{"unknown", []string{"504 outcome_unknown"}, []string{"OutcomeUnknown outcome_unknown 504"}, nil},
+	{"unknown-first", []string{"504 outcome_unknown", "503 no_leader"}, []string{"OutcomeUnknown no_leader 503"}, nil},
+	{"nobody", nil, []string{"NoLeader no_server 0"}, nil},
+}
+
+// argument tells a client of a scenario. The time of a client that makes two commands is enough.
+func (s *scenario) argument(server, nobody string) string {
+	if s.name == "nobody" {
+		server = nobody
+	}
+	milliseconds := 30_000
+	if len(s.want) == 1 {
+		milliseconds = 400
+	}
+	return fmt.Sprintf("%s,%s,%d,%d", s.name, server, milliseconds, len(s.want))
+}
+
+// A stage plays the scenarios to a client.
+type stage struct {
+	mu     sync.Mutex
+	copies map[string]int      // of commands, by scenario
+	keys   map[string][]string // the keys that came, without repetitions in a row
+}
+
+func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/sessions":
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"session": "3.1042"}`)
+		return
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || strings.ReplaceAll(string(body), " ", "") != `{"add":5}` {
+		http.Error(w, fmt.Sprintf("the body is %q", body), http.StatusTeapot)
+		return
+	}
+	answer := s.next(strings.TrimPrefix(r.URL.Path, "/"), r.Header.Get(httpapi.KeyField))
+	var status int
+	var code string
+	_, _ = fmt.Sscan(answer, &status, &code) // without a code, it is ""
+	switch {
+	case answer == "break":
+		panic(http.ErrAbortHandler)
+	case status == http.StatusOK:
+		_, _ = io.WriteString(w, `{"value": 7}`)
+	case code == "":
+		http.Error(w, "<html>", status)
+	default:
+		outcome := map[bool]httpapi.Outcome{true: httpapi.Unknown, false: httpapi.NotApplied}[status == 504 || status == 500 || status == 410]
+		if code == "overflow" {
+			outcome = httpapi.Refused
+		}
+		httpapi.Fail(w, &httpapi.Error{Status: status, Code: code, Outcome: outcome, Message: "as told"})
+	}
+}
+
+// next returns the next answer of a scenario.
+func (s *stage) next(name, key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	played := scenarios[slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })]
+	copies := s.copies[name]
+	s.copies[name]++
+	if seen := s.keys[name]; len(seen) == 0 || seen[len(seen)-1] != key {
+		s.keys[name] = append(seen, key)
+	}
+	return played.answers[min(copies, len(played.answers)-1)]
+}
+
+// TestClients: the clients of other languages tell apart what a server says, and repeat a command
+// under the same key.
+func TestClients(t *testing.T) {
+	for _, language := range []struct{ program, script string }{{"python3", "scenarios.py"}, {"node", "scenarios.mjs"}} {
+		t.Run(language.program, func(t *testing.T) {
+			t.Parallel()
+			program, err := exec.LookPath(language.program)
+			if err != nil {
+				t.Skip("this machine has no ", language.program)
+			}
+			s := &stage{copies: map[string]int{}, keys: map[string][]string{}}
+			server := httptest.NewServer(s)
+			defer server.Close()
+			closed, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, closed.Close())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			command := exec.CommandContext(ctx, program, "testdata/"+language.script)
+			want := ""
+			for _, played := range scenarios {
+				command.Args = append(command.Args, played.argument(server.Listener.Addr().String(), closed.Addr().String()))
+				want += played.name + ": " + strings.Join(played.want, ": ") + "\n"
+			}
+			command.Env = append(os.Environ(), "PYTHONPATH=clients/python", "PYTHONDONTWRITEBYTECODE=1")
+			command.Stderr = os.Stderr
+			out, err := command.Output()
+			require.NoError(t, err)
+			require.Equal(t, want, string(out))
+			for _, played := range scenarios {
+				if played.keys != nil {
+					require.Equal(t, played.keys, s.keys[played.name], played.name)
+				}
+			}
+		})
+	}
+}
