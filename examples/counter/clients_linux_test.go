@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// These flags make the long version:
+//
+//	go test ./examples/counter -run TestClientsIncrementExactlyOnce -v -timeout 30m -increments 100000 -client-kills 20
+var (
+	increments  = flag.Int64("increments", 1000, "how many increments a client of another language makes")
+	clientKills = flag.Int64("client-kills", 3, "how many times the leader is killed meanwhile")
+)
+
+// TestClientsIncrementExactlyOnce: the clients of other languages increment the counter while its
+// leader is killed again and again. Every increment is applied once: the counter has their number in
+// the end, and no two of them got the same value.
+func TestClientsIncrementExactlyOnce(t *testing.T) {
+	for _, language := range []struct{ program, script string }{
+		{"python3", "python/increment.py"}, {"node", "node/increment.mjs"},
+	} {
+		t.Run(language.program, func(t *testing.T) {
+			t.Parallel()
+			program, err := exec.LookPath(language.program)
+			if err != nil {
+				t.Skip("this machine has no ", language.program)
+			}
+			incrementExactlyOnce(t, program, filepath.Join("..", "..", "httpapi", "clients", language.script))
+		})
+	}
+}
+
+func incrementExactlyOnce(t *testing.T, program, script string) {
+	p := startProcesses(t, "")
+	require.Zero(t, p.value(p.servers[0]))
+	var servers []string
+	for _, s := range p.servers {
+		servers = append(servers, s.web)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(*increments)*10*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	client := exec.CommandContext(ctx, program, script, strings.Join(servers, ","), strconv.FormatInt(*increments, 10))
+	client.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	client.Stdout, client.Stderr = &out, &out
+	begin := time.Now()
+	require.NoError(t, client.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- client.Wait() }()
+
+	killed := int64(0)
+	for ; killed < *clientKills; killed++ {
+		due := *increments * (1 + killed) / (1 + *clientKills)
+		require.Eventually(t, func() bool { return p.value(p.servers[0]) >= due || len(ended) > 0 }, time.Duration(*increments)*10*time.Millisecond+patience, pollEach)
+		if len(ended) > 0 {
+			break
+		}
+		leader := p.leader()
+		p.kill(leader)
+		p.start(leader)
+		p.value(leader)
+	}
+	require.NoError(t, <-ended, out.String())
+	took := time.Since(begin)
+	p.requireValue(*increments)
+	require.Positive(t, killed, "the client was done too early")
+	require.NotContains(t, out.String(), "repeated requests: 0\n", "no request was sent again, so the test shows nothing")
+	t.Logf("%d kills in %v: %s", killed, took.Round(time.Millisecond), out.String())
+}
