@@ -102,7 +102,7 @@ func (a *API) Propose(r *http.Request, command []byte) (result []byte, err error
 // A Func answers a request. The answer is written as JSON with status 200; an Answer says more than
 // that. The error is answered as ErrorOf says. The context of the request ends when the request has
 // taken too long. The body has been read, and is no longer than Options.MaxBody; ContentLength is
-// its length.
+// its length. Of GET and HEAD it is empty, whatever the client has sent.
 type Func func(r *http.Request) (answer any, err error)
 
 // An Answer is the answer to a request that succeeded.
@@ -121,22 +121,31 @@ func (a *API) Handle(f Func) http.Handler { return a.HandleWithin(a.options.Time
 // requests should end when Stopping does.
 func (a *API) HandleWithin(timeout time.Duration, f Func) http.Handler {
 	return a.handle(timeout, func(w http.ResponseWriter, r *http.Request) (any, error) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return a.proceed(w, r, nil, timeout, f)
+		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.options.MaxBody))
 		if err != nil {
 			return nil, bodyError(err)
 		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		a.extend(w, timeout)
-		return f(r)
+		return a.proceed(w, r, body, timeout, f)
 	})
 }
 
 // bodiless is Handle for requests whose body doesn't matter.
 func (a *API) bodiless(f Func) http.Handler {
 	return a.handle(a.options.Timeout, func(w http.ResponseWriter, r *http.Request) (any, error) {
-		a.extend(w, a.options.Timeout)
-		return f(r)
+		return a.proceed(w, r, nil, a.options.Timeout, f)
 	})
+}
+
+// proceed carries a request out whose body was read.
+func (a *API) proceed(w http.ResponseWriter, r *http.Request, body []byte, timeout time.Duration, f Func) (any, error) {
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	// The server's deadline for writing may be too early. A writer that has no deadlines, as in
+	// tests, needs none.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout + a.options.Timeout))
+	return f(r)
 }
 
 // handle answers requests with what f returns. A panic of f becomes an error.
@@ -163,13 +172,6 @@ func (a *API) handle(timeout time.Duration, f func(http.ResponseWriter, *http.Re
 			write(w, answer)
 		}
 	})
-}
-
-// extend gives a request that was read the time to be carried out and answered: the server's deadline
-// for writing may be too early for that.
-func (a *API) extend(w http.ResponseWriter, timeout time.Duration) {
-	// A writer that has no deadlines, as in tests, needs none.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout + a.options.Timeout))
 }
 
 // bodyError says how it is answered that the body of a request couldn't be read.

@@ -55,6 +55,9 @@
 // commands on their way, in any order. A client that sends one command after the other does well to
 // send its number as lowest: the servers then keep one result for it, rather than 256.
 //
+// Requests that may come twice anyway need no key, and it is ignored there: those with GET, PUT and
+// DELETE, and POST /sessions.
+//
 // A session is closed with DELETE /sessions/3.1042. It may also expire: the cluster keeps as many
 // sessions as raft.Config.MaxSessions and MaxSessionBytes allow, and drops those that were used
 // least recently. A command of a session that is gone gets 410 (session_expired), and is never
@@ -69,6 +72,13 @@
 // Beware of clients that repeat requests by themselves. That of net/http repeats a request with an
 // Idempotency-Key when its connection breaks. That is what the field is for, but the client can't
 // say any more that it has sent one copy.
+//
+// # Limits
+//
+// [Options] has the limits of a request: its time, and the size of its body. A header has at most 64
+// KiB. How many requests may wait is the node's business (raft.Config.MaxPending): more are answered
+// 503 (overloaded). This package doesn't limit how many connections there are. A listener that does
+// is the place for that.
 //
 // # Stopping
 //

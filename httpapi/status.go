@@ -122,9 +122,10 @@ func (a *API) end() *Error {
 	return unavailable("closed", "the node was closed")
 }
 
-// ready answers whether this server is fit for requests, and for its leave to be taken from other
-// servers: it is a member, and has applied all that was committed when it started. It stays ready
-// while there is no leader: another server could do no better.
+// ready answers whether this server should get requests, and whether the next server may be stopped
+// when servers are started anew one after the other: this one is a member, and has applied all that
+// was committed when it started. It stays ready while there is no leader: another server could do no
+// better.
 func (a *API) ready(*http.Request) (any, error) {
 	is := a.node.Status()
 	if err := a.unready(&is); err != nil {
