@@ -108,7 +108,7 @@ var disks = []rule{
 // this table:
 //
 //	400  bad_request           the numbers of the command make no sense
-//	409  not_applied           Config.Validate has refused the command, or another reason that will be one again
+//	409  not_applied           Config.Validate has refused the command, or a reason that this table doesn't have
 //	409  conflict, bad_members, not_member, foreign_server, other_incarnation, rolled_back, outdated, not_in_force,
 //	     transfer_target, not_leader   the error of package raft with this name
 //	410  session_expired       there is no such session any more; unknown, for there may have been other copies

@@ -112,9 +112,9 @@ func TestErrorOf(t *testing.T) {
 func TestFailWritesWholeSeconds(t *testing.T) {
 	for after, want := range map[time.Duration]string{0: "", 1: "1", 1400 * time.Millisecond: "1", 1600 * time.Millisecond: "2", time.Hour: "3600"} {
 		w := httptest.NewRecorder()
-		httpapi.Fail(w, &httpapi.Error{Status: 503, Code: "x", Outcome: httpapi.NotApplied, Message: "y", RetryAfter: after})
+		httpapi.Fail(w, &httpapi.Error{Status: 503, Code: "x", Outcome: httpapi.NotApplied, Message: "y -> z", RetryAfter: after})
 		require.Equal(t, want, w.Header().Get("Retry-After"))
-		require.JSONEq(t, `{"error": "y", "code": "x", "outcome": "not applied"}`, w.Body.String())
+		require.Equal(t, `{"error":"y -> z","code":"x","outcome":"not applied"}`+"\n", w.Body.String())
 	}
 }
 
