@@ -11,7 +11,7 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// Options are the settings of an API. The zero value stands for the defaults.
+// Options are the settings of an API. 0 and less stands for the default.
 type Options struct {
 	// Timeout is how long a request may take (5 s). When it is over, the request gets 503 or 504.
 	// Reading a request may take as long, and writing an answer too.
@@ -64,7 +64,9 @@ func (a *API) MemberRoutes(mux *http.ServeMux) {
 }
 
 // Commands is a Func for services whose commands and results are bytes: the body of the request is
-// the command, and the body of the answer is the result.
+// the command, and the body of the answer is the result. Such a service has the route POST /commands:
+//
+//	mux.Handle("POST /commands", api.Handle(api.Commands))
 func (a *API) Commands(r *http.Request) (any, error) {
 	command, err := io.ReadAll(r.Body)
 	if err != nil {

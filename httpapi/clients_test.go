@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/httpapi"
+	"github.com/e17579a5/raft/wire"
 )
 
 // A scenario is what a server answers to the copies of commands, and what a client makes of that. A
@@ -121,37 +122,98 @@ func (s *stage) next(name, key string) string {
 // TestClients: the clients of other languages tell apart what a server says, and repeat a command
 // under the same key.
 func TestClients(t *testing.T) {
-	for _, language := range []struct{ program, script string }{{"python3", "scenarios.py"}, {"node", "scenarios.mjs"}} {
+	inEachLanguage(t, "scenarios", func(t *testing.T, run func(http.Handler, func(server string) []string) string) {
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, closed.Close())
+		s := &stage{copies: map[string]int{}, keys: map[string][]string{}}
+		want := ""
+		got := run(s, func(server string) (arguments []string) {
+			for _, played := range scenarios {
+				arguments = append(arguments, played.argument(server, closed.Addr().String()))
+				want += played.name + ": " + strings.Join(played.want, ": ") + "\n"
+			}
+			return arguments
+		})
+		require.Equal(t, want, got)
+		for _, played := range scenarios {
+			if played.keys != nil {
+				require.Equal(t, played.keys, s.keys[played.name], played.name)
+			}
+		}
+	})
+}
+
+// A crowd is a server that gives no answer to the first command before 255 others have come.
+type crowd struct {
+	stage
+	arrived sync.WaitGroup
+	mu      sync.Mutex
+	highest uint64
+	early   uint64 // the highest number that came before the first one was answered
+}
+
+func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/many" {
+		c.stage.ServeHTTP(w, r)
+		return
+	}
+	command, err := httpapi.ParseKey(r.Header.Get(httpapi.KeyField))
+	if err != nil {
+		httpapi.Fail(w, err)
+		return
+	}
+	if command.Sequence <= wire.MaxSessionCommands {
+		c.arrived.Done()
+	}
+	c.mu.Lock()
+	c.highest = max(c.highest, command.Sequence)
+	c.mu.Unlock()
+	if command.Sequence == 1 {
+		c.arrived.Wait()
+		c.mu.Lock()
+		c.early = c.highest
+		c.mu.Unlock()
+	}
+	_, _ = io.WriteString(w, `{"value": 7}`) // an error is the client's
+}
+
+// TestClientsWithManyCommands: a client has as many commands under way as a session takes, and no
+// more.
+func TestClientsWithManyCommands(t *testing.T) {
+	inEachLanguage(t, "many", func(t *testing.T, run func(http.Handler, func(server string) []string) string) {
+		c := &crowd{}
+		c.arrived.Add(wire.MaxSessionCommands)
+		require.Equal(t, "2100\n", run(c, func(server string) []string { return []string{server} }))
+		require.EqualValues(t, wire.MaxSessionCommands, c.early)
+		require.EqualValues(t, 300, c.highest)
+	})
+}
+
+// inEachLanguage tests with a script of each language. run runs it against a server, with arguments,
+// and returns what it prints.
+func inEachLanguage(t *testing.T, script string, test func(t *testing.T, run func(http.Handler, func(server string) []string) string)) {
+	t.Parallel()
+	for _, language := range []struct{ program, ending string }{{"python3", ".py"}, {"node", ".mjs"}} {
 		t.Run(language.program, func(t *testing.T) {
 			t.Parallel()
 			program, err := exec.LookPath(language.program)
 			if err != nil {
 				t.Skip("this machine has no ", language.program)
 			}
-			s := &stage{copies: map[string]int{}, keys: map[string][]string{}}
-			server := httptest.NewServer(s)
-			defer server.Close()
-			closed, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			require.NoError(t, closed.Close())
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			command := exec.CommandContext(ctx, program, "testdata/"+language.script)
-			want := ""
-			for _, played := range scenarios {
-				command.Args = append(command.Args, played.argument(server.Listener.Addr().String(), closed.Addr().String()))
-				want += played.name + ": " + strings.Join(played.want, ": ") + "\n"
-			}
-			command.Env = append(os.Environ(), "PYTHONPATH=clients/python", "PYTHONDONTWRITEBYTECODE=1")
-			command.Stderr = os.Stderr
-			out, err := command.Output()
-			require.NoError(t, err)
-			require.Equal(t, want, string(out))
-			for _, played := range scenarios {
-				if played.keys != nil {
-					require.Equal(t, played.keys, s.keys[played.name], played.name)
-				}
-			}
+			test(t, func(handler http.Handler, arguments func(string) []string) string {
+				server := httptest.NewServer(handler)
+				defer server.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				all := append([]string{"testdata/" + script + language.ending}, arguments(server.Listener.Addr().String())...)
+				command := exec.CommandContext(ctx, program, all...)
+				command.Env = append(os.Environ(), "PYTHONPATH=clients/python", "PYTHONDONTWRITEBYTECODE=1")
+				command.Stderr = os.Stderr
+				out, err := command.Output()
+				require.NoError(t, err)
+				return string(out)
+			})
 		})
 	}
 }

@@ -130,14 +130,21 @@ func TestHandle(t *testing.T) {
 		w := ask(answered(map[string]int{"b": 2}))
 		require.Equal(t, http.StatusOK, w.Code)
 		require.JSONEq(t, `{"b": 2}`, w.Body.String())
-		w = ask(answered(httpapi.Answer{Status: http.StatusNoContent}))
-		require.Equal(t, http.StatusNoContent, w.Code)
-		require.Empty(t, w.Body.String())
+		for _, nothing := range []any{nil, httpapi.Answer{}, httpapi.Answer{Status: http.StatusNoContent}} {
+			w = ask(answered(nothing))
+			require.Equal(t, http.StatusNoContent, w.Code)
+			require.Empty(t, w.Body.String())
+		}
+		w = ask(answered(httpapi.Answer{Header: http.Header{"content-type": {"text/plain"}, "x-y": {"z"}}, Body: "b"}))
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, "z", w.Header().Get("X-Y"))
 		w = ask(answered(httpapi.Answer{Status: http.StatusAccepted, Body: []byte{1}}))
 		require.Equal(t, http.StatusAccepted, w.Code)
 		require.JSONEq(t, `"AQ=="`, w.Body.String())
 
 		requireFailure(t, ask(answered(func() {})), 500, "internal", httpapi.Unknown)
+		requireFailure(t, ask(answered(httpapi.Answer{Status: 99, Body: 1})), 500, "internal", httpapi.Unknown)
+		requireFailure(t, ask(func(*http.Request) (any, error) { return nil, &httpapi.Error{Message: "x"} }), 500, "internal", httpapi.Unknown)
 		requireFailure(t, ask(func(*http.Request) (any, error) { panic("a defect") }), 500, "internal", httpapi.Unknown)
 		requireFailure(t, ask(func(*http.Request) (any, error) { return nil, httpapi.Refusal("rude", "no %s", "way") }),
 			409, "rude", httpapi.Refused)

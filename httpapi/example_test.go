@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -19,7 +20,7 @@ import (
 func Example() {
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: &sum{}, Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
-		Bootstrap: []raft.Server{{ID: "a"}},
+		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		log.Fatal(err)

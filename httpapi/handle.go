@@ -15,14 +15,15 @@ import (
 )
 
 // A Func answers a request. The answer is written as JSON with status 200; an Answer says more than
-// that. The error is answered as ErrorOf says. The context of the request ends when the request has
-// taken too long. The body has been read, and is no longer than Options.MaxBody; ContentLength is
-// its length. Of GET and HEAD it is empty, whatever the client has sent.
+// that, and nil stands for an answer without a body (204). The error is answered as ErrorOf says. The
+// context of the request ends when the request has taken too long. The body has been read, and is no
+// longer than Options.MaxBody; ContentLength is its length. Of GET and HEAD it is empty, whatever the
+// client has sent.
 type Func func(r *http.Request) (answer any, err error)
 
 // An Answer is the answer to a request that succeeded.
 type Answer struct {
-	Status int         // 200 to 299
+	Status int         // 200 to 299; 0 stands for 200, or for 204 without a body
 	Header http.Header // nil for none
 	// Body is written as JSON. A []byte is written as it is, if Header has a Content-Type. nil stands
 	// for no body.
@@ -118,6 +119,9 @@ func ReadJSON(r *http.Request, into any) error {
 // Fail answers a request with an error, as ErrorOf says.
 func Fail(w http.ResponseWriter, err error) {
 	e := ErrorOf(err)
+	if e.Status < 400 || e.Status > 599 {
+		e = ErrorOf(fmt.Errorf("the service has failed with status %d: %s", e.Status, e.Message))
+	}
 	body, err := encode(e)
 	if err != nil { // its fields are text
 		body = []byte(`{"error":"the error can't be written","code":"internal","outcome":"unknown"}` + "\n")
@@ -132,19 +136,28 @@ func Fail(w http.ResponseWriter, err error) {
 func write(w http.ResponseWriter, answer any) {
 	a, ok := answer.(Answer)
 	if !ok {
-		a = Answer{Status: http.StatusOK, Body: answer}
+		a = Answer{Body: answer}
 	}
-	raw, isRaw := a.Body.([]byte)
-	isRaw = isRaw && a.Header.Get("Content-Type") != ""
-	if !isRaw && a.Body != nil {
-		var err error
-		if raw, err = encode(a.Body); err != nil {
-			Fail(w, fmt.Errorf("the answer can't be written: %w", err))
-			return
+	if a.Status == 0 {
+		a.Status = http.StatusOK
+		if a.Body == nil {
+			a.Status = http.StatusNoContent
 		}
 	}
+	raw, isRaw := a.Body.([]byte)
+	var err error
+	switch {
+	case a.Status < 200 || a.Status > 299:
+		err = fmt.Errorf("the service has answered with status %d", a.Status)
+	case a.Body != nil && (!isRaw || a.Header.Get("Content-Type") == ""):
+		raw, err = encode(a.Body)
+	}
+	if err != nil {
+		Fail(w, err)
+		return
+	}
 	for name, values := range a.Header {
-		w.Header()[name] = values
+		w.Header()[http.CanonicalHeaderKey(name)] = values
 	}
 	if a.Body == nil {
 		w.WriteHeader(a.Status)

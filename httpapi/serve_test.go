@@ -216,6 +216,53 @@ func TestRequestOutlivesTheServersDeadlines(t *testing.T) {
 	require.JSONEq(t, `"context deadline exceeded after 1m0s"`, body)
 }
 
+// TestStopBreaksOffWhatTakesTooLong: a request that doesn't end within two timeouts doesn't hold up
+// the end of the service, unless it looks at Stopping.
+func TestStopBreaksOffWhatTakesTooLong(t *testing.T) {
+	for _, polite := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			api := httpapi.New(alone(t, memory.NewStorage()), httpapi.Options{Timeout: time.Second})
+			waits, ended := make(chan struct{}), make(chan struct{})
+			mux := http.NewServeMux()
+			mux.Handle("GET /wait", api.HandleWithin(time.Hour, func(r *http.Request) (any, error) {
+				close(waits)
+				defer close(ended)
+				stopping := api.Stopping()
+				if !polite {
+					stopping = nil
+				}
+				select {
+				case <-r.Context().Done():
+				case <-stopping:
+				}
+				return "ended", nil
+			}))
+			listener := cable{make(chan net.Conn), make(chan net.Conn)}
+			ctx, stop := context.WithCancel(t.Context())
+			stopped := make(chan error, 1)
+			go func() { stopped <- api.Serve(ctx, listener, mux) }()
+			client, server := net.Pipe()
+			listener.connections <- server
+			_, err := io.WriteString(client, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+			require.NoError(t, err)
+			<-waits
+			begin := time.Now()
+			stop()
+			text, err := io.ReadAll(client)
+			require.NoError(t, err)
+			<-ended
+			require.NoError(t, <-stopped)
+			if polite {
+				require.Contains(t, string(text), `"ended"`)
+				require.Less(t, time.Since(begin), time.Second)
+			} else {
+				require.Empty(t, text)
+				require.GreaterOrEqual(t, time.Since(begin), 2*time.Second)
+			}
+		})
+	}
+}
+
 // TestSlowClients: a client that doesn't send its request in time is told so.
 func TestSlowClients(t *testing.T) {
 	status, body := overACable(t, time.Minute, func(a *httpapi.API, mux *http.ServeMux) {
