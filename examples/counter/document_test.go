@@ -65,7 +65,7 @@ func TestDocument(t *testing.T) {
 		d.require(t, 400, 0, http.MethodPost, "/counter", `{"ad": 5}`, "")
 		d.require(t, 413, 0, http.MethodPost, "/counter", strings.Repeat(" ", maxBody+1), "")
 		d.requireOf(t, 408, 0, http.MethodPost, "/counter", iotest.ErrReader(os.ErrDeadlineExceeded), "", "")
-		overflow := `{"add": ` + strconv.Itoa(math.MaxInt64) + `}`
+		overflow := `{"add": ` + strconv.FormatInt(math.MaxInt64, 10) + `}`
 		for range 2 { // a refusal is a result, which every copy gets
 			d.require(t, 409, 0, http.MethodPost, "/counter", overflow, session+`3"`)
 			d.require(t, 200, 0, http.MethodPost, "/counter", `{"add": -1}`, session+`4"`)

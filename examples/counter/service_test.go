@@ -206,6 +206,7 @@ func TestServiceStatus(t *testing.T) {
 	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		c.requireValue(t, 1, 0, http.MethodPost, "")
 		c.requireValue(t, 1, 1, http.MethodGet, "")
+		synctest.Wait() // the others may not have applied it yet
 		leader, id := c.leader(t)
 		for server, name := range []string{"a", "b", "c"} {
 			code, status := c.ask(t, server, http.MethodGet, "/status", "")
