@@ -148,6 +148,7 @@ func (c *cluster) session(server int) string {
 
 // leader returns the server that leads, by its number, and another one.
 func (c *cluster) leader() (leader, other int) {
+	synctest.Wait()
 	for i, node := range c.nodes {
 		if node.Status().Role == "leader" {
 			return i, (i + 1) % len(c.nodes)

@@ -25,6 +25,7 @@ func (c *cluster) status(server int) (s httpapi.Status) {
 // requireReady requires that a server says that it is ready, or why it isn't.
 func (c *cluster) requireReady(server int, code string) {
 	c.t.Helper()
+	synctest.Wait() // the server learns by itself that it has caught up
 	w := c.ask(server, http.MethodGet, "/readyz", "")
 	require.Equal(c.t, code == "", c.status(server).Ready)
 	if code != "" {
