@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -149,6 +150,22 @@ func TestHandle(t *testing.T) {
 		requireFailure(t, ask(func(*http.Request) (any, error) { return nil, httpapi.Refusal("rude", "no %s", "way") }),
 			409, "rude", httpapi.Refused)
 		require.PanicsWithValue(t, http.ErrAbortHandler, func() { ask(func(*http.Request) (any, error) { panic(http.ErrAbortHandler) }) })
+	})
+}
+
+// TestHandleReadsBodies: a Func gets the whole body, but none with GET.
+func TestHandleReadsBodies(t *testing.T) {
+	bubble(t, memory.Faults{}, nil, func(t *testing.T, c *cluster) {
+		for method, want := range map[string]string{http.MethodPost: "12345", http.MethodDelete: "12345", http.MethodGet: "", http.MethodHead: ""} {
+			handler := c.apis[0].Handle(func(r *http.Request) (any, error) {
+				body, err := io.ReadAll(r.Body)
+				require.Len(t, body, int(r.ContentLength))
+				return string(body), err
+			})
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest(method, "/", io.MultiReader(strings.NewReader("123"), strings.NewReader("45"))))
+			require.JSONEq(t, fmt.Sprintf("%q", want), w.Body.String(), method)
+		}
 	})
 }
 

@@ -102,6 +102,7 @@ func TestReadyOnceCaughtUp(t *testing.T) {
 		require.Equal(t, http.StatusOK, c.ask(1, http.MethodDelete, "/members/d", "").Code)
 		time.Sleep(requestTimeout)
 		c.requireReady(3, "no_part")
+		require.Contains(t, failure(t, c.ask(3, http.MethodGet, "/readyz", "")).Message, "removed from the cluster")
 		requireFailure(t, c.command(3, "5", ""), 503, "removed", httpapi.NotApplied)
 	})
 }
