@@ -126,14 +126,16 @@ var disks = []rule{
 // Every other error is a defect of the service: 500, internal, unknown. It is the answer also to
 // nil.
 func ErrorOf(err error) *Error {
-	if own, ok := errors.AsType[*Error](err); ok {
+	own, isOwn := errors.AsType[*Error](err)
+	switch {
+	case own != nil:
 		return own
+	case err == nil || isOwn: // a nil *Error is no nil error
+		return &Error{Status: http.StatusInternalServerError, Code: "internal", Outcome: Unknown, Message: "no error"}
 	}
 	call, ofNode := errors.AsType[*raft.CallError](err)
 	gone := errors.Is(err, raft.ErrSessionExpired) || errors.Is(err, raft.ErrSessionAnswered)
 	switch {
-	case err == nil:
-		return &Error{Status: http.StatusInternalServerError, Code: "internal", Outcome: Unknown, Message: "no error"}
 	case errors.Is(err, raft.ErrOutcomeUnknown) && gone:
 		return notApplied(err, call).with(Unknown)
 	case errors.Is(err, raft.ErrOutcomeUnknown):

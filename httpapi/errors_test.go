@@ -96,13 +96,14 @@ func TestErrorOf(t *testing.T) {
 		{errors.New("a defect"), 500, "internal", maybe, 0},
 		{context.DeadlineExceeded, 500, "internal", maybe, 0},
 		{nil, 500, "internal", maybe, 0},
+		{(*httpapi.Error)(nil), 500, "internal", maybe, 0},
 	} {
 		e := httpapi.ErrorOf(c.err)
 		require.Equal(t, c.status, e.Status, "%v", c.err)
 		require.Equal(t, c.code, e.Code, "%v", c.err)
 		require.Equal(t, c.outcome, e.Outcome, "%v", c.err)
 		require.Equal(t, c.retryAfter, e.RetryAfter, "%v", c.err)
-		if c.err != nil && e != own {
+		if e.Err != nil {
 			require.Equal(t, c.err.Error(), e.Error())
 			require.ErrorIs(t, e, c.err)
 		}
