@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/httpapi"
+	"github.com/e17579a5/raft/internal/otherlang"
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -194,19 +195,16 @@ func TestClientsWithManyCommands(t *testing.T) {
 // and returns what it prints.
 func inEachLanguage(t *testing.T, script string, test func(t *testing.T, run func(http.Handler, func(server string) []string) string)) {
 	t.Parallel()
-	for _, language := range []struct{ program, ending string }{{"python3", ".py"}, {"node", ".mjs"}} {
-		t.Run(language.program, func(t *testing.T) {
+	for _, language := range otherlang.Languages {
+		t.Run(language.Program, func(t *testing.T) {
 			t.Parallel()
-			program, err := exec.LookPath(language.program)
-			if err != nil {
-				t.Skip("this machine has no ", language.program)
-			}
+			program := language.Find(t)
 			test(t, func(handler http.Handler, arguments func(string) []string) string {
 				server := httptest.NewServer(handler)
 				defer server.Close()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				all := append([]string{"testdata/" + script + language.ending}, arguments(server.Listener.Addr().String())...)
+				all := append([]string{"testdata/" + script + language.Ending}, arguments(server.Listener.Addr().String())...)
 				command := exec.CommandContext(ctx, program, all...)
 				command.Env = append(os.Environ(), "PYTHONPATH=clients/python", "PYTHONDONTWRITEBYTECODE=1")
 				command.Stderr = os.Stderr

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/internal/otherlang"
 )
 
 // These flags make the long version:
@@ -27,16 +29,12 @@ var (
 // leader is killed again and again. Every increment is applied once: the counter has their number in
 // the end, and no two of them got the same value.
 func TestClientsIncrementExactlyOnce(t *testing.T) {
-	for _, language := range []struct{ program, script string }{
-		{"python3", "python/increment.py"}, {"node", "node/increment.mjs"},
-	} {
-		t.Run(language.program, func(t *testing.T) {
+	for _, language := range otherlang.Languages {
+		t.Run(language.Program, func(t *testing.T) {
 			t.Parallel()
-			program, err := exec.LookPath(language.program)
-			if err != nil {
-				t.Skip("this machine has no ", language.program)
-			}
-			incrementExactlyOnce(t, program, filepath.Join("..", "..", "httpapi", "clients", language.script))
+			program := language.Find(t)
+			folder := strings.TrimSuffix(language.Program, "3")
+			incrementExactlyOnce(t, program, filepath.Join("..", "..", "httpapi", "clients", folder, "increment"+language.Ending))
 		})
 	}
 }
