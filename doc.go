@@ -36,6 +36,7 @@
 //
 // Implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
 // for tests), and [Start] a node with a [Config]. The program to copy is examples/counter.
+// Package httpapi has what services share over HTTP.
 //
 //   - Commands: [Node.Propose], [Node.ProposeInSession]. Reads: [Node.Read], [Node.LeaseRead],
 //     [Node.StaleRead]. The error of a call is a [CallError], which also names the leader.
