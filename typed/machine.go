@@ -112,26 +112,38 @@ func none[T any]() (zero T) { return zero }
 
 // read returns the result or the error that apply has written.
 func (s *StateMachine[C, R]) read(answer []byte, b *box[C, R]) (R, error) {
+	if err := s.readInto(answer, &b.result); err != nil {
+		return none[R](), err
+	}
+	return b.result, nil
+}
+
+func (s *StateMachine[C, R]) readInto(answer []byte, result *R) error {
 	if len(answer) == 0 {
-		return none[R](), &ResultError{fmt.Errorf("%w: no bytes", codec.ErrMalformed)}
+		return &ResultError{fmt.Errorf("%w: no bytes", codec.ErrMalformed)}
 	}
 	switch what, rest := answer[0], answer[1:]; what {
 	case isResult:
-		if err := s.results.Decode(rest, &b.result); err != nil {
-			return none[R](), &ResultError{err}
+		if err := s.decodeResult(rest, result); err != nil {
+			return &ResultError{err}
 		}
-		return b.result, nil
+		return nil
 	case isRefusal:
 		refusal, err := readRefusal(rest, s.errors)
 		if err != nil {
-			return none[R](), &ResultError{err}
+			return &ResultError{err}
 		}
-		return none[R](), refusal
+		return refusal
 	case isLost:
-		return none[R](), &ResultError{errors.New(string(rest))}
+		return &ResultError{errors.New(string(rest))}
 	default:
-		return none[R](), &ResultError{fmt.Errorf("%w: a result of the kind %d", codec.ErrMalformed, what)}
+		return &ResultError{fmt.Errorf("%w: a result of the kind %d", codec.ErrMalformed, what)}
 	}
+}
+
+func (s *StateMachine[C, R]) decodeResult(b []byte, result *R) (err error) {
+	defer caught(&err)
+	return s.results.Decode(b, result)
 }
 
 // Snapshot implements raft.StateMachine.

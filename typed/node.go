@@ -10,16 +10,23 @@ import (
 	"github.com/e17579a5/raft"
 )
 
-// A Node is a raft.Node whose commands and results have types. All of its other methods are those of
-// raft.Node. When its own raft.Node is used to propose bytes, these must come from Options.Encode.
+// A Node is a raft.Node whose commands and results have types. It has all other methods of a raft.Node,
+// too: Status, Snapshot, WhileLeader, AddServer and so on.
 type Node[C, R any] struct {
-	*raft.Node
+	*raftNode
 	machine *StateMachine[C, R]
 	options Options[C, R]
 	boxes   sync.Pool
 	stop    context.CancelFunc
 	told    chan struct{} // closed when the server has told its level, or won't
 }
+
+// A raftNode is embedded by this name, so that nobody reaches its Propose by mistake.
+type raftNode = raft.Node
+
+// Raft returns the raft.Node, for functions that take one. What is proposed there as bytes must come
+// from Options.Encode: the servers stop at a command that they don't know.
+func (n *Node[C, R]) Raft() *raft.Node { return n.raftNode }
 
 // A box holds what one call works on, and is used again.
 type box[C, R any] struct {
@@ -59,7 +66,7 @@ func (o Options[C, R]) Start(machine Machine[C, R], config raft.Config) (*Node[C
 		}
 		return nil, err
 	}
-	config.Machine, config.Validate = s, foreign
+	config.Machine = s
 	if config.Durable != nil {
 		durable := s.Durable(*config.Durable)
 		config.Durable = &durable
@@ -69,18 +76,10 @@ func (o Options[C, R]) Start(machine Machine[C, R], config raft.Config) (*Node[C
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	n := &Node[C, R]{Node: node, machine: s, options: o.complete(), stop: stop, told: make(chan struct{})}
+	n := &Node[C, R]{raftNode: node, machine: s, options: o.complete(), stop: stop, told: make(chan struct{})}
 	n.boxes.New = func() any { return new(box[C, R]) }
 	go n.tell(ctx, config.ID)
 	return n, nil
-}
-
-// foreign refuses bytes that no Node of this package can have proposed.
-func foreign(command []byte) error {
-	if _, _, err := splitLevel(command); err != nil {
-		return fmt.Errorf("not a command of package typed: %w", err)
-	}
-	return nil
 }
 
 // Propose replicates a command and returns what Apply has returned for it, as raft.Node.Propose does:
@@ -97,7 +96,7 @@ func (n *Node[C, R]) Propose(ctx context.Context, command C) (R, error) {
 	if err := n.encode(ctx, command, b); err != nil {
 		return b.result, notApplied(err)
 	}
-	answer, err := n.Node.Propose(ctx, b.bytes)
+	answer, err := n.raftNode.Propose(ctx, b.bytes)
 	if err != nil {
 		return b.result, err
 	}
@@ -113,7 +112,7 @@ func (n *Node[C, R]) ProposeInSession(ctx context.Context, number raft.SessionCo
 	if err := n.encode(ctx, command, b); err != nil {
 		return b.result, notApplied(err)
 	}
-	answer, err := n.Node.ProposeInSession(ctx, number, b.bytes)
+	answer, err := n.raftNode.ProposeInSession(ctx, number, b.bytes)
 	if err != nil {
 		return b.result, err
 	}
@@ -143,7 +142,7 @@ func (n *Node[C, R]) require(ctx context.Context, command C) error {
 	if err != nil || level <= n.machine.levels.force() {
 		return err
 	}
-	if err := n.Node.Read(ctx); err != nil {
+	if err := n.raftNode.Read(ctx); err != nil {
 		return err
 	}
 	if level <= n.machine.levels.force() { // this server had only not heard of it
@@ -153,7 +152,7 @@ func (n *Node[C, R]) require(ctx context.Context, command C) error {
 	for _, member := range n.Status().Members {
 		members = append(members, member.ID)
 	}
-	result, err := n.Node.Propose(ctx, raise(level, members))
+	result, err := n.raftNode.Propose(ctx, raise(level, members))
 	if err != nil { // whatever became of that, the command wasn't proposed
 		return errors.Join(fmt.Errorf("put level %d in force: %v", level, err), ctx.Err())
 	}
@@ -171,9 +170,9 @@ const tellAgain = time.Second
 func (n *Node[C, R]) tell(ctx context.Context, id raft.ServerID) {
 	defer close(n.told)
 	for {
-		err := n.Node.Read(ctx)
+		err := n.raftNode.Read(ctx)
 		if err == nil && n.machine.knownOf(id) != n.options.Level {
-			_, err = n.Node.Propose(ctx, tell(id, n.options.Level))
+			_, err = n.raftNode.Propose(ctx, tell(id, n.options.Level))
 		}
 		if err == nil {
 			return
@@ -200,7 +199,7 @@ func (s *StateMachine[C, R]) knownOf(id raft.ServerID) Level {
 // Machine. Nothing is applied while view runs, so it should be short; several run at a time, so it
 // must not change the Machine. view isn't called if there is an error.
 func (n *Node[C, R]) Read(ctx context.Context, view func()) error {
-	if err := n.Node.Read(ctx); err != nil {
+	if err := n.raftNode.Read(ctx); err != nil {
 		return err
 	}
 	n.machine.view(view)
@@ -209,7 +208,7 @@ func (n *Node[C, R]) Read(ctx context.Context, view func()) error {
 
 // LeaseRead is Read by raft.Node.LeaseRead.
 func (n *Node[C, R]) LeaseRead(ctx context.Context, view func()) error {
-	if err := n.Node.LeaseRead(ctx); err != nil {
+	if err := n.raftNode.LeaseRead(ctx); err != nil {
 		return err
 	}
 	n.machine.view(view)
@@ -218,7 +217,7 @@ func (n *Node[C, R]) LeaseRead(ctx context.Context, view func()) error {
 
 // StaleRead is Read by raft.Node.StaleRead: the state may be as old as maxAge.
 func (n *Node[C, R]) StaleRead(ctx context.Context, maxAge time.Duration, view func()) (age time.Duration, err error) {
-	if age, err = n.Node.StaleRead(ctx, maxAge); err != nil {
+	if age, err = n.raftNode.StaleRead(ctx, maxAge); err != nil {
 		return 0, err
 	}
 	n.machine.view(view)
@@ -234,7 +233,7 @@ func (s *StateMachine[C, R]) view(view func()) {
 // Close stops the server, as raft.Node.Close does.
 func (n *Node[C, R]) Close(ctx context.Context) error {
 	n.stop()
-	err := n.Node.Close(ctx)
+	err := n.raftNode.Close(ctx)
 	select {
 	case <-n.told:
 	case <-ctx.Done():

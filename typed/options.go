@@ -3,6 +3,7 @@ package typed
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/codec"
@@ -89,7 +90,8 @@ func (o *Options[C, R]) level(command C) (Level, error) {
 }
 
 // encode puts the bytes of the command in a box into the box.
-func (o *Options[C, R]) encode(b *box[C, R]) error {
+func (o *Options[C, R]) encode(b *box[C, R]) (err error) {
+	defer caught(&err)
 	if o.Validate != nil {
 		if err := o.Validate(b.command); err != nil {
 			return err
@@ -105,4 +107,11 @@ func (o *Options[C, R]) encode(b *box[C, R]) error {
 	}
 	b.bytes = bytes
 	return nil
+}
+
+// caught makes a panic of the user's functions the error of the call, as raft.Node.Propose does.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = &raft.PanicError{Where: "Validate, LevelOf or a codec", Value: r, Stack: debug.Stack()}
+	}
 }

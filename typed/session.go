@@ -16,7 +16,7 @@ type Session[C, R any] struct {
 
 // OpenSession opens a session of this cluster, as raft.Node.OpenSession does.
 func (n *Node[C, R]) OpenSession(ctx context.Context) (*Session[C, R], error) {
-	id, err := n.Node.OpenSession(ctx)
+	id, err := n.raftNode.OpenSession(ctx)
 	if err != nil {
 		return nil, err
 	}
