@@ -37,8 +37,8 @@ type (
 		cache int `json:"-"`
 	}
 	twins struct {
-		A int `json:"x"`
-		B int `json:"x"`
+		A int `json:"B"`
+		B int
 	}
 	base      struct{ A int }
 	embedding struct {
