@@ -87,7 +87,11 @@ type CopyReader struct {
 	sum           hash.Hash32
 	count         uint64
 	first, second []byte
+	passed        func() // called from time to time, unless it is nil
 }
+
+// passedEach is how many records there are between two calls of passed.
+const passedEach = 1000
 
 // NewCopyReader returns a CopyReader that reads from r.
 func NewCopyReader(r io.Reader) (*CopyReader, error) {
@@ -112,7 +116,9 @@ func (c *CopyReader) Next() (kind byte, first, second []byte, err error) {
 	if c.first, err = c.field(head[:0]); err == nil {
 		c.second, err = c.field(c.second[:0])
 	}
-	c.count++
+	if c.count++; c.count%passedEach == 0 && c.passed != nil {
+		c.passed()
+	}
 	return kind, c.first, c.second, err
 }
 

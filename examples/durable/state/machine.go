@@ -313,6 +313,7 @@ func (m *Machine[D]) Restore(r io.Reader) error {
 // fill fills a database and checks what it has become.
 func (m *Machine[D]) fill(h *held[D], r io.Reader) error {
 	from, err := NewCopyReader(r)
+	from.passed = func() { m.place.reached("records filled") }
 	if err == nil {
 		err = h.database.Fill(from)
 	}
