@@ -72,7 +72,7 @@ func copyBucket(to *state.CopyWriter, name []byte, b *bbolt.Bucket) error {
 
 // fillBytes is how many bytes are put into the database in one transaction, while it is filled. All of
 // them are in memory until then.
-const fillBytes = 16 << 20
+const fillBytes = 4 << 20
 
 // Fill implements state.Database. The next Save syncs all of it.
 func (d *database) Fill(from *state.CopyReader) error {
