@@ -15,6 +15,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/durable/boltstate"
 	"github.com/e17579a5/raft/examples/durable/pebblestate"
+	"github.com/e17579a5/raft/examples/durable/sqlitestate"
 	"github.com/e17579a5/raft/examples/durable/state"
 )
 
@@ -141,7 +142,7 @@ type Store interface {
 }
 
 // Kinds are the databases that Open knows.
-var Kinds = []string{"bolt", "pebble"}
+var Kinds = []string{"bolt", "pebble", "sqlite"}
 
 // Options are for tests. The zero value is right for everybody else.
 type Options struct {
@@ -164,6 +165,12 @@ func Open(kind, dir string, options Options) (Store, error) {
 			return nil, err
 		}
 		return &pebbleStore{m}, nil
+	case "sqlite":
+		m, err := sqlitestate.OpenWith(dir, schema, applySQLite, options.State)
+		if err != nil {
+			return nil, err
+		}
+		return &sqliteStore{m}, nil
 	}
 	return nil, fmt.Errorf("kv: %q is none of the databases %q", kind, Kinds)
 }

@@ -156,11 +156,11 @@ const keyHas = 1
 
 // Capture implements state.Database.
 func (d *database) Capture() (state.Capture, error) {
-	if err := d.Sync(); err != nil {
-		return nil, err
-	}
 	if d.batch != nil {
 		return capture{d.batch, io.NopCloser(nil)}, nil
+	}
+	if err := d.Sync(); err != nil {
+		return nil, err
 	}
 	shown := d.db.NewSnapshot()
 	return capture{shown, shown}, nil
