@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/durable/state"
@@ -122,7 +123,7 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 		}
 		for _, command := range d.applied { // the transaction in which they were has failed
 			if _, err := d.apply(d.tx, command); err != nil {
-				return fmt.Errorf("entry %d: %w", command.Index, err)
+				return errors.Join(fmt.Errorf("entry %d: %w", command.Index, err), d.rollback())
 			}
 		}
 	}
@@ -155,7 +156,7 @@ func (d *database) rollback() error {
 	if d.tx = nil; tx == nil {
 		return nil
 	}
-	if err := tx.Rollback(); !errors.Is(err, bbolt.ErrTxClosed) {
+	if err := tx.Rollback(); !errors.Is(err, berrors.ErrTxClosed) {
 		return err
 	}
 	return nil // a commit that fails has rolled back already

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/durable/state"
@@ -64,7 +65,7 @@ func TestSaveThatFailsIsMadeGood(t *testing.T) {
 	}
 	require.NoError(t, want.Durable().Save(9, nil))
 	require.NoError(t, m.Machine.View(func(d *database) error { return d.tx.Rollback() })) // as a commit that fails does
-	require.ErrorIs(t, m.Durable().Save(9, nil), bbolt.ErrTxClosed)
+	require.ErrorIs(t, m.Durable().Save(9, nil), berrors.ErrTxClosed)
 	require.NoError(t, m.Durable().Save(9, nil))
 	index, beside, err := m.Durable().Load()
 	require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 )
 
 // schema makes the table that has all keys.
-const schema = "CREATE TABLE kv(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+const schema = "CREATE TABLE kv(key BLOB PRIMARY KEY, value BLOB NOT NULL)"
 
 type sqliteStore struct{ *sqlitestate.Machine }
 

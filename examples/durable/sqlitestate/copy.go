@@ -180,7 +180,7 @@ func (d *database) Fill(from *state.CopyReader) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, tx.Rollback())
+			err = errors.Join(noRoom(err), ended(tx.Rollback()))
 		}
 	}()
 	if err := dropAll(tx); err != nil { // the schema of the copy takes the place of the one it was opened with
@@ -203,6 +203,14 @@ func (d *database) Fill(from *state.CopyReader) (err error) {
 		return err
 	}
 	return tx.Commit()
+}
+
+// ended returns no error for a transaction that has ended already.
+func ended(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
 }
 
 // dropAll removes what the schema of an empty state has made.

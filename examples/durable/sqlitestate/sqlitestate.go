@@ -10,8 +10,9 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 
-	_ "modernc.org/sqlite" // the driver
+	"modernc.org/sqlite" // it is the driver, too
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/durable/state"
@@ -72,13 +73,15 @@ func open(folder, schema string, apply Apply) (*database, error) {
 	d := &database{apply: apply}
 	var err error
 	// With a log of its own (WAL) SQLite lets readers see the state at their beginning while it writes.
-	// synchronous=NORMAL keeps that whole in a power cut, and may forget its last commits.
-	if d.writer, err = connect(folder, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"); err != nil {
+	// synchronous=NORMAL keeps that whole in a power cut, and may forget its last commits. Without
+	// cache_spill nothing is written before the commit: so a full disk fails Save, which is called
+	// again, and not Apply.
+	if d.writer, err = connect(folder, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)", "_pragma=cache_spill(0)"); err != nil {
 		return nil, err
 	}
 	d.writer.SetMaxOpenConns(1)
 	if err := d.create(schema); err != nil {
-		return nil, errors.Join(err, d.writer.Close())
+		return nil, errors.Join(noRoom(err), d.writer.Close())
 	}
 	if d.readers, err = connect(folder, "_pragma=query_only(1)"); err != nil {
 		return nil, errors.Join(err, d.writer.Close())
@@ -153,7 +156,7 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 		}
 		for _, command := range d.applied { // the transaction in which they were has failed
 			if _, err := d.apply(d.tx, command); err != nil {
-				return fmt.Errorf("entry %d: %w", command.Index, err)
+				return errors.Join(fmt.Errorf("entry %d: %w", command.Index, noRoom(err)), d.rollback())
 			}
 		}
 	}
@@ -163,7 +166,7 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 		err = d.tx.Commit()
 	}
 	if err != nil {
-		return errors.Join(err, d.rollback())
+		return errors.Join(noRoom(err), d.rollback())
 	}
 	d.tx = nil
 	clear(d.applied)
@@ -171,23 +174,31 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 	return nil
 }
 
+// noRoom says of an error whether a full disk is behind it, in the words by which a node knows that.
+func noRoom(err error) error {
+	if failed, ok := errors.AsType[*sqlite.Error](err); ok && failed.Code()&0xff == sqliteFull {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	return err
+}
+
+// sqliteFull is SQLITE_FULL.
+const sqliteFull = 13
+
 // rollback undoes what isn't saved.
 func (d *database) rollback() error {
 	tx := d.tx
 	if d.tx = nil; tx == nil {
 		return nil
 	}
-	if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
-		return err
-	}
-	return nil
+	return ended(tx.Rollback())
 }
 
 // Sync implements state.Database. A commit that is synced syncs all commits before it.
 func (d *database) Sync() error {
 	for _, statement := range []string{"PRAGMA synchronous = FULL", "UPDATE " + ownTable + " SET applied = applied", "PRAGMA synchronous = NORMAL"} {
 		if _, err := d.writer.Exec(statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+			return fmt.Errorf("%s: %w", statement, noRoom(err))
 		}
 	}
 	return nil
