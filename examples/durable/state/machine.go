@@ -366,7 +366,10 @@ func (m *Machine[D]) Close() error {
 		if h == nil {
 			continue
 		}
-		for _, s := range slices.Collect(maps.Keys(h.captures)) {
+		m.mu.Lock()
+		captures := slices.Collect(maps.Keys(h.captures))
+		m.mu.Unlock()
+		for _, s := range captures {
 			err = errors.Join(err, s.Close())
 		}
 		m.retire(h)
