@@ -109,13 +109,15 @@ func TestRestart(t *testing.T) {
 			require.NoError(t, node.Close(context.Background()))
 			require.NoError(t, store.Close())
 
-			node, store = server(t, kind, dir)
-			require.Zero(t, store.applied.Load(), "nothing is applied again")
-			_, found, err := store.Get(fmt.Appendf(nil, "key %d", values))
-			require.NoError(t, err)
-			require.True(t, found)
-			require.NoError(t, node.Close(context.Background()))
-			require.NoError(t, store.Close())
+			for range 3 {
+				node, store = server(t, kind, dir)
+				require.Zero(t, store.applied.Load(), "nothing is applied again")
+				_, found, err := store.Get(fmt.Appendf(nil, "key %d", values))
+				require.NoError(t, err)
+				require.True(t, found)
+				require.NoError(t, node.Close(context.Background()))
+				require.NoError(t, store.Close())
+			}
 		})
 	}
 }
