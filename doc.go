@@ -34,7 +34,8 @@
 //
 // # For services
 //
-// Implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
+// Package typed is the short way, for commands and results with Go types. Otherwise, or below it:
+// implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
 // for tests), and [Start] a node with a [Config]. The program to copy is examples/counter.
 // Package httpapi has what services share over HTTP.
 //

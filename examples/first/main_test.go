@@ -10,7 +10,7 @@ import (
 
 func Example() {
 	main()
-	// Output: word 1
+	// Output: 1 <nil>
 }
 
 // TestReadmeShowsThisProgram: the first program in the README is this one.
@@ -23,4 +23,5 @@ func TestReadmeShowsThisProgram(t *testing.T) {
 	require.True(t, found, "the README has no Go")
 	shown, _, _ = strings.Cut(shown, "```\n")
 	require.Equal(t, strings.ReplaceAll(string(program), "\r", ""), shown)
+	require.LessOrEqual(t, strings.Count(shown, "\n"), 25, "a first program is short")
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package typed_test
+
+// raceDetector says whether the race detector runs.
+const raceDetector = true
