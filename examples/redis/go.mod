@@ -1,0 +1,7 @@
+module github.com/e17579a5/raft/examples/redis
+
+go 1.26.0
+
+replace github.com/e17579a5/raft => ../..
+
+require github.com/e17579a5/raft v0.0.0-00010101000000-000000000000
