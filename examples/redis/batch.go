@@ -76,8 +76,7 @@ func (s *server) run(c *connection) bool {
 		return true
 	}
 	defer b.reset()
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.timeout)
-	defer cancel()
+	ctx := s.context()
 	if !b.writes {
 		return s.read(ctx, c)
 	}
@@ -148,9 +147,7 @@ func (s *server) tick(ctx context.Context) error {
 
 // watch remembers the states of keys for a transaction.
 func (s *server) watch(c *connection, keys [][]byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.timeout)
-	defer cancel()
-	if err := s.node.Read(ctx); err != nil {
+	if err := s.node.Read(s.context()); err != nil {
 		c.fail(err, 1)
 		return
 	}

@@ -45,11 +45,15 @@ func (i *clientInfo) seen(n int) {
 	i.read.Add(int64(n))
 }
 
-// latest notes the latest command.
-func (i *clientInfo) latest(args [][]byte) {
+// latest notes the name of a command, if it is the first one of a read. Of those that come together,
+// one will do.
+func (i *clientInfo) latest(name []byte, first bool) {
+	if !first {
+		return
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if name := args[0][:min(len(args[0]), 32)]; i.command != string(name) {
+	if name = name[:min(len(name), 32)]; i.command != string(name) {
 		i.command = string(name)
 	}
 }

@@ -42,6 +42,8 @@ type server struct {
 	started time.Time
 
 	commands, refused atomic.Int64
+	closing           atomic.Bool
+	deadline          atomic.Pointer[deadline]
 	listener          net.Listener
 	stopped           chan struct{} // closed when nothing is accepted any more
 	working           sync.WaitGroup
@@ -50,7 +52,6 @@ type server struct {
 	clients map[int64]*connection
 	latest  int64 // the highest ID of a client
 	total   int64 // clients that were accepted
-	closing bool
 }
 
 func newServer(node *raft.Node, machine *kv.Machine, self raft.Server, listener net.Listener, l limits) *server {
@@ -105,7 +106,7 @@ func (s *server) accept(conn net.Conn) {
 func (s *server) admit(c *connection) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return errClosing
 	}
 	if len(s.clients) >= s.limits.clients {
@@ -125,35 +126,61 @@ func (s *server) leave(c *connection) {
 	delete(s.clients, c.info.id)
 }
 
-// await lets a connection wait for its client, unless the server is closing.
+// await lets a connection wait for its client, unless the server is closing. stop first says that the
+// server is, and then sets a deadline: so either that is seen here, or that deadline counts.
 func (s *server) await(c *connection) error {
-	deadline := time.Time{}
 	if s.limits.idle > 0 {
-		deadline = time.Now().Add(s.limits.idle)
+		if err := c.net.SetReadDeadline(time.Now().Add(s.limits.idle)); err != nil {
+			return err
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return errClosing
 	}
-	return c.net.SetReadDeadline(deadline)
+	return nil
 }
 
 // silent says why a connection waits no longer for its client.
 func (s *server) silent() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return errClosing
 	}
 	return fmt.Errorf("the client was silent for %v (-idle)", s.limits.idle)
 }
 
+// A deadline is a context that all share who begin to wait at about the same time. One for each
+// batch of commands would cost more than the batch.
+type deadline struct {
+	ctx   context.Context
+	until time.Time // for whom begins before that
+}
+
+// deadlineParts says how much longer than the timeout a call may take: this part of it.
+const deadlineParts = 8
+
+// context returns a context that ends after the timeout, or a little later.
+func (s *server) context() context.Context {
+	now := time.Now()
+	d := s.deadline.Load()
+	if d == nil || !now.Before(d.until) {
+		share := s.limits.timeout / deadlineParts
+		ctx, cancel := context.WithTimeout(context.Background(), s.limits.timeout+share)
+		context.AfterFunc(ctx, cancel)
+		fresh := &deadline{ctx, now.Add(share)}
+		if !s.deadline.CompareAndSwap(d, fresh) {
+			cancel() // another call was faster
+			return s.deadline.Load().ctx
+		}
+		d = fresh
+	}
+	return d.ctx
+}
+
 // stop accepts no more clients, lets commands that are under way come to their end, and then ends
 // all connections. What takes longer than ctx is broken off.
 func (s *server) stop(ctx context.Context) error {
+	s.closing.Store(true)
 	s.mu.Lock()
-	s.closing = true
 	now := time.Now()
 	for _, c := range s.clients {
 		_ = c.net.SetReadDeadline(now) // wakes those that wait for their clients; the others see closing
@@ -194,10 +221,8 @@ func (s *server) expire() {
 		if is.Expires == 0 || is.Expires > max(wall(), is.Now) || !s.node.Leadership().Ready {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), s.limits.timeout)
-		if err := s.tick(ctx); err != nil {
+		if err := s.tick(s.context()); err != nil {
 			slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "error", err)
 		}
-		cancel()
 	}
 }

@@ -122,7 +122,7 @@ func set(c *call) {
 			s.expires = old.Expires
 		}
 		c.putString(key, bytes.Clone(c.args[2]), s.expires)
-		if gone(c.keys.Find(key), c.now) {
+		if s.expires != 0 && s.expires <= c.now {
 			c.keys.Delete(key) // EXAT and PXAT may name the past
 		}
 	}
