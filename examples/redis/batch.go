@@ -62,7 +62,7 @@ func (b *batch) encode(protocol int) []byte {
 			b.entry.Add(q.command, q.args)
 		}
 	}
-	return b.entry.Bytes()
+	return b.entry.Seal()
 }
 
 // wall returns the time by this server's clock, in milliseconds since 1970.
@@ -138,7 +138,7 @@ func (s *server) fresh(ctx context.Context, c *connection) error {
 func (s *server) tick(ctx context.Context) error {
 	var entry kv.Batch
 	entry.Reset(2, wall())
-	_, err := s.node.Propose(ctx, entry.Bytes())
+	_, err := s.node.Propose(ctx, entry.Seal())
 	if err != nil && !errors.Is(err, raft.ErrNotApplied) {
 		return errors.Join(raft.ErrNotApplied, err) // of a tick nothing hangs on whether it was applied
 	}

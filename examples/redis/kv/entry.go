@@ -4,20 +4,36 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 )
 
 // An entry of the log is a format, the version of the protocol that replies are to have, a time, and
-// any number of items:
+// any number of items, and a checksum of all this:
 //
-//	entry       = format byte, protocol byte, time, item…
+//	entry       = format byte, protocol byte, time, item…, CRC-32C in 4 bytes, little endian
 //	item        = command | transaction
 //	command     = number of the command (1 or more), number of arguments, argument…
 //	transaction = 0, number of watches, watch…, number of commands, command…
 //	watch       = key, version
 //
 // Numbers are unsigned varints. Arguments and keys are their length and their bytes. The name of a
-// command isn't among its arguments. The time is in milliseconds since 1970.
-const entryFormat = 1
+// command isn't among its arguments. The time is in milliseconds since 1970. By the checksum an entry
+// of a later version of this program is told from what is no entry at all.
+const (
+	entryFormat = 1
+	sumBytes    = 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// unseal returns an entry without its checksum, and whether that is right.
+func unseal(entry []byte) ([]byte, bool) {
+	at := len(entry) - sumBytes
+	if at < 0 || binary.LittleEndian.Uint32(entry[at:]) != crc32.Checksum(entry[:at], castagnoli) {
+		return nil, false
+	}
+	return entry[:at], true
+}
 
 // A Batch collects commands for one entry. Its zero value with Reset called is ready.
 type Batch struct{ bytes []byte }
@@ -53,8 +69,11 @@ func (b *Batch) add(bytes []byte) {
 	b.bytes = append(binary.AppendUvarint(b.bytes, uint64(len(bytes))), bytes...)
 }
 
-// Bytes returns the entry.
-func (b *Batch) Bytes() []byte { return b.bytes }
+// Seal ends the entry and returns it. The next call must be Reset.
+func (b *Batch) Seal() []byte {
+	b.bytes = binary.LittleEndian.AppendUint32(b.bytes, crc32.Checksum(b.bytes, castagnoli))
+	return b.bytes
+}
 
 // Shrink lets go of memory that only an unusual batch needed.
 func (b *Batch) Shrink() {

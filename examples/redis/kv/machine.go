@@ -63,13 +63,15 @@ func (m *Machine) Apply(entries []raft.Entry, results [][]byte) {
 
 // apply runs the commands of one entry.
 func (m *Machine) apply(entry []byte) {
+	m.reply.Full, m.reply.Limit = false, len(m.reply.Buf)+MaxReplies
+	entry, whole := unseal(entry)
 	d := decoder{rest: entry}
 	format, protocol, now := d.byte(), d.byte(), d.number()
 	if format > entryFormat {
 		panic(fmt.Sprintf("kv: an entry has format %d, and this version of the program knows none above %d", format, entryFormat))
 	}
-	m.reply.Proto, m.reply.Full, m.reply.Limit = int(protocol), false, len(m.reply.Buf)+MaxReplies
-	if format == 0 || d.err != nil || now > 1<<62 || !m.wellFormed(d) {
+	m.reply.Proto = int(protocol)
+	if !whole || format == 0 || d.err != nil || now > 1<<62 || !m.wellFormed(d) {
 		m.reply.Error("ERR " + errEntry.Error())
 		return
 	}
