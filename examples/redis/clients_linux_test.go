@@ -38,8 +38,14 @@ func TestStockClients(t *testing.T) {
 		"redigo":                        func(_ *testing.T, a string) stock { return newRedigo(a) },
 		"rueidis":                       func(t *testing.T, a string) stock { return newRueidis(t, a) },
 		"rueidis, which asks for RESP2": func(t *testing.T, a string) stock { return newRueidis2(t, a) },
+		"redis of npm with RESP2":       func(t *testing.T, a string) stock { return newNodeClient(t, "redis", a, "2") },
+		"redis of npm with RESP3":       func(t *testing.T, a string) stock { return newNodeClient(t, "redis", a, "3") },
+		"ioredis of npm":                func(t *testing.T, a string) stock { return newNodeClient(t, "ioredis", a, "2") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			if strings.Contains(name, "npm") {
+				requireNode(t)
+			}
 			t.Parallel()
 			p := startProcesses(t)
 			followers, leader := p.followers()
@@ -78,6 +84,7 @@ func useStock(t *testing.T, client stock) {
 	require.NoError(t, client.set("n", "0"))
 	results, err := client.pipeline("n", 500)
 	require.NoError(t, err)
+	require.Len(t, results, 500)
 	for i, result := range results {
 		require.EqualValues(t, i+1, result)
 	}

@@ -202,6 +202,10 @@ func (c *connection) commandCommand(args [][]byte) {
 	}
 	switch strings.ToLower(string(args[1])) {
 	case "count":
+		if len(args) > 2 {
+			c.out.Error("ERR wrong number of arguments for 'command|count' command")
+			return
+		}
 		c.out.Int(int64(len(all)))
 	case "list":
 		c.out.Array(len(all))

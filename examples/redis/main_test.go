@@ -77,3 +77,10 @@ func TestRunEnds(t *testing.T) {
 	defer cancel()
 	require.NoError(t, run(ctx, []string{"-id", "a", "-peers", "a=127.0.0.1:0,b=127.0.0.1:1", "-listen", "127.0.0.1:0", "-dir", t.TempDir()}, io.Discard))
 }
+
+// These are the deadlines of the tests with processes and sockets. They only bound how long a failure
+// takes.
+const (
+	patience = 60 * time.Second
+	pollEach = 5 * time.Millisecond
+)

@@ -20,12 +20,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These are the deadlines of the tests with processes. They only bound how long a failure takes.
-const (
-	patience = 60 * time.Second
-	pollEach = 5 * time.Millisecond
-)
-
 // processes is a cluster of real processes, with files and sockets of their own.
 type processes struct {
 	t       *testing.T

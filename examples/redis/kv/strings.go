@@ -58,6 +58,11 @@ func (c *call) options(name string, from int) (s setting, ok bool) {
 		c.Error(syntax)
 		return s, false
 	}
+	return s, true
+}
+
+// resolve reads the time in the options. It replies what is wrong with it.
+func (c *call) resolve(s *setting, name string, from int) (ok bool) {
 	for i := from; i+1 < len(c.args); i++ {
 		unit, base := int64(0), int64(0)
 		switch arg := c.args[i]; {
@@ -72,10 +77,10 @@ func (c *call) options(name string, from int) (s setting, ok bool) {
 		}
 		if unit != 0 {
 			s.expires, ok = c.time(c.args[i+1], unit, base, name)
-			return s, ok
+			return ok
 		}
 	}
-	return s, true
+	return true
 }
 
 // time reads the time at which a key is to expire. For SET and its kin it is in the future.
@@ -101,7 +106,7 @@ func (c *call) invalidExpire(name string) bool {
 
 func set(c *call) {
 	s, ok := c.options("set", 3)
-	if !ok {
+	if !ok || !c.resolve(&s, "set", 3) {
 		return
 	}
 	key := c.args[1]
@@ -178,7 +183,14 @@ func getex(c *call) {
 	if !ok {
 		return
 	}
-	if c.value(o); o == nil || s.optionsOfTime == 0 {
+	if o == nil {
+		c.Null()
+		return
+	}
+	if !c.resolve(&s, "getex", 2) {
+		return
+	}
+	if c.value(o); s.optionsOfTime == 0 {
 		return
 	}
 	if s.expires != 0 && s.expires <= c.now {
