@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/e17579a5/raft/examples/redis/kv"
@@ -277,9 +277,10 @@ func (c *connection) unwatch() {
 
 // reason turns the end of a connection into an error to tell; nil if there is nothing to tell.
 func reason(err error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, errClosing) ||
-		strings.Contains(err.Error(), "connection reset by peer") || strings.Contains(err.Error(), "broken pipe") {
-		return nil
+	for _, usual := range []error{io.EOF, io.ErrClosedPipe, net.ErrClosed, errClosing, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, usual) {
+			return nil
+		}
 	}
 	return err
 }
