@@ -131,7 +131,7 @@ func (s *server) fresh(ctx context.Context, c *connection) error {
 		_, err := s.node.StaleRead(ctx, s.limits.stale)
 		return err
 	}
-	return s.node.Read(ctx)
+	return s.node.LeaseRead(ctx) // without -lease it is Read
 }
 
 // tick puts the time by this server's clock into the log.
@@ -147,7 +147,7 @@ func (s *server) tick(ctx context.Context) error {
 
 // watch remembers the states of keys for a transaction.
 func (s *server) watch(c *connection, keys [][]byte) {
-	if err := s.node.Read(s.context()); err != nil {
+	if err := s.node.LeaseRead(s.context()); err != nil {
 		c.fail(err, 1)
 		return
 	}

@@ -19,7 +19,7 @@ import (
 var differences = flag.Int("differences", 5000, "how many random commands go to this store and to a real Redis")
 
 // startRedis starts a real Redis for the length of a test, or skips the test where there is none.
-func startRedis(t *testing.T) (address string) {
+func startRedis(t *testing.T, settings ...string) (address string) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("there is no redis-server here")
@@ -31,7 +31,7 @@ func startRedis(t *testing.T) (address string) {
 		require.NoError(t, listener.Close())
 		_, port, err := net.SplitHostPort(address)
 		require.NoError(t, err)
-		command := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+		command := exec.Command(program, append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, settings...)...)
 		require.NoError(t, command.Start())
 		exited := make(chan struct{})
 		go func() { _ = command.Wait(); close(exited) }()

@@ -58,8 +58,8 @@ var infoSections = []struct {
 			"state_time_ahead_ms", max(0, held.Now-wall()))
 	}},
 	{"keyspace", func(s *server) string {
-		if n := s.machine.Summary().Keys; n > 0 {
-			return lines("db0", fmt.Sprintf("keys=%d,expires=0,avg_ttl=0", n))
+		if is := s.machine.Summary(); is.Keys > 0 {
+			return lines("db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=0", is.Keys, is.Expiring))
 		}
 		return ""
 	}},

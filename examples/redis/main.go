@@ -87,7 +87,7 @@ func start(o options, self raft.Server, listen string, failed chan<- error) (sto
 	machine := kv.New(keys)
 	node, err := raft.Start(raft.Config{
 		ID: self.ID, Address: self.Address, Machine: machine, Storage: store, Transport: transport,
-		Bootstrap: o.cluster, MaxCommandBytes: largest,
+		Bootstrap: o.cluster, MaxCommandBytes: largest, MaxLease: o.lease,
 	})
 	if err != nil { // store and transport are closed: Start owns them
 		return nil, errors.Join(err, listener.Close())

@@ -45,6 +45,7 @@ func TestOptions(t *testing.T) {
 		"-max-clients 0: must be positive": {"-max-clients", "0"},
 		"-max-request 5: must be from":     {"-max-request", "5"},
 		"-timeout and -write-timeout":      {"-timeout", "0s"},
+		"-lease 2s: must be from 0 to 1s":  {"-lease", "2s"},
 		"-max-stale and -idle":             {"-idle", "-1s"},
 		"flag provided but not defined":    {"-what"},
 	} {

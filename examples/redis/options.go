@@ -25,6 +25,7 @@ type options struct {
 	listen  []string      // where clients find each of these
 	dir     string        // the folder that has a folder for each server
 	store   string
+	lease   time.Duration // raft.Config.MaxLease
 	limits  limits
 }
 
@@ -38,6 +39,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	listen := flags.String("listen", "", "where clients find each server that is run, `host:port,...` (default: ports 6379, 6380, ... of 127.0.0.1)")
 	flags.StringVar(&o.dir, "dir", "", "the `folder` for the data, with one subfolder per server (default: raft-redis in the user's cache folder)")
 	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory")
+	flags.DurationVar(&o.lease, "lease", 0, "for how long a leader may answer reads without asking the others, which rests on their clocks; at most 1s, 0 for never")
 	flags.IntVar(&o.limits.clients, "max-clients", 10_000, "how many clients may be connected to a server")
 	flags.IntVar(&o.limits.request, "max-request", 8<<20, "how many bytes a command, or a transaction, may have; the same on all servers")
 	flags.DurationVar(&o.limits.timeout, "timeout", 3*time.Second, "how long commands may take")
@@ -93,6 +95,8 @@ func (o *options) check() error {
 		return errors.New("-timeout and -write-timeout must be positive")
 	case l.stale < 0 || l.idle < 0:
 		return errors.New("-max-stale and -idle must not be negative")
+	case o.lease < 0 || o.lease > time.Second:
+		return fmt.Errorf("-lease %v: must be from 0 to 1s", o.lease)
 	}
 	_, err := o.keyspace()
 	return err

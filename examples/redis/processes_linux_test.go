@@ -25,6 +25,7 @@ type processes struct {
 	t       *testing.T
 	dir     string
 	peers   string
+	flags   []string // beside those that all have
 	servers []*process
 	// parent starts the processes on a thread of its own. They end when that thread ends, and so
 	// when the test dies in whatever way.
@@ -41,8 +42,8 @@ type process struct {
 
 // startProcesses starts three servers at a loopback address of the test's own, and ends them with
 // the test.
-func startProcesses(t *testing.T) *processes {
-	p := &processes{t: t, dir: t.TempDir(), parent: make(chan func())}
+func startProcesses(t *testing.T, flags ...string) *processes {
+	p := &processes{t: t, dir: t.TempDir(), flags: flags, parent: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // until the end of the goroutine, and so of the thread
 		for start := range p.parent {
@@ -112,7 +113,7 @@ func (p *processes) start(s *process) {
 	require.NoError(p.t, err)
 	program, err := os.Executable()
 	require.NoError(p.t, err)
-	s.command = exec.Command(program, "-id", s.id, "-peers", p.peers, "-listen", s.address, "-dir", p.dir, "-timeout", "2s")
+	s.command = exec.Command(program, append([]string{"-id", s.id, "-peers", p.peers, "-listen", s.address, "-dir", p.dir, "-timeout", "2s"}, p.flags...)...)
 	s.command.Env = append(os.Environ(), asServer+"=1")
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -118,7 +118,7 @@ var keyCommands = []*Command{
 	{number: 25, Name: "renamenx", Arity: 3, Write: true, First: 1, Last: 2, Step: 1, Summary: "renames a key if the new name is free", run: renamenx},
 	{number: 26, Name: "keys", Arity: 2, Summary: "lists the keys that match a pattern", run: keys},
 	{number: 27, Name: "scan", Arity: -2, Summary: "lists keys, some at a time", run: scan},
-	{number: 28, Name: "dbsize", Arity: 1, Summary: "counts the keys", run: func(c *call) { c.Int(int64(c.keys.Len())) }},
+	{number: 28, Name: "dbsize", Arity: 1, Summary: "counts the keys", run: dbsize},
 	{number: 29, Name: "flushdb", Arity: -1, Write: true, Summary: "deletes all keys", run: flush},
 	{number: 30, Name: "flushall", Arity: -1, Write: true, Summary: "deletes all keys", run: flush},
 }

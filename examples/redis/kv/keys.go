@@ -174,3 +174,8 @@ func flush(c *call) {
 	c.keys.Clear()
 	c.ok()
 }
+
+func dbsize(c *call) {
+	n, _ := c.keys.Len()
+	c.Int(int64(n))
+}

@@ -88,8 +88,9 @@ type Keyspace interface {
 	Delete(key []byte) bool
 	// Clear removes all keys.
 	Clear()
-	// Len returns the number of keys, those that have expired and weren't deleted yet included.
-	Len() int
+	// Len returns the number of keys, and how many of them expire. Those that have expired and weren't
+	// deleted yet are included.
+	Len() (keys, expiring int)
 	// From returns the keys whose Position is at least from, in the order of Position; keys of the
 	// same Position in the order of their bytes.
 	From(from uint64) iter.Seq2[string, *Object]

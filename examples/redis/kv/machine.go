@@ -196,9 +196,10 @@ func (r *Reader) Watch(key []byte) Watch {
 
 // A Summary says what a machine holds.
 type Summary struct {
-	Keys    int   // those that have expired and aren't deleted yet included
-	Expires int64 // when the next key expires, in milliseconds since 1970; 0 for never
-	Now     int64 // the state's time
+	Keys     int   // those that have expired and aren't deleted yet included
+	Expiring int   // how many of them expire
+	Expires  int64 // when the next key expires, in milliseconds since 1970; 0 for never
+	Now      int64 // the state's time
 }
 
 // Summary returns what the machine holds.
@@ -206,7 +207,8 @@ func (m *Machine) Summary() Summary {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	_, at := m.keys.First()
-	return Summary{m.keys.Len(), at, m.meta.Now}
+	keys, expiring := m.keys.Len()
+	return Summary{keys, expiring, at, m.meta.Now}
 }
 
 // RunLocal runs a command that looks at no key, such as PING.

@@ -147,7 +147,7 @@ func TestManyKeysExpireTogether(t *testing.T) {
 	require.Equal(t, 2*expireEach, m.Summary().Keys)
 	require.EqualValues(t, 11, m.Summary().Expires)
 	apply(m, entry(11), entry(11))
-	require.Equal(t, Summary{0, 0, 11}, m.Summary())
+	require.Equal(t, Summary{0, 0, 0, 11}, m.Summary())
 }
 
 func TestTransactions(t *testing.T) {

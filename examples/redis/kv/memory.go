@@ -135,7 +135,7 @@ func (m *Memory) Clear() {
 }
 
 // Len implements Keyspace.
-func (m *Memory) Len() int { return m.len }
+func (m *Memory) Len() (keys, expiring int) { return m.len, len(m.expire) }
 
 // From implements Keyspace.
 func (m *Memory) From(from uint64) iter.Seq2[string, *Object] { return keysFrom(&m.shards, from) }
