@@ -94,7 +94,7 @@ func (c *connection) client(args [][]byte) {
 	sub := strings.ToLower(string(args[1]))
 	arities := map[string][2]int{
 		"id": {2, 2}, "getname": {2, 2}, "setname": {3, 3}, "setinfo": {4, 4}, "info": {2, 2}, "list": {2, 64}, "no-evict": {3, 3},
-		"no-touch": {3, 3}, "tracking": {3, 64}, "maint_notifications": {3, 64}, "getredir": {2, 2}, "reply": {3, 3},
+		"no-touch": {3, 3}, "tracking": {3, 64}, "maint_notifications": {3, 64}, "getredir": {2, 2},
 	}
 	arity, known := arities[sub]
 	switch {
@@ -126,8 +126,6 @@ func (c *connection) client(args [][]byte) {
 		c.onOff(args[2], false)
 	case "getredir":
 		c.out.Int(-1)
-	case "reply":
-		c.onOff(args[2], true)
 	}
 }
 

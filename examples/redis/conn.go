@@ -15,7 +15,8 @@ import (
 
 // These are in bytes.
 const (
-	readSize  = 16 << 10 // what a connection reads at a time at first
+	readSize  = 4 << 10  // what a connection reads at a time at first
+	readMost  = 64 << 10 // and at most, unless a command is longer
 	flushFrom = 64 << 10 // replies are sent when they are that many, or when no command is left
 	keepSize  = 1 << 20  // buffers that are larger are given back when they are empty
 )
@@ -28,6 +29,7 @@ type connection struct {
 	info   *clientInfo
 	parser resp.Parser
 	input  []byte // what was read and isn't done yet
+	filled bool   // the last read has filled input, so that there is probably more
 	out    resp.Writer
 	args   [][]byte // of the commands in input
 	batch  batch
@@ -36,6 +38,7 @@ type connection struct {
 
 	readonly bool // reads may be a little old
 	ending   bool // after the replies
+	failed   bool // and the client may still be sending
 
 	// A transaction is open between MULTI and EXEC.
 	open    bool
@@ -67,7 +70,7 @@ func (c *connection) serve() error {
 
 // fill waits for more bytes.
 func (c *connection) fill() error {
-	if wants := c.parser.Wants(); cap(c.input) < wants || len(c.input) == cap(c.input) {
+	if wants := c.parser.Wants(); cap(c.input) < wants || len(c.input) == cap(c.input) || c.filled && cap(c.input) < readMost {
 		// A long string gets its room at once, but no more than twice what has come of it.
 		larger := make([]byte, len(c.input), max(2*cap(c.input), min(wants, 4*len(c.input))))
 		copy(larger, c.input)
@@ -78,6 +81,7 @@ func (c *connection) fill() error {
 	}
 	n, err := c.net.Read(c.input[len(c.input):cap(c.input)])
 	c.input = c.input[:len(c.input)+n]
+	c.filled = len(c.input) == cap(c.input)
 	c.info.seen(n)
 	if n > 0 {
 		return nil
@@ -99,7 +103,7 @@ func (c *connection) work() error {
 		if err != nil {
 			c.run()
 			c.out.Error("ERR Protocol error: " + err.Error())
-			c.ending = true
+			c.ending, c.failed = true, true
 			break
 		}
 		if n == 0 {
@@ -156,8 +160,24 @@ func (c *connection) flush() error {
 // has sent is done: it can't be sure in which state its commands would find the store.
 func (c *connection) run() {
 	if !c.server.run(c) {
-		c.ending = true
+		c.ending, c.failed = true, true
 	}
+}
+
+// These bound how long a connection that has failed is still read.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger reads what a client was about to send when the server ended the connection, and throws it
+// away. If it were left unread, TCP would throw away the last reply instead, which says what is wrong.
+func (c *connection) linger() {
+	half, ok := c.net.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.net, lingerBytes) // until the client ends, too
 }
 
 // command takes the next command. It runs at once, or is put into the batch, or is queued.

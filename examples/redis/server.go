@@ -120,6 +120,9 @@ func (s *server) admit(c *connection) error {
 }
 
 func (s *server) leave(c *connection) {
+	if c.failed {
+		c.linger()
+	}
 	_ = c.net.Close() // nothing was left to be sent
 	s.mu.Lock()
 	defer s.mu.Unlock()

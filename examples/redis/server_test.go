@@ -109,6 +109,13 @@ func TestLimits(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 
 	c = mustDial(t, s.address)
+	large := encode(nil, "set", "a", strings.Repeat("x", 10<<20)) // of which the server reads next to nothing
+	go func() { _, _ = c.conn.Write(large) }()
+	reply, err := c.reply()
+	require.NoError(t, err)
+	require.Regexp(t, "^-ERR Protocol error: invalid bulk length", reply)
+
+	c = mustDial(t, s.address)
 	require.Equal(t, "+OK", c.must(t, "multi"))
 	require.Equal(t, "+QUEUED", c.must(t, "set a "+strings.Repeat("x", 6_000)))
 	require.Equal(t, "-ERR a transaction takes at most 10000 bytes (-max-request)", c.must(t, "set a "+strings.Repeat("x", 6_000)))
@@ -117,6 +124,11 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, "-ERR the keys that a client watches take at most 10000 bytes (-max-request)", c.must(t, "watch "+strings.Repeat("y", 6_000)))
 	require.Equal(t, "+OK", c.must(t, "unwatch"))
 
+	require.Eventually(t, func() bool { // until those that have failed are gone
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.clients) == 1
+	}, patience, pollEach)
 	mustDial(t, s.address).must(t, "ping")
 	mustDial(t, s.address).must(t, "ping")
 	refused := mustDial(t, s.address)
