@@ -28,8 +28,12 @@ type limits struct {
 // maxArguments bounds the arguments of a command, as Redis does.
 const maxArguments = 1 << 20
 
-// expireEvery is how often the leader looks for keys that have expired.
-const expireEvery = 100 * time.Millisecond
+// expireEvery is how often the leader looks for keys that have expired, and expireTicks is how many
+// entries it then makes at most. Each deletes a few hundred keys.
+const (
+	expireEvery = 100 * time.Millisecond
+	expireTicks = 50
+)
 
 var errClosing = errors.New("the server is closing")
 
@@ -220,12 +224,15 @@ func (s *server) expire() {
 		case <-s.node.Done():
 			return
 		}
-		is := s.machine.Summary()
-		if is.Expires == 0 || is.Expires > max(wall(), is.Now) || !s.node.Leadership().Ready {
-			continue
-		}
-		if err := s.tick(s.context()); err != nil {
-			slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "error", err)
+		for range expireTicks {
+			is := s.machine.Summary()
+			if is.Expires == 0 || is.Expires > max(wall(), is.Now) || !s.node.Leadership().Ready {
+				break
+			}
+			if err := s.tick(s.context()); err != nil {
+				slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "error", err)
+				break
+			}
 		}
 	}
 }

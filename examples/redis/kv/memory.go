@@ -96,14 +96,14 @@ func (m *Memory) Put(key []byte, o *Object) {
 		s.keys[string(key)] = found
 	}
 	found.object = o
-	m.schedule(string(key), found)
+	m.schedule(key, found)
 }
 
 // schedule keeps the queue of keys that expire in step with a slot.
-func (m *Memory) schedule(key string, s *slot) {
+func (m *Memory) schedule(key []byte, s *slot) {
 	switch {
 	case s.due == nil && s.object.Expires != 0:
-		s.due = &expiration{key: strings.Clone(key), at: s.object.Expires}
+		s.due = &expiration{key: string(key), at: s.object.Expires}
 		heap.Push(&m.expire, s.due)
 	case s.due != nil && s.object.Expires == 0:
 		heap.Remove(&m.expire, s.due.place)
