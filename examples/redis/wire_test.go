@@ -137,6 +137,7 @@ func startAlone(t *testing.T, storage raft.Storage, change func(*limits)) *alone
 	node, err := raft.Start(raft.Config{
 		ID: "a", Machine: machine, Storage: storage, Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler), MaxCommandBytes: 16 << 20,
+		ElectionTimeout: time.Minute, Heartbeat: time.Second, // also while a test holds up the disk
 	})
 	require.NoError(t, err)
 	require.NoError(t, node.Read(t.Context()))
