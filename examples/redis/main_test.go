@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// asServer is an environment variable. If it is set, the test binary is the program itself. So the
+// processes of a test run exactly the code under test, with the race detector if that is on, and
+// nothing has to be built for them.
+const asServer = "REDIS_TEST_AS_SERVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asServer) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestOptions(t *testing.T) {
+	o, err := parseOptions([]string{"-dir", "x"}, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, o.run, 3)
+	require.Equal(t, []string{"127.0.0.1:6379", "127.0.0.1:6380", "127.0.0.1:6381"}, o.listen)
+	o, err = parseOptions([]string{"-id", "b", "-peers", "a=x:1,b=y:2", "-listen", ":7", "-dir", "x"}, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, o.cluster, 2)
+	require.EqualValues(t, "b", o.run[0].ID)
+	require.Equal(t, []string{":7"}, o.listen)
+	for want, args := range map[string][]string{
+		`unknown argument "x"`:             {"x"},
+		`-id "d" is not among -peers`:      {"-id", "d"},
+		`"..=a:1" is not id=host:port`:     {"-peers", "..=a:1"},
+		"missing port in address":          {"-peers", "a=b"},
+		"must be 3, not 1":                 {"-listen", ":1"},
+		`-store "disk": there is none but`: {"-store", "disk"},
+		"-max-clients 0: must be positive": {"-max-clients", "0"},
+		"-max-request 5: must be from":     {"-max-request", "5"},
+		"-timeout and -write-timeout":      {"-timeout", "0s"},
+		"-lease 2s: must be from 0 to 1s":  {"-lease", "2s"},
+		"-max-stale and -idle":             {"-idle", "-1s"},
+		"flag provided but not defined":    {"-what"},
+	} {
+		_, err := parseOptions(args, io.Discard)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestRunWithPortInUse: the error names a port that is in use, and nothing is stored.
+func TestRunWithPortInUse(t *testing.T) {
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, used.Close()) }()
+	address := used.Addr().String()
+	for _, args := range [][]string{
+		{"-id", "a", "-peers", "a=" + address, "-listen", "127.0.0.1:0"},
+		{"-id", "a", "-peers", "a=127.0.0.1:0", "-listen", address},
+	} {
+		dir := filepath.Join(t.TempDir(), "data")
+		err = run(t.Context(), append(args, "-dir", dir), io.Discard)
+		require.ErrorContains(t, err, "server a: ")
+		require.ErrorContains(t, err, "listen tcp "+address)
+		require.NoDirExists(t, dir)
+	}
+}
+
+// TestRunEnds: a server ends when it is told to, whether it has found the others or not.
+func TestRunEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.NoError(t, run(ctx, []string{"-id", "a", "-peers", "a=127.0.0.1:0,b=127.0.0.1:1", "-listen", "127.0.0.1:0", "-dir", t.TempDir()}, io.Discard))
+}
+
+// These are the deadlines of the tests with processes and sockets. They only bound how long a failure
+// takes.
+const (
+	patience = 60 * time.Second
+	pollEach = 5 * time.Millisecond
+)

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/examples/redis/kv"
+)
+
+// defaultFrame is the largest message of package tcp by default, in bytes.
+const defaultFrame = 4 << 20
+
+// options are the values of the flags.
+type options struct {
+	cluster []raft.Server // all servers
+	run     []raft.Server // those that run in this process
+	listen  []string      // where clients find each of these
+	dir     string        // the folder that has a folder for each server
+	store   string
+	lease   time.Duration // raft.Config.MaxLease
+	limits  limits
+}
+
+// parseOptions reads the command line. It writes problems of the flags to out, and returns them as
+// an error too.
+func parseOptions(args []string, out io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("redis", flag.ContinueOnError)
+	flags.SetOutput(out)
+	id := flags.String("id", "", "run only this server, instead of all")
+	peers := flags.String("peers", "a=127.0.0.1:7101,b=127.0.0.1:7102,c=127.0.0.1:7103", "all servers of the cluster, `id=host:port,...`")
+	listen := flags.String("listen", "", "where clients find each server that is run, `host:port,...` (default: ports 6379, 6380, ... of 127.0.0.1)")
+	flags.StringVar(&o.dir, "dir", "", "the `folder` for the data, with one subfolder per server (default: raft-redis in the user's cache folder)")
+	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory")
+	flags.DurationVar(&o.lease, "lease", 0, "for how long a leader may answer reads without asking the others, which rests on their clocks; at most 1s, 0 for never")
+	flags.IntVar(&o.limits.clients, "max-clients", 10_000, "how many clients may be connected to a server")
+	flags.IntVar(&o.limits.request, "max-request", 8<<20, "how many bytes a command, or a transaction, may have; the same on all servers")
+	flags.DurationVar(&o.limits.timeout, "timeout", 3*time.Second, "how long commands may take")
+	flags.DurationVar(&o.limits.stale, "max-stale", time.Second, "how old the state may be that a client reads after READONLY")
+	flags.DurationVar(&o.limits.idle, "idle", 0, "how long a client may be silent; 0 for ever")
+	flags.DurationVar(&o.limits.write, "write-timeout", time.Minute, "how long a client may leave its replies unread")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	if o.cluster, err = parsePeers(*peers); err != nil {
+		return o, err
+	}
+	for i, server := range o.cluster {
+		if *id == "" || *id == string(server.ID) {
+			o.run = append(o.run, server)
+			o.listen = append(o.listen, fmt.Sprintf("127.0.0.1:%d", 6379+i))
+		}
+	}
+	if len(o.run) == 0 {
+		return o, fmt.Errorf("-id %q is not among -peers %s", *id, *peers)
+	}
+	if *listen != "" {
+		o.listen = strings.Split(*listen, ",")
+	}
+	if len(o.listen) != len(o.run) {
+		return o, fmt.Errorf("-listen %s: the number of addresses must be %d, not %d", *listen, len(o.run), len(o.listen))
+	}
+	if o.dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return o, fmt.Errorf("no default folder for the data, name one with -dir: %w", err)
+		}
+		o.dir = filepath.Join(cache, "raft-redis")
+	}
+	return o, nil
+}
+
+// check refuses limits that are out of their ranges.
+func (o *options) check() error {
+	l := &o.limits
+	switch {
+	case l.clients < 1:
+		return fmt.Errorf("-max-clients %d: must be positive", l.clients)
+	case l.request < 1<<10 || l.request > kv.MaxValue:
+		return fmt.Errorf("-max-request %d: must be from %d to %d", l.request, 1<<10, kv.MaxValue)
+	case l.timeout <= 0 || l.write <= 0:
+		return errors.New("-timeout and -write-timeout must be positive")
+	case l.stale < 0 || l.idle < 0:
+		return errors.New("-max-stale and -idle must not be negative")
+	case o.lease < 0 || o.lease > time.Second:
+		return fmt.Errorf("-lease %v: must be from 0 to 1s", o.lease)
+	}
+	_, err := o.keyspace()
+	return err
+}
+
+// keyspace returns an empty keyspace of the kind that -store names.
+func (o *options) keyspace() (kv.Keyspace, error) {
+	if o.store == "memory" {
+		return &kv.Memory{}, nil
+	}
+	return nil, fmt.Errorf("-store %q: there is none but memory", o.store)
+}
+
+// parsePeers reads "a=host:port,b=host:port". An ID must also do as the name of a folder.
+func parsePeers(peers string) ([]raft.Server, error) {
+	var servers []raft.Server
+	for peer := range strings.SplitSeq(peers, ",") {
+		id, address, found := strings.Cut(peer, "=")
+		if !found || !filepath.IsLocal(id) || filepath.Base(id) != id || id == "." {
+			return nil, fmt.Errorf("-peers: %q is not id=host:port", peer)
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return nil, fmt.Errorf("server %s: %w", id, err)
+		}
+		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: address})
+	}
+	return servers, nil
+}
