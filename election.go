@@ -441,9 +441,14 @@ func (c *Core) armSoon() {
 
 // Lost reports that the process of a server seems to be gone. It is only a hint. If that server
 // led, its followers may look for another leader soon; they find one only if a quorum has lost the
-// old one too.
+// old one too. A leader doesn't hand over to that server.
 func (c *Core) Lost(now Instant, server ServerID) {
 	c.advance(now)
+	if l, leads := c.role.(*leader); leads {
+		if p := l.peer(server); p != nil {
+			c.heirLost(l, p)
+		}
+	}
 	if f, follows := c.role.(*follower); follows && f.leader == server && server != "" {
 		f.leader = ""
 		c.disarm(stickyDeadline)

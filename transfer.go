@@ -339,10 +339,13 @@ func (c *Core) abdicate(l *leader) {
 // says that there is nothing to wait for: the next leader may need its vote.
 func (c *Core) Resign(now Instant) {
 	c.advance(now)
-	l, leads := c.role.(*leader)
-	if !leads {
-		return
+	if l, leads := c.role.(*leader); leads {
+		c.resign(l)
 	}
+}
+
+// resign hands over to whoever can lead.
+func (c *Core) resign(l *leader) {
 	if l.handover.to == "" {
 		to := c.successor(l, 0)
 		if to == "" {
@@ -351,6 +354,19 @@ func (c *Core) Resign(now Instant) {
 		c.handOver(l, to)
 	}
 	c.arm(resignDeadline, c.config.ElectionTimeout)
+}
+
+// heirLost notes that the process of a peer seems to be gone: it isn't fit to lead until it answers
+// again. A hand-over to it ends, and a leader that is about to stop looks for somebody else.
+func (c *Core) heirLost(l *leader, p *progress) {
+	p.fitness = 0
+	if l.handover.to != p.id {
+		return
+	}
+	resigns := c.armed(resignDeadline)
+	if c.endTransfer(l); resigns {
+		c.resign(l)
+	}
 }
 
 // Resigned says that there is nothing to wait for after Resign. Either another server leads, and

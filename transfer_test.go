@@ -288,43 +288,6 @@ func TestCourtesyHasItsLimits(t *testing.T) {
 	require.Equal(t, raft.ServerID("c"), c.leader(), "when nothing is lost, c leads")
 }
 
-// Resign hands over, and waits until the next leader has the vote that it may need. In a cluster of
-// two it needs that vote.
-func TestResignWaitsForTheNextLeader(t *testing.T) {
-	c := newCores(t, 2)
-	c.elect("a")
-	c.pass(3 * heartbeat)
-	a := c.servers["a"].core
-	require.True(t, a.Resigned())
-	a.Resign(c.now)
-	require.False(t, a.Resigned())
-	c.drain("a")
-	c.settle()
-	require.True(t, a.Resigned())
-	require.Equal(t, raft.ServerID("b"), c.leader())
-	c.pass(3 * heartbeat)
-	c.servers["b"].core.Resign(c.now)
-	c.drain("b")
-	c.settle()
-	require.Equal(t, raft.ServerID("a"), c.leader())
-
-	c.servers["b"].core.Resign(c.now)
-	require.True(t, c.servers["b"].core.Resigned(), "who doesn't lead has nothing to wait for")
-}
-
-// If no server takes over, Resign is in vain, and over after an election timeout.
-func TestResignIsBounded(t *testing.T) {
-	c := newCores(t, 3)
-	c.elect("a")
-	c.pass(3 * heartbeat)
-	c.servers["a"].core.Resign(c.now)
-	c.servers["a"].cut = true
-	c.drain("a")
-	require.False(t, c.servers["a"].core.Resigned())
-	c.pass(election + heartbeat)
-	require.True(t, c.servers["a"].core.Resigned())
-}
-
 // A fenced command is never forwarded, and never offered to another leader.
 func TestFences(t *testing.T) {
 	c := newCores(t, 3)

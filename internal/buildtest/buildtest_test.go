@@ -32,7 +32,7 @@ func TestBuild(t *testing.T) {
 	program := buildtest.Build(t, target, nil, ".")
 	out, err := exec.Command(program).Output()
 	require.NoError(t, err)
-	require.Contains(t, string(out), "word 1")
+	require.Equal(t, "1 <nil>\n", string(out))
 }
 
 // Where there is no go command, a test that needs one is skipped.
