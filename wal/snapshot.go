@@ -147,7 +147,8 @@ func (l *Log) sweepSnapshots() error {
 	return nil
 }
 
-// unneededSnapshots returns the snapshots that may be removed, once after each change.
+// unneededSnapshots returns the snapshots that may be removed, once after each change. One of the
+// current one's index that was stored after it is to take its place: a write may be about to name it.
 func (l *Log) unneededSnapshots() []snapshotRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,7 +164,8 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 	}
 	var unneeded []snapshotRef
 	for _, ref := range l.snapshots.stored {
-		if ref.file != current.file && ref.file != fallback.file && ref.meta.Index <= current.meta.Index {
+		passed := ref.meta.Index < current.meta.Index || ref.meta.Index == current.meta.Index && ref.file < current.file
+		if ref.file != fallback.file && passed {
 			unneeded = append(unneeded, ref)
 		}
 	}

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -295,4 +296,39 @@ func requireSnapshotDamaged(t *testing.T, fs *simfs.FS, name string) {
 	require.NoError(t, l.Close())
 	_, saved = load(t, fs)
 	require.NoError(t, saved.SnapshotDamage, "another one of the same index has taken its place")
+}
+
+// A snapshot of the current one's index, stored because that one is damaged, stays until a write names
+// it: also when the log removes what it doesn't need in the meantime.
+func TestSnapshotOfTheSameIndexStays(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 3, 10)}))
+	older, current := raft.SnapshotMeta{Index: 1, Term: 1}, raft.SnapshotMeta{Index: 2, Term: 1}
+	adopt(t, l, older, []byte("older"))
+	store(t, l, current, []byte("damaged"))
+	fails := true
+	fs.OnCall(func(c simfs.Call) error {
+		if c.Op == simfs.OpRemove && fails {
+			return errors.New("not now")
+		}
+		return nil
+	})
+	require.NoError(t, l.Write(raft.Write{Snapshot: &current, Compact: 2})) // what isn't needed goes later
+	store(t, l, current, []byte("sound"))
+	fails = false
+	for last := raft.Index(3); last < 40; last++ {
+		require.NoError(t, l.Write(raft.Write{Entries: commands(last+1, 1, 200)}))
+	}
+	require.NoError(t, l.Write(raft.Write{Snapshot: &current}))
+	require.NoError(t, l.Close())
+	l, saved := load(t, fs)
+	require.NoError(t, saved.SnapshotDamage)
+	_, reader, err := l.OpenSnapshot()
+	require.NoError(t, err)
+	data, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	require.Equal(t, "sound", string(data))
+	require.NoError(t, reader.Close())
+	require.NoError(t, l.Close())
 }
