@@ -382,7 +382,7 @@ func (c *Core) lead(r *candidate) {
 func (c *Core) beginTerm(first Entry) {
 	l := &leader{begin: c.log.last + 1}
 	if r, recovers := c.role.(*recovering); recovers {
-		l.rounds = rounds{round: r.round, confirmed: r.round} // its answers that still come are none to later rounds
+		l.rounds = rounds{round: r.round, confirmed: r.round, began: r.round} // its answers that still come are none to later rounds
 	}
 	c.become(l)
 	c.leaderKnown(c.id)

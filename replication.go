@@ -79,8 +79,8 @@ func (l *leader) check(c *Core) error {
 // rounds are a leader's rounds of heartbeats. They show that it still leads.
 type rounds struct {
 	// round is the last round that was sent. confirmed is the last round that a quorum has
-	// answered.
-	round, confirmed uint64
+	// answered, and began the last one before the leadership, while the log was repaired.
+	round, confirmed, began uint64
 	// left says when each round after confirmed left, in their order. It is never long: a leader
 	// steps down when no round is confirmed for an election timeout.
 	left []Instant `state:"luck"`
@@ -88,7 +88,7 @@ type rounds struct {
 
 // encode writes the rounds as they are, not relative to the last one: messages that are on their
 // way name them.
-func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed) }
+func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.began) }
 
 func (r *rounds) clone() rounds {
 	n := *r

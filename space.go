@@ -228,7 +228,7 @@ func (b *budget) take(bytes int) {
 // A leader that has just been elected doesn't know the others' rooms until a quorum has answered
 // its first round. If its own room has an end, it waits for that.
 func (c *Core) budget(l *leader) budget {
-	if c.space.limited && l.confirmed == 0 {
+	if c.space.limited && l.confirmed == l.began {
 		return budget{0, endless}
 	}
 	if !c.space.limited && !l.knowsRooms() {

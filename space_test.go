@@ -279,3 +279,31 @@ func TestTakenCommandIsNotRefusedForWantOfRoom(t *testing.T) {
 	require.Len(t, c.servers["b"].answers, 1)
 	require.NoError(t, c.servers["b"].answers[0].Err)
 }
+
+// A leader that has repaired its log before it leads doesn't know the others' room yet either: the
+// rounds that they have answered so far said nothing of it. It waits, and refuses nothing.
+func TestRepairedLeaderWaitsForTheRoomOfTheOthers(t *testing.T) {
+	c := roomy(t, 1<<20, 1<<20, 1<<20)
+	require.NoError(t, c.command("a"))
+	c.pass(3 * heartbeat)
+	for _, id := range c.ids {
+		c.lose("a", c.status("a").Last)
+		c.restart(id)
+	}
+	silent := true
+	c.lost = func(m *wire.Message) bool { return silent && m.Kind() == wire.KindRepairResponse }
+	a := c.servers["a"].core
+	for c.status("a").Role != "recovering" {
+		c.now = max(c.now, a.Deadline())
+		a.Tick(c.now)
+		c.drain("a")
+		c.settle()
+	}
+	number := a.Propose(c.now, []byte("four"))
+	silent = false
+	c.pass(3 * heartbeat)
+	require.Equal(t, "leader", c.status("a").Role)
+	at := slices.IndexFunc(c.servers["a"].answers, func(a raft.Answer) bool { return !a.Read && !a.Call && a.Number == number })
+	require.GreaterOrEqual(t, at, 0)
+	require.NoError(t, c.servers["a"].answers[at].Err)
+}
