@@ -175,6 +175,11 @@ func (s *store) get(key string) (record, error) {
 // routes returns the routes of the store.
 func (s *store) routes() http.Handler {
 	mux := http.NewServeMux()
+	s.addRoutes(mux)
+	return httpapi.Mux(mux)
+}
+
+func (s *store) addRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /store/{key}", func(w http.ResponseWriter, r *http.Request) {
 		is, err := s.get(r.PathValue("key"))
 		answer(w, is, err)
@@ -186,7 +191,6 @@ func (s *store) routes() http.Handler {
 		}
 		answer(w, is, err)
 	})
-	return httpapi.Mux(mux)
 }
 
 // answer answers with a record, or with an error.
