@@ -29,18 +29,19 @@ var (
 
 const (
 	workers   = 8
-	perLock   = 1000          // about so many operations are of one lock
+	perLock   = 1000          // there is an exact lock for so many operations
+	perLossy  = 5000          // there is a lossy one for so many
 	longLease = 2 * time.Hour // it doesn't end while the test runs
-	lossy     = 150 * time.Millisecond
+	lossyTime = 150 * time.Millisecond
 )
 
 // A bench is clients that take locks and write to the store, and remember what they saw. There are
 // two kinds of locks. Holders of exact ones always release them, and their leases don't end. Holders
 // of lossy ones often don't, and write to the store also when their leases are long over.
 type bench struct {
-	p     *processes
-	begin time.Time
-	locks int
+	p            *processes
+	begin        time.Time
+	locks, lossy int
 
 	mu     sync.Mutex
 	count  map[string]int // of operations, by what they were and how they ended
@@ -58,7 +59,7 @@ type bench struct {
 func TestFencedRegister(t *testing.T) {
 	t.Parallel()
 	b := &bench{
-		p: startProcesses(t), begin: time.Now(), locks: 2 + *operations/perLock, count: map[string]int{},
+		p: startProcesses(t), begin: time.Now(), locks: 2 + *operations/perLock, lossy: 2 + *operations/perLossy, count: map[string]int{},
 		stores: history.New[storeCall, storeState](), exact: history.New[lockCall, string](),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -123,7 +124,7 @@ func (b *bench) work(ctx context.Context, worker int, c *client.Client) {
 		case 0, 1, 2, 3:
 			b.holdExact(worker, c, name, owner)
 		case 4, 5, 6:
-			if g := b.holdLossy(worker, c, fmt.Sprint("lossy ", luck.IntN(b.locks)), luck.IntN(3) > 0); g.token != 0 {
+			if g := b.holdLossy(worker, c, fmt.Sprint("lossy ", luck.IntN(b.lossy)), luck.IntN(3) > 0); g.token != 0 {
 				old = g
 			}
 		case 7:
@@ -137,7 +138,7 @@ func (b *bench) work(ctx context.Context, worker int, c *client.Client) {
 				b.write(worker, old.lock, old.token)
 			}
 		case 9:
-			b.read(worker, fmt.Sprint("lossy ", luck.IntN(b.locks)))
+			b.read(worker, fmt.Sprint("lossy ", luck.IntN(b.lossy)))
 		}
 	}
 }
@@ -189,7 +190,7 @@ func (b *bench) holdExact(worker int, c *client.Client, name, owner string) {
 func (b *bench) holdLossy(worker int, c *client.Client, name string, release bool) grant {
 	holding, leave := context.WithCancel(context.Background())
 	defer leave()
-	lock, g := b.try(holding, c, name, client.Terms{Lease: lossy})
+	lock, g := b.try(holding, c, name, client.Terms{Lease: lossyTime})
 	if lock == nil {
 		return g
 	}
