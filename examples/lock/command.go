@@ -60,13 +60,14 @@ func runCommand(ctx context.Context, o options) (err error) {
 		}
 	}
 	ended := command.Run()
-	over := errors.Is(context.Cause(lock.Context()), client.ErrLeaseOver)
+	held, cause := lock.Held(), context.Cause(lock.Context())
+	over := errors.Is(cause, client.ErrLeaseOver) || cause == nil && !held // the lock may not have noticed yet
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.lease)
 	defer cancel()
 	released := lock.Release(patience)
 	switch {
 	case over:
-		return fmt.Errorf("%s: %w: the command was told to end: %v", o.acquire, client.ErrLeaseOver, ended)
+		return fmt.Errorf("%s: %w: it was before the command ended (%s)", o.acquire, client.ErrLeaseOver, command.ProcessState)
 	case ended == nil && released != nil:
 		return fmt.Errorf("%s can't be released, and is held until its lease ends: %w", o.acquire, released)
 	}
