@@ -20,9 +20,10 @@ import (
 
 // A pipe carries the requests of a client to the servers of a bubble, without sockets.
 type pipe struct {
-	c    *cluster
-	cut  atomic.Bool                // nothing gets through
-	lose func(r *http.Request) bool // whether an answer is lost; nil for never
+	c     *cluster
+	delay time.Duration              // of each answer
+	cut   atomic.Bool                // nothing gets through
+	lose  func(r *http.Request) bool // whether an answer is lost; nil for never
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -33,6 +34,7 @@ func (p *pipe) RoundTrip(r *http.Request) (*http.Response, error) {
 	server := strings.Index("abc", r.URL.Hostname())
 	w := httptest.NewRecorder()
 	p.c.handlers[server].ServeHTTP(w, r)
+	time.Sleep(p.delay)
 	if p.cut.Load() || p.lose != nil && p.lose(r) || r.Context().Err() != nil {
 		return nil, errors.New("the answer is lost")
 	}
@@ -84,10 +86,10 @@ func TestClientKeepsTheLock(t *testing.T) {
 }
 
 // TestClientNoticesTheEnd: a holder that reaches no server says that its lease may be over before
-// another one has the lock.
+// another one has the lock, however long the answer was on its way that granted it.
 func TestClientNoticesTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		lonely := &pipe{c: c}
+		lonely := &pipe{c: c, delay: time.Second}
 		lock, err := c.client(lonely).Acquire(t.Context(), "x", client.Terms{Lease: 3 * time.Second})
 		require.NoError(t, err)
 		lonely.cut.Store(true)
@@ -196,6 +198,12 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		} {
 			_, err := user.Acquire(t.Context(), "x", terms)
 			require.ErrorContains(t, err, want)
+		}
+		for _, name := range []string{"", ".", ".."} {
+			_, err := user.Acquire(t.Context(), name, client.Terms{})
+			require.ErrorContains(t, err, "can't be the name")
+			_, err = user.Look(t.Context(), name)
+			require.ErrorContains(t, err, "can't be the name")
 		}
 		_, err := user.TryAcquire(t.Context(), strings.Repeat("x", maxName+1), client.Terms{})
 		failure, ok := errors.AsType[*client.Error](err)

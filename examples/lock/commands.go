@@ -106,11 +106,13 @@ func (c *command) check() error {
 }
 
 // checkName checks a name, of which what says whose it is. Names are shown to people, so that they
-// have only what can be seen. In JSON they are the bytes that they were.
+// have only what can be seen, and they are segments of paths.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%s is empty", what)
+	case name == "." || name == "..":
+		return fmt.Errorf("%s is %s, which no path can have", what, name)
 	case len(name) > maxName:
 		return fmt.Errorf("%s has %d bytes, more than %d", what, len(name), maxName)
 	case !utf8.ValidString(name):

@@ -294,6 +294,7 @@ func TestMalformedCommands(t *testing.T) {
 		"no command":                nil,
 		"no command \"steal\"":      at(func(c *command) { c.Do = "steal" }),
 		"name of the lock is empty": at(func(c *command) { c.Name = "" }),
+		"is .., which no path":      at(func(c *command) { c.Name = ".." }),
 		"owner is empty":            at(func(c *command) { c.Owner = "" }),
 		"129 bytes, more than 128":  at(func(c *command) { c.Owner = strings.Repeat("x", maxName+1) }),
 		"can't be seen":             at(func(c *command) { c.Name = "a\x00" }),

@@ -158,13 +158,15 @@ func start(o options, self raft.Server, web string) (serve func(context.Context)
 	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
 	s := &service{api, node, machine, o.timeout}
 	return func(ctx context.Context) error {
+		// Leases are measured until the node ends, and so until after the last request.
+		measuring, stop := context.WithCancel(context.WithoutCancel(ctx))
 		measured := make(chan struct{})
 		go func() {
 			defer close(measured)
-			// Leases are measured until the node ends, after the last request.
-			expireClaims(context.WithoutCancel(ctx), node, machine)
+			expireClaims(measuring, node, machine)
 		}()
 		err := api.Serve(ctx, listener, s.routes())
+		stop()
 		<-measured
 		return err
 	}, nil

@@ -97,8 +97,12 @@ type View struct {
 	Waiters []string
 }
 
-// Look returns who holds a lock, linearizably. The error is an *Error, or one of ctx.
+// Look returns who holds a lock, linearizably. The error is an *Error, one of ctx, or one that names
+// what is wrong with the name.
 func (c *Client) Look(ctx context.Context, name string) (View, error) {
+	if err := checkName(name); err != nil {
+		return View{}, err
+	}
 	var answer struct {
 		Holder struct {
 			Owner string
@@ -108,6 +112,14 @@ func (c *Client) Look(ctx context.Context, name string) (View, error) {
 	}
 	err := c.send(ctx, &request{method: http.MethodGet, path: lockPath(name, "")}, &answer)
 	return View{answer.Holder.Owner, answer.Holder.Token, answer.Waiters}, err
+}
+
+// checkName refuses names that can't be in a path. The servers look at all else.
+func checkName(name string) error {
+	if name == "" || name == "." || name == ".." {
+		return fmt.Errorf("lock: %q can't be the name of a lock", name)
+	}
+	return nil
 }
 
 // lockPath returns the path of what is done with a lock.

@@ -84,6 +84,9 @@ type granted struct {
 
 func (c *Client) acquire(ctx context.Context, name string, terms Terms, wait time.Duration) (*Lock, error) {
 	owner, err := terms.check()
+	if err == nil {
+		err = checkName(name)
+	}
 	if err != nil {
 		return nil, err
 	}
