@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -62,21 +63,26 @@ func TestCommandHoldsTheLock(t *testing.T) {
 	require.NoError(t, held.Release(t.Context()))
 }
 
+// awaitFile waits until a command has made a file.
+func awaitFile(t *testing.T, name string) {
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(name)
+		return err == nil
+	}, patience, pollEach, "the command doesn't run")
+}
+
 // TestCommandEndsWithTheLease: when the lease may be over, the command is told to end, and killed if
 // it doesn't.
 func TestCommandEndsWithTheLease(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
-	for _, stubborn := range []string{"", "trap '' TERM; "} {
-		s, out := p.withLock("-lease", "500ms", "-grace", "200ms", "--", "sh", "-c", stubborn+"echo runs; exec sleep 60")
+	for name, stubborn := range map[string]string{"obeys": "", "stubborn": "trap '' TERM; "} {
+		runs := filepath.Join(t.TempDir(), name)
+		s, out := p.withLock("-lease", "500ms", "-grace", "200ms", "--", "sh", "-c", stubborn+"touch "+runs+"; exec sleep 60")
 		p.run(s)
-		c := p.client()
-		require.Eventually(t, func() bool {
-			is, err := c.Look(t.Context(), "x")
-			return err == nil && is.Holder != ""
-		}, patience, pollEach, "nobody holds the lock")
+		awaitFile(t, runs)
 		p.pause(s)
-		next, err := c.Acquire(t.Context(), "x", client.Terms{})
+		next, err := p.client().Acquire(t.Context(), "x", client.Terms{})
 		require.NoError(t, err)
 		p.resume(s)
 		p.awaitExit(s)
@@ -91,13 +97,11 @@ func TestCommandEndsWithTheLease(t *testing.T) {
 func TestCommandIsInterrupted(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
-	s, out := p.withLock("-lease", "1h", "--", "sleep", "60")
+	runs := filepath.Join(t.TempDir(), "runs")
+	s, out := p.withLock("-lease", "1h", "--", "sh", "-c", "touch "+runs+"; exec sleep 60")
 	p.run(s)
+	awaitFile(t, runs)
 	c := p.client()
-	require.Eventually(t, func() bool {
-		is, err := c.Look(t.Context(), "x")
-		return err == nil && is.Holder != ""
-	}, patience, pollEach, "nobody holds the lock")
 	require.NoError(t, s.command.Process.Signal(syscall.SIGTERM))
 	p.awaitExit(s)
 	require.NotZero(t, s.command.ProcessState.ExitCode(), out)
