@@ -113,8 +113,9 @@ func (w *clock) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		now := time.Now()
-		for _, c := range w.feed.take() {
+		changes := w.feed.take()
+		now := time.Now() // after all of the changes, or a lease would be shorter than promised
+		for _, c := range changes {
 			w.note(c, now)
 		}
 		over := w.overdue(now)

@@ -82,7 +82,7 @@ func write(store, key string, token uint64, value string) (int, error) {
 func TestStoppedHolder(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
-	first, low := p.startHolder(time.Second)
+	first, low := p.startHolder(2 * time.Second)
 	require.Equal(t, "wrote 200 <nil>", p.tell(first, "write before"))
 	require.Equal(t, "believes true", p.tell(first, "look"))
 	p.pause(first)
