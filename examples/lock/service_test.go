@@ -21,24 +21,22 @@ func TestServiceGrantsInOrder(t *testing.T) {
 		token := c.require(200, "", 0, "/acquire", `{"owner": "a", "lease_ms": 60000}`)
 		require.Equal(t, token, c.require(200, "", 1, "/acquire", `{"owner": "a"}`), "a repeated acquire gets the same token")
 		c.require(409, refusedHeld, 1, "/acquire", `{"owner": "b"}`)
-		tokens := make([]uint64, 3)
-		var waiters sync.WaitGroup
+		tokens := make(chan uint64, 3)
 		for i := range 3 {
-			waiters.Go(func() {
-				tokens[i] = c.require(200, "", i, "/acquire", fmt.Sprintf(`{"owner": "w%d", "lease_ms": 60000, "wait_ms": 30000}`, i))
-			})
+			go func() {
+				tokens <- c.require(200, "", i, "/acquire", fmt.Sprintf(`{"owner": "w%d", "lease_ms": 60000, "wait_ms": 30000}`, i))
+			}()
 			synctest.Wait()
 			time.Sleep(time.Millisecond)
 		}
 		c.requireHolder(2, "a", "w0", "w1", "w2")
 		for i := range 3 {
 			c.require(200, "", 2, "/release", fmt.Sprintf(`{"owner": %q, "token": %d}`, []string{"a", "w0", "w1"}[i], token))
-			time.Sleep(time.Second)
-			require.Greater(t, tokens[i], token)
-			token = tokens[i]
+			next := <-tokens
+			require.Greater(t, next, token)
+			token = next
 			c.requireHolder(0, fmt.Sprint("w", i), []any{"w1", "w2"}[i:]...)
 		}
-		waiters.Wait()
 	})
 }
 
