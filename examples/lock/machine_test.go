@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -117,17 +118,8 @@ func TestLocksAgreeWithModel(t *testing.T) {
 		stamps := map[sighting]int{} // how often a claim had been renewed when it was seen so
 		for range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := commands().Draw(t, "command")
-			if c.Do == doExpire && len(c.Expired) > 0 && len(m.locks) > 0 && rapid.Bool().Draw(t, "real") {
-				names := slices.Sorted(func(yield func(string) bool) {
-					for name := range m.locks {
-						if !yield(name) {
-							return
-						}
-					}
-				})
-				name := rapid.SampledFrom(names).Draw(t, "of")
-				seen := rapid.SampledFrom(m.locks[name]).Draw(t, "seen")
-				c.Expired[0] = sighting{name, seen.Claim, seen.Stamp}
+			if len(m.locks) > 0 && rapid.Bool().Draw(t, "aimed") {
+				aim(t, m, &c)
 			}
 			r := do(t, m, c)
 			require.NoError(t, m.check())
@@ -138,6 +130,18 @@ func TestLocksAgreeWithModel(t *testing.T) {
 	})
 	for _, what := range []string{"acquire ", "acquire held", "acquire malformed", "renew ", "renew not_holder", "release ", "release not_holder", "expire ", "steal malformed"} {
 		require.Positive(t, reached[what], "%s: %v", what, reached)
+	}
+}
+
+// aim makes a command one that is about a claim that there is.
+func aim(t *rapid.T, m *machine, c *command) {
+	name := rapid.SampledFrom(slices.Sorted(maps.Keys(m.locks))).Draw(t, "lock")
+	is := rapid.SampledFrom(m.locks[name]).Draw(t, "claim")
+	switch c.Do {
+	case doExpire:
+		c.Expired = append(c.Expired, sighting{name, is.Claim, is.Stamp})
+	case doRenew, doRelease:
+		c.Name, c.Owner, c.Token = name, is.Owner, is.Token
 	}
 }
 

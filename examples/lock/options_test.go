@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,4 +127,24 @@ func (l *lastLine) Write(b []byte) (int, error) {
 		l.seen()
 	}
 	return len(b), nil
+}
+
+// TestRunWithoutItsCertificates: the error says what is missing in the folder.
+func TestRunWithoutItsCertificates(t *testing.T) {
+	err := run(t.Context(), []string{
+		"-id", "a", "-peers", "a=127.0.0.1:0", "-http", "127.0.0.1:0", "-data", t.TempDir(), "-certs", t.TempDir(),
+	}, io.Discard)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "server a: -certs: ")
+}
+
+// TestRunKeepsItsAddress: a server doesn't start at another address than the cluster knows it by.
+func TestRunKeepsItsAddress(t *testing.T) {
+	data := t.TempDir()
+	serve := func(ctx context.Context, address string, out io.Writer) error {
+		return run(ctx, []string{"-id", "a", "-peers", "a=" + address, "-http", "127.0.0.1:0", "-data", data}, out)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	require.NoError(t, serve(ctx, "127.0.0.1:0", &lastLine{end: "Ctrl-C ends it.\n", seen: stop}))
+	require.ErrorContains(t, serve(t.Context(), "localhost:0", io.Discard), "the stored address is 127.0.0.1:0, not localhost:0")
 }
