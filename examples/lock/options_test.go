@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wal"
 )
 
 func TestOptionsDefaults(t *testing.T) {
@@ -141,10 +144,16 @@ func TestRunWithoutItsCertificates(t *testing.T) {
 // TestRunKeepsItsAddress: a server doesn't start at another address than the cluster knows it by.
 func TestRunKeepsItsAddress(t *testing.T) {
 	data := t.TempDir()
-	serve := func(ctx context.Context, address string, out io.Writer) error {
-		return run(ctx, []string{"-id", "a", "-peers", "a=" + address, "-http", "127.0.0.1:0", "-data", data}, out)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	require.NoError(t, serve(ctx, "127.0.0.1:0", &lastLine{end: "Ctrl-C ends it.\n", seen: stop}))
-	require.ErrorContains(t, serve(t.Context(), "localhost:0", io.Discard), "the stored address is 127.0.0.1:0, not localhost:0")
+	self := raft.Server{ID: "a", Address: "127.0.0.1:0"}
+	files, err := wal.Open(filepath.Join(data, "a"), wal.Options{})
+	require.NoError(t, err)
+	node, err := raft.Start(raft.Config{
+		ID: self.ID, Machine: newMachine(), Storage: files, Bootstrap: []raft.Server{self},
+		Transport: memory.NewNetwork(memory.Options{}).Join(self.ID), Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	require.NoError(t, node.Read(t.Context())) // now it has founded the cluster
+	require.NoError(t, node.Close(t.Context()))
+	args := []string{"-id", "a", "-peers", "a=localhost:0", "-http", "127.0.0.1:0", "-data", data}
+	require.ErrorContains(t, run(t.Context(), args, io.Discard), "the stored address is 127.0.0.1:0, not localhost:0")
 }
