@@ -168,6 +168,39 @@ func TestClientWhoseSessionIsGone(t *testing.T) {
 	})
 }
 
+// TestClientLeavesAServerThatStops: a waiter whose server stops goes on at another one, and keeps its
+// place.
+func TestClientLeavesAServerThatStops(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		asked := map[string]int{} // by server
+		var mu sync.Mutex
+		user := c.client(&pipe{c: c, lose: func(r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[r.URL.Hostname()]++
+			return false
+		}})
+		lock, err := c.client(&pipe{c: c}).Acquire(t.Context(), "x", client.Terms{Lease: time.Minute})
+		require.NoError(t, err)
+		var waiter sync.WaitGroup
+		waiter.Go(func() {
+			next, err := user.Acquire(t.Context(), "x", client.Terms{})
+			require.NoError(t, err)
+			require.NoError(t, next.Release(t.Context()))
+		})
+		time.Sleep(time.Second)
+		require.Len(t, c.waiters(1), 1)
+		require.NoError(t, c.nodes[0].Close(t.Context()))
+		time.Sleep(5 * time.Second)
+		require.Len(t, c.waiters(1), 1)
+		require.NoError(t, lock.Release(t.Context()))
+		waiter.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		require.Less(t, asked["a"], 10)
+	})
+}
+
 // TestClientGivesUp: whoever gives up waiting leaves the queue.
 func TestClientGivesUp(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {

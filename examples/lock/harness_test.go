@@ -139,6 +139,14 @@ func (c *cluster) requireHolder(server int, want string, waiters ...any) {
 	require.Equal(c.t, append([]any{}, waiters...), answer["waiters"])
 }
 
+// waiters returns who waits for lock x.
+func (c *cluster) waiters(server int) []any {
+	c.t.Helper()
+	status, answer := c.ask(server, http.MethodGet, "/locks/x", "", "")
+	require.Equal(c.t, http.StatusOK, status, answer)
+	return answer["waiters"].([]any)
+}
+
 // openSession opens a session, and returns its ID.
 func (c *cluster) openSession() string {
 	status, answer := c.ask(0, http.MethodPost, "/sessions", "", "")

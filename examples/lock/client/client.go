@@ -251,6 +251,17 @@ func (c *Client) send(ctx context.Context, r *request, answer any) error {
 	}
 }
 
+// leave makes the next request begin with another server, in a moment.
+func (c *Client) leave(ctx context.Context) {
+	c.mu.Lock()
+	c.at = (c.at + 1) % len(c.options.Servers)
+	c.mu.Unlock()
+	select {
+	case <-time.After(firstPause):
+	case <-ctx.Done():
+	}
+}
+
 // attempt sends one copy of a request to one server.
 func (c *Client) attempt(ctx context.Context, server string, r *request, body []byte, answer any) *Error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.attempt, c.options.Attempt)+r.wait)

@@ -100,7 +100,12 @@ func (c *Client) acquire(ctx context.Context, name string, terms Terms, wait tim
 		failure, _ := errors.AsType[*Error](err)
 		switch {
 		case err == nil && is.Token == 0:
-			continue // it is held still; the next request keeps the place
+			// It is held still; the next request keeps the place. A server that answers early is about
+			// to stop.
+			if time.Since(r.began) < wait/2 {
+				c.leave(ctx)
+			}
+			continue
 		case err == nil:
 			l := c.hold(ctx, name, owner, is, r.began)
 			// A lock that was waited for may have been granted a while ago.
