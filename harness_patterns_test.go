@@ -41,6 +41,11 @@ func wreckBehind(t *testing.T, servers int, behind []int, lags int) *wreckage {
 			require.NoError(t, c.nodes[id].Read(t.Context()))
 		}
 		w.indexes = append(w.indexes, c.nodes[connected[0]].Status().Applied)
+		for _, id := range connected {
+			for c.nodes[id].Status().Stable < w.indexes[n] { // it may have applied what its own disk hasn't got yet
+				time.Sleep(time.Millisecond)
+			}
+		}
 	}
 	for _, id := range c.ids {
 		require.NoError(t, c.nodes[id].Close(context.Background()))
