@@ -244,8 +244,9 @@ func (n *Node) Done() <-chan struct{} { return n.life.done }
 //
 // A leader hands the leadership over first (§3.10), if there is a server that can take it: so the
 // cluster isn't without a leader for an election timeout. The hand-over ends when the other server
-// leads, when an election timeout has passed, or when ctx ends. Until then the calls that were made
-// before go on, and new calls get ErrClosed.
+// leads, when an election timeout has passed, when the transport has lost all that could lead
+// (Handler.Lost), or when ctx ends. Until then the calls that were made before go on, and new calls
+// get ErrClosed.
 //
 // If ctx ends before everything is released, Close returns an error that wraps ctx.Err(): a call of
 // the storage, the transport or the state machine hasn't returned yet. The rest is released when
