@@ -69,8 +69,9 @@ func (d *driver) perform(e *raft.Effects) error {
 			return err
 		}
 		d.core.Persisted(d.now, e.Write.Number)
-		// A driver of a storage that knows its room tells it to d.core.Room here. Then e.VerifySnapshot
-		// asks for the current snapshot to be read, and d.core.SnapshotVerified reports that.
+		// A driver of a storage that knows its room tells it to d.core.Room here. If there is none, or
+		// if entries are lost, e.VerifySnapshot asks for the current snapshot to be read, and
+		// d.core.SnapshotVerified reports that.
 	}
 	for _, fetch := range e.Fetches { // entries that have left the memory
 		entries, err := d.storage.Entries(fetch.After, fetch.Last, fetch.MaxBytes)

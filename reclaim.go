@@ -14,6 +14,11 @@ import "errors"
 //  3. It keeps nothing for the sake of others.
 //
 // A snapshot that finds no room fails, and is tried again when there is more.
+//
+// The second of these is also what a server does about lost entries whose bytes no member has given
+// for a while, and which its snapshot covers. No state machine can be brought past them from the
+// snapshot before. So they are forgotten, with what lies before them, once the current snapshot is
+// known to be sound. Else they would stay in a cluster at rest, and be asked for, for ever.
 
 // verification is what is known of the bytes of the current snapshot.
 type verification struct {
@@ -35,10 +40,26 @@ func (c *Core) reclaims() bool {
 	return c.space.full && c.log.handed <= c.log.stable && (!c.space.captured || c.snapshots.grown() >= uint64(c.config.ReserveBytes)/4)
 }
 
-// drainVerify asks for the current snapshot to be read, if the log can be forgotten up to it then.
+// forgettable returns the index up to which the log is to be forgotten with the current snapshot, once
+// that is known to be sound; 0 if it is to stay.
+func (c *Core) forgettable() (to Index) {
+	covered := c.snapshots.current.index()
+	switch {
+	case c.space.full:
+		to = covered
+	case len(c.log.lost) > 0 && (c.repairs.rounds == maxRepairWait || len(c.otherServers()) == 0):
+		to = c.log.lost.upTo(covered)
+	}
+	if to <= c.log.base.Index {
+		return 0
+	}
+	return to
+}
+
+// drainVerify asks for the current snapshot to be read, if some of the log can be forgotten then.
 func (c *Core) drainVerify(e *Effects) {
 	s := &c.snapshots
-	if c.space.full && s.verify.reading == nil && !s.verify.sound && !s.damaged && s.restore == restoreNot && s.current.index() > c.log.base.Index {
+	if s.verify.reading == nil && !s.verify.sound && !s.damaged && s.restore == restoreNot && c.forgettable() != 0 {
 		s.verify.reading = s.current
 		e.VerifySnapshot = &s.current.meta
 	}
@@ -66,11 +87,12 @@ func (c *Core) SnapshotVerified(now Instant, err error) {
 	}
 }
 
-// forgetCovered lets the log be forgotten up to a current snapshot that is known to be sound.
+// forgetCovered lets the log be forgotten as far as it may with a current snapshot that is known to be
+// sound.
 func (c *Core) forgetCovered() {
-	s, to := &c.snapshots, c.snapshots.current.index()
-	if c.space.full && s.verify.sound && !s.damaged && s.named == nil && to > c.log.base.Index && c.log.applied >= to {
-		c.out.compact = to
+	s := &c.snapshots
+	if s.verify.sound && !s.damaged && s.named == nil && c.log.applied >= s.current.index() {
+		c.out.compact = max(c.out.compact, c.forgettable())
 	}
 }
 

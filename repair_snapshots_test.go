@@ -268,3 +268,26 @@ func TestLeaderPullsASnapshot(t *testing.T) {
 		}
 	}
 }
+
+// What a snapshot covers, and nobody has any more, is forgotten in a cluster at rest, too, once the
+// snapshot has been read to its end. It stays beneath a snapshot that isn't sound.
+func TestLostEntriesBeneathASnapshotAreForgotten(t *testing.T) {
+	for _, servers := range []int{1, 3} {
+		c := newScrubbed(t, servers, 1<<20, 40)
+		for _, id := range c.ids {
+			c.lose(id, 16, 17)
+		}
+		a := c.servers["a"]
+		a.unsound = raft.ErrCorrupt
+		c.pass(40 * election)
+		require.Equal(t, []wire.Range{{First: 16, Last: 17}}, c.status("a").Lost)
+		require.EqualValues(t, c.status("a").Last, c.status("a").Snapshot)
+		require.Zero(t, a.base)
+		a.unsound = nil
+		c.pass(40 * election)
+		for _, id := range c.ids {
+			require.Empty(t, c.status(id).Lost, "server %s", id)
+			require.EqualValues(t, 17, c.servers[id].base, "server %s: what lies behind it stays", id)
+		}
+	}
+}

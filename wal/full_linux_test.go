@@ -266,6 +266,11 @@ func (f *brimful) await(t *testing.T, holds func() bool, what string, arguments 
 				s := node.Status()
 				t.Logf("%s: %s, room %d, full for %v, disk %+v, snapshots %v", s.ID, s.Role, s.Room, s.FullFor, s.Disk, s.SnapshotTrouble)
 			}
+			for _, folder := range f.folders {
+				files, _ := exec.Command("ls", "-lAR", "--time-style=full-iso", folder).Output()
+				room, _ := exec.Command("df", "-k", folder).Output()
+				t.Logf("%s\n%s", files, room)
+			}
 			require.Fail(t, fmt.Sprintf(what, arguments...))
 		}
 		time.Sleep(5 * time.Millisecond)
