@@ -117,6 +117,9 @@ func (w *World) strangerSpeaks(s *server, n int64) bool {
 	var got, want raft.Effects
 	heard.Drain(&got)
 	spared.Drain(&want)
+	if want.Keys != nil && len(want.Keys) == 0 {
+		return false // it has just learned that it was left out: nobody is a stranger to it any more
+	}
 	name := func(id raft.ServerID) byte { return byte(serverOf(id)) }
 	switch {
 	case !bytes.Equal(heard.AppendState(nil, name), spared.AppendState(nil, name)):
