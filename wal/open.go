@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -318,14 +319,12 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 		return ref, err
 	}
 	ref.meta = r.meta
-	for {
-		if err := r.nextBlock(); errors.Is(err, io.EOF) {
-			ref.bytes = r.size
-			return ref, nil
-		} else if err != nil {
-			return ref, err
-		}
+	readers := runtime.GOMAXPROCS(0)
+	if l.options.Inline {
+		readers = 1
 	}
+	ref.bytes, err = r.verify(readers)
+	return ref, err
 }
 
 // save notes what Load will return.
