@@ -274,3 +274,41 @@ func TestCallWaitsForTheNextKey(t *testing.T) {
 	require.NoError(t, c.add("b", "d").Err)
 	require.Len(t, c.status("a").Configuration.Keys, 2)
 }
+
+// A leader that has just been removed begins no other change, though the one that has removed it is
+// committed: it doesn't draw the next key, for which the caller of that change waits.
+func TestRemovedLeaderBeginsNoChange(t *testing.T) {
+	c := newKeyed(t, 3)
+	c.servers["a"].config.Address = "a:1"
+	c.restart("a")
+	c.elect("a")
+	c.servers["b"].core.Call(c.now, set("b", "c"))
+	c.drain("b")
+	a := c.servers["a"]
+	asked := false
+	for !asked {
+		require.NotEmpty(t, c.network)
+		m := c.network[0]
+		c.network = c.network[1:]
+		if m.To != "a" || describe(c.status("a").Configuration) != "b c" {
+			c.deliver(m)
+			continue
+		}
+		a.core.Receive(c.now, m)
+		if asked = c.status("a").Commit == c.status("a").Last; asked {
+			require.Equal(t, "leader", c.status("a").Role)
+			c.servers["c"].core.Call(c.now, set("a", "b", "c"))
+			c.drain("c")
+			calls := c.take(func(m wire.Message) bool { return m.Kind() == wire.KindCallRequest && m.From == "c" })
+			require.Len(t, calls, 1)
+			a.core.Receive(c.now, calls[0])
+		}
+		c.drain("a")
+	}
+	c.pass(5 * election)
+	answers := c.servers["b"].answers
+	require.Len(t, answers, 1, "the caller of the change that has removed the leader")
+	require.NoError(t, answers[0].Err)
+	require.Len(t, c.servers["c"].answers, 1)
+	require.Equal(t, []string{"a b c", "b c + a b c", "b c", "b c"}, c.configurations("b")[:4])
+}

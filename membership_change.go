@@ -92,10 +92,12 @@ func (x *change) clone() *change {
 const maxIdentityWaits = 2
 
 // mayChange says whether a change may begin: none is under way, and the latest configuration is
-// committed and settled.
+// committed and settled, with a key that only its members know. A leader that doesn't belong to it any
+// more leaves the next key to its successor, and so the next change too: the caller of the last one
+// waits for the configuration with that key.
 func (c *Core) mayChange(l *leader) bool {
 	placed := c.log.placed()
-	settled := placed.configuration.Settled() && !c.renewsKey(placed.configuration)
+	settled := placed.configuration.Settled() && !(placed.configuration.KeyOutworn && c.drawsKeys())
 	return l.change == nil && placed.index <= c.log.commit && settled
 }
 
