@@ -155,6 +155,28 @@ func (l *Log) readAnchor() (*anchorState, error) {
 	return found, nil
 }
 
+// anchorSize is how large the file of the anchor is from the start.
+const anchorSize = (anchorSlots-1)*slotSpacing + slotSize
+
+// completeAnchor fills the file of the anchor up to its size if it was cut short. If the disk is full,
+// the ballast and the reserve give room for it: without an anchor no log is opened.
+func (l *Log) completeAnchor() error {
+	size, err := l.anchor.file.Size()
+	if err != nil || size >= anchorSize {
+		return err
+	}
+	lacks := anchorSize - size
+	err = fillPart(l.anchor.file, size, lacks)
+	for _, r := range []*reserve{&l.ballast, &l.reserve} {
+		if isFull(err) && r.size > 0 {
+			if err = l.shorten(r, lacks); err == nil {
+				err = fillPart(l.anchor.file, size, lacks)
+			}
+		}
+	}
+	return err
+}
+
 // An anchor is the file that says how far the log goes. Whoever writes it holds busy, by sending to
 // it.
 type anchor struct {
@@ -176,7 +198,7 @@ func (l *Log) createAnchor() error {
 	}
 	a := anchorState{salt: l.salt}
 	b := a.append(nil)
-	b = append(b, make([]byte, slotSpacing+slotSize-len(b))...)
+	b = append(b, make([]byte, anchorSize-len(b))...)
 	if err := fill(file, b, int64(len(b))); err != nil {
 		file.Close()
 		return err

@@ -142,3 +142,16 @@ func (l *Log) sweepWithSpare() error {
 	defer func() { l.spare <- sp }()
 	return l.sweepSnapshots()
 }
+
+// shorten gives back so many bytes of a file that was filled beforehand, or all of it.
+func (l *Log) shorten(r *reserve, bytes int64) error {
+	file, err := l.fs.Open(r.name)
+	if err != nil {
+		return err
+	}
+	size := max(r.size-bytes, 0)
+	if err = file.Truncate(size); err == nil {
+		r.owns(size)
+	}
+	return errors.Join(err, file.Close())
+}

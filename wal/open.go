@@ -116,6 +116,9 @@ func (l *Log) open() error {
 		return err
 	}
 	l.save()
+	if err := l.completeAnchor(); err != nil {
+		return err
+	}
 	if err := l.syncSpare(); err != nil {
 		return err
 	}

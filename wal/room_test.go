@@ -257,3 +257,32 @@ func TestOpensThoughWhatIsFilledFindsNoRoom(t *testing.T) {
 	require.InDelta(t, room, l.Room(), 2000)
 	require.NoError(t, l.Close())
 }
+
+// An anchor that was cut short, on a disk that is full since, is completed from what the log owns.
+func TestOpensThoughTheAnchorIsShortAndTheDiskFull(t *testing.T) {
+	for _, left := range []int{0, 100, 32 << 10, 40_000, 64 << 10, 65 << 10, 80_000} {
+		disk := simfs.New(1)
+		options := small(disk)
+		options.SegmentSize = 1 << 20
+		l, err := wal.Open(dir, options)
+		require.NoError(t, err)
+		require.NoError(t, l.Write(raft.Write{Entries: commands(1, 3, 100)}))
+		require.NoError(t, l.Close())
+		name := filepath.Join(dir, "ANCHOR")
+		whole := disk.Bytes(name)
+		require.True(t, disk.Replace(name, whole[:left]))
+		disk.SetCapacity(disk.Used())
+		l, err = wal.Open(dir, options)
+		if left < 32<<10 {
+			require.ErrorIs(t, err, raft.ErrCorrupt, "%d bytes left", left) // neither slot is whole
+			continue
+		}
+		require.NoError(t, err, "%d bytes left", left)
+		require.NoError(t, l.Write(raft.Write{Entries: commands(4, 4, 100)}))
+		require.NoError(t, l.Close())
+		require.Len(t, disk.Bytes(name), len(whole))
+		l, saved := load(t, disk)
+		require.EqualValues(t, 7, saved.Last)
+		require.NoError(t, l.Close())
+	}
+}

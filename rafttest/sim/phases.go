@@ -139,7 +139,7 @@ func (w *World) settle() {
 			w.planTick(i)
 		}
 	}
-	limit := w.stats.Events + w.patience
+	limit := w.stats.Events + w.patience + eventsPerCall*w.openCalls()
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
 	moved, place := w.now, uint64(0)
 	w.loop(never, func() bool {
@@ -174,6 +174,18 @@ func (w *World) settle() {
 	w.checkStates()
 	w.checkGrown()
 	w.settleSuccession(slowest)
+}
+
+// eventsPerCall is how many events each call that is open when the faults end may add to those in which a
+// cluster settles: with small appends and windows, a backlog takes many.
+const eventsPerCall = 200
+
+// openCalls returns how many calls have no answer yet.
+func (w *World) openCalls() (open int) {
+	for i := 0; i < w.n; i++ {
+		open += w.servers[i].open
+	}
+	return open
 }
 
 // checkGrown checks that no log behind the last snapshot is longer than it may be. It makes
