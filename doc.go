@@ -37,13 +37,14 @@
 // Package typed is the short way, for commands and results with Go types. Otherwise, or below it:
 // implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
 // for tests), and [Start] a node with a [Config]. The programs to copy are examples/counter
-// and examples/lock. Package httpapi has what services share over HTTP.
+// and examples/lock. Package httpapi has what services share over HTTP, and package admin is for those
+// who operate a cluster (docs/operating.md).
 //
 //   - Commands: [Node.Propose], [Node.ProposeInSession]. Reads: [Node.Read], [Node.LeaseRead],
 //     [Node.StaleRead]. The error of a call is a [CallError], which also names the leader.
 //   - Leaders: [Node.WhileLeader], [Node.TransferLeadership]. Members: [Node.AddServer],
 //     [Node.AddLearner], [Node.RemoveServer], [Node.Replace], [Node.SetMembers].
-//   - State: [Node.Snapshot], [Node.ExportSnapshot], [DurableMachine].
+//   - State: [Node.Snapshot], [Node.ExportSnapshot], [VerifyExport], [DurableMachine].
 //   - Looking inside: [Node.Status], [Node.Events], [Trace]. A [Status] says why there is no leader
 //     and what calls wait for. The end: [Node.Close], [Node.Done], [Node.Err].
 //
