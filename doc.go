@@ -38,13 +38,14 @@
 // implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
 // for tests), and [Start] a node with a [Config]. The programs to copy are examples/counter,
 // examples/lock, examples/redis and examples/durable. Package httpapi has what services share over
-// HTTP, the end in the right order among it.
+// HTTP, the end in the right order among it, and package admin is for those who operate a cluster
+// (docs/operating.md).
 //
 //   - Commands: [Node.Propose], [Node.ProposeInSession]. Reads: [Node.Read], [Node.LeaseRead],
 //     [Node.StaleRead]. The error of a call is a [CallError], which also names the leader.
 //   - Leaders: [Node.WhileLeader], [Node.TransferLeadership]. Members: [Node.AddServer],
 //     [Node.AddLearner], [Node.RemoveServer], [Node.Replace], [Node.SetMembers].
-//   - State: [Node.Snapshot], [Node.ExportSnapshot], [DurableMachine].
+//   - State: [Node.Snapshot], [Node.ExportSnapshot], [VerifyExport], [DurableMachine].
 //   - Looking inside: [Node.Status], [Node.Events], [Trace]. A [Status] says why there is no leader
 //     and what calls wait for. The end: [Node.Close], [Node.Done], [Node.Err].
 //

@@ -152,3 +152,35 @@ func (r *exportReader) block() error {
 	r.left = block[8:]
 	return nil
 }
+
+// An Export is what an exported snapshot says of itself, and how large it is.
+type Export struct {
+	Cluster ClusterID // the cluster that it was exported from
+	Index   Index     // of the last entry that it covers
+	Term    Term      // of that entry
+	Bytes   uint64    // of the state in it, without what the file has beside
+}
+
+// VerifyExport reads what Node.ExportSnapshot has written, to its end. It says what it is an export
+// of, and finds each byte that is wrong: the error then wraps ErrCorrupt, as for one that was cut off
+// or that something follows. One of another version is ErrConfig. Other errors are those of the
+// reader. VerifyExport looks at the frame alone: whether the state is one, only the state machine
+// can tell, when it is restored (Config.BootstrapFrom).
+func VerifyExport(from io.Reader) (Export, error) {
+	meta, r, err := readExport(from)
+	if err != nil {
+		return Export{}, err
+	}
+	size, err := io.Copy(io.Discard, r)
+	if err != nil {
+		return Export{}, err
+	}
+	switch _, err := io.ReadFull(r.from, r.buf[:1]); err {
+	case io.EOF:
+		return Export{Cluster: meta.Configuration.Cluster, Index: meta.Index, Term: meta.Term, Bytes: uint64(size)}, nil
+	case nil:
+		return Export{}, fmt.Errorf("%w: something follows the end of the exported snapshot", ErrCorrupt)
+	default:
+		return Export{}, err
+	}
+}

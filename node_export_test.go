@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -318,5 +319,35 @@ func TestPanicInAnExport(t *testing.T) {
 		require.Equal(t, "no snapshot today", panicked.Value)
 		_, err = node.Propose(t.Context(), []byte("y"))
 		require.NoError(t, err)
+	})
+}
+
+// VerifyExport finds each byte that is wrong or missing, and what follows the end. It says what a
+// sound export is of.
+func TestVerifyExport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		export, cluster := exported(t, "one", "two")
+		found, err := raft.VerifyExport(bytes.NewReader(export))
+		require.NoError(t, err)
+		require.Equal(t, raft.Export{Cluster: cluster, Index: 3, Term: found.Term, Bytes: found.Bytes}, found)
+		require.Positive(t, found.Term)
+		require.Greater(t, uint64(len(export)), found.Bytes)
+		require.GreaterOrEqual(t, found.Bytes, uint64(len(`["one","two"]`)))
+		for at := range export {
+			_, err := raft.VerifyExport(bytes.NewReader(export[:at]))
+			require.ErrorIs(t, err, raft.ErrCorrupt, "cut off at %d", at)
+			wrong := bytes.Clone(export)
+			wrong[at] ^= 0x10
+			_, err = raft.VerifyExport(bytes.NewReader(wrong))
+			require.ErrorIs(t, err, raft.ErrCorrupt, "byte %d", at)
+		}
+		_, err = raft.VerifyExport(bytes.NewReader(append(bytes.Clone(export), 0)))
+		require.ErrorIs(t, err, raft.ErrCorrupt)
+		require.ErrorContains(t, err, "something follows")
+		broken := errors.New("the disk is broken")
+		for _, at := range []int{0, 20, len(export)} {
+			_, err = raft.VerifyExport(io.MultiReader(bytes.NewReader(export[:at]), iotest.ErrReader(broken)))
+			require.ErrorIs(t, err, broken, "after %d bytes", at)
+		}
 	})
 }

@@ -35,13 +35,18 @@ type API struct {
 	stopped  atomic.Bool   // stopping is closed, or about to be
 }
 
+// withDefaults returns the options with the defaults filled in.
+func (o Options) withDefaults() Options {
+	o.Timeout = cmp.Or(max(o.Timeout, 0), 5*time.Second)
+	o.MaxBody = cmp.Or(max(o.MaxBody, 0), 1<<20)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o
+}
+
 // New returns an API of a node. It begins to follow whether the node is ready. For that it starts a
 // goroutine, which ends when the server has caught up, and at the latest when the node stops.
 func New(node *raft.Node, options Options) *API {
-	options.Timeout = cmp.Or(max(options.Timeout, 0), 5*time.Second)
-	options.MaxBody = cmp.Or(max(options.MaxBody, 0), 1<<20)
-	options.Logger = cmp.Or(options.Logger, slog.Default())
-	a := &API{node: node, options: options, stopping: make(chan struct{})}
+	a := &API{node: node, options: options.withDefaults(), stopping: make(chan struct{})}
 	go a.catchUp()
 	return a
 }

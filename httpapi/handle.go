@@ -33,6 +33,12 @@ type Answer struct {
 // Handle makes a handler of a Func, with the timeout and the limit of Options.
 func (a *API) Handle(f Func) http.Handler { return a.HandleWithin(a.options.Timeout, f) }
 
+// Handler makes a handler of a Func that belongs to no API, as Handle does. Of the options, Timeout,
+// MaxBody and Logger matter.
+func Handler(f Func, options Options) http.Handler {
+	return (&API{options: options.withDefaults()}).Handle(f)
+}
+
 // HandleWithin is Handle with a timeout of its own, for requests that wait for something. Such
 // requests should end when Stopping does.
 func (a *API) HandleWithin(timeout time.Duration, f Func) http.Handler {

@@ -49,7 +49,7 @@ func (a *API) status(*http.Request) (any, error) {
 	s := Status{
 		ID: is.ID, Role: is.Role, Term: is.Term, Leader: is.Leader, Ready: a.unready(&is) == nil,
 		Snapshot: is.Snapshot, Applied: is.Applied, Commit: is.Commit, Last: is.Last,
-		Members: []Member{}, Problems: problems(&is),
+		Members: []Member{}, Problems: ProblemsOf(&is),
 	}
 	for _, m := range is.Members {
 		s.Members = append(s.Members, Member{m.ID, m.Address, m.Role.String()})
@@ -63,8 +63,9 @@ func (a *API) status(*http.Request) (any, error) {
 	return s, nil
 }
 
-// problems says what isn't well with a server that takes part in its cluster.
-func problems(is *raft.Status) (found []string) {
+// ProblemsOf says, in a sentence each, what isn't well with a server beside its Trouble: with the disk,
+// with snapshots, with the state machine. It returns nil if all is well.
+func ProblemsOf(is *raft.Status) (found []string) {
 	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	if is.Stuck != "" {
 		note("the node stands still: %s", is.Stuck)

@@ -14,11 +14,11 @@
 // # The procedure
 //
 //  1. Make sure that the lost servers are lost for good. Stop the survivors, and copy their disks.
-//  2. Compare the survivors ([NewPlan], or the command raftrecover with all their directories). The
-//     one whose log ends last is to be recovered: in the highest term, and then at the highest
+//  2. Compare the survivors ([NewPlan], or the command raft recover plan with all their directories).
+//     The one whose log ends last is to be recovered: in the highest term, and then at the highest
 //     index. If its snapshot is damaged, and nobody has another one, the next one is.
-//  3. Recover that one, and no other ([RecoverTogether], or raftrecover with its flags). What its disk
-//     has lost comes from the others. Start it.
+//  3. Recover that one, and no other ([RecoverTogether], or raft recover apply). What its disk has lost
+//     comes from the others. Start it.
 //  4. Empty the disks of the other survivors. Start them without a Bootstrap list, and add them
 //     ([raft.Node.AddServer]).
 //

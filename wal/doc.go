@@ -34,7 +34,7 @@
 // An entry that is damaged while the log is open is found when it is read. It is lost from then on,
 // and the log goes on without it.
 //
-// Inspect, and the command raftwal, look at a log and change nothing.
+// Inspect, and the command raft (verify, inspect, dump), look at a log and change nothing.
 //
 // # Files
 //

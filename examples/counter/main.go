@@ -24,6 +24,7 @@ import (
 	"syscall"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		}
 	}()
 	for i, self := range o.run {
-		serve, err := start(o, self, o.http[i])
+		serve, err := start(o, i)
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}
@@ -80,10 +81,11 @@ Ctrl-C ends it.
 	return nil
 }
 
-// start starts one server. It returns a function that answers requests until a context ends or the
-// server fails, and then shuts the server down.
-func start(o options, self raft.Server, web string) (serve func(context.Context) error, err error) {
-	listener, err := net.Listen("tcp", web)
+// start starts one of the servers that run here. It returns a function that answers requests until a
+// context ends or the server fails, and then shuts the server down.
+func start(o options, i int) (serve func(context.Context) error, err error) {
+	self := o.run[i]
+	listener, err := net.Listen("tcp", o.http[i])
 	if err != nil {
 		return nil, err
 	}
@@ -105,16 +107,50 @@ func start(o options, self raft.Server, web string) (serve func(context.Context)
 	if !o.join {
 		config.Bootstrap = o.cluster
 	}
+	if o.moved {
+		config.Moved = o.cluster
+	}
+	if o.from != "" {
+		config.BootstrapFrom = func() (io.ReadCloser, error) { return os.Open(o.from) }
+	}
 	node, err := raft.Start(config)
 	if err != nil { // store and transport are closed: Start owns them
 		return nil, errors.Join(err, listener.Close())
 	}
-	if err := checkAddress(node, self); err != nil {
+	if err := checkAddress(node, self); err != nil && !o.moved {
+		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+	}
+	administration, err := o.administer(node, i, secure)
+	if err != nil {
 		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
 	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
 	s := &service{api, node, machine}
-	return func(ctx context.Context) error { return api.Serve(ctx, listener, s.routes()) }, nil
+	return func(ctx context.Context) error {
+		return errors.Join(api.Serve(ctx, listener, s.routes()), administration())
+	}, nil
+}
+
+// administer serves the administration of a server (command raft), if -admin says where. It returns a
+// function that ends that. It never is on the listener of the service: whoever can use the service
+// could then take the cluster apart. With certificates, whoever has one of the authority may use it.
+func (o *options) administer(node *raft.Node, i int, secure *tls.Config) (stop func() error, err error) {
+	if len(o.admin) == 0 {
+		return func() error { return nil }, nil
+	}
+	if secure != nil {
+		secure = secure.Clone()
+		secure.ClientAuth, secure.ClientCAs = tls.RequireAndVerifyClientCert, secure.RootCAs
+	}
+	server, err := admin.Listen(node, o.admin[i], secure, nil)
+	if err != nil {
+		return nil, fmt.Errorf("-admin: %w", err)
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
+		defer cancel()
+		return server.Close(ctx)
+	}, nil
 }
 
 // tls returns what the server proves itself with to the others, and checks them by. It is nil

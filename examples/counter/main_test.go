@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
+	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/internal/process"
 	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/wal"
@@ -95,4 +99,16 @@ func TestRunWithoutItsCertificates(t *testing.T) {
 	}
 	require.ErrorIs(t, start(), os.ErrNotExist)
 	require.ErrorContains(t, start(), "server a: -certs: ")
+}
+
+// TestAdministrationIsApart: it is served where the flags say, never to clients of the service, and not
+// where everybody could use it.
+func TestAdministrationIsApart(t *testing.T) {
+	o, err := parseOptions([]string{"-id", "a", "-peers", "a=127.0.0.1:0", "-http", "127.0.0.1:0", "-data", t.TempDir(), "-admin", "0.0.0.0:0"}, io.Discard)
+	require.NoError(t, err)
+	_, err = start(o, 0)
+	require.ErrorIs(t, err, raft.ErrConfig)
+	require.ErrorContains(t, err, "-admin: ")
+	_, pattern := (&service{api: &httpapi.API{}}).routes().Handler(httptest.NewRequest(http.MethodGet, admin.Path+"status", nil))
+	require.Empty(t, pattern)
 }

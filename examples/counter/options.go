@@ -20,8 +20,11 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	http    []string      // the HTTP address of each of these
+	admin   []string      // where the administration of each of these is served; empty for nowhere
+	moved   bool          // the servers are where the flags say, whatever the log says
 	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder that has a folder for each server
+	from    string        // the file with the exported state to found the cluster with; "" for none
 	certs   string        // the folder of the certificates; "" for no TLS
 	timeout time.Duration // for one request
 }
@@ -35,8 +38,11 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	peers := flags.String("peers", "", "all servers of the cluster, `id=host:port,...` (default: those of -raft)")
 	addresses := flags.String("raft", "", "instead of -peers: `host:port,...` of servers a, b and c (default: ports 7001, 7002 and 7003 of 127.0.0.1)")
 	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
+	flags.BoolVar(&o.moved, "moved", false, "the servers have moved to the addresses of -peers, whatever the log says (docs/moving.md)")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8080, 8081, ... of 127.0.0.1)")
+	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...`, at loopback addresses, or with -certs at any (default: nowhere)")
 	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-counter in the user's cache folder)")
+	flags.StringVar(&o.from, "from", "", "found the cluster with the state in this exported `file` (raft export)")
 	flags.StringVar(&o.certs, "certs", "", "speak TLS between servers: the `folder` with ca.pem, and ID.pem and ID-key.pem of each server that is run")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
 	if err := flags.Parse(args); err != nil {
@@ -47,6 +53,9 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if o.timeout <= 0 {
 		return o, fmt.Errorf("-timeout %v: must be positive", o.timeout)
+	}
+	if o.from != "" && o.join {
+		return o, errors.New("-from and -join exclude each other: who joins gets the state from the others")
 	}
 	if *peers != "" && *addresses != "" {
 		return o, errors.New("-peers and -raft exclude each other")
@@ -74,6 +83,12 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if len(o.http) != len(o.run) {
 		return o, fmt.Errorf("-http %s: the number of addresses must be %d, not %d", *web, len(o.run), len(o.http))
+	}
+	if *administration != "" {
+		o.admin = strings.Split(*administration, ",")
+	}
+	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
+		return o, fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", *administration, len(o.run), len(o.admin))
 	}
 	if o.data == "" {
 		cache, err := os.UserCacheDir()

@@ -61,6 +61,8 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-id", "d"}, `-id "d" is not among`},
 		{[]string{"-http", ":1"}, "the number of addresses must be 3, not 1"},
 		{[]string{"-id", "a", "-http", ":1,:2"}, "the number of addresses must be 1, not 2"},
+		{[]string{"-admin", ":1"}, "-admin :1: the number of addresses must be 3, not 1"},
+		{[]string{"-join", "-from", "x"}, "-from and -join exclude each other"},
 	} {
 		_, err := parseOptions(c.args, io.Discard)
 		require.ErrorContains(t, err, c.want, "%q", c.args)

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
@@ -91,7 +92,7 @@ func runServers(ctx context.Context, o options, out io.Writer) (err error) {
 		}()
 	}
 	for i, self := range o.run {
-		serve, err := start(o, self, o.http[i])
+		serve, err := start(o, i)
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}
@@ -124,10 +125,11 @@ Try:  curl -d '{"owner": "me", "lease_ms": 60000}' http://%s/locks/door/acquire
 	return nil
 }
 
-// start starts one server. It returns a function that answers requests until a context ends or the
-// server fails, and then shuts the server down.
-func start(o options, self raft.Server, web string) (serve func(context.Context) error, err error) {
-	listener, err := net.Listen("tcp", web)
+// start starts one of the servers that run here. It returns a function that answers requests until a
+// context ends or the server fails, and then shuts the server down.
+func start(o options, i int) (serve func(context.Context) error, err error) {
+	self := o.run[i]
+	listener, err := net.Listen("tcp", o.http[i])
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +157,10 @@ func start(o options, self raft.Server, web string) (serve func(context.Context)
 	if err := checkAddress(node, self); err != nil {
 		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
+	administration, err := o.administer(node, i, secure)
+	if err != nil {
+		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+	}
 	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
 	s := &service{api, node, machine, o.timeout}
 	return func(ctx context.Context) error {
@@ -168,7 +174,29 @@ func start(o options, self raft.Server, web string) (serve func(context.Context)
 		err := api.Serve(ctx, listener, s.routes())
 		stop()
 		<-measured
-		return err
+		return errors.Join(err, administration())
+	}, nil
+}
+
+// administer serves the administration of a server (command raft), if -admin says where. It returns a
+// function that ends that. It never is on the listener of the service: whoever can use the service
+// could then take the cluster apart. With certificates, whoever has one of the authority may use it.
+func (o *options) administer(node *raft.Node, i int, secure *tls.Config) (stop func() error, err error) {
+	if len(o.admin) == 0 {
+		return func() error { return nil }, nil
+	}
+	if secure != nil {
+		secure = secure.Clone()
+		secure.ClientAuth, secure.ClientCAs = tls.RequireAndVerifyClientCert, secure.RootCAs
+	}
+	server, err := admin.Listen(node, o.admin[i], secure, nil)
+	if err != nil {
+		return nil, fmt.Errorf("-admin: %w", err)
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
+		defer cancel()
+		return server.Close(ctx)
 	}, nil
 }
 

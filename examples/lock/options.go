@@ -20,6 +20,7 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	http    []string      // the HTTP address of each of these
+	admin   []string      // where the administration of each of these is served; empty for nowhere
 	store   string        // the HTTP address of the store; "" for no store
 	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder that has a folder for each server, and one for the store
@@ -49,6 +50,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8180, 8181, ... of 127.0.0.1)")
 	flags.StringVar(&o.store, "store", "", "run the guarded store too, at this HTTP address, `host:port` (default: 127.0.0.1:8190 if all servers are run)")
+	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...`, at loopback addresses, or with -certs at any (default: nowhere)")
 	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-lock in the user's cache folder)")
 	flags.StringVar(&o.certs, "certs", "", "speak TLS between servers: the `folder` with ca.pem, and ID.pem and ID-key.pem of each server that is run")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take that doesn't wait for a lock")
@@ -81,6 +83,9 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if o.cluster, err = parsePeers(*peers); err != nil {
 		return o, err
+	}
+	if *administration != "" {
+		o.admin = strings.Split(*administration, ",")
 	}
 	return o, o.choose(*id, *peers, *web)
 }
@@ -118,6 +123,9 @@ func (o *options) choose(id, peers, web string) (err error) {
 	}
 	if len(o.http) != len(o.run) {
 		return fmt.Errorf("-http %s: the number of addresses must be %d, not %d", web, len(o.run), len(o.http))
+	}
+	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
+		return fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", strings.Join(o.admin, ","), len(o.run), len(o.admin))
 	}
 	if id == "" && !o.join {
 		o.store = cmp.Or(o.store, "127.0.0.1:8190")

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
+	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/wal"
 )
@@ -79,6 +83,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"-peers", "store=:1"}, `"store=:1" is not id=host:port`},
 		{[]string{"-id", "d"}, `-id "d" is not among`},
 		{[]string{"-http", ":1"}, "the number of addresses must be 3, not 1"},
+		{[]string{"-admin", ":1"}, "-admin :1: the number of addresses must be 3, not 1"},
 		{[]string{"-acquire", "x"}, "no command"},
 		{[]string{"-acquire", "\n", "run"}, "can't be seen"},
 		{[]string{"-acquire", "x", "-lease", "1ms", "run"}, "-lease 1ms: must be from 100ms"},
@@ -139,6 +144,18 @@ func TestRunWithoutItsCertificates(t *testing.T) {
 	}, io.Discard)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "server a: -certs: ")
+}
+
+// TestAdministrationIsApart: it is served where the flags say, never to clients of the service, and not
+// where everybody could use it.
+func TestAdministrationIsApart(t *testing.T) {
+	o, err := parseOptions([]string{"-id", "a", "-peers", "a=127.0.0.1:0", "-http", "127.0.0.1:0", "-data", t.TempDir(), "-admin", "0.0.0.0:0"}, io.Discard)
+	require.NoError(t, err)
+	_, err = start(o, 0)
+	require.ErrorIs(t, err, raft.ErrConfig)
+	require.ErrorContains(t, err, "-admin: ")
+	_, pattern := (&service{api: &httpapi.API{}}).routes().Handler(httptest.NewRequest(http.MethodGet, admin.Path+"status", nil))
+	require.Empty(t, pattern)
 }
 
 // TestRunKeepsItsAddress: a server doesn't start at another address than the cluster knows it by.

@@ -24,6 +24,7 @@ import (
 	"syscall"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/examples/redis/kv"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
@@ -46,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	failed := make(chan error, 2*len(o.run))
 	for i, self := range o.run {
-		stop, err := start(o, self, o.listen[i], failed)
+		stop, err := start(o, i, failed)
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}
@@ -64,14 +65,15 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 }
 
-// start starts one server, and returns a function that stops it. An error that ends the server
-// earlier goes to failed.
-func start(o options, self raft.Server, listen string, failed chan<- error) (stop func() error, err error) {
+// start starts one of the servers that run here, and returns a function that stops it. An error that
+// ends the server earlier goes to failed.
+func start(o options, i int, failed chan<- error) (stop func() error, err error) {
+	self := o.run[i]
 	keys, err := o.keyspace()
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", listen)
+	listener, err := net.Listen("tcp", o.listen[i])
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,14 @@ func start(o options, self raft.Server, listen string, failed chan<- error) (sto
 	if err := checkAddress(node, self); err != nil {
 		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
+	var administration *admin.Server // whoever uses it can take the cluster apart, so clients aren't to reach it
+	if len(o.admin) > 0 {
+		if administration, err = admin.Listen(node, o.admin[i], nil, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("-admin: %w", err), node.Close(context.Background()), listener.Close())
+		}
+	}
 	s := newServer(node, machine, self, listener, o.limits)
+	s.administration = administration
 	go func() { failed <- s.serve() }()
 	go func() { <-node.Done(); failed <- node.Err() }()
 	return func() error { return stopServer(s, o) }, nil
@@ -107,6 +116,9 @@ func stopServer(s *server, o options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.limits.timeout)
 	defer cancel()
 	err := s.stop(ctx)
+	if s.administration != nil {
+		err = errors.Join(err, s.administration.Close(ctx))
+	}
 	ctx, cancel = context.WithTimeout(context.Background(), o.limits.timeout)
 	defer cancel()
 	return errors.Join(err, s.node.Close(ctx))

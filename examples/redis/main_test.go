@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/process"
 )
 
@@ -34,6 +35,7 @@ func TestOptions(t *testing.T) {
 		`"..=a:1" is not id=host:port`:     {"-peers", "..=a:1"},
 		"missing port in address":          {"-peers", "a=b"},
 		"must be 3, not 1":                 {"-listen", ":1"},
+		"-admin :1: the number":            {"-admin", ":1"},
 		`-store "disk": there is none but`: {"-store", "disk"},
 		"-max-clients 0: must be positive": {"-max-clients", "0"},
 		"-max-request 5: must be from":     {"-max-request", "5"},
@@ -45,6 +47,13 @@ func TestOptions(t *testing.T) {
 		_, err := parseOptions(args, io.Discard)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// TestAdministrationIsNoOpenDoor: it isn't served where everybody could use it.
+func TestAdministrationIsNoOpenDoor(t *testing.T) {
+	err := run(t.Context(), []string{"-id", "a", "-peers", "a=127.0.0.1:0", "-listen", "127.0.0.1:0", "-dir", t.TempDir(), "-admin", "0.0.0.0:0"}, io.Discard)
+	require.ErrorIs(t, err, raft.ErrConfig)
+	require.ErrorContains(t, err, "-admin: ")
 }
 
 // TestRunWithPortInUse: the error names a port that is in use, and nothing is stored.

@@ -23,6 +23,7 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	listen  []string      // where clients find each of these
+	admin   []string      // where the administration of each of these is served; empty for nowhere
 	dir     string        // the folder that has a folder for each server
 	store   string
 	lease   time.Duration // raft.Config.MaxLease
@@ -37,6 +38,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	id := flags.String("id", "", "run only this server, instead of all")
 	peers := flags.String("peers", "a=127.0.0.1:7101,b=127.0.0.1:7102,c=127.0.0.1:7103", "all servers of the cluster, `id=host:port,...`")
 	listen := flags.String("listen", "", "where clients find each server that is run, `host:port,...` (default: ports 6379, 6380, ... of 127.0.0.1)")
+	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...` or at loopback addresses (default: nowhere)")
 	flags.StringVar(&o.dir, "dir", "", "the `folder` for the data, with one subfolder per server (default: raft-redis in the user's cache folder)")
 	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory")
 	flags.DurationVar(&o.lease, "lease", 0, "for how long a leader may answer reads without asking the others, which rests on their clocks; at most 1s, 0 for never")
@@ -72,6 +74,12 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if len(o.listen) != len(o.run) {
 		return o, fmt.Errorf("-listen %s: the number of addresses must be %d, not %d", *listen, len(o.run), len(o.listen))
+	}
+	if *administration != "" {
+		o.admin = strings.Split(*administration, ",")
+	}
+	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
+		return o, fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", *administration, len(o.run), len(o.admin))
 	}
 	if o.dir == "" {
 		cache, err := os.UserCacheDir()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/examples/redis/kv"
 	"github.com/e17579a5/raft/examples/redis/resp"
 )
@@ -44,6 +45,8 @@ type server struct {
 	self    raft.Server
 	limits  limits
 	started time.Time
+	// administration is served elsewhere; nil if it isn't served.
+	administration *admin.Server
 
 	commands, refused atomic.Int64
 	closing           atomic.Bool

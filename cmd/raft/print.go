@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/e17579a5/raft"
@@ -11,20 +10,14 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A printer prints what is in a log. It keeps the first error of its writer.
+// A printer prints what is in a log.
 type printer struct {
-	out     io.Writer
-	records bool
+	out     *output
 	data    int // number of bytes of each command to print
 	segment string
-	err     error
 }
 
-func (p *printer) printf(format string, arguments ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.out, format, arguments...)
-	}
-}
+func (p *printer) printf(format string, arguments ...any) { fmt.Fprintf(p.out, format, arguments...) }
 
 // record prints one record, with its entries.
 func (p *printer) record(r *wal.Record) error {
@@ -71,7 +64,7 @@ func (p *printer) record(r *wal.Record) error {
 	for i := range r.Entries {
 		p.entry(&r.Entries[i])
 	}
-	return p.err
+	return p.out.err
 }
 
 // entry prints one entry.
@@ -81,8 +74,8 @@ func (p *printer) entry(e *raft.Entry) {
 		p.printf("  %s/%s/%d", e.Origin.Server, wire.ShowStart(e.Origin.Start), e.Number)
 	}
 	if e.Kind == wire.EntryConfiguration {
-		if configuration, err := wire.DecodeConfiguration(e.Data); err == nil {
-			p.printf("  %s\n", members(&configuration))
+		if c, err := wire.DecodeConfiguration(e.Data); err == nil {
+			p.printf("  %s\n", configuration(&c))
 			return
 		}
 	}
@@ -98,8 +91,8 @@ func (p *printer) entry(e *raft.Entry) {
 	p.printf("\n")
 }
 
-// members returns all that a configuration says, in one line.
-func members(c *raft.Configuration) string {
+// configuration returns all that a configuration says, in one line.
+func configuration(c *raft.Configuration) string {
 	describe := func(members []raft.Member) string {
 		var list []string
 		for _, m := range members {
@@ -133,7 +126,7 @@ func members(c *raft.Configuration) string {
 }
 
 // report prints the summary and the verdict.
-func (p *printer) report(r *wal.Report) error {
+func (p *printer) report(r *wal.Report) {
 	state := &r.Saved.State
 	p.printf("server     %q, disk %016x, cluster %x\n", state.Server, uint64(state.Incarnation), state.Cluster[:])
 	p.printf("state      term %d, vote %q, %d starts, longest lease %d ns, opened %d times\n",
@@ -155,7 +148,7 @@ func (p *printer) report(r *wal.Report) error {
 			p.printf("damaged\n")
 			continue
 		}
-		p.printf("of %d in term %d, %d bytes with frames; %s\n", s.Meta.Index, s.Meta.Term, s.Size, members(&s.Meta.Configuration))
+		p.printf("of %d in term %d, %d bytes with frames; %s\n", s.Meta.Index, s.Meta.Term, s.Size, configuration(&s.Meta.Configuration))
 	}
 	for _, name := range r.Unfinished {
 		p.printf("unfinished %s: not needed, the next start removes it\n", name)
@@ -163,6 +156,11 @@ func (p *printer) report(r *wal.Report) error {
 	if r.Err == nil {
 		p.log(r)
 	}
+	p.verdict(r)
+}
+
+// verdict prints what is damaged, what others must give, and whether a server would start.
+func (p *printer) verdict(r *wal.Report) {
 	for _, damage := range r.Damage {
 		p.printf("DAMAGE     %v\n", damage)
 	}
@@ -185,7 +183,6 @@ func (p *printer) report(r *wal.Report) error {
 	default:
 		p.printf("sound\n")
 	}
-	return p.err
 }
 
 // lost prints which entries others must give.
@@ -227,8 +224,8 @@ func (p *printer) log(r *wal.Report) {
 	}
 	for i := range saved.Configurations {
 		e := &saved.Configurations[i]
-		if configuration, err := wire.DecodeConfiguration(e.Data); err == nil {
-			p.printf("members    at %d: %s\n", e.Index, members(&configuration))
+		if c, err := wire.DecodeConfiguration(e.Data); err == nil {
+			p.printf("members    at %d: %s\n", e.Index, configuration(&c))
 		}
 	}
 	p.printf("end        %s at %d: ", r.Tail.Segment, r.Tail.Offset)
