@@ -1,6 +1,6 @@
 // Package kv is the state of a Redis-like store, as a state machine of package raft: keys with
 // strings, hashes, lists and sets, and the commands on them. A Machine runs the commands, on a
-// Keyspace, which is in memory (Memory) or on a disk.
+// Keyspace, which is in memory (Memory) or on a disk (Pebble).
 //
 // The machine has no clock. Each entry carries the time at which it was made, and the state's time
 // is the highest so far: it never falls, whatever the clocks of the servers say.
@@ -31,8 +31,10 @@ type Machine struct {
 	keys  Keyspace
 	meta  Meta
 	reply resp.Writer // to a batch of entries, in memory that is used again
-	args  [][]byte
-	call  call
+	// applied is the number of entries since the machine was made.
+	applied int64
+	args    [][]byte
+	call    call
 }
 
 // New returns a machine on a keyspace.
@@ -50,15 +52,38 @@ func (m *Machine) Apply(entries []raft.Entry, results [][]byte) {
 		m.reply.Buf = nil
 	}
 	m.reply.Buf = m.reply.Buf[:0]
+	m.keys.Begin()
 	for i := range entries {
 		from := len(m.reply.Buf)
 		m.apply(entries[i].Data)
 		results[i] = m.reply.Buf[from:len(m.reply.Buf):len(m.reply.Buf)]
 	}
-	m.keys.SetMeta(m.meta)
+	m.keys.End(m.meta)
+	m.applied += int64(len(entries))
 	if err := m.keys.Err(); err != nil {
 		panic(fmt.Sprintf("kv: the keyspace has failed: %v", err))
 	}
+}
+
+// Durable returns what goes into raft.Config.Durable: nil for keys in memory. While it saves, no
+// Reader reads.
+func (m *Machine) Durable() *raft.DurableMachine {
+	inner := m.keys.Durable()
+	if inner == nil {
+		return nil
+	}
+	return &raft.DurableMachine{Load: inner.Load, Save: func(applied raft.Index, beside []byte) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return inner.Save(applied, beside)
+	}}
+}
+
+// Close closes the keyspace. It is called when the node is closed and nobody reads any more.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys.Close()
 }
 
 // apply runs the commands of one entry.
@@ -200,6 +225,7 @@ type Summary struct {
 	Expiring int   // how many of them expire
 	Expires  int64 // when the next key expires, in milliseconds since 1970; 0 for never
 	Now      int64 // the state's time
+	Applied  int64 // how many entries this machine has applied since the program was started
 }
 
 // Summary returns what the machine holds.
@@ -208,7 +234,7 @@ func (m *Machine) Summary() Summary {
 	defer m.mu.RUnlock()
 	_, at := m.keys.First()
 	keys, expiring := m.keys.Len()
-	return Summary{keys, expiring, at, m.meta.Now}
+	return Summary{keys, expiring, at, m.meta.Now, m.applied}
 }
 
 // RunLocal runs a command that looks at no key, such as PING.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/e17579a5/raft"
 )
 
 // shardBits says in how many shards a Memory keeps its keys. A shard is what SCAN sorts and what is
@@ -184,8 +186,17 @@ func (m *Memory) First() (key string, expires int64) {
 // Meta implements Keyspace.
 func (m *Memory) Meta() Meta { return m.meta }
 
-// SetMeta implements Keyspace.
-func (m *Memory) SetMeta(meta Meta) { m.meta = meta }
+// Begin implements Keyspace.
+func (m *Memory) Begin() {}
+
+// End implements Keyspace.
+func (m *Memory) End(meta Meta) { m.meta = meta }
+
+// Durable implements Keyspace.
+func (m *Memory) Durable() *raft.DurableMachine { return nil }
+
+// Close implements Keyspace.
+func (m *Memory) Close() error { return nil }
 
 // Err implements Keyspace.
 func (m *Memory) Err() error { return nil }
@@ -203,10 +214,10 @@ func (m *Memory) Restore(meta Meta, all func(put func(string, *Object)) error) e
 }
 
 // Capture implements Keyspace.
-func (m *Memory) Capture() Capture {
+func (m *Memory) Capture() (Capture, error) {
 	m.epoch++
 	m.capturing.Store(true)
-	return &capture{shards: m.shards, len: m.len, meta: m.meta, closed: func() { m.capturing.Store(false) }}
+	return &capture{shards: m.shards, len: m.len, meta: m.meta, closed: func() { m.capturing.Store(false) }}, nil
 }
 
 // A capture is the keys of a Memory at one moment.
