@@ -183,6 +183,18 @@ func (p *processes) ask(s *process, args ...any) (any, error) {
 	return client.Do(ctx, args...).Result()
 }
 
+// info returns a number that a server tells in INFO.
+func (p *processes) info(s *process, name string) (number int) {
+	p.t.Helper()
+	text, err := p.ask(s, "info")
+	require.NoError(p.t, err)
+	_, at, found := strings.Cut(fmt.Sprint(text), name+":")
+	require.True(p.t, found, name)
+	_, err = fmt.Sscan(at, &number)
+	require.NoError(p.t, err)
+	return number
+}
+
 // await waits until a server answers a read, and so until it knows a leader.
 func (p *processes) await(s *process) {
 	p.t.Helper()
