@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"iter"
@@ -32,6 +33,11 @@ type Memory struct {
 
 	epoch     uint64      // the number of captures so far
 	capturing atomic.Bool // the latest of them isn't closed
+
+	// edited is the slot that Edit has found last, and editedKey is its key: Put mostly follows with
+	// the same. It is nil if the slot may be gone.
+	edited    *slot
+	editedKey []byte
 }
 
 // A shard is the keys of a stretch of positions.
@@ -75,17 +81,24 @@ func (m *Memory) Edit(key []byte) *Object {
 	s := m.own(key)
 	found := s.keys[string(key)]
 	if found == nil {
+		m.edited = nil
 		return nil
 	}
 	if found.epoch < m.epoch && m.capturing.Load() {
 		found = &slot{object: found.object.Clone(), due: found.due, epoch: m.epoch}
 		s.keys[string(key)] = found
 	}
+	m.edited, m.editedKey = found, append(m.editedKey[:0], key...)
 	return found.object
 }
 
 // Put implements Keyspace.
 func (m *Memory) Put(key []byte, o *Object) {
+	if m.edited != nil && bytes.Equal(m.editedKey, key) {
+		m.edited.object = o
+		m.schedule(key, m.edited)
+		return
+	}
 	s := m.own(key)
 	found := s.keys[string(key)]
 	switch {
@@ -118,6 +131,7 @@ func (m *Memory) schedule(key []byte, s *slot) {
 
 // Delete implements Keyspace.
 func (m *Memory) Delete(key []byte) bool {
+	m.edited = nil
 	s := m.own(key)
 	found := s.keys[string(key)]
 	if found == nil {
@@ -133,7 +147,7 @@ func (m *Memory) Delete(key []byte) bool {
 
 // Clear implements Keyspace.
 func (m *Memory) Clear() {
-	m.shards, m.len, m.expire = [shards]*shard{}, 0, nil
+	m.shards, m.len, m.expire, m.edited = [shards]*shard{}, 0, nil, nil
 }
 
 // Len implements Keyspace.
@@ -187,7 +201,7 @@ func (m *Memory) First() (key string, expires int64) {
 func (m *Memory) Meta() Meta { return m.meta }
 
 // Begin implements Keyspace.
-func (m *Memory) Begin() {}
+func (m *Memory) Begin() { m.edited = nil }
 
 // End implements Keyspace.
 func (m *Memory) End(meta Meta) { m.meta = meta }
