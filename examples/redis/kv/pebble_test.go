@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -106,13 +107,13 @@ func (d *disk) Crash() {
 	d.files, d.open = left, nil
 }
 
-// fewer runs test with fewer runs of rapid than it does by default: each of them opens many databases.
-func fewer(t *testing.T, test func()) {
+// fewer runs test with so many runs of rapid, fewer than by default: each of them opens many databases.
+func fewer(t *testing.T, runs int, test func()) {
 	checks, given := flag.Lookup("rapid.checks"), false
 	flag.Visit(func(f *flag.Flag) { given = given || f == checks })
 	if !given {
 		before := checks.Value.String()
-		require.NoError(t, checks.Value.Set("5"))
+		require.NoError(t, checks.Value.Set(strconv.Itoa(runs)))
 		defer func() { require.NoError(t, checks.Value.Set(before)) }()
 	}
 	test()
@@ -122,7 +123,7 @@ func fewer(t *testing.T, test func()) {
 // forgotten.
 func TestPebbleReplicated(t *testing.T) {
 	stores, dir := 0, folderInMemory(t)
-	fewer(t, func() {
+	fewer(t, 5, func() {
 		rafttest.Check(t, rafttest.Property{
 			Store: func() rafttest.Store {
 				stores++
@@ -139,53 +140,55 @@ func TestPebbleReplicated(t *testing.T) {
 // reads as those in memory, wherever batches end and whatever is saved, lost, opened again or restored.
 func TestPebbleLikeMemory(t *testing.T) {
 	dir, runs := folderInMemory(t), 0
-	rapid.Check(t, func(t *rapid.T) {
-		pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }
-		runs++
-		d := &disk{dir: filepath.Join(dir, fmt.Sprint(runs)), files: vfs.NewCrashableMem()}
-		ours, err := d.machine()
-		require.NoError(t, err)
-		defer func() { d.Crash() }()
-		model, applied := New(&Memory{}), raft.Index(0)
-		saved := snapshotOf(t, model) // of the last Save: what a crash at least leaves
-		for range 5 + pick(40) {
-			var entries [][]byte
-			for range pick(6) {
-				entries = append(entries, draw(pick))
-			}
-			require.Equal(t, apply(model, entries...), apply(ours, entries...))
-			requireSame(t, model, ours, pick)
-			applied += raft.Index(len(entries))
-			if pick(8) == 0 { // a node doesn't, but may crash here
-				continue
-			}
-			require.NoError(t, ours.Durable().Save(applied, nil))
-			requireSame(t, model, ours, pick)
-			saved = snapshotOf(t, ours)
-			require.Equal(t, saved, snapshotOf(t, model))
-			switch pick(12) {
-			case 0: // after a snapshot, which syncs, a crash takes nothing that was saved
-				require.Len(t, apply(ours, draw(pick)), 1)
-				d.Crash()
-				ours, err = d.machine()
-				require.NoError(t, err)
-				index, _, err := ours.Durable().Load()
-				require.NoError(t, err)
-				require.Equal(t, applied, index)
-			case 1: // a snapshot of either comes into the other
-				require.NoError(t, ours.Restore(bytes.NewReader(snapshotOf(t, model))))
+	fewer(t, 25, func() {
+		rapid.Check(t, func(t *rapid.T) {
+			pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }
+			runs++
+			d := &disk{dir: filepath.Join(dir, fmt.Sprint(runs)), files: vfs.NewCrashableMem()}
+			ours, err := d.machine()
+			require.NoError(t, err)
+			defer func() { d.Crash() }()
+			model, applied := New(&Memory{}), raft.Index(0)
+			saved := snapshotOf(t, model) // of the last Save: what a crash at least leaves
+			for range 5 + pick(40) {
+				var entries [][]byte
+				for range pick(6) {
+					entries = append(entries, draw(pick))
+				}
+				require.Equal(t, apply(model, entries...), apply(ours, entries...))
 				requireSame(t, model, ours, pick)
+				applied += raft.Index(len(entries))
+				if pick(8) == 0 { // a node doesn't, but may crash here
+					continue
+				}
 				require.NoError(t, ours.Durable().Save(applied, nil))
-				model = New(&Memory{})
-				require.NoError(t, model.Restore(bytes.NewReader(snapshotOf(t, ours))))
-			case 2: // a Restore that isn't saved counts for nothing after a crash
-				require.NoError(t, ours.Restore(bytes.NewReader(snapshotOf(t, New(&Memory{})))))
-				d.Crash()
-				ours, err = d.machine()
-				require.NoError(t, err)
+				requireSame(t, model, ours, pick)
+				saved = snapshotOf(t, ours)
+				require.Equal(t, saved, snapshotOf(t, model))
+				switch pick(12) {
+				case 0: // after a snapshot, which syncs, a crash takes nothing that was saved
+					require.Len(t, apply(ours, draw(pick)), 1)
+					d.Crash()
+					ours, err = d.machine()
+					require.NoError(t, err)
+					index, _, err := ours.Durable().Load()
+					require.NoError(t, err)
+					require.Equal(t, applied, index)
+				case 1: // a snapshot of either comes into the other
+					require.NoError(t, ours.Restore(bytes.NewReader(snapshotOf(t, model))))
+					requireSame(t, model, ours, pick)
+					require.NoError(t, ours.Durable().Save(applied, nil))
+					model = New(&Memory{})
+					require.NoError(t, model.Restore(bytes.NewReader(snapshotOf(t, ours))))
+				case 2: // a Restore that isn't saved counts for nothing after a crash
+					require.NoError(t, ours.Restore(bytes.NewReader(snapshotOf(t, New(&Memory{})))))
+					d.Crash()
+					ours, err = d.machine()
+					require.NoError(t, err)
+				}
+				require.Equal(t, saved, snapshotOf(t, ours))
 			}
-			require.Equal(t, saved, snapshotOf(t, ours))
-		}
+		})
 	})
 }
 
@@ -285,5 +288,22 @@ func TestPebbleForgets(t *testing.T) {
 			require.Zero(t, p.weight)
 		}
 		require.Equal(t, ":3\r\n", view(t, m, "dbsize"))
+	})
+}
+
+// TestCaptureBeforeSave: a snapshot doesn't see what is applied later, also if nothing was saved yet.
+func TestCaptureBeforeSave(t *testing.T) {
+	onEach(t, func(t *testing.T, fresh func() *Machine) {
+		m := fresh()
+		apply(m, entry(1, "set a 1", "hset h f 1", "set b 2 px 9"))
+		want := snapshotOf(t, m)
+		captured, err := m.Snapshot()
+		require.NoError(t, err)
+		apply(m, entry(2, "set a 2", "hset h f 2", "del b", "set c 3"))
+		var b bytes.Buffer
+		_, err = captured.WriteTo(&b)
+		require.NoError(t, err)
+		require.NoError(t, captured.(io.Closer).Close())
+		require.Equal(t, want, b.Bytes())
 	})
 }
