@@ -16,7 +16,9 @@ type StateMachine interface {
 	// in buffers that are used again.
 	//
 	// A command that makes no sense must get a result that says so: it is for the state machine to
-	// refuse a command, and there is no error for it.
+	// refuse a command, and there is no error for it. A command of a later version of the program is
+	// another thing: other servers carry it out, so this one must not refuse it. Apply panics then.
+	// docs/durable.md says how a machine tells the two apart, and how it never comes to that.
 	Apply(entries []Entry, results [][]byte)
 
 	// Snapshot captures the state as of the last Apply. What it returns is written by another

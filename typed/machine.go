@@ -17,7 +17,8 @@ import (
 // The state goes into snapshots in one of three ways:
 //
 //   - A Machine with the methods Snapshot and Restore of raft.StateMachine uses these. It is the way
-//     for a large state, since Snapshot only captures it, and for one on disk (raft.Config.Durable).
+//     for a large state, since Snapshot only captures it, and for one on disk (raft.Config.Durable;
+//     see the example of Start, and examples/durable for databases).
 //   - Otherwise a Machine with the methods AppendBinary and UnmarshalBinary (packages encoding) is
 //     written by the first and read by the second one. They are called while nothing is applied.
 //   - Otherwise the Machine itself is written as JSON, while nothing is applied. Start refuses it if

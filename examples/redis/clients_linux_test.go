@@ -36,6 +36,8 @@ func TestStockClients(t *testing.T) {
 		"go-redis with RESP3":           func(_ *testing.T, a string) stock { return newGoRedis(a, 3) },
 		"go-redis with RESP2":           func(_ *testing.T, a string) stock { return newGoRedis(a, 2) },
 		"redigo":                        func(_ *testing.T, a string) stock { return newRedigo(a) },
+		"go-redis, keys in pebble":      func(_ *testing.T, a string) stock { return newGoRedis(a, 3) },
+		"redigo, keys in pebble":        func(_ *testing.T, a string) stock { return newRedigo(a) },
 		"rueidis":                       func(t *testing.T, a string) stock { return newRueidis(t, a) },
 		"rueidis, which asks for RESP2": func(t *testing.T, a string) stock { return newRueidis2(t, a) },
 		"redis of npm with RESP2":       func(t *testing.T, a string) stock { return newNodeClient(t, "redis", a, "2") },
@@ -46,8 +48,12 @@ func TestStockClients(t *testing.T) {
 			if strings.Contains(name, "npm") {
 				requireNode(t)
 			}
+			var flags []string
+			if strings.Contains(name, "pebble") {
+				flags = []string{"-store", "pebble"}
+			}
 			t.Parallel()
-			p := startProcesses(t)
+			p := startProcesses(t, flags...)
 			followers, leader := p.followers()
 			client := connect(t, followers[0].Address)
 			defer client.close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/examples/redis/kv"
 	"github.com/e17579a5/raft/memory"
 )
 
@@ -101,9 +102,19 @@ func fill(r *rand.Rand, form string) []string {
 	return words
 }
 
-// TestLikeRedis: random commands have the answers that a real Redis gives.
+// TestLikeRedis: random commands have the answers that a real Redis gives, wherever the keys are.
 func TestLikeRedis(t *testing.T) {
-	theirs, ours := startRedis(t), startAlone(t, memory.NewStorage(), nil).address
+	for _, store := range []string{"memory", "pebble"} {
+		t.Run(store, func(t *testing.T) {
+			keys, err := (&options{store: store, dir: t.TempDir(), cache: 1 << 20}).keyspace("a")
+			require.NoError(t, err)
+			ours := startAloneWith(t, kv.New(keys), memory.NewStorage(), nil)
+			likeRedis(t, startRedis(t), ours.address)
+		})
+	}
+}
+
+func likeRedis(t *testing.T, theirs, ours string) {
 	for protocol := 2; protocol <= 3; protocol++ {
 		a, b := mustDial(t, theirs), mustDial(t, ours)
 		for _, c := range []*plainClient{a, b} {

@@ -55,7 +55,7 @@ var infoSections = []struct {
 		}
 		return lines("raft_id", is.ID, "raft_role", is.Role, "raft_term", is.Term, "raft_leader", is.Leader, "raft_leader_address", is.LeaderAddress,
 			"raft_commit", is.Commit, "raft_applied", is.Applied, "raft_members", strings.Join(members, ","), "raft_trouble", trouble,
-			"state_time_ahead_ms", max(0, held.Now-wall()))
+			"state_time_ahead_ms", max(0, held.Now-wall()), "state_entries_applied", held.Applied)
 	}},
 	{"keyspace", func(s *server) string {
 		if is := s.machine.Summary(); is.Keys > 0 {

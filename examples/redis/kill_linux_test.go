@@ -27,8 +27,15 @@ var kills = flag.Int("kills", 2, "how many times a server is killed or stopped f
 //
 // SIGKILL leaves the page cache as it is: the test doesn't show what a power cut does to files.
 func TestKilledUnderLoad(t *testing.T) {
-	t.Parallel()
-	p := startProcesses(t)
+	for _, store := range []string{"memory", "pebble"} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			killUnderLoad(t, startProcesses(t, "-store", store))
+		})
+	}
+}
+
+func killUnderLoad(t *testing.T, p *processes) {
 	l := &load{p: p, t: t, history: history.New[history.RegisterCall, string]()}
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -108,6 +115,68 @@ func (l *load) client(number int, stop <-chan struct{}) {
 			continue
 		}
 		l.done.Add(1)
+	}
+}
+
+// TestRestartWithoutReplay: all servers are killed, and go on from the keys on their disks. They apply
+// once more what pebble had not written yet: it collects 32 KiB.
+func TestRestartWithoutReplay(t *testing.T) {
+	t.Parallel()
+	p := startProcesses(t, "-store", "pebble")
+	const entries, size = 300, 4 << 10
+	for n := range entries / 2 {
+		_, err := ask(p.Servers[n%3], "incr", "n")
+		require.NoError(t, err)
+		_, err = ask(p.Servers[n%3], "append", "all", strings.Repeat("x", size))
+		require.NoError(t, err)
+	}
+	_, err := ask(p.Servers[0], "set", "gone", "1", "px", "1")
+	require.NoError(t, err)
+	for _, s := range p.Servers {
+		s.Kill()
+	}
+	for _, s := range p.Servers {
+		s.Start()
+	}
+	for _, s := range p.Servers {
+		p.await(s)
+		n, err := ask(s, "get", "n")
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(entries/2), n)
+		length, err := ask(s, "strlen", "all")
+		require.NoError(t, err)
+		require.EqualValues(t, entries/2*size, length)
+		keys, err := ask(s, "exists", "n", "gone")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, keys)
+		require.Less(t, p.info(s, "state_entries_applied"), entries/10, "server %s", s.Name)
+	}
+}
+
+// TestStoresTogether: servers with keys in memory and on a disk are one cluster, and a server changes
+// over when it is started with the other.
+func TestStoresTogether(t *testing.T) {
+	t.Parallel()
+	p := startProcesses(t)
+	for n := range 300 {
+		_, err := ask(p.Servers[n%3], "rpush", "list", n)
+		require.NoError(t, err)
+	}
+	for i, stores := range [][]string{{"memory", "memory", "pebble"}, {"pebble", "memory", "pebble"}, {"pebble", "pebble", "pebble"}, {"memory", "pebble", "pebble"}} {
+		for n, s := range p.Servers {
+			s.Terminate()
+			s.AwaitExit()
+			p.flags = []string{"-store", stores[n]}
+			s.Start()
+			p.await(s)
+		}
+		_, err := ask(p.Servers[i%3], "rpush", "list", "more")
+		require.NoError(t, err)
+		for _, s := range p.Servers {
+			length, err := ask(s, "llen", "list")
+			require.NoError(t, err)
+			require.EqualValues(t, 301+i, length)
+		}
 	}
 }
 

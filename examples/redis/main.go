@@ -66,41 +66,52 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 }
 
 // start starts one of the servers that run here, and returns a function that stops it. An error that
-// ends the server earlier goes to failed.
+// ends the server earlier goes to failed. Whatever was opened before something fails is closed again,
+// in the reverse order.
 func start(o options, i int, failed chan<- error) (stop func() error, err error) {
 	self := o.run[i]
-	keys, err := o.keyspace()
-	if err != nil {
-		return nil, err
-	}
+	var opened []func() error
+	defer func() {
+		for i := len(opened) - 1; err != nil && i >= 0; i-- {
+			err = errors.Join(err, opened[i]())
+		}
+	}()
 	listener, err := net.Listen("tcp", o.listen[i])
 	if err != nil {
 		return nil, err
 	}
+	opened = append(opened, listener.Close)
 	largest := o.limits.request + batchBytes + 64<<10 // an entry, with what is in it beside commands
 	transport, err := tcp.Listen(self.Address, tcp.Options{MaxFrame: max(largest+64<<10, defaultFrame)})
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, err
 	}
+	// The log first: it is locked, so no other process has the folder for the keys.
 	store, err := wal.Open(filepath.Join(o.dir, string(self.ID)), wal.Options{})
 	if err != nil {
-		return nil, errors.Join(err, transport.Close(), listener.Close())
+		return nil, errors.Join(err, transport.Close())
+	}
+	keys, err := o.keyspace(self.ID)
+	if err != nil {
+		return nil, errors.Join(err, store.Close(), transport.Close())
 	}
 	machine := kv.New(keys)
+	opened = append(opened, machine.Close)
 	node, err := raft.Start(raft.Config{
-		ID: self.ID, Address: self.Address, Machine: machine, Storage: store, Transport: transport,
+		ID: self.ID, Address: self.Address, Machine: machine, Durable: machine.Durable(), Storage: store, Transport: transport,
 		Bootstrap: o.cluster, MaxCommandBytes: largest, MaxLease: o.lease,
 	})
 	if err != nil { // store and transport are closed: Start owns them
-		return nil, errors.Join(err, listener.Close())
+		return nil, err
 	}
+	opened = append(opened, func() error { return node.Close(context.Background()) })
 	if err := checkAddress(node, self); err != nil {
-		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+		return nil, err
 	}
 	var administration *admin.Server // whoever uses it can take the cluster apart, so clients aren't to reach it
 	if len(o.admin) > 0 {
 		if administration, err = admin.Listen(node, o.admin[i], nil, nil); err != nil {
-			return nil, errors.Join(fmt.Errorf("-admin: %w", err), node.Close(context.Background()), listener.Close())
+			return nil, fmt.Errorf("-admin: %w", err)
 		}
 	}
 	s := newServer(node, machine, self, listener, o.limits)
@@ -111,7 +122,8 @@ func start(o options, i int, failed chan<- error) (stop func() error, err error)
 }
 
 // stopServer takes no more commands, lets those that are under way come to their end, and closes the
-// node after that. The other way round, their clients would be told that the outcome is unknown.
+// node after that. The other way round, their clients would be told that the outcome is unknown. The
+// keys are closed last: the node applies commands until it is closed.
 func stopServer(s *server, o options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.limits.timeout)
 	defer cancel()
@@ -121,7 +133,10 @@ func stopServer(s *server, o options) error {
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), o.limits.timeout)
 	defer cancel()
-	return errors.Join(err, s.node.Close(ctx))
+	if closed := s.node.Close(ctx); closed != nil {
+		return errors.Join(err, closed) // it may still use the keys
+	}
+	return errors.Join(err, s.machine.Close())
 }
 
 // checkAddress returns an error if the cluster knows this server by another address. The other

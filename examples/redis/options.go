@@ -25,7 +25,8 @@ type options struct {
 	listen  []string      // where clients find each of these
 	admin   []string      // where the administration of each of these is served; empty for nowhere
 	dir     string        // the folder that has a folder for each server
-	store   string
+	store   string        // one of stores
+	cache   int64         // kv.PebbleOptions.CacheBytes
 	lease   time.Duration // raft.Config.MaxLease
 	limits  limits
 }
@@ -40,7 +41,8 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	listen := flags.String("listen", "", "where clients find each server that is run, `host:port,...` (default: ports 6379, 6380, ... of 127.0.0.1)")
 	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...` or at loopback addresses (default: nowhere)")
 	flags.StringVar(&o.dir, "dir", "", "the `folder` for the data, with one subfolder per server (default: raft-redis in the user's cache folder)")
-	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory")
+	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory, or pebble, a database in the folder for the data")
+	flags.Int64Var(&o.cache, "cache", 64<<20, "how many `bytes` of the keys are kept in memory with -store pebble")
 	flags.DurationVar(&o.lease, "lease", 0, "for how long a leader may answer reads without asking the others, which rests on their clocks; at most 1s, 0 for never")
 	flags.IntVar(&o.limits.clients, "max-clients", 10_000, "how many clients may be connected to a server")
 	flags.IntVar(&o.limits.request, "max-request", 8<<20, "how many bytes a command, or a transaction, may have; the same on all servers")
@@ -106,16 +108,24 @@ func (o *options) check() error {
 	case o.lease < 0 || o.lease > time.Second:
 		return fmt.Errorf("-lease %v: must be from 0 to 1s", o.lease)
 	}
-	_, err := o.keyspace()
-	return err
+	if o.store != "memory" && o.store != "pebble" {
+		return fmt.Errorf("-store %q: must be memory or pebble", o.store)
+	}
+	if o.cache < 1<<20 {
+		return fmt.Errorf("-cache %d: must be at least %d", o.cache, 1<<20)
+	}
+	return nil
 }
 
-// keyspace returns an empty keyspace of the kind that -store names.
-func (o *options) keyspace() (kv.Keyspace, error) {
+// keysSuffix comes behind a server's ID in the name of the folder for its keys.
+const keysSuffix = ".keys"
+
+// keyspace opens the keys of a server. Its log, which has a lock, is opened before.
+func (o *options) keyspace(id raft.ServerID) (kv.Keyspace, error) {
 	if o.store == "memory" {
 		return &kv.Memory{}, nil
 	}
-	return nil, fmt.Errorf("-store %q: there is none but memory", o.store)
+	return kv.OpenPebble(filepath.Join(o.dir, string(id)+keysSuffix), kv.PebbleOptions{CacheBytes: o.cache})
 }
 
 // parsePeers reads "a=host:port,b=host:port". An ID must also do as the name of a folder.
@@ -128,6 +138,9 @@ func parsePeers(peers string) ([]raft.Server, error) {
 		}
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return nil, fmt.Errorf("server %s: %w", id, err)
+		}
+		if strings.HasSuffix(id, keysSuffix) {
+			return nil, fmt.Errorf("-peers: the id %q ends with %s, as the folders for keys do", id, keysSuffix)
 		}
 		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: address})
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/internal/process"
 )
@@ -16,15 +17,17 @@ import (
 // processes is a cluster of real processes, with files and sockets of their own.
 type processes struct {
 	*process.Cluster
-	t *testing.T
+	t     *testing.T
+	flags []string // of those servers that are started next, beside the flags that all have
 }
 
 // startProcesses starts three servers, with flags beside those that all have, and ends them with the
 // test.
 func startProcesses(t *testing.T, flags ...string) *processes {
-	p := &processes{process.NewCluster(t, func(c *process.Cluster, s *process.Process) *exec.Cmd {
-		return process.Command(t, asServer, append([]string{"-id", s.Name, "-peers", c.Peers, "-listen", s.Address, "-dir", c.Dir, "-timeout", "2s"}, flags...)...)
-	}), t}
+	p := &processes{t: t, flags: flags}
+	p.Cluster = process.NewCluster(t, func(c *process.Cluster, s *process.Process) *exec.Cmd {
+		return process.Command(t, asServer, append([]string{"-id", s.Name, "-peers", c.Peers, "-listen", s.Address, "-dir", c.Dir, "-timeout", "2s"}, p.flags...)...)
+	})
 	p.StartAll()
 	for _, s := range p.Servers {
 		p.await(s)
@@ -39,6 +42,18 @@ func ask(s *process.Process, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return client.Do(ctx, args...).Result()
+}
+
+// info returns a number that a server tells in INFO.
+func (p *processes) info(s *process.Process, name string) (number int) {
+	p.t.Helper()
+	text, err := ask(s, "info")
+	require.NoError(p.t, err)
+	_, at, found := strings.Cut(fmt.Sprint(text), name+":")
+	require.True(p.t, found, name)
+	_, err = fmt.Sscan(at, &number)
+	require.NoError(p.t, err)
+	return number
 }
 
 // await waits until a server answers a read, and so until it knows a leader.

@@ -128,14 +128,18 @@ type alone struct {
 
 // startAlone starts a server on storage, for the length of a test.
 func startAlone(t *testing.T, storage raft.Storage, change func(*limits)) *alone {
+	return startAloneWith(t, kv.New(&kv.Memory{}), storage, change)
+}
+
+// startAloneWith is startAlone with a machine.
+func startAloneWith(t *testing.T, machine *kv.Machine, storage raft.Storage, change func(*limits)) *alone {
 	o, err := parseOptions([]string{"-dir", t.TempDir()}, io.Discard)
 	require.NoError(t, err)
 	if change != nil {
 		change(&o.limits)
 	}
-	machine := kv.New(&kv.Memory{})
 	node, err := raft.Start(raft.Config{
-		ID: "a", Machine: machine, Storage: storage, Transport: memory.NewNetwork(memory.Options{}).Join("a"),
+		ID: "a", Machine: machine, Durable: machine.Durable(), Storage: storage, Transport: memory.NewNetwork(memory.Options{}).Join("a"),
 		Bootstrap: []raft.Server{{ID: "a"}}, Logger: slog.New(slog.DiscardHandler), MaxCommandBytes: 16 << 20,
 		ElectionTimeout: time.Minute, Heartbeat: time.Second, // also while a test holds up the disk
 	})

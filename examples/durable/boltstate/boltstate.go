@@ -32,7 +32,8 @@ type Apply func(tx *bbolt.Tx, command raft.Entry) (result []byte, err error)
 // A Machine is a state machine whose state is in a bbolt database.
 type Machine struct{ *state.Machine[*database] }
 
-// Open opens the state in a folder, or makes an empty one. Each Save syncs the file.
+// Open opens the state in a folder, or makes an empty one. Each Save syncs the file. apply is nil if a
+// machine around this one uses Change instead.
 func Open(dir string, apply Apply) (*Machine, error) { return OpenWith(dir, apply, state.Options{}) }
 
 // OpenWith is Open with the options of package state.
@@ -42,6 +43,14 @@ func OpenWith(dir string, apply Apply, options state.Options) (*Machine, error) 
 		return nil, err
 	}
 	return &Machine{m}, nil
+}
+
+// Change is for a machine around this one that knows its commands better, such as one of package
+// typed. change changes the state within a transaction, as an Apply does, and the next Save commits it
+// together with the index. As an Apply it may be called once more, so it uses only memory that stays as
+// it is. If it returns an error, Change panics, as Apply does: a database that fails stops the server.
+func (m *Machine) Change(change func(tx *bbolt.Tx) error) {
+	m.Machine.Change(func(d *database) error { return d.change(change) })
 }
 
 // View calls view with a transaction that shows the state after some Save: after raft.Node.Read, one
@@ -61,8 +70,8 @@ type database struct {
 	db    *bbolt.DB
 	apply Apply
 	tx    *bbolt.Tx // holds what was applied and isn't saved; nil while there is nothing
-	// applied are the commands since the last Save. They are applied once more if it fails.
-	applied []raft.Entry
+	// applied are the changes since the last Save. They are made once more if it fails.
+	applied []func(*bbolt.Tx) error
 }
 
 // mapBytes is how much of the file the process can see from the start. When a file outgrows that, Save
@@ -99,20 +108,34 @@ func (d *database) begin() (err error) {
 
 // Apply implements state.Database.
 func (d *database) Apply(entries []raft.Entry, results [][]byte) error {
-	if err := d.begin(); err != nil {
-		return err
+	if d.apply == nil {
+		return errors.New("boltstate: opened without an Apply")
 	}
 	for i := range entries {
 		command := entries[i]
 		command.Data = bytes.Clone(command.Data) // bbolt refers to keys until the transaction ends
-		d.applied = append(d.applied, command)
-		result, err := d.apply(d.tx, command)
+		var result []byte
+		err := d.change(func(tx *bbolt.Tx) (err error) {
+			if result, err = d.apply(tx, command); err != nil {
+				err = fmt.Errorf("entry %d: %w", command.Index, err)
+			}
+			return err
+		})
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", command.Index, err)
+			return err
 		}
 		results[i] = result
 	}
 	return nil
+}
+
+// change makes a change, and keeps it for a Save that fails.
+func (d *database) change(change func(*bbolt.Tx) error) error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	d.applied = append(d.applied, change)
+	return change(d.tx)
 }
 
 // Save implements state.Database.
@@ -121,9 +144,9 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 		if err := d.begin(); err != nil {
 			return err
 		}
-		for _, command := range d.applied { // the transaction in which they were has failed
-			if _, err := d.apply(d.tx, command); err != nil {
-				return errors.Join(fmt.Errorf("entry %d: %w", command.Index, err), d.rollback())
+		for _, change := range d.applied { // the transaction in which they were has failed
+			if err := change(d.tx); err != nil {
+				return errors.Join(err, d.rollback())
 			}
 		}
 	}

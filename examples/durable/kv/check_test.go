@@ -33,21 +33,41 @@ func TestMain(m *testing.M) {
 // A disk is what the store of one simulated server keeps its state on. A crash takes what isn't synced:
 // of pebble, whose files are in memory, all of it. (Of bolt that is a transaction that isn't committed.)
 type disk struct {
-	kind, dir string
-	files     *vfs.MemFS
-	open      kv.Store
+	dir   string
+	files *vfs.MemFS
+	make  func(d *disk) (raft.StateMachine, durable, error)
+	open  durable
+}
+
+// A durable is what keeps a state on a disk.
+type durable interface {
+	Durable() *raft.DurableMachine
+	Close() error
+}
+
+// storeOf returns what makes a store of a kind.
+func storeOf(kind string) func(d *disk) (raft.StateMachine, durable, error) {
+	return func(d *disk) (raft.StateMachine, durable, error) {
+		store, err := kv.Open(kind, d.dir, kv.Options{Pebble: &pebble.Options{FS: d.files}})
+		return store, store, err
+	}
 }
 
 func (d *disk) Open() (raft.StateMachine, raft.DurableMachine, error) {
 	if err := d.removeOthers(); err != nil {
 		return nil, raft.DurableMachine{}, err
 	}
-	store, err := kv.Open(d.kind, d.dir, kv.Options{Pebble: &pebble.Options{FS: d.files}})
+	machine, store, err := d.make(d)
 	if err != nil {
 		return nil, raft.DurableMachine{}, err
 	}
 	d.open = store
-	return store, *store.Durable(), nil
+	if t, ok := machine.(interface {
+		Durable(raft.DurableMachine) raft.DurableMachine
+	}); ok { // one of package typed, around the store
+		return machine, t.Durable(*store.Durable()), nil
+	}
+	return machine, *store.Durable(), nil
 }
 
 // removeOthers removes from the files in memory what package state removes from the real folder.
@@ -120,7 +140,7 @@ func TestStoresReplicated(t *testing.T) {
 			rafttest.Check(t, rafttest.Property{
 				Store: func() rafttest.Store {
 					stores++
-					return &disk{kind: kind, dir: filepath.Join(dir, fmt.Sprint(stores)), files: vfs.NewCrashableMem()}
+					return &disk{make: storeOf(kind), dir: filepath.Join(dir, fmt.Sprint(stores)), files: vfs.NewCrashableMem()}
 				},
 				Command: commands(),
 			})

@@ -33,7 +33,8 @@ type Options struct {
 	State  state.Options
 }
 
-// Open opens the state in a folder, or makes an empty one. Where pebble can't write to its own log, for
+// Open opens the state in a folder, or makes an empty one. apply is nil if a machine around this one
+// uses Change instead. Where pebble can't write to its own log, for
 // instance for want of room, it ends the process.
 func Open(dir string, apply Apply, options Options) (*Machine, error) {
 	m, err := state.Open(dir, func(folder string) (*database, error) {
@@ -56,6 +57,50 @@ func Open(dir string, apply Apply, options Options) (*Machine, error) {
 	return &Machine{m}, nil
 }
 
+// Change is for a machine around this one that knows its commands better, such as one of package
+// typed. change changes a batch as an Apply does, and the next Save commits it together with the index.
+// If it returns an error, Change panics, as Apply does: a database that fails stops the server.
+func (m *Machine) Change(change func(batch *pebble.Batch) error) {
+	m.Machine.Change(func(d *database) error { return change(d.open()) })
+}
+
+// Latest returns what was applied or restored last, saved or not. It is valid until the next call of
+// another method than View, none of which may run beside whoever reads it; after a Save it shows what
+// was saved. Several goroutines may read it at a time if what was applied is saved.
+func (m *Machine) Latest() pebble.Reader { return m.Machine.Latest().latest() }
+
+// Capture returns the state as of the last Save, for a machine around this one that writes snapshots
+// of its own form. If something was applied since (Unsaved), it returns the state with that, and must
+// be closed before anything else happens.
+func (m *Machine) Capture() (*Captured, error) {
+	c, err := m.Machine.Capture()
+	if err != nil {
+		return nil, err
+	}
+	return &Captured{c.Content().(capture).shown, c}, nil
+}
+
+// Captured is a state of one moment. What Save keeps in it is at keys that begin with OwnPrefix.
+type Captured struct {
+	pebble.Reader
+	held io.Closer
+}
+
+// Close lets the database go.
+func (c *Captured) Close() error { return c.held.Close() }
+
+// RestoreBy is Restore for a machine around this one whose snapshots are of its own form. fill fills
+// an empty database, reads it back, and returns an error if that isn't what the snapshot says. It need
+// sync nothing.
+func (m *Machine) RestoreBy(fill func(*pebble.DB) error) error {
+	return m.Machine.RestoreBy(func(d *database) error {
+		if err := fill(d.db); err != nil {
+			return err
+		}
+		return d.db.Flush()
+	})
+}
+
 // View calls view with the state after some Save: after raft.Node.Read, one that has all that was
 // acknowledged before. Commands are applied meanwhile, and view doesn't see them.
 func (m *Machine) View(view func(pebble.Reader) error) error {
@@ -66,9 +111,11 @@ func (m *Machine) View(view func(pebble.Reader) error) error {
 	})
 }
 
-// What Save keeps is at keys of this prefix, which no command may use.
+// OwnPrefix begins the keys of what Save keeps. No command may use it.
+const OwnPrefix = "\x00raft/"
+
 var (
-	ownPrefix  = []byte("\x00raft/")
+	ownPrefix  = []byte(OwnPrefix)
 	appliedKey = append(bytes.Clone(ownPrefix), "applied"...)
 	besideKey  = append(bytes.Clone(ownPrefix), "beside"...)
 )
@@ -79,13 +126,30 @@ type database struct {
 	batch *pebble.Batch // holds what was applied and isn't saved; nil while there is nothing
 }
 
-// Apply implements state.Database.
-func (d *database) Apply(entries []raft.Entry, results [][]byte) error {
+// open returns the batch for what is applied.
+func (d *database) open() *pebble.Batch {
 	if d.batch == nil {
 		d.batch = d.db.NewIndexedBatch()
 	}
+	return d.batch
+}
+
+// latest returns what shows all that was applied.
+func (d *database) latest() pebble.Reader {
+	if d.batch != nil {
+		return d.batch
+	}
+	return d.db
+}
+
+// Apply implements state.Database.
+func (d *database) Apply(entries []raft.Entry, results [][]byte) error {
+	if d.apply == nil {
+		return errors.New("pebblestate: opened without an Apply")
+	}
+	batch := d.open()
 	for i := range entries {
-		result, err := d.apply(d.batch, entries[i])
+		result, err := d.apply(batch, entries[i])
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", entries[i].Index, err)
 		}

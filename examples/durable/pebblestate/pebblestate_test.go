@@ -2,6 +2,7 @@ package pebblestate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -98,4 +99,40 @@ func TestForeignRecordsAreRefused(t *testing.T) {
 		require.NoError(t, w.End())
 		require.ErrorIs(t, m.Restore(&b), state.ErrCopy)
 	}
+}
+
+// TestChangeWithoutApply: a machine around this one changes the state by Change alone, and stops if that
+// fails.
+func TestChangeWithoutApply(t *testing.T) {
+	m, err := Open(t.TempDir(), nil, Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	m.Change(func(batch *pebble.Batch) error { return batch.Set([]byte("k"), []byte("v"), nil) })
+	require.True(t, m.Unsaved())
+	value, closer, err := m.Latest().Get([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, "v", string(value))
+	require.NoError(t, closer.Close())
+	require.NoError(t, m.Durable().Save(1, nil))
+	require.False(t, m.Unsaved())
+	require.PanicsWithError(t, "state: apply: broken", func() { m.Change(func(*pebble.Batch) error { return errors.New("broken") }) })
+	require.PanicsWithError(t, "state: apply: pebblestate: opened without an Apply", func() { apply(m, 2) })
+
+	broken := errors.New("another state")
+	require.ErrorIs(t, m.RestoreBy(func(db *pebble.DB) error {
+		_, _, err := db.Get([]byte("k"))
+		require.ErrorIs(t, err, pebble.ErrNotFound)
+		return broken
+	}), broken)
+	captured, err := m.Capture()
+	require.NoError(t, err)
+	require.NoError(t, m.RestoreBy(func(*pebble.DB) error { return nil }))
+	require.NoError(t, m.Durable().Save(2, nil)) // the old database stays open for the capture
+	value, closer, err = captured.Get([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, "v", string(value))
+	require.NoError(t, closer.Close())
+	require.NoError(t, captured.Close())
+	_, _, err = m.Latest().Get([]byte("k"))
+	require.ErrorIs(t, err, pebble.ErrNotFound)
 }

@@ -31,7 +31,8 @@ type Apply func(tx *sql.Tx, command raft.Entry) (result []byte, err error)
 type Machine struct{ *state.Machine[*database] }
 
 // Open opens the state in a folder, or makes one of what the statements of the schema say: the tables of
-// an empty state. They are the same on all servers.
+// an empty state. They are the same on all servers. apply is nil if a machine around this one uses Change
+// instead.
 func Open(dir, schema string, apply Apply) (*Machine, error) {
 	return OpenWith(dir, schema, apply, state.Options{})
 }
@@ -43,6 +44,14 @@ func OpenWith(dir, schema string, apply Apply, options state.Options) (*Machine,
 		return nil, err
 	}
 	return &Machine{m}, nil
+}
+
+// Change is for a machine around this one that knows its commands better, such as one of package
+// typed. change changes the state within a transaction, as an Apply does, and the next Save commits it
+// together with the index. As an Apply it may be called once more, so it uses only memory that stays as
+// it is. If it returns an error, Change panics, as Apply does: a database that fails stops the server.
+func (m *Machine) Change(change func(tx *sql.Tx) error) {
+	m.Machine.Change(func(d *database) error { return d.change(change) })
 }
 
 // View calls view with a transaction that shows the state after some Save, and can't change it: after
@@ -65,8 +74,8 @@ type database struct {
 	readers *sql.DB
 	apply   Apply
 	tx      *sql.Tx // holds what was applied and isn't saved; nil while there is nothing
-	// applied are the commands since the last Save. They are applied once more if it fails.
-	applied []raft.Entry
+	// applied are the changes since the last Save. They are made once more if it fails.
+	applied []func(*sql.Tx) error
 }
 
 func open(folder, schema string, apply Apply) (*database, error) {
@@ -131,20 +140,34 @@ func (d *database) begin() (err error) {
 
 // Apply implements state.Database.
 func (d *database) Apply(entries []raft.Entry, results [][]byte) error {
-	if err := d.begin(); err != nil {
-		return err
+	if d.apply == nil {
+		return errors.New("sqlitestate: opened without an Apply")
 	}
 	for i := range entries {
 		command := entries[i]
 		command.Data = append([]byte(nil), command.Data...)
-		d.applied = append(d.applied, command)
-		result, err := d.apply(d.tx, command)
+		var result []byte
+		err := d.change(func(tx *sql.Tx) (err error) {
+			if result, err = d.apply(tx, command); err != nil {
+				err = fmt.Errorf("entry %d: %w", command.Index, err)
+			}
+			return err
+		})
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", command.Index, err)
+			return err
 		}
 		results[i] = result
 	}
 	return nil
+}
+
+// change makes a change, and keeps it for a Save that fails.
+func (d *database) change(change func(*sql.Tx) error) error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	d.applied = append(d.applied, change)
+	return change(d.tx)
 }
 
 // Save implements state.Database. What isn't synced may be lost in a power cut, from the end on: then
@@ -154,9 +177,9 @@ func (d *database) Save(applied raft.Index, beside []byte) error {
 		if err := d.begin(); err != nil {
 			return err
 		}
-		for _, command := range d.applied { // the transaction in which they were has failed
-			if _, err := d.apply(d.tx, command); err != nil {
-				return errors.Join(fmt.Errorf("entry %d: %w", command.Index, noRoom(err)), d.rollback())
+		for _, change := range d.applied { // the transaction in which they were has failed
+			if err := change(d.tx); err != nil {
+				return errors.Join(noRoom(err), d.rollback())
 			}
 		}
 	}

@@ -73,7 +73,7 @@ type held[D Database] struct {
 	database D
 	name     string // of its folder
 	users    int
-	captures map[*snapshot[D]]bool // those that are open; each is a user
+	captures map[*Captured[D]]bool // those that are open; each is a user
 	retired  bool
 	replaced bool
 	gone     chan struct{} // closed when it is closed
@@ -116,7 +116,7 @@ func (m *Machine[D]) hold(name string) (*held[D], error) {
 	if err != nil {
 		return nil, fmt.Errorf("state: open %s: %w", m.place.path(name), err)
 	}
-	return &held[D]{database: database, name: name, captures: map[*snapshot[D]]bool{}, gone: make(chan struct{})}, nil
+	return &held[D]{database: database, name: name, captures: map[*Captured[D]]bool{}, gone: make(chan struct{})}, nil
 }
 
 // create makes an empty database.
@@ -140,11 +140,23 @@ func (m *Machine[D]) Durable() *raft.DurableMachine {
 
 // Apply implements raft.StateMachine. It panics if the database fails, which stops the server.
 func (m *Machine[D]) Apply(entries []raft.Entry, results [][]byte) {
+	m.Change(func(database D) error { return database.Apply(entries, results) })
+}
+
+// Change is Apply for a machine around this one, which knows its commands better. change changes the
+// database as Database.Apply does, and the next Save keeps that. If it returns an error, Change panics
+// as Apply does: a database that fails stops the server.
+func (m *Machine[D]) Change(change func(D) error) {
 	m.unsaved = true
-	if err := m.latest().database.Apply(entries, results); err != nil {
+	if err := change(m.latest().database); err != nil {
 		panic(fmt.Errorf("state: apply: %w", err))
 	}
 }
+
+// Latest returns the database with what was applied or restored last, saved or not. It is valid until
+// the next Save after a Restore. Neither Apply, Change, Restore, Save nor Close may run beside whoever
+// reads it; View needs no such care.
+func (m *Machine[D]) Latest() D { return m.latest().database }
 
 // latest returns the database with what was applied or restored last.
 func (m *Machine[D]) latest() *held[D] {
@@ -237,17 +249,28 @@ func (m *Machine[D]) end(h *held[D]) {
 // Snapshot implements raft.StateMachine. It returns a consistent copy, which is written while Apply
 // goes on.
 func (m *Machine[D]) Snapshot() (io.WriterTo, error) {
+	s, err := m.Capture()
+	if err != nil {
+		return nil, err
+	}
+	if m.unsaved { // no node asks for that, but a test may
+		var all bytes.Buffer
+		_, err := s.WriteTo(&all)
+		return &all, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Capture returns the state as of the last Save, for a machine around this one that writes snapshots
+// of its own form. If something was applied since, it returns the state with that, and must be closed
+// before anything else happens.
+func (m *Machine[D]) Capture() (*Captured[D], error) {
 	h := m.latest()
 	captured, err := h.database.Capture()
 	if err != nil {
 		return nil, fmt.Errorf("state: capture: %w", err)
 	}
-	if m.unsaved { // no node asks for that, but a test may
-		var all bytes.Buffer
-		_, err := writeCopy(captured, &all)
-		return &all, errors.Join(err, captured.Close())
-	}
-	s := &snapshot[D]{machine: m, captured: captured, from: h}
+	s := &Captured[D]{machine: m, captured: captured, from: h}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h.users++
@@ -255,14 +278,21 @@ func (m *Machine[D]) Snapshot() (io.WriterTo, error) {
 	return s, nil
 }
 
-type snapshot[D Database] struct {
+// Captured is a Capture whose database stays open until it is closed.
+type Captured[D Database] struct {
 	machine  *Machine[D]
 	captured Capture
 	from     *held[D]
 }
 
+// Content returns what the Database has captured.
+func (s *Captured[D]) Content() Capture { return s.captured }
+
+// Unsaved says whether something was applied since the last Save.
+func (m *Machine[D]) Unsaved() bool { return m.unsaved }
+
 // WriteTo writes the copy.
-func (s *snapshot[D]) WriteTo(w io.Writer) (int64, error) {
+func (s *Captured[D]) WriteTo(w io.Writer) (int64, error) {
 	copied, err := writeCopy(s.captured, w)
 	return copied.written, err
 }
@@ -280,7 +310,7 @@ func writeCopy(captured Capture, w io.Writer) (*CopyWriter, error) {
 }
 
 // Close lets the database go. A second call does nothing.
-func (s *snapshot[D]) Close() error {
+func (s *Captured[D]) Close() error {
 	s.machine.mu.Lock()
 	open := s.from.captures[s]
 	delete(s.from.captures, s)
@@ -295,6 +325,12 @@ func (s *snapshot[D]) Close() error {
 // Restore implements raft.StateMachine. It fills a new database, reads that back, and compares the two.
 // Nothing else has changed when it fails, or before save is called.
 func (m *Machine[D]) Restore(r io.Reader) error {
+	return m.RestoreBy(func(database D) error { return m.fill(database, r) })
+}
+
+// RestoreBy is Restore for a machine around this one whose snapshots are of its own form. fill fills
+// an empty database, reads it back, and returns an error if that isn't what the snapshot says.
+func (m *Machine[D]) RestoreBy(fill func(D) error) error {
 	if old := m.next; old != nil { // an earlier Restore wasn't saved
 		m.next = nil
 		m.replace(old)
@@ -303,25 +339,25 @@ func (m *Machine[D]) Restore(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("state: restore: %w", err)
 	}
-	if err := m.fill(h, r); err != nil {
+	if err := fill(h.database); err != nil {
 		return errors.Join(fmt.Errorf("state: restore: %w", err), h.database.Close(), m.place.remove(h.name))
 	}
 	m.next, m.unsaved = h, false
 	return nil
 }
 
-// fill fills a database and checks what it has become.
-func (m *Machine[D]) fill(h *held[D], r io.Reader) error {
+// fill fills a database with a copy and checks what it has become.
+func (m *Machine[D]) fill(database D, r io.Reader) error {
 	from, err := NewCopyReader(r)
 	from.passed = func() { m.place.reached("records filled") }
 	if err == nil {
-		err = h.database.Fill(from)
+		err = database.Fill(from)
 	}
 	if err != nil {
 		return err
 	}
 	m.place.reached("database filled")
-	captured, err := h.database.Capture()
+	captured, err := database.Capture()
 	if err != nil {
 		return err
 	}

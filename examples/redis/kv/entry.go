@@ -145,6 +145,7 @@ func (d *decoder) bytes() []byte {
 // command reads a command whose number was read, and appends its arguments to args, with nil for
 // its name. It returns nil for a malformed one.
 func (d *decoder) command(number uint64, args [][]byte) (*Command, [][]byte) {
+	before := len(args)
 	args = append(args, nil)
 	for range d.count() {
 		args = append(args, d.bytes())
@@ -157,7 +158,7 @@ func (d *decoder) command(number uint64, args [][]byte) (*Command, [][]byte) {
 		d.err = fmt.Errorf("the entry has command number %d, which this version of the program doesn't know", number)
 		return nil, args
 	}
-	if !command.Takes(len(args)) {
+	if !command.Takes(len(args) - before) {
 		d.err = errEntry
 		return nil, args
 	}

@@ -1,6 +1,10 @@
 package kv
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/e17579a5/raft"
+)
 
 // A Kind is what a key holds.
 type Kind byte
@@ -66,17 +70,21 @@ type Meta struct {
 	Version uint64
 }
 
-// A Keyspace holds the keys of a Machine. In memory it is a Memory. One that keeps its keys on a
-// disk implements the same, and package kv does the rest.
+// A Keyspace holds the keys of a Machine: a Memory, or a Pebble, which keeps them on a disk.
 //
-// The machine calls Edit, Put, Delete, Clear, SetMeta, Capture and Restore one at a time, and
-// nothing else beside one of them. Several goroutines may call the other methods at a time. A slice
-// that a method is given as a key is valid during the call only.
+// The machine calls Begin, Edit, Put, Delete, Clear, End, Capture, Restore and what Durable returns
+// one at a time, and nothing else beside one of them. Edit, Put, Delete and Clear come between Begin
+// and End, and meanwhile other goroutines call nothing. Otherwise several may call the other methods
+// at a time. A slice that a method is given as a key is valid during the call only.
 //
-// Methods return no errors. A Keyspace that fails keeps the first failure for Err, which the machine
+// Most methods return no errors. A Keyspace that fails keeps the first failure for Err, which the machine
 // asks after each batch of entries and after each read; what the other methods return from then on
 // makes no difference.
 type Keyspace interface {
+	// Begin says that entries are applied from now on, up to End, which stores the meta.
+	Begin()
+	End(Meta)
+
 	// Find returns what a key holds, to be read; nil for nothing. It is valid until the machine
 	// changes something.
 	Find(key []byte) *Object
@@ -98,15 +106,19 @@ type Keyspace interface {
 	// smallest one by its bytes. It is "" and 0 if no key expires.
 	First() (key string, expires int64)
 
-	// Meta returns what SetMeta was last given. A Keyspace on a disk stores it together with the
-	// keys.
+	// Meta returns what End or Restore was last given. A Keyspace on a disk stores it together with
+	// the keys.
 	Meta() Meta
-	SetMeta(Meta)
 
 	// Capture returns the present keys, which later changes must not change.
-	Capture() Capture
+	Capture() (Capture, error)
 	// Restore replaces all keys by those that put is called with, and the meta.
 	Restore(meta Meta, all func(put func(key string, o *Object)) error) error
+
+	// Durable returns what raft.Config.Durable needs; nil in memory.
+	Durable() *raft.DurableMachine
+	// Close is called last, when nothing else is called any more.
+	Close() error
 
 	// Err returns the failure after which the Keyspace can't be used any more; nil in memory.
 	Err() error

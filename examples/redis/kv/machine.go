@@ -1,6 +1,6 @@
 // Package kv is the state of a Redis-like store, as a state machine of package raft: keys with
 // strings, hashes, lists and sets, and the commands on them. A Machine runs the commands, on a
-// Keyspace, which is in memory (Memory) or on a disk.
+// Keyspace, which is in memory (Memory) or on a disk (Pebble).
 //
 // The machine has no clock. Each entry carries the time at which it was made, and the state's time
 // is the highest so far: it never falls, whatever the clocks of the servers say.
@@ -31,8 +31,11 @@ type Machine struct {
 	keys  Keyspace
 	meta  Meta
 	reply resp.Writer // to a batch of entries, in memory that is used again
-	args  [][]byte
-	call  call
+	// applied is the number of entries since the machine was made.
+	applied int64
+	items   []item   // of the entry that is applied
+	args    [][]byte // of its commands
+	call    call
 }
 
 // New returns a machine on a keyspace.
@@ -50,15 +53,38 @@ func (m *Machine) Apply(entries []raft.Entry, results [][]byte) {
 		m.reply.Buf = nil
 	}
 	m.reply.Buf = m.reply.Buf[:0]
+	m.keys.Begin()
 	for i := range entries {
 		from := len(m.reply.Buf)
 		m.apply(entries[i].Data)
 		results[i] = m.reply.Buf[from:len(m.reply.Buf):len(m.reply.Buf)]
 	}
-	m.keys.SetMeta(m.meta)
+	m.keys.End(m.meta)
+	m.applied += int64(len(entries))
 	if err := m.keys.Err(); err != nil {
 		panic(fmt.Sprintf("kv: the keyspace has failed: %v", err))
 	}
+}
+
+// Durable returns what goes into raft.Config.Durable: nil for keys in memory. While it saves, no
+// Reader reads.
+func (m *Machine) Durable() *raft.DurableMachine {
+	inner := m.keys.Durable()
+	if inner == nil {
+		return nil
+	}
+	return &raft.DurableMachine{Load: inner.Load, Save: func(applied raft.Index, beside []byte) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return inner.Save(applied, beside)
+	}}
+}
+
+// Close closes the keyspace. It is called when the node is closed and nobody reads any more.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys.Close()
 }
 
 // apply runs the commands of one entry.
@@ -71,61 +97,105 @@ func (m *Machine) apply(entry []byte) {
 		panic(fmt.Sprintf("kv: an entry has format %d, and this version of the program knows none above %d", format, entryFormat))
 	}
 	m.reply.Proto = int(protocol)
-	if !whole || format == 0 || d.err != nil || now > 1<<62 || !m.wellFormed(d) {
+	if !whole || format == 0 || d.err != nil || now > 1<<62 || !m.parse(d) {
 		m.reply.Error("ERR " + errEntry.Error())
 		return
 	}
 	m.meta.Now = max(m.meta.Now, int64(now))
 	m.expire()
-	for len(d.rest) > 0 {
-		if number := d.number(); number != 0 {
-			m.run(d.command(number, m.args[:0]))
+	m.call = call{keys: m.keys, meta: &m.meta, now: m.meta.Now, Writer: &m.reply}
+	args, skipped := m.args, 0
+	for i := range m.items {
+		next := &m.items[i]
+		if next.command == nil {
+			if !m.begin(next) {
+				skipped = next.commands
+			}
 			continue
 		}
-		held := true
-		for range d.count() {
-			held = m.unchanged(d.bytes(), d.number()) && held
+		m.call.args, args = args[:next.args:next.args], args[next.args:]
+		if skipped > 0 {
+			skipped--
+			continue
 		}
-		commands := d.count()
-		if held {
-			m.reply.Array(commands)
-		} else {
-			m.reply.NullArray()
-		}
-		for range commands {
-			if command, args := d.command(d.number(), m.args[:0]); held {
-				m.run(command, args)
-			}
-		}
+		m.call.run(next.command)
 	}
 }
 
-// wellFormed looks through an entry before anything of it is done.
-func (m *Machine) wellFormed(d decoder) bool {
-	command := func(number uint64) {
-		var found *Command
-		found, m.args = d.command(number, m.args[:0])
-		if found == nil && number != 0 && numbered(number) == nil && d.err != errEntry {
-			panic("kv: " + d.err.Error())
-		}
-	}
+// An item is a part of an entry that was parsed: a command, or the beginning of a transaction.
+type item struct {
+	command *Command // nil for a transaction
+	args    int      // how many arguments it has, its name included
+	// watches are those of a transaction, each a key and a version, to be decoded once more.
+	watches  decoder
+	count    int // of the watches
+	commands int // how many items that follow are in the transaction
+}
+
+// These bound what a Machine keeps of the memory in which it parses entries.
+const (
+	keepArgs  = 1 << 14
+	keepItems = 1 << 12
+)
+
+// parse looks through an entry before anything of it is done. It puts what is in it into items, with
+// the arguments of all commands in args.
+func (m *Machine) parse(d decoder) bool {
+	m.items, m.args = kept(m.items, keepItems), kept(m.args, keepArgs)
 	for len(d.rest) > 0 && d.err == nil {
 		number := d.number()
 		if number != 0 {
-			command(number)
+			m.parseCommand(&d, number)
 			continue
 		}
-		for range d.count() {
+		t := item{count: d.count()}
+		t.watches = d
+		for range t.count {
 			d.bytes()
 			d.number()
 		}
-		for range d.count() {
-			if command(d.number()); d.err != nil {
+		t.commands = d.count()
+		m.items = append(m.items, t)
+		for range t.commands {
+			if m.parseCommand(&d, d.number()); d.err != nil {
 				break
 			}
 		}
 	}
 	return d.err == nil
+}
+
+// parseCommand parses a command, which may be one that only a later version knows.
+func (m *Machine) parseCommand(d *decoder, number uint64) {
+	from := len(m.args)
+	var command *Command
+	command, m.args = d.command(number, m.args)
+	if command == nil && number != 0 && numbered(number) == nil && d.err != errEntry {
+		panic("kv: " + d.err.Error())
+	}
+	m.items = append(m.items, item{command: command, args: len(m.args) - from})
+}
+
+// kept returns memory to be used again, unless there is unusually much of it.
+func kept[T any](memory []T, most int) []T {
+	if cap(memory) > most {
+		return nil
+	}
+	return memory[:0]
+}
+
+// begin begins a transaction, and says whether its commands are to be carried out.
+func (m *Machine) begin(t *item) bool {
+	held := true
+	for range t.count {
+		held = m.unchanged(t.watches.bytes(), t.watches.number()) && held
+	}
+	if held {
+		m.reply.Array(t.commands)
+	} else {
+		m.reply.NullArray()
+	}
+	return held
 }
 
 // unchanged says whether a key is in the state that had a version.
@@ -152,13 +222,6 @@ func (m *Machine) expire() {
 		}
 		m.keys.Delete([]byte(key))
 	}
-}
-
-// run runs one command of an entry.
-func (m *Machine) run(command *Command, args [][]byte) {
-	m.args = args
-	m.call = call{args: args, keys: m.keys, meta: &m.meta, now: m.meta.Now, Writer: &m.reply}
-	m.call.run(command)
 }
 
 // A Reader reads the state of a Machine at one moment, in View.
@@ -200,6 +263,7 @@ type Summary struct {
 	Expiring int   // how many of them expire
 	Expires  int64 // when the next key expires, in milliseconds since 1970; 0 for never
 	Now      int64 // the state's time
+	Applied  int64 // how many entries this machine has applied since the program was started
 }
 
 // Summary returns what the machine holds.
@@ -208,7 +272,7 @@ func (m *Machine) Summary() Summary {
 	defer m.mu.RUnlock()
 	_, at := m.keys.First()
 	keys, expiring := m.keys.Len()
-	return Summary{keys, expiring, at, m.meta.Now}
+	return Summary{keys, expiring, at, m.meta.Now, m.applied}
 }
 
 // RunLocal runs a command that looks at no key, such as PING.

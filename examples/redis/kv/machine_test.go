@@ -102,8 +102,10 @@ func TestMachineReplicated(t *testing.T) {
 	})
 }
 
-func TestTimeNeverFalls(t *testing.T) {
-	m := New(&Memory{})
+func TestTimeNeverFalls(t *testing.T) { onEach(t, testTimeNeverFalls) }
+
+func testTimeNeverFalls(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	require.Equal(t, []string{"+OK\r\n", ":1000\r\n", ":500\r\n", ":500\r\n", ":500\r\n"}, apply(m,
 		entry(5000, "set a 1 px 1000"), entry(5000, "pttl a"), entry(5500, "pttl a"), entry(1, "pttl a"), entry(5500, "pttl a")))
 	require.Equal(t, []string{"$-1\r\n", ":0\r\n"}, apply(m, entry(6000, "get a"), entry(0, "dbsize")))
@@ -111,8 +113,10 @@ func TestTimeNeverFalls(t *testing.T) {
 }
 
 // A key that has expired by this server's clock alone isn't shown, and the reader is told.
-func TestViewBeforeTheLogKnows(t *testing.T) {
-	m := New(&Memory{})
+func TestViewBeforeTheLogKnows(t *testing.T) { onEach(t, testViewBeforeTheLogKnows) }
+
+func testViewBeforeTheLogKnows(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	apply(m, entry(1000, "set a 1 px 500", "set b 2"))
 	view := func(wall int64, line string) (reply string, early bool) {
 		var out = m.reply
@@ -138,8 +142,10 @@ func TestViewBeforeTheLogKnows(t *testing.T) {
 }
 
 // Many keys that expire together are deleted by several entries, and are gone for all at once.
-func TestManyKeysExpireTogether(t *testing.T) {
-	m := New(&Memory{})
+func TestManyKeysExpireTogether(t *testing.T) { onEach(t, testManyKeysExpireTogether) }
+
+func testManyKeysExpireTogether(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	for i := range 3 * expireEach {
 		apply(m, entry(1, fmt.Sprintf("set %d x px 10", i)))
 	}
@@ -147,11 +153,13 @@ func TestManyKeysExpireTogether(t *testing.T) {
 	require.Equal(t, 2*expireEach, m.Summary().Keys)
 	require.EqualValues(t, 11, m.Summary().Expires)
 	apply(m, entry(11), entry(11))
-	require.Equal(t, Summary{0, 0, 0, 11}, m.Summary())
+	require.Equal(t, Summary{Now: 11, Applied: 3*expireEach + 3}, m.Summary())
 }
 
-func TestTransactions(t *testing.T) {
-	m := New(&Memory{})
+func TestTransactions(t *testing.T) { onEach(t, testTransactions) }
+
+func testTransactions(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	apply(m, entry(1, "set a 1"))
 	var watch Watch
 	_, err := m.View(0, func(r *Reader) { watch = r.Watch([]byte("a")) })
@@ -185,13 +193,15 @@ func TestMalformedEntries(t *testing.T) {
 	for _, b := range bad {
 		require.Equal(t, []string{"-ERR the entry is malformed\r\n"}, apply(m, b))
 	}
-	require.Zero(t, m.Summary())
+	require.Equal(t, Summary{Applied: int64(len(bad))}, m.Summary())
 	require.PanicsWithValue(t, "kv: an entry has format 2, and this version of the program knows none above 1", func() { apply(m, seal(2)) })
 	require.PanicsWithValue(t, "kv: the entry has command number 255, which this version of the program doesn't know", func() { apply(m, seal(1, 2, 1, 0xff, 1, 0)) })
 }
 
-func TestRepliesHaveALimit(t *testing.T) {
-	m := New(&Memory{})
+func TestRepliesHaveALimit(t *testing.T) { onEach(t, testRepliesHaveALimit) }
+
+func testRepliesHaveALimit(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	value := strings.Repeat("x", MaxValue/2)
 	apply(m, entry(1, "set a "+value))
 	replies := apply(m, entry(1, "get a", "get a", "get a", "get a", "get a", "getset a y", "get a"))[0]
@@ -216,22 +226,27 @@ func snapshotOf(t require.TestingT, m *Machine) []byte {
 }
 
 // A snapshot that can't be read changes nothing, and says where it is wrong.
-func TestRestoreRefuses(t *testing.T) {
-	m := New(&Memory{})
+func TestRestoreRefuses(t *testing.T) { onEach(t, testRestoreRefuses) }
+
+func testRestoreRefuses(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	apply(m, entry(1, "set a 1 px 90", "hset h f 1 g 2", "rpush l x y", "sadd s m"))
 	snapshot := snapshotOf(t, m)
-	fresh := New(&Memory{})
-	require.NoError(t, fresh.Restore(iotest.OneByteReader(bytes.NewReader(snapshot))))
-	require.Equal(t, snapshot, snapshotOf(t, fresh))
+	other := fresh()
+	require.NoError(t, other.Restore(iotest.OneByteReader(bytes.NewReader(snapshot))))
+	require.Equal(t, snapshot, snapshotOf(t, other))
+	if d := other.Durable(); d != nil {
+		require.NoError(t, d.Save(1, nil))
+	}
 	for n := range len(snapshot) {
-		err := fresh.Restore(bytes.NewReader(snapshot[:n]))
+		err := other.Restore(bytes.NewReader(snapshot[:n]))
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "%d bytes", n)
 	}
-	require.ErrorContains(t, fresh.Restore(bytes.NewReader(append(bytes.Clone(snapshot), 0))), "goes on after its last key")
-	require.ErrorContains(t, fresh.Restore(strings.NewReader("something else")), "no snapshot of this version")
+	require.ErrorContains(t, other.Restore(bytes.NewReader(append(bytes.Clone(snapshot), 0))), "goes on after its last key")
+	require.ErrorContains(t, other.Restore(strings.NewReader("something else")), "no snapshot of this version")
 	broken := errors.New("broken disk")
-	require.ErrorIs(t, fresh.Restore(io.MultiReader(bytes.NewReader(snapshot[:20]), iotest.ErrReader(broken))), broken)
-	require.Equal(t, snapshot, snapshotOf(t, fresh))
+	require.ErrorIs(t, other.Restore(io.MultiReader(bytes.NewReader(snapshot[:20]), iotest.ErrReader(broken))), broken)
+	require.Equal(t, snapshot, snapshotOf(t, other))
 }
 
 // FuzzApply: no entry and no snapshot, whatever its bytes, makes a machine panic, but for an entry of a
@@ -263,14 +278,15 @@ func TestObjectsAlone(t *testing.T) {
 	apply(m, entry(1, "set a 1 px 90", "hset h f 1 g 2", "rpush l x y", "sadd s m"))
 	for key, o := range m.keys.From(0) {
 		var b bytes.Buffer
-		require.NoError(t, EncodeObject(&b, key, o))
-		gotKey, got, err := DecodeObject(&b)
-		require.NoError(t, err)
-		require.Equal(t, key, gotKey)
+		encodeObject(&b, o)
+		got, err := decodeObject(b.Bytes())
+		require.NoError(t, err, key)
 		require.Equal(t, o, got)
+		_, err = decodeObject(append(b.Bytes(), 0))
+		require.ErrorContains(t, err, "1 bytes after an object")
+		_, err = decodeObject(b.Bytes()[:b.Len()-1])
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	}
-	_, _, err := DecodeObject(strings.NewReader("\x01a"))
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
 // recovered returns what f panics with.

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"iter"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/e17579a5/raft"
 )
 
 // shardBits says in how many shards a Memory keeps its keys. A shard is what SCAN sorts and what is
@@ -30,6 +33,11 @@ type Memory struct {
 
 	epoch     uint64      // the number of captures so far
 	capturing atomic.Bool // the latest of them isn't closed
+
+	// edited is the slot that Edit has found last, and editedKey is its key: Put mostly follows with
+	// the same. It is nil if the slot may be gone.
+	edited    *slot
+	editedKey []byte
 }
 
 // A shard is the keys of a stretch of positions.
@@ -73,17 +81,24 @@ func (m *Memory) Edit(key []byte) *Object {
 	s := m.own(key)
 	found := s.keys[string(key)]
 	if found == nil {
+		m.edited = nil
 		return nil
 	}
 	if found.epoch < m.epoch && m.capturing.Load() {
 		found = &slot{object: found.object.Clone(), due: found.due, epoch: m.epoch}
 		s.keys[string(key)] = found
 	}
+	m.edited, m.editedKey = found, append(m.editedKey[:0], key...)
 	return found.object
 }
 
 // Put implements Keyspace.
 func (m *Memory) Put(key []byte, o *Object) {
+	if m.edited != nil && bytes.Equal(m.editedKey, key) {
+		m.edited.object = o
+		m.schedule(key, m.edited)
+		return
+	}
 	s := m.own(key)
 	found := s.keys[string(key)]
 	switch {
@@ -116,6 +131,7 @@ func (m *Memory) schedule(key []byte, s *slot) {
 
 // Delete implements Keyspace.
 func (m *Memory) Delete(key []byte) bool {
+	m.edited = nil
 	s := m.own(key)
 	found := s.keys[string(key)]
 	if found == nil {
@@ -131,7 +147,7 @@ func (m *Memory) Delete(key []byte) bool {
 
 // Clear implements Keyspace.
 func (m *Memory) Clear() {
-	m.shards, m.len, m.expire = [shards]*shard{}, 0, nil
+	m.shards, m.len, m.expire, m.edited = [shards]*shard{}, 0, nil, nil
 }
 
 // Len implements Keyspace.
@@ -184,8 +200,17 @@ func (m *Memory) First() (key string, expires int64) {
 // Meta implements Keyspace.
 func (m *Memory) Meta() Meta { return m.meta }
 
-// SetMeta implements Keyspace.
-func (m *Memory) SetMeta(meta Meta) { m.meta = meta }
+// Begin implements Keyspace.
+func (m *Memory) Begin() { m.edited = nil }
+
+// End implements Keyspace.
+func (m *Memory) End(meta Meta) { m.meta = meta }
+
+// Durable implements Keyspace.
+func (m *Memory) Durable() *raft.DurableMachine { return nil }
+
+// Close implements Keyspace.
+func (m *Memory) Close() error { return nil }
 
 // Err implements Keyspace.
 func (m *Memory) Err() error { return nil }
@@ -203,10 +228,10 @@ func (m *Memory) Restore(meta Meta, all func(put func(string, *Object)) error) e
 }
 
 // Capture implements Keyspace.
-func (m *Memory) Capture() Capture {
+func (m *Memory) Capture() (Capture, error) {
 	m.epoch++
 	m.capturing.Store(true)
-	return &capture{shards: m.shards, len: m.len, meta: m.meta, closed: func() { m.capturing.Store(false) }}
+	return &capture{shards: m.shards, len: m.len, meta: m.meta, closed: func() { m.capturing.Store(false) }}, nil
 }
 
 // A capture is the keys of a Memory at one moment.

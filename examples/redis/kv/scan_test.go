@@ -40,14 +40,16 @@ func view(t require.TestingT, m *Machine, line string) string {
 
 // TestScanListsWhatStays: what is there during the whole of a scan is listed exactly once, whatever
 // comes and goes meanwhile. The scan goes from one server to another, which was restored.
-func TestScanListsWhatStays(t *testing.T) {
+func TestScanListsWhatStays(t *testing.T) { onEach(t, testScanListsWhatStays) }
+
+func testScanListsWhatStays(t *testing.T, fresh func() *Machine) {
 	for _, kind := range []struct{ scan, add, remove string }{
 		{"scan %d count %d", "set %[1]s 1", "del %s"}, {"hscan h %d count %d", "hset h %s 1", "hdel h %s"}, {"sscan s %d count %d", "sadd s %s", "srem s %s"},
 	} {
 		t.Run(kind.scan, func(t *testing.T) {
 			for seed := range uint64(15) {
 				pick := rand.New(rand.NewPCG(seed, 3)).IntN
-				m := New(&Memory{})
+				m := fresh()
 				stays := map[string]bool{}
 				for i := range pick(800) {
 					key := fmt.Sprint("stays", i)
@@ -82,7 +84,7 @@ func TestScanListsWhatStays(t *testing.T) {
 					}
 					if pick(10) == 0 {
 						snapshot := snapshotOf(t, m)
-						m = New(&Memory{})
+						m = fresh()
 						require.NoError(t, m.Restore(bytes.NewReader(snapshot)))
 					}
 				}
@@ -94,8 +96,10 @@ func TestScanListsWhatStays(t *testing.T) {
 	}
 }
 
-func TestScanOptions(t *testing.T) {
-	m := New(&Memory{})
+func TestScanOptions(t *testing.T) { onEach(t, testScanOptions) }
+
+func testScanOptions(t *testing.T, fresh func() *Machine) {
+	m := fresh()
 	apply(m, entry(1, "mset aa 1 ab 2 b 3", "rpush list x", "set old 1 px 1"), entry(2))
 	require.ElementsMatch(t, []string{"0", "aa", "ab"}, words(t, view(t, m, "scan 0 match a* count 100")))
 	require.ElementsMatch(t, []string{"0", "list"}, words(t, view(t, m, "scan 0 type list count 100")))

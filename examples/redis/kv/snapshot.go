@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,8 +23,11 @@ const magic = "raft-redis 1\n"
 func (m *Machine) Snapshot() (io.WriterTo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.keys.SetMeta(m.meta)
-	return &snapshot{m.keys.Capture()}, nil
+	captured, err := m.keys.Capture()
+	if err != nil {
+		return nil, fmt.Errorf("kv: snapshot: %w", err)
+	}
+	return &snapshot{captured}, nil
 }
 
 // A snapshot writes a Capture.
@@ -40,7 +44,8 @@ func (s *snapshot) WriteTo(to io.Writer) (int64, error) {
 	out.number(meta.Version)
 	out.number(uint64(s.Len()))
 	for key, o := range s.All() {
-		if out.object(key, o); out.err != nil {
+		out.text(key)
+		if out.object(o); out.err != nil {
 			break
 		}
 	}
@@ -62,7 +67,10 @@ func (c *counter) Write(b []byte) (int, error) {
 
 // An encoder writes the parts of a snapshot until an error.
 type encoder struct {
-	w       *bufio.Writer
+	w interface {
+		io.Writer
+		io.StringWriter
+	}
 	err     error
 	scratch [binary.MaxVarintLen64]byte
 }
@@ -91,8 +99,7 @@ func (e *encoder) bytes(b []byte) {
 	}
 }
 
-func (e *encoder) object(key string, o *Object) {
-	e.text(key)
+func (e *encoder) object(o *Object) {
 	e.number(uint64(o.Kind))
 	e.number(uint64(o.Expires))
 	e.number(o.Version)
@@ -115,20 +122,31 @@ func (e *encoder) object(key string, o *Object) {
 	}
 }
 
-// EncodeObject appends an object in the form that it has in a snapshot, for a Keyspace on a disk.
-func EncodeObject(to io.Writer, key string, o *Object) error {
-	w := bufio.NewWriter(to)
-	out := &encoder{w: w}
-	out.object(key, o)
-	return errors.Join(out.err, w.Flush())
+// encodeObject appends an object in the form that it has in a snapshot, without its key, for a
+// Keyspace on a disk.
+func encodeObject(to *bytes.Buffer, o *Object) {
+	out := &encoder{w: to} // which never fails
+	out.object(o)
+}
+
+// decodeObject reads what encodeObject has written. The object shares no memory with it.
+func decodeObject(b []byte) (*Object, error) {
+	rest := bytes.NewReader(b)
+	in := &reader{r: rest}
+	o := in.object()
+	if in.err == nil && rest.Len() > 0 {
+		in.err = fmt.Errorf("%d bytes after an object", rest.Len())
+	}
+	return o, in.err
 }
 
 // Restore replaces the state by the one in a snapshot. If the snapshot is malformed, the error says
-// at which key, and a state in memory is as before.
+// at which key, and the state is as before, or as it was last saved.
 func (m *Machine) Restore(from io.Reader) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	in := &reader{r: bufio.NewReaderSize(from, 64<<10)}
+	buffered := bufio.NewReaderSize(from, 64<<10)
+	in := &reader{r: buffered}
 	if head := in.fixed(len(magic)); in.err == nil && string(head) != magic {
 		return errors.New("kv: restore: this is no snapshot of this version of the program")
 	}
@@ -139,27 +157,28 @@ func (m *Machine) Restore(from io.Reader) error {
 	}
 	err := m.keys.Restore(meta, func(put func(string, *Object)) error {
 		for n := range keys {
-			key, o := in.object()
+			key := string(in.bytes())
+			o := in.object()
 			if in.err != nil {
 				return fmt.Errorf("kv: restore: key %d of %d: %w", n+1, keys, in.err)
 			}
 			put(key, o)
 		}
-		if _, err := in.r.ReadByte(); err != io.EOF {
+		if _, err := buffered.ReadByte(); err != io.EOF {
 			return errors.New("kv: restore: the snapshot goes on after its last key")
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	m.meta = meta
-	return m.keys.Err()
+	m.meta = m.keys.Meta()
+	return errors.Join(err, m.keys.Err())
 }
 
 // A reader reads the parts of a snapshot until an error.
 type reader struct {
-	r   *bufio.Reader
+	r interface {
+		io.Reader
+		io.ByteReader
+	}
 	err error
 }
 
@@ -211,9 +230,8 @@ func (r *reader) bytes() []byte {
 	return r.fixed(int(n))
 }
 
-func (r *reader) object() (key string, o *Object) {
-	key = string(r.bytes())
-	o = &Object{Kind: Kind(r.number()), Expires: int64(r.number()), Version: r.number()}
+func (r *reader) object() *Object {
+	o := &Object{Kind: Kind(r.number()), Expires: int64(r.number()), Version: r.number()}
 	switch o.Kind {
 	case String:
 		o.Bytes = r.bytes()
@@ -237,12 +255,5 @@ func (r *reader) object() (key string, o *Object) {
 			r.err = fmt.Errorf("an object of kind %d", o.Kind)
 		}
 	}
-	return key, o
-}
-
-// DecodeObject reads what EncodeObject has written.
-func DecodeObject(from io.Reader) (key string, o *Object, err error) {
-	in := &reader{r: bufio.NewReader(from)}
-	key, o = in.object()
-	return key, o, in.err
+	return o
 }

@@ -105,28 +105,35 @@ func (c *call) invalidExpire(name string) bool {
 }
 
 func set(c *call) {
-	s, ok := c.options("set", 3)
-	if !ok || !c.resolve(&s, "set", 3) {
-		return
+	var s setting
+	if len(c.args) > 3 {
+		var ok bool
+		if s, ok = c.options("set", 3); !ok || !c.resolve(&s, "set", 3) {
+			return
+		}
 	}
 	key := c.args[1]
-	old := c.find(key)
+	old := c.edit(key)
+	had := old != nil
 	var before []byte
 	if s.get {
 		if _, ok := c.of(String, old); !ok {
 			return
 		}
-		if old != nil {
+		if had {
 			before = old.Bytes
 		}
 	}
-	do := !(s.unless && old != nil || s.only && old == nil)
-	had := old != nil
+	do := !(s.unless && had || s.only && !had)
 	if do {
 		if s.keep && had {
 			s.expires = old.Expires
 		}
-		c.putString(key, bytes.Clone(c.args[2]), s.expires)
+		if !had || old.Kind != String {
+			old = &Object{Kind: String}
+		}
+		old.Bytes, old.Expires = bytes.Clone(c.args[2]), s.expires
+		c.put(key, old)
 		if s.expires != 0 && s.expires <= c.now {
 			c.keys.Delete(key) // EXAT and PXAT may name the past
 		}
