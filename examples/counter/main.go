@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	ended := make(chan error, len(o.run))
+	ended := make(chan error, len(o.run)+1)
 	started := 0
 	defer func() {
 		stop()
@@ -56,17 +57,23 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			err = errors.Join(err, <-ended)
 		}
 	}()
-	for i, self := range o.run {
-		serve, err := start(o, self, o.http[i])
-		if err != nil {
-			return fmt.Errorf("server %s: %w", self.ID, err)
-		}
+	background := func(f func(context.Context) error) {
 		started++
 		go func() {
 			defer stop() // the end of one server is the end of all
-			ended <- serve(ctx)
+			ended <- f(ctx)
 		}()
 	}
+	var servers []*httpapi.API
+	for i, self := range o.run {
+		api, serve, err := start(o, self, o.http[i])
+		if err != nil {
+			return fmt.Errorf("server %s: %w", self.ID, err)
+		}
+		servers = append(servers, api)
+		background(serve)
+	}
+	background(func(ctx context.Context) error { return notify(ctx, servers) })
 	first, last := o.http[0], o.http[len(o.http)-1]
 	if _, err := fmt.Fprintf(out, `Data: %s
 Try:  curl -d '{"add": 5}' http://%s/counter
@@ -82,23 +89,23 @@ Ctrl-C ends it.
 
 // start starts one server. It returns a function that answers requests until a context ends or the
 // server fails, and then shuts the server down.
-func start(o options, self raft.Server, web string) (serve func(context.Context) error, err error) {
+func start(o options, self raft.Server, web string) (api *httpapi.API, serve func(context.Context) error, err error) {
 	listener, err := net.Listen("tcp", web)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	secure, err := o.tls(self.ID)
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
-	transport, err := tcp.Listen(self.Address, tcp.Options{TLS: secure})
+	transport, err := tcp.Listen(cmp.Or(o.listen, self.Address), tcp.Options{TLS: secure})
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
 	dir := filepath.Join(o.data, string(self.ID))
 	store, err := wal.Open(dir, wal.Options{})
 	if err != nil {
-		return nil, errors.Join(err, transport.Close(), listener.Close())
+		return nil, nil, errors.Join(err, transport.Close(), listener.Close())
 	}
 	machine := &counter{}
 	config := raft.Config{ID: self.ID, Address: self.Address, Machine: machine, Storage: store, Transport: transport}
@@ -107,14 +114,14 @@ func start(o options, self raft.Server, web string) (serve func(context.Context)
 	}
 	node, err := raft.Start(config)
 	if err != nil { // store and transport are closed: Start owns them
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
 	if err := checkAddress(node, self); err != nil {
-		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+		return nil, nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
-	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
+	api = httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody, Drain: o.drain})
 	s := &service{api, node, machine}
-	return func(ctx context.Context) error { return api.Serve(ctx, listener, s.routes()) }, nil
+	return api, func(ctx context.Context) error { return api.Serve(ctx, listener, s.routes()) }, nil
 }
 
 // tls returns what the server proves itself with to the others, and checks them by. It is nil

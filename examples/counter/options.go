@@ -20,10 +20,12 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	http    []string      // the HTTP address of each of these
+	listen  string        // where the one server that is run listens for the others; "" for its address
 	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder that has a folder for each server
 	certs   string        // the folder of the certificates; "" for no TLS
 	timeout time.Duration // for one request
+	drain   time.Duration // how long requests are taken after the servers have said that they stop
 }
 
 // parseOptions reads the command line. It writes problems of the flags to out, and returns them as
@@ -36,9 +38,11 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	addresses := flags.String("raft", "", "instead of -peers: `host:port,...` of servers a, b and c (default: ports 7001, 7002 and 7003 of 127.0.0.1)")
 	flags.BoolVar(&o.join, "join", false, "wait to be added to a cluster, instead of founding one")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8080, 8081, ... of 127.0.0.1)")
+	flags.StringVar(&o.listen, "listen", "", "with -id: the `host:port` at which the server listens for the others (default: the one in -peers, at which they find it)")
 	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-counter in the user's cache folder)")
 	flags.StringVar(&o.certs, "certs", "", "speak TLS between servers: the `folder` with ca.pem, and ID.pem and ID-key.pem of each server that is run")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
+	flags.DurationVar(&o.drain, "drain", 0, "how long a server that stops still takes requests, after it has said that it isn't ready")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -47,6 +51,12 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if o.timeout <= 0 {
 		return o, fmt.Errorf("-timeout %v: must be positive", o.timeout)
+	}
+	if o.drain < 0 {
+		return o, fmt.Errorf("-drain %v: must not be negative", o.drain)
+	}
+	if o.listen != "" && *id == "" {
+		return o, errors.New("-listen is for one server: name it with -id")
 	}
 	if *peers != "" && *addresses != "" {
 		return o, errors.New("-peers and -raft exclude each other")
