@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -55,6 +56,8 @@ func TestDocument(t *testing.T) {
 	k.in(memory.Faults{}, smallDisks, whenDisksAreFull)
 	k.in(memory.Faults{}, nil, whenMembersChange)
 	k.in(memory.Faults{}, nil, whenServersEnd)
+	hang := &hanging{}
+	k.in(memory.Faults{}, hang.in, hang.whenANodeStandsStill)
 
 	require.Equal(t, document.Answers(), document.Seen())
 
@@ -183,6 +186,35 @@ func whenDisksAreFull(t *testing.T, c *cluster) {
 	require.Equal(t, "10", w.Header().Get("Retry-After"))
 	leader, _ := c.leader()
 	require.Contains(t, c.status(leader).Problems[0], "the disk has been full for ")
+}
+
+// A hanging is a function of the service that holds up the node of server c.
+type hanging struct {
+	hangs   atomic.Bool
+	release chan struct{}
+}
+
+func (h *hanging) in(c *raft.Config) {
+	if c.ID == "c" {
+		h.release = make(chan struct{}) // of the test's bubble
+		c.Trace = &raft.Trace{Turn: func(raft.TurnTrace) {
+			if h.hangs.Load() {
+				<-h.release
+			}
+		}}
+	}
+}
+
+func (h *hanging) whenANodeStandsStill(t *testing.T, c *cluster) {
+	require.Equal(t, http.StatusOK, c.ask(2, http.MethodGet, "/livez", "").Code)
+	h.hangs.Store(true)
+	time.Sleep(time.Minute)
+	requireFailure(t, c.ask(2, http.MethodGet, "/livez", ""), 503, "stuck", httpapi.NotApplied)
+	require.Equal(t, http.StatusOK, c.ask(0, http.MethodGet, "/livez", "").Code)
+	h.hangs.Store(false)
+	close(h.release)
+	time.Sleep(time.Second)
+	require.Equal(t, http.StatusOK, c.ask(2, http.MethodGet, "/livez", "").Code)
 }
 
 func whenMembersChange(t *testing.T, c *cluster) {

@@ -94,11 +94,23 @@ func ProblemsOf(is *raft.Status) (found []string) {
 	return found
 }
 
-// live answers whether the node runs. One that has stopped doesn't start again by itself: the
-// process must be started anew. A node without a leader lives.
-func (a *API) live(*http.Request) (any, error) {
+// Live says whether the node runs. The error says why it has stopped, or what holds it up
+// (raft.Status.Stuck). A node that has stopped doesn't start again by itself: the process must be
+// started anew. A node without a leader lives. It is what GET /livez answers.
+func (a *API) Live() error {
 	if over(a.node.Done()) {
-		return nil, a.end()
+		return a.end()
+	}
+	if stuck := a.node.Status().Stuck; stuck != "" {
+		return unavailable("stuck", "the node stands still: %s", stuck)
+	}
+	return nil
+}
+
+// live answers GET /livez.
+func (a *API) live(*http.Request) (any, error) {
+	if err := a.Live(); err != nil {
+		return nil, err
 	}
 	return struct {
 		Live bool `json:"live"`
@@ -123,13 +135,21 @@ func (a *API) end() *Error {
 	return unavailable("closed", "the node was closed")
 }
 
-// ready answers whether this server should get requests, and whether the next server may be stopped
-// when servers are started anew one after the other: this one is a member, and has applied all that
-// was committed when it started. It stays ready while there is no leader: another server could do no
-// better.
-func (a *API) ready(*http.Request) (any, error) {
+// Ready says whether this server should get requests, and whether the next server may be stopped when
+// servers are started anew one after the other: this one is a member, and has applied all that was
+// committed when it started. It stays ready while there is no leader: another server could do no
+// better. The error says what is in the way. It is what GET /readyz answers.
+func (a *API) Ready() error {
 	is := a.node.Status()
 	if err := a.unready(&is); err != nil {
+		return err
+	}
+	return nil
+}
+
+// ready answers GET /readyz.
+func (a *API) ready(*http.Request) (any, error) {
+	if err := a.Ready(); err != nil {
 		return nil, err
 	}
 	return struct {

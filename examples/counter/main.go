@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	ended := make(chan error, len(o.run))
+	ended := make(chan error, len(o.run)+1)
 	started := 0
 	defer func() {
 		stop()
@@ -57,17 +58,23 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			err = errors.Join(err, <-ended)
 		}
 	}()
-	for i, self := range o.run {
-		serve, err := start(o, i)
-		if err != nil {
-			return fmt.Errorf("server %s: %w", self.ID, err)
-		}
+	background := func(f func(context.Context) error) {
 		started++
 		go func() {
 			defer stop() // the end of one server is the end of all
-			ended <- serve(ctx)
+			ended <- f(ctx)
 		}()
 	}
+	var servers []*httpapi.API
+	for i, self := range o.run {
+		api, serve, err := start(o, i)
+		if err != nil {
+			return fmt.Errorf("server %s: %w", self.ID, err)
+		}
+		servers = append(servers, api)
+		background(serve)
+	}
+	background(func(ctx context.Context) error { return notify(ctx, servers) })
 	first, last := o.http[0], o.http[len(o.http)-1]
 	if _, err := fmt.Fprintf(out, `Data: %s
 Try:  curl -d '{"add": 5}' http://%s/counter
@@ -83,24 +90,24 @@ Ctrl-C ends it.
 
 // start starts one of the servers that run here. It returns a function that answers requests until a
 // context ends or the server fails, and then shuts the server down.
-func start(o options, i int) (serve func(context.Context) error, err error) {
+func start(o options, i int) (api *httpapi.API, serve func(context.Context) error, err error) {
 	self := o.run[i]
 	listener, err := net.Listen("tcp", o.http[i])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	secure, err := o.tls(self.ID)
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
-	transport, err := tcp.Listen(self.Address, tcp.Options{TLS: secure})
+	transport, err := tcp.Listen(cmp.Or(o.listen, self.Address), tcp.Options{TLS: secure})
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
 	dir := filepath.Join(o.data, string(self.ID))
 	store, err := wal.Open(dir, wal.Options{})
 	if err != nil {
-		return nil, errors.Join(err, transport.Close(), listener.Close())
+		return nil, nil, errors.Join(err, transport.Close(), listener.Close())
 	}
 	machine := &counter{}
 	config := raft.Config{ID: self.ID, Address: self.Address, Machine: machine, Storage: store, Transport: transport}
@@ -115,18 +122,18 @@ func start(o options, i int) (serve func(context.Context) error, err error) {
 	}
 	node, err := raft.Start(config)
 	if err != nil { // store and transport are closed: Start owns them
-		return nil, errors.Join(err, listener.Close())
+		return nil, nil, errors.Join(err, listener.Close())
 	}
 	if err := checkAddress(node, self); err != nil && !o.moved {
-		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+		return nil, nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
 	administration, err := o.administer(node, i, secure)
 	if err != nil {
-		return nil, errors.Join(err, node.Close(context.Background()), listener.Close())
+		return nil, nil, errors.Join(err, node.Close(context.Background()), listener.Close())
 	}
-	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody})
+	api = httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: maxBody, Drain: o.drain})
 	s := &service{api, node, machine}
-	return func(ctx context.Context) error {
+	return api, func(ctx context.Context) error {
 		return errors.Join(api.Serve(ctx, listener, s.routes()), administration())
 	}, nil
 }

@@ -106,7 +106,7 @@ func TestRunWithoutItsCertificates(t *testing.T) {
 func TestAdministrationIsApart(t *testing.T) {
 	o, err := parseOptions([]string{"-id", "a", "-peers", "a=127.0.0.1:0", "-http", "127.0.0.1:0", "-data", t.TempDir(), "-admin", "0.0.0.0:0"}, io.Discard)
 	require.NoError(t, err)
-	_, err = start(o, 0)
+	_, _, err = start(o, 0)
 	require.ErrorIs(t, err, raft.ErrConfig)
 	require.ErrorContains(t, err, "-admin: ")
 	_, pattern := (&service{api: &httpapi.API{}}).routes().Handler(httptest.NewRequest(http.MethodGet, admin.Path+"status", nil))

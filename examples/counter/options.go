@@ -22,11 +22,13 @@ type options struct {
 	http    []string      // the HTTP address of each of these
 	admin   []string      // where the administration of each of these is served; empty for nowhere
 	moved   bool          // the servers are where the flags say, whatever the log says
+	listen  string        // where the one server that is run listens for the others; "" for its address
 	join    bool          // wait to be added to a cluster, instead of founding one
 	data    string        // the folder that has a folder for each server
 	from    string        // the file with the exported state to found the cluster with; "" for none
 	certs   string        // the folder of the certificates; "" for no TLS
 	timeout time.Duration // for one request
+	drain   time.Duration // how long requests are taken after the servers have said that they stop
 }
 
 // parseOptions reads the command line. It writes problems of the flags to out, and returns them as
@@ -41,10 +43,12 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	flags.BoolVar(&o.moved, "moved", false, "the servers have moved to the addresses of -peers, whatever the log says (docs/moving.md)")
 	web := flags.String("http", "", "an HTTP address for each server that is run, `host:port,...` (default: ports 8080, 8081, ... of 127.0.0.1)")
 	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...`, at loopback addresses, or with -certs at any (default: nowhere)")
+	flags.StringVar(&o.listen, "listen", "", "with -id: the `host:port` at which the server listens for the others (default: the one in -peers, at which they find it)")
 	flags.StringVar(&o.data, "data", "", "the `folder` for the data, with one subfolder per server (default: raft-counter in the user's cache folder)")
 	flags.StringVar(&o.from, "from", "", "found the cluster with the state in this exported `file` (raft export)")
 	flags.StringVar(&o.certs, "certs", "", "speak TLS between servers: the `folder` with ca.pem, and ID.pem and ID-key.pem of each server that is run")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long a request may take")
+	flags.DurationVar(&o.drain, "drain", 0, "how long a server that stops still takes requests, after it has said that it isn't ready")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -56,6 +60,12 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	}
 	if o.from != "" && o.join {
 		return o, errors.New("-from and -join exclude each other: who joins gets the state from the others")
+	}
+	if o.drain < 0 {
+		return o, fmt.Errorf("-drain %v: must not be negative", o.drain)
+	}
+	if o.listen != "" && *id == "" {
+		return o, errors.New("-listen is for one server: name it with -id")
 	}
 	if *peers != "" && *addresses != "" {
 		return o, errors.New("-peers and -raft exclude each other")

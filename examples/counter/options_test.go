@@ -34,12 +34,14 @@ func TestOptionsDefaults(t *testing.T) {
 }
 
 func TestOptionsOfOneServer(t *testing.T) {
-	o, err := parseOptions([]string{"-id", "y", "-peers", "x=host:1,y=host:2", "-data", "d", "-timeout", "1s"}, io.Discard)
+	o, err := parseOptions([]string{"-id", "y", "-peers", "x=host:1,y=host:2", "-data", "d", "-timeout", "1s", "-listen", ":3", "-drain", "2s"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []raft.Server{{ID: "x", Address: "host:1"}, {ID: "y", Address: "host:2"}}, o.cluster)
 	require.Equal(t, []raft.Server{{ID: "y", Address: "host:2"}}, o.run)
 	require.Equal(t, []string{"127.0.0.1:8081"}, o.http, "each of the servers has a port of its own by default")
 	require.Equal(t, time.Second, o.timeout)
+	require.Equal(t, 2*time.Second, o.drain)
+	require.Equal(t, ":3", o.listen)
 }
 
 func TestOptionsThatMakeNoSense(t *testing.T) {
@@ -50,6 +52,8 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{[]string{"start"}, `unknown argument "start"`},
 		{[]string{"-port", "1"}, "-port"},
 		{[]string{"-timeout", "0"}, "-timeout 0s"},
+		{[]string{"-drain", "-1s"}, "-drain -1s"},
+		{[]string{"-listen", ":1"}, "-listen is for one server"},
 		{[]string{"-timeout", "3"}, `"3" for flag -timeout`},
 		{[]string{"-raft", ":1,:2"}, "the number of addresses must be 3, not 2"},
 		{[]string{"-raft", ":1,:2,:3", "-peers", "a=:1"}, "exclude each other"},

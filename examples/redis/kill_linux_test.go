@@ -165,7 +165,6 @@ func TestStoresTogether(t *testing.T) {
 	for i, stores := range [][]string{{"memory", "memory", "pebble"}, {"pebble", "memory", "pebble"}, {"pebble", "pebble", "pebble"}, {"memory", "pebble", "pebble"}} {
 		for n, s := range p.Servers {
 			s.Terminate()
-			s.AwaitExit()
 			p.flags = []string{"-store", stores[n]}
 			s.Start()
 			p.await(s)
