@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/internal/otherlang"
+	"github.com/e17579a5/raft/internal/process"
 )
 
 // These flags make the long version:
@@ -41,15 +42,11 @@ func TestClientsIncrementExactlyOnce(t *testing.T) {
 
 func incrementExactlyOnce(t *testing.T, program, script string) {
 	p := startProcesses(t, "")
-	require.Zero(t, p.value(p.servers[0]))
-	var servers []string
-	for _, s := range p.servers {
-		servers = append(servers, s.web)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(*increments)*10*time.Millisecond)
+	require.Zero(t, p.value(p.Servers[0]))
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience+time.Duration(*increments)*10*time.Millisecond)
 	defer cancel()
 	var out bytes.Buffer
-	client := exec.CommandContext(ctx, program, script, strings.Join(servers, ","), strconv.FormatInt(*increments, 10))
+	client := exec.CommandContext(ctx, program, script, strings.Join(p.Addresses(), ","), strconv.FormatInt(*increments, 10))
 	client.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	client.Stdout, client.Stderr = &out, &out
 	begin := time.Now()
@@ -60,13 +57,13 @@ func incrementExactlyOnce(t *testing.T, program, script string) {
 	killed := int64(0)
 	for ; killed < *clientKills; killed++ {
 		due := *increments * (1 + killed) / (1 + *clientKills)
-		require.Eventually(t, func() bool { return p.value(p.servers[0]) >= due || len(ended) > 0 }, time.Duration(*increments)*10*time.Millisecond+patience, pollEach)
+		require.Eventually(t, func() bool { return p.value(p.Servers[0]) >= due || len(ended) > 0 }, time.Duration(*increments)*10*time.Millisecond+process.Patience, process.PollEach)
 		if len(ended) > 0 {
 			break
 		}
-		leader := p.leader()
-		p.kill(leader)
-		p.start(leader)
+		leader := p.LeaderByStatus()
+		leader.Kill()
+		leader.Start()
 		p.value(leader)
 	}
 	require.NoError(t, <-ended, out.String())

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/internal/process"
 )
 
 // These flags make the long version:
@@ -57,7 +59,7 @@ func TestLeaderKilledAmongStrangers(t *testing.T) {
 
 // requireNothingLost has clients use the servers while these are killed and stopped.
 func requireNothingLost(t *testing.T, p *processes) {
-	p.value(p.servers[0])
+	p.value(p.Servers[0])
 	l := startLoad(t, p)
 
 	faults := slices.Concat(slices.Repeat([]string{"kill"}, *kills), slices.Repeat([]string{"stop"}, *stops))
@@ -66,7 +68,7 @@ func requireNothingLost(t *testing.T, p *processes) {
 	killed, stopped := 0, 0
 	for _, fault := range faults {
 		l.awaitAnswers(*quiet)
-		leader := p.leader()
+		leader := p.LeaderByStatus()
 		if fault == "kill" {
 			if killed++; killed%3 == 0 {
 				killAll(p, l, leader)
@@ -75,13 +77,17 @@ func requireNothingLost(t *testing.T, p *processes) {
 			}
 			continue
 		}
-		paused := []*process{leader}
+		paused := []*process.Process{leader}
 		if stopped++; stopped%4 == 0 { // now and then the cluster has no quorum
-			paused = append(paused, p.others(leader)[0])
+			paused = append(paused, p.Others(leader)[0])
 		}
-		p.pause(paused...)
+		for _, s := range paused {
+			s.Pause()
+		}
 		<-time.After(*pause)
-		p.resume(paused...)
+		for _, s := range paused {
+			s.Resume()
+		}
 		for _, s := range paused {
 			p.value(s)
 		}
@@ -89,7 +95,7 @@ func requireNothingLost(t *testing.T, p *processes) {
 	l.awaitAnswers(*quiet)
 	seen := l.stop()
 
-	last := p.value(p.servers[0])
+	last := p.value(p.Servers[0])
 	p.requireValue(last)
 	applied, err := seen.check(last)
 	require.NoError(t, err)
@@ -112,10 +118,10 @@ func requireNothingLost(t *testing.T, p *processes) {
 }
 
 // killLeader kills the leader, starts it again, and returns for how long no server answered.
-func killLeader(p *processes, l *load, leader *process) time.Duration {
-	p.kill(leader)
+func killLeader(p *processes, l *load, leader *process.Process) time.Duration {
+	leader.Kill()
 	failover := l.awaitAnswers(1)
-	p.start(leader)
+	leader.Start()
 	p.value(leader)
 	return failover
 }
@@ -123,18 +129,18 @@ func killLeader(p *processes, l *load, leader *process) time.Duration {
 // killAll kills the leader a moment after all others, which come back before it does. Commands that
 // it took in that moment are nowhere but at this leader: the others' sockets were closed. It must
 // not have said that such a command is applied.
-func killAll(p *processes, l *load, leader *process) {
-	others := p.others(leader)
+func killAll(p *processes, l *load, leader *process.Process) {
+	others := p.Others(leader)
 	for _, s := range others {
-		p.kill(s)
+		s.Kill()
 	}
 	<-time.After(200 * time.Millisecond)
-	p.kill(leader)
+	leader.Kill()
 	for _, s := range others {
-		p.start(s)
+		s.Start()
 	}
 	l.awaitAnswers(1)
-	p.start(leader)
+	leader.Start()
 	p.value(leader)
 }
 
@@ -144,23 +150,23 @@ func TestAllProcessesEnd(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t, "")
 	l := startLoad(t, p)
-	for _, end := range []func(*process){p.terminate, p.kill} {
+	for _, end := range []func(*process.Process){(*process.Process).Terminate, (*process.Process).Kill} {
 		l.awaitAnswers(*quiet)
-		for _, s := range p.servers {
+		for _, s := range p.Servers {
 			end(s)
 		}
-		for _, s := range p.servers {
-			p.start(s)
+		for _, s := range p.Servers {
+			s.Start()
 		}
 	}
 	l.awaitAnswers(*quiet)
 	seen := l.stop()
-	last := p.value(p.servers[0])
+	last := p.value(p.Servers[0])
 	p.requireValue(last)
 	_, err := seen.check(last)
 	require.NoError(t, err)
-	for _, s := range p.servers {
-		p.terminate(s)
+	for _, s := range p.Servers {
+		s.Terminate()
 	}
 }
 
@@ -215,10 +221,10 @@ func (l *load) awaitAnswers(n int) time.Duration {
 	}
 	had, _ := answered()
 	from := time.Since(l.begin)
-	require.Eventually(l.t, func() bool {
+	process.Await(l.t, func() bool {
 		answers, latest := answered()
 		return answers >= had+n && latest > from
-	}, patience, pollEach, "the cluster answers no more")
+	}, "the cluster answers no more")
 	return time.Since(l.begin) - from
 }
 
@@ -236,7 +242,7 @@ func (l *load) run(ctx context.Context) {
 		o.end = time.Since(l.begin)
 		l.add(o, err)
 		if o.outcome != acknowledged {
-			<-time.After(pollEach)
+			<-time.After(process.PollEach)
 		}
 	}
 }
@@ -256,7 +262,7 @@ func (l *load) add(o operation, err error) {
 // operate carries out one operation and fills in its outcome. It returns an error if the server's
 // answer is one that no server should give.
 func (l *load) operate(client *http.Client, o *operation) error {
-	url := "http://" + l.p.servers[rand.IntN(len(l.p.servers))].web + "/counter"
+	url := "http://" + l.p.Servers[rand.IntN(len(l.p.Servers))].Address + "/counter"
 	var w *http.Response
 	var err error
 	if o.amount > 0 {

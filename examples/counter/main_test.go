@@ -14,22 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/process"
 	"github.com/e17579a5/raft/memory"
 	"github.com/e17579a5/raft/wal"
 )
 
-// asServer is an environment variable. If it is set, the test binary is the program itself. So the
-// processes of a test run exactly the code under test, with the race detector if that is on, and
-// nothing has to be built for them.
-const asServer = "COUNTER_TEST_AS_SERVER"
+// server is the name of the program itself, for tests that run it in processes.
+const server = "server"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asServer) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { process.Main(m, map[string]func(){server: main}) }
 
 // TestRunWithPortInUse: the error names a port that is in use, and nothing is stored.
 func TestRunWithPortInUse(t *testing.T) {

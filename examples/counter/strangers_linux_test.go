@@ -95,7 +95,7 @@ const (
 func besiege(t *testing.T, p *processes, certs *certificates) {
 	stop := make(chan struct{})
 	var coming sync.WaitGroup
-	servers, err := parsePeers(p.peers)
+	servers, err := parsePeers(p.Peers)
 	require.NoError(t, err)
 	for number := range connecting {
 		to := servers[number%len(servers)].Address

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/examples/durable/kv"
+	"github.com/e17579a5/raft/internal/process"
 )
 
 // This flag makes the long version, of every kind of database or of one:
@@ -47,7 +48,7 @@ func TestKilled(t *testing.T) {
 	for _, kind := range kv.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			p := startProcesses(t, kind)
-			p.await(p.servers[0])
+			p.await(p.Servers[0])
 			l := startLoad(t, p)
 			for n := range *kills {
 				l.awaitAnswers(60)
@@ -62,28 +63,28 @@ func TestKilled(t *testing.T) {
 // killSome kills one server, or all of them, or one that is away until it needs a snapshot, and once
 // more while it may be restoring that.
 func (p *processes) killSome(n int, l *load) {
-	victim := p.servers[rand.IntN(len(p.servers))]
-	for _, s := range p.servers {
-		p.requireAlive(s)
+	victim := p.Servers[rand.IntN(len(p.Servers))]
+	for _, s := range p.Servers {
+		s.RequireAlive()
 	}
 	switch n % 3 {
 	case 0:
-		p.kill(victim)
-		p.start(victim)
+		victim.Kill()
+		victim.Start()
 	case 1:
-		for _, s := range p.servers {
-			p.kill(s)
+		for _, s := range p.Servers {
+			s.Kill()
 		}
-		for _, s := range p.servers {
-			p.start(s)
+		for _, s := range p.Servers {
+			s.Start()
 		}
 	case 2:
-		p.kill(victim)
+		victim.Kill()
 		l.awaitAnswers(800)
-		p.start(victim)
+		victim.Start()
 		<-time.After(time.Duration(50+rand.IntN(400)) * time.Millisecond)
-		p.kill(victim)
-		p.start(victim)
+		victim.Kill()
+		victim.Start()
 	}
 	p.await(victim)
 }
@@ -117,7 +118,7 @@ func startLoad(t *testing.T, p *processes) *load {
 
 // add adds 1 at any server, and checks the answer against all answers before.
 func (c *client) add(p *processes, l *load) error {
-	code, v, err := p.ask(p.servers[rand.IntN(len(p.servers))], http.MethodPost, "/keys/"+c.key+"/add")
+	code, v, err := p.ask(p.Servers[rand.IntN(len(p.Servers))], http.MethodPost, "/keys/"+c.key+"/add")
 	var dial *net.OpError
 	switch {
 	case err == nil && code == http.StatusOK:
@@ -132,7 +133,7 @@ func (c *client) add(p *processes, l *load) error {
 		l.answers.Add(1)
 	case err == nil && code == http.StatusServiceUnavailable: // not applied
 	case errors.As(err, &dial) && dial.Op == "dial": // not sent
-		<-time.After(pollEach)
+		<-time.After(process.PollEach)
 	case err == nil && code != http.StatusGatewayTimeout:
 		return fmt.Errorf("%s: the answer has the code %d", c.key, code)
 	default:
@@ -145,7 +146,7 @@ func (c *client) add(p *processes, l *load) error {
 func (l *load) awaitAnswers(n int64) {
 	l.t.Helper()
 	until := l.answers.Load() + n
-	require.Eventually(l.t, func() bool { return l.answers.Load() >= until || len(l.wrong) > 0 }, patience, pollEach, "no answers")
+	process.Await(l.t, func() bool { return l.answers.Load() >= until || len(l.wrong) > 0 }, "no answers")
 	l.check()
 }
 
@@ -168,22 +169,22 @@ func (l *load) stop(p *processes) {
 	for i := range l.clients {
 		c := &l.clients[i]
 		acked, unknown = acked+c.acked, unknown+c.unknown
-		for _, s := range p.servers {
+		for _, s := range p.Servers {
 			p.await(s)
 			code, v, err := p.ask(s, http.MethodGet, "/keys/"+c.key)
 			require.NoError(l.t, err)
 			require.Equal(l.t, http.StatusOK, code)
 			sum, err := strconv.ParseInt(v.Value, 10, 64)
 			require.NoError(l.t, err)
-			require.GreaterOrEqual(l.t, sum, c.least, "%s at %s: an acknowledged addition is lost", c.key, s.id)
-			require.LessOrEqual(l.t, sum, c.least+c.unknown, "%s at %s: an addition was made twice, or though it was refused", c.key, s.id)
+			require.GreaterOrEqual(l.t, sum, c.least, "%s at %s: an acknowledged addition is lost", c.key, s.Name)
+			require.LessOrEqual(l.t, sum, c.least+c.unknown, "%s at %s: an addition was made twice, or though it was refused", c.key, s.Name)
 			c.unknown -= sum - c.least // the next server reads later, and shows no less
 			c.least = sum
 		}
 	}
 	var current []string
-	for _, s := range p.servers {
-		name, err := os.ReadFile(filepath.Join(p.data, s.id, p.kind, "CURRENT"))
+	for _, s := range p.Servers {
+		name, err := os.ReadFile(filepath.Join(p.Dir, s.Name, p.kind, "CURRENT"))
 		require.NoError(l.t, err)
 		current = append(current, strings.TrimSpace(string(name)))
 	}

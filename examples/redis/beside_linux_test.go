@@ -34,7 +34,7 @@ func TestBesideRedis(t *testing.T) {
 	p := startProcesses(t, strings.Fields(*besideFlags)...)
 	followers, leader := p.followers()
 	targets := []struct{ name, address string }{
-		{"one Redis", theirs}, {"this store, leader", leader.address}, {"this store, follower", followers[0].address},
+		{"one Redis", theirs}, {"this store, leader", leader.Address}, {"this store, follower", followers[0].Address},
 	}
 	rates, times := map[string][]float64{}, map[string][]float64{}
 	for round := range *beside {

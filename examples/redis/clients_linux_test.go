@@ -49,17 +49,17 @@ func TestStockClients(t *testing.T) {
 			t.Parallel()
 			p := startProcesses(t)
 			followers, leader := p.followers()
-			client := connect(t, followers[0].address)
+			client := connect(t, followers[0].Address)
 			defer client.close()
 			useStock(t, client)
 
-			p.kill(leader) // the library's own connection stays, and its server finds the next leader
+			leader.Kill() // the library's own connection stays, and its server finds the next leader
 			require.Eventually(t, func() bool { return client.set("after", "fail-over") == nil }, patience, pollEach)
-			p.start(leader)
+			leader.Start()
 			p.await(leader)
 
-			p.kill(followers[0]) // now its own server goes and comes back
-			p.start(followers[0])
+			followers[0].Kill() // now its own server goes and comes back
+			followers[0].Start()
 			p.await(followers[0])
 			// A library may have more connections than one that ended, and find out when it uses them.
 			require.Eventually(t, func() bool {

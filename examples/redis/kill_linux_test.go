@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/examples/redis/resp"
+	"github.com/e17579a5/raft/internal/process"
 	"github.com/e17579a5/raft/rafttest/history"
 )
 
@@ -39,16 +40,16 @@ func TestKilledUnderLoad(t *testing.T) {
 		l.await(each)
 		victim := p.leader()
 		if n%4 == 3 {
-			victim = p.servers[rand.IntN(3)]
+			victim = p.Servers[rand.IntN(3)]
 		}
 		if n%3 == 1 {
-			p.pause(victim)
+			victim.Pause()
 			<-time.After(1700 * time.Millisecond)
-			p.resume(victim)
+			victim.Resume()
 		} else {
-			p.kill(victim)
+			victim.Kill()
 			l.await(1)
-			p.start(victim)
+			victim.Start()
 		}
 		p.await(victim)
 	}
@@ -59,8 +60,8 @@ func TestKilledUnderLoad(t *testing.T) {
 	count := l.history.Count()
 	t.Logf("%d times a server was killed or stopped: %+v", *kills, count)
 	require.Greater(t, count.Returned, *operations/2)
-	for _, s := range p.servers {
-		p.terminate(s)
+	for _, s := range p.Servers {
+		s.Terminate()
 	}
 }
 
@@ -92,7 +93,7 @@ func (l *load) client(number int, stop <-chan struct{}) {
 		}
 		if c == nil {
 			var err error
-			if c, err = dial(l.p.servers[luck.IntN(3)].address); err != nil {
+			if c, err = dial(l.p.Servers[luck.IntN(3)].Address); err != nil {
 				<-time.After(pollEach)
 				continue
 			}
@@ -119,33 +120,33 @@ func TestTools(t *testing.T) {
 	}
 	t.Parallel()
 	p := startProcesses(t)
-	run := func(input string, s *process, tool string, args ...string) string {
-		host, port, _ := strings.Cut(s.address, ":")
+	run := func(input string, s *process.Process, tool string, args ...string) string {
+		host, port, _ := strings.Cut(s.Address, ":")
 		command := exec.Command(tool, append([]string{"-h", host, "-p", port}, args...)...)
 		command.Stdin = strings.NewReader(input)
 		out, err := command.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	cli := func(s *process, args ...string) string { return run("", s, "redis-cli", args...) }
-	require.Equal(t, "OK\n", cli(p.servers[0], "set", "a", "1"))
-	require.Equal(t, "1\n", cli(p.servers[1], "get", "a"))
-	require.Equal(t, "2\n", cli(p.servers[2], "hset", "h", "f", "1", "g", "2"))
-	require.Equal(t, "1# \"f\" => \"1\"\n2# \"g\" => \"2\"\n", cli(p.servers[0], "--no-raw", "-3", "hgetall", "h"))
-	require.Equal(t, "OK\nQUEUED\nQUEUED\n2\n3\n", run("multi\nincr a\nincr a\nexec\n", p.servers[1], "redis-cli"))
-	require.ElementsMatch(t, []string{"a", "h"}, strings.Fields(cli(p.servers[2], "--scan")))
-	require.Contains(t, cli(p.servers[0], "--bigkeys"), "hashs with 2 fields")
+	cli := func(s *process.Process, args ...string) string { return run("", s, "redis-cli", args...) }
+	require.Equal(t, "OK\n", cli(p.Servers[0], "set", "a", "1"))
+	require.Equal(t, "1\n", cli(p.Servers[1], "get", "a"))
+	require.Equal(t, "2\n", cli(p.Servers[2], "hset", "h", "f", "1", "g", "2"))
+	require.Equal(t, "1# \"f\" => \"1\"\n2# \"g\" => \"2\"\n", cli(p.Servers[0], "--no-raw", "-3", "hgetall", "h"))
+	require.Equal(t, "OK\nQUEUED\nQUEUED\n2\n3\n", run("multi\nincr a\nincr a\nexec\n", p.Servers[1], "redis-cli"))
+	require.ElementsMatch(t, []string{"a", "h"}, strings.Fields(cli(p.Servers[2], "--scan")))
+	require.Contains(t, cli(p.Servers[0], "--bigkeys"), "hashs with 2 fields")
 
 	w := resp.Writer{Proto: 2} // as redis-cli --pipe takes it: 1,000 commands at once
 	for n := range 1000 {
 		w.Buf = encode(w.Buf, "set", fmt.Sprint("pipe", n), "x")
 	}
-	require.Contains(t, run(string(w.Buf), p.servers[1], "redis-cli", "--pipe"), "errors: 0, replies: 1000")
-	require.Equal(t, "1002\n", cli(p.servers[2], "dbsize"))
+	require.Contains(t, run(string(w.Buf), p.Servers[1], "redis-cli", "--pipe"), "errors: 0, replies: 1000")
+	require.Equal(t, "1002\n", cli(p.Servers[2], "dbsize"))
 
-	out := run("", p.servers[0], "redis-benchmark", "-q", "-n", "2000", "-P", "16", "-t", "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,lrange_100,mset")
+	out := run("", p.Servers[0], "redis-benchmark", "-q", "-n", "2000", "-P", "16", "-t", "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,lrange_100,mset")
 	require.NotContains(t, out, "rror")
 	require.GreaterOrEqual(t, strings.Count(out, "requests per second"), 12, out)
-	require.Equal(t, "OK\n", cli(p.servers[1], "flushall"))
-	require.Equal(t, "0\n", cli(p.servers[2], "dbsize"))
+	require.Equal(t, "OK\n", cli(p.Servers[1], "flushall"))
+	require.Equal(t, "0\n", cli(p.Servers[2], "dbsize"))
 }

@@ -4,26 +4,19 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/internal/process"
 )
 
-// asServer is an environment variable. If it is set, the test binary is the program itself. So the
-// processes of a test run exactly the code under test, with the race detector if that is on, and
-// nothing has to be built for them.
-const asServer = "REDIS_TEST_AS_SERVER"
+// asServer is the name of the program itself, for tests that run it in processes.
+const asServer = "server"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asServer) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { process.Main(m, map[string]func(){asServer: main}) }
 
 func TestOptions(t *testing.T) {
 	o, err := parseOptions([]string{"-dir", "x"}, io.Discard)
@@ -82,6 +75,6 @@ func TestRunEnds(t *testing.T) {
 // These are the deadlines of the tests with processes and sockets. They only bound how long a failure
 // takes.
 const (
-	patience = 60 * time.Second
-	pollEach = 5 * time.Millisecond
+	patience = process.Patience
+	pollEach = process.PollEach
 )
