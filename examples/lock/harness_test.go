@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,30 +17,21 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/httpapi"
+	"github.com/e17579a5/raft/internal/process"
 	"github.com/e17579a5/raft/memory"
 )
 
-// asProgram is an environment variable. If it is set, the test binary is the program itself, and if
-// it is asHolder, a holder (holder_linux_test.go). So the processes of a test run exactly the code
-// under test, with the race detector if that is on, and nothing has to be built for them.
+// These are the names of programs, for tests that run them in processes: the program itself, and a
+// holder (holder_linux_test.go).
 const (
-	asProgram = "LOCK_TEST_AS_PROGRAM"
+	asProgram = "lock"
 	asHolder  = "holder"
 )
 
-// hold is the program of a holder, where there is one.
-var hold func()
+// programs are those by these names.
+var programs = map[string]func(){asProgram: main}
 
-func TestMain(m *testing.M) {
-	switch os.Getenv(asProgram) {
-	case "":
-		os.Exit(m.Run())
-	case asHolder:
-		hold()
-	default:
-		main()
-	}
-}
+func TestMain(m *testing.M) { process.Main(m, programs) }
 
 const requestTimeout = 3 * time.Second
 

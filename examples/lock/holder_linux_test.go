@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/examples/lock/client"
+	"github.com/e17579a5/raft/internal/process"
 )
 
 // This flag makes the long version:
@@ -30,7 +31,7 @@ const (
 	holderLease   = "LOCK_TEST_LEASE"
 )
 
-func init() { hold = runHolder }
+func init() { programs[asHolder] = runHolder }
 
 // runHolder acquires the lock, and then does what each line of the input says. It writes without
 // looking at its lease: in a real program there is always a moment between the look and the write.
@@ -58,6 +59,8 @@ func runHolder() {
 		case "cause":
 			<-lock.Context().Done()
 			fmt.Println(context.Cause(lock.Context()))
+		case "release":
+			fmt.Println("released", lock.Release(context.Background()))
 		}
 	}
 }
@@ -83,28 +86,27 @@ func TestStoppedHolder(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
 	first, low := p.startHolder(2 * time.Second)
-	require.Equal(t, "wrote 200 <nil>", p.tell(first, "write before"))
-	require.Equal(t, "believes true", p.tell(first, "look"))
-	p.pause(first)
+	require.Equal(t, "wrote 200 <nil>", first.Ask("write before"))
+	require.Equal(t, "believes true", first.Ask("look"))
+	first.Pause()
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 	defer cancel()
 	second, err := p.client().Acquire(ctx, "x", client.Terms{Lease: 10 * time.Second})
 	require.NoError(t, err)
 	require.Greater(t, second.Token(), low)
-	status, err := write(p.store.web, "x", second.Token(), "by the second")
+	status, err := write(p.store.Address, "x", second.Token(), "by the second")
 	require.NoError(t, err)
 	require.Equal(t, 200, status)
 	require.True(t, second.Held())
 
-	_, err = fmt.Fprintln(first.in, "write late") // it is what the first one does next, whatever happens
-	require.NoError(t, err)
-	p.resume(first)
-	require.Equal(t, "wrote 409 <nil>", p.line(first))
-	require.Equal(t, "believes false", p.tell(first, "look"))
-	require.Equal(t, client.ErrLeaseOver.Error(), p.tell(first, "cause"))
+	first.Tell("write late") // it is what the first one does next, whatever happens
+	first.Resume()
+	require.Equal(t, "wrote 409 <nil>", first.Line())
+	require.Equal(t, "believes false", first.Ask("look"))
+	require.Equal(t, client.ErrLeaseOver.Error(), first.Ask("cause"))
 	var is record
-	_, err = p.get(p.store, "/store/x", &is)
+	_, err = p.Request(p.store, http.MethodGet, "/store/x", &is)
 	require.NoError(t, err)
 	require.Equal(t, record{"x", second.Token(), "by the second"}, is)
 	require.True(t, second.Held())
@@ -120,7 +122,7 @@ func TestDeadHolder(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
 	const lease = time.Second
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*process.Patience)
 	defer cancel()
 	waiter := p.client()
 	var took []time.Duration
@@ -135,12 +137,12 @@ func TestDeadHolder(t *testing.T) {
 			}
 			close(granted)
 		}()
-		require.Eventually(t, func() bool {
+		process.Await(t, func() bool {
 			is, err := waiter.Look(ctx, "x")
 			return err == nil && len(is.Waiters) == 1
-		}, patience, pollEach, "nobody waits")
+		}, "nobody waits")
 		died := time.Now()
-		p.kill(first)
+		first.Kill()
 		at, ok := <-granted
 		require.True(t, ok)
 		stop()
@@ -156,7 +158,7 @@ func TestDeadHolder(t *testing.T) {
 func TestLeaderKilledWhileLocksAreHeld(t *testing.T) {
 	t.Parallel()
 	p := startProcesses(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 	defer cancel()
 	c := p.client()
 	const lease = 3 * time.Second
@@ -176,8 +178,8 @@ func TestLeaderKilledWhileLocksAreHeld(t *testing.T) {
 	die() // nobody renews it any more
 	highest = left.Token()
 
-	killed := p.leader()
-	p.kill(killed)
+	killed := p.LeaderByStatus()
+	killed.Kill()
 	next, err := p.client().Acquire(ctx, "left", client.Terms{Lease: lease})
 	require.NoError(t, err)
 	took := time.Since(began)
@@ -193,7 +195,7 @@ func TestLeaderKilledWhileLocksAreHeld(t *testing.T) {
 		require.Greater(t, again.Token(), next.Token())
 		require.NoError(t, again.Release(ctx))
 	}
-	p.start(killed)
+	killed.Start()
 	t.Logf("a lease of %v that nobody renewed lasted %v, with the leader killed", lease, took)
 	require.ErrorIs(t, context.Cause(held[0].Context()), client.ErrReleased)
 	require.False(t, errors.Is(context.Cause(next.Context()), client.ErrLeaseOver))

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/examples/lock/client"
+	"github.com/e17579a5/raft/internal/process"
 	"github.com/e17579a5/raft/rafttest/history"
 )
 
@@ -74,10 +75,10 @@ func TestFencedRegister(t *testing.T) {
 	})
 	for i := range *kills {
 		b.awaitOperations(t, (i+1)*(*operations)/(*kills+1))
-		leader := b.p.leader()
-		b.p.kill(leader)
+		leader := b.p.LeaderByStatus()
+		leader.Kill()
 		b.awaitOperations(t, b.done()+100)
-		b.p.start(leader)
+		leader.Start()
 	}
 	b.awaitOperations(t, *operations)
 	took := time.Since(b.begin)
@@ -101,7 +102,7 @@ func (b *bench) done() int {
 }
 
 func (b *bench) awaitOperations(t *testing.T, n int) {
-	require.Eventually(t, func() bool { return b.done() >= n }, 20*patience, pollEach, "the cluster answers no more")
+	require.Eventually(t, func() bool { return b.done() >= n }, 20*process.Patience, process.PollEach, "the cluster answers no more")
 }
 
 // did remembers that an operation came to its end.
@@ -207,7 +208,7 @@ func (b *bench) holdLossy(worker int, c *client.Client, name string, release boo
 func (b *bench) write(worker int, key string, token uint64) {
 	call := storeCall{key, token, fmt.Sprint(worker, " ", time.Since(b.begin).Nanoseconds())}
 	began := b.stores.Begin(worker, call)
-	status, err := write(b.p.store.web, strings.ReplaceAll(key, " ", "%20"), token, call.Value)
+	status, err := write(b.p.store.Address, strings.ReplaceAll(key, " ", "%20"), token, call.Value)
 	is := storeState{Token: token, Value: call.Value}
 	what := "write accepted"
 	if status == http.StatusConflict {
@@ -222,7 +223,7 @@ func (b *bench) write(worker int, key string, token uint64) {
 func (b *bench) read(worker int, key string) {
 	began := b.stores.Begin(worker, storeCall{Key: key})
 	var is record
-	w, err := b.p.http.Get("http://" + b.p.store.web + "/store/" + strings.ReplaceAll(key, " ", "%20"))
+	w, err := b.p.Client.Get("http://" + b.p.store.Address + "/store/" + strings.ReplaceAll(key, " ", "%20"))
 	if err == nil {
 		err = json.NewDecoder(w.Body).Decode(&is)
 		err = errors.Join(err, w.Body.Close())
