@@ -18,15 +18,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/durable/kv"
+	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/tcp"
 	"github.com/e17579a5/raft/wal"
 )
@@ -46,13 +45,25 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2*len(o.run))
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, len(o.run))
+	started := 0
+	defer func() {
+		stop()
+		for range started {
+			err = errors.Join(err, <-ended)
+		}
+	}()
 	for i, self := range o.run {
-		stop, err := start(o, self, o.http[i], failed)
+		serve, err := start(o, self, o.http[i])
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}
-		defer func() { err = errors.Join(err, stop()) }()
+		started++
+		go func() {
+			defer stop() // the end of one server is the end of all
+			ended <- serve(ctx)
+		}()
 	}
 	first, last := o.http[0], o.http[len(o.http)-1]
 	if _, err := fmt.Fprintf(out, `Data: %s
@@ -64,18 +75,14 @@ Ctrl-C ends it.
 `, o.data, first, last, last, first); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-failed:
-		return err
-	}
+	<-ctx.Done()
+	return nil
 }
 
-// start starts one server, and returns a function that stops it. An error that ends the server
-// earlier goes to failed. Whatever was opened before something fails is closed again, in the reverse
-// order.
-func start(o options, self raft.Server, web string, failed chan<- error) (stop func() error, err error) {
+// start starts one server. It returns a function that answers requests until a context ends or the
+// server fails, and then shuts the server down. Whatever was opened before something fails is closed
+// again, in the reverse order.
+func start(o options, self raft.Server, web string) (serve func(context.Context) error, err error) {
 	var opened []func() error
 	defer func() {
 		for i := len(opened) - 1; err != nil && i >= 0; i-- {
@@ -109,31 +116,14 @@ func start(o options, self raft.Server, web string, failed chan<- error) (stop f
 	if err != nil { // log and transport are closed: Start owns them
 		return nil, err
 	}
-	opened = append(opened, func() error { return node.Close(context.Background()) })
-	server := &http.Server{
-		Handler:      (&service{node, store, o.timeout}).handler(),
-		ReadTimeout:  o.timeout,
-		WriteTimeout: 2 * o.timeout,
-		IdleTimeout:  time.Minute,
-	}
-	go func() { failed <- server.Serve(listener) }()
-	go func() { <-node.Done(); failed <- node.Err() }()
-	return func() error { return stopServer(server, node, store, o.timeout) }, nil
-}
-
-// stopServer takes no more requests, lets those that are under way come to their end, closes the node
-// after that, and the database last: the node applies commands until it is closed.
-func stopServer(server *http.Server, node *raft.Node, store kv.Store, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	err := server.Shutdown(ctx)
-	if ctx.Err() != nil {
-		err = server.Close()
-	}
-	ctx, cancel = context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	if err := node.Close(ctx); err != nil {
-		return err // it may still use the database
-	}
-	return errors.Join(err, store.Close())
+	api := httpapi.New(node, httpapi.Options{Timeout: o.timeout, MaxBody: kv.MaxValue})
+	routes := (&service{api, node, store}).routes()
+	return func(ctx context.Context) error {
+		// The database is closed last: the node applies commands until it is closed.
+		err := api.Serve(ctx, listener, routes)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return err // the node isn't closed yet, and may still use the database
+		}
+		return errors.Join(err, store.Close())
+	}, nil
 }

@@ -1,9 +1,6 @@
 package process
 
 import (
-	"context"
-	"encoding/json"
-	"io"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -99,23 +96,4 @@ func (c *Cluster) LeaderByStatus() *Process {
 // Request sends a process a request over HTTP, as the function Request does.
 func (c *Cluster) Request(p *Process, method, path string, answer any) (status int, err error) {
 	return Request(c.Client, method, "http://"+p.Address+path, answer)
-}
-
-// Request sends a request, and returns the status of the answer. If that is 200, the body is read as
-// JSON into answer, unless that is nil.
-func Request(client *http.Client, method, url string, answer any) (status int, err error) {
-	r, err := http.NewRequestWithContext(context.Background(), method, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	w, err := client.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = w.Body.Close() }() // an error would lose nothing
-	if w.StatusCode != http.StatusOK || answer == nil {
-		_, err := io.Copy(io.Discard, w.Body)
-		return w.StatusCode, err
-	}
-	return w.StatusCode, json.NewDecoder(w.Body).Decode(answer)
 }

@@ -7,7 +7,11 @@
 package process
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"testing"
@@ -60,4 +64,23 @@ func Await(t testing.TB, holds func() bool, what string, arguments ...any) {
 			t.Fatalf("after %v: %s", Patience, fmt.Sprintf(what, arguments...))
 		}
 	}
+}
+
+// Request sends a request, and returns the status of the answer. If that is 200, the body is read as
+// JSON into answer, unless that is nil.
+func Request(client *http.Client, method, url string, answer any) (status int, err error) {
+	r, err := http.NewRequestWithContext(context.Background(), method, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	w, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = w.Body.Close() }() // an error would lose nothing
+	if w.StatusCode != http.StatusOK || answer == nil {
+		_, err := io.Copy(io.Discard, w.Body)
+		return w.StatusCode, err
+	}
+	return w.StatusCode, json.NewDecoder(w.Body).Decode(answer)
 }
