@@ -116,3 +116,28 @@ func TestPromisesAreShownBySomething(t *testing.T) {
 		}
 	}
 }
+
+// The comment on PanicError.Where has all places, and no others.
+func TestPlacesOfPanicsAreNamed(t *testing.T) {
+	guards, err := os.ReadFile("node_guard.go")
+	require.NoError(t, err)
+	_, comment, _ := strings.Cut(string(guards), "\t// Where is ")
+	comment, _, _ = strings.Cut(comment, "\tWhere string")
+	comment = strings.ReplaceAll(comment, "\n\t//", "")
+	var named []string
+	for _, name := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(comment, -1) {
+		named = append(named, name[1])
+	}
+	place := regexp.MustCompile(`\bguard\("([^"]+)"|\bwork\(n, [\w.]+, "([^"]+)"|\bWhere: "([^"]+)"[,}]`)
+	found := map[string]bool{}
+	for dir, before := range map[string]string{".": "", "typed": "", "tcp": "tcp: "} {
+		for _, source := range sourcesOf(t, dir) {
+			for _, match := range place.FindAllStringSubmatch(string(source), -1) {
+				if name := match[1] + match[2] + match[3]; name != "an error" { // which is looked at for a log
+					found[before+name] = true
+				}
+			}
+		}
+	}
+	require.ElementsMatch(t, append(slices.Sorted(maps.Keys(found)), "trace"), named) // "trace" is in a table
+}

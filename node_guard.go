@@ -7,12 +7,15 @@ import (
 
 // A PanicError is a panic that was caught, in this package or in a value that it was given.
 //
-// It stops the node, with two exceptions. A panic of Config.Validate is the error of the call,
-// inside a CallError. A panic while a snapshot is written, sent or received ends that, and is
-// logged and tried again like any other failure of it.
+// It stops the node, with three exceptions. A panic of Config.Validate, or of what package typed
+// calls with a command or a result, is the error of the call. A panic while a snapshot is written,
+// sent or received ends that, and is logged and tried again like any other failure of it. For package
+// tcp, a panic of what it was given is a failure like any other: of Listen, or of a connection.
 type PanicError struct {
 	// Where is "core", "storage", "state machine", "snapshot", "transport", "storage or transport",
-	// "trace" or "Validate".
+	// "trace" or "Validate"; in package typed "Validate, LevelOf or a codec"; and in package tcp
+	// "tcp: Listen", "tcp: Listener", "tcp: Dial", "tcp: Conn", "tcp: TLS", "tcp: Handler" or
+	// "tcp: Conn, TLS or Handler".
 	Where string
 	Value any // the argument of panic; nil when runtime.Goexit ended the goroutine
 	Stack []byte
