@@ -36,6 +36,10 @@ type Property struct {
 	// Store, when not nil, replaces Machine for a state machine that keeps its own durable state
 	// (raft.Config.Durable). It returns an empty store, on which the machine of one server keeps
 	// its state across crashes.
+	//
+	// A node calls Save after each Apply and each Restore, before anything else. Check does so too,
+	// with one exception: the copies that it compares with apply the commands one by one, and are
+	// captured by Snapshot, without any Save. So Snapshot must have what was applied, saved or not.
 	Store func() Store
 
 	// Command generates the commands. It must not be nil.
