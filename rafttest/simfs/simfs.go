@@ -239,7 +239,8 @@ func (f *FS) Overwrite(name string, offset int64, with []byte) bool {
 }
 
 // Replace gives a file another content, in the page cache and on the disk: a part of what it was, or
-// that of another file. It reports whether there is such a file.
+// that of another file. It reports whether there is such a file. Writes to the file that aren't synced
+// may still reach the disk (see Flush).
 func (f *FS) Replace(name string, content []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -223,6 +223,50 @@ func TestRot(t *testing.T) {
 	require.Equal(t, "axy", string(f.Bytes("/a")))
 }
 
+// A file whose content was replaced has the new one in the page cache and on the disk, and is known by
+// it: under another name, in a clone, and until it is removed.
+func TestReplace(t *testing.T) {
+	f := simfs.New(1)
+	for _, name := range []string{"/a", "/b"} {
+		file := file(t, f, name)
+		write(t, file, 0, "abc")
+		require.NoError(t, file.Sync())
+	}
+	require.False(t, f.Replace("/c", []byte("x")))
+	require.False(t, f.Replaced())
+	content := []byte("longer than it was")
+	require.True(t, f.Replace("/a", content))
+	content[0] = 'X'
+	require.Equal(t, "longer than it was", string(f.Bytes("/a")))
+	require.Equal(t, "abc", string(f.Bytes("/b")))
+	require.True(t, f.Replaced())
+	f.Lose()
+	require.Equal(t, "longer than it was", string(f.Bytes("/a")))
+	require.True(t, f.Replaced())
+
+	require.True(t, f.Replace("/a", nil))
+	require.Empty(t, f.Bytes("/a"))
+	f.Cut()
+	require.Equal(t, []string{"/a", "/b"}, f.Names())
+	require.Empty(t, f.Bytes("/a"))
+	a, err := f.Open("/a")
+	require.NoError(t, err)
+	write(t, a, 1, "z") // it is a file like any other
+	require.NoError(t, a.Sync())
+	require.NoError(t, a.Close())
+	require.Equal(t, "\x00z", string(f.Bytes("/a")))
+
+	require.NoError(t, f.Rename("/a", "/c"))
+	require.NoError(t, f.SyncDir("/"))
+	require.True(t, f.Replaced())
+	require.True(t, f.Clone().Replaced())
+	require.NoError(t, f.Remove("/c"))
+	require.False(t, f.Replaced())
+	require.True(t, f.Clone().Replace("/b", nil))
+	require.False(t, f.Replaced(), "a clone is apart")
+	require.Equal(t, "abc", string(f.Bytes("/b")))
+}
+
 func TestCallsAreSeenAndCounted(t *testing.T) {
 	f := simfs.New(1)
 	var calls []string
