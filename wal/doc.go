@@ -303,5 +303,6 @@
 // A snapshot is written under a temporary name, synced, and renamed. It is the current one once a
 // batch names its file. The snapshot before it is kept as long as the log goes on from it: if the
 // current one turns out to be damaged, the older one takes its place, unless it is of another cluster.
-// Open reads the current snapshot once to find out.
+// Open reads the current snapshot once to find out. A snapshot that no batch has named stays until the
+// current one is of a higher index, or until the next Open.
 package wal

@@ -279,7 +279,7 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 		if err != nil && !errors.Is(err, raft.ErrCorrupt) {
 			return nil, err
 		}
-		if err == nil && number < current.file && l.isFallback(ref) {
+		if err == nil && l.isFallback(ref) {
 			l.snapshots.stored = append(l.snapshots.stored, ref)
 		} else {
 			stale = append(stale, number)

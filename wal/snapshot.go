@@ -30,8 +30,9 @@ func (s *snapshots) closeAll() {
 	clear(s.files)
 }
 
-// CreateSnapshot starts to store a snapshot. Its file counts as a snapshot only after Commit. After
-// Close, it and the writer fail with fs.ErrClosed. See raft.Storage.
+// CreateSnapshot starts to store a snapshot. Its file counts as a snapshot only after Commit. One that
+// no write names takes its room until the current one is of a higher index, or until the next Open.
+// After Close, CreateSnapshot and the writer fail with fs.ErrClosed. See raft.Storage.
 func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
 	if err := l.enter(); err != nil {
 		return nil, err
@@ -173,11 +174,12 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 }
 
 // isFallback says whether a snapshot could take the place of the current one. A snapshot of the
-// same index can't: the current one has replaced it because it was damaged. Nor can one of another
-// cluster, which may end with an index and a term that the log holds too.
+// same index can't: the current one has replaced it because it was damaged. Nor can one that was
+// stored after the current one: no write will name it. Nor can one of another cluster, which may end
+// with an index and a term that the log holds too.
 func (l *Log) isFallback(ref snapshotRef) bool {
 	t := &l.contents
-	return ref.meta.Index < t.snapshot.meta.Index && t.covers(&ref.meta) && t.knows(ref.meta.Configuration.Cluster)
+	return ref.file < t.snapshot.file && ref.meta.Index < t.snapshot.meta.Index && t.covers(&ref.meta) && t.knows(ref.meta.Configuration.Cluster)
 }
 
 // A snapshotWriter stores a snapshot. Its buffer holds the block that is being filled. Before the
@@ -269,6 +271,8 @@ func (w *snapshotWriter) Commit() error {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
 	w.log.snapshots.stored = append(w.log.snapshots.stored, w.ref)
+	// If a later snapshot has become the current one meanwhile, no write will name this one.
+	w.log.snapshots.unswept, w.log.untidy = true, true
 	return nil
 }
 

@@ -3,6 +3,7 @@ package wal_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -96,6 +97,59 @@ func TestStoredSnapshotIsCurrentOnlyAfterAWrite(t *testing.T) {
 	l, saved := load(t, fs)
 	require.Zero(t, saved.Snapshot.Index)
 	require.Empty(t, snapshotFiles(fs), "neither will ever be current")
+	require.NoError(t, l.Close())
+}
+
+// A snapshot that is stored when a later one is the current one already is never named: a batch later
+// it is gone, and the one that is in reserve is still there. One that may still be named stays, until a
+// later one is named.
+func TestSnapshotsThatAreNeverNamedGo(t *testing.T) {
+	fs := simfs.New(1)
+	l := open(t, fs)
+	last := raft.Index(20)
+	require.NoError(t, l.Write(raft.Write{Entries: commands(1, int(last), 10)}))
+	requireAfterABatch := func(want ...raft.Index) {
+		t.Helper()
+		last++
+		require.NoError(t, l.Write(raft.Write{Entries: commands(last, 1, 10)}))
+		var found []raft.Index
+		for _, name := range snapshotFiles(fs) {
+			var index raft.Index
+			_, text, _ := strings.Cut(string(fs.Bytes(name)), "of index ")
+			_, err := fmt.Sscanf(text, "%d.", &index)
+			require.NoError(t, err)
+			found = append(found, index)
+		}
+		require.ElementsMatch(t, want, found)
+	}
+	meta := func(index raft.Index) raft.SnapshotMeta { return raft.SnapshotMeta{Index: index, Term: 1} }
+	text := func(index raft.Index) []byte { return fmt.Appendf(nil, "of index %d.", index) }
+	adopt(t, l, meta(4), text(4))
+	adopt(t, l, meta(8), text(8))
+	requireAfterABatch(4, 8)
+	for index := raft.Index(1); index < 8; index++ {
+		store(t, l, meta(index), text(index))
+		requireAfterABatch(4, 8)
+	}
+	requireInReserve := func(want raft.Index) {
+		t.Helper()
+		damaged := fs.Clone()
+		damaged.Kill()
+		names := snapshotFiles(damaged)
+		current := names[len(names)-1]
+		require.True(t, damaged.Rot(current, int64(len(damaged.Bytes(current)))-10, 1))
+		l, saved := load(t, damaged)
+		require.NoError(t, saved.SnapshotDamage)
+		require.Equal(t, want, saved.Snapshot.Index)
+		require.NoError(t, l.Close())
+	}
+	requireInReserve(4)
+	store(t, l, meta(10), text(10))
+	store(t, l, meta(12), text(12))
+	requireAfterABatch(4, 8, 10, 12)
+	adopt(t, l, meta(14), text(14))
+	requireAfterABatch(12, 14)
+	requireInReserve(12)
 	require.NoError(t, l.Close())
 }
 
