@@ -36,8 +36,9 @@
 //
 // Package typed is the short way, for commands and results with Go types. Otherwise, or below it:
 // implement a [StateMachine], open a storage and a transport (packages wal and tcp; memory has both
-// for tests), and [Start] a node with a [Config]. The programs to copy are examples/counter
-// and examples/lock. Package httpapi has what services share over HTTP.
+// for tests), and [Start] a node with a [Config]. The programs to copy are examples/counter,
+// examples/lock, examples/redis and examples/durable. Package httpapi has what services share over
+// HTTP, the end in the right order among it.
 //
 //   - Commands: [Node.Propose], [Node.ProposeInSession]. Reads: [Node.Read], [Node.LeaseRead],
 //     [Node.StaleRead]. The error of a call is a [CallError], which also names the leader.
