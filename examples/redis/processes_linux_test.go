@@ -16,15 +16,17 @@ import (
 // processes is a cluster of real processes, with files and sockets of their own.
 type processes struct {
 	*process.Cluster
-	t *testing.T
+	t     *testing.T
+	flags []string // beside those that all have
 }
 
 // startProcesses starts three servers, with flags beside those that all have, and ends them with the
 // test.
 func startProcesses(t *testing.T, flags ...string) *processes {
-	p := &processes{process.NewCluster(t, func(c *process.Cluster, s *process.Process) *exec.Cmd {
-		return process.Command(t, asServer, append([]string{"-id", s.Name, "-peers", c.Peers, "-listen", s.Address, "-dir", c.Dir, "-timeout", "2s"}, flags...)...)
-	}), t}
+	p := &processes{t: t, flags: flags}
+	p.Cluster = process.NewCluster(t, func(c *process.Cluster, s *process.Process) *exec.Cmd {
+		return process.Command(t, asServer, append([]string{"-id", s.Name, "-peers", c.Peers, "-listen", s.Address, "-dir", c.Dir, "-timeout", "2s"}, p.flags...)...)
+	})
 	p.StartAll()
 	for _, s := range p.Servers {
 		p.await(s)
@@ -33,7 +35,7 @@ func startProcesses(t *testing.T, flags ...string) *processes {
 }
 
 // ask sends a server one command on a connection of its own.
-func ask(s *process.Process, args ...any) (any, error) {
+func (p *processes) ask(s *process.Process, args ...any) (any, error) {
 	client := redis.NewClient(&redis.Options{Addr: s.Address, MaxRetries: -1, DialTimeout: time.Second, PoolSize: 1})
 	defer func() { _ = client.Close() }() // it was used for one command
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -45,7 +47,7 @@ func ask(s *process.Process, args ...any) (any, error) {
 func (p *processes) await(s *process.Process) {
 	p.t.Helper()
 	process.Await(p.t, func() bool {
-		_, err := ask(s, "exists", "somewhere")
+		_, err := p.ask(s, "exists", "somewhere")
 		return err == nil
 	}, "server %s doesn't answer", s.Name)
 }
@@ -54,7 +56,7 @@ func (p *processes) await(s *process.Process) {
 func (p *processes) leader() (leader *process.Process) {
 	p.t.Helper()
 	return p.Leader(func(s *process.Process) (term uint64) {
-		info, err := ask(s, "info", "raft")
+		info, err := p.ask(s, "info", "raft")
 		text := fmt.Sprint(info)
 		_, at, found := strings.Cut(text, "raft_term:")
 		if err != nil || !found || !strings.Contains(text, "raft_role:leader\r\n") {
