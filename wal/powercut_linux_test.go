@@ -76,13 +76,6 @@ func (m *tallies) Restore(r io.Reader) error {
 	return json.NewDecoder(r).Decode(m)
 }
 
-type writerTo []byte
-
-func (b writerTo) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b)
-	return int64(n), err
-}
-
 // startTallies starts a server that is alone, with its log in a folder. Snapshots come often, and
 // segments are small: so their files are made, used again and removed all the time.
 func startTallies(folder string) (*raft.Node, *tallies, error) {
