@@ -58,4 +58,6 @@ func TestManifestsStartTheProgram(t *testing.T) {
 	require.Equal(t, ":7001", o.listen)
 	require.Equal(t, []string{":8080"}, o.http)
 	require.Positive(t, o.drain)
+	require.Equal(t, []string{":7002"}, o.admin)
+	require.NotEmpty(t, o.certs)
 }

@@ -21,7 +21,10 @@ import (
 )
 
 // An object is any of those below.
-type object interface{ GetName() string }
+type object interface {
+	GetName() string
+	GetGenerateName() string
+}
 
 // kinds makes an empty object of each kind that the manifests have.
 var kinds = map[metav1.TypeMeta]func() object{
@@ -59,7 +62,7 @@ func read(t *testing.T) *manifests {
 			require.Contains(t, kinds, kind, "%s, document %d", file, i)
 			o := kinds[kind]()
 			require.NoError(t, yaml.UnmarshalStrict(document, o), "%s, document %d", file, i)
-			require.NotEmpty(t, o.GetName())
+			require.NotEmpty(t, o.GetName()+o.GetGenerateName())
 			m.add(o)
 		}
 	}
@@ -76,7 +79,7 @@ func (m *manifests) add(o object) {
 		m.sets = append(m.sets, o)
 		m.pods[o.Name] = &o.Spec.Template
 	case *batchv1.Job:
-		m.pods[o.Name] = &o.Spec.Template
+		m.pods[o.GenerateName] = &o.Spec.Template
 	case *batchv1.CronJob:
 		m.pods[o.Name] = &o.Spec.JobTemplate.Spec.Template
 	case *policyv1.PodDisruptionBudget:
@@ -165,6 +168,9 @@ func TestPods(t *testing.T) {
 				volumes[claim.Name] = volumes[claim.Name] || set.Name == name
 			}
 		}
+		if name != m.sets[0].Name { // an operator
+			requireAdmitted(t, m, pod)
+		}
 		for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 			require.False(t, *c.SecurityContext.AllowPrivilegeEscalation, name)
 			require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem, name)
@@ -174,4 +180,24 @@ func TestPods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// requireAdmitted requires that the servers' network lets a pod through to the administration, and to
+// nothing between the servers.
+func requireAdmitted(t *testing.T, m *manifests, pod *corev1.PodTemplateSpec) {
+	var open []string
+	for _, p := range m.policies {
+		for _, rule := range p.Spec.Ingress {
+			for _, from := range rule.From {
+				selector, err := metav1.LabelSelectorAsSelector(from.PodSelector)
+				require.NoError(t, err)
+				if selector.Matches(labels.Set(pod.Labels)) {
+					for _, port := range rule.Ports {
+						open = append(open, port.Port.StrVal)
+					}
+				}
+			}
+		}
+	}
+	require.Equal(t, []string{"admin"}, open)
 }
