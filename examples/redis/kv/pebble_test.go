@@ -149,7 +149,6 @@ func TestPebbleLikeMemory(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { d.Crash() }()
 			model, applied := New(&Memory{}), raft.Index(0)
-			saved := snapshotOf(t, model) // of the last Save: what a crash at least leaves
 			for range 5 + pick(40) {
 				var entries [][]byte
 				for range pick(6) {
@@ -163,7 +162,7 @@ func TestPebbleLikeMemory(t *testing.T) {
 				}
 				require.NoError(t, ours.Durable().Save(applied, nil))
 				requireSame(t, model, ours, pick)
-				saved = snapshotOf(t, ours)
+				saved := snapshotOf(t, ours)
 				require.Equal(t, saved, snapshotOf(t, model))
 				switch pick(12) {
 				case 0: // after a snapshot, which syncs, a crash takes nothing that was saved
