@@ -162,6 +162,9 @@ func newNode(config Config) (*Node, *loop, error) {
 	if config.Trace != nil {
 		n.trace = *config.Trace
 	}
+	if n.trace.Turn != nil {
+		n.inbox.now = started.now
+	}
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)

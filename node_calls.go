@@ -32,7 +32,7 @@ import (
 // The error is also a *CallError, which tells who leads.
 func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if err := n.checkCommand(ctx, command); err != nil {
-		return nil, n.callError(notApplied(err))
+		return nil, n.refuseCommand(err)
 	}
 	return n.propose(ctx, Proposal{Kind: wire.EntryCommand, Data: n.slabs.copy(nil, command)})
 }
@@ -64,7 +64,7 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 	p.Fence = fenceOf(ctx)
 	if err := n.inbox.propose(w, p); err != nil {
 		n.waiters.put(w)
-		return nil, notApplied(err)
+		return nil, n.refused(waitsForCommand, notApplied(err))
 	}
 	if !w.wait(ctx) {
 		if err := n.giveUp(ctx, w); err != nil {
@@ -157,13 +157,13 @@ func (n *Node) readAs(ctx context.Context, kind waiterKind, maxAge time.Duration
 
 func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge time.Duration) (Instant, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return 0, n.refused(kind, err)
 	}
 	w := n.waiters.get()
 	w.kind, w.maxAge = kind, maxAge
 	if err := n.inbox.read(w); err != nil {
 		n.waiters.put(w)
-		return 0, err
+		return 0, n.refused(kind, err)
 	}
 	if !w.wait(ctx) {
 		if err := n.giveUp(ctx, w); err != nil {
@@ -188,13 +188,13 @@ func (n *Node) call(ctx context.Context, call wire.Call) (Index, error) {
 
 func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, notApplied(err)
+		return 0, n.refused(waitsForCall, notApplied(err))
 	}
 	w := n.waiters.get()
 	w.kind = waitsForCall
 	if err := n.inbox.call(w, call); err != nil {
 		n.waiters.put(w)
-		return 0, notApplied(err)
+		return 0, n.refused(waitsForCall, notApplied(err))
 	}
 	if !w.wait(ctx) {
 		if err := n.giveUp(ctx, w); err != nil {

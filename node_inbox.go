@@ -3,6 +3,7 @@ package raft
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -16,6 +17,10 @@ type inbox struct {
 	maxProposals, maxCommandBytes int
 
 	wake chan struct{} // holds a token when the loop is to be woken
+	// now, unless it is nil, is the clock by which callers are timed, for the trace.
+	now func() Instant
+	// dropped counts the messages for which there was no room.
+	dropped atomic.Uint64
 
 	mu       sync.Mutex
 	sleeping bool
@@ -48,6 +53,8 @@ type intake struct {
 	// commands of the proposals.
 	// strangers are messages of strangers.
 	bulk, bulkBytes, commandBytes, strangers int
+	// since is when the first of the proposals and reads came, if somebody wants to know.
+	since Instant
 }
 
 // proposed is a proposal with the caller that waits for it.
@@ -158,11 +165,14 @@ func (in *inbox) receive(m wire.Message) {
 	in.mu.Lock()
 	got := &in.intake
 	switch {
-	case in.closed != nil,
-		m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
+	case in.closed != nil:
+		in.mu.Unlock()
+		return
+	case m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
 		!bulk && len(got.messages)-got.bulk >= in.maxMessages:
+		in.dropped.Add(1)
 		in.mu.Unlock()
 		return
 	}
@@ -203,6 +213,7 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 		in.mu.Unlock()
 		return errMaxPendingBytes
 	}
+	in.comes()
 	got.commandBytes += len(p.Data)
 	got.proposals = append(got.proposals, proposed{p, w})
 	in.added()
@@ -220,9 +231,17 @@ func (in *inbox) read(w *waiter) error {
 		in.mu.Unlock()
 		return errMaxPending
 	}
+	in.comes()
 	in.intake.reads = append(in.intake.reads, w)
 	in.added()
 	return nil
+}
+
+// comes notes when the first of the callers came that the loop will find together.
+func (in *inbox) comes() {
+	if in.now != nil && len(in.intake.proposals)+len(in.intake.reads) == 0 {
+		in.intake.since = in.now()
+	}
 }
 
 // call takes an administrative call. It returns an error if it hasn't taken it.

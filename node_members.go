@@ -99,10 +99,10 @@ func (n *Node) change(ctx context.Context, kind wire.CallKind, members []Member,
 		option(&call)
 	}
 	if err := checkMembers(&call); err != nil {
-		return 0, n.callError(notApplied(err))
+		return 0, n.refused(waitsForCall, n.callError(notApplied(err)))
 	}
 	if err := n.checkAddresses(&call); err != nil {
-		return 0, n.callError(notApplied(err))
+		return 0, n.refused(waitsForCall, n.callError(notApplied(err)))
 	}
 	return n.call(ctx, call)
 }

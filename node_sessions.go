@@ -21,7 +21,7 @@ import (
 // ErrOutcomeUnknown there may be a session that no client knows of. It does no harm, and expires.
 func (n *Node) OpenSession(ctx context.Context) (SessionID, error) {
 	if err := ctx.Err(); err != nil {
-		return SessionID{}, n.callError(notApplied(err))
+		return SessionID{}, n.refuseCommand(err)
 	}
 	limits := wire.SessionLimits{Sessions: uint64(n.config.MaxSessions), Bytes: uint64(n.config.MaxSessionBytes)}
 	result, err := n.propose(ctx, Proposal{Kind: wire.EntryOpenSession, Data: wire.AppendSessionLimits(nil, limits)})
@@ -36,7 +36,7 @@ func (n *Node) OpenSession(ctx context.Context) (SessionID, error) {
 // OpenSession.
 func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 	if err := ctx.Err(); err != nil {
-		return n.callError(notApplied(err))
+		return n.refuseCommand(err)
 	}
 	_, err := n.propose(ctx, Proposal{Kind: wire.EntryCloseSession, Data: wire.AppendSessionID(nil, id)})
 	return err
@@ -58,15 +58,15 @@ func (n *Node) CloseSession(ctx context.Context, id SessionID) error {
 // ErrNotApplied.
 func (n *Node) ProposeInSession(ctx context.Context, command SessionCommand, data []byte) ([]byte, error) {
 	if err := command.Check(); err != nil {
-		return nil, n.callError(notApplied(err))
+		return nil, n.refuseCommand(err)
 	}
 	if err := n.checkCommand(ctx, data); err != nil {
-		return nil, n.callError(notApplied(err))
+		return nil, n.refuseCommand(err)
 	}
 	var buffer [wire.MaxSessionPrefix]byte
 	head := wire.AppendSessionCommand(buffer[:0], &command, nil)
 	if size := len(head) + len(data); size > wire.MaxCommandSize {
-		return nil, n.callError(notApplied(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, wire.MaxCommandSize)))
+		return nil, n.refuseCommand(fmt.Errorf("%w: %d bytes in a session, more than %d", ErrTooLarge, size, wire.MaxCommandSize))
 	}
 	return n.propose(ctx, Proposal{Kind: wire.EntrySessionCommand, Data: n.slabs.copy(head, data), Only: command.Only})
 }

@@ -40,6 +40,18 @@ type Status struct {
 
 	// PendingProposals, PendingReads and PendingCalls are how many callers at this server wait.
 	PendingProposals, PendingReads, PendingCalls int
+	// PendingBytes is the size of the commands among them, in bytes.
+	PendingBytes int
+	// UncommittedBytes and UnappliedBytes are what this server, as the leader, has taken in that
+	// counts against Config.MaxUncommittedBytes and MaxUnappliedBytes. They are 0 while it doesn't
+	// lead.
+	UncommittedBytes, UnappliedBytes int
+	// Inbox is what had gathered for the node to look at, when it looked.
+	Inbox InboxStatus
+	// RefusedMessages counts messages from other servers that weren't taken, since the start, because
+	// they contradict what this server knows or because their sender isn't a member. In an election
+	// timeout at most one is counted, which is also logged.
+	RefusedMessages uint64
 
 	// HandingOver is the server to which this server, as the leader, hands over; "" when there is
 	// none. Lease is how long the lease of this leader still runs unless it is renewed; 0 while it
@@ -90,6 +102,14 @@ type Status struct {
 	// Diverged is a *Divergence if the state machine of another server gave other results than the
 	// one here (Config.CompareResults). It is nil otherwise.
 	Diverged error
+}
+
+// An InboxStatus says what had gathered for a node while it was at work: Messages from other servers,
+// of which the appends, forwards and calls have Bytes bytes (Config.MaxInboxMessages,
+// MaxInboxBytes). Dropped counts the messages, since the start, for which there was no room.
+type InboxStatus struct {
+	Messages, Bytes int
+	Dropped         uint64
 }
 
 // Damage says which entries' bytes a server's disk has lost. The server keeps what it has promised by
@@ -166,6 +186,8 @@ func (l *loop) status() Status {
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
 		Cluster: c.Cluster, Trouble: l.standing().Trouble, SnapshotTrouble: c.SnapshotTrouble,
 		PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls,
+		PendingBytes: c.PendingBytes, UncommittedBytes: c.UncommittedBytes, UnappliedBytes: c.UnappliedBytes, RefusedMessages: c.RefusedMessages,
+		Inbox:       InboxStatus{len(l.intake.messages), l.intake.bulkBytes, l.inbox.dropped.Load()},
 		HandingOver: c.HandingOver, Lease: time.Duration(max(c.LeaseUntil-l.clock.now(), 0)),
 		LeaderAddress: l.addressOf(c.Leader, c.Configuration),
 	}
@@ -202,6 +224,7 @@ func (l *loop) stoppedStatus(intact bool) Status {
 		s = l.status()
 	}
 	s.Role, s.Leader, s.LeaderAddress, s.PendingProposals, s.PendingReads, s.PendingCalls = stoppedRole, "", "", 0, 0, 0
+	s.PendingBytes, s.UncommittedBytes, s.UnappliedBytes, s.Inbox = 0, 0, 0, InboxStatus{Dropped: s.Inbox.Dropped}
 	s.NoLeader, s.Command, s.Read, s.Call, s.Peers, s.Receiving = nil, nil, nil, nil, nil, nil
 	s.Disk, s.CatchUp, s.Machine = LaneStatus{}, LaneStatus{}, LaneStatus{}
 	s.HandingOver, s.Lease = "", 0

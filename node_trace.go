@@ -27,6 +27,10 @@ import (
 type Trace struct {
 	// Turn is called by the loop at the end of each of its turns.
 	Turn func(TurnTrace)
+	// Changed is called by the loop with each Event, before the Turn that brought it. Node.Events
+	// leaves out what is outdated; this leaves out nothing between the start and the end. What a
+	// server knows when it starts, and that it stops, isn't told.
+	Changed func(Event)
 	// Received is called by the loop with each message before the core gets it, also with messages
 	// that the core will refuse.
 	Received func(wire.Message)
@@ -36,8 +40,13 @@ type Trace struct {
 	// the index of the last one.
 	Committed func(Index)
 	// Answered is called by the loop with the answer to each call that reached it, after the caller
-	// has got the answer. A read whose context has ended gets no answer.
+	// has got the answer. Calls that the end of the node answers aren't told.
 	Answered func(AnswerTrace)
+	// Refused is called for each call that doesn't reach the loop: because of a limit, because
+	// Config.Validate refuses it, because its context has ended before, or because the node stops.
+	// The goroutine of the caller calls it, so several may do so at a time. After the node has
+	// stopped it isn't called.
+	Refused func(RefusalTrace)
 
 	// Wrote is called by the disk lane after each Storage.Write, before anything that rests on the
 	// write happens.
@@ -59,6 +68,20 @@ type TurnTrace struct {
 	Messages, Proposals, Reads int // how many were handed in
 	Reports                    int // how many items the lanes had finished
 	Took                       time.Duration
+
+	Sent int // how many messages were sent to other servers
+	// Began is when the loop took what had gathered, on the node's clock. Gathering is how long the
+	// first of the proposals and reads had waited for that; 0 if there are none.
+	Began     Instant
+	Gathering time.Duration
+	// Log is how far this server had come in its log at the end of the turn.
+	Log LogIndexes
+}
+
+// A RefusalTrace tells of a call that didn't reach the loop.
+type RefusalTrace struct {
+	Kind string // as in AnswerTrace
+	Err  error  // errors.Is finds in it what it finds in the error that the caller gets
 }
 
 // An AnswerTrace tells how a call ended.
@@ -235,8 +258,40 @@ func (l *loop) traceTurn() {
 		return
 	}
 	t := TurnTrace{Messages: len(got.messages), Proposals: len(got.proposals), Reads: len(got.reads),
-		Reports: got.writes + len(got.batches) + len(got.fetched), Took: time.Duration(l.clock.now() - l.read)}
+		Reports: got.writes + len(got.batches) + len(got.fetched), Took: time.Duration(l.clock.now() - l.read),
+		Sent: len(l.effects.Messages), Began: l.read, Log: l.core.LogIndexes()}
+	if t.Proposals+t.Reads > 0 {
+		t.Gathering = time.Duration(l.read - got.since)
+	}
 	l.tell(func() { hook(t) })
+}
+
+// traceEvents tells the trace what has changed.
+func (l *loop) traceEvents(events []Event) {
+	hook := l.trace.Changed
+	if hook == nil {
+		return
+	}
+	for _, event := range events {
+		l.tell(func() { hook(event) })
+	}
+}
+
+// refuseCommand returns the error of a command that isn't proposed.
+func (n *Node) refuseCommand(reason error) error {
+	return n.refused(waitsForCommand, n.callError(notApplied(reason)))
+}
+
+// refused tells the trace of a call that didn't reach the loop, and returns the error of the call.
+// The caller's goroutine calls it. A panic stops the node.
+func (n *Node) refused(kind waiterKind, err error) error {
+	if hook := n.trace.Refused; hook != nil && n.life.ctx.Err() == nil {
+		t := RefusalTrace{Kind: waiterKindNames[kind], Err: err}
+		if broken := n.inbox.traced(func() { hook(t) }); broken != nil {
+			n.inbox.stop(broken)
+		}
+	}
+	return err
 }
 
 // tell calls a function of the trace for the loop. A panic meanwhile is put down to the trace.

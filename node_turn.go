@@ -119,8 +119,10 @@ func (l *loop) cancel(c canceled) {
 		}
 	case waitsForRead, waitsForLeaseRead, waitsForStaleRead:
 		if l.waiting.reads.holds(w) {
-			l.waiting.reads.take(w.number).answer(&Answer{Err: l.why(&c)})
-			l.core.CancelRead(w.number)
+			answer, number, kind, since := &Answer{Err: l.why(&c)}, w.number, w.kind, w.since
+			l.waiting.reads.take(number).answer(answer)
+			l.core.CancelRead(number)
+			l.traceAnswer(answer, kind, since)
 		}
 	case waitsForCall:
 		if l.waiting.calls.holds(w) {

@@ -68,7 +68,9 @@ func (l *loop) observe() {
 	if now.Full && !was.Full {
 		l.shown.fullSince = l.read
 	}
-	l.board.post(l.news(was)...)
+	news := l.news(was)
+	l.board.post(news...)
+	l.traceEvents(news)
 	l.tellDamage(&was, &now)
 	l.logRoom(&was, &now)
 	if now.Diverged != was.Diverged {

@@ -55,6 +55,9 @@ type peer struct {
 	moved bool
 	// failures counts the attempts in a row that failed, or whose connection did not last.
 	failures int
+	// connections counts the connections for messages that this side has dialled, attempts those
+	// that failed, and unreached the messages that were dropped until the next attempt.
+	connections, attempts, unreached uint64
 	// suspect says that a connection has broken: if an attempt to dial is refused now, the process
 	// of the peer is gone. reported says that the handler was told so, and that the peer hasn't
 	// been seen since.
@@ -134,6 +137,7 @@ func (p *peer) server() raft.Server {
 func (p *peer) send(m *wire.Message) {
 	p.mu.Lock()
 	if !p.retryAt.IsZero() && time.Now().Before(p.retryAt) {
+		p.unreached++
 		p.mu.Unlock()
 		return
 	}
@@ -341,6 +345,7 @@ func (p *peer) connected(l *link, address string) bool {
 	}
 	l.since = time.Now()
 	p.out, p.used = l, l.since
+	p.connections++
 	if p.source == "" {
 		p.source = sourceOf(l.raw)
 	}
@@ -357,6 +362,7 @@ const suspectAttempts = 4
 func (p *peer) failed(err error, start time.Time) (gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.attempts++
 	p.queue.clear()
 	p.backOff(start)
 	if p.suspect && connectionRefused(err) {

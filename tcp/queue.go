@@ -19,6 +19,9 @@ type queue struct {
 	writingBytes, writingMessages int
 	// full says that a message was dropped since the queue was empty.
 	full bool
+	// sent and dropped count the messages that were handed out, those that weren't, and those that
+	// didn't get in. sentBytes are the bytes of their frames.
+	sent, sentBytes, dropped uint64
 	// slack counts the batches in a row that used only a small part of a large buffer.
 	slack int
 }
@@ -53,6 +56,7 @@ func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 	switch size := len(frame) - frameHeader; {
 	case size > q.maxFrame:
 		q.frames = q.frames[:before]
+		q.dropped++
 		return false, fmt.Errorf("%w: a %v of %d bytes exceeds MaxFrame, which is %d", errTooLarge, m.Kind(), size, q.maxFrame)
 	case q.messages+q.writingMessages > 0 && len(q.frames)+q.writingBytes > bytes:
 		q.frames = q.frames[:before]
@@ -65,6 +69,7 @@ func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 
 // drop returns the reason of a drop once for each time that the queue is full.
 func (q *queue) drop(reason error) error {
+	q.dropped++
 	if q.full {
 		return nil
 	}
@@ -76,6 +81,7 @@ func (q *queue) drop(reason error) error {
 // out before.
 func (q *queue) swap(written []byte) []byte {
 	batch := q.frames
+	q.sent, q.sentBytes = q.sent+uint64(q.messages), q.sentBytes+uint64(len(batch))
 	q.writingBytes, q.writingMessages = len(batch), q.messages
 	switch {
 	case cap(written) <= maxSpare:
@@ -97,6 +103,7 @@ func (q *queue) empty() bool { return q.messages == 0 }
 
 // clear drops everything.
 func (q *queue) clear() {
+	q.dropped += uint64(q.messages)
 	if cap(q.frames) > maxSpare {
 		q.frames = nil
 	}

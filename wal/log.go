@@ -22,9 +22,10 @@ type Log struct {
 	salt    uint64
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
-	saved   raft.Saved    // what Load returns
-	patient bool          // it waits for file descriptors; not before it is open
-	book    *logbook.Book // nil when nothing is logged
+	saved   raft.Saved                          // what Load returns
+	patient bool                                // it waits for file descriptors; not before it is open
+	synced  func(took time.Duration, err error) // nil if nobody wants to know
+	book    *logbook.Book                       // nil when nothing is logged
 
 	// Whoever writes holds busy, by sending to it: Write, Anchor, Close. It guards the fields from
 	// here to wakeAt.

@@ -36,6 +36,7 @@ func Open(dir string, options Options) (*Log, error) {
 	l.drained, l.closing = make(chan struct{}), make(chan struct{})
 	l.snapshots.files = make(map[vfs.File]struct{})
 	if !options.Inline {
+		l.synced = options.Synced
 		l.book = logbook.New(options.Logger, slog.String("dir", dir))
 	}
 	if err := l.fs.MkdirAll(dir); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/e17579a5/raft/wal/vfs"
 )
@@ -40,6 +41,11 @@ type Options struct {
 	// Logger is called in a goroutine of its own: one that blocks or panics holds up and ends
 	// nothing. Close waits for it up to a second.
 	Logger *slog.Logger
+
+	// Synced, if not nil, is called within each Write that writes something, with how long the sync
+	// took that made it durable, and with its error. It must not block, and must not call the log. A
+	// panic is one of Write. With Inline it isn't called, since there is no clock.
+	Synced func(took time.Duration, err error)
 
 	// Salt tells the records of one log from those of another; 0 stands for a random number. It
 	// counts only when the log is created.

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -225,11 +226,22 @@ func (l *Log) append(record []byte, h header) (at, chain uint32, err error) {
 	if _, err := s.file.WriteAt(padded, int64(at)); err != nil {
 		return 0, 0, err
 	}
-	if err := s.file.Sync(); err != nil {
+	if err := l.sync(s); err != nil {
 		return 0, 0, err
 	}
 	l.begun.Store(s.number)
 	return at, chain, nil
+}
+
+// sync makes durable what was written to a segment, and tells how long that took.
+func (l *Log) sync(s *segment) error {
+	if l.synced == nil {
+		return s.file.Sync()
+	}
+	start := time.Now()
+	err := s.file.Sync()
+	l.synced(time.Since(start), err)
+	return err
 }
 
 // begin makes the next segment the active one, with room for need bytes. It writes the head and
