@@ -20,6 +20,8 @@ type CoreStatus struct {
 	// Applied ≤ Commit ≤ Last, Snapshot ≤ Commit and Stable ≤ Last. Applied is less than Snapshot
 	// while the state machine is being restored.
 	Snapshot, Applied, Commit, Stable, Last Index
+	// SnapshotBytes is as in Status.
+	SnapshotBytes uint64
 	// Written is the index up to which the storage was given the log. It may be before Last while the
 	// disk has no room for more, or has enough to do.
 	Written  Index
@@ -92,6 +94,9 @@ func (c *Core) Status() CoreStatus {
 	}
 	if placed := c.log.placed(); placed != nil {
 		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index
+	}
+	if current := c.snapshots.current; current != nil {
+		s.SnapshotBytes = current.bytes
 	}
 	if l, leads := c.role.(*leader); leads {
 		s.HandingOver = l.handover.to

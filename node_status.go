@@ -26,6 +26,8 @@ type Status struct {
 	// disk. Commit is the last one that it knows to be committed. Applied is the last one that its
 	// state machine has applied. Snapshot is the last one that its current snapshot covers.
 	Snapshot, Applied, Commit, Stable, Last Index
+	// SnapshotBytes is the size of the current snapshot.
+	SnapshotBytes uint64
 
 	// Cluster is zero and Members is empty until the server belongs to a cluster. The members are
 	// those of the latest configuration in the log, committed or not, which is the entry at
@@ -184,6 +186,7 @@ func (l *loop) status() Status {
 	s := Status{
 		ID: c.ID, Role: c.Role, Term: c.Term, Leader: c.Leader,
 		Snapshot: c.Snapshot, Applied: c.Applied, Commit: c.Commit, Stable: c.Stable, Last: c.Last,
+		SnapshotBytes: c.SnapshotBytes,
 		Cluster: c.Cluster, Trouble: l.standing().Trouble, SnapshotTrouble: c.SnapshotTrouble,
 		PendingProposals: c.PendingProposals, PendingReads: c.PendingReads, PendingCalls: c.PendingCalls,
 		PendingBytes: c.PendingBytes, UncommittedBytes: c.UncommittedBytes, UnappliedBytes: c.UnappliedBytes, RefusedMessages: c.RefusedMessages,
