@@ -31,7 +31,7 @@ type line struct {
 func (g *log) put(l line) {
 	attrs := l.more
 	if l.err != nil {
-		attrs = append(attrs, slog.Any("error", l.err))
+		attrs = append(attrs, slog.Any("err", l.err))
 	}
 	var panicked *raft.PanicError
 	_ = guard("an error", func() error { // which may be the user's

@@ -178,7 +178,7 @@ func (l *Log) tell(level slog.Level, text string, err error, attrs ...slog.Attr)
 		return
 	}
 	l.book.Put(logbook.Line{
-		Level: level, Text: text, Attrs: append(attrs, slog.Any("error", err)), Kind: logbook.Kind(err, nil),
+		Level: level, Text: text, Attrs: append(attrs, slog.Any("err", err)), Kind: logbook.Kind(err, nil),
 	})
 }
 

@@ -83,7 +83,7 @@ func (s *server) serve() error {
 			return err
 		}
 		// There may be too many open files. The clients that are there go on.
-		slog.Warn("redis: can't accept", "node", s.self.ID, "error", err)
+		slog.Warn("redis: can't accept", "node", s.self.ID, "err", err)
 		time.Sleep(pause)
 		pause = min(2*pause, time.Second)
 	}
@@ -104,7 +104,7 @@ func (s *server) accept(conn net.Conn) {
 	s.working.Go(func() {
 		defer s.leave(c)
 		if err := reason(c.serve()); err != nil {
-			slog.Info("redis: a client's connection has ended", "node", s.self.ID, "client", conn.RemoteAddr(), "error", err)
+			slog.Info("redis: a client's connection has ended", "node", s.self.ID, "client", conn.RemoteAddr(), "err", err)
 		}
 	})
 }
@@ -233,7 +233,7 @@ func (s *server) expire() {
 				break
 			}
 			if err := s.tick(s.context()); err != nil {
-				slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "error", err)
+				slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "err", err)
 				break
 			}
 		}
