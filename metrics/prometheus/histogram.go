@@ -34,10 +34,18 @@ const (
 // their own.
 const minClassic, maxClassic = -14, 5
 
-// steps are the upper bounds of the buckets from a half up to one: 2^(i/8) / 2.
-var steps = [perExp]float64{
-	0.5, 0.5452538663326288, 0.5946035575013605, 0.6484197773255048,
-	0.7071067811865475, 0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
+// steps are the upper bounds of the buckets from one up to two, 2^(i/8), as the mantissas of
+// floating-point numbers.
+var steps = mantissas(
+	1, 1.0905077326652577, 1.189207115002721, 1.2968395546510096,
+	1.4142135623730951, 1.5422108254079407, 1.681792830507429, 1.8340080864093424,
+)
+
+func mantissas(bounds ...float64) (steps [perExp]uint64) {
+	for i, bound := range bounds {
+		steps[i] = math.Float64bits(bound) & (1<<52 - 1)
+	}
+	return steps
 }
 
 // observe counts n durations of the same length. A negative one is zero.
@@ -57,25 +65,21 @@ func (h *histogram) observe(d time.Duration, n uint64) {
 }
 
 // keyOf returns the number of the native bucket: bucket k holds what is above 2^((k-1)/8) and up to
-// 2^(k/8).
+// 2^(k/8). A nanosecond is far from the numbers that have no such mantissa.
 func keyOf(seconds float64) int {
 	if seconds <= 0 {
 		return math.MinInt
 	}
-	fraction, exponent := math.Frexp(seconds)
+	bits := math.Float64bits(seconds)
+	exponent, mantissa := int(bits>>52)-1023, bits&(1<<52-1)
 	step := 0
-	for step < perExp && fraction > steps[step] {
+	if mantissa > steps[3] {
+		step = 4
+	}
+	for step < perExp && mantissa > steps[step] {
 		step++
 	}
-	return step + (exponent-1)*perExp
-}
-
-// add adds the counts of another histogram.
-func (h *histogram) add(o *histogram) {
-	h.count, h.sum, h.zero = h.count+o.count, h.sum+o.sum, h.zero+o.zero
-	for i, n := range o.counts {
-		h.counts[i] += n
-	}
+	return step + exponent*perExp
 }
 
 // A histogramMetric is a histogram as it is at a moment.
