@@ -40,6 +40,12 @@ func TestStats(t *testing.T) {
 		require.Zero(t, toC.Connects)
 		pass(2 * time.Second)
 		require.EqualValues(t, 10, a.Stats().Members[1].Dropped, "each that wasn't sent is counted once")
+		a.tell("c", 1)
+		synctest.Wait() // this attempt has failed, and the next one isn't due
+		for range 5 {
+			a.tell("c", 1)
+		}
+		require.EqualValues(t, 16, a.Stats().Members[1].Dropped, "so are those that aren't even queued")
 
 		c.network.Silence(address("b"), true)
 		for range 5 {
