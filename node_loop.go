@@ -257,8 +257,13 @@ func (l *loop) performMachine() {
 	l.tasks = emptied(l.tasks)
 }
 
-// answer gives callers the answers that the core has for them.
+// answer gives callers the answers that the core has for them. Of what happens here only the trace
+// can panic or block.
 func (l *loop) answer() {
+	if len(l.effects.Answers) == 0 {
+		return
+	}
+	was := l.step.set(inTrace)
 	for i := range l.effects.Answers {
 		a := &l.effects.Answers[i]
 		if w := l.waiting.of(a).take(a.Number); w != nil {
@@ -267,6 +272,7 @@ func (l *loop) answer() {
 			l.traceAnswer(a, kind, since)
 		}
 	}
+	l.step.set(was)
 }
 
 // performStreams sees to what the core wants done about snapshots that are sent and received. It

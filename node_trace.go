@@ -237,11 +237,10 @@ func (l *loop) traceSent(m *wire.Message) {
 }
 
 // traceAnswer tells the trace of an answer that a caller has got. It comes after the answer, so
-// that no caller waits for ever if the trace panics.
+// that no caller waits for ever if the trace panics. The caller says that the loop is in the trace.
 func (l *loop) traceAnswer(a *Answer, kind waiterKind, since Instant) {
 	if hook := l.trace.Answered; hook != nil {
-		t := AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err}
-		l.tell(func() { hook(t) })
+		hook(AnswerTrace{Kind: waiterKindNames[kind], Index: a.Index, Waited: time.Duration(l.read - since), Err: a.Err})
 	}
 }
 

@@ -122,7 +122,7 @@ func (l *loop) cancel(c canceled) {
 			answer, number, kind, since := &Answer{Err: l.why(&c)}, w.number, w.kind, w.since
 			l.waiting.reads.take(number).answer(answer)
 			l.core.CancelRead(number)
-			l.traceAnswer(answer, kind, since)
+			l.tell(func() { l.traceAnswer(answer, kind, since) })
 		}
 	case waitsForCall:
 		if l.waiting.calls.holds(w) {
