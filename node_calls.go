@@ -61,7 +61,8 @@ func (n *Node) propose(ctx context.Context, p Proposal) ([]byte, error) {
 
 func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) {
 	w := n.waiters.get()
-	p.Fence = fenceOf(ctx)
+	wishes := wishesOf(ctx)
+	p.Fence = wishes.fence
 	if err := n.inbox.propose(w, p); err != nil {
 		n.waiters.put(w)
 		return nil, n.refused(waitsForCommand, notApplied(err))
@@ -70,8 +71,10 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 		if err := n.giveUp(ctx, w); err != nil {
 			return nil, err
 		}
+		wishes.trace.note(w)
 		return w.result, w.err
 	}
+	wishes.trace.note(w)
 	result, err := w.result, w.err
 	n.waiters.put(w)
 	return result, err
@@ -169,8 +172,10 @@ func (n *Node) waitToRead(ctx context.Context, kind waiterKind, maxAge time.Dura
 		if err := n.giveUp(ctx, w); err != nil {
 			return 0, err
 		}
+		wishesOf(ctx).trace.note(w)
 		return w.fresh, w.err
 	}
+	wishesOf(ctx).trace.note(w)
 	fresh, err := w.fresh, w.err
 	n.waiters.put(w)
 	return fresh, err
@@ -200,8 +205,10 @@ func (n *Node) waitForCall(ctx context.Context, call wire.Call) (Index, error) {
 		if err := n.giveUp(ctx, w); err != nil {
 			return 0, err
 		}
+		wishesOf(ctx).trace.note(w)
 		return w.index, w.err
 	}
+	wishesOf(ctx).trace.note(w)
 	index, err := w.index, w.err
 	n.waiters.put(w)
 	return index, err

@@ -111,9 +111,6 @@ func (n *Node) stopReason() error {
 	return stopped(n.life.failed)
 }
 
-// fenceKey is the key of the fence in a context.
-type fenceKey struct{}
-
 // Fence returns a context that fences commands to one term of one leader. A command that is
 // proposed with it is appended only by the server at which it was proposed, and only while that
 // leads in this term. It is never forwarded to another server, nor offered to another leader:
@@ -121,11 +118,23 @@ type fenceKey struct{}
 // command can't be applied after another leader has decided otherwise. The context that WhileLeader
 // passes to f is fenced already. Term 0 is no fence.
 func Fence(ctx context.Context, term Term) context.Context {
-	return context.WithValue(ctx, fenceKey{}, term)
+	w := wishesOf(ctx)
+	w.fence = term
+	return context.WithValue(ctx, wishesKey{}, w)
 }
 
-// fenceOf returns the fence of a context. It returns 0 if there is none.
-func fenceOf(ctx context.Context) Term {
-	term, _ := ctx.Value(fenceKey{}).(Term)
-	return term
+// wishesKey is the key of what a context asks of the calls that it is for.
+type wishesKey struct{}
+
+// wishes are what a context asks of calls: a fence, if it isn't 0, and to be told what became of
+// them, if it isn't nil. They have one key, since each look for a key takes time.
+type wishes struct {
+	fence Term
+	trace *CallTrace
+}
+
+// wishesOf returns what a context asks.
+func wishesOf(ctx context.Context) wishes {
+	w, _ := ctx.Value(wishesKey{}).(wishes)
+	return w
 }

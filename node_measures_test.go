@@ -269,3 +269,33 @@ func TestTraceTellsOfReadsThatEnd(t *testing.T) {
 		require.Equal(t, raft.AnswerTrace{Kind: "read", Waited: electionTimeout, Err: tr.answers[0].Err}, tr.answers[0])
 	})
 }
+
+// A call tells where it was applied, and when the loop took it. A fence and a CallTrace don't get in
+// each other's way.
+func TestFollowCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := tracer{}
+		c := newCluster(t, 1, memory.Faults{})
+		c.adjust = func(config *raft.Config) { config.Trace = tr.trace() }
+		node := c.start("a")
+		require.NoError(t, node.Read(t.Context()))
+		time.Sleep(time.Second)
+		var call raft.CallTrace
+		ctx := raft.FollowCall(raft.Fence(t.Context(), node.Status().Term), &call)
+		_, err := node.Propose(ctx, []byte("x"))
+		require.NoError(t, err)
+		require.EqualValues(t, 2, call.Index)
+		require.GreaterOrEqual(t, call.Taken, raft.Instant(time.Second))
+		taken := false
+		for _, turn := range tr.turns {
+			taken = taken || turn.Began == call.Taken && turn.Proposals == 1
+		}
+		require.True(t, taken, "a turn began when it was taken")
+		require.NoError(t, node.Read(ctx))
+		require.EqualValues(t, 2, call.Index)
+		_, err = node.Propose(raft.Fence(ctx, 99), []byte("x"))
+		require.ErrorIs(t, err, raft.ErrNotLeader)
+		require.Zero(t, call.Index, "it wasn't applied")
+		require.NotZero(t, call.Taken)
+	})
+}

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"cmp"
+	"context"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -133,6 +134,33 @@ type SnapshotTrace struct {
 	Bytes, Offset uint64
 	Took          time.Duration // since the capture of the state began, or of the stream or restore
 	Err           error
+}
+
+// A CallTrace tells what became of one call (FollowCall): of Propose and of commands in sessions, of
+// reads, and of the calls about the cluster.
+type CallTrace struct {
+	// Index is where the command was applied, or the read was served; 0 if that isn't known, or if
+	// the call has failed.
+	Index Index
+	// Taken is when the node's loop took the call, on the node's clock, as TurnTrace.Began. It is 0
+	// if the loop hasn't answered the call.
+	Taken Instant
+}
+
+// FollowCall returns a context by which a call fills in t before it returns. If several calls get
+// the context, they do so one after the other: they must not be made at the same time. With the
+// turns of the Trace, t says when the command was written, committed and applied.
+func FollowCall(ctx context.Context, t *CallTrace) context.Context {
+	w := wishesOf(ctx)
+	w.trace = t
+	return context.WithValue(ctx, wishesKey{}, w)
+}
+
+// note fills in what became of a call that the loop has answered. Nobody may want to know.
+func (t *CallTrace) note(w *waiter) {
+	if t != nil {
+		*t = CallTrace{Index: w.index, Taken: w.since}
+	}
 }
 
 // stopwatchFor reads the clock if the trace wants to know.
