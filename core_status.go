@@ -39,8 +39,6 @@ type CoreStatus struct {
 	// UncommittedBytes and UnappliedBytes are what this leader has taken in that counts against
 	// CoreConfig.MaxUncommittedBytes and MaxUnappliedBytes; 0 while it doesn't lead.
 	UncommittedBytes, UnappliedBytes int
-	// RefusedMessages is Refused of Standing.
-	RefusedMessages uint64
 	// Diverged is not nil if it was found that another server's state machine gives other results
 	// than the one here (CoreConfig.CompareResults).
 	Diverged *Divergence
@@ -85,7 +83,7 @@ func (c *Core) Status() CoreStatus {
 		Snapshot: c.snapshots.current.index(), Applied: c.log.applied, Commit: c.log.commit,
 		Stable: c.log.stable, Written: c.log.written, Last: c.log.last, LastTerm: c.log.lastTerm(),
 		PendingProposals: c.proposals.count(), PendingReads: c.waitingReads(),
-		PendingCalls: len(c.calls.items), Held: len(c.out.held), PendingBytes: c.proposals.bytes, RefusedMessages: c.refusal.count,
+		PendingCalls: len(c.calls.items), Held: len(c.out.held), PendingBytes: c.proposals.bytes,
 		Trouble: c.trouble, SnapshotTrouble: c.snapshots.trouble(), Diverged: c.fingerprints.differ, Leads: c.Leads(),
 		Lost: slices.Clone(c.log.lost), LostSince: c.repairs.since, LostWhy: c.repairs.damage, LostAsked: slices.Clone(c.repairs.tried),
 		Questions: len(c.repairs.questions),

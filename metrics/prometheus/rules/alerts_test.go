@@ -3,7 +3,6 @@ package rules
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"os"
 	"testing"
 	"time"
@@ -81,14 +80,6 @@ func set(names ...string) map[string]bool {
 	all := map[string]bool{}
 	for _, name := range names {
 		all[name] = true
-	}
-	return all
-}
-
-func union(sets ...map[string]bool) map[string]bool {
-	all := map[string]bool{}
-	for _, set := range sets {
-		maps.Copy(all, set)
 	}
 	return all
 }

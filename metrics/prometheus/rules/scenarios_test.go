@@ -27,8 +27,8 @@ type scenario struct {
 	run     func(t *testing.T, c *cluster)
 }
 
-// broken is what a disk or a state machine says.
-var broken = errors.New("broken")
+// errBroken is what a disk or a state machine says.
+var errBroken = errors.New("broken")
 
 func TestScenarios(t *testing.T) {
 	rules := shipped(t)
@@ -160,12 +160,12 @@ var scenarios = map[string]scenario{
 	}},
 	"a write fails": {alerts: []string{"RaftStopped", "RaftPeerSilent"}, run: func(t *testing.T, c *cluster) {
 		leader, others := c.leader()
-		c.servers[others[0]].disk.fails.Store(&broken)
+		c.servers[others[0]].disk.fails.Store(&errBroken)
 		c.propose(leader, 1)
 		c.pass(time.Minute)
 	}},
 	"a storage is about to fail": {alerts: []string{"RaftStorageTrouble"}, run: func(t *testing.T, c *cluster) {
-		c.servers[0].disk.trouble.Store(&broken)
+		c.servers[0].disk.trouble.Store(&errBroken)
 		c.pass(30 * time.Second)
 	}},
 	"a node stands still": {alerts: []string{"RaftStuck", "RaftPeerSilent"}, run: func(t *testing.T, c *cluster) {
@@ -245,7 +245,7 @@ var scenarios = map[string]scenario{
 			leader, others := c.leader()
 			disk := c.servers[others[0]].disk
 			disk.gate.shut()
-			disk.waits.Store(&broken)
+			disk.waits.Store(&errBroken)
 			c.propose(leader, 10)
 			c.pass(20 * time.Second)
 			disk.gate.open()
@@ -281,10 +281,10 @@ var scenarios = map[string]scenario{
 	}},
 	"no snapshot can be taken": {alerts: []string{"RaftSnapshotTrouble"}, run: func(t *testing.T, c *cluster) {
 		m := c.servers[0].machine
-		m.set(func() { m.broken = broken })
+		m.set(func() { m.broken = errBroken })
 		c.propose(0, 10)
 		_, err := c.servers[0].node.Snapshot(t.Context())
-		require.ErrorIs(t, err, broken)
+		require.ErrorIs(t, err, errBroken)
 		c.pass(2 * time.Minute)
 	}},
 	"a server gets a snapshot": {

@@ -11,6 +11,7 @@ import (
 
 	client "github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -118,7 +119,7 @@ func (s *scrapes) take(at int64, name string, m *dto.Metric) {
 
 func (s *scrapes) add(name string, m *dto.Metric, now sample, more ...string) {
 	b := labels.NewScratchBuilder(4)
-	b.Add(labels.MetricName, name)
+	b.Add(model.MetricNameLabel, name)
 	for _, l := range m.Label {
 		b.Add(l.GetName(), l.GetValue())
 	}
@@ -173,7 +174,7 @@ type querier struct {
 func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	set := &seriesSet{}
 	for _, name := range matchers {
-		if name.Name != labels.MetricName || name.Type != labels.MatchEqual {
+		if name.Name != model.MetricNameLabel || name.Type != labels.MatchEqual {
 			continue
 		}
 		for _, series := range q.scrapes.named[name.Value] {
