@@ -207,9 +207,10 @@ type Config struct {
 	Trace *Trace
 
 	// Logger is told about changes of the role, failures and slow lanes, with the keys node, term,
-	// index and peer. A failure that repeats gets one line a minute (left_out says how many are
-	// missing). nil stands for slog.Default(). The Logger is called in a goroutine of its own: it
-	// may block, panic or call the node, and holds up nobody. Close waits for it up to a second.
+	// index and peer; docs/logging.md lists all messages. A failure that repeats gets one line a
+	// minute (left_out says how many are missing). nil stands for slog.Default(). The Logger is
+	// called in a goroutine of its own: it may block, panic or call the node, and holds up nobody.
+	// Close waits for it up to a second.
 	Logger *slog.Logger
 }
 
