@@ -159,12 +159,7 @@ func newNode(config Config) (*Node, *loop, error) {
 		},
 		lanes: newLanes(applier), moved: moved,
 	}
-	if config.Trace != nil {
-		n.trace = *config.Trace
-	}
-	if n.trace.Turn != nil {
-		n.inbox.now = started.now
-	}
+	n.tellTo(config.Trace)
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)

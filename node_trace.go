@@ -163,6 +163,16 @@ func (t *CallTrace) note(w *waiter) {
 	}
 }
 
+// tellTo copies the trace that the node tells what it does; nil stands for none.
+func (n *Node) tellTo(t *Trace) {
+	if t != nil {
+		n.trace = *t
+	}
+	if n.trace.Turn != nil {
+		n.inbox.now = n.clock.now
+	}
+}
+
 // stopwatchFor reads the clock if the trace wants to know.
 func stopwatchFor(wanted bool) (start time.Time) {
 	if wanted {
