@@ -55,20 +55,8 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
-	if o.timeout <= 0 {
-		return o, fmt.Errorf("-timeout %v: must be positive", o.timeout)
-	}
-	if o.from != "" && o.join {
-		return o, errors.New("-from and -join exclude each other: who joins gets the state from the others")
-	}
-	if o.drain < 0 {
-		return o, fmt.Errorf("-drain %v: must not be negative", o.drain)
-	}
-	if o.listen != "" && *id == "" {
-		return o, errors.New("-listen is for one server: name it with -id")
-	}
-	if *peers != "" && *addresses != "" {
-		return o, errors.New("-peers and -raft exclude each other")
+	if err := o.check(*id, *peers, *addresses); err != nil {
+		return o, err
 	}
 	if *peers == "" {
 		if *peers, err = nameServers(cmp.Or(*addresses, "127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003")); err != nil {
@@ -108,6 +96,26 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 		o.data = filepath.Join(cache, "raft-counter")
 	}
 	return o, nil
+}
+
+// check says which flags make no sense, alone or together.
+func (o *options) check(id, peers, addresses string) error {
+	if o.timeout <= 0 {
+		return fmt.Errorf("-timeout %v: must be positive", o.timeout)
+	}
+	if o.from != "" && o.join {
+		return errors.New("-from and -join exclude each other: who joins gets the state from the others")
+	}
+	if o.drain < 0 {
+		return fmt.Errorf("-drain %v: must not be negative", o.drain)
+	}
+	if o.listen != "" && id == "" {
+		return errors.New("-listen is for one server: name it with -id")
+	}
+	if peers != "" && addresses != "" {
+		return errors.New("-peers and -raft exclude each other")
+	}
+	return nil
 }
 
 // nameServers gives three addresses the names a, b and c, in the form of -peers.
