@@ -36,8 +36,8 @@ var loads = []load{
 // became of its write.
 const clientPatience = 2 * time.Second
 
-// errDown says that no process of the server runs. So the operation never happened.
-var errDown = fmt.Errorf("raftlab: the server is down: %w", raft.ErrNotApplied)
+// errDown says that no process runs at any server. So the operation never happened.
+var errDown = fmt.Errorf("raftlab: all servers are down: %w", raft.ErrNotApplied)
 
 // A host is a server as its clients see it.
 type host interface {
@@ -45,8 +45,8 @@ type host interface {
 	serve() (*raft.Node, *registers)
 }
 
-// Clients perform one operation after the other, each at a server that luck chooses: half of them
-// writes, half of them reads.
+// Clients perform one operation after the other, each at a server that luck chooses among those that
+// have a process: half of them writes, half of them reads.
 type clients struct {
 	judge *judge
 	tally *tally
@@ -129,8 +129,12 @@ func (c *clients) operate(ctx context.Context, client, number int) {
 	defer cancel()
 	began, start := o.history.Begin(client, call), time.Now()
 	value, err := "", errDown
-	if len(hosts) > 0 {
-		value, err = c.perform(ctx, hosts[rand.IntN(len(hosts))], o, call)
+	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+	for _, h := range hosts { // nobody answers at a server that is down, and so the client tries the next one
+		if node, machine := h.serve(); node != nil {
+			value, err = c.perform(ctx, node, machine, o, call)
+			break
+		}
 	}
 	began.End(value, err)
 	c.judge.give(o, err)
@@ -143,12 +147,8 @@ var errLate = errors.New("too late")
 
 // perform performs one operation at a server. A read that fails has no effect, and so it counts as
 // not applied.
-func (c *clients) perform(ctx context.Context, h host, o *object, call history.RegisterCall) (string, error) {
-	node, machine := h.serve()
-	switch {
-	case node == nil:
-		return "", errDown
-	case !call.Read:
+func (c *clients) perform(ctx context.Context, node *raft.Node, machine *registers, o *object, call history.RegisterCall) (string, error) {
+	if !call.Read {
 		result, err := node.Propose(ctx, write{o.slot, o.generation, call.Value}.encode())
 		if err == nil && (len(result) == 0 || result[0] != '=') {
 			return errLate.Error(), nil

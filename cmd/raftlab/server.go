@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -193,7 +192,7 @@ func (s *server) opened(l *life, node *raft.Node, err error) {
 		l.state, l.since, s.why = stateDown, time.Now(), err
 		l.mount.kill()
 		close(l.gone)
-		s.lab.tell(troubleEvent, s.id, "can't start: "+err.Error())
+		s.lab.tell(troubleEvent, s.id, "can't start: "+reason(err))
 		return
 	}
 	l.node, l.state, l.since = node, stateRunning, time.Now()
@@ -220,7 +219,7 @@ func (s *server) watch(l *life, node *raft.Node) {
 		return // it was killed or closed
 	}
 	l.state, l.since, s.why = stateStopped, time.Now(), node.Err()
-	s.lab.tell(troubleEvent, s.id, fmt.Sprintf("has stopped: %v", node.Err()))
+	s.lab.tell(troubleEvent, s.id, "has stopped: "+reason(s.why))
 	s.bury(l)
 	go l.release(node)
 }

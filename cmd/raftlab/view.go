@@ -125,7 +125,7 @@ func (b *lab) lookAt(s *server) (serverView, raft.Status) {
 		v.Says, v.Cure = says(&status), cureOf(&status)
 	case statePaused:
 		v.Faults = append(v.Faults, "paused")
-		v.Says = append(v.Says, sentence{"stands still; below is what it knew before", true})
+		v.Says = append(v.Says, sentence{"stands still: these are the figures from before", true})
 	case stateStarting:
 		v.Says = append(v.Says, sentence{"reads what is on its disk", false})
 	default:
