@@ -51,7 +51,7 @@ var actions = []action{
 	{"slow", "w", "slow", "disk", onServer, fmt.Sprintf("each sync takes %v longer", slowSync), "slow", func(b *lab, s, _ *server) error { toggle(&s.disk.slow); return nil }},
 	{"stuck", "h", "hang", "disk", onServer, "no call to the disk returns", "stuck", func(b *lab, s, _ *server) error { s.disk.stuck.set(!s.disk.stuck.isShut()); return nil }},
 	{"full", "f", "fill", "disk", onServer, "no file grows, and what is freed is taken by somebody else", "full", func(b *lab, s, _ *server) error { toggle(&s.disk.full); return nil }},
-	{"rot", "x", "rot", "disk", onServer, fmt.Sprintf("flips bits in %d entries of the log; they are noticed when they are read: by the scrubber within a minute, or at a start", damages), "", rot},
+	{"rot", "x", "rot", "disk", onServer, fmt.Sprintf("flips bits in %d entries of the log; they are noticed when they are read: by the scrubber in a minute or so, or at a start", damages), "", rot},
 	{"fail", "e", "fail", "disk", onServer, "the next sync fails with an I/O error", "failing", func(b *lab, s, _ *server) error { toggle(&s.disk.failing); return nil }},
 	{"lose", "l", "lose", "disk", onServer, "kills the process, removes the disk, and starts on an empty one", "", func(b *lab, s, _ *server) error { return s.lose() }},
 	{"putback", "b", "put back", "disk", onServer, "kills the process, puts the disk back to what it was at the last start, and starts", "", func(b *lab, s, _ *server) error { return s.putBack() }},

@@ -56,8 +56,8 @@ func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	address := flags.String("listen", "127.0.0.1:7070", "the address of the page, on the loopback interface; port 0 stands for one that is free")
 	flags.IntVar(&s.servers, "servers", 3, fmt.Sprintf("number of servers that found the cluster, from %d to %d", minServers, maxServers))
 	flags.StringVar(&s.folder, "dir", "", "an empty folder for the servers' files, which stay there; otherwise they are temporary")
-	flags.DurationVar(&s.heartbeat, "heartbeat", 50*time.Millisecond, "how often a leader tells the others that it lives")
-	flags.DurationVar(&s.election, "election", 500*time.Millisecond, "how long a server waits for that before it campaigns")
+	flags.DurationVar(&s.heartbeat, "heartbeat", 100*time.Millisecond, "how often a leader tells the others that it lives")
+	flags.DurationVar(&s.election, "election", time.Second, "how long a server waits for that before it campaigns")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ export class Cards {
     for (const name of ['last', 'stable', 'applied', 'snapshot', 'commit']) bar.append(rects[name] = svg('rect', { class: name, height: 14 }));
     const figures = {}, row = el('div', { class: 'cursors' });
     for (const name of cursors) row.append(el('span', {}, name + ' ', figures[name] = el('b')));
+    row.append(parts.behind = el('span', { class: 'behind' }));
     const says = el('ul', { class: 'says', 'aria-label': `what ${id} says` });
     const buttons = new Map(), rows = el('div', { class: 'groups' });
     for (const group of groups) rows.append(this.makeGroup(id, group, buttons));
@@ -98,6 +99,7 @@ export class Cards {
     attr(card.rects.commit, 'x', Math.max(0, x(s.commit) - 3).toFixed(1));
     attr(card.rects.commit, 'width', s.commit > first ? 3 : 0);
     for (const name of cursors) text(card.figures[name], number(s[name]));
+    text(card.behind, s.last < first ? `${number(this.newest - s.last)} behind` : '');
     attr(card.bar, 'aria-label', cursors.map(name => `${name} ${s[name]}`).join(', '));
   }
 
