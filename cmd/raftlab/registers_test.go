@@ -13,11 +13,12 @@ import (
 
 // The registers keep the contract of a state machine.
 func TestRegistersKeepTheContract(t *testing.T) {
-	rafttest.Check(t, rafttest.Program[*registers]{
-		New: func() *registers { return &registers{} },
-		Command: func(t *rapid.T) []byte {
-			return write{rapid.IntRange(0, slots-1).Draw(t, "slot"), rapid.Uint64Range(0, 4).Draw(t, "generation"), rapid.StringN(0, 9, 20).Draw(t, "value")}.encode()
-		},
+	rafttest.Check(t, rafttest.Property{
+		Machine: func() raft.StateMachine { return &registers{} },
+		Command: rapid.Custom(func(t *rapid.T) []byte {
+			slot, generation := rapid.IntRange(0, slots-1).Draw(t, "slot"), rapid.Uint64Range(0, 4).Draw(t, "generation")
+			return write{slot, generation, rapid.StringN(0, 9, 20).Draw(t, "value")}.encode()
+		}),
 	})
 }
 
