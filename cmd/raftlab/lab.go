@@ -54,6 +54,9 @@ func newLab(s settings) (*lab, error) {
 	if s.servers < minServers || s.servers > maxServers {
 		return nil, fmt.Errorf("%d servers: from %d to %d are possible", s.servers, minServers, maxServers)
 	}
+	if s.heartbeat <= 0 || s.election < 2*s.heartbeat {
+		return nil, fmt.Errorf("an election timeout of %v: it must be at least twice as long as the heartbeat, which is %v and must be positive", s.election, s.heartbeat)
+	}
 	folder, err := s.folder, error(nil)
 	if folder == "" {
 		folder, err = os.MkdirTemp("", "raftlab")

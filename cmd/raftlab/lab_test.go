@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,11 +26,14 @@ type story struct {
 // tellStory founds a cluster for a test.
 func tellStory(t *testing.T, servers int) *story {
 	t.Helper()
+	goroutines := runtime.NumGoroutine()
 	b, err := newLab(settings{servers: servers, heartbeat: 100 * time.Millisecond, election: time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, b.close())
 		require.NoDirExists(t, b.folder)
+		require.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, storyPatience, 20*time.Millisecond,
+			"goroutines outlive the lab") // one more, in which this is asked
 	})
 	s := &story{t: t, lab: b, performed: map[string]bool{}}
 	s.leader()
@@ -341,7 +345,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 	}
 	used := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(used, "x"), nil, 0o600))
-	_, err := newLab(settings{servers: 1, folder: used})
+	_, err := newLab(settings{servers: 1, folder: used, heartbeat: 1, election: 2})
 	require.ErrorContains(t, err, "isn't empty")
 }
 
