@@ -45,8 +45,9 @@ type host interface {
 	serve() (*raft.Node, *registers)
 }
 
-// Clients perform one operation after the other, each at a server that luck chooses among those that
-// have a process: half of them writes, half of them reads.
+// Clients perform one operation after the other: half of them writes, half of them reads. A client
+// stays at one server until an operation fails there, or no process runs; then luck chooses another
+// one. It also moves now and then without a reason, so that they spread over all servers.
 type clients struct {
 	judge *judge
 	tally *tally
@@ -94,6 +95,7 @@ func (c *clients) setLoad(name string) error {
 
 // run is one client.
 func (c *clients) run(ctx context.Context, client int) {
+	var at host // the server at which the client is
 	for number := 0; ctx.Err() == nil; {
 		l := loads[c.load.Load()]
 		if client >= l.clients {
@@ -104,7 +106,7 @@ func (c *clients) run(ctx context.Context, client int) {
 			continue
 		}
 		number++
-		c.operate(ctx, client, number)
+		at = c.operate(ctx, at, client, number)
 		rest := time.NewTimer(time.Duration((rand.Float64() + 0.5) * float64(l.pause)))
 		select {
 		case <-rest.C:
@@ -114,12 +116,31 @@ func (c *clients) run(ctx context.Context, client int) {
 	}
 }
 
-// operate performs one operation, and tells the judge and the tally.
-func (c *clients) operate(ctx context.Context, client, number int) {
+// moveAfter is after how many operations, on average, a client moves without a reason.
+const moveAfter = 50
+
+// choose returns the server for the next operation: the one at which the client is, or another one.
+// It returns no node if no process runs anywhere.
+func (c *clients) choose(at host) (host, *raft.Node, *registers) {
 	hosts := c.hosts()
+	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+	if i := slices.Index(hosts, at); i >= 0 && rand.IntN(moveAfter) > 0 {
+		hosts[0], hosts[i] = hosts[i], hosts[0]
+	}
+	for _, h := range hosts {
+		if node, machine := h.serve(); node != nil {
+			return h, node, machine
+		}
+	}
+	return nil, nil, nil
+}
+
+// operate performs one operation, and tells the judge and the tally. It returns the server at which
+// the client stays; nil if it leaves.
+func (c *clients) operate(ctx context.Context, at host, client, number int) host {
 	o := c.judge.take(rand.IntN(slots))
 	if o == nil {
-		return
+		return nil
 	}
 	call := history.RegisterCall{Key: o.key(), Read: rand.IntN(2) == 0}
 	if !call.Read {
@@ -127,18 +148,19 @@ func (c *clients) operate(ctx context.Context, client, number int) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, clientPatience)
 	defer cancel()
+	at, node, machine := c.choose(at)
 	began, start := o.history.Begin(client, call), time.Now()
 	value, err := "", errDown
-	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
-	for _, h := range hosts { // nobody answers at a server that is down, and so the client tries the next one
-		if node, machine := h.serve(); node != nil {
-			value, err = c.perform(ctx, node, machine, o, call)
-			break
-		}
+	if node != nil {
+		value, err = c.perform(ctx, node, machine, o, call)
 	}
 	began.End(value, err)
 	c.judge.give(o, err)
 	c.tally.add(time.Since(start), err)
+	if err != nil {
+		return nil
+	}
+	return at
 }
 
 // errLate says that a register had a later generation although its operations hadn't ended. The

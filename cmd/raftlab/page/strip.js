@@ -85,7 +85,7 @@ export class Strip {
       }
     });
     for (const name in d) attr(this.throughput.paths[name], 'd', d[name]);
-    text(this.throughput.top, number(most));
+    text(this.throughput.top, number(most) + ' a second');
     attr(this.throughput.box, 'aria-label', `${Math.round(now.returned)} operations answered in the last second, ${Math.round(now.refused)} not applied, ${Math.round(now.unknown)} unknown`);
     const y = ms => 80 - Math.max(0, Math.min(1, Math.log10(ms / 0.5) / Math.log10(4000))) * 76; // from 0.5 ms to 2 s
     for (const name of ['p50', 'p99']) {
@@ -97,7 +97,7 @@ export class Strip {
       });
       attr(this.latency.paths[name], 'd', path);
     }
-    text(this.latency.top, '2 s');
+    text(this.latency.top, '2 s, logarithmic');
     attr(this.latency.box, 'aria-label', `half of the operations of the last second took ${time(now.p50)} at most, 99 % took ${time(now.p99)}`);
     text(this.figures['a second'], number(Math.round(now.returned)));
     text(this.figures.p50, time(now.p50));
