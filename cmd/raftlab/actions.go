@@ -36,43 +36,54 @@ type action struct {
 	Fault string `json:"fault"`
 
 	do func(b *lab, s, to *server) error
+	// takes says that it takes its time. The page doesn't wait for it; it waits for all others, so
+	// that they are performed in the order in which they were asked for.
+	takes duration
 }
+
+// A duration says how long an action takes.
+type duration int
+
+const (
+	noTime   duration = iota // nothing is waited for
+	someTime                 // for a process that ends, or for other servers
+)
 
 // damages is how many commands rot at a time.
 const damages = 3
 
 // actions are all of them, in the order of the page.
 var actions = []action{
-	{"kill", "k", "kill", "process", onServer, "ends the process at once, as SIGKILL does", "", func(b *lab, s, _ *server) error { return s.kill() }},
-	{"stop", "q", "stop", "process", onServer, "closes the node: a leader hands over first", "", func(b *lab, s, _ *server) error { return s.close() }},
-	{"restart", "r", "start", "process", onServer, "starts a process; kills the one that runs before", "", func(b *lab, s, _ *server) error { return s.restart() }},
-	{"pause", "p", "pause", "process", onServer, "stops the process as SIGSTOP does, or lets it go on", "paused", togglePause},
+	{"kill", "k", "kill", "process", onServer, "ends the process at once, as SIGKILL does", "", func(b *lab, s, _ *server) error { return s.kill() }, noTime},
+	{"stop", "q", "stop", "process", onServer, "closes the node: a leader hands over first", "", func(b *lab, s, _ *server) error { return s.close() }, someTime},
+	{"restart", "r", "start", "process", onServer, "starts a process; kills the one that runs before", "", func(b *lab, s, _ *server) error { return s.restart() }, someTime},
+	{"pause", "p", "pause", "process", onServer, "stops the process as SIGSTOP does, or lets it go on", "paused", togglePause, noTime},
 
-	{"slow", "w", "slow", "disk", onServer, fmt.Sprintf("each sync takes %v longer", slowSync), "slow", func(b *lab, s, _ *server) error { toggle(&s.disk.slow); return nil }},
-	{"stuck", "h", "hang", "disk", onServer, "no call to the disk returns", "stuck", func(b *lab, s, _ *server) error { s.disk.stuck.set(!s.disk.stuck.isShut()); return nil }},
-	{"full", "f", "fill", "disk", onServer, "no file grows, and what is freed is taken by somebody else", "full", func(b *lab, s, _ *server) error { toggle(&s.disk.full); return nil }},
-	{"rot", "x", "rot", "disk", onServer, fmt.Sprintf("flips bits in %d entries of the log; they are noticed when they are read: by the scrubber in a minute or so, or at a start", damages), "", rot},
-	{"fail", "e", "fail", "disk", onServer, "the next sync fails with an I/O error", "failing", func(b *lab, s, _ *server) error { toggle(&s.disk.failing); return nil }},
-	{"lose", "l", "lose", "disk", onServer, "kills the process, removes the disk, and starts on an empty one", "", func(b *lab, s, _ *server) error { return s.lose() }},
-	{"putback", "b", "put back", "disk", onServer, "kills the process, puts the disk back to what it was at the last start, and starts", "", func(b *lab, s, _ *server) error { return s.putBack() }},
+	{"slow", "w", "slow", "disk", onServer, fmt.Sprintf("each sync takes %v longer", slowSync), "slow", func(b *lab, s, _ *server) error { toggle(&s.disk.slow); return nil }, noTime},
+	{"stuck", "h", "hang", "disk", onServer, "no call to the disk returns", "stuck", func(b *lab, s, _ *server) error { s.disk.stuck.set(!s.disk.stuck.isShut()); return nil }, noTime},
+	{"full", "f", "fill", "disk", onServer, "no file grows, and what is freed is taken by somebody else", "full", func(b *lab, s, _ *server) error { toggle(&s.disk.full); return nil }, noTime},
+	{"rot", "x", "rot", "disk", onServer, fmt.Sprintf("flips bits in %d entries of the log; they are noticed when they are read: by the scrubber in a minute or so, or at a start", damages), "", rot, noTime},
+	{"fail", "e", "fail", "disk", onServer, "the next sync fails with an I/O error", "failing", func(b *lab, s, _ *server) error { toggle(&s.disk.failing); return nil }, noTime},
+	{"lose", "l", "lose", "disk", onServer, "kills the process, removes the disk, and starts on an empty one", "", func(b *lab, s, _ *server) error { return s.lose() }, someTime},
+	{"putback", "b", "put back", "disk", onServer, "kills the process, puts the disk back to what it was at the last start, and starts", "", func(b *lab, s, _ *server) error { return s.putBack() }, someTime},
 
-	{"isolate", "i", "isolate", "network", onServer, "cuts all lines of the server, or makes them whole", "isolated", isolate},
-	{"cut", "c", "cut", "network", onLine, "cuts the line between two servers, or makes it whole", "", cut},
+	{"isolate", "i", "isolate", "network", onServer, "cuts all lines of the server, or makes them whole", "isolated", isolate, noTime},
+	{"cut", "c", "cut", "network", onLine, "cuts the line between two servers, or makes it whole", "", cut, noTime},
 	{"oneway", "o", "one way", "network", onLine, "cuts the line from the server to the other one only", "", func(b *lab, s, to *server) error {
 		l := b.network.line(s.id, to.id)
 		l.cut.set(!l.cut.isShut())
 		return nil
-	}},
-	{"lag", "g", "lag", "network", onLine, fmt.Sprintf("makes the line slower by %v in each direction", slowLine), "", lag},
+	}, noTime},
+	{"lag", "g", "lag", "network", onLine, fmt.Sprintf("makes the line slower by %v in each direction", slowLine), "", lag, noTime},
 
-	{"lead", "t", "lead", "members", onServer, "hands the leadership over to the server", "", func(b *lab, s, _ *server) error { return b.transfer(s) }},
-	{"replace", "n", "replace", "members", onServer, "makes the server's new disk count in place of the lost one", "", func(b *lab, s, _ *server) error { return b.replace(s) }},
-	{"remove", "d", "remove", "members", onServer, "removes the server from the cluster", "", func(b *lab, s, _ *server) error { return b.remove(s) }},
-	{"add", "a", "add a server", "cluster", onAll, "starts another server and makes it a voter", "", func(b *lab, _, _ *server) error { _, err := b.add(); return err }},
-	{"heal", "z", "heal all", "cluster", onAll, "ends all faults, and starts what is down", "", func(b *lab, _, _ *server) error { b.heal(); return nil }},
-	{"load", "u", "load", "clients", onAll, "lets the clients ask for more or less", "", nil},
-	{"stale", "v", "stale reads", "clients", onAll, "lets the clients read without asking the leader, so that the judge has something to find", "", func(b *lab, _, _ *server) error { toggle(&b.clients.stale); return nil }},
-	{"pardon", "j", "judge anew", "clients", onAll, "forgets what the judge has found", "", func(b *lab, _, _ *server) error { b.judge.pardon(); return nil }},
+	{"lead", "t", "lead", "members", onServer, "hands the leadership over to the server", "", func(b *lab, s, _ *server) error { return b.transfer(s) }, someTime},
+	{"replace", "n", "replace", "members", onServer, "makes the server's new disk count in place of the lost one", "", func(b *lab, s, _ *server) error { return b.replace(s) }, someTime},
+	{"remove", "d", "remove", "members", onServer, "removes the server from the cluster", "", func(b *lab, s, _ *server) error { return b.remove(s) }, someTime},
+	{"add", "a", "add a server", "cluster", onAll, "starts another server and makes it a voter", "", func(b *lab, _, _ *server) error { _, err := b.add(); return err }, someTime},
+	{"heal", "z", "heal all", "cluster", onAll, "ends all faults, and starts what is down", "", func(b *lab, _, _ *server) error { b.heal(); return nil }, noTime},
+	{"load", "u", "load", "clients", onAll, "lets the clients ask for more or less", "", nil, noTime},
+	{"stale", "v", "stale reads", "clients", onAll, "lets the clients read without asking the leader, so that the judge has something to find", "", func(b *lab, _, _ *server) error { toggle(&b.clients.stale); return nil }, noTime},
+	{"pardon", "j", "judge anew", "clients", onAll, "forgets what the judge has found", "", func(b *lab, _, _ *server) error { b.judge.pardon(); return nil }, noTime},
 }
 
 // toggle turns a flag over.

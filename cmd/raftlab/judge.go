@@ -21,6 +21,7 @@ type judge struct {
 	changed *sync.Cond // any of these has changed
 	current [slots]*object
 	waiting []*object // those that are to be checked
+	judged  *object   // the one that is being checked
 	ended   bool
 	verdict verdict
 
@@ -57,6 +58,7 @@ type object struct {
 	// The judge's lock guards these.
 	began, running, unknown int
 	since                   time.Time
+	void                    bool // it began before the last pardon, and isn't judged
 }
 
 // key is the object's name in the model.
@@ -127,7 +129,9 @@ func (j *judge) give(o *object, err error) {
 // and puts the next generation in its place.
 func (j *judge) retire(o *object) {
 	if o.running == 0 && o.isClosed() && len(j.waiting) < maxWaiting {
-		j.waiting = append(j.waiting, o)
+		if !o.void {
+			j.waiting = append(j.waiting, o)
+		}
 		j.current[o.slot] = newObject(o.slot, o.generation+1)
 		j.changed.Broadcast()
 	}
@@ -144,7 +148,7 @@ func (j *judge) next() *object {
 		return nil
 	}
 	o := j.waiting[0]
-	j.waiting = j.waiting[1:]
+	j.waiting, j.judged = j.waiting[1:], o
 	j.changed.Broadcast()
 	return o
 }
@@ -163,6 +167,10 @@ func (j *judge) convict(o *object) {
 	count := o.history.Count()
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.judged = nil
+	if o.void {
+		return
+	}
 	v := &j.verdict
 	v.Registers++
 	v.Checked += count.Returned + count.Refused + count.Unknown
@@ -185,11 +193,19 @@ func (j *judge) found() verdict {
 	return j.verdict
 }
 
-// pardon forgets the violations, so that new ones are seen.
+// pardon forgets what was found, and every history that has begun, so that only what comes from now on
+// is judged.
 func (j *judge) pardon() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.verdict = verdict{}
+	j.verdict, j.waiting = verdict{}, nil
+	for _, o := range j.current {
+		o.void = o.began > 0
+	}
+	if j.judged != nil {
+		j.judged.void = true
+	}
+	j.changed.Broadcast()
 }
 
 // errNoViolation says that there is nothing to draw.

@@ -45,8 +45,18 @@ func TestJudge(t *testing.T) {
 		var drawn bytes.Buffer
 		require.NoError(t, j.draw(&drawn))
 		require.Contains(t, drawn.String(), "<html")
+		use(j, j.take(0), false, "new", nil)
+		use(j, j.take(0), true, "old", nil)
 		j.pardon()
 		require.Equal(t, verdict{}, j.found())
+		for range maxOperations { // the history that had begun before isn't judged, and the next one is
+			use(j, j.take(0), false, "new", nil)
+		}
+		for range maxOperations {
+			use(j, j.take(0), false, "new", nil)
+		}
+		synctest.Wait()
+		require.Equal(t, verdict{Checked: maxOperations, Registers: 1}, j.found())
 	})
 }
 

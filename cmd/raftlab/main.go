@@ -132,8 +132,8 @@ func routes(b *lab, h *hub, a access) (http.Handler, error) {
 // maxRequest bounds a request for an action, in bytes.
 const maxRequest = 4 << 10
 
-// serveAction takes an action. It answers when the request makes sense; what becomes of the action
-// is told in the news, since a change of the members takes its time.
+// serveAction takes an action. It answers when the action is performed, or has begun if it takes its
+// time. What becomes of it is told in the news.
 func (b *lab) serveAction(w http.ResponseWriter, r *http.Request) {
 	var asked request
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
@@ -142,11 +142,16 @@ func (b *lab) serveAction(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no action: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	if _, _, _, err := b.resolve(asked); err != nil {
+	a, _, _, err := b.resolve(asked)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	go func() { _ = b.perform(asked) }() // it tells its error
+	if a.takes == someTime {
+		go func() { _ = b.perform(asked) }() // it tells its error
+	} else {
+		_ = b.perform(asked)
+	}
 	w.WriteHeader(http.StatusAccepted)
 }
 

@@ -50,8 +50,8 @@ type server struct {
 	acting sync.Mutex // held by whoever ends a process in order to start another one
 
 	mu   sync.Mutex
-	life *life // the newest process; nil before the first
-	why  error // why there is no process, or why its node has stopped
+	life *life       // the newest process; nil before the first
+	why  error       // why there is no process, or why its node has stopped
 	last raft.Status // what its node has said last
 	over bool        // no process is started any more
 }

@@ -3,7 +3,7 @@ import { attr, el, faultNames, number, standing, svg, sync, text } from './dom.j
 
 const groups = ['process', 'disk', 'network', 'members'];
 const always = ['kill', 'restart', 'pause', 'isolate', 'replace']; // shown before a server is chosen
-const maxSentences = 4;
+const fewSentences = 2, manySentences = 6; // how many are shown before and after a server is chosen
 const cursors = ['applied', 'commit', 'stable', 'last', 'snapshot'];
 
 export class Cards {
@@ -54,8 +54,9 @@ export class Cards {
     for (const a of this.lab.actions.filter(a => a.group === group)) {
       const label = el('span', {}, a.on === 'line' ? a.label + ' …' : a.label);
       const button = el('button', {
-        type: 'button', title: a.means, 'data-action': a.name, class: always.includes(a.name) ? null : 'rest',
-        onclick: () => { this.lab.choose(id); a.on === 'line' ? this.lab.arm(a) : this.lab.act(a.name, id); },
+        type: 'button', title: a.means, // one for a line is seen only on the card that is chosen
+        'data-action': a.name, class: always.includes(a.name) ? null : 'rest',
+        onclick: () => { a.on === 'line' ? this.lab.arm(a) : this.lab.act(a.name, id); },
       }, label, el('kbd', {}, a.key));
       some ||= always.includes(a.name);
       buttons.set(a.name, { button, label, action: a });
@@ -104,11 +105,11 @@ export class Cards {
   }
 
   showSays(card, s) {
-    const key = JSON.stringify(s.says);
+    const most = this.lab.chosen === s.id ? manySentences : fewSentences, key = most + JSON.stringify(s.says);
     if (card.saysKey === key) return;
     card.saysKey = key;
-    const items = s.says.slice(0, maxSentences).map(x => el('li', { class: x.bad ? 'bad' : null }, x.text));
-    if (s.says.length > maxSentences) items.push(el('li', { class: 'more' }, `and ${s.says.length - maxSentences} more`));
+    const items = s.says.slice(0, most).map(x => el('li', { class: x.bad ? 'bad' : null, title: x.text }, x.text));
+    if (s.says.length > most) items[most - 1].prepend(el('span', { class: 'more' }, `${s.says.length - most} more · `));
     card.says.replaceChildren(...items);
   }
 

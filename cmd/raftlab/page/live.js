@@ -10,10 +10,9 @@ const maxLog = 200;
 
 const lab = {
   token: location.hash.slice(1) || sessionStorage.getItem('raftlab token') || '',
-  actions: [], loads: [], chosen: null, armed: null, view: null,
+  actions: [], loads: [], chosen: null, armed: null, view: null, asked: Promise.resolve(),
 
-  // choose selects a server; the same one again lets it go. While an action waits for its other
-  // server, that one is meant.
+  // choose selects a server. While an action waits for its other server, that one is meant.
   choose(id) {
     if (lab.armed && lab.chosen && id !== lab.chosen) {
       lab.act(lab.armed.name, lab.chosen, id);
@@ -34,18 +33,22 @@ const lab = {
     hint('');
   },
 
-  async act(action, server = '', to = '', value = '') {
-    try {
-      const answer = await fetch('/do', {
-        method: 'POST', headers: { 'Content-Type': 'application/json', 'X-Raftlab-Token': lab.token },
-        body: JSON.stringify({ action, server, to, value }),
-      });
-      if (!answer.ok) hint((await answer.text()).trim(), 5000);
-    } catch {
-      hint('the lab doesn’t answer', 5000);
-    }
+  // act asks for an action, when the one before was performed.
+  act(action, server = '', to = '', value = '') {
+    lab.asked = lab.asked.then(() => ask({ action, server, to, value }));
   },
 };
+
+async function ask(request) {
+  try {
+    const answer = await fetch('/do', {
+      method: 'POST', headers: { 'Content-Type': 'application/json', 'X-Raftlab-Token': lab.token }, body: JSON.stringify(request),
+    });
+    if (!answer.ok) hint((await answer.text()).trim(), 5000);
+  } catch {
+    hint('the lab doesn’t answer', 5000);
+  }
+}
 
 let ring, cards, strip, hintTimer, told = '', newest = 0; // the number of the newest piece of news
 
