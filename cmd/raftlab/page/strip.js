@@ -25,7 +25,7 @@ export class Strip {
       get('judge-buttons').append(button);
     }
     this.figures = {};
-    for (const name of ['a second', 'p50', 'p99', 'unknown so far']) get('figures').append(el('span', {}, this.figures[name] = el('b', {}, '–'), name));
+    for (const name of ['a second', 'p50', 'p99', 'unknown, in all']) get('figures').append(el('span', {}, this.figures[name] = el('b', {}, '–'), name));
     this.throughput = this.chart(get('throughput'), ['returned', 'refused', 'unknown']);
     this.latency = this.chart(get('latency'), ['p99', 'p50']);
   }
@@ -49,7 +49,7 @@ export class Strip {
     this.show.hidden = !bad;
     for (const [name, button] of this.loads) attr(button, 'aria-pressed', name === c.load ? 'true' : 'false');
     attr(this.buttons.get('stale'), 'aria-pressed', c.stale ? 'true' : 'false');
-    text(this.figures['unknown so far'], number(c.total.unknown));
+    text(this.figures['unknown, in all'], number(c.total.unknown));
     const fresh = Math.min((view.spans || []).length, view.span - this.span); // others were told before
     if (fresh > 0) {
       this.spans = this.spans.concat(view.spans.slice(-fresh)).slice(-this.lab.maxSpans);
