@@ -109,8 +109,9 @@ func bytesOf(places []place, some int) (picked []place) {
 // was written before stays, and its files are closed and its locks released, as an operating system
 // does it.
 type mount struct {
-	disk *disk
-	dead chan struct{}
+	disk   *disk
+	dead   chan struct{}
+	ending sync.Once
 
 	mu    sync.Mutex
 	ended bool
@@ -123,20 +124,18 @@ func (d *disk) mount() *mount {
 }
 
 // kill ends the process's part: its calls fail from now on. It returns when none is inside the file
-// system any more.
+// system any more, and nothing is open or locked. So does a second call.
 func (m *mount) kill() {
-	m.mu.Lock()
-	if m.ended {
+	m.ending.Do(func() {
+		m.mu.Lock()
+		m.ended = true
 		m.mu.Unlock()
-		return
-	}
-	m.ended = true
-	close(m.dead)
-	m.mu.Unlock()
-	m.calls.Wait()
-	for c := range m.open {
-		_ = c.Close() // what a killed process has open is closed by nobody who listens
-	}
+		close(m.dead)
+		m.calls.Wait()
+		for c := range m.open {
+			_ = c.Close() // what a killed process has open is closed by nobody who listens
+		}
+	})
 }
 
 // call performs a call of the process, when the disk lets it.

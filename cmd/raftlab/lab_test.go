@@ -325,6 +325,23 @@ func TestStaleReadsAreConvicted(t *testing.T) {
 	s.act("pardon", "")
 }
 
+// A lab ends at any time, whatever is broken in it, and nothing of it is left (tellStory).
+func TestEndsWhileBroken(t *testing.T) {
+	s := tellStory(t, 5)
+	s.act("cut", "a", "b")
+	s.act("oneway", "c", "d")
+	s.act("lag", "a", "c")
+	s.act("pause", "a")
+	s.act("stuck", "b")
+	s.act("stuck", "c")
+	s.act("kill", "c")
+	require.NoError(t, s.lab.servers[2].start(nil))
+	s.says("c", "reads what is on its disk")
+	s.act("slow", "d")
+	s.act("full", "e")
+	s.act("kill", "e")
+}
+
 // Requests that make no sense say what is wrong.
 func TestRequestsThatMakeNoSense(t *testing.T) {
 	s := tellStory(t, 1)

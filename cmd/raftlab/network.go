@@ -102,13 +102,17 @@ func (n *network) freezer(id raft.ServerID) *gate {
 	return g
 }
 
-// forget forgets a server that won't come back.
+// forget forgets a server that won't come back. What its lines held goes where it was going to.
 func (n *network) forget(id raft.ServerID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if g := n.frozen[id]; g != nil {
+		g.set(false)
+	}
 	delete(n.frozen, id)
-	for key := range n.lines {
+	for key, l := range n.lines {
 		if key[0] == id || key[1] == id {
+			l.cut.set(false)
 			delete(n.lines, key)
 		}
 	}

@@ -182,9 +182,10 @@ func (s *server) opened(l *life, node *raft.Node, err error) {
 	case <-l.dead: // killed while it started
 		if node != nil {
 			go l.release(node)
-		} else {
-			close(l.gone)
+			return
 		}
+		l.mount.kill()
+		close(l.gone)
 		return
 	default:
 	}
@@ -206,6 +207,7 @@ func (l *life) release(node *raft.Node) {
 	cancel()
 	_ = node.Close(now)
 	_ = node.Close(context.Background()) // the errors are those of a dead disk
+	l.mount.kill()                       // it was begun before, and may not have ended: the next process needs the lock
 	close(l.gone)
 }
 
