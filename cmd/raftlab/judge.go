@@ -129,9 +129,7 @@ func (j *judge) give(o *object, err error) {
 // and puts the next generation in its place.
 func (j *judge) retire(o *object) {
 	if o.running == 0 && o.isClosed() && len(j.waiting) < maxWaiting {
-		if !o.void {
-			j.waiting = append(j.waiting, o)
-		}
+		j.waiting = append(j.waiting, o)
 		j.current[o.slot] = newObject(o.slot, o.generation+1)
 		j.changed.Broadcast()
 	}

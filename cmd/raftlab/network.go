@@ -291,13 +291,7 @@ func (p *proxy) deliver(to net.Conn, way <-chan parcel) bool {
 		return false
 	}
 	if wait := time.Until(next.due); wait > 0 {
-		late := time.NewTimer(wait)
-		defer late.Stop()
-		select {
-		case <-late.C:
-		case <-p.dead:
-			return false
-		}
+		<-time.After(wait)
 	}
 	if !pass(p.dead, p.gates...) {
 		return false

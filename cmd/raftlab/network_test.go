@@ -154,6 +154,28 @@ func TestDial(t *testing.T) {
 	l.server.kill()
 }
 
+// On a line that is cut nobody learns that the other side has gone, also if nothing was on its way.
+func TestCutLineHidesTheEnd(t *testing.T) {
+	l := newLink(t)
+	l.network.line("a", "b").cut.set(true)
+	l.server.kill()
+	silent(t, l.a)
+	require.NoError(t, l.a.SetReadDeadline(time.Now().Add(testPatience)))
+	l.network.line("a", "b").cut.set(false)
+	_, err := l.a.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+}
+
+// When the process that has dialled is killed, its connections end, whether it closes them or not.
+func TestKilledDiallerHangsUp(t *testing.T) {
+	l := newLink(t)
+	carries(t, l.a, l.b)
+	close(l.dead)
+	require.NoError(t, l.b.SetReadDeadline(time.Now().Add(testPatience)))
+	_, err := l.b.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+}
+
 // When the process that has dialled is killed, nothing more of what it has sent arrives.
 func TestKilledDialler(t *testing.T) {
 	l := newLink(t)
