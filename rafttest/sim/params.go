@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -173,6 +174,26 @@ func (p Params) Each(f func(name string, value int64)) {
 			f(parameter.name, *parameter.value)
 		}
 	}
+}
+
+// Set sets the parameter with a name as Each names it. It returns an error if no parameter is called
+// so.
+func (p *Params) Set(name string, value int64) error {
+	for _, parameter := range p.all() {
+		if parameter.name == name {
+			*parameter.value = value
+			return nil
+		}
+	}
+	return fmt.Errorf("no parameter is called %q", name)
+}
+
+// CheckServers returns an error if a cluster can't have so many servers and spares.
+func (p *Params) CheckServers() error {
+	if p.Servers < 1 || p.Servers > MaxServers || p.Spares < 0 || p.Spares > MaxServers-p.Servers {
+		return fmt.Errorf("%d servers and %d spares; 1 to %d are possible", p.Servers, p.Spares, MaxServers)
+	}
+	return nil
 }
 
 // Calm returns parameters without any fault or chance. Schedules that are written by hand start

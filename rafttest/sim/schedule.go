@@ -44,7 +44,6 @@ func (s *Schedule) MarshalText() ([]byte, error) {
 // what follows two spaces and a #.
 func (s *Schedule) UnmarshalText(text []byte) error {
 	*s = Schedule{}
-	params := s.Params.all()
 	inEvents := false
 	for i, raw := range bytes.Split(text, []byte("\n")) {
 		line, _, _ := strings.Cut(string(raw), "  #")
@@ -70,32 +69,28 @@ func (s *Schedule) UnmarshalText(text []byte) error {
 			s.Events = append(s.Events, e)
 			continue
 		}
-		if err := s.parseParam(params, line); err != nil {
+		if err := s.parseParam(line); err != nil {
 			return fmt.Errorf("schedule: line %d: %w", i+1, err)
 		}
 	}
-	if s.Params.Servers < 1 || s.Params.Spares < 0 || s.Params.All() > MaxServers {
-		return fmt.Errorf("schedule: %d servers and %d spares; 1 to %d are possible", s.Params.Servers, s.Params.Spares, MaxServers)
+	if err := s.Params.CheckServers(); err != nil {
+		return fmt.Errorf("schedule: %w", err)
 	}
 	return nil
 }
 
-func (s *Schedule) parseParam(params []param, line string) error {
+func (s *Schedule) parseParam(line string) error {
 	name, value, _ := strings.Cut(line, " ")
 	if name == "expect" {
 		s.Expect = value
 		return nil
 	}
-	for _, p := range params {
-		if p.name != name {
-			continue
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		if unknown := s.Params.Set(name, 0); unknown != nil {
+			return unknown
 		}
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%s: %q is not a number", name, value)
-		}
-		*p.value = n
-		return nil
+		return fmt.Errorf("%s: %q is not a number", name, value)
 	}
-	return fmt.Errorf("no parameter is called %q", name)
+	return s.Params.Set(name, n)
 }

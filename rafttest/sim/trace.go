@@ -90,6 +90,16 @@ type ServerState struct {
 	// LostRanges are these entries, in order.
 	LostRanges []wire.Range
 	Full       bool // it says that its disk is full
+	Disk       DiskState
+}
+
+// A DiskState is what a disk holds, whether its server runs or not.
+type DiskState struct {
+	Term          raft.Term
+	Vote          raft.ServerID
+	Base, Last    raft.Index // the entries after Base, up to Last
+	Snapshot      wire.Place // what the current snapshot covers; its zero value if there is none
+	SnapshotBytes int
 }
 
 // A DamageChange says that the disk of a server has lost the bytes of entries, or that this is over.
@@ -122,6 +132,22 @@ func (w *World) Trace(run func(*World) Result) Trace {
 	var t Trace
 	t.Result = w.observed(func(s *Step) { t.Steps = append(t.Steps, *s) }, run)
 	return t
+}
+
+// Watch performs a run and calls see with each step, which see may keep. When see returns false, the
+// run ends there, and see isn't called again: cut is true then, and the result tells of no
+// violation.
+func (w *World) Watch(see func(*Step) bool, run func(*World) Result) (result Result, cut bool) {
+	enough := newViolation("", -1, 0, "the watcher has seen enough")
+	r := w.observed(func(s *Step) {
+		if cut = cut || !see(s); cut {
+			w.violation, w.excused = enough, "" // it ends the run as a violation does
+		}
+	}, run)
+	if cut {
+		r.Violation = nil
+	}
+	return r, cut
 }
 
 // observed performs a run and calls see with each step.
@@ -369,15 +395,25 @@ func (s *server) seen() ServerState {
 	if !s.up {
 		last := s.disk.last()
 		return ServerState{Term: s.disk.state.Term, Vote: s.disk.state.Vote, Stable: last, Last: last, Wiped: s.wiped(),
-			Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges()}
+			Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges(), Disk: s.disk.seen()}
 	}
 	now := &s.status
 	return ServerState{
 		Up: true, Role: now.role, Term: now.term, Vote: s.core.Status().Vote,
 		Applied: now.applied, Commit: now.commit, Stable: now.stable, Last: now.last,
 		Writes: len(s.writes), Wiped: s.wiped(), Full: s.full,
-		Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges(),
+		Lost: len(s.disk.gone), LostRanges: s.disk.lostRanges(), Disk: s.disk.seen(),
 	}
+}
+
+// seen returns what an observer sees of a disk.
+func (d *disk) seen() DiskState {
+	now := DiskState{Term: d.state.Term, Vote: d.state.Vote, Base: d.base, Last: d.last()}
+	if d.current != nil {
+		now.Snapshot = wire.Place{Index: d.current.meta.Index, Term: d.current.meta.Term}
+		now.SnapshotBytes = len(d.current.bytes)
+	}
+	return now
 }
 
 // committedEntry returns the entry that is committed at an index, from any disk that holds it. It

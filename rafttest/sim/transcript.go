@@ -44,7 +44,7 @@ func (s *Step) print(out io.Writer) {
 		if i == s.Server {
 			mark = "•"
 		}
-		fmt.Fprintf(out, " │%s%-17s", mark, s.Servers[i].text())
+		fmt.Fprintf(out, " │%s%-17s", mark, s.Servers[i].Text())
 	}
 	if len(s.Effects) > 0 {
 		fmt.Fprintf(out, " │ %s", strings.Join(s.Effects, "; "))
@@ -52,8 +52,8 @@ func (s *Step) print(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// text describes a server in a few characters.
-func (s *ServerState) text() string {
+// Text describes a server in a few characters, as the columns of a transcript do.
+func (s *ServerState) Text() string {
 	disk := ""
 	if s.Lost > 0 {
 		disk = fmt.Sprintf(" !%d", s.Lost)
