@@ -17,8 +17,8 @@ type damage struct {
 	Text   string         `json:"text"`
 }
 
-// rangesText returns ranges in a form that the page's program reads.
-func rangesText(ranges []wire.Range) string {
+// RangesText returns ranges in the form "5-7 9", which the page's program reads.
+func RangesText(ranges []wire.Range) string {
 	var list []string
 	for _, r := range ranges {
 		list = append(list, rangeText(r, "-"))

@@ -204,7 +204,7 @@ func (b *builder) fates(number int, s *sim.Step) {
 func (b *builder) changes(to *step, s *sim.Step) {
 	for i := range s.Servers {
 		from := &s.Servers[i]
-		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, rangesText(from.LostRanges), from.Full}
+		now := state{i, from.Role, from.Term, from.Vote, from.Applied, from.Commit, from.Stable, from.Last, from.Writes, from.Wiped, RangesText(from.LostRanges), from.Full}
 		if !from.Up {
 			now.Role = "down"
 		}
@@ -244,25 +244,31 @@ func (b *builder) places(entries []raft.Entry) []int {
 
 func newEntry(e *raft.Entry) entry {
 	n := entry{Index: e.Index, Term: e.Term, Kind: e.Kind.String()}
+	n.Text, n.Full = EntryText(e)
+	return n
+}
+
+// EntryText returns the text in the cell of an entry, and the full one that says all about it.
+func EntryText(e *raft.Entry) (short, full string) {
 	switch e.Kind {
 	case wire.EntryNoOp:
-		n.Text = "∅"
+		short = "∅"
 	case wire.EntryConfiguration:
-		n.Text = "conf"
+		short = "conf"
 	default:
-		n.Text = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
+		short = string(e.Origin.Server) + "." + strconv.FormatUint(e.Number, 10)
 		if printable(e.Data) {
-			n.Text = firstRunes(string(e.Data), 8)
+			short = firstRunes(string(e.Data), 8)
 		}
 	}
-	n.Full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
+	full = fmt.Sprintf("index %d, term %d: %v", e.Index, e.Term, e.Kind)
 	if e.Number != 0 {
-		n.Full += fmt.Sprintf(" %d of server %s, start %s", e.Number, e.Origin.Server, wire.ShowStart(e.Origin.Start))
+		full += fmt.Sprintf(" %d of server %s, start %s", e.Number, e.Origin.Server, wire.ShowStart(e.Origin.Start))
 	}
 	if len(e.Data) > 0 && e.Kind == wire.EntryCommand {
-		n.Full += ", " + dataText(e.Data)
+		full += ", " + dataText(e.Data)
 	}
-	return n
+	return short, full
 }
 
 // shownData is the number of bytes of a command that the page shows.
@@ -296,7 +302,7 @@ func printable(data []byte) bool {
 func (b *builder) message(number int, m *wire.Message) {
 	b.run.Messages = append(b.run.Messages, message{
 		From: serverOf(m.From), To: serverOf(m.To), Kind: m.Kind().String(), Term: m.Term,
-		Short: shortText(m), Text: sim.MessageText(m), Sent: number,
+		Short: MessageText(m), Text: sim.MessageText(m), Sent: number,
 	})
 }
 
@@ -310,8 +316,8 @@ func serverOf(id raft.ServerID) int {
 	return n - 1
 }
 
-// shortText returns the text on the arrow of a message.
-func shortText(m *wire.Message) string {
+// MessageText returns the text on the arrow of a message.
+func MessageText(m *wire.Message) string {
 	switch m.Kind() {
 	case wire.KindPreVoteRequest:
 		return fmt.Sprintf("pre-vote t%d?", m.Term)
