@@ -2,6 +2,7 @@
 //
 //	go run ./cmd/raftlab
 //	go run ./cmd/raftlab -servers 5 -listen 127.0.0.1:8080
+//	go run ./cmd/raftlab -export FOLDER
 //
 // The servers are real nodes with the log of package wal in real files and the transport of package
 // tcp over real sockets, all of them in this process. Between them are proxies that can be cut, and
@@ -18,6 +19,9 @@
 //
 // The page is served on the loopback interface alone. It needs the token in the address that the
 // command prints.
+//
+// The page /replay needs no token: it replays runs of the simulator in the browser, and reaches
+// nothing here. -export writes it to a folder, for any web server.
 package main
 
 import (
@@ -58,11 +62,15 @@ func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	flags.StringVar(&s.folder, "dir", "", "an empty folder for the servers' files, which stay there; otherwise they are temporary")
 	flags.DurationVar(&s.heartbeat, "heartbeat", 100*time.Millisecond, "how often a leader tells the others that it lives")
 	flags.DurationVar(&s.election, "election", time.Second, "how long a server waits for that before it campaigns")
+	export := flags.String("export", "", "write the replay page to this folder, for any web server, and end")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("it takes no arguments, and was given %q", flags.Args())
+	}
+	if *export != "" {
+		return exportReplay(ctx, *export)
 	}
 	if err := checkListen(*address); err != nil {
 		return err
@@ -125,7 +133,7 @@ func routes(b *lab, h *hub, a access) (http.Handler, error) {
 	mux.HandleFunc("GET /events", a.withToken(h.serveEvents, inAddress))
 	mux.HandleFunc("GET /violation", a.withToken(b.serveViolation, inAddress))
 	mux.HandleFunc("POST /do", a.withToken(b.serveAction, inHeader))
-	// The routes of the replay are registered here.
+	replayRoutes(mux)
 	return a.guarded(mux), nil
 }
 
