@@ -24,6 +24,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/diagram"
+	"github.com/e17579a5/raft/rafttest/link"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -76,7 +77,8 @@ const maxCommands = 64
 //
 // If a failure takes no more than one copy, Check names the rule that is broken and shows the calls
 // that break it, as few as it finds. It writes them as a program. Otherwise it cuts the run down to
-// the events that the failure takes. It writes them as a schedule, and as a diagram for a browser.
+// the events that the failure takes. It writes them as a schedule, and as a diagram for a browser,
+// and prints a link with which cmd/raftlab replays it.
 // Replay repeats both kinds of files. For a state machine that isn't deterministic Check shows,
 // instead, a few commands that two copies answer differently: such a failure can't be repeated.
 //
@@ -278,5 +280,19 @@ func shown(w *sim.World, schedule *sim.Schedule, name string) []string {
 	if err := diagram.WriteFile(picture, &trace, "rafttest.Replay(t, \"testdata/"+filepath.Base(name)+"\", …)"); err != nil {
 		return append(told, fmt.Sprintf("the diagram can't be kept: %v", err))
 	}
-	return append(told, fmt.Sprintf("to see it, open %s in a browser", picture))
+	return append(told, fmt.Sprintf("to see it, open %s in a browser", picture), replayed(schedule, trace.Result.Violation))
+}
+
+// replayed says how to go through a failure step by step. The page has no state machine of a user, so
+// that the link tells what was found.
+func replayed(schedule *sim.Schedule, violation *sim.Violation) string {
+	run := link.Run{Schedule: schedule, Step: -1}
+	if violation != nil {
+		run.Told = violation.Error()
+	}
+	address, err := run.URL()
+	if err != nil {
+		return fmt.Sprintf("no link to a replay: %v; the page of go run github.com/e17579a5/raft/cmd/raftlab opens the schedule", err)
+	}
+	return fmt.Sprintf("to replay what servers, disks and network did, step by step: go run github.com/e17579a5/raft/cmd/raftlab, and open\n%s", address)
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest"
+	"github.com/e17579a5/raft/rafttest/link"
+	"github.com/e17579a5/raft/rafttest/sim"
 )
 
 // A ledger adds up amounts. It refuses an amount that would make the sum negative.
@@ -135,6 +137,15 @@ func TestCheckFails(t *testing.T) {
 	picture := regexp.MustCompile(`to see it, open (.+\.html)`).FindStringSubmatch(out)
 	require.NotNil(t, picture, "%s", out)
 	require.FileExists(t, picture[1])
+	linked := regexp.MustCompile(`http://127\.0\.0\.1:7070/replay(#\S+)`).FindStringSubmatch(out)
+	require.NotNil(t, linked, "%s", out)
+	opened, err := link.Parse(linked[1])
+	require.NoError(t, err)
+	require.Contains(t, opened.Told, "Replicas Equal")
+	right := sim.Options{Machine: func() raft.StateMachine { return &ledger{} }}
+	want, standIn := sim.NewWorld(right).Replay(opened.Schedule), sim.NewWorld(sim.Options{}).Replay(opened.Schedule)
+	require.Nil(t, standIn.Violation, "the machine that is wrong isn't in the link")
+	require.Equal(t, want.Hash, standIn.Hash, "what the servers do is the same with another machine")
 	copied := regexp.MustCompile(`cp (".+\.schedule") testdata`).FindStringSubmatch(out)
 	require.NotNil(t, copied, "%s", out)
 	kept, err := strconv.Unquote(copied[1])
@@ -204,7 +215,7 @@ func failing(t *testing.T, name string) string {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	again := exec.Command(program, "-test.run=^"+name+"$", "-rapid.seed=1", "-rapid.shrinktime=1s", "-rapid.nofailfile")
-	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", "TMPDIR="+t.TempDir())
+	again.Env = append(os.Environ(), "RAFTTEST_FAILS=1", link.PageVariable+"=", "TMPDIR="+t.TempDir())
 	out, err := again.CombinedOutput()
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)

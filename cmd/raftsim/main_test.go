@@ -1,9 +1,11 @@
 package main
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft/internal/buildtest"
+	"github.com/e17579a5/raft/rafttest/link"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -77,6 +80,75 @@ func TestDiagram(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(page), "go run ./cmd/raftsim -seed 1")
 	require.Error(t, run([]string{"-seed", "1", "-html", filepath.Dir(name)}))
+}
+
+// TestLink demands a link beside each diagram: it opens the same run, narrowed as the flags say, or the
+// schedule of a file.
+func TestLink(t *testing.T) {
+	t.Setenv(link.PageVariable, "")
+	html := filepath.Join(t.TempDir(), "run.html")
+	file := "../../rafttest/testdata/by-hand.schedule"
+	for _, c := range []struct {
+		flags []string
+		want  func(*sim.World) sim.Result
+	}{
+		{[]string{"-seed", "1", "-servers", "3", "-faults", "crash,loss", "-disk", "model"}, func(w *sim.World) sim.Result {
+			return w.RunParams((&settings{servers: 3, faults: "crash,loss", disk: "model"}).params(1))
+		}},
+		{[]string{"-replay", file}, func(w *sim.World) sim.Result {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			var schedule sim.Schedule
+			require.NoError(t, schedule.UnmarshalText(text))
+			return w.Replay(&schedule)
+		}},
+	} {
+		out, err := printed(t, append(c.flags, "-html", html))
+		require.NoError(t, err)
+		found := regexp.MustCompile(`(?m)^replay: http://127\.0\.0\.1:7070/replay(#\S+)$`).FindStringSubmatch(out)
+		require.NotNil(t, found, out)
+		linked, err := link.Parse(found[1])
+		require.NoError(t, err)
+		w := sim.NewWorld(sim.Options{})
+		want := c.want(w)
+		if linked.Schedule != nil {
+			require.Equal(t, want.Hash, w.Replay(linked.Schedule).Hash)
+		} else {
+			require.Equal(t, want.Hash, w.RunParams(linked.Params).Hash)
+		}
+	}
+	out, err := printed(t, []string{"-seed", "1"})
+	require.NoError(t, err)
+	require.NotContains(t, out, "replay:", "no diagram was asked for")
+}
+
+// TestLinkOfFailure demands that a failure is told with its link.
+func TestLinkOfFailure(t *testing.T) {
+	t.Setenv(link.PageVariable, "")
+	file := filepath.Join(t.TempDir(), "cut.schedule")
+	require.NoError(t, os.WriteFile(file, []byte("raft schedule 1\nservers 2\n\ncut 1>2\ncut 2>1\nfound\n"), 0o644))
+	out, failure := printed(t, []string{"-replay", file, "-html", file + ".html"})
+	require.ErrorContains(t, failure, "isn't founded")
+	found := regexp.MustCompile(`(?m)^replay: http://127\.0\.0\.1:7070/replay(#\S+)$`).FindStringSubmatch(out)
+	require.NotNil(t, found, out)
+	linked, err := link.Parse(found[1])
+	require.NoError(t, err)
+	require.Equal(t, failure.Error(), linked.Told)
+}
+
+// printed returns what the command prints, and its error.
+func printed(t *testing.T, arguments []string) (string, error) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	stdout := os.Stdout
+	os.Stdout = write
+	defer func() { os.Stdout = stdout }()
+	failure := run(arguments)
+	require.NoError(t, write.Close())
+	out, err := io.ReadAll(read)
+	require.NoError(t, err)
+	return string(out), failure
 }
 
 // TestSteady demands that a cluster in ordinary service runs on either kind of disk.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/e17579a5/raft/rafttest/link"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -105,6 +106,7 @@ func many(s *settings) error {
 						continue
 					}
 					fmt.Printf("seed %d: %v\n  %s\n", seed, r.Violation, s.command(seed))
+					printLink(link.Run{Params: r.Params, Told: r.Violation.Error(), Step: -1})
 				}
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/e17579a5/raft/rafttest/link"
 	"github.com/e17579a5/raft/rafttest/sim"
 )
 
@@ -19,7 +20,7 @@ func single(s *settings) error {
 		if s.verbose {
 			r = w.TranscriptOf(os.Stdout, p, true)
 		}
-		if err := s.draw(w, s.command(s.seed), live); err != nil {
+		if err := s.draw(w, s.command(s.seed), link.Run{Params: p, Step: -1}, live); err != nil {
 			return err
 		}
 		fmt.Printf("seed %d: %d events, %d leaders committed, hash %016x: no violation\n%+v\n",
@@ -44,7 +45,11 @@ func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, pro
 	// A failure that is not shortened is drawn as it ran: in a schedule, pauses and stalls would
 	// show only as gaps.
 	repeat, drawn := s.command(seed), func(w *sim.World) sim.Result { return w.RunParams(s.params(seed)) }
+	replayed := link.Run{Params: s.params(seed), Told: violation.Error(), Step: -1}
 	if s.shrink {
+		if shortened := w.Replay(schedule).Violation; shortened != nil {
+			replayed = link.Run{Schedule: schedule, Told: shortened.Error(), Step: -1}
+		}
 		drawn = func(w *sim.World) sim.Result { return w.Replay(schedule) }
 		fmt.Printf("shortened to %d events: %v\n", len(schedule.Events), proof)
 		fmt.Println("columns are servers: role and term, applied/commit/stable/last")
@@ -63,7 +68,10 @@ func (s *settings) report(w *sim.World, seed uint64, schedule *sim.Schedule, pro
 		repeat = "go run ./cmd/raftsim -v -replay " + s.out
 		fmt.Println(repeat)
 	}
-	if err := s.draw(w, repeat, drawn); err != nil {
+	if s.html == "" {
+		printLink(replayed)
+	}
+	if err := s.draw(w, repeat, replayed, drawn); err != nil {
 		return err
 	}
 	return violation
@@ -86,7 +94,11 @@ func replay(s *settings) error {
 	w := sim.NewWorld(sim.Options{})
 	r := w.Transcript(out, &schedule, false)
 	repeat := "go run ./cmd/raftsim -v -replay " + s.replay
-	if err := s.draw(w, repeat, func(w *sim.World) sim.Result { return w.Replay(&schedule) }); err != nil {
+	replayed := link.Run{Schedule: &schedule, Step: -1}
+	if r.Violation != nil {
+		replayed.Told = r.Violation.Error()
+	}
+	if err := s.draw(w, repeat, replayed, func(w *sim.World) sim.Result { return w.Replay(&schedule) }); err != nil {
 		return err
 	}
 	if r.Violation != nil {
