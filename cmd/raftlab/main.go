@@ -39,6 +39,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/e17579a5/raft/rafttest/link"
 )
 
 //go:embed page
@@ -57,7 +59,7 @@ func main() {
 func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	var s settings
 	flags := flag.NewFlagSet("raftlab", flag.ContinueOnError)
-	address := flags.String("listen", "127.0.0.1:7070", "the address of the page, on the loopback interface; port 0 stands for one that is free")
+	address := flags.String("listen", link.Address, "the address of the page, on the loopback interface; port 0 stands for one that is free")
 	flags.IntVar(&s.servers, "servers", 3, fmt.Sprintf("number of servers that found the cluster, from %d to %d", minServers, maxServers))
 	flags.StringVar(&s.folder, "dir", "", "an empty folder for the servers' files, which stay there; otherwise they are temporary")
 	flags.DurationVar(&s.heartbeat, "heartbeat", 100*time.Millisecond, "how often a leader tells the others that it lives")
@@ -133,8 +135,11 @@ func routes(b *lab, h *hub, a access) (http.Handler, error) {
 	mux.HandleFunc("GET /events", a.withToken(h.serveEvents, inAddress))
 	mux.HandleFunc("GET /violation", a.withToken(b.serveViolation, inAddress))
 	mux.HandleFunc("POST /do", a.withToken(b.serveAction, inHeader))
-	replayRoutes(mux)
-	return a.guarded(mux), nil
+	// A link to a replay may be clicked on any page: it changes nothing here, and tells nothing of the lab.
+	all := http.NewServeMux()
+	replayRoutes(all)
+	all.Handle("/", a.guarded(mux))
+	return all, nil
 }
 
 // maxRequest bounds a request for an action, in bytes.
