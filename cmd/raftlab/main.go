@@ -40,7 +40,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/e17579a5/raft/rafttest/link"
+	replaylink "github.com/e17579a5/raft/rafttest/link"
 )
 
 //go:embed page
@@ -59,7 +59,7 @@ func main() {
 func run(ctx context.Context, arguments []string, out io.Writer) (err error) {
 	var s settings
 	flags := flag.NewFlagSet("raftlab", flag.ContinueOnError)
-	address := flags.String("listen", link.Address, "the address of the page, on the loopback interface; port 0 stands for one that is free")
+	address := flags.String("listen", replaylink.Address, "the address of the page, on the loopback interface; port 0 stands for one that is free")
 	flags.IntVar(&s.servers, "servers", 3, fmt.Sprintf("number of servers that found the cluster, from %d to %d", minServers, maxServers))
 	flags.StringVar(&s.folder, "dir", "", "an empty folder for the servers' files, which stay there; otherwise they are temporary")
 	flags.DurationVar(&s.heartbeat, "heartbeat", 100*time.Millisecond, "how often a leader tells the others that it lives")

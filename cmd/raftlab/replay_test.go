@@ -167,3 +167,16 @@ func goProgram(t *testing.T) string {
 	}
 	return program
 }
+
+// A link to a replay works from any page, and without a token. All else stays guarded.
+func TestReplayFromAnywhere(t *testing.T) {
+	handler, err := routes(nil, nil, newAccess())
+	require.NoError(t, err)
+	for path, want := range map[string]int{"/replay": http.StatusOK, "/replay.js": http.StatusOK, "/": http.StatusForbidden, "/events": http.StatusForbidden} {
+		request := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:7070"+path, nil)
+		request.Header.Set("Sec-Fetch-Site", "cross-site")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request)
+		require.Equal(t, want, w.Code, path)
+	}
+}
