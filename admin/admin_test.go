@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,7 +298,18 @@ func TestBadRequests(t *testing.T) {
 		} {
 			requireFailure(t, c.ask("a", "POST", wrong[0], wrong[1]), 400, "bad_request", httpapi.NotApplied, wrong[2])
 		}
-		requireFailure(t, c.ask("a", "POST", "members/add", `{"members": [{"id": "", "address": "d:1"}]}`), 409, "bad_members", httpapi.NotApplied, "")
+		long := strings.Repeat("x", 300)
+		for _, wrong := range [][2]string{
+			{"add", `{"members": [{"id": "", "address": "d:1"}]}`},
+			{"add", `{"members": [{"id": "x", "address": "a:1"}]}`},
+			{"add", `{"members": [{"id": "` + long + `", "address": "d:1"}]}`},
+			{"remove", `{"members": [{"id": "` + long + `"}]}`},
+		} {
+			requireFailure(t, c.ask("a", "POST", "members/"+wrong[0], wrong[1]), 409, "bad_members", httpapi.NotApplied, "")
+		}
+		w := c.ask("a", "POST", "members/add", `{"members": [{"id": "x", "address": "nowhere:1"}]}`)
+		requireFailure(t, w, 503, "unreachable", httpapi.NotApplied, `server "x"`)
+		require.Equal(t, "1", w.Header().Get("Retry-After"))
 		requireFailure(t, c.ask("a", "GET", "nothing", ""), 404, "not_found", httpapi.NotApplied, "/raft/nothing")
 		requireFailure(t, c.ask("a", "GET", "transfer", ""), 405, "method_not_allowed", httpapi.NotApplied, "POST")
 		require.Equal(t, three, roles(c.status("a").Membership.Members))

@@ -283,7 +283,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		text    string
 	}{
 		"another service": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }, httpapi.NotApplied, "404"},
-		"a proxy":         {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 502) }, httpapi.Unknown, "502"},
+		"a proxy":         {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) }, httpapi.Unknown, "502"},
 		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/", http.StatusTemporaryRedirect)
 		}, httpapi.Unknown, "307"},

@@ -61,13 +61,6 @@ func (a *API) Routes(mux *http.ServeMux) {
 	mux.Handle("GET /readyz", a.bodiless(a.ready))
 }
 
-// MemberRoutes adds the routes that change the members of the cluster: PUT /members/{id}, with
-// ?address=HOST:PORT, and DELETE /members/{id}. Whoever may use them can take the cluster apart.
-func (a *API) MemberRoutes(mux *http.ServeMux) {
-	mux.Handle("PUT /members/{id}", a.bodiless(a.addMember))
-	mux.Handle("DELETE /members/{id}", a.bodiless(a.removeMember))
-}
-
 // Commands is a Func for services whose commands and results are bytes: the body of the request is
 // the command, and the body of the answer is the result. Such a service has the route POST /commands:
 //

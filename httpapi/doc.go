@@ -55,8 +55,8 @@
 // commands on their way, in any order. A client that sends one command after the other does well to
 // send its number as lowest: the servers then keep one result for it, rather than 256.
 //
-// Requests that may come twice anyway need no key, and it is ignored there: those with GET, PUT and
-// DELETE, and POST /sessions.
+// Requests that may come twice anyway need no key, and it is ignored there: those with GET and DELETE,
+// and POST /sessions.
 //
 // A session is closed with DELETE /sessions/3.1042. It may also expire: the cluster keeps as many
 // sessions as raft.Config.MaxSessions and MaxSessionBytes allow, and drops those that were used
@@ -90,6 +90,6 @@
 // # Who may do what
 //
 // This package authenticates nobody. A listener of crypto/tls and a handler around the mux are the
-// places for that. The routes that change the members ([API.MemberRoutes]) are apart from the
-// others, so that a service can guard them, or have them at another port.
+// places for that. No route changes the members of the cluster: that is for operators, who come in by
+// a door of their own, package admin.
 package httpapi

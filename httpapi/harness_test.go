@@ -108,7 +108,6 @@ func (c *cluster) start(config raft.Config, change func(*raft.Config)) {
 	api := httpapi.New(node, httpapi.Options{Timeout: requestTimeout, MaxBody: 1000, Drain: time.Minute, Logger: config.Logger})
 	mux := http.NewServeMux()
 	api.Routes(mux)
-	api.MemberRoutes(mux)
 	mux.Handle("POST /commands", api.Handle(api.Commands))
 	c.machines, c.storages, c.nodes = append(c.machines, machine), append(c.storages, storage), append(c.nodes, node)
 	c.apis, c.handlers = append(c.apis, api), append(c.handlers, httpapi.Mux(mux))

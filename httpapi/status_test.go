@@ -89,9 +89,8 @@ func TestReadyOnceCaughtUp(t *testing.T) {
 		c.start(raft.Config{ID: "d", Address: "d:1", Seed: 4}, func(config *raft.Config) { config.Machine = slow })
 		c.requireReady(3, "no_part") // nobody has added it
 
-		added := make(chan int)
-		go func() { added <- c.ask(0, http.MethodPut, "/members/d?address=d:1", "").Code }()
-		require.Equal(t, http.StatusOK, <-added)
+		_, err := c.nodes[0].AddServer(t.Context(), raft.Server{ID: "d", Address: "d:1"})
+		require.NoError(t, err)
 		synctest.Wait()
 		c.requireReady(3, "catching_up")
 		close(slow.goOn)
@@ -99,7 +98,8 @@ func TestReadyOnceCaughtUp(t *testing.T) {
 		time.Sleep(retryRead)
 		c.requireReady(3, "")
 
-		require.Equal(t, http.StatusOK, c.ask(1, http.MethodDelete, "/members/d", "").Code)
+		_, err = c.nodes[1].RemoveServer(t.Context(), "d")
+		require.NoError(t, err)
 		time.Sleep(requestTimeout)
 		c.requireReady(3, "no_part")
 		require.Contains(t, failure(t, c.ask(3, http.MethodGet, "/readyz", "")).Message, "removed from the cluster")

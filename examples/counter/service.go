@@ -20,7 +20,6 @@ func (s *service) routes() *http.ServeMux {
 	mux.Handle("POST /counter", s.api.Handle(s.add))
 	mux.Handle("GET /counter", s.api.Handle(s.get))
 	s.api.Routes(mux)
-	s.api.MemberRoutes(mux)
 	return mux
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/httpapi"
 	"github.com/e17579a5/raft/memory"
 )
@@ -259,7 +260,8 @@ func TestServiceStatusInTrouble(t *testing.T) {
 	})
 }
 
-func TestServiceChangesItsMembers(t *testing.T) {
+// TestServiceShowsItsMembers: a server that is added is in the status, and one that is removed knows it.
+func TestServiceShowsItsMembers(t *testing.T) {
 	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
 		fourth, err := raft.Start(raft.Config{
 			ID: "d", Address: "d:1", Machine: &counter{}, Storage: memory.NewStorage(), Transport: c.network.Join("d"),
@@ -268,23 +270,32 @@ func TestServiceChangesItsMembers(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { require.NoError(t, fourth.Close(context.Background())) }()
 
-		code, body := c.ask(t, 1, http.MethodPut, "/members/d?address=d:1", "")
-		require.Equal(t, http.StatusOK, code)
-		require.Contains(t, body, "members")
+		_, err = c.nodes[1].AddServer(t.Context(), raft.Server{ID: "d", Address: "d:1"})
+		require.NoError(t, err)
+		_, body := c.ask(t, 1, http.MethodGet, "/status", "")
+		require.Contains(t, body["members"], map[string]any{"id": "d", "address": "d:1", "role": "voter"})
 		require.NoError(t, fourth.Read(t.Context()))
 		require.Len(t, fourth.Status().Members, 4)
 
-		code, _ = c.ask(t, 2, http.MethodDelete, "/members/d", "")
-		require.Equal(t, http.StatusOK, code)
+		_, err = c.nodes[2].RemoveServer(t.Context(), "d")
+		require.NoError(t, err)
 		time.Sleep(requestTimeout)
 		require.ErrorIs(t, fourth.Status().Trouble, raft.ErrRemoved)
+	})
+}
 
-		code, _ = c.ask(t, 0, http.MethodPut, "/members/d", "")
-		require.Equal(t, http.StatusBadRequest, code)
-		code, body = c.ask(t, 0, http.MethodPut, "/members/x?address=nowhere:1", "")
-		require.Equal(t, http.StatusServiceUnavailable, code, "nobody answers there")
-		require.Equal(t, "not applied", body["outcome"])
-		code, _ = c.ask(t, 0, http.MethodGet, "/members/d", "")
-		require.Equal(t, http.StatusMethodNotAllowed, code)
+// TestClientsDontChangeTheMembers: what counts takes no cluster apart. That is for the administration,
+// which has a listener of its own (-admin).
+func TestClientsDontChangeTheMembers(t *testing.T) {
+	bubble(t, memory.Faults{}, func(t *testing.T, c *cluster) {
+		for _, request := range [][2]string{
+			{http.MethodPut, "/members/d?address=d:1"}, {http.MethodDelete, "/members/b"},
+			{http.MethodPost, admin.Path + "members/add"}, {http.MethodPost, admin.Path + "members/remove"},
+		} {
+			code, body := c.ask(t, 0, request[0], request[1], `{"members": [{"id": "b"}]}`)
+			require.Equal(t, http.StatusNotFound, code, request)
+			require.Equal(t, "not_found", body["code"])
+		}
+		require.Len(t, c.nodes[0].Status().Members, 3)
 	})
 }

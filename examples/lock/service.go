@@ -31,7 +31,6 @@ func (s *service) routes() *http.ServeMux {
 	mux.Handle("POST /locks/{name}/renew", s.api.Handle(s.renew))
 	mux.Handle("POST /locks/{name}/release", s.api.Handle(s.release))
 	s.api.Routes(mux)
-	s.api.MemberRoutes(mux)
 	return mux
 }
 

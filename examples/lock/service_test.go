@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/memory"
 )
 
@@ -220,5 +221,21 @@ func TestWaitersWhoseServerStops(t *testing.T) {
 		waiter.Wait()
 		require.Less(t, time.Since(began), 3*time.Second)
 		c.requireHolder(2, "a", "b")
+	})
+}
+
+// TestClientsDontChangeTheMembers: what takes locks takes no cluster apart. That is for the
+// administration, which has a listener of its own (-admin).
+func TestClientsDontChangeTheMembers(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		for _, request := range [][2]string{
+			{http.MethodPut, "/members/d?address=d:1"}, {http.MethodDelete, "/members/b"},
+			{http.MethodPost, admin.Path + "members/add"}, {http.MethodPost, admin.Path + "members/remove"},
+		} {
+			code, body := c.ask(0, request[0], request[1], `{"members": [{"id": "b"}]}`, "")
+			require.Equal(t, http.StatusNotFound, code, request)
+			require.Equal(t, "not_found", body["code"])
+		}
+		require.Len(t, c.nodes[0].Status().Members, 3)
 	})
 }
