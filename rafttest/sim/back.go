@@ -95,6 +95,9 @@ func (w *World) logBack(i, n int) bool {
 	gone.wal = nil
 	s.forgotten = append(s.forgotten, gone)
 	present := s.disk.room // the disk is as full as it was
+	if forgotten := gone.weight() - was.disk.weight(); forgotten > 0 {
+		present.untold = append(present.untold, untold{w.now, forgotten})
+	}
 	*s.disk = *was.disk.imaged()
 	s.disk.back, s.disk.room = true, present
 	w.stats.Backs++

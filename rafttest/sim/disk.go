@@ -15,6 +15,14 @@ type slot struct {
 	weight uint64
 }
 
+// weight returns the bytes of all entries up to the last one.
+func (d *disk) weight() int64 {
+	if len(d.slots) == 0 {
+		return 0
+	}
+	return int64(d.slots[len(d.slots)-1].weight)
+}
+
 // chainEntry returns the chain of the entry e. prev is the chain of the entry before it.
 func chainEntry(prev uint64, e *raft.Entry) uint64 {
 	h := mix(prev ^ uint64(e.Term)<<8 ^ uint64(e.Kind))

@@ -28,11 +28,13 @@ type room struct {
 	// together may take; never is without end.
 	outside, forSnapshots int64
 	left                  int64 // records, repairs and truncated entries, which the next compaction frees
-	mended                []mended
+	untold                []untold
 }
 
-// A mended is how many bytes of lost entries a disk got back, and when, on the clock of the run.
-type mended struct{ at, bytes int64 }
+// An untold is a number of bytes for which a disk has no room any more, though a leader may not have
+// heard of that: lost entries that it got back, and entries that it must store again because it went
+// back. at is when, on the clock of the run.
+type untold struct{ at, bytes int64 }
 
 // openRoom gives a disk room without end, unless this run has done so before. Its log may be that of
 // another run, which had another reserve.
@@ -242,19 +244,19 @@ func (w *World) noteStored(s *server, write *raft.Write) {
 		s.grew = w.now
 	}
 	r := &s.disk.room
-	r.mended = slices.DeleteFunc(r.mended, func(m mended) bool { return w.now-m.at > patienceFull*w.slowest() })
+	r.untold = slices.DeleteFunc(r.untold, func(u untold) bool { return w.now-u.at > patienceFull*w.slowest() })
 	if bytes := bytesOf(write.Repairs); r.known && bytes > 0 {
-		r.mended = append(r.mended, mended{w.now, bytes})
+		r.untold = append(r.untold, untold{w.now, bytes})
 	}
 }
 
-// untold returns for how many bytes a member's disk had room that lost entries have taken of late. A
-// leader may count on that until the member has told it otherwise.
+// untold returns for how many bytes a member's disk has no room any more of late, though nobody has
+// written that much. A leader may count on that until the member has told it otherwise.
 func (w *World) untold(m *raft.Member) (bytes int64) {
 	if d := w.diskOf(m); d != nil {
-		for _, m := range d.room.mended {
-			if w.now-m.at <= patienceFull*w.slowest() {
-				bytes += m.bytes
+		for _, u := range d.room.untold {
+			if w.now-u.at <= patienceFull*w.slowest() {
+				bytes += u.bytes
 			}
 		}
 	}
@@ -268,7 +270,8 @@ func (w *World) toldOfRoom(s *server) bool {
 
 // checkRoom checks, when the present leader has taken commands, that a quorum has room for them.
 // Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of. So is what
-// lost entries have taken of late: nobody has kept room for their bytes. A leader whose own disk has no end takes commands before the others have told it of theirs.
+// lost entries have taken of late, and what a disk that went back must store again: nobody has kept
+// room for their bytes. A leader whose own disk has no end takes commands before the others have told it of theirs.
 func (w *World) checkRoom(i int) {
 	s := &w.servers[i]
 	if w.params.Reserve == 0 || w.params.WAL != 0 || !w.foremost(i) || s.disk.room.outside == never && !w.toldOfRoom(s) {
