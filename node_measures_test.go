@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,12 +184,12 @@ func TestStatusTellsWhatWaits(t *testing.T) {
 func TestStatusCountsMessagesThatAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, memory.Faults{})
-		hold, held := make(chan struct{}), false
+		hold, held := make(chan struct{}), atomic.Bool{}
 		c.adjust = func(config *raft.Config) {
 			config.MaxInboxMessages = 8
 			if config.ID == "a" {
 				config.Trace = &raft.Trace{Turn: func(raft.TurnTrace) {
-					if held {
+					if held.Load() {
 						<-hold
 					}
 				}}
@@ -209,7 +210,7 @@ func TestStatusCountsMessagesThatAreRefused(t *testing.T) {
 		require.Equal(t, uint64(1), leader.Status().RefusedMessages)
 
 		synctest.Wait()
-		held = true
+		held.Store(true)
 		before := c.nodes["a"]
 		_ = before.Read(within(t, electionTimeout)) // wakes the loop, which is held up then
 		for range 100 {
@@ -217,7 +218,7 @@ func TestStatusCountsMessagesThatAreRefused(t *testing.T) {
 			m.To = "a"
 			stranger.Send(m)
 		}
-		held = false
+		held.Store(false)
 		close(hold)
 		inbox := c.nodes["a"].Status().Inbox
 		require.Positive(t, inbox.Dropped)
@@ -287,6 +288,7 @@ func TestFollowCall(t *testing.T) {
 		require.EqualValues(t, 2, call.Index)
 		require.GreaterOrEqual(t, call.Taken, raft.Instant(time.Second))
 		taken := false
+		synctest.Wait() // the turn that answers is told of behind its answers
 		for _, turn := range tr.turns {
 			taken = taken || turn.Began == call.Taken && turn.Proposals == 1
 		}

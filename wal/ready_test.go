@@ -137,7 +137,9 @@ func TestWhichReadyFilesAreTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := simfs.New(1)
 		options := wal.Options{SegmentSize: 8 << 10}
-		require.NoError(t, openFilling(t, &filling{FS: disk}, dir, options).Close())
+		l := openFilling(t, &filling{FS: disk}, dir, options)
+		synctest.Wait() // it has made its spare, and the next one needs no file for that
+		require.NoError(t, l.Close())
 		leave := func(name string, b []byte) {
 			file, err := disk.Create(dir + "/" + name)
 			require.NoError(t, err)
@@ -150,7 +152,7 @@ func TestWhichReadyFilesAreTakenOver(t *testing.T) {
 		leave("0000000000000005.ready", disk.Bytes(dir+"/0000000000000001.wal"))
 		leave("0000000000000006.ready", nil)
 		leave("none.ready", nil)
-		l := openFilling(t, &filling{FS: disk}, dir, options)
+		l = openFilling(t, &filling{FS: disk}, dir, options)
 		require.Equal(t, []int{8 << 10, 8 << 10, 0}, sizes(disk, ".ready"))
 		time.Sleep(time.Second)
 		require.Len(t, sizes(disk, ".ready"), 8+2)
