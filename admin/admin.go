@@ -90,14 +90,13 @@ func (h *handler) handle(f httpapi.Func) http.Handler {
 	return httpapi.Handler(f, httpapi.Options{Timeout: MaxTimeout, Logger: h.logger})
 }
 
-// note tells the logger of the outcome of a change.
-func (h *handler) note(r *http.Request, err error, keys ...any) {
-	keys = append([]any{"node", h.id, "what", what(r), "from", r.RemoteAddr}, keys...)
+// logOutcome tells the logger of the outcome of a change. about says what was to be changed.
+func (h *handler) logOutcome(r *http.Request, err error, about ...any) {
 	if err != nil {
-		h.logger.Warn("raft: administration failed", append(keys, "err", err)...)
+		h.logger.Warn("raft: administration failed", "node", h.id, "what", what(r), "from", r.RemoteAddr, "err", err, slog.Group("", about...))
 		return
 	}
-	h.logger.Info("raft: administration", keys...)
+	h.logger.Info("raft: administration", "node", h.id, "what", what(r), "from", r.RemoteAddr, slog.Group("", about...))
 }
 
 // read reads the body of a request, and returns a context that ends when the time is over that the

@@ -81,7 +81,7 @@ func (h *handler) change(r *http.Request, name string, c changer) (answer any, e
 	if err != nil {
 		return nil, err
 	}
-	defer func() { h.note(r, err, "members", members) }()
+	defer func() { h.logOutcome(r, err, "members", members) }()
 	for try := 1; ; try++ {
 		answer, err := h.tryChange(ctx, c, members, asked.Expect)
 		if asked.Expect != 0 || try == unasked || !errors.Is(err, raft.ErrConflict) || errors.Is(err, raft.ErrOutcomeUnknown) {
@@ -179,7 +179,7 @@ func (h *handler) transfer(r *http.Request) (answer any, err error) {
 		return nil, err
 	}
 	defer cancel()
-	defer func() { h.note(r, err, "to", asked.To) }()
+	defer func() { h.logOutcome(r, err, "to", asked.To) }()
 	readErr := h.look(ctx)
 	before := h.leadership()
 	switch {

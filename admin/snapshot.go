@@ -28,7 +28,7 @@ func (h *handler) snapshot(r *http.Request) (answer any, err error) {
 		return nil, err
 	}
 	defer cancel()
-	defer func() { h.note(r, err) }()
+	defer func() { h.logOutcome(r, err) }()
 	before := h.node.Status().Snapshot
 	after, err := h.node.Snapshot(ctx)
 	if err != nil {
@@ -50,12 +50,12 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var index raft.Index
 		if index, err = h.node.ExportSnapshot(r.Context(), into); err == nil {
-			h.note(r, nil, "index", index, "bytes", into.sent)
+			h.logOutcome(r, nil, "index", index, "bytes", into.sent)
 			return
 		}
 		err = snapshotError(err)
 	}
-	h.note(r, err)
+	h.logOutcome(r, err)
 	if into.sent > 0 {
 		panic(http.ErrAbortHandler) // this breaks the connection off
 	}

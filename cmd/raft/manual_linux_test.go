@@ -227,12 +227,21 @@ func (s *shell) run(command string) (out string, code int) {
 	}
 }
 
-// TestManualHasAllCodes: the manual says of each code what it means.
+// TestManualHasAllCodes: the manual says of each code and of each alert what it means.
 func TestManualHasAllCodes(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operating.md")
 	require.NoError(t, err)
 	_, table, found := strings.Cut(string(text), "## What an error means")
 	require.True(t, found)
+	table, alerts, found := strings.Cut(table, "## What an alert means")
+	require.True(t, found)
+	rules, err := os.ReadFile("../../metrics/prometheus/alerts.yml")
+	require.NoError(t, err)
+	names := regexp.MustCompile(`(?m)^ +- alert: (\w+)$`).FindAllSubmatch(rules, -1)
+	require.Greater(t, len(names), 20)
+	for _, alert := range names {
+		require.Contains(t, alerts, "`"+string(alert[1])+"`")
+	}
 	codes := map[string]bool{}
 	for _, pattern := range []string{"../../httpapi/*.go", "../../admin/*.go"} {
 		names, err := filepath.Glob(pattern)
@@ -243,7 +252,7 @@ func TestManualHasAllCodes(t *testing.T) {
 			}
 			source, err := os.ReadFile(name)
 			require.NoError(t, err)
-			for _, found := range regexp.MustCompile(`(?:Code(?::|, \w+\.Outcome =| =)|unavailable\(|http\.Status\w+,) "([a-z_]+)"`).FindAllSubmatch(source, -1) {
+			for _, found := range regexp.MustCompile(`(?:(?:Code(?::|, \w+\.Outcome =| =)|http\.Status\w+,) |unavailable\()"([a-z_]+)"`).FindAllSubmatch(source, -1) {
 				codes[string(found[1])] = true
 			}
 		}
