@@ -100,6 +100,9 @@ const (
 	// roomDeadline: until it passes, this server's disk was full not long ago, and the server isn't
 	// fit to lead.
 	roomDeadline
+	// outsizedDeadline: when it has passed, the bytes of a lost entry have waited for room for an
+	// election timeout.
+	outsizedDeadline
 
 	numDeadlines
 )
@@ -142,6 +145,7 @@ var traitsOf = [numDeadlines]deadlineTraits{
 	inquiryDeadline:    {name: "inquiry"},
 	keyDeadline:        {name: "key", looked: true, asked: true},
 	roomDeadline:       {name: "room", looked: true, asked: true},
+	outsizedDeadline:   {name: "outsized", looked: true},
 }
 
 // never is later than every instant.

@@ -124,10 +124,19 @@ func (r *repairs) keep(lost lostEntries) {
 }
 
 // repairWrite takes what is to be stored with the next write: as many entries as fit into so many
-// bytes, or else one if that is allowed. The disk has room for no more than room.
+// bytes, or else one if that is allowed. The disk has room for no more than room. One that is larger
+// than that alone is tried when it has waited for long enough.
 func (c *Core) repairWrite(room uint64, bytes int, one bool) []Entry {
 	r := &c.repairs
 	n := 0
+	switch large := one && len(r.got) > 0 && room < uint64(r.got[0].Size()); {
+	case !large:
+		c.disarm(outsizedDeadline)
+	case c.outsized(outsizedDeadline):
+		room, bytes = endless, 0
+	case c.deadlines[outsizedDeadline].state == deadlineOff:
+		c.arm(outsizedDeadline, c.config.ElectionTimeout)
+	}
 	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) && room >= uint64(r.got[n].Size()) {
 		bytes -= r.got[n].Size()
 		room = less(room, uint64(r.got[n].Size()))

@@ -106,7 +106,7 @@ func (c *Core) fitting(entries []Entry) []Entry {
 	for i := range entries {
 		size := uint64(entries[i].Size())
 		if size > room {
-			if i == 0 && c.outsized() {
+			if i == 0 && c.outsized(writeDeadline) {
 				i = 1
 			}
 			return entries[:i:i]
@@ -118,9 +118,9 @@ func (c *Core) fitting(entries []Entry) []Entry {
 
 // outsized says that an entry for which there is no room is tried all the same. The storage has all
 // the room that it was to have, so the entry is larger than any that this server takes: it comes from
-// a server, or a time, with another limit. The disk counts as one that stands still because of it.
-func (c *Core) outsized() bool {
-	return c.passed(writeDeadline) && len(c.out.flights) == 0 && c.space.room >= c.config.roomyFrom()
+// a server, or a time, with another limit. It has waited for room until a deadline has passed.
+func (c *Core) outsized(waited deadlineName) bool {
+	return c.passed(waited) && len(c.out.flights) == 0 && c.space.room >= c.config.roomyFrom()
 }
 
 // unclaimed returns for how many bytes the disk has room beside the writes in flight.

@@ -82,6 +82,29 @@ func TestEntryLargerThanTheRoomIsStored(t *testing.T) {
 	}
 }
 
+// So it is with a lost entry: it doesn't stay lost because it is larger than the room.
+func TestLostEntryLargerThanTheRoomIsRepaired(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		c := roomy(t, 1<<20, 1<<20, 1<<20)
+		c.propose("a", strings.Repeat("x", 5*reserve))
+		c.settle()
+		if c.resize("c", 3*reserve); full {
+			c.resize("c", reserve)
+		}
+		c.lose("c", c.status("a").Last)
+		c.restart("c")
+		c.pass(election / 2)
+		require.NotEmpty(t, c.status("c").Lost)
+		c.pass(3 * election)
+		if full {
+			require.NotEmpty(t, c.status("c").Lost)
+			c.resize("c", 3*reserve)
+			c.pass(election)
+		}
+		require.Empty(t, c.status("c").Lost)
+	}
+}
+
 // A command of another server's caller is refused by the leader, and its origin says why. So is one
 // that has waited for other room before. If the answer is lost, it comes again.
 func TestForwardedCommandsAreRefusedForWantOfRoom(t *testing.T) {
