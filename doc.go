@@ -52,13 +52,13 @@
 // # For storages, transports and drivers
 //
 // [Storage] and [Transport] are contracts, which rafttest.TestStorage and rafttest.TestTransport
-// check. Package wire specifies the bytes of a [wire.Message] and of an [Entry]. A driver makes a
+// check; [SharedStorage] is that of a storage which keeps several groups on one disk. Package wire specifies the bytes of a [wire.Message] and of an [Entry]. A driver makes a
 // [Core] of a [CoreConfig]. The page of Core lists its events and [Effects], and the example there
 // is a whole driver.
 //
 // # Reading order
 //
-//	the words    doc types errors config machine storage transport
+//	the words    doc types errors config machine storage storage_shared transport
 //	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
 //	replication  replication progress quota fetch applying apply

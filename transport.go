@@ -15,12 +15,12 @@ import (
 //
 //   - Start is called once, before anything else. From then on any goroutine may call the handler,
 //     even before Start returns.
-//   - Send never blocks and never fails: the transport drops what it can't send. Send is called by
-//     one goroutine at a time. The message and what it points to are shared, not copied, and nobody
-//     changes them.
+//   - Send never blocks and never fails: the transport drops what it can't send. Several goroutines
+//     may call it at the same time. The message and what it points to are shared, not copied, and
+//     nobody changes them. It is carried whole, with each field that is encoded.
 //   - A message that the transport hands to the handler belongs to the receiver, with all that the
 //     message points to. The transport doesn't use that memory again.
-//   - Messages to one server usually arrive in order. Performance rests on that; correctness
+//   - What one goroutine sends to one server usually arrives in order. Performance rests on that; correctness
 //     doesn't. But appends and forwards that are large (wire.LargeMessage), with those that are
 //     sent behind them, should hold up no other message. Among themselves they keep their order.
 //   - A slow, hung or absent receiver costs a bounded amount of memory, and delays nobody else.

@@ -16,6 +16,9 @@ type (
 	Index = wire.Index
 	// A ServerID names one member of a cluster for ever: 1 to wire.MaxServerID bytes.
 	ServerID = wire.ServerID
+	// A GroupID names a group of servers: at most wire.MaxGroupID bytes. "" is the group of a
+	// process that serves one only.
+	GroupID = wire.GroupID
 	// A ClusterID names a cluster. It is drawn at random when the cluster is founded. The zero
 	// value stands for no cluster yet.
 	ClusterID = wire.ClusterID

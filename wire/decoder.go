@@ -2,13 +2,14 @@ package wire
 
 import "github.com/e17579a5/raft/internal/codec"
 
-// A Decoder decodes entries and messages, and remembers the server IDs that it has met. So an ID
-// costs one allocation, however many entries name it, and a message costs one allocation for each
-// of its lists. The zero value is ready for use, by one goroutine at a time.
+// A Decoder decodes entries and messages, and remembers the IDs of servers and groups that it has
+// met. So an ID costs one allocation, however many entries name it, and a message costs one
+// allocation for each of its lists. The zero value is ready for use, by one goroutine at a time.
 type Decoder struct {
-	last ServerID // the ID that was met last: most IDs come in runs
-	ids  map[string]ServerID
-	room []Entry // for the entries of small messages to come
+	last   ServerID // the ID that was met last: most IDs come in runs
+	ids    map[string]ServerID
+	groups map[string]GroupID
+	room   []Entry // for the entries of small messages to come
 }
 
 // entryRoom is how many entries the Decoder allocates at a time for small messages. A message of
@@ -28,9 +29,12 @@ func (d *Decoder) entries(n int) []Entry {
 	return entries
 }
 
-// maxDecoderIDs bounds the number of IDs that a Decoder remembers. Past that it forgets all and
-// starts afresh.
-const maxDecoderIDs = 1024
+// maxDecoderIDs bounds the number of servers' IDs that a Decoder remembers, and maxDecoderGroups
+// that of groups' IDs. Past that it forgets all and starts afresh.
+const (
+	maxDecoderIDs    = 1024
+	maxDecoderGroups = 1 << 16
+)
 
 // id returns the ID that b spells.
 func (d *Decoder) id(b []byte) ServerID {
@@ -49,6 +53,19 @@ func (d *Decoder) id(b []byte) ServerID {
 	return id
 }
 
+// group returns the group's ID that b spells.
+func (d *Decoder) group(b []byte) GroupID {
+	id, ok := d.groups[string(b)]
+	if !ok {
+		if d.groups == nil || len(d.groups) >= maxDecoderGroups {
+			d.groups = make(map[string]GroupID)
+		}
+		id = GroupID(b)
+		d.groups[string(id)] = id
+	}
+	return id
+}
+
 // A reader is a codec.Reader that knows the parts of entries and messages.
 type reader struct {
 	codec.Reader
@@ -64,4 +81,15 @@ func (r *reader) serverID(name string) ServerID {
 		return ""
 	}
 	return r.decoder.id(r.Next(n, name))
+}
+
+// groupID reads the ID of a group, which isn't empty.
+func (r *reader) groupID(name string) GroupID {
+	n := r.Uvarint(name)
+	if n > MaxGroupID {
+		r.Fail("%s: a group ID of %d bytes, more than %d", name, n, MaxGroupID)
+		return ""
+	}
+	r.Check(n > 0, name+" is empty, yet present")
+	return r.decoder.group(r.Next(n, name))
 }

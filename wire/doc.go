@@ -52,8 +52,9 @@
 //	23  Offset           number
 //	24  Level            number
 //	25  FromStart        number
+//	26  Group            a string, not empty
 //
-// The first four fields and the last one belong to the envelope, which every kind of message has.
+// The first four fields and the last two belong to the envelope, which every kind of message has.
 // The other fields belong to bodies. The method pack of a body's type says which fields its kind
 // may have, and what they mean in it. A message with a field that its kind doesn't have is refused,
 // and so is an unknown field.

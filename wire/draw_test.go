@@ -88,6 +88,7 @@ func drawMessage() *rapid.Generator[wire.Message] {
 		m.ToIncarnation = wire.Incarnation(maybe("ToIncarnation"))
 		m.Term = wire.Term(maybe("Term"))
 		m.FromStart = maybe("FromStart")
+		m.Group = wire.GroupID(rapid.StringN(0, -1, wire.MaxGroupID).Draw(t, "Group"))
 		copy(m.Cluster[:], rapid.SliceOfN(rapid.Byte(), 0, len(m.Cluster)).Draw(t, "Cluster"))
 		return m
 	})

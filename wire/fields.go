@@ -9,7 +9,7 @@ import (
 // A field is the bit of one field of a message.
 type field uint32
 
-// The fields of the envelope but for its last one, and then those of all bodies. Bodies of several
+// The fields of the envelope but for its last two, and then those of all bodies. Bodies of several
 // kinds share a field where they mean the like. The order of the bits is the order in which the
 // fields are encoded.
 const (
@@ -39,10 +39,11 @@ const (
 	fieldOffset
 	fieldLevel
 	fieldFromStart // of the envelope
+	fieldGroup     // of the envelope
 
-	allFields = fieldFromStart<<1 - 1
+	allFields = fieldGroup<<1 - 1
 
-	envelopeFields = fieldCluster | fieldFromIncarnation | fieldToIncarnation | fieldTerm | fieldFromStart
+	envelopeFields = fieldCluster | fieldFromIncarnation | fieldToIncarnation | fieldTerm | fieldFromStart | fieldGroup
 	flagFields     = fieldGranted | fieldTransfer | fieldMismatch | fieldByLease
 	listFields     = fieldNumbers | fieldServers | fieldCall
 )
@@ -58,7 +59,7 @@ var (
 	fieldNames = [...]string{
 		"Cluster", "FromIncarnation", "ToIncarnation", "Term", "Index", "LogTerm", "Hint", "Commit", "Round", "Start",
 		"Number", "Granted", "Transfer", "Mismatch", "Entries", "Numbers", "Servers", "Call", "Refusal", "Lease",
-		"Fitness", "ByLease", "Size", "Offset", "Level", "FromStart",
+		"Fitness", "ByLease", "Size", "Offset", "Level", "FromStart", "Group",
 	}
 	readNames = func() (names [len(fieldNames)]string) {
 		for i, name := range fieldNames {

@@ -52,6 +52,9 @@ type Envelope struct {
 	// messages of one disk, the one of the later start is the later one: so a disk that has
 	// forgotten a start is known by it.
 	FromStart uint64
+	// Group is the group within which the message is sent. A process that serves several groups has
+	// one connection for the messages of all of them.
+	Group GroupID
 	// Stranger says that the sender hasn't shown to the receiving transport that it belongs to the
 	// receiver's cluster: SetServers doesn't name it there, and on this connection it hasn't proved
 	// the key that the receiver demands (raft.Transport). It isn't encoded. A transport that knows
@@ -166,6 +169,9 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if fields&fieldFromStart != 0 {
 		b = codec.AppendUvarint(b, m.FromStart)
 	}
+	if fields&fieldGroup != 0 {
+		b = codec.AppendString(b, string(m.Group))
+	}
 	return b
 }
 
@@ -185,6 +191,9 @@ func (e *Envelope) fields() (fields field) {
 	}
 	if e.FromStart != 0 {
 		fields |= fieldFromStart
+	}
+	if e.Group != "" {
+		fields |= fieldGroup
 	}
 	return fields
 }
@@ -285,6 +294,9 @@ func (r *reader) message(m *Message) {
 	r.body(&m.body)
 	if fields&fieldFromStart != 0 && r.Err() == nil {
 		m.FromStart = r.Present(r.Uvarint("message: FromStart"), "message: FromStart")
+	}
+	if fields&fieldGroup != 0 && r.Err() == nil {
+		m.Group = r.groupID("message: Group")
 	}
 }
 

@@ -31,6 +31,11 @@ type Range struct {
 // another machine. It has at most MaxServerID bytes. The empty ID means "nobody".
 type ServerID string
 
+// A GroupID names a group of servers, which has a log of its own, among the groups that one process
+// serves. The user chooses it. It has at most MaxGroupID bytes. The empty ID is the group of a
+// process that serves one only.
+type GroupID string
+
 // A ClusterID names a cluster. The founder draws it at random, and it never changes. The zero value
 // means "no cluster yet".
 type ClusterID [16]byte
@@ -74,6 +79,7 @@ type Server struct {
 // limit.
 const (
 	MaxServerID    = 255     // bytes in a ServerID
+	MaxGroupID     = 255     // bytes in a GroupID
 	MaxAddress     = 1 << 10 // bytes in an address
 	MaxMembers     = 255     // members of a cluster
 	MaxClusterKeys = 16      // keys in a configuration

@@ -132,7 +132,9 @@ func sampleMessages() []wire.Message {
 		wire.HeartbeatResponse{Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: time.Second, Fitness: 4, Room: 1 << 23, Level: wire.LatestLevel}.Message(),
 		wire.ForwardResponse{Start: 1, Refused: []uint64{128}, Why: wire.RefusedFull}.Message(),
 		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Refused: wire.RefusedFull, Held: 1 << 20, Offset: 1}.Message(),
+		wire.TimeoutNow{}.Message(),
 	}
+	messages[len(messages)-1].Group = "orders/7"
 	for i := range messages {
 		m := &messages[i]
 		m.From, m.To, m.Term, m.FromIncarnation = "a", "b", 7, 11
