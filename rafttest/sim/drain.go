@@ -41,6 +41,7 @@ func (w *World) drain(i int) {
 		// Otherwise the log may have changed, while the write that tells so is still to come.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)
+		w.checkKeys(i)
 	}
 	if !w.handTasks(i, e) {
 		return
