@@ -247,7 +247,7 @@ func (p *peer) use(l *link) {
 // A lane is where messages wait for one connection.
 type lane struct {
 	wake chan struct{}
-	take func(written []byte, beat *pulse) []byte
+	take func(beat *pulse) []byte
 	// lapse returns a channel that tells when the connection has had its time, and how much of that
 	// is left. The channel is nil if it is to stay.
 	lapse      func() (<-chan time.Time, time.Duration)
@@ -448,9 +448,8 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 			err = silent // it closed the connection, and nothing else is wrong
 		}
 	}()
-	var batch []byte
 	for {
-		batch = from.take(batch, beat) // the keys that are looked at next are those of its messages, or newer
+		batch := from.take(beat) // the keys that are looked at next are those of its messages, or newer
 		batch = beat.sending(l.renew(p.transport.keyring(), batch))
 		if len(batch) > 0 {
 			err := guard("Conn", func() error {
@@ -477,13 +476,12 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 	}
 }
 
-// take returns all frames that are queued. The queue goes on in the memory of the last batch, which
-// was written.
-func (p *peer) take(written []byte, _ *pulse) []byte {
+// take returns the frames that are to be written next.
+func (p *peer) take(*pulse) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.member && !p.queue.empty() {
 		p.used = time.Now()
 	}
-	return p.queue.swap(written)
+	return p.queue.take()
 }

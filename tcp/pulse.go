@@ -102,11 +102,12 @@ func (p *pulse) receipt(read uint64) error {
 	return nil
 }
 
-// allRead says whether the other side has read everything, and has handled all messages in it.
-func (p *pulse) allRead() bool {
+// progress returns how many bytes were handed to the connection, and how many of them the other side
+// has read. All messages in those were handled.
+func (p *pulse) progress() (written, read uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.read == p.written
+	return p.written, p.read
 }
 
 // arm sets the timer for the next thing to do. The caller holds mu.
