@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -450,13 +451,9 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 	}()
 	for {
 		batch := from.take(beat) // the keys that are looked at next are those of its messages, or newer
-		batch = beat.sending(l.renew(p.transport.keyring(), batch))
-		if len(batch) > 0 {
-			err := guard("Conn", func() error {
-				_, err := l.conn.Write(batch)
-				return err
-			})
-			if err != nil {
+		batch = l.renew(p.transport.keyring(), batch)
+		if asks := beat.sending(len(batch)); len(batch)+len(asks) > 0 {
+			if err := guard("Conn", func() error { return write(l.conn, batch, asks) }); err != nil {
 				return err
 			}
 			continue
@@ -474,6 +471,19 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 			return errStopped
 		}
 	}
+}
+
+// write writes a batch and the few bytes behind it, by one call unless the batch had to be copied for
+// that, and is large.
+func write(conn net.Conn, batch, behind []byte) error {
+	if len(batch) <= maxSpare || cap(batch)-len(batch) >= len(behind) {
+		batch, behind = append(batch, behind...), nil
+	}
+	_, err := conn.Write(batch)
+	if err == nil && len(behind) > 0 {
+		_, err = conn.Write(behind)
+	}
+	return err
 }
 
 // take returns the frames that are to be written next.
