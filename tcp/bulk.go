@@ -47,7 +47,7 @@ func (p *peer) inBulk(m *wire.Message) bool {
 	if _, behind := p.bulk.ways[m.Group]; behind {
 		return true
 	}
-	return p.member && m.Size() > wire.LargeMessage
+	return p.member.Load() && m.Size() > wire.LargeMessage
 }
 
 // add queues a message, or drops it. first says that there is no goroutine yet that sends: the

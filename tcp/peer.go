@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,8 +36,10 @@ type peer struct {
 	// guest.
 	wake chan struct{}
 
+	// member says whether SetServers names the peer. It changes under mu.
+	member atomic.Bool
+
 	mu      sync.Mutex
-	member  bool
 	address string
 	queue   queue
 	bulk    bulk
@@ -89,11 +92,12 @@ func rouse(wake chan<- struct{}) {
 func (p *peer) appoint(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member && p.address == address {
+	if p.member.Load() && p.address == address {
 		return
 	}
 	moved := p.address != address
-	p.member, p.address = true, address
+	p.address = address
+	p.member.Store(true)
 	p.limit()
 	if moved && p.out != nil {
 		p.moved = true
@@ -112,19 +116,14 @@ func (p *peer) appoint(address string) {
 func (p *peer) dismiss() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.member {
+	if !p.member.Load() {
 		return
 	}
 	now := time.Now()
-	p.member, p.suspect, p.used, p.spoke = false, false, now, now
+	p.suspect, p.used, p.spoke = false, now, now
+	p.member.Store(false)
 	p.limit()
 	p.rouse()
-}
-
-func (p *peer) isMember() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.member
 }
 
 // server returns the ID and the address of the peer.
@@ -173,7 +172,7 @@ func (p *peer) attach(l *link) {
 	p.in, p.source = l, sourceOf(l.raw)
 	p.limit()
 	p.retryAt, p.failures, p.suspect, p.reported = time.Time{}, 0, false, false
-	p.dial = p.member && p.out == nil
+	p.dial = p.member.Load() && p.out == nil
 	p.rouse()
 }
 
@@ -200,7 +199,7 @@ func (p *peer) detach(l *link) {
 		return // another connection has taken its place
 	}
 	p.in, p.used = nil, time.Now()
-	if p.member && p.out == nil && !p.reported {
+	if p.member.Load() && p.out == nil && !p.reported {
 		p.suspect, p.dial = true, true
 	}
 	p.rouse()
@@ -209,7 +208,7 @@ func (p *peer) detach(l *link) {
 // note logs something about the peer.
 func (p *peer) note(level slog.Level, text string, err error, more ...slog.Attr) {
 	l := line{level: level, text: text, err: err, more: append([]slog.Attr{peerAttr(p.id)}, more...)}
-	if p.isMember() {
+	if p.member.Load() {
 		l.about = p.id
 	}
 	p.transport.log.put(l)
@@ -395,8 +394,8 @@ func (p *peer) disconnected(cause error) {
 		p.backOff(time.Now())
 	}
 	p.out = nil
-	p.dial = p.member
-	p.suspect = p.member
+	p.dial = p.member.Load()
+	p.suspect = p.member.Load()
 	p.rouse()
 }
 
@@ -490,7 +489,7 @@ func write(conn net.Conn, batch, behind []byte) error {
 func (p *peer) take(*pulse) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.member && !p.queue.empty() {
+	if !p.member.Load() && !p.queue.empty() {
 		p.used = time.Now()
 	}
 	return p.queue.take()

@@ -70,5 +70,5 @@ func (p *peer) stats() (s MemberStats, member bool) {
 		s.SentBytes += q.sentBytes
 		s.Dropped += q.dropped
 	}
-	return s, p.member
+	return s, p.member.Load()
 }
