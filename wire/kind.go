@@ -16,7 +16,7 @@ const maxKinds = 64
 
 // FirstProcessKind is the least kind that a process may say for itself, and not within a group: what
 // it says so is about all groups that it serves (Message.OfProcess).
-const FirstProcessKind Kind = 48
+const FirstProcessKind Kind = 29
 
 // OfProcess says whether the message is one of a process that serves groups, and of none of its
 // groups. There are few such messages, and much depends on each of them: a transport hands them on
