@@ -4,7 +4,7 @@ package raft
 //
 //	goroutine    owns                  waits for                        ends when
 //	───────────  ────────────────────  ───────────────────────────────  ──────────────────────────
-//	run          the loop, with the    the inbox and the core's         Close, a failure, or a
+//	shard.run    the loop, with the    the inbox and the core's         Close, a failure, or a
 //	             core in it            deadline                         broken invariant
 //	writeLane    Storage.Write         writes from the loop             its queue is closed
 //	fetchLane    Storage.Entries       fetches from the loop            its queue is closed
@@ -20,7 +20,7 @@ package raft
 // wants done, and goes on. The core's own limits bound the work that is in flight, and so they
 // bound the queues too.
 //
-// The storage is closed by the last of run, writeLane, fetchLane and discardReceived. The last
+// The storage is closed by the last of shard.run, writeLane, fetchLane and discardReceived. The last
 // goroutine of all lets Close return. So a storage or a state machine that hangs holds up its own
 // lane and the end of Close, and nothing else. The goroutines of the transport only put something
 // into the inbox, or bring a snapshot.
@@ -153,7 +153,6 @@ func newNode(config Config) (*Node, *loop, error) {
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
-			wake: make(chan struct{}, 1),
 			// The first turn comes at once: it tells the transport who the members are.
 			intake: intake{some: true},
 		},
@@ -270,6 +269,13 @@ func (n *Node) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return because(errors.New("raft: close"), ctx.Err())
 	}
+}
+
+// run takes turns with the loop of a node that stands alone.
+func (n *Node) run(l *loop) {
+	s := newShard(n.clock)
+	s.add(l)
+	s.run()
 }
 
 // A handler is the node as its transport sees it.

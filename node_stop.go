@@ -60,10 +60,10 @@ func (n *Node) leaveStorage() {
 	n.life.leave()
 }
 
-// run runs the loop to its end.
-func (n *Node) run(l *loop) {
+// ended is called when the loop takes no more turns.
+func (n *Node) ended(l *loop, cause error, intact bool) {
 	defer n.leaveStorage()
-	l.run(func(cause error, intact bool) { n.finish(l, cause, intact) })
+	n.finish(l, cause, intact)
 }
 
 // finish ends the node's part in the cluster. Every caller gets an honest answer, and then
