@@ -33,7 +33,7 @@ func (d *Decoder) entries(n int) []Entry {
 // that of groups' IDs. Past that it forgets all and starts afresh.
 const (
 	maxDecoderIDs    = 1024
-	maxDecoderGroups = 1 << 16
+	maxDecoderGroups = 1 << 17
 )
 
 // id returns the ID that b spells.
@@ -90,6 +90,8 @@ func (r *reader) groupID(name string) GroupID {
 		r.Fail("%s: a group ID of %d bytes, more than %d", name, n, MaxGroupID)
 		return ""
 	}
-	r.Check(n > 0, name+" is empty, yet present")
+	if n == 0 {
+		r.Fail("%s is empty, yet present", name)
+	}
 	return r.decoder.group(r.Next(n, name))
 }
