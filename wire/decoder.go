@@ -85,11 +85,17 @@ func (r *reader) serverID(name string) ServerID {
 
 // groupID reads the ID of a group, which isn't empty.
 func (r *reader) groupID(name string) GroupID {
+	id := r.anyGroup(name)
+	r.Check(id != "", name+" is empty, yet present")
+	return id
+}
+
+// anyGroup reads the ID of a group.
+func (r *reader) anyGroup(name string) GroupID {
 	n := r.Uvarint(name)
 	if n > MaxGroupID {
 		r.Fail("%s: a group ID of %d bytes, more than %d", name, n, MaxGroupID)
 		return ""
 	}
-	r.Check(n > 0, name+" is empty, yet present")
 	return r.decoder.group(r.Next(n, name))
 }

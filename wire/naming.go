@@ -35,6 +35,9 @@ func (name Naming) AppendMessage(b []byte, m *Message) []byte {
 	if o.rest.call != nil {
 		b = name.AppendCall(b, o.rest.call)
 	}
+	if o.rest.process != nil {
+		b = appendProcess(b, o.rest.process) // no group of a model checker hears of these
+	}
 	return b
 }
 
