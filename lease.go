@@ -41,7 +41,10 @@ func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }
 // askLease returns the length of the lease that a round asks for; 0 stands for no lease.
 func (c *Core) askLease(l *leader) time.Duration {
 	length := c.leaseAsked(l)
-	if length > 0 && l.asking.round == 0 {
+	if length == 0 {
+		return 0
+	}
+	if l.asking.round == 0 {
 		l.asking = asking{l.round, c.now}
 	}
 	return length
