@@ -50,8 +50,8 @@ func (q *Coalesced) Before(now Instant) {
 	q.settled = false
 
 	c, left := q.core, &q.left
-	if left.Heard.Leader != "" {
-		c.Heard(now, &left.Heard)
+	for i := range left.Heard {
+		c.Heard(now, &left.Heard[i])
 	}
 	if len(left.Vouched) > 0 {
 		c.Vouched(now, left.Term, left.Vouched)

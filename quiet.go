@@ -115,6 +115,9 @@ func (c *Core) quietLeader(l *leader, q *coalesce.Quiet) bool {
 	if len(l.reads.asked) > 0 {
 		q.Awaits = l.round
 	}
+	if !c.levelQuorum(l) {
+		return false
+	}
 	cares := c.log.configuration().LevelInForce() < c.config.Level
 	for i := range l.peers {
 		p := &l.peers[i]
@@ -160,6 +163,16 @@ func (c *Core) level(l *leader, p *progress) bool {
 	return !c.wentBack(p.id, p.incarnation) && p.wants == 0 && (c.leaseAsked(l) == 0 || p.promised >= p.round)
 }
 
+// levelQuorum says whether a quorum is level.
+func (c *Core) levelQuorum(l *leader) bool {
+	return quorum(c.log.configuration(), func(m *Member) uint64 {
+		if p := l.progressOf(m); p != nil {
+			return flag(c.level(l, p))
+		}
+		return c.own(m, 1)
+	}) == 1
+}
+
 // startSilentRound begins a round for the reads that wait, without heartbeats: the driver's next
 // round stands for it.
 func (c *Core) startSilentRound(l *leader) {
@@ -171,7 +184,7 @@ func (c *Core) startSilentRound(l *leader) {
 
 // mayBeSilent says whether the driver's rounds stand for those of this leader.
 func (c *Core) mayBeSilent(l *leader) bool {
-	return c.config.Coalesced && len(l.peers) > 0 && c.still() && c.atRest(l)
+	return c.config.Coalesced && len(l.peers) > 0 && c.still() && c.atRest(l) && c.levelQuorum(l)
 }
 
 // Vouched reports that members have answered rounds of the driver's, which stood for rounds of this

@@ -6,13 +6,16 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// An Instant is a point of monotonic time in nanoseconds, as a raft.Instant is.
+// An Instant is a point of monotonic time in nanoseconds, as a raft.Instant is. It isn't negative.
 type Instant int64
+
+// never is later than every instant.
+const never = Instant(1<<63 - 1)
 
 // A Config is what a Book is made of.
 type Config struct {
-	// Self is the server whose process this is. Start is the process's start: a later start has a
-	// higher number.
+	// Self is the server whose process this is. Start is the process's start, not 0: a later start has
+	// a higher number.
 	Self  wire.ServerID
 	Start uint64
 	// Heartbeat and ElectionTimeout are those of all groups.
@@ -25,14 +28,56 @@ type Config struct {
 
 // A Book is what one process knows of the quiet groups of all processes. It is single-threaded and
 // deterministic, as a raft.Core is: its events come with the current time, and what they want done
-// comes out of Drain.
+// comes out of Drain. An interval costs it as much as there are processes, however many groups there
+// are.
 type Book struct {
 	config Config
 	now    Instant
+
+	// interval is the time between two heartbeats. A process that hasn't answered for patience
+	// vouches for nobody. One that wasn't heard for timeout is lost.
+	interval, patience, timeout Instant
+	// checks is when silence begins to count: after a pause of this process, what others have said
+	// meanwhile is heard first.
+	checks Instant
+	due    Instant // what Deadline has returned last
+
+	byGroup   map[wire.GroupID]*group
+	groups    []*group
+	byProcess map[wire.ServerID]*process
+	processes []*process
+	shards    []shard
+	// away are the groups that have left the lists, or may have, since the last message.
+	away []*group
+	room uint64
+
+	messages []wire.Message
+	turns    []wire.GroupID
 }
 
+// A shard takes the turns of some groups.
+type shard struct {
+	turned Instant // when it was last at the boundary of a turn
+	stuck  bool
+}
+
+// leastIntervals is how many heartbeats there are at least in an election timeout. With fewer ones, a
+// single lost message would make a process silent.
+const leastIntervals = 5
+
 // NewBook returns a Book without groups.
-func NewBook(config Config) *Book { return &Book{config: config, now: config.Now} }
+func NewBook(config Config) *Book {
+	timeout := Instant(config.ElectionTimeout)
+	b := &Book{
+		config: config, now: config.Now, checks: config.Now, due: never,
+		interval: max(min(Instant(config.Heartbeat), timeout/leastIntervals), 1), patience: timeout - timeout/4, timeout: timeout,
+		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{},
+	}
+	for range max(config.Shards, 1) {
+		b.shards = append(b.shards, shard{turned: config.Now})
+	}
+	return b
+}
 
 // A Quiet is a group in which nothing happens, as its core at this process sees it
 // (raft.Core.Quiet).
@@ -60,8 +105,8 @@ type Other struct {
 
 // A Left is what a core is to be told before it is handed anything else.
 type Left struct {
-	// Heard says when the leader of a term was last heard, if Heard.Leader isn't "".
-	Heard Heard
+	// Heard says when leaders were last heard.
+	Heard []Heard
 	// Vouched are the members that have answered for a leader, in Term.
 	Term    wire.Term
 	Vouched []Voucher
@@ -76,7 +121,7 @@ type Left struct {
 	First bool
 }
 
-// A Heard is when a leader was last heard.
+// A Heard is when the leader of a term was last heard.
 type Heard struct {
 	Leader wire.ServerID
 	Term   wire.Term
@@ -105,45 +150,72 @@ type Out struct {
 	Turns []wire.GroupID
 }
 
-// Leave takes a group from all lists before its core is handed anything (H6), and fills left with
-// what the core is to be told first.
-func (b *Book) Leave(now Instant, group wire.GroupID, left *Left) {
-	b.advance(now)
-	*left = Left{Vouched: left.Vouched[:0], Heartbeats: left.Heartbeats[:0]}
-}
-
-// Settle puts a quiet group on the lists after its turn. settled is false if the group's core must
-// look after itself: a member's process is heard that lacks something, or the leader's list doesn't
-// have the same stand. sooner says that Deadline may be earlier than before.
-func (b *Book) Settle(now Instant, group wire.GroupID, shard int, quiet *Quiet) (settled, sooner bool) {
-	b.advance(now)
-	return false, false
-}
-
-// End forgets a group that doesn't run here any more.
-func (b *Book) End(now Instant, group wire.GroupID) { b.advance(now) }
-
 // Turned notes that a shard is at the boundary of a turn.
-func (b *Book) Turned(now Instant, shard int) { b.advance(now) }
+func (b *Book) Turned(now Instant, shard int) {
+	b.advance(now)
+	s := &b.shards[shard]
+	if s.turned = b.now; !s.stuck {
+		return
+	}
+	s.stuck = false
+	for _, g := range b.groups {
+		if g.shard == shard {
+			b.turn(g)
+		}
+	}
+}
 
 // Room notes the room of this process's disk, as raft.Core.Room does: math.MaxUint64 for one
 // without end.
-func (b *Book) Room(bytes uint64) {}
-
-// Receive takes a process heartbeat of another process.
-func (b *Book) Receive(now Instant, m *wire.Message) { b.advance(now) }
-
-// Lost notes that the transport has lost the process of a server.
-func (b *Book) Lost(now Instant, server wire.ServerID) { b.advance(now) }
+func (b *Book) Room(bytes uint64) { b.room = bytes + 1 }
 
 // Deadline returns when Beat is due next.
-func (b *Book) Deadline() Instant { return b.now + Instant(b.config.Heartbeat) }
+func (b *Book) Deadline() Instant {
+	due := never
+	for _, p := range b.processes {
+		due = min(due, p.due(b))
+	}
+	if len(b.groups) > 0 {
+		for i := range b.shards {
+			if s := &b.shards[i]; !s.stuck {
+				due = min(due, max(s.turned+b.patience, b.checks))
+			}
+		}
+	}
+	b.due = due
+	return due
+}
 
 // Beat tells the time. It is due at Deadline at the latest, and what has arrived is handed in before.
-func (b *Book) Beat(now Instant) { b.advance(now) }
+func (b *Book) Beat(now Instant) {
+	if b.due != never && now > b.due+b.interval {
+		b.checks = now + b.interval
+	}
+	b.advance(now)
+	if b.now >= b.checks {
+		b.lookAround()
+	}
+	for _, p := range b.processes {
+		if p.wantsMessage(b) {
+			b.send(p)
+		}
+	}
+	b.Deadline()
+}
 
 // Drain fills out with what is to be done. The next call uses its slices again.
-func (b *Book) Drain(out *Out) { *out = Out{Messages: out.Messages[:0], Turns: out.Turns[:0]} }
+func (b *Book) Drain(out *Out) {
+	out.Messages, b.messages = b.messages, out.Messages[:0]
+	out.Turns, b.turns = b.turns, out.Turns[:0]
+}
 
 // advance takes the time of an event.
 func (b *Book) advance(now Instant) { b.now = max(b.now, now) }
+
+// turn asks for a turn of a group.
+func (b *Book) turn(g *group) {
+	if !g.turning {
+		g.turning = true
+		b.turns = append(b.turns, g.id)
+	}
+}
