@@ -338,6 +338,13 @@ func (in *inbox) report(tell func(*loop, Instant)) error {
 	return nil
 }
 
+// resigned says whether calls are refused, because the node stops or has stopped.
+func (in *inbox) resigned() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.refused != nil
+}
+
 // reason returns why nothing is taken any more, or nil while something is.
 func (in *inbox) reason() error {
 	in.mu.Lock()

@@ -52,6 +52,7 @@ type loop struct {
 	// is to have one in this round.
 	alarm          alarm
 	active, joined bool
+	take           func() error // turn; made once, since that costs an allocation
 	// ended is told why the loop takes no more turns. intact says that the core can still be asked.
 	ended func(cause error, intact bool)
 }
@@ -90,6 +91,7 @@ func newLoop(n *Node, core *Core) *loop {
 	}
 	l.keyProver, _ = n.config.Transport.(keyProver)
 	l.roomy, _ = n.config.Storage.(roomyStorage)
+	l.take = l.turn
 	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
 	l.shown.standing = l.standing()
 	l.board.post(l.news(Standing{})...)
@@ -157,7 +159,7 @@ func (l *loop) perform() {
 	e := &l.effects
 	if e.Write.Number != 0 {
 		l.busy.disk.begin(l.read, 1)
-		l.lanes.writes.put(e.Write)
+		l.lanes.writes.add(e.Write)
 	}
 	l.step.set(inTransport)
 	if e.Servers != nil {

@@ -55,6 +55,20 @@ func (s *shard) add(l *loop) {
 	s.put(l)
 }
 
+// release ends the shard when all its loops have ended. The host that has made it calls this.
+func (s *shard) release() {
+	s.mu.Lock()
+	s.left--
+	s.rouse()
+}
+
+// loops returns how many loops the shard has.
+func (s *shard) loops() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left
+}
+
 // put notes that a loop that sleeps has something to do. Its inbox calls it, once for each sleep.
 func (s *shard) put(l *loop) {
 	s.mu.Lock()
@@ -213,7 +227,7 @@ func (s *shard) turn(l *loop) {
 	}
 	l.alarm.rang = false
 	s.turning = l
-	cause := guard("", l.turn)
+	cause := guard("", l.take)
 	s.turning = nil
 	if cause != nil {
 		s.end(l, cause)
