@@ -53,7 +53,7 @@ func (q *Coalesced) Before(now Instant) {
 	for i := range left.Heard {
 		c.Heard(now, &left.Heard[i])
 	}
-	if len(left.Vouched) > 0 {
+	if left.Term > 0 {
 		c.Vouched(now, left.Term, left.Vouched)
 	}
 	if left.Doubted {

@@ -187,8 +187,8 @@ func (c *Core) mayBeSilent(l *leader) bool {
 	return c.config.Coalesced && len(l.peers) > 0 && c.still() && c.atRest(l) && c.levelQuorum(l)
 }
 
-// Vouched reports that members have answered rounds of the driver's, which stood for rounds of this
-// leader. Those that have answered the round for which reads wait count for that one. Otherwise the
+// Vouched reports that the driver's rounds have stood for rounds of this leader in a term until now, and
+// which members have answered them. Those that have answered the round for which reads wait count for that one. Otherwise the
 // latest round that a quorum has answered counts as a round of this leader's.
 func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 	c.advance(now)
@@ -196,6 +196,7 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 	if !leads || term != c.state.Term {
 		return
 	}
+	c.arm(heartbeatDeadline, c.config.Heartbeat)
 	for i := range by {
 		if p := l.peer(by[i].ID); p != nil {
 			p.heard = max(p.heard, Instant(by[i].Sent))
@@ -220,7 +221,6 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		l.asking = asking{l.round, sent}
 	}
 	c.answeredBy(l, by, func(v *coalesce.Voucher) bool { return Instant(v.Sent) >= sent })
-	c.arm(heartbeatDeadline, c.config.Heartbeat-time.Duration(c.now-sent))
 	// The rest have answered an earlier round. It makes no difference any more, since this one is
 	// confirmed.
 	if l.confirmed == l.round && l.asking.round == 0 {

@@ -107,7 +107,8 @@ type Other struct {
 type Left struct {
 	// Heard says when leaders were last heard.
 	Heard []Heard
-	// Vouched are the members that have answered for a leader, in Term.
+	// Term isn't 0 if the Book's rounds have stood for those of the leader of that term. Vouched are
+	// the members that have answered them.
 	Term    wire.Term
 	Vouched []Voucher
 	// Doubted says that a member has something to tell that a quiet leader doesn't know, or that its

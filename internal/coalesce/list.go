@@ -13,8 +13,9 @@ type list struct {
 	// all are the entries that are on the list, in no order that matters.
 	all []*entry
 	// version is that of the last change (H1). told is the version that the other process has
-	// answered with.
-	version, told uint64
+	// answered with. begun is the version with which the list began anew: an answer with an earlier one
+	// speaks of another list.
+	version, told, begun uint64
 	// changes are the last changes of the entries, in the order of their versions, from the version
 	// told on. One whose entry has changed again since is skipped.
 	changes []change
@@ -158,7 +159,7 @@ func (l *list) clear() {
 	for _, e := range l.all {
 		e.on = false
 	}
-	*l = list{entries: map[wire.GroupID]*entry{}, version: l.version + 1}
+	*l = list{entries: map[wire.GroupID]*entry{}, version: l.version + 1, begun: l.version + 1}
 }
 
 // maxMessage bounds the lists in one message, in bytes as they are encoded: 256 KiB with what else is

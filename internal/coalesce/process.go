@@ -205,7 +205,7 @@ func (b *Book) takeAnswer(p *process, m *wire.ProcessHeartbeat) {
 	}
 	p.rounds = p.rounds[n:]
 	p.answered = m.AnsweredRound
-	if m.AnsweredVersion > p.list.told {
+	if m.AnsweredVersion > p.list.told && m.AnsweredVersion >= p.list.begun {
 		p.list.answeredWith(m.AnsweredVersion)
 	}
 	b.takeExceptions(p, m.Excepted, again)
