@@ -1,0 +1,3 @@
+package groups
+
+var sendHook func(string)
