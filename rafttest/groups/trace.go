@@ -1,3 +1,0 @@
-package groups
-
-var sendHook func(string)
