@@ -33,7 +33,7 @@ func (d *Decoder) entries(n int) []Entry {
 // that of groups' IDs. Past that it forgets all and starts afresh.
 const (
 	maxDecoderIDs    = 1024
-	maxDecoderGroups = 1 << 16
+	maxDecoderGroups = 1 << 17
 )
 
 // id returns the ID that b spells.
@@ -86,7 +86,9 @@ func (r *reader) serverID(name string) ServerID {
 // groupID reads the ID of a group, which isn't empty.
 func (r *reader) groupID(name string) GroupID {
 	id := r.anyGroup(name)
-	r.Check(id != "", name+" is empty, yet present")
+	if id == "" {
+		r.Fail("%s is empty, yet present", name)
+	}
 	return id
 }
 
