@@ -274,7 +274,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	n.startMoves()
 	shard := h.shardFor()
 	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
-	l.coalesced.Found(l.core.now)
+	l.coalesced.Found(h.clock.now())
 	h.shards[shard].add(l)
 	return n, nil
 }
