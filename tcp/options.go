@@ -127,7 +127,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: tcp: MinBackoff %v exceeds MaxBackoff %v", raft.ErrConfig, o.MinBackoff, o.MaxBackoff)
 	}
 	if o.Dial == nil {
-		dialer := net.Dialer{KeepAliveConfig: keepAlive}
+		dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnsent}
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		}
