@@ -159,6 +159,23 @@ func TestProcessSpeaksFirst(t *testing.T) {
 	require.Len(t, decodeBatch(t, q.take())[:100], 100)
 }
 
+// However much the groups say, there is room for what their process says.
+func TestProcessHasRoom(t *testing.T) {
+	for name, m := range map[string]wire.Message{"answers": answerOf("g", 1), "large answers": wire.ForwardResponse{Refused: make([]uint64, 100_000)}.Message()} {
+		t.Run(name, func(t *testing.T) {
+			q := queued()
+			q.mustAdd(t, answerOf("g", 1))
+			for range 2 * q.maxMessages {
+				_, _ = q.add(&m)
+			}
+			require.True(t, q.full)
+			bytes, messages := q.room(0)
+			require.GreaterOrEqual(t, bytes, q.maxBytes/16)
+			require.GreaterOrEqual(t, messages, q.maxMessages/16)
+		})
+	}
+}
+
 // A group for which nothing waits costs nothing, and a queue that was full gives its memory up.
 func TestIdleGroupsHaveNoFlow(t *testing.T) {
 	q := queued()
