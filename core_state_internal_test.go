@@ -24,7 +24,6 @@ import (
 var elsewhere = map[string]string{
 	"Envelope.ToAddress":         derived, // from Round, in which a leader numbers its questions
 	"Envelope.Stranger":          derived, // a core sends no message that has it
-	"Envelope.Group":             derived, // likewise: its driver adds it
 	"SnapshotMeta.Configuration": derived, // it is the one at ConfigurationIndex
 }
 

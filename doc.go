@@ -64,11 +64,12 @@
 //	the words    doc types errors config machine storage storage_shared transport
 //	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
-//	replication  replication progress quota fetch applying apply
+//	replication  replication rounds progress quota fetch applying apply
 //	full disks   space weights reclaim
 //	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
+//	many groups  quiet coalesced
 //	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
 //	damage       damage repair questions recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export

@@ -85,13 +85,19 @@ func (r *reader) serverID(name string) ServerID {
 
 // groupID reads the ID of a group, which isn't empty.
 func (r *reader) groupID(name string) GroupID {
+	id := r.anyGroup(name)
+	if id == "" {
+		r.Fail("%s is empty, yet present", name)
+	}
+	return id
+}
+
+// anyGroup reads the ID of a group.
+func (r *reader) anyGroup(name string) GroupID {
 	n := r.Uvarint(name)
 	if n > MaxGroupID {
 		r.Fail("%s: a group ID of %d bytes, more than %d", name, n, MaxGroupID)
 		return ""
-	}
-	if n == 0 {
-		r.Fail("%s is empty, yet present", name)
 	}
 	return r.decoder.group(r.Next(n, name))
 }
