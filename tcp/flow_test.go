@@ -150,12 +150,10 @@ func TestProcessSpeaksFirst(t *testing.T) {
 	for i := range 100 {
 		q.mustAdd(t, answerOf("g", i))
 	}
-	urgent := heartbeatOf("", 1) // which no process says yet
-	_, room := q.addTo(&q.urgent, &urgent, q.maxBytes)
-	require.NoError(t, room)
+	q.mustAdd(t, wire.ProcessHeartbeat{Round: 1}.Message())
 	first := decodeBatch(t, q.take())
 	require.Len(t, first, 1)
-	require.Equal(t, wire.KindHeartbeat, first[0].kind)
+	require.Equal(t, wire.KindProcessHeartbeat, first[0].kind)
 	require.Len(t, decodeBatch(t, q.take())[:100], 100)
 }
 
@@ -169,9 +167,10 @@ func TestProcessHasRoom(t *testing.T) {
 				_, _ = q.add(&m)
 			}
 			require.True(t, q.full)
-			bytes, messages := q.room(0)
-			require.GreaterOrEqual(t, bytes, q.maxBytes/16)
-			require.GreaterOrEqual(t, messages, q.maxMessages/16)
+			q.full = false
+			for range q.maxMessages / 16 {
+				q.mustAdd(t, wire.ProcessHeartbeat{Round: 1, Gone: []raft.GroupID{"g"}}.Message())
+			}
 		})
 	}
 }
