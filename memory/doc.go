@@ -10,7 +10,8 @@
 // [Storage] stands for the disk of one server. It keeps the contract of [raft.Storage] to the
 // letter, with one exception: what it holds is gone when the process ends. A test closes a server,
 // reopens its storage ([Storage.Reopen]), and starts the server again on what its disk would hold.
-// The storage checks every Write, so a test on it also shows what a real log would refuse.
+// The storage checks every Write, so a test on it also shows what a real log would refuse. It is a
+// [raft.SharedStorage], too: it has the storages of any number of groups.
 //
 // [Network] stands for the cables between the servers. Without [Faults] it hands over a message
 // before Send returns. So nothing is lost, and nothing waits for a clock. With Faults it loses,

@@ -10,15 +10,15 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// SetSize bounds how many bytes the log may take, and how many each snapshot may, as if both had a
-// part of the disk to themselves. Each entry counts for its data and wire.EntryOverhead bytes.
+// SetSize bounds how many bytes the logs of all groups may take, and how many each snapshot may, as if
+// the two had a part of the disk to themselves. Each entry counts for its data and wire.EntryOverhead bytes.
 // math.MaxUint64 stands for no bound, and a new storage has none. The size may be changed at any
 // time, as if others filled the disk and made room again. When nothing more fits, a Write waits, and
 // a snapshot fails with an error that wraps syscall.ENOSPC. Reopen keeps the size.
 func (s *Storage) SetSize(bytes uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.data.size = bytes
+	s.size = bytes
 	s.changed.Broadcast()
 }
 
@@ -26,7 +26,7 @@ func (s *Storage) SetSize(bytes uint64) {
 func (s *Storage) Room() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.data.room()
+	return s.room()
 }
 
 // errWaiting is what Waiting returns.
@@ -43,11 +43,15 @@ func (s *Storage) Waiting() error {
 }
 
 // room returns how many bytes are free.
-func (d *contents) room() uint64 {
+func (d *disk) room() uint64 {
 	if d.size == math.MaxUint64 {
 		return d.size
 	}
-	return d.size - min(d.logged, d.size)
+	logged := uint64(0)
+	for _, c := range d.groups {
+		logged += c.logged
+	}
+	return d.size - min(logged, d.size)
 }
 
 // logBytes returns how many bytes the entries of [first, last] take, as far as the log holds them.
@@ -85,15 +89,19 @@ func (d *contents) grows(w *raft.Write) uint64 {
 	return added - min(gone, added)
 }
 
-// awaitRoom waits until a write fits. It returns false if the storage was closed meanwhile.
-func (s *Storage) awaitRoom(w *raft.Write) bool {
-	defer func() { s.waiting = false }()
-	for !s.closed {
-		if grows := s.data.grows(w); grows == 0 || grows <= s.data.room() {
+// awaitRoom waits until writes fit. It returns false if the storage that they are for was closed.
+func (d *disk) awaitRoom(s *Storage, writes []raft.GroupWrite) bool {
+	defer func() { d.waiting = false }()
+	for !s.gone() {
+		grows := uint64(0)
+		for i := range writes {
+			grows += d.contents(writes[i].Group).grows(&writes[i].Write)
+		}
+		if grows == 0 || grows <= d.room() {
 			return true
 		}
-		s.waiting = true
-		s.changed.Wait()
+		d.waiting = true
+		d.changed.Wait()
 	}
 	return false
 }
@@ -102,14 +110,8 @@ func (s *Storage) awaitRoom(w *raft.Write) bool {
 func (s *Storage) fits(bytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if uint64(bytes) > s.data.size {
-		return fmt.Errorf("memory: a snapshot of %d bytes or more, and room for %d: %w", bytes, s.data.size, syscall.ENOSPC)
+	if uint64(bytes) > s.size {
+		return fmt.Errorf("memory: a snapshot of %d bytes or more, and room for %d: %w", bytes, s.size, syscall.ENOSPC)
 	}
 	return nil
-}
-
-// close ends the storage, and a Write that waits.
-func (s *Storage) close() {
-	s.closed = true
-	s.changed.Broadcast()
 }

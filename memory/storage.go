@@ -1,35 +1,33 @@
 package memory
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math"
 	"sort"
-	"sync"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
 
 // A Storage keeps the state of one server. Its contents outlive it: Reopen returns a storage with
-// all that this one was told to hold, as a disk has it after a crash.
+// all that this one was told to hold, as a disk has it after a crash. It is the storage of the group
+// "", and as a raft.SharedStorage it has those of other groups.
 //
 // It copies what it is given into chunks without pointers. So even a long log costs the garbage
 // collector nothing.
 type Storage struct {
-	mu      sync.Mutex
-	changed sync.Cond // the room, or closed
-	closed  bool
-	waiting bool  // a Write waits for room
-	failed  error // the error of the first Write that failed; every later Write fails with it
-	data    *contents
+	*disk
+	group  raft.GroupID
+	whole  bool // its Close closes the storages of all groups
+	closed bool
+	data   *contents
 }
 
-// contents is what survives a Reopen.
+// contents is what one group has on a disk. All but written and failed survives a Reopen.
 type contents struct {
+	stored bool  // a Write has made the group
+	failed error // the error of the first Write that failed; every later Write fails with it
+
 	state    raft.DurableState
 	snapshot *storedSnapshot
 	// written are the committed snapshots that no Write has named yet.
@@ -41,8 +39,7 @@ type contents struct {
 	baseTerm    raft.Term     // of the entry before the first one
 	chunks      []*chunk      // contiguous, from first (or before it) to last; none is empty
 	origins     []raft.Origin // record.origin is an index of this slice
-	size        uint64        // how many bytes the log may take (SetSize)
-	logged      uint64        // the bytes of the log, as they count against size
+	logged      uint64        // the bytes of the log, as they count against the size of the disk
 	// spare are chunks of maxChunk bytes that can be used again. A compaction leaves no more of
 	// them than the log has chunks.
 	spare []*chunk
@@ -79,33 +76,6 @@ const (
 	maxRecords   = 4096
 )
 
-// A storedSnapshot is a snapshot that was committed.
-type storedSnapshot struct {
-	meta  raft.SnapshotMeta
-	bytes []byte
-}
-
-// NewStorage returns a storage that holds nothing yet.
-func NewStorage() *Storage {
-	return newStorage(&contents{first: 1, origins: []raft.Origin{{}}, size: math.MaxUint64})
-}
-
-func newStorage(data *contents) *Storage {
-	s := &Storage{data: data}
-	s.changed.L = &s.mu
-	return s
-}
-
-// Reopen closes the storage, and returns another one with the same contents. A snapshot that no
-// Write has named is gone, as a temporary file would be.
-func (s *Storage) Reopen() *Storage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.close()
-	s.data.written = nil
-	return newStorage(s.data)
-}
-
 // errStorageClosed is what a closed storage answers.
 var errStorageClosed = fmt.Errorf("memory: storage: %w", fs.ErrClosed)
 
@@ -113,7 +83,7 @@ var errStorageClosed = fmt.Errorf("memory: storage: %w", fs.ErrClosed)
 func (s *Storage) Load() (raft.Saved, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.gone() {
 		return raft.Saved{}, errStorageClosed
 	}
 	d := s.data
@@ -147,18 +117,22 @@ func (s *Storage) Load() (raft.Saved, error) {
 func (s *Storage) Write(w raft.Write) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	writes := []raft.GroupWrite{{Group: s.group, Write: w}}
+	if !s.awaitRoom(s, writes) {
 		return errStorageClosed
 	}
-	if s.failed != nil {
-		return s.failed
+	return s.write(&writes[0])
+}
+
+// write performs the write of a group, unless an earlier one has failed.
+func (d *disk) write(w *raft.GroupWrite) error {
+	c := d.contents(w.Group)
+	if c.failed != nil {
+		return c.failed
 	}
-	if !s.awaitRoom(&w) {
-		return errStorageClosed
-	}
-	if err := s.data.write(w); err != nil {
-		s.failed = fmt.Errorf("memory: write %d: %w", w.Number, err)
-		return s.failed
+	if err := c.write(w.Write); err != nil {
+		c.failed = fmt.Errorf("memory: write %d: %w", w.Write.Number, err)
+		return c.failed
 	}
 	return nil
 }
@@ -199,7 +173,7 @@ func (d *contents) write(w raft.Write) error {
 		return fmt.Errorf("compaction up to %d without a snapshot there", w.Compact)
 	}
 
-	d.state = w.State
+	d.state, d.stored = w.State, true
 	for i := range w.Repairs {
 		d.record(w.Repairs[i].Index).lost = false
 	}
@@ -381,7 +355,7 @@ func (d *contents) entry(c *chunk, i int) raft.Entry {
 func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.gone() {
 		return nil, errStorageClosed
 	}
 	d := s.data
@@ -411,86 +385,4 @@ func (s *Storage) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, e
 		}
 	}
 	return entries, nil
-}
-
-// CreateSnapshot implements raft.Storage.
-func (s *Storage) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errStorageClosed
-	}
-	return &snapshotWriter{storage: s, meta: meta}, nil
-}
-
-// OpenSnapshot implements raft.Storage.
-func (s *Storage) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return raft.SnapshotMeta{}, nil, errStorageClosed
-	}
-	if s.data.snapshot == nil {
-		return raft.SnapshotMeta{}, nil, raft.ErrNoSnapshot
-	}
-	return s.data.snapshot.meta, io.NopCloser(bytes.NewReader(s.data.snapshot.bytes)), nil
-}
-
-// Close implements raft.Storage.
-func (s *Storage) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.close()
-	return nil
-}
-
-// snapshotWriter gathers the bytes of a snapshot.
-type snapshotWriter struct {
-	storage *Storage
-	meta    raft.SnapshotMeta
-	bytes   []byte
-	ended   bool
-}
-
-var errSnapshotEnded = errors.New("memory: write to a snapshot that was committed or aborted")
-
-// Write implements io.Writer.
-func (w *snapshotWriter) Write(b []byte) (int, error) {
-	if w.ended {
-		return 0, errSnapshotEnded
-	}
-	if err := w.storage.fits(len(w.bytes) + len(b)); err != nil {
-		return 0, err
-	}
-	w.bytes = append(w.bytes, b...)
-	return len(b), nil
-}
-
-// Commit implements raft.SnapshotWriter.
-func (w *snapshotWriter) Commit() error {
-	if w.ended {
-		return nil
-	}
-	w.ended = true
-	w.storage.mu.Lock()
-	defer w.storage.mu.Unlock()
-	if w.storage.closed {
-		return errStorageClosed
-	}
-	d := w.storage.data
-	snapshot := &storedSnapshot{meta: w.meta, bytes: w.bytes}
-	for i, other := range d.written {
-		if other.meta.Index == w.meta.Index && other.meta.Term == w.meta.Term {
-			d.written[i] = snapshot
-			return nil
-		}
-	}
-	d.written = append(d.written, snapshot)
-	return nil
-}
-
-// Abort implements raft.SnapshotWriter.
-func (w *snapshotWriter) Abort() error {
-	w.ended, w.bytes = true, nil
-	return nil
 }
