@@ -134,7 +134,7 @@ func Inspect(dir string, options Options, visit func(*Record) error) (Report, er
 		return Report{}, err
 	}
 	options.FS = vfs.ReadOnly(options.FS)
-	i := inspection{visit: visit, log: &Log{dir: dir, options: options, fs: options.FS, spare: make(chan *spare, 1)}}
+	i := inspection{visit: visit, log: newLog(dir, options)}
 	err = i.run()
 	if err != nil {
 		err = fmt.Errorf("wal: inspect %s: %w", dir, err)
@@ -420,7 +420,8 @@ func ReadSnapshot(w io.Writer, dir, name string, options Options) (raft.Snapshot
 	if !ok || strings.ContainsRune(name, filepath.Separator) {
 		return raft.SnapshotMeta{}, fmt.Errorf("wal: %q isn't the name of a snapshot", name)
 	}
-	l := &Log{dir: dir, options: options, fs: vfs.ReadOnly(options.FS)}
+	options.FS = vfs.ReadOnly(options.FS)
+	l := newLog(dir, options)
 	r, err := l.openSnapshotFile(number)
 	if err != nil {
 		return raft.SnapshotMeta{}, fmt.Errorf("wal: read snapshot: %w", err)

@@ -16,6 +16,7 @@ import (
 // A Log is a raft.Storage in a directory. Open makes one. Its methods may be called from several
 // goroutines at once.
 type Log struct {
+	group   // that of the group ""
 	dir     string
 	options Options
 	fs      vfs.FS
@@ -54,19 +55,17 @@ type Log struct {
 	// mu guards the fields below it. It is never held during a call to the file system. Only a
 	// goroutine that also holds busy changes the contents and the segments; it may therefore read
 	// them without mu, except the stretches: a reader that finds damage changes those.
-	mu        sync.Mutex
-	contents  contents
-	tip       tip
-	prepared  prepared
-	damage    error      // the first damage that was found
-	segments  []*segment // all that are needed, in order; the last one is the active one
-	garbage   []*segment // the segments before those, which are not removed yet
-	untidy    bool       // there may be something to remove
-	snapshots snapshots
-	loaded    bool
-	failed    error // of the first write that failed; all later writes fail with it
-	closed    bool
-	waiting   error // what the log waits for, if it does
+	mu       sync.Mutex
+	tip      tip
+	prepared prepared
+	segments []*segment // all that are needed, in order; the last one is the active one
+	garbage  []*segment // the segments before those, which are not removed yet
+	untidy   bool       // there may be something to remove
+	files    snapshotFiles
+	loaded   bool
+	failed   error // of the first write that failed; all later writes fail with it
+	closed   bool
+	waiting  error // what the log waits for, if it does
 	// calls is how many calls are under way, of Entries and others, that Close waits for.
 	calls   int
 	drained chan struct{} // closed when Close has begun and the last of them has returned
@@ -93,6 +92,19 @@ type prepared struct {
 }
 
 var _ raft.Storage = (*Log)(nil)
+
+// newLog returns a log that isn't open yet.
+func newLog(dir string, options Options) *Log {
+	l := &Log{
+		dir: dir, options: options, fs: options.FS, salt: options.Salt,
+		busy: make(chan struct{}, 1), spare: make(chan *spare, 1),
+		drained: make(chan struct{}), closing: make(chan struct{}),
+	}
+	l.group.log = l
+	l.anchor.busy = make(chan struct{}, 1)
+	l.files.open = make(map[vfs.File]struct{})
+	return l
+}
 
 // Load returns what Open has found. It can be called once: a second call fails, because the log may
 // have changed since. After Close it fails with fs.ErrClosed.
@@ -199,7 +211,7 @@ func (l *Log) closeBook() {
 // closeFiles closes the files, which nobody uses any more. Errors don't matter here: everything
 // that was promised is synced.
 func (l *Log) closeFiles() {
-	l.snapshots.closeAll()
+	l.files.closeAll()
 	if l.anchor.file != nil {
 		l.anchor.file.Close()
 	}

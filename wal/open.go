@@ -29,12 +29,7 @@ func Open(dir string, options Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{dir: dir, options: options, fs: options.FS, salt: options.Salt}
-	l.busy = make(chan struct{}, 1)
-	l.spare = make(chan *spare, 1)
-	l.anchor.busy = make(chan struct{}, 1)
-	l.drained, l.closing = make(chan struct{}), make(chan struct{})
-	l.snapshots.files = make(map[vfs.File]struct{})
+	l := newLog(dir, options)
 	if !options.Inline {
 		l.synced = options.Synced
 		l.book = logbook.New(options.Logger, slog.String("dir", dir))
@@ -195,7 +190,7 @@ func (l *Log) noSegments() error {
 // segment always has a head.
 func (l *Log) create(found *anchorState) error {
 	l.opens = 1
-	l.snapshots.next = 1
+	l.files.next = 1
 	if found != nil {
 		// Its name may not be durable yet.
 		if err := l.fs.SyncDir(l.dir); err != nil {
@@ -258,7 +253,7 @@ func fill(file vfs.File, b []byte, size int64) error {
 // damaged, all of them stay.
 func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 	current := l.contents.snapshot
-	l.snapshots.next = current.file + 1
+	l.files.next = current.file + 1
 	l.snapshots.unswept, l.untidy = true, true
 	var damage error
 	if current.file != 0 {
@@ -268,7 +263,7 @@ func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
 		}
 	}
 	for _, number := range numbers {
-		l.snapshots.next = max(l.snapshots.next, number+1)
+		l.files.next = max(l.files.next, number+1)
 		if number == current.file {
 			if damage == nil {
 				l.snapshots.stored = append(l.snapshots.stored, current)

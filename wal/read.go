@@ -21,11 +21,16 @@ const (
 // after the first. It fails with raft.ErrCompacted when entry after+1 may be forgotten or isn't
 // there yet, and with a *raft.DamagedError when its bytes are lost. See raft.Storage.
 func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	return l.entries(after, last, maxBytes)
+}
+
+func (g *group) entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	l := g.log
 	if err := l.enter(); err != nil {
 		return nil, err
 	}
 	defer l.leave()
-	r := reader{log: l, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
+	r := reader{log: l, group: g, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
 	for {
 		more, err := r.open()
 		if err != nil {
@@ -50,17 +55,17 @@ func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error
 // damaged notes that the next entry is lost, and those that can't be found without it. It returns
 // an error if the caller wants that entry first.
 func (r *reader) damaged(damage *CorruptError) error {
-	l := r.log
+	l, g := r.log, r.group
 	l.mu.Lock()
 	lost := wire.Range{First: r.next, Last: r.next}
-	if l.contents.generation == r.generation {
+	if g.contents.generation == r.generation {
 		if r.adrift {
-			lost.Last = l.contents.nextPoint(r.next) - 1
+			lost.Last = g.contents.nextPoint(r.next) - 1
 		}
-		l.contents.lose(lost.First, lost.Last)
+		g.contents.lose(lost.First, lost.Last)
 	}
-	if l.damage == nil {
-		l.damage = damage
+	if g.damage == nil {
+		g.damage = damage
 	}
 	l.mu.Unlock()
 	l.tell(slog.LevelError, "wal: entries are damaged", damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
@@ -74,6 +79,7 @@ func (r *reader) damaged(damage *CorruptError) error {
 // A reader collects entries, one stretch after the other.
 type reader struct {
 	log        *Log
+	group      *group
 	next, last raft.Index // the entries that are still wanted
 	budget     int        // how many bytes of data may still come; the first entry is free
 	entries    []raft.Entry
@@ -102,7 +108,7 @@ func (r *reader) open() (bool, error) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := &l.contents
+	t := &r.group.contents
 	if len(r.entries) == 0 {
 		r.generation = t.generation
 		if r.next <= t.compacted || r.next > t.last || r.last < r.next {
@@ -135,8 +141,8 @@ func (r *reader) missing(i int) error {
 	if len(r.entries) > 0 {
 		return nil
 	}
-	l := r.log
-	return &raft.DamagedError{Lost: wire.Range{First: r.next, Last: l.contents.limit(i) - 1}, Err: l.damage}
+	g := r.group
+	return &raft.DamagedError{Lost: wire.Range{First: r.next, Last: g.contents.limit(i) - 1}, Err: g.damage}
 }
 
 // release ends the reading of a segment, which may be removed again when nobody reads it.

@@ -85,13 +85,13 @@ func (l *Log) write(w *raft.Write) error {
 }
 
 // wanted returns those of the repairs that the log needs, and describes in c that there are some.
-func (l *Log) wanted(given []raft.Entry, c *change) []raft.Entry {
+func (g *group) wanted(given []raft.Entry, c *change) []raft.Entry {
 	if len(given) == 0 {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := &l.contents
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	t := &g.contents
 	var wanted []raft.Entry
 	for i := range given {
 		e := &given[i]
@@ -106,8 +106,8 @@ func (l *Log) wanted(given []raft.Entry, c *change) []raft.Entry {
 }
 
 // plan describes in c what w changes, and refuses a w that is impossible.
-func (l *Log) plan(w *raft.Write, c *change) error {
-	t := &l.contents
+func (g *group) plan(w *raft.Write, c *change) error {
+	t := &g.contents
 	c.reset()
 	if w.State != t.durable {
 		c.flags |= changesState
@@ -115,7 +115,7 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 	}
 	snapshot, last := t.snapshot.meta.Index, t.last
 	if w.Snapshot != nil {
-		ref, err := l.storedSnapshot(w.Snapshot)
+		ref, err := g.storedSnapshot(w.Snapshot)
 		if err != nil {
 			return err
 		}
