@@ -189,15 +189,24 @@ func (i *inspection) run() error {
 	if i.report.Err != nil {
 		return nil
 	}
-	if _, err = l.chooseSnapshot(files.snapshots); err == nil {
-		l.save()
-	}
-	i.report.Saved = l.saved
-	if err := i.found(err); err != nil {
+	if err := i.found(i.choose(files.snapshots)); err != nil {
 		return err
 	}
 	i.report.Repaired = i.report.repaired()
 	return nil
+}
+
+// choose finds out what Load would return.
+func (i *inspection) choose(numbers []uint64) error {
+	own, _, err := i.log.sortSnapshots(numbers)
+	if err != nil {
+		return err
+	}
+	_, damage, err := i.log.chooseSnapshot(own)
+	if err == nil {
+		i.report.Saved = i.log.state(damage)
+	}
+	return err
 }
 
 // repaired says whether there is damage that costs nothing.

@@ -33,10 +33,13 @@ type Log struct {
 	busy    chan struct{}
 	active  *segment
 	change  change
+	shared  shared // what WriteGroups uses again
 	trail   trail
 	buf     []byte
 	prelude []byte
-	target  int64 // size of the next segment
+	target  int64           // size of the next segment
+	credit  int             // how many bytes may be moved beside records, for those that were written
+	givesUp <-chan struct{} // closed when whoever waits for room is to give up; nil for never
 	// Once the active segment ends at wakeAt or behind it, more of the next segment is to be
 	// filled.
 	wakeAt uint32
@@ -56,6 +59,7 @@ type Log struct {
 	// goroutine that also holds busy changes the contents and the segments; it may therefore read
 	// them without mu, except the stretches: a reader that finds damage changes those.
 	mu       sync.Mutex
+	groups   groups
 	tip      tip
 	prepared prepared
 	segments []*segment // all that are needed, in order; the last one is the active one
@@ -101,8 +105,9 @@ func newLog(dir string, options Options) *Log {
 		drained: make(chan struct{}), closing: make(chan struct{}),
 	}
 	l.group.log = l
+	l.groups = groups{numbered: make(map[uint64]*group), named: make(map[raft.GroupID]*group), next: 1}
 	l.anchor.busy = make(chan struct{}, 1)
-	l.files.open = make(map[vfs.File]struct{})
+	l.files.open, l.files.found = make(map[vfs.File]struct{}), make(map[uint64][]uint64)
 	return l
 }
 

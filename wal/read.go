@@ -21,15 +21,16 @@ const (
 // after the first. It fails with raft.ErrCompacted when entry after+1 may be forgotten or isn't
 // there yet, and with a *raft.DamagedError when its bytes are lost. See raft.Storage.
 func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
-	return l.entries(after, last, maxBytes)
+	return l.entries(l, after, last, maxBytes)
 }
 
-func (g *group) entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+// entries is Entries for a group, whose calls pass a gate.
+func (g *group) entries(gate gate, after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
 	l := g.log
-	if err := l.enter(); err != nil {
+	if err := gate.enter(); err != nil {
 		return nil, err
 	}
-	defer l.leave()
+	defer gate.leave()
 	r := reader{log: l, group: g, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
 	for {
 		more, err := r.open()
@@ -91,6 +92,7 @@ type reader struct {
 
 	// The stretch that is being read.
 	segment *segment
+	inParts bool       // see stretch
 	limit   raft.Index // the index after its last entry
 	offset  uint32     // of the next frame; at end, the record is read
 	end     uint32     // where the record ends
@@ -129,7 +131,7 @@ func (r *reader) open() (bool, error) {
 	p := s.points[s.pointFor(r.next)]
 	r.segment, r.limit = s.segment, min(t.limit(i), r.last+1)
 	r.offset, r.end, r.skip = p.offset, p.end, p.index
-	r.bound = r.segment.end
+	r.bound, r.inParts = r.segment.end, s.inParts
 	r.window, r.windowAt = nil, 0
 	r.segment.readers++
 	return true, nil
@@ -158,7 +160,14 @@ func (l *Log) release(s *segment) {
 
 // read reads the stretch to its end, or until the next entry exceeds the budget.
 func (r *reader) read() error {
+	began := r.next
 	for r.skip < r.limit {
+		if r.offset == r.end && r.inParts {
+			if r.next == began {
+				return r.corrupt(r.offset, "a part ends too early")
+			}
+			return nil // the next entry has a point of its own
+		}
 		if r.offset == r.end {
 			if err := r.nextRecord(); err != nil {
 				return err

@@ -22,6 +22,10 @@ type snapshotFiles struct {
 	next    uint64                // the number of the next file
 	open    map[vfs.File]struct{} // of writers and readers
 	opening int                   // how many calls are about to open one for reading
+	unswept []*group              // those with snapshots that may not be needed any more
+	// found are the files that Open has found, by the number of their group, if that isn't 0. Load of
+	// the group finds out which of them are needed.
+	found map[uint64][]uint64
 }
 
 // closeAll closes the files that are still open. No call is under way any more, so nobody else uses
@@ -37,16 +41,18 @@ func (s *snapshotFiles) closeAll() {
 // no write names takes its room until the current one is of a higher index, or until the next Open.
 // After Close, CreateSnapshot and the writer fail with fs.ErrClosed. See raft.Storage.
 func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-	return l.createSnapshot(meta)
+	return l.createSnapshot(l, meta)
 }
 
-func (g *group) createSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+// createSnapshot is CreateSnapshot for a group, whose calls pass a gate.
+func (g *group) createSnapshot(gate gate, meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
 	l := g.log
-	if err := l.enter(); err != nil {
+	if err := gate.enter(); err != nil {
 		return nil, err
 	}
-	defer l.leave()
+	defer gate.leave()
 	l.mu.Lock()
+	g.setNumber()
 	ref := snapshotRef{file: l.files.next, meta: meta}
 	l.files.next++
 	l.mu.Unlock()
@@ -58,8 +64,8 @@ func (g *group) createSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, err
 	l.mu.Lock()
 	l.files.open[file] = struct{}{}
 	l.mu.Unlock()
-	w := &snapshotWriter{log: l, group: g, ref: ref, name: name, file: file}
-	w.buf, w.crc = appendSnapshotHeader(nil, &meta)
+	w := &snapshotWriter{log: l, group: g, gate: gate, ref: ref, name: name, file: file}
+	w.buf, w.crc = appendSnapshotHeader(nil, &meta, g.number)
 	w.block = len(w.buf)
 	w.buf = append(w.buf, zeros[:blockHeaderSize]...)
 	return w, nil
@@ -94,14 +100,15 @@ func (g *group) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
 // OpenSnapshot opens the current snapshot for reading. Without one it fails with
 // raft.ErrNoSnapshot. The reader reports damage as raft.ErrCorrupt. It stays readable while other
 // snapshots take its place, but not after Close. See raft.Storage.
-func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) { return l.openSnapshot() }
+func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) { return l.openSnapshot(l) }
 
-func (g *group) openSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
+// openSnapshot is OpenSnapshot for a group, whose calls pass a gate.
+func (g *group) openSnapshot(gate gate) (raft.SnapshotMeta, io.ReadCloser, error) {
 	l := g.log
-	if err := l.enter(); err != nil {
+	if err := gate.enter(); err != nil {
 		return raft.SnapshotMeta{}, nil, err
 	}
-	defer l.leave()
+	defer gate.leave()
 	l.readers(1)
 	defer l.readers(-1)
 	for {
@@ -109,7 +116,7 @@ func (g *group) openSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 		if ref.file == 0 {
 			return raft.SnapshotMeta{}, nil, raft.ErrNoSnapshot
 		}
-		blocks, err := l.openBlocks(ref)
+		blocks, err := g.openBlocks(ref)
 		if errors.Is(err, fs.ErrNotExist) && g.currentSnapshot().file != ref.file {
 			continue // another snapshot has become the current one
 		}
@@ -119,7 +126,7 @@ func (g *group) openSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 		l.mu.Lock()
 		l.files.open[blocks.file] = struct{}{}
 		l.mu.Unlock()
-		return ref.meta, &snapshotReader{log: l, blocks: blocks}, nil
+		return ref.meta, &snapshotReader{log: l, gate: gate, blocks: blocks}, nil
 	}
 }
 
@@ -136,10 +143,37 @@ func (g *group) currentSnapshot() snapshotRef {
 	return g.contents.snapshot
 }
 
-// sweepSnapshots removes the snapshots that aren't needed any more. Of those before the current
+// sweepSnapshots removes the snapshots of all groups that aren't needed any more.
+func (l *Log) sweepSnapshots() error {
+	l.mu.Lock()
+	unswept := l.files.unswept
+	l.files.unswept = nil
+	l.mu.Unlock()
+	for i, g := range append([]*group{&l.group}, unswept...) {
+		if err := g.sweep(); err != nil {
+			l.mu.Lock()
+			l.files.unswept = append(l.files.unswept, unswept[max(i-1, 0):]...)
+			l.mu.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// removeSnapshots removes files of snapshots that no group has. If that fails, the next Open does it.
+func (l *Log) removeSnapshots(numbers []uint64) {
+	for _, number := range numbers {
+		name := l.path(fileName(number, snapshotSuffix))
+		if err := l.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.tell(slog.LevelWarn, "wal: snapshot not removed", err, slog.String("file", name))
+		}
+	}
+}
+
+// sweep removes the snapshots of the group that aren't needed any more. Of those before the current
 // one, it keeps the newest as long as the log goes on from it: if the current one turns out to be
 // damaged, this one takes its place.
-func (g *group) sweepSnapshots() error {
+func (g *group) sweep() error {
 	l := g.log
 	for _, ref := range g.unneededSnapshots() {
 		if err := l.retire(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -199,6 +233,7 @@ func (g *group) isFallback(ref snapshotRef) bool {
 type snapshotWriter struct {
 	log    *Log
 	group  *group
+	gate   gate
 	ref    snapshotRef
 	name   string
 	file   vfs.File
@@ -215,10 +250,10 @@ type snapshotWriter struct {
 
 // Write implements io.Writer.
 func (w *snapshotWriter) Write(p []byte) (int, error) {
-	if err := w.log.enter(); err != nil {
+	if err := w.gate.enter(); err != nil {
 		return 0, err
 	}
-	defer w.log.leave()
+	defer w.gate.leave()
 	if w.ended {
 		return 0, fmt.Errorf("wal: write snapshot: %w", fs.ErrClosed)
 	}
@@ -273,10 +308,10 @@ func (w *snapshotWriter) Commit() error {
 	if w.ended {
 		return nil
 	}
-	if err := w.log.enter(); err != nil {
+	if err := w.gate.enter(); err != nil {
 		return err
 	}
-	defer w.log.leave()
+	defer w.gate.leave()
 	w.ended = true
 	if err := w.commit(); err != nil {
 		return fmt.Errorf("wal: commit snapshot: %w", err)
@@ -286,6 +321,7 @@ func (w *snapshotWriter) Commit() error {
 	w.group.snapshots.stored = append(w.group.snapshots.stored, w.ref)
 	// If a later snapshot has become the current one meanwhile, no write will name this one.
 	w.group.snapshots.unswept, w.log.untidy = true, true
+	w.log.files.unswept = append(w.log.files.unswept, w.group)
 	return nil
 }
 
@@ -348,15 +384,16 @@ func (w *snapshotWriter) remove(name string) {
 // A snapshotReader reads a snapshot for a caller of OpenSnapshot.
 type snapshotReader struct {
 	log    *Log
+	gate   gate
 	blocks *blockReader
 }
 
 // Read implements io.Reader.
 func (r *snapshotReader) Read(p []byte) (int, error) {
-	if err := r.log.enter(); err != nil {
+	if err := r.gate.enter(); err != nil {
 		return 0, err
 	}
-	defer r.log.leave()
+	defer r.gate.leave()
 	return r.blocks.Read(p)
 }
 
