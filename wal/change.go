@@ -130,7 +130,8 @@ func (c *change) decode(b []byte) error {
 }
 
 // decodePart decodes the prelude of a part of a shared record, whose directory has this place: the
-// head of the group, the change, and a witness if there is no head. It says whether there is a head.
+// head of the group, the change, and a witness if there is no head and the group goes on. It says
+// whether there is a head.
 func (c *change) decodePart(b []byte, head *groupHead, since place) (headed bool, err error) {
 	c.reset()
 	c.inPart = true
@@ -140,7 +141,7 @@ func (c *change) decodePart(b []byte, head *groupHead, since place) (headed bool
 	d.check(c.flags&moves == 0 || c.flags&repairs != 0, "flags")
 	d.check(c.flags&ends == 0 || c.flags == ends, "flags")
 	c.decodeWhat(&d)
-	if !headed {
+	if !headed && c.flags&ends == 0 {
 		c.witness.decodePart(&d, since)
 	}
 	d.check(len(d.b) == 0, "end")

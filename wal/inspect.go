@@ -204,7 +204,8 @@ func (i *inspection) choose(numbers []uint64) error {
 	}
 	_, damage, err := i.log.chooseSnapshot(own)
 	if err == nil {
-		i.report.Saved = i.log.state(damage)
+		i.log.snapshots.damage = damage
+		i.report.Saved = i.log.state()
 	}
 	return err
 }

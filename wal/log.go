@@ -23,7 +23,6 @@ type Log struct {
 	salt    uint64
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
-	saved   raft.Saved                          // what Load returns
 	patient bool                                // it waits for file descriptors; not before it is open
 	synced  func(took time.Duration, err error) // nil if nobody wants to know
 	book    *logbook.Book                       // nil when nothing is logged
@@ -111,7 +110,7 @@ func newLog(dir string, options Options) *Log {
 	return l
 }
 
-// Load returns what Open has found. It can be called once: a second call fails, because the log may
+// Load returns what is stored. It can be called once: a second call fails, because the log may
 // have changed since. After Close it fails with fs.ErrClosed.
 func (l *Log) Load() (raft.Saved, error) {
 	l.mu.Lock()
@@ -122,9 +121,8 @@ func (l *Log) Load() (raft.Saved, error) {
 	if l.loaded {
 		return raft.Saved{}, errors.New("wal: the log was loaded already")
 	}
-	saved := l.saved
-	l.loaded, l.saved = true, raft.Saved{}
-	return saved, nil
+	l.loaded = true
+	return l.state(), nil
 }
 
 // enter begins a call that Close waits for; leave ends it.

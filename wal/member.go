@@ -121,9 +121,6 @@ func (m *member) Load() (raft.Saved, error) {
 	}
 	defer m.leave()
 	g, l := m.group, m.group.log
-	if g.id == "" {
-		return l.Load()
-	}
 	l.mu.Lock()
 	loaded := m.loaded
 	m.loaded = true
@@ -218,6 +215,11 @@ func (m *member) Close() error {
 // load finds out what Load returns: it looks for the snapshot of the group.
 func (g *group) load() (raft.Saved, error) {
 	l := g.log
+	if g.root() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return g.state(), nil // Open has chosen its snapshot
+	}
 	l.mu.Lock()
 	files := l.files.found[g.number]
 	delete(l.files.found, g.number)
@@ -234,7 +236,8 @@ func (g *group) load() (raft.Saved, error) {
 	l.removeSnapshots(stale)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return g.state(damage), nil
+	g.snapshots.damage = damage
+	return g.state(), nil
 }
 
 // snapshotFiles returns the numbers of the files with snapshots of the group.

@@ -115,7 +115,7 @@ func (l *Log) open() error {
 		return err
 	}
 	stale = append(stale, more...)
-	l.saved = l.state(damage)
+	l.snapshots.damage = damage
 	if err := l.completeAnchor(); err != nil {
 		return err
 	}
@@ -376,11 +376,11 @@ func (g *group) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, err
 	return ref, err
 }
 
-// state returns what Load returns of a group, whose snapshot may be damaged.
-func (g *group) state(snapshotDamage error) raft.Saved {
+// state returns what Load returns of a group.
+func (g *group) state() raft.Saved {
 	t := &g.contents
 	snapshot := t.snapshot.meta
-	saved := raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: snapshotDamage, Last: t.last}
+	saved := raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: g.snapshots.damage, Last: t.last}
 	saved.Base, saved.BaseTerm = t.base()
 	saved.LogBytes = t.bytesAfter(snapshot.Index)
 	saved.KeptBytes = t.bytesAfter(saved.Base) - saved.LogBytes

@@ -36,8 +36,8 @@ type joined struct {
 }
 
 // WriteGroups makes the writes of several groups durable, with one record, one write and one sync,
-// and one more of each where the writes of a group can't be made one: a second snapshot, or a repair
-// behind another write. See raft.SharedStorage. It waits where Write does.
+// and one more of each where the writes of a group can't be made one: a second snapshot, a repair behind
+// another write, or entries that replace those of another write. See raft.SharedStorage. It waits where Write does.
 func (l *Log) WriteGroups(writes []raft.GroupWrite) (map[raft.GroupID]error, error) {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
@@ -201,15 +201,10 @@ func (j *joined) add(w *raft.Write) bool {
 	}
 	a := &j.write
 	if len(a.Entries) > 0 && len(w.Entries) > 0 {
-		first, from := a.Entries[0].Index, w.Entries[0].Index
-		if from > first+raft.Index(len(a.Entries)) {
+		if w.Entries[0].Index != a.Entries[0].Index+raft.Index(len(a.Entries)) {
 			return false
 		}
-		if from > first {
-			a.Entries = slices.Concat(a.Entries[:from-first], w.Entries)
-		} else {
-			a.Entries = w.Entries
-		}
+		a.Entries = slices.Concat(a.Entries, w.Entries)
 	} else if len(w.Entries) > 0 {
 		a.Entries = w.Entries
 	}
@@ -380,6 +375,7 @@ func (g *group) take(c *change, s *segment, at uint32, end place, head int64) er
 		return err
 	}
 	if c.flags&(changesCompacted|changesSnapshot) != 0 {
+		g.forgetDamage(c)
 		g.snapshots.unswept, l.untidy = true, true
 		if !g.root() {
 			l.files.unswept = append(l.files.unswept, g)
@@ -387,6 +383,13 @@ func (g *group) take(c *change, s *segment, at uint32, end place, head int64) er
 	}
 	g.count(c, grows)
 	return nil
+}
+
+// forgetDamage forgets the damage to a snapshot when another one takes its place.
+func (g *group) forgetDamage(c *change) {
+	if c.flags&changesSnapshot != 0 {
+		g.snapshots.damage = nil
+	}
 }
 
 // appends says whether the change does nothing but to add entries behind those of a group, and to set

@@ -15,6 +15,7 @@ import (
 type snapshots struct {
 	stored  []snapshotRef // committed, in the order of their files
 	unswept bool          // there may be snapshots that aren't needed any more
+	damage  error         // that of the current one, if there is no other
 }
 
 // snapshotFiles are the files of snapshots, those of all groups.

@@ -339,6 +339,7 @@ func (l *Log) publish(c *change, at, size, chain uint32) error {
 	l.count(c, grows)
 	if c.flags&(changesCompacted|changesSnapshot) != 0 {
 		l.dropUnneeded()
+		l.forgetDamage(c)
 		l.snapshots.unswept, l.untidy = true, true
 	}
 	return nil
