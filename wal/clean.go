@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/e17579a5/raft"
 )
@@ -26,8 +27,15 @@ import (
 // 256 KiB at a time when nothing is written. Only a group that can't be loaded stays where it is, and
 // holds up the rest.
 
-// cleanStep is how many bytes are moved at a time, beside the first entry.
-const cleanStep = 256 << 10
+// cleanStep is how many bytes are moved at a time, beside the first entry. While nobody writes, the
+// keeper moves so many every cleanPause, and while somebody does, every busyCleanPause.
+const (
+	cleanStep      = 256 << 10
+	cleanPause     = 10 * time.Millisecond
+	busyCleanPause = 10 // times cleanPause
+	// stuckPause is how long the keeper waits when it owes something and can't move anything.
+	stuckPause = time.Second
+)
 
 // owed says whether the log takes more than it should, and there is something that can be moved.
 func (l *Log) owed() bool {
@@ -38,7 +46,7 @@ func (l *Log) owed() bool {
 	for _, s := range l.segments {
 		used += uint64(s.end)
 	}
-	return used > 2*l.groups.live+4*uint64(max(l.target, firstSegmentSize))
+	return used > 2*l.groups.live+4*uint64(max(l.target, l.active.size))
 }
 
 // cleanBeside adds parts that move bytes to a record that is being made, no more bytes than data.
@@ -167,18 +175,44 @@ func (l *Log) hasRoomToClean() bool {
 	return l.options.Inline || sp.file != nil && sp.size >= need && !l.reserve.short.Load()
 }
 
-// cleanIdle is Clean for the keeper: it does nothing while somebody writes.
-func (l *Log) cleanIdle() (bool, error) {
+// A cleaning is when the keeper cleans.
+type cleaning struct {
+	due  bool   // the timer runs
+	seen uint64 // how many batches there were at the last time
+	left int    // for how many times it lets others write
+}
+
+// fired does what is due when the timer has fired, and returns after which time the timer is to fire
+// next; 0 for never.
+func (c *cleaning) fired(l *Log) time.Duration {
+	c.due = false
+	if n := l.keeper.batches.Load(); n != c.seen && c.left > 0 {
+		c.seen = n
+		c.left--
+		return cleanPause
+	}
+	c.left = busyCleanPause
+	defer func() { c.seen = l.keeper.batches.Load() }()
 	select {
 	case l.busy <- struct{}{}:
 	default:
-		return true, nil
+		return cleanPause // it may be that a write waits for the keeper
 	}
 	defer func() { <-l.busy }()
 	if l.usable() != nil {
-		return false, nil
+		return 0
 	}
-	return l.clean()
+	moved, err := l.clean()
+	switch {
+	case err != nil:
+		l.tell(slog.LevelError, "wal: oldest segment not cleaned", err)
+		return 0
+	case !l.owed():
+		return 0
+	case !moved:
+		return stuckPause
+	}
+	return cleanPause
 }
 
 // A Holder is a group that holds up the oldest segment of a log.
