@@ -65,7 +65,7 @@ func (r *replay) suspect(m mark, hole *hole) {
 	l.groups.next = max(l.groups.next, m.number()+1)
 	if m.ended() {
 		if g != nil {
-			r.ended(g, hole.segment)
+			r.ended(g, r.of(hole.resumed), hole.resumed)
 		}
 		return
 	}
@@ -91,11 +91,15 @@ func (r *replay) made(number uint64) *group {
 	return g
 }
 
-// ended ends a group.
-func (r *replay) ended(g *group, s *segment) {
+// ended ends a group, in a record of a segment that ends at end.
+func (r *replay) ended(g *group, s *segment, end place) {
 	delete(r.doubts.holes, g)
 	g.end(s)
+	r.log.groups.window.add(end, g, touch{})
 }
+
+// of returns the segment of a place.
+func (r *replay) of(p place) *segment { return r.all[p.segment-r.all[0].segment.number].segment }
 
 // begin begins the doubt about a group, unless it was known again behind the hole.
 func (r *replay) begin(g *group, from *hole) {
@@ -119,7 +123,7 @@ func (r *replay) begin(g *group, from *hole) {
 	}
 	r.log.groups.window.add(from.resumed, g, touch{})
 	if from.resumed.offset > 0 {
-		g.list(r.all[from.resumed.segment-r.all[0].segment.number].segment)
+		g.list(r.of(from.resumed))
 	}
 }
 
@@ -205,7 +209,7 @@ func (r *replay) parts(s *segment, d *directory, record []byte, whole bool) erro
 			g = r.made(p.group)
 		}
 		if err == nil && r.change.flags&ends != 0 {
-			r.ended(g, s)
+			r.ended(g, s, end)
 			continue
 		}
 		var touched touch
@@ -242,19 +246,19 @@ func (r *replay) take(s *segment, g *group, headed bool, record []byte, p *part,
 	if headed {
 		l.groups.heads += head.size - g.headSize
 		g.headSize, g.head, g.headEnd = head.size, s, end
-		r.name(g, head.id)
+		r.name(g, head.id, s, end)
 	}
 	return touched, nil
 }
 
 // name gives a group its name. If another group has had it, that one has ended: the end was lost.
-func (r *replay) name(g *group, id raft.GroupID) {
+func (r *replay) name(g *group, id raft.GroupID, s *segment, end place) {
 	named := r.log.groups.named
 	if g.id == id {
 		return
 	}
 	if old := named[id]; old != nil && old.number < g.number {
-		r.ended(old, r.all[0].segment)
+		r.ended(old, s, end)
 	}
 	g.id = id
 	named[id] = g
