@@ -205,7 +205,7 @@ func (c *cleaning) fired(l *Log) time.Duration {
 	moved, err := l.clean()
 	switch {
 	case err != nil:
-		l.tell(slog.LevelError, "wal: oldest segment not cleaned", err)
+		l.tell(slog.LevelWarn, "wal: oldest segment not cleaned", err)
 		return 0
 	case !l.owed():
 		return 0
