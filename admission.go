@@ -15,7 +15,7 @@ import (
 // admit says whether a message concerns this server as it is now, as the comment above says. The
 // questions about identities and removals are answered here, and go no further.
 func (c *Core) admit(m *wire.Message) bool {
-	if m.To != c.id || m.From == c.id || m.From == "" || !m.WellFormed() || !c.invited(m) {
+	if m.To != c.id || m.From == c.id || m.From == "" || m.Kind() == wire.KindProcessHeartbeat || !m.WellFormed() || !c.invited(m) {
 		return false
 	}
 	if c.strange(m) && !c.admitStranger(m) {

@@ -109,6 +109,9 @@ type CoreConfig struct {
 	// other servers.
 	CompareResults bool
 
+	// Coalesced says that the driver's rounds may stand for this core's while nothing happens (Core.Quiet).
+	Coalesced bool
+
 	// Now is the time of the start.
 	Now Instant
 }

@@ -49,6 +49,9 @@
 //   - Looking inside: [Node.Status], [Node.Events], [Trace]. A [Status] says why there is no leader
 //     and what calls wait for. The end: [Node.Close], [Node.Done], [Node.Err].
 //
+// Whoever needs more than one leader takes many groups: [StartHost] runs a Node for each of them in one
+// process, over one [SharedStorage] and one [Transport].
+//
 // # For storages, transports and drivers
 //
 // [Storage] and [Transport] are contracts, which rafttest.TestStorage and rafttest.TestTransport
@@ -61,16 +64,18 @@
 //	the words    doc types errors config machine storage storage_shared transport
 //	the heart    raft core_config admission outbox tempo log tail deadlines quorum
 //	elections    founding election random
-//	replication  replication progress quota fetch applying apply
+//	replication  replication rounds progress quota fetch applying apply
 //	full disks   space weights reclaim
 //	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
+//	many groups  quiet coalesced
 //	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
 //	damage       damage repair questions recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
 //	views        check core_state core_status standing explain waits fingerprint
-//	the node     node node_loop core_turn node_turn node_inbox node_lanes node_room node_guard node_stop
+//	many groups  host_config node_host node_host_disk node_host_link node_host_stop
+//	the node     node node_shard node_loop core_turn node_turn node_inbox node_lanes node_room node_guard node_stop
 //	its calls    node_calls node_waiters node_slabs node_sessions node_members node_moved node_leadership
 //	its streams  node_snapshots node_streams node_export node_scrub
 //	its views    node_status node_watch node_events node_trace node_log

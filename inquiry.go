@@ -19,6 +19,9 @@ import (
 // more of the log in that term. There are no false alarms. A term is durable before anybody hears of
 // it, and what a disk has acknowledged in a term stays in its log until it enters a later one.
 //
+// The others are the members of the last configuration that it knows. While it asks, its log takes no
+// entries; but a snapshot for which it has asked (pull.go) may bring a later configuration.
+//
 // A member may be down for long. So after an election timeout, a quorum is enough; and after
 // another one a leader that speaks to this server, or a candidate whose log is longer, because the
 // members may be others by now, at other addresses. What the server learns later is judged in the

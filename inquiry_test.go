@@ -225,3 +225,49 @@ func TestRolledBackIsNotRemoved(t *testing.T) {
 	require.EqualValues(t, 5, core.Status().Applied)
 	require.ErrorIs(t, core.Status().Trouble, raft.ErrRolledBack)
 }
+
+// A server that lacks bytes may get a snapshot while it asks, and with it a later configuration. From
+// then on it goes by that one: it doesn't wait for servers that have left, and it waits for those that
+// have joined.
+func TestStartAsksTheLatestMembers(t *testing.T) {
+	of := func(ids ...raft.ServerID) (members []raft.Member) {
+		for _, id := range ids {
+			members = append(members, raft.Member{Server: reached(id), Role: raft.Voter, Incarnation: raft.Incarnation(100 + id[0] - 'a')})
+		}
+		return members
+	}
+	few, many := of("a", "b"), of("a", "b", "c", "d", "e")
+	for _, grows := range []bool{true, false} {
+		before, after := many, few
+		if grows {
+			before, after = few, many
+		}
+		c := ruin(t, "2 2", "2!", "2 2")
+		a, b := c.servers["a"], c.servers["b"]
+		configuration, err := wire.DecodeConfiguration(b.log[0].Data)
+		require.NoError(t, err)
+		configuration.Members = before
+		b.log[0].Data = wire.AppendConfiguration(nil, &configuration)
+		c.forget("a", 3)
+		a.current.Configuration.Members, a.current.ConfigurationIndex = after, 3
+		c.start("a")
+
+		installed, takesPart := false, false
+		c.lost = func(m *wire.Message) bool {
+			takesPart = takesPart || m.From == "b" && (m.Kind() == wire.KindVoteRequest || m.VoteResponse().Granted)
+			if m.Kind() == wire.KindKnown && m.To == "b" {
+				return m.From == "c" || !installed
+			}
+			return m.From == "c" && m.Kind() != wire.KindKnown && m.Kind() != wire.KindPreVoteResponse
+		}
+		c.start("b")
+		for rounds := 0; c.status("b").Commit < 3; rounds++ {
+			require.Less(t, rounds, 5)
+			c.carry(1)
+		}
+		installed = true
+		require.False(t, takesPart, "nobody has answered")
+		c.pass(5 * election)
+		require.Equal(t, !grows, takesPart, "a has answered, of %d members before the snapshot and %d since", len(before), len(after))
+	}
+}

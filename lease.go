@@ -40,11 +40,20 @@ func (a *asking) encode(s *stateEncoder) { s.numbers(a.round) }
 
 // askLease returns the length of the lease that a round asks for; 0 stands for no lease.
 func (c *Core) askLease(l *leader) time.Duration {
-	if c.config.MaxLease == 0 || l.handover.given {
+	length := c.leaseAsked(l)
+	if length == 0 {
 		return 0
 	}
 	if l.asking.round == 0 {
 		l.asking = asking{l.round, c.now}
+	}
+	return length
+}
+
+// leaseAsked returns the length of the lease that this leader asks for.
+func (c *Core) leaseAsked(l *leader) time.Duration {
+	if c.config.MaxLease == 0 || l.handover.given {
+		return 0
 	}
 	return c.config.MaxLease
 }

@@ -4,7 +4,7 @@ package raft
 //
 //	goroutine    owns                  waits for                        ends when
 //	───────────  ────────────────────  ───────────────────────────────  ──────────────────────────
-//	run          the loop, with the    the inbox and the core's         Close, a failure, or a
+//	shard.run    the loop, with the    the inbox and the core's         Close, a failure, or a
 //	             core in it            deadline                         broken invariant
 //	writeLane    Storage.Write         writes from the loop             its queue is closed
 //	fetchLane    Storage.Entries       fetches from the loop            its queue is closed
@@ -20,7 +20,7 @@ package raft
 // wants done, and goes on. The core's own limits bound the work that is in flight, and so they
 // bound the queues too.
 //
-// The storage is closed by the last of run, writeLane, fetchLane and discardReceived. The last
+// The storage is closed by the last of shard.run, writeLane, fetchLane and discardReceived. The last
 // goroutine of all lets Close return. So a storage or a state machine that hangs holds up its own
 // lane and the end of Close, and nothing else. The goroutines of the transport only put something
 // into the inbox, or bring a snapshot.
@@ -48,6 +48,7 @@ type Node struct {
 	// and no other goroutine has a reference to that.
 
 	config Config // completed by Start, and not changed afterwards
+	group  GroupID
 	logger diary
 	trace  Trace
 	clock  clock
@@ -78,7 +79,7 @@ var errClose = errors.New("closed by the caller")
 // in it if the storage, the transport or the state machine panicked. Otherwise it wraps what the
 // storage, the transport, Config.Durable or Config.BootstrapFrom returned.
 func Start(config Config) (*Node, error) {
-	n, l, err := newNode(config)
+	n, l, err := newNode(config, "", nil)
 	if err == nil {
 		err = n.open()
 	}
@@ -91,38 +92,30 @@ func Start(config Config) (*Node, error) {
 		}
 		return nil, err
 	}
+	n.startMoves()
+	n.startLanes()
+	go n.run(l)
+	return n, nil
+}
+
+// startMoves begins to put the addresses of Config.Moved into the log.
+func (n *Node) startMoves() {
 	if len(n.moved) > 0 {
 		n.life.enter()
 		go n.settleMoves(n.moved)
 	}
-	go n.run(l)
-	go n.writeLane()
-	go n.fetchLane()
-	go n.applyLane()
-	return n, nil
 }
 
-// newNode makes a node from what the storage holds, and the loop of that node.
-func newNode(config Config) (*Node, *loop, error) {
-	if config.Seed == 0 {
-		config.Seed = randomNumber()
-	}
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
-	var settings CoreConfig
-	err := guard("storage or transport", func() (err error) { // they are asked for their limits
-		if settings, err = config.normalize(); err == nil {
-			err = config.checkAddresses()
-		}
-		return err
-	})
+// newNode makes a node from what the storage holds, and the loop of that node. host is the process in
+// which the node is one of many, or nil.
+func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
+	settings, err := config.complete()
 	if err != nil {
 		return nil, nil, err
 	}
-	settings.Incarnation = Incarnation(randomNumber())
-	settings.StartLuck = uint32(randomNumber())
-	_, _ = crand.Read(settings.KeyLuck[:]) // it never fails
+	if host == nil {
+		_, _ = crand.Read(settings.KeyLuck[:]) // it never fails
+	}
 	if err := config.load(&settings); err != nil {
 		return nil, nil, err
 	}
@@ -131,44 +124,77 @@ func newNode(config Config) (*Node, *loop, error) {
 		return nil, nil, err
 	}
 	started := clock{time.Now()} // this is Instant 0: the core counts from it
-	var core *Core
-	err = guard("core", func() (err error) {
-		core, err = NewCore(settings)
-		return err
-	})
+	if host != nil {
+		started = host.clock
+		settings.Now = started.now()
+	}
+	core, applier, err := config.makeCore(&settings)
 	if err != nil {
 		return nil, nil, err
 	}
-	applier := NewApplier(config.Machine, core.Origin())
-	if config.CompareResults {
-		applier.CompareResults()
-	}
-	if config.Durable != nil {
-		if err := applier.Resume(config.Durable, settings.MachineApplied, settings.MachineBeside); err != nil {
-			return nil, nil, err
-		}
-	}
 	n := &Node{
-		config: config, logger: newDiary(&config), clock: started,
+		config: config, group: group, logger: newDiary(&config, group), clock: started,
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
-			wake: make(chan struct{}, 1),
 			// The first turn comes at once: it tells the transport who the members are.
 			intake: intake{some: true},
 		},
-		lanes: newLanes(applier), moved: moved,
+		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
+	}
+	if host == nil {
+		n.makeLanes()
+	} else {
+		host.makeLanes(n)
 	}
 	n.tellTo(config.Trace)
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
-		storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
+		group: group, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
 		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
 		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}
 	return n, newLoop(n, core), nil
+}
+
+// complete fills in the defaults, and draws what must be drawn. It returns the core's share.
+func (c *Config) complete() (settings CoreConfig, err error) {
+	if c.Seed == 0 {
+		c.Seed = randomNumber()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	err = guard("storage or transport", func() (err error) { // they are asked for their limits
+		if settings, err = c.normalize(); err == nil {
+			err = c.checkAddresses()
+		}
+		return err
+	})
+	settings.Incarnation = Incarnation(randomNumber())
+	settings.StartLuck = uint32(randomNumber())
+	return settings, err
+}
+
+// makeCore makes the core, and what drives the state machine.
+func (c *Config) makeCore(settings *CoreConfig) (core *Core, applier *Applier, err error) {
+	err = guard("core", func() (err error) {
+		core, err = NewCore(*settings)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	applier = NewApplier(c.Machine, core.Origin())
+	if c.CompareResults {
+		applier.CompareResults()
+	}
+	if c.Durable != nil {
+		err = applier.Resume(c.Durable, settings.MachineApplied, settings.MachineBeside)
+	}
+	return core, applier, err
 }
 
 // load fills in what the storage and the state machine hold.
@@ -272,11 +298,22 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 }
 
+// run takes turns with the loop of a node that stands alone.
+func (n *Node) run(l *loop) {
+	s := newShard(n.clock)
+	s.add(l)
+	s.run()
+}
+
 // A handler is the node as its transport sees it.
 type handler Node
 
 // Receive implements Handler.
-func (h *handler) Receive(m wire.Message) { h.inbox.receive(m) }
+func (h *handler) Receive(m wire.Message) {
+	if m.Group == "" { // otherwise it is for another process, with many groups
+		h.inbox.receive(m)
+	}
+}
 
 // Stream implements Handler.
 func (h *handler) Stream(from ServerID, stream io.ReadCloser) { h.transfers.take(from, stream) }

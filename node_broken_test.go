@@ -11,7 +11,7 @@ import (
 // certainly hasn't seen the next command, which is not applied.
 func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, l, err := newNode(alone(breaker{}))
+		n, l, err := newNode(alone(breaker{}), "", nil)
 		require.NoError(t, err)
 		broken, unseen, reading := n.waiters.get(), n.waiters.get(), n.waiters.get()
 		require.NoError(t, n.inbox.propose(broken, Proposal{}))
@@ -36,7 +36,7 @@ func TestBrokenCoreIsTrustedNoMore(t *testing.T) {
 // and Stopped comes last.
 func TestNobodyHearsOfTheEndBeforeItIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, l, err := newNode(alone(breaker{}))
+		n, l, err := newNode(alone(breaker{}), "", nil)
 		require.NoError(t, err)
 		leads := Leadership{Term: 3, Role: "leader", Leader: "a", Ready: true}
 		n.board.post(leads)

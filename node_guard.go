@@ -13,7 +13,7 @@ import (
 // tcp, a panic of what it was given is a failure like any other: of Listen, or of a connection.
 type PanicError struct {
 	// Where is "core", "storage", "state machine", "snapshot", "transport", "storage or transport",
-	// "trace" or "Validate"; in package typed "Validate, LevelOf or a codec"; and in package tcp
+	// "trace", "Validate" or "HostConfig.Group"; in package typed "Validate, LevelOf or a codec"; and in package tcp
 	// "tcp: Listen", "tcp: Listener", "tcp: Dial", "tcp: Conn", "tcp: TLS", "tcp: Handler" or
 	// "tcp: Conn, TLS or Handler".
 	Where string

@@ -16,7 +16,7 @@ type inbox struct {
 	maxMessages, maxMessageBytes  int
 	maxProposals, maxCommandBytes int
 
-	wake chan struct{} // holds a token when the loop is to be woken
+	rouse func() // wakes the loop
 	// now, unless it is nil, is the clock by which callers are timed, for the trace.
 	now func() Instant
 	// dropped counts the messages for which there was no room.
@@ -110,7 +110,7 @@ func emptied[T any](s []T) []T {
 }
 
 // take exchanges what has gathered for the empty intake of the caller. If nothing is there, it
-// returns false, and the loop must wait for a token before it asks again. What was applied is no
+// returns false, and rouse is called when something comes. What was applied is no
 // reason to return true unless it is awaited: it is then taken together with whatever comes next.
 func (in *inbox) take(got *intake, awaited bool) bool {
 	in.mu.Lock()
@@ -131,10 +131,7 @@ func (in *inbox) added() {
 	in.sleeping = false
 	in.mu.Unlock()
 	if wake {
-		select {
-		case in.wake <- struct{}{}:
-		default: // a token is there: from the alarm, or from before the alarm
-		}
+		in.rouse()
 	}
 }
 
@@ -143,14 +140,6 @@ func (in *inbox) callers() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.intake.proposals) + len(in.intake.reads)
-}
-
-// alarm wakes the loop because a time has come.
-func (in *inbox) alarm() {
-	select {
-	case in.wake <- struct{}{}:
-	default: // it is about to wake anyway
-	}
 }
 
 // receive takes a message from another server, or drops it. Under pressure the appends, forwards
@@ -347,6 +336,13 @@ func (in *inbox) report(tell func(*loop, Instant)) error {
 	in.intake.reports = append(in.intake.reports, tell)
 	in.added()
 	return nil
+}
+
+// resigned says whether calls are refused, because the node stops or has stopped.
+func (in *inbox) resigned() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.refused != nil
 }
 
 // reason returns why nothing is taken any more, or nil while something is.

@@ -11,6 +11,9 @@ import (
 // core bounds what it asks for, and so it bounds the queue too.
 type queue[T any] struct {
 	wake chan struct{} // holds a token when the lane is to be woken
+	// begin, unless it is nil, starts the lane's goroutine, which then lives only while there is work:
+	// a lane that sleeps has none.
+	begin func()
 
 	mu               sync.Mutex
 	items            []T
@@ -19,6 +22,9 @@ type queue[T any] struct {
 
 func newQueue[T any]() *queue[T] { return &queue[T]{wake: make(chan struct{}, 1)} }
 
+// newShortQueue returns the queue of a lane whose goroutine lives only while there is work.
+func newShortQueue[T any](begin func()) *queue[T] { return &queue[T]{begin: begin, sleeping: true} }
+
 // put adds items. It never blocks.
 func (q *queue[T]) put(items ...T) {
 	if len(items) == 0 {
@@ -26,6 +32,13 @@ func (q *queue[T]) put(items ...T) {
 	}
 	q.mu.Lock()
 	q.items = append(q.items, items...)
+	q.rouse()
+}
+
+// add adds one item. It never blocks.
+func (q *queue[T]) add(item T) {
+	q.mu.Lock()
+	q.items = append(q.items, item)
 	q.rouse()
 }
 
@@ -42,14 +55,18 @@ func (q *queue[T]) rouse() {
 	wake := q.sleeping
 	q.sleeping = false
 	q.mu.Unlock()
-	if wake {
+	switch {
+	case !wake:
+	case q.begin != nil:
+		q.begin()
+	default:
 		q.wake <- struct{}{} // there is room: the lane takes one token for each sleep
 	}
 }
 
-// take waits for work and exchanges it for an empty slice. It reports false when the queue is
-// closed.
-func (q *queue[T]) take(empty []T) ([]T, bool) {
+// take waits for work and exchanges it for an empty slice. There is none when the queue is closed, or
+// when the goroutine is to end because the lane rests.
+func (q *queue[T]) take(empty []T) (items []T, rests bool) {
 	for {
 		q.mu.Lock()
 		if q.closed {
@@ -60,10 +77,13 @@ func (q *queue[T]) take(empty []T) ([]T, bool) {
 			items := q.items
 			q.items = empty
 			q.mu.Unlock()
-			return items, true
+			return items, false
 		}
 		q.sleeping = true
 		q.mu.Unlock()
+		if q.begin != nil {
+			return nil, true
+		}
 		<-q.wake
 	}
 }
@@ -75,18 +95,35 @@ func (q *queue[T]) isClosed() bool {
 	return q.closed
 }
 
-// lanes do the work that the loop hands them. Each has a goroutine and an order of its own.
+// lanes do the work that the loop hands them. Each has an order of its own, and one goroutine at a
+// time.
 type lanes struct {
-	writes  *queue[Write]
+	writes interface {
+		add(write Write)
+		close()
+	}
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier // used by the machine lane alone
+	// snapshot is read by the fetch lane alone.
+	snapshot snapshotReader
 	// lacks is why the machine lane waits for room; nil if it doesn't.
-	lacks *atomic.Pointer[error]
+	lacks atomic.Pointer[error]
 }
 
-func newLanes(applier *Applier) lanes {
-	return lanes{newQueue[Write](), newQueue[Fetch](), newQueue[machineTask](), applier, new(atomic.Pointer[error])}
+// makeLanes gives a node that stands alone its lanes, whose goroutines last.
+func (n *Node) makeLanes() {
+	n.lanes.writes, n.lanes.fetches, n.lanes.applies = newQueue[Write](), newQueue[Fetch](), newQueue[machineTask]()
+}
+
+// startLanes starts those goroutines.
+func (n *Node) startLanes() {
+	n.life.enterStorage()
+	go n.writeLane(n.lanes.writes.(*queue[Write]))
+	n.life.enterStorage()
+	go n.fetchLane()
+	n.life.enter()
+	go n.applyLane()
 }
 
 // close ends each lane as soon as it has finished its present item.
@@ -102,9 +139,9 @@ type machineTask struct {
 	take, restore *SnapshotMeta
 }
 
-// work runs a lane. It calls do with one item after the other, until the queue is closed or do
-// fails. A failure stops the node.
-func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
+// work runs a lane. It calls do with one item after the other, until the queue is closed, do fails,
+// or the lane rests, which it reports. A failure stops the node.
+func work[T any](n *Node, q *queue[T], where string, do func(T) error) (rests bool) {
 	// The failure stays this one if guard doesn't return: then do has ended the goroutine.
 	var failure error = &PanicError{Where: where}
 	defer func() {
@@ -115,8 +152,8 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 	failure = guard(where, func() error {
 		var spare []T
 		for {
-			items, ok := q.take(spare)
-			if !ok {
+			var items []T
+			if items, rests = q.take(spare); items == nil {
 				return nil
 			}
 			for i := range items {
@@ -130,13 +167,14 @@ func work[T any](n *Node, q *queue[T], where string, do func(T) error) {
 			spare = emptied(items)
 		}
 	})
+	return rests
 }
 
 // writeLane makes writes durable, in order. After a failure it reports nothing and tries nothing
 // again: nobody knows what the disk holds.
-func (n *Node) writeLane() {
+func (n *Node) writeLane(writes *queue[Write]) {
 	defer n.leaveStorage()
-	work(n, n.lanes.writes, "storage", func(w Write) error {
+	work(n, writes, "storage", func(w Write) error {
 		if err := n.write(&w); err != nil {
 			return because(fmt.Errorf("raft: write %d", w.Number), err)
 		}
@@ -150,9 +188,13 @@ func (n *Node) writeLane() {
 // sound.
 func (n *Node) fetchLane() {
 	defer n.leaveStorage()
-	snapshot := snapshotReader{storage: n.config.Storage}
-	defer snapshot.close()
-	work(n, n.lanes.fetches, "storage", func(f Fetch) error { return n.fetch(f, &snapshot) })
+	rests := false
+	defer func() {
+		if !rests {
+			n.lanes.snapshot.close()
+		}
+	}()
+	rests = work(n, n.lanes.fetches, "storage", func(f Fetch) error { return n.fetch(f, &n.lanes.snapshot) })
 }
 
 // applyLane drives the state machine.

@@ -13,9 +13,13 @@ import (
 // notices. A failure that repeats gets one line a minute.
 type diary struct{ book *logbook.Book }
 
-// newDiary returns the diary of a node.
-func newDiary(config *Config) diary {
-	return diary{logbook.New(config.Logger, slog.String("node", string(config.ID)))}
+// newDiary returns the diary of a node, in a group.
+func newDiary(config *Config, group GroupID) diary {
+	attrs := []slog.Attr{slog.String("node", string(config.ID))}
+	if group != "" {
+		attrs = append(attrs, slog.String("group", string(group)))
+	}
+	return diary{logbook.New(config.Logger, attrs...)}
 }
 
 // Info tells something that repeats nothing. args are keys and values, as for a slog.Logger.

@@ -2,8 +2,6 @@ package raft
 
 import (
 	"context"
-	"errors"
-	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -35,7 +33,6 @@ type loop struct {
 	roomy     roomyStorage // the storage, if it says how much room it has
 
 	core    *Core
-	alarm   alarm
 	intake  intake // what this turn hands in
 	handed  int    // how many of the intake's proposals the core has
 	effects Effects
@@ -50,6 +47,14 @@ type loop struct {
 	resigning bool
 	explained *Status // the explanations in this turn, once somebody has asked for them
 	step      *step   // where the loop is
+
+	// These are the shard's. active says that the loop had a turn in the last round, and joined that it
+	// is to have one in this round.
+	alarm          alarm
+	active, joined bool
+	take           func() error // turn; made once, since that costs an allocation
+	// ended is told why the loop takes no more turns. intact says that the core can still be asked.
+	ended func(cause error, intact bool)
 }
 
 // waiting are the callers that the core owes an answer.
@@ -86,62 +91,36 @@ func newLoop(n *Node, core *Core) *loop {
 	}
 	l.keyProver, _ = n.config.Transport.(keyProver)
 	l.roomy, _ = n.config.Storage.(roomyStorage)
+	l.take = l.turn
+	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
 	l.shown.standing = l.standing()
 	l.board.post(l.news(Standing{})...)
 	return l
 }
 
-// run takes turns until there is a reason to stop, and then calls ended with that reason. Whatever
-// goes wrong inside comes to its end here. intact says that the core can still be asked.
-func (l *loop) run(ended func(cause error, intact bool)) {
-	broken := &PanicError{} // it stays so when guard doesn't return: the goroutine was ended
-	var cause error = broken
-	defer func() {
-		if broken != nil {
-			broken.Where = l.step.name()
-		}
-		ended(cause, broken == nil)
-	}()
-	cause = guard("", l.turns)
-	if !errors.As(cause, &broken) || broken.Where != "" {
-		broken = nil // no panic, or one of another goroutine
+// turn hands the core what the loop has taken, and sees to the effects. It returns the reason to stop,
+// if there is one.
+func (l *loop) turn() error {
+	if l.intake.stop != nil {
+		return l.intake.stop
 	}
-}
-
-// turns takes turns until there is a reason to stop, and returns it. In each turn the loop takes
-// what has gathered, hands it to the core, and sees to the effects.
-func (l *loop) turns() error {
-	l.alarm.timer = time.AfterFunc(time.Duration(never), l.inbox.alarm)
-	defer l.alarm.timer.Stop()
-	for {
-		l.handed, l.explained = 0, nil
-		l.intake.reset()
-		l.gather()
-		if !l.inbox.take(&l.intake, l.effects.AwaitsApplied) {
-			l.alarm.set(l.core.Deadline(), l.read)
-			<-l.inbox.wake
-			if !l.inbox.take(&l.intake, true) && !l.alarm.due(l.clock.now()) {
-				continue // the token is late: what it was for has been taken
-			}
-		}
-		if l.intake.stop != nil {
-			return l.intake.stop
-		}
-		if l.intake.resign {
-			l.core.Resign(l.clock.now())
-			if l.resigning = true; l.core.Resigned() {
-				return errClose
-			}
-		}
-		l.handIn()
-		if l.resigning && l.core.Resigned() {
+	if l.intake.resign {
+		l.core.Resign(l.clock.now())
+		if l.resigning = true; l.core.Resigned() {
 			return errClose
 		}
-		l.core.Drain(&l.effects)
-		l.perform()
-		l.observe()
-		l.traceTurn()
 	}
+	l.handIn()
+	if l.resigning && l.core.Resigned() {
+		return errClose
+	}
+	l.core.Drain(&l.effects)
+	l.perform()
+	l.observe()
+	l.traceTurn()
+	l.handed, l.explained = 0, nil
+	l.intake.reset()
+	return nil
 }
 
 // A step says where the loop is: for the report of a panic, and for callers that wait in vain. Any
@@ -174,52 +153,13 @@ func (s *step) holdsUp() string {
 	return "it gets no processor"
 }
 
-// gather lets other goroutines run that are about to put something in, and does so again while more
-// callers come. What is taken in one turn is written, sent and answered together. The loop only
-// goes to the end of the scheduler's queue. It doesn't wait, so a caller that is alone loses no
-// time.
-func (l *loop) gather() {
-	runtime.Gosched()
-	for before, callers := 0, l.inbox.callers(); callers > before; callers = l.inbox.callers() {
-		before = callers
-		runtime.Gosched()
-	}
-}
-
-// An alarm wakes the loop at the core's deadline.
-type alarm struct {
-	timer *time.Timer // puts a token into the inbox
-	at    Instant     // when it does; 0 for never
-}
-
-// set sets the alarm. The core's deadline moves away with nearly every event, so a deadline that
-// moved away leaves the timer as it is. The timer then fires early and is set again. Only when it
-// would fire before half of the time to the new deadline has passed is it set at once, so that an
-// idle server isn't woken for nothing.
-func (a *alarm) set(deadline, now Instant) {
-	if now < a.at && a.at <= deadline && deadline-a.at <= a.at-now {
-		return
-	}
-	a.at = deadline
-	a.timer.Reset(time.Duration(deadline - now))
-}
-
-// due says whether the time for which the alarm was set has come.
-func (a *alarm) due(now Instant) bool {
-	if now < a.at {
-		return false
-	}
-	a.at = 0
-	return true
-}
-
 // perform sees to what the core wants done. Each effect is safe at once. The disk begins first,
 // because it takes the longest.
 func (l *loop) perform() {
 	e := &l.effects
 	if e.Write.Number != 0 {
 		l.busy.disk.begin(l.read, 1)
-		l.lanes.writes.put(e.Write)
+		l.lanes.writes.add(e.Write)
 	}
 	l.step.set(inTransport)
 	if e.Servers != nil {

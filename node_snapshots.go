@@ -35,6 +35,7 @@ const reportEvery = 1 << 20
 // transfers bring snapshots to and fro: from the state machine into the storage, and from one
 // server to another.
 type transfers struct {
+	group         GroupID
 	storage       Storage
 	transport     Transport
 	perSecond     int           // Config.SnapshotBytesPerSecond

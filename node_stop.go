@@ -27,18 +27,23 @@ type lifetime struct {
 	closing, storageClose error
 }
 
-// begin counts the goroutines that are there from the start: the loop and three lanes. All of them
-// but the machine lane use the storage.
+// begin counts the loop.
 func (f *lifetime) begin(log diary) {
 	f.log = log
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.done, f.released = make(chan struct{}), make(chan struct{})
-	f.goroutines.Store(4)
-	f.storageUsers.Store(3)
+	f.goroutines.Store(1)
+	f.storageUsers.Store(1)
 }
 
 // enter counts another goroutine, which ends with leave.
 func (f *lifetime) enter() { f.goroutines.Add(1) }
+
+// enterStorage counts another goroutine that uses the storage, which ends with leaveStorage.
+func (f *lifetime) enterStorage() {
+	f.storageUsers.Add(1)
+	f.enter()
+}
 
 // leave is the last call of each goroutine. The last of them waits until the log is written, or for
 // a Logger that blocks up to logbook.Patience.
@@ -60,10 +65,10 @@ func (n *Node) leaveStorage() {
 	n.life.leave()
 }
 
-// run runs the loop to its end.
-func (n *Node) run(l *loop) {
+// ended is called when the loop takes no more turns.
+func (n *Node) ended(l *loop, cause error, intact bool) {
 	defer n.leaveStorage()
-	l.run(func(cause error, intact bool) { n.finish(l, cause, intact) })
+	n.finish(l, cause, intact)
 }
 
 // finish ends the node's part in the cluster. Every caller gets an honest answer, and then
@@ -83,8 +88,7 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	close(n.life.done)
 	n.board.post(Stopped{n.life.failed})
 	n.lanes.close()
-	n.life.enter()
-	n.life.storageUsers.Add(1) // the loop still is one
+	n.life.enterStorage() // the loop still is one
 	go n.discardReceived()
 	n.life.closing = guard("transport", n.config.Transport.Close)
 }

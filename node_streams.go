@@ -47,7 +47,9 @@ func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64
 	if err != nil {
 		return 0, streamBroken(err)
 	}
-	if err = writeStreamHeader(stream, &send.Header); err == nil {
+	header := send.Header
+	header.Group = t.group
+	if err = writeStreamHeader(stream, &header); err == nil {
 		sent, err = t.copy(ctx, send, reader, stream)
 	}
 	if closing := stream.Close(); err == nil && closing != nil {
@@ -271,12 +273,20 @@ func (r *receiver) abort(t *transfers) {
 // take receives a snapshot from a stream, if the core wants it. A goroutine of the transport runs
 // it.
 func (t *transfers) take(from ServerID, stream io.ReadCloser) {
-	defer func() { _ = stream.Close() }() // nobody is left to be told of an error
 	header, err := readStreamHeader(stream)
-	if err == nil && header.From != from {
-		err = fmt.Errorf("its header is of server %q", header.From)
-	}
 	if err != nil {
+		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
+		_ = stream.Close() // nobody is left to be told of an error
+		return
+	}
+	t.takeStream(from, header, stream)
+}
+
+// takeStream receives a snapshot from a stream, behind its header.
+func (t *transfers) takeStream(from ServerID, header wire.Message, stream io.ReadCloser) {
+	defer func() { _ = stream.Close() }() // nobody is left to be told of an error
+	if header.From != from {
+		err := fmt.Errorf("its header is of server %q", header.From)
 		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
 		return
 	}
@@ -296,7 +306,7 @@ func (t *transfers) take(from ServerID, stream io.ReadCloser) {
 	}
 	start := stopwatchFor(t.trace.Snapshot != nil)
 	held, end := uint64(0), StreamBroken
-	err = guard("storage", func() (err error) {
+	err := guard("storage", func() (err error) {
 		held, end, err = t.receiver.receive(t, verdict, stream)
 		return err
 	})

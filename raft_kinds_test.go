@@ -40,7 +40,7 @@ func casesOf(t *testing.T) map[string]bool {
 // few kinds it handles before the switch.
 func TestEveryKindHasACase(t *testing.T) {
 	cases := casesOf(t)
-	before := []wire.Kind{wire.KindRemoved, wire.KindRolledBack, wire.KindPreVoteResponse, wire.KindVoteResponse}
+	before := []wire.Kind{wire.KindRemoved, wire.KindRolledBack, wire.KindPreVoteResponse, wire.KindVoteResponse, wire.KindProcessHeartbeat}
 	for _, kind := range wire.Kinds() {
 		if !slices.Contains(before, kind) {
 			require.True(t, cases["Kind"+kind.String()], "%v", kind)

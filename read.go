@@ -364,7 +364,11 @@ func (c *Core) takeRead(asked askedRead) {
 // startReadRound begins a round for the idle reads. If such a round is under way, they wait for its
 // end, and then share the next one.
 func (c *Core) startReadRound(l *leader) {
-	if len(l.reads.idle) > 0 && c.log.commit >= l.begin && len(l.reads.asked) == 0 {
+	switch {
+	case len(l.reads.idle) == 0 || c.log.commit < l.begin || len(l.reads.asked) > 0:
+	case c.mayBeSilent(l):
+		c.startSilentRound(l)
+	default:
 		c.startRound(l)
 	}
 }

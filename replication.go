@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -74,42 +73,6 @@ func (l *leader) check(c *Core) error {
 		return err
 	}
 	return l.quota.check()
-}
-
-// rounds are a leader's rounds of heartbeats. They show that it still leads.
-type rounds struct {
-	// round is the last round that was sent. confirmed is the last round that a quorum has
-	// answered, and began the last one before the leadership, while the log was repaired.
-	round, confirmed, began uint64
-	// left says when each round after confirmed left, in their order. It is never long: a leader
-	// steps down when no round is confirmed for an election timeout.
-	left []Instant `state:"luck"`
-}
-
-// encode writes the rounds as they are, not relative to the last one: messages that are on their
-// way name them.
-func (r *rounds) encode(s *stateEncoder) { s.numbers(r.round, r.confirmed, r.began) }
-
-func (r *rounds) clone() rounds {
-	n := *r
-	n.left = slices.Clone(r.left)
-	return n
-}
-
-// sent notes that another round leaves.
-func (r *rounds) sent(now Instant) {
-	r.round++
-	r.left = append(r.left, now)
-}
-
-// confirm notes that a quorum has answered a round after confirmed, and returns when that round
-// left.
-func (r *rounds) confirm(round uint64) (left Instant) {
-	n := round - r.confirmed
-	left = r.left[n-1]
-	r.left = append(r.left[:0], r.left[n:]...)
-	r.confirmed = round
-	return left
 }
 
 // peer returns the progress of a server, or nil.

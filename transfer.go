@@ -248,14 +248,18 @@ func (c *Core) tick(l *leader) {
 	if h.to != "" || c.courtesy.rest > 0 {
 		return
 	}
-	above := uint64(c.config.Priority) + 1
-	if c.fitness() == 0 {
-		above = 0
-	}
-	if to := c.successor(l, above); to != "" {
+	if to := c.successor(l, c.heirAbove()); to != "" {
 		c.isCourteous(to)
 		c.handOver(l, to)
 	}
+}
+
+// heirAbove returns the fitness above which another server should rather lead than this one.
+func (c *Core) heirAbove() uint64 {
+	if c.fitness() == 0 {
+		return 0
+	}
+	return uint64(c.config.Priority) + 1
 }
 
 // stays says whether a server is a voter, and will be one after the change that is under way.

@@ -20,9 +20,13 @@ import (
 //     nobody changes them. It is carried whole, with each field that is encoded.
 //   - A message that the transport hands to the handler belongs to the receiver, with all that the
 //     message points to. The transport doesn't use that memory again.
-//   - What one goroutine sends to one server usually arrives in order. Performance rests on that; correctness
-//     doesn't. But appends and forwards that are large (wire.LargeMessage), with those that are
-//     sent behind them, should hold up no other message. Among themselves they keep their order.
+//   - What one goroutine sends to one server within one group usually arrives in order. Performance
+//     rests on that; correctness doesn't. Above all, a heartbeat doesn't overtake an append: the
+//     leader would take that for lost. But appends and forwards of a group that are large
+//     (wire.LargeMessage), with those that are sent behind them, should hold up no other message.
+//     Among themselves they keep their order.
+//   - What is sent within one group should hold up nothing of another one. What a process says for
+//     itself (wire.Message.OfProcess) should overtake everything.
 //   - A slow, hung or absent receiver costs a bounded amount of memory, and delays nobody else.
 //   - After Close has returned, no call to the handler is under way, and none comes. Close may be
 //     called at any time, and more than once.
@@ -47,6 +51,17 @@ import (
 // the leader knows the key that this server knows. A server that was removed knows only keys that
 // the others demand no longer.
 //
+// A process that serves several groups has one transport for all of them. SetServers names the
+// members of all groups together, and SetKeys isn't called, since each group would have a list of its
+// own. So a server that is a member of any of these groups is a stranger in none, also where it was
+// removed, and every other server is a stranger in all of them, also a new leader of which this
+// process hasn't heard. A group of which the configuration has a key would refuse that leader.
+//
+// A process may be paused: what others have sent meanwhile is in its sockets when it goes on, and its
+// timers may fire before the transport has read it. A transport can't say that it has read all that
+// had come. So a timer that fires late, by half an interval or more, tells nothing about others: who
+// judges by it waits for one interval more, in which the transport reads what is there.
+//
 // A transport by which nobody is found at some addresses, whoever is there, has a method
 // CheckAddress(address string) error, which says so. raft.Start and the calls that change the
 // members ask for it before such an address is stored.
@@ -68,7 +83,8 @@ type Transport interface {
 	Send(m wire.Message)
 
 	// OpenStream opens a connection of its own to a server, for much data. The other side's handler
-	// gets it as a Stream. Writing blocks while the receiver doesn't read. When the stream breaks
+	// gets it as a Stream. What is written first, a message, names the group; the transport doesn't
+	// look at it. Writing blocks while the receiver doesn't read. When the stream breaks
 	// or ctx ends, writing fails here and reading fails there.
 	OpenStream(ctx context.Context, to ServerID) (io.WriteCloser, error)
 
@@ -103,6 +119,7 @@ type Handler interface {
 	Stream(from ServerID, stream io.ReadCloser)
 
 	// Lost says that the process of a server is gone, as far as the server's connections tell. It
-	// is a hint: it may be wrong, and it may never come. It never blocks.
+	// is said once for all groups, until the process was seen again. It is a hint: it may be wrong,
+	// and it may never come. It isn't said of a process that is paused. It never blocks.
 	Lost(server ServerID)
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A link is one direction between two servers. network.mu guards all of it.
+// A link carries the messages of one direction. network.mu guards all of it.
 type link struct {
 	network *Network
-	to      raft.ServerID
-	seed    uint64
-	faults  Faults
+	direction
+	seed   uint64
+	faults Faults
 
 	sent       uint64    // how many messages were sent so far: the key of their luck
 	line       time.Time // when the last of the messages arrives that keep their places
@@ -92,7 +92,7 @@ func (l *link) deliver() {
 		p := heap.Pop(&l.queue).(packet)
 		l.bytes -= p.size
 		to := n.servers[l.to]
-		if to == nil || l.faults.Cut {
+		if to == nil || l.faults.Cut || n.cut(l.from, l.to) {
 			continue
 		}
 		n.mu.Unlock()

@@ -16,8 +16,8 @@ import (
 // Options say how a Network behaves from the start. The zero value is a perfect network.
 type Options struct {
 	// Seed decides all luck: which message is lost, repeated or delayed, and by how much. The luck
-	// of a message depends on the seed, on the two servers, and on how many messages went that way
-	// before it.
+	// of a message depends on the seed, on the two servers, on its group if that has faults of its own,
+	// and on how many messages went that way before it.
 	Seed uint64
 
 	// Faults hold for every direction between two servers, until SetFaults says otherwise.
@@ -55,16 +55,23 @@ type Network struct {
 	faults  Faults
 	servers map[raft.ServerID]*endpoint // the servers that have started and aren't closed
 	links   map[direction]*link
+	// groups are the faults of groups that have some of their own, and travel on links of their own.
+	groups map[raft.GroupID]Faults
 }
 
-// A direction is a way for messages, from one server to another.
-type direction struct{ from, to raft.ServerID }
+// A direction is a way for messages, from one server to another: for those of a group that has faults
+// of its own, or for all others.
+type direction struct {
+	from, to raft.ServerID
+	own      bool
+	group    raft.GroupID // if own
+}
 
 // NewNetwork returns a network without servers.
 func NewNetwork(options Options) *Network {
 	return &Network{
 		seed: options.Seed, faults: options.Faults,
-		servers: make(map[raft.ServerID]*endpoint), links: make(map[direction]*link),
+		servers: make(map[raft.ServerID]*endpoint), links: make(map[direction]*link), groups: make(map[raft.GroupID]Faults),
 	}
 }
 
@@ -73,10 +80,12 @@ func (n *Network) Join(id raft.ServerID) raft.Transport {
 	return &endpoint{network: n, id: id, idle: make(chan struct{}), streams: make(map[*stream]struct{})}
 }
 
-// SetFaults sets what happens to all messages, and forgets what was set for single directions.
+// SetFaults sets what happens to all messages, and forgets what was set for single directions and
+// groups.
 func (n *Network) SetFaults(f Faults) {
 	n.change(func() {
 		n.faults = f
+		clear(n.groups)
 		for _, l := range n.links {
 			l.faults = f
 		}
@@ -125,10 +134,28 @@ func (n *Network) Partition(groups ...[]raft.ServerID) {
 	})
 }
 
-// Heal mends every cut. The other faults stay.
+// SetGroupFaults sets what happens to the messages of one group, in all directions, in the place of
+// what happens to others. Where a direction is cut, it is cut for the group too. Streams are of no
+// group. What was on its way before stays as it was.
+func (n *Network) SetGroupFaults(group raft.GroupID, f Faults) {
+	n.change(func() {
+		n.groups[group] = f
+		for d, l := range n.links {
+			if d.own && d.group == group {
+				l.faults = f
+			}
+		}
+	})
+}
+
+// Heal mends every cut, of groups too. The other faults stay.
 func (n *Network) Heal() {
 	n.change(func() {
 		n.faults.Cut = false
+		for group, f := range n.groups {
+			f.Cut = false
+			n.groups[group] = f
+		}
 		for _, l := range n.links {
 			l.faults.Cut = false
 		}
@@ -156,7 +183,7 @@ func (n *Network) change(f func()) {
 
 // cut reports whether a direction is cut. The caller holds mu.
 func (n *Network) cut(from, to raft.ServerID) bool {
-	if l := n.links[direction{from, to}]; l != nil {
+	if l := n.links[direction{from: from, to: to}]; l != nil {
 		return l.faults.Cut
 	}
 	return n.faults.Cut
@@ -164,10 +191,27 @@ func (n *Network) cut(from, to raft.ServerID) bool {
 
 // link returns the link of a direction. The caller holds mu.
 func (n *Network) link(from, to raft.ServerID) *link {
-	l := n.links[direction{from, to}]
+	d := direction{from: from, to: to}
+	l := n.links[d]
 	if l == nil {
-		l = &link{network: n, to: to, seed: hash.Mix(hash.String(n.seed, from), hash.String(0, to)), faults: n.faults}
-		n.links[direction{from, to}] = l
+		l = &link{network: n, direction: d, seed: hash.Mix(hash.String(n.seed, from), hash.String(0, to)), faults: n.faults}
+		n.links[d] = l
+	}
+	return l
+}
+
+// linkOf returns the link on which a message travels. The caller holds mu.
+func (n *Network) linkOf(m *wire.Message, from raft.ServerID) *link {
+	common := n.link(from, m.To)
+	faults, own := n.groups[m.Group]
+	if !own || common.faults.Cut {
+		return common
+	}
+	d := direction{from, m.To, true, m.Group}
+	l := n.links[d]
+	if l == nil {
+		l = &link{network: n, direction: d, seed: hash.Mix(common.seed, hash.String(0, m.Group)), faults: faults}
+		n.links[d] = l
 	}
 	return l
 }
@@ -227,7 +271,7 @@ func (e *endpoint) Send(m wire.Message) {
 		n.mu.Unlock()
 		return
 	}
-	l := n.link(e.id, m.To)
+	l := n.linkOf(&m, e.id)
 	if l.faults == (Faults{}) && len(l.queue) == 0 {
 		n.mu.Unlock()
 		to.receive(m)

@@ -186,6 +186,122 @@ func TestNetworkLosesWhatIsOnItsWayWhenCut(t *testing.T) {
 	})
 }
 
+// What happens to one group happens to no other one.
+func TestNetworkFaultsOfOneGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 10 * time.Millisecond
+		network := memory.NewNetwork(memory.Options{})
+		transports, boxes := joinAll(t, network, "a", "b", "c")
+		arrived := func(to raft.ServerID) (all []string) {
+			synctest.Wait()
+			box := boxes[to]
+			box.mu.Lock()
+			defer box.mu.Unlock()
+			for _, m := range box.messages {
+				all = append(all, fmt.Sprint(m.Group, m.Heartbeat().Round))
+			}
+			box.messages = nil
+			return all
+		}
+		round := uint64(0)
+		tell := func(from, to raft.ServerID) {
+			round++
+			for _, group := range []raft.GroupID{"", "x", "y"} {
+				transports[from].Send(wire.Heartbeat{Round: round}.Message().In(wire.Envelope{From: from, To: to, Group: group}))
+			}
+		}
+		network.SetGroupFaults("x", memory.Faults{Cut: true})
+		tell("a", "b")
+		tell("b", "a")
+		require.Equal(t, []string{"1", "y1"}, arrived("b"))
+		require.Equal(t, []string{"2", "y2"}, arrived("a"))
+
+		network.SetGroupFaults("x", memory.Faults{MinDelay: delay, MaxDelay: delay})
+		network.SetGroupFaults("y", memory.Faults{Loss: 1})
+		tell("a", "b")
+		require.Equal(t, []string{"3"}, arrived("b"))
+		<-time.After(delay)
+		require.Equal(t, []string{"x3"}, arrived("b"))
+
+		tell("a", "b")
+		network.Cut("a", "b") // for all groups
+		tell("a", "b")
+		<-time.After(delay)
+		network.SetGroupFaults("x", memory.Faults{})
+		tell("a", "b")
+		require.Equal(t, []string{"4"}, arrived("b"))
+		network.SetGroupFaults("x", memory.Faults{Cut: true})
+		network.Heal()
+		tell("a", "b")
+		require.Equal(t, []string{"7", "x7"}, arrived("b"), "y has lost its message")
+		network.SetFaults(memory.Faults{})
+		tell("a", "b")
+		require.Equal(t, []string{"8", "x8", "y8"}, arrived("b"))
+	})
+}
+
+// The luck of a group's messages is the seed's, and leaves that of others alone.
+func TestNetworkLuckOfGroups(t *testing.T) {
+	run := func(group raft.GroupID) (common, own []uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			network := memory.NewNetwork(memory.Options{Seed: 7, Faults: memory.Faults{Loss: 0.5}})
+			network.SetGroupFaults("x", memory.Faults{Loss: 0.5})
+			network.SetGroupFaults("y", memory.Faults{Loss: 0.5})
+			transports, boxes := joinAll(t, network, "a", "b")
+			for round := range uint64(100) {
+				for _, g := range []raft.GroupID{"", group} {
+					transports["a"].Send(wire.Heartbeat{Round: round}.Message().In(wire.Envelope{From: "a", To: "b", Group: g}))
+				}
+			}
+			for _, m := range boxes["b"].messages {
+				if m.Group == "" {
+					common = append(common, m.Heartbeat().Round)
+				} else {
+					own = append(own, m.Heartbeat().Round)
+				}
+			}
+		})
+		return common, own
+	}
+	common, x := run("x")
+	again, y := run("y")
+	require.Equal(t, common, again)
+	require.NotEqual(t, x, y)
+	require.NotEqual(t, common, x)
+	_, same := run("x")
+	require.Equal(t, x, same)
+	require.InDelta(t, 50, len(x), 25)
+}
+
+// Several goroutines may send, each for a group.
+func TestNetworkSendersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memory.NewNetwork(memory.Options{Faults: memory.Faults{MaxDelay: time.Millisecond}})
+		transports, boxes := joinAll(t, network, "a", "b")
+		var sending sync.WaitGroup
+		for sender := range 8 {
+			group := raft.GroupID(fmt.Sprint(sender))
+			network.SetGroupFaults(group, memory.Faults{MaxDelay: time.Duration(sender) * time.Millisecond})
+			sending.Go(func() {
+				for round := range uint64(200) {
+					transports["a"].Send(wire.Heartbeat{Round: round}.Message().In(wire.Envelope{From: "a", To: "b", Group: group}))
+				}
+			})
+		}
+		sending.Wait()
+		<-time.After(time.Second)
+		synctest.Wait()
+		rounds := make(map[raft.GroupID]uint64)
+		for _, m := range boxes["b"].messages {
+			require.Equal(t, rounds[m.Group], m.Heartbeat().Round, "group %q", m.Group)
+			rounds[m.Group]++
+		}
+		for sender := range 8 {
+			require.EqualValues(t, 200, rounds[raft.GroupID(fmt.Sprint(sender))])
+		}
+	})
+}
+
 func TestNetworkBoundsWhatIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := memory.NewNetwork(memory.Options{Faults: memory.Faults{MinDelay: time.Second}})

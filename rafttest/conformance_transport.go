@@ -86,6 +86,8 @@ var transportChecks = []transportCheck{
 	{"close", "Close may be called at any time, also twice", checkTransportClose},
 	{"close under load", "after Close has returned, no call to the handler is under way and none comes", checkQuietAfterClose},
 	{"address", "a message that says where to go arrives there, is answered, and leaves other connections alone", checkAddress},
+	{"senders", "several goroutines may call Send at the same time; what one of them sends to a server usually arrives in order", checkSenders},
+	{"streams", "several streams from one server to another carry each its own bytes", checkStreams},
 }
 
 // A testNetwork holds the servers of one check.
@@ -351,7 +353,8 @@ func same(got, want wire.Message) {
 	}
 }
 
-// messageOf makes up a message of a kind, with its number in its term.
+// messageOf makes up a message of a kind, with its number in its term. If the number is odd, it names
+// a group.
 func messageOf(kind wire.Kind, number uint64) wire.Message {
 	var m wire.Message
 	switch kind {
@@ -378,6 +381,9 @@ func messageOf(kind wire.Kind, number uint64) wire.Message {
 		}.Message()
 	}
 	m.Term, m.Cluster, m.FromIncarnation, m.ToIncarnation = 1<<61+raft.Term(number), raft.ClusterID{1, 15: 9}, 1<<63+7, 3
+	if number%2 == 1 {
+		m.Group = raft.GroupID(fmt.Sprint("group ", number))
+	}
 	return m
 }
 

@@ -28,23 +28,37 @@ func checkOrder(n *testNetwork) {
 		}
 	})
 	var numbers []uint64
-	deadline := time.NewTimer(n.options.Patience)
+	for _, m := range b.collect(orderedMessages) {
+		numbers = append(numbers, m.HeartbeatResponse().Round)
+	}
+	mostlyOrdered(numbers)
+}
+
+// collect returns the heartbeat responses that arrive: as many as are wanted, or at least half of them
+// when no more come.
+func (s *testServer) collect(want int) (messages []wire.Message) {
+	deadline := time.NewTimer(s.network.options.Patience)
 	defer deadline.Stop()
-	for waiting := true; waiting && len(numbers) < orderedMessages; {
-		for _, m := range b.take() {
+	for waiting := true; waiting && len(messages) < want; {
+		for _, m := range s.take() {
 			if m.Kind() == wire.KindHeartbeatResponse {
-				numbers = append(numbers, m.HeartbeatResponse().Round)
+				messages = append(messages, m)
 			}
 		}
 		select {
-		case <-b.arrived:
+		case <-s.arrived:
 		case <-deadline.C:
 			waiting = false
 		}
 	}
-	if len(numbers) < orderedMessages/2 {
-		convict("%d of %d messages have arrived, want most of them: nobody was slow", len(numbers), orderedMessages)
+	if len(messages) < want/2 {
+		convict("%d of %d messages have arrived, want most of them: nobody was slow", len(messages), want)
 	}
+	return messages
+}
+
+// mostlyOrdered checks that hardly any message has overtaken another one.
+func mostlyOrdered(numbers []uint64) {
 	disorder := 0
 	for i := 1; i < len(numbers); i++ {
 		if numbers[i] < numbers[i-1] {
@@ -53,6 +67,44 @@ func checkOrder(n *testNetwork) {
 	}
 	if disorder > len(numbers)/10 {
 		convict("%d of %d messages arrived after a later one, want hardly any", disorder, len(numbers))
+	}
+}
+
+// checkSenders has several goroutines send to two servers at the same time, each for a group of its
+// own, as the groups of one process do.
+func checkSenders(n *testNetwork) {
+	const senders, each = 8, orderedMessages / 8
+	servers := n.start("a", "b", "c")
+	a, others := servers[0], servers[1:]
+	for _, to := range others {
+		a.deliver(messageOf(wire.KindHeartbeat, 1), to)
+	}
+	sends := make([]func(), senders)
+	for sender := range sends {
+		group := raft.GroupID(fmt.Sprint("group ", sender))
+		sends[sender] = func() {
+			for number := range uint64(each) {
+				for _, to := range others {
+					m := wire.HeartbeatResponse{Round: number + 1}.Message().In(wire.Envelope{Group: group})
+					a.Transport.Send(withEnds(m, a, to))
+				}
+			}
+		}
+	}
+	n.within(fmt.Sprintf("sending %d messages in %d goroutines", senders*each*len(others), senders), func() { together(sends...) })
+	for _, to := range others {
+		numbers := make(map[raft.GroupID][]uint64)
+		for _, m := range to.collect(senders * each) {
+			numbers[m.Group] = append(numbers[m.Group], m.HeartbeatResponse().Round)
+		}
+		for sender := range sends {
+			group := raft.GroupID(fmt.Sprint("group ", sender))
+			during(fmt.Sprintf("from one goroutine of %d", senders), func() { mostlyOrdered(numbers[group]) })
+			delete(numbers, group)
+		}
+		for group := range numbers {
+			convict("a message has arrived for the group %q, for which none was sent", group)
+		}
 	}
 }
 

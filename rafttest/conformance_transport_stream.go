@@ -3,6 +3,7 @@ package rafttest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
@@ -81,6 +82,40 @@ func checkStream(n *testNetwork) {
 	for _, size := range []int{0, 1, 3 << 20} {
 		w, stream := servers[0].openStream(context.Background(), servers[1])
 		n.carries(w, stream, size)
+	}
+}
+
+// checkStreams has several streams open at the same time, as the groups of two processes have. Each
+// begins with a message that names its group.
+func checkStreams(n *testNetwork) {
+	servers := n.start("a", "b")
+	const streams = 4
+	var writers [streams]io.WriteCloser
+	var readers [streams]*testStream
+	for i := range streams {
+		writers[i], readers[i] = servers[0].openStream(context.Background(), servers[1])
+		defer readers[i].end()
+	}
+	for i := range streams {
+		head := wire.SnapshotStream{Offset: 1 << 40}.Message().In(wire.Envelope{From: "a", To: "b", Term: 7, Group: raft.GroupID(fmt.Sprint("group ", i))})
+		sent := wire.AppendMessage(nil, &head)
+		n.within("the head of one of several streams", func() {
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := writers[i].Write(bytes.Clone(sent))
+				wrote <- err
+			}()
+			got := make([]byte, len(sent))
+			_, err := io.ReadFull(readers[i].reader, got)
+			must("reading one of several streams", err)
+			must("writing to one of several streams", <-wrote)
+			if !bytes.Equal(got, sent) {
+				convict("the head of one of several streams arrived as %x, want %x", got, sent)
+			}
+		})
+	}
+	for i := range streams {
+		n.carries(writers[i], readers[i], i<<10)
 	}
 }
 

@@ -1,9 +1,12 @@
 package tcp_test
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -107,6 +110,44 @@ func BenchmarkThroughput(b *testing.B) {
 				window <- struct{}{}
 				near.Send(m)
 			}
+		})
+	}
+}
+
+// BenchmarkGroups sends heartbeats of a thousand groups in one direction, from as many goroutines as
+// there are processors, with as many in flight as fit without a drop.
+func BenchmarkGroups(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		of   func(group raft.GroupID) wire.Message
+	}{
+		{"heartbeats", func(group raft.GroupID) wire.Message {
+			return wire.Heartbeat{Round: 1_000_000, Commit: 1_000_000, Lease: time.Second}.Message().In(wire.Envelope{
+				From: "a", To: "b", Term: 100, Group: group, Cluster: raft.ClusterID{1}, FromIncarnation: 1, ToIncarnation: 2, FromStart: 1 << 40,
+			})
+		}},
+		{"appends", func(group raft.GroupID) wire.Message {
+			return wire.AppendRequest{Commit: 1_000_000, Entries: []raft.Entry{{
+				Index: 1_000_001, Term: 100, Kind: wire.EntryCommand, Origin: raft.Origin{Server: "a", Start: 1 << 40}, Number: 1_000_000, Data: make([]byte, 128),
+			}}}.Message().In(wire.Envelope{
+				From: "a", To: "b", Term: 100, Group: group, Cluster: raft.ClusterID{1}, FromIncarnation: 1, ToIncarnation: 2, FromStart: 1 << 40,
+			})
+		}},
+	} {
+		b.Run(kind.name, func(b *testing.B) {
+			window := make(chan struct{}, 2000)
+			near, _ := pair(b, func(wire.Message) {}, func(wire.Message) { <-window })
+			messages := make([]wire.Message, 1000)
+			for i := range messages {
+				messages[i] = kind.of(raft.GroupID(fmt.Sprintf("shards/%d", 100_000+i)))
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(len(messages)); pb.Next(); i++ {
+					window <- struct{}{}
+					near.Send(messages[i%len(messages)])
+				}
+			})
 		})
 	}
 }

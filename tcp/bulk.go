@@ -3,20 +3,22 @@ package tcp
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
+	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
 )
 
 // A large message to a member travels on a connection of its own, so that heartbeats, votes and
 // answers don't wait until it is through. As long as it isn't, what must not overtake it goes the
-// same way: appends and forwards.
+// same way: appends and forwards of its group.
 //
 //	in the queue      ── heartbeat, answer, heartbeat ────────────▶ connection for messages
 //	in the bulk       ── large append, append, append ────────────▶ connection for large messages
 //
-// When the other side has taken everything from that connection, appends and forwards go the usual
-// way again. A connection for large messages is dialled when there is one, and closed when there
+// When the other side has taken everything of a group from that connection, the group's appends and
+// forwards go the usual way again. A connection for large messages is dialled when there is one, and closed when there
 // was none for bulkIdle.
 const bulkIdle = 10 * time.Second
 
@@ -27,18 +29,25 @@ type bulk struct {
 	// running says that there is a goroutine that sends. out is its connection.
 	running bool
 	out     *link
-	// busy says that something may be on its way that small messages must not overtake. If it is
-	// false, idle is since when.
-	busy bool
+	// ways are the groups of which something may be on its way that small messages must not overtake:
+	// it has gone when the other side has read so many bytes of the connection. If there are none,
+	// idle is since when.
+	ways map[raft.GroupID]uint64
 	idle time.Time
 }
+
+// unwritten is the way of a group of which something waits, or is being written.
+const unwritten = math.MaxUint64
 
 // inBulk says whether a message goes to the bulk. The caller holds mu.
 func (p *peer) inBulk(m *wire.Message) bool {
 	if kind := m.Kind(); kind != wire.KindAppendRequest && kind != wire.KindForwardRequest {
 		return false
 	}
-	return p.bulk.busy || p.member && m.Size() > wire.LargeMessage
+	if _, behind := p.bulk.ways[m.Group]; behind {
+		return true
+	}
+	return p.member.Load() && m.Size() > wire.LargeMessage
 }
 
 // add queues a message, or drops it. first says that there is no goroutine yet that sends: the
@@ -47,7 +56,11 @@ func (b *bulk) add(m *wire.Message) (first bool, dropped error) {
 	if _, dropped = b.queue.add(m); dropped != nil {
 		return false, dropped
 	}
-	first, b.running, b.busy = !b.running, true, true
+	first, b.running = !b.running, true
+	if b.ways == nil {
+		b.ways = make(map[raft.GroupID]uint64)
+	}
+	b.ways[m.Group] = unwritten
 	rouse(b.wake)
 	return first, nil
 }
@@ -65,7 +78,7 @@ func (p *peer) runBulk() {
 		}
 		p.mu.Lock()
 		p.bulk.queue.clear()
-		p.bulk.running, p.bulk.busy, p.bulk.out = false, false, nil
+		p.bulk.running, p.bulk.ways, p.bulk.out = false, nil, nil
 		p.mu.Unlock()
 		if p.ctx.Err() == nil {
 			p.note(slog.LevelWarn, "tcp: large messages are lost", cause)
@@ -92,16 +105,31 @@ func (p *peer) carryBulk() error {
 	return p.serve(l, &lane{wake: p.bulk.wake, take: p.takeBulk, lapse: p.lapseBulk, asksAlways: true})
 }
 
-// takeBulk returns all frames that are queued. When there are none, and the other side has taken
-// everything, appends and forwards may go the usual way.
-func (p *peer) takeBulk(written []byte, beat *pulse) []byte {
+// takeBulk returns the frames that are to be written next. The appends and forwards of groups of
+// which the other side has taken everything may go the usual way.
+func (p *peer) takeBulk(beat *pulse) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	batch := p.bulk.queue.swap(written)
-	if len(batch) == 0 && p.bulk.busy && beat.allRead() {
-		p.bulk.busy, p.bulk.idle = false, time.Now()
+	p.bulk.settle(beat.progress())
+	return p.bulk.queue.take()
+}
+
+// settle ends the ways of groups, when so many bytes were written and read. The batch that was taken
+// last was written.
+func (b *bulk) settle(written, read uint64) {
+	before := len(b.ways)
+	for group, end := range b.ways {
+		if end == unwritten && !b.queue.holds(group) {
+			end = written
+			b.ways[group] = end
+		}
+		if end <= read {
+			delete(b.ways, group)
+		}
 	}
-	return batch
+	if before > 0 && len(b.ways) == 0 {
+		b.idle = time.Now()
+	}
 }
 
 // lapseBulk is like lapse, for the connection for large messages. When that has had its time, the
@@ -109,7 +137,7 @@ func (p *peer) takeBulk(written []byte, beat *pulse) []byte {
 func (p *peer) lapseBulk() (<-chan time.Time, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bulk.busy {
+	if len(p.bulk.ways) > 0 {
 		return nil, bulkIdle
 	}
 	left := time.Until(p.bulk.idle.Add(bulkIdle))

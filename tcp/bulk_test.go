@@ -3,6 +3,7 @@ package tcp_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -130,6 +131,51 @@ func TestLargeMessagesHoldUpNothing(t *testing.T) {
 		pass(3 * time.Second)
 		require.Equal(t, []raft.Index{5}, appends())
 		require.Equal(t, 3, links.dialled(address("b")), "it was closed meanwhile")
+	})
+}
+
+// A large message of one group holds up the appends behind it in that group, and those of no other
+// group; and large messages of several groups share their connection.
+func TestLargeMessagesHoldUpNoOtherGroup(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.start("b", "a")
+		links := newThrottle(1<<20, c.network.Dial)
+		c.options.Dial, c.options.QueueBytes = links.Dial, 64<<20
+		a := c.start("a", "b")
+		pass(time.Second)
+		tell := func(group raft.GroupID, index raft.Index, size int) {
+			a.Send(wire.AppendRequest{Entries: []raft.Entry{
+				{Index: index, Term: 1, Kind: wire.EntryCommand, Data: make([]byte, size)},
+			}}.Message().In(wire.Envelope{From: "a", To: "b", Term: 1, Group: group}))
+		}
+		arrived := func() (appends []string) {
+			synctest.Wait()
+			for len(b.messages) > 0 {
+				m := <-b.messages
+				appends = append(appends, fmt.Sprint(m.Group, m.Entries()[0].Index))
+			}
+			return appends
+		}
+		tell("x", 1, 8<<20)
+		pass(100 * time.Millisecond)
+		tell("x", 2, 100)
+		tell("y", 1, 100)
+		tell("z", 1, 1<<20)
+		tell("z", 2, 100)
+		tell("w", 1, 8<<20)
+		tell("w", 2, 1<<20)
+		tell("v", 1, 1<<20)
+		pass(time.Second)
+		require.Equal(t, []string{"y1"}, arrived())
+		pass(12 * time.Second)
+		require.Equal(t, []string{"x1", "x2", "z1", "z2", "v1"}, arrived(), "small ones don't wait for the large ones of others")
+		tell("x", 3, 100)
+		tell("w", 3, 100)
+		pass(time.Second)
+		require.Equal(t, []string{"x3"}, arrived(), "the usual way is free again for x, and isn't for w")
+		pass(9 * time.Second)
+		require.Equal(t, []string{"w1", "w2", "w3"}, arrived())
+		require.Equal(t, 2, links.dialled(address("b")))
 	})
 }
 

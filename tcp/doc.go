@@ -6,7 +6,8 @@
 // A server sends to another server over a connection that it has dialled itself, and receives over
 // the one that the other server has dialled: one connection for each peer and direction. Each
 // stream has a connection of its own, and so has each message that names the address where it goes.
-// Large messages have one connection for each peer and direction, while there are any.
+// Large messages have one connection for each peer and direction, while there are any. That is so
+// however many groups the servers' processes serve.
 //
 // A connection begins with a handshake. The server that dials sends
 //
@@ -74,12 +75,31 @@
 // port can claim to be a member. With TLS, servers demand version 1.3 of each other, whose sessions
 // always export.
 //
+// A process that serves several groups doesn't call SetKeys, and SetServers names the members of all
+// its groups. Then a server is a member for this package if it is a member of any group: its messages
+// aren't marked in any of them, and it has the places of a member. Anybody else is a stranger in all
+// groups, a new leader too as long as SetServers doesn't name it. In such a process nothing but TLS
+// and Options.Authorize tells who may speak in a group.
+//
+// # Order, and the turns of groups
+//
+// What is written to a connection at a time is 256 KiB at most, unless one message is larger. First
+// comes what a process says for itself (wire.Message.OfProcess); then all votes, heartbeats and
+// answers, in order; and then appends, forwards and whatever else has entries, each group in its turn
+// (deficit round robin): in a turn, a group may send 16 KiB, and what it could send less in earlier
+// turns because its next message was larger. So each group that has something to send gets the same
+// share of the connection, and one that seldom sends waits for one turn of each of the others. A
+// heartbeat stays behind the appends of its own group that wait.
+//
+// A process that serves the group "" alone sends everything in order.
+//
 // # Large messages
 //
 // An append or a forward to a member that is larger than wire.LargeMessage travels on a connection
 // of its own. So the heartbeats, votes and answers that are sent after it overtake it, also where it
-// takes longer than an election timeout. Until the other side has read it, appends and forwards
-// follow it on that connection, so that they keep their order. The connection is dialled when there
+// takes longer than an election timeout. Until the other side has read it, appends and forwards of
+// its group follow it on that connection, so that they keep their order. There, too, groups take
+// turns. The connection is dialled when there
 // is a large message, and closed when there was none for 10 s. If it breaks, what it carried is
 // lost.
 //
@@ -127,7 +147,7 @@
 // oldest. Among guests it is one that has sent no message, and of these the oldest; if all have,
 // the one whose last message is the oldest. Among streams of a member, or of the guests, it is the
 // one that has brought nothing for longest, if that is at least 3 s; otherwise the new one is
-// refused.
+// refused. The streams of all groups of a member share its places.
 //
 // A guest is dialled only when there is something to send to it. When it has hung up, and nothing
 // was sent to it for 30 s, the connection to it is closed, and it is forgotten.
@@ -140,13 +160,17 @@
 // Messages wait in a bounded queue for each peer. A message is dropped if it doesn't fit into the
 // queue, if it waits for a server that can't be reached, or if it was being written when its
 // connection broke. Messages with entries are dropped before votes, heartbeats and answers, which
-// have a part of the queue to themselves.
+// have a part of the queue to themselves. Of a group that has more waiting than what is free, they are
+// dropped although there is room: of n groups that flood the queue, each comes to have one part in
+// n+1 of it, and one part stays free for the others.
 //
 // # Memory
 //
 // The data of received entries stays in the memory that it was read into. Such a piece of memory
 // holds up to 64 KiB, or one larger message, and is freed when nothing in it is used any more. A
-// message without entries leaves no memory behind. A connection costs 64 KiB (8 KiB during the
+// message without entries leaves no memory behind. Of a member, a connection remembers the names of
+// the groups that it has spoken of, 131,072 at most; of a stranger none. A group for which nothing
+// waits to be sent costs nothing. A connection costs 64 KiB (8 KiB during the
 // handshake), and besides at most about twice as much memory as the other side has sent, whatever
 // size it claims for a message.
 //

@@ -39,7 +39,7 @@ func (t *Transport) makeRoomForGuest() {
 			continue
 		}
 		p.mu.Lock()
-		if !p.member && !p.proved() {
+		if !p.member.Load() && !p.proved() {
 			guests++
 			if last == nil || p.spoke.Before(spoke) || p.spoke.Equal(spoke) && p.came.Before(came) {
 				last, spoke, came = p, p.spoke, p.came
@@ -58,13 +58,13 @@ func (t *Transport) makeRoomForGuest() {
 // The caller holds mu.
 func (p *peer) limit() {
 	var deadline time.Time
-	if !p.member {
+	if !p.member.Load() {
 		deadline = time.Now().Add(guestIdle)
 	}
-	if p.in != nil && (p.limited || !p.member) {
+	if p.in != nil && (p.limited || !p.member.Load()) {
 		_ = guard("Conn", func() error { return p.in.raw.SetReadDeadline(deadline) }) // if it has broken, reading tells
 	}
-	p.limited = !p.member
+	p.limited = !p.member.Load()
 }
 
 // begin sets the deadline of reading from a link, after its handshake.
@@ -83,7 +83,7 @@ func (p *peer) begin(l *link) {
 func (p *peer) hears(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.in != l || !p.member && p.bulkIn == nil {
+	if p.in != l || !p.member.Load() && p.bulkIn == nil {
 		return false
 	}
 	p.limit()
@@ -92,11 +92,11 @@ func (p *peer) hears(l *link) bool {
 
 // spoken notes that the peer has sent a message, and says whether it has sent it as a stranger.
 func (p *peer) spoken(l *link) (stranger bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.member {
+	if p.member.Load() {
 		return false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.spoke = time.Now()
 	p.limit()
 	return !l.proved.Load()
@@ -105,7 +105,7 @@ func (p *peer) spoken(l *link) (stranger bool) {
 // isStranger says whether what comes on a connection comes from a stranger. A peer that was
 // forgotten is nil.
 func (p *peer) isStranger(l *link) bool {
-	return !l.proved.Load() && (p == nil || !p.isMember())
+	return !l.proved.Load() && (p == nil || !p.member.Load())
 }
 
 // proved says whether the peer has proved the newest key. The caller holds mu.
@@ -132,7 +132,7 @@ var errIdle = errors.New("nothing was sent to a server that is no member, and no
 func (p *peer) lapse() (<-chan time.Time, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member || p.in != nil {
+	if p.member.Load() || p.in != nil {
 		return nil, guestIdle
 	}
 	left := time.Until(p.used.Add(guestIdle))
@@ -146,7 +146,7 @@ func (p *peer) forgotten() bool {
 	defer p.transport.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member || p.in != nil || p.bulkIn != nil || p.out != nil || p.dial {
+	if p.member.Load() || p.in != nil || p.bulkIn != nil || p.out != nil || p.dial {
 		return false
 	}
 	p.cancel()
@@ -169,7 +169,7 @@ func (p *peer) forget() {
 func (p *peer) homes(known map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member {
+	if p.member.Load() {
 		known[sourceOfAddress(p.address)] = true
 		if p.source != "" {
 			known[p.source] = true

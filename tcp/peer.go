@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,8 +36,10 @@ type peer struct {
 	// guest.
 	wake chan struct{}
 
+	// member says whether SetServers names the peer. It changes under mu.
+	member atomic.Bool
+
 	mu      sync.Mutex
-	member  bool
 	address string
 	queue   queue
 	bulk    bulk
@@ -88,11 +92,12 @@ func rouse(wake chan<- struct{}) {
 func (p *peer) appoint(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.member && p.address == address {
+	if p.member.Load() && p.address == address {
 		return
 	}
 	moved := p.address != address
-	p.member, p.address = true, address
+	p.address = address
+	p.member.Store(true)
 	p.limit()
 	if moved && p.out != nil {
 		p.moved = true
@@ -111,19 +116,14 @@ func (p *peer) appoint(address string) {
 func (p *peer) dismiss() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.member {
+	if !p.member.Load() {
 		return
 	}
 	now := time.Now()
-	p.member, p.suspect, p.used, p.spoke = false, false, now, now
+	p.suspect, p.used, p.spoke = false, now, now
+	p.member.Store(false)
 	p.limit()
 	p.rouse()
-}
-
-func (p *peer) isMember() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.member
 }
 
 // server returns the ID and the address of the peer.
@@ -172,7 +172,7 @@ func (p *peer) attach(l *link) {
 	p.in, p.source = l, sourceOf(l.raw)
 	p.limit()
 	p.retryAt, p.failures, p.suspect, p.reported = time.Time{}, 0, false, false
-	p.dial = p.member && p.out == nil
+	p.dial = p.member.Load() && p.out == nil
 	p.rouse()
 }
 
@@ -199,7 +199,7 @@ func (p *peer) detach(l *link) {
 		return // another connection has taken its place
 	}
 	p.in, p.used = nil, time.Now()
-	if p.member && p.out == nil && !p.reported {
+	if p.member.Load() && p.out == nil && !p.reported {
 		p.suspect, p.dial = true, true
 	}
 	p.rouse()
@@ -208,7 +208,7 @@ func (p *peer) detach(l *link) {
 // note logs something about the peer.
 func (p *peer) note(level slog.Level, text string, err error, more ...slog.Attr) {
 	l := line{level: level, text: text, err: err, more: append([]slog.Attr{peerAttr(p.id)}, more...)}
-	if p.isMember() {
+	if p.member.Load() {
 		l.about = p.id
 	}
 	p.transport.log.put(l)
@@ -247,7 +247,7 @@ func (p *peer) use(l *link) {
 // A lane is where messages wait for one connection.
 type lane struct {
 	wake chan struct{}
-	take func(written []byte, beat *pulse) []byte
+	take func(beat *pulse) []byte
 	// lapse returns a channel that tells when the connection has had its time, and how much of that
 	// is left. The channel is nil if it is to stay.
 	lapse      func() (<-chan time.Time, time.Duration)
@@ -394,8 +394,8 @@ func (p *peer) disconnected(cause error) {
 		p.backOff(time.Now())
 	}
 	p.out = nil
-	p.dial = p.member
-	p.suspect = p.member
+	p.dial = p.member.Load()
+	p.suspect = p.member.Load()
 	p.rouse()
 }
 
@@ -448,16 +448,11 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 			err = silent // it closed the connection, and nothing else is wrong
 		}
 	}()
-	var batch []byte
 	for {
-		batch = from.take(batch, beat) // the keys that are looked at next are those of its messages, or newer
-		batch = beat.sending(l.renew(p.transport.keyring(), batch))
-		if len(batch) > 0 {
-			err := guard("Conn", func() error {
-				_, err := l.conn.Write(batch)
-				return err
-			})
-			if err != nil {
+		batch := from.take(beat) // the keys that are looked at next are those of its messages, or newer
+		batch = l.renew(p.transport.keyring(), batch)
+		if asks := beat.sending(len(batch)); len(batch)+len(asks) > 0 {
+			if err := guard("Conn", func() error { return write(l.conn, batch, asks) }); err != nil {
 				return err
 			}
 			continue
@@ -477,13 +472,25 @@ func (p *peer) serve(l *link, from *lane) (err error) {
 	}
 }
 
-// take returns all frames that are queued. The queue goes on in the memory of the last batch, which
-// was written.
-func (p *peer) take(written []byte, _ *pulse) []byte {
+// write writes a batch and the few bytes behind it, by one call unless the batch had to be copied for
+// that, and is large.
+func write(conn net.Conn, batch, behind []byte) error {
+	if len(batch) <= maxSpare || cap(batch)-len(batch) >= len(behind) {
+		batch, behind = append(batch, behind...), nil
+	}
+	_, err := conn.Write(batch)
+	if err == nil && len(behind) > 0 {
+		_, err = conn.Write(behind)
+	}
+	return err
+}
+
+// take returns the frames that are to be written next.
+func (p *peer) take(*pulse) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.member && !p.queue.empty() {
+	if !p.member.Load() && !p.queue.empty() {
 		p.used = time.Now()
 	}
-	return p.queue.swap(written)
+	return p.queue.take()
 }

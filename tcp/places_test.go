@@ -182,6 +182,22 @@ func TestGuestsGetLittleMemory(t *testing.T) {
 			synctest.Wait()
 			<-a.messages
 		}
+
+		// The names of groups leave nothing behind.
+		before = heap()
+		for i := range 10 {
+			conn, m := c.guest(30+i, "a"), wire.Heartbeat{}.Message()
+			for number := range 2000 {
+				name := fmt.Sprintf("%0*d", wire.MaxGroupID, number)
+				m = m.In(wire.Envelope{From: raft.ServerID(fmt.Sprint("guest", 30+i)), To: "a", Group: raft.GroupID(name)})
+				write(t, conn, tcp.Frame(encoded(m)))
+			}
+			synctest.Wait()
+			for len(a.messages) > 0 {
+				<-a.messages
+			}
+		}
+		require.Less(t, int64(heap()-before), int64(3<<20), "of 5 MiB of names")
 	})
 }
 

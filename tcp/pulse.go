@@ -62,27 +62,27 @@ type pulse struct {
 	ended  bool
 }
 
-// sending notes that the batch will be written, and returns it with a question if one is due. The
-// batch may be empty.
-func (p *pulse) sending(batch []byte) []byte {
+// sending notes that so many bytes, which may be none, will be written. It returns a question that is
+// to be written behind them, if one is due.
+func (p *pulse) sending(bytes int) (asks []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(batch) == 0 && !p.owed {
-		return batch
+	if bytes == 0 && !p.owed {
+		return nil
 	}
 	now := time.Now()
-	if p.always && len(batch) > 0 || now.Sub(p.asked) >= p.timeout/4 {
-		batch = append(batch, question...)
+	if p.always && bytes > 0 || now.Sub(p.asked) >= p.timeout/4 {
+		asks = question
 		p.asked, p.owed = now, false
-	} else if p.owed = true; len(batch) == 0 {
-		return batch
+	} else if p.owed = true; bytes == 0 {
+		return nil
 	}
 	if p.written == p.read {
 		p.since = now
 	}
-	p.written += uint64(len(batch))
+	p.written += uint64(bytes + len(asks))
 	p.arm(now)
-	return batch
+	return asks
 }
 
 // receipt notes how many bytes the other side has read. Any other number than one that is possible
@@ -102,11 +102,12 @@ func (p *pulse) receipt(read uint64) error {
 	return nil
 }
 
-// allRead says whether the other side has read everything, and has handled all messages in it.
-func (p *pulse) allRead() bool {
+// progress returns how many bytes were handed to the connection, and how many of them the other side
+// has read. All messages in those were handled.
+func (p *pulse) progress() (written, read uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.read == p.written
+	return p.written, p.read
 }
 
 // arm sets the timer for the next thing to do. The caller holds mu.

@@ -23,7 +23,7 @@ func TestQueueLimits(t *testing.T) {
 		first, _ := q.add(&bulk)
 		require.False(t, first)
 	}
-	require.LessOrEqual(t, len(q.frames), limit-limit/8)
+	require.LessOrEqual(t, q.bytes, limit-limit/8)
 	queued := q.messages
 	_, err = q.add(&vote)
 	require.NoError(t, err)
@@ -31,13 +31,13 @@ func TestQueueLimits(t *testing.T) {
 	for range 1000 {
 		_, _ = q.add(&vote)
 	}
-	require.LessOrEqual(t, len(q.frames), limit)
+	require.LessOrEqual(t, q.bytes, limit)
 
-	require.NotEmpty(t, q.swap(nil))
+	require.NotEmpty(t, q.take())
 	_, err = q.add(&bulk)
 	require.NoError(t, err, "the reason was told once")
 	require.Zero(t, q.messages, "what is being written counts")
-	require.Empty(t, q.swap(nil))
+	require.Empty(t, q.take())
 	_, err = q.add(&bulk)
 	require.NoError(t, err)
 	require.Equal(t, 1, q.messages)
@@ -68,26 +68,27 @@ func TestQueueLimits(t *testing.T) {
 }
 
 func TestQueueGivesUpLargeBuffers(t *testing.T) {
-	q := queue{maxBytes: 1 << 30, maxMessages: 1 << 30, maxFrame: 1 << 30}
-	small := wire.Heartbeat{}.Message()
-	large := wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 4<<20)}}}.Message()
-	var batch []byte
-	use := func(m *wire.Message) {
-		_, err := q.add(m)
-		require.NoError(t, err)
-		batch = q.swap(batch)
-		require.NotEmpty(t, batch)
+	for name, group := range map[string]raft.GroupID{"one group": "", "several groups": "g"} {
+		t.Run(name, func(t *testing.T) {
+			q := queue{maxBytes: 1 << 30, maxMessages: 1 << 30, maxFrame: 1 << 30}
+			small := wire.Heartbeat{}.Message().In(wire.Envelope{Group: group})
+			large := wire.AppendRequest{Entries: []raft.Entry{{Data: make([]byte, 4<<20)}}}.Message().In(wire.Envelope{Group: group})
+			use := func(m *wire.Message) {
+				_, err := q.add(m)
+				require.NoError(t, err)
+				require.NotEmpty(t, q.take())
+			}
+			held := func() int { return cap(q.prompt.added) + cap(q.prompt.left) + cap(q.mixed) + q.flows.spareBytes }
+			use(&large)
+			use(&large)
+			for range 10 {
+				use(&small)
+			}
+			require.Greater(t, held(), 4<<20, "not at the first small batch")
+			for range 4 * maxSlack {
+				use(&small)
+			}
+			require.LessOrEqual(t, held(), 2*maxSpare+maxSpares)
+		})
 	}
-	use(&large)
-	use(&large)
-	kept := cap(batch)
-	require.Greater(t, kept, 4<<20)
-	for range 10 {
-		use(&small)
-	}
-	require.Greater(t, max(cap(batch), cap(q.frames)), 4<<20, "not at the first small batch")
-	for range 4 * maxSlack {
-		use(&small)
-	}
-	require.LessOrEqual(t, cap(batch)+cap(q.frames), 2*maxSpare)
 }

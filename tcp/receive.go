@@ -92,7 +92,7 @@ func (t *Transport) entertain(n *newcomer) {
 		return
 	}
 	l := line{level: slog.LevelError, text: "tcp: drop a connection", err: err, more: []slog.Attr{peerAttr(from), slog.String("source", n.source)}}
-	if p := t.peer(from); p != nil && p.isMember() {
+	if p := t.peer(from); p != nil && p.member.Load() {
 		l.about = from
 	}
 	t.log.put(l)
@@ -303,7 +303,9 @@ func (t *Transport) deliverFrom(l *link, body []byte, decoder *wire.Decoder, str
 	if s := &l.session; m.From != s.from || m.To != s.to {
 		return fmt.Errorf("%w: a message from %q to %q on the connection from %q to %q", errFrame, m.From, m.To, s.from, s.to)
 	}
-	m.Stranger = strange(l)
+	if m.Stranger = strange(l); m.Stranger {
+		*decoder = wire.Decoder{} // it remembers names, and strangers may send any number of them
+	}
 	if len(m.Entries()) > 0 {
 		l.reader.keep() // the data of the entries is part of the body
 	}

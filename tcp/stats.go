@@ -65,10 +65,10 @@ func (p *peer) stats() (s MemberStats, member bool) {
 	}
 	for _, q := range []*queue{&p.queue, &p.bulk.queue} {
 		s.QueuedMessages += q.messages + q.writingMessages
-		s.QueuedBytes += len(q.frames) + q.writingBytes
+		s.QueuedBytes += q.bytes + q.writingBytes
 		s.SentMessages += q.sent
 		s.SentBytes += q.sentBytes
 		s.Dropped += q.dropped
 	}
-	return s, p.member
+	return s, p.member.Load()
 }

@@ -33,7 +33,7 @@ func (d *Decoder) entries(n int) []Entry {
 // that of groups' IDs. Past that it forgets all and starts afresh.
 const (
 	maxDecoderIDs    = 1024
-	maxDecoderGroups = 1 << 16
+	maxDecoderGroups = 1 << 17
 )
 
 // id returns the ID that b spells.
@@ -85,11 +85,19 @@ func (r *reader) serverID(name string) ServerID {
 
 // groupID reads the ID of a group, which isn't empty.
 func (r *reader) groupID(name string) GroupID {
+	id := r.anyGroup(name)
+	if id == "" {
+		r.Fail("%s is empty, yet present", name)
+	}
+	return id
+}
+
+// anyGroup reads the ID of a group.
+func (r *reader) anyGroup(name string) GroupID {
 	n := r.Uvarint(name)
 	if n > MaxGroupID {
 		r.Fail("%s: a group ID of %d bytes, more than %d", name, n, MaxGroupID)
 		return ""
 	}
-	r.Check(n > 0, name+" is empty, yet present")
 	return r.decoder.group(r.Next(n, name))
 }

@@ -64,6 +64,14 @@ func TestDecoderAllocations(t *testing.T) {
 			t.Error(err)
 		}
 	}), 1.0, "decoding: the lists of small messages share their room")
+
+	heartbeat := wire.Heartbeat{Round: 7}.Message().In(wire.Envelope{From: "a", To: "b", Term: 7, Group: "shards/1"})
+	b = wire.AppendMessage(nil, &heartbeat)
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		if _, err := decoder.DecodeMessage(b); err != nil {
+			t.Error(err)
+		}
+	}), "decoding: a group that was met before")
 }
 
 // Messages that one Decoder has decoded share no entry, though small ones share memory.

@@ -53,9 +53,10 @@
 //	24  Level            number
 //	25  FromStart        number
 //	26  Group            a string, not empty
+//	27  Process          numbers, and lists of stands, groups and servers (ProcessHeartbeat)
 //
-// The first four fields and the last two belong to the envelope, which every kind of message has.
-// The other fields belong to bodies. The method pack of a body's type says which fields its kind
+// The first four fields, FromStart and Group belong to the envelope, which every kind of message
+// has. FromStart and Group come behind all other fields. The other fields belong to bodies. The method pack of a body's type says which fields its kind
 // may have, and what they mean in it. A message with a field that its kind doesn't have is refused,
 // and so is an unknown field.
 //

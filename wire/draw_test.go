@@ -54,6 +54,19 @@ func drawFields(t *rapid.T, v reflect.Value) {
 			*f = rapid.SliceOfN(rapid.Uint64(), 1, 4).Draw(t, name)
 		case *[]wire.Server:
 			*f = rapid.SliceOfN(drawServer(), 1, 4).Draw(t, name)
+		case *[]wire.GroupID:
+			*f = rapid.SliceOfN(drawGroupID(), 1, 4).Draw(t, name)
+		case *[]wire.ServerID:
+			*f = rapid.SliceOfN(drawServerID(), 1, 4).Draw(t, name)
+		case *[]wire.Stand:
+			*f = make([]wire.Stand, rapid.IntRange(1, 4).Draw(t, name))
+			for i := range *f {
+				drawFields(t, reflect.ValueOf(&(*f)[i]).Elem())
+			}
+		case *wire.GroupID:
+			*f = drawGroupID().Draw(t, name)
+		case *wire.ClusterID:
+			copy(f[:], rapid.SliceOfN(rapid.Byte(), 0, len(f)).Draw(t, name))
 		case **wire.Call:
 			*f = &wire.Call{Kind: wire.CallKind(rapid.Byte().Draw(t, name)), Members: drawConfiguration().Draw(t, name).Members}
 		case *time.Duration:
@@ -88,7 +101,7 @@ func drawMessage() *rapid.Generator[wire.Message] {
 		m.ToIncarnation = wire.Incarnation(maybe("ToIncarnation"))
 		m.Term = wire.Term(maybe("Term"))
 		m.FromStart = maybe("FromStart")
-		m.Group = wire.GroupID(rapid.StringN(0, -1, wire.MaxGroupID).Draw(t, "Group"))
+		m.Group = drawGroupID().Draw(t, "Group")
 		copy(m.Cluster[:], rapid.SliceOfN(rapid.Byte(), 0, len(m.Cluster)).Draw(t, "Cluster"))
 		return m
 	})
@@ -114,6 +127,12 @@ func drawEntry() *rapid.Generator[wire.Entry] {
 func drawServerID() *rapid.Generator[wire.ServerID] {
 	return rapid.Custom(func(t *rapid.T) wire.ServerID {
 		return wire.ServerID(rapid.StringN(0, -1, wire.MaxServerID).Draw(t, "ID"))
+	})
+}
+
+func drawGroupID() *rapid.Generator[wire.GroupID] {
+	return rapid.Custom(func(t *rapid.T) wire.GroupID {
+		return wire.GroupID(rapid.StringN(0, -1, wire.MaxGroupID).Draw(t, "Group"))
 	})
 }
 

@@ -9,9 +9,9 @@ import (
 // A field is the bit of one field of a message.
 type field uint32
 
-// The fields of the envelope but for its last two, and then those of all bodies. Bodies of several
-// kinds share a field where they mean the like. The order of the bits is the order in which the
-// fields are encoded.
+// The fields of the envelope and of all bodies. Bodies of several kinds share a field where they mean
+// the like. The order of the bits is the order in which the fields are encoded, but for the last two
+// of the envelope, which come behind all others.
 const (
 	fieldCluster field = 1 << iota
 	fieldFromIncarnation
@@ -40,12 +40,13 @@ const (
 	fieldLevel
 	fieldFromStart // of the envelope
 	fieldGroup     // of the envelope
+	fieldProcess
 
-	allFields = fieldGroup<<1 - 1
+	allFields = fieldProcess<<1 - 1
 
 	envelopeFields = fieldCluster | fieldFromIncarnation | fieldToIncarnation | fieldTerm | fieldFromStart | fieldGroup
 	flagFields     = fieldGranted | fieldTransfer | fieldMismatch | fieldByLease
-	listFields     = fieldNumbers | fieldServers | fieldCall
+	listFields     = fieldNumbers | fieldServers | fieldCall | fieldProcess
 )
 
 // numbers counts the fields among some that are numbers.
@@ -59,7 +60,7 @@ var (
 	fieldNames = [...]string{
 		"Cluster", "FromIncarnation", "ToIncarnation", "Term", "Index", "LogTerm", "Hint", "Commit", "Round", "Start",
 		"Number", "Granted", "Transfer", "Mismatch", "Entries", "Numbers", "Servers", "Call", "Refusal", "Lease",
-		"Fitness", "ByLease", "Size", "Offset", "Level", "FromStart", "Group",
+		"Fitness", "ByLease", "Size", "Offset", "Level", "FromStart", "Group", "Process",
 	}
 	readNames = func() (names [len(fieldNames)]string) {
 		for i, name := range fieldNames {

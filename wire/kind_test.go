@@ -120,3 +120,13 @@ func TestValue(t *testing.T) {
 	m = wire.AppendResponse{Accepted: true}.Message()
 	require.EqualValues(t, 1, m.Value(11))
 }
+
+// TestOfProcess: what a process says for itself is of no group, and of a kind of its own.
+func TestOfProcess(t *testing.T) {
+	for kind := wire.Kind(1); kind < 64; kind++ {
+		m := wire.OfKind(kind)
+		require.Equal(t, kind >= wire.FirstProcessKind, m.OfProcess(), "%v", kind)
+		m.Group = "g"
+		require.False(t, m.OfProcess(), "%v within a group", kind)
+	}
+}

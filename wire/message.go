@@ -86,20 +86,23 @@ type rest struct {
 	numbers []uint64
 	servers []Server
 	call    *Call
+	process *ProcessHeartbeat
 }
 
 // Kind says what the message asks, answers or tells.
 func (m *Message) Kind() Kind { return m.body.kind }
 
 // Size is the number of bytes that the message counts for against limits: MessageOverhead, its
-// entries, and its call.
+// entries, its call, and what it says of groups.
 func (m *Message) Size() int {
 	n := MessageOverhead
 	for i := range m.body.entries {
 		n += m.body.entries[i].Size()
 	}
-	if m.body.rest != nil && m.body.rest.call != nil {
-		n += m.body.rest.call.size()
+	if rest := m.body.rest; rest != nil && rest.call != nil {
+		n += rest.call.size()
+	} else if rest != nil && rest.process != nil {
+		n += rest.process.size()
 	}
 	return n
 }
@@ -137,7 +140,7 @@ func (r *rest) equal(other *rest) bool {
 		sameCall = r.call.Kind == other.call.Kind && r.call.Expected == other.call.Expected &&
 			slices.Equal(r.call.Members, other.call.Members)
 	}
-	return sameCall && slices.Equal(r.numbers, other.numbers) && slices.Equal(r.servers, other.servers)
+	return sameCall && r.process.equal(other.process) && slices.Equal(r.numbers, other.numbers) && slices.Equal(r.servers, other.servers)
 }
 
 // String tells what the message says, for people.
@@ -217,6 +220,8 @@ func (o *body) append(b []byte) []byte {
 			b = appendServers(b, o.rest.servers)
 		case fieldCall:
 			b = appendCall(b, o.rest.call)
+		case fieldProcess:
+			b = appendProcess(b, o.rest.process)
 		case fieldRefusal:
 			b = append(b, byte(o.numbers[next]))
 			next++
@@ -318,6 +323,8 @@ func (r *reader) body(o *body) {
 			o.rest.servers = r.servers(name)
 		case fieldCall:
 			o.rest.call = r.call()
+		case fieldProcess:
+			o.rest.process = r.process()
 		case fieldRefusal:
 			o.numbers[next] = r.Present(uint64(r.Byte(name)), name)
 			next++
@@ -373,7 +380,7 @@ func (r *reader) servers(name string) []Server {
 }
 
 // Value returns the value of a field of the body, by the number of the field's bit in the encoding.
-// It is a number, 1 for a flag that is set or a call, or the length of a list. It is 0 for a field
+// It is a number, 1 for a flag that is set, a call or a process, or the length of a list. It is 0 for a field
 // that the message doesn't have. Value is for tools that look at messages of all kinds in the same
 // way.
 func (m *Message) Value(bit uint) uint64 {
@@ -389,7 +396,7 @@ func (m *Message) Value(bit uint) uint64 {
 		return uint64(len(o.rest.numbers))
 	case f == fieldServers:
 		return uint64(len(o.rest.servers))
-	case f == fieldCall:
+	case f == fieldCall, f == fieldProcess:
 		return 1
 	}
 	return o.numbers[(o.fields & (f - 1)).numbers()]

@@ -19,6 +19,7 @@ func (name Naming) AppendMessage(b []byte, m *Message) []byte {
 	o := &m.body
 	b = append(b, byte(o.kind), name(m.From), name(m.To))
 	b = append(b, m.Cluster[:]...)
+	b = codec.AppendString(b, string(m.Group))
 	b = appendNumbers(b, uint64(m.FromIncarnation), uint64(m.ToIncarnation), uint64(m.Term), m.FromStart, uint64(o.fields))
 	b = appendNumbers(b, o.numbers[:]...)
 	b = name.AppendEntries(b, o.entries)
@@ -34,6 +35,9 @@ func (name Naming) AppendMessage(b []byte, m *Message) []byte {
 	}
 	if o.rest.call != nil {
 		b = name.AppendCall(b, o.rest.call)
+	}
+	if o.rest.process != nil {
+		b = appendProcess(b, o.rest.process) // no group of a model checker hears of these
 	}
 	return b
 }

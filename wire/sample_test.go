@@ -133,8 +133,16 @@ func sampleMessages() []wire.Message {
 		wire.ForwardResponse{Start: 1, Refused: []uint64{128}, Why: wire.RefusedFull}.Message(),
 		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Refused: wire.RefusedFull, Held: 1 << 20, Offset: 1}.Message(),
 		wire.TimeoutNow{}.Message(),
+		wire.ProcessHeartbeat{
+			Round: 200, Base: 7, Version: 9, Wait: 100 * time.Millisecond, AnsweredStart: 1<<32 | 3, AnsweredRound: 199, AnsweredVersion: 5, Room: 1 << 23,
+			Stands: []wire.Stand{{
+				Group: "orders/7", Term: 7, Cluster: wire.ClusterID{0: 1, 15: 2}, Leader: 11, Member: 1 << 63, LeaderStart: 1<<32 | 4,
+				Last: last, Lease: 500 * time.Millisecond, Fitness: 1, Level: wire.LatestLevel,
+			}, {}},
+			Gone: []wire.GroupID{"orders/8", ""}, Excepted: []wire.GroupID{"orders/9"}, Lost: []wire.ServerID{"c"},
+		}.Message(),
 	}
-	messages[len(messages)-1].Group = "orders/7"
+	messages[len(messages)-2].Group = "orders/7"
 	for i := range messages {
 		m := &messages[i]
 		m.From, m.To, m.Term, m.FromIncarnation = "a", "b", 7, 11

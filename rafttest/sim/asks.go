@@ -10,17 +10,20 @@ import (
 //
 //   - It speaks when all of them have answered. After an election timeout a quorum is enough, and after another one
 //     the word of a leader, or of a candidate with a longer log.
+//   - The others are the members by the last configuration that it knows while it asks. A snapshot for which it has
+//     asked may bring a later one: it has a member's word for that one, whatever its own disk had. An append may not:
+//     a server that asks takes none.
 //   - If one of them has heard in its present life that the disk promised more than it held at the start, then the
 //     server says from the answer on that its disk went back.
 
 // An inquiry holds what the simulator notes of a server's question, in the present life.
 type inquiry struct {
-	members, old []raft.Member // by the configuration with which it started; nobody is asked if there are none
+	members, old []raft.Member // by the configuration that it knows while it asks; nobody is asked if there are none
 	begun        raft.Instant
 	loaded       wire.Place // what the disk had promised then
 	answers      [MaxServers]bool
 	led          bool // a leader has spoken to it, or a candidate with a longer log
-	spoke        bool // it has spoken rightly
+	enough       bool // it has been told enough
 }
 
 // asksFrom notes that a server has started.
@@ -35,8 +38,26 @@ func (w *World) asksFrom(i int) {
 	}
 }
 
-// mayTakePart reports whether a server has been told enough.
+// drainAsking drains a core. Before that it notes whether the server has been told enough, and after it
+// whom the server asks if it hasn't: a snapshot that has come is installed when the core is drained, and
+// an entry isn't.
+func (w *World) drainAsking(s *server, e *raft.Effects) {
+	if w.mayTakePart(s) {
+		s.core.Drain(e)
+		return
+	}
+	before := s.core.Status().Configuration
+	s.core.Drain(e)
+	if now := s.core.Status().Configuration; now != before {
+		s.members, s.old = now.Members, now.Old
+	}
+}
+
+// mayTakePart reports whether a server has been told enough, by now or before.
 func (w *World) mayTakePart(s *server) bool {
+	if s.enough || s.members == nil {
+		return true
+	}
 	waited := w.local(s) - s.begun
 	told := func(m *raft.Member) bool { return m.ID == s.id || s.answers[serverOf(m.ID)] }
 	all := true
@@ -47,16 +68,14 @@ func (w *World) mayTakePart(s *server) bool {
 	}
 	quorum := majority(s.members, told) && (s.old == nil || majority(s.old, told))
 	election := raft.Instant(w.params.Election)
-	return all || quorum && waited >= election || s.led && waited >= 2*election
+	s.enough = all || quorum && waited >= election || s.led && waited >= 2*election
+	return s.enough
 }
 
 // checkAsked checks that a server which takes part has asked the others first.
 func (w *World) checkAsked(i int, m *wire.Message) {
 	s := &w.servers[i]
-	if s.spoke || s.members == nil {
-		return
-	}
-	if s.spoke = w.mayTakePart(s); !s.spoke {
+	if !w.mayTakePart(s) {
 		w.fail(AskedFirst, i, "sends %v, and hasn't been told by %v of %v what they know of its disk", m.Kind(), s.answers[:w.n], len(s.members))
 	}
 }

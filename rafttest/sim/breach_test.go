@@ -160,6 +160,19 @@ var breaches = map[string][]breach{
 	Strangers: {func(w *World, lead, _ int) {
 		asked := wire.IdentityRequest{}.Message().In(wire.Envelope{From: outsider})
 		w.checkTold(lead, &asked, []wire.Message{wire.IdentityResponse{}.Message().In(wire.Envelope{To: outsider, FromIncarnation: 1})})
+	}, func(w *World, lead, _ int) {
+		w.servers[lead].named(wire.ClusterKey{1})
+		w.checkKeys(lead)
+	}, func(w *World, lead, _ int) {
+		s := &w.servers[lead]
+		s.named(wire.ClusterKey{1})
+		s.keys = []wire.ClusterKey{{2}, {1}}
+		w.checkKeys(lead)
+	}, func(w *World, lead, _ int) {
+		s := &w.servers[lead]
+		s.named(wire.ClusterKey{1}).Members = nil
+		s.keys = []wire.ClusterKey{{1}}
+		w.checkKeys(lead)
 	}},
 	LeadersHeard: {func(w *World, lead, other int) {
 		w.keyed(wire.ClusterKey{1})
@@ -435,6 +448,15 @@ func (w *World) keyed(key wire.ClusterKey) raft.Index {
 	configuration.Keys, configuration.KeyOutworn = []wire.ClusterKey{key}, true
 	last.configuration = &configuration
 	return last.index
+}
+
+// named gives the last configuration in a server's log a key, and returns that configuration.
+func (s *server) named(key wire.ClusterKey) *raft.Configuration {
+	last := &s.configurations[len(s.configurations)-1]
+	configuration := *last.configuration
+	configuration.Keys = []wire.ClusterKey{key}
+	last.configuration = &configuration
+	return &configuration
 }
 
 // command1 returns the entry of operation 1.

@@ -11,7 +11,7 @@ func (w *World) drain(i int) {
 	s := &w.servers[i]
 	s.mixed, s.held = s.held, false
 	e := &w.effects
-	s.core.Drain(e)
+	w.drainAsking(s, e)
 	w.observe(i)
 	w.stats.Drains++
 	w.noteAddresses(s, e)
@@ -41,6 +41,7 @@ func (w *World) drain(i int) {
 		// Otherwise the log may have changed, while the write that tells so is still to come.
 		w.checkCommitted(i)
 		w.checkConfiguration(i)
+		w.checkKeys(i)
 	}
 	if !w.handTasks(i, e) {
 		return

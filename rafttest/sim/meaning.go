@@ -30,7 +30,7 @@ var meanings = map[string]string{
 	Answers:            "A call is answered once, with an error that says whether the command may be applied.",
 	Sessions:           "A session's command is applied once, each copy is answered with its result or refused, and all tables of sessions are equal (§6.3).",
 	Levels:             "Nothing gets into the log of a server that its version doesn't know, and what all servers know is put in force.",
-	Strangers:          "A message of a server that doesn't belong to the cluster changes nothing at a member, and is told nothing.",
+	Strangers:          "A message of a server that doesn't belong to the cluster changes nothing at a member, and is told nothing. A member demands the cluster's key.",
 	LeadersHeard:       "No member takes a leader of its cluster for a stranger, however far it lags behind.",
 	KeysStayInside:     "Nobody but members has the present key of the cluster, and no server that has left knows it.",
 	NoContradiction:    "No server refuses a message of a member as one that can't be.",

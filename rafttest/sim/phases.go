@@ -139,7 +139,8 @@ func (w *World) settle() {
 			w.planTick(i)
 		}
 	}
-	limit := w.stats.Events + w.patience + eventsPerCall*w.openCalls()
+	calls, limit := w.openCalls(), w.stats.Events+w.patience
+	most := limit + eventsPerCall*calls
 	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
 	moved, place := w.now, uint64(0)
 	w.loop(never, func() bool {
@@ -152,7 +153,10 @@ func (w *World) settle() {
 			}
 			w.probeAgain()
 		}
-		return w.now-moved > SettleElections*slowest || w.stats.Events > limit
+		if open := w.openCalls(); open < calls {
+			calls, limit = open, w.stats.Events+w.patience
+		}
+		return w.now-moved > SettleElections*slowest || w.stats.Events > min(limit, most)
 	})
 	w.stats.Settled = (w.now - begun) * 10 / slowest
 	if w.violation != nil {
@@ -177,7 +181,8 @@ func (w *World) settle() {
 }
 
 // eventsPerCall is how many events each call that is open when the faults end may add to those in which a
-// cluster settles: with small appends and windows, a backlog takes many.
+// cluster settles, as long as such calls are answered. While a call waits for room at the leader, its
+// server offers it again in each heartbeat interval, and with small appends that takes many messages.
 const eventsPerCall = 200
 
 // openCalls returns how many calls have no answer yet.

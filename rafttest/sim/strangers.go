@@ -45,6 +45,34 @@ func (s *server) givenKeys(keys []wire.ClusterKey) {
 	}
 }
 
+// checkKeys checks whose key a server demands when it has handed its log to the disk: a member that of
+// the last configuration that it knows to be committed, or of a later one, and nobody else any. A
+// configuration is committed, too, if its log has a later one.
+func (w *World) checkKeys(i int) {
+	s := &w.servers[i]
+	n := len(s.configurations)
+	if n == 0 || raft.Index(len(s.view)) != s.status.last {
+		return // the core may have entries that it hasn't handed to the disk yet
+	}
+	latest, final := &s.configurations[n-1], &s.configurations[n-1]
+	if n > 1 && latest.index > s.status.commit {
+		final = &s.configurations[n-2]
+	}
+	var demanded []wire.ClusterKey
+	if keys := final.configuration.Keys; len(keys) > 0 && final.configuration.Names(s.id, s.core.Status().Incarnation) {
+		demanded = append(demanded, keys[0])
+		if later := latest.configuration.Keys; len(later) > 0 {
+			demanded = append(demanded, later[0])
+		}
+	}
+	switch {
+	case len(s.keys) == 0 && len(demanded) > 0:
+		w.fail(Strangers, i, "demands no key of others, though the configuration at index %d has one and names it", final.index)
+	case len(s.keys) > 0 && !slices.Contains(demanded, s.keys[0]):
+		w.fail(Strangers, i, "demands a key of others which isn't that of the configuration at index %d, or of one that names it", final.index)
+	}
+}
+
 // strange reports whether the transport of a server takes another one for a stranger.
 func (w *World) strange(s *server, from raft.ServerID) bool {
 	j := serverOf(from)
@@ -118,7 +146,7 @@ func (w *World) strangerSpeaks(s *server, n int64) bool {
 	heard.Drain(&got)
 	spared.Drain(&want)
 	if want.Keys != nil && len(want.Keys) == 0 {
-		return false // it has just learned that it was left out: nobody is a stranger to it any more
+		return false // it has just learned that it was left out, as checkKeys demands: nobody is a stranger to it any more
 	}
 	name := func(id raft.ServerID) byte { return byte(serverOf(id)) }
 	switch {

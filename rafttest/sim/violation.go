@@ -72,7 +72,7 @@ const (
 	// all servers know is put in force.
 	Levels = "Levels"
 	// Strangers: a message of a server that doesn't belong to the cluster changes nothing at a
-	// member, and is told nothing.
+	// member, and is told nothing. A member demands the cluster's key of others.
 	Strangers = "Strangers"
 	// LeadersHeard: no member takes a leader of its cluster for a stranger, however far it lags
 	// behind.

@@ -1,0 +1,84 @@
+package raft
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// A HostConfig says what a Host is made of. ID, Storage, Transport and Group are needed. Every other
+// field may be left at its zero value: that stands for a default, which the field names in
+// parentheses. A field that is out of its range makes StartHost fail with ErrConfig.
+type HostConfig struct {
+	// ID and Address are this server's, in all groups (Config.ID, Config.Address).
+	ID      ServerID
+	Address string
+
+	// Storage and Transport belong to the host from StartHost on. Close closes them, and so does a
+	// StartHost that fails.
+	Storage   SharedStorage
+	Transport Transport
+
+	// Group says what a group is made of: its Machine, its Bootstrap list, its limits, and whatever
+	// else is the group's own. What a HostConfig has, too, is the host's, and left out there. The host
+	// asks for each group that the storage holds, when it starts; for each group that Host.Group
+	// names; and for each group that another server speaks of and that doesn't run here. A Config
+	// without a Machine says that there is no such group here. Several goroutines may call Group at
+	// the same time, but not for one group.
+	Group func(group GroupID) Config
+
+	// Heartbeat, ElectionTimeout, MaxLease and ClockDrift are those of all groups, and Moved is, too
+	// (Config).
+	Heartbeat, ElectionTimeout time.Duration
+	MaxLease, ClockDrift       time.Duration
+	Moved                      []Server
+
+	// ReserveBytes is the room on the disk for which no commands are taken (Config.ReserveBytes).
+	ReserveBytes int
+
+	// Logger is told what the Loggers of nodes are told, with the key group (slog.Default()).
+	Logger *slog.Logger
+}
+
+// groupConfig returns what a group is made of. It returns an error if the group has a setting of its
+// own that is the host's.
+func (c *HostConfig) groupConfig(of Config) (Config, error) {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"ID", of.ID != "" && of.ID != c.ID},
+		{"Address", of.Address != "" && of.Address != c.Address},
+		{"Storage", of.Storage != nil},
+		{"Transport", of.Transport != nil},
+		{"Heartbeat", of.Heartbeat != 0 && of.Heartbeat != c.Heartbeat},
+		{"ElectionTimeout", of.ElectionTimeout != 0 && of.ElectionTimeout != c.ElectionTimeout},
+		{"MaxLease", of.MaxLease != 0 && of.MaxLease != c.MaxLease},
+		{"ClockDrift", of.ClockDrift != 0 && of.ClockDrift != c.ClockDrift},
+		{"Moved", of.Moved != nil},
+		{"ReserveBytes", of.ReserveBytes != 0 && of.ReserveBytes != c.ReserveBytes},
+		{"Logger", of.Logger != nil && of.Logger != c.Logger},
+	} {
+		if field.set {
+			return Config{}, fmt.Errorf("%w: a group has %s of its own, which is the host's", ErrConfig, field.name)
+		}
+	}
+	of.ID, of.Address, of.Moved, of.Logger, of.ReserveBytes = c.ID, c.Address, c.Moved, c.Logger, c.ReserveBytes
+	of.Heartbeat, of.ElectionTimeout, of.MaxLease, of.ClockDrift = c.Heartbeat, c.ElectionTimeout, c.MaxLease, c.ClockDrift
+	return of, nil
+}
+
+// check refuses a config that can't be used for any group.
+func (c *HostConfig) check() error {
+	switch {
+	case c.ID == "":
+		return fmt.Errorf("%w: no ID", ErrConfig)
+	case c.Storage == nil:
+		return fmt.Errorf("%w: no Storage", ErrConfig)
+	case c.Transport == nil:
+		return fmt.Errorf("%w: no Transport", ErrConfig)
+	case c.Group == nil:
+		return fmt.Errorf("%w: no Group", ErrConfig)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package coalesce
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/e17579a5/raft/wire"
+)
+
+// A list has the groups that this process leads quietly, for one other process.
+type list struct {
+	entries map[wire.GroupID]*entry
+	// all are the entries that are on the list, in no order that matters.
+	all []*entry
+	// version is that of the last change (H1). told is the version that the other process has
+	// answered with. begun is the version with which the list began anew: an answer with an earlier one
+	// speaks of another list.
+	version, told, begun uint64
+	// changes are the last changes of the entries, in the order of their versions, from the version
+	// told on. One whose entry has changed again since is skipped.
+	changes []change
+}
+
+// An entry is a group on a list, or one that has left it, as long as the other process may not know.
+type entry struct {
+	process *process
+	group   *group
+	stand   wire.Stand
+	on      bool
+	at      int // its place in list.all, while it is on the list
+	// version is that of its last change, which was made at since.
+	version uint64
+	since   Instant
+	// wanted is the first round to the process that the reads of the group wait for, or 0.
+	wanted uint64
+	// excepted says that the last answer didn't speak for it, and doubted that two in a row didn't, or
+	// that none came.
+	excepted, doubted bool
+}
+
+// A change is the version that an entry got.
+type change struct {
+	version uint64
+	entry   *entry
+}
+
+func (c *change) stale() bool { return c.entry.version != c.version }
+
+// counts says whether the process vouches for the entry (H3).
+func (e *entry) counts() bool {
+	p := e.process
+	return p.live && e.on && !e.excepted && !e.doubted && e.version <= p.list.told
+}
+
+// voucher returns what the process vouches for.
+func (e *entry) voucher() Voucher {
+	p := e.process
+	v := Voucher{ID: p.id, Sent: p.sent, Lease: e.stand.Lease > 0, Room: p.room}
+	if e.wanted != 0 && e.wanted <= p.answered {
+		v.Round = e.group.awaits
+	}
+	return v
+}
+
+// oldest returns the entry on the list of which the other process hasn't heard for the longest time, or
+// nil.
+func (l *list) oldest() *entry {
+	for len(l.all) > 0 && len(l.changes) > 0 && l.changes[0].stale() {
+		l.changes = l.changes[1:]
+	}
+	for i := 0; i < len(l.changes) && len(l.all) > 0; i++ {
+		if c := &l.changes[i]; !c.stale() && c.entry.on {
+			return c.entry
+		}
+	}
+	return nil
+}
+
+// put puts a group on the list for a process. If the same is there already, nothing has changed.
+func (p *process) put(b *Book, g *group, stand *wire.Stand) *entry {
+	l := &p.list
+	e := l.entries[g.id]
+	if e != nil && e.on && e.group == g && e.stand == *stand && !e.doubted {
+		return e
+	}
+	if e == nil {
+		e = &entry{process: p}
+		l.entries[g.id] = e
+	}
+	if !e.on {
+		e.at = len(l.all)
+		l.all = append(l.all, e)
+	}
+	e.group, e.stand, e.on, e.wanted, e.excepted, e.doubted = g, *stand, true, 0, false, false
+	p.changed(b, e)
+	p.contact(b)
+	return e
+}
+
+// take takes a group from the list.
+func (p *process) take(b *Book, e *entry) {
+	if !e.on {
+		return
+	}
+	l := &p.list
+	last := len(l.all) - 1
+	l.all[e.at] = l.all[last]
+	l.all[e.at].at = e.at
+	l.all[last] = nil
+	l.all = l.all[:last]
+	e.on = false
+	p.changed(b, e)
+}
+
+// changed gives a change the next version.
+func (p *process) changed(b *Book, e *entry) {
+	l := &p.list
+	l.version++
+	e.version, e.since = l.version, b.now
+	l.changes = append(l.changes, change{l.version, e})
+	if len(l.changes) > 2*len(l.entries)+16 {
+		l.changes = slices.DeleteFunc(l.changes, func(c change) bool { return c.stale() })
+	}
+}
+
+// answeredWith notes the version that the other process has answered with.
+func (l *list) answeredWith(version uint64) {
+	l.told = version
+	n := 0
+	for ; n < len(l.changes) && l.changes[n].version <= version; n++ {
+		if c := &l.changes[n]; !c.stale() && !c.entry.on {
+			delete(l.entries, c.entry.stand.Group)
+		}
+	}
+	clear(l.changes[:n])
+	l.changes = l.changes[n:]
+	if len(l.changes) == 0 {
+		l.changes = nil
+	}
+}
+
+// begin begins the list anew, because the other process has started anew and knows nothing of it.
+func (l *list) begin(now Instant) {
+	for i := range l.changes {
+		if e := l.changes[i].entry; !e.on {
+			delete(l.entries, e.stand.Group)
+		}
+	}
+	l.changes, l.told = l.changes[:0], 0
+	for _, e := range l.all {
+		e.since = now
+		l.changes = append(l.changes, change{e.version, e})
+	}
+	slices.SortFunc(l.changes, func(x, y change) int { return cmp.Compare(x.version, y.version) })
+}
+
+// clear takes everything from the list, and begins it anew.
+func (l *list) clear() {
+	for _, e := range l.all {
+		e.on = false
+	}
+	*l = list{entries: map[wire.GroupID]*entry{}, version: l.version + 1, begun: l.version + 1}
+}
+
+// maxMessage bounds the lists in one message, in bytes as they are encoded: 256 KiB with what else is
+// in it.
+const maxMessage = 240 << 10
+
+// standBytes is more than a stand takes beside the name of its group.
+const standBytes = 112
+
+// piece fills a message with the changes after a version, as many as fit, and sets the version up to
+// which they go. It returns false if more follow.
+func (l *list) piece(m *wire.ProcessHeartbeat, from int) (next int, whole bool) {
+	bytes := 0
+	for i := from; i < len(l.changes); i++ {
+		c := &l.changes[i]
+		if c.stale() {
+			continue
+		}
+		group := c.entry.stand.Group
+		if bytes += standBytes + len(group); bytes > maxMessage {
+			return i, false
+		}
+		if c.entry.on {
+			m.Stands = append(m.Stands, c.entry.stand)
+		} else {
+			m.Gone = append(m.Gone, group)
+		}
+		m.Version = c.version
+	}
+	m.Version = l.version
+	return len(l.changes), true
+}

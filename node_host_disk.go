@@ -1,0 +1,215 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// A hostDisk writes what the groups of a host have to write: everything that has gathered is one call
+// of WriteGroups, and so one sync.
+type hostDisk struct {
+	host  *Host
+	queue *queue[diskTask]
+	// The goroutine alone uses these.
+	writes []GroupWrite
+	failed error
+
+	mu       sync.Mutex
+	reserved uint64
+}
+
+// A diskTask is a write of a node, or something else that must not be done while WriteGroups runs.
+type diskTask struct {
+	of    *groupWrites
+	write Write
+
+	do   func() error
+	done chan<- error
+}
+
+// A groupWrites is the write lane of one group.
+type groupWrites struct {
+	disk   *hostDisk
+	node   *Node
+	closed atomic.Bool
+}
+
+// add hands a write over.
+func (w *groupWrites) add(write Write) {
+	w.node.life.enterStorage()
+	w.disk.queue.add(diskTask{of: w, write: write})
+}
+
+// close drops the writes that weren't begun.
+func (w *groupWrites) close() { w.closed.Store(true) }
+
+// makeLanes gives a node of this host its lanes. They have goroutines only while there is work.
+func (h *Host) makeLanes(n *Node) {
+	n.lanes.writes = &groupWrites{disk: &h.disk, node: n}
+	n.lanes.fetches = newShortQueue[Fetch](func() {
+		n.life.enterStorage()
+		go n.fetchLane()
+	})
+	n.lanes.applies = newShortQueue[machineTask](func() {
+		n.life.enter()
+		go n.applyLane()
+	})
+}
+
+// do does something while nothing is written.
+func (d *hostDisk) do(what func() error) error {
+	done := make(chan error, 1)
+	d.queue.add(diskTask{do: what, done: done})
+	select {
+	case err := <-done:
+		return err
+	case <-d.host.life.released:
+		return ErrClosed
+	}
+}
+
+// run does what has gathered, until the queue is closed.
+func (d *hostDisk) run() {
+	broken := &PanicError{Where: "storage"} // it stays so if the storage ends the goroutine
+	defer func() {
+		if broken != nil {
+			d.fail(broken)
+		}
+	}()
+	var spare []diskTask
+	for {
+		tasks, _ := d.queue.take(spare)
+		if tasks == nil {
+			broken = nil
+			return
+		}
+		d.perform(tasks)
+		spare = emptied(tasks)
+	}
+}
+
+// perform does tasks in their order, the writes among them together as far as nothing else comes in
+// between.
+func (d *hostDisk) perform(tasks []diskTask) {
+	first := 0
+	for i := range tasks {
+		if t := &tasks[i]; t.do != nil {
+			d.write(tasks[first:i])
+			first = i + 1
+			t.done <- guard("storage", t.do)
+		}
+	}
+	d.write(tasks[first:])
+}
+
+// write makes writes durable, and reports them.
+func (d *hostDisk) write(tasks []diskTask) {
+	d.writes = d.writes[:0]
+	for i := range tasks {
+		if t := &tasks[i]; !t.of.closed.Load() {
+			d.writes = append(d.writes, GroupWrite{t.of.node.group, t.write})
+		}
+	}
+	var refused map[GroupID]error
+	if len(d.writes) > 0 && d.failed == nil {
+		err := guard("storage", func() (err error) {
+			refused, err = d.host.config.Storage.WriteGroups(d.writes)
+			return err
+		})
+		clear(d.writes)
+		if err != nil {
+			d.fail(because(errors.New("raft: write"), err))
+		}
+	}
+	for i := range tasks {
+		t := &tasks[i]
+		n := t.of.node
+		if err := refused[n.group]; err != nil {
+			n.inbox.stop(because(fmt.Errorf("raft: write %d", t.write.Number), err))
+		} else if d.failed == nil && !t.of.closed.Load() {
+			n.inbox.persisted(t.write.Number)
+		}
+		n.leaveStorage()
+	}
+}
+
+// fail ends the host. Nothing is reported or tried again: nobody knows what the disk holds.
+func (d *hostDisk) fail(err error) {
+	d.failed = err
+	d.host.stop(err)
+}
+
+// reserve gets hold of so much room, unless there is more already.
+func (d *hostDisk) reserve(storage reservingStorage, bytes uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if bytes <= d.reserved {
+		return nil
+	}
+	if err := storage.Reserve(bytes); err != nil {
+		return err
+	}
+	d.reserved = bytes
+	return nil
+}
+
+// A groupStorage is the storage of a group as its node sees it. What concerns the disk is asked of the
+// shared storage.
+type groupStorage struct {
+	Storage
+	host  *Host
+	group GroupID
+}
+
+// Write is for what a start writes.
+func (s *groupStorage) Write(w Write) error {
+	return s.host.disk.do(func() error { return s.Storage.Write(w) })
+}
+
+// MaxWrite returns the limit of the shared storage.
+func (s *groupStorage) MaxWrite() int {
+	if limited, ok := s.host.config.Storage.(writeLimiter); ok {
+		return limited.MaxWrite()
+	}
+	return maxInt
+}
+
+// Room returns the room on the disk.
+func (s *groupStorage) Room() uint64 {
+	if roomy, ok := s.host.config.Storage.(roomyStorage); ok {
+		return roomy.Room()
+	}
+	return math.MaxUint64
+}
+
+// Reserve gets hold of room for the group that needs the most.
+func (s *groupStorage) Reserve(bytes uint64) error {
+	if storage, ok := s.host.config.Storage.(reservingStorage); ok {
+		return s.host.disk.reserve(storage, bytes)
+	}
+	return nil
+}
+
+// Waiting says what the disk waits for.
+func (s *groupStorage) Waiting() error {
+	if waiting, ok := s.host.config.Storage.(waitingStorage); ok {
+		return waiting.Waiting()
+	}
+	return nil
+}
+
+// Trouble says what is wrong with the disk, or with the group's part of it.
+func (s *groupStorage) Trouble() error {
+	if of, ok := s.Storage.(troubleTeller); ok {
+		if err := of.Trouble(); err != nil {
+			return err
+		}
+	}
+	if all, ok := s.host.config.Storage.(troubleTeller); ok {
+		return all.Trouble()
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+)
+
+// Done returns a channel that is closed when no group runs any more, by Close or because the disk has
+// failed.
+func (h *Host) Done() <-chan struct{} { return h.life.done }
+
+// Err returns the failure that stopped the host. It is nil while the host runs, and nil after Close.
+func (h *Host) Err() error {
+	select {
+	case <-h.life.done:
+		return h.life.failed
+	default:
+		return nil
+	}
+}
+
+// Close stops all groups, and hands over those that this server leads, as Node.Close does. It returns
+// when everything is released. If ctx ends before that, the error wraps ctx.Err(), and the rest is
+// released when the calls of the storage, the transport or the state machines return that hold it up.
+// Otherwise the error is what closing the transport and the storage returned.
+func (h *Host) Close(ctx context.Context) error {
+	h.refuse(ErrClosed)
+	nodes := h.nodes()
+	for _, n := range nodes {
+		n.inbox.resign()
+	}
+	var err error
+	for _, n := range nodes {
+		select {
+		case <-n.life.done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	h.stop(errClose)
+	select {
+	case <-h.life.released:
+		return h.life.closing
+	default:
+	}
+	select {
+	case <-h.life.released:
+		return h.life.closing
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return because(errors.New("raft: close host"), err)
+}
+
+// refuse lets no more groups start.
+func (h *Host) refuse(reason error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed == nil {
+		h.closed = reason
+	}
+}
+
+// stop ends the host for a reason, in a goroutine of its own.
+func (h *Host) stop(cause error) {
+	h.life.end.Do(func() { go h.finish(cause) })
+}
+
+// finish ends all groups, and then gives everything back.
+func (h *Host) finish(cause error) {
+	reason := ErrClosed
+	if cause != errClose {
+		reason = stopped(cause)
+		h.life.failed = cause
+	}
+	h.refuse(reason)
+	nodes := h.nodes()
+	for _, n := range nodes {
+		n.inbox.stop(cause)
+	}
+	for _, n := range nodes {
+		<-n.life.done
+	}
+	close(h.life.done)
+	err := guard("transport", h.config.Transport.Close)
+	h.opener.queue.close()
+	for _, n := range nodes {
+		<-n.life.released
+	}
+	h.disk.queue.close()
+	for _, s := range h.shards {
+		s.release()
+	}
+	h.life.goroutines.Wait()
+	h.life.closing = errors.Join(err, guard("storage", h.config.Storage.Close))
+	close(h.life.released)
+}
+
+// A hostOpener starts groups that other servers speak of.
+type hostOpener struct {
+	host  *Host
+	queue *queue[GroupID]
+
+	mu    sync.Mutex
+	asked map[GroupID]Instant // until when a group isn't asked for again: those that wait, and those that were refused
+}
+
+// maxAsked bounds how many groups are remembered that HostConfig.Group was asked for. askAgain is after
+// how long it is asked again for a group that it has refused.
+const (
+	maxAsked = 1 << 16
+	askAgain = Instant(10 * time.Second)
+)
+
+// ask has a group started if HostConfig.Group knows it. It never blocks.
+func (o *hostOpener) ask(group GroupID) {
+	now := o.host.clock.now()
+	o.mu.Lock()
+	until, known := o.asked[group]
+	if known && now < until || !known && len(o.asked) >= maxAsked {
+		o.mu.Unlock()
+		return
+	}
+	o.asked[group] = never
+	o.mu.Unlock()
+	o.queue.add(group)
+}
+
+// begin starts the goroutine of the opener.
+func (o *hostOpener) begin() { o.host.life.goroutines.Go(o.run) }
+
+// run starts what was asked for.
+func (o *hostOpener) run() {
+	for {
+		groups, _ := o.queue.take(nil)
+		if groups == nil {
+			return
+		}
+		for _, group := range groups {
+			_, err := o.host.Group(group)
+			if err != nil && !errors.Is(err, errNoGroup) && !errors.Is(err, ErrClosed) {
+				o.host.logger.Error("raft: group not started", "group", group, "err", err)
+			}
+			o.settled(group, err)
+		}
+	}
+}
+
+// settled notes what became of a group. Of those that were refused long ago nothing is remembered.
+func (o *hostOpener) settled(group GroupID, err error) {
+	now := o.host.clock.now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil {
+		delete(o.asked, group)
+	} else {
+		o.asked[group] = now + askAgain
+	}
+	if len(o.asked) >= maxAsked {
+		maps.DeleteFunc(o.asked, func(_ GroupID, until Instant) bool { return until <= now })
+	}
+}
+
+// errNoGroup says that HostConfig.Group knows no such group.
+var errNoGroup = fmt.Errorf("%w: no such group", ErrConfig)

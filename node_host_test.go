@@ -1,0 +1,232 @@
+package raft_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/memory"
+)
+
+// hosts are servers of many groups, in memory.
+type hosts struct {
+	t       *testing.T
+	network *memory.Network
+	servers []raft.Server
+	running map[raft.ServerID]*raft.Host
+	disks   map[raft.ServerID]*memory.Storage
+
+	mu       sync.Mutex
+	machines map[raft.ServerID]map[raft.GroupID]*journal
+	unknown  map[raft.GroupID]bool // groups that HostConfig.Group doesn't know
+}
+
+func newHosts(t *testing.T, n int) *hosts {
+	h := &hosts{
+		t: t, network: memory.NewNetwork(memory.Options{}), running: map[raft.ServerID]*raft.Host{}, disks: map[raft.ServerID]*memory.Storage{},
+		machines: map[raft.ServerID]map[raft.GroupID]*journal{}, unknown: map[raft.GroupID]bool{},
+	}
+	for _, id := range []raft.ServerID{"a", "b", "c", "d", "e"}[:n] {
+		h.servers = append(h.servers, raft.Server{ID: id, Address: string(id)})
+	}
+	for _, s := range h.servers {
+		h.disks[s.ID] = memory.NewStorage()
+		h.start(s.ID)
+	}
+	return h
+}
+
+// start starts a host on its disk.
+func (h *hosts) start(id raft.ServerID) {
+	h.disks[id] = h.disks[id].Reopen()
+	h.mu.Lock()
+	h.machines[id] = map[raft.GroupID]*journal{}
+	h.mu.Unlock()
+	host, err := raft.StartHost(raft.HostConfig{
+		ID: id, Address: string(id), Storage: h.disks[id], Transport: h.network.Join(id), Logger: slog.New(slog.DiscardHandler),
+		Group: func(group raft.GroupID) raft.Config {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.unknown[group] {
+				return raft.Config{}
+			}
+			m := &journal{}
+			h.machines[id][group] = m
+			return raft.Config{Machine: m, Bootstrap: h.servers}
+		},
+	})
+	require.NoError(h.t, err)
+	h.running[id] = host
+}
+
+// close closes all hosts.
+func (h *hosts) close() {
+	for _, s := range h.servers {
+		if host := h.running[s.ID]; host != nil {
+			require.NoError(h.t, host.Close(context.Background()))
+		}
+	}
+}
+
+func (h *hosts) machine(id raft.ServerID, group raft.GroupID) *journal {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.machines[id][group]
+}
+
+// propose proposes a command at a host.
+func (h *hosts) propose(id raft.ServerID, group raft.GroupID, command string) {
+	node, err := h.running[id].Group(group)
+	require.NoError(h.t, err)
+	_, err = node.Propose(h.t.Context(), []byte(command))
+	require.NoError(h.t, err)
+}
+
+// Groups have logs, leaders and machines of their own. A group that one host begins spreads to the
+// others by itself, and comes back with its state.
+func TestHostsServeManyGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		const groups = 20
+		for i := range groups {
+			h.propose("a", raft.GroupID(fmt.Sprint("g", i)), fmt.Sprint("first ", i))
+		}
+		for i := range groups {
+			h.propose("b", raft.GroupID(fmt.Sprint("g", i)), fmt.Sprint("second ", i))
+		}
+		time.Sleep(time.Second)
+		for i := range groups {
+			group := raft.GroupID(fmt.Sprint("g", i))
+			for _, s := range h.servers {
+				require.Equal(t, []string{fmt.Sprint("first ", i), fmt.Sprint("second ", i)}, h.machine(s.ID, group).applied())
+			}
+		}
+		require.NoError(t, h.running["b"].Close(t.Context()))
+		h.start("b")
+		for i := range groups {
+			group := raft.GroupID(fmt.Sprint("g", i))
+			node, err := h.running["b"].Group(group)
+			require.NoError(t, err)
+			require.NoError(t, node.Read(t.Context()))
+			require.Equal(t, []string{fmt.Sprint("first ", i), fmt.Sprint("second ", i)}, h.machine("b", group).applied())
+		}
+	})
+}
+
+// What happens to one group ends that group alone.
+func TestGroupFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 1)
+		defer h.close()
+		h.propose("a", "well", "1")
+		h.propose("a", "ill", "1")
+		h.machine("a", "ill").whileApplying(func(string) { panic("ill") })
+		ill, err := h.running["a"].Group("ill")
+		require.NoError(t, err)
+		_, err = ill.Propose(t.Context(), []byte("2"))
+		require.ErrorIs(t, err, raft.ErrOutcomeUnknown)
+		<-ill.Done()
+		var panicked *raft.PanicError
+		require.ErrorAs(t, ill.Err(), &panicked)
+		h.propose("a", "well", "2")
+		require.NoError(t, h.running["a"].Err())
+
+		h.propose("a", "ill", "3") // it is started anew
+		require.Equal(t, []string{"1", "2", "3"}, h.machine("a", "ill").applied())
+	})
+}
+
+// A group that was removed doesn't come back, and neither does one that nobody here knows.
+func TestRemovedGroupStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		h.propose("a", "g", "1")
+		h.propose("a", "kept", "1")
+		h.mu.Lock()
+		h.unknown["g"] = true
+		h.mu.Unlock()
+		require.NoError(t, h.running["a"].Remove(t.Context(), "g"))
+		time.Sleep(time.Minute)
+		_, err := h.running["a"].Group("g")
+		require.ErrorIs(t, err, raft.ErrConfig)
+		groups, err := h.disks["a"].Groups()
+		require.NoError(t, err)
+		require.Equal(t, []raft.GroupID{"kept"}, groups)
+		var names []raft.GroupID
+		for group := range h.running["a"].Groups() {
+			names = append(names, group)
+		}
+		require.Equal(t, []raft.GroupID{"kept"}, names)
+		h.mu.Lock()
+		h.unknown["g"] = false
+		h.mu.Unlock()
+		time.Sleep(time.Minute) // the others still speak of it
+		require.Empty(t, h.machine("a", "g").applied(), "it is a stranger: its disk is another one")
+	})
+}
+
+// A disk that fails ends the host, and nothing else does.
+func TestDiskEndsTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 1)
+		h.propose("a", "g", "1")
+		require.NoError(t, h.disks["a"].Close())
+		node, err := h.running["a"].Group("g")
+		require.NoError(t, err)
+		_, err = node.Propose(t.Context(), []byte("2"))
+		require.ErrorIs(t, err, raft.ErrStopped)
+		<-h.running["a"].Done()
+		require.Error(t, h.running["a"].Err())
+		_, err = h.running["a"].Group("g")
+		require.ErrorIs(t, err, raft.ErrStopped)
+		require.NoError(t, h.running["a"].Close(t.Context()))
+	})
+}
+
+// A host whose config can't be used doesn't start, and gives back what it was given.
+func TestHostConfigIsChecked(t *testing.T) {
+	machine := raft.Config{Machine: &journal{}}
+	for name, spoil := range map[string]func(*raft.HostConfig){
+		"no ID":        func(c *raft.HostConfig) { c.ID = "" },
+		"no Storage":   func(c *raft.HostConfig) { c.Storage = nil },
+		"no Transport": func(c *raft.HostConfig) { c.Transport = nil },
+		"no Group":     func(c *raft.HostConfig) { c.Group = nil },
+	} {
+		config := raft.HostConfig{
+			ID: "a", Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"),
+			Group: func(raft.GroupID) raft.Config { return machine },
+		}
+		spoil(&config)
+		_, err := raft.StartHost(config)
+		require.ErrorIs(t, err, raft.ErrConfig)
+		require.ErrorContains(t, err, name)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 1)
+		defer h.close()
+		for name, config := range map[string]raft.Config{
+			"Storage": {Machine: &journal{}, Storage: memory.NewStorage()},
+			"Logger":  {Machine: &journal{}, Logger: slog.New(slog.DiscardHandler)},
+			"ID":      {Machine: &journal{}, ID: "b"},
+		} {
+			host, err := raft.StartHost(raft.HostConfig{
+				ID: "a", Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"), Logger: slog.New(slog.DiscardHandler),
+				Group: func(raft.GroupID) raft.Config { return config },
+			})
+			require.NoError(t, err)
+			_, err = host.Group("g")
+			require.ErrorIs(t, err, raft.ErrConfig)
+			require.ErrorContains(t, err, name)
+			require.NoError(t, host.Close(t.Context()))
+		}
+	})
+}

@@ -1,0 +1,54 @@
+package groups
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func options(seed uint64) Options {
+	return Options{
+		Seed: seed, Hosts: 3, Groups: 5, Heartbeat: 100 * time.Millisecond, Election: time.Second, Lease: 500 * time.Millisecond,
+		DiskDelay: time.Millisecond, Delay: 200 * time.Microsecond, Further: 300 * time.Microsecond,
+	}
+}
+
+// Whatever happens to processes, networks, shards and cores, no group has two leaders in a term, no
+// lease holds while another server leads, and reads see what was acknowledged. When all is well again,
+// all groups have leaders, and cost nothing.
+func TestFaults(t *testing.T) {
+	for seed := range uint64(*runs) {
+		seed += uint64(*start)
+		o := options(seed)
+		o.Faults = true
+		w := New(o)
+		require.NoError(t, w.settle(3*time.Second))
+		w.faulty = true
+		w.disturb()
+		require.NoError(t, w.Run(20*time.Second))
+		w.heal()
+		require.NoError(t, w.settle(20*time.Second))
+	}
+}
+
+var (
+	runs  = flag.Int("runs", 30, "how many runs with faults")
+	start = flag.Int("start", 0, "the first seed")
+)
+
+// Groups in which nothing happens cost two messages between two processes and interval, and no turn.
+func TestIdleGroupsAreFree(t *testing.T) {
+	w := New(options(1))
+	require.NoError(t, w.settle(3*time.Second))
+	t.Log("settled at", time.Duration(w.now))
+	require.NoError(t, w.Run(5*time.Second))
+	require.NoError(t, w.Settled())
+	sent, turns := w.sent, w.turns
+	require.NoError(t, w.Run(100*w.Heartbeat))
+	require.NoError(t, w.Settled())
+	t.Log(w.sent-sent, w.turns-turns)
+	require.LessOrEqual(t, w.sent-sent, 3*2*101)
+	require.Zero(t, w.turns-turns)
+}
