@@ -77,16 +77,28 @@ func (r *replay) suspect(m mark, hole *hole) {
 
 // numbered returns the group with a number, or nil.
 func (r *replay) numbered(number uint64) *group {
-	if number == 0 {
+	switch {
+	case number == 0:
 		return &r.log.group
+	case number < uint64(len(r.fast)):
+		return r.fast[number]
 	}
 	return r.log.groups.numbered[number]
 }
+
+// maxFast bounds the numbers of groups that are found without a look into a map.
+const maxFast = 1 << 20
 
 // made makes a group of which nothing is known but its number.
 func (r *replay) made(number uint64) *group {
 	g := &group{log: r.log, number: number}
 	r.log.groups.numbered[number] = g
+	if number < maxFast {
+		for uint64(len(r.fast)) <= number {
+			r.fast = append(r.fast, nil)
+		}
+		r.fast[number] = g
+	}
 	r.log.groups.next = max(r.log.groups.next, number+1)
 	return g
 }
@@ -94,6 +106,9 @@ func (r *replay) made(number uint64) *group {
 // ended ends a group, in a record of a segment that ends at end.
 func (r *replay) ended(g *group, s *segment, end place) {
 	delete(r.doubts.holes, g)
+	if g.number < uint64(len(r.fast)) {
+		r.fast[g.number] = nil
+	}
 	g.end(s)
 	r.log.groups.window.add(end, g, touch{})
 }
@@ -334,6 +349,7 @@ func (r *replay) endGroups() {
 	for _, g := range l.groups.numbered {
 		k := r.doubts.holes[g]
 		if k == nil {
+			g.contents.clip()
 			g.weigh()
 			g.hold()
 			continue

@@ -38,6 +38,7 @@ type replay struct {
 	hole    *hole // where reading has stopped; nil while it goes on
 	doubts  doubts
 	shared  directory
+	fast    []*group  // by their numbers, as far as these are small
 	read    groupHead // of the part that is being replayed
 	passed  bool      // the place of the anchor was passed
 	damage  []error   // what was found damaged, each a *CorruptError

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"time"
+	"unique"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -290,8 +291,9 @@ func (d *decoder) string() string { return string(d.take(d.uvarint())) }
 func (d *decoder) durable() raft.DurableState {
 	var s raft.DurableState
 	s.Term = raft.Term(d.uvarint())
-	s.Vote = raft.ServerID(d.string())
-	s.Server = raft.ServerID(d.string())
+	// Groups have the same servers, most times.
+	s.Vote = unique.Make(raft.ServerID(d.string())).Value()
+	s.Server = unique.Make(raft.ServerID(d.string())).Value()
 	s.Incarnation = raft.Incarnation(d.uint64())
 	copy(s.Cluster[:], d.take(uint64(len(s.Cluster))))
 	s.Start = d.uvarint()

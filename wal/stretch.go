@@ -167,6 +167,23 @@ func (t *contents) put(first, last raft.Index, new stretch) {
 	t.stretches = slices.Clip(slices.CompactFunc(slices.Concat(t.stretches[:i], pieces, t.stretches[j+1:]), both))
 }
 
+// clip gives back the memory that the stretches don't use.
+func (t *contents) clip() {
+	t.stretches = clipped(t.stretches)
+	t.runs = clipped(t.runs)
+	for i := range t.stretches {
+		t.stretches[i].points = clipped(t.stretches[i].points)
+	}
+}
+
+// clipped returns a slice without room for more.
+func clipped[E any](s []E) []E {
+	if cap(s) == len(s) {
+		return s
+	}
+	return append(make([]E, 0, len(s)), s...)
+}
+
 // oldest returns the number of the oldest segment that holds entries of the log. If none does, it
 // returns otherwise.
 func (t *contents) oldest(otherwise uint64) uint64 {
