@@ -52,8 +52,9 @@
 //   - If not even the name of such a group is known, Log.Group refuses each name that isn't known,
 //     since it may be that one.
 //   - Open refuses the log if the group "" is lost, and if it isn't known which groups the damage
-//     concerns. That is so if it is larger than 64 KiB and reaches to the end of a log that wasn't
-//     closed, and if it spans the heads of two segments.
+//     concerns. That is so if the damage reaches to the end of a log that wasn't closed; if it is larger
+//     than 64 KiB, and neither the next segment has begun nor the log was opened or closed behind it;
+//     and if it spans the heads of two segments.
 //
 // Inspect, and the command raft (verify, inspect, dump), look at a log and change nothing.
 //
