@@ -6,20 +6,20 @@ import (
 	"hash/crc32"
 )
 
-// A mark names a group that was touched: twice its number, and one more if the group has ended.
-type mark uint64
-
-// markOf returns the mark of a group.
-func markOf(g *group) mark {
-	if g.ended {
-		return mark(2*g.number + 1)
-	}
-	return mark(2 * g.number)
+// A mark names a group that was touched, and says how many parts of the group have touched it. A replay
+// that has read as many knows that damage in between hasn't hit the group.
+type mark struct {
+	number uint64
+	parts  uint32 // unknownParts or more if it isn't known
+	ended  bool   // the group has ended
 }
 
-func (m mark) number() uint64 { return uint64(m >> 1) }
+// unknownParts says that a group was touched, and that damage has hit it: so nobody knows how many parts
+// there were.
+const unknownParts = 1 << 31
 
-func (m mark) ended() bool { return m&1 == 1 }
+// markOf returns the mark of a group.
+func markOf(g *group, parts uint32) mark { return mark{number: g.number, parts: parts, ended: g.ended} }
 
 // A directory stands at the beginning of a shared record. It says which groups have a part in the
 // record, and which ones have had a part in the records since a place before it.
@@ -47,7 +47,7 @@ func (p *part) sound() bool { return crc32.Checksum(p.prelude, castagnoli) == p.
 const (
 	maxDirectory = 4*binary.MaxVarintLen64 + 4 // beside its marks and its parts
 	maxInPart    = 4*binary.MaxVarintLen64 + 4
-	maxMark      = binary.MaxVarintLen64
+	maxMark      = 2 * binary.MaxVarintLen64
 )
 
 // append appends the encoding of the directory.
@@ -120,7 +120,20 @@ func (d *directory) decode(record []byte) error {
 func appendMarks(b []byte, marks []mark) []byte {
 	b = binary.AppendUvarint(b, uint64(len(marks)))
 	for _, m := range marks {
-		b = binary.AppendUvarint(b, uint64(m))
+		v := m.number << 2
+		if m.ended {
+			v |= 1
+		}
+		if m.parts == 1 {
+			b = binary.AppendUvarint(b, v)
+			continue
+		}
+		b = binary.AppendUvarint(b, v|2)
+		if m.parts < unknownParts {
+			b = binary.AppendUvarint(b, uint64(m.parts))
+		} else {
+			b = append(b, 0)
+		}
 	}
 	return b
 }
@@ -128,7 +141,16 @@ func appendMarks(b []byte, marks []mark) []byte {
 // marks decodes a list of marks, and appends them to marks.
 func (d *decoder) marks(marks []mark) []mark {
 	for i := d.count(); i > 0 && d.err == nil; i-- {
-		marks = append(marks, mark(d.uvarint()))
+		v := d.uvarint()
+		m := mark{number: v >> 2, parts: 1, ended: v&1 == 1}
+		if v&2 == 2 {
+			parts := d.uvarint()
+			d.check(parts < unknownParts, "mark of a group")
+			if m.parts = uint32(parts); parts == 0 {
+				m.parts = unknownParts
+			}
+		}
+		marks = append(marks, m)
 	}
 	return marks
 }
@@ -147,6 +169,7 @@ type partStep struct {
 	end   place // of its record
 	group *group
 	own   touch
+	part  bool   // there was a part; else it is known in another way that the group was touched
 	prior uint64 // the number of the group's step before it, counted from 1; 0 if there is none
 }
 
@@ -154,11 +177,19 @@ type partStep struct {
 type recent struct {
 	latest uint64 // the number of its last step, counted from 1
 	steps  int32  // how many of its steps are in the window
+	parts  uint32 // how many of these are parts
 	at     int32  // where it stands among the groups of the window
 }
 
 // add notes a part of a record that ends at end.
 func (w *window) add(end place, g *group, own touch) {
+	w.note(end, g, own)
+	w.steps[len(w.steps)-1].part = true
+	g.recent.parts++
+}
+
+// note notes that a group was touched in a record that ends at end, though no part was read that says so.
+func (w *window) note(end place, g *group, own touch) {
 	w.steps = append(w.steps, partStep{end: end, group: g, own: own, prior: g.recent.latest})
 	g.recent.latest = w.base + uint64(len(w.steps))
 	if g.recent.steps++; g.recent.steps == 1 {
@@ -171,6 +202,9 @@ func (w *window) add(end place, g *group, own touch) {
 func (w *window) begin(since place) {
 	for w.begun < len(w.steps) && !since.before(w.steps[w.begun].end) {
 		g := w.steps[w.begun].group
+		if w.steps[w.begun].part {
+			g.recent.parts--
+		}
 		w.steps[w.begun].group = nil
 		w.begun++
 		if g.recent.steps--; g.recent.steps > 0 {
@@ -201,7 +235,21 @@ func (w *window) touched(g *group) (all touch) {
 // marks appends the marks of the groups in the window.
 func (w *window) marks(marks []mark) []mark {
 	for _, g := range w.groups {
-		marks = append(marks, markOf(g))
+		parts := g.recent.parts
+		if uint32(g.recent.steps) > parts {
+			parts = unknownParts
+		}
+		marks = append(marks, markOf(g, parts))
 	}
 	return marks
+}
+
+// parts returns how many parts of a group there were behind a place, if the window begins there or before.
+func (w *window) parts(g *group, since place) (n uint32) {
+	for i := g.recent.latest; i > w.base+uint64(w.begun); i = w.steps[i-1-w.base].prior {
+		if step := &w.steps[i-1-w.base]; step.part && since.before(step.end) {
+			n++
+		}
+	}
+	return n
 }

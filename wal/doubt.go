@@ -34,8 +34,9 @@ func (r *replay) pass(here place) {
 }
 
 // resolve takes notice of which groups were touched since a place: the holes behind it concern these,
-// and no other ones. nil stands for groups that aren't known.
-func (r *replay) resolve(since place, touched []mark) {
+// and no other ones. nil stands for groups that aren't known. read says how many parts of a group
+// were read since that place: a group of which there were no more isn't concerned.
+func (r *replay) resolve(since place, touched []mark, read func(g *group) uint32) {
 	if touched == nil || len(r.doubts.passed) == 0 {
 		return
 	}
@@ -44,33 +45,40 @@ func (r *replay) resolve(since place, touched []mark) {
 			return false
 		}
 		for _, m := range touched {
-			r.suspect(m, hole)
+			if g := r.numbered(m.number); g == nil || m.ended || m.parts >= unknownParts || read(g) != m.parts {
+				r.suspect(m, hole)
+			}
 		}
 		return true
 	})
 }
 
-// resolveBy takes notice of which other groups were touched since a place, as a checkpoint says. It says
+// resolveBy takes notice of which other groups were touched in a segment, as a checkpoint says. It says
 // whether there is doubt about the group "", whose identity the checkpoint has.
-func (r *replay) resolveBy(c *checkpoint, since place) bool {
+func (r *replay) resolveBy(c *checkpoint, number uint64) bool {
+	var s *segment
+	if number >= r.all[0].segment.number {
+		s = r.all[number-r.all[0].segment.number].segment
+	}
+	since := place{number, 0}
 	doubtful := r.doubt(&r.log.group) != nil
-	r.resolve(since, c.touched)
+	r.resolve(since, c.touched, func(g *group) uint32 { return g.partsIn(s) })
 	return doubtful
 }
 
 // suspect begins the doubt about a group that has a mark. If the group has ended, nothing is in doubt.
 func (r *replay) suspect(m mark, hole *hole) {
 	l := r.log
-	g := r.numbered(m.number())
-	l.groups.next = max(l.groups.next, m.number()+1)
-	if m.ended() {
+	g := r.numbered(m.number)
+	l.groups.next = max(l.groups.next, m.number+1)
+	if m.ended {
 		if g != nil {
 			r.ended(g, r.of(hole.resumed), hole.resumed)
 		}
 		return
 	}
 	if g == nil {
-		g = r.made(m.number())
+		g = r.made(m.number)
 	}
 	r.begin(g, hole)
 }
@@ -110,7 +118,7 @@ func (r *replay) ended(g *group, s *segment, end place) {
 		r.fast[g.number] = nil
 	}
 	g.end(s)
-	r.log.groups.window.add(end, g, touch{})
+	r.log.groups.window.note(end, g, touch{})
 }
 
 // of returns the segment of a place.
@@ -136,9 +144,9 @@ func (r *replay) begin(g *group, from *hole) {
 		k.skipped = append(k.skipped, from.skipped...)
 		return
 	}
-	r.log.groups.window.add(from.resumed, g, touch{})
+	r.log.groups.window.note(from.resumed, g, touch{})
 	if from.resumed.offset > 0 {
-		g.list(r.of(from.resumed))
+		g.unsure(r.of(from.resumed))
 	}
 }
 
@@ -158,7 +166,7 @@ func (r *replay) byAnchor(s *segment, a *anchorState) error {
 	if a.checkpoint == nil {
 		return nil
 	}
-	if !r.resolveBy(a.checkpoint, place{s.number, 0}) {
+	if !r.resolveBy(a.checkpoint, s.number) {
 		return nil
 	}
 	return r.closeWith(&r.log.group, s, a.place.offset, a.checkpoint)
@@ -202,7 +210,7 @@ func (r *replay) sharedRecord(f *found, h header, record []byte, whole bool) (bo
 func (r *replay) parts(s *segment, d *directory, record []byte, whole bool) error {
 	l := r.log
 	end := place{s.number, next(s.end + uint32(len(record)))}
-	r.resolve(d.since, d.touched)
+	r.resolve(d.since, d.touched, func(g *group) uint32 { return l.groups.window.parts(g, d.since) })
 	own := touch{}
 	for i := range d.parts {
 		p := &d.parts[i]
@@ -224,6 +232,8 @@ func (r *replay) parts(s *segment, d *directory, record []byte, whole bool) erro
 			g = r.made(p.group)
 		}
 		if err == nil && r.change.flags&ends != 0 {
+			g.list(s, 1)
+			l.groups.window.add(end, g, touch{})
 			r.ended(g, s, end)
 			continue
 		}
@@ -256,7 +266,7 @@ func (r *replay) take(s *segment, g *group, headed bool, record []byte, p *part,
 	if g.root() || err != nil {
 		return touched, err
 	}
-	g.list(s)
+	g.list(s, 1)
 	l.groups.window.add(end, g, touched)
 	if headed {
 		l.groups.heads += head.size - g.headSize

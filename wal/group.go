@@ -21,6 +21,7 @@ type group struct {
 	// What a group other than "" has in the segments. head is the one with its newest head. listed is
 	// the last one that names it among the groups that have a part there.
 	head, listed *segment
+	listedAt     int    // where it stands among the groups that listed names
 	headEnd      place  // the end of the record with its newest head
 	headSize     int64  // bytes of that head
 	live         uint64 // about how many bytes of the segments the group needs
@@ -88,12 +89,30 @@ func (g *group) setNumber() {
 	}
 }
 
-// list notes in a segment that the group has a part there.
-func (g *group) list(s *segment) {
+// unsure notes in a segment that the group may have had parts there which damage has hit.
+func (g *group) unsure(s *segment) {
+	g.list(s, 0)
+	s.touched[g.listedAt].parts = unknownParts
+}
+
+// list notes in a segment that the group has so many parts more there.
+func (g *group) list(s *segment, parts uint32) {
 	if g.listed != s {
-		g.listed = s
-		s.touched = append(s.touched, markOf(g))
+		g.listed, g.listedAt = s, len(s.touched)
+		s.touched = append(s.touched, markOf(g, 0))
 	}
+	if m := &s.touched[g.listedAt]; m.parts < unknownParts {
+		m.parts += parts
+	}
+	s.touched[g.listedAt].ended = g.ended
+}
+
+// partsIn returns how many parts of the group are in a segment, as far as that is known.
+func (g *group) partsIn(s *segment) uint32 {
+	if g.listed != s {
+		return 0
+	}
+	return s.touched[g.listedAt].parts
 }
 
 // needsHead says whether the next part of a group carries its head. The first part in each segment

@@ -230,7 +230,7 @@ func (r *replay) closed(g *group, s *segment, at uint32, own touch) {
 	if g.root() {
 		l.trail.add(here, 0, own)
 	} else {
-		l.groups.window.add(here, g, own)
+		l.groups.window.note(here, g, own)
 	}
 	if g.damage == nil {
 		g.damage = hole.damage

@@ -14,7 +14,7 @@ func (l *Log) encode(first bool) []byte {
 	l.groups.window.begin(d.since)
 	d.touched = l.groups.window.marks(d.touched[:0])
 	if l.trail.touched().flags != 0 {
-		d.touched = append(d.touched, markOf(&l.group))
+		d.touched = append(d.touched, markOf(&l.group, unknownParts))
 	}
 	before := headerSize + maxDirectory + len(d.touched)*maxMark + len(k.out)*maxInPart
 	b := slices.Grow(k.buf[:0], before)[:before]
@@ -108,7 +108,7 @@ func (g *group) take(c *change, s *segment, at uint32, end place, head int64) er
 			l.groups.heads += head - g.headSize
 			g.headSize, g.head, g.headEnd = head, s, end
 		}
-		g.list(s)
+		g.list(s, 1)
 		l.groups.window.add(end, g, c.touches())
 	}
 	if c.flags&ends != 0 {
@@ -159,7 +159,7 @@ func (g *group) count(c *change, appends bool) {
 func (g *group) end(s *segment) {
 	l := g.log
 	g.ended, g.refused = true, nil
-	s.touched = append(s.touched, markOf(g))
+	g.list(s, 0)
 	delete(l.groups.numbered, g.number)
 	if l.groups.named[g.id] == g {
 		delete(l.groups.named, g.id)

@@ -231,7 +231,7 @@ func (r *replay) head(f *found) error {
 	if r.hole != nil {
 		r.pass(place{s.number, 0})
 	}
-	doubtful := r.resolveBy(c, place{s.number - 1, 0})
+	doubtful := r.resolveBy(c, s.number-1)
 	switch {
 	case !r.started:
 		r.started = true
@@ -327,7 +327,7 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		if r.resolveBy(&c, place{s.number, 0}) {
+		if r.resolveBy(&c, s.number) {
 			if err := r.closeWith(&l.group, s, at, &c); err != nil {
 				return err
 			}
@@ -342,7 +342,7 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		r.resolve(c.witness.since, []mark{markOf(&l.group)})
+		r.resolve(c.witness.since, []mark{markOf(&l.group, unknownParts)}, nil)
 		p := part{prelude: prelude, repairs: frames, entries: headerSize + int(h.entries), end: len(record)}
 		own, err := r.part(s, &l.group, c, nil, record, &p, whole)
 		l.trail.add(end, size, own)
