@@ -21,7 +21,6 @@ var groupDamages = flag.Int("group-damages", 1500, "how many logs are damaged in
 type groupVerdicts struct {
 	logs, whole         int // logs that were damaged, and that were refused as a whole
 	sound, lossy, alone int // groups of the others: with all, with losses that are named, refused by name
-	spoiled             int // with a snapshot that is damaged, and named
 }
 
 // fault lets one fault happen to one segment, and says which. It damages up to most bytes.
@@ -51,34 +50,76 @@ func (f *groupWriter) fault(disk *simfs.FS, most int) string {
 	return fmt.Sprintf("%s: %d bytes at %d", name, n, at)
 }
 
-// judge opens a log that was damaged. It returns an error if anything is missing of which nobody says so.
-// What can be loaded goes on, and is there after another start; what was refused still is.
-func (f *groupWriter) judge(disk *simfs.FS, removed []raft.GroupID, v *groupVerdicts) error {
+// judge opens a log that was damaged, and that must hold what the models say. It returns an error if
+// anything is missing of which nobody says so. What can be loaded goes on, and is there after another
+// start; what was refused still is. The models are those after what was written then; there are none
+// of a log or a group that was refused.
+func (f *groupWriter) judge(disk *simfs.FS, models map[raft.GroupID]model, removed []raft.GroupID, v *groupVerdicts) error {
 	v.logs++
 	log, err := wal.Open(dir, f.options(disk))
 	if err != nil {
 		v.whole++
+		clear(models)
 		return mustBeCorrupt(err)
 	}
 	bad := map[raft.GroupID]bool{}
-	if err := f.judgeGroups(log, removed, v, bad); err != nil {
+	if err := judgeGroups(log, models, removed, v, bad); err != nil {
 		return err
 	}
-	if err := log.Close(); err != nil {
+	for range f.rng.IntN(4) {
+		if err := f.goOn(log, models, bad); err != nil {
+			return err
+		}
+	}
+	if f.rng.IntN(2) == 0 {
+		err = log.Close()
+	} else {
+		err = log.Anchor()
+	}
+	if err != nil {
 		return err
 	}
+	disk.Kill()
+	disk.Flush()
 	if log, err = wal.Open(dir, f.options(disk)); err != nil {
 		return fmt.Errorf("after another start: %w", err)
 	}
 	defer log.Close()
 	again := map[raft.GroupID]bool{}
-	if err := f.judgeGroups(log, removed, &groupVerdicts{}, again); err != nil {
+	if err := judgeGroups(log, models, removed, &groupVerdicts{}, again); err != nil {
 		return fmt.Errorf("after another start: %w", err)
 	}
 	if fmt.Sprint(bad) != fmt.Sprint(again) {
 		return fmt.Errorf("groups %v were refused, and now %v", bad, again)
 	}
+	for id := range bad {
+		delete(models, id)
+	}
+	if err := log.Close(); err != nil {
+		return err
+	}
+	disk.Kill()
+	disk.Flush()
 	return nil
+}
+
+// goOn appends an entry to some groups.
+func (f *groupWriter) goOn(log *wal.Log, models map[raft.GroupID]model, bad map[raft.GroupID]bool) error {
+	var writes []raft.GroupWrite
+	for _, id := range groupNames {
+		m, there := models[id]
+		if !there || bad[id] || f.rng.IntN(2) == 0 {
+			continue
+		}
+		w := raft.Write{State: m.state, Entries: []raft.Entry{{Index: m.last() + 1, Term: m.state.Term, Kind: 1, Data: make([]byte, f.rng.IntN(900))}}}
+		models[id] = m.after(w, m.bytes)
+		writes = append(writes, raft.GroupWrite{Group: id, Write: w})
+	}
+	refused, err := log.WriteGroups(writes)
+	if err == nil && len(refused) > 0 {
+		err = fmt.Errorf("groups go on, but %v", refused)
+	}
+	return err
 }
 
 func mustBeCorrupt(err error) error {
@@ -89,9 +130,12 @@ func mustBeCorrupt(err error) error {
 	return fmt.Errorf("refused, but not by name: %w", err)
 }
 
-func (f *groupWriter) judgeGroups(log *wal.Log, removed []raft.GroupID, v *groupVerdicts, bad map[raft.GroupID]bool) error {
-	for _, id := range f.stored() {
-		w := f.groups[id]
+func judgeGroups(log *wal.Log, models map[raft.GroupID]model, removed []raft.GroupID, v *groupVerdicts, bad map[raft.GroupID]bool) error {
+	for _, id := range groupNames {
+		m, there := models[id]
+		if !there {
+			continue
+		}
 		storage, err := log.Group(id)
 		if err != nil {
 			v.alone++
@@ -105,7 +149,7 @@ func (f *groupWriter) judgeGroups(log *wal.Log, removed []raft.GroupID, v *group
 		if err != nil {
 			return fmt.Errorf("group %q: %w", id, err)
 		}
-		if err := w.now.judged(storage, saved, v); err != nil {
+		if err := m.judged(storage, saved, v); err != nil {
 			return fmt.Errorf("group %q: %w", id, err)
 		}
 	}
@@ -127,10 +171,6 @@ func (f *groupWriter) judgeGroups(log *wal.Log, removed []raft.GroupID, v *group
 
 // judged returns an error if a group that was loaded lacks something of which it doesn't say so.
 func (m model) judged(storage raft.Storage, saved raft.Saved, v *groupVerdicts) error {
-	if saved.SnapshotDamage != nil {
-		v.spoiled++
-		return readable(storage, saved, m)
-	}
 	if err := lossesOf(storage, saved, m); err != nil {
 		return err
 	}
@@ -180,8 +220,18 @@ func TestDamageToGroupsIsNeverSilent(t *testing.T) {
 		}
 		for range 30 {
 			disk := f.fs.Clone()
-			what := f.fault(disk, 64<<10)
-			require.NoError(t, f.judge(disk, removed, &v), "seed %d: %s", seed, what)
+			models := map[raft.GroupID]model{}
+			for _, id := range f.stored() {
+				models[id] = f.groups[id].now
+			}
+			what := ""
+			for range 1 + f.rng.IntN(2) { // one fault, or one more when the log has gone on
+				what += f.fault(disk, 64<<10) + "; "
+				require.NoError(t, f.judge(disk, models, removed, &v), "seed %d: %s", seed, what)
+				if len(models) == 0 {
+					break
+				}
+			}
 		}
 	}
 	t.Logf("%+v", v)
