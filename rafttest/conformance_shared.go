@@ -20,6 +20,7 @@ type SharedDisk struct {
 	Crash         func()
 	PowerOffAfter func(calls int)
 	FailAt        func(call int, err error)
+	Fill          func(bytes uint64)
 	Patience      time.Duration
 	Skips         func(rule, without string)
 }
@@ -41,6 +42,7 @@ func MemorySharedDisk() SharedDisk {
 	return SharedDisk{
 		Open:  func() (raft.SharedStorage, error) { reopen(); return storage, nil },
 		Crash: reopen,
+		Fill:  func(bytes uint64) { fillMemory(storage, bytes) },
 	}
 }
 
@@ -115,13 +117,19 @@ type groupStorage struct {
 
 func (s groupStorage) Close() error { return errors.Join(s.Storage.Close(), s.shared.Close()) }
 
+// A roomyGroup is a groupStorage that knows its room.
+type roomyGroup struct {
+	groupStorage
+	roomyStorage
+}
+
 // groupDisks returns disks for the storage of one group, beside which another group is there.
 func groupDisks(newDisk func() SharedDisk, group raft.GroupID) func() Disk {
 	return func() Disk {
 		d := newDisk()
 		var last raft.SharedStorage
 		return Disk{
-			Patience: d.Patience, PowerOffAfter: d.PowerOffAfter, FailAt: d.FailAt,
+			Patience: d.Patience, PowerOffAfter: d.PowerOffAfter, FailAt: d.FailAt, Fill: d.Fill,
 			Crash: crashOf(&d, &last),
 			Skips: d.Skips,
 			Open: func() (raft.Storage, error) {
@@ -131,6 +139,9 @@ func groupDisks(newDisk func() SharedDisk, group raft.GroupID) func() Disk {
 				}
 				last = shared
 				storage, err := shared.Group(group)
+				if roomy, ok := storage.(roomyStorage); ok {
+					return roomyGroup{groupStorage{storage, shared}, roomy}, err
+				}
 				return groupStorage{storage, shared}, err
 			},
 		}

@@ -24,11 +24,18 @@ func TestSharedStorageOfThisModule(t *testing.T) {
 		seed := uint64(0)
 		return func() rafttest.SharedDisk {
 			seed++
-			return rafttest.SimSharedDisk(simfs.New(seed), func(fs vfs.FS) (raft.SharedStorage, error) {
+			fs := simfs.New(seed)
+			disk := rafttest.SimSharedDisk(fs, func(fs vfs.FS) (raft.SharedStorage, error) {
 				options := options
 				options.FS = fs
 				return wal.Open("/log", options)
 			})
+			if !options.Inline { // else nothing waits for room
+				var full rafttest.Disk
+				fills(&full, fs)
+				disk.Fill = full.Fill
+			}
+			return disk
 		}
 	}
 	t.Run("wal", func(t *testing.T) {
