@@ -47,6 +47,8 @@
 //   - A group that is concerned is whole but for bytes of entries, which Saved.Lost names, if a part of
 //     it follows that tells what was hit (see the witness): the next one does if the damage isn't larger
 //     than 64 KiB, and the first one in the next segment always does.
+//   - A group of which all parts can be read is whole. They are counted: where the segments have gone
+//     that the count began in, the group counts as concerned.
 //   - If none follows, Log.Group refuses the group: the error is a *CorruptError. It keeps the segment
 //     in which it may be found, and everything behind that. RemoveGroup gives it up.
 //   - If not even the name of such a group is known, Log.Group refuses each name that isn't known,
@@ -158,7 +160,8 @@
 // first index to that of the run before, and its term, as uvarints. The first run has no
 // difference: it begins where the runs begin. Configs are a uvarint, their number, and each as a
 // string that holds wire.AppendEntry. Marks are a uvarint, their number, and for each group a uvarint:
-// twice the number of the group, and one more if it has ended.
+// four times the number of the group, 1 more if it has ended, and 2 more if the number of its parts
+// follows as a uvarint, because it isn't 1; 0 stands for one that isn't known.
 //
 // # Batches
 //

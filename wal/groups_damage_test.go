@@ -15,7 +15,10 @@ import (
 	"github.com/e17579a5/raft/wal"
 )
 
-var groupDamages = flag.Int("group-damages", 1500, "how many logs are damaged in TestDamageToGroupsIsNeverSilent")
+var (
+	groupDamages    = flag.Int("group-damages", 1500, "how many logs are damaged in TestDamageToGroupsIsNeverSilent")
+	groupDamageSeed = flag.Uint64("group-damage-seed", 1, "the first history in TestDamageToGroupsIsNeverSilent")
+)
 
 // groupVerdicts count what became of groups whose log was damaged.
 type groupVerdicts struct {
@@ -89,11 +92,15 @@ func (f *groupWriter) judge(disk *simfs.FS, models map[raft.GroupID]model, remov
 	if err := judgeGroups(log, models, removed, &groupVerdicts{}, again); err != nil {
 		return fmt.Errorf("after another start: %w", err)
 	}
-	if fmt.Sprint(bad) != fmt.Sprint(again) {
-		return fmt.Errorf("groups %v were refused, and now %v", bad, again)
-	}
-	for id := range bad {
-		delete(models, id)
+	for _, id := range groupNames {
+		// Where segments are smaller than what a directory looks back to, older ones may have gone meanwhile,
+		// and with them the parts that would have to be counted.
+		if bad[id] && !again[id] || again[id] && !bad[id] && f.size >= 64<<10 {
+			return fmt.Errorf("groups %v were refused, and now %v", bad, again)
+		}
+		if again[id] {
+			delete(models, id)
+		}
 	}
 	if err := log.Close(); err != nil {
 		return err
@@ -198,7 +205,7 @@ func (m model) judged(storage raft.Storage, saved raft.Saved, v *groupVerdicts) 
 func TestDamageToGroupsIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	var v groupVerdicts
-	for seed := uint64(1); v.logs < *groupDamages; seed++ {
+	for seed := *groupDamageSeed; v.logs < *groupDamages; seed++ {
 		f := newGroupWriter(seed)
 		f.size = []int64{4 << 10, 16 << 10, 256 << 10}[seed%3]
 		f.open(t)
