@@ -73,7 +73,8 @@ func (r *replay) suspect(m mark, hole *hole) {
 	l.groups.next = max(l.groups.next, m.number+1)
 	if m.ended {
 		if g != nil {
-			r.ended(g, r.of(hole.resumed), hole.resumed)
+			r.ended(g, r.of(hole.resumed))
+			l.groups.window.note(hole.resumed, g, touch{})
 		}
 		return
 	}
@@ -111,14 +112,13 @@ func (r *replay) made(number uint64) *group {
 	return g
 }
 
-// ended ends a group, in a record of a segment that ends at end.
-func (r *replay) ended(g *group, s *segment, end place) {
+// ended ends a group, in a record of a segment.
+func (r *replay) ended(g *group, s *segment) {
 	delete(r.doubts.holes, g)
 	if g.number < uint64(len(r.fast)) {
 		r.fast[g.number] = nil
 	}
 	g.end(s)
-	r.log.groups.window.note(end, g, touch{})
 }
 
 // of returns the segment of a place.
@@ -234,7 +234,7 @@ func (r *replay) parts(s *segment, d *directory, record []byte, whole bool) erro
 		if err == nil && r.change.flags&ends != 0 {
 			g.list(s, 1)
 			l.groups.window.add(end, g, touch{})
-			r.ended(g, s, end)
+			r.ended(g, s)
 			continue
 		}
 		var touched touch
@@ -283,7 +283,8 @@ func (r *replay) name(g *group, id raft.GroupID, s *segment, end place) {
 		return
 	}
 	if old := named[id]; old != nil && old.number < g.number {
-		r.ended(old, s, end)
+		r.ended(old, s)
+		r.log.groups.window.note(end, old, touch{})
 	}
 	g.id = id
 	named[id] = g
