@@ -24,6 +24,8 @@ func (n deadlineName) restful() bool {
 	switch n {
 	case quorumDeadline, heartbeatDeadline, successionDeadline, electDeadline, stickyDeadline, leaseDeadline, promiseDeadline:
 		return true
+	case retryDeadline:
+		return true // it is armed for what waits, and a leader asks itself only once
 	}
 	return false
 }

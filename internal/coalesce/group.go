@@ -70,7 +70,7 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
 		b.leaveHold(h, left)
 	}
 	g.waitForNobody()
-	if len(g.entries) == 0 {
+	if len(g.entries) == 0 || g.out {
 		return
 	}
 	left.Term = g.term
@@ -79,10 +79,8 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
 			left.Vouched = append(left.Vouched, e.voucher())
 		}
 	}
-	if !g.out {
-		g.out = true
-		b.away = append(b.away, g)
-	}
+	g.out = true
+	b.away = append(b.away, g)
 }
 
 // waitForNobody notes that the core looks after all members itself.

@@ -173,8 +173,10 @@ func (b *Book) startedAnew(p *process, start uint64) {
 	if p.start != 0 {
 		b.forget(p)
 		p.list.begin(b.now)
+		p.forgetExceptions()
+		p.answered, p.rounds, p.live = 0, nil, false
 	}
-	p.start, p.answered, p.rounds, p.excepted, p.live = start, 0, nil, nil, false
+	p.start = start
 }
 
 // heard notes that a whole round of a process was heard.
@@ -229,14 +231,19 @@ func (b *Book) answerReads(p *process) {
 	})
 }
 
+// forgetExceptions forgets for which entries the last answer didn't speak.
+func (p *process) forgetExceptions() {
+	for _, e := range p.excepted {
+		e.excepted = false
+	}
+	p.excepted = nil
+}
+
 // takeExceptions notes for which entries an answer doesn't speak. One answer may have come while the
 // group took a turn there. If there are two in a row, the member has something to say.
 func (b *Book) takeExceptions(p *process, groups []wire.GroupID, again bool) {
 	was := p.excepted
-	for _, e := range was {
-		e.excepted = false
-	}
-	p.excepted = nil
+	p.forgetExceptions()
 	for _, id := range groups {
 		e := p.list.entries[id]
 		if e == nil || !e.on || e.version > p.list.told {

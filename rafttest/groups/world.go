@@ -124,9 +124,6 @@ func (w *World) index(id raft.ServerID) int { return int(id[0] - 'a') }
 // send carries a message.
 func (w *World) send(m wire.Message) {
 	w.sent++
-	if sendHook != nil {
-		sendHook(time.Duration(w.now).String() + " " + string(m.Group) + " " + m.String())
-	}
 	if m.Kind() == wire.KindProcessHeartbeat {
 		encoded := wire.AppendMessage(nil, &m)
 		w.process++
