@@ -66,7 +66,7 @@ func noteCall(found map[string]*logged, call *ast.CallExpr) {
 			keys[textOf(call.Args[i])] = true
 		}
 		note(found, name, call.Args[0], keys)
-	case name == "note" && len(call.Args) >= 3, name == "tell" && len(call.Args) >= 3:
+	case (name == "note" || name == "tell") && len(call.Args) >= 3 && strings.HasPrefix(lastName(call.Args[0]), "Level"):
 		keys := keysOf(call.Args[3:])
 		if name == "note" {
 			keys["peer"] = true

@@ -73,14 +73,17 @@ func MemoryDisk() Disk {
 		Open:   func() (raft.Storage, error) { reopen(); return storage, nil },
 		Crash:  reopen,
 		Damage: func(first, last raft.Index) { storage.Damage(first, last) },
-		Fill: func(bytes uint64) {
-			storage.SetSize(math.MaxUint64 - 1)
-			if used := math.MaxUint64 - 1 - storage.Room(); bytes < math.MaxUint64-used {
-				bytes += used
-			}
-			storage.SetSize(bytes)
-		},
+		Fill:   func(bytes uint64) { fillMemory(storage, bytes) },
 	}
+}
+
+// fillMemory leaves a storage in memory room for so many bytes.
+func fillMemory(storage *memory.Storage, bytes uint64) {
+	storage.SetSize(math.MaxUint64 - 1)
+	if used := math.MaxUint64 - 1 - storage.Room(); bytes < math.MaxUint64-used {
+		bytes += used
+	}
+	storage.SetSize(bytes)
 }
 
 // TestStorage checks a storage against the contract of raft.Storage. newDisk returns a new, empty

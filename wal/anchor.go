@@ -64,6 +64,10 @@ func (a *anchorState) append(b []byte) []byte {
 	b = little.AppendUint64(b, uint64(a.size))
 	if a.checkpoint != nil {
 		b = a.checkpoint.append(b)
+		if len(b)-start+4 > slotSize && len(a.checkpoint.touched) > 0 {
+			a.checkpoint.touched = nil // it is said that they aren't known
+			b = a.checkpoint.append(b[:start+anchorHeaderSize])
+		}
 		if len(b)-start+4 > slotSize {
 			b = b[:start+anchorHeaderSize]
 		}
@@ -242,7 +246,7 @@ func (l *Log) putAnchor(how anchoring) error {
 		return nil
 	}
 	here := l.tip.place
-	c := l.contents.checkpoint(l.opens)
+	c := l.checkpoint()
 	a := anchorState{
 		salt: l.salt, sequence: k.sequence + 1, closed: how.closed, place: here, chain: l.tip.chain,
 		highest: l.prepared.number, size: l.prepared.size, checkpoint: &c,

@@ -72,7 +72,7 @@ func (w *snapshotWriter) takeBallast() bool {
 	}
 	w.file = file
 	l.mu.Lock()
-	l.snapshots.files[file] = struct{}{}
+	l.files.open[file] = struct{}{}
 	l.mu.Unlock()
 	l.keeper.signal()
 	return renamed == nil
@@ -133,7 +133,7 @@ func (l *Log) retire(name string) error {
 func (l *Log) unread() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.snapshots.opening == 0 && len(l.snapshots.files) == 0
+	return l.files.opening == 0 && len(l.files.open) == 0
 }
 
 // sweepWithSpare removes the snapshots that aren't needed.

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -28,11 +29,15 @@ const snapshotMagic = "raft-snp"
 
 // appendSnapshotHeader appends the part of a snapshot before its blocks. It also returns the CRC
 // that the first block continues.
-func appendSnapshotHeader(b []byte, meta *raft.SnapshotMeta) ([]byte, uint32) {
+// group is the number of the group that the snapshot is of.
+func appendSnapshotHeader(b []byte, meta *raft.SnapshotMeta, group uint64) ([]byte, uint32) {
 	b = append(b, snapshotMagic...)
 	b = little.AppendUint32(b, formatVersion)
 	b = little.AppendUint32(b, 0)
 	b = appendMeta(b, meta)
+	if group > 0 {
+		b = binary.AppendUvarint(b, group)
+	}
 	little.PutUint32(b[12:], uint32(len(b)-snapshotHeaderSize))
 	crc := crc32.Checksum(b, castagnoli)
 	return little.AppendUint32(b, crc), crc
@@ -50,25 +55,35 @@ type blockReader struct {
 	name string
 	file vfs.File
 	meta raft.SnapshotMeta
-	at   int64  // where the next block begins
-	size uint64 // how many bytes the blocks before it hold
-	crc  uint32 // of everything before it
-	buf  []byte
-	left []byte // the bytes in buf that Read has not returned yet
-	err  error  // returned by Read once left is empty
+	// group is the number of the group that it is of.
+	group uint64
+	at    int64  // where the next block begins
+	size  uint64 // how many bytes the blocks before it hold
+	crc   uint32 // of everything before it
+	buf   []byte
+	left  []byte // the bytes in buf that Read has not returned yet
+	err   error  // returned by Read once left is empty
 }
 
 // openBlocks opens a snapshot and checks that it is the one that ref means.
-func (l *Log) openBlocks(ref snapshotRef) (*blockReader, error) {
-	r, err := l.openSnapshotFile(ref.file)
+func (g *group) openBlocks(ref snapshotRef) (*blockReader, error) {
+	r, err := g.log.openSnapshotFile(ref.file)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.mustBe(&ref.meta); err != nil {
+	if err := r.mustBeOf(g, &ref.meta); err != nil {
 		r.file.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// mustBeOf refuses the snapshot unless it is of a group, and the one that meta describes.
+func (r *blockReader) mustBeOf(g *group, meta *raft.SnapshotMeta) error {
+	if r.group != g.number {
+		return r.corrupt(0, fmt.Sprintf("it is of the group with the number %d, not %d", r.group, g.number))
+	}
+	return r.mustBe(meta)
 }
 
 // mustBe refuses the snapshot unless it is the one that meta describes. A nil meta accepts any.
@@ -122,6 +137,10 @@ func (r *blockReader) readHeader() error {
 	}
 	d := decoder{b: body[snapshotHeaderSize:]}
 	r.meta = d.meta()
+	if len(d.b) > 0 {
+		r.group = d.uvarint()
+		d.check(r.group > 0, "group")
+	}
 	if d.check(len(d.b) == 0, "end"); d.err != nil {
 		return r.corrupt(snapshotHeaderSize, d.err.Error())
 	}

@@ -16,6 +16,8 @@ const (
 	changesEntries
 	dropsLog // the snapshot replaces the whole log before it
 	repairs
+	moves // the repairs also take the place of bytes in older segments
+	ends  // the group has ended
 
 	allChanges = repairs<<1 - 1
 	touchable  = changesState | changesSnapshot | changesCompacted | changesEntries
@@ -41,6 +43,7 @@ type change struct {
 	// behind each of these ranges, if the record goes on there.
 	lost []wire.Range
 
+	inPart  bool    // it is a part of a shared record
 	repairs int     // how many repairs there are
 	pieces  []piece // the repairs that are sound
 	witness witness
@@ -50,6 +53,7 @@ type change struct {
 type piece struct {
 	first, last raft.Index
 	term        raft.Term
+	moved       bool // it also takes the place of bytes in older segments
 	points      []point
 }
 
@@ -119,6 +123,33 @@ func (c *change) decode(b []byte) error {
 	d := decoder{b: b}
 	c.flags = d.byte()
 	d.check(c.flags != 0 && c.flags&^allChanges == 0, "flags")
+	c.decodeWhat(&d)
+	c.witness.decode(&d)
+	d.check(len(d.b) == 0, "end")
+	return d.err
+}
+
+// decodePart decodes the prelude of a part of a shared record, whose directory has this place: the
+// head of the group, the change, and a witness if there is no head and the group goes on. It says
+// whether there is a head.
+func (c *change) decodePart(b []byte, head *groupHead, since place) (headed bool, err error) {
+	c.reset()
+	c.inPart = true
+	d := decoder{b: b}
+	headed = head.decode(&d)
+	c.flags = d.byte()
+	d.check(c.flags&moves == 0 || c.flags&repairs != 0, "flags")
+	d.check(c.flags&ends == 0 || c.flags == ends, "flags")
+	c.decodeWhat(&d)
+	if !headed && c.flags&ends == 0 {
+		c.witness.decodePart(&d, since)
+	}
+	d.check(len(d.b) == 0, "end")
+	return headed, d.err
+}
+
+// decodeWhat decodes what the flags say that there is.
+func (c *change) decodeWhat(d *decoder) {
 	if c.flags&changesState != 0 {
 		c.durable = d.durable()
 	}
@@ -139,15 +170,12 @@ func (c *change) decode(b []byte) error {
 		count := d.uvarint()
 		d.check(c.first > 0 && c.first <= maxIndex && count > 0 && count <= maxRecord/frameSize, "range of entries")
 		if d.err != nil {
-			return d.err
+			return
 		}
 		c.count = int(count)
 		c.runs = d.runs(c.runs, c.first, c.last())
 		c.configurations = d.configurations(c.configurations, c.first, c.last())
 	}
-	c.witness.decode(&d)
-	d.check(len(d.b) == 0, "end")
-	return d.err
 }
 
 // appendFrames appends the entries, each in a frame with its length and CRC, and notes their places

@@ -106,15 +106,15 @@ func (t *contents) add(c *change, s *segment, at uint32) {
 	}
 	t.configurations = append(t.configurations, c.configurations...)
 	n := len(t.stretches)
-	fresh := n == 0 || t.stretches[n-1].segment != s || t.stretches[n-1].generation != t.generation
+	fresh := n == 0 || t.stretches[n-1].segment != s || t.stretches[n-1].generation != t.generation || t.stretches[n-1].inParts != c.inPart
 	if fresh {
-		t.stretches = append(t.stretches, stretch{first: c.first, segment: s, generation: t.generation})
+		t.stretches = append(t.stretches, stretch{first: c.first, segment: s, generation: t.generation, inParts: c.inPart})
 		n++
 	}
 	into := &t.stretches[n-1]
 	for i, p := range c.points {
 		p.offset, p.end = p.offset+at, p.end+at
-		if !fresh && i == 0 && len(c.lost) == 0 && p.offset-into.points[len(into.points)-1].offset < pointSpacing {
+		if !fresh && !c.inPart && i == 0 && len(c.lost) == 0 && p.offset-into.points[len(into.points)-1].offset < pointSpacing {
 			continue
 		}
 		into.points = append(into.points, p)
@@ -249,7 +249,7 @@ func (t *contents) knows(cluster raft.ClusterID) bool {
 		})
 }
 
-// checkpoint returns the whole identity of the log at this moment.
+// checkpoint returns the whole identity of a group at this moment.
 func (t *contents) checkpoint(opens uint64) checkpoint {
 	return checkpoint{
 		opens: opens, last: t.last, compacted: t.compacted, durable: t.durable, snapshot: t.snapshot,

@@ -1,4 +1,6 @@
-// Package wal keeps the state of a raft server on disk: it is a raft.Storage in a directory.
+// Package wal keeps the state of a raft server on disk: it is a raft.Storage in a directory. It is a
+// raft.SharedStorage, too, and keeps any number of groups in one log. What is said of a log without
+// naming a group is of its group "", which a process with one group has alone.
 //
 //	log, err := wal.Open(dir, wal.Options{})
 //
@@ -33,6 +35,28 @@
 //
 // An entry that is damaged while the log is open is found when it is read. It is lost from then on,
 // and the log goes on without it.
+//
+// # What damage costs the groups of a log
+//
+// The above holds for each group. Of what a fault does to one segment, a log of several groups says
+// more exactly whom it concerns:
+//
+//   - Damage to the part of one group in a record concerns that group. Damage to a header or to a
+//     directory concerns the groups that had a part in the records that it has hit. All others are
+//     whole, and go on.
+//   - A group that is concerned is whole but for bytes of entries, which Saved.Lost names, if a part of
+//     it follows that tells what was hit (see the witness): the next one does if the damage isn't larger
+//     than 64 KiB, and the first one in the next segment always does.
+//   - A group of which all parts can be read is whole. They are counted: where the segments have gone
+//     that the count began in, the group counts as concerned.
+//   - If none follows, Log.Group refuses the group: the error is a *CorruptError. It keeps the segment
+//     in which it may be found, and everything behind that. RemoveGroup gives it up.
+//   - If not even the name of such a group is known, Log.Group refuses each name that isn't known,
+//     since it may be that one.
+//   - Open refuses the log if the group "" is lost, and if it isn't known which groups the damage
+//     concerns. That is so if the damage reaches to the end of a log that wasn't closed; if it is larger
+//     than 64 KiB, and neither the next segment has begun nor the log was opened or closed behind it;
+//     and if it spans the heads of two segments.
 //
 // Inspect, and the command raft (verify, inspect, dump), look at a log and change nothing.
 //
@@ -71,7 +95,7 @@
 //	12  uint32  where in the body the entries begin; the length if there are none
 //	16  uint32  synced: when the record was written, this segment was synced up to this offset;
 //	            0 if none of it was
-//	20  uint32  kind: 1 head, 2 open, 3 batch
+//	20  uint32  kind: 1 head, 2 open, 3 batch, 4 shared
 //	24  uint32  where the record before begins in this segment; 0 in a head
 //	28  uint32  the chain before this record; in a head, the CRC of the preamble
 //	32  uint32  chain: CRC of bytes 0 to 27 and the body, continued from the chain before
@@ -84,19 +108,14 @@
 // Since a header says what the chain was before the record and what it is behind it, the chain can
 // be followed over a body that is damaged.
 //
-// The body begins with a directory of its parts. Each part belongs to one group of servers, and to
-// one incarnation of its state. There is one part so far, of group 0 and incarnation 0:
+// The body of a head, an open or a batch begins with a directory:
 //
-//	uvarint  number of parts
-//	         for each part:
-//	uvarint  group
-//	uvarint  incarnation
-//	uvarint  length of its prelude
-//	uint32   CRC of its prelude
+//	byte     1, 0, 0
+//	uvarint  length of the prelude
+//	uint32   CRC of the prelude
 //	uint32   CRC of the directory up to here
 //
-// Behind the directory stands the prelude of the part, then the repairs, then the entries, each in a
-// frame:
+// Behind the directory stands the prelude, then the repairs, then the entries, each in a frame:
 //
 //	uint32  length
 //	uint32  CRC of the length and the bytes, continued from the low half of the salt
@@ -117,8 +136,17 @@
 //	uint32   in a head, the size of this segment's file when it began; 0 in an open
 //	uint32   in a head, where the segment before ends; 0 if there is none, and in an open
 //	uint32   in a head, the chain there; 0 if there is none, and in an open
-//	uvarint  index of the last entry
-//	uvarint  index up to which the log may be forgotten
+//	identity of the group "":
+//	  uvarint  index of the last entry
+//	  uvarint  index up to which the log may be forgotten
+//	  state, snapshot, runs, configs
+//	and if there has been any other group:
+//	  uvarint  the number of the next group that is made
+//	  byte     1; 0 if the list isn't there, which happens in the anchor
+//	  marks    which groups had a part in the segment before this one, in a head, and else in this one
+//
+// where
+//
 //	state    term uvarint; vote and server as strings; incarnation uint64; cluster 16 bytes;
 //	         start uvarint; longest lease varint; a byte, 1 if the disk is known to have gone back
 //	         in time and else 0
@@ -131,11 +159,14 @@
 // (its lowest bit is kept for runs that say more than a term), and for each the difference of its
 // first index to that of the run before, and its term, as uvarints. The first run has no
 // difference: it begins where the runs begin. Configs are a uvarint, their number, and each as a
-// string that holds wire.AppendEntry.
+// string that holds wire.AppendEntry. Marks are a uvarint, their number, and for each group a uvarint:
+// four times the number of the group, 1 more if it has ended, and 2 more if the number of its parts
+// follows as a uvarint, because it isn't 1; 0 stands for one that isn't known.
 //
 // # Batches
 //
-// A batch is one Write. Its prelude:
+// A batch is one Write of the group "". No other group has had a part in the records since the place of
+// its witness; otherwise the Write is a shared record. Its prelude:
 //
 //	byte      what it changes: 1 state, 2 snapshot, 4 compaction, 8 entries; 16: the snapshot
 //	          replaces the log; 32 repairs
@@ -185,6 +216,60 @@
 // After damage was closed like this, an entry is sound only if bytes of the same index and term
 // were read. All others are lost. If the predecessor of y begins at x, only its header may be
 // damaged; then its body is found between the two.
+//
+// # Groups
+//
+// A group gets a number when something of it is stored first, and no other group ever gets that number:
+// a group that was removed and is made anew under its name is another one. 0 is the number of the group
+// "". A shared record is what one WriteGroups writes. Its directory:
+//
+//	uvarint  number of parts
+//	uvarint  the segment of a place p, and
+//	uvarint  the offset of p: as for a witness
+//	marks    the groups that had a part in the records since p, this one left out; 0 if there was a
+//	         batch
+//	         for each part:
+//	uvarint  number of the group
+//	uvarint  length of its prelude
+//	uvarint  length of its repairs, with their frames
+//	uvarint  length of its entries, with their frames
+//	uint32   CRC of its prelude
+//	uint32   CRC of the directory up to here
+//
+// The parts follow, each with its prelude, its repairs and its entries. The prelude:
+//
+//	head     maybe: byte 0xfe; the name of the group as a string; its identity, before the part
+//	change   as in a batch, up to the witness; the byte may be 0, and further bits of it are 64: the
+//	         repairs are moves; 128: the group ends
+//	witness  if there is no head, and the group doesn't end: as in a batch, of this group, but without
+//	         p, which is in the directory; a byte 0xff if it would be larger than 1 MiB
+//
+// The first part of a group in a segment carries its head, and so do all further ones as long as that is
+// behind p. So nothing but bytes of entries is looked for in an older segment, and a segment isn't
+// needed when no bytes of entries that are in a log lie there, and no newest head of a group. (The group
+// "" has its head at the beginning of each segment.)
+//
+//	| A | B |/////////////////| y |       the directory of y names the groups that were touched since p.
+//	        x                             If p ≤ x, all others are known, and the parts of these are
+//	    p ≤ x                             skipped until one has a head, or a witness with such a p
+//
+// If p isn't before the damage, the head of the next segment names the groups, an open does, or the
+// anchor. Until then each group that has a part is in doubt.
+//
+// # The cleaner
+//
+// Segments go in order, the oldest one first: what ends a group must not go before what it ends. What is
+// still needed of the oldest one is moved. A move is a part with repairs whose entries also take the
+// place of bytes in older segments: it gives bytes to entries of this group, index and term, and
+// creates, cuts and revives nothing. If only the head of a group is in the way, the part is empty but
+// for its head.
+//
+// The log takes at most twice what is needed and four segments, or the cleaner owes it. A shared record
+// moves no more bytes than it has new ones; while nothing is written, and a tenth of the time while
+// something is, 256 KiB are moved each 10 ms. Two things hold the cleaner up: a full disk, as long as
+// the record doesn't fit into what is filled already, since the reserve is for writes; and a group that
+// can't be loaded. A log that has the group "" alone is never cleaned: snapshots are its business.
+// Log.Holders says which groups to ask for a snapshot.
 //
 // # Where the log ends
 //
@@ -248,7 +333,8 @@
 //	52  uint32  0
 //	56  uint64  number of the last segment whose name is durable; 0 for none
 //	64  uint64  its size, as far as that is durable
-//	72          a checkpoint: the log at the place. Without it if the slot would exceed 32 KiB
+//	72          a checkpoint: the log at the place, as in an open. Without the marks, or without all
+//	            of it, if the slot would exceed 32 KiB otherwise
 //	    uint32  CRC of all this
 //
 // While batches are written, the anchor is written about every 10 ms, and 5 ms after the last one,
@@ -269,7 +355,7 @@
 // Nobody else can take what the log owns: files that were filled and synced beforehand. These are
 // the rest of the active segment, the next segment as far as it is filled, and RESERVE. Log.Room
 // says for how many bytes of entries the largest of the three has room. A record lies in one
-// segment, so the sum would promise too much.
+// segment, so the sum would promise too much. The heads of all groups are left out of it.
 //
 //   - RESERVE holds zeros, or the old bytes of a segment: what it holds means nothing. When the next
 //     segment has no room for a record, and the disk has none to fill it, RESERVE gets its name. It
@@ -293,8 +379,8 @@
 // # Snapshots
 //
 // A snapshot begins with "raft-snp", uint32 version 1, uint32 length of the description, the
-// description (index, term, index of the configuration, configuration, as above), and uint32 CRC of
-// all this. Then come blocks of
+// description (index, term, index of the configuration, configuration, as above; then, as a uvarint,
+// the number of the group, unless it is 0), and uint32 CRC of all this. Then come blocks of
 //
 //	uint32  length, at most 65,536; 0 ends the snapshot
 //	uint32  CRC of the length and the bytes, continued from the CRC before

@@ -2,20 +2,29 @@ package wal
 
 import "fmt"
 
-// A hole is damage: the part of the log from where reading stopped to where it goes on.
+// A hole is damage: the part of the log from where reading stopped to where it goes on. It goes on at
+// the next sound record, y. In between, groups may have been touched. y says which ones, if the place
+// of its directory isn't behind the beginning of the hole; a batch says that it is the group "" alone.
+// Else the head of the next segment says it, an open, or the anchor.
 //
-//	| A | B |/////////////////| y |       y says what the log was before it, as far as it was touched
-//	        x                             since p. If p ≤ x, that closes the hole
+//	| A | B |/////////////////| y |       y says what was touched since p. If p ≤ x, that tells which
+//	        x                             groups aren't known any more: there is doubt about them
 //
-// A checkpoint closes any hole. Until one record does, those that can be read are skipped. When the
-// hole is closed, they give the bytes of their entries, if these still belong to the log.
+// A part of a record that is damaged alone is a hole for its own group.
+//
+// The doubt about a group ends with a part that has its head, or whose witness says what was touched in
+// the group since a place that isn't behind the beginning of the hole. Until then its parts are
+// skipped. When it ends, they give the bytes of their entries, if these still belong to the log.
 type hole struct {
 	segment *segment
 	at      uint32
 	start   place // where the log isn't known any more
+	groups  place // start; or, if nothing is known of the log before, the beginning of the first segment
+	resumed place // where reading went on
 	damage  error
 	from    uint32 // where in the segment that is being searched the search goes on
 	skipped []skipped
+	final   bool // nothing ends the doubt: the parts of the group contradict each other
 }
 
 // A skipped is a piece of records that were skipped. The offsets of its points count from the
@@ -46,35 +55,50 @@ func (r *replay) headless(s *segment) {
 	}
 }
 
-// skip keeps the entries of a record that can't be replayed. Its frames begin at the offset frames
-// of its body.
-func (r *replay) skip(s *segment, at uint32, h header, frames int) {
-	hole := r.hole
-	hole.from = next(h.end(at))
+// skip keeps the entries of a batch that can't be replayed. Its frames begin at the offset frames of the
+// record, and those of its entries at the offset entries.
+func (k *hole) skip(s *segment, at uint32, record []byte, frames, entries int, seed uint32) {
 	var c change
-	c.searchPieces(r.buf[at:h.end(at)], headerSize+frames, -1, preamble{salt: r.log.salt}.seed())
+	c.searchPieces(record, frames, -1, seed)
+	end := next(at + uint32(len(record)))
 	for i, p := range c.pieces {
-		for j := range p.points {
-			p.points[j].offset += at
-			p.points[j].end += at
-		}
-		n := len(hole.skipped)
-		if first := at + headerSize + h.entries; i == 0 && n > 0 && p.points[0].offset == first {
-			if k := &hole.skipped[n-1]; k.segment == s && k.end == at && k.last+1 == p.first && k.term == p.term {
+		p.place(at)
+		n := len(k.skipped)
+		if first := at + uint32(entries); i == 0 && n > 0 && p.points[0].offset == first {
+			if k := &k.skipped[n-1]; k.segment == s && k.end == at && k.last+1 == p.first && k.term == p.term {
 				k.last, k.points = p.last, append(k.points, p.points...)
-				k.end = next(h.end(at))
+				k.end = end
 				continue
 			}
 		}
-		hole.skipped = append(hole.skipped, skipped{piece: p, segment: s})
+		k.skipped = append(k.skipped, skipped{piece: p, segment: s})
 	}
-	if n := len(hole.skipped); n > 0 && len(c.pieces) == 1 {
-		hole.skipped[n-1].end = next(h.end(at))
+	if n := len(k.skipped); n > 0 && len(c.pieces) == 1 {
+		k.skipped[n-1].end = end
 	}
 }
 
-// search looks through the rest of segment i for a record that closes the hole. It returns false if
-// there is none.
+// skipPart keeps the entries of a part of a shared record, from its repairs on.
+func (k *hole) skipPart(s *segment, at uint32, record []byte, p *part, seed uint32) {
+	var c change
+	c.searchPieces(record[:p.end], p.repairs, -1, seed)
+	for _, p := range c.pieces {
+		p.place(at)
+		k.skipped = append(k.skipped, skipped{piece: p, segment: s})
+	}
+}
+
+// place makes the places of a piece count from the beginning of the segment, in which its record stands
+// at an offset.
+func (p *piece) place(at uint32) {
+	for i := range p.points {
+		p.points[i].offset += at
+		p.points[i].end += at
+	}
+}
+
+// search looks through the rest of segment i for a record with which reading goes on. It returns false
+// if there is none.
 func (r *replay) search(i int) (bool, error) {
 	s := r.all[i].segment
 	from := uint32(preambleSize)
@@ -91,9 +115,9 @@ func (r *replay) search(i int) (bool, error) {
 		if at >= limit || at < r.hole.from && r.hole.segment == s || !r.alive(i, at, h) || int64(h.end(at)) > s.size {
 			return false
 		}
-		var closed bool
-		closed, failed = r.closedBy(s, at, h)
-		return closed || failed != nil
+		var resumed bool
+		resumed, failed = r.resume(s, at, h)
+		return resumed || failed != nil
 	})
 	if found {
 		return true, failed
@@ -114,10 +138,9 @@ func (r *replay) search(i int) (bool, error) {
 // if its own place was.
 func (r *replay) alive(i int, at uint32, h header) bool { return h.synced == at || r.promised(i, at) }
 
-// closedBy closes the hole with the record at an offset of a segment, if that record can.
-func (r *replay) closedBy(s *segment, at uint32, h header) (bool, error) {
-	prelude, frames, err := splitBody(r.buf[at+headerSize : h.end(at)])
-	if err != nil {
+// resume makes reading go on with the record at an offset of a segment, if that can be read.
+func (r *replay) resume(s *segment, at uint32, h header) (bool, error) {
+	if !r.readable(h, r.buf[at:h.end(at)]) {
 		return false, nil
 	}
 	if h.prior == r.hole.at {
@@ -126,69 +149,48 @@ func (r *replay) closedBy(s *segment, at uint32, h header) (bool, error) {
 			return ok, err
 		}
 	}
-	switch h.kind {
-	case kindOpen:
-		var c checkpoint
-		if c.decode(prelude) != nil {
-			return false, nil
-		}
-		if err := r.closeWith(s, at, &c); err != nil {
-			return false, err
-		}
-	case kindBatch:
-		c := &r.change
-		if c.decode(prelude) != nil {
-			return false, nil
-		}
-		if r.hole.start.before(c.witness.since) {
-			r.skip(s, at, h, frames)
-			return r.closedByAnchor(s, at, h)
-		}
-		if err := r.closeAs(s, at, &c.witness); err != nil {
-			return false, err
-		}
-	default:
-		return false, nil
-	}
+	r.pass(place{s.number, at})
 	s.last, s.end, s.chain = h.prior, at, h.before
 	s.synced = max(s.synced, h.synced)
 	return true, nil
 }
 
-// closedByAnchor closes the hole with the anchor, if its place is where a record ends that was
-// skipped: then nothing is wrong behind that place.
-func (r *replay) closedByAnchor(s *segment, at uint32, h header) (bool, error) {
-	a := r.anchor
-	end := next(h.end(at))
-	if a.place != (place{s.number, end}) || a.chain != h.chain || a.checkpoint == nil {
-		return false, nil
+// readable says whether a record says what it is: its directory is sound, and its prelude, if it has one
+// part.
+func (r *replay) readable(h header, record []byte) bool {
+	if h.kind == kindShared {
+		return r.shared.decode(record) == nil && r.shared.end == len(record)
 	}
-	if chainOver(r.buf[at:h.end(at)], h.before) != h.chain {
-		return false, nil
+	prelude, _, err := splitBody(record[headerSize:])
+	switch {
+	case err != nil:
+		return false
+	case h.kind == kindOpen:
+		return new(checkpoint).decode(prelude) == nil
 	}
-	if err := r.closeWith(s, end, a.checkpoint); err != nil {
-		return false, err
-	}
-	s.last, s.end, s.chain = at, end, h.chain
-	return true, nil
+	return h.kind == kindBatch && r.change.decode(prelude) == nil
 }
 
-// closeWith closes the hole with a checkpoint that holds at an offset of a segment.
-func (r *replay) closeWith(s *segment, at uint32, c *checkpoint) error {
+// closeWith ends the doubt about a group with a checkpoint that holds at an offset of a segment.
+func (r *replay) closeWith(g *group, s *segment, at uint32, c *checkpoint) error {
 	low := max(c.compacted, 1)
-	if err := r.log.contents.become(low, c.last, c.compacted, c.runs, c.configurations); err != nil {
+	if err := g.contents.become(low, c.last, c.compacted, c.runs, c.configurations); err != nil {
 		return corrupt(s, at, err.Error())
 	}
-	if err := r.adopt(c); err != nil {
+	adopt := g.contents.adopt
+	if g.root() {
+		adopt = r.adopt
+	}
+	if err := adopt(c); err != nil {
 		return corrupt(s, at, err.Error())
 	}
-	r.closed(s, at, touch{touchable, low})
+	r.closed(g, s, at, touch{touchable, low})
 	return nil
 }
 
-// closeAs closes the hole with the witness of the batch at an offset of a segment.
-func (r *replay) closeAs(s *segment, at uint32, w *witness) error {
-	t := &r.log.contents
+// closeAs ends the doubt about a group with the witness of its part at an offset of a segment.
+func (r *replay) closeAs(g *group, s *segment, at uint32, w *witness) error {
+	t := &g.contents
 	if w.flags&changesState != 0 {
 		t.durable = w.durable
 	}
@@ -215,26 +217,29 @@ func (r *replay) closeAs(s *segment, at uint32, w *witness) error {
 	if err != nil {
 		return corrupt(s, at, err.Error())
 	}
-	r.closed(s, at, touch{w.flags, w.low})
+	r.closed(g, s, at, touch{w.flags, w.low})
 	return nil
 }
 
-// closed ends the hole at an offset of a segment, where the log is known again.
-func (r *replay) closed(s *segment, at uint32, own touch) {
-	l, hole := r.log, r.hole
+// closed ends the doubt about a group at an offset of a segment, where it is known again.
+func (r *replay) closed(g *group, s *segment, at uint32, own touch) {
+	l, hole, here := r.log, r.doubts.holes[g], place{s.number, at}
 	for i := range hole.skipped {
-		l.contents.repair(&hole.skipped[i].piece, hole.skipped[i].segment, 0)
+		g.contents.repair(&hole.skipped[i].piece, hole.skipped[i].segment, 0)
 	}
-	here := place{s.number, at}
-	l.trail.add(here, 0, own)
-	if a := r.anchor.place; !a.before(hole.start) && !here.before(a) {
-		r.passed = true
+	if g.root() {
+		l.trail.add(here, 0, own)
+	} else {
+		l.groups.window.note(here, g, own)
 	}
-	r.lose(hole.damage)
-	r.hole = nil
+	if g.damage == nil {
+		g.damage = hole.damage
+	}
+	delete(r.doubts.holes, g)
+	r.doubts.known[g] = here
 }
 
-// headerLost replays the batch at the beginning of the hole, of which only the header is damaged. It
+// headerLost replays the record at the beginning of the hole, of which only the header is damaged. It
 // must end at an offset of the segment in buf. It returns false if there is more that is damaged.
 func (r *replay) headerLost(s *segment, end uint32) (bool, error) {
 	hole := r.hole
@@ -242,40 +247,57 @@ func (r *replay) headerLost(s *segment, end uint32) (bool, error) {
 		return false, nil
 	}
 	record := r.buf[hole.at:end]
+	h, prelude, frames, ok := r.withoutHeader(record)
+	at := int(h.length) + headerSize
+	if !ok || next(hole.at+uint32(at)) != end {
+		return false, nil
+	}
+	r.hole = nil
+	r.damage = append(r.damage, hole.damage)
+	r.log.contents.generation++ // nobody reads over the header
+	s.end = hole.at
+	var err error
+	if h.kind == kindShared {
+		err = r.parts(s, &r.shared, record[:at], false)
+	} else {
+		err = r.replayed(s, h, record[:at], prelude, frames, false)
+	}
+	if err != nil {
+		return false, located(s, hole.at, err)
+	}
+	return true, r.visited(&r.all[s.number-r.all[0].segment.number], hole.at, h, record[:at])
+}
+
+// withoutHeader finds out what a record is by its body alone. Its frames begin at the offset frames.
+func (r *replay) withoutHeader(record []byte) (h header, prelude []byte, frames int, ok bool) {
+	if r.shared.decode(record) == nil {
+		length := uint32(r.shared.end - headerSize)
+		return header{length: length, entries: length, kind: kindShared}, nil, 0, true
+	}
 	prelude, frames, err := splitBody(record[headerSize:])
 	if err != nil || len(prelude) == 0 || prelude[0] == checkpointMark {
-		return false, nil
+		return h, nil, 0, false
 	}
 	var c change
 	if c.decode(prelude) != nil {
-		return false, nil
+		return h, nil, 0, false
 	}
-	at, entries := headerSize+frames, 0
+	frames += headerSize
+	at, entries := frames, 0
 	for i := range c.repairs + c.count {
 		if i == c.repairs {
 			entries = at
 		}
 		frame, ok := frameAt(record[at:])
 		if !ok {
-			return false, nil
+			return h, nil, 0, false
 		}
 		at += len(frame)
 	}
 	if c.count == 0 {
 		entries = at
 	}
-	if next(hole.at+uint32(at)) != end {
-		return false, nil
-	}
-	r.hole = nil
-	r.lose(hole.damage)
-	r.log.contents.generation++ // nobody reads over the header
-	s.end = hole.at
-	h := header{length: uint32(at - headerSize), entries: uint32(entries - headerSize), kind: kindBatch}
-	if err := r.replayed(s, h, record[:at], prelude, headerSize+frames, false); err != nil {
-		return false, corrupt(s, hole.at, err.Error())
-	}
-	return true, r.visited(&r.all[s.number-r.all[0].segment.number], hole.at, h, record[:at])
+	return header{length: uint32(at - headerSize), entries: uint32(entries - headerSize), kind: kindBatch}, prelude, frames, true
 }
 
 // end finds out whether the log ends where reading has ended, and how.
@@ -292,11 +314,15 @@ func (r *replay) end() error {
 			if a.checkpoint == nil {
 				return r.hole.damage
 			}
-			if err := r.closeWith(s, a.place.offset, a.checkpoint); err != nil {
+			r.pass(a.place)
+			if err := r.byAnchor(s, a); err != nil {
 				return err
 			}
 		}
 		s.last, s.end, s.chain, r.passed = prior, a.place.offset, a.chain, true
+	}
+	if err := r.unsure(); err != nil {
+		return err
 	}
 	if first := r.all[0].segment.number; !r.passed && a.place.segment >= first {
 		return corrupt(s, s.end, fmt.Sprintf("the log doesn't stand where the anchor says, at %d of segment %d", a.place.offset, a.place.segment))

@@ -17,8 +17,10 @@ import (
 
 // A Report is what Inspect has found in the directory of a log.
 type Report struct {
-	// Saved is what Load would return. It is complete when Err is nil.
+	// Saved is what Load would return: what is stored of the group "". It is complete when Err is nil.
 	Saved raft.Saved
+	// Groups are the other groups, in the order of their names. They are complete when Err is nil.
+	Groups []GroupReport
 	// Compacted is the index up to which the log may be forgotten. The entries behind it are in the
 	// files, except those that Saved.Lost names: other servers must give these.
 	Compacted raft.Index
@@ -59,8 +61,9 @@ type SnapshotReport struct {
 	Name    string
 	Size    int64 // of the file
 	Meta    raft.SnapshotMeta
-	Current bool  // the log names it as its snapshot
-	Err     error // what is wrong with it; nil when it is sound
+	Group   uint64 // the number of its group; 0 for the group ""
+	Current bool   // it is the current one of its group
+	Err     error  // what is wrong with it; nil when it is sound
 }
 
 // TailState says how the log ends.
@@ -93,8 +96,16 @@ type Tail struct {
 type Record struct {
 	Segment string // the name of its segment
 	Offset  int64  // where it begins there, in bytes
-	Kind    string // "head", "open" or "batch"
+	Kind    string // "head", "open", "batch" or "part"
 	Synced  int64  // how far the segment was synced when the record was written, as the record says
+
+	// Group is the group of a part, with its number. Each part of a record is shown as a record of its own.
+	// Records of other kinds are of the group "".
+	Group       raft.GroupID
+	GroupNumber uint64
+	// Head says that a part has the head of its group, Ends that the group ends, and Moves that the
+	// repairs are entries that were moved out of an older segment.
+	Head, Ends, Moves bool
 
 	// Durable, Snapshot and Compact are nil when they aren't in the record.
 	Durable  *raft.DurableState
@@ -102,7 +113,7 @@ type Record struct {
 	Compact  *raft.Index
 	// Drops says that the snapshot takes the place of the whole log before the record.
 	Drops bool
-	// Last is, in a head or an open, the index of the last entry in the log before the record.
+	// Last is, in a head, an open, or a part with a head, the index of the last entry in the log before the record.
 	Last raft.Index
 	// First, when not 0, is the index of the first entry of the record. Its entries replace everything
 	// that the log held from there on.
@@ -134,7 +145,7 @@ func Inspect(dir string, options Options, visit func(*Record) error) (Report, er
 		return Report{}, err
 	}
 	options.FS = vfs.ReadOnly(options.FS)
-	i := inspection{visit: visit, log: &Log{dir: dir, options: options, fs: options.FS, spare: make(chan *spare, 1)}}
+	i := inspection{visit: visit, names: make(map[uint64]raft.GroupID), log: newLog(dir, options)}
 	err = i.run()
 	if err != nil {
 		err = fmt.Errorf("wal: inspect %s: %w", dir, err)
@@ -149,6 +160,7 @@ type inspection struct {
 	report  Report
 	decoder wire.Decoder
 	entries []raft.Entry
+	names   map[uint64]raft.GroupID // of the groups, by their numbers
 }
 
 func (i *inspection) run() error {
@@ -189,20 +201,34 @@ func (i *inspection) run() error {
 	if i.report.Err != nil {
 		return nil
 	}
-	if _, err = l.chooseSnapshot(files.snapshots); err == nil {
-		l.save()
+	if err := i.found(i.choose(files.snapshots)); err != nil {
+		return err
 	}
-	i.report.Saved = l.saved
-	if err := i.found(err); err != nil {
+	if err := i.groups(); err != nil {
 		return err
 	}
 	i.report.Repaired = i.report.repaired()
 	return nil
 }
 
+// choose finds out what Load would return.
+func (i *inspection) choose(numbers []uint64) error {
+	own, _, err := i.log.sortSnapshots(numbers)
+	if err != nil {
+		return err
+	}
+	_, damage, err := i.log.chooseSnapshot(own)
+	if err == nil {
+		i.log.snapshots.damage = damage
+		i.report.Saved = i.log.state()
+	}
+	return err
+}
+
 // repaired says whether there is damage that costs nothing.
 func (r *Report) repaired() bool {
-	bad := slices.ContainsFunc(r.Snapshots, func(s SnapshotReport) bool { return s.Err != nil })
+	bad := slices.ContainsFunc(r.Snapshots, func(s SnapshotReport) bool { return s.Err != nil }) ||
+		slices.ContainsFunc(r.Groups, func(g GroupReport) bool { return !g.sound() })
 	return len(r.Damage) > 0 && r.Err == nil && len(r.Saved.Lost) == 0 && r.Saved.SnapshotDamage == nil && !bad
 }
 
@@ -270,19 +296,20 @@ func (i *inspection) segments(r *replay, numbers []uint64) {
 // snapshots reads and reports every snapshot.
 func (i *inspection) snapshots(numbers []uint64) error {
 	l := i.log
-	current := l.contents.snapshot
-	if current.file != 0 && !slices.Contains(numbers, current.file) {
-		numbers = append(numbers, current.file)
+	for _, g := range append(i.stored(), &l.group) {
+		if current := g.contents.snapshot; current.file != 0 && !slices.Contains(numbers, current.file) {
+			numbers = append(numbers, current.file)
+		}
 	}
 	slices.SortFunc(numbers, cmp.Compare[uint64])
 	for _, number := range numbers {
 		name := fileName(number, snapshotSuffix)
-		report := SnapshotReport{Name: name, Current: number == current.file}
-		var meta *raft.SnapshotMeta
-		if report.Current {
-			meta = &current.meta
+		g, meta, err := i.owner(number)
+		if err != nil {
+			return err
 		}
-		ref, err := l.verify(number, meta)
+		report := SnapshotReport{Name: name, Group: g.number, Current: meta != nil}
+		ref, err := g.verify(number, meta)
 		report.Meta, report.Err = ref.meta, err
 		if report.Err != nil && !errors.Is(report.Err, raft.ErrCorrupt) {
 			return report.Err
@@ -313,6 +340,9 @@ func (l *Log) size(name string) (int64, error) {
 
 // record checks a record that was replayed, entry by entry, and hands it to the visitor.
 func (i *inspection) record(s *segment, at uint32, h header, record []byte) error {
+	if h.kind == kindShared {
+		return i.parts(s, at, h, record)
+	}
 	out := Record{Segment: filepath.Base(s.name), Offset: int64(at), Kind: kindNames[h.kind], Synced: int64(h.synced)}
 	if err := i.decode(&out, h, record[headerSize:]); err != nil {
 		out.Damaged = corrupt(s, at, err.Error())
@@ -405,7 +435,7 @@ func (i *inspection) entry(b []byte) (raft.Entry, int, error) {
 }
 
 // kindNames are the names of the kinds of records.
-var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch"}
+var kindNames = map[recordKind]string{kindHead: "head", kindOpen: "open", kindBatch: "batch", kindShared: "part"}
 
 // ReadSnapshot copies the bytes of a stored snapshot to w and returns its description, without
 // opening the log. name is the name of its file, as in a SnapshotReport. Each block is checked
@@ -420,7 +450,8 @@ func ReadSnapshot(w io.Writer, dir, name string, options Options) (raft.Snapshot
 	if !ok || strings.ContainsRune(name, filepath.Separator) {
 		return raft.SnapshotMeta{}, fmt.Errorf("wal: %q isn't the name of a snapshot", name)
 	}
-	l := &Log{dir: dir, options: options, fs: vfs.ReadOnly(options.FS)}
+	options.FS = vfs.ReadOnly(options.FS)
+	l := newLog(dir, options)
 	r, err := l.openSnapshotFile(number)
 	if err != nil {
 		return raft.SnapshotMeta{}, fmt.Errorf("wal: read snapshot: %w", err)

@@ -87,7 +87,7 @@ func judge(fs *simfs.FS, want model) (verdict, error) {
 
 // lossesOf returns an error if a log that was opened differs from the model, but for the entries
 // that it names as lost.
-func lossesOf(l *wal.Log, saved raft.Saved, want model) error {
+func lossesOf(l raft.Storage, saved raft.Saved, want model) error {
 	if err := saved.Check(); err != nil && want.state.Server != "" && want.state.Cluster != (raft.ClusterID{}) {
 		return err
 	}
@@ -101,7 +101,7 @@ func lossesOf(l *wal.Log, saved raft.Saved, want model) error {
 }
 
 // readable returns an error if an entry can't be read that isn't lost, or isn't what it was.
-func readable(l *wal.Log, saved raft.Saved, want model) error {
+func readable(l raft.Storage, saved raft.Saved, want model) error {
 	for i := saved.Base + 1; i <= saved.Last; i++ {
 		named := slices.ContainsFunc(saved.Lost, func(r wire.Range) bool { return r.First <= i && i <= r.Last })
 		entries, err := l.Entries(i-1, i, 1)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A keeper is the log's one goroutine, but for the filler. It fills the spare, removes files that aren't needed, and
+// A keeper is the log's one goroutine, but for the filler. It fills the spare, removes files that aren't needed, cleans, and
 // writes the anchor. It sleeps while there is nothing to do; Close ends it. With Options.Inline it
 // doesn't run.
 type keeper struct {
@@ -16,6 +16,7 @@ type keeper struct {
 
 	ahead   atomic.Bool   // a batch was written since the last anchor, and the keeper was told so
 	batches atomic.Uint64 // how many batches were written
+	owes    atomic.Bool   // the cleaner owes something
 }
 
 // start makes the keeper ready, and starts its goroutine unless l does its work inline.
@@ -56,6 +57,10 @@ func (k *keeper) run(l *Log) {
 	room := time.NewTimer(roomPause)
 	room.Stop()
 	defer room.Stop()
+	clean := time.NewTimer(cleanPause)
+	clean.Stop()
+	defer clean.Stop()
+	var cleaning cleaning
 	tidy := func() {
 		if l.tidy(); l.reserve.short.Load() {
 			room.Reset(roomPause) // others may make room
@@ -71,6 +76,15 @@ func (k *keeper) run(l *Log) {
 				timer.Reset(anchorAfter)
 			}
 			tidy()
+			if k.owes.Load() && !cleaning.due {
+				cleaning.due = true
+				clean.Reset(cleanPause)
+			}
+		case <-clean.C:
+			if again := cleaning.fired(l); again > 0 {
+				cleaning.due = true
+				clean.Reset(again)
+			}
 		case now := <-timer.C:
 			if again := watch.fired(l, now); again > 0 {
 				timer.Reset(again)
@@ -157,6 +171,11 @@ func (l *Log) wrote() {
 		return
 	}
 	l.keeper.batches.Add(1)
+	owes := l.owed()
+	if owes != l.keeper.owes.Load() {
+		l.keeper.owes.Store(owes)
+		tidy = tidy || owes
+	}
 	if !l.keeper.ahead.Swap(true) || tidy {
 		l.keeper.signal()
 	}

@@ -16,13 +16,13 @@ import (
 // A Log is a raft.Storage in a directory. Open makes one. Its methods may be called from several
 // goroutines at once.
 type Log struct {
+	group   // that of the group ""
 	dir     string
 	options Options
 	fs      vfs.FS
 	salt    uint64
 	opens   uint64 // how often the log was opened, this time included
 	lock    io.Closer
-	saved   raft.Saved                          // what Load returns
 	patient bool                                // it waits for file descriptors; not before it is open
 	synced  func(took time.Duration, err error) // nil if nobody wants to know
 	book    *logbook.Book                       // nil when nothing is logged
@@ -32,10 +32,13 @@ type Log struct {
 	busy    chan struct{}
 	active  *segment
 	change  change
+	shared  shared // what WriteGroups uses again
 	trail   trail
 	buf     []byte
 	prelude []byte
-	target  int64 // size of the next segment
+	target  int64           // size of the next segment
+	credit  int             // how many bytes may be moved beside records, for those that were written
+	givesUp <-chan struct{} // closed when whoever waits for room is to give up; nil for never
 	// Once the active segment ends at wakeAt or behind it, more of the next segment is to be
 	// filled.
 	wakeAt uint32
@@ -54,19 +57,18 @@ type Log struct {
 	// mu guards the fields below it. It is never held during a call to the file system. Only a
 	// goroutine that also holds busy changes the contents and the segments; it may therefore read
 	// them without mu, except the stretches: a reader that finds damage changes those.
-	mu        sync.Mutex
-	contents  contents
-	tip       tip
-	prepared  prepared
-	damage    error      // the first damage that was found
-	segments  []*segment // all that are needed, in order; the last one is the active one
-	garbage   []*segment // the segments before those, which are not removed yet
-	untidy    bool       // there may be something to remove
-	snapshots snapshots
-	loaded    bool
-	failed    error // of the first write that failed; all later writes fail with it
-	closed    bool
-	waiting   error // what the log waits for, if it does
+	mu       sync.Mutex
+	groups   groups
+	tip      tip
+	prepared prepared
+	segments []*segment // all that are needed, in order; the last one is the active one
+	garbage  []*segment // the segments before those, which are not removed yet
+	untidy   bool       // there may be something to remove
+	files    snapshotFiles
+	loaded   bool
+	failed   error // of the first write that failed; all later writes fail with it
+	closed   bool
+	waiting  error // what the log waits for, if it does
 	// calls is how many calls are under way, of Entries and others, that Close waits for.
 	calls   int
 	drained chan struct{} // closed when Close has begun and the last of them has returned
@@ -94,7 +96,21 @@ type prepared struct {
 
 var _ raft.Storage = (*Log)(nil)
 
-// Load returns what Open has found. It can be called once: a second call fails, because the log may
+// newLog returns a log that isn't open yet.
+func newLog(dir string, options Options) *Log {
+	l := &Log{
+		dir: dir, options: options, fs: options.FS, salt: options.Salt,
+		busy: make(chan struct{}, 1), spare: make(chan *spare, 1),
+		drained: make(chan struct{}), closing: make(chan struct{}),
+	}
+	l.group.log = l
+	l.groups = groups{numbered: make(map[uint64]*group), named: make(map[raft.GroupID]*group), next: 1}
+	l.anchor.busy = make(chan struct{}, 1)
+	l.files.open, l.files.found = make(map[vfs.File]struct{}), make(map[uint64][]uint64)
+	return l
+}
+
+// Load returns what is stored. It can be called once: a second call fails, because the log may
 // have changed since. After Close it fails with fs.ErrClosed.
 func (l *Log) Load() (raft.Saved, error) {
 	l.mu.Lock()
@@ -105,9 +121,8 @@ func (l *Log) Load() (raft.Saved, error) {
 	if l.loaded {
 		return raft.Saved{}, errors.New("wal: the log was loaded already")
 	}
-	saved := l.saved
-	l.loaded, l.saved = true, raft.Saved{}
-	return saved, nil
+	l.loaded = true
+	return l.state(), nil
 }
 
 // enter begins a call that Close waits for; leave ends it.
@@ -199,7 +214,7 @@ func (l *Log) closeBook() {
 // closeFiles closes the files, which nobody uses any more. Errors don't matter here: everything
 // that was promised is synced.
 func (l *Log) closeFiles() {
-	l.snapshots.closeAll()
+	l.files.closeAll()
 	if l.anchor.file != nil {
 		l.anchor.file.Close()
 	}

@@ -80,7 +80,7 @@ func (m model) saved() raft.Saved {
 
 // differs returns an error if a log that was just opened differs from the model. saved is what it
 // has loaded.
-func (m model) differs(l *wal.Log, saved raft.Saved) error {
+func (m model) differs(l raft.Storage, saved raft.Saved) error {
 	if saved.LogBytes != 0 != (m.last() > m.snapshot.Index) {
 		return fmt.Errorf("%d bytes of a log from %d to %d", saved.LogBytes, m.snapshot.Index, m.last())
 	}
@@ -92,7 +92,7 @@ func (m model) differs(l *wal.Log, saved raft.Saved) error {
 }
 
 // differsIn returns an error if the entries or the snapshot of an open log differ from the model.
-func (m model) differsIn(l *wal.Log) error {
+func (m model) differsIn(l raft.Storage) error {
 	var got []raft.Entry
 	for at := m.before; at < m.last(); {
 		entries, err := l.Entries(at, m.last(), 700)
@@ -147,6 +147,7 @@ func sameEntry(a, b raft.Entry) bool {
 type writer struct {
 	rng  *rand.Rand
 	log  *wal.Log
+	of   raft.Storage // the storage of the group that it writes for; the log's own if it is nil
 	now  model
 	term raft.Term
 	// next is what the log holds if the write that was under way has become durable.
@@ -197,6 +198,14 @@ func (w *writer) openAt(dir string, options wal.Options) error {
 
 // errLost says that a log equals none of the models that it may equal.
 var errLost = errors.New("the log holds something else")
+
+// storage returns what is written to.
+func (w *writer) storage() raft.Storage {
+	if w.of != nil {
+		return w.of
+	}
+	return w.log
+}
 
 // step does one random thing to the log.
 func (w *writer) step() error {
@@ -257,7 +266,7 @@ func (w *writer) randomWrite() raft.Write {
 func (w *writer) write(write raft.Write, bytes string) error {
 	w.writes++
 	w.next = w.now.after(write, bytes)
-	if err := w.log.Write(write); err != nil {
+	if err := w.storage().Write(write); err != nil {
 		return err
 	}
 	w.now = w.next
@@ -278,7 +287,7 @@ func (w *writer) takeSnapshot() error {
 	if w.rng.IntN(10) == 0 {
 		data = bytes.Repeat(data, 60)
 	}
-	s, err := w.log.CreateSnapshot(meta)
+	s, err := w.storage().CreateSnapshot(meta)
 	if err != nil {
 		return err
 	}

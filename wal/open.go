@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,12 +28,7 @@ func Open(dir string, options Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{dir: dir, options: options, fs: options.FS, salt: options.Salt}
-	l.busy = make(chan struct{}, 1)
-	l.spare = make(chan *spare, 1)
-	l.anchor.busy = make(chan struct{}, 1)
-	l.drained, l.closing = make(chan struct{}), make(chan struct{})
-	l.snapshots.files = make(map[vfs.File]struct{})
+	l := newLog(dir, options)
 	if !options.Inline {
 		l.synced = options.Synced
 		l.book = logbook.New(options.Logger, slog.String("dir", dir))
@@ -112,11 +106,16 @@ func (l *Log) open() error {
 	if err := r.run(files.segments); err != nil {
 		return err
 	}
-	stale, err := l.chooseSnapshot(files.snapshots)
+	own, stale, err := l.sortSnapshots(files.snapshots)
 	if err != nil {
 		return err
 	}
-	l.save()
+	more, damage, err := l.chooseSnapshot(own)
+	if err != nil {
+		return err
+	}
+	stale = append(stale, more...)
+	l.snapshots.damage = damage
 	if err := l.completeAnchor(); err != nil {
 		return err
 	}
@@ -195,7 +194,7 @@ func (l *Log) noSegments() error {
 // segment always has a head.
 func (l *Log) create(found *anchorState) error {
 	l.opens = 1
-	l.snapshots.next = 1
+	l.files.next = 1
 	if found != nil {
 		// Its name may not be durable yet.
 		if err := l.fs.SyncDir(l.dir); err != nil {
@@ -252,60 +251,106 @@ func fill(file vfs.File, b []byte, size int64) error {
 	return file.Sync()
 }
 
-// chooseSnapshot finds the current snapshot. If that is damaged, it takes the newest older one that
-// is intact and that the log goes on from. It returns the files that can't be used any more. They
-// may be removed once a record says durably which snapshot is current; while the current one is
-// damaged, all of them stay.
-func (l *Log) chooseSnapshot(numbers []uint64) (stale []uint64, err error) {
-	current := l.contents.snapshot
-	l.snapshots.next = current.file + 1
-	l.snapshots.unswept, l.untidy = true, true
-	var damage error
+// chooseSnapshot finds the current snapshot of a group among the files with these numbers. If that is
+// damaged, it takes the newest older one that is intact and that the log goes on from; if there is none,
+// it returns the damage. It also returns the files that can't be used any more. They may be removed
+// once a record says durably which snapshot is current; while the current one is damaged, all of them
+// stay.
+func (g *group) chooseSnapshot(numbers []uint64) (stale []uint64, damage, err error) {
+	l := g.log
+	l.mu.Lock()
+	current := g.contents.snapshot
+	l.files.next = max(l.files.next, current.file+1)
+	g.snapshots.unswept, l.untidy = true, true
+	l.mu.Unlock()
 	if current.file != 0 {
-		current, damage = l.verify(current.file, &current.meta)
+		current, damage = g.verify(current.file, &current.meta)
 		if damage != nil && !errors.Is(damage, raft.ErrCorrupt) {
-			return nil, damage
+			return nil, nil, damage
 		}
 	}
+	var stored []snapshotRef
 	for _, number := range numbers {
-		l.snapshots.next = max(l.snapshots.next, number+1)
 		if number == current.file {
-			if damage == nil {
-				l.snapshots.stored = append(l.snapshots.stored, current)
-				l.contents.snapshot = current
-			}
 			continue
 		}
-		ref, err := l.verify(number, nil)
+		ref, err := g.verify(number, nil)
 		if err != nil && !errors.Is(err, raft.ErrCorrupt) {
-			return nil, err
+			return nil, nil, err
 		}
-		if err == nil && l.isFallback(ref) {
-			l.snapshots.stored = append(l.snapshots.stored, ref)
+		if err == nil && g.isFallback(ref) {
+			stored = append(stored, ref)
 		} else {
 			stale = append(stale, number)
 		}
 	}
-	if damage == nil {
-		return stale, nil
+	if current.file != 0 && damage == nil {
+		stored = append(stored, current)
+	} else if damage != nil {
+		stale = nil
+		fallback := snapshotRef{}
+		for _, ref := range stored {
+			if ref.meta.Index >= fallback.meta.Index {
+				fallback = ref
+			}
+		}
+		if len(stored) == 0 {
+			l.tell(slog.LevelError, "wal: snapshot damaged, and there is no other", damage, indexAttr("index", current.meta.Index))
+			return nil, damage, nil
+		}
+		l.tell(slog.LevelError, "wal: snapshot damaged, an older one is used", damage,
+			indexAttr("index", current.meta.Index), indexAttr("older", fallback.meta.Index))
+		current, damage = fallback, nil
 	}
-	if len(l.snapshots.stored) == 0 {
-		l.tell(slog.LevelError, "wal: snapshot damaged, and there is no other", damage, indexAttr("index", current.meta.Index))
-		l.saved.SnapshotDamage = damage
-		return nil, nil
-	}
-	fallback := slices.MaxFunc(l.snapshots.stored, func(a, b snapshotRef) int {
-		return cmp.Compare(a.meta.Index, b.meta.Index)
-	})
-	l.tell(slog.LevelError, "wal: snapshot damaged, an older one is used", damage,
-		indexAttr("index", current.meta.Index), indexAttr("older", fallback.meta.Index))
-	l.contents.snapshot = fallback
-	return nil, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g.snapshots.stored, g.contents.snapshot = stored, current
+	return stale, damage, nil
 }
 
-// verify reads a snapshot to its end and describes it. With meta, it must be the snapshot that meta
-// describes.
-func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error) {
+// sortSnapshots finds out of which group each file is: those of the group "", and those that no group
+// has any more. Those of others wait for the group's Load.
+func (l *Log) sortSnapshots(numbers []uint64) (own, stale []uint64, err error) {
+	if l.groups.next <= 1 {
+		for _, number := range numbers {
+			l.files.next = max(l.files.next, number+1)
+		}
+		return numbers, nil, nil // there has been no other group
+	}
+	known := map[uint64]uint64{l.contents.snapshot.file: 0}
+	for _, g := range l.groups.numbered {
+		if file := g.contents.snapshot.file; file > 0 {
+			known[file] = g.number
+		}
+	}
+	for _, number := range numbers {
+		l.files.next = max(l.files.next, number+1)
+		group, ok := known[number]
+		if !ok {
+			r, err := l.openSnapshotFile(number)
+			if err == nil {
+				group = r.group
+				r.file.Close()
+			} else if !errors.Is(err, raft.ErrCorrupt) {
+				return nil, nil, err
+			}
+		}
+		switch {
+		case group == 0:
+			own = append(own, number)
+		case l.groups.numbered[group] != nil:
+			l.files.found[group] = append(l.files.found[group], number)
+		default:
+			stale = append(stale, number)
+		}
+	}
+	return own, stale, nil
+}
+
+// verify reads a snapshot of the group to its end and describes it. With meta, it must be the snapshot
+// that meta describes.
+func (g *group) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error) {
+	l := g.log
 	ref := snapshotRef{file: number}
 	if meta != nil {
 		ref.meta = *meta
@@ -319,7 +364,7 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 		return ref, err
 	}
 	defer r.file.Close()
-	if err := r.mustBe(meta); err != nil {
+	if err := r.mustBeOf(g, meta); err != nil {
 		return ref, err
 	}
 	ref.meta = r.meta
@@ -331,23 +376,24 @@ func (l *Log) verify(number uint64, meta *raft.SnapshotMeta) (snapshotRef, error
 	return ref, err
 }
 
-// save notes what Load will return.
-func (l *Log) save() {
-	t := &l.contents
+// state returns what Load returns of a group.
+func (g *group) state() raft.Saved {
+	t := &g.contents
 	snapshot := t.snapshot.meta
-	l.saved = raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: l.saved.SnapshotDamage, Last: t.last}
-	l.saved.Base, l.saved.BaseTerm = t.base()
-	l.saved.LogBytes = t.bytesAfter(snapshot.Index)
-	l.saved.KeptBytes = t.bytesAfter(l.saved.Base) - l.saved.LogBytes
-	l.saved.Runs = slices.Clone(trimRuns(t.runs, l.saved.Base+1, t.last))
-	l.saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
-	l.saved.Lost = t.lost(t.compacted)
-	if len(l.saved.Lost) > 0 && l.damage == nil {
-		l.damage = &CorruptError{File: l.dir, Offset: -1, Reason: "segments are missing"}
+	saved := raft.Saved{State: t.durable, Snapshot: snapshot, SnapshotBytes: t.snapshot.bytes, SnapshotDamage: g.snapshots.damage, Last: t.last}
+	saved.Base, saved.BaseTerm = t.base()
+	saved.LogBytes = t.bytesAfter(snapshot.Index)
+	saved.KeptBytes = t.bytesAfter(saved.Base) - saved.LogBytes
+	saved.Runs = slices.Clone(trimRuns(t.runs, saved.Base+1, t.last))
+	saved.Configurations = slices.Clone(configurationsFrom(t.configurations, snapshot.Index+1))
+	saved.Lost = t.lost(t.compacted)
+	if len(saved.Lost) > 0 && g.damage == nil {
+		g.damage = &CorruptError{File: g.log.dir, Offset: -1, Reason: "segments are missing"}
 	}
-	for _, lost := range l.saved.Lost {
-		l.tell(slog.LevelError, "wal: entries are lost", l.damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
+	for _, lost := range saved.Lost {
+		g.log.tell(slog.LevelError, "wal: entries are lost", g.damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
 	}
+	return saved
 }
 
 // settle makes everything durable that was found, and says so in a record. After a sync that
@@ -370,7 +416,7 @@ func (l *Log) settle(r *replay) error {
 	l.mu.Lock()
 	l.tip = tip{place{s.number, s.end}, s.chain}
 	l.mu.Unlock()
-	state := l.contents.checkpoint(l.opens)
+	state := l.checkpoint()
 	record := appendDirectory(append([]byte(nil), zeros[:headerSize]...), state.append(nil))
 	if err := l.opened(record); err != nil {
 		return err

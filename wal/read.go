@@ -21,11 +21,17 @@ const (
 // after the first. It fails with raft.ErrCompacted when entry after+1 may be forgotten or isn't
 // there yet, and with a *raft.DamagedError when its bytes are lost. See raft.Storage.
 func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
-	if err := l.enter(); err != nil {
+	return l.entries(l, after, last, maxBytes)
+}
+
+// entries is Entries for a group, whose calls pass a gate.
+func (g *group) entries(gate gate, after, last raft.Index, maxBytes int) ([]raft.Entry, error) {
+	l := g.log
+	if err := gate.enter(); err != nil {
 		return nil, err
 	}
-	defer l.leave()
-	r := reader{log: l, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
+	defer gate.leave()
+	r := reader{log: l, group: g, next: after + 1, last: last, budget: maxBytes, seed: preamble{salt: l.salt}.seed()}
 	for {
 		more, err := r.open()
 		if err != nil {
@@ -50,17 +56,17 @@ func (l *Log) Entries(after, last raft.Index, maxBytes int) ([]raft.Entry, error
 // damaged notes that the next entry is lost, and those that can't be found without it. It returns
 // an error if the caller wants that entry first.
 func (r *reader) damaged(damage *CorruptError) error {
-	l := r.log
+	l, g := r.log, r.group
 	l.mu.Lock()
 	lost := wire.Range{First: r.next, Last: r.next}
-	if l.contents.generation == r.generation {
+	if g.contents.generation == r.generation {
 		if r.adrift {
-			lost.Last = l.contents.nextPoint(r.next) - 1
+			lost.Last = g.contents.nextPoint(r.next) - 1
 		}
-		l.contents.lose(lost.First, lost.Last)
+		g.contents.lose(lost.First, lost.Last)
 	}
-	if l.damage == nil {
-		l.damage = damage
+	if g.damage == nil {
+		g.damage = damage
 	}
 	l.mu.Unlock()
 	l.tell(slog.LevelError, "wal: entries are damaged", damage, indexAttr("first", lost.First), indexAttr("last", lost.Last))
@@ -74,6 +80,7 @@ func (r *reader) damaged(damage *CorruptError) error {
 // A reader collects entries, one stretch after the other.
 type reader struct {
 	log        *Log
+	group      *group
 	next, last raft.Index // the entries that are still wanted
 	budget     int        // how many bytes of data may still come; the first entry is free
 	entries    []raft.Entry
@@ -85,6 +92,7 @@ type reader struct {
 
 	// The stretch that is being read.
 	segment *segment
+	inParts bool       // see stretch
 	limit   raft.Index // the index after its last entry
 	offset  uint32     // of the next frame; at end, the record is read
 	end     uint32     // where the record ends
@@ -102,7 +110,7 @@ func (r *reader) open() (bool, error) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := &l.contents
+	t := &r.group.contents
 	if len(r.entries) == 0 {
 		r.generation = t.generation
 		if r.next <= t.compacted || r.next > t.last || r.last < r.next {
@@ -123,7 +131,7 @@ func (r *reader) open() (bool, error) {
 	p := s.points[s.pointFor(r.next)]
 	r.segment, r.limit = s.segment, min(t.limit(i), r.last+1)
 	r.offset, r.end, r.skip = p.offset, p.end, p.index
-	r.bound = r.segment.end
+	r.bound, r.inParts = r.segment.end, s.inParts
 	r.window, r.windowAt = nil, 0
 	r.segment.readers++
 	return true, nil
@@ -135,8 +143,8 @@ func (r *reader) missing(i int) error {
 	if len(r.entries) > 0 {
 		return nil
 	}
-	l := r.log
-	return &raft.DamagedError{Lost: wire.Range{First: r.next, Last: l.contents.limit(i) - 1}, Err: l.damage}
+	g := r.group
+	return &raft.DamagedError{Lost: wire.Range{First: r.next, Last: g.contents.limit(i) - 1}, Err: g.damage}
 }
 
 // release ends the reading of a segment, which may be removed again when nobody reads it.
@@ -152,7 +160,14 @@ func (l *Log) release(s *segment) {
 
 // read reads the stretch to its end, or until the next entry exceeds the budget.
 func (r *reader) read() error {
+	began := r.next
 	for r.skip < r.limit {
+		if r.offset == r.end && r.inParts {
+			if r.next == began {
+				return r.corrupt(r.offset, "a part ends too early")
+			}
+			return nil // the next entry has a point of its own
+		}
 		if r.offset == r.end {
 			if err := r.nextRecord(); err != nil {
 				return err

@@ -38,8 +38,11 @@ const (
 	kindHead recordKind = 1 + iota
 	// kindOpen is written when the log is opened: the whole identity of the log as it was found.
 	kindOpen
-	// kindBatch is one Write.
+	// kindBatch is one Write of the group "". No other group has had a part in the records since the
+	// place of its witness.
 	kindBatch
+	// kindShared has parts of several groups, or of one other than "".
+	kindShared
 )
 
 // A header stands before each record.

@@ -3,8 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"slices"
 )
 
@@ -23,8 +21,9 @@ import (
 // recognised by its place alone. So is damage that ends the log, since the anchor says how far the
 // log went.
 //
-// Damage is a hole: it begins where reading stops, and ends where a record says what has stood in
-// it (see hole).
+// Damage is a hole: it begins where reading stops, and ends where the next sound record stands. Which
+// groups it concerns, a later record says, and what has stood in it, later records of these groups
+// (see hole).
 type replay struct {
 	log      *Log
 	anchor   *anchorState
@@ -36,9 +35,13 @@ type replay struct {
 	newest  int     // the last one that has begun
 	started bool    // the first head was read, or is missing
 	change  change
-	hole    *hole   // where reading has stopped; nil while it goes on
-	passed  bool    // the place of the anchor was passed
-	damage  []error // what was found damaged, each a *CorruptError
+	hole    *hole // where reading has stopped; nil while it goes on
+	doubts  doubts
+	shared  directory
+	fast    []*group  // by their numbers, as far as these are small
+	read    groupHead // of the part that is being replayed
+	passed  bool      // the place of the anchor was passed
+	damage  []error   // what was found damaged, each a *CorruptError
 	tail    TailState
 
 	// visit, if not nil, is called with every record, after the record was replayed.
@@ -72,6 +75,7 @@ func (r *replay) run(numbers []uint64) error {
 		r.all = append(r.all, f)
 	}
 	r.buf = make([]byte, r.size)
+	r.doubts.holes, r.doubts.known = make(map[*group]*hole), make(map[*group]place)
 	if err := r.findNewest(); err != nil {
 		return err
 	}
@@ -92,6 +96,7 @@ func (r *replay) run(numbers []uint64) error {
 		return err
 	}
 	l.segments = l.segments[:r.newest+1]
+	r.endGroups()
 	l.dropUnneeded()
 	return nil
 }
@@ -110,81 +115,6 @@ func (r *replay) complete(numbers []uint64) error {
 		return missing(last + 1)
 	}
 	return nil
-}
-
-// peek opens a segment and reads its preamble and its head, if it has them.
-func (r *replay) peek(number uint64) (found, error) {
-	l := r.log
-	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix))}
-	file, err := l.fs.Open(s.name)
-	if err != nil {
-		return found{}, err
-	}
-	s.file = file
-	s.key = preamble{salt: l.salt, number: number}.key()
-	f := found{segment: s}
-	if s.size, err = file.Size(); err != nil {
-		return f, err
-	}
-	if s.size > math.MaxInt32 {
-		return f, corrupt(s, 0, "it is larger than a segment can be")
-	}
-	b := make([]byte, preambleSize+headerSize)
-	if err := readFull(s, b, 0); err != nil {
-		return f, notBegun(err)
-	}
-	p, version, chain, ok := parsePreamble(b)
-	if !ok {
-		return f, nil
-	}
-	if version != formatVersion {
-		return f, versionError(s.name, version)
-	}
-	if p.salt != l.salt {
-		return f, corrupt(s, 0, "it belongs to another log")
-	}
-	h, ok := parseHeader(b[preambleSize:], s.key, preambleSize)
-	if p.number != number || !ok || h.kind != kindHead || int64(h.end(preambleSize)) > s.size {
-		return f, nil
-	}
-	record := make([]byte, headerSize+h.length)
-	if err := readFull(s, record, preambleSize); err != nil {
-		return f, notBegun(err)
-	}
-	prelude, _, err := splitBody(record[headerSize:])
-	if h.before != chain || chainOver(record, chain) != h.chain || err != nil {
-		return f, nil
-	}
-	if err := f.head.decode(prelude); err != nil {
-		return f, corrupt(s, preambleSize, err.Error())
-	}
-	f.begun = true
-	s.last, s.end, s.chain = preambleSize, next(h.end(preambleSize)), h.chain
-	return f, nil
-}
-
-// notBegun turns the error of a file that ends before its head does into nil: such a segment has
-// not begun.
-func notBegun(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
-}
-
-// readFull fills b from the offset at of a segment. If the file is too short, the error is io.EOF.
-func readFull(s *segment, b []byte, at int64) error {
-	n, err := s.file.ReadAt(b, at)
-	if n == len(b) {
-		return nil
-	}
-	return err
-}
-
-// load reads a segment into buf.
-func (r *replay) load(s *segment) error {
-	r.buf = r.buf[:s.size]
-	return readFull(s, r.buf, 0)
 }
 
 // findNewest finds the last segment that has begun: it has a head, or the anchor or a record in it
@@ -280,6 +210,9 @@ func (r *replay) reached(i int) (bool, error) {
 			return false, corrupt(s, s.end, "the anchor continues another log")
 		}
 		r.passed = true
+		if err := r.byAnchor(s, a); err != nil {
+			return false, err
+		}
 	}
 	following := r.following(i)
 	if following == nil || s.end < following.priorEnd {
@@ -295,6 +228,10 @@ func (r *replay) reached(i int) (bool, error) {
 // head takes over what the head of a segment says.
 func (r *replay) head(f *found) error {
 	s, c, t := f.segment, &f.head, &r.log.contents
+	if r.hole != nil {
+		r.pass(place{s.number, 0})
+	}
+	doubtful := r.resolveBy(c, s.number-1)
 	switch {
 	case !r.started:
 		r.started = true
@@ -302,8 +239,8 @@ func (r *replay) head(f *found) error {
 		if s.number > 1 { // before the first segment there was nothing
 			r.log.trail.since = place{s.number, 0}
 		}
-	case r.hole != nil:
-		if err := r.closeWith(s, preambleSize, c); err != nil {
+	case doubtful:
+		if err := r.closeWith(&r.log.group, s, preambleSize, c); err != nil {
 			return err
 		}
 	case c.last != t.last || !slices.Equal(c.runs, t.runs):
@@ -319,8 +256,13 @@ func (r *replay) head(f *found) error {
 
 // adopt takes over the state of a checkpoint.
 func (r *replay) adopt(c *checkpoint) error {
-	t := &r.log.contents
 	r.log.opens = c.opens
+	r.log.groups.next = max(r.log.groups.next, c.next)
+	return r.log.contents.adopt(c)
+}
+
+// adopt takes over the state, the snapshot, and what may be forgotten.
+func (t *contents) adopt(c *checkpoint) error {
 	t.durable, t.snapshot = c.durable, c.snapshot
 	t.compact(c.compacted)
 	return t.check()
@@ -354,23 +296,28 @@ func (r *replay) record(i int) (bool, error) {
 	if !whole && !r.promised(i, at) {
 		return false, nil
 	}
+	if h.kind == kindShared {
+		return r.sharedRecord(f, h, record, whole)
+	}
 	prelude, frames, err := splitBody(record[headerSize:])
 	if errors.Is(err, errDamaged) && !whole {
 		r.stop(s, at, "the directory or the prelude of a record is damaged")
-		r.skip(s, at, h, int(h.entries))
+		r.hole.from = next(h.end(at))
+		entries := headerSize + int(h.entries)
+		r.hole.skip(s, at, r.buf[at:h.end(at)], entries, entries, r.seed())
 		return false, nil
 	}
 	if err != nil {
 		return false, corrupt(s, at, err.Error())
 	}
 	if err := r.replayed(s, h, record, prelude, headerSize+frames, whole); err != nil {
-		return false, corrupt(s, at, err.Error())
+		return false, located(s, at, err)
 	}
 	s.last, s.end, s.chain = at, next(h.end(at)), h.chain
 	return true, r.visited(f, at, h, record)
 }
 
-// replayed makes a record take effect. Its frames begin at the offset frames.
+// replayed makes a record of the group "" take effect. Its frames begin at the offset frames.
 func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames int, whole bool) error {
 	l, at := r.log, s.end
 	end, size := place{s.number, next(at + uint32(len(record)))}, uint32(len(record))
@@ -379,6 +326,11 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		var c checkpoint
 		if err := c.decode(prelude); err != nil {
 			return err
+		}
+		if r.resolveBy(&c, s.number) {
+			if err := r.closeWith(&l.group, s, at, &c); err != nil {
+				return err
+			}
 		}
 		if t := &l.contents; c.last != t.last || !slices.Equal(c.runs, t.runs) {
 			return fmt.Errorf("it was opened with a log that ends at %d, not at %d, or with other terms", c.last, t.last)
@@ -390,43 +342,45 @@ func (r *replay) replayed(s *segment, h header, record, prelude []byte, frames i
 		if err := c.decode(prelude); err != nil {
 			return err
 		}
-		if err := r.frames(s, c, record, frames, headerSize+int(h.entries), whole); err != nil {
-			return err
-		}
-		l.trail.add(end, size, c.touches())
-		if err := l.contents.apply(c, s, at); err != nil {
-			return err
-		}
-		return l.contents.check()
+		r.resolve(c.witness.since, []mark{markOf(&l.group, unknownParts)}, nil)
+		p := part{prelude: prelude, repairs: frames, entries: headerSize + int(h.entries), end: len(record)}
+		own, err := r.part(s, &l.group, c, nil, record, &p, whole)
+		l.trail.add(end, size, own)
+		return err
 	}
 	return fmt.Errorf("a record of the unknown kind %d", h.kind)
 }
 
-// frames finds the frames of a batch: the repairs from the offset at on, the entries from the
-// offset entries on.
-func (r *replay) frames(s *segment, c *change, record []byte, at, entries int, whole bool) error {
-	seed := preamble{salt: r.log.salt}.seed()
+// frames finds the frames of a part: its repairs and its entries.
+func (r *replay) frames(s *segment, g *group, c *change, record []byte, p *part, whole bool) error {
+	seed := r.seed()
 	if c.repairs > 0 {
-		c.searchPieces(record[:entries], at, c.repairs, seed)
+		c.searchPieces(record[:p.entries], p.repairs, c.repairs, seed)
+		if c.inPart {
+			c.endPieces(p.entries)
+		}
 	}
 	if c.flags&changesEntries == 0 {
 		return nil
 	}
 	if whole {
-		return c.walkFrames(record, entries)
+		return c.walkFrames(record[:p.end], p.entries)
 	}
-	c.searchFrames(record, entries, seed)
+	c.searchFrames(record[:p.end], p.entries, seed)
 	if len(c.lost) > 0 {
-		r.lose(corrupt(s, s.end, fmt.Sprintf("entries of the batch of %d to %d are damaged", c.first, c.last())))
+		r.lose(g, corrupt(s, s.end, fmt.Sprintf("entries of the batch of %d to %d are damaged", c.first, c.last())))
 	}
 	return nil
 }
 
-// lose notes damage that doesn't keep the log from being opened.
-func (r *replay) lose(damage error) {
+// seed is where the CRCs of the frames of this log begin.
+func (r *replay) seed() uint32 { return preamble{salt: r.log.salt}.seed() }
+
+// lose notes damage that costs a group bytes of its entries, and doesn't keep it from being loaded.
+func (r *replay) lose(g *group, damage error) {
 	r.damage = append(r.damage, damage)
-	if r.log.damage == nil {
-		r.log.damage = damage
+	if g.damage == nil {
+		g.damage = damage
 	}
 }
 

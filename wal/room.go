@@ -70,7 +70,7 @@ func (l *Log) Room() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.segments[len(l.segments)-1]
-	beside := l.reserve.head.Load()
+	beside := l.reserve.head.Load() + 2*l.groups.heads
 	room := s.size - int64(s.end) - beside
 	if l.prepared.number > s.number {
 		room = max(room, l.prepared.size-2*beside)
@@ -82,7 +82,7 @@ func (l *Log) Room() uint64 {
 // measure finds out about how many bytes a record takes beside its entries: the state, the snapshot,
 // terms and configurations, and once more what the witness says of them.
 func (l *Log) measure() {
-	c := l.contents.checkpoint(l.opens)
+	c := l.checkpoint()
 	l.reserve.head.Store(2*int64(len(c.append(nil))) + 512)
 }
 
@@ -373,6 +373,8 @@ func (l *Log) makeRoom(sp *spare, need int64) error {
 		case <-timer.C:
 		case <-l.closing:
 			closed = true
+		case <-l.givesUp:
+			closed = true
 		}
 		<-l.spare // it is sp: only Write exchanges it, and this is the one Write
 		if closed {
@@ -437,7 +439,7 @@ func (l *Log) useReserve(sp *spare) error {
 // full disk would free nothing, since segments go as a whole.
 func (l *Log) leaveCovered() error {
 	s := l.active
-	if !l.reserve.short.Load() || int64(s.end) < s.size/2 || l.needs(s) {
+	if !l.reserve.short.Load() || int64(s.end) < s.size/2 || l.needs(s) || len(l.groups.numbered) > 0 {
 		return nil
 	}
 	sp := <-l.spare

@@ -54,6 +54,11 @@ type segment struct {
 	synced uint32
 
 	readers int // how many read it; under Log.mu
+
+	// holders are the groups, but "", that need this segment and no older one. touched are those that
+	// have a part in it; once the next segment has begun, its head says so.
+	holders []*group
+	touched []mark
 }
 
 // fits says whether a record of this length can be appended.

@@ -11,36 +11,51 @@ import (
 	"github.com/e17579a5/raft/wal/vfs"
 )
 
-// snapshots are the snapshots in the directory, and the files of those that are being written or
-// read.
+// snapshots are the snapshots of one group.
 type snapshots struct {
-	stored  []snapshotRef         // committed, in the order of their files
+	stored  []snapshotRef // committed, in the order of their files
+	unswept bool          // there may be snapshots that aren't needed any more
+	damage  error         // that of the current one, if there is no other
+}
+
+// snapshotFiles are the files of snapshots, those of all groups.
+type snapshotFiles struct {
 	next    uint64                // the number of the next file
-	files   map[vfs.File]struct{} // open, of writers and readers
+	open    map[vfs.File]struct{} // of writers and readers
 	opening int                   // how many calls are about to open one for reading
-	unswept bool                  // there may be snapshots that aren't needed any more
+	unswept []*group              // those with snapshots that may not be needed any more
+	// found are the files that Open has found, by the number of their group, if that isn't 0. Load of
+	// the group finds out which of them are needed.
+	found map[uint64][]uint64
 }
 
 // closeAll closes the files that are still open. No call is under way any more, so nobody else uses
 // them.
-func (s *snapshots) closeAll() {
-	for file := range s.files {
+func (s *snapshotFiles) closeAll() {
+	for file := range s.open {
 		file.Close()
 	}
-	clear(s.files)
+	clear(s.open)
 }
 
 // CreateSnapshot starts to store a snapshot. Its file counts as a snapshot only after Commit. One that
 // no write names takes its room until the current one is of a higher index, or until the next Open.
 // After Close, CreateSnapshot and the writer fail with fs.ErrClosed. See raft.Storage.
 func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
-	if err := l.enter(); err != nil {
+	return l.createSnapshot(l, meta)
+}
+
+// createSnapshot is CreateSnapshot for a group, whose calls pass a gate.
+func (g *group) createSnapshot(gate gate, meta raft.SnapshotMeta) (raft.SnapshotWriter, error) {
+	l := g.log
+	if err := gate.enter(); err != nil {
 		return nil, err
 	}
-	defer l.leave()
+	defer gate.leave()
 	l.mu.Lock()
-	ref := snapshotRef{file: l.snapshots.next, meta: meta}
-	l.snapshots.next++
+	g.setNumber()
+	ref := snapshotRef{file: l.files.next, meta: meta}
+	l.files.next++
 	l.mu.Unlock()
 	name := l.path(fileName(ref.file, snapshotSuffix))
 	file, err := l.fs.Create(name + temporary)
@@ -48,10 +63,10 @@ func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error
 		return nil, fmt.Errorf("wal: create snapshot: %w", err)
 	}
 	l.mu.Lock()
-	l.snapshots.files[file] = struct{}{}
+	l.files.open[file] = struct{}{}
 	l.mu.Unlock()
-	w := &snapshotWriter{log: l, ref: ref, name: name, file: file}
-	w.buf, w.crc = appendSnapshotHeader(nil, &meta)
+	w := &snapshotWriter{log: l, group: g, gate: gate, ref: ref, name: name, file: file}
+	w.buf, w.crc = appendSnapshotHeader(nil, &meta, g.number)
 	w.block = len(w.buf)
 	w.buf = append(w.buf, zeros[:blockHeaderSize]...)
 	return w, nil
@@ -61,8 +76,8 @@ func (l *Log) CreateSnapshot(meta raft.SnapshotMeta) (raft.SnapshotWriter, error
 // Log.Close, which closes what is left, waits for it.
 func (l *Log) closeFile(file vfs.File) error {
 	l.mu.Lock()
-	_, open := l.snapshots.files[file]
-	delete(l.snapshots.files, file)
+	_, open := l.files.open[file]
+	delete(l.files.open, file)
 	l.mu.Unlock()
 	if !open {
 		return nil
@@ -71,11 +86,11 @@ func (l *Log) closeFile(file vfs.File) error {
 }
 
 // storedSnapshot returns the newest stored snapshot with the index and the term of meta.
-func (l *Log) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := len(l.snapshots.stored) - 1; i >= 0; i-- {
-		ref := l.snapshots.stored[i]
+func (g *group) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	for i := len(g.snapshots.stored) - 1; i >= 0; i-- {
+		ref := g.snapshots.stored[i]
 		if ref.meta.Index == meta.Index && ref.meta.Term == meta.Term {
 			return ref, nil
 		}
@@ -86,29 +101,33 @@ func (l *Log) storedSnapshot(meta *raft.SnapshotMeta) (snapshotRef, error) {
 // OpenSnapshot opens the current snapshot for reading. Without one it fails with
 // raft.ErrNoSnapshot. The reader reports damage as raft.ErrCorrupt. It stays readable while other
 // snapshots take its place, but not after Close. See raft.Storage.
-func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
-	if err := l.enter(); err != nil {
+func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) { return l.openSnapshot(l) }
+
+// openSnapshot is OpenSnapshot for a group, whose calls pass a gate.
+func (g *group) openSnapshot(gate gate) (raft.SnapshotMeta, io.ReadCloser, error) {
+	l := g.log
+	if err := gate.enter(); err != nil {
 		return raft.SnapshotMeta{}, nil, err
 	}
-	defer l.leave()
+	defer gate.leave()
 	l.readers(1)
 	defer l.readers(-1)
 	for {
-		ref := l.currentSnapshot()
+		ref := g.currentSnapshot()
 		if ref.file == 0 {
 			return raft.SnapshotMeta{}, nil, raft.ErrNoSnapshot
 		}
-		blocks, err := l.openBlocks(ref)
-		if errors.Is(err, fs.ErrNotExist) && l.currentSnapshot().file != ref.file {
+		blocks, err := g.openBlocks(ref)
+		if errors.Is(err, fs.ErrNotExist) && g.currentSnapshot().file != ref.file {
 			continue // another snapshot has become the current one
 		}
 		if err != nil {
 			return raft.SnapshotMeta{}, nil, fmt.Errorf("wal: open snapshot: %w", err)
 		}
 		l.mu.Lock()
-		l.snapshots.files[blocks.file] = struct{}{}
+		l.files.open[blocks.file] = struct{}{}
 		l.mu.Unlock()
-		return ref.meta, &snapshotReader{log: l, blocks: blocks}, nil
+		return ref.meta, &snapshotReader{log: l, gate: gate, blocks: blocks}, nil
 	}
 }
 
@@ -116,30 +135,58 @@ func (l *Log) OpenSnapshot() (raft.SnapshotMeta, io.ReadCloser, error) {
 func (l *Log) readers(more int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.snapshots.opening += more
+	l.files.opening += more
 }
 
-func (l *Log) currentSnapshot() snapshotRef {
+func (g *group) currentSnapshot() snapshotRef {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	return g.contents.snapshot
+}
+
+// sweepSnapshots removes the snapshots of all groups that aren't needed any more.
+func (l *Log) sweepSnapshots() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.contents.snapshot
+	unswept := l.files.unswept
+	l.files.unswept = nil
+	l.mu.Unlock()
+	for i, g := range append([]*group{&l.group}, unswept...) {
+		if err := g.sweep(); err != nil {
+			l.mu.Lock()
+			l.files.unswept = append(l.files.unswept, unswept[max(i-1, 0):]...)
+			l.mu.Unlock()
+			return err
+		}
+	}
+	return nil
 }
 
-// sweepSnapshots removes the snapshots that aren't needed any more. Of those before the current
+// removeSnapshots removes files of snapshots that no group has. If that fails, the next Open does it.
+func (l *Log) removeSnapshots(numbers []uint64) {
+	for _, number := range numbers {
+		name := l.path(fileName(number, snapshotSuffix))
+		if err := l.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.tell(slog.LevelWarn, "wal: snapshot not removed", err, slog.String("file", name))
+		}
+	}
+}
+
+// sweep removes the snapshots of the group that aren't needed any more. Of those before the current
 // one, it keeps the newest as long as the log goes on from it: if the current one turns out to be
 // damaged, this one takes its place.
-func (l *Log) sweepSnapshots() error {
-	for _, ref := range l.unneededSnapshots() {
+func (g *group) sweep() error {
+	l := g.log
+	for _, ref := range g.unneededSnapshots() {
 		if err := l.retire(l.path(fileName(ref.file, snapshotSuffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.mu.Lock()
-			l.snapshots.unswept = true
+			g.snapshots.unswept = true
 			l.mu.Unlock()
 			return err
 		}
 		l.mu.Lock()
-		for i := range l.snapshots.stored {
-			if l.snapshots.stored[i].file == ref.file {
-				l.snapshots.stored = append(l.snapshots.stored[:i:i], l.snapshots.stored[i+1:]...)
+		for i := range g.snapshots.stored {
+			if g.snapshots.stored[i].file == ref.file {
+				g.snapshots.stored = append(g.snapshots.stored[:i:i], g.snapshots.stored[i+1:]...)
 				break
 			}
 		}
@@ -150,21 +197,21 @@ func (l *Log) sweepSnapshots() error {
 
 // unneededSnapshots returns the snapshots that may be removed, once after each change. One of the
 // current one's index that was stored after it is to take its place: a write may be about to name it.
-func (l *Log) unneededSnapshots() []snapshotRef {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.snapshots.unswept {
+func (g *group) unneededSnapshots() []snapshotRef {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	if !g.snapshots.unswept {
 		return nil
 	}
-	l.snapshots.unswept = false
-	current, fallback := l.contents.snapshot, snapshotRef{}
-	for _, ref := range l.snapshots.stored {
-		if ref.file != current.file && l.isFallback(ref) && ref.meta.Index >= fallback.meta.Index {
+	g.snapshots.unswept = false
+	current, fallback := g.contents.snapshot, snapshotRef{}
+	for _, ref := range g.snapshots.stored {
+		if ref.file != current.file && g.isFallback(ref) && ref.meta.Index >= fallback.meta.Index {
 			fallback = ref
 		}
 	}
 	var unneeded []snapshotRef
-	for _, ref := range l.snapshots.stored {
+	for _, ref := range g.snapshots.stored {
 		passed := ref.meta.Index < current.meta.Index || ref.meta.Index == current.meta.Index && ref.file < current.file
 		if ref.file != fallback.file && passed {
 			unneeded = append(unneeded, ref)
@@ -177,8 +224,8 @@ func (l *Log) unneededSnapshots() []snapshotRef {
 // same index can't: the current one has replaced it because it was damaged. Nor can one that was
 // stored after the current one: no write will name it. Nor can one of another cluster, which may end
 // with an index and a term that the log holds too.
-func (l *Log) isFallback(ref snapshotRef) bool {
-	t := &l.contents
+func (g *group) isFallback(ref snapshotRef) bool {
+	t := &g.contents
 	return ref.file < t.snapshot.file && ref.meta.Index < t.snapshot.meta.Index && t.covers(&ref.meta) && t.knows(ref.meta.Configuration.Cluster)
 }
 
@@ -186,6 +233,8 @@ func (l *Log) isFallback(ref snapshotRef) bool {
 // first block, the buffer also holds the header of the snapshot.
 type snapshotWriter struct {
 	log    *Log
+	group  *group
+	gate   gate
 	ref    snapshotRef
 	name   string
 	file   vfs.File
@@ -202,10 +251,10 @@ type snapshotWriter struct {
 
 // Write implements io.Writer.
 func (w *snapshotWriter) Write(p []byte) (int, error) {
-	if err := w.log.enter(); err != nil {
+	if err := w.gate.enter(); err != nil {
 		return 0, err
 	}
-	defer w.log.leave()
+	defer w.gate.leave()
 	if w.ended {
 		return 0, fmt.Errorf("wal: write snapshot: %w", fs.ErrClosed)
 	}
@@ -260,19 +309,20 @@ func (w *snapshotWriter) Commit() error {
 	if w.ended {
 		return nil
 	}
-	if err := w.log.enter(); err != nil {
+	if err := w.gate.enter(); err != nil {
 		return err
 	}
-	defer w.log.leave()
+	defer w.gate.leave()
 	w.ended = true
 	if err := w.commit(); err != nil {
 		return fmt.Errorf("wal: commit snapshot: %w", err)
 	}
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
-	w.log.snapshots.stored = append(w.log.snapshots.stored, w.ref)
+	w.group.snapshots.stored = append(w.group.snapshots.stored, w.ref)
 	// If a later snapshot has become the current one meanwhile, no write will name this one.
-	w.log.snapshots.unswept, w.log.untidy = true, true
+	w.group.snapshots.unswept, w.log.untidy = true, true
+	w.log.files.unswept = append(w.log.files.unswept, w.group)
 	return nil
 }
 
@@ -335,15 +385,16 @@ func (w *snapshotWriter) remove(name string) {
 // A snapshotReader reads a snapshot for a caller of OpenSnapshot.
 type snapshotReader struct {
 	log    *Log
+	gate   gate
 	blocks *blockReader
 }
 
 // Read implements io.Reader.
 func (r *snapshotReader) Read(p []byte) (int, error) {
-	if err := r.log.enter(); err != nil {
+	if err := r.gate.enter(); err != nil {
 		return 0, err
 	}
-	defer r.log.leave()
+	defer r.gate.leave()
 	return r.blocks.Read(p)
 }
 

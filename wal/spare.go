@@ -21,6 +21,7 @@ const fillChunk = int64(len(zeros))
 const (
 	firstSegmentSize = 1 << 20
 	youngSegmentSize = 16 << 20
+	headShare        = 16
 )
 
 // A spare is the segment after the active one, while it is being prepared. It is filled with zeros,
@@ -34,13 +35,14 @@ type spare struct {
 }
 
 // newSpare returns the spare after segment s. It is to be larger by half, unless that is too much for
-// the log, and no smaller than it was to be before.
+// the log, and no smaller than it was to be before. The heads of all groups take a sixteenth of it at
+// most.
 func (l *Log) newSpare(s *segment) *spare {
 	all := int64(0)
 	for _, other := range l.segments {
 		all += other.size
 	}
-	larger := max(l.target, min(s.size*3/2, max(all/4, youngSegmentSize)))
+	larger := max(l.target, headShare*l.groups.heads, min(s.size*3/2, max(all/4, youngSegmentSize)))
 	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
 	sp := &spare{number: s.number + 1, target: l.target}
 	l.ready.enough.Store(sp.enough())

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"time"
+	"unique"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/wire"
@@ -17,14 +18,18 @@ const checkpointMark = 0xff
 // A checkpoint is the whole identity of a log: everything except the bytes of its entries. Records
 // of kind head and open hold one, and so does the anchor.
 type checkpoint struct {
-	opens      uint64     // how often the log was opened, this time included
-	size       uint32     // in a head, the size of the segment's file
-	priorEnd   uint32     // in a head, where the segment before this one ends; 0 when there is none
-	priorChain uint32     // in a head, the chain at that place
-	last       raft.Index // index of the last entry
-	compacted  raft.Index // the log may be forgotten up to here
-	durable    raft.DurableState
-	snapshot   snapshotRef
+	opens      uint64 // how often the log was opened, this time included
+	size       uint32 // in a head, the size of the segment's file
+	priorEnd   uint32 // in a head, where the segment before this one ends; 0 when there is none
+	priorChain uint32 // in a head, the chain at that place
+	next       uint64 // the number of the next group that is made
+	// touched are the groups that had a part in the segment before, in a head, and else in this one so
+	// far; nil if that isn't known.
+	touched   []mark
+	last      raft.Index // index of the last entry
+	compacted raft.Index // the log may be forgotten up to here
+	durable   raft.DurableState
+	snapshot  snapshotRef
 	// runs are the terms of the entries from compacted on, or from 1 on if that is 0.
 	runs           []raft.TermRun
 	configurations []raft.Entry // those behind compacted
@@ -36,6 +41,18 @@ func (c *checkpoint) append(b []byte) []byte {
 	b = little.AppendUint32(b, c.size)
 	b = little.AppendUint32(b, c.priorEnd)
 	b = little.AppendUint32(b, c.priorChain)
+	b = c.appendIdentity(b)
+	switch {
+	case c.next <= 1:
+		return b // there has been no group but ""
+	case c.touched == nil:
+		return append(binary.AppendUvarint(b, c.next), 0)
+	}
+	return appendMarks(append(binary.AppendUvarint(b, c.next), 1), c.touched)
+}
+
+// appendIdentity appends what the checkpoint says of one group.
+func (c *checkpoint) appendIdentity(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(c.last))
 	b = binary.AppendUvarint(b, uint64(c.compacted))
 	b = appendDurable(b, &c.durable)
@@ -51,6 +68,22 @@ func (c *checkpoint) decode(b []byte) error {
 	c.size = d.uint32()
 	c.priorEnd = d.uint32()
 	c.priorChain = d.uint32()
+	c.decodeIdentity(&d)
+	c.next, c.touched = 1, []mark{}
+	if d.err == nil && len(d.b) > 0 {
+		c.next = d.uvarint()
+		known := d.byte()
+		d.check(c.next > 1 && known <= 1, "groups")
+		if c.touched = nil; known == 1 {
+			c.touched = d.marks([]mark{})
+		}
+	}
+	d.check(len(d.b) == 0, "end")
+	return d.err
+}
+
+// decodeIdentity decodes what the checkpoint says of one group.
+func (c *checkpoint) decodeIdentity(d *decoder) {
 	c.last = raft.Index(d.uvarint())
 	c.compacted = raft.Index(d.uvarint())
 	c.durable = d.durable()
@@ -58,8 +91,36 @@ func (c *checkpoint) decode(b []byte) error {
 	d.check(c.last <= maxIndex && c.compacted <= c.last, "range of the log")
 	c.runs = d.runs(nil, max(c.compacted, 1), c.last)
 	c.configurations = d.configurations(nil, c.compacted+1, c.last)
-	d.check(len(d.b) == 0, "end")
-	return d.err
+}
+
+// groupMark begins the head of a group in its part of a record. No change begins with it.
+const groupMark = 0xfe
+
+// appendGroupHead appends the head of a group: its name, and its whole identity.
+func (g *group) appendGroupHead(b []byte) []byte {
+	c := g.contents.checkpoint(0)
+	return c.appendIdentity(appendString(append(b, groupMark), string(g.id)))
+}
+
+// A groupHead is the head of a group, as it was read.
+type groupHead struct {
+	id raft.GroupID
+	checkpoint
+	size int64 // how many bytes it takes
+}
+
+// decode decodes the head of a group, if one stands there. It says whether one does.
+func (h *groupHead) decode(d *decoder) bool {
+	if len(d.b) == 0 || d.b[0] != groupMark {
+		return false
+	}
+	before := len(d.b)
+	d.byte()
+	*h = groupHead{id: raft.GroupID(d.string())}
+	d.check(h.id != "" && len(h.id) <= wire.MaxGroupID, "name of a group")
+	h.decodeIdentity(d)
+	h.size = int64(before - len(d.b))
+	return d.err == nil
 }
 
 // appendRuns appends the part of runs from the index from on.
@@ -230,8 +291,9 @@ func (d *decoder) string() string { return string(d.take(d.uvarint())) }
 func (d *decoder) durable() raft.DurableState {
 	var s raft.DurableState
 	s.Term = raft.Term(d.uvarint())
-	s.Vote = raft.ServerID(d.string())
-	s.Server = raft.ServerID(d.string())
+	// Groups have the same servers, most times.
+	s.Vote = unique.Make(raft.ServerID(d.string())).Value()
+	s.Server = unique.Make(raft.ServerID(d.string())).Value()
 	s.Incarnation = raft.Incarnation(d.uint64())
 	copy(s.Cluster[:], d.take(uint64(len(s.Cluster))))
 	s.Start = d.uvarint()

@@ -26,6 +26,9 @@ type stretch struct {
 	segment    *segment // nil: their bytes are lost
 	generation uint64   // that of the contents when the stretch began; apart if it can't grow
 	points     []point  // ascending; the first one is at first, or before it
+	// inParts says that its entries stand in parts of shared records: there is a point at the first
+	// entry of each, and the end of a point is that of its part.
+	inParts bool
 }
 
 // apart is the generation of a stretch that no later record continues.
@@ -68,7 +71,22 @@ func (t *contents) bytesAfter(index raft.Index) uint64 {
 			continue
 		}
 		from := max(s.pointFor(index+1), 0)
-		bytes += uint64(s.points[len(s.points)-1].end - s.points[from].offset)
+		bytes += s.bytesFrom(from)
+	}
+	return bytes
+}
+
+// bytesFrom returns about how many bytes the entries take from point i on.
+func (s *stretch) bytesFrom(i int) (bytes uint64) {
+	if !s.inParts {
+		return uint64(s.points[len(s.points)-1].end - s.points[i].offset)
+	}
+	for ; i < len(s.points); i++ {
+		p, end := &s.points[i], s.points[i].end
+		if i+1 < len(s.points) && s.points[i+1].end == end {
+			end = s.points[i+1].offset
+		}
+		bytes += uint64(end - p.offset)
 	}
 	return bytes
 }
@@ -100,20 +118,22 @@ func (t *contents) lose(first, last raft.Index) {
 	t.put(max(first, t.compacted+1), min(last, t.last), stretch{})
 }
 
-// repair gives their bytes back to the entries of a piece that are lost. What the log doesn't hold
-// under this index and term, and what isn't lost, stays as it is.
+// repair gives their bytes back to the entries of a piece that are lost, and new places to those in
+// older segments if the piece was moved. What the log doesn't hold under this index and term, and
+// anything else, stays as it is.
 func (t *contents) repair(p *piece, s *segment, at uint32) {
 	for index := max(p.first, t.compacted+1); index <= min(p.last, t.last); {
 		term, until := t.run(index)
 		i := t.at(index)
 		until = min(until, p.last, t.limit(i)-1)
-		if term == p.term && t.stretches[i].segment == nil {
+		old := t.stretches[i].segment
+		if term == p.term && (old == nil || p.moved && old.number < s.number) {
 			points := make([]point, 0, len(p.points))
 			for _, q := range p.points {
 				points = append(points, point{index: q.index, offset: q.offset + at, end: q.end + at})
 			}
-			found := stretch{segment: s, generation: apart, points: points}
-			found.points = points[max(found.pointFor(index), 0):]
+			found := stretch{segment: s, generation: apart, points: points, inParts: p.moved}
+			found.points = points[max(found.pointFor(index), 0) : found.pointFor(until)+1]
 			t.put(index, until, found)
 		}
 		index = until + 1
@@ -145,6 +165,23 @@ func (t *contents) put(first, last raft.Index, new stretch) {
 	}
 	both := func(a, b stretch) bool { return a.segment == nil && b.segment == nil }
 	t.stretches = slices.Clip(slices.CompactFunc(slices.Concat(t.stretches[:i], pieces, t.stretches[j+1:]), both))
+}
+
+// clip gives back the memory that the stretches don't use.
+func (t *contents) clip() {
+	t.stretches = clipped(t.stretches)
+	t.runs = clipped(t.runs)
+	for i := range t.stretches {
+		t.stretches[i].points = clipped(t.stretches[i].points)
+	}
+}
+
+// clipped returns a slice without room for more.
+func clipped[E any](s []E) []E {
+	if cap(s) == len(s) {
+		return s
+	}
+	return append(make([]E, 0, len(s)), s...)
 }
 
 // oldest returns the number of the oldest segment that holds entries of the log. If none does, it

@@ -30,6 +30,7 @@ func (p place) before(q place) bool {
 // A witness says what the log was when a batch was written, as far as it was touched since a place
 // far enough before it.
 type witness struct {
+	silent    bool // it says nothing: it would be too large
 	flags     byte // what was touched
 	since     place
 	durable   raft.DurableState
@@ -55,10 +56,28 @@ func (t *contents) appendWitness(b []byte, trail *trail, here place) []byte {
 }
 
 func (t *contents) appendTouched(b []byte, touched touch, since place) []byte {
-	flags := touched.flags
-	b = append(b, flags)
+	b = append(b, touched.flags)
 	b = binary.AppendUvarint(b, since.segment)
 	b = binary.AppendUvarint(b, uint64(since.offset))
+	return t.appendWhat(b, touched)
+}
+
+// silentWitness stands in place of the flags of a witness that would be too large.
+const silentWitness = 0xff
+
+// appendPartWitness appends the witness of a part, whose place is in the directory.
+func (t *contents) appendPartWitness(b []byte, touched touch) []byte {
+	start := len(b)
+	b = t.appendWhat(append(b, touched.flags), touched)
+	if len(b)-start > maxWitness {
+		b = append(b[:start], silentWitness)
+	}
+	return b
+}
+
+// appendWhat appends what t is, as far as it was touched.
+func (t *contents) appendWhat(b []byte, touched touch) []byte {
+	flags := touched.flags
 	if flags&changesState != 0 {
 		b = appendDurable(b, &t.durable)
 	}
@@ -87,6 +106,21 @@ func (w *witness) decode(d *decoder) {
 	offset := d.uvarint()
 	d.check(offset <= maxOffset, "place of the witness")
 	w.since.offset = uint32(offset)
+	w.decodeWhat(d)
+}
+
+// decodePart decodes the witness of a part, in a record whose directory has this place.
+func (w *witness) decodePart(d *decoder, since place) {
+	w.since = since
+	if w.flags = d.byte(); w.flags == silentWitness {
+		w.flags, w.silent = 0, true
+		return
+	}
+	d.check(w.flags&^touchable == 0, "flags of the witness")
+	w.decodeWhat(d)
+}
+
+func (w *witness) decodeWhat(d *decoder) {
 	if w.flags&changesState != 0 {
 		w.durable = d.durable()
 	}

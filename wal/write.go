@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,10 +22,36 @@ func (l *Log) Write(w raft.Write) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	if err := l.write(&w); err != nil {
+	return l.writeOf(&l.group, w)
+}
+
+// writeOf writes for one group. The caller holds busy.
+func (l *Log) writeOf(g *group, w raft.Write) error {
+	if g.id != "" || !l.alone() {
+		refused, err := l.writeAll([]raft.GroupWrite{{Group: g.id, Write: w}})
+		if err != nil {
+			return err
+		}
+		return refused[g.id]
+	}
+	if g.failed != nil {
+		return g.failed
+	}
+	err := l.write(&w)
+	if errors.Is(err, ErrWrite) {
+		return l.refuse(g, err)
+	}
+	if err != nil && !l.gaveUp(err) {
 		return l.fail(fmt.Errorf("wal: write: %w", err))
 	}
-	return nil
+	return err
+}
+
+// alone says whether no other group has had a part in the last records, and none is to be moved. Then a
+// write of the group "" is a batch.
+func (l *Log) alone() bool {
+	l.groups.window.begin(l.trail.since)
+	return len(l.groups.window.groups) == 0 && !l.owed()
 }
 
 // usable returns the reason why nothing can be written any more, or nil.
@@ -85,13 +112,13 @@ func (l *Log) write(w *raft.Write) error {
 }
 
 // wanted returns those of the repairs that the log needs, and describes in c that there are some.
-func (l *Log) wanted(given []raft.Entry, c *change) []raft.Entry {
+func (g *group) wanted(given []raft.Entry, c *change) []raft.Entry {
 	if len(given) == 0 {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := &l.contents
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	t := &g.contents
 	var wanted []raft.Entry
 	for i := range given {
 		e := &given[i]
@@ -106,8 +133,8 @@ func (l *Log) wanted(given []raft.Entry, c *change) []raft.Entry {
 }
 
 // plan describes in c what w changes, and refuses a w that is impossible.
-func (l *Log) plan(w *raft.Write, c *change) error {
-	t := &l.contents
+func (g *group) plan(w *raft.Write, c *change) error {
+	t := &g.contents
 	c.reset()
 	if w.State != t.durable {
 		c.flags |= changesState
@@ -115,7 +142,7 @@ func (l *Log) plan(w *raft.Write, c *change) error {
 	}
 	snapshot, last := t.snapshot.meta.Index, t.last
 	if w.Snapshot != nil {
-		ref, err := l.storedSnapshot(w.Snapshot)
+		ref, err := g.storedSnapshot(w.Snapshot)
 		if err != nil {
 			return err
 		}
@@ -282,7 +309,11 @@ func (l *Log) begin(need int) error {
 func (l *Log) appendHead(b []byte, number uint64, old *segment, size int64) ([]byte, *segment) {
 	p := preamble{salt: l.salt, number: number}
 	s := &segment{number: number, name: l.path(fileName(number, segmentSuffix)), key: p.key()}
-	state := l.contents.checkpoint(l.opens)
+	state := l.checkpoint()
+	state.touched = []mark{}
+	if old != nil {
+		state.touched = append(state.touched, old.touched...)
+	}
 	state.size = uint32(size)
 	if old != nil {
 		state.priorEnd, state.priorChain = old.end, old.chain
@@ -301,11 +332,14 @@ func (l *Log) publish(c *change, at, size, chain uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.extend(at, size, chain, c.touches())
+	grows := c.appends(&l.contents)
 	if err := l.contents.apply(c, l.active, at); err != nil {
 		return err
 	}
+	l.count(c, grows)
 	if c.flags&(changesCompacted|changesSnapshot) != 0 {
 		l.dropUnneeded()
+		l.forgetDamage(c)
 		l.snapshots.unswept, l.untidy = true, true
 	}
 	return nil
@@ -316,15 +350,19 @@ func (l *Log) extend(at, size, chain uint32, own touch) {
 	s := l.active
 	s.last, s.end, s.chain = at, next(at+size), chain
 	s.synced = s.end
+	if n := len(l.segments); n > 1 && l.tip.place.segment != s.number {
+		l.segments[n-2].touched = nil // the head of s says it
+	}
 	l.tip = tip{place{s.number, s.end}, chain}
 	l.trail.add(l.tip.place, size, own)
 }
 
-// dropUnneeded moves the segments that nothing is read from any more to the garbage.
+// dropUnneeded moves the segments that nothing is read from any more, and that have the newest head of
+// no group, to the garbage.
 func (l *Log) dropUnneeded() {
 	oldest := l.contents.oldest(l.active.number)
 	n := 0
-	for l.segments[n].number < oldest {
+	for l.segments[n].number < oldest && len(l.segments[n].holders) == 0 {
 		n++
 	}
 	l.garbage = append(l.garbage, l.segments[:n]...)

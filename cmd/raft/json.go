@@ -21,6 +21,7 @@ type logReport struct {
 	Snapshot  raft.Index       `json:"snapshot"`
 	Members   string           `json:"members,omitempty"` // of the latest configuration
 	Tail      string           `json:"tail"`
+	Groups    []groupReport    `json:"groups,omitempty"` // but ""
 	Segments  []segmentReport  `json:"segments"`
 	Snapshots []snapshotReport `json:"snapshots,omitempty"`
 }
@@ -42,6 +43,34 @@ type (
 	}
 )
 
+// A groupReport tells of a group.
+type groupReport struct {
+	Group    raft.GroupID `json:"group"`
+	Number   uint64       `json:"number"`
+	Term     raft.Term    `json:"term"`
+	First    raft.Index   `json:"first"`
+	Last     raft.Index   `json:"last"`
+	Snapshot raft.Index   `json:"snapshot"`
+	Lost     int          `json:"lost,omitempty"` // stretches of entries
+	Error    string       `json:"error,omitempty"`
+}
+
+// groupsOf returns what a log holds of the groups but "".
+func groupsOf(r *wal.Report) (all []groupReport) {
+	for i := range r.Groups {
+		g := &r.Groups[i]
+		shown := groupReport{
+			Group: g.Group, Number: g.Number, Term: g.Saved.State.Term, First: g.Saved.Base + 1, Last: g.Saved.Last,
+			Snapshot: g.Saved.Snapshot.Index, Lost: len(g.Saved.Lost),
+		}
+		if g.Err != nil {
+			shown.Error = g.Err.Error()
+		}
+		all = append(all, shown)
+	}
+	return all
+}
+
 // logOf returns what a log holds.
 func logOf(dir string, r *wal.Report) logReport {
 	state := &r.Saved.State
@@ -52,6 +81,7 @@ func logOf(dir string, r *wal.Report) logReport {
 	}
 	if r.Err == nil {
 		l.First, l.Last, l.LastTerm, l.Snapshot = r.Compacted+1, r.Saved.Last, r.Saved.LastTerm(), r.Saved.Snapshot.Index
+		l.Groups = groupsOf(r)
 		if c, _, err := r.Saved.Configuration(); err == nil && c != nil {
 			l.Members = configuration(c)
 		}
@@ -74,6 +104,9 @@ type recordReport struct {
 	Segment  string        `json:"segment"`
 	Offset   int64         `json:"offset"`
 	Kind     string        `json:"kind"`
+	Group    raft.GroupID  `json:"group,omitempty"`
+	Ends     bool          `json:"ends,omitempty"`
+	Moved    bool          `json:"moved,omitempty"` // the repairs are entries that were moved
 	Term     raft.Term     `json:"term,omitempty"`
 	Vote     raft.ServerID `json:"vote,omitempty"`
 	Snapshot raft.Index    `json:"snapshot,omitempty"`
@@ -95,7 +128,7 @@ type entryReport struct {
 
 // recordOf returns what a record says, with so many bytes of each command.
 func recordOf(r *wal.Record, data int) recordReport {
-	shown := recordReport{Segment: r.Segment, Offset: r.Offset, Kind: r.Kind}
+	shown := recordReport{Segment: r.Segment, Offset: r.Offset, Kind: r.Kind, Group: r.Group, Ends: r.Ends, Moved: r.Moves}
 	if r.Durable != nil {
 		shown.Term, shown.Vote = r.Durable.Term, r.Durable.Vote
 	}

@@ -318,3 +318,40 @@ func TestLogsAsJSON(t *testing.T) {
 	out, _ = look(t, exitNot, "verify", dir, other, "-json")
 	require.Contains(t, out, `{"together":"others have it","losses":["server a has lost`)
 }
+
+// TestGroupsOfALog: each group is listed, each part is shown with the name of its group, and damage to one
+// group is told.
+func TestGroupsOfALog(t *testing.T) {
+	dir, log, state := write(t)
+	founded := wire.AppendConfiguration(nil, &raft.Configuration{Cluster: raft.ClusterID{1}})
+	of := func(group raft.GroupID, data string) raft.GroupWrite {
+		return raft.GroupWrite{Group: group, Write: raft.Write{State: state, Entries: []raft.Entry{
+			{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: founded},
+			{Index: 2, Term: 2, Kind: wire.EntryCommand, Data: []byte(data)},
+		}}}
+	}
+	_, err := log.WriteGroups([]raft.GroupWrite{of("a", "of a"), of("b", "of b")})
+	require.NoError(t, err)
+	_, err = log.WriteGroups([]raft.GroupWrite{of("c", "of c")})
+	require.NoError(t, err)
+	require.NoError(t, log.RemoveGroup("c"))
+	require.NoError(t, log.Close())
+	out, errs := look(t, exitWell, "inspect", dir)
+	require.Empty(t, errs)
+	require.Contains(t, out, `
+group      "a" (1): entries 1 to 2, term 2, snapshot of 0
+group      "b" (2): entries 1 to 2, term 2, snapshot of 0
+`)
+	out, _ = look(t, exitWell, "dump", dir)
+	require.Regexp(t, `part   group "a" \(1\)  synced to \d+  a log to 0  entries 1 to 2  term 2`, out)
+	require.Regexp(t, `part   group "c" \(3\)  synced to \d+  ends`, out)
+	out, _ = look(t, exitWell, "inspect", "-json", dir)
+	require.Contains(t, out, `"groups":[{"group":"a","number":1,"term":2,"first":1,"last":2,"snapshot":0},{"group":"b"`)
+
+	content, err := os.ReadFile(filepath.Join(dir, segment))
+	require.NoError(t, err)
+	flip(t, filepath.Join(dir, segment), bytes.Index(content, []byte("of b"))-100)
+	out, _ = look(t, exitNot, "inspect", dir)
+	require.Contains(t, out, `DAMAGED, can't be loaded`)
+	require.Contains(t, out, "DAMAGED: a server starts with this log, without what is damaged")
+}

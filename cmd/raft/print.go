@@ -26,16 +26,24 @@ func (p *printer) record(r *wal.Record) error {
 		p.printf("%s\n", r.Segment)
 	}
 	p.printf("%10d  %-5s", r.Offset, r.Kind)
+	if r.Kind == "part" {
+		p.printf("  group %q (%d)", r.Group, r.GroupNumber)
+	}
 	if r.Synced > 0 {
 		p.printf("  synced to %d", r.Synced)
 	}
-	if r.Kind == "head" || r.Kind == "open" {
+	if r.Kind == "head" || r.Kind == "open" || r.Head {
 		p.printf("  a log to %d", r.Last)
 	}
 	if n := len(r.Entries); n > 0 {
 		p.printf("  entries %d to %d", r.Entries[0].Index, r.Entries[n-1].Index)
 	}
-	if n := len(r.Repairs); n > 0 {
+	if r.Ends {
+		p.printf("  ends")
+	}
+	if n := len(r.Repairs); n > 0 && r.Moves {
+		p.printf("  %d entries moved, of %d to %d", n, r.Repairs[0].Index, r.Repairs[n-1].Index)
+	} else if n > 0 {
 		p.printf("  %d repairs, of entries %d to %d", n, r.Repairs[0].Index, r.Repairs[n-1].Index)
 	}
 	if d := r.Durable; d != nil {
@@ -150,6 +158,9 @@ func (p *printer) report(r *wal.Report) {
 		}
 		p.printf("of %d in term %d, %d bytes with frames; %s\n", s.Meta.Index, s.Meta.Term, s.Size, configuration(&s.Meta.Configuration))
 	}
+	for i := range r.Groups {
+		p.group(&r.Groups[i])
+	}
 	for _, name := range r.Unfinished {
 		p.printf("unfinished %s: not needed, the next start removes it\n", name)
 	}
@@ -157,6 +168,17 @@ func (p *printer) report(r *wal.Report) {
 		p.log(r)
 	}
 	p.verdict(r)
+}
+
+// group prints what a log holds of a group.
+func (p *printer) group(g *wal.GroupReport) {
+	p.printf("group      %q (%d): ", g.Group, g.Number)
+	if g.Err != nil {
+		p.printf("DAMAGED, can't be loaded\n")
+		return
+	}
+	p.printf("entries %d to %d, term %d, snapshot of %d\n", g.Saved.Base+1, g.Saved.Last, g.Saved.State.Term, g.Saved.Snapshot.Index)
+	p.lost(&g.Saved)
 }
 
 // verdict prints what is damaged, what others must give, and whether a server would start.
