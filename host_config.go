@@ -65,7 +65,17 @@ func (c *HostConfig) groupConfig(of Config) (Config, error) {
 	}
 	of.ID, of.Address, of.Moved, of.Logger, of.ReserveBytes = c.ID, c.Address, c.Moved, c.Logger, c.ReserveBytes
 	of.Heartbeat, of.ElectionTimeout, of.MaxLease, of.ClockDrift = c.Heartbeat, c.ElectionTimeout, c.MaxLease, c.ClockDrift
+	of.ScrubBytesPerSecond = -1
 	return of, nil
+}
+
+// settings returns what the cores of all groups have in common.
+func (c *HostConfig) settings() (CoreConfig, error) {
+	core := CoreConfig{
+		ID: c.ID, Address: c.Address, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout,
+		MaxLease: c.MaxLease, ClockDrift: c.ClockDrift, ReserveBytes: c.ReserveBytes,
+	}
+	return core, core.normalize()
 }
 
 // check refuses a config that can't be used for any group.

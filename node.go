@@ -126,7 +126,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	started := clock{time.Now()} // this is Instant 0: the core counts from it
 	if host != nil {
 		started = host.clock
-		settings.Now = started.now()
+		settings.Now, settings.Coalesced = started.now(), true
 	}
 	core, applier, err := config.makeCore(&settings)
 	if err != nil {

@@ -21,7 +21,6 @@ import (
 	"iter"
 	"log/slog"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,11 +37,14 @@ type Host struct {
 	config HostConfig
 	logger diary
 	clock  clock
-	shards []*shard
-	link   hostLink
-	disk   hostDisk
-	opener hostOpener
-	life   hostLife
+	// settings are those that all groups have.
+	settings CoreConfig
+	shards   []*shard
+	book     hostBook
+	link     hostLink
+	disk     hostDisk
+	opener   hostOpener
+	life     hostLife
 
 	mu     sync.RWMutex
 	groups map[GroupID]*seat
@@ -102,7 +104,11 @@ func newHost(config HostConfig) (*Host, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	h := &Host{config: config, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
+	settings, err := config.settings()
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{config: config, settings: settings, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
 	h.logger = newDiary(&Config{ID: config.ID, Logger: config.Logger}, "")
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
@@ -125,12 +131,16 @@ func (h *Host) open() error {
 	h.life.goroutines.Go(h.disk.run)
 	var groups []GroupID
 	err := guard("storage", func() (err error) {
+		if err = h.begin(); err != nil {
+			return err
+		}
 		groups, err = h.config.Storage.Groups()
 		return err
 	})
 	if err != nil {
-		return because(errors.New("raft: list groups"), err)
+		return because(errors.New("raft: start host"), err)
 	}
+	h.book.init(h)
 	err = guard("transport", func() error {
 		return h.config.Transport.Start(Server{ID: h.config.ID, Address: h.config.Address}, &h.link)
 	})
@@ -147,6 +157,9 @@ func (h *Host) startAll(groups []GroupID) {
 	for i := range h.shards {
 		starting.Go(func() {
 			for at := i; at < len(groups); at += len(h.shards) {
+				if groups[at] == "" {
+					continue // the host's own
+				}
 				if _, err := h.Group(groups[at]); err != nil {
 					h.logger.Error("raft: group not started", "group", groups[at], "err", err)
 				}
@@ -188,6 +201,9 @@ func (h *Host) Group(group GroupID) (*Node, error) {
 
 // seat returns the seat of a group, and makes one if there is none.
 func (h *Host) seat(group GroupID) (*seat, error) {
+	if group == "" {
+		return nil, fmt.Errorf("%w: an empty group ID", ErrConfig)
+	}
 	if len(group) > wire.MaxGroupID {
 		return nil, fmt.Errorf("%w: a group ID of %d bytes, more than %d", ErrConfig, len(group), wire.MaxGroupID)
 	}
@@ -256,13 +272,45 @@ func (h *Host) start(group GroupID) (*Node, error) {
 		return nil, err
 	}
 	n.startMoves()
-	h.shardFor().add(l)
+	shard := h.shardFor()
+	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
+	l.coalesced.Found(h.clock.now())
+	h.shards[shard].add(l)
 	return n, nil
 }
 
-// shardFor returns the shard with the fewest loops.
-func (h *Host) shardFor() *shard {
-	return slices.MinFunc(h.shards, func(a, b *shard) int { return a.loops() - b.loops() })
+// shardFor returns the number of the shard with the fewest loops.
+func (h *Host) shardFor() (least int) {
+	for i := range h.shards {
+		if h.shards[i].loops() < h.shards[least].loops() {
+			least = i
+		}
+	}
+	return least
+}
+
+// begin names this start of the process, in the part of the storage that belongs to no group.
+func (h *Host) begin() error {
+	own, err := h.config.Storage.Group("")
+	if err != nil {
+		return err
+	}
+	saved, err := own.Load()
+	if err != nil {
+		return err
+	}
+	s := &saved.State
+	switch {
+	case saved.Last > 0 || saved.State.Term > 0:
+		return fmt.Errorf("%w: the storage is that of a server with one group", ErrConfig)
+	case s.Server != "" && s.Server != h.config.ID:
+		return fmt.Errorf("%w: the storage is that of server %q, not %q", ErrConfig, s.Server, h.config.ID)
+	case s.Server == "":
+		s.Server, s.Incarnation = h.config.ID, Incarnation(randomNumber())
+	}
+	s.Start = wire.NextStart(s.Start, uint32(randomNumber()))
+	h.book.start = s.Start
+	return own.Write(Write{Number: 1, State: *s})
 }
 
 // Groups returns the groups that run, with their nodes, in no particular order.

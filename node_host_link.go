@@ -28,7 +28,9 @@ func (l *hostLink) init(h *Host) {
 
 // Receive implements Handler.
 func (l *hostLink) Receive(m wire.Message) {
-	if n := l.host.node(m.Group); n != nil {
+	if m.Kind() == wire.KindProcessHeartbeat {
+		l.host.book.receive(m)
+	} else if n := l.host.node(m.Group); n != nil {
 		n.inbox.receive(m)
 	} else {
 		l.host.opener.ask(m.Group)
@@ -52,9 +54,7 @@ func (l *hostLink) Stream(from ServerID, stream io.ReadCloser) {
 
 // Lost implements Handler.
 func (l *hostLink) Lost(server ServerID) {
-	for _, n := range l.host.nodes() {
-		n.inbox.lost(server)
-	}
+	l.host.book.lost(server)
 }
 
 // name tells the transport which servers there are, after a group that has named some names others.

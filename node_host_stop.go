@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -85,6 +86,7 @@ func (h *Host) finish(cause error) {
 	for _, n := range nodes {
 		<-n.life.done
 	}
+	h.book.stop()
 	close(h.life.done)
 	err := guard("transport", h.config.Transport.Close)
 	h.opener.queue.close()
@@ -98,6 +100,13 @@ func (h *Host) finish(cause error) {
 	h.life.goroutines.Wait()
 	h.life.closing = errors.Join(err, guard("storage", h.config.Storage.Close))
 	close(h.life.released)
+}
+
+// protect ends the host if what the caller does panics. It is deferred.
+func (h *Host) protect(where string) {
+	if r := recover(); r != nil {
+		h.stop(&PanicError{Where: where, Value: r, Stack: debug.Stack()})
+	}
 }
 
 // A hostOpener starts groups that other servers speak of.

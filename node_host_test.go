@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
+	"github.com/e17579a5/raft/wire"
 )
 
 // hosts are servers of many groups, in memory.
@@ -23,6 +26,8 @@ type hosts struct {
 	running map[raft.ServerID]*raft.Host
 	disks   map[raft.ServerID]*memory.Storage
 
+	sent map[wire.Kind]int // the messages that were sent, by all hosts
+
 	mu       sync.Mutex
 	machines map[raft.ServerID]map[raft.GroupID]*journal
 	unknown  map[raft.GroupID]bool // groups that HostConfig.Group doesn't know
@@ -31,7 +36,7 @@ type hosts struct {
 func newHosts(t *testing.T, n int) *hosts {
 	h := &hosts{
 		t: t, network: memory.NewNetwork(memory.Options{}), running: map[raft.ServerID]*raft.Host{}, disks: map[raft.ServerID]*memory.Storage{},
-		machines: map[raft.ServerID]map[raft.GroupID]*journal{}, unknown: map[raft.GroupID]bool{},
+		machines: map[raft.ServerID]map[raft.GroupID]*journal{}, unknown: map[raft.GroupID]bool{}, sent: map[wire.Kind]int{},
 	}
 	for _, id := range []raft.ServerID{"a", "b", "c", "d", "e"}[:n] {
 		h.servers = append(h.servers, raft.Server{ID: id, Address: string(id)})
@@ -43,6 +48,30 @@ func newHosts(t *testing.T, n int) *hosts {
 	return h
 }
 
+// A counted transport counts what is sent.
+type counted struct {
+	raft.Transport
+	hosts *hosts
+}
+
+func (c *counted) Send(m wire.Message) {
+	c.hosts.mu.Lock()
+	c.hosts.sent[m.Kind()]++
+	c.hosts.mu.Unlock()
+	c.Transport.Send(m)
+}
+
+// sending returns what all hosts send in a while.
+func (h *hosts) sending(d time.Duration) map[wire.Kind]int {
+	h.mu.Lock()
+	clear(h.sent)
+	h.mu.Unlock()
+	time.Sleep(d)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.sent)
+}
+
 // start starts a host on its disk.
 func (h *hosts) start(id raft.ServerID) {
 	h.disks[id] = h.disks[id].Reopen()
@@ -50,7 +79,7 @@ func (h *hosts) start(id raft.ServerID) {
 	h.machines[id] = map[raft.GroupID]*journal{}
 	h.mu.Unlock()
 	host, err := raft.StartHost(raft.HostConfig{
-		ID: id, Address: string(id), Storage: h.disks[id], Transport: h.network.Join(id), Logger: slog.New(slog.DiscardHandler),
+		ID: id, Address: string(id), Storage: h.disks[id], Transport: &counted{h.network.Join(id), h}, Logger: slog.New(slog.DiscardHandler),
 		Group: func(group raft.GroupID) raft.Config {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -121,6 +150,40 @@ func TestHostsServeManyGroups(t *testing.T) {
 	})
 }
 
+// While nothing happens, processes say two things to each other in each interval, however many groups
+// they serve, and the groups keep their leaders. Whoever asks then is served at once.
+func TestIdleGroupsSendNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		const groups = 50
+		leaders := map[raft.GroupID]raft.Leadership{}
+		for i := range groups {
+			h.propose("a", raft.GroupID(fmt.Sprint("g", i)), "1")
+		}
+		time.Sleep(10 * time.Second)
+		for group, node := range h.running["a"].Groups() {
+			leaders[group] = node.Leadership()
+		}
+		require.Len(t, leaders, groups)
+		sent := h.sending(time.Minute)
+		require.Equal(t, []wire.Kind{wire.KindProcessHeartbeat}, slices.Collect(maps.Keys(sent)))
+		require.InDelta(t, 3*2*600, sent[wire.KindProcessHeartbeat], 3*60)
+		for group, node := range h.running["a"].Groups() {
+			require.Equal(t, leaders[group], node.Leadership())
+		}
+		for i := range groups {
+			since := time.Now()
+			node, err := h.running["b"].Group(raft.GroupID(fmt.Sprint("g", i)))
+			require.NoError(t, err)
+			require.NoError(t, node.Read(t.Context()))
+			_, err = node.Propose(t.Context(), []byte("2"))
+			require.NoError(t, err)
+			require.Less(t, time.Since(since), 10*time.Millisecond)
+		}
+	})
+}
+
 // What happens to one group ends that group alone.
 func TestGroupFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +223,7 @@ func TestRemovedGroupStaysAway(t *testing.T) {
 		require.ErrorIs(t, err, raft.ErrConfig)
 		groups, err := h.disks["a"].Groups()
 		require.NoError(t, err)
-		require.Equal(t, []raft.GroupID{"kept"}, groups)
+		require.Equal(t, []raft.GroupID{"", "kept"}, groups, "the first one is the host's own")
 		var names []raft.GroupID
 		for group := range h.running["a"].Groups() {
 			names = append(names, group)

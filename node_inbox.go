@@ -176,6 +176,16 @@ func (in *inbox) receive(m wire.Message) {
 	in.added()
 }
 
+// nudge has the loop take a turn, though nothing has come for it.
+func (in *inbox) nudge() {
+	in.mu.Lock()
+	if in.closed != nil {
+		in.mu.Unlock()
+		return
+	}
+	in.added()
+}
+
 // lost takes the hint that the process of a server is gone.
 func (in *inbox) lost(id ServerID) {
 	in.mu.Lock()

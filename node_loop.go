@@ -48,6 +48,10 @@ type loop struct {
 	explained *Status // the explanations in this turn, once somebody has asked for them
 	step      *step   // where the loop is
 
+	// A node that is one of many in its process has these.
+	host      *Host
+	coalesced *Coalesced
+
 	// These are the shard's. active says that the loop had a turn in the last round, and joined that it
 	// is to have one in this round.
 	alarm          alarm
@@ -104,13 +108,17 @@ func (l *loop) turn() error {
 	if l.intake.stop != nil {
 		return l.intake.stop
 	}
+	l.read = l.clock.now() // once, after everything was taken
+	if l.coalesced != nil {
+		l.coalesced.Before(l.read)
+	}
 	if l.intake.resign {
-		l.core.Resign(l.clock.now())
+		l.core.Resign(l.read)
 		if l.resigning = true; l.core.Resigned() {
 			return errClose
 		}
 	}
-	l.handIn()
+	HandIn(l.read, (*turn)(l))
 	if l.resigning && l.core.Resigned() {
 		return errClose
 	}
@@ -118,9 +126,20 @@ func (l *loop) turn() error {
 	l.perform()
 	l.observe()
 	l.traceTurn()
+	if l.coalesced != nil && l.coalesced.After(l.read) {
+		l.host.book.sooner(l.read)
+	}
 	l.handed, l.explained = 0, nil
 	l.intake.reset()
 	return nil
+}
+
+// deadline returns when the loop is to have a turn though nothing has come for it.
+func (l *loop) deadline() Instant {
+	if l.coalesced != nil {
+		return l.coalesced.Deadline()
+	}
+	return l.core.Deadline()
 }
 
 // A step says where the loop is: for the report of a panic, and for callers that wait in vain. Any

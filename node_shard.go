@@ -29,8 +29,9 @@ type shard struct {
 	mu       sync.Mutex
 	ready    []*loop // they have something to do; each is here once
 	sleeping bool
-	rang     bool // the timer has rung
-	left     int  // how many loops haven't ended
+	rang     bool   // the timer has rung
+	rounds   uint64 // how many have begun
+	left     int    // how many loops haven't ended
 
 	// The goroutine alone uses these.
 	round   []*loop // the loops of this round
@@ -69,6 +70,13 @@ func (s *shard) loops() int {
 	return s.left
 }
 
+// progress returns how many rounds the shard has begun, and whether it sleeps between two of them.
+func (s *shard) progress() (rounds uint64, sleeps bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rounds, s.sleeping
+}
+
 // put notes that a loop that sleeps has something to do. Its inbox calls it, once for each sleep.
 func (s *shard) put(l *loop) {
 	s.mu.Lock()
@@ -97,14 +105,14 @@ func (s *shard) rouse() {
 // one goes on.
 func (s *shard) run() {
 	s.timer = time.AfterFunc(time.Duration(never), s.ring)
-	s.rounds()
+	s.takeRounds()
 }
 
-// rounds takes one round of turns after the other.
-func (s *shard) rounds() {
+// takeRounds takes one round of turns after the other.
+func (s *shard) takeRounds() {
 	defer func() {
 		if !s.done { // the goroutine was ended
-			go s.rounds()
+			go s.takeRounds()
 		}
 	}()
 	defer func() {
@@ -143,6 +151,7 @@ func (s *shard) next() bool {
 		s.rang = false
 		idle := len(s.round) == 0 && len(s.taken) == 0 && !rang
 		s.sleeping = idle
+		s.rounds++
 		s.mu.Unlock()
 		if idle {
 			<-s.wake
@@ -239,7 +248,7 @@ func (s *shard) turn(l *loop) {
 
 // park sets the alarm of a loop that sleeps.
 func (s *shard) park(l *loop) {
-	a, deadline := &l.alarm, l.core.Deadline()
+	a, deadline := &l.alarm, l.deadline()
 	if a.set(deadline, l.read) {
 		if a.place < len(s.alarms) && s.alarms[a.place] == l {
 			heap.Fix(&s.alarms, a.place)

@@ -68,6 +68,9 @@ func (n *Node) leaveStorage() {
 // ended is called when the loop takes no more turns.
 func (n *Node) ended(l *loop, cause error, intact bool) {
 	defer n.leaveStorage()
+	if l.host != nil {
+		l.host.book.ended(n.group)
+	}
 	n.finish(l, cause, intact)
 }
 

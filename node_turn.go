@@ -2,12 +2,6 @@ package raft
 
 import "fmt"
 
-// handIn tells the core what has happened. The clock is read once, after everything was taken.
-func (l *loop) handIn() {
-	l.read = l.clock.now()
-	HandIn(l.read, (*turn)(l))
-}
-
 // A turn is a loop while it hands in what has gathered.
 type turn loop
 

@@ -227,6 +227,7 @@ func TestNetworkFaultsOfOneGroup(t *testing.T) {
 		network.Cut("a", "b") // for all groups
 		tell("a", "b")
 		<-time.After(delay)
+		synctest.Wait()
 		network.SetGroupFaults("x", memory.Faults{})
 		tell("a", "b")
 		require.Equal(t, []string{"4"}, arrived("b"))

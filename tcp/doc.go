@@ -83,7 +83,8 @@
 //
 // # Order, and the turns of groups
 //
-// What is written to a connection at a time is 256 KiB at most, unless one message is larger. First
+// What is written to a connection at a time is 256 KiB at most, unless one message is larger, and on
+// Linux the system takes no more than that ahead of what it can send (TCP_NOTSENT_LOWAT). First
 // comes what a process says for itself (wire.Message.OfProcess); then all votes, heartbeats and
 // answers, in order; and then appends, forwards and whatever else has entries, each group in its turn
 // (deficit round robin): in a turn, a group may send 16 KiB, and what it could send less in earlier

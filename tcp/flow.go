@@ -41,16 +41,9 @@ type flows struct {
 // maxSpares bounds the memory of the buffers that are kept for later flows, in bytes.
 const maxSpares = 256 << 10
 
-// open returns the flow of a group, which may be a new one. settle must be called when frames were
-// added to it, or weren't.
-func (s *flows) open(group raft.GroupID) *flow {
-	if f := s.of[group]; f != nil {
-		if f.next >= len(f.frames)/2 {
-			f.frames = append(f.frames[:0], f.frames[f.next:]...)
-			f.next = 0
-		}
-		return f
-	}
+// begin returns a new flow for a group that has none. settle must be called when something was added
+// to it, or wasn't.
+func (s *flows) begin(group raft.GroupID) *flow {
 	f := new(flow)
 	if spares := len(s.spares); spares > 0 {
 		f, s.spares = s.spares[spares-1], s.spares[:spares-1]
@@ -64,8 +57,7 @@ func (s *flows) open(group raft.GroupID) *flow {
 	return f
 }
 
-// settle gives a flow that was opened its place among the turns, or gives it up if nothing waits in
-// it.
+// settle gives a flow its place among the turns if it has none, or gives it up if nothing waits in it.
 func (s *flows) settle(f *flow) {
 	switch {
 	case f.messages == 0:
@@ -97,7 +89,7 @@ func (s *flows) shift() *flow {
 // end gives up a flow in which nothing waits, and which has no place among the turns.
 func (s *flows) end(f *flow) {
 	delete(s.of, f.group)
-	if room := maxSpares - s.spareBytes; cap(f.frames) <= room {
+	if size := cap(f.frames); size > 0 && size <= maxSpares-s.spareBytes {
 		*f = flow{frames: f.frames[:0]}
 		s.spares = append(s.spares, f)
 		s.spareBytes += cap(f.frames)
@@ -145,10 +137,15 @@ func (f *flow) move(batch []byte, size int) []byte {
 	return batch
 }
 
-// room returns the frames with room for that of a message that is about to be added.
+// room returns the frames that wait, in a buffer with room for that of a message that is about to be
+// added.
 func (f *flow) room(m *wire.Message) []byte {
 	if cap(f.frames) == 0 {
 		return slices.Grow(f.frames, frameHeader+m.Size())
+	}
+	if f.next > 0 && f.next >= len(f.frames)/2 {
+		f.frames = append(f.frames[:0], f.frames[f.next:]...)
+		f.next = 0
 	}
 	return f.frames
 }

@@ -150,13 +150,29 @@ func TestProcessSpeaksFirst(t *testing.T) {
 	for i := range 100 {
 		q.mustAdd(t, answerOf("g", i))
 	}
-	urgent := heartbeatOf("", 1) // which no process says yet
-	_, room := q.addTo(&q.urgent, &urgent, q.maxBytes)
-	require.NoError(t, room)
+	q.mustAdd(t, wire.ProcessHeartbeat{Round: 1}.Message())
 	first := decodeBatch(t, q.take())
 	require.Len(t, first, 1)
-	require.Equal(t, wire.KindHeartbeat, first[0].kind)
+	require.Equal(t, wire.KindProcessHeartbeat, first[0].kind)
 	require.Len(t, decodeBatch(t, q.take())[:100], 100)
+}
+
+// However much the groups say, there is room for what their process says.
+func TestProcessHasRoom(t *testing.T) {
+	for name, m := range map[string]wire.Message{"answers": answerOf("g", 1), "large answers": wire.ForwardResponse{Refused: make([]uint64, 100_000)}.Message()} {
+		t.Run(name, func(t *testing.T) {
+			q := queued()
+			q.mustAdd(t, answerOf("g", 1))
+			for range 2 * q.maxMessages {
+				_, _ = q.add(&m)
+			}
+			require.True(t, q.full)
+			q.full = false
+			for range q.maxMessages / 16 {
+				q.mustAdd(t, wire.ProcessHeartbeat{Round: 1, Gone: []raft.GroupID{"g"}}.Message())
+			}
+		})
+	}
 }
 
 // A group for which nothing waits costs nothing, and a queue that was full gives its memory up.

@@ -86,10 +86,11 @@ func TestFloodDelaysItself(t *testing.T) {
 			<-b.messages
 		}
 		a.appendIn("quiet", "b", 1, 100)
+		a.Send(wire.ProcessHeartbeat{Round: 1}.Message().In(wire.Envelope{From: "a", To: "b", FromStart: 1}))
 		a.Send(wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{From: "a", To: "b", Term: 1, Group: "quiet"}))
 		a.Send(wire.VoteRequest{}.Message().In(wire.Envelope{From: "a", To: "b", Term: 2, Group: "other"}))
 		a.Send(wire.Heartbeat{Round: 1}.Message().In(wire.Envelope{From: "a", To: "b", Term: 1, Group: "flood"}))
-		pass(time.Second)
+		pass(time.Second) // in which the link carries 1 MiB
 		var quiet []wire.Kind
 		for len(b.messages) > 0 {
 			if m := <-b.messages; m.Group != "flood" {
@@ -98,6 +99,6 @@ func TestFloodDelaysItself(t *testing.T) {
 				require.Equal(t, wire.KindAppendRequest, m.Kind(), "its heartbeat is behind its appends")
 			}
 		}
-		require.Equal(t, []wire.Kind{wire.KindVoteRequest, wire.KindAppendRequest, wire.KindHeartbeat}, quiet)
+		require.Equal(t, []wire.Kind{wire.KindProcessHeartbeat, wire.KindVoteRequest, wire.KindAppendRequest, wire.KindHeartbeat}, quiet)
 	})
 }

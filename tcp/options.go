@@ -48,7 +48,8 @@ type Options struct {
 
 	// QueueBytes and QueueMessages bound the messages that wait to be sent to one server: their
 	// bytes and their number, each from 1 to 1<<30 (16 MiB, 8,192). Messages with entries may use
-	// seven eighths of either. An empty queue takes any message that MaxFrame allows. Large
+	// seven eighths of either; where groups have names, the other messages of groups may use fifteen
+	// sixteenths. An empty queue takes any message that MaxFrame allows. Large
 	// messages wait in a queue of their own, with the same bounds.
 	QueueBytes, QueueMessages int
 
@@ -127,7 +128,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: tcp: MinBackoff %v exceeds MaxBackoff %v", raft.ErrConfig, o.MinBackoff, o.MaxBackoff)
 	}
 	if o.Dial == nil {
-		dialer := net.Dialer{KeepAliveConfig: keepAlive}
+		dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnsent}
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		}

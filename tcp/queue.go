@@ -51,7 +51,7 @@ var (
 // first time. first says that the queue was empty before.
 func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 	q.grouped = q.grouped || m.Group != ""
-	bytes, messages := q.room(len(m.Entries()) > 0)
+	bytes, messages := q.room(q.keeps(m))
 	switch {
 	case bytes <= 0 || messages <= 0:
 		dropped = q.drop(errQueueFull)
@@ -65,13 +65,21 @@ func (q *queue) add(m *wire.Message) (first bool, dropped error) {
 	return first, dropped
 }
 
-// room returns how many bytes and messages more may wait. An eighth is kept for messages without
-// entries.
-func (q *queue) room(entries bool) (bytes, messages int) {
-	bytes, messages = q.maxBytes, q.maxMessages
-	if entries {
-		bytes, messages = bytes-bytes/8, messages-messages/8
+// keeps returns how many sixteenths of the queue a message leaves to others: those with entries leave
+// some to those without, and all that groups say leaves some to what their process says.
+func (q *queue) keeps(m *wire.Message) (sixteenths int) {
+	switch {
+	case len(m.Entries()) > 0:
+		return 2
+	case q.grouped && !m.OfProcess():
+		return 1
 	}
+	return 0
+}
+
+// room returns how many bytes and messages more may wait, if so much is kept.
+func (q *queue) room(sixteenths int) (bytes, messages int) {
+	bytes, messages = q.maxBytes-q.maxBytes/16*sixteenths, q.maxMessages-q.maxMessages/16*sixteenths
 	return bytes - q.bytes - q.writingBytes, messages - q.messages - q.writingMessages
 }
 
@@ -100,11 +108,13 @@ func (q *queue) addTo(l *fifo, m *wire.Message, bytes int) (first bool, dropped 
 // it has waiting may be as much as what is free, and no more, unless nothing else waits. So one such
 // group uses a half at most, two use a third each, and so on.
 func (q *queue) addToFlow(m *wire.Message, bytes, messages int) (first bool, dropped error) {
-	if f := q.flows.of[m.Group]; f != nil && len(m.Entries()) > 0 && (f.size() >= bytes || f.messages >= messages) {
+	f := q.flows.of[m.Group]
+	if f == nil {
+		f = q.flows.begin(m.Group)
+	} else if len(m.Entries()) > 0 && (f.size() >= bytes || f.messages >= messages) {
 		return false, q.drop(errQueueFull)
 	}
 	before := q.messages
-	f := q.flows.open(m.Group)
 	f.frames, dropped = q.encode(f.room(m), m, bytes)
 	f.messages += q.messages - before
 	q.flows.settle(f)

@@ -5,6 +5,3 @@ var FieldNames = fieldNames
 
 // MayHave says whether the body of a kind may have the field of a bit.
 func MayHave(kind Kind, bit uint) bool { return kinds[kind].fields&(1<<bit) != 0 }
-
-// OfKind returns a message of a kind, known or not, with nothing in its body.
-func OfKind(kind Kind) Message { return Message{body: body{kind: kind}} }

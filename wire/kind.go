@@ -14,14 +14,10 @@ type Kind uint8
 // maxKinds bounds the kinds. Nothing stops a later version from raising it.
 const maxKinds = 64
 
-// FirstProcessKind is the least kind that a process may say for itself, and not within a group: what
-// it says so is about all groups that it serves (Message.OfProcess).
-const FirstProcessKind Kind = 29
-
-// OfProcess says whether the message is one of a process that serves groups, and of none of its
-// groups. There are few such messages, and much depends on each of them: a transport hands them on
+// OfProcess says whether a process that serves groups says the message for itself, and not within a
+// group. There are few such messages, and all its groups depend on them: a transport hands them on
 // ahead of all others.
-func (m *Message) OfProcess() bool { return m.body.kind >= FirstProcessKind && m.Group == "" }
+func (m *Message) OfProcess() bool { return m.body.kind == KindProcessHeartbeat && m.Group == "" }
 
 // kinds has the kindInfo of each kind. Each file of bodies registers its own.
 var kinds [maxKinds]kindInfo

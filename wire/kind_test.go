@@ -121,11 +121,12 @@ func TestValue(t *testing.T) {
 	require.EqualValues(t, 1, m.Value(11))
 }
 
-// TestOfProcess: what a process says for itself is of no group, and of a kind of its own.
+// TestOfProcess: what a process says for itself is of a kind of its own, and within no group.
 func TestOfProcess(t *testing.T) {
-	for kind := wire.Kind(1); kind < 64; kind++ {
-		m := wire.OfKind(kind)
-		require.Equal(t, kind >= wire.FirstProcessKind, m.OfProcess(), "%v", kind)
+	for _, kind := range wire.Kinds() {
+		m := *emptyMessage(kind)
+		m.Group = ""
+		require.Equal(t, kind == wire.KindProcessHeartbeat, m.OfProcess(), "%v", kind)
 		m.Group = "g"
 		require.False(t, m.OfProcess(), "%v within a group", kind)
 	}

@@ -96,7 +96,7 @@ func (w *World) logBack(i, n int) bool {
 	s.forgotten = append(s.forgotten, gone)
 	present := s.disk.room // the disk is as full as it was
 	if forgotten := gone.weight() - was.disk.weight(); forgotten > 0 {
-		present.untold = append(present.untold, untold{w.now, forgotten})
+		present.untold = append(present.untold, untold{at: w.now, bytes: forgotten, back: true, from: len(s.backStarts)})
 	}
 	*s.disk = *was.disk.imaged()
 	s.disk.back, s.disk.room = true, present
@@ -142,6 +142,9 @@ type heardOf struct {
 	// promised is the most that the disk has promised in a message, and before that of the starts
 	// before the latest one.
 	promised, before wire.Place
+	// roomBy is the start that has answered a heartbeat of this leader last, and so has told how much
+	// room its disk has.
+	roomBy uint64
 }
 
 // speaks notes that a message reaches a server. A server that went back and speaks to one that
@@ -186,6 +189,9 @@ func (w *World) speaks(i int, m *wire.Message) {
 	}
 	if h.term != m.Term {
 		h.term, h.acked = m.Term, 0
+	}
+	if m.Kind() == wire.KindHeartbeatResponse {
+		h.roomBy = m.FromStart
 	}
 	answer := m.AppendResponse()
 	if !answer.Accepted {

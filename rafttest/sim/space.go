@@ -33,8 +33,13 @@ type room struct {
 
 // An untold is a number of bytes for which a disk has no room any more, though a leader may not have
 // heard of that: lost entries that it got back, and entries that it must store again because it went
-// back. at is when, on the clock of the run.
-type untold struct{ at, bytes int64 }
+// back. at is when, on the clock of the run. If it went back, every one of its starts from then on tells
+// of it: from is the first of them, in the order of backStarts.
+type untold struct {
+	at, bytes int64
+	back      bool
+	from      int
+}
 
 // openRoom gives a disk room without end, unless this run has done so before. Its log may be that of
 // another run, which had another reserve.
@@ -246,18 +251,23 @@ func (w *World) noteStored(s *server, write *raft.Write) {
 	r := &s.disk.room
 	r.untold = slices.DeleteFunc(r.untold, func(u untold) bool { return w.now-u.at > patienceFull*w.slowest() })
 	if bytes := bytesOf(write.Repairs); r.known && bytes > 0 {
-		r.untold = append(r.untold, untold{w.now, bytes})
+		r.untold = append(r.untold, untold{at: w.now, bytes: bytes})
 	}
 }
 
 // untold returns for how many bytes a member's disk has no room any more of late, though nobody has
-// written that much. A leader may count on that until the member has told it otherwise.
-func (w *World) untold(m *raft.Member) (bytes int64) {
-	if d := w.diskOf(m); d != nil {
-		for _, u := range d.room.untold {
-			if w.now-u.at <= patienceFull*w.slowest() {
-				bytes += u.bytes
-			}
+// written that much. The leader i may count on that until the member has told it otherwise, after the
+// disk went back by any answer to a heartbeat.
+func (w *World) untold(i int, m *raft.Member) (bytes int64) {
+	d := w.diskOf(m)
+	if d == nil {
+		return 0
+	}
+	j := serverOf(m.ID)
+	told := slices.Index(w.servers[j].backStarts, w.servers[i].heardOf[j].roomBy)
+	for _, u := range d.room.untold {
+		if w.now-u.at <= patienceFull*w.slowest() && !(u.back && told >= u.from) {
+			bytes += u.bytes
 		}
 	}
 	return bytes
@@ -270,14 +280,18 @@ func (w *World) toldOfRoom(s *server) bool {
 
 // checkRoom checks, when the present leader has taken commands, that a quorum has room for them.
 // Half of the reserve is allowed for: for terms and votes that the leader hasn't heard of. So is what
-// lost entries have taken of late, and what a disk that went back must store again: nobody has kept
-// room for their bytes. A leader whose own disk has no end takes commands before the others have told it of theirs.
+// lost entries have taken of late, and what a disk that went back must store again, as long as the leader
+// hasn't heard of that: nobody has kept room for their bytes. A disk that the leader knows to have gone back has no
+// room. A leader whose own disk has no end takes commands before the others have told it of theirs.
 func (w *World) checkRoom(i int) {
 	s := &w.servers[i]
 	if w.params.Reserve == 0 || w.params.WAL != 0 || !w.foremost(i) || s.disk.room.outside == never && !w.toldOfRoom(s) {
 		return
 	}
-	roomy := func(m *raft.Member) bool { return w.left(i, m)+w.untold(m) >= w.params.Reserve/2 }
+	roomy := func(m *raft.Member) bool {
+		h := &s.heardOf[serverOf(m.ID)]
+		return !(h.back && h.incarnation == m.Incarnation) && w.left(i, m)+w.untold(i, m) >= w.params.Reserve/2
+	}
 	// The core may know of another configuration, behind these commands.
 	if c := s.configurations[len(s.configurations)-1].configuration; !quorum(c, roomy) {
 		w.fail(RoomKept, i, "takes the command at index %d, but no quorum of %s has room for it beside half of its reserve",
