@@ -1,6 +1,7 @@
 package wal_test
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -62,4 +63,62 @@ func TestIdleLogIsCleaned(t *testing.T) {
 		}
 		require.NoError(t, f.log.Close())
 	})
+}
+
+// A group that can't be loaded keeps the segment in which it may be found, whatever goes on in the log:
+// otherwise a later start would take it for one that has never been. RemoveGroup gives it up, if its
+// name isn't lost.
+func TestRefusedGroupKeepsItsSegment(t *testing.T) {
+	for parts := range raft.Index(2) {
+		f := newGroupWriter(1)
+		f.open(t)
+		state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+		write := func(id raft.GroupID, index raft.Index, size int) {
+			refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: commands(index, 1, size)}}})
+			require.NoError(t, err)
+			require.Empty(t, refused)
+		}
+		for i := range parts + 1 {
+			write("idle", i+1, 10)
+		}
+		require.NoError(t, f.log.Close())
+		f.fs.Kill()
+		first := dir + "/0000000000000001.wal"
+		head := bytes.LastIndex(f.fs.Bytes(first), []byte("idle")) // of the last part
+		require.True(t, f.fs.Rot(first, int64(head), 1))
+		f.open(t)
+		for i := range raft.Index(60) {
+			write("", i+1, 1000)
+		}
+		forget(t, f.log, 60, state)
+		for i := range raft.Index(20) {
+			write("", 61+i, 1000) // segments are removed meanwhile
+		}
+		require.NoError(t, f.log.Close())
+		f.fs.Kill()
+		f.open(t)
+		_, err := f.log.Group("idle")
+		require.ErrorIs(t, err, raft.ErrCorrupt)
+		refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: "idle", Write: raft.Write{State: state}}})
+		require.NoError(t, err)
+		require.ErrorIs(t, refused["idle"], raft.ErrCorrupt)
+		err = f.log.RemoveGroup("idle")
+		if parts == 0 {
+			require.ErrorIs(t, err, raft.ErrCorrupt, "its name is lost")
+		} else {
+			require.NoError(t, err)
+			_, err = f.log.Group("idle")
+			require.NoError(t, err, "it begins anew")
+		}
+		require.NoError(t, f.log.Close())
+	}
+}
+
+// forget takes a snapshot of the group "" that covers its log up to an index, and compacts up to it.
+func forget(t *testing.T, log *wal.Log, index raft.Index, state raft.DurableState) {
+	meta := raft.SnapshotMeta{Index: index, Term: 1}
+	s, err := log.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	require.NoError(t, log.Write(raft.Write{State: state, Snapshot: &meta, Compact: index}))
 }
