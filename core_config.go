@@ -109,7 +109,8 @@ type CoreConfig struct {
 	// other servers.
 	CompareResults bool
 
-	// Coalesced says that the driver's rounds may stand for this core's while nothing happens (Core.Quiet).
+	// Coalesced says that the driver serves many groups: while nothing happens, its rounds may stand for
+	// those of this core (Core.Quiet). The core then reads its log only when it is told to (Core.Scrub).
 	Coalesced bool
 
 	// Now is the time of the start.

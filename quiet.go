@@ -202,7 +202,9 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 	for i := range by {
 		if p := l.peer(by[i].ID); p != nil {
 			p.heard = max(p.heard, Instant(by[i].Sent))
-			p.vacancy.note(&wire.HeartbeatResponse{Received: c.log.last, Room: by[i].Room}, &c.log)
+			if by[i].Room != 0 {
+				p.vacancy.note(&wire.HeartbeatResponse{Received: c.log.last, Room: by[i].Room}, &c.log)
+			}
 		}
 	}
 	if l.confirmed < l.round {

@@ -253,7 +253,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if c.state.MaxLease > 0 {
 		c.keepQuiet(c.state.MaxLease) // a promise from before the start may still hold
 	}
-	if config.ScrubBytesPerSecond > 0 {
+	if config.ScrubBytesPerSecond > 0 && !config.Coalesced {
 		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
 	if c.alone() && !c.inquiry.open {

@@ -83,7 +83,26 @@ func (c *Core) scrubDue() {
 		return
 	}
 	s.after, s.end, s.snapshot, s.offset = 0, 0, false, 0
+	if c.config.Coalesced {
+		return // until the driver comes to this group again
+	}
 	c.arm(scrubDeadline, cmp.Or(c.config.ScrubPause, scrubPause*min(c.config.ElectionTimeout, time.Hour)))
+}
+
+// Scrub begins to read the log once from its beginning to its end, and then the snapshot, unless that
+// is under way. It is for a driver of many groups (CoreConfig.Coalesced), whose cores read nothing of
+// their own accord: the driver goes from group to group, so that one of them reads at a time, and the
+// others have nothing to do. Scrubs says when the next one may begin.
+func (c *Core) Scrub(now Instant) {
+	c.advance(now)
+	if c.config.ScrubBytesPerSecond > 0 && !c.Scrubs() {
+		c.arm(scrubDeadline, 0)
+	}
+}
+
+// Scrubs says whether this server is reading its log.
+func (c *Core) Scrubs() bool {
+	return c.scrubbing.reads || c.deadlines[scrubDeadline].state != deadlineOff
 }
 
 // scrubLog asks for what follows in the log. It passes over what is known to be lost. It returns

@@ -300,3 +300,30 @@ func TestNodeScrubsItsSnapshot(t *testing.T) {
 		require.NoError(t, c.nodes["b"].Status().SnapshotTrouble)
 	})
 }
+
+// The core of a driver that serves many groups reads its log when it is told to, once. In between it
+// has nothing to do for that.
+func TestScrubOnCall(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+		config.ScrubBytesPerSecond, config.TailBytes, config.Coalesced = 1<<20, 1, true
+	})
+	c.elect("a")
+	for range 50 {
+		c.propose("a", strings.Repeat(".", 100))
+	}
+	c.lose("b", 7)
+	c.pass(4 * election)
+	b := c.servers["b"]
+	require.NotContains(t, b.core.Armed(nil), "scrub")
+	require.Empty(t, b.scrubs())
+	for range 2 {
+		require.False(t, b.core.Scrubs())
+		b.core.Scrub(c.now)
+		require.True(t, b.core.Scrubs())
+		before := len(b.scrubs())
+		c.pass(4 * election)
+		require.Greater(t, len(b.scrubs()), before)
+		require.NotContains(t, b.core.Armed(nil), "scrub")
+	}
+	require.Empty(t, b.gone)
+}

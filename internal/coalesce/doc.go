@@ -48,12 +48,14 @@
 // Book, and knows the order. In detail:
 //
 //   - A turn of a group: Coalesced.Before, then whatever is handed to the core (raft.HandIn), then
-//     Core.Drain, then Coalesced.After. The core's deadline is Coalesced.Deadline, which is never
-//     while the group is covered or its leader quiet. After says whether the Book's Deadline may
-//     have become earlier.
+//     Core.Drain, then Coalesced.After. The group's next turn is due at Coalesced.Deadline, which is
+//     never while the Book looks after the core: a timer that was set before is to be stopped. After
+//     says whether the Book's Deadline may have become earlier.
 //   - At the end of each turn of a shard, and in each interval even if it has nothing to do:
 //     Book.Turned.
 //   - A message of the kind wire.KindProcessHeartbeat comes: Book.Receive, then Book.Drain.
+//   - Each message that a core sends is given its group, and each other message that arrives goes into
+//     the inbox of its group.
 //   - The transport has lost the process of a server: Book.Lost, then Book.Drain. The groups' cores
 //     aren't told by Core.Lost.
 //   - At Book.Deadline at the latest: Book.Beat, then Book.Drain. What has arrived is handed in
@@ -66,9 +68,6 @@
 //     full, or roomy again, each group takes a turn in which Core.Room is told.
 //   - A group is founded: Coalesced.Found, before its first turn. The first server of the list, which
 //     differs from group to group, campaigns at once.
-//
-// Of messages that aren't process heartbeats the Book knows nothing. They go to the group's core, in
-// a turn.
 //
 // # Loss of a process
 //

@@ -75,8 +75,8 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
 	}
 	left.Term = g.term
 	for _, e := range g.entries {
-		if e.counts() {
-			left.Vouched = append(left.Vouched, e.voucher())
+		if v := e.voucher(); v.Sent > 0 {
+			left.Vouched = append(left.Vouched, v)
 		}
 	}
 	g.out = true

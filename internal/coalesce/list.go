@@ -36,6 +36,9 @@ type entry struct {
 	// excepted says that the last answer didn't speak for it, and doubted that two in a row didn't, or
 	// that none came.
 	excepted, doubted bool
+	// kept is when the last round left that the process has answered for the entry, if it vouches no
+	// more.
+	kept Instant
 }
 
 // A change is the version that an entry got.
@@ -52,10 +55,21 @@ func (e *entry) counts() bool {
 	return p.live && e.on && !e.excepted && !e.doubted && e.version <= p.list.told
 }
 
-// voucher returns what the process vouches for.
+// keep notes what the process has vouched for, before it vouches no more. What was promised holds.
+func (e *entry) keep(sent Instant) {
+	if e.counts() {
+		e.kept = sent
+	}
+}
+
+// voucher returns what the process vouches for, or has vouched for; Sent is 0 for nothing.
 func (e *entry) voucher() Voucher {
 	p := e.process
-	v := Voucher{ID: p.id, Sent: p.sent, Lease: e.stand.Lease > 0, Room: p.room}
+	v := Voucher{ID: p.id, Sent: e.kept, Lease: e.stand.Lease > 0, Room: p.room}
+	if !e.counts() {
+		return v
+	}
+	v.Sent = p.sent
 	if e.wanted != 0 && e.wanted <= p.answered {
 		v.Round = e.group.awaits
 	}
@@ -91,7 +105,7 @@ func (p *process) put(b *Book, g *group, stand *wire.Stand) *entry {
 		e.at = len(l.all)
 		l.all = append(l.all, e)
 	}
-	e.group, e.stand, e.on, e.wanted, e.excepted, e.doubted = g, *stand, true, 0, false, false
+	e.group, e.stand, e.on, e.wanted, e.excepted, e.doubted, e.kept = g, *stand, true, 0, false, false, 0
 	p.changed(b, e)
 	p.contact(b)
 	return e
@@ -146,12 +160,14 @@ func (l *list) begin(now Instant) {
 			delete(l.entries, e.stand.Group)
 		}
 	}
-	l.changes, l.told = l.changes[:0], 0
+	l.changes = l.changes[:0]
 	for _, e := range l.all {
+		e.keep(e.process.sent)
 		e.since = now
 		l.changes = append(l.changes, change{e.version, e})
 	}
 	slices.SortFunc(l.changes, func(x, y change) int { return cmp.Compare(x.version, y.version) })
+	l.told = 0
 }
 
 // clear takes everything from the list, and begins it anew.

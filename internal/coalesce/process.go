@@ -200,7 +200,12 @@ func (b *Book) takeAnswer(p *process, m *wire.ProcessHeartbeat) {
 	if m.AnsweredRound == 0 || m.AnsweredRound < p.answered || m.AnsweredRound > p.round || m.AnsweredVersion > p.list.version {
 		return
 	}
-	again := m.AnsweredRound == p.answered
+	again, before := m.AnsweredRound == p.answered, p.sent
+	for _, id := range m.Excepted {
+		if e := p.list.entries[id]; e != nil {
+			e.keep(before)
+		}
+	}
 	n := 0
 	for ; n < len(p.rounds) && p.rounds[n].round <= m.AnsweredRound; n++ {
 		p.sent = p.rounds[n].at

@@ -8,6 +8,7 @@ import (
 
 // doubt makes the core of an entry's group begin a round: the process doesn't speak for it.
 func (b *Book) doubt(e *entry) {
+	e.keep(e.process.sent)
 	e.doubted = true
 	e.group.doubted = true
 	b.turn(e.group)
@@ -31,11 +32,11 @@ func (b *Book) lookAround() {
 			b.lose(p)
 		}
 		if p.live && b.now >= p.sent+b.patience {
-			p.live = false
 			for _, e := range p.list.all {
 				b.doubt(e)
 			}
 			p.list.clear()
+			p.live = false
 		}
 		for e := p.list.oldest(); e != nil && b.now >= e.since+b.patience; e = p.list.oldest() {
 			b.doubt(e)

@@ -17,18 +17,13 @@ func (m *member) check() {
 	if status.Role != "leader" {
 		return
 	}
-	terms := w.elected[string(m.id)]
-	if terms == nil {
-		terms = map[raft.Term]elected{}
-		w.elected[string(m.id)] = terms
+	if w.elected[m.id] == nil {
+		w.elected[m.id] = map[raft.Term]int{}
 	}
-	was, known := terms[status.Term]
-	if known && was.host != m.h.at {
+	if was, known := w.elected[m.id][status.Term]; known && was != m.h.at {
 		w.fail("%s has two leaders in term %d", m.id, status.Term)
 	}
-	if !known {
-		terms[status.Term] = elected{m.h.at, w.now}
-	}
+	w.elected[m.id][status.Term] = m.h.at
 	for _, other := range w.hosts {
 		o := other.member(m.id)
 		if other == m.h || o.core == nil {

@@ -24,8 +24,8 @@ const (
 	numFaults
 )
 
-// FaultNames are their names.
-var FaultNames = [numFaults]string{
+// faultNames are their names.
+var faultNames = [numFaults]string{
 	"cut link", "heal links", "lossy network", "crash", "pause", "stuck shard", "failed core", "transfer", "lost by transport",
 	"commands", "reads", "membership",
 }

@@ -23,8 +23,6 @@ type Options struct {
 	Heartbeat      time.Duration
 	Election       time.Duration
 	Lease          time.Duration // 0 for none
-	Faults         bool
-	FaultyFor      time.Duration
 	DiskDelay      time.Duration
 	Delay, Further time.Duration // of a message: at least Delay, and less than that and Further
 }
@@ -49,13 +47,8 @@ type World struct {
 	answeredReads int
 	failure       error
 
-	elected map[string]map[raft.Term]elected
+	elected map[raft.GroupID]map[raft.Term]int
 	acked   map[raft.GroupID]raft.Index
-}
-
-type elected struct {
-	host int
-	at   raft.Instant
 }
 
 // An event is something that happens at a time.
@@ -83,7 +76,7 @@ func (e *events) Pop() any {
 func New(options Options) *World {
 	w := &World{
 		Options: options, random: rand.New(rand.NewPCG(options.Seed, 7)), now: 1, cut: map[[2]int]bool{},
-		elected: map[string]map[raft.Term]elected{}, acked: map[raft.GroupID]raft.Index{},
+		elected: map[raft.GroupID]map[raft.Term]int{}, acked: map[raft.GroupID]raft.Index{},
 	}
 	for i := range options.Hosts {
 		w.hosts = append(w.hosts, newHost(w, i))

@@ -19,18 +19,26 @@ func options(seed uint64) Options {
 // lease holds while another server leads, and reads see what was acknowledged. When all is well again,
 // all groups have leaders, and cost nothing.
 func TestFaults(t *testing.T) {
+	var happened [numFaults]int
+	reads := 0
 	for seed := range uint64(*runs) {
 		seed += uint64(*start)
-		o := options(seed)
-		o.Faults = true
-		w := New(o)
+		w := New(options(seed))
 		require.NoError(t, w.settle(3*time.Second))
 		w.faulty = true
 		w.disturb()
 		require.NoError(t, w.Run(20*time.Second))
 		w.heal()
 		require.NoError(t, w.settle(20*time.Second))
+		for i, n := range w.faults {
+			happened[i] += n
+		}
+		reads += w.answeredReads
 	}
+	for i, n := range happened {
+		t.Logf("%s: %d times", faultNames[i], n)
+	}
+	t.Logf("%d reads were answered", reads)
 }
 
 var (
@@ -42,13 +50,11 @@ var (
 func TestIdleGroupsAreFree(t *testing.T) {
 	w := New(options(1))
 	require.NoError(t, w.settle(3*time.Second))
-	t.Log("settled at", time.Duration(w.now))
 	require.NoError(t, w.Run(5*time.Second))
 	require.NoError(t, w.Settled())
 	sent, turns := w.sent, w.turns
 	require.NoError(t, w.Run(100*w.Heartbeat))
 	require.NoError(t, w.Settled())
-	t.Log(w.sent-sent, w.turns-turns)
 	require.LessOrEqual(t, w.sent-sent, 3*2*101)
 	require.Zero(t, w.turns-turns)
 }

@@ -1,0 +1,159 @@
+package raft_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/internal/coalesce"
+	"github.com/e17579a5/raft/wire"
+)
+
+// quietCores are three servers in which nothing happens. a leads.
+func quietCores(t *testing.T, lease time.Duration) *cores {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.MaxLease, config.Coalesced = lease, true })
+	c.elect("a")
+	c.propose("a", "x")
+	c.pass(3 * heartbeat)
+	return c
+}
+
+// quiet returns what a server says when nothing happens, or nil.
+func (c *cores) quiet(id raft.ServerID) *coalesce.Quiet {
+	var q coalesce.Quiet
+	if !c.servers[id].core.Quiet(&q) {
+		return nil
+	}
+	return &q
+}
+
+// vouched tells a that b has answered a round of the driver's.
+func (c *cores) vouched(sent raft.Instant, lease bool) {
+	c.servers["a"].core.Vouched(c.now, c.status("a").Term, []coalesce.Voucher{{ID: "b", Sent: coalesce.Instant(sent), Lease: lease}})
+}
+
+// While nothing happens, a leader and each member say the same of each other.
+func TestQuietCoresSayTheSame(t *testing.T) {
+	c := quietCores(t, election/2)
+	leader := c.quiet("a")
+	require.True(t, leader.Leads)
+	require.Len(t, leader.Others, 2)
+	for _, other := range leader.Others {
+		q := c.quiet(other.ID)
+		require.Equal(t, raft.ServerID("a"), q.Others[0].ID)
+		claim := q.Others[0].Stand
+		claim.Level = 0 // the leader knows that it makes no difference
+		require.Equal(t, other.Stand, claim)
+		require.True(t, other.Level)
+		require.Equal(t, election/2, other.Stand.Lease)
+	}
+	before := c.status("b")
+	stand := leader.Others[0].Stand
+	c.deliver(stand.Heartbeat("a", "b")) // it changes nothing
+	after := c.status("b")
+	require.Equal(t, before.Commit, after.Commit)
+	require.Equal(t, c.quiet("b").Others[0].Stand, c.quiet("b").Others[0].Stand)
+}
+
+// A server isn't quiet while something is under way.
+func TestNotQuiet(t *testing.T) {
+	for name, disturb := range map[string]func(c *cores){
+		"a command that isn't stored":     func(c *cores) { c.servers["a"].slowDisk = true; c.propose("a", "y") },
+		"a command that isn't applied":    func(c *cores) { c.servers["a"].lame = true; c.propose("a", "y") },
+		"a read that waits at a follower": func(c *cores) { c.servers["a"].cut = true; c.servers["b"].core.Read(c.now); c.drain("b") },
+		"a call": func(c *cores) {
+			c.servers["b"].cut = true
+			c.servers["c"].cut = true
+			c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallTransfer})
+			c.drain("a")
+		},
+		"nobody has answered the last one": func(c *cores) { c.servers["b"].cut = true; c.servers["c"].cut = true; c.pass(2 * heartbeat) },
+	} {
+		c := quietCores(t, 0)
+		require.NotNil(t, c.quiet("a"))
+		disturb(c)
+		require.True(t, c.quiet("a") == nil || c.quiet("b") == nil, name)
+	}
+}
+
+// campaignsAt returns when a server campaigns if it hears nothing more.
+func campaignsAt(core *raft.Core, now raft.Instant) raft.Instant {
+	for core = core.Clone(); core.Status().Role == "follower"; now += raft.Instant(time.Millisecond) {
+		core.Tick(now)
+	}
+	return now
+}
+
+// A follower that is told late when it heard its leader campaigns when it would have, and keeps what was
+// promised.
+func TestHeardAsOfThen(t *testing.T) {
+	c := quietCores(t, election/2)
+	b, term := c.servers["b"].core, c.status("a").Term
+	c.now += raft.Instant(5 * heartbeat)
+	due := campaignsAt(b, c.now)
+	tell := func(leader raft.ServerID, at raft.Instant) raft.Instant {
+		b.Heard(c.now, &coalesce.Heard{Leader: leader, Term: term, At: coalesce.Instant(at), Promise: election / 2})
+		return campaignsAt(b, c.now)
+	}
+	require.Equal(t, due, tell("a", c.now-raft.Instant(7*heartbeat)), "it has heard its leader itself since")
+	require.Equal(t, due, tell("c", c.now-raft.Instant(7*heartbeat)), "it is another server that was heard")
+	was := tell("a", c.now-raft.Instant(3*heartbeat))
+	require.Greater(t, was, due)
+	require.Equal(t, was+raft.Instant(heartbeat), tell("a", c.now-raft.Instant(2*heartbeat)))
+	require.Equal(t, c.now-raft.Instant(2*heartbeat)+raft.Instant(election/2), b.Status().QuietUntil)
+}
+
+// §6.2, §6.4.1: a leader that is told that a quorum has answered leads on, and has a lease, as long as
+// if its own round had left then.
+func TestVouchedAsOfThen(t *testing.T) {
+	c := quietCores(t, election/2)
+	for range 30 {
+		c.now += raft.Instant(election / 4)
+		sent := c.now - raft.Instant(heartbeat)
+		c.vouched(sent, true)
+		c.servers["a"].core.Tick(c.now)
+		require.Equal(t, "leader", c.status("a").Role)
+		lease := time.Duration(c.status("a").LeaseUntil - sent)
+		require.LessOrEqual(t, lease, election/2)
+		require.Greater(t, lease, election/2-election/100)
+	}
+	c.now += raft.Instant(election / 4)
+	c.vouched(c.now-raft.Instant(heartbeat), false)
+	require.LessOrEqual(t, c.status("a").LeaseUntil, c.now+raft.Instant(election/4), "nobody has promised a lease")
+	c.now += raft.Instant(2 * election)
+	c.vouched(c.now-raft.Instant(election), true)
+	c.servers["a"].core.Tick(c.now)
+	require.Equal(t, "follower", c.status("a").Role, "that is too long ago")
+}
+
+// §3.10: once another server was let campaign, nothing that is vouched for gives a lease.
+func TestNothingVouchedAfterTimeoutNow(t *testing.T) {
+	c := quietCores(t, election/2)
+	c.servers["b"].cut, c.servers["c"].cut = true, true
+	require.NoError(t, c.servers["a"].core.Transfer(c.now, "b"))
+	c.drain("a")
+	c.now += raft.Instant(heartbeat)
+	c.vouched(c.now, true)
+	require.Zero(t, c.status("a").LeaseUntil)
+}
+
+// An orphaned follower gives its vote to others, and campaigns at once if it is the first one. Its own
+// promise holds.
+func TestOrphaned(t *testing.T) {
+	for _, lease := range []time.Duration{0, election / 2} {
+		for _, first := range []bool{false, true} {
+			c := quietCores(t, lease)
+			c.servers["a"].cut = true
+			for _, id := range []raft.ServerID{"b", "c"} {
+				s := c.servers[id].core
+				s.Orphaned(c.now, "a", first && id == "b")
+				s.Tick(c.now)
+				c.drain(id)
+			}
+			c.settle()
+			require.Equal(t, first && lease == 0, c.status("b").Role == "leader", "lease %v, first %v", lease, first)
+		}
+	}
+}
