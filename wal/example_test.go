@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal"
 	"github.com/e17579a5/raft/wire"
 )
@@ -87,4 +88,35 @@ func ExampleInspect() {
 	// it is in use
 	// entry 1: add 5
 	// the log ends at 1 and is closed
+}
+
+// Several groups write to one log, with one sync. Each has a storage of its own.
+func ExampleLog_WriteGroups() {
+	log, err := wal.Open("/data", wal.Options{FS: simfs.New(1)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer log.Close()
+	write := func(group raft.GroupID, command string) raft.GroupWrite {
+		return raft.GroupWrite{Group: group, Write: raft.Write{
+			State:   raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "a"},
+			Entries: []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryCommand, Data: []byte(command)}},
+		}}
+	}
+	refused, err := log.WriteGroups([]raft.GroupWrite{write("accounts", "open"), write("orders", "buy")})
+	fmt.Println(len(refused), err)
+	groups, err := log.Groups()
+	fmt.Println(groups, err)
+	orders, err := log.Group("orders")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	entries, err := orders.Entries(0, 1, 1<<10)
+	fmt.Printf("%s %v\n", entries[0].Data, err)
+	// Output:
+	// 0 <nil>
+	// [accounts orders] <nil>
+	// buy <nil>
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/rafttest/simfs"
 	"github.com/e17579a5/raft/wal"
+	"github.com/e17579a5/raft/wire"
 )
 
 var (
@@ -246,4 +247,53 @@ func TestDamageToGroupsIsNeverSilent(t *testing.T) {
 	require.Positive(t, v.sound)
 	require.Positive(t, v.lossy)
 	require.Positive(t, v.alone)
+}
+
+// A group that was removed stays away if damage hits the record that says so, and the open behind it: the
+// next record still names it among those that were touched, as one that has ended.
+func TestRemovedGroupStaysAwayBehindDamage(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.SegmentSize = 1 << 20
+	open := func() *wal.Log {
+		log, err := wal.Open(dir, options)
+		require.NoError(t, err)
+		return log
+	}
+	write := func(log *wal.Log, id raft.GroupID, index raft.Index, data int) {
+		state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+		entries := []raft.Entry{{Index: index, Term: 1, Kind: wire.EntryCommand, Data: make([]byte, data)}}
+		refused, err := log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: entries}}})
+		require.NoError(t, err)
+		require.Empty(t, refused)
+	}
+	log := open()
+	write(log, "a", 1, 10)
+	write(log, "b", 1, 100<<10)
+	write(log, "b", 2, 100)
+	require.NoError(t, log.RemoveGroup("a"))
+	require.NoError(t, log.Close())
+	log = open()
+	write(log, "b", 3, 100)
+	require.NoError(t, log.Close())
+	disk.Kill()
+	from, end, last := int64(0), int64(0), int64(0)
+	_, err := wal.Inspect(dir, options, func(r *wal.Record) error {
+		if from > 0 && end == 0 && r.Kind == "part" {
+			end = r.Offset
+		}
+		if r.Ends {
+			from = r.Offset
+		}
+		last = r.Offset
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, last, end, "the open stands between the two")
+	require.True(t, disk.Overwrite(dir+"/0000000000000001.wal", from, make([]byte, end-from)))
+	log = open()
+	groups, err := log.Groups()
+	require.NoError(t, err)
+	require.Equal(t, []raft.GroupID{"b"}, groups)
+	require.NoError(t, log.Close())
 }

@@ -278,10 +278,14 @@ func (l *Log) RemoveGroup(id raft.GroupID) error {
 		delete(l.groups.named, id)
 	}
 	l.mu.Unlock()
-	if err != nil || !stored {
+	if err != nil {
 		return err
 	}
 	files := g.snapshotFiles()
+	if !stored {
+		l.removeSnapshots(files) // no write has named them
+		return nil
+	}
 	l.shared.out = l.shared.out[:0]
 	l.newPart(g).change.flags = ends
 	if err := l.writeParts(0); err != nil {

@@ -1,0 +1,124 @@
+package wal_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wal"
+)
+
+// A group that was large has gone, and nobody writes any more: the log cleans by itself what is left of
+// the others in its segments, and sleeps then.
+func TestIdleLogIsCleaned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGroupWriter(1)
+		open := func() {
+			log, err := wal.Open(dir, wal.Options{FS: f.fs, SegmentSize: 64 << 10, Ahead: -1, Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
+			f.log = log
+		}
+		open()
+		state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+		write := func(id raft.GroupID, index raft.Index, size int) {
+			refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: commands(index, 1, size)}}})
+			require.NoError(t, err)
+			require.Empty(t, refused)
+		}
+		for i := range raft.Index(100) {
+			write("large", i+1, 20_000)
+			write(raft.GroupID(fmt.Sprint("small ", i)), 1, 100)
+		}
+		require.Nil(t, f.log.Holders(), "the large group needs what the log takes")
+		require.NoError(t, f.log.RemoveGroup("large"))
+		holders := f.log.Holders()
+		require.NotEmpty(t, holders)
+		require.GreaterOrEqual(t, holders[0].Bytes, uint64(100))
+		require.False(t, holders[0].Damaged)
+		time.Sleep(10 * time.Second)
+		require.Nil(t, f.log.Holders(), "the cleaner owes nothing any more")
+		calls := f.fs.Calls()
+		time.Sleep(time.Hour)
+		require.Equal(t, calls, f.fs.Calls(), "it sleeps")
+		require.Less(t, f.takes(), int64(12*64<<10))
+		require.NoError(t, f.log.Close())
+		f.fs.Kill()
+		open()
+		for i := range 100 {
+			storage, err := f.log.Group(raft.GroupID(fmt.Sprint("small ", i)))
+			require.NoError(t, err)
+			saved, err := storage.Load()
+			require.NoError(t, err)
+			require.EqualValues(t, 1, saved.Last)
+			require.Empty(t, saved.Lost)
+			entries, err := storage.Entries(0, 1, 1)
+			require.NoError(t, err)
+			require.Len(t, entries[0].Data, 100)
+		}
+		require.NoError(t, f.log.Close())
+	})
+}
+
+// A group that can't be loaded keeps the segment in which it may be found, whatever goes on in the log:
+// otherwise a later start would take it for one that has never been. RemoveGroup gives it up, if its
+// name isn't lost.
+func TestRefusedGroupKeepsItsSegment(t *testing.T) {
+	for parts := range raft.Index(2) {
+		f := newGroupWriter(1)
+		f.open(t)
+		state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+		write := func(id raft.GroupID, index raft.Index, size int) {
+			refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: commands(index, 1, size)}}})
+			require.NoError(t, err)
+			require.Empty(t, refused)
+		}
+		for i := range parts + 1 {
+			write("idle", i+1, 10)
+		}
+		require.NoError(t, f.log.Close())
+		f.fs.Kill()
+		first := dir + "/0000000000000001.wal"
+		head := bytes.LastIndex(f.fs.Bytes(first), []byte("idle")) // of the last part
+		require.True(t, f.fs.Rot(first, int64(head), 1))
+		f.open(t)
+		for i := range raft.Index(60) {
+			write("", i+1, 1000)
+		}
+		forget(t, f.log, 60, state)
+		for i := range raft.Index(20) {
+			write("", 61+i, 1000) // segments are removed meanwhile
+		}
+		require.NoError(t, f.log.Close())
+		f.fs.Kill()
+		f.open(t)
+		_, err := f.log.Group("idle")
+		require.ErrorIs(t, err, raft.ErrCorrupt)
+		refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: "idle", Write: raft.Write{State: state}}})
+		require.NoError(t, err)
+		require.ErrorIs(t, refused["idle"], raft.ErrCorrupt)
+		err = f.log.RemoveGroup("idle")
+		if parts == 0 {
+			require.ErrorIs(t, err, raft.ErrCorrupt, "its name is lost")
+		} else {
+			require.NoError(t, err)
+			_, err = f.log.Group("idle")
+			require.NoError(t, err, "it begins anew")
+		}
+		require.NoError(t, f.log.Close())
+	}
+}
+
+// forget takes a snapshot of the group "" that covers its log up to an index, and compacts up to it.
+func forget(t *testing.T, log *wal.Log, index raft.Index, state raft.DurableState) {
+	meta := raft.SnapshotMeta{Index: index, Term: 1}
+	s, err := log.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	require.NoError(t, log.Write(raft.Write{State: state, Snapshot: &meta, Compact: index}))
+}
