@@ -29,16 +29,21 @@ func NewCoalesced(core *Core, group GroupID, shard int, book *coalesce.Book, loc
 	return &Coalesced{core: core, book: book, lock: lock, group: group, shard: shard}
 }
 
-// Found makes the core campaign at once if it may found a cluster and is the first one to do so.
-func (q *Coalesced) Found(now Instant) {
+// Found makes the core campaign at once if it may found a cluster and is the first one to do so. It
+// returns the server that is the first one, or "" if the core may not found a cluster.
+func (q *Coalesced) Found(now Instant) (first ServerID) {
+	if !q.core.mayFound() {
+		return ""
+	}
 	servers := q.core.config.Bootstrap
 	ids := make([]ServerID, 0, len(servers))
 	for i := range servers {
 		ids = append(ids, servers[i].ID)
 	}
-	if coalesce.First(q.group, ids) == q.core.id {
+	if first = coalesce.First(q.group, ids); first == q.core.id {
 		q.core.FoundSoon(now)
 	}
+	return first
 }
 
 // Before begins a turn: the core leaves the lists, and is told what it has missed. It comes before

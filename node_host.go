@@ -113,7 +113,7 @@ func newHost(config HostConfig) (*Host, error) {
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
 	h.opener.host, h.opener.queue = h, newShortQueue[GroupID](h.opener.begin)
-	h.opener.asked = make(map[GroupID]Instant)
+	h.opener.asked = make(map[GroupID]asked)
 	h.disk.host, h.disk.queue = h, newQueue[diskTask]()
 	for range runtime.GOMAXPROCS(0) {
 		s := newShard(h.clock)
@@ -255,7 +255,8 @@ func (h *Host) start(group GroupID) (*Node, error) {
 		return nil, because(fmt.Errorf("raft: open group %q", group), err)
 	}
 	config.Storage = &groupStorage{storage, h, group}
-	config.Transport = &groupLink{host: h, group: group}
+	link := &groupLink{host: h, group: group}
+	config.Transport = link
 	n, l, err := newNode(config, group, h)
 	if err != nil {
 		return nil, errors.Join(err, guard("storage", storage.Close))
@@ -274,7 +275,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	n.startMoves()
 	shard := h.shardFor()
 	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
-	l.coalesced.Found(h.clock.now())
+	h.found(l, link, config.Bootstrap)
 	h.shards[shard].add(l)
 	return n, nil
 }

@@ -56,7 +56,7 @@ func (b *hostBook) event(take func(book *coalesce.Book, now coalesce.Instant)) {
 		if n := b.host.node(group); n != nil {
 			n.inbox.nudge()
 		} else {
-			b.host.opener.ask(group)
+			b.host.opener.wake(group)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (l *hostLink) Receive(m wire.Message) {
 	} else if n := l.host.node(m.Group); n != nil {
 		n.inbox.receive(m)
 	} else {
-		l.host.opener.ask(m.Group)
+		l.host.opener.take(m)
 	}
 }
 
@@ -45,7 +45,7 @@ func (l *hostLink) Stream(from ServerID, stream io.ReadCloser) {
 			n.transfers.takeStream(from, header, stream)
 			return
 		}
-		l.host.opener.ask(header.Group)
+		l.host.opener.wake(header.Group)
 	} else {
 		l.host.logger.Warn("raft: stream refused", "peer", from, "err", err)
 	}

@@ -3,11 +3,7 @@ package raft
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"runtime/debug"
-	"sync"
-	"time"
 )
 
 // Done returns a channel that is closed when no group runs any more, by Close or because the disk has
@@ -34,12 +30,10 @@ func (h *Host) Close(ctx context.Context) error {
 	for _, n := range nodes {
 		n.inbox.resign()
 	}
-	var err error
 	for _, n := range nodes {
 		select {
 		case <-n.life.done:
 		case <-ctx.Done():
-			err = ctx.Err()
 		}
 	}
 	h.stop(errClose)
@@ -52,9 +46,8 @@ func (h *Host) Close(ctx context.Context) error {
 	case <-h.life.released:
 		return h.life.closing
 	case <-ctx.Done():
-		err = ctx.Err()
+		return because(errors.New("raft: close host"), ctx.Err())
 	}
-	return because(errors.New("raft: close host"), err)
 }
 
 // refuse lets no more groups start.
@@ -108,71 +101,3 @@ func (h *Host) protect(where string) {
 		h.stop(&PanicError{Where: where, Value: r, Stack: debug.Stack()})
 	}
 }
-
-// A hostOpener starts groups that other servers speak of.
-type hostOpener struct {
-	host  *Host
-	queue *queue[GroupID]
-
-	mu    sync.Mutex
-	asked map[GroupID]Instant // until when a group isn't asked for again: those that wait, and those that were refused
-}
-
-// maxAsked bounds how many groups are remembered that HostConfig.Group was asked for. askAgain is after
-// how long it is asked again for a group that it has refused.
-const (
-	maxAsked = 1 << 16
-	askAgain = Instant(10 * time.Second)
-)
-
-// ask has a group started if HostConfig.Group knows it. It never blocks.
-func (o *hostOpener) ask(group GroupID) {
-	now := o.host.clock.now()
-	o.mu.Lock()
-	until, known := o.asked[group]
-	if known && now < until || !known && len(o.asked) >= maxAsked {
-		o.mu.Unlock()
-		return
-	}
-	o.asked[group] = never
-	o.mu.Unlock()
-	o.queue.add(group)
-}
-
-// begin starts the goroutine of the opener.
-func (o *hostOpener) begin() { o.host.life.goroutines.Go(o.run) }
-
-// run starts what was asked for.
-func (o *hostOpener) run() {
-	for {
-		groups, _ := o.queue.take(nil)
-		if groups == nil {
-			return
-		}
-		for _, group := range groups {
-			_, err := o.host.Group(group)
-			if err != nil && !errors.Is(err, errNoGroup) && !errors.Is(err, ErrClosed) {
-				o.host.logger.Error("raft: group not started", "group", group, "err", err)
-			}
-			o.settled(group, err)
-		}
-	}
-}
-
-// settled notes what became of a group. Of those that were refused long ago nothing is remembered.
-func (o *hostOpener) settled(group GroupID, err error) {
-	now := o.host.clock.now()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err == nil {
-		delete(o.asked, group)
-	} else {
-		o.asked[group] = now + askAgain
-	}
-	if len(o.asked) >= maxAsked {
-		maps.DeleteFunc(o.asked, func(_ GroupID, until Instant) bool { return until <= now })
-	}
-}
-
-// errNoGroup says that HostConfig.Group knows no such group.
-var errNoGroup = fmt.Errorf("%w: no such group", ErrConfig)

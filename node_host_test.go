@@ -181,6 +181,11 @@ func TestIdleGroupsSendNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.Less(t, time.Since(since), 10*time.Millisecond)
 		}
+		require.NoError(t, h.running["c"].Close(t.Context()))
+		h.start("c")
+		time.Sleep(10 * time.Second)
+		sent = h.sending(10 * time.Second)
+		require.Equal(t, []wire.Kind{wire.KindProcessHeartbeat}, slices.Collect(maps.Keys(sent)), "also after a process has started anew")
 	})
 }
 
@@ -290,6 +295,32 @@ func TestHostConfigIsChecked(t *testing.T) {
 			require.ErrorIs(t, err, raft.ErrConfig)
 			require.ErrorContains(t, err, name)
 			require.NoError(t, host.Close(t.Context()))
+		}
+	})
+}
+
+// A group that begins at one server is founded at once: the first of its servers campaigns as soon as it
+// hears of the group, and the others are there when it asks them. The leaders are spread over the
+// servers.
+func TestNewGroupsLeadAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		const groups = 60
+		since := time.Now()
+		for i := range groups {
+			_, err := h.running["a"].Group(raft.GroupID(fmt.Sprint("g", i)))
+			require.NoError(t, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		led := map[raft.ServerID]int{}
+		for _, node := range h.running["a"].Groups() {
+			led[node.Leadership().Leader]++
+		}
+		require.Zero(t, led[""], "after %v", time.Since(since))
+		require.Len(t, led, 3)
+		for _, n := range led {
+			require.Greater(t, n, groups/6)
 		}
 	})
 }

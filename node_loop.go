@@ -52,11 +52,11 @@ type loop struct {
 	host      *Host
 	coalesced *Coalesced
 
-	// These are the shard's. active says that the loop had a turn in the last round, and joined that it
-	// is to have one in this round.
-	alarm          alarm
-	active, joined bool
-	take           func() error // turn; made once, since that costs an allocation
+	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
+	// have one in this round, and over that it will have none any more.
+	alarm                alarm
+	active, joined, over bool
+	take                 func() error // turn; made once, since that costs an allocation
 	// ended is told why the loop takes no more turns. intact says that the core can still be asked.
 	ended func(cause error, intact bool)
 }

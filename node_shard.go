@@ -227,8 +227,10 @@ func (s *shard) setTimer(now Instant) {
 
 // turn takes a turn with a loop, if there is anything to do for it, and lets it sleep otherwise.
 func (s *shard) turn(l *loop) {
+	if l.joined = false; l.over {
+		return // it was put into ready while it had its last turn
+	}
 	awaited := !l.active || l.effects.AwaitsApplied
-	l.joined = false
 	if took := l.inbox.take(&l.intake, awaited); !took && !l.alarm.rang {
 		l.active = false
 		s.park(l)
@@ -261,6 +263,7 @@ func (s *shard) park(l *loop) {
 
 // end takes a loop out, because of a failure, a panic or its owner's wish.
 func (s *shard) end(l *loop, cause error) {
+	l.over = true
 	if a := &l.alarm; a.place < len(s.alarms) && s.alarms[a.place] == l {
 		heap.Remove(&s.alarms, a.place)
 	}
