@@ -276,11 +276,8 @@ func (c *Config) normalize() (CoreConfig, error) {
 		MaxAppendBytes: c.MaxAppendBytes, WindowMessages: c.WindowMessages, WindowBytes: c.WindowBytes,
 		TailBytes: c.TailBytes, MaxWrites: c.MaxWrites, Level: c.Level, CompareResults: c.CompareResults,
 		SnapshotMinBytes: c.SnapshotMinBytes, SnapshotFactor: c.SnapshotFactor, SnapshotRetainBytes: c.SnapshotRetainBytes,
-		ScrubBytesPerSecond: cmp.Or(c.ScrubBytesPerSecond, defaultScrubRate),
+		ScrubBytesPerSecond: scrubRate(c.ScrubBytesPerSecond),
 		ReserveBytes:        c.ReserveBytes,
-	}
-	if c.ScrubBytesPerSecond == -1 {
-		core.ScrubBytesPerSecond = 0
 	}
 	if err := core.normalize(); err != nil {
 		return CoreConfig{}, err
@@ -291,6 +288,14 @@ func (c *Config) normalize() (CoreConfig, error) {
 	outside.bound(&core)
 	c.MaxPending, c.MaxPendingBytes = core.MaxPending, core.MaxPendingBytes
 	return core, nil
+}
+
+// scrubRate returns the rate that a setting stands for: -1 is none, and 0 the default.
+func scrubRate(setting int) int {
+	if setting == -1 {
+		return 0
+	}
+	return cmp.Or(setting, defaultScrubRate)
 }
 
 // outsideLimits are what the transport carries in one message, and what the storage takes in one

@@ -36,6 +36,10 @@ type HostConfig struct {
 	// ReserveBytes is the room on the disk for which no commands are taken (Config.ReserveBytes).
 	ReserveBytes int
 
+	// ScrubBytesPerSecond bounds how fast the logs and snapshots of all groups are read to find out
+	// whether bytes are lost, one group after the other (Config.ScrubBytesPerSecond).
+	ScrubBytesPerSecond int
+
 	// Logger is told what the Loggers of nodes are told, with the key group (slog.Default()).
 	Logger *slog.Logger
 }
@@ -57,6 +61,7 @@ func (c *HostConfig) groupConfig(of Config) (Config, error) {
 		{"ClockDrift", of.ClockDrift != 0 && of.ClockDrift != c.ClockDrift},
 		{"Moved", of.Moved != nil},
 		{"ReserveBytes", of.ReserveBytes != 0 && of.ReserveBytes != c.ReserveBytes},
+		{"ScrubBytesPerSecond", of.ScrubBytesPerSecond != 0 && of.ScrubBytesPerSecond != c.ScrubBytesPerSecond},
 		{"Logger", of.Logger != nil && of.Logger != c.Logger},
 	} {
 		if field.set {
@@ -65,7 +70,7 @@ func (c *HostConfig) groupConfig(of Config) (Config, error) {
 	}
 	of.ID, of.Address, of.Moved, of.Logger, of.ReserveBytes = c.ID, c.Address, c.Moved, c.Logger, c.ReserveBytes
 	of.Heartbeat, of.ElectionTimeout, of.MaxLease, of.ClockDrift = c.Heartbeat, c.ElectionTimeout, c.MaxLease, c.ClockDrift
-	of.ScrubBytesPerSecond = -1
+	of.ScrubBytesPerSecond = c.ScrubBytesPerSecond
 	return of, nil
 }
 
@@ -74,6 +79,7 @@ func (c *HostConfig) settings() (CoreConfig, error) {
 	core := CoreConfig{
 		ID: c.ID, Address: c.Address, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout,
 		MaxLease: c.MaxLease, ClockDrift: c.ClockDrift, ReserveBytes: c.ReserveBytes,
+		ScrubBytesPerSecond: scrubRate(c.ScrubBytesPerSecond),
 	}
 	return core, core.normalize()
 }

@@ -42,6 +42,7 @@ type Host struct {
 	shards   []*shard
 	book     hostBook
 	link     hostLink
+	scrub    hostScrub
 	disk     hostDisk
 	opener   hostOpener
 	life     hostLife
@@ -148,6 +149,7 @@ func (h *Host) open() error {
 		return because(errors.New("raft: start transport"), err)
 	}
 	h.startAll(groups)
+	h.scrub.start(h)
 	return nil
 }
 

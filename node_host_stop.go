@@ -80,6 +80,7 @@ func (h *Host) finish(cause error) {
 		<-n.life.done
 	}
 	h.book.stop()
+	h.scrub.stop()
 	close(h.life.done)
 	err := guard("transport", h.config.Transport.Close)
 	h.opener.queue.close()

@@ -51,6 +51,7 @@ type loop struct {
 	// A node that is one of many in its process has these.
 	host      *Host
 	coalesced *Coalesced
+	scrubbing bool // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more.
@@ -128,6 +129,10 @@ func (l *loop) turn() error {
 	l.traceTurn()
 	if l.coalesced != nil && l.coalesced.After(l.read) {
 		l.host.book.sooner(l.read)
+	}
+	if l.scrubbing && !l.core.Scrubs() {
+		l.scrubbing = false
+		l.host.scrub.done()
 	}
 	l.handed, l.explained = 0, nil
 	l.intake.reset()

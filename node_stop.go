@@ -70,6 +70,9 @@ func (n *Node) ended(l *loop, cause error, intact bool) {
 	defer n.leaveStorage()
 	if l.host != nil {
 		l.host.book.ended(n.group)
+		if l.scrubbing {
+			l.host.scrub.done()
+		}
 	}
 	n.finish(l, cause, intact)
 }
