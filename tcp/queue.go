@@ -86,8 +86,8 @@ func (q *queue) room(sixteenths int) (bytes, messages int) {
 // takesTurns says whether a message belongs to the flow of its group.
 func (q *queue) takesTurns(m *wire.Message) bool {
 	switch kind := m.Kind(); {
-	case !q.grouped:
-		return false
+	case m.Group == "":
+		return false // it may follow what came before there were groups
 	case kind == wire.KindAppendRequest || kind == wire.KindForwardRequest:
 		return true
 	case kind == wire.KindHeartbeat:
@@ -158,7 +158,7 @@ func (q *queue) take() (batch []byte) {
 		batch, messages = q.urgent.take()
 	} else {
 		batch, messages = q.prompt.take()
-		if q.flows.first != nil && len(batch) < maxWrite {
+		if q.flows.first != nil && len(batch) < maxWrite && q.prompt.messages() == 0 {
 			n := 0
 			batch, n = q.flows.take(append(mixed, batch...))
 			mixed, messages = batch, messages+n
