@@ -36,15 +36,12 @@ func (b *hostBook) init(h *Host) {
 	b.timer = time.AfterFunc(time.Duration(never), b.beat)
 }
 
-// inHeartbeats is PanicError.Where of a panic in the Book.
-const inHeartbeats = "heartbeats"
-
 // event lets the Book take an event, and sees to what it wants done. A panic in the Book ends the
 // host, since nobody knows any more what the Book vouches for.
 func (b *hostBook) event(take func(book *coalesce.Book, now coalesce.Instant)) {
 	defer b.host.protect("transport")
 	var out coalesce.Out
-	if err := guard(inHeartbeats, func() error { out = b.take(take); return nil }); err != nil {
+	if err := guard("heartbeats", func() error { out = b.take(take); return nil }); err != nil {
 		b.host.stop(err)
 		return
 	}
@@ -82,7 +79,7 @@ func (b *hostBook) set(now Instant) {
 
 // sooner notes that the Book's deadline may have become earlier.
 func (b *hostBook) sooner(now Instant) {
-	err := guard(inHeartbeats, func() error {
+	err := guard("heartbeats", func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.set(now)
@@ -95,7 +92,7 @@ func (b *hostBook) sooner(now Instant) {
 
 // broken ends the host because the Book has panicked while a shard asked it.
 func (b *hostBook) broken(panicked *PanicError) {
-	panicked.Where = inHeartbeats
+	panicked.Where = "heartbeats"
 	b.host.stop(panicked)
 }
 
