@@ -165,7 +165,7 @@ func (c *Core) Explain() Explanation {
 			x.Peers = append(x.Peers, PeerStatus{
 				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
 				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id), Trouble: c.peerTrouble(p),
-				Room: p.vacancy.room(), Full: p.isFull(&c.config),
+				Room: p.vacancy.room(), Full: p.isFull(c.config),
 			})
 		}
 	}

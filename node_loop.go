@@ -90,7 +90,7 @@ type busy struct{ disk, catchUp, machine stopwatch }
 func newLoop(n *Node, core *Core) *loop {
 	l := &loop{
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
-		logger: n.logger, trace: &n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
+		logger: n.logger, trace: n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
 		transport: n.config.Transport, core: core, step: &n.step, moved: n.moved, address: n.config.Address,
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}

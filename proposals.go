@@ -206,7 +206,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotInForce)})
 		return number
 	}
-	if err := p.exceeds(&c.config, size); err != nil {
+	if err := p.exceeds(c.config, size); err != nil {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(err)})
 		return number
 	}

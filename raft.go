@@ -104,8 +104,9 @@ type Answer struct {
 // [Core.AppendStateButHeld], [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a
 // model checker.
 type Core struct {
-	id     ServerID   `state:"fixed"`
-	config CoreConfig `state:"fixed"`
+	id     ServerID    `state:"fixed"`
+	seed   uint64      `state:"fixed"`
+	config *CoreConfig `state:"fixed"` // without what only a start needs; other cores may have the same one
 
 	// state is what was decided. It is durable once the write that carries it is durable.
 	state DurableState
@@ -216,19 +217,18 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	log.weights = newWeights(&config.Saved, config.ReserveBytes)
 	c := &Core{
-		id: config.ID, config: config, state: config.Saved.State, log: log,
+		id: config.ID, seed: config.Seed, config: config.lasting(), state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
 	}
-	c.config.Saved = Saved{}
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
 	}
 	c.state.Start = wire.NextStart(c.state.Start, config.StartLuck)
 	c.out.termChanged()
 	c.findNamed()
-	if err := c.resume(config.Saved.LogBytes); err != nil {
+	if err := c.resume(&config); err != nil {
 		return nil, err
 	}
 	c.repairs.since = config.Now
