@@ -12,9 +12,14 @@ type Coalesced struct {
 	group GroupID
 	shard int
 
-	left    coalesce.Left
-	quiet   coalesce.Quiet
+	*talk
 	settled bool // whether the Book looks after the core
+}
+
+// A talk is what the core and the Book have to tell each other.
+type talk struct {
+	left  coalesce.Left
+	quiet coalesce.Quiet
 }
 
 // A Locker guards the Book of a process, in which several goroutines may take turns of groups.
@@ -49,6 +54,9 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 // Before begins a turn: the core leaves the lists, and is told what it has missed. It comes before
 // anything else is handed to the core.
 func (q *Coalesced) Before(now Instant) {
+	if q.talk == nil {
+		q.talk = new(talk)
+	}
 	q.lock.Lock()
 	q.book.Leave(coalesce.Instant(now), q.group, &q.left)
 	q.lock.Unlock()
@@ -89,6 +97,13 @@ func (q *Coalesced) After(now Instant) (sooner bool) {
 		q.core.Unvouched(now)
 	}
 	return sooner
+}
+
+// Rest lets go of the memory that the core needs only while something happens. It comes between two
+// turns, when the last one is a while ago.
+func (q *Coalesced) Rest() {
+	q.talk = nil
+	q.core.rest()
 }
 
 // Deadline returns when the group's next turn is due, whatever happens.

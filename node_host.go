@@ -289,6 +289,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	h.mu.Unlock()
 	if err != nil {
+		l.desk = new(desk)
 		n.ended(l, errClose, false)
 		return nil, err
 	}

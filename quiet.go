@@ -78,6 +78,29 @@ func (c *Core) still() bool {
 	return true
 }
 
+// rest lets go of the memory that this core needs only while something happens: room for what isn't
+// there, and the entries if nobody is about to need them. The disk has them.
+func (c *Core) rest() {
+	spare(&c.out.ready)
+	spare(&c.out.held)
+	spare(&c.out.flights)
+	spare(&c.answers)
+	spare(&c.fetches)
+	spare(&c.applying)
+	spare(&c.applyingBytes)
+	spare(&c.proposals.items)
+	if c.still() {
+		c.log.tail = tail{}
+	}
+}
+
+// spare lets go of the memory of a slice that is empty.
+func spare[T any](s *[]T) {
+	if len(*s) == 0 {
+		*s = nil
+	}
+}
+
 // end returns the last entry of the log.
 func (c *Core) end() wire.Place { return wire.Place{Index: c.log.last, Term: c.log.lastTerm()} }
 
