@@ -315,7 +315,7 @@ func (l *loop) traceEvents(events []Event) {
 		return
 	}
 	for _, event := range events {
-		l.tell(func() { hook(event) })
+		l.tell(func() { hook(told(event)) })
 	}
 }
 

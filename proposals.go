@@ -355,7 +355,7 @@ func (c *Core) retryForwards() {
 
 // armRetry makes sure that this server asks again for what the leader owes it an answer for.
 func (c *Core) armRetry() {
-	if c.deadlines[retryDeadline].state != deadlineOff {
+	if c.states[retryDeadline] != deadlineOff {
 		return
 	}
 	open := c.proposals.unseen > 0 || c.calls.asked()

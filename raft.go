@@ -423,7 +423,7 @@ func (c *Core) become(r role) {
 	case *follower:
 		// A server that waits for a leader already goes on waiting, no longer than before: a
 		// hopeless candidate that only raises the term must not starve a good one.
-		if c.deadlines[electDeadline].state == deadlineOff {
+		if c.states[electDeadline] == deadlineOff {
 			c.armElection()
 		}
 	}

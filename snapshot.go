@@ -325,7 +325,7 @@ func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wa
 // anew whenever it breaks. But it doesn't stay for ever.
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
-	rests := c.deadlines[snapshotDeadline].state != deadlineOff
+	rests := c.states[snapshotDeadline] != deadlineOff
 	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests {
 		return true
 	}

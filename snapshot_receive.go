@@ -112,7 +112,7 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	if in.state == incomingStored {
 		return // it will be installed
 	}
-	if c.deadlines[snapshotDeadline].state != deadlineOff {
+	if c.states[snapshotDeadline] != deadlineOff {
 		c.refuseSnapshot(m, &offer) // the disk has refused one lately, and gets a rest
 		return
 	}
