@@ -10,7 +10,7 @@ type timing struct {
 	states  [numDeadlines]deadlineState
 	dues    [numDeadlines]Instant `state:"luck"` // when each passes, if it is armed
 	soonest Instant               `state:"luck"` // no armed deadline is earlier
-	attempt   uint64  `state:"luck"` // elections tried; makes each timeout different
+	attempt uint64                `state:"luck"` // elections tried; makes each timeout different
 }
 
 // encode writes which deadlines are armed and which have passed, and no time. For some deadlines it
@@ -172,6 +172,7 @@ func (c *Core) pending(name deadlineName) Instant {
 // advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on
 // them.
 func (c *Core) advance(now Instant) {
+	c.wake()
 	c.now = max(c.now, now)
 	if c.now < c.soonest {
 		return
@@ -297,6 +298,7 @@ func (c *Core) Armed(names []string) []string {
 // do. It reports whether that deadline was armed. A model checker, for which the time stands still,
 // lets the deadlines pass in any order.
 func (c *Core) Pass(name string) bool {
+	c.wake()
 	for i, state := range c.states {
 		if traitsOf[i].name == name && state == deadlineArmed {
 			c.states[i] = deadlinePassed

@@ -152,6 +152,7 @@ type OldestCall struct {
 // Explain returns an Explanation of where this server is now. It costs more than Status, and
 // changes nothing.
 func (c *Core) Explain() Explanation {
+	c.wake()
 	x := Explanation{Receiving: c.receiving()}
 	if c.leaderID() == "" {
 		x.NoLeader = c.noLeader()

@@ -237,6 +237,7 @@ func (p *proposals) exceeds(config *CoreConfig, size int) error {
 // can be applied any more, and with ErrOutcomeUnknown otherwise. Either error wraps the reason.
 // Cancel does nothing if the command has its answer already.
 func (c *Core) Cancel(number uint64, reason error) {
+	c.wake()
 	item := c.proposals.find(number)
 	if item == nil {
 		return

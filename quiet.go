@@ -33,6 +33,7 @@ func (n deadlineName) restful() bool {
 // Quiet says whether nothing happens at this server, and fills q with what it knows then of the
 // other members. It is asked after Drain.
 func (c *Core) Quiet(q *coalesce.Quiet) bool {
+	c.wake()
 	q.Others, q.Voters = q.Others[:0], q.Voters[:0]
 	if !c.still() {
 		return false
@@ -76,29 +77,6 @@ func (c *Core) still() bool {
 		}
 	}
 	return true
-}
-
-// rest lets go of the memory that this core needs only while something happens: room for what isn't
-// there, and the entries if nobody is about to need them. The disk has them.
-func (c *Core) rest() {
-	spare(&c.out.ready)
-	spare(&c.out.held)
-	spare(&c.out.flights)
-	spare(&c.answers)
-	spare(&c.fetches)
-	spare(&c.applying)
-	spare(&c.applyingBytes)
-	spare(&c.proposals.items)
-	if c.still() {
-		c.log.tail = tail{}
-	}
-}
-
-// spare lets go of the memory of a slice that is empty.
-func spare[T any](s *[]T) {
-	if len(*s) == 0 {
-		*s = nil
-	}
 }
 
 // end returns the last entry of the log.

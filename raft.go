@@ -122,23 +122,17 @@ type Core struct {
 	answers []Answer `state:"transient"`
 
 	snapshots snapshots
-	incoming  incoming
-	streamEffects
 
-	machineWork
-	diskReads
 	// disk and machine are how fast this server's disk writes, and its state machine applies.
 	disk, machine tempo `state:"luck"`
 	space         space
 
-	fingerprints fingerprints
-	courtesy     courtesy
 	membership
 	rollback
-	repairs   repairs
-	scrubbing scrubbing
-	keyring   keyring
-	refusal   refusal
+	keyring keyring
+	refusal refusal
+
+	*aside // nil while this core rests
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -153,23 +147,15 @@ func (c *Core) encode(s *stateEncoder) {
 	c.calls.encode(s)
 	c.ownReads.encode(s)
 	c.snapshots.encode(s)
-	c.incoming.encode(s)
-	c.streamEffects.encode(s)
-	c.machineWork.encode(s)
-	c.diskReads.encode(s)
-	if c.config.CompareResults {
-		c.fingerprints.encode(s)
-	}
-	c.courtesy.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
-	c.repairs.encode(s)
-	c.scrubbing.encode(s)
+	c.aside.encode(s)
 	c.space.encode(s, &c.log.weights)
 }
 
 // Clone returns an independent copy.
 func (c *Core) Clone() *Core {
+	c.wake()
 	n := *c
 	n.log = c.log.clone()
 	n.out = c.out.clone()
@@ -179,12 +165,8 @@ func (c *Core) Clone() *Core {
 	n.ownReads = c.ownReads.clone()
 	n.answers = slices.Clone(c.answers)
 	n.snapshots = c.snapshots.clone()
-	n.streamEffects = c.streamEffects.clone()
-	n.machineWork = c.machineWork.clone()
-	n.diskReads = c.diskReads.clone()
-	n.fingerprints = c.fingerprints.clone()
 	n.rollback = c.rollback.clone()
-	n.repairs = c.repairs.clone()
+	n.aside = c.aside.clone()
 	return &n
 }
 
@@ -221,6 +203,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
+		aside: new(aside),
 	}
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
@@ -446,6 +429,7 @@ func (c *Core) leaderID() ServerID {
 // Drain fills e with everything that the events since the last call want done. The next call uses
 // the slices of e again. What their elements point to is never used again.
 func (c *Core) Drain(e *Effects) {
+	c.wake()
 	clear(e.Messages)
 	clear(e.Apply)
 	clear(e.Answers)

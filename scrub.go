@@ -102,6 +102,7 @@ func (c *Core) Scrub(now Instant) {
 
 // Scrubs says whether this server is reading its log.
 func (c *Core) Scrubs() bool {
+	c.wake()
 	return c.scrubbing.reads || c.states[scrubDeadline] != deadlineOff
 }
 

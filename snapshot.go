@@ -293,6 +293,7 @@ func (c *Core) Snapshot(now Instant) uint64 {
 // CancelSnapshot ends a call of Snapshot. The call is not answered. The snapshot may be taken all
 // the same.
 func (c *Core) CancelSnapshot(number uint64) {
+	c.wake()
 	s := &c.snapshots
 	for i := range s.demands {
 		if s.demands[i].number == number {

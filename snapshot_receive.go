@@ -161,6 +161,7 @@ func (c *Core) needs(index Index) bool {
 // StreamOpened reports that another server has opened a stream, and hands in the header that it has
 // sent. A StreamVerdict will answer. The number of a stream is not 0, and is never used again.
 func (c *Core) StreamOpened(now Instant, stream uint64, header wire.Message) {
+	c.wake()
 	c.incoming.arriving = stream
 	if header.Kind() == wire.KindSnapshotStream {
 		c.Receive(now, header)
