@@ -111,6 +111,7 @@ func (c *Core) Call(now Instant, call wire.Call) uint64 {
 // CancelCall ends a Call. The call gets its Answer as a command does from Cancel. CancelCall does
 // nothing if the call has its answer already.
 func (c *Core) CancelCall(number uint64, reason error) {
+	c.wake()
 	item := c.calls.find(number)
 	if item == nil {
 		return

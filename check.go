@@ -28,6 +28,7 @@ func assert(condition bool, name string) {
 // Check verifies those invariants that cost too much to assert at each change. It returns an
 // InvariantError for the first one that doesn't hold, or nil.
 func (c *Core) Check() error {
+	c.wake()
 	if err := c.log.check(c.state.Term); err != nil {
 		return err
 	}

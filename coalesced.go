@@ -12,10 +12,15 @@ type Coalesced struct {
 	group GroupID
 	shard int
 
-	left    coalesce.Left
-	quiet   coalesce.Quiet
+	*talk
 	settled bool // whether the Book looks after the core
 	asking  bool // the Book; after a panic in it, for ever
+}
+
+// A talk is what the core and the Book have to tell each other.
+type talk struct {
+	left  coalesce.Left
+	quiet coalesce.Quiet
 }
 
 // A Locker guards the Book of a process, in which several goroutines may take turns of groups.
@@ -50,6 +55,9 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 // Before begins a turn: the core leaves the lists, and is told what it has missed. It comes before
 // anything else is handed to the core.
 func (q *Coalesced) Before(now Instant) {
+	if q.talk == nil {
+		q.talk = new(talk)
+	}
 	q.leave(now)
 	q.settled = false
 
@@ -104,6 +112,13 @@ func (q *Coalesced) settle(now Instant) (sooner bool) {
 	q.settled, sooner = q.book.Settle(coalesce.Instant(now), q.group, q.shard, &q.quiet)
 	q.asking = false
 	return sooner
+}
+
+// Rest lets go of the memory that the core needs only while something happens. It comes between two
+// turns, when the last one is a while ago.
+func (q *Coalesced) Rest() {
+	q.talk = nil
+	q.core.rest()
 }
 
 // Deadline returns when the group's next turn is due, whatever happens.

@@ -115,6 +115,22 @@ type CoreConfig struct {
 
 	// Now is the time of the start.
 	Now Instant
+
+	// Share lets a driver of many cores keep one config for all that have the same. Unless it is nil, NewCore
+	// calls it with what the core needs of its config after the start, and the core has what Share
+	// returns: that config, or one that is equal. Nobody changes either of them.
+	Share func(lasting *CoreConfig) *CoreConfig
+}
+
+// lasting returns the config without what only a start needs.
+func (c *CoreConfig) lasting() *CoreConfig {
+	l := *c
+	l.Saved, l.Incarnation, l.StartLuck, l.Seed, l.Now, l.Share = Saved{}, 0, 0, 0, 0, nil
+	l.MachineApplied, l.MachineBeside = 0, nil
+	if c.Share != nil {
+		return c.Share(&l)
+	}
+	return &l
 }
 
 // Defaults of CoreConfig.

@@ -38,6 +38,7 @@ import (
 // name gives each server's name in the encoding, so that servers can be permuted. "" has the name
 // 0.
 func (c *Core) AppendState(b []byte, name wire.Naming) []byte {
+	c.wake()
 	s := &stateEncoder{b: b, name: name, durable: c.out.durable}
 	c.encode(s)
 	encodeSet(s, c.out.held, (*heldMessage).encode)
@@ -47,6 +48,7 @@ func (c *Core) AppendState(b []byte, name wire.Naming) []byte {
 // AppendStateButHeld appends what AppendState appends, without the messages that wait for the disk.
 // Those messages decide nothing but what leaves.
 func (c *Core) AppendStateButHeld(b []byte, name wire.Naming) []byte {
+	c.wake()
 	s := &stateEncoder{b: b, name: name, durable: c.out.durable}
 	c.encode(s)
 	return s.b

@@ -100,7 +100,7 @@ func scalar(v reflect.Value, n int64) {
 func populated(r role) *Core {
 	c := &Core{role: r}
 	populate(reflect.ValueOf(c).Elem())
-	c.config.CompareResults = true
+	c.config = &CoreConfig{CompareResults: true}
 	// These fields only count in comparison with others.
 	c.out.issued, c.out.termWrite, c.out.leaseWrite = 5, 5, 5
 	for i := range c.out.held {

@@ -77,6 +77,7 @@ type CoreStatus struct {
 
 // Status returns the status of the core.
 func (c *Core) Status() CoreStatus {
+	c.wake()
 	s := CoreStatus{
 		ID: c.id, Role: c.roleName(), Term: c.state.Term, Vote: c.state.Vote, Leader: c.leaderID(),
 		Incarnation: c.state.Incarnation, Start: c.state.Start, Cluster: c.state.Cluster,

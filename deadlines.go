@@ -2,27 +2,21 @@ package raft
 
 import "time"
 
-// A deadline is one thing that time can do to a core. It is off, armed, or passed. Decisions look
-// only at that, and never at the clock, so that a model checker may let any armed deadline pass in
-// any order.
-type deadline struct {
-	state deadlineState
-	at    Instant `state:"luck"` // when it passes
-}
-
-// timing is what time has to do with a core.
+// timing is what time has to do with a core. A deadline is one thing that time can do to it. It is
+// off, armed, or passed. Decisions look only at that, and never at the clock, so that a model checker
+// may let any armed deadline pass in any order.
 type timing struct {
-	now       Instant `state:"luck"`
-	deadlines [numDeadlines]deadline
-	soonest   Instant `state:"luck"` // no armed deadline is earlier
-	attempt   uint64  `state:"luck"` // elections tried; makes each timeout different
+	now     Instant `state:"luck"`
+	states  [numDeadlines]deadlineState
+	dues    [numDeadlines]Instant `state:"luck"` // when each passes, if it is armed
+	soonest Instant               `state:"luck"` // no armed deadline is earlier
+	attempt uint64                `state:"luck"` // elections tried; makes each timeout different
 }
 
 // encode writes which deadlines are armed and which have passed, and no time. For some deadlines it
 // writes passed as off: the core only asks whether they are armed.
 func (t *timing) encode(s *stateEncoder) {
-	for i := range t.deadlines {
-		state := t.deadlines[i].state
+	for i, state := range t.states {
 		if state == deadlinePassed && traitsOf[i].asked {
 			state = deadlineOff
 		}
@@ -154,44 +148,44 @@ const never = Instant(1<<63 - 1)
 // arm makes a deadline pass after d.
 func (c *Core) arm(name deadlineName, d time.Duration) {
 	at := c.now + Instant(d)
-	c.deadlines[name] = deadline{deadlineArmed, at}
+	c.states[name], c.dues[name] = deadlineArmed, at
 	c.soonest = min(c.soonest, at)
 }
 
 // disarm turns a deadline off.
-func (c *Core) disarm(name deadlineName) { c.deadlines[name] = deadline{} }
+func (c *Core) disarm(name deadlineName) { c.states[name], c.dues[name] = deadlineOff, 0 }
 
 // armed says whether a deadline is yet to pass.
-func (c *Core) armed(name deadlineName) bool { return c.deadlines[name].state == deadlineArmed }
+func (c *Core) armed(name deadlineName) bool { return c.states[name] == deadlineArmed }
 
 // passed says whether a deadline has passed and nothing has dealt with it yet.
-func (c *Core) passed(name deadlineName) bool { return c.deadlines[name].state == deadlinePassed }
+func (c *Core) passed(name deadlineName) bool { return c.states[name] == deadlinePassed }
 
 // pending returns when an armed deadline passes, and 0 for a deadline that isn't armed.
 func (c *Core) pending(name deadlineName) Instant {
 	if !c.armed(name) {
 		return 0
 	}
-	return c.deadlines[name].at
+	return c.dues[name]
 }
 
 // advance takes the time of an event and marks the deadlines that have passed by then. Tick acts on
 // them.
 func (c *Core) advance(now Instant) {
+	c.wake()
 	c.now = max(c.now, now)
 	if c.now < c.soonest {
 		return
 	}
 	c.soonest = never
-	for i := range c.deadlines {
-		d := &c.deadlines[i]
-		if d.state != deadlineArmed {
+	for i, state := range c.states {
+		if state != deadlineArmed {
 			continue
 		}
-		if d.at <= c.now {
-			d.state = deadlinePassed
+		if c.dues[i] <= c.now {
+			c.states[i] = deadlinePassed
 		} else {
-			c.soonest = min(c.soonest, d.at)
+			c.soonest = min(c.soonest, c.dues[i])
 		}
 	}
 }
@@ -199,11 +193,11 @@ func (c *Core) advance(now Instant) {
 // Deadline returns when Tick is due next.
 func (c *Core) Deadline() Instant {
 	next := never
-	for i := range c.deadlines {
-		switch d := &c.deadlines[i]; {
-		case d.state == deadlineArmed:
-			next = min(next, d.at)
-		case d.state == deadlinePassed && c.actsOn(deadlineName(i)):
+	for i, state := range c.states {
+		switch {
+		case state == deadlineArmed:
+			next = min(next, c.dues[i])
+		case state == deadlinePassed && c.actsOn(deadlineName(i)):
 			return c.now
 		}
 	}
@@ -218,7 +212,7 @@ func (c *Core) actsOn(name deadlineName) bool {
 
 // disarmRole turns the deadlines of a role off that has ended.
 func (c *Core) disarmRole() {
-	for i := range c.deadlines {
+	for i := range c.states {
 		if traitsOf[i].ofRole {
 			c.disarm(deadlineName(i))
 		}
@@ -292,8 +286,8 @@ func (c *Core) meet(name deadlineName) {
 // Armed appends the names of the armed deadlines to names. They are what time may do next to this
 // core.
 func (c *Core) Armed(names []string) []string {
-	for i := range c.deadlines {
-		if c.deadlines[i].state == deadlineArmed {
+	for i, state := range c.states {
+		if state == deadlineArmed {
 			names = append(names, traitsOf[i].name)
 		}
 	}
@@ -304,9 +298,10 @@ func (c *Core) Armed(names []string) []string {
 // do. It reports whether that deadline was armed. A model checker, for which the time stands still,
 // lets the deadlines pass in any order.
 func (c *Core) Pass(name string) bool {
-	for i := range c.deadlines {
-		if d := &c.deadlines[i]; traitsOf[i].name == name && d.state == deadlineArmed {
-			d.state = deadlinePassed
+	c.wake()
+	for i, state := range c.states {
+		if traitsOf[i].name == name && state == deadlineArmed {
+			c.states[i] = deadlinePassed
 			c.meetDeadlines()
 			return true
 		}

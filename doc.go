@@ -69,7 +69,7 @@
 //	commands     proposals intake forwards sessions administration
 //	reads        read lease
 //	leadership   transfer
-//	many groups  quiet coalesced
+//	many groups  quiet core_rest coalesced
 //	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
 //	damage       damage repair questions recovering pull scrub
 //	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export

@@ -152,6 +152,7 @@ type OldestCall struct {
 // Explain returns an Explanation of where this server is now. It costs more than Status, and
 // changes nothing.
 func (c *Core) Explain() Explanation {
+	c.wake()
 	x := Explanation{Receiving: c.receiving()}
 	if c.leaderID() == "" {
 		x.NoLeader = c.noLeader()
@@ -165,7 +166,7 @@ func (c *Core) Explain() Explanation {
 			x.Peers = append(x.Peers, PeerStatus{
 				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
 				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id), Trouble: c.peerTrouble(p),
-				Room: p.vacancy.room(), Full: p.isFull(&c.config),
+				Room: p.vacancy.room(), Full: p.isFull(c.config),
 			})
 		}
 	}

@@ -157,7 +157,7 @@ func (c *Core) takeForwards(m *wire.Message) {
 				room.take(e.Size())
 				f.seen[at] = forwardTaken
 				c.appendEntry(entry)
-			case l.wait(f, &c.config, entry):
+			case l.wait(f, c.config, entry):
 				busy = true
 				f.seen[at] = forwardWaits
 			}

@@ -120,8 +120,7 @@ func (c *Core) promise(length time.Duration) time.Duration {
 
 // keepQuiet makes sure that this server neither grants nor asks for votes for at least this long.
 func (c *Core) keepQuiet(length time.Duration) {
-	d := &c.deadlines[promiseDeadline]
-	if d.state != deadlineArmed || d.at < c.now+Instant(length) {
+	if !c.armed(promiseDeadline) || c.dues[promiseDeadline] < c.now+Instant(length) {
 		c.arm(promiseDeadline, length)
 	}
 }
@@ -129,7 +128,7 @@ func (c *Core) keepQuiet(length time.Duration) {
 // armQuiet puts off this server's own candidacy until its promise is over, and a random moment
 // longer.
 func (c *Core) armQuiet() {
-	left := time.Duration(c.deadlines[promiseDeadline].at - c.now)
+	left := time.Duration(c.dues[promiseDeadline] - c.now)
 	spread := max(uint64(c.config.Heartbeat)/2, 1)
 	c.arm(electDeadline, left+time.Duration(1+c.luck(luckLost, uint64(c.state.Term), c.attempt)%spread))
 }

@@ -47,10 +47,10 @@ type Node struct {
 	// This is what the goroutines of the node share. What belongs to the loop alone is in the loop,
 	// and no other goroutine has a reference to that.
 
-	config Config // completed by Start, and not changed afterwards
+	config nodeConfig // never changes
 	group  GroupID
 	logger diary
-	trace  Trace
+	trace  *Trace // never nil, and never changed
 	clock  clock
 	// patience is how long a caller whose wait is over, or who asks for the status, waits for the
 	// loop. If the loop stands still for longer, it is inside a function of the user's.
@@ -65,6 +65,18 @@ type Node struct {
 	waiters   waiterPool
 	slabs     slabPool
 	life      lifetime
+}
+
+// A nodeConfig is what a node needs of its Config while it runs.
+type nodeConfig struct {
+	ID        ServerID
+	Address   string
+	Bootstrap []Server
+	Storage   Storage
+	Transport Transport
+	Validate  func(command []byte) error
+
+	MaxCommandBytes, MaxSessions, MaxSessionBytes int
 }
 
 // errClose is the one reason to stop that is no failure.
@@ -126,14 +138,19 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	started := clock{time.Now()} // this is Instant 0: the core counts from it
 	if host != nil {
 		started = host.clock
-		settings.Now, settings.Coalesced = started.now(), true
+		settings.Now, settings.Coalesced, settings.Share = started.now(), true, host.common.share
 	}
 	core, applier, err := config.makeCore(&settings)
 	if err != nil {
 		return nil, nil, err
 	}
 	n := &Node{
-		config: config, group: group, logger: newDiary(&config, group), clock: started,
+		config: nodeConfig{
+			ID: config.ID, Address: config.Address, Bootstrap: config.Bootstrap, Storage: config.Storage, Transport: config.Transport,
+			Validate: config.Validate, MaxCommandBytes: config.MaxCommandBytes,
+			MaxSessions: config.MaxSessions, MaxSessionBytes: config.MaxSessionBytes,
+		},
+		group: group, logger: newDiary(&config, group), clock: started,
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
@@ -153,7 +170,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
 		group: group, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
-		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
+		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: n.trace, logger: n.logger,
 		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}
 	return n, newLoop(n, core), nil

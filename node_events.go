@@ -121,8 +121,8 @@ func (n *Node) Leadership() Leadership { return n.board.leadership() }
 // watcher remembers which events it has seen.
 type board struct {
 	mu       sync.Mutex
-	posted   uint64 // how many events were put up
-	notices  [numEventKinds]notice
+	posted   uint64   // how many events were put up
+	notices  []notice // one of each kind that was put up
 	watchers map[*watcher]struct{}
 }
 
@@ -144,7 +144,7 @@ func (b *board) post(events ...Event) {
 	defer b.mu.Unlock()
 	for _, event := range events {
 		b.posted++
-		b.notices[event.kind()] = notice{event, b.posted}
+		b.put(notice{event, b.posted})
 	}
 	for w := range b.watchers {
 		select {
@@ -152,6 +152,27 @@ func (b *board) post(events ...Event) {
 		default: // it is about to look anyway
 		}
 	}
+}
+
+// put puts up a notice in the place of the one before, of the same kind.
+func (b *board) put(n notice) {
+	for i := range b.notices {
+		if b.notices[i].event.kind() == n.event.kind() {
+			b.notices[i] = n
+			return
+		}
+	}
+	b.notices = append(b.notices, n)
+}
+
+// latest returns the latest event of a kind, or nil.
+func (b *board) latest(kind eventKind) Event {
+	for _, n := range b.notices {
+		if n.event.kind() == kind {
+			return n.event
+		}
+	}
+	return nil
 }
 
 // watch adds a watcher that has seen nothing yet.
@@ -178,15 +199,39 @@ func (b *board) take(w *watcher) Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var first notice
-	for kind, n := range b.notices {
-		if n.place > w.seen[kind] && (first.event == nil || n.place < first.place) {
+	for _, n := range b.notices {
+		if n.place > w.seen[n.event.kind()] && (first.event == nil || n.place < first.place) {
 			first = n
 		}
 	}
 	if first.event != nil {
 		w.seen[first.event.kind()] = first.place
 	}
-	return first.event
+	return told(first.event)
+}
+
+// A placedMembership is a Membership as it is put up: groups that rest have one each.
+type placedMembership struct {
+	index         Index
+	configuration *Configuration
+	committed     bool
+}
+
+func (placedMembership) kind() eventKind { return membershipKind }
+
+// event returns it as it is told.
+func (m placedMembership) event() Membership {
+	shown := *m.configuration
+	shown.Keys = nil // they concern nobody but the servers
+	return Membership{m.index, shown, m.committed}
+}
+
+// told returns an event as it is told.
+func told(event Event) Event {
+	if m, ok := event.(placedMembership); ok {
+		return m.event()
+	}
+	return event
 }
 
 // leadership returns the latest Leadership.
@@ -196,13 +241,13 @@ func (b *board) leadership() Leadership {
 }
 
 // shown returns the latest Leadership, Membership and Trouble.
-func (b *board) shown() (leadership Leadership, membership Membership, trouble Trouble) {
+func (b *board) shown() (leadership Leadership, shown Membership, trouble Trouble) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	leadership, _ = b.notices[leadershipKind].event.(Leadership)
-	membership, _ = b.notices[membershipKind].event.(Membership)
-	trouble, _ = b.notices[troubleKind].event.(Trouble)
-	return leadership, membership, trouble
+	leadership, _ = b.latest(leadershipKind).(Leadership)
+	shown, _ = told(b.latest(membershipKind)).(Membership)
+	trouble, _ = b.latest(troubleKind).(Trouble)
+	return leadership, shown, trouble
 }
 
 // news returns an event for everything that has changed since an earlier standing.
@@ -214,9 +259,7 @@ func (l *loop) news(was Standing) (events []Event) {
 	}
 	other := now.Configuration != was.Configuration || now.ConfigurationCommitted != was.ConfigurationCommitted
 	if now.Configuration != nil && other {
-		shown := *now.Configuration
-		shown.Keys = nil // they concern nobody but the servers
-		events = append(events, Membership{now.ConfigurationIndex, shown, now.ConfigurationCommitted})
+		events = append(events, placedMembership{now.ConfigurationIndex, now.Configuration, now.ConfigurationCommitted})
 	}
 	if now.Snapshot != was.Snapshot || now.SnapshotSerial != was.SnapshotSerial {
 		events = append(events, now.Snapshot)

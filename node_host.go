@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type Host struct {
 	clock  clock
 	// settings are those that all groups have.
 	settings CoreConfig
+	common   commonConfig
 	shards   []*shard
 	book     hostBook
 	link     hostLink
@@ -57,6 +59,22 @@ type seat struct {
 	// mu is held while the group is started, and while it is removed.
 	mu   sync.Mutex
 	node *Node // nil before the first start that went well; guarded by the Host's mu
+}
+
+// commonConfig is the config that the cores of groups have in common.
+type commonConfig struct {
+	mu   sync.Mutex
+	last *CoreConfig
+}
+
+// share returns the config of the core before, if that is equal.
+func (c *commonConfig) share(config *CoreConfig) *CoreConfig {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || !reflect.DeepEqual(c.last, config) {
+		c.last = config
+	}
+	return c.last
 }
 
 // A hostLife follows a host from its start to its end.
@@ -271,6 +289,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	h.mu.Unlock()
 	if err != nil {
+		l.desk = new(desk)
 		n.ended(l, errClose, false)
 		return nil, err
 	}

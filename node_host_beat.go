@@ -23,6 +23,8 @@ type hostBook struct {
 	// seen is how many rounds of turns each shard had begun when it was last looked at.
 	seen []uint64
 	full bool // whether the disk is full
+	// swept is when the shards were last swept. The timer alone uses it.
+	swept Instant
 }
 
 func (b *hostBook) init(h *Host) {
@@ -110,6 +112,12 @@ func (b *hostBook) beat() {
 		}
 		book.Beat(now)
 	})
+	if now := b.host.clock.now(); now >= b.swept+Instant(restAfter) {
+		b.swept = now
+		for _, s := range b.host.shards {
+			s.sweep()
+		}
+	}
 	if full {
 		for _, n := range b.host.nodes() {
 			n.inbox.nudge()

@@ -124,6 +124,15 @@ func (in *inbox) take(got *intake, awaited bool) bool {
 	return true
 }
 
+// rest lets go of the memory of an intake in which nothing has gathered.
+func (in *inbox) rest() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.sleeping && len(in.intake.batches) == 0 {
+		in.intake = intake{}
+	}
+}
+
 // added notes that something was put in, and unlocks mu.
 func (in *inbox) added() {
 	in.intake.some = true

@@ -32,21 +32,17 @@ type loop struct {
 	keyProver keyProver    // the transport, if it proves keys
 	roomy     roomyStorage // the storage, if it says how much room it has
 
-	core    *Core
-	intake  intake // what this turn hands in
-	handed  int    // how many of the intake's proposals the core has
-	effects Effects
-	tasks   []machineTask // what this turn has for the state machine
-	read    Instant       // when the clock was last read
+	core *Core
+	*desk
+	awaits bool    // whether the core awaits what is being applied (Effects.AwaitsApplied)
+	read   Instant // when the clock was last read
 
 	waiting   waiting  // the callers that the core owes an answer
 	snapshots underway // those that are on their way
 	busy      busy     // how long the lanes take
 	shown     shown    // what watchers, the log and the trace were told
-	proposing *waiter  // the caller whose proposal is being handed to the core
 	resigning bool
-	explained *Status // the explanations in this turn, once somebody has asked for them
-	step      *step   // where the loop is
+	step      *step // where the loop is
 
 	// A node that is one of many in its process has these.
 	host      *Host
@@ -54,16 +50,37 @@ type loop struct {
 	scrubbing bool // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
-	// have one in this round, and over that it will have none any more.
-	alarm                alarm
-	active, joined, over bool
-	take                 func() error // turn; made once, since that costs an allocation
+	// have one in this round, and over that it will have none any more. warm says that it may have memory
+	// that it doesn't need while it sleeps.
+	alarm                      alarm
+	active, joined, over, warm bool
+	take                       func() error // turn; made once, since that costs an allocation
 	// ended is told why the loop takes no more turns. intact says that the core can still be asked.
 	ended func(cause error, intact bool)
 }
 
+// A desk has what a loop needs during a turn, and only then. The loops of a shard have one desk
+// together.
+type desk struct {
+	intake    intake // what this turn hands in
+	handed    int    // how many of the intake's proposals the core has
+	effects   Effects
+	tasks     []machineTask // what this turn has for the state machine
+	proposing *waiter       // the caller whose proposal is being handed to the core
+	explained *Status       // the explanations in this turn, once somebody has asked for them
+}
+
 // waiting are the callers that the core owes an answer.
 type waiting struct{ commands, reads, calls waiters }
+
+// rest lets go of the memory for callers if there are none.
+func (w *waiting) rest() {
+	for _, t := range []*waiters{&w.commands, &w.reads, &w.calls} {
+		if t.count == 0 && len(t.late) == 0 {
+			*t = waiters{}
+		}
+	}
+}
 
 // of returns the waiting callers of the kind that an answer is for.
 func (w *waiting) of(a *Answer) *waiters {
@@ -90,7 +107,7 @@ type busy struct{ disk, catchUp, machine stopwatch }
 func newLoop(n *Node, core *Core) *loop {
 	l := &loop{
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
-		logger: n.logger, trace: &n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
+		logger: n.logger, trace: n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
 		transport: n.config.Transport, core: core, step: &n.step, moved: n.moved, address: n.config.Address,
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
@@ -124,6 +141,7 @@ func (l *loop) turn() error {
 		return errClose
 	}
 	l.core.Drain(&l.effects)
+	l.awaits = l.effects.AwaitsApplied
 	l.perform()
 	l.observe()
 	l.traceTurn()
@@ -137,6 +155,13 @@ func (l *loop) turn() error {
 	l.handed, l.explained = 0, nil
 	l.intake.reset()
 	return nil
+}
+
+// rest lets go of the memory that the loop needs only while something happens.
+func (l *loop) rest() {
+	l.inbox.rest()
+	l.coalesced.Rest()
+	l.waiting.rest()
 }
 
 // deadline returns when the loop is to have a turn though nothing has come for it.

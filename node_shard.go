@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,6 +31,7 @@ type shard struct {
 	ready    []*loop // they have something to do; each is here once
 	sleeping bool
 	rang     bool   // the timer has rung
+	sweeps   bool   // the loops that sleep are to let go of memory
 	rounds   uint64 // how many have begun
 	left     int    // how many loops haven't ended
 
@@ -39,17 +41,19 @@ type shard struct {
 	active  []*loop // those that had a turn in this round
 	taken   []*loop // room for what was ready
 	alarms  alarms
-	turning *loop // the one that has a turn
-	done    bool  // all loops have ended
+	desk    *desk
+	warm    []*loop // those that had a turn since the last sweep
+	turning *loop   // the one that has a turn
+	done    bool    // all loops have ended
 }
 
 func newShard(c clock) *shard {
-	return &shard{clock: c, wake: make(chan struct{}, 1), until: never}
+	return &shard{clock: c, wake: make(chan struct{}, 1), until: never, desk: new(desk)}
 }
 
 // add gives the shard a loop. Its first turn comes at once.
 func (s *shard) add(l *loop) {
-	l.inbox.rouse = func() { s.put(l) }
+	l.desk, l.inbox.rouse = s.desk, func() { s.put(l) }
 	s.mu.Lock()
 	s.left++
 	s.mu.Unlock()
@@ -88,6 +92,14 @@ func (s *shard) put(l *loop) {
 func (s *shard) ring() {
 	s.mu.Lock()
 	s.rang = true
+	s.rouse()
+}
+
+// sweep lets the loops that have slept for a while let go of the memory that they need only when they
+// don't sleep.
+func (s *shard) sweep() {
+	s.mu.Lock()
+	s.sweeps = true
 	s.rouse()
 }
 
@@ -147,9 +159,9 @@ func (s *shard) next() bool {
 			return false
 		}
 		s.taken, s.ready = s.ready, s.taken
-		rang := s.rang
-		s.rang = false
-		idle := len(s.round) == 0 && len(s.taken) == 0 && !rang
+		rang, sweeps := s.rang, s.sweeps
+		s.rang, s.sweeps = false, false
+		idle := len(s.round) == 0 && len(s.taken) == 0 && !rang && !sweeps
 		s.sleeping = idle
 		s.rounds++
 		s.mu.Unlock()
@@ -163,6 +175,9 @@ func (s *shard) next() bool {
 		s.taken = emptied(s.taken)
 		if rang {
 			s.due()
+		}
+		if sweeps {
+			s.coolDown()
 		}
 		return true
 	}
@@ -205,6 +220,23 @@ func (s *shard) due() {
 	s.setTimer(now)
 }
 
+// coolDown does what sweep is for. It costs as much as there were loops that had turns.
+func (s *shard) coolDown() {
+	now := s.clock.now()
+	s.warm = slices.DeleteFunc(s.warm, func(l *loop) bool {
+		if !l.over && (l.active || l.joined || now < l.read+Instant(restAfter)) {
+			return false
+		}
+		if l.warm = false; !l.over {
+			l.rest()
+		}
+		return true
+	})
+}
+
+// restAfter is for how long a loop has slept that is to let go of memory.
+const restAfter = time.Second
+
 // join puts a loop into this round, if it isn't there.
 func (s *shard) join(l *loop) {
 	if !l.active && !l.joined {
@@ -230,7 +262,7 @@ func (s *shard) turn(l *loop) {
 	if l.joined = false; l.over {
 		return // it was put into ready while it had its last turn
 	}
-	awaited := !l.active || l.effects.AwaitsApplied
+	awaited := !l.active || l.awaits
 	if took := l.inbox.take(&l.intake, awaited); !took && !l.alarm.rang {
 		l.active = false
 		s.park(l)
@@ -246,6 +278,10 @@ func (s *shard) turn(l *loop) {
 	}
 	l.active = true
 	s.active = append(s.active, l)
+	if !l.warm && l.coalesced != nil {
+		l.warm = true
+		s.warm = append(s.warm, l)
+	}
 }
 
 // park sets the alarm of a loop that sleeps.
@@ -280,6 +316,7 @@ func (s *shard) end(l *loop, cause error) {
 		broken.Where = l.step.name()
 	}
 	l.ended(cause, broken == nil)
+	*s.desk = desk{} // the others must find nothing of it
 }
 
 // An alarm says when a loop is to have a turn though nothing has come for it.

@@ -146,7 +146,7 @@ func (n *Node) Status() Status {
 		}
 	}
 	<-n.life.done
-	s := n.life.last
+	s := *n.life.last
 	s.Members, s.Old, s.Next = slices.Clone(s.Members), slices.Clone(s.Old), slices.Clone(s.Next)
 	return s
 }

@@ -16,7 +16,7 @@ type lifetime struct {
 
 	done   chan struct{} // closed when the node has stopped
 	failed error         // set before done is closed: the failure, or nil after Close
-	last   Status        // set before done is closed
+	last   *Status       // set before done is closed
 
 	goroutines   atomic.Int32  // how many run
 	storageUsers atomic.Int32  // how many of them may write or read the log
@@ -90,7 +90,8 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	n.board.post(Leadership{Term: n.board.leadership().Term, Role: stoppedRole})
 	rest := n.inbox.close(reason)
 	n.life.cancel()
-	n.life.last = l.end(&rest, reason, intact)
+	last := l.end(&rest, reason, intact)
+	n.life.last = &last
 	close(n.life.done)
 	n.board.post(Stopped{n.life.failed})
 	n.lanes.close()

@@ -165,13 +165,18 @@ func (t *CallTrace) note(w *waiter) {
 
 // tellTo copies the trace that the node tells what it does; nil stands for none.
 func (n *Node) tellTo(t *Trace) {
+	n.trace = &noTrace
 	if t != nil {
-		n.trace = *t
+		copied := *t
+		n.trace = &copied
 	}
 	if n.trace.Turn != nil {
 		n.inbox.now = n.clock.now
 	}
 }
+
+// noTrace tells nobody.
+var noTrace Trace
 
 // stopwatchFor reads the clock if the trace wants to know.
 func stopwatchFor(wanted bool) (start time.Time) {
@@ -310,7 +315,7 @@ func (l *loop) traceEvents(events []Event) {
 		return
 	}
 	for _, event := range events {
-		l.tell(func() { hook(event) })
+		l.tell(func() { hook(told(event)) })
 	}
 }
 

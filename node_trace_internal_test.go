@@ -11,8 +11,8 @@ import (
 
 // A trace that isn't set costs a command no allocation.
 func TestTraceUnsetAllocatesNothing(t *testing.T) {
-	n := Node{}
-	l := loop{core: &Core{}, trace: &n.trace}
+	n := Node{trace: &noTrace}
+	l := loop{core: &Core{}, trace: n.trace, desk: new(desk), step: &n.step}
 	l.intake.messages = make([]wire.Message, 3)
 	answer, write, entries := &Answer{}, &Write{Entries: make([]Entry, 3)}, make([]Entry, 3)
 	way := func() {

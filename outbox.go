@@ -287,7 +287,7 @@ func sizeOf(entries []Entry) (bytes int) {
 
 // diskStarts begins to watch the disk's writes or reads, unless they are watched already.
 func (c *Core) diskStarts(watch deadlineName) {
-	if c.deadlines[watch].state == deadlineOff {
+	if c.states[watch] == deadlineOff {
 		c.arm(watch, c.patience(watch))
 	}
 }

@@ -206,7 +206,7 @@ func (c *Core) ProposeEntry(now Instant, proposal Proposal) uint64 {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(ErrNotInForce)})
 		return number
 	}
-	if err := p.exceeds(&c.config, size); err != nil {
+	if err := p.exceeds(c.config, size); err != nil {
 		c.answers = append(c.answers, Answer{Number: number, Err: notApplied(err)})
 		return number
 	}
@@ -237,6 +237,7 @@ func (p *proposals) exceeds(config *CoreConfig, size int) error {
 // can be applied any more, and with ErrOutcomeUnknown otherwise. Either error wraps the reason.
 // Cancel does nothing if the command has its answer already.
 func (c *Core) Cancel(number uint64, reason error) {
+	c.wake()
 	item := c.proposals.find(number)
 	if item == nil {
 		return
@@ -355,7 +356,7 @@ func (c *Core) retryForwards() {
 
 // armRetry makes sure that this server asks again for what the leader owes it an answer for.
 func (c *Core) armRetry() {
-	if c.deadlines[retryDeadline].state != deadlineOff {
+	if c.states[retryDeadline] != deadlineOff {
 		return
 	}
 	open := c.proposals.unseen > 0 || c.calls.asked()

@@ -131,7 +131,7 @@ func (c *Core) drainRepair() {
 		c.disarm(repairDeadline)
 		return
 	}
-	if !r.due && c.deadlines[repairDeadline].state == deadlineOff {
+	if !r.due && c.states[repairDeadline] == deadlineOff {
 		r.due = true
 	}
 	if !r.due || len(c.otherServers()) == 0 {

@@ -33,6 +33,7 @@ func (n deadlineName) restful() bool {
 // Quiet says whether nothing happens at this server, and fills q with what it knows then of the
 // other members. It is asked after Drain.
 func (c *Core) Quiet(q *coalesce.Quiet) bool {
+	c.wake()
 	q.Others, q.Voters = q.Others[:0], q.Voters[:0]
 	if !c.still() {
 		return false
@@ -69,8 +70,8 @@ func (c *Core) still() bool {
 	if configuration == nil || configuration.Old != nil || configuration.Next != nil {
 		return false
 	}
-	for i := range c.deadlines {
-		idle := c.deadlines[i].state == deadlineOff || c.deadlines[i].state == deadlinePassed && traitsOf[i].asked
+	for i, state := range c.states {
+		idle := state == deadlineOff || state == deadlinePassed && traitsOf[i].asked
 		if !idle && !deadlineName(i).restful() {
 			return false
 		}
@@ -217,7 +218,7 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		}
 		return c.own(m, uint64(c.now)+1)
 	})) - 1
-	if sent+Instant(c.config.ElectionTimeout) <= c.deadlines[quorumDeadline].at {
+	if sent+Instant(c.config.ElectionTimeout) <= c.dues[quorumDeadline] {
 		return // nobody has answered, or the quorum has answered a later round of this leader's own
 	}
 	l.sent(sent)
@@ -294,14 +295,14 @@ func (c *Core) Heard(now Instant, h *coalesce.Heard) {
 	if !follows || f.leader != h.Leader || h.Term != c.state.Term {
 		return
 	}
-	elect, sticky := c.deadlines[electDeadline], c.deadlines[stickyDeadline]
+	state, elect, sticky := c.states[electDeadline], c.dues[electDeadline], c.dues[stickyDeadline]
 	c.armElection()
-	if at := c.deadlines[electDeadline].at - Instant(since); elect.state != deadlineArmed || elect.at < at {
+	if at := c.dues[electDeadline] - Instant(since); state != deadlineArmed || elect < at {
 		c.arm(electDeadline, time.Duration(at-c.now))
 	} else {
-		c.deadlines[electDeadline] = elect
+		c.dues[electDeadline] = elect
 	}
-	if left := c.config.ElectionTimeout - since; left > 0 && sticky.at < c.now+Instant(left) {
+	if left := c.config.ElectionTimeout - since; left > 0 && sticky < c.now+Instant(left) {
 		c.arm(stickyDeadline, left)
 	}
 }

@@ -104,8 +104,9 @@ type Answer struct {
 // [Core.AppendStateButHeld], [Core.Held], [Core.Armed], [Core.Pass] and [Core.Transfer] are for a
 // model checker.
 type Core struct {
-	id     ServerID   `state:"fixed"`
-	config CoreConfig `state:"fixed"`
+	id     ServerID    `state:"fixed"`
+	seed   uint64      `state:"fixed"`
+	config *CoreConfig `state:"fixed"` // without what only a start needs; other cores may have the same one
 
 	// state is what was decided. It is durable once the write that carries it is durable.
 	state DurableState
@@ -121,23 +122,17 @@ type Core struct {
 	answers []Answer `state:"transient"`
 
 	snapshots snapshots
-	incoming  incoming
-	streamEffects
 
-	machineWork
-	diskReads
 	// disk and machine are how fast this server's disk writes, and its state machine applies.
 	disk, machine tempo `state:"luck"`
 	space         space
 
-	fingerprints fingerprints
-	courtesy     courtesy
 	membership
 	rollback
-	repairs   repairs
-	scrubbing scrubbing
-	keyring   keyring
-	refusal   refusal
+	keyring keyring
+	refusal refusal
+
+	*aside // nil while this core rests
 }
 
 // encode writes the core's state without the messages that wait for the disk. It is called when the
@@ -152,23 +147,15 @@ func (c *Core) encode(s *stateEncoder) {
 	c.calls.encode(s)
 	c.ownReads.encode(s)
 	c.snapshots.encode(s)
-	c.incoming.encode(s)
-	c.streamEffects.encode(s)
-	c.machineWork.encode(s)
-	c.diskReads.encode(s)
-	if c.config.CompareResults {
-		c.fingerprints.encode(s)
-	}
-	c.courtesy.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
-	c.repairs.encode(s)
-	c.scrubbing.encode(s)
+	c.aside.encode(s)
 	c.space.encode(s, &c.log.weights)
 }
 
 // Clone returns an independent copy.
 func (c *Core) Clone() *Core {
+	c.wake()
 	n := *c
 	n.log = c.log.clone()
 	n.out = c.out.clone()
@@ -178,12 +165,8 @@ func (c *Core) Clone() *Core {
 	n.ownReads = c.ownReads.clone()
 	n.answers = slices.Clone(c.answers)
 	n.snapshots = c.snapshots.clone()
-	n.streamEffects = c.streamEffects.clone()
-	n.machineWork = c.machineWork.clone()
-	n.diskReads = c.diskReads.clone()
-	n.fingerprints = c.fingerprints.clone()
 	n.rollback = c.rollback.clone()
-	n.repairs = c.repairs.clone()
+	n.aside = c.aside.clone()
 	return &n
 }
 
@@ -216,19 +199,19 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	log.weights = newWeights(&config.Saved, config.ReserveBytes)
 	c := &Core{
-		id: config.ID, config: config, state: config.Saved.State, log: log,
+		id: config.ID, seed: config.Seed, config: config.lasting(), state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
 		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
+		aside: new(aside),
 	}
-	c.config.Saved = Saved{}
 	if c.state.Server == "" {
 		c.state.Server, c.state.Incarnation = config.ID, config.Incarnation
 	}
 	c.state.Start = wire.NextStart(c.state.Start, config.StartLuck)
 	c.out.termChanged()
 	c.findNamed()
-	if err := c.resume(config.Saved.LogBytes); err != nil {
+	if err := c.resume(&config); err != nil {
 		return nil, err
 	}
 	c.repairs.since = config.Now
@@ -423,7 +406,7 @@ func (c *Core) become(r role) {
 	case *follower:
 		// A server that waits for a leader already goes on waiting, no longer than before: a
 		// hopeless candidate that only raises the term must not starve a good one.
-		if c.deadlines[electDeadline].state == deadlineOff {
+		if c.states[electDeadline] == deadlineOff {
 			c.armElection()
 		}
 	}
@@ -446,6 +429,7 @@ func (c *Core) leaderID() ServerID {
 // Drain fills e with everything that the events since the last call want done. The next call uses
 // the slices of e again. What their elements point to is never used again.
 func (c *Core) Drain(e *Effects) {
+	c.wake()
 	clear(e.Messages)
 	clear(e.Apply)
 	clear(e.Answers)

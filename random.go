@@ -15,5 +15,5 @@ const (
 // luck returns a number that depends on the seed, on the server, and on what it is for, and on
 // nothing else.
 func (c *Core) luck(purpose, a, b uint64) uint64 {
-	return hash.Mix(hash.Mix(hash.String(c.config.Seed, c.id), purpose), hash.Mix(a, b))
+	return hash.Mix(hash.Mix(hash.String(c.seed, c.id), purpose), hash.Mix(a, b))
 }

@@ -164,6 +164,7 @@ func (c *Core) waitingReads() int {
 
 // CancelRead ends a read. The read gets no Answer.
 func (c *Core) CancelRead(number uint64) {
+	c.wake()
 	for i := range c.reads {
 		c.reads[i].cancel(number)
 	}

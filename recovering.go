@@ -186,7 +186,7 @@ func (c *Core) watchDamage() {
 	switch {
 	case c.log.obstacle() == 0:
 		c.disarm(recoverDeadline)
-	case c.deadlines[recoverDeadline].state == deadlineOff:
+	case c.states[recoverDeadline] == deadlineOff:
 		c.repairs.gained = false
 		c.arm(recoverDeadline, c.config.ElectionTimeout)
 	}

@@ -134,7 +134,7 @@ func (c *Core) repairWrite(room uint64, bytes int, one bool) []Entry {
 		c.disarm(outsizedDeadline)
 	case c.outsized(outsizedDeadline):
 		room, bytes = endless, 0
-	case c.deadlines[outsizedDeadline].state == deadlineOff:
+	case c.states[outsizedDeadline] == deadlineOff:
 		c.arm(outsizedDeadline, c.config.ElectionTimeout)
 	}
 	for n < len(r.got) && (bytes >= r.got[n].Size() || one && n == 0) && room >= uint64(r.got[n].Size()) {

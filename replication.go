@@ -158,8 +158,8 @@ func (c *Core) sendAppends(l *leader, p *progress) {
 		p.next = c.log.base.Index + 1 // if the logs agree at base, nothing is missing
 	}
 	last := p.end(c.log.last)
-	for !p.full(&c.config) && (p.next <= last || !p.replicating) {
-		room := p.room(&c.config)
+	for !p.full(c.config) && (p.next <= last || !p.replicating) {
+		room := p.room(c.config)
 		if len(p.window) > 0 && room < p.demands() {
 			return // until something in the window is acknowledged
 		}
@@ -204,7 +204,7 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 // fetchedToSend sends entries that were read from the disk, unless the peer needs others by now.
 func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 	p.fetching = false
-	if p.next != f.After+1 || p.next <= c.log.base.Index || p.full(&c.config) {
+	if p.next != f.After+1 || p.next <= c.log.base.Index || p.full(c.config) {
 		return
 	}
 	if len(entries) == 0 {
@@ -212,8 +212,8 @@ func (c *Core) fetchedToSend(l *leader, p *progress, f Fetch, entries []Entry) {
 		p.probed, p.waiting = p.next-1, true // until the next heartbeat is answered
 		return
 	}
-	for len(entries) > 0 && !p.full(&c.config) {
-		room := p.room(&c.config)
+	for len(entries) > 0 && !p.full(c.config) {
+		room := p.room(c.config)
 		if !p.fits(entries, room) {
 			p.large = windowed{p.next, entries[0].Size()}
 			return

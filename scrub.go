@@ -102,7 +102,8 @@ func (c *Core) Scrub(now Instant) {
 
 // Scrubs says whether this server is reading its log.
 func (c *Core) Scrubs() bool {
-	return c.scrubbing.reads || c.deadlines[scrubDeadline].state != deadlineOff
+	c.wake()
+	return c.scrubbing.reads || c.states[scrubDeadline] != deadlineOff
 }
 
 // scrubLog asks for what follows in the log. It passes over what is known to be lost. It returns

@@ -190,16 +190,16 @@ func newSnapshots(saved *Saved) snapshots {
 // resume begins where the state machine is. That is behind what the state machine has applied in an
 // earlier life, if the log goes on from there. Otherwise it is the current snapshot. If that
 // snapshot is damaged, the server waits for one of another server. It is an error if there is none.
-func (c *Core) resume(logBytes uint64) error {
-	s, applied := &c.snapshots, c.config.MachineApplied
-	if c.config.DurableMachine {
-		if err := c.machineBelongs(); err != nil {
+func (c *Core) resume(config *CoreConfig) error {
+	s, applied := &c.snapshots, config.MachineApplied
+	if config.DurableMachine {
+		if err := c.machineBelongs(config); err != nil {
 			return err
 		}
 		if applied >= c.log.base.Index && (applied > 0 || s.restore == restoreLost) {
 			c.log.resume(applied)
 			s.restore = restoreNot
-			s.handedBytes = logBytes // in other lives
+			s.handedBytes = config.Saved.LogBytes // in other lives
 		}
 	}
 	if s.restore == restoreLost && c.log.base.Index == 0 {
@@ -217,13 +217,12 @@ func (c *Core) resume(logBytes uint64) error {
 // applied what the log doesn't hold. Two logs with the same term at an index are the same up to it
 // (Log Matching, §3.5). So the term of the last entry tells, unless that entry is before the log.
 // Then the state machine is restored from the snapshot.
-func (c *Core) machineBelongs() error {
-	applied := c.config.MachineApplied
-	term, _, err := splitBeside(c.config.MachineBeside)
+func (c *Core) machineBelongs(config *CoreConfig) error {
+	applied := config.MachineApplied
+	term, _, err := splitBeside(config.MachineBeside)
 	if err != nil {
 		return because(errBeside, err)
 	}
-	c.config.MachineBeside = nil // the Applier has them
 	held, known := c.log.term(applied)
 	switch {
 	case applied > c.log.last:
@@ -294,6 +293,7 @@ func (c *Core) Snapshot(now Instant) uint64 {
 // CancelSnapshot ends a call of Snapshot. The call is not answered. The snapshot may be taken all
 // the same.
 func (c *Core) CancelSnapshot(number uint64) {
+	c.wake()
 	s := &c.snapshots
 	for i := range s.demands {
 		if s.demands[i].number == number {
@@ -326,7 +326,7 @@ func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wa
 // anew whenever it breaks. But it doesn't stay for ever.
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
-	rests := c.deadlines[snapshotDeadline].state != deadlineOff
+	rests := c.states[snapshotDeadline] != deadlineOff
 	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests {
 		return true
 	}

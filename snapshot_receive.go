@@ -10,7 +10,7 @@ type incoming struct {
 	name  snapshotName
 	// cluster is the cluster of the sender.
 	cluster ClusterID
-	meta    SnapshotMeta // known once a stream has come
+	meta    *SnapshotMeta // nil until a stream has come
 	// term is the term in which the sender has asked last. attempt is the sender's last attempt in
 	// this term. A leader counts its attempts anew in each of its terms, and may send the same
 	// snapshot in two of them.
@@ -31,7 +31,9 @@ func (in *incoming) encode(s *stateEncoder) {
 	}
 	in.name.encode(s)
 	s.b = append(s.b, in.cluster[:]...)
-	s.meta(&in.meta)
+	if in.meta != nil {
+		s.meta(in.meta)
+	}
 	s.numbers(uint64(in.term), in.attempt, in.held, in.stream, flag(in.pulled))
 }
 
@@ -110,7 +112,7 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	if in.state == incomingStored {
 		return // it will be installed
 	}
-	if c.deadlines[snapshotDeadline].state != deadlineOff {
+	if c.states[snapshotDeadline] != deadlineOff {
 		c.refuseSnapshot(m, &offer) // the disk has refused one lately, and gets a rest
 		return
 	}
@@ -159,6 +161,7 @@ func (c *Core) needs(index Index) bool {
 // StreamOpened reports that another server has opened a stream, and hands in the header that it has
 // sent. A StreamVerdict will answer. The number of a stream is not 0, and is never used again.
 func (c *Core) StreamOpened(now Instant, stream uint64, header wire.Message) {
+	c.wake()
 	c.incoming.arriving = stream
 	if header.Kind() == wire.KindSnapshotStream {
 		c.Receive(now, header)
@@ -191,13 +194,13 @@ func (c *Core) acceptStream(m *wire.Message, head *wire.SnapshotStream) {
 	in := &c.incoming
 	configuration, err := wire.DecodeConfiguration(head.Configuration.Data)
 	assert(err == nil, "Configurations Decode")
-	in.meta = SnapshotMeta{
+	in.meta = &SnapshotMeta{
 		Index: head.Snapshot.Index, Term: head.Snapshot.Term,
 		Configuration: configuration, ConfigurationIndex: head.Configuration.Index,
 	}
 	in.stream, in.cluster, in.arriving = in.arriving, m.Cluster, 0
 	c.verdicts = append(c.verdicts, StreamVerdict{
-		Stream: in.stream, Accepted: true, Meta: in.meta, Offset: in.held, Size: head.Bytes,
+		Stream: in.stream, Accepted: true, Meta: *in.meta, Offset: in.held, Size: head.Bytes,
 	})
 }
 
@@ -277,7 +280,7 @@ func (c *Core) drainIncoming() {
 	// follower installs a snapshot. And one snapshot is restored after the other.
 	restore := c.snapshots.restore
 	if in.state == incomingStored && follows && (restore == restoreNot || restore == restoreLost) {
-		if why := c.metaContradicts(&in.meta); why != "" {
+		if why := c.metaContradicts(in.meta); why != "" {
 			c.refuse(&wire.Message{Envelope: wire.Envelope{From: in.name.from, Term: in.term}}, why)
 			c.dropIncoming()
 			return
@@ -295,7 +298,7 @@ func (c *Core) install(f *follower) {
 	in, s, l := &c.incoming, &c.snapshots, &c.log
 	s.serial++
 	snapshot := &storedSnapshot{
-		meta: in.meta, bytes: in.name.size, serial: s.serial, handed: s.handedBytes, compact: in.meta.Index, installed: true,
+		meta: *in.meta, bytes: in.name.size, serial: s.serial, handed: s.handedBytes, compact: in.meta.Index, installed: true,
 	}
 	c.join(in.cluster)
 	before := l.commit

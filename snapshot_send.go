@@ -192,7 +192,7 @@ func (c *Core) beginSending(l *leader, p *progress) {
 	l.attempts++
 	p.sending = sending{state: sendingOffered, snapshot: c.snapshots.current, attempt: l.attempts}
 	p.lagging, p.silent = true, 0
-	if c.deadlines[streamDeadline].state == deadlineOff {
+	if c.states[streamDeadline] == deadlineOff {
 		c.arm(streamDeadline, c.config.ElectionTimeout)
 	}
 }

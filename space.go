@@ -293,7 +293,7 @@ func (l *leader) knowsRooms() bool {
 // fullPeer returns the first member whose disk is full, as far as this leader knows, or "".
 func (c *Core) fullPeer(l *leader) ServerID {
 	for i := range l.peers {
-		if p := &l.peers[i]; p.leaving == 0 && p.isFull(&c.config) {
+		if p := &l.peers[i]; p.leaving == 0 && p.isFull(c.config) {
 			return p.id
 		}
 	}

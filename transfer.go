@@ -58,8 +58,8 @@ func (h *handover) clone() handover {
 // check verifies that handing over ends, and that there is no lease from the moment on at which a
 // transfer may succeed.
 func (h *handover) check(c *Core) error {
-	if (h.to != "") != (c.deadlines[transferDeadline].state != deadlineOff) {
-		return broken("Handing Over Ends", "to %q, deadline %d", h.to, c.deadlines[transferDeadline].state)
+	if (h.to != "") != (c.states[transferDeadline] != deadlineOff) {
+		return broken("Handing Over Ends", "to %q, deadline %d", h.to, c.states[transferDeadline])
 	}
 	if h.given && c.armed(leaseDeadline) {
 		return broken("Lease Void", "in a term in which another server was let campaign")
@@ -384,7 +384,7 @@ func (c *Core) Resigned() bool {
 // hasn't applied what was committed an election timeout ago.
 func (c *Core) watchMachine() {
 	l := &c.log
-	if c.deadlines[machineDeadline].state != deadlineOff && l.applied < c.behind {
+	if c.states[machineDeadline] != deadlineOff && l.applied < c.behind {
 		return
 	}
 	if l.applied == l.commit {
@@ -405,7 +405,7 @@ func (c *Core) watchSnapshot() {
 	switch {
 	case !c.snapshots.needed():
 		c.disarm(needDeadline)
-	case c.deadlines[needDeadline].state == deadlineOff:
+	case c.states[needDeadline] == deadlineOff:
 		c.arm(needDeadline, needPatience*c.config.ElectionTimeout)
 	}
 }

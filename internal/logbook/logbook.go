@@ -105,7 +105,9 @@ func (b *Book) repeat(key cause) {
 	switch {
 	case b.closed:
 	case r.leftOut == 0:
-		delete(b.seen, key)
+		if delete(b.seen, key); len(b.seen) == 0 {
+			b.seen = nil
+		}
 	default:
 		r.last.AddAttrs(slog.Int("left_out", r.leftOut-1))
 		b.write(r.last)
@@ -156,7 +158,9 @@ func (b *Book) take() (slog.Record, bool) {
 		return slog.Record{}, false
 	}
 	record := b.lines[0]
-	b.lines = b.lines[1:]
+	if b.lines = b.lines[1:]; len(b.lines) == 0 {
+		b.lines = nil // nothing is kept between lines that are few and far between
+	}
 	if b.missed > 0 {
 		record.AddAttrs(slog.Int("missed", b.missed))
 		b.missed = 0

@@ -136,6 +136,10 @@ func (m *member) turn() {
 	m.h.book.Turned(coalesce.Instant(w.now), m.shard)
 	m.h.performBook()
 	m.check()
+	if w.random.IntN(4) == 0 {
+		m.coalesced.Rest()
+		m.check()
+	}
 	m.setTimer()
 }
 
