@@ -56,6 +56,7 @@ type Node struct {
 	// loop. If the loop stands still for longer, it is inside a function of the user's.
 	patience time.Duration
 	step     step // where the loop is
+	glance   glance
 	moved    moves
 
 	inbox     inbox     // brings the loop everything that it has to know

@@ -57,8 +57,11 @@ type Host struct {
 // A seat is the place of a group in its host.
 type seat struct {
 	// mu is held while the group is started, and while it is removed.
-	mu   sync.Mutex
-	node *Node // nil before the first start that went well; guarded by the Host's mu
+	mu sync.Mutex
+	// These are guarded by the Host's mu. node is nil before the first start that went well, and failed
+	// is why the last start has failed; nil if it hasn't, or if there is no such group.
+	node   *Node
+	failed error
 }
 
 // commonConfig is the config that the cores of groups have in common.
@@ -214,9 +217,19 @@ func (h *Host) Group(group GroupID) (*Node, error) {
 	}
 	node, err := h.start(group)
 	if err != nil {
+		h.notStarted(s, err)
 		return nil, err
 	}
 	return node, nil
+}
+
+// notStarted notes that a group couldn't be started.
+func (h *Host) notStarted(s *seat, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.failed = err; errors.Is(err, errNoGroup) || errors.Is(err, ErrClosed) {
+		s.failed = nil
+	}
 }
 
 // seat returns the seat of a group, and makes one if there is none.
@@ -285,7 +298,8 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	if h.closed != nil {
 		err = h.closed
 	} else {
-		h.groups[group].node = n
+		s := h.groups[group]
+		s.node, s.failed = n, nil
 	}
 	h.mu.Unlock()
 	if err != nil {
@@ -378,7 +392,7 @@ func (h *Host) Remove(ctx context.Context, group GroupID) error {
 		}
 	}
 	h.mu.Lock()
-	s.node = nil
+	s.node, s.failed = nil, nil
 	h.mu.Unlock()
 	if err := h.disk.do(func() error { return h.config.Storage.RemoveGroup(group) }); err != nil {
 		return because(fmt.Errorf("raft: remove group %q", group), err)

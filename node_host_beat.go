@@ -22,14 +22,17 @@ type hostBook struct {
 	at    Instant // when the timer rings; never before the start
 	// seen is how many rounds of turns each shard had begun when it was last looked at.
 	seen []uint64
-	full bool // whether the disk is full
+	room uint64 // of the disk, when it was last looked at
+	full bool   // whether the disk is full
 	// swept is when the shards were last swept. The timer alone uses it.
 	swept Instant
 }
 
 func (b *hostBook) init(h *Host) {
 	c := &h.settings
-	b.host, b.at = h, never
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.host, b.at, b.room = h, never, math.MaxUint64
 	b.book = coalesce.NewBook(coalesce.Config{
 		Self: h.config.ID, Start: b.start, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout,
 		Shards: len(h.shards), Now: coalesce.Instant(h.clock.now()),
@@ -136,6 +139,7 @@ func (b *hostBook) lookAtRoom() (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.book.Room(room)
+	b.room = room
 	c, was := &b.host.settings, b.full
 	b.full = room != math.MaxUint64 && (room < c.fullBelow() || was && room < c.roomyFrom())
 	return b.full != was

@@ -1,11 +1,13 @@
 package raft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A hostDisk writes what the groups of a host have to write: everything that has gathered is one call
@@ -19,6 +21,11 @@ type hostDisk struct {
 
 	mu       sync.Mutex
 	reserved uint64
+	// What the writes were, since the start, and what waits.
+	busy           stopwatch
+	waitingBytes   int
+	calls, written uint64
+	took           time.Duration
 }
 
 // A diskTask is a write of a node, or something else that must not be done while WriteGroups runs.
@@ -40,6 +47,7 @@ type groupWrites struct {
 // add hands a write over.
 func (w *groupWrites) add(write Write) {
 	w.node.life.enterStorage()
+	w.disk.given(&write)
 	w.disk.queue.add(diskTask{of: w, write: write})
 }
 
@@ -113,27 +121,79 @@ func (d *hostDisk) write(tasks []diskTask) {
 			d.writes = append(d.writes, GroupWrite{t.of.node.group, t.write})
 		}
 	}
+	wrote := len(d.writes) > 0 && d.failed == nil
+	start := time.Now()
 	var refused map[GroupID]error
-	if len(d.writes) > 0 && d.failed == nil {
-		err := guard("storage", func() (err error) {
-			refused, err = d.host.config.Storage.WriteGroups(d.writes)
-			return err
-		})
-		clear(d.writes)
-		if err != nil {
-			d.fail(because(errors.New("raft: write"), err))
-		}
+	var failed error
+	if wrote {
+		refused, failed = d.call()
 	}
+	d.done(tasks, wrote, time.Since(start))
 	for i := range tasks {
 		t := &tasks[i]
-		n := t.of.node
-		if err := refused[n.group]; err != nil {
-			n.inbox.stop(because(fmt.Errorf("raft: write %d", t.write.Number), err))
-		} else if d.failed == nil && !t.of.closed.Load() {
-			n.inbox.persisted(t.write.Number)
+		if n := t.of.node; !t.of.closed.Load() {
+			err := refused[n.group]
+			if wrote {
+				err = cmp.Or(err, n.traceWrite(&t.write, start, cmp.Or(err, failed)))
+			}
+			switch {
+			case err != nil:
+				n.inbox.stop(because(fmt.Errorf("raft: write %d", t.write.Number), err))
+			case d.failed == nil:
+				n.inbox.persisted(t.write.Number)
+			}
 		}
-		n.leaveStorage()
+		t.of.node.leaveStorage()
 	}
+}
+
+// call calls the storage. A failure ends the host.
+func (d *hostDisk) call() (refused map[GroupID]error, err error) {
+	err = guard("storage", func() (err error) {
+		refused, err = d.host.config.Storage.WriteGroups(d.writes)
+		return err
+	})
+	clear(d.writes)
+	if err != nil {
+		d.fail(because(errors.New("raft: write"), err))
+	}
+	return refused, err
+}
+
+// given notes that a write was handed over.
+func (d *hostDisk) given(w *Write) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.busy.begin(d.host.clock.now(), 1)
+	d.waitingBytes += dataBytes(w)
+}
+
+// done notes that writes are no longer waited for. wrote says that the storage was called, which took
+// so long.
+func (d *hostDisk) done(tasks []diskTask, wrote bool, took time.Duration) {
+	if len(tasks) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.busy.end(d.host.clock.now(), len(tasks))
+	for i := range tasks {
+		d.waitingBytes -= dataBytes(&tasks[i].write)
+	}
+	if wrote {
+		d.calls, d.written, d.took = d.calls+1, d.written+uint64(len(d.writes)), d.took+took
+	}
+}
+
+// dataBytes returns the size of the commands and configurations in a write.
+func dataBytes(w *Write) (bytes int) {
+	for i := range w.Entries {
+		bytes += len(w.Entries[i].Data)
+	}
+	for i := range w.Repairs {
+		bytes += len(w.Repairs[i].Data)
+	}
+	return bytes
 }
 
 // fail ends the host. Nothing is reported or tried again: nobody knows what the disk holds.

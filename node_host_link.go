@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -20,6 +21,10 @@ type hostLink struct {
 	named map[ServerID]map[string]int
 	// told is what the transport was told last.
 	told map[ServerID]string
+
+	// Any goroutine reads these: a copy of told, and when each of these servers was heard.
+	addresses atomic.Pointer[map[ServerID]string]
+	heard     atomic.Pointer[heardProcesses]
 }
 
 func (l *hostLink) init(h *Host) {
@@ -28,6 +33,7 @@ func (l *hostLink) init(h *Host) {
 
 // Receive implements Handler.
 func (l *hostLink) Receive(m wire.Message) {
+	l.heardOf().note(m.From, l.host.clock.now())
 	if m.Kind() == wire.KindProcessHeartbeat {
 		l.host.book.receive(m)
 	} else if n := l.host.node(m.Group); n != nil {
@@ -35,6 +41,14 @@ func (l *hostLink) Receive(m wire.Message) {
 	} else {
 		l.host.opener.take(m)
 	}
+}
+
+// heardOf says when which processes were heard.
+func (l *hostLink) heardOf() heardProcesses {
+	if heard := l.heard.Load(); heard != nil {
+		return *heard
+	}
+	return nil
 }
 
 // Stream implements Handler.
@@ -80,6 +94,9 @@ func (l *hostLink) name(was, are []Server) {
 	if !changed {
 		return
 	}
+	addresses, heard := maps.Clone(l.told), l.heardOf().with(l.told, l.host.clock.now())
+	l.addresses.Store(&addresses)
+	l.heard.Store(&heard)
 	servers := make([]Server, 0, len(l.told))
 	for _, id := range slices.Sorted(maps.Keys(l.told)) {
 		servers = append(servers, Server{ID: id, Address: l.told[id]})

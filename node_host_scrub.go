@@ -17,6 +17,9 @@ type hostScrub struct {
 	timer *time.Timer // calls next; nil if nothing is to be read
 	left  []GroupID   // those that are still to be read in this pass
 	ended bool
+
+	reading GroupID // the one that reads; "" for none
+	passes  uint64  // those that are done
 }
 
 // start plans the first pass.
@@ -66,18 +69,20 @@ func (s *hostScrub) pop() (group GroupID, pass bool) {
 		slices.SortFunc(s.left, func(a, b GroupID) int { return strings.Compare(string(a), string(b)) })
 	}
 	if len(s.left) == 0 {
-		s.left = nil
+		s.left, s.reading = nil, ""
+		s.passes++
 		s.timer.Reset(scrubPause * min(s.host.settings.ElectionTimeout, time.Hour))
 		return "", false
 	}
-	group, s.left = s.left[0], s.left[1:]
-	return group, true
+	s.reading, s.left = s.left[0], s.left[1:]
+	return s.reading, true
 }
 
 // done notes that a group has read what it has, or has ended.
 func (s *hostScrub) done() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reading = ""
 	if !s.ended {
 		s.timer.Reset(s.host.settings.Heartbeat)
 	}

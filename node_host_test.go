@@ -31,6 +31,7 @@ type hosts struct {
 	mu       sync.Mutex
 	machines map[raft.ServerID]map[raft.GroupID]*journal
 	unknown  map[raft.GroupID]bool // groups that HostConfig.Group doesn't know
+	adjust   func(raft.GroupID, *raft.Config)
 }
 
 func newHosts(t *testing.T, n int) *hosts {
@@ -89,7 +90,11 @@ func (h *hosts) start(id raft.ServerID) {
 			}
 			m := &journal{}
 			h.machines[id][group] = m
-			return raft.Config{Machine: m, Bootstrap: h.servers}
+			config := raft.Config{Machine: m, Bootstrap: h.servers}
+			if h.adjust != nil {
+				h.adjust(group, &config)
+			}
+			return config
 		},
 	})
 	require.NoError(h.t, err)

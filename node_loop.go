@@ -42,7 +42,8 @@ type loop struct {
 	busy      busy     // how long the lanes take
 	shown     shown    // what watchers, the log and the trace were told
 	resigning bool
-	step      *step // where the loop is
+	step      *step   // where the loop is
+	glance    *glance // what a host shows of it
 
 	// A node that is one of many in its process has these.
 	host      *Host
@@ -108,14 +109,15 @@ func newLoop(n *Node, core *Core) *loop {
 	l := &loop{
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
 		logger: n.logger, trace: n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
-		transport: n.config.Transport, core: core, step: &n.step, moved: n.moved, address: n.config.Address,
+		transport: n.config.Transport, core: core, step: &n.step, glance: &n.glance, moved: n.moved, address: n.config.Address,
 		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
 	l.keyProver, _ = n.config.Transport.(keyProver)
 	l.roomy, _ = n.config.Storage.(roomyStorage)
 	l.take = l.turn
 	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
-	l.shown.standing = l.standing()
+	l.shown.standing, l.shown.leaderless = l.standing(), l.clock.now()
+	l.glimpsed()
 	l.board.post(l.news(Standing{})...)
 	return l
 }
@@ -145,8 +147,11 @@ func (l *loop) turn() error {
 	l.perform()
 	l.observe()
 	l.traceTurn()
-	if l.coalesced != nil && l.coalesced.After(l.read) {
-		l.host.book.sooner(l.read)
+	if l.coalesced != nil {
+		if l.coalesced.After(l.read) {
+			l.host.book.sooner(l.read)
+		}
+		l.glimpsed()
 	}
 	if l.scrubbing && !l.core.Scrubs() {
 		l.scrubbing = false

@@ -50,7 +50,8 @@ type Trace struct {
 	Refused func(RefusalTrace)
 
 	// Wrote is called by the disk lane after each Storage.Write, before anything that rests on the
-	// write happens.
+	// write happens. In a Host it is called for the writes of each group; those that were written
+	// together (SharedStorage.WriteGroups) took equally long.
 	Wrote func(WriteTrace)
 	// Fetched is called by the catch-up lane after each Storage.Entries.
 	Fetched func(FetchTrace)
@@ -214,13 +215,9 @@ func (n *Node) traceWrite(w *Write, start time.Time, err error) error {
 	if hook == nil {
 		return nil
 	}
-	t := WriteTrace{Number: w.Number, Entries: len(w.Entries), Repairs: len(w.Repairs), Took: time.Since(start), Err: err}
-	for i := range w.Entries {
-		t.Bytes += len(w.Entries[i].Data)
-		t.Last = w.Entries[i].Index
-	}
-	for i := range w.Repairs {
-		t.Bytes += len(w.Repairs[i].Data)
+	t := WriteTrace{Number: w.Number, Entries: len(w.Entries), Repairs: len(w.Repairs), Bytes: dataBytes(w), Took: time.Since(start), Err: err}
+	if n := len(w.Entries); n > 0 {
+		t.Last = w.Entries[n-1].Index
 	}
 	return n.inbox.traced(func() { hook(t) })
 }

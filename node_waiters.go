@@ -134,6 +134,9 @@ func (t *waiters) grow() {
 	t.ring = ring
 }
 
+// len returns how many callers wait.
+func (t *waiters) len() int { return t.count + len(t.late) }
+
 // take removes the waiter with a number and returns it. It returns nil if there is none.
 func (t *waiters) take(number uint64) *waiter {
 	if len(t.ring) > 0 {

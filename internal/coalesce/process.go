@@ -261,3 +261,11 @@ func (b *Book) takeExceptions(p *process, groups []wire.GroupID, again bool) {
 		}
 	}
 }
+
+// Misses says whether a process is lost, and in how many groups that this process leads it takes no part.
+func (b *Book) Misses(id wire.ServerID) (lost bool, absent int) {
+	if p := b.byProcess[id]; p != nil {
+		return p.lost, p.absences
+	}
+	return false, 0
+}
