@@ -104,6 +104,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	switch e.Op {
 	case OpDrain:
 		w.drain(i)
+		w.endTurn(i)
 		return true
 	case OpRead:
 		return w.readLog(s)
@@ -115,6 +116,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	case OpStore:
 		return w.store(s)
 	}
+	w.beginTurn(i)
 	if e.Op == OpDeliver {
 		if m == nil {
 			if m = w.find(e); m == nil {
@@ -130,8 +132,9 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if w.options.Clone {
 		w.swap(i, w.servers[i].core.Clone())
 	}
-	silent := e.Op == OpCancel || e.Op == OpApply && s.captures(e.N)
+	silent := w.hosts == nil && (e.Op == OpCancel || e.Op == OpApply && s.captures(e.N))
 	if !w.input(e, s, m) {
+		w.endVainTurn(i)
 		return false
 	}
 	if !silent {
@@ -152,6 +155,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 		return true
 	}
 	w.drain(i)
+	w.endTurn(i)
 	return true
 }
 
@@ -165,6 +169,10 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		w.answered(int(e.Server), m)
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
+		if w.hosts != nil {
+			s.core.Tick(now) // the turn has begun, and the deadline may be another one by now
+			break
+		}
 		at := w.until(s, s.core.Deadline())
 		if at == never {
 			return false
@@ -467,6 +475,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 		return false
 	}
 	s.reached[e.Peer] = true
+	w.spokenTo(int(e.Server))
 	m := wire.TimeoutNow{}.Message()
 	if e.Op == OpProbe {
 		after := max(int64(len(from.view))-e.N, 0)
