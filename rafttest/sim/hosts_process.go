@@ -113,6 +113,23 @@ func (w *World) beginTurn(i int) {
 	w.observe(i)
 }
 
+// tickTurn tells a core the time after what it was handed, as raft.HandIn does in each turn.
+func (w *World) tickTurn(i int) {
+	if w.hosts != nil {
+		w.observe(i)
+		w.servers[i].core.Tick(w.local(&w.servers[i]))
+	}
+}
+
+// resumeTurn goes on with a turn whose effects were held back.
+func (w *World) resumeTurn(i int) {
+	if w.hosts != nil {
+		w.beginTurn(i)
+		w.tickTurn(i)
+		w.observe(i)
+	}
+}
+
 // endTurn leaves a group to the Book if nothing happens in it.
 func (w *World) endTurn(i int) {
 	s := &w.servers[i]

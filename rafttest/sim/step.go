@@ -103,6 +103,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	i := int(e.Server)
 	switch e.Op {
 	case OpDrain:
+		w.resumeTurn(i)
 		w.drain(i)
 		w.endTurn(i)
 		return true
@@ -144,6 +145,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !s.up {
 		return true // the server's disk has failed
 	}
+	w.tickTurn(i)
 	w.tellRoom(s)
 	w.observe(i)
 	w.checkTimes(i, e, m)
@@ -170,8 +172,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
 		if w.hosts != nil {
-			s.core.Tick(now) // the turn has begun, and the deadline may be another one by now
-			break
+			break // each turn ends with a tick
 		}
 		at := w.until(s, s.core.Deadline())
 		if at == never {
