@@ -72,12 +72,16 @@ func (q *Coalesced) Before(now Instant) {
 		c.Doubted(now)
 	}
 	for i := range left.Heartbeats {
-		c.Receive(now, left.Heartbeats[i])
+		c.receiveLate(now, Instant(left.At(&left.Heartbeats[i])), left.Heartbeats[i])
 	}
 	if left.Lost != "" {
 		c.Orphaned(now, left.Lost, left.First)
 	}
 }
+
+// Told returns what the last Before has told the core. The next one uses it again. It is for drivers
+// that check what the core does.
+func (q *Coalesced) Told() *coalesce.Left { return &q.left }
 
 // After ends a turn: if the group is quiet, the core goes onto the lists. It comes after Drain. It
 // returns true if the Book's Deadline may be earlier than before.

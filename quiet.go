@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"slices"
 	"time"
 
 	"github.com/e17579a5/raft/internal/coalesce"
@@ -150,7 +151,15 @@ func (c *Core) atRest(l *leader) bool {
 			return false
 		}
 	}
-	return c.successor(l, c.heirAbove()) == ""
+	return c.successor(l, c.heirAbove()) == "" && !c.mayFindSuccessor(l)
+}
+
+// mayFindSuccessor says whether a leader that is new, and can't tell yet which of its peers is
+// responsive, may have a fitter one among them.
+func (c *Core) mayFindSuccessor(l *leader) bool {
+	return l.handover.ticks[0].round == 0 && slices.ContainsFunc(l.peers, func(p progress) bool {
+		return c.mayLead(p.id) && p.fitness > c.heirAbove()
+	})
 }
 
 // level says whether a peer has everything, has answered the last round with heartbeats, and has
@@ -305,6 +314,29 @@ func (c *Core) Heard(now Instant, h *coalesce.Heard) {
 	if left := c.config.ElectionTimeout - since; left > 0 && sticky < c.now+Instant(left) {
 		c.arm(stickyDeadline, left)
 	}
+}
+
+// receiveLate takes a heartbeat that was heard at an earlier instant. What it says holds now, and the
+// deadlines of a follower that it puts off run from then.
+func (c *Core) receiveLate(now, heard Instant, m wire.Message) {
+	c.advance(now)
+	elect, sticky := c.deadlines[electDeadline], c.deadlines[stickyDeadline]
+	c.Receive(now, m)
+	c.backdate(electDeadline, elect, c.now-heard)
+	c.backdate(stickyDeadline, sticky, c.now-heard)
+}
+
+// backdate moves a deadline that was just put off to where it would be if that had happened earlier.
+func (c *Core) backdate(name deadlineName, was deadline, by Instant) {
+	d := c.deadlines[name]
+	if d.state != deadlineArmed || d == was {
+		return
+	}
+	at := d.at - by
+	if was.state == deadlineArmed {
+		at = max(at, was.at)
+	}
+	c.arm(name, time.Duration(at-c.now))
 }
 
 // Orphaned reports that the process of a server is gone. It is only a hint, as Lost is. If that

@@ -105,6 +105,53 @@ func TestHeardAsOfThen(t *testing.T) {
 	require.Equal(t, c.now-raft.Instant(2*heartbeat)+raft.Instant(election/2), b.Status().QuietUntil)
 }
 
+type noLock struct{}
+
+func (noLock) Lock()   {}
+func (noLock) Unlock() {}
+
+// §4.2.3: a heartbeat that a list stands for was heard when the list was, and not when the core is told
+// of it. So a follower campaigns no later for it.
+func TestStandsAreHeartbeatsOfThen(t *testing.T) {
+	c := quietCores(t, 0)
+	b, stand := c.servers["b"].core, c.quiet("a").Others[0].Stand
+	book := coalesce.NewBook(coalesce.Config{
+		Self: "b", Start: 1, Heartbeat: heartbeat, ElectionTimeout: election, Shards: 1, Now: coalesce.Instant(c.now),
+	})
+	seat := raft.NewCoalesced(b, "g", 0, book, noLock{})
+	seat.Before(c.now)
+	stand.Group = "g"
+	m := wire.ProcessHeartbeat{Round: 1, Version: 1, Stands: []wire.Stand{stand}}.Message().In(wire.Envelope{From: "a", To: "b", FromStart: 7})
+	heard := c.now
+	book.Receive(coalesce.Instant(heard), &m)
+	c.now += raft.Instant(3 * heartbeat)
+	plain := b.Clone()
+	plain.Heard(c.now, &coalesce.Heard{Leader: "a", Term: c.status("a").Term, At: coalesce.Instant(heard)})
+	seat.Before(c.now)
+	require.Len(t, seat.Told().Heartbeats, 1)
+	require.Equal(t, campaignsAt(plain, c.now), campaignsAt(b, c.now))
+}
+
+// §3.10: a leader doesn't come to rest before it has found out whether another server should rather
+// lead.
+func TestLeaderRestsNotBelowItsHeir(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) {
+		config.Coalesced = true
+		if config.ID == "b" {
+			config.Priority = 1
+		}
+	})
+	c.elect("a")
+	c.propose("a", "x")
+	for range 20 {
+		c.pass(heartbeat / 4)
+		require.True(t, c.quiet("a") == nil || c.status("a").Role == "follower")
+	}
+	require.Equal(t, "leader", c.status("b").Role)
+	c.pass(3 * heartbeat)
+	require.NotNil(t, c.quiet("b"))
+}
+
 // §6.2, §6.4.1: a leader that is told that a quorum has answered leads on, and has a lease, as long as
 // if its own round had left then.
 func TestVouchedAsOfThen(t *testing.T) {

@@ -7,6 +7,7 @@
 //	go run ./cmd/raftsim -seed 4711 -html FILE
 //	go run ./cmd/raftsim -replay FILE
 //	go run ./cmd/raftsim -disk wal -runs 1000
+//	go run ./cmd/raftsim -groups 5 -runs 1000
 //	go run ./cmd/raftsim -steady -for 10s
 package main
 
@@ -43,6 +44,7 @@ type settings struct {
 	seed     uint64
 	verbose  bool
 	servers  int
+	groups   int
 	faults   string
 	disk     string
 	steady   bool
@@ -66,6 +68,7 @@ func run(arguments []string) error {
 	seed := flags.String("seed", "", "do a single run: the one of this seed")
 	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
 	flags.IntVar(&s.servers, "servers", 0, "number of servers in every cluster, instead of what each seed draws")
+	flags.IntVar(&s.groups, "groups", 0, fmt.Sprintf("processes that serve so many groups each, up to %d, on one disk; with what each seed draws, and without schedules, transcripts and diagrams", sim.MaxGroups))
 	flags.StringVar(&s.faults, "faults", "", "only these kinds of faults, instead of what each seed draws: "+strings.Join(faultNames(), ","))
 	flags.StringVar(&s.disk, "disk", "", "the disk of every server, instead of what each seed draws: wal is the real log on a simulated file system, model is a model of it")
 	flags.BoolVar(&s.steady, "steady", false, "simulate a cluster in ordinary service on one core, and print how much faster than real time that is; without faults, unless -faults names some (with -for)")
@@ -90,6 +93,12 @@ func run(arguments []string) error {
 	if s.servers < 0 || s.servers > sim.MaxServers {
 		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
 	}
+	if s.groups < 0 || s.groups > sim.MaxGroups {
+		return fmt.Errorf("-groups is %d; 1 to %d are possible", s.groups, sim.MaxGroups)
+	}
+	if s.groups > 0 && (s.faults != "" || s.disk != "" || s.steady || s.replay != "" || s.first || s.html != "" || s.out != "" || s.verbose) {
+		return fmt.Errorf("-groups goes with -runs, -for, -start, -seed, -servers, -workers, -failures, -quiet and -hash alone")
+	}
 	if err := narrow(new(sim.Params), s.faults); err != nil {
 		return err
 	}
@@ -105,7 +114,12 @@ func run(arguments []string) error {
 		if _, err := fmt.Sscan(*seed, &s.seed); err != nil {
 			return fmt.Errorf("-seed %q is not a number", *seed)
 		}
+		if s.groups > 0 {
+			return groups(&s, true)
+		}
 		return single(&s)
+	case s.groups > 0:
+		return groups(&s, false)
 	}
 	return many(&s)
 }
@@ -178,6 +192,9 @@ func (s *settings) command(seed uint64) string {
 	}
 	if s.faults != "" {
 		c += " -faults " + s.faults
+	}
+	if s.groups > 0 {
+		return c + fmt.Sprintf(" -groups %d", s.groups)
 	}
 	if s.disk != "" {
 		c += " -disk " + s.disk

@@ -47,6 +47,7 @@ func TestImports(t *testing.T) {
 func TestFlags(t *testing.T) {
 	for arguments, want := range map[string]string{
 		"-servers=8":         "-servers is 8",
+		"-groups=9":          "-groups is 9",
 		"-runs=0":            "-runs",
 		"-faults=fire":       `"fire"`,
 		"-disk=tape":         `"tape"`,

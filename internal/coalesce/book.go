@@ -122,6 +122,16 @@ type Left struct {
 	First bool
 }
 
+// At returns when one of the heartbeats was heard last.
+func (l *Left) At(heartbeat *wire.Message) (at Instant) {
+	for i := range l.Heard {
+		if h := &l.Heard[i]; h.Leader == heartbeat.From && h.Term == heartbeat.Term {
+			at = max(at, h.At)
+		}
+	}
+	return at
+}
+
 // A Heard is when the leader of a term was last heard.
 type Heard struct {
 	Leader wire.ServerID

@@ -32,6 +32,7 @@ func (w *World) drain(i int) {
 		if w.violation != nil {
 			return
 		}
+		w.asksNow(i, m)
 		w.send(m)
 	}
 	if e.Write.Number != 0 && !w.handWrite(i, e.Write) {

@@ -435,6 +435,10 @@ func (w *World) crashes(i int) {
 	if !s.up {
 		return
 	}
+	if w.hosts != nil {
+		w.groupFails(i)
+		return
+	}
 	kept := int64(0)
 	for kept < int64(len(s.writes)) && permille(w.next(luckKeep, i), w.params.Keep) {
 		kept++

@@ -14,7 +14,7 @@ var errGivenUp = errors.New("given up")
 // while the log is opened (see OpStart).
 func (w *World) start(i int, cut int64) bool {
 	s := &w.servers[i]
-	if s.up {
+	if s.up || w.hosts != nil && !w.hosts.processes[i].up {
 		return false
 	}
 	w.forget(s)
@@ -41,7 +41,7 @@ func (w *World) start(i int, cut int64) bool {
 		return true
 	}
 	s.level = w.levelOf(i)
-	config.Level = s.level
+	config.Level, config.Coalesced = s.level, w.hosts != nil
 	config.CompareResults = w.params.Compare != 0
 	core := w.newCore(i, &config)
 	if w.violation != nil {
@@ -73,8 +73,10 @@ func (w *World) start(i int, cut int64) bool {
 	if s.life > 1 {
 		w.stats.Restarts++
 	}
+	w.joins(i)
 	w.observe(i)
 	w.drain(i)
+	w.endTurn(i)
 	return true
 }
 
@@ -129,6 +131,9 @@ func (w *World) crash(i int, n int64) bool {
 	if s.disk.wal != nil {
 		kept = s.disk.wal.settle(kept)
 	}
+	if w.hosts != nil {
+		kept = w.hosts.keeps(w, i, kept)
+	}
 	for at, write := range s.writes[:kept] {
 		if !s.disk.fits(write) {
 			kept = int64(at)
@@ -151,6 +156,7 @@ func (w *World) crash(i int, n int64) bool {
 // ended forgets a process that has ended. Its callers get no answers.
 func (w *World) ended(i int) {
 	w.cutPower(i)
+	w.leaves(i)
 	s := &w.servers[i]
 	for j := range w.ops {
 		if o := &w.ops[j]; o.started && o.outcome == outcomeOpen && int(o.server) == i && o.life == s.life {

@@ -80,28 +80,38 @@ func (w *World) found() {
 		w.planTick(i)
 	}
 	limit := w.stats.Events + w.patience
-	done := func() bool {
-		for i := 0; i < w.n && !w.orphaned(); i++ {
-			if s := &w.servers[i]; i < int(w.params.Servers) && (s.status.commit == 0 || s.disk.last() == 0) {
-				return false
-			}
-		}
-		return w.leading() >= 0
-	}
 	moved, place := w.now, w.place()
 	w.loop(never, func() bool {
 		if now := w.place(); now != place && w.inherited > 0 {
 			moved, place = w.now, now // progress: the snapshot with which the cluster is founded is on its way
 		}
-		return done() || w.now-moved > FoundElections*w.params.Election || w.stats.Events > limit
+		return w.isFounded() || w.now-moved > FoundElections*w.params.Election || w.stats.Events > limit
 	})
-	if w.violation == nil && !done() {
+	if w.violation == nil && !w.isFounded() {
 		w.failAtLast(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
 	}
 }
 
+// isFounded reports whether the servers are a cluster with a leader.
+func (w *World) isFounded() bool {
+	for i := 0; i < w.n && !w.orphaned(); i++ {
+		if s := &w.servers[i]; i < int(w.params.Servers) && (s.status.commit == 0 || s.disk.last() == 0) {
+			return false
+		}
+	}
+	return w.leading() >= 0
+}
+
 // faultPhase lets clients work and faults happen.
 func (w *World) faultPhase() {
+	w.beginFaults()
+	end := w.stats.Events + int(w.params.Events)
+	w.loop(never/2, func() bool { return w.stats.Events >= end })
+	w.endTimed()
+}
+
+// beginFaults plans what clients do first, and what goes wrong first.
+func (w *World) beginFaults() {
 	w.beginTimed(phaseFaults)
 	if w.params.Found == 0 || w.orphaned() {
 		for i := 0; i < w.n; i++ {
@@ -116,15 +126,28 @@ func (w *World) faultPhase() {
 	if w.params.LoseTime > 0 {
 		w.queue.push(item{at: w.now + w.params.LoseTime, what: itemLose})
 	}
-	end := w.stats.Events + int(w.params.Events)
-	w.loop(never/2, func() bool { return w.stats.Events >= end })
-	w.endTimed()
 }
 
 // settle ends all faults. It then demands, in this order: what is in the logs becomes committed
 // without another command, and no call stays open; every healthy server gets a command and a read
 // answered; all copies of the state are equal; and a server of the highest priority leads.
 func (w *World) settle() {
+	c := w.beginSettling()
+	w.loop(never, func() bool { return w.settling(&c) })
+	if w.settles(&c) {
+		w.settleSuccession(c.slowest)
+	}
+}
+
+// A settling is how far a cluster has settled since the faults have ended.
+type settling struct {
+	begun, moved, slowest int64
+	place                 uint64
+	calls, limit, most    int
+}
+
+// beginSettling ends all faults.
+func (w *World) beginSettling() (c settling) {
 	w.heal()
 	w.calm = true
 	w.beginTimed(phaseSettle)
@@ -139,45 +162,52 @@ func (w *World) settle() {
 			w.planTick(i)
 		}
 	}
-	calls, limit := w.openCalls(), w.stats.Events+w.patience
-	most := limit + eventsPerCall*calls
-	begun, slowest := w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
-	moved, place := w.now, uint64(0)
-	w.loop(never, func() bool {
-		if now := w.place(); now != place {
-			moved, place = w.now, now
+	c.calls, c.limit = w.openCalls(), w.stats.Events+w.patience
+	c.most = c.limit + eventsPerCall*c.calls
+	c.begun, c.slowest = w.now, w.params.Election+w.params.Election*w.params.Drift/1_000_000
+	c.moved = w.now
+	return c
+}
+
+// settling reports whether the cluster has settled, or has made no progress for too long.
+func (w *World) settling(c *settling) bool {
+	if now := w.place(); now != c.place {
+		c.moved, c.place = w.now, now
+	}
+	if w.settled() {
+		if w.probes != [MaxServers]int64{} {
+			return true
 		}
-		if w.settled() {
-			if w.probes != [MaxServers]int64{} {
-				return true
-			}
-			w.probeAgain()
-		}
-		if open := w.openCalls(); open < calls {
-			calls, limit = open, w.stats.Events+w.patience
-		}
-		return w.now-moved > SettleElections*slowest || w.stats.Events > min(limit, most)
-	})
-	w.stats.Settled = (w.now - begun) * 10 / slowest
+		w.probeAgain()
+	}
+	if open := w.openCalls(); open < c.calls {
+		c.calls, c.limit = open, w.stats.Events+w.patience
+	}
+	return w.now-c.moved > SettleElections*c.slowest || w.stats.Events > min(c.limit, c.most)
+}
+
+// settles checks the cluster when it has settled, or should have. It reports whether all is well.
+func (w *World) settles(c *settling) bool {
+	w.stats.Settled = (w.now - c.begun) * 10 / c.slowest
 	if w.violation != nil {
-		return
+		return false
 	}
 	if w.worn() {
 		w.stats.Worn++
-		return
+		return false
 	}
 	if !w.settled() || w.probes == [MaxServers]int64{} {
 		w.failAtLast(Convergence, -1, "%d election timeouts after the last fault, and %d after something moved, %s",
-			w.stats.Settled/10, (w.now-moved)/slowest, w.unsettled())
-		return
+			w.stats.Settled/10, (w.now-c.moved)/c.slowest, w.unsettled())
+		return false
 	}
 	if id := w.leaked(); id != "" {
 		w.failAtLast(KeysStayInside, serverOf(id), "isn't a member, and has the present key of the cluster")
-		return
+		return false
 	}
 	w.checkStates()
 	w.checkGrown()
-	w.settleSuccession(slowest)
+	return true
 }
 
 // eventsPerCall is how many events each call that is open when the faults end may add to those in which a

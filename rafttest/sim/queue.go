@@ -25,6 +25,7 @@ const (
 	itemVerify
 	itemSent
 	itemStream
+	itemTurn
 	itemDrain
 	itemClient
 	itemCancel

@@ -40,6 +40,14 @@ type sentRound struct {
 type confirmation struct {
 	incarnation raft.Incarnation
 	sentRound
+	vouched vouched
+}
+
+// A vouched is when the last round of a process left that another one has answered while its server
+// followed this leader (hosts).
+type vouched struct {
+	incarnation raft.Incarnation
+	left        raft.Instant
 }
 
 // times are what the simulator notes of a server, on that server's clock, to judge what it does
@@ -96,18 +104,30 @@ func (w *World) roundAnswered(s *server, from int8, m *wire.Message) {
 	}
 	at := sort.Search(len(s.rounds), func(i int) bool { return s.rounds[i].number >= number })
 	if at < len(s.rounds) && s.rounds[at].number == number {
-		*c = confirmation{m.FromIncarnation, s.rounds[at]}
+		*c = confirmation{m.FromIncarnation, s.rounds[at], c.vouched}
 	}
 }
 
 // confirmedSince reports whether a quorum, in which this leader counts itself, has answered a round
 // that left after an instant.
-func (w *World) confirmedSince(i int, at raft.Instant, left func(instant) raft.Instant) bool {
+func (w *World) confirmedSince(i int, at raft.Instant) bool {
 	s := &w.servers[i]
 	return quorum(s.core.Status().Configuration, func(m *raft.Member) bool {
 		j := serverOf(m.ID)
 		c := &s.confirmed[j]
-		return j == i || c.number != 0 && c.incarnation == m.Incarnation && left(c.left) > at
+		return j == i || c.number != 0 && c.incarnation == m.Incarnation && c.left.earliest > at
+	})
+}
+
+// mayBeConfirmedSince reports whether a quorum may have answered a round that left after an instant:
+// one of this leader's, or one of its process's.
+func (w *World) mayBeConfirmedSince(i int, at raft.Instant) bool {
+	s := &w.servers[i]
+	return quorum(s.core.Status().Configuration, func(m *raft.Member) bool {
+		j := serverOf(m.ID)
+		c := &s.confirmed[j]
+		return j == i || c.number != 0 && c.incarnation == m.Incarnation && c.left.latest > at ||
+			c.vouched.incarnation == m.Incarnation && c.vouched.left > at
 	})
 }
 
@@ -134,7 +154,7 @@ func (w *World) checkStepDown(i int) {
 	case now-s.configured < limit: // another quorum counts
 	case s.lacksBytes(): // that its state machine needs
 	case s.hasInstead(): // a follower installs it
-	case w.confirmedSince(i, now-limit, func(left instant) raft.Instant { return left.earliest }):
+	case w.confirmedSince(i, now-limit):
 		w.fail(LeadershipLasts, i, "doesn't lead term %d any more, though its disk goes on and a quorum has answered what left within an election timeout",
 			s.status.term)
 	}
@@ -158,7 +178,7 @@ func (w *World) checkQuorum(i int) {
 	if now-s.leaderSince < limit || now-s.configured < limit || shown.ConfigurationIndex > w.ghost.commit() {
 		return // the term has just begun, or another configuration has come to count only a while ago
 	}
-	if !w.confirmedSince(i, now-limit, func(left instant) raft.Instant { return left.latest }) {
+	if !w.mayBeConfirmedSince(i, now-limit) {
 		w.fail(CheckQuorum, i, "leads on, though no quorum of %s, itself among them, has answered what left within an election timeout",
 			describeConfiguration(shown.Configuration))
 	}

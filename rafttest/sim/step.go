@@ -103,7 +103,9 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	i := int(e.Server)
 	switch e.Op {
 	case OpDrain:
+		w.resumeTurn(i)
 		w.drain(i)
+		w.endTurn(i)
 		return true
 	case OpRead:
 		return w.readLog(s)
@@ -115,6 +117,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	case OpStore:
 		return w.store(s)
 	}
+	w.beginTurn(i)
 	if e.Op == OpDeliver {
 		if m == nil {
 			if m = w.find(e); m == nil {
@@ -130,8 +133,9 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if w.options.Clone {
 		w.swap(i, w.servers[i].core.Clone())
 	}
-	silent := e.Op == OpCancel || e.Op == OpApply && s.captures(e.N)
+	silent := w.hosts == nil && (e.Op == OpCancel || e.Op == OpApply && s.captures(e.N))
 	if !w.input(e, s, m) {
+		w.endVainTurn(i)
 		return false
 	}
 	if !silent {
@@ -141,6 +145,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 	if !s.up {
 		return true // the server's disk has failed
 	}
+	w.tickTurn(i)
 	w.tellRoom(s)
 	w.observe(i)
 	w.checkTimes(i, e, m)
@@ -152,6 +157,7 @@ func (w *World) performUp(e *Event, m *wire.Message) bool {
 		return true
 	}
 	w.drain(i)
+	w.endTurn(i)
 	return true
 }
 
@@ -165,6 +171,9 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		w.answered(int(e.Server), m)
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
+		if w.hosts != nil {
+			break // each turn ends with a tick
+		}
 		at := w.until(s, s.core.Deadline())
 		if at == never {
 			return false
@@ -467,6 +476,7 @@ func (w *World) impersonate(e *Event, s *server) bool {
 		return false
 	}
 	s.reached[e.Peer] = true
+	w.spokenTo(int(e.Server))
 	m := wire.TimeoutNow{}.Message()
 	if e.Op == OpProbe {
 		after := max(int64(len(from.view))-e.N, 0)

@@ -55,7 +55,9 @@ func (w *World) endTimed() {
 func (w *World) planLanes(i int) {
 	s := &w.servers[i]
 	p := &w.params
-	if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk && s.disk.fits(s.writes[0]) {
+	if w.hosts != nil {
+		w.hosts.planWrite(i)
+	} else if !s.writing && len(s.writes) > 0 && s.frozen != frozenDisk && s.disk.fits(s.writes[0]) {
 		s.writing = true
 		w.queue.push(item{at: max(w.now, s.stalled) + w.takes(luckWrite, i, p.WriteTime) + w.fills(s.writes[0]), what: itemWrite, a: int8(i), life: s.life})
 		if s.doomed {
@@ -107,7 +109,7 @@ func (w *World) planTick(i int) {
 	if !s.up {
 		return
 	}
-	d := s.core.Deadline()
+	d := w.deadline(i)
 	if d == s.deadline && s.tickAt != 0 {
 		return
 	}
@@ -173,7 +175,9 @@ func (w *World) laneHappens(it *item, i int) {
 	case itemWrite:
 		s.writing = false
 		e.Op, e.N = OpPersist, 1
-		if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
+		if w.hosts != nil {
+			e.N = w.hosts.landed(w, i)
+		} else if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
 			e.N = int64(len(s.writes))
 		}
 		if s.forgetful && w.step(Event{Op: OpImage, Server: it.a}, nil) {
@@ -208,6 +212,9 @@ func (w *World) laneHappens(it *item, i int) {
 	case itemFetched:
 		e.Op = OpFetched
 		w.stepHeld(e, nil)
+	case itemTurn:
+		e.Op = OpExpire
+		w.stepHeld(e, nil)
 	case itemDrain:
 		if s.held {
 			e.Op = OpDrain
@@ -223,7 +230,7 @@ func (w *World) tick(i int, planned int64) {
 		return // a later plan has replaced this one
 	}
 	s.tickAt = 0
-	d := s.core.Deadline()
+	d := w.deadline(i)
 	s.deadline = d
 	at := w.until(s, d)
 	if at > w.now {

@@ -46,6 +46,7 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 			known := shown.Configuration == nil || shown.Configuration.Names(m.From, m.FromIncarnation)
 			if s.status.role == "follower" && own && known && !s.stranger {
 				s.heard = w.local(s)
+				w.spokenTo(i)
 			}
 		case wire.KindHeartbeatResponse:
 			w.roundAnswered(s, e.Peer, m)

@@ -99,7 +99,7 @@ func (w *World) expect(s *server, o *operation) {
 // undisturbed reports whether nothing is wrong, and nothing was for an election timeout. (What was on
 // its way when a phase of a run began is lost.)
 func (w *World) undisturbed() bool {
-	return w.timed && w.phase == phaseFaults && w.now-w.phaseBegun > w.params.Election && w.params.quiet()
+	return w.hosts == nil && w.timed && w.phase == phaseFaults && w.now-w.phaseBegun > w.params.Election && w.params.quiet()
 }
 
 // checkInTime checks an answer, other than that a call is refused, against what was expected.

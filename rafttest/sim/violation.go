@@ -128,6 +128,11 @@ const (
 	// Starts: a server starts from what its disk holds.
 	Starts = "Starts"
 
+	// Candidates: no voter is without a leader for longer than one and a half election timeouts without
+	// asking for votes, though nobody asks it anything.
+	Candidates = "Candidates In Time"
+	// IdleIsFree: once all is calm, groups in which nothing happens cost their processes nothing.
+	IdleIsFree = "Idle Is Free"
 	// Belongs: a server doesn't start with a durable state machine that has applied what the log
 	// doesn't hold.
 	Belongs = "Machine Belongs to the Log"

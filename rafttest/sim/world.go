@@ -28,6 +28,8 @@ type Options struct {
 type World struct {
 	params    Params
 	options   Options
+	hosts     *Hosts // whose processes serve this group, among others; nil if the servers have this one alone
+	group     int    // which of their groups this is
 	luck      luck
 	now       int64 // nanoseconds since the start of the run
 	n         int   // number of servers

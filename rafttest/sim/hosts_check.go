@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/wire"
+)
+
+// The checks of hosts know the truth: each message of a process carries what the servers of its
+// process were when it left. What a Book concludes from the message may be less than that, and never
+// more.
+
+// watched is what the simulator notes of a process's present life.
+type watched struct {
+	// rounds are when the rounds to each other process left, by their numbers from 1, on this
+	// process's clock.
+	rounds [MaxServers][]raft.Instant
+	// heard is when a round of each other process arrived last, on this process's clock.
+	heard [MaxServers]raft.Instant
+	// alive is when each group's server had a reason last not to campaign: it started or went on, was
+	// still asking the others what they know of its disk, lacked entries, heard its leader, asked for
+	// votes, gave one, or had another term or role than before.
+	alive [MaxGroups]int64
+	woken int64 // when the process, or a shard of it, went on after a pause
+	terms [MaxGroups]raft.Term
+	hurt  [MaxGroups]bool // its disk had lost entries
+}
+
+func (s *watched) forget() {
+	for i := range s.rounds {
+		s.rounds[i] = s.rounds[i][:0]
+	}
+	s.heard = [MaxServers]raft.Instant{}
+}
+
+// notes notes what a message of a process says when it leaves: a round begins, and an answer promises
+// to keep quiet for leases.
+func (h *Hosts) notes(i, to int, sent *mail) {
+	p := &h.processes[i]
+	body := sent.message.ProcessHeartbeat()
+	if round := int(body.Round); round > len(p.rounds[to]) {
+		if round != len(p.rounds[to])+1 {
+			h.fail(Gate, nil, i, "round %d to process %d follows round %d", round, to+1, len(p.rounds[to]))
+			return
+		}
+		p.rounds[to] = append(p.rounds[to], h.local(i))
+	}
+	if body.AnsweredRound == 0 {
+		return
+	}
+	for _, w := range h.worlds {
+		s, t := &w.servers[i], &sent.truth[w.group]
+		if t.up && !t.leads && t.leader == h.processes[to].id {
+			s.promised = max(s.promised, p.heard[to]+raft.Instant(s.disk.state.MaxLease))
+		}
+	}
+}
+
+// learns notes what a message of a process tells the one that gets it.
+func (h *Hosts) learns(i int, sent *mail) {
+	p, from := &h.processes[i], int(sent.from)
+	body := sent.message.ProcessHeartbeat()
+	if body.Round != 0 {
+		p.heard[from] = h.local(i)
+	}
+	answers := body.AnsweredStart == p.start && body.AnsweredRound > 0 && body.AnsweredRound <= uint64(len(p.rounds[from]))
+	for _, w := range h.worlds {
+		s, t := &w.servers[i], &sent.truth[w.group]
+		if !s.up || !t.up || t.term != s.status.term {
+			continue
+		}
+		if t.leads && s.status.role == "follower" {
+			p.alive[w.group] = h.now
+		}
+		if c := &s.confirmed[from]; answers && t.leader == p.id && s.status.role == leads {
+			if left := p.rounds[from][body.AnsweredRound-1]; left > c.vouched.left || c.vouched.incarnation != t.incarnation {
+				c.vouched = vouched{t.incarnation, left}
+			}
+		}
+	}
+}
+
+// watch notes, after a turn of a group, whether its server has a reason not to campaign.
+func (h *Hosts) watch(w *World, i int) {
+	p, s := &h.processes[i], &w.servers[i]
+	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0
+	if s.status.term != p.terms[w.group] || s.status.role != "follower" || asking || hurt || p.hurt[w.group] {
+		p.terms[w.group], p.hurt[w.group] = s.status.term, hurt
+		p.alive[w.group] = h.now
+	}
+}
+
+// spokenTo notes that something in the name of its leader reaches a server.
+func (w *World) spokenTo(i int) {
+	if w.hosts != nil {
+		w.hosts.processes[i].alive[w.group] = w.now
+	}
+}
+
+// asksNow notes that a server asks for votes, or gives one.
+func (w *World) asksNow(i int, m *wire.Message) {
+	switch m.Kind() {
+	case wire.KindPreVoteRequest, wire.KindVoteRequest, wire.KindVoteResponse:
+		w.spokenTo(i)
+	}
+}
+
+// lookAt looks at all servers of a process, in which nothing may happen for a long time.
+func (h *Hosts) lookAt(i int) {
+	for _, w := range h.worlds {
+		s := &w.servers[i]
+		if !s.up || s.held || s.paused > h.now || w.violation != nil {
+			continue
+		}
+		if s.status.role == leads {
+			h.checkLeads(w, i)
+		} else {
+			h.checkCandidate(w, i)
+		}
+	}
+}
+
+// checkLeads checks that a leader that no quorum answers doesn't lead on, though nothing wakes it
+// (§6.2).
+func (h *Hosts) checkLeads(w *World, i int) {
+	s := &w.servers[i]
+	now, limit := w.local(s), raft.Instant(h.params.Election+h.params.Election/2)
+	shown := s.core.Status()
+	if h.now-h.processes[i].woken < 2*h.params.Election || now-s.leaderSince < limit || now-s.configured < limit || shown.ConfigurationIndex > w.ghost.commit() {
+		return
+	}
+	if !w.mayBeConfirmedSince(i, now-limit) {
+		w.fail(CheckQuorum, i, "leads on in term %d, though no quorum of %s, itself among them, has answered what left within one and a half election timeouts",
+			s.status.term, describeConfiguration(shown.Configuration))
+	}
+}
+
+// checkCandidate checks that a voter campaigns that has heard no leader for one and a half election
+// timeouts, though nobody asks it anything. One that may still be founding its group may wait longer.
+func (h *Hosts) checkCandidate(w *World, i int) {
+	s, p := &w.servers[i], &h.processes[i]
+	election := h.params.Election + h.params.Election*h.params.Drift/1_000_000
+	limit := election + election/2 + 3*h.params.Heartbeat
+	shown := s.core.Status()
+	if h.now-p.alive[w.group] <= limit || s.status.commit == 0 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
+		return
+	}
+	m := memberOf(shown.Configuration, s.id)
+	if shown.Trouble != nil || m == nil || m.Role != raft.Voter || m.Incarnation != shown.Incarnation {
+		return
+	}
+	w.fail(Candidates, i, "follows %q in term %d, and hasn't campaigned %d ns after it had a reason not to; %d are allowed",
+		shown.Leader, shown.Term, h.now-p.alive[w.group], limit)
+}
+
+// complete reports whether all members of a group take part. While one doesn't, and its process is heard,
+// the leader looks after it in vain.
+func (w *World) complete() bool {
+	members := w.ghost.settled.Members
+	for j := range members {
+		i := serverOf(members[j].ID)
+		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || !s.up || s.noticed() {
+			return false
+		}
+	}
+	return true
+}
+
+// busy says which server isn't left to the Book, or "" if there is none.
+func (h *Hosts) busy() string {
+	for _, w := range h.worlds {
+		if !w.complete() {
+			continue
+		}
+		for i := range h.n {
+			s := &w.servers[i]
+			if !w.counts(i) {
+				continue
+			}
+			if h.processes[i].seats[w.group].Deadline() != endless {
+				return fmt.Sprintf("group %d at process %d, as %s of term %d, isn't at rest", w.group, i+1, s.status.role, s.status.term)
+			}
+		}
+	}
+	return ""
+}
