@@ -23,18 +23,33 @@ func (m *member) check() {
 	if was, known := w.elected[m.id][status.Term]; known && was != m.h.at {
 		w.fail("%s has two leaders in term %d", m.id, status.Term)
 	}
+	_, known := w.elected[m.id][status.Term]
 	w.elected[m.id][status.Term] = m.h.at
+	if !known {
+		m.showLeases()
+	}
 	for _, other := range w.hosts {
 		o := other.member(m.id)
 		if other == m.h || o.core == nil {
 			continue
 		}
 		theirs := o.core.Status()
-		if theirs.Role == "leader" && theirs.Term < status.Term && theirs.LeaseUntil > w.now {
+		if theirs.Role == "leader" && theirs.Term < status.Term && theirs.LeaseUntil > other.now() {
 			w.fail("%s: %s leads term %d while %s holds a lease of term %d", m.id, m.h.id, status.Term, other.id, theirs.Term)
 		}
-		if theirs.Role == "leader" && theirs.Term > status.Term && status.LeaseUntil > w.now {
+		if theirs.Role == "leader" && theirs.Term > status.Term && status.LeaseUntil > m.h.now() {
 			w.fail("%s: %s holds a lease of term %d while %s leads term %d", m.id, m.h.id, status.Term, other.id, theirs.Term)
+		}
+	}
+}
+
+// showLeases lets the leaders of earlier terms take a turn: their cores learn then what leases they
+// hold.
+func (m *member) showLeases() {
+	for _, other := range m.h.w.hosts {
+		o := other.member(m.id)
+		if other != m.h && other.running && !other.paused && o.core != nil && o.core.Leads() {
+			o.turn()
 		}
 	}
 }

@@ -21,13 +21,15 @@ const (
 	commands
 	reads
 	membership
+	jointMembership
+	drift
 	numFaults
 )
 
 // faultNames are their names.
 var faultNames = [numFaults]string{
 	"cut link", "heal links", "lossy network", "crash", "pause", "stuck shard", "failed core", "transfer", "lost by transport",
-	"commands", "reads", "membership",
+	"commands", "reads", "membership", "joint membership", "clock drift",
 }
 
 // disturb lets something happen, again and again, until the faults end.
@@ -86,6 +88,10 @@ func (w *World) suffer(fault int) {
 		}
 	case membership:
 		m.changeMembers()
+	case jointMembership:
+		m.setMembers()
+	case drift:
+		h.drift(time.Duration(w.random.Int64N(int64(w.Drift) + 1)))
 	}
 }
 
@@ -108,12 +114,29 @@ func (m *member) startAgain() {
 
 // changeMembers makes one of the members a learner, or a voter again.
 func (m *member) changeMembers() {
-	role := raft.Voter
-	if m.h.w.random.IntN(2) == 0 {
-		role = raft.Learner
-	}
+	role := m.anyRole()
 	id := raft.ServerID(rune('a' + m.h.w.random.IntN(len(m.h.w.hosts))))
 	m.call(func(now raft.Instant) { m.core.Call(now, m.roleCall(id, role)) })
+}
+
+// setMembers gives all members roles at once: if several of them change, by a joint configuration
+// (§4.3).
+func (m *member) setMembers() {
+	w := m.h.w
+	call := wire.Call{Kind: wire.CallSet}
+	for range w.hosts {
+		id := raft.ServerID(rune('a' + len(call.Members)))
+		call.Members = append(call.Members, raft.Member{Server: raft.Server{ID: id, Address: string(id)}, Role: m.anyRole()})
+	}
+	call.Members[w.random.IntN(len(w.hosts))].Role = raft.Voter
+	m.call(func(now raft.Instant) { m.core.Call(now, call) })
+}
+
+func (m *member) anyRole() raft.MemberRole {
+	if m.h.w.random.IntN(2) == 0 {
+		return raft.Learner
+	}
+	return raft.Voter
 }
 
 func (m *member) roleCall(id raft.ServerID, role raft.MemberRole) wire.Call {

@@ -54,7 +54,7 @@ func (m *member) start() {
 	m.inbox, m.reports, m.calls, m.planned = nil, nil, nil, false
 	m.reads = map[uint64]raft.Index{}
 	m.coalesced = raft.NewCoalesced(core, m.id, m.shard, m.h.book, noLock{})
-	m.coalesced.Found(w.now)
+	m.coalesced.Found(m.h.now())
 	m.soon()
 }
 
@@ -63,7 +63,7 @@ func (m *member) config(saved raft.Saved) raft.CoreConfig {
 	config := raft.CoreConfig{
 		ID: m.h.id, Seed: w.Seed + uint64(len(m.id))*31 + uint64(m.id[1]), Incarnation: raft.Incarnation(100*(m.h.at+1) + int(m.id[1])),
 		StartLuck: uint32(m.starts), Heartbeat: w.Heartbeat, ElectionTimeout: w.Election, MaxLease: w.Lease,
-		ClockDrift: time.Nanosecond, Saved: saved, Now: w.now, Coalesced: true,
+		ClockDrift: w.Drift, Saved: saved, Now: m.h.now(), Coalesced: true,
 	}
 	for i := range w.Hosts {
 		id := raft.ServerID(rune('a' + i))
@@ -81,7 +81,7 @@ func (m *member) stop() {
 func (m *member) fails() {
 	if m.core != nil {
 		m.stop()
-		m.coalesced.End(m.h.w.now)
+		m.coalesced.End(m.h.now())
 		m.h.performBook()
 	}
 }
@@ -126,14 +126,15 @@ func (m *member) turn() {
 		return
 	}
 	w.turns++
-	m.coalesced.Before(w.now)
-	raft.HandIn(w.now, m)
+	now := m.h.now()
+	m.coalesced.Before(now)
+	raft.HandIn(now, m)
 	m.core.Drain(&m.effects)
 	m.perform()
-	if m.coalesced.After(w.now) {
+	if m.coalesced.After(now) {
 		m.h.setTimer()
 	}
-	m.h.book.Turned(coalesce.Instant(w.now), m.shard)
+	m.h.book.Turned(coalesce.Instant(now), m.shard)
 	m.h.performBook()
 	m.check()
 	if w.random.IntN(4) == 0 {
@@ -150,7 +151,7 @@ func (m *member) setTimer() {
 		return
 	}
 	timer, starts, start := m.timer, m.starts, m.h.starts
-	m.h.w.after(max(time.Duration(due-m.h.w.now), 0), func() {
+	m.h.until(due, func() {
 		m.h.do(start, func() {
 			if m.starts == starts && m.timer == timer {
 				m.soon()

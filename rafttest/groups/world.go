@@ -1,8 +1,9 @@
 // Package groups is a world of processes that serve many groups: real cores and a real Book in each
 // process (package coalesce), on simulated disks, networks and clocks. A run is a function of its
 // options. It loses, repeats and reorders messages, ends and pauses processes, lets shards stand
-// still, lets single cores fail, hands leaderships over and changes members. Then it heals everything,
-// and demands that all groups have leaders again and become free of cost.
+// still, lets single cores fail, hands leaderships over, changes members, one or several at once, and
+// lets clocks drift apart. Then it heals everything, and demands that all groups have leaders again and
+// become free of cost.
 package groups
 
 import (
@@ -25,6 +26,7 @@ type Options struct {
 	Lease          time.Duration // 0 for none
 	DiskDelay      time.Duration
 	Delay, Further time.Duration // of a message: at least Delay, and less than that and Further
+	Drift          time.Duration // by how much two clocks may drift apart in a second
 }
 
 // A World is a run.
@@ -154,6 +156,7 @@ type host struct {
 	at      int
 	id      raft.ServerID
 	starts  uint64
+	clock   clock
 	running bool
 	paused  bool
 	backlog []func() // what comes while it is paused
@@ -173,6 +176,7 @@ func (noLock) Unlock() {}
 
 func newHost(w *World, at int) *host {
 	h := &host{w: w, at: at, id: raft.ServerID(rune('a' + at)), stuck: make([]bool, shards)}
+	h.clock.showed = raft.Instant(at) * raft.Instant(w.Election)
 	for g := range w.Groups {
 		h.members = append(h.members, newMember(h, raft.GroupID(fmt.Sprint("g", g)), g%shards))
 	}
@@ -195,7 +199,7 @@ func (h *host) start() {
 	h.running, h.paused, h.backlog = true, false, nil
 	clear(h.stuck)
 	h.book = coalesce.NewBook(coalesce.Config{
-		Self: h.id, Start: h.starts, Heartbeat: h.w.Heartbeat, ElectionTimeout: h.w.Election, Shards: shards, Now: coalesce.Instant(h.w.now),
+		Self: h.id, Start: h.starts, Heartbeat: h.w.Heartbeat, ElectionTimeout: h.w.Election, Shards: shards, Now: coalesce.Instant(h.now()),
 	})
 	for _, m := range h.members {
 		m.start()
@@ -209,7 +213,7 @@ func (h *host) pulse(start uint64) {
 	h.do(start, func() {
 		for i := range h.stuck {
 			if !h.stuck[i] {
-				h.book.Turned(coalesce.Instant(h.w.now), i)
+				h.book.Turned(coalesce.Instant(h.now()), i)
 			}
 		}
 		h.performBook()
@@ -243,7 +247,7 @@ func (h *host) resume() {
 func (h *host) receive(m wire.Message) {
 	h.do(h.starts, func() {
 		if m.Kind() == wire.KindProcessHeartbeat {
-			h.book.Receive(coalesce.Instant(h.w.now), &m)
+			h.book.Receive(coalesce.Instant(h.now()), &m)
 			h.performBook()
 			return
 		}
@@ -258,7 +262,7 @@ func (h *host) receive(m wire.Message) {
 
 // lost notes that the transport has lost a process.
 func (h *host) lost(id raft.ServerID) {
-	h.book.Lost(coalesce.Instant(h.w.now), id)
+	h.book.Lost(coalesce.Instant(h.now()), id)
 	h.performBook()
 }
 
@@ -285,10 +289,10 @@ func (h *host) setTimer() {
 	}
 	h.timer++
 	timer, start := h.timer, h.starts
-	h.w.after(max(time.Duration(raft.Instant(due)-h.w.now), 0), func() {
+	h.until(raft.Instant(due), func() {
 		h.do(start, func() {
 			if h.timer == timer {
-				h.book.Beat(coalesce.Instant(h.w.now))
+				h.book.Beat(coalesce.Instant(h.now()))
 				h.performBook()
 			}
 		})
