@@ -115,8 +115,10 @@ func (p *processes) awaitTable(id string, holds func(*shard.Table) bool) {
 // TestServersComeAndGo: a server joins and gets its share of the shards, and another one is killed and taken
 // out, while clients write. Every write that was acknowledged is there, and every addition counts once.
 func TestServersComeAndGo(t *testing.T) {
+	begin := time.Now()
 	p := startProcesses(t, *processShards)
 	p.awaitTable("a", (*shard.Table).Settled)
+	founded := time.Now()
 	w := p.write(t)
 	p.servers["d"] = &running{raft: p.FreeAddress(), admin: p.FreeAddress()}
 	p.start("d", "-join", "-peers", "d="+p.servers["d"].raft)
@@ -127,6 +129,7 @@ func TestServersComeAndGo(t *testing.T) {
 	p.awaitTable("d", func(table *shard.Table) bool {
 		return table.Settled() && len(table.Servers) == 4 && count(table, "d") == *processShards*3/4
 	})
+	spread := time.Now()
 	p.servers["b"].Kill()
 	status, answer, err = p.do(http.MethodDelete, "http://"+p.servers["c"].admin+"/servers/b", nil, nil)
 	require.NoError(t, err)
@@ -139,6 +142,7 @@ func TestServersComeAndGo(t *testing.T) {
 	}
 	p.mu.Unlock()
 	w.stop()
+	t.Logf("founded in %v, spread in %v, taken out in %v", founded.Sub(begin), spread.Sub(founded), time.Since(spread))
 	t.Logf("%d writes and %d additions acknowledged, %d requests repeated", len(w.written), w.added, w.repeated)
 	w.check()
 }

@@ -18,9 +18,9 @@ type duty struct {
 	ended  chan struct{}
 }
 
-// assign begins the duties that the table asks for, and ends those that it doesn't ask for any more.
-func (h *Host) assign(t *Table) {
-	for i := range t.Shards {
+// assign begins the duties for shards that the table asks for, and ends those that it doesn't ask for any more.
+func (h *Host) assign(t *Table, shards []int) {
+	for _, i := range shards {
 		step, needed := t.dutyOf(i, h.options.Self.ID)
 		before := h.duties[i]
 		if needed == (before != nil) && (before == nil || before.step == step) {
@@ -80,11 +80,24 @@ func (h *Host) carry(ctx context.Context, step Step) {
 		err = node.WhileLeader(ctx, func(leading context.Context, _ raft.Term) error { return h.perform(leading, node, step) })
 		if err == nil {
 			h.tell(ctx, step)
-		} else if ctx.Err() == nil && !errors.Is(err, raft.ErrNotLeader) {
+		} else if ctx.Err() == nil && !passes(err) {
 			h.options.Logger.Warn("shard: a move waits", "node", h.options.Self.ID, "shard", step.Shard, "phase", step.Phase, "err", err)
 		}
 		return err
 	})
+}
+
+// passes says whether an error is one of the usual ones: this server leads no longer or gives up the group, the
+// table is another one, or the members are being changed already.
+func passes(err error) bool {
+	for _, usual := range []error{
+		raft.ErrNotLeader, context.Canceled, raft.ErrClosed, raft.ErrRemoved, raft.ErrChangeInProgress, raft.ErrConflict, errOtherTable,
+	} {
+		if errors.Is(err, usual) {
+			return true
+		}
+	}
+	return false
 }
 
 // perform does what a shard's leader has to do. It may have been done before, by this server or another.

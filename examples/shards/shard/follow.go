@@ -3,9 +3,8 @@ package shard
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/e17579a5/raft"
 )
 
 // auditEvery is how often the leader of a shard compares the members of its group with the table.
@@ -21,38 +20,49 @@ func (h *Host) follow() {
 	h.current.Store(true)
 	audit := time.NewTicker(auditEvery)
 	defer audit.Stop()
+	done := &Table{} // what was done already
 	for h.ctx.Err() == nil {
 		t, changed := h.table.latest()
-		failed := h.settle(t)
-		h.assign(t)
+		others := t.others(done)
 		retry := make(<-chan time.Time)
-		if failed {
-			retry = time.After(retryAfter)
+		if done = t; !h.settle(t, others) {
+			done, retry = &Table{}, time.After(retryAfter)
 		}
+		h.assign(t, others)
 		select {
 		case <-changed:
 		case <-retry:
 		case <-audit.C:
 			h.audit(t)
+			done = &Table{}
 		case <-h.ctx.Done():
 		}
 	}
 }
 
-// settle starts the groups that this server is to have, and forgets the others. It returns true if some of
-// that has to be tried again.
-func (h *Host) settle(t *Table) (failed bool) {
-	var working sync.WaitGroup
-	var mu sync.Mutex
-	slots := make(chan struct{}, atOnce)
-	running := map[int]*raft.Node{}
-	for group, node := range h.raft.Groups() {
-		if shard, ok := number(group); ok {
-			running[shard] = node
+// others returns the shards that are other ones than in a table before this one.
+func (t *Table) others(before *Table) (shards []int) {
+	for i := range t.Shards {
+		if i >= len(before.Shards) {
+			shards = append(shards, i)
+			continue
+		}
+		a, b := &t.Shards[i], &before.Shards[i]
+		if a.Move != b.Move || a.Founded != b.Founded || &a.Members[0] != &b.Members[0] {
+			shards = append(shards, i)
 		}
 	}
-	for i := range t.Shards {
-		work := h.workFor(t, i, running[i])
+	return shards
+}
+
+// settle starts the groups of shards that this server is to have, and forgets the others. It returns false
+// if some of that has to be tried again.
+func (h *Host) settle(t *Table, shards []int) bool {
+	var working sync.WaitGroup
+	var failures atomic.Int64
+	slots := make(chan struct{}, atOnce)
+	for _, i := range shards {
+		work := h.workFor(t, i)
 		if work == nil || h.ctx.Err() != nil {
 			continue
 		}
@@ -61,46 +71,41 @@ func (h *Host) settle(t *Table) (failed bool) {
 			defer func() { <-slots }()
 			if err := work(h.ctx); err != nil {
 				h.options.Logger.Warn("shard: not settled", "node", h.options.Self.ID, "shard", i, "err", err)
-				mu.Lock()
-				defer mu.Unlock()
-				failed = true
+				failures.Add(1)
 			}
 		})
 	}
 	working.Wait()
-	return failed
+	return failures.Load() == 0
 }
 
-// workFor returns what is to be done with the group of a shard; nil for nothing. node is nil if the group
-// doesn't run.
-func (h *Host) workFor(t *Table, shard int, node *raft.Node) func(context.Context) error {
+// workFor returns what is to be done with the group of a shard; nil for nothing.
+func (h *Host) workFor(t *Table, shard int) func(context.Context) error {
 	s, self := &t.Shards[shard], h.options.Self.ID
 	h.mu.Lock()
-	stored, founding := h.stored[shard], h.founding[shard]
+	stored, started, founding := h.stored[shard], h.machines[shard] != nil, h.founding[shard]
 	h.mu.Unlock()
 	switch {
 	case s.Move != nil && s.Move.To == self && s.Move.Phase == Prepare:
 		return func(ctx context.Context) error { return h.prepare(ctx, shard, s.Move.Number) }
 	case !s.Has(self):
-		if node == nil && !stored {
+		if !started && !stored {
 			return nil
 		}
 		return func(ctx context.Context) error { return h.remove(ctx, shard) }
-	case !s.Founded && node != nil && !founding:
-		return func(ctx context.Context) error { // it was started before the table was known
-			if err := node.Close(ctx); err != nil {
-				return err
-			}
-			_, err := h.raft.Group(name(shard))
-			return err
-		}
-	case node == nil:
-		return func(context.Context) error {
-			_, err := h.raft.Group(name(shard))
-			return err
-		}
 	}
-	return nil
+	return func(ctx context.Context) error {
+		node, err := h.raft.Group(name(shard))
+		if err != nil || s.Founded || founding || !started {
+			return err
+		}
+		// It was started before the table was known, and so without the list of those that found it.
+		if err := node.Close(ctx); err != nil {
+			return err
+		}
+		_, err = h.raft.Group(name(shard))
+		return err
+	}
 }
 
 // remove forgets a group. This server may have been the To of a move that was called off, or the From of one

@@ -3,9 +3,10 @@ package shard
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -64,9 +65,9 @@ type store struct {
 }
 
 // newStore founds a store on servers a, b and so on.
-func newStore(t testing.TB, servers, shards int) *store {
+func newStore(t testing.TB, servers, shards int, faults memory.Faults) *store {
 	s := &store{
-		t: t, network: memory.NewNetwork(memory.Options{}), shards: shards,
+		t: t, network: memory.NewNetwork(memory.Options{Faults: faults}), shards: shards,
 		disks: map[raft.ServerID]*memory.Storage{}, hosts: map[raft.ServerID]*Host{},
 	}
 	for i := range servers {
@@ -105,109 +106,81 @@ func (s *store) server(id raft.ServerID) Server {
 	return Server{ID: id, Address: string(id), Client: "client-" + string(id)}
 }
 
-// end ends a server.
-func (s *store) end(id raft.ServerID) {
-	s.t.Helper()
-	s.mu.Lock()
-	host := s.hosts[id]
-	delete(s.hosts, id)
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	require.NoError(s.t, host.Close(ctx))
-}
+// end ends a server in good order.
+func (s *store) end(id raft.ServerID) { require.NoError(s.t, s.take(id).closeWithin(time.Minute)) }
 
-// crash ends a server as kill -9 does: nobody hears from it any more.
+// crash ends a server as kill -9 does: nothing that it has not yet written or sent is.
 func (s *store) crash(id raft.ServerID) {
-	s.t.Helper()
+	host := s.take(id)
 	s.network.Isolate(id)
-	s.disks[id] = s.disks[id].Reopen() // the old one is closed, and takes no more writes
-	disk := s.disks[id]
-	s.end2(id)
-	s.disks[id] = disk
+	s.disks[id] = s.disks[id].Reopen() // takes the disk from the host
+	_ = host.closeWithin(time.Minute)  // it may say that the disk is gone
 	s.network.Heal()
 }
 
-// end2 ends a server that may fail meanwhile.
-func (s *store) end2(id raft.ServerID) {
+// take returns a server that runs, and lets nobody find it any more.
+func (s *store) take(id raft.ServerID) *Host {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	host := s.hosts[id]
 	delete(s.hosts, id)
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return host
+}
+
+// running returns the servers that run, in their order.
+func (s *store) running() (hosts []*Host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.hosts)) {
+		hosts = append(hosts, s.hosts[id])
+	}
+	return hosts
+}
+
+func (h *Host) closeWithin(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	_ = host.Close(ctx) // its disk was taken away
+	return h.Close(ctx)
 }
 
 // close ends all servers.
 func (s *store) close() {
-	for id := range s.hosts {
-		s.end(id)
+	for _, host := range s.running() {
+		s.end(host.options.Self.ID)
 	}
-}
-
-// any returns a server that runs.
-func (s *store) any() *Host {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range "abcdefgh" {
-		if host := s.hosts[raft.ServerID(f)]; host != nil {
-			return host
-		}
-	}
-	s.t.Fatal("no server runs")
-	return nil
 }
 
 // await waits until the table is as it should be, on all servers.
 func (s *store) await(holds func(*Table) bool) {
 	s.t.Helper()
-	for late := time.Now().Add(10 * time.Minute); ; {
-		good := true
-		s.mu.Lock()
-		for _, host := range s.hosts {
-			good = good && holds(host.Table())
-		}
-		s.mu.Unlock()
-		if good {
-			return
-		}
-		require.True(s.t, time.Now().Before(late), "%s", encode(s.any().Table()))
-		time.Sleep(50 * time.Millisecond)
+	for late := time.Now().Add(10 * time.Minute); slices.ContainsFunc(s.running(), func(h *Host) bool { return !holds(h.Table()) }); time.Sleep(10 * time.Millisecond) {
+		require.True(s.t, time.Now().Before(late), "%s", encode(s.running()[0].Table()))
 	}
 }
 
-// propose proposes a command for a shard, wherever it is served.
+// propose proposes a command for a shard, at a server that has it, until its outcome is known. An error says
+// that it isn't.
 func (s *store) propose(ctx context.Context, shard int, command string) error {
-	for ctx.Err() == nil {
-		for _, id := range "abcdefgh" {
-			s.mu.Lock()
-			host := s.hosts[raft.ServerID(id)]
-			s.mu.Unlock()
-			if host == nil {
-				continue
-			}
+	for ; ; time.Sleep(10 * time.Millisecond) {
+		for _, host := range s.running() {
 			node, _, ok := host.Local(shard)
 			if !ok {
 				continue
 			}
-			if _, err := node.Propose(ctx, []byte(command)); err == nil {
-				return nil
-			} else if !isNotApplied(err) {
+			if _, err := node.Propose(ctx, []byte(command)); err == nil || !errors.Is(err, raft.ErrNotApplied) || ctx.Err() != nil {
 				return err
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	return ctx.Err()
 }
 
 // check requires that every shard is where the table says, and nowhere else, with this content.
 func (s *store) check(want map[int][]string) {
 	s.t.Helper()
-	t := s.any().Table()
+	t := s.running()[0].Table()
 	for shard := range t.Shards {
-		for id, host := range s.hosts {
+		for _, host := range s.running() {
+			id := host.options.Self.ID
 			node, machine, ok := host.Local(shard)
 			require.Equal(s.t, slices.Contains(t.Shards[shard].Members, id), ok)
 			if !ok {
@@ -215,16 +188,15 @@ func (s *store) check(want map[int][]string) {
 			}
 			require.NoError(s.t, node.Read(s.t.Context()))
 			require.ElementsMatch(s.t, want[shard], machine.(*journal).all(), "shard %d at %s", shard, id)
+			require.True(s.t, sameMembers(node.Status().Members, t.Shards[shard].Members), "shard %d at %s", shard, id)
 		}
 	}
 	time.Sleep(time.Second)
-	for id, host := range s.hosts {
+	for _, host := range s.running() {
 		for group := range host.raft.Groups() {
 			if shard, ok := number(group); ok {
-				require.Contains(s.t, t.Shards[shard].Members, id, fmt.Sprintf("%s still has shard %d", id, shard))
+				require.Contains(s.t, t.Shards[shard].Members, host.options.Self.ID, "it still has shard %d", shard)
 			}
 		}
 	}
 }
-
-func isNotApplied(err error) bool { return strings.Contains(err.Error(), raft.ErrNotApplied.Error()) }
