@@ -320,21 +320,20 @@ func (c *Core) Heard(now Instant, h *coalesce.Heard) {
 // deadlines of a follower that it puts off run from then.
 func (c *Core) receiveLate(now, heard Instant, m wire.Message) {
 	c.advance(now)
-	elect, sticky := c.deadlines[electDeadline], c.deadlines[stickyDeadline]
+	was := c.timing
 	c.Receive(now, m)
-	c.backdate(electDeadline, elect, c.now-heard)
-	c.backdate(stickyDeadline, sticky, c.now-heard)
+	c.backdate(electDeadline, &was, c.now-heard)
+	c.backdate(stickyDeadline, &was, c.now-heard)
 }
 
 // backdate moves a deadline that was just put off to where it would be if that had happened earlier.
-func (c *Core) backdate(name deadlineName, was deadline, by Instant) {
-	d := c.deadlines[name]
-	if d.state != deadlineArmed || d == was {
+func (c *Core) backdate(name deadlineName, was *timing, by Instant) {
+	if !c.armed(name) || was.states[name] == deadlineArmed && c.dues[name] == was.dues[name] {
 		return
 	}
-	at := d.at - by
-	if was.state == deadlineArmed {
-		at = max(at, was.at)
+	at := c.dues[name] - by
+	if was.states[name] == deadlineArmed {
+		at = max(at, was.dues[name])
 	}
 	c.arm(name, time.Duration(at-c.now))
 }
