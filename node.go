@@ -63,9 +63,14 @@ type Node struct {
 	board     board     // shows what the loop knows
 	lanes     lanes     // do the work that the loop hands them
 	transfers transfers // bring snapshots to and fro
-	waiters   waiterPool
-	slabs     slabPool
-	life      lifetime
+	*pools
+	life lifetime
+}
+
+// pools keep what callers need for a while. The nodes of a host have them together.
+type pools struct {
+	waiters waiterPool
+	slabs   slabPool
 }
 
 // A nodeConfig is what a node needs of its Config while it runs.
@@ -165,6 +170,11 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	} else {
 		host.makeLanes(n)
 	}
+	if host == nil {
+		n.pools = new(pools)
+	} else {
+		n.pools = &host.pools
+	}
 	n.tellTo(config.Trace)
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
@@ -172,7 +182,6 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	n.transfers = transfers{
 		group: group, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
 		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: n.trace, logger: n.logger,
-		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}
 	return n, newLoop(n, core), nil
 }
@@ -269,7 +278,7 @@ func (n *Node) open() error {
 // Close.
 func (n *Node) Err() error {
 	select {
-	case <-n.life.done:
+	case <-n.life.done.wait():
 		return n.life.failed
 	default:
 		return nil
@@ -280,7 +289,7 @@ func (n *Node) Err() error {
 // then on the node takes no part in the cluster, every call has its answer, and Err and Status tell
 // how it ended. The transport and the storage may still be in the course of closing: Close waits
 // for them, Done doesn't.
-func (n *Node) Done() <-chan struct{} { return n.life.done }
+func (n *Node) Done() <-chan struct{} { return n.life.done.wait() }
 
 // Close stops the node and answers all calls that wait. It returns when everything is released.
 //
@@ -299,17 +308,17 @@ func (n *Node) Done() <-chan struct{} { return n.life.done }
 func (n *Node) Close(ctx context.Context) error {
 	n.inbox.resign()
 	select {
-	case <-n.life.done:
+	case <-n.life.done.wait():
 	case <-ctx.Done():
 		n.inbox.stop(errClose)
 	}
 	select {
-	case <-n.life.released:
+	case <-n.life.released.wait():
 		return errors.Join(n.life.closing, n.life.storageClose)
 	default:
 	}
 	select {
-	case <-n.life.released:
+	case <-n.life.released.wait():
 		return errors.Join(n.life.closing, n.life.storageClose)
 	case <-ctx.Done():
 		return because(errors.New("raft: close"), ctx.Err())

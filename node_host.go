@@ -41,6 +41,7 @@ type Host struct {
 	// settings are those that all groups have.
 	settings CoreConfig
 	common   commonConfig
+	pools    pools
 	shards   []*shard
 	book     hostBook
 	link     hostLink
@@ -213,7 +214,7 @@ func (h *Host) Group(group GroupID) (*Node, error) {
 		if !node.inbox.resigned() {
 			return node, nil
 		}
-		<-node.life.released
+		<-node.life.released.wait()
 	}
 	node, err := h.start(group)
 	if err != nil {

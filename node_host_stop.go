@@ -32,7 +32,7 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	for _, n := range nodes {
 		select {
-		case <-n.life.done:
+		case <-n.life.done.wait():
 		case <-ctx.Done():
 		}
 	}
@@ -77,7 +77,7 @@ func (h *Host) finish(cause error) {
 		n.inbox.stop(cause)
 	}
 	for _, n := range nodes {
-		<-n.life.done
+		<-n.life.done.wait()
 	}
 	h.book.stop()
 	h.scrub.stop()
@@ -85,7 +85,7 @@ func (h *Host) finish(cause error) {
 	err := guard("transport", h.config.Transport.Close)
 	h.opener.queue.close()
 	for _, n := range nodes {
-		<-n.life.released
+		<-n.life.released.wait()
 	}
 	h.disk.queue.close()
 	for _, s := range h.shards {

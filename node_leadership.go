@@ -77,7 +77,7 @@ func (n *Node) untilLeader(ctx context.Context, w *watcher) (Term, error) {
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
-		case <-n.life.done:
+		case <-n.life.done.wait():
 			return 0, n.stopReason()
 		}
 	}
@@ -88,7 +88,7 @@ func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) erro
 	for {
 		switch l := n.Leadership(); {
 		case l.Role == stoppedRole:
-			<-n.life.done
+			<-n.life.done.wait()
 			return n.stopReason()
 		case !l.Ready || l.Term != term:
 			return ErrNotLeader
@@ -97,7 +97,7 @@ func (n *Node) untilDeposed(leading context.Context, w *watcher, term Term) erro
 		case <-w.wake:
 		case <-leading.Done():
 			return context.Cause(leading)
-		case <-n.life.done:
+		case <-n.life.done.wait():
 			return n.stopReason()
 		}
 	}

@@ -28,9 +28,9 @@ type loop struct {
 	board     *board
 	lanes     *lanes
 	transfers *transfers
-	transport Transport    // it sends messages, and is told which servers there are
-	keyProver keyProver    // the transport, if it proves keys
-	roomy     roomyStorage // the storage, if it says how much room it has
+	transport Transport // it sends messages, and is told which servers there are
+
+	roomy roomyStorage // the storage, if it says how much room it has
 
 	core *Core
 	*desk
@@ -110,9 +110,7 @@ func newLoop(n *Node, core *Core) *loop {
 		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
 		logger: n.logger, trace: n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
 		transport: n.config.Transport, core: core, step: &n.step, glance: &n.glance, moved: n.moved, address: n.config.Address,
-		snapshots: underway{calls: make(map[uint64]chan SnapshotAnswer), sends: make(map[uint64]context.CancelFunc)},
 	}
-	l.keyProver, _ = n.config.Transport.(keyProver)
 	l.roomy, _ = n.config.Storage.(roomyStorage)
 	l.take = l.turn
 	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
@@ -219,8 +217,10 @@ func (l *loop) perform() {
 	if e.Servers != nil {
 		l.transport.SetServers(l.moved.servers(e.Servers))
 	}
-	if e.Keys != nil && l.keyProver != nil {
-		l.keyProver.SetKeys(e.Keys)
+	if e.Keys != nil {
+		if prover, ok := l.transport.(keyProver); ok {
+			prover.SetKeys(e.Keys)
+		}
 	}
 	for i := range e.Messages {
 		l.traceSent(&e.Messages[i])
@@ -301,7 +301,10 @@ func (l *loop) performStreams() {
 	}
 	for i := range e.Sends {
 		send := e.Sends[i]
-		ctx, stop := context.WithCancel(l.transfers.life.ctx)
+		ctx, stop := context.WithCancel(l.transfers.life.context())
+		if l.snapshots.sends == nil {
+			l.snapshots.sends = make(map[uint64]context.CancelFunc)
+		}
 		l.snapshots.sends[send.Stream] = stop
 		l.transfers.life.enter()
 		go l.transfers.send(ctx, send)

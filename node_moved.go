@@ -68,7 +68,7 @@ func (n *Node) settleMoves(m moves) {
 		select {
 		case <-w.wake:
 		case <-again.C:
-		case <-n.life.ctx.Done():
+		case <-n.life.stops.wait():
 			return
 		}
 		leadership, membership, _ := n.board.shown()
@@ -81,7 +81,7 @@ func (n *Node) settleMoves(m moves) {
 				continue
 			}
 			call := wire.Call{Kind: wire.CallAdd, Members: []Member{{Server: Server{ID: member.ID, Address: to}, Role: member.Role}}}
-			if _, err := n.call(n.life.ctx, call); err != nil && n.life.ctx.Err() == nil {
+			if _, err := n.call(n.life.context(), call); err != nil && !n.life.stops.given() {
 				n.logger.Warn("raft: the new address of a server isn't in the log", "peer", member.ID, "address", to, "err", err)
 				again.Reset(moveAgain * n.patience)
 			}

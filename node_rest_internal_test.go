@@ -27,7 +27,7 @@ func (n *Node) AtRest() error {
 	if n.transfers.receiver.writer != nil {
 		return fmt.Errorf("a snapshot that was received in part, %d bytes, is left", n.transfers.receiver.held)
 	}
-	if n.life.ctx.Err() == nil {
+	if !n.life.stops.given() {
 		return fmt.Errorf("the context of the node has not ended")
 	}
 	return nil

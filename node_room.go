@@ -41,7 +41,7 @@ func (t *transfers) verify(meta SnapshotMeta) {
 	defer t.life.leave()
 	err := errSnapshotUnread
 	defer func() { // also when the storage ends the goroutine
-		if err != nil && t.life.ctx.Err() == nil {
+		if err != nil && !t.life.stops.given() {
 			t.logger.Error("raft: snapshot not sound", "index", meta.Index, "err", err)
 		}
 		t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotVerified(now, err) })
@@ -51,7 +51,7 @@ func (t *transfers) verify(meta SnapshotMeta) {
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(io.Discard, &stoppableReader{reader, t.life.ctx})
+		_, err = io.Copy(io.Discard, &stoppableReader{reader, t.life.context()})
 		return errors.Join(err, reader.Close())
 	})
 }
@@ -94,7 +94,7 @@ func (n *Node) patiently(try func() error) error {
 		n.lanes.lacks.Store(&reason)
 		select {
 		case <-timer.C:
-		case <-n.life.ctx.Done():
+		case <-n.life.stops.wait():
 			return errStopping
 		}
 		next := try()

@@ -90,7 +90,7 @@ func (t *transfers) write(meta *SnapshotMeta, captured *Capture) (size uint64, e
 			err = errors.Join(err, into.Abort())
 		}
 	}()
-	counted := &countingWriter{to: into, ctx: t.life.ctx}
+	counted := &countingWriter{to: into, ctx: t.life.context()}
 	if _, err = captured.WriteTo(counted); err != nil {
 		return 0, err
 	}
@@ -116,7 +116,7 @@ var errSnapshotCut = errors.New("raft: the state machine ended the goroutine tha
 func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
 	t.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
 	if err != nil {
-		if t.life.ctx.Err() == nil {
+		if !t.life.stops.given() {
 			t.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
 		}
 		t.inbox.report(func(l *loop, now Instant) { l.core.SnapshotFailed(now, err) })
@@ -165,7 +165,7 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 	err := n.patiently(func() error {
 		reader, err := n.transfers.open(meta)
 		if err == nil {
-			err = n.lanes.applier.Restore(meta.Index, meta.Term, &stoppableReader{reader, n.life.ctx})
+			err = n.lanes.applier.Restore(meta.Index, meta.Term, &stoppableReader{reader, n.life.context()})
 			err = errors.Join(err, reader.Close())
 		}
 		return err
@@ -223,6 +223,9 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 	var number uint64 // only the loop uses it
 	err := n.inbox.report(func(l *loop, now Instant) {
 		number = l.core.Snapshot(now)
+		if l.snapshots.calls == nil {
+			l.snapshots.calls = make(map[uint64]chan SnapshotAnswer)
+		}
 		l.snapshots.calls[number] = answer
 	})
 	if err != nil {
@@ -240,7 +243,7 @@ func (n *Node) Snapshot(ctx context.Context) (Index, error) {
 			delete(l.snapshots.calls, number)
 		})
 		return 0, snapshotNotTaken(ctx.Err())
-	case <-n.life.done:
+	case <-n.life.done.wait():
 		return 0, snapshotNotTaken(n.inbox.reason())
 	}
 }

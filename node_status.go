@@ -145,7 +145,7 @@ func (n *Node) Status() Status {
 			return n.glimpse()
 		}
 	}
-	<-n.life.done
+	<-n.life.done.wait()
 	s := *n.life.last
 	s.Members, s.Old, s.Next = slices.Clone(s.Members), slices.Clone(s.Old), slices.Clone(s.Next)
 	return s

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,27 +12,83 @@ import (
 // A lifetime follows a node from its start to its end. It counts the goroutines, and holds what is
 // left when they are gone.
 type lifetime struct {
-	ctx    context.Context // ends when the node stops
+	stops signal // given when the node stops
+
+	mu     sync.Mutex
+	ctx    context.Context // ends when the node stops; nil until somebody needs it
 	cancel context.CancelFunc
 
-	done   chan struct{} // closed when the node has stopped
-	failed error         // set before done is closed: the failure, or nil after Close
-	last   *Status       // set before done is closed
+	done   signal  // given when the node has stopped
+	failed error   // set before done is given: the failure, or nil after Close
+	last   *Status // set before done is given
 
-	goroutines   atomic.Int32  // how many run
-	storageUsers atomic.Int32  // how many of them may write or read the log
-	released     chan struct{} // closed when none runs any more
-	log          diary         // ended by the last of them
+	goroutines   atomic.Int32 // how many run
+	storageUsers atomic.Int32 // how many of them may write or read the log
+	released     signal       // given when none runs any more
+	log          diary        // ended by the last of them
 	// closing is the error of closing the transport, and storageClose that of closing the storage.
-	// They are set before released is closed.
+	// They are set before released is given.
 	closing, storageClose error
+}
+
+// A signal is given once. Most are given when nobody waits, so the channel is made for the first that
+// does.
+type signal struct{ channel atomic.Pointer[chan struct{}] }
+
+// closedChannel is the channel of a signal that was given before anybody waited.
+var closedChannel = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// wait returns a channel that is closed when the signal is given.
+func (s *signal) wait() <-chan struct{} {
+	for {
+		if c := s.channel.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		s.channel.CompareAndSwap(nil, &c)
+	}
+}
+
+// give gives the signal.
+func (s *signal) give() {
+	if c := s.channel.Swap(&closedChannel); c != nil {
+		close(*c)
+	}
+}
+
+// given says whether the signal was given.
+func (s *signal) given() bool { return s.channel.Load() == &closedChannel }
+
+// context returns a context that ends when the node stops.
+func (f *lifetime) context() context.Context {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ctx == nil {
+		f.ctx, f.cancel = context.WithCancel(context.Background())
+		if f.stops.given() {
+			f.cancel()
+		}
+	}
+	return f.ctx
+}
+
+// stop ends that context.
+func (f *lifetime) stop() {
+	f.stops.give()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel != nil {
+		f.cancel()
+	}
 }
 
 // begin counts the loop.
 func (f *lifetime) begin(log diary) {
 	f.log = log
-	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.done, f.released = make(chan struct{}), make(chan struct{})
 	f.goroutines.Store(1)
 	f.storageUsers.Store(1)
 }
@@ -52,7 +109,7 @@ func (f *lifetime) leave() {
 		patience := time.NewTimer(logbook.Patience)
 		defer patience.Stop()
 		f.log.book.Close(patience.C)
-		close(f.released)
+		f.released.give()
 	}
 }
 
@@ -89,14 +146,16 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	// Whoever hears that the node has stopped, by an answer or by Done, finds that it no longer leads.
 	n.board.post(Leadership{Term: n.board.leadership().Term, Role: stoppedRole})
 	rest := n.inbox.close(reason)
-	n.life.cancel()
+	n.life.stop()
 	last := l.end(&rest, reason, intact)
 	n.life.last = &last
-	close(n.life.done)
+	n.life.done.give()
 	n.board.post(Stopped{n.life.failed})
 	n.lanes.close()
-	n.life.enterStorage() // the loop still is one
-	go n.discardReceived()
+	if !n.transfers.receiver.unused() {
+		n.life.enterStorage() // the loop still is one
+		go n.discardReceived()
+	}
 	n.life.closing = guard("transport", n.config.Transport.Close)
 }
 

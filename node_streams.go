@@ -163,10 +163,10 @@ func (p *streamProgress) reached(at uint64) {
 type receiver struct {
 	mu       sync.Mutex
 	last     uint64
-	arrivals map[uint64]*arrival
+	arrivals map[uint64]*arrival // nil before the first one
 
 	// storing holds a token while a goroutine stores, and guards the fields below it. A disk or a
-	// stream may keep that goroutine for long.
+	// stream may keep that goroutine for long. It is nil before the first one; mu guards that.
 	storing chan struct{}
 	writer  SnapshotWriter // nil while nothing is stored
 	begun   uint64         // the stream with which writer began
@@ -189,6 +189,9 @@ func (r *receiver) arrive(stream io.Closer) (uint64, *arrival) {
 	defer r.mu.Unlock()
 	r.last++
 	a := &arrival{verdict: make(chan *StreamVerdict, 1), stream: stream}
+	if r.arrivals == nil {
+		r.arrivals = make(map[uint64]*arrival)
+	}
 	r.arrivals[r.last] = a
 	return r.last, a
 }
@@ -231,10 +234,15 @@ func (r *receiver) discard(t *transfers, upTo uint64) {
 
 // enter waits until no other goroutine stores. It reports false if the node stops before that.
 func (r *receiver) enter(t *transfers) bool {
+	r.mu.Lock()
+	if r.storing == nil {
+		r.storing = make(chan struct{}, 1)
+	}
+	r.mu.Unlock()
 	select {
 	case r.storing <- struct{}{}:
 		return true
-	case <-t.life.ctx.Done():
+	case <-t.life.stops.wait():
 		return false
 	}
 }
@@ -242,9 +250,16 @@ func (r *receiver) enter(t *transfers) bool {
 // leave lets others store. If the node has stopped meanwhile, nobody goes on with what is stored.
 func (r *receiver) leave(t *transfers) {
 	<-r.storing
-	if t.life.ctx.Err() != nil {
+	if t.life.stops.given() {
 		r.stop(t)
 	}
+}
+
+// unused says whether nothing was ever stored.
+func (r *receiver) unused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.storing == nil
 }
 
 // stop throws away what was stored, because the node stops. A goroutine that is storing does that
@@ -265,7 +280,7 @@ func (r *receiver) abort(t *transfers) {
 	}
 	writer := r.writer
 	r.writer, r.held = nil, 0
-	if err := guard("storage", writer.Abort); err != nil && t.life.ctx.Err() == nil {
+	if err := guard("storage", writer.Abort); err != nil && !t.life.stops.given() {
 		t.logger.Warn("raft: received snapshot not removed", "err", err)
 	}
 }
@@ -298,7 +313,7 @@ func (t *transfers) takeStream(from ServerID, header wire.Message, stream io.Rea
 	var verdict *StreamVerdict
 	select {
 	case verdict = <-a.verdict:
-	case <-t.life.ctx.Done():
+	case <-t.life.stops.wait():
 		return
 	}
 	if !verdict.Accepted {
@@ -310,7 +325,7 @@ func (t *transfers) takeStream(from ServerID, header wire.Message, stream io.Rea
 		held, end, err = t.receiver.receive(t, verdict, stream)
 		return err
 	})
-	if err != nil && t.life.ctx.Err() == nil {
+	if err != nil && !t.life.stops.given() {
 		t.logger.Warn("raft: snapshot not received", "peer", from, "index", verdict.Meta.Index, "bytes", held, "err", err)
 	}
 	t.traceSnapshot(SnapshotTrace{
@@ -348,7 +363,7 @@ func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (he
 	buffer := make([]byte, streamBuffer)
 	for r.held < v.Size {
 		k, reading := stream.Read(buffer[:min(uint64(len(buffer)), v.Size-r.held)])
-		if t.life.ctx.Err() != nil {
+		if t.life.stops.given() {
 			return 0, StreamFailed, errStopping
 		}
 		if k > 0 {

@@ -324,7 +324,7 @@ func (n *Node) refuseCommand(reason error) error {
 // refused tells the trace of a call that didn't reach the loop, and returns the error of the call.
 // The caller's goroutine calls it. A panic stops the node.
 func (n *Node) refused(kind waiterKind, err error) error {
-	if hook := n.trace.Refused; hook != nil && n.life.ctx.Err() == nil {
+	if hook := n.trace.Refused; hook != nil && !n.life.stops.given() {
 		t := RefusalTrace{Kind: waiterKindNames[kind], Err: err}
 		if broken := n.inbox.traced(func() { hook(t) }); broken != nil {
 			n.inbox.stop(broken)

@@ -50,7 +50,7 @@ func (w *waiter) read(c *Core, now Instant) uint64 {
 	return c.Read(now)
 }
 
-// A waiterPool keeps waiters that nobody uses. Each node has its own pool, because a waiter holds a
+// A waiterPool keeps waiters that nobody uses. Each node, or host, has its own pool, because a waiter holds a
 // channel, and the channels of one synctest bubble must not get into another.
 type waiterPool struct{ pool sync.Pool }
 

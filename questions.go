@@ -71,11 +71,20 @@ const (
 // hurryRepair lets the members be asked soon, and each of them once more: first for what the state
 // machine needs.
 func (c *Core) hurryRepair() {
+	if c.lacksNothing() {
+		return
+	}
 	r := &c.repairs
 	r.due, r.nowhere, r.rounds, r.passed = true, false, 0, c.log.handed
 	for i := range r.questions {
 		r.questions[i].vain = 0
 	}
+}
+
+// lacksNothing says whether there is nothing to ask for, and nothing was asked for.
+func (c *Core) lacksNothing() bool {
+	r := &c.repairs
+	return len(c.log.lost) == 0 && r.asked == "" && len(r.questions) == 0 && c.snapshots.restore != restoreLost
 }
 
 // missing returns the first entry after an index whose bytes are lost and haven't come, or 0.
@@ -120,7 +129,7 @@ func (l *entryLog) endOfTerm(index Index) Index {
 // drainRepair asks the members for bytes, if that is due.
 func (c *Core) drainRepair() {
 	r := &c.repairs
-	if len(c.log.lost) == 0 && r.asked == "" && len(r.questions) == 0 && c.snapshots.restore != restoreLost {
+	if c.lacksNothing() {
 		return
 	}
 	if c.missing(0) == 0 || c.noticed {
