@@ -164,7 +164,7 @@ func TestHostStatusOfEndedGroups(t *testing.T) {
 		h.unknown["no machine"] = true
 		_, err = host.Group("no machine")
 		require.ErrorIs(t, err, raft.ErrConfig)
-		h.adjust = func(_ raft.GroupID, c *raft.Config) { c.Heartbeat = time.Hour }
+		h.adaptGroup = func(_ raft.ServerID, _ raft.GroupID, c *raft.Config) { c.Heartbeat = time.Hour }
 		_, err = host.Group("refused")
 		require.ErrorContains(t, err, "Heartbeat")
 		s = host.Status()
@@ -194,7 +194,7 @@ func TestHostStatusWithinCallbacks(t *testing.T) {
 			asked[where]++
 			h.mu.Unlock()
 		}
-		h.adjust = func(group raft.GroupID, c *raft.Config) {
+		h.adaptGroup = func(_ raft.ServerID, group raft.GroupID, c *raft.Config) {
 			h.mu.Unlock()
 			ask("Group")
 			h.mu.Lock()

@@ -146,7 +146,7 @@ func (l *loop) turn() error {
 	l.observe()
 	l.traceTurn()
 	if l.coalesced != nil {
-		if l.coalesced.After(l.read) {
+		if !l.intake.unfinished && l.coalesced.After(l.read) {
 			l.host.book.sooner(l.read)
 		}
 		l.glimpsed()
