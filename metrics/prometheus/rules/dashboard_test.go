@@ -186,7 +186,7 @@ func dashboard() map[string]any {
 		"time": map[string]any{"from": "now-1h", "to": "now"}, "panels": panels,
 		"templating": map[string]any{"list": []any{
 			map[string]any{"name": "datasource", "type": "datasource", "query": "prometheus"},
-			variable("job", "label_values(raft_term, job)"), variable("server", `label_values(raft_term{job=~"$job"}, server)`),
+			variable("job", "label_values(raft_failed, job)"), variable("server", `label_values(raft_failed{job=~"$job"}, server)`),
 		}},
 	}
 }
