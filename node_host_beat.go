@@ -23,7 +23,9 @@ type hostBook struct {
 	// seen is how many rounds of turns each shard had begun when it was last looked at.
 	seen []uint64
 	room uint64 // of the disk, when it was last looked at
-	full bool   // whether the disk is full
+	// full says that the disk is full, and fullSince since when.
+	full      bool
+	fullSince Instant
 	// swept is when the shards were last swept. The timer alone uses it.
 	swept Instant
 }
@@ -142,6 +144,9 @@ func (b *hostBook) lookAtRoom() (changed bool) {
 	b.room = room
 	c, was := &b.host.settings, b.full
 	b.full = room != math.MaxUint64 && (room < c.fullBelow() || was && room < c.roomyFrom())
+	if b.full && !was {
+		b.fullSince = b.host.clock.now()
+	}
 	return b.full != was
 }
 

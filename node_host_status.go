@@ -40,10 +40,10 @@ type HostStatus struct {
 	// StorageTrouble is what the shared storage says is wrong with it, as in Status.
 	StorageTrouble error
 	// Room is for how many bytes of entries the disk has room, as it was seen at the last heartbeat of
-	// the process; math.MaxUint64 if nobody has looked yet, or the storage doesn't say. Full says that
-	// hardly more than HostConfig.ReserveBytes is left.
-	Room uint64
-	Full bool
+	// the process; math.MaxUint64 if nobody has looked yet, or the storage doesn't say. FullFor is how long
+	// the disk has been full: hardly more than HostConfig.ReserveBytes is left. It is 0 while it isn't.
+	Room    uint64
+	FullFor time.Duration
 
 	// Scrubbing is the group that is reading what it has, to find out whether bytes are lost; "" while
 	// none is. ToScrub is how many come after it in this pass, and Scrubs how many passes are done.
@@ -85,8 +85,8 @@ type ProcessStatus struct {
 	// Processes of which neither leads a group of the other one have nothing to say.
 	Silent time.Duration
 	// Lost says that the process led groups here, and was given up: it was silent for an election
-	// timeout, or the transport says that it is gone. Absent is in how many quiet groups that this
-	// server leads it takes no part.
+	// timeout, or the transport says that it is gone. That stays so until something comes from it.
+	// Absent is in how many quiet groups that this server leads it takes no part.
 	Lost   bool
 	Absent int
 }
@@ -257,7 +257,9 @@ func (l *hostLink) show(s *HostStatus) {
 func (b *hostBook) show(s *HostStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.Room, s.Full = b.room, b.full
+	if s.Room = b.room; b.full {
+		s.FullFor = time.Duration(max(b.host.clock.now()-b.fullSince, 1))
+	}
 	if b.book == nil { // the host hasn't started
 		s.Room = math.MaxUint64
 		return

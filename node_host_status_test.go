@@ -115,7 +115,14 @@ func TestHostStatusOfLostProcesses(t *testing.T) {
 		h.network.Heal()
 		time.Sleep(10 * time.Second)
 		require.Equal(t, map[raft.ServerID]bool{"a": false, "b": false}, lost("c"))
+		require.Equal(t, map[raft.ServerID]bool{"b": false, "c": false}, lost("a"), "it is back, though it leads nothing")
 		require.Zero(t, h.running["c"].Status().Leaderless)
+		require.NoError(t, h.running["b"].Close(t.Context()))
+		time.Sleep(10 * time.Second)
+		require.Equal(t, map[raft.ServerID]bool{"b": true, "c": false}, lost("a"))
+		h.start("b")
+		time.Sleep(10 * time.Second)
+		require.Equal(t, map[raft.ServerID]bool{"b": false, "c": false}, lost("a"), "it has started again, and leads nothing")
 	})
 }
 

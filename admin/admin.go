@@ -26,8 +26,10 @@ const (
 
 // A Config says what a handler administers, and for whom.
 type Config struct {
-	// Node is the node of this server. It is needed.
+	// Node is the node of this server, or Host is its host, whose groups requests name. One of them is
+	// needed, and not both.
 	Node *raft.Node
+	Host *raft.Host
 	// Authorize is asked about each request before anything else is done. An error refuses the
 	// request; its text is in the answer. It is needed: UnixSocket, Loopback and Certificate are made
 	// for it. It is called from several goroutines.
@@ -37,35 +39,85 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// New returns a handler that administers a node. The error wraps raft.ErrConfig: there is no Node, or
-// no Authorize.
+// New returns a handler that administers a node, or the groups of a host. The error wraps
+// raft.ErrConfig: there is neither a Node nor a Host, or both, or no Authorize.
 func New(config Config) (http.Handler, error) {
 	switch {
-	case config.Node == nil:
-		return nil, fmt.Errorf("admin: %w: no Node", raft.ErrConfig)
+	case config.Node == nil && config.Host == nil:
+		return nil, fmt.Errorf("admin: %w: no Node and no Host", raft.ErrConfig)
+	case config.Node != nil && config.Host != nil:
+		return nil, fmt.Errorf("admin: %w: a Node and a Host", raft.ErrConfig)
 	case config.Authorize == nil:
 		return nil, fmt.Errorf("admin: %w: no Authorize: whoever reaches the handler could take the cluster apart", raft.ErrConfig)
 	}
-	h := &handler{node: config.Node, id: config.Node.Status().ID, authorize: config.Authorize, logger: cmp.Or(config.Logger, slog.Default())}
-	mux := http.NewServeMux()
-	mux.Handle("GET "+Path+"status", h.handle(h.status))
-	for name, change := range changes {
-		mux.Handle("POST "+Path+"members/"+name, h.handle(func(r *http.Request) (any, error) { return h.change(r, name, change) }))
+	h := &handler{node: config.Node, host: config.Host, authorize: config.Authorize, logger: cmp.Or(config.Logger, slog.Default())}
+	if h.node != nil {
+		h.id = h.node.Status().ID
+	} else {
+		h.id = h.host.Status().ID
 	}
-	mux.Handle("POST "+Path+"transfer", h.handle(h.transfer))
-	mux.Handle("POST "+Path+"snapshot", h.handle(h.snapshot))
+	mux := http.NewServeMux()
+	mux.Handle("GET "+Path+"host", h.handle(h.hostStatus))
+	mux.Handle("GET "+Path+"status", h.handle(h.inGroup((*handler).status)))
+	for name, change := range changes {
+		mux.Handle("POST "+Path+"members/"+name, h.handle(h.inGroup(func(h *handler, r *http.Request) (any, error) {
+			return h.change(r, name, change)
+		})))
+	}
+	mux.Handle("POST "+Path+"transfer", h.handle(h.inGroup((*handler).transfer)))
+	mux.Handle("POST "+Path+"snapshot", h.handle(h.inGroup((*handler).snapshot)))
 	mux.HandleFunc("POST "+Path+"export", h.export)
 	h.routes = httpapi.Mux(mux)
 	return h, nil
 }
 
-// A handler administers a node.
+// A handler administers a node, or the groups of a host.
 type handler struct {
-	node      *raft.Node
+	node      *raft.Node // nil if there is a host, until a request has named a group
+	host      *raft.Host
 	id        raft.ServerID
 	authorize func(*http.Request) error
 	logger    *slog.Logger
 	routes    http.Handler
+}
+
+// inGroup makes a function that is about the group which a request names.
+func (h *handler) inGroup(f func(*handler, *http.Request) (any, error)) httpapi.Func {
+	return func(r *http.Request) (any, error) {
+		of, err := h.of(r)
+		if err != nil {
+			return nil, err
+		}
+		return f(of, r)
+	}
+}
+
+// of returns the handler of the group which a request names: of a node, that is none.
+func (h *handler) of(r *http.Request) (*handler, error) {
+	query := r.URL.Query()
+	group := raft.GroupID(query.Get("group"))
+	switch named := query.Has("group"); {
+	case h.host == nil && named:
+		return nil, noGroup("this server has one group, which has no name")
+	case h.host == nil:
+		return h, nil
+	case !named:
+		return nil, noGroup("this server has many groups: one of them must be named (group)")
+	}
+	for id, node := range h.host.Groups() {
+		if id == group {
+			of := *h
+			of.node, of.logger = node, h.logger.With("group", group)
+			return &of, nil
+		}
+	}
+	return nil, noGroup("group %q doesn't run at this server", group)
+}
+
+// noGroup returns the error of a request that doesn't name a group which runs here: 404, not applied.
+func noGroup(format string, args ...any) *httpapi.Error {
+	err := fmt.Errorf(format, args...)
+	return &httpapi.Error{Status: http.StatusNotFound, Code: "no_group", Outcome: httpapi.NotApplied, Message: err.Error(), Err: err}
 }
 
 // ServeHTTP implements http.Handler.

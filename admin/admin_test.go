@@ -37,6 +37,7 @@ func TestNoHandlerIsOpen(t *testing.T) {
 
 // everything are all requests, with bodies that would be taken.
 var everything = [][3]string{
+	{"GET", "host", ""},
 	{"GET", "status", ""},
 	{"POST", "members/add", `{"members": [{"id": "d", "address": "d:1"}]}`},
 	{"POST", "members/remove", `{"members": [{"id": "b"}]}`},

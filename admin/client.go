@@ -27,9 +27,10 @@ const maxAnswer = 4 << 20
 // no_answer if there was none that makes sense. Its outcome is httpapi.Unknown if the request may
 // have been carried out.
 type Client struct {
-	name string
-	base string
-	http *http.Client
+	name  string
+	base  string
+	query string // names the group, if there is one
+	http  *http.Client
 }
 
 // NewClient returns a client of the server at an address: "http://HOST:PORT", "https://HOST:PORT",
@@ -80,6 +81,20 @@ func NewClient(address string, secure *tls.Config) (*Client, error) {
 
 // Name returns the ID that the address names, or the address.
 func (c *Client) Name() string { return c.name }
+
+// Group returns a client for one group of a server that has many.
+func (c *Client) Group(group raft.GroupID) *Client {
+	of := *c
+	of.query = "?" + url.Values{"group": {string(group)}}.Encode()
+	return &of
+}
+
+// Host asks how all groups of a server are that has many.
+func (c *Client) Host(ctx context.Context, about HostQuery) (s Host, err error) {
+	of := *c
+	of.query = about.text()
+	return s, of.ask(ctx, http.MethodGet, "host", nil, &s)
+}
 
 // Status asks what the server knows.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
@@ -161,7 +176,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, c.noAnswer(httpapi.NotApplied, err)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(text))
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path+c.query, bytes.NewReader(text))
 	if err != nil {
 		return nil, c.noAnswer(httpapi.NotApplied, err)
 	}

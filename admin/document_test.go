@@ -59,6 +59,7 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	k.in(memory.Faults{}, whenSnapshotsFail)
+	whenTheServerIsAHost(k)
 	require.Equal(t, document.Answers(), document.Seen())
 }
 

@@ -78,7 +78,8 @@ type cluster struct {
 	nodes    map[raft.ServerID]*raft.Node
 	machines map[raft.ServerID]*tally
 	handlers map[raft.ServerID]http.Handler
-	refuse   error // what Authorize returns
+	refuse   error      // what Authorize returns
+	lock     sync.Mutex // of log
 	log      bytes.Buffer
 	seen     func(r *http.Request, sent string, w *httptest.ResponseRecorder) // told of each answer; may be nil
 }
@@ -119,16 +120,17 @@ func (c *cluster) start(self raft.Server, storage *memory.Storage, founders []ra
 	})
 	require.NoError(c.t, err)
 	c.nodes[self.ID] = node
-	var lock sync.Mutex
-	c.handlers[self.ID], err = admin.New(admin.Config{
-		Node: node, Authorize: func(*http.Request) error { return c.refuse },
-		Logger: slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
-			lock.Lock()
-			defer lock.Unlock()
-			return c.log.Write(b)
-		}), nil)),
-	})
+	c.handlers[self.ID], err = admin.New(admin.Config{Node: node, Authorize: func(*http.Request) error { return c.refuse }, Logger: c.logger()})
 	require.NoError(c.t, err)
+}
+
+// logger returns a logger that writes to the cluster's log.
+func (c *cluster) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
+		c.lock.Lock()
+		defer c.lock.Unlock()
+		return c.log.Write(b)
+	}), nil))
 }
 
 // A writer is a function that writes.

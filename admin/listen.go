@@ -39,6 +39,16 @@ type Server struct {
 // The error wraps raft.ErrConfig for an address that would be an open door, and is that of the
 // listener otherwise. logger is as Config.Logger.
 func Listen(node *raft.Node, address string, secure *tls.Config, logger *slog.Logger) (*Server, error) {
+	return listen(Config{Node: node, Logger: logger}, address, secure)
+}
+
+// ListenHost serves the administration of the groups of a host, as Listen does that of a node.
+func ListenHost(host *raft.Host, address string, secure *tls.Config, logger *slog.Logger) (*Server, error) {
+	return listen(Config{Host: host, Logger: logger}, address, secure)
+}
+
+// listen serves what a config says. It fills in Authorize.
+func listen(config Config, address string, secure *tls.Config) (*Server, error) {
 	authorize := Loopback
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	switch {
@@ -52,7 +62,8 @@ func Listen(node *raft.Node, address string, secure *tls.Config, logger *slog.Lo
 		return nil, fmt.Errorf("admin: %w: %q is neither unix:PATH nor a loopback IP address with a port: "+
 			"without certificates, everybody there could take the cluster apart", raft.ErrConfig, address)
 	}
-	handler, err := New(Config{Node: node, Authorize: authorize, Logger: logger})
+	config.Authorize = authorize
+	handler, err := New(config)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +84,7 @@ func Listen(node *raft.Node, address string, secure *tls.Config, logger *slog.Lo
 	s := &Server{
 		http: &http.Server{
 			Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
-			MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(cmp.Or(logger, slog.Default()).Handler(), slog.LevelWarn),
+			MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(cmp.Or(config.Logger, slog.Default()).Handler(), slog.LevelWarn),
 		},
 		listener: listener, served: make(chan struct{}),
 	}

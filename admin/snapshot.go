@@ -44,9 +44,14 @@ const exportPatience = time.Minute
 // came. If it fails after it has begun, the connection is broken off, and the reader sees that the end
 // is missing.
 func (h *handler) export(w http.ResponseWriter, r *http.Request) {
+	h, err := h.of(r)
+	if err != nil {
+		httpapi.Fail(w, err)
+		return
+	}
 	into := &exporting{to: w, control: http.NewResponseController(w)}
 	into.extend(MaxTimeout) // for the snapshot, which comes before the first byte
-	err := h.upToDate(r.Context())
+	err = h.upToDate(r.Context())
 	if err == nil {
 		var index raft.Index
 		if index, err = h.node.ExportSnapshot(r.Context(), into); err == nil {

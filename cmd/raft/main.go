@@ -14,6 +14,9 @@
 //	raft snapshot [ID…]              have servers take a snapshot
 //	raft export -o FILE              a backup, which is verified on the way
 //
+// Of servers with many groups, -group names the one that it is about. Without it, status and top show
+// all of them: how many have a leader, which are the busiest, and which aren't well.
+//
 // The servers are named by -servers, or by the environment variable RAFT_SERVERS, separated by commas:
 // http://HOST:PORT, https://HOST:PORT or unix:PATH, or HOST:PORT for http, each with ID= in front of it
 // if it is to be named when it doesn't answer. With TLS, an ID is the name that the server's

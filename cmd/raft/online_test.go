@@ -22,6 +22,8 @@ import (
 // A fake is a server that answers as it is told to.
 type fake struct {
 	status  admin.Status
+	host    *admin.Host    // of a server with many groups
+	queries []string       // of all requests
 	answers map[string]any // by path: what is answered to a change, an *httpapi.Error or another value
 	asked   []string       // paths and bodies of the changes that were asked for
 	address string
@@ -45,7 +47,15 @@ func fakes(t *testing.T, all ...*fake) {
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, admin.Path)
-	if path == "status" {
+	f.queries = append(f.queries, r.URL.RawQuery)
+	switch many := f.host != nil || f.status.Role == "" && f.status.Membership.Index == 0; {
+	case path == "host" && f.host != nil:
+		_ = json.NewEncoder(w).Encode(f.host)
+		return
+	case path == "status" && many && r.URL.RawQuery == "":
+		httpapi.Fail(w, &httpapi.Error{Status: http.StatusNotFound, Code: "no_group", Outcome: httpapi.NotApplied})
+		return
+	case path == "status":
 		_ = json.NewEncoder(w).Encode(f.status)
 		return
 	}

@@ -30,6 +30,7 @@ type cluster struct {
 	clients       []*admin.Client
 	servers       string
 	ca, cert, key string
+	group         string
 	timeout       time.Duration
 }
 
@@ -39,6 +40,7 @@ func (s *cluster) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.ca, "ca", "", "the `file` with the certificates of the authorities of https servers (default: those of the system)")
 	flags.StringVar(&s.cert, "cert", "", "the `file` with the certificate to show to https servers")
 	flags.StringVar(&s.key, "key", "", "the `file` with the key of -cert")
+	flags.StringVar(&s.group, "group", "", "the `name` of the group that it is about, of servers with many")
 	flags.DurationVar(&s.timeout, "timeout", admin.DefaultTimeout, "how long a change may take")
 }
 
@@ -58,6 +60,9 @@ func (s *cluster) connect() error {
 		client, err := admin.NewClient(strings.TrimSpace(address), secure)
 		if err != nil {
 			return fmt.Errorf("-servers: %w", err)
+		}
+		if s.group != "" {
+			client = client.Group(raft.GroupID(s.group))
 		}
 		s.clients = append(s.clients, client)
 	}

@@ -47,13 +47,29 @@ func status(c *call) int {
 	if err := s.connect(); err != nil {
 		return c.usage("%v", err)
 	}
-	r := reportOf(s.look(c.ctx))
+	views := s.look(c.ctx)
+	if haveManyGroups(views) && s.group == "" {
+		r := s.lookAtHosts(c.ctx, briefly)
+		return c.end(c.show(&r))
+	}
+	r := reportOf(views)
+	return c.end(c.show(&r))
+}
+
+// briefly is how long raft status measures the rates of servers with many groups.
+const briefly = 200 * time.Millisecond
+
+// show prints a report, and returns its exit code.
+func (c *call) show(r interface {
+	print(to io.Writer)
+	code() int
+}) int {
 	if c.json {
 		c.printJSON(r)
 	} else {
 		r.print(c.out)
 	}
-	return c.end(r.code())
+	return r.code()
 }
 
 // code returns the exit code.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"text/tabwriter"
 	"time"
+
+	"github.com/e17579a5/raft/admin"
 )
 
 // top prints what all servers know, again and again.
@@ -36,19 +38,19 @@ func top(c *call) int {
 	for n := 1; ; n++ {
 		now := time.Now()
 		views := s.look(c.ctx)
+		many := haveManyGroups(views) && s.group == ""
+		var hosts hostReport
+		if many {
+			hosts = s.lookAtHosts(c.ctx, min(*every, admin.MaxOver))
+		}
 		if c.ctx.Err() != nil {
 			return c.end(exitWell) // somebody has had enough
 		}
-		r := reportOf(views)
-		code = r.code()
-		if c.json {
-			c.printJSON(r)
-		} else {
-			c.printf("%s", clear)
-			r.print(c.out)
-			if before != nil {
-				printRates(c.out, before, views, now.Sub(asked))
-			}
+		c.printf("%s", clear)
+		if r := reportOf(views); many {
+			code = c.show(&hosts)
+		} else if code = c.show(&r); before != nil && !c.json {
+			printRates(c.out, before, views, now.Sub(asked))
 		}
 		if c.out.err != nil || n == *count {
 			return c.end(code)

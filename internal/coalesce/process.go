@@ -149,6 +149,9 @@ func (b *Book) Receive(now Instant, m *wire.Message) {
 	if b.takeList(p, &body) && body.Round > p.holds.round {
 		b.heard(p, &body)
 	}
+	if len(p.holds.all) == 0 {
+		p.lost = false // it is there, and leads nothing here: no round will say so
+	}
 	if body.Round != 0 {
 		p.answerDue = min(p.answerDue, b.answerBy(p, &body))
 	}

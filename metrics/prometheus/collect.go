@@ -2,7 +2,6 @@ package prometheus
 
 import (
 	"errors"
-	"math"
 	"time"
 
 	"github.com/e17579a5/raft"
@@ -180,11 +179,7 @@ func (c collection) disk(s *raft.Status) {
 	c.put(lostFamily, float64(lost))
 	c.put(lostForFamily, since.Seconds())
 	c.put(storageTroubleFamily, oneIf(s.StorageTrouble != nil))
-	room := float64(s.Room)
-	if s.Room == math.MaxUint64 {
-		room = math.Inf(1)
-	}
-	c.put(roomFamily, room)
+	c.put(roomFamily, roomValue(s.Room))
 	c.put(fullFamily, s.FullFor.Seconds())
 }
 

@@ -10,6 +10,9 @@
 //	metrics.Attach(node)
 //	registry.MustRegister(metrics)
 //
+// For a host with many groups, Metrics.InstrumentHost and Metrics.AttachHost take the place of Instrument
+// and Attach: the series are then of all groups together.
+//
 // The README beside this file lists each series with its meaning. alerts.yml has rules that alert
 // on them, and dashboard.json is a dashboard for Grafana.
 //
@@ -28,7 +31,8 @@
 //
 // # Cardinality
 //
-// The number of series is bounded: by the number of members (at most 255) for those with a label
-// peer, and by constants for all others. No label has a command, an address, an index or the text
+// The number of series is bounded: by the number of members (at most 255; of a host, by the number of
+// processes that its groups name) for those with a label peer, by Options.TopGroups and Options.Groups
+// for those with a label group, however many groups a host has, and by constants for all others. No label has a command, an address, an index or the text
 // of an error.
 package prometheus

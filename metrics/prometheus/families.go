@@ -100,6 +100,28 @@ const (
 	transportBytesFamily
 	transportDroppedFamily
 
+	hostGroupsFamily
+	hostRunningFamily
+	hostQuietFamily
+	hostFailedFamily
+	hostTroubledFamily
+	hostLeaderlessFamily
+	hostPendingFamily
+	hostLagFamily
+	hostWritesFamily
+	hostGroupWritesFamily
+	hostWaitingBytesFamily
+	hostScrubsFamily
+	hostProcessLeadsFamily
+	hostProcessSilentFamily
+	hostProcessLostFamily
+	hostProcessAbsentFamily
+	groupAppliedFamily
+	groupLeadsFamily
+	groupLeaderlessFamily
+	groupPendingFamily
+	groupLagFamily
+
 	numFamilies
 )
 
@@ -189,4 +211,26 @@ var families = [numFamilies]family{
 	transportSentFamily:    {name: "raft_transport_messages_total", kind: counter, help: "Messages to the other member that were handed to a connection.", labels: []string{"peer"}},
 	transportBytesFamily:   {name: "raft_transport_bytes_total", kind: counter, help: "The size of those messages.", labels: []string{"peer"}},
 	transportDroppedFamily: {name: "raft_transport_dropped_total", kind: counter, help: "Messages to the other member that were dropped.", labels: []string{"peer"}},
+
+	hostGroupsFamily:        {name: "raft_host_groups", help: "How many groups of this host are in a state: led by this server, following another one, without a leader, or ended here.", labels: []string{"state"}},
+	hostRunningFamily:       {name: "raft_host_running_groups", help: "How many groups run here."},
+	hostQuietFamily:         {name: "raft_host_quiet_groups", help: "In how many groups nothing happens, so that the heartbeats of the process stand for theirs."},
+	hostFailedFamily:        {name: "raft_host_failed_groups", help: "How many groups a failure has ended here, or couldn't be started."},
+	hostTroubledFamily:      {name: "raft_host_troubled_groups", help: "In how many groups this server takes no part."},
+	hostLeaderlessFamily:    {name: "raft_host_leaderless_seconds", help: "How long a group of this host has known no leader, the longest of those in which this server takes part; 0 while each knows one."},
+	hostPendingFamily:       {name: "raft_host_pending", help: "Calls at this server that wait for an answer, in all groups."},
+	hostLagFamily:           {name: "raft_host_unapplied_entries", help: "How many committed entries a group of this host has to apply, of all of them the most."},
+	hostWritesFamily:        {name: "raft_host_writes_total", kind: counter, help: "Writes to the shared storage, each for all groups that had something to write."},
+	hostGroupWritesFamily:   {name: "raft_host_group_writes_total", kind: counter, help: "Writes of groups that were done by them."},
+	hostWaitingBytesFamily:  {name: "raft_host_waiting_bytes", help: "The size of the entries that wait to be written, of all groups."},
+	hostScrubsFamily:        {name: "raft_host_scrubs_total", kind: counter, help: "How often all groups have read what they have, to find out whether bytes are lost."},
+	hostProcessLeadsFamily:  {name: "raft_host_process_leads", help: "In how many groups of this host the other process leads.", labels: []string{"peer"}},
+	hostProcessSilentFamily: {name: "raft_host_process_silent_seconds", help: "How long nothing has come from the other process. Two processes of which neither leads a group of the other one say nothing.", labels: []string{"peer"}},
+	hostProcessLostFamily:   {name: "raft_host_process_lost", help: "1 while the other process led groups here and was given up.", labels: []string{"peer"}},
+	hostProcessAbsentFamily: {name: "raft_host_process_absent_groups", help: "In how many groups that this server leads the other process takes no part.", labels: []string{"peer"}},
+	groupAppliedFamily:      {name: "raft_group_applied_entries_total", kind: counter, help: "The last entry of the group that was applied here. Only for the groups with the most commands, and those of Options.Groups.", labels: []string{"group"}},
+	groupLeadsFamily:        {name: "raft_group_leads", help: "1 if this server leads the group.", labels: []string{"group"}},
+	groupLeaderlessFamily:   {name: "raft_group_leaderless_seconds", help: "How long the group has known no leader; 0 while it knows one.", labels: []string{"group"}},
+	groupPendingFamily:      {name: "raft_group_pending", help: "Calls of the group at this server that wait for an answer.", labels: []string{"group"}},
+	groupLagFamily:          {name: "raft_group_unapplied_entries", help: "How many committed entries of the group are to be applied here.", labels: []string{"group"}},
 }

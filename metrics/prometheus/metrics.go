@@ -20,14 +20,21 @@ import (
 // Options are the settings of Metrics. The zero value is a good choice.
 type Options struct {
 	// Labels are put on every series, beside server. Their names are none of those that the series
-	// have: server, role, reason, kind, outcome, stage, lane, purpose, peer, mode.
+	// have: server, role, reason, kind, outcome, stage, lane, purpose, peer, mode, state, group.
 	Labels map[string]string
 	// NativeOnly leaves out the classic buckets of histograms, for a Prometheus that scrapes native
 	// histograms.
 	NativeOnly bool
+	// TopGroups bounds how many groups of a host have series of their own, which are those with the most
+	// commands (20). A negative number stands for none. Groups are those that have them, too.
+	TopGroups int
+	Groups    []raft.GroupID
 }
 
-// Metrics are the metrics of one node in one life. They are a prometheus.Collector: a registry asks
+// defaultTop is the default of Options.TopGroups.
+const defaultTop = 20
+
+// Metrics are the metrics of one node in one life, or of one host. They are a prometheus.Collector: a registry asks
 // them. Any goroutine may use them.
 type Metrics struct {
 	options Options
@@ -35,9 +42,11 @@ type Metrics struct {
 	labels  []*dto.LabelPair // those on every series
 
 	node      atomic.Pointer[raft.Node]
+	host      atomic.Pointer[raft.Host]
 	transport atomic.Pointer[statsTeller]
+	top       topGroups
 
-	loop    loopMeasures
+	loop    loopTotals
 	lanes   laneMeasures
 	callers callerMeasures
 }
@@ -54,6 +63,7 @@ func New(id raft.ServerID, options Options) *Metrics {
 	constant := prometheus.Labels{"server": labelValue(id)}
 	maps.Copy(constant, options.Labels)
 	m := &Metrics{options: options}
+	m.top.begin(max(cmp.Or(options.TopGroups, defaultTop), 0), options.Groups)
 	for i, f := range families {
 		m.descs[i] = prometheus.NewDesc(f.name, f.help, f.labels, constant)
 	}
@@ -64,7 +74,7 @@ func New(id raft.ServerID, options Options) *Metrics {
 }
 
 // labelValue returns the name of a server as the value of a label, which must be UTF-8.
-func labelValue(id raft.ServerID) string {
+func labelValue[ID raft.ServerID | raft.GroupID](id ID) string {
 	if utf8.ValidString(string(id)) {
 		return string(id)
 	}
@@ -114,6 +124,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		c.status(node.Status())
 		c.put(failedFamily, oneIf(node.Err() != nil))
 	}
+	if host := m.host.Load(); host != nil {
+		c.hostStatus(host.Status(), time.Now())
+	}
 }
 
 // A collection is one call of Collect.
@@ -155,12 +168,16 @@ func oneIf(is bool) float64 {
 	return 0
 }
 
-// loopMeasures are what the loop of a node counts. Only the loop uses run and stages. What run has
-// counted gets among those that are shown when the run is over, or the turn is.
+// loopMeasures are what the loop of a node counts. Only the loop uses them. What run has counted gets
+// into the totals when the run is over, or the turn is.
 type loopMeasures struct {
 	run    run
 	stages stages
+	to     *loopTotals
+}
 
+// loopTotals are what the loops have counted: the one of a node, or those of all groups of a host.
+type loopTotals struct {
 	mu    sync.Mutex
 	shown loopCounts
 }

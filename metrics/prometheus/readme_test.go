@@ -26,6 +26,8 @@ var groups = []struct {
 	{lostFamily, "Damage and room"},
 	{peerLagFamily, "Other servers, as the leader knows them"},
 	{connectionsFamily, "Connections, with the transport of package tcp"},
+	{hostGroupsFamily, "The groups of a host"},
+	{groupAppliedFamily, "Single groups of a host"},
 	{numFamilies, ""},
 }
 

@@ -27,9 +27,12 @@ type stages struct {
 
 // marks are those that haven't passed a stage yet.
 type marks struct {
-	ring        [maxMarks]mark
-	first, next uint64 // numbered without end; each is at its number modulo maxMarks
+	ring        []mark // its length is a power of two, at most maxMarks
+	first, next uint64 // numbered without end; each is at its number modulo the length of the ring
 }
+
+// leastMarks is the length with which a ring begins: most of many groups need no more.
+const leastMarks = 4
 
 // maxMarks bounds the turns whose entries are followed at a time, for each stage. While there are
 // more, entries count with those of the turn before, as if they were as old.
@@ -66,19 +69,33 @@ func (s *stages) follow(t *raft.TurnTrace, times *[len(stageNames) - 1]histogram
 
 // take adds a mark, or puts its entries to the newest one if there is no room.
 func (a *marks) take(m mark) {
-	if a.next-a.first == maxMarks {
-		newest := &a.ring[(a.next-1)%maxMarks]
+	if waiting := a.next - a.first; waiting == maxMarks {
+		newest := a.at(a.next - 1)
 		newest.last, newest.entries = m.last, newest.entries+m.entries
 		return
+	} else if int(waiting) == len(a.ring) {
+		a.grow()
 	}
-	a.ring[a.next%maxMarks] = m
+	*a.at(a.next) = m
 	a.next++
+}
+
+// at returns the place of a mark.
+func (a *marks) at(number uint64) *mark { return &a.ring[number%uint64(len(a.ring))] }
+
+// grow doubles the ring.
+func (a *marks) grow() {
+	ring := make([]mark, max(2*len(a.ring), leastMarks))
+	for n := a.first; n < a.next; n++ {
+		ring[n%uint64(len(ring))] = *a.at(n)
+	}
+	a.ring = ring
 }
 
 // pass counts the marks up to an index, which have passed the stage.
 func (a *marks) pass(reached raft.Index, now raft.Instant, times *histogram) {
 	for a.first < a.next {
-		m := &a.ring[a.first%maxMarks]
+		m := a.at(a.first)
 		if m.last > reached {
 			return
 		}

@@ -87,12 +87,16 @@ type run struct {
 	calls  uint64
 }
 
-// trace returns the functions that a node calls.
+// trace returns the functions that a node calls. What one loop counts adds to what others do.
 func (m *Metrics) trace(before raft.Trace) *raft.Trace {
+	return m.traceOf(before, &loopMeasures{to: &m.loop})
+}
+
+func (m *Metrics) traceOf(before raft.Trace, l *loopMeasures) *raft.Trace {
 	t := before
-	t.Turn = then(before.Turn, m.turn)
-	t.Changed = then(before.Changed, m.changed)
-	t.Answered = then(before.Answered, m.answered)
+	t.Turn = then(before.Turn, l.turn)
+	t.Changed = then(before.Changed, l.changed)
+	t.Answered = then(before.Answered, l.answered)
 	t.Refused = then(before.Refused, m.refused)
 	t.Wrote = then(before.Wrote, m.wrote)
 	t.Fetched = then(before.Fetched, m.fetched)
@@ -110,15 +114,14 @@ func then[T any](first, second func(T)) func(T) {
 }
 
 // answered counts a call. The loop calls it.
-func (m *Metrics) answered(a raft.AnswerTrace) {
-	l := &m.loop
+func (l *loopMeasures) answered(a raft.AnswerTrace) {
 	if r := &l.run; a.Err == nil && a.Waited == r.waited && a.Kind == tracedKinds[r.kind] {
 		r.calls++
 		return
 	}
 	kind := kindOf(a.Kind)
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
 	if a.Err == nil {
 		l.endRun()
 		l.run = run{kind, a.Waited, 1}
@@ -128,31 +131,30 @@ func (m *Metrics) answered(a raft.AnswerTrace) {
 	if errors.Is(a.Err, raft.ErrOutcomeUnknown) {
 		outcome = outcomeUnknown
 	}
-	l.shown.failed[kind][outcome]++
-	l.shown.reasons[reasonOf(a.Err)]++
+	l.to.shown.failed[kind][outcome]++
+	l.to.shown.reasons[reasonOf(a.Err)]++
 }
 
-// endRun counts the answers of a run. The caller holds mu.
+// endRun counts the answers of a run. The caller holds the mutex of the totals.
 func (l *loopMeasures) endRun() {
-	l.shown.answers[l.run.kind].observe(l.run.waited, l.run.calls)
+	l.to.shown.answers[l.run.kind].observe(l.run.waited, l.run.calls)
 	l.run.calls = 0
 }
 
 // changed counts what has changed. The loop calls it.
-func (m *Metrics) changed(event raft.Event) {
+func (l *loopMeasures) changed(event raft.Event) {
 	is, ok := event.(raft.Leadership)
 	if !ok {
 		return
 	}
-	l := &m.loop
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
 	was := l.stages.leadership
 	if is.Leader != "" && (is.Leader != was.Leader || is.Term != was.Term) {
-		l.shown.leaderChanges++
+		l.to.shown.leaderChanges++
 	}
 	if campaigns(is.Role) && (!campaigns(was.Role) || is.Term != was.Term) {
-		l.shown.campaigns++
+		l.to.shown.campaigns++
 	}
 	l.stages.leadership = is
 }
@@ -160,11 +162,10 @@ func (m *Metrics) changed(event raft.Event) {
 func campaigns(role string) bool { return role == "candidate" || role == "pre-candidate" }
 
 // turn counts a turn. The loop calls it.
-func (m *Metrics) turn(t raft.TurnTrace) {
-	l := &m.loop
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := &l.shown
+func (l *loopMeasures) turn(t raft.TurnTrace) {
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
+	s := &l.to.shown
 	s.turns++
 	s.received += uint64(t.Messages)
 	s.sent += uint64(t.Sent)

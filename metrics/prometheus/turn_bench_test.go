@@ -10,8 +10,9 @@ import (
 // BenchmarkTurn measures what one turn with one command costs a leader's loop.
 func BenchmarkTurn(b *testing.B) {
 	m := New("a", Options{})
-	m.loop.stages.leadership.Role = "leader"
-	trace := m.trace(raft.Trace{})
+	l := &loopMeasures{to: &m.loop}
+	l.stages.leadership.Role = "leader"
+	trace := m.traceOf(raft.Trace{}, l)
 	b.ReportAllocs()
 	for i := range raft.Index(b.N) {
 		trace.Answered(raft.AnswerTrace{Kind: "command", Index: i, Waited: time.Duration(10_000 + i%1000)})

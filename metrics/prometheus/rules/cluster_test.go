@@ -118,6 +118,7 @@ type machine struct {
 	applied uint64
 	ballast int // bytes in a snapshot
 	lies    bool
+	panics  bool
 	broken  error // of Snapshot
 }
 
@@ -125,6 +126,9 @@ func (m *machine) Apply(entries []raft.Entry, results [][]byte) {
 	m.gate.pass()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.panics {
+		panic("a bug")
+	}
 	for i := range entries {
 		m.applied++
 		m.ballast += len(entries[i].Data)

@@ -52,7 +52,7 @@ func quantiles(name, legend string) (of []expr) {
 	return of
 }
 
-const byServer, byPeer = "{{server}}", "{{server}} to {{peer}}"
+const byServer, byPeer, byGroup = "{{server}}", "{{server}} to {{peer}}", "{{server}} {{group}}"
 
 var rows = []row{
 	{"Server and cluster", []panel{
@@ -125,6 +125,24 @@ var rows = []row{
 		{"Bytes in flight", "bytes", []expr{gaugeOf("raft_peer_in_flight_bytes", byPeer)}},
 		{"In trouble, full", "none", []expr{gaugeOf("raft_peer_trouble", byPeer+" in trouble"), gaugeOf("raft_peer_disk_full", byPeer+" full")}},
 	}},
+	{"Groups of hosts", []panel{
+		{"Groups", "none", []expr{gaugeOf("raft_host_groups", "{{server}} {{state}}"), gaugeOf("raft_host_running_groups", byServer+" running")}},
+		{"Quiet groups", "none", []expr{gaugeOf("raft_host_quiet_groups", byServer)}},
+		{"Groups that have failed, or in which a server takes no part", "none", []expr{gaugeOf("raft_host_failed_groups", byServer+" failed"), gaugeOf("raft_host_troubled_groups", byServer+" no part")}},
+		{"Longest without a leader", "s", []expr{gaugeOf("raft_host_leaderless_seconds", byServer)}},
+		{"Waiting calls", "none", []expr{gaugeOf("raft_host_pending", byServer)}},
+		{"Most entries to apply", "none", []expr{gaugeOf("raft_host_unapplied_entries", byServer)}},
+		{"Writes", "ops", []expr{rateOf("raft_host_writes_total", byServer), rateOf("raft_host_group_writes_total", byServer+" of groups")}},
+		{"Bytes to write", "bytes", []expr{gaugeOf("raft_host_waiting_bytes", byServer)}},
+		{"Passes over what is stored", "ops", []expr{rateOf("raft_host_scrubs_total", byServer)}},
+		{"Groups that the other process leads", "none", []expr{gaugeOf("raft_host_process_leads", byPeer)}},
+		{"Groups that the other process misses", "none", []expr{gaugeOf("raft_host_process_absent_groups", byPeer), gaugeOf("raft_host_process_lost", byPeer+" lost")}},
+		{"Silence of the other process", "s", []expr{gaugeOf("raft_host_process_silent_seconds", byPeer)}},
+		{"Entries of the busiest groups", "ops", []expr{rateOf("raft_group_applied_entries_total", byGroup)}},
+		{"Their leaders", "none", []expr{gaugeOf("raft_group_leads", byGroup), gaugeOf("raft_group_leaderless_seconds", byGroup+" without one, s")}},
+		{"Their calls that wait", "none", []expr{gaugeOf("raft_group_pending", byGroup)}},
+		{"Their entries to apply", "none", []expr{gaugeOf("raft_group_unapplied_entries", byGroup)}},
+	}},
 	{"Connections", []panel{
 		{"Connected", "none", []expr{gaugeOf("raft_connected", byPeer), gaugeOf("raft_connected_from", "{{server}} from {{peer}}")}},
 		{"Connections and guests", "none", []expr{gaugeOf("raft_connections", byServer), gaugeOf("raft_guests", byServer+" guests")}},
@@ -168,7 +186,7 @@ func dashboard() map[string]any {
 		"time": map[string]any{"from": "now-1h", "to": "now"}, "panels": panels,
 		"templating": map[string]any{"list": []any{
 			map[string]any{"name": "datasource", "type": "datasource", "query": "prometheus"},
-			variable("job", "label_values(raft_term, job)"), variable("server", `label_values(raft_term{job=~"$job"}, server)`),
+			variable("job", "label_values(raft_failed, job)"), variable("server", `label_values(raft_failed{job=~"$job"}, server)`),
 		}},
 	}
 }

@@ -25,6 +25,7 @@ type scenario struct {
 	alerts  []string
 	prepare func(c *cluster) // before the servers start; may be nil
 	run     func(t *testing.T, c *cluster)
+	hosts   func(t *testing.T, c *cluster) // in the place of run, and of the cluster's own servers
 }
 
 // errBroken is what a disk or a state machine says.
@@ -71,6 +72,10 @@ func TestScenarios(t *testing.T) {
 func (s *scenario) perform(t *testing.T) (c *cluster) {
 	synctest.Test(t, func(t *testing.T) {
 		c = newCluster(t, max(s.servers, 3))
+		if s.hosts != nil {
+			s.hosts(t, c)
+			return
+		}
 		if s.prepare != nil {
 			s.prepare(c)
 		}
