@@ -201,7 +201,9 @@ func (c *Core) mayBeSilent(l *leader) bool {
 
 // Vouched reports that the driver's rounds have stood for rounds of this leader in a term until now, and
 // which members have answered them. Those that have answered the round for which reads wait count for that one. Otherwise the
-// latest round that a quorum has answered counts as a round of this leader's.
+// latest round that a quorum has answered counts as a round of this leader's. A leader that is the only
+// voter needs no answers, and yet begins no round that nobody was asked in: its learners couldn't have
+// answered it.
 func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 	c.advance(now)
 	l, leads := c.role.(*leader)
@@ -225,7 +227,7 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		if p := l.progressOf(m); p != nil {
 			return sentTo(p.id, by)
 		}
-		return c.own(m, uint64(c.now)+1)
+		return c.own(m, latestOf(by))
 	})) - 1
 	if sent+Instant(c.config.ElectionTimeout) <= c.dues[quorumDeadline] {
 		return // nobody has answered, or the quorum has answered a later round of this leader's own
@@ -262,6 +264,15 @@ func (c *Core) answeredBy(l *leader, by []coalesce.Voucher, counts func(*coalesc
 	}
 	c.takeLease(l)
 	c.confirmRounds(l)
+}
+
+// latestOf returns one more than the instant at which the latest round left that any server has
+// answered, or 0.
+func latestOf(by []coalesce.Voucher) (latest uint64) {
+	for i := range by {
+		latest = max(latest, uint64(by[i].Sent)+1)
+	}
+	return latest
 }
 
 // sentTo returns one more than the instant at which the round left that a server has answered, or 0.

@@ -175,6 +175,26 @@ func TestVouchedAsOfThen(t *testing.T) {
 	require.Equal(t, "follower", c.status("a").Role, "that is too long ago")
 }
 
+// A leader that is the only voter begins no round that its learners weren't asked in. It would come to
+// rest no more, since they haven't answered the last one.
+func TestNothingVouchedBeginsNoRound(t *testing.T) {
+	c := newCoresWith(t, 1, func(config *raft.CoreConfig) { config.Coalesced = true })
+	c.pass(2 * election)
+	c.spare("b")
+	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{
+		{Server: raft.Server{ID: "b", Address: "b:1"}, Role: raft.Learner},
+	}})
+	c.drain("a")
+	c.pass(election)
+	require.NotNil(t, c.quiet("a"))
+	require.True(t, c.quiet("a").Others[0].Level)
+	c.now += raft.Instant(heartbeat / 2)
+	c.servers["a"].core.Vouched(c.now, c.status("a").Term, nil)
+	require.True(t, c.quiet("a").Others[0].Level)
+	c.vouched(c.now-1, false)
+	require.True(t, c.quiet("a").Others[0].Level)
+}
+
 // §3.10: once another server was let campaign, nothing that is vouched for gives a lease.
 func TestNothingVouchedAfterTimeoutNow(t *testing.T) {
 	c := quietCores(t, election/2)

@@ -121,7 +121,7 @@ func (h *Hosts) reset(p Params, groups int) {
 // clientTime returns how often clients speak to a group: often, rarely, or hardly ever.
 func (h *Hosts) clientTime(g int) int64 {
 	p := &h.params
-	return pick(h.luck.draw(luckParams, 1, g, 0), p.ClientTime, p.Election/2, 2*p.Election, 2*p.Election, 10*p.Election, 10*p.Election)
+	return pick(h.luck.draw(luckParams, 1, g, 0), p.ClientTime, p.Election, 4*p.Election, 4*p.Election, 20*p.Election, 20*p.Election)
 }
 
 // guard calls f. It turns a panic into a violation.

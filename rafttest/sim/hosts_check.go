@@ -22,9 +22,15 @@ type watched struct {
 	// still asking the others what they know of its disk, lacked entries, heard its leader, asked for
 	// votes, gave one, or had another term or role than before.
 	alive [MaxGroups]int64
+	was   [MaxGroups]seen
 	woken int64 // when the process, or a shard of it, went on after a pause
-	terms [MaxGroups]raft.Term
-	hurt  [MaxGroups]bool // its disk had lost entries
+}
+
+// A seen is what a server was after a turn.
+type seen struct {
+	term raft.Term
+	role string
+	hurt bool // its disk lacks entries
 }
 
 func (s *watched) forget() {
@@ -85,8 +91,10 @@ func (h *Hosts) learns(i int, sent *mail) {
 func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
 	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0
-	if s.status.term != p.terms[w.group] || s.status.role != "follower" || asking || hurt || p.hurt[w.group] {
-		p.terms[w.group], p.hurt[w.group] = s.status.term, hurt
+	was := &p.was[w.group]
+	now := seen{s.status.term, s.status.role, hurt}
+	if now != *was || now.role != "follower" || asking || hurt {
+		*was = now
 		p.alive[w.group] = h.now
 	}
 }

@@ -50,6 +50,8 @@ func (h *Hosts) begin(phase uint64) {
 		p := &h.processes[i]
 		p.paused, p.waiting, p.batch, p.doomed, p.forgetful = 0, p.waiting[:0], nil, false, false
 		p.stuck, p.landed, p.beatAt = [hostShards]int64{}, [MaxGroups]int{}, 0
+		p.woken = h.now
+		h.all(func(w *World) { w.spokenTo(i) })
 	}
 	h.all(func(w *World) { w.beginTimed(phase) })
 	for i := range h.n {

@@ -364,7 +364,9 @@ func HostSwarm(seed uint64) Params {
 	p.FaultKinds &^= 1 << faultFill
 	p.Election = max(p.Election, p.Heartbeat*pick(mix(h+2), 3, 5, 10))
 	p.MaxLease = min(p.MaxLease, p.Election)
-	p.Events = 3000 + below(mix(h+3), 4000)
+	p.Events = 2000 + below(mix(h+3), 4000)
+	rare := pick(mix(h+4), 1, 2, 4, 8, 16)
+	p.FaultTime, p.ChangeTime, p.LoseTime = p.FaultTime*rare, p.ChangeTime*2*rare, p.LoseTime*2*rare
 	return p
 }
 
