@@ -25,6 +25,14 @@
 // The cluster begins just after it was founded: each log holds the first configuration, and no
 // server leads.
 //
+// # Processes with several groups
+//
+// NewHosts makes a search of another world: of a few processes, each with the cores of some groups and
+// a Book of package coalesce (see Hosts). Its tests are TestHosts, whose searches are whole,
+// TestHostWalks, and TestWideHosts:
+//
+//	go test ./rafttest/model -run TestWideHosts -v -hosts wide -hosts-states 5000000
+//
 // # What makes it fast
 //
 // The core's state is a plain value with a canonical encoding. Each state of a server exists once,
