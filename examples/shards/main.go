@@ -109,7 +109,7 @@ func start(o options, i int) (serve func(context.Context) error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := tcp.Listen(self.Address, tcp.Options{TLS: secure})
+	transport, err := tcp.Listen(self.Address, tcp.Options{TLS: secure, Logger: o.logger})
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ func crashInMove(t *testing.T, phase Phase, who string) {
 	defer s.close()
 	s.await((*Table).Settled)
 	w := s.write(t, 4)
+	defer w.end()
 	s.start("d")
 	require.NoError(t, s.hosts["a"].Register(t.Context(), s.server("d")))
 	moving := -1
@@ -136,19 +137,26 @@ func (s *store) write(t *testing.T, shards int) *writers {
 					w.unknown[command] = true
 				}
 				w.mu.Unlock()
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond)
 			}
 		})
 	}
 	return w
 }
 
+// end ends the writers.
+func (w *writers) end() {
+	w.stop()
+	w.working.Wait()
+}
+
 // check ends the writers, and requires that what was acknowledged is there once, and what is unknown at most
 // once.
 func (w *writers) check() {
 	w.t.Helper()
-	w.stop()
-	w.working.Wait()
+	time.Sleep(5 * time.Second) // longer than a call takes
+	w.end()
+	time.Sleep(3 * time.Second) // what is on its way arrives
 	want, table := map[int][]string{}, w.running()[0].Table()
 	for shard := range table.Shards {
 		node, machine, ok := w.hosts[table.Shards[shard].Members[0]].Local(shard)

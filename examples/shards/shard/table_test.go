@@ -1,0 +1,122 @@
+package shard
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/e17579a5/raft"
+)
+
+// Slots are those of Redis Cluster: these are what CLUSTER KEYSLOT of Redis answers.
+func TestSlots(t *testing.T) {
+	require.Equal(t, uint16(0x31c3), crc16("123456789"))
+	require.Equal(t, 12182, Slot("foo"))
+	require.Equal(t, 5061, Slot("bar"))
+	require.Equal(t, Slot("user1000"), Slot("{user1000}.following"))
+	require.Equal(t, Slot("{bar"), Slot("foo{{bar}}zap"))
+	require.Equal(t, Slot("bar"), Slot("foo{bar}{zap}"))
+	require.NotEqual(t, Slot("bar"), Slot("foo{}{bar}"))
+}
+
+// Each shard has a run of slots, and all have about as many.
+func TestShardsOfSlots(t *testing.T) {
+	for _, shards := range []int{1, 2, 3, 1000, MaxShards} {
+		count := make([]int, shards)
+		last := 0
+		for slot := range Slots {
+			shard := slot * shards / Slots
+			require.GreaterOrEqual(t, shard, last)
+			last = shard
+			count[shard]++
+		}
+		require.LessOrEqual(t, slices.Max(count)-slices.Min(count), 1)
+	}
+}
+
+// TestTable: whatever changes come, a shard has as many members as it should, a move's number is used once,
+// and no server is forgotten that has a shard. If nothing else happens, all is settled in the end, and
+// servers have about as many shards.
+func TestTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ids := rapid.SampledFrom([]raft.ServerID{"a", "b", "c", "d", "e", "f"})
+		table := new(Table)
+		for _, id := range []raft.ServerID{"a", "b", "c"} {
+			require.Nil(t, table.apply(&Change{Register: &Server{ID: id, Address: "x", Client: "y"}}))
+		}
+		require.Nil(t, table.apply(&Change{Found: &Founding{rapid.IntRange(1, 20).Draw(t, "shards"), rapid.IntRange(1, 3).Draw(t, "replicas")}}))
+		numbers := map[uint64]int{}
+		t.Repeat(map[string]func(*rapid.T){
+			"register": func(t *rapid.T) {
+				table.apply(&Change{Register: &Server{ID: ids.Draw(t, "server"), Address: "x", Client: rapid.SampledFrom([]string{"y", "z"}).Draw(t, "client")}})
+			},
+			"leave":  func(t *rapid.T) { table.apply(&Change{Leave: ids.Draw(t, "server")}) },
+			"forget": func(t *rapid.T) { table.apply(&Change{Forget: ids.Draw(t, "server")}) },
+			"begin": func(t *rapid.T) {
+				shard := rapid.IntRange(-1, 20).Draw(t, "shard")
+				table.apply(&Change{Shards: []int{shard}, Begin: []Move{{From: ids.Draw(t, "from"), To: ids.Draw(t, "to")}}})
+			},
+			"plan": func(*rapid.T) { applyPlan(table, 3) },
+			"done": func(t *rapid.T) {
+				table.apply(&Change{Done: []Step{{
+					rapid.IntRange(-1, 20).Draw(t, "shard"), rapid.Uint64Range(0, 8).Draw(t, "move"), rapid.SampledFrom([]Phase{Prepare, Join, Leave}).Draw(t, "phase"),
+				}}})
+			},
+			"": func(t *rapid.T) { requireSound(t, table, numbers) },
+		})
+		for range 200 {
+			applyPlan(table, 3)
+			for i := range table.Shards {
+				step := Step{Shard: i}
+				if m := table.Shards[i].Move; m != nil {
+					step.Move, step.Phase = m.Number, m.Phase
+				}
+				table.apply(&Change{Done: []Step{step}})
+			}
+			for _, s := range slices.Clone(table.Servers) {
+				table.apply(&Change{Forget: s.ID})
+			}
+		}
+		require.True(t, table.Settled())
+		requireEven(t, table)
+	})
+}
+
+func applyPlan(t *Table, limit int) {
+	if shards, moves := t.plan(limit); len(moves) > 0 {
+		t.apply(&Change{Shards: shards, Begin: moves})
+	}
+}
+
+func requireSound(t require.TestingT, table *Table, numbers map[uint64]int) {
+	for i := range table.Shards {
+		s := &table.Shards[i]
+		require.Len(t, slices.Compact(slices.Clone(s.Members)), table.Replicas)
+		require.True(t, slices.IsSorted(s.Members))
+		for _, id := range s.Members {
+			require.NotNil(t, table.Server(id), "%s was forgotten and has shard %d", id, i)
+		}
+		m := s.Move
+		if m == nil {
+			continue
+		}
+		if shard, known := numbers[m.Number]; known {
+			require.Equal(t, shard, i, "two moves have number %d", m.Number)
+		}
+		numbers[m.Number] = i
+		require.True(t, s.Founded)
+		require.NotNil(t, table.Server(m.From))
+		require.Equal(t, m.Phase != Leave, slices.Contains(s.Members, m.From))
+		require.Equal(t, m.Phase == Leave && m.To != "", slices.Contains(s.Members, m.To))
+	}
+}
+
+func requireEven(t require.TestingT, table *Table) {
+	var load []int
+	for _, s := range table.Servers {
+		load = append(load, len(on(table, s.ID)))
+	}
+	require.LessOrEqual(t, slices.Max(load)-slices.Min(load), 1, "%v", load)
+}
