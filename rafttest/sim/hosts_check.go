@@ -19,8 +19,8 @@ type watched struct {
 	// heard is when a round of each other process arrived last, on this process's clock.
 	heard [MaxServers]raft.Instant
 	// alive is when each group's server had a reason last not to campaign: it started or went on, was
-	// still asking the others what they know of its disk, lacked entries, heard its leader, asked for
-	// votes, gave one, or had another term or role than before.
+	// still asking the others what they know of its disk, lacked entries, had a disk that stood still,
+	// heard its leader, asked for votes, gave one, or had another term or role than before.
 	alive [MaxGroups]int64
 	was   [MaxGroups]seen
 	woken int64 // when the process, or a shard of it, went on after a pause
@@ -30,7 +30,7 @@ type watched struct {
 type seen struct {
 	term raft.Term
 	role string
-	hurt bool // its disk lacks entries
+	hurt bool // its disk lacks entries, or stands still
 }
 
 func (s *watched) forget() {
@@ -90,13 +90,18 @@ func (h *Hosts) learns(i int, sent *mail) {
 // watch notes, after a turn of a group, whether its server has a reason not to campaign.
 func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
-	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0
+	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0 || w.stands(s)
 	was := &p.was[w.group]
 	now := seen{s.status.term, s.status.role, hurt}
 	if now != *was || now.role != "follower" || asking || hurt {
 		*was = now
 		p.alive[w.group] = h.now
 	}
+}
+
+// stands reports whether a server's disk has finished no write for an election timeout.
+func (w *World) stands(s *server) bool {
+	return len(s.writes) > 0 && w.local(s)-s.wrote.earliest >= raft.Instant(w.params.Election)
 }
 
 // spokenTo notes that something in the name of its leader reaches a server.

@@ -225,6 +225,9 @@ func (h *Hosts) beat(i int) {
 	}
 	p.book.Beat(now)
 	h.performBook(i)
+	if p.book.Deadline() <= now {
+		h.fail(DeadlinesMove, nil, i, "the deadline of its Book has just passed and is due again at once")
+	}
 	h.lookAt(i)
 }
 
