@@ -358,9 +358,6 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 	}
 }
 
-// index returns the number of a server, from 0.
-func (w *World) index(s *server) int { return s.replica.server }
-
 // call proposes a command, asks for a change of the members, or asks for a read.
 func (w *World) call(e *Event, s *server) bool {
 	if e.N < int64(len(w.ops)) && w.ops[e.N].started {

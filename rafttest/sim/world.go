@@ -413,3 +413,6 @@ func (w *World) failAtLast(name string, server int, format string, args ...any) 
 		}
 	}
 }
+
+// index returns the number of a server, from 0.
+func (w *World) index(s *server) int { return s.replica.server }
