@@ -27,14 +27,20 @@ type hosts struct {
 	disks   map[raft.ServerID]*memory.Storage
 
 	sent map[wire.Kind]int // the messages that were sent, by all hosts
+	// adapt changes what a host is made of, and adaptGroup what a group is made of; nil for nothing.
+	adapt      func(*raft.HostConfig)
+	adaptGroup func(raft.ServerID, raft.GroupID, *raft.Config)
 
 	mu       sync.Mutex
 	machines map[raft.ServerID]map[raft.GroupID]*journal
 	unknown  map[raft.GroupID]bool // groups that HostConfig.Group doesn't know
 }
 
-func newHosts(t *testing.T, n int) *hosts {
+func newHosts(t *testing.T, n int) *hosts { return newHostsOf(t, n, nil, nil) }
+
+func newHostsOf(t *testing.T, n int, adapt func(*raft.HostConfig), adaptGroup func(raft.ServerID, raft.GroupID, *raft.Config)) *hosts {
 	h := &hosts{
+		adapt: adapt, adaptGroup: adaptGroup,
 		t: t, network: memory.NewNetwork(memory.Options{}), running: map[raft.ServerID]*raft.Host{}, disks: map[raft.ServerID]*memory.Storage{},
 		machines: map[raft.ServerID]map[raft.GroupID]*journal{}, unknown: map[raft.GroupID]bool{}, sent: map[wire.Kind]int{},
 	}
@@ -78,7 +84,7 @@ func (h *hosts) start(id raft.ServerID) {
 	h.mu.Lock()
 	h.machines[id] = map[raft.GroupID]*journal{}
 	h.mu.Unlock()
-	host, err := raft.StartHost(raft.HostConfig{
+	config := raft.HostConfig{
 		ScrubBytesPerSecond: -1, // a group that reads its log says so by heartbeats of its own
 		ID:                  id, Address: string(id), Storage: h.disks[id], Transport: &counted{h.network.Join(id), h}, Logger: slog.New(slog.DiscardHandler),
 		Group: func(group raft.GroupID) raft.Config {
@@ -89,9 +95,17 @@ func (h *hosts) start(id raft.ServerID) {
 			}
 			m := &journal{}
 			h.machines[id][group] = m
-			return raft.Config{Machine: m, Bootstrap: h.servers}
+			c := raft.Config{Machine: m, Bootstrap: h.servers}
+			if h.adaptGroup != nil {
+				h.adaptGroup(id, group, &c)
+			}
+			return c
 		},
-	})
+	}
+	if h.adapt != nil {
+		h.adapt(&config)
+	}
+	host, err := raft.StartHost(config)
 	require.NoError(h.t, err)
 	h.running[id] = host
 }

@@ -28,6 +28,10 @@ type inbox struct {
 	intake   intake
 	refused  error // why no calls are taken any more
 	closed   error // why nothing at all is taken any more
+
+	// bounded says that a turn takes a part of what has gathered, and backlog holds the rest.
+	bounded bool
+	backlog backlog
 }
 
 // An intake is what has gathered since the loop last looked.
@@ -40,6 +44,7 @@ type intake struct {
 	fetched   []fetched
 	lost      []ServerID
 	messages  []wire.Message
+	forwards  []wire.Message // those of a group in a host, until they are taken
 	proposals []proposed
 	reads     []*waiter
 	calls     []called
@@ -49,12 +54,41 @@ type intake struct {
 	reports   []func(*loop, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
-	// These count against the limits. bulk are appends, forwards and calls; commandBytes are the
-	// commands of the proposals.
-	// strangers are messages of strangers.
-	bulk, bulkBytes, commandBytes, strangers int
+	load
+	// unfinished says that messages which had come before this turn wait for the next one, so that the
+	// time doesn't pass.
+	unfinished bool
 	// since is when the first of the proposals and reads came, if somebody wants to know.
 	since Instant
+}
+
+// A load counts what waits against the limits. bulk are appends, forwards and calls; commandBytes are
+// the commands of the proposals. strangers are messages of strangers.
+type load struct{ bulk, bulkBytes, commandBytes, strangers int }
+
+// count counts a message, which bulkOf has judged.
+func (l *load) count(m *wire.Message, bulk bool, size int) {
+	if m.Stranger {
+		l.strangers++
+	}
+	if bulk {
+		l.bulk++
+		l.bulkBytes += size
+	}
+}
+
+// without returns what is left of a load when a part of it is gone.
+func (l load) without(part *load) load {
+	return load{l.bulk - part.bulk, l.bulkBytes - part.bulkBytes, l.commandBytes - part.commandBytes, l.strangers - part.strangers}
+}
+
+// bulkOf says whether a message is an append, a forward or a call, and which size it has then.
+func bulkOf(m *wire.Message) (bulk bool, size int) {
+	switch m.Kind() {
+	case wire.KindAppendRequest, wire.KindForwardRequest, wire.KindCallRequest:
+		return true, m.Size()
+	}
+	return false, 0
 }
 
 // proposed is a proposal with the caller that waits for it.
@@ -94,7 +128,7 @@ const keepIntake = 16 << 10
 func (got *intake) reset() {
 	*got = intake{
 		batches: emptied(got.batches), fetched: emptied(got.fetched), reports: emptied(got.reports),
-		messages: emptied(got.messages), lost: emptied(got.lost),
+		messages: emptied(got.messages), forwards: emptied(got.forwards), lost: emptied(got.lost),
 		proposals: emptied(got.proposals), reads: emptied(got.reads), calls: emptied(got.calls),
 		cancels: emptied(got.cancels), queries: emptied(got.queries),
 	}
@@ -109,9 +143,10 @@ func emptied[T any](s []T) []T {
 	return s[:0]
 }
 
-// take exchanges what has gathered for the empty intake of the caller. If nothing is there, it
-// returns false, and rouse is called when something comes. What was applied is no
-// reason to return true unless it is awaited: it is then taken together with whatever comes next.
+// take exchanges what has gathered for the empty intake of the caller: all of it, or what one turn of a
+// group in a host may hand in. If nothing is there, it returns false, and rouse is called when something
+// comes. What was applied is no reason to return true unless it is awaited: it is then taken together
+// with whatever comes next.
 func (in *inbox) take(got *intake, awaited bool) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -121,6 +156,9 @@ func (in *inbox) take(got *intake, awaited bool) bool {
 		return false
 	}
 	in.intake, *got = *got, in.intake
+	if in.bounded {
+		in.share(got)
+	}
 	return true
 }
 
@@ -148,18 +186,21 @@ func (in *inbox) added() {
 func (in *inbox) callers() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.intake.proposals) + len(in.intake.reads)
+	return in.proposals() + in.reads()
+}
+
+// proposals and reads return how many of them wait, and messages how many messages. The caller holds mu.
+func (in *inbox) proposals() int { return len(in.intake.proposals) + in.backlog.proposals.len() }
+func (in *inbox) reads() int     { return len(in.intake.reads) + in.backlog.reads.len() }
+func (in *inbox) messages() int {
+	return len(in.intake.messages) + len(in.intake.forwards) + in.backlog.messages.len() + in.backlog.forwards.len()
 }
 
 // receive takes a message from another server, or drops it. Under pressure the appends, forwards
 // and calls are dropped first, since they are sent again. Votes, heartbeats and answers keep the
 // cluster together, and have room of their own. What strangers send takes little of it.
 func (in *inbox) receive(m wire.Message) {
-	bulk := m.Kind() == wire.KindAppendRequest || m.Kind() == wire.KindForwardRequest || m.Kind() == wire.KindCallRequest
-	size := 0
-	if bulk {
-		size = m.Size()
-	}
+	bulk, size := bulkOf(&m)
 	in.mu.Lock()
 	got := &in.intake
 	switch {
@@ -169,19 +210,17 @@ func (in *inbox) receive(m wire.Message) {
 	case m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
-		!bulk && len(got.messages)-got.bulk >= in.maxMessages:
+		!bulk && in.messages()-got.bulk >= in.maxMessages:
 		in.dropped.Add(1)
 		in.mu.Unlock()
 		return
 	}
-	if m.Stranger {
-		got.strangers++
+	got.count(&m, bulk, size)
+	if bulk && in.bounded && m.Kind() != wire.KindAppendRequest {
+		got.forwards = append(got.forwards, m)
+	} else {
+		got.messages = append(got.messages, m)
 	}
-	if bulk {
-		got.bulk++
-		got.bulkBytes += size
-	}
-	got.messages = append(got.messages, m)
 	in.added()
 }
 
@@ -214,10 +253,10 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(got.proposals) >= in.maxProposals:
+	case in.proposals() >= in.maxProposals:
 		in.mu.Unlock()
 		return errMaxPending
-	case len(got.proposals) > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
+	case in.proposals() > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return errMaxPendingBytes
 	}
@@ -235,7 +274,7 @@ func (in *inbox) read(w *waiter) error {
 	case refused != nil:
 		in.mu.Unlock()
 		return refused
-	case len(in.intake.reads) >= in.maxProposals:
+	case in.reads() >= in.maxProposals:
 		in.mu.Unlock()
 		return errMaxPending
 	}
@@ -247,7 +286,7 @@ func (in *inbox) read(w *waiter) error {
 
 // comes notes when the first of the callers came that the loop will find together.
 func (in *inbox) comes() {
-	if in.now != nil && len(in.intake.proposals)+len(in.intake.reads) == 0 {
+	if in.now != nil && in.proposals()+in.reads() == 0 {
 		in.intake.since = in.now()
 	}
 }
@@ -287,16 +326,19 @@ func (in *inbox) withdraw(w *waiter) bool {
 	defer in.mu.Unlock()
 	got := &in.intake
 	got.cancels = slices.DeleteFunc(got.cancels, func(c canceled) bool { return c.waiter == w })
-	before := len(got.proposals) + len(got.reads) + len(got.calls)
-	got.proposals = slices.DeleteFunc(got.proposals, func(p proposed) bool {
+	before := in.proposals() + in.reads() + len(got.calls)
+	proposal := func(p proposed) bool {
 		if p.waiter == w {
 			got.commandBytes -= len(p.Data)
 		}
 		return p.waiter == w
-	})
-	got.reads = slices.DeleteFunc(got.reads, func(r *waiter) bool { return r == w })
+	}
+	read := func(r *waiter) bool { return r == w }
+	got.proposals, got.reads = slices.DeleteFunc(got.proposals, proposal), slices.DeleteFunc(got.reads, read)
+	in.backlog.proposals.remove(proposal)
+	in.backlog.reads.remove(read)
 	got.calls = slices.DeleteFunc(got.calls, func(c called) bool { return c.waiter == w })
-	return len(got.proposals)+len(got.reads)+len(got.calls) < before
+	return in.proposals()+in.reads()+len(got.calls) < before
 }
 
 // query asks for the status. It reports false when the loop has ended.
@@ -400,6 +442,8 @@ func (in *inbox) close(reason error) intake {
 	defer in.mu.Unlock()
 	in.refused, in.closed = reason, reason
 	rest := in.intake
-	in.intake = intake{}
+	rest.proposals = slices.Concat(in.backlog.proposals.rest(), rest.proposals)
+	rest.reads = slices.Concat(in.backlog.reads.rest(), rest.reads)
+	in.intake, in.backlog = intake{}, backlog{}
 	return rest
 }

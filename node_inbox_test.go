@@ -158,7 +158,7 @@ func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 }
 
 func TestIntakeGivesABurstsMemoryBack(t *testing.T) {
-	got := intake{messages: make([]wire.Message, 1, keepIntake+1), reads: make([]*waiter, 1, keepIntake), bulk: 1, some: true}
+	got := intake{messages: make([]wire.Message, 1, keepIntake+1), reads: make([]*waiter, 1, keepIntake), load: load{bulk: 1}, some: true}
 	got.reads[0] = &waiter{}
 	got.reset()
 	require.Zero(t, cap(got.messages))

@@ -143,7 +143,7 @@ func (l *loop) turn() error {
 	l.perform()
 	l.observe()
 	l.traceTurn()
-	if l.coalesced != nil && l.coalesced.After(l.read) {
+	if l.coalesced != nil && !l.intake.unfinished && l.coalesced.After(l.read) {
 		l.host.book.sooner(l.read)
 	}
 	if l.scrubbing && !l.core.Scrubs() {

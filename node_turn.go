@@ -78,8 +78,12 @@ func (l *turn) Calls(now Instant) {
 	}
 }
 
-// Tick implements Turn.
-func (l *turn) Tick(now Instant) { l.core.Tick(now) }
+// Tick implements Turn. While messages that came before wait for the next turn, the time doesn't pass.
+func (l *turn) Tick(now Instant) {
+	if !l.intake.unfinished {
+		l.core.Tick(now)
+	}
+}
 
 // why adds to the reason for which a caller gives up what it has waited for: the trouble that this
 // server is in, or what the oldest call of its kind waits for. It is found out once for all callers
