@@ -160,7 +160,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
 			// The first turn comes at once: it tells the transport who the members are.
-			intake: intake{some: true}, bounded: host != nil,
+			gathering: &gathering{intake: intake{some: true}}, bounded: host != nil,
 		},
 		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
 	}
