@@ -156,12 +156,12 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 			Validate: config.Validate, MaxCommandBytes: config.MaxCommandBytes,
 			MaxSessions: config.MaxSessions, MaxSessionBytes: config.MaxSessionBytes,
 		},
-		group: group, logger: newDiary(&config, group), clock: started,
+		group: group, clock: started,
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
 			// The first turn comes at once: it tells the transport who the members are.
-			intake: intake{some: true}, bounded: host != nil,
+			gathering: &gathering{intake: intake{some: true}}, bounded: host != nil,
 		},
 		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
 	}
@@ -171,9 +171,9 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		host.makeLanes(n)
 	}
 	if host == nil {
-		n.pools = new(pools)
+		n.pools, n.logger = new(pools), newDiary(config.ID, config.Logger)
 	} else {
-		n.pools = &host.pools
+		n.pools, n.logger = &host.pools, host.logger.of(group)
 	}
 	n.tellTo(config.Trace)
 	n.life.begin(n.logger)

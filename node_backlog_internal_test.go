@@ -14,7 +14,7 @@ import (
 // However much has come for one group, another one of its shard waits for one bounded turn of it.
 func TestFloodedGroupTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, flooded, floodedLoop := startShard(t)
+		s, flooded, its := startShard(t)
 		other, l, err := newNode(alone(breaker{}), "", nil)
 		require.NoError(t, err)
 		s.add(l)
@@ -23,7 +23,7 @@ func TestFloodedGroupTakesTurns(t *testing.T) {
 		}
 		var turns []int // the messages of the turns of the flooded group, and -1 for a turn of the other
 		flooded.inbox.bounded = true
-		floodedLoop.trace = &Trace{Turn: func(turn TurnTrace) { turns = append(turns, turn.Messages) }}
+		its.trace = &Trace{Turn: func(turn TurnTrace) { turns = append(turns, turn.Messages) }}
 		l.trace = &Trace{Turn: func(TurnTrace) { turns = append(turns, -1) }}
 		for range 3*maxTurn + 1 {
 			flooded.inbox.receive(wire.Heartbeat{}.Message())

@@ -288,7 +288,7 @@ func (l *loop) addressOf(id ServerID, configuration *Configuration) string {
 			return l.moved.of(id, member.Address)
 		}
 	}
-	for _, server := range l.bootstrap {
+	for _, server := range l.config.Bootstrap {
 		if server.ID == id {
 			return server.Address
 		}

@@ -132,7 +132,7 @@ func newHost(config HostConfig) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{config: config, settings: settings, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
-	h.logger = newDiary(&Config{ID: config.ID, Logger: config.Logger}, "")
+	h.logger = newHostDiary(&h.config)
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
 	h.opener.host, h.opener.queue = h, newShortQueue[GroupID](h.opener.begin)

@@ -171,7 +171,7 @@ type glance struct {
 
 // glimpsed shows what the loop of a host's group knows.
 func (l *loop) glimpsed() {
-	g, at, w := l.glance, l.core.LogIndexes(), &l.waiting
+	g, at, w := &l.glance, l.core.LogIndexes(), &l.waiting
 	g.commit.Store(uint64(at.Commit))
 	g.applied.Store(uint64(at.Applied))
 	g.pending.Store(int64(w.commands.len() + w.reads.len() + w.calls.len()))

@@ -93,6 +93,7 @@ func (h *Host) finish(cause error) {
 	}
 	h.life.goroutines.Wait()
 	h.life.closing = errors.Join(err, guard("storage", h.config.Storage.Close))
+	h.logger.close()
 	close(h.life.released)
 }
 

@@ -24,14 +24,26 @@ type inbox struct {
 
 	mu       sync.Mutex
 	sleeping bool
-	awaited  bool // whether a loop that sleeps is to be woken for what was applied
-	intake   intake
+	awaited  bool  // whether a loop that sleeps is to be woken for what was applied
 	refused  error // why no calls are taken any more
 	closed   error // why nothing at all is taken any more
+	bounded  bool  // a turn takes a part of what has gathered, and backlog holds the rest
 
-	// bounded says that a turn takes a part of what has gathered, and backlog holds the rest.
-	bounded bool
+	*gathering // nil while the loop rests and nothing has come (lock)
+}
+
+// A gathering is what has come and wasn't taken.
+type gathering struct {
+	intake  intake
 	backlog backlog
+}
+
+// lock locks mu. There is room then for what comes.
+func (in *inbox) lock() {
+	in.mu.Lock()
+	if in.gathering == nil {
+		in.gathering = new(gathering)
+	}
 }
 
 // An intake is what has gathered since the loop last looked.
@@ -148,7 +160,7 @@ func emptied[T any](s []T) []T {
 // comes. What was applied is no reason to return true unless it is awaited: it is then taken together
 // with whatever comes next.
 func (in *inbox) take(got *intake, awaited bool) bool {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	in.sleeping = !in.intake.some && !(awaited && len(in.intake.batches) > 0)
 	in.awaited = awaited
@@ -162,12 +174,12 @@ func (in *inbox) take(got *intake, awaited bool) bool {
 	return true
 }
 
-// rest lets go of the memory of an intake in which nothing has gathered.
+// rest lets go of the room for what comes, if nothing has come.
 func (in *inbox) rest() {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	if in.sleeping && len(in.intake.batches) == 0 {
-		in.intake = intake{}
+		in.gathering = nil
 	}
 }
 
@@ -184,7 +196,7 @@ func (in *inbox) added() {
 
 // callers returns how many proposals and reads have gathered.
 func (in *inbox) callers() int {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	return in.proposals() + in.reads()
 }
@@ -201,7 +213,7 @@ func (in *inbox) messages() int {
 // cluster together, and have room of their own. What strangers send takes little of it.
 func (in *inbox) receive(m wire.Message) {
 	bulk, size := bulkOf(&m)
-	in.mu.Lock()
+	in.lock()
 	got := &in.intake
 	switch {
 	case in.closed != nil:
@@ -226,7 +238,7 @@ func (in *inbox) receive(m wire.Message) {
 
 // nudge has the loop take a turn, though nothing has come for it.
 func (in *inbox) nudge() {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return
@@ -236,7 +248,7 @@ func (in *inbox) nudge() {
 
 // lost takes the hint that the process of a server is gone.
 func (in *inbox) lost(id ServerID) {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil || len(in.intake.lost) >= wire.MaxMembers {
 		in.mu.Unlock()
 		return
@@ -247,7 +259,7 @@ func (in *inbox) lost(id ServerID) {
 
 // propose takes a proposal. It returns an error if it hasn't taken it.
 func (in *inbox) propose(w *waiter, p Proposal) error {
-	in.mu.Lock()
+	in.lock()
 	got := &in.intake
 	switch refused := in.refused; {
 	case refused != nil:
@@ -269,7 +281,7 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 
 // read takes a read. It returns an error if it hasn't taken it.
 func (in *inbox) read(w *waiter) error {
-	in.mu.Lock()
+	in.lock()
 	switch refused := in.refused; {
 	case refused != nil:
 		in.mu.Unlock()
@@ -293,7 +305,7 @@ func (in *inbox) comes() {
 
 // call takes an administrative call. It returns an error if it hasn't taken it.
 func (in *inbox) call(w *waiter, call wire.Call) error {
-	in.mu.Lock()
+	in.lock()
 	switch refused := in.refused; {
 	case refused != nil:
 		in.mu.Unlock()
@@ -310,7 +322,7 @@ func (in *inbox) call(w *waiter, call wire.Call) error {
 // cancel takes the news that a caller's context has ended. Each caller sends it at most once, so
 // there are never more of them than callers.
 func (in *inbox) cancel(w *waiter, reason error) {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return // every waiter is being answered
@@ -322,7 +334,7 @@ func (in *inbox) cancel(w *waiter, reason error) {
 // withdraw takes back what a caller has asked for, and its cancellation, if the loop hasn't taken
 // them. It returns false if the loop has taken the call.
 func (in *inbox) withdraw(w *waiter) bool {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	got := &in.intake
 	got.cancels = slices.DeleteFunc(got.cancels, func(c canceled) bool { return c.waiter == w })
@@ -343,7 +355,7 @@ func (in *inbox) withdraw(w *waiter) bool {
 
 // query asks for the status. It reports false when the loop has ended.
 func (in *inbox) query(answer chan<- Status) bool {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return false
@@ -355,7 +367,7 @@ func (in *inbox) query(answer chan<- Status) bool {
 
 // forget takes a question for the status back.
 func (in *inbox) forget(answer chan<- Status) {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	in.intake.queries = slices.DeleteFunc(in.intake.queries, func(q chan<- Status) bool { return q == answer })
 }
@@ -364,14 +376,14 @@ func (in *inbox) forget(answer chan<- Status) {
 // the core has asked for.
 
 func (in *inbox) persisted(n WriteNumber) {
-	in.mu.Lock()
+	in.lock()
 	in.intake.persisted = n
 	in.intake.writes++
 	in.added()
 }
 
 func (in *inbox) applied(batch Batch) {
-	in.mu.Lock()
+	in.lock()
 	in.intake.batches = append(in.intake.batches, batch)
 	if !in.awaited || !in.sleeping {
 		in.mu.Unlock()
@@ -381,7 +393,7 @@ func (in *inbox) applied(batch Batch) {
 }
 
 func (in *inbox) fetched(f fetched) {
-	in.mu.Lock()
+	in.lock()
 	in.intake.fetched = append(in.intake.fetched, f)
 	in.added()
 }
@@ -389,7 +401,7 @@ func (in *inbox) fetched(f fetched) {
 // report takes something that is to be told to the core. Reports are told in the order in which
 // they came. It returns an error if it hasn't taken it.
 func (in *inbox) report(tell func(*loop, Instant)) error {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return in.closed // it never changes once it is set
@@ -401,21 +413,21 @@ func (in *inbox) report(tell func(*loop, Instant)) error {
 
 // resigned says whether calls are refused, because the node stops or has stopped.
 func (in *inbox) resigned() bool {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	return in.refused != nil
 }
 
 // reason returns why nothing is taken any more, or nil while something is.
 func (in *inbox) reason() error {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	return in.closed
 }
 
 // stop tells the loop to end. Only the first reason counts.
 func (in *inbox) stop(reason error) {
-	in.mu.Lock()
+	in.lock()
 	if in.closed != nil || in.intake.stop != nil {
 		in.mu.Unlock()
 		return
@@ -426,7 +438,7 @@ func (in *inbox) stop(reason error) {
 
 // resign tells the loop to hand the leadership over and then to end. No more calls are taken.
 func (in *inbox) resign() {
-	in.mu.Lock()
+	in.lock()
 	if in.refused != nil {
 		in.mu.Unlock()
 		return
@@ -438,7 +450,7 @@ func (in *inbox) resign() {
 
 // close lets nothing in any more, and returns what had gathered.
 func (in *inbox) close(reason error) intake {
-	in.mu.Lock()
+	in.lock()
 	defer in.mu.Unlock()
 	in.refused, in.closed = reason, reason
 	rest := in.intake

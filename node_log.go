@@ -4,22 +4,41 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/e17579a5/raft/internal/logbook"
 )
 
 // A diary has lines written to Config.Logger. The Logger is called in a goroutine of its own
 // (logbook.Book): so it may block, panic, end its goroutine or call the node, and nobody else
-// notices. A failure that repeats gets one line a minute.
-type diary struct{ book *logbook.Book }
+// notices. A failure that repeats gets one line a minute. The groups of a host write into its book.
+type diary struct {
+	book  *logbook.Book
+	group GroupID // "" unless the book is a host's, and the lines are of one of its groups
+}
 
-// newDiary returns the diary of a node, in a group.
-func newDiary(config *Config, group GroupID) diary {
-	attrs := []slog.Attr{slog.String("node", string(config.ID))}
-	if group != "" {
-		attrs = append(attrs, slog.String("group", string(group)))
+// newDiary returns the diary of a node that stands alone.
+func newDiary(id ServerID, logger *slog.Logger) diary {
+	return diary{book: logbook.New(logger, slog.String("node", string(id)))}
+}
+
+// newHostDiary returns the diary of a host.
+func newHostDiary(config *HostConfig) diary {
+	return diary{book: logbook.NewForMany(config.Logger, slog.String("node", string(config.ID)))}
+}
+
+// of returns the diary of a group of a host.
+func (d diary) of(group GroupID) diary { return diary{d.book, group} }
+
+// close ends the diary, unless others write into its book. It waits until the lines are written, or for
+// a Logger that blocks up to logbook.Patience.
+func (d diary) close() {
+	if d.group != "" {
+		return
 	}
-	return diary{logbook.New(config.Logger, attrs...)}
+	patience := time.NewTimer(logbook.Patience)
+	defer patience.Stop()
+	d.book.Close(patience.C)
 }
 
 // Info tells something that repeats nothing. args are keys and values, as for a slog.Logger.
@@ -34,6 +53,9 @@ func (d diary) Error(text string, args ...any) { d.put(slog.LevelError, text, ar
 // put has a line written. The values of "peer" and "err" tell its cause from others.
 func (d diary) put(level slog.Level, text string, args []any) {
 	line := logbook.Line{Level: level, Text: text, News: level == slog.LevelInfo}
+	if d.group != "" {
+		line.Attrs = append(line.Attrs, slog.String("group", string(d.group)))
+	}
 	var record slog.Record
 	record.Add(args...)
 	stack := ""
@@ -50,6 +72,9 @@ func (d diary) put(level slog.Level, text string, args []any) {
 	})
 	if stack != "" {
 		line.Attrs = append(line.Attrs, slog.String("stack", stack))
+	}
+	if d.group != "" {
+		line.About = string(d.group) + "\x00" + line.About
 	}
 	d.book.Put(line)
 }

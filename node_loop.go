@@ -3,7 +3,6 @@ package raft
 import (
 	"context"
 	"sync/atomic"
-	"time"
 )
 
 // A loop owns a core. It alone hands events in and takes effects out, one turn after the other. No
@@ -13,24 +12,11 @@ import (
 // It is the loop of one server in one cluster, and knows nothing of the process around it. It
 // neither starts nor closes a storage or a transport. Several loops may use the same ones.
 type loop struct {
-	// These are used by other goroutines too. The settings never change, and each of the rest is
-	// safe for use by several goroutines.
-	id        ServerID
-	bootstrap []Server
-	address   string // where this server is
-	moved     moves
+	// What the node shares with its loop is used by other goroutines too. The settings never change, and
+	// each of the rest is safe for use by several goroutines.
+	*Node
 	misplaced *misplaced
-	slow      time.Duration // a write or a batch that takes this long is logged
-	clock     clock
-	logger    diary
-	trace     *Trace
-	inbox     *inbox
-	board     *board
-	lanes     *lanes
-	transfers *transfers
-	transport Transport // it sends messages, and is told which servers there are
-
-	roomy roomyStorage // the storage, if it says how much room it has
+	roomy     roomyStorage // the storage, if it says how much room it has
 
 	core *Core
 	*desk
@@ -42,8 +28,6 @@ type loop struct {
 	busy      busy     // how long the lanes take
 	shown     shown    // what watchers, the log and the trace were told
 	resigning bool
-	step      *step   // where the loop is
-	glance    *glance // what a host shows of it
 
 	// A node that is one of many in its process has these.
 	host      *Host
@@ -106,11 +90,7 @@ type busy struct{ disk, catchUp, machine stopwatch }
 
 // newLoop returns the loop of a node. From now on the board shows what the core knows.
 func newLoop(n *Node, core *Core) *loop {
-	l := &loop{
-		id: n.config.ID, bootstrap: n.config.Bootstrap, slow: n.patience, clock: n.clock,
-		logger: n.logger, trace: n.trace, inbox: &n.inbox, board: &n.board, lanes: &n.lanes, transfers: &n.transfers,
-		transport: n.config.Transport, core: core, step: &n.step, glance: &n.glance, moved: n.moved, address: n.config.Address,
-	}
+	l := &loop{Node: n, core: core}
 	l.roomy, _ = n.config.Storage.(roomyStorage)
 	l.take = l.turn
 	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
@@ -215,16 +195,16 @@ func (l *loop) perform() {
 	}
 	l.step.set(inTransport)
 	if e.Servers != nil {
-		l.transport.SetServers(l.moved.servers(e.Servers))
+		l.config.Transport.SetServers(l.moved.servers(e.Servers))
 	}
 	if e.Keys != nil {
-		if prover, ok := l.transport.(keyProver); ok {
+		if prover, ok := l.config.Transport.(keyProver); ok {
 			prover.SetKeys(e.Keys)
 		}
 	}
 	for i := range e.Messages {
 		l.traceSent(&e.Messages[i])
-		l.transport.Send(e.Messages[i])
+		l.config.Transport.Send(e.Messages[i])
 	}
 	l.step.set(inCore)
 	l.busy.machine.begin(l.read, len(e.Apply))
@@ -290,7 +270,7 @@ func (l *loop) performStreams() {
 	}
 	if e.DiscardIncoming {
 		l.transfers.life.enter()
-		go l.transfers.receiver.discard(l.transfers, l.snapshots.accepted)
+		go l.transfers.receiver.discard(&l.transfers, l.snapshots.accepted)
 	}
 	for i := range e.Streams {
 		v := &e.Streams[i]

@@ -222,7 +222,7 @@ func (l *loop) damage(c *CoreStatus) Damage {
 // stoppedStatus returns the last status. A core that broke isn't asked any more: then the status
 // says only which server it was.
 func (l *loop) stoppedStatus(intact bool) Status {
-	s := Status{ID: l.id}
+	s := Status{ID: l.config.ID}
 	if intact {
 		s = l.status()
 	}

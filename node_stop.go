@@ -4,9 +4,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/e17579a5/raft/internal/logbook"
 )
 
 // A lifetime follows a node from its start to its end. It counts the goroutines, and holds what is
@@ -106,9 +103,7 @@ func (f *lifetime) enterStorage() {
 // a Logger that blocks up to logbook.Patience.
 func (f *lifetime) leave() {
 	if f.goroutines.Add(-1) == 0 {
-		patience := time.NewTimer(logbook.Patience)
-		defer patience.Stop()
-		f.log.book.Close(patience.C)
+		f.log.close()
 		f.released.give()
 	}
 }

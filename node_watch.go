@@ -20,7 +20,7 @@ func (l *loop) standing() Standing {
 	s := l.core.Standing()
 	switch {
 	case s.Trouble != nil:
-	case s.Configuration == nil && len(l.bootstrap) == 0:
+	case s.Configuration == nil && len(l.config.Bootstrap) == 0:
 		s.Trouble = ErrNoCluster
 	case s.Configuration != nil && s.Leader == "":
 		s.Trouble = l.elsewhere(s.Configuration)
@@ -31,12 +31,12 @@ func (l *loop) standing() Standing {
 // elsewhere returns an error if the cluster looks for this server at another address than its own.
 // It is the same error each time, as long as the address is.
 func (l *loop) elsewhere(c *Configuration) error {
-	m := c.Member(l.id)
-	if m == nil || l.address == "" || l.moved.of(m.ID, m.Address) == l.address {
+	m := c.Member(l.config.ID)
+	if m == nil || l.config.Address == "" || l.moved.of(m.ID, m.Address) == l.config.Address {
 		return nil
 	}
 	if l.misplaced == nil || l.misplaced.known != m.Address {
-		l.misplaced = &misplaced{m.Address, because(ErrMoved, fmt.Errorf("%s, not %s", m.Address, l.address))}
+		l.misplaced = &misplaced{m.Address, because(ErrMoved, fmt.Errorf("%s, not %s", m.Address, l.config.Address))}
 	}
 	return l.misplaced.err
 }

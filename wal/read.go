@@ -253,6 +253,9 @@ func (r *reader) bytes(at, n uint32) ([]byte, error) {
 	}
 	if at < r.windowAt || uint64(at)+uint64(n) > uint64(r.windowAt)+uint64(len(r.window)) {
 		size := min(max(r.budget+r.budget/4, minReadBytes), maxReadBytes)
+		if r.inParts && at < r.end {
+			size = min(size, int(r.end-at)) // other groups' bytes follow
+		}
 		size = min(max(size, int(n)), int(r.bound-at))
 		window := make([]byte, size)
 		if k, err := r.segment.file.ReadAt(window, int64(at)); err != nil && (!errors.Is(err, io.EOF) || k < int(n)) {

@@ -16,6 +16,7 @@ const (
 	repeatAfter = time.Minute
 	maxRemarks  = 1024 // how many causes are told apart at a time
 	maxLines    = 256  // how many lines wait for the logger
+	many        = 64   // how many times as many of both there are in a book for many
 )
 
 // Patience is how long Close waits for a logger that blocks.
@@ -27,6 +28,7 @@ const Patience = time.Second
 // that runs in the logger.
 type Book struct {
 	logger *slog.Logger
+	times  int // how many times maxRemarks and maxLines it has
 	// Attrs begin each line. They are set before the first line.
 	Attrs []slog.Attr
 	// handler is the logger's, with Attrs; nil before the first line. Only the goroutine uses it.
@@ -42,7 +44,12 @@ type Book struct {
 
 // New returns a book that writes to a logger.
 func New(logger *slog.Logger, attrs ...slog.Attr) *Book {
-	return &Book{logger: logger, Attrs: attrs}
+	return &Book{logger: logger, times: 1, Attrs: attrs}
+}
+
+// NewForMany returns a book into which many write, so that it has more room.
+func NewForMany(logger *slog.Logger, attrs ...slog.Attr) *Book {
+	return &Book{logger: logger, times: many, Attrs: attrs}
 }
 
 // A Line is something to be logged.
@@ -82,7 +89,7 @@ func (b *Book) Put(l Line) {
 		b.write(record)
 		return
 	}
-	if b.seen[key] == nil && len(b.seen) >= maxRemarks {
+	if b.seen[key] == nil && len(b.seen) >= b.times*maxRemarks {
 		key = cause{text: l.Text} // all that can't be told apart are one
 	}
 	if r := b.seen[key]; r != nil {
@@ -118,7 +125,7 @@ func (b *Book) repeat(key cause) {
 
 // write has a line written. The caller holds mu.
 func (b *Book) write(record slog.Record) {
-	if len(b.lines) >= maxLines {
+	if len(b.lines) >= b.times*maxLines {
 		b.missed++
 		return
 	}
