@@ -127,6 +127,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	if host != nil {
 		started = host.clock
 		settings.Now, settings.Coalesced = started.now(), true
+		settings.MaxWriteBytes = min(settings.MaxWriteBytes, maxGroupWrite)
 	}
 	core, applier, err := config.makeCore(&settings)
 	if err != nil {
