@@ -145,6 +145,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	if host != nil {
 		started = host.clock
 		settings.Now, settings.Coalesced, settings.Share = started.now(), true, host.common.share
+		settings.MaxWriteBytes = min(settings.MaxWriteBytes, maxGroupWrite)
 	}
 	core, applier, err := config.makeCore(&settings)
 	if err != nil {

@@ -10,14 +10,23 @@ import (
 	"time"
 )
 
-// A hostDisk writes what the groups of a host have to write: everything that has gathered is one call
-// of WriteGroups, and so one sync.
+// A hostDisk writes what the groups of a host have to write: what has gathered is one call of
+// WriteGroups, and so one sync. Only so much is written at a time that the small writes which come
+// meanwhile don't wait long, whoever has much to write:
+//
+//	waiting   A 256K  A 256K  B 1K  A 256K
+//	1st call  A 256K          B 1K
+//	2nd call          A 256K                  and whatever small has come meanwhile
+//	3rd call                        A 256K
 type hostDisk struct {
 	host  *Host
 	queue *queue[diskTask]
 	// The goroutine alone uses these.
-	writes []GroupWrite
-	failed error
+	waiting []diskTask // the writes that aren't done, in the order in which they came
+	chosen  []diskTask // those of the next call
+	used    map[*groupWrites]int
+	writes  []GroupWrite
+	failed  error
 
 	mu       sync.Mutex
 	reserved uint64
@@ -27,6 +36,16 @@ type hostDisk struct {
 	calls, written uint64
 	took           time.Duration
 }
+
+const (
+	// maxGroupWrite bounds the entries of one group in one call of WriteGroups, in bytes. The first write
+	// may have more, if its first entry is larger.
+	maxGroupWrite = 256 << 10
+	// maxHostWrite bounds the entries of all groups in one call. A write of at most smallWrite has a
+	// place in any call, and the first write of all has one, too.
+	maxHostWrite = 1 << 20
+	smallWrite   = 4 << 10
+)
 
 // A diskTask is a write of a node, or something else that must not be done while WriteGroups runs.
 type diskTask struct {
@@ -89,8 +108,10 @@ func (d *hostDisk) run() {
 	}()
 	var spare []diskTask
 	for {
-		tasks, _ := d.queue.take(spare)
-		if tasks == nil {
+		var tasks []diskTask
+		if len(d.waiting) > 0 {
+			tasks = d.queue.poll(spare)
+		} else if tasks, _ = d.queue.take(spare); tasks == nil {
 			broken = nil
 			return
 		}
@@ -99,18 +120,54 @@ func (d *hostDisk) run() {
 	}
 }
 
-// perform does tasks in their order, the writes among them together as far as nothing else comes in
-// between.
+// perform does what isn't a write, and then one call of what is to be written. No write must come before
+// the rest: a group that is removed has none any more, and one that starts has none yet.
 func (d *hostDisk) perform(tasks []diskTask) {
-	first := 0
 	for i := range tasks {
 		if t := &tasks[i]; t.do != nil {
-			d.write(tasks[first:i])
-			first = i + 1
 			t.done <- guard("storage", t.do)
+		} else {
+			d.waiting = append(d.waiting, *t)
 		}
 	}
-	d.write(tasks[first:])
+	d.choose()
+	d.write(d.chosen)
+	d.chosen = emptied(d.chosen)
+}
+
+// bytes returns how many bytes of entries a task writes.
+func (t *diskTask) bytes() int { return sizeOf(t.write.Entries) + sizeOf(t.write.Repairs) }
+
+// choose moves the writes of the next call from those that wait. The writes of a group stay in their
+// order.
+func (d *hostDisk) choose() {
+	all := 0
+	for i := range d.waiting {
+		all += d.waiting[i].bytes()
+	}
+	if all <= maxGroupWrite {
+		d.chosen, d.waiting = d.waiting, d.chosen[:0]
+		return
+	}
+	if d.used == nil {
+		d.used = make(map[*groupWrites]int)
+	}
+	clear(d.used)
+	all = 0
+	rest := d.waiting[:0]
+	for _, t := range d.waiting {
+		bytes, used := t.bytes(), d.used[t.of]
+		if used > 0 && used+bytes > maxGroupWrite || all > 0 && bytes > smallWrite && all+bytes > maxHostWrite {
+			d.used[t.of] = maxInt / 2 // its later writes wait, too
+			rest = append(rest, t)
+			continue
+		}
+		d.used[t.of] += bytes
+		all += bytes
+		d.chosen = append(d.chosen, t)
+	}
+	clear(d.waiting[len(rest):])
+	d.waiting = rest
 }
 
 // write makes writes durable, and reports them.

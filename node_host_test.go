@@ -371,3 +371,22 @@ func TestNewGroupsLeadAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A group that is asked for something more often than processes say that they live keeps its leader.
+func TestBusyGroupKeepsItsLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		h.propose("a", "g", "1")
+		node, err := h.running["a"].Group("g")
+		require.NoError(t, err)
+		led := node.Leadership()
+		for _, pause := range []time.Duration{10, 30, 60, 90, 99, 100, 101, 110, 150} {
+			for range 100 {
+				h.propose("a", "g", "2")
+				time.Sleep(pause * time.Millisecond)
+			}
+			require.Equal(t, led, node.Leadership(), "a command in %v ms", int(pause))
+		}
+	})
+}

@@ -88,6 +88,14 @@ func (q *queue[T]) take(empty []T) (items []T, rests bool) {
 	}
 }
 
+// poll exchanges what has gathered for an empty slice, and doesn't wait for more.
+func (q *queue[T]) poll(empty []T) (items []T) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items, q.items = q.items, empty
+	return items
+}
+
 // isClosed says whether the items that a lane has taken and not begun are to be dropped.
 func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()

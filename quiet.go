@@ -210,7 +210,18 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 	if !leads || term != c.state.Term {
 		return
 	}
-	c.arm(heartbeatDeadline, c.config.Heartbeat)
+	sent := Instant(quorum(c.log.configuration(), func(m *Member) uint64 {
+		if p := l.progressOf(m); p != nil {
+			return sentTo(p.id, by)
+		}
+		return c.own(m, latestOf(by))
+	})) - 1
+	// A round of this leader's own is due when the driver's next one, after the one that a quorum has
+	// answered, is overdue. If there is none, it is due as it was: a leader that is asked for something
+	// more often than the driver's rounds leave would never send a heartbeat otherwise.
+	if next := sent + Instant(c.config.Heartbeat+c.config.Heartbeat/2); sent >= 0 && next > c.dues[heartbeatDeadline] {
+		c.arm(heartbeatDeadline, time.Duration(max(next-c.now, 0)))
+	}
 	for i := range by {
 		if p := l.peer(by[i].ID); p != nil {
 			p.heard = max(p.heard, Instant(by[i].Sent))
@@ -223,12 +234,6 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		c.vouchedFor(l, by)
 		return
 	}
-	sent := Instant(quorum(c.log.configuration(), func(m *Member) uint64 {
-		if p := l.progressOf(m); p != nil {
-			return sentTo(p.id, by)
-		}
-		return c.own(m, latestOf(by))
-	})) - 1
 	if sent+Instant(c.config.ElectionTimeout) <= c.dues[quorumDeadline] {
 		return // nobody has answered, or the quorum has answered a later round of this leader's own
 	}

@@ -1,0 +1,150 @@
+package raft
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// A countedDisk notes what is written, and waits before each call until it is let go on.
+type countedDisk struct {
+	SharedStorage
+	calls [][]GroupWrite
+	next  chan struct{}
+}
+
+func (d *countedDisk) WriteGroups(writes []GroupWrite) (map[GroupID]error, error) {
+	d.calls = append(d.calls, append([]GroupWrite(nil), writes...))
+	<-d.next
+	return nil, nil
+}
+
+// bytes returns how many bytes of entries each group has in a call.
+func (d *countedDisk) bytes(call int) map[GroupID]int {
+	bytes := map[GroupID]int{}
+	for _, w := range d.calls[call] {
+		bytes[w.Group] += sizeOf(w.Write.Entries)
+	}
+	return bytes
+}
+
+// newWriteLane returns the write lane of a host, and those of some groups.
+func newWriteLane(disk *countedDisk, groups int) (*hostDisk, []*groupWrites) {
+	h := &Host{config: HostConfig{Storage: disk}}
+	h.disk.host, h.disk.queue = h, newQueue[diskTask]()
+	var all []*groupWrites
+	for i := range groups {
+		n := &Node{group: GroupID(fmt.Sprint("g", i)), inbox: inbox{rouse: func() {}}}
+		n.life.begin(diary{})
+		all = append(all, &groupWrites{disk: &h.disk, node: n})
+	}
+	return &h.disk, all
+}
+
+func writeOf(number int, bytes int) Write {
+	if bytes == 0 {
+		return Write{Number: WriteNumber(number)}
+	}
+	return Write{Number: WriteNumber(number), Entries: []Entry{{Data: make([]byte, bytes)}}}
+}
+
+// A group that has much to write has a bounded share of each call, whatever it has handed over. Others
+// have their writes in the next call.
+func TestSmallWritesDontWaitForABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &countedDisk{next: make(chan struct{})}
+		lane, of := newWriteLane(disk, 2)
+		go lane.run()
+		of[0].add(writeOf(1, 1))
+		synctest.Wait()
+		const bursts = 64 << 20 / maxGroupWrite
+		for i := range bursts {
+			of[0].add(writeOf(2+i, maxGroupWrite-100))
+		}
+		for call := range bursts / 2 {
+			of[1].add(writeOf(call+1, 100))
+			disk.next <- struct{}{}
+			synctest.Wait()
+			bytes := disk.bytes(call + 1)
+			require.LessOrEqual(t, bytes["g0"], maxGroupWrite)
+			require.NotZero(t, bytes["g0"])
+			require.NotZero(t, bytes["g1"])
+		}
+		done := make(chan error)
+		go func() { done <- lane.do(func() error { return nil }) }()
+		synctest.Wait()
+		disk.next <- struct{}{}
+		require.NoError(t, <-done, "a start doesn't wait for the burst, either")
+		go func() {
+			for range bursts / 2 {
+				disk.next <- struct{}{}
+			}
+			lane.queue.close()
+		}()
+		synctest.Wait()
+		require.Len(t, disk.calls, bursts+1)
+		require.EqualValues(t, bursts+1, of[0].node.inbox.intake.persisted)
+	})
+}
+
+// Whatever is handed over, each write is done once, those of a group in their order; no call has more than
+// its bounds, and the write that has waited longest is in the next one.
+func TestWritesTakeTheirTurns(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const groups = 8
+		disk := &countedDisk{next: make(chan struct{})}
+		close(disk.next)
+		lane, of := newWriteLane(disk, groups)
+		var added, done [groups]WriteNumber
+		sizes := rapid.SampledFrom([]int{0, 1, 4000, 5000, 100_000, 250_000, 400_000, 2_000_000})
+		rounds := rapid.IntRange(1, 10).Draw(t, "rounds")
+		for round := 0; round < rounds || len(lane.waiting) > 0; round++ {
+			if round < rounds {
+				for range rapid.IntRange(0, 30).Draw(t, "writes") {
+					g := rapid.IntRange(0, groups-1).Draw(t, "group")
+					added[g]++
+					of[g].add(writeOf(int(added[g]), sizes.Draw(t, "bytes")))
+				}
+			}
+			tasks := lane.queue.poll(nil)
+			first := append(append([]diskTask(nil), lane.waiting...), tasks...)
+			disk.calls = nil
+			lane.perform(tasks)
+			if len(first) == 0 {
+				continue
+			}
+			checkCall(t, disk, first[0], &done)
+		}
+		require.Equal(t, added, done)
+	})
+}
+
+// checkCall checks the only call of a round. first is the write that had waited longest.
+func checkCall(t *rapid.T, disk *countedDisk, first diskTask, done *[8]WriteNumber) {
+	require.Len(t, disk.calls, 1)
+	require.Equal(t, first.of.node.group, disk.calls[0][0].Group)
+	require.Equal(t, first.write.Number, disk.calls[0][0].Write.Number)
+	writes, bytes := map[GroupID]int{}, disk.bytes(0)
+	large, most := 0, 0
+	for _, w := range disk.calls[0] {
+		var g int
+		_, err := fmt.Sscanf(string(w.Group), "g%d", &g)
+		require.NoError(t, err)
+		done[g]++
+		require.Equal(t, done[g], w.Write.Number)
+		if size := sizeOf(w.Write.Entries); size > 0 {
+			writes[w.Group]++
+			if size > smallWrite {
+				large += size
+			}
+			most = max(most, size)
+		}
+	}
+	for group, n := range writes {
+		require.True(t, n == 1 || bytes[group] <= maxGroupWrite, "%s has %d writes of %d bytes", group, n, bytes[group])
+	}
+	require.LessOrEqual(t, large, max(maxHostWrite, most))
+}
