@@ -28,7 +28,7 @@ func (c *Cluster[M]) StartGroup(server int) {
 	c.needHosts()
 	s := c.servers[server]
 	s.send(c.group, false)
-	if _, err := c.Host(server).Group(c.group); err != nil {
+	if err := s.life.Load().startGroup(c.group); err != nil {
 		c.t.Fatalf("rafttest: start group %q at server %s: %v", c.group, s.ID, err)
 	}
 }

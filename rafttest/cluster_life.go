@@ -53,6 +53,18 @@ func (l *clusterLife[M]) member(group raft.GroupID) clusterMember[M] {
 	return m
 }
 
+// startGroup starts a group, if it doesn't run.
+func (l *clusterLife[M]) startGroup(group raft.GroupID) error {
+	node, err := l.host.Group(group)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.members[group] = clusterMember[M]{l.members[group].machine, node}
+	return nil
+}
+
 // failure returns why the server, or one of its groups, has stopped by itself.
 func (l *clusterLife[M]) failure() error {
 	failures := []error{l.runs.Err()}
@@ -168,7 +180,7 @@ func (c *Cluster[M]) startHost(s *clusterServer[M], life *clusterLife[M]) error 
 		life.host = host
 		life.mu.Unlock()
 		for _, group := range c.options.Groups {
-			if _, err := host.Group(group); err != nil && !s.isAway(group) {
+			if err := life.startGroup(group); err != nil && !s.isAway(group) {
 				return host, fmt.Errorf("group %q: %w", group, err)
 			}
 		}
