@@ -15,6 +15,7 @@ type Coalesced struct {
 	left    coalesce.Left
 	quiet   coalesce.Quiet
 	settled bool // whether the Book looks after the core
+	asking  bool // the Book; after a panic in it, for ever
 }
 
 // A Locker guards the Book of a process, in which several goroutines may take turns of groups.
@@ -49,9 +50,7 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 // Before begins a turn: the core leaves the lists, and is told what it has missed. It comes before
 // anything else is handed to the core.
 func (q *Coalesced) Before(now Instant) {
-	q.lock.Lock()
-	q.book.Leave(coalesce.Instant(now), q.group, &q.left)
-	q.lock.Unlock()
+	q.leave(now)
 	q.settled = false
 
 	c, left := q.core, &q.left
@@ -82,12 +81,28 @@ func (q *Coalesced) After(now Instant) (sooner bool) {
 	for i := range q.quiet.Others {
 		q.quiet.Others[i].Stand.Group = q.group
 	}
-	q.lock.Lock()
-	q.settled, sooner = q.book.Settle(coalesce.Instant(now), q.group, q.shard, &q.quiet)
-	q.lock.Unlock()
-	if !q.settled {
+	if sooner = q.settle(now); !q.settled {
 		q.core.Unvouched(now)
 	}
+	return sooner
+}
+
+// leave takes the core from the lists.
+func (q *Coalesced) leave(now Instant) {
+	q.lock.Lock()
+	defer q.lock.Unlock() // also after a panic
+	q.asking = true
+	q.book.Leave(coalesce.Instant(now), q.group, &q.left)
+	q.asking = false
+}
+
+// settle puts the core onto the lists.
+func (q *Coalesced) settle(now Instant) (sooner bool) {
+	q.lock.Lock()
+	defer q.lock.Unlock()
+	q.asking = true
+	q.settled, sooner = q.book.Settle(coalesce.Instant(now), q.group, q.shard, &q.quiet)
+	q.asking = false
 	return sooner
 }
 
@@ -102,6 +117,6 @@ func (q *Coalesced) Deadline() Instant {
 // End takes the group from the Book, because it ends here or its core has failed.
 func (q *Coalesced) End(now Instant) {
 	q.lock.Lock()
+	defer q.lock.Unlock()
 	q.book.End(coalesce.Instant(now), q.group)
-	q.lock.Unlock()
 }

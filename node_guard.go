@@ -13,9 +13,9 @@ import (
 // tcp, a panic of what it was given is a failure like any other: of Listen, or of a connection.
 type PanicError struct {
 	// Where is "core", "storage", "state machine", "snapshot", "transport", "storage or transport",
-	// "trace", "Validate" or "HostConfig.Group"; in package typed "Validate, LevelOf or a codec"; and in package tcp
-	// "tcp: Listen", "tcp: Listener", "tcp: Dial", "tcp: Conn", "tcp: TLS", "tcp: Handler" or
-	// "tcp: Conn, TLS or Handler".
+	// "trace", "heartbeats" (of a host), "Validate" or "HostConfig.Group"; in package typed "Validate,
+	// LevelOf or a codec"; and in package tcp "tcp: Listen", "tcp: Listener", "tcp: Dial", "tcp: Conn",
+	// "tcp: TLS", "tcp: Handler" or "tcp: Conn, TLS or Handler".
 	Where string
 	Value any // the argument of panic; nil when runtime.Goexit ended the goroutine
 	Stack []byte

@@ -18,7 +18,6 @@ type hostBook struct {
 
 	mu    sync.Mutex
 	book  *coalesce.Book
-	out   coalesce.Out
 	timer *time.Timer
 	at    Instant // when the timer rings; never before the start
 	// seen is how many rounds of turns each shard had begun when it was last looked at.
@@ -42,18 +41,15 @@ func (b *hostBook) init(h *Host) {
 	b.timer = time.AfterFunc(time.Duration(never), b.beat)
 }
 
-// event lets the Book take an event, and sees to what it wants done.
+// event lets the Book take an event, and sees to what it wants done. A panic in the Book ends the
+// host, since nobody knows any more what the Book vouches for.
 func (b *hostBook) event(take func(book *coalesce.Book, now coalesce.Instant)) {
-	b.mu.Lock()
-	now := b.host.clock.now()
-	take(b.book, coalesce.Instant(now))
-	b.book.Drain(&b.out)
-	// Others may have the next event before this one's messages are sent, so they need a slice of
-	// their own.
-	out := coalesce.Out{Messages: b.out.Messages, Turns: b.out.Turns}
-	b.out = coalesce.Out{}
-	b.set(now)
-	b.mu.Unlock()
+	defer b.host.protect("transport")
+	var out coalesce.Out
+	if err := guard("heartbeats", func() error { out = b.take(take); return nil }); err != nil {
+		b.host.stop(err)
+		return
+	}
 	for i := range out.Messages {
 		b.host.config.Transport.Send(out.Messages[i])
 	}
@@ -66,6 +62,18 @@ func (b *hostBook) event(take func(book *coalesce.Book, now coalesce.Instant)) {
 	}
 }
 
+// take lets the Book take an event, and returns what it wants done. Others may have the next event
+// before this one's messages are sent, so each has slices of its own.
+func (b *hostBook) take(take func(book *coalesce.Book, now coalesce.Instant)) (out coalesce.Out) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.host.clock.now()
+	take(b.book, coalesce.Instant(now))
+	b.book.Drain(&out)
+	b.set(now)
+	return out
+}
+
 // set sets the timer. The caller holds mu.
 func (b *hostBook) set(now Instant) {
 	if at := Instant(b.book.Deadline()); at != b.at {
@@ -76,14 +84,26 @@ func (b *hostBook) set(now Instant) {
 
 // sooner notes that the Book's deadline may have become earlier.
 func (b *hostBook) sooner(now Instant) {
-	b.mu.Lock()
-	b.set(now)
-	b.mu.Unlock()
+	err := guard("heartbeats", func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.set(now)
+		return nil
+	})
+	if err != nil {
+		b.host.stop(err)
+	}
+}
+
+// broken ends the host because the Book has panicked while a shard asked it.
+func (b *hostBook) broken(panicked *PanicError) {
+	panicked.Where = "heartbeats"
+	b.host.stop(panicked)
 }
 
 // beat lets the Book do what is due. The timer calls it, in a goroutine of its own.
 func (b *hostBook) beat() {
-	defer b.host.protect("transport")
+	defer b.host.protect("storage")
 	full := b.lookAtRoom()
 	b.event(func(book *coalesce.Book, now coalesce.Instant) {
 		b.at = never

@@ -271,10 +271,13 @@ func (s *shard) end(l *loop, cause error) {
 	s.left--
 	s.mu.Unlock()
 	var broken *PanicError
-	if errors.As(cause, &broken) && broken.Where == "" {
-		broken.Where = l.step.name()
-	} else {
+	switch {
+	case !errors.As(cause, &broken) || broken.Where != "":
 		broken = nil // no panic, or one of another goroutine
+	case l.coalesced != nil && l.coalesced.asking:
+		l.host.book.broken(broken)
+	default:
+		broken.Where = l.step.name()
 	}
 	l.ended(cause, broken == nil)
 }
