@@ -121,25 +121,33 @@ func (h *Host) storageTrouble() error {
 
 // showGroups shows all groups.
 func (h *Host) showGroups(s *HostStatus) {
+	type place struct {
+		group GroupID
+		node  *Node
+		err   error
+	}
 	now := h.clock.now()
 	h.mu.RLock()
-	nodes := make([]*Node, 0, len(h.groups))
-	s.Groups = make([]GroupStatus, 0, len(h.groups))
+	places := make([]place, 0, len(h.groups))
 	for group, seat := range h.groups {
-		if seat.node != nil {
-			nodes = append(nodes, seat.node)
-		} else if seat.failed != nil {
-			s.Groups = append(s.Groups, GroupStatus{Group: group, Leadership: Leadership{Role: stoppedRole}, Err: seat.failed})
+		if seat.node != nil || seat.failed != nil {
+			places = append(places, place{group, seat.node, seat.failed})
 		}
 	}
 	h.mu.RUnlock()
-	for _, n := range nodes {
+	slices.SortFunc(places, func(a, b place) int { return strings.Compare(string(a.group), string(b.group)) })
+	s.Groups = make([]GroupStatus, 0, len(places))
+	for i := range places {
+		n := places[i].node
+		if n == nil {
+			s.Groups = append(s.Groups, GroupStatus{Group: places[i].group, Leadership: Leadership{Role: stoppedRole}, Err: places[i].err})
+			continue
+		}
 		s.Groups = append(s.Groups, n.groupStatus(now))
 		messages, bytes := n.inbox.gathered()
 		s.Inbox.Messages, s.Inbox.Bytes = s.Inbox.Messages+messages, s.Inbox.Bytes+bytes
 		s.Inbox.Dropped += n.inbox.dropped.Load()
 	}
-	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return strings.Compare(string(a.Group), string(b.Group)) })
 	for i := range s.Groups {
 		g := &s.Groups[i]
 		switch {

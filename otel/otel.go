@@ -29,6 +29,7 @@ package otel
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -46,6 +47,12 @@ type Options struct {
 	// Turns is how many turns of the node are remembered, for each stage, in which entries got
 	// there: 1 to 1<<20 (4,096). An entry that got there before has no event of that stage.
 	Turns int
+	// Server and Group are for a group of a host (raft.HostConfig.Group), whose config has no ID. They are
+	// the attributes raft.server and raft.group of its spans. Server is that of the config otherwise, and
+	// without a Group there is no such attribute. With many groups, Turns should be small: each of them
+	// takes about 100 bytes, whether the group is busy or not.
+	Server raft.ServerID
+	Group  raft.GroupID
 }
 
 // defaultTurns is the default of Options.Turns, and maxTurns its limit.
@@ -54,7 +61,7 @@ const defaultTurns, maxTurns = 4096, 1 << 20
 // A Tracing makes the spans of one node, in one life. Any goroutine may use it.
 type Tracing struct {
 	tracer trace.Tracer
-	server attribute.KeyValue
+	about  []attribute.KeyValue // on each span
 	turns  turns
 }
 
@@ -67,6 +74,12 @@ func New(options Options) *Tracing {
 		options.Turns = defaultTurns
 	}
 	t := &Tracing{tracer: options.Provider.Tracer("github.com/e17579a5/raft/otel")}
+	if options.Server != "" {
+		t.about = append(t.about, attribute.String("raft.server", string(options.Server)))
+	}
+	if options.Group != "" {
+		t.about = append(t.about, attribute.String("raft.group", string(options.Group)))
+	}
 	t.turns.keep(min(max(options.Turns, 1), maxTurns))
 	return t
 }
@@ -74,7 +87,10 @@ func New(options Options) *Tracing {
 // Instrument has the stages of entries noted by a node that is started with the config. It changes
 // config.Trace; a function Turn that is there is called first, as before.
 func (t *Tracing) Instrument(config *raft.Config) {
-	t.server = attribute.String("raft.server", string(config.ID))
+	if config.ID != "" {
+		t.about = append(slices.DeleteFunc(t.about, func(a attribute.KeyValue) bool { return a.Key == "raft.server" }),
+			attribute.String("raft.server", string(config.ID)))
+	}
 	changed := raft.Trace{}
 	if config.Trace != nil {
 		changed = *config.Trace
@@ -121,7 +137,7 @@ func (t *Tracing) Start(ctx context.Context, kind Kind, attributes ...attribute.
 	if !span.IsRecording() {
 		return ctx, c
 	}
-	span.SetAttributes(t.server)
+	span.SetAttributes(t.about...)
 	span.SetAttributes(attributes...)
 	return raft.FollowCall(ctx, &c.told), c
 }

@@ -130,6 +130,43 @@ func TestStagesOfACommand(t *testing.T) {
 	})
 }
 
+// A group of a host has spans of its own, which name it.
+func TestSpansOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewSpanRecorder()
+		provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))
+		tracings := map[raft.GroupID]*otel.Tracing{}
+		host, err := raft.StartHost(raft.HostConfig{
+			ID: "a", Storage: memory.NewStorage(), Transport: memory.NewNetwork(memory.Options{}).Join("a"), Logger: slog.New(slog.DiscardHandler),
+			Group: func(group raft.GroupID) raft.Config {
+				config := raft.Config{Machine: &keeper{}, Bootstrap: []raft.Server{{ID: "a"}}}
+				tracings[group] = otel.New(otel.Options{Provider: provider, Server: "a", Group: group, Turns: 16})
+				tracings[group].Instrument(&config)
+				return config
+			},
+		})
+		require.NoError(t, err)
+		defer host.Close(context.Background())
+		time.Sleep(time.Second) // at instant 0 of the host's clock, a call would look as if nobody had taken it
+		for i, group := range []raft.GroupID{"x", "y"} {
+			node, err := host.Group(group)
+			require.NoError(t, err)
+			ctx, call := tracings[group].Start(t.Context(), otel.Propose)
+			_, err = node.Propose(ctx, []byte("x"))
+			synctest.Wait() // the turn that has answered ends
+			call.End(err)
+			require.NoError(t, err)
+			span := spans.Ended()[i]
+			attributes := map[string]string{}
+			for _, a := range span.Attributes() {
+				attributes[string(a.Key)] = a.Value.String()
+			}
+			require.Equal(t, map[string]string{"raft.server": "a", "raft.group": string(group), "raft.outcome": "ok", "raft.index": "2"}, attributes)
+			require.Len(t, span.Events(), 4)
+		}
+	})
+}
+
 func TestStagesOfARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, sdk.AlwaysSample())

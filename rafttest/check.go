@@ -4,7 +4,9 @@
 //     clusters, each from a seed. These lose messages, crash, and forget what was not synced. A
 //     failure is cut down. It is told as a few calls, or as a transcript, which is also drawn as
 //     a page. Either is kept as a file that Replay repeats.
-//   - Cluster runs real nodes in a bubble of testing/synctest. It is for tests of a whole service.
+//   - CheckHosts checks a state machine on real hosts that serve several groups.
+//   - Cluster runs real nodes, or hosts of many groups, in a bubble of testing/synctest. It is for tests
+//     of a whole service.
 //   - TestStorage, TestTransport and TestStateMachine check an implementation of these interfaces
 //     and say which rules it breaks.
 //

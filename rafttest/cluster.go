@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,7 +17,6 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/memory"
-	"github.com/e17579a5/raft/wire"
 )
 
 // ClusterOptions are the settings of a Cluster. The zero value is a good choice.
@@ -35,6 +34,21 @@ type ClusterOptions struct {
 	// Config, when not nil, may change the config of a server. It is called each time before the
 	// server starts.
 	Config func(server int, config *raft.Config)
+
+	// Groups, when not empty, make each server a raft.Host, which serves these groups. The Cluster's
+	// methods then concern the first of them, and Cluster.Group is about another one. Crashes,
+	// restarts and cuts hit a server with all its groups. Config and Disk aren't used; these are
+	// used instead:
+	Groups []raft.GroupID
+	// GroupConfig, when not nil, may change the config of a group at a server. It is called each time
+	// before the group starts there.
+	GroupConfig func(server int, group raft.GroupID, config *raft.Config)
+	// HostConfig, when not nil, may change the config of a host, but not its Group. It is called each
+	// time before the host starts.
+	HostConfig func(server int, config *raft.HostConfig)
+	// SharedDisk returns the disk of a host, as Disk that of a server. If it is nil, every host has a
+	// MemorySharedDisk.
+	SharedDisk func(server int) SharedDisk
 }
 
 // A Cluster is a number of servers in one process: real nodes over a memory.Network, each with a
@@ -50,6 +64,9 @@ type ClusterOptions struct {
 // fails the test by its name, and its server crashes, so that nobody waits for it any more. (No time
 // passes in a bubble while a call waits for a mutex: then the test's own -timeout shows it.)
 //
+// With ClusterOptions.Groups the servers are hosts of many groups, each with a state machine of type M
+// at each server.
+//
 // Servers are numbered from 0. The raft.ServerID of server 0 is "a". Only the goroutine of the test
 // may use a Cluster, with three exceptions: other goroutines may call ID, Node and Machine at any
 // time.
@@ -60,24 +77,28 @@ type Cluster[M raft.StateMachine] struct {
 	t          testing.TB
 	newMachine func() M
 	options    ClusterOptions
+	group      raft.GroupID // "" for a cluster of nodes
 	servers    []*clusterServer[M]
-	election   time.Duration // the longest election timeout
-	closed     bool
+	*clusterState
+}
+
+// A clusterState is what the views of a cluster on its groups have in common.
+type clusterState struct {
+	election time.Duration // the longest election timeout
+	closed   bool
 }
 
 // A clusterServer is one server in all its lives.
 type clusterServer[M raft.StateMachine] struct {
 	raft.Server
-	disk Disk
-	life atomic.Pointer[clusterLife[M]] // the latest life
-	down bool                           // the latest life has ended
-}
+	number int
+	disk   Disk                           // of a node
+	shared SharedDisk                     // of a host
+	life   atomic.Pointer[clusterLife[M]] // the latest life
+	down   bool                           // the latest life has ended
 
-// A clusterLife is a server between one start and the end that follows it.
-type clusterLife[M raft.StateMachine] struct {
-	machine M
-	node    *raft.Node
-	power   *power
+	mu   sync.Mutex
+	away map[raft.GroupID]bool // the groups of a host that were removed
 }
 
 // maxServers bounds the servers of a Cluster: their names are the letters from a to z.
@@ -93,20 +114,37 @@ func NewCluster[M raft.StateMachine](t testing.TB, servers int, newMachine func(
 	if servers < 1 || servers > maxServers {
 		t.Fatalf("rafttest: a cluster of %d servers, not from 1 to %d", servers, maxServers)
 	}
-	c := &Cluster[M]{Network: memory.NewNetwork(options.Network), t: t, newMachine: newMachine, options: options, election: time.Second}
+	c := &Cluster[M]{
+		Network: memory.NewNetwork(options.Network), t: t, newMachine: newMachine, options: options, clusterState: &clusterState{election: time.Second},
+	}
+	if len(options.Groups) > 0 {
+		c.group = options.Groups[0]
+	}
 	for i := range servers {
-		disk := MemoryDisk
-		if options.Disk != nil {
-			disk = func() Disk { return options.Disk(i) }
-		}
-		id := raft.ServerID(rune('a' + i))
-		c.servers = append(c.servers, &clusterServer[M]{Server: raft.Server{ID: id, Address: string(id)}, disk: disk(), down: true})
+		c.servers = append(c.servers, c.newServer(i))
 	}
 	t.Cleanup(c.Close)
 	for i := range c.servers {
 		c.Restart(i)
 	}
 	return c
+}
+
+// newServer returns a server that hasn't started.
+func (c *Cluster[M]) newServer(i int) *clusterServer[M] {
+	id := raft.ServerID(rune('a' + i))
+	s := &clusterServer[M]{Server: raft.Server{ID: id, Address: string(id)}, number: i, down: true, away: map[raft.GroupID]bool{}}
+	switch o := &c.options; {
+	case len(o.Groups) > 0 && o.SharedDisk != nil:
+		s.shared = o.SharedDisk(i)
+	case len(o.Groups) > 0:
+		s.shared = MemorySharedDisk()
+	case o.Disk != nil:
+		s.disk = o.Disk(i)
+	default:
+		s.disk = MemoryDisk()
+	}
+	return s
 }
 
 // Len returns the number of servers, running or not.
@@ -116,12 +154,16 @@ func (c *Cluster[M]) Len() int { return len(c.servers) }
 func (c *Cluster[M]) ID(server int) raft.ServerID { return c.servers[server].Server.ID }
 
 // Node returns the node of a server. For a server that is down it returns the node that the server
-// had last.
-func (c *Cluster[M]) Node(server int) *raft.Node { return c.servers[server].life.Load().node }
+// had last, and for a group that was closed or removed there, that of its last life.
+func (c *Cluster[M]) Node(server int) *raft.Node {
+	return c.servers[server].life.Load().member(c.group).node
+}
 
 // Machine returns the state machine of a server's node. The node applies commands to it as long as
 // the node runs.
-func (c *Cluster[M]) Machine(server int) M { return c.servers[server].life.Load().machine }
+func (c *Cluster[M]) Machine(server int) M {
+	return c.servers[server].life.Load().member(c.group).machine
+}
 
 // Running returns the numbers of the servers that are not down, in ascending order.
 func (c *Cluster[M]) Running() []int {
@@ -141,71 +183,16 @@ func (c *Cluster[M]) Restart(server int) {
 	if !s.down {
 		c.t.Fatalf("rafttest: server %s runs already", s.ID)
 	}
-	storage, err := s.disk.Open()
-	if err != nil {
-		c.t.Fatalf("rafttest: open the disk of server %s: %v", s.ID, err)
+	life := &clusterLife[M]{power: &power{Transport: c.Network.Join(s.ID)}, members: map[raft.GroupID]clusterMember[M]{}}
+	start := c.startNode
+	if c.group != "" {
+		start = c.startHost
 	}
-	var founders []raft.Server
-	for _, other := range c.servers {
-		founders = append(founders, other.Server)
-	}
-	power := &power{Transport: c.Network.Join(s.ID)}
-	machine := c.newMachine()
-	config := raft.Config{
-		ID: s.ID, Machine: machine, Storage: storage, Transport: power, Bootstrap: founders,
-		Seed: mixSeed(c.options.Network.Seed, server), Logger: slog.New(slog.DiscardHandler),
-	}
-	if c.options.Config != nil {
-		c.options.Config(server, &config)
-	}
-	c.election = max(c.election, config.ElectionTimeout)
-	life := &clusterLife[M]{machine: machine, power: power}
-	if err := c.start(s, life, config); err != nil {
+	if err := start(s, life); err != nil {
 		c.t.Fatalf("rafttest: start server %s: %v", s.ID, err)
 	}
 	s.life.Store(life)
 	s.down = false
-}
-
-// start starts the node of a life. A call of its state machine that hangs fails the test. It also
-// ends the node, as a crash does, since callers might wait for it for ever.
-func (c *Cluster[M]) start(s *clusterServer[M], life *clusterLife[M], config raft.Config) error {
-	starting := newWatch()
-	var started atomic.Pointer[raft.Node]
-	call := func(call string, f func()) {
-		late := timed(callPatience, call, f, func(late error) {
-			node := started.Load()
-			if node == nil {
-				starting.hung <- late
-				return
-			}
-			c.t.Errorf("rafttest: server %s: %v", s.ID, late)
-			closeNow(node)
-		})
-		if late != nil && started.Load() == nil {
-			runtime.Goexit() // nobody waits for the node that is being started
-		}
-	}
-	config.Machine = watchMachine(config.Machine, call)
-	if config.Durable != nil {
-		durable := watched{fmt.Sprintf("%T", life.machine), call}.durable(*config.Durable)
-		config.Durable = &durable
-	}
-	var node *raft.Node
-	var err error
-	if hung := starting.run(func() { node, err = raft.Start(config) }); hung != nil {
-		return hung
-	}
-	life.node = node
-	started.Store(node)
-	return err
-}
-
-// closeNow closes a node as a process ends that dies: it hands its leadership to nobody.
-func closeNow(node *raft.Node) {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	node.Close(now)
 }
 
 // mixSeed returns the seed of a server. It differs for every server and is never 0.
@@ -221,13 +208,17 @@ func (c *Cluster[M]) Crash(server int) {
 		c.t.Fatalf("rafttest: server %s is down already", s.ID)
 	}
 	s.life.Load().power.off.Store(true)
-	if s.disk.Crash != nil {
-		s.disk.Crash()
+	crash := s.disk.Crash
+	if c.group != "" {
+		crash = s.shared.Crash
 	}
-	closeNow(s.life.Load().node)
+	if crash != nil {
+		crash()
+	}
+	closeNow(s.life.Load().runs)
 	// The storage of a server that lost its power is dead, so an error from closing it doesn't
 	// count.
-	if err := c.end(s); err != nil && s.disk.Crash == nil {
+	if err := c.end(s); err != nil && crash == nil {
 		c.t.Errorf("rafttest: close server %s: %v", s.ID, err)
 	}
 }
@@ -239,7 +230,7 @@ func (c *Cluster[M]) Shutdown(server int) {
 	if s.down {
 		c.t.Fatalf("rafttest: server %s is down already", s.ID)
 	}
-	failure := s.life.Load().node.Err()
+	failure := s.life.Load().failure()
 	if err := c.end(s); err != nil || failure != nil {
 		c.t.Errorf("rafttest: close server %s: %v (it had stopped: %v)", s.ID, err, failure)
 	}
@@ -250,7 +241,7 @@ func (c *Cluster[M]) end(s *clusterServer[M]) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.wait())
 	defer cancel()
 	s.down = true
-	return s.life.Load().node.Close(ctx)
+	return s.life.Load().runs.Close(ctx)
 }
 
 // wait returns for how long a test waits for the cluster.
@@ -265,7 +256,7 @@ func (c *Cluster[M]) Leader() int {
 		votes := map[raft.ServerID]int{}
 		var term raft.Term
 		statuses := map[int]raft.Status{}
-		for _, i := range c.Running() {
+		for _, i := range c.taking() {
 			statuses[i] = c.Node(i).Status()
 			term = max(term, statuses[i].Term)
 		}
@@ -292,7 +283,7 @@ func (c *Cluster[M]) Converge() {
 	c.t.Helper()
 	c.await("equal logs", func() bool {
 		var applied []raft.Index
-		for _, i := range c.Running() {
+		for _, i := range c.taking() {
 			status := c.Node(i).Status()
 			if status.Applied != status.Last || status.Leader == "" {
 				return false
@@ -302,7 +293,7 @@ func (c *Cluster[M]) Converge() {
 		return len(slices.Compact(applied)) <= 1
 	})
 	var first []byte
-	for n, i := range c.Running() {
+	for n, i := range c.taking() {
 		w := newWatch()
 		var snapshot []byte
 		if err := w.run(func() { snapshot = state(watchMachine(c.Machine(i), w.caller())) }); err != nil {
@@ -312,7 +303,7 @@ func (c *Cluster[M]) Converge() {
 			first = snapshot
 		} else if !bytes.Equal(first, snapshot) {
 			c.t.Fatalf("rafttest: servers %s and %s have applied the same commands, but their snapshots differ from byte %d on: %s and %s",
-				c.ID(c.Running()[0]), c.ID(i), differAt(first, snapshot), describeBytes(first), describeBytes(snapshot))
+				c.ID(c.taking()[0]), c.ID(i), differAt(first, snapshot), describeBytes(first), describeBytes(snapshot))
 		}
 	}
 }
@@ -342,7 +333,7 @@ func (c *Cluster[M]) describe() string {
 			fmt.Fprintf(&b, "\n\t%s: down", s.ID)
 			continue
 		}
-		node := s.life.Load().node
+		node := c.Node(s.number)
 		status := node.Status()
 		fmt.Fprintf(&b, "\n\t%s: %s of term %d, leader %q, applied %d, commit %d, stable %d, last %d, stopped by %v",
 			s.ID, status.Role, status.Term, status.Leader, status.Applied, status.Commit, status.Stable, status.Last, node.Err())
@@ -434,35 +425,4 @@ func bubbleOf(stack string) string {
 		return ""
 	}
 	return number
-}
-
-// A power is a transport that neither sends nor receives once it is switched off.
-type power struct {
-	raft.Transport
-	off atomic.Bool
-}
-
-// Start implements raft.Transport.
-func (p *power) Start(self raft.Server, handler raft.Handler) error {
-	return p.Transport.Start(self, &powerHandler{handler, p})
-}
-
-// Send implements raft.Transport.
-func (p *power) Send(m wire.Message) {
-	if !p.off.Load() {
-		p.Transport.Send(m)
-	}
-}
-
-// A powerHandler drops the messages that arrive after the power was switched off.
-type powerHandler struct {
-	raft.Handler
-	power *power
-}
-
-// Receive implements raft.Handler.
-func (h *powerHandler) Receive(m wire.Message) {
-	if !h.power.off.Load() {
-		h.Handler.Receive(m)
-	}
 }

@@ -51,26 +51,11 @@ func MemorySharedDisk() SharedDisk {
 // call. Like TestStorage, it returns nil, or an error that says, for each broken rule, what was done,
 // what was expected, and what was found.
 func TestSharedStorage(newDisk func() SharedDisk) error {
-	var failures []error
-	for _, c := range sharedChecks {
-		var last *sharedSession
-		w := newWatch()
-		err := w.run(func() {
-			c.check(func() *sharedSession {
-				last = &sharedSession{watch: w, disk: newDisk(), rule: c.name}
-				w.forget()
-				last.open()
-				return last
-			})
-		})
-		if err == nil {
-			continue
-		}
-		failures = append(failures, fmt.Errorf("rafttest: shared storage: %s: %w\n\tthe rule: %s", c.name, w.explain(err), c.rule))
-		if errors.Is(err, errHung) {
-			return errors.Join(failures...)
-		}
-		_ = w.run(func() { _ = last.storage.Close() }) // it is convicted already
+	failures, hung := perform("shared storage", sharedChecks, func(w *watch, rule string) *sharedSession {
+		return &sharedSession{watch: w, disk: newDisk(), rule: rule}
+	})
+	if hung {
+		return errors.Join(failures...)
 	}
 	for _, group := range []raft.GroupID{"g", ""} {
 		if err := TestStorage(groupDisks(newDisk, group)); err != nil {
@@ -80,30 +65,15 @@ func TestSharedStorage(newDisk func() SharedDisk) error {
 	return errors.Join(failures...)
 }
 
-// A sharedCheck checks one rule of the contract. It takes a new disk for each session.
-type sharedCheck struct {
-	name, rule string
-	check      func(open func() *sharedSession)
-}
-
-// onceShared returns a check that takes one session.
-func onceShared(name, rule string, check func(*sharedSession)) sharedCheck {
-	return sharedCheck{name, rule, func(open func() *sharedSession) {
-		s := open()
-		check(s)
-		s.end()
-	}}
-}
-
-var sharedChecks = []sharedCheck{
-	onceShared("no groups", "Groups returns nothing when nothing is stored, and Group an empty storage", checkNoGroups),
-	onceShared("groups", "Groups returns the groups of which something is stored, in the order of their names", checkGroups),
-	onceShared("several writes of a group", "writes of one group take effect in their order", checkSeveralWrites),
-	onceShared("refused write", "a write that breaks the contract is refused, with the later ones of its group; those of other groups take effect", checkRefused),
-	onceShared("closed group", "Close of a group's storage releases the group alone", checkClosedGroup),
-	onceShared("closed storage", "Close closes the storages of all groups", checkClosedShared),
-	onceShared("removed group", "nothing is found of a group that was removed, nor by a group of the same name", checkRemoved),
-	onceShared("groups at the same time", "storages of groups may be called while WriteGroups runs", checkGroupsAtOnce),
+var sharedChecks = []check[*sharedSession]{
+	once("no groups", "Groups returns nothing when nothing is stored, and Group an empty storage", checkNoGroups),
+	once("groups", "Groups returns the groups of which something is stored, in the order of their names", checkGroups),
+	once("several writes of a group", "writes of one group take effect in their order", checkSeveralWrites),
+	once("refused write", "a write that breaks the contract is refused, with the later ones of its group; those of other groups take effect", checkRefused),
+	once("closed group", "Close of a group's storage releases the group alone", checkClosedGroup),
+	once("closed storage", "Close closes the storages of all groups", checkClosedShared),
+	once("removed group", "nothing is found of a group that was removed, nor by a group of the same name", checkRemoved),
+	once("groups at the same time", "storages of groups may be called while WriteGroups runs", checkGroupsAtOnce),
 	{"random writes of groups", "WriteGroups takes effect in each group, and is durable when it returns", checkRandomGroups},
 	{"crash within WriteGroups", "after a crash, each write is there or not, and all before it in its group", checkCrashWithinGroups},
 	{"failure of WriteGroups", "after WriteGroups has failed, every write of every group fails", checkSharedFailure},
@@ -289,6 +259,9 @@ func (s *sharedSession) crash() {
 	s.disk.Crash()
 	_ = s.storage.Close() // a dead storage may fail here; the error doesn't count
 }
+
+// drop implements session.
+func (s *sharedSession) drop() { _ = s.storage.Close() }
 
 func (s *sharedSession) end() {
 	var err error

@@ -3,7 +3,6 @@ package rafttest
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -95,46 +94,13 @@ func fillMemory(storage *memory.Storage, bytes uint64) {
 // The rules about damage are checked on a Disk that can lose the bytes of entries. That a storage
 // reports any other damage can't be checked from outside: only the storage knows what damages it.
 func TestStorage(newDisk func() Disk) error {
-	var failures []error
-	for _, c := range storageChecks {
-		var last *storageSession
-		w := newWatch()
-		err := w.run(func() {
-			c.check(func() *storageSession {
-				last = &storageSession{watch: w, disk: newDisk(), rule: c.name}
-				w.forget()
-				last.open()
-				return last
-			})
-		})
-		if err == nil {
-			continue
-		}
-		failures = append(failures, fmt.Errorf("rafttest: storage: %s: %w\n\tthe rule: %s", c.name, w.explain(err), c.rule))
-		if errors.Is(err, errHung) {
-			break
-		}
-		_ = w.run(func() { _ = last.storage.Close() }) // it is convicted already
-	}
+	failures, _ := perform("storage", storageChecks, func(w *watch, rule string) *storageSession {
+		return &storageSession{watch: w, disk: newDisk(), rule: rule}
+	})
 	return errors.Join(failures...)
 }
 
-// A storageCheck checks one rule of the contract. It takes a new disk for each session.
-type storageCheck struct {
-	name, rule string
-	check      func(open func() *storageSession)
-}
-
-// once returns a check that takes one session.
-func once(name, rule string, check func(*storageSession)) storageCheck {
-	return storageCheck{name, rule, func(open func() *storageSession) {
-		s := open()
-		check(s)
-		s.end()
-	}}
-}
-
-var storageChecks = []storageCheck{
+var storageChecks = []check[*storageSession]{
 	once("empty", "Load returns the zero Saved when nothing is stored, and there are neither entries nor a snapshot", checkEmpty),
 	once("state", "State is the whole durable state as of a write", checkState),
 	once("entries", "Write keeps every field of every entry; Load returns terms and configurations of what lies behind the snapshot", checkEntriesKept),
@@ -246,6 +212,9 @@ func (s *storageSession) both() {
 	s.recover()
 	s.reopen()
 }
+
+// drop implements session.
+func (s *storageSession) drop() { _ = s.storage.Close() }
 
 // end closes the storage.
 func (s *storageSession) end() { must("Close", s.storage.Close()) }
