@@ -76,6 +76,14 @@ func (e *entry) voucher() Voucher {
 	return v
 }
 
+// waits says that the last answer didn't speak for the entry, and that it is still to be seen whether the
+// next one does.
+func (e *entry) waits() bool { return e.on && e.excepted && !e.doubted }
+
+// spoken returns when the last round left that the process has answered for the entry, or when it was
+// put on the list.
+func (e *entry) spoken() Instant { return max(e.kept, e.since) }
+
 // oldest returns the entry on the list of which the other process hasn't heard for the longest time, or
 // nil.
 func (l *list) oldest() *entry {
@@ -153,8 +161,9 @@ func (l *list) answeredWith(version uint64) {
 	}
 }
 
-// begin begins the list anew, because the other process has started anew and knows nothing of it.
-func (l *list) begin(now Instant) {
+// begin begins the list anew, because the other process has started anew and knows nothing of it. What it
+// had answered before, it has answered when it did: it isn't waited for any longer.
+func (l *list) begin() {
 	for i := range l.changes {
 		if e := l.changes[i].entry; !e.on {
 			delete(l.entries, e.stand.Group)
@@ -162,11 +171,16 @@ func (l *list) begin(now Instant) {
 	}
 	l.changes = l.changes[:0]
 	for _, e := range l.all {
-		e.keep(e.process.sent)
-		e.since = now
+		if e.keep(e.process.sent); e.kept > 0 {
+			e.since = e.kept
+		}
 		l.changes = append(l.changes, change{e.version, e})
 	}
 	slices.SortFunc(l.changes, func(x, y change) int { return cmp.Compare(x.version, y.version) })
+	for i := len(l.changes) - 2; i >= 0; i-- { // the first one is the oldest one
+		e := l.changes[i].entry
+		e.since = min(e.since, l.changes[i+1].entry.since)
+	}
 	l.told = 0
 }
 

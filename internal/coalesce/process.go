@@ -82,6 +82,11 @@ func (p *process) due(b *Book) Instant {
 	if e := p.list.oldest(); e != nil {
 		due = min(due, max(e.since+b.patience, b.checks))
 	}
+	for _, e := range p.excepted {
+		if e.waits() {
+			due = min(due, max(e.spoken()+b.patience, b.checks))
+		}
+	}
 	return due
 }
 
@@ -175,7 +180,7 @@ func (b *Book) answerBy(p *process, m *wire.ProcessHeartbeat) Instant {
 func (b *Book) startedAnew(p *process, start uint64) {
 	if p.start != 0 {
 		b.forget(p)
-		p.list.begin(b.now)
+		p.list.begin()
 		p.forgetExceptions()
 		p.answered, p.rounds, p.live = 0, nil, false
 	}

@@ -38,6 +38,11 @@ func (b *Book) lookAround() {
 			p.list.clear()
 			p.live = false
 		}
+		for _, e := range p.excepted {
+			if e.waits() && b.now >= e.spoken()+b.patience {
+				b.doubt(e)
+			}
+		}
 		for e := p.list.oldest(); e != nil && b.now >= e.since+b.patience; e = p.list.oldest() {
 			b.doubt(e)
 			p.take(b, e)

@@ -150,13 +150,14 @@ func (h *Hosts) checkLeads(w *World, i int) {
 }
 
 // checkCandidate checks that a voter campaigns that has heard no leader for one and a half election
-// timeouts, though nobody asks it anything. One that may still be founding its group may wait longer.
+// timeouts, though nobody asks it anything. One that was founding its group when it heard its leader last
+// may wait longer.
 func (h *Hosts) checkCandidate(w *World, i int) {
 	s, p := &w.servers[i], &h.processes[i]
 	election := h.params.Election + h.params.Election*h.params.Drift/1_000_000
 	limit := election + election/2 + 3*h.params.Heartbeat
 	shown := s.core.Status()
-	if h.now-p.alive[w.group] <= limit || s.status.commit == 0 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
+	if h.now-p.alive[w.group] <= limit || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
 		return
 	}
 	m := memberOf(shown.Configuration, s.id)

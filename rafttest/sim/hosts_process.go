@@ -25,7 +25,8 @@ type process struct {
 	book   *coalesce.Book
 	out    coalesce.Out
 	seats  [MaxGroups]*raft.Coalesced
-	beatAt int64 // the earliest ring of the Book's timer in the queue; 0 for none
+	again  [MaxGroups]bool // the group's Book has asked for a turn during one
+	beatAt int64           // the earliest ring of the Book's timer in the queue; 0 for none
 
 	paused  int64 // until this instant it stands still
 	waiting []item
@@ -75,7 +76,7 @@ func (w *World) joins(i int) {
 	p := &w.hosts.processes[i]
 	p.seats[w.group] = raft.NewCoalesced(w.servers[i].core, groupID(w.group), w.shard(), p.book, noLock{})
 	p.seats[w.group].Found(w.local(&w.servers[i]))
-	p.alive[w.group] = w.now
+	p.alive[w.group], p.again[w.group] = w.now, false
 	w.beginTurn(i)
 }
 
@@ -139,6 +140,10 @@ func (w *World) endTurn(i int) {
 	h := w.hosts
 	p := &h.processes[i]
 	h.watch(w, i)
+	if p.again[w.group] {
+		p.again[w.group] = false
+		w.queue.push(item{at: w.now, what: itemTurn, a: int8(i), life: s.life})
+	}
 	seat := p.seats[w.group]
 	seat.After(w.local(s))
 	if seat.Deadline() == endless {
@@ -146,6 +151,17 @@ func (w *World) endTurn(i int) {
 	}
 	p.book.Turned(coalesce.Instant(w.local(s)), w.shard())
 	h.performBook(i)
+}
+
+// turnAsked lets a group take a turn that its Book has asked for: after the present one, if that hasn't
+// ended.
+func (w *World) turnAsked(e Event) {
+	if i := int(e.Server); w.servers[i].held {
+		w.hosts.processes[i].again[w.group] = true
+		return
+	}
+	e.Op = OpExpire
+	w.stepHeld(e, nil)
 }
 
 // endVainTurn ends a turn in which the core was handed nothing.

@@ -213,8 +213,7 @@ func (w *World) laneHappens(it *item, i int) {
 		e.Op = OpFetched
 		w.stepHeld(e, nil)
 	case itemTurn:
-		e.Op = OpExpire
-		w.stepHeld(e, nil)
+		w.turnAsked(e)
 	case itemDrain:
 		if s.held {
 			e.Op = OpDrain
