@@ -15,6 +15,7 @@ type Coalesced struct {
 	left    coalesce.Left
 	quiet   coalesce.Quiet
 	settled bool // whether the Book looks after the core
+	heir    ServerID
 }
 
 // A Locker guards the Book of a process, in which several goroutines may take turns of groups.
@@ -75,6 +76,7 @@ func (q *Coalesced) Before(now Instant) {
 // After ends a turn: if the group is quiet, the core goes onto the lists. It comes after Drain. It
 // returns true if the Book's Deadline may be earlier than before.
 func (q *Coalesced) After(now Instant) (sooner bool) {
+	q.noteHeir()
 	if !q.core.Quiet(&q.quiet) {
 		q.core.Unvouched(now)
 		return false
@@ -89,6 +91,18 @@ func (q *Coalesced) After(now Instant) (sooner bool) {
 		q.core.Unvouched(now)
 	}
 	return sooner
+}
+
+// noteHeir tells the Book to whom the core hands over.
+func (q *Coalesced) noteHeir() {
+	heir := q.core.handsTo()
+	if heir == q.heir {
+		return
+	}
+	q.heir = heir
+	q.lock.Lock()
+	q.book.Heir(q.group, heir)
+	q.lock.Unlock()
 }
 
 // Deadline returns when the group's next turn is due, whatever happens.
