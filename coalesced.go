@@ -15,6 +15,7 @@ type Coalesced struct {
 	*talk
 	settled bool // whether the Book looks after the core
 	asking  bool // the Book; after a panic in it, for ever
+	heir    ServerID
 }
 
 // A talk is what the core and the Book have to tell each other.
@@ -86,6 +87,7 @@ func (q *Coalesced) Told() *coalesce.Left { return &q.left }
 // After ends a turn: if the group is quiet, the core goes onto the lists. It comes after Drain. It
 // returns true if the Book's Deadline may be earlier than before.
 func (q *Coalesced) After(now Instant) (sooner bool) {
+	q.noteHeir()
 	if !q.core.Quiet(&q.quiet) {
 		q.core.Unvouched(now)
 		return false
@@ -123,6 +125,20 @@ func (q *Coalesced) settle(now Instant) (sooner bool) {
 func (q *Coalesced) Rest() {
 	q.talk = nil
 	q.core.rest()
+}
+
+// noteHeir tells the Book to whom the core hands over.
+func (q *Coalesced) noteHeir() {
+	heir := q.core.handsTo()
+	if heir == q.heir {
+		return
+	}
+	q.heir = heir
+	q.lock.Lock()
+	defer q.lock.Unlock()
+	q.asking = true
+	q.book.Heir(q.group, heir)
+	q.asking = false
 }
 
 // Deadline returns when the group's next turn is due, whatever happens.

@@ -354,11 +354,25 @@ func (c *Core) backdate(name deadlineName, was *timing, by Instant) {
 	c.arm(name, time.Duration(at-c.now))
 }
 
+// handsTo returns the server to which this leader hands over, or "".
+func (c *Core) handsTo() ServerID {
+	if l, leads := c.role.(*leader); leads {
+		return l.handover.to
+	}
+	return ""
+}
+
 // Orphaned reports that the process of a server is gone. It is only a hint, as Lost is. If that
 // server led, this follower gives its vote to others. If first is true, it is the one of them to
-// campaign at once; otherwise its own clock goes on.
+// campaign at once; otherwise its own clock goes on. A leader doesn't hand over to that server.
 func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 	c.advance(now)
+	if l, leads := c.role.(*leader); leads {
+		if p := l.peer(server); p != nil {
+			c.heirLost(l, p)
+		}
+		return
+	}
 	f, follows := c.role.(*follower)
 	if !follows || server == "" || f.leader != server && (f.leader != "" || !first) {
 		return

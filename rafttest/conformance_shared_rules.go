@@ -70,6 +70,14 @@ func checkRefused(s *sharedSession) {
 	if s.group("a").storage.Write(appends("a", 1, 1, "2").Write) == nil && s.storage != nil {
 		s.models["a"] = s.models["a"].after(appends("a", 1, 1, "2").Write) // it was asked for again
 	}
+	good, bad := appends("d", 1, 0, "1"), appends("d", 1, 1, "2")
+	bad.Write.Compact = 1
+	refused, err = s.try(good, bad)
+	must("WriteGroups with a write that compacts what no snapshot covers", err)
+	if refused["d"] == nil || len(refused) != 1 {
+		convict("WriteGroups refused %v, want the second write of group d, which compacts what no snapshot covers", refused)
+	}
+	s.models["d"] = s.models["d"].after(good.Write) // the first one took effect
 	s.all()
 	s.recover()
 	s.write(appends("a", 2, s.group("a").model.last(), "after the crash"))

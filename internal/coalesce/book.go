@@ -116,8 +116,9 @@ type Left struct {
 	Doubted bool
 	// Heartbeats are the heartbeats that new entries of others' lists stand for.
 	Heartbeats []wire.Message
-	// Lost is the leader whose process is gone, or "". First says that most voters agree, and that this
-	// server is the one to campaign at once.
+	// Lost is the leader whose process is gone, or the server to which this leader hands over, or "".
+	// First says that it was the leader, that most voters agree, and that this server is the one to
+	// campaign at once.
 	Lost  wire.ServerID
 	First bool
 }

@@ -57,7 +57,7 @@
 //   - Each message that a core sends is given its group, and each other message that arrives goes into
 //     the inbox of its group.
 //   - The transport has lost the process of a server: Book.Lost, then Book.Drain. The groups' cores
-//     aren't told by Core.Lost.
+//     aren't told by Core.Lost: those that it led, and those that are handing over to it, take a turn.
 //   - At Book.Deadline at the latest: Book.Beat, then Book.Drain. What has arrived is handed in
 //     before (Receive), so that a pause of this process doesn't count as silence of the others.
 //   - Book.Drain returns messages to be sent, and groups that are to take a turn. The turn needs

@@ -31,6 +31,9 @@ type group struct {
 	// holds are the entries of others' lists.
 	holds []*hold
 
+	// heir is the server to which the core hands its leadership over, or "".
+	heir wire.ServerID
+
 	// What the core is to be told when it takes its next turn.
 	heard   []Heard
 	doubted bool
@@ -180,6 +183,10 @@ func (b *Book) follow(g *group, quiet *Quiet) bool {
 	}
 	return false
 }
+
+// Heir notes to which server a group's core hands its leadership over; "" for none. If the process of
+// that server is lost, the core is told.
+func (b *Book) Heir(id wire.GroupID, heir wire.ServerID) { b.group(id).heir = heir }
 
 // End forgets a group that doesn't run here any more. The others hear of it at once.
 func (b *Book) End(now Instant, id wire.GroupID) {

@@ -82,6 +82,12 @@ func (b *Book) Lost(now Instant, server wire.ServerID) {
 	if p := b.byProcess[server]; p != nil && !p.lost && p.holds.round > 0 {
 		b.lose(p)
 	}
+	for _, g := range b.groups {
+		if g.heir == server && server != "" {
+			g.lost, g.first = server, false
+			b.turn(g)
+		}
+	}
 }
 
 // lose notes that this process hears another one no more. The others are told at once. The groups
