@@ -34,6 +34,7 @@ func TestShardsMove(t *testing.T) {
 		s.end("a")
 		s.await(func(table *Table) bool { return table.Settled() && len(table.Servers) == 3 })
 		s.check(want)
+		require.Empty(t, s.hosts["b"].config(name(0)).Bootstrap, "what is founded is never founded again")
 	})
 }
 
