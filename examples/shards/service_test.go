@@ -78,7 +78,7 @@ func (c *cluster) start(id raft.ServerID) {
 	s := &service{host: host, api: httpapi.New(host.TableNode(), limits), options: limits, client: &http.Client{Transport: c}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hosts[id], c.handlers[o.Self.Client], c.doors[id] = host, httpapi.Mux(s.routes()), httpapi.Mux(s.administration())
+	c.hosts[id], c.handlers[o.Self.Client], c.doors[id] = host, httpapi.Mux(s.routes()), host.Administration(limits)
 }
 
 // end ends a server; with crash as kill -9 does.

@@ -27,7 +27,9 @@ func TestShardsOfSlots(t *testing.T) {
 		count := make([]int, shards)
 		last := 0
 		for slot := range Slots {
-			shard := slot * shards / Slots
+			shard := OfSlot(slot, shards)
+			from, to := Run(shard, shards)
+			require.True(t, from <= slot && slot <= to)
 			require.GreaterOrEqual(t, shard, last)
 			last = shard
 			count[shard]++
