@@ -71,7 +71,7 @@ func crashInMove(t *testing.T, phase Phase, who string) {
 	defer w.end()
 	s.start("d")
 	require.NoError(t, s.hosts["a"].Register(t.Context(), s.server("d")))
-	moving := -1
+	moving, late := -1, time.After(time.Minute)
 	for moving < 0 {
 		table, changed := s.hosts["a"].table.latest()
 		for i := range table.Shards {
@@ -79,8 +79,13 @@ func crashInMove(t *testing.T, phase Phase, who string) {
 				moving = i
 			}
 		}
-		if moving < 0 {
-			<-changed
+		if moving >= 0 {
+			break
+		}
+		select {
+		case <-changed:
+		case <-late:
+			require.Fail(t, "no move is in this phase")
 		}
 	}
 	victim := s.part(who, moving)
