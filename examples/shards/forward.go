@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -143,14 +142,4 @@ func lost(r *http.Request, err error) error {
 		Status: http.StatusGatewayTimeout, Code: "outcome_unknown", Outcome: httpapi.Unknown,
 		Message: "the server that has the shard didn't answer: " + err.Error(),
 	}
-}
-
-// administer changes the servers.
-func (s *service) administer(ctx context.Context, change func(context.Context) error) (any, error) {
-	err := change(ctx)
-	refusal := new(shard.Refusal)
-	if errors.As(err, &refusal) {
-		return nil, httpapi.Refusal(refusal.Code, "%s", refusal.Text)
-	}
-	return nil, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,16 +54,6 @@ func (s *service) ready() error {
 		return notHere("the store isn't founded yet")
 	}
 	return nil
-}
-
-// administration returns what operators may ask. It never is on the listener of the service: whoever reaches
-// it can take the store apart.
-func (s *service) administration() *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.Handle("GET /table", httpapi.Handler(s.table, s.options))
-	mux.Handle("PUT /servers/{id}", httpapi.Handler(s.join, s.options))
-	mux.Handle("DELETE /servers/{id}", httpapi.Handler(s.leave, s.options))
-	return mux
 }
 
 // keyOf returns the key of a request, and its shard.
@@ -287,19 +276,3 @@ func (s *service) closeSession(r *http.Request) (any, error) {
 
 // table answers which server has which shard, as this server knows.
 func (s *service) table(*http.Request) (any, error) { return s.host.Table(), nil }
-
-// join makes a server known, which runs already: shards move to it.
-func (s *service) join(r *http.Request) (any, error) {
-	server := shard.Server{ID: raft.ServerID(r.PathValue("id"))}
-	var request struct{ Address, Client string }
-	if err := httpapi.ReadJSON(r, &request); err != nil {
-		return nil, err
-	}
-	server.Address, server.Client = request.Address, request.Client
-	return s.administer(r.Context(), func(ctx context.Context) error { return s.host.Register(ctx, server) })
-}
-
-// leave begins to take a server out: its shards move to others.
-func (s *service) leave(r *http.Request) (any, error) {
-	return s.administer(r.Context(), func(ctx context.Context) error { return s.host.Leave(ctx, raft.ServerID(r.PathValue("id"))) })
-}

@@ -40,6 +40,7 @@ type cluster struct {
 	hosts    map[raft.ServerID]*shard.Host
 	handlers map[string]http.Handler // by the server's Client
 	doors    map[raft.ServerID]http.Handler
+	lost     int // how many answers of one server to another still get lost
 }
 
 // newCluster starts servers a, b and c, and waits until the store is founded.
@@ -77,7 +78,7 @@ func (c *cluster) start(id raft.ServerID) {
 	s := &service{host: host, api: httpapi.New(host.TableNode(), limits), options: limits, client: &http.Client{Transport: c}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hosts[id], c.handlers[o.Self.Client], c.doors[id] = host, httpapi.Mux(s.routes()), httpapi.Mux(s.administration())
+	c.hosts[id], c.handlers[o.Self.Client], c.doors[id] = host, httpapi.Mux(s.routes()), host.Administration(limits)
 }
 
 // end ends a server; with crash as kill -9 does.
@@ -107,7 +108,7 @@ func (c *cluster) close() {
 
 func (c *cluster) await(holds func(*shard.Table) bool) {
 	c.t.Helper()
-	for late := time.Now().Add(10 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		good := true
 		for _, host := range c.hosts {
 			good = good && holds(host.Table())
@@ -131,6 +132,12 @@ func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
 	received := httptest.NewRequestWithContext(r.Context(), r.Method, r.URL.RequestURI(), r.Body)
 	received.Header = r.Header
 	handler.ServeHTTP(w, received)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost > 0 && r.Header.Get(forwardedField) != "" {
+		c.lost--
+		return nil, io.ErrUnexpectedEOF
+	}
 	return w.Result(), nil
 }
 
@@ -239,6 +246,33 @@ func TestRequestsThatFail(t *testing.T) {
 		status, answer = c.administer("a", http.MethodDelete, "/servers/b", "")
 		require.Equal(t, http.StatusConflict, status)
 		require.Contains(t, answer, "too_few_servers")
+	})
+}
+
+// A request whose answer was lost on the way from another server isn't sent to a second one, unless it only
+// reads.
+func TestLostAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 8)
+		defer c.close()
+		c.start("d")
+		status, answer := c.administer("b", http.MethodPut, "/servers/d", `{"address": "d", "client": "client-d"}`)
+		require.Equal(t, http.StatusNoContent, status, answer)
+		c.await(func(table *shard.Table) bool { return table.Settled() && len(table.Servers) == 4 })
+		key := ""
+		for i := 0; key == ""; i++ {
+			if _, _, ok := c.hosts["d"].Local(shard.Of(fmt.Sprint(i), 8)); !ok {
+				key = "/keys/" + fmt.Sprint(i)
+			}
+		}
+		c.lost = 1
+		status, answer, _ = c.request("d", http.MethodPost, key, "")
+		require.Equal(t, http.StatusGatewayTimeout, status, answer)
+		require.Contains(t, answer, "outcome_unknown")
+		c.lost = 1
+		status, answer, _ = c.request("d", http.MethodGet, key, "")
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, "1", answer)
 	})
 }
 

@@ -25,7 +25,7 @@
 //
 // A move takes a shard from one server to another in three phases, and the table says in which one it is:
 //
-//	prepare   the new server gives up what it may still have of the shard, starts its group, and says so
+//	prepare   the new server starts the shard's group, and says that it won't forget it any more
 //	join      the shard's leader adds the new server: it catches up and becomes a voter
 //	leave     clients are sent to the new server from here on; the leader removes the old one
 //
@@ -33,7 +33,7 @@
 // the one report that ends it is a command that names the move and the phase. So a server that carries a
 // move out may end at any moment: another one looks at the table and goes on.
 //
-// Why does the new server speak first? It may have had the shard before, and may be about to forget it. If
-// the leader could add it at that moment, a voter would lose its log. So only the server itself ends
-// the first phase, when nothing is left to be forgotten.
+// Why does the new server speak first? It may have had the shard before, and may be about to forget it, by
+// an older table. If the leader could add it at that moment, a voter would lose its log. So the first phase
+// is ended by the server itself, by the goroutine that also forgets groups: none is being forgotten then.
 package shard

@@ -108,9 +108,8 @@ func (h *Host) workFor(t *Table, shard int) func(context.Context) error {
 	}
 }
 
-// remove forgets a group. This server may have been the To of a move that was called off, or the From of one
-// that is done: either way it isn't a member, and can't become one before it has said that it is prepared.
-// That is said by the same goroutine, after this.
+// remove forgets a group. This server isn't a member, and can't become one before it has said that it is
+// prepared. That is said by the same goroutine, after this.
 func (h *Host) remove(ctx context.Context, shard int) error {
 	if err := h.raft.Remove(ctx, name(shard)); err != nil {
 		return err
@@ -122,32 +121,14 @@ func (h *Host) remove(ctx context.Context, shard int) error {
 	return nil
 }
 
-// prepare starts an empty group for a shard that is to move here, and says so.
+// prepare starts the group of a shard that is to move here, and says once that this server is prepared. What
+// the group may still hold of an earlier time does no harm: it is the log of a member that was away.
 //
-// What the group holds is of an earlier time, and is given up, if the move is still in this phase by a table
-// that is read afterwards: nobody adds this server before it has said that it is prepared, and it says
-// that after it has given up what it had. So a report of an earlier life of this process that is still
-// on its way makes no difference: by then the group was empty, and what it holds now was sent by the
-// leader that has added it, which the table shows.
+// A report of an earlier life of this process may still be on its way. It does no harm either: this life
+// forgets nothing before it has a table that is as new as any that the earlier one has acted upon.
 func (h *Host) prepare(ctx context.Context, shard int, move uint64) error {
-	node, err := h.raft.Group(name(shard))
-	if err != nil {
+	if _, err := h.raft.Group(name(shard)); err != nil {
 		return err
-	}
-	if node.Status().Last > 0 {
-		t, err := h.Fresh(ctx)
-		if err != nil {
-			return err
-		}
-		if !t.Shards[shard].is(move, Prepare) {
-			return nil // there is another table
-		}
-		if err := h.remove(ctx, shard); err != nil {
-			return err
-		}
-		if _, err := h.raft.Group(name(shard)); err != nil {
-			return err
-		}
 	}
 	h.mu.Lock()
 	told := h.prepared[shard] == move

@@ -153,7 +153,7 @@ func (s *store) close() {
 // await waits until the table is as it should be, on all servers.
 func (s *store) await(holds func(*Table) bool) {
 	s.t.Helper()
-	for late := time.Now().Add(10 * time.Minute); slices.ContainsFunc(s.running(), func(h *Host) bool { return !holds(h.Table()) }); time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(time.Minute); slices.ContainsFunc(s.running(), func(h *Host) bool { return !holds(h.Table()) }); time.Sleep(10 * time.Millisecond) {
 		require.True(s.t, time.Now().Before(late), "%s", encode(s.running()[0].Table()))
 	}
 }

@@ -34,6 +34,7 @@ func TestShardsMove(t *testing.T) {
 		s.end("a")
 		s.await(func(table *Table) bool { return table.Settled() && len(table.Servers) == 3 })
 		s.check(want)
+		require.Empty(t, s.hosts["b"].config(name(0)).Bootstrap, "what is founded is never founded again")
 	})
 }
 
@@ -70,7 +71,7 @@ func crashInMove(t *testing.T, phase Phase, who string) {
 	defer w.end()
 	s.start("d")
 	require.NoError(t, s.hosts["a"].Register(t.Context(), s.server("d")))
-	moving := -1
+	moving, late := -1, time.After(time.Minute)
 	for moving < 0 {
 		table, changed := s.hosts["a"].table.latest()
 		for i := range table.Shards {
@@ -78,8 +79,13 @@ func crashInMove(t *testing.T, phase Phase, who string) {
 				moving = i
 			}
 		}
-		if moving < 0 {
-			<-changed
+		if moving >= 0 {
+			break
+		}
+		select {
+		case <-changed:
+		case <-late:
+			require.Fail(t, "no move is in this phase")
 		}
 	}
 	victim := s.part(who, moving)

@@ -21,7 +21,15 @@ func Slot(key string) int {
 }
 
 // Of returns which of so many shards has the slot of a key. Each shard has a run of slots.
-func Of(key string, shards int) int { return Slot(key) * shards / Slots }
+func Of(key string, shards int) int { return OfSlot(Slot(key), shards) }
+
+// OfSlot returns which of so many shards has a slot.
+func OfSlot(slot, shards int) int { return slot * shards / Slots }
+
+// Run returns the first and the last slot of one of so many shards.
+func Run(shard, shards int) (first, last int) {
+	return (shard*Slots + shards - 1) / shards, ((shard+1)*Slots+shards-1)/shards - 1
+}
 
 // crc16 is the CRC-16 of XMODEM: its polynomial is 0x1021, and it begins with 0.
 func crc16(text string) (sum uint16) {

@@ -122,7 +122,7 @@ func (s *store) atA(ask func(*Host)) {
 // endStory waits until all is settled, without the servers that were taken out, or never joined.
 func (s *store) endStory() {
 	s.t.Helper()
-	for late := time.Now().Add(10 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		table, err := s.hosts["a"].Fresh(s.t.Context())
 		require.NoError(s.t, err)
 		settled := table.Settled()

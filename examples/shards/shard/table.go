@@ -47,7 +47,7 @@ type Phase string
 
 // The phases, in their order.
 const (
-	Prepare Phase = "prepare" // To starts an empty group
+	Prepare Phase = "prepare" // To starts the group
 	Join    Phase = "join"    // the shard's leader makes To a voter
 	Leave   Phase = "leave"   // the shard's leader removes From
 )

@@ -27,13 +27,59 @@ func TestShardsOfSlots(t *testing.T) {
 		count := make([]int, shards)
 		last := 0
 		for slot := range Slots {
-			shard := slot * shards / Slots
+			shard := OfSlot(slot, shards)
+			from, to := Run(shard, shards)
+			require.True(t, from <= slot && slot <= to)
 			require.GreaterOrEqual(t, shard, last)
 			last = shard
 			count[shard]++
 		}
 		require.LessOrEqual(t, slices.Max(count)-slices.Min(count), 1)
 	}
+}
+
+// A move goes from phase to phase by the reports of its own steps. Those of another move, or of another phase,
+// change nothing.
+func TestPhases(t *testing.T) {
+	table := new(Table)
+	change := func(c Change) { require.Nil(t, table.apply(&c)) }
+	report := func(move uint64, phase Phase) { change(Change{Done: []Step{{0, move, phase}}}) }
+	for _, id := range []raft.ServerID{"a", "b", "c", "d"} {
+		change(Change{Register: &Server{ID: id, Address: "x", Client: "y"}})
+	}
+	change(Change{Found: &Founding{1, 2}})
+	begin := Change{Shards: []int{0}, Begin: []Move{{From: "a", To: "c"}}}
+	change(begin)
+	s := &table.Shards[0]
+	require.Nil(t, s.Move, "it isn't founded")
+	report(0, "")
+	change(begin)
+	require.Equal(t, &Move{1, "a", "c", Prepare}, s.Move)
+	report(1, Join)
+	report(0, Prepare)
+	require.Equal(t, Prepare, s.Move.Phase)
+	report(1, Prepare)
+	require.Equal(t, &Move{1, "a", "c", Join}, s.Move)
+	require.Equal(t, []raft.ServerID{"a", "b"}, s.Members)
+	report(1, Join)
+	require.Equal(t, &Move{1, "a", "c", Leave}, s.Move)
+	require.Equal(t, []raft.ServerID{"b", "c"}, s.Members)
+	report(1, Leave)
+	require.Nil(t, s.Move)
+
+	change(Change{Shards: []int{0}, Begin: []Move{{From: "b", To: "d"}}})
+	report(1, Prepare)
+	require.Equal(t, &Move{2, "b", "d", Prepare}, s.Move)
+	report(2, Prepare)
+	change(Change{Leave: "d"}) // it may be a member of the group already
+	require.Equal(t, &Move{3, "d", "", Leave}, s.Move)
+	require.Equal(t, []raft.ServerID{"b", "c"}, s.Members)
+	require.NotNil(t, table.apply(&Change{Forget: "d"}))
+	report(2, Join)
+	require.Equal(t, &Move{3, "d", "", Leave}, s.Move)
+	report(3, Leave)
+	change(Change{Forget: "d"})
+	require.Nil(t, table.Server("d"))
 }
 
 // TestTable: whatever changes come, a shard has as many members as it should, a move's number is used once,
