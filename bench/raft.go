@@ -189,6 +189,7 @@ type raftMachine struct {
 }
 
 func (m *raftMachine) Apply(entries []raft.Entry, results [][]byte) {
+	m.machine.beginBatch()
 	m.results = m.results[:0]
 	for i := range entries {
 		m.results = m.machine.AppendResult(m.results, entries[i].Data)
