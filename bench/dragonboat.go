@@ -41,7 +41,8 @@ func (p dragonboatPeer) Settings(mode Mode) string {
 	s := "dragonboat v4.0.0-20240618143154-6a1623140f27 with the log in " + p.store + ", in default settings.\n" +
 		"One shard per host, PreVote and CheckQuorum on, a concurrent state machine, which is given batches,\n" +
 		"a session without deduplication (as everywhere here), snapshots when a cell asks for them, no log output.\n" +
-		"Its syncs can't be counted from outside."
+		"Its syncs can't be counted from outside. A server of many groups is one host with a shard for each of them, with\n" +
+		"Quiesce on, and a timeout of 5 s for each request."
 	if mode == inMemory {
 		return s + "\nThe log on a file system in memory (the library has no other log in memory), its channel transport."
 	}

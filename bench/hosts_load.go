@@ -262,13 +262,12 @@ func measureHostFair(ctx context.Context, p Peer, c runConfig, r *result) error 
 			meanwhile := nothing
 			switch part {
 			case "heavy_":
-				meanwhile = h.pressure(heavyPayload, &heavy)
+				meanwhile = h.pressure(heavyPayload, &heavy, func() {})
 			case "sleepy_":
 				h.doze(sleepyBatch)
-				meanwhile = h.pressure(c.load.payload, new(uint64))
+				meanwhile = h.pressure(c.load.payload, new(uint64), func() { h.doze(0) })
 			}
 			l, _, err := h.run(ctx, 1, c.groups, c, meanwhile)
-			h.doze(0)
 			if err != nil {
 				return fmt.Errorf("part %s: %w", part, err)
 			}
@@ -322,13 +321,14 @@ func (d *patientDoor) Propose(ctx context.Context, client int, command []byte) (
 }
 
 // pressure returns a function that lets heavyClients clients propose in group 0 until its context ends,
-// and adds up what was answered.
-func (h *hostSet) pressure(payload int, answered *uint64) func(context.Context) error {
+// and adds up what was answered. It calls ended before it waits for the last answers.
+func (h *hostSet) pressure(payload int, answered *uint64, ended func()) func(context.Context) error {
 	first := h.newClients(heavyClients)
 	l := newLoad(&patientDoor{*h.newDoor(0, 1, first, heavyClients)}, loadConfig{clients: heavyClients, payload: payload, first: first})
 	return func(ctx context.Context) error {
 		l.start(context.WithoutCancel(ctx))
 		<-ctx.Done()
+		ended()
 		err := l.stop()
 		n, _ := l.totals()
 		*answered += n
