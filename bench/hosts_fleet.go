@@ -190,7 +190,7 @@ func measureHostIdle(ctx context.Context, p Peer, c runConfig, r *result) error 
 		if err := wait(ctx, c.warmup); err != nil {
 			return err
 		}
-		if err := f.useOf(ctx, c.duration, r); err != nil {
+		if err := f.useOf(ctx, c.duration, c.cpuProfile, r); err != nil {
 			return err
 		}
 		if err := f.settleGroups(ctx); err != nil {
@@ -201,9 +201,9 @@ func measureHostIdle(ctx context.Context, p Peer, c runConfig, r *result) error 
 }
 
 // useOf reports what the servers use in a time: what they use per second all together, and all else as
-// the mean of the servers.
-func (f *fleet) useOf(ctx context.Context, d time.Duration, r *result) error {
-	answers, err := f.callAll(ctx, -1, serverRequest{Do: doIdle, Duration: d})
+// the mean of the servers. profile is a file for a CPU profile of server 0, or "".
+func (f *fleet) useOf(ctx context.Context, d time.Duration, profile string, r *result) error {
+	answers, err := f.callAll(ctx, -1, serverRequest{Do: doIdle, Duration: d, Profile: profile})
 	if err != nil {
 		return err
 	}
@@ -408,10 +408,10 @@ func measureHostSoak(ctx context.Context, p Peer, c runConfig, r *result) error 
 		}
 		// What the servers use in the first tenth is told from what they use afterwards.
 		var first, last result
-		if err := errors.Join(wait(ctx, c.warmup), f.useOf(ctx, c.duration/10, &first)); err != nil {
+		if err := errors.Join(wait(ctx, c.warmup), f.useOf(ctx, c.duration/10, "", &first)); err != nil {
 			return err
 		}
-		if err := f.useOf(ctx, c.duration-c.duration/10, r); err != nil {
+		if err := f.useOf(ctx, c.duration-c.duration/10, c.cpuProfile, r); err != nil {
 			return err
 		}
 		answered, err := f.endLoads(ctx, loads, -1, r)
@@ -422,7 +422,7 @@ func measureHostSoak(ctx context.Context, p Peer, c runConfig, r *result) error 
 		if err != nil {
 			return err
 		}
-		if err := f.useOf(ctx, soakPause, &last); err != nil {
+		if err := f.useOf(ctx, soakPause, "", &last); err != nil {
 			return err
 		}
 		r.set("moved", float64(marks[0].Moved))

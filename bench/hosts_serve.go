@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -98,7 +99,7 @@ func (s *servedHost) answer(r serverRequest, cancelled <-chan struct{}) (a serve
 	case doLoad:
 		a.Figures, a.Groups = s.load(r, cancelled)
 	case doIdle:
-		a.Figures, err = s.idle(r.Duration)
+		a.Figures, err = s.idle(r)
 	case doCancel:
 	case doShut:
 		err = s.shut()
@@ -273,13 +274,21 @@ func (s *servedHost) propose(ctx context.Context, c *hostClient, name uint64, nu
 }
 
 // idle reports what this process uses in a time in which nobody sends it a request.
-func (s *servedHost) idle(d time.Duration) (map[string]float64, error) {
+func (s *servedHost) idle(r serverRequest) (map[string]float64, error) {
 	memory := float64(inUse()) - float64(s.own)
 	sent, counted := s.server.Messages()
 	calls, known := writeCalls()
-	begin := time.Now()
-	figures, err := idle(d)
+	var profile runConfig
+	if s.number == 0 {
+		profile.cpuProfile = r.Profile
+	}
+	profiled, err := startProfiles(profile)
 	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	figures, err := idle(r.Duration)
+	if err := errors.Join(err, profiled()); err != nil {
 		return nil, err
 	}
 	took := time.Since(begin).Seconds()

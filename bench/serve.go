@@ -56,6 +56,7 @@ type serverRequest struct {
 	Warmup, Duration time.Duration `json:",omitempty"` // for a load, or for doing nothing: how long
 	Pause            time.Duration `json:",omitempty"` // for a load on many groups: how long a client rests after each answer
 	Lost             int           `json:",omitempty"` // for a watch: the server that is lost
+	Profile          string        `json:",omitempty"` // for doing nothing: the file for a CPU profile of server 0
 }
 
 // limit returns how many commands each client of a load makes at most; 0 means no limit.
