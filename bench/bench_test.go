@@ -28,7 +28,7 @@ func measureTiny(t *testing.T, args ...string) []result {
 	var out, log bytes.Buffer
 	err := run(t.Context(), append([]string{
 		"-clients", "8", "-payload", "32", "-json", "-duration", "300ms", "-warmup", "10ms", "-prime", "1000000", "-rounds", "1",
-		"-election", "300ms", "-rate", "500", "-entries", "2000", "-state", "1", "-times", "1", "-dir", t.TempDir(),
+		"-election", "300ms", "-rate", "500", "-entries", "2000", "-state", "1", "-times", "1", "-groups", "6", "-dir", t.TempDir(),
 	}, args...), &out, &log)
 	require.NoError(t, err, log.String())
 	results, err := readJSON(&out)
@@ -94,11 +94,16 @@ func TestCells(t *testing.T) {
 	peers := among(t, "raft", "hashicorp-wal", "etcd", "dragonboat", floorName)
 	for _, c := range allCells() {
 		t.Run(c.name, func(t *testing.T) {
+			peers := peers
+			if c.name == "groups-closed" || c.name == "groups-fair" {
+				peers = "raft,hashicorp-wal,etcd," + floorName // dragonboat takes ten seconds and more
+			}
 			for _, r := range measureTiny(t, "-cell", c.name, "-peers", peers) {
 				p, err := selectPeers(r.Peer)
 				require.NoError(t, err)
 				if why := c.lacks(p[0]); why != "" {
-					require.True(t, r.Peer == floorName || c.name == "snapshots" && r.Peer == "etcd", r.Peer)
+					hosts := slices.Contains(c.needs, hosting) && r.Peer != "raft" && r.Peer != "dragonboat"
+					require.True(t, hosts || r.Peer == floorName || c.name == "snapshots" && r.Peer == "etcd", r.Peer)
 					require.Equal(t, why, r.Why)
 					continue
 				}
@@ -390,16 +395,17 @@ func TestTable(t *testing.T) {
 // TestMatrix: each cell is measured once with each value of the parameters by which it can be
 // varied, and its runs aren't multiplied by the values of others.
 func TestMatrix(t *testing.T) {
-	s, err := parse(strings.Fields("-cell load,restart,away,snapshots,failover-killed -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms -entries 10,100 -state 1,2"), io.Discard)
+	s, err := parse(strings.Fields("-cell load,restart,away,snapshots,failover-killed,groups-load,groups-start -groups 7,8 -mode disk,memory -servers 3,5 -clients 1,64 -payload 16,128 -election 1s,150ms -entries 10,100 -state 1,2"), io.Discard)
 	require.NoError(t, err)
 	count := map[string]int{}
 	for _, r := range s.matrix() {
 		count[r.key.Cell]++
 		require.Equal(t, r.key.Cell == "restart", r.servers == 1)
 		require.Equal(t, r.key.Entries, r.entries)
+		require.Equal(t, r.key.Groups, r.groups)
 		require.Equal(t, r.key.State<<20, r.state)
 	}
-	require.Equal(t, map[string]int{"load": 16, "restart": 4, "away": 8, "snapshots": 16, "failover-killed": 4}, count)
+	require.Equal(t, map[string]int{"load": 16, "restart": 4, "away": 8, "snapshots": 16, "failover-killed": 4, "groups-load": 32, "groups-start": 16}, count)
 }
 
 // TestFiles: -from reads what -o has written, and measures nothing.
@@ -429,6 +435,9 @@ func TestFlags(t *testing.T) {
 		"-entries x":                        "-entries",
 		"-entries 1000,0":                   "-entries 0",
 		"-state 0":                          "-state 0",
+		"-groups 2":                         "-groups 2",
+		"-groups 5,x":                       "-groups",
+		"-peer-groups 0":                    "-peer-groups 0",
 		"-cell nothing":                     `no cell "nothing"`,
 		"-cell restart -mode memory":        "no cell runs",
 		"-peers etcd,hashicorp-wal -cpuprofile /x": "one peer",

@@ -29,7 +29,7 @@ type cell struct {
 }
 
 // axes say by which parameters a cell can be varied.
-type axes struct{ clients, payload, rate, election, entries, state, times bool }
+type axes struct{ clients, payload, rate, election, entries, state, times, groups bool }
 
 // These are the columns of the cells. The first column of a cell is compared with the floor too.
 var (
@@ -114,7 +114,7 @@ var loadDrawn = []string{"throughput", "p50_us"}
 
 // allCells are the cells in the order of the tables.
 func allCells() []cell {
-	return []cell{
+	cells := []cell{
 		{
 			name: "load", about: "each client waits for its answer and then proposes again",
 			axes: axes{clients: true, payload: true}, columns: loadColumns, drawn: loadDrawn, measure: measureLoad,
@@ -169,6 +169,7 @@ func allCells() []cell {
 		failoverCell(leaderKilled, "the leader's process is killed, and its connections are reset"),
 		failoverCell(leaderSilent, "the leader's process is stopped, and its connections stay"),
 	}
+	return append(cells, hostCells()...)
 }
 
 // failoverCell returns a cell in which leaders are lost.

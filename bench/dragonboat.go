@@ -41,7 +41,8 @@ func (p dragonboatPeer) Settings(mode Mode) string {
 	s := "dragonboat v4.0.0-20240618143154-6a1623140f27 with the log in " + p.store + ", in default settings.\n" +
 		"One shard per host, PreVote and CheckQuorum on, a concurrent state machine, which is given batches,\n" +
 		"a session without deduplication (as everywhere here), snapshots when a cell asks for them, no log output.\n" +
-		"Its syncs can't be counted from outside."
+		"Its syncs can't be counted from outside. A server of many groups is one host with a shard for each of them, with\n" +
+		"Quiesce on, and a timeout of 5 s for each request."
 	if mode == inMemory {
 		return s + "\nThe log on a file system in memory (the library has no other log in memory), its channel transport."
 	}
@@ -104,7 +105,7 @@ func (c *dragonboatCluster) Start(i int) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &dragonboatServer{id: id, members: uint64(len(c.members)), host: host, session: host.GetNoOPSession(dragonboatShard)}
+	s := &dragonboatServer{id: id, members: uint64(len(c.members)), host: host, session: host.GetNoOPSession(dragonboatShard), timeout: dragonboatTimeout}
 	machine := func(uint64, uint64) statemachine.IConcurrentStateMachine {
 		return dragonboatMachine{c.options.Machines[i]}
 	}
@@ -128,6 +129,7 @@ type dragonboatServer struct {
 	id, members uint64
 	host        *dragonboat.NodeHost
 	session     *dclient.Session
+	timeout     time.Duration
 }
 
 func (s *dragonboatServer) Leads() bool {
@@ -137,8 +139,13 @@ func (s *dragonboatServer) Leads() bool {
 
 // Propose hands the command itself over: the library copies it.
 func (s *dragonboatServer) Propose(ctx context.Context, _ int, command []byte) (uint64, error) {
+	return s.propose(ctx, s.session, command)
+}
+
+// propose proposes a command in a session, until it isn't dropped.
+func (s *dragonboatServer) propose(ctx context.Context, session *dclient.Session, command []byte) (uint64, error) {
 	for {
-		request, err := s.host.Propose(s.session, command, dragonboatTimeout)
+		request, err := s.host.Propose(session, command, s.timeout)
 		if err != nil {
 			return 0, err
 		}
@@ -243,6 +250,7 @@ func (s *dragonboatServer) Close() error {
 type dragonboatMachine struct{ machine *Machine }
 
 func (m dragonboatMachine) Update(entries []statemachine.Entry) ([]statemachine.Entry, error) {
+	m.machine.beginBatch()
 	for i := range entries {
 		entries[i].Result.Value = m.machine.Apply(entries[i].Cmd)
 	}

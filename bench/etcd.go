@@ -72,8 +72,11 @@ const (
 // Lacks says that the peer has no snapshots. They are the business of the driver, so a measurement
 // of them would be one of our own code.
 func (etcdPeer) Lacks(a Ability) string {
-	if a == snapshots {
+	switch a {
+	case snapshots:
 		return "the library neither takes nor sends snapshots: that is the business of its driver"
+	case hosting:
+		return "the library has no servers of many groups: that is the business of its driver, and the one here has one group"
 	}
 	return ""
 }

@@ -97,3 +97,61 @@ func writtenBytes(dir string) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// writeCalls returns how many write calls the process has made, to files and connections.
+func writeCalls() (uint64, bool) {
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, "syscw: "); found {
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// residentBytes returns how much memory of the machine the process has.
+func residentBytes() (uint64, bool) {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, false
+	}
+	f := strings.Fields(string(text))
+	if len(f) < 2 {
+		return 0, false
+	}
+	pages, err := strconv.ParseUint(f[1], 10, 64)
+	return pages * uint64(os.Getpagesize()), err == nil
+}
+
+// openFiles returns how many descriptors of the process are open, besides the one by which it looks,
+// and on how many ports it listens.
+func openFiles() (descriptors, ports int, known bool) {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, 0, false
+	}
+	own := make(map[string]bool)
+	for _, e := range entries {
+		if target, err := os.Readlink(dir + "/" + e.Name()); err == nil { // the one by which it looked is closed
+			own[target], descriptors = true, descriptors+1
+		}
+	}
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue // there may be no IPv6
+		}
+		const state, listens, inode = 3, "0A", 9 // the fields of a line (proc_net_tcp)
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > inode && f[state] == listens && own["socket:["+f[inode]+"]"] {
+				ports++
+			}
+		}
+	}
+	return descriptors, ports, true
+}

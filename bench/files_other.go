@@ -31,3 +31,9 @@ func endWithParent(*syscall.SysProcAttr) {}
 
 // writtenBytes returns false: this system doesn't say how much was written.
 func writtenBytes(string) (uint64, bool) { return 0, false }
+
+// writeCalls, residentBytes and openFiles return false: this system doesn't say it in a way that is
+// known here.
+func writeCalls() (uint64, bool)    { return 0, false }
+func residentBytes() (uint64, bool) { return 0, false }
+func openFiles() (int, int, bool)   { return 0, 0, false }

@@ -87,7 +87,12 @@ func openWAL(dir string) (hashicorpStore, error) {
 
 func openMemory(string) (hashicorpStore, error) { return hraft.NewInmemStore(), nil }
 
-func (hashicorpPeer) Lacks(Ability) string { return "" }
+func (hashicorpPeer) Lacks(a Ability) string {
+	if a == hosting {
+		return "the library has no servers of many groups: each would be a server with a port, files and goroutines of its own"
+	}
+	return ""
+}
 
 // New returns a cluster. In mode memory it also makes the transports, which must be linked before
 // any server starts.

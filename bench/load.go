@@ -25,6 +25,8 @@ var errWrongState = errors.New("wrong state")
 // A loadConfig says what the clients of a load do.
 type loadConfig struct {
 	clients, payload int
+	// first is the number of the first client.
+	first int
 	// reads is how many of a hundred requests are reads.
 	reads int
 	// limit is how many requests a client makes at most; 0 means no limit.
@@ -79,7 +81,7 @@ func startLoad(ctx context.Context, server Server, c loadConfig) *load {
 func newLoad(server Server, c loadConfig) *load {
 	l := &load{server: server, config: c, failed: make(chan error, 1), done: make(chan struct{})}
 	for n := range c.clients {
-		client := newClient(n, c.payload)
+		client := newClient(c.first+n, c.payload)
 		if c.after != nil {
 			client.answered, client.sum = c.after.clients[n].answered, c.after.clients[n].sum
 		}

@@ -34,8 +34,11 @@ type Machine struct {
 // machineExtras are what a machine has and does in some cells only.
 type machineExtras struct {
 	pause time.Duration // how long the machine sleeps after every pauseEvery commands; 0 means that it never does
-	// across is a chain like Machine.chain, over hashes that are the same in all processes.
-	across atomic.Uint64
+	// across is a chain like Machine.chain, over hashes that are the same in all processes, and
+	// acrossSum is the sum of these hashes.
+	across, acrossSum atomic.Uint64
+	// batchPause is how long the machine sleeps before each batch, in nanoseconds.
+	batchPause atomic.Int64
 	// ballast makes snapshots as large as those of a service with some state; it is nil where no
 	// snapshots are taken. Commands don't change it. saved is how many snapshots were written
 	// completely; restored is how many commands the snapshot had that was restored last.
@@ -66,9 +69,23 @@ func (m *Machine) Apply(command []byte) uint64 {
 
 // apply does the extra work of a command.
 func (e *machineExtras) apply(count uint64, command []byte) {
-	e.across.Store(e.across.Load()*0x9e3779b97f4a7c15 + uint64(crc32.Checksum(command, castagnoli)))
+	h := across(command)
+	e.across.Store(e.across.Load()*0x9e3779b97f4a7c15 + h)
+	e.acrossSum.Add(h)
 	if e.pause > 0 && count%pauseEvery == 0 {
 		time.Sleep(e.pause)
+	}
+}
+
+// across returns a hash of a command that is the same in all processes.
+func across(command []byte) uint64 { return uint64(crc32.Checksum(command, castagnoli)) }
+
+// beginBatch does the extra work of a batch, before its commands are applied.
+func (m *Machine) beginBatch() {
+	if more := m.more.Load(); more != nil {
+		if pause := more.batchPause.Load(); pause > 0 {
+			time.Sleep(time.Duration(pause))
+		}
 	}
 }
 

@@ -22,6 +22,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -159,7 +160,7 @@ const attempts = 3
 // try again when the servers or the answers disagreed. A result without figures has the reason in
 // Why.
 func measureAgain(ctx context.Context, p Peer, c runConfig, r *result, log io.Writer) error {
-	if r.Why = c.cell.lacks(p); r.Why != "" {
+	if r.Why = cmp.Or(c.cell.lacks(p), tooMany(p, c)); r.Why != "" {
 		return nil
 	}
 	for attempt := 1; ; attempt++ {

@@ -145,8 +145,11 @@ type usage struct {
 	hasCPU, hasBytes, countsSync bool // whether cpu, bytes and syncs can be counted
 }
 
+// A syncCounter counts the syncs of log files, as a Cluster does.
+type syncCounter interface{ Syncs() (uint64, bool) }
+
 // takeUsage reads the counters. The cluster has its files in dir.
-func takeUsage(c Cluster, dir string) usage {
+func takeUsage(c syncCounter, dir string) usage {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
 	metrics.Read(sample)
 	u := usage{at: time.Now(), allocs: sample[0].Value.Uint64()}

@@ -24,6 +24,8 @@ const (
 	minPayload = commandHeader
 	maxPayload = 1 << 20
 	maxServers = 7
+	minGroups  = 3 // so that more than one server may lead
+	maxGroups  = 1_000_000
 )
 
 // A Peer is a library that can be measured.
@@ -50,6 +52,7 @@ const (
 	elections Ability = "elections"
 	snapshots Ability = "snapshots"
 	stalling  Ability = "files whose syncs can be held up"
+	hosting   Ability = "many groups in one process"
 )
 
 // Options describe a cluster and its surroundings.

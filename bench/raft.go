@@ -26,7 +26,8 @@ func (raftPeer) Modes() []Mode { return []Mode{onDisk, inMemory} }
 
 func (raftPeer) Settings(mode Mode) string {
 	s := "This library in default settings, with which it takes a snapshot after each 64 MiB of log. The election timeout is that of\n" +
-		"all peers here. In restart, in snapshots, and where each server is a process, it takes none by itself.\n"
+		"all peers here. In restart, in snapshots, and where each server is a process, it takes none by itself.\n" +
+		"A server of many groups is one host on one log and one transport, and takes snapshots as by default.\n"
 	if mode == inMemory {
 		return s + "Package memory, without faults."
 	}
@@ -189,6 +190,7 @@ type raftMachine struct {
 }
 
 func (m *raftMachine) Apply(entries []raft.Entry, results [][]byte) {
+	m.machine.beginBatch()
 	m.results = m.results[:0]
 	for i := range entries {
 		m.results = m.machine.AppendResult(m.results, entries[i].Data)

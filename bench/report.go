@@ -128,6 +128,7 @@ func (k key) conditions() string {
 		value  float64
 	}{
 		{"%.0f servers", float64(k.Servers)},
+		{"%.0f groups", float64(k.Groups)},
 		{"%.0f clients", float64(k.Clients)},
 		{"%.0f bytes", float64(k.Payload)},
 		{"%.0f/s", k.Rate},

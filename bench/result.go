@@ -25,6 +25,8 @@ type runConfig struct {
 	times      int // how many times a leader is lost
 	entries    int // how many entries a log has
 	state      int // the size of a machine's state in bytes
+	groups     int // how many groups a server has
+	peerGroups int // how many groups other libraries are given at most
 	dir        string
 	cpuProfile string
 	// allocProfile is the file for a profile of allocations.
@@ -42,6 +44,7 @@ type key struct {
 	Election float64 `json:"election_ms,omitempty"` // election timeout in milliseconds
 	Entries  int     `json:"entries,omitempty"`     // entries in the log
 	State    int     `json:"state_mib,omitempty"`   // the state of a machine whose snapshots are taken, in MiB
+	Groups   int     `json:"groups,omitempty"`      // groups at each server
 	Times    int     `json:"times,omitempty"`       // how many times a leader was lost
 }
 
@@ -52,6 +55,7 @@ func (k key) compare(other key) int {
 		cmp.Compare(slices.Index(cells, k.Cell), slices.Index(cells, other.Cell)),
 		cmp.Compare(k.Mode, other.Mode), // disk, memory
 		cmp.Compare(k.Servers, other.Servers),
+		cmp.Compare(k.Groups, other.Groups),
 		cmp.Compare(k.Payload, other.Payload),
 		cmp.Compare(k.Clients, other.Clients),
 		cmp.Compare(k.Rate, other.Rate),

@@ -18,6 +18,7 @@ var extents = []extent{
 	{"servers", func(k *key) *int { return &k.Servers }},
 	{"entries in the log", func(k *key) *int { return &k.Entries }},
 	{"MiB of state", func(k *key) *int { return &k.State }},
+	{"groups", func(k *key) *int { return &k.Groups }},
 }
 
 // Sizes of a chart of a strip in pixels.

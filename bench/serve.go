@@ -28,6 +28,7 @@ type serverOrder struct {
 	Server  int
 	Servers int
 	Options Options
+	Hosts   *HostOptions `json:",omitempty"` // of a server of many groups; Options are empty then
 }
 
 // Requests to a server.
@@ -38,6 +39,12 @@ const (
 	doCancel = "cancel" // end probes and loads
 	doIdle   = "idle"   // say what it uses while it does nothing
 	doClose  = "close"  // hand over, if it leads, and end
+
+	// These are requests to a server of many groups.
+	doMark  = "mark"  // remember the leader and the term of each group
+	doWatch = "watch" // answer when each group that a server led at the last mark has another leader
+	doState = "state" // say what was applied in each group
+	doShut  = "shut"  // hand over what it leads and close the server, but not the process
 )
 
 // A serverRequest is a request to a server.
@@ -47,6 +54,9 @@ type serverRequest struct {
 	Clients, Payload int           `json:",omitempty"` // for a load
 	Commands         int           `json:",omitempty"` // for a load: how many commands; 0 means no limit
 	Warmup, Duration time.Duration `json:",omitempty"` // for a load, or for doing nothing: how long
+	Pause            time.Duration `json:",omitempty"` // for a load on many groups: how long a client rests after each answer
+	Lost             int           `json:",omitempty"` // for a watch: the server that is lost
+	Profile          string        `json:",omitempty"` // for doing nothing: the file for a CPU profile of server 0
 }
 
 // limit returns how many commands each client of a load makes at most; 0 means no limit.
@@ -65,6 +75,15 @@ type serverAnswer struct {
 	Applied uint64             `json:",omitempty"` // how many commands it has applied
 	Chain   uint64             `json:",omitempty"` // the hash chain over these commands
 	Figures map[string]float64 `json:",omitempty"` // of a load, or of doing nothing
+
+	// Led is how many groups this server leads, Known of how many it knows the leader, and Moved of how
+	// many the leader is another one than at the last mark. Times are
+	// the times at which this server was seen to lead the groups of a watch, in Unix nanoseconds, and
+	// Split says how many of them are led in a later term than the next one.
+	Led, Known, Moved, Split int     `json:",omitempty"`
+	Times                    []int64 `json:",omitempty"`
+	// Groups says what was applied in each group, or what the clients of a load were answered.
+	Groups []groupState `json:",omitempty"`
 }
 
 // serve runs the server of an order until the input ends, or until the server was asked to close.
@@ -76,6 +95,9 @@ func serve(order string, in io.Reader, out io.Writer) error {
 	peers, err := selectPeers(o.Peer)
 	if err != nil {
 		return err
+	}
+	if o.Hosts != nil {
+		return serveHost(peers[0], o, in, out)
 	}
 	for range o.Servers {
 		m := new(Machine)
@@ -90,11 +112,8 @@ func serve(order string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := &served{
-		cluster: cluster, server: server, machine: o.Options.Machines[o.Server], clients: o.Options.Clients,
-		out: json.NewEncoder(out), cancelled: make(chan struct{}),
-	}
-	return s.run(json.NewDecoder(in))
+	s := &served{cluster: cluster, server: server, machine: o.Options.Machines[o.Server], clients: o.Options.Clients}
+	return answerAll(in, out, s.answer)
 }
 
 // served is a server that answers requests.
@@ -103,37 +122,35 @@ type served struct {
 	server  Server
 	machine *Machine
 	clients int
-
-	mu        sync.Mutex
-	out       *json.Encoder
-	cancelled chan struct{} // closed by doCancel, for the requests that run then; later requests have another
 }
 
-// run answers requests, many at a time. It ends when the input ends, which is also when the process
-// at the other end of the input has ended, or when it was asked to close.
-func (s *served) run(in *json.Decoder) error {
+// answerAll answers requests, many at a time. It ends when the input ends, which is also when the
+// process at the other end of the input has ended, or when it was asked to close. The channel that
+// answer is given is closed by doCancel, for the requests that run then; later requests have another.
+func answerAll(in io.Reader, out io.Writer, answer func(serverRequest, <-chan struct{}) serverAnswer) error {
+	var mu sync.Mutex // for the encoder
+	decoder, encoder := json.NewDecoder(in), json.NewEncoder(out)
 	closed := make(chan error, 1)
 	failed := make(chan error, 1)
 	go func() {
+		cancelled := make(chan struct{})
 		for {
 			var r serverRequest
-			if err := in.Decode(&r); err != nil {
+			if err := decoder.Decode(&r); err != nil {
 				failed <- err
 				return
 			}
-			s.mu.Lock()
-			cancelled := s.cancelled
+			until := cancelled
 			if r.Do == doCancel {
-				close(s.cancelled)
-				s.cancelled = make(chan struct{})
+				close(cancelled)
+				cancelled = make(chan struct{})
 			}
-			s.mu.Unlock()
 			go func() {
-				answer := s.answer(r, cancelled)
-				answer.Number = r.Number
-				s.mu.Lock()
-				err := s.out.Encode(answer)
-				s.mu.Unlock()
+				a := answer(r, until)
+				a.Number = r.Number
+				mu.Lock()
+				err := encoder.Encode(a)
+				mu.Unlock()
 				if r.Do == doClose {
 					closed <- err
 				}

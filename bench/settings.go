@@ -24,6 +24,7 @@ type settings struct {
 	elections []time.Duration
 	entries   []int
 	states    []int // MiB
+	groups    []int
 	rounds    int
 	run       runConfig // the settings that aren't varied
 	json      bool
@@ -37,7 +38,7 @@ type settings struct {
 // parse reads the command line.
 func parse(args []string, log io.Writer) (settings, error) {
 	var s settings
-	var peers, cells, modes, servers, clients, payloads, rates, elections, entries, states string
+	var peers, cells, modes, servers, clients, payloads, rates, elections, entries, states, groups string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(log)
 	f.StringVar(&peers, "peers", "all", "`names` of the peers, separated by commas, or all: "+strings.Join(peerNames(), ", "))
@@ -54,6 +55,8 @@ func parse(args []string, log io.Writer) (settings, error) {
 	f.IntVar(&s.run.times, "times", 20, "how many leaders are lost in a failover cell (`number`)")
 	f.StringVar(&entries, "entries", "1000000", "how long the log is in the cells away and restart (`numbers`)")
 	f.StringVar(&states, "state", "64", "`sizes` of the state in the cell snapshots, in MiB")
+	f.StringVar(&groups, "groups", "1000", "how many groups each server has in the cells of many groups (`numbers`)")
+	f.IntVar(&s.run.peerGroups, "peer-groups", 1000, "how many groups (`number`) other libraries are given at most; they aren't measured with more")
 	f.IntVar(&s.rounds, "rounds", 3, "`number` of rounds; in each of them, every peer is measured once")
 	f.StringVar(&s.run.dir, "dir", "", "`directory` for the files, instead of the system's temporary one")
 	f.StringVar(&s.output, "o", "", "append the results to a `file`, a line of JSON per peer and round")
@@ -70,7 +73,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	if f.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	var errs [10]error
+	var errs [11]error
 	s.peers, errs[0] = selectPeers(peers)
 	s.cells, errs[1] = selectCells(cells)
 	s.modes, errs[2] = parseList("mode", modes, func(text string) (Mode, error) { return Mode(text), nil })
@@ -81,6 +84,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	s.elections, errs[7] = parseList("election", elections, time.ParseDuration)
 	s.entries, errs[8] = parseList("entries", entries, strconv.Atoi)
 	s.states, errs[9] = parseList("state", states, strconv.Atoi)
+	s.groups, errs[10] = parseList("groups", groups, strconv.Atoi)
 	if err := errors.Join(errs[:]...); err != nil {
 		return s, err
 	}
@@ -118,6 +122,8 @@ func (s *settings) check() error {
 		{"times", []int{s.run.times}, 1, 1000},
 		{"entries", s.entries, 1, 100_000_000},
 		{"state", s.states, 1, 1024},
+		{"groups", s.groups, minGroups, maxGroups},
+		{"peer-groups", []int{s.run.peerGroups}, minGroups, maxGroups},
 	} {
 		for _, v := range limit.values {
 			if v < limit.low || v > limit.high {
@@ -179,6 +185,7 @@ func (s *settings) keys() []key {
 	keys = vary(keys, s.clients, func(k *key, v int) { k.Clients = v })
 	keys = vary(keys, s.rates, func(k *key, v float64) { k.Rate = v })
 	keys = vary(keys, s.entries, func(k *key, v int) { k.Entries = v })
+	keys = vary(keys, s.groups, func(k *key, v int) { k.Groups = v })
 	keys = vary(keys, s.states, func(k *key, v int) { k.State = v })
 	return vary(keys, s.elections, func(k *key, v time.Duration) { k.Election = float64(v) / float64(time.Millisecond) })
 }
@@ -222,6 +229,9 @@ func (s *settings) place(c cell, k key) matrixRun {
 	}
 	if c.axes.state {
 		r.state, r.key.State = k.State<<20, k.State
+	}
+	if c.axes.groups {
+		r.groups, r.key.Groups = k.Groups, k.Groups
 	}
 	if c.alone {
 		r.servers, r.key.Servers = 1, 1

@@ -23,7 +23,7 @@ func newBallast(size int) []byte {
 // change any more, since commands don't touch the ballast.
 type machineState struct {
 	machine *Machine
-	header  [5]uint64 // count, chain, sum, chain across processes, size of the ballast
+	header  [6]uint64 // count, chain, sum, chain and sum across processes, size of the ballast
 	ballast []byte
 }
 
@@ -32,10 +32,10 @@ const snapshotPiece = 64 << 10
 
 // capture returns the present state. It must be called by the goroutine that applies.
 func (m *Machine) capture() *machineState {
-	s := &machineState{machine: m, header: [...]uint64{m.count.Load(), m.chain, m.sum, 0, 0}}
+	s := &machineState{machine: m, header: [...]uint64{m.count.Load(), m.chain, m.sum, 0, 0, 0}}
 	if more := m.more.Load(); more != nil {
 		s.ballast = more.ballast
-		s.header[3], s.header[4] = more.across.Load(), uint64(len(more.ballast))
+		s.header[3], s.header[4], s.header[5] = more.across.Load(), more.acrossSum.Load(), uint64(len(more.ballast))
 	}
 	return s
 }
@@ -73,7 +73,7 @@ func (m *Machine) restore(r io.Reader) error {
 	if err := binary.Read(r, binary.LittleEndian, &header); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	if size := header[4]; size != uint64(len(more.ballast)) {
+	if size := header[5]; size != uint64(len(more.ballast)) {
 		return fmt.Errorf("%w: a snapshot has a ballast of %d bytes, not %d", errWrongState, size, len(more.ballast))
 	}
 	ballast := make([]byte, len(more.ballast))
@@ -85,6 +85,7 @@ func (m *Machine) restore(r io.Reader) error {
 	}
 	m.chain, m.sum, more.ballast = header[1], header[2], ballast
 	more.across.Store(header[3])
+	more.acrossSum.Store(header[4])
 	more.restored.Store(header[0])
 	m.count.Store(header[0])
 	return nil
