@@ -216,10 +216,11 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		}
 		return c.own(m, latestOf(by))
 	})) - 1
-	// A round of this leader's own is due when the driver's next one, after the one that a quorum has
-	// answered, is overdue. If there is none, it is due as it was: a leader that is asked for something
-	// more often than the driver's rounds leave would never send a heartbeat otherwise.
-	if next := sent + Instant(c.config.Heartbeat+c.config.Heartbeat/2); sent >= 0 && next > c.dues[heartbeatDeadline] {
+	// A round of this leader's own is due when the answer to the driver's next one is overdue, which may
+	// wait for an interval, as the round itself may. If there is none, it is due as it was: a leader that is
+	// asked for something more often than the driver's rounds leave would never send a heartbeat otherwise.
+	beat, until := c.config.Heartbeat, c.config.ElectionTimeout-c.config.Heartbeat
+	if next := sent + Instant(beat+min(beat+beat/2, until/2)); sent >= 0 && next > c.dues[heartbeatDeadline] {
 		c.arm(heartbeatDeadline, time.Duration(max(next-c.now, 0)))
 	}
 	for i := range by {
