@@ -141,6 +141,9 @@ func (l *loop) rest() {
 	l.inbox.rest()
 	l.coalesced.Rest()
 	l.waiting.rest()
+	if l.busy.machine.items == 0 { // the machine's lane is at rest, too
+		l.lanes.applier.Rest()
+	}
 }
 
 // deadline returns when the loop is to have a turn though nothing has come for it.
