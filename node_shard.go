@@ -312,7 +312,7 @@ func (s *shard) end(l *loop, cause error) {
 	} else {
 		broken = nil // no panic, or one of another goroutine
 	}
-	l.ended(cause, broken == nil)
+	l.Node.ended(l, cause, broken == nil)
 	*s.desk = desk{} // the others must find nothing of it
 }
 
