@@ -31,11 +31,18 @@ type Applier struct {
 	comparing bool
 	prints    []wire.Fingerprint // of the batch being applied
 
-	// These belong to the entries being applied. They are used again, and empty between two calls.
+	*batchRoom // nil while the Applier rests
+}
+
+// A batchRoom is room for the entries being applied. It is used again, and empty between two calls.
+type batchRoom struct {
 	results  [][]byte
 	commands []Entry
 	outcomes []outcome
 }
+
+// Rest lets go of room that is only needed while entries are applied. Apply makes it anew.
+func (a *Applier) Rest() { a.batchRoom = nil }
 
 // An outcome is what becomes of one of the entries being applied.
 type outcome struct {
@@ -155,6 +162,9 @@ type AppliedCommand struct {
 func (a *Applier) Apply(entries []Entry) (Batch, error) {
 	if len(entries) == 0 {
 		return Batch{}, nil
+	}
+	if a.batchRoom == nil {
+		a.batchRoom = new(batchRoom)
 	}
 	own := 0
 	for i := range entries {

@@ -1,6 +1,9 @@
 package raft
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A process may serve thousands of groups, in most of which nothing happens. Their cores rest: they let
 // go of what they need only while something happens (Coalesced.Rest), and have it anew with the next
@@ -8,6 +11,8 @@ import "bytes"
 
 // aside is what is empty while nothing happens. A core that rests has none, which is the same.
 type aside struct {
+	calls    calls
+	answers  []Answer `state:"transient"`
 	incoming incoming
 	streamEffects
 	machineWork
@@ -19,6 +24,7 @@ type aside struct {
 }
 
 func (a *aside) encode(s *stateEncoder) {
+	a.calls.encode(s)
 	a.incoming.encode(s)
 	a.streamEffects.encode(s)
 	a.machineWork.encode(s)
@@ -31,6 +37,7 @@ func (a *aside) encode(s *stateEncoder) {
 
 func (a *aside) clone() *aside {
 	n := *a
+	n.calls, n.answers = a.calls.clone(), slices.Clone(a.answers)
 	n.streamEffects = a.streamEffects.clone()
 	n.machineWork = a.machineWork.clone()
 	n.diskReads = a.diskReads.clone()
@@ -66,8 +73,6 @@ func (c *Core) rest() {
 	spare(&c.out.ready)
 	spare(&c.out.held)
 	spare(&c.out.flights)
-	spare(&c.answers)
-	spare(&c.calls.items)
 	spare(&c.proposals.items)
 	c.log.tail = tail{}
 	if c.aside.empty() {

@@ -180,10 +180,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
-	n.transfers = transfers{
-		group: group, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
-		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: n.trace, logger: n.logger,
-	}
+	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
 	return n, newLoop(n, core), nil
 }
 

@@ -37,7 +37,7 @@ func newWriteLane(disk *countedDisk, groups int) (*hostDisk, []*groupWrites) {
 	h.disk.host, h.disk.queue = h, newQueue[diskTask]()
 	var all []*groupWrites
 	for i := range groups {
-		n := &Node{group: GroupID(fmt.Sprint("g", i)), inbox: inbox{rouse: func() {}}}
+		n := &Node{group: GroupID(fmt.Sprint("g", i)), inbox: inbox{rouse: func() {}}, trace: &Trace{}}
 		n.life.begin(diary{})
 		all = append(all, &groupWrites{disk: &h.disk, node: n})
 	}

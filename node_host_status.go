@@ -179,10 +179,10 @@ type glance struct {
 
 // glimpsed shows what the loop of a host's group knows.
 func (l *loop) glimpsed() {
-	g, at, w := &l.glance, l.core.LogIndexes(), &l.waiting
+	g, at := &l.glance, l.core.LogIndexes()
 	g.commit.Store(uint64(at.Commit))
 	g.applied.Store(uint64(at.Applied))
-	g.pending.Store(int64(w.commands.len() + w.reads.len() + w.calls.len()))
+	g.pending.Store(int64(l.waiting.len()))
 	g.quiet.Store(l.coalesced != nil && l.coalesced.settled)
 	leaderless := never
 	if l.shown.standing.Leader == "" {

@@ -23,7 +23,7 @@ type loop struct {
 	awaits bool    // whether the core awaits what is being applied (Effects.AwaitsApplied)
 	read   Instant // when the clock was last read
 
-	waiting   waiting  // the callers that the core owes an answer
+	waiting   *waiting // the callers that the core owes an answer; nil while the loop rests
 	snapshots underway // those that are on their way
 	busy      busy     // how long the lanes take
 	shown     shown    // what watchers, the log and the trace were told
@@ -40,8 +40,6 @@ type loop struct {
 	alarm                      alarm
 	active, joined, over, warm bool
 	take                       func() error // turn; made once, since that costs an allocation
-	// ended is told why the loop takes no more turns. intact says that the core can still be asked.
-	ended func(cause error, intact bool)
 }
 
 // A desk has what a loop needs during a turn, and only then. The loops of a shard have one desk
@@ -58,13 +56,22 @@ type desk struct {
 // waiting are the callers that the core owes an answer.
 type waiting struct{ commands, reads, calls waiters }
 
-// rest lets go of the memory for callers if there are none.
-func (w *waiting) rest() {
+// none says whether there are no such callers.
+func (w *waiting) none() bool {
 	for _, t := range []*waiters{&w.commands, &w.reads, &w.calls} {
-		if t.count == 0 && len(t.late) == 0 {
-			*t = waiters{}
+		if t.count > 0 || len(t.late) > 0 {
+			return false
 		}
 	}
+	return true
+}
+
+// len returns how many callers there are.
+func (w *waiting) len() int {
+	if w == nil {
+		return 0
+	}
+	return w.commands.len() + w.reads.len() + w.calls.len()
 }
 
 // of returns the waiting callers of the kind that an answer is for.
@@ -93,7 +100,6 @@ func newLoop(n *Node, core *Core) *loop {
 	l := &loop{Node: n, core: core}
 	l.roomy, _ = n.config.Storage.(roomyStorage)
 	l.take = l.turn
-	l.ended = func(cause error, intact bool) { n.ended(l, cause, intact) }
 	l.shown.standing, l.shown.leaderless = l.standing(), l.clock.now()
 	l.glimpsed()
 	l.board.post(l.news(Standing{})...)
@@ -103,6 +109,7 @@ func newLoop(n *Node, core *Core) *loop {
 // turn hands the core what the loop has taken, and sees to the effects. It returns the reason to stop,
 // if there is one.
 func (l *loop) turn() error {
+	l.wake()
 	if l.intake.stop != nil {
 		return l.intake.stop
 	}
@@ -140,11 +147,23 @@ func (l *loop) turn() error {
 	return nil
 }
 
+// wake makes anew what rest has let go of.
+func (l *loop) wake() {
+	if l.waiting == nil {
+		l.waiting = new(waiting)
+	}
+}
+
 // rest lets go of the memory that the loop needs only while something happens.
 func (l *loop) rest() {
 	l.inbox.rest()
 	l.coalesced.Rest()
-	l.waiting.rest()
+	if l.waiting != nil && l.waiting.none() {
+		l.waiting = nil
+	}
+	if l.busy.machine.items == 0 { // the machine's lane is at rest, too
+		l.lanes.applier.Rest()
+	}
 }
 
 // deadline returns when the loop is to have a turn though nothing has come for it.

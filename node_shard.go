@@ -315,7 +315,7 @@ func (s *shard) end(l *loop, cause error) {
 	default:
 		broken.Where = l.step.name()
 	}
-	l.ended(cause, broken == nil)
+	l.Node.ended(l, cause, broken == nil)
 	*s.desk = desk{} // the others must find nothing of it
 }
 

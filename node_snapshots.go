@@ -35,18 +35,10 @@ const reportEvery = 1 << 20
 // transfers bring snapshots to and fro: from the state machine into the storage, and from one
 // server to another.
 type transfers struct {
-	group         GroupID
-	storage       Storage
-	transport     Transport
+	*Node
 	perSecond     int           // Config.SnapshotBytesPerSecond
 	progressEvery time.Duration // a heartbeat interval
-
-	inbox  *inbox
-	life   *lifetime
-	trace  *Trace
-	logger diary
-
-	receiver receiver
+	receiver      receiver
 }
 
 // errStopping ends the work that a stopping node doesn't wait for.
@@ -80,7 +72,7 @@ func (t *transfers) store(meta *SnapshotMeta, captured *Capture, start time.Time
 // ends the snapshot's writer, also when the state machine panics or ends the goroutine.
 func (t *transfers) write(meta *SnapshotMeta, captured *Capture) (size uint64, err error) {
 	defer func() { err = errors.Join(err, captured.Close()) }()
-	into, err := t.storage.CreateSnapshot(*meta)
+	into, err := t.config.Storage.CreateSnapshot(*meta)
 	if err != nil {
 		return 0, err
 	}
@@ -182,7 +174,7 @@ func (n *Node) restoreSnapshot(meta *SnapshotMeta) error {
 // open opens the current snapshot. The error is ErrNoSnapshot if it isn't the expected one any
 // more.
 func (t *transfers) open(meta *SnapshotMeta) (io.ReadCloser, error) {
-	found, reader, err := t.storage.OpenSnapshot()
+	found, reader, err := t.config.Storage.OpenSnapshot()
 	if err != nil {
 		return nil, err
 	}

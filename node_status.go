@@ -265,7 +265,7 @@ func (l *loop) explain(s *Status) {
 	}
 	s.Receiving = why.Receiving
 	s.Disk, s.CatchUp, s.Machine = l.busy.disk.status(now), l.busy.catchUp.status(now), l.busy.machine.status(now)
-	if storage, ok := l.transfers.storage.(waitingStorage); ok {
+	if storage, ok := l.config.Storage.(waitingStorage); ok {
 		s.Disk.Waits = storage.Waiting()
 	}
 	if lacks := l.lanes.lacks.Load(); lacks != nil {

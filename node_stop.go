@@ -119,6 +119,7 @@ func (n *Node) leaveStorage() {
 
 // ended is called when the loop takes no more turns.
 func (n *Node) ended(l *loop, cause error, intact bool) {
+	l.wake()
 	defer n.leaveStorage()
 	if l.host != nil {
 		l.host.book.ended(n.group)
@@ -193,7 +194,7 @@ func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	l.waiting.commands.each(func(w *waiter) { w.answer(&Answer{Err: outcomeUnknown(reason)}) })
 	l.waiting.calls.each(func(w *waiter) { w.answer(&Answer{Err: outcomeUnknown(reason)}) })
 	l.waiting.reads.each(func(w *waiter) { w.answer(&Answer{Err: reason}) })
-	l.waiting = waiting{}
+	l.waiting = new(waiting)
 	return last
 }
 

@@ -43,7 +43,7 @@ func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64
 	if _, err := io.CopyN(io.Discard, &stoppableReader{reader, ctx}, int64(send.Header.SnapshotStream().Offset)); err != nil {
 		return 0, shortSnapshot(err)
 	}
-	stream, err := t.transport.OpenStream(ctx, send.Header.To)
+	stream, err := t.config.Transport.OpenStream(ctx, send.Header.To)
 	if err != nil {
 		return 0, streamBroken(err)
 	}
@@ -350,7 +350,7 @@ func (r *receiver) receive(t *transfers, v *StreamVerdict, stream io.Reader) (he
 	}()
 	if v.Offset == 0 {
 		r.abort(t)
-		if r.writer, err = t.storage.CreateSnapshot(v.Meta); err != nil {
+		if r.writer, err = t.config.Storage.CreateSnapshot(v.Meta); err != nil {
 			r.writer = nil
 			return 0, StreamFailed, err
 		}

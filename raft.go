@@ -1,8 +1,6 @@
 package raft
 
 import (
-	"slices"
-
 	"github.com/e17579a5/raft/wire"
 )
 
@@ -117,9 +115,7 @@ type Core struct {
 
 	// What callers at this server wait for.
 	proposals proposals
-	calls     calls
 	ownReads
-	answers []Answer `state:"transient"`
 
 	snapshots snapshots
 
@@ -144,7 +140,6 @@ func (c *Core) encode(s *stateEncoder) {
 	c.role.encode(s)
 	c.timing.encode(s)
 	c.proposals.encode(s)
-	c.calls.encode(s)
 	c.ownReads.encode(s)
 	c.snapshots.encode(s)
 	c.membership.encode(s)
@@ -161,9 +156,7 @@ func (c *Core) Clone() *Core {
 	n.out = c.out.clone()
 	n.role = c.role.clone()
 	n.proposals = c.proposals.clone()
-	n.calls = c.calls.clone()
 	n.ownReads = c.ownReads.clone()
-	n.answers = slices.Clone(c.answers)
 	n.snapshots = c.snapshots.clone()
 	n.rollback = c.rollback.clone()
 	n.aside = c.aside.clone()

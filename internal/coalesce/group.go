@@ -18,12 +18,9 @@ type group struct {
 	absent  []*process
 	term    wire.Term
 	awaits  uint64
-	// out says that the group has left the lists, and nobody was told yet.
-	out bool
 
-	// claim is what a quiet follower knows of its leader. follows says that it still does.
-	claim   wire.Stand
-	follows bool
+	// claim is what a quiet follower knows of its leader.
+	claim wire.Stand
 	// leader is the leader that the core followed when it was last quiet, and voters are the voters
 	// then.
 	leader *process
@@ -35,12 +32,13 @@ type group struct {
 	heir wire.ServerID
 
 	// What the core is to be told when it takes its next turn.
-	heard   []Heard
-	doubted bool
-	lost    wire.ServerID
-	first   bool
-	// turning says that such a turn was asked for.
-	turning bool
+	heard []Heard
+	lost  wire.ServerID
+
+	// out says that the group has left the lists, and nobody was told yet. follows says that the core still
+	// knows what claim says. doubted and first are what the core is to be told, and turning says that a turn
+	// for that was asked for.
+	out, follows, doubted, first, turning bool
 }
 
 // group returns what is known of a group, from now on at least.
