@@ -60,9 +60,11 @@ type seat struct {
 	// mu is held while the group is started, and while it is removed.
 	mu sync.Mutex
 	// These are guarded by the Host's mu. node is nil before the first start that went well, and failed
-	// is why the last start has failed; nil if it hasn't, or if there is no such group.
+	// is why the last start has failed; nil if it hasn't, or if there is no such group. users are the
+	// calls that have the seat: the last one takes a seat away that nothing is known of.
 	node   *Node
 	failed error
+	users  int
 }
 
 // commonConfig is the config that the cores of groups have in common.
@@ -208,6 +210,7 @@ func (h *Host) Group(group GroupID) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer h.leave(group, s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if node := h.node(group); node != nil {
@@ -233,7 +236,7 @@ func (h *Host) notStarted(s *seat, err error) {
 	}
 }
 
-// seat returns the seat of a group, and makes one if there is none.
+// seat returns the seat of a group, and makes one if there is none. The caller gives it back (leave).
 func (h *Host) seat(group GroupID) (*seat, error) {
 	if group == "" {
 		return nil, fmt.Errorf("%w: an empty group ID", ErrConfig)
@@ -251,7 +254,18 @@ func (h *Host) seat(group GroupID) (*seat, error) {
 		s = new(seat)
 		h.groups[group] = s
 	}
+	s.users++
 	return s, nil
+}
+
+// leave gives back what seat has returned. Others may speak of any number of groups that there aren't,
+// so nothing stays of them.
+func (h *Host) leave(group GroupID, s *seat) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.users--; s.users == 0 && s.node == nil && s.failed == nil {
+		delete(h.groups, group)
+	}
 }
 
 // node returns the node that was last started for a group, or nil.
@@ -385,6 +399,7 @@ func (h *Host) Remove(ctx context.Context, group GroupID) error {
 	if err != nil {
 		return err
 	}
+	defer h.leave(group, s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if node := h.node(group); node != nil {
