@@ -177,7 +177,7 @@ func (h *Hosts) result() (Result, HostStats) {
 }
 
 // maxItems is more than happens in any run that ends.
-const maxItems = 3_000_000
+const maxItems = 500_000
 
 // loop lets things happen until done returns true, or until an instant.
 func (h *Hosts) loop(end int64, done func() bool) {
