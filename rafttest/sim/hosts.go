@@ -39,6 +39,7 @@ type Hosts struct {
 		arriving int64
 	}
 	faults uint64
+	items  int // how many have happened
 	calm   bool
 	stats  HostStats
 	failed *Violation // of the processes rather than of one group
@@ -92,6 +93,7 @@ func (h *Hosts) RunParams(p Params, groups int) (Result, HostStats) {
 // reset prepares the world for a run.
 func (h *Hosts) reset(p Params, groups int) {
 	h.params, h.luck, h.now, h.n, h.faults, h.calm, h.failed = p, luck(p.Seed), 0, p.All(), 0, false, nil
+	h.items = 0
 	h.stats = HostStats{Groups: groups}
 	h.queue.reset()
 	clear(h.mail)
@@ -174,6 +176,9 @@ func (h *Hosts) result() (Result, HostStats) {
 	return r, h.stats
 }
 
+// maxItems is more than happens in any run that ends.
+const maxItems = 500_000
+
 // loop lets things happen until done returns true, or until an instant.
 func (h *Hosts) loop(end int64, done func() bool) {
 	for !h.over() && !done() {
@@ -184,6 +189,9 @@ func (h *Hosts) loop(end int64, done func() bool) {
 		if next.items[0].at > end {
 			h.set(end)
 			return
+		}
+		if h.items++; h.items > maxItems {
+			h.fail(Convergence, nil, -1, "there is no end to what happens")
 		}
 		it := next.pop()
 		h.set(it.at)

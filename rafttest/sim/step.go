@@ -171,15 +171,7 @@ func (w *World) input(e *Event, s *server, m *wire.Message) bool {
 		w.answered(int(e.Server), m)
 		w.checkRefused(int(e.Server), marked.Stranger)
 	case OpExpire:
-		if w.hosts != nil {
-			break // each turn ends with a tick
-		}
-		at := w.until(s, s.core.Deadline())
-		if at == never {
-			return false
-		}
-		w.now = at
-		s.core.Tick(w.local(s))
+		return w.expire(s)
 	case OpPersist:
 		return w.persist(s, e.N)
 	case OpApply:

@@ -143,3 +143,18 @@ func (t *turn) Tick(now raft.Instant) {
 		w.fail(ArrivedFirst, t.i, "steps down though the answers of %d of %d servers, itself among them, had arrived", count, w.n)
 	}
 }
+
+// expire lets time pass until a server's deadline. Where a group has a Book, each turn ends with a tick,
+// and the deadline may be another one since the turn has begun.
+func (w *World) expire(s *server) bool {
+	if w.hosts != nil {
+		return true
+	}
+	at := w.until(s, s.core.Deadline())
+	if at == never {
+		return false
+	}
+	w.now = at
+	s.core.Tick(w.local(s))
+	return true
+}
