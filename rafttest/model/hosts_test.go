@@ -40,6 +40,7 @@ var wideHosts = []Hosts{
 	{Name: "wide async", Processes: 2, Groups: 1, InFlight: 1, Leases: true, Fresh: true, AsyncDisks: true, Elections: 2, Ticks: 1, Crashes: 1},
 	{Name: "wide joint", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Targets: []uint8{1, 3}, Changes: 2, Turns: 1, Ticks: 1},
 	{Name: "wide apart", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Apart: true, Late: true, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
+	{Name: "wide successor", Processes: 3, Groups: 1, InFlight: 1, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
 	{Name: "wide lost", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Losses: 2, Elections: 1, Ticks: 3},
 }
 
@@ -89,6 +90,18 @@ func TestHostWalks(t *testing.T) {
 	for _, b := range walkedHosts {
 		t.Run(b.Name, func(t *testing.T) {
 			runHosts(t, b, func(s *HostSearch) HostResult { return s.Walk(context.Background(), 1, *hostsWalks, 150) })
+		})
+	}
+}
+
+// The same holds in the beginning of searches within wider bounds.
+func TestHostsBegun(t *testing.T) {
+	for _, b := range wideHosts {
+		t.Run(b.Name, func(t *testing.T) {
+			runHosts(t, b, func(s *HostSearch) HostResult {
+				s.Sample, s.Limit = 40, 20_000
+				return s.Run(context.Background())
+			})
 		})
 	}
 }
