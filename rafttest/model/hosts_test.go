@@ -106,6 +106,15 @@ func TestHostsBegun(t *testing.T) {
 	}
 }
 
+// A member that has another leader by now doesn't vouch for the one before, whose list still has the group.
+func TestHostsSuccessor(t *testing.T) {
+	b := Hosts{Processes: 3, Groups: 1, InFlight: 1, Losses: 2, Elections: 1, Ticks: 1}
+	runHosts(t, b, func(s *HostSearch) HostResult {
+		s.Sample, s.Limit = 2000, 100_000
+		return s.Run(context.Background())
+	})
+}
+
 // The same holds within wider bounds: -hosts says which ones.
 func TestWideHosts(t *testing.T) {
 	for _, b := range wideHosts {
