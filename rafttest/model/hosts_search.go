@@ -260,7 +260,11 @@ func (s *HostSearch) try(one *hostState) {
 			c.network = append(c.network, s.messages[id].content)
 		}
 		if err := c.end(); err != nil {
-			s.broken(one, nil, &Violation{calmEnds, fmt.Sprintf("without server %d: %v", at+1, err), 0})
+			what := "with all servers"
+			if at >= 0 {
+				what = fmt.Sprintf("without server %d", at+1)
+			}
+			s.broken(one, nil, &Violation{calmEnds, fmt.Sprintf("%s: %v", what, err), max(at, 0)})
 		}
 	}
 }

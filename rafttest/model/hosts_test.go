@@ -40,6 +40,7 @@ var wideHosts = []Hosts{
 	{Name: "wide async", Processes: 2, Groups: 1, InFlight: 1, Leases: true, Fresh: true, AsyncDisks: true, Elections: 2, Ticks: 1, Crashes: 1},
 	{Name: "wide joint", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Targets: []uint8{1, 3}, Changes: 2, Turns: 1, Ticks: 1},
 	{Name: "wide apart", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Apart: true, Late: true, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
+	{Name: "wide successor", Processes: 3, Groups: 1, InFlight: 1, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
 	{Name: "wide lost", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Losses: 2, Elections: 1, Ticks: 3},
 }
 
@@ -91,6 +92,27 @@ func TestHostWalks(t *testing.T) {
 			runHosts(t, b, func(s *HostSearch) HostResult { return s.Walk(context.Background(), 1, *hostsWalks, 150) })
 		})
 	}
+}
+
+// The same holds in the beginning of searches within wider bounds.
+func TestHostsBegun(t *testing.T) {
+	for _, b := range wideHosts {
+		t.Run(b.Name, func(t *testing.T) {
+			runHosts(t, b, func(s *HostSearch) HostResult {
+				s.Sample, s.Limit = 40, 20_000
+				return s.Run(context.Background())
+			})
+		})
+	}
+}
+
+// A member that has another leader by now doesn't vouch for the one before, whose list still has the group.
+func TestHostsSuccessor(t *testing.T) {
+	b := Hosts{Processes: 3, Groups: 1, InFlight: 1, Losses: 2, Elections: 1, Ticks: 1}
+	runHosts(t, b, func(s *HostSearch) HostResult {
+		s.Sample, s.Limit = 2000, 100_000
+		return s.Run(context.Background())
+	})
 }
 
 // The same holds within wider bounds: -hosts says which ones.
