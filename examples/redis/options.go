@@ -85,19 +85,13 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	if *administration != "" {
 		o.admin = strings.Split(*administration, ",")
 	}
-	if o.shards > 0 && len(o.admin) == 0 {
-		for i := range o.run {
-			o.admin = append(o.admin, fmt.Sprintf("127.0.0.1:%d", 9379+i))
+	if o.shards > 0 {
+		if err := o.administerShards(); err != nil {
+			return o, err
 		}
 	}
 	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
 		return o, fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", *administration, len(o.run), len(o.admin))
-	}
-	for _, address := range o.admin {
-		host, _, _ := net.SplitHostPort(address)
-		if o.shards > 0 && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-			return o, fmt.Errorf("-admin %s: with -shards it must be a loopback address", address)
-		}
 	}
 	if o.dir == "" {
 		cache, err := os.UserCacheDir()
@@ -145,6 +139,21 @@ func (o *options) checkShards() error {
 		return errors.New("-shards can't be had with -store pebble or with -lease")
 	case o.join && o.shards == 0:
 		return errors.New("-join is for a store with -shards")
+	}
+	return nil
+}
+
+// administerShards finds out where the administration of a store with shards is served.
+func (o *options) administerShards() error {
+	if len(o.admin) == 0 {
+		for i := range o.run {
+			o.admin = append(o.admin, fmt.Sprintf("127.0.0.1:%d", 9379+i))
+		}
+	}
+	for _, address := range o.admin {
+		if host, _, _ := net.SplitHostPort(address); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("-admin %s: with -shards it must be a loopback address", address)
+		}
 	}
 	return nil
 }
