@@ -21,6 +21,7 @@ const (
 // them writes, all become one entry of the log. Otherwise they are read from the state.
 type batch struct {
 	commands []queued
+	at       place // of their keys, if there are shards
 	bytes    int
 	writes   bool
 	// transaction is what EXEC runs. It is alone in its batch.
@@ -80,7 +81,7 @@ func (s *server) run(c *connection) bool {
 	if !b.writes {
 		return s.read(ctx, c)
 	}
-	replies, err := s.node.Propose(ctx, b.encode(c.out.Proto))
+	replies, err := c.place().node.Propose(ctx, b.encode(c.out.Proto))
 	b.entry.Shrink()
 	if err == nil {
 		c.out.Buf = append(c.out.Buf, replies...)
@@ -91,13 +92,13 @@ func (s *server) run(c *connection) bool {
 
 // read reads the commands of a batch from the state of this server.
 func (s *server) read(ctx context.Context, c *connection) bool {
-	commands := c.batch.commands
+	commands, at := c.batch.commands, c.place()
 	if err := s.fresh(ctx, c); err != nil {
 		return c.fail(err, len(commands))
 	}
 	for len(commands) > 0 {
 		from, done := len(c.out.Buf), 0
-		early, err := s.machine.View(wall(), func(r *kv.Reader) {
+		early, err := at.machine.View(wall(), func(r *kv.Reader) {
 			for done < len(commands) && len(c.out.Buf) < flushFrom {
 				r.Run(commands[done].command, commands[done].args, &c.out)
 				done++
@@ -112,7 +113,7 @@ func (s *server) read(ctx context.Context, c *connection) bool {
 			// This server's clock says that a key has expired, and the cluster doesn't know yet. Once
 			// the log says so, no other server shows the key any more.
 			c.out.Buf = c.out.Buf[:from]
-			if err := s.tick(ctx); err != nil {
+			if err := tick(ctx, at); err != nil {
 				return c.fail(err, len(commands))
 			}
 			continue
@@ -128,17 +129,17 @@ func (s *server) read(ctx context.Context, c *connection) bool {
 // fresh waits until the state of this server may be read.
 func (s *server) fresh(ctx context.Context, c *connection) error {
 	if c.readonly {
-		_, err := s.node.StaleRead(ctx, s.limits.stale)
+		_, err := c.place().node.StaleRead(ctx, s.limits.stale)
 		return err
 	}
-	return s.node.LeaseRead(ctx) // without -lease it is Read
+	return c.place().node.LeaseRead(ctx) // without -lease it is Read
 }
 
 // tick puts the time by this server's clock into the log.
-func (s *server) tick(ctx context.Context) error {
+func tick(ctx context.Context, at place) error {
 	var entry kv.Batch
 	entry.Reset(2, wall())
-	_, err := s.node.Propose(ctx, entry.Seal())
+	_, err := at.node.Propose(ctx, entry.Seal())
 	if err != nil && !errors.Is(err, raft.ErrNotApplied) {
 		return errors.Join(raft.ErrNotApplied, err) // of a tick nothing hangs on whether it was applied
 	}
@@ -147,11 +148,12 @@ func (s *server) tick(ctx context.Context) error {
 
 // watch remembers the states of keys for a transaction.
 func (s *server) watch(c *connection, keys [][]byte) {
-	if err := s.node.LeaseRead(s.context()); err != nil {
+	at := c.place()
+	if err := at.node.LeaseRead(s.context()); err != nil {
 		c.fail(err, 1)
 		return
 	}
-	_, err := s.machine.View(wall(), func(r *kv.Reader) {
+	_, err := at.machine.View(wall(), func(r *kv.Reader) {
 		for _, key := range keys {
 			c.watches = append(c.watches, r.Watch(key))
 		}

@@ -44,7 +44,9 @@ type connection struct {
 	open    bool
 	broken  bool // one of its commands was refused
 	queued  []queued
-	bytes   int // of the queued commands
+	bytes   int  // of the queued commands
+	pinned  bool // its keys, or those that are watched, have this slot, if there are shards
+	slot    int
 	watches []kv.Watch
 }
 
@@ -191,10 +193,13 @@ func (c *connection) command(args [][]byte) {
 		c.refuse("ERR wrong number of arguments for '" + command.Name + "' command")
 		return
 	}
+	if !c.route(command, args) {
+		return
+	}
 	switch {
 	case c.open:
 		c.queue(command, args)
-	case command.Name == "ping" || command.Name == "echo":
+	case keyless(command):
 		c.answer(func() { kv.RunLocal(command, args, &c.out) })
 	default:
 		c.batch.add(command, args)
@@ -253,15 +258,28 @@ func (c *connection) exec() {
 	if c.broken {
 		c.out.Error("EXECABORT Transaction discarded because of previous errors.")
 	} else {
+		c.runTransaction()
+	}
+	c.forget()
+}
+
+// runTransaction runs what was queued. Without a key, there is no place to run it at but here.
+func (c *connection) runTransaction() {
+	if c.server.shards != nil && !c.pinned {
+		c.out.Array(len(c.queued))
+		for _, q := range c.queued {
+			kv.RunLocal(q.command, q.args, &c.out)
+		}
+	} else if c.routeExec() {
 		c.batch.transact(c.watches, c.queued)
 		c.run()
 	}
-	c.forget()
 }
 
 // forget ends a transaction.
 func (c *connection) forget() {
 	c.open, c.broken, c.queued, c.bytes, c.watches = false, false, nil, 0, nil
+	c.pinned = false
 }
 
 func (c *connection) discard() {
@@ -286,12 +304,26 @@ func (c *connection) watch(args [][]byte) {
 		c.out.Error(fmt.Sprintf("ERR the keys that a client watches take at most %d bytes (-max-request)", c.server.limits.request))
 		return
 	}
+	if c.server.shards != nil {
+		slot, refusal := slotOf(watchedKeys, args)
+		if c.pinned && slot != c.slot {
+			refusal = crossSlot
+		}
+		if !c.routeTo(slot, refusal) {
+			return
+		}
+		c.pinned, c.slot = true, slot
+	}
 	c.bytes += size
 	c.server.watch(c, args[1:])
+	c.batch.at = place{}
 }
 
+// watchedKeys says where WATCH has its keys.
+var watchedKeys = &kv.Command{First: 1, Last: -1, Step: 1}
+
 func (c *connection) unwatch() {
-	c.watches, c.bytes = nil, 0
+	c.watches, c.bytes, c.pinned = nil, 0, false
 	c.out.Simple("OK")
 }
 

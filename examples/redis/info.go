@@ -16,7 +16,7 @@ var infoSections = []struct {
 }{
 	{"server", func(s *server) string {
 		up := time.Since(s.started)
-		return lines("redis_version", version, "redis_mode", "standalone", "os", runtime.GOOS, "arch_bits", 32<<(^uint(0)>>63),
+		return lines("redis_version", version, "redis_mode", s.mode(), "os", runtime.GOOS, "arch_bits", 32<<(^uint(0)>>63),
 			"process_id", os.Getpid(), "tcp_port", port(s.listener.Addr().String()), "uptime_in_seconds", int(up.Seconds()),
 			"uptime_in_days", int(up.Hours()/24), "go_version", runtime.Version())
 	}},
@@ -44,7 +44,7 @@ var infoSections = []struct {
 		return lines("role", "master", "connected_slaves", 0)
 	}},
 	{"raft", func(s *server) string {
-		is, held := s.node.Status(), s.machine.Summary()
+		is, held := s.node.Status(), s.summary()
 		trouble := "none"
 		if is.Trouble != nil {
 			trouble = strings.Join(strings.Fields(is.Trouble.Error()), " ")
@@ -57,12 +57,26 @@ var infoSections = []struct {
 			"raft_commit", is.Commit, "raft_applied", is.Applied, "raft_members", strings.Join(members, ","), "raft_trouble", trouble,
 			"state_time_ahead_ms", max(0, held.Now-wall()), "state_entries_applied", held.Applied)
 	}},
+	{"cluster", func(s *server) string {
+		if s.shards == nil {
+			return lines("cluster_enabled", 0)
+		}
+		return lines("cluster_enabled", 1)
+	}},
 	{"keyspace", func(s *server) string {
-		if is := s.machine.Summary(); is.Keys > 0 {
+		if is := s.summary(); is.Keys > 0 {
 			return lines("db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=0", is.Keys, is.Expiring))
 		}
 		return ""
 	}},
+}
+
+// mode is what Redis calls a server of this kind.
+func (s *server) mode() string {
+	if s.shards == nil {
+		return "standalone"
+	}
+	return "cluster"
 }
 
 // lines returns names with their values as INFO tells them.

@@ -30,7 +30,7 @@ func init() {
 	for _, c := range []*localCommand{
 		{"auth", -2, "is refused: there are no passwords", (*connection).auth, false},
 		{"client", -2, "tells and sets what concerns a connection", (*connection).client, false},
-		{"cluster", -2, "is refused, as by a Redis that is no cluster", (*connection).cluster, false},
+		{"cluster", -2, "tells of the cluster, if the keys are in shards", (*connection).cluster, false},
 		{"command", -1, "tells of commands", (*connection).commandCommand, false},
 		{"config", -2, "tells the settings", (*connection).config, false},
 		{"discard", 1, "gives up a transaction", func(c *connection, _ [][]byte) { c.discard() }, true},
@@ -79,7 +79,11 @@ func (c *connection) auth([][]byte) {
 	c.out.Error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
 }
 
-func (c *connection) cluster([][]byte) {
+func (c *connection) cluster(args [][]byte) {
+	if c.server.shards != nil {
+		c.clusterShards(args)
+		return
+	}
 	c.out.Error("ERR This instance has cluster support disabled")
 }
 
@@ -170,7 +174,7 @@ func (c *connection) hello(args [][]byte) {
 	c.out.Text("id")
 	c.out.Int(c.info.id)
 	c.out.Text("mode")
-	c.out.Text("standalone")
+	c.out.Text(c.server.mode())
 	c.out.Text("role")
 	c.out.Text("master") // any server takes any command
 	c.out.Text("modules")

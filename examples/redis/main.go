@@ -45,9 +45,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2*len(o.run))
+	failed := make(chan error, 3*len(o.run)) // more than any of them sends before it is stopped
+	begin := start
+	if o.shards > 0 {
+		begin = startShards
+	}
 	for i, self := range o.run {
-		stop, err := start(o, i, failed)
+		stop, err := begin(o, i, failed)
 		if err != nil {
 			return fmt.Errorf("server %s: %w", self.ID, err)
 		}

@@ -44,6 +44,10 @@ func TestOptions(t *testing.T) {
 		"-timeout and -write-timeout":      {"-timeout", "0s"},
 		"-lease 2s: must be from 0 to 1s":  {"-lease", "2s"},
 		"-max-stale and -idle":             {"-idle", "-1s"},
+		"-shards -1: must be from 0":       {"-shards", "-1"},
+		"-shards can't be had with -store": {"-shards", "4", "-store", "pebble"},
+		"-join is for a store with":        {"-join"},
+		"must be a loopback address":       {"-id", "a", "-shards", "4", "-admin", "10.0.0.1:1"},
 		"flag provided but not defined":    {"-what"},
 	} {
 		_, err := parseOptions(args, io.Discard)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/redis/kv"
+	"github.com/e17579a5/raft/examples/shards/shard"
 )
 
 // defaultFrame is the largest message of package tcp by default, in bytes.
@@ -29,6 +30,8 @@ type options struct {
 	cache   int64         // kv.PebbleOptions.CacheBytes
 	lease   time.Duration // raft.Config.MaxLease
 	limits  limits
+	shards  int  // how many shards the keys are in; 0 for one group
+	join    bool // wait to be added to a store with shards, instead of founding one
 }
 
 // parseOptions reads the command line. It writes problems of the flags to out, and returns them as
@@ -44,6 +47,8 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory, or pebble, a database in the folder for the data")
 	flags.Int64Var(&o.cache, "cache", 64<<20, "how many `bytes` of the keys are kept in memory with -store pebble")
 	flags.DurationVar(&o.lease, "lease", 0, "for how long a leader may answer reads without asking the others, which rests on their clocks; at most 1s, 0 for never")
+	flags.IntVar(&o.shards, "shards", 0, "spread the keys over so many shards, and be a Redis Cluster; 0 for one group with all keys")
+	flags.BoolVar(&o.join, "join", false, "with -shards: wait to be added to a store, instead of founding one")
 	flags.IntVar(&o.limits.clients, "max-clients", 10_000, "how many clients may be connected to a server")
 	flags.IntVar(&o.limits.request, "max-request", 8<<20, "how many bytes a command, or a transaction, may have; the same on all servers")
 	flags.DurationVar(&o.limits.timeout, "timeout", 3*time.Second, "how long commands may take")
@@ -80,6 +85,11 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	if *administration != "" {
 		o.admin = strings.Split(*administration, ",")
 	}
+	if o.shards > 0 {
+		if err := o.administerShards(); err != nil {
+			return o, err
+		}
+	}
 	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
 		return o, fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", *administration, len(o.run), len(o.admin))
 	}
@@ -108,11 +118,42 @@ func (o *options) check() error {
 	case o.lease < 0 || o.lease > time.Second:
 		return fmt.Errorf("-lease %v: must be from 0 to 1s", o.lease)
 	}
+	if err := o.checkShards(); err != nil {
+		return err
+	}
 	if o.store != "memory" && o.store != "pebble" {
 		return fmt.Errorf("-store %q: must be memory or pebble", o.store)
 	}
 	if o.cache < 1<<20 {
 		return fmt.Errorf("-cache %d: must be at least %d", o.cache, 1<<20)
+	}
+	return nil
+}
+
+// checkShards refuses what there isn't for a store with shards.
+func (o *options) checkShards() error {
+	switch {
+	case o.shards < 0 || o.shards > shard.MaxShards:
+		return fmt.Errorf("-shards %d: must be from 0 to %d", o.shards, shard.MaxShards)
+	case o.shards > 0 && (o.store != "memory" || o.lease != 0):
+		return errors.New("-shards can't be had with -store pebble or with -lease")
+	case o.join && o.shards == 0:
+		return errors.New("-join is for a store with -shards")
+	}
+	return nil
+}
+
+// administerShards finds out where the administration of a store with shards is served.
+func (o *options) administerShards() error {
+	if len(o.admin) == 0 {
+		for i := range o.run {
+			o.admin = append(o.admin, fmt.Sprintf("127.0.0.1:%d", 9379+i))
+		}
+	}
+	for _, address := range o.admin {
+		if host, _, _ := net.SplitHostPort(address); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("-admin %s: with -shards it must be a loopback address", address)
+		}
 	}
 	return nil
 }

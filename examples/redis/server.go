@@ -14,6 +14,7 @@ import (
 	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/examples/redis/kv"
 	"github.com/e17579a5/raft/examples/redis/resp"
+	"github.com/e17579a5/raft/examples/shards/shard"
 )
 
 // limits are what one server grants its clients.
@@ -40,8 +41,10 @@ var errClosing = errors.New("the server is closing")
 
 // A server serves Redis clients at one server of the cluster. Any server takes any command.
 type server struct {
+	// node is the one of the keys, or, if there are shards, the one of their table.
 	node    *raft.Node
-	machine *kv.Machine
+	machine *kv.Machine // nil if there are shards
+	shards  *shard.Host // nil if all keys are in one group
 	self    raft.Server
 	limits  limits
 	started time.Time
@@ -227,15 +230,22 @@ func (s *server) expire() {
 		case <-s.node.Done():
 			return
 		}
-		for range expireTicks {
-			is := s.machine.Summary()
-			if is.Expires == 0 || is.Expires > max(wall(), is.Now) || !s.node.Leadership().Ready {
-				break
-			}
-			if err := s.tick(s.context()); err != nil {
-				slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "err", err)
-				break
-			}
+		for _, at := range s.here() {
+			s.expireAt(at)
+		}
+	}
+}
+
+// expireAt has expired keys of one place deleted, if this server leads there.
+func (s *server) expireAt(at place) {
+	for range expireTicks {
+		is := at.machine.Summary()
+		if is.Expires == 0 || is.Expires > max(wall(), is.Now) || !at.node.Leadership().Ready {
+			return
+		}
+		if err := tick(s.context(), at); err != nil {
+			slog.Debug("redis: expired keys wait for a leader", "node", s.self.ID, "err", err)
+			return
 		}
 	}
 }
