@@ -20,10 +20,10 @@ package raft
 // wants done, and goes on. The core's own limits bound the work that is in flight, and so they
 // bound the queues too.
 //
-// The storage is closed by the last of shard.run, writeLane, fetchLane and discardReceived. The last
-// goroutine of all lets Close return. So a storage or a state machine that hangs holds up its own
-// lane and the end of Close, and nothing else. The goroutines of the transport only put something
-// into the inbox, or bring a snapshot.
+// The storage is closed by the last of shard.run, writeLane, fetchLane and discardReceived, which
+// runs only if a snapshot has come. The last goroutine of all lets Close return. So a storage or a
+// state machine that hangs holds up its own lane and the end of Close, and nothing else. The
+// goroutines of the transport only put something into the inbox, or bring a snapshot.
 
 import (
 	"context"
