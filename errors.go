@@ -201,6 +201,7 @@ func notApplied(reason error) error { return because(ErrNotApplied, reason) }
 var (
 	errMaxPending      = fmt.Errorf("%w: MaxPending", ErrOverloaded)
 	errMaxPendingBytes = fmt.Errorf("%w: MaxPendingBytes", ErrOverloaded)
+	errHostBytes       = fmt.Errorf("%w: HostConfig.MaxBytes", ErrOverloaded)
 )
 
 // stopped returns an error that wraps ErrStopped and its cause.

@@ -147,6 +147,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		n.makeLanes()
 	} else {
 		host.makeLanes(n)
+		n.inbox.account = host.memory.join()
 	}
 	n.tellTo(config.Trace)
 	n.life.begin(n.logger)

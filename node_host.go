@@ -44,6 +44,8 @@ type Host struct {
 	link     hostLink
 	scrub    hostScrub
 	disk     hostDisk
+	memory   hostMemory // the commands and messages of all groups that wait
+	tails    hostMemory // the entries that are in memory for servers which lag behind
 	opener   hostOpener
 	life     hostLife
 
@@ -110,6 +112,9 @@ func newHost(config HostConfig) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{config: config, settings: settings, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
+	h.memory.max.Store(int64(config.MaxBytes))
+	h.tails.max.Store(int64(config.TailBytes))
+	h.opener.account = h.memory.join()
 	h.logger = newDiary(&Config{ID: config.ID, Logger: config.Logger}, "")
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
@@ -276,6 +281,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	n.startMoves()
 	shard := h.shardFor()
+	l.tail = h.tails.join()
 	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
 	h.found(l, link, config.Bootstrap)
 	h.shards[shard].add(l)

@@ -32,6 +32,7 @@ type inbox struct {
 	// bounded says that a turn takes a part of what has gathered, and backlog holds the rest.
 	bounded bool
 	backlog backlog
+	account *account // of a group in a host: the commands and messages that wait
 }
 
 // An intake is what has gathered since the loop last looked.
@@ -62,12 +63,13 @@ type intake struct {
 	since Instant
 }
 
-// A load counts what waits against the limits. bulk are appends, forwards and calls; commandBytes are
-// the commands of the proposals. strangers are messages of strangers.
-type load struct{ bulk, bulkBytes, commandBytes, strangers int }
+// A load counts what waits against the limits. bytes are those of all messages. bulk are appends,
+// forwards and calls; commandBytes are the commands of the proposals. strangers are messages of strangers.
+type load struct{ bytes, bulk, bulkBytes, commandBytes, strangers int }
 
 // count counts a message, which bulkOf has judged.
 func (l *load) count(m *wire.Message, bulk bool, size int) {
+	l.bytes += size
 	if m.Stranger {
 		l.strangers++
 	}
@@ -79,16 +81,25 @@ func (l *load) count(m *wire.Message, bulk bool, size int) {
 
 // without returns what is left of a load when a part of it is gone.
 func (l load) without(part *load) load {
-	return load{l.bulk - part.bulk, l.bulkBytes - part.bulkBytes, l.commandBytes - part.commandBytes, l.strangers - part.strangers}
+	return load{l.bytes - part.bytes, l.bulk - part.bulk, l.bulkBytes - part.bulkBytes, l.commandBytes - part.commandBytes, l.strangers - part.strangers}
 }
 
-// bulkOf says whether a message is an append, a forward or a call, and which size it has then.
+// bulkOf says whether a message is an append, a forward or a call, and which size it has.
 func bulkOf(m *wire.Message) (bulk bool, size int) {
 	switch m.Kind() {
 	case wire.KindAppendRequest, wire.KindForwardRequest, wire.KindCallRequest:
 		return true, m.Size()
 	}
-	return false, 0
+	return false, m.Size()
+}
+
+// keptOf returns which part of its sure share of the host's memory a group may fill with something, as a
+// divisor: commands and bulk leave half of it to the messages that keep the group together.
+func keptOf(bulk bool) int {
+	if bulk {
+		return 2
+	}
+	return 1
 }
 
 // proposed is a proposal with the caller that waits for it.
@@ -201,7 +212,8 @@ func (in *inbox) receive(m wire.Message) {
 	case m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
-		!bulk && in.messages()-got.bulk >= in.maxMessages:
+		!bulk && in.messages()-got.bulk >= in.maxMessages,
+		!in.account.take(size, keptOf(bulk)):
 		in.dropped.Add(1)
 		in.mu.Unlock()
 		return
@@ -250,6 +262,12 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	case in.proposals() > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return errMaxPendingBytes
+	case !in.account.take(len(p.Data)+wire.EntryOverhead, keptOf(true)):
+		in.mu.Unlock()
+		return errHostBytes
+	}
+	if in.account != nil {
+		w.bytes, w.account = len(p.Data)+wire.EntryOverhead, in.account
 	}
 	in.comes()
 	got.commandBytes += len(p.Data)
@@ -321,6 +339,7 @@ func (in *inbox) withdraw(w *waiter) bool {
 	proposal := func(p proposed) bool {
 		if p.waiter == w {
 			got.commandBytes -= len(p.Data)
+			w.giveBack()
 		}
 		return p.waiter == w
 	}

@@ -51,7 +51,8 @@ type loop struct {
 	// A node that is one of many in its process has these.
 	host      *Host
 	coalesced *Coalesced
-	scrubbing bool // it is this group's turn to read what it has (hostScrub)
+	tail      *account // the entries in memory
+	scrubbing bool     // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more.
@@ -124,6 +125,7 @@ func (l *loop) turn() error {
 		return errClose
 	}
 	l.core.Drain(&l.effects)
+	l.keepTail()
 	l.perform()
 	l.observe()
 	l.traceTurn()
@@ -135,8 +137,20 @@ func (l *loop) turn() error {
 		l.host.scrub.done()
 	}
 	l.handed, l.explained = 0, nil
+	l.inbox.account.give(l.intake.load.bytes)
 	l.intake.reset()
 	return nil
+}
+
+// keepTail lets go of entries in memory for which the host has no room, and counts the rest.
+func (l *loop) keepTail() {
+	if l.tail == nil {
+		return
+	}
+	bytes := l.core.TrimTail(maxInt)
+	if kept := l.tail.keep(bytes); kept < bytes {
+		l.tail.keep(min(l.core.TrimTail(kept), kept))
+	}
 }
 
 // deadline returns when the loop is to have a turn though nothing has come for it.

@@ -1,0 +1,83 @@
+package raft_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
+)
+
+// After a storm that a host has no memory for, all of it is there again, and each caller has heard the
+// truth.
+func TestMemoryOfAHostIsWholeAfterAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 512 << 10
+		h := newHostsOf(t, 3, func(c *raft.HostConfig) { c.MaxBytes, c.TailBytes = limit, limit }, nil)
+		defer h.close()
+		const groups, callers = 10, 40
+		for i := range groups {
+			h.propose("a", raft.GroupID(fmt.Sprint("g", i)), "1")
+		}
+		var applied, refused atomic.Int64
+		storm := func() {
+			var all sync.WaitGroup
+			for i := range groups * callers {
+				node, err := h.running[h.servers[i%3].ID].Group(raft.GroupID(fmt.Sprint("g", i%groups)))
+				require.NoError(t, err)
+				all.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					switch _, err := node.Propose(ctx, make([]byte, 16<<10)); {
+					case err == nil:
+						applied.Add(1)
+					case errors.Is(err, raft.ErrNotApplied) && errors.Is(err, raft.ErrOverloaded):
+						refused.Add(1)
+					default:
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		for range 3 {
+			storm()
+		}
+		if t.Failed() {
+			return
+		}
+		require.Positive(t, refused.Load())
+		require.EqualValues(t, 3*groups*callers, applied.Load()+refused.Load())
+		time.Sleep(10 * time.Second)
+		for id, host := range h.running {
+			lent, sure := host.WaitingBytes()
+			require.Equal(t, []int{0, 0}, []int{lent, sure}, "of %s", id)
+			bytes, counted := host.TailBytes()
+			require.LessOrEqual(t, counted, limit)
+			require.LessOrEqual(t, bytes, limit+groups*20<<10, "beyond the limit one entry of each group")
+			require.Greater(t, bytes, limit/2)
+		}
+		was := applied.Load()
+		for i := range groups {
+			node, err := h.running["b"].Group(raft.GroupID(fmt.Sprint("g", i)))
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			_, err = node.Propose(ctx, []byte("2"))
+			cancel()
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Second)
+		for i := range groups {
+			group := raft.GroupID(fmt.Sprint("g", i))
+			require.Equal(t, len(h.machine("a", group).applied()), len(h.machine("c", group).applied()))
+		}
+		require.Equal(t, was, applied.Load())
+	})
+}
