@@ -143,18 +143,20 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		},
 		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
 	}
+	var places *streamPlaces
 	if host == nil {
 		n.makeLanes()
 	} else {
 		host.makeLanes(n)
 		n.inbox.account = host.memory.join()
+		places = &host.places
 	}
 	n.tellTo(config.Trace)
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
 	n.transfers = transfers{
-		group: group, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
+		group: group, places: places, storage: config.Storage, transport: config.Transport, perSecond: config.SnapshotBytesPerSecond,
 		progressEvery: settings.Heartbeat, inbox: &n.inbox, life: &n.life, trace: &n.trace, logger: n.logger,
 		receiver: receiver{arrivals: make(map[uint64]*arrival), storing: make(chan struct{}, 1)},
 	}

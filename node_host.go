@@ -44,6 +44,7 @@ type Host struct {
 	link     hostLink
 	scrub    hostScrub
 	disk     hostDisk
+	places   streamPlaces
 	memory   hostMemory // the commands and messages of all groups that wait
 	tails    hostMemory // the entries that are in memory for servers which lag behind
 	opener   hostOpener

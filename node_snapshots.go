@@ -41,6 +41,8 @@ type transfers struct {
 	perSecond     int           // Config.SnapshotBytesPerSecond
 	progressEvery time.Duration // a heartbeat interval
 
+	places *streamPlaces // of the host; nil for a node that stands alone
+
 	inbox  *inbox
 	life   *lifetime
 	trace  *Trace
