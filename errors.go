@@ -24,7 +24,7 @@ var (
 // Reasons why a command was not applied, or a read was not served.
 var (
 	// ErrOverloaded says that callers at this server ask for more at one time than a limit allows.
-	// The text names the limit, a field of Config: mostly MaxPending or MaxPendingBytes. It makes
+	// The text names the limit, a field of Config or HostConfig: mostly MaxPending or MaxPendingBytes. It makes
 	// sense to wait before the next attempt. Whoever asks for less is made to wait, not refused.
 	ErrOverloaded = errors.New("raft: overloaded")
 
@@ -201,6 +201,7 @@ func notApplied(reason error) error { return because(ErrNotApplied, reason) }
 var (
 	errMaxPending      = fmt.Errorf("%w: MaxPending", ErrOverloaded)
 	errMaxPendingBytes = fmt.Errorf("%w: MaxPendingBytes", ErrOverloaded)
+	errHostBytes       = fmt.Errorf("%w: HostConfig.MaxBytes", ErrOverloaded)
 )
 
 // stopped returns an error that wraps ErrStopped and its cause.

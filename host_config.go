@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -32,6 +33,18 @@ type HostConfig struct {
 	Heartbeat, ElectionTimeout time.Duration
 	MaxLease, ClockDrift       time.Duration
 	Moved                      []Server
+
+	// MaxBytes bounds the commands that callers at this server wait for, and the messages of other servers
+	// that wait, in bytes, of all groups together (256 MiB). The limits of each group hold beside it
+	// (Config.MaxPendingBytes, Config.MaxInboxBytes). Half of it is shared out evenly: so much a group has
+	// whatever happens to others. The other half is lent to whoever needs more. Beyond that a command is
+	// refused with ErrOverloaded, and a message is dropped, which its sender sends again. One command or
+	// message that is larger than half of MaxBytes is taken only while nothing else is lent.
+	MaxBytes int
+
+	// TailBytes bounds the entries of all groups that are kept in memory, in bytes, in the same way (256
+	// MiB), beyond those that must be (Config.TailBytes).
+	TailBytes int
 
 	// ReserveBytes is the room on the disk for which no commands are taken (Config.ReserveBytes).
 	ReserveBytes int
@@ -84,7 +97,10 @@ func (c *HostConfig) settings() (CoreConfig, error) {
 	return core, core.normalize()
 }
 
-// check refuses a config that can't be used for any group.
+// defaultHostBytes is the default of MaxBytes and of TailBytes.
+const defaultHostBytes = 256 << 20
+
+// check fills in defaults, and refuses a config that can't be used for any group.
 func (c *HostConfig) check() error {
 	switch {
 	case c.ID == "":
@@ -95,6 +111,11 @@ func (c *HostConfig) check() error {
 		return fmt.Errorf("%w: no Transport", ErrConfig)
 	case c.Group == nil:
 		return fmt.Errorf("%w: no Group", ErrConfig)
+	case c.MaxBytes < 0:
+		return fmt.Errorf("%w: MaxBytes is negative", ErrConfig)
+	case c.TailBytes < 0:
+		return fmt.Errorf("%w: TailBytes is negative", ErrConfig)
 	}
+	c.MaxBytes, c.TailBytes = cmp.Or(c.MaxBytes, defaultHostBytes), cmp.Or(c.TailBytes, defaultHostBytes)
 	return nil
 }

@@ -166,10 +166,13 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		},
 		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
 	}
+	var places *streamPlaces
 	if host == nil {
 		n.makeLanes()
 	} else {
 		host.makeLanes(n)
+		n.inbox.account = host.memory.join()
+		places = &host.places
 	}
 	if host == nil {
 		n.pools, n.logger = new(pools), newDiary(config.ID, config.Logger)
@@ -180,7 +183,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
-	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
+	n.transfers = transfers{Node: n, places: places, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
 	return n, newLoop(n, core), nil
 }
 

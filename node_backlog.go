@@ -81,10 +81,12 @@ func (got *intake) takeMessages(from *line[wire.Message], most int, room *int) {
 	for from.len() > 0 && len(got.messages) < most {
 		m := from.first()
 		bulk, size := bulkOf(m)
-		if size > *room && len(got.messages) > 0 {
-			return
+		if bulk {
+			if size > *room && len(got.messages) > 0 {
+				return
+			}
+			*room -= size
 		}
-		*room -= size
 		got.count(m, bulk, size)
 		got.messages = append(got.messages, from.take())
 	}

@@ -111,7 +111,9 @@ func testCrowd(t *testing.T, other wire.Message) {
 	link.mu.Unlock()
 	<-link.stopped
 	time.Sleep(950 * time.Millisecond) // the round before, which was confirmed, is older than an election timeout
+	link.mu.Lock()
 	crowded := link.crowd == nil
+	link.mu.Unlock()
 	close(link.goOn)
 	require.True(t, crowded, "the answers came behind the others")
 	time.Sleep(time.Second)

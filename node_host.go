@@ -47,6 +47,9 @@ type Host struct {
 	link     hostLink
 	scrub    hostScrub
 	disk     hostDisk
+	places   streamPlaces
+	memory   hostMemory // the commands and messages of all groups that wait
+	tails    hostMemory // the entries that are in memory for servers which lag behind
 	opener   hostOpener
 	life     hostLife
 
@@ -134,6 +137,9 @@ func newHost(config HostConfig) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{config: config, settings: settings, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
+	h.memory.max.Store(int64(config.MaxBytes))
+	h.tails.max.Store(int64(config.TailBytes))
+	h.opener.account = h.memory.join()
 	h.logger = newHostDiary(&h.config)
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
@@ -324,6 +330,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	n.startMoves()
 	shard := h.shardFor()
+	l.tail = h.tails.join()
 	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
 	h.found(l, link, config.Bootstrap)
 	h.shards[shard].add(l)

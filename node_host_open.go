@@ -19,6 +19,8 @@ type hostOpener struct {
 
 	mu    sync.Mutex
 	asked map[GroupID]asked
+	// account counts the messages that are kept.
+	account *account
 }
 
 // asked is a group for which the opener was asked.
@@ -55,7 +57,7 @@ func (o *hostOpener) ask(group GroupID, message *wire.Message) bool {
 	switch {
 	case known && !waits && now < a.until, !known && len(o.asked) >= maxAsked:
 		return false
-	case message != nil && len(a.messages) < keptMessages:
+	case message != nil && len(a.messages) < keptMessages && o.account.take(message.Size(), 1):
 		a.messages = append(a.messages, *message)
 	}
 	a.until = never
@@ -103,6 +105,9 @@ func (o *hostOpener) settled(group GroupID, err error) []wire.Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	messages := o.asked[group].messages
+	for i := range messages {
+		o.account.give(messages[i].Size())
+	}
 	if err == nil {
 		delete(o.asked, group)
 	} else {

@@ -212,7 +212,10 @@ func (n *Node) groupStatus(now Instant) GroupStatus {
 func (in *inbox) gathered() (messages, bytes int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.intake.messages), in.intake.bulkBytes
+	if in.gathering == nil {
+		return 0, 0
+	}
+	return in.messages(), in.intake.bytes
 }
 
 // heardProcesses says when other processes were heard last. The map never changes; its values do.

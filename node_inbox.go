@@ -24,10 +24,11 @@ type inbox struct {
 
 	mu       sync.Mutex
 	sleeping bool
-	awaited  bool  // whether a loop that sleeps is to be woken for what was applied
-	refused  error // why no calls are taken any more
-	closed   error // why nothing at all is taken any more
-	bounded  bool  // a turn takes a part of what has gathered, and backlog holds the rest
+	awaited  bool     // whether a loop that sleeps is to be woken for what was applied
+	refused  error    // why no calls are taken any more
+	closed   error    // why nothing at all is taken any more
+	bounded  bool     // a turn takes a part of what has gathered, and backlog holds the rest
+	account  *account // of a group in a host: the commands and messages that wait
 
 	*gathering // nil while the loop rests and nothing has come (lock)
 }
@@ -74,12 +75,13 @@ type intake struct {
 	since Instant
 }
 
-// A load counts what waits against the limits. bulk are appends, forwards and calls; commandBytes are
-// the commands of the proposals. strangers are messages of strangers.
-type load struct{ bulk, bulkBytes, commandBytes, strangers int }
+// A load counts what waits against the limits. bytes are those of all messages. bulk are appends,
+// forwards and calls; commandBytes are the commands of the proposals. strangers are messages of strangers.
+type load struct{ bytes, bulk, bulkBytes, commandBytes, strangers int }
 
 // count counts a message, which bulkOf has judged.
 func (l *load) count(m *wire.Message, bulk bool, size int) {
+	l.bytes += size
 	if m.Stranger {
 		l.strangers++
 	}
@@ -91,16 +93,25 @@ func (l *load) count(m *wire.Message, bulk bool, size int) {
 
 // without returns what is left of a load when a part of it is gone.
 func (l load) without(part *load) load {
-	return load{l.bulk - part.bulk, l.bulkBytes - part.bulkBytes, l.commandBytes - part.commandBytes, l.strangers - part.strangers}
+	return load{l.bytes - part.bytes, l.bulk - part.bulk, l.bulkBytes - part.bulkBytes, l.commandBytes - part.commandBytes, l.strangers - part.strangers}
 }
 
-// bulkOf says whether a message is an append, a forward or a call, and which size it has then.
+// bulkOf says whether a message is an append, a forward or a call, and which size it has.
 func bulkOf(m *wire.Message) (bulk bool, size int) {
 	switch m.Kind() {
 	case wire.KindAppendRequest, wire.KindForwardRequest, wire.KindCallRequest:
 		return true, m.Size()
 	}
-	return false, 0
+	return false, m.Size()
+}
+
+// keptOf returns which part of its sure share of the host's memory a group may fill with something, as a
+// divisor: commands and bulk leave half of it to the messages that keep the group together.
+func keptOf(bulk bool) int {
+	if bulk {
+		return 2
+	}
+	return 1
 }
 
 // proposed is a proposal with the caller that waits for it.
@@ -222,7 +233,8 @@ func (in *inbox) receive(m wire.Message) {
 	case m.Stranger && got.strangers >= max(in.maxMessages/strangersShare, 1),
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
-		!bulk && in.messages()-got.bulk >= in.maxMessages:
+		!bulk && in.messages()-got.bulk >= in.maxMessages,
+		!in.account.take(size, keptOf(bulk)):
 		in.dropped.Add(1)
 		in.mu.Unlock()
 		return
@@ -271,6 +283,12 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	case in.proposals() > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return errMaxPendingBytes
+	case !in.account.take(len(p.Data)+wire.EntryOverhead, keptOf(true)):
+		in.mu.Unlock()
+		return errHostBytes
+	}
+	if in.account != nil {
+		w.bytes, w.account = len(p.Data)+wire.EntryOverhead, in.account
 	}
 	in.comes()
 	got.commandBytes += len(p.Data)
@@ -342,6 +360,7 @@ func (in *inbox) withdraw(w *waiter) bool {
 	proposal := func(p proposed) bool {
 		if p.waiter == w {
 			got.commandBytes -= len(p.Data)
+			w.giveBack()
 		}
 		return p.waiter == w
 	}

@@ -32,7 +32,8 @@ type loop struct {
 	// A node that is one of many in its process has these.
 	host      *Host
 	coalesced *Coalesced
-	scrubbing bool // it is this group's turn to read what it has (hostScrub)
+	tail      *account // the entries in memory
+	scrubbing bool     // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more. warm says that it may have memory
@@ -129,6 +130,7 @@ func (l *loop) turn() error {
 	}
 	l.core.Drain(&l.effects)
 	l.awaits = l.effects.AwaitsApplied
+	l.keepTail()
 	l.perform()
 	l.observe()
 	l.traceTurn()
@@ -143,6 +145,7 @@ func (l *loop) turn() error {
 		l.host.scrub.done()
 	}
 	l.handed, l.explained = 0, nil
+	l.inbox.account.give(l.intake.load.bytes)
 	l.intake.reset()
 	return nil
 }
@@ -158,11 +161,23 @@ func (l *loop) wake() {
 func (l *loop) rest() {
 	l.inbox.rest()
 	l.coalesced.Rest()
+	l.keepTail()
 	if l.waiting != nil && l.waiting.none() {
 		l.waiting = nil
 	}
 	if l.busy.machine.items == 0 { // the machine's lane is at rest, too
 		l.lanes.applier.Rest()
+	}
+}
+
+// keepTail lets go of entries in memory for which the host has no room, and counts the rest.
+func (l *loop) keepTail() {
+	if l.tail == nil {
+		return
+	}
+	bytes := l.core.TrimTail(maxInt)
+	if kept := l.tail.keep(bytes); kept < bytes {
+		l.tail.keep(min(l.core.TrimTail(kept), kept))
 	}
 }
 

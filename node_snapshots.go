@@ -38,6 +38,7 @@ type transfers struct {
 	*Node
 	perSecond     int           // Config.SnapshotBytesPerSecond
 	progressEvery time.Duration // a heartbeat interval
+	places        *streamPlaces // of the host; nil for a node that stands alone
 	receiver      receiver
 }
 

@@ -128,6 +128,8 @@ func (n *Node) ended(l *loop, cause error, intact bool) {
 		}
 	}
 	n.finish(l, cause, intact)
+	n.inbox.account.close()
+	l.tail.close()
 }
 
 // finish ends the node's part in the cluster. Every caller gets an honest answer, and then

@@ -35,6 +35,11 @@ func (t *transfers) send(ctx context.Context, send SendSnapshot) {
 // stream writes a snapshot to a stream. It returns how many bytes it wrote, without those before
 // the offset. Its error tells whether the stream broke (errStream) or the snapshot can't be read.
 func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
+	leave, err := t.places.enter(ctx, send.Header.To)
+	if err != nil {
+		return 0, streamBroken(err)
+	}
+	defer leave()
 	reader, err := t.open(&send.Meta)
 	if err != nil {
 		return 0, err

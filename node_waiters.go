@@ -37,6 +37,9 @@ type waiter struct {
 	maxAge time.Duration // the age that a stale read allows
 	number uint64        // the one that the core gave it
 	since  Instant       // when the core got the call
+	// bytes is what a command counts for in the memory of the host, until it is answered.
+	bytes   int
+	account *account
 }
 
 // read gives the core a read of the kind that the waiter is for.
@@ -86,7 +89,14 @@ func (w *waiter) wait(ctx context.Context) bool {
 // answer ends the wait. It is called once for each wait.
 func (w *waiter) answer(a *Answer) {
 	w.result, w.index, w.fresh, w.err = a.Result, a.Index, a.Fresh, a.Err
+	w.giveBack()
 	w.done <- struct{}{}
+}
+
+// giveBack gives back what the command counted for.
+func (w *waiter) giveBack() {
+	w.account.give(w.bytes)
+	w.bytes = 0
 }
 
 // waiters finds the callers that wait, by the numbers that the core gave them. Numbers rise one by

@@ -127,6 +127,32 @@ func (t *tail) shrink(limit int, keep Index) {
 	}
 }
 
+// trim drops entries from the left while the tail holds more than limit bytes, and more than one entry.
+// It drops none after keep. What is left of a chunk is copied, so that the memory of the rest is free.
+func (t *tail) trim(limit int, keep Index) {
+	t.shrink(limit, keep)
+	if t.bytes <= limit || len(t.chunks) == 0 {
+		return
+	}
+	first, gone := &t.chunks[0], 0
+	for gone < len(first.entries)-1 && t.bytes > limit && first.entries[gone].Index <= keep {
+		size := first.entries[gone].Size()
+		first.bytes, t.bytes = first.bytes-size, t.bytes-size
+		gone++
+	}
+	if gone > 0 {
+		first.entries = append([]Entry(nil), first.entries[gone:]...)
+	}
+}
+
+// TrimTail lets go of entries in memory beyond so many bytes, as far as they aren't needed there, and
+// returns how many bytes the rest takes. It is for a driver of many cores, which has a bound for all of
+// them beside CoreConfig.TailBytes.
+func (c *Core) TrimTail(limit int) (bytes int) {
+	c.log.tail.trim(limit, c.log.stable)
+	return c.log.tail.bytes
+}
+
 // compact drops the entries up to an index.
 func (t *tail) compact(to Index) {
 	gone := 0

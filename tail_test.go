@@ -107,4 +107,16 @@ func TestTailIsFilledToItsLimit(t *testing.T) {
 	require.Equal(t, all-first.bytes, l.tail.bytes)
 	l.tail.shrink(0, l.last)
 	require.Len(t, l.tail.chunks, 1, "the last chunk stays")
+
+	size, last := l.tail.chunks[0].entries[0].Size(), l.last
+	l.tail.trim(3*size, last-4)
+	require.Equal(t, 4*size, l.tail.bytes, "four entries aren't durable")
+	kept := l.tail.entries(last-4, last, maxInt)
+	l.tail.trim(3*size, last)
+	require.Equal(t, 3*size, l.tail.bytes)
+	require.Nil(t, l.tail.entries(last-4, last, maxInt))
+	require.Len(t, l.tail.entries(last-3, last, maxInt), 3)
+	require.Equal(t, last-3, kept[0].Index, "messages that have the entries keep them")
+	l.tail.trim(0, last)
+	require.Equal(t, size, l.tail.bytes, "one entry stays")
 }
