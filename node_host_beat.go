@@ -24,7 +24,7 @@ type hostBook struct {
 	// seen is how many rounds of turns each shard had begun when it was last looked at.
 	seen []uint64
 	full bool // whether the disk is full
-	// swept is when the shards were last swept. The timer alone uses it.
+	// swept is when the shards were last swept.
 	swept Instant
 }
 
@@ -92,8 +92,7 @@ func (b *hostBook) beat() {
 		}
 		book.Beat(now)
 	})
-	if now := b.host.clock.now(); now >= b.swept+Instant(restAfter) {
-		b.swept = now
+	if b.sweeps() {
 		for _, s := range b.host.shards {
 			s.sweep()
 		}
@@ -103,6 +102,18 @@ func (b *hostBook) beat() {
 			n.inbox.nudge()
 		}
 	}
+}
+
+// sweeps says whether the shards are to be swept again. Two beats may run at a time.
+func (b *hostBook) sweeps() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.host.clock.now()
+	due := now >= b.swept+Instant(restAfter)
+	if due {
+		b.swept = now
+	}
+	return due
 }
 
 // lookAtRoom tells the Book how much room the disk has. It returns true if the disk has become full, or
