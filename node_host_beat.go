@@ -26,7 +26,7 @@ type hostBook struct {
 	// full says that the disk is full, and fullSince since when.
 	full      bool
 	fullSince Instant
-	// swept is when the shards were last swept. The timer alone uses it.
+	// swept is when the shards were last swept.
 	swept Instant
 }
 
@@ -117,8 +117,7 @@ func (b *hostBook) beat() {
 		}
 		book.Beat(now)
 	})
-	if now := b.host.clock.now(); now >= b.swept+Instant(restAfter) {
-		b.swept = now
+	if b.sweeps() {
 		for _, s := range b.host.shards {
 			s.sweep()
 		}
@@ -128,6 +127,18 @@ func (b *hostBook) beat() {
 			n.inbox.nudge()
 		}
 	}
+}
+
+// sweeps says whether the shards are to be swept again. Two beats may run at a time.
+func (b *hostBook) sweeps() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.host.clock.now()
+	due := now >= b.swept+Instant(restAfter)
+	if due {
+		b.swept = now
+	}
+	return due
 }
 
 // lookAtRoom tells the Book how much room the disk has. It returns true if the disk has become full, or

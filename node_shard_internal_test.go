@@ -59,7 +59,7 @@ func TestLoopHasOneTurnInARound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, n, l := startShard(t)
 		turns := 0
-		l.trace = &Trace{Turn: func(TurnTrace) { turns++ }}
+		n.trace = &Trace{Turn: func(TurnTrace) { turns++ }}
 		n.inbox.nudge()
 		s.put(l)
 		l.alarm.at = 0
