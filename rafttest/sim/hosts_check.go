@@ -23,7 +23,9 @@ type watched struct {
 	// heard its leader, asked for votes, gave one, or had another term or role than before.
 	alive [MaxGroups]int64
 	was   [MaxGroups]seen
-	woken int64 // when the process, or a shard of it, went on after a pause
+	// founding says that the server had an empty log then. It waits longer, so that others found the group.
+	founding [MaxGroups]bool
+	woken    int64 // when the process, or a shard of it, went on after a pause
 }
 
 // A seen is what a server was after a turn.
@@ -95,7 +97,7 @@ func (h *Hosts) watch(w *World, i int) {
 	now := seen{s.status.term, s.status.role, hurt}
 	if now != *was || now.role != "follower" || asking || hurt {
 		*was = now
-		p.alive[w.group] = h.now
+		w.spokenTo(i)
 	}
 }
 
@@ -107,7 +109,8 @@ func (w *World) stands(s *server) bool {
 // spokenTo notes that something in the name of its leader reaches a server.
 func (w *World) spokenTo(i int) {
 	if w.hosts != nil {
-		w.hosts.processes[i].alive[w.group] = w.now
+		p := &w.hosts.processes[i]
+		p.alive[w.group], p.founding[w.group] = w.now, w.servers[i].disk.last() == 0
 	}
 }
 
@@ -157,7 +160,7 @@ func (h *Hosts) checkCandidate(w *World, i int) {
 	election := h.params.Election + h.params.Election*h.params.Drift/1_000_000
 	limit := election + election/2 + 3*h.params.Heartbeat
 	shown := s.core.Status()
-	if h.now-p.alive[w.group] <= limit || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
+	if h.now-p.alive[w.group] <= limit || p.founding[w.group] || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
 		return
 	}
 	m := memberOf(shown.Configuration, s.id)

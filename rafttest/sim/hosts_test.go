@@ -84,3 +84,10 @@ func TestIdleHostsAreFree(t *testing.T) {
 	require.Equal(t, turns, h.events()-h.stats.Heartbeats)
 	require.False(t, h.over())
 }
+
+// These checks of hosts have no breach of their own. Mutants of the Books show them: coalesce-covered-in-a-turn,
+// coalesce-heartbeat-of-now and coalesce-end-untold.
+func init() {
+	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
+	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
+}
