@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,11 +53,47 @@ func (s *server) locate(slot int) (at place, refusal string) {
 	if node, machine, ok := s.shards.Local(number); ok {
 		return place{node, machine.(*kv.Machine)}, ""
 	}
-	others := s.shards.Others(number)
-	if len(others) == 0 {
-		return at, "CLUSTERDOWN Hash slot not served"
+	t := s.shards.Table()
+	if number < len(t.Shards) {
+		if other := t.Server(s.inOrder(t, number, s.leaders(t))[0]); other != nil && other.ID != s.self.ID {
+			return at, fmt.Sprintf("MOVED %d %s", slot, other.Client)
+		}
 	}
-	return at, fmt.Sprintf("MOVED %d %s", slot, others[number%len(others)].Client)
+	return at, "TRYAGAIN not carried out: the shard is on its way"
+}
+
+// leaders returns how many of the shards here each server leads, as far as this one knows. Who leads is there.
+func (s *server) leaders(t *shard.Table) map[raft.ServerID]int {
+	lead := map[raft.ServerID]int{s.self.ID: 1}
+	for i := range t.Shards {
+		if node, _, ok := s.shards.Local(i); ok {
+			lead[node.Leadership().Leader]++
+		}
+	}
+	return lead
+}
+
+// inOrder returns the members of a shard, those first to whom clients should go: the shard's leader if it is
+// known here, and then servers that lead something. Members that are gone come last.
+func (s *server) inOrder(t *shard.Table, i int, leaders map[raft.ServerID]int) []raft.ServerID {
+	members := t.Shards[i].Members
+	turn := i % len(members)
+	ordered := append(append([]raft.ServerID{}, members[turn:]...), members[:turn]...)
+	var leader raft.ServerID
+	if node, _, ok := s.shards.Local(i); ok {
+		leader = node.Leadership().Leader
+	}
+	rank := func(id raft.ServerID) int {
+		switch {
+		case id == leader:
+			return 0
+		case leaders[id] > 0:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(ordered, func(a, b raft.ServerID) int { return rank(a) - rank(b) })
+	return ordered
 }
 
 // slotOf returns the slot of the keys of a command; -1 if it has none. They must have one slot.
@@ -159,9 +196,10 @@ func (c *connection) clusterShards(args [][]byte) {
 		}
 		c.out.Int(int64(shard.Slot(string(args[2]))))
 	case "slots":
+		leaders := c.server.leaders(t)
 		c.out.Array(len(t.Shards))
 		for i := range t.Shards {
-			c.clusterSlots(t, i)
+			c.clusterSlots(t, i, leaders)
 		}
 	default:
 		c.out.Error(unknownSubcommand(args))
@@ -169,15 +207,14 @@ func (c *connection) clusterShards(args [][]byte) {
 }
 
 // clusterSlots tells the run of slots of a shard, and the servers that have it. Any of them takes any command.
-// The first one, which clients take for the master, is another one from shard to shard.
-func (c *connection) clusterSlots(t *shard.Table, i int) {
+// The first one is the one that clients take for the master.
+func (c *connection) clusterSlots(t *shard.Table, i int, leaders map[raft.ServerID]int) {
 	first, last := shard.Run(i, len(t.Shards))
-	members := t.Shards[i].Members
+	members := c.server.inOrder(t, i, leaders)
 	c.out.Array(2 + len(members))
 	c.out.Int(int64(first))
 	c.out.Int(int64(last))
-	for k := range members {
-		id := members[(i+k)%len(members)]
+	for _, id := range members {
 		client := ""
 		if s := t.Server(id); s != nil {
 			client = s.Client

@@ -42,7 +42,9 @@ func TestShards(t *testing.T) {
 	for _, s := range c.Servers {
 		await(s.Name, (*shard.Table).Settled)
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses(), MaxRedirects: 16})
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: c.Addresses(), MaxRedirects: 16, DialerRetries: 1, ClusterStateReloadInterval: time.Second, // so that it soon sees who is there
+	})
 	defer func() { _ = client.Close() }()
 	useShards(t, client)
 
