@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -109,6 +110,16 @@ func testCrowd(t *testing.T, other wire.Message) {
 		link.crowd = append(link.crowd, other)
 	}
 	link.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	proposed := make(chan struct{})
+	defer func() { cancel(); <-proposed }()
+	go func() { // so that the group doesn't rest, and has rounds of its own
+		defer close(proposed)
+		for ctx.Err() == nil {
+			_, _ = node.Propose(ctx, []byte("3"))
+			time.Sleep(30 * time.Millisecond)
+		}
+	}()
 	<-link.stopped
 	time.Sleep(950 * time.Millisecond) // the round before, which was confirmed, is older than an election timeout
 	link.mu.Lock()

@@ -63,6 +63,7 @@ func TestMemoryOfAHostIsWholeAfterAStorm(t *testing.T) {
 			require.Greater(t, bytes, limit/2)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait() // whatever comes at this instant is handed in
 		for id, host := range h.running {
 			lent, sure := host.WaitingBytes()
 			require.Equal(t, []int{0, 0}, []int{lent, sure}, "of %s", id)
