@@ -36,10 +36,11 @@ type HostConfig struct {
 
 	// MaxBytes bounds the commands that callers at this server wait for, and the messages of other servers
 	// that wait, in bytes, of all groups together (256 MiB). The limits of each group hold beside it
-	// (Config.MaxPendingBytes, Config.MaxInboxBytes). Half of it is shared out evenly: so much a group has
-	// whatever happens to others. The other half is lent to whoever needs more. Beyond that a command is
-	// refused with ErrOverloaded, and a message is dropped, which its sender sends again. One command or
-	// message that is larger than half of MaxBytes is taken only while nothing else is lent.
+	// (Config.MaxPendingBytes, Config.MaxInboxBytes). Half of it is for commands, and half for messages. Of
+	// each, half is shared out evenly: so much a group has whatever happens to others. The other half is
+	// lent to whoever needs more. Beyond that a command is refused with ErrOverloaded, and a message is
+	// dropped, which its sender sends again. One command or message that is larger than a quarter of
+	// MaxBytes is taken only while nothing else of its kind is lent.
 	MaxBytes int
 
 	// TailBytes bounds the entries of all groups that are kept in memory, in bytes, in the same way (256

@@ -171,7 +171,8 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		n.makeLanes()
 	} else {
 		host.makeLanes(n)
-		n.inbox.account = host.memory.join()
+		host.commands.join(&n.inbox.commandRoom)
+		host.messages.join(&n.inbox.messageRoom)
 		places = &host.places
 	}
 	if host == nil {

@@ -48,7 +48,8 @@ type Host struct {
 	scrub    hostScrub
 	disk     hostDisk
 	places   streamPlaces
-	memory   hostMemory // the commands and messages of all groups that wait
+	commands hostMemory // those of all groups that callers wait for
+	messages hostMemory // those of all groups that wait
 	tails    hostMemory // the entries that are in memory for servers which lag behind
 	opener   hostOpener
 	life     hostLife
@@ -137,9 +138,10 @@ func newHost(config HostConfig) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{config: config, settings: settings, clock: clock{time.Now()}, groups: make(map[GroupID]*seat)}
-	h.memory.max.Store(int64(config.MaxBytes))
+	h.commands.max.Store(int64(config.MaxBytes / 2))
+	h.messages.max.Store(int64(config.MaxBytes / 2))
 	h.tails.max.Store(int64(config.TailBytes))
-	h.opener.account = h.memory.join()
+	h.messages.join(&h.opener.account)
 	h.logger = newHostDiary(&h.config)
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})
 	h.link.init(h)
@@ -330,7 +332,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	n.startMoves()
 	shard := h.shardFor()
-	l.tail = h.tails.join()
+	h.tails.join(&l.tail)
 	l.host, l.coalesced = h, NewCoalesced(l.core, group, shard, h.book.book, &h.book.mu)
 	h.found(l, link, config.Bootstrap)
 	h.shards[shard].add(l)

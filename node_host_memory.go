@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// A hostMemory bounds what the groups of a host have in memory of one kind: commands and messages that
-// wait, or entries for servers that lag behind. Half of it belongs to the groups, each of which has a sure
+// A hostMemory bounds what the groups of a host have in memory of one kind: commands that callers wait for,
+// messages that wait, or entries for servers that lag behind. Commands wait for messages, and so they
+// must not have the room of these. Half of it belongs to the groups, each of which has a sure
 // share of that. The other half is lent to whoever needs more. So a group that is flooded takes what
 // nobody else needs, and no group is refused because of another one as long as its share is enough:
 //
@@ -19,10 +20,10 @@ type hostMemory struct {
 	lent        atomic.Int64
 }
 
-// join returns the account of one more group.
-func (m *hostMemory) join() *account {
+// join opens the account of one more group.
+func (m *hostMemory) join(a *account) {
 	m.groups.Add(1)
-	return &account{of: m}
+	a.of = m
 }
 
 // share returns how much each group is sure to have.
@@ -42,8 +43,8 @@ func (m *hostMemory) lend(bytes int) bool {
 	}
 }
 
-// An account is what one group has of a hostMemory. A node that stands alone has none: its account is nil,
-// and takes everything.
+// An account is what one group has of a hostMemory. The account of a node that stands alone is of none, and
+// takes everything.
 type account struct {
 	of *hostMemory
 
@@ -55,7 +56,7 @@ type account struct {
 // take counts so many bytes more, and says whether there is room for them. Of the sure share it takes a
 // part only: half of it is kept for messages that keep the group together, if kept is 2.
 func (a *account) take(bytes, kept int) bool {
-	if a == nil {
+	if a.of == nil {
 		return true
 	}
 	a.mu.Lock()
@@ -70,7 +71,7 @@ func (a *account) take(bytes, kept int) bool {
 
 // give gives bytes back, first of those that were lent.
 func (a *account) give(bytes int) {
-	if a == nil || bytes == 0 {
+	if a == nil || a.of == nil || bytes == 0 {
 		return
 	}
 	a.mu.Lock()
@@ -85,7 +86,7 @@ func (a *account) give(bytes int) {
 
 // keep says how many of so many bytes the account may have at most, and counts them.
 func (a *account) keep(bytes int) int {
-	if a == nil {
+	if a.of == nil {
 		return bytes
 	}
 	a.mu.Lock()
@@ -108,7 +109,7 @@ func (a *account) keep(bytes int) int {
 
 // close gives back all that is left, when the group has ended.
 func (a *account) close() {
-	if a == nil {
+	if a.of == nil {
 		return
 	}
 	a.mu.Lock()

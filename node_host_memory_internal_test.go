@@ -14,12 +14,13 @@ import (
 // of their shares.
 func (h *Host) WaitingBytes() (lent, sure int) {
 	for _, n := range h.nodes() {
-		a := n.inbox.account
-		a.mu.Lock()
-		sure += a.sure
-		a.mu.Unlock()
+		for _, a := range []*account{&n.inbox.commandRoom, &n.inbox.messageRoom} {
+			a.mu.Lock()
+			sure += a.sure
+			a.mu.Unlock()
+		}
 	}
-	return int(h.memory.lent.Load()), sure
+	return int(h.commands.lent.Load() + h.messages.lent.Load()), sure
 }
 
 // TailBytes returns how many bytes of entries the groups of a host have in memory, and how many it counts.
@@ -110,7 +111,11 @@ func TestMemoryOfAHostIsLent(t *testing.T) {
 		m := &lentMemory{held: map[*account][]int{}}
 		m.max.Store(lentLimit)
 		t.Repeat(map[string]func(*rapid.T){
-			"join": func(*rapid.T) { m.accounts = append(m.accounts, m.join()) },
+			"join": func(*rapid.T) {
+				a := new(account)
+				m.join(a)
+				m.accounts = append(m.accounts, a)
+			},
 			"take": m.take, "give": m.give, "keep": m.keep, "close": m.close, "": m.check,
 		})
 		for _, a := range m.accounts {
@@ -123,28 +128,37 @@ func TestMemoryOfAHostIsLent(t *testing.T) {
 	})
 }
 
-// A group that is flooded takes what is lent, and leaves the others their shares; its own callers leave
-// room for the messages that keep it together.
+// A group that is flooded takes what is lent, and leaves the others their shares. Commands that callers
+// wait for leave all room for messages, since they wait for some of these; and bulk leaves room for the
+// messages that keep the group together.
 func TestFloodedGroupLeavesOthersTheirShare(t *testing.T) {
-	m := &hostMemory{}
-	m.max.Store(80 << 10)
+	commands, messages := &hostMemory{}, &hostMemory{}
+	commands.max.Store(80 << 10)
+	messages.max.Store(80 << 10)
 	flooded, other := boundedInbox(), boundedInbox()
-	flooded.account, other.account = m.join(), m.join()
+	for _, in := range []*inbox{flooded, other} {
+		commands.join(&in.commandRoom)
+		messages.join(&in.messageRoom)
+	}
 	command := Proposal{Data: make([]byte, 10<<10-wire.EntryOverhead)}
 	taken := 0
 	for flooded.propose(&waiter{}, command) == nil {
 		taken++
 	}
-	require.Equal(t, 5, taken, "half of a share of 20 KiB, and the 40 KiB that can be lent")
+	require.Equal(t, 6, taken, "a share of 20 KiB, and the 40 KiB that can be lent")
 	require.ErrorIs(t, flooded.propose(&waiter{}, command), ErrOverloaded)
 	require.ErrorContains(t, flooded.propose(&waiter{}, command), "HostConfig.MaxBytes")
-	flooded.receive(wire.ForwardRequest{Commands: []Entry{{Data: command.Data}}}.Message())
-	require.EqualValues(t, 1, flooded.dropped.Load())
+	forward := wire.ForwardRequest{Commands: []Entry{{Data: command.Data[:9<<10]}}}.Message()
+	for flooded.dropped.Load() == 0 {
+		flooded.receive(forward)
+	}
+	require.Len(t, flooded.intake.forwards, 5, "commands leave messages their room: half of a share, and what can be lent")
 	flooded.receive(wire.VoteRequest{}.Message())
 	require.EqualValues(t, 1, flooded.dropped.Load(), "a vote has room")
 
 	w := &waiter{done: make(chan struct{}, 1)}
 	require.NoError(t, other.propose(w, command), "the other has its share")
+	require.NoError(t, other.propose(&waiter{}, command))
 	require.ErrorIs(t, other.propose(&waiter{}, command), ErrOverloaded)
 	w.answer(&Answer{})
 	w = &waiter{}

@@ -87,3 +87,39 @@ func TestMemoryOfAHostIsWholeAfterAStorm(t *testing.T) {
 		require.Equal(t, was, applied.Load())
 	})
 }
+
+// Commands that callers wait for take no room from the messages that bring their answers.
+func TestCommandsLeaveMessagesTheirRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostsOf(t, 3, func(c *raft.HostConfig) { c.MaxBytes = 256 << 10 }, nil)
+		defer h.close()
+		h.propose("a", "g", "1")
+		node, err := h.running["c"].Group("g")
+		require.NoError(t, err)
+		require.NoError(t, node.Read(t.Context()))
+		for id, host := range h.running { // the leader is another one
+			if g, err := host.Group("g"); err == nil && g.Leadership().Role == "leader" && id == "c" {
+				require.NoError(t, g.TransferLeadership(t.Context(), "a"))
+			}
+		}
+		h.network.Isolate("c")
+		var all sync.WaitGroup
+		var refused atomic.Int64
+		for range 40 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if _, err := node.Propose(ctx, make([]byte, 16<<10)); errors.Is(err, raft.ErrOverloaded) {
+					refused.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(100 * time.Millisecond)
+		require.Positive(t, refused.Load(), "all room of the commands is taken")
+		require.Less(t, refused.Load(), int64(40))
+		h.network.Heal()
+		all.Wait()
+	})
+}

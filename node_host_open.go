@@ -20,7 +20,7 @@ type hostOpener struct {
 	mu    sync.Mutex
 	asked map[GroupID]asked
 	// account counts the messages that are kept.
-	account *account
+	account account
 }
 
 // asked is a group for which the opener was asked.

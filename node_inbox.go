@@ -24,11 +24,12 @@ type inbox struct {
 
 	mu       sync.Mutex
 	sleeping bool
-	awaited  bool     // whether a loop that sleeps is to be woken for what was applied
-	refused  error    // why no calls are taken any more
-	closed   error    // why nothing at all is taken any more
-	bounded  bool     // a turn takes a part of what has gathered, and backlog holds the rest
-	account  *account // of a group in a host: the commands and messages that wait
+	awaited  bool  // whether a loop that sleeps is to be woken for what was applied
+	refused  error // why no calls are taken any more
+	closed   error // why nothing at all is taken any more
+	bounded  bool  // a turn takes a part of what has gathered, and backlog holds the rest
+	// What a group in a host has of the host's memory.
+	commandRoom, messageRoom account
 
 	*gathering // nil while the loop rests and nothing has come (lock)
 }
@@ -106,7 +107,7 @@ func bulkOf(m *wire.Message) (bulk bool, size int) {
 }
 
 // keptOf returns which part of its sure share of the host's memory a group may fill with something, as a
-// divisor: commands and bulk leave half of it to the messages that keep the group together.
+// divisor: bulk leaves half of it to the messages that keep the group together.
 func keptOf(bulk bool) int {
 	if bulk {
 		return 2
@@ -234,7 +235,7 @@ func (in *inbox) receive(m wire.Message) {
 		bulk && got.bulk >= in.maxMessages,
 		bulk && got.bulk > 0 && got.bulkBytes+size > in.maxMessageBytes,
 		!bulk && in.messages()-got.bulk >= in.maxMessages,
-		!in.account.take(size, keptOf(bulk)):
+		!in.messageRoom.take(size, keptOf(bulk)):
 		in.dropped.Add(1)
 		in.mu.Unlock()
 		return
@@ -283,13 +284,11 @@ func (in *inbox) propose(w *waiter, p Proposal) error {
 	case in.proposals() > 0 && got.commandBytes+len(p.Data) > in.maxCommandBytes:
 		in.mu.Unlock()
 		return errMaxPendingBytes
-	case !in.account.take(len(p.Data)+wire.EntryOverhead, keptOf(true)):
+	case !in.commandRoom.take(len(p.Data)+wire.EntryOverhead, 1):
 		in.mu.Unlock()
 		return errHostBytes
 	}
-	if in.account != nil {
-		w.bytes, w.account = len(p.Data)+wire.EntryOverhead, in.account
-	}
+	w.bytes, w.account = len(p.Data)+wire.EntryOverhead, &in.commandRoom
 	in.comes()
 	got.commandBytes += len(p.Data)
 	got.proposals = append(got.proposals, proposed{p, w})

@@ -32,8 +32,8 @@ type loop struct {
 	// A node that is one of many in its process has these.
 	host      *Host
 	coalesced *Coalesced
-	tail      *account // the entries in memory
-	scrubbing bool     // it is this group's turn to read what it has (hostScrub)
+	tail      account // the entries in memory
+	scrubbing bool    // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more. warm says that it may have memory
@@ -145,7 +145,7 @@ func (l *loop) turn() error {
 		l.host.scrub.done()
 	}
 	l.handed, l.explained = 0, nil
-	l.inbox.account.give(l.intake.load.bytes)
+	l.inbox.messageRoom.give(l.intake.load.bytes)
 	l.intake.reset()
 	return nil
 }
@@ -172,7 +172,7 @@ func (l *loop) rest() {
 
 // keepTail lets go of entries in memory for which the host has no room, and counts the rest.
 func (l *loop) keepTail() {
-	if l.tail == nil {
+	if l.tail.of == nil {
 		return
 	}
 	bytes := l.core.TrimTail(maxInt)

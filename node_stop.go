@@ -128,7 +128,8 @@ func (n *Node) ended(l *loop, cause error, intact bool) {
 		}
 	}
 	n.finish(l, cause, intact)
-	n.inbox.account.close()
+	n.inbox.commandRoom.close()
+	n.inbox.messageRoom.close()
 	l.tail.close()
 }
 
