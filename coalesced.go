@@ -15,13 +15,13 @@ type Coalesced struct {
 	*talk
 	settled bool // whether the Book looks after the core
 	asking  bool // the Book; after a panic in it, for ever
-	heir    ServerID
 }
 
 // A talk is what the core and the Book have to tell each other.
 type talk struct {
 	left  coalesce.Left
 	quiet coalesce.Quiet
+	heir  ServerID // to whom the core hands over, as the Book knows it; a core that does so doesn't rest
 }
 
 // A Locker guards the Book of a process, in which several goroutines may take turns of groups.

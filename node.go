@@ -63,6 +63,7 @@ type Node struct {
 	board     board     // shows what the loop knows
 	lanes     lanes     // do the work that the loop hands them
 	transfers transfers // bring snapshots to and fro
+	tail      account   // the entries in memory, of a group in a host
 	*pools
 	life lifetime
 }

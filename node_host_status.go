@@ -172,7 +172,7 @@ func (h *Host) showGroups(s *HostStatus) {
 // end of a turn, and any goroutine reads it.
 type glance struct {
 	commit, applied atomic.Uint64
-	pending         atomic.Int64
+	pending         atomic.Int32
 	quiet           atomic.Bool
 	leaderless      atomic.Int64 // since when no leader is known; never while one is
 }
@@ -182,7 +182,7 @@ func (l *loop) glimpsed() {
 	g, at := &l.glance, l.core.LogIndexes()
 	g.commit.Store(uint64(at.Commit))
 	g.applied.Store(uint64(at.Applied))
-	g.pending.Store(int64(l.waiting.len()))
+	g.pending.Store(int32(min(l.waiting.len(), math.MaxInt32)))
 	g.quiet.Store(l.coalesced != nil && l.coalesced.settled)
 	leaderless := never
 	if l.shown.standing.Leader == "" {

@@ -32,8 +32,7 @@ type loop struct {
 	// A node that is one of many in its process has these.
 	host      *Host
 	coalesced *Coalesced
-	tail      account // the entries in memory
-	scrubbing bool    // it is this group's turn to read what it has (hostScrub)
+	scrubbing bool // it is this group's turn to read what it has (hostScrub)
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more. warm says that it may have memory
