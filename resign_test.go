@@ -32,6 +32,52 @@ func TestResignWaitsForTheNextLeader(t *testing.T) {
 	require.True(t, c.servers["b"].core.Resigned(), "who doesn't lead has nothing to wait for")
 }
 
+// A server that doesn't lead waits for the answers to the commands that it has forwarded, as long as an
+// election timeout, and forwards no more.
+func TestResignWaitsForForwardedCommands(t *testing.T) {
+	c := newCores(t, 3)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	b := c.servers["b"]
+	b.core.Propose(c.now, []byte("forwarded"))
+	c.drain("b")
+	b.core.Resign(c.now)
+	require.False(t, b.core.Resigned())
+	b.core.Propose(c.now, []byte("late"))
+	c.drain("b")
+	c.settle()
+	require.True(t, b.core.Resigned())
+	require.Equal(t, []string{"forwarded"}, c.commands("b"))
+
+	cut := c.servers["c"]
+	cut.core.Propose(c.now, []byte("cut off"))
+	cut.cut = true
+	c.drain("c")
+	cut.core.Resign(c.now)
+	require.False(t, cut.core.Resigned())
+	c.pass(election + heartbeat)
+	require.True(t, cut.core.Resigned())
+}
+
+// A leader that finds nobody to hand over to waits for the answers to its commands, and takes no more.
+func TestLastLeaderAnswersBeforeItStops(t *testing.T) {
+	c := newCores(t, 2)
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	a := c.servers["a"].core
+	c.servers["b"].cut = true
+	a.Lost(c.now, "b")
+	a.Propose(c.now, []byte("x"))
+	c.drain("a")
+	a.Resign(c.now)
+	require.Empty(t, c.status("a").HandingOver)
+	require.False(t, a.Resigned())
+	c.servers["b"].cut = false
+	c.pass(heartbeat + heartbeat/2)
+	require.True(t, a.Resigned())
+	require.Equal(t, []string{"x"}, c.commands("a"))
+}
+
 // If no server takes over, Resign is in vain, and over after an election timeout.
 func TestResignIsBounded(t *testing.T) {
 	c := newCores(t, 3)

@@ -340,11 +340,21 @@ func (c *Core) abdicate(l *leader) {
 }
 
 // Resign hands over because this server is about to stop. The server should go on until Resigned
-// says that there is nothing to wait for: the next leader may need its vote.
+// says that there is nothing to wait for: the next leader may need its vote, and commands that another
+// server leads to their answers may be on their way.
 func (c *Core) Resign(now Instant) {
 	c.advance(now)
 	if l, leads := c.role.(*leader); leads {
 		c.resign(l)
+	} else {
+		c.resignLast()
+	}
+}
+
+// resignLast waits for the answers to commands that are on their way, when nothing else is left to do.
+func (c *Core) resignLast() {
+	if c.proposals.onTheWay() {
+		c.arm(resignDeadline, c.config.ElectionTimeout)
 	}
 }
 
@@ -353,6 +363,7 @@ func (c *Core) resign(l *leader) {
 	if l.handover.to == "" {
 		to := c.successor(l, 0)
 		if to == "" {
+			c.resignLast()
 			return
 		}
 		c.handOver(l, to)
@@ -373,11 +384,17 @@ func (c *Core) heirLost(l *leader, p *progress) {
 	}
 }
 
-// Resigned says that there is nothing to wait for after Resign. Either another server leads, and
-// the commands that were on their way have their answers; or Resign was in vain.
+// Resigned says that there is nothing to wait for after Resign. Either another server leads, or nobody
+// can take over, and the commands that were on their way have their answers; or Resign was in vain.
 func (c *Core) Resigned() bool {
+	if !c.armed(resignDeadline) {
+		return true
+	}
+	if l, leads := c.role.(*leader); leads {
+		return l.handover.to == "" && !c.proposals.onTheWay()
+	}
 	f, follows := c.role.(*follower)
-	return !c.armed(resignDeadline) || follows && f.leader != "" && !c.proposals.onTheWay()
+	return follows && f.leader != "" && !c.proposals.onTheWay()
 }
 
 // watchMachine notes, at each drain, whether the state machine keeps up. It is far behind while it
