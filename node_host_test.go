@@ -204,6 +204,52 @@ func TestIdleGroupsSendNothing(t *testing.T) {
 	})
 }
 
+// A host that is closed while callers use it owes none of them an answer: each command was applied, or is
+// known not to be.
+func TestClosedHostOwesNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts(t, 3)
+		defer h.close()
+		h.network.SetFaults(memory.Faults{MinDelay: time.Millisecond, MaxDelay: 3 * time.Millisecond})
+		const groups = 20
+		for i := range groups {
+			h.propose("a", raft.GroupID(fmt.Sprint("g", i)), "1")
+		}
+		time.Sleep(time.Second)
+		for _, id := range []raft.ServerID{"b", "c"} {
+			var all sync.WaitGroup
+			applied := 0
+			for i := range groups {
+				node, err := h.running[id].Group(raft.GroupID(fmt.Sprint("g", i)))
+				require.NoError(t, err)
+				for range 3 {
+					all.Go(func() {
+						for {
+							_, err := node.Propose(t.Context(), []byte("2"))
+							if err != nil {
+								require.ErrorIs(t, err, raft.ErrNotApplied)
+								require.ErrorIs(t, err, raft.ErrClosed)
+								return
+							}
+							h.mu.Lock()
+							applied++
+							h.mu.Unlock()
+						}
+					})
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			since := time.Now()
+			require.NoError(t, h.running[id].Close(t.Context()))
+			require.Less(t, time.Since(since), 500*time.Millisecond)
+			all.Wait()
+			require.Greater(t, applied, groups)
+			h.start(id)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // What happens to one group ends that group alone.
 func TestGroupFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

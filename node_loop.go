@@ -125,6 +125,7 @@ func (l *loop) turn() error {
 	}
 	HandIn(l.read, (*turn)(l))
 	if l.resigning && l.core.Resigned() {
+		l.intake.batches = emptied(l.intake.batches) // the core knows of them
 		return errClose
 	}
 	l.core.Drain(&l.effects)
