@@ -104,7 +104,8 @@ func TestCloseWhileTheStateMachineHangs(t *testing.T) {
 		c.machines["a"].whileApplying(func(string) { <-release })
 		proposed := propose(t.Context(), node, "x")
 		requireOpen(t, proposed)
-		require.ErrorIs(t, node.Close(within(t, time.Second)), context.DeadlineExceeded)
+		// It waits an election timeout for the answer to the command, and then for the state machine alone.
+		require.ErrorIs(t, node.Close(within(t, 2*time.Second)), context.DeadlineExceeded)
 		require.ErrorIs(t, (<-proposed).err, raft.ErrOutcomeUnknown)
 		_, err := c.disks["a"].Load()
 		require.Error(t, err, "the storage needn't wait for the state machine")
