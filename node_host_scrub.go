@@ -56,17 +56,20 @@ func (s *hostScrub) next() {
 
 // pop takes the next group of this pass. After the last one it plans the next pass, and returns false.
 func (s *hostScrub) pop() (group GroupID, pass bool) {
-	nodes := s.host.nodes()
+	s.mu.Lock()
+	begins := s.left == nil
+	s.mu.Unlock()
+	var all []GroupID
+	if begins {
+		all = s.all()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return "", false
 	}
-	if s.left == nil {
-		for _, n := range nodes {
-			s.left = append(s.left, n.group)
-		}
-		slices.SortFunc(s.left, func(a, b GroupID) int { return strings.Compare(string(a), string(b)) })
+	if begins {
+		s.left = all
 	}
 	if len(s.left) == 0 {
 		s.left, s.reading = nil, ""
@@ -76,6 +79,16 @@ func (s *hostScrub) pop() (group GroupID, pass bool) {
 	}
 	s.reading, s.left = s.left[0], s.left[1:]
 	return s.reading, true
+}
+
+// all returns the groups that are to be read in a pass.
+func (s *hostScrub) all() []GroupID {
+	groups := []GroupID{}
+	for _, n := range s.host.nodes() {
+		groups = append(groups, n.group)
+	}
+	slices.SortFunc(groups, func(a, b GroupID) int { return strings.Compare(string(a), string(b)) })
+	return groups
 }
 
 // done notes that a group has read what it has, or has ended.
