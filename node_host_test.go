@@ -324,31 +324,34 @@ func TestDiskEndsTheHost(t *testing.T) {
 // What is wrong with the heartbeats of all groups ends the host, whoever comes upon it first: a turn of a
 // group or the timer. Nobody waits for it in vain.
 func TestBrokenHeartbeatsEndTheHost(t *testing.T) {
-	for name, find := range map[string]func(h *hosts){
-		"turn": func(h *hosts) {
-			node, err := h.running["a"].Group("g")
-			require.NoError(h.t, err)
-			_, err = node.Propose(h.t.Context(), []byte("2"))
-			require.ErrorIs(h.t, err, raft.ErrStopped)
-		},
-		"timer": func(h *hosts) { h.network.Isolate("a") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHosts(t, 3)
-				defer h.close()
-				h.propose("a", "g", "1")
-				time.Sleep(time.Second)
-				raft.BreakHeartbeats(h.running["a"])
-				find(h)
-				<-h.running["a"].Done()
-				var panicked *raft.PanicError
-				require.ErrorAs(t, h.running["a"].Err(), &panicked)
-				require.Equal(t, "heartbeats", panicked.Where)
-				_, err := h.running["a"].Group("g")
+	for _, byTurn := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHosts(t, 3)
+			defer h.close()
+			h.propose("a", "g", "1")
+			time.Sleep(time.Second)
+			if !byTurn { // by the timer alone, then
+				h.network.Isolate("a")
+				time.Sleep(10 * time.Millisecond)
+			}
+			raft.BreakHeartbeats(h.running["a"])
+			if byTurn {
+				node, err := h.running["a"].Group("g")
+				require.NoError(t, err)
+				_, err = node.Propose(t.Context(), []byte("2"))
 				require.ErrorIs(t, err, raft.ErrStopped)
-				h.propose("b", "g", "3")
-			})
+			}
+			select {
+			case <-h.running["a"].Done():
+			case <-time.After(time.Minute):
+				t.Fatal("the host goes on")
+			}
+			var panicked *raft.PanicError
+			require.ErrorAs(t, h.running["a"].Err(), &panicked)
+			require.Equal(t, "heartbeats", panicked.Where)
+			_, err := h.running["a"].Group("g")
+			require.ErrorIs(t, err, raft.ErrStopped)
+			h.propose("b", "g", "3")
 		})
 	}
 }
