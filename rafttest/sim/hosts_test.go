@@ -90,4 +90,6 @@ func TestIdleHostsAreFree(t *testing.T) {
 func init() {
 	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
 	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
+	unbroken[Candidates] = "mutants of the Books"
+	unbroken[IdleIsFree] = "a mutant in which a sole voter with learners never rests"
 }
