@@ -31,7 +31,7 @@ type saboteur struct {
 
 // aside matches the functions of the suite that stand around a check, or between it and what it
 // calls.
-var aside = regexp.MustCompile(`^(TestStorage|TestStateMachine|\(?\*?watch|timed|guarded|together|\(\*storageSession\)\.within)`)
+var aside = regexp.MustCompile(`^(TestStorage|TestStateMachine|perform\[|\(?\*?watch|timed|guarded|together|\(\*storageSession\)\.within)`)
 
 // place returns the lines of the suite from which a call comes.
 func place() string {

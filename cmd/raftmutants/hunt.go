@@ -136,21 +136,26 @@ func repeat(binary, file string, first []byte) error {
 	return nil
 }
 
+// soundLimit bounds how long the tests of a package may take without a mutant.
+const soundLimit = 20 * time.Minute
+
 // test runs the tests of packages with a mutant. A failure counts only if the tests pass without
 // the mutant.
 func (s *settings) test(m *mutants.Mutant, overlay string, limit time.Duration, packages []string) (verdict, error) {
 	for _, name := range packages {
-		err, known := s.passed[name]
+		was, known := s.sound[name]
 		if !known {
-			var out []byte
-			if out, err = s.goTest(limit, name); err != nil {
-				err = fmt.Errorf("the tests of %s fail without a mutant: %v\n%s", name, err, out)
+			begun := time.Now()
+			if out, err := s.goTest(soundLimit, name); err != nil {
+				was.err = fmt.Errorf("the tests of %s fail without a mutant: %v\n%s", name, err, out)
 			}
-			s.passed[name] = err
+			was.took = time.Since(begun)
+			s.sound[name] = was
 		}
-		if err != nil {
-			return verdict{}, err
+		if was.err != nil {
+			return verdict{}, was.err
 		}
+		limit = max(limit, 2*was.took) // or else a machine that is slow would catch every mutant
 	}
 	begun := time.Now()
 	for _, name := range packages {

@@ -47,8 +47,14 @@ type settings struct {
 	turn      int
 	limit     time.Duration
 	keep      string
-	passed    map[string]error // the outcome of each package's tests without a mutant
+	sound     map[string]sound // how the tests of each package end without a mutant
 	rapid     map[string]bool  // which packages' tests use rapid
+}
+
+// A sound outcome is that of a package's tests without a mutant.
+type sound struct {
+	err  error
+	took time.Duration
 }
 
 // maxEvents bounds the events that may be left of a mutant's failure without an explanation.
@@ -59,7 +65,7 @@ const (
 )
 
 func run(arguments []string) error {
-	s := settings{passed: map[string]error{}, rapid: map[string]bool{}}
+	s := settings{sound: map[string]sound{}, rapid: map[string]bool{}}
 	flags := flag.NewFlagSet("raftmutants", flag.ContinueOnError)
 	flags.StringVar(&s.only, "only", "", "only the mutants whose names contain this")
 	flags.BoolVar(&s.simulated, "simulated", false, "only the mutants that the simulator must catch")
