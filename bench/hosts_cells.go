@@ -118,7 +118,8 @@ func hostCells() []cell {
 		hostLossCell(leaderSilent, "the process of the server that leads most groups is stopped, and its connections stay", hostLossColumns),
 		{
 			name: "groups-soak", about: fmt.Sprintf("servers in processes of their own, at each of which %d clients propose in groups by chance, and wait for %v after each answer", soakClients, soakPause),
-			axes: axes{groups: true, payload: true}, diskOnly: true, needs: needs, columns: hostSoakColumns, measure: measureHostSoak,
+			axes: axes{groups: true, payload: true}, diskOnly: true, needs: needs, columns: hostSoakColumns,
+			drawn: []string{"p99_us", "group_bytes"}, measure: measureHostSoak,
 		},
 	}
 }

@@ -58,7 +58,7 @@ func TestSnapshot(t *testing.T) {
 func TestSnapshotRefused(t *testing.T) {
 	snapshot := snapshotOf(t, stateful(10))
 	other := bytes.Clone(snapshot)
-	binary.LittleEndian.PutUint64(other[4*8:], 1<<40)
+	binary.LittleEndian.PutUint64(other[5*8:], 1<<40)
 	for name, wrong := range map[string][]byte{
 		"empty": nil, "cut in its header": snapshot[:20], "cut": snapshot[:len(snapshot)-1],
 		"too long": append(bytes.Clone(snapshot), 0), "of another size": other,
