@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,11 +43,17 @@ func (f slowFile) Sync() error {
 
 // Each write that writes something tells how long its one sync took, and whether that failed.
 func TestSyncedIsToldOfEachWrite(t *testing.T) {
-	var failure error
+	failure := errors.New("the disk is broken")
+	var fails atomic.Bool // a spare file may be synced meanwhile
 	var told []time.Duration
 	var errs []error
 	log, err := wal.Open(t.TempDir(), wal.Options{
-		FS: slowSyncs{vfs.OS, func() error { return failure }}, Ahead: -1,
+		FS: slowSyncs{vfs.OS, func() error {
+			if fails.Load() {
+				return failure
+			}
+			return nil
+		}}, Ahead: -1,
 		Synced: func(took time.Duration, err error) { told, errs = append(told, took), append(errs, err) },
 	})
 	require.NoError(t, err)
@@ -60,7 +67,7 @@ func TestSyncedIsToldOfEachWrite(t *testing.T) {
 	require.Positive(t, told[0])
 	require.NoError(t, log.Write(raft.Write{Number: 2, State: state}))
 	require.Len(t, told, 1, "nothing was written")
-	failure = errors.New("the disk is broken")
+	fails.Store(true)
 	state.Term = 2
 	require.ErrorIs(t, log.Write(raft.Write{Number: 3, State: state}), failure)
 	require.Len(t, told, 2)
