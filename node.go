@@ -300,7 +300,8 @@ func (n *Node) Done() <-chan struct{} { return n.life.done.wait() }
 // cluster isn't without a leader for an election timeout. The hand-over ends when the other server
 // leads, when an election timeout has passed, when the transport has lost all that could lead
 // (Handler.Lost), or when ctx ends. Until then the calls that were made before go on, and new calls
-// get ErrClosed.
+// get ErrClosed. A server that doesn't lead, or finds nobody to hand over to, waits for the answers to
+// commands that are on their way, also for an election timeout at most.
 //
 // If ctx ends before everything is released, Close returns an error that wraps ctx.Err(): a call of
 // the storage, the transport or the state machine hasn't returned yet. The rest is released when
