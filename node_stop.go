@@ -169,7 +169,10 @@ func (n *Node) discardReceived() {
 // status. rest is what the inbox still held. intact says that the core can still be asked.
 func (l *loop) end(rest *intake, reason error, intact bool) Status {
 	if intact {
-		intact = guard("core", func() error { l.settle(rest, reason); return nil }) == nil
+		err := guard("core", func() error { l.settle(rest, reason); return nil })
+		if intact = err == nil; !intact {
+			l.logFailure(err) // nobody would hear of it otherwise
+		}
 	}
 	last := l.stoppedStatus(intact)
 	for _, got := range []*intake{&l.intake, rest} {
