@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,15 @@ type groupServer struct {
 	*server
 	storage  *hostDisk
 	host     *raft.Host
+	mu       sync.Mutex // the host asks for several groups at once
 	machines map[raft.GroupID]*machine
+}
+
+// machine returns the state machine of a group.
+func (s *groupServer) machine(group raft.GroupID) *machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machines[group]
 }
 
 // A hostDisk is a shared storage that can hang.
@@ -61,7 +70,9 @@ func (h *hosts) restart(i int) {
 		ID: s.id, Address: string(s.id), Storage: s.storage, Transport: h.join(s.id), Logger: slog.New(slog.DiscardHandler),
 		Group: func(group raft.GroupID) raft.Config {
 			m := &machine{gate: &gate{}}
+			s.mu.Lock()
 			s.machines[group] = m
+			s.mu.Unlock()
 			config := raft.Config{Machine: m}
 			for _, other := range h.servers {
 				config.Bootstrap = append(config.Bootstrap, raft.Server{ID: other.id, Address: string(other.id)})
@@ -160,7 +171,8 @@ func init() {
 		}
 	})
 	scenarios["hosts: a group fails"] = withHosts([]string{"RaftGroupsFailed"}, func(_ *testing.T, h *hosts) {
-		h.all[1].machines["g1"].set(func() { h.all[1].machines["g1"].panics = true })
+		m := h.all[1].machine("g1")
+		m.set(func() { m.panics = true })
 		h.propose(0, hostGroups)
 		h.pass(time.Minute)
 	})
@@ -170,14 +182,14 @@ func init() {
 	})
 	scenarios["hosts: the state machine of a group hangs"] = withHosts([]string{"RaftGroupsBehind"}, func(_ *testing.T, h *hosts) {
 		for i := range h.all {
-			h.all[i].machines["g0"].gate.shut()
+			h.all[i].machine("g0").gate.shut()
 		}
 		for range 1500 {
 			go func() { _, _ = h.node(0, "g0").Propose(context.Background(), []byte("a command")) }()
 		}
 		h.pass(2 * time.Minute)
 		for i := range h.all {
-			h.all[i].machines["g0"].gate.open()
+			h.all[i].machine("g0").gate.open()
 		}
 		h.pass(time.Minute)
 	})
