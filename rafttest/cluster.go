@@ -41,7 +41,7 @@ type ClusterOptions struct {
 	// used instead:
 	Groups []raft.GroupID
 	// GroupConfig, when not nil, may change the config of a group at a server. It is called each time
-	// before the group starts there.
+	// before the group starts there, never twice at the same time.
 	GroupConfig func(server int, group raft.GroupID, config *raft.Config)
 	// HostConfig, when not nil, may change the config of a host, but not its Group. It is called each
 	// time before the host starts.
@@ -86,6 +86,7 @@ type Cluster[M raft.StateMachine] struct {
 type clusterState struct {
 	election time.Duration // the longest election timeout
 	closed   bool
+	making   sync.Mutex // what the test gave is asked for one machine or config at a time
 }
 
 // A clusterServer is one server in all its lives.

@@ -193,6 +193,8 @@ func (c *Cluster[M]) groupConfig(s *clusterServer[M], life *clusterLife[M], w *h
 	if s.isAway(group) {
 		return raft.Config{}
 	}
+	c.making.Lock()
+	defer c.making.Unlock()
 	machine := c.newMachine()
 	config := raft.Config{
 		Machine: machine, Bootstrap: c.founders(), Seed: mixSeed(c.options.Network.Seed, s.number) ^ hash.String(0, group)<<1,
