@@ -14,6 +14,7 @@ type Coalesced struct {
 
 	*talk
 	settled bool // whether the Book looks after the core
+	busy    bool // on no list, and the Book has nothing to tell the core
 	asking  bool // the Book; after a panic in it, for ever
 }
 
@@ -53,14 +54,20 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 	return first
 }
 
+// Asked notes that the Book has asked for a turn of the group. It comes before that turn.
+func (q *Coalesced) Asked() { q.busy = false }
+
 // Before begins a turn: the core leaves the lists, and is told what it has missed. It comes before
 // anything else is handed to the core.
 func (q *Coalesced) Before(now Instant) {
 	if q.talk == nil {
 		q.talk = new(talk)
 	}
-	q.leave(now)
-	q.settled = false
+	if q.settled = false; q.busy {
+		q.left.Clear() // and the group doesn't wait for the lock
+	} else {
+		q.leave(now)
+	}
 
 	c, left := q.core, &q.left
 	for i := range left.Heard {
@@ -106,7 +113,7 @@ func (q *Coalesced) leave(now Instant) {
 	q.lock.Lock()
 	defer q.lock.Unlock() // also after a panic
 	q.asking = true
-	q.book.Leave(coalesce.Instant(now), q.group, &q.left)
+	q.busy = q.book.Leave(coalesce.Instant(now), q.group, &q.left)
 	q.asking = false
 }
 
@@ -115,6 +122,7 @@ func (q *Coalesced) settle(now Instant) (sooner bool) {
 	q.lock.Lock()
 	defer q.lock.Unlock()
 	q.asking = true
+	q.busy = false
 	q.settled, sooner = q.book.Settle(coalesce.Instant(now), q.group, q.shard, &q.quiet)
 	q.asking = false
 	return sooner

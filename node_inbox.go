@@ -65,6 +65,7 @@ type intake struct {
 	cancels   []canceled
 	queries   []chan<- Status
 	resign    bool                   // the loop is to hand over, and then to stop
+	asked     bool                   // the Book of the host has asked for this turn
 	reports   []func(*loop, Instant) // about snapshots: what to tell the core
 	stop      error                  // the first reason to stop: errClose or a failure
 
@@ -249,13 +250,15 @@ func (in *inbox) receive(m wire.Message) {
 	in.added()
 }
 
-// nudge has the loop take a turn, though nothing has come for it.
+// nudge has the loop take a turn, though nothing has come for it but what the Book of the host may have to
+// tell.
 func (in *inbox) nudge() {
 	in.lock()
 	if in.closed != nil {
 		in.mu.Unlock()
 		return
 	}
+	in.intake.asked = true
 	in.added()
 }
 

@@ -115,6 +115,9 @@ func (l *loop) turn() error {
 	}
 	l.read = l.clock.now() // once, after everything was taken
 	if l.coalesced != nil {
+		if l.intake.asked {
+			l.coalesced.Asked()
+		}
 		l.coalesced.Before(l.read)
 	}
 	if l.intake.resign {

@@ -127,6 +127,7 @@ func TestStandsAreHeartbeatsOfThen(t *testing.T) {
 	c.now += raft.Instant(3 * heartbeat)
 	plain := b.Clone()
 	plain.Heard(c.now, &coalesce.Heard{Leader: "a", Term: c.status("a").Term, At: coalesce.Instant(heard)})
+	seat.Asked()
 	seat.Before(c.now)
 	require.Len(t, seat.Told().Heartbeats, 1)
 	require.Equal(t, campaignsAt(plain, c.now), campaignsAt(b, c.now))

@@ -123,6 +123,11 @@ type Left struct {
 	First bool
 }
 
+// Clear empties what the core is to be told.
+func (l *Left) Clear() {
+	*l = Left{Heard: l.Heard[:0], Vouched: l.Vouched[:0], Heartbeats: l.Heartbeats[:0]}
+}
+
 // At returns when one of the heartbeats was heard last.
 func (l *Left) At(heartbeat *wire.Message) (at Instant) {
 	for i := range l.Heard {

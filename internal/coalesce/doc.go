@@ -60,9 +60,10 @@
 //     aren't told by Core.Lost: those that it led, and those that are handing over to it, take a turn.
 //   - At Book.Deadline at the latest: Book.Beat, then Book.Drain. What has arrived is handed in
 //     before (Receive), so that a pause of this process doesn't count as silence of the others.
-//   - Book.Drain returns messages to be sent, and groups that are to take a turn. The turn needs
-//     nothing in its inbox: Before tells the core what there is to tell. A group that doesn't run here
-//     is started first.
+//   - Book.Drain returns messages to be sent, and groups that are to take a turn: Coalesced.Asked, then
+//     the turn, which needs nothing in its inbox: Before tells the core what there is to tell. A group
+//     that doesn't run here is started first. The turns of a group that is on no list, and was asked for
+//     none, don't need the lock.
 //   - A group ends, or its core has failed: Coalesced.End. The others hear of it at once.
 //   - The room of the process's disk goes to Book.Room whenever it is asked for. When the disk becomes
 //     full, or roomy again, each group takes a turn in which Core.Room is told.

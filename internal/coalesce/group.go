@@ -59,10 +59,11 @@ func (b *Book) group(id wire.GroupID) *group {
 }
 
 // Leave takes a group from all lists before its core is handed anything (H6), and fills left with
-// what the core is to be told first.
-func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
+// what the core is to be told first. busy says that the group is on no list any more: a further call would
+// have nothing to do until Settle has been called, or Out names the group.
+func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) (busy bool) {
 	b.advance(now)
-	*left = Left{Heard: left.Heard[:0], Vouched: left.Vouched[:0], Heartbeats: left.Heartbeats[:0]}
+	left.Clear()
 	g := b.group(id)
 	left.Heard = append(left.Heard, g.heard...)
 	left.Doubted, left.Lost, left.First = g.doubted, g.lost, g.first
@@ -71,8 +72,9 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
 		b.leaveHold(h, left)
 	}
 	g.waitForNobody()
+	busy = len(g.holds) == 0
 	if len(g.entries) == 0 || g.out {
-		return
+		return busy
 	}
 	left.Term = g.term
 	for _, e := range g.entries {
@@ -82,6 +84,7 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) {
 	}
 	g.out = true
 	b.away = append(b.away, g)
+	return busy
 }
 
 // waitForNobody notes that the core looks after all members itself.

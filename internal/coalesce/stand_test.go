@@ -23,10 +23,12 @@ type pair struct {
 	start uint64
 	books map[wire.ServerID]*coalesce.Book
 	turns map[wire.ServerID][]wire.GroupID // that were asked for and not taken
+	kept  map[wire.ServerID][]wire.Message // that weren't sent yet
+	busy
 }
 
 func newPair(t *testing.T) *pair {
-	p := &pair{t: t, now: 1, books: map[wire.ServerID]*coalesce.Book{}, turns: map[wire.ServerID][]wire.GroupID{}}
+	p := &pair{t: t, now: 1, books: map[wire.ServerID]*coalesce.Book{}, turns: map[wire.ServerID][]wire.GroupID{}, kept: map[wire.ServerID][]wire.Message{}, busy: busy{}}
 	p.begin("x")
 	p.begin("y")
 	return p
@@ -38,7 +40,8 @@ func (p *pair) begin(id wire.ServerID) {
 	p.books[id] = coalesce.NewBook(coalesce.Config{
 		Self: id, Start: p.start, Heartbeat: heartbeat, ElectionTimeout: election, Shards: 2, Now: p.now,
 	})
-	p.turns[id] = nil
+	p.turns[id], p.kept[id] = nil, nil
+	p.busy.begin(id)
 }
 
 // stand is what the two know of a group in a term.
@@ -52,6 +55,7 @@ func (p *pair) leads(group wire.GroupID, term wire.Term) bool {
 }
 
 func (p *pair) leadsWith(s wire.Stand, awaits uint64) bool {
+	p.busy[seat{"x", s.Group}] = false
 	settled, _ := p.books["x"].Settle(p.now, s.Group, 0, &coalesce.Quiet{
 		Leads: true, Term: s.Term, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}, Awaits: awaits,
 	})
@@ -64,16 +68,11 @@ func (p *pair) follows(group wire.GroupID, term wire.Term) bool {
 }
 
 func (p *pair) followsWith(s wire.Stand) bool {
+	p.busy[seat{"y", s.Group}] = false
 	settled, _ := p.books["y"].Settle(p.now, s.Group, 0, &coalesce.Quiet{
 		Term: s.Term, Others: []coalesce.Other{{ID: "x", Level: true, Stand: s}}, Voters: []wire.ServerID{"x", "y", "z"},
 	})
 	return settled
-}
-
-// turn begins a turn.
-func (p *pair) turn(id wire.ServerID, group wire.GroupID) (left coalesce.Left) {
-	p.books[id].Leave(p.now, group, &left)
-	return left
 }
 
 // beat lets a process send what is due.
@@ -85,10 +84,10 @@ func (p *pair) beat(id wire.ServerID) []wire.Message {
 }
 
 func (p *pair) drain(id wire.ServerID) []wire.Message {
-	var out coalesce.Out
-	p.books[id].Drain(&out)
-	p.turns[id] = append(p.turns[id], out.Turns...)
-	return out.Messages
+	p.keep(id)
+	messages := p.kept[id]
+	p.kept[id] = nil
+	return messages
 }
 
 // asked returns the groups of a process that are to take a turn.

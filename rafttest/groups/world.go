@@ -275,6 +275,7 @@ func (h *host) performBook() {
 	for _, id := range h.out.Turns {
 		for _, m := range h.members {
 			if m.id == id {
+				m.coalesced.Asked()
 				m.soon()
 			}
 		}

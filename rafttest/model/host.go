@@ -154,6 +154,7 @@ func (s *hostStep) drainBook() {
 		for g := range s.host.members {
 			if groupOf(g) == id && s.host.members[g].core != nil {
 				s.host.asked |= 1 << g
+				s.host.members[g].coalesced.Asked()
 			}
 		}
 	}

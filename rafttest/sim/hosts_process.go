@@ -194,6 +194,7 @@ func (h *Hosts) performBook(i int) {
 		w := h.worlds[group[1]-'0']
 		if s := &w.servers[i]; s.up {
 			h.stats.Turns++
+			p.seats[w.group].Asked()
 			w.queue.push(item{at: h.now + 1 + below(h.draw(luckHold, i), h.params.Heartbeat/100), what: itemTurn, a: int8(i), life: s.life})
 		}
 	}
