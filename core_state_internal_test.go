@@ -306,7 +306,7 @@ func TestClonesAreApart(t *testing.T) {
 
 // leftovers returns the paths to values that are transient and not empty.
 func leftovers(v reflect.Value, path string) (found []string) {
-	if unchanging[v.Type()] || v.Kind() == reflect.Pointer && unchanging[v.Type().Elem()] {
+	if !mayLeave(v.Type()) {
 		return nil
 	}
 	switch v.Kind() {
@@ -322,18 +322,54 @@ func leftovers(v reflect.Value, path string) (found []string) {
 			}
 		}
 	case reflect.Pointer, reflect.Interface:
-		if !v.IsNil() && v.Type() != reflect.TypeFor[error]() {
+		if !v.IsNil() {
 			return leftovers(v.Elem(), path)
 		}
 	case reflect.Slice, reflect.Array:
-		if elem := v.Type().Elem().Kind(); elem != reflect.Struct && elem != reflect.Pointer {
-			return nil
-		}
 		for i := range v.Len() {
 			found = append(found, leftovers(v.Index(i), fmt.Sprintf("%s[%d]", path, i))...)
 		}
 	}
 	return found
+}
+
+// leaving are the types for which mayLeave was asked, with the answers.
+var leaving = map[reflect.Type]bool{}
+
+// mayLeave says whether a value of a type may hold a transient one.
+func mayLeave(t reflect.Type) bool {
+	may, known := leaving[t]
+	if !known {
+		may = reachesTransient(t, map[reflect.Type]bool{})
+		leaving[t] = may
+	}
+	return may
+}
+
+func reachesTransient(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] || unchanging[t] || t == reflect.TypeFor[error]() {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return reachesTransient(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			switch field := t.Field(i); field.Tag.Get("state") {
+			case fixed:
+			case transient:
+				return true
+			default:
+				if reachesTransient(field.Type, seen) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // A trio is three cores that do at once whatever there is to do. Each time a core was drained,

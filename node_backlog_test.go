@@ -21,6 +21,7 @@ type crowding struct {
 	mu      sync.Mutex
 	crowd   []wire.Message
 	sent    bool
+	round   bool          // whether a round has left since there is a crowd
 	stopped chan struct{} // gets a token when the turn stands still
 	goOn    chan struct{} // closed when it may go on
 }
@@ -35,10 +36,12 @@ func (c *crowding) Start(server raft.Server, h raft.Handler) error {
 }
 
 func (c *crowding) Send(m wire.Message) {
-	c.Transport.Send(m)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sent = c.sent || m.Kind() == wire.KindHeartbeat && len(c.crowd) > 0
+	if m.Kind() == wire.KindHeartbeat && len(c.crowd) > 0 {
+		c.sent, c.round = true, true
+	}
+	c.mu.Unlock()
+	c.Transport.Send(m)
 }
 
 // turn is told of the end of a turn.
@@ -56,8 +59,10 @@ func (c *crowding) turn(raft.TurnTrace) {
 func (h *crowdingHandler) Receive(m wire.Message) {
 	if c := h.of; m.Kind() == wire.KindHeartbeatResponse {
 		c.mu.Lock()
-		crowd := c.crowd
-		c.crowd = nil
+		var crowd []wire.Message
+		if c.round { // an answer to an earlier round may come late
+			crowd, c.crowd = c.crowd, nil
+		}
 		c.mu.Unlock()
 		for _, other := range crowd {
 			h.Handler.Receive(other)

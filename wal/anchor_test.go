@@ -17,6 +17,7 @@ import (
 // An anchor that takes more than one sector may be torn. It is never torn in both slots: the one
 // that was synced last stays.
 func TestAnchorIsNeverTornAltogether(t *testing.T) {
+	oneGoroutine(t)
 	for seed := range uint64(40) {
 		fs := simfs.New(seed)
 		options := small(fs)
@@ -91,6 +92,7 @@ func TestCutFileIsNoticedBeforeTheAnchorKnows(t *testing.T) {
 // As long as no more is damaged at a time than a witness covers, and a record stands behind it,
 // entries are lost, and nothing else is.
 func TestWitnessCoversItsWindow(t *testing.T) {
+	oneGoroutine(t)
 	for _, size := range []int{100, 3000, 70_000} {
 		fs := simfs.New(1)
 		options := small(fs)
@@ -145,7 +147,7 @@ func TestClosedLogKnowsAllThatItHeld(t *testing.T) {
 	fs.Kill()
 	fs.Flush()
 	for _, name := range fs.Names() {
-		if size := len(fs.Bytes(name)); len(name) == len(segmentOne) && size > 0 {
+		if size := fs.Size(name); len(name) == len(segmentOne) && size > 0 {
 			damaged := fs.Clone()
 			put(t, damaged, name, make([]byte, size))
 			require.NotEqual(t, refused, requireHonest(t, damaged, w.now, name))

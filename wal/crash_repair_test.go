@@ -139,7 +139,7 @@ func (m *mended) draw(fs *simfs.FS) rot {
 	for range 20 {
 		names := slices.DeleteFunc(fs.Names(), func(name string) bool { return !strings.HasSuffix(name, ".wal") })
 		r := rot{name: names[rng.IntN(len(names))]}
-		r.from = rng.IntN(len(fs.Bytes(r.name)))
+		r.from = rng.IntN(fs.Size(r.name))
 		for range 1 + rng.IntN(600) {
 			r.masks = append(r.masks, byte(1+rng.IntN(255)))
 		}
@@ -218,6 +218,7 @@ func (m *mended) run(fs *simfs.FS, n int) error {
 //
 //	go test ./wal -run TestCrashImagesOfRepairs -images 100000
 func TestCrashImagesOfRepairs(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	const lucks = 10
 	seen, torn, wrote, refused := 0, 0, 0, 0

@@ -18,6 +18,7 @@ var seeds = flag.Uint64("seeds", 1, "how many histories have each of their calls
 var errFault = errors.New("the disk says no")
 
 func TestLogIsWhatTheModelSays(t *testing.T) {
+	oneGoroutine(t)
 	rapid.Check(t, func(t *rapid.T) {
 		fs := simfs.New(rapid.Uint64().Draw(t, "luck"))
 		w := newWriter(rapid.Uint64().Draw(t, "seed"))
@@ -51,6 +52,7 @@ func TestLogIsWhatTheModelSays(t *testing.T) {
 }
 
 func TestPowerCutAfterEachCall(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	for seed := range *seeds {
 		whole := simfs.New(seed)
@@ -70,6 +72,7 @@ func TestPowerCutAfterEachCall(t *testing.T) {
 }
 
 func TestEachCallFailsOnce(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	for seed := range *seeds {
 		whole := simfs.New(seed)
@@ -113,6 +116,7 @@ var (
 //
 //	go test ./wal -run TestCrashImages -images 1000000
 func TestCrashImages(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	const lucks = 20
 	seen, torn := 0, 0

@@ -122,7 +122,7 @@ func (h *damagedHistory) suffer(t *testing.T) {
 		if !strings.HasSuffix(name, ".wal") {
 			continue
 		}
-		from, n := h.rng.IntN(len(fs.Bytes(name))), 1+h.rng.IntN(2000)
+		from, n := h.rng.IntN(fs.Size(name)), 1+h.rng.IntN(2000)
 		for i := from; i < from+n; i++ {
 			fs.Rot(name, int64(i), byte(1+h.rng.IntN(255)))
 		}
@@ -276,6 +276,7 @@ func (h *damagedHistory) judge(fs *simfs.FS, what string) (v verdict, vanished b
 //
 //	go test ./wal -run TestDamageIsNeverSilent -damages 100000 -v
 func TestDamageIsNeverSilent(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	verdicts, kinds, vanished, repairs := map[verdict]int{}, map[string]int{}, 0, 0
 	other := newDamagedHistory(t, *damageSeed+1<<40)

@@ -204,6 +204,7 @@ func (m model) judged(storage raft.Storage, saved raft.Saved, v *groupVerdicts) 
 //
 //	go test ./wal -run TestDamageToGroupsIsNeverSilent -group-damages 100000 -v
 func TestDamageToGroupsIsNeverSilent(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	var v groupVerdicts
 	for seed := *groupDamageSeed; v.logs < *groupDamages; seed++ {

@@ -154,6 +154,7 @@ func TestInspectAfterAPowerCut(t *testing.T) {
 // Whichever byte is wrong, Inspect judges as Open does: a torn tail isn't damage, and damage isn't
 // a torn tail.
 func TestInspectTellsDamageFromATornTail(t *testing.T) {
+	oneGoroutine(t)
 	log := writeLog(t, 1)
 	from, to := log.changed()
 	states := map[wal.TailState]int{}
@@ -168,7 +169,7 @@ func TestInspectTellsDamageFromATornTail(t *testing.T) {
 	require.Positive(t, states[wal.TailOpen], "nothing may be left of the header")
 	damaged := 0
 	for _, name := range log.fs.Names() {
-		for i := int64(0); i < int64(len(log.fs.Bytes(name))); i += 37 {
+		for i := int64(0); i < int64(log.fs.Size(name)); i += 37 {
 			fs := log.fs.Clone()
 			require.True(t, fs.Rot(name, i, 1<<(i%8)))
 			report, _ := inspect(t, fs, "byte %d of %s", i, name)
@@ -222,14 +223,14 @@ func TestInspectFindsTheDamagedSnapshot(t *testing.T) {
 	names := snapshotFiles(fs)
 	require.Len(t, names, 2)
 	for _, name := range names {
-		require.True(t, fs.Rot(name, int64(len(fs.Bytes(name)))-10, 1))
+		require.True(t, fs.Rot(name, int64(fs.Size(name))-10, 1))
 		report, _ := inspect(t, fs)
 		for _, s := range report.Snapshots {
 			require.Equal(t, filepath.Base(name) == s.Name, s.Err != nil)
 			require.Equal(t, strings.HasPrefix(s.Name, "0000000000000002"), s.Current)
 		}
 		require.Len(t, report.Damage, 1)
-		require.True(t, fs.Rot(name, int64(len(fs.Bytes(name)))-10, 1))
+		require.True(t, fs.Rot(name, int64(fs.Size(name))-10, 1))
 	}
 	require.NoError(t, fs.Remove(names[1]))
 	report, _ := inspect(t, fs)

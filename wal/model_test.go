@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +22,14 @@ const dir = "/log"
 // small returns the options of a log of many small segments, without a goroutine.
 func small(fs *simfs.FS) wal.Options {
 	return wal.Options{SegmentSize: wal.MinSegmentSize, FS: fs, Salt: 1, Inline: true}
+}
+
+// oneGoroutine is for a long test that has one goroutine only, so the race detector would find nothing in
+// it. It is skipped under the race detector, which makes it take ten times as long.
+func oneGoroutine(t *testing.T) {
+	if raceDetector {
+		t.Skip("it has one goroutine")
+	}
 }
 
 // A model is the stupid version of a log: what the log must hold. It is never changed in place.

@@ -84,6 +84,7 @@ func TestDamagedEntryIsFoundWhenRead(t *testing.T) {
 // Whatever bit of a batch is damaged after the log was opened, a reader gets the entries as they were
 // written, or an error.
 func TestEveryDamagedBitIsFoundWhenRead(t *testing.T) {
+	oneGoroutine(t)
 	log := writeLog(t, 1)
 	read := func(l *wal.Log) ([]raft.Entry, error) {
 		return l.Entries(log.before.last(), log.after.last(), 1<<20)

@@ -93,7 +93,7 @@ func openFilling(t *testing.T, system *filling, at string, options wal.Options) 
 func sizes(disk *simfs.FS, suffix string) (sizes []int) {
 	for _, name := range disk.Names() {
 		if strings.HasSuffix(name, suffix) {
-			sizes = append(sizes, len(disk.Bytes(name)))
+			sizes = append(sizes, disk.Size(name))
 		}
 	}
 	return sizes

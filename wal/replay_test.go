@@ -84,6 +84,7 @@ func opens(fs *simfs.FS, models ...model) error {
 }
 
 func TestTailCutAtEachByte(t *testing.T) {
+	oneGoroutine(t)
 	log := writeLog(t, 1)
 	from, to := log.changed()
 	for cut := from; cut <= to; cut++ {
@@ -116,6 +117,7 @@ func TestTornSectorsOfTheTail(t *testing.T) {
 // Every byte before the last acknowledged record counts: if one is wrong, the log says what is lost,
 // unless nothing is stored in it.
 func TestEachFlippedByteIsFound(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	log := writeLog(t, 1)
 	last, _ := log.changed()
@@ -143,6 +145,7 @@ func TestEachFlippedByteIsFound(t *testing.T) {
 
 // When the log was closed, the last batch counts too.
 func TestFlippedByteOfTheLastBatch(t *testing.T) {
+	oneGoroutine(t)
 	log := writeLog(t, 1)
 	from, to := log.changed()
 	l, err := wal.Open(dir, small(log.fs))

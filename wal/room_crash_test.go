@@ -158,6 +158,7 @@ func (f *full) run(n int) error {
 //
 //	go test ./wal -run TestCrashImagesOfAFullDisk -images 100000
 func TestCrashImagesOfAFullDisk(t *testing.T) {
+	oneGoroutine(t)
 	t.Parallel()
 	const lucks = 4
 	seen := 0
@@ -244,6 +245,7 @@ func TestNodeOnAFullDisk(t *testing.T) {
 // A file that grew before its process was killed may be shorter after a power cut. The log doesn't
 // count on what isn't durable of the reserve and the spare, and isn't refused for its lack.
 func TestLengthsOfAnEarlierLife(t *testing.T) {
+	oneGoroutine(t)
 	for name, before := range map[string]func(*simfs.FS){
 		"the reserve": func(disk *simfs.FS) {
 			disk.SetCapacity(96<<10 + 4<<10 + 5000)
@@ -275,12 +277,14 @@ func TestLengthsOfAnEarlierLife(t *testing.T) {
 		history(whole)
 		first := whole.Calls()
 		require.ErrorIs(t, after(whole), syscall.ENOSPC)
+		begun := simfs.New(1)
+		history(begun)
 		for n := first; n < whole.Calls(); n++ {
+			off := begun.Clone()
+			off.PowerOffAfter(n)
+			_ = after(off)
 			for luck := range uint64(12) {
-				disk := simfs.New(1)
-				history(disk)
-				disk.PowerOffAfter(n)
-				_ = after(disk)
+				disk := off.Clone()
 				disk.Reseed(luck)
 				disk.Cut()
 				l, err := wal.Open(dir, small(disk))
@@ -308,7 +312,7 @@ func TestSnapshotIsWrittenIntoTheBallast(t *testing.T) {
 	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 5, 300)}))
 	adopt(t, l, raft.SnapshotMeta{Index: 1, Term: 1}, make([]byte, 600_000))
 	require.NoError(t, l.Write(raft.Write{Entries: commands(6, 1, 300)})) // which fills the ballast
-	size := len(disk.Bytes(dir + "/BALLAST"))
+	size := disk.Size(dir + "/BALLAST")
 	require.Greater(t, size, 900_000, "one and a half of the last snapshot")
 	brim(disk)
 
@@ -339,7 +343,7 @@ func TestSnapshotIsWrittenIntoTheBallast(t *testing.T) {
 	require.NoError(t, r.Close())
 	brim(disk)
 	require.NoError(t, l.Write(raft.Write{Compact: 3}))
-	require.Greater(t, len(disk.Bytes(dir+"/BALLAST")), 600_000, "the snapshot before has become the ballast")
+	require.Greater(t, disk.Size(dir+"/BALLAST"), 600_000, "the snapshot before has become the ballast")
 	adopt(t, l, raft.SnapshotMeta{Index: 4, Term: 1}, data[:500_000])
 	require.NoError(t, l.Close())
 }

@@ -60,6 +60,7 @@ func snapshotFiles(fs *simfs.FS) []string {
 }
 
 func TestSnapshotOfEverySize(t *testing.T) {
+	oneGoroutine(t)
 	fs := simfs.New(1)
 	l := open(t, fs)
 	require.NoError(t, l.Write(raft.Write{Entries: commands(1, 20, 10)}))

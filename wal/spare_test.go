@@ -183,6 +183,7 @@ func TestSmallSegmentsAreUsedAgain(t *testing.T) {
 // After the sync of a directory has failed, no other segment is disposed of: a crash could keep the
 // one and lose the other.
 func TestFailedDirectorySyncLeavesNoGap(t *testing.T) {
+	oneGoroutine(t)
 	history := func(disk *simfs.FS) error {
 		l, err := wal.Open(dir, small(disk))
 		if err != nil {
@@ -287,7 +288,7 @@ func TestNextSegmentIsNotFilledBesideOldOnes(t *testing.T) {
 		most := 0
 		for range 60 {
 			writeUntil(func(files []int) bool {
-				most = max(most, len(disk.Bytes(dir+"/0000000000000008.wal")))
+				most = max(most, disk.Size(dir+"/0000000000000008.wal"))
 				return true
 			})
 		}

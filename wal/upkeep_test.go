@@ -28,7 +28,7 @@ func kept(t *testing.T, system vfs.FS) *wal.Log {
 func segmentFiles(disk *simfs.FS) (sizes []int) {
 	for _, name := range disk.Names() {
 		if strings.HasSuffix(name, ".wal") {
-			sizes = append(sizes, len(disk.Bytes(name)))
+			sizes = append(sizes, disk.Size(name))
 		}
 	}
 	return sizes
@@ -136,7 +136,7 @@ func TestNewestSnapshotBeforeTheCurrentOneStays(t *testing.T) {
 	names := snapshotFiles(disk)
 	require.Len(t, names, 2)
 	require.NoError(t, l.Close())
-	require.True(t, disk.Rot(names[1], int64(len(disk.Bytes(names[1])))-10, 1))
+	require.True(t, disk.Rot(names[1], int64(disk.Size(names[1]))-10, 1))
 	l, saved := load(t, disk)
 	require.EqualValues(t, 6, saved.Snapshot.Index)
 	require.NoError(t, l.Close())

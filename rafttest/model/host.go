@@ -49,14 +49,29 @@ type hostStep struct {
 
 	sent []wire.Message
 	// told is what the leaders' cores were told in their turns.
-	told   []hostTold
-	broken *Violation
+	told []hostTold
+	// asked are the reads that were asked for, and answers those that callers got.
+	asked   []hostCall
+	answers []hostAnswer
+	broken  *Violation
 }
 
 // A hostTold is what a core was told in a turn.
 type hostTold struct {
 	group int
 	left  coalesce.Left
+}
+
+// A hostCall is a read at a member, by its number and by the start of the member.
+type hostCall struct {
+	at, group     int
+	start, number uint64
+}
+
+// A hostAnswer is what the caller of a member got.
+type hostAnswer struct {
+	hostCall
+	answer raft.Answer
 }
 
 func groupOf(g int) raft.GroupID { return raft.GroupID([]byte{'g', '0' + byte(g)}) }
@@ -136,6 +151,13 @@ func (s *hostStep) turn(g int, hand func(core *raft.Core)) {
 	}
 }
 
+// read asks a group for a read.
+func (s *hostStep) read(g int, ask func(*raft.Core, raft.Instant) uint64) {
+	s.turn(g, func(core *raft.Core) {
+		s.asked = append(s.asked, hostCall{s.host.at, g, core.Origin().Start, ask(core, s.now)})
+	})
+}
+
 // endTurn ends a turn.
 func (s *hostStep) endTurn(g int) {
 	m := &s.host.members[g]
@@ -189,6 +211,9 @@ func (s *hostStep) perform(g int) {
 		var e raft.Effects
 		core.Drain(&e)
 		busy = false
+		for _, a := range e.Answers {
+			s.answers = append(s.answers, hostAnswer{hostCall{s.host.at, g, core.Origin().Start, a.Number}, a})
+		}
 		for i := range e.Messages {
 			e.Messages[i].Group = groupOf(g)
 			s.sent = append(s.sent, e.Messages[i])

@@ -22,6 +22,13 @@ type Hosts struct {
 	// groups are led, and nothing happens any more: they are led by the first process, or with Spread by
 	// one after the other.
 	Fresh, Spread bool
+	// Cut says that all begins when nothing has come to the first process for a while, and it has done
+	// nothing: the others have lost it, and have elected another leader of the one group. The first
+	// messages that were sent to it meanwhile are on their way.
+	Cut bool
+	// Given says that all begins when the first process has let the second one campaign, which doesn't know
+	// it yet, and has given up waiting for that. The word is on its way.
+	Given bool
 	// Leases says that leaders ask for leases.
 	Leases bool
 	// AsyncDisks makes the end of each write a step of its own.
@@ -40,7 +47,8 @@ type Hosts struct {
 	// Failures is how often a group ends in a process that goes on; it may start there again.
 	// Turns is how often a group takes a turn without a reason, and Hangs how often all shards of a
 	// process stand still for a while.
-	Ticks, Elections, Losses, Crashes, Failures, Transfers, Commands, Turns, Changes, Duplicates, Hangs int
+	// Reads is how often any member is asked for a read, and LeaseReads for one that a lease may confirm.
+	Ticks, Elections, Losses, Crashes, Failures, Transfers, Commands, Turns, Changes, Duplicates, Hangs, Reads, LeaseReads int
 }
 
 // maxGroups bounds the groups.
@@ -68,6 +76,8 @@ const (
 	ofChanges
 	ofDuplicates
 	ofHangs
+	ofReads
+	ofLeaseReads
 	numBudgets
 )
 
@@ -76,6 +86,7 @@ type hostBudget [numBudgets]uint8
 func (h *Hosts) budget() (b hostBudget) {
 	for i, n := range [numBudgets]int{
 		h.Ticks, h.Elections, h.Losses, h.Crashes, h.Failures, h.Transfers, h.Commands, h.Turns, h.Changes, h.Duplicates, h.Hangs,
+		h.Reads, h.LeaseReads,
 	} {
 		b[i] = uint8(n)
 	}
@@ -93,6 +104,9 @@ func (h *Hosts) configuration(voters uint8) (members []raft.Member) {
 	}
 	return members
 }
+
+// reads says whether anybody reads, so that it matters what callers know.
+func (h *Hosts) reads() bool { return h.Reads+h.LeaseReads > 0 }
 
 // leaders returns how many processes lead groups in the beginning.
 func (h *Hosts) leaders() int {

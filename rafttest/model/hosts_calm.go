@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/e17579a5/raft"
@@ -18,6 +19,10 @@ type calm struct {
 	broken  *Violation
 	// dead is a process that has ended for good, if it isn't negative.
 	dead int
+	// lost is when the others lost the first process. kept are the messages that are to be on their way
+	// when the search begins: the first ones on each link.
+	lost raft.Instant
+	kept []wire.Message
 }
 
 func newCalm(bounds *Hosts) *calm {
@@ -58,7 +63,61 @@ func (c *calm) begin() error {
 		c.deliver()
 		c.pass()
 	}
-	return c.end()
+	if err := c.end(); err != nil {
+		return err
+	}
+	switch {
+	case c.bounds.Cut:
+		return c.cut()
+	case c.bounds.Given:
+		c.do(c.hosts[0], hostEvent{kind: hostTransfer, other: 1}, nil)
+		err := c.end()
+		c.network = c.kept
+		return err
+	}
+	return nil
+}
+
+// cut lets the others lose the first process when they have answered it, and elect another leader.
+func (c *calm) cut() error {
+	c.now = max(c.now, raft.Instant(c.hosts[0].book.Deadline()))
+	c.do(c.hosts[0], hostEvent{kind: hostBeat}, nil)
+	c.dead = 0
+	c.deliver()
+	for len(c.kept) < len(c.hosts)-1 { // until all others have answered
+		c.pass()
+		c.deliver()
+	}
+	c.lost = c.now
+	for _, h := range c.living() {
+		c.do(h, hostEvent{kind: hostLoses}, nil)
+	}
+	c.do(c.hosts[1], hostEvent{kind: hostElect}, nil)
+	for n := 0; n < calmSteps; n++ {
+		c.deliver()
+		if c.broken != nil {
+			return c.broken
+		}
+		for _, h := range c.living() {
+			if s := look(h.members[0].core); s.role == leads && s.commit == s.last {
+				c.dead, c.network = -1, c.kept
+				return nil
+			}
+		}
+		c.pass()
+	}
+	return errors.New("nobody is elected in the place of the first process")
+}
+
+// keep keeps a message on its way, if its link has room.
+func (c *calm) keep(m *wire.Message) {
+	n := 0
+	for i := range c.kept {
+		n += int(bit(c.kept[i].From == m.From, 0))
+	}
+	if n < c.bounds.InFlight {
+		c.kept = append(c.kept, *m)
+	}
 }
 
 // hostFounding returns the first entry of every log.
@@ -95,7 +154,11 @@ func (c *calm) deliver() {
 	for len(c.network) > 0 && c.broken == nil {
 		m := c.network[0]
 		c.network = c.network[1:]
-		if to := serverOf(m.To); to < len(c.hosts) && to != c.dead {
+		to := serverOf(m.To)
+		switch {
+		case c.bounds.Given && m.Kind() == wire.KindTimeoutNow || c.bounds.Cut && to == 0 && to == c.dead:
+			c.keep(&m)
+		case to < len(c.hosts) && to != c.dead:
 			c.do(c.hosts[to], hostEvent{kind: hostArrival}, &m)
 		}
 	}

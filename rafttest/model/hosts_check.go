@@ -19,6 +19,16 @@ type hostPast struct {
 	// it has ended to, plus 1.
 	followed [MaxServers]uint16
 	left     [MaxServers][maxHostTerm]raft.Instant
+	// acknowledged is the highest index that any caller has got in an answer, and reads are those that
+	// wait for one. They are noted only if anybody reads.
+	acknowledged raft.Index
+	reads        []hostRead
+}
+
+// A hostRead is a read that waits, with the index that was acknowledged when it was asked for.
+type hostRead struct {
+	hostCall
+	since raft.Index
 }
 
 // maxHostTerm bounds the terms of a run.
@@ -43,6 +53,7 @@ func (g *hostGhost) clone() *hostGhost {
 	for i := range n.pasts {
 		p := &n.pasts[i]
 		p.committed, p.in = slices.Clone(p.committed), slices.Clone(p.in)
+		p.reads = slices.Clone(p.reads)
 	}
 	return n
 }
@@ -65,6 +76,11 @@ func (g *hostGhost) append(b []byte) []byte {
 				b = binary.AppendUvarint(b, uint64(at))
 			}
 		}
+		b = append(b, byte(p.acknowledged), byte(len(p.reads)))
+		for i := range p.reads {
+			r := &p.reads[i]
+			b = binary.AppendUvarint(binary.AppendUvarint(append(b, byte(r.at), byte(r.since)), r.start), r.number)
+		}
 	}
 	return b
 }
@@ -75,6 +91,7 @@ type hostJudge struct {
 	nodes  []*hostNode // after the step
 	before *hostNode
 	at     int
+	reads  bool       // whether anybody reads
 	ghost  *hostGhost // which may be changed
 	broken *Violation
 }
@@ -86,9 +103,9 @@ func (j *hostJudge) fail(name, format string, args ...any) {
 }
 
 // check checks everything that the step has brought.
-func (j *hostJudge) check(told []hostTold) {
-	for i := range told {
-		j.checkTold(&told[i])
+func (j *hostJudge) check(r *hostResult) {
+	for i := range r.told {
+		j.checkTold(&r.told[i])
 	}
 	for g := range j.nodes[j.at].members {
 		before, now := &j.before.members[g], &j.nodes[j.at].members[g]
@@ -99,6 +116,46 @@ func (j *hostJudge) check(told []hostTold) {
 		j.checkLog(g, before, now)
 		if now.status.role == leads {
 			j.checkLeader(g, before, now)
+		}
+	}
+	if j.reads {
+		j.checkCalls(r)
+	}
+}
+
+// checkCalls notes the reads that were asked for, and checks all answers: a read sees what was
+// acknowledged before it was asked for, and what is acknowledged is committed.
+func (j *hostJudge) checkCalls(r *hostResult) {
+	for g := range j.ghost.pasts {
+		p := &j.ghost.pasts[g]
+		p.reads = slices.DeleteFunc(p.reads, func(r hostRead) bool { // the member has ended with its calls
+			return r.at == j.at && r.start != j.nodes[j.at].members[g].start
+		})
+	}
+	for _, c := range r.asked {
+		p := &j.ghost.pasts[c.group]
+		p.reads = append(p.reads, hostRead{c, p.acknowledged})
+	}
+	for i := range r.answers {
+		a := &r.answers[i]
+		p := &j.ghost.pasts[a.group]
+		at := slices.IndexFunc(p.reads, func(r hostRead) bool { return a.answer.Read && r.hostCall == a.hostCall })
+		if a.answer.Read && at < 0 {
+			j.fail(sim.Answers, "answers read %d, which is not open", a.answer.Number)
+			continue
+		}
+		index := a.answer.Index
+		if a.answer.Err == nil && a.answer.Read && index < p.reads[at].since {
+			j.fail(sim.FreshReads, "a read sees index %d, but %d was acknowledged before it was asked for", index, p.reads[at].since)
+		}
+		if a.answer.Err == nil && int(index) > len(p.committed) {
+			j.fail(sim.NothingLost, "index %d is acknowledged, but only %d entries are committed", index, len(p.committed))
+		}
+		if a.answer.Read {
+			p.reads = slices.Delete(p.reads, at, at+1)
+		}
+		if a.answer.Err == nil {
+			p.acknowledged = max(p.acknowledged, index)
 		}
 	}
 }

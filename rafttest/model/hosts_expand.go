@@ -121,6 +121,12 @@ func (x *hostExpansion) group(i, g int) {
 	if b, ok := x.spend(ofTurns); ok {
 		x.take(i, event(hostTurn, 0), b, false)
 	}
+	if b, ok := x.spend(ofReads); ok {
+		x.take(i, event(hostReads, 0), b, false)
+	}
+	if b, ok := x.spend(ofLeaseReads); ok {
+		x.take(i, event(hostReadsByLease, 0), b, false)
+	}
 	if role == leads {
 		x.administer(i, event)
 	}
@@ -167,9 +173,9 @@ func (x *hostExpansion) take(i int, e hostEvent, b hostBudget, stays bool) {
 	}
 	after := &hostState{depth: x.one.depth + 1, now: x.one.now, budget: b, nodes: x.one.nodes}
 	after.nodes[i] = r.after.id
-	j := hostJudge{now: x.one.now, nodes: slices.Clone(x.nodes), before: before, at: i, ghost: x.ghosts[x.one.ghost].clone()}
+	j := hostJudge{now: x.one.now, nodes: slices.Clone(x.nodes), before: before, at: i, reads: x.bounds.reads(), ghost: x.ghosts[x.one.ghost].clone()}
 	j.nodes[i] = r.after
-	j.check(r.told)
+	j.check(r)
 	if j.broken != nil {
 		x.broken(x.one, &move, j.broken)
 		return

@@ -94,7 +94,8 @@ func NewHosts(bounds Hosts) (*HostSearch, error) {
 		bounds: bounds, nodeOf: map[sum]uint32{}, messageOf: map[sum]uint32{}, ghostOf: map[sum]uint32{},
 		steps: map[hostStepKey]*hostResult{}, known: map[sum]uint32{},
 	}
-	if bounds.Processes < 2 || bounds.Processes > MaxServers || bounds.Groups < 1 || bounds.Groups > maxGroups || bounds.InFlight < 1 {
+	if bounds.Processes < 2 || bounds.Processes > MaxServers || bounds.Groups < 1 || bounds.Groups > maxGroups || bounds.InFlight < 1 ||
+		(bounds.Cut || bounds.Given) && (bounds.Fresh || bounds.Cut && bounds.Given || bounds.Groups > 1 || bounds.Processes < 3) {
 		return nil, fmt.Errorf("model: %d processes, %d groups, %d messages on a link", bounds.Processes, bounds.Groups, bounds.InFlight)
 	}
 	c := newCalm(&bounds)
@@ -117,12 +118,16 @@ func (s *HostSearch) state(c *calm) *hostState {
 			switch {
 			case v.status.role == leads:
 				p.leaders[v.status.term] = leader{int8(i + 1), v.start}
-				p.committed = slices.Clone(v.view[:v.status.commit])
-				for range p.committed {
-					p.in = append(p.in, v.status.term)
+				for n := len(p.committed); n < int(v.status.commit); n++ {
+					p.committed, p.in = append(p.committed, v.view[n]), append(p.in, v.status.term)
 				}
 			case v.follows() != 0:
 				p.followed[i] |= 1 << v.follows()
+			}
+			if c.lost != 0 && i > 0 { // it has followed the first one
+				term := look(c.hosts[0].members[g].core).term
+				p.followed[i] |= 1 << term
+				p.left[i][term] = c.lost + 1
 			}
 		}
 	}

@@ -28,6 +28,8 @@ const (
 	hostElect     // its core campaigns before its time
 	hostPersist
 	hostPropose
+	hostReads
+	hostReadsByLease
 	hostTransfer // to other
 	hostChange   // to the target of a number
 	hostFails    // the group ends in a process that goes on
@@ -56,10 +58,12 @@ type hostView struct {
 
 // A hostResult is what an event makes of a process.
 type hostResult struct {
-	after  *hostNode
-	sent   []uint32
-	told   []hostTold
-	broken *Violation
+	after   *hostNode
+	sent    []uint32
+	told    []hostTold
+	asked   []hostCall
+	answers []hostAnswer
+	broken  *Violation
 }
 
 // A hostStepKey is what a step depends on.
@@ -77,7 +81,7 @@ func (s *HostSearch) step(n *hostNode, now raft.Instant, e hostEvent) *hostResul
 	}
 	step := hostStep{bounds: &s.bounds, now: now, host: copyOf(n.host)}
 	step.do(e, s.message(e))
-	result := &hostResult{told: step.told, broken: step.broken, after: n}
+	result := &hostResult{told: step.told, asked: step.asked, answers: step.answers, broken: step.broken, after: n}
 	if step.broken == nil {
 		result.after = s.addNode(step.host)
 	}
@@ -134,6 +138,10 @@ func (s *hostStep) happen(e hostEvent, m *wire.Message) {
 		s.turn(g, func(*raft.Core) { s.persist(g) })
 	case hostPropose:
 		s.turn(g, func(core *raft.Core) { core.Propose(now, []byte("x")) })
+	case hostReads:
+		s.read(g, (*raft.Core).Read)
+	case hostReadsByLease:
+		s.read(g, (*raft.Core).ReadByLease)
 	case hostTransfer:
 		s.turn(g, func(core *raft.Core) { _ = core.Transfer(now, idOf(int(e.other))) })
 	case hostChange:
@@ -185,7 +193,7 @@ func (s *HostSearch) describe(at uint8, e hostEvent) string {
 
 var hostKindNames = map[hostKind]string{
 	hostBegins: "begins", hostTurn: "takes a turn", hostEndOfTurn: "ends its turn", hostTick: "is due", hostElect: "campaigns",
-	hostPersist: "is durable", hostPropose: "proposes", hostFails: "fails", hostRevives: "starts again", hostBeat: "beats",
+	hostPersist: "is durable", hostPropose: "proposes", hostReads: "reads", hostReadsByLease: "reads by lease", hostFails: "fails", hostRevives: "starts again", hostBeat: "beats",
 	hostCrash: "crashes and starts", hostHangs: "hangs", hostGoesOn: "goes on",
 }
 

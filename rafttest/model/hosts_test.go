@@ -29,6 +29,7 @@ var smallHosts = []Hosts{
 	{Name: "joint", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Targets: []uint8{1, 3}, Changes: 2, Turns: 1},
 	{Name: "learners", Processes: 3, Groups: 1, Learners: 6, InFlight: 1, Leases: true, Targets: []uint8{7}, Changes: 1, Turns: 1},
 	{Name: "hangs", Processes: 2, Groups: 1, InFlight: 1, Leases: true, Hangs: 1, Ticks: 3},
+	{Name: "reads", Processes: 2, Groups: 1, InFlight: 1, Leases: true, Commands: 1, Turns: 1, Reads: 1, LeaseReads: 1},
 	{Name: "commands", Processes: 2, Groups: 1, InFlight: 1, Leases: true, Commands: 1, Ticks: 1, Turns: 2, Duplicates: 1},
 }
 
@@ -41,15 +42,18 @@ var wideHosts = []Hosts{
 	{Name: "wide joint", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Targets: []uint8{1, 3}, Changes: 2, Turns: 1, Ticks: 1},
 	{Name: "wide apart", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Apart: true, Late: true, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
 	{Name: "wide successor", Processes: 3, Groups: 1, InFlight: 1, Losses: 2, Elections: 1, Turns: 1, Ticks: 1},
+	{Name: "wide cut", Processes: 3, Groups: 1, InFlight: 1, Cut: true, Commands: 1, Reads: 1, Turns: 1},
+	{Name: "wide cut lease", Processes: 3, Groups: 1, InFlight: 1, Cut: true, Leases: true, Commands: 1, LeaseReads: 1, Turns: 1},
+	{Name: "wide given", Processes: 3, Groups: 1, InFlight: 1, Given: true, Leases: true, Commands: 1, LeaseReads: 1, Turns: 1, Ticks: 1},
 	{Name: "wide lost", Processes: 3, Groups: 1, InFlight: 1, Leases: true, Losses: 2, Elections: 1, Ticks: 3},
 }
 
 // walkedHosts are too wide for a search.
 var walkedHosts = []Hosts{
 	{Name: "walk all", Processes: 3, Groups: 2, InFlight: 3, Leases: true, Spread: true, Losses: 3, Elections: 4, Ticks: 20, Crashes: 2,
-		Failures: 2, Transfers: 2, Commands: 3, Turns: 6, Changes: 2, Targets: []uint8{1, 3, 7}, Duplicates: 4, Hangs: 2},
+		Failures: 2, Transfers: 2, Commands: 3, Reads: 3, LeaseReads: 3, Turns: 6, Changes: 2, Targets: []uint8{1, 3, 7}, Duplicates: 4, Hangs: 2},
 	{Name: "walk apart", Processes: 3, Groups: 1, InFlight: 2, Leases: true, AsyncDisks: true, Apart: true, Late: true, Losses: 3, Elections: 4,
-		Ticks: 15, Crashes: 2, Failures: 2, Transfers: 1, Commands: 2, Turns: 6, Duplicates: 4, Hangs: 1},
+		Ticks: 15, Crashes: 2, Failures: 2, Transfers: 1, Commands: 2, Reads: 2, LeaseReads: 2, Turns: 6, Duplicates: 4, Hangs: 1},
 	{Name: "walk learners", Processes: 3, Groups: 1, Learners: 6, InFlight: 2, Leases: true, Losses: 2, Elections: 3, Ticks: 12, Crashes: 1,
 		Transfers: 1, Turns: 4, Changes: 2, Targets: []uint8{7, 6, 3}, Duplicates: 2},
 }

@@ -207,6 +207,16 @@ func (f *FS) Bytes(name string) []byte {
 	return nil
 }
 
+// Size returns how many bytes a file has, as a process sees it, or 0 if there is no such file.
+func (f *FS) Size(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if node := f.names[clean(name)]; node != nil {
+		return len(node.data)
+	}
+	return 0
+}
+
 // Rot flips the bits of mask in one byte of a file, in the page cache and on the disk. It reports
 // whether the file has such a byte.
 func (f *FS) Rot(name string, offset int64, mask byte) bool {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package wal_test
+
+// raceDetector says whether this test runs under the race detector.
+const raceDetector = false
