@@ -20,13 +20,14 @@ const (
 type pair struct {
 	t     *testing.T
 	now   coalesce.Instant
-	start uint64
+	luck  uint32
+	disks map[wire.ServerID]uint64 // the start that is on the disk of a process
 	books map[wire.ServerID]*coalesce.Book
 	turns map[wire.ServerID][]wire.GroupID // that were asked for and not taken
 }
 
 func newPair(t *testing.T) *pair {
-	p := &pair{t: t, now: 1, books: map[wire.ServerID]*coalesce.Book{}, turns: map[wire.ServerID][]wire.GroupID{}}
+	p := &pair{t: t, now: 1, disks: map[wire.ServerID]uint64{}, books: map[wire.ServerID]*coalesce.Book{}, turns: map[wire.ServerID][]wire.GroupID{}}
 	p.begin("x")
 	p.begin("y")
 	return p
@@ -34,9 +35,10 @@ func newPair(t *testing.T) *pair {
 
 // begin starts a process.
 func (p *pair) begin(id wire.ServerID) {
-	p.start++
+	p.luck++
+	p.disks[id] = wire.NextStart(p.disks[id], p.luck)
 	p.books[id] = coalesce.NewBook(coalesce.Config{
-		Self: id, Start: p.start, Heartbeat: heartbeat, ElectionTimeout: election, Shards: 2, Now: p.now,
+		Self: id, Start: p.disks[id], Heartbeat: heartbeat, ElectionTimeout: election, Shards: 2, Now: p.now,
 	})
 	p.turns[id] = nil
 }
@@ -99,12 +101,14 @@ func (p *pair) asked(id wire.ServerID) []wire.GroupID {
 	return turns
 }
 
-// deliver lets messages arrive.
+// deliver lets messages arrive. There is no process z.
 func (p *pair) deliver(messages ...wire.Message) {
 	for _, m := range messages {
 		decoded, err := wire.DecodeMessage(wire.AppendMessage(nil, &m))
 		require.NoError(p.t, err)
-		p.books[m.To].Receive(p.now, &decoded)
+		if book := p.books[m.To]; book != nil {
+			book.Receive(p.now, &decoded)
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ type HostStats struct {
 	Shared     int // of these, with more than one group's
 	Failed     int // groups that failed in a process that went on
 	Removed    int // groups that were removed from a process
+	Renamed    int // starts that took a later name, since others knew of one
 	Faults     [numHostFaults]int
 }
 
@@ -62,6 +63,7 @@ type HostStats struct {
 func (s *HostStats) Add(o *HostStats) {
 	s.Groups, s.Heartbeats, s.Turns, s.Settled = s.Groups+o.Groups, s.Heartbeats+o.Heartbeats, s.Turns+o.Turns, s.Settled+o.Settled
 	s.Writes, s.Shared, s.Failed, s.Removed = s.Writes+o.Writes, s.Shared+o.Shared, s.Failed+o.Failed, s.Removed+o.Removed
+	s.Renamed += o.Renamed
 	for i := range s.Faults {
 		s.Faults[i] += o.Faults[i]
 	}

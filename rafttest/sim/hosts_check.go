@@ -172,13 +172,12 @@ func (h *Hosts) checkCandidate(w *World, i int) {
 }
 
 // complete reports whether all members of a group take part. While one doesn't, and its process is heard,
-// the leader looks after it in vain. Processes whose disks went back count their starts anew from there. So
-// others, which have heard of later ones, don't take their heartbeats until they have caught up with that.
+// the leader looks after it in vain.
 func (w *World) complete() bool {
 	members := w.ghost.settled.Members
 	for j := range members {
 		i := serverOf(members[j].ID)
-		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || !s.up || s.noticed() || w.hosts.processes[i].back {
+		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || !s.up || s.noticed() {
 			return false
 		}
 	}

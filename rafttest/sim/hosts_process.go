@@ -68,6 +68,19 @@ func (h *Hosts) starts(i int) {
 	})
 }
 
+// renames notes the name of a process's start that its messages have. The Book takes a later one if
+// others know of a later one than the disk does.
+func (h *Hosts) renames(i int, start uint64) {
+	p := &h.processes[i]
+	if start < p.start {
+		h.fail(Gate, nil, i, "a message has the start %s after one with %s", wire.ShowStart(start), wire.ShowStart(p.start))
+	}
+	if start > p.start {
+		p.start = start
+		h.stats.Renamed++
+	}
+}
+
 // joins lets a core that has just started be served by its process, and begins its first turn.
 func (w *World) joins(i int) {
 	if w.hosts == nil {
