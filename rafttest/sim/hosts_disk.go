@@ -21,7 +21,7 @@ func (d *hostDisk) forget() {
 // planWrite begins a write of all that has gathered at a process, unless one is under way.
 func (h *Hosts) planWrite(i int) {
 	p := &h.processes[i]
-	if !p.up || p.batch != nil {
+	if !p.up || p.batch != nil || h.worlds[0].servers[i].frozen == frozenDisk {
 		return
 	}
 	var batch [MaxGroups]int
@@ -29,7 +29,7 @@ func (h *Hosts) planWrite(i int) {
 	for _, w := range h.worlds {
 		s := &w.servers[i]
 		n := len(s.writes) - p.landed[w.group]
-		if !s.up || n <= 0 {
+		if !s.up || n <= 0 || !s.disk.fits(s.writes[p.landed[w.group]]) {
 			continue
 		}
 		groups++
