@@ -133,7 +133,6 @@ func TestIdleHostsAreFree(t *testing.T) {
 func init() {
 	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
 	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
-	elsewhere["lists itself as the leader of group"] = "TestRemovedIsSilentCanBreak"
 	elsewhere["group %d comes back by itself"] = "TestRemovedIsSilentCanBreak"
 	unbroken[RemovedIsSilent] = "TestRemovedIsSilentCanBreak"
 	unbroken[Candidates] = "mutants of the Books"
