@@ -94,15 +94,18 @@ func (q *Coalesced) Told() *coalesce.Left { return &q.left }
 // After ends a turn: if the group is quiet, the core goes onto the lists. It comes after Drain. It
 // returns true if the Book's Deadline may be earlier than before.
 func (q *Coalesced) After(now Instant) (sooner bool) {
-	q.noteHeir()
+	sooner = q.noteHeir()
 	if !q.core.Quiet(&q.quiet) {
 		q.core.Unvouched(now)
-		return false
+		return sooner
 	}
 	for i := range q.quiet.Others {
 		q.quiet.Others[i].Stand.Group = q.group
 	}
-	if sooner = q.settle(now); !q.settled {
+	if q.settle(now) {
+		sooner = true
+	}
+	if !q.settled {
 		q.core.Unvouched(now)
 	}
 	return sooner
@@ -136,17 +139,18 @@ func (q *Coalesced) Rest() {
 }
 
 // noteHeir tells the Book to whom the core hands over.
-func (q *Coalesced) noteHeir() {
+func (q *Coalesced) noteHeir() (sooner bool) {
 	heir := q.core.handsTo()
 	if heir == q.heir {
-		return
+		return false
 	}
 	q.heir = heir
 	q.lock.Lock()
 	defer q.lock.Unlock()
 	q.asking = true
-	q.book.Heir(q.group, heir)
+	sooner = q.book.Heir(q.group, heir)
 	q.asking = false
+	return sooner
 }
 
 // Deadline returns when the group's next turn is due, whatever happens.

@@ -225,9 +225,6 @@ func (c *Core) Damaged(now Instant, f Fetch, damage *DamagedError) error {
 		c.readAgain(lost)
 		return nil
 	}
-	if len(c.otherServers()) == 0 {
-		c.coverLost()
-	}
 	return c.hopeless()
 }
 

@@ -143,7 +143,11 @@ func (c *Core) drainRepair() {
 	if !r.due && c.states[repairDeadline] == deadlineOff {
 		r.due = true
 	}
-	if !r.due || len(c.otherServers()) == 0 {
+	if len(c.otherServers()) == 0 {
+		c.coverLost()
+		return
+	}
+	if !r.due {
 		return
 	}
 	c.askAgain()

@@ -147,7 +147,7 @@ func (c *Core) atRest(l *leader) bool {
 		return false
 	}
 	for i := range l.peers {
-		if p := &l.peers[i]; p.leaving != 0 || p.replaced || p.fetching || p.sending.state != sendingNot {
+		if p := &l.peers[i]; p.leaving != 0 || p.replaced || p.fetching || p.sending.state != sendingNot && !p.gone() {
 			return false
 		}
 	}

@@ -217,6 +217,43 @@ func TestDurableMachineIsRestoredInsteadOfLostEntries(t *testing.T) {
 	require.EqualValues(t, 5, core.Status().Applied)
 }
 
+// A server is alone and learns at its start that entries are lost. Its durable state machine has applied
+// them, so it needs nothing, and nobody else could give them. It has them covered by a snapshot.
+func TestServerAloneCoversWhatWasLostBeforeItsStart(t *testing.T) {
+	configuration := raft.Configuration{
+		Cluster: raft.ClusterID{1}, Members: []raft.Member{{Server: reached("a"), Role: raft.Voter, Incarnation: 1}},
+	}
+	core, err := raft.NewCore(raft.CoreConfig{
+		ID: "a", Seed: 1, Bootstrap: []raft.Server{reached("a")}, Heartbeat: heartbeat, ElectionTimeout: election, StartLuck: 1,
+		DurableMachine: true, MachineApplied: 5,
+		Saved: raft.Saved{
+			State: raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "a", Incarnation: 1, Cluster: raft.ClusterID{1}},
+			Last:  5, Runs: []raft.TermRun{{First: 1, Term: 1}}, Lost: []wire.Range{{First: 2, Last: 3}},
+			Configurations: []raft.Entry{{Index: 1, Term: 1, Kind: wire.EntryConfiguration, Data: wire.AppendConfiguration(nil, &configuration)}},
+		},
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, core.Status().Lost)
+	taken := raft.Index(0)
+	for range 10 {
+		var e raft.Effects
+		core.Tick(0)
+		core.Drain(&e)
+		if e.Write.Number != 0 {
+			core.Persisted(0, e.Write.Number)
+		}
+		if e.TakeSnapshot != nil {
+			taken = e.TakeSnapshot.Index
+			core.SnapshotTaken(0, 1)
+		}
+		if e.VerifySnapshot != nil {
+			core.SnapshotVerified(0, nil)
+		}
+	}
+	require.GreaterOrEqual(t, taken, raft.Index(3))
+	require.Empty(t, core.Status().Lost)
+}
+
 // A server that a configuration leaves out is asked for bytes as long as that one isn't known to be
 // committed.
 func TestServersThatMayStayAreAskedForBytes(t *testing.T) {

@@ -223,6 +223,7 @@ func (c *Core) sendingAnswered(l *leader, p *progress, round uint64) {
 	if p.lagging && p.match >= c.log.commit {
 		p.lagging = false
 	}
+	c.watchSendings(p)
 	if t.state == sendingNot {
 		c.replaceLost(l, p)
 		return
@@ -354,6 +355,20 @@ func (c *Core) sendAnother(l *leader) {
 	}
 }
 
+// gone says that a peer doesn't answer, and that nothing is on its way to it but a question. There is
+// nothing to look at until it answers.
+func (p *supply) gone() bool {
+	return p.silent >= maxSilent && p.sending.state <= sendingOffered
+}
+
+// watchSendings has the leader look at a peer from time to time that is being sent a snapshot, or was sent
+// one and lags behind.
+func (c *Core) watchSendings(p *progress) {
+	if (p.sending.state != sendingNot || p.lagging) && !p.gone() && c.states[streamDeadline] == deadlineOff {
+		c.arm(streamDeadline, c.config.ElectionTimeout)
+	}
+}
+
 // checkSendings gives up streams that bring nothing, and streams to peers that don't answer.
 func (c *Core) checkSendings(l *leader) {
 	c.disarm(streamDeadline)
@@ -364,7 +379,6 @@ func (c *Core) checkSendings(l *leader) {
 			continue
 		}
 		p.silent = min(p.silent+1, maxSilent)
-		c.arm(streamDeadline, c.config.ElectionTimeout)
 		if t.sent != t.seen {
 			t.idle = 0
 		} else {
@@ -383,6 +397,7 @@ func (c *Core) checkSendings(l *leader) {
 			p.fetching = true
 			c.fetch(Fetch{For: p.id, After: c.log.base.Index, Last: c.log.last, MaxBytes: 1})
 		}
+		c.watchSendings(p)
 	}
 }
 

@@ -107,6 +107,8 @@ func (t *hostTally) print(took, used time.Duration, s *settings) {
 	fmt.Printf("groups %d, messages of processes %d, turns that Books asked for %d, turns that left a group to its Book %d of %d\n",
 		h.Groups, h.Heartbeats, h.Turns, h.Settled, r.Drains)
 	fmt.Printf("writes of disks %d, of several groups at once %d; groups that failed alone %d, removed %d\n", h.Writes, h.Shared, h.Failed, h.Removed)
+	fmt.Printf("starts that were told of later ones %d, processes that stayed as they were %d, times that a group read its log %d; disks that became full %d\n",
+		h.Renamed, h.Frozen, h.Scrubs, r.Filled)
 	fmt.Printf("elections %d, crashes %d, commands committed %d, answered %d, refused %d, unknown %d; reads %d, transfers %d\n",
 		r.Elections, r.Crashes, r.Commands, r.Answered, r.Refused, r.Unknown, r.Reads, r.Transfers)
 	fmt.Printf("changes of the members done %d, configurations %d; snapshots %d, received %d; disks that went back %d, noticed %d; entries lost %d, stored again %d\n",

@@ -15,7 +15,7 @@ const never = Instant(1<<63 - 1)
 // A Config is what a Book is made of.
 type Config struct {
 	// Self is the server whose process this is. Start is the process's start, not 0: a later start has
-	// a higher number.
+	// a higher number (wire.NextStart). If others know of a later one, the Book takes one above that.
 	Self  wire.ServerID
 	Start uint64
 	// Heartbeat and ElectionTimeout are those of all groups.
@@ -186,9 +186,12 @@ func (b *Book) Turned(now Instant, shard int) {
 // without end.
 func (b *Book) Room(bytes uint64) { b.room = bytes + 1 }
 
-// Deadline returns when Beat is due next.
+// Deadline returns when Beat is due next. That is now if groups wait for turns that Drain hasn't returned.
 func (b *Book) Deadline() Instant {
 	due := never
+	if len(b.turns) > 0 {
+		due = b.now
+	}
 	for _, p := range b.processes {
 		due = min(due, p.due(b))
 	}

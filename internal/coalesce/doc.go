@@ -22,7 +22,8 @@
 //	H2  A message brings what has changed since the version that Y has answered with, as it is now. A
 //	    message of an earlier start or version is dropped, a later start forgets the list, and a message
 //	    that begins behind Y's version isn't taken. Each whole message counts as a heartbeat heard, in
-//	    each group of the list whose core follows X in that term.
+//	    each group of the list whose core follows X in that term. A process that hears of a later start of
+//	    its own, since its disk was put back or replaced, takes one above that, as if it started again.
 //	H3  An answer names the round, a version, and the groups that aren't covered. It counts for the
 //	    entries that were put in at or before that version and aren't named. An answer to another
 //	    start of X doesn't count.
@@ -73,7 +74,8 @@
 // # Loss of a process
 //
 // When a process hears another one no more, it says so to the others at once (Lost in
-// wire.ProcessHeartbeat). When a majority of a group's voters has lost the process of its leader, one
+// wire.ProcessHeartbeat), also to those with which it has had nothing to talk about: they follow the same
+// leader. When it is heard again, it says that. When a majority of a group's voters has lost the process of its leader, one
 // of them begins at once: the first in an order that differs from group to group (First). The others
 // keep their random clocks. So nothing depends on this agreement: it hastens, and never forbids.
 package coalesce

@@ -29,7 +29,6 @@ type ghosts struct {
 	left  map[wire.GroupID]map[wire.Term]coalesce.Instant
 	// leases are until when x counts on y in a term.
 	leases map[wire.GroupID]map[wire.Term]coalesce.Instant
-	xStart uint64
 }
 
 var ghostGroups = []wire.GroupID{"g", "h", "i"}
@@ -39,7 +38,7 @@ func newGhosts(t *rapid.T, outer *testing.T) *ghosts {
 		pair: newPair(outer), t: t, leading: map[wire.GroupID]wire.Term{}, follow: map[wire.GroupID]wire.Term{},
 		truth: map[[2]uint64]map[wire.GroupID]wire.Term{}, heard: map[coalesce.Instant][][2]uint64{},
 		quiet: map[wire.GroupID]coalesce.Instant{}, left: map[wire.GroupID]map[wire.Term]coalesce.Instant{},
-		leases: map[wire.GroupID]map[wire.Term]coalesce.Instant{}, xStart: 1,
+		leases: map[wire.GroupID]map[wire.Term]coalesce.Instant{},
 	}
 	for _, id := range ghostGroups {
 		g.left[id], g.leases[id] = map[wire.Term]coalesce.Instant{}, map[wire.Term]coalesce.Instant{}
@@ -144,6 +143,15 @@ func (g *ghosts) restart(id wire.ServerID) {
 	}
 }
 
+// goBack starts a process anew whose disk was put back: it has forgotten some of its starts.
+func (g *ghosts) goBack(t *rapid.T, id wire.ServerID) {
+	if rapid.IntRange(0, 3).Draw(t, "does it?") == 0 {
+		count := wire.StartCount(g.disks[id])
+		g.disks[id] -= rapid.Uint64Range(0, count).Draw(t, "starts") << 32
+		g.restart(id)
+	}
+}
+
 // Whatever is lost, repeated or reordered, whoever starts anew: what y is told to have heard x has said
 // then, and while x counts on y, y keeps its promise. When messages arrive again, the two agree after
 // a few exchanges, and then y vouches for exactly what x leads.
@@ -185,6 +193,8 @@ func TestListsAgree(t *testing.T) {
 					g.restart("x")
 				}
 			},
+			"x goes back": func(t *rapid.T) { g.goBack(t, "x") },
+			"y goes back": func(t *rapid.T) { g.goBack(t, "y") },
 			"y restarts": func(t *rapid.T) {
 				if rapid.IntRange(0, 3).Draw(t, "does it?") == 0 {
 					g.restart("y")

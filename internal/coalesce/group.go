@@ -186,8 +186,16 @@ func (b *Book) follow(g *group, quiet *Quiet) bool {
 }
 
 // Heir notes to which server a group's core hands its leadership over; "" for none. If the process of
-// that server is lost, the core is told.
-func (b *Book) Heir(id wire.GroupID, heir wire.ServerID) { b.group(id).heir = heir }
+// that server is lost, the core is told in a turn. sooner is as Settle's.
+func (b *Book) Heir(id wire.GroupID, heir wire.ServerID) (sooner bool) {
+	g := b.group(id)
+	g.heir = heir
+	if p := b.byProcess[heir]; p != nil && p.lost {
+		b.loseHeir(g, heir)
+		return true
+	}
+	return false
+}
 
 // End forgets a group that doesn't run here any more. The others hear of it at once.
 func (b *Book) End(now Instant, id wire.GroupID) {

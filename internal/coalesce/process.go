@@ -144,18 +144,23 @@ func (b *Book) Receive(now Instant, m *wire.Message) {
 		return
 	}
 	p := b.process(m.From)
-	if p == nil || m.FromStart < p.start {
+	if p == nil {
+		return
+	}
+	body := m.ProcessHeartbeat()
+	b.surpass(body.AnsweredStart)
+	if m.FromStart < p.start {
+		p.answerDue = min(p.answerDue, b.now+b.interval) // it may not know of the later one
 		return
 	}
 	if m.FromStart > p.start {
 		b.startedAnew(p, m.FromStart)
 	}
-	body := m.ProcessHeartbeat()
 	if b.takeList(p, &body) && body.Round > p.holds.round {
 		b.heard(p, &body)
 	}
 	if len(p.holds.all) == 0 {
-		p.lost = false // it is there, and leads nothing here: no round will say so
+		b.found(p) // it is there, and leads nothing here: no round will say so
 	}
 	if body.Round != 0 {
 		p.answerDue = min(p.answerDue, b.answerBy(p, &body))
@@ -180,18 +185,40 @@ func (b *Book) answerBy(p *process, m *wire.ProcessHeartbeat) Instant {
 func (b *Book) startedAnew(p *process, start uint64) {
 	if p.start != 0 {
 		b.forget(p)
-		p.list.begin()
-		p.forgetExceptions()
-		p.answered, p.rounds, p.live = 0, nil, false
+		p.unanswered()
 	}
 	p.start = start
+}
+
+// unanswered notes that what a process has answered belongs to another start, of its own or of this one.
+func (p *process) unanswered() {
+	p.list.begin()
+	p.forgetExceptions()
+	p.answered, p.rounds, p.live = 0, nil, false
+}
+
+// surpass lets this process's start have a later number than another one of its starts that was heard
+// of. So it is if its disk was put back to an earlier state, or replaced: it counts from there, and the
+// others drop what it says. To them, and for all lists, it is as if the process had started again.
+func (b *Book) surpass(start uint64) {
+	next := wire.NextStart(start, uint32(b.config.Start))
+	if start <= b.config.Start || next < start {
+		return
+	}
+	b.config.Start = next
+	for _, p := range b.processes {
+		p.unanswered()
+		if p.start != 0 {
+			p.answerDue = b.now
+		}
+	}
 }
 
 // heard notes that a whole round of a process was heard.
 func (b *Book) heard(p *process, m *wire.ProcessHeartbeat) {
 	back := !p.hears(b)
 	p.holds.round, p.holds.heard = m.Round, b.now
-	p.lost = false
+	b.found(p)
 	if back {
 		for _, h := range p.holds.bare {
 			h.handed = false

@@ -83,9 +83,40 @@ func (b *Book) Lost(now Instant, server wire.ServerID) {
 		b.lose(p)
 	}
 	for _, g := range b.groups {
-		if g.heir == server && server != "" {
-			g.lost, g.first = server, false
-			b.turn(g)
+		b.loseHeir(g, server)
+	}
+}
+
+// found notes that a process is heard. If it was lost, the others are told at once.
+func (b *Book) found(p *process) {
+	if p.lost {
+		p.lost = false
+		b.tell(p)
+	}
+}
+
+// loseHeir tells a core that the process of the server is gone to which it hands over, if it is that one.
+func (b *Book) loseHeir(g *group, server wire.ServerID) {
+	if g.heir == server && server != "" {
+		g.lost, g.first = server, false
+		b.turn(g)
+	}
+}
+
+// tell tells the others at once that this process hears another one no more, or hears it again. Those
+// that follow the same leader may never have spoken to each other.
+func (b *Book) tell(of *process) {
+	for _, g := range b.groups {
+		if g.leader != of {
+			continue
+		}
+		for _, id := range g.voters {
+			b.process(id)
+		}
+	}
+	for _, other := range b.processes {
+		if other != of {
+			other.answerDue = b.now
 		}
 	}
 }
@@ -94,10 +125,9 @@ func (b *Book) Lost(now Instant, server wire.ServerID) {
 // that it led take a turn each.
 func (b *Book) lose(p *process) {
 	p.lost = true
-	for _, other := range b.processes {
-		if other != p && other.start != 0 {
-			other.answerDue = b.now
-		}
+	b.tell(p)
+	for _, g := range b.groups {
+		b.loseHeir(g, p.id)
 	}
 	for _, h := range p.holds.all {
 		h.handed = false

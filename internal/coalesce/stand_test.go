@@ -20,7 +20,8 @@ const (
 type pair struct {
 	t     *testing.T
 	now   coalesce.Instant
-	start uint64
+	luck  uint32
+	disks map[wire.ServerID]uint64 // the start that is on the disk of a process
 	books map[wire.ServerID]*coalesce.Book
 	turns map[wire.ServerID][]wire.GroupID // that were asked for and not taken
 	kept  map[wire.ServerID][]wire.Message // that weren't sent yet
@@ -28,7 +29,10 @@ type pair struct {
 }
 
 func newPair(t *testing.T) *pair {
-	p := &pair{t: t, now: 1, books: map[wire.ServerID]*coalesce.Book{}, turns: map[wire.ServerID][]wire.GroupID{}, kept: map[wire.ServerID][]wire.Message{}, busy: busy{}}
+	p := &pair{
+		t: t, now: 1, disks: map[wire.ServerID]uint64{}, books: map[wire.ServerID]*coalesce.Book{},
+		turns: map[wire.ServerID][]wire.GroupID{}, kept: map[wire.ServerID][]wire.Message{}, busy: busy{},
+	}
 	p.begin("x")
 	p.begin("y")
 	return p
@@ -36,9 +40,10 @@ func newPair(t *testing.T) *pair {
 
 // begin starts a process.
 func (p *pair) begin(id wire.ServerID) {
-	p.start++
+	p.luck++
+	p.disks[id] = wire.NextStart(p.disks[id], p.luck)
 	p.books[id] = coalesce.NewBook(coalesce.Config{
-		Self: id, Start: p.start, Heartbeat: heartbeat, ElectionTimeout: election, Shards: 2, Now: p.now,
+		Self: id, Start: p.disks[id], Heartbeat: heartbeat, ElectionTimeout: election, Shards: 2, Now: p.now,
 	})
 	p.turns[id], p.kept[id] = nil, nil
 	p.busy.begin(id)
@@ -98,12 +103,14 @@ func (p *pair) asked(id wire.ServerID) []wire.GroupID {
 	return turns
 }
 
-// deliver lets messages arrive.
+// deliver lets messages arrive. There is no process z.
 func (p *pair) deliver(messages ...wire.Message) {
 	for _, m := range messages {
 		decoded, err := wire.DecodeMessage(wire.AppendMessage(nil, &m))
 		require.NoError(p.t, err)
-		p.books[m.To].Receive(p.now, &decoded)
+		if book := p.books[m.To]; book != nil {
+			book.Receive(p.now, &decoded)
+		}
 	}
 }
 

@@ -90,6 +90,9 @@ func (w *World) outsideHappens(it *item, i int) {
 			w.step(Event{Op: OpJoin, Server: it.a, Peer: it.b}, nil)
 		}
 	case itemRestart:
+		if w.isRemoved(i) {
+			return
+		}
 		w.step(Event{Op: OpStart, Server: it.a, N: it.n}, nil)
 	case itemFree:
 		w.step(Event{Op: OpFree, Server: it.a}, nil)

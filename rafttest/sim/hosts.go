@@ -41,6 +41,7 @@ type Hosts struct {
 	faults uint64
 	items  int // how many have happened
 	calm   bool
+	unread bool // no group begins to read its log any more
 	stats  HostStats
 	failed *Violation // of the processes rather than of one group
 }
@@ -55,6 +56,9 @@ type HostStats struct {
 	Shared     int // of these, with more than one group's
 	Failed     int // groups that failed in a process that went on
 	Removed    int // groups that were removed from a process
+	Frozen     int // processes that stayed as they were when all other faults ended
+	Scrubs     int // times that a group began to read its log
+	Renamed    int // starts that took a later name, since others knew of one
 	Faults     [numHostFaults]int
 }
 
@@ -62,6 +66,7 @@ type HostStats struct {
 func (s *HostStats) Add(o *HostStats) {
 	s.Groups, s.Heartbeats, s.Turns, s.Settled = s.Groups+o.Groups, s.Heartbeats+o.Heartbeats, s.Turns+o.Turns, s.Settled+o.Settled
 	s.Writes, s.Shared, s.Failed, s.Removed = s.Writes+o.Writes, s.Shared+o.Shared, s.Failed+o.Failed, s.Removed+o.Removed
+	s.Renamed, s.Frozen, s.Scrubs = s.Renamed+o.Renamed, s.Frozen+o.Frozen, s.Scrubs+o.Scrubs
 	for i := range s.Faults {
 		s.Faults[i] += o.Faults[i]
 	}
@@ -93,7 +98,7 @@ func (h *Hosts) RunParams(p Params, groups int) (Result, HostStats) {
 // reset prepares the world for a run.
 func (h *Hosts) reset(p Params, groups int) {
 	h.params, h.luck, h.now, h.n, h.faults, h.calm, h.failed = p, luck(p.Seed), 0, p.All(), 0, false, nil
-	h.items = 0
+	h.items, h.unread = 0, false
 	h.stats = HostStats{Groups: groups}
 	h.queue.reset()
 	clear(h.mail)
@@ -111,7 +116,7 @@ func (h *Hosts) reset(p Params, groups int) {
 	for g, w := range h.worlds {
 		own := p
 		own.Seed = int64(mix(uint64(p.Seed)+uint64(g)*0x9e3779b97f4a7c15) >> 1)
-		own.ClientTime = h.clientTime(g)
+		own.ClientTime, own.Freeze = h.clientTime(g), 0
 		own.FaultKinds &= groupFaults
 		w.reset(own)
 		for i := range w.servers {

@@ -25,7 +25,9 @@ type watched struct {
 	was   [MaxGroups]seen
 	// founding says that the server had an empty log then. It waits longer, so that others found the group.
 	founding [MaxGroups]bool
-	woken    int64 // when the process, or a shard of it, went on after a pause
+	// full is when each group's server had a full disk last: it lets others campaign first for a while.
+	full  [MaxGroups]int64
+	woken int64 // when the process, or a shard of it, went on after a pause
 }
 
 // A seen is what a server was after a turn.
@@ -47,6 +49,9 @@ func (s *watched) forget() {
 func (h *Hosts) notes(i, to int, sent *mail) {
 	p := &h.processes[i]
 	body := sent.message.ProcessHeartbeat()
+	for k := range body.Stands {
+		h.checkListed(i, &body.Stands[k], sent)
+	}
 	if round := int(body.Round); round > len(p.rounds[to]) {
 		if round != len(p.rounds[to])+1 {
 			h.fail(Gate, nil, i, "round %d to process %d follows round %d", round, to+1, len(p.rounds[to]))
@@ -62,6 +67,15 @@ func (h *Hosts) notes(i, to int, sent *mail) {
 		if t.up && !t.leads && t.leader == h.processes[to].id {
 			s.promised = max(s.promised, p.heard[to]+raft.Instant(s.disk.state.MaxLease))
 		}
+	}
+}
+
+// checkListed checks that a process serves and leads a group that it lists, in the term that it says and on
+// the same disk.
+func (h *Hosts) checkListed(i int, stand *wire.Stand, sent *mail) {
+	w := h.worlds[stand.Group[1]-'0']
+	if t := &sent.truth[w.group]; !t.up || !t.leads || t.term != stand.Term || t.incarnation != stand.Leader {
+		h.fail(RemovedIsSilent, w, i, "lists itself as the leader of group %d in term %d, and is: %+v", w.group, stand.Term, *t)
 	}
 }
 
@@ -93,6 +107,9 @@ func (h *Hosts) learns(i int, sent *mail) {
 func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
 	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0 || w.stands(s)
+	if s.full {
+		p.full[w.group] = h.now
+	}
 	was := &p.was[w.group]
 	now := seen{s.status.term, s.status.role, hurt}
 	if now != *was || now.role != "follower" || asking || hurt {
@@ -101,9 +118,10 @@ func (h *Hosts) watch(w *World, i int) {
 	}
 }
 
-// stands reports whether a server's disk has finished no write for an election timeout.
+// stands reports whether a server's disk has finished no write, or no read, for an election timeout.
 func (w *World) stands(s *server) bool {
-	return len(s.writes) > 0 && w.local(s)-s.wrote.earliest >= raft.Instant(w.params.Election)
+	before := w.local(s) - raft.Instant(w.params.Election)
+	return len(s.writes) > 0 && s.wrote.earliest <= before || len(s.fetches)+len(s.fetched) > 0 && s.read.earliest <= before
 }
 
 // spokenTo notes that something in the name of its leader reaches a server.
@@ -121,6 +139,9 @@ func (w *World) asksNow(i int, m *wire.Message) {
 		w.spokenTo(i)
 	}
 }
+
+// roomRest is for how many election timeouts a server whose disk was full lets others campaign first.
+const roomRest = 10
 
 // lookAt looks at all servers of a process, in which nothing may happen for a long time.
 func (h *Hosts) lookAt(i int) {
@@ -159,8 +180,11 @@ func (h *Hosts) checkCandidate(w *World, i int) {
 	s, p := &w.servers[i], &h.processes[i]
 	election := h.params.Election + h.params.Election*h.params.Drift/1_000_000
 	limit := election + election/2 + 3*h.params.Heartbeat
+	if at := p.full[w.group]; at != 0 && h.now-at < (roomRest+3)*election {
+		limit += election
+	}
 	shown := s.core.Status()
-	if h.now-p.alive[w.group] <= limit || p.founding[w.group] || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
+	if h.now-p.alive[w.group] <= limit || p.founding[w.group] || s.frozen != frozenNot || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
 		return
 	}
 	m := memberOf(shown.Configuration, s.id)
@@ -171,18 +195,22 @@ func (h *Hosts) checkCandidate(w *World, i int) {
 		shown.Leader, shown.Term, h.now-p.alive[w.group], limit)
 }
 
-// complete reports whether all members of a group take part. While one doesn't, and its process is heard,
-// the leader looks after it in vain. Processes whose disks went back count their starts anew from there. So
-// others, which have heard of later ones, don't take their heartbeats until they have caught up with that.
+// complete reports whether all members of a group take part, but for those whose processes aren't heard.
+// While one doesn't, and its process is heard, the leader looks after it in vain.
 func (w *World) complete() bool {
 	members := w.ghost.settled.Members
 	for j := range members {
 		i := serverOf(members[j].ID)
-		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || !s.up || s.noticed() || w.hosts.processes[i].back {
+		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || (!s.up || s.noticed()) && !s.silentForGood() {
 			return false
 		}
 	}
-	return true
+	for i := range w.n {
+		if s := &w.servers[i]; s.frozen != frozenNot && !s.silentForGood() {
+			return false // it is heard, and lacks something, or asks
+		}
+	}
+	return len(w.streams) == 0 // a stream to one of these doesn't end here
 }
 
 // busy says which server isn't left to the Book, or "" if there is none.
@@ -193,7 +221,7 @@ func (h *Hosts) busy() string {
 		}
 		for i := range h.n {
 			s := &w.servers[i]
-			if !w.counts(i) {
+			if !w.counts(i) || s.frozen != frozenNot {
 				continue
 			}
 			if h.processes[i].seats[w.group].Deadline() != endless {

@@ -11,7 +11,6 @@ type hostDisk struct {
 	doomed    bool            // the process crashes during the next write
 	forgetful bool            // the disk loses the next write after it has said that it is durable
 	images    []uint64        // the starts of the process as the images of its disk have them
-	back      bool            // it has forgotten a start
 }
 
 // forget clears what a process loses when it ends.
@@ -22,7 +21,7 @@ func (d *hostDisk) forget() {
 // planWrite begins a write of all that has gathered at a process, unless one is under way.
 func (h *Hosts) planWrite(i int) {
 	p := &h.processes[i]
-	if !p.up || p.batch != nil {
+	if !p.up || p.batch != nil || h.worlds[0].servers[i].frozen == frozenDisk {
 		return
 	}
 	var batch [MaxGroups]int
@@ -30,7 +29,7 @@ func (h *Hosts) planWrite(i int) {
 	for _, w := range h.worlds {
 		s := &w.servers[i]
 		n := len(s.writes) - p.landed[w.group]
-		if !s.up || n <= 0 {
+		if !s.up || n <= 0 || !s.disk.fits(s.writes[p.landed[w.group]]) {
 			continue
 		}
 		groups++
@@ -170,9 +169,7 @@ func (h *Hosts) putsBack(i, later int) bool {
 	for _, w := range h.worlds {
 		w.step(Event{Op: OpPutBack, Server: int8(i), N: int64(len(w.servers[i].images) - 1 - later)}, nil)
 	}
-	if was := p.hostDisk.images[len(p.hostDisk.images)-1-later]; was != p.durable {
-		p.durable, p.back = was, true
-	}
+	p.durable = p.hostDisk.images[len(p.hostDisk.images)-1-later]
 	return true
 }
 

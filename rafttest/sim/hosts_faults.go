@@ -26,6 +26,7 @@ const (
 	hostFail                         // a group fails in a process that goes on
 	hostRemove                       // a group is removed from a process, and made anew later
 	hostClose                        // a process is asked to close, and hands over what it leads
+	hostFill                         // disks are full for a while
 
 	numHostFaults
 )
@@ -33,7 +34,7 @@ const (
 // HostFaultNames are the names of these faults.
 var HostFaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "ring", "swallow",
-	"pause", "jam", "stall", "lag", "hint", "clock", "put-back", "forget", "fail", "remove", "close",
+	"pause", "jam", "stall", "lag", "hint", "clock", "put-back", "forget", "fail", "remove", "close", "fill",
 }
 
 // groupFaults are those of the faults of Params.FaultKinds that happen to one group alone.
@@ -115,6 +116,8 @@ func (h *Hosts) suffers(kind hostFault, i int, w *World, span int64, luck uint64
 		h.removes(w, i, span)
 	case hostClose:
 		h.closes(i)
+	case hostFill:
+		h.fillsUp(i, span, luck)
 	default:
 		kinds := map[hostFault]fault{
 			hostIsolate: faultIsolate, hostIsolateLead: faultIsolate, hostSplit: faultSplit, hostOneWay: faultOneWay,
@@ -140,8 +143,14 @@ func (w *World) groupFails(i int) {
 func (h *Hosts) removes(w *World, i int, span int64) {
 	if w.step(Event{Op: OpWipe, Server: int8(i)}, nil) {
 		h.stats.Removed++
+		h.processes[i].removed[w.group] = h.now + span
 		w.queue.push(item{at: h.now + span, what: itemRestart, a: int8(i)})
 	}
+}
+
+// isRemoved reports whether the group is removed from a process, which may start anew meanwhile.
+func (w *World) isRemoved(i int) bool {
+	return w.hosts != nil && w.hosts.processes[i].removed[w.group] > w.now
 }
 
 // closes tells a process that it is about to stop.

@@ -25,6 +25,7 @@ type truth struct {
 // sends puts a message of a process on its way.
 func (h *Hosts) sends(i int, m *wire.Message) {
 	h.stats.Heartbeats++
+	h.renames(i, m.FromStart)
 	to := serverOf(m.To)
 	if to >= h.n || to == i || m.Kind() != wire.KindProcessHeartbeat {
 		h.fail(Gate, nil, i, "a Book sends %v to %q", m.Kind(), m.To)

@@ -50,11 +50,14 @@ func (h *Hosts) begin(phase uint64) {
 		p := &h.processes[i]
 		p.paused, p.waiting, p.batch, p.doomed, p.forgetful = 0, p.waiting[:0], nil, false, false
 		p.stuck, p.landed, p.beatAt = [hostShards]int64{}, [MaxGroups]int{}, 0
-		p.woken = h.now
+		p.woken, p.removed = h.now, [MaxGroups]int64{}
 		h.all(func(w *World) { w.spokenTo(i) })
 	}
 	h.all(func(w *World) { w.beginTimed(phase) })
 	for i := range h.n {
+		if h.processes[i].up {
+			h.planScrub(i)
+		}
 		h.setTimer(i)
 	}
 }
@@ -102,6 +105,7 @@ func (h *Hosts) settle() {
 	for g, w := range h.worlds {
 		settlings[g] = w.beginSettling()
 	}
+	h.freeze()
 	for i := range h.n {
 		h.wakeAll(i, true)
 	}
@@ -157,6 +161,11 @@ func (h *Hosts) settleSuccession() {
 		}
 		return true
 	}
+	for _, w := range h.worlds {
+		if leader := w.leading(); leader >= 0 && !w.healthy(leader) {
+			w.probeAgain()
+		}
+	}
 	begun := h.now
 	h.loop(begun+SuccessionElections*slowest, rightful)
 	for _, w := range h.worlds {
@@ -171,12 +180,14 @@ func (h *Hosts) settleSuccession() {
 // nothing.
 const idleElections = 30
 
-// settleIdle demands that every group is left to the Books in the end.
+// settleIdle demands that every group is left to the Books in the end. No group begins to read its log any
+// more, which is work.
 func (h *Hosts) settleIdle() {
 	if !h.params.restful() {
 		return
 	}
 	begun := h.now
+	h.unread = true
 	busy := ""
 	h.loop(begun+idleElections*h.worlds[0].slowest(), func() bool { busy = h.busy(); return busy == "" })
 	if busy != "" && !h.over() {

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"math"
+
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/coalesce"
 	"github.com/e17579a5/raft/wire"
@@ -22,17 +24,21 @@ type process struct {
 	durable uint64
 	start   uint64 // the name of this start
 
-	book   *coalesce.Book
-	out    coalesce.Out
-	seats  [MaxGroups]*raft.Coalesced
-	again  [MaxGroups]bool // the group's Book has asked for a turn during one
-	beatAt int64           // the earliest ring of the Book's timer in the queue; 0 for none
+	book  *coalesce.Book
+	out   coalesce.Out
+	seats [MaxGroups]*raft.Coalesced
+	again [MaxGroups]bool // the group's Book has asked for a turn during one
+	// removed says of each group until when it is removed from the process; 0 for not.
+	removed [MaxGroups]int64
+	room    uint64 // of its disk, when it was last looked at
+	beatAt  int64  // the earliest ring of the Book's timer in the queue; 0 for none
 
 	paused  int64 // until this instant it stands still
 	waiting []item
 	stuck   [hostShards]int64 // until this instant the shard takes no turns
 
 	hostDisk
+	hostScrub
 	watched
 }
 
@@ -59,13 +65,27 @@ func (h *Hosts) starts(i int) {
 	p.life++
 	p.start = wire.NextStart(p.durable, uint32(h.draw(luckStart, i)))
 	p.durable = p.start
-	p.beatAt = 0
+	p.beatAt, p.room = 0, math.MaxUint64
 	p.hostDisk.forget()
+	h.planScrub(i)
 	p.watched.forget()
 	c := h.params.config(i)
 	p.book = coalesce.NewBook(coalesce.Config{
 		Self: p.id, Start: p.start, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout, Shards: hostShards, Now: coalesce.Instant(h.local(i)),
 	})
+}
+
+// renames notes the name of a process's start that its messages have. The Book takes a later one if
+// others know of a later one than the disk does.
+func (h *Hosts) renames(i int, start uint64) {
+	p := &h.processes[i]
+	if start < p.start {
+		h.fail(Gate, nil, i, "a message has the start %s after one with %s", wire.ShowStart(start), wire.ShowStart(p.start))
+	}
+	if start > p.start {
+		p.start = start
+		h.stats.Renamed++
+	}
 }
 
 // joins lets a core that has just started be served by its process, and begins its first turn.
@@ -74,6 +94,9 @@ func (w *World) joins(i int) {
 		return
 	}
 	p := &w.hosts.processes[i]
+	if p.removed[w.group] > w.now {
+		w.fail(RemovedIsSilent, i, "group %d comes back by itself", w.group)
+	}
 	p.seats[w.group] = raft.NewCoalesced(w.servers[i].core, groupID(w.group), w.shard(), p.book, noLock{})
 	p.seats[w.group].Found(w.local(&w.servers[i]))
 	p.alive[w.group], p.again[w.group] = w.now, false
@@ -240,6 +263,7 @@ func (h *Hosts) beat(i int) {
 			p.book.Turned(now, shard)
 		}
 	}
+	h.looksAtRoom(i)
 	p.book.Beat(now)
 	h.performBook(i)
 	if p.book.Deadline() <= now {
@@ -269,6 +293,10 @@ func (h *Hosts) happen(it *item) {
 		h.goesOn(i)
 	case itemResigned:
 		h.stops(it, i)
+	case itemFree:
+		h.frees(i)
+	case itemScrub:
+		h.scrubs(it, i)
 	case itemDeliver, itemTick, itemWrite, itemLost:
 		switch {
 		case p.paused > h.now:
@@ -298,7 +326,7 @@ func (h *Hosts) reaches(it *item, i int) {
 
 // restarts starts a process again, and its groups one after the other.
 func (h *Hosts) restarts(i int) {
-	if h.processes[i].up {
+	if h.processes[i].up || h.worlds[0].servers[i].frozen == frozenDown {
 		return
 	}
 	h.starts(i)
@@ -372,11 +400,10 @@ func (h *Hosts) wakeGroups(i int) {
 }
 
 // HostSwarm returns the parameters that a seed draws for hosts: those of Swarm, but for what the hosts
-// of a run don't have. That is real logs, disks that know their room, passes over the log, a cluster
-// before this one, and faults that last.
+// of a run don't have. That is real logs, a cluster before this one, and disks that stay full.
 func HostSwarm(seed uint64) Params {
 	p := Swarm(seed).WithModel()
-	p.After, p.Before, p.Reserve, p.Brim, p.Freeze, p.Scrub, p.ScrubPause = 0, 0, 0, 0, 0, 0, 0
+	p.After, p.Before, p.Brim = 0, 0, 0
 	h := luck(seed).draw(luckParams, 1, 0xff, 1)
 	if p.FaultKinds == 0 || p.Throughput != 0 {
 		p.Throughput, p.FaultKinds = 0, swarmFaults(mix(h+1))

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/wire"
 )
 
 var (
@@ -38,11 +40,13 @@ func TestHosts(t *testing.T) {
 	require.NotZero(t, total.Failed)
 	require.NotZero(t, total.Removed)
 	require.NotZero(t, total.Shared, "writes of several groups at once")
+	require.NotZero(t, total.Frozen, "processes that stayed as they were")
+	require.NotZero(t, total.Scrubs, "groups that read their logs")
 	require.Greater(t, total.Settled, 10_000, "turns after which a group was at rest")
 	for what, n := range map[string]int{
 		"elections": all.Elections, "commands": all.Answered, "reads": all.Reads, "transfers": all.Transfers, "changes": all.Changed,
 		"snapshots": all.Snapshots, "snapshots received": all.Received, "disks that went back": all.Backs, "entries lost": all.LostEntries,
-		"entries stored again": all.Repaired,
+		"entries stored again": all.Repaired, "disks that became full": all.Filled, "commands refused for that": all.RefusedFull,
 	} {
 		require.NotZero(t, n, what)
 	}
@@ -57,6 +61,45 @@ func TestHostsRepeat(t *testing.T) {
 		b, _ := NewHosts().Run(seed, hostGroups(seed))
 		require.Equal(t, a, b)
 	}
+}
+
+// foundedHosts returns processes that have founded their groups, and to which nothing has happened since.
+func foundedHosts(t *testing.T) *Hosts {
+	h := NewHosts()
+	h.reset(Calm(1, 3), 3)
+	h.found()
+	require.False(t, h.over())
+	return h
+}
+
+// A process that lists a group which it doesn't lead, or that lets a removed group come back, is found out.
+func TestRemovedIsSilentCanBreak(t *testing.T) {
+	for what, breaks := range map[string]func(h *Hosts, w *World, i int){
+		"lists itself": func(h *Hosts, w *World, i int) {
+			body := wire.ProcessHeartbeat{Version: 1, Stands: []wire.Stand{{Group: groupID(w.group), Term: 1}}}
+			m := body.Message().In(wire.Envelope{From: h.processes[i].id, To: h.processes[(i+1)%3].id, FromStart: h.processes[i].start})
+			h.sends(i, &m)
+		},
+		"comes back": func(h *Hosts, w *World, i int) {
+			w.step(Event{Op: OpCrash, Server: int8(i)}, nil)
+			h.processes[i].removed[w.group] = h.now + 1
+			w.step(Event{Op: OpStart, Server: int8(i)}, nil)
+		},
+	} {
+		h := foundedHosts(t)
+		w := h.worlds[1]
+		breaks(h, w, (w.leading()+1)%3)
+		require.NotNil(t, w.violation, what)
+		require.Equal(t, RemovedIsSilent, w.violation.Name)
+		require.Contains(t, w.violation.Detail, what)
+	}
+}
+
+// The name of a process's start never falls while the process lives.
+func TestStartsRise(t *testing.T) {
+	h := foundedHosts(t)
+	h.renames(0, h.processes[0].start-1)
+	require.Equal(t, Gate, h.failed.Name)
 }
 
 // While nothing happens, processes send each other one message in an interval, each way, however many
@@ -90,6 +133,8 @@ func TestIdleHostsAreFree(t *testing.T) {
 func init() {
 	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
 	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
+	elsewhere["group %d comes back by itself"] = "TestRemovedIsSilentCanBreak"
+	unbroken[RemovedIsSilent] = "TestRemovedIsSilentCanBreak"
 	unbroken[Candidates] = "mutants of the Books"
 	unbroken[IdleIsFree] = "a mutant in which a sole voter with learners never rests"
 }

@@ -329,6 +329,9 @@ func (w *World) unrepaired(i int) string {
 				return "server " + string(s.id) + " hasn't got the bytes that it has lost"
 			}
 		}
+		if len(w.ghost.settled.Members) == 1 {
+			return "server " + string(s.id) + " is alone, and has taken no snapshot that covers what it has lost"
+		}
 	}
 	return ""
 }

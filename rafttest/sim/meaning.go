@@ -55,6 +55,7 @@ var meanings = map[string]string{
 	Belongs:         "A server doesn't start with a durable state machine that has applied what the log doesn't hold.",
 	Candidates:      "No voter is without a leader for longer than one and a half election timeouts without asking for votes.",
 	IdleIsFree:      "Once all is calm, groups in which nothing happens cost their processes nothing.",
+	RemovedIsSilent: "A process speaks for no group that it doesn't serve: not for one that was removed from it, nor does such a group come back by itself.",
 	RoomKept:        "A leader takes no command for which no quorum has room beside its reserve.",
 	RefusedWhenFull: "While no quorum has room, commands are refused, and don't wait.",
 	GoesOn:          "Once there is room again, no command is refused for want of it.",

@@ -42,6 +42,7 @@ const (
 	itemWake
 	itemChange
 	itemLose
+	itemScrub
 )
 
 // A queue is a heap of items. The next item comes first.

@@ -44,9 +44,11 @@ func (w *World) checkTimes(i int, e *Event, m *wire.Message) {
 			// Of a leader that the configuration doesn't name (any more), the server may know by
 			// heart that this start of it is over.
 			known := shown.Configuration == nil || shown.Configuration.Names(m.From, m.FromIncarnation)
-			if s.status.role == "follower" && own && known && !s.stranger {
-				s.heard = w.local(s)
+			if s.status.role == "follower" && own && !s.stranger {
 				w.spokenTo(i)
+				if known {
+					s.heard = w.local(s)
+				}
 			}
 		case wire.KindHeartbeatResponse:
 			w.roundAnswered(s, e.Peer, m)

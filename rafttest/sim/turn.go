@@ -148,6 +148,7 @@ func (t *turn) Tick(now raft.Instant) {
 // and the deadline may be another one since the turn has begun.
 func (w *World) expire(s *server) bool {
 	if w.hosts != nil {
+		w.asksToScrub(s)
 		return true
 	}
 	at := w.until(s, s.core.Deadline())

@@ -133,6 +133,9 @@ const (
 	Candidates = "Candidates In Time"
 	// IdleIsFree: once all is calm, groups in which nothing happens cost their processes nothing.
 	IdleIsFree = "Idle Is Free"
+	// RemovedIsSilent: a process lists only groups that it serves and leads, and of a group that was
+	// removed nothing is sent and nothing comes back by itself.
+	RemovedIsSilent = "Removed Is Silent"
 	// Belongs: a server doesn't start with a durable state machine that has applied what the log
 	// doesn't hold.
 	Belongs = "Machine Belongs to the Log"
