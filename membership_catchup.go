@@ -115,8 +115,9 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 	held, moved, before := Index(0), false, u.snapshot
 	for _, p := range c.laggards(l, configuration) {
 		t := &p.carried
-		held += min(p.match, u.goal) // what comes after is new, and would hide one that gets nothing
-		moved, t.moved = moved || t.moved, false
+		held += min(p.match, u.goal)                     // what comes after is new, and would hide one that gets nothing
+		waits := p.sending.waits && p.silent < maxSilent // others are sent theirs meanwhile
+		moved, t.moved = moved || t.moved || waits, false
 		if t.snapshot != nil && (u.snapshot == nil || t.snapshot.serial > u.snapshot.serial) {
 			u.snapshot = t.snapshot
 		}

@@ -38,10 +38,10 @@ func (emptySnapshot) OpenSnapshot() (SnapshotMeta, io.ReadCloser, error) {
 func TestSnapshotsAreSentInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		transport := &mute{}
-		places := &streamPlaces{}
+		snapshots := &hostSnapshots{}
 		send := func(to ServerID) (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
-			group := transfers{Node: &Node{config: nodeConfig{Storage: emptySnapshot{}, Transport: transport}}, places: places}
+			group := transfers{Node: &Node{config: nodeConfig{Storage: emptySnapshot{}, Transport: transport}, pools: &pools{snapshots: snapshots}}}
 			header := wire.SnapshotStream{}.Message().In(wire.Envelope{To: to})
 			go func() {
 				_, err := group.stream(ctx, &SendSnapshot{Header: header})
@@ -69,6 +69,6 @@ func TestSnapshotsAreSentInTurn(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Zero(t, transport.opening.Load())
-		require.Empty(t, places.of["b"])
+		require.Empty(t, snapshots.sends.of["b"])
 	})
 }

@@ -33,6 +33,8 @@ type loop struct {
 	host      *Host
 	coalesced *Coalesced
 	scrubbing bool // it is this group's turn to read what it has (hostScrub)
+	// dueTake says that the group waits for its turn to take a snapshot, and mayTake that it has it now.
+	dueTake, mayTake bool
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more. warm says that it may have memory
@@ -131,6 +133,7 @@ func (l *loop) turn() error {
 	l.core.Drain(&l.effects)
 	l.awaits = l.effects.AwaitsApplied
 	l.keepTail()
+	l.takeTurn()
 	l.perform()
 	l.observe()
 	l.traceTurn()
@@ -139,6 +142,7 @@ func (l *loop) turn() error {
 			l.host.book.sooner(l.read)
 		}
 		l.glimpsed()
+		l.weigh()
 	}
 	if l.scrubbing && !l.core.Scrubs() {
 		l.scrubbing = false

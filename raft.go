@@ -24,6 +24,9 @@ type Effects struct {
 	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
 	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
+	// SnapshotDue says that a snapshot is due and waits for Core.SnapshotTurn
+	// (CoreConfig.SnapshotTurns).
+	SnapshotDue bool
 	// VerifySnapshot, when not nil, describes the current snapshot, which is to be read to its end.
 	VerifySnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
@@ -447,6 +450,7 @@ func (c *Core) Drain(e *Effects) {
 	c.drainApply(e)
 	c.watchMachine()
 	c.watchSnapshot()
+	c.watchFreeing()
 	c.drainSnapshot(e)
 	c.drainVerify(e)
 	c.releaseReads()
