@@ -148,8 +148,8 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	started := clock{time.Now()} // this is Instant 0: the core counts from it
 	if host != nil {
 		started = host.clock
-		settings.Now, settings.Coalesced, settings.Share = started.now(), true, host.common.share
-		settings.MaxWriteBytes, settings.SnapshotTurns = min(settings.MaxWriteBytes, maxGroupWrite), true
+		settings.Now, settings.Coalesced, settings.SnapshotTurns, settings.Share = started.now(), true, true, host.common.share
+		settings.MaxWriteBytes = min(settings.MaxWriteBytes, maxGroupWrite)
 	}
 	core, applier, err := config.makeCore(&settings)
 	if err != nil {

@@ -224,10 +224,9 @@ func (r *receivePlaces) drop(p *receivePlace) {
 	}
 }
 
-// admit gives places to those that wait, in their order. If there is none, it looks for places that were
-// kept in vain.
+// admit takes away the places that were kept in vain, and gives places to those that wait, in their order.
 func (r *receivePlaces) admit(now Instant) {
-	for i := len(r.has) - 1; i >= 0 && len(r.has) >= maxReceives; i-- {
+	for i := len(r.has) - 1; i >= 0; i-- {
 		if p := r.has[i]; p.streams == 0 && p.asked+r.patience < now {
 			r.drop(p)
 		}

@@ -37,6 +37,8 @@ func TestSnapshotsAreTakenInTurn(t *testing.T) {
 			c.SnapshotMinBytes = 4 << 10
 		})
 		defer h.close()
+		open := sync.OnceFunc(func() { close(gate) })
+		defer open()
 		var order []raft.GroupID
 		for i := range groups {
 			group := raft.GroupID(fmt.Sprintf("g%02d", i))
@@ -54,7 +56,7 @@ func TestSnapshotsAreTakenInTurn(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, order[places+i:places+i+1], machines.took())
 		}
-		close(gate)
+		open()
 		time.Sleep(time.Second)
 		require.EqualValues(t, places, most.Load())
 		s = h.running["a"].Status()
@@ -86,6 +88,8 @@ func TestSnapshotThatHangsGivesItsPlaceUp(t *testing.T) {
 		}}
 		h := newHostsOf(t, 1, nil, machines.config)
 		defer h.close()
+		open := sync.OnceFunc(func() { close(gate) })
+		defer open()
 		var all sync.WaitGroup
 		take := func(group raft.GroupID) {
 			h.propose("a", group, "1")
@@ -112,7 +116,7 @@ func TestSnapshotThatHangsGivesItsPlaceUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		s = h.running["a"].Status()
 		require.Equal(t, []int{hanging, 0}, []int{s.Taking, s.ToTake})
-		close(gate)
+		open()
 		all.Wait()
 		require.Less(t, time.Since(begun), 2*time.Minute)
 	})

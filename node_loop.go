@@ -141,8 +141,8 @@ func (l *loop) turn() error {
 		if !l.intake.unfinished && l.coalesced.After(l.read) {
 			l.host.book.sooner(l.read)
 		}
-		l.glimpsed()
 		l.weigh()
+		l.glimpsed()
 	}
 	if l.scrubbing && !l.core.Scrubs() {
 		l.scrubbing = false
