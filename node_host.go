@@ -10,6 +10,7 @@ package raft
 //	openLane     nothing                     groups that others speak of     none is asked for
 //	fetchLane    Storage.Entries of a group  nothing                         the group reads nothing
 //	applyLane    a group's state machine     nothing                         it has nothing to apply
+//	look         SharedStorage.Holders       nothing                         it has asked the holders
 //
 // A group that rests has none of its own. What a group's state machine, its reads or its snapshots
 // take, they take in goroutines of that group: so they hold up nobody else.

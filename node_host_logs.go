@@ -27,6 +27,10 @@ type hostLogs struct {
 	limit  uint64
 	groups func() int64  // how many run
 	step   atomic.Uint64 // a change of less than that isn't told
+	// unseen is how many bytes were written since the storage was asked for its holders, and looking says
+	// that it is being asked.
+	unseen  int
+	looking atomic.Bool
 
 	mu           sync.Mutex
 	bytes, worth uint64 // the sums over all groups
@@ -174,6 +178,45 @@ func (h *hostLogs) forget(l *loop) {
 	g.size = LogSize{}
 	h.place(g)
 	h.ask()
+}
+
+// holdingStorage is a SharedStorage that says which groups hold up its log.
+type holdingStorage interface{ Holders() []Holder }
+
+// lookEvery is after how many bytes the storage is asked which groups hold up its log, and maxHolders how
+// many of them are asked to shorten theirs.
+const (
+	lookEvery  = 32 << 20
+	maxHolders = maxFreeing
+)
+
+// wrote counts what was written. The disk's goroutine calls it, and holds its mutex.
+func (h *hostLogs) wrote(host *Host, bytes int) {
+	if h.unseen += bytes; h.unseen < lookEvery {
+		return
+	}
+	h.unseen = 0
+	if storage, ok := host.config.Storage.(holdingStorage); ok && h.groups() > 1 && h.looking.CompareAndSwap(false, true) {
+		host.life.goroutines.Go(func() { h.look(host, storage) })
+	}
+}
+
+// look asks the groups that hold up the storage's log to shorten theirs, if their snapshots are worth it.
+func (h *hostLogs) look(host *Host, storage holdingStorage) {
+	defer h.looking.Store(false)
+	var holders []Holder
+	broken := error(&PanicError{Where: "storage"}) // it stays so if the storage ends the goroutine
+	defer func() {
+		if broken != nil {
+			host.stop(broken)
+		}
+	}()
+	broken = guard("storage", func() error { holders = storage.Holders(); return nil })
+	for _, holder := range holders[:min(len(holders), maxHolders)] {
+		if n := host.node(holder.Group); n != nil && holder.Bytes > 0 {
+			_ = n.inbox.report(func(l *loop, now Instant) { l.core.FreeLog(now) }) // it may have ended
+		}
+	}
 }
 
 // count returns what the logs take.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,5 +298,64 @@ func TestLogsOfGroupsThatEndCountNoMore(t *testing.T) {
 			bytes := host.Status().LogBytes
 			require.Equal(t, want, bytes > 2<<20, "%d bytes in step %d", bytes, i)
 		}
+	})
+}
+
+// A held storage says which groups hold up its log.
+type held struct {
+	raft.SharedStorage
+	holders func() []raft.Holder
+	of      map[raft.GroupID]raft.Storage
+}
+
+func (s *held) Holders() []raft.Holder { return s.holders() }
+
+func (s *held) Group(group raft.GroupID) (raft.Storage, error) {
+	storage, err := s.SharedStorage.Group(group)
+	s.of[group] = storage
+	return storage, err
+}
+
+// While much is written, the groups that hold up the storage's log shorten theirs, as far as that is worth
+// it. While nothing is, the storage isn't asked.
+func TestGroupsThatHoldUpTheLogShortenTheirs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		machines := &tallies{}
+		var asked atomic.Int32
+		storage := &held{of: map[raft.GroupID]raft.Storage{}, holders: func() []raft.Holder {
+			asked.Add(1)
+			return []raft.Holder{{Group: "idle", Bytes: 1}, {Group: "tiny", Bytes: 1}, {Group: "gone", Bytes: 1}, {Group: "head"}, {Group: "fifth", Bytes: 1}}
+		}}
+		h := newHostsOf(t, 1, func(c *raft.HostConfig) { storage.SharedStorage, c.Storage = c.Storage, storage }, machines.config)
+		defer h.close()
+		for _, group := range []raft.GroupID{"idle", "head", "fifth", "other"} {
+			for range 10 {
+				h.propose("a", group, string(make([]byte, 1000)))
+			}
+		}
+		h.propose("a", "tiny", "1")
+		node, err := h.running["a"].Group("tiny")
+		require.NoError(t, err)
+		_, err = node.Snapshot(t.Context())
+		require.NoError(t, err)
+		machines.took()
+		write := func() {
+			for range 33 {
+				h.propose("a", "busy", string(make([]byte, 1<<20)))
+			}
+			synctest.Wait()
+		}
+		write()
+		require.EqualValues(t, 1, asked.Load())
+		require.Equal(t, []raft.GroupID{"idle"}, machines.took())
+		_, err = storage.of["idle"].Entries(0, 1, 1)
+		require.NoError(t, err)
+		write()
+		_, err = storage.of["idle"].Entries(0, 1, 1)
+		require.ErrorIs(t, err, raft.ErrCompacted, "what it kept before its snapshot is gone")
+		require.NotContains(t, machines.took(), raft.GroupID("idle"))
+		require.EqualValues(t, 2, asked.Load())
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 2, asked.Load())
 	})
 }

@@ -169,3 +169,46 @@ func TestPlacesOfSnapshotsComeBack(t *testing.T) {
 		require.Equal(t, []int{4, 0}, []int{s.Taking, s.ToTake}, "the one that waited has the place")
 	})
 }
+
+// A turn that comes when no snapshot is due any more goes to the next group.
+func TestTurnThatComesInVainIsGivenOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		machines := &tallies{adapt: func(_ raft.ServerID, group raft.GroupID, m *tallyMachine) {
+			m.write = func(io.Writer) error {
+				if group[0] == 'h' {
+					<-gate
+				}
+				return nil
+			}
+		}}
+		h := newHostsOf(t, 1, nil, machines.config)
+		defer h.close()
+		open := sync.OnceFunc(func() { close(gate) })
+		defer open()
+		ask := func(group raft.GroupID) (cancel func()) {
+			h.propose("a", group, "1")
+			node, err := h.running["a"].Group(group)
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			go node.Snapshot(ctx)
+			synctest.Wait()
+			return cancel
+		}
+		for i := range 4 {
+			defer ask(raft.GroupID(fmt.Sprint("h", i)))()
+		}
+		for i := range 3 * 4 {
+			ask(raft.GroupID(fmt.Sprint("vain", i)))()
+		}
+		defer ask("last")()
+		machines.took()
+		for range 2 {
+			gate <- struct{}{}
+			synctest.Wait()
+		}
+		require.Equal(t, []raft.GroupID{"last"}, machines.took())
+		s := h.running["a"].Status()
+		require.Equal(t, []int{2, 0}, []int{s.Taking, s.ToTake})
+	})
+}

@@ -310,13 +310,13 @@ func (t *transfers) takeStream(from ServerID, header wire.Message, stream io.Rea
 		t.logger.Warn("raft: stream refused", "peer", from, "err", err)
 		return
 	}
+	number, a := t.receiver.arrive(stream)
+	defer t.receiver.depart(number)
 	leave, ok := t.enterReceive(from)
 	if !ok {
 		return // its sender asks again, and is told when to come
 	}
 	defer leave()
-	number, a := t.receiver.arrive(stream)
-	defer t.receiver.depart(number)
 	if t.inbox.report(func(l *loop, now Instant) { l.core.StreamOpened(now, number, header) }) != nil {
 		return
 	}
