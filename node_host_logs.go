@@ -11,10 +11,11 @@ import (
 //
 //	the logs of all groups take no more than the bound, or a group is on its way to take less, or none can
 //
-// The bound is HostConfig.LogBytes, or twice the sum of what snapshots are worth (LogSize.Snapshot), if that is
-// more. While the logs take more, one of them at least is larger than twice what its own snapshot is worth.
-// So there is always one that can be shortened, and what is written and read for snapshots stays in
-// proportion to what is let go of.
+// The bound is HostConfig.LogBytes, or twice the sum of what snapshots are worth (LogSize.Snapshot) and an eighth
+// of LogBytes, if that is more. While the logs take more, one of them at least exceeds twice what its own
+// snapshot is worth, by no less than its share of that eighth. So there is always one that can be shortened,
+// what is written and read for snapshots stays in proportion to what is let go of, and groups with little log
+// aren't asked in the place of a large one that can't be shortened now.
 //
 // A loop tells the size of its log at the end of a turn, if that has changed enough. So nothing is ever
 // looked for: a group in which nothing happens costs nothing.
@@ -72,7 +73,7 @@ func (h *hostLogs) init(of *Host) {
 }
 
 // bound returns what the logs may take. The caller holds mu.
-func (h *hostLogs) bound() uint64 { return max(h.limit, 2*h.worth) }
+func (h *hostLogs) bound() uint64 { return max(h.limit, 2*h.worth+h.limit/8) }
 
 // weigh tells the host what the log takes, if that has changed.
 func (l *loop) weigh() {
@@ -141,7 +142,11 @@ func (h *hostLogs) place(g *groupLog) {
 // ask asks the groups with the largest logs, if all take too much, and unlocks mu.
 func (h *hostLogs) ask() {
 	var asked []*groupLog
+	least := int64(h.limit/8) / max(h.groups(), 1)
 	for h.bytes-h.going > h.bound() && h.asked < maxFreeing && len(h.largest) > 0 && h.groups() > 1 {
+		if h.largest[0].excess() < least {
+			break
+		}
 		g := heap.Pop(&h.largest).(*groupLog)
 		h.settle(g, logAsked)
 		asked = append(asked, g)
