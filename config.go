@@ -168,7 +168,7 @@ type Config struct {
 	// and SnapshotFactor (4) times the size of the last one. The log is then forgotten up to the
 	// snapshot before the new one. So the disk holds about two snapshots and twice that much log.
 	// Lower values save room on the disk and shorten a restart. Higher values write fewer
-	// snapshots.
+	// snapshots. A host bounds the logs of all its groups together, too (HostConfig.LogBytes).
 	//
 	// SnapshotRetainBytes bounds how much of the log, in bytes, is kept for the sake of a server
 	// that is sent a snapshot and will need the entries after it (1 GiB).

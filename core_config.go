@@ -109,6 +109,9 @@ type CoreConfig struct {
 	// other servers.
 	CompareResults bool
 
+	// SnapshotTurns says that the driver decides when a snapshot that is due is taken
+	// (Effects.SnapshotDue, Core.SnapshotTurn).
+	SnapshotTurns bool
 	// Coalesced says that the driver serves many groups: while nothing happens, its rounds may stand for
 	// those of this core (Core.Quiet). The core then reads its log only when it is told to (Core.Scrub).
 	Coalesced bool

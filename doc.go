@@ -72,9 +72,9 @@
 //	many groups  quiet core_rest coalesced
 //	members      keys strangers refusals membership membership_change membership_catchup rollback inquiry upgrade
 //	damage       damage repair questions recovering pull scrub
-//	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive export
+//	snapshots    snapshot snapshot_bytes snapshot_send snapshot_receive snapshot_turns export
 //	views        check core_state core_status standing explain waits fingerprint
-//	many groups  host_config node_host node_host_beat node_host_open node_host_disk node_host_memory node_host_places node_host_link node_host_scrub node_host_status node_host_stop
+//	many groups  host_config node_host node_host_beat node_host_open node_host_disk node_host_memory node_host_places node_host_takes node_host_logs node_host_link node_host_scrub node_host_status node_host_stop
 //	the node     node node_shard node_loop core_turn node_turn node_inbox node_backlog node_lanes node_room node_guard node_stop
 //	its calls    node_calls node_waiters node_slabs node_sessions node_members node_moved node_leadership
 //	its streams  node_snapshots node_streams node_export node_scrub

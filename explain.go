@@ -99,8 +99,9 @@ type PeerStatus struct {
 type TransferStatus struct {
 	Peer  ServerID // the server that it goes to, or comes from
 	Index Index    // the last index that the snapshot covers
-	// Stage says what comes next. "offered": the receiver has to say from which byte on it needs
-	// the snapshot, and a stream has to be opened. "streaming": the bytes are on their way.
+	// Stage says what comes next. "waiting": snapshots of other groups are sent or received first.
+	// "offered": the receiver has to say from which byte on it needs the snapshot, and a stream has to
+	// be opened. "streaming": the bytes are on their way.
 	// "installing": all bytes were sent; the receiver has to make them durable, and to restore its
 	// state machine from them.
 	Stage string
@@ -112,6 +113,7 @@ type TransferStatus struct {
 
 // The stages of a transfer.
 const (
+	stageWaiting    = "waiting"
 	stageOffered    = "offered"
 	stageStreaming  = "streaming"
 	stageInstalling = "installing"
@@ -192,10 +194,12 @@ func (t *sending) status(peer ServerID) *TransferStatus {
 		return nil
 	}
 	s := &TransferStatus{Peer: peer, Index: t.snapshot.meta.Index, Stage: stageOffered, Size: t.snapshot.bytes}
-	switch t.state {
-	case sendingOpen:
+	switch {
+	case t.waits:
+		s.Stage = stageWaiting
+	case t.state == sendingOpen:
 		s.Stage, s.Done = stageStreaming, t.sent
-	case sendingDone:
+	case t.state == sendingDone:
 		s.Stage, s.Done = stageInstalling, s.Size
 	}
 	return s

@@ -47,6 +47,13 @@ type HostConfig struct {
 	// MiB), beyond those that must be (Config.TailBytes).
 	TailBytes int
 
+	// LogBytes bounds the logs of all groups together on the disk, in bytes (2 GiB). When they take more,
+	// and more than twice SnapshotFactor times the snapshots of all groups, the group whose log exceeds
+	// that the most takes a snapshot though its own SnapshotMinBytes isn't reached, or forgets what it
+	// keeps of the log before its snapshot, once that was read and is sound. A few groups do so at a time.
+	// A group that is alone keeps to its own limits.
+	LogBytes int
+
 	// ReserveBytes is the room on the disk for which no commands are taken (Config.ReserveBytes).
 	ReserveBytes int
 
@@ -101,6 +108,9 @@ func (c *HostConfig) settings() (CoreConfig, error) {
 // defaultHostBytes is the default of MaxBytes and of TailBytes.
 const defaultHostBytes = 256 << 20
 
+// defaultLogBytes is the default of LogBytes, where an int has room for it.
+const defaultLogBytes = 2 << 30
+
 // check fills in defaults, and refuses a config that can't be used for any group.
 func (c *HostConfig) check() error {
 	switch {
@@ -116,7 +126,10 @@ func (c *HostConfig) check() error {
 		return fmt.Errorf("%w: MaxBytes is negative", ErrConfig)
 	case c.TailBytes < 0:
 		return fmt.Errorf("%w: TailBytes is negative", ErrConfig)
+	case c.LogBytes < 0:
+		return fmt.Errorf("%w: LogBytes is negative", ErrConfig)
 	}
 	c.MaxBytes, c.TailBytes = cmp.Or(c.MaxBytes, defaultHostBytes), cmp.Or(c.TailBytes, defaultHostBytes)
+	c.LogBytes = cmp.Or(c.LogBytes, min(defaultLogBytes, maxInt))
 	return nil
 }

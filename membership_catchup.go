@@ -16,6 +16,7 @@ import (
 //
 //	in a round           entries up to its goal, and the bytes of one snapshot; each byte counts once,
 //	                     however often a stream breaks
+//	until a round        the snapshots of other groups, for which those of this one wait (sending.waits)
 //	from round to round  another goal, or another snapshot to begin anew with; at most
 //	                     maxCatchUpRounds of them
 //
@@ -117,6 +118,7 @@ func (c *Core) catchUpDue(l *leader, configuration *Configuration) {
 		t := &p.carried
 		held += min(p.match, u.goal) // what comes after is new, and would hide one that gets nothing
 		moved, t.moved = moved || t.moved, false
+		moved = moved || p.sending.waits && p.silent < maxSilent
 		if t.snapshot != nil && (u.snapshot == nil || t.snapshot.serial > u.snapshot.serial) {
 			u.snapshot = t.snapshot
 		}

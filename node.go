@@ -64,14 +64,17 @@ type Node struct {
 	lanes     lanes     // do the work that the loop hands them
 	transfers transfers // bring snapshots to and fro
 	tail      account   // the entries in memory, of a group in a host
+	weighed   *groupLog // what the host knows of the group's log; the loop alone uses it
 	*pools
 	life lifetime
 }
 
-// pools keep what callers need for a while. The nodes of a host have them together.
+// pools keep what callers need for a while. The nodes of a host have them together, and so they have
+// the places for snapshots; these are nil for a node that stands alone.
 type pools struct {
-	waiters waiterPool
-	slabs   slabPool
+	waiters   waiterPool
+	slabs     slabPool
+	snapshots *hostSnapshots
 }
 
 // A nodeConfig is what a node needs of its Config while it runs.
@@ -145,7 +148,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	started := clock{time.Now()} // this is Instant 0: the core counts from it
 	if host != nil {
 		started = host.clock
-		settings.Now, settings.Coalesced, settings.Share = started.now(), true, host.common.share
+		settings.Now, settings.Coalesced, settings.SnapshotTurns, settings.Share = started.now(), true, true, host.common.share
 		settings.MaxWriteBytes = min(settings.MaxWriteBytes, maxGroupWrite)
 	}
 	core, applier, err := config.makeCore(&settings)
@@ -167,14 +170,12 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		},
 		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
 	}
-	var places *streamPlaces
 	if host == nil {
 		n.makeLanes()
 	} else {
 		host.makeLanes(n)
 		host.commands.join(&n.inbox.commandRoom)
 		host.messages.join(&n.inbox.messageRoom)
-		places = &host.places
 	}
 	if host == nil {
 		n.pools, n.logger = new(pools), newDiary(config.ID, config.Logger)
@@ -185,7 +186,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	n.life.begin(n.logger)
 	applier.SaveBy(n.patiently)
 	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
-	n.transfers = transfers{Node: n, places: places, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
+	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
 	return n, newLoop(n, core), nil
 }
 

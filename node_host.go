@@ -10,6 +10,7 @@ package raft
 //	openLane     nothing                     groups that others speak of     none is asked for
 //	fetchLane    Storage.Entries of a group  nothing                         the group reads nothing
 //	applyLane    a group's state machine     nothing                         it has nothing to apply
+//	look         SharedStorage.Holders       nothing                         it has asked the holders
 //
 // A group that rests has none of its own. What a group's state machine, its reads or its snapshots
 // take, they take in goroutines of that group: so they hold up nobody else.
@@ -39,20 +40,20 @@ type Host struct {
 	logger diary
 	clock  clock
 	// settings are those that all groups have.
-	settings CoreConfig
-	common   commonConfig
-	pools    pools
-	shards   []*shard
-	book     hostBook
-	link     hostLink
-	scrub    hostScrub
-	disk     hostDisk
-	places   streamPlaces
-	commands hostMemory // those of all groups that callers wait for
-	messages hostMemory // those of all groups that wait
-	tails    hostMemory // the entries that are in memory for servers which lag behind
-	opener   hostOpener
-	life     hostLife
+	settings  CoreConfig
+	common    commonConfig
+	pools     pools
+	shards    []*shard
+	book      hostBook
+	link      hostLink
+	scrub     hostScrub
+	disk      hostDisk
+	snapshots hostSnapshots
+	commands  hostMemory // those of all groups that callers wait for
+	messages  hostMemory // those of all groups that wait
+	tails     hostMemory // the entries that are in memory for servers which lag behind
+	opener    hostOpener
+	life      hostLife
 
 	mu     sync.RWMutex
 	groups map[GroupID]*seat
@@ -141,6 +142,7 @@ func newHost(config HostConfig) (*Host, error) {
 	h.commands.max.Store(int64(config.MaxBytes / 2))
 	h.messages.max.Store(int64(config.MaxBytes / 2))
 	h.tails.max.Store(int64(config.TailBytes))
+	h.snapshots.init(h)
 	h.messages.join(&h.opener.account)
 	h.logger = newHostDiary(&h.config)
 	h.life.done, h.life.released = make(chan struct{}), make(chan struct{})

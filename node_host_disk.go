@@ -234,11 +234,14 @@ func (d *hostDisk) done(tasks []diskTask, wrote bool, took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.busy.end(d.host.clock.now(), len(tasks))
+	bytes := 0
 	for i := range tasks {
-		d.waitingBytes -= dataBytes(&tasks[i].write)
+		bytes += dataBytes(&tasks[i].write)
 	}
+	d.waitingBytes -= bytes
 	if wrote {
 		d.calls, d.written, d.took = d.calls+1, d.written+uint64(len(d.writes)), d.took+took
+		d.host.snapshots.logs.wrote(d.host, bytes)
 	}
 }
 

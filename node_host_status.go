@@ -45,6 +45,13 @@ type HostStatus struct {
 	Room    uint64
 	FullFor time.Duration
 
+	// LogBytes is about how many bytes the logs of all groups take (HostConfig.LogBytes).
+	LogBytes uint64
+	// Taking, Sending and Receiving are how many snapshots groups take, send and receive. ToTake, ToSend and
+	// ToReceive are how many wait until some of these are done.
+	Taking, Sending, Receiving int
+	ToTake, ToSend, ToReceive  int
+
 	// Scrubbing is the group that is reading what it has, to find out whether bytes are lost; "" while
 	// none is. ToScrub is how many come after it in this pass, and Scrubs how many passes are done.
 	Scrubbing GroupID
@@ -107,6 +114,7 @@ func (h *Host) Status() HostStatus {
 	h.book.show(&s)
 	h.disk.show(&s)
 	h.scrub.show(&s)
+	h.snapshots.show(&s)
 	return s
 }
 

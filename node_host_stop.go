@@ -81,6 +81,7 @@ func (h *Host) finish(cause error) {
 	}
 	h.book.stop()
 	h.scrub.stop()
+	h.snapshots.takes.stop()
 	close(h.life.done)
 	err := guard("transport", h.config.Transport.Close)
 	h.opener.queue.close()

@@ -33,6 +33,8 @@ type loop struct {
 	host      *Host
 	coalesced *Coalesced
 	scrubbing bool // it is this group's turn to read what it has (hostScrub)
+	// dueTake says that the group waits for its turn to take a snapshot, and mayTake that it has it now.
+	dueTake, mayTake bool
 
 	// These are the shard's. active says that the loop had a turn in the last round, joined that it is to
 	// have one in this round, and over that it will have none any more. warm says that it may have memory
@@ -134,6 +136,7 @@ func (l *loop) turn() error {
 	l.core.Drain(&l.effects)
 	l.awaits = l.effects.AwaitsApplied
 	l.keepTail()
+	l.takeTurn()
 	l.perform()
 	l.observe()
 	l.traceTurn()
@@ -141,6 +144,7 @@ func (l *loop) turn() error {
 		if !l.intake.unfinished && l.coalesced.After(l.read) {
 			l.host.book.sooner(l.read)
 		}
+		l.weigh()
 		l.glimpsed()
 	}
 	if l.scrubbing && !l.core.Scrubs() {

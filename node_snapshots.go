@@ -38,7 +38,6 @@ type transfers struct {
 	*Node
 	perSecond     int           // Config.SnapshotBytesPerSecond
 	progressEvery time.Duration // a heartbeat interval
-	places        *streamPlaces // of the host; nil for a node that stands alone
 	receiver      receiver
 }
 
@@ -83,7 +82,7 @@ func (t *transfers) write(meta *SnapshotMeta, captured *Capture) (size uint64, e
 			err = errors.Join(err, into.Abort())
 		}
 	}()
-	counted := &countingWriter{to: into, ctx: t.life.context()}
+	counted := &countingWriter{to: into, ctx: t.life.context(), took: t.takes()}
 	if _, err = captured.WriteTo(counted); err != nil {
 		return 0, err
 	}
@@ -108,6 +107,9 @@ var errSnapshotCut = errors.New("raft: the state machine ended the goroutine tha
 // taken reports whether a snapshot was taken.
 func (t *transfers) taken(meta *SnapshotMeta, size uint64, start time.Time, err error) {
 	t.traceSnapshot(SnapshotTrace{Kind: "taken", Index: meta.Index, Bytes: size, Err: err}, start)
+	if h := t.snapshots; h != nil {
+		h.takes.done(t.Node)
+	}
 	if err != nil {
 		if !t.life.stops.given() {
 			t.logger.Error("raft: snapshot not taken", "index", meta.Index, "err", err)
@@ -126,6 +128,7 @@ type countingWriter struct {
 	ctx           context.Context
 	bytes, stored uint64
 	full          error // why the rest wasn't stored
+	took          *take // is told that bytes move; nil for none
 }
 
 // missing says how much room a snapshot needs.
@@ -137,6 +140,7 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	if w.ctx.Err() != nil {
 		return 0, errStopping
 	}
+	w.took.moves()
 	if w.full != nil {
 		w.bytes += uint64(len(b))
 		return len(b), nil

@@ -126,6 +126,8 @@ func (n *Node) ended(l *loop, cause error, intact bool) {
 		if l.scrubbing {
 			l.host.scrub.done()
 		}
+		l.host.snapshots.takes.leave(n, l.dueTake)
+		l.host.snapshots.logs.forget(l)
 	}
 	n.finish(l, cause, intact)
 	n.inbox.commandRoom.close()

@@ -35,7 +35,7 @@ func (t *transfers) send(ctx context.Context, send SendSnapshot) {
 // stream writes a snapshot to a stream. It returns how many bytes it wrote, without those before
 // the offset. Its error tells whether the stream broke (errStream) or the snapshot can't be read.
 func (t *transfers) stream(ctx context.Context, send *SendSnapshot) (sent uint64, err error) {
-	leave, err := t.places.enter(ctx, send.Header.To)
+	leave, err := t.enterSend(ctx, send)
 	if err != nil {
 		return 0, streamBroken(err)
 	}
@@ -312,6 +312,11 @@ func (t *transfers) takeStream(from ServerID, header wire.Message, stream io.Rea
 	}
 	number, a := t.receiver.arrive(stream)
 	defer t.receiver.depart(number)
+	leave, ok := t.enterReceive(from)
+	if !ok {
+		return // its sender asks again, and is told when to come
+	}
+	defer leave()
 	if t.inbox.report(func(l *loop, now Instant) { l.core.StreamOpened(now, number, header) }) != nil {
 		return
 	}

@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/e17579a5/raft/wire"
+)
 
 // A turn is a loop while it hands in what has gathered.
 type turn loop
@@ -44,10 +48,19 @@ func (l *turn) Reports(now Instant) {
 func (l *turn) Messages(now Instant) {
 	(*loop)(l).traceReceived()
 	for i := range l.intake.messages {
-		l.core.Receive(now, l.intake.messages[i])
+		(*loop)(l).receive(now, &l.intake.messages[i])
 	}
 	for _, server := range l.intake.lost {
 		l.core.Lost(now, server)
+	}
+}
+
+// receive hands in a message. A snapshot that is offered to a group in a host waits for a place.
+func (l *loop) receive(now Instant, m *wire.Message) {
+	if l.host != nil && l.core.TakesOffer(m) && !l.host.snapshots.receives.ask(l.group, m.From, now) {
+		l.core.ReceiveBusy(now, *m)
+	} else {
+		l.core.Receive(now, *m)
 	}
 }
 

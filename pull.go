@@ -33,11 +33,12 @@ type pull struct {
 	server   ServerID
 	stream   uint64
 	snapshot *storedSnapshot
+	waits    bool // it hasn't begun: others come first
 }
 
 func (p *pull) encode(s *stateEncoder) {
 	s.server(p.server)
-	s.numbers(p.stream)
+	s.numbers(p.stream, flag(p.waits))
 	p.snapshot.encode(s)
 }
 
@@ -111,6 +112,9 @@ func (c *Core) answerPull(m *wire.Message) {
 	if snapshot.meta.founding() {
 		return
 	}
+	if slices.ContainsFunc(r.pulls, func(p pull) bool { return p.server == m.From && p.waits && p.snapshot == snapshot }) {
+		return // it would be the last in the line again
+	}
 	r.pulls = slices.DeleteFunc(r.pulls, func(p pull) bool {
 		if p.server == m.From {
 			c.stops = append(c.stops, p.stream)
@@ -121,7 +125,7 @@ func (c *Core) answerPull(m *wire.Message) {
 		return
 	}
 	c.streams++
-	r.pulls = append(r.pulls, pull{m.From, c.streams, snapshot})
+	r.pulls = append(r.pulls, pull{server: m.From, stream: c.streams, snapshot: snapshot})
 	meta := &snapshot.meta
 	head := wire.SnapshotStream{
 		SnapshotRequest: c.offerOf(&sending{snapshot: snapshot}), Pulled: true,
@@ -151,6 +155,15 @@ func (c *Core) pullSent(stream uint64, reason error) bool {
 	}
 	r.pulls = slices.Delete(r.pulls, at, at+1)
 	return true
+}
+
+// pullWaits notes whether a stream waits that was asked for.
+func (c *Core) pullWaits(stream uint64, waits bool) {
+	for i := range c.repairs.pulls {
+		if p := &c.repairs.pulls[i]; p.stream == stream {
+			p.waits = waits
+		}
+	}
 }
 
 // answerPulled accepts a stream with a snapshot for which this server has asked, if it is still of

@@ -24,6 +24,9 @@ type Effects struct {
 	// The state is to be written into the storage (Storage.CreateSnapshot) while later batches are
 	// applied. Core.SnapshotTaken or Core.SnapshotFailed then reports it.
 	TakeSnapshot *SnapshotMeta
+	// SnapshotDue says that a snapshot is due and waits for Core.SnapshotTurn
+	// (CoreConfig.SnapshotTurns).
+	SnapshotDue bool
 	// VerifySnapshot, when not nil, describes the current snapshot, which is to be read to its end.
 	VerifySnapshot *SnapshotMeta
 	// SnapshotAnswers end calls of Core.Snapshot.
@@ -87,13 +90,14 @@ type Answer struct {
 // [Core.SnapshotTaken] or [Core.SnapshotFailed]. [Core.Room] reports how much room the storage has.
 // [Core.SnapshotMoved] and [Core.SnapshotSent] report on a stream to another server;
 // [Core.StreamOpened], [Core.StreamMoved] and [Core.StreamEnded] on a stream that another server
-// opens. Several events may come between two calls of Drain: what they cause is then done together.
+// opens. A driver of many cores lets snapshots wait for their turns by [Core.SnapshotTurn],
+// [Core.SnapshotWaits] and [Core.ReceiveBusy], and has logs shortened by [Core.FreeLog]. Several events may come between two calls of Drain: what they cause is then done together.
 // [HandIn] says in which order to hand in the events that have gathered.
 //
 // # What can be asked
 //
 // [Core.Standing] is what is worth telling whenever it changes. [Core.Status] tells more, and
-// [Core.Explain] says why. [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] each
+// [Core.Explain] says why. [Core.LogSize] and [Core.TakesOffer] are for drivers of many cores. [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] each
 // answer one question.
 //
 // # For tests
@@ -447,6 +451,7 @@ func (c *Core) Drain(e *Effects) {
 	c.drainApply(e)
 	c.watchMachine()
 	c.watchSnapshot()
+	c.watchFreeing()
 	c.drainSnapshot(e)
 	c.drainVerify(e)
 	c.releaseReads()

@@ -18,7 +18,8 @@ import "errors"
 // The second of these is also what a server does about lost entries whose bytes no member has given
 // for a while, and which its snapshot covers. No state machine can be brought past them from the
 // snapshot before. So they are forgotten, with what lies before them, once the current snapshot is
-// known to be sound. Else they would stay in a cluster at rest, and be asked for, for ever.
+// known to be sound. Else they would stay in a cluster at rest, and be asked for, for ever. And it is
+// what a server does whose driver wants the log to be shorter (snapshot_turns.go).
 
 // verification is what is known of the bytes of the current snapshot.
 type verification struct {
@@ -40,12 +41,39 @@ func (c *Core) reclaims() bool {
 	return c.space.full && c.log.handed <= c.log.stable && (!c.space.captured || c.snapshots.grown() >= uint64(c.config.ReserveBytes)/4)
 }
 
+// compactTo returns the index up to which the log is forgotten with the next snapshot. That is the
+// index of the current one, which is then the one before. It is less while a peer that was sent a
+// snapshot hasn't caught up and needs the log. What is kept for such a peer is bounded, and nothing
+// is kept by a server whose disk is full.
+func (c *Core) compactTo() Index {
+	s := &c.snapshots
+	to := s.current.index()
+	l, leads := c.role.(*leader)
+	if !leads || c.space.full {
+		return to
+	}
+	for i := range l.peers {
+		if needs := l.peers[i].needs(); needs < to {
+			kept, handed := c.log.base.Index, uint64(0)
+			for _, past := range s.past {
+				if past.meta.Index <= needs {
+					kept, handed = past.meta.Index, past.handed
+				}
+			}
+			if s.handedBytes-handed <= uint64(c.config.SnapshotRetainBytes) {
+				to = min(to, max(kept, c.log.base.Index))
+			}
+		}
+	}
+	return to
+}
+
 // forgettable returns the index up to which the log is to be forgotten with the current snapshot, once
 // that is known to be sound; 0 if it is to stay.
 func (c *Core) forgettable() (to Index) {
 	covered := c.snapshots.current.index()
 	switch {
-	case c.space.full:
+	case c.space.full, c.snapshots.freeing == freeByForgetting:
 		to = covered
 	case len(c.log.lost) > 0 && (c.repairs.rounds == maxRepairWait || len(c.otherServers()) == 0):
 		to = c.log.lost.upTo(covered)

@@ -37,6 +37,8 @@ type snapshots struct {
 	taking      *storedSnapshot
 	taken       *storedSnapshot
 	restore     restoreState
+	freeing     freeing
+	turn        bool   // it is this group's turn to take one; for the next Drain
 	serial      uint64 // of the last one taken or installed since the start
 	handedBytes uint64 // how many bytes the state machine was handed since the start
 
@@ -66,7 +68,7 @@ func (s *snapshots) encode(e *stateEncoder) {
 	for _, snapshot := range []*storedSnapshot{s.current, s.named, s.taking, s.taken} {
 		snapshot.encode(e)
 	}
-	e.numbers(uint64(s.restore), s.serial, s.handedBytes, flag(s.damaged), s.fitted, uint64(s.wanted), uint64(len(s.past)))
+	e.numbers(uint64(s.restore), uint64(s.freeing), flag(s.turn), s.serial, s.handedBytes, flag(s.damaged), s.fitted, uint64(s.wanted), uint64(len(s.past)))
 	for _, past := range s.past {
 		past.encode(e)
 	}
@@ -116,6 +118,8 @@ type storedSnapshot struct {
 	serial uint64
 	// handed is how many bytes the state machine had been handed when the snapshot was captured.
 	handed uint64
+	// before is how many bytes of the log before the snapshot were kept when the server started with it.
+	before uint64
 	// compact is the index up to which the log may be forgotten with this snapshot.
 	compact   Index
 	installed bool // it came from another server, so the state machine is to be restored from it
@@ -128,7 +132,7 @@ func (s *storedSnapshot) encode(e *stateEncoder) {
 		return
 	}
 	e.meta(&s.meta)
-	e.numbers(s.bytes, s.serial, s.handed, uint64(s.compact), flag(s.installed))
+	e.numbers(s.bytes, s.serial, s.handed, s.before, uint64(s.compact), flag(s.installed))
 }
 
 func (s *storedSnapshot) place() wire.Place {
@@ -179,7 +183,7 @@ func newSnapshots(saved *Saved) snapshots {
 	if saved.Snapshot.Index == 0 {
 		return snapshots{}
 	}
-	current := &storedSnapshot{meta: saved.Snapshot, bytes: saved.SnapshotBytes}
+	current := &storedSnapshot{meta: saved.Snapshot, bytes: saved.SnapshotBytes, before: saved.KeptBytes}
 	s := snapshots{current: current, past: []*storedSnapshot{current}, restore: restoreDue}
 	if saved.SnapshotDamage != nil {
 		s.restore, s.damaged, s.damage = restoreLost, true, saved.SnapshotDamage
@@ -327,7 +331,7 @@ func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wa
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
 	rests := c.states[snapshotDeadline] != deadlineOff
-	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests {
+	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests || s.freeing == freeBySnapshot {
 		return true
 	}
 	limit := uint64(c.config.SnapshotMinBytes)
@@ -344,12 +348,18 @@ func (c *Core) dueSnapshot() bool {
 // state machine to being the current one.
 func (c *Core) drainSnapshot(e *Effects) {
 	s, l := &c.snapshots, &c.log
+	turn := s.turn
+	s.turn = false
 	idle := s.taking == nil && s.taken == nil && s.named == nil && s.restore == restoreNot && c.incoming.state != incomingStored
 	if !idle || l.handed < s.current.index() || l.handed == s.current.index() && !s.damaged || !c.dueSnapshot() {
 		return
 	}
 	if founded := l.configurations; len(founded) == 0 || founded[0].index > l.handed {
 		return // it would hold nothing but the state of another cluster
+	}
+	if c.config.SnapshotTurns && !turn {
+		e.SnapshotDue = true
+		return
 	}
 	term, ok := l.term(l.handed)
 	assert(ok, "Handed Within Log")
@@ -362,7 +372,7 @@ func (c *Core) drainSnapshot(e *Effects) {
 		},
 		handed: s.handedBytes, serial: s.serial,
 	}
-	e.TakeSnapshot, c.space.captured = &s.taking.meta, c.space.full
+	e.TakeSnapshot, c.space.captured, s.freeing = &s.taking.meta, c.space.full, freeNot
 }
 
 // SnapshotTaken reports that the snapshot that was asked for was captured, and that its bytes are
@@ -413,33 +423,6 @@ func (c *Core) nameSnapshot() {
 		taken.compact = c.compactTo()
 	}
 	s.named, c.out.snapshot = taken, taken
-}
-
-// compactTo returns the index up to which the log is forgotten with the next snapshot. That is the
-// index of the current one, which is then the one before. It is less while a peer that was sent a
-// snapshot hasn't caught up and needs the log. What is kept for such a peer is bounded, and nothing
-// is kept by a server whose disk is full.
-func (c *Core) compactTo() Index {
-	s := &c.snapshots
-	to := s.current.index()
-	l, leads := c.role.(*leader)
-	if !leads || c.space.full {
-		return to
-	}
-	for i := range l.peers {
-		if needs := l.peers[i].needs(); needs < to {
-			kept, handed := c.log.base.Index, uint64(0)
-			for _, past := range s.past {
-				if past.meta.Index <= needs {
-					kept, handed = past.meta.Index, past.handed
-				}
-			}
-			if s.handedBytes-handed <= uint64(c.config.SnapshotRetainBytes) {
-				to = min(to, max(kept, c.log.base.Index))
-			}
-		}
-	}
-	return to
 }
 
 // snapshotCurrent notes that a snapshot is the current one: the write that carries it is durable.

@@ -113,7 +113,11 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 		return // it will be installed
 	}
 	if c.states[snapshotDeadline] != deadlineOff {
-		c.refuseSnapshot(m, &offer) // the disk has refused one lately, and gets a rest
+		c.refuseSnapshot(m, &offer, wire.RefusedFull) // the disk has refused one lately, and gets a rest
+		return
+	}
+	if c.turnedAway && in.stream == 0 {
+		c.refuseSnapshot(m, &offer, wire.RefusedBusy)
 		return
 	}
 	if in.term == m.Term && offer.Attempt < in.attempt {
@@ -141,11 +145,11 @@ func (c *Core) answerSnapshot(m *wire.Message) {
 	}.Message())
 }
 
-// refuseSnapshot says that there is no room for a snapshot, and how much of one could be stored last.
-func (c *Core) refuseSnapshot(m *wire.Message, offer *wire.SnapshotRequest) {
+// refuseSnapshot says why a snapshot isn't to be sent now, and how much of one could be stored last.
+func (c *Core) refuseSnapshot(m *wire.Message, offer *wire.SnapshotRequest, why wire.Refusal) {
 	c.reply(m, wire.SnapshotResponse{
 		Snapshot: offer.Snapshot, Attempt: offer.Attempt, Start: offer.Start, Serial: offer.Serial,
-		Refused: wire.RefusedFull, Held: c.snapshots.fitted,
+		Refused: why, Held: c.snapshots.fitted,
 	}.Message())
 }
 

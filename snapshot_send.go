@@ -37,6 +37,8 @@ type streamEffects struct {
 	stops    []uint64        `state:"transient"`
 	verdicts []StreamVerdict `state:"transient"`
 	discard  bool            `state:"transient"`
+	// turnedAway says that the driver has no place for the snapshot that is being offered.
+	turnedAway bool `state:"transient"`
 	// streams is the number of the last stream that was opened for sending.
 	streams uint64
 }
@@ -51,7 +53,9 @@ func (t *streamEffects) clone() streamEffects {
 
 // A sending is a leader's side of sending its snapshot to a peer.
 type sending struct {
-	state    sendingState
+	state sendingState
+	// waits says that the stream, or the peer, has no place for the snapshot yet: others come first.
+	waits    bool
 	snapshot *storedSnapshot
 	// attempt is the number of this attempt among the leader's. asked says that the peer was asked
 	// where to begin. round is then the first round whose answer shows that the question was lost.
@@ -72,7 +76,7 @@ func (t *sending) encode(s *stateEncoder) {
 		return
 	}
 	t.snapshot.encode(s)
-	s.numbers(t.attempt, flag(t.asked), t.round, t.stream, t.sent, t.seen, uint64(t.idle))
+	s.numbers(t.attempt, flag(t.asked), t.round, t.stream, t.sent, t.seen, uint64(t.idle), flag(t.waits))
 }
 
 type sendingState uint8
@@ -150,22 +154,24 @@ const maxSilent = 2
 
 // needs returns the index up to which a peer is about to hold the log, if it was sent a snapshot
 // and hasn't caught up since: it needs the entries from there on. For any other peer it is the
-// highest index, and for one that has no room for a snapshot, which may stay so for ever.
+// highest index, and for one that has no room for a snapshot, which may stay so for ever, or for which
+// it isn't the turn yet.
 func (p *progress) needs() Index {
-	if !p.lagging || p.roomless || p.silent >= maxSilent {
+	if !p.lagging || p.roomless || p.sending.waits || p.silent >= maxSilent {
 		return ^Index(0)
 	}
 	return max(p.match, p.sending.snapshot.index())
 }
 
-// sendingSnapshots says whether a peer that answers is being sent a snapshot for which it has room.
+// sendingSnapshots says whether a peer that answers is being sent a snapshot for which it has room, and
+// which doesn't wait until others were sent.
 func (c *Core) sendingSnapshots() bool {
 	l, leads := c.role.(*leader)
 	if !leads {
 		return false
 	}
 	for i := range l.peers {
-		if p := &l.peers[i]; p.sending.state != sendingNot && p.silent < maxSilent && !p.roomless {
+		if p := &l.peers[i]; p.sending.state != sendingNot && p.silent < maxSilent && !p.roomless && !p.sending.waits {
 			return true
 		}
 	}
@@ -283,7 +289,8 @@ func (c *Core) snapshotAnswered(p *progress, m *wire.Message) {
 		answer.Offset > t.snapshot.bytes {
 		return
 	}
-	if p.roomless = answer.Refused != 0; p.roomless {
+	t.waits = answer.Refused == wire.RefusedBusy
+	if p.roomless = answer.Refused != 0 && !t.waits; answer.Refused != 0 {
 		return // it is asked again after the next round
 	}
 	c.streams++
@@ -314,9 +321,10 @@ func (c *Core) sendingTo(stream uint64) (*leader, *progress) {
 func (c *Core) SnapshotMoved(now Instant, stream, offset uint64) {
 	c.advance(now)
 	if _, p := c.sendingTo(stream); p != nil {
-		p.sending.sent = max(p.sending.sent, offset)
+		p.sending.sent, p.sending.waits = max(p.sending.sent, offset), false
 		p.carry(offset)
 	}
+	c.pullWaits(stream, false)
 }
 
 // SnapshotSent reports that a stream has ended. reason is nil when everything was written.
@@ -379,7 +387,7 @@ func (c *Core) checkSendings(l *leader) {
 			continue
 		}
 		p.silent = min(p.silent+1, maxSilent)
-		if t.sent != t.seen {
+		if t.sent != t.seen || t.waits {
 			t.idle = 0
 		} else {
 			t.idle++

@@ -14,6 +14,11 @@ package raft
 //
 // The optional methods of a Storage (MaxWrite, Waiting, Room, Reserve and Trouble) may be methods of
 // the SharedStorage, and count then for the whole disk.
+//
+// It may have a method Holders() []Holder, if it keeps all groups in one log whose end goes only when no
+// group needs anything there. Holders returns the groups that hold it up, those with most bytes there
+// first, and nil while the log takes no more than it should. It may be called at any time. A host then asks
+// the first of them to shorten their logs, which saves the storage to move what they need.
 type SharedStorage interface {
 	// Groups returns the groups of which something is stored, in the order of their names.
 	Groups() ([]GroupID, error)
@@ -38,6 +43,19 @@ type SharedStorage interface {
 	// Close releases everything, the storages of all groups too. It waits for the calls that are
 	// under way.
 	Close() error
+}
+
+// A Holder is a group that holds up the end of a shared log.
+type Holder struct {
+	Group GroupID
+	// Bytes is about how many bytes of the group's entries lie there. If it is 0, only what is known of the
+	// group does, which costs little to move.
+	Bytes uint64
+	// Live is about how many bytes the group needs of the whole log. A snapshot, and a compaction up to
+	// it, frees most of them.
+	Live uint64
+	// Damaged says that the group can't be loaded: nothing of it is moved before it is removed.
+	Damaged bool
 }
 
 // A GroupWrite is a write of one group.

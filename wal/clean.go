@@ -215,23 +215,10 @@ func (c *cleaning) fired(l *Log) time.Duration {
 	return cleanPause
 }
 
-// A Holder is a group that holds up the oldest segment of a log.
-type Holder struct {
-	Group raft.GroupID
-	// Bytes is about how many bytes of the group's entries lie there. If it is 0, only the group's head
-	// does, which costs little to move.
-	Bytes uint64
-	// Live is about how many bytes the group needs of the whole log. A snapshot, and a compaction up to
-	// it, frees most of them.
-	Live uint64
-	// Damaged says that the group can't be loaded: nothing of it is moved before it is removed.
-	Damaged bool
-}
-
 // Holders returns the groups that hold up the oldest segment, those with most bytes there first; nil
-// while the log takes no more than it should. A host that asks the first of them for a snapshot
+// while the log takes no more than it should. A host asks the first of them for snapshots, which
 // saves the cleaner the work. The first ones of Live are those whose snapshots free most of the disk.
-func (l *Log) Holders() []Holder {
+func (l *Log) Holders() []raft.Holder {
 	l.busy <- struct{}{}
 	defer func() { <-l.busy }()
 	l.mu.Lock()
@@ -240,9 +227,9 @@ func (l *Log) Holders() []Holder {
 		return nil
 	}
 	s := l.segments[0]
-	var all []Holder
+	var all []raft.Holder
 	for _, g := range append(slices.Clip(s.holders), &l.group) {
-		h := Holder{Group: g.id, Live: g.live, Damaged: g.refused != nil}
+		h := raft.Holder{Group: g.id, Live: g.live, Damaged: g.refused != nil}
 		for i := range g.contents.stretches {
 			if k := &g.contents.stretches[i]; k.segment == s {
 				h.Bytes += k.bytesFrom(0)
@@ -252,6 +239,8 @@ func (l *Log) Holders() []Holder {
 			all = append(all, h)
 		}
 	}
-	slices.SortFunc(all, func(a, b Holder) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Group, b.Group)) })
+	slices.SortFunc(all, func(a, b raft.Holder) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Group, b.Group))
+	})
 	return all
 }

@@ -99,6 +99,8 @@ const (
 	// RefusedFull: there is no room on the disks. A leader refuses commands with it, and a server a
 	// snapshot.
 	RefusedFull
+	// RefusedBusy: the server receives as many snapshots of other groups as it can at a time.
+	RefusedBusy
 )
 
 var refusalNames = [...]string{
@@ -119,6 +121,7 @@ var refusalNames = [...]string{
 	RefusedGivenUp:      "handing over was given up",
 	RefusedRolledBack:   "the disk has gone back in time",
 	RefusedFull:         "no room on the disks",
+	RefusedBusy:         "busy with other snapshots",
 }
 
 // String says why, in words.

@@ -43,13 +43,14 @@ func (m *Message) SnapshotRequest() (b SnapshotRequest) {
 }
 
 // A SnapshotResponse answers a SnapshotRequest. The sender has that many bytes of this very
-// snapshot already, so the stream is to begin at Offset; or it has no room for the snapshot. A server
+// snapshot already, so the stream is to begin at Offset; or it doesn't take the snapshot now. A server
 // that doesn't need the snapshot sends an AppendResponse instead.
 type SnapshotResponse struct {
 	Snapshot      Place // as in the SnapshotRequest, like the next three
 	Attempt       uint64
 	Start, Serial uint64
-	// Refused is RefusedFull if the sender's disk has no room for the snapshot, and 0 otherwise.
+	// Refused is RefusedFull if the sender's disk has no room for the snapshot, RefusedBusy if it
+	// receives too many others, and 0 otherwise.
 	// Held is then how many bytes of one it could store last.
 	Refused Refusal
 	Held    uint64

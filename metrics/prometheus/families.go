@@ -111,6 +111,8 @@ const (
 	hostWritesFamily
 	hostGroupWritesFamily
 	hostWaitingBytesFamily
+	hostLogBytesFamily
+	hostSnapshotsFamily
 	hostScrubsFamily
 	hostProcessLeadsFamily
 	hostProcessSilentFamily
@@ -223,6 +225,8 @@ var families = [numFamilies]family{
 	hostWritesFamily:        {name: "raft_host_writes_total", kind: counter, help: "Writes to the shared storage, each for all groups that had something to write."},
 	hostGroupWritesFamily:   {name: "raft_host_group_writes_total", kind: counter, help: "Writes of groups that were done by them."},
 	hostWaitingBytesFamily:  {name: "raft_host_waiting_bytes", help: "The size of the entries that wait to be written, of all groups."},
+	hostLogBytesFamily:      {name: "raft_host_log_bytes", help: "About how many bytes the logs of all groups take on the disk, as HostConfig.LogBytes bounds it."},
+	hostSnapshotsFamily:     {name: "raft_host_snapshots", help: "How many snapshots groups of this host take, send or receive, and how many wait for their turn to be taken, sent or received.", labels: []string{"state"}},
 	hostScrubsFamily:        {name: "raft_host_scrubs_total", kind: counter, help: "How often all groups have read what they have, to find out whether bytes are lost."},
 	hostProcessLeadsFamily:  {name: "raft_host_process_leads", help: "In how many groups of this host the other process leads.", labels: []string{"peer"}},
 	hostProcessSilentFamily: {name: "raft_host_process_silent_seconds", help: "How long nothing has come from the other process. Two processes of which neither leads a group of the other one say nothing.", labels: []string{"peer"}},

@@ -56,6 +56,13 @@ func (c collection) hostStatus(s raft.HostStatus, now time.Time) {
 	c.put(hostWritesFamily, float64(s.Writes))
 	c.put(hostGroupWritesFamily, float64(s.GroupWrites))
 	c.put(hostWaitingBytesFamily, float64(s.WaitingBytes))
+	c.put(hostLogBytesFamily, float64(s.LogBytes))
+	c.put(hostSnapshotsFamily, float64(s.Taking), "taking")
+	c.put(hostSnapshotsFamily, float64(s.Sending), "sending")
+	c.put(hostSnapshotsFamily, float64(s.Receiving), "receiving")
+	c.put(hostSnapshotsFamily, float64(s.ToTake), "to_take")
+	c.put(hostSnapshotsFamily, float64(s.ToSend), "to_send")
+	c.put(hostSnapshotsFamily, float64(s.ToReceive), "to_receive")
 	c.put(hostScrubsFamily, float64(s.Scrubs))
 	for i := range s.Processes {
 		p := &s.Processes[i]

@@ -134,6 +134,8 @@ var rows = []row{
 		{"Most entries to apply", "none", []expr{gaugeOf("raft_host_unapplied_entries", byServer)}},
 		{"Writes", "ops", []expr{rateOf("raft_host_writes_total", byServer), rateOf("raft_host_group_writes_total", byServer+" of groups")}},
 		{"Bytes to write", "bytes", []expr{gaugeOf("raft_host_waiting_bytes", byServer)}},
+		{"Logs of all groups", "bytes", []expr{gaugeOf("raft_host_log_bytes", byServer)}},
+		{"Snapshots of groups", "none", []expr{gaugeOf("raft_host_snapshots", "{{server}} {{state}}")}},
 		{"Passes over what is stored", "ops", []expr{rateOf("raft_host_scrubs_total", byServer)}},
 		{"Groups that the other process leads", "none", []expr{gaugeOf("raft_host_process_leads", byPeer)}},
 		{"Groups that the other process misses", "none", []expr{gaugeOf("raft_host_process_absent_groups", byPeer), gaugeOf("raft_host_process_lost", byPeer+" lost")}},
