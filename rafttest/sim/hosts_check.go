@@ -32,7 +32,7 @@ type watched struct {
 type seen struct {
 	term raft.Term
 	role string
-	hurt bool // its disk lacks entries, or stands still
+	hurt bool // its disk lacks entries, or stands still; or it still asks what others know of it
 }
 
 func (s *watched) forget() {
@@ -94,7 +94,7 @@ func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
 	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0 || w.stands(s)
 	was := &p.was[w.group]
-	now := seen{s.status.term, s.status.role, hurt}
+	now := seen{s.status.term, s.status.role, hurt || asking}
 	if now != *was || now.role != "follower" || asking || hurt {
 		*was = now
 		w.spokenTo(i)
