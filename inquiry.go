@@ -14,6 +14,10 @@ import (
 //	a server that starts                          each other member
 //	  │ ── Started: this start ────────────────────▶ │
 //	  │ ◀── Known: what the disk had promised ─────── │  before this start, as far as the member has heard
+//	  │ ◀── Heartbeat ─────────────────────────────── │  too, if the member leads
+//
+// The heartbeat waits until the answers have come. The server takes it then, as if it had come so
+// late: so it follows its leader from the moment on at which it takes part.
 //
 // The disk went back if it had promised more than it held when the server started: a later term, or
 // more of the log in that term. There are no false alarms. A term is durable before anybody hears of
@@ -36,6 +40,8 @@ type inquiry struct {
 	since Instant `state:"luck"`
 	late  int     // how many election timeouts have passed since, at most two
 	heard []ServerID
+	// early is the last heartbeat that came before the answers, or nil.
+	early *wire.Message
 	// reached is the highest term that an answer has named. No vote is given up to there, from the
 	// end of the inquiry on.
 	reached Term
@@ -48,6 +54,9 @@ func (q *inquiry) encode(s *stateEncoder) {
 	s.numbers(flag(q.open), uint64(q.late), uint64(q.reached))
 	s.place(q.loaded)
 	encodeSet(s, q.heard, func(id *ServerID, s *stateEncoder) { s.server(*id) })
+	if s.numbers(flag(q.early != nil)); q.early != nil {
+		s.message(q.early)
+	}
 }
 
 func (q *inquiry) clone() inquiry {
@@ -79,7 +88,12 @@ func (c *Core) ask() {
 			c.send(to.ID, wire.Started{}.Message())
 		}
 	}
-	c.arm(inquiryDeadline, c.config.Heartbeat)
+	// Where many groups start at once, an answer may wait behind those of all others.
+	again := c.config.Heartbeat
+	if c.config.Coalesced {
+		again = max(again, c.config.ElectionTimeout/2)
+	}
+	c.arm(inquiryDeadline, again)
 }
 
 // inquiryDue asks once more, unless a quorum has answered and that is enough by now.
@@ -92,7 +106,7 @@ func (c *Core) inquiryDue() {
 }
 
 // answerStarted tells a server that starts what its disk had promised before, as far as this one
-// knows.
+// knows. A leader begins a round, too: so its peer needn't wait for the next one to follow it.
 func (c *Core) answerStarted(m *wire.Message) {
 	c.tellRemoval(m)
 	known := wire.Known{Start: m.FromStart}
@@ -100,6 +114,11 @@ func (c *Core) answerStarted(m *wire.Message) {
 		known.Promised, known.Back = d.before, d.back
 	}
 	c.tellKnown(m, known)
+	if l, leads := c.role.(*leader); leads {
+		if p := l.peer(m.From); p != nil && p.incarnation == m.FromIncarnation {
+			c.arm(heartbeatDeadline, 0)
+		}
+	}
 }
 
 // inquiryAnswered notes that a member has said what it knows.
@@ -137,6 +156,10 @@ func (c *Core) whileInquiring(m *wire.Message) bool {
 	switch m.Kind() {
 	case wire.KindHeartbeat, wire.KindAppendRequest:
 		c.arm(stickyDeadline, c.config.ElectionTimeout)
+		if m.Kind() == wire.KindHeartbeat && c.inquiry.late <= 1 {
+			early := *m
+			c.inquiry.early = &early
+		}
 	case wire.KindPreVoteRequest:
 		if last := m.PreVoteRequest().Last; !promisesLess(wire.Place{Index: c.log.last, Term: c.log.lastTerm()}, last) {
 			return false
@@ -153,7 +176,8 @@ func (c *Core) whileInquiring(m *wire.Message) bool {
 // endInquiry lets this server take part.
 func (c *Core) endInquiry() {
 	q := &c.inquiry
-	q.open, q.heard, q.late = false, nil, 0
+	early := q.early
+	q.open, q.heard, q.early, q.late = false, nil, nil, 0
 	c.disarm(inquiryDeadline)
 	if q.reached > c.state.Term {
 		c.adoptTerm(q.reached)
@@ -161,5 +185,8 @@ func (c *Core) endInquiry() {
 	c.armElection()
 	if c.alone() {
 		c.campaign() // there is nobody to wait for
+	}
+	if early != nil {
+		c.Receive(c.now, *early)
 	}
 }

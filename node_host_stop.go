@@ -20,20 +20,22 @@ func (h *Host) Err() error {
 	}
 }
 
-// Close stops all groups, and hands over those that this server leads, as Node.Close does. It returns
+// Close stops all groups, and first hands over those that this server leads, as Node.Close does. It returns
 // when everything is released. If ctx ends before that, the error wraps ctx.Err(), and the rest is
 // released when the calls of the storage, the transport or the state machines return that hold it up.
 // Otherwise the error is what closing the transport and the storage returned.
 func (h *Host) Close(ctx context.Context) error {
 	h.refuse(ErrClosed)
-	nodes := h.nodes()
-	for _, n := range nodes {
-		n.inbox.resign()
-	}
-	for _, n := range nodes {
-		select {
-		case <-n.life.done.wait():
-		case <-ctx.Done():
+	leading, rest := h.byRole()
+	for _, nodes := range [][]*Node{leading, rest} {
+		for _, n := range nodes {
+			n.inbox.resign()
+		}
+		for _, n := range nodes {
+			select {
+			case <-n.life.done.wait():
+			case <-ctx.Done():
+			}
 		}
 	}
 	h.stop(errClose)
@@ -48,6 +50,18 @@ func (h *Host) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return because(errors.New("raft: close host"), ctx.Err())
 	}
+}
+
+// byRole returns the nodes of the groups that this server leads, and the others.
+func (h *Host) byRole() (leading, rest []*Node) {
+	for _, n := range h.nodes() {
+		if n.board.leadership().Leader == h.config.ID {
+			leading = append(leading, n)
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	return leading, rest
 }
 
 // refuse lets no more groups start.

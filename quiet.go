@@ -162,14 +162,10 @@ func (c *Core) mayFindSuccessor(l *leader) bool {
 	})
 }
 
-// level says whether a peer has everything, has answered the last round with heartbeats, and has
-// promised a lease with that answer, if it was to.
+// level says whether a peer has everything, has answered the last round with heartbeats or a later one,
+// and has promised a lease with that answer, if it was to.
 func (c *Core) level(l *leader, p *progress) bool {
-	last := l.round
-	if l.silent == last {
-		last--
-	}
-	if p.match < c.log.last || !p.replicating || p.waiting || len(p.window) > 0 || p.round < last {
+	if p.match < c.log.last || !p.replicating || p.waiting || len(p.window) > 0 || p.round < l.asked {
 		return false
 	}
 	return !c.wentBack(p.id, p.incarnation) && p.wants == 0 && (c.leaseAsked(l) == 0 || p.promised >= p.round)

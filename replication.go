@@ -253,6 +253,7 @@ func (c *Core) acknowledgedBy(p *progress) wire.Place {
 // wait for it (§6.4).
 func (c *Core) startRound(l *leader) {
 	l.sent(c.now)
+	l.asked = l.round
 	if c.log.commit >= l.begin {
 		l.reads.join(l.round, c.log.commit)
 	}
@@ -455,8 +456,10 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 	}
 	c.witnessed = max(c.witnessed, heartbeat.Commit)
 	if heartbeat.Round != 0 {
+		held := min(f.matched, c.log.sound())
+		f.acked, f.owes = max(f.acked, held), false // the answer says it
 		c.reply(m, wire.HeartbeatResponse{
-			Round: heartbeat.Round, Durable: min(f.matched, c.log.sound()), Received: f.matched, Lost: c.lost(),
+			Round: heartbeat.Round, Durable: held, Received: f.matched, Lost: c.lost(),
 			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Room: c.saysRoom(), Level: c.config.Level,
 		}.Message())
 	}

@@ -235,7 +235,7 @@ func (c *Core) noticeRollback() {
 	}
 	c.noticed, c.trouble = true, ErrRolledBack
 	c.state.RolledBack, c.out.dirty = true, true
-	c.inquiry.open = false
+	c.inquiry.open, c.inquiry.early = false, nil
 	c.disarm(inquiryDeadline)
 	c.become(&follower{})
 	c.out.silence()

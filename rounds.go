@@ -7,6 +7,9 @@ type rounds struct {
 	// round is the last round that was sent. confirmed is the last round that a quorum has
 	// answered, and began the last one before the leadership, while the log was repaired.
 	round, confirmed, began uint64
+	// asked is the last round in which each peer was sent a heartbeat. Those after it the driver's rounds
+	// have stood for (quiet.go).
+	asked uint64
 	// left says when each round after confirmed left, in their order. It is never long: a leader
 	// steps down when no round is confirmed for an election timeout.
 	left []Instant `state:"luck"`
@@ -18,7 +21,7 @@ type rounds struct {
 // encode writes the rounds as they are, not relative to the last one: messages that are on their
 // way name them.
 func (r *rounds) encode(s *stateEncoder) {
-	s.numbers(r.round, r.confirmed, r.began, flag(r.silent != 0 && r.silent == r.round))
+	s.numbers(r.round, r.confirmed, r.began, r.asked, flag(r.silent != 0 && r.silent == r.round))
 }
 
 func (r *rounds) clone() rounds {

@@ -361,6 +361,7 @@ func (c *Core) resignLast() {
 // resign hands over to whoever can lead.
 func (c *Core) resign(l *leader) {
 	if l.handover.to == "" {
+		l.lookAround(c.log.commit)
 		to := c.successor(l, 0)
 		if to == "" {
 			c.resignLast()
@@ -369,6 +370,19 @@ func (c *Core) resign(l *leader) {
 		c.handOver(l, to)
 	}
 	c.arm(resignDeadline, c.config.ElectionTimeout)
+}
+
+// lookAround finds out who is responsive, for a leader that goes before it has ticked twice. In a group in
+// which nothing happens it may have led for long (quiet.go). Then whoever has answered the last round that
+// was sent is, or the one before if that round is too new.
+func (l *leader) lookAround(commit Index) {
+	if h := &l.handover; h.ticks[0].round == 0 {
+		since := l.asked
+		if l.confirmed < since {
+			since--
+		}
+		h.ticks[0] = tick{max(since, 1), commit}
+	}
 }
 
 // heirLost notes that the process of a peer seems to be gone: it isn't fit to lead until it answers

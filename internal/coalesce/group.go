@@ -115,13 +115,13 @@ func (b *Book) Settle(now Instant, id wire.GroupID, shard int, quiet *Quiet) (se
 }
 
 // mayLead says whether the Book can stand for the rounds of a quiet leader. A member that lacks
-// something while its process answers is for the core to look after. And reads don't wait for members
-// that have yet to be told of the group.
+// something while its process answers is for the core to look after, once that process has had the time to
+// start its groups. And reads don't wait for members that have yet to be told of the group.
 func (b *Book) mayLead(g *group, quiet *Quiet) bool {
 	for i := range quiet.Others {
 		o := &quiet.Others[i]
 		p := b.process(o.ID)
-		if p == nil || !o.Level && p.live {
+		if p == nil || !o.Level && p.answers() {
 			return false
 		}
 		e := p.list.entries[g.id]

@@ -30,8 +30,12 @@ type process struct {
 	next, answerDue Instant
 	urgent          bool
 
-	// absences is in how many groups that this process leads it takes no part.
+	// absences is in how many groups that this process leads it takes no part. starts is until when the
+	// groups there are on their way, because the process has started anew; 0 if they aren't.
 	absences int
+	starts   Instant
+	// cut says that the transport has lost the process, which wasn't heard since.
+	cut bool
 
 	room uint64
 	// gone are the processes that this one hears no more, as far as it has said. lost says that this
@@ -78,6 +82,9 @@ func (p *process) due(b *Book) Instant {
 	}
 	if p.live {
 		due = min(due, max(p.sent+b.patience, b.checks))
+	}
+	if p.starts > 0 {
+		due = min(due, max(p.starts, b.checks))
 	}
 	if e := p.list.oldest(); e != nil {
 		due = min(due, max(e.since+b.patience, b.checks))
@@ -156,6 +163,10 @@ func (b *Book) Receive(now Instant, m *wire.Message) {
 	if m.FromStart > p.start {
 		b.startedAnew(p, m.FromStart)
 	}
+	if p.cut {
+		p.cut = false
+		b.lookAfter(p)
+	}
 	if b.takeList(p, &body) && body.Round > p.holds.round {
 		b.heard(p, &body)
 	}
@@ -186,6 +197,7 @@ func (b *Book) startedAnew(p *process, start uint64) {
 	if p.start != 0 {
 		b.forget(p)
 		p.unanswered()
+		p.starts = b.now + b.timeout
 	}
 	p.start = start
 }

@@ -14,9 +14,23 @@ func (b *Book) doubt(e *entry) {
 	b.turn(e.group)
 }
 
-// cameBack notes that a process answers again: leaders look after the members there (H7).
+// cameBack notes that a process answers again: leaders look after the members there (H7). If it has
+// started anew, its groups speak to their leaders as each of them starts. Those that haven't by then are
+// looked after a while later. Otherwise all leaders would speak to groups that aren't there yet, in each
+// interval until the last one is.
 func (b *Book) cameBack(p *process) {
 	p.live = true
+	b.lookAfter(p)
+}
+
+// answers says whether the groups of a process answer as far as they run there.
+func (p *process) answers() bool { return p.live && !p.cut && p.starts == 0 }
+
+// lookAfter lets leaders look after the members at a process that take no part.
+func (b *Book) lookAfter(p *process) {
+	if !p.answers() || p.absences == 0 {
+		return
+	}
 	for _, g := range b.groups {
 		if slices.Contains(g.absent, p) {
 			g.doubted = true
@@ -30,6 +44,10 @@ func (b *Book) lookAround() {
 	for _, p := range b.processes {
 		if len(p.holds.all) > 0 && p.holds.round > 0 && !p.lost && b.now >= p.holds.heard+b.timeout {
 			b.lose(p)
+		}
+		if p.starts > 0 && b.now >= p.starts {
+			p.starts = 0
+			b.lookAfter(p)
 		}
 		if p.live && b.now >= p.sent+b.patience {
 			for _, e := range p.list.all {
@@ -76,11 +94,15 @@ func (b *Book) silence(shard int) {
 	}
 }
 
-// Lost notes that the transport has lost the process of a server.
+// Lost notes that the transport has lost the process of a server. The groups there that lack something
+// aren't looked after until the process is heard again.
 func (b *Book) Lost(now Instant, server wire.ServerID) {
 	b.advance(now)
-	if p := b.byProcess[server]; p != nil && !p.lost && p.holds.round > 0 {
-		b.lose(p)
+	if p := b.byProcess[server]; p != nil {
+		p.cut = true
+		if !p.lost && p.holds.round > 0 {
+			b.lose(p)
+		}
 	}
 	for _, g := range b.groups {
 		b.loseHeir(g, server)

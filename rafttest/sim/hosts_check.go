@@ -34,7 +34,7 @@ type watched struct {
 type seen struct {
 	term raft.Term
 	role string
-	hurt bool // its disk lacks entries, or stands still
+	hurt bool // its disk lacks entries, or stands still; or it still asks what others know of it
 }
 
 func (s *watched) forget() {
@@ -111,7 +111,7 @@ func (h *Hosts) watch(w *World, i int) {
 		p.full[w.group] = h.now
 	}
 	was := &p.was[w.group]
-	now := seen{s.status.term, s.status.role, hurt}
+	now := seen{s.status.term, s.status.role, hurt || asking}
 	if now != *was || now.role != "follower" || asking || hurt {
 		*was = now
 		w.spokenTo(i)

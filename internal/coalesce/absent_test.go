@@ -1,0 +1,65 @@
+package coalesce_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft/internal/coalesce"
+	"github.com/e17579a5/raft/wire"
+)
+
+// H7: groups of a process that has started anew speak for themselves, each when it has started. A leader
+// isn't told that the process is back, and rests, until all of them should have spoken.
+func TestGroupsOfAStartComeByThemselves(t *testing.T) {
+	p := newPair(t)
+	absent := coalesce.Quiet{Leads: true, Term: 5, Others: []coalesce.Other{{ID: "y"}}}
+	rests := func() bool {
+		settled, _ := p.books["x"].Settle(p.now, "g", 0, &absent)
+		return settled
+	}
+	p.interval() // x has heard of y's first start
+	require.True(t, p.leads("other", 1))
+	p.interval()
+	p.turn("x", "g")
+	require.False(t, rests(), "y answers")
+	p.begin("y")
+	p.deliver(p.beat("y")...)
+	p.now += coalesce.Instant(heartbeat)
+	p.deliver(p.beat("x")...)
+	p.deliver(p.beat("y")...)
+	heard := p.now
+	p.asked("x")
+	p.turn("x", "g")
+	require.True(t, rests(), "its group there may not have started yet")
+	for !slices.Contains(p.asked("x"), "g") {
+		require.Less(t, p.now-heard, coalesce.Instant(election+heartbeat))
+		p.now = min(p.books["x"].Deadline(), p.now+coalesce.Instant(heartbeat))
+		p.deliver(p.beat("x")...)
+		p.deliver(p.beat("y")...)
+	}
+	require.Greater(t, p.now-heard, coalesce.Instant(election/2))
+	require.True(t, p.turn("x", "g").Doubted)
+	require.False(t, rests(), "it should have started by now")
+}
+
+// A process that the transport has lost doesn't keep the groups awake in which it lacks something, until it
+// is heard again.
+func TestLostProcessIsntWaitedFor(t *testing.T) {
+	p := settled(t, "g")
+	absent := coalesce.Quiet{Leads: true, Term: 5, Others: []coalesce.Other{{ID: "y"}}}
+	rests := func() bool {
+		p.turn("x", "g")
+		settled, _ := p.books["x"].Settle(p.now, "g", 0, &absent)
+		return settled
+	}
+	require.False(t, rests(), "it answers")
+	p.books["x"].Lost(p.now, "y")
+	require.True(t, rests())
+	require.Empty(t, p.asked("x"))
+	p.interval() // the connection was lost, and not the process
+	require.Equal(t, []wire.GroupID{"g"}, p.asked("x"))
+	require.True(t, p.turn("x", "g").Doubted)
+	require.False(t, rests())
+}
