@@ -98,6 +98,9 @@ type Host struct {
 	// of entries the disk has room; nil if nobody knows, or if it has no end.
 	WaitingBytes int     `json:"waiting_bytes"`
 	RoomBytes    *uint64 `json:"room_bytes,omitempty"`
+	// LogBytes is about how many bytes the logs of all groups take.
+	LogBytes  uint64        `json:"log_bytes"`
+	Snapshots HostSnapshots `json:"snapshots"`
 	// Scrubbing is the group that reads what it has, ToScrub how many come after it, and Scrubs how many
 	// passes are done.
 	Scrubbing raft.GroupID `json:"scrubbing,omitempty"`
@@ -106,6 +109,17 @@ type Host struct {
 
 	// Problems are what isn't well with the host itself. They are texts for people.
 	Problems []string `json:"problems,omitempty"`
+}
+
+// HostSnapshots are how many snapshots the groups of a host take, send and receive, and how many wait until
+// some of these are done.
+type HostSnapshots struct {
+	Taking    int `json:"taking"`
+	Sending   int `json:"sending"`
+	Receiving int `json:"receiving"`
+	ToTake    int `json:"to_take"`
+	ToSend    int `json:"to_send"`
+	ToReceive int `json:"to_receive"`
 }
 
 // A Group is one group of a host.
@@ -162,6 +176,7 @@ func hostOf(before, is *raft.HostStatus, passed time.Duration, most int) Host {
 	h := Host{
 		ID: is.ID, Address: is.Address, OverMS: passed.Milliseconds(), Running: is.Running, Led: is.Led, Followed: is.Followed,
 		Leaderless: is.Leaderless, Quiet: is.Quiet, Ended: is.Ended, Disk: laneOf(is.Disk), WaitingBytes: is.WaitingBytes,
+		LogBytes: is.LogBytes, Snapshots: HostSnapshots{is.Taking, is.Sending, is.Receiving, is.ToTake, is.ToSend, is.ToReceive},
 		Scrubbing: is.Scrubbing, ToScrub: is.ToScrub, Scrubs: is.Scrubs, Problems: hostProblems(is),
 		Writes: perSecond(is.Writes-before.Writes, passed),
 	}
