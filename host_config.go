@@ -130,6 +130,6 @@ func (c *HostConfig) check() error {
 		return fmt.Errorf("%w: LogBytes is negative", ErrConfig)
 	}
 	c.MaxBytes, c.TailBytes = cmp.Or(c.MaxBytes, defaultHostBytes), cmp.Or(c.TailBytes, defaultHostBytes)
-	c.LogBytes = cmp.Or(c.LogBytes, min(defaultLogBytes, maxInt))
+	c.LogBytes = cmp.Or(c.LogBytes, int(min(uint64(defaultLogBytes), uint64(maxInt))))
 	return nil
 }
