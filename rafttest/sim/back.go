@@ -157,8 +157,11 @@ func (w *World) speaks(i int, m *wire.Message) {
 		return // it is for another disk, and isn't taken
 	}
 	configuration := s.core.Status().Configuration
-	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
+	if configuration == nil || !configuration.Names(m.From, h.incarnation) {
 		*h = heardOf{}
+	}
+	if configuration == nil || !configuration.Names(m.From, m.FromIncarnation) {
+		h = new(heardOf) // it says nothing of the disk that the configuration names
 	} else if m.FromStart != 0 {
 		if h.incarnation != m.FromIncarnation {
 			*h = heardOf{incarnation: m.FromIncarnation}
