@@ -13,12 +13,19 @@ import (
 // are. It is the word of whoever starts the server, and of nobody else: an address that a server
 // says of itself redirects nothing.
 
-// moves are the servers that Config.Moved names: for each the address that the storage had for it
-// at the start, and the present one. They never change. A server that isn't at the first address,
-// by the log, has been moved again by a leader, and the log knows better.
+// moves are the servers that Config.Moved names: for each the addresses that the storage had for it
+// at the start, and the present one. They never change. A server that isn't at one of the former, by the
+// log, has been moved again by a leader, and the log knows better.
+//
+// There may be two of the former. The newest configuration in the storage may not be committed, and a
+// leader that hasn't got it takes it back. The one before is then in force again, which is committed: a
+// leader appends no configuration before that.
 type moves map[ServerID]move
 
-type move struct{ from, to string }
+type move struct {
+	from []string
+	to   string
+}
 
 // movesOf compares Config.Moved with what the storage holds.
 func (c *Config) movesOf(saved *Saved) (moves, error) {
@@ -26,10 +33,12 @@ func (c *Config) movesOf(saved *Saved) (moves, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, newest := moves{}, &stored[len(stored)-1]
+	m := moves{}
 	for _, s := range c.Moved {
-		if member := newest.Member(s.ID); member != nil && member.Address != s.Address {
-			m[s.ID] = move{member.Address, s.Address}
+		for _, configuration := range stored[max(len(stored)-2, 0):] {
+			if member := configuration.Member(s.ID); member != nil && member.Address != s.Address {
+				m[s.ID] = move{append(m[s.ID].from, member.Address), s.Address}
+			}
 		}
 	}
 	return m, nil
@@ -37,7 +46,7 @@ func (c *Config) movesOf(saved *Saved) (moves, error) {
 
 // of returns where a server is, given what the log says.
 func (m moves) of(id ServerID, address string) string {
-	if moved, ok := m[id]; ok && moved.from == address {
+	if moved, ok := m[id]; ok && slices.Contains(moved.from, address) {
 		return moved.to
 	}
 	return address
