@@ -98,6 +98,21 @@ func (c *Core) ownOrigin(origin Origin, index Index) bool {
 	return origin.Start == c.state.Start && origin.Server == c.id && c.named != 0 && index > c.named
 }
 
+// AddressTerm returns the term of the entry that gave a server the address at which the latest configuration
+// in the log has it; 0 if the log doesn't go back to it, or there is no such server.
+func (c *Core) AddressTerm(id ServerID) (term Term) {
+	l, address := &c.log, ""
+	for i := len(l.configurations) - 1; i >= 0; i-- {
+		member := l.configurations[i].configuration.Member(id)
+		if member == nil || address != "" && member.Address != address {
+			return term
+		}
+		address = member.Address
+		term, _ = l.term(l.configurations[i].index)
+	}
+	return term
+}
+
 // otherServers returns the servers that this one may speak to, each once. They are the servers of
 // the latest configuration. While it lacks bytes, the members of the last configuration that is known
 // to be committed are among them; and while it leads, those which it tells that they don't belong to

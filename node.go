@@ -57,7 +57,7 @@ type Node struct {
 	patience time.Duration
 	step     step // where the loop is
 	glance   glance
-	moved    moves
+	moved    *moves
 
 	inbox     inbox     // brings the loop everything that it has to know
 	board     board     // shows what the loop knows
@@ -122,7 +122,7 @@ func Start(config Config) (*Node, error) {
 
 // startMoves begins to put the addresses of Config.Moved into the log.
 func (n *Node) startMoves() {
-	if len(n.moved) > 0 {
+	if n.moved != nil {
 		n.life.enter()
 		go n.settleMoves(n.moved)
 	}

@@ -236,6 +236,7 @@ func (l *loop) perform() {
 	}
 	l.step.set(inTransport)
 	if e.Servers != nil {
+		l.moved.learn(l.core)
 		l.config.Transport.SetServers(l.moved.servers(e.Servers))
 	}
 	if e.Keys != nil {

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -13,48 +14,88 @@ import (
 // are. It is the word of whoever starts the server, and of nobody else: an address that a server
 // says of itself redirects nothing.
 
-// moves are the servers that Config.Moved names: for each the addresses that the storage had for it
-// at the start, and the present one. They never change. A server that isn't at one of the former, by the
-// log, has been moved again by a leader, and the log knows better.
+// moves are the servers that Config.Moved names: for each the addresses at which it was before, and the
+// present one. A server that is at another one, by the log, has been moved again by a leader, and the log
+// knows better.
 //
-// There may be two of the former. The newest configuration in the storage may not be committed, and a
-// leader that hasn't got it takes it back. The one before is then in force again, which is committed: a
-// leader appends no configuration before that.
-type moves map[ServerID]move
+// The addresses before are those of the last two configurations in the storage at the start. The newest
+// one may not be committed, and a leader that hasn't got it takes it back. The one before is then in force
+// again, which is committed: a leader appends no configuration before that. And a server that lagged
+// behind may get from the new leader what an earlier one has appended (learn).
+type moves struct {
+	mu sync.Mutex
+	by map[ServerID]*move
+}
 
 type move struct {
 	from []string
 	to   string
+	over bool // the log has the present address, or that of a leader who knows better
 }
 
 // movesOf compares Config.Moved with what the storage holds.
-func (c *Config) movesOf(saved *Saved) (moves, error) {
+func (c *Config) movesOf(saved *Saved) (*moves, error) {
 	stored, err := storedConfigurations(saved)
 	if err != nil {
 		return nil, err
 	}
-	m := moves{}
+	m := &moves{by: make(map[ServerID]*move)}
 	for _, s := range c.Moved {
 		for _, configuration := range stored[max(len(stored)-2, 0):] {
 			if member := configuration.Member(s.ID); member != nil && member.Address != s.Address {
-				m[s.ID] = move{append(m[s.ID].from, member.Address), s.Address}
+				if m.by[s.ID] == nil {
+					m.by[s.ID] = &move{to: s.Address}
+				}
+				m.by[s.ID].from = append(m.by[s.ID].from, member.Address)
 			}
 		}
+	}
+	if len(m.by) == 0 {
+		return nil, nil // there is nothing to remember
 	}
 	return m, nil
 }
 
 // of returns where a server is, given what the log says.
-func (m moves) of(id ServerID, address string) string {
-	if moved, ok := m[id]; ok && slices.Contains(moved.from, address) {
+func (m *moves) of(id ServerID, address string) string {
+	if m == nil {
+		return address
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if moved := m.by[id]; moved != nil && slices.Contains(moved.from, address) {
 		return moved.to
 	}
 	return address
 }
 
+// learn notes addresses that have just come into the log. One that an earlier leader has appended is where
+// the server was before, until the log has its present address.
+func (m *moves) learn(core *Core) {
+	if m == nil {
+		return
+	}
+	now := core.Standing()
+	if now.Configuration == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, moved := range m.by {
+		member := now.Configuration.Member(id)
+		switch {
+		case moved.over || member == nil || slices.Contains(moved.from, member.Address):
+		case member.Address != moved.to && core.AddressTerm(id) < now.Term:
+			moved.from = append(moved.from, member.Address)
+		default:
+			moved.over = true
+		}
+	}
+}
+
 // servers returns where servers are, given what the log says.
-func (m moves) servers(list []Server) []Server {
-	if len(m) == 0 {
+func (m *moves) servers(list []Server) []Server {
+	if m == nil {
 		return list
 	}
 	list = slices.Clone(list)
@@ -67,7 +108,7 @@ func (m moves) servers(list []Server) []Server {
 // settleMoves puts the present addresses into the log while this server leads. Each server is asked
 // at its new address whether it is the same one, as in any call of AddServer, so a list that is
 // wrong changes nothing. It is the goroutine of a node with Config.Moved.
-func (n *Node) settleMoves(m moves) {
+func (n *Node) settleMoves(m *moves) {
 	defer n.life.leave()
 	w := n.board.watch()
 	defer n.board.leave(w)

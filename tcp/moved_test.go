@@ -129,6 +129,35 @@ func TestAllServersMove(t *testing.T) {
 	})
 }
 
+// A server that lagged behind learns from the new leader where servers were before they all moved. It goes on
+// to look for them where the list has them, until the log says where they are now.
+func TestServerThatLaggedBehindMoves(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		h := settle(t, c)
+		require.NoError(t, h.nodes["a"].Close(t.Context()))
+		h.moved = []raft.Server{{ID: "b", Address: "b2:1"}, {ID: "c", Address: "c2:1"}}
+		h.move(2, "b", "c") // a doesn't hear of it
+		h.requireWorks("c")
+		pass(10 * time.Second)
+		for _, id := range []raft.ServerID{"b", "c"} {
+			require.Equal(t, h.everybody(), h.known(id))
+			require.NoError(t, h.nodes[id].Close(t.Context()))
+		}
+		h.at = map[raft.ServerID]string{"a": "a3:1", "b": "b3:1", "c": "c3:1"}
+		h.moved = h.everybody()
+		h.start("a")
+		h.start("c")
+		h.requireWorks("c") // c leads: a lacks what both others have
+		h.start("b")
+		pass(20 * time.Second)
+		for _, id := range []raft.ServerID{"a", "b", "c"} {
+			require.NoError(t, h.nodes[id].Status().Trouble)
+			require.Equal(t, h.everybody(), h.known(id))
+		}
+		h.requireWorks("b")
+	})
+}
+
 // A list is no more than where to look: whoever isn't found there keeps its address in the log, and
 // whoever comes later gets it then. A server that has another disk is refused.
 func TestListOfMovedServersIsChecked(t *testing.T) {
