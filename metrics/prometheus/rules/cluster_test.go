@@ -120,6 +120,7 @@ type machine struct {
 	lies    bool
 	panics  bool
 	broken  error // of Snapshot
+	held    *gate // which a snapshot passes while it is written; nil for none
 }
 
 func (m *machine) Apply(entries []raft.Entry, results [][]byte) {
@@ -143,7 +144,20 @@ func (m *machine) Snapshot() (io.WriterTo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	text := append(fmt.Appendf(nil, "%d ", m.applied), bytes.Repeat([]byte("x"), m.ballast)...)
-	return bytes.NewReader(text), m.broken
+	return heldSnapshot{bytes.NewReader(text), m.held}, m.broken
+}
+
+// A heldSnapshot waits before it is written.
+type heldSnapshot struct {
+	*bytes.Reader
+	held *gate
+}
+
+func (s heldSnapshot) WriteTo(w io.Writer) (int64, error) {
+	if s.held != nil {
+		s.held.pass()
+	}
+	return s.Reader.WriteTo(w)
 }
 
 func (m *machine) Restore(r io.Reader) error {

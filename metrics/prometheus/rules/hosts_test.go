@@ -193,6 +193,15 @@ func init() {
 		}
 		h.pass(time.Minute)
 	})
+	scenarios["hosts: a snapshot takes its time"] = withHosts(nil, func(_ *testing.T, h *hosts) {
+		m, held := h.all[1].machine("g1"), &gate{}
+		held.shut()
+		m.set(func() { m.held = held })
+		go func() { _, _ = h.node(1, "g1").Snapshot(context.Background()) }()
+		h.pass(30 * time.Second)
+		held.open()
+		h.pass(time.Minute)
+	})
 	scenarios["hosts: a disk hangs"] = withHosts([]string{"RaftDiskStalled"}, func(_ *testing.T, h *hosts) {
 		h.all[2].storage.gate.shut()
 		h.propose(0, hostGroups)
