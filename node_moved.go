@@ -23,8 +23,9 @@ import (
 // again, which is committed: a leader appends no configuration before that. And a server that lagged
 // behind may get from the new leader what an earlier one has appended (learn).
 type moves struct {
-	mu sync.Mutex
-	by map[ServerID]*move
+	mu    sync.Mutex
+	by    map[ServerID]*move
+	begun bool // what the storage had at the start was looked at
 }
 
 type move struct {
@@ -39,19 +40,17 @@ func (c *Config) movesOf(saved *Saved) (*moves, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(c.Moved) == 0 {
+		return nil, nil // there is nothing to remember
+	}
 	m := &moves{by: make(map[ServerID]*move)}
 	for _, s := range c.Moved {
+		m.by[s.ID] = &move{to: s.Address}
 		for _, configuration := range stored[max(len(stored)-2, 0):] {
 			if member := configuration.Member(s.ID); member != nil && member.Address != s.Address {
-				if m.by[s.ID] == nil {
-					m.by[s.ID] = &move{to: s.Address}
-				}
 				m.by[s.ID].from = append(m.by[s.ID].from, member.Address)
 			}
 		}
-	}
-	if len(m.by) == 0 {
-		return nil, nil // there is nothing to remember
 	}
 	return m, nil
 }
@@ -81,14 +80,18 @@ func (m *moves) learn(core *Core) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.begun {
+		m.begun = true // from has it
+		return
+	}
 	for id, moved := range m.by {
 		member := now.Configuration.Member(id)
 		switch {
 		case moved.over || member == nil || slices.Contains(moved.from, member.Address):
-		case member.Address != moved.to && core.AddressTerm(id) < now.Term:
-			moved.from = append(moved.from, member.Address)
-		default:
+		case core.AddressTerm(id) == now.Term:
 			moved.over = true
+		case member.Address != moved.to:
+			moved.from = append(moved.from, member.Address)
 		}
 	}
 }

@@ -132,6 +132,12 @@ func TestAllServersMove(t *testing.T) {
 // A server that lagged behind learns from the new leader where servers were before they all moved. It goes on
 // to look for them where the list has them, until the log says where they are now.
 func TestServerThatLaggedBehindMoves(t *testing.T) {
+	for _, to := range []string{"c3:1", "c:1"} { // the last one is where it was at first
+		t.Run(to, func(t *testing.T) { testLaggardMoves(t, to) })
+	}
+}
+
+func testLaggardMoves(t *testing.T, to string) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		h := settle(t, c)
 		require.NoError(t, h.nodes["a"].Close(t.Context()))
@@ -143,7 +149,7 @@ func TestServerThatLaggedBehindMoves(t *testing.T) {
 			require.Equal(t, h.everybody(), h.known(id))
 			require.NoError(t, h.nodes[id].Close(t.Context()))
 		}
-		h.at = map[raft.ServerID]string{"a": "a3:1", "b": "b3:1", "c": "c3:1"}
+		h.at = map[raft.ServerID]string{"a": "a3:1", "b": "b3:1", "c": to}
 		h.moved = h.everybody()
 		h.start("a")
 		h.start("c")
