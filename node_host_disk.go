@@ -225,6 +225,13 @@ func (d *hostDisk) given(w *Write) {
 	d.waitingBytes += dataBytes(w)
 }
 
+// isBusy says whether something is to be written.
+func (d *hostDisk) isBusy() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.busy.items > 0
+}
+
 // done notes that writes are no longer waited for. wrote says that the storage was called, which took
 // so long.
 func (d *hostDisk) done(tasks []diskTask, wrote bool, took time.Duration) {

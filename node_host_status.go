@@ -179,6 +179,7 @@ func (h *Host) showGroups(s *HostStatus) {
 // A glance is what a host shows of a group without asking the group's loop. The loop writes it at the
 // end of a turn, and any goroutine reads it.
 type glance struct {
+	base            atomic.Uint64 // the log holds what follows it
 	commit, applied atomic.Uint64
 	pending         atomic.Int32
 	quiet           atomic.Bool
@@ -188,6 +189,7 @@ type glance struct {
 // glimpsed shows what the loop of a host's group knows.
 func (l *loop) glimpsed() {
 	g, at := &l.glance, l.core.LogIndexes()
+	g.base.Store(uint64(l.core.log.base.Index))
 	g.commit.Store(uint64(at.Commit))
 	g.applied.Store(uint64(at.Applied))
 	g.pending.Store(int32(min(l.waiting.len(), math.MaxInt32)))

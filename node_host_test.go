@@ -85,8 +85,7 @@ func (h *hosts) start(id raft.ServerID) {
 	h.machines[id] = map[raft.GroupID]*journal{}
 	h.mu.Unlock()
 	config := raft.HostConfig{
-		ScrubBytesPerSecond: -1, // a group that reads its log says so by heartbeats of its own
-		ID:                  id, Address: string(id), Storage: h.disks[id], Transport: &counted{h.network.Join(id), h}, Logger: slog.New(slog.DiscardHandler),
+		ID: id, Address: string(id), Storage: h.disks[id], Transport: &counted{h.network.Join(id), h}, Logger: slog.New(slog.DiscardHandler),
 		Group: func(group raft.GroupID) raft.Config {
 			h.mu.Lock()
 			defer h.mu.Unlock()

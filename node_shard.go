@@ -150,7 +150,9 @@ func (s *shard) takeRounds() {
 // will be none any more.
 func (s *shard) next() bool {
 	for {
-		s.gather()
+		if len(s.active) > 0 {
+			s.gather()
+		}
 		clear(s.round)
 		s.round, s.active, s.at = s.active, s.round[:0], 0
 		s.mu.Lock()

@@ -99,6 +99,29 @@ func (f *lifetime) enterStorage() {
 	f.enter()
 }
 
+// useStorage counts a goroutine that uses the storage and that nobody has started who does, like
+// enterStorage. It returns false if the storage is closed.
+func (f *lifetime) useStorage() bool {
+	if !another(&f.goroutines) {
+		return false
+	}
+	if !another(&f.storageUsers) {
+		f.leave()
+		return false
+	}
+	return true
+}
+
+// another counts one more, unless there is none any more.
+func another(users *atomic.Int32) bool {
+	for {
+		n := users.Load()
+		if n == 0 || users.CompareAndSwap(n, n+1) {
+			return n > 0
+		}
+	}
+}
+
 // leave is the last call of each goroutine. The last of them waits until the log is written, or for
 // a Logger that blocks up to logbook.Patience.
 func (f *lifetime) leave() {
@@ -133,6 +156,9 @@ func (n *Node) ended(l *loop, cause error, intact bool) {
 	n.inbox.commandRoom.close()
 	n.inbox.messageRoom.close()
 	l.tail.close()
+	if l.host != nil {
+		l.host.scrub.ends(n.group)
+	}
 }
 
 // finish ends the node's part in the cluster. Every caller gets an honest answer, and then
