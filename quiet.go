@@ -361,24 +361,35 @@ func (c *Core) handsTo() ServerID {
 
 // Orphaned reports that the process of a server is gone. It is only a hint, as Lost is. If that
 // server led, this follower gives its vote to others. If first is true, it is the one of them to
-// campaign at once; otherwise its own clock goes on. A leader doesn't hand over to that server.
+// campaign at once, also if it has just done so in vain, while the others still heard the leader.
+// Otherwise its own clock goes on, but it leaves the first one a quarter of an election timeout, so that
+// the vote isn't split. A leader doesn't hand over to that server.
 func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 	c.advance(now)
-	if l, leads := c.role.(*leader); leads {
-		if p := l.peer(server); p != nil {
-			c.heirLost(l, p)
+	switch r := c.role.(type) {
+	case *leader:
+		if p := r.peer(server); p != nil {
+			c.heirLost(r, p)
 		}
-		return
-	}
-	f, follows := c.role.(*follower)
-	if !follows || server == "" || f.leader != server && (f.leader != "" || !first) {
-		return
-	}
-	f.leader = ""
-	c.disarm(stickyDeadline)
-	if first && !c.lacksRoom() {
-		f.hurry = hurriedPreVotes
-		c.arm(electDeadline, 0)
+	case *candidate:
+		if first && r.pre && !c.lacksRoom() {
+			r.hurry = hurriedPreVotes
+			c.arm(electDeadline, 0)
+		}
+	case *follower:
+		if server == "" || r.leader != server && (r.leader != "" || !first) {
+			return
+		}
+		r.leader = ""
+		c.disarm(stickyDeadline)
+		switch grace := c.config.ElectionTimeout / 4; {
+		case c.lacksRoom():
+		case first:
+			r.hurry = hurriedPreVotes
+			c.arm(electDeadline, 0)
+		case c.armed(electDeadline) && c.dues[electDeadline] < c.now+Instant(grace):
+			c.arm(electDeadline, grace)
+		}
 	}
 }
 

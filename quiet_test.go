@@ -207,6 +207,48 @@ func TestNothingVouchedAfterTimeoutNow(t *testing.T) {
 	require.Zero(t, c.status("a").LeaseUntil)
 }
 
+// campaigns lets time pass until a server asks for votes by its own clock.
+func (c *cores) campaigns(id raft.ServerID) {
+	for end := c.now + raft.Instant(2*election); c.status(id).Role == "follower"; {
+		require.Less(c.t, c.now, end)
+		c.now += raft.Instant(heartbeat / 10)
+		c.servers[id].core.Tick(c.now)
+		c.drain(id)
+	}
+}
+
+// A follower that isn't the first one leaves the first one time to campaign, and then its own clock goes on.
+func TestOrphanedLeavesTimeToTheFirst(t *testing.T) {
+	c := quietCores(t, 0)
+	c.servers["b"].cut, c.servers["c"].cut = true, true
+	c.campaigns("c")
+	due := c.now
+
+	c = quietCores(t, 0)
+	c.servers["b"].cut, c.servers["c"].cut = true, true
+	told := due - raft.Instant(heartbeat)
+	c.now = told
+	c.servers["c"].core.Orphaned(c.now, "a", false)
+	c.campaigns("c")
+	require.GreaterOrEqual(t, c.now, told+raft.Instant(election/4))
+	require.Less(t, c.now, told+raft.Instant(election))
+}
+
+// One that has asked in vain, since the others still heard the leader, asks again when it is the first one.
+func TestOrphanedAsksAgain(t *testing.T) {
+	c := quietCores(t, 0)
+	c.servers["a"].cut, c.servers["b"].cut = true, true
+	c.campaigns("b")
+	require.Equal(t, "pre-candidate", c.status("b").Role)
+	c.servers["b"].cut = false
+	c.servers["c"].core.Orphaned(c.now, "a", false)
+	c.servers["b"].core.Orphaned(c.now, "a", true)
+	c.servers["b"].core.Tick(c.now)
+	c.drain("b")
+	c.settle()
+	require.Equal(t, "leader", c.status("b").Role)
+}
+
 // An orphaned follower gives its vote to others, and campaigns at once if it is the first one. Its own
 // promise holds.
 func TestOrphaned(t *testing.T) {
