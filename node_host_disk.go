@@ -15,9 +15,11 @@ import (
 // meanwhile don't wait long, whoever has much to write:
 //
 //	waiting   A 256K  A 256K  B 1K  A 256K
-//	1st call  A 256K          B 1K
-//	2nd call          A 256K                  and whatever small has come meanwhile
-//	3rd call                        A 256K
+//	1st call                  B 1K            A has a part of each call to itself, and saves it up
+//	2nd call                  B 1K
+//	3rd call                  B 1K
+//	4th call  A 256K          B 1K
+//	5th call          A 256K                  nobody else has anything to write
 type hostDisk struct {
 	host  *Host
 	queue *queue[diskTask]
@@ -25,6 +27,7 @@ type hostDisk struct {
 	waiting []diskTask // the writes that aren't done, in the order in which they came
 	chosen  []diskTask // those of the next call
 	used    map[*groupWrites]int
+	saved   map[*groupWrites]int // the parts of calls, in bytes, that groups have saved up
 	writes  []GroupWrite
 	failed  error
 
@@ -45,6 +48,9 @@ const (
 	// place in any call, and the first write of all has one, too.
 	maxHostWrite = 1 << 20
 	smallWrite   = 4 << 10
+	// largeShare is the part of a call that a group has which writes more than smallWrite at a time, in bytes,
+	// while others have only small writes. A write that doesn't fit waits until the group has saved enough.
+	largeShare = 64 << 10
 )
 
 // A diskTask is a write of a node, or something else that must not be done while WriteGroups runs.
@@ -145,29 +151,53 @@ func (d *hostDisk) choose() {
 	for i := range d.waiting {
 		all += d.waiting[i].bytes()
 	}
-	if all <= maxGroupWrite {
+	if all <= largeShare {
 		d.chosen, d.waiting = d.waiting, d.chosen[:0]
 		return
 	}
 	if d.used == nil {
-		d.used = make(map[*groupWrites]int)
+		d.used, d.saved = make(map[*groupWrites]int), make(map[*groupWrites]int)
 	}
+	shared := d.hasModest()
 	clear(d.used)
 	all = 0
 	rest := d.waiting[:0]
 	for _, t := range d.waiting {
-		bytes, used := t.bytes(), d.used[t.of]
-		if used > 0 && used+bytes > maxGroupWrite || all > 0 && bytes > smallWrite && all+bytes > maxHostWrite {
+		bytes, used, share := t.bytes(), d.used[t.of], maxGroupWrite
+		if shared {
+			share = largeShare + d.saved[t.of]
+		}
+		beyond := used+bytes > share && (used > 0 || shared && bytes > smallWrite)
+		if beyond || all > 0 && bytes > smallWrite && all+bytes > maxHostWrite {
+			if used == 0 && shared {
+				d.saved[t.of] += largeShare
+			}
 			d.used[t.of] = maxInt / 2 // its later writes wait, too
 			rest = append(rest, t)
 			continue
 		}
+		delete(d.saved, t.of)
 		d.used[t.of] += bytes
 		all += bytes
 		d.chosen = append(d.chosen, t)
 	}
 	clear(d.waiting[len(rest):])
 	d.waiting = rest
+}
+
+// hasModest says whether a group waits that has only small writes.
+func (d *hostDisk) hasModest() bool {
+	clear(d.used)
+	for i := range d.waiting {
+		t := &d.waiting[i]
+		d.used[t.of] = max(d.used[t.of], t.bytes())
+	}
+	for _, most := range d.used {
+		if most <= smallWrite {
+			return true
+		}
+	}
+	return false
 }
 
 // write makes writes durable, and reports them.
