@@ -189,7 +189,7 @@ type glance struct {
 // glimpsed shows what the loop of a host's group knows.
 func (l *loop) glimpsed() {
 	g, at := &l.glance, l.core.LogIndexes()
-	g.base.Store(uint64(l.core.log.base.Index))
+	g.base.Store(uint64(at.Base))
 	g.commit.Store(uint64(at.Commit))
 	g.applied.Store(uint64(at.Applied))
 	g.pending.Store(int32(min(l.waiting.len(), math.MaxInt32)))

@@ -80,12 +80,13 @@ func (c *Core) Standing() Standing {
 // Committed returns the index up to which the log is committed, as far as this server knows.
 func (c *Core) Committed() Index { return c.log.commit }
 
-// LogIndexes say how far a server has come in its log. They are those of Status.
-type LogIndexes struct{ Applied, Commit, Stable, Last Index }
+// LogIndexes say how far a server has come in its log, whose first entry is that after Base. The others are
+// those of Status.
+type LogIndexes struct{ Applied, Commit, Stable, Last, Base Index }
 
 // LogIndexes returns how far this server has come in its log. It costs next to nothing.
 func (c *Core) LogIndexes() LogIndexes {
-	return LogIndexes{c.log.applied, c.log.commit, c.log.stable, c.log.last}
+	return LogIndexes{c.log.applied, c.log.commit, c.log.stable, c.log.last, c.log.base.Index}
 }
 
 // CurrentSnapshot is the snapshot from which a server would start. It covers what was applied up to

@@ -80,5 +80,6 @@
 // wire.ProcessHeartbeat), also to those with which it has had nothing to talk about: they follow the same
 // leader. When it is heard again, it says that. When a majority of a group's voters has lost the process of its leader, one
 // of them begins at once: the first in an order that differs from group to group (First). The others
-// keep their random clocks. So nothing depends on this agreement: it hastens, and never forbids.
+// leave it a quarter of an election timeout, and then keep to their random clocks. So nothing depends on this
+// agreement: it hastens, and never forbids.
 package coalesce
