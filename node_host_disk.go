@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +115,7 @@ func (d *hostDisk) run() {
 	}()
 	var spare []diskTask
 	for {
+		d.gather()
 		var tasks []diskTask
 		if len(d.waiting) > 0 {
 			tasks = d.queue.poll(spare)
@@ -123,6 +125,14 @@ func (d *hostDisk) run() {
 		}
 		d.perform(tasks)
 		spare = emptied(tasks)
+	}
+}
+
+// gather lets the shards run that are about to put something in, as they do themselves (shard.gather).
+func (d *hostDisk) gather() {
+	for before, n := -1, d.queue.len(); n > before; n = d.queue.len() {
+		before = n
+		runtime.Gosched()
 	}
 }
 

@@ -96,6 +96,13 @@ func (q *queue[T]) poll(empty []T) (items []T) {
 	return items
 }
 
+// len returns how many items have gathered.
+func (q *queue[T]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
 // isClosed says whether the items that a lane has taken and not begun are to be dropped.
 func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()
