@@ -387,7 +387,7 @@ func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 		case first:
 			r.hurry = hurriedPreVotes
 			c.arm(electDeadline, 0)
-		case c.armed(electDeadline) && c.dues[electDeadline] < c.now+Instant(grace):
+		case c.passed(electDeadline), c.armed(electDeadline) && c.dues[electDeadline] < c.now+Instant(grace):
 			c.arm(electDeadline, grace)
 		}
 	}
