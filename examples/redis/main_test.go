@@ -53,7 +53,7 @@ func TestOptions(t *testing.T) {
 		"-shards -1: must be from 0":       {"-shards", "-1"},
 		"-shards can't be had with -store": {"-shards", "4", "-store", "pebble"},
 		"-join is for a store with":        {"-join"},
-		"-plain is for a store with":       {"-plain", "127.0.0.1:1"},
+		"-plain is for a store with":       {"-id", "a", "-plain", "127.0.0.1:1"},
 		"-plain x:1: the number of":        {"-shards", "4", "-plain", "x:1"},
 		"so it must name a host":           {"-id", "a", "-shards", "4", "-listen", ":6379"},
 		"must be a loopback address":       {"-id", "a", "-shards", "4", "-admin", "10.0.0.1:1"},

@@ -193,11 +193,11 @@ func (t *Table) place(p *Placing) *Refusal {
 	}
 	has := func(id raft.ServerID) bool { return slices.Contains(s.Members, id) }
 	switch {
+	case to == nil || t.Server(p.From) == nil:
+		return refuse("no_such_server", "there is no server %q, or no server %q", p.From, p.To)
 	case s.Move != nil && s.Move.From == p.From && s.Move.To == p.To, p.From != p.To && has(p.To) && !has(p.From):
 		s.Placed = true
 		return nil
-	case to == nil || t.Server(p.From) == nil:
-		return refuse("no_such_server", "there is no server %q, or no server %q", p.From, p.To)
 	case to.Leaving:
 		return refuse("leaving", "server %s is leaving", p.To)
 	case !s.free():
