@@ -94,26 +94,34 @@ func (b *batch) lost(err error) error {
 	return errElsewhere
 }
 
-// pipelineAt sends the commands of a batch, and replies what comes. Those with a reply leave the batch.
+// pipelineAt sends the commands of a batch, and replies what comes. Those with a reply leave the batch. If one of them
+// writes, each is sent when the one before has its reply: otherwise one could be refused, and be sent again after
+// those behind it were carried out.
 func (s *server) pipelineAt(ctx context.Context, c *connection, u *upstream) (ok bool, err error) {
 	b := &c.batch
-	var commands []byte
-	for _, q := range b.commands {
-		commands = encodeArgs(commands, q.args)
-	}
-	for reply, err := range u.ask(ctx, commands, len(b.commands)) {
-		switch {
-		case err != nil:
-			return false, b.lost(err)
-		case notCarriedOut(reply):
-			return false, errElsewhere
+	for len(b.commands) > 0 {
+		n := len(b.commands)
+		if b.writes {
+			n = 1
 		}
-		c.out.Buf = append(c.out.Buf, reply...)
-		if unknown(reply) {
-			return false, nil
+		var commands []byte
+		for _, q := range b.commands[:n] {
+			commands = encodeArgs(commands, q.args)
 		}
-		if b.commands = b.commands[1:]; len(c.out.Buf) >= flushFrom && c.flush() != nil {
-			return false, nil
+		for reply, err := range u.ask(ctx, commands, n) {
+			switch {
+			case err != nil:
+				return false, b.lost(err)
+			case notCarriedOut(reply):
+				return false, errElsewhere
+			}
+			c.out.Buf = append(c.out.Buf, reply...)
+			if unknown(reply) {
+				return false, nil
+			}
+			if b.commands = b.commands[1:]; len(c.out.Buf) >= flushFrom && c.flush() != nil {
+				return false, nil
+			}
 		}
 	}
 	s.upstreams.put(u)
