@@ -105,6 +105,57 @@ func TestPhases(t *testing.T) {
 	require.Nil(t, table.Server("d"))
 }
 
+// A shard that was placed by hand stays, though servers have more shards than others by it: another one moves. It moves
+// when its server leaves, and when it is let go. What can't be done is refused, and what was done already is done.
+func TestPlacing(t *testing.T) {
+	table := new(Table)
+	change := func(c Change) { require.Nil(t, table.apply(&c)) }
+	finish := func() {
+		for i := range table.Shards {
+			for m := table.Shards[i].Move; m != nil; m = table.Shards[i].Move {
+				change(Change{Done: []Step{{i, m.Number, m.Phase}}})
+			}
+		}
+	}
+	for _, id := range []raft.ServerID{"a", "b", "c", "d"} {
+		change(Change{Register: &Server{ID: id, Address: "x", Client: "y"}})
+	}
+	change(Change{Found: &Founding{4, 3}})
+	for i := range 4 {
+		change(Change{Done: []Step{{Shard: i}}})
+	}
+	members := table.Shards[0].Members
+	require.Equal(t, []raft.ServerID{"a", "b", "c"}, members)
+	place := Change{Place: &Placing{0, "a", "d"}}
+	change(place)
+	change(place) // it is on its way
+	finish()
+	change(place) // it is there
+	require.Equal(t, []raft.ServerID{"b", "c", "d"}, table.Shards[0].Members)
+	shards, moves := table.plan(10)
+	require.NotContains(t, shards, 0)
+	require.Len(t, moves, 1)
+	require.Equal(t, []raft.ServerID{"d", "a"}, []raft.ServerID{moves[0].From, moves[0].To})
+	for code, p := range map[string]Placing{
+		"no_such_shard": {4, "b", "a"}, "no_such_server": {0, "x", "d"}, "not_there": {1, "a", "a"},
+	} {
+		before := encode(table)
+		refusal := table.apply(&Change{Place: &p})
+		require.NotNil(t, refusal, code)
+		require.Equal(t, code, refusal.Code)
+		require.Equal(t, string(before), string(encode(table)))
+	}
+	change(Change{Place: &Placing{0, "b", "a"}})
+	require.Equal(t, "moving", table.apply(&Change{Place: &Placing{0, "c", "a"}}).Code)
+	finish()
+	change(Change{Leave: "c"})
+	require.Equal(t, "leaving", table.apply(&Change{Place: &Placing{0, "a", "c"}}).Code)
+	shards, _ = table.plan(10)
+	require.Contains(t, shards, 0)
+	change(Change{Place: &Placing{Shard: 0}})
+	require.False(t, table.Shards[0].Placed)
+}
+
 // TestTable: whatever changes come, a shard has as many members as it should, a move's number is used once,
 // and no server is forgotten that has a shard. If nothing else happens, all is settled in the end, and
 // servers have about as many shards.
