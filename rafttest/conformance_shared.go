@@ -46,8 +46,8 @@ func MemorySharedDisk() SharedDisk {
 	}
 }
 
-// TestSharedStorage checks a storage of several groups against the contract of raft.SharedStorage, and
-// the storage of a group in it against that of raft.Storage. newDisk returns a new, empty disk on each
+// TestSharedStorage checks a storage of several groups against the contract of raft.SharedStorage, with
+// Holders if it has that method, and the storage of a group in it against that of raft.Storage. newDisk returns a new, empty disk on each
 // call. Like TestStorage, it returns nil, or an error that says, for each broken rule, what was done,
 // what was expected, and what was found.
 func TestSharedStorage(newDisk func() SharedDisk) error {
@@ -74,6 +74,9 @@ var sharedChecks = []check[*sharedSession]{
 	once("closed storage", "Close closes the storages of all groups", checkClosedShared),
 	once("removed group", "nothing is found of a group that was removed, nor by a group of the same name", checkRemoved),
 	once("groups at the same time", "storages of groups may be called while WriteGroups runs", checkGroupsAtOnce),
+	once("holders", "Holders names the groups that hold up the log, with what they need there, and none any more when they have shortened theirs", checkHolders),
+	once("removed holders", "Holders doesn't name a group that was removed", checkRemovedHolders),
+	once("holders at the same time", "Holders may be called at any time", checkHoldersAtOnce),
 	{"random writes of groups", "WriteGroups takes effect in each group, and is durable when it returns", checkRandomGroups},
 	{"crash within WriteGroups", "after a crash, each write is there or not, and all before it in its group", checkCrashWithinGroups},
 	{"failure of WriteGroups", "after WriteGroups has failed, every write of every group fails", checkSharedFailure},

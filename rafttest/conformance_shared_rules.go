@@ -196,6 +196,7 @@ func checkRandomGroups(open func() *sharedSession) {
 				s.remove(someGroups[1+r.IntN(len(someGroups)-1)])
 			case 3:
 				s.all()
+				s.holders()
 			default:
 				s.write(s.randomWrites(r)...)
 			}

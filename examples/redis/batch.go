@@ -78,24 +78,43 @@ func (s *server) run(c *connection) bool {
 	}
 	defer b.reset()
 	ctx := s.context()
+	for {
+		ok, err := s.attempt(ctx, c)
+		if err == nil {
+			return ok
+		}
+		pinned := b.transaction != nil && (c.upstream != nil || len(b.watches) > 0)
+		if !s.plain || pinned || b.writes && !errors.Is(err, raft.ErrNotApplied) || !s.looksAgain(ctx, err) {
+			return c.fail(err, max(1, len(b.commands)))
+		}
+		b.at = s.where(b.at.shard)
+	}
+}
+
+// attempt runs the batch where its place is. After an error nothing is replied to those commands that are left
+// in the batch.
+func (s *server) attempt(ctx context.Context, c *connection) (ok bool, err error) {
+	b := &c.batch
+	if c.upstream != nil && b.transaction != nil || c.place().node == nil {
+		return s.forward(ctx, c)
+	}
 	if !b.writes {
-		return s.read(ctx, c)
+		if err := s.freshAt(ctx, c.place(), c.readonly); err != nil {
+			return false, err
+		}
+		return s.read(ctx, c), nil
 	}
 	replies, err := c.place().node.Propose(ctx, b.encode(c.out.Proto))
 	b.entry.Shrink()
 	if err == nil {
 		c.out.Buf = append(c.out.Buf, replies...)
-		return true
 	}
-	return c.fail(err, max(1, len(b.commands)))
+	return true, err
 }
 
-// read reads the commands of a batch from the state of this server.
+// read reads the commands of a batch from the state of this server, which is fresh.
 func (s *server) read(ctx context.Context, c *connection) bool {
 	commands, at := c.batch.commands, c.place()
-	if err := s.fresh(ctx, c); err != nil {
-		return c.fail(err, len(commands))
-	}
 	for len(commands) > 0 {
 		from, done := len(c.out.Buf), 0
 		early, err := at.machine.View(wall(), func(r *kv.Reader) {
@@ -126,13 +145,13 @@ func (s *server) read(ctx context.Context, c *connection) bool {
 	return true
 }
 
-// fresh waits until the state of this server may be read.
-func (s *server) fresh(ctx context.Context, c *connection) error {
-	if c.readonly {
-		_, err := c.place().node.StaleRead(ctx, s.limits.stale)
+// freshAt waits until the state of a place may be read.
+func (s *server) freshAt(ctx context.Context, at place, stale bool) error {
+	if stale {
+		_, err := at.node.StaleRead(ctx, s.limits.stale)
 		return err
 	}
-	return c.place().node.LeaseRead(ctx) // without -lease it is Read
+	return at.node.LeaseRead(ctx) // without -lease it is Read
 }
 
 // tick puts the time by this server's clock into the log.
@@ -149,6 +168,10 @@ func tick(ctx context.Context, at place) error {
 // watch remembers the states of keys for a transaction.
 func (s *server) watch(c *connection, keys [][]byte) {
 	at := c.place()
+	if at.node == nil || c.upstream != nil {
+		s.watchElsewhere(c, keys)
+		return
+	}
 	if err := at.node.LeaseRead(s.context()); err != nil {
 		c.fail(err, 1)
 		return
@@ -180,14 +203,20 @@ func (c *connection) fail(err error, commands int) bool {
 		c.out.Error(codeUnknown + " the command, and those sent with it, may be carried out or not, now or later: " + err.Error())
 		return false
 	}
-	text := codeNotApplied + " not carried out: " + err.Error()
-	if errors.Is(err, raft.ErrTooLarge) {
-		text = "ERR " + err.Error()
-	} else if errors.Is(err, raft.ErrFull) {
-		text = "OOM not carried out: " + err.Error()
-	}
+	text := failureText(err)
 	for range commands {
 		c.out.Error(text)
 	}
 	return true
+}
+
+// failureText returns the reply to a command that wasn't carried out.
+func failureText(err error) string {
+	switch {
+	case errors.Is(err, raft.ErrTooLarge):
+		return "ERR " + err.Error()
+	case errors.Is(err, raft.ErrFull):
+		return "OOM not carried out: " + err.Error()
+	}
+	return codeNotApplied + " not carried out: " + err.Error()
 }

@@ -47,7 +47,10 @@ type connection struct {
 	bytes   int  // of the queued commands
 	pinned  bool // its keys, or those that are watched, have this slot, if there are shards
 	slot    int
+	whole   bool // any slot of the same shard will do
 	watches []kv.Watch
+	// upstream is the connection to another server at which keys are watched; nil for none.
+	upstream *upstream
 }
 
 // A queued command waits for EXEC.
@@ -279,7 +282,8 @@ func (c *connection) runTransaction() {
 // forget ends a transaction.
 func (c *connection) forget() {
 	c.open, c.broken, c.queued, c.bytes, c.watches = false, false, nil, 0, nil
-	c.pinned = false
+	c.pinned, c.whole = false, false
+	c.unwatchElsewhere()
 }
 
 func (c *connection) discard() {
@@ -324,6 +328,7 @@ var watchedKeys = &kv.Command{First: 1, Last: -1, Step: 1}
 
 func (c *connection) unwatch() {
 	c.watches, c.bytes, c.pinned = nil, 0, false
+	c.unwatchElsewhere()
 	c.out.Simple("OK")
 }
 

@@ -58,10 +58,10 @@ var infoSections = []struct {
 			"state_time_ahead_ms", max(0, held.Now-wall()), "state_entries_applied", held.Applied)
 	}},
 	{"cluster", func(s *server) string {
-		if s.shards == nil {
-			return lines("cluster_enabled", 0)
+		if s.mode() == "cluster" {
+			return lines("cluster_enabled", 1)
 		}
-		return lines("cluster_enabled", 1)
+		return lines("cluster_enabled", 0)
 	}},
 	{"keyspace", func(s *server) string {
 		if is := s.summary(); is.Keys > 0 {
@@ -73,7 +73,7 @@ var infoSections = []struct {
 
 // mode is what Redis calls a server of this kind.
 func (s *server) mode() string {
-	if s.shards == nil {
+	if s.shards == nil || s.plain {
 		return "standalone"
 	}
 	return "cluster"

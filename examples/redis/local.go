@@ -43,6 +43,7 @@ func init() {
 		{"readwrite", 1, "lets reads be linearizable again", func(c *connection, _ [][]byte) { c.setReadonly(false) }, false},
 		{"reset", 1, "makes the connection as it was", func(c *connection, _ [][]byte) { c.reset() }, true},
 		{"select", 2, "chooses database 0", (*connection).selectCommand, false},
+		{"shard", -3, "carries out SCAN, DBSIZE, KEYS or MULTI for one shard", (*connection).inOneShard, false},
 		{"time", 1, "tells the time of this server's clock", func(c *connection, _ [][]byte) { c.time() }, false},
 		{"unwatch", 1, "forgets the watched keys", func(c *connection, _ [][]byte) { c.unwatch() }, false},
 		{"watch", -2, "lets a transaction run only if keys don't change", (*connection).watch, true},
@@ -80,12 +81,14 @@ func (c *connection) auth([][]byte) {
 }
 
 func (c *connection) cluster(args [][]byte) {
-	if c.server.shards != nil {
+	if c.server.shards != nil && !c.server.plain {
 		c.clusterShards(args)
 		return
 	}
-	c.out.Error("ERR This instance has cluster support disabled")
+	c.out.Error(noCluster)
 }
+
+const noCluster = "ERR This instance has cluster support disabled"
 
 func (c *connection) quit() {
 	c.out.Simple("OK")

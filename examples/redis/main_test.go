@@ -29,6 +29,12 @@ func TestOptions(t *testing.T) {
 	require.Len(t, o.cluster, 2)
 	require.EqualValues(t, "b", o.run[0].ID)
 	require.Equal(t, []string{":7"}, o.listen)
+	o, err = parseOptions([]string{"-shards", "4", "-dir", "x"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []string{"127.0.0.1:6479", "127.0.0.1:6480", "127.0.0.1:6481"}, o.plain)
+	o, err = parseOptions([]string{"-shards", "4", "-dir", "x", "-id", "a", "-listen", "127.0.0.1:7"}, io.Discard)
+	require.NoError(t, err)
+	require.Empty(t, o.plain)
 	for want, args := range map[string][]string{
 		`unknown argument "x"`:             {"x"},
 		`-id "d" is not among -peers`:      {"-id", "d"},
@@ -47,6 +53,9 @@ func TestOptions(t *testing.T) {
 		"-shards -1: must be from 0":       {"-shards", "-1"},
 		"-shards can't be had with -store": {"-shards", "4", "-store", "pebble"},
 		"-join is for a store with":        {"-join"},
+		"-plain is for a store with":       {"-id", "a", "-plain", "127.0.0.1:1"},
+		"-plain x:1: the number of":        {"-shards", "4", "-plain", "x:1"},
+		"so it must name a host":           {"-id", "a", "-shards", "4", "-listen", ":6379"},
 		"must be a loopback address":       {"-id", "a", "-shards", "4", "-admin", "10.0.0.1:1"},
 		"flag provided but not defined":    {"-what"},
 	} {

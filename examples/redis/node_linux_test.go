@@ -38,11 +38,11 @@ func requireNode(t *testing.T) {
 	}
 }
 
-// newNodeClient starts a process that uses a library.
-func newNodeClient(t *testing.T, library, address, protocol string) stock {
+// newNodeClient starts a process that uses a library. A word more makes it a client of Redis Cluster.
+func newNodeClient(t *testing.T, library, address, protocol string, more ...string) stock {
 	host, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	c := &nodeClient{command: exec.Command("node", "testdata/stock.cjs", library, host, port, protocol)}
+	c := &nodeClient{command: exec.Command("node", append([]string{"testdata/stock.cjs", library, host, port, protocol}, more...)...)}
 	c.command.Env = append(os.Environ(), "NODE_PATH="+os.Getenv(nodeModules))
 	c.command.Stderr = os.Stderr
 	c.in, err = c.command.StdinPipe()

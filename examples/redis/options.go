@@ -24,6 +24,7 @@ type options struct {
 	cluster []raft.Server // all servers
 	run     []raft.Server // those that run in this process
 	listen  []string      // where clients find each of these
+	plain   []string      // where clients find each of these that know nothing of Redis Cluster; empty for nowhere
 	admin   []string      // where the administration of each of these is served; empty for nowhere
 	dir     string        // the folder that has a folder for each server
 	store   string        // one of stores
@@ -42,6 +43,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	id := flags.String("id", "", "run only this server, instead of all")
 	peers := flags.String("peers", "a=127.0.0.1:7101,b=127.0.0.1:7102,c=127.0.0.1:7103", "all servers of the cluster, `id=host:port,...`")
 	listen := flags.String("listen", "", "where clients find each server that is run, `host:port,...` (default: ports 6379, 6380, ... of 127.0.0.1)")
+	plain := flags.String("plain", "", "with -shards: where clients that know nothing of Redis Cluster find each server that is run, `host:port,...` (default: ports 6479, 6480, ... of 127.0.0.1; nowhere if -listen is given)")
 	administration := flags.String("admin", "", "serve the administration of each server that is run (command raft), at `unix:PATH,...` or at loopback addresses (default: nowhere)")
 	flags.StringVar(&o.dir, "dir", "", "the `folder` for the data, with one subfolder per server (default: raft-redis in the user's cache folder)")
 	flags.StringVar(&o.store, "store", "memory", "where the keys are kept: memory, or pebble, a database in the folder for the data")
@@ -76,22 +78,24 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	if len(o.run) == 0 {
 		return o, fmt.Errorf("-id %q is not among -peers %s", *id, *peers)
 	}
-	if *listen != "" {
-		o.listen = strings.Split(*listen, ",")
-	}
-	if len(o.listen) != len(o.run) {
-		return o, fmt.Errorf("-listen %s: the number of addresses must be %d, not %d", *listen, len(o.run), len(o.listen))
-	}
-	if *administration != "" {
-		o.admin = strings.Split(*administration, ",")
-	}
-	if o.shards > 0 {
-		if err := o.administerShards(); err != nil {
-			return o, err
+	if o.shards > 0 && *listen == "" {
+		for i := range o.run {
+			o.plain = append(o.plain, fmt.Sprintf("127.0.0.1:%d", 6479+i))
 		}
 	}
-	if len(o.admin) > 0 && len(o.admin) != len(o.run) {
-		return o, fmt.Errorf("-admin %s: the number of addresses must be %d, not %d", *administration, len(o.run), len(o.admin))
+	for _, flag := range []struct {
+		name, list string
+		into       *[]string
+	}{{"-listen", *listen, &o.listen}, {"-admin", *administration, &o.admin}, {"-plain", *plain, &o.plain}} {
+		if flag.list != "" {
+			*flag.into = strings.Split(flag.list, ",")
+		}
+		if n := len(*flag.into); n > 0 && n != len(o.run) {
+			return o, fmt.Errorf("%s %s: the number of addresses must be %d, not %d", flag.name, flag.list, len(o.run), n)
+		}
+	}
+	if err := o.addressShards(); err != nil {
+		return o, err
 	}
 	if o.dir == "" {
 		cache, err := os.UserCacheDir()
@@ -143,9 +147,15 @@ func (o *options) checkShards() error {
 	return nil
 }
 
-// administerShards finds out where the administration of a store with shards is served.
-func (o *options) administerShards() error {
-	if len(o.admin) == 0 {
+// addressShards finds out where the administration of a store with shards is served, and checks where its servers
+// are found.
+func (o *options) addressShards() error {
+	switch {
+	case o.shards == 0 && len(o.plain) > 0:
+		return errors.New("-plain is for a store with -shards")
+	case o.shards == 0:
+		return nil
+	case len(o.admin) == 0:
 		for i := range o.run {
 			o.admin = append(o.admin, fmt.Sprintf("127.0.0.1:%d", 9379+i))
 		}
@@ -153,6 +163,12 @@ func (o *options) administerShards() error {
 	for _, address := range o.admin {
 		if host, _, _ := net.SplitHostPort(address); host != "localhost" && !net.ParseIP(host).IsLoopback() {
 			return fmt.Errorf("-admin %s: with -shards it must be a loopback address", address)
+		}
+	}
+	for _, address := range o.listen {
+		host, _, err := net.SplitHostPort(address)
+		if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+			return fmt.Errorf("-listen %s: with -shards clients are sent there from other servers, so it must name a host", address)
 		}
 	}
 	return nil

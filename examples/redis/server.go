@@ -45,9 +45,13 @@ type server struct {
 	node    *raft.Node
 	machine *kv.Machine // nil if there are shards
 	shards  *shard.Host // nil if all keys are in one group
-	self    raft.Server
-	limits  limits
-	started time.Time
+	// plain says that clients are to see one large server, not a Redis Cluster: keys that are elsewhere, this
+	// server gets there. upstreams are its connections to others, which the servers for both kinds share.
+	plain     bool
+	upstreams *upstreams
+	self      raft.Server
+	limits    limits
+	started   time.Time
 	// administration is served elsewhere; nil if it isn't served.
 	administration *admin.Server
 
@@ -74,7 +78,9 @@ func newServer(node *raft.Node, machine *kv.Machine, self raft.Server, listener 
 // serve accepts clients until the listener is closed, and returns why.
 func (s *server) serve() error {
 	defer close(s.stopped)
-	s.working.Go(s.expire)
+	if !s.plain { // the other server of this process does
+		s.working.Go(s.expire)
+	}
 	for pause := time.Millisecond; ; {
 		conn, err := s.listener.Accept()
 		if err == nil {
@@ -133,6 +139,7 @@ func (s *server) leave(c *connection) {
 	if c.failed {
 		c.linger()
 	}
+	c.unwatchElsewhere()
 	_ = c.net.Close() // nothing was left to be sent
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,6 @@ import (
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/examples/redis/kv"
-	"github.com/e17579a5/raft/examples/redis/resp"
 	"github.com/e17579a5/raft/memory"
 )
 
@@ -44,16 +43,6 @@ func mustDial(t *testing.T, address string) *plainClient {
 	t.Cleanup(func() { _ = c.conn.Close() })
 	require.NoError(t, c.conn.SetDeadline(time.Now().Add(patience)))
 	return c
-}
-
-// encode appends a command.
-func encode(b []byte, args ...string) []byte {
-	w := resp.Writer{Buf: b}
-	w.Array(len(args))
-	for _, arg := range args {
-		w.Text(arg)
-	}
-	return w.Buf
 }
 
 // do sends a command and returns the reply.

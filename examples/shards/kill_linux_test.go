@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/admin"
 	"github.com/e17579a5/raft/examples/shards/shard"
 	"github.com/e17579a5/raft/internal/process"
 )
@@ -141,10 +142,37 @@ func TestServersComeAndGo(t *testing.T) {
 		p.clients = append(p.clients, p.servers[id].Address)
 	}
 	p.mu.Unlock()
+	p.administer()
 	w.stop()
 	t.Logf("founded in %v, spread in %v, taken out in %v", founded.Sub(begin), spread.Sub(founded), time.Since(spread))
 	t.Logf("%d writes and %d additions acknowledged, %d requests repeated", len(w.written), w.added, w.repeated)
 	w.check()
+}
+
+// administer asks servers how their groups are, as the command raft does, and has another server lead one of them.
+func (p *processes) administer() {
+	clients := map[raft.ServerID]*admin.Client{}
+	for _, id := range []raft.ServerID{"a", "c", "d"} {
+		client, err := admin.NewClient(p.servers[string(id)].admin, nil)
+		require.NoError(p.t, err)
+		host, err := client.Host(p.t.Context(), admin.HostQuery{})
+		require.NoError(p.t, err)
+		require.Equal(p.t, id, host.ID)
+		require.Equal(p.t, *processShards+1, host.Running) // with the table's
+		clients[id] = client.Group("shard/0")
+	}
+	is, err := clients["a"].Status(p.t.Context())
+	require.NoError(p.t, err)
+	require.Len(p.t, is.Membership.Members, 3)
+	process.Await(p.t, func() bool {
+		is, err := clients["d"].Status(p.t.Context())
+		require.NoError(p.t, err)
+		if is.Leader == "d" {
+			return true
+		}
+		_, _ = clients["a"].Transfer(p.t.Context(), admin.Transfer{To: "d"}) // until it has succeeded at whoever leads
+		return false
+	}, "d doesn't lead the shard")
 }
 
 // count returns how many shards a server has.

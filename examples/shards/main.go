@@ -154,7 +154,7 @@ func serveHost(ctx context.Context, o options, host *shard.Host, listener, admin
 		case <-ctx.Done():
 		}
 	}()
-	doors := &http.Server{Handler: host.Administration(limits), ReadTimeout: o.timeout, WriteTimeout: 2 * o.timeout}
+	doors := &http.Server{Handler: host.Administration(limits), ReadTimeout: o.timeout}
 	administered := make(chan error, 1)
 	go func() { administered <- doors.Serve(administration) }()
 	err := s.api.Serve(ctx, listener, s.routes())

@@ -196,6 +196,54 @@ func TestAnyServerAnswers(t *testing.T) {
 	})
 }
 
+// An operator moves a shard by hand, and back, while any server answers for its keys.
+func TestShardIsMovedByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 8)
+		defer c.close()
+		c.start("d")
+		status, answer := c.administer("b", http.MethodPut, "/servers/d", `{"address": "d", "client": "client-d"}`)
+		require.Equal(t, http.StatusNoContent, status, answer)
+		c.await(func(table *shard.Table) bool { return table.Settled() && len(table.Servers) == 4 && table.Moves > 0 })
+		path := "/keys/" + keyOfAnother("x", 8)
+		in := shard.Of(strings.TrimPrefix(path, "/keys/"), 8)
+		where := func() *shard.Shard { return &c.hosts["a"].Table().Shards[in] }
+		from, to := where().Members[0], raft.ServerID("")
+		for _, id := range []raft.ServerID{"a", "b", "c", "d"} {
+			if !where().Has(id) {
+				to = id
+			}
+		}
+		got, text, _ := c.request("a", http.MethodPut, path, "v")
+		require.Equal(t, http.StatusOK, got, text)
+		for range 2 {
+			status, answer := c.administer("c", http.MethodPut, fmt.Sprintf("/shards/%d/place", in), fmt.Sprintf(`{"from": %q, "to": %q}`, from, to))
+			require.Equal(t, http.StatusNoContent, status, answer)
+			c.await(func(table *shard.Table) bool {
+				return table.Settled() && table.Shards[in].Has(to) && !table.Shards[in].Has(from)
+			})
+			for _, at := range []string{"a", "b", "c", "d"} {
+				got, text, _ := c.request(at, http.MethodGet, path, "")
+				require.Equal(t, http.StatusOK, got, text)
+				require.Equal(t, "v", text)
+			}
+			from, to = to, from
+		}
+		require.True(t, where().Placed)
+		status, answer = c.administer("c", http.MethodDelete, fmt.Sprintf("/shards/%d/place", in), "")
+		require.Equal(t, http.StatusNoContent, status, answer)
+		c.await(func(table *shard.Table) bool { return !table.Shards[in].Placed })
+		for path, want := range map[string]int{"/shards/8/place": http.StatusConflict, "/shards/x/place": http.StatusBadRequest} {
+			status, answer := c.administer("c", http.MethodDelete, path, "")
+			require.Equal(t, want, status, answer)
+		}
+		status, answer = c.administer("c", http.MethodPut, "/shards/0/place", `{"to": "a"}`)
+		require.Equal(t, http.StatusBadRequest, status, answer)
+		status, answer = c.administer("c", http.MethodGet, "/raft/host", "")
+		require.Equal(t, http.StatusForbidden, status, answer) // it isn't asked over a loopback address
+	})
+}
+
 // What clients can do wrong is answered with a code, from wherever it comes.
 func TestRequestsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -136,9 +136,9 @@ type Capture interface {
 	Close() error
 }
 
-// positionBits is how many bits a Position has: as many as the numbers of JavaScript take, since it
+// PositionBits is how many bits a Position has: as many as the numbers of JavaScript take, since it
 // goes through clients as the cursor of SCAN.
-const positionBits = 48
+const PositionBits = 48
 
 // Position returns the place of a key in the order of SCAN. It is a hash of the key alone, so it is
 // the same on every server, and a scan can go on at another server.
@@ -148,5 +148,5 @@ func Position[K []byte | string](key K) uint64 {
 		h = (h ^ uint64(key[i])) * 1099511628211
 	}
 	h = (h ^ h>>32) * 0x9e3779b97f4a7c15
-	return h >> (64 - positionBits)
+	return h >> (64 - PositionBits)
 }

@@ -8,6 +8,7 @@ package kv
 
 import (
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/e17579a5/raft"
@@ -255,6 +256,19 @@ func (r *Reader) Run(command *Command, args [][]byte, out *resp.Writer) {
 // Watch returns the version of a key, for a transaction.
 func (r *Reader) Watch(key []byte) Watch {
 	return Watch{string(key), r.m.versionOf(key, r.m.meta.Now)}
+}
+
+// Keys returns the keys that are there, in the order of their positions.
+func (r *Reader) Keys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		c := call{meta: &r.m.meta, now: max(r.m.meta.Now, r.wall)}
+		for key, o := range r.m.keys.From(0) {
+			if c.living(o) != nil && !yield(key) {
+				break
+			}
+		}
+		r.call.early = r.call.early || c.early
+	}
 }
 
 // A Summary says what a machine holds.

@@ -53,7 +53,7 @@ type slot struct {
 	epoch  uint64      // in which the slot and its object were made
 }
 
-func shardOf(position uint64) int { return int(position >> (positionBits - shardBits)) }
+func shardOf(position uint64) int { return int(position >> (PositionBits - shardBits)) }
 
 // Find implements Keyspace.
 func (m *Memory) Find(key []byte) *Object {
@@ -163,7 +163,7 @@ func keysFrom(table *[shards]*shard, from uint64) iter.Seq2[string, *Object] {
 		key      string
 	}
 	return func(yield func(string, *Object) bool) {
-		if from >= 1<<positionBits {
+		if from >= 1<<PositionBits {
 			return
 		}
 		var places []place

@@ -1,17 +1,18 @@
 // Stock uses a client library of npm, redis or ioredis, as a Go test tells it to. Each line that it
 // reads is a call, {"op": "get", "args": ["key"]}, and each line that it writes the answer to one,
-// {"result": "value"} or {"error": "text"}. It takes the library and the address of a server.
+// {"result": "value"} or {"error": "text"}. It takes the library, the address of a server, the version of the
+// protocol, and a word more if that is a server of Redis Cluster.
 'use strict'
 const readline = require('node:readline')
-const [library, host, port, protocol] = process.argv.slice(2)
+const [library, host, port, protocol, cluster] = process.argv.slice(2)
 
 // Each library by the same functions.
 const libraries = {
   async redis() {
-    const { createClient } = require('redis')
+    const { createClient, createCluster } = require('redis')
     const options = { socket: { host, port: +port, reconnectStrategy: 50 }, RESP: +protocol, name: 'node-redis' }
     const connect = async () => {
-      const client = createClient(options)
+      const client = cluster ? createCluster({ rootNodes: [options] }) : createClient(options)
       client.on('error', () => {}) // it connects again by itself
       return client.connect()
     }
@@ -47,7 +48,7 @@ const libraries = {
     const Redis = require('ioredis')
     const options = { host, port: +port, retryStrategy: () => 50, connectionName: 'ioredis', lazyConnect: true }
     const connect = async () => {
-      const client = new (Redis.default ?? Redis)(options)
+      const client = cluster ? new Redis.Cluster([{ host, port: +port }], { lazyConnect: true }) : new (Redis.default ?? Redis)(options)
       client.on('error', () => {}) // it connects again by itself
       await client.connect()
       return client

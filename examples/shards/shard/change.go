@@ -16,6 +16,7 @@ type Change struct {
 	Found    *Founding     `json:"found,omitempty"`    // the shards are to be founded
 	Begin    []Move        `json:"begin,omitempty"`    // moves are to begin; one for each of Shards
 	Shards   []int         `json:"shards,omitempty"`   // of Begin
+	Place    *Placing      `json:"place,omitempty"`    // an operator says where a shard is to be
 	Done     []Step        `json:"done,omitempty"`     // what was to be done for shards is done
 }
 
@@ -23,6 +24,14 @@ type Change struct {
 type Founding struct {
 	Shards   int `json:"shards"`
 	Replicas int `json:"replicas"`
+}
+
+// A Placing moves a shard from one server to another by hand. From then on the shard isn't moved so that servers
+// have about as many, until another Placing, without a To, lets it. A server that is to leave still gives it up.
+type Placing struct {
+	Shard int           `json:"shard"`
+	From  raft.ServerID `json:"from,omitempty"`
+	To    raft.ServerID `json:"to,omitempty"`
 }
 
 // A Step is a phase of a shard's move that is done. Move 0 is its founding.
@@ -61,6 +70,8 @@ func (t *Table) apply(c *Change) *Refusal {
 			t.begin(c.Shards[i], c.Begin[i])
 		}
 		return nil
+	case c.Place != nil:
+		return t.place(c.Place)
 	case len(c.Done) > 0:
 		for _, step := range c.Done {
 			t.done(step)
@@ -168,6 +179,35 @@ func (t *Table) begin(shard int, m Move) {
 		t.Moves++
 		s.Move = &Move{Number: t.Moves, From: m.From, To: m.To, Phase: Prepare}
 	}
+}
+
+// place begins the move that an operator asks for. If it is under way or done already, nothing happens.
+func (t *Table) place(p *Placing) *Refusal {
+	if p.Shard < 0 || p.Shard >= len(t.Shards) {
+		return refuse("no_such_shard", "there are %d shards", len(t.Shards))
+	}
+	s, to := &t.Shards[p.Shard], t.Server(p.To)
+	if p.To == "" {
+		s.Placed = false
+		return nil
+	}
+	has := func(id raft.ServerID) bool { return slices.Contains(s.Members, id) }
+	switch {
+	case to == nil || t.Server(p.From) == nil:
+		return refuse("no_such_server", "there is no server %q, or no server %q", p.From, p.To)
+	case s.Move != nil && s.Move.From == p.From && s.Move.To == p.To, p.From != p.To && has(p.To) && !has(p.From):
+		s.Placed = true
+		return nil
+	case to.Leaving:
+		return refuse("leaving", "server %s is leaving", p.To)
+	case !s.free():
+		return refuse("moving", "shard %d moves already, or isn't founded yet", p.Shard)
+	case !has(p.From) || has(p.To):
+		return refuse("not_there", "shard %d is at %v: it can't move from %s to %s", p.Shard, s.Members, p.From, p.To)
+	}
+	t.begin(p.Shard, Move{From: p.From, To: p.To})
+	s.Placed = true
+	return nil
 }
 
 // done ends a phase. If it isn't the one that the shard is in, the report is a late one, and nothing

@@ -188,6 +188,10 @@ func (h *Host) Leave(ctx context.Context, id raft.ServerID) error {
 	return h.change(ctx, &Change{Leave: id})
 }
 
+// Place begins to move a shard by hand, or lets it be moved by itself again (Placing). Whether the move is done, the
+// table says. The error is as for Register.
+func (h *Host) Place(ctx context.Context, p Placing) error { return h.change(ctx, &Change{Place: &p}) }
+
 // change proposes a change of the table.
 func (h *Host) change(ctx context.Context, c *Change) error {
 	result, err := h.node.Propose(ctx, encode(c))

@@ -48,6 +48,53 @@ func on(t *Table, id raft.ServerID) (shards []int) {
 	return shards
 }
 
+// A shard that an operator has placed stays there, though other servers have fewer shards: others move in its place.
+// It moves when its server leaves.
+func TestShardsArePlacedByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, 3, 8, memory.Faults{})
+		defer s.close()
+		s.await((*Table).Settled)
+		s.start("d")
+		require.NoError(t, s.hosts["a"].Register(t.Context(), s.server("d")))
+		even := func(table *Table) bool { return table.Settled() && len(on(table, "d")) == 6 }
+		s.await(even)
+		require.NoError(t, s.propose(t.Context(), 0, "first"))
+		var here, there raft.ServerID
+		for _, id := range []raft.ServerID{"b", "c", "d"} {
+			if s.hosts["a"].Table().Shards[0].Has(id) {
+				here = id
+			} else {
+				there = id
+			}
+		}
+		if there == "" {
+			here, there = "b", "a"
+		}
+		require.NoError(t, s.hosts["b"].Place(t.Context(), Placing{0, here, there}))
+		placed := func(table *Table) bool {
+			return table.Settled() && table.Shards[0].Has(there) && !table.Shards[0].Has(here) && len(on(table, here)) == 6
+		}
+		s.await(placed)
+		require.NoError(t, s.hosts["b"].Place(t.Context(), Placing{0, here, there}), "it is done")
+		time.Sleep(time.Minute)
+		s.await(placed)
+		s.check(map[int][]string{0: {"first"}})
+		require.NoError(t, s.hosts["b"].Place(t.Context(), Placing{0, there, here}), "and back")
+		s.await(func(table *Table) bool {
+			return table.Settled() && table.Shards[0].Has(here) && !table.Shards[0].Has(there)
+		})
+		for code, p := range map[string]Placing{
+			"no_such_shard": {8, "a", "b"}, "no_such_server": {0, here, "x"}, "not_there": {0, here, here},
+		} {
+			refusal := new(Refusal)
+			require.ErrorAs(t, s.hosts["c"].Place(t.Context(), p), &refusal)
+			require.Equal(t, code, refusal.Code)
+		}
+		s.check(map[int][]string{0: {"first"}})
+	})
+}
+
 // slow is a network in which a move takes a while.
 var slow = memory.Faults{MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond}
 

@@ -8,7 +8,7 @@ import (
 
 // plan returns moves to begin, so that at most limit are under way: away from servers that are leaving
 // first, and then from the server with the most shards to the one with the fewest, while they differ by
-// more than one. What it returns follows from the table alone, and a move that is under way counts as done.
+// more than one. Shards that an operator has placed move for servers that are leaving alone. What it returns follows from the table alone, and a move that is under way counts as done.
 func (t *Table) plan(limit int) (shards []int, moves []Move) {
 	load := map[raft.ServerID]int{} // of the servers that stay
 	for _, s := range t.Servers {
@@ -47,7 +47,7 @@ func (t *Table) plan(limit int) (shards []int, moves []Move) {
 	}
 	for i := 0; i < len(t.Shards) && len(moves) < limit; i++ {
 		s := &t.Shards[i]
-		if begun[i] || !s.free() {
+		if begun[i] || !s.free() || s.Placed {
 			continue
 		}
 		from, to := t.heaviest(load, s), t.lightest(load, s)

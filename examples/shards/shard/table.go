@@ -31,7 +31,8 @@ type Shard struct {
 	// Founded says that the shard's group exists. Until then its members found it together; from then on
 	// nobody ever may again.
 	Founded bool  `json:"founded,omitempty"`
-	Move    *Move `json:"move,omitempty"` // nil while none is under way
+	Move    *Move `json:"move,omitempty"`   // nil while none is under way
+	Placed  bool  `json:"placed,omitempty"` // by an operator: it stays while its servers do
 }
 
 // A Move takes a shard from one server to another.

@@ -38,6 +38,29 @@ func TestShardsOfSlots(t *testing.T) {
 	}
 }
 
+// A cursor is a number and back, in the order of shards and places, with 53 bits at most.
+func TestCursors(t *testing.T) {
+	last := uint64(0)
+	for _, c := range []Cursor{{0, 0}, {0, 1}, {0, 1<<PlaceBits - 1}, {1, 0}, {1, 5}, {999, 1<<PlaceBits - 1}, {MaxShards - 1, 1<<PlaceBits - 1}} {
+		number := c.Number()
+		require.True(t, number == 0 || number > last)
+		last = number
+		require.Less(t, number, uint64(1)<<53)
+		got, ok := CursorOf(number, MaxShards)
+		require.True(t, ok)
+		require.Equal(t, c, got)
+		_, ok = CursorOf(number, c.Shard)
+		require.False(t, ok, "there is no shard %d", c.Shard)
+		next, more := c.After(1, c.Shard+2)
+		require.Equal(t, Cursor{Shard: c.Shard + 1}, next)
+		require.True(t, more)
+		_, more = c.After(2, c.Shard+2)
+		require.False(t, more)
+	}
+	_, ok := CursorOf(1<<64-1, MaxShards)
+	require.False(t, ok)
+}
+
 // A move goes from phase to phase by the reports of its own steps. Those of another move, or of another phase,
 // change nothing.
 func TestPhases(t *testing.T) {
@@ -82,6 +105,57 @@ func TestPhases(t *testing.T) {
 	require.Nil(t, table.Server("d"))
 }
 
+// A shard that was placed by hand stays, though servers have more shards than others by it: another one moves. It moves
+// when its server leaves, and when it is let go. What can't be done is refused, and what was done already is done.
+func TestPlacing(t *testing.T) {
+	table := new(Table)
+	change := func(c Change) { require.Nil(t, table.apply(&c)) }
+	finish := func() {
+		for i := range table.Shards {
+			for m := table.Shards[i].Move; m != nil; m = table.Shards[i].Move {
+				change(Change{Done: []Step{{i, m.Number, m.Phase}}})
+			}
+		}
+	}
+	for _, id := range []raft.ServerID{"a", "b", "c", "d"} {
+		change(Change{Register: &Server{ID: id, Address: "x", Client: "y"}})
+	}
+	change(Change{Found: &Founding{4, 3}})
+	for i := range 4 {
+		change(Change{Done: []Step{{Shard: i}}})
+	}
+	members := table.Shards[0].Members
+	require.Equal(t, []raft.ServerID{"a", "b", "c"}, members)
+	place := Change{Place: &Placing{0, "a", "d"}}
+	change(place)
+	change(place) // it is on its way
+	finish()
+	change(place) // it is there
+	require.Equal(t, []raft.ServerID{"b", "c", "d"}, table.Shards[0].Members)
+	shards, moves := table.plan(10)
+	require.NotContains(t, shards, 0)
+	require.Len(t, moves, 1)
+	require.Equal(t, []raft.ServerID{"d", "a"}, []raft.ServerID{moves[0].From, moves[0].To})
+	for code, p := range map[string]Placing{
+		"no_such_shard": {4, "b", "a"}, "no_such_server": {0, "x", "d"}, "not_there": {1, "a", "a"},
+	} {
+		before := encode(table)
+		refusal := table.apply(&Change{Place: &p})
+		require.NotNil(t, refusal, code)
+		require.Equal(t, code, refusal.Code)
+		require.Equal(t, string(before), string(encode(table)))
+	}
+	change(Change{Place: &Placing{0, "b", "a"}})
+	require.Equal(t, "moving", table.apply(&Change{Place: &Placing{0, "c", "a"}}).Code)
+	finish()
+	change(Change{Leave: "c"})
+	require.Equal(t, "leaving", table.apply(&Change{Place: &Placing{0, "a", "c"}}).Code)
+	shards, _ = table.plan(10)
+	require.Contains(t, shards, 0)
+	change(Change{Place: &Placing{Shard: 0}})
+	require.False(t, table.Shards[0].Placed)
+}
+
 // TestTable: whatever changes come, a shard has as many members as it should, a move's number is used once,
 // and no server is forgotten that has a shard. If nothing else happens, all is settled in the end, and
 // servers have about as many shards.
@@ -104,6 +178,13 @@ func TestTable(t *testing.T) {
 				shard := rapid.IntRange(-1, 20).Draw(t, "shard")
 				table.apply(&Change{Shards: []int{shard}, Begin: []Move{{From: ids.Draw(t, "from"), To: ids.Draw(t, "to")}}})
 			},
+			"place": func(t *rapid.T) {
+				p := Placing{Shard: rapid.IntRange(-1, 20).Draw(t, "shard")}
+				if rapid.Bool().Draw(t, "moves") {
+					p.From, p.To = ids.Draw(t, "from"), ids.Draw(t, "to")
+				}
+				placed(t, table, p)
+			},
 			"plan": func(*rapid.T) { applyPlan(table, 3) },
 			"done": func(t *rapid.T) {
 				table.apply(&Change{Done: []Step{{
@@ -112,6 +193,9 @@ func TestTable(t *testing.T) {
 			},
 			"": func(t *rapid.T) { requireSound(t, table, numbers) },
 		})
+		for i := range table.Shards {
+			require.Nil(t, table.apply(&Change{Place: &Placing{Shard: i}}))
+		}
 		for range 200 {
 			applyPlan(table, 3)
 			for i := range table.Shards {
@@ -130,8 +214,31 @@ func TestTable(t *testing.T) {
 	})
 }
 
+// placed places a shard, and requires that it is then where it should be, or on its way there, or that the table says
+// why it isn't, and is as it was.
+func placed(t *rapid.T, table *Table, p Placing) {
+	before := encode(table)
+	refusal := table.apply(&Change{Place: &p})
+	switch {
+	case refusal != nil:
+		require.Equal(t, string(before), string(encode(table)), refusal.Text)
+	case p.To == "":
+		require.False(t, table.Shards[p.Shard].Placed)
+	default:
+		s := &table.Shards[p.Shard]
+		require.True(t, s.Placed)
+		require.Contains(t, s.after(), p.To)
+		require.NotContains(t, s.after(), p.From)
+	}
+}
+
 func applyPlan(t *Table, limit int) {
 	if shards, moves := t.plan(limit); len(moves) > 0 {
+		for i, shard := range shards {
+			if from := t.Server(moves[i].From); t.Shards[shard].Placed && !from.Leaving {
+				panic("a shard that was placed by hand is moved")
+			}
+		}
 		t.apply(&Change{Shards: shards, Begin: moves})
 	}
 }
