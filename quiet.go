@@ -64,7 +64,7 @@ func (c *Core) still() bool {
 	if c.incoming.state != incomingNot || c.reading > 0 || len(c.fetches) > 0 || c.scrubbing.reads {
 		return false
 	}
-	if c.noticed || c.inquiry.open || c.removed != 0 || c.proposals.count() > 0 || len(c.calls.items) > 0 {
+	if c.noticed || c.inquiry != nil || c.removed != 0 || c.proposals.count() > 0 || len(c.calls.items) > 0 {
 		return false
 	}
 	configuration := l.configuration()

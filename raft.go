@@ -236,7 +236,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if config.ScrubBytesPerSecond > 0 && !config.Coalesced {
 		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
-	if c.alone() && !c.inquiry.open {
+	if c.alone() && c.inquiry == nil {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
 	return c, nil
@@ -273,7 +273,7 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if c.outsideOfTerms(&m) {
 		return
 	}
-	if c.inquiry.open && !c.whileInquiring(&m) {
+	if c.inquiry != nil && !c.whileInquiring(&m) {
 		return
 	}
 	kind := m.Kind()
