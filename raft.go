@@ -130,7 +130,7 @@ type Core struct {
 	membership
 	rollback
 	keyring keyring
-	refusal refusal
+	refusal *refusal `state:"luck"` // nil while no message was refused
 
 	*aside // nil while this core rests
 }
