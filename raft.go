@@ -119,7 +119,7 @@ type Core struct {
 
 	// What callers at this server wait for.
 	proposals proposals
-	ownReads
+	lastReads
 
 	snapshots snapshots
 
@@ -144,7 +144,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.role.encode(s)
 	c.timing.encode(s)
 	c.proposals.encode(s)
-	c.ownReads.encode(s)
+	s.numbers(c.lastRead)
 	c.snapshots.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
@@ -160,7 +160,6 @@ func (c *Core) Clone() *Core {
 	n.out = c.out.clone()
 	n.role = c.role.clone()
 	n.proposals = c.proposals.clone()
-	n.ownReads = c.ownReads.clone()
 	n.snapshots = c.snapshots.clone()
 	n.rollback = c.rollback.clone()
 	n.aside = c.aside.clone()
@@ -198,7 +197,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c := &Core{
 		id: config.ID, seed: config.Seed, config: config.lasting(), state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
-		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
+		proposals: proposals{next: 1, nextFree: 1}, lastReads: lastReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
 		aside: new(aside),
 	}
@@ -477,6 +476,6 @@ func (c *Core) Drain(e *Effects) {
 // rare, so none of these slices is kept for the next time.
 func (c *Core) drainStreams(e *Effects) {
 	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
-	e.SnapshotAnswers = c.snapshots.answers
-	c.sends, c.stops, c.verdicts, c.discard, c.snapshots.answers = nil, nil, nil, false, nil
+	e.SnapshotAnswers = c.snapshotAnswers
+	c.sends, c.stops, c.verdicts, c.discard, c.snapshotAnswers = nil, nil, nil, false, nil
 }
