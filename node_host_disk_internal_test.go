@@ -38,7 +38,7 @@ func newWriteLane(disk *countedDisk, groups int) (*hostDisk, []*groupWrites) {
 	var all []*groupWrites
 	for i := range groups {
 		n := &Node{group: GroupID(fmt.Sprint("g", i)), inbox: inbox{rouse: func() {}}, trace: &Trace{}}
-		n.life.begin(diary{})
+		n.life.begin(&diary{})
 		all = append(all, &groupWrites{disk: &h.disk, node: n})
 	}
 	return &h.disk, all

@@ -97,8 +97,8 @@ type Answer struct {
 // # What can be asked
 //
 // [Core.Standing] is what is worth telling whenever it changes. [Core.Status] tells more, and
-// [Core.Explain] says why. [Core.LogSize] and [Core.TakesOffer] are for drivers of many cores. [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] each
-// answer one question.
+// [Core.Explain] says why. [Core.LogSize] and [Core.TakesOffer] are for drivers of many cores. [Core.Config], [Core.Origin], [Core.Committed], [Core.Leads] and
+// [Core.Resigned] each answer one question.
 //
 // # For tests
 //
@@ -240,6 +240,10 @@ func NewCore(config CoreConfig) (*Core, error) {
 	}
 	return c, nil
 }
+
+// Config returns what this core was made of, without what only its start needed. Other cores may have
+// the same one (CoreConfig.Share), and nobody may change it.
+func (c *Core) Config() *CoreConfig { return c.config }
 
 // Origin returns the origin of all commands that callers propose at this server.
 func (c *Core) Origin() Origin { return Origin{Server: c.id, Start: c.state.Start} }
