@@ -183,7 +183,9 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	}
 	n.tellTo(config.Trace)
 	n.life.begin(&n.logger)
-	applier.SaveBy(n.patiently)
+	if config.Durable != nil {
+		applier.SaveBy(n.patiently)
+	}
 	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond}
 	return n, newLoop(n, core), nil
 }
