@@ -93,6 +93,39 @@ func TestSmallWritesDontWaitForABurst(t *testing.T) {
 	})
 }
 
+// A burst of writes leaves no room behind when it is over. While there are a few at a time, they find the
+// room of those before.
+func TestBurstOfWritesLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &countedDisk{next: make(chan struct{})}
+		lane, of := newWriteLane(disk, 1)
+		go lane.run()
+		defer lane.queue.close()
+		write := func(writes int) (room int) {
+			for i := range 2 * writes { // one half of them is called for while the other gathers
+				of[0].add(writeOf(i+1, 0))
+				if i == writes {
+					synctest.Wait()
+				}
+			}
+			for range 3 {
+				select {
+				case disk.next <- struct{}{}:
+					synctest.Wait()
+				default:
+				}
+			}
+			require.Zero(t, len(lane.waiting)+lane.busy.items)
+			return cap(lane.queue.items) + cap(lane.waiting) + cap(lane.chosen) + cap(lane.writes)
+		}
+		require.Zero(t, write(10*keepIdle))
+		room := write(10)
+		require.NotZero(t, room)
+		require.LessOrEqual(t, room, 4*keepIdle)
+		require.Equal(t, room, write(10))
+	})
+}
+
 // Whatever is handed over, each write is done once, those of a group in their order; no call has more than
 // its bounds. The write that has waited longest is in the next one if it is small, and otherwise when its group
 // may have saved enough, or at once if there is none with small writes alone.

@@ -103,6 +103,17 @@ func (q *queue[T]) len() int {
 	return len(q.items)
 }
 
+// idles says whether nothing is there. What a burst has left is let go of then.
+func (q *queue[T]) idles() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) > 0 {
+		return false
+	}
+	q.items = modest(q.items)
+	return true
+}
+
 // isClosed says whether the items that a lane has taken and not begun are to be dropped.
 func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()
