@@ -63,7 +63,7 @@ type outcome struct {
 // NewApplier returns an Applier for a state machine. Its batches hold the results of the commands
 // that origin has proposed.
 func NewApplier(machine StateMachine, origin Origin) *Applier {
-	return &Applier{machine: machine, origin: origin, sessions: newSessions(), known: true}
+	return &Applier{machine: machine, origin: origin, known: true}
 }
 
 // CompareResults makes the Applier keep fingerprints of the results (CoreConfig.CompareResults). It

@@ -13,8 +13,10 @@ import (
 type aside struct {
 	calls    calls
 	answers  []Answer `state:"transient"`
+	reads    readLists
 	incoming incoming
 	streamEffects
+	snapshotCalls
 	machineWork
 	diskReads
 	fingerprints fingerprints
@@ -25,8 +27,10 @@ type aside struct {
 
 func (a *aside) encode(s *stateEncoder) {
 	a.calls.encode(s)
+	a.reads.encode(s)
 	a.incoming.encode(s)
 	a.streamEffects.encode(s)
+	a.snapshotCalls.encode(s)
 	a.machineWork.encode(s)
 	a.diskReads.encode(s)
 	a.fingerprints.encode(s)
@@ -38,7 +42,8 @@ func (a *aside) encode(s *stateEncoder) {
 func (a *aside) clone() *aside {
 	n := *a
 	n.calls, n.answers = a.calls.clone(), slices.Clone(a.answers)
-	n.streamEffects = a.streamEffects.clone()
+	n.reads = a.reads.clone()
+	n.streamEffects, n.snapshotCalls = a.streamEffects.clone(), a.snapshotCalls.clone()
 	n.machineWork = a.machineWork.clone()
 	n.diskReads = a.diskReads.clone()
 	n.fingerprints = a.fingerprints.clone()

@@ -49,6 +49,25 @@ func TestRestingCoreIsTheSame(t *testing.T) {
 	require.NoError(t, c.Check())
 }
 
+// What has an end leaves nothing behind in a core that rests: no read, and no call of Snapshot that was
+// taken back.
+func TestRestingCoreForgetsWhatHasEnded(t *testing.T) {
+	c, e := restingCore(t)
+	c.rest()
+	number := c.Read(0)
+	c.Drain(e)
+	require.Len(t, e.Answers, 1)
+	require.Equal(t, number, e.Answers[0].Number)
+	c.CancelSnapshot(c.Snapshot(0))
+	c.Drain(e)
+	require.Empty(t, e.SnapshotAnswers)
+	c.rest()
+	require.Nil(t, c.aside)
+	require.Greater(t, c.Read(0), number)
+	require.NotZero(t, c.waitingReads())
+	require.NotZero(t, c.Snapshot(0))
+}
+
 // While something happens, a core doesn't rest: the entries in memory are nowhere else yet.
 func TestBusyCoreDoesNotRest(t *testing.T) {
 	c, e := restingCore(t)

@@ -32,7 +32,7 @@ var elsewhere = map[string]string{
 var unchanging = map[reflect.Type]bool{
 	reflect.TypeFor[[]byte](): true, reflect.TypeFor[Entry](): true, reflect.TypeFor[wire.Message](): true,
 	reflect.TypeFor[Configuration](): true, reflect.TypeFor[wire.Call](): true, reflect.TypeFor[SnapshotMeta](): true,
-	reflect.TypeFor[storedSnapshot](): true, reflect.TypeFor[Divergence](): true, reflect.TypeFor[error](): true,
+	reflect.TypeFor[storedSnapshot](): true, reflect.TypeFor[refusal](): true, reflect.TypeFor[Divergence](): true, reflect.TypeFor[error](): true,
 }
 
 // The reasons why a field isn't encoded, as its tag gives them (core_state.go).

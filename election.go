@@ -132,7 +132,7 @@ func (c *Core) leaderHeard() bool {
 // that may found a cluster. Its disk must not be stalled, and its log must reach everything that it
 // knows to be committed.
 func (c *Core) mayCampaign() bool {
-	if c.diskStalled() || c.noticed || c.inquiry.open || c.log.last < c.witnessed {
+	if c.diskStalled() || c.noticed || c.inquiry != nil || c.log.last < c.witnessed {
 		return false
 	}
 	if len(c.log.configurations) > 0 {

@@ -240,9 +240,9 @@ func (c *Core) noLeader() *NoLeader {
 		return &NoLeader{Reason: NoLeaderPromise}
 	case c.log.last < c.witnessed:
 		return &NoLeader{Reason: NoLeaderBehind}
-	case c.inquiry.open && c.log.obstacle() == 0:
+	case c.inquiry != nil && c.log.obstacle() == 0:
 		return &NoLeader{Reason: noLeaderInquiry}
-	case !c.inquiry.open && !c.mayCampaign():
+	case c.inquiry == nil && !c.mayCampaign():
 		return &NoLeader{Reason: NoLeaderNoVote}
 	}
 	r, asks := c.role.(*candidate)

@@ -34,35 +34,32 @@ import (
 // The answers name terms, too. The disk may have forgotten a vote in one of these. So the server
 // gives no vote in a term that somebody had reached before, unless its disk still holds that vote.
 type inquiry struct {
-	// open says that this server hasn't been answered yet. It was opened at since, and heard are
-	// the servers that have answered.
-	open  bool
-	since Instant `state:"luck"`
-	late  int     // how many election timeouts have passed since, at most two
-	heard []ServerID
+	since Instant    `state:"luck"` // when it began
+	late  int        // how many election timeouts have passed since, at most two
+	heard []ServerID // the servers that have answered
 	// early is the last heartbeat that came before the answers, or nil.
 	early *wire.Message
-	// reached is the highest term that an answer has named. No vote is given up to there, from the
-	// end of the inquiry on.
-	reached Term
-	// loaded is what the disk had promised when this server started: its term, and the end of its
-	// log.
-	loaded wire.Place
 }
 
+// encode writes an inquiry, which may be nil.
 func (q *inquiry) encode(s *stateEncoder) {
-	s.numbers(flag(q.open), uint64(q.late), uint64(q.reached))
-	s.place(q.loaded)
+	if s.numbers(flag(q != nil)); q == nil {
+		return
+	}
+	s.numbers(uint64(q.late))
 	encodeSet(s, q.heard, func(id *ServerID, s *stateEncoder) { s.server(*id) })
 	if s.numbers(flag(q.early != nil)); q.early != nil {
 		s.message(q.early)
 	}
 }
 
-func (q *inquiry) clone() inquiry {
+func (q *inquiry) clone() *inquiry {
+	if q == nil {
+		return nil
+	}
 	n := *q
 	n.heard = slices.Clone(q.heard)
-	return n
+	return &n
 }
 
 // promisesLess says whether one promise is less than another one: of an earlier term, or of less of the log
@@ -77,7 +74,7 @@ func (c *Core) inquire() {
 	if c.log.configuration() == nil || len(c.otherServers()) == 0 {
 		return
 	}
-	c.inquiry.open, c.inquiry.since = true, c.now
+	c.inquiry = &inquiry{since: c.now}
 	c.ask()
 }
 
@@ -98,9 +95,9 @@ func (c *Core) ask() {
 
 // inquiryDue asks once more, unless a quorum has answered and that is enough by now.
 func (c *Core) inquiryDue() {
-	q := &c.inquiry
+	q := c.inquiry
 	q.late = int(min(2, time.Duration(c.now-q.since)/c.config.ElectionTimeout))
-	if c.ready(); q.open {
+	if c.ready(); c.inquiry != nil {
 		c.ask()
 	}
 }
@@ -123,20 +120,20 @@ func (c *Core) answerStarted(m *wire.Message) {
 
 // inquiryAnswered notes that a member has said what it knows.
 func (c *Core) inquiryAnswered(m *wire.Message) {
-	q := &c.inquiry
-	if !q.open || m.Known().Start != c.state.Start {
+	q := c.inquiry
+	if q == nil || m.Known().Start != c.state.Start {
 		return
 	}
 	if !slices.Contains(q.heard, m.From) {
 		q.heard = append(q.heard, m.From)
 	}
-	q.reached = max(q.reached, m.Term)
+	c.reached = max(c.reached, m.Term)
 	c.ready()
 }
 
 // ready ends the inquiry if all others have answered, or after an election timeout a quorum.
 func (c *Core) ready() {
-	q := &c.inquiry
+	q := c.inquiry
 	has := func(m *Member) uint64 { return flag(m.ID == c.id || slices.Contains(q.heard, m.ID)) }
 	configuration := c.log.configuration()
 	all := !slices.ContainsFunc(c.otherServers(), func(s Server) bool { return !slices.Contains(q.heard, s.ID) })
@@ -170,17 +167,16 @@ func (c *Core) whileInquiring(m *wire.Message) bool {
 	if c.inquiry.late > 1 {
 		c.endInquiry()
 	}
-	return !c.inquiry.open
+	return c.inquiry == nil
 }
 
 // endInquiry lets this server take part.
 func (c *Core) endInquiry() {
-	q := &c.inquiry
-	early := q.early
-	q.open, q.heard, q.early, q.late = false, nil, nil, 0
+	early := c.inquiry.early
+	c.inquiry = nil
 	c.disarm(inquiryDeadline)
-	if q.reached > c.state.Term {
-		c.adoptTerm(q.reached)
+	if c.reached > c.state.Term {
+		c.adoptTerm(c.reached)
 	}
 	c.armElection()
 	if c.alone() {

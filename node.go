@@ -51,13 +51,10 @@ type Node struct {
 	group  GroupID
 	logger diary
 	trace  *Trace // never nil, and never changed
-	clock  clock
-	// patience is how long a caller whose wait is over, or who asks for the status, waits for the
-	// loop. If the loop stands still for longer, it is inside a function of the user's.
-	patience time.Duration
-	step     step // where the loop is
-	glance   glance
-	moved    *moves
+	clock  *clock // the nodes of a host have one together
+	step   step   // where the loop is
+	glance glance
+	moved  *moves
 
 	inbox     inbox     // brings the loop everything that it has to know
 	board     board     // shows what the loop knows
@@ -79,15 +76,18 @@ type pools struct {
 
 // A nodeConfig is what a node needs of its Config while it runs.
 type nodeConfig struct {
-	ID        ServerID
-	Address   string
-	Bootstrap []Server
+	*CoreConfig // what its core has (Core.Config)
+
 	Storage   Storage
 	Transport Transport
 	Validate  func(command []byte) error
 
 	MaxCommandBytes, MaxSessions, MaxSessionBytes int
 }
+
+// patience is how long a caller whose wait is over, or who asks for the status, waits for the loop. If
+// the loop stands still for longer, it is inside a function of the user's.
+func (c *nodeConfig) patience() time.Duration { return max(c.ElectionTimeout/4, time.Millisecond) }
 
 // errClose is the one reason to stop that is no failure.
 var errClose = errors.New("closed by the caller")
@@ -145,9 +145,9 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	started := clock{time.Now()} // this is Instant 0: the core counts from it
+	started := &clock{time.Now()} // this is Instant 0: the core counts from it
 	if host != nil {
-		started = host.clock
+		started = &host.clock
 		settings.Now, settings.Coalesced, settings.SnapshotTurns, settings.Share = started.now(), true, true, host.common.share
 		settings.MaxWriteBytes = min(settings.MaxWriteBytes, maxGroupWrite)
 	}
@@ -157,9 +157,8 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 	}
 	n := &Node{
 		config: nodeConfig{
-			ID: config.ID, Address: config.Address, Bootstrap: config.Bootstrap, Storage: config.Storage, Transport: config.Transport,
-			Validate: config.Validate, MaxCommandBytes: config.MaxCommandBytes,
-			MaxSessions: config.MaxSessions, MaxSessionBytes: config.MaxSessionBytes,
+			CoreConfig: core.Config(), Storage: config.Storage, Transport: config.Transport, Validate: config.Validate,
+			MaxCommandBytes: config.MaxCommandBytes, MaxSessions: config.MaxSessions, MaxSessionBytes: config.MaxSessionBytes,
 		},
 		group: group, clock: started,
 		inbox: inbox{
@@ -168,7 +167,7 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 			// The first turn comes at once: it tells the transport who the members are.
 			gathering: &gathering{intake: intake{some: true}}, bounded: host != nil,
 		},
-		lanes: lanes{applier: applier, snapshot: snapshotReader{storage: config.Storage}}, moved: moved,
+		lanes: lanes{applier: applier}, moved: moved,
 	}
 	if host == nil {
 		n.makeLanes()
@@ -183,10 +182,11 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		n.pools, n.logger = &host.pools, host.logger.of(group)
 	}
 	n.tellTo(config.Trace)
-	n.life.begin(n.logger)
-	applier.SaveBy(n.patiently)
-	n.patience = max(settings.ElectionTimeout/4, time.Millisecond)
-	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond, progressEvery: settings.Heartbeat}
+	n.life.begin(&n.logger)
+	if config.Durable != nil {
+		applier.SaveBy(n.patiently)
+	}
+	n.transfers = transfers{Node: n, perSecond: config.SnapshotBytesPerSecond}
 	return n, newLoop(n, core), nil
 }
 
@@ -332,7 +332,7 @@ func (n *Node) Close(ctx context.Context) error {
 
 // run takes turns with the loop of a node that stands alone.
 func (n *Node) run(l *loop) {
-	s := newShard(n.clock)
+	s := newShard(*n.clock)
 	s.add(l)
 	s.run()
 }

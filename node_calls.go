@@ -89,7 +89,7 @@ func (n *Node) waitForProposal(ctx context.Context, p Proposal) ([]byte, error) 
 // answer.
 func (n *Node) giveUp(ctx context.Context, w *waiter) error {
 	n.inbox.cancel(w, ctx.Err())
-	patience := time.NewTimer(n.patience)
+	patience := time.NewTimer(n.config.patience())
 	defer patience.Stop()
 	select {
 	case <-w.done:

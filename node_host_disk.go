@@ -116,6 +116,9 @@ func (d *hostDisk) run() {
 	var spare []diskTask
 	for {
 		d.gather()
+		if len(d.waiting) == 0 && d.queue.idles() {
+			spare, d.waiting, d.chosen, d.writes = modest(spare), modest(d.waiting), modest(d.chosen), modest(d.writes)
+		}
 		var tasks []diskTask
 		if len(d.waiting) > 0 {
 			tasks = d.queue.poll(spare)
@@ -134,6 +137,18 @@ func (d *hostDisk) gather() {
 		before = n
 		runtime.Gosched()
 	}
+}
+
+// keepIdle is the largest capacity with which a slice is kept while the disk has nothing to do. A larger
+// one comes from a burst, such as a start.
+const keepIdle = 256
+
+// modest returns a slice that is kept then, or nil for one that is too large.
+func modest[T any](s []T) []T {
+	if cap(s) > keepIdle {
+		return nil
+	}
+	return s
 }
 
 // perform does what isn't a write, and then one call of what is to be written. No write must come before

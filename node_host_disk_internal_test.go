@@ -38,7 +38,7 @@ func newWriteLane(disk *countedDisk, groups int) (*hostDisk, []*groupWrites) {
 	var all []*groupWrites
 	for i := range groups {
 		n := &Node{group: GroupID(fmt.Sprint("g", i)), inbox: inbox{rouse: func() {}}, trace: &Trace{}}
-		n.life.begin(diary{})
+		n.life.begin(&diary{})
 		all = append(all, &groupWrites{disk: &h.disk, node: n})
 	}
 	return &h.disk, all
@@ -90,6 +90,39 @@ func TestSmallWritesDontWaitForABurst(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, disk.calls, 1+bursts+bursts*3/4)
 		require.EqualValues(t, bursts+1, of[0].node.inbox.intake.persisted)
+	})
+}
+
+// A burst of writes leaves no room behind when it is over. While there are a few at a time, they find the
+// room of those before.
+func TestBurstOfWritesLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &countedDisk{next: make(chan struct{})}
+		lane, of := newWriteLane(disk, 1)
+		go lane.run()
+		defer lane.queue.close()
+		write := func(writes int) (room int) {
+			for i := range 2 * writes { // one half of them is called for while the other gathers
+				of[0].add(writeOf(i+1, 0))
+				if i == writes {
+					synctest.Wait()
+				}
+			}
+			for range 3 {
+				select {
+				case disk.next <- struct{}{}:
+					synctest.Wait()
+				default:
+				}
+			}
+			require.Zero(t, len(lane.waiting)+lane.busy.items)
+			return cap(lane.queue.items) + cap(lane.waiting) + cap(lane.chosen) + cap(lane.writes)
+		}
+		require.Zero(t, write(10*keepIdle))
+		room := write(10)
+		require.NotZero(t, room)
+		require.LessOrEqual(t, room, 4*keepIdle)
+		require.Equal(t, room, write(10))
 	})
 }
 

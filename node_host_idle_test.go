@@ -55,7 +55,7 @@ func TestIdleGroupsTakeLittleMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector takes memory of its own")
 	}
-	const groups, most = 2000, 6400
+	const groups, most = 2000, 6144
 	synctest.Test(t, func(t *testing.T) {
 		network := memory.NewNetwork(memory.Options{})
 		servers := []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}, {ID: "c", Address: "c"}}

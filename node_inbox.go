@@ -25,9 +25,9 @@ type inbox struct {
 	mu       sync.Mutex
 	sleeping bool
 	awaited  bool  // whether a loop that sleeps is to be woken for what was applied
+	bounded  bool  // a turn takes a part of what has gathered, and backlog holds the rest
 	refused  error // why no calls are taken any more
 	closed   error // why nothing at all is taken any more
-	bounded  bool  // a turn takes a part of what has gathered, and backlog holds the rest
 	// What a group in a host has of the host's memory.
 	commandRoom, messageRoom account
 

@@ -103,6 +103,17 @@ func (q *queue[T]) len() int {
 	return len(q.items)
 }
 
+// idles says whether nothing is there. What a burst has left is let go of then.
+func (q *queue[T]) idles() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) > 0 {
+		return false
+	}
+	q.items = modest(q.items)
+	return true
+}
+
 // isClosed says whether the items that a lane has taken and not begun are to be dropped.
 func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()
@@ -120,8 +131,8 @@ type lanes struct {
 	fetches *queue[Fetch]
 	applies *queue[machineTask]
 	applier *Applier // used by the machine lane alone
-	// snapshot is read by the fetch lane alone.
-	snapshot snapshotReader
+	// snapshot is the one that the fetch lane reads, and nil while it reads none. It alone uses this.
+	snapshot *snapshotReader
 	// lacks is why the machine lane waits for room; nil if it doesn't.
 	lacks atomic.Pointer[error]
 }
@@ -206,10 +217,10 @@ func (n *Node) fetchLane() {
 	rests := false
 	defer func() {
 		if !rests {
-			n.lanes.snapshot.close()
+			n.closeSnapshot()
 		}
 	}()
-	rests = work(n, n.lanes.fetches, "storage", func(f Fetch) error { return n.fetch(f, &n.lanes.snapshot) })
+	rests = work(n, n.lanes.fetches, "storage", n.fetch)
 }
 
 // applyLane drives the state machine.

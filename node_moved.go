@@ -136,7 +136,7 @@ func (n *Node) settleMoves(m *moves) {
 			call := wire.Call{Kind: wire.CallAdd, Members: []Member{{Server: Server{ID: member.ID, Address: to}, Role: member.Role}}}
 			if _, err := n.call(n.life.context(), call); err != nil && !n.life.stops.given() {
 				n.logger.Warn("raft: the new address of a server isn't in the log", "peer", member.ID, "address", to, "err", err)
-				again.Reset(moveAgain * n.patience)
+				again.Reset(moveAgain * n.config.patience())
 			}
 		}
 	}

@@ -6,60 +6,60 @@ import (
 	"io"
 )
 
-// A snapshotReader reads the current snapshot piece by piece, for the core, which wants to know
-// whether it is sound (scrub.go). The fetch lane owns it.
+// A snapshotReader is the current snapshot while the fetch lane reads it piece by piece, for the core,
+// which wants to know whether it is sound (scrub.go).
 type snapshotReader struct {
-	storage Storage
-	meta    *SnapshotMeta // of the snapshot that is open; nil for none
-	reader  io.ReadCloser
-	offset  uint64 // up to here it was read
+	meta   *SnapshotMeta
+	reader io.ReadCloser
+	offset uint64 // up to here it was read
 }
 
-// read reads the next piece, and throws it away. The error wraps ErrCorrupt if the snapshot is
+// readSnapshot reads the next piece, and throws it away. The error wraps ErrCorrupt if the snapshot is
 // damaged. Whatever else keeps it from being read is no damage: the next pass tries it again.
-func (s *snapshotReader) read(f *Fetch) error {
+func (n *Node) readSnapshot(f *Fetch) error {
 	if f.Offset == 0 {
-		s.close()
-		found, reader, err := s.storage.OpenSnapshot()
+		n.closeSnapshot()
+		found, reader, err := n.config.Storage.OpenSnapshot()
 		if err != nil {
 			return err
 		}
-		s.meta, s.reader, s.offset = f.Snapshot, reader, 0
+		n.lanes.snapshot = &snapshotReader{meta: f.Snapshot, reader: reader}
 		if found.Index != f.Snapshot.Index || found.Term != f.Snapshot.Term {
-			s.close()
+			n.closeSnapshot()
 			return ErrNoSnapshot
 		}
 	}
-	if s.meta != f.Snapshot || s.offset != f.Offset {
-		s.close()
+	s := n.lanes.snapshot
+	if s == nil || s.meta != f.Snapshot || s.offset != f.Offset {
+		n.closeSnapshot()
 		return ErrNoSnapshot
 	}
-	n, err := io.CopyN(io.Discard, s.reader, int64(f.MaxBytes))
-	s.offset += uint64(n)
+	read, err := io.CopyN(io.Discard, s.reader, int64(f.MaxBytes))
+	s.offset += uint64(read)
 	if errors.Is(err, io.EOF) {
-		s.close()
+		n.closeSnapshot()
 		return nil
 	}
 	if err != nil {
-		s.close()
+		n.closeSnapshot()
 	}
 	return err
 }
 
-// close closes what is open. Whatever fails in that says nothing about the snapshot.
-func (s *snapshotReader) close() {
-	if s.reader != nil {
+// closeSnapshot closes what is open. Whatever fails in that says nothing about the snapshot.
+func (n *Node) closeSnapshot() {
+	if s := n.lanes.snapshot; s != nil {
+		n.lanes.snapshot = nil
 		_ = s.reader.Close()
 	}
-	s.meta, s.reader = nil, nil
 }
 
 // fetch performs a fetch and reports it.
-func (n *Node) fetch(f Fetch, snapshot *snapshotReader) error {
+func (n *Node) fetch(f Fetch) error {
 	start := stopwatchFor(n.trace.Fetched != nil)
 	var damage *DamagedError
 	if f.Snapshot != nil {
-		err := snapshot.read(&f)
+		err := n.readSnapshot(&f)
 		if err := n.traceFetch(f, 0, start, err); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (n *Node) fetch(f Fetch, snapshot *snapshotReader) error {
 		n.inbox.fetched(fetched{f, nil, damage})
 		return nil
 	}
-	snapshot.close()
+	n.closeSnapshot()
 	entries, err := n.config.Storage.Entries(f.After, f.Last, f.MaxBytes)
 	if err := n.traceFetch(f, len(entries), start, err); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 func startShard(t *testing.T) (*shard, *Node, *loop) {
 	n, l, err := newNode(alone(breaker{}), "", nil)
 	require.NoError(t, err)
-	s := newShard(n.clock)
+	s := newShard(*n.clock)
 	s.left = 1 // so that it outlives the loop
 	s.timer = time.AfterFunc(time.Duration(never), func() {})
 	s.add(l)

@@ -36,9 +36,8 @@ const reportEvery = 1 << 20
 // server to another.
 type transfers struct {
 	*Node
-	perSecond     int           // Config.SnapshotBytesPerSecond
-	progressEvery time.Duration // a heartbeat interval
-	receiver      receiver
+	perSecond int // Config.SnapshotBytesPerSecond
+	receiver  receiver
 }
 
 // errStopping ends the work that a stopping node doesn't wait for.

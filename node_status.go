@@ -134,7 +134,7 @@ type Damage struct {
 func (n *Node) Status() Status {
 	answer := make(chan Status, 1)
 	if n.inbox.query(answer) {
-		patience := time.NewTimer(n.patience)
+		patience := time.NewTimer(n.config.patience())
 		defer patience.Stop()
 		select {
 		case s := <-answer:

@@ -22,7 +22,7 @@ type lifetime struct {
 	goroutines   atomic.Int32 // how many run
 	storageUsers atomic.Int32 // how many of them may write or read the log
 	released     signal       // given when none runs any more
-	log          diary        // ended by the last of them
+	log          *diary       // ended by the last of them
 	// closing is the error of closing the transport, and storageClose that of closing the storage.
 	// They are set before released is given.
 	closing, storageClose error
@@ -84,7 +84,7 @@ func (f *lifetime) stop() {
 }
 
 // begin counts the loop.
-func (f *lifetime) begin(log diary) {
+func (f *lifetime) begin(log *diary) {
 	f.log = log
 	f.goroutines.Store(1)
 	f.storageUsers.Store(1)

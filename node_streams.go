@@ -155,7 +155,7 @@ func (t *transfers) newProgress(report func(c *Core, now Instant, at uint64), at
 
 // reached notes how far the stream has come.
 func (p *streamProgress) reached(at uint64) {
-	if at-p.at < reportEvery && time.Since(p.since) < p.t.progressEvery {
+	if at-p.at < reportEvery && time.Since(p.since) < p.t.config.Heartbeat {
 		return
 	}
 	p.at, p.since = at, time.Now()

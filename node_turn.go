@@ -13,14 +13,14 @@ type turn loop
 func (l *turn) Reports(now Instant) {
 	c, got := l.core, &l.intake
 	if got.persisted > 0 {
-		if took := l.busy.disk.end(now, got.writes); took >= l.patience {
+		if took := l.busy.disk.end(now, got.writes); took >= l.config.patience() {
 			l.logger.Warn("raft: slow write", "took", took, "term", l.shown.standing.Term)
 		}
 		c.Persisted(now, got.persisted)
 	}
 	(*loop)(l).tellRoom(now)
 	if batches := len(got.batches); batches > 0 {
-		if took := l.busy.machine.end(now, batches); took >= l.patience {
+		if took := l.busy.machine.end(now, batches); took >= l.config.patience() {
 			l.logger.Warn("raft: slow state machine", "took", took, "term", l.shown.standing.Term, "index", got.batches[batches-1].Last)
 		}
 	}

@@ -100,7 +100,7 @@ func (c *Core) pullInstead() bool {
 // lost the stream. The stream claims this server's term, so the term must be durable.
 func (c *Core) answerPull(m *wire.Message) {
 	r, snapshot, request := &c.repairs, c.snapshots.current, m.SnapshotPull()
-	if c.inquiry.open || !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged {
+	if c.inquiry != nil || !c.namesForRepair(m.From, m.FromIncarnation) || c.out.termWrite > c.out.durable || c.snapshots.damaged {
 		return
 	}
 	if snapshot.index() < request.Least {

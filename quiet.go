@@ -58,13 +58,13 @@ func (c *Core) still() bool {
 	if o.dirty || o.snapshot != nil || o.compact != 0 || len(o.flights)+len(o.held)+len(o.ready) > 0 {
 		return false
 	}
-	if s.named != nil || s.taking != nil || s.taken != nil || s.restore != restoreNot || s.needed() || len(s.demands) > 0 {
+	if s.named != nil || s.taking != nil || s.taken != nil || s.restore != restoreNot || s.needed() || len(c.demands) > 0 {
 		return false
 	}
 	if c.incoming.state != incomingNot || c.reading > 0 || len(c.fetches) > 0 || c.scrubbing.reads {
 		return false
 	}
-	if c.noticed || c.inquiry.open || c.removed != 0 || c.proposals.count() > 0 || len(c.calls.items) > 0 {
+	if c.noticed || c.inquiry != nil || c.removed != 0 || c.proposals.count() > 0 || len(c.calls.items) > 0 {
 		return false
 	}
 	configuration := l.configuration()

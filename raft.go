@@ -97,8 +97,8 @@ type Answer struct {
 // # What can be asked
 //
 // [Core.Standing] is what is worth telling whenever it changes. [Core.Status] tells more, and
-// [Core.Explain] says why. [Core.LogSize] and [Core.TakesOffer] are for drivers of many cores. [Core.Origin], [Core.Committed], [Core.Leads] and [Core.Resigned] each
-// answer one question.
+// [Core.Explain] says why. [Core.LogSize] and [Core.TakesOffer] are for drivers of many cores. [Core.Config], [Core.Origin], [Core.Committed], [Core.Leads] and
+// [Core.Resigned] each answer one question.
 //
 // # For tests
 //
@@ -119,7 +119,7 @@ type Core struct {
 
 	// What callers at this server wait for.
 	proposals proposals
-	ownReads
+	lastReads
 
 	snapshots snapshots
 
@@ -130,7 +130,7 @@ type Core struct {
 	membership
 	rollback
 	keyring keyring
-	refusal refusal
+	refusal *refusal `state:"luck"` // nil while no message was refused
 
 	*aside // nil while this core rests
 }
@@ -144,7 +144,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.role.encode(s)
 	c.timing.encode(s)
 	c.proposals.encode(s)
-	c.ownReads.encode(s)
+	s.numbers(c.lastRead)
 	c.snapshots.encode(s)
 	c.membership.encode(s)
 	c.rollback.encode(s)
@@ -160,7 +160,6 @@ func (c *Core) Clone() *Core {
 	n.out = c.out.clone()
 	n.role = c.role.clone()
 	n.proposals = c.proposals.clone()
-	n.ownReads = c.ownReads.clone()
 	n.snapshots = c.snapshots.clone()
 	n.rollback = c.rollback.clone()
 	n.aside = c.aside.clone()
@@ -198,7 +197,7 @@ func NewCore(config CoreConfig) (*Core, error) {
 	c := &Core{
 		id: config.ID, seed: config.Seed, config: config.lasting(), state: config.Saved.State, log: log,
 		role: &follower{}, timing: timing{now: config.Now, soonest: never}, membership: membership{serversChanged: true},
-		proposals: proposals{next: 1, nextFree: 1}, ownReads: ownReads{fresh: neverSynced},
+		proposals: proposals{next: 1, nextFree: 1}, lastReads: lastReads{fresh: neverSynced},
 		snapshots: newSnapshots(&config.Saved), disk: newTempo(&config), machine: newTempo(&config), space: space{room: endless},
 		aside: new(aside),
 	}
@@ -236,11 +235,15 @@ func NewCore(config CoreConfig) (*Core, error) {
 	if config.ScrubBytesPerSecond > 0 && !config.Coalesced {
 		c.arm(scrubDeadline, config.ElectionTimeout)
 	}
-	if c.alone() && !c.inquiry.open {
+	if c.alone() && c.inquiry == nil {
 		c.arm(electDeadline, 0) // there is nobody to wait for
 	}
 	return c, nil
 }
+
+// Config returns what this core was made of, without what only its start needed. Other cores may have
+// the same one (CoreConfig.Share), and nobody may change it.
+func (c *Core) Config() *CoreConfig { return c.config }
 
 // Origin returns the origin of all commands that callers propose at this server.
 func (c *Core) Origin() Origin { return Origin{Server: c.id, Start: c.state.Start} }
@@ -273,7 +276,7 @@ func (c *Core) Receive(now Instant, m wire.Message) {
 	if c.outsideOfTerms(&m) {
 		return
 	}
-	if c.inquiry.open && !c.whileInquiring(&m) {
+	if c.inquiry != nil && !c.whileInquiring(&m) {
 		return
 	}
 	kind := m.Kind()
@@ -477,6 +480,6 @@ func (c *Core) Drain(e *Effects) {
 // rare, so none of these slices is kept for the next time.
 func (c *Core) drainStreams(e *Effects) {
 	e.Sends, e.StopSends, e.Streams, e.DiscardIncoming = c.sends, c.stops, c.verdicts, c.discard
-	e.SnapshotAnswers = c.snapshots.answers
-	c.sends, c.stops, c.verdicts, c.discard, c.snapshots.answers = nil, nil, nil, false, nil
+	e.SnapshotAnswers = c.snapshotAnswers
+	c.sends, c.stops, c.verdicts, c.discard, c.snapshotAnswers = nil, nil, nil, false, nil
 }

@@ -44,9 +44,13 @@ type reads struct {
 	asked uint64
 }
 
-// encode writes the reads for which somebody waits.
+// encode writes the reads for which somebody waits. While nobody does, asked decides nothing: every
+// later read has a higher number.
 func (r *reads) encode(s *stateEncoder) {
-	s.numbers(r.asked, uint64(r.count()))
+	s.numbers(uint64(r.count()))
+	if r.count() > 0 {
+		s.numbers(r.asked)
+	}
 	for i := range r.waiting {
 		if w := &r.waiting[i]; !w.canceled {
 			w.encode(s)
@@ -60,26 +64,26 @@ func (r *reads) clone() reads {
 	return n
 }
 
-// ownReads are all reads of callers at this server.
-type ownReads struct {
-	reads    [numReadLists]reads
-	lastRead uint64  // the number of the last read
-	fresh    Instant `state:"luck"` // when this state was the newest, as far as is known
-}
+// readLists are all reads of callers at this server that wait.
+type readLists [numReadLists]reads
 
-func (o *ownReads) encode(s *stateEncoder) {
-	s.numbers(o.lastRead)
-	for i := range o.reads {
-		o.reads[i].encode(s)
+func (l *readLists) encode(s *stateEncoder) {
+	for i := range l {
+		l[i].encode(s)
 	}
 }
 
-func (o *ownReads) clone() ownReads {
-	n := *o
-	for i := range n.reads {
-		n.reads[i] = o.reads[i].clone()
+func (l *readLists) clone() (n readLists) {
+	for i := range l {
+		n[i] = l[i].clone()
 	}
 	return n
+}
+
+// lastReads is what stays of the reads of callers at this server.
+type lastReads struct {
+	lastRead uint64  // the number of the last read
+	fresh    Instant `state:"luck"` // when this state was the newest, as far as is known
 }
 
 // A waitingRead waits for its read index, and then for the state machine to get there.

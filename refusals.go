@@ -8,22 +8,26 @@ import "github.com/e17579a5/raft/wire"
 // note for people is left (Standing). Nothing that the messages of correct servers can say is
 // refused here.
 
-// refusal is the latest message that was refused and is worth a note.
+// refusal is the latest message that was refused and is worth a note. It is never changed any more.
 type refusal struct {
-	count uint64   `state:"luck"`
-	from  ServerID `state:"luck"`
-	term  Term     `state:"luck"`
-	why   string   `state:"luck"`
+	count uint64 // of the notes so far
+	from  ServerID
+	term  Term
+	why   string
 	// rest is when the next note may be made. Until then messages are refused in silence.
-	rest Instant `state:"luck"`
+	rest Instant
 }
 
 // refuse notes that a message isn't taken. There is at most one note in an election timeout.
 func (c *Core) refuse(m *wire.Message, why string) {
-	if c.refusal.count > 0 && c.now < c.refusal.rest {
-		return
+	count := uint64(1)
+	if last := c.refusal; last != nil {
+		if c.now < last.rest {
+			return
+		}
+		count += last.count
 	}
-	c.refusal = refusal{c.refusal.count + 1, m.From, m.Term, m.Kind().String() + ": " + why, c.now + Instant(c.config.ElectionTimeout)}
+	c.refusal = &refusal{count, m.From, m.Term, m.Kind().String() + ": " + why, c.now + Instant(c.config.ElectionTimeout)}
 }
 
 // maxTermLeap is by how much the term of a message may exceed this server's own. A cluster doesn't

@@ -172,7 +172,7 @@ func (c *Core) namesForRepair(id ServerID, incarnation Incarnation) bool {
 // answerRepair gives another server the bytes that it has lost, as far as they are here. One whose log
 // is empty doesn't know the members. It says that it holds nothing.
 func (c *Core) answerRepair(m *wire.Message) {
-	if c.inquiry.open || c.log.configuration() != nil && !c.namesForRepair(m.From, m.FromIncarnation) {
+	if c.inquiry != nil || c.log.configuration() != nil && !c.namesForRepair(m.From, m.FromIncarnation) {
 		return
 	}
 	l, request := &c.log, m.RepairRequest()

@@ -43,11 +43,18 @@ type rollback struct {
 	// much.
 	witnessed Index
 
-	inquiry
+	// inquiry is what this server asks the others, and nil once it was answered. reached is the
+	// highest term that an answer has named. No vote is given up to there.
+	inquiry *inquiry
+	reached Term
+	// loaded is what the disk had promised when this server started: its term, and the end of its
+	// log.
+	loaded wire.Place
 }
 
 func (r *rollback) encode(s *stateEncoder) {
-	s.numbers(flag(r.noticed), uint64(r.witnessed))
+	s.numbers(flag(r.noticed), uint64(r.witnessed), uint64(r.reached))
+	s.place(r.loaded)
 	encodeSet(s, r.disks, (*knownDisk).encode)
 	r.inquiry.encode(s)
 }
@@ -235,7 +242,7 @@ func (c *Core) noticeRollback() {
 	}
 	c.noticed, c.trouble = true, ErrRolledBack
 	c.state.RolledBack, c.out.dirty = true, true
-	c.inquiry.open, c.inquiry.early = false, nil
+	c.inquiry = nil
 	c.disarm(inquiryDeadline)
 	c.become(&follower{})
 	c.out.silence()

@@ -30,7 +30,8 @@ const sessionCheckpoint = 1024
 // sessions is the table.
 type sessions struct {
 	// byIndex finds a session by the index at which it was opened. One index opens one session at
-	// most. The map is only looked up in: to range over it would show its order.
+	// most. The map is only looked up in: to range over it would show its order. It is nil before the
+	// first session.
 	byIndex map[Index]*session
 	// recent holds some of the sessions that were looked up, each at its index modulo the length.
 	recent []*session
@@ -76,14 +77,13 @@ const keepResultBytes = 256
 // recentSessions is how many sessions can be found without a look into the map.
 const recentSessions = 256
 
-func newSessions() sessions {
-	return sessions{byIndex: make(map[Index]*session)}
-}
-
 // add adds a session.
 func (t *sessions) add(s *session) {
 	if t.recent == nil {
 		t.recent = make([]*session, recentSessions)
+	}
+	if t.byIndex == nil {
+		t.byIndex = make(map[Index]*session)
 	}
 	t.byIndex[s.id.Index] = s
 	t.use(s)
@@ -324,7 +324,7 @@ const minSessionBytes, minResultBytes = 4, 3
 
 // decodeSessions decodes what sessions.append has appended.
 func decodeSessions(r *codec.Reader) sessions {
-	t := newSessions()
+	var t sessions
 	t.limits = wire.SessionLimits{Sessions: r.Uvarint("sessions: limit"), Bytes: r.Uvarint("sessions: limit in bytes")}
 	r.Check(t.limits.Sessions <= wire.MaxSessions && t.limits.Bytes <= wire.MaxSessionBytes, "sessions: limits out of range")
 	n := r.Count(minSessionBytes, "sessions")

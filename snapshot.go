@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/e17579a5/raft/wire"
 )
@@ -39,15 +40,14 @@ type snapshots struct {
 	restore     restoreState
 	freeing     freeing
 	turn        bool   // it is this group's turn to take one; for the next Drain
+	damaged     bool   // the current one was found damaged, and another one is to take its place
 	serial      uint64 // of the last one taken or installed since the start
 	handedBytes uint64 // how many bytes the state machine was handed since the start
 
 	// past are the snapshots that were current since the start, beginning with the last one at or
 	// before the log's base.
-	past []*storedSnapshot
-	// damaged says that the current snapshot was found damaged. Another one is to take its place.
-	damaged bool
-	verify  verification
+	past   []*storedSnapshot
+	verify verification
 	// damage is what the storage has said of the damage at the start. failure is why no snapshot
 	// could be taken; nil since one was.
 	damage, failure error `state:"luck"`
@@ -57,10 +57,8 @@ type snapshots struct {
 	// wanted is the least index of a snapshot that a peer needs, because it has lost its own, or that
 	// this server needs in the place of entries that it has lost.
 	wanted Index
-
-	demands    []demand
+	// lastDemand is the number of the last call of Core.Snapshot.
 	lastDemand uint64
-	answers    []SnapshotAnswer `state:"transient"`
 }
 
 // encode writes what is known of this server's own snapshots.
@@ -68,20 +66,16 @@ func (s *snapshots) encode(e *stateEncoder) {
 	for _, snapshot := range []*storedSnapshot{s.current, s.named, s.taking, s.taken} {
 		snapshot.encode(e)
 	}
-	e.numbers(uint64(s.restore), uint64(s.freeing), flag(s.turn), s.serial, s.handedBytes, flag(s.damaged), s.fitted, uint64(s.wanted), uint64(len(s.past)))
+	e.numbers(uint64(s.restore), uint64(s.freeing), flag(s.turn), s.serial, s.handedBytes, flag(s.damaged), s.fitted, uint64(s.wanted), s.lastDemand, uint64(len(s.past)))
 	for _, past := range s.past {
 		past.encode(e)
 	}
 	s.verify.encode(e)
-	encodeList(e, s.demands, (*demand).encode)
-	e.numbers(s.lastDemand)
 }
 
 func (s *snapshots) clone() snapshots {
 	n := *s
 	n.past = append([]*storedSnapshot(nil), s.past...)
-	n.demands = append([]demand(nil), s.demands...)
-	n.answers = append([]SnapshotAnswer(nil), s.answers...)
 	return n
 }
 
@@ -158,6 +152,18 @@ const (
 	restoreDue                  // to be handed out
 	restoreRunning              // handed out
 )
+
+// snapshotCalls are the calls of Core.Snapshot: those that wait, and the answers to the others.
+type snapshotCalls struct {
+	demands         []demand
+	snapshotAnswers []SnapshotAnswer `state:"transient"`
+}
+
+func (s *snapshotCalls) encode(e *stateEncoder) { encodeList(e, s.demands, (*demand).encode) }
+
+func (s *snapshotCalls) clone() snapshotCalls {
+	return snapshotCalls{slices.Clone(s.demands), slices.Clone(s.snapshotAnswers)}
+}
 
 // A demand is a call of Core.Snapshot that waits.
 type demand struct {
@@ -283,13 +289,13 @@ func (c *Core) Snapshot(now Instant) uint64 {
 	number := s.lastDemand
 	switch {
 	case s.current.index() >= c.log.applied && c.log.applied > 0:
-		s.answers = append(s.answers, SnapshotAnswer{Number: number, Index: s.current.index()})
+		c.snapshotAnswers = append(c.snapshotAnswers, SnapshotAnswer{Number: number, Index: s.current.index()})
 	case c.log.applied == 0:
-		s.answers = append(s.answers, SnapshotAnswer{Number: number, Err: ErrNoSnapshot})
-	case len(s.demands) >= maxDemands:
-		s.answers = append(s.answers, SnapshotAnswer{Number: number, Err: ErrOverloaded})
+		c.snapshotAnswers = append(c.snapshotAnswers, SnapshotAnswer{Number: number, Err: ErrNoSnapshot})
+	case len(c.demands) >= maxDemands:
+		c.snapshotAnswers = append(c.snapshotAnswers, SnapshotAnswer{Number: number, Err: ErrOverloaded})
 	default:
-		s.demands = append(s.demands, demand{number, c.log.applied})
+		c.demands = append(c.demands, demand{number, c.log.applied})
 	}
 	return number
 }
@@ -298,10 +304,9 @@ func (c *Core) Snapshot(now Instant) uint64 {
 // the same.
 func (c *Core) CancelSnapshot(number uint64) {
 	c.wake()
-	s := &c.snapshots
-	for i := range s.demands {
-		if s.demands[i].number == number {
-			s.demands = append(s.demands[:i], s.demands[i+1:]...)
+	for i := range c.demands {
+		if c.demands[i].number == number {
+			c.demands = append(c.demands[:i], c.demands[i+1:]...)
 			return
 		}
 	}
@@ -331,7 +336,7 @@ func (s *snapshots) needed() bool { return s.damaged || s.current.index() < s.wa
 func (c *Core) dueSnapshot() bool {
 	s := &c.snapshots
 	rests := c.states[snapshotDeadline] != deadlineOff
-	if len(s.demands) > 0 || (s.needed() || c.reclaims()) && !rests || s.freeing == freeBySnapshot {
+	if len(c.demands) > 0 || (s.needed() || c.reclaims()) && !rests || s.freeing == freeBySnapshot {
 		return true
 	}
 	limit := uint64(c.config.SnapshotMinBytes)
@@ -395,10 +400,10 @@ func (c *Core) SnapshotFailed(now Instant, err error) {
 	s := &c.snapshots
 	assert(s.taking != nil, "Snapshots Taken Once")
 	s.taking, s.failure, c.space.captured, c.space.tried = nil, err, false, c.space.room
-	for _, d := range s.demands {
-		s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Err: err})
+	for _, d := range c.demands {
+		c.snapshotAnswers = append(c.snapshotAnswers, SnapshotAnswer{Number: d.number, Err: err})
 	}
-	s.demands = nil
+	c.demands = nil
 	c.arm(snapshotDeadline, snapshotRetry*c.config.ElectionTimeout)
 }
 
@@ -439,15 +444,15 @@ func (c *Core) snapshotCurrent(snapshot *storedSnapshot) {
 	}
 	s.past = append(s.past, snapshot)
 	s.forgetPast(c.log.base.Index)
-	waiting := s.demands[:0]
-	for _, d := range s.demands {
+	waiting := c.demands[:0]
+	for _, d := range c.demands {
 		if d.index <= snapshot.meta.Index {
-			s.answers = append(s.answers, SnapshotAnswer{Number: d.number, Index: snapshot.meta.Index})
+			c.snapshotAnswers = append(c.snapshotAnswers, SnapshotAnswer{Number: d.number, Index: snapshot.meta.Index})
 		} else {
 			waiting = append(waiting, d)
 		}
 	}
-	s.demands = waiting
+	c.demands = waiting
 }
 
 // drainRestore hands out the restoring of the state machine from the current snapshot, when it is

@@ -30,12 +30,12 @@ import "github.com/e17579a5/raft/wire"
 type space struct {
 	// limited says that the storage knows its room. While it doesn't, the room has no end.
 	limited bool
-	// room is what the storage has said last.
-	room uint64
 	// full says that hardly more than the reserve is left.
 	full bool
 	// captured says that a snapshot was begun since the disk became full.
 	captured bool
+	// room is what the storage has said last.
+	room uint64
 	// tried is the room when a snapshot failed last, or was to be tried again.
 	tried uint64
 }

@@ -57,7 +57,9 @@ func (c *Core) Standing() Standing {
 	s := Standing{
 		Role: c.roleName(), Term: c.state.Term, Leader: c.leaderID(), Leads: c.Leads(),
 		Trouble: c.trouble, Diverged: c.fingerprints.differ, Full: c.space.full,
-		Refused: c.refusal.count, RefusedFrom: c.refusal.from, RefusedTerm: c.refusal.term, RefusedWhy: c.refusal.why,
+	}
+	if r := c.refusal; r != nil {
+		s.Refused, s.RefusedFrom, s.RefusedTerm, s.RefusedWhy = r.count, r.from, r.term, r.why
 	}
 	if placed := c.log.placed(); placed != nil {
 		s.Configuration, s.ConfigurationIndex = placed.configuration, placed.index

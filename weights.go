@@ -1,6 +1,9 @@
 package raft
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // weights know how many bytes the entries of a log have. They keep a mark now and then, not a
 // number for each entry: so what they say of an index is too much by less than each.
@@ -50,14 +53,11 @@ const maxEach = 64 << 10
 // newWeights returns the weights of a log that was loaded: the storage knows about how many bytes
 // the entries behind the snapshot have, and those before it that are still there.
 func newWeights(saved *Saved, reserve int) weights {
-	return weights{
-		each:  uint64(min(maxEach, reserve/64)) + 1,
-		total: saved.KeptBytes + saved.LogBytes,
-		marks: []weight{
-			{saved.Base, 0}, {saved.Snapshot.Index, saved.KeptBytes},
-			{max(saved.Last, saved.Snapshot.Index), saved.KeptBytes + saved.LogBytes},
-		},
-	}
+	total := saved.KeptBytes + saved.LogBytes
+	marks := slices.Compact([]weight{
+		{saved.Base, 0}, {saved.Snapshot.Index, saved.KeptBytes}, {max(saved.Last, saved.Snapshot.Index), total},
+	})
+	return weights{each: uint64(min(maxEach, reserve/64)) + 1, total: total, marks: append([]weight(nil), marks...)}
 }
 
 // add adds the entry at the right end.
