@@ -65,6 +65,44 @@ func TestIdleLogIsCleaned(t *testing.T) {
 	})
 }
 
+// The log of a group may begin in the middle of a record whose rest is moved. Then nothing of the record is
+// needed, and the cleaner comes to an end.
+func TestCleanerMovesTheRestOfARecord(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	write := func(id raft.GroupID, w raft.Write) {
+		w.State = state
+		refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: w}})
+		require.NoError(t, err)
+		require.Empty(t, refused)
+	}
+	write("idle", raft.Write{Entries: commands(1, 10, 100)})
+	idle, err := f.log.Group("idle")
+	require.NoError(t, err)
+	meta := raft.SnapshotMeta{Index: 8, Term: 1}
+	s, err := idle.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	write("idle", raft.Write{Snapshot: &meta, Compact: 5})
+	for i := range raft.Index(40) {
+		write("gone", raft.Write{Entries: commands(i+1, 1, 1000)})
+	}
+	require.NoError(t, f.log.RemoveGroup("gone"))
+	cleans := 0
+	for moved := true; moved; cleans++ {
+		require.Less(t, cleans, 20, "it moves what is needed once")
+		moved, err = f.log.Clean()
+		require.NoError(t, err)
+	}
+	require.Greater(t, cleans, 1)
+	require.Nil(t, f.log.Holders())
+	entries, err := idle.Entries(5, 10, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, entries, 5)
+	require.NoError(t, f.log.Close())
+}
+
 // A group that can't be loaded keeps the segment in which it may be found, whatever goes on in the log:
 // otherwise a later start would take it for one that has never been. RemoveGroup gives it up, if its
 // name isn't lost.
