@@ -103,6 +103,39 @@ func TestCleanerMovesTheRestOfARecord(t *testing.T) {
 	require.NoError(t, f.log.Close())
 }
 
+// What is said of groups in each segment may take most of a segment of the size that was asked for. Then
+// segments are larger, and the cleaner comes to an end.
+func TestCleanerEndsWithLargeHeads(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	group, err := f.log.Group("large")
+	require.NoError(t, err)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	meta := raft.SnapshotMeta{Index: 1, Term: 1}
+	for i := range 7 {
+		address := fmt.Sprintf("%0450d", i)
+		meta.Configuration.Members = append(meta.Configuration.Members, raft.Member{Server: raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: address}, Role: raft.Voter})
+	}
+	require.NoError(t, group.Write(raft.Write{State: state, Entries: commands(1, 1, 300)}))
+	s, err := group.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	require.NoError(t, group.Write(raft.Write{State: state, Snapshot: &meta}))
+	for i := range raft.Index(60) {
+		require.NoError(t, group.Write(raft.Write{State: state, Entries: commands(i+2, 1, 300)}))
+	}
+	for cleans, moved := 0, true; moved; cleans++ {
+		require.Less(t, cleans, 150, "it takes %d", f.takes())
+		moved, err = f.log.Clean()
+		require.NoError(t, err)
+	}
+	require.Nil(t, f.log.Holders())
+	entries, err := group.Entries(0, 61, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, entries, 61)
+	require.NoError(t, f.log.Close())
+}
+
 // A group that can't be loaded keeps the segment in which it may be found, whatever goes on in the log:
 // otherwise a later start would take it for one that has never been. RemoveGroup gives it up, if its
 // name isn't lost.
