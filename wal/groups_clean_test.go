@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,40 @@ func TestCleanerMovesTheRestOfARecord(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 5)
 	require.NoError(t, f.log.Close())
+}
+
+// What a log does without a clock follows from its calls: in which order groups are found doesn't matter.
+func TestOpenedLogIsDeterministic(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	for i := range raft.Index(20) {
+		for n, id := range []raft.GroupID{raft.GroupID(fmt.Sprint("idle ", i)), "gone"} {
+			refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: commands(1, 1, 200+n*2800)}}})
+			require.NoError(t, err)
+			require.Empty(t, refused)
+		}
+	}
+	require.NoError(t, f.log.RemoveGroup("gone"))
+	f.fs.Kill()
+	f.fs.Flush()
+	var first map[string][]byte
+	for range 8 {
+		disk, files := f.fs.Clone(), map[string][]byte{}
+		log, err := wal.Open(dir, f.options(disk))
+		require.NoError(t, err)
+		moved, err := log.Clean()
+		require.NoError(t, err)
+		require.True(t, moved)
+		require.NoError(t, log.Close())
+		for _, name := range disk.Names() {
+			files[name] = disk.Bytes(name)
+		}
+		if first == nil {
+			first = files
+		}
+		require.True(t, maps.EqualFunc(first, files, bytes.Equal))
+	}
 }
 
 // What is said of groups in each segment may take most of a segment of the size that was asked for. Then
