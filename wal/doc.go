@@ -264,6 +264,9 @@
 // creates, cuts and revives nothing. If only the head of a group is in the way, the part is empty but
 // for its head.
 //
+// Segments are at least four times as large as the newest heads of all groups, whatever Options.SegmentSize
+// says: otherwise each would hold little but heads, and cleaning would have no end.
+//
 // The log takes at most twice what is needed and four segments, or the cleaner owes it. A shared record
 // moves no more bytes than it has new ones; while nothing is written, and a tenth of the time while
 // something is, 256 KiB are moved each 10 ms. Two things hold the cleaner up: a full disk, as long as

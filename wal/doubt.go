@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/e17579a5/raft"
@@ -354,10 +355,12 @@ func (r *replay) contradicts(s *segment, g *group, err error) {
 }
 
 // endGroups ends the replay for the groups but "": those about which there is doubt can't be loaded, and
-// keep the segments in which they may still be found.
+// keep the segments in which they may still be found. It takes the groups in order: that of the holders of
+// a segment, in which the cleaner moves what they need, follows.
 func (r *replay) endGroups() {
 	l := r.log
-	for _, g := range l.groups.numbered {
+	for _, number := range slices.Sorted(maps.Keys(l.groups.numbered)) {
+		g := l.groups.numbered[number]
 		k := r.doubts.holes[g]
 		if k == nil {
 			g.contents.clip()

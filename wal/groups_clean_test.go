@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,111 @@ func TestIdleLogIsCleaned(t *testing.T) {
 		}
 		require.NoError(t, f.log.Close())
 	})
+}
+
+// The log of a group may begin in the middle of a record whose rest is moved. Then nothing of the record is
+// needed, and the cleaner comes to an end.
+func TestCleanerMovesTheRestOfARecord(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	write := func(id raft.GroupID, w raft.Write) {
+		w.State = state
+		refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: w}})
+		require.NoError(t, err)
+		require.Empty(t, refused)
+	}
+	write("idle", raft.Write{Entries: commands(1, 10, 100)})
+	idle, err := f.log.Group("idle")
+	require.NoError(t, err)
+	meta := raft.SnapshotMeta{Index: 8, Term: 1}
+	s, err := idle.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	write("idle", raft.Write{Snapshot: &meta, Compact: 5})
+	for i := range raft.Index(40) {
+		write("gone", raft.Write{Entries: commands(i+1, 1, 1000)})
+	}
+	require.NoError(t, f.log.RemoveGroup("gone"))
+	cleans := 0
+	for moved := true; moved; cleans++ {
+		require.Less(t, cleans, 20, "it moves what is needed once")
+		moved, err = f.log.Clean()
+		require.NoError(t, err)
+	}
+	require.Greater(t, cleans, 1)
+	require.Nil(t, f.log.Holders())
+	entries, err := idle.Entries(5, 10, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, entries, 5)
+	require.NoError(t, f.log.Close())
+}
+
+// What a log does without a clock follows from its calls: in which order groups are found doesn't matter.
+func TestOpenedLogIsDeterministic(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	for i := range raft.Index(20) {
+		for n, id := range []raft.GroupID{raft.GroupID(fmt.Sprint("idle ", i)), "gone"} {
+			refused, err := f.log.WriteGroups([]raft.GroupWrite{{Group: id, Write: raft.Write{State: state, Entries: commands(1, 1, 200+n*2800)}}})
+			require.NoError(t, err)
+			require.Empty(t, refused)
+		}
+	}
+	require.NoError(t, f.log.RemoveGroup("gone"))
+	f.fs.Kill()
+	f.fs.Flush()
+	var first map[string][]byte
+	for range 8 {
+		disk, files := f.fs.Clone(), map[string][]byte{}
+		log, err := wal.Open(dir, f.options(disk))
+		require.NoError(t, err)
+		moved, err := log.Clean()
+		require.NoError(t, err)
+		require.True(t, moved)
+		require.NoError(t, log.Close())
+		for _, name := range disk.Names() {
+			files[name] = disk.Bytes(name)
+		}
+		if first == nil {
+			first = files
+		}
+		require.True(t, maps.EqualFunc(first, files, bytes.Equal))
+	}
+}
+
+// What is said of groups in each segment may take most of a segment of the size that was asked for. Then
+// segments are larger, and the cleaner comes to an end.
+func TestCleanerEndsWithLargeHeads(t *testing.T) {
+	f := newGroupWriter(1)
+	f.open(t)
+	group, err := f.log.Group("large")
+	require.NoError(t, err)
+	state := raft.DurableState{HardState: raft.HardState{Term: 1}, Server: "server"}
+	meta := raft.SnapshotMeta{Index: 1, Term: 1}
+	for i := range 7 {
+		address := fmt.Sprintf("%0450d", i)
+		meta.Configuration.Members = append(meta.Configuration.Members, raft.Member{Server: raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: address}, Role: raft.Voter})
+	}
+	require.NoError(t, group.Write(raft.Write{State: state, Entries: commands(1, 1, 300)}))
+	s, err := group.CreateSnapshot(meta)
+	require.NoError(t, err)
+	require.NoError(t, s.Commit())
+	require.NoError(t, group.Write(raft.Write{State: state, Snapshot: &meta}))
+	for i := range raft.Index(60) {
+		require.NoError(t, group.Write(raft.Write{State: state, Entries: commands(i+2, 1, 300)}))
+	}
+	for cleans, moved := 0, true; moved; cleans++ {
+		require.Less(t, cleans, 150, "it takes %d", f.takes())
+		moved, err = f.log.Clean()
+		require.NoError(t, err)
+	}
+	require.Nil(t, f.log.Holders())
+	entries, err := group.Entries(0, 61, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, entries, 61)
+	require.NoError(t, f.log.Close())
 }
 
 // A group that can't be loaded keeps the segment in which it may be found, whatever goes on in the log:

@@ -21,8 +21,9 @@ const (
 // Options are the settings of a log. The zero value is a good choice.
 type Options struct {
 	// SegmentSize is the size in bytes to which files are preallocated, from MinSegmentSize to
-	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. A
-	// log may be opened with another SegmentSize than before.
+	// MaxSegmentSize; 0 stands for DefaultSegmentSize. The first files of a new log are smaller. Those of
+	// a log with very many groups are larger, if what the log repeats of each group in each file would
+	// take more than a quarter of them otherwise. A log may be opened with another SegmentSize than before.
 	SegmentSize int64
 
 	// Ahead is how many bytes a log keeps ready for what will be written: in old segments, or in up

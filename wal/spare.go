@@ -22,6 +22,9 @@ const (
 	firstSegmentSize = 1 << 20
 	youngSegmentSize = 16 << 20
 	headShare        = 16
+	// leastShare is headShare where that would take more than Options.SegmentSize. With smaller segments,
+	// the cleaner would write little but heads, and never come to an end.
+	leastShare = 4
 )
 
 // A spare is the segment after the active one, while it is being prepared. It is filled with zeros,
@@ -32,19 +35,22 @@ type spare struct {
 	file   vfs.File // nil while there is no file
 	size   int64    // how far the file is filled and synced
 	target int64    // how far it is to be filled
+	least  int64    // how large it must be, for the heads of all groups
 }
 
 // newSpare returns the spare after segment s. It is to be larger by half, unless that is too much for
 // the log, and no smaller than it was to be before. The heads of all groups take a sixteenth of it at
-// most.
+// most; if Options.SegmentSize is too small for that, a quarter.
 func (l *Log) newSpare(s *segment) *spare {
 	all := int64(0)
 	for _, other := range l.segments {
 		all += other.size
 	}
 	larger := max(l.target, headShare*l.groups.heads, min(s.size*3/2, max(all/4, youngSegmentSize)))
-	l.target = min(l.options.SegmentSize, (larger+pageSize-1)&^(pageSize-1))
-	sp := &spare{number: s.number + 1, target: l.target}
+	whole := func(size int64) int64 { return (size + pageSize - 1) &^ (pageSize - 1) }
+	least := min(whole(leastShare*l.groups.heads), MaxSegmentSize)
+	l.target = max(min(l.options.SegmentSize, whole(larger)), least)
+	sp := &spare{number: s.number + 1, target: l.target, least: least}
 	l.ready.enough.Store(sp.enough())
 	return sp
 }
@@ -141,7 +147,7 @@ func (l *Log) prepare(sp *spare) error {
 }
 
 // enough is how many bytes of a spare are prepared, at least, before it is used.
-func (sp *spare) enough() int64 { return sp.target / 4 }
+func (sp *spare) enough() int64 { return max(sp.target/4, sp.least) }
 
 // recycles says whether a segment is large enough to become the spare. It need not be as large as a
 // new one: a disk that has no time to prepare larger segments shouldn't have to prepare any.

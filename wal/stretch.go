@@ -140,7 +140,8 @@ func (t *contents) repair(p *piece, s *segment, at uint32) {
 	}
 }
 
-// put makes new the stretch of the entries from first to last.
+// put makes new the stretch of the entries from first to last. What was forgotten before first goes: it
+// would hold its segment, and there would be nothing to move.
 func (t *contents) put(first, last raft.Index, new stretch) {
 	if first > last {
 		return
@@ -148,7 +149,7 @@ func (t *contents) put(first, last raft.Index, new stretch) {
 	new.first = first
 	i, j := max(t.at(first), 0), t.at(last)
 	pieces := make([]stretch, 0, 3)
-	if before := t.stretches[i]; before.first < first {
+	if before := t.stretches[i]; before.first < first && first > t.compacted+1 {
 		if before.segment != nil {
 			k := before.pointFor(first-1) + 1
 			before.points = before.points[:k:k]

@@ -8,6 +8,7 @@
 //	go run ./cmd/raftsim -replay FILE
 //	go run ./cmd/raftsim -disk wal -runs 1000
 //	go run ./cmd/raftsim -groups 5 -runs 1000
+//	go run ./cmd/raftsim -groups 5 -seed 4711 -v
 //	go run ./cmd/raftsim -steady -for 10s
 package main
 
@@ -20,6 +21,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +48,7 @@ type settings struct {
 	servers  int
 	groups   int
 	faults   string
+	set      string
 	disk     string
 	steady   bool
 	workers  int
@@ -68,7 +71,8 @@ func run(arguments []string) error {
 	seed := flags.String("seed", "", "do a single run: the one of this seed")
 	flags.BoolVar(&s.verbose, "v", false, "print a transcript of the run (with -seed or -replay)")
 	flags.IntVar(&s.servers, "servers", 0, "number of servers in every cluster, instead of what each seed draws")
-	flags.IntVar(&s.groups, "groups", 0, fmt.Sprintf("processes that serve so many groups each, up to %d, on one disk; with what each seed draws, and without schedules, transcripts and diagrams", sim.MaxGroups))
+	flags.IntVar(&s.groups, "groups", 0, fmt.Sprintf("processes that serve so many groups each, up to %d, on one disk; without schedules and diagrams", sim.MaxGroups))
+	flags.StringVar(&s.set, "set", "", "parameters of the run by their names, instead of what the seed draws: events=500,loss=0 (with -seed and -groups)")
 	flags.StringVar(&s.faults, "faults", "", "only these kinds of faults, instead of what each seed draws: "+strings.Join(faultNames(), ","))
 	flags.StringVar(&s.disk, "disk", "", "the disk of every server, instead of what each seed draws: wal is the real log on a simulated file system, model is a model of it")
 	flags.BoolVar(&s.steady, "steady", false, "simulate a cluster in ordinary service on one core, and print how much faster than real time that is; without faults, unless -faults names some (with -for)")
@@ -87,23 +91,8 @@ func run(arguments []string) error {
 	if s.first {
 		s.failures = 5
 	}
-	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
-		return fmt.Errorf("-runs, -workers and -failures must be at least 1")
-	}
-	if s.servers < 0 || s.servers > sim.MaxServers {
-		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
-	}
-	if s.groups < 0 || s.groups > sim.MaxGroups {
-		return fmt.Errorf("-groups is %d; 1 to %d are possible", s.groups, sim.MaxGroups)
-	}
-	if s.groups > 0 && (s.faults != "" || s.disk != "" || s.steady || s.replay != "" || s.first || s.html != "" || s.out != "" || s.verbose) {
-		return fmt.Errorf("-groups goes with -runs, -for, -start, -seed, -servers, -workers, -failures, -quiet and -hash alone")
-	}
-	if err := narrow(new(sim.Params), s.faults); err != nil {
+	if err := s.check(*seed != ""); err != nil {
 		return err
-	}
-	if s.disk != "" && s.disk != "wal" && s.disk != "model" {
-		return fmt.Errorf("-disk is %q, neither wal nor model", s.disk)
 	}
 	switch {
 	case s.steady:
@@ -115,13 +104,46 @@ func run(arguments []string) error {
 			return fmt.Errorf("-seed %q is not a number", *seed)
 		}
 		if s.groups > 0 {
-			return groups(&s, true)
+			return singleOfHosts(&s)
 		}
 		return single(&s)
 	case s.groups > 0:
-		return groups(&s, false)
+		return groups(&s)
 	}
 	return many(&s)
+}
+
+// check returns an error that names the flag or the value that is wrong. one says that a single seed is run.
+func (s *settings) check(one bool) error {
+	if s.runs < 1 || s.workers < 1 || s.failures < 1 {
+		return fmt.Errorf("-runs, -workers and -failures must be at least 1")
+	}
+	if s.servers < 0 || s.servers > sim.MaxServers {
+		return fmt.Errorf("-servers is %d; 1 to %d are possible", s.servers, sim.MaxServers)
+	}
+	if s.groups < 0 || s.groups > sim.MaxGroups {
+		return fmt.Errorf("-groups is %d; 1 to %d are possible", s.groups, sim.MaxGroups)
+	}
+	if s.groups > 0 && (s.steady || s.replay != "" || s.first || s.html != "" || s.out != "") {
+		return fmt.Errorf("-groups doesn't go with -steady, -replay, -first, -html and -out")
+	}
+	if s.set != "" && (s.groups == 0 || !one) {
+		return fmt.Errorf("-set goes with -groups and -seed alone")
+	}
+	if err := set(new(sim.Params), s.set); err != nil {
+		return err
+	}
+	check := narrow
+	if s.groups > 0 {
+		check = narrowHosts
+	}
+	if err := check(new(sim.Params), s.faults); err != nil {
+		return err
+	}
+	if s.disk != "" && s.disk != "wal" && s.disk != "model" {
+		return fmt.Errorf("-disk is %q, neither wal nor model", s.disk)
+	}
+	return nil
 }
 
 // chances returns the parameters of faults that happen by chance all the time, or because clients
@@ -168,20 +190,43 @@ func narrow(p *sim.Params, names string) error {
 // params returns the parameters of a seed, narrowed by the flags.
 func (s *settings) params(seed uint64) sim.Params {
 	p := sim.Swarm(seed)
+	s.narrowed(&p)
+	if s.faults != "" {
+		_ = narrow(&p, s.faults) // run has checked the names
+	}
+	return p
+}
+
+// narrowed narrows the parameters that a seed draws by -servers and -disk.
+func (s *settings) narrowed(p *sim.Params) {
 	if s.servers > 0 {
 		p.Servers = int64(s.servers)
 		p.Spares = min(p.Spares, sim.MaxServers-p.Servers)
 	}
 	switch s.disk {
 	case "wal":
-		p = p.WithWAL()
+		*p = p.WithWAL()
 	case "model":
-		p = p.WithModel()
+		*p = p.WithModel()
 	}
-	if s.faults != "" {
-		_ = narrow(&p, s.faults) // run has checked the names
+}
+
+// set sets parameters by their names, as -set has them.
+func set(p *sim.Params, values string) error {
+	if values == "" {
+		return nil
 	}
-	return p
+	for one := range strings.SplitSeq(values, ",") {
+		name, text, _ := strings.Cut(one, "=")
+		value, err := strconv.ParseInt(text, 10, 64)
+		if err == nil {
+			err = p.Set(name, value)
+		}
+		if err != nil {
+			return fmt.Errorf("-set %s: %w", one, err)
+		}
+	}
+	return nil
 }
 
 // command returns the command that shows the run of a seed again.
@@ -194,10 +239,13 @@ func (s *settings) command(seed uint64) string {
 		c += " -faults " + s.faults
 	}
 	if s.groups > 0 {
-		return c + fmt.Sprintf(" -groups %d", s.groups)
+		c += fmt.Sprintf(" -groups %d", s.groups)
 	}
 	if s.disk != "" {
 		c += " -disk " + s.disk
+	}
+	if s.set != "" {
+		c += " -set " + s.set
 	}
 	return c + " -v"
 }

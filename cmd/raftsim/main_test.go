@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,18 +143,58 @@ func printed(t *testing.T, arguments []string) (string, error) {
 	t.Helper()
 	read, write, err := os.Pipe()
 	require.NoError(t, err)
+	type text struct {
+		out []byte
+		err error
+	}
+	all := make(chan text)
+	go func() { // a pipe holds only so much
+		out, err := io.ReadAll(read)
+		all <- text{out, err}
+	}()
 	stdout := os.Stdout
 	os.Stdout = write
 	defer func() { os.Stdout = stdout }()
 	failure := run(arguments)
 	require.NoError(t, write.Close())
-	out, err := io.ReadAll(read)
-	require.NoError(t, err)
-	return string(out), failure
+	told := <-all
+	require.NoError(t, told.err)
+	return string(told.out), failure
 }
 
 // TestSteady demands that a cluster in ordinary service runs on either kind of disk.
 func TestSteady(t *testing.T) {
 	require.NoError(t, run([]string{"-steady", "-for", "1ms"}))
 	require.NoError(t, run([]string{"-steady", "-for", "1ms", "-disk", "model", "-servers", "5"}))
+}
+
+// TestGroups demands a transcript of a run with several groups, and of a failure the command that repeats it.
+func TestGroups(t *testing.T) {
+	out, err := printed(t, []string{"-groups", "3", "-seed", "1", "-v", "-disk", "wal", "-faults", "power,rot,hand-over,loss", "-set", "events=1000,fault-time=200000000"})
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^g2 +\d+\.\d{3}  start 1 `, out)
+	require.Regexp(t, `(?m)^ +\d+\.\d{3}  process \d suffers (power|rot)$`, out)
+	require.NotContains(t, out, "suffers crash")
+
+	failing := []string{"-groups", "2", "-seed", "1", "-set", "snapshot-factor=-1,spares=0"} // no server starts with it
+	out, failure := printed(t, failing)
+	require.ErrorContains(t, failure, "seed 1: Starts")
+	found := regexp.MustCompile(`(?m)^  go run ./cmd/raftsim (-seed .* -v -shrink=false)$`).FindStringSubmatch(out)
+	require.NotNil(t, found, out)
+	require.Contains(t, found[1], "snapshot-factor=-1")
+	_, again := printed(t, strings.Fields(found[1]))
+	require.EqualError(t, again, failure.Error())
+
+	for arguments, want := range map[string]string{
+		"-groups=2 -set=events=1":           "-set goes with",
+		"-groups=2 -seed=1 -set=fire=1":     `"fire"`,
+		"-groups=2 -seed=1 -set=events=x":   `"x"`,
+		"-groups=2 -seed=1 -set=servers=99": "99 servers",
+		"-groups=2 -faults=fire":            `"fire"`,
+		"-groups=2 -seed=1 -html=/dev/null": "-html",
+		"-groups=2 -replay=none.there":      "-replay",
+		"-groups=2 -first":                  "-first",
+	} {
+		require.ErrorContains(t, run(strings.Fields(arguments)), want)
+	}
 }

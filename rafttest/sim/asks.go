@@ -59,17 +59,34 @@ func (w *World) mayTakePart(s *server) bool {
 		return true
 	}
 	waited := w.local(s) - s.begun
+	all, quorum := s.answeredBy()
+	election := raft.Instant(w.params.Election)
+	s.enough = all || quorum && waited >= election || s.led && waited >= 2*election
+	return s.enough
+}
+
+// answeredBy reports whether all members have answered a server that asks, and whether a quorum has.
+func (s *server) answeredBy() (all, quorum bool) {
 	told := func(m *raft.Member) bool { return m.ID == s.id || s.answers[serverOf(m.ID)] }
-	all := true
+	all = true
 	for _, half := range [2][]raft.Member{s.members, s.old} {
 		for k := range half {
 			all = all && told(&half[k])
 		}
 	}
-	quorum := majority(s.members, told) && (s.old == nil || majority(s.old, told))
+	return all, majority(s.members, told) && (s.old == nil || majority(s.old, told))
+}
+
+// mayAsk reports whether a server may still be asking, though it may take part. The word of a leader or a
+// candidate ends that only if it comes late enough. And that a quorum has answered by now shows when the
+// server asks again, half of an election timeout later at most.
+func (w *World) mayAsk(s *server) bool {
+	if s.members == nil {
+		return false
+	}
+	all, quorum := s.answeredBy()
 	election := raft.Instant(w.params.Election)
-	s.enough = all || quorum && waited >= election || s.led && waited >= 2*election
-	return s.enough
+	return !all && !(quorum && w.local(s)-s.begun >= election+election/2)
 }
 
 // checkAsked checks that a server which takes part has asked the others first.

@@ -51,7 +51,7 @@ func (w *World) takeImage(i int) bool {
 func (d *disk) imaged() *disk {
 	n := d.clone()
 	if d.wal != nil {
-		n.wal = &walDisk{fs: d.wal.fs.Clone(), unreported: d.wal.unreported, writes: -1, syncs: -1}
+		n.wal = d.wal.imaged()
 	}
 	return n
 }

@@ -168,7 +168,7 @@ func (d *disk) saved() raft.Saved {
 // read returns what Storage.Entries would return.
 func (d *disk) read(f raft.Fetch) ([]raft.Entry, error) {
 	if d.wal != nil {
-		return d.wal.log.Entries(f.After, f.Last, f.MaxBytes)
+		return d.wal.storage.Entries(f.After, f.Last, f.MaxBytes)
 	}
 	last := min(f.Last, d.last())
 	if f.After >= last || f.After < d.base {

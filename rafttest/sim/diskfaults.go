@@ -40,9 +40,8 @@ func (w *World) diskFault(kind fault, victim int, span int64, h uint64) {
 // ends (see OpStart).
 func openingLuck(h uint64) int64 { return 1 + below(h, 40) + int64(mix(h)%2)<<8 }
 
-// crashLuck returns what becomes of the writes of a server that crashes (see OpCrash).
-func (w *World) crashLuck(i int) int64 {
-	h := w.next(luckKeep, i)
+// crashLuck returns what becomes of the writes of a server with a real log that crashes (see OpCrash).
+func crashLuck(h uint64) int64 {
 	switch h % 8 {
 	case 0:
 		return 0

@@ -103,8 +103,8 @@ func (w *World) handWrite(i int, write raft.Write) bool {
 		s.wrote = w.drained(s)
 	}
 	s.writes = append(s.writes, &write)
-	if s.disk.wal != nil {
-		s.disk.wal.write(&write)
+	if d := s.ownLog(); d != nil {
+		d.write(&write)
 	}
 	beyond := int64(0)
 	for j := 1; j < len(write.Entries); j++ {

@@ -447,7 +447,7 @@ func (w *World) crashes(i int) {
 		kept++
 	}
 	if w.params.WAL != 0 {
-		kept = w.crashLuck(i) << 8 // decides how many are kept, too
+		kept = crashLuck(w.next(luckKeep, i)) << 8 // decides how many are kept, too
 	}
 	w.step(Event{Op: OpCrash, Server: int8(i), N: kept}, nil)
 	if w.params.Older != 0 && w.luck.draw(luckLevel, i, 0, uint64(s.life))%8 == 0 {

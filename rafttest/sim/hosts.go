@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/e17579a5/raft"
 	"github.com/e17579a5/raft/internal/blame"
@@ -13,7 +14,7 @@ const MaxGroups = 8
 // Hosts is a world of processes that serve several groups each. Every group is a World of its own,
 // with all of its faults and checks. What the groups of a process share is here: the process, which
 // starts, crashes and pauses as a whole; its disk, on which all that has gathered is one atomic write
-// (raft.SharedStorage); its clock and its links; and its Book, by which the heartbeats of the process
+// (raft.SharedStorage), or the real log that keeps them all; its clock and its links; and its Book, by which the heartbeats of the process
 // stand for those of the groups in which nothing happens (package coalesce).
 //
 //	                ┌ World 0 ┐ ┌ World 1 ┐ … one for each group: cores, commands, checks
@@ -21,8 +22,8 @@ const MaxGroups = 8
 //	process 2 ──────┤ server 2├─┤ server 2├─▶ Book, disk, clock, links
 //	                └─────────┘ └─────────┘
 //
-// The one that is next in time goes on: a group, or the processes. A run follows from its seed alone.
-// There is no schedule of it.
+// The one that is next in time goes on: a group, or the processes. A run follows from its parameters alone.
+// There is no schedule of it: Shrink makes the parameters smaller instead.
 type Hosts struct {
 	params    Params
 	luck      luck
@@ -44,6 +45,7 @@ type Hosts struct {
 	unread bool // no group begins to read its log any more
 	stats  HostStats
 	failed *Violation // of the processes rather than of one group
+	out    io.Writer  // of a transcript; nil for none
 }
 
 // HostStats count what happened to the processes of a run.
@@ -59,14 +61,16 @@ type HostStats struct {
 	Frozen     int // processes that stayed as they were when all other faults ended
 	Scrubs     int // times that a group began to read its log
 	Renamed    int // starts that took a later name, since others knew of one
-	Faults     [numHostFaults]int
+	Cleaned    int // logs whose size was looked at
+	Spared     int // groups beside which bytes changed on their disk
+	Faults     [numHostFaults + numHostDiskFaults]int
 }
 
 // Add adds the counts of another run.
 func (s *HostStats) Add(o *HostStats) {
 	s.Groups, s.Heartbeats, s.Turns, s.Settled = s.Groups+o.Groups, s.Heartbeats+o.Heartbeats, s.Turns+o.Turns, s.Settled+o.Settled
 	s.Writes, s.Shared, s.Failed, s.Removed = s.Writes+o.Writes, s.Shared+o.Shared, s.Failed+o.Failed, s.Removed+o.Removed
-	s.Renamed, s.Frozen, s.Scrubs = s.Renamed+o.Renamed, s.Frozen+o.Frozen, s.Scrubs+o.Scrubs
+	s.Renamed, s.Frozen, s.Scrubs, s.Cleaned, s.Spared = s.Renamed+o.Renamed, s.Frozen+o.Frozen, s.Scrubs+o.Scrubs, s.Cleaned+o.Cleaned, s.Spared+o.Spared
 	for i := range s.Faults {
 		s.Faults[i] += o.Faults[i]
 	}
@@ -118,11 +122,25 @@ func (h *Hosts) reset(p Params, groups int) {
 		own.Seed = int64(mix(uint64(p.Seed)+uint64(g)*0x9e3779b97f4a7c15) >> 1)
 		own.ClientTime, own.Freeze = h.clientTime(g), 0
 		own.FaultKinds &= groupFaults
+		if own.After != 0 {
+			own.After, own.Before = h.after(g)
+		}
+		h.observes(w)
 		w.reset(own)
 		for i := range w.servers {
 			w.servers[i].clocks = append(w.servers[i].clocks[:0], h.worlds[0].servers[i].clocks...)
 		}
 	}
+}
+
+// after returns with what a group begins, if any of a run begins with what another cluster has left
+// (Params.After). Each of these has a cluster of its own before it.
+func (h *Hosts) after(g int) (after, before int64) {
+	luck := h.luck.draw(luckHeritage, 0, 0xff, uint64(g))
+	if luck%2 == 0 {
+		return 0, 0
+	}
+	return h.params.After, int64(mix(luck) >> 1)
 }
 
 // clientTime returns how often clients speak to a group: often, rarely, or hardly ever.

@@ -49,6 +49,9 @@ func (s *watched) forget() {
 func (h *Hosts) notes(i, to int, sent *mail) {
 	p := &h.processes[i]
 	body := sent.message.ProcessHeartbeat()
+	if want := p.room + 1; body.Room != want {
+		h.fail(Gate, nil, i, "says %d of the room of its disk, and was told %d", body.Room, want)
+	}
 	for k := range body.Stands {
 		h.checkListed(i, &body.Stands[k], sent)
 	}
@@ -106,7 +109,7 @@ func (h *Hosts) learns(i int, sent *mail) {
 // watch notes, after a turn of a group, whether its server has a reason not to campaign.
 func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
-	asking, hurt := s.members != nil && !s.enough, len(s.disk.gone) > 0 || w.stands(s)
+	asking, hurt := w.mayAsk(s), len(s.disk.gone) > 0 || w.stands(s)
 	if s.full {
 		p.full[w.group] = h.now
 	}
@@ -184,7 +187,7 @@ func (h *Hosts) checkCandidate(w *World, i int) {
 		limit += election
 	}
 	shown := s.core.Status()
-	if h.now-p.alive[w.group] <= limit || p.founding[w.group] || s.frozen != frozenNot || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || !w.mayTakePart(s) {
+	if h.now-p.alive[w.group] <= limit || p.founding[w.group] || s.frozen != frozenNot || s.status.commit <= 1 || shown.Configuration == nil || !w.counts(i) || len(s.writes)+len(s.disk.gone) > 0 || w.mayAsk(s) {
 		return
 	}
 	m := memberOf(shown.Configuration, s.id)
@@ -201,7 +204,7 @@ func (w *World) complete() bool {
 	members := w.ghost.settled.Members
 	for j := range members {
 		i := serverOf(members[j].ID)
-		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || (!s.up || s.noticed()) && !s.silentForGood() {
+		if s := &w.servers[i]; w.diskOf(&members[j]) != s.disk || (!s.up || s.noticed() || w.exhausted(i)) && !s.silentForGood() {
 			return false
 		}
 	}

@@ -1,5 +1,7 @@
 package sim
 
+import "slices"
+
 // A hostFault is a kind of thing that happens to processes in a run.
 type hostFault int
 
@@ -31,18 +33,41 @@ const (
 	numHostFaults
 )
 
-// HostFaultNames are the names of these faults.
+// The faults of the real log of a process (Params.WAL)
+const (
+	hostFailWrite  = numHostFaults + iota // a write to a file fails
+	hostFailSync                          // a sync fails and forgets what it should have written
+	hostFull                              // the disk has hardly any room
+	hostRot                               // some bytes change
+	hostCutOpening                        // the power fails again while the log is opened
+
+	numHostDiskFaults = iota
+)
+
+// HostFaultNames are the names of the faults of processes. The place of a name is the number of the
+// fault's bit in Params.HostKinds; those of a real log follow.
 var HostFaultNames = []string{
 	"crash", "crash-leader", "power", "torn", "isolate", "isolate-leader", "split", "one-way", "bridge", "ring", "swallow",
 	"pause", "jam", "stall", "lag", "hint", "clock", "put-back", "forget", "fail", "remove", "close", "fill",
+	"fail-write", "fail-sync", "full", "rot", "cut-opening",
+}
+
+// AddHostFault adds a kind of fault of processes, by its name.
+func (p *Params) AddHostFault(name string) {
+	switch i := slices.Index(HostFaultNames, name); {
+	case i >= int(numHostFaults):
+		p.FaultKinds |= 1 << (int(numFaults) + i - int(numHostFaults))
+	case i >= 0:
+		p.HostKinds |= 1 << i
+	}
 }
 
 // groupFaults are those of the faults of Params.FaultKinds that happen to one group alone.
 const groupFaults = 1<<faultTransfer | 1<<faultProbe | 1<<faultHandOver | 1<<faultMachine | 1<<faultSnapshot | 1<<faultSpoil | 1<<faultStranger
 
-// hostKinds returns the kinds of faults that happen in a run: about half of them.
-func (h *Hosts) hostKinds() int64 {
-	luck := h.luck.draw(luckParams, 2, 0xff, 0)
+// hostKinds draws the kinds of faults that happen to processes in a run: about half of them.
+func hostKinds(l luck) int64 {
+	luck := l.draw(luckParams, 2, 0xff, 0)
 	kinds := int64(luck) & (1<<numHostFaults - 1)
 	if mix(luck+1)%4 != 0 {
 		kinds &^= 1<<hostPutBack | 1<<hostForget
@@ -59,15 +84,23 @@ func (h *Hosts) faultHappens() {
 	luck := h.luck.draw(luckFault, 0xff, 0, h.faults)
 	p := &h.params
 	h.queue.push(item{at: h.now + spread(mix(luck+1), p.FaultTime), what: itemFault})
-	kinds := h.hostKinds()
-	kind := hostFault(below(mix(luck+2), int64(numHostFaults)))
+	kinds, count := p.HostKinds&(1<<numHostFaults-1), numHostFaults
+	if p.WAL != 0 {
+		kinds |= p.FaultKinds >> numFaults & (1<<numHostDiskFaults - 1) << numHostFaults
+		count += numHostDiskFaults
+	}
+	if kinds == 0 {
+		return
+	}
+	kind := hostFault(below(mix(luck+2), int64(count)))
 	for kinds&(1<<kind) == 0 {
-		kind = (kind + 1) % numHostFaults
+		kind = (kind + 1) % count
 	}
 	victim, span := int(below(mix(luck+3), int64(h.n))), spread(mix(luck+4), p.FaultSpan)
 	luck = mix(luck + 5)
 	w := h.worlds[below(mix(luck+6), int64(len(h.worlds)))]
 	h.stats.Faults[kind]++
+	h.tells(victim, "suffers %s", HostFaultNames[kind])
 	if kind == hostCrashLeader || kind == hostIsolateLead || (kind == hostFail || kind == hostJam || kind == hostPause) && luck%2 == 0 {
 		if leader := w.leading(); leader >= 0 {
 			victim = leader
@@ -107,9 +140,9 @@ func (h *Hosts) suffers(kind hostFault, i int, w *World, span int64, luck uint64
 		p.beatAt = 0
 		h.setTimer(i)
 	case hostPutBack:
-		h.goesBack(i, luck)
+		h.goesBack(i, span, luck)
 	case hostForget:
-		p.forgetful = h.expendable(i) || luck%8 == 0
+		p.forgetful = p.real == nil && (h.expendable(i) || luck%8 == 0)
 	case hostFail:
 		w.groupFails(i)
 	case hostRemove:
@@ -118,6 +151,8 @@ func (h *Hosts) suffers(kind hostFault, i int, w *World, span int64, luck uint64
 		h.closes(i)
 	case hostFill:
 		h.fillsUp(i, span, luck)
+	case hostFailWrite, hostFailSync, hostFull, hostRot, hostCutOpening:
+		h.logSuffers(kind, i, span, luck)
 	default:
 		kinds := map[hostFault]fault{
 			hostIsolate: faultIsolate, hostIsolateLead: faultIsolate, hostSplit: faultSplit, hostOneWay: faultOneWay,

@@ -27,12 +27,13 @@ func (h *Hosts) freeze() {
 	}
 }
 
-// spares reports whether every group has a quorum of healthy voters without a process.
+// spares reports whether every group has a quorum of healthy voters without a process. One whose disk went
+// back is none, though it may not know that yet.
 func (h *Hosts) spares(i int) bool {
 	for _, w := range h.worlds {
 		healthy := func(m *raft.Member) bool {
 			j := serverOf(m.ID)
-			return j != i && w.diskOf(m) == w.servers[j].disk && w.healthy(j)
+			return j != i && !w.lost(m) && w.diskOf(m) == w.servers[j].disk && w.healthy(j)
 		}
 		if w.servers[i].frozen != frozenNot || w.bears(i) || !quorum(w.ghost.settled, healthy) {
 			return false
@@ -46,6 +47,7 @@ func (h *Hosts) spares(i int) bool {
 func (h *Hosts) freezeProcess(i int, state frozenState, luck uint64) {
 	p := &h.processes[i]
 	h.stats.Frozen++
+	h.tells(i, "stays so: %s", frozenNames[state])
 	switch state {
 	case frozenMachine:
 		h.worlds[mix(luck)%uint64(len(h.worlds))].freezeServer(i, state)

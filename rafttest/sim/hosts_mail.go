@@ -43,6 +43,9 @@ func (h *Hosts) sends(i int, m *wire.Message) {
 			sent.truth[w.group] = truth{true, shown.Role == leads, shown.Term, shown.Leader, shown.Incarnation}
 		}
 	}
+	if h.out != nil {
+		h.tells(i, "→%s", heartbeatText(m))
+	}
 	h.notes(i, to, &sent)
 	h.carries(i, to, &sent)
 }
@@ -108,6 +111,9 @@ func (h *Hosts) release(place int32) {
 func (h *Hosts) receives(i int, place int32) {
 	sent := &h.mail[place]
 	h.learns(i, sent)
+	if h.out != nil {
+		h.tells(i, "hears %s→%s", sent.message.From, heartbeatText(&sent.message))
+	}
 	h.processes[i].book.Receive(coalesce.Instant(h.local(i)), &sent.message)
 	h.release(place)
 	h.performBook(i)

@@ -18,7 +18,13 @@ func (h *Hosts) found() {
 		}
 		return true
 	}
-	h.loop(h.now+FoundElections*h.params.Election, func() bool { return founded() || h.events() > limit })
+	moved, place := h.now, h.inherited()
+	h.loop(never, func() bool {
+		if now := h.inherited(); now != place {
+			moved, place = h.now, now // progress: the snapshot with which a group is founded is on its way
+		}
+		return founded() || h.now-moved > FoundElections*h.params.Election || h.events() > limit
+	})
 	for _, w := range h.worlds {
 		if !h.over() && !w.isFounded() {
 			w.failAtLast(Convergence, -1, "the cluster isn't founded after %d election timeouts", FoundElections)
@@ -27,9 +33,22 @@ func (h *Hosts) found() {
 	h.end()
 }
 
+// inherited returns a number that changes when any group makes progress that began with what another
+// cluster has left.
+func (h *Hosts) inherited() (sum uint64) {
+	for _, w := range h.worlds {
+		if w.inherited > 0 {
+			sum += w.place()
+		}
+	}
+	return sum
+}
+
 // startAll starts a process with all of its groups at once.
 func (h *Hosts) startAll(i int) {
-	h.starts(i)
+	if !h.starts(i, 0) {
+		return
+	}
 	h.all(func(w *World) {
 		w.step(Event{Op: OpStart, Server: int8(i)}, nil)
 		w.planTick(i)
@@ -38,6 +57,9 @@ func (h *Hosts) startAll(i int) {
 
 // begin lets time pass by itself from now on. What was on its way between processes is lost.
 func (h *Hosts) begin(phase uint64) {
+	for i := range h.n {
+		h.endsBatch(i)
+	}
 	h.queue.reset()
 	clear(h.mail)
 	h.mail, h.free = h.mail[:0], h.free[:0]
@@ -49,7 +71,10 @@ func (h *Hosts) begin(phase uint64) {
 	for i := range h.n {
 		p := &h.processes[i]
 		p.paused, p.waiting, p.batch, p.doomed, p.forgetful = 0, p.waiting[:0], nil, false, false
-		p.stuck, p.landed, p.beatAt = [hostShards]int64{}, [MaxGroups]int{}, 0
+		p.stuck, p.beatAt = [hostShards]int64{}, 0
+		if p.real == nil {
+			p.landed = [MaxGroups]int{}
+		}
 		p.woken, p.removed = h.now, [MaxGroups]int64{}
 		h.all(func(w *World) { w.spokenTo(i) })
 	}
@@ -97,10 +122,15 @@ func (h *Hosts) settle() {
 	h.calm = true
 	h.begin(phaseSettle)
 	for i := range h.n {
-		if !h.processes[i].up {
-			h.starts(i)
+		p := &h.processes[i]
+		if p.real != nil {
+			p.real.free()
+		}
+		if !p.up {
+			h.starts(i, 0)
 		}
 	}
+	h.brim()
 	settlings := make([]settling, len(h.worlds))
 	for g, w := range h.worlds {
 		settlings[g] = w.beginSettling()
@@ -115,19 +145,42 @@ func (h *Hosts) settle() {
 		for g, w := range h.worlds {
 			c := &settlings[g]
 			done := w.settling(c)
-			all = all && done && w.settled()
-			gaveUp = gaveUp || done && !w.settled()
+			well := w.settled() || w.params.Brim != 0 && w.worn()
+			all = all && done && well
+			gaveUp = gaveUp || done && !well
 		}
 		return all || gaveUp
 	})
+	well := true
 	for g, w := range h.worlds {
-		if h.over() || !w.settles(&settlings[g]) {
+		if h.over() {
 			return
 		}
+		well = w.settles(&settlings[g]) && well
+	}
+	if h.over() || !well {
+		return
 	}
 	h.settleSuccession()
 	h.settleIdle()
 	h.end()
+	h.reopen()
+}
+
+// reopen lets the cleaners of all real logs do what they owe. Then it cuts the power of every process, and
+// starts it once more, for a last look at what its log holds.
+func (h *Hosts) reopen() {
+	if h.params.WAL == 0 {
+		return
+	}
+	for i := range h.n {
+		if p := &h.processes[i]; p.up && p.failed == nil {
+			h.endsBatch(i)
+			h.cleansUp(i)
+		}
+		h.crashes(i)
+		h.startAll(i)
+	}
 }
 
 // wakeAll has all that a process has to do planned anew, after what was planned is lost.
@@ -135,6 +188,7 @@ func (h *Hosts) wakeAll(i int, start bool) {
 	if !h.processes[i].up {
 		return
 	}
+	h.reports(i)
 	h.planWrite(i)
 	h.all(func(w *World) {
 		if w.servers[i].up {

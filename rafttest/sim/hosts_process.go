@@ -58,13 +58,20 @@ func (h *Hosts) draw(what, i int) uint64 {
 // local returns the time that the clock of a process shows now.
 func (h *Hosts) local(i int) raft.Instant { return h.worlds[0].local(&h.worlds[0].servers[i]) }
 
-// starts starts a process. Its groups are started by the caller.
-func (h *Hosts) starts(i int) {
+// starts starts a process, unless its log can't be opened: then it reports false, and another attempt is
+// planned. Its groups are started by the caller. cut is as OpStart says.
+func (h *Hosts) starts(i int, cut int64) bool {
 	p := &h.processes[i]
+	switch {
+	case h.params.WAL == 0:
+		p.durable = wire.NextStart(p.durable, uint32(h.draw(luckStart, i)))
+	case !h.opens(i, cut):
+		return false
+	}
 	p.up = true
 	p.life++
-	p.start = wire.NextStart(p.durable, uint32(h.draw(luckStart, i)))
-	p.durable = p.start
+	p.start = p.durable
+	h.tells(i, "starts as %s", wire.ShowStart(p.start))
 	p.beatAt, p.room = 0, math.MaxUint64
 	p.hostDisk.forget()
 	h.planScrub(i)
@@ -73,6 +80,7 @@ func (h *Hosts) starts(i int) {
 	p.book = coalesce.NewBook(coalesce.Config{
 		Self: p.id, Start: p.start, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout, Shards: hostShards, Now: coalesce.Instant(h.local(i)),
 	})
+	return true
 }
 
 // renames notes the name of a process's start that its messages have. The Book takes a later one if
@@ -278,13 +286,19 @@ func (h *Hosts) happen(it *item) {
 	p := &h.processes[i]
 	switch it.what {
 	case itemRestart:
-		h.restarts(i)
+		h.restarts(i, it.n)
+	case itemRemoved:
+		if it.life == p.life {
+			h.endsRemoval(i, int(it.n))
+		}
 	case itemFault:
 		h.faultHappens()
 	case itemCrash:
-		if it.life == p.life {
+		if it.life == p.life || it.life == 0 {
 			h.crashes(i)
 		}
+	case itemBack:
+		h.putsAnyBack(i, uint64(it.n))
 	case itemForget:
 		if it.life == p.life {
 			h.forgets(i)
@@ -325,11 +339,10 @@ func (h *Hosts) reaches(it *item, i int) {
 }
 
 // restarts starts a process again, and its groups one after the other.
-func (h *Hosts) restarts(i int) {
-	if h.processes[i].up || h.worlds[0].servers[i].frozen == frozenDown {
+func (h *Hosts) restarts(i int, cut int64) {
+	if h.processes[i].up || h.worlds[0].servers[i].frozen == frozenDown || !h.starts(i, cut) {
 		return
 	}
-	h.starts(i)
 	h.all(func(w *World) {
 		after := below(h.draw(luckRestart, i), h.params.Heartbeat/4+1)
 		w.queue.push(item{at: h.now + after, what: itemRestart, a: int8(i)})
@@ -341,6 +354,7 @@ func (h *Hosts) restarts(i int) {
 func (h *Hosts) pauses(i int, span int64) {
 	p := &h.processes[i]
 	p.paused = max(p.paused, h.now+span)
+	h.tells(i, "stands still until %.3f", float64(p.paused)/1e6)
 	h.all(func(w *World) { w.servers[i].paused = max(w.servers[i].paused, p.paused) })
 	h.queue.push(item{at: h.now + span, what: itemWake, a: int8(i)})
 }
@@ -349,6 +363,7 @@ func (h *Hosts) pauses(i int, span int64) {
 func (h *Hosts) jams(i, shard int, span int64) {
 	p := &h.processes[i]
 	p.stuck[shard] = max(p.stuck[shard], h.now+span)
+	h.tells(i, "takes no turns of shard %d until %.3f", shard, float64(p.stuck[shard])/1e6)
 	for _, w := range h.worlds {
 		if w.shard() == shard {
 			w.servers[i].paused = max(w.servers[i].paused, p.stuck[shard])
@@ -362,6 +377,7 @@ func (h *Hosts) jams(i, shard int, span int64) {
 func (h *Hosts) goesOn(i int) {
 	p := &h.processes[i]
 	p.woken = h.now
+	h.tells(i, "goes on")
 	for _, w := range h.worlds {
 		if w.servers[i].paused <= h.now {
 			w.spokenTo(i)
@@ -399,14 +415,17 @@ func (h *Hosts) wakeGroups(i int) {
 	}
 }
 
-// HostSwarm returns the parameters that a seed draws for hosts: those of Swarm, but for what the hosts
-// of a run don't have. That is real logs, a cluster before this one, and disks that stay full.
+// HostSwarm returns the parameters that a seed draws for hosts: those of Swarm, with faults of processes,
+// and with more time for each group, of which several share the events of a run.
 func HostSwarm(seed uint64) Params {
-	p := Swarm(seed).WithModel()
-	p.After, p.Before, p.Brim = 0, 0, 0
+	p := Swarm(seed)
+	p.HostKinds = hostKinds(luck(seed))
 	h := luck(seed).draw(luckParams, 1, 0xff, 1)
 	if p.FaultKinds == 0 || p.Throughput != 0 {
 		p.Throughput, p.FaultKinds = 0, swarmFaults(mix(h+1))
+	}
+	if p.WAL != 0 {
+		p = p.WithWAL()
 	}
 	p.FaultKinds &^= 1 << faultFill
 	p.Election = max(p.Election, p.Heartbeat*pick(mix(h+2), 3, 5, 10))

@@ -27,7 +27,23 @@ func (h *Hosts) fillsUp(victim int, span int64, luck uint64) {
 
 // frees gives the disk of a process room again.
 func (h *Hosts) frees(i int) {
+	if p := &h.processes[i]; p.real != nil {
+		p.real.free()
+	}
 	h.all(func(w *World) { w.step(Event{Op: OpFree, Server: int8(i)}, nil) })
+}
+
+// brim lets the disks stay full that Params.Brim names, if those of all their groups may.
+func (h *Hosts) brim() {
+	full := h.params.Brim
+	for _, w := range h.worlds {
+		for i := range h.n {
+			if !w.mayStayFull(i) {
+				full &^= 1 << i
+			}
+		}
+	}
+	h.all(func(w *World) { w.params.Brim = full })
 }
 
 // looksAtRoom tells the Book of a process how much room its disk has. If that has changed, each group takes

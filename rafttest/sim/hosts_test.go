@@ -34,7 +34,7 @@ func TestHosts(t *testing.T) {
 	if *hostRuns < 100 {
 		return
 	}
-	for kind, n := range total.Faults {
+	for kind, n := range total.Faults[:numHostFaults] { // those of real logs: TestHostsWAL
 		require.NotZero(t, n, HostFaultNames[kind])
 	}
 	require.NotZero(t, total.Failed)
@@ -47,6 +47,7 @@ func TestHosts(t *testing.T) {
 		"elections": all.Elections, "commands": all.Answered, "reads": all.Reads, "transfers": all.Transfers, "changes": all.Changed,
 		"snapshots": all.Snapshots, "snapshots received": all.Received, "disks that went back": all.Backs, "entries lost": all.LostEntries,
 		"entries stored again": all.Repaired, "disks that became full": all.Filled, "commands refused for that": all.RefusedFull,
+		"disks that stayed full": all.Brims, "groups that begin with a survivor": all.Recovered, "with an exported snapshot": all.Exported,
 	} {
 		require.NotZero(t, n, what)
 	}
@@ -102,6 +103,17 @@ func TestStartsRise(t *testing.T) {
 	require.Equal(t, Gate, h.failed.Name)
 }
 
+// Each message of a process says how much room its disk has, as the Book was told last.
+func TestRoomIsTold(t *testing.T) {
+	h := foundedHosts(t)
+	h.processes[0].room = 7
+	m := wire.ProcessHeartbeat{Version: 1}.Message().In(wire.Envelope{From: "1", To: "2", FromStart: h.processes[0].start})
+	h.sends(0, &m)
+	require.NotNil(t, h.failed)
+	require.Equal(t, Gate, h.failed.Name)
+	require.Contains(t, h.failed.Detail, "of the room of its disk, and was told 8")
+}
+
 // While nothing happens, processes send each other one message in an interval, each way, however many
 // groups they serve, and no group takes a turn.
 func TestIdleHostsAreFree(t *testing.T) {
@@ -134,6 +146,13 @@ func init() {
 	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
 	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
 	elsewhere["group %d comes back by itself"] = "TestRemovedIsSilentCanBreak"
+	elsewhere["group %d begins with entries up to"] = "TestHostLogsCanBreak"
+	elsewhere["the log holds something of group %d"] = "TestHostLogsCanBreak"
+	elsewhere["its group can't be closed"] = "mutants of the log"
+	elsewhere["what should be there can't be read"] = "mutants of the log"
+	elsewhere["the log refuses a write"] = "mutants of the log"
+	unbroken[RemovedStaysAway] = "TestHostLogsCanBreak"
+	unbroken[LogCleaned] = "TestHostLogsCanBreak"
 	unbroken[RemovedIsSilent] = "TestRemovedIsSilentCanBreak"
 	unbroken[Candidates] = "mutants of the Books"
 	unbroken[IdleIsFree] = "a mutant in which a sole voter with learners never rests"

@@ -128,11 +128,12 @@ func (w *World) crash(i int, n int64) bool {
 		return false
 	}
 	kept := min(n&0xff, int64(len(s.writes)))
-	if s.disk.wal != nil {
-		kept = s.disk.wal.settle(kept)
+	if d := s.ownLog(); d != nil {
+		kept = d.settle(kept)
 	}
+	left := s.writes[kept:]
 	if w.hosts != nil {
-		kept = w.hosts.keeps(w, i, kept)
+		kept, left = w.hosts.keeps(w, i, kept)
 	}
 	for at, write := range s.writes[:kept] {
 		if !s.disk.fits(write) {
@@ -145,12 +146,21 @@ func (w *World) crash(i int, n int64) bool {
 	}
 	w.stats.Crashes++
 	if s.disk.wal != nil {
-		w.crashLog(s, s.writes[kept:], n>>8)
+		w.crashLog(s, left, n>>8)
 	} else {
 		w.stats.Lost += len(s.writes) - int(kept)
 	}
 	w.ended(i)
 	return true
+}
+
+// halts ends a server by itself. Of one whose process goes on, the disk keeps what it was given.
+func (w *World) halts(i int) {
+	if w.hosts != nil {
+		w.crash(i, 0)
+	} else {
+		w.ended(i)
+	}
 }
 
 // ended forgets a process that has ended. Its callers get no answers.
@@ -176,7 +186,11 @@ func (w *World) wipe(i int) bool {
 	if s.up {
 		w.crash(i, 0)
 	}
+	was := &ending{disk: s.disk, hit: s.hit()}
 	s.giveDisk()
 	w.stats.Wipes++
+	if w.hosts != nil {
+		w.hosts.removesStored(w, i, was)
+	}
 	return true
 }

@@ -88,6 +88,10 @@ type Params struct {
 	// after about DownTime.
 	FaultTime, FaultSpan, FaultKinds, DownTime int64
 
+	// HostKinds is the set of kinds of faults that happen to processes which serve several groups, one
+	// bit for each (see HostFaultNames).
+	HostKinds int64
+
 	// LoseTime is about the time from one loss of entries' bytes on a disk to the next, 0 for none
 	// (not on a real log). LoseAll is 1 if a disk may lose what no other disk holds.
 	LoseTime, LoseAll int64
@@ -154,7 +158,7 @@ func (p *Params) all() []param {
 		{"client-time", &p.ClientTime}, {"reads", &p.Reads}, {"cancels", &p.Cancels},
 		{"client-wait", &p.ClientWait}, {"command-size", &p.CommandSize},
 		{"sessions", &p.Sessions}, {"in-session", &p.InSession}, {"max-sessions", &p.MaxSessions}, {"session-bytes", &p.SessionBytes}, {"older", &p.Older}, {"after", &p.After}, {"before", &p.Before}, {"compare", &p.Compare},
-		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds},
+		{"fault-time", &p.FaultTime}, {"fault-span", &p.FaultSpan}, {"fault-kinds", &p.FaultKinds}, {"host-kinds", &p.HostKinds},
 		{"down-time", &p.DownTime}, {"events", &p.Events}, {"found", &p.Found}, {"freeze", &p.Freeze},
 		{"snapshot-min", &p.SnapshotMin}, {"snapshot-factor", &p.SnapshotFactor}, {"snapshot-retain", &p.SnapshotRetain},
 		{"reserve", &p.Reserve}, {"ballast", &p.Ballast}, {"brim", &p.Brim},

@@ -43,6 +43,8 @@ const (
 	itemChange
 	itemLose
 	itemScrub
+	itemRemoved
+	itemBack
 )
 
 // A queue is a heap of items. The next item comes first.

@@ -28,6 +28,9 @@ func (r *rottenPart) rots(fs *simfs.FS) bool {
 	return false
 }
 
+// hit reports whether what has changed on a server's disk may have damaged what is the server's.
+func (s *server) hit() bool { return s.rotten && !s.spared }
+
 // rot damages a log in one or several places. Damage to the log's last write can't be told from a write that a
 // power cut tore, unless the anchor proves that the write was there. So rot hits only a log that has
 // been idle for long enough to have an anchor that knows all of it.
@@ -41,6 +44,20 @@ func (w *World) rot(s *server, luck uint64) bool {
 		return false
 	}
 	d.fs.Flush()
+	d.rot(luck)
+	s.rotten = d.rots()
+	return s.rotten
+}
+
+// A spot is where something has changed in a file, or in all of it.
+type spot struct {
+	file     string
+	from, to int64
+	whole    bool
+}
+
+// rot damages a log in one or several places, and returns where.
+func (d *realLog) rot(luck uint64) (spots []spot) {
 	names, places := d.fs.Names(), pick(mix(luck+4), 1, 1, 2, 8)
 	if places > 1 || mix(luck+3)%2 == 0 { // without the anchor, an end that is damaged may look torn
 		names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
@@ -48,27 +65,26 @@ func (w *World) rot(s *server, luck uint64) bool {
 	for n := range uint64(places) {
 		h := mix(luck + n<<32)
 		name := func(h uint64) string { return names[below(mix(h), int64(len(names)))] }
-		d.damage(name(h+1), name(h+6), h)
+		spots = append(spots, d.damage(name(h+1), name(h+6), h))
 	}
-	s.rotten = d.rots()
-	return s.rotten
+	return spots
 }
 
 // damage flips a bit of a file, writes zeros over a part of it, cuts it short, or puts another file in
-// its place.
-func (d *walDisk) damage(name, other string, luck uint64) {
+// its place. It returns where.
+func (d *realLog) damage(name, other string, luck uint64) spot {
 	content := bytes.TrimRight(d.fs.Bytes(name), "\x00")
 	at := below(mix(luck+2), int64(len(content)))
 	switch mix(luck+5) % 6 {
 	case 0:
 		d.fs.Replace(name, content[:at])
-		return
+		return spot{file: name, whole: true}
 	case 1:
 		with := d.fs.Bytes(other)
 		for i, b := range with {
 			if i < len(content) && b != content[i] {
 				d.fs.Replace(name, with)
-				return
+				return spot{file: name, whole: true}
 			}
 		}
 	}
@@ -79,11 +95,12 @@ func (d *walDisk) damage(name, other string, luck uint64) {
 	if was := content[at : int(at)+len(with)]; !bytes.Equal(with, was) && d.fs.Overwrite(name, at, with) {
 		d.rotten = append(d.rotten, rottenPart{name, at, was, with})
 	}
+	return spot{file: name, from: at, to: at + int64(len(with))}
 }
 
 // rots reports whether any byte of a log that has changed is still there, or any file that was cut or
 // exchanged.
-func (d *walDisk) rots() bool {
+func (d *realLog) rots() bool {
 	d.rotten = slices.DeleteFunc(d.rotten, func(r rottenPart) bool { return !r.rots(d.fs) })
 	return len(d.rotten) > 0 || d.fs.Replaced()
 }

@@ -395,6 +395,7 @@ var elsewhere = map[string]string{
 	"a log that exists can't be opened":                   "mutants of the log",
 	"the log fails though its disk doesn't":               "mutants of the log",
 	"the snapshot is damaged though its disk isn't":       "mutants of the log",
+	"entries are damaged though their disk isn't":         "mutants of the log",
 	"a stranger's %v of term %d changes":                  "mutants of the strangers",
 	"a stranger's %v of term %d has effects":              "mutants of the strangers",
 	"isn't a member, and has the present key":             "mutants of the keys",

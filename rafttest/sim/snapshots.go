@@ -307,7 +307,7 @@ func (w *World) store(s *server) bool {
 
 // storeFile stores a snapshot in a real log.
 func storeFile(d *walDisk, meta *raft.SnapshotMeta, content []byte) error {
-	into, err := d.log.CreateSnapshot(*meta)
+	into, err := d.storage.CreateSnapshot(*meta)
 	if err != nil {
 		return err
 	}
@@ -375,7 +375,7 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 		}
 		return d.current.bytes, nil
 	}
-	found, reader, err := d.wal.log.OpenSnapshot()
+	found, reader, err := d.wal.storage.OpenSnapshot()
 	if err != nil {
 		return nil, err
 	}

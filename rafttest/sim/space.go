@@ -382,9 +382,7 @@ func (w *World) fillsUp(victim int, span int64, h uint64) {
 func (w *World) brim() {
 	w.freed = w.now
 	for i := range w.n {
-		s := &w.servers[i]
-		r := &s.disk.room
-		if w.params.Brim>>i&1 != 0 && r.known && len(s.disk.gone) == 0 && r.owned > w.params.Reserve/2 && (len(s.writes) == 0 || s.disk.fits(s.writes[0])) {
+		if w.params.Brim>>i&1 != 0 && w.mayStayFull(i) {
 			w.step(Event{Op: OpFill, Server: int8(i)}, nil)
 			w.freed = 0
 			w.stats.Brims++
@@ -392,6 +390,13 @@ func (w *World) brim() {
 		}
 		w.step(Event{Op: OpFree, Server: int8(i)}, nil)
 	}
+}
+
+// mayStayFull reports whether the disk of a server may stay full when the faults end.
+func (w *World) mayStayFull(i int) bool {
+	s := &w.servers[i]
+	r := &s.disk.room
+	return r.known && len(s.disk.gone) == 0 && r.owned > w.params.Reserve/2 && (len(s.writes) == 0 || s.disk.fits(s.writes[0]))
 }
 
 // exhausted reports whether a disk that stays full has used up its reserve: entries, or a write, wait

@@ -220,9 +220,10 @@ func (w *World) persist(s *server, n int64) bool {
 	if int64(len(s.writes)) < n {
 		n = int64(len(s.writes))
 	}
-	if s.disk.wal != nil {
-		if n = s.disk.wal.settle(n); n == 0 && len(s.writes) > 0 {
-			w.diskFails(s, s.disk.wal.issued[0].err)
+	own := s.ownLog()
+	if own != nil {
+		if n = own.settle(n); n == 0 && len(s.writes) > 0 {
+			w.diskFails(s, own.issued[0].err)
 			return true
 		}
 	}
@@ -241,11 +242,11 @@ func (w *World) persist(s *server, n int64) bool {
 		return false
 	}
 	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
-	s.rotten = s.rotten && (len(s.disk.gone) > 0 || s.disk.wal.rots())
+	s.rotten = s.rotten && (len(s.disk.gone) > 0 || s.disk.wal.rots() || w.foundByCleaner(s))
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
-	if s.disk.wal != nil {
+	if own != nil {
 		w.anchor(s, number)
 	}
 	s.core.Persisted(w.local(s), number)
@@ -321,7 +322,12 @@ func (w *World) readLog(s *server) bool {
 		w.diskFails(s, err)
 		return true
 	}
-	if damage != nil && s.rotten {
+	switch {
+	case damage == nil || s.disk.wal == nil:
+	case !s.hit():
+		w.fail(Recovery, w.index(s), "entries are damaged though their disk isn't: %v", damage)
+		return true
+	default:
 		w.rotFound(s, damage.Lost)
 	}
 	s.fetched = append(s.fetched, fetchedEntries{f, entries, damage})
@@ -343,7 +349,7 @@ func (w *World) fetchEnds(s *server, f *fetchedEntries) {
 	case err == nil:
 	case w.missing():
 		w.note("stops: " + err.Error())
-		w.ended(w.index(s))
+		w.halts(w.index(s))
 		w.planStart(w.index(s))
 	default:
 		w.fail(Recovery, w.index(s), "%v", err)

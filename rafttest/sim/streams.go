@@ -101,7 +101,7 @@ func (w *World) open(st *stream) {
 	content, err := w.readSnapshot(s, &st.meta)
 	st.open = true
 	switch {
-	case err != nil && errors.Is(err, raft.ErrCorrupt) && !s.rotten && !s.disk.spoiled:
+	case err != nil && errors.Is(err, raft.ErrCorrupt) && !s.hit() && !s.disk.spoiled:
 		w.fail(Recovery, i, "the snapshot is damaged though its disk isn't: %v", err)
 	case err != nil:
 		st.failed, st.takerEnds = err, true
@@ -133,7 +133,7 @@ func (w *World) judge(s *server, v *raft.StreamVerdict) {
 			w.discard(s)
 			s.partial = &partial{meta: v.Meta}
 			if d := s.disk.wal; d != nil {
-				s.partial.writer, s.partial.err = d.log.CreateSnapshot(v.Meta)
+				s.partial.writer, s.partial.err = d.storage.CreateSnapshot(v.Meta)
 			}
 		}
 		if s.partial == nil || uint64(len(s.partial.content)) != v.Offset || s.partial.meta.Index != v.Meta.Index || s.partial.meta.Term != v.Meta.Term {

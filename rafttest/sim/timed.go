@@ -176,7 +176,9 @@ func (w *World) laneHappens(it *item, i int) {
 		s.writing = false
 		e.Op, e.N = OpPersist, 1
 		if w.hosts != nil {
-			e.N = w.hosts.landed(w, i)
+			if e.N = w.hosts.landed(w, i); e.N == 0 {
+				return // they were reported before
+			}
 		} else if w.params.Merge > 0 && permille(w.next(luckMerge, i), w.params.Merge) {
 			e.N = int64(len(s.writes))
 		}

@@ -136,6 +136,12 @@ const (
 	// RemovedIsSilent: a process lists only groups that it serves and leads, and of a group that was
 	// removed nothing is sent and nothing comes back by itself.
 	RemovedIsSilent = "Removed Is Silent"
+	// RemovedStaysAway: when a group was removed from a process, nothing of it is found in the process's log
+	// any more, whatever fails.
+	RemovedStaysAway = "Removed Stays Away"
+	// LogCleaned: the log that the groups of a process share takes no more than twice what they need, and
+	// some segments, once its cleaner has done what it owes.
+	LogCleaned = "Log Cleaned"
 	// Belongs: a server doesn't start with a durable state machine that has applied what the log
 	// doesn't hold.
 	Belongs = "Machine Belongs to the Log"

@@ -12,25 +12,21 @@ import (
 	"github.com/e17579a5/raft/wire"
 )
 
-// A walDisk is the real log of a server (package wal) on a simulated file system. A Write of the
-// log runs to its end at once, but the file system defers its syncs. The write has really happened
+// A walDisk is what a server has of a real log: all of it, or the part of its group. A Write of the log
+// runs to its end at once, but the file system defers its syncs. The write has really happened
 // when the last of its syncs is done, and that is when the simulated disk gets to it. If the power
 // fails before, all of the write, a part of it, or nothing may be left.
 //
 // Beside it the world keeps what must be durable (see disk): a write takes effect there when it is
-// reported. Whenever the log is opened, the two are compared.
+// reported. Whenever the log, or the group in it, is opened, the two are compared.
 type walDisk struct {
-	fs     *simfs.FS
-	log    *wal.Log // nil while the server is down
-	issued []issued // for each write in the server's queue
+	*realLog
+	shared  bool         // the log is that of all groups of a process
+	storage raft.Storage // nil while the server is down
+	issued  []issued     // for each write in the server's queue; the process has those of a shared log
 	// unreported are the writes that were in the queue when the last process ended. The first few
 	// of them, all, or none may be in the log.
 	unreported []*raft.Write
-
-	writes, syncs         int64 // number of calls after which the next one fails; negative for never
-	failedWrite, failSync bool
-	calls                 int64 // number of calls after which the power fails; negative for never
-	rotten                []rottenPart
 }
 
 // An issued is a write that has run against the file system.
@@ -39,40 +35,19 @@ type issued struct {
 	err   error
 }
 
-// errDisk is the error of a call to a failing disk.
-var errDisk = errors.New("input/output error")
+// imaged returns an independent copy. That of a shared log is its process's business.
+func (d *walDisk) imaged() *walDisk {
+	n := &walDisk{shared: d.shared, unreported: d.unreported}
+	if !d.shared {
+		n.realLog = d.realLog.imaged()
+	}
+	return n
+}
 
-const (
-	walDir      = "/log"
-	anchorEvery = 4 // the anchor is written after one of so many writes, if no other write waits
-)
-
-// onCall counts down to the calls that fail.
-func (d *walDisk) onCall(c simfs.Call) error {
-	due := func(left *int64) bool {
-		if *left < 0 {
-			return false
-		}
-		*left--
-		return *left < 0
-	}
-	if d.calls == 0 {
-		return simfs.ErrPower
-	}
-	if d.calls > 0 {
-		d.calls--
-	}
-	switch c.Op {
-	case simfs.OpWrite:
-		if due(&d.writes) {
-			d.failedWrite = true
-			return errDisk
-		}
-	case simfs.OpSync, simfs.OpSyncDir:
-		if due(&d.syncs) {
-			d.failSync = true
-			return errDisk
-		}
+// ownLog returns the real log that a server has alone, or nil.
+func (s *server) ownLog() *walDisk {
+	if d := s.disk.wal; d != nil && !d.shared {
+		return d
 	}
 	return nil
 }
@@ -121,30 +96,25 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 		}
 		return s.disk.saved(), true
 	}
+	if w.hosts != nil {
+		return w.loadGroup(i)
+	}
 	replaced := len(s.disks) - 1
+	if s.disk.wal == nil {
+		s.disk.wal = &walDisk{realLog: newRealLog(w.luck.draw(luckDisk, i, replaced, 0))}
+	}
 	d := s.disk.wal
-	if d == nil {
-		d = &walDisk{fs: simfs.New(w.luck.draw(luckDisk, i, replaced, 0)), writes: -1, syncs: -1}
-		d.fs.Defer()
-		s.disk.wal = d
+	if s.rotten {
+		cut = 0 // see crashLog
 	}
-	d.calls = cut & 0xff
-	if cut == 0 || s.rotten { // see crashLog
-		d.calls = -1
-	}
-	d.fs.OnCall(d.onCall)
-	salt := w.luck.draw(luckDisk, i, replaced, 1) | 1
-	log, err := wal.Open(walDir, wal.Options{FS: d.fs, SegmentSize: w.params.Segment, Salt: salt, Inline: true})
-	failed := err != nil || d.calls == 0
-	d.calls = -1
 	w.stats.Opened++
-	if failed {
+	salt := w.luck.draw(luckDisk, i, replaced, 1) | 1
+	if err := d.open(w.params.Segment, salt, cut, func(*wal.Log) error { return nil }); err != nil {
 		w.notOpened(i, cut, err)
 		return raft.Saved{}, false
 	}
-	d.log = log
-	d.fs.Settle(d.fs.Issued())
-	saved, err := log.Load()
+	d.storage = d.log
+	saved, err := d.log.Load()
 	if err == nil {
 		err = w.recover(s, &saved)
 	}
@@ -160,35 +130,24 @@ func (w *World) load(i int, cut int64) (raft.Saved, bool) {
 func (w *World) notOpened(i int, cut int64, err error) {
 	s := &w.servers[i]
 	d := s.disk.wal
-	d.fs.Settle(d.fs.Issued()) // every call that has returned has happened
-	w.countFailures(d)
-	switch {
-	case cut > 0 && (err == nil || errors.Is(err, simfs.ErrPower)):
+	d.countFailures(&w.stats)
+	switch d.refused(err, cut, s.rotten, mix(uint64(w.luck)^uint64(cut)<<8^uint64(i))) {
+	case refusedPower:
 		w.stats.CutOpening++
-		if cut>>8 != 0 {
-			d.fs.Kill()
-			break
-		}
-		d.fs.Reseed(mix(uint64(w.luck) ^ uint64(cut)<<8 ^ uint64(i)))
-		d.fs.Cut()
-	case errors.Is(err, raft.ErrCorrupt) && s.rotten:
+	case refusedCorrupt:
 		w.stats.Corrupt++
-		d.fs.Kill()
 		w.replace(i)
-	case errors.Is(err, simfs.ErrFull):
+	case refusedFull:
 		w.stats.Full++
 		if s.disk.state.Start > 0 && !(s.rotten && strings.Contains(err.Error(), "ANCHOR")) { // a file that was cut short needs room
 			w.fail(Recovery, i, "a log that exists can't be opened because the disk is full: %v", err)
 			return
 		}
-		d.fs.Kill()
-	case errors.Is(err, errDisk):
-		d.fs.Kill()
-	default:
+	case refusedUnknown:
 		w.fail(Recovery, i, "%v", err)
 		return
 	}
-	w.note("not started: " + fmt.Sprint(err))
+	w.note("not started: " + err.Error())
 	w.planStart(i)
 }
 
@@ -204,40 +163,8 @@ func (w *World) replace(i int) {
 // what is durable.
 func (w *World) recover(s *server, saved *raft.Saved) error {
 	d := s.disk.wal
-	var found []raft.Entry
-	for after := saved.Base; after < saved.Last; {
-		entries, err := d.log.Entries(after, saved.Last, 1<<20)
-		var damage *raft.DamagedError
-		switch {
-		case s.rotten && errors.As(err, &damage) && damage.Lost.First == after+1 && names(saved.Lost, damage.Lost):
-			after = damage.Lost.Last
-		case err != nil:
-			return err
-		}
-		for j := range entries {
-			if after++; entries[j].Index != after {
-				return fmt.Errorf("entry %d is in the place of entry %d", entries[j].Index, after)
-			}
-		}
-		found = append(found, entries...)
-	}
-	want, last, survived := s.disk.clone(), s.disk.last(), -1
-	var recovered *disk
-	for n := 0; ; n++ {
-		if now := want.recovered(saved, found, s.rotten); now != nil {
-			recovered, survived = now, n
-		}
-		if n == len(d.unreported) {
-			break
-		}
-		want.perform(d.unreported[n])
-	}
-	if survived < 0 {
-		return fmt.Errorf("the log holds entries %d to %d behind a snapshot at %d, term %d, vote %q and start %d, which is none of the %d states that are "+
-			"possible; reported were %d entries behind a snapshot at %d, term %d, vote %q and start %d", saved.Base+1, saved.Last, saved.Snapshot.Index,
-			saved.State.Term, saved.State.Vote, saved.State.Start, len(d.unreported)+1, last, s.disk.current.index(), s.disk.state.Term, s.disk.state.Vote, s.disk.state.Start)
-	}
-	if err := recovered.differs(saved); err != nil {
+	recovered, survived, lost, err := s.disk.compare(saved, s.hit())
+	if err != nil {
 		return err
 	}
 	w.stats.Survived += survived
@@ -251,10 +178,52 @@ func (w *World) recover(s *server, saved *raft.Saved) error {
 	*s.disk = *recovered
 	clear(s.disk.gone)
 	w.rotFound(s, saved.Lost...)
+	w.rotFound(s, lost...)
 	if w.trace != nil {
 		w.trace.reload(w, w.trace.current())
 	}
 	return nil
+}
+
+// compare reads the log of a disk, and compares it to what must be there: all that is durable, and the
+// first few of the writes that weren't reported. It returns the disk as the log has it, and how many
+// of these writes are there. hit says that the log may have been damaged. What was damaged since the log
+// was opened shows only when it is read: these entries are lost.
+func (d *disk) compare(saved *raft.Saved, hit bool) (recovered *disk, survived int, lost []wire.Range, err error) {
+	var found []raft.Entry
+	for after := saved.Base; after < saved.Last; {
+		entries, err := d.wal.storage.Entries(after, saved.Last, 1<<20)
+		var damage *raft.DamagedError
+		switch {
+		case hit && errors.As(err, &damage) && damage.Lost.First == after+1 && (d.wal.shared || names(saved.Lost, damage.Lost)):
+			after = damage.Lost.Last
+			lost = append(lost, damage.Lost)
+		case err != nil:
+			return nil, 0, nil, err
+		}
+		for j := range entries {
+			if after++; entries[j].Index != after {
+				return nil, 0, nil, fmt.Errorf("entry %d is in the place of entry %d", entries[j].Index, after)
+			}
+		}
+		found = append(found, entries...)
+	}
+	want := d.clone()
+	for n := 0; ; n++ {
+		if now := want.recovered(saved, found, hit); now != nil {
+			recovered, survived = now, n
+		}
+		if n == len(d.wal.unreported) {
+			break
+		}
+		want.perform(d.wal.unreported[n])
+	}
+	if recovered == nil {
+		return nil, 0, nil, fmt.Errorf("the log holds entries %d to %d behind a snapshot at %d, term %d, vote %q and start %d, which is none of the %d states that are "+
+			"possible; reported were %d entries behind a snapshot at %d, term %d, vote %q and start %d", saved.Base+1, saved.Last, saved.Snapshot.Index,
+			saved.State.Term, saved.State.Vote, saved.State.Start, len(d.wal.unreported)+1, d.last(), d.current.index(), d.state.Term, d.state.Vote, d.state.Start)
+	}
+	return recovered, survived, lost, recovered.differs(saved)
 }
 
 // recovered compares a disk to what was loaded from a log, and to the entries that were read from
@@ -308,46 +277,31 @@ func (d *disk) differs(saved *raft.Saved) error {
 }
 
 // crashLog ends the process that has a log open. writes are the writes that weren't reported. luck
-// decides what becomes of them (see OpCrash).
+// decides what becomes of them (see OpCrash). A process that has a log for several groups ends it
+// itself.
 func (w *World) crashLog(s *server, writes []*raft.Write, luck int64) {
 	d := s.disk.wal
-	w.countFailures(d)
+	d.unreported = slices.Clone(writes)
+	if d.shared {
+		w.closeGroup(s)
+		return
+	}
+	d.storage = nil
+	d.countFailures(&w.stats)
 	if s.rotten {
 		// A torn write might hide a rotten byte. Only the proofs that were durable before are sure
 		// to be there.
 		luck = min(luck, 1)
 	}
-	before := d.fs.Losses()
-	switch luck {
-	case 0:
-		d.fs.Lose()
-	case 1:
-		d.fs.Kill()
-	default:
-		d.fs.Reseed(mix(uint64(w.luck) ^ uint64(luck)<<8 ^ uint64(w.index(s))))
-		d.fs.Cut()
-	}
-	w.stats.Torn += d.fs.Losses().Torn - before.Torn
-	d.log, d.issued = nil, d.issued[:0]
-	d.unreported = slices.Clone(writes)
-}
-
-// countFailures counts the calls that have failed.
-func (w *World) countFailures(d *walDisk) {
-	if d.failedWrite {
-		w.stats.FailedWrites++
-	}
-	if d.failSync {
-		w.stats.FailedSyncs++
-	}
-	d.failedWrite, d.failSync = false, false
+	w.stats.Torn += d.dies(luck, mix(uint64(w.luck)^uint64(luck)<<8^uint64(w.index(s))))
+	d.issued = d.issued[:0]
 }
 
 // diskFails ends a server whose disk has failed. The server stops at once and acknowledges nothing
 // more.
 func (w *World) diskFails(s *server, err error) {
 	i := w.index(s)
-	rotten := (s.rotten || s.disk.spoiled) && errors.Is(err, raft.ErrCorrupt)
+	rotten := (s.hit() || s.disk.spoiled) && errors.Is(err, raft.ErrCorrupt)
 	if !rotten && !errors.Is(err, errDisk) && !errors.Is(err, simfs.ErrFull) {
 		w.fail(Recovery, i, "the log fails though its disk doesn't: %v", err)
 		return
@@ -356,10 +310,10 @@ func (w *World) diskFails(s *server, err error) {
 		w.stats.Full++
 	}
 	w.note("stops: " + err.Error())
-	if s.disk.wal != nil {
+	if s.ownLog() != nil {
 		w.crashLog(s, s.writes, 1)
 	}
-	w.ended(i)
+	w.halts(i)
 	w.planStart(i)
 }
 
@@ -378,21 +332,19 @@ func (w *World) diskSuffers(s *server, e *Event) bool {
 		}
 		return false
 	}
+	if d.shared {
+		return false // what happens to it happens to the process
+	}
 	switch e.Op {
 	case OpFailWrite, OpFailSync:
 		if s.rotten {
 			return false // see crashLog
 		}
-		left := &d.writes
-		if e.Op == OpFailSync {
-			left = &d.syncs
-		}
-		*left = max(e.N, 1) - 1
+		d.fails(e.Op, e.N)
 	case OpFill:
-		d.fs.SetCapacity(d.fs.Used() + e.N + 1)
+		d.fill(e.N)
 	case OpFree:
-		d.fs.SetCapacity(0)
-		d.writes, d.syncs = -1, -1
+		d.free()
 	case OpRot:
 		return w.rot(s, uint64(e.N))
 	}

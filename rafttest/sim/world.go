@@ -112,6 +112,7 @@ type server struct {
 	// connected to it, or it knew them before.
 	reached [MaxServers]bool
 	rotten  bool // a byte of its disk has changed, and not all that it has damaged was repaired
+	spared  bool // that has hit the parts of other groups on the disk alone
 	frozen  frozenState
 	start   uint64 // the name of the current life's start
 
@@ -306,7 +307,7 @@ func (w *World) reset(p Params) {
 func (w *World) resetServer(i int) {
 	s := &w.servers[i]
 	s.upgraded = false
-	s.up, s.core, s.rotten, s.life, s.start, s.frozen = false, nil, false, 0, 0, frozenNot
+	s.up, s.core, s.rotten, s.spared, s.life, s.start, s.frozen = false, nil, false, false, 0, 0, frozenNot
 	s.disks, s.starts, s.backStarts, s.forgotten = s.disks[:0], s.starts[:0], nil, nil
 	s.address, s.known = string(s.id), [MaxServers]string{}
 	s.giveDisk()
@@ -329,7 +330,7 @@ func (s *server) giveDisk() {
 	s.disk = s.spare[n]
 	s.disk.reset()
 	s.disks, s.starts = append(s.disks, s.disk), append(s.starts, nil)
-	s.rotten, s.kept, s.promised = false, kept{}, 0
+	s.rotten, s.spared, s.kept, s.promised = false, false, kept{}, 0
 	s.store, s.saves = nil, nil
 	s.went = went{gave: s.gave[:0], heardOf: s.heardOf, backStarts: s.backStarts, forgotten: s.forgotten}
 	s.proved = nil
