@@ -455,7 +455,7 @@ func brokenBy(t *testing.T, name string, breaks breach) string {
 	return w.violation.Detail
 }
 
-// formats returns the formats of all calls of World.fail in this package, with their places. Those
+// formats returns the formats of all calls of World.fail and Hosts.fail in this package, with their places. Those
 // that have nothing to tell but an error don't tell one check from another, and are left out.
 func formats(t *testing.T) map[string]string {
 	t.Helper()
@@ -475,6 +475,9 @@ func formats(t *testing.T) map[string]string {
 			}
 			method, ok := call.Fun.(*ast.SelectorExpr)
 			literal, is := call.Args[2].(*ast.BasicLit)
+			if !is && len(call.Args) > 3 {
+				literal, is = call.Args[3].(*ast.BasicLit) // of Hosts.fail
+			}
 			if !ok || !is || method.Sel.Name != "fail" && method.Sel.Name != "failAtLast" {
 				return true
 			}
