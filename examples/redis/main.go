@@ -8,7 +8,9 @@
 //
 // Package resp is the protocol, and package kv the state machine. Here, server.go has the clients,
 // conn.go one of them, batch.go how its commands get into the log, and local.go, clients.go and
-// info.go the commands that are not for the store. This file puts them together.
+// info.go the commands that are not for the store. With -shards, places.go says where keys are, cluster.go
+// what clients of Redis Cluster ask, and forward.go and everywhere.go what is asked of other servers, over
+// the connections in upstream.go. This file and shards.go put them together.
 package main
 
 import (
