@@ -241,7 +241,7 @@ func inParallel(n int, f func(int)) {
 	working.Wait()
 }
 
-// A asking is how a client wants an answer.
+// An asking is how a client wants an answer.
 type asking struct {
 	ctx      context.Context
 	protocol int
