@@ -96,11 +96,25 @@ func TestRemovedIsSilentCanBreak(t *testing.T) {
 	}
 }
 
-// The name of a process's start never falls while the process lives.
-func TestStartsRise(t *testing.T) {
-	h := foundedHosts(t)
-	h.renames(0, h.processes[0].start-1)
-	require.Equal(t, Gate, h.failed.Name)
+// A message of a process whose start is an earlier one, whose round doesn't follow, or which isn't one, is
+// found out.
+func TestProcessMessagesCanBreak(t *testing.T) {
+	for what, breaks := range map[string]func(m *wire.Message, round uint64){
+		"has the start": func(m *wire.Message, _ uint64) { m.FromStart-- },
+		"to process 2 follows round": func(m *wire.Message, round uint64) {
+			*m = wire.ProcessHeartbeat{Version: 1, Round: round + 2}.Message().In(m.Envelope)
+		},
+		"a Book sends": func(m *wire.Message, _ uint64) { m.To = m.From },
+	} {
+		h := foundedHosts(t)
+		p := &h.processes[0]
+		m := wire.ProcessHeartbeat{Version: 1}.Message().In(wire.Envelope{From: p.id, To: "2", FromStart: p.start})
+		breaks(&m, uint64(len(p.rounds[1])))
+		h.sends(0, &m)
+		require.NotNil(t, h.failed, what)
+		require.Equal(t, Gate, h.failed.Name)
+		require.Contains(t, h.failed.Detail, what)
+	}
 }
 
 // Each message of a process says how much room its disk has, as the Book was told last.
@@ -146,6 +160,19 @@ func init() {
 	elsewhere["leads on in term %d, though no quorum of"] = "a mutant of the Books"
 	elsewhere["follows %q in term %d, and hasn't campaigned"] = "mutants of the Books"
 	elsewhere["group %d comes back by itself"] = "TestRemovedIsSilentCanBreak"
+	elsewhere["lists itself as the leader of group"] = "TestRemovedIsSilentCanBreak"
+	elsewhere["says %d of the room of its disk"] = "TestRoomIsTold"
+	elsewhere["a message has the start"] = "TestProcessMessagesCanBreak"
+	elsewhere["round %d to process"] = "TestProcessMessagesCanBreak"
+	elsewhere["a Book sends"] = "TestProcessMessagesCanBreak"
+	elsewhere["a message of a process can't be decoded"] = "mutants of the messages"
+	elsewhere["%d election timeouts after all was done"] = "a mutant in which a sole voter with learners never rests"
+	elsewhere["the deadline of its Book"] = "mutants of the Books"
+	elsewhere["there is no end to what happens"] = "nothing: it ends a run that would go on for ever"
+	elsewhere["the log can't be cleaned"] = "mutants of the log"
+	elsewhere["its log is still being cleaned"] = "mutants of the log"
+	elsewhere["the log takes more than it should"] = "mutants of the log"
+	elsewhere["the log takes %d bytes"] = "TestHostLogsCanBreak"
 	elsewhere["group %d begins with entries up to"] = "TestHostLogsCanBreak"
 	elsewhere["the log holds something of group %d"] = "TestHostLogsCanBreak"
 	elsewhere["its group can't be closed"] = "mutants of the log"

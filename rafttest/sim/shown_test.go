@@ -455,7 +455,7 @@ func brokenBy(t *testing.T, name string, breaks breach) string {
 	return w.violation.Detail
 }
 
-// formats returns the formats of all calls of World.fail in this package, with their places. Those
+// formats returns the formats of all calls of World.fail and Hosts.fail in this package, with their places. Those
 // that have nothing to tell but an error don't tell one check from another, and are left out.
 func formats(t *testing.T) map[string]string {
 	t.Helper()
@@ -474,11 +474,11 @@ func formats(t *testing.T) map[string]string {
 				return true
 			}
 			method, ok := call.Fun.(*ast.SelectorExpr)
-			literal, is := call.Args[2].(*ast.BasicLit)
-			if !ok || !is || method.Sel.Name != "fail" && method.Sel.Name != "failAtLast" {
+			at := slices.IndexFunc(call.Args, func(a ast.Expr) bool { l, is := a.(*ast.BasicLit); return is && l.Kind == token.STRING })
+			if !ok || at < 0 || method.Sel.Name != "fail" && method.Sel.Name != "failAtLast" {
 				return true
 			}
-			format, err := strconv.Unquote(literal.Value)
+			format, err := strconv.Unquote(call.Args[at].(*ast.BasicLit).Value)
 			require.NoError(t, err)
 			if format != "%v" && format != "%s" {
 				found[format] = set.Position(call.Pos()).String()
