@@ -22,8 +22,9 @@ type inquiry struct {
 	begun        raft.Instant
 	loaded       wire.Place // what the disk had promised then
 	answers      [MaxServers]bool
-	led          bool // a leader has spoken to it, or a candidate with a longer log
-	enough       bool // it has been told enough
+	taken        [MaxServers]bool // those of them that are not of a start which the server knew to be over
+	led          bool             // a leader has spoken to it, or a candidate with a longer log
+	enough       bool             // it has been told enough
 }
 
 // asksFrom notes that a server has started.
@@ -59,15 +60,15 @@ func (w *World) mayTakePart(s *server) bool {
 		return true
 	}
 	waited := w.local(s) - s.begun
-	all, quorum := s.answeredBy()
+	all, quorum := s.answeredBy(&s.answers)
 	election := raft.Instant(w.params.Election)
 	s.enough = all || quorum && waited >= election || s.led && waited >= 2*election
 	return s.enough
 }
 
 // answeredBy reports whether all members have answered a server that asks, and whether a quorum has.
-func (s *server) answeredBy() (all, quorum bool) {
-	told := func(m *raft.Member) bool { return m.ID == s.id || s.answers[serverOf(m.ID)] }
+func (s *server) answeredBy(answers *[MaxServers]bool) (all, quorum bool) {
+	told := func(m *raft.Member) bool { return m.ID == s.id || answers[serverOf(m.ID)] }
 	all = true
 	for _, half := range [2][]raft.Member{s.members, s.old} {
 		for k := range half {
@@ -84,7 +85,7 @@ func (w *World) mayAsk(s *server) bool {
 	if s.members == nil {
 		return false
 	}
-	all, quorum := s.answeredBy()
+	all, quorum := s.answeredBy(&s.taken)
 	election := raft.Instant(w.params.Election)
 	return !all && !(quorum && w.local(s)-s.begun >= election+election/2)
 }
@@ -115,6 +116,7 @@ func (w *World) answered(i int, m *wire.Message) {
 			return
 		}
 		s.answers[from] = true
+		s.taken[from] = s.taken[from] || !s.outdated
 		if before := w.servers[from].heardOf[i].before; exceeds(before, s.loaded) && !s.noticed() {
 			w.fail(AskedFirst, i, "server %d knows that its disk had promised index %d in term %d; it held index %d in term %d, and takes part",
 				from+1, before.Index, before.Term, s.loaded.Index, s.loaded.Term)

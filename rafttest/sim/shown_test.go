@@ -474,14 +474,11 @@ func formats(t *testing.T) map[string]string {
 				return true
 			}
 			method, ok := call.Fun.(*ast.SelectorExpr)
-			literal, is := call.Args[2].(*ast.BasicLit)
-			if !is && len(call.Args) > 3 {
-				literal, is = call.Args[3].(*ast.BasicLit) // of Hosts.fail
-			}
-			if !ok || !is || method.Sel.Name != "fail" && method.Sel.Name != "failAtLast" {
+			at := slices.IndexFunc(call.Args, func(a ast.Expr) bool { l, is := a.(*ast.BasicLit); return is && l.Kind == token.STRING })
+			if !ok || at < 0 || method.Sel.Name != "fail" && method.Sel.Name != "failAtLast" {
 				return true
 			}
-			format, err := strconv.Unquote(literal.Value)
+			format, err := strconv.Unquote(call.Args[at].(*ast.BasicLit).Value)
 			require.NoError(t, err)
 			if format != "%v" && format != "%s" {
 				found[format] = set.Position(call.Pos()).String()
