@@ -234,6 +234,18 @@ func (h *Hosts) settleSuccession() {
 // nothing.
 const idleElections = 30
 
+// storing reports whether any server that isn't frozen is taking a snapshot.
+func (h *Hosts) storing() bool {
+	for _, w := range h.worlds {
+		for i := range h.n {
+			if s := &w.servers[i]; s.up && s.capture != nil && s.frozen == frozenNot {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // settleIdle demands that every group is left to the Books in the end. No group begins to read its log any
 // more, which is work.
 func (h *Hosts) settleIdle() {
@@ -243,7 +255,14 @@ func (h *Hosts) settleIdle() {
 	begun := h.now
 	h.unread = true
 	busy := ""
-	h.loop(begun+idleElections*h.worlds[0].slowest(), func() bool { busy = h.busy(); return busy == "" })
+	limit := idleElections * h.worlds[0].slowest()
+	h.loop(never, func() bool {
+		if h.storing() {
+			begun = h.now // how long a snapshot takes is a question of the disk
+		}
+		busy = h.busy()
+		return busy == "" || h.now-begun > limit
+	})
 	if busy != "" && !h.over() {
 		h.fail(IdleIsFree, nil, -1, "%d election timeouts after all was done, %s", (h.now-begun)/h.worlds[0].slowest(), busy)
 	}

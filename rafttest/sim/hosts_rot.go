@@ -145,11 +145,15 @@ func (h *Hosts) concerned(before *simfs.FS, places []spot) (hit damage) {
 const preamble = 40
 
 // foundByCleaner reports whether the cleaner of a shared log has found entries of a server lost. Nobody is
-// told of that before they are read, and what has changed may be gone with its segment.
+// told of that before they are read, and what has changed may be gone with its segment. While more is being
+// written, the log may hold less than what was reported: then it isn't known, and may be so.
 func (w *World) foundByCleaner(s *server) bool {
 	d := s.disk.wal
 	if !d.shared {
 		return false
+	}
+	if len(s.writes) > 0 || w.hosts.processes[w.index(s)].batch != nil {
+		return true
 	}
 	for after := s.disk.base; after < s.disk.last(); {
 		entries, err := d.storage.Entries(after, s.disk.last(), 1<<20)

@@ -242,8 +242,8 @@ func (w *World) persist(s *server, n int64) bool {
 		return false
 	}
 	maps.DeleteFunc(s.knowsLost, func(index raft.Index, _ bool) bool { return !s.disk.gone[index] })
-	s.rotten = s.rotten && (len(s.disk.gone) > 0 || s.disk.wal.rots() || w.foundByCleaner(s))
 	s.writes = s.writes[:copy(s.writes, s.writes[n:])]
+	s.rotten = s.rotten && (len(s.disk.gone) > 0 || s.disk.wal.rots() || w.foundByCleaner(s))
 	s.wrote = instant{w.local(s), w.local(s)}
 	w.stats.Writes++
 	if own != nil {
