@@ -161,27 +161,32 @@ func (l *list) answeredWith(version uint64) {
 	}
 }
 
-// begin begins the list anew, because the other process has started anew and knows nothing of it. What it
-// had answered before, it has answered when it did: it isn't waited for any longer.
+// begin begins the list anew, because the other process has started anew and knows nothing of it, or only
+// what it has heard since. So every entry has a later version than what the later start may have answered with:
+// nothing is said of what has left the list until now. What the other process had answered before, it has
+// answered when it did: it isn't waited for any longer.
 func (l *list) begin() {
 	for i := range l.changes {
 		if e := l.changes[i].entry; !e.on {
 			delete(l.entries, e.stand.Group)
 		}
 	}
-	l.changes = l.changes[:0]
 	for _, e := range l.all {
 		if e.keep(e.process.sent); e.kept > 0 {
 			e.since = e.kept
 		}
+	}
+	slices.SortFunc(l.all, func(x, y *entry) int { return cmp.Compare(x.version, y.version) })
+	l.version++
+	l.begun, l.told, l.changes = l.version, 0, l.changes[:0]
+	for i, e := range l.all {
+		l.version++
+		e.version, e.at = l.version, i
 		l.changes = append(l.changes, change{e.version, e})
 	}
-	slices.SortFunc(l.changes, func(x, y change) int { return cmp.Compare(x.version, y.version) })
-	for i := len(l.changes) - 2; i >= 0; i-- { // the first one is the oldest one
-		e := l.changes[i].entry
-		e.since = min(e.since, l.changes[i+1].entry.since)
+	for i := len(l.all) - 2; i >= 0; i-- { // the first one is the oldest one
+		l.all[i].since = min(l.all[i].since, l.all[i+1].since)
 	}
-	l.told = 0
 }
 
 // clear takes everything from the list, and begins it anew.

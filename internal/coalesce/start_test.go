@@ -95,3 +95,26 @@ func TestStartsAfterBothDisksWentBack(t *testing.T) {
 	p.deliver(fromY...)
 	p.agree("both are told")
 }
+
+// H1, H2: what a process answers in its first message after a start isn't taken for the list as it is now. The
+// later start has heard of a group that has left the list since, and nobody would tell it of that.
+func TestLaterStartIsToldWhatHasLeft(t *testing.T) {
+	p := newPair(t)
+	require.True(t, p.leads("g", 7))
+	p.now += coalesce.Instant(heartbeat)
+	first := p.beat("x") // it has the whole list
+	hello := wire.ProcessHeartbeat{}
+	p.deliver(hello.Message().In(wire.Envelope{From: "y", To: "x", FromStart: p.disks["y"]})) // x knows this start
+
+	p.begin("y")
+	p.deliver(first...)
+	p.turn("x", "g") // x leads it no more
+	p.now += coalesce.Instant(heartbeat)
+	p.beat("x") // says so, and is lost
+	p.deliver(p.beat("y")...)
+	for range 3 {
+		p.interval()
+	}
+	p.turn("y", "g")
+	require.False(t, p.follows("g", 7), "nobody leads it")
+}
