@@ -31,5 +31,5 @@ func TestHostTellsItsRoom(t *testing.T) {
 	var out coalesce.Out
 	h.book.book.Drain(&out)
 	require.NotEmpty(t, out.Messages)
-	require.EqualValues(t, 1<<40+1, out.Messages[0].ProcessHeartbeat().Room)
+	require.Equal(t, uint64(1<<40+1), out.Messages[0].ProcessHeartbeat().Room)
 }
