@@ -13,9 +13,10 @@ type Coalesced struct {
 	shard int
 
 	*talk
-	settled bool // whether the Book looks after the core
-	busy    bool // on no list, and the Book has nothing to tell the core
-	asking  bool // the Book; after a panic in it, for ever
+	founding founding
+	settled  bool // whether the Book looks after the core
+	busy     bool // on no list, and the Book has nothing to tell the core
+	asking   bool // the Book; after a panic in it, for ever
 }
 
 // A talk is what the core and the Book have to tell each other.
@@ -37,8 +38,19 @@ func NewCoalesced(core *Core, group GroupID, shard int, book *coalesce.Book, loc
 	return &Coalesced{core: core, book: book, lock: lock, group: group, shard: shard}
 }
 
-// Found makes the core campaign at once if it may found a cluster and is the first one to do so. It
-// returns the server that is the first one, or "" if the core may not found a cluster.
+// A founding is what a group that may be founded has to do with the line of the Book.
+type founding uint8
+
+const (
+	foundingNot   founding = iota
+	foundingNew            // it has yet to get into the line
+	foundingWaits          // in the line
+	foundingTries          // it has a place
+)
+
+// Found makes the core campaign if it may found a cluster and is the first one to do so: at once, unless
+// many groups are being founded. It returns the server that is the first one, or "" if the core may not
+// found a cluster.
 func (q *Coalesced) Found(now Instant) (first ServerID) {
 	if !q.core.mayFound() {
 		return ""
@@ -49,9 +61,33 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 		ids = append(ids, servers[i].ID)
 	}
 	if first = coalesce.First(q.group, ids); first == q.core.id {
-		q.core.FoundSoon(now)
+		q.core.FoundLater(now)
+		q.founding = foundingNew
 	}
 	return first
+}
+
+// noteFounding tells the Book whether the core waits to found its cluster, or whether that is over.
+func (q *Coalesced) noteFounding(now Instant) (sooner bool) {
+	waits, was := q.core.founding == waitsToFound && q.core.mayFound(), q.founding
+	switch {
+	case waits && was != foundingWaits:
+		q.founding = foundingWaits
+	case was == foundingNot, was == foundingWaits && waits, was == foundingTries && !q.settled:
+		return false
+	default:
+		q.founding = foundingNot
+	}
+	q.lock.Lock()
+	defer q.lock.Unlock()
+	q.asking = true
+	if waits {
+		sooner = q.book.WaitToFound(coalesce.Instant(now), q.group, was != foundingNew)
+	} else {
+		sooner = q.book.FoundingOver(coalesce.Instant(now), q.group)
+	}
+	q.asking = false
+	return sooner
 }
 
 // Asked notes that the Book has asked for a turn of the group. It comes before that turn.
@@ -85,6 +121,10 @@ func (q *Coalesced) Before(now Instant) {
 	if left.Lost != "" {
 		c.Orphaned(now, left.Lost, left.First)
 	}
+	if left.Found {
+		q.founding = foundingTries
+		c.FoundSoon(now)
+	}
 }
 
 // Told returns what the last Before has told the core. The next one uses it again. It is for drivers
@@ -95,16 +135,25 @@ func (q *Coalesced) Told() *coalesce.Left { return &q.left }
 // returns true if the Book's Deadline may be earlier than before.
 func (q *Coalesced) After(now Instant) (sooner bool) {
 	sooner = q.noteHeir()
+	if q.rests(now) {
+		sooner = true
+	}
+	if q.noteFounding(now) {
+		sooner = true
+	}
+	return sooner
+}
+
+// rests puts the core onto the lists if the group is quiet.
+func (q *Coalesced) rests(now Instant) (sooner bool) {
 	if !q.core.Quiet(&q.quiet) {
 		q.core.Unvouched(now)
-		return sooner
+		return false
 	}
 	for i := range q.quiet.Others {
 		q.quiet.Others[i].Stand.Group = q.group
 	}
-	if q.settle(now) {
-		sooner = true
-	}
+	sooner = q.settle(now)
 	if !q.settled {
 		q.core.Unvouched(now)
 	}

@@ -151,6 +151,11 @@ func (c *Core) mayFound() bool {
 // server that was cut off comes back without disturbing anybody (§9.6).
 func (c *Core) campaign() {
 	c.attempt++
+	if c.config.Coalesced && c.mayFound() && c.founding != mayFoundNow {
+		c.awaitFounding()
+		return
+	}
+	c.founding = asksToFound
 	if !c.mayCampaign() {
 		c.armElection()
 		c.askStanding()
@@ -384,6 +389,7 @@ func (c *Core) beginTerm(first Entry) {
 	if r, recovers := c.role.(*recovering); recovers {
 		l.rounds = rounds{round: r.round, confirmed: r.round, began: r.round} // its answers that still come are none to later rounds
 	}
+	l.needed = l.round + 1
 	c.become(l)
 	c.leaderKnown(c.id)
 	c.trouble = nil

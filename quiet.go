@@ -162,14 +162,19 @@ func (c *Core) mayFindSuccessor(l *leader) bool {
 	})
 }
 
-// level says whether a peer has everything, has answered the last round with heartbeats or a later one,
-// and has promised a lease with that answer, if it was to.
+// level says whether a peer has everything, has answered a round since there was reason to doubt that
+// and within half an election timeout, and has promised a lease with that answer, if it was to.
 func (c *Core) level(l *leader, p *progress) bool {
-	if p.match < c.log.last || !p.replicating || p.waiting || len(p.window) > 0 || p.round < l.asked {
+	if p.match < c.log.last || !p.replicating || p.waiting || len(p.window) > 0 || p.round < l.needed || p.round+c.lately() < l.asked {
 		return false
 	}
 	return !c.wentBack(p.id, p.incarnation) && p.wants == 0 && (c.leaseAsked(l) == 0 || p.promised >= p.round)
 }
+
+// lately is how many rounds there are in half an election timeout. If answers take long, because
+// thousands of groups speak at once, it isn't the last round that is answered: to wait for that would let
+// them speak on and on.
+func (c *Core) lately() uint64 { return uint64(c.config.ElectionTimeout / c.config.Heartbeat / 2) }
 
 // levelQuorum says whether a quorum is level.
 func (c *Core) levelQuorum(l *leader) bool {
@@ -290,7 +295,8 @@ func sentTo(id ServerID, by []coalesce.Voucher) uint64 {
 // Doubted reports that the others may have something to tell this leader. It begins a round.
 func (c *Core) Doubted(now Instant) {
 	c.advance(now)
-	if _, leads := c.role.(*leader); leads {
+	if l, leads := c.role.(*leader); leads {
+		l.needed = l.round + 1
 		c.arm(heartbeatDeadline, 0)
 	}
 }
@@ -398,6 +404,32 @@ func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 func (c *Core) FoundSoon(now Instant) {
 	c.advance(now)
 	if c.mayFound() {
+		c.founding = mayFoundNow
 		c.arm(electDeadline, 0)
 	}
 }
+
+// FoundLater makes this server wait for FoundSoon before it campaigns to found a cluster. Until then it
+// votes for others.
+func (c *Core) FoundLater(now Instant) {
+	c.advance(now)
+	if c.mayFound() {
+		c.awaitFounding()
+	}
+}
+
+// awaitFounding waits for FoundSoon.
+func (c *Core) awaitFounding() {
+	c.founding = waitsToFound
+	c.disarm(electDeadline)
+}
+
+// A foundingTurn says whether a core whose driver serves many groups may campaign to found its cluster.
+// The driver lets only so many do so at a time (coalesce.Book.WaitToFound).
+type foundingTurn uint8
+
+const (
+	asksToFound  foundingTurn = iota // when its time has come, it waits
+	waitsToFound                     // for FoundSoon
+	mayFoundNow                      // once
+)

@@ -69,7 +69,8 @@ func TestNotQuiet(t *testing.T) {
 			c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallTransfer})
 			c.drain("a")
 		},
-		"nobody has answered the last one": func(c *cores) { c.servers["b"].cut = true; c.servers["c"].cut = true; c.pass(2 * heartbeat) },
+		"nobody has answered lately":          func(c *cores) { c.servers["b"].cut = true; c.servers["c"].cut = true; c.pass(7 * heartbeat) },
+		"somebody may have something to tell": func(c *cores) { c.servers["a"].core.Doubted(c.now) },
 	} {
 		c := quietCores(t, 0)
 		require.NotNil(t, c.quiet("a"))
@@ -180,7 +181,7 @@ func TestVouchedAsOfThen(t *testing.T) {
 // rest no more, since they haven't answered the last one.
 func TestNothingVouchedBeginsNoRound(t *testing.T) {
 	c := newCoresWith(t, 1, func(config *raft.CoreConfig) { config.Coalesced = true })
-	c.pass(2 * election)
+	c.elect("a")
 	c.spare("b")
 	c.servers["a"].core.Call(c.now, wire.Call{Kind: wire.CallAdd, Members: []raft.Member{
 		{Server: raft.Server{ID: "b", Address: "b:1"}, Role: raft.Learner},

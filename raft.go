@@ -132,6 +132,8 @@ type Core struct {
 	keyring keyring
 	refusal *refusal `state:"luck"` // nil while no message was refused
 
+	founding foundingTurn
+
 	*aside // nil while this core rests
 }
 
@@ -150,6 +152,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.rollback.encode(s)
 	c.aside.encode(s)
 	c.space.encode(s, &c.log.weights)
+	s.numbers(uint64(c.founding))
 }
 
 // Clone returns an independent copy.

@@ -10,6 +10,9 @@ type rounds struct {
 	// asked is the last round in which each peer was sent a heartbeat. Those after it the driver's rounds
 	// have stood for (quiet.go).
 	asked uint64
+	// needed is the round that a peer must have answered, or a later one, for the driver's rounds to stand for
+	// those of this leader: the first one since there was reason to doubt what is known of the peers.
+	needed uint64
 	// left says when each round after confirmed left, in their order. It is never long: a leader
 	// steps down when no round is confirmed for an election timeout.
 	left []Instant `state:"luck"`
@@ -21,7 +24,7 @@ type rounds struct {
 // encode writes the rounds as they are, not relative to the last one: messages that are on their
 // way name them.
 func (r *rounds) encode(s *stateEncoder) {
-	s.numbers(r.round, r.confirmed, r.began, r.asked, flag(r.silent != 0 && r.silent == r.round))
+	s.numbers(r.round, r.confirmed, r.began, r.asked, r.needed, flag(r.silent != 0 && r.silent == r.round))
 }
 
 func (r *rounds) clone() rounds {

@@ -57,6 +57,7 @@ type reserve struct {
 	file   vfs.File // while it is being filled
 	size   int64    // how far it is filled and synced
 	wanted int64    // how far it is to be filled
+	base   int64    // how much of that isn't for the heads of groups; of the reserve
 	told   atomic.Int64
 	// short says that the disk had no room when the reserve or the spare was to be filled last.
 	short atomic.Bool
@@ -107,7 +108,7 @@ func (l *Log) Reserve(bytes uint64) error {
 	defer l.leave()
 	size := reserveSize(int64(min(bytes, mostRoom)))
 	sp := <-l.spare
-	l.reserve.wanted = max(l.reserve.wanted, size)
+	l.reserve.base, l.reserve.wanted = max(l.reserve.base, size), max(l.reserve.wanted, size)
 	l.spare <- sp
 	err := l.fillWhole()
 	l.keeper.signal()
@@ -131,7 +132,8 @@ func (l *Log) fillWhole() error {
 // findReserves finds the reserve and the ballast that an earlier life has left.
 func (l *Log) findReserves(names []string) error {
 	l.reserve.name, l.ballast.name = l.path(reserveName), l.path(ballastName)
-	l.reserve.wanted = reserveSize(roomFor(l.options.SegmentSize))
+	l.reserve.base = reserveSize(roomFor(l.options.SegmentSize))
+	l.reserve.wanted = l.reserve.base
 	l.ballast.wanted = ballastSize(0, l.options.SegmentSize)
 	for _, name := range names {
 		for _, r := range []*reserve{&l.reserve, &l.ballast} {
@@ -202,6 +204,7 @@ func (l *Log) completeReserve() {
 func (l *Log) fillReserve() (more bool, err error) {
 	sp := <-l.spare
 	defer func() { l.spare <- sp }()
+	l.reserveForHeads()
 	r := &l.reserve
 	if r.size < r.wanted {
 		if s := l.oldestGarbage(func(s *segment) bool { return s.size >= r.wanted }); s != nil {
@@ -216,6 +219,19 @@ func (l *Log) fillReserve() (more bool, err error) {
 		}
 	}
 	return l.fillReserved(r)
+}
+
+// reserveForHeads lets the reserve be so large that there is room beside the heads of all groups, which the
+// next segment has to hold. It makes it larger than that, since groups come one after the other. The caller
+// has received the spare.
+func (l *Log) reserveForHeads() {
+	l.mu.Lock()
+	heads := l.groups.heads
+	l.mu.Unlock()
+	r := &l.reserve
+	if needed := 4 * heads; needed > r.base/16 && r.base+needed > r.wanted {
+		r.wanted = min((r.base+2*needed)&^(pageSize-1), maxOffset)
+	}
 }
 
 // fillReserved takes one step in filling the reserve or the ballast. The caller has received the spare.

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -101,6 +102,33 @@ func TestReserveIsOwned(t *testing.T) {
 	l, err := wal.Open(dir, options)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, l.Room(), uint64(19<<20), "as raft.Start needs with its defaults")
+	require.NoError(t, l.Close())
+}
+
+// What is said of all groups has to fit into the next segment beside what is written. So the more groups
+// there are, the more the log owns: otherwise its disk would pass for a full one. What it promises then is
+// true.
+func TestRoomBesideManyGroups(t *testing.T) {
+	disk := simfs.New(1)
+	options := small(disk)
+	options.SegmentSize = 64 << 10
+	l, err := wal.Open(dir, options)
+	require.NoError(t, err)
+	for i := range 600 {
+		group, err := l.Group(raft.GroupID(strconv.Itoa(i)))
+		require.NoError(t, err)
+		require.NoError(t, group.Write(raft.Write{State: raft.DurableState{HardState: raft.HardState{Term: 1}}, Entries: commands(1, 1, 100)}))
+		require.Greater(t, l.Room(), uint64(16<<10), "with %d groups", i+1) // twice what raft.Start keeps of such a log
+	}
+	require.NoError(t, l.Close())
+	l, err = wal.Open(dir, options)
+	require.NoError(t, err)
+	brim(disk)
+	room := l.Room()
+	require.Greater(t, room, uint64(16<<10))
+	group, err := l.Group("0")
+	require.NoError(t, err)
+	require.NoError(t, group.Write(raft.Write{Entries: commands(2, 1, int(room)-100)}))
 	require.NoError(t, l.Close())
 }
 

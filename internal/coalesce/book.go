@@ -22,6 +22,8 @@ type Config struct {
 	Heartbeat, ElectionTimeout time.Duration
 	// Shards is how many shards take the turns of the groups.
 	Shards int
+	// Foundings is how many groups this process founds at a time. 0 stands for Foundings.
+	Foundings int
 	// Now is the time at which the Book begins.
 	Now Instant
 }
@@ -47,6 +49,7 @@ type Book struct {
 	byProcess map[wire.ServerID]*process
 	processes []*process
 	shards    []shard
+	line      line
 	// away are the groups that have left the lists, or may have, since the last message.
 	away []*group
 	room uint64
@@ -71,7 +74,7 @@ func NewBook(config Config) *Book {
 	b := &Book{
 		config: config, now: config.Now, checks: config.Now, due: never,
 		interval: max(min(Instant(config.Heartbeat), timeout/leastIntervals), 1), patience: timeout - timeout/4, timeout: timeout,
-		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{},
+		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{}, line: newLine(config.Foundings),
 	}
 	for range max(config.Shards, 1) {
 		b.shards = append(b.shards, shard{turned: config.Now})
@@ -121,6 +124,8 @@ type Left struct {
 	// campaign at once.
 	Lost  wire.ServerID
 	First bool
+	// Found says that the group may be founded now (Book.WaitToFound).
+	Found bool
 }
 
 // Clear empties what the core is to be told.
@@ -188,7 +193,7 @@ func (b *Book) Room(bytes uint64) { b.room = bytes + 1 }
 
 // Deadline returns when Beat is due next. That is now if groups wait for turns that Drain hasn't returned.
 func (b *Book) Deadline() Instant {
-	due := never
+	due := b.line.until()
 	if len(b.turns) > 0 {
 		due = b.now
 	}
@@ -215,6 +220,7 @@ func (b *Book) Beat(now Instant) {
 	if b.now >= b.checks {
 		b.lookAround()
 	}
+	b.callIn()
 	for _, p := range b.processes {
 		if p.wantsMessage(b) {
 			b.send(p)

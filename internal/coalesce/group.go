@@ -39,6 +39,8 @@ type group struct {
 	// knows what claim says. doubted and first are what the core is to be told, and turning says that a turn
 	// for that was asked for.
 	out, follows, doubted, first, turning bool
+
+	founding founding
 }
 
 // group returns what is known of a group, from now on at least.
@@ -67,6 +69,7 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) (busy bool) {
 	g := b.group(id)
 	left.Heard = append(left.Heard, g.heard...)
 	left.Doubted, left.Lost, left.First = g.doubted, g.lost, g.first
+	left.Found, g.founding.told = g.founding.takes != nil && !g.founding.told, true
 	g.heard, g.doubted, g.lost, g.first, g.turning, g.follows = g.heard[:0], false, "", false, false, false
 	for _, h := range g.holds {
 		b.leaveHold(h, left)
@@ -213,6 +216,8 @@ func (b *Book) End(now Instant, id wire.GroupID) {
 		h.group = nil
 	}
 	g.waitForNobody()
+	b.leaveLine(g)
+	b.callUp()
 	g.entries, g.out = nil, false
 	delete(b.byGroup, id)
 	last := len(b.groups) - 1

@@ -1,6 +1,7 @@
 package groups
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,53 @@ func TestFoundingIsHurriedAndSpread(t *testing.T) {
 	require.Less(t, took, 50*time.Millisecond)
 	for _, h := range w.hosts {
 		require.Greater(t, h.leads(), 10)
+	}
+}
+
+// founding returns the groups that a process tries to found.
+func (h *host) founding() (groups []raft.GroupID) {
+	for _, m := range h.members {
+		if m.core == nil {
+			continue
+		}
+		if s := m.core.Status(); s.Commit == 0 && strings.HasSuffix(s.Role, "candidate") {
+			groups = append(groups, m.id)
+		}
+	}
+	return groups
+}
+
+// Groups that are new at once are founded a few at a time. While a process isn't there, the others go on
+// trying, and when it comes all are founded soon.
+func TestManyGroupsAreFoundedAFewAtATime(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		o := options(6)
+		o.Groups, o.Foundings = 90, 4
+		w := New(o)
+		most, tried := 0, make(map[raft.GroupID]bool)
+		led := func() bool {
+			for _, h := range w.hosts {
+				groups := h.founding()
+				most = max(most, len(groups))
+				for _, id := range groups {
+					tried[id] = true
+				}
+			}
+			return w.led(nil)
+		}
+		if late {
+			w.hosts[2].stop()
+			took := w.until(t, 90*o.Election, func() bool { return led() || len(tried) == o.Groups })
+			require.Greater(t, took, 8*o.Election)
+			w.hosts[2].start()
+			w.until(t, 4*o.Election, led)
+		} else {
+			w.until(t, time.Second, led)
+			require.Equal(t, o.Foundings, most)
+		}
+		for _, h := range w.hosts {
+			require.Greater(t, h.leads(), 10)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Options struct {
 	DiskDelay      time.Duration
 	Delay, Further time.Duration // of a message: at least Delay, and less than that and Further
 	Drift          time.Duration // by how much two clocks may drift apart in a second
+	Foundings      int           // as coalesce.Config says
 }
 
 // A World is a run.
@@ -200,6 +201,7 @@ func (h *host) start() {
 	clear(h.stuck)
 	h.book = coalesce.NewBook(coalesce.Config{
 		Self: h.id, Start: h.starts, Heartbeat: h.w.Heartbeat, ElectionTimeout: h.w.Election, Shards: shards, Now: coalesce.Instant(h.now()),
+		Foundings: h.w.Foundings,
 	})
 	for _, m := range h.members {
 		m.start()
