@@ -79,6 +79,52 @@ func TestNotQuiet(t *testing.T) {
 	}
 }
 
+// Where thousands of groups speak at once, answers take longer than the time between two rounds. Each answer
+// is to an earlier round then, and the group comes to rest all the same. But a new leader, and one that has
+// reason to doubt what it knows, waits for an answer to a round since.
+func TestQuietThoughAnswersTakeLong(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Coalesced = true })
+	require.NotEmpty(t, c.electWithout("a", wire.KindHeartbeatResponse))
+	var questions []wire.Message
+	round := func() {
+		c.now += raft.Instant(heartbeat)
+		c.servers["a"].core.Tick(c.now)
+		c.drain("a")
+		questions = append(questions, c.take(is(wire.KindHeartbeat))...)
+		c.settle()
+	}
+	answer := func() {
+		n := len(questions) / 2 / 2 * 2 // each round has two
+		for _, m := range questions[:n] {
+			c.deliver(m)
+		}
+		questions = questions[n:]
+		c.settle()
+	}
+	require.Nil(t, c.quiet("a"), "nobody has answered yet")
+	for range 3 {
+		round()
+		require.Nil(t, c.quiet("a"))
+	}
+	answer()
+	require.NotNil(t, c.quiet("a"))
+	round()
+	answer()
+	require.NotNil(t, c.quiet("a"))
+	c.servers["a"].core.Doubted(c.now)
+	answer()
+	require.Nil(t, c.quiet("a"))
+	round()
+	for ; len(questions) > 2; questions = questions[1:] {
+		c.deliver(questions[0])
+		c.settle()
+		require.Nil(t, c.quiet("a"), "it answers a round before the doubt")
+	}
+	c.deliver(questions[0])
+	c.settle()
+	require.NotNil(t, c.quiet("a"))
+}
+
 // campaignsAt returns when a server campaigns if it hears nothing more.
 func campaignsAt(core *raft.Core, now raft.Instant) raft.Instant {
 	for core = core.Clone(); core.Status().Role == "follower"; now += raft.Instant(time.Millisecond) {
