@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,43 @@ func TestThreeServersFoundAClusterAndCommit(t *testing.T) {
 
 // A cluster is founded once, by all servers of its list. From then on it knows their disks
 // (founding.go).
+
+// Where a driver serves many groups, it says when a core may campaign to found its cluster: once for each
+// time. Meanwhile the core votes for others, and nothing is due.
+func TestFoundingWaitsForTheDriver(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Coalesced = true })
+	a := c.servers["a"].core
+	sent := 0
+	c.lost = func(*wire.Message) bool { sent++; return true }
+	for range 3 {
+		c.pass(10 * election)
+		require.Equal(t, raft.Instant(math.MaxInt64), a.Deadline())
+		sent = 0
+		c.pass(10 * election)
+		require.Zero(t, sent)
+		a.FoundSoon(c.now)
+		a.Tick(c.now)
+		c.drain("a")
+		require.Equal(t, "pre-candidate", c.status("a").Role)
+		c.settle()
+		require.NotZero(t, sent)
+	}
+	c.lost = nil
+	c.elect("b")
+	require.Equal(t, "follower", c.status("a").Role)
+}
+
+// Whoever hears from the founder doesn't campaign, even if its driver lets it.
+func TestFoundingIsLeftToTheFounder(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Coalesced = true })
+	appends := c.electWithout("a", wire.KindAppendRequest)
+	require.NotEmpty(t, appends)
+	b := c.servers["b"].core
+	b.FoundSoon(c.now)
+	b.Tick(c.now)
+	require.Equal(t, "follower", c.status("b").Role)
+	require.Equal(t, c.status("a").Term, c.status("b").Term)
+}
 
 func TestFoundingNeedsEveryServer(t *testing.T) {
 	c := newCores(t, 3)

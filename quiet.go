@@ -399,12 +399,14 @@ func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 	}
 }
 
-// FoundSoon makes this server campaign at once if it may found a cluster. Of the servers of a
-// Bootstrap list one does, so that no votes are split. The others wait as usual.
+// FoundSoon makes this server campaign at once if it may found a cluster, unless it hears from somebody who
+// has done so.
 func (c *Core) FoundSoon(now Instant) {
 	c.advance(now)
-	if c.mayFound() {
-		c.founding = mayFoundNow
+	if !c.mayFound() {
+		return
+	}
+	if c.founding = mayFoundNow; !c.leaderHeard() || !c.armed(electDeadline) {
 		c.arm(electDeadline, 0)
 	}
 }

@@ -1,6 +1,7 @@
 package coalesce
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/e17579a5/raft/wire"
@@ -74,7 +75,7 @@ func NewBook(config Config) *Book {
 	b := &Book{
 		config: config, now: config.Now, checks: config.Now, due: never,
 		interval: max(min(Instant(config.Heartbeat), timeout/leastIntervals), 1), patience: timeout - timeout/4, timeout: timeout,
-		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{}, line: newLine(config.Foundings),
+		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{}, line: line{places: cmp.Or(config.Foundings, Foundings)},
 	}
 	for range max(config.Shards, 1) {
 		b.shards = append(b.shards, shard{turned: config.Now})

@@ -40,7 +40,7 @@ type group struct {
 	// for that was asked for.
 	out, follows, doubted, first, turning bool
 
-	founding founding
+	founding *founding // while it is in the line
 }
 
 // group returns what is known of a group, from now on at least.
@@ -69,7 +69,9 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) (busy bool) {
 	g := b.group(id)
 	left.Heard = append(left.Heard, g.heard...)
 	left.Doubted, left.Lost, left.First = g.doubted, g.lost, g.first
-	left.Found, g.founding.told = g.founding.takes != nil && !g.founding.told, true
+	if f := g.founding; f != nil && f.row == &b.line.taken && !f.told {
+		left.Found, f.told = true, true
+	}
 	g.heard, g.doubted, g.lost, g.first, g.turning, g.follows = g.heard[:0], false, "", false, false, false
 	for _, h := range g.holds {
 		b.leaveHold(h, left)

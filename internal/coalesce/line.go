@@ -1,10 +1,6 @@
 package coalesce
 
-import (
-	linked "container/list"
-
-	"github.com/e17579a5/raft/wire"
-)
+import "github.com/e17579a5/raft/wire"
 
 // Foundings is how many groups a process founds at a time, unless its Config says otherwise. That many keep
 // the disks and the connections busy.
@@ -24,36 +20,29 @@ type line struct {
 	places int
 	// fresh are new groups that wait, and again those that have tried before. taken are those that have
 	// places, in the order in which they got them.
-	fresh, again, taken *linked.List
+	fresh, again, taken row
 	takenAgain          int // how many of those that have places have tried before
-}
-
-func newLine(places int) line {
-	if places == 0 {
-		places = Foundings
-	}
-	return line{places: places, fresh: linked.New(), again: linked.New(), taken: linked.New()}
 }
 
 // A founding is a group's part of the line.
 type founding struct {
-	waits, takes *linked.Element // in the line, and among those that have places; nil for not
-	until        Instant         // when the place is somebody else's, whatever has become of the group
-	again, told  bool            // whether it has tried before, and whether the core knows of the place
+	row         *row
+	ahead, next *group
+	until       Instant // when its place is somebody else's, whatever has become of the group
+	again, told bool    // whether it has tried before, and whether the core knows of the place
 }
 
 // WaitToFound lets a group wait until it may be founded: then it takes a turn, and Left says so. again says
 // that it has tried before. sooner is as Settle's.
 func (b *Book) WaitToFound(now Instant, id wire.GroupID, again bool) (sooner bool) {
 	b.advance(now)
-	g := b.group(id)
+	g, l := b.group(id), &b.line
 	b.leaveLine(g)
-	f, l := &g.founding, &b.line
-	f.again = again
+	g.founding = &founding{again: again}
 	if again {
-		f.waits = l.again.PushBack(g)
+		l.again.add(g)
 	} else {
-		f.waits = l.fresh.PushFront(g)
+		l.fresh.add(g)
 	}
 	b.callUp()
 	return true
@@ -70,59 +59,83 @@ func (b *Book) FoundingOver(now Instant, id wire.GroupID) (sooner bool) {
 
 // leaveLine takes a group out of the line, or from its place.
 func (b *Book) leaveLine(g *group) {
-	l, f := &b.line, &g.founding
-	switch {
-	case f.waits != nil && f.again:
-		l.again.Remove(f.waits)
-	case f.waits != nil:
-		l.fresh.Remove(f.waits)
-	case f.takes != nil:
-		l.taken.Remove(f.takes)
-		if f.again {
+	if f, l := g.founding, &b.line; f != nil {
+		if f.again && f.row == &l.taken {
 			l.takenAgain--
 		}
+		f.row.remove(g)
+		g.founding = nil
 	}
-	*f = founding{}
 }
 
 // callUp gives free places to those who wait. It returns true if there was anybody.
 func (b *Book) callUp() (any bool) {
-	l := &b.line
-	for {
-		var e *linked.Element
-		switch {
-		case l.fresh.Len() > 0 && l.taken.Len() < l.places:
-			e = l.fresh.Front()
-		case l.again.Len() > 0 && l.taken.Len() < l.places && l.takenAgain < (l.places+3)/4:
-			e = l.again.Front()
+	for l := &b.line; l.taken.length < l.places; any = true {
+		g := l.fresh.last
+		if g == nil && l.takenAgain < (l.places+3)/4 {
+			g = l.again.first
+		}
+		if g == nil {
+			break
+		}
+		f := g.founding
+		f.row.remove(g)
+		l.taken.add(g)
+		if f.until = b.now + b.timeout; f.again {
 			l.takenAgain++
-		default:
-			return any
 		}
-		g := e.Value.(*group)
-		if f := &g.founding; f.again {
-			l.again.Remove(e)
-		} else {
-			l.fresh.Remove(e)
-		}
-		g.founding.waits, g.founding.takes, g.founding.until = nil, l.taken.PushBack(g), b.now+b.timeout
 		b.turn(g)
-		any = true
 	}
+	return any
 }
 
 // callIn takes the places of those who have had them for too long.
 func (b *Book) callIn() {
 	for b.now >= b.line.until() {
-		b.leaveLine(b.line.taken.Front().Value.(*group))
+		b.leaveLine(b.line.taken.first)
 		b.callUp()
 	}
 }
 
 // until returns when callIn has something to do.
 func (l *line) until() Instant {
-	if l.taken.Len() == 0 || l.fresh.Len()+l.again.Len() == 0 {
+	if l.taken.length == 0 || l.fresh.length+l.again.length == 0 {
 		return never
 	}
-	return l.taken.Front().Value.(*group).founding.until
+	return l.taken.first.founding.until
+}
+
+// A row is groups of the line one behind the other.
+type row struct {
+	first, last *group
+	length      int
+}
+
+// add puts a group at the end of the row.
+func (r *row) add(g *group) {
+	f := g.founding
+	f.row, f.ahead, f.next = r, r.last, nil
+	if r.last == nil {
+		r.first = g
+	} else {
+		r.last.founding.next = g
+	}
+	r.last = g
+	r.length++
+}
+
+// remove takes a group out of the row.
+func (r *row) remove(g *group) {
+	f := g.founding
+	if f.ahead == nil {
+		r.first = f.next
+	} else {
+		f.ahead.founding.next = f.next
+	}
+	if f.next == nil {
+		r.last = f.ahead
+	} else {
+		f.next.founding.ahead = f.ahead
+	}
+	r.length--
 }
