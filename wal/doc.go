@@ -358,7 +358,8 @@
 // Nobody else can take what the log owns: files that were filled and synced beforehand. These are
 // the rest of the active segment, the next segment as far as it is filled, and RESERVE. Log.Room
 // says for how many bytes of entries the largest of the three has room. A record lies in one
-// segment, so the sum would promise too much. The heads of all groups are left out of it.
+// segment, so the sum would promise too much. The heads of all groups are left out of it: they have to fit into
+// the next segment, too. So RESERVE is larger by at least four times their size.
 //
 //   - RESERVE holds zeros, or the old bytes of a segment: what it holds means nothing. When the next
 //     segment has no room for a record, and the disk has none to fill it, RESERVE gets its name. It
