@@ -25,9 +25,11 @@ type watched struct {
 	was   [MaxGroups]seen
 	// founding says that the server had an empty log then. It waits longer, so that others found the group.
 	founding [MaxGroups]bool
-	// full is when each group's server had a full disk last: it lets others campaign first for a while.
-	full  [MaxGroups]int64
-	woken int64 // when the process, or a shard of it, went on after a pause
+	// full is until when each group's server knew its disk to be full: it lets others campaign first for a
+	// while. filled says that it did so after its last turn.
+	full   [MaxGroups]int64
+	filled [MaxGroups]bool
+	woken  int64 // when the process, or a shard of it, went on after a pause
 }
 
 // A seen is what a server was after a turn.
@@ -110,9 +112,10 @@ func (h *Hosts) learns(i int, sent *mail) {
 func (h *Hosts) watch(w *World, i int) {
 	p, s := &h.processes[i], &w.servers[i]
 	asking, hurt := w.mayAsk(s), len(s.disk.gone) > 0 || w.stands(s)
-	if s.full {
+	if s.full || p.filled[w.group] {
 		p.full[w.group] = h.now
 	}
+	p.filled[w.group] = s.full
 	was := &p.was[w.group]
 	now := seen{s.status.term, s.status.role, hurt || asking}
 	if now != *was || now.role != "follower" || asking || hurt {
