@@ -13,7 +13,9 @@ type Coalesced struct {
 	shard int
 
 	*talk
-	founding founding
+	campaign campaign
+	later    bool // another server is the first one to campaign
+	founds   bool // the campaign is to found the group
 	settled  bool // whether the Book looks after the core
 	busy     bool // on no list, and the Book has nothing to tell the core
 	asking   bool // the Book; after a panic in it, for ever
@@ -38,20 +40,20 @@ func NewCoalesced(core *Core, group GroupID, shard int, book *coalesce.Book, loc
 	return &Coalesced{core: core, book: book, lock: lock, group: group, shard: shard}
 }
 
-// A founding is what a group that may be founded has to do with the line of the Book.
-type founding uint8
+// A campaign is what a group has to do with the lines of the Book.
+type campaign uint8
 
 const (
-	foundingNot   founding = iota
-	foundingNew            // it has yet to get into the line
-	foundingWaits          // in the line
-	foundingTries          // it has a place
+	campaignNot   campaign = iota
+	campaignNew            // it is to be founded, and this server is the first one to campaign for that
+	campaignWaits          // in a line
+	campaignTries          // it has a place
 )
 
 // Found makes the core campaign if it may found a cluster and is the first one to do so: at once, unless
 // many groups are being founded. It returns the server that is the first one, or "" if the core may not
 // found a cluster.
-func (q *Coalesced) Found(now Instant) (first ServerID) {
+func (q *Coalesced) Found() (first ServerID) {
 	if !q.core.mayFound() {
 		return ""
 	}
@@ -61,34 +63,40 @@ func (q *Coalesced) Found(now Instant) (first ServerID) {
 		ids = append(ids, servers[i].ID)
 	}
 	if first = coalesce.First(q.group, ids); first == q.core.id {
-		q.core.FoundLater(now)
-		q.founding = foundingNew
+		q.core.awaitCampaign()
+		q.campaign = campaignNew
 	}
 	return first
 }
 
-// noteFounding tells the Book whether the core waits to found its cluster, or whether that is over.
-func (q *Coalesced) noteFounding(now Instant) (sooner bool) {
-	waits, was := q.core.founding == waitsToFound && q.core.mayFound(), q.founding
+// noteCampaign tells the Book whether the core waits until it may campaign, or whether that is over.
+func (q *Coalesced) noteCampaign(now Instant) (sooner bool) {
+	waits, was := q.core.waits(), q.campaign
 	switch {
-	case waits && was != foundingWaits:
-		q.founding = foundingWaits
-	case was == foundingNot, was == foundingWaits && waits, was == foundingTries && !q.settled:
+	case waits && was != campaignWaits:
+		q.campaign = campaignWaits
+	case was == campaignNot, was == campaignWaits && waits, was == campaignTries && !q.led():
 		return false
 	default:
-		q.founding = foundingNot
+		q.campaign, q.later = campaignNot, false
 	}
 	q.lock.Lock()
 	defer q.lock.Unlock()
 	q.asking = true
 	if waits {
-		sooner = q.book.WaitToFound(coalesce.Instant(now), q.group, was != foundingNew)
+		q.founds = q.core.mayFound()
+		again := was == campaignTries || q.later || q.founds && was != campaignNew
+		sooner = q.book.WaitToCampaign(coalesce.Instant(now), q.group, q.founds, again)
 	} else {
-		sooner = q.book.FoundingOver(coalesce.Instant(now), q.group)
+		sooner = q.book.CampaignOver(coalesce.Instant(now), q.group)
 	}
 	q.asking = false
 	return sooner
 }
+
+// led says whether the group is led. One that was just founded is so when it comes to rest: until then it says
+// more than others, and all that it says is yet to be heard.
+func (q *Coalesced) led() bool { return q.core.led() && (q.settled || !q.founds) }
 
 // Asked notes that the Book has asked for a turn of the group. It comes before that turn.
 func (q *Coalesced) Asked() { q.busy = false }
@@ -120,10 +128,11 @@ func (q *Coalesced) Before(now Instant) {
 	}
 	if left.Lost != "" {
 		c.Orphaned(now, left.Lost, left.First)
+		q.later = !left.First
 	}
-	if left.Found {
-		q.founding = foundingTries
-		c.FoundSoon(now)
+	if left.Campaign {
+		q.campaign = campaignTries
+		c.MayCampaign(now)
 	}
 }
 
@@ -138,7 +147,7 @@ func (q *Coalesced) After(now Instant) (sooner bool) {
 	if q.rests(now) {
 		sooner = true
 	}
-	if q.noteFounding(now) {
+	if q.noteCampaign(now) {
 		sooner = true
 	}
 	return sooner

@@ -11,7 +11,8 @@ func restingCore(t *testing.T) (*Core, *Effects) {
 	c, err := NewCore(CoreConfig{ID: "a", Incarnation: 1, Seed: 1, Bootstrap: []Server{{ID: "a", Address: "a"}}, Coalesced: true})
 	require.NoError(t, err)
 	e := new(Effects)
-	c.FoundSoon(0)
+	c.Tick(0)
+	c.MayCampaign(0)
 	for c.Tick(0); ; {
 		c.Drain(e)
 		if e.Write.Number == 0 && len(e.Apply) == 0 {

@@ -151,11 +151,8 @@ func (c *Core) mayFound() bool {
 // server that was cut off comes back without disturbing anybody (§9.6).
 func (c *Core) campaign() {
 	c.attempt++
-	if c.config.Coalesced && c.mayFound() && c.founding != mayFoundNow {
-		c.awaitFounding()
-		return
-	}
-	c.founding = asksToFound
+	turn := c.campaigns
+	c.campaigns = asksToCampaign
 	if !c.mayCampaign() {
 		c.armElection()
 		c.askStanding()
@@ -167,6 +164,10 @@ func (c *Core) campaign() {
 	}
 	if c.armed(promiseDeadline) {
 		c.armQuiet()
+		return
+	}
+	if c.config.Coalesced && turn != mayCampaignNow {
+		c.awaitCampaign()
 		return
 	}
 	r := &candidate{pre: true}

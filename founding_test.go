@@ -55,7 +55,7 @@ func TestFoundingWaitsForTheDriver(t *testing.T) {
 		sent = 0
 		c.pass(10 * election)
 		require.Zero(t, sent)
-		a.FoundSoon(c.now)
+		a.MayCampaign(c.now)
 		a.Tick(c.now)
 		c.drain("a")
 		require.Equal(t, "pre-candidate", c.status("a").Role)
@@ -73,7 +73,7 @@ func TestFoundingIsLeftToTheFounder(t *testing.T) {
 	appends := c.electWithout("a", wire.KindAppendRequest)
 	require.NotEmpty(t, appends)
 	b := c.servers["b"].core
-	b.FoundSoon(c.now)
+	b.MayCampaign(c.now)
 	b.Tick(c.now)
 	require.Equal(t, "follower", c.status("b").Role)
 	require.Equal(t, c.status("a").Term, c.status("b").Term)

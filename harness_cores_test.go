@@ -274,16 +274,25 @@ func (c *cores) elect(id raft.ServerID) {
 	c.settle()
 }
 
+// tick lets a core act on the time. If its driver serves many groups, it lets the core campaign as soon as
+// it waits for that.
+func tick(core *raft.Core, now raft.Instant) {
+	core.Tick(now)
+	if core.Deadline() == raft.Instant(math.MaxInt64) {
+		core.MayCampaign(now)
+		core.Tick(now)
+	}
+}
+
 // electWithout does the same, but it withholds the messages of one kind and returns them.
 func (c *cores) electWithout(id raft.ServerID, kind wire.Kind) []wire.Message {
 	s := c.servers[id]
 	var withheld []wire.Message
 	for range 40 { // after a start it asks first what the others know of its disk
-		if s.core.Deadline() == raft.Instant(math.MaxInt64) {
-			s.core.FoundSoon(c.now) // its driver serves many groups
+		if due := s.core.Deadline(); due != raft.Instant(math.MaxInt64) {
+			c.now = max(c.now, due)
 		}
-		c.now = max(c.now, s.core.Deadline())
-		s.core.Tick(c.now)
+		tick(s.core, c.now)
 		c.drain(id)
 		for len(c.network) > 0 {
 			withheld = append(withheld, c.take(is(kind))...)

@@ -126,7 +126,7 @@ var errNoGroup = fmt.Errorf("%w: no such group", ErrConfig)
 // from group to group. If that is another one, it is told of the group, by a message that says nothing
 // else.
 func (h *Host) found(l *loop, link *groupLink, bootstrap []Server) {
-	first := l.coalesced.Found(h.clock.now())
+	first := l.coalesced.Found()
 	if first == "" || first == h.config.ID {
 		return
 	}

@@ -27,17 +27,8 @@ func (h *Host) Err() error {
 func (h *Host) Close(ctx context.Context) error {
 	h.refuse(ErrClosed)
 	leading, rest := h.byRole()
-	for _, nodes := range [][]*Node{leading, rest} {
-		for _, n := range nodes {
-			n.inbox.resign()
-		}
-		for _, n := range nodes {
-			select {
-			case <-n.life.done.wait():
-			case <-ctx.Done():
-			}
-		}
-	}
+	resign(ctx, leading, maxHandovers)
+	resign(ctx, rest, len(rest))
 	h.stop(errClose)
 	select {
 	case <-h.life.released:
@@ -49,6 +40,25 @@ func (h *Host) Close(ctx context.Context) error {
 		return h.life.closing
 	case <-ctx.Done():
 		return because(errors.New("raft: close host"), ctx.Err())
+	}
+}
+
+// maxHandovers is how many groups a host that closes hands over at a time. If there were many more, each would
+// take longer than an election timeout.
+const maxHandovers = 4096
+
+// resign lets nodes stop, so many at a time, and waits until they have. Those that lead hand over first.
+func resign(ctx context.Context, nodes []*Node, atATime int) {
+	for i := range len(nodes) + atATime {
+		if i >= atATime {
+			select {
+			case <-nodes[i-atATime].life.done.wait():
+			case <-ctx.Done():
+			}
+		}
+		if i < len(nodes) {
+			nodes[i].inbox.resign()
+		}
 	}
 }
 

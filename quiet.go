@@ -399,39 +399,48 @@ func (c *Core) Orphaned(now Instant, server ServerID, first bool) {
 	}
 }
 
-// FoundSoon makes this server campaign at once if it may found a cluster, unless it hears from somebody who
-// has done so.
-func (c *Core) FoundSoon(now Instant) {
+// MayCampaign lets this server campaign, which has waited for that: when its time has come, a core whose driver
+// serves many groups waits until the driver lets it (coalesce.Book.WaitToCampaign). Meanwhile it votes for
+// others. If it has done so, or hears a leader, it leaves it to them.
+func (c *Core) MayCampaign(now Instant) {
 	c.advance(now)
-	if !c.mayFound() {
-		return
-	}
-	if c.founding = mayFoundNow; !c.leaderHeard() || !c.armed(electDeadline) {
+	if !c.armed(electDeadline) && !c.elected() {
+		c.campaigns = mayCampaignNow
 		c.arm(electDeadline, 0)
 	}
 }
 
-// FoundLater makes this server wait for FoundSoon before it campaigns to found a cluster. Until then it
-// votes for others.
-func (c *Core) FoundLater(now Instant) {
-	c.advance(now)
-	if c.mayFound() {
-		c.awaitFounding()
+// awaitCampaign waits for MayCampaign. The leader that this server has followed is its leader no more, unless
+// it is heard again.
+func (c *Core) awaitCampaign() {
+	c.campaigns = waitsToCampaign
+	c.disarm(electDeadline)
+	if f, follows := c.role.(*follower); follows {
+		f.leader = ""
 	}
 }
 
-// awaitFounding waits for FoundSoon.
-func (c *Core) awaitFounding() {
-	c.founding = waitsToFound
-	c.disarm(electDeadline)
+// waits says whether this server waits for MayCampaign.
+func (c *Core) waits() bool {
+	return c.campaigns == waitsToCampaign && !c.armed(electDeadline) && !c.elected()
 }
 
-// A foundingTurn says whether a core whose driver serves many groups may campaign to found its cluster.
-// The driver lets only so many do so at a time (coalesce.Book.WaitToFound).
-type foundingTurn uint8
+// led says whether this server leads, and an entry of its term is committed, or knows who leads.
+func (c *Core) led() bool {
+	switch r := c.role.(type) {
+	case *leader:
+		return c.log.commit >= r.begin
+	case *follower:
+		return r.leader != ""
+	}
+	return false
+}
+
+// A campaignTurn says whether a core whose driver serves many groups may campaign.
+type campaignTurn uint8
 
 const (
-	asksToFound  foundingTurn = iota // when its time has come, it waits
-	waitsToFound                     // for FoundSoon
-	mayFoundNow                      // once
+	asksToCampaign  campaignTurn = iota // when its time has come, it waits
+	waitsToCampaign                     // for MayCampaign
+	mayCampaignNow                      // once
 )

@@ -128,7 +128,7 @@ func TestQuietThoughAnswersTakeLong(t *testing.T) {
 // campaignsAt returns when a server campaigns if it hears nothing more.
 func campaignsAt(core *raft.Core, now raft.Instant) raft.Instant {
 	for core = core.Clone(); core.Status().Role == "follower"; now += raft.Instant(time.Millisecond) {
-		core.Tick(now)
+		tick(core, now)
 	}
 	return now
 }
@@ -259,7 +259,7 @@ func (c *cores) campaigns(id raft.ServerID) {
 	for end := c.now + raft.Instant(2*election); c.status(id).Role == "follower"; {
 		require.Less(c.t, c.now, end)
 		c.now += raft.Instant(heartbeat / 10)
-		c.servers[id].core.Tick(c.now)
+		tick(c.servers[id].core, c.now)
 		c.drain(id)
 	}
 }
@@ -292,7 +292,7 @@ func TestOrphanedAsksAgain(t *testing.T) {
 	c.servers["b"].cut = false
 	c.servers["c"].core.Orphaned(c.now, "a", false)
 	c.servers["b"].core.Orphaned(c.now, "a", true)
-	c.servers["b"].core.Tick(c.now)
+	tick(c.servers["b"].core, c.now)
 	c.drain("b")
 	c.settle()
 	require.Equal(t, "leader", c.status("b").Role)
@@ -308,7 +308,7 @@ func TestOrphaned(t *testing.T) {
 			for _, id := range []raft.ServerID{"b", "c"} {
 				s := c.servers[id].core
 				s.Orphaned(c.now, "a", first && id == "b")
-				s.Tick(c.now)
+				tick(s, c.now)
 				c.drain(id)
 			}
 			c.settle()

@@ -132,7 +132,7 @@ type Core struct {
 	keyring keyring
 	refusal *refusal `state:"luck"` // nil while no message was refused
 
-	founding foundingTurn
+	campaigns campaignTurn
 
 	*aside // nil while this core rests
 }
@@ -152,7 +152,7 @@ func (c *Core) encode(s *stateEncoder) {
 	c.rollback.encode(s)
 	c.aside.encode(s)
 	c.space.encode(s, &c.log.weights)
-	s.numbers(uint64(c.founding))
+	s.numbers(uint64(c.campaigns))
 }
 
 // Clone returns an independent copy.

@@ -23,8 +23,9 @@ type Config struct {
 	Heartbeat, ElectionTimeout time.Duration
 	// Shards is how many shards take the turns of the groups.
 	Shards int
-	// Foundings is how many groups this process founds at a time. 0 stands for Foundings.
-	Foundings int
+	// Foundings is for how many groups this process campaigns at a time to found them, and Elections for how
+	// many others. 0 stands for Campaigns.
+	Foundings, Elections int
 	// Now is the time at which the Book begins.
 	Now Instant
 }
@@ -50,7 +51,8 @@ type Book struct {
 	byProcess map[wire.ServerID]*process
 	processes []*process
 	shards    []shard
-	line      line
+	foundings line
+	elections line
 	// away are the groups that have left the lists, or may have, since the last message.
 	away []*group
 	room uint64
@@ -75,7 +77,8 @@ func NewBook(config Config) *Book {
 	b := &Book{
 		config: config, now: config.Now, checks: config.Now, due: never,
 		interval: max(min(Instant(config.Heartbeat), timeout/leastIntervals), 1), patience: timeout - timeout/4, timeout: timeout,
-		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{}, line: line{places: cmp.Or(config.Foundings, Foundings)},
+		byGroup: map[wire.GroupID]*group{}, byProcess: map[wire.ServerID]*process{},
+		foundings: line{places: cmp.Or(config.Foundings, Campaigns)}, elections: line{places: cmp.Or(config.Elections, Campaigns)},
 	}
 	for range max(config.Shards, 1) {
 		b.shards = append(b.shards, shard{turned: config.Now})
@@ -125,8 +128,8 @@ type Left struct {
 	// campaign at once.
 	Lost  wire.ServerID
 	First bool
-	// Found says that the group may be founded now (Book.WaitToFound).
-	Found bool
+	// Campaign says that the core may campaign now (Book.WaitToCampaign).
+	Campaign bool
 }
 
 // Clear empties what the core is to be told.
@@ -194,7 +197,7 @@ func (b *Book) Room(bytes uint64) { b.room = bytes + 1 }
 
 // Deadline returns when Beat is due next. That is now if groups wait for turns that Drain hasn't returned.
 func (b *Book) Deadline() Instant {
-	due := b.line.until()
+	due := min(b.foundings.until(), b.elections.until())
 	if len(b.turns) > 0 {
 		due = b.now
 	}
@@ -221,7 +224,8 @@ func (b *Book) Beat(now Instant) {
 	if b.now >= b.checks {
 		b.lookAround()
 	}
-	b.callIn()
+	b.callIn(&b.foundings)
+	b.callIn(&b.elections)
 	for _, p := range b.processes {
 		if p.wantsMessage(b) {
 			b.send(p)

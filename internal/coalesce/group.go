@@ -40,7 +40,7 @@ type group struct {
 	// for that was asked for.
 	out, follows, doubted, first, turning bool
 
-	founding *founding // while it is in the line
+	campaign *campaign // while it is in a line
 }
 
 // group returns what is known of a group, from now on at least.
@@ -69,9 +69,10 @@ func (b *Book) Leave(now Instant, id wire.GroupID, left *Left) (busy bool) {
 	g := b.group(id)
 	left.Heard = append(left.Heard, g.heard...)
 	left.Doubted, left.Lost, left.First = g.doubted, g.lost, g.first
-	if f := g.founding; f != nil && f.row == &b.line.taken && !f.told {
-		left.Found, f.told = true, true
+	if g.first {
+		b.claim(g)
 	}
+	left.Campaign = b.mayCampaign(g)
 	g.heard, g.doubted, g.lost, g.first, g.turning, g.follows = g.heard[:0], false, "", false, false, false
 	for _, h := range g.holds {
 		b.leaveHold(h, left)
@@ -219,7 +220,6 @@ func (b *Book) End(now Instant, id wire.GroupID) {
 	}
 	g.waitForNobody()
 	b.leaveLine(g)
-	b.callUp()
 	g.entries, g.out = nil, false
 	delete(b.byGroup, id)
 	last := len(b.groups) - 1

@@ -2,75 +2,85 @@ package coalesce
 
 import "github.com/e17579a5/raft/wire"
 
-// Foundings is how many groups a process founds at a time, unless its Config says otherwise. That many keep
-// the disks and the connections busy.
-const Foundings = 256
+// Campaigns is for how many groups a process campaigns at a time to found them, and for how many others,
+// unless its Config says otherwise. That many keep the disks and the connections busy.
+const Campaigns = 256
 
-// A line is where groups wait that a process is to found. Whoever makes thousands of groups at once wants
-// them founded as fast as that goes, and not all at the same time: then each would take longer than an
-// election timeout, each server would campaign again and again, and no group would ever be founded.
+// A line is where groups wait for which a process is to campaign. Whoever makes thousands of groups at once,
+// or loses the process that leads them, wants them led as fast as that goes, and not all at the same time:
+// then each would take longer than an election timeout, each server would campaign again and again, and no
+// group would ever be led. There is a line for groups that are to be founded, and one for the rest.
 //
-//	WaitToFound ──▶ waits ──▶ has a place ──▶ FoundingOver: it is founded and quiet, or has tried in vain
-//	                                     └──▶ an election timeout has passed
+//	WaitToCampaign ──▶ waits ──▶ has a place ──▶ CampaignOver: it is led, or has asked in vain
+//	                                        └──▶ an election timeout has passed
 //
-// A group that is new goes ahead of those that have tried in vain, and of the new ones the one that
-// came last: so it doesn't wait for thousands whose other servers aren't there. Those that try again
-// have a quarter of the places at most.
+// A group that is new in the line goes ahead of those that have tried in vain, or leave another server the
+// first try, and of the new ones the one that came last: so it doesn't wait for thousands whose other
+// servers aren't there. The others have a quarter of the places at most.
 type line struct {
 	places int
-	// fresh are new groups that wait, and again those that have tried before. taken are those that have
-	// places, in the order in which they got them.
+	// fresh are groups that wait and are new, and again are the others. taken are those that have places, in
+	// the order in which they got them.
 	fresh, again, taken row
-	takenAgain          int // how many of those that have places have tried before
+	takenAgain          int // how many of those that have places aren't new
 }
 
-// A founding is a group's part of the line.
-type founding struct {
+// A campaign is a group's part of a line.
+type campaign struct {
+	line        *line
 	row         *row
 	ahead, next *group
 	until       Instant // when its place is somebody else's, whatever has become of the group
-	again, told bool    // whether it has tried before, and whether the core knows of the place
+	again, told bool    // whether it isn't new, and whether the core knows of the place
 }
 
-// WaitToFound lets a group wait until it may be founded: then it takes a turn, and Left says so. again says
-// that it has tried before. sooner is as Settle's.
-func (b *Book) WaitToFound(now Instant, id wire.GroupID, again bool) (sooner bool) {
+// WaitToCampaign lets a group wait until this server may campaign for it: then it takes a turn, and Left says
+// so. founds says that it is to be founded, and again that it has tried before or leaves another server
+// the first try. sooner is as Settle's.
+func (b *Book) WaitToCampaign(now Instant, id wire.GroupID, founds, again bool) (sooner bool) {
 	b.advance(now)
-	g, l := b.group(id), &b.line
+	g, l := b.group(id), &b.elections
+	if founds {
+		l = &b.foundings
+	}
 	b.leaveLine(g)
-	g.founding = &founding{again: again}
+	g.campaign = &campaign{line: l, again: again}
 	if again {
 		l.again.add(g)
 	} else {
 		l.fresh.add(g)
 	}
-	b.callUp()
+	b.callUp(l)
 	return true
 }
 
-// FoundingOver notes that a group has been founded, here or by another server. sooner is as Settle's.
-func (b *Book) FoundingOver(now Instant, id wire.GroupID) (sooner bool) {
+// CampaignOver notes that a group is led, by this server or another one. sooner is as Settle's.
+func (b *Book) CampaignOver(now Instant, id wire.GroupID) (sooner bool) {
 	b.advance(now)
 	if g := b.byGroup[id]; g != nil {
-		b.leaveLine(g)
+		sooner = b.leaveLine(g)
 	}
-	return b.callUp()
+	return sooner
 }
 
-// leaveLine takes a group out of the line, or from its place.
-func (b *Book) leaveLine(g *group) {
-	if f, l := g.founding, &b.line; f != nil {
-		if f.again && f.row == &l.taken {
-			l.takenAgain--
-		}
-		f.row.remove(g)
-		g.founding = nil
+// leaveLine takes a group out of its line, or from its place, which somebody else gets. It returns true if
+// there is anybody.
+func (b *Book) leaveLine(g *group) (any bool) {
+	c := g.campaign
+	if c == nil {
+		return false
 	}
+	if c.again && c.row == &c.line.taken {
+		c.line.takenAgain--
+	}
+	c.row.remove(g)
+	g.campaign = nil
+	return b.callUp(c.line)
 }
 
 // callUp gives free places to those who wait. It returns true if there was anybody.
-func (b *Book) callUp() (any bool) {
-	for l := &b.line; l.taken.length < l.places; any = true {
+func (b *Book) callUp(l *line) (any bool) {
+	for ; l.taken.length < l.places; any = true {
 		g := l.fresh.last
 		if g == nil && l.takenAgain < (l.places+3)/4 {
 			g = l.again.first
@@ -78,22 +88,43 @@ func (b *Book) callUp() (any bool) {
 		if g == nil {
 			break
 		}
-		f := g.founding
-		f.row.remove(g)
-		l.taken.add(g)
-		if f.until = b.now + b.timeout; f.again {
-			l.takenAgain++
-		}
+		g.campaign.row.remove(g)
+		b.take(l, g)
 		b.turn(g)
 	}
 	return any
 }
 
+// take gives a group a place.
+func (b *Book) take(l *line, g *group) {
+	l.taken.add(g)
+	if g.campaign.until = b.now + b.timeout; g.campaign.again {
+		l.takenAgain++
+	}
+}
+
+// claim gives a group that is to campaign at once a place, if there is one: it needs no further turn then.
+func (b *Book) claim(g *group) {
+	if l := &b.elections; g.campaign == nil && l.taken.length < l.places {
+		g.campaign = &campaign{line: l}
+		b.take(l, g)
+	}
+}
+
+// mayCampaign says whether a group has a place, and notes that its core knows that.
+func (b *Book) mayCampaign(g *group) bool {
+	c := g.campaign
+	if c == nil || c.row != &c.line.taken || c.told {
+		return false
+	}
+	c.told = true
+	return true
+}
+
 // callIn takes the places of those who have had them for too long.
-func (b *Book) callIn() {
-	for b.now >= b.line.until() {
-		b.leaveLine(b.line.taken.first)
-		b.callUp()
+func (b *Book) callIn(l *line) {
+	for b.now >= l.until() {
+		b.leaveLine(l.taken.first)
 	}
 }
 
@@ -102,10 +133,10 @@ func (l *line) until() Instant {
 	if l.taken.length == 0 || l.fresh.length+l.again.length == 0 {
 		return never
 	}
-	return l.taken.first.founding.until
+	return l.taken.first.campaign.until
 }
 
-// A row is groups of the line one behind the other.
+// A row is groups of a line one behind the other.
 type row struct {
 	first, last *group
 	length      int
@@ -113,12 +144,12 @@ type row struct {
 
 // add puts a group at the end of the row.
 func (r *row) add(g *group) {
-	f := g.founding
+	f := g.campaign
 	f.row, f.ahead, f.next = r, r.last, nil
 	if r.last == nil {
 		r.first = g
 	} else {
-		r.last.founding.next = g
+		r.last.campaign.next = g
 	}
 	r.last = g
 	r.length++
@@ -126,16 +157,16 @@ func (r *row) add(g *group) {
 
 // remove takes a group out of the row.
 func (r *row) remove(g *group) {
-	f := g.founding
+	f := g.campaign
 	if f.ahead == nil {
 		r.first = f.next
 	} else {
-		f.ahead.founding.next = f.next
+		f.ahead.campaign.next = f.next
 	}
 	if f.next == nil {
 		r.last = f.ahead
 	} else {
-		f.next.founding.ahead = f.ahead
+		f.next.campaign.ahead = f.ahead
 	}
 	r.length--
 }

@@ -54,7 +54,7 @@ func (m *member) start() {
 	m.inbox, m.reports, m.calls, m.planned = nil, nil, nil, false
 	m.reads = map[uint64]raft.Index{}
 	m.coalesced = raft.NewCoalesced(core, m.id, m.shard, m.h.book, noLock{})
-	m.coalesced.Found(m.h.now())
+	m.coalesced.Found()
 	m.soon()
 }
 

@@ -79,7 +79,7 @@ func (h *Hosts) starts(i int, cut int64) bool {
 	c := h.params.config(i)
 	p.book = coalesce.NewBook(coalesce.Config{
 		Self: p.id, Start: p.start, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout, Shards: hostShards, Now: coalesce.Instant(h.local(i)),
-		Foundings: int(p.start % 3), // often few
+		Foundings: int(p.start % 3), // often few; elections are as many as there are groups
 	})
 	return true
 }
@@ -107,7 +107,7 @@ func (w *World) joins(i int) {
 		w.fail(RemovedIsSilent, i, "group %d comes back by itself", w.group)
 	}
 	p.seats[w.group] = raft.NewCoalesced(w.servers[i].core, groupID(w.group), w.shard(), p.book, noLock{})
-	p.seats[w.group].Found(w.local(&w.servers[i]))
+	p.seats[w.group].Found()
 	p.alive[w.group], p.again[w.group] = w.now, false
 	w.beginTurn(i)
 }
